@@ -1,0 +1,50 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package monotime reads the clock that every time in halfclose is on: CLOCK_MONOTONIC.
+//
+// The standard library's monotonic reading counts from the start of the process, so it can neither be
+// saved for the next process nor compared with what the kernel says. This one counts from boot, is the
+// same in every process and every network namespace, and is what bpf_ktime_get_ns returns.
+package monotime
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Time is a moment: nanoseconds of CLOCK_MONOTONIC since boot. The zero Time means "never" or "unknown";
+// no process observes it.
+type Time int64
+
+// Now returns the current moment.
+func Now() Time {
+	var ts unix.Timespec
+	// The clock exists on every kernel that Go runs on, and &ts is valid: there is no error to return.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return Time(ts.Nano())
+}
+
+// Add returns the moment d later. It saturates instead of wrapping, so that a grace of "never" stays in
+// the future.
+func (t Time) Add(d time.Duration) Time {
+	sum := t + Time(d)
+	if d > 0 && sum < t {
+		return 1<<63 - 1
+	}
+	return sum
+}
+
+// Sub returns how long u is before t.
+func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
+
+// Before reports whether t is earlier than u.
+func (t Time) Before(u Time) bool { return t < u }
+
+// IsZero reports whether t is the zero Time.
+func (t Time) IsZero() bool { return t == 0 }
+
+// Wall returns the wall-clock time of t, given one moment on both clocks. It is for people to read: the
+// wall clock may be set, so nothing is ever decided by it.
+func (t Time) Wall(now Time, wall time.Time) time.Time { return wall.Add(t.Sub(now)) }
