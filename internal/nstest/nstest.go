@@ -1,0 +1,110 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package nstest makes network namespaces and TCP connections for tests.
+//
+// Nothing is mounted and no process is started: a namespace lives as long as the file descriptor that
+// holds it, so it goes with the test, or with the test's process however that ends.
+package nstest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// NS is a network namespace of a test's own, with its loopback up.
+type NS struct {
+	handle netns.NsHandle
+}
+
+// New makes a namespace that lasts until the test ends. Without the privilege to make one the test is
+// skipped, or fails where CI is set: there the privilege is part of the deal.
+func New(tb testing.TB) *NS {
+	tb.Helper()
+	ns, err := newNS()
+	if errors.Is(err, unix.EPERM) {
+		NeedPrivilege(tb, "make a network namespace", err)
+	}
+	if err != nil {
+		tb.Fatalf("make a network namespace: %v", err)
+	}
+	tb.Cleanup(ns.Close)
+	ns.Do(tb, func() {
+		lo, err := netlink.LinkByName("lo")
+		if err == nil {
+			err = netlink.LinkSetUp(lo)
+		}
+		if err != nil {
+			tb.Errorf("set lo up: %v", err)
+		}
+	})
+	return ns
+}
+
+// NeedPrivilege skips the test for want of a privilege, saying how to get it; where CI is set it fails.
+func NeedPrivilege(tb testing.TB, what string, err error) {
+	tb.Helper()
+	msg := fmt.Sprintf("%s: %v: run as root, or under unshare -rmn", what, err)
+	if os.Getenv("CI") != "" {
+		tb.Fatal(msg)
+	}
+	tb.Skip(msg)
+}
+
+// newNS makes the namespace on a thread that is thrown away with it.
+func newNS() (*NS, error) {
+	type made struct {
+		handle netns.NsHandle
+		err    error
+	}
+	ch := make(chan made)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		h, err := netns.New()
+		ch <- made{h, err}
+	}()
+	m := <-ch
+	if m.err != nil {
+		return nil, m.err
+	}
+	return &NS{handle: m.handle}, nil
+}
+
+// Close lets go of the namespace. It may be called before the test ends, and again.
+func (n *NS) Close() {
+	if n.handle.IsOpen() {
+		_ = n.handle.Close()
+	}
+}
+
+// Path is a path that leads to the namespace, for this process and for any other with the right to look
+// into /proc of this one.
+func (n *NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.handle)) }
+
+// FD is the file descriptor that holds the namespace.
+func (n *NS) FD() int { return int(n.handle) }
+
+// Do runs fn in the namespace. Sockets that it opens stay there. fn must not call FailNow, nor start
+// goroutines that need to be in the namespace too.
+func (n *NS) Do(tb testing.TB, fn func()) {
+	tb.Helper()
+	ch := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		err := netns.Set(n.handle)
+		if err == nil {
+			fn()
+		}
+		ch <- err
+	}()
+	if err := <-ch; err != nil {
+		tb.Fatalf("enter network namespace: %v", err)
+	}
+}

@@ -1,0 +1,129 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package nstest
+
+import (
+	"context"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The networks that a connection can be made over.
+const (
+	IPv4   = "ipv4"
+	IPv6   = "ipv6"
+	Mapped = "v4-mapped" // AF_INET6 sockets on both sides, carrying IPv4
+)
+
+// Networks lists all of them.
+var Networks = []string{IPv4, IPv6, Mapped}
+
+// Pair is both ends of one connection.
+type Pair struct {
+	Client, Server *net.TCPConn
+}
+
+// Connect makes a connection over loopback inside the namespace, with keepalive off at both ends. Both
+// ends are closed when the test ends.
+func (n *NS) Connect(tb testing.TB, network string) Pair {
+	tb.Helper()
+	l := n.Listen(tb, network)
+	defer l.Close()
+	client := n.Dial(tb, network, l.Addr().(*net.TCPAddr).Port)
+	server, err := l.AcceptTCP()
+	if err != nil {
+		tb.Fatalf("accept: %v", err)
+	}
+	tb.Cleanup(func() { server.Close() })
+	return Pair{Client: client, Server: server}
+}
+
+// Listen listens on a free loopback port in the namespace, plain TCP, keepalive off.
+func (n *NS) Listen(tb testing.TB, network string) *net.TCPListener {
+	tb.Helper()
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false)
+	var (
+		l   net.Listener
+		err error
+	)
+	n.Do(tb, func() {
+		switch network {
+		case IPv4:
+			l, err = lc.Listen(context.Background(), "tcp4", "127.0.0.1:0")
+		case IPv6:
+			l, err = lc.Listen(context.Background(), "tcp6", "[::1]:0")
+		case Mapped:
+			l, err = lc.Listen(context.Background(), "tcp", ":0")
+		}
+	})
+	if err != nil {
+		tb.Fatalf("listen (%s): %v", network, err)
+	}
+	tb.Cleanup(func() { l.Close() })
+	return l.(*net.TCPListener)
+}
+
+// Dial connects to a loopback port in the namespace; the client is closed when the test ends.
+func (n *NS) Dial(tb testing.TB, network string, port int) *net.TCPConn {
+	tb.Helper()
+	var (
+		c   net.Conn
+		err error
+	)
+	n.Do(tb, func() {
+		d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}
+		d.SetMultipathTCP(false)
+		switch network {
+		case IPv4:
+			c, err = d.Dial("tcp4", (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}).String())
+		case IPv6:
+			c, err = d.Dial("tcp6", (&net.TCPAddr{IP: net.IPv6loopback, Port: port}).String())
+		case Mapped:
+			c, err = dialMapped(port)
+		}
+	})
+	if err != nil {
+		tb.Fatalf("dial (%s) port %d: %v", network, port, err)
+	}
+	tb.Cleanup(func() { c.Close() })
+	return c.(*net.TCPConn)
+}
+
+// dialMapped connects an AF_INET6 socket to ::ffff:127.0.0.1, which the net package never does.
+func dialMapped(port int) (net.Conn, error) {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	to := &unix.SockaddrInet6{Port: port, Addr: [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}}
+	if err := unix.Connect(fd, to); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return fileConn(fd)
+}
+
+// fileConn makes a net.Conn of a socket; the descriptor passed in is used up.
+func fileConn(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+// Eventually waits until cond holds, and fails the test when it does not within the time given: a bound
+// for a broken run, not a measure of speed.
+func Eventually(tb testing.TB, within time.Duration, what string, cond func() bool) {
+	tb.Helper()
+	for end := time.Now().Add(within); !cond(); {
+		if time.Now().After(end) {
+			tb.Fatalf("not within %v: %s", within, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
