@@ -1,0 +1,128 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+)
+
+// Look is what the kernel said of one socket at one moment.
+type Look struct {
+	At     monotime.Time
+	Socket *inetdiag.Socket
+	// Entered is when the socket became half-closed, where the finder saw it happen and took the socket's
+	// counters at that very moment. Zero where it did not: then the socket may have moved bytes, or been
+	// accepted, shortly before this look.
+	Entered monotime.Time
+}
+
+// Counters are the four byte counts whose change is progress. None of them moves by keepalives,
+// retransmissions or zero-window probes, as tcp_info's bytes_sent and last_data_sent do.
+type Counters struct {
+	Acked    uint64 // by the peer: bytes_acked
+	Received uint64 // from the peer: bytes_received, without the FIN
+	Written  uint64 // by the owner: acknowledged or still queued
+	Read     uint64 // by the owner, a FIN that it read left out
+}
+
+// before reports whether c is of a connection that got less far than d's: these two never shrink. The
+// other two are sums with a queue that the kernel reads a moment earlier, so they may.
+func (c Counters) before(d Counters) bool {
+	return c.Acked < d.Acked || c.Received < d.Received
+}
+
+func countersOf(s *inetdiag.Socket) Counters {
+	received := s.Info.BytesReceived
+	if s.State == inetdiag.CloseWait && received > 0 {
+		received-- // the FIN counts 1
+	}
+	return Counters{
+		Acked:    s.Info.BytesAcked,
+		Received: received,
+		Written:  s.Info.BytesAcked + uint64(s.WQueue),
+		Read:     received - min(received, uint64(Unread(s))),
+	}
+}
+
+// Unread returns how many bytes of data the owner of a half-closed socket has not read. In CLOSE_WAIT the
+// peer's FIN counts 1 in the receive queue until it is read, and is no data.
+func Unread(s *inetdiag.Socket) uint32 {
+	if s.State == inetdiag.CloseWait {
+		return max(s.RQueue, 1) - 1
+	}
+	return s.RQueue
+}
+
+// History is what is remembered of one half-closed socket: all that earlier looks established.
+type History struct {
+	ID    inetdiag.ID
+	State inetdiag.State
+	Owned bool // by a process, at the last look
+
+	// Since is when it became half-closed, or the earliest moment that can be proven.
+	Since monotime.Time
+	// Progress is the look at which a byte was last found to have moved or been read; zero if none was.
+	Progress monotime.Time
+	// First and Last are the first and last look. First is zero where the look was taken at entry, so
+	// that nothing can have happened before it.
+	First, Last monotime.Time
+
+	Counters Counters
+	SegsIn   uint32
+}
+
+// Follow returns the history as it is after a look. prev is nil at the first look; a look that shows
+// another connection than prev's (the same socket may be reconnected under its cookie) starts afresh.
+func Follow(prev *History, look Look) History {
+	s := look.Socket
+	next := History{
+		ID: s.ID, State: s.State, Owned: s.Inode != 0,
+		First: look.At, Last: look.At,
+		Counters: countersOf(s), SegsIn: s.Info.SegsIn,
+	}
+	switch {
+	case !look.Entered.IsZero():
+		next.Since, next.First = look.Entered, 0
+	case s.HasInfo:
+		// The segment that half-closed the connection was an acknowledgement too, so it became half-closed
+		// no later than when the last one came. Time does not begin before boot.
+		next.Since = max(look.At.Add(-s.Info.LastAckRecv), 1)
+	default:
+		next.Since = look.At
+	}
+	if prev == nil || next.anotherConnection(prev, s) {
+		return next
+	}
+	next.First, next.Since, next.Progress = prev.First, prev.Since, prev.Progress
+	if next.Owned && !prev.Owned {
+		// It was just taken from the listener's queue: its owner's time begins now.
+		next.Since, next.First = look.At, look.At
+	}
+	if next.Counters != prev.Counters {
+		next.Progress = look.At
+	}
+	return next
+}
+
+// ackSlack covers the tick of the kernel's clock and an acknowledgement that was being processed during
+// the earlier look.
+const ackSlack = 50 * time.Millisecond
+
+// anotherConnection reports whether h cannot be a later look at prev's connection. Being wrong here only
+// gives a socket more time.
+func (h History) anotherConnection(prev *History, s *inetdiag.Socket) bool {
+	switch {
+	case h.ID != prev.ID, h.State != prev.State:
+		return true
+	case h.Counters.before(prev.Counters), h.SegsIn < prev.SegsIn:
+		return true
+	case s.HasInfo && h.SegsIn != 0 && h.SegsIn == prev.SegsIn:
+		// An acknowledgement came after the earlier look, and yet no segment did.
+		return prev.Last.Add(ackSlack).Before(h.Last.Add(-s.Info.LastAckRecv))
+	}
+	return false
+}
