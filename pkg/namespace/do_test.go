@@ -1,0 +1,178 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace_test
+
+import (
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/namespace"
+)
+
+func TestDoRunsInTheNamespaceAndNowhereElse(t *testing.T) {
+	home := own(t)
+	h := open(t, nstest.New(t).Path())
+	var inside, ownInside namespace.Identity
+	err := h.Do(func() (err error) {
+		if inside, err = here(); err != nil {
+			return err
+		}
+		o, err := namespace.Own()
+		if err != nil {
+			return err
+		}
+		ownInside = o.Stat()
+		return o.Close()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inside != h.Stat() {
+		t.Errorf("Do ran in %v, want %v", inside, h.Stat())
+	}
+	if ownInside != home {
+		t.Errorf("Own inside of Do = %v, want the process's %v", ownInside, home)
+	}
+	everyThreadIsIn(t, home)
+}
+
+// everyThreadIsIn looks at more threads than a test before it can have used.
+func everyThreadIsIn(t *testing.T, home namespace.Identity) {
+	t.Helper()
+	const together = 32
+	var arrived, done sync.WaitGroup
+	arrived.Add(together)
+	for range together {
+		done.Go(func() {
+			runtime.LockOSThread() // until the goroutine ends: each is on a thread of its own
+			defer runtime.UnlockOSThread()
+			arrived.Done()
+			arrived.Wait()
+			if id, err := here(); err != nil || id != home {
+				t.Errorf("a thread is in %v (%v), want %v", id, err, home)
+			}
+		})
+	}
+	done.Wait()
+}
+
+func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
+	home := own(t)
+	h := open(t, nstest.New(t).Path())
+	wrong := errors.New("wrong")
+
+	if err := h.Do(func() error { return wrong }); !errors.Is(err, wrong) {
+		t.Errorf("error = %v, want the function's", err)
+	}
+	if err := h.Do(func() error { runtime.Goexit(); return nil }); err == nil {
+		t.Error("a function that ended its goroutine is no error")
+	}
+	func() {
+		defer func() {
+			p, ok := recover().(*namespace.Panic)
+			if !ok || !errors.Is(p, wrong) || len(p.Stack) == 0 {
+				t.Errorf("recovered %v, want the function's panic with its stack", p)
+			}
+		}()
+		_ = h.Do(func() error { panic(wrong) })
+		t.Error("Do did not panic")
+	}()
+	everyThreadIsIn(t, home)
+}
+
+func TestManyDoAtOnceStayApart(t *testing.T) {
+	home := own(t)
+	handles := []*namespace.Handle{open(t, nstest.New(t).Path()), open(t, nstest.New(t).Path())}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		h := handles[i%2]
+		wg.Go(func() {
+			for range 50 {
+				err := h.Do(func() error {
+					if id, err := here(); err != nil || id != h.Stat() {
+						t.Errorf("in %v (%v), want %v", id, err, h.Stat())
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	everyThreadIsIn(t, home)
+}
+
+func TestASocketOpenedInDoStaysThere(t *testing.T) {
+	ns := nstest.New(t)
+	l := ns.Listen(t, nstest.IPv4)
+	h := open(t, ns.Path())
+	dial := func() error {
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}
+	if err := h.Do(dial); err != nil {
+		t.Errorf("dial in the namespace: %v", err)
+	}
+	if err := dial(); err == nil {
+		t.Error("the listener can be reached from outside of the namespace")
+	}
+}
+
+func TestDoWithAClosedHandleErrs(t *testing.T) {
+	h := open(t, nstest.New(t).Path())
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ran := false
+	if err := h.Do(func() error { ran = true; return nil }); err == nil || ran {
+		t.Errorf("ran = %v, error = %v, want nothing run, and an error", ran, err)
+	}
+}
+
+func TestOperationsLeaveNoDescriptorBehind(t *testing.T) {
+	ns := nstest.New(t)
+	dir := t.TempDir()
+	symlink(t, "loop", dir+"/loop")
+	round := func() {
+		h, err := namespace.Open(ns.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Identify(); err != nil {
+			t.Error(err)
+		}
+		if err := errors.Join(h.Close(), h.Close()); err != nil {
+			t.Errorf("close twice: %v", err)
+		}
+		r, err := namespace.NewRoot(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"/", "/loop", "/absent", "/proc/self/ns/mnt"} {
+			if _, err := r.Open(path); err == nil {
+				t.Errorf("open %s: no error", path)
+			}
+		}
+		if err := errors.Join(r.Close(), r.Close()); err != nil {
+			t.Errorf("close twice: %v", err)
+		}
+	}
+	round()
+	before := countFDs(t)
+	for range 100 {
+		round()
+	}
+	if after := countFDs(t); after > before {
+		t.Errorf("%d descriptors are open, want no more than the %d before", after, before)
+	}
+}

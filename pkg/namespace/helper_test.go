@@ -1,0 +1,63 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+)
+
+func open(tb testing.TB, path string) *namespace.Handle {
+	tb.Helper()
+	h, err := namespace.Open(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return h
+}
+
+// own is the identity of the test process's own namespace.
+func own(tb testing.TB) namespace.Identity {
+	tb.Helper()
+	h, err := namespace.Own()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer h.Close()
+	return h.Stat()
+}
+
+// here is the identity of the namespace that the calling thread is in.
+func here() (namespace.Identity, error) {
+	h, err := namespace.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		return namespace.Identity{}, err
+	}
+	defer h.Close()
+	return h.Stat(), nil
+}
+
+func countFDs(tb testing.TB) int {
+	tb.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return len(entries)
+}
+
+func symlink(tb testing.TB, target, path string) string {
+	tb.Helper()
+	if err := os.Symlink(target, path); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
