@@ -1,0 +1,133 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// record makes one of this boot.
+func record(tb testing.TB, containerID, ifname string) state.Record {
+	tb.Helper()
+	return state.Record{
+		Version:    state.Version,
+		Network:    "pods",
+		Attachment: state.Attachment{ContainerID: containerID, IfName: ifname},
+		Boot:       bootID(tb),
+		Netns: state.Netns{
+			Path:     "/run/netns/cni-1",
+			Identity: namespace.Identity{Cookie: 1<<63 + 1, Dev: 4, Inode: 4026532321},
+		},
+		Pod:      state.Pod{Namespace: "shop", Name: "cart-0", UID: "8a52"},
+		Policy:   policy.Default(),
+		Sources:  policy.Sources{"mode": policy.SourceNetwork, "clock": policy.SourceBuiltIn},
+		Warnings: []string{`annotation halfclose.cni/grace: "soon" is no grace`},
+		Time:     time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC),
+	}
+}
+
+func bootID(tb testing.TB) string {
+	tb.Helper()
+	boot, err := namespace.BootID()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return boot
+}
+
+func newStore(tb testing.TB) *state.Store {
+	tb.Helper()
+	return state.New(filepath.Join(tb.TempDir(), "run", "halfclose"))
+}
+
+func put(tb testing.TB, s *state.Store, records ...state.Record) {
+	tb.Helper()
+	for _, r := range records {
+		if err := s.Put(r); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func list(tb testing.TB, s *state.Store) state.Listing {
+	tb.Helper()
+	l, err := s.List()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return l
+}
+
+// plant puts a file among the records without the store's help.
+func plant(tb testing.TB, s *state.Store, name, content string) string {
+	tb.Helper()
+	path := plantPath(tb, s, name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+func plantPath(tb testing.TB, s *state.Store, name string) string {
+	tb.Helper()
+	if err := os.MkdirAll(s.AttachmentsDir(), 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	return filepath.Join(s.AttachmentsDir(), name)
+}
+
+// age makes a file look as if it was last written some time ago.
+func age(tb testing.TB, path string, by time.Duration) {
+	tb.Helper()
+	then := time.Now().Add(-by)
+	if err := os.Chtimes(path, then, then); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// content reads a record's file.
+func content(tb testing.TB, s *state.Store, a state.Attachment) string {
+	tb.Helper()
+	name, err := a.FileName()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(s.AttachmentsDir(), name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(data)
+}
+
+// names lists everything in the records' directory.
+func names(tb testing.TB, s *state.Store) []string {
+	tb.Helper()
+	entries, err := os.ReadDir(s.AttachmentsDir())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		tb.Fatal(err)
+	}
+	names := []string{}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// edit replaces a piece of text that must be there.
+func edit(tb testing.TB, text, from, to string) string {
+	tb.Helper()
+	if !strings.Contains(text, from) {
+		tb.Fatalf("%q is not in:\n%s", from, text)
+	}
+	return strings.Replace(text, from, to, 1)
+}

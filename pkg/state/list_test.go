@@ -1,0 +1,200 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestAnAbsentDirectoryIsAnEmptyListing(t *testing.T) {
+	s := newStore(t)
+	if diff := cmp.Diff(state.Listing{}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+	if _, err := os.Stat(s.Dir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("List made the directory (%v)", err)
+	}
+}
+
+func TestListingsAreSorted(t *testing.T) {
+	s := newStore(t)
+	// As file names "a-1@..." comes before "a@..."; as container IDs it is the other way round.
+	want := []state.Record{record(t, "a", "eth0"), record(t, "a", "eth1"), record(t, "a-1", "eth0"), record(t, "b", "eth0")}
+	put(t, s, want[3], want[2], want[1], want[0])
+	plant(t, s, "z", "")
+	plant(t, s, "y", "")
+	l := list(t, s)
+	if diff := cmp.Diff(want, l.Records); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	if len(l.Problems) != 2 || l.Problems[0].File != "y" || l.Problems[1].File != "z" {
+		t.Errorf("problems %v, want those of y and z", l.Problems)
+	}
+}
+
+// A planted thing is what must never be fatal.
+func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
+	s := newStore(t)
+	good := record(t, "good", "eth0")
+	put(t, s, good)
+	text := content(t, s, good.Attachment)
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.WriteFile(outside, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) func(string) error {
+		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
+	}
+	as := func(id string) string { return edit(t, text, `"good"`, `"`+id+`"`) }
+	cases := []struct {
+		file string
+		make func(path string) error
+		want error
+		says string
+	}{
+		{"empty@eth0.json", write(""), state.ErrInvalid, "end of JSON"},
+		{"zeroes@eth0.json", write(strings.Repeat("\x00", 4096)), state.ErrInvalid, "invalid character"},
+		{"half@eth0.json", write(as("half")[:len(text)/2]), state.ErrInvalid, "end of JSON"},
+		{"trailing@eth0.json", write(as("trailing") + "{}"), state.ErrInvalid, "after top-level"},
+		{"null@eth0.json", write("null"), state.ErrInvalid, "no version"},
+		{"list@eth0.json", write("[]"), state.ErrInvalid, "array"},
+		{"newer@eth0.json", write(`{"version":2,"policy":["of another shape"]}`), state.ErrNewer, "version 2"},
+		{"older@eth0.json", write(edit(t, as("older"), `"version": 1`, `"version": 0`)), state.ErrInvalid, "no version"},
+		{"other@eth0.json", write(text), state.ErrInvalid, "content good, interface eth0"},
+		{"good@eth1.json", write(text), state.ErrInvalid, "content good, interface eth0"},
+		{"evil@eth0.json", write(as(`\u001b[2J`)), state.ErrInvalid, `content "\x1b[2J"`},
+		{"mode@eth0.json", write(edit(t, as("mode"), `"destroy"`, `"annihilate"`)), state.ErrInvalid, "annihilate"},
+		{"grace@eth0.json", write(edit(t, as("grace"), `"10m"`, `"-10m"`)), state.ErrInvalid, "closeWaitGrace"},
+		{"nopolicy@eth0.json", write(edit(t, as("nopolicy"), `"policy"`, `"politics"`)), state.ErrInvalid, "policy"},
+		{"noboot@eth0.json", write(edit(t, as("noboot"), `"boot"`, `"shoe"`)), state.ErrInvalid, "boot"},
+		{"nonetns@eth0.json", write(edit(t, as("nonetns"), `"netns"`, `"notns"`)), state.ErrInvalid, "netns"},
+		{"cookie@eth0.json", write(edit(t, as("cookie"), `"cookie": 9`, `"cookie": -9`)), state.ErrInvalid, "cookie"},
+		{"huge@eth0.json", func(path string) error {
+			return errors.Join(write("")(path), os.Truncate(path, 1<<40))
+		}, state.ErrInvalid, "more than 1048576 bytes"},
+		{"dir@eth0.json", func(path string) error { return os.Mkdir(path, 0o700) }, state.ErrInvalid, "regular"},
+		{"link@eth0.json", func(path string) error { return os.Symlink(outside, path) }, state.ErrInvalid, "regular"},
+		{"near@eth0.json", func(path string) error { return os.Symlink("good@eth0.json", path) }, state.ErrInvalid, "regular"},
+		{"fifo@eth0.json", func(path string) error { return unix.Mkfifo(path, 0o600) }, state.ErrInvalid, "regular"},
+		{"README", write("hello"), state.ErrInvalid, "file name"},
+		{"c@eth0.json~", write(text), state.ErrInvalid, "file name"},
+		{".c@eth0.json", write(text), state.ErrInvalid, "file name"},
+		{"c@\x1b[2J.json", write(text), state.ErrInvalid, "file name"},
+	}
+	for _, tc := range cases {
+		if err := tc.make(plantPath(t, s, tc.file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := names(t, s)
+	l := list(t, s)
+	if diff := cmp.Diff([]state.Record{good}, l.Records); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	problems := make(map[string]state.Problem)
+	for _, p := range l.Problems {
+		problems[p.File] = p
+	}
+	if len(problems) != len(cases) {
+		t.Errorf("%d problems, want %d", len(problems), len(cases))
+	}
+	for _, tc := range cases {
+		p := problems[tc.file]
+		if !errors.Is(p.Err, tc.want) || !strings.Contains(p.Err.Error(), tc.says) || strings.Contains(p.Err.Error(), "\x1b") {
+			t.Errorf("%q: problem %v, want %v and %q in it", tc.file, p.Err, tc.want, tc.says)
+		}
+		if p.OtherBoot || p.ModTime.IsZero() {
+			t.Errorf("%q: of another boot: %v, last written %v, want this boot, just now", tc.file, p.OtherBoot, p.ModTime)
+		}
+		a, err := state.ParseFileName(tc.file)
+		if err != nil {
+			continue
+		}
+		if _, err := s.Get(a); !errors.Is(err, tc.want) {
+			t.Errorf("Get of %v: %v, want %v", a, err, tc.want)
+		}
+	}
+	if diff := cmp.Diff(before, names(t, s)); diff != "" {
+		t.Errorf("reading changed the directory (-want +got):\n%s", diff)
+	}
+}
+
+func TestUnknownFieldsAreIgnored(t *testing.T) {
+	s := newStore(t)
+	r := record(t, "c", "eth0")
+	put(t, s, r)
+	text := content(t, s, r.Attachment)
+	text = edit(t, text, `"network"`, `"later": {"a": [1]}, "network"`)
+	text = edit(t, text, `"dev"`, `"later": null, "dev"`)
+	text = edit(t, text, `"clock"`, `"later": 1e99, "clock"`)
+	plant(t, s, "c@eth0.json", text)
+	if diff := cmp.Diff(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+}
+
+func TestARecordOfAnotherBootIsListedAndInert(t *testing.T) {
+	s := newStore(t)
+	ours, theirs := record(t, "ours", "eth0"), record(t, "theirs", "eth0")
+	theirs.Boot = "another"
+	put(t, s, ours, theirs)
+	l := list(t, s)
+	if diff := cmp.Diff(state.Listing{Records: []state.Record{ours, theirs}}, l); diff != "" {
+		t.Fatalf("List (-want +got):\n%s", diff)
+	}
+	if boot := bootID(t); l.Records[0].Inert(boot) || !l.Records[1].Inert(boot) {
+		t.Error("want the record of another boot inert, and the one of this boot not")
+	}
+}
+
+func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
+	this := `{"version":1,"boot":"` + bootID(t) + `"`
+	const longAgo = 200 * 365 * 24 * time.Hour
+	for _, tc := range []struct {
+		name, text string
+		age        time.Duration
+		want       bool
+	}{
+		{"one that says that it is, however new", `{"version":2,"boot":"another"}`, 0, true},
+		{"the beginning of one that says that it is", `{"version":1,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true},
+		{"one that says that it is not, however old", this + `}`, longAgo, false},
+		{"the beginning of one that says that it is not", this + `,"pod":`, longAgo, false},
+		{"an empty one that was written before this boot", "", longAgo, true},
+		{"one without a boot that was written before this boot", `{"version":2,"boot":7}`, longAgo, true},
+		{"an empty one that was written in this boot", "", 0, false},
+		{"one without a boot that was written in this boot", `["boot","another"]`, 0, false},
+		{"one that breaks off before its boot", `{"version":1,"boo`, 0, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStore(t)
+			age(t, plant(t, s, "c@eth0.json", tc.text), tc.age)
+			l := list(t, s)
+			if len(l.Problems) != 1 || l.Problems[0].OtherBoot != tc.want {
+				t.Errorf("problems %+v, want one, of another boot: %v", l.Problems, tc.want)
+			}
+		})
+	}
+}
+
+func TestADirectoryIsNobodysToPrune(t *testing.T) {
+	s := newStore(t)
+	dir := plantPath(t, s, "c@eth0.json")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	age(t, dir, 200*365*24*time.Hour)
+	if l := list(t, s); len(l.Problems) != 1 || l.Problems[0].OtherBoot {
+		t.Errorf("problems %+v, want one that is not of another boot", l.Problems)
+	}
+}

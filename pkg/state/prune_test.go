@@ -1,0 +1,112 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/renameio/v2"
+
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
+	s := newStore(t)
+	if err := s.Prune("c@eth0.json"); err != nil {
+		t.Errorf("without a directory: %v", err)
+	}
+	put(t, s, record(t, "inert", "eth0"), record(t, "stays", "eth0"))
+	plant(t, s, "broken@eth0.json", "{")
+	plant(t, s, "stays too", "")
+	if err := os.Symlink("/etc/hostname", plantPath(t, s, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(plantPath(t, s, "dir"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	precious := filepath.Join(s.Dir(), "precious")
+	if err := os.WriteFile(precious, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Prune("dir", "", ".", "..", "../precious", precious, "absent@eth0.json", "inert@eth0.json", "broken@eth0.json", "link")
+	for _, bad := range []string{`"dir"`, `""`, `"."`, `".."`, `"../precious"`} {
+		if err == nil || !strings.Contains(err.Error(), "prune "+bad) {
+			t.Errorf("error %v, want it to name %s", err, bad)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "absent") {
+		t.Errorf("error %v, want none about what is not there", err)
+	}
+	if diff := cmp.Diff([]string{"dir", "stays too", "stays@eth0.json"}, names(t, s)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+	if _, err := os.Stat(precious); err != nil {
+		t.Errorf("outside of the directory: %v", err)
+	}
+}
+
+// interrupt leaves what a Put leaves that is killed before its rename.
+func interrupt(t *testing.T, s *state.Store, name, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(s.AttachmentsDir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(s.AttachmentsDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	f, err := renameio.NewPendingFile(name, renameio.WithRoot(root))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
+}
+
+func TestAPutThatIsInterruptedLeavesTheOldRecord(t *testing.T) {
+	s := newStore(t)
+	old, next := record(t, "c", "eth0"), record(t, "c", "eth0")
+	next.Warnings = []string{"another"}
+	put(t, s, next)
+	text := content(t, s, next.Attachment)
+	put(t, s, old)
+	for _, written := range []int{0, 1, len(text) / 2, len(text)} {
+		interrupt(t, s, "c@eth0.json", text[:written])
+		interrupt(t, s, "first@eth0.json", text[:written])
+		if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+			t.Errorf("%d bytes written: List (-want +got):\n%s", written, diff)
+		}
+	}
+	put(t, s, next)
+	if diff := cmp.Diff(state.Listing{Records: []state.Record{next}}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+}
+
+func TestPruneDeletesTheTemporaryFilesOfTheDead(t *testing.T) {
+	s := newStore(t)
+	put(t, s, record(t, "c", "eth0"))
+	for _, by := range []time.Duration{11 * time.Minute, 200 * 365 * 24 * time.Hour} {
+		age(t, interrupt(t, s, "c@eth0.json", "{"), by)
+	}
+	young := filepath.Base(interrupt(t, s, "c@eth0.json", "{"))
+	// Not renameio's: nobody knows whose they are.
+	age(t, plant(t, s, ".c@eth0.json", ""), time.Hour)
+	age(t, plant(t, s, ".hidden", ""), time.Hour)
+	if err := s.Prune(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{".c@eth0.json", young, ".hidden", "c@eth0.json"}, names(t, s)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,130 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// Version is that of the record format. A later version may add fields, which are ignored here, without
+// changing the number.
+const Version = 1
+
+// Record is an attachment on disk.
+type Record struct {
+	Version int    `json:"version"` // set by Put
+	Network string `json:"network"` // the CNI network's name
+	Attachment
+	Boot     string         `json:"boot"` // the boot in which it was written, from namespace.BootID
+	Netns    Netns          `json:"netns"`
+	Pod      Pod            `json:"pod,omitzero"`
+	Policy   policy.Policy  `json:"policy"`
+	Sources  policy.Sources `json:"sources,omitempty"`  // where each value of the policy came from
+	Warnings []string       `json:"warnings,omitempty"` // what was wrong when it was written
+	Time     time.Time      `json:"time"`               // when it was written, by the wall clock
+}
+
+// Netns is a network namespace and the path that led to it.
+type Netns struct {
+	Path string `json:"path"`
+	namespace.Identity
+}
+
+// Pod is the Kubernetes pod that a container belongs to. It is zero outside of Kubernetes.
+type Pod struct {
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	UID       string `json:"uid,omitempty"`
+}
+
+// String returns namespace/name, or "" for the zero Pod.
+func (p Pod) String() string {
+	if p.Namespace == "" {
+		return p.Name
+	}
+	return p.Namespace + "/" + p.Name
+}
+
+// Inert reports whether the record is of another boot than the one given: what it says of a namespace's
+// identity then means nothing.
+func (r Record) Inert(boot string) bool { return r.Boot != boot }
+
+// What is wrong with a file in the place of a record.
+var (
+	// ErrNewer: a newer version of halfclose wrote it.
+	ErrNewer = errors.New("record was written by a newer version of halfclose: upgrade this one")
+	// ErrInvalid: it is half-written, or no record.
+	ErrInvalid = errors.New("not a valid record")
+)
+
+// encode returns what is written for a record.
+func encode(r Record) ([]byte, error) {
+	r.Version = Version
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	data = append(data, '\n')
+	if len(data) > maxFileSize {
+		return nil, fmt.Errorf("record has %d bytes, more than the %d that are read back", len(data), maxFileSize)
+	}
+	return data, nil
+}
+
+// decode reads what a file of the given name holds. It errs with ErrNewer or ErrInvalid.
+func decode(name string, data []byte) (Record, error) {
+	a, err := ParseFileName(name)
+	if err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	// The version alone first: the rest may have another shape in a newer one.
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	switch {
+	case head.Version > Version:
+		return Record{}, fmt.Errorf("%w (version %d, this one reads %d)", ErrNewer, head.Version, Version)
+	case head.Version < 1:
+		return Record{}, fmt.Errorf("%w: it has no version", ErrInvalid)
+	}
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if r.Attachment != a {
+		return Record{}, fmt.Errorf("%w: the file's name says %s, its content %s", ErrInvalid, a, r.Attachment)
+	}
+	if err := r.validate(); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return r, nil
+}
+
+// validate checks what every reader of a record relies on, beyond its attachment.
+func (r Record) validate() error {
+	switch {
+	case r.Boot == "":
+		return errors.New("no boot id")
+	case r.Netns.Path == "":
+		return errors.New("no netns path")
+	case r.Netns.Inode == 0:
+		return errors.New("no netns inode")
+	}
+	if problems := r.Policy.Validate(); len(problems) > 0 {
+		return fmt.Errorf("policy: %w", problems)
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// DefaultDir is the state directory unless EnvDir names another. It is on a file system that a reboot
+// empties.
+const DefaultDir = "/run/halfclose"
+
+// EnvDir is the environment variable that names another state directory, for plugin and reaper alike.
+const EnvDir = "HALFCLOSE_STATE_DIR"
+
+const (
+	dirPerm  = 0o700
+	filePerm = 0o600
+	// maxFileSize bounds what is read of a record, and so what is written.
+	maxFileSize = 1 << 20
+	// attachmentsDir is the directory of the records, in the state directory.
+	attachmentsDir = "attachments"
+)
+
+// DirFromEnv returns the state directory that the environment asks for. A relative one is of the working
+// directory, as it is now.
+func DirFromEnv(getenv func(string) string) string {
+	dir := getenv(EnvDir)
+	if dir == "" {
+		return DefaultDir
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
+}
+
+// Store is the state directory. Its methods may be called concurrently, by several processes too.
+type Store struct {
+	dir string
+}
+
+// New returns the store in dir. It touches nothing: Put makes the directory.
+func New(dir string) *Store { return &Store{dir: filepath.Clean(dir)} }
+
+// Dir returns the state directory.
+func (s *Store) Dir() string { return s.dir }
+
+// AttachmentsDir returns the directory that holds the records. It is absent until the first Put.
+func (s *Store) AttachmentsDir() string { return filepath.Join(s.dir, attachmentsDir) }
+
+// LockPath returns the file whose lock makes a reaper the only one.
+func (s *Store) LockPath() string { return filepath.Join(s.dir, "reaper.lock") }
+
+// SocketPath returns the unix socket that the reaper answers on.
+func (s *Store) SocketPath() string { return filepath.Join(s.dir, "reaper.sock") }
+
+// CandidatesPath returns the file that the reaper saves its candidates in.
+func (s *Store) CandidatesPath() string { return filepath.Join(s.dir, "candidates") }
+
+// LogPath returns the file that a reaper logs to where there is no journal.
+func (s *Store) LogPath() string { return filepath.Join(s.dir, "reaper.log") }
+
+// Put writes the record of an attachment, in place of an older one, and makes the directories it needs.
+// Version is set for the caller. A crash at any moment leaves the old record or the new one, and at worst a
+// temporary file that Prune removes.
+func (s *Store) Put(r Record) error {
+	if err := s.put(r); err != nil {
+		return fmt.Errorf("write record of %s: %w", r.Attachment, err)
+	}
+	return nil
+}
+
+func (s *Store) put(r Record) error {
+	name, err := r.FileName()
+	if err != nil {
+		return err
+	}
+	data, err := encode(r)
+	if err != nil {
+		return err
+	}
+	root, err := s.makeDirs()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return replace(name, data, renameio.WithRoot(root))
+}
+
+// replace writes a file of mode 0600, atomically. It is not renameio.WriteFile, which would leave a file
+// that others may read as it is.
+func replace(name string, data []byte, where renameio.Option) (err error) {
+	f, err := renameio.NewPendingFile(name, where, renameio.WithStaticPermissions(filePerm))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Cleanup())
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
+// makeDirs makes the state directory and that of the records, and opens the latter. The state directory is
+// left as it is when it exists, whoever made it; that of the records is nobody's but ours.
+func (s *Store) makeDirs() (*os.Root, error) {
+	if err := makeDir(s.dir); err != nil {
+		return nil, fmt.Errorf("make state directory (%s sets another): %w", EnvDir, err)
+	}
+	parent, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	if err := parent.Mkdir(attachmentsDir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if err := restrict(parent); err != nil {
+		return nil, err
+	}
+	return parent.OpenRoot(attachmentsDir)
+}
+
+// restrict gives the directory of the records mode 0700 if it has another, from the umask or of old.
+func restrict(parent *os.Root) error {
+	info, err := parent.Stat(attachmentsDir)
+	if err != nil || info.Mode().Perm() == dirPerm {
+		return err
+	}
+	return parent.Chmod(attachmentsDir, dirPerm)
+}
+
+// makeDir makes a directory of mode 0700 whatever the umask, and the ones above it as mkdir -p does.
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, dirPerm)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, dirPerm)
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil // if it is no directory, opening it will say so
+	case err != nil:
+		return err
+	}
+	return os.Chmod(dir, dirPerm)
+}
+
+// openDir opens the directory of the records. Nothing outside of it can be reached through what it returns,
+// and it is never outside of the state directory itself.
+func (s *Store) openDir() (*os.Root, error) {
+	parent, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	return parent.OpenRoot(attachmentsDir)
+}
+
+// Get reads the record of an attachment. The error is fs.ErrNotExist when there is none.
+func (s *Store) Get(a Attachment) (Record, error) {
+	r, err := s.get(a)
+	if err != nil {
+		return Record{}, fmt.Errorf("read record of %s: %w", a, err)
+	}
+	return r, nil
+}
+
+func (s *Store) get(a Attachment) (Record, error) {
+	name, err := a.FileName()
+	if err != nil {
+		return Record{}, err
+	}
+	root, err := s.openDir()
+	if err != nil {
+		return Record{}, err
+	}
+	defer root.Close()
+	data, _, err := readFile(root, name)
+	if err != nil {
+		return Record{}, err
+	}
+	return decode(name, data)
+}
+
+// Delete removes the record of an attachment, whatever its file holds. It is no error when there is none.
+func (s *Store) Delete(a Attachment) error {
+	name, err := a.FileName()
+	if err != nil {
+		return fmt.Errorf("delete record of %s: %w", a, err)
+	}
+	root, err := s.openDir()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		defer root.Close()
+		err = root.Remove(name)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("delete record of %s: %w", a, err)
+	}
+	return nil
+}

@@ -1,0 +1,244 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestARecordIsReadAsItWasWritten(t *testing.T) {
+	s := newStore(t)
+	full := record(t, "0a1b2c", "eth0")
+	full.Policy.Mode = policy.Observe
+	full.Policy.FinWait2Grace = policy.Never
+	bare := record(t, "d", "net1")
+	bare.Network, bare.Pod, bare.Sources, bare.Warnings = "", state.Pod{}, nil, nil
+	for _, want := range []state.Record{full, bare} {
+		in := want
+		in.Version = 0 // Put knows better
+		put(t, s, in)
+		got, err := s.Get(want.Attachment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Get (-want +got):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff(state.Listing{Records: []state.Record{full, bare}}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheFileIsWhatIsDocumented(t *testing.T) {
+	s := newStore(t)
+	r := record(t, "0a1b2c", "eth0")
+	r.Boot = "6e1f"
+	put(t, s, r)
+	want := `{
+  "version": 1,
+  "network": "pods",
+  "containerID": "0a1b2c",
+  "ifname": "eth0",
+  "boot": "6e1f",
+  "netns": {
+    "path": "/run/netns/cni-1",
+    "cookie": 9223372036854775809,
+    "dev": 4,
+    "inode": 4026532321
+  },
+  "pod": {
+    "namespace": "shop",
+    "name": "cart-0",
+    "uid": "8a52"
+  },
+  "policy": {
+    "mode": "destroy",
+    "closeWaitGrace": "10m",
+    "finWait2Grace": "10m",
+    "clock": "progress",
+    "pendingData": "keep"
+  },
+  "sources": {
+    "clock": "built-in",
+    "mode": "network"
+  },
+  "warnings": [
+    "annotation halfclose.cni/grace: \"soon\" is no grace"
+  ],
+  "time": "2026-03-01T12:00:00.000000007Z"
+}
+`
+	if diff := cmp.Diff(want, content(t, s, r.Attachment)); diff != "" {
+		t.Errorf("file (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"0a1b2c@eth0.json"}, names(t, s)); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+func TestPutAgainReplaces(t *testing.T) {
+	s := newStore(t)
+	r := record(t, "c", "eth0")
+	put(t, s, r)
+	first := content(t, s, r.Attachment)
+	put(t, s, r)
+	if diff := cmp.Diff(first, content(t, s, r.Attachment)); diff != "" {
+		t.Errorf("the same record a second time (-want +got):\n%s", diff)
+	}
+	r.Warnings, r.Time = nil, r.Time.Add(time.Second)
+	put(t, s, r)
+	if diff := cmp.Diff(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+}
+
+func TestPutReplacesWhatIsNoRecord(t *testing.T) {
+	s := newStore(t)
+	r := record(t, "c", "eth0")
+	plant(t, s, "c@eth0.json", `{"version": 99`)
+	put(t, s, r)
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.WriteFile(outside, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := record(t, "d", "eth0")
+	if err := os.Symlink(outside, plantPath(t, s, "d@eth0.json")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, other)
+	if diff := cmp.Diff(state.Listing{Records: []state.Record{r, other}}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+	if data, err := os.ReadFile(outside); err != nil || string(data) != "precious" {
+		t.Errorf("the target of a link is %q (%v) now, want it untouched", data, err)
+	}
+}
+
+func TestWhatIsNoRecordIsNotWritten(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*state.Record)
+		says   string
+	}{
+		"without a boot id":      {func(r *state.Record) { r.Boot = "" }, "boot"},
+		"without a netns path":   {func(r *state.Record) { r.Netns.Path = "" }, "path"},
+		"without a netns inode":  {func(r *state.Record) { r.Netns.Inode = 0 }, "inode"},
+		"with no policy at all":  {func(r *state.Record) { r.Policy = policy.Policy{} }, "policy"},
+		"with a negative grace":  {func(r *state.Record) { r.Policy.CloseWaitGrace = -1 }, "closeWaitGrace"},
+		"with a bad container":   {func(r *state.Record) { r.ContainerID = "../c" }, "containerID"},
+		"too large to read back": {func(r *state.Record) { r.Warnings = []string{strings.Repeat("w", 1<<20)} }, "bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			r := record(t, "c", "eth0")
+			tc.change(&r)
+			if err := s.Put(r); err == nil || !strings.Contains(err.Error(), tc.says) {
+				t.Errorf("Put = %v, want an error that says %q", err, tc.says)
+			}
+			if got := names(t, s); len(got) > 0 {
+				t.Errorf("there is %q now", got)
+			}
+		})
+	}
+}
+
+func TestDelete(t *testing.T) {
+	s := newStore(t)
+	gone, stays := record(t, "c", "eth0"), record(t, "c", "eth1")
+	if err := s.Delete(gone.Attachment); err != nil {
+		t.Errorf("without a directory: %v", err)
+	}
+	put(t, s, gone, stays)
+	for _, when := range []string{"the first time", "a second time"} {
+		if err := s.Delete(gone.Attachment); err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		if _, err := s.Get(gone.Attachment); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: Get = %v, want fs.ErrNotExist", when, err)
+		}
+	}
+	if diff := cmp.Diff(state.Listing{Records: []state.Record{stays}}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+}
+
+func TestDeleteNeedsTheNameAlone(t *testing.T) {
+	s := newStore(t)
+	plant(t, s, "half@eth0.json", `{"version":`)
+	plant(t, s, "newer@eth0.json", `{"version":2}`)
+	plant(t, s, "empty@eth0.json", "")
+	outside := plant(t, state.New(t.TempDir()), "outside", "precious")
+	for name, make := range map[string]func(string) error{
+		"dir@eth0.json":  func(path string) error { return os.Mkdir(path, 0o700) },
+		"link@eth0.json": func(path string) error { return os.Symlink(outside, path) },
+		"fifo@eth0.json": func(path string) error { return unix.Mkfifo(path, 0o600) },
+	} {
+		if err := make(plantPath(t, s, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"half", "newer", "empty", "dir", "link", "fifo"} {
+		if err := s.Delete(state.Attachment{ContainerID: id, IfName: "eth0"}); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if got := names(t, s); len(got) > 0 {
+		t.Errorf("left behind: %q", got)
+	}
+	if _, err := os.Stat(outside); err != nil {
+		t.Errorf("the target of a link: %v", err)
+	}
+}
+
+func TestNothingIsReachedOutsideOfTheDirectory(t *testing.T) {
+	s := newStore(t)
+	put(t, s, record(t, "c", "eth0"))
+	outside := filepath.Join(s.Dir(), "x@eth0.json")
+	if err := os.WriteFile(outside, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []state.Attachment{
+		{ContainerID: "../x", IfName: "eth0"},
+		{ContainerID: "..", IfName: "eth0"},
+		{ContainerID: "", IfName: "eth0"},
+		{ContainerID: "a/../../x", IfName: "eth0"},
+		{ContainerID: "x\x00", IfName: "eth0"},
+		{ContainerID: "c", IfName: ""},
+		{ContainerID: "c", IfName: ".."},
+		{ContainerID: "c", IfName: "a/b"},
+		{ContainerID: "c", IfName: "sixteen-letters_"},
+		{ContainerID: "c", IfName: "a b"},
+		{ContainerID: "c", IfName: "a\x1bb"},
+		{ContainerID: "c", IfName: "a\xffb"},
+		{ContainerID: strings.Repeat("c", 300), IfName: "eth0"},
+	} {
+		r := record(t, "c", "eth0")
+		r.Attachment = a
+		_, getErr := s.Get(a)
+		for verb, err := range map[string]error{"Put": s.Put(r), "Get": getErr, "Delete": s.Delete(a)} {
+			if err == nil || errors.Is(err, fs.ErrNotExist) || strings.ContainsAny(err.Error(), "\x1b\x00") || !utf8.ValidString(err.Error()) {
+				t.Errorf("%s of %+q = %v, want an error that names what is wrong", verb, a, err)
+			}
+		}
+	}
+	if _, err := os.Stat(outside); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,134 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// Switch is the operator's cap on the mode of every attachment of this node, as set by "halfclose mode". It
+// survives restarts and reboots.
+type Switch struct {
+	Mode policy.Mode `json:"mode"`
+	Who  string      `json:"who"`  // who set it, for people to read
+	When time.Time   `json:"when"` // when, by the wall clock
+}
+
+const (
+	switchFile = "mode"
+	// switchDir is where the switch is kept: unlike DefaultDir it survives a reboot.
+	switchDir = "/var/lib/halfclose"
+	// maxSwitchSize bounds what is read of the switch.
+	maxSwitchSize = 64 << 10
+)
+
+// errNoMode: the zero Mode stands for off where it is used, but nobody has set the switch to it.
+var errNoMode = errors.New("it has no mode")
+
+// SwitchPath returns the file of the switch: /var/lib/halfclose/mode, or the file mode in the state
+// directory if the environment names one.
+func SwitchPath(getenv func(string) string) string {
+	if getenv(EnvDir) == "" {
+		return filepath.Join(switchDir, switchFile)
+	}
+	return filepath.Join(DirFromEnv(getenv), switchFile)
+}
+
+// LoadSwitch reads the switch, and reports whether it is set: where there is no file it is not. On an error
+// somebody may have set it to anything; the caller must be as careful as mode observe.
+func LoadSwitch(path string) (Switch, bool, error) {
+	s, err := loadSwitch(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Switch{}, false, nil
+	}
+	if err != nil {
+		return Switch{}, false, fmt.Errorf("read switch %s (set it again with halfclose mode): %w", path, err)
+	}
+	return s, true, nil
+}
+
+func loadSwitch(path string) (Switch, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not block a reaper
+	if err != nil {
+		return Switch{}, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil {
+		return Switch{}, err
+	} else if !info.Mode().IsRegular() {
+		return Switch{}, fmt.Errorf("it is no regular file (%s)", info.Mode())
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSwitchSize+1))
+	if err != nil {
+		return Switch{}, err
+	}
+	if len(data) > maxSwitchSize {
+		return Switch{}, fmt.Errorf("it has more than %d bytes", maxSwitchSize)
+	}
+	return decodeSwitch(data)
+}
+
+func decodeSwitch(data []byte) (Switch, error) {
+	var s Switch
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Switch{}, err
+	}
+	if s.Mode == 0 {
+		return Switch{}, errNoMode
+	}
+	return s, nil
+}
+
+// StoreSwitch sets the switch. When it returns nil the switch outlives a power failure; the directory is
+// made if it is absent.
+func StoreSwitch(path string, s Switch) error {
+	if err := storeSwitch(path, s); err != nil {
+		return fmt.Errorf("write switch: %w", err)
+	}
+	return nil
+}
+
+func storeSwitch(path string, s Switch) error {
+	if s.Mode == 0 {
+		return errNoMode
+	}
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if len(data) > maxSwitchSize {
+		return fmt.Errorf("it has %d bytes, more than the %d that are read back", len(data), maxSwitchSize)
+	}
+	dir := filepath.Dir(path)
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	if err := replace(path, data, renameio.WithTempDir(dir)); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes what was renamed in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
