@@ -1,0 +1,131 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inetdiag
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Conn is a sock_diag socket in one network namespace. It is not safe for concurrent use.
+//
+// When a request or its answer is lost on the way the Conn cannot tell later answers from missing ones: from
+// then on every call returns the error that made it so, and all that is left is to close it and open another.
+type Conn struct {
+	t   transport
+	err error // why it cannot be used, or nil
+	seq uint32
+	out []byte // requests to send
+	in  []byte // the last datagram's space
+	got []byte // what is unread of it
+
+	one         [1]ID  // asked for by Lookup and Destroy
+	socket      Socket // handed to visit functions
+	seen        map[uint64]struct{}
+	noLegacy    bool // the kernel refused the legacy dump
+	interrupted bool
+}
+
+// recvSize is the length of a receive buffer. In a dump the kernel fills as much as it is offered, up to
+// 32 KiB (netlink_dump of net/netlink/af_netlink.c).
+const recvSize = 32 << 10
+
+// Open opens a sock_diag socket in the network namespace of the calling thread: to open one elsewhere lock
+// the thread (runtime.LockOSThread) and setns(2) first. It needs no privilege. The Conn belongs to the
+// namespace and keeps it alive until it is closed.
+func Open() (*Conn, error) {
+	t, err := openNetlink()
+	if err != nil {
+		return nil, fmt.Errorf("open sock_diag socket: %w", err)
+	}
+	return &Conn{t: t}, nil
+}
+
+// Close closes the socket. Closing again does nothing.
+func (c *Conn) Close() error {
+	if c.t == nil {
+		return nil
+	}
+	t := c.t
+	c.t, c.err = nil, errClosed
+	if err := t.close(); err != nil {
+		return fmt.Errorf("close sock_diag socket: %w", err)
+	}
+	return nil
+}
+
+// NetnsCookie returns the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14): no other namespace
+// has or had the same one since the machine was booted. On an older kernel the error is ENOPROTOOPT.
+func (c *Conn) NetnsCookie() (uint64, error) {
+	if c.t == nil {
+		return 0, errClosed
+	}
+	cookie, err := c.t.netnsCookie()
+	if err != nil {
+		return 0, fmt.Errorf("get netns cookie (SO_NETNS_COOKIE, Linux 5.14): %w", err)
+	}
+	return cookie, nil
+}
+
+// begin claims the Conn for one operation. What it leaves behind is right if the operation never ends.
+func (c *Conn) begin() error {
+	if c.err != nil {
+		return fmt.Errorf("use sock_diag socket: %w", c.err)
+	}
+	c.err = errBusy
+	if c.in == nil {
+		c.in = make([]byte, recvSize)
+	}
+	return nil
+}
+
+// end releases the Conn, for good if err is one of the transport.
+func (c *Conn) end(err error) error {
+	if c.t != nil { // else it was closed meanwhile, and c.err says so
+		c.err = err
+	}
+	return err
+}
+
+// sendOut sends the requests that were put in c.out.
+func (c *Conn) sendOut() error {
+	if c.t == nil {
+		return errClosed
+	}
+	if err := c.t.send(c.out); err != nil {
+		return fmt.Errorf("send sock_diag request: %w", err)
+	}
+	return nil
+}
+
+// next returns the next message, which has to be an answer to request seq.
+func (c *Conn) next(seq uint32) (message, error) {
+	for {
+		if c.t == nil {
+			return message{}, errClosed
+		}
+		if len(c.got) == 0 {
+			n, err := c.t.receive(c.in)
+			if err != nil {
+				return message{}, fmt.Errorf("receive sock_diag answer: %w", err)
+			}
+			c.got = c.in[:n]
+		}
+		m, rest, err := parseMessage(c.got)
+		if err != nil {
+			return message{}, fmt.Errorf("receive sock_diag answer: %w", err)
+		}
+		c.got = rest
+		switch {
+		case m.typ == unix.NLMSG_NOOP:
+			continue
+		case m.typ == unix.NLMSG_OVERRUN:
+			return message{}, fmt.Errorf("receive sock_diag answer: data lost: %w", unix.ENOBUFS)
+		case m.seq != seq:
+			return message{}, fmt.Errorf("receive sock_diag answer: it is to request %d, not %d", m.seq, seq)
+		}
+		return m, nil
+	}
+}

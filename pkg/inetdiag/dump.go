@@ -1,0 +1,170 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inetdiag
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Filter says which sockets a dump is about. The kernel does the filtering.
+type Filter struct {
+	// States are the states wanted. The empty set finds nothing.
+	States States
+	// Family is AF_INET, AF_INET6 (which has the v4-mapped sockets too), or AF_UNSPEC (0) for both.
+	Family uint8
+	// Info asks for tcp_info, and with it the ULP. It makes a dump longer.
+	Info bool
+	// NoLegacy asks for each family in a walk of its own where one legacy walk would have done for both.
+	NoLegacy bool
+}
+
+// Dump calls visit once for each socket that the kernel reports. It needs no privilege. The *Socket is reused
+// between calls, and visit must not use the Conn. When visit returns an error the rest is read and dropped,
+// and the error is returned as it is; the Conn stays usable.
+//
+// A dump is no snapshot: while connections come and go it may miss sockets that exist all along. It never
+// reports the same cookie twice.
+//
+// Both families are dumped by one TCPDIAG_GETSOCK, which walks the kernel's table once. A kernel that refuses
+// it is asked with SOCK_DIAG_BY_FAMILY, one family after the other, then and for the rest of the Conn's life.
+func (c *Conn) Dump(f Filter, visit func(*Socket) error) error {
+	if f.Family != unix.AF_UNSPEC && f.Family != unix.AF_INET && f.Family != unix.AF_INET6 {
+		return fmt.Errorf("dump sockets: family %d is neither AF_INET, AF_INET6 nor AF_UNSPEC", f.Family)
+	}
+	if err := c.begin(); err != nil {
+		return err
+	}
+	d := dump{c: c, visit: visit}
+	if c.seen == nil {
+		c.seen = make(map[uint64]struct{})
+	}
+	clear(c.seen)
+	c.interrupted = false
+	if f.States != 0 {
+		d.run(f)
+	}
+	if err := c.end(d.transport); err != nil {
+		return fmt.Errorf("dump sockets: %w", err)
+	}
+	if d.stop != nil {
+		return d.stop
+	}
+	return d.kernel
+}
+
+// Interrupted reports whether the kernel marked the last Dump as inconsistent (NLM_F_DUMP_INTR). That it did
+// not proves nothing: dumps miss sockets and repeat them without that mark.
+func (c *Conn) Interrupted() bool { return c.interrupted }
+
+// dump is one call of Dump and what ended it.
+type dump struct {
+	c         *Conn
+	visit     func(*Socket) error
+	stop      error // what visit returned
+	kernel    error // what the kernel refused
+	transport error
+}
+
+func (d *dump) run(f Filter) {
+	var ext uint8
+	if f.Info {
+		ext = extInfo
+	}
+	c := d.c
+	if f.Family == unix.AF_UNSPEC && !f.NoLegacy && !c.noLegacy {
+		c.seq++
+		c.out = appendLegacyDump(c.out[:0], c.seq, f.States, ext)
+		errno, answered := d.walk()
+		if d.transport != nil || answered || !refused(errno) {
+			d.setKernel(errno)
+			return
+		}
+		c.noLegacy = true
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		if f.Family != unix.AF_UNSPEC && f.Family != family {
+			continue
+		}
+		c.seq++
+		c.out = appendDump(c.out[:0], c.seq, family, f.States, ext)
+		errno, _ := d.walk()
+		if errno == unix.ENOENT && family == unix.AF_INET6 && f.Family == unix.AF_UNSPEC {
+			errno = 0 // a kernel without IPv6
+		}
+		if d.setKernel(errno); d.kernel != nil || d.transport != nil || d.stop != nil {
+			return
+		}
+	}
+}
+
+// refused reports whether an errno as the first answer means that the kernel does not know the request.
+func refused(errno unix.Errno) bool {
+	switch errno {
+	case unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT:
+		return true
+	}
+	return false
+}
+
+func (d *dump) setKernel(errno unix.Errno) {
+	switch errno {
+	case 0:
+	case unix.ENOENT:
+		d.kernel = fmt.Errorf("dump sockets: kernel has no tcp_diag: load the module (CONFIG_INET_TCP_DIAG): %w", errno)
+	default:
+		d.kernel = fmt.Errorf("dump sockets: %w", errno)
+	}
+}
+
+// walk sends the request in c.out and reads all answers. It returns what the kernel ended the dump with, and
+// whether anything came before that.
+func (d *dump) walk() (errno unix.Errno, answered bool) {
+	c := d.c
+	if d.transport = c.sendOut(); d.transport != nil {
+		return 0, false
+	}
+	for {
+		var m message
+		if m, d.transport = c.next(c.seq); d.transport != nil {
+			return 0, answered
+		}
+		c.interrupted = c.interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
+		switch m.typ {
+		case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+			errno, d.transport = parseErrno(m)
+			if d.transport == nil && m.typ == unix.NLMSG_ERROR && errno == 0 {
+				d.transport = errNotAsked
+			}
+			return errno, answered
+		case typeLegacy, typeByFamily:
+			answered = true
+			if d.transport = d.report(m.data); d.transport != nil {
+				return 0, answered
+			}
+		default:
+			d.transport = fmt.Errorf("answer of type %d", m.typ)
+			return 0, answered
+		}
+	}
+}
+
+// report hands a socket to visit unless it has been reported already or visit wanted no more.
+func (d *dump) report(b []byte) error {
+	c := d.c
+	if d.stop != nil {
+		return nil
+	}
+	if err := parseSocket(b, &c.socket); err != nil {
+		return err
+	}
+	cookie := c.socket.ID.Cookie()
+	if _, again := c.seen[cookie]; again {
+		return nil
+	}
+	c.seen[cookie] = struct{}{}
+	d.stop = d.visit(&c.socket)
+	return nil
+}

@@ -1,0 +1,108 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inetdiag_test
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+// capabilities leaves the calling thread no capability but those in keep. There is no way back: the thread
+// has to end with its goroutine, as those of NS.Do do.
+func capabilities(tb testing.TB, keep ...int) {
+	tb.Helper()
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	for _, c := range keep {
+		data[c/32].Effective |= 1 << (c % 32)
+		data[c/32].Permitted |= 1 << (c % 32)
+	}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		tb.Errorf("drop capabilities: %v", err)
+	}
+}
+
+func TestWithoutCapabilitiesOneMayLookButNotDestroy(t *testing.T) {
+	ns := nstest.New(t)
+	p := ns.Connect(t, nstest.IPv4)
+	halfClose(t, open(t, ns), p)
+	cookie := cookieOf(t, p.Server)
+	ns.Do(t, func() {
+		capabilities(t)
+		c, err := inetdiag.Open()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		s := dump(t, c, everything())[cookie]
+		if !s.HasInfo || s.Inode == 0 {
+			t.Errorf("dump tells less: %+v", s)
+		}
+		if s, err = c.Lookup(s.ID); err != nil || !s.HasInfo {
+			t.Errorf("look up: %v", err)
+		}
+		for name, err := range map[string]error{"destroy": c.Destroy(s.ID), "probe": inetdiag.Probe()} {
+			if !errors.Is(err, inetdiag.ErrDenied) || !errors.Is(err, unix.EPERM) || !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("%s: %v, want %v", name, err, inetdiag.ErrDenied)
+			}
+			if err != nil && !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+				t.Errorf("%s: %q does not say what is missing", name, err)
+			}
+		}
+	})
+	if _, err := p.Server.Write([]byte("x")); err != nil {
+		t.Errorf("socket that was to survive: %v", err)
+	}
+}
+
+func TestDestroyingNeedsCapNetAdminAlone(t *testing.T) {
+	ns := nstest.New(t)
+	p := ns.Connect(t, nstest.IPv4)
+	id := socketOf(t, open(t, ns), p.Server).ID
+	ns.Do(t, func() {
+		capabilities(t, unix.CAP_NET_ADMIN)
+		c, err := inetdiag.Open()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		if err := c.Destroy(id); err != nil {
+			t.Errorf("destroy: %v", err)
+		}
+		if err := inetdiag.Probe(); err != nil {
+			t.Errorf("probe: %v", err)
+		}
+	})
+}
+
+func TestProbeLeavesNothingBehind(t *testing.T) {
+	ns := nstest.New(t)
+	c := open(t, ns)
+	ns.Do(t, func() {
+		if err := inetdiag.Probe(); err != nil {
+			t.Error(err)
+		}
+	})
+	nstest.Eventually(t, patience, "nothing left", func() bool { return len(dump(t, c, everything())) == 0 })
+}
+
+func TestProbeWithoutLoopbackSaysSo(t *testing.T) {
+	ns := nstest.New(t)
+	setLoopbackDown(t, ns)
+	ns.Do(t, func() {
+		err := inetdiag.Probe()
+		if err == nil || !strings.Contains(err.Error(), "is lo up?") {
+			t.Errorf("got %v, want an error that says lo is down", err)
+		}
+	})
+}

@@ -1,0 +1,92 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inetdiag_test
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+// connectMPTCP makes a connection of which each end wants MPTCP or not.
+func connectMPTCP(tb testing.TB, ns *nstest.NS, client, server bool) nstest.Pair {
+	tb.Helper()
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(server)
+	d := net.Dialer{KeepAlive: -1, Timeout: patience}
+	d.SetMultipathTCP(client)
+	var (
+		l    net.Listener
+		conn net.Conn
+		err  error
+	)
+	ns.Do(tb, func() {
+		if l, err = lc.Listen(context.Background(), "tcp4", "127.0.0.1:0"); err == nil {
+			conn, err = d.Dial("tcp4", l.Addr().String())
+		}
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	tb.Cleanup(func() { conn.Close() })
+	accepted, err := l.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { accepted.Close() })
+	return nstest.Pair{Client: conn.(*net.TCPConn), Server: accepted.(*net.TCPConn)}
+}
+
+func TestULPTellsMPTCPSubflows(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		client, server bool
+		want           map[string]string
+	}{
+		{"MPTCP at both ends", true, true, map[string]string{"client": "mptcp", "server": "mptcp"}},
+		{"a plain client of an MPTCP listener", false, true, map[string]string{"client": "", "server": ""}},
+		{"an MPTCP client that fell back", true, false, map[string]string{"client": "mptcp", "server": ""}},
+		{"plain TCP", false, false, map[string]string{"client": "", "server": ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ns := nstest.New(t)
+			p := connectMPTCP(t, ns, tt.client, tt.server)
+			if on, err := p.Client.MultipathTCP(); tt.client && tt.server && (err != nil || !on) {
+				t.Skipf("kernel has no MPTCP (CONFIG_MPTCP, net.mptcp.enabled): %v", err)
+			}
+			c := open(t, ns)
+			port := p.Server.LocalAddr().(*net.TCPAddr).Port
+			for _, f := range []inetdiag.Filter{
+				{States: 1 << inetdiag.Established, Info: true},
+				{States: 1 << inetdiag.Established, Info: true, NoLegacy: true},
+			} {
+				got := make(map[string]string)
+				for _, s := range dump(t, c, f) {
+					end := "client"
+					if int(s.ID.Local().Port()) == port {
+						end = "server"
+					}
+					got[end] = s.ULP
+					if found, err := c.Lookup(s.ID); err != nil || found.ULP != s.ULP {
+						t.Errorf("look-up says ULP %q, %v; the dump says %q", found.ULP, err, s.ULP)
+					}
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("ULP (-want +got):\n%s", diff)
+				}
+			}
+			for _, s := range dump(t, c, inetdiag.Filter{States: inetdiag.AllStates}) {
+				if s.ULP != "" {
+					t.Errorf("ULP %q came without tcp_info", s.ULP)
+				}
+			}
+		})
+	}
+}
