@@ -1,0 +1,78 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package buildinfo says which halfclose this binary is.
+package buildinfo
+
+import (
+	"runtime"
+	"runtime/debug"
+)
+
+// The linker's -X sets these, nothing else does: go build -ldflags "-X <this package>.version=v1.2.3 ...".
+// Empty means not stamped.
+var version, commit string
+
+// unknown stands for what neither the stamp nor the toolchain recorded.
+const unknown = "unknown"
+
+// Info identifies a build. Every field is set: what is not known reads "unknown", or "devel" for the
+// version of a build from a working tree.
+type Info struct {
+	Version  string `json:"version"`  // of a release its tag; else what git describe or the module cache says
+	Commit   string `json:"commit"`   // git revision, with "-dirty" if the tree was changed
+	Go       string `json:"go"`       // version of the Go toolchain
+	Platform string `json:"platform"` // GOOS/GOARCH
+}
+
+// Get returns what was stamped into the binary. For what was not it returns what the Go toolchain
+// recorded, as in a binary made by go install.
+func Get() Info {
+	bi, ok := debug.ReadBuildInfo()
+	if !ok {
+		bi = &debug.BuildInfo{}
+	}
+	return get(version, commit, bi)
+}
+
+// get is Get on given values.
+func get(version, commit string, bi *debug.BuildInfo) Info {
+	i := Info{
+		Version:  version,
+		Commit:   commit,
+		Go:       runtime.Version(),
+		Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
+	if i.Version == "" {
+		i.Version = bi.Main.Version
+	}
+	if i.Version == "" || i.Version == "(devel)" {
+		i.Version = "devel"
+	}
+	if i.Commit == "" {
+		i.Commit = revision(bi.Settings)
+	}
+	return i
+}
+
+// revision returns the version control revision among the build settings.
+func revision(settings []debug.BuildSetting) string {
+	rev, dirty := unknown, false
+	for _, s := range settings {
+		switch s.Key {
+		case "vcs.revision":
+			rev = s.Value
+		case "vcs.modified":
+			dirty = s.Value == "true"
+		}
+	}
+	if dirty && rev != unknown {
+		rev += "-dirty"
+	}
+	return rev
+}
+
+// String returns the build in one line, as "halfclose version" prints it.
+func (i Info) String() string {
+	return "halfclose " + i.Version + " (commit " + i.Commit + ", " + i.Go + ", " + i.Platform + ")"
+}

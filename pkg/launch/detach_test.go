@@ -1,0 +1,85 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package launch_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// The reaper is started inside a cgroup of the test's own and in a cgroup namespace, whose roots are where
+// this process is: it leaves the test's cgroup, and no other.
+func TestDetach(t *testing.T) {
+	var tried int
+	for line := range strings.Lines(read("/proc/self/cgroup")) {
+		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		fstype, controllers, path := "cgroup", part[1], part[2]
+		switch {
+		case controllers == "":
+			fstype = "cgroup2"
+		case controllers != "pids" && controllers != "name=systemd": // one of a kind is enough
+			continue
+		}
+		hierarchy := mountpoint(fstype, controllers)
+		if hierarchy == "" {
+			continue
+		}
+		tried++
+		t.Run(fstype+" "+controllers, func(t *testing.T) {
+			dir := filepath.Join(hierarchy, path, "halfclose-test-"+strconv.Itoa(os.Getpid()))
+			if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
+				nstest.NeedPrivilege(t, "make a cgroup", err)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				nstest.Eventually(t, 30*time.Second, "the cgroup is empty", func() bool { return os.Remove(dir) == nil })
+			})
+			r := runPlugin(t, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWCGROUP | unix.CLONE_NEWNS},
+				mountVar+"="+fstype+":"+controllers+":"+t.TempDir(), cgroupVar+"="+filepath.Join(dir, "cgroup.procs"))
+
+			place := func(path string) string { return ":" + controllers + ":" + path + "\n" }
+			if want := place("/" + filepath.Base(dir)); !strings.Contains(r.CgroupsBefore+"\n", want) {
+				t.Fatalf("before, not %q in\n%s", want, r.CgroupsBefore)
+			}
+			if want := place("/"); !strings.Contains(r.CgroupsAfter+"\n", want) {
+				t.Errorf("after, not %q in\n%s", want, r.CgroupsAfter)
+			}
+			if r.DetachErr != "" {
+				t.Errorf("detach: %s", r.DetachErr)
+			}
+			if r.OOMScoreAfter != "0" {
+				t.Errorf("oom_score_adj is %s", r.OOMScoreAfter)
+			}
+			if r.UmaskAfter != "0077" {
+				t.Errorf("umask is %s", r.UmaskAfter)
+			}
+		})
+	}
+	if tried == 0 {
+		t.Skip("no cgroup hierarchy is mounted")
+	}
+}
+
+// mountpoint finds a mount of a hierarchy's root.
+func mountpoint(fstype, controllers string) string {
+	for line := range strings.Lines(read("/proc/self/mountinfo")) {
+		f := strings.Fields(line)
+		fs := f[len(f)-3:]
+		if f[3] == "/" && fs[0] == fstype && (controllers == "" || strings.HasSuffix(fs[2], ","+controllers)) {
+			return f[4]
+		}
+	}
+	return ""
+}

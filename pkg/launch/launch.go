@@ -1,0 +1,123 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package launch starts the shared reaper when none runs.
+//
+// The plugin asks [Running], and calls [Start] if the answer is no. The runtime waits until the plugin's
+// stdout and stderr are closed everywhere, ends what it finds in the plugin's process group and cgroup,
+// and tunes both to its own needs; so the reaper takes nothing along: Start leaves behind all that a
+// parent can leave behind before the exec, and the reaper drops the rest with [Detach].
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Running reports whether a reaper listens on the unix socket at path. It does not block, and sends
+// nothing: a reaper that is too busy to accept is running all the same. Where it cannot tell (no
+// permission), it says yes: starting another reaper would not help.
+func Running(path string) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(fd)
+	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR): // never started, or cleanly ended
+		return false
+	case errors.Is(err, unix.ECONNREFUSED): // ended without removing its socket
+		return false
+	case errors.Is(err, unix.EINVAL): // longer than a socket's path can be: nobody can listen there
+		return false
+	}
+	return true // connected, or EAGAIN: the backlog is full
+}
+
+// Config says what Start starts.
+type Config struct {
+	Binary   string   // the halfclose binary; empty is the one of this process
+	StateDir string   // given to the reaper as --state-dir, unless empty
+	Args     []string // further arguments
+	Env      []string // the environment to choose from, as KEY=VALUE; nil is that of this process
+}
+
+// Start starts "<binary> reaper --auto" and returns as soon as it was executed, without waiting for it to
+// be ready. An error means that no process was started.
+//
+// The reaper gets a session of its own, /dev/null as stdin, stdout and stderr, no other file descriptor,
+// the directory /, no blocked signal, and of the environment what [Environ] keeps. It shares the caller's
+// namespaces, so Start must not be called from a thread that entered a pod's.
+//
+// Start marks every descriptor of the calling process from 3 up close-on-exec, also those that were
+// inherited without that mark. It never waits for the reaper: if the reaper ends before its parent does,
+// it stays a zombie until then. No privilege is needed to start it.
+func Start(cfg Config) error {
+	if err := start(cfg); err != nil {
+		return fmt.Errorf("start reaper: %w", err)
+	}
+	return nil
+}
+
+func start(cfg Config) error {
+	binary := cfg.Binary
+	if binary == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		binary = self
+	}
+	args := []string{binary, "reaper", "--auto"}
+	if cfg.StateDir != "" {
+		args = append(args, "--state-dir", cfg.StateDir)
+	}
+	env := cfg.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	if err := closeOnExec(); err != nil {
+		return err
+	}
+	unblock, err := unblockSignals()
+	if err != nil {
+		return err
+	}
+	defer unblock()
+	p, err := os.StartProcess(binary, append(args, cfg.Args...), &os.ProcAttr{
+		Dir:   "/",
+		Env:   Environ(env),
+		Files: []*os.File{null, null, null},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return err
+	}
+	_ = p.Release() // drops the handle on the process; nothing depends on it
+	return nil
+}
+
+// unblockSignals empties the signal mask of this thread, which a process started from it inherits (a
+// blocked SIGTERM would make a reaper that cannot be stopped). The function returned puts the mask back.
+func unblockSignals() (restore func(), err error) {
+	runtime.LockOSThread()
+	var none, old unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, &old); err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("unblock signals: %w", err)
+	}
+	return func() {
+		_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil) // it worked a moment ago
+		runtime.UnlockOSThread()
+	}, nil
+}

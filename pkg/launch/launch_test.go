@@ -1,0 +1,221 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package launch_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/launch"
+)
+
+// reaperLife is a started reaper: what it said of itself, and the connection that ends it when closed.
+type reaperLife struct {
+	report
+	conn   net.Conn
+	in     *bufio.Reader
+	socket string // that it reported to
+	plugin int    // process id of the plugin that started it, which has ended
+}
+
+// runPlugin runs the plugin to its end, and returns the reaper that it left behind.
+func runPlugin(t *testing.T, attr *syscall.SysProcAttr, env ...string) reaperLife {
+	t.Helper()
+	rep := newReporter(t)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd.Env = append(env, roleVar+"=plugin", socketVar+"="+rep.path) // and nothing of the test's own
+	cmd.Dir = t.TempDir()
+	cmd.SysProcAttr = attr
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr // pipes: Run waits for EOF on both, as libcni does
+	if err := cmd.Run(); err != nil || stdout.String() != "started" {
+		t.Fatalf("plugin: %v: %q %q", err, stdout.String(), stderr.String())
+	}
+	if err := rep.listener.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := rep.listener.Accept()
+	if err != nil {
+		t.Fatalf("the reaper did not report: %v", err)
+	}
+	r := reaperLife{conn: conn, in: bufio.NewReader(conn), socket: rep.path, plugin: cmd.Process.Pid}
+	t.Cleanup(func() {
+		conn.Close()
+		if _, err := unix.Wait4(r.PID, nil, 0, nil); err != nil { // TestMain made it this process's to wait for
+			t.Errorf("wait for the reaper: %v", err)
+		}
+	})
+	line, err := r.in.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &r.report)
+	}
+	if err != nil {
+		t.Fatalf("read report: %v", err)
+	}
+	return r
+}
+
+func TestStartTakesNothingAlong(t *testing.T) {
+	r := runPlugin(t, nil,
+		"CNI_COMMAND=ADD", "CNI_ARGS=K8S_POD_NAME=web", "NOTIFY_SOCKET=/n", "LISTEN_FDS=1", "JOURNAL_STREAM=1:2",
+		"INVOCATION_ID=1", "AWS_SECRET=x", "PATH=/bin", "LC_ALL=C", "HALFCLOSE_LOG_FORMAT=json")
+
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantArgs := []string{exe, "reaper", "--auto", "--state-dir", "/state", "--log-level", "debug"}
+	if diff := cmp.Diff(wantArgs, r.Args); diff != "" {
+		t.Errorf("arguments (-want +got)\n%s", diff)
+	}
+	wantEnv := []string{
+		"HALFCLOSE_LOG_FORMAT=json", roleVar + "=plugin", socketVar + "=" + r.socket, "LC_ALL=C", "PATH=/bin",
+	}
+	slices.Sort(r.Env)
+	if diff := cmp.Diff(wantEnv, r.Env); diff != "" {
+		t.Errorf("environment (-want +got)\n%s", diff)
+	}
+	if r.Dir != "/" {
+		t.Errorf("the directory is %s", r.Dir)
+	}
+	for fd, target := range r.Files {
+		// The Go runtime keeps a cgroup file of its own open, to follow the CPU limit.
+		if fd > 2 && !strings.HasPrefix(target, "/sys/fs/cgroup/") || fd <= 2 && target != "/dev/null" {
+			t.Errorf("descriptor %d is %s", fd, target)
+		}
+	}
+	if len(r.Files) < 3 {
+		t.Errorf("descriptors are %v", r.Files)
+	}
+	if r.SID != r.PID || r.PGID != r.PID {
+		t.Errorf("pid %d has session %d, process group %d", r.PID, r.SID, r.PGID)
+	}
+	if strings.Trim(r.BlockedSigs, "0") != "" {
+		t.Errorf("blocked signals: %s", r.BlockedSigs)
+	}
+}
+
+func TestTheReaperOutlivesThePluginsSession(t *testing.T) {
+	r := runPlugin(t, &syscall.SysProcAttr{Setsid: true})
+	// runPlugin has seen the plugin end and both its pipes at EOF; who ends its process group and session
+	// finds nobody there.
+	if err := unix.Kill(-r.plugin, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("the plugin's process group: %v, want ESRCH", err)
+	}
+	if r.SID == r.plugin {
+		t.Error("the reaper is in the plugin's session")
+	}
+	if _, err := fmt.Fprintln(r.conn, "there?"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.in.ReadString('\n'); err != nil || got != "there?\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "none")
+	err := launch.Start(launch.Config{Binary: binary})
+	if !errors.Is(err, unix.ENOENT) || !strings.HasPrefix(err.Error(), "start reaper: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestEnvironOfNothingIsNothing(t *testing.T) {
+	if got := launch.Environ([]string{"CNI_COMMAND=ADD", "=", "PATH", "X=PATH=1"}); got == nil || len(got) != 0 {
+		t.Errorf("got %#v", got)
+	}
+}
+
+func TestRunning(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+
+	listen := func(name string, backlog int) int {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Bind(fd, &unix.SockaddrUnix{Name: path(name)})
+		}
+		if err == nil && backlog >= 0 {
+			err = unix.Listen(fd, backlog)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	listen("idle", 16)
+	listen("bound", -1)
+	listen("full", 0)
+	for { // nobody accepts
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path("full")}); errors.Is(err, unix.EAGAIN) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	stale := listen("stale", 16)
+	if err := unix.Close(stale); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path("file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, tt := range []struct {
+		name, socket string
+		want         bool
+	}{
+		{"a listener runs", path("idle"), true},
+		{"one whose backlog is full runs", path("full"), true},
+		{"a socket nobody listens on does not", path("bound"), false},
+		{"a socket left behind does not", path("stale"), false},
+		{"no socket does not", path("none"), false},
+		{"no directory does not", path("none/none"), false},
+		{"a file in place of the directory does not", path("file/none"), false},
+		{"a file does not", path("file"), false},
+		{"a path too long for a socket does not", path(strings.Repeat("x", 200)), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := launch.Running(tt.socket); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestRunningLeavesNoConnection(t *testing.T) {
+	rep := newReporter(t)
+	if !launch.Running(rep.path) {
+		t.Fatal("not running")
+	}
+	conn, err := rep.listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("read %d bytes, %v: want EOF", n, err)
+	}
+}

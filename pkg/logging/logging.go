@@ -1,0 +1,147 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package logging decides where log lines go.
+//
+// A reaper that a person, systemd or Kubernetes started writes to stderr, which somebody keeps. One that
+// the plugin started has no stderr: its lines go to the systemd journal, or to a small file where there
+// is no journal. The plugin itself, whose stdout belongs to CNI and whose stderr few runtimes show, puts
+// a warning into the system log with [System].
+package logging
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+
+	"gopkg.in/natefinch/lumberjack.v2"
+)
+
+// Identifier is the SYSLOG_IDENTIFIER of every line in the journal: "journalctl -t halfclose" shows them.
+const Identifier = "halfclose"
+
+// The formats of lines on stderr and in a file.
+const (
+	Text = "text" // one line of key=value pairs, the default
+	JSON = "json" // one object a line
+)
+
+// The file that an auto-started reaper logs to is rotated at maxFileMiB; one older file is kept.
+const (
+	maxFileMiB = 1
+	maxBackups = 1
+)
+
+// Options says where a reaper's lines go. The zero value is text to os.Stderr, at level info.
+type Options struct {
+	Level  slog.Level // what is below it is not written
+	Format string     // Text or JSON; empty is Text; the journal's own format does not change with it
+	Stderr io.Writer  // where lines go unless Auto is set; nil is os.Stderr
+
+	Auto          bool   // started by the plugin: the journal if it is there, else File
+	File          string // used when Auto is set and there is no journal; its directory must exist
+	JournalSocket string // empty is DefaultJournalSocket
+}
+
+// New returns the logger that opts asks for, and what to close once nothing logs any more.
+//
+// The logger never makes its user wait for more than a tenth of a second, nor tells it that a line could
+// not be written. New fails when the format is unknown, or when neither a journal nor the file can be
+// written to.
+func New(opts Options) (*slog.Logger, io.Closer, error) {
+	if opts.Format == "" {
+		opts.Format = Text
+	}
+	if opts.Format != Text && opts.Format != JSON {
+		return nil, nil, fmt.Errorf("unknown log format %q: use %q or %q", opts.Format, Text, JSON)
+	}
+	if !opts.Auto {
+		return slog.New(stderrHandler(opts)), nopCloser{}, nil
+	}
+	j, err := dialJournal(opts.JournalSocket)
+	if err == nil {
+		return slog.New(newJournalHandler(j, opts.Level)), j, nil
+	}
+	if opts.File == "" {
+		return nil, nil, fmt.Errorf("log to the journal: %w (and no log file is named)", err)
+	}
+	f, err := openFile(opts.File)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slog.New(lineHandler(f, opts, true)), f, nil
+}
+
+// stderrHandler writes to stderr, without times where the journal reads it and adds its own.
+func stderrHandler(opts Options) slog.Handler {
+	if opts.Stderr == nil {
+		opts.Stderr = os.Stderr
+	}
+	return lineHandler(opts.Stderr, opts, !isJournalStream(opts.Stderr, os.Getenv("JOURNAL_STREAM")))
+}
+
+// lineHandler writes a line a record to w.
+func lineHandler(w io.Writer, opts Options, times bool) slog.Handler {
+	ho := &slog.HandlerOptions{Level: opts.Level}
+	if !times {
+		ho.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	if opts.Format == JSON {
+		return slog.NewJSONHandler(w, ho)
+	}
+	return slog.NewTextHandler(w, ho)
+}
+
+// isJournalStream reports whether w is the stream to the journal that systemd set up for this service.
+// stream is the value of $JOURNAL_STREAM, "device:inode" (systemd.exec(5)); it is inherited, so it counts
+// only for a file that is the one it names.
+func isJournalStream(w io.Writer, stream string) bool {
+	f, ok := w.(*os.File)
+	if !ok || stream == "" {
+		return false
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// openFile opens the rotated file. It opens the file once by itself first, because lumberjack would only
+// do so at the first line, and with nobody to tell.
+func openFile(path string) (io.WriteCloser, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	// A file that somebody else made wider is narrowed; rotation keeps the mode.
+	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+		return nil, fmt.Errorf("open log file: %w", err)
+	}
+	return &lumberjack.Logger{Filename: path, MaxSize: maxFileMiB, MaxBackups: maxBackups, LocalTime: true}, nil
+}
+
+// ParseLevel returns the level that a person names: debug, info, warn or error.
+func ParseLevel(name string) (slog.Level, error) {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(name, l.String()) {
+			return l, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown log level %q: use debug, info, warn or error", name)
+}
+
+// nopCloser closes nothing: stderr is not this package's.
+type nopCloser struct{}
+
+func (nopCloser) Close() error { return nil }

@@ -1,0 +1,212 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package logging_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/logging"
+)
+
+func TestStderrText(t *testing.T) {
+	var b bytes.Buffer
+	log, closer, err := logging.New(logging.Options{Stderr: &b, Level: slog.LevelWarn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("quiet")
+	log.Warn("loud", "n", 1)
+	if err := closer.Close(); err != nil {
+		t.Error(err)
+	}
+	got := b.String()
+	if !strings.HasPrefix(got, "time=") || !strings.HasSuffix(got, "level=WARN msg=loud n=1\n") || strings.Count(got, "\n") != 1 {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestStderrJSON(t *testing.T) {
+	var b bytes.Buffer
+	log, _, err := logging.New(logging.Options{Stderr: &b, Format: logging.JSON})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("hello", "n", 1)
+	var got map[string]any
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatalf("%q: %v", b.String(), err)
+	}
+	if got["msg"] != "hello" || got["n"] != 1.0 || got["time"] == nil {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestTimesAreLeftToTheJournalOnlyOnItsOwnStream(t *testing.T) {
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	fi, err := stderr.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	for _, tt := range []struct {
+		name, stream, format string
+		times                bool
+	}{
+		{"not under the journal", "", logging.Text, true},
+		{"stderr is the stream, text", fmt.Sprintf("%d:%d", st.Dev, st.Ino), logging.Text, false},
+		{"stderr is the stream, json", fmt.Sprintf("%d:%d", st.Dev, st.Ino), logging.JSON, false},
+		{"stderr was redirected", fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), logging.Text, true},
+		{"the variable is nonsense", "what", logging.Text, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("JOURNAL_STREAM", tt.stream)
+			if err := stderr.Truncate(0); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stderr.Seek(0, 0); err != nil {
+				t.Fatal(err)
+			}
+			log, _, err := logging.New(logging.Options{Stderr: stderr, Format: tt.format})
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Info("x", slog.Group("g", "time", "kept"))
+			got, err := os.ReadFile(stderr.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			timed := bytes.HasPrefix(got, []byte("time=")) || bytes.HasPrefix(got, []byte(`{"time"`))
+			if timed != tt.times {
+				t.Errorf("got %q", got)
+			}
+			if !bytes.Contains(got, []byte("kept")) {
+				t.Errorf("a group's own time is gone: %q", got)
+			}
+		})
+	}
+}
+
+// auto returns the logger of an auto-started reaper on a node without a journal.
+func auto(t *testing.T, file string) *slog.Logger {
+	t.Helper()
+	log, closer, err := logging.New(logging.Options{
+		Auto: true, File: file, JournalSocket: filepath.Join(t.TempDir(), "none"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := closer.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return log
+}
+
+func TestWithoutAJournalLinesGoToAPrivateFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "reaper.log")
+	if err := os.WriteFile(file, []byte("from before\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	auto(t, file).Info("hello", "n", 1)
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(got), "from before\ntime=") || !strings.HasSuffix(string(got), "msg=hello n=1\n") {
+		t.Errorf("got %q", got)
+	}
+	mode(t, file)
+}
+
+func TestTheFileIsRotatedAndOneOlderOneKept(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "reaper.log")
+	log := auto(t, file)
+	for range 4 << 5 { // 4 MiB
+		log.Info(strings.Repeat("x", 32<<10))
+	}
+	// Older ones are removed in the background.
+	nstest.Eventually(t, 30e9, "one log file and one older one", func() bool {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries) == 2
+	})
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if fi.Size() > 1<<20 {
+			t.Errorf("%s has %d bytes", path, fi.Size())
+		}
+		mode(t, path)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func mode(t *testing.T, path string) {
+	t.Helper()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fi.Mode(); got != 0o600 {
+		t.Errorf("%s has mode %v", path, got)
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	for _, tt := range []struct {
+		name string
+		opts logging.Options
+		want string
+	}{
+		{"the format is unknown", logging.Options{Format: "xml"}, `unknown log format "xml": use "text" or "json"`},
+		{"no journal and no file named", logging.Options{Auto: true, JournalSocket: none}, "no such file or directory (and no log file is named)"},
+		{"no journal and no directory", logging.Options{Auto: true, JournalSocket: none, File: none + "/log"}, "open log file: open " + none + "/log: no such file or directory"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := logging.New(tt.opts)
+			if err == nil || !strings.HasSuffix(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestParseLevel(t *testing.T) {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		got, err := logging.ParseLevel(strings.ToLower(l.String()))
+		if err != nil || got != l {
+			t.Errorf("%v: got %v, %v", l, got, err)
+		}
+	}
+	if _, err := logging.ParseLevel("loud"); err == nil {
+		t.Error("an unknown level is accepted")
+	}
+}
