@@ -1,0 +1,166 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package admin serves what a reaper knows over HTTP on its unix socket, and is the client of that.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// Status is the answer to GET /v1/status.
+type Status struct {
+	Version buildinfo.Info `json:"version"`
+	Holder  reaper.Holder  `json:"process"`
+	reaper.Status
+}
+
+// problem is the answer to a request that failed.
+type problem struct {
+	Error string `json:"error"`
+}
+
+// Server answers for one reaper.
+type Server struct {
+	Reaper *reaper.Reaper
+	Holder reaper.Holder
+	// HandOver makes the reaper stop cleanly for another one to take its place.
+	HandOver func()
+	Log      *slog.Logger
+}
+
+// Listen makes the reaper's socket, for its owner alone, in the place of what an earlier reaper may have
+// left there. Only the holder of the state directory's lock may call it, and nothing else that makes files
+// may run at the same time.
+func Listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return nil, fmt.Errorf("remove the socket of an earlier reaper: %w", err)
+	}
+	old := unix.Umask(0o177)
+	defer unix.Umask(old)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on the reaper's socket: %w", err)
+	}
+	return l, nil
+}
+
+// Serve answers requests on l until ctx ends, then closes l, which removes the socket.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn),
+	}
+	stop := context.AfterFunc(ctx, func() {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 200*time.Millisecond)
+		defer cancel()
+		if srv.Shutdown(late) != nil {
+			_ = srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the reaper's socket: %w", err)
+	}
+	return nil
+}
+
+// Handler returns the HTTP API.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/sockets", s.sockets)
+	mux.HandleFunc("GET /v1/journal", s.journal)
+	mux.HandleFunc("POST /v1/handover", s.handOver)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, http.StatusNotFound, problem{"there is no " + r.Method + " " + strconv.Quote(r.URL.Path)})
+	})
+	return mux
+}
+
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	if err := s.Reaper.Ready(r.Context()); err != nil {
+		s.answer(w, http.StatusServiceUnavailable, problem{err.Error()})
+		return
+	}
+	s.answer(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	st, err := s.Reaper.Status(r.Context())
+	s.reply(w, Status{Version: buildinfo.Get(), Holder: s.Holder, Status: st}, err)
+}
+
+func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
+	q := reaper.SocketQuery{Netns: r.URL.Query().Get("netns")}
+	for name, to := range map[string]*bool{"all": &q.All, "owners": &q.Owners} {
+		text := r.URL.Query().Get(name)
+		if text == "" {
+			continue
+		}
+		v, err := strconv.ParseBool(text)
+		if err != nil {
+			s.answer(w, http.StatusBadRequest, problem{fmt.Sprintf("%s is true or false, not %q", name, text)})
+			return
+		}
+		*to = v
+	}
+	views, err := s.Reaper.Sockets(r.Context(), q)
+	if err != nil && len(views) > 0 {
+		// One namespace that cannot be looked into hides no other.
+		s.Log.Warn("list sockets", "error", err)
+		err = nil
+	}
+	s.reply(w, views, err)
+}
+
+func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
+	entries, err := s.Reaper.Journal(r.Context())
+	s.reply(w, entries, err)
+}
+
+func (s *Server) handOver(w http.ResponseWriter, _ *http.Request) {
+	if s.Holder.StartedBy != reaper.ByPlugin {
+		s.answer(w, http.StatusConflict, problem{"only a reaper that the CNI plugin started hands over; this is " + s.Holder.String()})
+		return
+	}
+	s.answer(w, http.StatusAccepted, s.Holder)
+	s.HandOver()
+}
+
+// reply answers with v, or with err if there is one.
+func (s *Server) reply(w http.ResponseWriter, v any, err error) {
+	switch {
+	case errors.Is(err, reaper.ErrStopped):
+		s.answer(w, http.StatusServiceUnavailable, problem{err.Error()})
+	case err != nil:
+		s.answer(w, http.StatusInternalServerError, problem{err.Error()})
+	default:
+		s.answer(w, http.StatusOK, v)
+	}
+}
+
+func (s *Server) answer(w http.ResponseWriter, code int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.Log.Debug("answer a request", "error", err) // the client has gone
+	}
+}

@@ -1,0 +1,134 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// reap runs the reaper until ctx ends, another takes over or it has been idle for long.
+func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error {
+	store := e.store()
+	if err := os.MkdirAll(store.Dir(), 0o700); err != nil {
+		return fmt.Errorf("make the state directory: %w", err)
+	}
+	log, closer, err := logging.New(logging.Options{
+		Level: f.logLevel, Format: f.logFormat, Stderr: e.err, Auto: f.auto, File: store.LogPath(),
+	})
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	if f.auto {
+		if err := launch.Detach(); err != nil {
+			log.Warn("leave the container runtime's surroundings", "error", err)
+		}
+	}
+	err = e.hold(ctx, store, f, switchPath, log)
+	if err != nil && f.auto {
+		log.Error("end", "error", err) // nobody reads what it prints
+	}
+	return err
+}
+
+// hold takes the state directory's lock, and works while it holds it.
+func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switchPath string, log *slog.Logger) error {
+	me := reaper.Holder{PID: os.Getpid(), StartedBy: e.startedBy(f), Since: time.Now().Round(0), Version: buildinfo.Get().Version}
+	t := turn{me: me, path: store.LockPath(), client: admin.NewClient(store.SocketPath()), wait: f.wait, log: log}
+	lock, err := t.take(ctx)
+	if err != nil || lock == nil {
+		return err
+	}
+	defer lock.Release()
+	root, err := namespace.NewRoot(f.hostRoot)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.mode.String(), "started_by", string(me.StartedBy))
+	for {
+		err := e.serve(ctx, me, lock, store, reaper.Config{
+			Store: store, Root: root, SwitchPath: switchPath, Finder: reaper.NewSockDiag(root, float64(f.cpuBudget)),
+			Mode: f.mode, MinGrace: f.minGrace, MaxDestroysPerSecond: f.destroysPerSecond, AllowHostNetns: f.allowHostNetns,
+			IdleExit: f.idleExit, Kernel: inetdiag.Probe, Log: log,
+		})
+		if !errors.Is(err, reaper.ErrIdle) {
+			if err == nil {
+				log.Info("reaper ends")
+			}
+			return err
+		}
+		// A plugin that recorded an attachment while the socket was still there has started no reaper.
+		if listing, err := store.List(); err == nil && len(listing.Records) == 0 {
+			log.Info("reaper ends: there are no attachments", "for", f.idleExit)
+			return nil
+		}
+	}
+}
+
+// serve runs a reaper and its HTTP API side by side, until one of them ends.
+func (e *env) serve(ctx context.Context, me reaper.Holder, lock *reaper.Lock, store *state.Store, cfg reaper.Config) error {
+	listener, err := admin.Listen(store.SocketPath())
+	if err != nil {
+		return err
+	}
+	r, err := reaper.New(cfg)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	ctx, handOver := context.WithCancel(ctx)
+	defer handOver()
+	g, ctx := errgroup.WithContext(ctx)
+	server := admin.Server{Reaper: r, Holder: me, HandOver: handOver, Log: cfg.Log}
+	g.Go(func() error { return server.Serve(ctx, listener) })
+	g.Go(func() error {
+		defer handOver() // without a reaper there is nothing to serve
+		return r.Run(ctx)
+	})
+	g.Go(func() error { return watchLock(ctx, lock) })
+	return g.Wait()
+}
+
+// watchLock ends the reaper when its lock is no longer what keeps others away.
+func watchLock(ctx context.Context, lock *reaper.Lock) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := lock.Valid(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (e *env) startedBy(f reaperFlags) reaper.StartedBy {
+	switch {
+	case f.auto:
+		return reaper.ByPlugin
+	case e.getenv("INVOCATION_ID") != "":
+		return reaper.BySystemd
+	}
+	return reaper.ByCommand
+}

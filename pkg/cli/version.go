@@ -1,0 +1,30 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"fmt"
+
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+)
+
+func versionCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			info := buildinfo.Get()
+			if e.output == "json" {
+				return printJSON(e.out, info)
+			}
+			_, err := fmt.Fprintln(e.out, info)
+			return err
+		},
+	}
+	e.outputFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,110 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"os"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// ModeView is what may be done on this node, and what says so. The most careful of its parts and of each
+// record's own mode is what happens.
+type ModeView struct {
+	Effective policy.Mode `json:"effective"` // without any record's own
+	Reaper    policy.Mode `json:"reaper"`    // --mode
+	// Switch is what was set by hand for this node, nil if nothing was.
+	Switch        *state.Switch `json:"switch,omitempty"`
+	SwitchProblem string        `json:"switchProblem,omitempty"`
+	// KernelProblem is why this kernel or these privileges let nothing be destroyed, "" if they do.
+	KernelProblem string `json:"kernelProblem,omitempty"`
+}
+
+// caps keeps the node-wide bounds on the mode. The switch is read from its file, and read again when the
+// file changes.
+type caps struct {
+	view ModeView
+	path string
+	seen os.FileInfo
+	at   time.Time
+}
+
+func newCaps(reaper policy.Mode, switchPath, kernelProblem string) *caps {
+	c := &caps{path: switchPath, view: ModeView{Reaper: reaper, KernelProblem: kernelProblem}}
+	c.load()
+	return c
+}
+
+// switchAge is how old what is known of the switch may be.
+const switchAge = 100 * time.Millisecond
+
+// refresh reads the switch if it may have changed, and reports whether what may be done has.
+func (c *caps) refresh(now time.Time) bool {
+	if now.Sub(c.at) < switchAge {
+		return false
+	}
+	c.at = now
+	info, err := os.Stat(c.path)
+	if err != nil {
+		info = nil
+	}
+	if (info == nil && c.seen == nil && c.view.SwitchProblem == "") || (info != nil && c.seen != nil && sameFile(info, c.seen)) {
+		return false
+	}
+	was := c.view.Effective
+	c.load()
+	return c.view.Effective != was
+}
+
+func sameFile(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// load reads the switch. One that cannot be read may have said "observe", so that is what happens.
+func (c *caps) load() {
+	c.seen = nil
+	if info, err := os.Stat(c.path); err == nil {
+		c.seen = info
+	}
+	c.view.Switch, c.view.SwitchProblem = nil, ""
+	modes := []policy.Mode{c.view.Reaper}
+	sw, ok, err := state.LoadSwitch(c.path)
+	switch {
+	case err != nil:
+		c.view.SwitchProblem = err.Error()
+		modes = append(modes, policy.Observe)
+	case ok:
+		c.view.Switch = &sw
+		modes = append(modes, sw.Mode)
+	}
+	if c.view.KernelProblem != "" {
+		modes = append(modes, policy.Observe)
+	}
+	c.view.Effective = policy.MostCareful(modes...)
+}
+
+// effective is the mode that applies to a namespace.
+func (c *caps) effective(ns *registered) policy.Mode {
+	return policy.MostCareful(c.view.Effective, ns.policy.Mode)
+}
+
+// capped lists what makes a namespace's mode more careful than its policy.
+func (c *caps) capped(ns *registered) []string {
+	var by []string
+	if c.view.Reaper > ns.policy.Mode {
+		by = append(by, "the reaper's --mode "+c.view.Reaper.String())
+	}
+	if s := c.view.Switch; s != nil && s.Mode > ns.policy.Mode {
+		by = append(by, "the switch, set to "+s.Mode.String()+" by "+s.Who)
+	}
+	if c.view.SwitchProblem != "" && ns.policy.Mode < policy.Observe {
+		by = append(by, "the switch cannot be read")
+	}
+	if c.view.KernelProblem != "" && ns.policy.Mode < policy.Observe {
+		by = append(by, c.view.KernelProblem)
+	}
+	return by
+}

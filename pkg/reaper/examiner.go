@@ -1,0 +1,151 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"errors"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// handful is how many sockets are looked at before those of them that are past their grace are destroyed.
+// The smaller it is, the less time a socket has to change between the two; the larger, the fewer system
+// calls there are.
+const handful = 8
+
+// jobSize is how many sockets the examiner takes on at once.
+const jobSize = 256
+
+// outcome is what became of an examined socket.
+type outcome uint8
+
+const (
+	spared       outcome = iota
+	goneMeantime         // it is no more: closed by its owner or its peer
+	destroyed
+	wouldDestroy // the mode is observe
+	waiting      // for the budget
+	failed       // the kernel refused
+)
+
+// job is a number of sockets of one namespace that are to be looked at and, where that is the verdict,
+// destroyed.
+type job struct {
+	ns     *registered // for the loop: the examiner does not touch it
+	list   []*candidate
+	target Target
+	policy policy.Policy
+	mode   policy.Mode
+	grant  int // how many may be destroyed
+
+	histories []policy.History
+	results   []examined
+	err       error // why what has no result was not examined
+}
+
+// examined is what was found and done about one socket.
+type examined struct {
+	outcome outcome
+	at      monotime.Time
+	history policy.History
+	socket  inetdiag.Socket
+	verdict policy.Verdict
+	err     error
+}
+
+// examiner looks at single sockets again, judges what it sees and destroys at once.
+type examiner struct {
+	opener opener
+	ids    [handful]inetdiag.ID
+	index  [handful]int
+}
+
+// examine works through a job. What it has no answer for it leaves without a result.
+func (e *examiner) examine(j *job) {
+	conn, err := e.opener.open(j.target, nil)
+	if err != nil {
+		j.err = err
+		return
+	}
+	defer conn.Close()
+	for done := 0; done < len(j.histories) && j.err == nil; {
+		n := min(handful, len(j.histories)-done)
+		j.err = e.look(conn, j, done, n)
+		if j.err == nil {
+			j.err = e.destroy(conn, j, done)
+		}
+		done += n
+	}
+}
+
+// look asks the kernel for n sockets from the first on, and judges each.
+func (e *examiner) look(conn *inetdiag.Conn, j *job, first, n int) error {
+	ids := e.ids[:n]
+	for i := range ids {
+		ids[i] = j.histories[first+i].ID
+	}
+	return conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
+		x := examined{at: monotime.Now()}
+		switch {
+		case errors.Is(err, inetdiag.ErrGone):
+			x.outcome = goneMeantime
+		case err != nil:
+			x.outcome, x.err = failed, err
+		default:
+			look := policy.Look{At: x.at, Socket: s}
+			x.history = policy.Follow(&j.histories[first+i], look)
+			x.verdict = policy.Judge(j.policy, x.history, s, x.at)
+			x.socket = *s
+			x.outcome = e.decide(j, x.verdict)
+		}
+		j.results = append(j.results, x)
+	})
+}
+
+// decide says what is done by the verdict; a destroy is taken from the grant.
+func (e *examiner) decide(j *job, v policy.Verdict) outcome {
+	switch {
+	case !v.Destroy():
+		return spared
+	case j.mode != policy.Destroy:
+		return wouldDestroy
+	case j.grant < 1:
+		return waiting
+	}
+	j.grant--
+	return destroyed
+}
+
+// destroy destroys those of the sockets looked at last, from the first on, for which that was decided.
+func (e *examiner) destroy(conn *inetdiag.Conn, j *job, first int) error {
+	n := 0
+	for i := first; i < len(j.results); i++ {
+		if j.results[i].outcome == destroyed {
+			e.ids[n], e.index[n] = j.results[i].socket.ID, i
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	answered := 0
+	err := conn.DestroyAll(e.ids[:n], func(i int, err error) {
+		answered++
+		x := &j.results[e.index[i]]
+		x.at = monotime.Now()
+		switch {
+		case errors.Is(err, inetdiag.ErrGone):
+			x.outcome = goneMeantime
+		case err != nil:
+			x.outcome, x.err = failed, err
+		}
+	})
+	for i := answered; i < n; i++ { // whether these are destroyed is not known
+		x := &j.results[e.index[i]]
+		x.outcome, x.err = failed, err
+	}
+	return err
+}

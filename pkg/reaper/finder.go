@@ -1,0 +1,55 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+)
+
+// Finder lists the half-closed sockets of the registered namespaces. What it finds need not be complete
+// nor current: the loop looks at every socket again before it acts, and confirms what a finder no longer
+// shows before it forgets it.
+type Finder interface {
+	// Name is what --finder calls it.
+	Name() string
+	// Find works until ctx ends. Each value received from targets replaces the set of namespaces to look
+	// in. found is called with what was seen, from one goroutine at a time; the Finding is the finder's
+	// again when found returns. The error says why the finder cannot go on.
+	Find(ctx context.Context, targets <-chan []Target, found func(Finding)) error
+}
+
+// Target is a namespace to look in.
+type Target struct {
+	Identity namespace.Identity
+	Paths    []string      // where the namespace may be found, first the likeliest
+	Interval time.Duration // how often it should be looked at: a quarter of its shortest grace
+}
+
+// Finding is what a finder saw of one namespace.
+type Finding struct {
+	Namespace namespace.Identity
+	Seen      []Seen
+	// Swept is when a look at the whole namespace began, set in the last Finding of it: a candidate that
+	// has not been seen since may be gone. Zero in any other.
+	Swept monotime.Time
+	// Err is why the namespace could not be looked into; it matches namespace.ErrNotNamespace or
+	// fs.ErrNotExist or errOtherNamespace where there is nothing to look into any more.
+	Err error
+	// CPU is what the look at this namespace cost; Late is how long after its time it began.
+	CPU, Late time.Duration
+}
+
+// Seen is one half-closed socket as a finder saw it.
+type Seen struct {
+	Socket inetdiag.Socket
+	At     monotime.Time
+	// Entered is when it became half-closed, where the finder saw that and Socket holds the counters of
+	// that moment; else zero.
+	Entered monotime.Time
+}

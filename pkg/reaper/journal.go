@@ -1,0 +1,125 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// The outcomes in the journal.
+const (
+	Destroyed    = "destroyed"
+	WouldDestroy = "would-destroy" // but for the mode
+)
+
+var logText = map[string]string{Destroyed: "destroyed half-closed socket", WouldDestroy: "would destroy half-closed socket"}
+
+// Entry is the account of one socket that was destroyed, or would have been.
+type Entry struct {
+	Time        time.Time      `json:"time"`
+	Outcome     string         `json:"outcome"` // Destroyed or WouldDestroy
+	Pod         state.Pod      `json:"pod"`
+	Network     string         `json:"network"`
+	ContainerID string         `json:"containerID"`
+	Local       string         `json:"local"`
+	Peer        string         `json:"peer"`
+	State       inetdiag.State `json:"state"`
+	Age         Seconds        `json:"ageSeconds"`
+	Idle        Seconds        `json:"idleSeconds"`
+	Grace       policy.Grace   `json:"grace"`
+	Late        Seconds        `json:"lateSeconds"` // after its deadline
+	RQueue      uint32         `json:"rqueueBytes"`
+	WQueue      uint32         `json:"wqueueBytes"`
+	UID         uint32         `json:"uid"`
+	Cookie      uint64         `json:"cookie"`
+}
+
+// Seconds is a duration that is written to JSON as a number of seconds.
+type Seconds time.Duration
+
+func (s Seconds) rounded() time.Duration { return time.Duration(s).Round(time.Millisecond) }
+
+// MarshalJSON writes seconds with three decimals.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, "%.3f", time.Duration(s).Seconds()), nil
+}
+
+// UnmarshalJSON reads seconds.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	var f float64
+	if _, err := fmt.Sscanf(string(b), "%g", &f); err != nil {
+		return fmt.Errorf("seconds %q: %w", b, err)
+	}
+	*s = Seconds(f * float64(time.Second))
+	return nil
+}
+
+// journalSize is how many entries are kept.
+const journalSize = 4096
+
+// journal keeps the last entries and logs each, up to a rate past which it sums them per namespace. The
+// loop owns it.
+type journal struct {
+	log     *slog.Logger
+	limit   *rate.Limiter
+	entries []Entry // a ring once it is full
+	next    int
+	total   uint64
+	summed  map[sumKey]int
+}
+
+type sumKey struct {
+	pod     state.Pod
+	outcome string
+}
+
+func newJournal(log *slog.Logger) *journal {
+	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int)}
+}
+
+// add takes in an entry.
+func (j *journal) add(e Entry) {
+	j.total++
+	if len(j.entries) < journalSize {
+		j.entries = append(j.entries, e)
+	} else {
+		j.entries[j.next] = e
+		j.next = (j.next + 1) % journalSize
+	}
+	if !j.limit.AllowN(e.Time, 1) {
+		j.summed[sumKey{e.Pod, e.Outcome}]++
+		return
+	}
+	j.log.LogAttrs(context.Background(), slog.LevelInfo, logText[e.Outcome],
+		slog.String("pod_namespace", e.Pod.Namespace), slog.String("pod", e.Pod.Name),
+		slog.String("network", e.Network), slog.String("container", e.ContainerID),
+		slog.String("local", e.Local), slog.String("peer", e.Peer), slog.String("state", e.State.String()),
+		slog.Duration("age", e.Age.rounded()), slog.Duration("idle", e.Idle.rounded()),
+		slog.String("grace", e.Grace.String()), slog.Duration("late", e.Late.rounded()),
+		slog.Uint64("rqueue_bytes", uint64(e.RQueue)), slog.Uint64("wqueue_bytes", uint64(e.WQueue)),
+		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie))
+}
+
+// flush logs the sums of what had no line of its own.
+func (j *journal) flush() {
+	for key, n := range j.summed {
+		j.log.LogAttrs(context.Background(), slog.LevelInfo, logText[key.outcome]+", without a line each",
+			slog.String("pod_namespace", key.pod.Namespace), slog.String("pod", key.pod.Name), slog.Int("sockets", n))
+	}
+	clear(j.summed)
+}
+
+// list returns the entries, newest last.
+func (j *journal) list() []Entry {
+	return append(append(make([]Entry, 0, len(j.entries)), j.entries[j.next:]...), j.entries[:j.next]...)
+}

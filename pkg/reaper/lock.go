@@ -1,0 +1,133 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Holder says which reaper holds the lock of a state directory.
+type Holder struct {
+	PID       int       `json:"pid"`
+	StartedBy StartedBy `json:"startedBy"`
+	Since     time.Time `json:"since"`
+	Version   string    `json:"version"`
+}
+
+// StartedBy says who started a reaper. One that the plugin started hands over to any other.
+type StartedBy string
+
+// Who may have started a reaper.
+const (
+	ByPlugin  StartedBy = "auto"
+	BySystemd StartedBy = "systemd"
+	ByCommand StartedBy = "command"
+)
+
+// String says it in words.
+func (h Holder) String() string {
+	if h.PID == 0 {
+		return "another process"
+	}
+	by := map[StartedBy]string{ByPlugin: "the CNI plugin", BySystemd: "systemd", ByCommand: "a command"}[h.StartedBy]
+	if by == "" {
+		by = "somebody"
+	}
+	return fmt.Sprintf("process %d, started by %s at %s", h.PID, by, h.Since.Format(time.RFC3339))
+}
+
+// HeldError says that another reaper holds the lock.
+type HeldError struct{ Holder Holder }
+
+func (e *HeldError) Error() string {
+	return "another reaper works on this state directory: " + e.Holder.String()
+}
+
+// Lock is what makes a reaper the only one on its state directory: flock(2) on a file in it, so that it
+// goes with the process however that ends.
+type Lock struct {
+	file *os.File
+}
+
+// Acquire takes the lock, and leaves who holds it in the file for people and other reapers to read. The
+// error is a *HeldError if another process has it.
+func Acquire(path string, me Holder) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the reaper's lock: %w", err)
+	}
+	l := &Lock{f}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		defer f.Close()
+		return nil, &HeldError{readHolder(f)}
+	case err != nil:
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err := errors.Join(l.Valid(), l.sign(me)); err != nil {
+		l.Release()
+		return nil, err
+	}
+	return l, nil
+}
+
+// readHolder reads who holds the lock; the zero Holder if that is not (yet) to be read.
+func readHolder(f *os.File) (h Holder) {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 4096))
+	if err != nil || json.Unmarshal(b, &h) != nil {
+		return Holder{}
+	}
+	return h
+}
+
+func (l *Lock) sign(me Holder) error {
+	b, err := json.Marshal(me)
+	if err == nil {
+		err = l.file.Truncate(0)
+	}
+	if err == nil {
+		_, err = l.file.WriteAt(append(b, '\n'), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("sign the reaper's lock: %w", err)
+	}
+	return nil
+}
+
+// Valid reports whether the lock's path still leads to the locked file. If it does not, somebody removed
+// it, another reaper may hold a lock on its successor, and this one must end.
+func (l *Lock) Valid() error {
+	at, err := os.Stat(l.file.Name())
+	if err != nil {
+		return fmt.Errorf("the reaper's lock is gone: %w", err)
+	}
+	held, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the reaper's lock: %w", err)
+	}
+	if !os.SameFile(at, held) {
+		return fmt.Errorf("the reaper's lock %s was replaced by another file", l.file.Name())
+	}
+	return nil
+}
+
+// Release lets go of the lock. The file stays, empty: removing it would let two reapers hold two locks.
+func (l *Lock) Release() {
+	_ = l.file.Truncate(0)
+	_ = l.file.Close()
+}

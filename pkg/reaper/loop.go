@@ -1,0 +1,229 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+)
+
+// loop owns all of the reaper's state. Its methods are called by its one goroutine only.
+type loop struct {
+	cfg        Config
+	boot       string
+	log        *slog.Logger
+	registry   *registry
+	tracker    tracker
+	caps       *caps
+	budget     budget
+	journal    *journal
+	fresh      *rotation // candidates to be examined
+	held       *rotation // candidates that wait for the budget
+	busy       bool      // the examiner has a job
+	retarget   bool      // the finder has to hear of another set of namespaces
+	restorable []savedCandidate
+	counts     Counts
+	sweeping   sweeping
+	idleSince  monotime.Time // since when there is no record
+	ready      bool          // the records have been read once
+}
+
+// Counts is what has happened since the reaper started.
+type Counts struct {
+	Destroyed    map[inetdiag.State]uint64 `json:"destroyed"`
+	WouldDestroy map[inetdiag.State]uint64 `json:"wouldDestroy"`
+	// Gone are sockets that ended by themselves between the decision to destroy them and the destroy.
+	Gone   uint64            `json:"gone"`
+	Errors map[string]uint64 `json:"errors"` // refused destroys, by errno
+}
+
+func (c Counts) clone() Counts {
+	c.Destroyed, c.WouldDestroy, c.Errors = maps.Clone(c.Destroyed), maps.Clone(c.WouldDestroy), maps.Clone(c.Errors)
+	return c
+}
+
+func newLoop(cfg Config, boot, kernelProblem string) *loop {
+	return &loop{
+		cfg: cfg, boot: boot, log: cfg.Log, registry: newRegistry(cfg.MinGrace),
+		caps:   newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem),
+		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
+		fresh: newRotation(), held: newRotation(), idleSince: now(),
+		counts: Counts{
+			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
+			Errors: make(map[string]uint64),
+		},
+	}
+}
+
+// now is the one clock of this package's I/O half; what is pure takes the time as an argument.
+func now() monotime.Time { return monotime.Now() }
+
+// saveEvery is how much of the candidates' ages a crash may lose at most.
+const saveEvery = 10 * time.Second
+
+// run is the loop.
+func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []Target, jobs chan<- *job, results <-chan *job) error {
+	save := newSaver(l.cfg.Store.CandidatesPath(), l.log)
+	defer save.wait()
+	saveTick, second := time.NewTicker(saveEvery), time.NewTicker(time.Second)
+	defer saveTick.Stop()
+	defer second.Stop()
+	wake := time.NewTimer(0)
+	defer wake.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case call := <-calls:
+			call(l)
+		case j := <-results:
+			l.busy = false
+			l.examined(j, now())
+		case <-wake.C:
+		case <-saveTick.C:
+			if l.tracker.changed && save.start(l.encode) {
+				l.tracker.changed = false
+			}
+		case <-second.C:
+			l.journal.flush()
+			if l.idle(now()) {
+				return ErrIdle
+			}
+		}
+		if l.caps.refresh(time.Now()) {
+			l.remode(now())
+		}
+		if l.retarget {
+			l.retarget = false
+			select {
+			case <-targets: // not taken yet, and out of date
+			default:
+			}
+			targets <- l.registry.targets()
+		}
+		if !l.busy {
+			if j := l.nextJob(now(), time.Now()); j != nil {
+				l.busy = true
+				jobs <- j // has room: there is only this one
+			}
+		}
+		wake.Reset(l.untilWork(now(), time.Now()))
+	}
+}
+
+// untilWork is how long there is nothing to do unless something happens.
+func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
+	if l.busy {
+		return time.Hour // the result wakes the loop
+	}
+	wait := time.Hour
+	if next, ok := l.tracker.next(); ok {
+		wait = min(wait, max(next.Sub(now), 0))
+	}
+	if l.held.count > 0 {
+		wait = min(wait, l.budget.wait(wall))
+	}
+	return wait
+}
+
+// idle reports whether there has been no record for as long as the reaper is to stay without one.
+func (l *loop) idle(now monotime.Time) bool {
+	if len(l.registry.census.records) > 0 {
+		l.idleSince = now
+	}
+	return l.cfg.IdleExit > 0 && now.Sub(l.idleSince) >= l.cfg.IdleExit
+}
+
+// counted takes in a census.
+func (l *loop) counted(c census) {
+	at := now()
+	added, removed, changed := l.registry.update(c)
+	for _, ns := range removed {
+		l.fresh.drop(ns)
+		l.held.drop(ns)
+		l.tracker.dropAll(ns)
+	}
+	for _, ns := range changed {
+		l.tracker.rejudge(ns, at)
+	}
+	// What the reaper before this one knew of a namespace is confirmed socket by socket, at once.
+	for _, s := range l.restorable {
+		if ns := l.registry.namespaces[s.netns]; ns != nil {
+			l.tracker.restore(ns, s.history, at)
+		}
+	}
+	l.restorable, l.ready = nil, true
+	if len(added)+len(removed)+len(changed) > 0 {
+		l.retarget = true
+	}
+}
+
+// found takes in what a finder saw.
+func (l *loop) found(f Finding) {
+	ns := l.registry.namespaces[f.Namespace]
+	if ns == nil {
+		return // its DEL was faster
+	}
+	at := now()
+	for i := range f.Seen {
+		l.tracker.seen(ns, &f.Seen[i], at)
+	}
+	l.swept(ns, f)
+	if f.Err != nil {
+		ns.problem = f.Err.Error()
+		if gone(f.Err) {
+			l.fresh.drop(ns)
+			l.held.drop(ns)
+			l.tracker.dropAll(ns)
+		}
+		return
+	}
+	if !f.Swept.IsZero() {
+		ns.problem, ns.swept = "", f.Swept
+		for _, c := range l.tracker.missed(ns, f.Swept) {
+			l.enqueue(c)
+		}
+	}
+}
+
+// enqueue queues a candidate for the examiner.
+func (l *loop) enqueue(c *candidate) {
+	c.queued = true
+	l.tracker.schedule(c)
+	l.fresh.push(c)
+}
+
+// remode judges everything again after what may be done on this node has changed.
+func (l *loop) remode(at monotime.Time) {
+	l.log.Info("mode changed", "mode", l.caps.view.Effective.String(), "switch_problem", l.caps.view.SwitchProblem)
+	for _, ns := range l.registry.namespaces {
+		l.tracker.rejudge(ns, at)
+	}
+}
+
+// encode makes the file of saved candidates.
+func (l *loop) encode() []byte {
+	n := 0
+	for _, ns := range l.registry.namespaces {
+		n += len(ns.candidates)
+	}
+	return encodeCandidates(l.boot, n, func(yield func(savedCandidate) bool) {
+		for _, ns := range l.registry.namespaces {
+			for _, c := range ns.candidates {
+				// What the kernel said too little of cannot be confirmed later.
+				if c.history.Last.IsZero() {
+					continue
+				}
+				if !yield(savedCandidate{ns.id, c.history}) {
+					return
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,28 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+// atOnce is how many tests run side by side: they mostly wait for graces to end.
+const atOnce = "32"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(envHoldLock); path != "" {
+		os.Exit(holdLock(path))
+	}
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
+	if !chosen {
+		if err := flag.Set("test.parallel", atOnce); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}

@@ -1,0 +1,239 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// node is a reaper at work on a state directory of a test's own.
+type node struct {
+	*reaper.Reaper
+	tb         testing.TB
+	store      *state.Store
+	switchPath string
+	stop       func() error
+}
+
+// finders are what every test of a node runs against.
+var finders = map[string]func(root *namespace.Root) reaper.Finder{
+	"sockdiag": func(root *namespace.Root) reaper.Finder { return reaper.NewSockDiag(root, 1) },
+}
+
+// eachFinder runs a test once per finder, side by side with others.
+func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
+	t.Helper()
+	t.Parallel()
+	for name := range finders {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, name)
+		})
+	}
+}
+
+// newNode starts a reaper that ends with the test.
+func newNode(tb testing.TB, finder string, change ...func(*reaper.Config)) *node {
+	tb.Helper()
+	n := &node{tb: tb, store: state.New(tb.TempDir())}
+	n.switchPath = filepath.Join(n.store.Dir(), "mode")
+	n.start(finder, change...)
+	return n
+}
+
+// start starts a reaper on the node, after the one before it was stopped.
+func (n *node) start(finder string, change ...func(*reaper.Config)) {
+	n.tb.Helper()
+	root, err := namespace.NewRoot("")
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	n.tb.Cleanup(func() { root.Close() })
+	cfg := reaper.Config{
+		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: finders[finder](root), Mode: policy.Destroy,
+		Kernel: func() error { return nil }, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	r, err := reaper.New(cfg)
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	stopped := false
+	n.Reaper = r
+	n.stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		cancel()
+		return <-ended
+	}
+	n.tb.Cleanup(func() {
+		if err := n.stop(); err != nil && !errors.Is(err, reaper.ErrIdle) {
+			n.tb.Errorf("the reaper ended with %v", err)
+		}
+	})
+}
+
+// short is a policy with a grace of a few tenths of a second.
+func short(change ...func(*policy.Policy)) policy.Policy {
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(300*time.Millisecond), policy.Grace(300*time.Millisecond)
+	for _, c := range change {
+		c(&p)
+	}
+	return p
+}
+
+// register records an attachment of the namespace, as ADD does.
+func (n *node) register(ns *nstest.NS, p policy.Policy) state.Record {
+	n.tb.Helper()
+	r := n.record(ns, p)
+	if err := n.store.Put(r); err != nil {
+		n.tb.Fatal(err)
+	}
+	return r
+}
+
+// record is what ADD would record.
+func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
+	n.tb.Helper()
+	h, err := namespace.Open(ns.Path())
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	defer h.Close()
+	id, err := h.Identify()
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	boot, err := namespace.BootID()
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	return state.Record{
+		Network: "testnet", Attachment: state.Attachment{ContainerID: "c" + strconv.Itoa(ns.FD()), IfName: "eth0"},
+		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id},
+		Pod: state.Pod{Namespace: "default", Name: "pod-" + strconv.Itoa(ns.FD())}, Policy: p, Time: time.Now().Round(0),
+	}
+}
+
+// sockets lists sockets.
+func (n *node) sockets(q reaper.SocketQuery) []reaper.SocketView {
+	n.tb.Helper()
+	views, err := n.Sockets(context.Background(), q)
+	if err != nil {
+		n.tb.Fatalf("list sockets: %v", err)
+	}
+	return views
+}
+
+// find returns what the reaper says of the socket that conn is.
+func (n *node) find(conn net.Conn, q reaper.SocketQuery) (reaper.SocketView, bool) {
+	n.tb.Helper()
+	local, peer := addrs(conn)
+	for _, v := range n.sockets(q) {
+		if v.Local == local && v.Peer == peer {
+			return v, true
+		}
+	}
+	return reaper.SocketView{}, false
+}
+
+// addrs returns a connection's addresses as the reaper writes them.
+func addrs(conn net.Conn) (local, peer string) {
+	plain := func(a net.Addr) string {
+		ap := a.(*net.TCPAddr).AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
+	}
+	return plain(conn.LocalAddr()), plain(conn.RemoteAddr())
+}
+
+// patience bounds a wait for something that must happen, on the busiest of machines.
+const patience = 30 * time.Second
+
+// awaitVerdict waits until the reaper says why it spares the socket that conn is.
+func (n *node) awaitVerdict(conn net.Conn, q reaper.SocketQuery, want policy.Reason) reaper.SocketView {
+	n.tb.Helper()
+	var last reaper.SocketView
+	nstest.Eventually(n.tb, patience, "the verdict is "+want.String(), func() bool {
+		v, ok := n.find(conn, q)
+		last = v
+		return ok && v.Verdict == want
+	})
+	return last
+}
+
+// awaitDestroyed waits until the journal says that the socket that conn was is destroyed.
+func (n *node) awaitDestroyed(conn net.Conn) reaper.Entry {
+	n.tb.Helper()
+	return n.awaitEntry(conn, "destroyed")
+}
+
+func (n *node) awaitEntry(conn net.Conn, outcome string) (entry reaper.Entry) {
+	n.tb.Helper()
+	nstest.Eventually(n.tb, patience, outcome+" is in the journal", func() bool {
+		e, ok := n.entry(conn, outcome)
+		entry = e
+		return ok
+	})
+	return entry
+}
+
+func (n *node) entry(conn net.Conn, outcome string) (reaper.Entry, bool) {
+	n.tb.Helper()
+	local, peer := addrs(conn)
+	entries, err := n.Journal(context.Background())
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Local == local && e.Peer == peer && e.Outcome == outcome {
+			return e, true
+		}
+	}
+	return reaper.Entry{}, false
+}
+
+// states returns the states of all TCP sockets in the namespace, listeners left out.
+func states(tb testing.TB, ns *nstest.NS) map[inetdiag.State]int {
+	tb.Helper()
+	found := make(map[inetdiag.State]int)
+	ns.Do(tb, func() {
+		conn, err := inetdiag.Open()
+		if err != nil {
+			tb.Error(err)
+			return
+		}
+		defer conn.Close()
+		err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates &^ (1 << inetdiag.Listen)}, func(s *inetdiag.Socket) error {
+			found[s.State]++
+			return nil
+		})
+		if err != nil {
+			tb.Error(err)
+		}
+	})
+	return found
+}

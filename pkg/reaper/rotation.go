@@ -1,0 +1,62 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+// rotation queues candidates by namespace and serves the namespaces in turn, so that one namespace with a
+// great leak does not keep the others waiting.
+type rotation struct {
+	order []*registered
+	lists map[*registered][]*candidate
+	count int
+}
+
+func newRotation() *rotation { return &rotation{lists: make(map[*registered][]*candidate)} }
+
+// push queues c behind the others of its namespace.
+func (r *rotation) push(c *candidate) {
+	list, ok := r.lists[c.ns]
+	if !ok {
+		r.order = append(r.order, c.ns)
+	}
+	r.lists[c.ns] = append(list, c)
+	r.count++
+}
+
+// namespaces returns how many have something queued.
+func (r *rotation) namespaces() int { return len(r.order) }
+
+// pop returns at most limit candidates of the namespace whose turn it is.
+func (r *rotation) pop(limit int) (*registered, []*candidate) {
+	if len(r.order) == 0 || limit < 1 {
+		return nil, nil
+	}
+	ns := r.order[0]
+	r.order = r.order[1:]
+	list := r.lists[ns]
+	n := min(limit, len(list))
+	r.count -= n
+	if n == len(list) {
+		delete(r.lists, ns)
+	} else {
+		r.lists[ns] = list[n:]
+		r.order = append(r.order, ns)
+	}
+	return ns, list[:n:n]
+}
+
+// drop forgets what is queued of a namespace.
+func (r *rotation) drop(ns *registered) {
+	list, ok := r.lists[ns]
+	if !ok {
+		return
+	}
+	r.count -= len(list)
+	delete(r.lists, ns)
+	for i, other := range r.order {
+		if other == ns {
+			r.order = append(r.order[:i:i], r.order[i+1:]...)
+			return
+		}
+	}
+}

@@ -1,0 +1,111 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// savedCandidate is a candidate as it is kept on disk for the next reaper.
+type savedCandidate struct {
+	netns   namespace.Identity
+	history policy.History
+}
+
+// The file is a header (magic, boot id), fixed-size entries and a CRC-32 of all before it, in the byte
+// order of the machine: it means nothing on another one, nor after a boot.
+const (
+	savedMagic  = "halfclose candidates 1\n"
+	savedEntry  = 3*8 + inetdiag.SizeofID + 2 + 4*8 + 4*8 + 4
+	savedHeader = len(savedMagic) + bootIDLength
+	// bootIDLength is that of /proc/sys/kernel/random/boot_id without its newline.
+	bootIDLength = 36
+)
+
+// appendCandidate appends one entry to b.
+func appendCandidate(b []byte, s savedCandidate) []byte {
+	le, h := binary.NativeEndian, &s.history
+	b = le.AppendUint64(b, s.netns.Cookie)
+	b = le.AppendUint64(b, s.netns.Dev)
+	b = le.AppendUint64(b, s.netns.Inode)
+	b, _ = h.ID.AppendBinary(b) // never fails
+	owned := byte(0)
+	if h.Owned {
+		owned = 1
+	}
+	b = append(b, byte(h.State), owned)
+	for _, t := range []monotime.Time{h.Since, h.Progress, h.First, h.Last} {
+		b = le.AppendUint64(b, uint64(t))
+	}
+	for _, n := range []uint64{h.Counters.Acked, h.Counters.Received, h.Counters.Written, h.Counters.Read} {
+		b = le.AppendUint64(b, n)
+	}
+	return le.AppendUint32(b, h.SegsIn)
+}
+
+// encodeCandidates makes the whole file.
+func encodeCandidates(boot string, n int, candidates func(yield func(savedCandidate) bool)) []byte {
+	b := make([]byte, 0, savedHeader+n*savedEntry+4)
+	b = append(append(b, savedMagic...), boot...)
+	for s := range candidates {
+		b = appendCandidate(b, s)
+	}
+	return binary.NativeEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+}
+
+var errOtherBoot = errors.New("saved candidates are of another boot")
+
+// decodeCandidates reads the file. Times after now, or before their own beginning, cannot be.
+func decodeCandidates(b []byte, boot string, now monotime.Time) ([]savedCandidate, error) {
+	if len(b) < savedHeader+4 || (len(b)-savedHeader-4)%savedEntry != 0 || string(b[:len(savedMagic)]) != savedMagic {
+		return nil, errors.New("saved candidates: not a file of this version")
+	}
+	body, sum := b[:len(b)-4], binary.NativeEndian.Uint32(b[len(b)-4:])
+	if crc32.ChecksumIEEE(body) != sum {
+		return nil, errors.New("saved candidates: checksum does not match")
+	}
+	if string(body[len(savedMagic):savedHeader]) != boot {
+		return nil, errOtherBoot
+	}
+	var all []savedCandidate
+	for e := body[savedHeader:]; len(e) > 0; e = e[savedEntry:] {
+		s, err := decodeCandidate(e[:savedEntry])
+		if err != nil {
+			return nil, err
+		}
+		if h := s.history; h.Since <= 0 || h.Last < h.Since || now < h.Last || h.Progress < 0 || now < h.Progress || h.First < 0 || now < h.First {
+			return nil, fmt.Errorf("saved candidates: times of socket %d cannot be", s.history.ID.Cookie())
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func decodeCandidate(e []byte) (s savedCandidate, err error) {
+	le, h := binary.NativeEndian, &s.history
+	u64 := func() uint64 {
+		v := le.Uint64(e)
+		e = e[8:]
+		return v
+	}
+	s.netns = namespace.Identity{Cookie: u64(), Dev: u64(), Inode: u64()}
+	if err := h.ID.UnmarshalBinary(e[:inetdiag.SizeofID]); err != nil {
+		return s, fmt.Errorf("saved candidates: %w", err)
+	}
+	e = e[inetdiag.SizeofID:]
+	h.State, h.Owned = inetdiag.State(e[0]), e[1] == 1
+	e = e[2:]
+	h.Since, h.Progress, h.First, h.Last = monotime.Time(u64()), monotime.Time(u64()), monotime.Time(u64()), monotime.Time(u64())
+	h.Counters = policy.Counters{Acked: u64(), Received: u64(), Written: u64(), Read: u64()}
+	h.SegsIn = le.Uint32(e)
+	return s, nil
+}

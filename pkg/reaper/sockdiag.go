@@ -1,0 +1,101 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+)
+
+// SockDiag is the finder for any kernel: it dumps each namespace's half-closed sockets by sock_diag, one
+// namespace at a time, as often as its graces ask for and as its share of CPU allows.
+//
+// A dump walks the namespace's whole hash of connections, which on most kernels is shared by all
+// namespaces and has a quarter of a million buckets, so that every namespace costs what the largest does.
+// Namespaces with a hash of their own (net.ipv4.tcp_child_ehash_entries, Linux 6.1) cost a hundredth.
+type SockDiag struct {
+	opener opener
+	pacer  *pacer
+	batch  []Seen
+	queue  sweepQueue
+}
+
+// NewSockDiag makes the finder. cpuBudget is the share of one core that sweeping may cost, such as 0.02.
+func NewSockDiag(root *namespace.Root, cpuBudget float64) *SockDiag {
+	return &SockDiag{opener: opener{root}, pacer: newPacer(cpuBudget, monotime.Now()), batch: make([]Seen, 0, batchSize)}
+}
+
+// batchSize is how many sockets are handed over at once.
+const batchSize = 128
+
+// Name returns "sockdiag".
+func (f *SockDiag) Name() string { return "sockdiag" }
+
+// Find sweeps until ctx ends. It never gives up by itself.
+func (f *SockDiag) Find(ctx context.Context, targets <-chan []Target, found func(Finding)) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case set := <-targets:
+			f.queue.replace(set, monotime.Now())
+		case <-timer.C:
+			now := monotime.Now()
+			if next := f.queue.peek(); next != nil && !now.Before(next.due) && f.pacer.wait(now) == 0 {
+				began := now
+				finding := f.sweep(next.target, found)
+				finding.Late = began.Sub(next.due)
+				found(finding)
+				f.queue.done(next, began)
+			}
+		}
+		timer.Reset(f.idle(monotime.Now()))
+	}
+}
+
+// idle is how long there is nothing to do.
+func (f *SockDiag) idle(now monotime.Time) time.Duration {
+	next := f.queue.peek()
+	if next == nil {
+		return time.Hour
+	}
+	return max(next.due.Sub(now), f.pacer.wait(now), 0)
+}
+
+// sweep looks at all of one namespace, and returns its last Finding.
+func (f *SockDiag) sweep(t Target, found func(Finding)) Finding {
+	runtime.LockOSThread() // so that the thread's CPU time is this sweep's
+	defer runtime.UnlockOSThread()
+	began, cpu, elsewhere := monotime.Now(), threadCPU(), time.Duration(0)
+
+	f.batch = f.batch[:0]
+	conn, err := f.opener.open(t, func() bool {
+		defer func(cpu time.Duration) { elsewhere += threadCPU() - cpu }(threadCPU())
+		return tcpInUse()
+	})
+	if err == nil && conn != nil {
+		err = conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(s *inetdiag.Socket) error {
+			if len(f.batch) == batchSize {
+				found(Finding{Namespace: t.Identity, Seen: f.batch})
+				f.batch = f.batch[:0]
+			}
+			f.batch = append(f.batch, Seen{Socket: *s, At: monotime.Now()})
+			return nil
+		})
+		conn.Close()
+	}
+	last := Finding{Namespace: t.Identity, Seen: f.batch, CPU: threadCPU() - cpu + elsewhere, Err: err}
+	if err == nil {
+		last.Swept = began
+	}
+	f.pacer.spend(monotime.Now(), last.CPU)
+	return last
+}

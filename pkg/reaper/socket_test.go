@@ -1,0 +1,237 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// timing is a policy under which the sockets of one state have a grace, and those of the other are never
+// destroyed: the peers of the sockets in question.
+func timing(st inetdiag.State, grace time.Duration, change ...func(*policy.Policy)) policy.Policy {
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Never, policy.Never
+	if st == inetdiag.CloseWait {
+		p.CloseWaitGrace = policy.Grace(grace)
+	} else {
+		p.FinWait2Grace = policy.Grace(grace)
+	}
+	for _, c := range change {
+		c(&p)
+	}
+	return p
+}
+
+func pendingDestroy(p *policy.Policy) { p.PendingData = policy.PendingDestroy }
+func clockState(p *policy.Policy)     { p.Clock = policy.ClockState }
+func observe(p *policy.Policy)        { p.Mode = policy.Observe }
+
+// shut shuts the client's sending direction: the server's end is in CLOSE_WAIT then, the client's in
+// FIN_WAIT2.
+func shut(tb testing.TB, p nstest.Pair) nstest.Pair {
+	tb.Helper()
+	if err := p.Client.CloseWrite(); err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// end returns the end of a pair that was shut which is in that state.
+func end(p nstest.Pair, st inetdiag.State) *net.TCPConn {
+	if st == inetdiag.CloseWait {
+		return p.Server
+	}
+	return p.Client
+}
+
+// outlive waits until two sockets in that state, which nothing spares, were destroyed one after the other
+// in the namespace, both half-closed after this was called. What was past its grace before has had its turn
+// then: it was spared.
+func (n *node) outlive(ns *nstest.NS, st inetdiag.State) {
+	n.tb.Helper()
+	for range 2 {
+		n.awaitDestroyed(end(shut(n.tb, ns.Connect(n.tb, nstest.IPv4)), st))
+	}
+}
+
+// stillSpared checks that the socket that conn is was not destroyed, and why not.
+func (n *node) stillSpared(conn net.Conn, q reaper.SocketQuery, want policy.Reason) {
+	n.tb.Helper()
+	v, ok := n.find(conn, q)
+	if !ok {
+		n.tb.Errorf("the socket is not listed")
+	} else if v.Verdict != want {
+		n.tb.Errorf("the verdict is %v (%s), want %v", v.Verdict, v.Why, want)
+	}
+	n.untouched(conn)
+}
+
+// untouched checks that the journal has nothing of the socket that conn is.
+func (n *node) untouched(conn net.Conn) {
+	n.tb.Helper()
+	local, peer := addrs(conn)
+	for _, e := range n.journal() {
+		if e.Local == local && e.Peer == peer {
+			n.tb.Errorf("it is in the journal: %+v", e)
+		}
+	}
+}
+
+// journal returns the journal.
+func (n *node) journal() []reaper.Entry {
+	n.tb.Helper()
+	entries, err := n.Journal(context.Background())
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	return entries
+}
+
+// status returns the status.
+func (n *node) status() reaper.Status {
+	n.tb.Helper()
+	s, err := n.Status(context.Background())
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	return s
+}
+
+// attachment returns what the status says of the attachment that r records.
+func (n *node) attachment(a interface{ String() string }) (reaper.AttachmentView, bool) {
+	n.tb.Helper()
+	for _, v := range n.status().Attachments {
+		if v.Attachment.String() == a.String() {
+			return v, true
+		}
+	}
+	return reaper.AttachmentView{}, false
+}
+
+// findAt is find for a socket that the test has no connection of, by its addresses.
+func (n *node) findAt(local, peer string, q reaper.SocketQuery) (reaper.SocketView, bool) {
+	n.tb.Helper()
+	for _, v := range n.sockets(q) {
+		if v.Local == local && (peer == "" || v.Peer == peer) {
+			return v, true
+		}
+	}
+	return reaper.SocketView{}, false
+}
+
+// answers checks that the server can still send to the client of a pair that was shut.
+func answers(t *testing.T, p nstest.Pair) {
+	t.Helper()
+	check(t, "the server's send", sent(p.Server), nil)
+	check(t, "the client's recv", received(p.Client), nil)
+}
+
+// rawFD calls fn with the descriptor of conn.
+func rawFD(tb testing.TB, conn syscall.Conn, fn func(fd int) error) {
+	tb.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cerr := raw.Control(func(fd uintptr) { err = fn(int(fd)) })
+	if cerr != nil || err != nil {
+		tb.Fatalf("control the socket: %v, %v", cerr, err)
+	}
+}
+
+// cookieOf asks the socket itself for its cookie (SO_COOKIE).
+func cookieOf(tb testing.TB, conn syscall.Conn) (cookie uint64) {
+	tb.Helper()
+	rawFD(tb, conn, func(fd int) (err error) {
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+		return err
+	})
+	return cookie
+}
+
+// keepalive makes conn send a keepalive each second: the answers move tcp_info's last_ack_recv, so that the
+// kernel can prove no age of more than a second or two.
+func keepalive(tb testing.TB, conn *net.TCPConn) {
+	tb.Helper()
+	err := conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 100})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// trickle calls step over and over, a fraction of the shortest grace apart, until the test ends or stop is
+// called, which waits for the end of the last step.
+func trickle(tb testing.TB, step func() error) (stop func()) {
+	tb.Helper()
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				if err := step(); err != nil {
+					tb.Errorf("moving bytes: %v", err)
+					return
+				}
+			}
+		}
+	}()
+	stopped := false
+	stop = func() {
+		if !stopped {
+			stopped = true
+			close(quit)
+			<-done
+		}
+	}
+	tb.Cleanup(stop)
+	return stop
+}
+
+// fill writes until nothing more is taken, and returns how much was.
+func fill(tb testing.TB, conn *net.TCPConn) (written int) {
+	tb.Helper()
+	block := make([]byte, 64<<10)
+	for {
+		_ = conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+		n, err := conn.Write(block)
+		written += n
+		if err != nil {
+			_ = conn.SetWriteDeadline(time.Time{})
+			return written
+		}
+	}
+}
+
+// drain reads exactly n bytes.
+func drain(t *testing.T, conn net.Conn, n int) {
+	t.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	if got, err := io.CopyN(io.Discard, conn, int64(n)); err != nil {
+		t.Errorf("%d of %d bytes arrived: %v", got, n, err)
+	}
+}
+
+// hostPort returns an address and port as the reaper writes them.
+func hostPort(a net.Addr) string {
+	ap := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
+}

@@ -1,0 +1,276 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// The graces of these tests: one for sockets that do nothing, one for those that must move a byte before it
+// ends, however busy the machine is.
+const (
+	soon    = 300 * time.Millisecond
+	lenient = 2 * time.Second
+)
+
+// spared is a socket that must survive others of its state in its namespace.
+type spared struct {
+	state  inetdiag.State // that the policy has a grace for
+	grace  time.Duration
+	policy func(*policy.Policy)
+	// make makes the socket, and returns a check that it still does its work.
+	make func(t *testing.T, ns *nstest.NS) (net.Conn, func(t *testing.T))
+	want policy.Reason
+	all  bool // it is in the list of all sockets only
+}
+
+func nothingElse(*policy.Policy) {}
+
+// bytesBacklog is how many bytes an owner that reads slowly has to read: more than it ever gets to.
+const bytesBacklog = 64 << 10
+
+// backlogged makes a pair whose server end is in CLOSE_WAIT with bytesBacklog unread bytes.
+func backlogged(t *testing.T, ns *nstest.NS) nstest.Pair {
+	p := ns.Connect(t, nstest.IPv4)
+	if _, err := p.Client.Write(make([]byte, bytesBacklog)); err != nil {
+		t.Fatal(err)
+	}
+	return shut(t, p)
+}
+
+// slowly makes the server of a backlogged pair read a byte at a time, and returns a check that it gets all.
+func slowly(t *testing.T, p nstest.Pair) func(*testing.T) {
+	read := 0
+	stop := trickle(t, func() error { read++; return received(p.Server) })
+	return func(t *testing.T) {
+		stop()
+		drain(t, p.Server, bytesBacklog-read)
+		answers(t, p)
+	}
+}
+
+// streaming makes a pair that was shut and whose server keeps sending.
+func streaming(t *testing.T, ns *nstest.NS) (nstest.Pair, func(*testing.T)) {
+	p := shut(t, ns.Connect(t, nstest.IPv4))
+	stop := trickle(t, func() error {
+		if err := sent(p.Server); err != nil {
+			return err
+		}
+		return received(p.Client)
+	})
+	return p, func(t *testing.T) { stop(); answers(t, p) }
+}
+
+func TestSpares(t *testing.T) {
+	cases := map[string]spared{
+		"an established connection": {
+			state: inetdiag.CloseWait, grace: soon, want: policy.NotHalfClosed, all: true,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := ns.Connect(t, nstest.IPv4)
+				return p.Server, func(t *testing.T) { alive(t, p) }
+			},
+		},
+		"one that keeps sending in CLOSE_WAIT": {
+			state: inetdiag.CloseWait, grace: lenient, want: policy.Progressing,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p, works := streaming(t, ns)
+				return p.Server, works
+			},
+		},
+		"one that keeps receiving in FIN_WAIT2": {
+			state: inetdiag.FinWait2, grace: lenient, want: policy.Progressing,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p, works := streaming(t, ns)
+				return p.Client, works
+			},
+		},
+		"one whose owner reads its backlog slowly, though pending data may be destroyed": {
+			state: inetdiag.CloseWait, grace: lenient, policy: pendingDestroy, want: policy.Progressing,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := backlogged(t, ns)
+				return p.Server, slowly(t, p)
+			},
+		},
+		"one whose owner reads its backlog slowly": {
+			state: inetdiag.CloseWait, grace: lenient, want: policy.Progressing,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := backlogged(t, ns)
+				return p.Server, slowly(t, p)
+			},
+		},
+		"one with unread bytes in CLOSE_WAIT": {
+			state: inetdiag.CloseWait, grace: soon, want: policy.UnreadData,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := backlogged(t, ns)
+				return p.Server, func(t *testing.T) { drain(t, p.Server, bytesBacklog); answers(t, p) }
+			},
+		},
+		"one with a single unread byte in CLOSE_WAIT": {
+			state: inetdiag.CloseWait, grace: soon, want: policy.UnreadData,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := ns.Connect(t, nstest.IPv4)
+				check(t, "the client's send", sent(p.Client), nil)
+				shut(t, p)
+				return p.Server, func(t *testing.T) { drain(t, p.Server, 1); answers(t, p) }
+			},
+		},
+		"one with unread bytes in FIN_WAIT2": {
+			state: inetdiag.FinWait2, grace: soon, want: policy.UnreadData,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := shut(t, ns.Connect(t, nstest.IPv4))
+				check(t, "the server's send", sent(p.Server), nil)
+				return p.Client, func(t *testing.T) { drain(t, p.Client, 1); answers(t, p) }
+			},
+		},
+		// The peer's window is closed for good, and it answers the zero-window probes for ever.
+		"one with bytes that its peer does not acknowledge": {
+			state: inetdiag.CloseWait, grace: soon, want: policy.UnacknowledgedData,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := shut(t, ns.Connect(t, nstest.IPv4))
+				written := fill(t, p.Server)
+				return p.Server, func(t *testing.T) { drain(t, p.Client, written); answers(t, p) }
+			},
+		},
+		"one whose state's grace is never": {
+			state: inetdiag.FinWait2, grace: soon, want: policy.GraceNever,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := ns.Connect(t, nstest.IPv4)
+				if err := p.Server.CloseWrite(); err != nil { // the client is in CLOSE_WAIT then
+					t.Fatal(err)
+				}
+				orphan(t, p.Server)
+				return p.Client, func(*testing.T) {}
+			},
+		},
+		// What the kernel keeps of it is a mini-socket, under the same cookie.
+		"an orphan FIN_WAIT2": {
+			state: inetdiag.FinWait2, grace: soon, want: policy.Orphan,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := ns.Connect(t, nstest.IPv4)
+				orphan(t, p.Client)
+				return p.Client, func(t *testing.T) { endsByItself(t, p.Server) }
+			},
+		},
+		"an orphan FIN_WAIT2 that the kernel keeps whole": {
+			state: inetdiag.FinWait2, grace: soon, want: policy.Orphan,
+			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
+				p := ns.Connect(t, nstest.IPv4)
+				rawFD(t, p.Client, func(fd int) error {
+					return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_LINGER2, 100) // above net.ipv4.tcp_fin_timeout's 60 s
+				})
+				orphan(t, p.Client)
+				return p.Client, func(t *testing.T) { endsByItself(t, p.Server) }
+			},
+		},
+	}
+	eachFinder(t, func(t *testing.T, finder string) {
+		for name, tc := range cases {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				n := newNode(t, finder)
+				conn, works := tc.make(t, ns)
+				if tc.policy == nil {
+					tc.policy = nothingElse
+				}
+				n.register(ns, timing(tc.state, tc.grace, tc.policy))
+				q := reaper.SocketQuery{All: tc.all}
+				n.outlive(ns, tc.state)
+				n.stillSpared(conn, q, tc.want)
+				works(t)
+			})
+		}
+	})
+}
+
+// orphan closes conn while its peer keeps the other direction open.
+func orphan(t *testing.T, conn *net.TCPConn) {
+	t.Helper()
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endsByItself checks that the peer of an orphan was told nothing but the end of file.
+func endsByItself(t *testing.T, peer net.Conn) {
+	t.Helper()
+	_ = peer.SetReadDeadline(time.Now().Add(patience))
+	if n, err := peer.Read(make([]byte, 1)); n != 0 || err == nil || err.Error() != "EOF" {
+		t.Errorf("the orphan's peer reads %d bytes, %v", n, err)
+	}
+	check(t, "the orphan's peer's send", sent(peer), nil) // it would be EPIPE had the orphan been destroyed
+}
+
+func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		n := newNode(t, finder)
+		l := ns.Listen(t, nstest.IPv4)
+		port := l.Addr().(*net.TCPAddr).Port
+		client := ns.Dial(t, nstest.IPv4, port)
+		if err := client.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		n.register(ns, timing(inetdiag.CloseWait, lenient))
+		n.outlive(ns, inetdiag.CloseWait)
+
+		if v, ok := n.findAt(hostPort(l.Addr()), "0.0.0.0:0", live); !ok || v.Verdict != policy.NotHalfClosed || v.State != inetdiag.Listen {
+			t.Errorf("the listener is listed as %+v", v)
+		}
+		if v, ok := n.findAt(hostPort(l.Addr()), hostPort(client.LocalAddr()), reaper.SocketQuery{}); !ok || v.Verdict != policy.NotAccepted || v.Age != nil {
+			t.Errorf("what is not accepted is listed as %+v", v)
+		}
+
+		// Its owner's time begins when it is accepted, though it has been in CLOSE_WAIT for longer than its grace.
+		accepted := time.Now()
+		server, err := l.AcceptTCP()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		n.awaitVerdict(server, reaper.SocketQuery{}, policy.Young)
+		answers(t, nstest.Pair{Client: client, Server: server})
+		e := n.awaitDestroyed(server)
+		if age := time.Duration(e.Age); age < lenient || age > time.Since(accepted) {
+			t.Errorf("destroyed at the age of %v, %v after it was accepted, with a grace of %v", age, time.Since(accepted), lenient)
+		}
+	})
+}
+
+func TestAYoungOneIsSparedUntilItsGraceEnds(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
+			t.Run(st.String(), func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				n := newNode(t, finder)
+				n.register(ns, timing(st, 1500*time.Millisecond))
+				old := shut(t, ns.Connect(t, nstest.IPv4))
+				nstest.Eventually(t, patience, "the old one is half through its grace", func() bool {
+					v, ok := n.find(end(old, st), reaper.SocketQuery{})
+					return ok && time.Duration(*v.Age) > 700*time.Millisecond
+				})
+				before := time.Now()
+				young := shut(t, ns.Connect(t, nstest.IPv4))
+				n.awaitDestroyed(end(old, st))
+				if e, ok := n.entry(end(young, st), "destroyed"); ok && time.Since(before) < 1500*time.Millisecond {
+					t.Errorf("the young one was destroyed too: %+v", e)
+				}
+				e := n.awaitDestroyed(end(young, st))
+				if age := time.Duration(e.Age); age < 1500*time.Millisecond || age > time.Since(before) {
+					t.Errorf("destroyed at the age of %v, %v after it was made", age, time.Since(before))
+				}
+			})
+		}
+	})
+}
