@@ -148,35 +148,42 @@ func (j *journal) try(datagram []byte, deadline time.Time) error {
 	return write(j.conn, datagram, deadline, j.lost == 0)
 }
 
-// write sends one datagram and waits for room until deadline, if it may wait.
+// write sends one datagram. It tries once whatever the time is, and if the reader's queue is full, and it
+// may wait, until deadline.
 func write(conn *net.UnixConn, datagram []byte, deadline time.Time, wait bool) error {
-	rc, err := conn.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("write to the journal: %w", err)
-	}
-	if !wait {
-		deadline = time.Time{} // none: the first try is the last
-	}
-	if err := conn.SetWriteDeadline(deadline); err != nil {
-		return fmt.Errorf("write to the journal: %w", err)
-	}
-	var werr error
-	err = rc.Write(func(fd uintptr) bool {
-		for {
-			// EAGAIN, and then a wait, is what a reader's full queue answers.
-			werr = unix.Send(int(fd), datagram, unix.MSG_NOSIGNAL)
-			if !errors.Is(werr, unix.EINTR) {
-				return !wait || !errors.Is(werr, unix.EAGAIN)
-			}
-		}
-	})
-	if err == nil {
-		err = werr
+	err := sendBefore(time.Time{}, conn, datagram, false)
+	if wait && errors.Is(err, unix.EAGAIN) {
+		err = sendBefore(deadline, conn, datagram, true)
 	}
 	if err != nil {
 		return fmt.Errorf("write to the journal: %w", err)
 	}
 	return nil
+}
+
+// sendBefore sends one datagram: with wait until deadline, without it at once or not at all. The zero
+// deadline is none.
+func sendBefore(deadline time.Time, conn *net.UnixConn, datagram []byte, wait bool) error {
+	if err := conn.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = rc.Write(func(fd uintptr) bool {
+		for {
+			sent = unix.Send(int(fd), datagram, unix.MSG_NOSIGNAL)
+			if !errors.Is(sent, unix.EINTR) {
+				return !wait || !errors.Is(sent, unix.EAGAIN) // false: wait for room
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return sent
 }
 
 // errno returns the errno inside err where there is one: net's own text repeats the address.

@@ -87,7 +87,7 @@ func send(j *journal, deadline time.Time, message string) error {
 	})
 }
 
-// fill sends until the reader's queue is full, without waiting.
+// fill sends until the reader's queue is full.
 func fill(t *testing.T, j *journal) (queued int) {
 	t.Helper()
 	for {
@@ -129,6 +129,21 @@ func TestAStuckJournalIsNotWaitedForAndTheLossIsTold(t *testing.T) {
 		if diff := cmp.Diff(want, d.next(t)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
+	}
+}
+
+func TestALineIsTriedHoweverLateItIs(t *testing.T) {
+	d := newJournald(t)
+	j, err := dialJournal(d.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := send(j, time.Now().Add(-time.Hour), "late"); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.next(t)["MESSAGE"]; got != "late" {
+		t.Errorf("got %q", got)
 	}
 }
 

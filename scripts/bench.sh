@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Copyright The halfclose Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Measures halfclose beside what else would do its job: bench.sh [the benchmark's arguments, see -help]
+#
+# BENCH_SHORT=1, or -short, is a run of less than a minute that shows that everything works; its figures
+# mean little. All of it happens in mount, network and PID namespaces of its own: see docs/performance.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/deps.sh iproute2 util-linux
+make --no-print-directory build
+
+# Built as halfclose is, so that a process of either costs the same to start.
+for program in bench noop; do
+  dir=./test/bench
+  [ "$program" = bench ] || dir=./test/bench/$program
+  CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "bin/bench/$program" "$dir"
+done
+
+exec bin/bench/bench "$@"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Copyright The halfclose Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Shows halfclose at work, on a node of namespaces that goes with the demo however that ends.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/deps.sh iproute2 util-linux
+[ -n "${MAKELEVEL:-}" ] || make --no-print-directory build cni-plugins
+CGO_ENABLED=0 go build -trimpath -buildvcs=false -o bin/demo ./test/demo
+exec bin/demo

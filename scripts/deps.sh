@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Copyright The halfclose Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Installs Debian packages, only those that are missing: deps.sh [PACKAGE...]
+set -euo pipefail
+
+[ $# -gt 0 ] || set -- iproute2 util-linux gcc libc6-dev
+
+# A package counts as there when what it is needed for works, whoever installed it.
+present() {
+  case $1 in
+    iproute2) command -v ip && command -v ss ;;
+    util-linux) command -v unshare && command -v nsenter ;;
+    gcc) command -v gcc ;;
+    libc6-dev) echo 'int main(void) { return 0; }' | gcc -xc - -o /dev/null ;;
+    ca-certificates) [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] ;;
+    *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1")" = installed ] || command -v "$1" ;;
+  esac >/dev/null 2>&1
+}
+
+missing() {
+  for package in "$@"; do
+    present "$package" || echo "$package"
+  done
+}
+
+need=$(missing "$@")
+[ -n "$need" ] || exit 0
+need=${need//$'\n'/ }
+
+if [ "$(id -u)" -ne 0 ]; then
+  echo "deps: missing: $need: install them, or run this as root" >&2
+  exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+  echo "deps: missing: $need: there is no apt-get here, install what has them by hand" >&2
+  exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # one word a package
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $need; } >"$log" 2>&1 </dev/null; then
+  tail -n 20 "$log" >&2
+  echo "deps: could not install: $need" >&2
+  exit 1
+fi
+left=$(missing "$@")
+if [ -n "$left" ]; then
+  echo "deps: installed, but still not usable: ${left//$'\n'/ }" >&2
+  exit 1
+fi
+echo "deps: installed $need"
