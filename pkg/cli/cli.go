@@ -43,7 +43,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 
 // run runs one command. What fails before a command begins is a mistake in its usage.
 func run(ctx context.Context, args []string, e *env) int {
-	root := rootCommand(e)
+	root := rootCommand(e) //nolint:contextcheck // each command takes the context that it is executed with
 	began := false
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if err := e.checkOutput(); err != nil {
@@ -64,8 +64,7 @@ func run(ctx context.Context, args []string, e *env) int {
 		return exitUsage
 	}
 	fmt.Fprintf(e.err, "halfclose: %v\n", err)
-	var usage usageError
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailure

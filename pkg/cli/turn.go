@@ -41,8 +41,8 @@ func (t *turn) take(ctx context.Context) (*reaper.Lock, error) {
 	defer tick.Stop()
 	for {
 		lock, err := reaper.Acquire(t.path, t.me)
-		var held *reaper.HeldError
-		if !errors.As(err, &held) {
+		held, ok := errors.AsType[*reaper.HeldError](err)
+		if !ok {
 			return lock, err
 		}
 		patience := graceTime

@@ -4,9 +4,9 @@
 package cli
 
 import (
-	"github.com/spf13/cobra"
-
 	"fmt"
+
+	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )

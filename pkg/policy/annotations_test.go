@@ -76,7 +76,8 @@ func TestAnnotations(t *testing.T) {
 				"mode": "annotation halfclose.cni/mode", "closeWaitGrace": "annotation halfclose.cni/grace",
 				"finWait2Grace": "annotation halfclose.cni/fin-wait2-grace", "clock": "annotation halfclose.cni/clock",
 				"pendingData": "annotation halfclose.cni/pending-data", "exempt": "annotation halfclose.cni/exempt",
-			}, nil,
+			},
+			nil,
 		},
 		"relax takes them too, and adds the exemptions": {
 			careless, "relax", everyCareful,
@@ -85,7 +86,8 @@ func TestAnnotations(t *testing.T) {
 				"mode": "annotation halfclose.cni/mode", "closeWaitGrace": "annotation halfclose.cni/grace",
 				"finWait2Grace": "annotation halfclose.cni/fin-wait2-grace", "clock": "annotation halfclose.cni/clock",
 				"pendingData": "annotation halfclose.cni/pending-data", "exempt": "network and annotation halfclose.cni/exempt",
-			}, nil,
+			},
+			nil,
 		},
 		"none takes nothing, with one warning": {
 			careless, "none", everyCareful, below, nil,
@@ -102,7 +104,8 @@ func TestAnnotations(t *testing.T) {
 				"mode": "annotation halfclose.cni/mode", "closeWaitGrace": "annotation halfclose.cni/close-wait-grace",
 				"finWait2Grace": "annotation halfclose.cni/fin-wait2-grace", "clock": "annotation halfclose.cni/clock",
 				"pendingData": "annotation halfclose.cni/pending-data", "exempt": "annotation halfclose.cni/exempt",
-			}, nil,
+			},
+			nil,
 		},
 		"relax takes none of them, and says so for each": {
 			cautious, "relax",
@@ -128,13 +131,15 @@ func TestAnnotations(t *testing.T) {
 			policy.Sources{
 				"mode": "annotation halfclose.cni/mode", "closeWaitGrace": "annotation halfclose.cni/grace",
 				"finWait2Grace": "annotation halfclose.cni/grace", "exempt": "network and annotation halfclose.cni/exempt",
-			}, nil,
+			},
+			nil,
 		},
 		"grace goes before the network's of a state": {
 			`{"mode": "destroy", "closeWaitGrace": "1m", "finWait2Grace": "1h", "clock": "state", "pendingData": "destroy",
 			  "exempt": [{"localPorts": "22"}], "podOverrides": %q}`, "any", pod("grace", "5m"),
 			with(below, func(v *values) { v.closeWait, v.finWait2 = 5*minute, 5*minute }),
-			policy.Sources{"closeWaitGrace": "annotation halfclose.cni/grace", "finWait2Grace": "annotation halfclose.cni/grace"}, nil,
+			policy.Sources{"closeWaitGrace": "annotation halfclose.cni/grace", "finWait2Grace": "annotation halfclose.cni/grace"},
+			nil,
 		},
 		"one that is no good leaves the network's value": {
 			careless, "any",

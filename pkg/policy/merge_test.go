@@ -89,7 +89,9 @@ func TestMergeUnitesExemptions(t *testing.T) {
 	b.Exempt = []policy.Exemption{{Peers: prefixes("::1/128", "10.0.0.0/8", "10.0.0.0/8")}, {LocalPorts: policy.Ports{{22, 22}}}}
 	c.Exempt = []policy.Exemption{{LocalPorts: policy.Ports{{22, 22}}, Loopback: true}}
 	want := []policy.Exemption{
-		{Loopback: true}, {Peers: prefixes("10.0.0.0/8", "::1/128")}, {LocalPorts: policy.Ports{{22, 22}}},
+		{Loopback: true},
+		{Peers: prefixes("10.0.0.0/8", "::1/128")},
+		{LocalPorts: policy.Ports{{22, 22}}},
 		{LocalPorts: policy.Ports{{22, 22}}, Loopback: true},
 	}
 	if diff := cmp.Diff(want, policy.Merge(a, b, c).Exempt); diff != "" {

@@ -4,6 +4,7 @@
 package policy_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -34,9 +35,7 @@ func sources(change policy.Sources) policy.Sources {
 		"mode": "built-in", "closeWaitGrace": "built-in", "finWait2Grace": "built-in",
 		"clock": "built-in", "pendingData": "built-in", "exempt": "built-in",
 	}
-	for key, source := range change {
-		all[key] = source
-	}
+	maps.Copy(all, change)
 	return all
 }
 

@@ -4,7 +4,6 @@
 package reaper
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -100,7 +99,7 @@ func (j *journal) add(e Entry) {
 		j.summed[sumKey{e.Pod, e.Outcome}]++
 		return
 	}
-	j.log.LogAttrs(context.Background(), slog.LevelInfo, logText[e.Outcome],
+	j.log.Info(logText[e.Outcome],
 		slog.String("pod_namespace", e.Pod.Namespace), slog.String("pod", e.Pod.Name),
 		slog.String("network", e.Network), slog.String("container", e.ContainerID),
 		slog.String("local", e.Local), slog.String("peer", e.Peer), slog.String("state", e.State.String()),
@@ -113,7 +112,7 @@ func (j *journal) add(e Entry) {
 // flush logs the sums of what had no line of its own.
 func (j *journal) flush() {
 	for key, n := range j.summed {
-		j.log.LogAttrs(context.Background(), slog.LevelInfo, logText[key.outcome]+", without a line each",
+		j.log.Info(logText[key.outcome]+", without a line each",
 			slog.String("pod_namespace", key.pod.Namespace), slog.String("pod", key.pod.Name), slog.Int("sockets", n))
 	}
 	clear(j.summed)

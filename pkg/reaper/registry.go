@@ -37,9 +37,6 @@ func (ns *registered) target() Target {
 	return t
 }
 
-// pod is the pod that its sockets are attributed to: all attachments of a namespace are of one pod.
-func (ns *registered) pod() state.Pod { return ns.records[0].Pod }
-
 // sweepInterval is a quarter of the policy's shortest grace, within a second and a minute; zero where
 // nothing is ever destroyed, so that there is nothing to look for.
 func sweepInterval(p policy.Policy) time.Duration {

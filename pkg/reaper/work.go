@@ -4,9 +4,7 @@
 package reaper
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -156,15 +154,14 @@ func (l *loop) account(j *job, x *examined, outcome string) {
 // refused counts and logs a destroy or look that the kernel refused: the first of each kind in full.
 func (l *loop) refused(c *candidate, err error) {
 	name := "unknown"
-	var errno unix.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		name = unix.ErrnoName(errno)
 	}
 	l.counts.Errors[name]++
-	level := slog.LevelDebug
+	say := l.log.Debug
 	if l.counts.Errors[name] == 1 {
-		level = slog.LevelError
+		say = l.log.Error
 	}
-	l.log.Log(context.Background(), level, "the kernel refused to look at or destroy a socket", "error", err,
+	say("the kernel refused to look at or destroy a socket", "error", err,
 		"local", c.history.ID.Local().String(), "peer", c.history.ID.Peer().String(), "errno", name)
 }
