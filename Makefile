@@ -16,7 +16,8 @@ ARGS      ?=
 STAMP    := $(PKG)/pkg/buildinfo
 LDFLAGS  := -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)
 # The stamp says what git knows; the toolchain need not ask it again, nor fail where it may not.
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+# There is HTTP on a unix socket only: without HTTP/2 every start of the plugin is a little faster.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags nethttpomithttp2
 
 CNI_PLUGINS := github.com/containernetworking/plugins/plugins
 export FUZZTIME

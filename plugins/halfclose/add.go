@@ -1,0 +1,44 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// add records the attachment and hands on the result of the plugins before it (CNI spec, "ADD"). Called
+// again for the same attachment it replaces the record.
+//
+// It needs a prevResult: without one the chain is wrong, whatever the failure policy. All else that can go
+// wrong is an error only where the failure policy is fail.
+func (p *plugin) add(args *skel.CmdArgs) error {
+	c, err := p.read(args)
+	if err != nil {
+		return err
+	}
+	result, err := c.result()
+	if err != nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, "halfclose is a chained plugin", err.Error())
+	}
+	p.result = result
+
+	network, problems := policy.ParseNetwork(args.StdinData)
+	fail := network.FailurePolicy == policy.Fail
+	if fail && len(problems) > 0 {
+		return types.NewError(types.ErrInvalidNetworkConfig, "wrong configuration of halfclose", problems.Error())
+	}
+	annotations, _, warnings := c.annotations()
+	p.warnings = append(p.warnings, warnings...)
+	d := p.decide(network, problems, annotations)
+	if err := p.register(args, c.Name, d, network.Reaper); err != nil {
+		if fail {
+			return err
+		}
+		p.warnf("%v", err)
+	}
+	return nil
+}

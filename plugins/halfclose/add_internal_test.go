@@ -1,0 +1,276 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestAddRecordsTheAttachment(t *testing.T) {
+	each(t, allVersions, func(t *testing.T, version string) {
+		n := newNode(t)
+		n.call(t, "ADD", chained(version).with(object{"grace": "90s", "mode": "observe"})).ok(t).calm(t)
+		want := state.Record{
+			Version: state.Version, Network: "blue", Attachment: blue, Boot: bootID(t),
+			Netns: state.Netns{Path: n.netns, Identity: identityOf(t, n.netns)},
+			Pod:   state.Pod{Namespace: "shop", Name: "web", UID: "u-1"},
+			Policy: policy.Policy{
+				Mode: policy.Observe, CloseWaitGrace: policy.Grace(90 * time.Second), FinWait2Grace: policy.Grace(90 * time.Second),
+			},
+			Sources: policy.Sources{
+				"mode": "network", "closeWaitGrace": "network", "finWait2Grace": "network",
+				"clock": "built-in", "pendingData": "built-in", "exempt": "built-in",
+			},
+			Time: testTime,
+		}
+		if diff := cmp.Diff(want, n.record(t, blue)); diff != "" {
+			t.Errorf("record (-want +got):\n%s", diff)
+		}
+		if want.Netns.Cookie == 0 {
+			t.Error("the kernel gave the namespace no cookie")
+		}
+	})
+}
+
+func TestAddPrintsPrevResultUnchanged(t *testing.T) {
+	each(t, allVersions, func(t *testing.T, version string) {
+		for name, conf := range map[string]object{
+			"which names its version": chained(version),
+			"which does not":          chained(version).with(object{"prevResult": prevResult(version).with(object{"cniVersion": nil})}),
+			"beside a mistake":        chained(version).with(object{"graec": "1m"}),
+		} {
+			t.Run(name, func(t *testing.T) {
+				o := newNode(t).call(t, "ADD", conf).ok(t)
+				var want, got any
+				if err := errors.Join(json.Unmarshal(prevResult(version).bytes(t), &want), json.Unmarshal([]byte(o.stdout), &got)); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("result (-want +got):\n%s", diff)
+				}
+			})
+		}
+	})
+}
+
+func TestAddNeedsAPrevResultWhateverTheFailurePolicy(t *testing.T) {
+	for name, bad := range map[string]any{
+		"absent": nil, "null": null, "no object": 5, "not of the version": prevResult("0.4.0"),
+		"not a result": object{"cniVersion": "1.0.0", "ips": "10.0.0.1"},
+	} {
+		for _, failure := range []string{"ignore", "fail"} {
+			t.Run(name+", "+failure, func(t *testing.T) {
+				n := newNode(t)
+				e := n.call(t, "ADD", chained("1.0.0").with(object{"prevResult": bad, "failurePolicy": failure})).cniError(t)
+				if e.Code != types.ErrInvalidNetworkConfig || !strings.Contains(e.Details, "prevResult") {
+					t.Errorf("error %+v, want code 7 that names prevResult", e)
+				}
+				if got := n.recorded(t); got != nil {
+					t.Errorf("recorded %v, want nothing", got)
+				}
+			})
+		}
+	}
+}
+
+func TestAddTwiceLeavesOneRecordAndTheLaterPolicy(t *testing.T) {
+	each(t, allVersions, func(t *testing.T, version string) {
+		n := newNode(t)
+		first := n.call(t, "ADD", chained(version)).ok(t)
+		before := n.record(t, blue)
+		second := n.call(t, "ADD", chained(version)).ok(t)
+		if diff := cmp.Diff(first, second, cmp.AllowUnexported(outcome{})); diff != "" {
+			t.Errorf("the second ADD is not as the first (-first +second):\n%s", diff)
+		}
+		if diff := cmp.Diff(before, n.record(t, blue)); diff != "" {
+			t.Errorf("the second record is not as the first (-first +second):\n%s", diff)
+		}
+		n.call(t, "ADD", chained(version).with(object{"mode": "off"})).ok(t)
+		if got := n.record(t, blue).Policy.Mode; got != policy.Off {
+			t.Errorf("mode %v after an ADD that says off", got)
+		}
+		if diff := cmp.Diff([]state.Attachment{blue}, n.recorded(t)); diff != "" {
+			t.Errorf("recorded (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestAddKeepsTheAttachmentsOfOneContainerApart(t *testing.T) {
+	n := newNode(t)
+	n.call(t, "ADD", chained("1.0.0")).ok(t)
+	n.callWith(t, "ADD", &skel.CmdArgs{
+		ContainerID: "c1", IfName: "net1", Netns: n.netns, StdinData: chained("1.0.0").with(object{"name": "red"}).bytes(t),
+	}).ok(t)
+	net1 := state.Attachment{ContainerID: "c1", IfName: "net1"}
+	if diff := cmp.Diff([]state.Attachment{blue, net1}, n.recorded(t)); diff != "" {
+		t.Errorf("recorded (-want +got):\n%s", diff)
+	}
+	if got := n.record(t, net1); got.Network != "red" || got.Pod != (state.Pod{}) {
+		t.Errorf("net1: network %q, pod %+v, want red and none", got.Network, got.Pod)
+	}
+}
+
+// mistakes has something wrong in every place where something can be.
+var mistakes = object{
+	"mode": "destroyed", "grace": 600, "closeWaitGrace": "2 minutes", "finWait2Grace": "-1s", "clock": "wall",
+	"pendingData": "drop", "exempt": []object{{"localPorts": "99999"}, {"peers": "10.0.0.0/99"}, {}},
+	"podOverrides": "some", "reaper": "manual", "graec": "1m",
+}
+
+func mistakePaths() []string {
+	return []string{
+		"$.mode", "$.grace", "$.closeWaitGrace", "$.finWait2Grace", "$.clock", "$.pendingData", "$.exempt[0].localPorts",
+		"$.exempt[1].peers", "$.exempt[2]", "$.podOverrides", "$.reaper", "$.graec",
+	}
+}
+
+func TestAddNamesEveryMistakeAtOnceUnderFail(t *testing.T) {
+	each(t, allVersions, func(t *testing.T, version string) {
+		n := newNode(t)
+		e := n.call(t, "ADD", chained(version).with(mistakes).with(object{"failurePolicy": "fail"})).cniError(t)
+		if e.Code != types.ErrInvalidNetworkConfig {
+			t.Errorf("code %d, want 7", e.Code)
+		}
+		for _, path := range mistakePaths() {
+			if !strings.Contains(e.Details, path+":") {
+				t.Errorf("nothing about %s in %q", path, e.Details)
+			}
+		}
+		if got := n.recorded(t); got != nil || n.starts != 0 {
+			t.Errorf("recorded %v and started %d reapers, want neither", got, n.starts)
+		}
+	})
+}
+
+func TestAddObservesThePodOfAWrongConflistUnderIgnore(t *testing.T) {
+	each(t, allVersions, func(t *testing.T, version string) {
+		n := newNode(t)
+		conf := chained(version).with(mistakes).with(annotated(object{"halfclose.cni/mode": "destroy"}))
+		o := n.call(t, "ADD", conf).ok(t)
+		r := n.record(t, blue)
+		if r.Policy.Mode != policy.Observe {
+			t.Errorf("mode %v, want observe", r.Policy.Mode)
+		}
+		if got := r.Sources["mode"]; got != sourceWrongConf {
+			t.Errorf("source of the mode %q, want %q", got, sourceWrongConf)
+		}
+		for what, text := range map[string]string{
+			"the record's warnings": strings.Join(r.Warnings, "\n"), "stderr": o.stderr, "the system log": strings.Join(o.syslog, ""),
+		} {
+			for _, path := range mistakePaths() {
+				if !strings.Contains(text, path+":") {
+					t.Errorf("nothing about %s in %s: %q", path, what, text)
+				}
+			}
+		}
+		if len(o.syslog) != 1 {
+			t.Errorf("%d entries in the system log, want one", len(o.syslog))
+		}
+	})
+}
+
+func TestAddTurnsNothingOnThatAWrongConflistTurnedOff(t *testing.T) {
+	n := newNode(t)
+	n.call(t, "ADD", chained("1.0.0").with(object{"mode": "off", "graec": "1m"})).ok(t)
+	if r := n.record(t, blue); r.Policy.Mode != policy.Off || r.Sources["mode"] != policy.SourceNetwork {
+		t.Errorf("mode %v from %q, want off from the network", r.Policy.Mode, r.Sources["mode"])
+	}
+}
+
+func TestAddNeverRecordsTheNamespaceItRunsIn(t *testing.T) {
+	n := newNode(t)
+	n.netns = "/proc/thread-self/ns/net"
+	e := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": "fail"})).cniError(t)
+	if e.Code != types.ErrInvalidNetNS || !strings.Contains(e.Details, "runs in itself") {
+		t.Errorf("under fail: %+v, want code 8 that says so", e)
+	}
+	o := n.call(t, "ADD", chained("1.0.0")).ok(t)
+	if o.stdout == "" || !strings.Contains(o.stderr, "runs in itself") {
+		t.Errorf("under ignore: stdout %q, stderr %q, want the result and a warning", o.stdout, o.stderr)
+	}
+	if got := n.recorded(t); got != nil {
+		t.Errorf("recorded %v, want nothing", got)
+	}
+}
+
+func TestAddDoesWhatTheFailurePolicySaysWhenItCannotRegister(t *testing.T) {
+	tests := []struct {
+		name  string
+		spoil func(t *testing.T, n *node)
+		code  uint
+	}{
+		{"no namespace at the path", func(t *testing.T, n *node) { n.netns = filepath.Join(t.TempDir(), "gone") }, types.ErrInvalidNetNS},
+		{"a file at the path", func(t *testing.T, n *node) {
+			n.netns = filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(n.netns, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, types.ErrInvalidNetNS},
+		{"an unusable state directory", func(t *testing.T, n *node) { n.unusable(t) }, types.ErrIOFailure},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t)
+			tt.spoil(t, n)
+			if e := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": "fail"})).cniError(t); e.Code != tt.code {
+				t.Errorf("under fail: %+v, want code %d", e, tt.code)
+			}
+			o := n.call(t, "ADD", chained("1.0.0")).ok(t)
+			if !strings.Contains(o.stdout, "10.1.0.5/24") || o.stderr == "" || len(o.syslog) != 1 {
+				t.Errorf("under ignore: stdout %q, stderr %q, system log %q, want the result and what went wrong", o.stdout, o.stderr, o.syslog)
+			}
+			if n.starts != 0 {
+				t.Errorf("started %d reapers for nothing", n.starts)
+			}
+		})
+	}
+}
+
+func TestAddStartsTheReaperOnlyUnderAuto(t *testing.T) {
+	for reaper, want := range map[string]int{"auto": 1, "external": 0} {
+		n := newNode(t)
+		n.call(t, "ADD", chained("1.0.0").with(object{"reaper": reaper})).ok(t)
+		if n.starts != want {
+			t.Errorf("reaper %s: started %d, want %d", reaper, n.starts, want)
+		}
+	}
+}
+
+func TestAddOnlyWarnsWhenTheReaperCannotBeStarted(t *testing.T) {
+	for _, failure := range []string{"ignore", "fail"} {
+		t.Run(failure, func(t *testing.T) {
+			n := newNode(t)
+			n.fail = errors.New("fork: out of processes")
+			o := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": failure})).ok(t)
+			r := n.record(t, blue)
+			if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "out of processes") {
+				t.Errorf("the record's warnings are %q, want one that says why", r.Warnings)
+			}
+			if r.Policy.Mode != policy.Destroy {
+				t.Errorf("mode %v, want destroy as configured", r.Policy.Mode)
+			}
+			if !strings.Contains(o.stdout, "10.1.0.5/24") || !strings.Contains(o.stderr, "out of processes") {
+				t.Errorf("stdout %q, stderr %q, want the result and a warning", o.stdout, o.stderr)
+			}
+			n.fail = nil
+			n.call(t, "ADD", chained("1.0.0")).ok(t).calm(t)
+			if got := n.record(t, blue).Warnings; got != nil {
+				t.Errorf("warnings %q after an ADD that went well", got)
+			}
+		})
+	}
+}

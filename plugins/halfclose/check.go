@@ -1,0 +1,99 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// check sees to it that the attachment is recorded (CNI spec, "CHECK"). A record that is there is left as it
+// is, and is an error if it names another namespace than CNI_NETNS; one that is missing or cannot be read is
+// written anew. Nothing else is an error: some runtimes take one for the end of the pod.
+func (p *plugin) check(args *skel.CmdArgs) error {
+	c, err := p.read(args)
+	if err != nil {
+		return err
+	}
+	record, err := p.store.Get(attachment(args))
+	switch {
+	case err == nil:
+		return p.compare(record, args.Netns)
+	case errors.Is(err, fs.ErrNotExist):
+		p.warnf("the record was missing, and is written anew")
+	default:
+		p.warnf("the record is replaced: %v", err)
+	}
+	if err := p.repair(args, c); err != nil {
+		p.warnf("%v", err)
+	}
+	return nil
+}
+
+// repair writes the record as ADD would. Where annotations may have shaped the lost one and are not at hand,
+// it only observes: they may have been more careful than the network.
+func (p *plugin) repair(args *skel.CmdArgs, c conf) error {
+	network, problems := policy.ParseNetwork(args.StdinData)
+	annotations, atHand, warnings := c.annotations()
+	p.warnings = append(p.warnings, warnings...)
+	d := p.decide(network, problems, annotations)
+	if !atHand && network.PodAnnotations && network.PodOverrides != policy.OverridesNone {
+		p.warnf("CHECK was not told the pod's annotations, which may have asked for more care: the mode is at most observe")
+		d.careful(sourceNoAnnotations)
+	}
+	return p.register(args, c.Name, d, network.Reaper)
+}
+
+// compare returns an error if the record names another namespace than the one that the path leads to. Where
+// that cannot be told, nothing is wrong that the record could tell.
+func (p *plugin) compare(r state.Record, path string) error {
+	boot, err := namespace.BootID()
+	if err != nil {
+		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
+		return nil
+	}
+	if r.Inert(boot) {
+		return differs(fmt.Sprintf("it was made in another boot (%s, this is %s)", r.Boot, boot))
+	}
+	id, err := identify(path)
+	if err != nil {
+		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
+		return nil
+	}
+	if !r.Netns.Same(id) {
+		return differs(fmt.Sprintf("it names %s (%s), and %s is %s", r.Netns.Identity, r.Netns.Path, path, id))
+	}
+	return nil
+}
+
+// identify returns which namespace a path leads to; without the right to enter it, all but its cookie.
+func identify(path string) (namespace.Identity, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return namespace.Identity{}, err
+	}
+	h, err := namespace.Open(path)
+	if err != nil {
+		return namespace.Identity{}, err
+	}
+	defer h.Close()
+	id, err := h.Identify()
+	if err != nil {
+		return h.Stat(), nil
+	}
+	return id, nil
+}
+
+func differs(details string) error {
+	return types.NewError(types.ErrInvalidNetNS, "the record of the attachment names another namespace than CNI_NETNS", details)
+}

@@ -1,0 +1,127 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/version"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// conf is what the verbs themselves need of a network configuration (CNI spec, "Execution Protocol"). What a
+// policy is made of, policy.ParseNetwork reads from the same bytes.
+type conf struct {
+	CNIVersion       string          `json:"cniVersion"`
+	Name             string          `json:"name"`
+	RuntimeConfig    json.RawMessage `json:"runtimeConfig"`
+	PrevResult       json.RawMessage `json:"prevResult"`
+	ValidAttachments json.RawMessage `json:"cni.dev/valid-attachments"`
+}
+
+// parseConf reads a configuration that skel has found to be a JSON object with a network name. The parts that
+// a runtime adds are kept raw: each is read where it is needed, so that no other verb trips over it.
+func parseConf(stdin []byte) (conf, error) {
+	var c conf
+	if err := json.Unmarshal(stdin, &c); err != nil {
+		return conf{}, fmt.Errorf("read network configuration: %w", err)
+	}
+	return c, nil
+}
+
+// isNull reports whether a JSON value is absent or null.
+func isNull(raw json.RawMessage) bool {
+	return len(raw) == 0 || bytes.Equal(raw, []byte("null"))
+}
+
+// result returns what the plugins before this one in the chain made, in the version of the configuration. No
+// prevResult is an error: the plugin makes no interface of its own.
+func (c conf) result() (types.Result, error) {
+	if isNull(c.PrevResult) {
+		return nil, errors.New("no prevResult: chain halfclose after a main plugin")
+	}
+	p := types.PluginConf{CNIVersion: c.CNIVersion}
+	if err := json.Unmarshal(c.PrevResult, &p.RawPrevResult); err != nil {
+		return nil, fmt.Errorf("read prevResult: %w", err)
+	}
+	if err := version.ParsePrevResult(&p); err != nil {
+		return nil, fmt.Errorf("read prevResult: %w", err)
+	}
+	return p.PrevResult.GetAsVersion(c.CNIVersion)
+}
+
+// annotations returns the annotations of the pod, and whether the runtime handed over any. Null, which
+// containerd writes for a pod without annotations, is none and no mistake. What is of a wrong type is left
+// out, and warned of where it could have been meant for us.
+func (c conf) annotations() (found map[string]string, atHand bool, warnings []string) {
+	if isNull(c.RuntimeConfig) {
+		return nil, false, nil
+	}
+	var runtime map[string]json.RawMessage
+	if err := json.Unmarshal(c.RuntimeConfig, &runtime); err != nil {
+		return nil, false, []string{"runtimeConfig is not an object: the pod's annotations are ignored"}
+	}
+	raw := runtime[policy.CapabilityPodAnnotations]
+	if isNull(raw) {
+		return nil, false, nil
+	}
+	if err := json.Unmarshal(raw, &found); err == nil {
+		return found, true, nil
+	}
+	var mixed map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &mixed); err != nil {
+		return nil, false, []string{fmt.Sprintf(
+			"runtimeConfig[%q] is not an object: the pod's annotations are ignored", policy.CapabilityPodAnnotations)}
+	}
+	found = make(map[string]string, len(mixed))
+	for _, name := range slices.Sorted(maps.Keys(mixed)) {
+		value, ok := asString(mixed[name])
+		switch {
+		case ok:
+			found[name] = value
+		case strings.HasPrefix(name, policy.AnnotationPrefix) && len(warnings) < maxTypeWarnings:
+			warnings = append(warnings, fmt.Sprintf("annotation %.80q is not a string: ignored", name))
+		}
+	}
+	return found, true, warnings
+}
+
+// maxTypeWarnings bounds what a pod can make the record say: there are fewer annotations of ours.
+const maxTypeWarnings = 8
+
+func asString(raw json.RawMessage) (string, bool) {
+	var s *string
+	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+		return "", false
+	}
+	return *s, true
+}
+
+// validAttachments returns the attachments that GC is to keep, and whether there is such a list: an absent or
+// null one is none. Of a list with anything wrong in it nothing is returned but the error.
+func (c conf) validAttachments() (keep []state.Attachment, listed bool, err error) {
+	if isNull(c.ValidAttachments) {
+		return nil, false, nil
+	}
+	var list []*types.GCAttachment
+	if err := json.Unmarshal(c.ValidAttachments, &list); err != nil {
+		return nil, false, fmt.Errorf("read cni.dev/valid-attachments: %w", err)
+	}
+	for i, a := range list {
+		if a == nil || a.ContainerID == "" || a.IfName == "" {
+			return nil, false, fmt.Errorf("read cni.dev/valid-attachments: entry %d has no containerID or no ifname", i)
+		}
+		keep = append(keep, state.Attachment{ContainerID: a.ContainerID, IfName: a.IfName})
+	}
+	return keep, true, nil
+}

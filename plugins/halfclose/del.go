@@ -1,0 +1,39 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// del drops the record of the attachment (CNI spec, "DEL"). It needs nothing but the attachment's name, and
+// never fails: an error would keep the plugins before it in the chain from cleaning up, and a record that
+// stays is inert once its namespace is gone.
+func (p *plugin) del(args *skel.CmdArgs) error {
+	p.drop(attachment(args))
+	return nil
+}
+
+// delAnyway is DEL for a call that skel refused. It is taken as if it had been accepted, unless the
+// attachment's name is what is wrong or the plugin does not speak the version: a configuration that broke
+// since ADD, or an unreadable stdin, must not leave anything behind, and neither must a CNI_NETNS that by
+// now leads to the namespace the plugin runs in, which skel complains of after the call.
+func (p *plugin) delAnyway(refused *types.Error) *types.Error {
+	switch refused.Code {
+	case types.ErrInvalidEnvironmentVariables, types.ErrIncompatibleCNIVersion:
+		return refused
+	}
+	p.warnf("go on in spite of: %v", refused)
+	p.drop(state.Attachment{ContainerID: p.getenv(envContainerID), IfName: p.getenv(envIfName)})
+	return nil
+}
+
+func (p *plugin) drop(a state.Attachment) {
+	if err := p.store.Delete(a); err != nil {
+		p.warnf("%v", err)
+	}
+}

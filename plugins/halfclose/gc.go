@@ -1,0 +1,43 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+// gc removes the records of this network's attachments that are not among the valid ones (CNI spec, "GC").
+// Without a list of those it removes nothing. It goes on past errors and returns them all. What cannot be
+// read as a record belongs to no network, and stays.
+func (p *plugin) gc(args *skel.CmdArgs) error {
+	c, err := p.read(args)
+	if err != nil {
+		return err
+	}
+	keep, listed, err := c.validAttachments()
+	if err != nil {
+		return types.NewError(types.ErrInvalidNetworkConfig, "no record was removed", err.Error())
+	}
+	if !listed {
+		return nil
+	}
+	listing, err := p.store.List()
+	if err != nil {
+		return types.NewError(types.ErrIOFailure, "no record was removed", err.Error())
+	}
+	var errs []error
+	for _, r := range listing.Records {
+		if r.Network == c.Name && !slices.Contains(keep, r.Attachment) {
+			errs = append(errs, p.store.Delete(r.Attachment))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return types.NewError(types.ErrIOFailure, "not every record was removed", err.Error())
+	}
+	return nil
+}

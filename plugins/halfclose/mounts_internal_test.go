@@ -1,0 +1,46 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// readOnly mounts the state directory on itself, read-only. It is for inMounts.
+func (n *node) readOnly() error {
+	dir := n.store.Dir()
+	return errors.Join(unix.Mount(dir, dir, "", unix.MS_BIND, ""),
+		unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+}
+
+// inMounts runs mount and then test on a thread whose mounts nobody else sees, and which ends with them.
+// Where test fails for good, the goroutine ends, and the test with it.
+func inMounts(t *testing.T, mount func() error, test func()) {
+	t.Helper()
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		if err = unix.Unshare(unix.CLONE_NEWNS); err == nil {
+			err = errors.Join(unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""), mount())
+		}
+		if err == nil {
+			test()
+		}
+	}()
+	<-done
+	if errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(t, "mount", err)
+	}
+	if err != nil {
+		t.Fatalf("mount: %v", err)
+	}
+}

@@ -1,0 +1,152 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// decision is the policy of an attachment.
+type decision struct {
+	policy  policy.Policy
+	sources policy.Sources // where each value of it came from
+}
+
+// The sources of a mode that neither a conflist nor an annotation set.
+const (
+	sourceMode          = "mode"
+	sourceWrongConf     = "wrong configuration"
+	sourceNoAnnotations = "annotations unknown at CHECK"
+)
+
+// decide makes the attachment's policy out of the network's and the pod's annotations; what is wrong with
+// either is warned of. A configuration with mistakes destroys nothing: it may say other than what was meant.
+func (p *plugin) decide(network policy.Network, problems policy.Problems, annotations map[string]string) decision {
+	var d decision
+	var warnings []string
+	d.policy, d.sources, warnings = network.WithAnnotations(annotations)
+	if len(problems) > 0 {
+		p.warnings = append(p.warnings, problems.Strings()...)
+		d.careful(sourceWrongConf)
+	}
+	p.warnings = append(p.warnings, warnings...)
+	return d
+}
+
+// careful lowers the mode to observe, for the reason given.
+func (d *decision) careful(source string) {
+	if mode := policy.MostCareful(d.policy.Mode, policy.Observe); mode != d.policy.Mode {
+		d.policy.Mode = mode
+		d.sources[sourceMode] = source
+	}
+}
+
+// register writes the record of the call's attachment, and sees to it that a reaper runs if that is up to
+// the plugin. No reaper is a warning and not an error, whatever the failure policy: the record stands, and
+// the next ADD tries again. The order matters: a reaper that ends because it has nothing to do looks for
+// records once more after nobody can take it for running any longer.
+func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start policy.ReaperStart) error {
+	path, id, err := target(args.Netns)
+	if err != nil {
+		return err
+	}
+	boot, err := namespace.BootID()
+	if err != nil {
+		return err
+	}
+	record := state.Record{
+		Network:    network,
+		Attachment: attachment(args),
+		Boot:       boot,
+		Netns:      state.Netns{Path: path, Identity: id},
+		Pod:        podFromArgs(args.Args),
+		Policy:     d.policy,
+		Sources:    d.sources,
+		Warnings:   p.warnings,
+		Time:       p.now().UTC(), // local time would cost a look at the zone file
+	}
+	if err := p.store.Put(record); err != nil {
+		return types.NewError(types.ErrIOFailure, "register the attachment", err.Error())
+	}
+	if start != policy.Auto {
+		return nil
+	}
+	if err := p.startReaper(); err != nil {
+		p.warnf("no reaper runs, and this one did not start: %v (see halfclose reaper --help to start one)", err)
+		record.Warnings = p.warnings
+		if err := p.store.Put(record); err != nil {
+			p.warnf("%v", err)
+		}
+	}
+	return nil
+}
+
+// errOwnNamespace says that a path leads to where the plugin itself runs: the host's namespace, or that of
+// the container a runtime runs in.
+var errOwnNamespace = errors.New("it is the namespace that the plugin runs in itself, which is never recorded")
+
+// target returns the absolute path of a namespace to be recorded, and which one that is.
+func target(path string) (string, namespace.Identity, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", namespace.Identity{}, invalidNetns(err)
+	}
+	h, err := namespace.Open(path)
+	if err != nil {
+		return "", namespace.Identity{}, invalidNetns(err)
+	}
+	defer h.Close()
+	// The plugin's threads are all where it was started, so the first will do.
+	own, err := namespace.Open("/proc/self/ns/net")
+	if err != nil {
+		return "", namespace.Identity{}, fmt.Errorf("find out which namespace the plugin runs in: %w", err)
+	}
+	defer own.Close()
+	if own.Stat().Same(h.Stat()) {
+		return "", namespace.Identity{}, invalidNetns(fmt.Errorf("CNI_NETNS %q: %w", path, errOwnNamespace))
+	}
+	id, err := h.Identify()
+	if err != nil {
+		return "", namespace.Identity{}, invalidNetns(err)
+	}
+	return path, id, nil
+}
+
+func invalidNetns(err error) error {
+	return types.NewError(types.ErrInvalidNetNS, "register the attachment", err.Error())
+}
+
+// maxPodValue bounds what is recorded of each of a pod's names; Kubernetes allows 253 bytes.
+const maxPodValue = 253
+
+// podFromArgs returns the pod that CNI_ARGS names: "K=V;K=V" in any order (CNI spec, "Parameters"). What
+// else is in there is for other plugins, and what is not written so is passed over.
+func podFromArgs(args string) state.Pod {
+	var pod state.Pod
+	for pair := range strings.SplitSeq(args, ";") {
+		key, value, _ := strings.Cut(pair, "=")
+		if len(value) > maxPodValue {
+			value = strings.ToValidUTF8(value[:maxPodValue], "")
+		}
+		switch key {
+		case "K8S_POD_NAMESPACE":
+			pod.Namespace = value
+		case "K8S_POD_NAME":
+			pod.Name = value
+		case "K8S_POD_UID":
+			pod.UID = value
+		}
+	}
+	return pod
+}
