@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,8 +33,13 @@ func NewClient(path string) *Client {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
 	}
-	return &Client{socket: path, http: http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{socket: path, http: http.Client{
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: patience,
+	}}
 }
+
+// patience is how long a reaper may take to answer: looking at all sockets of a full node takes seconds.
+const patience = time.Minute
 
 // ErrNotRunning says that no reaper listens on the socket.
 var ErrNotRunning = errors.New("no reaper is running")
@@ -44,12 +50,12 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Sockets asks for sockets.
-func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (views []reaper.SocketView, err error) {
+func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (list reaper.SocketList, err error) {
 	v := url.Values{"all": {strconv.FormatBool(q.All)}, "owners": {strconv.FormatBool(q.Owners)}}
 	if q.Netns != "" {
 		v.Set("netns", q.Netns)
 	}
-	return views, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), &views)
+	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), &list)
 }
 
 // Journal asks what was destroyed, newest last.
@@ -96,6 +102,8 @@ func (c *Client) explain(err error) error {
 		return fmt.Errorf("%w: nothing listens on %s; start one with \"halfclose reaper\", or set HALFCLOSE_STATE_DIR to where one works", ErrNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s belongs to another user: run this as root", c.socket)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("the reaper that listens on %s does not answer: see what its process does, and end it if it is stuck", c.socket)
 	}
 	return fmt.Errorf("ask the reaper: %w", err)
 }

@@ -52,14 +52,16 @@ func Listen(path string) (net.Listener, error) {
 	}
 	old := unix.Umask(0o177)
 	defer unix.Umask(old)
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
 	if err != nil {
 		return nil, fmt.Errorf("listen on the reaper's socket: %w", err)
 	}
+	l.SetUnlinkOnClose(false)
 	return l, nil
 }
 
-// Serve answers requests on l until ctx ends, then closes l, which removes the socket.
+// Serve answers requests on l until ctx ends, then closes l. The socket stays in the file system: by now its
+// path may be another reaper's, so only who holds the lock may remove it.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s.Handler(),
@@ -122,13 +124,8 @@ func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
 		}
 		*to = v
 	}
-	views, err := s.Reaper.Sockets(r.Context(), q)
-	if err != nil && len(views) > 0 {
-		// One namespace that cannot be looked into hides no other.
-		s.Log.Warn("list sockets", "error", err)
-		err = nil
-	}
-	s.reply(w, views, err)
+	list, err := s.Reaper.Sockets(r.Context(), q)
+	s.reply(w, list, err)
 }
 
 func (s *Server) journal(w http.ResponseWriter, r *http.Request) {

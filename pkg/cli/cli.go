@@ -11,6 +11,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -46,7 +48,7 @@ func run(ctx context.Context, args []string, e *env) int {
 	root := rootCommand(e) //nolint:contextcheck // each command takes the context that it is executed with
 	began := false
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if err := e.checkOutput(); err != nil {
+		if err := e.check(); err != nil {
 			return err
 		}
 		began = true
@@ -60,7 +62,8 @@ func run(ctx context.Context, args []string, e *env) int {
 	case err == nil:
 		return exitSuccess
 	case !began:
-		fmt.Fprintf(e.err, "halfclose: %v (see \"halfclose --help\")\n", err)
+		oneLine := strings.Join(strings.Fields(err.Error()), " ") // a suggestion has lines of its own
+		fmt.Fprintf(e.err, "halfclose: %s (see \"halfclose --help\")\n", oneLine)
 		return exitUsage
 	}
 	fmt.Fprintf(e.err, "halfclose: %v\n", err)
@@ -100,12 +103,19 @@ func (e *env) outputFlag(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
-func (e *env) checkOutput() error {
+// check checks the flags that many commands have.
+func (e *env) check() error {
 	switch e.output {
 	case "", "table", "json":
-		return nil
+	default:
+		return usageError{fmt.Errorf("--output is table or json, not %q", e.output)}
 	}
-	return usageError{fmt.Errorf("--output is table or json, not %q", e.output)}
+	if e.stateDir == "" {
+		return usageError{fmt.Errorf("--state-dir is a directory, such as %s, not empty", state.DefaultDir)}
+	}
+	dir, err := filepath.Abs(e.stateDir) // the reaper's own may change
+	e.stateDir = dir
+	return err
 }
 
 func (e *env) store() *state.Store { return state.New(e.stateDir) }
@@ -116,9 +126,12 @@ func (e *env) client() *admin.Client { return admin.NewClient(e.store().SocketPa
 // its usual place.
 func (e *env) switchPath(cmd *cobra.Command) string {
 	return state.SwitchPath(func(name string) string {
-		if name == "HALFCLOSE_STATE_DIR" && cmd.Flags().Changed("state-dir") && e.stateDir != state.DefaultDir {
-			return e.stateDir
+		switch {
+		case name != state.EnvDir || !cmd.Flags().Changed("state-dir"):
+			return e.getenv(name)
+		case e.stateDir == state.DefaultDir:
+			return ""
 		}
-		return e.getenv(name)
+		return e.stateDir
 	})
 }

@@ -42,8 +42,10 @@ func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error 
 		}
 	}
 	err = e.hold(ctx, store, f, switchPath, log)
-	if err != nil && f.auto {
-		log.Error("end", "error", err) // nobody reads what it prints
+	if _, held := errors.AsType[*reaper.HeldError](err); held && f.auto {
+		log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once
+	} else if err != nil && f.auto {
+		log.Error("reaper ends", "error", err) // nobody reads what it prints
 	}
 	return err
 }
@@ -51,17 +53,17 @@ func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error 
 // hold takes the state directory's lock, and works while it holds it.
 func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switchPath string, log *slog.Logger) error {
 	me := reaper.Holder{PID: os.Getpid(), StartedBy: e.startedBy(f), Since: time.Now().Round(0), Version: buildinfo.Get().Version}
+	root, err := namespace.NewRoot(f.hostRoot)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	t := turn{me: me, path: store.LockPath(), client: admin.NewClient(store.SocketPath()), wait: f.wait, log: log}
 	lock, err := t.take(ctx)
 	if err != nil || lock == nil {
 		return err
 	}
 	defer lock.Release()
-	root, err := namespace.NewRoot(f.hostRoot)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.mode.String(), "started_by", string(me.StartedBy))
 	for {
 		err := e.serve(ctx, me, lock, store, reaper.Config{
@@ -104,7 +106,13 @@ func (e *env) serve(ctx context.Context, me reaper.Holder, lock *reaper.Lock, st
 		return r.Run(ctx)
 	})
 	g.Go(func() error { return watchLock(ctx, lock) })
-	return g.Wait()
+	err = g.Wait()
+	if lock.Valid() == nil { // else it is another reaper's by now
+		if gone := os.Remove(store.SocketPath()); !os.IsNotExist(gone) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
 }
 
 // watchLock ends the reaper when its lock is no longer what keeps others away.

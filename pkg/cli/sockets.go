@@ -5,6 +5,7 @@ package cli
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -29,14 +30,25 @@ What is listed is what the reaper knows from its last look at each. With --all o
   halfclose sockets --netns /run/netns/web   # one namespace, registered or not`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			views, err := e.client().Sockets(cmd.Context(), q)
+			if q.Netns != "" { // the reaper works in another directory
+				var err error
+				if q.Netns, err = filepath.Abs(q.Netns); err != nil {
+					return err
+				}
+			}
+			list, err := e.client().Sockets(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
 			if e.output == "json" {
-				return printJSON(e.out, views)
+				err = printJSON(e.out, list)
+			} else {
+				err = e.printSockets(list.Sockets, q.Owners)
 			}
-			return e.printSockets(views, q.Owners)
+			if err == nil && len(list.Problems) > 0 {
+				err = fmt.Errorf("not everything could be looked at: %s", clean(strings.Join(list.Problems, "; ")))
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&q.All, "all", false, "look now, at every TCP socket of the registered namespaces")

@@ -104,7 +104,7 @@ func attachmentMode(a reaper.AttachmentView) string {
 	return a.Mode.String()
 }
 
-func graces(p policy.Policy) string {
+func graces(p reaper.PolicyView) string {
 	if p.CloseWaitGrace == p.FinWait2Grace {
 		return p.CloseWaitGrace.String()
 	}

@@ -50,7 +50,7 @@ func (t *turn) take(ctx context.Context) (*reaper.Lock, error) {
 			patience = yieldTime
 			if time.Since(asked) >= askEvery {
 				asked = time.Now()
-				if err := t.client.HandOver(ctx); err != nil {
+				if err := t.ask(ctx); err != nil {
 					t.log.Debug("ask the other reaper to hand over", "error", err)
 				}
 			}
@@ -71,4 +71,11 @@ func (t *turn) take(ctx context.Context) (*reaper.Lock, error) {
 			tick.Reset(askEvery)
 		}
 	}
+}
+
+// ask asks the other reaper to hand over. One that does not answer must not hold this one up.
+func (t *turn) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askEvery)
+	defer cancel()
+	return t.client.HandOver(ctx)
 }

@@ -44,7 +44,3 @@ func (t Time) Before(u Time) bool { return t < u }
 
 // IsZero reports whether t is the zero Time.
 func (t Time) IsZero() bool { return t == 0 }
-
-// Wall returns the wall-clock time of t, given one moment on both clocks. It is for people to read: the
-// wall clock may be set, so nothing is ever decided by it.
-func (t Time) Wall(now Time, wall time.Time) time.Time { return wall.Add(t.Sub(now)) }

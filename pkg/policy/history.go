@@ -29,10 +29,17 @@ type Counters struct {
 	Read     uint64 // by the owner, a FIN that it read left out
 }
 
-// before reports whether c is of a connection that got less far than d's: these two never shrink. The
-// other two are sums with a queue that the kernel reads a moment earlier, so they may.
-func (c Counters) before(d Counters) bool {
-	return c.Acked < d.Acked || c.Received < d.Received
+// another reports whether c cannot be a later count of d's connection in state st. What a peer that has
+// sent its FIN has sent, and what a peer that has acknowledged ours has acknowledged, is final; neither count
+// ever shrinks. The other two are sums with a queue that the kernel reads a moment earlier, so they may.
+func (c Counters) another(d Counters, st inetdiag.State) bool {
+	switch {
+	case c.Acked < d.Acked, c.Received < d.Received:
+		return true
+	case st == inetdiag.CloseWait:
+		return c.Received != d.Received
+	}
+	return c.Acked != d.Acked
 }
 
 func countersOf(s *inetdiag.Socket) Counters {
@@ -94,10 +101,13 @@ func Follow(prev *History, look Look) History {
 	default:
 		next.Since = look.At
 	}
-	if prev == nil || next.anotherConnection(prev, s) {
+	if prev == nil || prev.Last.Before(look.Entered) || next.anotherConnection(prev, s) {
 		return next
 	}
 	next.First, next.Since, next.Progress = prev.First, prev.Since, prev.Progress
+	if !look.Entered.IsZero() {
+		next.Since = min(next.Since, look.Entered)
+	}
 	if next.Owned && !prev.Owned {
 		// It was just taken from the listener's queue: its owner's time begins now.
 		next.Since, next.First = look.At, look.At
@@ -108,21 +118,21 @@ func Follow(prev *History, look Look) History {
 	return next
 }
 
-// ackSlack covers the tick of the kernel's clock and an acknowledgement that was being processed during
-// the earlier look.
-const ackSlack = 50 * time.Millisecond
+// slack covers the tick of the kernel's clock, and a segment that was being processed during the earlier
+// look.
+const slack = 50 * time.Millisecond
 
 // anotherConnection reports whether h cannot be a later look at prev's connection. Being wrong here only
 // gives a socket more time.
 func (h History) anotherConnection(prev *History, s *inetdiag.Socket) bool {
+	since := func(ago time.Duration) bool { return s.HasInfo && prev.Last.Add(slack).Before(h.Last.Add(-ago)) }
 	switch {
-	case h.ID != prev.ID, h.State != prev.State:
+	case h.ID != prev.ID, h.State != prev.State, h.Counters.another(prev.Counters, h.State), h.SegsIn < prev.SegsIn:
 		return true
-	case h.Counters.before(prev.Counters), h.SegsIn < prev.SegsIn:
-		return true
-	case s.HasInfo && h.SegsIn != 0 && h.SegsIn == prev.SegsIn:
-		// An acknowledgement came after the earlier look, and yet no segment did.
-		return prev.Last.Add(ackSlack).Before(h.Last.Add(-s.Info.LastAckRecv))
+	case h.SegsIn != 0 && h.SegsIn == prev.SegsIn && since(s.Info.LastAckRecv):
+		return true // an acknowledgement came after the earlier look, and yet no segment did
+	case h.Counters.Received == prev.Counters.Received && since(s.Info.LastDataRecv):
+		return true // so did data, or the beginning of a connection, and yet no byte did
 	}
 	return false
 }

@@ -26,6 +26,7 @@ var id = inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("10.0.0.1:8080"), 
 func closeWait(lastAck time.Duration, change ...func(*inetdiag.Socket)) *inetdiag.Socket {
 	s := &inetdiag.Socket{ID: id, State: inetdiag.CloseWait, Inode: 4711, HasInfo: true}
 	s.Info.BytesReceived, s.Info.BytesAcked, s.Info.LastAckRecv, s.Info.SegsIn = 101, 51, lastAck, 10
+	s.Info.LastDataRecv = time.Hour // long before any look
 	for _, c := range change {
 		c(s)
 	}
@@ -229,6 +230,30 @@ func TestJudge(t *testing.T) {
 		"the other half-closed state under the same cookie is a new connection": {
 			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, finWait2)}},
 			want:  policy.Young, due: 64,
+		},
+		"more bytes received than before a FIN are a new connection": {
+			policy: func(p *policy.Policy) { p.Clock = policy.ClockState },
+			looks:  []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, received(7))}},
+			want:   policy.Young, due: 44,
+		},
+		"more bytes acknowledged than our FIN are a new connection": {
+			policy: func(p *policy.Policy) { p.Clock = policy.ClockState },
+			looks:  []look{{at: 0, socket: closeWait(0, finWait2)}, {at: 45, socket: closeWait(time.Second, finWait2, acked(7))}},
+			want:   policy.Young, due: 84,
+		},
+		"a connection made after the earlier look is a new one, though it moved the same bytes": {
+			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, segments(11), func(s *inetdiag.Socket) {
+				s.Info.LastDataRecv = 2 * time.Second
+			})}},
+			want: policy.Young, due: 44,
+		},
+		"one that is seen half-closing after the earlier look is a new one": {
+			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, entered: 24, socket: closeWait(time.Second, segments(11))}},
+			want:  policy.Young, due: 44,
+		},
+		"a time of entry that is known later counts": {
+			looks: []look{{at: 0, socket: closeWait(0)}, {at: 15, entered: -5, socket: closeWait(0, segments(11))}},
+			want:  policy.Destroyable, due: 15,
 		},
 		"an acknowledgement that came with no segment more is a new connection": {
 			looks: []look{{at: 0, socket: closeWait(time.Second)}, {at: 25, socket: closeWait(time.Second)}},

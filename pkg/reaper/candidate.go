@@ -18,8 +18,11 @@ type candidate struct {
 	again    monotime.Time // when to look at it again; zero: whenever a sweep shows it
 	index    int32         // in the agenda, -1 if it is not there
 	queued   bool          // waits for the examiner
-	waiting  bool          // waits for the budget
-	noted    bool          // journalled as would-destroy since it last made progress
+	waiting  monotime.Time // since when it waits for the budget
+	from     monotime.Time // since when it could have been destroyed at the earliest, if not its namespace's
+	retry    monotime.Time // the kernel has refused to destroy it: not to be tried again before
+	deadline monotime.Time // of the last verdict
+	noted    bool          // past its grace and dealt with as the mode says since it last made progress
 	mptcp    bool
 	reason   policy.Reason
 	rqueue   uint32
@@ -31,10 +34,10 @@ type candidate struct {
 
 // look takes over what a look at the socket showed.
 func (c *candidate) look(h policy.History, s *inetdiag.Socket, v policy.Verdict) {
-	if h.Progress != c.history.Progress || h.Since != c.history.Since {
-		c.noted = false
+	if !v.Destroy() || v.Deadline != c.deadline {
+		c.noted, c.waiting = false, 0
 	}
-	c.history, c.reason, c.again = h, v.Reason, v.Again
+	c.history, c.reason, c.again, c.deadline = h, v.Reason, v.Again, v.Deadline
 	c.rqueue, c.wqueue, c.inode, c.uid = s.RQueue, s.WQueue, s.Inode, s.UID
 	c.mptcp, c.complete = s.ULP == "mptcp", s.HasInfo
 }

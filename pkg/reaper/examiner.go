@@ -26,7 +26,7 @@ const (
 	spared       outcome = iota
 	goneMeantime         // it is no more: closed by its owner or its peer
 	destroyed
-	wouldDestroy // the mode is observe
+	wouldDestroy // the mode is observe, or off
 	waiting      // for the budget
 	failed       // the kernel refused
 )
@@ -40,6 +40,7 @@ type job struct {
 	policy policy.Policy
 	mode   policy.Mode
 	grant  int // how many may be destroyed
+	tried  int // how many it was tried to destroy
 
 	histories []policy.History
 	results   []examined
@@ -116,6 +117,7 @@ func (e *examiner) decide(j *job, v policy.Verdict) outcome {
 		return waiting
 	}
 	j.grant--
+	j.tried++
 	return destroyed
 }
 

@@ -38,8 +38,8 @@ type Finding struct {
 	// Swept is when a look at the whole namespace began, set in the last Finding of it: a candidate that
 	// has not been seen since may be gone. Zero in any other.
 	Swept monotime.Time
-	// Err is why the namespace could not be looked into; it matches namespace.ErrNotNamespace or
-	// fs.ErrNotExist or errOtherNamespace where there is nothing to look into any more.
+	// Err is why the namespace could not be looked into. It matches fs.ErrNotExist or errOtherNamespace
+	// where there is nothing to look into any more.
 	Err error
 	// CPU is what the look at this namespace cost; Late is how long after its time it began.
 	CPU, Late time.Duration

@@ -21,7 +21,7 @@ type loop struct {
 	registry   *registry
 	tracker    tracker
 	caps       *caps
-	budget     budget
+	budget     *budget
 	journal    *journal
 	fresh      *rotation // candidates to be examined
 	held       *rotation // candidates that wait for the budget
@@ -92,6 +92,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			}
 		case <-second.C:
 			l.journal.flush()
+			l.keepingUp(now())
 			if l.idle(now()) {
 				return ErrIdle
 			}
@@ -127,14 +128,14 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
 	if l.held.count > 0 {
-		wait = min(wait, l.budget.wait(wall))
+		wait = min(wait, l.budget.wait(wall, l.held.count))
 	}
 	return wait
 }
 
 // idle reports whether there has been no record for as long as the reaper is to stay without one.
 func (l *loop) idle(now monotime.Time) bool {
-	if len(l.registry.census.records) > 0 {
+	if len(l.registry.census.records)+len(l.registry.census.inert) > 0 {
 		l.idleSince = now
 	}
 	return l.cfg.IdleExit > 0 && now.Sub(l.idleSince) >= l.cfg.IdleExit
@@ -143,25 +144,32 @@ func (l *loop) idle(now monotime.Time) bool {
 // counted takes in a census.
 func (l *loop) counted(c census) {
 	at := now()
-	added, removed, changed := l.registry.update(c)
-	for _, ns := range removed {
-		l.fresh.drop(ns)
-		l.held.drop(ns)
-		l.tracker.dropAll(ns)
+	ch := l.registry.update(c, at)
+	for _, ns := range ch.removed {
+		l.forget(ns)
 	}
-	for _, ns := range changed {
+	for _, ns := range ch.repolicy {
+		if !ns.watched() {
+			l.forget(ns) // no look would ever confirm what is known
+			continue
+		}
 		l.tracker.rejudge(ns, at)
 	}
 	// What the reaper before this one knew of a namespace is confirmed socket by socket, at once.
 	for _, s := range l.restorable {
-		if ns := l.registry.namespaces[s.netns]; ns != nil {
+		if ns := l.registry.namespaces[s.netns]; ns != nil && ns.watched() {
 			l.tracker.restore(ns, s.history, at)
 		}
 	}
 	l.restorable, l.ready = nil, true
-	if len(added)+len(removed)+len(changed) > 0 {
-		l.retarget = true
-	}
+	l.retarget = l.retarget || ch.targets
+}
+
+// forget drops all that is known of a namespace's sockets.
+func (l *loop) forget(ns *registered) {
+	l.fresh.drop(ns)
+	l.held.drop(ns)
+	l.tracker.dropAll(ns)
 }
 
 // found takes in what a finder saw.
@@ -178,9 +186,7 @@ func (l *loop) found(f Finding) {
 	if f.Err != nil {
 		ns.problem = f.Err.Error()
 		if gone(f.Err) {
-			l.fresh.drop(ns)
-			l.held.drop(ns)
-			l.tracker.dropAll(ns)
+			l.forget(ns)
 		}
 		return
 	}

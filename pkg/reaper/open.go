@@ -26,15 +26,22 @@ type opener struct {
 //
 // The socket pins the namespace: the caller closes it as soon as its one operation is done.
 func (o opener) open(t Target, inside func() bool) (*inetdiag.Conn, error) {
-	var errs []error
+	var ended, other []error
 	for _, path := range t.Paths {
 		conn, err := o.openPath(path, t.Identity, inside)
-		if err == nil {
+		switch {
+		case err == nil:
 			return conn, nil
+		case gone(err):
+			ended = append(ended, err)
+		default:
+			other = append(other, err)
 		}
-		errs = append(errs, err)
 	}
-	return nil, errors.Join(errs...)
+	if len(other) > 0 { // it may still be there
+		return nil, errors.Join(other...)
+	}
+	return nil, errors.Join(ended...)
 }
 
 func (o opener) openPath(path string, want namespace.Identity, inside func() bool) (*inetdiag.Conn, error) {
@@ -64,14 +71,18 @@ func (o opener) openPath(path string, want namespace.Identity, inside func() boo
 		return conn, nil
 	}
 	// Inode numbers are reused within a boot; the cookie is not.
-	if cookie, err := conn.NetnsCookie(); err != nil || cookie != want.Cookie {
+	cookie, err := conn.NetnsCookie()
+	if err == nil && cookie != want.Cookie {
+		err = errOtherNamespace
+	}
+	if err != nil {
 		conn.Close()
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, errOtherNamespace), err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return conn, nil
 }
 
-// gone reports whether err says that the namespace is not there any more, on any of its paths.
+// gone reports whether err says that the namespace is not there any more.
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errOtherNamespace)
 }

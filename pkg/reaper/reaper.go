@@ -7,8 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -71,7 +71,7 @@ func New(cfg Config) (*Reaper, error) {
 // once. It needs CAP_SYS_ADMIN to enter namespaces and CAP_NET_ADMIN in the user namespaces that own them.
 func (r *Reaper) Run(ctx context.Context) error {
 	defer close(r.ended)
-	never, err := hostNamespaces(r.cfg.AllowHostNetns)
+	never, err := r.hostNamespaces()
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	targets := make(chan []Target, 1)
-	jobs, results := make(chan *job, 1), make(chan *job)
+	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	g.Go(func() error {
 		w := watcher{store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log}
 		return w.watch(ctx, func(c census) { r.do(ctx, func(l *loop) { l.counted(c) }) })
@@ -94,21 +94,20 @@ func (r *Reaper) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		e := examiner{opener: r.opener}
-		for {
-			select {
-			case j := <-jobs:
-				e.examine(j)
-				select {
-				case results <- j:
-				case <-ctx.Done():
-					return nil
-				}
-			case <-ctx.Done():
-				return nil
-			}
+		for j := range jobs {
+			e.examine(j)
+			results <- j // has room: there is only this one
 		}
+		return nil
 	})
-	g.Go(func() error { return l.run(ctx, r.calls, targets, jobs, results) })
+	g.Go(func() error {
+		defer close(jobs)
+		err := l.run(ctx, r.calls, targets, jobs, results)
+		if l.busy { // what is destroyed is accounted for, also at the end
+			l.examined(<-results, now())
+		}
+		return err
+	})
 	err = g.Wait()
 	newSaver(r.cfg.Store.CandidatesPath(), r.cfg.Log).write(l.encode())
 	l.journal.flush()
@@ -132,8 +131,8 @@ func (r *Reaper) do(ctx context.Context, fn func(*loop)) bool {
 
 // hostNamespaces returns the namespaces that are not touched whatever is recorded: the one that the reaper
 // runs in, and that of the first process.
-func hostNamespaces(allowed bool) ([]namespace.Identity, error) {
-	if allowed {
+func (r *Reaper) hostNamespaces() ([]namespace.Identity, error) {
+	if r.cfg.AllowHostNetns {
 		return nil, nil
 	}
 	own, err := namespace.Own()
@@ -141,13 +140,13 @@ func hostNamespaces(allowed bool) ([]namespace.Identity, error) {
 		return nil, fmt.Errorf("identify the reaper's own namespace: %w", err)
 	}
 	defer own.Close()
-	never := []namespace.Identity{own.Stat()}
 	first, err := namespace.Open("/proc/1/ns/net")
 	if err != nil {
-		return never, nil //nolint:nilerr // it may not be looked at from here, and then neither can a record of it have been made
+		r.cfg.Log.Warn("the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it takes CAP_SYS_PTRACE and every capability of that process", "error", err)
+		return []namespace.Identity{own.Stat()}, nil
 	}
 	defer first.Close()
-	return append(never, first.Stat()), nil
+	return []namespace.Identity{own.Stat(), first.Stat()}, nil
 }
 
 // kernelProblem says why nothing can be destroyed here, "" if something can.
@@ -166,21 +165,21 @@ func (r *Reaper) kernelProblem() string {
 	}
 }
 
-// loadCandidates reads what the reaper before this one saved.
+// loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove.
 func (r *Reaper) loadCandidates() []savedCandidate {
 	path := r.cfg.Store.CandidatesPath()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		if !os.IsNotExist(err) {
-			r.cfg.Log.Warn("read the saved candidates: ages are what the kernel can prove", "error", err)
-		}
-		return nil
+	b, err := readSaved(path)
+	var all []savedCandidate
+	implausible := 0
+	if err == nil {
+		all, implausible, err = decodeCandidates(b, r.boot, now())
 	}
-	all, err := decodeCandidates(b, r.boot, now())
 	switch {
-	case errors.Is(err, errOtherBoot):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errOtherBoot):
 	case err != nil:
 		r.cfg.Log.Warn("take over the saved candidates: ages are what the kernel can prove", "file", path, "error", err)
+	case implausible > 0:
+		r.cfg.Log.Warn("some saved candidates have times that cannot be: their ages are what the kernel can prove", "file", path, "candidates", implausible)
 	}
 	return all
 }

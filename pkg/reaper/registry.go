@@ -23,7 +23,8 @@ type registered struct {
 	candidates              map[uint64]*candidate // by cookie
 	destroyed, wouldDestroy uint64
 	problem                 string // why the last sweep could not look into it
-	swept                   monotime.Time
+	from, swept             monotime.Time
+	late                    time.Duration // how long after its time the last sweep began
 }
 
 // target is what finders and the examiner need to know of it.
@@ -37,6 +38,9 @@ func (ns *registered) target() Target {
 	return t
 }
 
+// watched reports whether anything is looked for in it.
+func (ns *registered) watched() bool { return sweepInterval(*ns.policy) > 0 }
+
 // sweepInterval is a quarter of the policy's shortest grace, within a second and a minute; zero where
 // nothing is ever destroyed, so that there is nothing to look for.
 func sweepInterval(p policy.Policy) time.Duration {
@@ -45,19 +49,6 @@ func sweepInterval(p policy.Policy) time.Duration {
 		return 0
 	}
 	return min(max(time.Duration(shortest)/4, time.Second), time.Minute)
-}
-
-// census is what is recorded on this node, and which of it can be acted on.
-type census struct {
-	records  []state.Record  // that can be acted on
-	inert    []inertRecord   // that cannot, such as those whose namespace is gone
-	problems []state.Problem // files that are no record
-}
-
-// inertRecord is a record that nothing is done about.
-type inertRecord struct {
-	record state.Record
-	reason string
 }
 
 // registry knows the registered namespaces.
@@ -71,9 +62,15 @@ func newRegistry(minGrace time.Duration) *registry {
 	return &registry{minGrace: minGrace, namespaces: make(map[namespace.Identity]*registered)}
 }
 
-// update takes over a census. It returns the namespaces that are new, that are registered no longer, and
-// whose policy is another one now.
-func (r *registry) update(c census) (added, removed, changed []*registered) {
+// changes is what a census has changed.
+type changes struct {
+	removed  []*registered // registered no longer
+	repolicy []*registered // with another policy
+	targets  bool          // there is something new, or less, or something else, to tell the finder
+}
+
+// update takes over a census.
+func (r *registry) update(c census, now monotime.Time) (ch changes) {
 	r.census = c
 	groups := make(map[namespace.Identity][]state.Record)
 	for _, rec := range c.records {
@@ -82,23 +79,27 @@ func (r *registry) update(c census) (added, removed, changed []*registered) {
 	for id, ns := range r.namespaces {
 		if groups[id] == nil {
 			delete(r.namespaces, id)
-			removed = append(removed, ns)
+			ch.removed, ch.targets = append(ch.removed, ns), true
 		}
 	}
 	for id, records := range groups {
 		merged := r.merge(records)
 		ns := r.namespaces[id]
-		switch {
-		case ns == nil:
-			ns = &registered{id: id, candidates: make(map[uint64]*candidate)}
-			r.namespaces[id] = ns
-			added = append(added, ns)
-		case !reflect.DeepEqual(*ns.policy, merged):
-			changed = append(changed, ns)
+		if ns == nil {
+			r.namespaces[id] = &registered{
+				id: id, records: records, policy: &merged, candidates: make(map[uint64]*candidate), from: now,
+			}
+			ch.targets = true
+			continue
 		}
+		if !reflect.DeepEqual(*ns.policy, merged) {
+			ch.repolicy = append(ch.repolicy, ns)
+		}
+		was := ns.target()
 		ns.records, ns.policy = records, &merged
+		ch.targets = ch.targets || !reflect.DeepEqual(was, ns.target())
 	}
-	return added, removed, changed
+	return ch
 }
 
 // merge makes the one policy of a namespace from those of its attachments.

@@ -8,6 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -64,30 +68,58 @@ func encodeCandidates(boot string, n int, candidates func(yield func(savedCandid
 
 var errOtherBoot = errors.New("saved candidates are of another boot")
 
-// decodeCandidates reads the file. Times after now, or before their own beginning, cannot be.
-func decodeCandidates(b []byte, boot string, now monotime.Time) ([]savedCandidate, error) {
+// decodeCandidates reads the file. An entry whose times cannot be is left out and counted.
+func decodeCandidates(b []byte, boot string, now monotime.Time) (all []savedCandidate, implausible int, err error) {
 	if len(b) < savedHeader+4 || (len(b)-savedHeader-4)%savedEntry != 0 || string(b[:len(savedMagic)]) != savedMagic {
-		return nil, errors.New("saved candidates: not a file of this version")
+		return nil, 0, errors.New("saved candidates: not a file of this version")
 	}
 	body, sum := b[:len(b)-4], binary.NativeEndian.Uint32(b[len(b)-4:])
 	if crc32.ChecksumIEEE(body) != sum {
-		return nil, errors.New("saved candidates: checksum does not match")
+		return nil, 0, errors.New("saved candidates: checksum does not match")
 	}
 	if string(body[len(savedMagic):savedHeader]) != boot {
-		return nil, errOtherBoot
+		return nil, 0, errOtherBoot
 	}
-	var all []savedCandidate
 	for e := body[savedHeader:]; len(e) > 0; e = e[savedEntry:] {
 		s, err := decodeCandidate(e[:savedEntry])
-		if err != nil {
-			return nil, err
-		}
-		if h := s.history; h.Since <= 0 || h.Last < h.Since || now < h.Last || h.Progress < 0 || now < h.Progress || h.First < 0 || now < h.First {
-			return nil, fmt.Errorf("saved candidates: times of socket %d cannot be", s.history.ID.Cookie())
+		if err != nil || !plausible(s.history, now) {
+			implausible++
+			continue
 		}
 		all = append(all, s)
 	}
-	return all, nil
+	return all, implausible, nil
+}
+
+// plausible reports whether times are such as an earlier reaper can have saved: none is before boot or to
+// come, and a socket was not looked at before it became half-closed.
+func plausible(h policy.History, now monotime.Time) bool {
+	for _, t := range []monotime.Time{h.Progress, h.First} {
+		if t < 0 || now < t {
+			return false
+		}
+	}
+	return h.Since > 0 && h.Since <= h.Last && h.Last <= now
+}
+
+// maxSaved bounds what is read: some 400,000 candidates.
+const maxSaved = 64 << 20
+
+// readSaved reads the file, if it is one: what else may be in its place must not keep the reaper waiting.
+func readSaved(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxSaved {
+		return nil, fmt.Errorf("not a file of at most %d bytes", maxSaved)
+	}
+	return io.ReadAll(io.LimitReader(f, maxSaved))
 }
 
 func decodeCandidate(e []byte) (s savedCandidate, err error) {

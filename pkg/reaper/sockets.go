@@ -6,7 +6,6 @@ package reaper
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -53,92 +52,123 @@ type SocketQuery struct {
 	Owners bool
 }
 
+// SocketList is an answer to a SocketQuery.
+type SocketList struct {
+	Sockets []SocketView `json:"sockets"`
+	// Problems says what could not be looked at.
+	Problems []string `json:"problems"`
+}
+
 // Sockets lists sockets, the oldest of each namespace first.
-func (r *Reaper) Sockets(ctx context.Context, q SocketQuery) ([]SocketView, error) {
-	views := []SocketView{}
+func (r *Reaper) Sockets(ctx context.Context, q SocketQuery) (SocketList, error) {
+	list := SocketList{Sockets: []SocketView{}, Problems: []string{}} // never null
+	asked := r.identify(q.Netns)
 	var surveys []survey
 	err := r.read(ctx, func(l *loop) {
-		for _, ns := range l.registry.namespaces {
-			switch {
-			case q.All:
+		found := false
+		for id, ns := range l.registry.namespaces {
+			same := id.Same(asked)
+			found = found || same
+			if same || q.All || q.Netns == "" {
 				surveys = append(surveys, l.survey(ns))
-			case q.Netns == "":
-				views = l.appendViews(views, ns)
 			}
 		}
-		if q.Netns != "" {
-			surveys = l.surveyOf(q.Netns, r.cfg.Root, surveys)
+		if q.Netns != "" && !found {
+			surveys = append(surveys, strangers(q.Netns, asked))
 		}
 	})
 	if err != nil {
-		return nil, err
+		return list, err
 	}
-	var errs []error
 	for _, s := range surveys {
-		views, err = s.look(r.opener, views)
-		errs = append(errs, err)
-	}
-	sortSockets(views)
-	if q.Owners {
-		errs = append(errs, addOwners(views))
-	}
-	return views, errors.Join(errs...)
-}
-
-// appendViews lists what is known of a namespace's half-closed sockets.
-func (l *loop) appendViews(views []SocketView, ns *registered) []SocketView {
-	at := now()
-	for _, c := range ns.candidates {
-		s := c.socket()
-		v := view(ns.records[0], *ns.policy, c.history, &s, at)
-		v.Mode = l.caps.effective(ns)
-		if c.waiting {
-			v.Why += ", waiting for --max-destroys-per-second"
-		} else if c.reason == policy.Unknown {
-			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
+		if !q.All && q.Netns == "" {
+			list.Sockets = s.appendKnown(list.Sockets)
+			continue
 		}
-		v.explainMode()
-		views = append(views, v)
+		list.Sockets, err = s.look(r.opener, list.Sockets)
+		list.note(err)
 	}
-	return views
+	sortSockets(list.Sockets)
+	if q.Owners {
+		list.note(addOwners(list.Sockets))
+	}
+	return list, nil
 }
 
-// survey is a look at all TCP sockets of one namespace, with what is known of some.
+func (l *SocketList) note(err error) {
+	if err != nil {
+		l.Problems = append(l.Problems, err.Error())
+	}
+}
+
+// identify says which namespace is at a path; the zero Identity if none is, or none can be seen.
+func (r *Reaper) identify(path string) (id namespace.Identity) {
+	if path == "" {
+		return id
+	}
+	if h, err := r.cfg.Root.Open(path); err == nil { // else the look will say what is wrong
+		defer h.Close()
+		id = h.Stat()
+	}
+	return id
+}
+
+// survey is what is known of the sockets of one namespace, copied for a reader.
 type survey struct {
 	target    Target
 	record    state.Record
 	policy    policy.Policy
 	mode      policy.Mode
-	known     map[uint64]policy.History
+	known     []candidate
 	strangers bool // the namespace is not registered
 }
 
+// survey copies what is known of a namespace's sockets.
 func (l *loop) survey(ns *registered) survey {
 	s := survey{
 		target: ns.target(), record: ns.records[0], policy: *ns.policy, mode: l.caps.effective(ns),
-		known: make(map[uint64]policy.History, len(ns.candidates)),
+		known: make([]candidate, 0, len(ns.candidates)),
 	}
-	for cookie, c := range ns.candidates {
-		s.known[cookie] = c.history
+	for _, c := range ns.candidates {
+		s.known = append(s.known, *c)
 	}
 	return s
 }
 
-// surveyOf adds the survey of the namespace that path leads to.
-func (l *loop) surveyOf(path string, root *namespace.Root, surveys []survey) []survey {
-	s := survey{
-		target: Target{Paths: []string{path}}, record: state.Record{Netns: state.Netns{Path: path}}, strangers: true,
+// strangers is the survey of a namespace that is not registered.
+func strangers(path string, id namespace.Identity) survey {
+	return survey{
+		target: Target{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
+		mode: policy.Off, strangers: true,
 	}
-	if h, err := root.Open(path); err == nil { // else the look will say what is wrong
-		s.target.Identity = h.Stat()
-		h.Close()
-	}
-	for id, ns := range l.registry.namespaces {
-		if id.Same(s.target.Identity) {
-			return append(surveys, l.survey(ns))
+}
+
+// appendKnown lists what is known of the half-closed sockets.
+func (s survey) appendKnown(views []SocketView) []SocketView {
+	at := now()
+	for i := range s.known {
+		c := &s.known[i]
+		sock := c.socket()
+		v := view(s.record, s.policy, c.history, &sock, at)
+		if c.reason == policy.Unknown && !c.complete {
+			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
 		}
+		views = append(views, s.conclude(v, !c.waiting.IsZero()))
 	}
-	return append(surveys, s)
+	return views
+}
+
+// conclude adds what becomes of a socket that nothing but the mode or the budget spares.
+func (s survey) conclude(v SocketView, waiting bool) SocketView {
+	v.Mode = s.mode
+	switch {
+	case v.Verdict != policy.Destroyable:
+	case v.Mode != policy.Destroy:
+		v.Why += ", but the mode is " + v.Mode.String()
+	case waiting:
+		v.Why += ", waiting for --max-destroys-per-second"
+	}
+	return v
 }
 
 // look dumps the namespace and judges every socket in it.
@@ -148,23 +178,32 @@ func (s survey) look(o opener, views []SocketView) ([]SocketView, error) {
 		return views, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
 	}
 	defer conn.Close()
+	known := make(map[uint64]*candidate, len(s.known))
+	for i := range s.known {
+		known[s.known[i].history.ID.Cookie()] = &s.known[i]
+	}
 	err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates, Info: true}, func(sock *inetdiag.Socket) error {
-		at := now()
-		var prev *policy.History
-		if h, ok := s.known[sock.ID.Cookie()]; ok {
-			prev = &h
-		}
-		v := view(s.record, s.policy, policy.Follow(prev, policy.Look{At: at, Socket: sock}), sock, at)
-		v.Mode = s.mode
-		if s.strangers {
-			v.Verdict, v.Mode, v.Deadline = policy.NotRegistered, policy.Off, nil
-			v.Why = policy.Explain(policy.Verdict{Reason: policy.NotRegistered}, s.policy, policy.History{}, sock, at)
-		}
-		v.explainMode()
-		views = append(views, v)
+		views = append(views, s.judge(sock, known[sock.ID.Cookie()], now()))
 		return nil
 	})
-	return views, err
+	if err != nil {
+		return views, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
+	}
+	return views, nil
+}
+
+// judge says what becomes of a socket of the namespace; c is what is known of it, or nil.
+func (s survey) judge(sock *inetdiag.Socket, c *candidate, at monotime.Time) SocketView {
+	var prev *policy.History
+	if c != nil {
+		prev = &c.history
+	}
+	v := view(s.record, s.policy, policy.Follow(prev, policy.Look{At: at, Socket: sock}), sock, at)
+	if s.strangers {
+		v.Verdict, v.Deadline = policy.NotRegistered, nil
+		v.Why = policy.Explain(policy.Verdict{Reason: policy.NotRegistered}, s.policy, policy.History{}, sock, at)
+	}
+	return s.conclude(v, c != nil && !c.waiting.IsZero())
 }
 
 // view shows one socket as policy judges it.
@@ -185,13 +224,6 @@ func view(rec state.Record, p policy.Policy, h policy.History, s *inetdiag.Socke
 		v.Deadline = &left
 	}
 	return v
-}
-
-// explainMode adds what becomes of a socket that nothing but the mode spares.
-func (v *SocketView) explainMode() {
-	if v.Verdict == policy.Destroyable && v.Mode != policy.Destroy {
-		v.Why += ", but the mode is " + v.Mode.String()
-	}
 }
 
 func sortSockets(views []SocketView) {

@@ -49,7 +49,7 @@ type AttachmentView struct {
 	Network string         `json:"network"`
 	Pod     state.Pod      `json:"pod"`
 	Netns   string         `json:"netns"`
-	Policy  policy.Policy  `json:"policy"` // merged with those of other attachments in the namespace
+	Policy  PolicyView     `json:"policy"` // merged with those of other attachments in the namespace
 	Sources policy.Sources `json:"sources,omitempty"`
 	// Mode is what happens, CappedBy what makes it more careful than the policy's.
 	Mode     policy.Mode `json:"mode"`
@@ -64,6 +64,10 @@ type AttachmentView struct {
 	WouldDestroy uint64         `json:"wouldDestroy"`
 	Swept        *Seconds       `json:"sweptSecondsAgo,omitempty"`
 }
+
+// PolicyView is a policy to look at. Unlike one that is read from a record it may be of any size: it may be
+// merged from those of many attachments.
+type PolicyView policy.Policy
 
 // ProblemView is a file that is no record.
 type ProblemView struct {
@@ -99,7 +103,7 @@ func (r *Reaper) read(ctx context.Context, fn func(*loop)) error {
 func (l *loop) status() Status {
 	s := Status{
 		Finder: FinderView{
-			Name: l.cfg.Finder.Name(), Sweeps: l.sweeping.sweeps, CPU: Seconds(l.sweeping.cpu), Late: Seconds(l.sweeping.worst),
+			Name: l.cfg.Finder.Name(), Sweeps: l.sweeping.sweeps, CPU: Seconds(l.sweeping.cpu), Late: Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
 		Budget:     BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},
@@ -112,7 +116,7 @@ func (l *loop) status() Status {
 	at := now()
 	for _, ns := range l.registry.namespaces {
 		view := AttachmentView{
-			Policy: *ns.policy, Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
+			Policy: PolicyView(*ns.policy), Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
 			Candidates: map[string]int{inetdiag.CloseWait.String(): 0, inetdiag.FinWait2.String(): 0},
 			Destroyed:  ns.destroyed, WouldDestroy: ns.wouldDestroy,
 		}
@@ -133,7 +137,7 @@ func (l *loop) status() Status {
 		}
 	}
 	for _, i := range l.registry.census.inert {
-		view := AttachmentView{Policy: i.record.Policy, Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
+		view := AttachmentView{Policy: PolicyView(i.record.Policy), Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
 		s.Attachments = append(s.Attachments, view.of(i.record))
 	}
 	for _, p := range l.registry.census.problems {

@@ -43,8 +43,15 @@ func (t *tracker) update(c *candidate, h policy.History, s *inetdiag.Socket, v p
 	}
 	c.look(h, s, v)
 	if v.Destroy() && !c.noted {
-		c.again = now
+		c.again = max(now, c.retry)
 	}
+	t.schedule(c)
+}
+
+// postpone leaves a candidate alone for a while that the kernel could not be asked about.
+func (t *tracker) postpone(c *candidate, now monotime.Time) {
+	c.retry = now.Add(retryAfter)
+	c.again = c.retry
 	t.schedule(c)
 }
 
@@ -68,7 +75,7 @@ func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
 	if ns.candidates[cookie] != nil {
 		return
 	}
-	c := &candidate{ns: ns, index: -1, history: h, again: now, reason: policy.Unknown}
+	c := &candidate{ns: ns, index: -1, history: h, again: now, from: now, reason: policy.Unknown}
 	ns.candidates[cookie] = c
 	t.schedule(c)
 }
@@ -121,7 +128,10 @@ func (t *tracker) next() (monotime.Time, bool) {
 // rejudge looks again at what has been decided for a namespace whose policy has changed.
 func (t *tracker) rejudge(ns *registered, now monotime.Time) {
 	for _, c := range ns.candidates {
-		c.noted = false
+		if c.reason == policy.Unknown {
+			continue // it is to be looked at, or nothing is known of it
+		}
+		c.noted, c.from = false, now
 		s := c.socket()
 		t.update(c, c.history, &s, c.judge(now), now)
 	}

@@ -28,7 +28,9 @@ type watcher struct {
 	boot    string
 	never   []namespace.Identity // namespaces that are not touched whatever is recorded
 	log     *slog.Logger
-	useless map[string]monotime.Time // since when a file has been of no use, by attachment or file name
+
+	last    census
+	useless map[string]monotime.Time // since when a file has been of no use, by its name
 }
 
 // The watcher's times: how soon after a change it looks, and how often without one.
@@ -41,20 +43,23 @@ const (
 // watch calls take with each census until ctx ends.
 func (w *watcher) watch(ctx context.Context, take func(census)) error {
 	every := recount
-	var events chan fsnotify.Event
+	var (
+		events chan fsnotify.Event
+		failed chan error // has to be read, or there are no more events
+	)
 	notify, err := fsnotify.NewWatcher()
 	if err == nil {
 		defer notify.Close()
-		events = notify.Events
+		events, failed = notify.Events, notify.Errors
 		err = w.follow(notify)
 	}
 	if err != nil {
 		w.log.Warn("changes of the attachments directory are not announced: it is read every second instead", "error", err)
 		events, every = nil, recountBad
 	}
-	w.useless = make(map[string]monotime.Time)
 	for {
-		take(w.census(monotime.Now()))
+		w.last = w.census(monotime.Now())
+		take(w.last)
 		timer := time.NewTimer(every)
 		select {
 		case <-ctx.Done():
@@ -66,6 +71,8 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 			}
 		case <-events:
 			w.drain(ctx, events)
+		case err := <-failed: // such as more changes at once than the kernel keeps
+			w.log.Warn("changes of the attachments directory were missed: it is read again", "error", err)
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
@@ -99,75 +106,4 @@ func (w *watcher) drain(ctx context.Context, events <-chan fsnotify.Event) {
 			return
 		}
 	}
-}
-
-// census reads all records, sorts them by what can be done about them, and prunes what has been of no use
-// for long.
-func (w *watcher) census(now monotime.Time) census {
-	listing, err := w.store.List()
-	if err != nil {
-		w.log.Error("list the attachments", "error", err)
-		return census{problems: []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}}
-	}
-	c := census{problems: listing.Problems}
-	useless := make(map[string]monotime.Time)
-	for _, r := range listing.Records {
-		reason, ended := w.judge(r)
-		if reason == "" {
-			c.records = append(c.records, r)
-			continue
-		}
-		c.inert = append(c.inert, inertRecord{r, reason})
-		if ended && w.overdue(r.ContainerID+"@"+r.IfName, useless, now) {
-			w.prune(r)
-		}
-	}
-	for _, p := range listing.Problems {
-		if p.OtherBoot && w.overdue(p.File, useless, now) {
-			w.log.Info("prune a file of another boot", "file", p.File, "error", w.store.Prune(p.File))
-		}
-	}
-	w.useless = useless
-	return c
-}
-
-// judge says why nothing can be done about a record, "" if something can, and whether that is for good.
-func (w *watcher) judge(r state.Record) (reason string, ended bool) {
-	if r.Boot != w.boot {
-		return "recorded before the last boot", true
-	}
-	for _, id := range w.never {
-		if id.Same(r.Netns.Identity) {
-			return "it is the host's own namespace, which is never touched without --allow-host-netns", false
-		}
-	}
-	h, err := w.root.Open(r.Netns.Path)
-	if err != nil {
-		return err.Error(), gone(err)
-	}
-	defer h.Close()
-	if !h.Stat().Same(r.Netns.Identity) {
-		return fmt.Sprintf("%s: %v", r.Netns.Path, errOtherNamespace), true
-	}
-	return "", false
-}
-
-// overdue notes in next that a file is of no use, and reports whether it has been for long enough.
-func (w *watcher) overdue(name string, next map[string]monotime.Time, now monotime.Time) bool {
-	since, ok := w.useless[name]
-	if !ok {
-		since = now
-	}
-	next[name] = since
-	return now.Sub(since) >= pruneAfter
-}
-
-// prune deletes a record that has been of no use for long, unless it has been replaced meanwhile.
-func (w *watcher) prune(r state.Record) {
-	current, err := w.store.Get(r.Attachment)
-	if err != nil || current.Netns != r.Netns || !current.Time.Equal(r.Time) {
-		return
-	}
-	w.log.Info("prune a record whose namespace is gone", "container", r.ContainerID, "ifname", r.IfName,
-		"pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name, "error", w.store.Delete(r.Attachment))
 }

@@ -22,9 +22,11 @@ func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 	for _, c := range l.tracker.due(at) {
 		l.enqueue(c)
 	}
-	if grant := l.budget.share(wall, l.held.namespaces(), jobSize); l.held.count > 0 && grant > 0 {
-		ns, list := l.held.pop(grant)
-		return l.job(ns, list, grant)
+	if l.held.count > 0 {
+		if grant := l.budget.share(wall, l.held.count, l.held.namespaces(), jobSize); grant > 0 {
+			ns, list := l.held.pop(grant)
+			return l.job(ns, list, grant)
+		}
 	}
 	ns, list := l.fresh.pop(jobSize)
 	if ns == nil {
@@ -32,7 +34,7 @@ func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 	}
 	grant := 0
 	if l.held.count == 0 { // else it is their turn
-		grant = l.budget.share(wall, l.fresh.namespaces()+1, jobSize)
+		grant = l.budget.share(wall, len(list)+l.fresh.count, l.fresh.namespaces()+1, jobSize)
 	}
 	return l.job(ns, list, grant)
 }
@@ -50,21 +52,18 @@ func (l *loop) job(ns *registered, list []*candidate, grant int) *job {
 
 // examined takes in what became of a job.
 func (l *loop) examined(j *job, at monotime.Time) {
-	destroyed := 0
 	if j.err != nil {
 		j.ns.problem = j.err.Error()
 	}
 	for i, c := range j.list {
-		c.queued, c.waiting = false, false
-		if i >= len(j.results) {
+		c.queued = false
+		if i < len(j.results) {
+			l.result(j, c, &j.results[i], at)
+		} else {
 			l.unexamined(c, j.err, at)
-			continue
-		}
-		if l.result(j, c, &j.results[i], at) {
-			destroyed++
 		}
 	}
-	l.budget.spend(time.Now(), destroyed)
+	l.budget.spend(time.Now(), j.tried)
 }
 
 // unexamined puts back a candidate that there was no answer for.
@@ -76,28 +75,27 @@ func (l *loop) unexamined(c *candidate, err error, at monotime.Time) {
 		l.tracker.drop(c)
 		return
 	}
-	c.again = at.Add(retryAfter)
-	l.tracker.schedule(c)
+	l.tracker.postpone(c, at)
 }
 
-// result takes in what became of one socket, and reports whether it was destroyed.
-func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) bool {
+// result takes in what became of one socket.
+func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	tracked := c.ns.candidates[c.history.ID.Cookie()] == c
 	// A finder may have seen another connection under the same cookie since.
 	same := x.socket.ID == c.history.ID || x.outcome == goneMeantime && !x.at.Before(c.history.Last)
 	switch x.outcome {
 	case destroyed:
-		l.account(j, x, Destroyed)
+		l.account(j, c, x, Destroyed)
 		j.ns.destroyed++
 		l.counts.Destroyed[x.socket.State]++
 	case wouldDestroy:
-		if tracked && !c.noted {
-			l.account(j, x, WouldDestroy)
+		if tracked && !c.noted && j.mode == policy.Observe {
+			l.account(j, c, x, WouldDestroy)
 			j.ns.wouldDestroy++
 			l.counts.WouldDestroy[x.socket.State]++
 		}
 	case goneMeantime:
-		if c.reason == policy.Destroyable {
+		if x.verdict.Destroy() || c.judge(x.at).Destroy() {
 			l.counts.Gone++
 		}
 	case failed:
@@ -105,32 +103,44 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) bool 
 	case spared, waiting:
 	}
 	if !tracked {
-		return x.outcome == destroyed
+		return
 	}
 	switch {
 	case same && (x.outcome == destroyed || x.outcome == goneMeantime || x.verdict.Reason == policy.NotHalfClosed):
 		l.tracker.drop(c)
 	case x.outcome == failed:
-		c.again = at.Add(retryAfter)
-		l.tracker.schedule(c)
+		l.tracker.postpone(c, at)
 	case !x.at.Before(c.history.Last) && x.outcome != goneMeantime:
-		l.keep(c, x, at)
-	default:
+		l.keep(j, c, x, at)
+	default: // a finder has looked since
+		if x.outcome == wouldDestroy && same && x.history.Since == c.history.Since && x.history.Progress == c.history.Progress {
+			l.note(j, c, at)
+		}
 		l.tracker.schedule(c)
 	}
-	return x.outcome == destroyed
+}
+
+// note marks a candidate as dealt with, unless it was in another mode than is in effect by now.
+func (l *loop) note(j *job, c *candidate, at monotime.Time) {
+	c.noted, c.again = true, 0
+	if l.caps.effective(c.ns) != j.mode {
+		c.noted, c.again = false, at
+	}
 }
 
 // keep goes on with a candidate that was not destroyed.
-func (l *loop) keep(c *candidate, x *examined, at monotime.Time) {
+func (l *loop) keep(j *job, c *candidate, x *examined, at monotime.Time) {
 	switch x.outcome {
 	case wouldDestroy:
 		c.look(x.history, &x.socket, x.verdict)
-		c.noted = true
+		l.note(j, c, at)
 		l.tracker.schedule(c)
 	case waiting:
 		c.look(x.history, &x.socket, x.verdict)
-		c.queued, c.waiting = true, true
+		if c.waiting.IsZero() {
+			c.waiting = x.at
+		}
+		c.queued = true
 		l.tracker.schedule(c)
 		l.held.push(c)
 	default:
@@ -138,15 +148,25 @@ func (l *loop) keep(c *candidate, x *examined, at monotime.Time) {
 	}
 }
 
+// late is how long after it was due a socket was destroyed. It was due when its grace ended, but not before
+// anybody could know or was allowed to; the wait for the budget is left out.
+func late(c *candidate, x *examined) time.Duration {
+	until := x.at
+	if !c.waiting.IsZero() {
+		until = c.waiting
+	}
+	return max(0, until.Sub(max(x.verdict.Deadline, c.ns.from, c.from)))
+}
+
 // account journals a destroy, or what would have been one.
-func (l *loop) account(j *job, x *examined, outcome string) {
+func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	first := j.ns.records[0]
 	idle := x.at.Sub(max(x.history.Since, x.history.Progress))
 	l.journal.add(Entry{
 		Time: time.Now(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
 		Local: x.socket.ID.Local().String(), Peer: x.socket.ID.Peer().String(), State: x.socket.State,
 		Age: Seconds(x.at.Sub(x.history.Since)), Idle: Seconds(idle), Grace: j.policy.Grace(x.socket.State),
-		Late:   Seconds(x.at.Sub(x.verdict.Deadline)),
+		Late:   Seconds(late(c, x)),
 		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),
 	})
 }

@@ -1,0 +1,128 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// census is what is recorded on this node, and which of it can be acted on.
+type census struct {
+	records  []state.Record  // that can be acted on
+	inert    []inertRecord   // that cannot, such as those whose namespace is gone
+	problems []state.Problem // files that are no record, or cannot be read
+}
+
+// inertRecord is a record that nothing is done about.
+type inertRecord struct {
+	record state.Record
+	reason string
+}
+
+// census reads all records, sorts them by what can be done about them, and prunes what has been of no use
+// for long. What cannot be read for now is what it was: a registration is lost only when its record is.
+func (w *watcher) census(now monotime.Time) census {
+	listing, err := w.store.List()
+	if err != nil {
+		w.log.Error("list the attachments: going on with those that were known", "error", err)
+		c := w.last
+		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}
+		return c
+	}
+	c := census{problems: listing.Problems}
+	useless := make(map[string]monotime.Time)
+	for _, r := range slices.Concat(listing.Records, w.unreadable(listing.Problems)) {
+		reason, ended := w.judge(r)
+		if reason == "" {
+			c.records = append(c.records, r)
+			continue
+		}
+		c.inert = append(c.inert, inertRecord{r, reason})
+		if ended && w.overdue(fileName(r), useless, now) {
+			w.prune(r)
+		}
+	}
+	for _, p := range listing.Problems {
+		if p.OtherBoot && w.overdue(p.File, useless, now) {
+			w.log.Info("prune a file of another boot", "file", p.File, "error", w.store.Prune(p.File))
+		}
+	}
+	w.useless = useless
+	return c
+}
+
+// unreadable returns the records that the last census had of files that only cannot be read for now.
+func (w *watcher) unreadable(problems []state.Problem) []state.Record {
+	var known []state.Record
+	for _, p := range problems {
+		if _, ok := errors.AsType[unix.Errno](p.Err); !ok {
+			continue // what it holds is no record
+		}
+		for _, r := range w.last.records {
+			if fileName(r) == p.File {
+				known = append(known, r)
+			}
+		}
+	}
+	return known
+}
+
+// judge says why nothing can be done about a record, "" if something can, and whether that is for good. A
+// path that cannot be looked at for any other reason than that the namespace is gone decides nothing:
+// whoever works in the namespace looks again, and says what is wrong.
+func (w *watcher) judge(r state.Record) (reason string, ended bool) {
+	if r.Boot != w.boot {
+		return "recorded before the last boot", true
+	}
+	for _, id := range w.never {
+		if id.Same(r.Netns.Identity) {
+			return "it is the host's own namespace, which is never touched without --allow-host-netns", false
+		}
+	}
+	h, err := w.root.Open(r.Netns.Path)
+	switch {
+	case err != nil && gone(err):
+		return err.Error(), true
+	case err != nil:
+		return "", false
+	}
+	defer h.Close()
+	if !h.Stat().Same(r.Netns.Identity) {
+		return fmt.Sprintf("%s: %v", r.Netns.Path, errOtherNamespace), true
+	}
+	return "", false
+}
+
+// overdue notes in next that a file is of no use, and reports whether it has been for long enough.
+func (w *watcher) overdue(name string, next map[string]monotime.Time, now monotime.Time) bool {
+	since, ok := w.useless[name]
+	if !ok {
+		since = now
+	}
+	next[name] = since
+	return now.Sub(since) >= pruneAfter
+}
+
+// prune deletes a record that has been of no use for long, unless it has been replaced meanwhile.
+func (w *watcher) prune(r state.Record) {
+	current, err := w.store.Get(r.Attachment)
+	if err != nil || current.Netns != r.Netns || !current.Time.Equal(r.Time) {
+		return
+	}
+	w.log.Info("prune a record whose namespace is gone", "container", r.ContainerID, "ifname", r.IfName,
+		"pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name, "error", w.store.Delete(r.Attachment))
+}
+
+// fileName is what the file of a record that was listed is called.
+func fileName(r state.Record) string {
+	name, _ := r.FileName() // no error: it was listed under that name
+	return name
+}
