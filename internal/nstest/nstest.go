@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -28,7 +29,27 @@ type NS struct {
 // skipped, or fails where CI is set: there the privilege is part of the deal.
 func New(tb testing.TB) *NS {
 	tb.Helper()
-	ns, err := newNS()
+	return made(tb, func() (*NS, error) { return newNS(func() error { return nil }) })
+}
+
+// NewSmall makes a namespace with a table of established connections of its own, which has so many buckets:
+// a power of two. Connections collide in it as those of a whole machine do. It needs Linux 6.1.
+func NewSmall(tb testing.TB, buckets int) *NS {
+	tb.Helper()
+	return made(tb, func() (*NS, error) {
+		return newNS(func() error { // in a namespace of its own, which nothing else is made in
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return err
+			}
+			return os.WriteFile("/proc/sys/net/ipv4/tcp_child_ehash_entries", strconv.AppendInt(nil, int64(buckets), 10), 0)
+		})
+	})
+}
+
+// made finishes a namespace that lasts until the test ends.
+func made(tb testing.TB, make func() (*NS, error)) *NS {
+	tb.Helper()
+	ns, err := make()
 	if errors.Is(err, unix.EPERM) {
 		NeedPrivilege(tb, "make a network namespace", err)
 	}
@@ -58,23 +79,35 @@ func NeedPrivilege(tb testing.TB, what string, err error) {
 	tb.Skip(msg)
 }
 
-// newNS makes the namespace on a thread that is thrown away with it.
-func newNS() (*NS, error) {
-	type made struct {
-		handle netns.NsHandle
-		err    error
-	}
-	ch := make(chan made)
+// newNS makes the namespace on a thread that is thrown away with it, after before has run on that.
+func newNS(before func() error) (ns *NS, err error) {
+	onThread(func() {
+		if err = before(); err != nil {
+			return
+		}
+		var h netns.NsHandle
+		if h, err = netns.New(); err == nil {
+			ns = &NS{handle: h}
+		}
+	})
+	return ns, err
+}
+
+// onThread runs fn on a thread that ends with it, whatever namespace that is in by then.
+func onThread(fn func()) {
+	done := make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		h, err := netns.New()
-		ch <- made{h, err}
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			// The main thread never ends: it would keep the namespace. While it is locked, another one is used.
+			defer runtime.UnlockOSThread()
+			onThread(fn)
+			return
+		}
+		fn() // never unlocked: the thread ends with this goroutine
 	}()
-	m := <-ch
-	if m.err != nil {
-		return nil, m.err
-	}
-	return &NS{handle: m.handle}, nil
+	<-done
 }
 
 // Close lets go of the namespace. It may be called before the test ends, and again.
@@ -95,16 +128,13 @@ func (n *NS) FD() int { return int(n.handle) }
 // goroutines that need to be in the namespace too.
 func (n *NS) Do(tb testing.TB, fn func()) {
 	tb.Helper()
-	ch := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		err := netns.Set(n.handle)
-		if err == nil {
+	var err error
+	onThread(func() {
+		if err = netns.Set(n.handle); err == nil {
 			fn()
 		}
-		ch <- err
-	}()
-	if err := <-ch; err != nil {
+	})
+	if err != nil {
 		tb.Fatalf("enter network namespace: %v", err)
 	}
 }

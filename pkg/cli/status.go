@@ -5,6 +5,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,8 +122,8 @@ func total(counts map[inetdiag.State]uint64) (n uint64) {
 
 func refused(errs map[string]uint64) string {
 	var list []string
-	for name, n := range errs {
-		list = append(list, fmt.Sprintf(", %d refused with %s", n, name))
+	for _, name := range slices.Sorted(maps.Keys(errs)) {
+		list = append(list, fmt.Sprintf(", %d refused with %s", errs[name], name))
 	}
 	return strings.Join(list, "")
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -46,10 +47,11 @@ func (t *table) flush() error { return t.w.Flush() }
 
 // clean shows what does not print as escapes, so that no name can move the cursor or break a line.
 func clean(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
+	if utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
 		return s
 	}
-	return strings.Trim(strconv.Quote(s), `"`)
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
 }
 
 // podName names a pod, or the container where the runtime said nothing of a pod.

@@ -1,0 +1,260 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/test/node"
+)
+
+// The graces that the containers ask for by annotation, in place of the ten minutes of the network.
+const (
+	clientGrace = 4 * time.Second // of FIN_WAIT2
+	serverGrace = 8 * time.Second // of CLOSE_WAIT
+)
+
+// attach makes the containers.
+func (d *demo) attach(ctx context.Context) (err error) {
+	d.client, err = newContainer("client", map[string]string{policy.AnnotationFinWait2Grace: clientGrace.String()})
+	if err != nil {
+		return err
+	}
+	d.server, err = newContainer("server", map[string]string{policy.AnnotationCloseWaitGrace: serverGrace.String()})
+	if err != nil {
+		return err
+	}
+	d.sayf("ADD for each, by %s: bridge with host-local, tuning, then halfclose.", conflist)
+	d.sayf("The network's grace is 10m. By annotation the client asks for %v in FIN_WAIT2, the server for %v in CLOSE_WAIT.\n", clientGrace, serverGrace)
+	for _, c := range []*container{d.client, d.server} {
+		if err := c.attach(ctx, d.cni, d.network); err != nil {
+			return err
+		}
+		timeout, err := output(node.Command(c.runtime.NetNS, "cat", "/proc/sys/net/ipv4/tcp_fin_timeout"))
+		if err != nil {
+			return err
+		}
+		if err := d.check(claim{
+			fmt.Sprintf("%s has %s, and tcp_fin_timeout 30 for orphans, which are the kernel's", c.name, c.addr),
+			want("30\n", timeout),
+		}); err != nil {
+			return err
+		}
+	}
+	listing, err := d.store.List()
+	if err != nil {
+		return err
+	}
+	if err := d.check(claim{"each has a record in " + d.store.AttachmentsDir(), want(2, len(listing.Records))}); err != nil {
+		return err
+	}
+	if err := d.started(ctx); err != nil {
+		return err
+	}
+	if err := d.client.start("client"); err != nil {
+		return err
+	}
+	return d.server.start("leaky-server")
+}
+
+// started looks at the reaper that the first ADD started.
+func (d *demo) started(ctx context.Context) error {
+	err := eventually(10*time.Second, func() error {
+		s, err := d.reaper.Status(ctx)
+		if err != nil {
+			return err
+		}
+		return want(2, s.Namespaces)
+	})
+	if err != nil {
+		return err
+	}
+	s, err := d.reaper.Status(ctx)
+	if err != nil {
+		return err
+	}
+	session, err := unix.Getsid(s.Holder.PID)
+	if err != nil {
+		return err
+	}
+	if s.Mode.KernelProblem != "" {
+		return errors.New(s.Mode.KernelProblem)
+	}
+	err = d.check(
+		claim{fmt.Sprintf("the first ADD started the reaper, process %d", s.Holder.PID), want(reaper.ByPlugin, s.Holder.StartedBy)},
+		claim{"which has a session of its own", want(s.Holder.PID, session)},
+		claim{"and found both namespaces", want(2, s.Namespaces)},
+	)
+	if err != nil {
+		return err
+	}
+	d.sayf("")
+	return d.show(d.halfclose("status"))
+}
+
+// The connections, from client to server.
+const (
+	leaked   = "leaked"   // the client closes, the server does nothing
+	halfShut = "halfshut" // the client shuts its sending direction, and that is all
+	busy     = "busy"     // the client has shut its sending direction, and the server goes on sending
+	quiet    = "quiet"    // open in both directions; nothing is sent
+)
+
+// connect makes the connections.
+func (d *demo) connect(context.Context) error {
+	client, server := d.client.process, d.server.process
+	for _, name := range []string{busy, quiet, halfShut, leaked} {
+		local, err := client.tell("open", name, d.server.addr.String())
+		if err != nil {
+			return err
+		}
+		addr, err := netip.ParseAddrPort(local)
+		if err != nil {
+			return err
+		}
+		d.ports[name] = addr.Port()
+		if _, err := server.tell("wait", name); err != nil {
+			return err
+		}
+	}
+	for _, step := range []struct {
+		by          *process
+		order, name string
+		text        string
+	}{
+		{client, "shut", busy, "client: shutdown(busy, SHUT_WR)"},
+		{server, "stream", busy, "server: goes on sending on busy, 10 kB a second"},
+		{client, "drain", busy, "client: goes on reading from busy"},
+		{client, "shut", halfShut, "client: shutdown(halfshut, SHUT_WR), and keeps it"},
+		{client, "close", leaked, "client: close(leaked), as in the reply on netdev; the server does nothing about it"},
+	} {
+		d.sayf("  %s", step.text)
+		if _, err := step.by.tell(step.order, step.name); err != nil {
+			return err
+		}
+	}
+	d.sayf("  nobody does anything on quiet\n")
+	var before table
+	err := eventually(5*time.Second, func() (err error) { // the peer's kernel acknowledges a FIN when it sees fit
+		if before, err = d.sockets(); err != nil {
+			return err
+		}
+		return errors.Join(before.is(busy, atClient, "FIN-WAIT-2"), before.is(halfShut, atClient, "FIN-WAIT-2"), before.is(leaked, atClient, "FIN-WAIT-2"))
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.showSockets(); err != nil {
+		return err
+	}
+	return d.check(
+		claim{"leaked: CLOSE-WAIT at the server, where no timer ends it", before.is(leaked, atServer, "CLOSE-WAIT")},
+		claim{"leaked: FIN-WAIT-2 at the client, without an owner: the kernel's timer ends it", before.is(leaked, atClient, "FIN-WAIT-2")},
+		claim{"halfshut: FIN-WAIT-2 at the client, with an owner: no timer ends it", before.is(halfShut, atClient, "FIN-WAIT-2")},
+		claim{"halfshut: CLOSE-WAIT at the server", before.is(halfShut, atServer, "CLOSE-WAIT")},
+		claim{"busy is in the same two states, and at work", errors.Join(before.is(busy, atClient, "FIN-WAIT-2"), before.is(busy, atServer, "CLOSE-WAIT"))},
+		claim{"quiet is ESTAB at both ends", errors.Join(before.is(quiet, atClient, "ESTAB"), before.is(quiet, atServer, "ESTAB"))},
+	)
+}
+
+// look shows what the reaper makes of it.
+func (d *demo) look(ctx context.Context) error {
+	var views map[string]reaper.SocketView
+	err := eventually(clientGrace, func() (err error) {
+		if views, err = d.views(ctx, reaper.SocketQuery{All: true, Owners: true}); err != nil {
+			return err
+		}
+		return want(policy.Progressing, views[busy+atServer].Verdict)
+	})
+	if err != nil {
+		return err
+	}
+	if err := d.show(d.halfclose("sockets", "--all", "--owners")); err != nil {
+		return err
+	}
+	owner := "nobody"
+	if o := views[leaked+atServer].Owners; len(o) > 0 {
+		owner = o[0].Command
+	}
+	return d.check(
+		claim{"the server's end of leaked is owned by the process leaky-server", want("leaky-server", owner)},
+		claim{"the client's end of leaked has no owner, and is left to the kernel", want(policy.Orphan, views[leaked+atClient].Verdict)},
+		claim{"busy makes progress", want(policy.Progressing, views[busy+atServer].Verdict)},
+		claim{"quiet is not half-closed", want(policy.NotHalfClosed, views[quiet+atServer].Verdict)},
+	)
+}
+
+// wait follows the journal until both have been destroyed.
+func (d *demo) wait(ctx context.Context) error {
+	d.sayf("%v for the client's FIN_WAIT2, %v for the server's CLOSE_WAIT:\n", clientGrace, serverGrace)
+	var entries []reaper.Entry
+	shown, began := 0, time.Now()
+	err := eventually(30*time.Second, func() (err error) {
+		if entries, err = d.reaper.Journal(ctx); err != nil {
+			return err
+		}
+		for ; shown < len(entries); shown++ {
+			e := entries[shown]
+			d.sayf("  after %4.1fs  %s %s in %s, %s to %s, half-closed for %.1fs, idle for %.1fs", time.Since(began).Seconds(),
+				e.Outcome, e.State, e.Pod, e.Local, e.Peer, time.Duration(e.Age).Seconds(), time.Duration(e.Idle).Seconds())
+		}
+		if len(entries) < 2 {
+			return fmt.Errorf("%d sockets were destroyed, not 2", len(entries))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	d.sayf("")
+	return d.check(
+		claim{"halfshut was destroyed at the client, past its grace", d.destroyed(entries[0], halfShut, inetdiag.FinWait2, clientGrace)},
+		claim{"leaked was destroyed at the server, past its grace", d.destroyed(entries[1], leaked, inetdiag.CloseWait, serverGrace)},
+	)
+}
+
+// destroyed returns an error unless the entry says so of the named connection.
+func (d *demo) destroyed(e reaper.Entry, name string, state inetdiag.State, grace time.Duration) error {
+	local, peer := fmt.Sprintf("%s:%d", d.server.addr, peerPort), fmt.Sprintf("%s:%d", d.client.addr, d.ports[name])
+	if state == inetdiag.FinWait2 {
+		local, peer = peer, local
+	}
+	err := errors.Join(want("destroyed", e.Outcome), want(local, e.Local), want(peer, e.Peer), want(state, e.State))
+	if time.Duration(e.Age) < grace {
+		err = errors.Join(err, fmt.Errorf("its age was %v, less than %v", time.Duration(e.Age), grace))
+	}
+	return err
+}
+
+// owners shows what the applications notice.
+func (d *demo) owners(context.Context) error {
+	client, server := d.client.process, d.server.process
+	var claims []claim
+	for _, step := range []struct {
+		by          *process
+		order, name string
+		want, text  string
+	}{
+		{server, "send", leaked, "ECONNABORTED", "leaked, destroyed at the server: send there says ECONNABORTED"},
+		{client, "recv", halfShut, "ECONNABORTED", "halfshut, destroyed at the client: recv there says ECONNABORTED"},
+		{server, "recv", halfShut, "EOF", "halfshut, at the server: recv says EOF"},
+		{server, "send", halfShut, "EPIPE", "halfshut, at the server: send says EPIPE"},
+	} {
+		got, err := step.by.tell(step.order, step.name, "hello")
+		if err != nil {
+			return err
+		}
+		claims = append(claims, claim{step.text, want(step.want, got)})
+	}
+	return d.check(claims...)
+}

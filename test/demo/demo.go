@@ -1,0 +1,165 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// conflist is the one that is shipped; it is used as it is. bridge is the link it has made on the node.
+const (
+	conflist = "deploy/cni/10-halfclose.conflist"
+	bridge   = "pods0"
+)
+
+// demo is one run of it.
+type demo struct {
+	out            io.Writer
+	binary         string // halfclose itself
+	cni            *libcni.CNIConfig
+	network        *libcni.NetworkConfigList
+	store          *state.Store
+	reaper         *admin.Client
+	client, server *container
+	ports          map[string]uint16 // the client's port of each connection
+}
+
+// newDemo prepares a demo with the plugins in the directories given.
+func newDemo(out io.Writer, bin []string) (*demo, error) {
+	network, err := libcni.NetworkConfFromFile(conflist)
+	if err != nil {
+		return nil, err
+	}
+	binary, err := invoke.FindInPath("halfclose", bin)
+	if err != nil {
+		return nil, err
+	}
+	store := state.New(state.DefaultDir)
+	return &demo{
+		out: out, binary: binary, ports: make(map[string]uint16), network: network, store: store, reaper: admin.NewClient(store.SocketPath()),
+		cni: libcni.NewCNIConfig(bin, nil),
+	}, nil
+}
+
+// play shows one act after the other.
+func (d *demo) play(ctx context.Context) error {
+	for i, act := range []struct {
+		title string
+		play  func(context.Context) error
+	}{
+		{"Two containers on a node", d.attach},
+		{"Connections between them, some of them half-closed", d.connect},
+		{"What halfclose sees, and what it will do", d.look},
+		{"The graces end", d.wait},
+		{"What is left, and why", d.left},
+		{"What the owners of the destroyed sockets are told", d.owners},
+		{"The containers end", d.detach},
+	} {
+		fmt.Fprintf(d.out, "\n=== %d. %s\n\n", i+1, act.title)
+		if err := act.play(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) sayf(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+
+// claim is something that the demo says, and what is wrong with it.
+type claim struct {
+	text  string
+	wrong error
+}
+
+// check says the claims, as far as they are true.
+func (d *demo) check(claims ...claim) error {
+	for _, c := range claims {
+		if c.wrong != nil {
+			return fmt.Errorf("%s: %w", c.text, c.wrong)
+		}
+		d.sayf("  ok  %s", c.text)
+	}
+	return nil
+}
+
+// want returns an error unless got is what was wanted.
+func want[T comparable](want, got T) error {
+	if got != want {
+		return fmt.Errorf("want %v, got %v", want, got)
+	}
+	return nil
+}
+
+// show runs a command and shows it with what it prints.
+func (d *demo) show(cmd *exec.Cmd) error {
+	shown := append([]string{filepath.Base(cmd.Path)}, cmd.Args[1:]...)
+	d.sayf("$ %s", strings.Join(shown, " "))
+	out, err := output(cmd)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(out) {
+		d.sayf("%s", strings.TrimRight("    "+line, " \n"))
+	}
+	d.sayf("")
+	return nil
+}
+
+// output runs a command and returns what it prints.
+func output(cmd *exec.Cmd) (string, error) {
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("run %s: %w: %s", strings.Join(cmd.Args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return string(out), nil
+}
+
+// halfclose prepares the command line under demonstration.
+func (d *demo) halfclose(args ...string) *exec.Cmd {
+	return exec.Command(d.binary, args...)
+}
+
+// eventually waits until cond holds, and returns its last error if it does not within the time given.
+func eventually(within time.Duration, cond func() error) error {
+	late := time.Now().Add(within)
+	for {
+		err := cond()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(late) {
+			return fmt.Errorf("not within %v: %w", within, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// gone returns an error if there is something at path.
+func gone(path string) error {
+	switch _, err := os.Lstat(path); {
+	case err == nil:
+		return fmt.Errorf("%s is still there", path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return nil
+}

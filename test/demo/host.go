@@ -1,0 +1,39 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/vishvananda/netlink"
+)
+
+// host is which of the things that the demo makes on its node are on the host.
+type host map[string]bool
+
+// lookAtHost looks for them.
+func lookAtHost() host {
+	h := make(host)
+	for _, path := range []string{
+		"/run/halfclose", "/var/lib/halfclose", "/run/cni", "/run/netns/client", "/run/netns/server",
+		"/var/lib/cni/networks/pods", "/var/lib/cni/results/pods-demo-client-eth0", "/var/lib/cni/results/pods-demo-server-eth0",
+	} {
+		_, err := os.Lstat(path)
+		h[path] = err == nil
+	}
+	_, err := netlink.LinkByName(bridge)
+	h["link "+bridge] = err == nil
+	return h
+}
+
+// unchanged returns an error if anything has come or gone.
+func (h host) unchanged(now host) error {
+	for name, was := range h {
+		if now[name] != was {
+			return fmt.Errorf("NOT AS TOLD: %s: there before: %v, now: %v", name, was, now[name])
+		}
+	}
+	return nil
+}

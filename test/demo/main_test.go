@@ -1,0 +1,206 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/test/node"
+)
+
+// top is the repository.
+const top = "../.."
+
+// The test binary is the demo too, when binVar names the directory of what it shows, and then a container's
+// process as well.
+const (
+	demoVar = "DEMO_TEST_DEMO" // set: be the demo
+	binVar  = "DEMO_TEST_BIN"
+)
+
+// onNode is nil if the tests run on a node of their own, and otherwise says why not.
+var onNode error // set once, before the tests run
+
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == peerArg:
+		main()
+		return
+	case os.Getenv(demoVar) != "":
+		os.Exit(run(os.Getenv(binVar)))
+	}
+	var bin string
+	code, err := node.Run(node.Program{
+		Keep: []string{top},
+		Before: func() (err error) {
+			bin, err = os.MkdirTemp("", "halfclose-demo")
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.Chmod(bin, 0o755), node.Build(top, bin), os.Setenv(binVar, bin))
+		},
+		Run: m.Run,
+	})
+	if node.Denied(err) {
+		onNode, err = err, nil
+		code = m.Run() // every test says that it is skipped, and why
+	}
+	if bin != "" {
+		err = errors.Join(err, os.RemoveAll(bin))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo test:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// The node that the tests run on is the demo's host: nothing else is going on there.
+func TestTheDemoLeavesItsHostAsItWas(t *testing.T) {
+	if onNode != nil {
+		nstest.NeedPrivilege(t, "make a node to test on", onNode)
+	}
+	before := look(t)
+	t.Run("however it ends", func(t *testing.T) { // which ends when all of them have
+		for _, tt := range []struct {
+			name   string
+			env    string
+			when   string // it has printed this
+			signal unix.Signal
+			code   int // -1: by the signal
+			says   string
+		}{
+			{name: "by itself", code: 0, says: "The node is gone, and the host is as it was."},
+			{name: "when something is not as told", env: "HALFCLOSE_MODE=observe", code: 1, says: "NOT AS TOLD: halfshut was destroyed"},
+			{name: "by SIGINT at its beginning", when: "=== 1.", signal: unix.SIGINT, code: 130, says: "interrupted"},
+			{name: "by SIGTERM with the reaper started", when: "started the reaper", signal: unix.SIGTERM, code: 143, says: "interrupted"},
+			{name: "by SIGINT with connections open", when: "=== 3.", signal: unix.SIGINT, code: 130, says: "interrupted"},
+			{name: "by SIGHUP while it waits", when: "=== 4.", signal: unix.SIGHUP, code: 129, says: "interrupted"},
+			{name: "by SIGKILL at its beginning", when: "=== 1.", signal: unix.SIGKILL, code: -1},
+			{name: "by SIGKILL with connections open", when: "=== 3.", signal: unix.SIGKILL, code: -1},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				d := startDemo(t, tt.env)
+				if tt.signal != 0 {
+					nstest.Eventually(t, time.Minute, "it prints "+tt.when, func() bool { return strings.Contains(d.said(), tt.when) })
+					if err := d.cmd.Process.Signal(tt.signal); err != nil {
+						t.Fatal(err)
+					}
+				}
+				<-d.ended
+				if code := d.cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(d.said(), tt.says) {
+					t.Errorf("exit code %d, want %d and %q; it said:\n%s", code, tt.code, tt.says, d.said())
+				}
+			})
+		}
+	})
+	// What a killed one leaves to the kernel takes the kernel a moment.
+	var after []string
+	nstest.Eventually(t, time.Minute, "no process is left", func() bool {
+		after = look(t)
+		return len(after) <= len(before)
+	})
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("the host (-before +after)\n%s", diff)
+	}
+}
+
+// running is a demo that runs.
+type running struct {
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	mu     sync.Mutex
+	output bytes.Buffer
+}
+
+func (r *running) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.output.Write(b)
+}
+
+func (r *running) said() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.output.String()
+}
+
+func startDemo(t *testing.T, env string) *running {
+	t.Helper()
+	r := &running{cmd: exec.Command("/proc/self/exe"), ended: make(chan struct{})}
+	r.cmd.Dir = top
+	r.cmd.Env = append(os.Environ(), demoVar+"=1")
+	if env != "" {
+		r.cmd.Env = append(r.cmd.Env, env)
+	}
+	// One pipe for both, which closes when all who have it have ended.
+	out, err := r.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.cmd.Stderr = r.cmd.Stdout
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(r.ended)
+		_, _ = io.Copy(r, bufio.NewReader(out))
+		_ = r.cmd.Wait() // the tests look at ProcessState
+	}()
+	return r
+}
+
+// look lists what can be seen of the host: processes, mounts, links, and files below /run and /var/lib.
+func look(t *testing.T) (all []string) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = strings.Split(string(mounts), "\n")
+	for _, command := range []string{"ip -brief link", "ip netns list-id", "ip route"} {
+		word := strings.Fields(command)
+		out, err := output(exec.Command(word[0], word[1:]...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, strings.Split(out, "\n")...)
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = slices.Concat(all, slices.DeleteFunc(processes, func(p string) bool {
+		_, err := os.Stat(p) // that of the glob's own threads and commands have ended
+		return err != nil
+	}))
+	for _, dir := range []string{"/run", "/var/lib"} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			all = append(all, path)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all
+}

@@ -1,0 +1,203 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerPort is where a peer listens.
+const peerPort = 8080
+
+// peer is the process of a container: it has connections, each with a name, and does with them what it is
+// told on stdin, one order a line, and answers each with a line on stdout.
+type peer struct {
+	mu    sync.Mutex
+	conns map[string]*connection
+	named chan struct{} // has a value whenever a connection came in
+}
+
+type connection struct {
+	*net.TCPConn
+	moved atomic.Int64 // bytes that stream or drain have moved
+}
+
+// peerMain runs a peer whose process is shown under the given name, until its stdin ends.
+func peerMain(name string) error {
+	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
+		return err
+	}
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: peerPort})
+	if err != nil {
+		return err
+	}
+	p := &peer{conns: make(map[string]*connection), named: make(chan struct{}, 1)}
+	go p.accept(l)
+	fmt.Println("ready")
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		word := append(strings.Fields(in.Text()), "", "", "")
+		answer, err := p.obey(word[0], word[1], word[2])
+		if err != nil {
+			answer = "error: " + err.Error()
+		}
+		fmt.Println(answer)
+	}
+	return nil
+}
+
+// accept takes connections in; the first line on each is its name.
+func (p *peer) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		name, err := readName(c)
+		if err != nil {
+			c.Close()
+			continue
+		}
+		p.add(name, c)
+	}
+}
+
+// readName reads up to the end of a line and no further: the rest is not ours to read.
+func readName(c net.Conn) (string, error) {
+	var name []byte
+	for b := make([]byte, 1); ; {
+		if _, err := c.Read(b); err != nil {
+			return "", err
+		}
+		if b[0] == '\n' {
+			return string(name), nil
+		}
+		name = append(name, b[0])
+	}
+}
+
+func (p *peer) add(name string, c net.Conn) {
+	p.mu.Lock()
+	p.conns[name] = &connection{TCPConn: c.(*net.TCPConn)}
+	p.mu.Unlock()
+	select {
+	case p.named <- struct{}{}:
+	default:
+	}
+}
+
+// find returns a connection by its name, which may be on its way in.
+func (p *peer) find(name string) (*connection, error) {
+	late := time.After(10 * time.Second)
+	for {
+		p.mu.Lock()
+		c := p.conns[name]
+		p.mu.Unlock()
+		if c != nil {
+			return c, nil
+		}
+		select {
+		case <-p.named:
+		case <-late:
+			return nil, fmt.Errorf("there is no connection %s", name)
+		}
+	}
+}
+
+// obey carries out one order.
+func (p *peer) obey(order, name, arg string) (string, error) {
+	if order == "open" {
+		c, err := net.DialTimeout("tcp4", net.JoinHostPort(arg, strconv.Itoa(peerPort)), 10*time.Second)
+		if err != nil {
+			return "", err
+		}
+		p.add(name, c)
+		_, err = fmt.Fprintln(c, name)
+		return c.LocalAddr().String(), err
+	}
+	c, err := p.find(name)
+	if err != nil {
+		return "", err
+	}
+	switch order {
+	case "wait": // until it is there
+		return "ok", nil
+	case "close":
+		return "ok", c.Close()
+	case "shut":
+		return "ok", c.CloseWrite()
+	case "stream": // sends without end
+		go c.stream()
+		return "ok", nil
+	case "drain": // reads without end
+		go c.drain()
+		return "ok", nil
+	case "moved":
+		return strconv.FormatInt(c.moved.Load(), 10), nil
+	case "send":
+		_, err := fmt.Fprintln(c, arg)
+		return told(err), nil
+	case "recv":
+		return c.recv(), nil
+	}
+	return "", fmt.Errorf("there is no order %q", order)
+}
+
+func (c *connection) stream() {
+	chunk := make([]byte, 1000)
+	for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
+		n, err := c.Write(chunk)
+		c.moved.Add(int64(n))
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *connection) drain() {
+	for b := make([]byte, 4096); ; {
+		n, err := c.Read(b)
+		c.moved.Add(int64(n))
+		if err != nil {
+			return
+		}
+	}
+}
+
+// recv returns what comes next: a line, or what the kernel says in the place of one.
+func (c *connection) recv() string {
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return told(err)
+	}
+	line, err := readName(c)
+	if err != nil {
+		return told(err)
+	}
+	return line
+}
+
+// told is what a system call told its caller, by the name of its errno.
+func told(err error) string {
+	var errno unix.Errno
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, io.EOF):
+		return "EOF"
+	case errors.As(err, &errno):
+		return unix.ErrnoName(errno)
+	}
+	return err.Error()
+}

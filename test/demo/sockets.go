@@ -1,0 +1,113 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/test/node"
+)
+
+// The ends of a connection.
+const (
+	atClient = " at the client"
+	atServer = " at the server"
+)
+
+// table is the state of each end of each connection as ss shows it, by "name at the client" or server.
+type table struct {
+	states   map[string]string
+	timeWait []string // lines of sockets in TIME_WAIT, which have no end of ours
+}
+
+// is returns an error unless the end is in the state.
+func (t table) is(name, end, state string) error { return want(state, t.states[name+end]) }
+
+// hasNot returns an error if the end is there in any state.
+func (t table) hasNot(name, end string) error {
+	if state, there := t.states[name+end]; there {
+		return fmt.Errorf("it is there, in %s", state)
+	}
+	return nil
+}
+
+// noTimeWait returns an error if there is a socket in TIME_WAIT.
+func (t table) noTimeWait() error {
+	if len(t.timeWait) > 0 {
+		return errors.New(strings.Join(t.timeWait, "; "))
+	}
+	return nil
+}
+
+// nameOf returns which end of which connection has these addresses, "" for none.
+func (d *demo) nameOf(local, peer string) string {
+	l, err1 := netip.ParseAddrPort(local)
+	p, err2 := netip.ParseAddrPort(peer)
+	if err1 != nil || err2 != nil {
+		return ""
+	}
+	for name, port := range d.ports {
+		switch port {
+		case l.Port():
+			return name + atClient
+		case p.Port():
+			return name + atServer
+		}
+	}
+	return ""
+}
+
+// sockets reads ss in both namespaces.
+func (d *demo) sockets() (table, error) {
+	t := table{states: make(map[string]string)}
+	for _, c := range []*container{d.client, d.server} {
+		out, err := output(node.Command(c.runtime.NetNS, "ss", "-Htan"))
+		if err != nil {
+			return table{}, err
+		}
+		for line := range strings.Lines(out) {
+			field := strings.Fields(line)
+			if len(field) < 5 {
+				return table{}, fmt.Errorf("ss printed %q", line)
+			}
+			if name := d.nameOf(field[3], field[4]); name != "" {
+				t.states[name] = field[0]
+			}
+			if field[0] == "TIME-WAIT" {
+				t.timeWait = append(t.timeWait, strings.TrimSpace(line))
+			}
+		}
+	}
+	return t, nil
+}
+
+// showSockets shows ss in both namespaces.
+func (d *demo) showSockets() error {
+	for _, c := range []*container{d.client, d.server} {
+		if err := d.show(node.Command(c.runtime.NetNS, "ss", "-tan")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// views asks the reaper, and returns what it says of each end of each connection.
+func (d *demo) views(ctx context.Context, q reaper.SocketQuery) (map[string]reaper.SocketView, error) {
+	list, err := d.reaper.Sockets(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	views := make(map[string]reaper.SocketView)
+	for _, v := range list.Sockets {
+		if name := d.nameOf(v.Local, v.Peer); name != "" {
+			views[name] = v
+		}
+	}
+	return views, nil
+}

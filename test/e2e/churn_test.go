@@ -1,0 +1,94 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// A thousand ADDs and DELs in namespaces that come and go, with a leak in each, beside a reaper that looks
+// into them.
+func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	descriptorsBefore := len(descriptors(t, p.pid()))
+
+	const rounds, perNamespace = 1000, 50
+	began := time.Now()
+	t.Run("rounds", func(t *testing.T) { // which ends when all of them have
+		for i := range rounds / perNamespace {
+			t.Run(fmt.Sprintf("namespace %d", i), func(t *testing.T) {
+				t.Parallel()
+				w.churn(t, i, perNamespace)
+			})
+		}
+	})
+	t.Logf("%d rounds in %v", rounds, time.Since(began))
+
+	if s := w.status(t); s.Namespaces != 0 {
+		t.Errorf("the reaper still knows %d namespaces", s.Namespaces)
+	}
+	nstest.Eventually(t, soon, "the reaper has no more descriptors than before", func() bool {
+		return len(descriptors(t, p.pid())) <= descriptorsBefore
+	})
+	p.stop(t)
+	var left []string
+	err := filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			left = append(left, filepath.Base(path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"candidates", "reaper.lock"}, left); diff != "" {
+		t.Errorf("files (-want +got)\n%s", diff)
+	}
+}
+
+// churn makes a namespace, adds and deletes attachments in it, and takes it away again.
+func (w *world) churn(t *testing.T, i, rounds int) {
+	t.Helper()
+	c := newContainer(t, nil)
+	veth := fmt.Sprintf("hcveth%d", i)
+	link := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: veth}, PeerName: "eth0", PeerNamespace: netlink.NsFd(c.FD()),
+	}
+	if err := netlink.LinkAdd(link); err != nil {
+		t.Fatalf("make a veth: %v", err)
+	}
+	leak := c.Connect(t, nstest.IPv4)
+	if err := leak.Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	a := state.Attachment{ContainerID: fmt.Sprintf("churn%d", i), IfName: "eth0"}
+	for range rounds {
+		for _, command := range []string{"ADD", "DEL"} {
+			if r := run(t, w.plugin(command, a, c.path, pluginConf(external+`, "grace": "1s"`))); r.code != 0 || r.stderr != "" {
+				t.Errorf("%s: exit code %d: %s%s", command, r.code, r.stdout, r.stderr)
+			}
+		}
+	}
+	leak.Client.Close()
+	leak.Server.Close()
+	c.remove(t)
+	c.Close()
+	nstest.Eventually(t, soon, "the namespace is gone, and its veth with it", func() bool {
+		_, err := netlink.LinkByName(veth)
+		return err != nil
+	})
+}

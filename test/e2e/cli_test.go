@@ -1,0 +1,166 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// parse reads what a command printed as JSON; what the type does not have is a mistake in either.
+func parse(t *testing.T, r result, into any) {
+	t.Helper()
+	if r.code != 0 || r.stderr != "" {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	dec := json.NewDecoder(bytes.NewBufferString(r.stdout))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(into); err != nil {
+		t.Fatalf("%v: %s", err, r.stdout)
+	}
+}
+
+func statusOf(t *testing.T, w *world) (s admin.Status) {
+	t.Helper()
+	parse(t, w.run(t, "status", "--output", "json"), &s)
+	return s
+}
+
+func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	w.add(t, network(t), c)
+	s := w.status(t)
+	conn := leak(t, c)
+
+	printed := statusOf(t, w)
+	if printed.Holder.PID != s.Holder.PID || printed.Finder.Name != "sockdiag" || len(printed.Attachments) != 1 {
+		t.Errorf("status: %+v", printed)
+	}
+	var list reaper.SocketList
+	parse(t, w.run(t, "sockets", "--all", "--owners", "--output", "json"), &list)
+	views := list.Sockets
+	if len(views) != 2 {
+		t.Errorf("sockets: %+v", views)
+	}
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	me := []owners.Process{{PID: os.Getpid(), Command: strings.TrimSpace(string(comm))}}
+	for _, v := range views {
+		if diff := cmp.Diff(me, v.Owners); diff != "" {
+			t.Errorf("owners of %s (-want +got)\n%s", v.Local, diff)
+		}
+		if v.Local == conn.LocalAddr().String() && (v.Verdict != policy.Young || v.Mode != policy.Destroy || v.Deadline == nil) {
+			t.Errorf("the leak is %+v", v)
+		}
+	}
+	var info buildinfo.Info
+	parse(t, w.run(t, "version", "--output", "json"), &info)
+	if info != s.Version || info.Version == "" {
+		t.Errorf("version: %+v, of the reaper %+v", info, s.Version)
+	}
+
+	// A namespace that is not registered can be looked at too.
+	stranger := newContainer(t, nil)
+	other := leak(t, stranger)
+	var strangers reaper.SocketList
+	parse(t, w.run(t, "sockets", "--netns", stranger.path, "-o", "json"), &strangers)
+	strange := strangers.Sockets
+	if len(strange) != 2 || strange[0].Verdict != policy.NotRegistered || strange[1].Verdict != policy.NotRegistered {
+		t.Errorf("sockets of a namespace that is not registered: %+v", strange)
+	}
+	if err := other.SetNoDelay(true); err != nil {
+		t.Errorf("its socket does not live: %v", err)
+	}
+}
+
+func TestTablesShowThePodAndTheOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, map[string]string{"halfclose.cni/grace": "1s", "halfclose.cni/mode": "observe"})
+	w.add(t, network(t), c)
+	w.status(t)
+	conn := leak(t, c)
+	nstest.Eventually(t, soon, "its grace has ended", func() bool {
+		return w.socket(t, conn.LocalAddr(), conn.RemoteAddr()).Verdict == policy.Destroyable
+	})
+	status := w.run(t, "status")
+	if status.code != 0 || !strings.Contains(status.stdout, "e2e/"+c.name) {
+		t.Errorf("status: exit code %d\n%s%s", status.code, status.stdout, status.stderr)
+	}
+	sockets := w.run(t, "sockets", "--owners")
+	for _, want := range []string{"e2e/" + c.name, "CLOSE_WAIT", conn.LocalAddr().String(), "the mode is observe", "e2e.test[" + strconv.Itoa(os.Getpid()) + "]"} {
+		if !strings.Contains(sockets.stdout, want) {
+			t.Errorf("sockets does not show %q:\n%s%s", want, sockets.stdout, sockets.stderr)
+			break
+		}
+	}
+}
+
+func TestMistakesOnTheCommandLineAreOneLineAndExitTwo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  string
+		want string // in the line
+	}{
+		{name: "no such command", args: []string{"raeper"}, want: `"raeper"`},
+		{name: "no such flag", args: []string{"status", "--jsno"}, want: "--jsno"},
+		{name: "no such output", args: []string{"status", "--output", "yaml"}, want: `"yaml"`},
+		{name: "an argument where there is none", args: []string{"sockets", "web"}, want: `"web"`},
+		{name: "no such mode", args: []string{"reaper", "--mode", "destroyy"}, want: `"destroyy"`},
+		{name: "no such finder", args: []string{"reaper", "--finder", "ebpf"}, want: `"ebpf"`},
+		{name: "no duration", args: []string{"reaper", "--min-grace", "ten"}, want: "--min-grace"},
+		{name: "a negative duration", args: []string{"reaper", "--idle-exit", "-1s"}, want: "--idle-exit"},
+		{name: "more than a core", args: []string{"reaper", "--cpu-budget", "200%"}, want: "--cpu-budget"},
+		{name: "a wrong value in the environment", args: []string{"reaper"}, env: "HALFCLOSE_LOG_FORMAT=xml", want: `"xml"`},
+		{name: "no number in the environment", args: []string{"reaper"}, env: "HALFCLOSE_MAX_DESTROYS_PER_SECOND=all", want: "HALFCLOSE_MAX_DESTROYS_PER_SECOND"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := w.command(tt.args...)
+			if tt.env != "" {
+				cmd.Env = append(cmd.Env, tt.env)
+			}
+			r := run(t, cmd)
+			oneLine := strings.HasPrefix(r.stderr, "halfclose: ") && strings.Count(r.stderr, "\n") == 1
+			if r.code != 2 || r.stdout != "" || !oneLine || !strings.Contains(r.stderr, tt.want) {
+				t.Errorf("exit code %d, stdout %q, stderr:\n%s\nwant 2 and one line with %s", r.code, r.stdout, r.stderr, tt.want)
+			}
+		})
+	}
+}
+
+func TestWithoutAReaperOneLineSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, command := range []string{"status", "sockets"} {
+		r := w.run(t, command)
+		want := "halfclose: no reaper is running: nothing listens on " + w.store.SocketPath() + "; start one with \"halfclose reaper\""
+		if r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
+			t.Errorf("%s: exit code %d, stdout %q, stderr:\n%s", command, r.code, r.stdout, r.stderr)
+		}
+	}
+	if r := w.run(t, "version"); r.code != 0 {
+		t.Errorf("version needs a reaper: %s", r.stderr)
+	}
+}

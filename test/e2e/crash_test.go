@@ -1,0 +1,146 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestAReaperKilledAtAnyMomentLosesNoRegistration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const rounds = 12
+	var want []string
+	for i := range rounds {
+		p := w.start(t, "--log-level", "warn")
+		killed := time.After(time.Duration(random.Int64N(int64(250 * time.Millisecond))))
+		a := state.Attachment{ContainerID: fmt.Sprintf("round%02d", i), IfName: "eth0"}
+		if r := run(t, w.plugin("ADD", a, c.path, pluginConf(external))); r.code != 0 {
+			t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+		}
+		want = append(want, a.ContainerID)
+		<-killed
+		p.kill(t)
+	}
+	p := w.start(t)
+	var got []string
+	for _, a := range w.status(t).Attachments {
+		if a.Inert != "" {
+			t.Errorf("%s is inert: %s", a.ContainerID, a.Inert)
+		}
+		got = append(got, a.ContainerID)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("attachments (-want +got)\n%s", diff)
+	}
+	p.stop(t)
+}
+
+// A socket whose owner asks its peer for a sign of life every second: the acknowledgements keep the kernel
+// from proving more than that second of its age, so that all beyond is what the reaper has saved.
+func TestOfTheAges(t *testing.T) {
+	t.Parallel()
+	t.Run("a clean stop loses nothing", func(t *testing.T) {
+		t.Parallel()
+		w, leak := agedWorld(t)
+		p := w.start(t)
+		nstest.Eventually(t, soon, "the leak has an age", func() bool { return w.age(t, leak) > 3*time.Second })
+		before := w.age(t, leak)
+		p.stop(t)
+		p = w.start(t)
+		if after := w.knownAge(t, leak); after < before {
+			t.Errorf("the leak was %v old before, and is %v now", before, after)
+		}
+		// And it is that file that has it.
+		p.stop(t)
+		if err := os.Remove(w.store.CandidatesPath()); err != nil {
+			t.Fatal(err)
+		}
+		w.start(t)
+		if after := w.knownAge(t, leak); after > before {
+			t.Errorf("without what was saved the leak is still %v old: the test proves nothing", after)
+		}
+	})
+	t.Run("a crash loses ten seconds at most", func(t *testing.T) {
+		t.Parallel()
+		w, leak := agedWorld(t)
+		p := w.start(t)
+		nstest.Eventually(t, soon, "the leak has an age", func() bool { return w.age(t, leak) > 13*time.Second })
+		before := w.age(t, leak)
+		p.kill(t)
+		w.start(t)
+		if after := w.knownAge(t, leak); after < before-10*time.Second {
+			t.Errorf("the leak was %v old before, and is %v now", before, after)
+		}
+	})
+}
+
+// agedWorld makes a world with one attachment, which is only observed, and a leak in it whose owner keeps it
+// alive. The grace says no more than how often the reaper looks.
+func agedWorld(t *testing.T) (*world, *net.TCPConn) {
+	t.Helper()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "mode": "observe", "grace": "4s"`))); r.code != 0 {
+		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+	}
+	conn := leak(t, c)
+	keep := net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 100}
+	if err := conn.SetKeepAliveConfig(keep); err != nil {
+		t.Fatal(err)
+	}
+	return w, conn
+}
+
+// leak makes a connection whose one end is in CLOSE_WAIT and stays there, and returns that end.
+func leak(t *testing.T, c *container) *net.TCPConn {
+	t.Helper()
+	p := c.Connect(t, nstest.IPv4)
+	if err := p.Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	return p.Server
+}
+
+// age is what the reaper knows of a socket's age, 0 if it knows nothing, or has only been told and has not
+// looked yet.
+func (w *world) age(t *testing.T, c *net.TCPConn) time.Duration {
+	t.Helper()
+	list, err := w.admin.Sockets(t.Context(), reaper.SocketQuery{})
+	if err != nil {
+		return 0 // between two reapers
+	}
+	for _, v := range list.Sockets {
+		if v.Local == c.LocalAddr().String() && v.Peer == c.RemoteAddr().String() && v.Verdict != policy.Unknown && v.Age != nil {
+			return time.Duration(*v.Age)
+		}
+	}
+	return 0
+}
+
+// knownAge waits until the reaper knows a socket, and returns its age.
+func (w *world) knownAge(t *testing.T, c *net.TCPConn) (age time.Duration) {
+	t.Helper()
+	nstest.Eventually(t, soon, "the leak is known", func() bool {
+		age = w.age(t, c)
+		return age > 0
+	})
+	return age
+}

@@ -1,0 +1,169 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	list := network(t)
+	leaky := newContainer(t, map[string]string{"halfclose.cni/grace": "1s"})
+	patient := newContainer(t, nil) // the network's ten minutes
+	w.add(t, list, leaky)
+	w.add(t, list, patient)
+
+	open := leaky.Connect(t, nstest.IPv4)
+	busy := leaky.Connect(t, nstest.IPv4)
+	stop := keepSending(t, busy)
+	leak := leaky.Connect(t, nstest.IPv4)
+	twin := patient.Connect(t, nstest.IPv4)
+	for _, err := range []error{busy.Client.CloseWrite(), leak.Client.Close(), twin.Client.CloseWrite()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	var entries []reaper.Entry
+	nstest.Eventually(t, soon, "a socket is destroyed", func() (ok bool) {
+		var err error
+		entries, err = w.admin.Journal(t.Context())
+		return err == nil && len(entries) > 0
+	})
+	if _, err := leak.Server.Write([]byte("x")); !errors.Is(err, unix.ECONNABORTED) {
+		t.Errorf("the leak's owner writes and is told %v, want ECONNABORTED", err)
+	}
+	var busyAge time.Duration
+	nstest.Eventually(t, soon, "the busy one is older than its grace", func() bool {
+		v := w.socket(t, busy.Server.LocalAddr(), busy.Server.RemoteAddr())
+		if v.Age != nil {
+			busyAge = time.Duration(*v.Age)
+		}
+		return busyAge > 2*time.Second && v.Verdict == policy.Progressing
+	})
+	if n := timeWaits(t, leaky); n > 0 {
+		t.Errorf("%d sockets are in TIME_WAIT", n)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("the busy connection did not survive: %v", err)
+	}
+	if _, err := open.Client.Write([]byte("x")); err != nil {
+		t.Errorf("the open connection did not survive: %v", err)
+	}
+	if err := readByte(open.Server); err != nil {
+		t.Errorf("the open connection did not survive: %v", err)
+	}
+	if _, err := twin.Server.Write([]byte("x")); err != nil {
+		t.Errorf("the twin did not survive: %v", err)
+	}
+	if err := readByte(twin.Client); err != nil {
+		t.Errorf("the twin did not survive: %v", err)
+	}
+
+	want := []reaper.Entry{{
+		Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
+		ContainerID: leaky.runtime.ContainerID, Local: leak.Server.LocalAddr().String(), Peer: leak.Server.RemoteAddr().String(),
+		State: inetdiag.CloseWait, Grace: policy.Grace(time.Second), RQueue: 1, // the FIN
+	}}
+	measured := cmpopts.IgnoreFields(reaper.Entry{}, "Time", "Age", "Idle", "Late", "UID", "Cookie")
+	if diff := cmp.Diff(want, entries, measured); diff != "" {
+		t.Fatalf("journal (-want +got)\n%s", diff)
+	}
+	if age := time.Duration(entries[0].Age); age < time.Second {
+		t.Errorf("it was destroyed at the age of %v", age)
+	}
+}
+
+// keepSending lets the server's end send and the client's end read until stop is called, which returns the
+// first error of either.
+func keepSending(t *testing.T, p nstest.Pair) (stop func() error) {
+	t.Helper()
+	quit, sent, read := make(chan struct{}), make(chan error, 1), make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if _, err := p.Server.Write([]byte("x")); err != nil {
+				sent <- err
+				return
+			}
+			select {
+			case <-quit:
+				sent <- p.Server.CloseWrite()
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	go func() {
+		_, err := io.Copy(io.Discard, p.Client)
+		read <- err
+	}()
+	return func() error {
+		close(quit)
+		return errors.Join(<-sent, <-read)
+	}
+}
+
+func readByte(c *net.TCPConn) error {
+	if err := c.SetReadDeadline(time.Now().Add(soon)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(c, make([]byte, 1))
+	return err
+}
+
+// socket returns what the reaper says of the socket with these addresses, looking now.
+func (w *world) socket(t *testing.T, local, peer net.Addr) reaper.SocketView {
+	t.Helper()
+	list, err := w.admin.Sockets(t.Context(), reaper.SocketQuery{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range list.Sockets {
+		if v.Local == local.String() && v.Peer == peer.String() {
+			return v
+		}
+	}
+	return reaper.SocketView{}
+}
+
+// timeWaits counts the sockets in TIME_WAIT.
+func timeWaits(t *testing.T, c *container) (n int) {
+	t.Helper()
+	c.Do(t, func() {
+		conn, err := inetdiag.Open()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates}, func(s *inetdiag.Socket) error {
+			if s.State == inetdiag.TimeWait {
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}

@@ -1,0 +1,171 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// command prepares to run the binary under test on the world's state directory.
+func (w *world) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(os.Getenv(binVar), "halfclose"), args...)
+	cmd.Env = append(os.Environ(), w.said.env...)
+	return cmd
+}
+
+// result is what a command came to.
+type result struct {
+	code           int
+	stdout, stderr string
+}
+
+// run runs a command to its end.
+func (w *world) run(t *testing.T, args ...string) result {
+	t.Helper()
+	return run(t, w.command(args...))
+}
+
+func run(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+}
+
+// plugin prepares to call the plugin itself, without libcni and the rest of the chain.
+func (w *world) plugin(command string, a state.Attachment, netns, conf string) *exec.Cmd {
+	cmd := w.command()
+	cmd.Env = append(cmd.Env, "CNI_COMMAND="+command, "CNI_CONTAINERID="+a.ContainerID, "CNI_IFNAME="+a.IfName,
+		"CNI_NETNS="+netns, "CNI_PATH="+os.Getenv(binVar))
+	cmd.Stdin = bytes.NewBufferString(conf)
+	return cmd
+}
+
+// pluginConf is the configuration of halfclose alone, chained after something that made an interface; more
+// is further keys.
+func pluginConf(more string) string {
+	return `{"cniVersion": "1.0.0", "name": "direct", "type": "halfclose", "prevResult": {"cniVersion": "1.0.0"}` + more + `}`
+}
+
+// external keeps the plugin from starting a reaper.
+const external = `, "reaper": "external"`
+
+// process is a reaper that a test started.
+type process struct {
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	mu     sync.Mutex
+	stderr bytes.Buffer
+}
+
+// Write takes what the reaper prints to stderr.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.Write(b)
+}
+
+// log is what it has printed so far.
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// start starts a reaper; it is killed when the test ends, unless it has ended before.
+func (w *world) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: w.command(append([]string{"reaper"}, args...)...), ended: make(chan struct{})}
+	p.cmd.Stderr = p
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait() // the tests look at ProcessState
+	}()
+	t.Cleanup(func() { p.kill(t) })
+	return p
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+func (p *process) running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// wait waits for the end, and returns the exit code.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(soon):
+		t.Fatalf("the reaper has not ended within %v; it says:\n%s", soon, p.log())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// stop ends the reaper as systemd does.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(t); code != 0 {
+		t.Errorf("after SIGTERM the exit code is %d; it says:\n%s", code, p.log())
+	}
+}
+
+// kill ends the reaper as a crash does.
+func (p *process) kill(t *testing.T) {
+	t.Helper()
+	_ = p.cmd.Process.Kill() // it may have ended already
+	p.wait(t)
+}
+
+// holder reads who has the lock.
+func (w *world) holder(t *testing.T) (h reaper.Holder) {
+	t.Helper()
+	b, err := os.ReadFile(w.store.LockPath())
+	if err == nil && len(b) > 0 {
+		err = json.Unmarshal(b, &h)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Logf("read the lock: %v", err) // it is being written
+	}
+	return h
+}
+
+// holds waits until the reaper with this process id has the lock and answers.
+func (w *world) holds(t *testing.T, pid int) {
+	t.Helper()
+	nstest.Eventually(t, soon, "the reaper has the lock and answers", func() bool {
+		s, err := w.admin.Status(t.Context())
+		return err == nil && s.Holder.PID == pid && w.holder(t).PID == pid
+	})
+}

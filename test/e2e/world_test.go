@@ -1,0 +1,220 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// soon bounds what should happen at once, for a machine that is busy with everything else.
+const soon = 30 * time.Second
+
+// world is a state directory, and what works on it.
+type world struct {
+	dir   string
+	store *state.Store
+	admin *admin.Client
+	cni   *libcni.CNIConfig
+	said  *execs
+}
+
+// newWorld makes a state directory of the test's own. What is left of a reaper on it is ended with the test.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	needNode(t)
+	dir, err := os.MkdirTemp("/run", "hc") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newWorldAt(t, dir, []string{state.EnvDir + "=" + dir})
+}
+
+// newWorldAt makes a world of the directory that the plugins' environment leads to.
+func newWorldAt(t *testing.T, dir string, env []string) *world {
+	t.Helper()
+	needNode(t)
+	w := &world{dir: dir, store: state.New(dir), said: &execs{env: env}}
+	w.admin = admin.NewClient(w.store.SocketPath())
+	w.cni = libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(binVar)}, filepath.Join(t.TempDir(), "cache"), w.said)
+	t.Cleanup(func() { w.endReaper(t) })
+	return w
+}
+
+func needNode(t *testing.T) {
+	t.Helper()
+	if onNode != nil {
+		nstest.NeedPrivilege(t, "make a node to test on", onNode)
+	}
+}
+
+// endReaper ends the reaper that the plugin started, if there is one.
+func (w *world) endReaper(t *testing.T) {
+	s, err := w.admin.Status(context.Background())
+	if err != nil {
+		return
+	}
+	if err := unix.Kill(s.Holder.PID, unix.SIGTERM); err != nil {
+		t.Errorf("end the reaper: %v", err)
+	}
+	waitGone(t, s.Holder.PID)
+}
+
+// waitGone waits until a process has ended.
+func waitGone(t *testing.T, pid int) {
+	t.Helper()
+	nstest.Eventually(t, soon, fmt.Sprintf("process %d ends", pid), func() bool { return unix.Kill(pid, 0) != nil })
+}
+
+// execs is how libcni calls plugins; it adds to their environment, and keeps what they print.
+type execs struct {
+	invoke.DefaultExec
+	env            []string
+	stdout, stderr map[string]string // by plugin and command: what it printed last
+}
+
+// ExecPlugin implements invoke.Exec.
+func (e *execs) ExecPlugin(ctx context.Context, path string, stdin []byte, environ []string) ([]byte, error) {
+	if e.stdout == nil {
+		e.stdout, e.stderr = make(map[string]string), make(map[string]string)
+	}
+	var stderr bytes.Buffer
+	raw := invoke.RawExec{Stderr: &stderr}
+	out, err := raw.ExecPlugin(ctx, path, stdin, append(environ, e.env...))
+	key := filepath.Base(path) + " " + commandOf(environ)
+	e.stdout[key], e.stderr[key] = string(out), stderr.String()
+	return out, err
+}
+
+func commandOf(environ []string) string {
+	for _, kv := range environ {
+		if v, ok := strings.CutPrefix(kv, "CNI_COMMAND="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// network reads the shipped conflist, with changes to its text: pairs of old and new, each old there once.
+func network(t *testing.T, changes ...string) *libcni.NetworkConfigList {
+	t.Helper()
+	b, err := os.ReadFile(conflist)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for i := 0; i < len(changes); i += 2 {
+		if strings.Count(text, changes[i]) != 1 {
+			t.Fatalf("%q is in the shipped conflist %d times, not once", changes[i], strings.Count(text, changes[i]))
+		}
+		text = strings.Replace(text, changes[i], changes[i+1], 1)
+	}
+	list, err := libcni.NetworkConfFromBytes([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// container is a network namespace as a runtime makes one, with what the runtime says of it.
+type container struct {
+	*nstest.NS
+	name    string
+	path    string
+	runtime *libcni.RuntimeConf
+}
+
+// containers counts them: no two have the same name.
+var containers atomic.Int64
+
+// newContainer makes a namespace with a name, which goes with the test if it has not gone before.
+func newContainer(t *testing.T, annotations map[string]string) *container {
+	t.Helper()
+	needNode(t)
+	name := fmt.Sprintf("c%d", containers.Add(1))
+	c := &container{NS: nstest.New(t), name: name, path: "/run/netns/" + name}
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.path, nil, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(c.Path(), c.path, "", unix.MS_BIND, ""); err != nil {
+		t.Fatalf("give the namespace a name: %v", err)
+	}
+	t.Cleanup(func() { c.remove(t) })
+	c.runtime = &libcni.RuntimeConf{
+		ContainerID: name + "-0123456789abcdef", NetNS: c.path, IfName: "eth0",
+		Args: [][2]string{{"IgnoreUnknown", "1"}, {"K8S_POD_NAMESPACE", "e2e"}, {"K8S_POD_NAME", name}, {"K8S_POD_UID", "uid-" + name}},
+	}
+	if annotations != nil {
+		c.runtime.CapabilityArgs = map[string]any{policy.CapabilityPodAnnotations: annotations}
+	}
+	return c
+}
+
+// remove takes the name away, as a runtime does after DEL.
+func (c *container) remove(t *testing.T) {
+	t.Helper()
+	if _, err := os.Lstat(c.path); err != nil {
+		return
+	}
+	if err := unix.Unmount(c.path, unix.MNT_DETACH); err != nil {
+		t.Errorf("unmount %s: %v", c.path, err)
+	}
+	if err := os.Remove(c.path); err != nil {
+		t.Error(err)
+	}
+}
+
+func (c *container) attachment() state.Attachment {
+	return state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}
+}
+
+// add calls ADD on every plugin of the network.
+func (w *world) add(t *testing.T, list *libcni.NetworkConfigList, c *container) types.Result {
+	t.Helper()
+	r, err := w.cni.AddNetworkList(t.Context(), list, c.runtime)
+	if err != nil {
+		t.Fatalf("ADD: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := w.cni.DelNetworkList(context.Background(), list, c.runtime); err != nil {
+			t.Errorf("DEL: %v", err)
+		}
+	})
+	return r
+}
+
+// status waits until a reaper works and has read all records, and returns what it says.
+func (w *world) status(t *testing.T) admin.Status {
+	t.Helper()
+	listing, err := w.store.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s admin.Status
+	nstest.Eventually(t, soon, "a reaper has read all records", func() bool {
+		s, err = w.admin.Status(t.Context())
+		return err == nil && len(s.Attachments) == len(listing.Records)
+	})
+	return s
+}

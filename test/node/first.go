@@ -1,0 +1,147 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// first is the node's first process: it makes the node what it is, starts the program on it, and waits for
+// it and for every process that has lost its parent, as a first process must.
+func first(keep []string) (int, error) {
+	unix.CloseOnExec(reportFD)
+	report := os.NewFile(reportFD, "report")
+	defer report.Close()
+	if err := furnish(keep); err != nil {
+		writeReport(report, err)
+		return 1, nil
+	}
+	if orphaned() {
+		return 1, nil
+	}
+	cmd := again(roleProgram)
+	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
+	if err := cmd.Start(); err != nil {
+		writeReport(report, err)
+		return 1, nil
+	}
+	report.Close()
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 1, fmt.Errorf("wait for the program: %w", err)
+		case pid == cmd.Process.Pid && status.Signaled():
+			return 128 + int(status.Signal()), nil
+		case pid == cmd.Process.Pid:
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+// orphaned reports whether the process that reads the report has ended, which it may have before this one
+// could ask to be ended with it.
+func orphaned() bool {
+	fds := []unix.PollFd{{Fd: reportFD}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
+}
+
+// tmp is where the program's temporary files are on the node.
+const tmp = "/run/tmp"
+
+// hidden are the directories of the host in whose place the node has empty ones.
+func hidden() []string { return []string{"/run", "/var/lib"} }
+
+// furnish mounts the node's own file systems, and sets its loopback up.
+func furnish(keep []string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	kept, err := hold(keep)
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	for _, dir := range hidden() {
+		err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("mount %s: %w", dir, err)
+		}
+	}
+	for _, k := range kept {
+		if err := k.putBack(); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(tmp, 0o1777); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("set lo up: %w", err)
+	}
+	return nil
+}
+
+// held is a directory of the host while others are mounted over it.
+type held struct {
+	path string
+	fd   int
+}
+
+// hold takes hold of those of the directories that will be hidden.
+func hold(dirs []string) ([]held, error) {
+	var all []held
+	for _, dir := range dirs {
+		path, err := filepath.EvalSymlinks(dir)
+		if err != nil {
+			return nil, err
+		}
+		if !isHidden(path) {
+			continue
+		}
+		fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+		if err != nil {
+			return nil, fmt.Errorf("take hold of %s: %w", path, err)
+		}
+		all = append(all, held{path, fd})
+	}
+	return all, nil
+}
+
+func isHidden(path string) bool {
+	for _, dir := range hidden() {
+		if strings.HasPrefix(path+"/", dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// putBack mounts the directory where it was.
+func (h held) putBack() error {
+	defer unix.Close(h.fd)
+	if err := os.MkdirAll(h.path, 0o755); err != nil {
+		return err
+	}
+	if err := unix.MoveMount(h.fd, "", unix.AT_FDCWD, h.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("put %s back: %w", h.path, err)
+	}
+	return nil
+}
