@@ -51,9 +51,16 @@ func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 // newNode starts a reaper that ends with the test.
 func newNode(tb testing.TB, finder string, change ...func(*reaper.Config)) *node {
 	tb.Helper()
+	n := offNode(tb)
+	n.start(finder, change...)
+	return n
+}
+
+// offNode is a node on which no reaper runs yet.
+func offNode(tb testing.TB) *node {
+	tb.Helper()
 	n := &node{tb: tb, store: state.New(tb.TempDir())}
 	n.switchPath = filepath.Join(n.store.Dir(), "mode")
-	n.start(finder, change...)
 	return n
 }
 
@@ -142,11 +149,11 @@ func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 // sockets lists sockets.
 func (n *node) sockets(q reaper.SocketQuery) []reaper.SocketView {
 	n.tb.Helper()
-	views, err := n.Sockets(context.Background(), q)
-	if err != nil {
-		n.tb.Fatalf("list sockets: %v", err)
+	list, err := n.Sockets(context.Background(), q)
+	if err != nil || len(list.Problems) > 0 {
+		n.tb.Fatalf("list sockets: %v %v", err, list.Problems)
 	}
-	return views
+	return list.Sockets
 }
 
 // find returns what the reaper says of the socket that conn is.
@@ -220,6 +227,18 @@ func (n *node) entry(conn net.Conn, outcome string) (reaper.Entry, bool) {
 func states(tb testing.TB, ns *nstest.NS) map[inetdiag.State]int {
 	tb.Helper()
 	found := make(map[inetdiag.State]int)
+	for _, s := range kernelSockets(tb, ns) {
+		if s.State != inetdiag.Listen {
+			found[s.State]++
+		}
+	}
+	return found
+}
+
+// kernelSockets returns what the kernel says of all TCP sockets in the namespace, by cookie.
+func kernelSockets(tb testing.TB, ns *nstest.NS) map[uint64]inetdiag.Socket {
+	tb.Helper()
+	found := make(map[uint64]inetdiag.Socket)
 	ns.Do(tb, func() {
 		conn, err := inetdiag.Open()
 		if err != nil {
@@ -227,8 +246,8 @@ func states(tb testing.TB, ns *nstest.NS) map[inetdiag.State]int {
 			return
 		}
 		defer conn.Close()
-		err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates &^ (1 << inetdiag.Listen)}, func(s *inetdiag.Socket) error {
-			found[s.State]++
+		err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates, Info: true}, func(s *inetdiag.Socket) error {
+			found[s.ID.Cookie()] = *s
 			return nil
 		})
 		if err != nil {

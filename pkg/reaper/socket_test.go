@@ -20,6 +20,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
+// tick is the longest of the kernel's: what tcp_info says of a moment may be that much too early.
+const tick = 10 * time.Millisecond
+
 // timing is a policy under which the sockets of one state have a grace, and those of the other are never
 // destroyed: the peers of the sockets in question.
 func timing(st inetdiag.State, grace time.Duration, change ...func(*policy.Policy)) policy.Policy {
@@ -171,6 +174,43 @@ func keepalive(tb testing.TB, conn *net.TCPConn) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// unproven is how much less of their age the kernel proves of the sockets that unprovable has dealt with.
+const unproven = time.Second
+
+// unprovable waits until keepalives have moved last_ack_recv of half-closed sockets by more than unproven, and
+// ends them. It returns when the last answer is some time ago, so that nothing that is looked at from now on
+// can be taken for something that happened after the look before.
+func unprovable(tb testing.TB, ns *nstest.NS, conns ...*net.TCPConn) {
+	tb.Helper()
+	cookies := make([]uint64, len(conns))
+	for i, c := range conns {
+		cookies[i] = cookieOf(tb, c)
+	}
+	all := func(holds func(s inetdiag.Socket) bool) func() bool {
+		return func() bool {
+			found := kernelSockets(tb, ns)
+			for _, c := range cookies {
+				if s, ok := found[c]; ok && !holds(s) {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	began := time.Now()
+	nstest.Eventually(tb, patience, "keepalives were answered", all(func(s inetdiag.Socket) bool {
+		return time.Since(began)-s.Info.LastAckRecv > unproven
+	}))
+	for _, c := range conns {
+		if err := c.SetKeepAlive(false); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	nstest.Eventually(tb, patience, "the last answer is some time ago", all(func(s inetdiag.Socket) bool {
+		return s.Info.LastAckRecv > 500*time.Millisecond
+	}))
 }
 
 // trickle calls step over and over, a fraction of the shortest grace apart, until the test ends or stop is

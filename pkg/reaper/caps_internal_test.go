@@ -1,0 +1,133 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+const (
+	noSwitch  = policy.Mode(0)
+	badSwitch = policy.Mode(99)
+)
+
+// writeSwitch makes the switch's file: noSwitch removes it, and badSwitch writes garbage.
+func writeSwitch(t *testing.T, path string, m policy.Mode) {
+	t.Helper()
+	var err error
+	switch m {
+	case noSwitch:
+		if err = os.Remove(path); os.IsNotExist(err) {
+			err = nil
+		}
+	case badSwitch:
+		err = os.WriteFile(path, []byte("{"), 0o600)
+	default:
+		err = state.StoreSwitch(path, state.Switch{Mode: m, Who: "root", When: time.Unix(0, 0)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheMostCarefulModeWins(t *testing.T) {
+	const kernel = "no CONFIG_INET_DIAG_DESTROY"
+	for name, tc := range map[string]struct {
+		record, reaper, set policy.Mode
+		kernel              string
+		want                policy.Mode
+		capped              []string
+	}{
+		"nothing caps it": {record: policy.Destroy, reaper: policy.Destroy, want: policy.Destroy},
+		"the switch says what is done anyway": {
+			record: policy.Destroy, reaper: policy.Destroy, set: policy.Destroy, want: policy.Destroy,
+		},
+		"the record's mode": {record: policy.Observe, reaper: policy.Destroy, set: policy.Destroy, want: policy.Observe},
+		"the reaper's mode": {
+			record: policy.Destroy, reaper: policy.Observe, set: policy.Destroy, want: policy.Observe,
+			capped: []string{"the reaper's --mode observe"},
+		},
+		"the switch": {
+			record: policy.Destroy, reaper: policy.Destroy, set: policy.Observe, want: policy.Observe,
+			capped: []string{"the switch, set to observe by root"},
+		},
+		"a switch that cannot be read": {
+			record: policy.Destroy, reaper: policy.Destroy, set: badSwitch, want: policy.Observe,
+			capped: []string{"the switch cannot be read"},
+		},
+		"the kernel": {
+			record: policy.Destroy, reaper: policy.Destroy, kernel: kernel, want: policy.Observe, capped: []string{kernel},
+		},
+		"off, whoever says it": {
+			record: policy.Destroy, reaper: policy.Observe, set: policy.Off, kernel: kernel, want: policy.Off,
+			capped: []string{"the reaper's --mode observe", "the switch, set to off by root", kernel},
+		},
+		"a record that is off needs no cap": {
+			record: policy.Off, reaper: policy.Observe, set: badSwitch, kernel: kernel, want: policy.Off,
+		},
+		"a record that observes is capped only by off": {
+			record: policy.Observe, reaper: policy.Off, set: policy.Observe, kernel: kernel, want: policy.Off,
+			capped: []string{"the reaper's --mode off"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "mode")
+			writeSwitch(t, path, tc.set)
+			c := newCaps(tc.reaper, path, tc.kernel)
+			ns := newRegistered(1)
+			ns.policy.Mode = tc.record
+			if got := c.effective(ns); got != tc.want {
+				t.Errorf("mode %v, want %v", got, tc.want)
+			}
+			if diff := cmp.Diff(tc.capped, c.capped(ns)); diff != "" {
+				t.Errorf("capped by (-want +got):\n%s", diff)
+			}
+			if problem := c.view.SwitchProblem != ""; problem != (tc.set == badSwitch) {
+				t.Errorf("the switch's problem is %q", c.view.SwitchProblem)
+			}
+		})
+	}
+}
+
+func TestCapsFollowTheSwitch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mode")
+	c := newCaps(policy.Destroy, path, "")
+	at := time.Now()
+	c.refresh(at)
+	for i, step := range []struct {
+		set, want policy.Mode
+		changes   bool
+	}{
+		{noSwitch, policy.Destroy, false},
+		{policy.Observe, policy.Observe, true},
+		{policy.Observe, policy.Observe, false}, // written anew
+		{policy.Off, policy.Off, true},
+		{policy.Observe, policy.Observe, true},
+		{badSwitch, policy.Observe, false}, // it may have said observe, and that is in effect
+		{policy.Destroy, policy.Destroy, true},
+		{badSwitch, policy.Observe, true},
+		{noSwitch, policy.Destroy, true},
+		{noSwitch, policy.Destroy, false},
+	} {
+		writeSwitch(t, path, step.set)
+		if c.refresh(at.Add(switchAge / 2)) {
+			t.Errorf("step %d: it is looked at all the time", i)
+		}
+		at = at.Add(switchAge)
+		if changes := c.refresh(at); changes != step.changes || c.view.Effective != step.want {
+			t.Errorf("step %d: mode %v, changed %v; want %v, %v", i, c.view.Effective, changes, step.want, step.changes)
+		}
+		if (c.view.Switch != nil) != (step.set != noSwitch && step.set != badSwitch) {
+			t.Errorf("step %d: the switch shows as %+v", i, c.view.Switch)
+		}
+	}
+}

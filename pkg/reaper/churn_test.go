@@ -1,0 +1,184 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// span is when something happened, as closely as that is known.
+type span struct{ from, to time.Time }
+
+// couldBe reports whether both may be the same moment.
+func (s span) couldBe(other span) bool { return !s.to.Before(other.from) && !other.to.Before(s.from) }
+
+// since returns when the reaper takes a socket to have become half-closed.
+func (n *node) since(cookie uint64) (span, bool) {
+	n.tb.Helper()
+	s, ok := n.allSince()[cookie]
+	return s, ok
+}
+
+// allSince is since for all sockets that are known.
+func (n *node) allSince() map[uint64]span {
+	n.tb.Helper()
+	found := make(map[uint64]span)
+	from := time.Now()
+	views := n.sockets(reaper.SocketQuery{})
+	to := time.Now()
+	for _, v := range views {
+		if v.Age != nil {
+			age := time.Duration(*v.Age)
+			found[v.Cookie] = span{from.Add(-age), to.Add(-age)}
+		}
+	}
+	return found
+}
+
+// awaitAge waits until a socket has been half-closed for so long, and returns since when.
+func (n *node) awaitAge(cookie uint64, age time.Duration) (since span) {
+	n.tb.Helper()
+	nstest.Eventually(n.tb, patience, "the socket has been half-closed for "+age.String(), func() bool {
+		s, ok := n.since(cookie)
+		since = s
+		return ok && time.Since(s.from) > age
+	})
+	return since
+}
+
+// TestASocketThatADumpMissedLosesNoAge hides a socket, whose age the kernel cannot prove, from the reaper for
+// some sweeps.
+func TestASocketThatADumpMissedLosesNoAge(t *testing.T) {
+	const grace = 6 * time.Second
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		var hidden, misses atomic.Uint64
+		n := newNode(t, finder, func(c *reaper.Config) {
+			attentive(c)
+			c.Finder = wrapped{Finder: c.Finder, finding: func(f *reaper.Finding) {
+				all := len(f.Seen)
+				f.Seen = slices.DeleteFunc(f.Seen, func(s reaper.Seen) bool { return s.Socket.ID.Cookie() == hidden.Load() })
+				misses.Add(uint64(all - len(f.Seen)))
+			}}
+		})
+		n.register(ns, timing(inetdiag.CloseWait, grace))
+		p := ns.Connect(t, nstest.IPv4)
+		cookie := cookieOf(t, p.Server)
+		keepalive(t, p.Server)
+		shut(t, p)
+		n.awaitAge(cookie, 0)
+		unprovable(t, ns, p.Server)
+		before := n.awaitAge(cookie, unproven)
+		hidden.Store(cookie)
+		nstest.Eventually(t, patience, "two sweeps missed it", func() bool { return misses.Load() >= 2 })
+		if now, ok := n.since(cookie); !ok || !now.couldBe(before) {
+			t.Errorf("known: %v, half-closed since %v while it is hidden, %v before", ok, now, before)
+		}
+		hidden.Store(0)
+		neverMoved(t, n.awaitDestroyed(p.Server), grace)
+	})
+}
+
+// churn opens and closes connections in the namespace until stop is closed, and returns how many.
+func churn(tb testing.TB, ns *nstest.NS, stop <-chan struct{}) (made uint64) {
+	l := ns.Listen(tb, nstest.IPv4)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.AcceptTCP()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				_ = c.SetLinger(0)
+				c.Close()
+			}
+		}
+	}()
+	ns.Do(tb, func() {
+		d := net.Dialer{KeepAlive: -1}
+		d.SetMultipathTCP(false)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if c, err := d.Dial("tcp4", l.Addr().String()); err == nil {
+				_ = c.(*net.TCPConn).SetLinger(0)
+				c.Close()
+				made++
+			}
+		}
+	})
+	l.Close()
+	<-done
+	return made
+}
+
+// TestUnderChurnNoSocketLosesItsAge keeps some hundred half-closed sockets, whose ages the kernel cannot prove,
+// in a small table while connections come and go in it, so that dumps miss some of them.
+func TestUnderChurnNoSocketLosesItsAge(t *testing.T) {
+	const sockets, churning = 300, 3 * time.Second
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.NewSmall(t, 256)
+		var misses atomic.Uint64
+		n := newNode(t, finder, func(c *reaper.Config) {
+			seen := 0
+			c.Finder = wrapped{
+				Finder: c.Finder,
+				target: func(t *reaper.Target) { t.Interval = 10 * time.Millisecond },
+				finding: func(f *reaper.Finding) {
+					seen += len(f.Seen)
+					if !f.Swept.IsZero() {
+						misses.Add(uint64(max(2*sockets-seen, 0)))
+						seen = 0
+					}
+				},
+			}
+		})
+		var conns []*net.TCPConn
+		for range sockets {
+			p := ns.Connect(t, nstest.IPv4)
+			keepalive(t, p.Server)
+			conns = append(conns, shut(t, p).Server)
+		}
+		n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+		nstest.Eventually(t, patience, "all are known", func() bool {
+			return n.status().Candidates[inetdiag.CloseWait.String()] == sockets
+		})
+		unprovable(t, ns, conns...)
+		before := n.allSince()
+		misses.Store(0)
+
+		stop := make(chan struct{})
+		var made atomic.Uint64
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { made.Add(churn(t, ns, stop)) })
+		}
+		time.AfterFunc(churning, func() { close(stop) })
+		wg.Wait()
+		t.Logf("%d connections came and went, %d times a dump missed a socket, in %d sweeps", made.Load(), misses.Load(), n.status().Finder.Sweeps)
+
+		after := n.allSince()
+		for _, c := range conns {
+			cookie := cookieOf(t, c)
+			if was, is := before[cookie], after[cookie]; !is.couldBe(was) {
+				t.Errorf("socket %d: half-closed since %v, %v before", cookie, is, was)
+			}
+		}
+	})
+}

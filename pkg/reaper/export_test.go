@@ -1,0 +1,26 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+// What tests that damage the file of saved candidates need to know of it.
+const (
+	SavedBootID = len(savedMagic)
+	SavedHeader = savedHeader
+	SavedEntry  = savedEntry
+	SavedSince  = 3*8 + inetdiag.SizeofID + 2 // in an entry
+	SavedLast   = SavedSince + 3*8
+)
+
+// SealSaved makes the checksum of a file of saved candidates right again.
+func SealSaved(b []byte) []byte {
+	body := b[:len(b)-4]
+	return binary.NativeEndian.AppendUint32(body, crc32.ChecksumIEEE(body))
+}

@@ -1,0 +1,127 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// puppet is a finder that finds what the test shows it.
+type puppet struct {
+	shows   chan func(found func(reaper.Finding))
+	targets chan []reaper.Target // the last set, once there is one
+}
+
+func newPuppet() *puppet {
+	return &puppet{shows: make(chan func(func(reaper.Finding))), targets: make(chan []reaper.Target, 1)}
+}
+
+func (p *puppet) use(c *reaper.Config) { c.Finder = p }
+
+func (p *puppet) Name() string { return "puppet" }
+
+func (p *puppet) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case set := <-targets:
+			select {
+			case <-p.targets:
+			default:
+			}
+			p.targets <- set
+		case show := <-p.shows:
+			show(found)
+		}
+	}
+}
+
+// awaitTarget waits until the namespace is to be looked in.
+func (p *puppet) awaitTarget(tb testing.TB, id namespace.Identity) {
+	tb.Helper()
+	nstest.Eventually(tb, patience, "the finder is to look into the namespace", func() bool {
+		select {
+		case set := <-p.targets:
+			for _, t := range set {
+				if t.Identity == id {
+					return true
+				}
+			}
+		default:
+		}
+		return false
+	})
+}
+
+// show hands the reaper a finding, and returns when it was taken.
+func (p *puppet) show(f reaper.Finding) {
+	done := make(chan struct{})
+	p.shows <- func(found func(reaper.Finding)) { defer close(done); found(f) }
+	<-done
+}
+
+// enteredLongAgo is a finder's look at a socket at some moment, an hour after it had become half-closed.
+func enteredLongAgo(s inetdiag.Socket, at monotime.Time) reaper.Seen {
+	return reaper.Seen{Socket: s, At: at, Entered: at.Add(-time.Hour)}
+}
+
+// wrapped is the real finder with its targets and what it finds changed on the way.
+type wrapped struct {
+	reaper.Finder
+	target  func(*reaper.Target)
+	finding func(*reaper.Finding)
+}
+
+func (w wrapped) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+	changed := make(chan []reaper.Target, 1)
+	done := make(chan struct{})
+	defer func() { <-done }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case set := <-targets:
+				for i := range set {
+					if w.target != nil {
+						w.target(&set[i])
+					}
+				}
+				select {
+				case changed <- set:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return w.Finder.Find(ctx, changed, func(f reaper.Finding) {
+		if w.finding != nil {
+			w.finding(&f)
+		}
+		found(f)
+	})
+}
+
+// impatient makes the finder sweep without a pause.
+func impatient(c *reaper.Config) {
+	c.Finder = wrapped{Finder: c.Finder, target: func(t *reaper.Target) { t.Interval = time.Nanosecond }}
+}
+
+// attentive makes the finder sweep ten times a second, however long the graces are.
+func attentive(c *reaper.Config) {
+	c.Finder = wrapped{Finder: c.Finder, target: func(t *reaper.Target) { t.Interval = 100 * time.Millisecond }}
+}

@@ -1,0 +1,53 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// moment is a moment so long after the beginning of a pure test, which is far from boot.
+func moment(d time.Duration) monotime.Time { return monotime.Time(24 * time.Hour).Add(d) }
+
+// closeWait is a socket in CLOSE_WAIT, entered before the given time, from which nothing has moved since.
+func closeWait(cookie uint64, age time.Duration) inetdiag.Socket {
+	s := inetdiag.Socket{
+		ID: inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("10.0.0.1:80"),
+			netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), uint16(cookie)), 0, cookie),
+		State: inetdiag.CloseWait, Inode: 1, HasInfo: true,
+	}
+	s.Info.BytesReceived, s.Info.BytesAcked, s.Info.SegsIn, s.Info.LastAckRecv = 101, 51, 7, age
+	s.Info.LastDataRecv = 12 * time.Hour
+	return s
+}
+
+// lookAt is a finder's look at such a socket.
+func lookAt(cookie uint64, age time.Duration, at monotime.Time) *Seen {
+	return &Seen{Socket: closeWait(cookie, age), At: at}
+}
+
+// patience bounds a wait for something that must happen, on the busiest of machines.
+const patience = 30 * time.Second
+
+// testGrace is the grace of the namespaces of pure tests.
+const testGrace = 20 * time.Second
+
+// newRegistered is a namespace whose candidates are the test's.
+func newRegistered(inode uint64) *registered {
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(testGrace), policy.Grace(testGrace)
+	return &registered{
+		id: namespace.Identity{Cookie: inode, Dev: 4, Inode: inode}, policy: &p, candidates: make(map[uint64]*candidate),
+		records: []state.Record{{Netns: state.Netns{Path: "/nowhere"}}},
+	}
+}

@@ -1,0 +1,155 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// newTestJournal logs JSON lines to what it returns.
+func newTestJournal() (*journal, *strings.Builder) {
+	var b strings.Builder
+	return newJournal(slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))), &b
+}
+
+// logged returns the lines and forgets them.
+func logged(t *testing.T, b *strings.Builder) (lines []map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(b.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, m)
+	}
+	b.Reset()
+	return lines
+}
+
+func TestJournalKeepsTheLastEntries(t *testing.T) {
+	for _, n := range []int{0, 1, journalSize - 1, journalSize, journalSize + 1, 3*journalSize + 7} {
+		j, _ := newTestJournal()
+		for i := range n {
+			j.add(Entry{Cookie: uint64(i)})
+		}
+		list := j.list()
+		if want := min(n, journalSize); len(list) != want || j.total != uint64(n) {
+			t.Fatalf("of %d entries %d are kept, and %d counted", n, len(list), j.total)
+		}
+		for i, e := range list {
+			if want := uint64(n - len(list) + i); e.Cookie != want {
+				t.Fatalf("of %d entries, number %d is %d, want %d", n, i, e.Cookie, want)
+			}
+		}
+	}
+}
+
+func TestJournalGivesCopies(t *testing.T) {
+	j, _ := newTestJournal()
+	j.add(Entry{Cookie: 1})
+	list := j.list()
+	list[0].Cookie = 2
+	j.add(Entry{Cookie: 3})
+	if got := j.list(); got[0].Cookie != 1 || len(got) != 2 {
+		t.Errorf("a reader changed it: %+v", got)
+	}
+}
+
+func TestJournalLogsWhoWhatAndWhy(t *testing.T) {
+	j, b := newTestJournal()
+	j.add(Entry{
+		Time: time.Now(), Outcome: Destroyed, Pod: state.Pod{Namespace: "shop", Name: "cart-0"}, Network: "pods", ContainerID: "c1",
+		Local: "10.0.0.1:80", Peer: "10.0.0.2:5000", State: inetdiag.CloseWait, Age: Seconds(90*time.Second + 1), Idle: Seconds(time.Minute),
+		Grace: policy.Grace(time.Minute), Late: Seconds(1234 * time.Microsecond), RQueue: 1, WQueue: 2, UID: 3, Cookie: 4,
+	})
+	want := []map[string]any{{
+		"level": "INFO", "msg": "destroyed half-closed socket", "pod_namespace": "shop", "pod": "cart-0", "network": "pods", "container": "c1",
+		"local": "10.0.0.1:80", "peer": "10.0.0.2:5000", "state": "CLOSE_WAIT", "age": 90e9, "idle": 60e9, "grace": "1m", "late": 1e6,
+		"rqueue_bytes": 1.0, "wqueue_bytes": 2.0, "uid": 3.0, "cookie": 4.0,
+	}}
+	if diff := cmp.Diff(want, logged(t, b)); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+func TestJournalSumsWhatIsPastTheRate(t *testing.T) {
+	j, b := newTestJournal()
+	at := time.Now()
+	a, c := state.Pod{Namespace: "shop", Name: "cart-0"}, state.Pod{Namespace: "shop", Name: "cart-1"}
+	for range 100 { // the burst
+		j.add(Entry{Time: at, Outcome: Destroyed, Pod: a})
+	}
+	if got := len(logged(t, b)); got != 100 {
+		t.Errorf("%d of 100 have a line of their own", got)
+	}
+	for range 30 {
+		j.add(Entry{Time: at, Outcome: Destroyed, Pod: a})
+	}
+	for range 5 {
+		j.add(Entry{Time: at, Outcome: WouldDestroy, Pod: a})
+		j.add(Entry{Time: at, Outcome: Destroyed, Pod: c})
+	}
+	if got := logged(t, b); got != nil {
+		t.Errorf("past the rate there is %v", got)
+	}
+	j.flush()
+	sums := make(map[string]float64)
+	for _, line := range logged(t, b) {
+		what := "would"
+		if strings.Contains(line["msg"].(string), "destroyed") {
+			what = "destroyed"
+		}
+		sums[line["pod_namespace"].(string)+"/"+line["pod"].(string)+" "+what] += line["sockets"].(float64)
+	}
+	want := map[string]float64{"shop/cart-0 destroyed": 30, "shop/cart-0 would": 5, "shop/cart-1 destroyed": 5}
+	if diff := cmp.Diff(want, sums); diff != "" {
+		t.Errorf("sums (-want +got):\n%s", diff)
+	}
+	if j.flush(); b.Len() != 0 {
+		t.Errorf("what was told is told again: %s", b)
+	}
+	if len(j.list()) != 140 {
+		t.Errorf("%d entries are kept", len(j.list()))
+	}
+	j.add(Entry{Time: at.Add(time.Second), Outcome: Destroyed, Pod: a}) // the rate allows some again
+	if got := logged(t, b); len(got) != 1 {
+		t.Errorf("a second later there is %v", got)
+	}
+}
+
+func TestSecondsInJSON(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0.000", 1500 * time.Millisecond: "1.500", -20 * time.Millisecond: "-0.020", 90 * time.Minute: "5400.000", 400 * time.Microsecond: "0.000",
+	} {
+		got, err := json.Marshal(Seconds(d))
+		if err != nil || string(got) != want {
+			t.Errorf("%v is written as %s, %v, want %s", d, got, err, want)
+		}
+		var back Seconds
+		if err := json.Unmarshal(got, &back); err != nil || time.Duration(back) != d.Round(time.Millisecond) {
+			t.Errorf("%s is read as %v, %v", got, time.Duration(back), err)
+		}
+	}
+	var s Seconds
+	if err := json.Unmarshal([]byte(`"soon"`), &s); err == nil {
+		t.Error("a string is taken for seconds")
+	}
+}

@@ -1,0 +1,257 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// newTestLoop makes a loop with one namespace, whose finder, examiner and switch are the test.
+func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
+	t.Helper()
+	store := state.New(t.TempDir())
+	l := newLoop(Config{
+		Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
+	}, "boot", "")
+	ns := newRegistered(1)
+	l.registry.namespaces[ns.id] = ns
+	return l, ns
+}
+
+// turn sets the switch, and has the loop take notice.
+func turn(t *testing.T, l *loop, mode policy.Mode) {
+	t.Helper()
+	if err := state.StoreSwitch(l.cfg.SwitchPath, state.Switch{Mode: mode, Who: "the test"}); err != nil {
+		t.Fatal(err)
+	}
+	if !l.caps.refresh(l.caps.at.Add(switchAge)) {
+		t.Fatal("the switch changes nothing")
+	}
+	l.remode(now())
+}
+
+// overdueLook is a finder's look at an overdue socket whose entry it saw.
+func overdueLook(cookie uint64) Seen {
+	at := now()
+	return Seen{Socket: closeWait(cookie, 2*testGrace), At: at, Entered: max(at.Add(-2*testGrace), 1)}
+}
+
+// lookAgain is what an examiner that looks at the candidates of a job now finds: that they are as before.
+func lookAgain(j *job) {
+	for i, c := range j.list {
+		at := now()
+		s := closeWait(c.history.ID.Cookie(), at.Sub(c.history.Since))
+		x := examined{at: at, socket: s, history: policy.Follow(&j.histories[i], policy.Look{At: at, Socket: &s})}
+		x.verdict = policy.Judge(j.policy, x.history, &s, at)
+		x.outcome = (&examiner{}).decide(j, x.verdict)
+		j.results = append(j.results, x)
+	}
+}
+
+// nextOf takes the next job, which has to be there and about so many sockets.
+func nextOf(t *testing.T, l *loop, sockets int) *job {
+	t.Helper()
+	j := l.nextJob(now(), time.Now())
+	if j == nil || len(j.list) != sockets {
+		t.Fatalf("the next job is %+v, want one of %d sockets", j, sockets)
+	}
+	return j
+}
+
+func noneNext(t *testing.T, l *loop) {
+	t.Helper()
+	if j := l.nextJob(now(), time.Now()); j != nil {
+		t.Fatalf("there is another job, of %d sockets in mode %v", len(j.list), j.mode)
+	}
+}
+
+func outcomesOf(l *loop) map[string]int {
+	found := make(map[string]int)
+	for _, e := range l.journal.list() {
+		found[e.Outcome]++
+	}
+	return found
+}
+
+func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before, after policy.Mode
+		again         bool
+		journal       map[string]int
+	}{
+		"observed, and to be destroyed now": {policy.Observe, policy.Destroy, true, map[string]int{WouldDestroy: 1, Destroyed: 1}},
+		"off, and to be observed now":       {policy.Off, policy.Observe, true, map[string]int{WouldDestroy: 1}},
+		"off, and to be destroyed now":      {policy.Off, policy.Destroy, true, map[string]int{Destroyed: 1}},
+		"destroyed, and observed from now":  {policy.Destroy, policy.Observe, false, map[string]int{Destroyed: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, ns := newTestLoop(t, policy.Destroy)
+			if tc.before != policy.Destroy {
+				turn(t, l, tc.before)
+			}
+			l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+			j := nextOf(t, l, 1)
+			lookAgain(j)
+			turn(t, l, tc.after) // while the examiner is at work
+			l.examined(j, now())
+			if tc.again {
+				j := nextOf(t, l, 1)
+				lookAgain(j)
+				l.examined(j, now())
+			}
+			noneNext(t, l)
+			if got := outcomesOf(l); len(got) != len(tc.journal) || got[Destroyed] != tc.journal[Destroyed] || got[WouldDestroy] != tc.journal[WouldDestroy] {
+				t.Errorf("the journal has %v, want %v", got, tc.journal)
+			}
+		})
+	}
+}
+
+func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Observe)
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+	for range 3 {
+		j := l.nextJob(now(), time.Now())
+		if j == nil {
+			break
+		}
+		lookAgain(j)
+		sweep(l, ns, 7) // it shows the socket while the examiner is at work
+		l.examined(j, now())
+		sweep(l, ns, 7)
+	}
+	noneNext(t, l)
+	if got := outcomesOf(l); got[WouldDestroy] != 1 || len(got) != 1 {
+		t.Errorf("the journal has %v", got)
+	}
+}
+
+// sweep has a finder show sockets, as they were, in a look at all of the namespace.
+func sweep(l *loop, ns *registered, cookies ...uint64) {
+	began := now()
+	var seen []Seen
+	for _, cookie := range cookies {
+		at := now()
+		age := time.Duration(0)
+		if c := ns.candidates[cookie]; c != nil {
+			age = at.Sub(c.history.Since)
+		}
+		seen = append(seen, Seen{Socket: closeWait(cookie, age), At: at})
+	}
+	l.found(Finding{Namespace: ns.id, Seen: seen, Swept: began})
+}
+
+func TestLoopForgetsWhatIsGoneAndNothingElse(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Destroy)
+	sweep(l, ns, 1, 2, 3)
+	since := ns.candidates[2].history.Since
+	sweep(l, ns, 1) // neither 2 nor 3
+	j := nextOf(t, l, 2)
+	for _, c := range j.list {
+		x := examined{at: now(), outcome: goneMeantime}
+		if c.history.ID.Cookie() == 2 { // the dump missed it
+			s := closeWait(2, 0)
+			x.history = policy.Follow(&c.history, policy.Look{At: x.at, Socket: &s})
+			x.socket, x.verdict, x.outcome = s, policy.Verdict{Reason: policy.Young, Again: x.at.Add(time.Minute)}, spared
+		}
+		j.results = append(j.results, x)
+	}
+	l.examined(j, now())
+	noneNext(t, l)
+	if len(ns.candidates) != 2 || ns.candidates[2] == nil || ns.candidates[1] == nil {
+		t.Fatalf("known are %v", ns.candidates)
+	}
+	if ns.candidates[2].history.Since != since {
+		t.Error("what the dump missed has lost its age")
+	}
+}
+
+func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Destroy)
+	l.budget = newBudget(1)
+	l.budget.spend(time.Now(), 1) // nothing is left of it
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(1), overdueLook(2)}})
+	j := nextOf(t, l, 2)
+	lookAgain(j)
+	l.examined(j, now())
+	if l.held.count != 2 {
+		t.Fatalf("%d wait for the budget", l.held.count)
+	}
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(3)}})
+	j = nextOf(t, l, 1)
+	lookAgain(j)
+	l.counted(census{}) // its DEL, while the examiner is at work
+	l.examined(j, now())
+	noneNext(t, l)
+	if _, ok := l.tracker.next(); ok || l.held.count+l.fresh.count != 0 || len(ns.candidates) != 0 || !l.retarget {
+		t.Errorf("%d held, %d fresh, %d candidates are left", l.held.count, l.fresh.count, len(ns.candidates))
+	}
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(4)}}) // the finder has not heard of it yet
+	noneNext(t, l)
+}
+
+func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Destroy)
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+	j := nextOf(t, l, 1)
+	j.results = append(j.results, examined{at: now(), outcome: goneMeantime})
+	// The same cookie, connected to somebody else since.
+	s := closeWait(7, 0)
+	s.ID = inetdiag.NewID(s.ID.Family(), s.ID.Local(), closeWait(9, 0).ID.Peer(), 0, 7)
+	at := now().Add(time.Millisecond)
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{{Socket: s, At: at}}})
+	l.examined(j, at)
+	c := ns.candidates[7]
+	if c == nil || c.history.ID != s.ID || c.reason != policy.Young {
+		t.Errorf("of the new connection is known %+v", c)
+	}
+}
+
+func TestLoopIdle(t *testing.T) {
+	l, _ := newTestLoop(t, policy.Destroy)
+	l.cfg.IdleExit = time.Minute
+	begin := l.idleSince
+	idle := func(after time.Duration, want bool) {
+		t.Helper()
+		if got := l.idle(begin.Add(after)); got != want {
+			t.Errorf("after %v: %v, want %v", after, got, want)
+		}
+	}
+	idle(time.Minute-1, false)
+	idle(time.Minute, true)
+	l.registry.census.records = []state.Record{{}}
+	idle(time.Hour, false)
+	l.registry.census.records = nil
+	idle(time.Hour+time.Minute-1, false)
+	idle(time.Hour+time.Minute, true)
+	l.cfg.IdleExit = 0
+	idle(100*time.Hour, false)
+}
+
+func TestLoopSleepsUntilThereIsWork(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Destroy)
+	wall := time.Now()
+	if got := l.untilWork(now(), wall); got < time.Minute {
+		t.Errorf("with nothing to do it wakes up after %v", got)
+	}
+	at := now()
+	l.tracker.seen(ns, &Seen{Socket: closeWait(7, 0), At: at}, at)
+	if got := l.untilWork(at, wall); got != testGrace {
+		t.Errorf("with a grace of %v it wakes up after %v", testGrace, got)
+	}
+	if got := l.untilWork(at.Add(time.Hour), wall); got != 0 {
+		t.Errorf("when it is late it waits %v", got)
+	}
+	l.busy = true
+	if got := l.untilWork(at.Add(time.Hour), wall); got < time.Minute {
+		t.Errorf("while the examiner is at work it wakes up after %v", got)
+	}
+}

@@ -1,0 +1,100 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// registerAs records one more attachment of the namespace.
+func (n *node) registerAs(ns *nstest.NS, ifname string, p policy.Policy) state.Record {
+	n.tb.Helper()
+	r := n.record(ns, p)
+	r.IfName = ifname
+	if err := n.store.Put(r); err != nil {
+		n.tb.Fatal(err)
+	}
+	return r
+}
+
+// abandoned makes a connection over IPv6 to a port whose client is gone: an orphan that the kernel ends. The
+// server is in CLOSE_WAIT.
+func abandoned(t *testing.T, ns *nstest.NS, port string) *net.TCPConn {
+	t.Helper()
+	l := ns.ListenAt(t, "[::1]:"+port)
+	defer l.Close()
+	p := ns.ConnectFrom(t, "", l)
+	check(t, "the client's send", sent(p.Client), nil)
+	orphan(t, p.Client)
+	return p.Server
+}
+
+// TestAttachmentsOfOneNamespaceMergeToTheMoreCareful registers two attachments of which one spares a socket
+// that the other would have destroyed, and beside it a socket that both would.
+func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		for name, tc := range map[string]struct {
+			careful func(*policy.Policy)
+			want    policy.Reason
+		}{
+			"the longer grace":       {func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(time.Hour) }, policy.Young},
+			"no grace that ends":     {func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }, policy.GraceNever},
+			"pending data kept":      {func(p *policy.Policy) { p.PendingData = policy.PendingKeep }, policy.UnreadData},
+			"its exemptions as well": {exempting(t, `[{"localPorts": "7000"}]`), policy.Exempted},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				n := newNode(t, finder)
+				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
+				strict.CloseWaitGrace = policy.Grace(lenient)
+				careful := strict
+				tc.careful(&careful)
+				n.registerAs(ns, "eth0", strict)
+				second := n.registerAs(ns, "eth1", careful)
+				n.registerAs(ns, "eth2", strict)
+				nstest.Eventually(t, patience, "all are known", func() bool { return len(n.status().Attachments) == 3 })
+				conn, exempt := abandoned(t, ns, "7000"), abandoned(t, ns, "8000")
+				nstest.Eventually(t, patience, "the grace of the strict ones is over", func() bool {
+					v, ok := n.find(conn, reaper.SocketQuery{})
+					return ok && time.Duration(*v.Age) > lenient
+				})
+				n.outlive(ns, inetdiag.FinWait2)
+				n.stillSpared(conn, reaper.SocketQuery{}, tc.want)
+
+				// Without the careful one it has to go.
+				if err := n.store.Delete(second.Attachment); err != nil {
+					t.Fatal(err)
+				}
+				n.awaitDestroyed(conn)
+				n.untouched(exempt)
+			})
+		}
+	})
+}
+
+func TestAttachmentsOfOneNamespaceMergeToTheMoreCarefulMode(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		n := newNode(t, finder)
+		n.registerAs(ns, "eth0", timing(inetdiag.CloseWait, soon))
+		observing := n.registerAs(ns, "eth1", timing(inetdiag.CloseWait, soon, observe))
+		nstest.Eventually(t, patience, "both are known", func() bool { return len(n.status().Attachments) == 2 })
+		p := shut(t, ns.Connect(t, nstest.IPv4))
+		n.awaitEntry(p.Server, "would-destroy")
+		answers(t, p)
+		if err := n.store.Delete(observing.Attachment); err != nil {
+			t.Fatal(err)
+		}
+		n.awaitDestroyed(p.Server)
+	})
+}

@@ -1,0 +1,270 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// registerAt records an attachment of the namespace under another path.
+func (n *node) registerAt(ns *nstest.NS, path string, p policy.Policy) state.Record {
+	n.tb.Helper()
+	r := n.record(ns, p)
+	r.Netns.Path = path
+	if err := n.store.Put(r); err != nil {
+		n.tb.Fatal(err)
+	}
+	return r
+}
+
+// led is a path that leads to a namespace, and a way to lead it elsewhere.
+type led struct {
+	path string
+	to   func(*nstest.NS)
+}
+
+func bySymlink(t *testing.T) led {
+	path := filepath.Join(t.TempDir(), "netns")
+	return led{path, func(ns *nstest.NS) {
+		t.Helper()
+		if err := os.Symlink(ns.Path(), path+".new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}}
+}
+
+func byDescriptor(t *testing.T) led {
+	fd, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return led{fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), func(ns *nstest.NS) {
+		t.Helper()
+		if err := unix.Dup3(ns.FD(), fd, unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}}
+}
+
+func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		for name, make := range map[string]func(*testing.T) led{"by a symbolic link": bySymlink, "by a descriptor": byDescriptor} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				recorded, elsewhere, beside := nstest.New(t), nstest.New(t), nstest.New(t)
+				n := newNode(t, finder)
+				path := make(t)
+				path.to(recorded)
+				r := n.registerAt(recorded, path.path, timing(inetdiag.CloseWait, lenient))
+				n.register(beside, timing(inetdiag.CloseWait, lenient))
+				own := shut(t, recorded.Connect(t, nstest.IPv4))
+				n.awaitVerdict(own.Server, reaper.SocketQuery{}, policy.Young)
+
+				foreign := shut(t, elsewhere.Connect(t, nstest.IPv4))
+				path.to(elsewhere)
+				n.outlive(beside, inetdiag.CloseWait)
+				n.untouched(foreign.Server)
+				n.untouched(own.Server)
+				answers(t, foreign)
+				answers(t, own)
+				nstest.Eventually(t, patience, "the status says why", func() bool {
+					v, ok := n.attachment(r.Attachment)
+					return ok && strings.Contains(v.Problem+v.Inert, "another network namespace") && v.Candidates[inetdiag.CloseWait.String()] == 0
+				})
+
+				// A reaper that knows of it only now does not follow it either.
+				if err := n.store.Put(r); err != nil {
+					t.Fatal(err)
+				}
+				nstest.Eventually(t, patience, "the record is inert", func() bool {
+					v, ok := n.attachment(r.Attachment)
+					return ok && strings.Contains(v.Inert, "another network namespace")
+				})
+
+				// Led back, it is the recorded namespace again.
+				path.to(recorded)
+				if err := n.store.Put(r); err != nil {
+					t.Fatal(err)
+				}
+				n.awaitDestroyed(own.Server)
+				n.untouched(foreign.Server)
+			})
+		}
+	})
+}
+
+func TestARecordOfAnotherBootIsInert(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns, beside := nstest.New(t), nstest.New(t)
+		n := newNode(t, finder)
+		r := n.record(ns, timing(inetdiag.CloseWait, soon))
+		r.Boot = "11111111-2222-3333-4444-555555555555"
+		if err := n.store.Put(r); err != nil {
+			t.Fatal(err)
+		}
+		n.register(beside, timing(inetdiag.CloseWait, soon))
+		p := shut(t, ns.Connect(t, nstest.IPv4))
+		n.outlive(beside, inetdiag.CloseWait)
+		n.untouched(p.Server)
+		answers(t, p)
+		if v, ok := n.attachment(r.Attachment); !ok || !strings.Contains(v.Inert, "boot") || v.Mode != policy.Off {
+			t.Errorf("the status says %+v", v)
+		}
+	})
+}
+
+func TestAnUnregisteredNamespaceIsLeftAlone(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns, beside := nstest.New(t), nstest.New(t)
+		n := newNode(t, finder)
+		n.register(beside, timing(inetdiag.CloseWait, soon))
+		p := shut(t, ns.Connect(t, nstest.IPv4))
+		n.outlive(beside, inetdiag.CloseWait)
+		n.stillSpared(p.Server, reaper.SocketQuery{Netns: ns.Path()}, policy.NotRegistered)
+		if v, _ := n.find(p.Server, reaper.SocketQuery{Netns: ns.Path()}); v.Deadline != nil || v.Mode != policy.Off || v.Why != "its namespace has no attachment" {
+			t.Errorf("listed as %+v", v)
+		}
+		if _, ok := n.find(p.Server, live); ok {
+			t.Error("it is listed with those of the registered namespaces")
+		}
+		answers(t, p)
+	})
+}
+
+func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		for name, allowed := range map[string]bool{"unless that is allowed": false, "and watched where that is allowed": true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				nstest.New(t) // for its privilege
+				own, err := namespace.Own()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer own.Close()
+				id, err := own.Identify()
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := newNode(t, finder, func(c *reaper.Config) { c.AllowHostNetns = allowed })
+				// Nothing of the host's may ever be destroyed, however wrong the reaper is.
+				r := n.record(nstest.New(t), timing(inetdiag.CloseWait, 1000*60*60*1e9, observe))
+				r.Netns = state.Netns{Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), own.FD()), Identity: id}
+				if err := n.store.Put(r); err != nil {
+					t.Fatal(err)
+				}
+				nstest.Eventually(t, patience, "the record is known", func() bool { _, ok := n.attachment(r.Attachment); return ok })
+				v, _ := n.attachment(r.Attachment)
+				if refused := strings.Contains(v.Inert, "--allow-host-netns"); refused == allowed {
+					t.Errorf("the status says %q", v.Inert)
+				}
+				if want := map[bool]int{false: 0, true: 1}[allowed]; n.status().Namespaces != want {
+					t.Errorf("%d namespaces, want %d", n.status().Namespaces, want)
+				}
+			})
+		}
+	})
+}
+
+func TestDELDropsTheCandidates(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns, beside := nstest.New(t), nstest.New(t)
+		n := newNode(t, finder)
+		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
+		n.register(beside, timing(inetdiag.CloseWait, lenient))
+		p := shut(t, ns.Connect(t, nstest.IPv4))
+		n.awaitVerdict(p.Server, reaper.SocketQuery{}, policy.Young)
+		if err := n.store.Delete(r.Attachment); err != nil {
+			t.Fatal(err)
+		}
+		nstest.Eventually(t, patience, "the namespace is not known any more", func() bool { return n.status().Namespaces == 1 })
+		if v, ok := n.find(p.Server, reaper.SocketQuery{}); ok {
+			t.Errorf("still listed: %+v", v)
+		}
+		n.outlive(beside, inetdiag.CloseWait)
+		n.untouched(p.Server)
+		answers(t, p)
+		if got := n.status().Candidates[inetdiag.CloseWait.String()]; got != 0 {
+			t.Errorf("%d candidates", got)
+		}
+	})
+}
+
+// TestARecordTurnedOffDropsTheCandidates has a namespace's only record replaced by one of mode off: no look
+// would ever show that what was known of its sockets is over.
+func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		n := newNode(t, finder)
+		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
+		p := shut(t, ns.Connect(t, nstest.IPv4))
+		n.awaitVerdict(p.Server, reaper.SocketQuery{}, policy.Young)
+		r.Policy.Mode = policy.Off
+		if err := n.store.Put(r); err != nil {
+			t.Fatal(err)
+		}
+		nstest.Eventually(t, patience, "nothing is listed", func() bool { return len(n.sockets(reaper.SocketQuery{})) == 0 })
+		r.Policy.Mode = policy.Destroy
+		if err := n.store.Put(r); err != nil {
+			t.Fatal(err)
+		}
+		n.awaitDestroyed(p.Server)
+	})
+}
+
+func TestFilesThatAreNoRecordsAreReportedAndTheRestGoesOn(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		n := newNode(t, finder)
+		r := n.register(ns, timing(inetdiag.CloseWait, soon))
+		whole, err := os.ReadFile(filepath.Join(n.store.AttachmentsDir(), r.ContainerID+"@eth0.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]string{
+			"half@eth0.json":  string(whole[:len(whole)/2]),
+			"newer@eth0.json": `{"version": 99, "everything": "else"}`,
+			"alien.txt":       "hello",
+			"empty@eth0.json": "",
+			"other@eth0.json": string(whole), // its name says another attachment
+		}
+		for name, content := range files {
+			if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		nstest.Eventually(t, patience, "all files are reported", func() bool { return len(n.status().Problems) == len(files) })
+		for _, p := range n.status().Problems {
+			if _, ok := files[p.File]; !ok || p.Problem == "" {
+				t.Errorf("%q is reported: %s", p.File, p.Problem)
+			}
+			if p.File == "newer@eth0.json" && !strings.Contains(p.Problem, "upgrade") {
+				t.Errorf("of a newer record the status says %q", p.Problem)
+			}
+		}
+		n.outlive(ns, inetdiag.CloseWait)
+		for name := range files {
+			if _, err := os.Stat(filepath.Join(n.store.AttachmentsDir(), name)); err != nil {
+				t.Errorf("the file is not there any more: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,169 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// neverMoved checks that a socket was destroyed without ever having made progress.
+func neverMoved(t *testing.T, e reaper.Entry, grace time.Duration) {
+	t.Helper()
+	if e.Idle != e.Age {
+		t.Errorf("it made progress at the age of %v", time.Duration(e.Age-e.Idle))
+	}
+	if time.Duration(e.Age) < grace {
+		t.Errorf("destroyed at the age of %v, with a grace of %v", time.Duration(e.Age), grace)
+	}
+}
+
+func TestKeepalivesDoNotPostpone(t *testing.T) {
+	const grace = 4 * time.Second
+	eachFinder(t, func(t *testing.T, finder string) {
+		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
+			t.Run(st.String(), func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				n := newNode(t, finder)
+				n.register(ns, timing(st, grace))
+				p := ns.Connect(t, nstest.IPv4)
+				conn := end(p, st)
+				cookie := cookieOf(t, conn)
+				keepalive(t, conn)
+				shut(t, p)
+				nstest.Eventually(t, patience, "keepalives are answered", func() bool {
+					v, ok := n.find(conn, reaper.SocketQuery{})
+					last := kernelSockets(t, ns)[cookie].Info.LastAckRecv
+					return ok && time.Duration(*v.Age) > 2500*time.Millisecond && last < 2*time.Second
+				})
+				neverMoved(t, n.awaitDestroyed(conn), grace)
+			})
+		}
+	})
+}
+
+// retransmitting makes a connection whose server, in ns, is in CLOSE_WAIT and whose last byte is lost on
+// the way to the client every time it is sent.
+func retransmitting(t *testing.T, ns *nstest.NS) *net.TCPConn {
+	t.Helper()
+	far := nstest.New(t)
+	nstest.Link(t, ns, far)
+	p := shut(t, far.ConnectFrom(t, nstest.LinkB, ns.ListenAt(t, nstest.LinkA+":0")))
+	cookie := cookieOf(t, p.Server)
+	awaitState(t, ns, cookie, inetdiag.CloseWait)
+	far.SetLink(t, nstest.LinkName, false)
+	check(t, "the server's send", sent(p.Server), nil)
+	nstest.Eventually(t, patience, "the byte is retransmitted", func() bool {
+		return kernelSockets(t, ns)[cookie].Retrans > 0
+	})
+	return p.Server
+}
+
+func awaitState(t *testing.T, ns *nstest.NS, cookie uint64, want inetdiag.State) {
+	t.Helper()
+	nstest.Eventually(t, patience, "the socket is in "+want.String(), func() bool {
+		return kernelSockets(t, ns)[cookie].State == want
+	})
+}
+
+func TestRetransmissionsAreNoProgress(t *testing.T) {
+	const grace = 2 * time.Second
+	eachFinder(t, func(t *testing.T, finder string) {
+		t.Run("pending data may be destroyed", func(t *testing.T) {
+			t.Parallel()
+			ns := nstest.New(t)
+			n := newNode(t, finder)
+			conn := retransmitting(t, ns)
+			n.register(ns, timing(inetdiag.CloseWait, grace, pendingDestroy))
+			e := n.awaitDestroyed(conn)
+			neverMoved(t, e, grace)
+			if e.WQueue != 1 {
+				t.Errorf("journalled with %d bytes to be acknowledged, want 1", e.WQueue)
+			}
+		})
+		t.Run("pending data is kept", func(t *testing.T) {
+			t.Parallel()
+			ns := nstest.New(t)
+			n := newNode(t, finder)
+			conn := retransmitting(t, ns)
+			n.register(ns, timing(inetdiag.CloseWait, grace))
+			n.outlive(ns, inetdiag.CloseWait)
+			n.stillSpared(conn, reaper.SocketQuery{}, policy.UnacknowledgedData)
+			if v, ok := n.find(conn, reaper.SocketQuery{}); ok && *v.Idle != *v.Age {
+				t.Errorf("it made progress at the age of %v", time.Duration(*v.Age-*v.Idle))
+			}
+		})
+	})
+}
+
+func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		for name, tc := range map[string]struct {
+			state inetdiag.State
+			make  func(*testing.T, nstest.Pair)
+		}{
+			"unread bytes in CLOSE_WAIT": {inetdiag.CloseWait, func(t *testing.T, p nstest.Pair) {
+				check(t, "the client's send", sent(p.Client), nil)
+				shut(t, p)
+			}},
+			"unread bytes in FIN_WAIT2": {inetdiag.FinWait2, func(t *testing.T, p nstest.Pair) {
+				shut(t, p)
+				check(t, "the server's send", sent(p.Server), nil)
+			}},
+			"a peer that acknowledges nothing but zero-window probes": {inetdiag.CloseWait, func(t *testing.T, p nstest.Pair) {
+				shut(t, p)
+				fill(t, p.Server)
+			}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				n := newNode(t, finder)
+				p, bystander := ns.Connect(t, nstest.IPv4), ns.Connect(t, nstest.IPv4)
+				tc.make(t, p)
+				n.register(ns, timing(tc.state, soon, pendingDestroy))
+				n.awaitDestroyed(end(p, tc.state))
+				alive(t, bystander)
+				n.untouched(bystander.Server)
+			})
+		}
+	})
+}
+
+func TestClockStateCountsFromTheHalfCloseWhateverMoves(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
+			t.Run(st.String(), func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				n := newNode(t, finder)
+				unread, p := ns.Connect(t, nstest.IPv4), shut(t, ns.Connect(t, nstest.IPv4))
+				check(t, "the client's send", sent(unread.Client), nil)
+				shut(t, unread)
+				check(t, "the server's send", sent(unread.Server), nil)
+				trickle(t, func() error {
+					if sent(p.Server) == nil {
+						_ = received(p.Client)
+					}
+					return nil
+				})
+				n.register(ns, timing(st, lenient, clockState))
+				e := n.awaitDestroyed(end(p, st))
+				if age := time.Duration(e.Age); age < lenient {
+					t.Errorf("destroyed at the age of %v, with a grace of %v", age, lenient)
+				}
+				// It changes nothing else: pending data is kept.
+				n.awaitVerdict(end(unread, st), reaper.SocketQuery{}, policy.UnreadData)
+				n.untouched(end(unread, st))
+			})
+		}
+	})
+}

@@ -1,0 +1,262 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"net"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// fixedPort is the local port of sockets that keep it from one connection to the next.
+const fixedPort = 20000
+
+// socket is a client's socket that can be connected more than once.
+type socket struct {
+	fd     int
+	cookie uint64
+}
+
+// newSocket makes a socket bound to fixedPort.
+func newSocket(t *testing.T, ns *nstest.NS) *socket {
+	t.Helper()
+	var s socket
+	ns.Do(t, func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		s.fd = fd
+		if err == nil {
+			t.Cleanup(s.close)
+			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+		}
+		if err == nil {
+			err = unix.Bind(fd, &unix.SockaddrInet4{Port: fixedPort, Addr: [4]byte{127, 0, 0, 1}})
+		}
+		if err == nil {
+			s.cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+		}
+		if err != nil {
+			t.Errorf("make a socket: %v", err)
+		}
+	})
+	return &s
+}
+
+// close closes the socket. It may be called again.
+func (s *socket) close() {
+	if s.fd >= 0 {
+		unix.Close(s.fd)
+		s.fd = -1
+	}
+}
+
+// connect connects the socket, and returns the other end.
+func (s *socket) connect(t *testing.T, l *net.TCPListener) *net.TCPConn {
+	t.Helper()
+	if err := unix.Connect(s.fd, &unix.SockaddrInet4{Port: l.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	peer, err := l.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { peer.Close() })
+	return peer
+}
+
+// disconnect is connect(2) to AF_UNSPEC, after which the socket is as good as new.
+func (s *socket) disconnect(t *testing.T) {
+	t.Helper()
+	none := unix.RawSockaddrInet4{Family: unix.AF_UNSPEC}
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(s.fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none))
+	if errno != 0 {
+		t.Fatalf("disconnect: %v", errno)
+	}
+}
+
+// halfClose connects the socket, exchanges some bytes and has one side shut its direction, so that the
+// socket is in that state.
+func (s *socket) halfClose(t *testing.T, ns *nstest.NS, l *net.TCPListener, st inetdiag.State, bytes int) *net.TCPConn {
+	t.Helper()
+	peer := s.connect(t, l)
+	block := make([]byte, bytes)
+	if bytes > 0 {
+		if _, err := unix.Write(s.fd, block); err != nil {
+			t.Fatal(err)
+		}
+		drain(t, peer, bytes)
+		if _, err := peer.Write(block); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := unix.Recvfrom(s.fd, block, unix.MSG_WAITALL); n != bytes || err != nil {
+			t.Fatalf("read %d bytes: %v", n, err)
+		}
+	}
+	var err error
+	if st == inetdiag.CloseWait {
+		err = peer.CloseWrite()
+	} else {
+		err = unix.Shutdown(s.fd, unix.SHUT_WR)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitState(t, ns, s.cookie, st)
+	return peer
+}
+
+// TestASocketThatWasReconnectedHasItsOwnTime ages a socket, then makes another connection of it, under the
+// same cookie, which is half-closed too.
+func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
+	const grace = 3 * time.Second
+	eachFinder(t, func(t *testing.T, finder string) {
+		for name, tc := range map[string]struct {
+			another      bool // peer
+			state        inetdiag.State
+			first, other int // bytes exchanged
+		}{
+			"with another peer":                       {another: true, state: inetdiag.CloseWait, first: 10, other: 10},
+			"with another peer, in FIN_WAIT2":         {another: true, state: inetdiag.FinWait2, first: 10, other: 10},
+			"with the same peer":                      {state: inetdiag.CloseWait, first: 20, other: 10},
+			"with the same peer, in FIN_WAIT2":        {state: inetdiag.FinWait2, first: 20, other: 10},
+			"with the same peer and as many bytes":    {state: inetdiag.CloseWait, first: 10, other: 10},
+			"with the same peer and no bytes":         {state: inetdiag.CloseWait},
+			"with the same peer, FIN_WAIT2, no bytes": {state: inetdiag.FinWait2},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				n := newNode(t, finder)
+				first := ns.Listen(t, nstest.IPv4)
+				next := first
+				if tc.another {
+					next = ns.Listen(t, nstest.IPv4)
+				}
+				n.register(ns, timing(tc.state, grace))
+				s := newSocket(t, ns)
+				s.halfClose(t, ns, first, tc.state, tc.first)
+				nstest.Eventually(t, patience, "half of the first connection's grace is over", func() bool {
+					v, ok := n.byCookie(s.cookie)
+					return ok && time.Duration(*v.Age) > grace/2
+				})
+				reconnected := time.Now()
+				s.disconnect(t)
+				s.halfClose(t, ns, next, tc.state, tc.other)
+				e := n.awaitCookieDestroyed(s.cookie)
+				if age := time.Duration(e.Age); age < grace || age > time.Since(reconnected)+tick {
+					t.Errorf("destroyed at the age of %v, %v after it was made, with a grace of %v", age, time.Since(reconnected), grace)
+				}
+				if want := hostPort(next.Addr()); e.Peer != want {
+					t.Errorf("destroyed with the peer %s, want %s", e.Peer, want)
+				}
+			})
+		}
+	})
+}
+
+// TestALookThatIsOutOfDateDestroysNothing shows the reaper sockets as they were when their grace was long
+// over, and then became something else under the same name.
+func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(t *testing.T, ns *nstest.NS, s *socket, l *net.TCPListener){
+		"it is connected again, to the same peer": func(t *testing.T, _ *nstest.NS, s *socket, l *net.TCPListener) {
+			s.disconnect(t)
+			s.connect(t, l)
+		},
+		"it is connected again, to the same peer, and half-closed": func(t *testing.T, ns *nstest.NS, s *socket, l *net.TCPListener) {
+			s.disconnect(t)
+			s.halfClose(t, ns, l, inetdiag.CloseWait, 0)
+		},
+		"it is connected again, to another peer, and half-closed": func(t *testing.T, ns *nstest.NS, s *socket, _ *net.TCPListener) {
+			s.disconnect(t)
+			s.halfClose(t, ns, ns.Listen(t, nstest.IPv4), inetdiag.CloseWait, 0)
+		},
+		"its addresses and ports are another socket's": func(t *testing.T, ns *nstest.NS, s *socket, l *net.TCPListener) {
+			s.disconnect(t)
+			s.close()
+			newSocket(t, ns).halfClose(t, ns, l, inetdiag.CloseWait, 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ns := nstest.New(t)
+			p := newPuppet()
+			n := newNode(t, "sockdiag", p.use)
+			r := n.register(ns, timing(inetdiag.CloseWait, 10*time.Minute))
+			p.awaitTarget(t, r.Netns.Identity)
+
+			l := ns.Listen(t, nstest.IPv4)
+			s := newSocket(t, ns)
+			s.halfClose(t, ns, l, inetdiag.CloseWait, 0)
+			control := shut(t, ns.Connect(t, nstest.IPv4)).Server
+			awaitState(t, ns, cookieOf(t, control), inetdiag.CloseWait)
+			before := kernelSockets(t, ns)
+			at := monotime.Now()
+			seen := []reaper.Seen{
+				enteredLongAgo(before[s.cookie], at.Add(-time.Second)), // so that it is older than what comes now
+				enteredLongAgo(before[cookieOf(t, control)], at),
+			}
+			change(t, ns, s, l)
+			p.show(reaper.Finding{Namespace: r.Netns.Identity, Seen: seen})
+
+			n.awaitDestroyed(control)
+			if state := stateAt(t, ns, fixedPort); state != inetdiag.CloseWait && state != inetdiag.Established {
+				t.Errorf("the socket is in %v now", state)
+			}
+			for _, e := range n.journal() {
+				if e.Peer == hostPort(l.Addr()) || e.Cookie == s.cookie {
+					t.Errorf("it is in the journal: %+v", e)
+				}
+			}
+			if v, ok := n.byCookie(s.cookie); ok && v.Verdict != policy.Young {
+				t.Errorf("the verdict is %v (%s)", v.Verdict, v.Why)
+			}
+		})
+	}
+}
+
+// stateAt returns the state of the socket with that local port.
+func stateAt(t *testing.T, ns *nstest.NS, port uint16) inetdiag.State {
+	t.Helper()
+	for _, s := range kernelSockets(t, ns) {
+		if s.ID.Local().Port() == port {
+			return s.State
+		}
+	}
+	return 0
+}
+
+// byCookie returns what is known of a half-closed socket.
+func (n *node) byCookie(cookie uint64) (reaper.SocketView, bool) {
+	n.tb.Helper()
+	for _, v := range n.sockets(reaper.SocketQuery{}) {
+		if v.Cookie == cookie {
+			return v, true
+		}
+	}
+	return reaper.SocketView{}, false
+}
+
+// awaitCookieDestroyed is awaitDestroyed for a socket that the test has no connection of.
+func (n *node) awaitCookieDestroyed(cookie uint64) (entry reaper.Entry) {
+	n.tb.Helper()
+	nstest.Eventually(n.tb, patience, "destroyed is in the journal", func() bool {
+		for _, e := range n.journal() {
+			if e.Cookie == cookie && e.Outcome == "destroyed" {
+				entry = e
+				return true
+			}
+		}
+		return false
+	})
+	return entry
+}

@@ -1,0 +1,162 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// recordOf is a record of the namespace with that inode number.
+func recordOf(inode uint64, ifname string, change ...func(*state.Record)) state.Record {
+	r := state.Record{
+		Attachment: state.Attachment{ContainerID: "c", IfName: ifname}, Policy: policy.Default(),
+		Netns: state.Netns{Path: "/run/netns/a", Identity: namespace.Identity{Cookie: inode, Dev: 4, Inode: inode}},
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	return r
+}
+
+func with(change func(*policy.Policy)) func(*state.Record) {
+	return func(r *state.Record) { change(&r.Policy) }
+}
+
+func TestRegistryUpdate(t *testing.T) {
+	grace := func(d time.Duration) func(*state.Record) {
+		return with(func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(d) })
+	}
+	at := func(path string) func(*state.Record) { return func(r *state.Record) { r.Netns.Path = path } }
+	type effect struct {
+		Known, Removed, Repolicy []uint64 // by inode
+		Targets                  bool
+	}
+	for name, tc := range map[string]struct {
+		before, after []state.Record
+		want          effect
+	}{
+		"a first record":    {nil, []state.Record{recordOf(1, "eth0")}, effect{Known: []uint64{1}, Targets: true}},
+		"the same again":    {[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0")}, effect{Known: []uint64{1}}},
+		"the last one gone": {[]state.Record{recordOf(1, "eth0")}, nil, effect{Removed: []uint64{1}, Targets: true}},
+		"one replaced by that of another namespace": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(2, "eth0")},
+			effect{Known: []uint64{2}, Removed: []uint64{1}, Targets: true},
+		},
+		"one more attachment of a namespace": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0"), recordOf(1, "eth1")}, effect{Known: []uint64{1}},
+		},
+		"one less": {
+			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1")}, []state.Record{recordOf(1, "eth1")}, effect{Known: []uint64{1}},
+		},
+		"one more that is more careful": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Hour))},
+			effect{Known: []uint64{1}, Repolicy: []uint64{1}},
+		},
+		"one more that is less careful": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Second))},
+			effect{Known: []uint64{1}},
+		},
+		"a shorter grace, by which it is looked at more often": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", grace(20*time.Second))},
+			effect{Known: []uint64{1}, Repolicy: []uint64{1}, Targets: true},
+		},
+		"another path to the same namespace": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", at("/run/netns/b"))},
+			effect{Known: []uint64{1}, Targets: true},
+		},
+		"mode off, by which there is nothing to look for": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off }))},
+			effect{Known: []uint64{1}, Repolicy: []uint64{1}, Targets: true},
+		},
+		"an inode number that was reused": {
+			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", func(r *state.Record) { r.Netns.Cookie = 99 })},
+			effect{Known: []uint64{1}, Removed: []uint64{1}, Targets: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(time.Second)
+			r.update(census{records: tc.before}, moment(0))
+			before := maps.Clone(r.namespaces)
+			ch := r.update(census{records: tc.after}, moment(time.Second))
+
+			inodes := func(list []*registered) (found []uint64) {
+				for _, ns := range list {
+					found = append(found, ns.id.Inode)
+				}
+				slices.Sort(found)
+				return found
+			}
+			got := effect{inodes(slices.Collect(maps.Values(r.namespaces))), inodes(ch.removed), inodes(ch.repolicy), ch.targets}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			for id, ns := range r.namespaces {
+				if before[id] != nil && before[id] != ns {
+					t.Errorf("%v is known anew, and its candidates are not", id)
+				}
+			}
+		})
+	}
+}
+
+func TestRegistryTargets(t *testing.T) {
+	r := newRegistry(time.Second)
+	never := with(func(p *policy.Policy) { p.CloseWaitGrace, p.FinWait2Grace = policy.Never, policy.Never })
+	r.update(census{records: []state.Record{
+		recordOf(1, "eth0"),
+		recordOf(1, "eth1", func(r *state.Record) { r.Netns.Path = "/proc/7/ns/net" }),
+		recordOf(1, "eth2"),
+		recordOf(2, "eth0", never),
+		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
+	}}, moment(0))
+	want := []Target{{
+		Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute,
+	}}
+	if diff := cmp.Diff(want, r.targets()); diff != "" {
+		t.Errorf("targets (-want +got):\n%s", diff)
+	}
+}
+
+func TestRegistryGracesAreNoShorterThanTheMinimum(t *testing.T) {
+	r := newRegistry(30 * time.Second)
+	r.update(census{records: []state.Record{recordOf(1, "eth0", with(func(p *policy.Policy) {
+		p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(time.Second), policy.Grace(time.Minute)
+	}))}}, monotime.Time(1))
+	for _, ns := range r.namespaces {
+		if p := ns.policy; p.CloseWaitGrace != policy.Grace(30*time.Second) || p.FinWait2Grace != policy.Grace(time.Minute) {
+			t.Errorf("graces are %v and %v", p.CloseWaitGrace, p.FinWait2Grace)
+		}
+	}
+}
+
+func TestSweepInterval(t *testing.T) {
+	for name, tc := range map[string]struct {
+		closeWait, finWait2 policy.Grace
+		mode                policy.Mode
+		want                time.Duration
+	}{
+		"a quarter of the shortest grace":       {policy.Grace(40 * time.Second), policy.Grace(time.Hour), policy.Destroy, 10 * time.Second},
+		"whichever state that is of":            {policy.Never, policy.Grace(40 * time.Second), policy.Destroy, 10 * time.Second},
+		"when observing too":                    {policy.Never, policy.Grace(40 * time.Second), policy.Observe, 10 * time.Second},
+		"no more than once a second":            {policy.Grace(time.Second), policy.Never, policy.Destroy, time.Second},
+		"at least once a minute":                {policy.Grace(24 * time.Hour), policy.Never, policy.Destroy, time.Minute},
+		"not at all where no grace ever ends":   {policy.Never, policy.Never, policy.Destroy, 0},
+		"not at all in mode off":                {policy.Grace(time.Second), policy.Never, policy.Off, 0},
+		"at least once a minute for a huge one": {policy.Never - 1, policy.Never, policy.Destroy, time.Minute},
+	} {
+		if got := sweepInterval(policy.Policy{CloseWaitGrace: tc.closeWait, FinWait2Grace: tc.finWait2, Mode: tc.mode}); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}

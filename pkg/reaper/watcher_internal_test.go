@@ -1,0 +1,222 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+const otherBoot = "00000000-0000-0000-0000-000000000000"
+
+// newTestWatcher makes a watcher of a directory of the test's own.
+func newTestWatcher(t *testing.T) *watcher {
+	t.Helper()
+	root, err := namespace.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return &watcher{store: state.New(t.TempDir()), root: root, boot: testBoot, log: slog.New(slog.DiscardHandler)}
+}
+
+// put records a namespace, by default one that is gone.
+func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) state.Record {
+	t.Helper()
+	r := state.Record{
+		Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Policy: policy.Default(),
+		Netns: state.Netns{Path: "/nowhere/" + id, Identity: namespace.Identity{Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
+	}
+	for _, c := range change {
+		c(&r)
+	}
+	if err := w.store.Put(r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// count takes a census as the watcher does.
+func count(w *watcher, at monotime.Time) census {
+	w.last = w.census(at)
+	return w.last
+}
+
+func left(t *testing.T, w *watcher) string {
+	t.Helper()
+	entries, err := os.ReadDir(w.store.AttachmentsDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), "@eth0.json"))
+	}
+	return strings.Join(names, " ")
+}
+
+func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
+	w := newTestWatcher(t)
+	ns := nstest.New(t)
+	in := func(r *state.Record) {
+		h, err := namespace.Open(ns.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		r.Netns = state.Netns{Path: ns.Path(), Identity: h.Stat()}
+	}
+	put(t, w, "gone")
+	put(t, w, "rebooted", in, func(r *state.Record) { r.Boot = otherBoot })
+	put(t, w, "elsewhere", in, func(r *state.Record) { r.Netns.Inode++ })
+	put(t, w, "replaced")
+	put(t, w, "used", in)
+	half := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	half("half@eth0.json", `{"version": 1, "boot": "`)
+	half("oldhalf@eth0.json", `{"boot": "`+otherBoot+`", "version": 1, "netns": {`)
+
+	c := count(w, moment(0))
+	if len(c.records) != 1 || c.records[0].ContainerID != "used" || len(c.inert) != 4 || len(c.problems) != 2 {
+		t.Fatalf("%d records, %d inert, %d problems", len(c.records), len(c.inert), len(c.problems))
+	}
+	count(w, moment(pruneAfter-1))
+	if got := left(t, w); got != "elsewhere gone half oldhalf rebooted replaced used" {
+		t.Errorf("too soon, what is left is %s", got)
+	}
+	// One is put again meanwhile, and its time begins anew as it has a namespace for a while.
+	put(t, w, "replaced", in)
+	count(w, moment(pruneAfter-1))
+	put(t, w, "replaced")
+	count(w, moment(pruneAfter))
+	if got := left(t, w); got != "half replaced used" {
+		t.Errorf("after ten minutes what is left is %s", got)
+	}
+	count(w, moment(2*pruneAfter))
+	if got := left(t, w); got != "half used" {
+		t.Errorf("after ten more what is left is %s", got)
+	}
+}
+
+func TestWatcherDoesNotPruneTheHostsOwn(t *testing.T) {
+	w := newTestWatcher(t)
+	r := put(t, w, "host")
+	w.never = []namespace.Identity{r.Netns.Identity}
+	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
+		c := count(w, moment(at))
+		if len(c.inert) != 1 || !strings.Contains(c.inert[0].reason, "--allow-host-netns") || left(t, w) != "host" {
+			t.Errorf("after %v: %+v", at, c.inert)
+		}
+	}
+}
+
+// watchIt runs the watcher until the test ends, and returns what it counts.
+func watchIt(t *testing.T, w *watcher, take func(census)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- w.watch(ctx, take) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+}
+
+// soonNoticed is less than the half minute after which the watcher looks without having been told of a
+// change.
+const soonNoticed = recount / 2
+
+func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
+	w := newTestWatcher(t)
+	last := make(chan census, 100)
+	watchIt(t, w, func(c census) { last <- c })
+	inert := func(want int) {
+		t.Helper()
+		nstest.Eventually(t, soonNoticed, strconv.Itoa(want)+" records are known", func() bool {
+			select {
+			case c := <-last:
+				return len(c.inert) == want
+			default:
+				return false
+			}
+		})
+	}
+	inert(0)
+	r := put(t, w, "a")
+	inert(1)
+	put(t, w, "b")
+	inert(2)
+	if err := w.store.Delete(r.Attachment); err != nil {
+		t.Fatal(err)
+	}
+	inert(1)
+}
+
+// TestWatcherSurvivesMoreChangesThanTheKernelKeeps holds the watcher up while more files come and go than an
+// inotify queue has room for.
+func TestWatcherSurvivesMoreChangesThanTheKernelKeeps(t *testing.T) {
+	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	room, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || room > 50_000 {
+		t.Skipf("the inotify queue has room for too many events: %s", text)
+	}
+	w := newTestWatcher(t)
+	held, last := make(chan struct{}), make(chan census, 100)
+	watchIt(t, w, func(c census) {
+		<-held
+		last <- c
+	})
+	nstest.Eventually(t, patience, "the directory is there", func() bool {
+		_, err := os.Stat(w.store.AttachmentsDir())
+		return err == nil
+	})
+	put(t, w, "first") // so that the directory is watched by now, or known to be read later
+	name := filepath.Join(w.store.AttachmentsDir(), "burst")
+	for range room {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(held)
+	known := func(want int) func() bool {
+		return func() bool {
+			for {
+				select {
+				case c := <-last:
+					if len(c.inert) == want {
+						return true
+					}
+				default:
+					return false
+				}
+			}
+		}
+	}
+	nstest.Eventually(t, soonNoticed, "what came before is known", known(1))
+	put(t, w, "second")
+	nstest.Eventually(t, soonNoticed, "what comes after is known", known(2))
+}
