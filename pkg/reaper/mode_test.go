@@ -173,3 +173,16 @@ func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 		n.awaitDestroyed(off.Server)
 	})
 }
+
+// TestTheSwitchIsNoticedByAReaperWithNothingToDo asks the reaper nothing: that would wake it up.
+func TestTheSwitchIsNoticedByAReaperWithNothingToDo(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		var log buffer
+		n := newNode(t, finder, logTo(t, &log))
+		n.awaitMode(policy.Destroy)
+		n.turn(policy.Observe)
+		nstest.Eventually(t, patience, "it says so", func() bool {
+			return strings.Contains(log.String(), `msg="mode changed" mode=observe`)
+		})
+	})
+}

@@ -1,0 +1,245 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+func TestCountListed(t *testing.T) {
+	for _, tt := range []struct {
+		name, list string
+		want       int
+		fails      bool
+	}{
+		{name: "nothing listed is none"},
+		{
+			name: "each line is one",
+			list: "CLOSE-WAIT 1 0 127.0.0.1:46895 127.0.0.1:48706\nFIN-WAIT-2 0 0 [::1]:36658 [::1]:38519\n",
+			want: 2,
+		},
+		{name: "another state is a mistake in the comparison", list: "ESTAB 0 0 127.0.0.1:1 127.0.0.1:2\n", fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := countListed([]byte(tt.list))
+			if got != tt.want || (err != nil) != tt.fails {
+				t.Errorf("got %d and error %v, want %d", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestMedianIsTheMiddleOfTheValuesInOrder(t *testing.T) {
+	values := []int{9, 1, 5}
+	if got := median(values); got != 5 {
+		t.Errorf("got %d, want 5", got)
+	}
+	if diff := cmp.Diff([]int{9, 1, 5}, values); diff != "" {
+		t.Errorf("the values themselves were sorted (-want +got):\n%s", diff)
+	}
+}
+
+func TestSocketsAreCounted(t *testing.T) {
+	s := sockets{Shut: 2, Closed: 3, Established: 5}
+	if s.halfClosed() != 7 || s.total() != 17 {
+		t.Errorf("%d half-closed of %d, want 7 of 17", s.halfClosed(), s.total())
+	}
+}
+
+// TestSocketsAreMade makes some in a namespace and asks the kernel what is there.
+func TestSocketsAreMade(t *testing.T) {
+	ns := nstest.New(t)
+	ns.Do(t, func() {
+		fds, err := sockets{Shut: 6, Closed: 9, Established: 3}.make()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		got := statesHere(t)
+		closeAll(fds)
+		want := map[inetdiag.State]int{inetdiag.CloseWait: 15, inetdiag.FinWait2: 6, inetdiag.Established: 6}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("made (-want +got):\n%s", diff)
+		}
+		if got := statesHere(t); len(got) > 0 {
+			t.Errorf("left after they were closed: %v", got)
+		}
+	})
+}
+
+// TestRawRequestsDestroyWhatTheyName sends the requests that are compared with the reaper's to the kernel.
+func TestRawRequestsDestroyWhatTheyName(t *testing.T) {
+	ns := nstest.New(t)
+	ns.Do(t, func() {
+		fds, err := sockets{Closed: handful + 2, Established: 1}.make()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer closeAll(fds)
+		conn, err := inetdiag.Open()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		var ids []inetdiag.ID
+		err = conn.Dump(inetdiag.Filter{States: 1 << inetdiag.CloseWait}, func(s *inetdiag.Socket) error {
+			ids = append(ids, s.ID)
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		fd, err := openRaw()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(fd)
+		requests := prepare(ids)
+		if err := rawDestroy(fd, requests); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(map[inetdiag.State]int{inetdiag.Established: 2}, statesHere(t)); diff != "" {
+			t.Errorf("left (-want +got):\n%s", diff)
+		}
+		if err := rawDestroy(fd, requests); err == nil {
+			t.Error("destroying what is gone is no error")
+		}
+	})
+}
+
+// statesHere counts the sockets of the calling thread's namespace, listeners left out.
+func statesHere(t *testing.T) map[inetdiag.State]int {
+	t.Helper()
+	got := make(map[inetdiag.State]int)
+	conn, err := inetdiag.Open()
+	if err == nil {
+		defer conn.Close()
+		err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates &^ (1 << inetdiag.Listen)}, func(s *inetdiag.Socket) error {
+			got[s.State]++
+			return nil
+		})
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	return got
+}
+
+func TestHandfulsHoldEverySocketOnce(t *testing.T) {
+	ids := make([]inetdiag.ID, 2*handful+3)
+	for i := range ids {
+		local, peer := netip.MustParseAddrPort("127.0.0.1:80"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(i))
+		ids[i] = inetdiag.NewID(unix.AF_INET, local, peer, 0, uint64(i+1))
+	}
+	var sizes []int
+	for _, r := range prepare(ids) {
+		sizes = append(sizes, r.n)
+		const request = unix.SizeofNlMsghdr + 8 + inetdiag.SizeofID - 1
+		if len(r.looks) != r.n*request || len(r.destroys) != r.n*request {
+			t.Errorf("%d requests of %d and %d bytes, want %d each", r.n, len(r.looks), len(r.destroys), r.n*request)
+		}
+	}
+	if diff := cmp.Diff([]int{handful, handful, 3}, sizes); diff != "" {
+		t.Errorf("handfuls (-want +got):\n%s", diff)
+	}
+}
+
+// full is a report with all that it can have, the figures made up.
+func full() *report {
+	r := &report{
+		Find: []FindRow{
+			{Namespaces: 10, Sockets: 4000, HalfClosed: 2000, Way: finderName, Best: 1, Ratio: 0.9},
+			{Namespaces: 252, Way: finderName, Best: 1, Ratio: 0.9},
+			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: "nsenter ss loop", Best: 100, Ratio: 1},
+			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: finderName, Best: 40, Ratio: 0.4},
+			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, OwnTables: true, Way: finderName, Best: 20, Ratio: 0.2},
+		},
+		Destroy: []DestroyRow{{Way: kernelName, Best: 7, Ratio: 1}, {Way: reaperName, Best: 8, Rate: 125000, Ratio: 1.14}},
+		Add:     []AddRow{{Plugin: noopName, Ratio: 1}, {Plugin: externalName, Ratio: 1.6}, {Plugin: autoName, Ratio: 1.5}},
+		Memory:  &Memory{Namespaces: 250, Candidates: 50000, Largest: 33},
+	}
+	r.finish()
+	return r
+}
+
+func TestTargetsAreOfTheFullestNodeAndSayWhatWasMissed(t *testing.T) {
+	var met []bool
+	for _, g := range full().Targets {
+		met = append(met, g.Met)
+	}
+	// finding in one hash, finding in own ones, destroys per second, to the kernel's, ADD twice, memory
+	if diff := cmp.Diff([]bool{true, false, true, true, false, true, false}, met); diff != "" {
+		t.Errorf("met (-want +got):\n%s", diff)
+	}
+}
+
+func TestReportIsPrinted(t *testing.T) {
+	var table, doc bytes.Buffer
+	if err := full().write(&table, "table"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"1/2.5", "1/5.0", "MISSED", "125000", "50000"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("no %q in the tables:\n%s", want, table.String())
+		}
+	}
+	if err := full().write(&doc, "json"); err != nil {
+		t.Fatal(err)
+	}
+	var got report
+	if err := json.Unmarshal(doc.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(full(), &got); diff != "" {
+		t.Errorf("read back from JSON (-want +got):\n%s", diff)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		args  []string
+		want  []string
+		fails bool
+	}{
+		{name: "all is measured by default", want: measures()},
+		{name: "-only takes a list", args: []string{"-only", "add,find"}, want: []string{"find", "add"}},
+		{name: "-only knows its words", args: []string{"-only", "fnid"}, fails: true},
+		{name: "-output knows its words", args: []string{"-output", "xml"}, fails: true},
+		{name: "there are no other arguments", args: []string{"find"}, fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o, err := parse(tt.args)
+			if (err != nil) != tt.fails {
+				t.Fatalf("error %v", err)
+			}
+			if tt.fails {
+				return
+			}
+			var got []string
+			for _, name := range measures() {
+				if o.wanted()[name] {
+					got = append(got, name)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("measured (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

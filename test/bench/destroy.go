@@ -1,0 +1,167 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// DestroyRow is what one way of destroying cost.
+type DestroyRow struct {
+	Way     string  `json:"way"`
+	Sockets int     `json:"sockets"` // in each round
+	Best    float64 `json:"bestCPUMicrosecondsPerSocket"`
+	Worst   float64 `json:"worstCPUMicrosecondsPerSocket"`
+	Rate    float64 `json:"perSecondAndCore"` // of the best
+	Ratio   float64 `json:"ratioToKernel"`    // of the bests
+}
+
+// The ways that have targets to meet, and what they are compared with.
+const (
+	kernelName   = "the kernel's own: look-ups and destroys made before, 8 at a time"
+	libraryName  = "pkg/inetdiag: LookupAll and DestroyAll, 8 at a time"
+	reaperName   = "the reaper, from due to accounted for"
+	foundName    = "the reaper, finding included"
+	singleName   = "pkg/inetdiag: Destroy, one at a time, no look"
+	ssBulkName   = "nsenter ss -K state close-wait, once a namespace, no look"
+	ssSingleName = "nsenter ss -K, once a socket, no look"
+)
+
+// leak is what each namespace has when sockets are to be destroyed: those whose peers have long gone, as a
+// leak leaves them, and a few that must survive.
+func leak() sockets { return sockets{Closed: 400, Established: 10} }
+
+// destroyer is one way to destroy, and the namespaces that it has for itself.
+type destroyer struct {
+	share   int // namespaces
+	destroy func(ctx context.Context, targets []reaper.Target) ([]cost, error)
+}
+
+// cost is what destroying so many sockets took.
+type cost struct {
+	way     string
+	sockets int
+	cpu     time.Duration
+}
+
+// measureDestroy destroys the sockets of some namespaces in each way, several times.
+func measureDestroy(ctx context.Context, o options) (_ []DestroyRow, err error) {
+	rounds, many := 4, 50
+	if o.short {
+		rounds, many = 1, 5
+	}
+	ways := []destroyer{
+		{many, func(ctx context.Context, t []reaper.Target) ([]cost, error) { return byReaper(ctx, o, t) }},
+		{many, byKernel},
+		{many, byLibrary},
+		{many, bySingle},
+		{many, bySSBulk},
+		{1, bySSSingle},
+	}
+	total := 0
+	for _, w := range ways {
+		total += w.share
+	}
+	own := true
+	nd, err := newNode("destroy-", total, own)
+	if errors.Is(err, errNoChildTables) {
+		own = false
+		nd, err = newNode("destroy-", total, own)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, nd.end()) }()
+	costs := make(map[string][]cost)
+	for round := range rounds {
+		progress("destroying %d sockets, round %d of %d", total*leak().Closed, round+1, rounds)
+		if err := nd.fill(0, total, leak()); err != nil {
+			return nil, err
+		}
+		// For the reaper all are past their grace by then.
+		if err := pause(ctx, destroyGrace); err != nil {
+			return nil, err
+		}
+		if err := survived(nd.targets, 0); err != nil {
+			return nil, fmt.Errorf("before anything was destroyed: %w", err)
+		}
+		from := 0
+		for _, w := range ways {
+			runtime.GC() // what the way before left behind is not this one's to clear
+			done, err := w.destroy(ctx, nd.targets[from:from+w.share])
+			if err != nil {
+				return nil, err
+			}
+			if err := survived(nd.targets[from:from+w.share], done[0].sockets); err != nil {
+				return nil, fmt.Errorf("%s: %w", done[0].way, err)
+			}
+			for _, c := range done {
+				costs[c.way] = append(costs[c.way], c)
+			}
+			from += w.share
+		}
+	}
+	return destroyRows(costs), nil
+}
+
+// pause waits for so long, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// survived checks that so many sockets and no others were destroyed.
+func survived(targets []reaper.Target, destroyed int) error {
+	left := make(map[inetdiag.State]int)
+	for _, t := range targets {
+		err := dump(t, inetdiag.Filter{States: inetdiag.AllStates}, func(s *inetdiag.Socket) { left[s.State]++ })
+		if err != nil {
+			return err
+		}
+	}
+	closeWait, established := len(targets)*leak().Closed-destroyed, len(targets)*2*leak().Established
+	if left[inetdiag.CloseWait] != closeWait || left[inetdiag.Established] != established || sum(left) != closeWait+established {
+		return fmt.Errorf("left are %v, want %d in CLOSE_WAIT, %d ESTABLISHED and no others", left, closeWait, established)
+	}
+	return nil
+}
+
+func sum(counts map[inetdiag.State]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// destroyRows compares the ways.
+func destroyRows(costs map[string][]cost) []DestroyRow {
+	per := func(c cost) float64 { return microseconds(c.cpu) / float64(c.sockets) }
+	var rows []DestroyRow
+	for _, way := range []string{kernelName, libraryName, reaperName, foundName, singleName, ssBulkName, ssSingleName} {
+		var all []float64
+		for _, c := range costs[way] {
+			all = append(all, per(c))
+		}
+		best := slices.Min(all)
+		rows = append(rows, DestroyRow{
+			Way: way, Sockets: costs[way][0].sockets, Best: best, Worst: slices.Max(all), Rate: 1e6 / best,
+		})
+	}
+	for i := range rows {
+		rows[i].Ratio = rows[i].Best / rows[0].Best
+	}
+	return rows
+}

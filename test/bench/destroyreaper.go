@@ -1,0 +1,130 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"strconv"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// destroyGrace is the grace of what is destroyed. A socket has to be seen twice, a quarter of its grace
+// apart: so finding them all is over when the first is due.
+const destroyGrace = 6 * time.Second
+
+// byReaper lets a reaper without a budget destroy the leaked sockets, all of which are past their grace.
+func byReaper(ctx context.Context, o options, targets []reaper.Target) (_ []cost, err error) {
+	dir, err := os.MkdirTemp(runDir, "destroy-")
+	if err != nil {
+		return nil, err
+	}
+	store := state.New(dir)
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(destroyGrace), policy.Grace(destroyGrace)
+	if err := record(store, targets, p); err != nil {
+		return nil, err
+	}
+	root, err := namespace.NewRoot("")
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	finder := &sweepOnce{Finder: reaper.NewSockDiag(root, 100), swept: make(chan struct{})}
+	r, err := reaper.New(reaper.Config{
+		Store: store, Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: finder, Mode: policy.Destroy,
+		MinGrace: time.Second, Kernel: inetdiag.Probe, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithTimeout(ctx, 2*patience)
+	defer stop()
+	began := self()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-ended)
+	}()
+	select {
+	case <-finder.swept:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("find the sockets to destroy: %w", ctx.Err())
+	}
+	// Nothing is due yet; what the last sweep found is taken in by the time that this is answered.
+	if status, err := r.Status(ctx); err != nil || status.Counts.Destroyed[inetdiag.CloseWait] != 0 {
+		return nil, errors.Join(err, errors.New("sockets were destroyed before all were found: the machine is too busy to measure"))
+	}
+	found := self()
+	want := len(targets) * leak().Closed
+	profiled, err := profile(o.profile)
+	if err == nil {
+		err = awaitDestroyed(ctx, r, uint64(want))
+		profiled()
+	}
+	ends := self()
+	return []cost{{reaperName, want, ends - found}, {foundName, want, ends - began}}, err
+}
+
+// awaitDestroyed waits until a reaper has destroyed as many sockets. It asks when they should be due and gone
+// for the first time, and rarely after that, since an answer costs the reaper's CPU time too.
+func awaitDestroyed(ctx context.Context, r *reaper.Reaper, want uint64) error {
+	wait := destroyGrace/4 + time.Second
+	for end := time.Now().Add(patience); ; wait = time.Second / 2 {
+		if err := pause(ctx, wait); err != nil {
+			return fmt.Errorf("destroy sockets: %w", err)
+		}
+		status, err := r.Status(ctx)
+		if err != nil {
+			return err
+		}
+		c := status.Counts
+		if time.Now().After(end) {
+			return fmt.Errorf("not within %v: %d sockets are destroyed; counts are %+v, candidates %v", patience, want, c, status.Candidates)
+		}
+		if c.Gone != 0 || len(c.Errors) > 0 || c.Destroyed[inetdiag.FinWait2] != 0 {
+			return fmt.Errorf("the reaper counts %+v, want only sockets in CLOSE_WAIT destroyed", c)
+		}
+		if c.Destroyed[inetdiag.CloseWait] == want {
+			return nil
+		}
+	}
+}
+
+// profile starts a CPU profile, written to the first file of this name and a number that is not there yet.
+// Without a name it does nothing.
+func profile(name string) (stop func(), err error) {
+	if name == "" {
+		return func() {}, nil
+	}
+	for i := 0; ; i++ {
+		f, err := os.OpenFile(name+strconv.Itoa(i), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if errors.Is(err, os.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return func() {
+			pprof.StopCPUProfile()
+			f.Close()
+		}, nil
+	}
+}

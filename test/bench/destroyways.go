@@ -1,0 +1,154 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// leaked lists the sockets to destroy in a namespace.
+func leaked(t reaper.Target) ([]inetdiag.ID, error) {
+	var ids []inetdiag.ID
+	err := dump(t, inetdiag.Filter{States: 1 << inetdiag.CloseWait}, func(s *inetdiag.Socket) { ids = append(ids, s.ID) })
+	if err == nil && len(ids) != leak().Closed {
+		err = fmt.Errorf("%d sockets in CLOSE_WAIT, want %d", len(ids), leak().Closed)
+	}
+	return ids, err
+}
+
+// each destroys the leaked sockets of all namespaces, with what prepare returns for each on the clock. All is
+// prepared before the first is destroyed, as the reaper has found all by then: what the kernel knows of a
+// socket is not in the processor's caches any more when its turn comes.
+func each(way string, targets []reaper.Target, prepare func(t reaper.Target, ids []inetdiag.ID) (func() error, error)) ([]cost, error) {
+	c := cost{way: way}
+	var destroys []func() error
+	for _, t := range targets {
+		ids, err := leaked(t)
+		if err != nil {
+			return nil, err
+		}
+		destroy, err := prepare(t, ids)
+		if err != nil {
+			return nil, err
+		}
+		destroys = append(destroys, destroy)
+		c.sockets += len(ids)
+	}
+	before := self()
+	for _, destroy := range destroys {
+		if err := destroy(); err != nil {
+			return nil, fmt.Errorf("%s: %w", way, err)
+		}
+	}
+	c.cpu = self() - before
+	return []cost{c}, nil
+}
+
+func byKernel(_ context.Context, targets []reaper.Target) ([]cost, error) {
+	return each(kernelName, targets, func(t reaper.Target, ids []inetdiag.ID) (func() error, error) {
+		requests := prepare(ids)
+		var fd int
+		err := inside(t, func() (err error) {
+			fd, err = openRaw()
+			return err
+		})
+		return func() error {
+			defer unix.Close(fd)
+			return rawDestroy(fd, requests)
+		}, err
+	})
+}
+
+func byLibrary(_ context.Context, targets []reaper.Target) ([]cost, error) {
+	return each(libraryName, targets, func(t reaper.Target, ids []inetdiag.ID) (func() error, error) {
+		conn, err := open(t)
+		return func() error {
+			defer conn.Close()
+			for start := 0; start < len(ids); start += handful {
+				some := ids[start:min(start+handful, len(ids))]
+				var failed error
+				keep := func(err error) { failed = errors.Join(failed, err) }
+				err := conn.LookupAll(some, func(_ int, _ *inetdiag.Socket, err error) { keep(err) })
+				if err == nil {
+					err = conn.DestroyAll(some, func(_ int, err error) { keep(err) })
+				}
+				if err = errors.Join(err, failed); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, err
+	})
+}
+
+func bySingle(_ context.Context, targets []reaper.Target) ([]cost, error) {
+	return each(singleName, targets, func(t reaper.Target, ids []inetdiag.ID) (func() error, error) {
+		conn, err := open(t)
+		return func() error {
+			defer conn.Close()
+			for _, id := range ids {
+				if err := conn.Destroy(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, err
+	})
+}
+
+// bySSBulk has ss destroy all that is half-closed, whatever its age.
+func bySSBulk(ctx context.Context, targets []reaper.Target) ([]cost, error) {
+	args := []string{"-c", `for ns; do nsenter --net="$ns" ss -KHtn state close-wait; done`, "sh"}
+	for _, t := range targets {
+		args = append(args, t.Paths[0])
+	}
+	n := len(targets) * leak().Closed
+	cpu, err := ssDestroys(ctx, args, n)
+	return []cost{{ssBulkName, n, cpu}}, err
+}
+
+// ssSample is how many sockets are destroyed by an ss each.
+const ssSample = 200
+
+// bySSSingle has ss destroy one socket at a time, named by its ports, as somebody would who has found out
+// which ones are too old.
+func bySSSingle(ctx context.Context, targets []reaper.Target) ([]cost, error) {
+	ids, err := leaked(targets[0])
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"-c", `ns=$1; shift; for socket; do nsenter --net="$ns" ss -KHtn state close-wait $socket; done`, "sh", targets[0].Paths[0]}
+	for _, id := range ids[:ssSample] {
+		args = append(args, fmt.Sprintf("sport = :%d and dport = :%d", id.Local().Port(), id.Peer().Port()))
+	}
+	cpu, err := ssDestroys(ctx, args, ssSample)
+	return []cost{{ssSingleName, ssSample, cpu}}, err
+}
+
+// ssDestroys runs a shell whose ss print a line for each of n sockets that they destroy.
+func ssDestroys(ctx context.Context, args []string, n int) (time.Duration, error) {
+	cmd := exec.CommandContext(ctx, "sh", args...)
+	cmd.Stderr = os.Stderr
+	before := children()
+	out, err := cmd.Output()
+	cpu := children() - before
+	if err != nil {
+		return 0, fmt.Errorf("run ss -K: %w", err)
+	}
+	if got := bytes.Count(out, []byte("\n")); got != n {
+		return 0, fmt.Errorf("ss -K destroyed %d sockets, want %d", got, n)
+	}
+	return cpu, nil
+}

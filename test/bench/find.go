@@ -1,0 +1,165 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// FindRow is what one way of finding cost.
+type FindRow struct {
+	Namespaces int     `json:"namespaces"`
+	Sockets    int     `json:"sockets"`
+	HalfClosed int     `json:"halfClosed"`
+	OwnTables  bool    `json:"childTables"` // each namespace has a hash of its own
+	Way        string  `json:"way"`
+	Best       float64 `json:"bestCPUMilliseconds"`
+	Worst      float64 `json:"worstCPUMilliseconds"`
+	Ratio      float64 `json:"ratioToLoop"` // of the bests
+}
+
+// finderName is what the finder is called in rows: the way that has targets to meet.
+const finderName = "halfclose's finder"
+
+// perNamespace is what each namespace has when its sockets are to be found.
+func perNamespace() sockets { return sockets{Shut: 100, Established: 100} }
+
+// sizes are the numbers of namespaces to measure at.
+func (o options) sizes() []int {
+	if o.short {
+		return []int{2, 10}
+	}
+	return []int{10, 50, 252}
+}
+
+// onNode makes a node of each kind and measures what is measured on a full node.
+func onNode(ctx context.Context, o options, want map[string]bool, r *report) error {
+	for _, own := range []bool{false, true} {
+		if !own && !want["find"] {
+			continue
+		}
+		err := onNodeOf(ctx, o, want, own, r)
+		if errors.Is(err, errNoChildTables) {
+			progress("%v", err)
+			r.Notes = append(r.Notes, err.Error())
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r *report) (err error) {
+	sizes := o.sizes()
+	full := sizes[len(sizes)-1]
+	progress("making %d namespaces, %s", full, tables(own))
+	prefix := "shared-"
+	if own {
+		prefix = "own-"
+	}
+	nd, err := newNode(prefix, full, own)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, nd.end()) }()
+	if want["find"] {
+		rows, err := measureFind(ctx, o, nd, own)
+		if err != nil {
+			return fmt.Errorf("measure finding: %w", err)
+		}
+		r.Find = append(r.Find, rows...)
+	}
+	if want["memory"] && own {
+		m, err := measureMemory(ctx, o, nd)
+		if err != nil {
+			return fmt.Errorf("measure memory: %w", err)
+		}
+		r.Memory = m
+	}
+	return nil
+}
+
+// tables says which kind of node it is.
+func tables(own bool) string {
+	if own {
+		return "each with a hash of its own"
+	}
+	return "all in the machine's one hash"
+}
+
+// measureFind measures finding nothing in all namespaces of a node, and then finding what is in more and
+// more of them.
+func measureFind(ctx context.Context, o options, nd *node, own bool) ([]FindRow, error) {
+	loop := way{"nsenter ss loop", children, findByLoop}
+	library := way{"SocketDiagTCPInfo, both families", self, findByLibrary}
+	families := way{"halfclose, family by family", self, findByFamily}
+	finder := way{finderName, self, findByFinder}
+
+	full := len(nd.names)
+	rows, err := compare(ctx, o, nd, full, own, sockets{}, loop, finder)
+	if err != nil {
+		return nil, err
+	}
+	filled := 0
+	for _, size := range o.sizes() {
+		if err := nd.fill(filled, size, perNamespace()); err != nil {
+			return nil, err
+		}
+		filled = size
+		more, err := compare(ctx, o, nd, size, own, perNamespace(), loop, library, families, finder)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+// compare measures several ways in turn, in the first so many namespaces of a node. The first way is what the
+// others are compared with.
+func compare(ctx context.Context, o options, nd *node, size int, own bool, s sockets, ways ...way) ([]FindRow, error) {
+	rounds := 5
+	switch {
+	case o.short:
+		rounds = 1
+	case size > 100 && !own:
+		rounds = 3 // of a quarter of a minute each
+	}
+	targets, want := nd.targets[:size], size*s.halfClosed()
+	progress("finding %d half-closed sockets in %d namespaces, %s", want, size, tables(own))
+	cost := make([][]time.Duration, len(ways)) // the best counts: what else went on only added to it
+	for range rounds {
+		for i, w := range ways {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			runtime.GC() // what the way before left behind is not this one's to clear
+			before := w.clock()
+			found, err := w.find(ctx, targets)
+			cost[i] = append(cost[i], w.clock()-before)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", w.name, err)
+			}
+			if found != want {
+				return nil, fmt.Errorf("%s found %d half-closed sockets, but there are %d", w.name, found, want)
+			}
+		}
+	}
+	rows := make([]FindRow, len(ways))
+	for i, w := range ways {
+		rows[i] = FindRow{
+			Namespaces: size, Sockets: size * s.total(), HalfClosed: want, OwnTables: own, Way: w.name,
+			Best: milliseconds(slices.Min(cost[i])), Worst: milliseconds(slices.Max(cost[i])),
+			Ratio: float64(slices.Min(cost[i])) / float64(slices.Min(cost[0])),
+		}
+	}
+	return rows, nil
+}

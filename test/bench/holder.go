@@ -1,0 +1,101 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/vishvananda/netns"
+
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// holdCommand is the argument that makes this program a holder: a process that owns sockets in several
+// namespaces, because one process alone may not have as many as a full node has.
+const holdCommand = "hold"
+
+// netnsDir is where netns.NewNamed and ip-netns(8) put namespaces.
+const netnsDir = "/run/netns"
+
+// order asks a holder for namespaces, made if they are not there yet, with these sockets in each and no
+// others of the holder's.
+type order struct {
+	Namespaces []string `json:"namespaces"`
+	Sockets    sockets  `json:"sockets"`
+}
+
+// answer is what the holder says when it has done so.
+type answer struct {
+	Error string `json:"error,omitempty"`
+}
+
+// hold serves orders until r ends. The sockets go with the process.
+func hold(r io.Reader, w io.Writer) error {
+	in, out := json.NewDecoder(r), json.NewEncoder(w)
+	held := make(map[string][]int)
+	for {
+		var o order
+		if err := in.Decode(&o); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read order: %w", err)
+		}
+		var a answer
+		if err := o.carryOut(held); err != nil {
+			a.Error = err.Error()
+		}
+		if err := out.Encode(a); err != nil {
+			return fmt.Errorf("answer: %w", err)
+		}
+	}
+}
+
+// carryOut does what the order asks for; held has the sockets of each namespace that there is.
+func (o order) carryOut(held map[string][]int) error {
+	for _, name := range o.Namespaces {
+		if _, ok := held[name]; !ok {
+			if err := makeNamespace(name); err != nil {
+				return fmt.Errorf("namespace %s: %w", name, err)
+			}
+		}
+		err := inside(at(name), func() (err error) {
+			closeAll(held[name])
+			held[name], err = o.Sockets.make()
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("namespace %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// at is the namespace of a name, its identity left out.
+func at(name string) reaper.Target {
+	return reaper.Target{Paths: []string{filepath.Join(netnsDir, name)}, Interval: time.Hour}
+}
+
+// makeNamespace makes a namespace that is empty but for a loopback interface.
+func makeNamespace(name string) error {
+	done := make(chan error)
+	go func() {
+		// Never unlocked, so that the thread, which is left in the new namespace, is used for nothing else.
+		runtime.LockOSThread()
+		done <- func() error {
+			h, err := netns.NewNamed(name)
+			if err != nil {
+				return fmt.Errorf("make network namespace: %w", err)
+			}
+			defer h.Close()
+			return loopbackUp()
+		}()
+	}()
+	return <-done
+}

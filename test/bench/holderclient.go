@@ -1,0 +1,70 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// holder is a process that serves orders.
+type holder struct {
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	enc   *json.Encoder
+	dec   *json.Decoder
+}
+
+// perHolder returns how many namespaces one holder can have: with 400 sockets in each, half as many descriptors
+// as it may have, and no more than 10,000, so that several processes are at work on any machine.
+func perHolder() (int, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, err
+	}
+	n := int(min(limit.Cur, 20_000)) / 2 / 400
+	if n == 0 {
+		return 0, fmt.Errorf("%d open files are too few: raise the limit (ulimit -n) to 1,000 or more", limit.Cur)
+	}
+	return n, nil
+}
+
+func startHolder() (*holder, error) {
+	cmd := exec.Command("/proc/self/exe", holdCommand)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a ^C is for the first process alone
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start a process that holds sockets: %w", err)
+	}
+	return &holder{cmd: cmd, stdin: stdin, enc: json.NewEncoder(stdin), dec: json.NewDecoder(stdout)}, nil
+}
+
+func (h *holder) order(o order) error {
+	if err := h.enc.Encode(o); err != nil {
+		return fmt.Errorf("order sockets: %w", err)
+	}
+	var a answer
+	if err := h.dec.Decode(&a); err != nil {
+		return fmt.Errorf("order sockets: the process that holds them: %w", err)
+	}
+	if a.Error != "" {
+		return errors.New(a.Error)
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Machine is what the figures are of. It says nothing of whose machine it is.
+type Machine struct {
+	Kernel  string `json:"kernel"`
+	CPU     string `json:"cpu"`
+	Cores   int    `json:"cores"`
+	Buckets int    `json:"ehashBuckets"` // of the machine's hash of connections
+	Iproute string `json:"iproute2"`
+	Go      string `json:"go"`
+	// Load is the load average of the last minute, at the run's beginning.
+	Load string `json:"load"`
+}
+
+func lookAtMachine() Machine {
+	m := Machine{CPU: "unknown", Cores: runtime.NumCPU(), Go: runtime.Version()}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		m.Kernel = unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])
+	}
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range bytes.Lines(b) {
+			if name, value, _ := strings.Cut(string(line), ":"); strings.TrimSpace(name) == "model name" {
+				m.CPU = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	if n, err := readNumber(ehashEntries); err == nil {
+		m.Buckets = max(n, -n) // negative: this namespace, too, uses the machine's
+	}
+	if out, err := exec.Command("ss", "-V").Output(); err == nil {
+		m.Iproute = strings.TrimSpace(strings.TrimPrefix(string(out), "ss utility, "))
+	}
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load, _, _ = strings.Cut(string(b), " ")
+	}
+	return m
+}

@@ -1,0 +1,143 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+)
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// options are the flags.
+type options struct {
+	short     bool
+	output    string
+	only      string
+	halfclose string // the binary
+	noop      string // the plugin that does nothing
+	profile   string
+}
+
+// measures are the parts of a run, in order.
+func measures() []string { return []string{"find", "memory", "destroy", "add"} }
+
+// run does what the command line asks for and returns the exit code.
+func run(args []string) int {
+	if len(args) == 1 && args[0] == holdCommand {
+		return code(hold(os.Stdin, os.Stdout))
+	}
+	o, err := parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 2
+	case !isolated():
+		return isolate(args)
+	}
+	return code(bench(o))
+}
+
+func code(err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		return 1
+	}
+	return 0
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.BoolVar(&o.short, "short", os.Getenv("BENCH_SHORT") != "", "few namespaces and rounds: whether it works, not how fast it is (BENCH_SHORT=1)")
+	f.StringVar(&o.output, "output", "table", "how to print: table or json")
+	f.StringVar(&o.only, "only", "", "measure only these, separated by commas: "+strings.Join(measures(), ", "))
+	f.StringVar(&o.halfclose, "halfclose", "bin/halfclose", "the halfclose binary")
+	f.StringVar(&o.noop, "noop", "bin/bench/noop", "the plugin to compare ADD with")
+	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the reaper's destroying to files of this name, a number behind it")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if o.output != "table" && o.output != "json" {
+		return o, fmt.Errorf("-output is table or json, not %q", o.output)
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	for name := range o.wanted() {
+		if !slices.Contains(measures(), name) {
+			return o, fmt.Errorf("-only knows %s, not %q", strings.Join(measures(), ", "), name)
+		}
+	}
+	return o, nil
+}
+
+// wanted is the set of what is to be measured.
+func (o options) wanted() map[string]bool {
+	set := make(map[string]bool)
+	for _, name := range measures() {
+		set[name] = o.only == ""
+	}
+	if o.only != "" {
+		for name := range strings.SplitSeq(o.only, ",") {
+			set[name] = true
+		}
+	}
+	return set
+}
+
+// bench measures and prints, inside namespaces of its own.
+func bench(o options) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := furnish(); err != nil {
+		return err
+	}
+	r := report{Machine: lookAtMachine(), Short: o.short}
+	want := o.wanted()
+	if want["find"] || want["memory"] {
+		if err := onNode(ctx, o, want, &r); err != nil {
+			return err
+		}
+	}
+	if want["destroy"] {
+		d, err := measureDestroy(ctx, o)
+		if err != nil {
+			return fmt.Errorf("measure destroying: %w", err)
+		}
+		r.Destroy = d
+	}
+	if want["add"] {
+		a, err := measureAdd(ctx, o)
+		if err != nil {
+			return fmt.Errorf("measure ADD: %w", err)
+		}
+		r.Add = a
+	}
+	r.finish()
+	return r.write(os.Stdout, o.output)
+}
+
+// write writes the report.
+func (r *report) write(w io.Writer, output string) error {
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(r)
+	}
+	return r.tables(w)
+}
+
+// progress tells the person who waits what is going on.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }

@@ -1,0 +1,139 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// Memory is what a reaper took that knew many candidates, in MiB.
+type Memory struct {
+	Namespaces int     `json:"namespaces"`
+	Candidates int     `json:"candidates"`
+	Median     float64 `json:"medianRSSMebibytes"`
+	Largest    float64 `json:"largestRSSMebibytes"`
+	// Anonymous is the part of the median that is not pages of the binary.
+	Anonymous float64 `json:"medianAnonymousMebibytes"`
+}
+
+// measureMemory runs the real reaper on a node whose half-closed sockets never get as old as their grace.
+func measureMemory(ctx context.Context, o options, nd *node) (*Memory, error) {
+	watch, namespaces := 40*time.Second, 250
+	if o.short {
+		watch, namespaces = 12*time.Second, len(nd.names)
+	}
+	if err := nd.fill(0, len(nd.names), perNamespace()); err != nil {
+		return nil, err
+	}
+	progress("watching the memory of a reaper with %d candidates for %v", namespaces*perNamespace().halfClosed(), watch)
+	store := state.New(filepath.Join(runDir, "memory"))
+	p := policy.Default()
+	// Swept every half a minute, so that sweeping and saving are seen too, and never due in that time.
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(2*time.Minute), policy.Grace(2*time.Minute)
+	if err := record(store, nd.targets[:namespaces], p); err != nil {
+		return nil, err
+	}
+	cmd, err := startReaper(o, store)
+	if err != nil {
+		return nil, err
+	}
+	m := &Memory{Namespaces: namespaces, Candidates: namespaces * perNamespace().halfClosed()}
+	err = m.watch(ctx, cmd.Process.Pid, store, watch)
+	if err = errors.Join(err, endReaper(cmd)); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// watch looks at the memory of a process for so long, once it knows all candidates.
+func (m *Memory) watch(ctx context.Context, pid int, store *state.Store, long time.Duration) error {
+	if err := awaitCandidates(ctx, store, m.Candidates); err != nil {
+		return err
+	}
+	var rss, anonymous []int
+	for end := time.Now().Add(long); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
+		s, err := readMemory(pid)
+		if err != nil {
+			return err
+		}
+		rss, anonymous = append(rss, s["VmRSS"]), append(anonymous, s["RssAnon"])
+		m.Largest = float64(s["VmHWM"]) / 1024
+	}
+	m.Median, m.Anonymous = float64(median(rss))/1024, float64(median(anonymous))/1024
+	// They must all still be there: what was destroyed takes no memory.
+	return awaitCandidates(ctx, store, m.Candidates)
+}
+
+// startReaper starts the real reaper, with a whole core for its sweeps and nobody to log to.
+func startReaper(o options, store *state.Store) (*exec.Cmd, error) {
+	cmd := exec.Command(o.halfclose, "reaper", "--state-dir", store.Dir(), "--cpu-budget", "100", "--log-level", "warn")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the reaper: %w", err)
+	}
+	return cmd, nil
+}
+
+func endReaper(cmd *exec.Cmd) error {
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("end the reaper: %w", err)
+	}
+	return nil
+}
+
+// awaitCandidates waits until the reaper knows as many candidates.
+func awaitCandidates(ctx context.Context, store *state.Store, want int) error {
+	client := admin.NewClient(store.SocketPath())
+	for end := time.Now().Add(patience); ; time.Sleep(time.Second) {
+		status, err := client.Status(ctx)
+		n := 0
+		for _, count := range status.Candidates {
+			n += count
+		}
+		switch {
+		case err == nil && n == want:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case time.Now().After(end):
+			return errors.Join(err, fmt.Errorf("the reaper knows %d candidates, but there are %d", n, want))
+		}
+	}
+}
+
+// readMemory reads the sizes in KiB from /proc/PID/status (proc_pid_status(5)).
+func readMemory(pid int) (map[string]int, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil, err
+	}
+	sizes := make(map[string]int)
+	for line := range bytes.Lines(b) {
+		if f := bytes.Fields(line); len(f) == 3 && string(f[2]) == "kB" {
+			n, err := strconv.Atoi(string(f[1]))
+			if err != nil {
+				return nil, err
+			}
+			sizes[string(bytes.TrimSuffix(f[0], []byte(":")))] = n
+		}
+	}
+	return sizes, nil
+}

@@ -1,0 +1,170 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// node is a number of namespaces and the processes that own the sockets in them.
+type node struct {
+	names   []string
+	targets []reaper.Target
+	holders []*holder
+	each    int // namespaces that a holder has, the last one less
+}
+
+// newNode makes n empty namespaces. childTables says whether each is to have a hash of its own for its
+// connections; the error is errNoChildTables where the kernel has no such thing.
+func newNode(prefix string, n int, childTables bool) (*node, error) {
+	if err := setChildTables(childTables); err != nil {
+		return nil, err
+	}
+	each, err := perHolder()
+	if err != nil {
+		return nil, err
+	}
+	nd := &node{each: each}
+	for i := range n {
+		nd.names = append(nd.names, prefix+strconv.Itoa(i))
+	}
+	for range (n + each - 1) / each {
+		h, err := startHolder()
+		if err != nil {
+			return nil, errors.Join(err, nd.end())
+		}
+		nd.holders = append(nd.holders, h)
+	}
+	err = nd.fill(0, n, sockets{})
+	for _, name := range nd.names {
+		if err != nil {
+			break
+		}
+		var t reaper.Target
+		t, err = identify(name, childTables)
+		nd.targets = append(nd.targets, t)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make namespaces: %w", err), nd.end())
+	}
+	return nd, nil
+}
+
+// identify identifies a namespace, and checks that it has the kind of hash that was asked for.
+func identify(name string, childTables bool) (reaper.Target, error) {
+	t := at(name)
+	h, err := namespace.Open(t.Paths[0])
+	if err != nil {
+		return t, err
+	}
+	defer h.Close()
+	if t.Identity, err = h.Identify(); err != nil {
+		return t, err
+	}
+	return t, h.Do(func() error {
+		buckets, err := readNumber(ehashEntries)
+		if err == nil && childTables != (buckets > 0) {
+			err = fmt.Errorf("%s says %d: not the hash that was asked for", ehashEntries, buckets)
+		}
+		return err
+	})
+}
+
+// The kernel's settings of connection hashes (Documentation/networking/ip-sysctl.rst).
+const (
+	// ehashEntries is the number of buckets, negative in a namespace that uses the machine's.
+	ehashEntries = "/proc/sys/net/ipv4/tcp_ehash_entries"
+	// childEntries is the number of buckets for the namespaces that are made from this one, 0 for none.
+	childEntries = "/proc/sys/net/ipv4/tcp_child_ehash_entries"
+	childBuckets = 4096
+)
+
+var errNoChildTables = errors.New("no net.ipv4.tcp_child_ehash_entries here: it needs Linux 6.1")
+
+func setChildTables(on bool) error {
+	value := "0"
+	if on {
+		value = strconv.Itoa(childBuckets)
+	}
+	err := os.WriteFile(childEntries, []byte(value), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		if on {
+			return errNoChildTables
+		}
+		return nil
+	}
+	return err
+}
+
+func readNumber(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
+// fill replaces the sockets in the namespaces from and up to but without to.
+func (n *node) fill(from, to int, s sockets) error {
+	var g errgroup.Group
+	for i, h := range n.holders {
+		low, high := max(from, i*n.each), min(to, (i+1)*n.each, len(n.names))
+		if low >= high {
+			continue
+		}
+		g.Go(func() error { return h.order(order{Namespaces: n.names[low:high], Sockets: s}) })
+	}
+	return g.Wait()
+}
+
+// end ends the holders and takes the namespaces down.
+func (n *node) end() error {
+	var errs []error
+	for _, h := range n.holders {
+		h.stdin.Close()
+		errs = append(errs, h.cmd.Wait())
+	}
+	for _, name := range n.names {
+		path := filepath.Join(netnsDir, name)
+		if err := unix.Unmount(path, unix.MNT_DETACH); err == nil {
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// record makes records of namespaces in a state directory, as ADD does.
+func record(store *state.Store, targets []reaper.Target, p policy.Policy) error {
+	boot, err := namespace.BootID()
+	if err != nil {
+		return err
+	}
+	for i, t := range targets {
+		name := "pod-" + strconv.Itoa(i)
+		err := store.Put(state.Record{
+			Network: "bench", Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: boot,
+			Netns:  state.Netns{Path: t.Paths[0], Identity: t.Identity},
+			Pod:    state.Pod{Namespace: "bench", Name: name, UID: "00000000-0000-0000-0000-" + fmt.Sprintf("%012d", i)},
+			Policy: p, Time: time.Now().Round(0),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

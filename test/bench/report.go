@@ -1,0 +1,147 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// report is all that a run found out.
+type report struct {
+	Machine Machine      `json:"machine"`
+	Short   bool         `json:"short"` // too few rounds for the figures to mean much
+	Notes   []string     `json:"notes,omitempty"`
+	Find    []FindRow    `json:"find,omitempty"`
+	Memory  *Memory      `json:"memory,omitempty"`
+	Destroy []DestroyRow `json:"destroy,omitempty"`
+	Add     []AddRow     `json:"add,omitempty"`
+	Targets []Target     `json:"targets,omitempty"`
+}
+
+// Target is what was aimed at and what came of it.
+type Target struct {
+	What string `json:"what"`
+	Want string `json:"want"`
+	Got  string `json:"got"`
+	Met  bool   `json:"met"`
+}
+
+// aim adds a target: the figure is to be at most, or at least, so much.
+func (r *report) aim(what, relation string, want, got float64, format string) {
+	met := got <= want
+	if relation == ">=" {
+		met = got >= want
+	}
+	r.Targets = append(r.Targets, Target{
+		What: what, Want: relation + " " + fmt.Sprintf(format, want), Got: fmt.Sprintf(format, got), Met: met,
+	})
+}
+
+// finish compares what was measured with what was aimed at, which a short run has nothing to say about.
+func (r *report) finish() {
+	if r.Short {
+		return
+	}
+	full := 0
+	for _, row := range r.Find {
+		full = max(full, row.Namespaces)
+	}
+	for _, row := range r.Find {
+		if row.Way != finderName || row.Namespaces != full || row.HalfClosed == 0 {
+			continue
+		}
+		want := 1.0 / 2
+		if row.OwnTables {
+			want = 1.0 / 8
+		}
+		r.aim(fmt.Sprintf("finding, %d namespaces, %s, to the ss loop", full, tables(row.OwnTables)), "<=", want, row.Ratio, "%.3f")
+	}
+	for _, row := range r.Destroy {
+		if row.Way == reaperName {
+			r.aim("destroys per second and core, the look included", ">=", 50_000, row.Rate, "%.0f")
+			r.aim("destroying, to the kernel's own cost", "<=", 1.3, row.Ratio, "%.2f")
+		}
+	}
+	for _, row := range r.Add {
+		if row.Plugin != noopName {
+			r.aim("ADD p50, "+row.Plugin+", to a plugin that does nothing", "<=", 1.5, row.Ratio, "%.2f")
+		}
+	}
+	if m := r.Memory; m != nil {
+		r.aim(fmt.Sprintf("RSS, %d namespaces and %d candidates, MiB", m.Namespaces, m.Candidates), "<=", 32, m.Largest, "%.1f")
+	}
+}
+
+// tables writes the report for people to read.
+func (r *report) tables(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	m := r.Machine
+	fmt.Fprintf(t, "Linux %s, %d cores (%s), %d ehash buckets, %s, %s, load %s\n",
+		m.Kernel, m.Cores, m.CPU, m.Buckets, m.Iproute, m.Go, m.Load)
+	if r.Short {
+		fmt.Fprintln(t, "A short run: it shows that everything works, and its figures mean little. No targets are looked at.")
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintln(t, "Left out:", note)
+	}
+	r.findTable(t)
+	if r.Destroy != nil {
+		fmt.Fprint(t, "\nDESTROYING: CPU time, the best of the rounds\n")
+		fmt.Fprint(t, "WAY\tSOCKETS\tUS EACH\tWORST\tPER S AND CORE\tTO THE KERNEL'S\n")
+		for _, d := range r.Destroy {
+			fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.0f\t%.2f\n", d.Way, d.Sockets, d.Best, d.Worst, d.Rate, d.Ratio)
+		}
+	}
+	if r.Add != nil {
+		fmt.Fprint(t, "\nADD: the plugin's process, from its start to its end\n")
+		fmt.Fprint(t, "PLUGIN\tROUNDS\tP50 MS\tP90 MS\tCPU P50 MS\tP50 TO NOTHING\n")
+		for _, a := range r.Add {
+			fmt.Fprintf(t, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\n", a.Plugin, a.Rounds, a.P50, a.P90, a.CPU, a.Ratio)
+		}
+	}
+	if m := r.Memory; m != nil {
+		fmt.Fprint(t, "\nMEMORY: RSS of a reaper, MiB\n")
+		fmt.Fprint(t, "NAMESPACES\tCANDIDATES\tMEDIAN\tLARGEST\tNOT OF THE BINARY\n")
+		fmt.Fprintf(t, "%d\t%d\t%.1f\t%.1f\t%.1f\n", m.Namespaces, m.Candidates, m.Median, m.Largest, m.Anonymous)
+	}
+	if len(r.Targets) > 0 {
+		fmt.Fprint(t, "\nTARGETS\nWHAT\tWANT\tGOT\t\n")
+		for _, g := range r.Targets {
+			met := "met"
+			if !g.Met {
+				met = "MISSED"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", g.What, g.Want, g.Got, met)
+		}
+	}
+	return t.Flush()
+}
+
+// findTable writes what finding cost, a table a kind of node.
+func (r *report) findTable(t io.Writer) {
+	for _, own := range []bool{false, true} {
+		head := fmt.Sprintf("\nFINDING, namespaces %s: CPU time of one pass, the best of the rounds\n"+
+			"NAMESPACES\tSOCKETS\tHALF-CLOSED\tWAY\tMS\tWORST\tMS A NAMESPACE\tTO THE LOOP\n", tables(own))
+		for _, f := range r.Find {
+			if f.OwnTables != own {
+				continue
+			}
+			fmt.Fprint(t, head)
+			head = ""
+			fmt.Fprintf(t, "%d\t%d\t%d\t%s\t%.1f\t%.1f\t%.2f\t%s\n", f.Namespaces, f.Sockets, f.HalfClosed, f.Way,
+				f.Best, f.Worst, f.Best/float64(f.Namespaces), ratio(f.Ratio))
+		}
+	}
+}
+
+// ratio writes what is less than one as a fraction: 1/8 rather than 0.125.
+func ratio(r float64) string {
+	if r > 0.95 {
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", r), ".0")
+	}
+	return fmt.Sprintf("1/%.1f", 1/r)
+}

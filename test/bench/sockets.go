@@ -1,0 +1,183 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+// sockets is what to have in a namespace: so many connections over loopback, a third of them each over
+// IPv4, IPv6 and v4-mapped, keepalive off. The process owns both ends unless it says otherwise.
+type sockets struct {
+	Shut        int `json:"shut"`        // one end has shut its sending side: FIN_WAIT2 and CLOSE_WAIT
+	Closed      int `json:"closed"`      // one end has vanished after that: CLOSE_WAIT alone
+	Established int `json:"established"` // nothing has been closed
+}
+
+// halfClosed is how many half-closed sockets there are.
+func (s sockets) halfClosed() int { return 2*s.Shut + s.Closed }
+
+// total is how many sockets there are.
+func (s sockets) total() int { return s.halfClosed() + 2*s.Established }
+
+// patience bounds waits for what must happen, on the busiest of machines.
+const patience = time.Minute
+
+// make makes them in the calling thread's namespace, and waits until all are in the states they are to be in.
+// It returns the descriptors.
+func (s sockets) make() (fds []int, err error) {
+	if s.total() == 0 {
+		return nil, nil
+	}
+	var clients, servers []int
+	defer func() {
+		fds = append(servers, clients...)
+		if err != nil {
+			closeAll(fds)
+			fds = nil
+		}
+	}()
+	listeners, err := listenAll()
+	defer closeAll(listeners)
+	for i := 0; err == nil && i < s.Closed+s.Shut+s.Established; i++ {
+		var client, server int
+		if client, server, err = connect(listeners[i%len(listeners)]); err == nil {
+			clients, servers = append(clients, client), append(servers, server)
+		}
+	}
+	for i := 0; err == nil && i < s.Closed+s.Shut; i++ {
+		err = unix.Shutdown(clients[i], unix.SHUT_WR)
+	}
+	// A FIN may be acknowledged late: all are waited for at once.
+	for i := 0; err == nil && i < s.Closed+s.Shut; i++ {
+		if err = awaitState(clients[i], inetdiag.FinWait2); err == nil {
+			err = awaitState(servers[i], inetdiag.CloseWait)
+		}
+	}
+	for i := 0; err == nil && i < s.Closed; i++ {
+		err = vanish(clients[0])
+		clients = clients[1:]
+	}
+	return nil, err
+}
+
+// vanish closes a socket without a packet and without a trace in the kernel, as if its host had gone: a
+// socket that is being repaired (TCP_REPAIR of include/uapi/linux/tcp.h) is closed so.
+func vanish(fd int) error {
+	err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1)
+	return errors.Join(os.NewSyscallError("set TCP_REPAIR", err), unix.Close(fd))
+}
+
+// listenAll listens over each kind of network that there is.
+func listenAll() ([]int, error) {
+	var fds []int
+	for _, addr := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
+		fd, err := listen(netip.MustParseAddr(addr))
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL) {
+			continue // IPv6 is off
+		}
+		if err != nil {
+			return fds, fmt.Errorf("listen on %s: %w", addr, err)
+		}
+		fds = append(fds, fd)
+	}
+	if len(fds) == 0 {
+		return nil, errors.New("listen: neither IPv4 nor IPv6 works on loopback")
+	}
+	return fds, nil
+}
+
+func listen(addr netip.Addr) (int, error) {
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: addr.As16()})
+	if addr.Is4() {
+		family, sa = unix.AF_INET, &unix.SockaddrInet4{Addr: addr.As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err = unix.Bind(fd, sa); err == nil {
+		err = unix.Listen(fd, 16)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+// connect makes one connection to a listener.
+func connect(listener int) (client, server int, err error) {
+	to, err := unix.Getsockname(listener)
+	if err != nil {
+		return -1, -1, err
+	}
+	family := unix.AF_INET6
+	if _, v4 := to.(*unix.SockaddrInet4); v4 {
+		family = unix.AF_INET
+	}
+	client, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, -1, fmt.Errorf("open socket: %w", err)
+	}
+	if err = retry(func() error { return unix.Connect(client, to) }); err == nil {
+		err = retry(func() (err error) {
+			server, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC)
+			return err
+		})
+	}
+	if err != nil {
+		unix.Close(client)
+		return -1, -1, fmt.Errorf("connect: %w", err)
+	}
+	return client, server, nil
+}
+
+// retry calls again what a signal interrupted. (A connect that goes on in the background answers EISCONN.)
+func retry(call func() error) error {
+	err := call()
+	for errors.Is(err, unix.EINTR) {
+		if err = call(); errors.Is(err, unix.EISCONN) {
+			return nil
+		}
+	}
+	return err
+}
+
+// awaitState waits until a socket is in the state that it is bound to get into.
+func awaitState(fd int, want inetdiag.State) error {
+	return await("a socket is in "+want.String(), func() (bool, error) {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err == nil && inetdiag.State(info.State) == want, err
+	})
+}
+
+// await waits until cond holds.
+func await(what string, cond func() (bool, error)) error {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		ok, err := cond()
+		if ok || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// closeAll closes sockets so that nothing of them stays, no TIME_WAIT either.
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		_ = unix.Close(fd)
+	}
+}

@@ -1,0 +1,53 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// sweepOnce is a finder that looks at each of the first set of namespaces once, and then no more.
+type sweepOnce struct {
+	reaper.Finder
+	swept chan struct{} // closed after that
+}
+
+// Find returns an error if a namespace could not be looked into.
+func (o *sweepOnce) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+	inner, stop := context.WithCancel(ctx)
+	defer stop()
+	set := make(chan []reaper.Target, 1)
+	var left int
+	select {
+	case first := <-targets:
+		left = len(first)
+		set <- first
+	case <-ctx.Done():
+		return nil
+	}
+	var failed error
+	err := o.Finder.Find(inner, set, func(f reaper.Finding) {
+		found(f)
+		if f.Err != nil {
+			failed = errors.Join(failed, f.Err)
+			stop()
+		}
+		if !f.Swept.IsZero() {
+			if left--; left == 0 {
+				stop()
+			}
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	if left == 0 {
+		close(o.swept)
+	}
+	<-ctx.Done()
+	return nil
+}

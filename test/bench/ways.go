@@ -1,0 +1,176 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// way is one way to find the half-closed sockets of several namespaces.
+type way struct {
+	name  string
+	clock clock // whose CPU time it costs
+	find  func(ctx context.Context, targets []reaper.Target) (int, error)
+}
+
+// loopScript is what somebody would write to list the half-closed sockets of every container.
+const loopScript = `for ns; do nsenter --net="$ns" ss -Htn state close-wait state fin-wait-2; done`
+
+// findByLoop runs a shell that runs ss in one namespace after the other.
+func findByLoop(ctx context.Context, targets []reaper.Target) (int, error) {
+	args := []string{"-c", loopScript, "sh"}
+	for _, t := range targets {
+		args = append(args, t.Paths[0])
+	}
+	cmd := exec.CommandContext(ctx, "sh", args...)
+	cmd.Stderr = os.Stderr
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("run ss in each namespace: %w", err)
+	}
+	return countListed(out.Bytes())
+}
+
+// countListed counts the lines of ss, each of which has to be about a half-closed socket.
+func countListed(list []byte) (int, error) {
+	n := 0
+	lines := bufio.NewScanner(bytes.NewReader(list))
+	for lines.Scan() {
+		state, _, _ := bytes.Cut(lines.Bytes(), []byte(" "))
+		if s := string(state); s != "CLOSE-WAIT" && s != "FIN-WAIT-2" {
+			return 0, fmt.Errorf("ss listed %q, which is not half-closed", lines.Text())
+		}
+		n++
+	}
+	return n, lines.Err()
+}
+
+// findByLibrary does what the netlink library has for the purpose: it lists every TCP socket.
+func findByLibrary(_ context.Context, targets []reaper.Target) (int, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return 0, err
+	}
+	defer home.Close()
+	n := 0
+	for _, t := range targets {
+		found, err := libraryIn(t.Paths[0])
+		if err = errors.Join(err, netns.Set(home)); err != nil {
+			return 0, err
+		}
+		n += found
+	}
+	return n, nil
+}
+
+func libraryIn(path string) (int, error) {
+	h, err := netns.GetFromPath(path)
+	if err != nil {
+		return 0, err
+	}
+	defer h.Close()
+	if err := netns.Set(h); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		list, err := netlink.SocketDiagTCPInfo(family)
+		if err != nil {
+			return 0, fmt.Errorf("SocketDiagTCPInfo: %w", err)
+		}
+		for _, s := range list {
+			if inetdiag.State(s.InetDiagMsg.State).HalfClosed() {
+				n++
+			}
+		}
+	}
+	return n, nil
+}
+
+// findByFamily is what the finder would do on a kernel without the legacy dump.
+func findByFamily(_ context.Context, targets []reaper.Target) (int, error) {
+	n := 0
+	for _, t := range targets {
+		err := dump(t, inetdiag.Filter{States: inetdiag.HalfClosed, Info: true, NoLegacy: true}, func(*inetdiag.Socket) { n++ })
+		if err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// dump calls visit for each socket in a namespace that the filter lets through.
+func dump(t reaper.Target, f inetdiag.Filter, visit func(*inetdiag.Socket)) error {
+	conn, err := open(t)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Dump(f, func(s *inetdiag.Socket) error {
+		visit(s)
+		return nil
+	})
+}
+
+// open opens a sock_diag socket in a namespace.
+func open(t reaper.Target) (conn *inetdiag.Conn, err error) {
+	err = inside(t, func() (err error) {
+		conn, err = inetdiag.Open()
+		return err
+	})
+	return conn, err
+}
+
+// inside runs fn in a namespace.
+func inside(t reaper.Target, fn func() error) error {
+	h, err := namespace.Open(t.Paths[0])
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Do(fn)
+}
+
+// findByFinder lets the reaper's finder sweep every namespace once, its budget far out of reach.
+func findByFinder(ctx context.Context, targets []reaper.Target) (int, error) {
+	root, err := namespace.NewRoot("")
+	if err != nil {
+		return 0, err
+	}
+	defer root.Close()
+	ctx, stop := context.WithTimeout(ctx, 10*time.Minute)
+	defer stop()
+	once := sweepOnce{Finder: reaper.NewSockDiag(root, 100), swept: make(chan struct{})}
+	set := make(chan []reaper.Target, 1)
+	set <- targets
+	n := 0
+	go func() {
+		select {
+		case <-once.swept:
+		case <-ctx.Done():
+		}
+		stop()
+	}()
+	err = once.Find(ctx, set, func(f reaper.Finding) { n += len(f.Seen) })
+	return n, err
+}
