@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -64,6 +65,8 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 		return err
 	}
 	defer lock.Release()
+	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
+	debug.SetGCPercent(50)
 	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.mode.String(), "started_by", string(me.StartedBy))
 	for {
 		err := e.serve(ctx, me, lock, store, reaper.Config{

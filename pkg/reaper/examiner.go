@@ -88,8 +88,12 @@ func (e *examiner) look(conn *inetdiag.Conn, j *job, first, n int) error {
 	for i := range ids {
 		ids[i] = j.histories[first+i].ID
 	}
+	// One reading of the clock for all: it is a system call. Being early by the time of a look makes no
+	// socket older than the kernel's tick does.
+	at := monotime.Now()
 	return conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
-		x := examined{at: monotime.Now()}
+		j.results = append(j.results, examined{at: at})
+		x := &j.results[len(j.results)-1]
 		switch {
 		case errors.Is(err, inetdiag.ErrGone):
 			x.outcome = goneMeantime
@@ -102,7 +106,6 @@ func (e *examiner) look(conn *inetdiag.Conn, j *job, first, n int) error {
 			x.socket = *s
 			x.outcome = e.decide(j, x.verdict)
 		}
-		j.results = append(j.results, x)
 	})
 }
 
@@ -137,7 +140,6 @@ func (e *examiner) destroy(conn *inetdiag.Conn, j *job, first int) error {
 	err := conn.DestroyAll(e.ids[:n], func(i int, err error) {
 		answered++
 		x := &j.results[e.index[i]]
-		x.at = monotime.Now()
 		switch {
 		case errors.Is(err, inetdiag.ErrGone):
 			x.outcome = goneMeantime

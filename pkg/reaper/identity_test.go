@@ -52,7 +52,7 @@ func TestANewSocketUnderOldAddressesHasItsOwnTime(t *testing.T) {
 				if age := time.Duration(e.Age); age < grace || age > time.Since(made)+tick {
 					t.Errorf("destroyed at the age of %v, %v after it was made, with a grace of %v", age, time.Since(made), grace)
 				}
-				if want := hostPort(peer.LocalAddr()); e.Peer != want {
+				if want := hostPort(peer.LocalAddr()); e.Peer.String() != want {
 					t.Errorf("destroyed with the peer %s, want %s", e.Peer, want)
 				}
 			})

@@ -6,6 +6,7 @@ package reaper
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -30,8 +31,8 @@ type Entry struct {
 	Pod         state.Pod      `json:"pod"`
 	Network     string         `json:"network"`
 	ContainerID string         `json:"containerID"`
-	Local       string         `json:"local"`
-	Peer        string         `json:"peer"`
+	Local       netip.AddrPort `json:"local"`
+	Peer        netip.AddrPort `json:"peer"`
 	State       inetdiag.State `json:"state"`
 	Age         Seconds        `json:"ageSeconds"`
 	Idle        Seconds        `json:"idleSeconds"`
@@ -102,7 +103,7 @@ func (j *journal) add(e Entry) {
 	j.log.Info(logText[e.Outcome],
 		slog.String("pod_namespace", e.Pod.Namespace), slog.String("pod", e.Pod.Name),
 		slog.String("network", e.Network), slog.String("container", e.ContainerID),
-		slog.String("local", e.Local), slog.String("peer", e.Peer), slog.String("state", e.State.String()),
+		slog.String("local", e.Local.String()), slog.String("peer", e.Peer.String()), slog.String("state", e.State.String()),
 		slog.Duration("age", e.Age.rounded()), slog.Duration("idle", e.Idle.rounded()),
 		slog.String("grace", e.Grace.String()), slog.Duration("late", e.Late.rounded()),
 		slog.Uint64("rqueue_bytes", uint64(e.RQueue)), slog.Uint64("wqueue_bytes", uint64(e.WQueue)),

@@ -6,6 +6,7 @@ package reaper
 import (
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func TestJournalLogsWhoWhatAndWhy(t *testing.T) {
 	j, b := newTestJournal()
 	j.add(Entry{
 		Time: time.Now(), Outcome: Destroyed, Pod: state.Pod{Namespace: "shop", Name: "cart-0"}, Network: "pods", ContainerID: "c1",
-		Local: "10.0.0.1:80", Peer: "10.0.0.2:5000", State: inetdiag.CloseWait, Age: Seconds(90*time.Second + 1), Idle: Seconds(time.Minute),
+		Local: netip.MustParseAddrPort("10.0.0.1:80"), Peer: netip.MustParseAddrPort("10.0.0.2:5000"), State: inetdiag.CloseWait, Age: Seconds(90*time.Second + 1), Idle: Seconds(time.Minute),
 		Grace: policy.Grace(time.Minute), Late: Seconds(1234 * time.Microsecond), RQueue: 1, WQueue: 2, UID: 3, Cookie: 4,
 	})
 	want := []map[string]any{{

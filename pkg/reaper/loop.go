@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"time"
@@ -26,6 +27,7 @@ type loop struct {
 	fresh      *rotation // candidates to be examined
 	held       *rotation // candidates that wait for the budget
 	busy       bool      // the examiner has a job
+	spare      *job      // the last job, for its room
 	retarget   bool      // the finder has to hear of another set of namespaces
 	restorable []savedCandidate
 	counts     Counts
@@ -213,19 +215,11 @@ func (l *loop) remode(at monotime.Time) {
 	}
 }
 
-// encode makes the file of saved candidates.
-func (l *loop) encode() []byte {
-	n := 0
-	for _, ns := range l.registry.namespaces {
-		n += len(ns.candidates)
-	}
-	return encodeCandidates(l.boot, n, func(yield func(savedCandidate) bool) {
+// encode writes the file of saved candidates.
+func (l *loop) encode(w io.Writer) error {
+	return encodeCandidates(w, l.boot, func(yield func(savedCandidate) bool) {
 		for _, ns := range l.registry.namespaces {
 			for _, c := range ns.candidates {
-				// What the kernel said too little of cannot be confirmed later.
-				if c.history.Last.IsZero() {
-					continue
-				}
 				if !yield(savedCandidate{ns.id, c.history}) {
 					return
 				}

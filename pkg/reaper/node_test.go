@@ -216,7 +216,7 @@ func (n *node) entry(conn net.Conn, outcome string) (reaper.Entry, bool) {
 		n.tb.Fatal(err)
 	}
 	for _, e := range entries {
-		if e.Local == local && e.Peer == peer && e.Outcome == outcome {
+		if e.Local.String() == local && e.Peer.String() == peer && e.Outcome == outcome {
 			return e, true
 		}
 	}

@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,15 @@ func (p *pacer) wait(now monotime.Time) time.Duration {
 		return 0
 	}
 	return time.Duration(float64(-p.balance)/p.share) + time.Microsecond
+}
+
+// onThread runs fn on one thread, and returns the CPU time that it took there.
+func onThread(fn func()) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := threadCPU()
+	fn()
+	return threadCPU() - before
 }
 
 // threadCPU is the CPU time that the calling thread has used.

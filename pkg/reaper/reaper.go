@@ -109,7 +109,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	})
 	err = g.Wait()
-	newSaver(r.cfg.Store.CandidatesPath(), r.cfg.Log).write(l.encode())
+	newSaver(r.cfg.Store.CandidatesPath(), r.cfg.Log).save(l.encode)
 	l.journal.flush()
 	return err
 }

@@ -155,7 +155,7 @@ func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
 				if age := time.Duration(e.Age); age < grace || age > time.Since(reconnected)+tick {
 					t.Errorf("destroyed at the age of %v, %v after it was made, with a grace of %v", age, time.Since(reconnected), grace)
 				}
-				if want := hostPort(next.Addr()); e.Peer != want {
+				if want := hostPort(next.Addr()); e.Peer.String() != want {
 					t.Errorf("destroyed with the peer %s, want %s", e.Peer, want)
 				}
 			})
@@ -213,7 +213,7 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 				t.Errorf("the socket is in %v now", state)
 			}
 			for _, e := range n.journal() {
-				if e.Peer == hostPort(l.Addr()) || e.Cookie == s.cookie {
+				if e.Peer.String() == hostPort(l.Addr()) || e.Cookie == s.cookie {
 					t.Errorf("it is in the journal: %+v", e)
 				}
 			}

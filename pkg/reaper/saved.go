@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"iter"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -56,14 +57,21 @@ func appendCandidate(b []byte, s savedCandidate) []byte {
 	return le.AppendUint32(b, h.SegsIn)
 }
 
-// encodeCandidates makes the whole file.
-func encodeCandidates(boot string, n int, candidates func(yield func(savedCandidate) bool)) []byte {
-	b := make([]byte, 0, savedHeader+n*savedEntry+4)
-	b = append(append(b, savedMagic...), boot...)
-	for s := range candidates {
-		b = appendCandidate(b, s)
+// encodeCandidates writes the whole file.
+func encodeCandidates(w io.Writer, boot string, candidates iter.Seq[savedCandidate]) error {
+	sum := crc32.NewIEEE()
+	both := io.MultiWriter(w, sum)
+	if _, err := io.WriteString(both, savedMagic+boot); err != nil {
+		return err
 	}
-	return binary.NativeEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+	entry := make([]byte, 0, savedEntry)
+	for s := range candidates {
+		entry = appendCandidate(entry[:0], s)
+		if _, err := both.Write(entry); err != nil {
+			return err
+		}
+	}
+	return binary.Write(w, binary.NativeEndian, sum.Sum32())
 }
 
 var errOtherBoot = errors.New("saved candidates are of another boot")

@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -22,7 +23,11 @@ import (
 const testBoot = "6ca07e8a-4d30-4a5c-9b3e-a3f2d8f0c001"
 
 func encodeAll(all []savedCandidate) []byte {
-	return encodeCandidates(testBoot, len(all), slices.Values(all))
+	var b bytes.Buffer
+	if err := encodeCandidates(&b, testBoot, slices.Values(all)); err != nil {
+		panic(err) //nolint:forbidigo // a buffer takes all
+	}
+	return b.Bytes()
 }
 
 // randomCandidate is one that a reaper may have saved before moment(0).

@@ -4,6 +4,9 @@
 package reaper
 
 import (
+	"bufio"
+	"errors"
+	"io"
 	"log/slog"
 
 	"github.com/google/renameio/v2"
@@ -20,23 +23,46 @@ func newSaver(path string, log *slog.Logger) *saver {
 	return &saver{path: path, log: log, busy: make(chan struct{}, 1)}
 }
 
-// start writes what encode returns, unless the last writing is still going on.
-func (s *saver) start(encode func() []byte) bool {
+// start begins to save what encode writes, unless the last writing is still going on. encode runs at once;
+// the file reaches the disk, and its name, beside the caller.
+func (s *saver) start(encode func(io.Writer) error) bool {
 	select {
 	case s.busy <- struct{}{}:
 	default:
 		return false
 	}
-	content := encode()
+	f, err := s.write(encode)
 	go func() {
 		defer func() { <-s.busy }()
-		s.write(content)
+		s.finish(f, err)
 	}()
 	return true
 }
 
-func (s *saver) write(content []byte) {
-	if err := renameio.WriteFile(s.path, content, 0o600); err != nil {
+// save saves what encode writes, to the end.
+func (s *saver) save(encode func(io.Writer) error) {
+	s.finish(s.write(encode))
+}
+
+// write writes a file that has no name yet. It goes out in pieces: as a whole it would be the largest thing
+// in memory by far.
+func (s *saver) write(encode func(io.Writer) error) (*renameio.PendingFile, error) {
+	f, err := renameio.NewPendingFile(s.path, renameio.WithPermissions(0o600))
+	if err != nil {
+		return nil, err
+	}
+	w := bufio.NewWriterSize(f, 64<<10)
+	return f, errors.Join(encode(w), w.Flush())
+}
+
+func (s *saver) finish(f *renameio.PendingFile, err error) {
+	if err == nil {
+		err = f.CloseAtomicallyReplace()
+	}
+	if f != nil {
+		err = errors.Join(err, f.Cleanup())
+	}
+	if err != nil {
 		s.log.Warn("save the candidates: a restart will know only the ages that the kernel can prove", "error", err)
 	}
 }

@@ -88,7 +88,7 @@ func (n *node) untouched(conn net.Conn) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
 	for _, e := range n.journal() {
-		if e.Local == local && e.Peer == peer {
+		if e.Local.String() == local && e.Peer.String() == peer {
 			n.tb.Errorf("it is in the journal: %+v", e)
 		}
 	}

@@ -23,11 +23,11 @@ const pruneAfter = 10 * time.Minute
 // watcher takes the census of this node's records, whenever one comes or goes and at least twice a minute:
 // a namespace may end without any DEL.
 type watcher struct {
-	store   *state.Store
-	root    *namespace.Root
-	boot    string
-	never   []namespace.Identity // namespaces that are not touched whatever is recorded
-	log     *slog.Logger
+	store *state.Store
+	root  *namespace.Root
+	boot  string
+	never []namespace.Identity // namespaces that are not touched whatever is recorded
+	log   *slog.Logger
 
 	last    census
 	useless map[string]monotime.Time // since when a file has been of no use, by its name

@@ -40,12 +40,16 @@ func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 }
 
 func (l *loop) job(ns *registered, list []*candidate, grant int) *job {
-	j := &job{
-		ns: ns, list: list, target: ns.target(), policy: *ns.policy, mode: l.caps.effective(ns), grant: grant,
-		histories: make([]policy.History, len(list)), results: make([]examined, 0, len(list)),
+	j := l.spare
+	if j == nil {
+		j = &job{histories: make([]policy.History, 0, jobSize), results: make([]examined, 0, jobSize)}
 	}
-	for i, c := range list {
-		j.histories[i] = c.history
+	*j = job{
+		ns: ns, list: list, target: ns.target(), policy: *ns.policy, mode: l.caps.effective(ns), grant: grant,
+		histories: j.histories[:0], results: j.results[:0],
+	}
+	for _, c := range list {
+		j.histories = append(j.histories, c.history)
 	}
 	return j
 }
@@ -64,6 +68,7 @@ func (l *loop) examined(j *job, at monotime.Time) {
 		}
 	}
 	l.budget.spend(time.Now(), j.tried)
+	l.spare = j
 }
 
 // unexamined puts back a candidate that there was no answer for.
@@ -164,7 +169,7 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	idle := x.at.Sub(max(x.history.Since, x.history.Progress))
 	l.journal.add(Entry{
 		Time: time.Now(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
-		Local: x.socket.ID.Local().String(), Peer: x.socket.ID.Peer().String(), State: x.socket.State,
+		Local: x.socket.ID.Local(), Peer: x.socket.ID.Peer(), State: x.socket.State,
 		Age: Seconds(x.at.Sub(x.history.Since)), Idle: Seconds(idle), Grace: j.policy.Grace(x.socket.State),
 		Late:   Seconds(late(c, x)),
 		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),

@@ -229,7 +229,7 @@ func (d *demo) destroyed(e reaper.Entry, name string, state inetdiag.State, grac
 	if state == inetdiag.FinWait2 {
 		local, peer = peer, local
 	}
-	err := errors.Join(want("destroyed", e.Outcome), want(local, e.Local), want(peer, e.Peer), want(state, e.State))
+	err := errors.Join(want("destroyed", e.Outcome), want(local, e.Local.String()), want(peer, e.Peer.String()), want(state, e.State))
 	if time.Duration(e.Age) < grace {
 		err = errors.Join(err, fmt.Errorf("its age was %v, less than %v", time.Duration(e.Age), grace))
 	}

@@ -99,7 +99,7 @@ func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
 			if e.Outcome != "would-destroy" {
 				t.Errorf("the journal has %+v", e)
 			}
-			if e.Local == conn.LocalAddr().String() && e.Peer == conn.RemoteAddr().String() {
+			if e.Local.String() == conn.LocalAddr().String() && e.Peer.String() == conn.RemoteAddr().String() {
 				return true
 			}
 		}

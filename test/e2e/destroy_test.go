@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -79,11 +80,11 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 
 	want := []reaper.Entry{{
 		Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
-		ContainerID: leaky.runtime.ContainerID, Local: leak.Server.LocalAddr().String(), Peer: leak.Server.RemoteAddr().String(),
+		ContainerID: leaky.runtime.ContainerID, Local: addrPort(leak.Server.LocalAddr()), Peer: addrPort(leak.Server.RemoteAddr()),
 		State: inetdiag.CloseWait, Grace: policy.Grace(time.Second), RQueue: 1, // the FIN
 	}}
 	measured := cmpopts.IgnoreFields(reaper.Entry{}, "Time", "Age", "Idle", "Late", "UID", "Cookie")
-	if diff := cmp.Diff(want, entries, measured); diff != "" {
+	if diff := cmp.Diff(want, entries, measured, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Fatalf("journal (-want +got)\n%s", diff)
 	}
 	if age := time.Duration(entries[0].Age); age < time.Second {
@@ -166,4 +167,10 @@ func timeWaits(t *testing.T, c *container) (n int) {
 		}
 	})
 	return n
+}
+
+// addrPort returns an IPv4 address as the journal has it.
+func addrPort(a net.Addr) netip.AddrPort {
+	ap := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
