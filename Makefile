@@ -21,6 +21,9 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags nethttpomitht
 
 CNI_PLUGINS := github.com/containernetworking/plugins/plugins
 export FUZZTIME
+# The go command keeps its caches there, and finds none without.
+HOME      ?= $(shell echo ~)
+export HOME
 
 .PHONY: help
 help: ## Show the targets
@@ -59,7 +62,7 @@ bench: build ## Measure it beside the alternatives, and print the ratios (root)
 	@scripts/bench.sh
 
 .PHONY: lint
-lint: ## Check the code with the pinned golangci-lint, and that go.mod is tidy
+lint: ## Check the code with the pinned golangci-lint, and that the module files are tidy
 	@scripts/lint.sh
 
 .PHONY: fmt

@@ -8,6 +8,7 @@
 # mean little. All of it happens in mount, network and PID namespaces of its own: see docs/performance.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
 
 scripts/deps.sh iproute2 util-linux
 make --no-print-directory build

@@ -5,6 +5,7 @@
 # Shows halfclose at work, on a node of namespaces that goes with the demo however that ends.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
 
 scripts/deps.sh iproute2 util-linux
 [ -n "${MAKELEVEL:-}" ] || make --no-print-directory build cni-plugins

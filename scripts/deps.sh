@@ -40,9 +40,25 @@ fi
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+
+# apt ARGUMENTS... runs apt-get once nobody else does. It waits for dpkg's lock itself, but for none of its
+# own; then it is repeated, for five minutes.
+apt() {
+  local try
+  for try in {1..60}; do
+    if apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1 </dev/null; then
+      return 0
+    fi
+    if [ "$try" = 60 ] || ! grep -qE 'Could not get lock|Unable to lock' "$log"; then
+      return 1
+    fi
+    sleep 5
+  done
+}
+
 # shellcheck disable=SC2086 # one word a package
-if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $need; } >"$log" 2>&1 </dev/null; then
+if ! { apt update && apt install -y --no-install-recommends $need; }; then
   tail -n 20 "$log" >&2
   echo "deps: could not install: $need" >&2
   exit 1

@@ -8,6 +8,7 @@
 # with the fix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
 
 [ $# -gt 0 ] || set -- internal pkg plugins test
 

@@ -2,16 +2,20 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Checks code, module file and scripts: lint.sh [golangci-lint run's arguments]
+# Checks code, module files and scripts: lint.sh [golangci-lint run's arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
 
 status=0
 
-if ! go mod tidy -diff >/dev/null; then
-  echo "lint: go.mod or go.sum is not tidy: run go mod tidy" >&2
-  status=1
-fi
+for module in . tools/cni tools/dev; do
+  if ! why=$(cd "$module" && go mod tidy -diff 2>&1); then
+    head -n 20 <<<"$why" >&2
+    echo "lint: go.mod or go.sum in $module is not tidy: run go mod tidy there" >&2
+    status=1
+  fi
+done
 
 for script in scripts/*.sh .ci/run; do
   bash -n "$script" || status=1

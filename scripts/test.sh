@@ -8,6 +8,7 @@
 # of their own to do it in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
 
 # Not in the namespaces below, from which neither packages nor modules can be fetched.
 if [ -z "${HALFCLOSE_TEST_UNSHARED:-}" ]; then

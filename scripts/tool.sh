@@ -6,6 +6,7 @@
 # time: tool.sh NAME
 set -euo pipefail
 cd "$(dirname "$0")/../tools/dev"
+export HOME=${HOME-~} # where the go command keeps its caches
 
 name=$1
 package=$(go list tool | grep -E "/$name\$") || {

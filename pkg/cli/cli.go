@@ -12,12 +12,16 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -32,15 +36,17 @@ const (
 type env struct {
 	out, err io.Writer
 	getenv   func(string) string
+	syslog   func(message string, args ...any) // puts a warning into the system log
 	stateDir string
 	output   string
+	logged   bool // the reaper's own log has why it ended
 }
 
 // Main runs the command line and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv})
+	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, syslog: logging.System(logging.Identifier).Warn})
 }
 
 // run runs one command. What fails before a command begins is a mistake in its usage.
@@ -58,19 +64,46 @@ func run(ctx context.Context, args []string, e *env) int {
 	root.SetOut(e.out)
 	root.SetErr(e.err)
 	err := root.ExecuteContext(ctx)
-	switch {
-	case err == nil:
+	if err == nil {
 		return exitSuccess
-	case !began:
+	}
+	if !e.logged && len(args) > 0 && args[0] == "reaper" && slices.Contains(args, "--auto") {
+		e.trace(err)
+	}
+	if !began {
 		oneLine := strings.Join(strings.Fields(err.Error()), " ") // a suggestion has lines of its own
-		fmt.Fprintf(e.err, "halfclose: %s (see \"halfclose --help\")\n", oneLine)
+		e.say("halfclose: %s (see \"halfclose --help\")\n", oneLine)
 		return exitUsage
 	}
-	fmt.Fprintf(e.err, "halfclose: %v\n", err)
+	e.say("halfclose: %v\n", err)
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// trace says why a reaper that the plugin started ends before it has a log: nobody reads what it prints. That
+// it is one is seen from the arguments as they are, since they may be what is wrong.
+func (e *env) trace(err error) {
+	e.syslog("reaper ends", "error", err, "state_dir", e.stateDir)
+	if filepath.IsAbs(e.stateDir) {
+		_ = logging.Trace(e.store().LogPath(), "reaper ends", "error", err) // the directory may be what is wrong
+	}
+}
+
+// say prints on stderr. It waits for a moment only for somebody to take it: the process is about to end.
+func (e *env) say(format string, args ...any) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fmt.Fprintf(e.err, format, args...)
+	}()
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
 }
 
 // usageError is a value that a command cannot work with.
@@ -120,7 +153,21 @@ func (e *env) check() error {
 
 func (e *env) store() *state.Store { return state.New(e.stateDir) }
 
-func (e *env) client() *admin.Client { return admin.NewClient(e.store().SocketPath()) }
+// client returns what asks the reaper of the state directory.
+func (e *env) client() (*admin.Client, error) {
+	if err := e.checkStateDir(); err != nil {
+		return nil, err
+	}
+	return admin.NewClient(e.store().SocketPath()), nil
+}
+
+// checkStateDir is for the commands that need the reaper's socket.
+func (e *env) checkStateDir() error {
+	if err := launch.CheckStateDir(e.stateDir); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
 
 // switchPath is where this node's mode switch is kept: beside the rest of the state, where that is not in
 // its usual place.

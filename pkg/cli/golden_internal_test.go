@@ -38,7 +38,10 @@ func golden(t *testing.T, name, got string) {
 func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), append([]string{}, args...), &env{out: &out, err: &errs, getenv: func(name string) string { return set[name] }})
+	code = run(t.Context(), append([]string{}, args...), &env{
+		out: &out, err: &errs, getenv: func(name string) string { return set[name] },
+		syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
+	})
 	return code, out.String(), errs.String()
 }
 

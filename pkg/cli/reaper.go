@@ -26,6 +26,9 @@ import (
 
 // reap runs the reaper until ctx ends, another takes over or it has been idle for long.
 func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error {
+	if err := e.checkStateDir(); err != nil {
+		return err
+	}
 	store := e.store()
 	if err := os.MkdirAll(store.Dir(), 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
@@ -37,6 +40,7 @@ func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error 
 		return err
 	}
 	defer closer.Close()
+	e.logged = true
 	if f.auto {
 		if err := launch.Detach(); err != nil {
 			log.Warn("leave the container runtime's surroundings", "error", err)

@@ -36,7 +36,11 @@ What is listed is what the reaper knows from its last look at each. With --all o
 					return err
 				}
 			}
-			list, err := e.client().Sockets(cmd.Context(), q)
+			client, err := e.client()
+			if err != nil {
+				return err
+			}
+			list, err := client.Sockets(cmd.Context(), q)
 			if err != nil {
 				return err
 			}

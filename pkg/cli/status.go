@@ -30,7 +30,11 @@ oldest is, how many were destroyed, and everything that is wrong.`,
   halfclose status --output json | jq '.attachments[] | select(.warnings)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := e.client().Status(cmd.Context())
+			client, err := e.client()
+			if err != nil {
+				return err
+			}
+			s, err := client.Status(cmd.Context())
 			if err != nil {
 				return err
 			}

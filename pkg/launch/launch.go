@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Running reports whether a reaper listens on the unix socket at path. It does not block, and sends
@@ -47,8 +49,23 @@ type Config struct {
 	Env      []string // the environment to choose from, as KEY=VALUE; nil is that of this process
 }
 
+// maxSocketPath is the longest path of a unix socket, in bytes: sun_path holds 108 (linux/un.h), of which the
+// last is for the zero at its end.
+const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1
+
+// CheckStateDir says whether dir is too long a path for the reaper's socket in it to have an address.
+func CheckStateDir(dir string) error {
+	socket := len(state.New(dir).SocketPath())
+	if socket <= maxSocketPath {
+		return nil
+	}
+	clean := len(state.New(dir).Dir())
+	return fmt.Errorf("use a state directory with a shorter path: that of %s has %d bytes, and %d are the most that leave room for the name of the reaper's socket",
+		dir, clean, maxSocketPath-(socket-clean))
+}
+
 // Start starts "<binary> reaper --auto" and returns as soon as it was executed, without waiting for it to
-// be ready. An error means that no process was started.
+// be ready. An error means that no process was started. One that could only fail is not: see [CheckStateDir].
 //
 // The reaper gets a session of its own, /dev/null as stdin, stdout and stderr, no other file descriptor,
 // the directory /, no blocked signal, and of the environment what [Environ] keeps. It shares the caller's
@@ -75,6 +92,9 @@ func start(cfg Config) error {
 	}
 	args := []string{binary, "reaper", "--auto"}
 	if cfg.StateDir != "" {
+		if err := CheckStateDir(cfg.StateDir); err != nil {
+			return err
+		}
 		args = append(args, "--state-dir", cfg.StateDir)
 	}
 	env := cfg.Env

@@ -136,6 +136,48 @@ func TestStartErrors(t *testing.T) {
 	}
 }
 
+func TestNoReaperIsStartedThatCouldNotListen(t *testing.T) {
+	longest := "/" + strings.Repeat("x", 94)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for _, tt := range []struct {
+		name, dir string
+		address   error // what the kernel says of a socket there; the directory does not exist
+		says      string
+	}{
+		{"the usual one is short enough", "/run/halfclose", unix.ENOENT, ""},
+		{"the longest there can be", longest, unix.ENOENT, ""},
+		{"only what counts is counted", longest + "//", unix.ENOENT, ""},
+		{"a byte more", longest + "x", unix.EINVAL, "has 96 bytes, and 95 are the most"},
+		{"many more", longest + longest, unix.EINVAL, "has 190 bytes, and 95 are the most"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			socket := filepath.Join(tt.dir, "reaper.sock")
+			if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); !errors.Is(err, tt.address) {
+				t.Fatalf("connect to %s: %v, want %v", socket, err, tt.address)
+			}
+			err := launch.CheckStateDir(tt.dir)
+			if tt.says == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want %q in it", err, tt.says)
+			}
+			// The binary does not exist: an attempt to start it would fail with that.
+			err = launch.Start(launch.Config{Binary: filepath.Join(t.TempDir(), "none"), StateDir: tt.dir})
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("start: got %v, want %q in it", err, tt.says)
+			}
+		})
+	}
+}
+
 func TestEnvironOfNothingIsNothing(t *testing.T) {
 	if got := launch.Environ([]string{"CNI_COMMAND=ADD", "=", "PATH", "X=PATH=1"}); got == nil || len(got) != 0 {
 		t.Errorf("got %#v", got)

@@ -68,10 +68,13 @@ func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
 	})
 }
 
+// lostKey is the attribute that says how many lines before this one could not be written.
+const lostKey = "lost_lines"
+
 // entry makes the datagram. A small one keeps the attributes in MESSAGE only, which is cut like any value.
 func entry(identifier, priority, message string, attrs []attr, lost int, small bool) []byte {
 	if lost > 0 {
-		attrs = append(slices.Clip(attrs), attr{"lost_lines", strconv.Itoa(lost)})
+		attrs = append(slices.Clip(attrs), attr{lostKey, strconv.Itoa(lost)})
 	}
 	b := appendField(nil, field{"MESSAGE", line(message, attrs)})
 	b = appendField(b, field{"PRIORITY", priority})

@@ -15,7 +15,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strings"
 	"syscall"
 
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -50,8 +49,9 @@ type Options struct {
 // New returns the logger that opts asks for, and what to close once nothing logs any more.
 //
 // The logger never makes its user wait for more than a tenth of a second, nor tells it that a line could
-// not be written. New fails when the format is unknown, or when neither a journal nor the file can be
-// written to.
+// not be written: lines that find no room are dropped, and the next one that does says how many they were
+// (lost_lines). Close waits a moment, and no longer, for the lines that are not written yet; it does not close
+// stderr. New fails when the format is unknown, or when neither a journal nor the file can be written to.
 func New(opts Options) (*slog.Logger, io.Closer, error) {
 	if opts.Format == "" {
 		opts.Format = Text
@@ -60,7 +60,8 @@ func New(opts Options) (*slog.Logger, io.Closer, error) {
 		return nil, nil, fmt.Errorf("unknown log format %q: use %q or %q", opts.Format, Text, JSON)
 	}
 	if !opts.Auto {
-		return slog.New(stderrHandler(opts)), nopCloser{}, nil
+		log, q := stderrLogger(opts)
+		return log, q, nil
 	}
 	j, err := dialJournal(opts.JournalSocket)
 	if err == nil {
@@ -73,15 +74,50 @@ func New(opts Options) (*slog.Logger, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return slog.New(lineHandler(f, opts, true)), f, nil
+	log, q := queuedLogger(f, opts, true)
+	return log, fileCloser{q, f}, nil
 }
 
-// stderrHandler writes to stderr, without times where the journal reads it and adds its own.
-func stderrHandler(opts Options) slog.Handler {
+// Trace leaves one warning in the file at path, for a reaper that ends before it has a logger.
+func Trace(path, message string, args ...any) error {
+	f, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	slog.New(lineHandler(f, Options{}, true)).Warn(message, args...)
+	return f.Close()
+}
+
+// stderrLogger writes to stderr, without times where the journal reads it and adds its own.
+func stderrLogger(opts Options) (*slog.Logger, *queue) {
 	if opts.Stderr == nil {
 		opts.Stderr = os.Stderr
 	}
-	return lineHandler(opts.Stderr, opts, !isJournalStream(opts.Stderr, os.Getenv("JOURNAL_STREAM")))
+	return queuedLogger(opts.Stderr, opts, !isJournalStream(opts.Stderr, os.Getenv("JOURNAL_STREAM")))
+}
+
+// queuedLogger writes a line a record to w, by way of a queue.
+func queuedLogger(w io.Writer, opts Options, times bool) (*slog.Logger, *queue) {
+	count := countText
+	if opts.Format == JSON {
+		count = countJSON
+	}
+	q := newQueue(w, count)
+	return slog.New(lineHandler(q, opts, times)), q
+}
+
+// fileCloser closes a file after the queue in front of it.
+type fileCloser struct {
+	queue *queue
+	file  io.Closer
+}
+
+// Close leaves a file open that is still being written to: closing it would wait for that.
+func (c fileCloser) Close() error {
+	if err := c.queue.Close(); err != nil {
+		return err
+	}
+	return c.file.Close()
 }
 
 // lineHandler writes a line a record to w.
@@ -130,18 +166,3 @@ func openFile(path string) (io.WriteCloser, error) {
 	}
 	return &lumberjack.Logger{Filename: path, MaxSize: maxFileMiB, MaxBackups: maxBackups, LocalTime: true}, nil
 }
-
-// ParseLevel returns the level that a person names: debug, info, warn or error.
-func ParseLevel(name string) (slog.Level, error) {
-	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
-		if strings.EqualFold(name, l.String()) {
-			return l, nil
-		}
-	}
-	return 0, fmt.Errorf("unknown log level %q: use debug, info, warn or error", name)
-}
-
-// nopCloser closes nothing: stderr is not this package's.
-type nopCloser struct{}
-
-func (nopCloser) Close() error { return nil }

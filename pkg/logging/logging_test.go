@@ -38,11 +38,14 @@ func TestStderrText(t *testing.T) {
 
 func TestStderrJSON(t *testing.T) {
 	var b bytes.Buffer
-	log, _, err := logging.New(logging.Options{Stderr: &b, Format: logging.JSON})
+	log, closer, err := logging.New(logging.Options{Stderr: &b, Format: logging.JSON})
 	if err != nil {
 		t.Fatal(err)
 	}
 	log.Info("hello", "n", 1)
+	if err := closer.Close(); err != nil {
+		t.Error(err)
+	}
 	var got map[string]any
 	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
 		t.Fatalf("%q: %v", b.String(), err)
@@ -81,11 +84,14 @@ func TestTimesAreLeftToTheJournalOnlyOnItsOwnStream(t *testing.T) {
 			if _, err := stderr.Seek(0, 0); err != nil {
 				t.Fatal(err)
 			}
-			log, _, err := logging.New(logging.Options{Stderr: stderr, Format: tt.format})
+			log, closer, err := logging.New(logging.Options{Stderr: stderr, Format: tt.format})
 			if err != nil {
 				t.Fatal(err)
 			}
 			log.Info("x", slog.Group("g", "time", "kept"))
+			if err := closer.Close(); err != nil {
+				t.Error(err)
+			}
 			got, err := os.ReadFile(stderr.Name())
 			if err != nil {
 				t.Fatal(err)
@@ -101,8 +107,8 @@ func TestTimesAreLeftToTheJournalOnlyOnItsOwnStream(t *testing.T) {
 	}
 }
 
-// auto returns the logger of an auto-started reaper on a node without a journal.
-func auto(t *testing.T, file string) *slog.Logger {
+// auto logs as an auto-started reaper does on a node without a journal, and ends.
+func auto(t *testing.T, file string, write func(*slog.Logger)) {
 	t.Helper()
 	log, closer, err := logging.New(logging.Options{
 		Auto: true, File: file, JournalSocket: filepath.Join(t.TempDir(), "none"),
@@ -110,12 +116,10 @@ func auto(t *testing.T, file string) *slog.Logger {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := closer.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return log
+	write(log)
+	if err := closer.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestWithoutAJournalLinesGoToAPrivateFile(t *testing.T) {
@@ -123,7 +127,7 @@ func TestWithoutAJournalLinesGoToAPrivateFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("from before\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	auto(t, file).Info("hello", "n", 1)
+	auto(t, file, func(log *slog.Logger) { log.Info("hello", "n", 1) })
 	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -137,9 +141,12 @@ func TestWithoutAJournalLinesGoToAPrivateFile(t *testing.T) {
 func TestTheFileIsRotatedAndOneOlderOneKept(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "reaper.log")
-	log := auto(t, file)
-	for range 4 << 5 { // 4 MiB
-		log.Info(strings.Repeat("x", 32<<10))
+	for range 8 { // no more at once than the queue takes
+		auto(t, file, func(log *slog.Logger) {
+			for range 16 { // 512 KiB
+				log.Info(strings.Repeat("x", 32<<10))
+			}
+		})
 	}
 	// Older ones are removed in the background.
 	nstest.Eventually(t, 30e9, "one log file and one older one", func() bool {
@@ -199,14 +206,20 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-func TestParseLevel(t *testing.T) {
-	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
-		got, err := logging.ParseLevel(strings.ToLower(l.String()))
-		if err != nil || got != l {
-			t.Errorf("%v: got %v, %v", l, got, err)
-		}
+func TestATraceIsLeftInTheFileOfAReaperWithoutALogger(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "reaper.log")
+	if err := logging.Trace(file, "reaper ends", "error", "bad value"); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := logging.ParseLevel("loud"); err == nil {
-		t.Error("an unknown level is accepted")
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(string(got), "level=WARN msg=\"reaper ends\" error=\"bad value\"\n") {
+		t.Errorf("got %q", got)
+	}
+	mode(t, file)
+	if err := logging.Trace(file+"/none", "reaper ends"); err == nil {
+		t.Error("no error where there can be no file")
 	}
 }
