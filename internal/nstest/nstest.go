@@ -47,9 +47,9 @@ func NewSmall(tb testing.TB, buckets int) *NS {
 }
 
 // made finishes a namespace that lasts until the test ends.
-func made(tb testing.TB, make func() (*NS, error)) *NS {
+func made(tb testing.TB, build func() (*NS, error)) *NS {
 	tb.Helper()
-	ns, err := make()
+	ns, err := build()
 	if errors.Is(err, unix.EPERM) {
 		NeedPrivilege(tb, "make a network namespace", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -98,7 +99,23 @@ func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 	if !h.Stat().Same(r.Netns.Identity) {
 		return fmt.Sprintf("%s: %v", r.Netns.Path, errOtherNamespace), true
 	}
+	if r.Netns.Cookie == 0 {
+		return cookieless(h), false
+	}
 	return "", false
+}
+
+// cookieless says why nothing can be done about a record without a cookie, "" if the kernel has none to give:
+// elsewhere the namespace could be a later one of the same inode number.
+func cookieless(h *namespace.Handle) string {
+	id, err := h.Identify()
+	switch {
+	case err != nil:
+		return fmt.Sprintf("recorded without a netns cookie, and %v", err)
+	case id.Cookie != 0:
+		return "recorded without a netns cookie, though this kernel has them: it may be another namespace"
+	}
+	return ""
 }
 
 // overdue notes in next that a file is of no use, and reports whether it has been for long enough.

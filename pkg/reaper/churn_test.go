@@ -60,7 +60,7 @@ func (n *node) awaitAge(cookie uint64, age time.Duration) (since span) {
 // TestASocketThatADumpMissedLosesNoAge hides a socket, whose age the kernel cannot prove, from the reaper for
 // some sweeps.
 func TestASocketThatADumpMissedLosesNoAge(t *testing.T) {
-	const grace = 6 * time.Second
+	const grace = 9 * time.Second
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := nstest.New(t)
 		var hidden, misses atomic.Uint64

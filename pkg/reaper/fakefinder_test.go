@@ -5,6 +5,8 @@ package reaper_test
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,4 +126,29 @@ func impatient(c *reaper.Config) {
 // attentive makes the finder sweep ten times a second, however long the graces are.
 func attentive(c *reaper.Config) {
 	c.Finder = wrapped{Finder: c.Finder, target: func(t *reaper.Target) { t.Interval = 100 * time.Millisecond }}
+}
+
+// gate can hold a finder up.
+type gate struct {
+	mu      sync.Mutex
+	waiting atomic.Bool
+}
+
+func (g *gate) use(c *reaper.Config) {
+	c.Finder = wrapped{Finder: c.Finder, finding: func(*reaper.Finding) {
+		g.waiting.Store(true)
+		g.mu.Lock()
+		g.waiting.Store(false)
+		g.mu.Unlock()
+	}}
+}
+
+// hold returns when the finder is held up, and its last look was some time ago. open lets it go on.
+func (g *gate) hold(tb testing.TB) (open func()) {
+	tb.Helper()
+	g.mu.Lock()
+	nstest.Eventually(tb, patience, "the finder is held up", g.waiting.Load)
+	since := time.Now()
+	nstest.Eventually(tb, patience, "its last look is some time ago", func() bool { return time.Since(since) > 200*time.Millisecond })
+	return g.mu.Unlock
 }

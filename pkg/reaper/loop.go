@@ -177,8 +177,8 @@ func (l *loop) forget(ns *registered) {
 // found takes in what a finder saw.
 func (l *loop) found(f Finding) {
 	ns := l.registry.namespaces[f.Namespace]
-	if ns == nil {
-		return // its DEL was faster
+	if ns == nil || !ns.watched() {
+		return // its DEL, or its new policy, was faster
 	}
 	at := now()
 	for i := range f.Seen {

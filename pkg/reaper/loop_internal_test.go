@@ -198,6 +198,24 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	noneNext(t, l)
 }
 
+func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Destroy)
+	r := recordOf(1, "eth0")
+	r.Netns.Identity, r.Policy = ns.id, *ns.policy
+	l.counted(census{records: []state.Record{r}})
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(1)}})
+	j := nextOf(t, l, 1)
+	lookAgain(j)
+	r.Policy.Mode = policy.Off
+	l.counted(census{records: []state.Record{r}}) // while the examiner is at work
+	l.examined(j, now())
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(1), overdueLook(2)}}) // the finder has not heard of it yet
+	noneNext(t, l)
+	if len(ns.candidates) != 0 {
+		t.Errorf("%d candidates are left", len(ns.candidates))
+	}
+}
+
 func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})

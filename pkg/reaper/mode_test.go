@@ -110,7 +110,7 @@ func TestOffDoesNothing(t *testing.T) {
 			n := newNode(t, finder, impatient, func(c *reaper.Config) { c.Mode = policy.Off })
 			n.register(ns, timing(inetdiag.CloseWait, soon))
 			p := shut(t, ns.Connect(t, nstest.IPv4))
-			n.awaitVerdict(p.Server, reaper.SocketQuery{}, policy.Destroyable)
+			n.awaitVerdict(p.Server, policy.Destroyable)
 			n.awaitSweeps(20)
 			n.untouched(p.Server)
 			if v, _ := n.find(p.Server, reaper.SocketQuery{}); !strings.Contains(v.Why, "but the mode is off") {
@@ -160,7 +160,7 @@ func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 		n.turn(policy.Off)
 		n.awaitMode(policy.Off)
 		off := victim()
-		n.awaitVerdict(off.Server, reaper.SocketQuery{}, policy.Destroyable)
+		n.awaitVerdict(off.Server, policy.Destroyable)
 		n.awaitSweeps(2)
 		n.untouched(off.Server)
 		answers(t, off)

@@ -79,7 +79,7 @@ func TestMPTCPIsSpared(t *testing.T) {
 			closeSubflow(t, ns, p.Client)
 			n.register(ns, timing(inetdiag.CloseWait, soon))
 			n.outlive(ns, inetdiag.CloseWait)
-			v := n.awaitVerdict(p.Server, reaper.SocketQuery{}, policy.MPTCP)
+			v := n.awaitVerdict(p.Server, policy.MPTCP)
 			if v.State != inetdiag.CloseWait {
 				t.Errorf("the subflow is in %v", v.State)
 			}

@@ -76,7 +76,7 @@ func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
 				r := n.registerAt(recorded, path.path, timing(inetdiag.CloseWait, lenient))
 				n.register(beside, timing(inetdiag.CloseWait, lenient))
 				own := shut(t, recorded.Connect(t, nstest.IPv4))
-				n.awaitVerdict(own.Server, reaper.SocketQuery{}, policy.Young)
+				n.awaitVerdict(own.Server, policy.Young)
 
 				foreign := shut(t, elsewhere.Connect(t, nstest.IPv4))
 				path.to(elsewhere)
@@ -191,7 +191,7 @@ func TestDELDropsTheCandidates(t *testing.T) {
 		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
 		n.register(beside, timing(inetdiag.CloseWait, lenient))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
-		n.awaitVerdict(p.Server, reaper.SocketQuery{}, policy.Young)
+		n.awaitVerdict(p.Server, policy.Young)
 		if err := n.store.Delete(r.Attachment); err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +216,7 @@ func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 		n := newNode(t, finder)
 		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
-		n.awaitVerdict(p.Server, reaper.SocketQuery{}, policy.Young)
+		n.awaitVerdict(p.Server, policy.Young)
 		r.Policy.Mode = policy.Off
 		if err := n.store.Put(r); err != nil {
 			t.Fatal(err)

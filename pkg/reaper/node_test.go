@@ -181,11 +181,11 @@ func addrs(conn net.Conn) (local, peer string) {
 const patience = 30 * time.Second
 
 // awaitVerdict waits until the reaper says why it spares the socket that conn is.
-func (n *node) awaitVerdict(conn net.Conn, q reaper.SocketQuery, want policy.Reason) reaper.SocketView {
+func (n *node) awaitVerdict(conn net.Conn, want policy.Reason) reaper.SocketView {
 	n.tb.Helper()
 	var last reaper.SocketView
 	nstest.Eventually(n.tb, patience, "the verdict is "+want.String(), func() bool {
-		v, ok := n.find(conn, q)
+		v, ok := n.find(conn, reaper.SocketQuery{})
 		last = v
 		return ok && v.Verdict == want
 	})

@@ -161,7 +161,7 @@ func TestClockStateCountsFromTheHalfCloseWhateverMoves(t *testing.T) {
 					t.Errorf("destroyed at the age of %v, with a grace of %v", age, lenient)
 				}
 				// It changes nothing else: pending data is kept.
-				n.awaitVerdict(end(unread, st), reaper.SocketQuery{}, policy.UnreadData)
+				n.awaitVerdict(end(unread, st), policy.UnreadData)
 				n.untouched(end(unread, st))
 			})
 		}

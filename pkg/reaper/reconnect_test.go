@@ -117,7 +117,7 @@ func (s *socket) halfClose(t *testing.T, ns *nstest.NS, l *net.TCPListener, st i
 // TestASocketThatWasReconnectedHasItsOwnTime ages a socket, then makes another connection of it, under the
 // same cookie, which is half-closed too.
 func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
-	const grace = 3 * time.Second
+	const grace = 5 * time.Second
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tc := range map[string]struct {
 			another      bool // peer
@@ -135,7 +135,8 @@ func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ns := nstest.New(t)
-				n := newNode(t, finder)
+				var g gate
+				n := newNode(t, finder, attentive, g.use)
 				first := ns.Listen(t, nstest.IPv4)
 				next := first
 				if tc.another {
@@ -144,13 +145,12 @@ func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
 				n.register(ns, timing(tc.state, grace))
 				s := newSocket(t, ns)
 				s.halfClose(t, ns, first, tc.state, tc.first)
-				nstest.Eventually(t, patience, "half of the first connection's grace is over", func() bool {
-					v, ok := n.byCookie(s.cookie)
-					return ok && time.Duration(*v.Age) > grace/2
-				})
+				n.awaitAge(s.cookie, grace/4)
+				goOn := g.hold(t)
 				reconnected := time.Now()
 				s.disconnect(t)
 				s.halfClose(t, ns, next, tc.state, tc.other)
+				goOn()
 				e := n.awaitCookieDestroyed(s.cookie)
 				if age := time.Duration(e.Age); age < grace || age > time.Since(reconnected)+tick {
 					t.Errorf("destroyed at the age of %v, %v after it was made, with a grace of %v", age, time.Since(reconnected), grace)

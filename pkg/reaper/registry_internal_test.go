@@ -50,7 +50,8 @@ func TestRegistryUpdate(t *testing.T) {
 		"the same again":    {[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0")}, effect{Known: []uint64{1}}},
 		"the last one gone": {[]state.Record{recordOf(1, "eth0")}, nil, effect{Removed: []uint64{1}, Targets: true}},
 		"one replaced by that of another namespace": {
-			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(2, "eth0")},
+			[]state.Record{recordOf(1, "eth0")},
+			[]state.Record{recordOf(2, "eth0")},
 			effect{Known: []uint64{2}, Removed: []uint64{1}, Targets: true},
 		},
 		"one more attachment of a namespace": {
@@ -60,27 +61,33 @@ func TestRegistryUpdate(t *testing.T) {
 			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1")}, []state.Record{recordOf(1, "eth1")}, effect{Known: []uint64{1}},
 		},
 		"one more that is more careful": {
-			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Hour))},
+			[]state.Record{recordOf(1, "eth0")},
+			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Hour))},
 			effect{Known: []uint64{1}, Repolicy: []uint64{1}},
 		},
 		"one more that is less careful": {
-			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Second))},
+			[]state.Record{recordOf(1, "eth0")},
+			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Second))},
 			effect{Known: []uint64{1}},
 		},
 		"a shorter grace, by which it is looked at more often": {
-			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", grace(20*time.Second))},
+			[]state.Record{recordOf(1, "eth0")},
+			[]state.Record{recordOf(1, "eth0", grace(20*time.Second))},
 			effect{Known: []uint64{1}, Repolicy: []uint64{1}, Targets: true},
 		},
 		"another path to the same namespace": {
-			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", at("/run/netns/b"))},
+			[]state.Record{recordOf(1, "eth0")},
+			[]state.Record{recordOf(1, "eth0", at("/run/netns/b"))},
 			effect{Known: []uint64{1}, Targets: true},
 		},
 		"mode off, by which there is nothing to look for": {
-			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off }))},
+			[]state.Record{recordOf(1, "eth0")},
+			[]state.Record{recordOf(1, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off }))},
 			effect{Known: []uint64{1}, Repolicy: []uint64{1}, Targets: true},
 		},
 		"an inode number that was reused": {
-			[]state.Record{recordOf(1, "eth0")}, []state.Record{recordOf(1, "eth0", func(r *state.Record) { r.Netns.Cookie = 99 })},
+			[]state.Record{recordOf(1, "eth0")},
+			[]state.Record{recordOf(1, "eth0", func(r *state.Record) { r.Netns.Cookie = 99 })},
 			effect{Known: []uint64{1}, Removed: []uint64{1}, Targets: true},
 		},
 	} {

@@ -4,20 +4,15 @@
 package reaper_test
 
 import (
+	"bytes"
 	"encoding/binary"
-	"io"
-	"log/slog"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // aging makes a socket in CLOSE_WAIT whose owner sends a keepalive each second.
@@ -27,6 +22,26 @@ func aging(t *testing.T, ns *nstest.NS) (p nstest.Pair, cookie uint64) {
 	keepalive(t, p.Server)
 	shut(t, p)
 	return p, cookieOf(t, p.Server)
+}
+
+// aged makes such a socket, of whose age the reaper knows more than the kernel proves. A reaper that had to
+// wait for the processor between the kernel's look and its own at the clock may take a keepalive's answer for
+// a sign of another connection: then it takes another socket.
+func (n *node) aged(t *testing.T, ns *nstest.NS) (cookie uint64, since span) {
+	t.Helper()
+	for range 5 {
+		p, c := aging(t, ns)
+		cookie = c
+		n.awaitAge(cookie, 0)
+		unprovable(t, ns, p.Server)
+		since = n.awaitAge(cookie, unproven)
+		proven := time.Now().Add(-kernelSockets(t, ns)[cookie].Info.LastAckRecv)
+		if proven.Sub(since.to) > unproven/2 {
+			return cookie, since
+		}
+	}
+	t.Fatal("the reaper knows no more of a socket's age than the kernel proves")
+	return cookie, since
 }
 
 // awaitConfirmed waits until the reaper has looked at a socket, whatever was saved of it, and returns since
@@ -62,7 +77,7 @@ func TestACleanStopLosesNoAge(t *testing.T) {
 		ended, endedCookie := aging(t, ns)
 		n.awaitConfirmed(busyCookie)
 		answers(t, busy)
-		n.awaitVerdict(busy.Server, reaper.SocketQuery{}, policy.Progressing)
+		n.awaitVerdict(busy.Server, policy.Progressing)
 		unprovable(t, ns, quiet.Server, busy.Server)
 		progress := n.moved(busyCookie)
 		since, busySince := n.awaitAge(still, unproven), n.awaitAge(busyCookie, unproven)
@@ -102,7 +117,7 @@ func (n *node) moved(cookie uint64) span {
 }
 
 func TestAGraceGoesOnAcrossARestart(t *testing.T) {
-	const grace = 5 * time.Second
+	const grace = 8 * time.Second
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := nstest.New(t)
 		n := newNode(t, finder, attentive)
@@ -130,20 +145,14 @@ func TestACrashLosesWhatWasNotSaved(t *testing.T) {
 		ns := nstest.New(t)
 		n := newNode(t, finder, attentive)
 		n.register(ns, timing(inetdiag.CloseWait, time.Hour))
-		early, saved := aging(t, ns)
-		n.awaitAge(saved, 0)
-		unprovable(t, ns, early.Server)
-		since := n.awaitAge(saved, unproven)
+		saved, since := n.aged(t, ns)
 		var file []byte
 		nstest.Eventually(t, patience, "the candidates are saved", func() (ok bool) {
 			b, err := os.ReadFile(n.store.CandidatesPath())
 			file = b
-			return err == nil
+			return err == nil && bytes.Contains(b, cookieBytes(saved))
 		})
-		after, late := aging(t, ns)
-		n.awaitAge(late, 0)
-		unprovable(t, ns, after.Server)
-		lateSince := n.awaitAge(late, unproven)
+		late, lateSince := n.aged(t, ns)
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -156,6 +165,11 @@ func TestACrashLosesWhatWasNotSaved(t *testing.T) {
 		}
 		provenOnly(t, n.awaitConfirmed(late), lateSince)
 	})
+}
+
+// cookieBytes is a cookie as an inet_diag_sockid has it.
+func cookieBytes(cookie uint64) []byte {
+	return binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, uint32(cookie)), uint32(cookie>>32))
 }
 
 // TestASavedHistoryOfAnotherConnectionIsNotBelieved makes another connection of a socket while no reaper runs.
@@ -185,102 +199,5 @@ func TestASavedHistoryOfAnotherConnectionIsNotBelieved(t *testing.T) {
 				}
 			})
 		}
-	})
-}
-
-// buffer is a log that can be read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-// logTo has the reaper's log go to b as well.
-func logTo(tb testing.TB, b *buffer) func(*reaper.Config) {
-	return func(c *reaper.Config) { c.Log = slog.New(slog.NewTextHandler(io.MultiWriter(tb.Output(), b), nil)) }
-}
-
-// TestASavedFileThatIsWrongIsNotBelieved gives reapers the file that another one saved, changed.
-func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
-	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
-		first := newNode(t, finder, attentive)
-		first.register(ns, timing(inetdiag.CloseWait, time.Hour))
-		p, cookie := aging(t, ns)
-		first.awaitAge(cookie, 0)
-		unprovable(t, ns, p.Server)
-		truth := first.awaitAge(cookie, unproven)
-		if err := first.stop(); err != nil {
-			t.Fatal(err)
-		}
-		file, err := os.ReadFile(first.store.CandidatesPath())
-		if err != nil {
-			t.Fatal(err)
-		}
-		put := func(b []byte, at int, when monotime.Time) []byte {
-			for e := reaper.SavedHeader; e+reaper.SavedEntry < len(b); e += reaper.SavedEntry {
-				binary.NativeEndian.PutUint64(b[e+at:], uint64(when))
-			}
-			return reaper.SealSaved(b)
-		}
-		const warning = "ages are what the kernel can prove"
-		for name, tc := range map[string]struct {
-			change func(b []byte) []byte // of a copy
-			warns  bool
-		}{
-			"one of another boot":    {func(b []byte) []byte { b[reaper.SavedBootID] ^= 1; return reaper.SealSaved(b) }, false},
-			"garbage":                {func([]byte) []byte { return []byte("hello") }, true},
-			"an empty one":           {func([]byte) []byte { return nil }, true},
-			"a truncated one":        {func(b []byte) []byte { return b[:len(b)-20] }, true},
-			"one with a bit flipped": {func(b []byte) []byte { b[reaper.SavedHeader+reaper.SavedSince] ^= 1; return b }, true},
-			"one with a look in the future": {func(b []byte) []byte {
-				return put(b, reaper.SavedLast, monotime.Now().Add(time.Hour))
-			}, true},
-			"one with an age that never began": {func(b []byte) []byte { return put(b, reaper.SavedSince, 0) }, true},
-			"one whose look was before the half-close": {func(b []byte) []byte {
-				return put(b, reaper.SavedSince, monotime.Now())
-			}, true},
-			"none": {nil, false},
-		} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				n := offNode(t)
-				if tc.change != nil {
-					if err := os.WriteFile(n.store.CandidatesPath(), tc.change(append([]byte(nil), file...)), 0o600); err != nil {
-						t.Fatal(err)
-					}
-				}
-				var log buffer
-				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
-				n.start(finder, attentive, logTo(t, &log))
-				provenOnly(t, n.awaitConfirmed(cookie), truth)
-				if got := strings.Count(log.String(), warning); got != map[bool]int{true: 1}[tc.warns] {
-					t.Errorf("%d warnings, want %v:\n%s", got, tc.warns, log.String())
-				}
-			})
-		}
-		t.Run("but the file itself is", func(t *testing.T) {
-			t.Parallel()
-			n := offNode(t)
-			if err := os.WriteFile(n.store.CandidatesPath(), file, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			n.register(ns, timing(inetdiag.CloseWait, time.Hour))
-			n.start(finder, attentive)
-			if got := n.awaitConfirmed(cookie); !got.couldBe(truth) {
-				t.Errorf("half-closed since %v, %v before", got, truth)
-			}
-		})
 	})
 }

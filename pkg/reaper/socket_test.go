@@ -118,7 +118,7 @@ func (n *node) status() reaper.Status {
 func (n *node) attachment(a interface{ String() string }) (reaper.AttachmentView, bool) {
 	n.tb.Helper()
 	for _, v := range n.status().Attachments {
-		if v.Attachment.String() == a.String() {
+		if v.String() == a.String() {
 			return v, true
 		}
 	}

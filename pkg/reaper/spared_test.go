@@ -256,7 +256,7 @@ func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { server.Close() })
-		n.awaitVerdict(server, reaper.SocketQuery{}, policy.Young)
+		n.awaitVerdict(server, policy.Young)
 		answers(t, nstest.Pair{Client: client, Server: server})
 		e := n.awaitDestroyed(server)
 		if age := time.Duration(e.Age); age < lenient || age > time.Since(accepted)+tick {

@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"container/heap"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/namespace"
@@ -19,6 +20,7 @@ type sweepQueue struct {
 type sweepEntry struct {
 	target Target
 	due    monotime.Time
+	walk   time.Duration // what the last walk over its hash cost, 0 if there was none
 	index  int
 }
 
@@ -31,7 +33,7 @@ func (q *sweepQueue) replace(set []Target, now monotime.Time) {
 	for _, t := range set {
 		e := &sweepEntry{target: t, due: now}
 		if was := old[t.Identity]; was != nil {
-			e.due = min(was.due, now.Add(t.Interval))
+			e.due, e.walk = min(was.due, now.Add(t.Interval)), was.walk
 		}
 		e.index = len(q.entries)
 		q.entries = append(q.entries, e)

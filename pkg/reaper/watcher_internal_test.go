@@ -37,8 +37,8 @@ func newTestWatcher(t *testing.T) *watcher {
 func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) state.Record {
 	t.Helper()
 	r := state.Record{
-		Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Policy: policy.Default(),
-		Netns: state.Netns{Path: "/nowhere/" + id, Identity: namespace.Identity{Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
+		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Policy: policy.Default(),
+		Netns: state.Netns{Path: "/nowhere/" + id, Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {
 		c(&r)
@@ -77,7 +77,11 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer h.Close()
-		r.Netns = state.Netns{Path: ns.Path(), Identity: h.Stat()}
+		id, err := h.Identify()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Netns = state.Netns{Path: ns.Path(), Identity: id}
 	}
 	put(t, w, "gone")
 	put(t, w, "rebooted", in, func(r *state.Record) { r.Boot = otherBoot })
@@ -111,6 +115,27 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	count(w, moment(2*pruneAfter))
 	if got := left(t, w); got != "half used" {
 		t.Errorf("after ten more what is left is %s", got)
+	}
+}
+
+// TestWatcherActsOnNoRecordThatLacksTheCookie is about an inode number alone, which a later namespace may have.
+func TestWatcherActsOnNoRecordThatLacksTheCookie(t *testing.T) {
+	w := newTestWatcher(t)
+	ns := nstest.New(t)
+	h, err := namespace.Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	put(t, w, "a", func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: h.Stat()} })
+	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
+		c := count(w, moment(at))
+		if len(c.records) != 0 || len(c.inert) != 1 || !strings.Contains(c.inert[0].reason, "without a netns cookie") {
+			t.Errorf("after %v: %d records, inert %+v", at, len(c.records), c.inert)
+		}
+		if got := left(t, w); got != "a" {
+			t.Errorf("after %v what is left is %q, want the record of a namespace that may be used", at, got)
+		}
 	}
 }
 

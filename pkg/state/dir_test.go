@@ -99,7 +99,7 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	}
 	for verb, err := range map[string]error{
 		"Put": s.Put(fresh), "Put again": s.Put(old), "Delete": s.Delete(old.Attachment), "Prune": s.Prune("c@eth0.json"),
-		"Put below": state.New(filepath.Join(dir, "sub")).Put(fresh),
+		"Put below": state.New(filepath.Join(dir, "sub")).Put(fresh), "Probe": s.Probe(),
 	} {
 		if !errors.Is(err, unix.EROFS) {
 			t.Errorf("%s = %v, want EROFS", verb, err)
@@ -144,17 +144,20 @@ func TestAFullFileSystemKeepsTheOldRecord(t *testing.T) {
 }
 
 func TestWhatIsInTheWayOfTheDirectoryIsAnError(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
+	file, fifo, held := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "fifo"), t.TempDir()
+	err := errors.Join(os.WriteFile(file, nil, 0o600), unix.Mkfifo(fifo, 0o600), // which waits for its other end
+		unix.Mkfifo(state.New(held).AttachmentsDir(), 0o600))
+	if err != nil {
 		t.Fatal(err)
 	}
 	r := record(t, "c", "eth0")
-	for _, dir := range []string{file, filepath.Join(file, "below")} {
+	for _, dir := range []string{file, filepath.Join(file, "below"), fifo, filepath.Join(fifo, "below"), held} {
 		s := state.New(dir)
 		_, getErr := s.Get(r.Attachment)
 		_, listErr := s.List()
 		for verb, err := range map[string]error{
 			"Put": s.Put(r), "Get": getErr, "Delete": s.Delete(r.Attachment), "List": listErr, "Prune": s.Prune(),
+			"Probe": s.Probe(),
 		} {
 			if err == nil || !strings.Contains(err.Error(), "not a directory") {
 				t.Errorf("%s in %s = %v, want an error that says that it is not a directory", verb, dir, err)
@@ -176,7 +179,7 @@ func TestADirectoryOfRecordsThatLeadsElsewhereIsRefused(t *testing.T) {
 	plant(t, s, "c@eth0.json", "precious")
 	_, listErr := s.List()
 	for verb, err := range map[string]error{
-		"Put": s.Put(r), "Delete": s.Delete(r.Attachment), "List": listErr, "Prune": s.Prune("c@eth0.json"),
+		"Put": s.Put(r), "Delete": s.Delete(r.Attachment), "List": listErr, "Prune": s.Prune("c@eth0.json"), "Probe": s.Probe(),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", verb)

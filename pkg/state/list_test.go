@@ -80,6 +80,10 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		{"noboot@eth0.json", write(edit(t, as("noboot"), `"boot"`, `"shoe"`)), state.ErrInvalid, "boot"},
 		{"nonetns@eth0.json", write(edit(t, as("nonetns"), `"netns"`, `"notns"`)), state.ErrInvalid, "netns"},
 		{"cookie@eth0.json", write(edit(t, as("cookie"), `"cookie": 9`, `"cookie": -9`)), state.ErrInvalid, "cookie"},
+		{"nocookie@eth0.json", write(edit(t, as("nocookie"), `"cookie"`, `"biscuit"`)), state.ErrInvalid, "no netns cookie"},
+		{"nullcookie@eth0.json", write(edit(t, as("nullcookie"), `9223372036854775809`, `null`)), state.ErrInvalid, "no netns cookie"},
+		{"nonetwork@eth0.json", write(edit(t, as("nonetwork"), `"network"`, `"notwork"`)), state.ErrInvalid, "no network"},
+		{"relative@eth0.json", write(edit(t, as("relative"), `"/run/netns/cni-1"`, `"run/netns/cni-1"`)), state.ErrInvalid, "not absolute"},
 		{"huge@eth0.json", func(path string) error {
 			return errors.Join(write("")(path), os.Truncate(path, 1<<40))
 		}, state.ErrInvalid, "more than 1048576 bytes"},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/namespace"
@@ -87,7 +88,7 @@ func decode(name string, data []byte) (Record, error) {
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	// The version alone first: the rest may have another shape in a newer one.
+	// The version first: the rest may have another shape in a newer one.
 	var head struct {
 		Version int `json:"version"`
 	}
@@ -104,6 +105,9 @@ func decode(name string, data []byte) (Record, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	if !hasCookie(data) {
+		return Record{}, fmt.Errorf("%w: no netns cookie", ErrInvalid)
+	}
 	if r.Attachment != a {
 		return Record{}, fmt.Errorf("%w: the file's name says %s, its content %s", ErrInvalid, a, r.Attachment)
 	}
@@ -113,13 +117,28 @@ func decode(name string, data []byte) (Record, error) {
 	return r, nil
 }
 
+// hasCookie reports whether a record says what the namespace's cookie is. It is 0 only where the kernel had
+// none to give; left out, it would stand for any namespace of the inode number, and those are reused.
+func hasCookie(data []byte) bool {
+	var r struct {
+		Netns struct {
+			Cookie *uint64 `json:"cookie"`
+		} `json:"netns"`
+	}
+	return json.Unmarshal(data, &r) == nil && r.Netns.Cookie != nil
+}
+
 // validate checks what every reader of a record relies on, beyond its attachment.
 func (r Record) validate() error {
 	switch {
+	case r.Network == "":
+		return errors.New("no network")
 	case r.Boot == "":
 		return errors.New("no boot id")
 	case r.Netns.Path == "":
 		return errors.New("no netns path")
+	case !filepath.IsAbs(r.Netns.Path):
+		return errors.New("netns path is not absolute")
 	case r.Netns.Inode == 0:
 		return errors.New("no netns inode")
 	}

@@ -18,6 +18,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	good, err := encode(Record{
 		Attachment: Attachment{ContainerID: "c", IfName: "eth0"},
+		Network:    "pods",
 		Boot:       "6e1f",
 		Netns:      Netns{Path: "/run/netns/a", Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 2}},
 		Policy:     policy.Default(),

@@ -119,7 +119,7 @@ func (s *Store) makeDirs() (*os.Root, error) {
 	if err := makeDir(s.dir); err != nil {
 		return nil, fmt.Errorf("make state directory (%s sets another): %w", EnvDir, err)
 	}
-	parent, err := os.OpenRoot(s.dir)
+	parent, err := openDirectory(s.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -130,14 +130,14 @@ func (s *Store) makeDirs() (*os.Root, error) {
 	if err := restrict(parent); err != nil {
 		return nil, err
 	}
-	return parent.OpenRoot(attachmentsDir)
+	return openAttachments(parent)
 }
 
 // restrict gives the directory of the records mode 0700 if it has another, from the umask or of old.
 func restrict(parent *os.Root) error {
 	info, err := parent.Stat(attachmentsDir)
-	if err != nil || info.Mode().Perm() == dirPerm {
-		return err
+	if err != nil || !info.IsDir() || info.Mode().Perm() == dirPerm {
+		return err // if it is no directory, opening it will say so
 	}
 	return parent.Chmod(attachmentsDir, dirPerm)
 }
@@ -163,12 +163,23 @@ func makeDir(dir string) error {
 // openDir opens the directory of the records. Nothing outside of it can be reached through what it returns,
 // and it is never outside of the state directory itself.
 func (s *Store) openDir() (*os.Root, error) {
-	parent, err := os.OpenRoot(s.dir)
+	parent, err := openDirectory(s.dir)
 	if err != nil {
 		return nil, err
 	}
 	defer parent.Close()
-	return parent.OpenRoot(attachmentsDir)
+	return openAttachments(parent)
+}
+
+// openDirectory is os.OpenRoot for what need not be a directory: the slash at the end lets the kernel refuse
+// anything else before it opens it. A FIFO would wait for its other end.
+func openDirectory(dir string) (*os.Root, error) {
+	return os.OpenRoot(dir + "/")
+}
+
+// openAttachments opens the directory of the records in the state directory, as openDirectory does.
+func openAttachments(parent *os.Root) (*os.Root, error) {
+	return parent.OpenRoot(attachmentsDir + "/.")
 }
 
 // Get reads the record of an attachment. The error is fs.ErrNotExist when there is none.

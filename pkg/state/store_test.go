@@ -26,7 +26,8 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	full.Policy.Mode = policy.Observe
 	full.Policy.FinWait2Grace = policy.Never
 	bare := record(t, "d", "net1")
-	bare.Network, bare.Pod, bare.Sources, bare.Warnings = "", state.Pod{}, nil, nil
+	bare.Pod, bare.Sources, bare.Warnings = state.Pod{}, nil, nil
+	bare.Netns.Cookie = 0 // of a kernel that has none
 	for _, want := range []state.Record{full, bare} {
 		in := want
 		in.Version = 0 // Put knows better
@@ -135,6 +136,8 @@ func TestWhatIsNoRecordIsNotWritten(t *testing.T) {
 		says   string
 	}{
 		"without a boot id":      {func(r *state.Record) { r.Boot = "" }, "boot"},
+		"without a network":      {func(r *state.Record) { r.Network = "" }, "network"},
+		"with a relative path":   {func(r *state.Record) { r.Netns.Path = "run/netns/a" }, "absolute"},
 		"without a netns path":   {func(r *state.Record) { r.Netns.Path = "" }, "path"},
 		"without a netns inode":  {func(r *state.Record) { r.Netns.Inode = 0 }, "inode"},
 		"with no policy at all":  {func(r *state.Record) { r.Policy = policy.Policy{} }, "policy"},

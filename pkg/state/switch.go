@@ -19,8 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Switch is the operator's cap on the mode of every attachment of this node, as set by "halfclose mode". It
-// survives restarts and reboots.
+// Switch is the operator's cap on the mode of every attachment of this node. It survives restarts and reboots.
 type Switch struct {
 	Mode policy.Mode `json:"mode"`
 	Who  string      `json:"who"`  // who set it, for people to read
@@ -55,7 +54,8 @@ func LoadSwitch(path string) (Switch, bool, error) {
 		return Switch{}, false, nil
 	}
 	if err != nil {
-		return Switch{}, false, fmt.Errorf("read switch %s (set it again with halfclose mode): %w", path, err)
+		return Switch{}, false, fmt.Errorf(
+			`read switch %s: %w (write {"mode": "observe"}, "off" or "destroy" into the file, or delete it)`, path, err)
 	}
 	return s, true, nil
 }

@@ -51,6 +51,7 @@ func TestTheSwitchIsReadAsItWasSet(t *testing.T) {
 }
 
 func TestASwitchThatIsWrongIsAnError(t *testing.T) {
+	const advice = `{"mode": "observe"}` // which TestASwitchThatSomebodyWroteIsRead follows
 	write := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 	}
@@ -74,10 +75,20 @@ func TestASwitchThatIsWrongIsAnError(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, set, err := state.LoadSwitch(path)
-			if s != (state.Switch{}) || set || err == nil || !strings.Contains(err.Error(), path) {
-				t.Errorf("LoadSwitch = %+v, %v, %v, want an error with the path", s, set, err)
+			if s != (state.Switch{}) || set || err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), advice) {
+				t.Errorf("LoadSwitch = %+v, %v, %v, want an error with the path and what belongs there", s, set, err)
 			}
 		})
+	}
+}
+
+func TestASwitchThatSomebodyWroteIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mode")
+	if err := os.WriteFile(path, []byte(`{"mode": "observe"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, set, err := state.LoadSwitch(path); s != (state.Switch{Mode: policy.Observe}) || !set || err != nil {
+		t.Errorf("LoadSwitch = %+v, %v, %v, want observe", s, set, err)
 	}
 }
 

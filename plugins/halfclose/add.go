@@ -4,6 +4,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -21,8 +23,11 @@ func (p *plugin) add(args *skel.CmdArgs) error {
 		return err
 	}
 	result, err := c.result()
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoPrevResult):
 		return types.NewError(types.ErrInvalidNetworkConfig, "halfclose is a chained plugin", err.Error())
+	case err != nil:
+		return types.NewError(types.ErrDecodingFailure, "read prevResult", err.Error())
 	}
 	p.result = result
 
@@ -39,6 +44,8 @@ func (p *plugin) add(args *skel.CmdArgs) error {
 			return err
 		}
 		p.warnf("%v", err)
+		// An earlier ADD's record says what is no longer so, and CHECK would take it for the attachment's.
+		p.drop(attachment(args))
 	}
 	return nil
 }

@@ -53,8 +53,8 @@ func benchmarkAdd(b *testing.B, reaper string) {
 			}
 		}()
 	}
-	noop := process{build(b, "test/bench/noop"), env, stdin}
-	halfclose := process{build(b, "plugins/halfclose"), env, stdin}
+	noop := process{binary(b, "noop"), env, stdin}
+	halfclose := process{binary(b, "halfclose"), env, stdin}
 	var noops, adds []time.Duration
 	for b.Loop() {
 		noops = append(noops, timed(b, noop))

@@ -68,16 +68,28 @@ func TestAddPrintsPrevResultUnchanged(t *testing.T) {
 }
 
 func TestAddNeedsAPrevResultWhateverTheFailurePolicy(t *testing.T) {
-	for name, bad := range map[string]any{
-		"absent": nil, "null": null, "no object": 5, "not of the version": prevResult("0.4.0"),
-		"not a result": object{"cniVersion": "1.0.0", "ips": "10.0.0.1"},
+	const (
+		chainedPlugin = "halfclose is a chained plugin"
+		unreadable    = "read prevResult"
+	)
+	for name, bad := range map[string]struct {
+		prevResult any
+		code       uint
+		says       string
+	}{
+		"absent":             {nil, types.ErrInvalidNetworkConfig, chainedPlugin},
+		"null":               {null, types.ErrInvalidNetworkConfig, chainedPlugin},
+		"no object":          {5, types.ErrDecodingFailure, unreadable},
+		"not of the version": {prevResult("0.4.0"), types.ErrDecodingFailure, unreadable},
+		"of no version":      {object{"cniVersion": "9.9.9"}, types.ErrDecodingFailure, unreadable},
+		"not a result":       {object{"cniVersion": "1.0.0", "ips": "10.0.0.1"}, types.ErrDecodingFailure, unreadable},
 	} {
 		for _, failure := range []string{"ignore", "fail"} {
 			t.Run(name+", "+failure, func(t *testing.T) {
 				n := newNode(t)
-				e := n.call(t, "ADD", chained("1.0.0").with(object{"prevResult": bad, "failurePolicy": failure})).cniError(t)
-				if e.Code != types.ErrInvalidNetworkConfig || !strings.Contains(e.Details, "prevResult") {
-					t.Errorf("error %+v, want code 7 that names prevResult", e)
+				e := n.call(t, "ADD", chained("1.0.0").with(object{"prevResult": bad.prevResult, "failurePolicy": failure})).cniError(t)
+				if e.Code != bad.code || e.Msg != bad.says || e.Details == "" {
+					t.Errorf("error %+v, want code %d that says %q and why", e, bad.code, bad.says)
 				}
 				if got := n.recorded(t); got != nil {
 					t.Errorf("recorded %v, want nothing", got)

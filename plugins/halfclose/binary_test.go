@@ -7,44 +7,104 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/test/node"
 )
 
+const (
+	// binVar names, in the environment, the directory of the binaries that the tests run.
+	binVar = "HALFCLOSE_TEST_BIN"
+	// onNodeVar is set on the node. A fuzzing test starts the test binary again there.
+	onNodeVar = "HALFCLOSE_TEST_ON_NODE"
+)
+
+// noNode is nil if the tests run on a node of their own, and otherwise says why not.
+var noNode error // set once, before the tests run
+
+// TestMain runs the tests on a node of their own: what the plugin warns of is not for the host's log.
 func TestMain(m *testing.M) {
-	os.Exit(runTests(m))
-}
-
-// binaries is where the tests find the binaries that they run. They are built when the first test asks.
-var binaries string
-
-func runTests(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "halfclose-test-")
+	if os.Getenv(onNodeVar) != "" {
+		os.Exit(m.Run())
+	}
+	var bin string
+	code, err := node.Run(node.Program{
+		Before: func() (err error) {
+			bin, err = os.MkdirTemp("", "halfclose-test-")
+			return errors.Join(err, os.Setenv(binVar, bin), build(bin, "plugins/halfclose"), build(bin, "test/bench/noop"))
+		},
+		Run: func() int {
+			if err := errors.Join(hideSyslog(), os.Setenv(onNodeVar, "yes")); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			return m.Run()
+		},
+		Keep: []string{os.TempDir()},
+	})
+	if node.Denied(err) {
+		noNode, err = err, nil
+		code = m.Run()
+	}
+	if bin != "" {
+		err = errors.Join(err, os.RemoveAll(bin))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
+		code = 1
 	}
-	defer os.RemoveAll(dir)
-	binaries = dir
-	return m.Run()
+	os.Exit(code)
 }
 
-// build builds a command as it is shipped, statically linked and without symbols, and returns its path.
-func build(tb testing.TB, pkg string) string {
-	tb.Helper()
-	path := filepath.Join(binaries, filepath.Base(pkg))
-	if _, err := os.Stat(path); err == nil {
-		return path
+// syslogSocket is where a syslog daemon takes messages. Where it is a link into /run the node has none.
+const syslogSocket = "/dev/log"
+
+// hideSyslog puts something else in the place of the host's syslog socket.
+func hideSyslog() error {
+	if _, err := os.Stat(syslogSocket); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "github.com/halfclose/halfclose/"+pkg)
+	if err := unix.Mount(os.DevNull, syslogSocket, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("hide %s: %w", syslogSocket, err)
+	}
+	return nil
+}
+
+// build builds a command as it is shipped, statically linked and without symbols.
+func build(dir, pkg string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "github.com/halfclose/halfclose/"+pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("build %s: %v\n%s", pkg, err, out)
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 	}
-	return path
+	return nil
+}
+
+// binary returns the path of a command that was built. It runs on a node of the tests' own, or not at all.
+func binary(tb testing.TB, name string) string {
+	tb.Helper()
+	if noNode != nil {
+		nstest.NeedPrivilege(tb, "make a node to run the plugin on", noNode)
+	}
+	return filepath.Join(os.Getenv(binVar), name)
+}
+
+func TestTheHostsLogIsOutOfReach(t *testing.T) {
+	binary(t, "halfclose")
+	for _, path := range []string{logging.DefaultJournalSocket, syslogSocket} {
+		if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
+			t.Errorf("%s is a socket", path)
+		}
+	}
 }
 
 // process is a plugin process to be.

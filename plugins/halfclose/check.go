@@ -18,31 +18,42 @@ import (
 )
 
 // check sees to it that the attachment is recorded (CNI spec, "CHECK"). A record that is there is left as it
-// is, and is an error if it names another namespace than CNI_NETNS; one that is missing or cannot be read is
-// written anew. Nothing else is an error: some runtimes take one for the end of the pod.
+// is, and is an error if it names another namespace than CNI_NETNS; one that is missing is written anew, and
+// so is one of another boot, which names none. What cannot be read as a record stays: a newer version may
+// have written it, and its own DEL deletes it. Nothing else is an error: some runtimes take one for the end
+// of the pod.
 func (p *plugin) check(args *skel.CmdArgs) error {
 	c, err := p.read(args)
 	if err != nil {
 		return err
 	}
 	record, err := p.store.Get(attachment(args))
-	switch {
-	case err == nil:
-		return p.compare(record, args.Netns)
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
 		p.warnf("the record was missing, and is written anew")
-	default:
-		p.warnf("the record is replaced: %v", err)
+		p.repair(args, c, "")
+		return nil
 	}
-	if err := p.repair(args, c); err != nil {
-		p.warnf("%v", err)
+	if err != nil {
+		p.warnf("the record is left as it is: %v", err)
+		return nil
 	}
-	return nil
+	boot, err := namespace.BootID()
+	switch {
+	case err != nil:
+		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
+		return nil
+	case record.Inert(boot):
+		p.warnf("the record was made in another boot, and is written anew: the mode is at most observe")
+		p.repair(args, c, sourceOtherBoot)
+		return nil
+	}
+	return p.compare(record, args.Netns)
 }
 
-// repair writes the record as ADD would. Where annotations may have shaped the lost one and are not at hand,
-// it only observes: they may have been more careful than the network.
-func (p *plugin) repair(args *skel.CmdArgs, c conf) error {
+// repair writes the record as ADD would, but where there is a doubt it only observes. Besides the caller's
+// there is one where annotations may have shaped the lost record and are not at hand: they may have been more
+// careful than the network.
+func (p *plugin) repair(args *skel.CmdArgs, c conf, doubt string) {
 	network, problems := policy.ParseNetwork(args.StdinData)
 	annotations, atHand, warnings := c.annotations()
 	p.warnings = append(p.warnings, warnings...)
@@ -51,29 +62,27 @@ func (p *plugin) repair(args *skel.CmdArgs, c conf) error {
 		p.warnf("CHECK was not told the pod's annotations, which may have asked for more care: the mode is at most observe")
 		d.careful(sourceNoAnnotations)
 	}
-	return p.register(args, c.Name, d, network.Reaper)
+	if doubt != "" {
+		d.careful(doubt)
+	}
+	if err := p.register(args, c.Name, d, network.Reaper); err != nil {
+		p.warnf("%v", err)
+	}
 }
 
 // compare returns an error if the record names another namespace than the one that the path leads to. Where
 // that cannot be told, nothing is wrong that the record could tell.
 func (p *plugin) compare(r state.Record, path string) error {
-	boot, err := namespace.BootID()
-	if err != nil {
-		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
-		return nil
-	}
-	if r.Inert(boot) {
-		return differs(fmt.Sprintf("it was made in another boot (%s, this is %s)", r.Boot, boot))
-	}
 	id, err := identify(path)
 	if err != nil {
 		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
 		return nil
 	}
-	if !r.Netns.Same(id) {
-		return differs(fmt.Sprintf("it names %s (%s), and %s is %s", r.Netns.Identity, r.Netns.Path, path, id))
+	if r.Netns.Same(id) {
+		return nil
 	}
-	return nil
+	return types.NewError(types.ErrInvalidNetNS, "the record of the attachment names another namespace than CNI_NETNS",
+		fmt.Sprintf("it names %s (%s), and %s is %s", r.Netns.Identity, r.Netns.Path, path, id))
 }
 
 // identify returns which namespace a path leads to; without the right to enter it, all but its cookie.
@@ -92,8 +101,4 @@ func identify(path string) (namespace.Identity, error) {
 		return h.Stat(), nil
 	}
 	return id, nil
-}
-
-func differs(details string) error {
-	return types.NewError(types.ErrInvalidNetNS, "the record of the attachment names another namespace than CNI_NETNS", details)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -96,20 +97,88 @@ func TestCheckRepairsAMissingRecord(t *testing.T) {
 	}
 }
 
-func TestCheckReplacesARecordThatCannotBeRead(t *testing.T) {
+func TestCheckLeavesARecordThatCannotBeReadAlone(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "half-written": `{"version": 1, "netw`, "newer": `{"version": 99}`, "alien": "[]"} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
-			n.damage(t, blue, content)
-			o := n.call(t, "CHECK", chained("1.0.0")).ok(t)
-			if r := n.record(t, blue); r.Policy.Mode != policy.Destroy || len(r.Warnings) != 1 {
-				t.Errorf("mode %v, warnings %q, want destroy and one", r.Policy.Mode, r.Warnings)
+			path := n.damage(t, blue, content)
+			o := n.call(t, "CHECK", chained("1.0.0").with(object{"failurePolicy": "fail"})).ok(t)
+			if data, err := os.ReadFile(path); err != nil || string(data) != content {
+				t.Errorf("the file has %q now (%v), want it untouched", data, err)
 			}
-			if !strings.Contains(o.stderr, "replaced") {
-				t.Errorf("stderr %q, want that the record was replaced", o.stderr)
+			if o.stdout != "" || !strings.Contains(o.stderr, "left as it is") || len(o.syslog) != 1 || n.starts != 0 {
+				t.Errorf("%+v, started %d reapers, want nothing but a warning", o, n.starts)
 			}
+			n.call(t, "ADD", chained("1.0.0")).ok(t).calm(t)
+			n.call(t, "CHECK", chained("1.0.0")).silent(t)
 		})
 	}
+	t.Run("of an I/O error", func(t *testing.T) {
+		n := newNode(t)
+		n.put(t, "blue", blue)
+		name, err := blue.FileName()
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := n.record(t, blue)
+		// The first page of a process is never mapped: it reads as a disk that is broken does.
+		inMounts(t, func() error {
+			return unix.Mount("/proc/self/mem", n.store.AttachmentsDir()+"/"+name, "", unix.MS_BIND, "")
+		}, func() {
+			if o := n.call(t, "CHECK", chained("1.0.0")).ok(t); !strings.Contains(o.stderr, "left as it is: ") || !strings.Contains(o.stderr, "input/output error") || n.starts != 0 {
+				t.Errorf("%+v, started %d reapers, want nothing but a warning", o, n.starts)
+			}
+		})
+		if diff := cmp.Diff(before, n.record(t, blue)); diff != "" {
+			t.Errorf("the record was changed (-before +after):\n%s", diff)
+		}
+	})
+}
+
+func TestCheckWritesTheRecordOfAnotherBootAnew(t *testing.T) {
+	for mode, want := range map[string]policy.Mode{"destroy": policy.Observe, "observe": policy.Observe, "off": policy.Off} {
+		t.Run(mode, func(t *testing.T) {
+			n := newNode(t)
+			conf := chained("1.0.0").with(object{"mode": mode}).with(annotated(object{}))
+			n.call(t, "ADD", conf).ok(t)
+			r := n.record(t, blue)
+			r.Boot = "00000000-0000-4000-8000-000000000000"
+			r.Netns.Inode++ // what it says means nothing
+			if err := n.store.Put(r); err != nil {
+				t.Fatal(err)
+			}
+			o := n.call(t, "CHECK", conf.with(object{"failurePolicy": "fail"})).ok(t)
+			if o.stdout != "" || !strings.Contains(o.stderr, "another boot") {
+				t.Errorf("stdout %q, stderr %q, want nothing and a warning", o.stdout, o.stderr)
+			}
+			r = n.record(t, blue)
+			if r.Boot != bootID(t) || r.Netns.Identity != identityOf(t, n.netns) || r.Policy.Mode != want || len(r.Warnings) != 1 {
+				t.Errorf("record %+v, want one of this boot in mode %v with a warning", r, want)
+			}
+			n.call(t, "CHECK", conf).silent(t)
+		})
+	}
+}
+
+// The second ADD of the attachment is of another namespace, and there is no room for its record.
+func TestCheckDoesNotErrBecauseOfARecordThatAddCouldNotReplace(t *testing.T) {
+	n := newNode(t)
+	if err := os.Mkdir(n.store.Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	later := nstest.New(t).Path()
+	inMounts(t, n.cramped, func() {
+		n.put(t, "blue", blue)
+		n.fill(t)
+		n.netns = later
+		if o := n.call(t, "ADD", chained("1.0.0")).ok(t); !strings.Contains(o.stderr, "no space left") {
+			t.Errorf("ADD: stderr %q, want that there is no space left", o.stderr)
+		}
+		if got := n.recorded(t); got != nil {
+			t.Errorf("recorded %v, want nothing", got)
+		}
+		n.call(t, "CHECK", chained("1.0.0")).ok(t)
+	})
 }
 
 func TestCheckErrsOnlyWhereTheRecordNamesAnotherNamespace(t *testing.T) {
@@ -120,13 +189,6 @@ func TestCheckErrsOnlyWhereTheRecordNamesAnotherNamespace(t *testing.T) {
 		code  uint // 0 is success
 	}{
 		{"another namespace at CNI_NETNS", func(_ *testing.T, n *node) { n.netns = elsewhere }, types.ErrInvalidNetNS},
-		{"a record of another boot", func(t *testing.T, n *node) {
-			r := n.record(t, blue)
-			r.Boot = "00000000-0000-4000-8000-000000000000"
-			if err := n.store.Put(r); err != nil {
-				t.Fatal(err)
-			}
-		}, types.ErrInvalidNetNS},
 		{"the same inode under another cookie", func(t *testing.T, n *node) {
 			r := n.record(t, blue)
 			r.Netns.Cookie++

@@ -22,19 +22,33 @@ import (
 // conf is what the verbs themselves need of a network configuration (CNI spec, "Execution Protocol"). What a
 // policy is made of, policy.ParseNetwork reads from the same bytes.
 type conf struct {
-	CNIVersion       string          `json:"cniVersion"`
-	Name             string          `json:"name"`
-	RuntimeConfig    json.RawMessage `json:"runtimeConfig"`
-	PrevResult       json.RawMessage `json:"prevResult"`
-	ValidAttachments json.RawMessage `json:"cni.dev/valid-attachments"`
+	CNIVersion       string
+	Name             string
+	RuntimeConfig    json.RawMessage
+	PrevResult       json.RawMessage
+	ValidAttachments json.RawMessage
 }
 
 // parseConf reads a configuration that skel has found to be a JSON object with a network name. The parts that
 // a runtime adds are kept raw: each is read where it is needed, so that no other verb trips over it.
+//
+// Keys are taken as they are written. For the fields of a struct encoding/json takes them in any case, and the
+// last of several: a key that only looks like that of the valid attachments would decide what GC removes.
 func parseConf(stdin []byte) (conf, error) {
-	var c conf
-	if err := json.Unmarshal(stdin, &c); err != nil {
-		return conf{}, fmt.Errorf("read network configuration: %w", err)
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(stdin, &all); err != nil {
+		return conf{}, err
+	}
+	c := conf{
+		RuntimeConfig: all["runtimeConfig"], PrevResult: all["prevResult"], ValidAttachments: all["cni.dev/valid-attachments"],
+	}
+	for key, to := range map[string]*string{"cniVersion": &c.CNIVersion, "name": &c.Name} {
+		if isNull(all[key]) {
+			continue
+		}
+		if err := json.Unmarshal(all[key], to); err != nil {
+			return conf{}, fmt.Errorf("%s: %w", key, err)
+		}
 	}
 	return c, nil
 }
@@ -44,18 +58,20 @@ func isNull(raw json.RawMessage) bool {
 	return len(raw) == 0 || bytes.Equal(raw, []byte("null"))
 }
 
-// result returns what the plugins before this one in the chain made, in the version of the configuration. No
-// prevResult is an error: the plugin makes no interface of its own.
+// errNoPrevResult: the plugin makes no interface of its own, so that there is nothing it could pass on.
+var errNoPrevResult = errors.New("no prevResult: chain halfclose after a main plugin")
+
+// result returns what the plugins before this one in the chain made, in the version of the configuration.
 func (c conf) result() (types.Result, error) {
 	if isNull(c.PrevResult) {
-		return nil, errors.New("no prevResult: chain halfclose after a main plugin")
+		return nil, errNoPrevResult
 	}
 	p := types.PluginConf{CNIVersion: c.CNIVersion}
 	if err := json.Unmarshal(c.PrevResult, &p.RawPrevResult); err != nil {
-		return nil, fmt.Errorf("read prevResult: %w", err)
+		return nil, err
 	}
 	if err := version.ParsePrevResult(&p); err != nil {
-		return nil, fmt.Errorf("read prevResult: %w", err)
+		return nil, err
 	}
 	return p.PrevResult.GetAsVersion(c.CNIVersion)
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/containernetworking/cni/pkg/utils"
 
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -20,15 +21,20 @@ func (p *plugin) del(args *skel.CmdArgs) error {
 
 // delAnyway is DEL for a call that skel refused. It is taken as if it had been accepted, unless the
 // attachment's name is what is wrong or the plugin does not speak the version: a configuration that broke
-// since ADD, or an unreadable stdin, must not leave anything behind, and neither must a CNI_NETNS that by
-// now leads to the namespace the plugin runs in, which skel complains of after the call.
+// since ADD, an unreadable stdin or a missing CNI_PATH must not leave anything behind, and neither must a
+// CNI_NETNS that by now leads to the namespace the plugin runs in, which skel complains of after the call.
 func (p *plugin) delAnyway(refused *types.Error) *types.Error {
+	a := state.Attachment{ContainerID: p.getenv(envContainerID), IfName: p.getenv(envIfName)}
 	switch refused.Code {
-	case types.ErrInvalidEnvironmentVariables, types.ErrIncompatibleCNIVersion:
+	case types.ErrIncompatibleCNIVersion:
 		return refused
+	case types.ErrInvalidEnvironmentVariables:
+		if utils.ValidateContainerID(a.ContainerID) != nil || utils.ValidateInterfaceName(a.IfName) != nil {
+			return refused
+		}
 	}
 	p.warnf("go on in spite of: %v", refused)
-	p.drop(state.Attachment{ContainerID: p.getenv(envContainerID), IfName: p.getenv(envIfName)})
+	p.drop(a)
 	return nil
 }
 

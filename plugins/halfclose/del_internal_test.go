@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -98,6 +100,7 @@ func TestDelDropsTheRecordThoughSkelRefusedTheCall(t *testing.T) {
 		{"an unreadable stdin", types.ErrIOFailure, false},
 		{"a configuration that is no JSON", types.ErrDecodingFailure, false},
 		{"a configuration without a name", types.ErrInvalidNetworkConfig, false},
+		{"an environment without CNI_PATH", types.ErrInvalidEnvironmentVariables, false},
 		{"a CNI_NETNS that leads to the plugin's own namespace", types.ErrInvalidNetNS, true},
 	}
 	for _, tt := range tests {
@@ -118,15 +121,34 @@ func TestDelDropsTheRecordThoughSkelRefusedTheCall(t *testing.T) {
 	}
 }
 
+func TestDelSucceedsWhereTheNameIsTooLongForARecord(t *testing.T) {
+	long := strings.Repeat("c", 300)
+	for _, code := range []uint{types.ErrDecodingFailure, types.ErrInvalidEnvironmentVariables} {
+		o := newNode(t).dispatched("DEL", long, "eth0", refusal(code, false)).ok(t)
+		if o.stdout != "" || !strings.Contains(o.stderr, "too long") {
+			t.Errorf("code %d: stdout %q, stderr %q, want nothing and a warning", code, o.stdout, o.stderr)
+		}
+	}
+}
+
 func TestDelKeepsSkelsErrorWhereTheNameOrTheVersionIsWrong(t *testing.T) {
-	for _, code := range []uint{types.ErrInvalidEnvironmentVariables, types.ErrIncompatibleCNIVersion} {
+	for _, tt := range []struct {
+		a    state.Attachment
+		code uint
+	}{
+		{blue, types.ErrIncompatibleCNIVersion},
+		{state.Attachment{ContainerID: "../c1", IfName: "eth0"}, types.ErrInvalidEnvironmentVariables},
+		{state.Attachment{ContainerID: "c1", IfName: "a/b"}, types.ErrInvalidEnvironmentVariables},
+		{state.Attachment{ContainerID: "c1"}, types.ErrInvalidEnvironmentVariables},
+		{state.Attachment{IfName: "eth0"}, types.ErrInvalidEnvironmentVariables},
+	} {
 		n := newNode(t)
 		n.put(t, "blue", blue)
-		if e := n.dispatched("DEL", blue.ContainerID, blue.IfName, refusal(code, false)).cniError(t); e.Code != code {
-			t.Errorf("%+v, want code %d", e, code)
+		if e := n.dispatched("DEL", tt.a.ContainerID, tt.a.IfName, refusal(tt.code, false)).cniError(t); e.Code != tt.code {
+			t.Errorf("%v: %+v, want code %d", tt.a, e, tt.code)
 		}
 		if diff := cmp.Diff([]state.Attachment{blue}, n.recorded(t)); diff != "" {
-			t.Errorf("recorded after code %d (-want +got):\n%s", code, diff)
+			t.Errorf("%v: recorded after code %d (-want +got):\n%s", tt.a, tt.code, diff)
 		}
 	}
 }
@@ -157,6 +179,32 @@ func TestDelOnlyWarnsWhenTheRecordCannotBeDropped(t *testing.T) {
 	o := n.call(t, "DEL", chained("1.0.0")).ok(t)
 	if o.stdout != "" || !strings.Contains(o.stderr, "delete record") || len(o.syslog) != 1 {
 		t.Errorf("stdout %q, stderr %q, system log %q, want nothing and a warning in both", o.stdout, o.stderr, o.syslog)
+	}
+}
+
+// A FIFO would make whoever opens it wait for its other end.
+func TestAFIFOInThePlaceOfADirectoryHoldsNobodyUp(t *testing.T) {
+	for name, path := range map[string]func(*state.Store) string{"the state directory": (*state.Store).Dir, "attachments": (*state.Store).AttachmentsDir} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			fifo := path(n.store)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(fifo), 0o700), unix.Mkfifo(fifo, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			for _, verb := range []string{"ADD", "CHECK", "DEL"} {
+				o := n.call(t, verb, chained("1.0.0")).ok(t)
+				if !strings.Contains(o.stderr, "not a directory") || len(o.syslog) != 1 {
+					t.Errorf("%s: stderr %q, system log %q, want a warning in both", verb, o.stderr, o.syslog)
+				}
+			}
+			valid := chained("1.1.0").with(object{"cni.dev/valid-attachments": []int{}})
+			if e := n.call(t, "GC", valid).cniError(t); e.Code != types.ErrIOFailure {
+				t.Errorf("GC: %+v, want code 5", e)
+			}
+			if e := n.call(t, "STATUS", chained("1.1.0").with(object{"failurePolicy": "fail"})).cniError(t); e.Code != types.ErrPluginNotAvailable {
+				t.Errorf("STATUS: %+v, want code 50", e)
+			}
+		})
 	}
 }
 

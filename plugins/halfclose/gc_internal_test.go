@@ -31,6 +31,9 @@ func TestGCRemovesWhatIsNoLongerValidInThisNetwork(t *testing.T) {
 		{"all of an empty list", valid([]state.Attachment{}...), []state.Attachment{net1}},
 		{"nothing without a list", object{}, all},
 		{"nothing of a null list", object{"cni.dev/valid-attachments": null}, all},
+		{"nothing of a key that only looks like that of the list", object{"CNI.DEV/valid-attachments": []int{}}, all},
+		{"nothing of such a key beside the list", valid(all...).with(object{"cni.dev/Valid-Attachments": []int{}}), all},
+		{"nothing of a network whose key only looks like name", valid([]state.Attachment{}...).with(object{"name": "green", "namE": "blue"}), all},
 		{"nothing of another network", valid([]state.Attachment{}...).with(object{"name": "green"}), all},
 		{"whatever the configuration's mistakes", valid(blue).with(mistakes).with(object{"failurePolicy": "fail"}), []state.Attachment{blue, net1}},
 	}

@@ -5,7 +5,10 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +21,26 @@ func (n *node) readOnly() error {
 	dir := n.store.Dir()
 	return errors.Join(unix.Mount(dir, dir, "", unix.MS_BIND, ""),
 		unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+}
+
+// cramped mounts a small file system on the state directory. It is for inMounts.
+func (n *node) cramped() error {
+	return unix.Mount("halfclose", n.store.Dir(), "tmpfs", unix.MS_NOSUID, "size=1m,nr_inodes=8")
+}
+
+// fill takes all inodes of a file system that is cramped.
+func (n *node) fill(t *testing.T) {
+	for i := range 100 {
+		err := os.WriteFile(filepath.Join(n.store.Dir(), strconv.Itoa(i)), nil, 0o600)
+		if errors.Is(err, unix.ENOSPC) {
+			return
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+	}
+	t.Error("the file system never fills up")
 }
 
 // inMounts runs mount and then test on a thread whose mounts nobody else sees, and which ends with them.

@@ -31,22 +31,27 @@ type runtime struct {
 
 func newRuntime(t *testing.T) *runtime {
 	t.Helper()
-	return &runtime{binary: build(t, "plugins/halfclose"), store: state.New(t.TempDir()), netns: nstest.New(t).Path()}
+	return &runtime{binary: binary(t, "halfclose"), store: state.New(t.TempDir()), netns: nstest.New(t).Path()}
 }
 
 // call makes one call; env is put on top of the environment of a usual one.
 func (r *runtime) call(t *testing.T, verb, stdin string, env map[string]string) exited {
 	t.Helper()
+	e, err := r.process(verb, stdin, env).run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// process is that of a call.
+func (r *runtime) process(verb, stdin string, env map[string]string) process {
 	all := map[string]string{
 		"CNI_COMMAND": verb, "CNI_CONTAINERID": attachment.ContainerID, "CNI_IFNAME": attachment.IfName,
 		"CNI_NETNS": r.netns, "CNI_PATH": "/opt/cni/bin", state.EnvDir: r.store.Dir(),
 	}
 	maps.Copy(all, env)
-	e, err := process{r.binary, all, stdin}.run()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
+	return process{r.binary, all, stdin}
 }
 
 func (r *runtime) isRecorded(t *testing.T) bool {
@@ -185,6 +190,26 @@ func TestDelTakesAnyStdin(t *testing.T) {
 	}
 }
 
+func TestDelNeedsTheAttachmentsNameAlone(t *testing.T) {
+	bare := map[string]string{"CNI_PATH": "", "CNI_NETNS": "", "CNI_ARGS": ""}
+	for name, stdin := range map[string]string{"with a configuration": chained("1.0.0", ""), "with nothing on stdin": ""} {
+		t.Run(name, func(t *testing.T) {
+			r := newRuntime(t)
+			if e := r.call(t, "ADD", chained("1.0.0", ""), nil); e.code != 0 {
+				t.Fatalf("ADD: %+v", e)
+			}
+			for range 2 {
+				if e := r.call(t, "DEL", stdin, bare); e.code != 0 || e.stdout != "" || !strings.Contains(e.stderr, "CNI_PATH") {
+					t.Errorf("%+v, want success, and a warning about CNI_PATH", e)
+				}
+				if r.isRecorded(t) {
+					t.Error("it left a record")
+				}
+			}
+		})
+	}
+}
+
 func TestAnEnvironmentThatNamesNoAttachmentIsSkelsError(t *testing.T) {
 	for name, env := range map[string]map[string]string{
 		"a container ID with a slash":   {"CNI_CONTAINERID": "../c1"},
@@ -250,7 +275,7 @@ func TestStdoutCarriesOneObjectAndNothingElse(t *testing.T) {
 }
 
 func TestWithoutACommandItIsTheCommandLine(t *testing.T) {
-	e, err := process{path: build(t, "plugins/halfclose")}.run()
+	e, err := process{path: binary(t, "halfclose")}.run()
 	if err != nil || e.code == 1 && strings.Contains(e.stdout, `"code"`) {
 		t.Errorf("%v, %+v, want the command line's usage", err, e)
 	}

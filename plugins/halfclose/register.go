@@ -6,6 +6,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -28,6 +29,7 @@ const (
 	sourceMode          = "mode"
 	sourceWrongConf     = "wrong configuration"
 	sourceNoAnnotations = "annotations unknown at CHECK"
+	sourceOtherBoot     = "recorded in another boot"
 )
 
 // decide makes the attachment's policy out of the network's and the pod's annotations; what is wrong with
@@ -123,7 +125,13 @@ func target(path string) (string, namespace.Identity, error) {
 	return path, id, nil
 }
 
+// invalidNetns is the CNI error for a namespace that cannot be recorded. Where it is the plugin that lacks a
+// privilege nothing is wrong with CNI_NETNS, and the CNI specification has no code for that: it is the one of
+// an error of any other kind (skel's 999), whose details name the capability.
 func invalidNetns(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return types.NewError(types.ErrInternal, "the plugin may not enter the namespace", err.Error())
+	}
 	return types.NewError(types.ErrInvalidNetNS, "register the attachment", err.Error())
 }
 

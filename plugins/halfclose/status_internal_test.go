@@ -63,6 +63,22 @@ func TestStatusMakesNothing(t *testing.T) {
 	}
 }
 
+func TestStatusSeesThatThereIsNoRoomForARecord(t *testing.T) {
+	n := newNode(t)
+	if err := os.Mkdir(n.store.Dir(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	inMounts(t, n.cramped, func() {
+		conf := chained("1.1.0").with(object{"failurePolicy": "fail"})
+		n.call(t, "STATUS", conf).silent(t)
+		n.fill(t)
+		if e := n.call(t, "STATUS", conf).cniError(t); e.Code != types.ErrPluginNotAvailable || !strings.Contains(e.Details, "no space left") {
+			t.Errorf("%+v, want code 50 that says so", e)
+		}
+		n.call(t, "ADD", conf).cniError(t) // as STATUS foretold
+	})
+}
+
 func TestStatusSeesAReadOnlyStateDirectory(t *testing.T) {
 	n := newNode(t)
 	n.put(t, "blue", blue)

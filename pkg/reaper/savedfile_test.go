@@ -1,0 +1,114 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"encoding/binary"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// buffer is a log that can be read while it is written.
+type buffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// logTo has the reaper's log go to b as well.
+func logTo(tb testing.TB, b *buffer) func(*reaper.Config) {
+	return func(c *reaper.Config) { c.Log = slog.New(slog.NewTextHandler(io.MultiWriter(tb.Output(), b), nil)) }
+}
+
+// TestASavedFileThatIsWrongIsNotBelieved gives reapers the file that another one saved, changed.
+func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		first := newNode(t, finder, attentive)
+		first.register(ns, timing(inetdiag.CloseWait, time.Hour))
+		cookie, truth := first.aged(t, ns)
+		if err := first.stop(); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.ReadFile(first.store.CandidatesPath())
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func(b []byte, at int, when monotime.Time) []byte {
+			for e := reaper.SavedHeader; e+reaper.SavedEntry < len(b); e += reaper.SavedEntry {
+				binary.NativeEndian.PutUint64(b[e+at:], uint64(when))
+			}
+			return reaper.SealSaved(b)
+		}
+		const warning = "ages are what the kernel can prove"
+		for name, tc := range map[string]struct {
+			change func(b []byte) []byte // of a copy
+			warns  bool
+		}{
+			"one of another boot":    {func(b []byte) []byte { b[reaper.SavedBootID] ^= 1; return reaper.SealSaved(b) }, false},
+			"garbage":                {func([]byte) []byte { return []byte("hello") }, true},
+			"an empty one":           {func([]byte) []byte { return nil }, true},
+			"a truncated one":        {func(b []byte) []byte { return b[:len(b)-20] }, true},
+			"one with a bit flipped": {func(b []byte) []byte { b[reaper.SavedHeader+reaper.SavedSince] ^= 1; return b }, true},
+			"one with a look in the future": {func(b []byte) []byte {
+				return put(b, reaper.SavedLast, monotime.Now().Add(time.Hour))
+			}, true},
+			"one with an age that never began": {func(b []byte) []byte { return put(b, reaper.SavedSince, 0) }, true},
+			"one whose look was before the half-close": {func(b []byte) []byte {
+				return put(b, reaper.SavedSince, monotime.Now())
+			}, true},
+			"none": {nil, false},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				n := offNode(t)
+				if tc.change != nil {
+					if err := os.WriteFile(n.store.CandidatesPath(), tc.change(append([]byte(nil), file...)), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var log buffer
+				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+				n.start(finder, attentive, logTo(t, &log))
+				provenOnly(t, n.awaitConfirmed(cookie), truth)
+				if got := strings.Count(log.String(), warning); got != map[bool]int{true: 1}[tc.warns] {
+					t.Errorf("%d warnings, want %v:\n%s", got, tc.warns, log.String())
+				}
+			})
+		}
+		t.Run("but the file itself is", func(t *testing.T) {
+			t.Parallel()
+			n := offNode(t)
+			if err := os.WriteFile(n.store.CandidatesPath(), file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+			n.start(finder, attentive)
+			if got := n.awaitConfirmed(cookie); !got.couldBe(truth) {
+				t.Errorf("half-closed since %v, %v before", got, truth)
+			}
+		})
+	})
+}

@@ -1,0 +1,66 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// probeSize is more than the record of a usual attachment has.
+const probeSize = 4 << 10
+
+// Probe tries whether Put can be expected to work: it writes a file among the records, or in the deepest
+// directory there is on the way to them. Nothing of it is left.
+func (s *Store) Probe() error {
+	if err := s.probe(); err != nil {
+		return fmt.Errorf("write in state directory %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+func (s *Store) probe() error {
+	root, err := s.openDir()
+	missing := s.AttachmentsDir()
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(missing) != missing {
+		if _, there := os.Lstat(missing); there == nil {
+			return err // a link that leads nowhere, which keeps a directory from being made
+		}
+		missing = filepath.Dir(missing)
+		root, err = openDirectory(missing)
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(".", unix.O_TMPFILE|os.O_WRONLY, filePerm)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) { // not every file system has nameless files
+		f, err = createNameless(root)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, probeSize))
+	return errors.Join(err, f.Close())
+}
+
+// createNameless makes a file and takes its name away. That is one of a temporary file: nobody takes it for a
+// record, and Prune deletes it should this process be killed at once.
+func createNameless(root *os.Root) (*os.File, error) {
+	name := ".probe" + separator + "lo" + suffix + strconv.Itoa(os.Getpid())
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return nil, err
+	}
+	if err := root.Remove(name); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}

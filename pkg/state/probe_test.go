@@ -1,0 +1,99 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestProbeLeavesNothingBehind(t *testing.T) {
+	top := t.TempDir()
+	s := state.New(filepath.Join(top, "run", "halfclose"))
+	if err := s.Probe(); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(top); err != nil || len(entries) > 0 {
+		t.Errorf("there is %v (%v) now, want nothing", entries, err)
+	}
+	put(t, s, record(t, "c", "eth0"))
+	if err := s.Probe(); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+// To access(2) root may write in these.
+func TestProbeErrsWhereNoFileCanBeMade(t *testing.T) {
+	for _, dir := range []string{"/proc", "/proc/self", "/sys"} {
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		err := state.New(filepath.Join(dir, "halfclose")).Probe()
+		if err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("in %s: %v, want an error that names it", dir, err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("nowhere", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{link, filepath.Join(link, "below")} {
+		s := state.New(dir)
+		if putErr := s.Put(record(t, "c", "eth0")); putErr == nil {
+			t.Fatalf("Put in %s went well", dir)
+		}
+		if err := s.Probe(); err == nil {
+			t.Errorf("in %s, which leads nowhere: no error", dir)
+		}
+	}
+}
+
+func TestProbeErrsWhereThereIsNoRoom(t *testing.T) {
+	for name, tt := range map[string]struct {
+		options string
+		fill    func(dir string) error
+	}{
+		"for the file":     {"size=1m,nr_inodes=2", func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), nil, 0o600) }},
+		"for what it says": {"size=4k", func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o600) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, tt.options)
+			if errors.Is(err, unix.EPERM) {
+				nstest.NeedPrivilege(t, "mount a small file system", err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+					t.Error(err)
+				}
+			})
+			s := state.New(dir)
+			if err := s.Probe(); err != nil {
+				t.Errorf("while there is room: %v", err)
+			}
+			if err := tt.fill(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Probe(); !errors.Is(err, unix.ENOSPC) {
+				t.Errorf("Probe = %v, want ENOSPC", err)
+			}
+		})
+	}
+}
