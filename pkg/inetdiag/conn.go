@@ -18,8 +18,11 @@ type Conn struct {
 	err error // why it cannot be used, or nil
 	seq uint32
 	out []byte // requests to send
-	in  []byte // the last datagram's space
-	got []byte // what is unread of it
+	in  []byte // space for a datagram
+	got []byte // what is unread of the last datagram
+
+	slots *slots // space for several, during a pipeline; longer only if something in it stays unread
+	left  int    // in a pipeline, how many answers to the requests sent are still to come
 
 	one         [1]ID  // asked for by Lookup and Destroy
 	socket      Socket // handed to visit functions
@@ -75,14 +78,16 @@ func (c *Conn) begin() error {
 		return fmt.Errorf("use sock_diag socket: %w", c.err)
 	}
 	c.err = errBusy
-	if c.in == nil {
-		c.in = make([]byte, recvSize)
-	}
 	return nil
 }
 
 // end releases the Conn, for good if err is one of the transport.
 func (c *Conn) end(err error) error {
+	c.left = 0
+	if err == nil && c.slots != nil && len(c.got) == 0 && !c.slots.unread() {
+		slotPool.Put(c.slots)
+		c.slots = nil
+	}
 	if c.t != nil { // else it was closed meanwhile, and c.err says so
 		c.err = err
 	}
@@ -107,11 +112,10 @@ func (c *Conn) next(seq uint32) (message, error) {
 			return message{}, errClosed
 		}
 		if len(c.got) == 0 {
-			n, err := c.t.receive(c.in)
-			if err != nil {
+			var err error
+			if c.got, err = c.receive(); err != nil {
 				return message{}, fmt.Errorf("receive sock_diag answer: %w", err)
 			}
-			c.got = c.in[:n]
 		}
 		m, rest, err := parseMessage(c.got)
 		if err != nil {
@@ -126,6 +130,34 @@ func (c *Conn) next(seq uint32) (message, error) {
 		case m.seq != seq:
 			return message{}, fmt.Errorf("receive sock_diag answer: it is to request %d, not %d", m.seq, seq)
 		}
+		c.left--
 		return m, nil
+	}
+}
+
+// receive returns the next datagram.
+func (c *Conn) receive() ([]byte, error) {
+	if c.slots != nil {
+		if !c.slots.unread() && c.left > 0 {
+			if err := c.t.receiveMany(c.slots, c.left); err != nil {
+				return nil, err
+			}
+		}
+		if c.slots.unread() {
+			return c.slots.take()
+		}
+	}
+	if c.in == nil {
+		c.in = make([]byte, recvSize)
+	}
+	n, err := c.t.receive(c.in)
+	return c.in[:n], err
+}
+
+// expect says that n requests of a pipeline were sent.
+func (c *Conn) expect(n int) {
+	c.left = n
+	if n > 1 && c.slots == nil {
+		c.slots = slotPool.Get().(*slots)
 	}
 }

@@ -129,16 +129,19 @@ func (c *Conn) pipeline(
 		seq := c.seq + 1
 		c.seq += uint32(end - start)
 		c.out = c.out[:0]
+		sent := 0
 		for i := start; i < end; i++ {
 			if ids[i].namesOne() {
 				c.out = request(c.out, seq+uint32(i-start), &ids[i])
+				sent++
 			}
 		}
-		if len(c.out) > 0 {
+		if sent > 0 {
 			if err := c.sendOut(); err != nil {
 				return err
 			}
 		}
+		c.expect(sent)
 		for i := start; i < end; i++ {
 			var (
 				m   message

@@ -17,6 +17,8 @@ type script struct {
 	answer func(m message) [][]byte
 	queue  [][]byte
 	sent   []message
+	most   int   // how many datagrams are received at once, or 0 for as many as there are
+	asked  []int // how many were asked for, each time
 }
 
 func (s *script) send(b []byte) error {
@@ -40,6 +42,24 @@ func (s *script) receive(b []byte) (int, error) {
 	n := copy(b, s.queue[0])
 	s.queue = s.queue[1:]
 	return n, nil
+}
+
+func (s *script) receiveMany(to *slots, n int) error {
+	s.asked = append(s.asked, n)
+	if len(s.queue) == 0 {
+		return errNoAnswer
+	}
+	n = min(n, slotCount, len(s.queue))
+	if s.most > 0 {
+		n = min(n, s.most)
+	}
+	to.at, to.n = 0, 0
+	for i := range n {
+		got := copy(to.slot(i), s.queue[i])
+		to.add(i, got, got < len(s.queue[i]))
+	}
+	s.queue = s.queue[n:]
+	return nil
 }
 
 func (s *script) netnsCookie() (uint64, error) { return 0, unix.ENOPROTOOPT }

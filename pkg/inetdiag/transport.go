@@ -6,7 +6,6 @@ package inetdiag
 import (
 	"errors"
 	"fmt"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +15,9 @@ type transport interface {
 	send(b []byte) error
 	// receive puts the kernel's next datagram in b and returns its length.
 	receive(b []byte) (int, error)
+	// receiveMany fills s, which has nothing unread, with one at least and at most n of the kernel's next
+	// datagrams.
+	receiveMany(s *slots, n int) error
 	netnsCookie() (uint64, error)
 	close() error
 }
@@ -25,11 +27,8 @@ type transport interface {
 // vishvananda/netlink's package nl, the socket is not registered with the Go runtime's poller, which every
 // answer would wake: look-ups in a pipeline take half as much CPU again if it is.
 type netlinkSocket struct {
-	fd int
-	// The arguments of recvmsg. They live here so that giving the kernel their addresses costs no allocation.
-	from unix.RawSockaddrNetlink
-	iov  unix.Iovec
-	msg  unix.Msghdr
+	fd   int
+	args recvArgs
 }
 
 func openNetlink() (*netlinkSocket, error) {
@@ -75,25 +74,57 @@ const answerWait = 200
 
 func (s *netlinkSocket) receive(b []byte) (int, error) {
 	for waited := false; ; {
-		n, errno := s.recvmsg(b)
+		n, errno := s.args.recvmsg(s.fd, b)
 		switch {
-		case errno == unix.EINTR:
-			continue
-		case errno == unix.EAGAIN && !waited:
-			waited = true
-			s.wait()
-			continue
-		case errno == unix.EAGAIN:
-			return 0, fmt.Errorf("%w: %w", errNoAnswer, errno)
 		case errno != 0:
-			return 0, errno
-		case s.from.Pid != 0:
+			if err := s.failed(errno, &waited); err != nil {
+				return 0, err
+			}
+			continue
+		case s.args.from.Pid != 0:
 			continue // not from the kernel: another process found our port
-		case s.msg.Flags&unix.MSG_TRUNC != 0:
-			return 0, fmt.Errorf("answer is longer than %d bytes: %w", len(b), unix.EMSGSIZE)
+		case s.args.msg.Flags&unix.MSG_TRUNC != 0:
+			return 0, truncated(len(b))
 		}
 		return n, nil
 	}
+}
+
+func (s *netlinkSocket) receiveMany(to *slots, n int) error {
+	for waited := false; ; {
+		got, errno := to.args.recvmmsg(s.fd, min(n, slotCount))
+		if errno != 0 {
+			if err := s.failed(errno, &waited); err != nil {
+				return err
+			}
+			continue
+		}
+		to.at, to.n = 0, 0
+		for i := range got {
+			if to.args.froms[i].Pid == 0 { // else as above
+				msg := &to.args.msgs[i]
+				to.add(i, int(msg.len), msg.hdr.Flags&unix.MSG_TRUNC != 0)
+			}
+		}
+		if to.unread() {
+			return nil
+		}
+	}
+}
+
+// failed returns the error that an errno of receiving is, or nil after it did what another try needs.
+func (s *netlinkSocket) failed(errno unix.Errno, waited *bool) error {
+	switch {
+	case errno == unix.EINTR:
+		return nil
+	case errno == unix.EAGAIN && !*waited:
+		*waited = true
+		s.wait()
+		return nil
+	case errno == unix.EAGAIN:
+		return fmt.Errorf("%w: %w", errNoAnswer, errno)
+	}
+	return errno
 }
 
 // wait returns when there is something to receive or after answerWait.
@@ -104,22 +135,4 @@ func (s *netlinkSocket) wait() {
 			return
 		}
 	}
-}
-
-// recvmsg is recvmsg(2) without the allocations of x/sys.
-func (s *netlinkSocket) recvmsg(b []byte) (int, unix.Errno) {
-	s.from = unix.RawSockaddrNetlink{}
-	s.iov.Base = unsafe.SliceData(b)
-	s.iov.SetLen(len(b))
-	s.msg = unix.Msghdr{
-		Name:    (*byte)(unsafe.Pointer(&s.from)),
-		Namelen: unix.SizeofSockaddrNetlink,
-		Iov:     &s.iov,
-	}
-	s.msg.SetIovlen(1)
-	n, _, errno := unix.Syscall(unix.SYS_RECVMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.msg)), unix.MSG_DONTWAIT)
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(n), 0
 }

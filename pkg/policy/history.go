@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -12,8 +13,10 @@ import (
 
 // Look is what the kernel said of one socket at one moment.
 type Look struct {
-	At     monotime.Time
-	Socket *inetdiag.Socket
+	// At is when the kernel looked, or shortly after. Asked is before it looked, zero where At is near enough:
+	// between the two the process may have been kept waiting for the processor.
+	At, Asked monotime.Time
+	Socket    *inetdiag.Socket
 	// Entered is when the socket became half-closed, where the finder saw it happen and took the socket's
 	// counters at that very moment. Zero where it did not: then the socket may have moved bytes, or been
 	// accepted, shortly before this look.
@@ -101,7 +104,7 @@ func Follow(prev *History, look Look) History {
 	default:
 		next.Since = look.At
 	}
-	if prev == nil || prev.Last.Before(look.Entered) || next.anotherConnection(prev, s) {
+	if prev == nil || prev.Last.Before(look.Entered) || next.anotherConnection(prev, look) {
 		return next
 	}
 	next.First, next.Since, next.Progress = prev.First, prev.Since, prev.Progress
@@ -124,8 +127,9 @@ const slack = 50 * time.Millisecond
 
 // anotherConnection reports whether h cannot be a later look at prev's connection. Being wrong here only
 // gives a socket more time.
-func (h History) anotherConnection(prev *History, s *inetdiag.Socket) bool {
-	since := func(ago time.Duration) bool { return s.HasInfo && prev.Last.Add(slack).Before(h.Last.Add(-ago)) }
+func (h History) anotherConnection(prev *History, look Look) bool {
+	s, asked := look.Socket, cmp.Or(look.Asked, look.At)
+	since := func(ago time.Duration) bool { return s.HasInfo && prev.Last.Add(slack).Before(asked.Add(-ago)) }
 	switch {
 	case h.ID != prev.ID, h.State != prev.State, h.Counters.another(prev.Counters, h.State), h.SegsIn < prev.SegsIn:
 		return true

@@ -48,7 +48,8 @@ type Finding struct {
 // Seen is one half-closed socket as a finder saw it.
 type Seen struct {
 	Socket inetdiag.Socket
-	At     monotime.Time
+	// At is when the kernel looked, or shortly after; Asked is before, zero where At is near enough.
+	At, Asked monotime.Time
 	// Entered is when it became half-closed, where the finder saw that and Socket holds the counters of
 	// that moment; else zero.
 	Entered monotime.Time

@@ -104,12 +104,13 @@ func (f *SockDiag) sweep(e *sweepEntry, found func(Finding)) Finding {
 
 // dump hands over all but the last batch of a namespace's half-closed sockets.
 func (f *SockDiag) dump(conn *inetdiag.Conn, t Target, found func(Finding)) error {
+	asked := monotime.Now()
 	return conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(s *inetdiag.Socket) error {
 		if len(f.batch) == batchSize {
 			found(Finding{Namespace: t.Identity, Seen: f.stamped()})
 			f.batch = f.batch[:0]
 		}
-		f.batch = append(f.batch, Seen{Socket: *s})
+		f.batch = append(f.batch, Seen{Socket: *s, Asked: asked})
 		return nil
 	})
 }

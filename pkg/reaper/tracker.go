@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"cmp"
 	"container/heap"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -24,7 +25,7 @@ func (t *tracker) seen(ns *registered, seen *Seen, now monotime.Time) {
 	c := ns.candidates[s.ID.Cookie()]
 	var prev *policy.History
 	if c != nil {
-		if seen.At.Before(c.history.Last) {
+		if cmp.Or(seen.Asked, seen.At).Before(c.history.Last) {
 			return // the examiner has looked since
 		}
 		prev = &c.history
@@ -32,7 +33,7 @@ func (t *tracker) seen(ns *registered, seen *Seen, now monotime.Time) {
 		c = &candidate{ns: ns, index: -1}
 		ns.candidates[s.ID.Cookie()] = c
 	}
-	h := policy.Follow(prev, policy.Look{At: seen.At, Socket: s, Entered: seen.Entered})
+	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered})
 	t.update(c, h, s, policy.Judge(*ns.policy, h, s, now), now)
 }
 

@@ -1,0 +1,176 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package inetdiag
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+func TestAnAnswerLongerThanItsSlotIsAnError(t *testing.T) {
+	ns := nstest.New(t)
+	c, _ := openWithSocket(t, ns)
+	p := ns.Connect(t, nstest.IPv4)
+	ids, err := allIDs(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := ids[0]
+	gone.sockid[offCookie]++
+	c.slots = newSlots(64) // room for an error, not for a socket
+	got, err := pipelines["look up"](c, []ID{gone, gone, ids[0], gone})
+	if !errors.Is(err, unix.EMSGSIZE) || len(got) != 2 || !errors.Is(got[0], ErrGone) || !errors.Is(got[1], ErrGone) {
+		t.Fatalf("got %v and %v, want what is gone twice and then %v", got, err, unix.EMSGSIZE)
+	}
+	if err := c.Destroy(ids[0]); !errors.Is(err, unix.EMSGSIZE) {
+		t.Errorf("used again: %v, want the same", err)
+	}
+	if _, err := p.Client.Write([]byte("x")); err != nil {
+		t.Errorf("connection that was to survive: %v", err)
+	}
+}
+
+func TestNoAnswerAtAllToAPipelineIsAnError(t *testing.T) {
+	_, s := openWithSocket(t, nstest.New(t))
+	err := s.receiveMany(newSlots(64), slotCount)
+	if !errors.Is(err, errNoAnswer) || !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("got %v, want %v", err, errNoAnswer)
+	}
+}
+
+func TestWhatAnotherProcessSendsIsNoAnswerInAPipeline(t *testing.T) {
+	ns := nstest.New(t)
+	c, s := openWithSocket(t, ns)
+	p := ns.Connect(t, nstest.IPv4)
+	ids, err := allIDs(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, forger := openWithSocket(t, ns)
+	at, err := unix.Getsockname(s.fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing := ids[0]
+	missing.sockid[offCookie]++
+	many := make([]ID, slotCount+3)
+	for i := range many {
+		many[i] = missing
+	}
+	for _, forged := range []int{1, slotCount - 1, slotCount, 2*slotCount + 1} {
+		for i := range forged { // the next answers: the sockets were destroyed
+			b := errnoMessage(unix.NLMSG_ERROR, c.seq+1+uint32(i), 0)
+			if err := unix.Sendto(forger.fd, b, 0, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := pipelines["destroy"](c, many)
+		if err != nil || len(got) != len(many) {
+			t.Fatalf("%d forged: %v, %v", forged, got, err)
+		}
+		for i, err := range got {
+			if !errors.Is(err, ErrGone) {
+				t.Errorf("%d forged: index %d: %v, want the kernel's %v", forged, i, err, ErrGone)
+			}
+		}
+	}
+	if _, err := p.Client.Write([]byte("x")); err != nil {
+		t.Errorf("connection that was to survive: %v", err)
+	}
+}
+
+// setKeys gives a socket n TCP_MD5SIG keys, for peers that it does not have.
+func setKeys(t *testing.T, conn *net.TCPConn, n int) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		for i := range n {
+			key := unix.TCPMD5Sig{Keylen: 1}
+			// A struct sockaddr_in.
+			key.Addr.Family = unix.AF_INET
+			copy(key.Addr.Data[2:], []byte{100, 64, byte(i >> 8), byte(i)})
+			if err = unix.SetsockoptTCPMD5Sig(int(fd), unix.IPPROTO_TCP, unix.TCP_MD5SIG, &key); err != nil {
+				return
+			}
+		}
+	})
+	switch {
+	case cerr != nil:
+		t.Fatal(cerr)
+	case errors.Is(err, unix.ENOPROTOOPT):
+		t.Skip("the kernel was built without CONFIG_TCP_MD5SIG")
+	case err != nil:
+		t.Fatal(err)
+	}
+}
+
+// TestNobodyHidesBehindKeys: an application that makes the answer about its sockets long stops no pipeline.
+func TestNobodyHidesBehindKeys(t *testing.T) {
+	ns := nstest.New(t)
+	c, s := openWithSocket(t, ns)
+	for range 3 {
+		p := ns.Connect(t, nstest.IPv4)
+		setKeys(t, p.Client, 60)
+	}
+	ids, err := allIDs(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := pipelines["look up"](c, ids); err != nil || len(got) < 6 || errors.Join(got...) != nil {
+			t.Fatalf("got %v and %v", got, err)
+		}
+	}
+	long := 0
+	for i := range ids {
+		if err := s.send(appendLookup(nil, 1, &ids[i])); err != nil {
+			t.Fatal(err)
+		}
+		n, err := s.receive(make([]byte, recvSize))
+		if err != nil {
+			t.Fatal(err)
+		}
+		long = max(long, n)
+	}
+	if long < 60*100 {
+		t.Errorf("the longest answer is %d bytes: the keys are not in it", long)
+	}
+}
+
+func TestConnsThatWorkAtTheSameTimeDoNotShareAnswers(t *testing.T) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range 4 {
+		ns := nstest.New(t)
+		for range 20 {
+			ns.Connect(t, nstest.IPv4)
+		}
+		first, _ := openWithSocket(t, ns)
+		ids, err := allIDs(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns := []*Conn{first}
+		for range 20 {
+			c, _ := openWithSocket(t, ns)
+			conns = append(conns, c)
+		}
+		wg.Go(func() {
+			for _, c := range conns {
+				if got, err := pipelines["look up"](c, ids); err != nil || len(got) != len(ids) || errors.Join(got...) != nil {
+					t.Errorf("got %v and %v", got, err)
+				}
+			}
+		})
+	}
+}
