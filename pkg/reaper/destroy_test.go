@@ -16,7 +16,6 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // received is what a read from a connection comes to; sent what a write does.
@@ -32,50 +31,55 @@ func sent(c net.Conn) error {
 	return err
 }
 
-// TestDestroysPastGrace leaves one side of a connection half-closed in either state, and checks what its
-// owner and its peer see of the destroy.
+// TestDestroysPastGrace leaves a connection half-closed, has one of its ends destroyed, and checks what its
+// owner and its peer see of that.
 func TestDestroysPastGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		for _, network := range nstest.Networks {
-			// Each end is in a namespace of its own kind: one registered for the one state, one for the other.
-			t.Run("CLOSE_WAIT over "+network, func(t *testing.T) {
-				t.Parallel()
-				ns := nstest.New(t)
-				n := newNode(t, finder)
-				pair, bystander := ns.Connect(t, network), ns.Connect(t, network)
-				if err := pair.Client.CloseWrite(); err != nil {
-					t.Fatal(err)
-				}
-				n.register(ns, short(func(p *policy.Policy) { p.FinWait2Grace = policy.Never }))
-				e := n.awaitDestroyed(pair.Server)
-				if e.State != inetdiag.CloseWait {
-					t.Errorf("journalled as %v", e.State)
-				}
-				check(t, "its owner's recv", received(pair.Server), io.EOF)
-				check(t, "its owner's send", sent(pair.Server), unix.ECONNABORTED)
-				check(t, "its peer's recv", received(pair.Client), unix.ECONNRESET)
-				alive(t, bystander)
-				onlyEstablished(t, ns, bystander)
-			})
-			t.Run("FIN_WAIT2 over "+network, func(t *testing.T) {
-				t.Parallel()
-				ns := nstest.New(t)
-				n := newNode(t, finder)
-				pair, bystander := ns.Connect(t, network), ns.Connect(t, network)
-				if err := pair.Client.CloseWrite(); err != nil {
-					t.Fatal(err)
-				}
-				n.register(ns, short(func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }))
-				e := n.awaitDestroyed(pair.Client)
-				if e.State != inetdiag.FinWait2 {
-					t.Errorf("journalled as %v", e.State)
-				}
-				check(t, "its owner's recv", received(pair.Client), unix.ECONNABORTED)
-				check(t, "its peer's recv", received(pair.Server), io.EOF)
-				check(t, "its peer's send", sent(pair.Server), unix.EPIPE)
-				alive(t, bystander)
-				onlyEstablished(t, ns, bystander)
-			})
+		for _, tc := range []struct {
+			state inetdiag.State
+			spare func(*policy.Policy) // the other end
+			sees  func(t *testing.T, client, server net.Conn)
+		}{
+			{
+				state: inetdiag.CloseWait,
+				spare: func(p *policy.Policy) { p.FinWait2Grace = policy.Never },
+				sees: func(t *testing.T, client, server net.Conn) {
+					check(t, "its owner's recv", received(server), io.EOF)
+					check(t, "its owner's send", sent(server), unix.ECONNABORTED)
+					check(t, "its peer's recv", received(client), unix.ECONNRESET)
+				},
+			},
+			{
+				state: inetdiag.FinWait2,
+				spare: func(p *policy.Policy) { p.CloseWaitGrace = policy.Never },
+				sees: func(t *testing.T, client, server net.Conn) {
+					check(t, "its owner's recv", received(client), unix.ECONNABORTED)
+					check(t, "its peer's recv", received(server), io.EOF)
+					check(t, "its peer's send", sent(server), unix.EPIPE)
+				},
+			},
+		} {
+			for _, network := range nstest.Networks {
+				t.Run(tc.state.String()+" over "+network, func(t *testing.T) {
+					t.Parallel()
+					ns := nstest.New(t)
+					n := newNode(t, finder)
+					pair, bystander := ns.Connect(t, network), ns.Connect(t, network)
+					if err := pair.Client.CloseWrite(); err != nil {
+						t.Fatal(err)
+					}
+					n.register(ns, short(tc.spare))
+					if e := n.awaitDestroyed(end(pair, tc.state)); e.State != tc.state {
+						t.Errorf("journalled as %v", e.State)
+					}
+					tc.sees(t, pair.Client, pair.Server)
+					alive(t, bystander)
+					// Nothing but the bystander is left, no TIME_WAIT in particular.
+					if diff := cmp.Diff(map[inetdiag.State]int{inetdiag.Established: 2}, states(t, ns)); diff != "" {
+						t.Errorf("sockets left (-want +got):\n%s", diff)
+					}
+				})
+			}
 		}
 	})
 }
@@ -96,13 +100,3 @@ func alive(t *testing.T, p nstest.Pair) {
 		}
 	}
 }
-
-// onlyEstablished checks that nothing but the bystander is left, no TIME_WAIT in particular.
-func onlyEstablished(t *testing.T, ns *nstest.NS, _ nstest.Pair) {
-	t.Helper()
-	if diff := cmp.Diff(map[inetdiag.State]int{inetdiag.Established: 2}, states(t, ns)); diff != "" {
-		t.Errorf("sockets left (-want +got):\n%s", diff)
-	}
-}
-
-var live = reaper.SocketQuery{All: true}

@@ -146,6 +146,9 @@ func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 	}
 }
 
+// live asks for a look at every socket now.
+var live = reaper.SocketQuery{All: true}
+
 // sockets lists sockets.
 func (n *node) sockets(q reaper.SocketQuery) []reaper.SocketView {
 	n.tb.Helper()
