@@ -127,3 +127,34 @@ func Eventually(tb testing.TB, within time.Duration, what string, cond func() bo
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// ConnectMPTCP makes a connection over IPv4 loopback inside the namespace, of which each end wants MPTCP or
+// not, with keepalive off at the client. Both ends are closed when the test ends.
+func (n *NS) ConnectMPTCP(tb testing.TB, client, server bool) Pair {
+	tb.Helper()
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(server)
+	d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}
+	d.SetMultipathTCP(client)
+	var (
+		l    net.Listener
+		conn net.Conn
+		err  error
+	)
+	n.Do(tb, func() {
+		if l, err = lc.Listen(context.Background(), "tcp4", "127.0.0.1:0"); err == nil {
+			conn, err = d.Dial("tcp4", l.Addr().String())
+		}
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer l.Close()
+	tb.Cleanup(func() { conn.Close() })
+	accepted, err := l.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { accepted.Close() })
+	return Pair{Client: conn.(*net.TCPConn), Server: accepted.(*net.TCPConn)}
+}

@@ -4,7 +4,6 @@
 package inetdiag_test
 
 import (
-	"context"
 	"net"
 	"testing"
 
@@ -13,36 +12,6 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
-
-// connectMPTCP makes a connection of which each end wants MPTCP or not.
-func connectMPTCP(tb testing.TB, ns *nstest.NS, client, server bool) nstest.Pair {
-	tb.Helper()
-	lc := net.ListenConfig{KeepAlive: -1}
-	lc.SetMultipathTCP(server)
-	d := net.Dialer{KeepAlive: -1, Timeout: patience}
-	d.SetMultipathTCP(client)
-	var (
-		l    net.Listener
-		conn net.Conn
-		err  error
-	)
-	ns.Do(tb, func() {
-		if l, err = lc.Listen(context.Background(), "tcp4", "127.0.0.1:0"); err == nil {
-			conn, err = d.Dial("tcp4", l.Addr().String())
-		}
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	tb.Cleanup(func() { conn.Close() })
-	accepted, err := l.Accept()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { accepted.Close() })
-	return nstest.Pair{Client: conn.(*net.TCPConn), Server: accepted.(*net.TCPConn)}
-}
 
 func TestULPTellsMPTCPSubflows(t *testing.T) {
 	for _, tt := range []struct {
@@ -57,7 +26,7 @@ func TestULPTellsMPTCPSubflows(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ns := nstest.New(t)
-			p := connectMPTCP(t, ns, tt.client, tt.server)
+			p := ns.ConnectMPTCP(t, tt.client, tt.server)
 			if on, err := p.Client.MultipathTCP(); tt.client && tt.server && (err != nil || !on) {
 				t.Skipf("kernel has no MPTCP (CONFIG_MPTCP, net.mptcp.enabled): %v", err)
 			}

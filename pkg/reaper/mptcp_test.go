@@ -4,7 +4,6 @@
 package reaper_test
 
 import (
-	"context"
 	"io"
 	"net"
 	"os"
@@ -20,34 +19,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// connectMPTCP makes a connection over loopback of which each end wants MPTCP or not, keepalive off.
+// connectMPTCP is nstest's, for tests that need the kernel to have MPTCP.
 func connectMPTCP(t *testing.T, ns *nstest.NS, client, server bool) nstest.Pair {
 	t.Helper()
-	lc := net.ListenConfig{KeepAlive: -1}
-	lc.SetMultipathTCP(server)
-	d := net.Dialer{KeepAlive: -1, Timeout: patience}
-	d.SetMultipathTCP(client)
-	var (
-		l    net.Listener
-		conn net.Conn
-		err  error
-	)
-	ns.Do(t, func() {
-		if l, err = lc.Listen(context.Background(), "tcp4", "127.0.0.1:0"); err == nil {
-			conn, err = d.Dial("tcp4", l.Addr().String())
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	t.Cleanup(func() { conn.Close() })
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { accepted.Close() })
-	p := nstest.Pair{Client: conn.(*net.TCPConn), Server: accepted.(*net.TCPConn)}
+	p := ns.ConnectMPTCP(t, client, server)
 	if on, err := p.Client.MultipathTCP(); client && server && (err != nil || !on) {
 		t.Skipf("the kernel has no MPTCP (CONFIG_MPTCP, net.mptcp.enabled): %v", err)
 	}
