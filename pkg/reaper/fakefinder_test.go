@@ -72,9 +72,13 @@ func (p *puppet) show(f reaper.Finding) {
 	<-done
 }
 
-// enteredLongAgo is a finder's look at a socket at some moment, an hour after it had become half-closed.
+// longGrace is one that no test lasts. It is shorter than any machine needs from its boot to its first test:
+// nothing can have become half-closed before that.
+const longGrace = 30 * time.Second
+
+// enteredLongAgo is a finder's look at a socket at some moment, when its longGrace was over.
 func enteredLongAgo(s inetdiag.Socket, at monotime.Time) reaper.Seen {
-	return reaper.Seen{Socket: s, At: at, Entered: at.Add(-time.Hour)}
+	return reaper.Seen{Socket: s, At: at, Entered: at.Add(-longGrace - time.Second)}
 }
 
 // wrapped is the real finder with its targets and what it finds changed on the way.

@@ -68,7 +68,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	ns := nstest.New(t)
 	p := newPuppet()
 	n := newNode(t, "sockdiag", p.use)
-	r := n.register(ns, timing(inetdiag.CloseWait, 10*time.Minute))
+	r := n.register(ns, timing(inetdiag.CloseWait, longGrace))
 	p.awaitTarget(t, r.Netns.Identity)
 
 	pairs := make([]nstest.Pair, sockets)

@@ -191,7 +191,7 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 			ns := nstest.New(t)
 			p := newPuppet()
 			n := newNode(t, "sockdiag", p.use)
-			r := n.register(ns, timing(inetdiag.CloseWait, 10*time.Minute))
+			r := n.register(ns, timing(inetdiag.CloseWait, longGrace))
 			p.awaitTarget(t, r.Netns.Identity)
 
 			l := ns.Listen(t, nstest.IPv4)
