@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -52,15 +54,36 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 // Sockets asks for sockets.
 func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (list reaper.SocketList, err error) {
 	v := url.Values{"all": {strconv.FormatBool(q.All)}, "owners": {strconv.FormatBool(q.Owners)}}
-	if q.Netns != "" {
-		v.Set("netns", q.Netns)
+	for name, text := range map[string]string{"netns": q.Netns, "pod": q.Pod} {
+		if text != "" {
+			v.Set(name, text)
+		}
+	}
+	if q.State != 0 {
+		v.Set("state", q.State.String())
+	}
+	if q.Verdict != policy.Unknown {
+		v.Set("verdict", q.Verdict.String())
 	}
 	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), &list)
 }
 
 // Journal asks what was destroyed, newest last.
-func (c *Client) Journal(ctx context.Context) (entries []reaper.Entry, err error) {
-	return entries, c.ask(ctx, http.MethodGet, "/v1/journal", &entries)
+func (c *Client) Journal(ctx context.Context, q reaper.JournalQuery) (page reaper.JournalPage, err error) {
+	v := url.Values{}
+	if q.Journal != "" {
+		v.Set("journal", q.Journal)
+		v.Set("after", strconv.FormatUint(q.After, 10))
+	}
+	if q.Wait > 0 {
+		v.Set("wait", q.Wait.String())
+	}
+	return page, c.ask(ctx, http.MethodGet, "/v1/journal?"+v.Encode(), &page)
+}
+
+// SetMode sets the node's switch, and returns what may be done then and what says so.
+func (c *Client) SetMode(ctx context.Context, m ModeRequest) (view reaper.ModeView, err error) {
+	return view, c.send(ctx, http.MethodPut, "/v1/mode", m, &view)
 }
 
 // HandOver asks the reaper to end for another one.
@@ -68,9 +91,22 @@ func (c *Client) HandOver(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, "/v1/handover", nil)
 }
 
-// ask sends one request and decodes the answer to it.
+// ask sends one request without a body and decodes the answer to it.
 func (c *Client) ask(ctx context.Context, method, path string, into any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://reaper"+path, http.NoBody)
+	return c.send(ctx, method, path, nil, into)
+}
+
+// send sends one request and decodes the answer to it.
+func (c *Client) send(ctx context.Context, method, path string, body, into any) error {
+	var content io.Reader = http.NoBody
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("ask the reaper: %w", err)
+		}
+		content = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://reaper"+path, content)
 	if err != nil {
 		return fmt.Errorf("ask the reaper: %w", err)
 	}

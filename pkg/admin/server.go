@@ -6,9 +6,11 @@ package admin
 
 import (
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,7 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Status is the answer to GET /v1/status.
@@ -90,6 +94,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/sockets", s.sockets)
 	mux.HandleFunc("GET /v1/journal", s.journal)
+	mux.HandleFunc("GET /v1/mode", s.mode)
+	mux.HandleFunc("PUT /v1/mode", s.setMode)
 	mux.HandleFunc("POST /v1/handover", s.handOver)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, http.StatusNotFound, problem{"there is no " + r.Method + " " + strconv.Quote(r.URL.Path)})
@@ -111,7 +117,17 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
-	q := reaper.SocketQuery{Netns: r.URL.Query().Get("netns")}
+	q := reaper.SocketQuery{Netns: r.URL.Query().Get("netns"), Pod: r.URL.Query().Get("pod")}
+	for name, to := range map[string]encoding.TextUnmarshaler{"state": &q.State, "verdict": &q.Verdict} {
+		text := r.URL.Query().Get(name)
+		if text == "" {
+			continue
+		}
+		if err := to.UnmarshalText([]byte(text)); err != nil {
+			s.answer(w, http.StatusBadRequest, problem{fmt.Sprintf("%s: %v", name, err)})
+			return
+		}
+	}
 	for name, to := range map[string]*bool{"all": &q.All, "owners": &q.Owners} {
 		text := r.URL.Query().Get(name)
 		if text == "" {
@@ -128,9 +144,57 @@ func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
 	s.reply(w, list, err)
 }
 
+// maxWait is how long a request may wait for the next entry of the journal.
+const maxWait = 30 * time.Second
+
 func (s *Server) journal(w http.ResponseWriter, r *http.Request) {
-	entries, err := s.Reaper.Journal(r.Context())
-	s.reply(w, entries, err)
+	q := reaper.JournalQuery{Journal: r.URL.Query().Get("journal")}
+	if text := r.URL.Query().Get("after"); text != "" {
+		after, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			s.answer(w, http.StatusBadRequest, problem{fmt.Sprintf("after is the number of an entry, not %q", text)})
+			return
+		}
+		q.After = after
+	}
+	if text := r.URL.Query().Get("wait"); text != "" {
+		wait, err := time.ParseDuration(text)
+		if err != nil || wait < 0 {
+			s.answer(w, http.StatusBadRequest, problem{fmt.Sprintf("wait is a duration such as 10s, not %q", text)})
+			return
+		}
+		q.Wait = min(wait, maxWait)
+	}
+	page, err := s.Reaper.Journal(r.Context(), q)
+	s.reply(w, page, err)
+}
+
+// ModeRequest is the body of PUT /v1/mode.
+type ModeRequest struct {
+	Mode policy.Mode `json:"mode"`
+	Who  string      `json:"who"` // who asks, for people to read
+}
+
+func (s *Server) mode(w http.ResponseWriter, r *http.Request) {
+	view, err := s.Reaper.Mode(r.Context())
+	s.reply(w, view, err)
+}
+
+// maxRequest bounds a request's body.
+const maxRequest = 16 << 10
+
+func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
+	var m ModeRequest
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(&m); err != nil {
+		s.answer(w, http.StatusBadRequest, problem{`want {"mode": "destroy" or "observe", "who": "..."}: ` + err.Error()})
+		return
+	}
+	if m.Mode == 0 {
+		s.answer(w, http.StatusBadRequest, problem{`want a mode: {"mode": "destroy" or "observe", "who": "..."}`})
+		return
+	}
+	view, err := s.Reaper.SetMode(r.Context(), state.Switch{Mode: m.Mode, Who: m.Who, When: time.Now().UTC().Round(time.Second)})
+	s.reply(w, view, err)
 }
 
 func (s *Server) handOver(w http.ResponseWriter, _ *http.Request) {

@@ -16,6 +16,8 @@ import (
 type ModeView struct {
 	Effective policy.Mode `json:"effective"` // without any record's own
 	Reaper    policy.Mode `json:"reaper"`    // --mode
+	// SwitchFile is where the switch is kept.
+	SwitchFile string `json:"switchFile"`
 	// Switch is what was set by hand for this node, nil if nothing was.
 	Switch        *state.Switch `json:"switch,omitempty"`
 	SwitchProblem string        `json:"switchProblem,omitempty"`
@@ -33,7 +35,7 @@ type caps struct {
 }
 
 func newCaps(reaper policy.Mode, switchPath, kernelProblem string) *caps {
-	c := &caps{path: switchPath, view: ModeView{Reaper: reaper, KernelProblem: kernelProblem}}
+	c := &caps{path: switchPath, view: ModeView{Reaper: reaper, SwitchFile: switchPath, KernelProblem: kernelProblem}}
 	c.load()
 	return c
 }
@@ -54,6 +56,11 @@ func (c *caps) refresh(now time.Time) bool {
 	if (info == nil && c.seen == nil && c.view.SwitchProblem == "") || (info != nil && c.seen != nil && sameFile(info, c.seen)) {
 		return false
 	}
+	return c.reload()
+}
+
+// reload reads the switch, and reports whether what may be done has changed.
+func (c *caps) reload() bool {
 	was := c.view.Effective
 	c.load()
 	return c.view.Effective != was

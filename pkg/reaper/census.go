@@ -33,7 +33,7 @@ type inertRecord struct {
 func (w *watcher) census(now monotime.Time) census {
 	listing, err := w.store.List()
 	if err != nil {
-		w.log.Error("list the attachments: going on with those that were known", "error", err)
+		w.warnings.fail(WarnRecords, "list the attachments: going on with those that were known", "error", err)
 		c := w.last
 		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}
 		return c

@@ -41,8 +41,9 @@ type Finding struct {
 	// Err is why the namespace could not be looked into. It matches fs.ErrNotExist or errOtherNamespace
 	// where there is nothing to look into any more.
 	Err error
-	// CPU is what the look at this namespace cost; Late is how long after its time it began.
-	CPU, Late time.Duration
+	// CPU is what the look at this namespace cost, Took how long it took; Late is how long after its time it
+	// began.
+	CPU, Took, Late time.Duration
 }
 
 // Seen is one half-closed socket as a finder saw it.

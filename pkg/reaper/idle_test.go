@@ -89,7 +89,7 @@ func TestAnEndedReaperSaysSo(t *testing.T) {
 		if _, err := n.Sockets(context.Background(), reaper.SocketQuery{}); !errors.Is(err, reaper.ErrStopped) {
 			t.Errorf("Sockets: %v", err)
 		}
-		if _, err := n.Journal(context.Background()); !errors.Is(err, reaper.ErrStopped) {
+		if _, err := n.Journal(context.Background(), reaper.JournalQuery{}); !errors.Is(err, reaper.ErrStopped) {
 			t.Errorf("Journal: %v", err)
 		}
 		if err := n.Ready(context.Background()); !errors.Is(err, reaper.ErrStopped) {

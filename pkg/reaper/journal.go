@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -26,6 +27,8 @@ var logText = map[string]string{Destroyed: "destroyed half-closed socket", Would
 
 // Entry is the account of one socket that was destroyed, or would have been.
 type Entry struct {
+	// Seq numbers the entries of one reaper from 1 on.
+	Seq         uint64         `json:"seq"`
 	Time        time.Time      `json:"time"`
 	Outcome     string         `json:"outcome"` // Destroyed or WouldDestroy
 	Pod         state.Pod      `json:"pod"`
@@ -42,6 +45,8 @@ type Entry struct {
 	WQueue      uint32         `json:"wqueueBytes"`
 	UID         uint32         `json:"uid"`
 	Cookie      uint64         `json:"cookie"`
+	// Owners are the processes that held it, as far as they were found before they let go of it.
+	Owners []owners.Process `json:"owners,omitempty"`
 }
 
 // Seconds is a duration that is written to JSON as a number of seconds.
@@ -74,8 +79,9 @@ type journal struct {
 	limit   *rate.Limiter
 	entries []Entry // a ring once it is full
 	next    int
-	total   uint64
+	total   uint64 // which is the last entry's number
 	summed  map[sumKey]int
+	added   chan struct{} // closed when there is another entry; nil while nobody waits for one
 }
 
 type sumKey struct {
@@ -90,6 +96,11 @@ func newJournal(log *slog.Logger) *journal {
 // add takes in an entry.
 func (j *journal) add(e Entry) {
 	j.total++
+	e.Seq = j.total
+	if j.added != nil {
+		close(j.added)
+		j.added = nil
+	}
 	if len(j.entries) < journalSize {
 		j.entries = append(j.entries, e)
 	} else {
@@ -119,7 +130,24 @@ func (j *journal) flush() {
 	clear(j.summed)
 }
 
-// list returns the entries, newest last.
-func (j *journal) list() []Entry {
-	return append(append(make([]Entry, 0, len(j.entries)), j.entries[j.next:]...), j.entries[:j.next]...)
+// after returns the entries that came after the one of that number, newest last, as far as they are kept.
+func (j *journal) after(seq uint64) []Entry {
+	n := len(j.entries)
+	wanted := 0
+	if seq < j.total {
+		wanted = int(min(uint64(n), j.total-seq))
+	}
+	list := make([]Entry, 0, wanted)
+	for i := n - wanted; i < n; i++ {
+		list = append(list, j.entries[(j.next+i)%n])
+	}
+	return list
+}
+
+// more returns a channel that is closed when there is another entry.
+func (j *journal) more() <-chan struct{} {
+	if j.added == nil {
+		j.added = make(chan struct{})
+	}
+	return j.added
 }

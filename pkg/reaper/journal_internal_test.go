@@ -51,7 +51,7 @@ func TestJournalKeepsTheLastEntries(t *testing.T) {
 		for i := range n {
 			j.add(Entry{Cookie: uint64(i)})
 		}
-		list := j.list()
+		list := j.after(0)
 		if want := min(n, journalSize); len(list) != want || j.total != uint64(n) {
 			t.Fatalf("of %d entries %d are kept, and %d counted", n, len(list), j.total)
 		}
@@ -66,10 +66,10 @@ func TestJournalKeepsTheLastEntries(t *testing.T) {
 func TestJournalGivesCopies(t *testing.T) {
 	j, _ := newTestJournal()
 	j.add(Entry{Cookie: 1})
-	list := j.list()
+	list := j.after(0)
 	list[0].Cookie = 2
 	j.add(Entry{Cookie: 3})
-	if got := j.list(); got[0].Cookie != 1 || len(got) != 2 {
+	if got := j.after(0); got[0].Cookie != 1 || len(got) != 2 {
 		t.Errorf("a reader changed it: %+v", got)
 	}
 }
@@ -127,8 +127,8 @@ func TestJournalSumsWhatIsPastTheRate(t *testing.T) {
 	if j.flush(); b.Len() != 0 {
 		t.Errorf("what was told is told again: %s", b)
 	}
-	if len(j.list()) != 140 {
-		t.Errorf("%d entries are kept", len(j.list()))
+	if len(j.after(0)) != 140 {
+		t.Errorf("%d entries are kept", len(j.after(0)))
 	}
 	j.add(Entry{Time: at.Add(time.Second), Outcome: Destroyed, Pod: a}) // the rate allows some again
 	if got := logged(t, b); len(got) != 1 {

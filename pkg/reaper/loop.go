@@ -16,24 +16,28 @@ import (
 
 // loop owns all of the reaper's state. Its methods are called by its one goroutine only.
 type loop struct {
-	cfg        Config
-	boot       string
-	log        *slog.Logger
-	registry   *registry
-	tracker    tracker
-	caps       *caps
-	budget     *budget
-	journal    *journal
-	fresh      *rotation // candidates to be examined
-	held       *rotation // candidates that wait for the budget
-	busy       bool      // the examiner has a job
-	spare      *job      // the last job, for its room
-	retarget   bool      // the finder has to hear of another set of namespaces
-	restorable []savedCandidate
-	counts     Counts
-	sweeping   sweeping
-	idleSince  monotime.Time // since when there is no record
-	ready      bool          // the records have been read once
+	cfg           Config
+	boot          string
+	log           *slog.Logger
+	warnings      *warnings
+	registry      *registry
+	tracker       tracker
+	caps          *caps
+	budget        *budget
+	journal       *journal
+	fresh         *rotation // candidates to be examined
+	held          *rotation // candidates that wait for the budget
+	busy          bool      // the examiner has a job
+	spare         *job      // the last job, for its room
+	retarget      bool      // the finder has to hear of another set of namespaces
+	restorable    []savedCandidate
+	counts        Counts
+	tally         tally
+	sweeping      sweeping
+	idleSince     monotime.Time   // since when there is no record
+	ready         bool            // the records have been read once
+	switchProblem string          // that has been warned of
+	noticed       map[string]bool // what has been warned of about the records
 }
 
 // Counts is what has happened since the reaper started.
@@ -50,9 +54,9 @@ func (c Counts) clone() Counts {
 	return c
 }
 
-func newLoop(cfg Config, boot, kernelProblem string) *loop {
+func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	return &loop{
-		cfg: cfg, boot: boot, log: cfg.Log, registry: newRegistry(cfg.MinGrace),
+		cfg: cfg, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
 		caps:   newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem),
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		fresh: newRotation(), held: newRotation(), idleSince: now(),
@@ -71,7 +75,7 @@ const saveEvery = 10 * time.Second
 
 // run is the loop.
 func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []Target, jobs chan<- *job, results <-chan *job) error {
-	save := newSaver(l.cfg.Store.CandidatesPath(), l.log)
+	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings)
 	defer save.wait()
 	saveTick, second := time.NewTicker(saveEvery), time.NewTicker(time.Second)
 	defer saveTick.Stop()
@@ -102,6 +106,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 		if l.caps.refresh(time.Now()) {
 			l.remode(now())
 		}
+		l.noticeSwitch()
 		if l.retarget {
 			l.retarget = false
 			select {
@@ -147,6 +152,7 @@ func (l *loop) idle(now monotime.Time) bool {
 func (l *loop) counted(c census) {
 	at := now()
 	ch := l.registry.update(c, at)
+	l.noticeRecords(c)
 	for _, ns := range ch.removed {
 		l.forget(ns)
 	}

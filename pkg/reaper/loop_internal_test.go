@@ -20,7 +20,7 @@ func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 	store := state.New(t.TempDir())
 	l := newLoop(Config{
 		Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
-	}, "boot", "")
+	}, newWarnings(slog.New(slog.DiscardHandler)), "boot", "")
 	ns := newRegistered(1)
 	l.registry.namespaces[ns.id] = ns
 	return l, ns
@@ -75,7 +75,7 @@ func noneNext(t *testing.T, l *loop) {
 
 func outcomesOf(l *loop) map[string]int {
 	found := make(map[string]int)
-	for _, e := range l.journal.list() {
+	for _, e := range l.journal.after(0) {
 		found[e.Outcome]++
 	}
 	return found

@@ -214,11 +214,11 @@ func (n *node) awaitEntry(conn net.Conn, outcome string) (entry reaper.Entry) {
 func (n *node) entry(conn net.Conn, outcome string) (reaper.Entry, bool) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
-	entries, err := n.Journal(context.Background())
+	page, err := n.Journal(context.Background(), reaper.JournalQuery{})
 	if err != nil {
 		n.tb.Fatal(err)
 	}
-	for _, e := range entries {
+	for _, e := range page.Entries {
 		if e.Local.String() == local && e.Peer.String() == peer && e.Outcome == outcome {
 			return e, true
 		}

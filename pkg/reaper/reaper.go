@@ -48,11 +48,13 @@ var ErrStopped = errors.New("the reaper is stopping")
 
 // Reaper is the shared reaper. Its methods may be called from any goroutine, while Run runs.
 type Reaper struct {
-	cfg    Config
-	boot   string
-	opener opener
-	calls  chan func(*loop)
-	ended  chan struct{}
+	cfg      Config
+	boot     string
+	began    time.Time
+	opener   opener
+	warnings *warnings
+	calls    chan func(*loop)
+	ended    chan struct{}
 }
 
 // New makes a reaper; nothing happens until Run.
@@ -62,7 +64,7 @@ func New(cfg Config) (*Reaper, error) {
 		return nil, err
 	}
 	return &Reaper{
-		cfg: cfg, boot: boot, opener: opener{cfg.Root},
+		cfg: cfg, boot: boot, began: time.Now().UTC(), opener: opener{cfg.Root}, warnings: newWarnings(cfg.Log),
 		calls: make(chan func(*loop)), ended: make(chan struct{}),
 	}, nil
 }
@@ -75,14 +77,14 @@ func (r *Reaper) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := newLoop(r.cfg, r.boot, r.kernelProblem())
+	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
 	l.restorable = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
 	targets := make(chan []Target, 1)
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	g.Go(func() error {
-		w := watcher{store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log}
+		w := watcher{store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings}
 		return w.watch(ctx, func(c census) { r.do(ctx, func(l *loop) { l.counted(c) }) })
 	})
 	g.Go(func() error {
@@ -109,7 +111,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	})
 	err = g.Wait()
-	newSaver(r.cfg.Store.CandidatesPath(), r.cfg.Log).save(l.encode)
+	newSaver(r.cfg.Store.CandidatesPath(), r.warnings).save(l.encode)
 	l.journal.flush()
 	return err
 }
@@ -142,7 +144,7 @@ func (r *Reaper) hostNamespaces() ([]namespace.Identity, error) {
 	defer own.Close()
 	first, err := namespace.Open("/proc/1/ns/net")
 	if err != nil {
-		r.cfg.Log.Warn("the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it takes CAP_SYS_PTRACE and every capability of that process", "error", err)
+		r.warnings.warn(WarnHostNetns, "the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it takes CAP_SYS_PTRACE and every capability of that process", "error", err)
 		return []namespace.Identity{own.Stat()}, nil
 	}
 	defer first.Close()
@@ -156,11 +158,11 @@ func (r *Reaper) kernelProblem() string {
 	case err == nil:
 		return ""
 	case errors.Is(err, inetdiag.ErrUnsupported), errors.Is(err, inetdiag.ErrDenied):
-		r.cfg.Log.Error("no socket can be destroyed here: observing only", "error", err)
+		r.warnings.fail(WarnSockDestroy, "no socket can be destroyed here: observing only", "error", err)
 		return err.Error()
 	default:
 		// The probe itself did not work, which says nothing of the containers' namespaces.
-		r.cfg.Log.Warn("whether sockets can be destroyed here could not be tried", "error", err)
+		r.warnings.warn(WarnSockDestroy, "whether sockets can be destroyed here could not be tried", "error", err)
 		return ""
 	}
 }
@@ -177,9 +179,9 @@ func (r *Reaper) loadCandidates() []savedCandidate {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errOtherBoot):
 	case err != nil:
-		r.cfg.Log.Warn("take over the saved candidates: ages are what the kernel can prove", "file", path, "error", err)
+		r.warnings.warn(WarnCandidates, "take over the saved candidates: ages are what the kernel can prove", "file", path, "error", err)
 	case implausible > 0:
-		r.cfg.Log.Warn("some saved candidates have times that cannot be: their ages are what the kernel can prove", "file", path, "candidates", implausible)
+		r.warnings.warn(WarnCandidates, "some saved candidates have times that cannot be: their ages are what the kernel can prove", "file", path, "candidates", implausible)
 	}
 	return all
 }

@@ -7,20 +7,19 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"log/slog"
 
 	"github.com/google/renameio/v2"
 )
 
 // saver writes the candidates' file beside the loop, one writing at a time.
 type saver struct {
-	path string
-	log  *slog.Logger
-	busy chan struct{} // holds a value while it writes
+	path     string
+	warnings *warnings
+	busy     chan struct{} // holds a value while it writes
 }
 
-func newSaver(path string, log *slog.Logger) *saver {
-	return &saver{path: path, log: log, busy: make(chan struct{}, 1)}
+func newSaver(path string, w *warnings) *saver {
+	return &saver{path: path, warnings: w, busy: make(chan struct{}, 1)}
 }
 
 // start begins to save what encode writes, unless the last writing is still going on. encode runs at once;
@@ -63,7 +62,7 @@ func (s *saver) finish(f *renameio.PendingFile, err error) {
 		err = errors.Join(err, f.Cleanup())
 	}
 	if err != nil {
-		s.log.Warn("save the candidates: a restart will know only the ages that the kernel can prove", "error", err)
+		s.warnings.warn(WarnCandidates, "save the candidates: a restart will know only the ages that the kernel can prove", "error", err)
 	}
 }
 

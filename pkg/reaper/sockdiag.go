@@ -53,7 +53,7 @@ func (f *SockDiag) Find(ctx context.Context, targets <-chan []Target, found func
 			if next := f.queue.peek(); next != nil && !now.Before(next.due) && f.pacer.wait(now) == 0 {
 				began := now
 				finding := f.sweep(next, found)
-				finding.Late = began.Sub(next.due)
+				finding.Late, finding.Took = began.Sub(next.due), monotime.Now().Sub(began)
 				found(finding)
 				f.queue.done(next, began)
 			}

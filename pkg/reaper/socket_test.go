@@ -97,11 +97,11 @@ func (n *node) untouched(conn net.Conn) {
 // journal returns the journal.
 func (n *node) journal() []reaper.Entry {
 	n.tb.Helper()
-	entries, err := n.Journal(context.Background())
+	page, err := n.Journal(context.Background(), reaper.JournalQuery{})
 	if err != nil {
 		n.tb.Fatal(err)
 	}
-	return entries
+	return page.Entries
 }
 
 // status returns the status.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -50,6 +51,22 @@ type SocketQuery struct {
 	Netns string
 	// Owners asks for the processes that hold each socket.
 	Owners bool
+	// Pod, unless empty, is the pod whose sockets are listed, as namespace/name or as its name alone, or the
+	// beginning of a container ID.
+	Pod string
+	// State and Verdict, unless zero, are what the listed sockets have.
+	State   inetdiag.State
+	Verdict policy.Reason
+}
+
+// covers reports whether the sockets of an attachment's namespace can be among those asked for.
+func (q SocketQuery) covers(rec state.Record) bool {
+	return q.Pod == "" || q.Pod == rec.Pod.String() || q.Pod == rec.Pod.Name || strings.HasPrefix(rec.ContainerID, q.Pod)
+}
+
+// wants reports whether a socket of a namespace that is covered is among those asked for.
+func (q SocketQuery) wants(v *SocketView) bool {
+	return (q.State == 0 || q.State == v.State) && (q.Verdict == policy.Unknown || q.Verdict == v.Verdict)
 }
 
 // SocketList is an answer to a SocketQuery.
@@ -63,29 +80,37 @@ type SocketList struct {
 func (r *Reaper) Sockets(ctx context.Context, q SocketQuery) (SocketList, error) {
 	list := SocketList{Sockets: []SocketView{}, Problems: []string{}} // never null
 	asked := r.identify(q.Netns)
-	var surveys []survey
+	var ids []namespace.Identity
+	found := false
 	err := r.read(ctx, func(l *loop) {
-		found := false
 		for id, ns := range l.registry.namespaces {
 			same := id.Same(asked)
 			found = found || same
-			if same || q.All || q.Netns == "" {
-				surveys = append(surveys, l.survey(ns))
+			if (same || q.All || q.Netns == "") && slices.ContainsFunc(ns.records, q.covers) {
+				ids = append(ids, id)
 			}
-		}
-		if q.Netns != "" && !found {
-			surveys = append(surveys, strangers(q.Netns, asked))
 		}
 	})
 	if err != nil {
 		return list, err
 	}
-	for _, s := range surveys {
-		if !q.All && q.Netns == "" {
-			list.Sockets = s.appendKnown(list.Sockets)
-			continue
+	for _, id := range ids {
+		// One namespace at a time, so that the loop has time for its deadlines.
+		var s survey
+		if err := r.read(ctx, func(l *loop) { s = l.survey(id) }); err != nil {
+			return list, err
 		}
-		list.Sockets, err = s.look(r.opener, list.Sockets)
+		switch {
+		case s.gone:
+		case !q.All && q.Netns == "":
+			list.Sockets = s.appendKnown(list.Sockets, q)
+		default:
+			list.Sockets, err = s.look(r.opener, list.Sockets, q)
+			list.note(err)
+		}
+	}
+	if q.Netns != "" && !found {
+		list.Sockets, err = strangers(q.Netns, asked).look(r.opener, list.Sockets, q)
 		list.note(err)
 	}
 	sortSockets(list.Sockets)
@@ -121,10 +146,15 @@ type survey struct {
 	mode      policy.Mode
 	known     []candidate
 	strangers bool // the namespace is not registered
+	gone      bool // nor is it any more
 }
 
 // survey copies what is known of a namespace's sockets.
-func (l *loop) survey(ns *registered) survey {
+func (l *loop) survey(id namespace.Identity) survey {
+	ns := l.registry.namespaces[id]
+	if ns == nil {
+		return survey{gone: true}
+	}
 	s := survey{
 		target: ns.target(), record: ns.records[0], policy: *ns.policy, mode: l.caps.effective(ns),
 		known: make([]candidate, 0, len(ns.candidates)),
@@ -144,7 +174,7 @@ func strangers(path string, id namespace.Identity) survey {
 }
 
 // appendKnown lists what is known of the half-closed sockets.
-func (s survey) appendKnown(views []SocketView) []SocketView {
+func (s survey) appendKnown(views []SocketView, q SocketQuery) []SocketView {
 	at := now()
 	for i := range s.known {
 		c := &s.known[i]
@@ -153,7 +183,9 @@ func (s survey) appendKnown(views []SocketView) []SocketView {
 		if c.reason == policy.Unknown && !c.complete {
 			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
 		}
-		views = append(views, s.conclude(v, !c.waiting.IsZero()))
+		if q.wants(&v) {
+			views = append(views, s.conclude(v, !c.waiting.IsZero()))
+		}
 	}
 	return views
 }
@@ -172,7 +204,7 @@ func (s survey) conclude(v SocketView, waiting bool) SocketView {
 }
 
 // look dumps the namespace and judges every socket in it.
-func (s survey) look(o opener, views []SocketView) ([]SocketView, error) {
+func (s survey) look(o opener, views []SocketView, q SocketQuery) ([]SocketView, error) {
 	conn, err := o.open(s.target, nil)
 	if err != nil {
 		return views, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
@@ -183,7 +215,9 @@ func (s survey) look(o opener, views []SocketView) ([]SocketView, error) {
 		known[s.known[i].history.ID.Cookie()] = &s.known[i]
 	}
 	err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates, Info: true}, func(sock *inetdiag.Socket) error {
-		views = append(views, s.judge(sock, known[sock.ID.Cookie()], now()))
+		if v := s.judge(sock, known[sock.ID.Cookie()], now()); q.wants(&v) {
+			views = append(views, v)
+		}
 		return nil
 	})
 	if err != nil {

@@ -82,13 +82,6 @@ func (r *Reaper) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-// Journal returns what was destroyed, or would have been, newest last.
-func (r *Reaper) Journal(ctx context.Context) ([]Entry, error) {
-	var entries []Entry
-	err := r.read(ctx, func(l *loop) { entries = l.journal.list() })
-	return entries, err
-}
-
 // read runs fn on the loop.
 func (r *Reaper) read(ctx context.Context, fn func(*loop)) error {
 	if r.do(ctx, fn) {

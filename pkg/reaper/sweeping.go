@@ -23,6 +23,7 @@ func (l *loop) swept(ns *registered, f Finding) {
 	l.sweeping.cpu += f.CPU
 	if !f.Swept.IsZero() {
 		l.sweeping.sweeps++
+		l.tally.sweeps.observe(f.Took)
 		ns.late = f.Late
 	}
 }
@@ -43,7 +44,7 @@ func (l *loop) keepingUp(now monotime.Time) {
 	}
 	s.said, s.at = !s.said, now
 	if s.said {
-		l.log.Warn("sweeping lags behind what the graces ask for, and half-closed sockets are destroyed late: raise --cpu-budget, or set net.ipv4.tcp_child_ehash_entries before containers are made",
+		l.warnings.warn(WarnSweeping, "sweeping lags behind what the graces ask for, and half-closed sockets are destroyed late: raise --cpu-budget, or set net.ipv4.tcp_child_ehash_entries before containers are made",
 			"late", s.late, "namespaces", len(l.registry.namespaces), "cpu", s.cpu)
 		return
 	}

@@ -16,7 +16,8 @@ import (
 // reads no clock.
 type tracker struct {
 	agenda  agenda
-	changed bool // since the candidates were last saved
+	changed bool                     // since the candidates were last saved
+	spared  map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
 }
 
 // seen takes in a finder's look at one socket.
@@ -41,6 +42,12 @@ func (t *tracker) seen(ns *registered, seen *Seen, now monotime.Time) {
 func (t *tracker) update(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, now monotime.Time) {
 	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned {
 		t.changed = true
+	}
+	if v.Reason != c.reason && !v.Destroy() {
+		if t.spared == nil {
+			t.spared = make(map[policy.Reason]uint64)
+		}
+		t.spared[v.Reason]++
 	}
 	c.look(h, s, v)
 	if v.Destroy() && !c.noted {

@@ -23,11 +23,12 @@ const pruneAfter = 10 * time.Minute
 // watcher takes the census of this node's records, whenever one comes or goes and at least twice a minute:
 // a namespace may end without any DEL.
 type watcher struct {
-	store *state.Store
-	root  *namespace.Root
-	boot  string
-	never []namespace.Identity // namespaces that are not touched whatever is recorded
-	log   *slog.Logger
+	store    *state.Store
+	root     *namespace.Root
+	boot     string
+	never    []namespace.Identity // namespaces that are not touched whatever is recorded
+	log      *slog.Logger
+	warnings *warnings
 
 	last    census
 	useless map[string]monotime.Time // since when a file has been of no use, by its name
@@ -54,7 +55,7 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 		err = w.follow(notify)
 	}
 	if err != nil {
-		w.log.Warn("changes of the attachments directory are not announced: it is read every second instead", "error", err)
+		w.warnings.warn(WarnRecords, "changes of the attachments directory are not announced: it is read every second instead", "error", err)
 		events, every = nil, recountBad
 	}
 	for {
@@ -66,13 +67,13 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 		case <-timer.C:
 			if events != nil {
 				if err := w.follow(notify); err != nil { // the directory may have been replaced
-					w.log.Warn("follow the attachments directory", "error", err)
+					w.warnings.warn(WarnRecords, "follow the attachments directory", "error", err)
 				}
 			}
 		case <-events:
 			w.drain(ctx, events)
 		case err := <-failed: // such as more changes at once than the kernel keeps
-			w.log.Warn("changes of the attachments directory were missed: it is read again", "error", err)
+			w.warnings.warn(WarnRecords, "changes of the attachments directory were missed: it is read again", "error", err)
 		}
 		timer.Stop()
 		if ctx.Err() != nil {

@@ -30,7 +30,8 @@ func newTestWatcher(t *testing.T) *watcher {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { root.Close() })
-	return &watcher{store: state.New(t.TempDir()), root: root, boot: testBoot, log: slog.New(slog.DiscardHandler)}
+	log := slog.New(slog.DiscardHandler)
+	return &watcher{store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
 }
 
 // put records a namespace, by default one that is gone.

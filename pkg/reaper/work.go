@@ -92,11 +92,14 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	case destroyed:
 		l.account(j, c, x, Destroyed)
 		j.ns.destroyed++
+		l.tally.lateness.observe(late(c, x))
+		l.tally.destroyed[key(j, x)]++
 		l.counts.Destroyed[x.socket.State]++
 	case wouldDestroy:
 		if tracked && !c.noted && j.mode == policy.Observe {
 			l.account(j, c, x, WouldDestroy)
 			j.ns.wouldDestroy++
+			l.tally.wouldDestroy[key(j, x)]++
 			l.counts.WouldDestroy[x.socket.State]++
 		}
 	case goneMeantime:
@@ -123,6 +126,11 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 		}
 		l.tracker.schedule(c)
 	}
+}
+
+// key is what a socket's destroy is counted by.
+func key(j *job, x *examined) CountKey {
+	return CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
 }
 
 // note marks a candidate as dealt with, unless it was in another mode than is in effect by now.

@@ -200,7 +200,8 @@ func (d *demo) wait(ctx context.Context) error {
 	var entries []reaper.Entry
 	shown, began := 0, time.Now()
 	err := eventually(30*time.Second, func() (err error) {
-		if entries, err = d.reaper.Journal(ctx); err != nil {
+		page, err := d.reaper.Journal(ctx, reaper.JournalQuery{})
+		if entries = page.Entries; err != nil {
 			return err
 		}
 		for ; shown < len(entries); shown++ {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // mistakes turns the shipped configuration into a wrong one, in four places.
@@ -94,8 +95,8 @@ func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
 	w.status(t)
 	conn := leak(t, c)
 	nstest.Eventually(t, soon, "the journal has it", func() bool {
-		entries, err := w.admin.Journal(t.Context())
-		for _, e := range entries {
+		page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
+		for _, e := range page.Entries {
 			if e.Outcome != "would-destroy" {
 				t.Errorf("the journal has %+v", e)
 			}

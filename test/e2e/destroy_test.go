@@ -44,8 +44,8 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 
 	var entries []reaper.Entry
 	nstest.Eventually(t, soon, "a socket is destroyed", func() (ok bool) {
-		var err error
-		entries, err = w.admin.Journal(t.Context())
+		page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
+		entries = page.Entries
 		return err == nil && len(entries) > 0
 	})
 	if _, err := leak.Server.Write([]byte("x")); !errors.Is(err, unix.ECONNABORTED) {
@@ -79,7 +79,7 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 	}
 
 	want := []reaper.Entry{{
-		Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
+		Seq: 1, Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
 		ContainerID: leaky.runtime.ContainerID, Local: addrPort(leak.Server.LocalAddr()), Peer: addrPort(leak.Server.RemoteAddr()),
 		State: inetdiag.CloseWait, Grace: policy.Grace(time.Second), RQueue: 1, // the FIN
 	}}
