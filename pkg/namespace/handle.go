@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -62,7 +63,7 @@ func open(path string, openPath func(string) (int, error)) (*Handle, error) {
 	}
 	fd, err := openPath(path)
 	if err != nil {
-		return nil, fmt.Errorf("open network namespace: %w", &fs.PathError{Op: "open", Path: path, Err: err})
+		return nil, fmt.Errorf("open network namespace: %w%s", &fs.PathError{Op: "open", Path: path, Err: err}, needs(path, err))
 	}
 	defer unix.Close(fd)
 	h, err := fromPathFD(fd)
@@ -70,6 +71,14 @@ func open(path string, openPath func(string) (int, error)) (*Handle, error) {
 		return nil, fmt.Errorf("open network namespace %s: %w", path, err)
 	}
 	return h, nil
+}
+
+// needs says which capability it takes where a path must not be opened, "" if that is not known.
+func needs(path string, err error) string {
+	if errors.Is(err, fs.ErrPermission) && strings.HasPrefix(path, "/proc/") {
+		return " (needs CAP_SYS_PTRACE)"
+	}
+	return ""
 }
 
 func openPath(dir int, path string) (int, error) {

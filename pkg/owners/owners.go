@@ -2,97 +2,69 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package owners finds the processes that hold sockets.
+//
+// The kernel knows which sockets a process has, but not which processes have a socket. So whoever wants to
+// know looks at the descriptors of processes, which is the more expensive the more there are: ask for all
+// sockets of interest at once, and say which network namespaces they are in. Few processes are in those.
+//
+// # Privileges
+//
+// Processes of other users take CAP_SYS_PTRACE (ptrace(2), to read where /proc/PID/fd/N and /proc/PID/ns/net
+// lead) and CAP_DAC_READ_SEARCH (to list /proc/PID/fd, which has mode 0500). Only the processes of the pid
+// namespace that proc is mounted for, and of those below it, are to be seen.
 package owners
 
-import (
-	"cmp"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-
-	"golang.org/x/sys/unix"
-)
+import "fmt"
 
 // Process is a process that holds a socket.
 type Process struct {
 	PID     int    `json:"pid"`
 	Command string `json:"command"` // /proc/PID/comm: at most 15 bytes, chosen by the process itself
+	// ContainerID is the container that the process's cgroup is named after, "" where that names none. Of a pod
+	// it tells the containers apart: an attachment names the container that all of them share.
+	ContainerID string `json:"containerID,omitempty"`
 }
 
-// Find looks for the holders of sockets by their inode numbers, in one walk over all file descriptors of
-// all processes in the proc file system given. A socket that several processes share has them all; one
-// that is only in flight over a unix socket has none.
-//
-// It needs CAP_SYS_PTRACE for processes of other users, and sees only those of the pid namespace that proc
-// is mounted for. Processes that end meanwhile, or may not be looked at, are passed over.
-func Find(proc string, inodes map[uint32]bool) (map[uint32][]Process, error) {
-	found := make(map[uint32][]Process)
-	if len(inodes) == 0 {
-		return found, nil
-	}
-	entries, err := os.ReadDir(proc)
-	if err != nil {
-		return found, fmt.Errorf("list processes: %w", err)
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		held, err := sockets(filepath.Join(proc, e.Name(), "fd"), inodes)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.ESRCH) {
-			return found, fmt.Errorf("list what process %d holds: %w", pid, err)
-		}
-		if len(held) == 0 {
-			continue
-		}
-		comm, err := os.ReadFile(filepath.Join(proc, e.Name(), "comm"))
-		if err != nil {
-			continue // it has just ended
-		}
-		p := Process{PID: pid, Command: strings.TrimSuffix(string(comm), "\n")}
-		for inode := range held {
-			found[inode] = append(found[inode], p)
-		}
-	}
-	for _, list := range found {
-		slices.SortFunc(list, func(a, b Process) int { return cmp.Compare(a.PID, b.PID) })
-	}
-	return found, nil
+// Query says whose holders to look for, and where.
+type Query struct {
+	// Inodes are those of the sockets, as sock_diag and fstat(2) tell them: nonzero, and different for any
+	// two sockets that exist at one time.
+	Inodes map[uint32]struct{}
+	// Netns are the inodes of the network namespaces that the sockets are in, as /proc/PID/ns/net shows them.
+	Netns map[uint64]struct{}
+	Scope Scope
 }
 
-// sockets returns which of the inodes the descriptors in a /proc/PID/fd lead to.
-func sockets(dir string, inodes map[uint32]bool) (map[uint32]bool, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	held := make(map[uint32]bool)
-	for _, name := range names {
-		target, err := os.Readlink(filepath.Join(dir, name))
-		if err != nil {
-			continue // closed meanwhile
-		}
-		if inode, ok := socketInode(target); ok && inodes[inode] {
-			held[inode] = true
-		}
-	}
-	return held, err
+// Scope says which processes are looked at.
+type Scope uint8
+
+const (
+	// Everywhere looks at all processes: each holder of each socket is found.
+	Everywhere Scope = iota
+	// Inside looks only at processes that are in the sockets' network namespaces, and at those elsewhere that
+	// were found to hold such sockets before: proxies that enter namespaces.
+	Inside
+	// Beyond looks inside, and for what has no holder there among all other processes. A socket that has one
+	// may have others elsewhere, which are not found.
+	Beyond
+)
+
+// UnseenError says that some sockets were found no holder for, and that there are processes which could not
+// be looked at. What was found is valid.
+type UnseenError struct {
+	Sockets int // without a holder
+	Asked   int // sockets in all
+	// Denied is how many processes may not be looked at.
+	Denied int
+	// Foreign is set where no process of the sockets' network namespaces is to be seen at all, and the caller
+	// is not in the machine's first pid namespace.
+	Foreign bool
 }
 
-// socketInode takes the number from "socket:[N]".
-func socketInode(target string) (uint32, bool) {
-	s, ok := strings.CutPrefix(target, "socket:[")
-	if !ok {
-		return 0, false
+func (e *UnseenError) Error() string {
+	text := fmt.Sprintf("no owner is to be seen of %d of %d sockets: ", e.Sockets, e.Asked)
+	if e.Foreign {
+		return text + "their processes are in another pid namespace, it takes the host's (hostPID: true, --pid=host)"
 	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(s, "]"), 10, 32)
-	return uint32(n), err == nil
+	return text + fmt.Sprintf("%d processes may not be looked at, it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH", e.Denied)
 }

@@ -41,6 +41,15 @@ var reasonNames = [...]string{
 	UnacknowledgedData: "unacknowledged", SeenOnce: "seen-once",
 }
 
+// Reasons lists all of them.
+func Reasons() []Reason {
+	all := make([]Reason, len(reasonNames))
+	for i := range all {
+		all[i] = Reason(i)
+	}
+	return all
+}
+
 // String returns the reason's name, such as "unread".
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {
@@ -68,7 +77,7 @@ func Explain(v Verdict, p Policy, h History, s *inetdiag.Socket, now monotime.Ti
 	grace := p.Grace(s.State)
 	switch v.Reason {
 	case Destroyable:
-		return fmt.Sprintf("its %v grace ended %s ago", grace, Age(now.Sub(v.Deadline)))
+		return "its " + grace.String() + " grace ended " + Age(now.Sub(v.Deadline)).String() + " ago"
 	case NotHalfClosed:
 		return s.State.String() + " is not half-closed"
 	case NotRegistered:
@@ -86,9 +95,9 @@ func Explain(v Verdict, p Policy, h History, s *inetdiag.Socket, now monotime.Ti
 	case GraceNever:
 		return "the policy's grace for " + s.State.String() + " is never"
 	case Young:
-		return fmt.Sprintf("half-closed for %s of its %v grace", Age(now.Sub(h.Since)), grace)
+		return "half-closed for " + Age(now.Sub(h.Since)).String() + " of its " + grace.String() + " grace"
 	case Progressing:
-		return fmt.Sprintf("moved bytes %s ago, within its %v grace", Age(now.Sub(h.Progress)), grace)
+		return "moved bytes " + Age(now.Sub(h.Progress)).String() + " ago, within its " + grace.String() + " grace"
 	case UnreadData:
 		return fmt.Sprintf("its owner has %d bytes still to read", Unread(s))
 	case UnacknowledgedData:

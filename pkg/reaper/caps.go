@@ -32,6 +32,8 @@ type caps struct {
 	path string
 	seen os.FileInfo
 	at   time.Time
+	// unwritten is a switch that holds although it could not be written to its file.
+	unwritten *state.Switch
 }
 
 func newCaps(reaper policy.Mode, switchPath, kernelProblem string) *caps {
@@ -55,6 +57,17 @@ func (c *caps) refresh(now time.Time) bool {
 	}
 	if (info == nil && c.seen == nil && c.view.SwitchProblem == "") || (info != nil && c.seen != nil && sameFile(info, c.seen)) {
 		return false
+	}
+	return c.reload()
+}
+
+// set takes over a switch that was written to its file, or could not be, and reports whether what may be done
+// has changed.
+func (c *caps) set(sw state.Switch, written bool) bool {
+	c.unwritten = nil
+	if !written {
+		sw.Who += ", until this reaper ends"
+		c.unwritten = &sw
 	}
 	return c.reload()
 }
@@ -86,6 +99,10 @@ func (c *caps) load() {
 	case ok:
 		c.view.Switch = &sw
 		modes = append(modes, sw.Mode)
+	}
+	if c.unwritten != nil {
+		c.view.Switch = c.unwritten
+		modes = append(modes, c.unwritten.Mode)
 	}
 	if c.view.KernelProblem != "" {
 		modes = append(modes, policy.Observe)

@@ -6,7 +6,9 @@ package reaper
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -45,7 +47,8 @@ type Entry struct {
 	WQueue      uint32         `json:"wqueueBytes"`
 	UID         uint32         `json:"uid"`
 	Cookie      uint64         `json:"cookie"`
-	// Owners are the processes that held it, as far as they were found before they let go of it.
+	// Owners are the processes that held it, as far as they were found before they let go of it: those in its
+	// network namespace, or others where none was.
 	Owners []owners.Process `json:"owners,omitempty"`
 }
 
@@ -56,16 +59,20 @@ func (s Seconds) rounded() time.Duration { return time.Duration(s).Round(time.Mi
 
 // MarshalJSON writes seconds with three decimals.
 func (s Seconds) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, "%.3f", time.Duration(s).Seconds()), nil
+	return s.append(nil), nil
+}
+
+func (s Seconds) append(b []byte) []byte {
+	return strconv.AppendFloat(b, time.Duration(s).Seconds(), 'f', 3, 64)
 }
 
 // UnmarshalJSON reads seconds.
 func (s *Seconds) UnmarshalJSON(b []byte) error {
-	var f float64
-	if _, err := fmt.Sscanf(string(b), "%g", &f); err != nil {
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil {
 		return fmt.Errorf("seconds %q: %w", b, err)
 	}
-	*s = Seconds(f * float64(time.Second))
+	*s = Seconds(math.Round(f * float64(time.Second)))
 	return nil
 }
 
@@ -81,7 +88,14 @@ type journal struct {
 	next    int
 	total   uint64 // which is the last entry's number
 	summed  map[sumKey]int
-	added   chan struct{} // closed when there is another entry; nil while nobody waits for one
+	unowned map[uint64]unowned // by number, the entries whose owners are still to be found
+	added   chan struct{}      // closed when there is another entry; nil while nobody waits for one
+}
+
+// unowned is a socket that was destroyed before it was known who held it.
+type unowned struct {
+	inode uint32
+	netns uint64
 }
 
 type sumKey struct {
@@ -90,13 +104,14 @@ type sumKey struct {
 }
 
 func newJournal(log *slog.Logger) *journal {
-	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int)}
+	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int), unowned: make(map[uint64]unowned)}
 }
 
 // add takes in an entry.
 func (j *journal) add(e Entry) {
 	j.total++
 	e.Seq = j.total
+	delete(j.unowned, j.total-journalSize) // it is kept no longer
 	if j.added != nil {
 		close(j.added)
 		j.added = nil
@@ -111,14 +126,35 @@ func (j *journal) add(e Entry) {
 		j.summed[sumKey{e.Pod, e.Outcome}]++
 		return
 	}
-	j.log.Info(logText[e.Outcome],
+	attrs := []any{
 		slog.String("pod_namespace", e.Pod.Namespace), slog.String("pod", e.Pod.Name),
 		slog.String("network", e.Network), slog.String("container", e.ContainerID),
 		slog.String("local", e.Local.String()), slog.String("peer", e.Peer.String()), slog.String("state", e.State.String()),
 		slog.Duration("age", e.Age.rounded()), slog.Duration("idle", e.Idle.rounded()),
 		slog.String("grace", e.Grace.String()), slog.Duration("late", e.Late.rounded()),
 		slog.Uint64("rqueue_bytes", uint64(e.RQueue)), slog.Uint64("wqueue_bytes", uint64(e.WQueue)),
-		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie))
+		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie),
+	}
+	if len(e.Owners) > 0 {
+		attrs = append(attrs, slog.String("owners", ownersText(e.Owners)))
+	}
+	j.log.Info(logText[e.Outcome], attrs...)
+}
+
+// attribute completes entries by what was found of their owners. Of those that it was looked for, nobody will
+// be found later.
+func (j *journal) attribute(k *ownersLook) {
+	for seq, u := range j.unowned {
+		list := k.found[u.inode]
+		if _, asked := k.query.Inodes[u.inode]; !asked {
+			continue
+		}
+		delete(j.unowned, seq)
+		if len(list) > 0 {
+			n := uint64(len(j.entries))
+			j.entries[(uint64(j.next)+n-1-(j.total-seq))%n].Owners = list
+		}
+	}
 }
 
 // flush logs the sums of what had no line of its own.

@@ -25,6 +25,7 @@ type loop struct {
 	caps          *caps
 	budget        *budget
 	journal       *journal
+	attribution   attribution
 	fresh         *rotation // candidates to be examined
 	held          *rotation // candidates that wait for the budget
 	busy          bool      // the examiner has a job
@@ -59,7 +60,8 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		cfg: cfg, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
 		caps:   newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem),
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
-		fresh: newRotation(), held: newRotation(), idleSince: now(),
+		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, now()),
+		fresh:       newRotation(), held: newRotation(), idleSince: now(),
 		counts: Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
@@ -91,6 +93,8 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 		case j := <-results:
 			l.busy = false
 			l.examined(j, now())
+		case k := <-l.attribution.looked:
+			l.attributed(k, now())
 		case <-wake.C:
 		case <-saveTick.C:
 			if l.tracker.changed && save.start(l.encode) {
@@ -121,6 +125,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 				jobs <- j // has room: there is only this one
 			}
 		}
+		l.attribute(now())
 		wake.Reset(l.untilWork(now(), time.Now()))
 	}
 }

@@ -6,20 +6,25 @@ package reaper
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Metrics is what the reaper counts and measures, as of one moment. Counts are since it started.
+// Metrics is what the reaper counts and measures, as of one moment. Counts are since it started. What is counted
+// under a name that is known beforehand is there from the start, as 0, so that a rate sees the first one.
 type Metrics struct {
 	Finder         string
 	Mode           policy.Mode // that of the node, without any record's own
 	Attachments    int         // records that can be acted on
 	Inert          int         // records that cannot
 	Namespaces     int
-	RecordProblems int // files in the state directory that are no record
+	RecordProblems int // files in the state directory that are no record, and records made with mistakes
 	Candidates     map[inetdiag.State]int
 	Oldest         map[inetdiag.State]time.Duration
 	Destroyed      map[CountKey]uint64
@@ -45,7 +50,7 @@ type CountKey struct {
 // Metrics returns what the reaper has counted until now.
 func (r *Reaper) Metrics(ctx context.Context) (Metrics, error) {
 	var m Metrics
-	err := r.read(ctx, func(l *loop) { m = l.metrics() })
+	err := r.each(ctx, func(l *loop) { m = l.metrics() }, func(_ *loop, ns *registered) { m.add(ns, now()) })
 	return m, err
 }
 
@@ -56,37 +61,127 @@ type tally struct {
 	missed                  uint64
 }
 
+// newTally makes a tally. Its buckets tell what is in time from what is late: 50 ms where a finder sees sockets
+// become half-closed, an interval between sweeps, a second to a minute, where it does not. A sweep takes as
+// long as the table of connections is large.
 func newTally() tally {
+	const us, ms, s = time.Microsecond, time.Millisecond, time.Second
 	return tally{
 		destroyed: make(map[CountKey]uint64), wouldDestroy: make(map[CountKey]uint64),
-		lateness: newHistogram(time.Millisecond, 5*time.Millisecond, 10*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond,
-			500*time.Millisecond, time.Second, 5*time.Second, 15*time.Second, time.Minute, 5*time.Minute),
-		sweeps: newHistogram(100*time.Microsecond, 500*time.Microsecond, time.Millisecond, 5*time.Millisecond, 10*time.Millisecond,
-			50*time.Millisecond, 100*time.Millisecond, 500*time.Millisecond, time.Second, 5*time.Second),
+		lateness: newHistogram(1*ms, 5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 500*ms, 1*s, 2500*ms, 5*s, 15*s, 30*s, 60*s, 300*s),
+		sweeps:   newHistogram(100*us, 250*us, 500*us, 1*ms, 2500*us, 5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 1*s, 5*s),
 	}
 }
 
+// halfClosed are the states of candidates.
+func halfClosed() [2]inetdiag.State {
+	return [...]inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2}
+}
+
+// metrics is all but what is known of candidates.
 func (l *loop) metrics() Metrics {
+	pods := l.podNamespaces()
 	m := Metrics{
 		Finder: l.cfg.Finder.Name(), Mode: l.caps.view.Effective,
 		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
-		Namespaces: len(l.registry.namespaces), RecordProblems: len(l.registry.census.problems),
+		Namespaces: len(l.registry.namespaces), RecordProblems: l.registry.census.mistakes(),
 		Candidates: map[inetdiag.State]int{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
 		Oldest:     map[inetdiag.State]time.Duration{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
-		Destroyed:  maps.Clone(l.tally.destroyed), WouldDestroy: maps.Clone(l.tally.wouldDestroy),
-		Gone: l.counts.Gone, Spared: maps.Clone(l.tracker.spared), DestroyErrors: maps.Clone(l.counts.Errors),
-		Lateness: l.tally.lateness.clone(), BudgetWaiting: l.held.count,
+		Destroyed:  withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
+		Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
+		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
+		Lateness:      l.tally.lateness.clone(), BudgetWaiting: l.held.count,
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: l.sweeping.cpu, SweepLate: l.sweeping.late,
-		EventsMissed: l.tally.missed, Warnings: l.warnings.all(),
+		EventsMissed: l.tally.missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
-	at := now()
+	l.tally.forget(pods)
+	return m
+}
+
+// add counts a namespace's candidates.
+func (m *Metrics) add(ns *registered, at monotime.Time) {
+	var (
+		count  [2]int
+		oldest [2]time.Duration
+	)
+	for _, c := range ns.candidates {
+		if !c.history.Owned {
+			continue
+		}
+		i := 0
+		if c.history.State == inetdiag.FinWait2 {
+			i = 1
+		}
+		count[i]++
+		oldest[i] = max(oldest[i], at.Sub(c.history.Since))
+	}
+	for i, state := range halfClosed() {
+		m.Candidates[state] += count[i]
+		m.Oldest[state] = max(m.Oldest[state], oldest[i])
+	}
+}
+
+// withZeros returns what has been counted, and 0 for what may be and has not been.
+func withZeros[K comparable](counts map[K]uint64, names []K) map[K]uint64 {
+	all := make(map[K]uint64, len(counts)+len(names))
+	for _, name := range names {
+		all[name] = 0
+	}
+	maps.Copy(all, counts)
+	return all
+}
+
+// podNamespaces are what destroys may be counted by now: the namespaces of the pods that are registered.
+func (l *loop) podNamespaces() []CountKey {
+	var keys []CountKey
+	seen := make(map[string]bool)
 	for _, ns := range l.registry.namespaces {
-		for _, c := range ns.candidates {
-			if c.history.Owned {
-				m.Candidates[c.history.State]++
-				m.Oldest[c.history.State] = max(m.Oldest[c.history.State], at.Sub(c.history.Since))
+		if name := ns.records[0].Pod.Namespace; !seen[name] {
+			seen[name] = true
+			for _, state := range halfClosed() {
+				keys = append(keys, CountKey{state, name})
 			}
 		}
 	}
-	return m
+	return keys
+}
+
+// manyCounts is how many counts there may be of namespaces that have no pod here any more.
+const manyCounts = 1000
+
+// forget drops the counts of namespaces that have no pod here any more once there are many: where each run of
+// a pipeline has a namespace of its own they would become ever more.
+func (t *tally) forget(here []CountKey) {
+	for _, counts := range []map[CountKey]uint64{t.destroyed, t.wouldDestroy} {
+		if len(counts) > len(here)+manyCounts {
+			maps.DeleteFunc(counts, func(k CountKey, _ uint64) bool { return !slices.Contains(here, k) })
+		}
+	}
+}
+
+// sparing are the reasons for which a candidate is spared.
+func sparing() []policy.Reason {
+	return slices.DeleteFunc(policy.Reasons(), func(r policy.Reason) bool {
+		// Namespaces that are not registered, or whose mode is off, have no candidates.
+		return r == policy.Destroyable || r == policy.NotRegistered || r == policy.ModeOff
+	})
+}
+
+// errnoName is an errno's name as the kernel's sources have it.
+func errnoName(errno unix.Errno) string {
+	if errno == unix.EOPNOTSUPP {
+		return "EOPNOTSUPP" // on Linux ENOTSUP is the same
+	}
+	return unix.ErrnoName(errno)
+}
+
+// mistakes counts the files that are no record, and the records that were made with mistakes.
+func (c *census) mistakes() int {
+	n := len(c.problems)
+	for _, r := range c.records {
+		if len(r.Warnings) > 0 {
+			n++
+		}
+	}
+	return n
 }

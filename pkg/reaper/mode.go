@@ -5,7 +5,9 @@ package reaper
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -17,18 +19,23 @@ func (r *Reaper) Mode(ctx context.Context) (ModeView, error) {
 }
 
 // SetMode sets the switch of this node, for this reaper and any later one. When it returns, nothing is
-// destroyed any more that the switch forbids, but for the job that may be under way.
+// destroyed any more that the switch forbids, but for the job that may be under way. That holds where the
+// switch cannot be written too: then the error says so, and that it is for this reaper alone.
 func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (ModeView, error) {
-	if err := state.StoreSwitch(r.cfg.SwitchPath, sw); err != nil {
-		return ModeView{}, err
+	unwritten := state.StoreSwitch(r.cfg.SwitchPath, sw)
+	if unwritten != nil && sw.Mode == policy.Destroy {
+		return ModeView{}, unwritten // it lifts a bound, for which there is time
 	}
 	var view ModeView
 	err := r.read(ctx, func(l *loop) {
-		if l.caps.reload() {
+		if l.caps.set(sw, unwritten == nil) {
 			l.remode(now())
 		}
 		view = l.caps.view
 	})
+	if err == nil && unwritten != nil {
+		err = fmt.Errorf("the mode is %v for as long as this reaper runs, but for no later one: %w", view.Effective, unwritten)
+	}
 	return view, err
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -74,7 +75,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	n.tb.Cleanup(func() { root.Close() })
 	cfg := reaper.Config{
 		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: finders[finder](root), Mode: policy.Destroy,
-		Kernel: func() error { return nil }, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),
+		Kernel: func() error { return nil }, Owners: owners.NewProc("/proc"), OwnersBudget: 0.05, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -32,6 +32,10 @@ type Config struct {
 	MaxDestroysPerSecond int
 	// AllowHostNetns lets records of the host's own namespace be acted on.
 	AllowHostNetns bool
+	// Owners finds who holds sockets; without it the journal names nobody. OwnersBudget is the share of one core
+	// that it may cost to find the owners of what is destroyed, such as 0.005; 0 is no bound.
+	Owners       Owners
+	OwnersBudget float64
 	// IdleExit ends the reaper after so long without a record; 0 never does.
 	IdleExit time.Duration
 
@@ -54,6 +58,7 @@ type Reaper struct {
 	opener   opener
 	warnings *warnings
 	calls    chan func(*loop)
+	recounts chan chan<- struct{} // who asks for a census now; closed once that has been taken in
 	ended    chan struct{}
 }
 
@@ -65,7 +70,7 @@ func New(cfg Config) (*Reaper, error) {
 	}
 	return &Reaper{
 		cfg: cfg, boot: boot, began: time.Now().UTC(), opener: opener{cfg.Root}, warnings: newWarnings(cfg.Log),
-		calls: make(chan func(*loop)), ended: make(chan struct{}),
+		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}), ended: make(chan struct{}),
 	}, nil
 }
 
@@ -84,7 +89,10 @@ func (r *Reaper) Run(ctx context.Context) error {
 	targets := make(chan []Target, 1)
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	g.Go(func() error {
-		w := watcher{store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings}
+		w := watcher{
+			store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
+			asked: r.recounts,
+		}
 		return w.watch(ctx, func(c census) { r.do(ctx, func(l *loop) { l.counted(c) }) })
 	})
 	g.Go(func() error {
@@ -100,6 +108,10 @@ func (r *Reaper) Run(ctx context.Context) error {
 			e.examine(j)
 			results <- j // has room: there is only this one
 		}
+		return nil
+	})
+	g.Go(func() error {
+		l.attribution.work(ctx)
 		return nil
 	})
 	g.Go(func() error {

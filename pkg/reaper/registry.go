@@ -29,7 +29,7 @@ type registered struct {
 
 // target is what finders and the examiner need to know of it.
 func (ns *registered) target() Target {
-	t := Target{Identity: ns.id, Interval: sweepInterval(*ns.policy)}
+	t := Target{Identity: ns.id, Interval: SweepInterval(*ns.policy)}
 	for _, r := range ns.records {
 		if !slices.Contains(t.Paths, r.Netns.Path) {
 			t.Paths = append(t.Paths, r.Netns.Path)
@@ -39,11 +39,11 @@ func (ns *registered) target() Target {
 }
 
 // watched reports whether anything is looked for in it.
-func (ns *registered) watched() bool { return sweepInterval(*ns.policy) > 0 }
+func (ns *registered) watched() bool { return SweepInterval(*ns.policy) > 0 }
 
-// sweepInterval is a quarter of the policy's shortest grace, within a second and a minute; zero where
-// nothing is ever destroyed, so that there is nothing to look for.
-func sweepInterval(p policy.Policy) time.Duration {
+// SweepInterval is how often a finder looks at a namespace of the policy: a quarter of its shortest grace,
+// within a second and a minute; zero where nothing is ever destroyed, so that there is nothing to look for.
+func SweepInterval(p policy.Policy) time.Duration {
 	shortest := min(p.CloseWaitGrace, p.FinWait2Grace)
 	if p.Mode == policy.Off || shortest == policy.Never {
 		return 0

@@ -162,7 +162,7 @@ func TestSweepInterval(t *testing.T) {
 		"not at all in mode off":                {policy.Grace(time.Second), policy.Never, policy.Off, 0},
 		"at least once a minute for a huge one": {policy.Never - 1, policy.Never, policy.Destroy, time.Minute},
 	} {
-		if got := sweepInterval(policy.Policy{CloseWaitGrace: tc.closeWait, FinWait2Grace: tc.finWait2, Mode: tc.mode}); got != tc.want {
+		if got := SweepInterval(policy.Policy{CloseWaitGrace: tc.closeWait, FinWait2Grace: tc.finWait2, Mode: tc.mode}); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}

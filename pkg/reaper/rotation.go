@@ -3,6 +3,8 @@
 
 package reaper
 
+import "iter"
+
 // rotation queues candidates by namespace and serves the namespaces in turn, so that one namespace with a
 // great leak does not keep the others waiting.
 type rotation struct {
@@ -43,6 +45,28 @@ func (r *rotation) pop(limit int) (*registered, []*candidate) {
 		r.order = append(r.order, ns)
 	}
 	return ns, list[:n:n]
+}
+
+// inTurn yields what is queued in the order in which it is served if each turn is for one candidate.
+func (r *rotation) inTurn() iter.Seq[*candidate] {
+	return func(yield func(*candidate) bool) {
+		lists := make([][]*candidate, 0, len(r.order))
+		for _, ns := range r.order {
+			lists = append(lists, r.lists[ns])
+		}
+		for len(lists) > 0 {
+			rest := lists[:0]
+			for _, list := range lists {
+				if !yield(list[0]) {
+					return
+				}
+				if len(list) > 1 {
+					rest = append(rest, list[1:])
+				}
+			}
+			lists = rest
+		}
+	}
 }
 
 // drop forgets what is queued of a namespace.

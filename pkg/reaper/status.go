@@ -7,9 +7,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"time"
 
-	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -20,7 +23,9 @@ type Status struct {
 	Mode        ModeView         `json:"mode"`
 	Budget      BudgetView       `json:"budget"`
 	Namespaces  int              `json:"namespaces"`
-	Candidates  map[string]int   `json:"candidates"` // by state
+	Candidates  map[string]int   `json:"candidates"`       // by state
+	AgeBounds   []Seconds        `json:"ageBoundsSeconds"` // where the buckets of all Ages end
+	Ages        Ages             `json:"ages"`
 	Counts      Counts           `json:"counts"`
 	Attachments []AttachmentView `json:"attachments"`
 	// Problems are files in the state directory that are no record.
@@ -46,11 +51,13 @@ type BudgetView struct {
 // one namespace share the latter.
 type AttachmentView struct {
 	state.Attachment
-	Network string         `json:"network"`
-	Pod     state.Pod      `json:"pod"`
-	Netns   string         `json:"netns"`
-	Policy  PolicyView     `json:"policy"` // merged with those of other attachments in the namespace
-	Sources policy.Sources `json:"sources,omitempty"`
+	Network string    `json:"network"`
+	Pod     state.Pod `json:"pod"`
+	Netns   string    `json:"netns"`
+	// Recorded is when the record was written, by the wall clock.
+	Recorded time.Time      `json:"recorded"`
+	Policy   PolicyView     `json:"policy"` // merged with those of other attachments in the namespace
+	Sources  policy.Sources `json:"sources,omitempty"`
 	// Mode is what happens, CappedBy what makes it more careful than the policy's.
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
@@ -59,6 +66,7 @@ type AttachmentView struct {
 	Warnings     []string       `json:"warnings,omitempty"`
 	Problem      string         `json:"problem,omitempty"` // of the last look into the namespace
 	Candidates   map[string]int `json:"candidates"`
+	Ages         Ages           `json:"ages,omitzero"` // absent without candidates
 	Oldest       Seconds        `json:"oldestSeconds"`
 	Destroyed    uint64         `json:"destroyed"`
 	WouldDestroy uint64         `json:"wouldDestroy"`
@@ -78,7 +86,8 @@ type ProblemView struct {
 // Status returns what the reaper does now.
 func (r *Reaper) Status(ctx context.Context) (Status, error) {
 	var s Status
-	err := r.read(ctx, func(l *loop) { s = l.status() })
+	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { s.add(l, ns, now()) })
+	s.finish()
 	return s, err
 }
 
@@ -93,6 +102,31 @@ func (r *Reaper) read(ctx context.Context, fn func(*loop)) error {
 	return ErrStopped
 }
 
+// atOnce is how many candidates are counted at once, which takes the loop about a millisecond.
+const atOnce = 10_000
+
+// each runs first on the loop, and then fn for each namespace that is registered by then. In between the loop has
+// time for its deadlines.
+func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *registered)) error {
+	var ids []namespace.Identity
+	err := r.read(ctx, func(l *loop) {
+		first(l)
+		ids = slices.Collect(maps.Keys(l.registry.namespaces))
+	})
+	for err == nil && len(ids) > 0 {
+		err = r.read(ctx, func(l *loop) {
+			for counted := 0; len(ids) > 0 && counted < atOnce; ids = ids[1:] {
+				if ns := l.registry.namespaces[ids[0]]; ns != nil {
+					fn(l, ns)
+					counted += len(ns.candidates)
+				}
+			}
+		})
+	}
+	return err
+}
+
+// status is what does not depend on any namespace.
 func (l *loop) status() Status {
 	s := Status{
 		Finder: FinderView{
@@ -101,33 +135,12 @@ func (l *loop) status() Status {
 		Mode:       l.caps.view,
 		Budget:     BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},
 		Namespaces: len(l.registry.namespaces),
-		Candidates: map[string]int{inetdiag.CloseWait.String(): 0, inetdiag.FinWait2.String(): 0},
 		Counts:     l.counts.clone(),
 		// Never null: a list may be empty.
 		Attachments: []AttachmentView{}, Problems: []ProblemView{},
 	}
-	at := now()
-	for _, ns := range l.registry.namespaces {
-		view := AttachmentView{
-			Policy: PolicyView(*ns.policy), Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
-			Candidates: map[string]int{inetdiag.CloseWait.String(): 0, inetdiag.FinWait2.String(): 0},
-			Destroyed:  ns.destroyed, WouldDestroy: ns.wouldDestroy,
-		}
-		if !ns.swept.IsZero() {
-			ago := Seconds(at.Sub(ns.swept))
-			view.Swept = &ago
-		}
-		for _, c := range ns.candidates {
-			if !c.history.Owned {
-				continue
-			}
-			view.Candidates[c.history.State.String()]++
-			s.Candidates[c.history.State.String()]++
-			view.Oldest = max(view.Oldest, Seconds(at.Sub(c.history.Since)))
-		}
-		for _, rec := range ns.records {
-			s.Attachments = append(s.Attachments, view.of(rec))
-		}
+	for _, b := range ageBounds() {
+		s.AgeBounds = append(s.AgeBounds, Seconds(b))
 	}
 	for _, i := range l.registry.census.inert {
 		view := AttachmentView{Policy: PolicyView(i.record.Policy), Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
@@ -136,14 +149,45 @@ func (l *loop) status() Status {
 	for _, p := range l.registry.census.problems {
 		s.Problems = append(s.Problems, ProblemView{p.File, p.Err.Error()})
 	}
-	sortAttachments(s.Attachments)
 	return s
+}
+
+// add adds a namespace.
+func (s *Status) add(l *loop, ns *registered, at monotime.Time) {
+	view := AttachmentView{
+		Policy: PolicyView(*ns.policy), Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
+		Destroyed: ns.destroyed, WouldDestroy: ns.wouldDestroy,
+	}
+	if !ns.swept.IsZero() {
+		ago := Seconds(at.Sub(ns.swept))
+		view.Swept = &ago
+	}
+	bounds := ageBounds()
+	for _, c := range ns.candidates {
+		if !c.history.Owned {
+			continue
+		}
+		age := at.Sub(c.history.Since)
+		view.Ages.of(c.history.State).add(age, c.overdue(at), &bounds)
+		view.Oldest = max(view.Oldest, Seconds(age))
+	}
+	view.Candidates = view.Ages.totals()
+	s.Ages.merge(&view.Ages)
+	for _, rec := range ns.records {
+		s.Attachments = append(s.Attachments, view.of(rec))
+	}
+}
+
+// finish sums up, once all namespaces have been added.
+func (s *Status) finish() {
+	s.Candidates = s.Ages.totals()
+	sortAttachments(s.Attachments)
 }
 
 // of fills in what is the record's own.
 func (v AttachmentView) of(r state.Record) AttachmentView {
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
-	v.Sources, v.Warnings = r.Sources, r.Warnings
+	v.Recorded, v.Sources, v.Warnings = r.Time, r.Sources, r.Warnings
 	return v
 }
 

@@ -6,6 +6,7 @@ package reaper
 import (
 	"cmp"
 	"container/heap"
+	"iter"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -131,6 +132,23 @@ func (t *tracker) next() (monotime.Time, bool) {
 		return 0, false
 	}
 	return t.agenda[0].again, true
+}
+
+// upcoming yields the candidates whose time comes by then, the earlier ones mostly first. It visits no others.
+// Nothing may be scheduled meanwhile.
+func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
+	return func(yield func(*candidate) bool) {
+		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
+			i := queue[0]
+			if i >= len(t.agenda) || until.Before(t.agenda[i].again) {
+				continue // nor are those below it any sooner
+			}
+			if !yield(t.agenda[i]) {
+				return
+			}
+			queue = append(queue, 2*i+1, 2*i+2)
+		}
+	}
 }
 
 // rejudge looks again at what has been decided for a namespace whose policy has changed.

@@ -29,6 +29,7 @@ type watcher struct {
 	never    []namespace.Identity // namespaces that are not touched whatever is recorded
 	log      *slog.Logger
 	warnings *warnings
+	asked    <-chan chan<- struct{} // for a census now; what comes is closed once that has been taken in
 
 	last    census
 	useless map[string]monotime.Time // since when a file has been of no use, by its name
@@ -46,7 +47,8 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 	every := recount
 	var (
 		events chan fsnotify.Event
-		failed chan error // has to be read, or there are no more events
+		failed chan error      // has to be read, or there are no more events
+		taken  chan<- struct{} // who waits for the census
 	)
 	notify, err := fsnotify.NewWatcher()
 	if err == nil {
@@ -58,18 +60,28 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 		w.warnings.warn(WarnRecords, "changes of the attachments directory are not announced: it is read every second instead", "error", err)
 		events, every = nil, recountBad
 	}
+	follow := func() {
+		if events == nil {
+			return
+		}
+		if err := w.follow(notify); err != nil { // the directory may have been replaced
+			w.warnings.warn(WarnRecords, "follow the attachments directory", "error", err)
+		}
+	}
 	for {
 		w.last = w.census(monotime.Now())
 		take(w.last)
+		if taken != nil {
+			close(taken)
+			taken = nil
+		}
 		timer := time.NewTimer(every)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-			if events != nil {
-				if err := w.follow(notify); err != nil { // the directory may have been replaced
-					w.warnings.warn(WarnRecords, "follow the attachments directory", "error", err)
-				}
-			}
+			follow()
+		case taken = <-w.asked:
+			follow()
 		case <-events:
 			w.drain(ctx, events)
 		case err := <-failed: // such as more changes at once than the kernel keeps

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -174,6 +175,10 @@ func late(c *candidate, x *examined) time.Duration {
 // account journals a destroy, or what would have been one.
 func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	first := j.ns.records[0]
+	var held []owners.Process
+	if c.owners != nil && c.inode == x.socket.Inode {
+		held = c.owners.list
+	}
 	idle := x.at.Sub(max(x.history.Since, x.history.Progress))
 	l.journal.add(Entry{
 		Time: time.Now(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
@@ -181,14 +186,18 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 		Age: Seconds(x.at.Sub(x.history.Since)), Idle: Seconds(idle), Grace: j.policy.Grace(x.socket.State),
 		Late:   Seconds(late(c, x)),
 		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),
+		Owners: held,
 	})
+	if len(held) == 0 && l.attribution.source != nil {
+		l.journal.unowned[l.journal.total] = unowned{x.socket.Inode, j.ns.id.Inode}
+	}
 }
 
 // refused counts and logs a destroy or look that the kernel refused: the first of each kind in full.
 func (l *loop) refused(c *candidate, err error) {
 	name := "unknown"
 	if errno, ok := errors.AsType[unix.Errno](err); ok {
-		name = unix.ErrnoName(errno)
+		name = errnoName(errno)
 	}
 	l.counts.Errors[name]++
 	say := l.log.Debug

@@ -1,0 +1,103 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The files are read by system calls: there may be a hundred thousand descriptors to follow, and each would
+// cost half as much again through os, and thirty times the garbage.
+
+// each calls fn with the names in a directory.
+func (w *walk) each(dir int, fn func(name string) error) error {
+	for {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		n, err := retry(func() (int, error) { return unix.ReadDirent(dir, w.dirent[:]) })
+		if err != nil || n == 0 {
+			return err
+		}
+		_, _, w.names = unix.ParseDirent(w.dirent[:n], -1, w.names[:0])
+		for _, name := range w.names {
+			if err := fn(name); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// follow takes the number N from a link that leads to "prefixN]".
+func (w *walk) follow(dir int, name, prefix string) (number uint32, ok bool, err error) {
+	n, err := unix.Readlinkat(dir, name, w.link[:])
+	if err != nil {
+		return 0, false, err
+	}
+	number, ok = numbered(string(w.link[:n]), prefix)
+	return number, ok, nil
+}
+
+// numbered takes the number N from "prefixN]": the kernel gives sockets and namespaces inodes of 32 bits.
+func numbered(target, prefix string) (uint32, bool) {
+	s, opened := strings.CutPrefix(target, prefix)
+	s, closed := strings.CutSuffix(s, "]")
+	if !opened || !closed {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil
+}
+
+// describe says which process has the fd directory that is open.
+func describe(dir, pid int) (Process, error) {
+	p := Process{PID: pid}
+	comm, err := read(dir, "../comm", 64)
+	if err != nil {
+		return p, err
+	}
+	p.Command = strings.TrimSuffix(string(comm), "\n")
+	cgroup, err := read(dir, "../cgroup", maxCgroup)
+	if err != nil && !errors.Is(err, unix.ENOENT) { // this kernel has none, or the process has ended
+		return p, err
+	}
+	p.ContainerID = containerID(string(cgroup))
+	return p, nil
+}
+
+func open(dir int, name string) (int, error) {
+	return retry(func() (int, error) {
+		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+}
+
+// read reads a file's beginning.
+func read(dir int, name string, limit int) ([]byte, error) {
+	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, limit)
+	for n := 0; ; {
+		m, err := retry(func() (int, error) { return unix.Read(fd, b[n:]) })
+		n += m
+		if err != nil || m == 0 || n == limit {
+			return b[:n], err
+		}
+	}
+}
+
+// retry calls fn again while a signal interrupts it.
+func retry(fn func() (int, error)) (n int, err error) {
+	for {
+		if n, err = fn(); !errors.Is(err, unix.EINTR) {
+			return max(n, 0), err
+		}
+	}
+}

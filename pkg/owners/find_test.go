@@ -1,0 +1,219 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+// scopes are all of them by name.
+var scopes = map[string]owners.Scope{"everywhere": owners.Everywhere, "inside": owners.Inside, "beyond": owners.Beyond}
+
+func TestAllHoldersOfASocketAreFound(t *testing.T) {
+	t.Parallel()
+	ns, other := nstest.New(t), nstest.New(t)
+	shared, alone, twice, bystander := newSocket(t, ns), newSocket(t, ns), newSocket(t, ns), newSocket(t, other)
+	a := cat(t, ns, shared, alone)
+	b := cat(t, ns, shared, twice, twice)
+	cat(t, other, bystander)
+	for _, s := range []socket{shared, alone, twice, bystander} {
+		s.Close()
+	}
+	want := map[uint32][]owners.Process{shared.inode: {a.Process, b.Process}, alone.inode: {a.Process}, twice.inode: {b.Process}}
+	for name, scope := range scopes {
+		t.Run(name, func(t *testing.T) {
+			got := find(t, owners.NewProc("/proc"), query(scope, []*nstest.NS{ns}, shared, alone, twice))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("holders (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestWhatIsPassedOnIsFound passes a socket to a process in another namespace, which then is the only one
+// that has it: as proxies have sockets that they made in a pod's namespace.
+func TestWhatIsPassedOnIsFound(t *testing.T) {
+	t.Parallel()
+	ns, other := nstest.New(t), nstest.New(t)
+	passed, kept := newSocket(t, ns), newSocket(t, ns)
+	inside := cat(t, ns, kept)
+	kept.Close()
+	outside := pass(t, other, passed)
+	passed.Close()
+	p := owners.NewProc("/proc")
+	look := func(what string, scope owners.Scope, want map[uint32][]owners.Process) {
+		t.Helper()
+		got, err := p.Find(context.Background(), query(scope, []*nstest.NS{ns}, passed, kept))
+		if _, unseen := errors.AsType[*owners.UnseenError](err); err != nil && !unseen {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	near := map[uint32][]owners.Process{kept.inode: {inside.Process}}
+	both := map[uint32][]owners.Process{kept.inode: {inside.Process}, passed.inode: {outside.Process}}
+	look("inside, at first", owners.Inside, near)
+	look("everywhere", owners.Everywhere, both)
+	look("beyond", owners.Beyond, both)
+	look("inside, once it is known to hold such sockets", owners.Inside, both)
+	outside.end()
+	look("inside, after its end", owners.Inside, near)
+}
+
+// TestALookBeyondFindsWhatALookEverywhereDoes compares the two where sockets are held inside their namespaces,
+// elsewhere, and both.
+func TestALookBeyondFindsWhatALookEverywhereDoes(t *testing.T) {
+	t.Parallel()
+	const namespaces, each = 4, 3
+	var all []*nstest.NS
+	var sockets []socket
+	for range namespaces {
+		all = append(all, nstest.New(t))
+	}
+	for i, ns := range all {
+		for j := range each {
+			s, more := newSocket(t, ns), newSocket(t, ns)
+			switch j {
+			case 0:
+				cat(t, ns, s, more)
+				cat(t, ns, more)
+			case 1:
+				cat(t, all[(i+1)%namespaces], s, more)
+			case 2: // the test's own
+				sockets = append(sockets, s, more)
+				continue
+			}
+			s.Close()
+			more.Close()
+			sockets = append(sockets, s, more)
+		}
+	}
+	want := find(t, owners.NewProc("/proc"), query(owners.Everywhere, nil, sockets...))
+	if len(want) != len(sockets) {
+		t.Errorf("of %d sockets %d have a holder", len(sockets), len(want))
+	}
+	got := find(t, owners.NewProc("/proc"), query(owners.Beyond, all, sockets...))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("holders (-everywhere +beyond):\n%s", diff)
+	}
+
+	mixed := newSocket(t, all[0])
+	in, out := cat(t, all[0], mixed), cat(t, all[1], mixed)
+	mixed.Close()
+	for name, tc := range map[string]struct {
+		scope owners.Scope
+		want  []owners.Process
+	}{
+		"everywhere":                  {owners.Everywhere, []owners.Process{in.Process, out.Process}},
+		"beyond, where one is inside": {owners.Beyond, []owners.Process{in.Process}},
+	} {
+		got := find(t, owners.NewProc("/proc"), query(tc.scope, all[:1], mixed))
+		if diff := cmp.Diff(tc.want, got[mixed.inode]); diff != "" {
+			t.Errorf("a socket that is shared across namespaces, %s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestSocketsWithTheSameHoldersShareTheList(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	a, b, c := newSocket(t, ns), newSocket(t, ns), newSocket(t, ns)
+	cat(t, ns, a, b, c)
+	cat(t, ns, a, b)
+	for _, s := range []socket{a, b, c} {
+		s.Close()
+	}
+	got := find(t, owners.NewProc("/proc"), query(owners.Inside, []*nstest.NS{ns}, a, b, c))
+	if len(got[a.inode]) != 2 || len(got[c.inode]) != 1 {
+		t.Fatalf("found %v", got)
+	}
+	if &got[a.inode][0] != &got[b.inode][0] {
+		t.Error("each has a list of its own")
+	}
+}
+
+func TestACommandIsWhatTheProcessCallsItself(t *testing.T) {
+	t.Parallel()
+	const name = "\x1b[31m a\nb]\xff" // of 15 bytes at most
+	program, err := os.ReadFile("/bin/cat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := newSocket(t, nil)
+	p := start(t, nil, command(path, s))
+	s.Close()
+	p.Command = name
+	want := map[uint32][]owners.Process{s.inode: {p.Process}}
+	if diff := cmp.Diff(want, find(t, owners.NewProc("/proc"), query(owners.Everywhere, nil, s))); diff != "" {
+		t.Errorf("holders (-want +got):\n%s", diff)
+	}
+}
+
+func TestProcessesThatEndMeanwhileArePassedOver(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	s := newSocket(t, ns)
+	holder := cat(t, ns, s)
+	s.Close()
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+				if err := command("true").Run(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	p := owners.NewProc("/proc")
+	for i := range 60 {
+		q := query(owners.Everywhere, []*nstest.NS{ns}, s)
+		if i%2 == 1 {
+			q.Scope = owners.Inside
+		}
+		if diff := cmp.Diff(map[uint32][]owners.Process{s.inode: {holder.Process}}, find(t, p, q)); diff != "" {
+			t.Fatalf("look %d (-want +got):\n%s", i, diff)
+		}
+	}
+	close(quit)
+	<-done
+}
+
+func TestALookCanBeEnded(t *testing.T) {
+	t.Parallel()
+	s := newSocket(t, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for name, scope := range scopes {
+		if _, err := owners.NewProc("/proc").Find(ctx, query(scope, nil, s)); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want %v", name, err, context.Canceled)
+		}
+	}
+}
+
+func TestWithoutAProcFileSystemItSaysSo(t *testing.T) {
+	t.Parallel()
+	_, err := owners.NewProc(filepath.Join(t.TempDir(), "proc")).Find(context.Background(), query(owners.Everywhere, nil, newSocket(t, nil)))
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}

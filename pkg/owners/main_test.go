@@ -1,0 +1,99 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+// envRole makes this test's binary another process, which plays a part in a test.
+const envRole = "_HALFCLOSE_OWNERS_ROLE"
+
+func TestMain(m *testing.M) {
+	role, ok := map[string]func() error{"receiver": receive, "apart": lookApart}[os.Getenv(envRole)]
+	if !ok {
+		os.Exit(m.Run())
+	}
+	if err := role(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// play prepares this binary to play a part.
+func play(role string, sockets ...socket) *exec.Cmd {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	cmd := command(self, sockets...)
+	cmd.Env = append(os.Environ(), envRole+"="+role)
+	return cmd
+}
+
+// pass starts a process in the namespace, and passes a socket on to it.
+func pass(tb testing.TB, ns *nstest.NS, s socket) process {
+	tb.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	mine, theirs := os.NewFile(uintptr(fds[0]), "mine"), os.NewFile(uintptr(fds[1]), "theirs")
+	defer mine.Close()
+	p := start(tb, ns, play("receiver", socket{File: theirs}))
+	theirs.Close()
+	err = unix.Sendmsg(fds[0], []byte("x"), unix.UnixRights(int(s.Fd())), nil, 0)
+	if err == nil {
+		_, err = unix.Read(fds[0], make([]byte, 1)) // it has come
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// receive takes a descriptor from the unix socket that is descriptor 3, and holds it.
+func receive() error {
+	conn, err := net.FileConn(os.NewFile(3, "sender"))
+	if err != nil {
+		return err
+	}
+	control := make([]byte, unix.CmsgSpace(4))
+	if _, n, _, _, err := conn.(*net.UnixConn).ReadMsgUnix(make([]byte, 1), control); err != nil || n == 0 {
+		return fmt.Errorf("no descriptor: %w", err)
+	}
+	if _, err := conn.Write([]byte("x")); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// lookApart looks for the holders of socket 1, which nobody has, in a pid namespace of its own.
+func lookApart() error {
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	var netns uint64
+	if _, err := fmt.Sscan(os.Getenv("NETNS"), &netns); err != nil {
+		return err
+	}
+	_, err := owners.NewProc("/proc").Find(context.Background(), owners.Query{
+		Inodes: map[uint32]struct{}{1: {}}, Netns: map[uint64]struct{}{netns: {}}, Scope: owners.Beyond,
+	})
+	fmt.Println(err)
+	return nil
+}

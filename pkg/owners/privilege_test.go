@@ -1,0 +1,147 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+// capabilities leaves the calling thread no capability but those in keep. There is no way back: the thread
+// has to end with its goroutine, as those of NS.Do do.
+func capabilities(tb testing.TB, keep ...int) {
+	tb.Helper()
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	for _, c := range keep {
+		data[c/32].Effective |= 1 << (c % 32)
+		data[c/32].Permitted |= 1 << (c % 32)
+	}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		tb.Errorf("drop capabilities: %v", err)
+	}
+}
+
+// stranger starts a process of another user that holds the sockets.
+func stranger(t *testing.T, ns *nstest.NS, sockets ...socket) process {
+	t.Helper()
+	mapped, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first, host, count uint64
+	if _, err := fmt.Sscan(string(mapped), &first, &host, &count); err != nil || count < 65536 {
+		nstest.NeedPrivilege(t, "start a process of another user", unix.EPERM)
+	}
+	cmd := command("cat", sockets...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	return start(t, ns, cmd)
+}
+
+func TestOtherUsersProcessesTakeTwoCapabilities(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	theirs, mine := newSocket(t, ns), newSocket(t, ns)
+	holder := stranger(t, ns, theirs)
+	theirs.Close()
+	me := []owners.Process{{PID: os.Getpid(), Command: commandOf(os.Getpid()), ContainerID: ownContainer(t)}}
+	all := map[uint32][]owners.Process{theirs.inode: {holder.Process}, mine.inode: me}
+	few := map[uint32][]owners.Process{mine.inode: me}
+	for name, tc := range map[string]struct {
+		keep []int
+		want map[uint32][]owners.Process
+	}{
+		"with both":                           {[]int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}, all},
+		"without the one to follow links":     {[]int{unix.CAP_DAC_READ_SEARCH}, few},
+		"without the one to list descriptors": {[]int{unix.CAP_SYS_PTRACE}, few},
+		"without any":                         {nil, few},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for name, scope := range map[string]owners.Scope{"everywhere": owners.Everywhere, "beyond": owners.Beyond} {
+				var got map[uint32][]owners.Process
+				ns.Do(t, func() {
+					capabilities(t, tc.keep...)
+					q := query(scope, []*nstest.NS{ns}, theirs, mine)
+					if len(tc.want) == 2 {
+						var err error
+						if got, err = owners.NewProc("/proc").Find(t.Context(), q); err != nil {
+							t.Error(err)
+						}
+						return
+					}
+					var e *owners.UnseenError
+					if got, e = unseen(t, owners.NewProc("/proc"), q); e.Sockets != 1 || e.Asked != 2 || e.Denied == 0 || e.Foreign {
+						t.Errorf("%s: %+v", name, e)
+					}
+					for _, want := range []string{"1 of 2 sockets", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"} {
+						if !strings.Contains(e.Error(), want) {
+							t.Errorf("%s: %q does not say %q", name, e, want)
+						}
+					}
+				})
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", name, diff)
+				}
+			}
+		})
+	}
+}
+
+func TestAProcessThatIsDeniedIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	s := newSocket(t, ns)
+	stranger(t, ns, s)
+	s.Close()
+	ns.Do(t, func() {
+		capabilities(t)
+		_, everywhere := unseen(t, owners.NewProc("/proc"), query(owners.Everywhere, []*nstest.NS{ns}, s))
+		_, beyond := unseen(t, owners.NewProc("/proc"), query(owners.Beyond, []*nstest.NS{ns}, s))
+		// Others come and go meanwhile.
+		if all := processes(t); everywhere.Denied > all*3/2 || beyond.Denied > all*3/2 {
+			t.Errorf("of some %d processes %d and %d may not be looked at", all, everywhere.Denied, beyond.Denied)
+		}
+	})
+}
+
+func TestAnotherPIDNamespaceIsSaidToBeWhy(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	cat(t, ns)
+	own, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	const says = "another pid namespace"
+	for name, tc := range map[string]struct {
+		flags uintptr
+		netns int
+		want  bool
+	}{
+		"in a pid namespace that sees nothing of it":          {unix.CLONE_NEWPID, ns.FD(), true},
+		"in a pid namespace that sees processes where it was": {unix.CLONE_NEWPID, int(own.Fd()), false},
+		"in the test's": {0, ns.FD(), false},
+	} {
+		cmd := play("apart")
+		cmd.Env = append(cmd.Env, fmt.Sprintf("NETNS=%d", inodeOf(t, tc.netns)))
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: tc.flags, Unshareflags: unix.CLONE_NEWNS}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		if got := strings.Contains(string(out), says); got != tc.want {
+			t.Errorf("%s it says %s", name, out)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Proc finds holders in a proc file system. Its methods may be called concurrently.
+//
+// It sees the descriptors of a process's main thread. Threads that have some of their own (CLONE_FILES
+// unshared) and processes whose main thread has ended are not seen through; nor is a socket that is only in
+// flight over a unix socket or registered with io_uring.
+type Proc struct {
+	dir string
+
+	mu        sync.Mutex
+	elsewhere map[int]struct{} // processes that hold sockets of other namespaces than their own
+}
+
+// NewProc returns the finder for the proc file system at dir: /proc.
+func NewProc(dir string) *Proc { return &Proc{dir: dir, elsewhere: make(map[int]struct{})} }
+
+// Find returns the holders of each of the sockets that has any, by pid. Lists may share memory: they are not
+// to be changed.
+//
+// Processes that end meanwhile are passed over. Where some could not be looked at and might hold what was
+// found no holder for, the error is an *UnseenError. Any error comes with what was found before.
+func (p *Proc) Find(ctx context.Context, q Query) (map[uint32][]Process, error) {
+	if len(q.Inodes) == 0 {
+		return nil, ctx.Err()
+	}
+	fd, err := open(unix.AT_FDCWD, p.dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for owners: open %s: %w", p.dir, err)
+	}
+	defer unix.Close(fd)
+	w := newWalk(ctx, fd, q)
+	err = p.walk(w)
+	found := w.result()
+	if err != nil {
+		return found, fmt.Errorf("look for owners: %w", err)
+	}
+	if e := p.unseen(w); e != nil {
+		return found, e
+	}
+	return found, nil
+}
+
+// walk looks at the processes that the query's scope names.
+func (p *Proc) walk(w *walk) error {
+	pids, err := w.pids()
+	if err != nil {
+		return err
+	}
+	inside, others := pids, []int(nil)
+	if w.query.Scope != Everywhere {
+		inside, others, err = w.sort(pids, p.known(pids))
+	}
+	for _, pid := range inside {
+		if err == nil {
+			_, err = w.visit(pid)
+		}
+	}
+	if w.query.Scope != Beyond {
+		return err
+	}
+	for _, pid := range others {
+		if err != nil || w.left() == 0 {
+			break
+		}
+		var holds bool
+		if holds, err = w.visit(pid); holds {
+			p.remember(pid)
+		}
+	}
+	return err
+}
+
+// maxElsewhere bounds how many processes are remembered.
+const maxElsewhere = 64
+
+func (p *Proc) remember(pid int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.elsewhere) < maxElsewhere {
+		p.elsewhere[pid] = struct{}{}
+	}
+}
+
+// known returns those of the processes that were found to hold sockets of other namespaces, and forgets what
+// has ended. A pid that another process has by now costs a look at that, no more.
+func (p *Proc) known(pids []int) map[int]struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.elsewhere, func(pid int, _ struct{}) bool { return !slices.Contains(pids, pid) })
+	return maps.Clone(p.elsewhere)
+}
+
+// firstPIDNamespace is where /proc/self/ns/pid leads in the machine's first pid namespace: PID_NS_INIT_INO of
+// include/uapi/linux/nsfs.h.
+const firstPIDNamespace = "pid:[4026531836]"
+
+// unseen says what may be why sockets have no holder, nil if nothing may.
+func (p *Proc) unseen(w *walk) *UnseenError {
+	e := &UnseenError{Sockets: w.left(), Asked: len(w.query.Inodes), Denied: w.denied}
+	switch {
+	case e.Sockets == 0:
+		return nil
+	case e.Denied > 0:
+		return e
+	case w.query.Scope == Inside:
+		return nil // they may be held elsewhere
+	}
+	if own, err := unix.Readlink(filepath.Join(p.dir, "self/ns/pid"), w.link[:]); err != nil || string(w.link[:own]) == firstPIDNamespace {
+		return nil
+	}
+	pids, err := w.pids()
+	if err != nil {
+		return nil
+	}
+	if inside, _, err := w.sort(pids, nil); err != nil || len(inside) > 0 {
+		return nil
+	}
+	e.Foreign = true
+	return e
+}

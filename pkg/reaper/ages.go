@@ -1,0 +1,78 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+// ageBuckets is how many buckets there are: one below each bound, and one above all.
+const ageBuckets = 5
+
+// ageBounds are where the buckets of Ages end.
+func ageBounds() [ageBuckets - 1]time.Duration {
+	return [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
+}
+
+// Ages counts the half-closed sockets of each state by how long they have been so.
+type Ages struct {
+	CloseWait AgeCounts `json:"CLOSE_WAIT"`
+	FinWait2  AgeCounts `json:"FIN_WAIT2"`
+}
+
+// AgeCounts counts sockets in buckets of age, the youngest first. A bucket holds what is younger than its
+// bound in Status.AgeBounds and no younger than the bound before; the last one has none.
+type AgeCounts struct {
+	Sockets [ageBuckets]int `json:"sockets"`
+	// Overdue are those of the sockets that are past their deadline, and there: spared, waiting or observed.
+	Overdue [ageBuckets]int `json:"overdue"`
+}
+
+// of returns the counts of a state; the sockets of a namespace have no other than these two.
+func (a *Ages) of(s inetdiag.State) *AgeCounts {
+	if s == inetdiag.FinWait2 {
+		return &a.FinWait2
+	}
+	return &a.CloseWait
+}
+
+// add counts one socket.
+func (c *AgeCounts) add(age time.Duration, overdue bool, bounds *[ageBuckets - 1]time.Duration) {
+	i := 0
+	for i < len(bounds) && age >= bounds[i] {
+		i++
+	}
+	c.Sockets[i]++
+	if overdue {
+		c.Overdue[i]++
+	}
+}
+
+// merge adds what another namespace has.
+func (a *Ages) merge(other *Ages) {
+	a.CloseWait.merge(&other.CloseWait)
+	a.FinWait2.merge(&other.FinWait2)
+}
+
+func (c *AgeCounts) merge(other *AgeCounts) {
+	for i := range ageBuckets {
+		c.Sockets[i] += other.Sockets[i]
+		c.Overdue[i] += other.Overdue[i]
+	}
+}
+
+// Total is how many sockets there are of any age.
+func (c *AgeCounts) Total() (n int) {
+	for _, sockets := range c.Sockets {
+		n += sockets
+	}
+	return n
+}
+
+// totals are the candidates by state.
+func (a *Ages) totals() map[string]int {
+	return map[string]int{inetdiag.CloseWait.String(): a.CloseWait.Total(), inetdiag.FinWait2.String(): a.FinWait2.Total()}
+}

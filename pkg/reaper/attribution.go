@@ -1,0 +1,211 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// attribution finds out who holds the sockets that are destroyed. It does so ahead of time, for all at once
+// that are due soon: an owner that notices the destroy lets go of the socket. What was destroyed before
+// anybody could be asked is looked for right after. The loop owns it, and waits for none of its looks.
+type attribution struct {
+	source Owners
+	pacer  *pacer
+	looks  chan *ownersLook // for the attributor
+	looked chan *ownersLook // by it
+
+	busy  bool          // the attributor has a look
+	next  monotime.Time // no look before: there is nothing to spend
+	scan  monotime.Time // nor a search for what is due soon: there was nothing
+	ahead time.Duration // how far ahead it looks
+	wide  monotime.Time // of the last look at all processes that found nobody for some socket
+	blind int           // how many looks in a row found nobody, of whom some may not be seen
+}
+
+// ownersLook is one look for the holders of sockets.
+type ownersLook struct {
+	query      owners.Query
+	candidates []*candidate // whose owners are asked for
+	inodes     []uint32     // that each had then
+
+	found map[uint32][]owners.Process
+	err   error
+	cpu   time.Duration
+}
+
+// holders are the owners of some candidates, as they were found.
+type holders struct {
+	list []owners.Process // shared with the journal and its readers: not to be changed
+	at   monotime.Time
+}
+
+const (
+	// minAhead is how far ahead of a deadline it is looked who holds the socket; further where looks are so
+	// expensive that the next one has to wait for longer, but no further than maxAhead.
+	minAhead, maxAhead = 10 * time.Second, 2 * time.Minute
+	// freshFor is how long what was found counts.
+	freshFor = 30 * time.Second
+	// atOnceLook bounds how many sockets a look is for.
+	atOnceLook = 8192
+	// wideEvery is how seldom all processes are looked at for sockets that may have no holder any more: those
+	// that were closed since the last sweep, mostly.
+	wideEvery = 2 * time.Minute
+	// blindLooks is how many looks have to find nobody before that is said.
+	blindLooks = 3
+)
+
+func newAttribution(source Owners, budget float64, now monotime.Time) attribution {
+	a := attribution{
+		source: source, ahead: minAhead, looks: make(chan *ownersLook, 1), looked: make(chan *ownersLook, 1),
+	}
+	if budget > 0 {
+		a.pacer = newPacer(budget, now)
+	}
+	return a
+}
+
+// work is the attributor: it looks, until ctx ends.
+func (a *attribution) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case k := <-a.looks:
+			k.cpu = onThread(func() { k.found, k.err = a.source.Find(ctx, k.query) })
+			a.looked <- k // has room: there is only this one
+		}
+	}
+}
+
+// attribute has the attributor look if there is something to look for. It is called whenever the loop has
+// done something, and at least once a second.
+func (l *loop) attribute(at monotime.Time) {
+	a := &l.attribution
+	if a.source == nil || a.busy || at.Before(a.next) {
+		return
+	}
+	if len(l.journal.unowned) == 0 {
+		next, some := l.tracker.next()
+		soon := some && next.Before(at.Add(a.ahead)) || l.fresh.count+l.held.count > 0
+		if !soon || at.Before(a.scan) {
+			return
+		}
+	}
+	k, urgent := l.ownersLook(at)
+	if !urgent {
+		a.scan = at.Add(a.ahead / 10)
+		return
+	}
+	a.busy = true
+	a.looks <- k // has room: there is only this one
+}
+
+// ownersLook makes a look of all that lacks owners. It is urgent when something was destroyed or is due within
+// half of the time that it looks ahead.
+func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
+	k = &ownersLook{query: owners.Query{
+		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Inside,
+	}}
+	a := &l.attribution
+	if a.wide.IsZero() || at.Sub(a.wide) >= wideEvery {
+		k.query.Scope = owners.Beyond
+	}
+	for _, u := range l.journal.unowned {
+		k.ask(u.inode, u.netns)
+		urgent = true
+	}
+	until, soon := at.Add(a.ahead), at.Add(a.ahead/2)
+	take := func(c *candidate) bool {
+		if l.toBeOwned(c, at, until) {
+			k.ask(c.inode, c.ns.id.Inode)
+			k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.inode)
+			urgent = urgent || c.deadline.Before(soon)
+		}
+		return len(k.candidates) < atOnceLook
+	}
+	visited := 0
+	for _, queue := range []*rotation{l.held, l.fresh} {
+		for c := range queue.inTurn() {
+			if visited++; !take(c) || visited >= atOnceLook { // a queue may hold all candidates that there are
+				break
+			}
+		}
+	}
+	for c := range l.tracker.upcoming(until) {
+		if !take(c) {
+			break
+		}
+	}
+	return k, urgent
+}
+
+func (k *ownersLook) ask(inode uint32, netns uint64) {
+	k.query.Inodes[inode], k.query.Netns[netns] = struct{}{}, struct{}{}
+}
+
+// toBeOwned reports whether it should be looked who holds a candidate: nothing but time keeps it until then
+// from being destroyed, or noted as one that would be.
+func (l *loop) toBeOwned(c *candidate, at, until monotime.Time) bool {
+	switch c.reason {
+	case policy.Young, policy.Progressing, policy.SeenOnce, policy.Destroyable:
+	default:
+		return false
+	}
+	known := c.owners != nil && at.Sub(c.owners.at) < max(freshFor, l.attribution.ahead)
+	return !known && !c.noted && c.inode != 0 && c.deadline.Before(until) && l.caps.effective(c.ns) != policy.Off
+}
+
+// attributed takes in what a look found.
+func (l *loop) attributed(k *ownersLook, at monotime.Time) {
+	a := &l.attribution
+	a.busy = false
+	if a.pacer != nil {
+		a.pacer.spend(at, k.cpu)
+		wait := a.pacer.wait(at)
+		a.next, a.ahead = at.Add(wait), min(max(minAhead, 2*wait), maxAhead)
+	}
+	if k.query.Scope == owners.Beyond && len(k.found) < len(k.query.Inodes) {
+		a.wide = at
+	}
+	if k.err != nil {
+		l.log.Debug("look for the owners of sockets", "sockets", len(k.query.Inodes), "found", len(k.found), "error", k.err)
+	}
+	l.noticeBlindness(k)
+	nobody := &holders{at: at}
+	shared := map[*owners.Process]*holders{}
+	for i, c := range k.candidates {
+		if c.inode != k.inodes[i] {
+			continue
+		}
+		c.owners = nobody
+		if list := k.found[c.inode]; len(list) > 0 {
+			if shared[&list[0]] == nil {
+				shared[&list[0]] = &holders{list, at}
+			}
+			c.owners = shared[&list[0]]
+		}
+	}
+	l.journal.attribute(k)
+}
+
+// noticeBlindness warns, once, when the owners of nothing can be found.
+func (l *loop) noticeBlindness(k *ownersLook) {
+	a := &l.attribution
+	switch {
+	case a.blind == blindLooks: // it was said
+	case len(k.found) > 0:
+		a.blind = 0
+	case k.err != nil:
+		if a.blind++; a.blind < blindLooks {
+			return
+		}
+		l.warnings.warn(WarnOwners, "nobody is found who holds sockets that are destroyed: the journal does not name owners", "error", k.err)
+	}
+}

@@ -1,0 +1,260 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// newOwningLoop makes a loop with one namespace, whose attributor too is the test. budget is the share of a
+// core that looking for owners may cost.
+func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
+	t.Helper()
+	l, ns := newTestLoop(t, policy.Destroy)
+	l.attribution = newAttribution(owners.NewProc("/proc"), budget, moment(0))
+	return l, ns
+}
+
+// leaks has a socket seen that is due so long after the moment, whose inode is its cookie.
+func leaks(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Duration) *candidate {
+	seen := lookAt(cookie, testGrace-due, at)
+	seen.Socket.Inode = uint32(cookie)
+	seen.Entered = at.Add(due - testGrace)
+	l.tracker.seen(ns, seen, at)
+	return ns.candidates[cookie]
+}
+
+// nextLook takes the look that the loop has begun, nil if it has none.
+func nextLook(l *loop, at monotime.Time) *ownersLook {
+	l.attribute(at)
+	select {
+	case k := <-l.attribution.looks:
+		return k
+	default:
+		return nil
+	}
+}
+
+// asked are the inodes that a look is for.
+func asked(k *ownersLook) []uint32 {
+	if k == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(k.query.Inodes))
+}
+
+// answer ends a look: everything that it is for is held by the process, but for what is held by nobody.
+func answer(l *loop, k *ownersLook, at monotime.Time, by owners.Process, nobody ...uint32) {
+	k.found = make(map[uint32][]owners.Process)
+	list := []owners.Process{by}
+	for inode := range k.query.Inodes {
+		if !slices.Contains(nobody, inode) {
+			k.found[inode] = list
+		}
+	}
+	l.attributed(k, at)
+}
+
+func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	off := newRegistered(2)
+	off.policy.Mode = policy.Off
+	l.registry.namespaces[off.id] = off
+	at := moment(0)
+	leaks(l, ns, 11, at, 3*time.Second)
+	leaks(l, ns, 12, at, 8*time.Second)
+	leaks(l, ns, 13, at, 12*time.Second) // later than it looks ahead
+	leaks(l, ns, 14, at, 3*time.Second).noted = true
+	leaks(l, ns, 15, at, 3*time.Second).inode = 0
+	unread := lookAt(16, testGrace+time.Second, at)
+	unread.Socket.RQueue, unread.Socket.Inode = 100, 16
+	l.tracker.seen(ns, unread, at)
+	leaks(l, off, 17, at, 3*time.Second)
+	l.enqueue(leaks(l, ns, 18, at, 15*time.Second)) // a sweep has missed it
+	l.enqueue(leaks(l, ns, 19, at, 0))
+	l.caps.view.Effective = policy.Off
+	if k := nextLook(l, at); k != nil {
+		t.Errorf("where nothing is destroyed, nor noted, it looks for %v", asked(k))
+	}
+	l.caps.view.Effective = policy.Observe
+	at = at.Add(time.Second)
+	k := nextLook(l, at)
+	if diff := cmp.Diff([]uint32{11, 12, 19}, asked(k)); diff != "" {
+		t.Errorf("looked for (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[uint64]struct{}{ns.id.Inode: {}}, k.query.Netns); diff != "" {
+		t.Errorf("in namespaces (-want +got):\n%s", diff)
+	}
+	if got := nextLook(l, at.Add(time.Hour)); got != nil {
+		t.Errorf("while a look is under way another is for %v", asked(got))
+	}
+}
+
+func TestOwnersAreNotLookedForBeforeAnythingIsDueSoon(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	if k := nextLook(l, moment(0)); k != nil {
+		t.Errorf("with nothing to do it looks for %v", asked(k))
+	}
+	leaks(l, ns, 7, moment(0), testGrace)
+	for s := range 15 {
+		if k := nextLook(l, moment(time.Duration(s)*time.Second)); k != nil {
+			t.Fatalf("%v before it is due it looks for %v", testGrace-time.Duration(s)*time.Second, asked(k))
+		}
+	}
+	if k := nextLook(l, moment(16*time.Second)); !slices.Equal(asked(k), []uint32{7}) {
+		t.Errorf("4s before it is due it looks for %v", asked(k))
+	}
+}
+
+func TestOwnersThatAreKnownAreLookedForAgainWhenThatIsLongAgo(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	c := leaks(l, ns, 7, moment(0), 3*time.Second)
+	k := nextLook(l, moment(0))
+	answer(l, k, moment(0), owners.Process{PID: 42})
+	if got := nextLook(l, moment(2*time.Second)); got != nil {
+		t.Errorf("it looks again for %v", asked(got))
+	}
+	if c.owners == nil || !slices.Equal(c.owners.list, []owners.Process{{PID: 42}}) {
+		t.Errorf("known is %+v", c.owners)
+	}
+	// It waits, for the budget or because the kernel refused.
+	if got := nextLook(l, moment(freshFor+time.Second)); !slices.Equal(asked(got), []uint32{7}) {
+		t.Errorf("after %v it looks for %v", freshFor+time.Second, asked(got))
+	}
+}
+
+func TestOwnersAreOfTheSocketThatWasAskedFor(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	c, other := leaks(l, ns, 7, moment(0), 3*time.Second), leaks(l, ns, 8, moment(0), 3*time.Second)
+	k := nextLook(l, moment(0))
+	look := c.socket()
+	look.Inode = 9 // it was accepted meanwhile
+	c.look(c.history, &look, c.judge(moment(0)))
+	answer(l, k, moment(0), owners.Process{PID: 42})
+	if c.owners != nil {
+		t.Errorf("the owner of the socket before is taken for its: %+v", c.owners)
+	}
+	look = other.socket()
+	look.Inode = 10
+	if other.look(other.history, &look, other.judge(moment(0))); other.owners != nil {
+		t.Errorf("the owner of the socket before stays: %+v", other.owners)
+	}
+}
+
+func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	seen := overdueLook(7)
+	seen.Socket.Inode = 70
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{seen}})
+	answer(l, nextLook(l, now()), now(), owners.Process{PID: 42})
+	destroyNow(t, l, 7, 71) // as the examiner saw it
+	if e := l.journal.after(0)[0]; e.Owners != nil {
+		t.Errorf("the journal says %v", e.Owners)
+	}
+	if k := nextLook(l, now()); !slices.Equal(asked(k), []uint32{71}) {
+		t.Errorf("it looks for %v", asked(k))
+	}
+}
+
+func TestWhatIsHeldByTheSameSharesMemory(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	a, b, c := leaks(l, ns, 1, moment(0), time.Second), leaks(l, ns, 2, moment(0), time.Second), leaks(l, ns, 3, moment(0), time.Second)
+	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42}, 3)
+	if a.owners != b.owners || len(a.owners.list) != 1 || len(c.owners.list) != 0 {
+		t.Errorf("known are %+v, %+v and %+v", a.owners, b.owners, c.owners)
+	}
+}
+
+// destroyNow has an overdue socket found, unless it is known, and destroyed, which then has the inode.
+func destroyNow(t *testing.T, l *loop, cookie uint64, inode uint32) {
+	t.Helper()
+	for id, ns := range l.registry.namespaces {
+		if ns.candidates[cookie] == nil {
+			seen := overdueLook(cookie)
+			seen.Socket.Inode = inode
+			l.found(Finding{Namespace: id, Seen: []Seen{seen}})
+		}
+	}
+	j := nextOf(t, l, 1)
+	lookAgain(j)
+	for i := range j.results {
+		j.results[i].socket.Inode = inode
+	}
+	l.examined(j, now())
+}
+
+func TestWhatWasDestroyedUnownedIsLookedForRightAfter(t *testing.T) {
+	l, _ := newOwningLoop(t, 0)
+	destroyNow(t, l, 7, 70)
+	destroyNow(t, l, 8, 80)
+	k := nextLook(l, now())
+	if !slices.Equal(asked(k), []uint32{70, 80}) {
+		t.Fatalf("it looks for %v", asked(k))
+	}
+	destroyNow(t, l, 9, 90) // meanwhile
+	answer(l, k, now(), owners.Process{PID: 42, Command: "leaky"}, 80)
+	got := make(map[uint64][]owners.Process)
+	for _, e := range l.journal.after(0) {
+		got[e.Cookie] = e.Owners
+	}
+	want := map[uint64][]owners.Process{7: {{PID: 42, Command: "leaky"}}, 8: nil, 9: nil}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("owners in the journal (-want +got):\n%s", diff)
+	}
+	if k := nextLook(l, now()); !slices.Equal(asked(k), []uint32{90}) {
+		t.Errorf("then it looks for %v", asked(k))
+	}
+}
+
+// TestWhatIsDestroyedDuringALookIsAttributedByIt has the owner let go before anybody could look again.
+func TestWhatIsDestroyedDuringALookIsAttributedByIt(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	seen := overdueLook(7)
+	seen.Socket.Inode = 70
+	l.found(Finding{Namespace: ns.id, Seen: []Seen{seen}})
+	k := nextLook(l, now())
+	destroyNow(t, l, 7, 70)
+	answer(l, k, now(), owners.Process{PID: 42})
+	if e := l.journal.after(0)[0]; !slices.Equal(e.Owners, []owners.Process{{PID: 42}}) {
+		t.Errorf("the journal says %v", e.Owners)
+	}
+	if k := nextLook(l, now()); k != nil {
+		t.Errorf("it looks again for %v", asked(k))
+	}
+}
+
+func TestTheJournalCompletesWhatItKeeps(t *testing.T) {
+	for _, n := range []int{1, 2, journalSize - 1, journalSize, journalSize + 1, 2*journalSize + 5} {
+		j, _ := newTestJournal()
+		k := &ownersLook{found: make(map[uint32][]owners.Process)}
+		k.query.Inodes = make(map[uint32]struct{})
+		for i := range n {
+			j.add(Entry{})
+			inode := uint32(i + 1) // which is the entry's number
+			j.unowned[j.total] = unowned{inode: inode}
+			k.query.Inodes[inode], k.found[inode] = struct{}{}, []owners.Process{{PID: i + 1}}
+		}
+		if len(j.unowned) > journalSize {
+			t.Errorf("of %d entries %d are to be completed", n, len(j.unowned))
+		}
+		j.attribute(k)
+		for _, e := range j.after(0) {
+			if len(e.Owners) != 1 || e.Owners[0].PID != int(e.Seq) {
+				t.Fatalf("of %d entries, that of number %d has the owners %v", n, e.Seq, e.Owners)
+			}
+		}
+		if len(j.unowned) != 0 {
+			t.Errorf("of %d entries %d are still to be completed", n, len(j.unowned))
+		}
+	}
+}

@@ -1,0 +1,220 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// observed is a source of owners that a test sees at work.
+type observed struct {
+	reaper.Owners
+	looks atomic.Int64
+	gate  chan struct{} // unless nil, it does not look before that is closed, or it is told to end
+	also  error         // what it says besides
+}
+
+func (o *observed) use(c *reaper.Config) {
+	o.Owners = c.Owners
+	c.Owners, c.OwnersBudget = o, 0
+}
+
+func (o *observed) Find(ctx context.Context, q owners.Query) (map[uint32][]owners.Process, error) {
+	o.looks.Add(1)
+	if o.gate != nil {
+		select {
+		case <-o.gate:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	found, err := o.Owners.Find(ctx, q)
+	return found, errors.Join(err, o.also)
+}
+
+// whichContainer leaves out which container a process is in: that is the one that the test is in, if any.
+func whichContainer() cmp.Option { return cmpopts.IgnoreFields(owners.Process{}, "ContainerID") }
+
+// handed makes a pair of which the end in that state is held by processes of the namespace alone, once that
+// is half-closed.
+func handed(t *testing.T, ns *nstest.NS, st inetdiag.State) (conn *net.TCPConn, let func()) {
+	t.Helper()
+	conn = end(shut(t, ns.Connect(t, nstest.IPv4)), st)
+	return conn, func() { conn.Close() }
+}
+
+// TestWhoLetsGoAtOnceIsInTheJournal has a process close its socket as soon as it is told of the destroy, and
+// reads of that as a follower of the journal does: when the entry is new.
+func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		n := newNode(t, finder, (&observed{}).use)
+		conn, let := handed(t, ns, inetdiag.FinWait2)
+		p := letsGo(t, ns, conn)
+		let()
+		if said := p.awaitSaid(t); said != "holds it" {
+			t.Fatalf("it says %q", said)
+		}
+		n.register(ns, timing(inetdiag.FinWait2, 3*time.Second))
+		var page reaper.JournalPage
+		for len(page.Entries) == 0 {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			var err error
+			page, err = n.Journal(ctx, reaper.JournalQuery{Journal: page.Journal, After: page.Last, Wait: patience})
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		local, peer := addrs(conn)
+		e := page.Entries[0]
+		if e.Local.String() != local || e.Peer.String() != peer || e.Outcome != reaper.Destroyed {
+			t.Errorf("the journal has %+v", e)
+		}
+		if diff := cmp.Diff([]owners.Process{p.Process}, e.Owners, whichContainer()); diff != "" {
+			t.Errorf("its owners (-want +got):\n%s", diff)
+		}
+		if said := p.awaitSaid(t); !strings.HasPrefix(said, "let go: ") || !strings.Contains(said, "software caused connection abort") {
+			t.Errorf("it says %q", said)
+		}
+	})
+}
+
+// TestAllWhoShareASocketAreInTheJournal has the socket destroyed before it is known who holds it. They are
+// named afterwards.
+func TestAllWhoShareASocketAreInTheJournal(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		for name, change := range map[string]func(*policy.Policy){"destroyed": func(*policy.Policy) {}, "would-destroy": observe} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				ns := nstest.New(t)
+				o := observed{gate: make(chan struct{})}
+				n := newNode(t, finder, o.use)
+				conn, let := handed(t, ns, inetdiag.CloseWait)
+				a, b := holder(t, ns, conn), holder(t, ns, conn)
+				let()
+				bystander, letBystander := handed(t, nstest.New(t), inetdiag.CloseWait)
+				holder(t, ns, bystander)
+				letBystander()
+				n.register(ns, timing(inetdiag.CloseWait, soon, change))
+				e := n.awaitEntry(conn, name)
+				if len(e.Owners) > 0 {
+					t.Errorf("before anybody was found it has the owners %v", e.Owners)
+				}
+				close(o.gate)
+				nstest.Eventually(t, patience, "its owners are in the journal", func() bool {
+					e = n.awaitEntry(conn, name)
+					return len(e.Owners) > 0
+				})
+				if diff := cmp.Diff([]owners.Process{a.Process, b.Process}, e.Owners, whichContainer()); diff != "" {
+					t.Errorf("its owners (-want +got):\n%s", diff)
+				}
+			})
+		}
+	})
+}
+
+// TestNobodyIsLookedForWhileNothingIsDue sweeps sockets over and over that are not due for long, and then has
+// one come due.
+func TestNobodyIsLookedForWhileNothingIsDue(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		var o observed
+		n := newNode(t, finder, o.use, impatient)
+		busy := nstest.New(t)
+		for range 10 {
+			shut(t, busy.Connect(t, nstest.IPv4))
+		}
+		pair := shut(t, busy.Connect(t, nstest.IPv4))
+		n.register(busy, timing(inetdiag.CloseWait, 10*time.Minute))
+		n.awaitVerdict(pair.Server, policy.Young)
+		swept := n.status().Finder.Sweeps
+		nstest.Eventually(t, patience, "it was swept again and again", func() bool { return n.status().Finder.Sweeps > swept+200 })
+		if looks := o.looks.Load(); looks != 0 {
+			t.Errorf("it was looked %d times", looks)
+		}
+		ns := nstest.New(t)
+		due := shut(t, ns.Connect(t, nstest.IPv4))
+		n.register(ns, timing(inetdiag.CloseWait, soon))
+		n.awaitDestroyed(due.Server)
+		nstest.Eventually(t, patience, "it was looked once something is due", func() bool { return o.looks.Load() > 0 })
+	})
+}
+
+// TestADestroyWaitsForNobody has the search for owners never end.
+func TestADestroyWaitsForNobody(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		const sockets = 20
+		ns := nstest.New(t)
+		o := observed{gate: make(chan struct{})}
+		n := newNode(t, finder, o.use)
+		n.register(ns, timing(inetdiag.CloseWait, time.Second))
+		for range sockets {
+			shut(t, ns.Connect(t, nstest.IPv4))
+		}
+		nstest.Eventually(t, patience, "all are destroyed", func() bool { return len(n.destroyedEntries()) == sockets })
+		for _, e := range n.destroyedEntries() {
+			if time.Duration(e.Late) > 5*time.Second || len(e.Owners) > 0 {
+				t.Errorf("destroyed %v late, held by %v", time.Duration(e.Late), e.Owners)
+			}
+		}
+		if looks := o.looks.Load(); looks != 1 {
+			t.Errorf("it was looked %d times, want one that does not end", looks)
+		}
+		if err := n.stop(); err != nil {
+			t.Errorf("the reaper ended with %v", err)
+		}
+	})
+}
+
+func TestSocketsAreListedWithAllTheirOwners(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns, other := nstest.New(t), nstest.New(t)
+		o := observed{also: errors.New("there may be more")}
+		n := newNode(t, finder, o.use)
+		conn, let := handed(t, ns, inetdiag.CloseWait)
+		in, out := holder(t, ns, conn), holder(t, other, conn)
+		let()
+		n.register(ns, timing(inetdiag.CloseWait, 10*time.Minute))
+		n.awaitVerdict(conn, policy.Young)
+		if v, _ := n.find(conn, reaper.SocketQuery{}); v.Owners != nil || o.looks.Load() != 0 {
+			t.Errorf("nobody has asked, and yet there are %v", v.Owners)
+		}
+		for name, q := range map[string]reaper.SocketQuery{
+			"known": {Owners: true}, "looked at now": {Owners: true, All: true}, "by path": {Owners: true, Netns: ns.Path()},
+		} {
+			list, err := n.Sockets(context.Background(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{"there may be more"}, list.Problems); diff != "" {
+				t.Errorf("%s: problems (-want +got):\n%s", name, diff)
+			}
+			local, _ := addrs(conn)
+			for _, v := range list.Sockets {
+				want := []owners.Process{me(t)} // of the other end
+				if v.Local == local {
+					want = []owners.Process{in.Process, out.Process}
+				}
+				if diff := cmp.Diff(want, v.Owners, whichContainer()); v.State != inetdiag.Listen && diff != "" {
+					t.Errorf("%s: owners of %s %s (-want +got):\n%s", name, v.State, v.Local, diff)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,178 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+func TestLooksForOwnersStayWithinTheirBudget(t *testing.T) {
+	const share, cost, hour = 0.005, 20 * time.Millisecond, 3600
+	l, ns := newOwningLoop(t, share)
+	spent := time.Duration(0)
+	for tenth := range 10 * hour {
+		at := moment(time.Duration(tenth) * 100 * time.Millisecond)
+		leaks(l, ns, uint64(tenth%1000+1), at, 3*time.Second) // there is always something new
+		if k := nextLook(l, at); k != nil {
+			k.cpu = cost
+			spent += cost
+			answer(l, k, at, owners.Process{PID: 42})
+		}
+	}
+	most := time.Duration(share * hour * float64(time.Second))
+	if saved := time.Duration(share * float64(savings)); spent > most+saved+cost || spent < most*4/5 {
+		t.Errorf("in an hour it spent %v of %v", spent, most)
+	}
+}
+
+func TestExpensiveLooksForOwnersLookFurtherAhead(t *testing.T) {
+	l, ns := newOwningLoop(t, 0.005)
+	leaks(l, ns, 1, moment(0), time.Second)
+	leaks(l, ns, 2, moment(0), 19*time.Second)
+	k := nextLook(l, moment(0))
+	if !slices.Equal(asked(k), []uint32{1}) {
+		t.Fatalf("it looks for %v", asked(k))
+	}
+	k.cpu = 150 * time.Millisecond // which takes 20 s to earn, beyond what is saved
+	answer(l, k, moment(0), owners.Process{PID: 42})
+	leaks(l, ns, 3, moment(15*time.Second), testGrace)
+	leaks(l, ns, 4, moment(15*time.Second), 3*time.Second)
+	if k := nextLook(l, moment(19*time.Second)); k != nil {
+		t.Errorf("before that was earned it looks for %v", asked(k))
+	}
+	if k := nextLook(l, moment(21*time.Second)); !slices.Equal(asked(k), []uint32{2, 3, 4}) {
+		t.Errorf("after that it looks for %v", asked(k))
+	}
+}
+
+func TestOnlyNowAndThenAllProcessesAreLookedAtForWhatNobodyHas(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	scope := func(at time.Duration, nobody ...uint32) owners.Scope {
+		t.Helper()
+		leaks(l, ns, uint64(at/time.Second+1), moment(at), time.Second)
+		k := nextLook(l, moment(at))
+		if k == nil {
+			t.Fatalf("at %v there is no look", at)
+		}
+		answer(l, k, moment(at), owners.Process{PID: 42}, nobody...)
+		return k.query.Scope
+	}
+	for _, step := range []struct {
+		at     time.Duration
+		nobody uint32
+		want   owners.Scope
+	}{
+		{0, 0, owners.Beyond},
+		{time.Second, 0, owners.Beyond}, // all were found, wherever
+		{2 * time.Second, 3, owners.Beyond},
+		{3 * time.Second, 0, owners.Inside},
+		{wideEvery + time.Second, 0, owners.Inside},
+		{wideEvery + 2*time.Second, 0, owners.Beyond},
+	} {
+		if got := scope(step.at, step.nobody); got != step.want {
+			t.Errorf("after %v: %v, want %v", step.at, got, step.want)
+		}
+	}
+}
+
+func TestALookForOwnersIsForABoundedNumber(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	for i := range uint64(2 * atOnceLook) {
+		leaks(l, ns, i+1, moment(0), time.Duration(i+1)*time.Second/atOnceLook)
+	}
+	k := nextLook(l, moment(0))
+	if len(k.query.Inodes) != atOnceLook || len(k.candidates) != atOnceLook {
+		t.Errorf("it is for %d sockets", len(k.query.Inodes))
+	}
+	first := 0
+	for inode := range k.query.Inodes {
+		if inode <= atOnceLook {
+			first++
+		}
+	}
+	if first < atOnceLook*3/4 {
+		t.Errorf("of the earlier half of the sockets it is for %d of %d", first, atOnceLook)
+	}
+	answer(l, k, moment(0), owners.Process{PID: 42})
+	if k := nextLook(l, moment(0)); len(k.query.Inodes) != atOnceLook {
+		t.Errorf("the second is for %d sockets", len(k.query.Inodes))
+	}
+}
+
+func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	l.budget = newBudget(1)
+	l.budget.spend(time.Now(), 1)
+	var seen []Seen
+	for cookie := range uint64(3) {
+		s := overdueLook(cookie + 1)
+		s.Socket.Inode = uint32(cookie + 1)
+		seen = append(seen, s)
+	}
+	l.found(Finding{Namespace: ns.id, Seen: seen})
+	j := nextOf(t, l, 3)
+	lookAgain(j)
+	for i := range j.results {
+		j.results[i].socket.Inode = uint32(i + 1)
+	}
+	l.examined(j, now())
+	if l.held.count != 3 {
+		t.Fatalf("%d wait for the budget", l.held.count)
+	}
+	if k := nextLook(l, now()); len(asked(k)) != 3 {
+		t.Errorf("it looks for %v", asked(k))
+	}
+}
+
+func TestThatNoOwnersAreFoundIsSaidOnce(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	var b strings.Builder
+	l.warnings = newWarnings(slog.New(slog.NewTextHandler(&b, nil)))
+	look := func(i int, err error, found bool) uint64 {
+		at := moment(time.Duration(i) * time.Second)
+		leaks(l, ns, uint64(i+1), at, time.Second)
+		k := nextLook(l, at)
+		if k.err = err; found {
+			answer(l, k, at, owners.Process{PID: 42})
+		} else {
+			answer(l, k, at, owners.Process{}, uint32(i+1))
+		}
+		return l.warnings.all()[WarnOwners]
+	}
+	denied := &owners.UnseenError{Sockets: 1, Asked: 1, Denied: 300}
+	for i, step := range []struct {
+		err   error
+		found bool
+		want  uint64
+	}{
+		{denied, false, 0},
+		{denied, false, 0},
+		{denied, true, 0}, // some are found
+		{nil, false, 0},   // as nobody has it
+		{nil, false, 0},
+		{nil, false, 0},
+		{denied, false, 0},
+		{errors.New("no proc"), false, 0},
+		{denied, false, 1},
+		{denied, false, 1},
+		{denied, true, 1},
+		{denied, false, 1},
+		{denied, false, 1},
+		{denied, false, 1},
+	} {
+		if got := look(i, step.err, step.found); got != step.want {
+			t.Errorf("after look %d it was said %d times, want %d", i, got, step.want)
+		}
+	}
+	if said := b.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "CAP_SYS_PTRACE") {
+		t.Errorf("it says %s", said)
+	}
+}

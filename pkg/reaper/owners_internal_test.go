@@ -1,0 +1,109 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+func TestTheLogNamesOwnersHarmlessly(t *testing.T) {
+	named := func(commands ...string) (list []owners.Process) {
+		for i, c := range commands {
+			list = append(list, owners.Process{PID: i + 7, Command: c, ContainerID: "c1"})
+		}
+		return list
+	}
+	for _, tc := range []struct {
+		list []owners.Process
+		want string
+	}{
+		{named("nginx"), "nginx[7]"},
+		{named("nginx", "side-car_2.0", "kworker/0:1+ev"), "nginx[7] side-car_2.0[8] kworker/0:1+ev[9]"},
+		{named("a", "b", "c", "d"), "a[7] b[8] c[9] d[10]"},
+		{named("a", "b", "c", "d", "e", "f"), "a[7] b[8] c[9] d[10] and 2 more"},
+		{named("tmux: server"), `"tmux: server"[7]`},
+		{named("init[1] x"), `"init[1] x"[7]`},
+		{named("\x1b[2J\n\"\xff", "ü", ""), `"\x1b[2J\n\"\xff"[7] "\u00fc"[8] ""[9]`},
+		{nil, ""},
+	} {
+		if got := ownersText(tc.list); got != tc.want {
+			t.Errorf("%v: got %s, want %s", tc.list, got, tc.want)
+		}
+	}
+}
+
+func TestALineOfTheLogNamesOwnersIfAnyAreKnown(t *testing.T) {
+	j, b := newTestJournal()
+	j.add(Entry{Time: time.Now(), Outcome: Destroyed, Owners: []owners.Process{{PID: 7, Command: "nginx"}, {PID: 9, Command: "sidecar"}}})
+	j.add(Entry{Time: time.Now(), Outcome: Destroyed})
+	lines := logged(t, b)
+	if len(lines) != 2 || lines[0]["owners"] != "nginx[7] sidecar[9]" {
+		t.Errorf("the log says %v", lines)
+	}
+	if _, there := lines[1]["owners"]; there {
+		t.Errorf("without owners the log says %v", lines[1])
+	}
+}
+
+// TestTrackerUpcomingIsAllThatIsDueUntilThen compares it with looking at every candidate.
+func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var tr tracker
+	ns := newRegistered(1)
+	for cookie := range uint64(1000) {
+		tr.seen(ns, lookAt(cookie+1, time.Duration(rnd.IntN(int(testGrace))), moment(0)), moment(0))
+	}
+	for _, until := range []time.Duration{-time.Second, 0, time.Second, 7 * time.Second, testGrace, time.Hour} {
+		var got, want []uint64
+		for c := range tr.upcoming(moment(until)) {
+			got = append(got, c.history.ID.Cookie())
+		}
+		for cookie, c := range ns.candidates {
+			if !moment(until).Before(c.again) {
+				want = append(want, cookie)
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("until %v (-want +got):\n%s", until, diff)
+		}
+	}
+	for range tr.upcoming(moment(time.Hour)) {
+		break // nothing goes on
+	}
+	checkAgenda(t, &tr, []*registered{ns}, 0)
+}
+
+func TestRotationInTurnIsTheOrderOfSingleTurns(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 50 {
+		r := newRotation()
+		for i := range rnd.IntN(5) {
+			ns := newRegistered(uint64(i))
+			for range rnd.IntN(6) {
+				r.push(&candidate{ns: ns})
+			}
+		}
+		got, want := slices.Collect(r.inTurn()), []*candidate(nil)
+		count := r.count
+		for {
+			_, list := r.pop(1)
+			if len(list) == 0 {
+				break
+			}
+			want = append(want, list...)
+		}
+		if !slices.Equal(got, want) || len(got) != count {
+			t.Fatalf("%d of %d candidates, and in another order than they are served", len(got), len(want))
+		}
+	}
+}

@@ -1,0 +1,123 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+// envLetGo makes the test binary a process that closes the connection it is started with as soon as that
+// fails, as proxies do, says what it failed with, and does nothing until its standard input ends.
+const envLetGo = "HALFCLOSE_TEST_LET_GO"
+
+func letGo() int {
+	f := os.NewFile(3, "connection")
+	conn, err := net.FileConn(f)
+	f.Close()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("holds it")
+	_, err = conn.Read(make([]byte, 1))
+	conn.Close()
+	fmt.Println("let go:", err)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// process is a process that holds sockets of a test.
+type process struct {
+	owners.Process
+	says *bufio.Reader
+}
+
+// holder starts a process in the namespace that holds connections and does nothing until the test ends.
+func holder(t *testing.T, ns *nstest.NS, conns ...*net.TCPConn) process {
+	t.Helper()
+	return give(t, ns, exec.Command("cat"), conns...)
+}
+
+// letsGo starts one that lets go of the connection when that fails.
+func letsGo(t *testing.T, ns *nstest.NS, conn *net.TCPConn) process {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), envLetGo+"=1")
+	return give(t, ns, cmd, conn)
+}
+
+// give starts a process in the namespace that has the connections from descriptor 3 on. The test has them too
+// until it closes them.
+func give(t *testing.T, ns *nstest.NS, cmd *exec.Cmd, conns ...*net.TCPConn) process {
+	t.Helper()
+	for _, c := range conns {
+		f, err := c.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Do(t, func() { err = cmd.Start() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Wait()
+	})
+	p := process{owners.Process{PID: cmd.Process.Pid}, bufio.NewReader(stdout)}
+	want := filepath.Base(cmd.Path)
+	nstest.Eventually(t, patience, "it is called "+want, func() bool {
+		p.Command = commandOf(t, p.PID)
+		return p.Command == want
+	})
+	return p
+}
+
+// awaitSaid returns what the process says next.
+func (p process) awaitSaid(t *testing.T) string {
+	t.Helper()
+	line, err := p.says.ReadString('\n')
+	if err != nil {
+		t.Fatalf("process %d: %v", p.PID, err)
+	}
+	return strings.TrimSpace(line)
+}
+
+func commandOf(t *testing.T, pid int) string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(string(b), "\n")
+}
+
+// me is the test's own process.
+func me(t *testing.T) owners.Process {
+	t.Helper()
+	return owners.Process{PID: os.Getpid(), Command: commandOf(t, os.Getpid())}
+}

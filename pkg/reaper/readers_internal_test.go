@@ -1,0 +1,139 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// What a full node has: so many namespaces, with so many half-closed sockets in each.
+const (
+	crowdNamespaces = 250
+	crowdSockets    = 200
+)
+
+// crowdedLoop is the loop of a reaper on a full node.
+func crowdedLoop(tb testing.TB) *loop {
+	tb.Helper()
+	log := slog.New(slog.DiscardHandler)
+	l := newLoop(Config{Finder: NewSockDiag(nil, 1), Log: log, Mode: policy.Destroy}, newWarnings(log), "boot", "")
+	at := now()
+	for i := range uint64(crowdNamespaces) {
+		ns := newRegistered(i + 1)
+		*ns.policy = policy.Default()
+		ns.records = []state.Record{{
+			Network:    "k8s-pod-network",
+			Attachment: state.Attachment{ContainerID: fmt.Sprintf("%064x", i), IfName: "eth0"},
+			Netns:      state.Netns{Path: fmt.Sprintf("/run/netns/cni-01234567-89ab-cdef-0123-%012x", i), Identity: ns.id},
+			Pod:        state.Pod{Namespace: fmt.Sprintf("team-%d", i%20), Name: fmt.Sprintf("web-7d4b9c6f5d-%05d", i)},
+			Policy:     *ns.policy,
+		}}
+		l.registry.namespaces[ns.id] = ns
+		l.registry.census.records = append(l.registry.census.records, ns.records...)
+		for j := range uint64(crowdSockets) {
+			l.tracker.seen(ns, lookAt(i<<16+j+1, time.Duration(j)*time.Second, at), at)
+		}
+	}
+	return l
+}
+
+// wholeStatus is what Status puts together.
+func wholeStatus(l *loop) Status {
+	s := l.status()
+	for _, ns := range l.registry.namespaces {
+		s.add(l, ns, now())
+	}
+	s.finish()
+	return s
+}
+
+// wholeMetrics is what Metrics puts together.
+func wholeMetrics(l *loop) Metrics {
+	m := l.metrics()
+	for _, ns := range l.registry.namespaces {
+		m.add(ns, now())
+	}
+	return m
+}
+
+// eachKnown is what EachSocket does with the sockets that are known.
+func eachKnown(l *loop, yield func(*SocketView)) {
+	var s survey
+	for id := range l.registry.namespaces {
+		l.survey(id, &s)
+		for _, v := range oldestFirst(s.recall(SocketQuery{})) {
+			yield(v)
+		}
+	}
+}
+
+func BenchmarkReadMetrics(b *testing.B) {
+	l := crowdedLoop(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		wholeMetrics(l)
+	}
+}
+
+func BenchmarkReadStatus(b *testing.B) {
+	l := crowdedLoop(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := json.NewEncoder(io.Discard).Encode(wholeStatus(l)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkReadSurveys is the part of listing all sockets that is done on the loop.
+func BenchmarkReadSurveys(b *testing.B) {
+	l := crowdedLoop(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		var s survey
+		for id := range l.registry.namespaces {
+			l.survey(id, &s)
+		}
+	}
+}
+
+func BenchmarkReadSockets(b *testing.B) {
+	l := crowdedLoop(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		var text []byte
+		eachKnown(l, func(v *SocketView) {
+			var err error
+			if text, err = v.AppendJSON(text[:0]); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// BenchmarkDecodeSockets is what the list costs who asked for it.
+func BenchmarkDecodeSockets(b *testing.B) {
+	var list SocketList
+	eachKnown(crowdedLoop(b), func(v *SocketView) { list.Sockets = append(list.Sockets, *v) })
+	text, err := json.Marshal(list)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var got SocketList
+		if err := json.Unmarshal(text, &got); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,49 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// TestObserveHoldsThoughItCannotBeWritten asks for less on a node whose switch cannot be written, as with a
+// full disk: what can be had at once is had.
+func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		nowhere := filepath.Join("/proc", "there is no such directory", "mode")
+		ns := nstest.New(t)
+		n := newNode(t, finder, impatient, func(c *reaper.Config) { c.SwitchPath = nowhere })
+		n.register(ns, timing(inetdiag.CloseWait, soon))
+
+		view, err := n.SetMode(context.Background(), state.Switch{Mode: policy.Observe, Who: "alice", When: time.Now()})
+		if !errors.Is(err, fs.ErrNotExist) || view.Effective != policy.Observe || view.Switch == nil || view.Switch.Who != "alice, until this reaper ends" {
+			t.Errorf("mode %v by %+v: %v", view.Effective, view.Switch, err)
+		}
+		spared := shut(t, ns.Connect(t, nstest.IPv4))
+		n.awaitEntry(spared.Server, reaper.WouldDestroy)
+		n.awaitSweeps(20)
+		if got := n.outcomes(cookieOf(t, spared.Server)); got[reaper.Destroyed] != 0 {
+			t.Errorf("the journal has %v", got)
+		}
+
+		if _, err := n.SetMode(context.Background(), state.Switch{Mode: policy.Destroy, Who: "alice", When: time.Now()}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("destroy could not be written either, and that is what is said: %v", err)
+		}
+		n.awaitSweeps(20)
+		if got := n.outcomes(cookieOf(t, spared.Server)); got[reaper.Destroyed] != 0 {
+			t.Errorf("the bound was lifted all the same: the journal has %v", got)
+		}
+	})
+}

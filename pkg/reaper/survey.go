@@ -1,0 +1,165 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// survey is what is known of the sockets of one namespace, copied for a reader.
+type survey struct {
+	target    Target
+	record    state.Record
+	policy    policy.Policy
+	mode      policy.Mode
+	known     []candidate
+	views     []SocketView
+	strangers bool // the namespace is not registered
+	gone      bool // nor is it any more
+}
+
+// survey copies what is known of a namespace's sockets into s, whose room is used again.
+func (l *loop) survey(id namespace.Identity, s *survey) {
+	*s = survey{known: s.known[:0], views: s.views[:0]}
+	ns := l.registry.namespaces[id]
+	if ns == nil {
+		s.gone = true
+		return
+	}
+	s.target, s.record, s.policy, s.mode = ns.target(), ns.records[0], *ns.policy, l.caps.effective(ns)
+	s.known = slices.Grow(s.known, len(ns.candidates))
+	for _, c := range ns.candidates {
+		s.known = append(s.known, *c)
+	}
+}
+
+// strangers is the survey of a namespace that is not registered.
+func strangers(path string, id namespace.Identity) *survey {
+	return &survey{
+		target: Target{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
+		mode: policy.Off, strangers: true,
+	}
+}
+
+// list lists the namespace's sockets that are asked for, in no order.
+func (s *survey) list(o opener, q SocketQuery) ([]SocketView, error) {
+	if q.All || q.Netns != "" {
+		return s.look(o, q)
+	}
+	return s.recall(q), nil
+}
+
+// recall lists what is known of the half-closed sockets.
+func (s *survey) recall(q SocketQuery) []SocketView {
+	at := now()
+	s.views = slices.Grow(s.views, len(s.known))
+	for i := range s.known {
+		c := &s.known[i]
+		sock := c.socket()
+		v := s.view(c.history, &sock, at)
+		if c.reason == policy.Unknown && !c.complete() {
+			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
+		}
+		s.conclude(v, q, !c.waiting.IsZero())
+	}
+	return s.views
+}
+
+// conclude adds to the last view what becomes of a socket that nothing but the mode or the budget spares, and
+// drops the view if it is not asked for.
+func (s *survey) conclude(v *SocketView, q SocketQuery, waiting bool) {
+	if !q.wants(v) {
+		s.views = s.views[:len(s.views)-1]
+		return
+	}
+	switch {
+	case v.Verdict != policy.Destroyable:
+	case v.Mode != policy.Destroy:
+		v.Why += ", but the mode is " + v.Mode.String()
+	case waiting:
+		v.Why += ", waiting for --max-destroys-per-second"
+	}
+}
+
+// look dumps the namespace and judges every socket in it.
+func (s *survey) look(o opener, q SocketQuery) ([]SocketView, error) {
+	conn, err := o.open(s.target, nil)
+	if err != nil {
+		return nil, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
+	}
+	defer conn.Close()
+	known := make(map[uint64]*candidate, len(s.known))
+	for i := range s.known {
+		known[s.known[i].history.ID.Cookie()] = &s.known[i]
+	}
+	err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates, Info: true}, func(sock *inetdiag.Socket) error {
+		s.judge(q, sock, known[sock.ID.Cookie()], now())
+		return nil
+	})
+	if err != nil {
+		return s.views, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
+	}
+	return s.views, nil
+}
+
+// judge lists a socket of the namespace; c is what is known of it, or nil.
+func (s *survey) judge(q SocketQuery, sock *inetdiag.Socket, c *candidate, at monotime.Time) {
+	var prev *policy.History
+	if c != nil {
+		prev = &c.history
+	}
+	v := s.view(policy.Follow(prev, policy.Look{At: at, Socket: sock}), sock, at)
+	if s.strangers {
+		v.Verdict, v.Deadline = policy.NotRegistered, nil
+		v.Why = policy.Explain(policy.Verdict{Reason: policy.NotRegistered}, s.policy, policy.History{}, sock, at)
+	}
+	s.conclude(v, q, c != nil && !c.waiting.IsZero())
+}
+
+// view appends a view of a socket as policy judges it.
+func (s *survey) view(h policy.History, sock *inetdiag.Socket, at monotime.Time) *SocketView {
+	verdict := policy.Judge(s.policy, h, sock, at)
+	s.views = append(s.views, SocketView{
+		Pod: s.record.Pod, ContainerID: s.record.ContainerID, Netns: s.record.Netns.Path,
+		Local: sock.ID.Local().String(), Peer: sock.ID.Peer().String(), State: sock.State,
+		RQueue: sock.RQueue, WQueue: sock.WQueue, UID: sock.UID, Inode: sock.Inode, Cookie: sock.ID.Cookie(),
+		Verdict: verdict.Reason, Mode: s.mode, Why: policy.Explain(verdict, s.policy, h, sock, at),
+	})
+	v := &s.views[len(s.views)-1]
+	if sock.State.HalfClosed() && sock.Inode != 0 {
+		age, idle := Seconds(at.Sub(h.Since)), Seconds(at.Sub(max(h.Since, h.Progress)))
+		v.Age, v.Idle = &age, &idle
+	}
+	if !verdict.Deadline.IsZero() {
+		left := Seconds(verdict.Deadline.Sub(at))
+		v.Deadline = &left
+	}
+	return v
+}
+
+// oldestFirst returns the sockets by age, those without one last.
+func oldestFirst(views []SocketView) []*SocketView {
+	age := func(v *SocketView) Seconds {
+		if v.Age == nil {
+			return -1
+		}
+		return *v.Age
+	}
+	order := make([]*SocketView, len(views))
+	for i := range views {
+		order[i] = &views[i]
+	}
+	slices.SortFunc(order, func(a, b *SocketView) int {
+		return cmp.Or(cmp.Compare(age(b), age(a)), cmp.Compare(a.Cookie, b.Cookie))
+	})
+	return order
+}
