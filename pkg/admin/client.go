@@ -36,7 +36,7 @@ func NewClient(path string) *Client {
 		return d.DialContext(ctx, "unix", path)
 	}
 	return &Client{socket: path, http: http.Client{
-		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: patience,
+		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
 	}}
 }
 
@@ -46,9 +46,12 @@ const patience = time.Minute
 // ErrNotRunning says that no reaper listens on the socket.
 var ErrNotRunning = errors.New("no reaper is running")
 
+// ErrRefused says that the reaper has answered with an error, which follows.
+var ErrRefused = errors.New("the reaper says")
+
 // Status asks what the reaper does now.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.ask(ctx, http.MethodGet, "/v1/status", &s)
+	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, whole(&s))
 }
 
 // Sockets asks for sockets.
@@ -65,7 +68,7 @@ func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (list reaper
 	if q.Verdict != policy.Unknown {
 		v.Set("verdict", q.Verdict.String())
 	}
-	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), &list)
+	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), nil, func(d *json.Decoder) error { return readSockets(d, &list) })
 }
 
 // Journal asks what was destroyed, newest last.
@@ -78,26 +81,23 @@ func (c *Client) Journal(ctx context.Context, q reaper.JournalQuery) (page reape
 	if q.Wait > 0 {
 		v.Set("wait", q.Wait.String())
 	}
-	return page, c.ask(ctx, http.MethodGet, "/v1/journal?"+v.Encode(), &page)
+	return page, c.ask(ctx, http.MethodGet, "/v1/journal?"+v.Encode(), nil, whole(&page))
 }
 
 // SetMode sets the node's switch, and returns what may be done then and what says so.
 func (c *Client) SetMode(ctx context.Context, m ModeRequest) (view reaper.ModeView, err error) {
-	return view, c.send(ctx, http.MethodPut, "/v1/mode", m, &view)
+	return view, c.ask(ctx, http.MethodPut, "/v1/mode", m, whole(&view))
 }
 
 // HandOver asks the reaper to end for another one.
 func (c *Client) HandOver(ctx context.Context) error {
-	return c.ask(ctx, http.MethodPost, "/v1/handover", nil)
+	return c.ask(ctx, http.MethodPost, "/v1/handover", nil, nil)
 }
 
-// ask sends one request without a body and decodes the answer to it.
-func (c *Client) ask(ctx context.Context, method, path string, into any) error {
-	return c.send(ctx, method, path, nil, into)
-}
-
-// send sends one request and decodes the answer to it.
-func (c *Client) send(ctx context.Context, method, path string, body, into any) error {
+// ask sends one request, with a body unless that is nil, and reads the answer to it unless read is nil.
+func (c *Client) ask(ctx context.Context, method, path string, body any, read func(*json.Decoder) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var content io.Reader = http.NoBody
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -112,34 +112,49 @@ func (c *Client) send(ctx context.Context, method, path string, body, into any) 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return c.explain(err)
+		return c.explain(ctx, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusBadRequest {
-		var p problem
-		if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&p); err != nil || p.Error == "" {
-			p.Error = resp.Status
-		}
-		return fmt.Errorf("the reaper says: %s", p.Error)
+		return refusal(resp)
 	}
-	if into == nil {
+	if read == nil {
 		return nil
 	}
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		return fmt.Errorf("read the reaper's answer: %w", err)
+	if err := read(json.NewDecoder(resp.Body)); err != nil {
+		return c.explain(ctx, err)
 	}
 	return nil
 }
 
-// explain says what to do about a reaper that cannot be reached.
-func (c *Client) explain(err error) error {
+// refusal is what the reaper says is wrong with a request.
+func refusal(resp *http.Response) error {
+	var p problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&p); err != nil || p.Error == "" {
+		p.Error = resp.Status
+	}
+	return fmt.Errorf("%w: %s", ErrRefused, p.Error)
+}
+
+// explain says what to do about a reaper that cannot be reached, or whose answer cannot be read.
+func (c *Client) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = ctx.Err() // whatever it broke off
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // the address is not one that anybody knows
+	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ECONNREFUSED):
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("ask the reaper: %w", err)
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("%w: nothing listens on %s; start one with \"halfclose reaper\", or set HALFCLOSE_STATE_DIR to where one works", ErrNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s belongs to another user: run this as root", c.socket)
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, unix.EAGAIN): // which is what a full queue gives
 		return fmt.Errorf("the reaper that listens on %s does not answer: see what its process does, and end it if it is stuck", c.socket)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
+		return fmt.Errorf("the reaper that listens on %s ended before its answer did: see its log, and ask again", c.socket)
 	}
-	return fmt.Errorf("ask the reaper: %w", err)
+	return fmt.Errorf("what listens on %s does not answer as this version's reaper does: %w", c.socket, err)
 }

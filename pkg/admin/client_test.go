@@ -1,0 +1,271 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// peer listens where a reaper would, and does with each connection what the test says, after the request was read.
+func peer(t *testing.T, do func(net.Conn)) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "reaper.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				do(conn)
+			}
+			conn.Close()
+		}
+	}()
+	return path
+}
+
+// says is a peer that answers with this text.
+func says(text string) func(net.Conn) {
+	return func(c net.Conn) { _, _ = io.WriteString(c, text) }
+}
+
+// checkAdvice checks that an error is one line which names the socket and says what the test wants.
+func checkAdvice(t *testing.T, err error, path string, wants ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	text := err.Error()
+	if !strings.Contains(text, path) || strings.Contains(text, "\n") || strings.Contains(text, "http://") {
+		t.Errorf("the error is %q", text)
+	}
+	for _, want := range wants {
+		if !strings.Contains(text, want) {
+			t.Errorf("the error is %q, without %q", text, want)
+		}
+	}
+}
+
+func TestWithoutAReaperTheClientSaysHowToGetOne(t *testing.T) {
+	t.Parallel()
+	left := filepath.Join(t.TempDir(), "left.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	for name, path := range map[string]string{
+		"there is no socket":         filepath.Join(t.TempDir(), "reaper.sock"),
+		"there is no directory":      filepath.Join(t.TempDir(), "absent", "reaper.sock"),
+		"a socket that was left":     left,
+		"the directory is a file":    filepath.Join(left, "reaper.sock"),
+		"what is there is no socket": file(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := admin.NewClient(path).Status(t.Context())
+			checkAdvice(t, err, path, "no reaper is running", `"halfclose reaper"`, "HALFCLOSE_STATE_DIR")
+			if !errors.Is(err, admin.ErrNotRunning) {
+				t.Errorf("it is no ErrNotRunning: %v", err)
+			}
+		})
+	}
+}
+
+func file(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "reaper.sock")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestAStrangerIsToldWhoseTheSocketIs asks from a process without privileges.
+func TestAStrangerIsToldWhoseTheSocketIs(t *testing.T) {
+	if os.Getuid() != 0 {
+		nstest.NeedPrivilege(t, "become another user", os.ErrPermission)
+	}
+	dir, err := os.MkdirTemp("", "halfclose-test-") // t.TempDir is in a directory that is closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "reaper.sock")
+	l, err := admin.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for name, mode := range map[string]os.FileMode{"a closed socket in an open directory": 0o755, "a closed directory": 0o700} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.Chmod(dir, mode); err != nil {
+				t.Fatal(err)
+			}
+			out, err := play(t, envStranger, path).Output()
+			if err == nil {
+				t.Error("it is answered")
+			}
+			checkAdvice(t, errors.New(strings.TrimSpace(string(out))), path, "belongs to another user", "run this as root")
+		})
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket is %v, %v", info.Mode(), err)
+	}
+}
+
+func TestAnAnswerThatCannotBeReadIsExplained(t *testing.T) {
+	t.Parallel()
+	const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	for name, tt := range map[string]struct {
+		do   func(net.Conn)
+		want string
+	}{
+		"a peer that does not speak HTTP":    {says("SSH-2.0-OpenSSH_9.2\r\n"), "does not answer as this version's reaper does"},
+		"a peer that answers with a page":    {says("HTTP/1.1 200 OK\r\n\r\n<html>"), "does not answer as this version's reaper does"},
+		"an answer of another type":          {says(head + "\r\n[1, 2]"), "does not answer as this version's reaper does"},
+		"a value that is not known":          {says(head + "\r\n" + `{"mode": {"effective": "gentle"}}`), `"gentle"`},
+		"no answer":                          {says(""), "ended before its answer did"},
+		"an answer cut short in its head":    {says("HTTP/1.1 200 OK\r\nContent-Type: app"), "ended before its answer did"},
+		"an answer cut short in its body":    {says(head + "Content-Length: 100\r\n\r\n{\"version\":"), "ended before its answer did"},
+		"an answer cut short between chunks": {says(head + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"ver\r\n"), "ended before its answer did"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := peer(t, tt.do)
+			_, err := admin.NewClient(path).Status(t.Context())
+			checkAdvice(t, err, path, tt.want)
+		})
+	}
+	t.Run("a list of sockets cut short", func(t *testing.T) {
+		path := peer(t, says(head+"\r\n"+`{"sockets": [{"local": "10.0.0.1:80"}, {"loc`))
+		_, err := admin.NewClient(path).Sockets(t.Context(), reaper.SocketQuery{})
+		checkAdvice(t, err, path, "ended before its answer did")
+	})
+	t.Run("a list of sockets that is none", func(t *testing.T) {
+		path := peer(t, says(head+"\r\n"+`{"sockets": 7}`))
+		_, err := admin.NewClient(path).Sockets(t.Context(), reaper.SocketQuery{})
+		checkAdvice(t, err, path, "there is 7 where [ should be")
+	})
+}
+
+func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
+	t.Parallel()
+	t.Run("not at all", func(t *testing.T) {
+		gone := make(chan struct{})
+		t.Cleanup(func() { close(gone) })
+		path := peer(t, func(net.Conn) { <-gone })
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := admin.NewClient(path).Status(ctx)
+		checkAdvice(t, err, path, "does not answer", "end it if it is stuck")
+	})
+	t.Run("not to the end", func(t *testing.T) {
+		gone := make(chan struct{})
+		t.Cleanup(func() { close(gone) })
+		path := peer(t, func(c net.Conn) {
+			says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")(c)
+			<-gone
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err := admin.NewClient(path).Sockets(ctx, reaper.SocketQuery{})
+		checkAdvice(t, err, path, "does not answer", "end it if it is stuck")
+	})
+	t.Run("until who asks ends", func(t *testing.T) {
+		gone := make(chan struct{})
+		t.Cleanup(func() { close(gone) })
+		ctx, cancel := context.WithCancel(t.Context())
+		path := peer(t, func(net.Conn) { cancel(); <-gone })
+		if _, err := admin.NewClient(path).Status(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+func TestWhatTheReaperSaysIsWrongIsPassedOn(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Off, Who: "the test"}); err == nil || !strings.HasPrefix(err.Error(), "the reaper says: ") || !strings.Contains(err.Error(), "--mode off") {
+		t.Errorf("the error is %v", err)
+	}
+	path := peer(t, says("HTTP/1.1 503 Service Unavailable\r\n\r\nwhatever"))
+	if _, err := admin.NewClient(path).Status(t.Context()); err == nil || err.Error() != "the reaper says: 503 Service Unavailable" {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestTheClientAsksForWhatItIsAsked asks a real reaper with each filter.
+func TestTheClientAsksForWhatItIsAsked(t *testing.T) {
+	t.Parallel()
+	shop, bill, strange := nstest.New(t), nstest.New(t), nstest.New(t)
+	n := newNode(t)
+	in := map[string]nstest.Pair{"shop": shut(t, shop), "bill": shut(t, bill), "strange": shut(t, strange)}
+	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Hour, never))
+	n.register(bill, state.Pod{Namespace: "bill", Name: "db"}, grace(time.Hour, never))
+	n.await(`candidates{state="CLOSE_WAIT"}`, 2)
+	n.await(`candidates{state="FIN_WAIT2"}`, 2)
+	for name, tt := range map[string]struct {
+		query reaper.SocketQuery
+		want  []string // pod namespace and state
+	}{
+		"everything":          {reaper.SocketQuery{}, []string{"bill CLOSE_WAIT", "bill FIN_WAIT2", "shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a pod":               {reaper.SocketQuery{Pod: "shop/web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a state":             {reaper.SocketQuery{State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT", "shop CLOSE_WAIT"}},
+		"a verdict":           {reaper.SocketQuery{Verdict: policy.GraceNever}, []string{"bill FIN_WAIT2", "shop FIN_WAIT2"}},
+		"all of them":         {reaper.SocketQuery{Pod: "db", Verdict: policy.Young, State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
+		"what there is not":   {reaper.SocketQuery{Pod: "no-such"}, nil},
+		"a look at everybody": {reaper.SocketQuery{All: true, Pod: "web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a namespace":         {reaper.SocketQuery{Netns: strange.Path()}, []string{" CLOSE_WAIT", " FIN_WAIT2"}},
+	} {
+		for _, owned := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				tt.query.Owners = owned
+				list, err := n.Sockets(t.Context(), tt.query)
+				if err != nil || len(list.Problems) > 0 {
+					t.Fatalf("%v %v", err, list.Problems)
+				}
+				var got []string
+				for _, v := range list.Sockets {
+					if owned != (len(v.Owners) == 1 && v.Owners[0].PID == os.Getpid()) {
+						t.Errorf("the owners of %s are %v", v.Local, v.Owners)
+					}
+					got = append(got, v.Pod.Namespace+" "+v.State.String())
+				}
+				if diff := cmp.Diff(sortedByPod(tt.want), sortedByPod(got)); diff != "" {
+					t.Errorf("sockets (-want +got)\n%s", diff)
+				}
+			})
+		}
+	}
+	for _, p := range in {
+		if _, err := p.Server.Write([]byte("x")); err != nil {
+			t.Errorf("a socket does not live: %v", err)
+		}
+	}
+}

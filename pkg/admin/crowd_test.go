@@ -1,0 +1,78 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// What a full node has: so many namespaces, with so many half-closed sockets in each.
+const (
+	crowdNamespaces = 250
+	crowdSockets    = 200
+)
+
+// crowd is a finder that finds as many sockets in each namespace as there could be.
+type crowd struct{}
+
+func (crowd) Name() string { return "crowd" }
+
+func (crowd) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+	seen := make(map[uint64]bool)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case set := <-targets:
+			began := monotime.Now()
+			for _, target := range set {
+				if inode := target.Identity.Inode; !seen[inode] {
+					seen[inode] = true
+					found(reaper.Finding{Namespace: target.Identity, Seen: leaks(inode), Swept: began})
+				}
+			}
+		}
+	}
+}
+
+// leaks are sockets in CLOSE_WAIT, of different ages below ten minutes.
+func leaks(inode uint64) []reaper.Seen {
+	list := make([]reaper.Seen, 0, crowdSockets)
+	for i := range uint64(crowdSockets) {
+		s := inetdiag.Socket{
+			ID: inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("10.244.17.23:8080"),
+				netip.AddrPortFrom(netip.MustParseAddr("10.244.3.7"), uint16(32768+i)), 0, inode<<16+i+1),
+			State: inetdiag.CloseWait, Inode: uint32(i + 1), HasInfo: true,
+		}
+		s.Info.LastAckRecv = time.Duration(i) * time.Second
+		list = append(list, reaper.Seen{Socket: s, At: monotime.Now()})
+	}
+	return list
+}
+
+// crowdedNode is a node with so many namespaces, which are real, with 200 half-closed sockets in each, which are not.
+func crowdedNode(tb testing.TB, namespaces int) *node {
+	tb.Helper()
+	n := newNode(tb, func(c *reaper.Config) { c.Finder = crowd{} })
+	for i := range namespaces {
+		pod := state.Pod{Namespace: fmt.Sprintf("team-%d", i%20), Name: fmt.Sprintf("web-7d4b9c6f5d-%05d", i)}
+		n.register(nstest.New(tb), pod, grace(10*time.Minute, 10*time.Minute), func(r *state.Record) {
+			r.ContainerID = fmt.Sprintf("%064x", i)
+		})
+	}
+	n.await(`candidates{state="CLOSE_WAIT"}`, float64(namespaces*crowdSockets))
+	return n
+}

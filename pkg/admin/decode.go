@@ -1,0 +1,63 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// whole reads an answer into what into points to.
+func whole(into any) func(*json.Decoder) error {
+	return func(d *json.Decoder) error { return d.Decode(into) }
+}
+
+// readSockets reads a reaper.SocketList socket by socket, while the reaper looks at others.
+func readSockets(d *json.Decoder, list *reaper.SocketList) error {
+	if err := expect(d, json.Delim('{')); err != nil {
+		return err
+	}
+	for d.More() {
+		name, err := d.Token()
+		switch {
+		case err != nil:
+		case name == "sockets":
+			err = readList(d, list)
+		case name == "problems":
+			err = d.Decode(&list.Problems)
+		default: // of a later version
+			var skip json.RawMessage
+			err = d.Decode(&skip)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return expect(d, json.Delim('}'))
+}
+
+func readList(d *json.Decoder, list *reaper.SocketList) error {
+	if err := expect(d, json.Delim('[')); err != nil {
+		return err
+	}
+	list.Sockets = []reaper.SocketView{}
+	for d.More() {
+		list.Sockets = append(list.Sockets, reaper.SocketView{})
+		if err := d.Decode(&list.Sockets[len(list.Sockets)-1]); err != nil {
+			return err
+		}
+	}
+	return expect(d, json.Delim(']'))
+}
+
+// expect reads what has to come next.
+func expect(d *json.Decoder, want json.Delim) error {
+	got, err := d.Token()
+	if err == nil && got != want {
+		err = fmt.Errorf("there is %v where %v should be", got, want)
+	}
+	return err
+}

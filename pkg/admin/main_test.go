@@ -1,0 +1,143 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// What this binary plays when it is started with one of these in the environment.
+const (
+	envStranger = "HALFCLOSE_TEST_STRANGER" // somebody without any privilege, who asks the reaper of this socket
+	envDisarmed = "HALFCLOSE_TEST_DISARMED" // a reaper of this state directory; it is started without CAP_NET_ADMIN
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	switch {
+	case os.Getenv(envStranger) != "":
+		err = playStranger(os.Getenv(envStranger))
+	case os.Getenv(envDisarmed) != "":
+		err = playDisarmed(os.Getenv(envDisarmed))
+	default:
+		os.Exit(m.Run())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+// play starts this binary as one of those.
+func play(tb testing.TB, env, value string) *exec.Cmd {
+	tb.Helper()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), env+"="+value)
+	return cmd
+}
+
+// playStranger gives up all privileges and asks for the status.
+func playStranger(socket string) error {
+	const nobody = 65534
+	if err := syscall.Setresgid(nobody, nobody, nobody); err != nil {
+		return err
+	}
+	if err := syscall.Setresuid(nobody, nobody, nobody); err != nil {
+		return err
+	}
+	_, err := admin.NewClient(socket).Status(context.Background())
+	return err
+}
+
+// playDisarmed works as a reaper until its standard input ends.
+func playDisarmed(dir string) error {
+	root, err := namespace.NewRoot("")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	store, log := state.New(dir), slog.New(slog.NewTextHandler(os.Stdout, nil))
+	r, err := reaper.New(reaper.Config{
+		Store: store, Root: root, SwitchPath: dir + "/mode", Finder: reaper.NewSockDiag(root, 1), Mode: policy.Destroy,
+		Kernel: func() error { return nil }, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	l, err := admin.Listen(store.SocketPath())
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(context.Background())
+	go func() {
+		defer end()
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.Run(ctx) })
+	g.Go(func() error {
+		return (&admin.Server{Reaper: r, Holder: reaper.Holder{PID: os.Getpid(), Since: time.Now()}, Log: log}).Serve(ctx, l)
+	})
+	return g.Wait()
+}
+
+// startWithout starts a process that has no such capability, whoever its user is.
+func startWithout(capability uintptr, cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
+		if err == nil {
+			err = cmd.Start()
+		}
+		started <- err
+	}()
+	return <-started
+}
+
+// disarmedNode is a node whose reaper, a process of its own, may not destroy anything.
+func disarmedNode(tb testing.TB) *node {
+	tb.Helper()
+	n := &node{tb: tb, store: state.New(tb.TempDir())}
+	cmd := play(tb, envDisarmed, n.store.Dir())
+	cmd.Stdout, cmd.Stderr = tb.Output(), tb.Output()
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := startWithout(unix.CAP_NET_ADMIN, cmd); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		stdin.Close()
+		if err := cmd.Wait(); err != nil {
+			tb.Errorf("the reaper ended with %v", err)
+		}
+	})
+	n.Client, n.unix = admin.NewClient(n.store.SocketPath()), over(n.store.SocketPath())
+	nstest.Eventually(tb, patience, "the reaper is ready", func() bool {
+		_, err := os.Stat(n.store.SocketPath())
+		return err == nil && n.get("/healthz").code == 200
+	})
+	return n
+}

@@ -1,0 +1,174 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// exempting is an exemption of the port that the listener has.
+func exempting(tb testing.TB, l net.Listener) func(*policy.Policy) {
+	tb.Helper()
+	var list []policy.Exemption
+	text := fmt.Sprintf(`[{"localPorts": "%d"}]`, l.Addr().(*net.TCPAddr).Port)
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		tb.Fatal(err)
+	}
+	return func(p *policy.Policy) { p.Exempt = list }
+}
+
+// TestEveryMetricSaysWhatTheReaperDid has a real reaper destroy, spare and overlook sockets of each kind, and
+// compares all that a scrape then says with what happened.
+func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
+	t.Parallel()
+	const short = 3 * time.Second
+	began := time.Now()
+	n := newNode(t)
+	shop, bill, bare := nstest.New(t), nstest.New(t), nstest.New(t)
+
+	// Of the shop two leaks are destroyed, a slow reader and an exempt port are spared.
+	port := shop.Listen(t, nstest.IPv4)
+	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(short, never, exempting(t, port)))
+	shut(t, shop)
+	shut(t, shop)
+	slow := shop.Connect(t, nstest.IPv4)
+	if _, err := slow.Client.Write(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if err := slow.Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	exempt := shop.ConnectFrom(t, "", port)
+	if err := exempt.Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	// What billing leaks would be destroyed, had it not asked to be observed. It was recorded with a mistake.
+	n.register(bill, state.Pod{Namespace: "billing", Name: "db"}, grace(short, never, func(p *policy.Policy) { p.Mode = policy.Observe }),
+		func(r *state.Record) { r.Warnings = []string{"halfclose.cni/grace: what is that"} })
+	shut(t, bill)
+	// Outside of Kubernetes one is destroyed in the other state.
+	n.register(bare, state.Pod{}, grace(never, short))
+	shut(t, bare)
+	// One record is of another boot, and one file is none.
+	n.register(bare, state.Pod{}, grace(short, short), func(r *state.Record) { r.Boot, r.ContainerID = "another", "other" })
+	if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), "x@eth0.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	n.await(`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`, 2)
+	n.await(`destroyed_total{state="FIN_WAIT2",namespace=""}`, 1)
+	n.await(`would_destroy_total{state="CLOSE_WAIT",namespace="billing"}`, 1)
+	n.await(`spared_total{reason="unread"}`, 1)
+	n.await(`candidates{state="CLOSE_WAIT"}`, 3) // slow, exempt, observed
+	n.await(`candidates{state="FIN_WAIT2"}`, 3)  // and their peers
+	n.await(`warnings_total{kind="records"}`, 2)
+
+	got := n.metrics()
+	for _, name := range []string{"destroy_lateness_seconds_sum", `sweep_duration_seconds_sum{finder="sockdiag"}`, "sweep_cpu_seconds_total"} {
+		got.take(t, name, 1e-6, patience.Seconds())
+	}
+	got.take(t, `sweep_duration_seconds_count{finder="sockdiag"}`, 3, 10000)
+	for _, st := range []string{"CLOSE_WAIT", "FIN_WAIT2"} {
+		got.take(t, `oldest_candidate_seconds{state="`+st+`"}`, short.Seconds(), time.Since(began).Seconds())
+	}
+	// On a busy machine a socket may be found when its grace is over, and is looked at twice before it is judged.
+	young := got[`spared_total{reason="young"}`] + got[`spared_total{reason="seen-once"}`]
+	if young < 5 || young > 10 {
+		t.Errorf("%v were spared for being young or seen once, of 5 with a grace", young)
+	}
+	delete(got, `spared_total{reason="young"}`)
+	delete(got, `spared_total{reason="seen-once"}`)
+	got.take(t, "gone_total", 0, 3) // a sweep may show what was destroyed while it went on
+	got.take(t, "process_cpu_seconds_total", 1e-3, 3600)
+	got.take(t, "process_resident_memory_bytes", 1<<20, 4<<30)
+	got.take(t, "process_open_fds", 10, 10000)
+	since := float64(n.server.Holder.Since.UnixMilli()) / 1000
+	got.take(t, "process_start_time_seconds", since, since)
+
+	info := buildinfo.Get()
+	want := series{
+		fmt.Sprintf(`build_info{version=%q,commit=%q,goversion=%q}`, info.Version, info.Commit, info.Go): 1,
+
+		`finder_info{finder="sockdiag"}`: 1,
+		`mode_info{mode="destroy"}`:      1,
+		`attachments`:                    3,
+		`inert_attachments`:              1,
+		`namespaces`:                     3,
+		`record_problems`:                2, // the file, and the mistake
+		`candidates{state="CLOSE_WAIT"}`: 3,
+		`candidates{state="FIN_WAIT2"}`:  3,
+
+		`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`:        2,
+		`destroyed_total{state="FIN_WAIT2",namespace="shop"}`:         0,
+		`destroyed_total{state="CLOSE_WAIT",namespace="billing"}`:     0,
+		`destroyed_total{state="FIN_WAIT2",namespace="billing"}`:      0,
+		`destroyed_total{state="CLOSE_WAIT",namespace=""}`:            0,
+		`destroyed_total{state="FIN_WAIT2",namespace=""}`:             1,
+		`would_destroy_total{state="CLOSE_WAIT",namespace="shop"}`:    0,
+		`would_destroy_total{state="FIN_WAIT2",namespace="shop"}`:     0,
+		`would_destroy_total{state="CLOSE_WAIT",namespace="billing"}`: 1,
+		`would_destroy_total{state="FIN_WAIT2",namespace="billing"}`:  0,
+		`would_destroy_total{state="CLOSE_WAIT",namespace=""}`:        0,
+		`would_destroy_total{state="FIN_WAIT2",namespace=""}`:         0,
+
+		`spared_total{reason="unread"}`:            1,
+		`spared_total{reason="exempt"}`:            1,
+		`spared_total{reason="never"}`:             6, // the other end of each
+		`spared_total{reason="unacknowledged"}`:    0,
+		`spared_total{reason="progress"}`:          0,
+		`spared_total{reason="orphan"}`:            0,
+		`spared_total{reason="not-accepted"}`:      0,
+		`spared_total{reason="not-half-closed"}`:   0,
+		`spared_total{reason="mptcp"}`:             0,
+		`spared_total{reason="unknown"}`:           0,
+		`destroy_errors_total{errno="EPERM"}`:      0,
+		`destroy_errors_total{errno="EOPNOTSUPP"}`: 0,
+		`destroy_lateness_seconds_count`:           3,
+		`budget_waiting`:                           0,
+		`sweep_late_seconds`:                       0,
+		`events_missed_total`:                      0,
+	}
+	for _, kind := range reaper.WarningKinds() {
+		want[`warnings_total{kind="`+kind+`"}`] = 0
+	}
+	want[`warnings_total{kind="records"}`] = 2
+	got[`warnings_total{kind="host-netns"}`] = 0 // is the machine's
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the scrape (-want +got)\n%s", diff)
+	}
+
+	// Over TCP there is the same, and nothing to complain of.
+	text := n.getTCP("/metrics")
+	tcp := read(t, text)
+	for name, v := range want {
+		if got, ok := tcp[name]; (!ok || got != v) && !strings.Contains(name, "host-netns") {
+			t.Errorf("over TCP %s is %v (%v), not %v", name, got, ok, v)
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(n.metrics())), slices.Sorted(maps.Keys(tcp))); diff != "" {
+		t.Errorf("over TCP there is another set (-unix +tcp)\n%s", diff)
+	}
+	if problems, err := promlint.New(bytes.NewReader([]byte(text.body))).Lint(); err != nil || len(problems) > 0 {
+		t.Errorf("the linter says %v %v", problems, err)
+	}
+}

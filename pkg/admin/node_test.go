@@ -1,0 +1,231 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// patience bounds a wait for something that must happen, on the busiest of machines.
+const patience = 30 * time.Second
+
+// node is a reaper at work on a state directory of a test's own, which answers on its unix socket and over TCP.
+type node struct {
+	*admin.Client
+	tb       testing.TB
+	store    *state.Store
+	sw       string // the switch's file
+	server   *admin.Server
+	scrape   *admin.Scrape
+	unix     *http.Client
+	tcp      string        // host and port
+	handOver chan struct{} // closed when the reaper is asked to hand over
+	end      func()        // ends the reaper, but not what answers for it
+}
+
+// newNode starts a reaper that ends with the test.
+func newNode(tb testing.TB, change ...func(*reaper.Config)) *node {
+	tb.Helper()
+	n := unservedNode(tb, change...)
+	n.serve()
+	nstest.Eventually(tb, patience, "the reaper is ready", func() bool { return n.get("/healthz").code == http.StatusOK })
+	return n
+}
+
+// unservedNode is a node that does not answer yet.
+func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
+	tb.Helper()
+	log := slog.New(slog.NewTextHandler(tb.Output(), nil))
+	root, err := namespace.NewRoot("")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { root.Close() })
+	n := &node{tb: tb, store: state.New(tb.TempDir()), handOver: make(chan struct{}), scrape: admin.NewScrape(log)}
+	n.sw = filepath.Join(n.store.Dir(), "mode")
+	cfg := reaper.Config{
+		Store: n.store, Root: root, SwitchPath: n.sw, Finder: reaper.NewSockDiag(root, 1), Mode: policy.Destroy,
+		Owners: owners.NewProc("/proc"), Kernel: func() error { return nil }, Log: log,
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	r, err := reaper.New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n.server = &admin.Server{
+		Reaper: r, Log: log, HandOver: func() { close(n.handOver) },
+		Holder: reaper.Holder{PID: os.Getpid(), StartedBy: reaper.ByPlugin, Since: time.Now().UTC(), Version: "v0"},
+	}
+	n.scrape.For(n.server)
+	n.end = n.start("the reaper", r.Run)
+	return n
+}
+
+// serve has the node answer on its unix socket and over TCP.
+func (n *node) serve() {
+	n.tb.Helper()
+	path := n.store.SocketPath()
+	l, err := net.Listen("unix", path) // admin.Listen sets the umask, which is the process's
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	n.start("the unix socket's server", func(ctx context.Context) error { return n.server.Serve(ctx, l) })
+	t, err := admin.ListenTCP(n.tb.Context(), "127.0.0.1:0")
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	n.tcp = t.Addr().String()
+	n.start("the scrape's server", func(ctx context.Context) error { return n.scrape.Serve(ctx, t) })
+	n.Client, n.unix = admin.NewClient(path), over(path)
+}
+
+// over is a client for a unix socket.
+func over(path string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", path)
+		},
+		DisableKeepAlives: true,
+	}}
+}
+
+// start runs something until the test ends, or what it returns is called.
+func (n *node) start(what string, run func(context.Context) error) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			n.tb.Errorf("%s ended with %v", what, err)
+		}
+	}()
+	end = func() { cancel(); <-ended }
+	n.tb.Cleanup(end)
+	return end
+}
+
+// answer is what came back for a request.
+type answer struct {
+	code   int
+	header http.Header
+	body   string
+}
+
+// get asks for a path on the unix socket.
+func (n *node) get(path string) answer {
+	n.tb.Helper()
+	return n.do(n.unix, http.MethodGet, "http://reaper"+path, "")
+}
+
+// getTCP asks for a path over TCP.
+func (n *node) getTCP(path string) answer {
+	n.tb.Helper()
+	return n.do(http.DefaultClient, http.MethodGet, "http://"+n.tcp+path, "")
+}
+
+func (n *node) do(client *http.Client, method, url, body string) answer {
+	n.tb.Helper()
+	req, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(body))
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(text)}
+}
+
+// grace is a policy with these graces.
+func grace(closeWait, finWait2 time.Duration, change ...func(*policy.Policy)) policy.Policy {
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(closeWait), policy.Grace(finWait2)
+	for _, c := range change {
+		c(&p)
+	}
+	return p
+}
+
+const never = time.Duration(policy.Never)
+
+// register records an attachment of the namespace, as ADD does, for a pod or for none.
+func (n *node) register(ns *nstest.NS, pod state.Pod, p policy.Policy, change ...func(*state.Record)) {
+	n.tb.Helper()
+	h, err := namespace.Open(ns.Path())
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	defer h.Close()
+	id, err := h.Identify()
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	boot, err := namespace.BootID()
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	rec := state.Record{
+		Network: "testnet", Attachment: state.Attachment{ContainerID: fmt.Sprintf("c%d", ns.FD()), IfName: "eth0"},
+		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id}, Pod: pod, Policy: p, Time: time.Now().Round(0),
+	}
+	for _, c := range change {
+		c(&rec)
+	}
+	if err := n.store.Put(rec); err != nil {
+		n.tb.Fatal(err)
+	}
+}
+
+// shut makes a connection in the namespace whose server's end is in CLOSE_WAIT, and whose client's in FIN_WAIT2.
+func shut(tb testing.TB, ns *nstest.NS) nstest.Pair {
+	tb.Helper()
+	p := ns.Connect(tb, nstest.IPv4)
+	if err := p.Client.CloseWrite(); err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// stuckNode is a node whose reaper never gets to its work.
+func stuckNode(tb testing.TB) *node {
+	tb.Helper()
+	stuck := make(chan struct{})
+	n := unservedNode(tb, func(c *reaper.Config) {
+		c.Kernel = func() error { <-stuck; return nil }
+	})
+	tb.Cleanup(func() { close(stuck) }) // before the reaper is ended
+	n.serve()
+	return n
+}
+
+// sortedByPod is a list for comparison.
+func sortedByPod(list []string) []string { return slices.Sorted(slices.Values(list)) }

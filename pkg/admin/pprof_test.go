@@ -1,0 +1,99 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// pprof has "go tool pprof" read a profile that the reaper gave.
+func (n *node) pprof(path string) string {
+	n.tb.Helper()
+	a := n.get(path)
+	if a.code != http.StatusOK {
+		n.tb.Fatalf("%s: status %d: %s", path, a.code, a.body)
+	}
+	file := filepath.Join(n.tb.TempDir(), "profile")
+	if err := os.WriteFile(file, []byte(a.body), 0o600); err != nil {
+		n.tb.Fatal(err)
+	}
+	out, err := exec.Command("go", "tool", "pprof", "-top", file).CombinedOutput()
+	if err != nil {
+		n.tb.Fatalf("%s: %v\n%s", path, err, out)
+	}
+	return string(out)
+}
+
+func TestProfilesAreReadByTheGoTool(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	if got := n.pprof("/debug/pprof/goroutine"); !strings.Contains(got, "Type: goroutine") || !strings.Contains(got, "runtime.gopark") {
+		t.Errorf("goroutines: %s", got)
+	}
+	if got := n.pprof("/debug/pprof/heap?gc=1"); !strings.Contains(got, "Type: inuse_space") {
+		t.Errorf("heap: %s", got)
+	}
+	if got := n.pprof("/debug/pprof/profile?seconds=1"); !strings.Contains(got, "Type: cpu") || !strings.Contains(got, "Duration: ") {
+		t.Errorf("CPU: %s", got)
+	}
+}
+
+func TestProfilesAsText(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	list := n.get("/debug/pprof/").body
+	for _, name := range []string{"profile", "trace", "heap", "goroutine", "threadcreate"} {
+		if !strings.Contains(list, name+": ") {
+			t.Errorf("%s is not in the list:\n%s", name, list)
+		}
+	}
+	a := n.get("/debug/pprof/goroutine?debug=1")
+	if !strings.Contains(a.body, "pkg/reaper.(*loop).run") || a.header.Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("goroutines, %s: %s", a.header.Get("Content-Type"), a.body)
+	}
+	if a := n.get("/debug/pprof/trace?seconds=1"); a.code != http.StatusOK || !strings.HasPrefix(a.body, "go 1.") {
+		t.Errorf("trace: status %d: %.20q", a.code, a.body)
+	}
+}
+
+// TestThereIsOneCPUProfileAtATime asks for a second one while the first is being taken, and gives the first up.
+func TestThereIsOneCPUProfileAtATime(t *testing.T) {
+	n := newNode(t) // not in parallel with others that take one
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://reaper/debug/pprof/profile?seconds=300", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := n.unix.Transport
+	client := http.Client{Transport: transport, Timeout: 500 * time.Millisecond}
+	given := make(chan struct{})
+	go func() {
+		defer close(given)
+		if resp, err := client.Do(req); err == nil {
+			resp.Body.Close()
+			t.Error("300 seconds are over")
+		}
+	}()
+	refused := false
+	for taking := true; taking; {
+		select {
+		case <-given:
+			taking = false
+		default:
+			a := n.get("/debug/pprof/profile?seconds=1")
+			refused = refused || a.code == http.StatusConflict
+		}
+	}
+	if !refused {
+		t.Error("a second one was never refused")
+	}
+	if a := n.get("/debug/pprof/profile?seconds=1"); a.code != http.StatusOK {
+		t.Errorf("after the first was given up: status %d: %s", a.code, a.body)
+	}
+}

@@ -1,0 +1,209 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// wrong returns what an answer says is wrong.
+func (a answer) wrong(tb testing.TB) string {
+	tb.Helper()
+	var p struct {
+		Error *string `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil || p.Error == nil || a.header.Get("Content-Type") != "application/json" {
+		tb.Fatalf("status %d, %s, without an error: %s", a.code, a.header.Get("Content-Type"), a.body)
+	}
+	return *p.Error
+}
+
+func TestWhatCannotBeAskedIsRefusedWithTheReason(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	const long = `{"mode": "observe", "who": "`
+	for _, tt := range []struct {
+		method, path, body string
+		code               int
+		says               string
+		allow              string
+	}{
+		{method: "GET", path: "/", code: 404, says: `there is no "/"`},
+		{method: "GET", path: "/v1/stats", code: 404, says: `there is no "/v1/stats"`},
+		{method: "DELETE", path: "/v2/status", code: 404, says: `there is no "/v2/status"`},
+		{method: "GET", path: "/v1/status/", code: 404, says: `"/v1/status/"`},
+		{method: "GET", path: "/debug/pprof/no-such", code: 404, says: `no profile "no-such"`},
+
+		{method: "POST", path: "/v1/status", code: 405, says: "no POST of /v1/status, only GET, HEAD", allow: "GET, HEAD"},
+		{method: "DELETE", path: "/metrics", code: 405, says: "no DELETE of /metrics", allow: "GET, HEAD"},
+		{method: "POST", path: "/v1/mode", code: 405, says: "no POST of /v1/mode, only GET, HEAD, PUT", allow: "GET, HEAD, PUT"},
+		{method: "GET", path: "/v1/handover", code: 405, says: "no GET of /v1/handover, only POST", allow: "POST"},
+		{method: "PUT", path: "/debug/pprof/heap", code: 405, says: "only GET, HEAD", allow: "GET, HEAD"},
+
+		{method: "GET", path: "/v1/status?verbose=1", code: 400, says: `/v1/status has no parameters, and so no "verbose"`},
+		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, says: `no parameter "sate", only all, netns, owners, pod, state, verdict`},
+		{method: "GET", path: "/v1/sockets?pod=a&pod=b", code: 400, says: `"pod" is given 2 times`},
+		{method: "GET", path: "/v1/sockets?pod=%zz", code: 400, says: "invalid URL escape"},
+		{method: "GET", path: "/v1/sockets?pod=a;state=b", code: 400, says: "semicolon"},
+		{method: "GET", path: "/v1/sockets?state=CLOSED", code: 400, says: `state: unknown TCP state "CLOSED"`},
+		{method: "GET", path: "/v1/sockets?state=ESTABLISHED", code: 400, says: "all=true"},
+		{method: "GET", path: "/v1/sockets?verdict=maybe", code: 400, says: `verdict: unknown reason "maybe"`},
+		{method: "GET", path: "/v1/sockets?all=yes", code: 400, says: `all is true or false, not "yes"`},
+		{method: "GET", path: "/v1/sockets?owners=2", code: 400, says: `owners is true or false, not "2"`},
+		{method: "GET", path: "/v1/journal?after=-1", code: 400, says: `after is the number of an entry, not "-1"`},
+		{method: "GET", path: "/v1/journal?wait=10", code: 400, says: `wait is a duration such as 10s, not "10"`},
+		{method: "GET", path: "/v1/journal?wait=-1s", code: 400, says: `wait is a duration`},
+		{method: "GET", path: "/debug/pprof/heap?debug=x", code: 400, says: `debug is a number from 0 on, not "x"`},
+		{method: "GET", path: "/debug/pprof/profile?seconds=0", code: 400, says: "from 1 to 300, not 0"},
+		{method: "GET", path: "/debug/pprof/trace?seconds=301", code: 400, says: "from 1 to 300, not 301"},
+
+		{method: "PUT", path: "/v1/mode", body: ``, code: 400, says: `want {"mode": "destroy" or "observe"`},
+		{method: "PUT", path: "/v1/mode", body: `observe`, code: 400, says: `want {"mode"`},
+		{method: "PUT", path: "/v1/mode", body: `null`, code: 400, says: "there is no mode"},
+		{method: "PUT", path: "/v1/mode", body: `{"who": "me"}`, code: 400, says: "there is no mode"},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "kill", "who": "me"}`, code: 400, says: `"kill"`},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "off", "who": "me"}`, code: 400, says: "start the reaper with --mode off"},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe", "whom": "me"}`, code: 400, says: `unknown field "whom"`},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe"} {"mode": "destroy"}`, code: 400, says: "something behind it"},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe"} x`, code: 400, says: "something behind it"},
+		{method: "PUT", path: "/v1/mode", body: long + strings.Repeat("x", 16<<10) + `"}`, code: 413, says: "at most 16384 bytes"},
+		{method: "PUT", path: "/v1/mode?mode=observe", body: `{"mode": "observe"}`, code: 400, says: "has no parameters"},
+	} {
+		t.Run(tt.method+" "+tt.path+" "+tt.body[:min(len(tt.body), 40)], func(t *testing.T) {
+			a := n.do(n.unix, tt.method, "http://reaper"+tt.path, tt.body)
+			if a.code != tt.code || a.header.Get("Allow") != tt.allow {
+				t.Errorf("status %d, Allow %q, want %d and %q", a.code, a.header.Get("Allow"), tt.code, tt.allow)
+			}
+			if wrong := a.wrong(t); !strings.Contains(wrong, tt.says) {
+				t.Errorf("it says %q, not %q", wrong, tt.says)
+			}
+		})
+	}
+	if s, err := n.Status(t.Context()); err != nil || s.Mode.Effective != policy.Destroy || s.Mode.Switch != nil {
+		t.Errorf("something of that was done: %+v, %v", s.Mode, err)
+	}
+}
+
+func TestHEADIsAnsweredWithoutABody(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for _, path := range []string{"/metrics", "/healthz", "/v1/status", "/v1/sockets", "/v1/journal", "/v1/mode", "/debug/pprof/profile"} {
+		a := n.do(n.unix, http.MethodHead, "http://reaper"+path, "")
+		if a.code != http.StatusOK || a.body != "" {
+			t.Errorf("%s: status %d, body %q", path, a.code, a.body)
+		}
+	}
+}
+
+// TestOthersMayAddParametersOfTheirOwn is for scrapers and probes, that are set up by people who did not write them.
+func TestOthersMayAddParametersOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	for _, path := range []string{"/metrics?collect[]=all", "/healthz?verbose&x=1&x=2"} {
+		for over, a := range map[string]answer{"unix": n.get(path), "tcp": n.getTCP(path)} {
+			if a.code != http.StatusOK {
+				t.Errorf("%s over %s: status %d: %s", path, over, a.code, a.body)
+			}
+		}
+	}
+}
+
+func TestOnlyAReaperThatThePluginStartedHandsOver(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.server.Holder.StartedBy = reaper.BySystemd
+	if a := n.do(n.unix, http.MethodPost, "http://reaper/v1/handover", ""); a.code != http.StatusConflict || !strings.Contains(a.wrong(t), "started by systemd") {
+		t.Errorf("status %d: %s", a.code, a.body)
+	}
+	select {
+	case <-n.handOver:
+		t.Error("it does all the same")
+	default:
+	}
+
+	n = newNode(t)
+	if err := n.HandOver(t.Context()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-n.handOver:
+	case <-time.After(patience):
+		t.Error("it does not")
+	}
+}
+
+func TestHealthIsThatOfTheReaper(t *testing.T) {
+	t.Parallel()
+	t.Run("at work", func(t *testing.T) {
+		n := newNode(t)
+		for over, a := range map[string]answer{"unix": n.get("/healthz"), "tcp": n.getTCP("/healthz")} {
+			if a.code != http.StatusOK || a.body != `{"status":"ok"}`+"\n" {
+				t.Errorf("over %s: status %d: %s", over, a.code, a.body)
+			}
+		}
+	})
+	t.Run("that has ended", func(t *testing.T) {
+		n := newNode(t)
+		n.end()
+		for over, a := range map[string]answer{"unix": n.get("/healthz"), "tcp": n.getTCP("/healthz")} {
+			if a.code != http.StatusServiceUnavailable || a.wrong(t) != "the reaper is stopping" {
+				t.Errorf("over %s: status %d: %s", over, a.code, a.body)
+			}
+		}
+		for _, path := range []string{"/metrics", "/v1/status", "/v1/sockets", "/v1/journal", "/v1/mode"} {
+			if a := n.get(path); a.code != http.StatusServiceUnavailable || a.wrong(t) != "the reaper is stopping" {
+				t.Errorf("%s: status %d: %s", path, a.code, a.body)
+			}
+		}
+	})
+	t.Run("that does not answer", func(t *testing.T) {
+		t.Parallel()
+		n := stuckNode(t)
+		for over, get := range map[string]func(string) answer{"unix": n.get, "tcp": n.getTCP} {
+			began := time.Now()
+			a := get("/healthz")
+			if took := time.Since(began); a.code != http.StatusServiceUnavailable || a.wrong(t) != "the reaper has not answered for 2s" || took > patience {
+				t.Errorf("over %s after %v: status %d: %s", over, took, a.code, a.body)
+			}
+			if a := get("/metrics"); a.code != http.StatusServiceUnavailable {
+				t.Errorf("over %s: a scrape gets status %d: %s", over, a.code, a.body)
+			}
+		}
+	})
+}
+
+func TestTheJournalIsAnsweredWhenThereIsSomething(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n := newNode(t)
+	page, err := n.Journal(t.Context(), reaper.JournalQuery{})
+	if err != nil || len(page.Entries) != 0 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
+	p := shut(t, ns)
+	nstest.Eventually(t, patience, "an entry comes", func() bool { // each request waits for it
+		next, err := n.Journal(t.Context(), reaper.JournalQuery{Journal: page.Journal, After: page.Last, Wait: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page = next
+		return len(page.Entries) > 0
+	})
+	if e := page.Entries[0]; e.Local.String() != p.Server.LocalAddr().String() || e.Outcome != reaper.Destroyed {
+		t.Errorf("it is %+v", e)
+	}
+	if page, err := n.Journal(t.Context(), reaper.JournalQuery{Journal: page.Journal, After: page.Last, Wait: 10 * time.Millisecond}); err != nil || len(page.Entries) != 0 {
+		t.Errorf("after that: %+v, %v", page, err)
+	}
+}

@@ -1,0 +1,225 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+var update = flag.Bool("update", false, "write what the tests get to testdata, for you to look at the difference")
+
+// full returns a value of which everything is set to something, whatever will be added to its type.
+func full[T any](t *testing.T) T {
+	t.Helper()
+	var v T
+	fill(t, reflect.ValueOf(&v).Elem())
+	return v
+}
+
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	for _, known := range []any{
+		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), netip.MustParseAddrPort("10.0.0.1:80"), policy.Observe, policy.Destroyable,
+		inetdiag.CloseWait, policy.Grace(10 * time.Minute), policy.ClockState, policy.PendingDestroy, reaper.Seconds(1500 * time.Millisecond),
+		reaper.BySystemd,
+		policy.Exemption{Loopback: true},
+		map[inetdiag.State]uint64{inetdiag.CloseWait: 1, inetdiag.FinWait2: 2}, // counts
+		map[string]int{"CLOSE_WAIT": 1, "FIN_WAIT2": 2},                        // candidates
+		map[string]uint64{"EPERM": 1},                                          // errors
+	} {
+		if v.Type() == reflect.TypeOf(known) {
+			v.Set(reflect.ValueOf(known))
+			return
+		}
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for _, field := range v.Fields() {
+			fill(t, field)
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i))
+		}
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, v.Index(0))
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key)
+		fill(t, value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
+	case reflect.String:
+		v.SetString("text")
+	case reflect.Uint8, reflect.Uint32, reflect.Uint64:
+		v.SetUint(7)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Bool:
+		v.SetBool(true)
+	default:
+		t.Fatalf("the test has no value of type %v", v.Type())
+	}
+}
+
+// shapes are the answers' types, with a value of each of which everything is set.
+func shapes(t *testing.T) map[string]any {
+	t.Helper()
+	return map[string]any{
+		"status":   full[admin.Status](t),
+		"sockets":  full[reaper.SocketList](t),
+		"journal":  full[reaper.JournalPage](t),
+		"mode":     full[reaper.ModeView](t),
+		"handover": full[reaper.Holder](t),
+		"healthz":  full[admin.Health](t),
+	}
+}
+
+// TestTheShapeOfEachAnswer fails when a field is renamed, dropped or added: programs rely on them.
+func TestTheShapeOfEachAnswer(t *testing.T) {
+	for name, v := range shapes(t) {
+		t.Run(name, func(t *testing.T) {
+			var got bytes.Buffer
+			enc := json.NewEncoder(&got)
+			enc.SetIndent("", "  ")
+			if err := enc.Encode(v); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join("testdata", name+".json")
+			if *update {
+				if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got.String()); diff != "" {
+				t.Errorf("not as in %s; if it should be, run the test with -update (-want +got)\n%s", path, diff)
+			}
+		})
+	}
+}
+
+// shape lists what is in a JSON text, such as "attachments[].pod.name string".
+func shape(t *testing.T, text []byte) map[string]bool {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	list := make(map[string]bool)
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, w := range v {
+				walk(path+"."+name, w)
+			}
+		case []any:
+			list[path+"[]"] = true
+			for _, w := range v {
+				walk(path+"[]", w)
+			}
+		default:
+			list[fmt.Sprintf("%s %T", path, v)] = true
+		}
+	}
+	walk("", v)
+	return list
+}
+
+// TestTheAnswersOfAReaperAtWorkHaveTheseShapes asks a reaper that has something of nearly
+// everything, and finds that no field is only in the types.
+func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
+	t.Parallel()
+	shop, bill := nstest.New(t), nstest.New(t)
+	shut(t, shop) // before anybody looks: with an hour's grace that is not often
+	shut(t, bill)
+	n := newNode(t)
+	sources := func(r *state.Record) {
+		r.Sources, r.Warnings = policy.Sources{"text": "conflist"}, []string{"a mistake"}
+		r.Pod.UID = "0-1-2-3"
+	}
+	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never), sources)
+	n.register(bill, state.Pod{Namespace: "bill", Name: "db"}, grace(time.Hour, time.Hour), func(r *state.Record) {
+		r.Policy.Exempt = []policy.Exemption{{Loopback: true}}
+	})
+	n.register(bill, state.Pod{}, grace(time.Hour, time.Hour), func(r *state.Record) { r.Boot, r.ContainerID = "another", "other" })
+	if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), "x@eth0.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.await(`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`, 1)
+	n.await(`candidates{state="CLOSE_WAIT"}`, 1)
+	if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
+		t.Fatal(err)
+	}
+	shut(t, shop)
+	n.await(`would_destroy_total{state="CLOSE_WAIT",namespace="shop"}`, 1)
+
+	notThere := map[string][]string{ // what would contradict the rest, or takes another kernel
+		"status": {
+			".attachments[].problem string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
+			".counts.wouldDestroy.FIN_WAIT2 float64", ".mode.kernelProblem string", ".mode.switchProblem string",
+		},
+		"mode":    {".kernelProblem string", ".switchProblem string"},
+		"sockets": {".problems[] string"},
+	}
+	for name, a := range map[string]answer{
+		"status": n.get("/v1/status"), "sockets": n.get("/v1/sockets?owners=true"), "journal": n.get("/v1/journal"), "mode": n.get("/v1/mode"),
+		"healthz": n.get("/healthz"), "handover": n.do(n.unix, http.MethodPost, "http://reaper/v1/handover", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if a.code/100 != 2 || a.header.Get("Content-Type") != "application/json" || !strings.HasSuffix(a.body, "}\n") {
+				t.Errorf("status %d, %s: %s", a.code, a.header.Get("Content-Type"), a.body)
+			}
+			golden, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			documented, live := shape(t, golden), shape(t, []byte(a.body))
+			for _, what := range slices.Sorted(maps.Keys(live)) {
+				if !documented[what] {
+					t.Errorf("there is %s, which is not in testdata", what)
+				}
+			}
+			var missing []string
+			for _, what := range slices.Sorted(maps.Keys(documented)) {
+				if !live[what] && !strings.Contains(what, "owners[].containerID") { // depends on where the test runs
+					missing = append(missing, what)
+				}
+			}
+			if diff := cmp.Diff(notThere[name], missing); diff != "" {
+				t.Errorf("what is in testdata and not there (-want +got)\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,176 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin_test
+
+import (
+	"context"
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// TestASocketThatEndsByItselfIsCountedAsGone ends sockets just before what keeps them from being destroyed does.
+func TestASocketThatEndsByItselfIsCountedAsGone(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n := newNode(t)
+	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
+	turn := func(m policy.Mode) {
+		if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: m, Who: "the test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	would, gone := 0.0, 0.0
+	nstest.Eventually(t, patience, "one is counted", func() bool { // a sweep may see first that they are gone
+		turn(policy.Observe)
+		var pairs []nstest.Pair
+		for range 10 {
+			pairs = append(pairs, shut(t, ns))
+			would++
+		}
+		n.await(`would_destroy_total{state="CLOSE_WAIT",namespace="shop"}`, would)
+		for _, p := range pairs {
+			_ = p.Server.SetLinger(0)
+			p.Server.Close()
+		}
+		turn(policy.Destroy)
+		n.await(`candidates{state="CLOSE_WAIT"}`, 0)
+		gone = n.metrics()["gone_total"]
+		return gone > 0
+	})
+	if m := n.metrics(); gone > would || m[`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`] != 0 || m[`destroy_errors_total{errno="EPERM"}`] != 0 {
+		t.Errorf("of %v that ended: %v", would, m)
+	}
+}
+
+// TestARefusedDestroyIsCountedByItsErrno asks a reaper that has lost the privilege to destroy.
+func TestARefusedDestroyIsCountedByItsErrno(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n := disarmedNode(t)
+	n.register(ns, state.Pod{}, grace(time.Second, never))
+	p := shut(t, ns)
+	n.await(`destroy_errors_total{errno="EPERM"}`, 1)
+	if m := n.metrics(); m[`destroyed_total{state="CLOSE_WAIT",namespace=""}`] != 0 || m["destroy_lateness_seconds_count"] != 0 {
+		t.Errorf("destroyed all the same: %v", m)
+	}
+	if _, err := p.Server.Write([]byte("x")); err != nil {
+		t.Errorf("the socket does not live: %v", err)
+	}
+}
+
+func TestWhatWaitsForTheBudgetIsCounted(t *testing.T) {
+	t.Parallel()
+	const leaks = 5
+	ns := nstest.New(t)
+	n := newNode(t, func(c *reaper.Config) { c.MaxDestroysPerSecond = 1 })
+	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
+	for range leaks {
+		shut(t, ns)
+	}
+	most := 0.0
+	nstest.Eventually(t, patience, "all are destroyed", func() bool {
+		m := n.metrics()
+		most = max(most, m["budget_waiting"])
+		return m[`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`] == leaks
+	})
+	if most < 1 || most > leaks {
+		t.Errorf("at most %v were seen to wait", most)
+	}
+	n.await("budget_waiting", 0)
+}
+
+// lateFinder is a finder that looks at each namespace once, and has come late.
+type lateFinder struct{}
+
+func (lateFinder) Name() string { return "late" }
+
+func (lateFinder) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case set := <-targets:
+			for _, target := range set {
+				found(reaper.Finding{
+					Namespace: target.Identity, Swept: monotime.Now(),
+					Late: 90 * time.Second, Took: 250 * time.Millisecond, CPU: 125 * time.Millisecond,
+				})
+			}
+		}
+	}
+}
+
+func TestAFinderThatIsLateIsSeenToBe(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n := newNode(t, func(c *reaper.Config) { c.Finder = lateFinder{} })
+	n.register(ns, state.Pod{}, grace(time.Second, time.Second))
+	n.await("sweep_late_seconds", 90)
+	n.await(`warnings_total{kind="sweeping"}`, 1)
+	m := n.metrics()
+	for name, want := range map[string]float64{
+		`finder_info{finder="late"}`: 1, `sweep_duration_seconds_count{finder="late"}`: 1, `sweep_duration_seconds_sum{finder="late"}`: 0.25,
+		"sweep_cpu_seconds_total": 0.125,
+	} {
+		if m[name] != want {
+			t.Errorf("%s is %v, not %v", name, m[name], want)
+		}
+	}
+}
+
+func TestTheModeAndWhatIsWrongWithIt(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *reaper.Config) { c.Kernel = func() error { return inetdiag.ErrUnsupported } })
+	n.await(`mode_info{mode="observe"}`, 1)
+	n.await(`warnings_total{kind="sock-destroy"}`, 1)
+
+	n = newNode(t)
+	n.await(`mode_info{mode="destroy"}`, 1)
+	if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
+		t.Fatal(err)
+	}
+	m := n.metrics()
+	if _, was := m[`mode_info{mode="destroy"}`]; was || m[`mode_info{mode="observe"}`] != 1 {
+		t.Errorf("after the switch was set: %v", m)
+	}
+	if err := os.WriteFile(n.sw, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.await(`warnings_total{kind="switch"}`, 1)
+	n.await(`mode_info{mode="observe"}`, 1)
+}
+
+// TestBucketsTellWhatIsInTime checks that there is a bucket's bound at each promise that is made of lateness.
+func TestBucketsTellWhatIsInTime(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(n.get("/metrics").body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounds := make(map[float64]bool)
+	for _, b := range families["halfclose_destroy_lateness_seconds"].GetMetric()[0].GetHistogram().GetBucket() {
+		bounds[b.GetUpperBound()] = true
+	}
+	for _, promised := range []float64{0.05, 1, 15, 60, math.Inf(1)} {
+		if !bounds[promised] {
+			t.Errorf("no bucket ends at %v s", promised)
+		}
+	}
+}
