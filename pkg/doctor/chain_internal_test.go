@@ -1,0 +1,246 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+)
+
+const theCapability = `"capabilities": {"io.kubernetes.cri.pod-annotations": true}`
+
+// conflist is a network configuration whose chain is a bridge and the objects given.
+func conflist(version string, objects ...string) string {
+	return fmt.Sprintf(`{"cniVersion": %q, "name": "pods", "plugins": [%s]}`, version, strings.Join(append([]string{`{"type": "bridge"}`}, objects...), ", "))
+}
+
+func ourObject(keys ...string) string {
+	return "{" + strings.Join(append([]string{`"type": "halfclose"`, theCapability}, keys...), ", ") + "}"
+}
+
+// net puts files where a runtime finds its network configurations, below a host root of the test's own, with
+// the plugin itself in place.
+func netOf(t *testing.T, files map[string]string) Config {
+	t.Helper()
+	cfg := Config{HostRoot: t.TempDir(), ConfDir: DefaultConfDir, BinDir: DefaultBinDir}
+	for name, text := range files {
+		put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, name), text, 0o644)
+	}
+	info, err := json.Marshal(buildinfo.Get())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"), "#!/bin/sh\n[ \"$*\" = 'version --output json' ] && echo '"+string(info)+"'", 0o755)
+	return cfg
+}
+
+func put(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func judgeNet(t *testing.T, cfg Config) []Finding {
+	t.Helper()
+	return judgeChains(lookAtChains(t.Context(), cfg))
+}
+
+func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
+	good := conflist("1.0.0", ourObject())
+	takes := want{"cni", OK, "runtimes take 10-pods.conflist (network pods), which chains halfclose: destroy, grace 10m, podOverrides any, reaper auto, failurePolicy ignore", ""}
+	binary := want{"cni-binary", OK, "of the same version", ""}
+	for _, tt := range []struct {
+		name  string
+		files map[string]string
+		wants []want
+	}{
+		{"none", map[string]string{"README": "nothing here"}, []want{{"cni", Info, "holds no valid network configuration", "halfclose install"}}},
+		{"a good one", map[string]string{"10-pods.conflist": good}, []want{takes, binary}},
+		{"another before it", map[string]string{"05-other.conflist": conflist("1.0.0"), "10-pods.conflist": good}, []want{
+			{"cni", Warn, "runtimes take 05-other.conflist (network pods), the first by name, which does not chain halfclose; 10-pods.conflist does", `append {"type": "halfclose"`}, binary,
+		}},
+		{"another behind it", map[string]string{"10-pods.conflist": good, "20-more.conflist": good}, []want{
+			takes, {"cni", OK, "20-more.conflist chains halfclose too", ""}, binary,
+		}},
+		{"none of them ours", map[string]string{"05-other.conflist": conflist("1.0.0")}, []want{{"cni", Info, "does not chain halfclose: no container is registered", "halfclose install"}}},
+		{"a broken one before it", map[string]string{"05-broken.conflist": "{", "10-pods.conflist": good}, []want{
+			{"cni", Warn, "05-broken.conflist is no valid network configuration: error parsing configuration list: unexpected end of JSON input; containerd goes no further", "correct it, or remove it from /etc/cni/net.d"}, takes, binary,
+		}},
+		{"a broken one behind it", map[string]string{"10-pods.conflist": good, "99-broken.conf": "{}"}, []want{
+			{"cni", Warn, "99-broken.conf is no valid network configuration: error parsing configuration: missing 'type'", ""}, takes, binary,
+		}},
+		{"a broken one alone", map[string]string{"10-broken.conflist": "[]"}, []want{{"cni", Warn, "containerd goes no further", ""}, {"cni", Info, "no valid", ""}}},
+		{"one of no plugins", map[string]string{"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods"}`}, []want{{"cni", Warn, "it has no plugins", ""}, {"cni", Info, "no valid", ""}}},
+		{"what runtimes do not read", map[string]string{"10-pods.conflist": good, "05-pods.conflist.bak": "{"}, []want{takes, binary}},
+		{"other values", map[string]string{"10-pods.conflist": conflist("0.4.0",
+			ourObject(`"mode": "observe"`, `"closeWaitGrace": "2m"`, `"finWait2Grace": "never"`, `"clock": "state"`, `"pendingData": "destroy"`, `"exempt": [{"loopback": true}]`, `"podOverrides": "none"`, `"reaper": "external"`))}, []want{
+			{"cni", OK, "observe, grace of CLOSE_WAIT 2m, of FIN_WAIT2 never, clock state, pendingData destroy, 1 exemption, podOverrides none, reaper external", ""}, binary,
+		}},
+		{"mistakes", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(`"graec": "1m"`, `"mode": "kill"`))}, []want{
+			takes,
+			{"cni", Warn, `10-pods.conflist: $.plugins[1].graec: unknown key, did you mean "grace"? (the network's containers are observed only)`, "correct it"},
+			{"cni", Warn, `$.plugins[1].mode: `, "correct it"},
+			binary,
+		}},
+		{"a mistake that keeps pods from starting", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(`"grace": 600`, `"failurePolicy": "fail"`))}, []want{
+			{"cni", OK, "failurePolicy fail", ""}, {"cni", Fail, `$.plugins[1].grace: want a duration`, "correct it"}, binary,
+		}},
+		{"no capability", map[string]string{"10-pods.conflist": conflist("1.0.0", `{"type": "halfclose"}`)}, []want{
+			takes, {"cni", Warn, "does not declare the capability io.kubernetes.cri.pod-annotations", `"podOverrides": "none"`}, binary,
+		}},
+		{"no capability, and none needed", map[string]string{"10-pods.conflist": conflist("1.0.0", `{"type": "halfclose", "podOverrides": "none"}`)}, []want{
+			{"cni", OK, "podOverrides none", ""}, binary,
+		}},
+		{"the first of its chain", map[string]string{"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods", "plugins": [` + ourObject() + `]}`}, []want{
+			takes, {"cni", Fail, "$.plugins[0] is the first of the chain", "behind the plugin"}, binary,
+		}},
+		{"a plugin by itself", map[string]string{"10-pods.conf": `{"cniVersion": "1.0.0", "name": "pods", "type": "halfclose", ` + theCapability + `}`}, []want{
+			{"cni", OK, "10-pods.conf", ""}, {"cni", Fail, "the first of the chain", ""}, binary,
+		}},
+		{"twice", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(), ourObject(`"mode": "observe"`))}, []want{
+			{"cni", OK, "observe, grace 10m", ""}, {"cni", Warn, "in the chain 2 times", "leave one"}, binary,
+		}},
+		{"for containerd 1.7 and later", map[string]string{"10-pods.conflist": conflist("1.1.0", ourObject())}, []want{takes, {"cni", Info, "refused by containerd 1.6", "write 1.0.0"}, binary}},
+		{"of a version that is not spoken", map[string]string{"10-pods.conflist": conflist("0.2.0", ourObject())}, []want{takes, {"cni", Fail, `does not speak cniVersion "0.2.0"`, "write 1.0.0"}, binary}},
+		{"a plugin in a file of its own", map[string]string{"10-pods.conflist": conflist("1.0.0"), "pods/50-halfclose.conf": ourObject(), "pods/README": "x"}, []want{takes, binary}},
+		{"that not asked for", map[string]string{
+			"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "bridge"}]}`, "pods/50-halfclose.conf": ourObject(),
+		}, []want{{"cni", Info, "does not chain halfclose", ""}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { expect(t, judgeNet(t, netOf(t, tt.files)), tt.wants...) })
+	}
+}
+
+func TestTheConflistThatIsShippedIsInOrder(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/cni/10-halfclose.conflist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, judgeNet(t, netOf(t, map[string]string{"10-halfclose.conflist": string(text)})),
+		want{"cni", OK, "which chains halfclose: destroy, grace 10m", ""}, want{"cni-binary", OK, "", ""})
+}
+
+func TestNoDirectoryOfConfigurationsIsNoCNI(t *testing.T) {
+	expect(t, judgeNet(t, Config{HostRoot: t.TempDir(), ConfDir: DefaultConfDir}), want{"cni", Info, "there is no /etc/cni/net.d", "--cni-conf-dir"})
+	expect(t, judgeChains(chains{dir: "/d", err: unix.EACCES}), want{"cni", Warn, "/d cannot be looked at: permission denied", "as root"})
+}
+
+func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
+	cfg := netOf(t, nil)
+	put(t, filepath.Join(cfg.HostRoot, "var/cni/real.conflist"), conflist("1.0.0", ourObject()), 0o644)
+	for at, to := range map[string]string{
+		filepath.Join(DefaultConfDir, "10-pods.conflist"): "/var/cni/real.conflist", "/opt/cni/link": "/../../../opt/cni/bin",
+	} {
+		path := filepath.Join(cfg.HostRoot, at)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(to, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg.BinDir = "/opt/cni/link"
+	expect(t, judgeNet(t, cfg), want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "/opt/cni/link/halfclose", ""})
+}
+
+func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
+	cfg := netOf(t, map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject()), "30-large.conf": strings.Repeat(" ", maxConf+1)})
+	if err := unix.Mkfifo(filepath.Join(cfg.HostRoot, cfg.ConfDir, "20-fifo.conflist"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, judgeNet(t, cfg), want{"cni", Warn, "20-fifo.conflist is no valid network configuration: it is no regular file", ""},
+		want{"cni", Warn, "30-large.conf is no valid network configuration: it has more than", ""}, want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "", ""})
+}
+
+func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
+	fail := func(what, do string) want { return want{"cni-binary", Fail, what, do} }
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T, path string)
+		want   want
+	}{
+		{"none", func(t *testing.T, path string) { remove(t, path) }, fail("there is no /opt/cni/bin/halfclose, though halfclose is chained", "--cni-bin-dir")},
+		{"a directory", func(t *testing.T, path string) { remove(t, path); put(t, filepath.Join(path, "x"), "", 0o600) }, fail("is no regular file", "install -m 755")},
+		{"not executable", func(t *testing.T, path string) {
+			if err := os.Chmod(path, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, fail("cannot be executed (-rw-r--r--)", "chmod 755 /opt/cni/bin/halfclose")},
+		{"for another machine", func(t *testing.T, path string) { remove(t, path); put(t, path, "\x7fELF\x02", 0o755) }, fail("exec format error", "for this machine")},
+		{"something else", func(t *testing.T, path string) {
+			remove(t, path)
+			put(t, path, "#!/bin/sh\necho it is something else >&2; exit 3", 0o755)
+		}, fail("exit status 3: it is something else", "see whether it is halfclose")},
+		{"something that prints something else", func(t *testing.T, path string) { remove(t, path); put(t, path, "#!/bin/sh\necho hello", 0o755) }, fail("invalid character", "see whether it is halfclose")},
+		{"another version", func(t *testing.T, path string) {
+			remove(t, path)
+			put(t, path, `#!/bin/sh`+"\n"+`echo '{"version": "v0.0.1", "commit": "c", "go": "g", "platform": "p"}'`, 0o755)
+		}, want{"cni-binary", Warn, "is halfclose v0.0.1 (commit c, g, p), and this is halfclose", "in both places"}},
+		{"the one that asks", func(t *testing.T, path string) {
+			remove(t, path)
+			if own, err := os.Executable(); err != nil {
+				t.Fatal(err)
+			} else if err := os.Link(own, path); errors.Is(err, unix.EXDEV) {
+				t.Skip("the test's binary and its temporary files are on different file systems")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}, want{"cni-binary", OK, "is the binary that runs here", ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := netOf(t, nil)
+			tt.change(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"))
+			expect(t, judgeBinary(lookAtBinary(t.Context(), host(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+		})
+	}
+	t.Run("not for this user to run", func(t *testing.T) {
+		expect(t, judgeBinary(binary{path: "/p", mode: 0o700, run: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be run", "as root"})
+		expect(t, judgeBinary(binary{path: "/p", err: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be looked at", "as root"})
+	})
+}
+
+func TestABinaryThatDoesNotEndHoldsNobodyUp(t *testing.T) {
+	cfg := netOf(t, nil)
+	path := filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose")
+	remove(t, path)
+	put(t, path, "#!/bin/sh\nexec sleep 1000", 0o755)
+	cfg.StateDir, cfg.SwitchPath, cfg.Limit = t.TempDir(), filepath.Join(t.TempDir(), "mode"), DefaultLimit/4
+	put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, "10-pods.conflist"), conflist("1.0.0", ourObject()), 0o644)
+	report := Run(t.Context(), cfg)
+	for _, f := range report.Findings {
+		if f.Check == "cni-binary" && f.Level == Fail && strings.Contains(f.What, "signal: killed") {
+			return
+		}
+	}
+	t.Errorf("it is not reported:\n%s", lines(report.Findings))
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func FuzzNetworkConfiguration(f *testing.F) {
+	f.Add("10-pods.conflist", []byte(conflist("1.0.0", ourObject(`"graec": 1`))))
+	f.Add("10-pods.conf", []byte(`{"type": "halfclose"}`))
+	f.Add("x.json", []byte(`{"name": "../..", "type": "halfclose", "plugins": null}`))
+	f.Fuzz(func(t *testing.T, name string, data []byte) {
+		c := confFile{name: name}
+		if c.list, c.err = parseConf(name, data); c.err == nil && len(c.list.Plugins) > 0 {
+			c.ours = ours(c.list)
+		} else if c.err == nil {
+			c.err = errors.New("it has no plugins")
+		}
+		complete(t, judgeChains(chains{dir: "/d", files: []confFile{c}}))
+	})
+}

@@ -1,0 +1,87 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/doctor"
+)
+
+// has fails the test unless the report has such a finding.
+func has(t *testing.T, r doctor.Report, check string, level doctor.Level, what string) doctor.Finding {
+	t.Helper()
+	for _, f := range r.Findings {
+		if f.Check == check && f.Level == level && strings.Contains(f.What, what) {
+			return f
+		}
+	}
+	t.Errorf("there is no %s %s with %q in\n%s", level, check, what, text(r))
+	return doctor.Finding{}
+}
+
+// hasNone fails the test if a check, "" for any, found something as bad as that.
+func hasNone(t *testing.T, r doctor.Report, check string, level doctor.Level) {
+	t.Helper()
+	for _, f := range r.Findings {
+		if (check == "" || f.Check == check) && f.Level >= level {
+			t.Errorf("there is a finding that should not be: %s %s: %s", f.Level, f.Check, f.What)
+		}
+	}
+}
+
+func text(r doctor.Report) string {
+	var b strings.Builder
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "%s %s: %s\n    do: %s\n", f.Level, f.Check, f.What, f.Do)
+	}
+	return b.String()
+}
+
+func TestWithEveryPrivilegeWhatHasToBeTriedIsTried(t *testing.T) {
+	r := examine(t, patient{StateDir: t.TempDir()}.command(t), func() {})
+	hasNone(t, r, "", doctor.Fail)
+	has(t, r, "sock-destroy", doctor.OK, "SOCK_DESTROY works: it destroyed a connection made for it")
+	has(t, r, "capabilities", doctor.OK, "CAP_SYS_ADMIN and CAP_NET_ADMIN are held")
+	has(t, r, "netns-cookie", doctor.OK, "")
+	has(t, r, "pid-namespace", doctor.Warn, "")                                     // the node's is its own
+	has(t, r, "child-tables", doctor.Info, "250 namespaces with the default grace") // and its table is the machine's
+	if f := has(t, r, "child-tables", doctor.Info, ""); !strings.Contains(f.Do, "as measured here") {
+		t.Errorf("child tables were not measured: %s", f.Do)
+	}
+	if got := r.Worst(); got != doctor.Warn {
+		t.Errorf("the worst of it is %v", got)
+	}
+}
+
+func TestLevelsAndReportsCanBeReadBack(t *testing.T) {
+	in := doctor.Report{Findings: []doctor.Finding{
+		{Check: "a", Level: doctor.OK, What: "w"}, {Check: "b", Level: doctor.Fail, What: "w", Do: "d"}, {Check: "c", Level: doctor.Warn, What: "w", Do: "d"},
+	}}
+	b, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"level":"fail","version":{"version":"","commit":"","go":"","platform":""},"findings":[{"check":"a","level":"ok","what":"w"},` +
+		`{"check":"b","level":"fail","what":"w","do":"d"},{"check":"c","level":"warn","what":"w","do":"d"}]}`
+	if diff := cmp.Diff(want, string(b)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	var out doctor.Report
+	if err := json.Unmarshal(b, &out); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(in, out); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	var l doctor.Level
+	if err := l.UnmarshalText([]byte("bad")); err == nil {
+		t.Error("bad is a level")
+	}
+}

@@ -1,0 +1,178 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/doctor"
+	"github.com/halfclose/halfclose/test/node"
+)
+
+const (
+	// onNodeVar is set on the node. A fuzzing test starts the test binary again there.
+	onNodeVar = "HALFCLOSE_TEST_ON_NODE"
+	// patientVar holds, in the environment, what the test binary is to look at instead of running tests.
+	patientVar = "HALFCLOSE_TEST_PATIENT"
+)
+
+// noNode is nil if the tests run on a node of their own, and otherwise says why not.
+var noNode error // set once, before the tests run
+
+// TestMain runs the tests on a node of their own, which has names of namespaces of its own in /run/netns.
+func TestMain(m *testing.M) {
+	if os.Getenv(patientVar) != "" {
+		os.Exit(bePatient())
+	}
+	if os.Getenv(onNodeVar) != "" {
+		os.Exit(m.Run())
+	}
+	code, err := node.Run(node.Program{
+		Run: func() int {
+			err := errors.Join(
+				os.Setenv(onNodeVar, "yes"), unix.Mount("", "/run", "", unix.MS_SHARED, ""), os.MkdirAll("/run/netns", 0o755))
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			return m.Run()
+		},
+		Keep: []string{os.TempDir()},
+	})
+	if node.Denied(err) {
+		noNode, err = err, nil
+		code = m.Run() // tests that need a node say that they are skipped, and why
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func needNode(t *testing.T) {
+	t.Helper()
+	if noNode != nil {
+		nstest.NeedPrivilege(t, "make a node to test on", noNode)
+	}
+}
+
+// patient is a process that looks at itself and the node.
+type patient struct {
+	StateDir, HostRoot, ConfDir string
+	// Propagation is what the process does with all its mounts before it looks: 0, or one of mount(2)'s.
+	Propagation uintptr
+	HideRun     bool // by an empty /run of its own
+}
+
+func (p patient) config() doctor.Config {
+	return doctor.Config{
+		StateDir: p.StateDir, SwitchPath: filepath.Join(p.StateDir, "mode"), HostRoot: p.HostRoot, ConfDir: p.ConfDir,
+		BinDir: doctor.DefaultBinDir, Limit: patience,
+	}
+}
+
+// patience is for a machine that is busy with everything else.
+const patience = 4 * doctor.DefaultLimit
+
+// command prepares the process. It says when it is ready, and looks when its stdin is closed.
+func (p patient) command(t *testing.T) *exec.Cmd {
+	t.Helper()
+	needNode(t)
+	if p.ConfDir == "" {
+		p.ConfDir = t.TempDir()
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+	cmd.Env = append(os.Environ(), patientVar+"="+string(text))
+	return cmd
+}
+
+// examine runs the process; before it looks, and after it has changed its mounts, meanwhile runs.
+func examine(t *testing.T, cmd *exec.Cmd, meanwhile func()) doctor.Report {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	stdin, inErr := cmd.StdinPipe()
+	stdout, outErr := cmd.StdoutPipe()
+	err := errors.Join(inErr, outErr, cmd.Start())
+	if errors.Is(err, unix.EPERM) { // on a node that has one user alone
+		nstest.NeedPrivilege(t, "start a process with other privileges", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := make([]byte, 1)
+	if _, err := io.ReadFull(stdout, ready); err != nil {
+		t.Fatalf("the process is not ready: %v, %v\n%s", err, cmd.Wait(), stderr.String())
+	}
+	meanwhile()
+	stdin.Close()
+	var report doctor.Report
+	err = json.NewDecoder(stdout).Decode(&report)
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		t.Fatalf("%v\n%s", err, stderr.String())
+	}
+	return report
+}
+
+// without runs the process without a capability: one that its parent's bounding set lacks (capabilities(7)).
+func without(t *testing.T, capability uintptr, run func()) {
+	t.Helper()
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		if err = unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err == nil {
+			run()
+		}
+	}()
+	<-done
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bePatient is what the process does.
+func bePatient() int {
+	var p patient
+	err := json.Unmarshal([]byte(os.Getenv(patientVar)), &p)
+	if err == nil && p.Propagation != 0 {
+		err = unix.Mount("", "/", "", unix.MS_REC|p.Propagation, "")
+	}
+	if err == nil && p.HideRun {
+		err = unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
+	}
+	if err == nil {
+		_, err = os.Stdout.WriteString(".")
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, os.Stdin)
+	}
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(doctor.Run(context.Background(), p.config()))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,136 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+)
+
+// named is which network namespaces have a name in the file system.
+type named struct {
+	err   error // why that is not known
+	paths []namedPath
+	never []namespace.Identity // of the host: they are nobody's to register
+}
+
+// namedPath is a path on the host that leads to a namespace.
+type namedPath struct {
+	path string
+	id   namespace.Identity
+}
+
+func lookAtNamed(root string) named {
+	var n named
+	h := host(root)
+	points, err := readMounts("/proc/thread-self/mountinfo")
+	if err != nil {
+		n.err = err
+		return n
+	}
+	below, err := namespace.NewRoot(root)
+	if err != nil {
+		n.err = err
+		return n
+	}
+	defer below.Close()
+	n.never = hostNamespaces()
+	for _, path := range namePaths(h, points) {
+		open, err := below.Open(path)
+		if err != nil {
+			continue // no namespace, of another type, or gone since
+		}
+		n.add(namedPath{path, open.Stat()})
+		_ = open.Close() // nothing was written
+	}
+	return n
+}
+
+// hostNamespaces returns those of this process and of the first one, as far as they can be seen.
+func hostNamespaces() []namespace.Identity {
+	var all []namespace.Identity
+	own, err := namespace.Own()
+	if err == nil {
+		all = append(all, own.Stat())
+		_ = own.Close() // nothing was written
+	}
+	first, err := namespace.Open("/proc/1/ns/net")
+	if err == nil {
+		all = append(all, first.Stat())
+		_ = first.Close() // nothing was written
+	}
+	return all
+}
+
+// namePaths returns the paths on the host where a namespace may have a name: what is in the usual directories,
+// and every mount of a namespace elsewhere.
+func namePaths(h host, points []point) []string {
+	var paths []string
+	for _, dir := range netnsDirs() {
+		names, err := h.names(dir)
+		if err != nil {
+			continue // there is none
+		}
+		for _, name := range names {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	for _, p := range points {
+		path, ok := h.outside(p.path)
+		if ok && p.fsType == "nsfs" && strings.HasPrefix(p.root, "net:") {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// outside returns what a path of this process is called on the host.
+func (h host) outside(path string) (string, bool) {
+	if h.isRoot() {
+		return path, true
+	}
+	rest, ok := strings.CutPrefix(path, filepath.Clean(string(h)))
+	return rest, ok && strings.HasPrefix(rest, "/")
+}
+
+// add takes a namespace in, unless it has been found by another name.
+func (n *named) add(p namedPath) {
+	if !slices.ContainsFunc(n.paths, func(q namedPath) bool { return q.id.Same(p.id) }) {
+		n.paths = append(n.paths, p)
+	}
+}
+
+// judgeNamed says which namespaces with a name are not registered.
+func judgeNamed(n named, r records) []Finding {
+	if err := errors.Join(n.err, r.err); err != nil {
+		return []Finding{{
+			Check: "unregistered", Level: Warn, What: "namespaces and records cannot be compared: " + err.Error(), Do: "see to records first; run it as root",
+		}}
+	}
+	var strangers []namedPath
+	for _, p := range n.paths {
+		known := slices.ContainsFunc(r.list, func(rec recorded) bool { return !rec.Inert(r.boot) && p.id.Same(rec.Netns.Identity) })
+		host := slices.ContainsFunc(n.never, func(id namespace.Identity) bool { return p.id.Same(id) })
+		if !known && !host {
+			strangers = append(strangers, p)
+		}
+	}
+	if len(n.paths) == 0 {
+		return []Finding{{Check: "unregistered", What: "no namespace has a name in the file system"}}
+	}
+	if len(strangers) == 0 {
+		return []Finding{{Check: "unregistered", What: "every namespace that has a name is registered (" + count(len(n.paths), "namespace") + ")"}}
+	}
+	return []Finding{{
+		Check: "unregistered", Level: Info,
+		What: count(len(strangers), "namespace that has a name is", "namespaces that have a name are") + " not registered: made before halfclose was chained, or not by CNI: " +
+			few(strangers, func(p namedPath) string { return p.path }),
+		Do: "nothing, if nothing is to be done in them; else restart the pod, or halfclose register " + strangers[0].path,
+	}}
+}

@@ -1,0 +1,58 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+func TestTheReaperIsJudgedByWhetherItKeepsUp(t *testing.T) {
+	good := admin.Status{
+		Version: buildinfo.Get(), Holder: reaper.Holder{PID: 42, StartedBy: reaper.BySystemd, Since: time.Unix(0, 0).UTC()},
+		Status: reaper.Status{Namespaces: 250, Budget: reaper.BudgetView{PerSecond: 1000}},
+	}
+	runs := want{"reaper", OK, "it runs (process 42, started by systemd at 1970-01-01T00:00:00Z) and looks after 250 namespaces", ""}
+	for _, tt := range []struct {
+		name   string
+		change func(*admin.Status)
+		wants  []want
+	}{
+		{"a good one", func(*admin.Status) {}, []want{runs}},
+		{"of another version", func(s *admin.Status) { s.Version = buildinfo.Info{Version: "v0.0.1", Commit: "c"} }, []want{runs, {"reaper", Warn, "halfclose v0.0.1 (commit c", "restart"}}},
+		{"one that lags", func(s *admin.Status) { s.Finder.Late = reaper.Seconds(90 * time.Second) }, []want{runs, {"reaper", Warn, "lags 1m30s behind", "child-tables"}}},
+		{"one that waits for its budget", func(s *admin.Status) { s.Budget.Waiting = 3 }, []want{runs, {"reaper", Warn, "3 sockets wait for the budget of 1000 destroys a second", "--max-destroys-per-second"}}},
+		{"one that is refused", func(s *admin.Status) { s.Counts.Errors = map[string]uint64{"EPERM": 2, "EIO": 1} }, []want{runs, {"reaper", Warn, "1 with EIO, 2 with EPERM", "log"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := good
+			tt.change(&s)
+			expect(t, judgeReaper(running{status: s}, 0), tt.wants...)
+		})
+	}
+}
+
+func TestAReaperThatDoesNotAnswerIsJudgedByWhy(t *testing.T) {
+	notRunning := fmt.Errorf("%w: nothing listens", admin.ErrNotRunning)
+	for _, tt := range []struct {
+		name    string
+		r       running
+		records int
+		want    want
+	}{
+		{"none, and nothing to do", running{err: notRunning}, 0, want{"reaper", Info, "none runs, and nothing is registered", "systemctl start halfclose"}},
+		{"none, and work for one", running{err: notRunning}, 2, want{"reaper", Warn, "none runs, and 2 attachments are registered: nothing is done for them", "halfclose reaper"}},
+		{"not for this user", running{err: errors.New("belongs to another user"), denied: true}, 0, want{"reaper", Warn, "for its owner alone", "as root"}},
+		{"stuck", running{err: errors.New("timeout"), stuck: true}, 0, want{"reaper", Fail, "does not answer", "end it if it is stuck"}},
+		{"something else", running{err: errors.New("the reaper says: no")}, 0, want{"reaper", Warn, "the reaper says: no", "log"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { expect(t, judgeReaper(tt.r, tt.records), tt.want) })
+	}
+}

@@ -1,0 +1,122 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// records is what is recorded on this node, and where its paths lead here.
+type records struct {
+	err      error // why they are not known
+	root     host
+	boot     string
+	list     []recorded
+	problems []state.Problem
+}
+
+// recorded is a record and what its path leads to.
+type recorded struct {
+	state.Record
+	open error // of opening the path
+	at   namespace.Identity
+}
+
+func lookAtRecords(store *state.Store, root string) records {
+	r := records{root: host(root)}
+	listing, err := store.List()
+	if err != nil {
+		r.err = err
+		return r
+	}
+	r.problems = listing.Problems
+	if r.boot, r.err = namespace.BootID(); r.err != nil {
+		return r
+	}
+	below, err := namespace.NewRoot(root)
+	if err != nil {
+		r.err = err
+		return r
+	}
+	defer below.Close()
+	for _, rec := range listing.Records {
+		r.list = append(r.list, lookAtPath(below, rec))
+	}
+	return r
+}
+
+func lookAtPath(root *namespace.Root, rec state.Record) recorded {
+	h, err := root.Open(rec.Netns.Path)
+	if err != nil {
+		return recorded{Record: rec, open: err}
+	}
+	defer h.Close()
+	return recorded{Record: rec, at: h.Stat()}
+}
+
+// fate is what can be done about a record.
+type fate int
+
+const (
+	usable    fate = iota
+	otherBoot      // it is of another boot
+	gone           // there is nothing at its path
+	moved          // another namespace is at its path
+	hidden         // the path is there, but the namespace's mount is not seen
+	closed         // the path cannot be looked at
+)
+
+func (r records) fate(rec recorded) fate {
+	switch {
+	case rec.Inert(r.boot):
+		return otherBoot
+	case errors.Is(rec.open, namespace.ErrNotNamespace):
+		return hidden
+	case errors.Is(rec.open, fs.ErrNotExist):
+		return gone
+	case rec.open != nil:
+		return closed
+	case !rec.at.Same(rec.Netns.Identity):
+		return moved
+	}
+	return usable
+}
+
+// of returns the records that have met one of the fates.
+func (r records) of(fates ...fate) []recorded {
+	var some []recorded
+	for _, rec := range r.list {
+		for _, f := range fates {
+			if r.fate(rec) == f {
+				some = append(some, rec)
+			}
+		}
+	}
+	return some
+}
+
+// usable returns the records that a reaper here can act on.
+func (r records) usable() []recorded { return r.of(usable) }
+
+// intervals is how often the reaper looks at each registered namespace.
+func (r records) intervals() []time.Duration {
+	merged := make(map[namespace.Identity][]policy.Policy)
+	for _, rec := range r.usable() {
+		merged[rec.Netns.Identity] = append(merged[rec.Netns.Identity], rec.Policy)
+	}
+	var all []time.Duration
+	for _, policies := range merged {
+		if i := reaper.SweepInterval(policy.Merge(policies...)); i > 0 {
+			all = append(all, i)
+		}
+	}
+	return all
+}

@@ -1,0 +1,143 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package doctor
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestTheStateDirectoryIsJudgedByWhoCanWriteThereAndWhatItIsOn(t *testing.T) {
+	const roomy = 1 << 40
+	tmpfs := filesystem{kind: unix.TMPFS_MAGIC, bytes: roomy, inodes: roomy, countInodes: true}
+	on := func(kind int64) filesystem { return filesystem{kind: kind, bytes: roomy} }
+	usable := want{"state-dir", OK, "/run/halfclose can be written to (tmpfs)", ""}
+	denied := &fs.PathError{Op: "open", Path: "/run/halfclose", Err: unix.EACCES}
+	inside, nobody := root(), process{uid: 65534, mountNS: onHost}
+	inside.mountNS = elsewhere
+	for _, tt := range []struct {
+		name   string
+		change func(*directory)
+		by     process
+		wants  []want
+	}{
+		{"a good one", func(*directory) {}, root(), []want{usable}},
+		{"none yet", func(d *directory) { d.stat, d.isDir, d.mode = fs.ErrNotExist, false, 0 }, root(), []want{{"state-dir", OK, "is not there yet, and can be made", ""}}},
+		{"a file", func(d *directory) { d.isDir, d.write = false, unix.ENOTDIR }, root(), []want{{"state-dir", Fail, "no directory", "remove it, or set HALFCLOSE_STATE_DIR"}}},
+		{"a read-only one", func(d *directory) { d.write = unix.EROFS }, root(), []want{{"state-dir", Fail, "read-only file system", "another directory"}}},
+		{"one that is full", func(d *directory) { d.write, d.fs.bytes = unix.ENOSPC, 8<<10 }, root(), []want{
+			{"state-dir", Fail, "no space left", ""}, {"state-dir", Warn, "only 8 KiB are left", "df"},
+		}},
+		{"one with few inodes", func(d *directory) { d.fs.inodes = 12 }, root(), []want{usable, {"state-dir", Warn, "only 12 inodes are left", "df -i"}}},
+		{"another's, to a user", func(d *directory) { d.write = denied }, nobody, []want{{"state-dir", Warn, "by user 65534", "run it as root"}}},
+		{"one that cannot be looked at", func(d *directory) { d.stat = denied }, nobody, []want{{"state-dir", Warn, "cannot be looked at", "run it as root"}}},
+		{"another's, to root", func(d *directory) { d.owner = 1000 }, root(), []want{usable, {"state-dir", Warn, "belongs to user 1000", "chown root: /run/halfclose"}}},
+		{"one that others can write to", func(d *directory) { d.mode = 0o770 }, root(), []want{usable, {"state-dir", Warn, "has mode 0770", "chmod 700 /run/halfclose"}}},
+		{"one that others can read", func(d *directory) { d.mode = 0o755 }, root(), []want{usable}},
+		{"a path that is too long", func(d *directory) { d.long = errors.New("use a shorter path") }, root(), []want{usable, {"state-dir", Fail, "is too long", "shorter path"}}},
+		{"on another machine", func(d *directory) { d.fs = on(unix.NFS_SUPER_MAGIC) }, root(), []want{
+			{"state-dir", OK, "(nfs)", ""}, {"state-dir", Warn, "is on nfs", "/run"},
+		}},
+		{"on an image's layers", func(d *directory) { d.fs = on(unix.OVERLAYFS_SUPER_MAGIC) }, inside, []want{
+			{"state-dir", OK, "(overlay)", ""}, {"state-dir", Warn, "on a container's own file system", "-v /run/halfclose:/run/halfclose"},
+		}},
+		{"on a disk", func(d *directory) { d.fs = on(unix.EXT4_SUPER_MAGIC) }, root(), []want{
+			{"state-dir", OK, "(ext4)", ""}, {"state-dir", Info, "which a reboot does not empty", "nothing"},
+		}},
+		{"on something else", func(d *directory) { d.fs = on(0x1234) }, root(), []want{
+			{"state-dir", OK, "(file system 0x1234)", ""}, {"state-dir", Info, "file system 0x1234", ""},
+		}},
+		{"in a container", func(*directory) {}, inside, []want{usable, {"state-dir", Info, "cannot be told from here", "--host-root"}}},
+		{"the host's, in a container", func(d *directory) { d.shared = same }, inside, []want{usable, {"state-dir", OK, "is the host's", ""}}},
+		{"not the host's", func(d *directory) { d.shared = another }, inside, []want{usable, {"state-dir", Fail, "is not the host's", "DirectoryOrCreate"}}},
+		{"not there on the host", func(d *directory) { d.shared = hostHasNone }, inside, []want{usable, {"state-dir", Warn, "the host has no /run/halfclose yet", "hostPath"}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := directory{path: "/run/halfclose", isDir: true, mode: 0o700, fs: tmpfs}
+			tt.change(&d)
+			expect(t, judgeStateDir(d, tt.by), tt.wants...)
+		})
+	}
+}
+
+func TestARealStateDirectoryIsSeenAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	for path, mode := range map[string]fs.FileMode{there: 0o700, filepath.Join(dir, "open"): 0o777} {
+		if err := errors.Join(os.Mkdir(path, mode), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	at := func(path, hostRoot string) directory { return lookAtStateDir(state.New(path), hostRoot) }
+	if d := at(there, ""); d.stat != nil || !d.isDir || d.mode != 0o700 || d.owner != os.Geteuid() || d.write != nil || d.long != nil || d.fs.kind == 0 || d.fs.bytes == 0 {
+		t.Errorf("one that is there: %+v", d)
+	}
+	if d := at(filepath.Join(dir, "a/b/c"), ""); !errors.Is(d.stat, fs.ErrNotExist) || d.write != nil || d.fs.kind == 0 {
+		t.Errorf("one that is not there: %+v", d)
+	}
+	if d := at(filepath.Join(dir, "open"), ""); d.mode != 0o777 {
+		t.Errorf("one that is open to all: %+v", d)
+	}
+	if d := at(filepath.Join(dir, "file"), ""); d.isDir || d.write == nil {
+		t.Errorf("a file: %+v", d)
+	}
+	if d := at(filepath.Join(dir, strings.Repeat("x", 120)), ""); d.long == nil {
+		t.Errorf("a long path: %+v", d)
+	}
+	// Below a host root, that directory is another one, or the same, or not there.
+	hostRoot := filepath.Join(dir, "host")
+	if err := os.MkdirAll(filepath.Join(hostRoot, there), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if d := at(there, hostRoot); d.shared != another {
+		t.Errorf("another directory: %+v", d)
+	}
+	if err := os.Remove(filepath.Join(hostRoot, there)); err != nil {
+		t.Fatal(err)
+	}
+	if d := at(there, hostRoot); d.shared != hostHasNone {
+		t.Errorf("no directory: %+v", d)
+	}
+	if d := at(there, "/"); d.shared != notAsked {
+		t.Errorf("no host root: %+v", d)
+	}
+	if got := compare(host("/proc/self/root"), there, mustStat(t, there)); got != same {
+		t.Errorf("the same directory: %v", got)
+	}
+	if names := mustNames(t, there); len(names) != 0 {
+		t.Errorf("looking has left %v", names)
+	}
+}
+
+func mustStat(t *testing.T, path string) fs.FileInfo {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+func mustNames(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
