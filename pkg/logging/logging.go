@@ -3,9 +3,10 @@
 
 // Package logging decides where log lines go.
 //
-// A reaper that a person, systemd or Kubernetes started writes to stderr, which somebody keeps. One that
-// the plugin started has no stderr: its lines go to the systemd journal, or to a small file where there
-// is no journal. The plugin itself, whose stdout belongs to CNI and whose stderr few runtimes show, puts
+// A reaper that a person or Kubernetes started writes to stderr, which somebody keeps. Where systemd reads
+// that for the journal, the lines go to the journal itself, so that their priority and attributes are fields
+// of their own. One that the plugin started has no stderr: its lines go to the journal too, or to a small
+// file where there is none. The plugin itself, whose stdout belongs to CNI and whose stderr few runtimes show, puts
 // a warning into the system log with [System].
 package logging
 
@@ -15,7 +16,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"syscall"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 )
@@ -38,10 +38,10 @@ const (
 // Options says where a reaper's lines go. The zero value is text to os.Stderr, at level info.
 type Options struct {
 	Level  slog.Level // what is below it is not written
-	Format string     // Text or JSON; empty is Text; the journal's own format does not change with it
+	Format string     // Text or JSON; empty is Text
 	Stderr io.Writer  // where lines go unless Auto is set; nil is os.Stderr
 
-	Auto          bool   // started by the plugin: the journal if it is there, else File
+	Auto          bool   // started by the plugin: the journal if it is there, in its own format, else File
 	File          string // used when Auto is set and there is no journal; its directory must exist
 	JournalSocket string // empty is DefaultJournalSocket
 }
@@ -59,8 +59,16 @@ func New(opts Options) (*slog.Logger, io.Closer, error) {
 	if opts.Format != Text && opts.Format != JSON {
 		return nil, nil, fmt.Errorf("unknown log format %q: use %q or %q", opts.Format, Text, JSON)
 	}
-	if !opts.Auto {
-		log, q := stderrLogger(opts)
+	if opts.Stderr == nil {
+		opts.Stderr = os.Stderr
+	}
+	switch {
+	case opts.Auto:
+	case isJournalStream(opts.Stderr, os.Getenv("JOURNAL_STREAM")):
+		log, closer := streamLogger(opts)
+		return log, closer, nil
+	default:
+		log, q := queuedLogger(opts.Stderr, opts)
 		return log, q, nil
 	}
 	j, err := dialJournal(opts.JournalSocket)
@@ -74,7 +82,7 @@ func New(opts Options) (*slog.Logger, io.Closer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	log, q := queuedLogger(f, opts, true)
+	log, q := queuedLogger(f, opts)
 	return log, fileCloser{q, f}, nil
 }
 
@@ -88,22 +96,10 @@ func Trace(path, message string, args ...any) error {
 	return f.Close()
 }
 
-// stderrLogger writes to stderr, without times where the journal reads it and adds its own.
-func stderrLogger(opts Options) (*slog.Logger, *queue) {
-	if opts.Stderr == nil {
-		opts.Stderr = os.Stderr
-	}
-	return queuedLogger(opts.Stderr, opts, !isJournalStream(opts.Stderr, os.Getenv("JOURNAL_STREAM")))
-}
-
 // queuedLogger writes a line a record to w, by way of a queue.
-func queuedLogger(w io.Writer, opts Options, times bool) (*slog.Logger, *queue) {
-	count := countText
-	if opts.Format == JSON {
-		count = countJSON
-	}
-	q := newQueue(w, count)
-	return slog.New(lineHandler(q, opts, times)), q
+func queuedLogger(w io.Writer, opts Options) (*slog.Logger, *queue) {
+	q := newQueue(w, counter(opts.Format))
+	return slog.New(lineHandler(q, opts, true)), q
 }
 
 // fileCloser closes a file after the queue in front of it.
@@ -135,22 +131,6 @@ func lineHandler(w io.Writer, opts Options, times bool) slog.Handler {
 		return slog.NewJSONHandler(w, ho)
 	}
 	return slog.NewTextHandler(w, ho)
-}
-
-// isJournalStream reports whether w is the stream to the journal that systemd set up for this service.
-// stream is the value of $JOURNAL_STREAM, "device:inode" (systemd.exec(5)); it is inherited, so it counts
-// only for a file that is the one it names.
-func isJournalStream(w io.Writer, stream string) bool {
-	f, ok := w.(*os.File)
-	if !ok || stream == "" {
-		return false
-	}
-	fi, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	return ok && stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 // openFile opens the rotated file. It opens the file once by itself first, because lumberjack would only

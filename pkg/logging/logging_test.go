@@ -6,13 +6,11 @@ package logging_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -52,58 +50,6 @@ func TestStderrJSON(t *testing.T) {
 	}
 	if got["msg"] != "hello" || got["n"] != 1.0 || got["time"] == nil {
 		t.Errorf("got %v", got)
-	}
-}
-
-func TestTimesAreLeftToTheJournalOnlyOnItsOwnStream(t *testing.T) {
-	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stderr.Close()
-	fi, err := stderr.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	st := fi.Sys().(*syscall.Stat_t)
-	for _, tt := range []struct {
-		name, stream, format string
-		times                bool
-	}{
-		{"not under the journal", "", logging.Text, true},
-		{"stderr is the stream, text", fmt.Sprintf("%d:%d", st.Dev, st.Ino), logging.Text, false},
-		{"stderr is the stream, json", fmt.Sprintf("%d:%d", st.Dev, st.Ino), logging.JSON, false},
-		{"stderr was redirected", fmt.Sprintf("%d:%d", st.Dev, st.Ino+1), logging.Text, true},
-		{"the variable is nonsense", "what", logging.Text, true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Setenv("JOURNAL_STREAM", tt.stream)
-			if err := stderr.Truncate(0); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := stderr.Seek(0, 0); err != nil {
-				t.Fatal(err)
-			}
-			log, closer, err := logging.New(logging.Options{Stderr: stderr, Format: tt.format})
-			if err != nil {
-				t.Fatal(err)
-			}
-			log.Info("x", slog.Group("g", "time", "kept"))
-			if err := closer.Close(); err != nil {
-				t.Error(err)
-			}
-			got, err := os.ReadFile(stderr.Name())
-			if err != nil {
-				t.Fatal(err)
-			}
-			timed := bytes.HasPrefix(got, []byte("time=")) || bytes.HasPrefix(got, []byte(`{"time"`))
-			if timed != tt.times {
-				t.Errorf("got %q", got)
-			}
-			if !bytes.Contains(got, []byte("kept")) {
-				t.Errorf("a group's own time is gone: %q", got)
-			}
-		})
 	}
 }
 

@@ -104,6 +104,14 @@ func (q *queue) Close() error {
 	}
 }
 
+// counter returns what adds the number of lines lost to a line of that format.
+func counter(format string) func(line []byte, lost int) []byte {
+	if format == JSON {
+		return countJSON
+	}
+	return countText
+}
+
 // countText adds the number of lines lost to a line of key=value pairs.
 func countText(line []byte, lost int) []byte {
 	return fmt.Appendf(bytes.TrimSuffix(line, []byte("\n")), " %s=%d\n", lostKey, lost)
