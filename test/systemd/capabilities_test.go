@@ -1,0 +1,166 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// containersOfOthers starts two containers whose processes are another user's: one in a network namespace that
+// is root's, one in namespaces of that user's own, as without root.
+func containersOfOthers(t *testing.T) map[string]*process {
+	t.Helper()
+	needNode(t)
+	self := func() *exec.Cmd { return &exec.Cmd{Path: "/proc/self/exe", Args: []string{os.Args[0]}} }
+	ns := nstest.New(t)
+	plain := self()
+	plain.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	own := self()
+	own.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: nobody, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: nobody, Size: 1}},
+		Credential: &syscall.Credential{NoSetGroups: true},
+	}
+	return map[string]*process{
+		"another user's process": startContainer(t, plain, func() (err error) {
+			ns.Do(t, func() { err = plain.Start() })
+			return err
+		}),
+		"another user's namespace": startContainer(t, own, own.Start),
+	}
+}
+
+// nobody is a user with no rights.
+const nobody = 65534
+
+// paths are those of the containers' namespaces, which take the right to look into the processes.
+func paths(all map[string]*process) (list []string) {
+	for _, p := range all {
+		list = append(list, fmt.Sprintf("/proc/%d/ns/net", p.cmd.Process.Pid))
+	}
+	return list
+}
+
+func TestTheReaperWorksWithTheUnitsCapabilitiesAndNoOthers(t *testing.T) {
+	t.Parallel()
+	all := containersOfOthers(t)
+	r := startRestricted(t, unitCapabilities(t), paths(all)...)
+	for name, p := range all {
+		nstest.Eventually(t, soon, "the leak of "+name+" is known with its owner", func() bool {
+			v, problems := r.socket(t, p.Leak, reaper.SocketQuery{Owners: true})
+			return len(v.Owners) == 1 && v.Owners[0].PID == p.cmd.Process.Pid && len(problems) == 0
+		})
+	}
+	if _, err := r.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Destroy, Who: "the test"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range all {
+		nstest.Eventually(t, soon, "the leak of "+name+" is destroyed", func() bool {
+			page, err := r.Journal(t.Context(), reaper.JournalQuery{})
+			return err == nil && slices.ContainsFunc(page.Entries, func(e reaper.Entry) bool {
+				return e.Outcome == reaper.Destroyed && e.Local.String() == p.Leak.Local && e.Peer.String() == p.Leak.Peer
+			})
+		})
+		if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
+			t.Errorf("%s: writing to the leak comes to %s, and to the connection that is at work to %s", name, leak, live)
+		}
+	}
+	s, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range s.Attachments {
+		if a.Problem != "" || a.Inert != "" {
+			t.Errorf("%s: %s%s", a.ContainerID, a.Problem, a.Inert)
+		}
+	}
+	if r.said("level=WARN") || r.said("level=ERROR") {
+		t.Errorf("it complains:\n%s", &r.log)
+	}
+}
+
+// complaints are what the reaper says is wrong with it, one for each capability that the unit leaves it: where
+// a person looks who misses what it is for.
+func complaints() map[string]func(t *testing.T, r *restrictedReaper) string {
+	status := func(t *testing.T, r *restrictedReaper) admin.Status {
+		t.Helper()
+		s, err := r.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	attachments := func(t *testing.T, r *restrictedReaper) (text string) {
+		t.Helper()
+		for _, a := range status(t, r).Attachments {
+			text += a.Problem + "\n"
+		}
+		return text
+	}
+	return map[string]func(t *testing.T, r *restrictedReaper) string{
+		"CAP_SYS_ADMIN":  attachments,
+		"CAP_SYS_PTRACE": attachments,
+		"CAP_NET_ADMIN": func(t *testing.T, r *restrictedReaper) string {
+			t.Helper()
+			return status(t, r).Mode.KernelProblem
+		},
+		"CAP_DAC_READ_SEARCH": func(t *testing.T, r *restrictedReaper) string {
+			t.Helper()
+			list, err := r.Sockets(t.Context(), reaper.SocketQuery{Owners: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Join(list.Problems, "\n")
+		},
+	}
+}
+
+func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
+	t.Parallel()
+	for _, missing := range unitCapabilities(t) {
+		t.Run(missing, func(t *testing.T) {
+			t.Parallel()
+			complaint := complaints()[missing]
+			if complaint == nil {
+				t.Fatal("the unit leaves it to the reaper, and nothing here needs it")
+			}
+			keep := slices.DeleteFunc(unitCapabilities(t), func(c string) bool { return c == missing })
+			r := startRestricted(t, keep, paths(containersOfOthers(t))...)
+			nstest.Eventually(t, soon, "it says that "+missing+" is missing", func() bool {
+				return strings.Contains(complaint(t, r), missing)
+			})
+		})
+	}
+}
+
+func TestSIGHUPNeverEndsAReaper(t *testing.T) {
+	t.Parallel()
+	r := startRestricted(t, unitCapabilities(t))
+	s, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(s.Holder.PID, unix.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, soon, "it says that it has read the records again", func() bool {
+		return r.said(`msg="records and mode switch read again" attachments=0 `)
+	})
+	if after, err := r.Status(t.Context()); err != nil || after.Holder != s.Holder {
+		t.Errorf("the reaper was %v, and is %v: %v", s.Holder, after.Holder, err)
+	}
+}

@@ -1,0 +1,121 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// cgroupVar names, in the environment, the cgroup in which the machines have theirs.
+const cgroupVar = "SYSTEMD_TEST_CGROUP"
+
+// unified opens the root of the cgroup hierarchy of version 2, which need not be mounted anywhere.
+func unified() (root *os.File, err error) {
+	fsfd, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup2: %w", err)
+	}
+	defer unix.Close(fsfd)
+	if err := unix.FsconfigCreate(fsfd); err != nil {
+		return nil, fmt.Errorf("open cgroup2: %w", err)
+	}
+	fd, err := unix.Fsmount(fsfd, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup2: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "cgroup2"), nil
+}
+
+// below is a path to what is below an open directory, good until that is closed.
+func below(dir *os.File, name string) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
+}
+
+// makeCgroups makes the cgroup for this run's machines. Where that is not permitted there is none.
+func makeCgroups() error {
+	root, err := unified()
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	name := fmt.Sprintf("halfclose-test-%d", os.Getpid())
+	err = os.Mkdir(below(root, name), 0o755)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	return errors.Join(err, os.Setenv(cgroupVar, name))
+}
+
+// removeCgroups removes it, however the machines have ended.
+func removeCgroups() error {
+	name := os.Getenv(cgroupVar)
+	if name == "" {
+		return nil
+	}
+	root, err := unified()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return removeTree(below(root, name))
+}
+
+// removeTree removes a cgroup and those below it. Their processes have been killed, but may not have ended yet.
+func removeTree(top string) error {
+	for end := time.Now().Add(soon); ; time.Sleep(5 * time.Millisecond) {
+		var all []string
+		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				all = append(all, path)
+			}
+			return err
+		})
+		for i := len(all) - 1; i >= 0 && err == nil; i-- { // what is below comes first
+			err = unix.Rmdir(all[i])
+		}
+		if err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// newCgroup makes a cgroup for one machine, and returns its open directory.
+func newCgroup(t *testing.T) *os.File {
+	t.Helper()
+	parent := os.Getenv(cgroupVar)
+	if parent == "" {
+		nstest.NeedPrivilege(t, "make a cgroup", unix.EPERM)
+	}
+	root, err := unified()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := os.MkdirTemp(below(root, parent), "machine")
+	if err != nil {
+		t.Fatalf("make a cgroup: %v", err)
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(dir.Close(), removeTree(path), root.Close()); err != nil {
+			t.Errorf("remove the machine's cgroup: %v", err)
+		}
+	})
+	return dir
+}

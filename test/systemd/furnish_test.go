@@ -1,0 +1,196 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// startMachine is what the first process of a machine does before it becomes systemd: it makes a root of the
+// directory that it was given. Its namespaces and its cgroup are new.
+func startMachine() error {
+	runtime.LockOSThread() // whose cgroup namespace the process has after exec
+	root, err := os.Getenv("ROOT"), unix.Unshare(unix.CLONE_NEWCGROUP)
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	for _, step := range []func(string) error{mountSystem, mountKernel, mountDevices, installBinaries, changeRoot} {
+		if err := step(root); err != nil {
+			return err
+		}
+	}
+	if err := dropCapabilities(); err != nil {
+		return err
+	}
+	systemd := os.Getenv("SYSTEMD")
+	args := []string{systemd, "--system", "--unit=multi-user.target", "--show-status=no", "--log-target=journal"}
+	env := []string{
+		"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+		"container=halfclose-test",
+		"SYSTEMD_GENERATOR_PATH=/nowhere", // the host's have nothing to say here
+	}
+	return fmt.Errorf("execute %s: %w", systemd, unix.Exec(systemd, args, env))
+}
+
+// mountSystem mounts the host's programs, read-only, and what is the machine's own.
+func mountSystem(root string) error {
+	if err := unix.Mount(root, root, "", unix.MS_BIND, ""); err != nil { // a root has to be a mount
+		return fmt.Errorf("mount the root: %w", err)
+	}
+	for _, dir := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib64"} {
+		if err := share(root, dir); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"run", "tmp", "root", "home", "old", "opt/cni/bin", "var/lib", "var/log", "var/tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink("/run", filepath.Join(root, "var/run")); err != nil {
+		return err
+	}
+	for _, dir := range []string{"run", "tmp"} {
+		if err := mountAt(root, dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// share shows a directory of the host read-only, or the symbolic link that is in its place.
+func share(root, dir string) error {
+	at := filepath.Join(root, dir)
+	if target, err := os.Readlink(dir); err == nil {
+		return os.Symlink(target, at)
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return bind(dir, at, true)
+}
+
+// bind shows a file or directory at another path, which is made.
+func bind(from, at string, readOnly bool) error {
+	info, err := os.Stat(from)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		err = os.MkdirAll(at, 0o755)
+	} else {
+		err = os.WriteFile(at, nil, 0o755)
+	}
+	if err == nil {
+		err = unix.Mount(from, at, "", unix.MS_BIND, "")
+	}
+	if err == nil && readOnly {
+		err = unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	}
+	if err != nil {
+		return fmt.Errorf("mount %s at %s: %w", from, at, err)
+	}
+	return nil
+}
+
+// mountAt mounts a new file system at a directory, which is made.
+func mountAt(root, dir, fstype string, flags uintptr, data string) error {
+	at := filepath.Join(root, dir)
+	err := os.MkdirAll(at, 0o755)
+	if err == nil {
+		err = unix.Mount(fstype, at, fstype, flags, data)
+	}
+	if err != nil {
+		return fmt.Errorf("mount %s at %s: %w", fstype, at, err)
+	}
+	return nil
+}
+
+// mountKernel mounts what the kernel shows. What belongs to the whole host is read-only.
+func mountKernel(root string) error {
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	sysctl := filepath.Join(root, "proc/sys")
+	if err := mountAt(root, "proc", "proc", flags, ""); err != nil {
+		return err
+	}
+	if err := bind(sysctl, sysctl, true); err != nil {
+		return err
+	}
+	if err := mountAt(root, "sys", "sysfs", flags|unix.MS_RDONLY, ""); err != nil {
+		return err
+	}
+	return mountAt(root, "sys/fs/cgroup", "cgroup2", flags, "")
+}
+
+// mountDevices makes a /dev with the few devices that every container has.
+func mountDevices(root string) error {
+	if err := mountAt(root, "dev", "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
+		return err
+	}
+	for _, device := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+		if err := bind("/dev/"+device, filepath.Join(root, "dev", device), false); err != nil {
+			return err
+		}
+	}
+	if err := mountAt(root, "dev/pts", "devpts", unix.MS_NOSUID|unix.MS_NOEXEC, "newinstance,ptmxmode=666,mode=620"); err != nil {
+		return err
+	}
+	if err := os.Symlink("pts/ptmx", filepath.Join(root, "dev/ptmx")); err != nil {
+		return err
+	}
+	return mountAt(root, "dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "")
+}
+
+// installBinaries puts halfclose where README.md does, and this program beside it.
+func installBinaries(root string) error {
+	if err := bind(os.Getenv("HALFCLOSE"), filepath.Join(root, "opt/cni/bin/halfclose"), true); err != nil {
+		return err
+	}
+	if err := bind(os.Getenv("SELF"), filepath.Join(root, container), true); err != nil {
+		return err
+	}
+	if err := mountAt(root, "usr/local/bin", "tmpfs", 0, "mode=755"); err != nil {
+		return err
+	}
+	return os.Symlink("/opt/cni/bin/halfclose", filepath.Join(root, "usr/local/bin/halfclose"))
+}
+
+// changeRoot makes the directory the root, and its mounts ones that services get to see: as on a host.
+func changeRoot(root string) error {
+	if err := os.Chdir(root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "old"); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	if err := unix.Unmount("/old", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leave the host's root: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share mounts: %w", err)
+	}
+	return os.Chdir("/")
+}
+
+// dropCapabilities takes from the machine what it could change the host with, and has no namespace for.
+func dropCapabilities() error {
+	for _, c := range []uintptr{
+		unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_TIME, unix.CAP_SYSLOG, unix.CAP_MAC_ADMIN, unix.CAP_MAC_OVERRIDE,
+		unix.CAP_WAKE_ALARM, unix.CAP_BLOCK_SUSPEND, unix.CAP_AUDIT_CONTROL, unix.CAP_LINUX_IMMUTABLE,
+	} {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// soon bounds what should happen at once, for a machine that is busy with everything else.
+const soon = 30 * time.Second
+
+// machine is namespaces in which a systemd is the first process. It has the host's /usr, read-only, and its
+// own everything else.
+type machine struct {
+	t    *testing.T
+	root string // the directory that is its root
+	pid  int    // of its systemd
+}
+
+// newMachine makes a machine with halfclose installed as README.md says, which boots when it is told to and is
+// gone when the test ends.
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	needNode(t)
+	systemdBinary(t)
+	m := &machine{t: t, root: t.TempDir()}
+	m.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+	m.write("etc/group", "root:x:0:\nadm:x:4:\ntty:x:5:\nutmp:x:43:\nsystemd-journal:x:101:\nnogroup:x:65534:\n")
+	m.write("etc/machine-id", "")
+	unit, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write("etc/systemd/system/halfclose.service", string(unit))
+	for _, masked := range unneeded() {
+		if err := os.Symlink("/dev/null", filepath.Join(m.root, "etc/systemd/system", masked)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+func needNode(t *testing.T) {
+	t.Helper()
+	if onNode != nil {
+		nstest.NeedPrivilege(t, "make a node to test on", onNode)
+	}
+}
+
+// unneeded are the units of a plain installation that have nothing to do here.
+func unneeded() []string {
+	return []string{
+		"dbus.service", "dbus.socket", "getty.target", "console-getty.service", "systemd-logind.service",
+		"systemd-modules-load.service", "systemd-random-seed.service", "systemd-sysctl.service", "systemd-sysusers.service",
+		"systemd-tmpfiles-clean.timer", "systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service",
+		"systemd-udevd.service", "systemd-udev-trigger.service", "systemd-update-utmp.service",
+		"systemd-update-utmp-runlevel.service", "systemd-user-sessions.service",
+		"dev-hugepages.mount", "dev-mqueue.mount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
+		"sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+	}
+}
+
+// write writes a file of the machine.
+func (m *machine) write(path, text string) {
+	m.t.Helper()
+	path = filepath.Join(m.root, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// configure adds lines to the service, as "systemctl edit" does.
+func (m *machine) configure(lines ...string) {
+	m.t.Helper()
+	m.write("etc/systemd/system/halfclose.service.d/test.conf", "[Service]\n"+strings.Join(lines, "\n")+"\n")
+}
+
+// systemdBinary returns the path of systemd. Where there is none the test is skipped, or fails where CI is set.
+func systemdBinary(t *testing.T) string {
+	t.Helper()
+	for _, path := range []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd"} {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	const why = "systemd is not installed: apt-get install systemd"
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+	return ""
+}
+
+// boot starts the machine, and waits until it has booted.
+func (m *machine) boot() {
+	m.t.Helper()
+	cgroup := newCgroup(m.t)
+	self, err := os.Executable()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{os.Args[0]}, Stdout: &said, Stderr: &said,
+		Env: []string{
+			roleVar + "=machine", "ROOT=" + m.root, "SELF=" + self, "SYSTEMD=" + systemdBinary(m.t),
+			"HALFCLOSE=" + filepath.Join(os.Getenv(binVar), "halfclose"),
+		},
+		SysProcAttr: &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+			Setsid:      true,
+			Pdeathsig:   unix.SIGKILL,
+			UseCgroupFD: true, CgroupFD: int(cgroup.Fd()),
+		},
+	}
+	started, ended := make(chan error), make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // the machine ends with the thread that started it
+		defer close(ended)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // it does not end by itself but when it cannot start
+		}
+	}()
+	if err := <-started; err != nil {
+		m.t.Fatalf("start the machine: %v", err)
+	}
+	m.pid = cmd.Process.Pid
+	m.t.Cleanup(func() {
+		if m.t.Failed() {
+			log, _ := m.try("journalctl", "--no-pager", "-o", "short-monotonic", "-n", "200")
+			m.t.Logf("the machine's journal:\n%s", log)
+		}
+		_ = cmd.Process.Kill() // with it the kernel kills all that is on the machine
+		<-ended
+		if said.Len() > 0 {
+			m.t.Logf("the machine said:\n%s", &said)
+		}
+	})
+	nstest.Eventually(m.t, soon, "the machine has booted", func() bool {
+		select {
+		case <-ended:
+			m.t.Fatalf("the machine has ended: %v", cmd.ProcessState)
+		default:
+		}
+		state, _ := m.try("systemctl", "is-system-running", "--wait")
+		return state == "running\n" || state == "degraded\n"
+	})
+}
+
+// command prepares a command that runs on the machine.
+func (m *machine) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.pid), "-m", "-u", "-i", "-n", "-p", "--", name}, args...)...)
+	cmd.Env = []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER="}
+	return cmd
+}
+
+// try runs a command on the machine, and returns what it prints and its exit code.
+func (m *machine) try(name string, args ...string) (output string, code int) {
+	m.t.Helper()
+	cmd := m.command(name, args...)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		m.t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// run runs a command on the machine that must succeed, and returns what it prints.
+func (m *machine) run(name string, args ...string) string {
+	m.t.Helper()
+	out, code := m.try(name, args...)
+	if code != 0 {
+		m.t.Fatalf("%s %s: exit code %d:\n%s", name, strings.Join(args, " "), code, out)
+	}
+	return out
+}
+
+// property is what systemd says of the service.
+func (m *machine) property(name string) string {
+	m.t.Helper()
+	return strings.TrimSuffix(m.run("systemctl", "show", "--value", "-p", name, "halfclose"), "\n")
+}
+
+// mainPID is the reaper's process id on the machine, 0 if there is none.
+func (m *machine) mainPID() int {
+	m.t.Helper()
+	pid, err := strconv.Atoi(m.property("MainPID"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return pid
+}
+
+// journal returns the entries of the service, oldest first, that more arguments of journalctl choose.
+func (m *machine) journal(args ...string) (entries []map[string]any) {
+	m.t.Helper()
+	out := m.run("journalctl", append([]string{"-u", "halfclose", "--no-pager", "-q", "-o", "json"}, args...)...)
+	for line := range strings.Lines(out) {
+		var e map[string]any
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			m.t.Fatalf("journalctl prints %q: %v", line, err)
+		}
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// logged waits for an entry of the service whose message begins so, and returns it.
+func (m *machine) logged(message string, args ...string) (entry map[string]any) {
+	m.t.Helper()
+	nstest.Eventually(m.t, soon, "the journal has an entry: "+message, func() bool {
+		for _, e := range m.journal(args...) {
+			if text, ok := e["MESSAGE"].(string); ok && strings.HasPrefix(text, message) {
+				entry = e
+				return true
+			}
+		}
+		return false
+	})
+	return entry
+}

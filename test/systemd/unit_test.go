@@ -1,0 +1,99 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// unitCapabilities returns those that the unit leaves the reaper, from all assignments together. One of nothing
+// forgets those before it (systemd.exec(5)).
+func unitCapabilities(t *testing.T) (names []string) {
+	t.Helper()
+	b, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), "CapabilityBoundingSet=")
+		switch {
+		case ok && value == "":
+			names = nil
+		case ok:
+			names = append(names, strings.Fields(value)...)
+		}
+	}
+	return names
+}
+
+func TestSystemdFindsNothingWrongWithTheUnit(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.boot()
+	const path = "/etc/systemd/system/halfclose.service"
+	if out, code := m.try("systemd-analyze", "verify", "--man=no", path); code != 0 || out != "" {
+		t.Errorf("systemd-analyze verify: exit code %d:\n%s", code, out)
+	}
+	// Of a mistake it would have said something.
+	m.run("sed", "-i", "s/^ProtectHome=/ProtectHmoe=/", path)
+	if out, _ := m.try("systemd-analyze", "verify", "--man=no", path); !strings.Contains(out, "ProtectHmoe") {
+		t.Errorf("systemd-analyze verify does not mind a misspelt key: %q", out)
+	}
+}
+
+// maxExposure is in tenths of what "systemd-analyze security" counts, from 0 for no service at all to 10 for
+// one that may do everything. What is left are the unit's four capabilities, network namespaces, the network
+// of the host and the sight of all processes.
+const maxExposure = "28"
+
+func TestTheUnitIsNoMoreExposedThanItMustBe(t *testing.T) {
+	systemdBinary(t)
+	security := func(unit string) (string, error) {
+		out, err := exec.Command("systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold="+maxExposure, unit).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := security(unitFile); err != nil {
+		t.Errorf("systemd-analyze security: %v:\n%s", err, out)
+	}
+	// Every line counts.
+	b, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looser := filepath.Join(t.TempDir(), "halfclose.service")
+	if err := os.WriteFile(looser, []byte(strings.Replace(string(b), "\nProtectClock=yes\n", "\n", 1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := security(looser); err == nil {
+		t.Errorf("without ProtectClock it is not worse:\n%s", out)
+	}
+}
+
+func TestREADMENamesTheCapabilitiesThatTheUnitLeavesTheReaper(t *testing.T) {
+	b, err := os.ReadFile(top + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := make(map[string]bool)
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "| reaper") {
+			for _, name := range regexp.MustCompile(`CAP_[A-Z_]+`).FindAllString(line, -1) {
+				named[name] = true
+			}
+		}
+	}
+	want := slices.Sorted(slices.Values(unitCapabilities(t)))
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(named))); diff != "" {
+		t.Errorf("README.md's table of privileges (-unit +README)\n%s", diff)
+	}
+}

@@ -1,0 +1,127 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// The unit's directories.
+const (
+	runtimeDir = "/run/halfclose"
+	stateDir   = "/var/lib/halfclose"
+)
+
+// at is where a path of the machine is for the test.
+func (m *machine) at(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.pid, path) }
+
+// store is the machine's state directory, and reaper asks the reaper that works on it.
+func (m *machine) store() *state.Store   { return state.New(m.at(runtimeDir)) }
+func (m *machine) reaper() *admin.Client { return admin.NewClient(m.store().SocketPath()) }
+
+// network is a plugin's configuration, with further keys.
+func network(more string) string {
+	return `{"cniVersion": "1.0.0", "name": "net", "type": "halfclose", "prevResult": {"cniVersion": "1.0.0"}` + more + `}`
+}
+
+// hold is the configuration of attachments that nothing happens to but that their sockets grow old. The grace
+// says no more than how often the reaper looks.
+const hold = `, "reaper": "external", "mode": "observe", "grace": "4s"`
+
+// destroy is that of attachments whose CLOSE_WAIT sockets end after a second.
+const destroy = `, "reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "never"`
+
+// add makes a network namespace with a name and calls the plugin, as a runtime does.
+func (m *machine) add(name, more string) {
+	m.t.Helper()
+	m.run("ip", "netns", "add", name)
+	path := "/run/netns/" + name
+	cmd := m.command("env", "CNI_COMMAND=ADD", "CNI_CONTAINERID="+name, "CNI_IFNAME=eth0", "CNI_NETNS="+path, "CNI_PATH=/opt/cni/bin",
+		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME="+name, "/opt/cni/bin/halfclose")
+	cmd.Stdin = strings.NewReader(network(more))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		m.t.Fatalf("ADD: %v\n%s", err, out)
+	}
+}
+
+// start adds a container by the name of web and starts its process, as a user without rights.
+func (m *machine) start(more string) *process {
+	m.t.Helper()
+	m.add("web", more)
+	m.run("ip", "-n", "web", "link", "set", "lo", "up")
+	cmd := m.command("nsenter", "--net=/run/netns/web", "setpriv", "--reuid="+strconv.Itoa(nobody), "--clear-groups", container)
+	return startContainer(m.t, cmd, cmd.Start)
+}
+
+// age is what the reaper says of a socket's age, 0 if it has not looked at it.
+func (m *machine) age(a addresses) time.Duration {
+	list, err := m.reaper().Sockets(m.t.Context(), reaper.SocketQuery{})
+	if err != nil {
+		return 0 // between two reapers
+	}
+	for _, v := range list.Sockets {
+		if v.Local == a.Local && v.Peer == a.Peer && v.Verdict != policy.Unknown && v.Age != nil {
+			return time.Duration(*v.Age)
+		}
+	}
+	return 0
+}
+
+// knownAge waits until the reaper knows a socket.
+func (m *machine) knownAge(a addresses) (age time.Duration) {
+	m.t.Helper()
+	nstest.Eventually(m.t, soon, "the leak is known", func() bool {
+		age = m.age(a)
+		return age > 0
+	})
+	return age
+}
+
+// status asks the reaper how it is.
+func (m *machine) status() admin.Status {
+	m.t.Helper()
+	s, err := m.reaper().Status(m.t.Context())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return s
+}
+
+// destroyed waits until the journal of the reaper has the end of a socket.
+func (m *machine) destroyed(a addresses) (entry reaper.Entry) {
+	m.t.Helper()
+	nstest.Eventually(m.t, soon, "the leak is destroyed", func() bool {
+		page, err := m.reaper().Journal(m.t.Context(), reaper.JournalQuery{})
+		if err != nil {
+			return false
+		}
+		for _, e := range page.Entries {
+			if e.Outcome == reaper.Destroyed && e.Local.String() == a.Local && e.Peer.String() == a.Peer {
+				entry = e
+				return true
+			}
+		}
+		return false
+	})
+	return entry
+}
+
+// active waits until the service is ready with another process than before, and returns that.
+func (m *machine) active(before int) (pid int) {
+	m.t.Helper()
+	nstest.Eventually(m.t, soon, "the service is active, with another process than before", func() bool {
+		pid = m.mainPID()
+		return m.property("ActiveState") == "active" && pid != 0 && pid != before
+	})
+	return pid
+}
