@@ -1,0 +1,215 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package monitoring_test
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A Prometheus scrapes the reapers of five nodes while sockets leak, are destroyed, observed and spared, and
+// much else goes wrong; then what is shipped has to say so.
+func TestRulesAndDashboardShowWhatRealReapersDo(t *testing.T) {
+	t.Parallel()
+	f := startFleet(t)
+	t.Run("every node but the one without a reaper is up", f.targets)
+	t.Run("every recording rule yields data", f.recorded)
+	t.Run("alerts are on where something is wrong and nowhere else", f.alerts)
+	t.Run("rules ask for metrics and labels that there are", f.ruleNames)
+	t.Run("every panel's queries return data", f.panels)
+	t.Run("every variable has values to choose from", f.variables)
+	t.Run("marks on the time axis return data", f.marks)
+}
+
+func (f *fleet) targets(t *testing.T) {
+	want := map[string]float64{"node-1": 1, "node-2": 1, "node-3": 1, "node-4": 1, "node-5": 0}
+	var got map[string]float64
+	f.until(t, "all are up that can be", func() bool {
+		got = make(map[string]float64)
+		up, err := f.prometheus.query(`up{job="halfclose"}`, false)
+		for _, s := range up {
+			got[s.labels["instance"]] = s.value
+		}
+		return err == nil && maps.Equal(want, got)
+	})
+}
+
+func (f *fleet) recorded(t *testing.T) {
+	n := 0
+	for _, r := range f.prometheus.rules(t) {
+		if r.Type == "recording" {
+			n++
+			f.until(t, r.Name+" has data", func() bool {
+				samples, err := f.prometheus.query(r.Name, false)
+				return err == nil && len(samples) > 0
+			})
+		}
+	}
+	if n == 0 {
+		t.Error("there is none")
+	}
+}
+
+// What is not here takes hours, or more than the reaper has today, and has to be quiet.
+func (f *fleet) alerts(t *testing.T) {
+	want := map[string]map[string]string{ // by alert: the state of it by node
+		"HalfcloseLeakGrowing": {}, "HalfcloseReapersAbsent": {}, "HalfcloseObserving": {}, "HalfcloseFinderFellBack": {},
+		"HalfcloseDestroysLate":     {},
+		"HalfcloseBudgetExhausted":  {"node-1": "pending"},
+		"HalfcloseRecordProblems":   {"node-1": "pending"},
+		"HalfcloseDestroyErrors":    {"node-2": "pending"},
+		"HalfcloseCannotDestroy":    {"node-3": "pending"},
+		"HalfcloseSwitchUnreadable": {"node-3": "pending"},
+		"HalfcloseSweepingLate":     {"node-3": "pending"},
+		"HalfcloseAttachmentsInert": {"node-4": "pending"},
+		"HalfcloseReaperRestarting": {"node-4": "firing"},
+		"HalfcloseReaperDown":       {"node-5": "pending"},
+	}
+	diff := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("alerts by node (-want +got)\n%s", diff)
+		}
+	}()
+	f.until(t, "the alerts are as they should be", func() bool {
+		got := make(map[string]map[string]string)
+		for _, r := range f.prometheus.rules(t) {
+			if r.Health != "ok" && r.Health != "unknown" {
+				t.Fatalf("%s is %s: %s", r.Name, r.Health, r.LastError)
+			}
+			if r.Type != "alerting" {
+				continue
+			}
+			got[r.Name] = make(map[string]string)
+			for _, a := range r.Alerts {
+				got[r.Name][a.Labels["instance"]] = a.State
+			}
+		}
+		diff = cmp.Diff(want, got)
+		return diff == ""
+	})
+}
+
+// metric is how a metric is named in an expression, with what its labels have to match.
+var metric = regexp.MustCompile(`\b((?:instance(?:_state)?:)?(?:halfclose|process)_[a-z0-9_]+(?::[a-z0-9_]+)?|up|ALERTS)\b(?:\{([^}]*)\})?`)
+
+// names checks that there is every metric that an expression names, with every label that it asks for.
+func (f *fleet) names(t *testing.T, expr string) {
+	t.Helper()
+	found := metric.FindAllStringSubmatch(expr, -1)
+	if len(found) == 0 {
+		t.Errorf("no metric is named in %s", expr)
+	}
+	all := map[string]bool{}
+	for _, m := range found {
+		labels := f.prometheus.labels(t, m[1])
+		if len(labels) == 0 {
+			t.Errorf("there is no metric %s, of %s", m[1], expr)
+		}
+		maps.Copy(all, labels)
+		for _, l := range regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)"`).FindAllStringSubmatch(m[2], -1) {
+			if !labels[l[1]] {
+				t.Errorf("%s has no label %s, of %s", m[1], l[1], expr)
+			}
+		}
+	}
+	for _, by := range regexp.MustCompile(`\b(?:by|on) \(([^)]*)\)`).FindAllStringSubmatch(expr, -1) {
+		for l := range strings.SplitSeq(by[1], ", ") {
+			if !all[l] {
+				t.Errorf("nothing has the label %s, of %s", l, expr)
+			}
+		}
+	}
+}
+
+func (f *fleet) ruleNames(t *testing.T) {
+	for _, r := range f.prometheus.rules(t) {
+		f.names(t, r.Query)
+	}
+}
+
+// substitute puts in for the variables what Grafana would, for a scrape and a point every second.
+func substitute(d dashboard, expr string) string {
+	pairs := []string{"$__rate_interval", "5s", "$__range", "30s"}
+	for _, v := range d.Templating.List {
+		value := v.AllValue
+		if v.Name == "job" {
+			value = "halfclose"
+		}
+		pairs = append(pairs, "$"+v.Name, value)
+	}
+	return strings.NewReplacer(pairs...).Replace(expr)
+}
+
+// Something has to be seen in every panel: a figure above zero.
+func (f *fleet) panels(t *testing.T) {
+	zero := map[string]bool{"Events missed": true} // sockdiag has no events
+	d := readDashboard(t)
+	for _, p := range d.graphs() {
+		for _, q := range p.Targets {
+			expr := substitute(d, q.Expr)
+			if strings.Contains(expr, "$") {
+				t.Errorf("%s: there is no such variable in %s", p.Title, expr)
+				continue
+			}
+			var samples []sample
+			f.until(t, fmt.Sprintf("%s shows something of %s", p.Title, expr), func() (ok bool) {
+				var err error
+				samples, err = f.prometheus.query(expr, q.Range)
+				return err == nil && slices.ContainsFunc(samples, func(s sample) bool { return s.value > 0 || zero[p.Title] })
+			})
+			f.names(t, expr)
+			for _, label := range regexp.MustCompile(`\{\{([a-z_]+)\}\}`).FindAllStringSubmatch(q.LegendFormat, -1) {
+				for _, s := range samples {
+					if s.labels[label[1]] == "" {
+						t.Errorf("%s: a series without %s: %v", p.Title, label[1], s.labels)
+					}
+				}
+			}
+		}
+	}
+}
+
+func (f *fleet) variables(t *testing.T) {
+	d := readDashboard(t)
+	for _, v := range d.Templating.List {
+		if v.Type == "datasource" {
+			continue
+		}
+		parts := regexp.MustCompile(`^label_values\((.+), ([a-z]+)\)$`).FindStringSubmatch(substitute(d, v.Definition))
+		if parts == nil {
+			t.Errorf("%s: cannot read %s", v.Name, v.Definition)
+			continue
+		}
+		var got []string
+		if err := f.prometheus.get("label/"+parts[2]+"/values", url.Values{"match[]": {parts[1]}}, &got); err != nil {
+			t.Errorf("%s: %v", v.Name, err)
+		}
+		want := map[string][]string{
+			"job": {"halfclose"}, "instance": {"node-1", "node-2", "node-3", "node-4", "node-5"}, "namespace": {"bank", "shop", "web"},
+		}[v.Name]
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s has the values %q, want %q", v.Name, got, want)
+		}
+	}
+}
+
+func (f *fleet) marks(t *testing.T) {
+	d := readDashboard(t)
+	for _, a := range d.Annotations.List {
+		expr := substitute(d, a.Expr)
+		samples, err := f.prometheus.query(expr, true)
+		if err != nil || len(samples) == 0 {
+			t.Errorf("%s: %v, %v", a.Name, samples, err)
+		}
+		f.names(t, expr)
+	}
+}
