@@ -84,6 +84,13 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 		}
 		r.Memory = m
 	}
+	if want["ask"] && own {
+		a, err := measureAsk(ctx, o, nd)
+		if err != nil {
+			return fmt.Errorf("measure asking: %w", err)
+		}
+		r.Ask = a
+	}
 	return nil
 }
 

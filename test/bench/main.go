@@ -29,7 +29,7 @@ type options struct {
 }
 
 // measures are the parts of a run, in order.
-func measures() []string { return []string{"find", "memory", "destroy", "add"} }
+func measures() []string { return []string{"find", "memory", "ask", "destroy", "add"} }
 
 // run does what the command line asks for and returns the exit code.
 func run(args []string) int {
@@ -106,7 +106,7 @@ func bench(o options) error {
 	}
 	r := report{Machine: lookAtMachine(), Short: o.short}
 	want := o.wanted()
-	if want["find"] || want["memory"] {
+	if want["find"] || want["memory"] || want["ask"] {
 		if err := onNode(ctx, o, want, &r); err != nil {
 			return err
 		}

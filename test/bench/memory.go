@@ -79,8 +79,9 @@ func (m *Memory) watch(ctx context.Context, pid int, store *state.Store, long ti
 }
 
 // startReaper starts the real reaper, with a whole core for its sweeps and nobody to log to.
-func startReaper(o options, store *state.Store) (*exec.Cmd, error) {
-	cmd := exec.Command(o.halfclose, "reaper", "--state-dir", store.Dir(), "--cpu-budget", "100", "--log-level", "warn")
+func startReaper(o options, store *state.Store, flags ...string) (*exec.Cmd, error) {
+	args := []string{"reaper", "--state-dir", store.Dir(), "--cpu-budget", "100", "--log-level", "warn"}
+	cmd := exec.Command(o.halfclose, append(args, flags...)...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

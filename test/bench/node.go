@@ -150,12 +150,17 @@ func (n *node) end() error {
 
 // record makes records of namespaces in a state directory, as ADD does.
 func record(store *state.Store, targets []reaper.Target, p policy.Policy) error {
+	return recordAs(store, targets, p, "pod")
+}
+
+// recordAs is record for attachments of other names.
+func recordAs(store *state.Store, targets []reaper.Target, p policy.Policy, prefix string) error {
 	boot, err := namespace.BootID()
 	if err != nil {
 		return err
 	}
 	for i, t := range targets {
-		name := "pod-" + strconv.Itoa(i)
+		name := prefix + "-" + strconv.Itoa(i)
 		err := store.Put(state.Record{
 			Network: "bench", Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: boot,
 			Netns:  state.Netns{Path: t.Paths[0], Identity: t.Identity},

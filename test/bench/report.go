@@ -17,6 +17,7 @@ type report struct {
 	Notes   []string     `json:"notes,omitempty"`
 	Find    []FindRow    `json:"find,omitempty"`
 	Memory  *Memory      `json:"memory,omitempty"`
+	Ask     *Ask         `json:"ask,omitempty"`
 	Destroy []DestroyRow `json:"destroy,omitempty"`
 	Add     []AddRow     `json:"add,omitempty"`
 	Targets []Target     `json:"targets,omitempty"`
@@ -74,6 +75,13 @@ func (r *report) finish() {
 	if m := r.Memory; m != nil {
 		r.aim(fmt.Sprintf("RSS, %d namespaces and %d candidates, MiB", m.Namespaces, m.Candidates), "<=", 32, m.Largest, "%.1f")
 	}
+	if a := r.Ask; a != nil {
+		for _, row := range a.Rows {
+			if row.Target {
+				r.aim(fmt.Sprintf("%s, %d candidates, p50 ms", row.Way, a.Candidates), "<=", 100, row.P50, "%.1f")
+			}
+		}
+	}
 }
 
 // tables writes the report for people to read.
@@ -89,6 +97,7 @@ func (r *report) tables(w io.Writer) error {
 		fmt.Fprintln(t, "Left out:", note)
 	}
 	r.findTable(t)
+	r.askTables(t)
 	if r.Destroy != nil {
 		fmt.Fprint(t, "\nDESTROYING: CPU time, the best of the rounds\n")
 		fmt.Fprint(t, "WAY\tSOCKETS\tUS EACH\tWORST\tPER S AND CORE\tTO THE KERNEL'S\n")
@@ -119,6 +128,22 @@ func (r *report) tables(w io.Writer) error {
 		}
 	}
 	return t.Flush()
+}
+
+// askTables writes how long answers took, and what asking did to the reaper's deadlines.
+func (r *report) askTables(t io.Writer) {
+	if r.Ask == nil {
+		return
+	}
+	fmt.Fprintf(t, "\nASKING: a reaper with %d candidates in %d namespaces\n", r.Ask.Candidates, r.Ask.Namespaces)
+	fmt.Fprint(t, "WAY\tROUNDS\tP50 MS\tWORST\tKIB\n")
+	for _, a := range r.Ask.Rows {
+		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%d\n", a.Way, a.Rounds, a.P50, a.Worst, a.Bytes>>10)
+	}
+	fmt.Fprint(t, "\nLATENESS: destroy minus deadline\nWHILE\tSOCKETS\tP50 MS\tP99 MS\tWORST\n")
+	for _, l := range r.Ask.Lateness {
+		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\n", l.While, l.Sockets, l.P50, l.P99, l.Worst)
+	}
 }
 
 // findTable writes what finding cost, a table a kind of node.

@@ -33,14 +33,20 @@ type way struct {
 // loopScript is what somebody would write to list the half-closed sockets of every container.
 const loopScript = `for ns; do nsenter --net="$ns" ss -Htn state close-wait state fin-wait-2; done`
 
-// findByLoop runs a shell that runs ss in one namespace after the other.
-func findByLoop(ctx context.Context, targets []reaper.Target) (int, error) {
+// loop prepares a shell that runs ss in one namespace after the other.
+func loop(ctx context.Context, targets []reaper.Target) *exec.Cmd {
 	args := []string{"-c", loopScript, "sh"}
 	for _, t := range targets {
 		args = append(args, t.Paths[0])
 	}
 	cmd := exec.CommandContext(ctx, "sh", args...)
 	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// findByLoop runs a shell that runs ss in one namespace after the other.
+func findByLoop(ctx context.Context, targets []reaper.Target) (int, error) {
+	cmd := loop(ctx, targets)
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	if err := cmd.Run(); err != nil {

@@ -1,0 +1,113 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// LatenessRow is how long after their deadlines sockets were destroyed.
+type LatenessRow struct {
+	While   string  `json:"while"`
+	Sockets int     `json:"sockets"`
+	P50     float64 `json:"p50Milliseconds"`
+	P99     float64 `json:"p99Milliseconds"`
+	Worst   float64 `json:"worstMilliseconds"`
+}
+
+// disturbed is how many namespaces have sockets that become due while the reaper is asked.
+const disturbed = 2
+
+// dueGrace is their grace.
+const dueGrace = 8 * time.Second
+
+// measureDisturbed lets sockets in namespaces from the first on become due, while nobody asks the reaper
+// anything and while somebody asks all the time.
+func measureDisturbed(ctx context.Context, store *state.Store, nd *node, first int) ([]LatenessRow, error) {
+	var rows []LatenessRow
+	client := admin.NewClient(store.SocketPath())
+	http := overSocket(store.SocketPath())
+	for _, asked := range []bool{false, true} {
+		row := LatenessRow{While: "nobody asks"}
+		if asked {
+			row.While = "status, sockets and metrics are asked for without a pause"
+		}
+		progress("watching %d sockets become due while %s", disturbed*leak().Closed, row.While)
+		g, inner := errgroup.WithContext(ctx)
+		inner, stop := context.WithCancel(inner)
+		if asked {
+			g.Go(func() error {
+				for inner.Err() == nil {
+					for _, path := range []string{"/metrics", "/v1/status", "/v1/sockets"} {
+						if _, err := fetch(inner, http, path); err != nil && inner.Err() == nil {
+							return err
+						}
+					}
+				}
+				return nil
+			})
+		}
+		late, err := becomeDue(inner, client, store, nd, first)
+		stop()
+		if failed := g.Wait(); err == nil {
+			err = failed
+		}
+		if err != nil {
+			return nil, fmt.Errorf("while %s: %w", row.While, err)
+		}
+		slices.Sort(late)
+		row.Sockets, row.Worst = len(late), milliseconds(late[len(late)-1])
+		row.P50, row.P99 = milliseconds(median(late)), milliseconds(late[len(late)*99/100])
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// becomeDue makes sockets that leak, waits until the reaper has destroyed all of them, and returns how late
+// it was with each.
+func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd *node, first int) ([]time.Duration, error) {
+	before, err := client.Journal(ctx, reaper.JournalQuery{})
+	if err != nil {
+		return nil, err
+	}
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(dueGrace), policy.Grace(dueGrace)
+	if err := nd.fill(first, first+disturbed, leak()); err != nil {
+		return nil, err
+	}
+	if err := recordAs(store, nd.targets[first:first+disturbed], p, "due-"+strconv.FormatUint(before.Last, 10)); err != nil {
+		return nil, err
+	}
+	want := disturbed * leak().Closed
+	for end := time.Now().Add(patience); ; {
+		page, err := client.Journal(ctx, reaper.JournalQuery{Journal: before.Journal, After: before.Last})
+		if err != nil {
+			return nil, err
+		}
+		if len(page.Entries) == want {
+			var late []time.Duration
+			for _, e := range page.Entries {
+				late = append(late, time.Duration(e.Late))
+			}
+			return late, nil
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("not within %v: %d of %d sockets are destroyed", patience, len(page.Entries), want)
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return nil, err
+		}
+	}
+}
