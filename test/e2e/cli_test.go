@@ -7,11 +7,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
@@ -58,13 +61,9 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 	if len(views) != 2 {
 		t.Errorf("sockets: %+v", views)
 	}
-	comm, err := os.ReadFile("/proc/self/comm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	me := []owners.Process{{PID: os.Getpid(), Command: strings.TrimSpace(string(comm))}}
+	me := []owners.Process{self(t)}
 	for _, v := range views {
-		if diff := cmp.Diff(me, v.Owners); diff != "" {
+		if diff := cmp.Diff(me, v.Owners, cmpopts.IgnoreFields(owners.Process{}, "ContainerID")); diff != "" {
 			t.Errorf("owners of %s (-want +got)\n%s", v.Local, diff)
 		}
 		if v.Local == conn.LocalAddr().String() && (v.Verdict != policy.Young || v.Mode != policy.Destroy || v.Deadline == nil) {
@@ -105,7 +104,7 @@ func TestTablesShowThePodAndTheOwner(t *testing.T) {
 	if status.code != 0 || !strings.Contains(status.stdout, "e2e/"+c.name) {
 		t.Errorf("status: exit code %d\n%s%s", status.code, status.stdout, status.stderr)
 	}
-	sockets := w.run(t, "sockets", "--owners")
+	sockets := w.run(t, "sockets", "--owners", "-o", "wide")
 	for _, want := range []string{"e2e/" + c.name, "CLOSE_WAIT", conn.LocalAddr().String(), "the mode is observe", "e2e.test[" + strconv.Itoa(os.Getpid()) + "]"} {
 		if !strings.Contains(sockets.stdout, want) {
 			t.Errorf("sockets does not show %q:\n%s%s", want, sockets.stdout, sockets.stderr)
@@ -153,8 +152,8 @@ func TestMistakesOnTheCommandLineAreOneLineAndExitTwo(t *testing.T) {
 func TestWithoutAReaperOneLineSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, command := range []string{"status", "sockets"} {
-		r := w.run(t, command)
+	for _, command := range []string{"status", "sockets", "journal", "journal --follow"} {
+		r := w.run(t, strings.Fields(command)...)
 		want := "halfclose: no reaper is running: nothing listens on " + w.store.SocketPath() + "; start one with \"halfclose reaper\""
 		if r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
 			t.Errorf("%s: exit code %d, stdout %q, stderr:\n%s", command, r.code, r.stdout, r.stderr)
@@ -162,5 +161,31 @@ func TestWithoutAReaperOneLineSaysWhatToDo(t *testing.T) {
 	}
 	if r := w.run(t, "version"); r.code != 0 {
 		t.Errorf("version needs a reaper: %s", r.stderr)
+	}
+}
+
+func TestWithoutPermissionOneLineSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	if err := os.Chmod(w.dir, 0o755); err != nil { // else nobody can see that there is a socket
+		t.Fatal(err)
+	}
+	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if err := (&exec.Cmd{Path: "/bin/true", SysProcAttr: nobody}).Run(); err != nil {
+		nstest.NeedPrivilege(t, "run a command as another user", err)
+	}
+	for _, command := range []string{"status", "sockets", "journal", "journal --follow", "mode", "mode observe"} {
+		cmd := w.command(strings.Fields(command)...)
+		cmd.SysProcAttr = nobody
+		r := run(t, cmd)
+		want := "halfclose: " + w.store.SocketPath() + " belongs to another user: run this as root\n"
+		if r.code != 1 || r.stdout != "" || r.stderr != want {
+			t.Errorf("%s: exit code %d, stdout %q, stderr:\n%s", command, r.code, r.stdout, r.stderr)
+		}
+	}
+	if m := w.status(t).Mode; m.Switch != nil {
+		t.Errorf("the switch is %+v", m.Switch)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -43,10 +46,10 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 	}
 
 	var entries []reaper.Entry
-	nstest.Eventually(t, soon, "a socket is destroyed", func() (ok bool) {
+	nstest.Eventually(t, soon, "a socket is destroyed, and it is known whose it was", func() (ok bool) {
 		page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
 		entries = page.Entries
-		return err == nil && len(entries) > 0
+		return err == nil && len(entries) > 0 && len(entries[0].Owners) > 0
 	})
 	if _, err := leak.Server.Write([]byte("x")); !errors.Is(err, unix.ECONNABORTED) {
 		t.Errorf("the leak's owner writes and is told %v, want ECONNABORTED", err)
@@ -82,14 +85,25 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 		Seq: 1, Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
 		ContainerID: leaky.runtime.ContainerID, Local: addrPort(leak.Server.LocalAddr()), Peer: addrPort(leak.Server.RemoteAddr()),
 		State: inetdiag.CloseWait, Grace: policy.Grace(time.Second), RQueue: 1, // the FIN
+		Owners: []owners.Process{self(t)},
 	}}
 	measured := cmpopts.IgnoreFields(reaper.Entry{}, "Time", "Age", "Idle", "Late", "UID", "Cookie")
-	if diff := cmp.Diff(want, entries, measured, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, entries, measured, cmpopts.IgnoreFields(owners.Process{}, "ContainerID"), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Fatalf("journal (-want +got)\n%s", diff)
 	}
 	if age := time.Duration(entries[0].Age); age < time.Second {
 		t.Errorf("it was destroyed at the age of %v", age)
 	}
+}
+
+// self is this process as it is found to hold sockets.
+func self(t *testing.T) owners.Process {
+	t.Helper()
+	comm, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owners.Process{PID: os.Getpid(), Command: strings.TrimSpace(string(comm))}
 }
 
 // keepSending lets the server's end send and the client's end read until stop is called, which returns the

@@ -1,0 +1,162 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// printed is what a program prints while it runs.
+type printed struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.b.Write(b)
+}
+
+func (p *printed) has(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Contains(p.b.String(), text)
+}
+
+func (p *printed) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.b.String()
+}
+
+func TestTheJournalIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "1s"`))); r.code != 0 {
+		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+	}
+	p := w.start(t)
+	w.holds(t, p.pid())
+
+	follow := w.command("journal", "--follow")
+	var stdout, stderr printed
+	follow.Stdout, follow.Stderr = &stdout, &stderr
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- follow.Wait() }()
+	t.Cleanup(func() { _ = follow.Process.Kill() }) // it may have ended already
+
+	before := leak(t, c)
+	nstest.Eventually(t, soon, "the first destroy is shown", func() bool { return stdout.has(before.RemoteAddr().String()) })
+	p.kill(t)
+	nstest.Eventually(t, soon, "it says that it waits", func() bool { return stderr.has("the reaper does not answer any more; waiting") })
+	away := cpu(t, follow)
+	since := time.Now()
+	nstest.Eventually(t, soon, "two seconds go by", func() bool { return time.Since(since) > 2*time.Second })
+	if used := cpu(t, follow) - away; used > 200*time.Millisecond {
+		t.Errorf("while it waited for two seconds it used %v of CPU", used)
+	}
+	after := leak(t, c)
+	w.start(t)
+	nstest.Eventually(t, soon, "a destroy of the next reaper is shown", func() bool { return stdout.has(after.RemoteAddr().String()) })
+	if !stderr.has("the reaper was restarted at ") || strings.Count(stdout.String(), "TIME") != 1 {
+		t.Errorf("it says\n%s\nand shows\n%s", stderr.String(), stdout.String())
+	}
+	if err := follow.Process.Signal(unix.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("after ^C: %v", err)
+		}
+	case <-time.After(soon):
+		t.Errorf("it goes on after ^C")
+	}
+}
+
+// cpu is how much CPU time a process has used.
+func cpu(t *testing.T, cmd *exec.Cmd) time.Duration {
+	t.Helper()
+	clock := int32(^cmd.Process.Pid)<<3 | 2 // CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it
+	var ts unix.Timespec
+	if err := unix.ClockGettime(clock, &ts); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
+func TestTheJournalIsFilteredAndPrintedForPrograms(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	quick := newContainer(t, map[string]string{"halfclose.cni/grace": "1s"})
+	watched := newContainer(t, map[string]string{"halfclose.cni/grace": "1s", "halfclose.cni/mode": "observe"})
+	list := network(t)
+	w.add(t, list, quick)
+	w.add(t, list, watched)
+	dead, spared := leak(t, quick), leak(t, watched)
+	nstest.Eventually(t, soon, "both are past their grace", func() bool {
+		counts := w.outcomes(t)
+		return counts[reaper.Destroyed] > 0 && counts[reaper.WouldDestroy] > 0
+	})
+	peers := func(args ...string) (all []string) {
+		r := w.run(t, append([]string{"journal", "-o", "json"}, args...)...)
+		var page reaper.JournalPage
+		parse(t, r, &page)
+		for _, en := range page.Entries {
+			all = append(all, en.Local.String(), en.Peer.String()) // either end may be the one that was destroyed
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		args []string
+		want string
+		not  string
+	}{
+		{[]string{"--pod", quick.name}, dead.RemoteAddr().String(), spared.RemoteAddr().String()},
+		{[]string{"--pod", "e2e/" + watched.name}, spared.RemoteAddr().String(), dead.RemoteAddr().String()},
+		{[]string{"--outcome", "destroyed", "--since", "1h"}, dead.RemoteAddr().String(), spared.RemoteAddr().String()},
+		{[]string{"--outcome", "would-destroy"}, spared.RemoteAddr().String(), dead.RemoteAddr().String()},
+	} {
+		got := strings.Join(peers(tt.args...), " ")
+		if !strings.Contains(got, tt.want) || strings.Contains(got, tt.not) {
+			t.Errorf("%v: got %s, want %s and not %s", tt.args, got, tt.want, tt.not)
+		}
+	}
+	if got := peers("--since", "2100-01-01T00:00:00Z"); got != nil {
+		t.Errorf("of the future there is %v", got)
+	}
+	var v struct {
+		Sockets []reaper.SocketView `json:"sockets"`
+	}
+	r := w.run(t, "sockets", "--verdict", "would-destroy", "-o", "json")
+	if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, s := range v.Sockets {
+		found = found || s.Local == spared.LocalAddr().String() && strings.Contains(s.Why, "but the mode is observe")
+		if s.Pod.Name != watched.name {
+			t.Errorf("what would be destroyed has %+v", s)
+		}
+	}
+	if !found {
+		t.Errorf("what would be destroyed is not %s:\n%s", spared.LocalAddr(), r.stdout)
+	}
+}

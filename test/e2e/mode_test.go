@@ -1,0 +1,215 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// outcomes counts what a reaper's journal has, by outcome.
+func (w *world) outcomes(t *testing.T) map[string]int {
+	t.Helper()
+	counts := make(map[string]int)
+	for _, en := range w.entries(t) {
+		counts[en.Outcome]++
+	}
+	return counts
+}
+
+// entries returns what a reaper's journal has; nothing while none answers.
+func (w *world) entries(t *testing.T) []reaper.Entry {
+	t.Helper()
+	page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
+	if err != nil {
+		return nil
+	}
+	return page.Entries
+}
+
+// onlyObserves waits until a reaper has found sockets that it would destroy, and wants it to have destroyed none.
+func (w *world) onlyObserves(t *testing.T, when string) {
+	t.Helper()
+	nstest.Eventually(t, soon, when+": sockets are found past their grace", func() bool { return w.outcomes(t)[reaper.WouldDestroy] > 20 })
+	if n := w.outcomes(t)[reaper.Destroyed]; n > 0 {
+		t.Errorf("%s: %d sockets were destroyed", when, n)
+	}
+	if m := w.status(t).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
+		t.Errorf("%s: the mode is %+v", when, m)
+	}
+}
+
+// storm makes that many connections, half-closed all at once, in a container.
+func storm(t *testing.T, c *container, n int) {
+	t.Helper()
+	for range n {
+		if err := c.Connect(t, nstest.IPv4).Client.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The test is on the directories of a real node, so that a reboot can wipe one of them and leave the other. It
+// does not run beside others that use them.
+func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T) {
+	w := newWorldAt(t, state.DefaultDir, nil)
+	t.Cleanup(func() { os.RemoveAll("/var/lib/halfclose") })
+	c := newContainer(t, nil)
+	open := c.Connect(t, nstest.IPv4)
+	const leaks = 600 // of two sockets each, of which a destroy ends both
+	storm(t, c, leaks)
+	grace := `, "grace": "1s", "mode": "destroy"`
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+grace))); r.code != 0 {
+		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+	}
+	first := w.start(t, "--max-destroys-per-second", "100", "--log-level", "warn")
+	nstest.Eventually(t, soon, "the storm is on", func() bool { return w.outcomes(t)[reaper.Destroyed] > 50 })
+
+	r := w.run(t, "mode", "observe")
+	returned := time.Now()
+	if r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, "Mode      observe\n") || !strings.Contains(r.stdout, "/var/lib/halfclose/mode") {
+		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	nstest.Eventually(t, soon, "sockets are past their grace for three seconds more", func() bool {
+		return time.Since(returned) > 3*time.Second && w.outcomes(t)[reaper.WouldDestroy] > 100
+	})
+	var last time.Time
+	for _, en := range w.entries(t) {
+		if en.Outcome == reaper.Destroyed && en.Time.After(last) {
+			last = en.Time
+		}
+	}
+	destroyed := w.outcomes(t)[reaper.Destroyed]
+	t.Logf("%d sockets were destroyed, the last %v after the command returned", destroyed, last.Sub(returned))
+	if last.After(returned.Add(time.Second)) {
+		t.Errorf("a socket was destroyed %v after the command returned", last.Sub(returned))
+	}
+	if destroyed > leaks-100 {
+		t.Fatalf("%d of %d connections were destroyed before: the test proves nothing", destroyed, leaks)
+	}
+
+	// A crash, and a boot that leaves nothing in /run; then the first pod starts a reaper, by a conflist that is
+	// newer than the switch.
+	first.kill(t)
+	if err := os.RemoveAll(state.DefaultDir); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(grace))); r.code != 0 {
+		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+	}
+	w.onlyObserves(t, "with the plugin's reaper")
+	if by := w.status(t).Holder.StartedBy; by != reaper.ByPlugin {
+		t.Errorf("the reaper was started by %q", by)
+	}
+	// Another reaper, with flags that would let it.
+	second := w.start(t, "--mode", "destroy", "--min-grace", "1ms", "--max-destroys-per-second", "0", "--log-level", "warn")
+	w.holds(t, second.pid())
+	w.onlyObserves(t, "with other flags")
+
+	if r := w.run(t, "mode", "destroy"); r.code != 0 || !strings.HasPrefix(r.stdout, "Mode      destroy\n") {
+		t.Errorf("mode destroy: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	nstest.Eventually(t, soon, "what is past its grace is destroyed", func() bool {
+		return destroyed+w.outcomes(t)[reaper.Destroyed] >= leaks
+	})
+	if _, err := open.Client.Write([]byte("x")); err != nil {
+		t.Errorf("the open connection did not survive: %v", err)
+	}
+	if err := readByte(open.Server); err != nil {
+		t.Errorf("the open connection did not survive: %v", err)
+	}
+	second.stop(t)
+}
+
+func TestTheSwitchOutlivesAReaperThatIsKilledAsSoonAsItIsSet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	storm(t, c, 30)
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "3s"`))); r.code != 0 {
+		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+	}
+	p := w.start(t)
+	w.holds(t, p.pid())
+	r := w.run(t, "mode", "observe")
+	p.kill(t)
+	if r.code != 0 || !strings.Contains(r.stdout, filepath.Join(w.dir, "mode")) {
+		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	w.start(t)
+	w.onlyObserves(t, "after the crash")
+}
+
+// TestTheSwitchIsSetThoughTheReaperIsStuck stops the reaper's process, sets the switch, and lets it go on: what
+// has come to be past its grace meanwhile is spared.
+func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "4s"`))); r.code != 0 {
+		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+	}
+	p := w.start(t)
+	w.holds(t, p.pid())
+	storm(t, c, 30)
+	if err := unix.Kill(p.pid(), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	r := w.run(t, "mode", "observe")
+	if r.code != 1 || !strings.HasPrefix(r.stderr, "halfclose: the switch is set to observe") || !strings.Contains(r.stderr, "does not answer") {
+		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if err := unix.Kill(p.pid(), unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	w.onlyObserves(t, "when it goes on")
+}
+
+func TestTheSwitchCanBeSetBeforeThereIsAReaper(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	storm(t, c, 30)
+	r := w.run(t, "mode", "observe")
+	if r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, "Mode      nothing is done: no reaper runs") {
+		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(`, "grace": "1s"`))); r.code != 0 {
+		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+	}
+	w.onlyObserves(t, "with the reaper that came")
+}
+
+func TestModeNamesWhatCapsItAndWhoIsMoreCareful(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, map[string]string{"halfclose.cni/mode": "observe"})
+	w.add(t, network(t), c)
+	w.status(t)
+	r := w.run(t, "mode", "destroy")
+	if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, "1 attachment is more careful by its own policy: e2e/"+c.name+" eth0 (observe)") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	capped := w.start(t, "--mode", "observe")
+	w.holds(t, capped.pid())
+	r = w.run(t, "mode", "destroy")
+	want := "halfclose: the switch is set to destroy, but the mode is observe: the reaper was started with --mode observe: start it with --mode destroy\n"
+	if r.code != 1 || r.stderr != want || !strings.HasPrefix(r.stdout, "Mode      observe\n") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := w.run(t, "mode", "observe"); r.code != 0 {
+		t.Errorf("observe, which it is: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	capped.stop(t)
+}

@@ -1,0 +1,288 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/test/node"
+)
+
+// registration is what register prints as JSON.
+type registration struct {
+	Record        state.Record       `json:"record"`
+	Replaced      []string           `json:"replaced"`
+	SharedWith    []state.Attachment `json:"sharedWith"`
+	ReaperRunning bool               `json:"reaperRunning"`
+	Notes         []string           `json:"notes"`
+}
+
+// register registers a namespace by hand, and returns what it says.
+func (w *world) register(t *testing.T, args ...string) (r registration) {
+	t.Helper()
+	got := w.run(t, append([]string{"register", "--output", "json"}, args...)...)
+	notes := got.stderr
+	got.stderr = ""
+	parse(t, got, &r)
+	if notes != "" {
+		t.Errorf("on stderr too: %s", notes)
+	}
+	return r
+}
+
+func (w *world) unregister(t *testing.T, arg string) {
+	t.Helper()
+	if r := w.run(t, "unregister", arg); r.code != 0 || !strings.HasPrefix(r.stdout, "unregistered ") {
+		t.Errorf("unregister %s: exit code %d: %s%s", arg, r.code, r.stdout, r.stderr)
+	}
+}
+
+// destroyed waits until a connection has been destroyed.
+func destroyed(t *testing.T, what string, c *net.TCPConn) {
+	t.Helper()
+	nstest.Eventually(t, soon, what+" is destroyed", func() bool { return !lives(c) })
+}
+
+// lives reports whether a half-closed connection is still there.
+func lives(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	state := uint8(0)
+	_ = raw.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			state = info.State
+		}
+	})
+	return state == unix.BPF_TCP_CLOSE_WAIT
+}
+
+func TestWhatIsRegisteredByHandIsReapedUntilItIsUnregistered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	c, witness, stranger, far := newContainer(t, nil), newContainer(t, nil), newContainer(t, nil), nstest.New(t)
+	nstest.Link(t, c.NS, far)
+
+	r := w.register(t, c.name, "--grace", "1s")
+	if !r.Record.Manual() || r.Record.ContainerID != c.name || r.Record.Netns.Path != c.path || !r.ReaperRunning || len(r.Notes)+len(r.Replaced) > 0 {
+		t.Errorf("registered: %+v", r)
+	}
+	w.register(t, witness.path, "--grace", "1s")
+	twin, connected := leak(t, stranger), c.Connect(t, nstest.IPv4)
+	first := connected.Server
+	if err := connected.Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	destroyed(t, "the leak of what is registered", first)
+	if !lives(twin) {
+		t.Error("the twin in a namespace that is not registered was destroyed")
+	}
+
+	w.unregister(t, c.name)
+	again := c.Connect(t, nstest.IPv4)
+	second := again.Server
+	if err := again.Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	destroyed(t, "a later leak of what is registered still", leak(t, witness))
+	if !lives(second) || !lives(twin) {
+		t.Error("a leak was destroyed in what is not registered any more, or never was")
+	}
+	w.unregister(t, witness.path)
+	if s := w.status(t); len(s.Attachments) > 0 {
+		t.Errorf("the reaper still has %+v", s.Attachments)
+	}
+
+	// Nothing holds the namespace.
+	for _, end := range []*net.TCPConn{first, connected.Client, second, again.Client} {
+		end.Close()
+	}
+	if !far.HasLink(t, nstest.LinkName) {
+		t.Fatal("its link has gone before it")
+	}
+	c.remove(t)
+	c.Close()
+	nstest.Eventually(t, soon, "the namespace is gone", func() bool { return !far.HasLink(t, nstest.LinkName) })
+}
+
+// sleeper starts a process in a namespace.
+func sleeper(t *testing.T, path string) *exec.Cmd {
+	t.Helper()
+	cmd := node.Command(path, "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	nstest.Eventually(t, soon, "the process sleeps", func() bool {
+		comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "comm"))
+		return err == nil && string(comm) == "sleep\n"
+	})
+	return cmd
+}
+
+func TestAProcessIdRegistersItsNamespaceByWhatStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	named, nameless := newContainer(t, nil), nstest.New(t)
+	inNamed, inNameless := sleeper(t, named.path), sleeper(t, nameless.Path())
+
+	pid := strconv.Itoa(inNamed.Process.Pid)
+	if r := w.register(t, pid); r.Record.Netns.Path != named.path || r.Record.ContainerID != named.name {
+		t.Errorf("of a process in a namespace with a name: %+v", r.Record)
+	}
+	pid = strconv.Itoa(inNameless.Process.Pid)
+	r := w.register(t, pid)
+	if r.Record.Netns.Path != "/proc/"+pid+"/ns/net" || r.Record.ContainerID != "pid-"+pid || len(r.Notes) != 2 ||
+		r.Notes[0] != "the registration lasts as long as process "+pid || !strings.HasPrefix(r.Notes[1], "no reaper is running") {
+		t.Errorf("of a process in one without: %+v", r)
+	}
+	p := w.start(t)
+	w.holds(t, p.pid())
+	w.status(t)
+	if err := inNameless.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = inNameless.Wait()
+	w.unregister(t, "pid-"+pid) // the process is gone
+	w.unregister(t, strconv.Itoa(inNamed.Process.Pid))
+	listing, err := w.store.List()
+	if err != nil || len(listing.Records) > 0 {
+		t.Errorf("left are %+v, %v", listing.Records, err)
+	}
+}
+
+func TestDigitsThatAreAlsoANameMustBeMadeClear(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := newContainer(t, nil)
+	name := "8" + strconv.Itoa(os.Getpid()) + "1"
+	if err := os.WriteFile("/run/netns/"+name, nil, 0o400); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove("/run/netns/" + name)
+	r := w.run(t, "register", name)
+	want := "halfclose: " + name + " can be a process id or a name: write /proc/" + name + "/ns/net or /run/netns/" + name + "\n"
+	if r.code != 2 || r.stdout != "" || r.stderr != want {
+		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := w.run(t, "register", "/run/netns/"+name); r.code != 1 || !strings.Contains(r.stderr, "not a network namespace") {
+		t.Errorf("by the path of what is none: exit code %d: %s", r.code, r.stderr)
+	}
+	if r := w.run(t, "register", c.name); r.code != 0 {
+		t.Errorf("a name that is not all digits: exit code %d: %s", r.code, r.stderr)
+	}
+}
+
+func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t, "--mode", "observe")
+	w.holds(t, p.pid())
+	c := newContainer(t, nil)
+	elsewhere := func(args ...string) result {
+		cmd := node.Command(c.path, filepath.Join(os.Getenv(binVar), "halfclose"), args...)
+		cmd.Env = append(os.Environ(), w.said.env...)
+		return run(t, cmd)
+	}
+	if r := elsewhere("register", "1"); r.code != 1 || !strings.Contains(r.stderr, "/proc/1/ns/net is that of process 1: --allow-host-netns registers it all the same, and the reaper needs that flag too") {
+		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := w.run(t, "register", "1"); r.code != 1 || !strings.Contains(r.stderr, "is this command's own") {
+		t.Errorf("from inside: exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	r := w.register(t, "1", "--allow-host-netns")
+	if len(r.Notes) != 2 || !strings.Contains(r.Notes[1], "the reaper does nothing about it: it is the host's own namespace") {
+		t.Errorf("with the flag, and a reaper without: %q", r.Notes)
+	}
+	w.unregister(t, "1")
+}
+
+func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t, "--mode", "observe")
+	w.holds(t, p.pid())
+	c := newContainer(t, map[string]string{"halfclose.cni/close-wait-grace": "20m", "halfclose.cni/fin-wait2-grace": "1m"})
+	w.add(t, network(t), c)
+	r := w.register(t, c.name, "--grace", "5m")
+	if len(r.SharedWith) != 1 || r.SharedWith[0] != c.attachment() {
+		t.Errorf("it is shared with %v", r.SharedWith)
+	}
+	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "(e2e/"+c.name+"): the more careful of both policies applies") ||
+		r.Notes[1] != "the mode is observe for now, because of the reaper's --mode observe" {
+		t.Errorf("it says %q", r.Notes)
+	}
+	for _, a := range w.status(t).Attachments {
+		if a.Policy.CloseWaitGrace != policy.Grace(20*time.Minute) || a.Policy.FinWait2Grace != policy.Grace(5*time.Minute) {
+			t.Errorf("the policy of %s is %+v", a.Attachment, a.Policy)
+		}
+	}
+	// GC of CNI takes away what CNI recorded, and nothing else.
+	gc := w.plugin("GC", state.Attachment{}, "", `{"cniVersion": "1.1.0", "name": "halfclose", "type": "halfclose", "cni.dev/valid-attachments": []}`)
+	if r := run(t, gc); r.code != 0 {
+		t.Errorf("GC: exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if _, err := w.store.Get(state.ManualAttachment(c.name)); err != nil {
+		t.Errorf("after GC: %v", err)
+	}
+	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Policy.Mode != policy.Off {
+		t.Errorf("again: %+v", again)
+	}
+	if r := w.run(t, "unregister", c.path); r.code != 0 || !strings.Contains(r.stderr, "that stays until its DEL") {
+		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := w.run(t, "unregister", c.path); r.code != 1 || !strings.Contains(r.stderr, "its DEL is what ends that") {
+		t.Errorf("what CNI recorded: exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if _, err := w.store.Get(c.attachment()); err != nil {
+		t.Errorf("CNI's record: %v", err)
+	}
+}
+
+// A journal entry of a manual registration names it.
+func TestTheJournalNamesWhatWasRegisteredByHand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	c := newContainer(t, nil)
+	w.register(t, c.path, "--grace", "1s", "--name", "a-long-name-of-its-own")
+	destroyed(t, "the leak", leak(t, c))
+	var page reaper.JournalPage
+	nstest.Eventually(t, soon, "it is in the journal", func() (ok bool) {
+		r := w.run(t, "journal", "--output", "json")
+		if r.code != 0 {
+			t.Fatalf("journal: %s", r.stderr)
+		}
+		err := json.Unmarshal([]byte(r.stdout), &page)
+		return err == nil && len(page.Entries) > 0
+	})
+	if e := page.Entries[0]; e.ContainerID != "a-long-name-of-its-own" || e.Network != state.ManualNetwork {
+		t.Errorf("the entry is %+v", e)
+	}
+	if _, err := os.Stat(filepath.Join(w.dir, "attachments", "a-long-name-of-its-own@manual.json")); errors.Is(err, os.ErrNotExist) {
+		t.Error("its record is not where it should be")
+	}
+}

@@ -1,0 +1,287 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/termtest"
+)
+
+// onTerminal starts a program on a terminal that is its own, as a login does.
+func (w *world) onTerminal(t *testing.T, term *termtest.Terminal, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), w.said.env...)
+	cmd.Env = append(cmd.Env, "TERM=xterm-256color", "NO_COLOR=", "HALFCLOSE="+filepath.Join(os.Getenv(binVar), "halfclose"))
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.TTY, term.TTY, term.TTY
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+// top starts halfclose top.
+func (w *world) top(t *testing.T, term *termtest.Terminal, args ...string) *exec.Cmd {
+	t.Helper()
+	return w.onTerminal(t, term, filepath.Join(os.Getenv(binVar), "halfclose"), append([]string{"top", "--interval", "250ms"}, args...)...)
+}
+
+// ends waits for a program's end.
+func ends(t *testing.T, cmd *exec.Cmd, code int) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // ProcessState tells
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(soon):
+		t.Fatal("it does not end")
+	}
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Errorf("exit code %d, want %d", got, code)
+	}
+}
+
+func TestTopShowsLeaksAsTheyComeAndGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t, "--mode", "observe")
+	w.holds(t, p.pid())
+	calm, leaky := newContainer(t, nil), newContainer(t, nil)
+	w.register(t, calm.name)
+	w.register(t, leaky.name, "--grace", "1s")
+	term := termtest.New(t, 100, 30)
+	cmd := w.top(t, term)
+	term.Shows(t, "Mode      observe (--mode observe)")
+	term.Shows(t, "Found     0 CLOSE_WAIT, 0 FIN_WAIT2")
+
+	var socket string
+	for range 3 {
+		socket = leak(t, leaky).LocalAddr().String()
+	}
+	term.Shows(t, "Found     3 CLOSE_WAIT, 3 FIN_WAIT2")
+	term.Shows(t, "(6 would have been)")
+	term.Until(t, "the pod that leaks comes first", func() bool {
+		rows := strings.Split(term.Frame(), "\r\n")
+		for i, row := range rows {
+			if strings.Contains(row, "  POD ") {
+				return strings.Contains(rows[i+1], "\x1b[7m  "+leaky.name+" ") && strings.Contains(rows[i+2], calm.name)
+			}
+		}
+		return false
+	})
+	term.Press(t, "\r")
+	term.Shows(t, "halfclose "+leaky.name)
+	term.Shows(t, socket)
+	term.Shows(t, fmt.Sprintf("held by e2e.test[%d]", os.Getpid()))
+	term.Press(t, "\x1b")
+	term.Shows(t, "sort by")
+
+	p.stop(t)
+	term.Shows(t, "no answer since")
+	term.Shows(t, leaky.name) // what was last known
+	again := w.start(t, "--mode", "observe")
+	w.holds(t, again.pid())
+	term.Until(t, "the reaper's return is seen", func() bool { return !strings.Contains(term.Frame(), "no answer since") })
+
+	term.Resize(t, 60, 10)
+	term.Until(t, "the frame fits", func() bool { return strings.Count(term.Frame(), "\r\n") == 9 })
+	if strings.Contains(term.Written(), "panic") {
+		t.Errorf("it panics:\n%s", term.Written())
+	}
+	term.Press(t, "q")
+	ends(t, cmd, 0)
+	term.Restored(t, 1)
+}
+
+func TestTopGivesTheTerminalBackHoweverItEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	for name, end := range map[string]func(term *termtest.Terminal, cmd *exec.Cmd) error{
+		"by SIGTERM": func(_ *termtest.Terminal, cmd *exec.Cmd) error { return cmd.Process.Signal(unix.SIGTERM) },
+		"by SIGINT":  func(_ *termtest.Terminal, cmd *exec.Cmd) error { return cmd.Process.Signal(unix.SIGINT) },
+		"by SIGHUP":  func(_ *termtest.Terminal, cmd *exec.Cmd) error { return cmd.Process.Signal(unix.SIGHUP) },
+		"by ^C":      func(term *termtest.Terminal, _ *exec.Cmd) error { term.Press(t, "\x03"); return nil },
+		"by q":       func(term *termtest.Terminal, _ *exec.Cmd) error { term.Press(t, "q"); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			term := termtest.New(t, 80, 24)
+			cmd := w.top(t, term)
+			term.Shows(t, "No attachment is recorded on this node.")
+			if term.Settings(t).Lflag&(unix.ECHO|unix.ICANON) != 0 {
+				t.Error("the terminal waits for whole lines, or echoes")
+			}
+			if err := end(term, cmd); err != nil {
+				t.Fatal(err)
+			}
+			ends(t, cmd, 0)
+			term.Restored(t, 1)
+		})
+	}
+}
+
+// suspended runs top in a shell that notes the terminal's settings before, while top is stopped, and after.
+const suspended = `
+set -m
+stty -g >"$1/before"
+"$HALFCLOSE" top --interval 250ms
+echo $? >"$1/code"
+stty -g >"$1/stopped"
+while [ ! -e "$1/go on" ]; do sleep 0.05; done
+fg >"$1/fg"
+echo $? >"$1/end"
+stty -g >"$1/after"
+`
+
+func TestTopCanBeSuspended(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	for name, suspend := range map[string]func(*testing.T, *termtest.Terminal, int){
+		"by ^Z":      func(t *testing.T, term *termtest.Terminal, _ int) { term.Press(t, "\x1a") },
+		"by SIGTSTP": func(t *testing.T, _ *termtest.Terminal, pid int) { kill(t, pid, unix.SIGTSTP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			read := func(file string) string {
+				b, err := os.ReadFile(filepath.Join(dir, file))
+				if err != nil {
+					return ""
+				}
+				return strings.TrimSpace(string(b))
+			}
+			term := termtest.New(t, 80, 24)
+			shell := w.onTerminal(t, term, "sh", "-c", suspended, "sh", dir)
+			term.Shows(t, "No attachment is recorded on this node.")
+			suspend(t, term, childOf(t, shell.Process.Pid))
+			nstest.Eventually(t, soon, "the shell has the terminal", func() bool { return read("stopped") != "" })
+			if read("code") == "0" || read("stopped") != read("before") {
+				t.Errorf("stopped with exit code %s, and the settings %s; before they were %s", read("code"), read("stopped"), read("before"))
+			}
+			term.Restored(t, 1)
+			frames := strings.Count(term.Written(), "\x1b[H")
+			if err := os.WriteFile(filepath.Join(dir, "go on"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			term.Until(t, "it goes on", func() bool { return strings.Count(term.Written(), "\x1b[H") > frames })
+			term.Press(t, "q")
+			ends(t, shell, 0)
+			if read("end") != "0" || read("after") != read("before") {
+				t.Errorf("ended with exit code %s, and the settings %s; before they were %s", read("end"), read("after"), read("before"))
+			}
+			term.Restored(t, 2)
+		})
+	}
+}
+
+func kill(t *testing.T, pid int, sig unix.Signal) {
+	t.Helper()
+	if err := unix.Kill(pid, sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// childOf is the process that a shell waits for.
+func childOf(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := strconv.Atoi(strings.Fields(string(b) + " 0")[0])
+	if err != nil || child == 0 {
+		t.Fatalf("the shell has no child: %q, %v", b, err)
+	}
+	return child
+}
+
+func TestTopOncePrintsOneLook(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	c := newContainer(t, nil)
+	w.register(t, c.name, "--grace", "1s", "--mode", "observe")
+	leak(t, c)
+	nstest.Eventually(t, soon, "it shows the leak", func() bool {
+		r := w.run(t, "top", "--once")
+		if r.code != 0 || r.stderr != "" || strings.Contains(r.stdout, "\x1b") || strings.Contains(r.stdout, "q quit") {
+			t.Fatalf("exit code %d: %q%s", r.code, r.stdout, r.stderr)
+		}
+		return strings.Contains(r.stdout, "Found     1 CLOSE_WAIT, 1 FIN_WAIT2") && strings.Contains(r.stdout, "  "+c.name)
+	})
+}
+
+func TestTopObeysNoColor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.pid())
+	for _, tt := range []struct {
+		name, value string
+		colour      bool
+	}{{"set", "1", false}, {"not set", "", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			term := termtest.New(t, 80, 24)
+			cmd := w.onTerminal(t, term, "sh", "-c", `NO_COLOR=`+tt.value+` exec "$HALFCLOSE" top`)
+			term.Shows(t, "Mode      destroy")
+			if got := strings.Contains(term.Frame(), "\x1b[1;32mdestroy"); got != tt.colour {
+				t.Errorf("in colour: %v, want %v:\n%q", got, tt.colour, term.Frame())
+			}
+			term.Press(t, "q")
+			ends(t, cmd, 0)
+		})
+	}
+}
+
+func TestTopSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, tt := range map[string]struct {
+		script, says string
+		code         int
+	}{
+		"keys":                           {`"$HALFCLOSE" top </dev/null`, "halfclose: stdin is not a terminal, so no key could end this: use --once to print one look\r\n", 2},
+		"a terminal that is not dumb":    {`TERM=dumb "$HALFCLOSE" top`, "halfclose: TERM is dumb, and a full screen needs a terminal that is not: use --once to print one look\r\n", 2},
+		"a screen":                       {`"$HALFCLOSE" top | cat`, "halfclose: stdout is not a terminal: use --once to print one look\r\n", 0}, // cat's
+		"a reaper, before any of a mess": {`"$HALFCLOSE" top`, "halfclose: no reaper is running: ", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			term := termtest.New(t, 80, 24)
+			cmd := w.onTerminal(t, term, "sh", "-c", tt.script)
+			ends(t, cmd, tt.code)
+			term.Until(t, "it says so", func() bool { return strings.Contains(term.Written(), "\n") })
+			if got := term.Written(); !strings.HasPrefix(got, tt.says) || strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 1 {
+				t.Errorf("it says %q, want %q", got, tt.says)
+			}
+			term.Restored(t, 0)
+		})
+	}
+}
