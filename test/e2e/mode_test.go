@@ -4,6 +4,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,8 +64,12 @@ func storm(t *testing.T, c *container, n int) {
 // The test is on the directories of a real node, so that a reboot can wipe one of them and leave the other. It
 // does not run beside others that use them.
 func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T) {
+	t.Cleanup(func() { // last: other tests use these directories too
+		if err := errors.Join(os.RemoveAll(state.DefaultDir), os.RemoveAll("/var/lib/halfclose")); err != nil {
+			t.Error(err)
+		}
+	})
 	w := newWorldAt(t, state.DefaultDir, nil)
-	t.Cleanup(func() { os.RemoveAll("/var/lib/halfclose") })
 	c := newContainer(t, nil)
 	open := c.Connect(t, nstest.IPv4)
 	const leaks = 600 // of two sockets each, of which a destroy ends both
