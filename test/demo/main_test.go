@@ -6,8 +6,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -47,30 +45,10 @@ func TestMain(m *testing.M) {
 	case os.Getenv(demoVar) != "":
 		os.Exit(run(os.Getenv(binVar)))
 	}
-	var bin string
-	code, err := node.Run(node.Program{
-		Keep: []string{top},
-		Before: func() (err error) {
-			bin, err = os.MkdirTemp("", "halfclose-demo")
-			if err != nil {
-				return err
-			}
-			return errors.Join(os.Chmod(bin, 0o755), node.Build(top, bin), os.Setenv(binVar, bin))
-		},
-		Run: m.Run,
-	})
-	if node.Denied(err) {
-		onNode, err = err, nil
-		code = m.Run() // every test says that it is skipped, and why
-	}
-	if bin != "" {
-		err = errors.Join(err, os.RemoveAll(bin))
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo test:", err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(node.Suite{Name: "demo", Top: top, BinVar: binVar}.Run(func(err error) int {
+		onNode = err
+		return m.Run()
+	}))
 }
 
 // The node that the tests run on is the demo's host: nothing else is going on there.

@@ -6,11 +6,7 @@
 package e2e_test
 
 import (
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/halfclose/halfclose/test/node"
@@ -29,47 +25,14 @@ const (
 var onNode error // set once, before the tests run
 
 func TestMain(m *testing.M) {
-	var bin string
-	code, err := node.Run(node.Program{
-		Keep: []string{top},
-		Before: func() (err error) {
-			bin, err = os.MkdirTemp("", "halfclose-e2e")
-			if err != nil {
-				return err
-			}
-			if err := os.Chmod(bin, 0o755); err != nil {
-				return err
-			}
-			return errors.Join(node.Build(top, bin), os.Setenv(binVar, bin))
-		},
-		Run: m.Run,
-	})
-	if node.Denied(err) {
-		onNode, err = err, nil
-		code = m.Run() // every test says that it is skipped, and why
-	}
-	if bin != "" {
-		err = errors.Join(err, os.RemoveAll(bin))
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(node.Suite{Name: "e2e", Top: top, BinVar: binVar}.Run(func(err error) int {
+		onNode = err
+		return m.Run()
+	}))
 }
 
-// TestSourcesAreNoted lets go test know what the binary under test was made of, so that it runs the tests
-// again when that has changed: it notes what files a test looks at.
 func TestSourcesAreNoted(t *testing.T) {
-	for _, dir := range []string{"pkg", "plugins", "deploy", "tools/cni"} {
-		err := filepath.WalkDir(filepath.Join(top, dir), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				_, err = os.Stat(path)
-			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
-		}
+	if err := node.NoteSources(top, "pkg", "plugins", "deploy", "tools/cni"); err != nil {
+		t.Error(err)
 	}
 }

@@ -25,16 +25,10 @@ const top = "../.."
 var onNode error // set once, before the tests run
 
 func TestMain(m *testing.M) {
-	code, err := node.Run(node.Program{Keep: []string{top}, Run: m.Run})
-	if node.Denied(err) {
-		onNode, err = err, nil
-		code = m.Run() // every test says that it is skipped, and why
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "operations:", err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(node.Suite{Name: "operations", Top: top}.Run(func(err error) int {
+		onNode = err
+		return m.Run()
+	}))
 }
 
 // patience is how long a command that only looks may take to show what it should.
@@ -114,4 +108,10 @@ func clone(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+func TestSourcesAreNoted(t *testing.T) {
+	if err := node.NoteSources(top, "pkg", "plugins", "docs"); err != nil {
+		t.Error(err)
+	}
 }

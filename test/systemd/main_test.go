@@ -6,12 +6,9 @@
 package systemd_test
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/halfclose/halfclose/test/node"
@@ -39,37 +36,16 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	var bin string
-	code, err := node.Run(node.Program{
-		Keep: []string{top},
-		Before: func() (err error) {
-			bin, err = os.MkdirTemp("", "halfclose-systemd")
-			if err != nil {
-				return err
-			}
-			return errors.Join(os.Chmod(bin, 0o755), node.Build(top, bin), os.Setenv(binVar, bin), makeCgroups())
-		},
-		Run: func() int {
-			// They wait more than they work.
+	os.Exit(node.Suite{Name: "systemd", Top: top, BinVar: binVar, Before: makeCgroups, After: removeCgroups}.Run(func(err error) int {
+		onNode = err
+		if err == nil { // they wait more than they work
 			if err := flag.Set("test.parallel", "8"); err != nil {
 				fmt.Fprintln(os.Stderr, "systemd:", err)
 				return 1
 			}
-			return m.Run()
-		},
-	})
-	if node.Denied(err) {
-		onNode, err = err, nil
-		code = m.Run() // every test says that it is skipped, and why
-	}
-	if bin != "" {
-		err = errors.Join(err, removeCgroups(), os.RemoveAll(bin))
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "systemd:", err)
-		code = 1
-	}
-	os.Exit(code)
+		}
+		return m.Run()
+	}))
 }
 
 // roles are what this program is besides the test.
@@ -77,18 +53,8 @@ func roles() map[string]func() error {
 	return map[string]func() error{"machine": startMachine, "container": runContainer, "attempts": makeAttempts}
 }
 
-// TestSourcesAreNoted lets go test know what is under test, so that it runs the tests again when that has
-// changed: it notes what files a test looks at.
 func TestSourcesAreNoted(t *testing.T) {
-	for _, dir := range []string{"pkg", "plugins", "deploy/systemd"} {
-		err := filepath.WalkDir(filepath.Join(top, dir), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				_, err = os.Stat(path)
-			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
-		}
+	if err := node.NoteSources(top, "pkg", "plugins", "deploy/systemd"); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,0 +1,80 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Suite is a package's tests, which run on a node.
+type Suite struct {
+	Name string // of the package, to say what failed
+	Top  string // the repository, which is kept on the node
+	// BinVar, unless empty, names the environment variable that tells the tests where halfclose and the plugins
+	// are that were built for them.
+	BinVar string
+	// Before and After run on the host, beside what Program's do. Either may be nil.
+	Before, After func() error
+}
+
+// Run runs the tests and returns the exit code. run is called on the node with nil or, where no node may be made,
+// with the reason: then every test that needs one says that it is skipped, and why.
+func (s Suite) Run(run func(onNode error) int) int {
+	var bin string
+	code, err := Run(Program{
+		Keep: []string{s.Top},
+		Before: func() (err error) {
+			if s.BinVar != "" {
+				bin, err = s.build()
+			}
+			if err == nil && s.Before != nil {
+				err = s.Before()
+			}
+			return err
+		},
+		Run: func() int { return run(nil) },
+	})
+	if Denied(err) {
+		code, err = run(err), nil
+	}
+	if bin != "" { // so not on the node, where this is run too
+		err = errors.Join(err, os.RemoveAll(bin))
+		if s.After != nil {
+			err = errors.Join(err, s.After())
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, s.Name+":", err)
+		code = 1
+	}
+	return code
+}
+
+// build builds what is tested, and says where in the environment.
+func (s Suite) build() (dir string, err error) {
+	dir, err = os.MkdirTemp("", "halfclose-"+s.Name)
+	if err != nil {
+		return "", err
+	}
+	return dir, errors.Join(os.Chmod(dir, 0o755), Build(s.Top, dir), os.Setenv(s.BinVar, dir))
+}
+
+// NoteSources lets go test know what the binaries under test are made of, so that it runs the tests again when that
+// has changed: it notes what files a test looks at.
+func NoteSources(top string, dirs ...string) error {
+	var errs []error
+	for _, dir := range dirs {
+		errs = append(errs, filepath.WalkDir(filepath.Join(top, dir), func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				_, err = os.Stat(path)
+			}
+			return err
+		}))
+	}
+	return errors.Join(errs...)
+}
