@@ -119,21 +119,22 @@ func (o *socketWriter) send() error {
 // maxWait is how long a request may wait for the next entry of the journal.
 const maxWait = 30 * time.Second
 
-func (s *Server) journal(r *http.Request, v url.Values) (any, error) {
+// journalQuery reads the parameters of GET /v1/journal.
+func journalQuery(v url.Values) (reaper.JournalQuery, error) {
 	q := reaper.JournalQuery{Journal: v.Get("journal")}
 	if text := v.Get("after"); text != "" {
 		after, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return nil, badRequest(fmt.Sprintf("after is the number of an entry, not %q", text))
+			return q, badRequest(fmt.Sprintf("after is the number of an entry, not %q", text))
 		}
 		q.After = after
 	}
 	if text := v.Get("wait"); text != "" {
 		wait, err := time.ParseDuration(text)
 		if err != nil || wait < 0 {
-			return nil, badRequest(fmt.Sprintf("wait is a duration such as 10s, not %q", text))
+			return q, badRequest(fmt.Sprintf("wait is a duration such as 10s, not %q", text))
 		}
 		q.Wait = min(wait, maxWait)
 	}
-	return s.Reaper.Journal(r.Context(), q)
+	return q, nil
 }

@@ -29,8 +29,12 @@ type Proc struct {
 // NewProc returns the finder for the proc file system at dir: /proc.
 func NewProc(dir string) *Proc { return &Proc{dir: dir, elsewhere: make(map[int]struct{})} }
 
-// Find returns the holders of each of the sockets that has any, by pid. Lists may share memory: they are not
-// to be changed.
+// MaxHolders is how many holders of one socket are named. A server that forks a process for each connection and
+// leaves all the others open in it would else take memory by the square of its processes.
+const MaxHolders = 100
+
+// Find returns the holders of each of the sockets that has any, by pid, MaxHolders at most. Lists may share memory:
+// they are not to be changed.
 //
 // Processes that end meanwhile are passed over. Where some could not be looked at and might hold what was
 // found no holder for, the error is an *UnseenError. Any error comes with what was found before.

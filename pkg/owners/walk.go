@@ -130,14 +130,15 @@ func (w *walk) visit(pid int) (holds bool, err error) {
 	return holds, err
 }
 
-// hold adds a process to the holders of a socket. It may have the socket under several descriptors.
+// hold adds a process to the holders of a socket, unless there are enough. It may have the socket under several
+// descriptors.
 func (w *walk) hold(inode uint32, p Process, with map[*holders]*holders) {
 	var list []Process
 	had := w.found[inode]
 	if had != nil {
 		list = had.list
 	}
-	if n := len(list); n > 0 && list[n-1].PID == p.PID {
+	if n := len(list); n == MaxHolders || n > 0 && list[n-1].PID == p.PID {
 		return
 	}
 	if with[had] == nil {

@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"cmp"
 	"os"
 	"time"
 
@@ -66,7 +67,7 @@ func (c *caps) refresh(now time.Time) bool {
 func (c *caps) set(sw state.Switch, written bool) bool {
 	c.unwritten = nil
 	if !written {
-		sw.Who += ", until this reaper ends"
+		sw.Who += " (until this reaper ends)"
 		c.unwritten = &sw
 	}
 	return c.reload()
@@ -122,7 +123,7 @@ func (c *caps) capped(ns *registered) []string {
 		by = append(by, "the reaper's --mode "+c.view.Reaper.String())
 	}
 	if s := c.view.Switch; s != nil && s.Mode > ns.policy.Mode {
-		by = append(by, "the switch, set to "+s.Mode.String()+" by "+s.Who)
+		by = append(by, "the switch, set to "+s.Mode.String()+" by "+cmp.Or(s.Who, "hand"))
 	}
 	if c.view.SwitchProblem != "" && ns.policy.Mode < policy.Observe {
 		by = append(by, "the switch cannot be read")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // loop owns all of the reaper's state. Its methods are called by its one goroutine only.
@@ -23,6 +24,7 @@ type loop struct {
 	registry      *registry
 	tracker       tracker
 	caps          *caps
+	mode          policy.Mode // of the node, by which everything was judged
 	budget        *budget
 	journal       *journal
 	attribution   attribution
@@ -56,9 +58,10 @@ func (c Counts) clone() Counts {
 }
 
 func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
+	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
 	return &loop{
 		cfg: cfg, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
-		caps:   newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem),
+		caps: caps, mode: caps.view.Effective,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, now()),
 		fresh:       newRotation(), held: newRotation(), idleSince: now(),
@@ -218,11 +221,15 @@ func (l *loop) enqueue(c *candidate) {
 	l.fresh.push(c)
 }
 
-// remode judges everything again after what may be done on this node has changed.
+// remode judges again, after what may be done on this node has changed, wherever that makes a difference.
 func (l *loop) remode(at monotime.Time) {
 	l.log.Info("mode changed", "mode", l.caps.view.Effective.String(), "switch_problem", l.caps.view.SwitchProblem)
+	was := l.mode
+	l.mode = l.caps.view.Effective
 	for _, ns := range l.registry.namespaces {
-		l.tracker.rejudge(ns, at)
+		if policy.MostCareful(was, ns.policy.Mode) != l.caps.effective(ns) {
+			l.tracker.rejudge(ns, at)
+		}
 	}
 }
 

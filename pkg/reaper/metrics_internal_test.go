@@ -129,3 +129,25 @@ func TestWhatHasBeenReadDoesNotChange(t *testing.T) {
 		t.Errorf("it did: %+v", m)
 	}
 }
+
+// TestOnlyWhatWasToBeDestroyedIsCountedAsGone has a socket end by itself that a sweep, or a look, found overdue.
+func TestOnlyWhatWasToBeDestroyedIsCountedAsGone(t *testing.T) {
+	for mode, want := range map[policy.Mode]uint64{policy.Observe: 0, policy.Destroy: 1} {
+		t.Run(mode.String(), func(t *testing.T) {
+			l, ns := newTestLoop(t, mode)
+			l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+			j := nextOf(t, l, 1)
+			if mode == policy.Observe {
+				lookAgain(j)
+				l.examined(j, now())
+				sweep(l, ns) // it does not show it
+				j = nextOf(t, l, 1)
+			}
+			j.results = append(j.results, examined{at: now(), outcome: goneMeantime})
+			l.examined(j, now())
+			if l.counts.Gone != want || len(ns.candidates) != 0 {
+				t.Errorf("%d are gone, want %d; %d candidates are left", l.counts.Gone, want, len(ns.candidates))
+			}
+		})
+	}
+}

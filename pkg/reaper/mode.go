@@ -20,19 +20,25 @@ func (r *Reaper) Mode(ctx context.Context) (ModeView, error) {
 
 // SetMode sets the switch of this node, for this reaper and any later one. When it returns, nothing is
 // destroyed any more that the switch forbids, but for the job that may be under way. That holds where the
-// switch cannot be written too: then the error says so, and that it is for this reaper alone.
-func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (ModeView, error) {
+// switch cannot be written too: then the error says so, and that it is for this reaper alone. What the switch
+// forbids ends before it is written, which takes as long as the disk does.
+func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view ModeView, err error) {
+	take := func(ctx context.Context, written bool) error {
+		return r.read(ctx, func(l *loop) {
+			if l.caps.set(sw, written) {
+				l.remode(now())
+			}
+			view = l.caps.view
+		})
+	}
+	if sw.Mode != policy.Destroy {
+		_ = take(ctx, false) // a reaper that ends now says so below; the switch is for the next one too
+	}
 	unwritten := state.StoreSwitch(r.cfg.SwitchPath, sw)
 	if unwritten != nil && sw.Mode == policy.Destroy {
 		return ModeView{}, unwritten // it lifts a bound, for which there is time
 	}
-	var view ModeView
-	err := r.read(ctx, func(l *loop) {
-		if l.caps.set(sw, unwritten == nil) {
-			l.remode(now())
-		}
-		view = l.caps.view
-	})
+	err = take(context.WithoutCancel(ctx), unwritten == nil) // it is done, whether who asked waits or not
 	if err == nil && unwritten != nil {
 		err = fmt.Errorf("the mode is %v for as long as this reaper runs, but for no later one: %w", view.Effective, unwritten)
 	}

@@ -35,7 +35,7 @@ func (l *loop) keepingUp(now monotime.Time) {
 	s := &l.sweeping
 	s.late = 0
 	for _, ns := range l.registry.namespaces {
-		if ns.late > SweepInterval(*ns.policy) {
+		if ns.watched() && ns.late > SweepInterval(*ns.policy) {
 			s.late = max(s.late, ns.late)
 		}
 	}

@@ -104,7 +104,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 			l.counts.WouldDestroy[x.socket.State]++
 		}
 	case goneMeantime:
-		if x.verdict.Destroy() || c.judge(x.at).Destroy() {
+		if j.mode == policy.Destroy && (x.verdict.Destroy() || c.judge(x.at).Destroy()) {
 			l.counts.Gone++
 		}
 	case failed:

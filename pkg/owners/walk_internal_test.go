@@ -1,0 +1,31 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners
+
+import (
+	"context"
+	"testing"
+)
+
+// TestHoldersAreBounded is a server that forks a process for each connection, each of which keeps all that were
+// open before.
+func TestHoldersAreBounded(t *testing.T) {
+	const processes = 3 * MaxHolders
+	w := newWalk(context.Background(), -1, Query{})
+	for pid := range processes {
+		with := make(map[*holders]*holders)
+		for inode := range pid + 1 {
+			w.hold(uint32(inode), Process{PID: pid}, with)
+		}
+	}
+	for inode, list := range w.result() {
+		first := int(inode) // the process that accepted it
+		if want := min(processes-first, MaxHolders); len(list) != want || list[0].PID != first || list[want-1].PID != first+want-1 {
+			t.Fatalf("socket %d is held by %d from %v to %v, want %d from %d on", inode, len(list), list[0].PID, list[len(list)-1].PID, want, first)
+		}
+	}
+	if len(w.found) != processes {
+		t.Errorf("holders of %d sockets, want %d", len(w.found), processes)
+	}
+}
