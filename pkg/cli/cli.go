@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -36,10 +37,12 @@ const (
 type env struct {
 	out, err io.Writer
 	getenv   func(string) string
+	now      func() time.Time                  // in the time zone that times are shown in; nil is that of this machine
 	syslog   func(message string, args ...any) // puts a warning into the system log
 	stateDir string
 	output   string
-	logged   bool // the reaper's own log has why it ended
+	logged   bool             // the reaper's own log has why it ended
+	hangups  <-chan os.Signal // each asks the reaper to read the records again
 }
 
 // Main runs the command line and returns the exit code.
@@ -63,7 +66,7 @@ func run(ctx context.Context, args []string, e *env) int {
 	root.SetArgs(args)
 	root.SetOut(e.out)
 	root.SetErr(e.err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitSuccess
 	}
@@ -71,15 +74,22 @@ func run(ctx context.Context, args []string, e *env) int {
 		e.trace(err)
 	}
 	if !began {
-		oneLine := strings.Join(strings.Fields(err.Error()), " ") // a suggestion has lines of its own
-		e.say("halfclose: %s (see \"halfclose --help\")\n", oneLine)
+		e.note("%s (see \"%s --help\")", strings.Join(strings.Fields(err.Error()), " "), cmd.CommandPath()) // a suggestion has lines of its own
 		return exitUsage
 	}
-	e.say("halfclose: %v\n", err)
+	e.note("%s%s", strings.ReplaceAll(err.Error(), "\n", "; "), asRoot(err, os.Geteuid()))
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
 	return exitFailure
+}
+
+// asRoot says what to do about an error of somebody who may not do what only root may.
+func asRoot(err error, uid int) string {
+	if uid == 0 || !errors.Is(err, fs.ErrPermission) {
+		return ""
+	}
+	return " (run this as root)"
 }
 
 // trace says why a reaper that the plugin started ends before it has a log: nobody reads what it prints. That
@@ -89,6 +99,12 @@ func (e *env) trace(err error) {
 	if filepath.IsAbs(e.stateDir) {
 		_ = logging.Trace(e.store().LogPath(), "reaper ends", "error", err) // the directory may be what is wrong
 	}
+}
+
+// note says something to whoever runs the command, in one line on stderr. What it says may hold names from
+// outside.
+func (e *env) note(format string, args ...any) {
+	e.say("halfclose: %s\n", clean(fmt.Sprintf(format, args...)))
 }
 
 // say prints on stderr. It waits for a moment only for somebody to take it: the process is about to end.
@@ -121,27 +137,32 @@ their grace, in the network namespaces of this node's containers.
 As a CNI plugin, chained behind a main plugin, it records each container's
 namespace and policy. The reaper, one per node, does the work; the other commands
 ask it what it does.`,
+		Example: `  halfclose status                 # which pods leak, and what is done about it
+  halfclose sockets --owners       # which processes, and why a socket is spared
+  halfclose journal --since 10m    # what was destroyed
+  halfclose mode observe           # stop destroying, now`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&e.stateDir, "state-dir", state.DirFromEnv(e.getenv),
-		"where plugin and reaper keep their state (HALFCLOSE_STATE_DIR)")
-	root.AddCommand(reaperCommand(e), statusCommand(e), socketsCommand(e), versionCommand(e))
+		"the `dir` where plugin and reaper keep their state (HALFCLOSE_STATE_DIR)")
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetUsageFunc(usage)
+	root.SetHelpFunc(help)
+	root.AddCommand(
+		statusCommand(e), socketsCommand(e), journalCommand(e), modeCommand(e),
+		topCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
+		installCommand(e), uninstallCommand(e),
+		reaperCommand(e), completionCommand(e), versionCommand(e),
+	)
+	completePaths(root)
 	return root
-}
-
-// outputFlag adds --output to a command that prints.
-func (e *env) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&e.output, "output", "o", "table", "how to print: table or json")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // check checks the flags that many commands have.
 func (e *env) check() error {
-	switch e.output {
-	case "", "table", "json":
-	default:
-		return usageError{fmt.Errorf("--output is table or json, not %q", e.output)}
+	if err := e.checkOutput(); err != nil {
+		return err
 	}
 	if e.stateDir == "" {
 		return usageError{fmt.Errorf("--state-dir is a directory, such as %s, not empty", state.DefaultDir)}
@@ -157,6 +178,9 @@ func (e *env) store() *state.Store { return state.New(e.stateDir) }
 func (e *env) client() (*admin.Client, error) {
 	if err := e.checkStateDir(); err != nil {
 		return nil, err
+	}
+	if info, err := os.Stat(e.stateDir); err == nil && !info.IsDir() {
+		return nil, usageError{fmt.Errorf("--state-dir is the directory that the reaper works on, and %s is none", e.stateDir)}
 	}
 	return admin.NewClient(e.store().SocketPath()), nil
 }

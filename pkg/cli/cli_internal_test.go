@@ -6,10 +6,16 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
@@ -17,6 +23,10 @@ import (
 func TestExitCodes(t *testing.T) {
 	dir := t.TempDir()
 	long := "/" + strings.Repeat("x", 95)
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -28,20 +38,42 @@ func TestExitCodes(t *testing.T) {
 		{name: "no command at all shows the help", code: 0},
 		{name: "no reaper is a failure, with what to do", args: []string{"status"}, code: 1, says: `start one with "halfclose reaper"`},
 		{name: "the same of sockets", args: []string{"sockets"}, code: 1, says: "no reaper is running"},
+		{name: "and of the journal", args: []string{"journal"}, code: 1, says: "no reaper is running"},
+		{name: "and of following it", args: []string{"journal", "-f"}, code: 1, says: "no reaper is running"},
+		{name: "but not of the mode, which has a switch", args: []string{"mode"}, code: 0},
 		{name: "a command that does not exist is a mistake", args: []string{"raeper"}, code: 2, says: `unknown command "raeper"`},
-		{name: "a flag that does not exist is a mistake", args: []string{"status", "--all"}, code: 2, says: "--all"},
+		{name: "a flag that does not exist is a mistake", args: []string{"status", "--al"}, code: 2, says: `--al (see "halfclose status --help")`},
+		{name: "a mode that does not exist is a mistake", args: []string{"mode", "kill"}, code: 2, says: `"kill"`},
+		{name: "so is one that only a policy can have", args: []string{"mode", "off"}, code: 2, says: `"off"`},
+		{name: "two modes are a mistake", args: []string{"mode", "destroy", "observe"}, code: 2, says: `set to destroy or to observe, not to "destroy observe" (see "halfclose mode --help")`},
+		{name: "a shell that does not exist is a mistake", args: []string{"completion", "powershell"}, code: 2, says: `"powershell"`},
+		{name: "no shell is a mistake", args: []string{"completion"}, code: 2, says: "the shell is bash, zsh or fish"},
+		{name: "a state that does not exist is a mistake", args: []string{"sockets", "--state", "OPEN"}, code: 2, says: "want CLOSE_WAIT, FIN_WAIT2"},
+		{name: "a state that is not followed is a mistake", args: []string{"sockets", "--state", "listen"}, code: 2, says: "with --all"},
+		{name: "a verdict that does not exist is a mistake", args: []string{"sockets", "--verdict", "dead"}, code: 2, says: "want one of would-destroy, unknown, destroy"},
+		{name: "a time that is none is a mistake", args: []string{"journal", "--since", "yesterday"}, code: 2, says: "--since is a duration such as 10m"},
+		{name: "an outcome that does not exist is a mistake", args: []string{"journal", "--outcome", "killed"}, code: 2, says: `not "killed"`},
 		{name: "an argument too many is a mistake", args: []string{"version", "please"}, code: 2, says: `"please"`},
-		{name: "an output that does not exist is a mistake", args: []string{"version", "--output", "xml"}, code: 2, says: `--output is table or json, not "xml"`},
+		{name: "an output that does not exist is a mistake", args: []string{"version", "--output", "xml"}, code: 2, says: `--output is table, wide or json, not "xml"`},
 		{name: "a flag that does not parse is a mistake", args: []string{"reaper", "--min-grace", "1"}, code: 2, says: "--min-grace"},
 		{name: "a value that cannot be is a mistake", args: []string{"reaper", "--min-grace", "-1s"}, code: 2, says: "--min-grace is a duration from 0s on, not -1s"},
 		{name: "no budget at all is a mistake", args: []string{"reaper", "--cpu-budget", "0"}, code: 2, says: "above 0% and up to 100%"},
 		{name: "fewer destroys than none is a mistake", args: []string{"reaper", "--max-destroys-per-second", "-1"}, code: 2, says: "--max-destroys-per-second"},
+		{name: "an address without a port is a mistake", args: []string{"reaper", "--metrics-address", "127.0.0.1"}, code: 2, says: `--metrics-address is HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not "127.0.0.1"`},
+		{name: "so is an address with a name for a port", args: []string{"reaper", "--metrics-address", ":http"}, code: 2, says: `not ":http"`},
+		{name: "so is one with a port that cannot be", args: []string{"reaper", "--metrics-address", ":65536"}, code: 2, says: `not ":65536"`},
+		{name: "so is an IPv6 address without brackets", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_METRICS_ADDRESS": "::1:20470"}, code: 2, says: `not "::1:20470"`},
 		{name: "a level that does not exist is a mistake", args: []string{"reaper", "--log-level", "loud"}, code: 2, says: "loud"},
 		{name: "a wrong value in the environment is a mistake too", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, says: `HALFCLOSE_MODE="kill"`},
 		{name: "so is one that cannot be", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, says: `--finder is auto or sockdiag, not "none"`},
 		{name: "a state directory whose path is too long is a mistake", args: []string{"reaper", "--state-dir", long}, code: 2, says: "has 96 bytes, and 95 are the most"},
 		{name: "to those who ask the reaper too", args: []string{"status"}, env: map[string]string{"HALFCLOSE_STATE_DIR": long}, code: 2, says: "has 96 bytes"},
 		{name: "to all of them", args: []string{"sockets", "--state-dir", long}, code: 2, says: "has 96 bytes"},
+		{name: "to the journal", args: []string{"journal", "--state-dir", long}, code: 2, says: "has 96 bytes"},
+		{name: "to the mode", args: []string{"mode", "--state-dir", long}, code: 2, says: "has 96 bytes"},
+		{name: "one that is no directory is a mistake", args: []string{"status", "--state-dir", file}, code: 2, says: "file is none"},
+		{name: "to all", args: []string{"mode", "observe", "--state-dir", file}, code: 2, says: "file is none"},
+		{name: "one that is not there has no reaper", args: []string{"journal", "--state-dir", "/nowhere"}, code: 1, says: "nothing listens on /nowhere/reaper.sock"},
 		{name: "but not to who asks none", args: []string{"version", "--state-dir", long}, code: 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -55,6 +87,25 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("stdout %q, stderr not one line:\n%s", stdout, stderr)
 			}
 		})
+	}
+}
+
+func TestWhoMayNotIsToldToBeRoot(t *testing.T) {
+	denied := fmt.Errorf("open the reaper's lock: %w", &fs.PathError{Op: "open", Path: "/run/halfclose/reaper.lock", Err: unix.EACCES})
+	for _, tt := range []struct {
+		name string
+		err  error
+		uid  int
+		want string
+	}{
+		{"a user who may not", denied, 1000, " (run this as root)"},
+		{"one who may not enter a namespace", fmt.Errorf("enter network namespace: %w", unix.EPERM), 1000, " (run this as root)"},
+		{"a user, of something else", errors.New("no reaper is running"), 1000, ""},
+		{"root is it already", denied, 0, ""},
+	} {
+		if got := asRoot(tt.err, tt.uid); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -8,10 +8,13 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 )
 
 var update = flag.Bool("update", false, "write what the tests get to testdata, for you to look at the difference")
@@ -45,28 +48,75 @@ func call(t *testing.T, set map[string]string, args ...string) (code int, stdout
 	return code, out.String(), errs.String()
 }
 
-func TestHelp(t *testing.T) {
-	for _, tt := range []struct {
-		file string
-		args []string
-	}{
-		{"help", nil},
-		{"help-reaper", []string{"reaper"}},
-		{"help-status", []string{"status"}},
-		{"help-sockets", []string{"sockets"}},
-		{"help-version", []string{"version"}},
-	} {
-		t.Run(tt.file, func(t *testing.T) {
-			code, stdout, stderr := call(t, nil, append(tt.args, "--help")...)
+// commandsBelow finds every command of the tree, "" for the tree itself.
+func commandsBelow(cmd *cobra.Command) (paths [][]string) {
+	paths = append(paths, nil)
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			for _, path := range commandsBelow(c) {
+				paths = append(paths, append([]string{c.Name()}, path...))
+			}
+		}
+	}
+	return paths
+}
+
+func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
+	root := rootCommand(&env{getenv: func(string) string { return "" }})
+	for _, path := range commandsBelow(root) {
+		name := strings.Join(append([]string{"help"}, path...), "-")
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := call(t, nil, append(slices.Clone(path), "--help")...)
 			if code != 0 || stderr != "" {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
-			golden(t, tt.file, stdout)
+			golden(t, name, stdout)
 			for line := range strings.Lines(stdout) {
-				if len(line) > 140 {
-					t.Errorf("a line of %d characters: %s", len(line), line)
+				if columns(strings.TrimSuffix(line, "\n")) > 80 {
+					t.Errorf("a line of more than 80 columns: %s", line)
 				}
 			}
+			if cmd, _, err := root.Find(path); err != nil || !cmd.HasExample() {
+				t.Errorf("it has no example (%v)", err)
+			}
 		})
+	}
+}
+
+// TestExamplesAreOfCommandsThatExist parses the flags and arguments of every example in a help text.
+func TestExamplesAreOfCommandsThatExist(t *testing.T) {
+	found := 0
+	for _, path := range commandsBelow(rootCommand(&env{getenv: func(string) string { return "" }})) {
+		cmd, _, err := rootCommand(&env{getenv: func(string) string { return "" }}).Find(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(cmd.Example) {
+			line, _, _ = strings.Cut(line, " #")
+			line, _, _ = strings.Cut(line, " | ")
+			line, _, _ = strings.Cut(line, " > ")
+			line = regexp.MustCompile(`\$\([^)]*\)`).ReplaceAllString(line, "X")
+			line, _, _ = strings.Cut(line, ")")
+			_, line, ok := strings.Cut(line, "halfclose ")
+			if !ok {
+				continue // the line before goes on
+			}
+			args := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(line, -1)
+			found++
+			root := rootCommand(&env{getenv: func(string) string { return "" }})
+			example, rest, err := root.Find(args)
+			if err == nil {
+				err = example.ParseFlags(rest)
+			}
+			if err == nil {
+				err = example.ValidateArgs(example.Flags().Args())
+			}
+			if err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d examples were found", found)
 	}
 }

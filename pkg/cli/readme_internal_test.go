@@ -6,31 +6,63 @@ package cli
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // TestTheReadmeRunsWhatThereIs looks up every command that README mentions, with its flags.
 func TestTheReadmeRunsWhatThereIs(t *testing.T) {
-	b, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := readme(t)
 	root := rootCommand(&env{getenv: func(string) string { return "" }})
-	lines := regexp.MustCompile("(?m)(?:^    |`)halfclose ([a-z]+)((?: --[a-z-]+)*)").FindAllStringSubmatch(string(b), -1)
+	lines := regexp.MustCompile("(?m)(?:^    |`)halfclose ([a-z]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(readme, -1)
 	if len(lines) < 6 {
 		t.Fatalf("README mentions only %d commands", len(lines))
 	}
 	for _, line := range lines {
-		cmd, _, err := root.Find([]string{line[1]})
-		if err != nil || cmd == root {
-			t.Errorf("there is no %q: %v", line[0], err)
-			continue
+		hasFlags(t, root, line[1], line[2])
+	}
+}
+
+// TestTheReadmeListsEveryCommand compares README's table of commands with what there is.
+func TestTheReadmeListsEveryCommand(t *testing.T) {
+	root := rootCommand(&env{getenv: func(string) string { return "" }})
+	_, table, _ := strings.Cut(readme(t), "## Commands")
+	table, _, _ = strings.Cut(table, "\n## ")
+	listed := make(map[string]bool)
+	for _, row := range regexp.MustCompile("(?m)^\\| `halfclose ([a-z]+)[^`]*`(?:, `halfclose ([a-z]+)[^`]*`)? \\|(.*)$").FindAllStringSubmatch(table, -1) {
+		listed[row[1]], listed[row[2]] = true, true
+		hasFlags(t, root, row[1], row[3])
+	}
+	for _, cmd := range root.Commands() {
+		if cmd.IsAvailableCommand() && !listed[cmd.Name()] {
+			t.Errorf("README's table lacks halfclose %s", cmd.Name())
 		}
-		cmd.InitDefaultHelpFlag()
-		for _, flag := range regexp.MustCompile("--([a-z-]+)").FindAllStringSubmatch(line[2], -1) {
-			if cmd.Flags().Lookup(flag[1]) == nil && cmd.InheritedFlags().Lookup(flag[1]) == nil {
-				t.Errorf("%s has no flag --%s", cmd.Name(), flag[1])
-			}
+	}
+}
+
+func readme(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// hasFlags wants a command to exist and to have every flag that a text names.
+func hasFlags(t *testing.T, root *cobra.Command, name, text string) {
+	t.Helper()
+	cmd, _, err := root.Find([]string{name})
+	if err != nil || cmd == root {
+		t.Errorf("there is no halfclose %s: %v", name, err)
+		return
+	}
+	cmd.InitDefaultHelpFlag()
+	for _, flag := range regexp.MustCompile("--([a-z-]+)").FindAllStringSubmatch(text, -1) {
+		if cmd.Flags().Lookup(flag[1]) == nil && cmd.InheritedFlags().Lookup(flag[1]) == nil {
+			t.Errorf("%s has no flag --%s", name, flag[1])
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -20,12 +21,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // reap runs the reaper until ctx ends, another takes over or it has been idle for long.
 func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error {
+	e.hangups = hangups()
 	if err := e.checkStateDir(); err != nil {
 		return err
 	}
@@ -63,20 +66,40 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 		return err
 	}
 	defer root.Close()
-	t := turn{me: me, path: store.LockPath(), client: admin.NewClient(store.SocketPath()), wait: f.wait, log: log}
+	scrape := admin.NewScrape(log)
+	stop, err := serveMetrics(ctx, scrape, f.metricsAddress, log) // while nothing has been touched yet
+	inUse := f.wait && errors.Is(err, unix.EADDRINUSE)
+	switch {
+	case inUse:
+		log.Info("the metrics address is in use: waiting for it as for the lock", "address", f.metricsAddress)
+	case err != nil:
+		return err
+	default:
+		defer stop()
+	}
+	t := turn{me: me, path: store.LockPath(), client: admin.NewClient(store.SocketPath()), wait: f.wait, scrape: scrape, log: log}
 	lock, err := t.take(ctx)
 	if err != nil || lock == nil {
 		return err
 	}
 	defer lock.Release()
+	if inUse {
+		if stop, err = takeOverMetrics(ctx, scrape, f.metricsAddress, log); err != nil {
+			return err
+		}
+		defer stop()
+	}
+	defer context.AfterFunc(ctx, stopping)()
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
 	debug.SetGCPercent(50)
 	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.mode.String(), "started_by", string(me.StartedBy))
 	for {
-		err := e.serve(ctx, me, lock, store, reaper.Config{
+		err := e.serve(ctx, me, lock, store, scrape, reaper.Config{
 			Store: store, Root: root, SwitchPath: switchPath, Finder: reaper.NewSockDiag(root, float64(f.cpuBudget)),
 			Mode: f.mode, MinGrace: f.minGrace, MaxDestroysPerSecond: f.destroysPerSecond, AllowHostNetns: f.allowHostNetns,
 			IdleExit: f.idleExit, Kernel: inetdiag.Probe, Log: log,
+			// A quarter of what sweeping may cost, on top of that.
+			Owners: owners.NewProc("/proc"), OwnersBudget: float64(f.cpuBudget) / 4,
 		})
 		if !errors.Is(err, reaper.ErrIdle) {
 			if err == nil {
@@ -93,7 +116,7 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 }
 
 // serve runs a reaper and its HTTP API side by side, until one of them ends.
-func (e *env) serve(ctx context.Context, me reaper.Holder, lock *reaper.Lock, store *state.Store, cfg reaper.Config) error {
+func (e *env) serve(ctx context.Context, me reaper.Holder, lock *reaper.Lock, store *state.Store, scrape *admin.Scrape, cfg reaper.Config) error {
 	listener, err := admin.Listen(store.SocketPath())
 	if err != nil {
 		return err
@@ -107,13 +130,24 @@ func (e *env) serve(ctx context.Context, me reaper.Holder, lock *reaper.Lock, st
 	defer handOver()
 	g, ctx := errgroup.WithContext(ctx)
 	server := admin.Server{Reaper: r, Holder: me, HandOver: handOver, Log: cfg.Log}
+	scrape.For(&server)
+	defer scrape.None("the reaper has ended its work")
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error {
 		defer handOver() // without a reaper there is nothing to serve
 		return r.Run(ctx)
 	})
 	g.Go(func() error { return watchLock(ctx, lock) })
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		newService(r, e.hangups, cfg.Log).follow(ctx)
+	}()
 	err = g.Wait()
+	select {
+	case <-followed:
+	case <-time.After(graceTime): // the service manager does not listen
+	}
 	if lock.Valid() == nil { // else it is another reaper's by now
 		if gone := os.Remove(store.SocketPath()); !os.IsNotExist(gone) {
 			err = errors.Join(err, gone)

@@ -23,6 +23,7 @@ type reaperFlags struct {
 	minGrace          time.Duration
 	cpuBudget         share
 	destroysPerSecond int
+	metricsAddress    string
 	hostRoot          string
 	allowHostNetns    bool
 	idleExit          time.Duration
@@ -39,6 +40,7 @@ func (f *reaperFlags) add(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.minGrace, "min-grace", time.Second, "no socket is destroyed sooner, whatever a record says")
 	flags.Var(&f.cpuBudget, "cpu-budget", "the share of one core that sweeping may cost")
 	flags.IntVar(&f.destroysPerSecond, "max-destroys-per-second", 1000, "on the whole node, shared between namespaces; 0 for no bound")
+	flags.StringVar(&f.metricsAddress, "metrics-address", "", "serve /metrics and /healthz over TCP at this `HOST:PORT`, such as :20470, to everybody who can reach it")
 	flags.StringVar(&f.hostRoot, "host-root", "", "where the host's file system is mounted, when run in a container")
 	flags.BoolVar(&f.allowHostNetns, "allow-host-netns", false, "act on records of the host's own network namespace too")
 	flags.DurationVar(&f.idleExit, "idle-exit", 0, "end after so long without a record; 0 never")
@@ -74,6 +76,8 @@ func (f *reaperFlags) check() error {
 		return usageError{fmt.Errorf("--min-grace is a duration from 0s on, not %v", f.minGrace)}
 	case f.destroysPerSecond < 0:
 		return usageError{fmt.Errorf("--max-destroys-per-second is a number from 0 on, not %d", f.destroysPerSecond)}
+	case !isAddress(f.metricsAddress):
+		return usageError{fmt.Errorf("--metrics-address is HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not %q", f.metricsAddress)}
 	case f.idleExit < 0:
 		return usageError{fmt.Errorf("--idle-exit is a duration from 0s on, not %v", f.idleExit)}
 	case f.logFormat != "text" && f.logFormat != "json":
@@ -112,12 +116,15 @@ is over, and destroys it if that look says so too.
 One reaper works on a state directory. One that the CNI plugin started hands over
 to one that is started by hand or by systemd. Every flag can be set in the
 environment too: --min-grace is HALFCLOSE_MIN_GRACE. SIGTERM ends it cleanly; what
-it knows of the sockets' ages is saved for the next.
+it knows of the sockets' ages is saved for the next. SIGHUP has it read the records and
+the mode switch again at once.
 
-It needs CAP_SYS_ADMIN to enter network namespaces and CAP_NET_ADMIN to destroy
-sockets in them.`,
-		Example: `  halfclose reaper --mode observe            # account for what would be destroyed
-  halfclose reaper --max-destroys-per-second 100 --log-format json`,
+It needs CAP_SYS_ADMIN to enter network namespaces, CAP_NET_ADMIN to destroy sockets
+in them, CAP_SYS_PTRACE for paths like /proc/PID/ns/net, and for the owners of
+sockets CAP_DAC_READ_SEARCH too.`,
+		Example: `  halfclose reaper --mode observe    # account for what would be destroyed
+  halfclose reaper --max-destroys-per-second 100 --log-format json
+  halfclose reaper --metrics-address 127.0.0.1:20470`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := fromEnvironment(cmd.Flags(), e.getenv); err != nil {

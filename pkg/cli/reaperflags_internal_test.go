@@ -42,12 +42,12 @@ func others() (map[string]string, reaperFlags) {
 	values := map[string]string{
 		"finder": "sockdiag", "mode": "observe", "min-grace": "7s", "cpu-budget": "0.5%", "max-destroys-per-second": "9",
 		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
-		"log-format": "json",
+		"log-format": "json", "metrics-address": "127.0.0.1:20470",
 	}
 	return values, reaperFlags{
 		finder: "sockdiag", mode: policy.Observe, minGrace: 7 * time.Second, cpuBudget: 0.005, destroysPerSecond: 9,
 		hostRoot: "/host", allowHostNetns: true, idleExit: 3 * time.Minute, wait: true, logLevel: slog.LevelDebug,
-		logFormat: "json",
+		logFormat: "json", metricsAddress: "127.0.0.1:20470",
 	}
 }
 

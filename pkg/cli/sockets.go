@@ -4,91 +4,169 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
+// socketFlags are the flags of halfclose sockets.
+type socketFlags struct {
+	query   reaper.SocketQuery
+	verdict verdictValue
+}
+
 func socketsCommand(e *env) *cobra.Command {
-	var q reaper.SocketQuery
+	var f socketFlags
 	cmd := &cobra.Command{
 		Use:   "sockets",
 		Short: "List the half-closed sockets, and why each is spared",
-		Long: `List the half-closed sockets of all registered namespaces: how old each is, what
-is queued in it, and what the reaper will do about it and why.
+		Long: `List the half-closed sockets of all registered namespaces, the oldest of each pod
+first: how long each has been half-closed and without progress, what is queued in
+it, the verdict on it, and why.
+
+The verdict "destroy" is on a socket whose grace has ended, "would-destroy" where
+the mode keeps it from being destroyed; any other names what spares it.
 
 What is listed is what the reaper knows from its last look at each. With --all or
 --netns it looks now, at sockets in every state.`,
-		Example: `  halfclose sockets                          # each half-closed socket, oldest first
-  halfclose sockets --owners                 # and the processes that hold it
-  halfclose sockets --all                    # look now, at every TCP socket
-  halfclose sockets --netns /run/netns/web   # one namespace, registered or not`,
+		Example: `  halfclose sockets                              # each half-closed socket
+  halfclose sockets --pod shop/web-1 --owners    # and which processes hold it
+  halfclose sockets --state CLOSE_WAIT --verdict unread
+  halfclose sockets --verdict would-destroy      # what mode destroy would end
+  halfclose sockets --all                        # every TCP socket, looking now
+  halfclose sockets --netns /run/netns/web       # of any namespace
+  halfclose sockets -o wide | grep 10.0.0.7:     # one line per socket`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if q.Netns != "" { // the reaper works in another directory
-				var err error
-				if q.Netns, err = filepath.Abs(q.Netns); err != nil {
-					return err
-				}
-			}
-			client, err := e.client()
-			if err != nil {
-				return err
-			}
-			list, err := client.Sockets(cmd.Context(), q)
-			if err != nil {
-				return err
-			}
-			if e.output == "json" {
-				err = printJSON(e.out, list)
-			} else {
-				err = e.printSockets(list.Sockets, q.Owners)
-			}
-			if err == nil && len(list.Problems) > 0 {
-				err = fmt.Errorf("not everything could be looked at: %s", clean(strings.Join(list.Problems, "; ")))
-			}
-			return err
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.sockets(cmd.Context(), f) },
 	}
+	q := &f.query
 	cmd.Flags().BoolVar(&q.All, "all", false, "look now, at every TCP socket of the registered namespaces")
-	cmd.Flags().StringVar(&q.Netns, "netns", "", "look now, at every TCP socket of the namespace at this path, registered or not")
+	cmd.Flags().StringVar(&q.Netns, "netns", "", "look now, at every TCP socket of the namespace at this `path`, registered or not")
+	_ = cmd.RegisterFlagCompletionFunc("netns", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)) // a file; the flag exists
 	cmd.Flags().BoolVar(&q.Owners, "owners", false, "find the processes that hold each socket (walks over /proc)")
+	e.podFlag(cmd, &q.Pod, "only the sockets of this pod")
+	cmd.Flags().Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
+	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
+	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as young, unread or destroy")
+	completeOneOf(cmd, "verdict", verdictNames()...)
 	e.outputFlag(cmd)
 	return cmd
 }
 
-func (e *env) printSockets(views []reaper.SocketView, owners bool) error {
-	header := []string{"POD", "STATE", "LOCAL", "PEER", "AGE", "IDLE", "RECV-Q", "SEND-Q", "VERDICT", "WHY"}
-	if owners {
-		header = append(header, "OWNERS")
+// check says what is wrong with the flags together.
+func (f socketFlags) check() error {
+	if s := f.query.State; s != 0 && !s.HalfClosed() && !f.query.All && f.query.Netns == "" {
+		return usageError{fmt.Errorf("--state %v: only half-closed sockets are followed; with --all the others are looked at too", s)}
 	}
-	t := newTable(e.out, header...)
+	return nil
+}
+
+func (e *env) sockets(ctx context.Context, f socketFlags) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	q := f.query
+	if q.Netns != "" { // the reaper works in another directory
+		var err error
+		if q.Netns, err = filepath.Abs(q.Netns); err != nil {
+			return err
+		}
+	}
+	q.Verdict = f.verdict.reason
+	client, err := e.client()
+	if err != nil {
+		return err
+	}
+	list, err := client.Sockets(ctx, q)
+	if err != nil {
+		return err
+	}
+	if f.verdict.set { // the reaper is not asked for what is unknown, nor for what the mode keeps
+		list.Sockets = slices.DeleteFunc(list.Sockets, func(v reaper.SocketView) bool {
+			return v.Verdict != f.verdict.reason || f.verdict.held && v.Mode == policy.Destroy
+		})
+	}
+	if e.output == outputJSON {
+		err = printJSON(e.out, list)
+	} else {
+		err = e.printSockets(list.Sockets, q.Owners)
+	}
+	if err == nil && len(list.Problems) > 0 {
+		err = fmt.Errorf("not everything could be looked at: %s", strings.Join(list.Problems, "; "))
+	}
+	if err == nil && len(list.Sockets) == 0 {
+		e.note("%s", nothing(ctx, client, f))
+	}
+	return err
+}
+
+// nothing says why no socket is listed.
+func nothing(ctx context.Context, client *admin.Client, f socketFlags) string {
+	q := f.query
+	if q.Pod != "" && q.Netns == "" {
+		s, err := client.Status(ctx)
+		if err == nil && !slices.ContainsFunc(s.Attachments, func(a reaper.AttachmentView) bool { return isPod(q.Pod, a.Pod, a.ContainerID) }) {
+			return noSuchPod(q.Pod)
+		}
+	}
+	what := "half-closed socket"
+	if q.All || q.Netns != "" {
+		what = "TCP socket"
+	}
+	if q.Pod == "" && q.State == 0 && !f.verdict.set {
+		return "there is no " + what
+	}
+	return "no " + what + " matches"
+}
+
+func noSuchPod(pod string) string {
+	return "no attachment matches --pod " + pod + "; \"halfclose status --all\" lists them"
+}
+
+func (e *env) printSockets(views []reaper.SocketView, owners bool) error {
+	cols := []column{
+		{name: "POD"},
+		{name: "STATE", fold: 2, lead: ", ", paint: statePaint},
+		{name: "LOCAL", fold: 4, lead: ", local "},
+		{name: "PEER", fold: 4, lead: ", peer "},
+		{name: "AGE", right: true, fold: 3, lead: ", age "},
+		{name: "IDLE", right: true, fold: 5, lead: ", idle "},
+		{name: "RECV-Q", right: true, fold: 6, lead: ", recv-q "},
+		{name: "SEND-Q", right: true, fold: 6, lead: ", send-q "},
+		{name: "VERDICT", fold: 1, lead: ", ", paint: verdictPaint},
+		{name: "WHY", fold: 7, lead: ": "},
+	}
+	if owners {
+		cols = append(cols, column{name: "OWNERS", fold: 8, lead: "; held by "})
+	}
+	t := newTable(e.out, e.screen(), cols...)
 	for _, v := range views {
 		row := []string{
 			podName(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, orDash(v.Age), orDash(v.Idle),
-			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), v.Why,
+			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), verdict(v), v.Why,
 		}
 		if owners {
-			row = append(row, holders(v))
+			row = append(row, holders(v.Owners))
 		}
 		t.row(row...)
 	}
 	return t.flush()
 }
 
-// holders lists who holds a socket.
-func holders(v reaper.SocketView) string {
-	if len(v.Owners) == 0 {
-		return "-"
+// verdict names the verdict on a socket, as far as it can be carried out.
+func verdict(v reaper.SocketView) string {
+	if v.Verdict == policy.Destroyable && v.Mode != policy.Destroy {
+		return wouldDestroy
 	}
-	names := make([]string, 0, len(v.Owners))
-	for _, p := range v.Owners {
-		names = append(names, fmt.Sprintf("%s[%d]", p.Command, p.PID))
-	}
-	return strings.Join(names, " ")
+	return v.Verdict.String()
 }

@@ -4,12 +4,11 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,57 +18,79 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
+// statusFlags are the flags of halfclose status.
+type statusFlags struct {
+	pod string
+	all bool
+}
+
 func statusCommand(e *env) *cobra.Command {
+	var f statusFlags
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the attachments, their policies and what was found in them",
-		Long: `Show the reaper and each attachment on this node: its pod, the policy that applies
-and what caps its mode, how many half-closed sockets there are and how old the
-oldest is, how many were destroyed, and everything that is wrong.`,
+		Long: `Show the reaper and the attachments on this node: the pod, how many half-closed
+sockets it has and how old the oldest is, how many were destroyed, the policy that
+applies, and then everything that is wrong, each with what to do about it.
+
+What is counted is what there was at the last look into each namespace, a quarter
+of its shortest grace ago at most. "halfclose sockets --all" looks now.
+
+The pod with the most half-closed sockets comes first. Of more than 20 attachments
+those in which there is nothing to see are counted only; --all lists them.
+--output json has everything.`,
 		Example: `  halfclose status
-  halfclose status --output json | jq '.attachments[] | select(.warnings)'`,
+  halfclose status --pod shop/web-1
+  halfclose status --all -o wide | grep observe
+  halfclose status -o json | jq '.attachments[] | select(.warnings)'`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := e.client()
-			if err != nil {
-				return err
-			}
-			s, err := client.Status(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if e.output == "json" {
-				return printJSON(e.out, s)
-			}
-			return e.printStatus(s)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.status(cmd.Context(), f) },
 	}
+	cmd.Flags().BoolVar(&f.all, "all", false, "list the attachments with nothing to see in them too")
+	e.podFlag(cmd, &f.pod, "only the attachments of this pod")
 	e.outputFlag(cmd)
 	return cmd
 }
 
-func (e *env) printStatus(s admin.Status) error {
-	fmt.Fprintf(e.out, "Reaper    %s, version %s\n", s.Holder, s.Version.Version)
-	fmt.Fprintf(e.out, "Finder    %s, %d sweeps, %s of CPU%s\n", s.Finder.Name, s.Finder.Sweeps, ago(s.Finder.CPU), late(s.Finder))
-	fmt.Fprintf(e.out, "Mode      %s\n", mode(s.Mode))
-	fmt.Fprintf(e.out, "Found     %d CLOSE_WAIT, %d FIN_WAIT2 in %d namespaces\n",
-		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], s.Namespaces)
-	fmt.Fprintf(e.out, "Destroyed %d (%d would have been, %d wait for the budget%s)\n\n",
-		total(s.Counts.Destroyed), total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors))
-
-	t := newTable(e.out, "POD", "IFNAME", "NETWORK", "MODE", "GRACE", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST", "DESTROYED")
-	for _, a := range s.Attachments {
-		t.row(podName(a.Pod, a.ContainerID), a.IfName, a.Network, attachmentMode(a), graces(a.Policy),
-			strconv.Itoa(a.Candidates[inetdiag.CloseWait.String()]), strconv.Itoa(a.Candidates[inetdiag.FinWait2.String()]),
-			ago(a.Oldest), strconv.FormatUint(a.Destroyed, 10))
-	}
-	if err := t.flush(); err != nil {
+func (e *env) status(ctx context.Context, f statusFlags) error {
+	client, err := e.client()
+	if err != nil {
 		return err
 	}
-	for _, line := range problems(s) {
-		fmt.Fprintln(e.out, clean(line))
+	s, err := client.Status(ctx)
+	if err != nil {
+		return err
 	}
-	return nil
+	s.Attachments = slices.DeleteFunc(s.Attachments, func(a reaper.AttachmentView) bool { return !isPod(f.pod, a.Pod, a.ContainerID) })
+	if e.output == outputJSON {
+		err = printJSON(e.out, s)
+	} else {
+		err = e.printStatus(s, f.all || f.pod != "")
+	}
+	if err == nil && f.pod != "" && len(s.Attachments) == 0 {
+		e.note("%s", noSuchPod(f.pod))
+	}
+	return err
+}
+
+func (e *env) printStatus(s admin.Status, all bool) error {
+	sc := e.screen()
+	line := func(label, text string) {
+		fmt.Fprintln(e.out, fill(sc.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)))
+	}
+	line("Reaper", fmt.Sprintf("%s, version %s", s.Holder, s.Version.Version))
+	line("Finder", fmt.Sprintf("%s, %s, %s of CPU%s",
+		s.Finder.Name, plural64(s.Finder.Sweeps, "sweep", "sweeps"), ago(s.Finder.CPU), late(s.Finder)))
+	line("Mode", mode(s.Mode))
+	line("Found", fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2 in %s",
+		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], plural(s.Namespaces, "namespace", "namespaces")))
+	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d wait for the budget%s)",
+		total(s.Counts.Destroyed), total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
+	fmt.Fprintln(e.out)
+	if err := e.printAttachments(sc, s.Attachments, all); err != nil {
+		return err
+	}
+	return e.printFindings(sc, findings(s))
 }
 
 func late(f reaper.FinderView) string {
@@ -79,42 +100,25 @@ func late(f reaper.FinderView) string {
 	return ", " + ago(f.Late) + " late: held back by --cpu-budget"
 }
 
+// mode says what may be done on a node, and what says so.
 func mode(m reaper.ModeView) string {
-	text := m.Effective.String()
 	var by []string
 	if m.Reaper != policy.Destroy {
 		by = append(by, "--mode "+m.Reaper.String())
 	}
 	if m.Switch != nil {
-		by = append(by, fmt.Sprintf("switched to %s by %s at %s", m.Switch.Mode, clean(m.Switch.Who), m.Switch.When.Format(time.RFC3339)))
+		by = append(by, fmt.Sprintf("switched to %s by %s", m.Switch.Mode, clean(m.Switch.By())))
 	}
 	if m.SwitchProblem != "" {
-		by = append(by, "the switch cannot be read: "+clean(m.SwitchProblem))
+		by = append(by, "the switch cannot be read")
 	}
 	if m.KernelProblem != "" {
-		by = append(by, m.KernelProblem)
+		by = append(by, "sockets cannot be destroyed here")
 	}
 	if len(by) == 0 {
-		return text
+		return m.Effective.String()
 	}
-	return text + " (" + strings.Join(by, "; ") + ")"
-}
-
-func attachmentMode(a reaper.AttachmentView) string {
-	switch {
-	case a.Inert != "":
-		return "inert"
-	case len(a.CappedBy) > 0:
-		return a.Mode.String() + "*"
-	}
-	return a.Mode.String()
-}
-
-func graces(p reaper.PolicyView) string {
-	if p.CloseWaitGrace == p.FinWait2Grace {
-		return p.CloseWaitGrace.String()
-	}
-	return p.CloseWaitGrace.String() + "/" + p.FinWait2Grace.String()
+	return m.Effective.String() + " (" + strings.Join(by, "; ") + ")"
 }
 
 func total(counts map[inetdiag.State]uint64) (n uint64) {
@@ -130,31 +134,4 @@ func refused(errs map[string]uint64) string {
 		list = append(list, fmt.Sprintf(", %d refused with %s", errs[name], name))
 	}
 	return strings.Join(list, "")
-}
-
-// problems lists everything that somebody should look at.
-func problems(s admin.Status) []string {
-	var lines []string
-	for _, a := range s.Attachments {
-		name := podName(a.Pod, a.ContainerID) + " " + a.IfName + ": "
-		if a.Inert != "" {
-			lines = append(lines, name+"nothing is done: "+a.Inert)
-		}
-		if len(a.CappedBy) > 0 && a.Inert == "" {
-			lines = append(lines, name+"* mode capped by "+strings.Join(a.CappedBy, "; "))
-		}
-		if a.Problem != "" {
-			lines = append(lines, name+a.Problem)
-		}
-		for _, w := range a.Warnings {
-			lines = append(lines, name+w)
-		}
-	}
-	for _, p := range s.Problems {
-		lines = append(lines, "record "+p.File+": "+p.Problem)
-	}
-	if len(lines) > 0 {
-		lines = append([]string{""}, lines...)
-	}
-	return lines
 }

@@ -19,6 +19,7 @@ type turn struct {
 	path   string
 	client *admin.Client
 	wait   bool // however long it takes
+	scrape *admin.Scrape
 	log    *slog.Logger
 }
 
@@ -45,6 +46,7 @@ func (t *turn) take(ctx context.Context) (*reaper.Lock, error) {
 		if !ok {
 			return lock, err
 		}
+		t.scrape.None("the reaper waits for its turn: " + held.Error())
 		patience := graceTime
 		if t.me.StartedBy != reaper.ByPlugin && held.Holder.StartedBy == reaper.ByPlugin {
 			patience = yieldTime

@@ -124,6 +124,7 @@ func Run(ctx context.Context, cfg Config) Report {
 
 // world is everything that was looked at.
 type world struct {
+	hostRoot seen[error]
 	process  seen[process]
 	kernel   seen[kernel]
 	destroy  seen[destroy]
@@ -143,6 +144,7 @@ func look(ctx context.Context, cfg Config) *world {
 	store := state.New(cfg.StateDir)
 	var w world
 	l := looker{limit: cfg.Limit, slow: cfg.Slow}
+	start(ctx, &l, &w.hostRoot, "the host's file system", func(context.Context) error { return lookAtRoot(cfg.HostRoot) })
 	start(ctx, &l, &w.process, "this process", func(context.Context) process { return lookAtProcess("/proc") })
 	start(ctx, &l, &w.kernel, "the kernel", func(context.Context) kernel { return lookAtKernel() })
 	start(ctx, &l, &w.destroy, "SOCK_DESTROY", func(context.Context) destroy { return tryDestroy() })
@@ -167,6 +169,7 @@ func (w *world) judge() []Finding {
 	asked.err = errors.Join(asked.err, w.reaper.err)
 	modeFile.err = errors.Join(modeFile.err, w.modeFile.err)
 	return slices.Concat(
+		judge("host-root", w.hostRoot, judgeRoot),
 		judge("kernel", w.kernel, judgeKernel),
 		judge("sock-destroy", w.destroy, func(d destroy) []Finding { return judgeDestroy(d, process) }),
 		judge("bpf", w.bpf, func(b bpf) []Finding { return judgeBPF(b, process) }),

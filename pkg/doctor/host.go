@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/namespace"
 )
 
 // host is where paths of the host are found: below a directory, or as they are.
@@ -75,6 +77,26 @@ func again(open func() (int, error)) (int, error) {
 			return fd, err
 		}
 	}
+}
+
+// lookAtRoot tries whether the host's file system is where it is said to be, as the reaper does when it starts.
+func lookAtRoot(dir string) error {
+	root, err := namespace.NewRoot(dir)
+	if err != nil {
+		return err
+	}
+	return root.Close()
+}
+
+// judgeRoot says something only where it is not: a reaper with the same --host-root does not start.
+func judgeRoot(err error) []Finding {
+	if err == nil {
+		return nil
+	}
+	return []Finding{{
+		Check: "host-root", Level: Fail, What: err.Error() + ": a reaper does not start with this --host-root",
+		Do: "mount the host's root there, or set --host-root (HALFCLOSE_HOST_ROOT) to where it is; on the host itself leave it out",
+	}}
 }
 
 // stat is os.Stat of a path of the host.

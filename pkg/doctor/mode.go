@@ -6,7 +6,6 @@ package doctor
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -63,7 +62,7 @@ func capsOf(v reaper.ModeView) []modeCap {
 		caps = append(caps, modeCap{"the switch cannot be read", "see to switch"})
 	case v.Switch != nil && v.Switch.Mode != policy.Destroy:
 		caps = append(caps, modeCap{
-			"the switch was set to " + v.Switch.Mode.String() + " by " + v.Switch.Who + " at " + v.Switch.When.UTC().Format(time.RFC3339), "halfclose mode destroy",
+			"the switch was set to " + v.Switch.Mode.String() + " by " + v.Switch.By(), "halfclose mode destroy",
 		})
 	}
 	if v.KernelProblem != "" {

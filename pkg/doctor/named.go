@@ -4,7 +4,7 @@
 package doctor
 
 import (
-	"errors"
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,7 +108,7 @@ func (n *named) add(p namedPath) {
 
 // judgeNamed says which namespaces with a name are not registered.
 func judgeNamed(n named, r records) []Finding {
-	if err := errors.Join(n.err, r.err); err != nil {
+	if err := cmp.Or(n.err, r.err); err != nil {
 		return []Finding{{
 			Check: "unregistered", Level: Warn, What: "namespaces and records cannot be compared: " + err.Error(), Do: "see to records first; run it as root",
 		}}

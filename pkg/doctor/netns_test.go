@@ -121,6 +121,18 @@ func TestBelowAHostRootPlainFilesAreTheTrapToo(t *testing.T) {
 	has(t, examine(t, p.command(t), func() {}), "state-dir", doctor.Warn, "the host has no "+dir+" yet")
 }
 
+func TestAHostRootThatIsNotThereIsAFailure(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "host")
+	r := examine(t, patient{StateDir: t.TempDir(), HostRoot: nowhere, ConfDir: doctor.DefaultConfDir}.command(t), func() {})
+	f := has(t, r, "host-root", doctor.Fail, nowhere+": no such file or directory: a reaper does not start")
+	if !strings.Contains(f.Do, "--host-root") {
+		t.Errorf("to do: %s", f.Do)
+	}
+	if f := has(t, r, "unregistered", doctor.Warn, nowhere); strings.Contains(f.What, "\n") {
+		t.Errorf("it is said twice: %q", f.What)
+	}
+}
+
 func TestNamespacesWithANameAndNoRecordAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	stranger, web := nameNetns(t, "stranger"), nameNetns(t, "web")

@@ -91,6 +91,7 @@ func TestWhatCapsTheModeIsTheReapersWordOrWhatIsSeenWithoutOne(t *testing.T) {
 		},
 		{name: "the reaper knows better than what is seen here", r: says(reaper.ModeView{Reaper: policy.Destroy}), s: switchFile{set: true, value: observe}, want: want{"mode", OK, "", ""}},
 		{name: "no reaper, nothing", r: none, want: want{"mode", OK, "no reaper was asked", ""}},
+		{name: "a switch that was written by hand", r: none, s: switchFile{set: true, value: state.Switch{Mode: policy.Observe}}, want: want{"mode", Info, "the switch was set to observe by hand (", "halfclose mode destroy"}},
 		{name: "no reaper, the switch", r: none, s: switchFile{set: true, value: observe}, want: want{"mode", Info, "set to observe by sre", "halfclose mode destroy"}},
 		{name: "no reaper, a spoilt switch", r: none, s: switchFile{err: errors.New("spoilt")}, want: want{"mode", Info, "the switch cannot be read", "switch"}},
 		{name: "no reaper, the kernel", r: none, d: destroy{err: inetdiag.ErrUnsupported}, want: want{"mode", Info, "CONFIG_INET_DIAG_DESTROY", "sock-destroy"}},

@@ -26,6 +26,18 @@ type Switch struct {
 	When time.Time   `json:"when"` // when, by the wall clock
 }
 
+// By says who set the switch, and when as far as the file says that: it may have been written by hand.
+func (s Switch) By() string {
+	by := s.Who
+	if by == "" {
+		by = "hand"
+	}
+	if !s.When.IsZero() {
+		by += " at " + s.When.UTC().Format(time.RFC3339)
+	}
+	return by
+}
+
 const (
 	switchFile = "mode"
 	// switchDir is where the switch is kept: unlike DefaultDir it survives a reboot.

@@ -92,6 +92,23 @@ func TestASwitchThatSomebodyWroteIsRead(t *testing.T) {
 	}
 }
 
+func TestASwitchSaysWhoSetItAsFarAsItKnows(t *testing.T) {
+	at := time.Date(2026, 3, 1, 13, 0, 0, 0, time.FixedZone("CET", 3600))
+	for _, tt := range []struct {
+		s    state.Switch
+		want string
+	}{
+		{state.Switch{Who: "alice (sudo)", When: at}, "alice (sudo) at 2026-03-01T12:00:00Z"},
+		{state.Switch{Who: "alice"}, "alice"},
+		{state.Switch{When: at}, "hand at 2026-03-01T12:00:00Z"},
+		{state.Switch{}, "hand"},
+	} {
+		if got := tt.s.By(); got != tt.want {
+			t.Errorf("%+v was set by %q, want %q", tt.s, got, tt.want)
+		}
+	}
+}
+
 func TestASwitchMayHaveUnknownFields(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	if err := os.WriteFile(path, []byte(`{"mode":"observe","later":[]}`), 0o600); err != nil {

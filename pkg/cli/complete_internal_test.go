@@ -1,0 +1,187 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// withPods answers with attachments of pods and of a container, one of which a shell must not get.
+func withPods(t *testing.T, dir string) {
+	t.Helper()
+	s := quietStatus()
+	for _, a := range []reaper.AttachmentView{
+		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}},
+		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}},
+		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}}, // of another interface
+		{Attachment: state.Attachment{ContainerID: "0123456789abcdef"}},
+		{Pod: state.Pod{Namespace: "shop", Name: "$(reboot)"}},
+		{Pod: state.Pod{Namespace: "shop", Name: hostile}},
+	} {
+		a.Policy, a.Mode = reaper.PolicyView(policy.Default()), policy.Destroy
+		s.Attachments = append(s.Attachments, a)
+	}
+	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, s) })
+}
+
+func TestWhatTheShellCompletes(t *testing.T) {
+	dir, empty := stateDir(t), stateDir(t)
+	withPods(t, dir)
+	const noFiles = cobra.ShellCompDirectiveNoFileComp
+	outputs := []string{"table", "wide", "json"}
+	pods := []string{"0123456789abc", "shop/web-1", "shop/web-2"}
+	for _, tt := range []struct {
+		name      string
+		args      []string
+		want      []string
+		directive cobra.ShellCompDirective
+	}{
+		{"modes", []string{"mode", ""}, []string{"destroy", "observe"}, noFiles},
+		{"one mode is enough", []string{"mode", "destroy", ""}, nil, noFiles},
+		{"shells", []string{"completion", ""}, []string{"bash", "zsh", "fish"}, noFiles},
+		{"pods of sockets", []string{"sockets", "--state-dir", dir, "--pod", ""}, pods, noFiles},
+		{"pods of status", []string{"status", "--state-dir", dir, "--pod", ""}, pods, noFiles},
+		{"pods of journal, as one word", []string{"journal", "--state-dir", dir, "--pod="}, pods, noFiles},
+		{"pods where no reaper runs", []string{"sockets", "--state-dir", empty, "--pod", ""}, nil, noFiles},
+		{"pods where there is no state directory", []string{"sockets", "--state-dir", "/nowhere/at/all", "--pod", ""}, nil, noFiles},
+		{"pods where there cannot be one", []string{"sockets", "--state-dir", "/" + strings.Repeat("x", 200), "--pod", ""}, nil, noFiles},
+		{"states", []string{"sockets", "--state", ""}, []string{"CLOSE_WAIT", "FIN_WAIT2"}, noFiles},
+		{"verdicts", []string{"sockets", "--verdict", ""}, verdictNames(), noFiles},
+		{"outcomes", []string{"journal", "--outcome", ""}, []string{"destroyed", "would-destroy"}, noFiles},
+		{"outputs of status", []string{"status", "--output", ""}, outputs, noFiles},
+		{"outputs of sockets", []string{"sockets", "-o", ""}, outputs, noFiles},
+		{"outputs of journal", []string{"journal", "-o", ""}, outputs, noFiles},
+		{"outputs of mode", []string{"mode", "-o", ""}, outputs, noFiles},
+		{"outputs of version", []string{"version", "-o", ""}, outputs, noFiles},
+		{"no files where there are no arguments", []string{"sockets", ""}, nil, noFiles},
+		{"commands", []string{"jour"}, []string{"journal"}, noFiles},
+		{"directories, by the shell", []string{"status", "--state-dir", ""}, nil, cobra.ShellCompDirectiveFilterDirs},
+		{"directories of a reaper", []string{"reaper", "--host-root", ""}, nil, cobra.ShellCompDirectiveFilterDirs},
+		{"files, by the shell", []string{"sockets", "--netns", ""}, nil, cobra.ShellCompDirectiveDefault},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, _ := call(t, nil, append([]string{"__complete"}, tt.args...)...)
+			if code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			var got []string
+			directive := ""
+			for line := range strings.Lines(stdout) {
+				line, _, _ = strings.Cut(strings.TrimSpace(line), "\t") // a description
+				if d, ok := strings.CutPrefix(line, ":"); ok {
+					directive = d
+					break
+				}
+				got = append(got, line)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if directive != fmt.Sprint(int(tt.directive)) {
+				t.Errorf("the directive is %s, not %d", directive, tt.directive)
+			}
+		})
+	}
+}
+
+// TestMain lets the test binary be halfclose itself, for a shell to complete.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "halfclose" {
+		os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// bashCompletion is the part of the bash-completion package that the script needs: which word is completed.
+const bashCompletion = `
+_get_comp_words_by_ref() {
+	cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
+}
+`
+
+func TestBashCompletes(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("there is no bash")
+	}
+	dir := stateDir(t)
+	withPods(t, dir)
+	bin := t.TempDir()
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, filepath.Join(bin, "halfclose"))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		words []string
+		want  []string
+	}{
+		{[]string{"mode", ""}, []string{"destroy", "observe"}},
+		{[]string{"mode", "o"}, []string{"observe"}},
+		{[]string{"stat"}, []string{"status"}},
+		{[]string{"sockets", "--verdict", "unre"}, []string{"unread"}},
+		{[]string{"sockets", "--pod", "shop/"}, []string{"shop/web-1", "shop/web-2"}},
+		{[]string{"sockets", "--pod", "0"}, []string{"0123456789abc"}},
+	} {
+		t.Run(strings.Join(tt.words, " "), func(t *testing.T) {
+			words := append([]string{"halfclose"}, tt.words...)
+			script := bashCompletion + `
+. <(halfclose completion bash)
+complete -p halfclose >/dev/null || exit 1
+COMP_WORDS=(` + quoted(words) + `) COMP_CWORD=` + fmt.Sprint(len(words)-1) + ` COMP_TYPE=9 COMP_LINE="${COMP_WORDS[*]}" COMP_POINT=${#COMP_LINE}
+__start_halfclose
+printf '%s\n' "${COMPREPLY[@]}"
+`
+			cmd := exec.Command(bash, "--norc", "--noprofile", "-c", script)
+			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HALFCLOSE_STATE_DIR=" + dir}
+			out, err := cmd.Output()
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+				t.Fatalf("%v: %s", err, exit.Stderr)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Fields(string(out))
+			got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, "(") }) // a description
+			slices.Sort(got)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// quoted writes words for a shell.
+func quoted(words []string) string {
+	var list []string
+	for _, w := range words {
+		list = append(list, "'"+w+"'")
+	}
+	return strings.Join(list, " ")
+}
+
+func TestOtherShellsGetAScriptOfTheirOwn(t *testing.T) {
+	for shell, want := range map[string]string{"zsh": "#compdef halfclose", "fish": "complete -c halfclose", "bash": "complete -o default -F __start_halfclose halfclose"} {
+		code, stdout, stderr := call(t, nil, "completion", shell)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, want) {
+			t.Errorf("%s: exit code %d, %s; %q is not in its script", shell, code, stderr, want)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// podFlag adds --pod to a command.
+func (e *env) podFlag(cmd *cobra.Command, pod *string, usage string) {
+	cmd.Flags().StringVar(pod, "pod", "", usage+", a `name`, namespace/name or the beginning of a container ID")
+	e.completePods(cmd)
+}
+
+// isPod reports whether --pod means an attachment, as the reaper takes it.
+func isPod(want string, p state.Pod, containerID string) bool {
+	return want == "" || want == p.String() || want == p.Name || strings.HasPrefix(containerID, want)
+}
+
+// stateValue is the value of --state.
+type stateValue struct{ to *inetdiag.State }
+
+func (v stateValue) Type() string { return "state" }
+
+func (v stateValue) String() string {
+	if v.to == nil || *v.to == 0 {
+		return ""
+	}
+	return v.to.String()
+}
+
+// Set takes a state's name as the kernel, ss(8) and netstat(8) write it: CLOSE_WAIT, FIN-WAIT-2, fin_wait2.
+func (v stateValue) Set(text string) error {
+	fold := strings.NewReplacer("-", "", "_", "").Replace
+	for s := inetdiag.Established; s <= inetdiag.BoundInactive; s++ {
+		if strings.EqualFold(fold(text), fold(s.String())) {
+			*v.to = s
+			return nil
+		}
+	}
+	return fmt.Errorf("want %v, %v, or with --all any TCP state", inetdiag.CloseWait, inetdiag.FinWait2)
+}
+
+// wouldDestroy is how a verdict is shown that only the mode keeps from being carried out.
+const wouldDestroy = "would-destroy"
+
+// verdictValue is the value of --verdict.
+type verdictValue struct {
+	reason policy.Reason
+	set    bool
+	held   bool // only where the mode keeps it from being carried out
+}
+
+func (v *verdictValue) Type() string { return "verdict" }
+
+func (v *verdictValue) String() string {
+	switch {
+	case !v.set:
+		return ""
+	case v.held:
+		return wouldDestroy
+	}
+	return v.reason.String()
+}
+
+// Set takes a verdict's name.
+func (v *verdictValue) Set(text string) error {
+	text = strings.ToLower(text)
+	if text == wouldDestroy {
+		*v = verdictValue{reason: policy.Destroyable, set: true, held: true}
+		return nil
+	}
+	var r policy.Reason
+	if err := r.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("want one of %s", strings.Join(verdictNames(), ", "))
+	}
+	*v = verdictValue{reason: r, set: true}
+	return nil
+}
+
+// verdictNames lists what --verdict takes.
+func verdictNames() []string {
+	names := []string{wouldDestroy}
+	for _, r := range policy.Reasons() {
+		names = append(names, r.String())
+	}
+	return names
+}

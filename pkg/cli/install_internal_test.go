@@ -1,0 +1,261 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+const podsConflist = `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [
+    {
+      "type": "bridge"
+    }
+  ]
+}
+`
+
+// cniNode makes the directories of a node with one network, below a root of its own.
+func cniNode(t *testing.T, files map[string]string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for name, data := range map[string]string{"opt/cni/bin/bridge": "", "etc/cni/net.d/10-pods.conflist": podsConflist} {
+		putFile(t, filepath.Join(root, name), data)
+	}
+	for name, data := range files {
+		putFile(t, filepath.Join(root, name), data)
+	}
+	return root
+}
+
+// putFile writes a file as it would have been written long ago.
+func putFile(t *testing.T, path, data string) {
+	t.Helper()
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.WriteFile(path, []byte(data), 0o644)
+	}
+	if err == nil {
+		old := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		err = os.Chtimes(path, old, old)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func getFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
+	root := cniNode(t, map[string]string{"etc/cni/net.d/00-broken.conf": `{"type":`})
+	for _, tt := range []struct {
+		golden string
+		args   []string
+		stderr string
+	}{
+		{"install-dry-run", []string{"install", "--mode", "observe", "--dry-run"}, "00-broken.conf cannot be loaded"},
+		{"install", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
+		{"install-drop-in", []string{"install", "--mode", "observe", "--drop-in"}, "containerd from 2.1 and CRI-O from 1.34 load this file"},
+		{"install-from-drop-in", []string{"install", "--mode", "observe", "--dry-run"}, "00-broken.conf cannot be loaded"},
+		{"install-inline", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
+		{"install-again", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
+		{"install-json", []string{"install", "--mode", "destroy", "--dry-run", "-o", "json"}, "00-broken.conf cannot be loaded"},
+		{"uninstall-dry-run", []string{"uninstall", "--remove-binary", "--dry-run"}, ""},
+		{"uninstall-json", []string{"uninstall", "--dry-run", "-o", "json"}, ""},
+		{"uninstall", []string{"uninstall"}, ""},
+		{"uninstall-again", []string{"uninstall"}, ""},
+		{"uninstall-again-json", []string{"uninstall", "-o", "json"}, ""},
+		{"uninstall-binary", []string{"uninstall", "--remove-binary"}, "may need it to be deleted"},
+	} {
+		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_HOST_ROOT": root}, tt.args...)
+		if code != 0 || !strings.Contains(stderr, tt.stderr) || (stderr == "") != (tt.stderr == "") {
+			t.Errorf("%v: exit code %d: %q, want %q", tt.args, code, stderr, tt.stderr)
+		}
+		golden(t, tt.golden, stdout)
+	}
+	if got := getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist")); got != podsConflist {
+		t.Errorf("it is not as it was:\n%s", got)
+	}
+}
+
+func TestInstallMakesTheEntryOfItsFlags(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "entry.json")
+	putFile(t, file, `{"mode": "off", "_why": "a test", "capabilities": {}}`)
+	for name, tt := range map[string]struct {
+		args []string
+		want string
+	}{
+		"all": {
+			[]string{
+				"--reaper", "external", "--failure-policy", "fail", "--pod-overrides", "none", "--exempt", `[{"localPorts": "22"}]`,
+				"--pending-data", "destroy", "--clock", "state", "--fin-wait2-grace", "never", "--close-wait-grace", "2m", "--grace", "5m", "--mode", "observe",
+			},
+			`{"type":"halfclose","mode":"observe","grace":"5m","closeWaitGrace":"2m","finWait2Grace":"never","clock":"state","pendingData":"destroy",` +
+				`"exempt":[{"localPorts":"22"}],"podOverrides":"none","failurePolicy":"fail","reaper":"external","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`,
+		},
+		"none":   {nil, `{"type":"halfclose","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`},
+		"a file": {[]string{"--config", file}, `{"type":"halfclose","mode":"off","_why":"a test","capabilities":{}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := cniNode(t, nil)
+			if code, _, stderr := call(t, nil, append([]string{"install", "--host-root", root}, tt.args...)...); code != 0 || stderr != "" {
+				t.Fatalf("exit code %d: %s", code, stderr)
+			}
+			var list struct{ Plugins []json.RawMessage }
+			if err := json.Unmarshal([]byte(getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist"))), &list); err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			if err := json.Compact(&got, list.Plugins[len(list.Plugins)-1]); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got.String()); diff != "" {
+				t.Errorf("entry (-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestInstallRefusals(t *testing.T) {
+	wrong := filepath.Join(t.TempDir(), "wrong.json")
+	putFile(t, wrong, `{"mode": "obsrve", "graze": "1m"}`)
+	none := filepath.Join(t.TempDir(), "none.json")
+	for name, tt := range map[string]struct {
+		files map[string]string
+		args  []string
+		code  int
+		says  []string
+	}{
+		"every mistake, with its flag": {
+			args: []string{"install", "--mode", "obsrve", "--reaper", "none", "--exempt", `[{"loopback": 1}]`}, code: 2,
+			says: []string{`--mode: unknown mode "obsrve", did you mean "observe"?`, `--reaper: unknown reaper "none"`, `--exempt, at $[0].loopback: want true`},
+		},
+		"every mistake of a file, with its path": {
+			args: []string{"install", "--config", wrong}, code: 2,
+			says: []string{"--config " + wrong + `: $.mode: unknown mode "obsrve"`, `$.graze: unknown key, did you mean "grace"?`},
+		},
+		"exemptions that are no JSON":      {args: []string{"install", "--exempt", "22"}, code: 2, says: []string{"--exempt: want a list"}},
+		"a file that is not there":         {args: []string{"install", "--config", none}, code: 1, says: []string{"read --config: open " + none}},
+		"a file and a flag":                {args: []string{"install", "--config", wrong, "--mode", "off"}, code: 2, says: []string{"--config says what --mode would"}},
+		"to stay and to change nothing":    {args: []string{"install", "--watch", "--dry-run"}, code: 2, says: []string{"leave out one of them"}},
+		"to stay and to wait":              {args: []string{"install", "--watch", "--wait", "1s"}, code: 2, says: []string{"leave out --wait"}},
+		"to wait for less than no time":    {args: []string{"install", "--wait", "-1s"}, code: 2, says: []string{"--wait is a duration from 0s on, not -1s"}},
+		"a log format that there is not":   {args: []string{"install", "--watch", "--log-format", "xml"}, code: 2, says: []string{`--log-format is text or json, not "xml"`}},
+		"a directory that is relative":     {args: []string{"install", "--cni-conf-dir", "net.d"}, code: 2, says: []string{"--cni-conf-dir is an absolute path"}},
+		"the same of uninstall":            {args: []string{"uninstall", "--cni-bin-dir", "bin"}, code: 2, says: []string{"--cni-bin-dir is an absolute path"}},
+		"a host root that is not there":    {args: []string{"uninstall", "--host-root", none}, code: 1, says: []string{none, "no such file"}},
+		"no network yet":                   {args: []string{"install", "--cni-conf-dir", "/none"}, code: 1, says: []string{"there is no network configuration yet: there is no directory /none", "with --wait 5m"}},
+		"plugins in another directory":     {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "bridge", "calico", 1)}, args: []string{"install"}, code: 1, says: []string{"/opt/cni/bin/calico is not there", "--cni-bin-dir"}},
+		"a version that it does not speak": {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "1.0.0", "0.2.0", 1)}, args: []string{"install"}, code: 1, says: []string{`05-x.conflist has cniVersion "0.2.0"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := cniNode(t, tt.files)
+			code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_HOST_ROOT": root}, tt.args...)
+			if code != tt.code || stdout != "" || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("exit code %d, want %d; stdout %q; stderr %q", code, tt.code, stdout, stderr)
+			}
+			for _, says := range tt.says {
+				if !strings.Contains(stderr, says) {
+					t.Errorf("stderr %q, want %q in it", stderr, says)
+				}
+			}
+			if got := getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist")); got != podsConflist {
+				t.Errorf("it was changed:\n%s", got)
+			}
+		})
+	}
+}
+
+func TestADirectoryThatIsNamedIsTakenAsItIs(t *testing.T) {
+	root := cniNode(t, map[string]string{"usr/local/libexec/cni/other": ""})
+	code, _, stderr := call(t, nil, "install", "--host-root", root, "--cni-bin-dir", "/usr/local/libexec/cni")
+	if code != 0 || stderr != "" {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+// lockedBuffer may be written to by one and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
+	root := cniNode(t, nil)
+	path := filepath.Join(root, "etc/cni/net.d/10-pods.conflist")
+	var out, log lockedBuffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() {
+		done <- run(ctx, []string{"install", "--watch", "--host-root", root, "--log-format", "json"}, &env{
+			out: io.Writer(&out), err: io.Writer(&log), getenv: func(string) string { return "" },
+		})
+	}()
+	says := func(what string) {
+		t.Helper()
+		nstest.Eventually(t, 20*time.Second, "the log says "+what, func() bool { return strings.Contains(log.String(), what) })
+	}
+	says(`"msg":"installed: it stays so from now on","network":"pods","file":"/etc/cni/net.d/10-pods.conflist"`)
+	if !strings.Contains(out.String(), "Network   pods in /etc/cni/net.d/10-pods.conflist: written") {
+		t.Errorf("stdout %q", out.String())
+	}
+	putFile(t, path+".new", podsConflist)
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	says("the entry was gone, and is put back")
+	if err := os.Remove(filepath.Join(root, "opt/cni/bin/halfclose")); err != nil {
+		t.Fatal(err)
+	}
+	says("the binary was gone, and is put back")
+
+	// Who uninstalls is told that somebody undoes it.
+	code, _, stderr := call(t, nil, "uninstall", "--host-root", root)
+	if code != 1 || !strings.Contains(stderr, "10-pods.conflist has the entry again: stop what puts it back") {
+		t.Errorf("uninstall: exit code %d: %s", code, stderr)
+	}
+
+	before := getFile(t, path)
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("exit code %d: %s", code, log.String())
+	}
+	if got := getFile(t, path); got != before || !strings.Contains(got, "halfclose") {
+		t.Errorf("when it was told to end it changed the network to\n%s", got)
+	}
+}

@@ -1,0 +1,133 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/halfclose/halfclose/pkg/install"
+	"github.com/halfclose/halfclose/pkg/logging"
+)
+
+// installFlags are the flags of halfclose install.
+type installFlags struct {
+	node       nodeFlags
+	configFile string
+	dropIn     bool
+	watch      bool
+	wait       time.Duration
+	logFormat  string
+}
+
+func (f *installFlags) add(cmd *cobra.Command) {
+	f.node.add(cmd)
+	addPolicyFlags(cmd, entryFlags())
+	flags := cmd.Flags()
+	flags.StringVar(&f.configFile, "config", "", "the `file` that holds the plugin's object as JSON, in place of the flags above")
+	flags.BoolVar(&f.dropIn, "drop-in", false, "put the entry into a file of its own, which containerd from 2.1 and CRI-O from 1.34 load")
+	flags.BoolVar(&f.watch, "watch", false, "stay, wait for a network, and put the entry back when somebody rewrites it")
+	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for a network where there is none yet")
+	flags.StringVar(&f.logFormat, "log-format", logging.Text, "of --watch, on stderr: text or json")
+	completeOneOf(cmd, "log-format", logging.Text, logging.JSON)
+	_ = cobra.MarkFlagFilename(flags, "config", "json") // the flag exists
+}
+
+// entryFlags are the flags that say what the plugin's object in a conflist says.
+func entryFlags() []policyFlag {
+	return append(policyFlags(),
+		policyFlag{"pod-overrides", "podOverrides", "what a pod's annotations may change: any, relax or none (default any)", []string{"any", "relax", "none"}},
+		policyFlag{"failure-policy", "failurePolicy", "what ADD does about a mistake: ignore or fail (default ignore)", []string{"ignore", "fail"}},
+		policyFlag{"reaper", "reaper", "auto, where ADD starts one when none runs, or external (default auto)", []string{"auto", "external"}},
+	)
+}
+
+// config makes what the flags ask for. Every mistake in the entry is in the error, with the flag or the path.
+func (f *installFlags) config(flags *pflag.FlagSet) (install.Config, error) {
+	switch {
+	case f.watch && f.node.dryRun:
+		return install.Config{}, usageError{errors.New("--watch changes what it finds, and --dry-run changes nothing: leave out one of them")}
+	case f.watch && flags.Changed("wait"):
+		return install.Config{}, usageError{errors.New("--watch waits as long as it takes: leave out --wait")}
+	case f.wait < 0:
+		return install.Config{}, usageError{fmt.Errorf("--wait is a duration from 0s on, not %v", f.wait)}
+	case f.logFormat != logging.Text && f.logFormat != logging.JSON:
+		return install.Config{}, usageError{fmt.Errorf("--log-format is text or json, not %q", f.logFormat)}
+	}
+	c, err := f.node.config(flags)
+	if err != nil {
+		return install.Config{}, err
+	}
+	c.DropIn, c.Wait = f.dropIn, f.wait
+	c.Entry, err = f.entry(flags)
+	return c, err
+}
+
+// entry makes the plugin's object, of the flags or of a file.
+func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
+	object, err := objectFrom(flags, entryFlags())
+	if err != nil {
+		return install.Entry{}, err
+	}
+	if f.configFile == "" {
+		entry, problems := install.NewEntry(object)
+		if len(problems) > 0 {
+			return install.Entry{}, usageError{errors.New(inFlags(problems, entryFlags()))}
+		}
+		return entry, nil
+	}
+	for _, flag := range entryFlags() {
+		if flags.Changed(flag.name) {
+			return install.Entry{}, usageError{fmt.Errorf("--config says what --%s would: leave out one of them", flag.name)}
+		}
+	}
+	if object, err = os.ReadFile(f.configFile); err != nil {
+		return install.Entry{}, fmt.Errorf("read --config: %w", err)
+	}
+	entry, problems := install.NewEntry(object)
+	if len(problems) > 0 {
+		return install.Entry{}, usageError{fmt.Errorf("--config %s: %s", f.configFile, strings.Join(problems.Strings(), "; "))}
+	}
+	return entry, nil
+}
+
+// nodeFlags say where a node has its plugins and networks.
+type nodeFlags struct {
+	hostRoot, binDir, confDir string
+	dryRun                    bool
+}
+
+func (f *nodeFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.hostRoot, "host-root", "", "the `dir` where the host's file system is mounted, when run in a container (HALFCLOSE_HOST_ROOT)")
+	flags.StringVar(&f.binDir, "cni-bin-dir", install.DefaultBinDir, "the `dir` where the runtime finds CNI plugins, on the host")
+	flags.StringVar(&f.confDir, "cni-conf-dir", install.DefaultConfDir, "the `dir` where the runtime finds its networks, on the host")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, and show what would change")
+}
+
+// fromEnvironment takes the host's root from the environment where no flag says it, as the reaper does.
+func (f *nodeFlags) fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) {
+	if root := getenv("HALFCLOSE_HOST_ROOT"); root != "" && !flags.Changed("host-root") {
+		f.hostRoot = root
+	}
+}
+
+func (f *nodeFlags) config(flags *pflag.FlagSet) (install.Config, error) {
+	for name, dir := range map[string]string{"cni-bin-dir": f.binDir, "cni-conf-dir": f.confDir} {
+		if !filepath.IsAbs(dir) {
+			return install.Config{}, usageError{fmt.Errorf("--%s is an absolute path on the host, such as %s, not %q", name, install.DefaultBinDir, dir)}
+		}
+	}
+	return install.Config{
+		HostRoot: f.hostRoot, BinDir: filepath.Clean(f.binDir), ConfDir: filepath.Clean(f.confDir),
+		TrustBinDir: flags.Changed("cni-bin-dir"), DryRun: f.dryRun,
+	}, nil
+}

@@ -1,0 +1,97 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/halfclose/halfclose/pkg/install"
+)
+
+// printInstall says what install has done, or would do.
+func (e *env) printInstall(c install.Config, r install.Result) error {
+	for _, w := range r.Warnings {
+		e.note("warning: %s", w)
+	}
+	if e.output == outputJSON {
+		return printJSON(e.out, r)
+	}
+	e.printLine("Binary", r.Binary.Path, done(c.DryRun, r.Binary.Changed, "written"))
+	e.printLine("Network", r.Network+" in "+r.File, done(c.DryRun, r.Changed, "written"))
+	e.printDiff(r.Diff)
+	if c.DropIn {
+		e.note("note: containerd from 2.1 and CRI-O from 1.34 load this file, since they have libcni 1.3.0; other runtimes ignore it")
+	}
+	if c.DropIn && r.Changed && !c.DryRun {
+		e.note("note: they do not see it change: a file in %s was written and removed, upon which they load it", c.ConfDir)
+	}
+	return nil
+}
+
+// printRemoval says what uninstall has done, or would do.
+func (e *env) printRemoval(c install.Config, r install.Removal) error {
+	for _, w := range r.Warnings {
+		e.note("warning: %s", w)
+	}
+	if e.output == outputJSON {
+		return printJSON(e.out, r)
+	}
+	for _, f := range r.Files {
+		e.printLine("Network", f.Network+" in "+f.File, done(c.DryRun, true, "taken out"))
+	}
+	if len(r.Files) == 0 {
+		e.printLine("Network", "none in "+c.ConfDir+" lists halfclose", "nothing to do")
+	}
+	switch {
+	case r.Binary.Changed:
+		e.printLine("Binary", r.Binary.Path, done(c.DryRun, true, "removed"))
+	case len(r.Files) > 0:
+		e.printLine("Binary", r.Binary.Path, "left for the pods that were made with it")
+	}
+	e.printDiff(r.Diff)
+	return nil
+}
+
+// done says what has become of something.
+func done(dryRun, changed bool, verb string) string {
+	switch {
+	case !changed:
+		return "as it was"
+	case dryRun:
+		return "would be " + verb
+	}
+	return verb
+}
+
+func (e *env) printLine(what, which, how string) {
+	fmt.Fprintln(e.out, fill(e.screen().width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), clean(which+": "+how)))
+}
+
+// printDiff prints a difference, coloured as other tools do.
+func (e *env) printDiff(diff string) {
+	if diff == "" {
+		return
+	}
+	s := e.screen()
+	fmt.Fprintln(e.out)
+	for line := range strings.Lines(diff) {
+		line = strings.TrimSuffix(line, "\n")
+		st := plain
+		switch {
+		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
+			st = strong
+		case strings.HasPrefix(line, "-"):
+			st = bad
+		case strings.HasPrefix(line, "+"):
+			st = good
+		}
+		// Tabs are how many files are indented.
+		shown := strings.Split(line, "\t")
+		for i := range shown {
+			shown[i] = clean(shown[i])
+		}
+		fmt.Fprintln(e.out, s.paint(st, strings.Join(shown, "\t")))
+	}
+}

@@ -1,0 +1,177 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// journalFlags are the flags of halfclose journal.
+type journalFlags struct {
+	follow              bool
+	since, pod, outcome string
+}
+
+func journalCommand(e *env) *cobra.Command {
+	var f journalFlags
+	cmd := &cobra.Command{
+		Use:   "journal",
+		Short: "List what was destroyed, or would have been, and why",
+		Long: `List the sockets that were destroyed, the newest last: when, whose, in which
+state, for how long half-closed (age) and without progress (idle), and by which
+grace. With the outcome "would-destroy" it was the mode that kept a socket from
+being destroyed.
+
+The reaper keeps the last 4096 in memory, from its start on. With --follow those
+that come are printed too, until ^C; a restart of the reaper does not end it.
+
+With --output json it is one object, with --follow one object per line and
+socket.`,
+		Example: `  halfclose journal --since 10m
+  halfclose journal --since 03:00 --pod shop/web-1
+  halfclose journal --follow --since 0s    # only what happens from now on
+  halfclose journal --outcome would-destroy -o wide | grep 10.0.0.7:
+  halfclose journal --follow -o json | jq -r '.pod.name'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.journal(cmd.Context(), f) },
+	}
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with what is destroyed from now on, until ^C")
+	cmd.Flags().StringVar(&f.since, "since", "", "only from this `time` on: 10m ago, 15:04 today, 2006-01-02T15:04:05Z")
+	e.podFlag(cmd, &f.pod, "only the sockets of this pod")
+	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only those with this `outcome`: destroyed or would-destroy")
+	completeOneOf(cmd, "outcome", reaper.Destroyed, reaper.WouldDestroy)
+	e.outputFlag(cmd)
+	return cmd
+}
+
+// entryFilter says which entries of the journal are shown.
+type entryFilter struct {
+	since        time.Time
+	pod, outcome string
+}
+
+func (f journalFlags) filter(now time.Time) (entryFilter, error) {
+	filter := entryFilter{pod: f.pod, outcome: f.outcome}
+	if f.outcome != "" && f.outcome != reaper.Destroyed && f.outcome != reaper.WouldDestroy {
+		return filter, usageError{fmt.Errorf("--outcome is %s or %s, not %q", reaper.Destroyed, reaper.WouldDestroy, f.outcome)}
+	}
+	var err error
+	if f.since != "" {
+		filter.since, err = parseSince(f.since, now)
+	}
+	return filter, err
+}
+
+// of returns those of the entries that the filter lets through.
+func (f entryFilter) of(entries []reaper.Entry) []reaper.Entry {
+	return slices.DeleteFunc(entries, func(en reaper.Entry) bool {
+		return en.Time.Before(f.since) || !isPod(f.pod, en.Pod, en.ContainerID) || f.outcome != "" && f.outcome != en.Outcome
+	})
+}
+
+func (e *env) journal(ctx context.Context, f journalFlags) error {
+	filter, err := f.filter(e.clock())
+	if err != nil {
+		return err
+	}
+	client, err := e.client()
+	if err != nil {
+		return err
+	}
+	page, err := client.Journal(ctx, reaper.JournalQuery{})
+	if err != nil {
+		return err
+	}
+	oldest := page.Since
+	if page.Missed > 0 && len(page.Entries) > 0 {
+		oldest = page.Entries[0].Time
+	}
+	page.Entries = filter.of(page.Entries)
+	if e.output == outputJSON && !f.follow {
+		return printJSON(e.out, page)
+	}
+	show := e.entryTable()
+	if e.output == outputJSON {
+		show = e.entryLines
+	}
+	if len(page.Entries) > 0 || !f.follow { // the header of the table waits until its columns are known
+		if err := show(page.Entries); err != nil {
+			return err
+		}
+	}
+	e.note("%s", e.aboutJournal(page, oldest, filter))
+	if !f.follow {
+		return nil
+	}
+	return e.follow(ctx, client, page, func(entries []reaper.Entry) error {
+		if entries = filter.of(entries); len(entries) == 0 {
+			return nil
+		}
+		return show(entries)
+	})
+}
+
+// aboutJournal says how far back the entries go that were listed.
+func (e *env) aboutJournal(page reaper.JournalPage, oldest time.Time, f entryFilter) string {
+	text := "the journal begins at " + e.stamp(page.Since) + ", when the reaper started"
+	switch {
+	case page.Missed > 0 && f.since.Before(oldest):
+		text = fmt.Sprintf("%d entries from before %s are kept no longer: see the reaper's log", page.Missed, e.stamp(oldest))
+	case !f.since.Before(page.Since):
+		text = "the journal has all from then on"
+	}
+	switch {
+	case len(page.Entries) > 0:
+		return text
+	case f == entryFilter{}:
+		return "nothing has been destroyed; " + text
+	}
+	return "no entry matches; " + text
+}
+
+// entryLines prints each entry as a line of JSON.
+func (e *env) entryLines(entries []reaper.Entry) error {
+	enc := json.NewEncoder(printable{e.out})
+	for i := range entries {
+		if err := enc.Encode(&entries[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entryTable returns what prints entries as rows of a table that goes on.
+func (e *env) entryTable() func([]reaper.Entry) error {
+	t := newTable(e.out, e.screen(),
+		column{name: "TIME"},
+		column{name: "OUTCOME", fold: 1, lead: ", ", paint: outcomePaint},
+		column{name: "POD", fold: 2, lead: ", "},
+		column{name: "STATE", fold: 3, lead: ", ", paint: statePaint},
+		column{name: "LOCAL", fold: 5, lead: ", local "},
+		column{name: "PEER", fold: 5, lead: ", peer "},
+		column{name: "AGE", right: true, fold: 4, lead: ", age "},
+		column{name: "IDLE", right: true, fold: 6, lead: ", idle "},
+		column{name: "GRACE", right: true, fold: 7, lead: ", grace "},
+		column{name: "LATE", right: true, fold: 8, lead: ", late "},
+		column{name: "RECV-Q", right: true, fold: 8, lead: ", recv-q "},
+		column{name: "SEND-Q", right: true, fold: 8, lead: ", send-q "},
+		column{name: "OWNERS", fold: 9, lead: "; held by "})
+	return func(entries []reaper.Entry) error {
+		for _, en := range entries {
+			t.row(e.stamp(en.Time), en.Outcome, podName(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(),
+				ago(en.Age), ago(en.Idle), en.Grace.String(), ago(en.Late),
+				strconv.FormatUint(uint64(en.RQueue), 10), strconv.FormatUint(uint64(en.WQueue), 10), holders(en.Owners))
+		}
+		return t.flush()
+	}
+}

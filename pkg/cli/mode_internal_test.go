@@ -1,0 +1,172 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// modeOf runs halfclose mode -o json.
+func modeOf(t *testing.T, code int, says, dir string, args ...string) modeReport {
+	t.Helper()
+	got, stdout, stderr := call(t, map[string]string{"SUDO_USER": "alice"}, append([]string{"mode", "-o", "json", "--state-dir", dir}, args...)...)
+	if got != code || !strings.Contains(stderr, says) || says == "" && stderr != "" || strings.Count(stderr, "\n") > 1 {
+		t.Errorf("mode %v: exit code %d, want %d; it says %q, want %q", args, got, code, stderr, says)
+	}
+	var r modeReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("%v: %q", err, stdout)
+	}
+	return r
+}
+
+func TestModeWithoutAReaperIsForTheNext(t *testing.T) {
+	dir := stateDir(t)
+	path := filepath.Join(dir, "mode")
+	if diff := cmp.Diff(modeReport{SwitchFile: path}, modeOf(t, exitSuccess, "", dir)); diff != "" {
+		t.Errorf("before (-want +got)\n%s", diff)
+	}
+	set := modeOf(t, exitSuccess, "", dir, "observe")
+	stored, ok, err := state.LoadSwitch(path)
+	if err != nil || !ok || stored.Mode != policy.Observe || stored.Who != "alice (sudo)" || stored.When.IsZero() {
+		t.Errorf("stored is %+v, %v, %v", stored, ok, err)
+	}
+	want := modeReport{SwitchFile: path, Switch: &stored}
+	if diff := cmp.Diff(want, set); diff != "" {
+		t.Errorf("set (-want +got)\n%s", diff)
+	}
+	if diff := cmp.Diff(want, modeOf(t, exitSuccess, "", dir)); diff != "" {
+		t.Errorf("later (-want +got)\n%s", diff)
+	}
+	reaping(t, dir)
+	if r := modeOf(t, exitSuccess, "", dir); !r.Running || r.Effective != policy.Observe || r.Switch == nil || !r.Switch.When.Equal(stored.When) {
+		t.Errorf("with a reaper it is %+v", r)
+	}
+}
+
+func TestASwitchWrittenByHandIsSaidToBe(t *testing.T) {
+	dir := stateDir(t)
+	if err := os.WriteFile(filepath.Join(dir, "mode"), []byte(`{"mode": "observe"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := call(t, nil, "mode", "-o", "wide", "--state-dir", dir)
+	if code != exitSuccess || stderr != "" || !strings.Contains(stdout, "observe, set by hand (in "+filepath.Join(dir, "mode")+")\n") {
+		t.Errorf("exit code %d, stderr %q:\n%s", code, stderr, stdout)
+	}
+	view := reaper.ModeView{Effective: policy.Observe, Reaper: policy.Destroy, Switch: &state.Switch{Mode: policy.Observe}}
+	if got := mode(view); got != "observe (switched to observe by hand)" {
+		t.Errorf("status says %q", got)
+	}
+}
+
+func TestModeSaysWhatCapsIt(t *testing.T) {
+	t.Run("the reaper's own", func(t *testing.T) {
+		dir := stateDir(t)
+		reaping(t, dir, "--mode", "observe")
+		r := modeOf(t, exitFailure, "the switch is set to destroy, but the mode is observe: the reaper was started with --mode observe: start it with --mode destroy", dir, "destroy")
+		if r.Effective != policy.Observe || r.Reaper != policy.Observe || r.Switch == nil || r.Switch.Mode != policy.Destroy {
+			t.Errorf("it is %+v", r)
+		}
+		modeOf(t, exitSuccess, "", dir, "observe")
+	})
+	t.Run("what is more careful than asked", func(t *testing.T) {
+		dir := stateDir(t)
+		reaping(t, dir, "--mode", "off")
+		modeOf(t, exitFailure, "--mode off", dir, "observe")
+	})
+	t.Run("a switch that cannot be written", func(t *testing.T) {
+		dir := stateDir(t)
+		reaping(t, dir)
+		if err := os.MkdirAll(filepath.Join(dir, "mode", "full"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
+		if code != exitFailure || stdout != "" || !strings.Contains(stderr, "write switch") ||
+			!strings.Contains(stderr, "the mode is observe for as long as this reaper runs") || !strings.HasSuffix(stderr, "(see to "+filepath.Join(dir, "mode")+", and set it again)\n") {
+			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+		}
+	})
+	t.Run("a switch that cannot be written, without a reaper", func(t *testing.T) {
+		dir := stateDir(t)
+		if err := os.MkdirAll(filepath.Join(dir, "mode", "full"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
+		if code != exitFailure || stdout != "" || !strings.HasSuffix(stderr, "(see to "+filepath.Join(dir, "mode")+", and set it again)\n") {
+			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+		}
+	})
+	t.Run("a reaper that refuses and destroys on", func(t *testing.T) {
+		dir := stateDir(t)
+		answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut {
+				http.Error(w, `{"error": "not today"}`, http.StatusBadRequest)
+				return
+			}
+			answer(t, w, quietStatus())
+		})
+		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
+		if code != exitFailure || stdout != "" || !strings.Contains(stderr, "not today") ||
+			!strings.Contains(stderr, "to stop the destruction all the same, end the reaper or start it with --mode observe") {
+			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+		}
+	})
+	t.Run("all that there can be", func(t *testing.T) {
+		got := caps(reaper.ModeView{
+			Reaper: policy.Observe, Switch: &state.Switch{Mode: policy.Off, Who: "bob"}, SwitchProblem: "no switch", KernelProblem: "no kernel",
+		}, policy.Destroy)
+		want := []string{"the reaper was started with --mode observe: start it with --mode destroy", "bob has set the switch to off meanwhile", "no switch", "no kernel"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestModeNamesThePodsThatAreMoreCarefulByThemselves(t *testing.T) {
+	dir := stateDir(t)
+	s := quietStatus()
+	s.Attachments = manyCareful()
+	var sent string
+	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			sent = r.URL.Path
+			answer(t, w, s.Mode)
+			return
+		}
+		answer(t, w, s)
+	})
+	code, stdout, stderr := call(t, nil, "mode", "destroy", "--state-dir", dir)
+	if code != exitSuccess || stderr != "" || sent != "/v1/mode" {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	golden(t, "mode-careful", stdout)
+}
+
+func TestWhoSetsTheSwitchIsToldAndBounded(t *testing.T) {
+	for _, tt := range []struct{ sudo, want string }{
+		{"alice", "alice (sudo)"},
+		{strings.Repeat("ü", 60), strings.Repeat("ü", 50)},
+		{strings.Repeat("a", 1<<20), strings.Repeat("a", 100)},
+	} {
+		e := &env{getenv: func(string) string { return tt.sudo }}
+		if got := e.who(); got != tt.want {
+			t.Errorf("%.10q: got %q, want %q", tt.sudo, got, tt.want)
+		}
+	}
+	e := &env{getenv: func(string) string { return "" }}
+	if got := e.who(); got == "" || strings.Contains(got, "sudo") {
+		t.Errorf("without sudo it is %q", got)
+	}
+}

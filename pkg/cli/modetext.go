@@ -1,0 +1,115 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func (e *env) printMode(r modeReport) error {
+	if e.output == outputJSON {
+		return printJSON(e.out, r)
+	}
+	s := e.screen()
+	var b strings.Builder
+	line := func(label, text string) {
+		b.WriteString(fill(s.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)) + "\n")
+	}
+	if r.Running {
+		line("Mode", r.Effective.String())
+	} else {
+		line("Mode", "nothing is done: no reaper runs; the switch applies when one starts")
+	}
+	line("Switch", switchText(r.Switch, r.SwitchProblem)+" (in "+r.SwitchFile+")")
+	if r.Running {
+		line("Reaper", r.Reaper.String()+" (--mode)")
+		line("Kernel", kernelText(r.KernelProblem))
+	}
+	if len(r.Careful) > 0 {
+		line("Note", carefulText(r.Careful))
+	}
+	_, err := fmt.Fprint(e.out, b.String())
+	return err
+}
+
+func switchText(sw *state.Switch, problem string) string {
+	switch {
+	case problem != "":
+		return "cannot be read, which counts as observe: " + problem
+	case sw == nil:
+		return "not set"
+	}
+	return fmt.Sprintf("%v, set by %s", sw.Mode, sw.By())
+}
+
+func kernelText(problem string) string {
+	if problem == "" {
+		return "lets sockets be destroyed"
+	}
+	return "observe: " + problem
+}
+
+// carefulText names the first few of the attachments that are more careful than the node.
+func carefulText(list []carefulView) string {
+	const few = 5
+	names := make([]string, 0, few)
+	for _, c := range list[:min(few, len(list))] {
+		names = append(names, fmt.Sprintf("%s %s (%v)", podName(c.Pod, c.ContainerID), c.IfName, c.Mode))
+	}
+	text := plural(len(list), "attachment is more careful by its", "attachments are more careful by their") + " own policy: " + strings.Join(names, ", ")
+	if more := len(list) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// caps lists what keeps a node more careful than m, and what to do about each.
+func caps(v reaper.ModeView, m policy.Mode) []string {
+	var by []string
+	if v.Reaper > m {
+		by = append(by, fmt.Sprintf("the reaper was started with --mode %v: start it with --mode %v", v.Reaper, m))
+	}
+	if v.Switch != nil && v.Switch.Mode > m {
+		by = append(by, fmt.Sprintf("%s has set the switch to %v meanwhile", v.Switch.Who, v.Switch.Mode))
+	}
+	if v.SwitchProblem != "" && m < policy.Observe {
+		by = append(by, v.SwitchProblem)
+	}
+	if v.KernelProblem != "" && m < policy.Observe {
+		by = append(by, v.KernelProblem)
+	}
+	return by
+}
+
+// who is the person who runs this, as far as can be told.
+func (e *env) who() string {
+	const longest = 100 // bytes: nothing that is called so keeps the switch from being set
+	name := e.getenv("SUDO_USER")
+	if name != "" {
+		name += " (sudo)"
+	} else if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	} else {
+		name = "uid " + strconv.Itoa(os.Getuid())
+	}
+	return strings.ToValidUTF8(name[:min(len(name), longest)], "")
+}
+
+// plural says how many there are.
+func plural(n int, one, many string) string { return plural64(uint64(n), one, many) }
+
+func plural64(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatUint(n, 10) + " " + many
+}

@@ -1,0 +1,124 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+func TestNetnsIsAPathAProcessOrAName(t *testing.T) {
+	first, second, working := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, path := range []string{first + "/web", second + "/web", second + "/db", first + "/4711"} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(working)
+	for _, tt := range []struct {
+		arg  string
+		want located
+		says string // in the error
+		code int
+	}{
+		{arg: "web", want: located{path: first + "/web"}},
+		{arg: "db", want: located{path: second + "/db"}},
+		{arg: "/run/docker/netns/x", want: located{path: "/run/docker/netns/x"}},
+		{arg: "./web", want: located{path: working + "/web"}},
+		{arg: "..", want: located{path: filepath.Dir(working)}},
+		{arg: "42", want: located{path: "/proc/42/ns/net", pid: "42"}},
+		{arg: "4711", says: "write /proc/4711/ns/net or " + first + "/4711", code: exitUsage},
+		{arg: "", says: "not empty", code: exitUsage},
+		{arg: "/proc/self/ns/net", says: "write the process id in place of self", code: exitUsage},
+		{arg: "/proc/thread-self/ns/net", says: "in place of thread-self", code: exitUsage},
+		{arg: "../../../../../../proc/self/ns/net", says: "in place of self", code: exitUsage},
+		{arg: "nothing", says: fmt.Sprintf("there is no namespace %q in %s or %s", "nothing", first, second), code: exitFailure},
+		{arg: "a\x1b[2J", says: `"a\x1b[2J"`, code: exitFailure},
+	} {
+		got, err := locate(tt.arg, []string{first, second})
+		code := exitSuccess
+		if err != nil {
+			code = exitFailure
+			if _, ok := err.(usageError); ok { //nolint:errorlint // it is not wrapped
+				code = exitUsage
+			}
+		}
+		if code != tt.code || err != nil && !strings.Contains(err.Error(), tt.says) || err == nil && got != tt.want {
+			t.Errorf("%q: got %+v, %v (code %d), want %+v, %q (code %d)", tt.arg, got, err, code, tt.want, tt.says, tt.code)
+		}
+	}
+}
+
+func TestRegistrationsAreNamedAfterTheirPaths(t *testing.T) {
+	for path, want := range map[string]string{
+		"/run/netns/web":               "web",
+		"/run/docker/netns/1a2b3c4d":   "1a2b3c4d",
+		"/proc/4711/ns/net":            "pid-4711",
+		"/proc/4711/task/4712/ns/net":  "pid-4711-task-4712",
+		"/proc/4711/fd/7":              "pid-4711-fd-7",
+		"/proc/net":                    "net",
+		"/run/netns/über netns/@home":  "home",
+		"/run/netns/naïve":             "na-ve",
+		"/run/netns/\x1b[2J":           "2J",
+		"/run/netns/...":               "",
+		"/run/user/1000/netns/a_b.c-d": "a_b.c-d",
+	} {
+		if got := nameOf(path); got != want {
+			t.Errorf("%q: got %q, want %q", path, got, want)
+		}
+	}
+}
+
+func FuzzNameOf(f *testing.F) {
+	f.Add("/run/netns/web")
+	f.Add("/proc/1/ns/net")
+	f.Fuzz(func(t *testing.T, path string) {
+		name := nameOf(path)
+		if len(name) == 0 || len(name) > 200 {
+			return // it takes a --name
+		}
+		if file, err := state.ManualAttachment(name).FileName(); err != nil {
+			t.Errorf("%q has no file name, %q: %v", name, file, err)
+		}
+	})
+}
+
+func TestNamespacesAreCompleted(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"web-1", "web-2", "db", "web\x1b[2J"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if names, files := completeNetns("web", []string{dir, dir, "/nowhere"}); files || !slices.Equal(names, []string{"web-1", "web-2"}) {
+		t.Errorf("names are completed with %q", names)
+	}
+	if names, files := completeNetns("/run/n", []string{dir}); !files || len(names) > 0 {
+		t.Errorf("a path is completed with %q", names)
+	}
+	e := &env{stateDir: t.TempDir()}
+	rec := manualRecord("web", "/run/netns/web", 1)
+	rec.Policy = policy.Default()
+	other := cniRecord("webpod", "/run/netns/x", 2)
+	other.Policy = policy.Default()
+	for _, r := range []state.Record{rec, other} {
+		if err := e.store().Put(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := e.completeRegistered("we"); !slices.Equal(got, []string{"web\t/run/netns/web"}) {
+		t.Errorf("registrations are completed with %q", got)
+	}
+	code, stdout, _ := call(t, map[string]string{"HALFCLOSE_STATE_DIR": e.stateDir}, "__complete", "unregister", "w")
+	if code != 0 || !strings.HasPrefix(stdout, "web\t/run/netns/web\n") {
+		t.Errorf("the shell is told %q", stdout)
+	}
+}

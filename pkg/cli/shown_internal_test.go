@@ -1,0 +1,192 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// crowded is the status of a node with many attachments, in two of which there is something to see.
+func crowded() admin.Status {
+	s := quietStatus()
+	for i := range 30 {
+		a := reaper.AttachmentView{
+			Attachment: state.Attachment{ContainerID: "c" + strconv.Itoa(i), IfName: "eth0"}, Network: "pods", Mode: policy.Observe,
+			Pod: state.Pod{Namespace: "shop", Name: "web-" + strconv.Itoa(i)}, Policy: reaper.PolicyView(policy.Default()),
+			Candidates: map[string]int{"CLOSE_WAIT": 0, "FIN_WAIT2": 0}, CappedBy: []string{"the switch, set to observe by alice"},
+		}
+		switch i {
+		case 3:
+			a.Candidates["FIN_WAIT2"], a.Oldest = 5, reaper.Seconds(7e9)
+		case 17:
+			a.Candidates["CLOSE_WAIT"], a.Oldest = 26123, reaper.Seconds(3e9)
+		case 20:
+			a.WouldDestroy = 1
+		}
+		s.Attachments = append(s.Attachments, a)
+	}
+	return s
+}
+
+// shows are all that is shown in a table or as JSON.
+func shows() map[string]func(*env) error {
+	return map[string]func(*env) error{
+		"status":         func(e *env) error { return e.printStatus(aStatus(), false) },
+		"status-empty":   func(e *env) error { return e.printStatus(quietStatus(), false) },
+		"status-crowded": func(e *env) error { return e.printStatus(crowded(), false) },
+		"sockets":        func(e *env) error { return e.printSockets(someSockets(), false) },
+		"sockets-owners": func(e *env) error { return e.printSockets(someSockets(), true) },
+		"sockets-empty":  func(e *env) error { return e.printSockets(nil, false) },
+		"journal":        func(e *env) error { return e.entryTable()(someEntries()) },
+		"journal-empty":  func(e *env) error { return e.entryTable()(nil) },
+		"mode":           func(e *env) error { return e.printMode(withReaper(aStatus().Mode, aStatus().Attachments)) },
+		"mode-destroy":   func(e *env) error { return e.printMode(withReaper(quietStatus().Mode, crowded().Attachments)) },
+		"mode-careful":   func(e *env) error { return e.printMode(withReaper(quietStatus().Mode, manyCareful())) },
+		"mode-problems": func(e *env) error {
+			return e.printMode(withReaper(reaper.ModeView{
+				Effective: policy.Observe, Reaper: policy.Destroy, SwitchFile: "/s/mode", SwitchProblem: "read switch /s/mode: it has no mode",
+				KernelProblem: "probe SOCK_DESTROY: not supported by this kernel",
+			}, nil))
+		},
+		"mode-no-reaper": func(e *env) error {
+			return e.printMode(modeReport{SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: "alice (sudo)", When: then()}})
+		},
+	}
+}
+
+func manyCareful() []reaper.AttachmentView {
+	list := crowded().Attachments[:8]
+	for i := range list {
+		list[i].Policy.Mode = policy.Observe
+	}
+	list[1].Policy.Mode, list[2].Inert, list[3].Policy.Mode = policy.Off, "gone", policy.Destroy
+	return list
+}
+
+func TestWhatIsShownOnAScreenOf80Columns(t *testing.T) {
+	for name, show := range shows() {
+		t.Run(name, func(t *testing.T) {
+			got := shown(t, show)
+			checkWidth(t, 80, got)
+			golden(t, name, got)
+		})
+	}
+}
+
+func TestWhatIsShownOnScreensOfOtherWidths(t *testing.T) {
+	for name, show := range shows() {
+		for _, width := range []int{20, 40, 60, 100, 132, 200, 400} {
+			t.Run(name+" "+strconv.Itoa(width), func(t *testing.T) {
+				got := shownAt(t, strconv.Itoa(width), show)
+				checkWidth(t, width, got)
+				if strings.HasPrefix(name, "sockets-owners") && (width == 40 || width == 200) {
+					golden(t, name+"-"+strconv.Itoa(width), got)
+				}
+			})
+		}
+	}
+}
+
+func TestWideTablesHaveOneLinePerRow(t *testing.T) {
+	for name, lines := range map[string]int{"sockets-owners": 1 + len(someSockets()), "journal": 1 + len(someEntries())} {
+		got := shown(t, func(e *env) error {
+			e.output = outputWide
+			return shows()[name](e)
+		})
+		if strings.Count(got, "\n") != lines {
+			t.Errorf("%s has not %d lines:\n%s", name, lines, got)
+		}
+		golden(t, name+"-wide", got)
+	}
+}
+
+func TestWhatIsShownAsJSON(t *testing.T) {
+	for name, v := range map[string]any{
+		"status-json":  aStatus(),
+		"sockets-json": reaper.SocketList{Sockets: someSockets(), Problems: []string{hostile}},
+		"journal-json": somePage(),
+		"mode-json":    withReaper(aStatus().Mode, aStatus().Attachments),
+		"mode-json-no-reaper": modeReport{
+			SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: hostile, When: then()},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			golden(t, name, shown(t, func(e *env) error { return printJSON(e.out, v) }))
+		})
+	}
+	t.Run("journal-follow-json", func(t *testing.T) {
+		golden(t, "journal-follow-json", shown(t, func(e *env) error { return e.entryLines(someEntries()) }))
+	})
+}
+
+func TestNothingThatIsShownActsOnTheTerminal(t *testing.T) {
+	for name, show := range shows() {
+		got := shown(t, show)
+		if strings.ContainsAny(got, "\x1b\t\a\u202e") {
+			t.Errorf("%s shows it as it is:\n%q", name, got)
+		}
+	}
+}
+
+func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
+	list := findings(admin.Status{Status: reaper.Status{Attachments: []reaper.AttachmentView{
+		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"one", "two"}},
+		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"three"}, Problem: "broken"},
+	}}})
+	got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })
+	want := `
+! shop/web-1 eth0: one
+! shop/web-1 eth0: two
+  > correct the annotation or the network configuration, and make the pod anew: attachments keep their policy
+
+! shop/web-2 eth0: broken
+  > it is tried again; if it stays, see the reaper's log
+
+! shop/web-2 eth0: three
+  > correct the annotation or the network configuration, and make the pod anew: attachments keep their policy
+`
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestNamespacesRegisteredByHandAreSaidToBe(t *testing.T) {
+	s := crowded()
+	s.Attachments = s.Attachments[:2]
+	for i := range s.Attachments {
+		s.Attachments[i].Network, s.Attachments[i].IfName = state.ManualNetwork, state.ManualIfName
+	}
+	got := shown(t, func(e *env) error { return e.printStatus(s, false) })
+	if !strings.Contains(got, "\nAll of these were registered by hand.\n") || strings.Contains(got, "manual in network") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestTheWorstLeakComesFirst(t *testing.T) {
+	got := shown(t, func(e *env) error { return e.printStatus(crowded(), false) })
+	worst, old, held := strings.Index(got, "shop/web-17"), strings.Index(got, "shop/web-3 "), strings.Index(got, "shop/web-20")
+	if worst < 0 || old < worst || held < old || strings.Contains(got, "shop/web-4 ") || !strings.Contains(got, "27 attachments") {
+		t.Errorf("got\n%s", got)
+	}
+	all := shown(t, func(e *env) error { return e.printStatus(crowded(), true) })
+	if !strings.Contains(all, "shop/web-4 ") || strings.Contains(all, "not listed") {
+		t.Errorf("with --all it is\n%s", all)
+	}
+	var out bytes.Buffer
+	few := crowded()
+	few.Attachments = few.Attachments[:quietRows]
+	if err := showing(&out, nil).printStatus(few, false); err != nil || !strings.Contains(out.String(), "shop/web-4 ") {
+		t.Errorf("of a few not all are listed: %v\n%s", err, out.String())
+	}
+}

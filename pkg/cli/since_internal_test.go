@@ -1,0 +1,50 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestSinceWhen(t *testing.T) {
+	berlin := time.FixedZone("CET", 3600)
+	now := time.Date(2026, 3, 1, 9, 30, 0, 0, berlin)
+	for text, want := range map[string]time.Time{
+		"0s":                        now,
+		"10m":                       now.Add(-10 * time.Minute),
+		"1h30m":                     now.Add(-90 * time.Minute),
+		"09:30":                     now,
+		"09:15":                     now.Add(-15 * time.Minute),
+		"9:15":                      now.Add(-15 * time.Minute),
+		"09:15:30":                  now.Add(-14*time.Minute - 30*time.Second),
+		"23:00":                     time.Date(2026, 2, 28, 23, 0, 0, 0, berlin), // of the day before
+		"2026-02-28T22:00:00Z":      time.Date(2026, 2, 28, 22, 0, 0, 0, time.UTC),
+		"2026-02-28T22:00:00+05:00": time.Date(2026, 2, 28, 17, 0, 0, 0, time.UTC),
+	} {
+		if got, err := parseSince(text, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-10m", "10", "yesterday", "24:00", "12:60", "2026-02-28", "10d"} {
+		got, err := parseSince(text, now)
+		if _, ok := errors.AsType[usageError](err); !ok {
+			t.Errorf("%q: got %v, %v, want a mistake in usage", text, got, err)
+		}
+	}
+}
+
+func FuzzSinceIsNeverLater(f *testing.F) {
+	for _, text := range []string{"10m", "09:15", "23:59:59", "2026-02-28T22:00:00Z", "-1h", "9999999h"} {
+		f.Add(text, int64(1772353800))
+	}
+	f.Fuzz(func(t *testing.T, text string, unix int64) {
+		now := time.Unix(unix%(1<<35), 0).UTC()
+		at, err := parseSince(text, now)
+		if _, rfc := time.Parse(time.RFC3339, text); err == nil && rfc != nil && at.After(now) {
+			t.Errorf("%q is %v at %v", text, at, now)
+		}
+	})
+}

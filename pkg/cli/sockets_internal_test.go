@@ -1,0 +1,142 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// socketsOf runs halfclose sockets with a reaper that answers with the list, and returns what it was asked too.
+func socketsOf(t *testing.T, list reaper.SocketList, args ...string) (code int, stdout, stderr string, asked url.Values) {
+	t.Helper()
+	dir := stateDir(t)
+	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/status" {
+			answer(t, w, aStatus())
+			return
+		}
+		asked = r.URL.Query()
+		answer(t, w, list)
+	})
+	code, stdout, stderr = call(t, nil, append([]string{"sockets", "--state-dir", dir}, args...)...)
+	return code, stdout, stderr, asked
+}
+
+func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want url.Values
+	}{
+		{"everything that it follows", nil, url.Values{"all": {"false"}, "owners": {"false"}}},
+		{
+			"what the flags say",
+			[]string{"--all", "--owners", "--pod", "shop/web-1", "--state", "fin-wait-2", "--verdict", "unread"},
+			url.Values{"all": {"true"}, "owners": {"true"}, "pod": {"shop/web-1"}, "state": {"FIN_WAIT2"}, "verdict": {"unread"}},
+		},
+		{
+			"what the mode holds back, as what it is",
+			[]string{"--verdict", "would-destroy"},
+			url.Values{"all": {"false"}, "owners": {"false"}, "verdict": {"destroy"}},
+		},
+		{
+			"a namespace by its whole path",
+			[]string{"--netns", "/run/../run/netns/a", "--state", "listen"},
+			url.Values{"all": {"false"}, "owners": {"false"}, "netns": {"/run/netns/a"}, "state": {"LISTEN"}},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, _, stderr, asked := socketsOf(t, reaper.SocketList{Sockets: someSockets()}, tt.args...)
+			if code != exitSuccess && stderr != "" {
+				t.Errorf("exit code %d: %s", code, stderr)
+			}
+			if diff := cmp.Diff(tt.want, asked); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestVerdictsThatTheReaperDoesNotTellApartAre(t *testing.T) {
+	list := reaper.SocketList{Sockets: someSockets()}
+	held := list.Sockets[1]
+	for verdict, want := range map[string]string{wouldDestroy: held.Peer, "destroy": held.Peer, "unknown": "", "orphan": list.Sockets[3].Peer} {
+		_, stdout, _, _ := socketsOf(t, list, "--verdict", verdict, "-o", "json")
+		var got reaper.SocketList
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
+			t.Fatal(err)
+		}
+		var peers []string
+		for _, v := range got.Sockets {
+			peers = append(peers, v.Peer)
+		}
+		if strings.Join(peers, " ") != want {
+			t.Errorf("%s: got %v, want %s", verdict, peers, want)
+		}
+	}
+}
+
+func TestThatThereIsNothingIsSaid(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"at all", nil, "there is no half-closed socket"},
+		{"of any state", []string{"--all"}, "there is no TCP socket"},
+		{"of what was asked for", []string{"--state", "CLOSE_WAIT"}, "no half-closed socket matches"},
+		{"of a pod", []string{"--pod", "web-1"}, "no half-closed socket matches"},
+		{"of a pod that there is not", []string{"--pod", "web-\n9"}, `no attachment matches --pod web-\n9; \"halfclose status --all\" lists them`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, stderr, _ := socketsOf(t, reaper.SocketList{Sockets: []reaper.SocketView{}, Problems: []string{}}, tt.args...)
+			if code != exitSuccess || !strings.HasPrefix(stdout, "POD ") || strings.Count(stdout, "\n") != 1 || stderr != "halfclose: "+tt.want+"\n" {
+				t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+			}
+		})
+	}
+	_, stdout, stderr, _ := socketsOf(t, reaper.SocketList{Sockets: []reaper.SocketView{}, Problems: []string{}}, "-o", "json")
+	if want := "{\n  \"sockets\": [],\n  \"problems\": []\n}\n"; stdout != want || stderr != "halfclose: there is no half-closed socket\n" {
+		t.Errorf("as JSON it is\n%s%s", stdout, stderr)
+	}
+}
+
+func TestWhatCouldNotBeLookedAtIsAFailureOfOneLine(t *testing.T) {
+	code, stdout, stderr, _ := socketsOf(t, reaper.SocketList{Sockets: someSockets(), Problems: []string{"look at a\nb: gone", hostile}})
+	if want := "halfclose: not everything could be looked at: look at a; b: gone; "; code != exitFailure || !strings.HasPrefix(stderr, want) ||
+		strings.Count(stderr, "\n") != 1 || !strings.Contains(stdout, "shop/web-1") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestStatusOfOnePod(t *testing.T) {
+	dir := stateDir(t)
+	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, crowded()) })
+	for _, tt := range []struct {
+		pod, want, not, says string
+	}{
+		{"shop/web-4", "shop/web-4 ", "shop/web-5 ", ""},
+		{"web-5", "shop/web-5 ", "shop/web-4 ", ""},
+		{"web-99", "POD ", "shop/", "halfclose: no attachment matches --pod web-99; \"halfclose status --all\" lists them\n"},
+	} {
+		code, stdout, stderr := call(t, nil, "status", "--state-dir", dir, "--pod", tt.pod)
+		if code != exitSuccess || stderr != tt.says || !strings.Contains(stdout, tt.want) || strings.Contains(stdout, tt.not) {
+			t.Errorf("--pod %s: exit code %d\n%s%s", tt.pod, code, stdout, stderr)
+		}
+		_, stdout, _ = call(t, nil, "status", "--state-dir", dir, "--pod", tt.pod, "-o", "json")
+		var got admin.Status
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || len(got.Attachments) != strings.Count(tt.want, "shop/") {
+			t.Errorf("--pod %s as JSON: %v\n%s", tt.pod, err, stdout)
+		}
+	}
+}

@@ -1,0 +1,292 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// topMoment is when the tests look.
+func topMoment() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) }
+
+// topPod is an attachment with so many sockets in each bucket of age; those of 15 minutes and more are overdue.
+func topPod(i int, closeWait, finWait2 [5]int) reaper.AttachmentView {
+	a := reaper.AttachmentView{
+		Attachment: state.Attachment{ContainerID: fmt.Sprintf("%08x0123456789abcdef", i), IfName: "eth0"}, Network: "pods",
+		Pod: state.Pod{Namespace: "shop", Name: fmt.Sprintf("web-%d", i)}, Netns: fmt.Sprintf("/run/netns/cni-%d", i),
+		Policy: reaper.PolicyView(policy.Default()), Mode: policy.Destroy, Candidates: map[string]int{},
+	}
+	for state, counts := range map[inetdiag.State][5]int{inetdiag.CloseWait: closeWait, inetdiag.FinWait2: finWait2} {
+		c := &a.Ages.CloseWait
+		if state == inetdiag.FinWait2 {
+			c = &a.Ages.FinWait2
+		}
+		c.Sockets = counts
+		for b, n := range counts {
+			if b >= 3 {
+				c.Overdue[b] = n
+			}
+			a.Candidates[state.String()] += n
+			if n > 0 {
+				oldest := []time.Duration{30 * time.Second, 4 * time.Minute, 14 * time.Minute, 50 * time.Minute, 3 * time.Hour}[b]
+				a.Oldest = max(a.Oldest, reaper.Seconds(oldest+time.Duration(i)*time.Second))
+			}
+		}
+	}
+	return a
+}
+
+// topStatus is a node with so many pods, the first few of which leak.
+func topStatus(pods int) admin.Status {
+	s := admin.Status{
+		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: reaper.Holder{PID: 42, Since: topMoment().Add(-100 * time.Minute)},
+		Status: reaper.Status{
+			Finder:     reaper.FinderView{Name: "sockdiag", Sweeps: 1234, CPU: reaper.Seconds(50 * time.Second)},
+			Mode:       reaper.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy},
+			Namespaces: pods, Candidates: map[string]int{},
+			AgeBounds: []reaper.Seconds{
+				reaper.Seconds(time.Minute), reaper.Seconds(5 * time.Minute), reaper.Seconds(15 * time.Minute), reaper.Seconds(time.Hour),
+			},
+			Counts: reaper.Counts{Destroyed: map[inetdiag.State]uint64{inetdiag.CloseWait: 1200, inetdiag.FinWait2: 34}},
+		},
+	}
+	for i := range pods {
+		a := topPod(i, [5]int{}, [5]int{})
+		switch i {
+		case 1:
+			a = topPod(i, [5]int{3, 10, 5, 0, 0}, [5]int{})
+		case 2:
+			a = topPod(i, [5]int{120, 40, 22, 9, 3}, [5]int{4, 0, 0, 2, 0})
+			a.Destroyed = 1100
+		case 3:
+			a = topPod(i, [5]int{}, [5]int{1, 1, 0, 0, 0})
+			a.Destroyed = 134
+		case 4:
+			a = topPod(i, [5]int{0, 0, 0, 0, 7}, [5]int{})
+			a.Mode, a.WouldDestroy = policy.Observe, 7
+		case 5:
+			a.Pod.Name, a.Warnings = hostile, []string{"annotation " + hostile + " is ignored"}
+		case 6:
+			a.Pod.Namespace, a.Pod.Name = "店舗", "カート-非常に長い名前のポッド-0123456789"
+			a.Candidates["CLOSE_WAIT"], a.Ages.CloseWait.Sockets[2], a.Oldest = 2, 2, reaper.Seconds(10*time.Minute)
+		case 7:
+			a.Inert, a.Mode = "recorded before the last boot", policy.Off
+		}
+		s.Attachments = append(s.Attachments, a)
+		for b := range 5 {
+			s.Ages.CloseWait.Sockets[b] += a.Ages.CloseWait.Sockets[b]
+			s.Ages.CloseWait.Overdue[b] += a.Ages.CloseWait.Overdue[b]
+			s.Ages.FinWait2.Sockets[b] += a.Ages.FinWait2.Sockets[b]
+			s.Ages.FinWait2.Overdue[b] += a.Ages.FinWait2.Overdue[b]
+		}
+		for state, n := range a.Candidates {
+			s.Candidates[state] += n
+		}
+	}
+	return s
+}
+
+// topHeard is what the reaper of that node says when it is asked first.
+func topHeard(pods int) topAnswer {
+	at := topMoment()
+	page := reaper.JournalPage{Since: at.Add(-100 * time.Minute)}
+	for i := range 90 {
+		page.Entries = append(page.Entries, reaper.Entry{
+			Time: at.Add(-time.Duration(i*i) * 7 * time.Millisecond), Outcome: reaper.Destroyed,
+		})
+	}
+	return topAnswer{at: at, status: topStatus(pods), journal: &page}
+}
+
+func newTop(pods int) *top {
+	t := &top{interval: 2 * time.Second}
+	t.hear(topHeard(pods))
+	return t
+}
+
+// topShown is a frame as text. Each line must have its place.
+func topShown(t *testing.T, m *top, width, height int) string {
+	t.Helper()
+	lines := m.frame(width, height)
+	if height > 0 && len(lines) != height {
+		t.Errorf("at %dx%d there are %d lines", width, height, len(lines))
+	}
+	var b strings.Builder
+	for i, l := range lines {
+		if w := l.width(); w > width {
+			t.Errorf("at %dx%d line %d is %d wide: %q", width, height, i, w, l.plain())
+		}
+		b.WriteString(l.plain())
+		b.WriteByte('\n')
+	}
+	if strings.ContainsFunc(b.String(), func(r rune) bool { return r != '\n' && clean(string(r)) != string(r) }) {
+		t.Errorf("at %dx%d something acts on the terminal:\n%q", width, height, b.String())
+	}
+	return b.String()
+}
+
+// topSockets are sockets of a pod, the oldest first.
+func topSockets(n int) reaper.SocketList {
+	list := reaper.SocketList{}
+	for i := range n {
+		v := reaper.SocketView{
+			ContainerID: "000000020123456789abcdef", Pod: state.Pod{Namespace: "shop", Name: "web-2"},
+			Local: "10.0.0.2:443", Peer: fmt.Sprintf("10.0.0.3:%d", 50000+i), State: inetdiag.CloseWait, Cookie: uint64(i + 1),
+			Age: seconds(time.Hour - time.Duration(i)*time.Minute), Idle: seconds(9 * time.Minute), RQueue: 1, Inode: uint32(100 + i),
+			Verdict: policy.Young, Why: "half-closed for 9m of its 10m grace", Deadline: seconds(time.Minute), Mode: policy.Destroy,
+		}
+		switch i {
+		case 0:
+			v.Local, v.Peer = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535", "[2001:db8:1111:2222:3333:4444:5555:7777]:65535"
+			v.Verdict, v.RQueue, v.Why, v.Deadline = policy.UnreadData, 4097, "its owner has 4096 bytes still to read", nil
+			v.Owners = []owners.Process{{PID: 7, Command: "nginx"}, {PID: 8, Command: hostile}}
+		case 1:
+			v.State = inetdiag.FinWait2
+		}
+		list.Sockets = append(list.Sockets, v)
+	}
+	return list
+}
+
+// topPress presses one key after the other.
+func topPress(m *top, keys ...topKey) {
+	for _, k := range keys {
+		m.press(k)
+	}
+}
+
+// topOpen shows the sockets of the first pod.
+func topOpen(m *top, sockets int) {
+	topPress(m, keyEnter)
+	h := topHeard(len(m.status.Attachments))
+	h.journal = nil
+	h.key, h.sockets, h.owners = m.detail.key, topSockets(sockets), true
+	m.hear(h)
+}
+
+func TestTopFrames(t *testing.T) {
+	for _, size := range []struct{ width, height int }{{80, 24}, {40, 10}, {200, 50}, {120, 40}} {
+		for _, tt := range []struct {
+			name string
+			make func() *top
+		}{
+			{"busy", func() *top { return newTop(30) }},
+			{"detail", func() *top {
+				m := newTop(30)
+				topOpen(m, 40)
+				topPress(m, keyDown, keyUp)
+				return m
+			}},
+		} {
+			name := fmt.Sprintf("top-%s-%dx%d", tt.name, size.width, size.height)
+			t.Run(name, func(t *testing.T) { golden(t, name, topShown(t, tt.make(), size.width, size.height)) })
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		make func() *top
+	}{
+		{"top-empty", func() *top {
+			m := &top{interval: time.Second}
+			h := topHeard(0)
+			h.journal.Entries, h.status.Counts = nil, reaper.Counts{}
+			m.hear(h)
+			return m
+		}},
+		{"top-gone", func() *top {
+			m := newTop(3)
+			m.hear(topAnswer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
+			return m
+		}},
+		{"top-wrong", func() *top {
+			m := newTop(30)
+			h := topHeard(30)
+			h.journal, h.at = nil, h.at.Add(10*time.Second)
+			h.status.Finder.CPU += reaper.Seconds(time.Second)
+			h.status.Finder.Late = reaper.Seconds(90 * time.Second)
+			h.status.Mode = reaper.ModeView{Effective: policy.Observe, Reaper: policy.Observe, KernelProblem: "this kernel cannot destroy sockets"}
+			h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: 50}
+			h.status.Counts.Errors = map[string]uint64{"EPERM": 4, "EIO": 1}
+			h.status.Budget = reaper.BudgetView{PerSecond: 1000, Waiting: 12}
+			h.status.Attachments[0].Problem = "open network namespace: permission denied"
+			h.status.Attachments[1].Problem = "open network namespace: permission denied"
+			h.status.Problems = []reaper.ProblemView{{File: hostile, Problem: "not a valid record"}}
+			m.hear(h)
+			topPress(m, " ")
+			return m
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { golden(t, tt.name, topShown(t, tt.make(), 80, 24)) })
+	}
+	t.Run("top-once", func(t *testing.T) {
+		m := newTop(30)
+		m.interval = 0
+		golden(t, "top-once", topShown(t, m, 80, 0))
+	})
+}
+
+func TestTopFitsAnyScreen(t *testing.T) {
+	detailed, gone := newTop(30), newTop(30)
+	topOpen(detailed, 40)
+	gone.hear(topAnswer{err: errors.New(hostile)})
+	for name, m := range map[string]*top{"list": newTop(300), "detail": detailed, "gone": gone, "empty": newTop(0)} {
+		for width := 1; width <= 130; width += 3 {
+			for height := 1; height <= 60; height++ {
+				topShown(t, m, width, height)
+				if t.Failed() {
+					t.Fatalf("%s", name)
+				}
+			}
+		}
+	}
+}
+
+// FuzzTopFrame draws what any names, sizes and keys come to.
+func FuzzTopFrame(f *testing.F) {
+	f.Add("web-1", "kube-system", "nothing", uint8(80), uint8(24), "jjq", int64(1))
+	f.Add(hostile, "\xff\xfe", strings.Repeat("宽", 200), uint8(40), uint8(10), "GdGa\rj", int64(2))
+	f.Add("e\u0301\u0301", "\u200d", "🙂", uint8(3), uint8(2), "\r\x1b[6~\x1b", int64(3))
+	f.Fuzz(func(t *testing.T, name, namespace, warning string, width, height uint8, typed string, seed int64) {
+		random := rand.New(rand.NewPCG(uint64(seed), 1))
+		h := topHeard(12)
+		for i := range h.status.Attachments {
+			a := &h.status.Attachments[i]
+			a.Pod.Name += name
+			a.Pod.Namespace = namespace
+			a.Warnings = []string{warning}
+			a.Destroyed = random.Uint64()
+			a.Candidates["CLOSE_WAIT"] = random.IntN(1 << 30)
+			a.Ages.CloseWait.Sockets[random.IntN(5)] = random.IntN(1 << 30)
+			a.Oldest = reaper.Seconds(random.Int64())
+		}
+		m := &top{interval: time.Second}
+		m.hear(h)
+		keys, _ := parseKeys([]byte(typed), true)
+		for _, k := range keys[:min(len(keys), 20)] {
+			m.press(k)
+			if m.detail != nil && !m.detail.loaded {
+				sockets := topSockets(random.IntN(30))
+				for i := range sockets.Sockets {
+					sockets.Sockets[i].Why, sockets.Sockets[i].Local = warning, name
+				}
+				m.hear(topAnswer{at: h.at, status: h.status, key: m.detail.key, sockets: sockets, owners: true})
+			}
+			topShown(t, m, max(1, int(width)), max(1, int(height)))
+		}
+		topShown(t, m, max(1, int(width)), max(1, int(height)))
+	})
+}

@@ -1,0 +1,69 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// topSource is what top asks: a reaper's client.
+type topSource interface {
+	Status(ctx context.Context) (admin.Status, error)
+	Sockets(ctx context.Context, q reaper.SocketQuery) (reaper.SocketList, error)
+	Journal(ctx context.Context, q reaper.JournalQuery) (reaper.JournalPage, error)
+}
+
+// topQuestion is what there is to ask.
+type topQuestion struct {
+	journal bool
+	key     string // of the pod whose sockets are shown, "" if none are
+	query   string
+	owners  bool
+}
+
+// The times of asking.
+const (
+	topPatience = 5 * time.Second  // for an answer, but for the sockets of a pod
+	ownersEvery = 10 * time.Second // looking for owners is dear
+	restFactor  = 10               // after an answer, nothing is asked for so many times as long as it took
+)
+
+// topAsk asks the reaper.
+func topAsk(ctx context.Context, src topSource, q topQuestion, now func() time.Time) (h topAnswer) {
+	soon, cancel := context.WithTimeout(ctx, topPatience)
+	defer cancel()
+	h.key, h.owners = q.key, q.owners
+	if h.status, h.err = src.Status(soon); h.err != nil {
+		return h
+	}
+	h.at = now()
+	if q.journal {
+		page, err := src.Journal(soon, reaper.JournalQuery{})
+		if h.err = err; err != nil {
+			return h
+		}
+		h.journal = &page
+	}
+	if q.key != "" {
+		var err error
+		if h.sockets, err = src.Sockets(ctx, reaper.SocketQuery{Pod: q.query, Owners: q.owners}); err != nil {
+			h.sockets.Problems = append(h.sockets.Problems, err.Error())
+		}
+	}
+	return h
+}
+
+// question is what is asked next.
+func (t *top) question(now time.Time) topQuestion {
+	q := topQuestion{}
+	if d := t.detail; d != nil {
+		q.key, q.query = d.key, d.query
+		q.owners = d.loaded && now.Sub(d.asked) >= ownersEvery // first what comes at once
+	}
+	return q
+}

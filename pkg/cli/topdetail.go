@@ -1,0 +1,131 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// detailFacts says what applies to the pod.
+func (t *top) detailFacts() []topLine {
+	for _, r := range t.rows {
+		if r.key != t.detail.key {
+			continue
+		}
+		a := r.a
+		policy := topText(fmt.Sprintf("Policy    %s, grace %s in CLOSE_WAIT, %s in FIN_WAIT2",
+			attachmentMode(a), a.Policy.CloseWaitGrace, a.Policy.FinWait2Grace))
+		if len(a.CappedBy) > 0 {
+			policy = policy.with(odd, clean(", capped by "+strings.Join(a.CappedBy, "; ")))
+		}
+		return []topLine{
+			policy,
+			topText(fmt.Sprintf("Found     %d sockets, oldest %s; %d destroyed, %d would have been",
+				r.total(), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy)),
+			topText(clean(fmt.Sprintf("Container %s, %s of network %s, %s", short(a.ContainerID), a.IfName, a.Network, a.Netns))),
+		}
+	}
+	return []topLine{{{"It is not registered any more: press Esc.", odd}}}
+}
+
+func (d *topDetail) keys() []string {
+	keys := make([]string, len(d.sockets))
+	for i, v := range d.sockets {
+		keys[i] = strconv.FormatUint(v.Cookie, 10)
+	}
+	return keys
+}
+
+// lines lists the pod's sockets in so many lines, with all there is to say about the one that is chosen.
+func (d *topDetail) lines(width, height int) []topLine {
+	if len(d.sockets) == 0 {
+		word := "  No socket of it is half-closed."
+		if !d.loaded {
+			word = "  Asking for its sockets ..."
+		}
+		return []topLine{topText(word)}
+	}
+	keys := d.keys()
+	d.page = max(0, height-1)
+	var chosen []topLine
+	if height >= 9 {
+		d.list.settle(keys, d.page)
+		chosen = d.chosen(d.sockets[d.list.at], width)
+		d.page -= len(chosen) + 1
+	}
+	d.list.settle(keys, d.page)
+	last := min(len(keys), d.list.first+d.page)
+	var rows []gridRow
+	for _, v := range d.sockets[d.list.first:last] {
+		rows = append(rows, d.cells(v))
+	}
+	address := min(len("255.255.255.255:65535"), max(8, (width-11)/2))
+	cols := []gridColumn{
+		{name: "LOCAL", least: address},
+		{name: "PEER", least: address},
+		{name: "STATE", spare: 2},
+		{name: "AGE", right: true},
+		{name: "IDLE", right: true, spare: 5},
+		{name: "RECV-Q", right: true, spare: 6},
+		{name: "SEND-Q", right: true, spare: 7},
+		{name: "VERDICT", spare: 1},
+		{name: "OWNERS", spare: 8},
+	}
+	head, lines := grid(cols, rows, rows, width)
+	if i := d.list.at - d.list.first; i < len(lines) {
+		lines[i] = lines[i].in(inverse, width)
+	}
+	lines = append([]topLine{head}, lines...)
+	if len(chosen) > 0 {
+		for len(lines) < height-len(chosen) {
+			lines = append(lines, topLine{})
+		}
+		lines = append(lines, chosen...)
+	}
+	return lines
+}
+
+func (d *topDetail) cells(v reaper.SocketView) gridRow {
+	seconds := func(s *reaper.Seconds) string {
+		if s == nil {
+			return "-"
+		}
+		return shortAge(time.Duration(*s))
+	}
+	return gridRow{text: []string{
+		clean(v.Local), clean(v.Peer), v.State.String(), seconds(v.Age), seconds(v.Idle),
+		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), d.holders(v),
+	}}
+}
+
+// holders lists who holds a socket, as far as that has been asked for.
+func (d *topDetail) holders(v reaper.SocketView) string {
+	return clean(holders(d.owners[v.Cookie]))
+}
+
+// chosen says all there is to say about one socket.
+func (d *topDetail) chosen(v reaper.SocketView, width int) []topLine {
+	queues := fmt.Sprintf("RECV-Q %d, SEND-Q %d, uid %d, inode %d, cookie %d",
+		v.RQueue, v.WQueue, v.UID, v.Inode, v.Cookie)
+	left := ""
+	if v.Deadline != nil && *v.Deadline > 0 {
+		left = ", " + shortAge(time.Duration(*v.Deadline)) + " to go"
+	}
+	owners := "nobody has been found to hold it yet"
+	if d.holders(v) != "-" {
+		owners = "held by " + d.holders(v)
+	}
+	return []topLine{
+		{{strings.Repeat("─", max(0, width)), faint}},
+		topLine{{clean(v.Local + " from " + v.Peer), strong}}.with(plain, "  "+v.State.String()),
+		topText(clean(v.Verdict.String() + ": " + v.Why + left)),
+		topText(owners),
+		topText(queues),
+	}
+}

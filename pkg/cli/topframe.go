@@ -1,0 +1,152 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// frame is what the screen shows: exactly height lines of at most width columns. With a height of 0 there are
+// as many lines as there is to say, and no word of keys.
+func (t *top) frame(width, height int) []topLine {
+	all := height == 0
+	lines := t.head(width)
+	if all {
+		height = 1 << 20
+	} else {
+		height-- // for the keys
+	}
+	wrong := t.wrong()
+	table := 4 // lines that the table is not to be robbed of, with its header
+	if t.detail != nil {
+		table = 12
+	}
+	room := func(want int) int { return max(0, min(want, height-len(lines)-table)) }
+	facts := t.facts()
+	lines = append(lines, facts[:room(len(facts))]...)
+	lines = append(lines, some(wrong, room(min(3, len(wrong))))...)
+	ages := t.histogram(width)
+	if len(ages) > 0 && room(len(ages)+2) == len(ages)+2 {
+		lines = append(append(lines, topLine{}), ages...)
+	}
+	if room(1) > 0 {
+		lines = append(lines, topLine{})
+	}
+	left := height - len(lines)
+	if t.detail != nil {
+		lines = append(lines, t.detail.lines(width, left)...)
+	} else {
+		lines = append(lines, t.table(width, left)...)
+	}
+	if all {
+		return cutAll(lines, width)
+	}
+	for len(lines) < height {
+		lines = append(lines, topLine{})
+	}
+	lines = append(lines[:max(0, height)], t.keyLine(width))
+	return cutAll(lines, width)
+}
+
+func cutAll(lines []topLine, width int) []topLine {
+	for i := range lines {
+		lines[i] = lines[i].cut(width)
+	}
+	return lines
+}
+
+// some is as many of the lines as there is room for; the last of several says how many there are more.
+func some(lines []topLine, room int) []topLine {
+	if len(lines) <= room {
+		return lines
+	}
+	shown := slices.Clone(lines[:room])
+	if room > 1 {
+		shown[room-1] = topLine{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), odd}}
+	}
+	return shown
+}
+
+// head is what is shown however small the screen is.
+func (t *top) head(width int) []topLine {
+	left := topLine{{"halfclose", strong}}
+	if t.detail != nil {
+		left = left.with(strong, " "+t.detailName())
+	} else {
+		left = left.with(plain, fmt.Sprintf(" %s, %d namespaces", clean(t.status.Version.Version), t.status.Namespaces))
+	}
+	right := topText(t.at.Format(time.TimeOnly))
+	if t.interval > 0 {
+		right = append(topText("every "+t.interval.String()+"  "), right...)
+	}
+	if t.paused {
+		right = append(topLine{{" PAUSED ", inverse}, {"  ", plain}}, right...)
+	}
+	word, why, _ := strings.Cut(mode(t.status.Mode), " ")
+	return []topLine{
+		left.spread(right, width),
+		topText("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(odd, blankBefore(why)),
+	}
+}
+
+func (t *top) detailName() string {
+	for _, r := range t.rows {
+		if r.key == t.detail.key {
+			return r.name
+		}
+	}
+	return clean(t.detail.query) + " (gone)"
+}
+
+func modeStyle(m policy.Mode) style {
+	if m == policy.Destroy {
+		return strong + ";" + good
+	}
+	return strong + ";" + odd
+}
+
+func blankBefore(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " " + s
+}
+
+// keyLine says which keys there are, and where in the list this is.
+func (t *top) keyLine(width int) topLine {
+	l := topLine{}
+	add := func(k, does string) {
+		if len(l) > 0 {
+			l = l.with(plain, "  ")
+		}
+		l = l.with(strong, k).with(plain, " "+does)
+	}
+	add("q", "quit")
+	if t.detail != nil {
+		add("Esc", "back")
+	} else {
+		add("Enter", "sockets")
+	}
+	add("p", map[bool]string{false: "pause", true: "go on"}[t.paused])
+	position := t.list.position(len(t.rows), t.page)
+	if d := t.detail; d != nil {
+		position = d.list.position(len(d.sockets), d.page)
+	} else {
+		l = l.with(plain, "  sort by")
+		for i, o := range topOrders() {
+			l = l.with(plain, " ").with(strong, string(o.key)).with(plain, " ")
+			st := plain
+			if topOrder(i) == t.order {
+				st = inverse
+			}
+			l = l.with(st, o.word)
+		}
+	}
+	return l.spread(topText(position), width)
+}

@@ -1,0 +1,108 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"slices"
+	"strings"
+)
+
+// gridColumn is a column of a grid.
+type gridColumn struct {
+	name  string
+	right bool
+	least int // how narrow it may become, with the middle of what is in it left out; 0: as it is
+	spare int // which is left out first where there is no room: the highest; 0: never
+}
+
+// gridRow is one row of a grid.
+type gridRow struct {
+	text  []string
+	style style
+}
+
+// grid draws rows in columns on a screen of a width, with room for whatever is in all. Where there is no room,
+// columns become narrower, and then those that can be spared are left out.
+func grid(cols []gridColumn, all, rows []gridRow, width int) (head topLine, lines []topLine) {
+	widths := fitGrid(cols, all, width)
+	draw := func(text func(i int) string) string {
+		var b strings.Builder
+		for i, c := range cols {
+			switch {
+			case widths[i] < 0:
+				continue
+			case c.right:
+				b.WriteString(padLeft(text(i), widths[i]))
+			default:
+				b.WriteString(pad(cutMiddle(text(i), widths[i]), widths[i]))
+			}
+			b.WriteString(gap)
+		}
+		return strings.TrimSuffix(b.String(), gap)
+	}
+	for _, r := range rows {
+		lines = append(lines, topLine{{draw(func(i int) string { return r.text[i] }), r.style}})
+	}
+	return topLine{{draw(func(i int) string { return cols[i].name }), strong}}, lines
+}
+
+// fitGrid says how wide each column is, -1 if it is left out.
+func fitGrid(cols []gridColumn, rows []gridRow, width int) []int {
+	natural, widths := make([]int, len(cols)), make([]int, len(cols))
+	used := -len(gap)
+	for i, c := range cols {
+		natural[i] = columns(c.name)
+		for _, r := range rows {
+			natural[i] = max(natural[i], columns(r.text[i]))
+		}
+		widths[i] = natural[i]
+		if c.least > 0 {
+			widths[i] = min(natural[i], c.least)
+		}
+		used += widths[i] + len(gap)
+	}
+	for used > width {
+		drop := -1
+		for i, c := range cols {
+			if widths[i] >= 0 && c.spare > 0 && (drop < 0 || c.spare > cols[drop].spare) {
+				drop = i
+			}
+		}
+		if drop < 0 {
+			break // it cannot be any narrower
+		}
+		used -= widths[drop] + len(gap)
+		widths[drop] = -1
+	}
+	for grown := true; grown && used < width; {
+		grown = false
+		for i := range cols {
+			if widths[i] >= 0 && widths[i] < natural[i] && used < width {
+				widths[i]++
+				used++
+				grown = true
+			}
+		}
+	}
+	return widths
+}
+
+// cutMiddle cuts text, which has been through clean, in its middle: names and addresses of one kind differ at
+// their ends.
+func cutMiddle(s string, width int) string {
+	if columns(s) <= width {
+		return s
+	}
+	head := cut(s, width-width/3)
+	var tail []rune
+	left := width - columns(head)
+	for _, r := range slices.Backward([]rune(s)) {
+		if left -= columns(string(r)); left < 0 {
+			break
+		}
+		tail = append(tail, r)
+	}
+	slices.Reverse(tail)
+	return head + string(tail)
+}

@@ -1,0 +1,157 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// top is what the screen of "halfclose top" shows, and where somebody is on it. It is made of values alone:
+// what is pressed and what the reaper says changes it, and frame makes a screen of it.
+type top struct {
+	interval time.Duration
+	paused   bool
+	order    topOrder
+	list     cursor
+	detail   *topDetail // nil: all pods are shown
+
+	seen    bool // the reaper has said something
+	at      time.Time
+	status  admin.Status
+	share   float64 // of a core, that the finder has used lately
+	rates   rates
+	problem string // why there is nothing newer, "" if there is
+	since   time.Time
+
+	rows []topRow
+	page int // rows that were shown last
+}
+
+// topDetail is one pod's part of the screen.
+type topDetail struct {
+	key      string
+	query    string // a container ID
+	list     cursor
+	sockets  []reaper.SocketView
+	problems []string
+	loaded   bool
+	owners   map[uint64][]owners.Process // by cookie
+	asked    time.Time                   // when the owners were asked for
+	page     int
+}
+
+// topAnswer is what the reaper said when it was asked.
+type topAnswer struct {
+	at      time.Time
+	status  admin.Status
+	journal *reaper.JournalPage // if it was asked for
+	key     string              // the detail that was asked for, "" if none was
+	sockets reaper.SocketList
+	owners  bool // they were asked for
+	err     error
+}
+
+// hear takes in what the reaper said.
+func (t *top) hear(h topAnswer) {
+	if h.err != nil {
+		if t.problem == "" {
+			t.since = t.at
+		}
+		t.problem = h.err.Error()
+		return
+	}
+	t.share = finderShare(t, h)
+	t.rates.hear(t, h)
+	t.problem, t.seen, t.at, t.status = "", true, h.at, h.status
+	t.rows = topRows(t.status)
+	slices.SortStableFunc(t.rows, t.order.compare)
+	if d := t.detail; d != nil && h.key == d.key {
+		d.hear(h)
+	}
+}
+
+func (d *topDetail) hear(h topAnswer) {
+	if d.loaded = true; h.owners || len(h.sockets.Problems) > 0 {
+		d.problems = h.sockets.Problems
+	}
+	d.sockets = slices.DeleteFunc(h.sockets.Sockets, func(v reaper.SocketView) bool {
+		return v.ContainerID != d.query && strings.HasPrefix(v.ContainerID, d.query) // of a container with a longer name
+	})
+	if !h.owners {
+		return
+	}
+	d.asked, d.owners = h.at, make(map[uint64][]owners.Process)
+	for _, v := range d.sockets {
+		d.owners[v.Cookie] = v.Owners
+	}
+}
+
+// finderShare is how much of a core the finder has used since the reaper was asked before, or since it started.
+func finderShare(t *top, h topAnswer) float64 {
+	used, from := time.Duration(h.status.Finder.CPU), h.status.Holder.Since
+	if t.seen && h.status.Holder.Since.Equal(t.status.Holder.Since) {
+		used, from = used-time.Duration(t.status.Finder.CPU), t.at
+	}
+	if passed := h.at.Sub(from); passed > 0 {
+		return max(0, used.Seconds()/passed.Seconds())
+	}
+	return t.share
+}
+
+// The ways to end.
+type ending int
+
+const (
+	goOn ending = iota
+	quit
+	suspend
+	redraw
+)
+
+// press takes in a key.
+func (t *top) press(k topKey) ending {
+	switch k {
+	case "q", keyInterrupt:
+		return quit
+	case keySuspend:
+		return suspend
+	case keyRedraw:
+		return redraw
+	case "p", " ":
+		t.paused = !t.paused
+		return goOn
+	}
+	if d := t.detail; d != nil {
+		if k == keyEscape {
+			t.detail = nil
+		}
+		d.list.moved(k, d.keys(), d.page)
+		return goOn
+	}
+	if o, ok := topOrderOf(k); ok {
+		t.order = o
+		slices.SortStableFunc(t.rows, o.compare)
+	}
+	if k == keyEnter && t.list.at < len(t.rows) {
+		r := t.rows[t.list.at]
+		t.list.chosen = r.key
+		t.detail = &topDetail{key: r.key, query: r.a.ContainerID}
+	}
+	t.list.moved(k, t.keys(), t.page)
+	return goOn
+}
+
+func (t *top) keys() []string {
+	keys := make([]string, len(t.rows))
+	for i, r := range t.rows {
+		keys[i] = r.key
+	}
+	return keys
+}
