@@ -1,0 +1,160 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+)
+
+// Config says what is installed, and where. Directories are paths of the node.
+type Config struct {
+	HostRoot string // where the node's file system is mounted; empty, or "/", where it is one's own
+	BinDir   string // where the node's runtime looks for plugins, such as DefaultBinDir
+	ConfDir  string // and for networks, such as DefaultConfDir
+	Source   string // the program to install; the running one if it is empty
+
+	Entry  Entry
+	DropIn bool // in a file of its own, which only some runtimes load
+
+	// TrustBinDir takes BinDir as it is. Else the network's first plugin must be in it, since a runtime that
+	// looks elsewhere would find no halfclose, and start no pod.
+	TrustBinDir bool
+	DryRun      bool          // change nothing, and say what would change
+	Wait        time.Duration // how long Install waits for the first network
+}
+
+// Result is what became of the plugin's entry.
+type Result struct {
+	Network  string   `json:"network"` // the network that runtimes choose
+	File     string   `json:"file"`    // where its entry is
+	Changed  bool     `json:"changed"` // the configuration was written, or would be
+	Binary   Binary   `json:"binary"`
+	Warnings []string `json:"warnings,omitempty"`
+	Diff     string   `json:"diff,omitempty"` // of a dry run
+}
+
+// Install puts the binary among the node's plugins, and then the entry into the network that runtimes choose,
+// once. It writes nothing that is as it should be. What somebody else is writing it gives a moment. The error is
+// ErrNoNetwork where there is no network, for as long as Wait says.
+//
+// It needs the right to write in both directories.
+func Install(ctx context.Context, c Config) (Result, error) {
+	binary, err := c.putBinary(ctx, false)
+	if err != nil {
+		return Result{Binary: binary}, err
+	}
+	r, err := patiently(ctx, c.Wait, func() (Result, error) { return c.chain(ctx) })
+	r.Binary = binary
+	return r, err
+}
+
+// How long somebody else may be writing before that is an error, and how often one looks.
+const (
+	busyPatience = 5 * time.Second
+	lookEvery    = 100 * time.Millisecond
+)
+
+// patiently tries again what may be right in a moment, or within the time given where there is no network yet.
+func patiently[T any](ctx context.Context, wait time.Duration, try func() (T, error)) (T, error) {
+	began := time.Now()
+	for {
+		v, err := try()
+		patience := time.Duration(0)
+		switch {
+		case errors.Is(err, errBusy):
+			patience = max(wait, busyPatience)
+		case errors.Is(err, ErrNoNetwork):
+			patience = wait
+		}
+		if time.Since(began) >= patience || !pause(ctx, min(lookEvery, patience-time.Since(began))) {
+			return v, err
+		}
+	}
+}
+
+// chain puts the entry into the network that runtimes choose.
+func (c Config) chain(ctx context.Context) (Result, error) {
+	var r Result
+	d, err := c.openConfDir(ctx)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, fmt.Errorf("%w: there is no directory %s", ErrNoNetwork, c.ConfDir)
+	}
+	if err != nil {
+		return r, err
+	}
+	defer d.close()
+	for range tries {
+		changes, err := c.plan(d, &r)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", c.ConfDir, err)
+		}
+		if len(changes) == 0 || c.DryRun {
+			r.Changed, r.Diff = r.Changed || len(changes) > 0, diffs(changes)
+			return r, nil
+		}
+		if r.Changed { // all was as it should be, and is not any more: that is for later
+			break
+		}
+		r.Changed, err = apply(ctx, changes)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", c.ConfDir, err)
+		}
+	}
+	return r, fmt.Errorf("%s: %w", c.ConfDir, errBusy)
+}
+
+// openConfDir opens the directory of the networks. It is one's own until it is closed, and what another left
+// that was killed there is gone, unless this is a dry run.
+func (c Config) openConfDir(ctx context.Context) (*directory, error) {
+	d, err := openDirectory(host(c.HostRoot), c.ConfDir)
+	if err != nil || c.DryRun {
+		return d, err
+	}
+	err = d.lock(ctx)
+	if err == nil {
+		err = d.tidy()
+	}
+	if err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// plan says what is to be changed for the entry to be where it should be.
+func (c Config) plan(d *directory, r *Result) ([]change, error) {
+	files, err := d.load()
+	if err != nil {
+		return nil, err
+	}
+	f, passedOver, err := choose(files)
+	if err != nil {
+		return nil, err
+	}
+	r.Network, r.File, r.Warnings = f.list.Name, filepath.Join(d.path, f.name), nil
+	for _, what := range passedOver {
+		r.Warnings = append(r.Warnings, what+": it is passed over, as CRI-O does; containerd loads no network while it is there")
+	}
+	if err := errors.Join(f.checkVersion(), c.checkPlugins(f)); err != nil {
+		return nil, err
+	}
+	conf, again := rewritten(files, f)
+	switch {
+	case c.DropIn:
+		r.File = filepath.Join(d.path, f.list.Name, dropInName)
+		return c.planDropIn(d, f)
+	case again:
+		return c.planConvert(d, files, conf)
+	case f.isList():
+		changes, err := d.planEdit(f, func(data []byte) ([]byte, error) { return add(data, c.Entry) })
+		return append(d.planRemoveDropIns(f.list.Name), changes...), err
+	}
+	r.File = filepath.Join(d.path, listName(f.name))
+	return c.planConvert(d, files, f)
+}

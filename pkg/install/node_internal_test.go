@@ -1,0 +1,237 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	gocni "github.com/containerd/go-cni"
+	"github.com/containernetworking/cni/libcni"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// What the tests' networks look like.
+const (
+	bridgeList = `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [
+    {
+      "type": "bridge"
+    }
+  ]
+}
+`
+	bridgeAndOurs = `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [
+    {
+      "type": "bridge"
+    },
+    {
+      "type": "halfclose",
+      "mode": "observe",
+      "capabilities": {
+        "io.kubernetes.cri.pod-annotations": true
+      }
+    }
+  ]
+}
+`
+	otherList  = `{"cniVersion":"1.0.0","name":"other","plugins":[{"type":"bridge"},{"type":"tuning"}]}`
+	bridgeConf = `{"cniVersion": "0.3.1", "name": "single", "type": "bridge", "mtu": 1400}
+`
+	ourLine        = `{"type": "halfclose", "mode": "observe", "capabilities": {"io.kubernetes.cri.pod-annotations": true}}`
+	bridgeConfList = `{
+  "cniVersion": "0.3.1",
+  "name": "single",
+  "plugins": [
+    {"cniVersion": "0.3.1", "name": "single", "type": "bridge", "mtu": 1400},
+    ` + ourLine + `
+  ]
+}
+`
+	oursDropIn = `{
+  "type": "halfclose",
+  "mode": "observe",
+  "capabilities": {
+    "io.kubernetes.cri.pod-annotations": true
+  }
+}
+`
+	halfWritten = `{"cniVersion":"1.0.0","name":"pods","plug`
+)
+
+// node is a node's directories, in a directory of the test's own.
+type node struct {
+	config Config
+}
+
+// newNode makes a node with the networks of these files, and a bridge plugin.
+func newNode(t testing.TB, files map[string]string) node {
+	t.Helper()
+	dir := t.TempDir()
+	n := node{Config{
+		BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "net.d"), Source: filepath.Join(dir, "program"),
+		Entry: entry(t, `{"mode": "observe"}`),
+	}}
+	write(t, n.config.Source, "the program")
+	write(t, filepath.Join(n.config.BinDir, "bridge"), "another program")
+	if err := os.Mkdir(n.config.ConfDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n.write(t, files)
+	return n
+}
+
+func (n node) path(name string) string { return filepath.Join(n.config.ConfDir, name) }
+
+// write writes files as they would have been written long ago.
+func (n node) write(t testing.TB, files map[string]string) {
+	t.Helper()
+	for name, data := range files {
+		write(t, n.path(name), data)
+		old(t, n.path(name))
+	}
+}
+
+func write(t testing.TB, path, data string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// old makes a file one that nobody is at work on.
+func old(t testing.TB, path string) {
+	t.Helper()
+	long := fileTime()
+	if err := os.Chtimes(path, long, long); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files returns all files of the networks' directory, those below it too.
+func (n node) files(t testing.TB) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(n.config.ConfDir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || path == n.config.ConfDir {
+			return err
+		}
+		name, err := filepath.Rel(n.config.ConfDir, path)
+		if err != nil {
+			return err
+		}
+		if e.IsDir() {
+			all[name] = "a directory"
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		all[name] = string(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func (n node) want(t testing.TB, want map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(want, n.files(t)); diff != "" {
+		t.Errorf("files of the networks (-want +got)\n%s", diff)
+	}
+}
+
+func (n node) install(t testing.TB) Result {
+	t.Helper()
+	r, err := Install(t.Context(), n.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (n node) uninstall(t testing.TB) Removal {
+	t.Helper()
+	r, err := Uninstall(t.Context(), n.config, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// chosen returns the network that containerd loads, by its own code, and the types of its plugins.
+func (n node) chosen(t testing.TB) (network string, plugins []string) {
+	t.Helper()
+	network, plugins, err := n.load()
+	if err != nil {
+		t.Errorf("containerd loads no network: %v", err)
+	}
+	return network, plugins
+}
+
+func (n node) load() (network string, plugins []string, err error) {
+	c, err := gocni.New(gocni.WithPluginConfDir(n.config.ConfDir), gocni.WithPluginDir([]string{n.config.BinDir}), gocni.WithPluginMaxConfNum(1))
+	if err == nil {
+		err = c.Load(gocni.WithDefaultConf)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	config := c.GetConfig().Networks[0].Config
+	for _, p := range config.Plugins {
+		plugins = append(plugins, p.Network.Type)
+	}
+	return config.Name, plugins, nil
+}
+
+// named returns the types of the plugins of the network that libcni finds by its name, as podman does.
+func (n node) named(t testing.TB, name string) (plugins []string) {
+	t.Helper()
+	list, err := libcni.LoadNetworkConf(n.config.ConfDir, name)
+	if err != nil {
+		t.Fatalf("libcni loads no network: %v", err)
+	}
+	for _, p := range list.Plugins {
+		plugins = append(plugins, p.Network.Type)
+	}
+	return plugins
+}
+
+// fileTime is long before any test.
+func fileTime() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+func stat(t testing.TB, path string) unix.Stat_t {
+	t.Helper()
+	var s unix.Stat_t
+	if err := unix.Stat(path, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// begin installs while the test goes on.
+func (n node) begin(t testing.TB) <-chan Result {
+	t.Helper()
+	done := make(chan Result, 1)
+	go func() {
+		r, err := Install(t.Context(), n.config)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- r
+	}()
+	return done
+}

@@ -1,0 +1,186 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTheEntryGoesIntoAConflistAndOutOfItAgain(t *testing.T) {
+	const object = `{"mode": "observe"}`
+	for name, tt := range map[string]struct{ before, after string }{
+		"in lines, as most are": {
+			before: `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [
+    {
+      "type": "bridge",
+      "ipam": {"type": "host-local"}
+    }
+  ]
+}
+`,
+			after: `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [
+    {
+      "type": "bridge",
+      "ipam": {"type": "host-local"}
+    },
+    {
+      "type": "halfclose",
+      "mode": "observe",
+      "capabilities": {
+        "io.kubernetes.cri.pod-annotations": true
+      }
+    }
+  ]
+}
+`,
+		},
+		"in one line": {
+			before: `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},{"type":"tuning"}]}`,
+			after: `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},{"type":"tuning"},` +
+				`{"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}}]}`,
+		},
+		"a line for each plugin": {
+			before: "{\"name\": \"pods\", \"cniVersion\": \"1.0.0\", \"plugins\": [\n\t{\"type\": \"bridge\", \"mtu\": 1500},\n\t{\"type\": \"tuning\"}\n]}",
+			after: "{\"name\": \"pods\", \"cniVersion\": \"1.0.0\", \"plugins\": [\n\t{\"type\": \"bridge\", \"mtu\": 1500},\n\t{\"type\": \"tuning\"},\n" +
+				"\t{\"type\": \"halfclose\", \"mode\": \"observe\", \"capabilities\": {\"io.kubernetes.cri.pod-annotations\": true}}\n]}",
+		},
+		"with tabs, the brackets together, keys behind the list": {
+			before: "{\n\t\"plugins\": [{\n\t\t\"type\": \"bridge\"\n\t}],\n\t\"name\": \"pods\",\n\t\"cniVersion\": \"0.3.1\"\n}",
+			after: "{\n\t\"plugins\": [{\n\t\t\"type\": \"bridge\"\n\t}, {\n\t\t\"type\": \"halfclose\",\n\t\t\"mode\": \"observe\",\n" +
+				"\t\t\"capabilities\": {\n\t\t\t\"io.kubernetes.cri.pod-annotations\": true\n\t\t}\n\t}],\n\t\"name\": \"pods\",\n\t\"cniVersion\": \"0.3.1\"\n}",
+		},
+		"with carriage returns": {
+			before: "{\r\n  \"cniVersion\": \"1.0.0\",\r\n  \"name\": \"pods\",\r\n  \"plugins\": [\r\n    {\r\n      \"type\": \"bridge\"\r\n    }\r\n  ]\r\n}\r\n",
+			after: "{\r\n  \"cniVersion\": \"1.0.0\",\r\n  \"name\": \"pods\",\r\n  \"plugins\": [\r\n    {\r\n      \"type\": \"bridge\"\r\n    },\r\n    {\r\n" +
+				"      \"type\": \"halfclose\",\r\n      \"mode\": \"observe\",\r\n      \"capabilities\": {\r\n        \"io.kubernetes.cri.pod-annotations\": true\r\n" +
+				"      }\r\n    }\r\n  ]\r\n}\r\n",
+		},
+		"with odd space, numbers and escapes, which stay as they are": {
+			before: ` { "name" :"pods" , "cniVersion":"1.0.0","x": 1.0e3, "plugins":[ { "type":"bri\u0064ge" , "n":10000000000000000001 } ] , "_note": "\u00e9\/" } `,
+			after: ` { "name" :"pods" , "cniVersion":"1.0.0","x": 1.0e3, "plugins":[ { "type":"bri\u0064ge" , "n":10000000000000000001 },` +
+				` {"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}} ] , "_note": "\u00e9\/" } `,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := entry(t, object)
+			after, err := add([]byte(tt.before), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.after, string(after)); diff != "" {
+				t.Errorf("with the entry (-want +got)\n%s", diff)
+			}
+			again, err := add(after, e)
+			if err != nil || string(again) != string(after) {
+				t.Errorf("it is not left as it is: %v\n%s", err, again)
+			}
+			out, err := remove(after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.before, string(out)); diff != "" {
+				t.Errorf("without it again (-want +got)\n%s", diff)
+			}
+			list, err := libcni.NetworkConfFromBytes(after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := list.Plugins[len(list.Plugins)-1]
+			if !e.says(last.Bytes) || !last.Network.Capabilities["io.kubernetes.cri.pod-annotations"] {
+				t.Errorf("libcni reads %s", last.Bytes)
+			}
+		})
+	}
+}
+
+func TestAnEntryThatIsThereIsBroughtUpToDateWhereItIs(t *testing.T) {
+	const (
+		head  = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},`
+		want  = `{"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`
+		other = `{"type":"halfclose","mode":"destroy"}`
+		istio = `{"type":"istio-cni"}`
+	)
+	for name, tt := range map[string]struct{ before, after string }{
+		"with other values":                      {head + other + `]}`, head + want + `]}`},
+		"before somebody else's":                 {head + other + `,` + istio + `]}`, head + want + `,` + istio + `]}`},
+		"twice":                                  {head + want + `,` + want + `]}`, head + want + `]}`},
+		"twice, and both are old":                {head + other + `,` + istio + `,` + other + `]}`, head + want + `,` + istio + `]}`},
+		"three times, with somebody else's last": {head + other + `,` + want + `,` + other + `,` + istio + `]}`, head + want + `,` + istio + `]}`},
+		"written in another case, as a runtime reads it too": {
+			head + `{"Type":"halfclose"}` + `]}`, head + want + `]}`,
+		},
+		"before the plugin that makes the interface, where it fails each ADD": {
+			`{"cniVersion":"1.0.0","name":"pods","plugins":[` + want + `,{"type":"bridge"}]}`, head + want + `]}`,
+		},
+		"there and behind it": {
+			`{"cniVersion":"1.0.0","name":"pods","plugins":[` + other + `,{"type":"bridge"},` + want + `]}`, head + want + `]}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := add([]byte(tt.before), entry(t, `{"mode":"observe"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.after, string(got)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			out, err := remove([]byte(tt.before))
+			if err != nil || strings.Contains(string(out), "halfclose") {
+				t.Errorf("taken out: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+func TestAnEntryThatSaysTheSameIsLeftAsItIsWritten(t *testing.T) {
+	before := `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},
+  {"capabilities": {"io.kubernetes.cri.pod-annotations": true}, "mode": "obser\u0076e",
+   "type": "halfclose"}]}`
+	got, err := add([]byte(before), entry(t, `{"mode":"observe"}`))
+	if err != nil || string(got) != before {
+		t.Errorf("got %v\n%s", err, got)
+	}
+}
+
+func TestAConflistThatIsNotUnderstoodIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct{ data, says string }{
+		"nothing":                          {"", "unexpected end of JSON input"},
+		"half of one":                      {`{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"br`, "unexpected end of JSON input"},
+		"two of them":                      {`{"name":"a","plugins":[{"type":"b"}]}{}`, "after top-level value"},
+		"a comment":                        {"{\"name\":\"a\",// b\n\"plugins\":[{\"type\":\"b\"}]}", "invalid character '/'"},
+		"a comma too many":                 {`{"name":"a","plugins":[{"type":"b"},]}`, "invalid character ']'"},
+		"no object":                        {`[]`, "cannot unmarshal array"},
+		"no name":                          {`{"plugins":[{"type":"b"}]}`, "no name"},
+		"no plugins":                       {`{"name":"a"}`, "--drop-in"},
+		"an empty list of plugins":         {`{"name":"a","plugins":[]}`, "no plugins in list"},
+		"plugins that are no list":         {`{"name":"a","plugins":{"type":"b"}}`, "invalid 'plugins' type"},
+		"a plugin that is no object":       {`{"name":"a","plugins":["b"]}`, "plugin config 0"},
+		"a plugin without a type":          {`{"name":"a","plugins":[{"typ":"b"}]}`, "missing 'type'"},
+		"a type that is no text":           {`{"name":"a","plugins":[{"type":1}]}`, "plugin config 0"},
+		"two lists of plugins":             {`{"name":"a","plugins":[{"type":"b"}],"plugins":[{"type":"c"}]}`, `its key "plugins" is given more than once`},
+		"the same key written in two ways": {`{"name":"a","n\u0061me":"b","plugins":[{"type":"b"}]}`, `its key "name" is given more than once`},
+		"a plugin of two types":            {`{"name":"a","plugins":[{"type":"b"},{"type":"c","type":"halfclose"}]}`, `the key "type" of plugin 1 is given more than once`},
+		"nothing but ours":                 {`{"name":"a","plugins":[{"type":"halfclose"}]}`, "no plugin but halfclose"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := add([]byte(tt.data), entry(t, `{}`))
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %q and %v, want an error with %q", got, err, tt.says)
+			}
+			if got, err := remove([]byte(tt.data)); err == nil {
+				t.Errorf("it was taken out of it: %q", got)
+			}
+		})
+	}
+}

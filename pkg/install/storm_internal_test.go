@@ -1,0 +1,116 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// stormTime is how long everybody writes at once.
+const stormTime = 2 * time.Second
+
+func TestAStormOfInstallersLosesNothing(t *testing.T) {
+	for name, rewrite := range map[string]func(t *testing.T, path, data string){
+		"another renames": renameTo,
+		"another writes in place": func(t *testing.T, path, data string) {
+			f, err := os.Create(path)
+			put(t, f, err, data[:len(data)/2])
+			pause(t.Context(), time.Duration(rand.IntN(3))*time.Millisecond)
+			put(t, f, nil, data[len(data)/2:])
+			f.Close()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, map[string]string{"10-pods.conflist": bridgeList, "20-other.conflist": otherList})
+			fast := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: 5 * time.Millisecond, busy: time.Millisecond}
+			eager := pace{first: time.Millisecond, longest: 2 * time.Millisecond, calm: time.Hour}
+			watches := []*watching{n.watch(t, fast, eager), n.watch(t, fast, eager)}
+			atomic := name == "another renames"
+
+			end := time.Now().Add(stormTime)
+			var wg sync.WaitGroup
+			wg.Go(func() { n.rewrite(t, end, rewrite) })
+			wg.Go(func() { n.observe(t, end, atomic) })
+			for _, uninstalls := range []bool{false, true} {
+				wg.Go(func() {
+					for time.Now().Before(end) {
+						var err error
+						if uninstalls {
+							_, err = Uninstall(t.Context(), n.config, false)
+						} else {
+							_, err = Install(t.Context(), n.config)
+						}
+						if err != nil && !errors.Is(err, errBusy) {
+							t.Error(err)
+						}
+						pause(t.Context(), time.Duration(rand.IntN(20))*time.Millisecond)
+					}
+				})
+			}
+			wg.Wait()
+			nstest.Eventually(t, 20*time.Second, "the entry is there in the end", func() bool {
+				_, plugins, err := n.load()
+				return err == nil && cmp.Equal([]string{"bridge", "halfclose"}, plugins)
+			})
+			for _, w := range watches {
+				w.stop()
+			}
+			files := n.files(t)
+			if len(files) != 2 || files["20-other.conflist"] != otherList {
+				t.Errorf("in the end there are %v", files)
+			}
+		})
+	}
+}
+
+// rewrite writes the network again and again, each time with another number in it, and fails if one gets lost: it
+// looks for the last one before it writes the next. That another installer has put an older one there is to be
+// seen for a moment, before that has seen the newer.
+func (n node) rewrite(t *testing.T, end time.Time, write func(t *testing.T, path, data string)) {
+	written := 0
+	for mtu := 1000; time.Now().Before(end); mtu++ {
+		write(t, n.path("10-pods.conflist"), strings.Replace(bridgeList, `"bridge"`, fmt.Sprintf(`"bridge", "mtu": %d`, mtu), 1))
+		written++
+		nstest.Eventually(t, 10*time.Second, "what was written is there", func() bool {
+			data, err := os.ReadFile(n.path("10-pods.conflist"))
+			return err == nil && json.Valid(data) && strings.Contains(string(data), fmt.Sprintf(`"mtu": %d`, mtu))
+		})
+		pause(t.Context(), time.Duration(rand.IntN(10))*time.Millisecond)
+	}
+	if written < 20 {
+		t.Errorf("it was written only %d times", written)
+	}
+}
+
+// observe loads the network as a runtime does, as often as it can.
+func (n node) observe(t *testing.T, end time.Time, atomic bool) {
+	seen := map[string]int{}
+	for time.Now().Before(end) {
+		network, plugins, err := n.load()
+		switch {
+		case err != nil && !atomic: // half written, by the other
+			continue
+		case err != nil || network != "pods" || len(plugins) > 2 || plugins[0] != "bridge":
+			t.Errorf("containerd loads %q with %v: %v", network, plugins, err)
+			return
+		}
+		seen[strings.Join(plugins, " ")]++
+	}
+	if seen["bridge"] == 0 || seen["bridge halfclose"] == 0 {
+		t.Errorf("it saw only %v", seen)
+	}
+}

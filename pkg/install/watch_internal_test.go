@@ -1,0 +1,266 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// watching is a Watch that runs until the test ends.
+type watching struct {
+	mu     sync.Mutex
+	events []Event
+	stop   func()
+}
+
+func (n node) watch(t testing.TB, times watchTimes, p pace) *watching {
+	t.Helper()
+	w := &watching{}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	run := watch{config: n.config, times: times, pace: p, tell: func(e Event) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.events = append(w.events, e)
+	}}
+	go func() { done <- run.run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("watch: %v", err)
+		}
+	})
+	t.Cleanup(w.stop)
+	return w
+}
+
+// take returns the first event of a kind that was not taken yet, and takes all up to it.
+func (w *watching) take(kind Kind) (Event, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, e := range w.events {
+		if e.Kind == kind {
+			w.events = w.events[i+1:]
+			return e, true
+		}
+	}
+	return Event{}, false
+}
+
+func (w *watching) wait(t testing.TB, kind Kind) Event {
+	t.Helper()
+	var e Event
+	nstest.Eventually(t, 20*time.Second, fmt.Sprintf("an event of kind %d", kind), func() bool {
+		var ok bool
+		e, ok = w.take(kind)
+		return ok
+	})
+	return e
+}
+
+func (w *watching) kinds() (kinds []Kind) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		kinds = append(kinds, e.Kind)
+	}
+	return kinds
+}
+
+func TestWatchPutsTheEntryBack(t *testing.T) {
+	n := newNode(t, nil)
+	w := n.watch(t, usualTimes(), newPace())
+	if e := w.wait(t, Waiting); !errors.Is(e.Err, ErrNoNetwork) {
+		t.Errorf("it waits for %v", e.Err)
+	}
+	write(t, n.path("10-pods.conflist"), bridgeList)
+	if e := w.wait(t, Installed); e.Result.Network != "pods" {
+		t.Errorf("got %+v", e)
+	}
+	renameTo(t, n.path("10-pods.conflist"), foreignList)
+	w.wait(t, PutBack)
+	n.checkForeign(t, foreignList)
+
+	// A network that comes first is extended too; the one that was keeps its entry.
+	renameTo(t, n.path("05-other.conflist"), otherList)
+	w.wait(t, PutBack)
+	if network, plugins := n.chosen(t); network != "other" || !cmp.Equal([]string{"bridge", "tuning", "halfclose"}, plugins) {
+		t.Errorf("containerd loads %s with %v", network, plugins)
+	}
+	if plugins := n.named(t, "pods"); !cmp.Equal([]string{"bridge", "portmap", "halfclose"}, plugins) {
+		t.Errorf("libcni loads %v", plugins)
+	}
+
+	if err := os.Remove(filepath.Join(n.config.BinDir, PluginType)); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.wait(t, PutBack); !e.Result.Binary.Changed || !n.runnable(t) {
+		t.Errorf("got %+v", e)
+	}
+	w.stop()
+	if kinds := w.kinds(); len(kinds) > 0 {
+		t.Errorf("more was told: %v", kinds)
+	}
+}
+
+func TestWatchLeavesABinaryThatAnotherHasInstalled(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	w := n.watch(t, usualTimes(), newPace())
+	w.wait(t, Installed)
+	other := n
+	other.config.Source = filepath.Join(t.TempDir(), "newer")
+	write(t, other.config.Source, "a newer program")
+	other.install(t)
+	renameTo(t, n.path("10-pods.conflist"), foreignList) // it looks again
+	w.wait(t, PutBack)
+	if data, err := os.ReadFile(filepath.Join(n.config.BinDir, PluginType)); err != nil || string(data) != "a newer program" {
+		t.Errorf("got %q, %v", data, err)
+	}
+}
+
+func TestWatchFollowsADirectoryThatIsReplaced(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	times := usualTimes()
+	times.poll = 20 * time.Millisecond
+	w := n.watch(t, times, newPace())
+	w.wait(t, Installed)
+	if err := os.RemoveAll(n.config.ConfDir); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(t, Waiting)
+	write(t, n.path("20-other.conflist"), otherList)
+	w.wait(t, PutBack)
+	renameTo(t, n.path("20-other.conflist"), foreignList)
+	w.wait(t, PutBack)
+	n.checkFile(t, "20-other.conflist", foreignList)
+}
+
+func TestWatchToleratesWhatIsHalfWritten(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	times := usualTimes()
+	times.busy = 20 * time.Millisecond
+	w := n.watch(t, times, newPace())
+	w.wait(t, Installed)
+	f, err := os.Create(n.path("10-pods.conflist"))
+	put(t, f, err, foreignList[:20])
+	if pause(t.Context(), 300*time.Millisecond); string(n.read(t)) != foreignList[:20] {
+		t.Errorf("what is half written was touched: %q", n.read(t))
+	}
+	put(t, f, nil, foreignList[20:])
+	f.Close()
+	w.wait(t, PutBack)
+	n.checkForeign(t, foreignList)
+}
+
+func (n node) read(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile(n.path("10-pods.conflist"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestWatchDoesNotFight(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	times := watchTimes{settle: time.Millisecond, recheck: 20 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
+	w := n.watch(t, times, pace{first: 10 * time.Millisecond, longest: 200 * time.Millisecond, calm: 500 * time.Millisecond})
+	w.wait(t, Installed)
+
+	// Another installer takes the entry out whenever it is there, for two seconds.
+	taken := 0
+	began := time.Now()
+	for time.Since(began) < 2*time.Second {
+		if strings.Contains(string(n.read(t)), "halfclose") {
+			renameTo(t, n.path("10-pods.conflist"), bridgeList)
+			taken++
+		}
+		pause(t.Context(), time.Millisecond)
+	}
+	w.wait(t, Contested)
+	// 0, 10, 20, 40, 80, 160 ms and then every 200 ms, at most.
+	if taken < 6 || taken > 18 {
+		t.Errorf("it was taken out %d times in two seconds", taken)
+	}
+	w.wait(t, Calm)
+	n.checkForeign(t, bridgeList)
+	if _, plugins := n.chosen(t); count(plugins) != 1 {
+		t.Errorf("in the end containerd loads %v", plugins)
+	}
+	w.stop()
+	for _, kind := range w.kinds() {
+		if kind == Contested {
+			t.Error("it was said to be contested more than once")
+		}
+	}
+}
+
+func TestTwoWatchesThatWantOtherThingsDoNotFight(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	other := n
+	other.config.Entry = entry(t, `{"mode": "off"}`)
+	times := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
+	p := pace{first: 10 * time.Millisecond, longest: 200 * time.Millisecond, calm: time.Hour}
+	both := []*watching{n.watch(t, times, p), other.watch(t, times, p)}
+	pause(t.Context(), 1500*time.Millisecond)
+	for _, w := range both {
+		w.stop()
+		told := map[Kind]int{}
+		for _, kind := range w.kinds() {
+			told[kind]++
+		}
+		if told[Installed] != 1 || told[Contested] != 1 || told[PutBack] < 3 || told[PutBack] > 15 {
+			t.Errorf("it told %v of each kind", told)
+		}
+	}
+	n.checkForeign(t, bridgeList)
+	if _, plugins := n.chosen(t); count(plugins) != 1 {
+		t.Errorf("in the end containerd loads %v", plugins)
+	}
+}
+
+func TestWatchWritesNothingWhereNothingIsToBeChanged(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	times := watchTimes{settle: time.Millisecond, recheck: time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
+	w := n.watch(t, times, newPace())
+	w.wait(t, Installed)
+	// Another tool orders the keys and writes the file in its own way; what it says is the same.
+	const reordered = `{"plugins":[{"type":"bridge"},{"type":"halfclose","capabilities":{"io.kubernetes.cri.pod-annotations":true},"mode":"observe"}],"name":"pods","cniVersion":"1.0.0"}`
+	renameTo(t, n.path("10-pods.conflist"), reordered)
+	before := stat(t, n.path("10-pods.conflist"))
+	dir := stat(t, n.config.ConfDir)
+	pause(t.Context(), 300*time.Millisecond)
+	w.stop()
+	after := stat(t, n.path("10-pods.conflist"))
+	if kinds := w.kinds(); len(kinds) > 0 || after.Ino != before.Ino || after.Mtim != before.Mtim || stat(t, n.config.ConfDir).Mtim != dir.Mtim {
+		t.Errorf("it was written: events %v, %s", kinds, n.read(t))
+	}
+}
+
+func TestWatchSaysOnceWhatIsWrong(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": strings.Replace(bridgeList, "1.0.0", "0.1.0", 1)})
+	times := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
+	w := n.watch(t, times, newPace())
+	if e := w.wait(t, Failed); e.Err == nil || !strings.Contains(e.Err.Error(), "cniVersion") {
+		t.Errorf("got %+v", e)
+	}
+	pause(t.Context(), 100*time.Millisecond)
+	if kinds := w.kinds(); len(kinds) > 0 {
+		t.Errorf("it was said again: %v", kinds)
+	}
+	renameTo(t, n.path("10-pods.conflist"), bridgeList)
+	w.wait(t, Installed)
+}
