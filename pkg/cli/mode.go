@@ -114,17 +114,15 @@ func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 		}
 		return e.printMode(withoutReaper(path))
 	}
-	s, statusErr := client.Status(ctx)
-	if errors.Is(err, admin.ErrRefused) {
-		switch {
-		case m == policy.Destroy || statusErr == nil && s.Mode.Effective >= m:
-			err = fmt.Errorf("%w (see to %s, and set it again)", err, path)
-		default:
-			err = fmt.Errorf("%w (to stop the destruction all the same, end the reaper or start it with --mode %v)", err, m)
-		}
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, admin.ErrRefused) {
 		return err
+	}
+	s, statusErr := client.Status(ctx)
+	switch {
+	case err != nil && m != policy.Destroy && (statusErr != nil || s.Mode.Effective < m):
+		return fmt.Errorf("%w (to stop the destruction all the same, end the reaper or start it with --mode %v)", err, m)
+	case err != nil:
+		return fmt.Errorf("%w (see to %s, and set it again)", err, path)
 	}
 	var attachments []reaper.AttachmentView
 	if statusErr == nil {

@@ -140,5 +140,9 @@ sockets CAP_DAC_READ_SEARCH too.`,
 		},
 	}
 	f.add(cmd.Flags())
+	completeOneOf(cmd, "mode", "destroy", "observe", "off")
+	completeOneOf(cmd, "finder", "auto", "sockdiag")
+	completeOneOf(cmd, "log-level", "debug", "info", "warn", "error")
+	completeOneOf(cmd, "log-format", "text", "json")
 	return cmd
 }
