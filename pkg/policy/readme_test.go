@@ -23,7 +23,7 @@ func TestTheReadmeConfiguresWhatThereIs(t *testing.T) {
 
 	example := regexp.MustCompile(`(?s)\{"type": "halfclose".*?\}\}`).FindString(readme)
 	n, problems := policy.ParseNetwork([]byte(example))
-	if len(problems) > 0 || n.Policy.Mode != policy.Observe || !n.PodAnnotations {
+	if len(problems) > 0 || n.Policy.Mode != policy.Destroy || !n.PodAnnotations {
 		t.Errorf("%s\nhas the problems %v and says %+v", example, problems, n)
 	}
 
