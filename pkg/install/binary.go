@@ -56,7 +56,7 @@ func (c Config) putBinary(ctx context.Context, keep bool) (Binary, error) {
 	if c.DryRun {
 		return done, nil
 	}
-	if err := d.lock(ctx); err != nil {
+	if err := d.lock(ctx, lockPatience); err != nil {
 		return done, err
 	}
 	if err := d.tidy(); err != nil {
@@ -120,7 +120,7 @@ func (c Config) removeBinary(ctx context.Context) (Binary, error) {
 	if c.DryRun {
 		return done, nil
 	}
-	if err := d.lock(ctx); err != nil {
+	if err := d.lock(ctx, lockPatience); err != nil {
 		return done, err
 	}
 	return done, errors.Join(d.tidy(), d.remove(PluginType), d.sync())

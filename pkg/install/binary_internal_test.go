@@ -78,6 +78,7 @@ func TestABinaryThatIsTheSameIsNotWritten(t *testing.T) {
 
 // TestTheInstalledProgramIsThePlugin installs the real one, from itself, and asks it for its versions.
 func TestTheInstalledProgramIsThePlugin(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	built := t.TempDir()
 	if err := shipped.Build("../..", built); err != nil {

@@ -60,6 +60,9 @@ func (c Config) planConvert(d *directory, files []file, f file) ([]change, error
 		successor.diff = unified(filepath.Join(d.path, f.name), filepath.Join(d.path, name), string(f.data), string(list))
 		return append(d.planRemoveDropIns(f.list.Name), successor, keep), nil
 	}
+	if files[made].problem != nil && files[made].fresh {
+		return nil, fmt.Errorf("%s cannot be loaded (%w): %w", name, files[made].problem, errBusy)
+	}
 	if !madeOf(files[made], f) {
 		return nil, fmt.Errorf("%s would have to become %s, which is there already and is not halfclose's: remove one of them", f.name, name)
 	}

@@ -15,6 +15,7 @@ import (
 )
 
 func TestContainerdLoadsEachChange(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		files           map[string]string
 		dropIn, removal bool

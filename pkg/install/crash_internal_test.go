@@ -100,6 +100,7 @@ func (n node) runnable(t *testing.T) bool {
 }
 
 func TestAnInstallerMayBeKilledBeforeAnyOfItsSteps(t *testing.T) {
+	t.Parallel()
 	for name, s := range scenarios() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -67,8 +67,8 @@ const lockPatience = 15 * time.Second
 
 // lock keeps other installers of ours away from the directory until it is closed. It is the directory itself
 // that is locked: there is no file to leave behind.
-func (d *directory) lock(ctx context.Context) error {
-	patient, cancel := context.WithTimeout(ctx, lockPatience)
+func (d *directory) lock(ctx context.Context, patience time.Duration) error {
+	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		err := unix.Flock(d.fd(), unix.LOCK_EX|unix.LOCK_NB)

@@ -89,6 +89,7 @@ func (c Config) chain(ctx context.Context) (Result, error) {
 		return r, err
 	}
 	defer d.close()
+	complete := false
 	for range tries {
 		changes, err := c.plan(d, &r)
 		if err != nil {
@@ -98,10 +99,11 @@ func (c Config) chain(ctx context.Context) (Result, error) {
 			r.Changed, r.Diff = r.Changed || len(changes) > 0, diffs(changes)
 			return r, nil
 		}
-		if r.Changed { // all was as it should be, and is not any more: that is for later
+		if complete { // all was as it should be, and is not any more: that is for later
 			break
 		}
-		r.Changed, err = apply(ctx, changes)
+		taken, err := apply(ctx, changes)
+		r.Changed, complete = r.Changed || taken > 0, taken == len(changes)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", c.ConfDir, err)
 		}
@@ -116,7 +118,7 @@ func (c Config) openConfDir(ctx context.Context) (*directory, error) {
 	if err != nil || c.DryRun {
 		return d, err
 	}
-	err = d.lock(ctx)
+	err = d.lock(ctx, lockPatience)
 	if err == nil {
 		err = d.tidy()
 	}

@@ -17,6 +17,7 @@ import (
 )
 
 func TestNothingIsLostThatAnotherWritesAtAnyStep(t *testing.T) {
+	t.Parallel()
 	for _, uninstall := range []bool{false, true} {
 		before, verb := bridgeList, "install"
 		if uninstall {
@@ -137,6 +138,7 @@ func (n node) checkFile(t *testing.T, name, want string) {
 }
 
 func TestNothingIsLostThatAnotherWritesBeforeAnInstallerIsKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes hundreds of processes: leave out -short")
 	}

@@ -19,19 +19,20 @@ type change struct {
 	apply func(context.Context) error
 }
 
-// apply takes the steps one after the other, and reports whether it took all. It is no error if one cannot be taken
+// apply takes the steps one after the other, and returns how many it took. It is no error if one cannot be taken
 // because somebody else has changed something: then there is another plan to be made.
-func apply(ctx context.Context, changes []change) (bool, error) {
+func apply(ctx context.Context, changes []change) (taken int, err error) {
 	for _, c := range changes {
 		err := c.apply(ctx)
 		if errors.Is(err, errChanged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
-			return false, nil
+			return taken, nil
 		}
 		if err != nil {
-			return false, err
+			return taken, err
 		}
+		taken++
 	}
-	return true, nil
+	return taken, nil
 }
 
 // errChanged says that a file is not as it was when a change of it was planned.

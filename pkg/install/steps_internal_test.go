@@ -113,7 +113,8 @@ func runSteps(t *testing.T, dir string, j job, at func(step) bool) (steps int, e
 	}
 	defer read.Close()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), envChild+"="+string(text))
+	// The race detector would let each process wait for a second at its end.
+	cmd.Env = append(os.Environ(), envChild+"="+string(text), "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = write
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Setpgid: true}
 	err = cmd.Start()

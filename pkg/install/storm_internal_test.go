@@ -23,6 +23,7 @@ import (
 const stormTime = 2 * time.Second
 
 func TestAStormOfInstallersLosesNothing(t *testing.T) {
+	t.Parallel()
 	for name, rewrite := range map[string]func(t *testing.T, path, data string){
 		"another renames": renameTo,
 		"another writes in place": func(t *testing.T, path, data string) {

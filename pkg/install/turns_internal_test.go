@@ -13,6 +13,7 @@ import (
 )
 
 func TestTwoInstallersOfOursTakeTurns(t *testing.T) {
+	t.Parallel()
 	for at := 0; ; at++ {
 		n := newNode(t, map[string]string{"10-a.conf": bridgeConf})
 		other := n
@@ -41,6 +42,7 @@ func TestTwoInstallersOfOursTakeTurns(t *testing.T) {
 }
 
 func TestASinglePluginThatIsWrittenAtAnyStepIsNotLost(t *testing.T) {
+	t.Parallel()
 	const newer = `{"cniVersion": "0.4.0", "name": "single", "type": "bridge", "mtu": 9000}`
 	for _, uninstall := range []bool{false, true} {
 		for _, inPlace := range []bool{false, true} {
@@ -88,6 +90,7 @@ func TestASinglePluginThatIsWrittenAtAnyStepIsNotLost(t *testing.T) {
 }
 
 func TestANetworkThatComesOrGoesAtAnyStep(t *testing.T) {
+	t.Parallel()
 	for at := 0; ; at++ {
 		n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 		took, _ := runSteps(t, n.config.ConfDir, n.job(false), func(s step) bool {

@@ -12,7 +12,7 @@ import (
 // Event is something that Watch tells.
 type Event struct {
 	Kind   Kind
-	Result Result // of Installed and PutBack
+	Result Result // of Installed, PutBack and Contested
 	Err    error  // of Waiting, Failed and Polling
 }
 
