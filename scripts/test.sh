@@ -12,7 +12,7 @@ export HOME=${HOME-~} # where the go command keeps its caches
 
 # Not in the namespaces below, from which neither packages nor modules can be fetched.
 if [ -z "${HALFCLOSE_TEST_UNSHARED:-}" ]; then
-  scripts/deps.sh iproute2 util-linux
+  scripts/deps.sh iproute2 util-linux python3
   # The race detector links with C.
   export HALFCLOSE_TEST_RACE=yes
   if ! scripts/deps.sh gcc libc6-dev; then
