@@ -149,6 +149,7 @@ ask it what it does.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetUsageFunc(usage)
 	root.SetHelpFunc(help)
+	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
 		statusCommand(e), socketsCommand(e), journalCommand(e), modeCommand(e),
 		topCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),

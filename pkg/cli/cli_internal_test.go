@@ -42,6 +42,8 @@ func TestExitCodes(t *testing.T) {
 		{name: "and of following it", args: []string{"journal", "-f"}, code: 1, says: "no reaper is running"},
 		{name: "but not of the mode, which has a switch", args: []string{"mode"}, code: 0},
 		{name: "a command that does not exist is a mistake", args: []string{"raeper"}, code: 2, says: `unknown command "raeper"`},
+		{name: "help about one that does not exist is a mistake", args: []string{"help", "raeper"}, code: 2, says: `unknown command "raeper"`},
+		{name: "help about one that does is none", args: []string{"help", "sockets"}, code: 0},
 		{name: "a flag that does not exist is a mistake", args: []string{"status", "--al"}, code: 2, says: `--al (see "halfclose status --help")`},
 		{name: "a mode that does not exist is a mistake", args: []string{"mode", "kill"}, code: 2, says: `"kill"`},
 		{name: "so is one that only a policy can have", args: []string{"mode", "off"}, code: 2, says: `"off"`},

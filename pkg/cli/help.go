@@ -26,6 +26,32 @@ func help(cmd *cobra.Command, _ []string) {
 	fmt.Fprintf(cmd.OutOrStdout(), "%s\n\n%s", strings.Join(paragraphs, "\n\n"), cmd.UsageString())
 }
 
+// helpCommand is Cobra's, but that a command that does not exist is a mistake.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Help about any command",
+		Example: "  halfclose help sockets",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			var names []string
+			for _, c := range cmd.Root().Commands() {
+				if c.IsAvailableCommand() && len(args) == 0 {
+					names = append(names, c.Name())
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, _, err := cmd.Root().Find(args)
+			if err != nil {
+				return usageError{fmt.Errorf("unknown command %q", strings.Join(args, " "))}
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
+}
+
 // usage prints what a command's help says after its description: how it is called, with examples, and its
 // flags, in lines that fit any terminal. Cobra's own would need a template, and lets lines be as long as they are.
 func usage(cmd *cobra.Command) error {
