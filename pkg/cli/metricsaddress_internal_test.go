@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -35,28 +34,10 @@ func TestIsAddress(t *testing.T) {
 	}
 }
 
-// heard is what a command prints, while it does.
-type heard struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (h *heard) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.b.Write(p)
-}
-
-func (h *heard) String() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.b.String()
-}
-
 // startReaper starts a reaper in this process, which ends with the test or when stop is called.
-func startReaper(t *testing.T, dir string, args ...string) (stderr *heard, stop func() (code int)) {
+func startReaper(t *testing.T, dir string, args ...string) (stderr *guarded, stop func() (code int)) {
 	t.Helper()
-	stderr = &heard{}
+	stderr = &guarded{}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() {

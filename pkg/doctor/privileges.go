@@ -56,32 +56,34 @@ func judgePtrace(p process) Finding {
 }
 
 func judgeUserNS(p process) Finding {
-	f := Finding{Check: "user-namespace"}
-	switch p.userNS {
-	case onHost:
-		f.What = "this is the host's user namespace: capabilities hold for every container's namespace"
-	case elsewhere:
-		f.Level = Warn
-		f.What = "this is not the host's user namespace: the capabilities held here reach only network namespaces that were made in here, not those that a runtime of the host makes"
-		f.Do = "leave it so only if the runtime is in here too (rootless); else run the reaper without a user namespace: hostUsers: true in Kubernetes, --userns=host in docker and podman"
-	default:
-		f.Level, f.What = Info, "which user namespace this is cannot be told: /proc/self/ns/user cannot be read"
-		f.Do = "mount a proc file system on /proc"
-	}
-	return f
+	return judgeNamespace("user", p.userNS, Finding{
+		What: "capabilities hold for every container's namespace",
+	}, Finding{
+		What: "the capabilities held here reach only network namespaces that were made in here, not those that a runtime of the host makes",
+		Do:   "leave it so only if the runtime is in here too (rootless); else run the reaper without a user namespace: hostUsers: true in Kubernetes, --userns=host in docker and podman",
+	})
 }
 
 func judgePIDNS(p process) Finding {
-	f := Finding{Check: "pid-namespace"}
-	switch p.pidNS {
+	return judgeNamespace("pid", p.pidNS, Finding{
+		What: "every process can be seen",
+	}, Finding{
+		What: "the owners of sockets outside of it cannot be named, nor recorded paths like /proc/PID/ns/net be followed",
+		Do:   "hostPID: true in Kubernetes, --pid=host in docker and podman",
+	})
+}
+
+// judgeNamespace says whether a namespace of that kind is the host's, and what comes of that.
+func judgeNamespace(kind string, where place, host, other Finding) Finding {
+	f := Finding{Check: kind + "-namespace"}
+	switch where {
 	case onHost:
-		f.What = "this is the host's pid namespace: every process can be seen"
+		f.What = "this is the host's " + kind + " namespace: " + host.What
 	case elsewhere:
-		f.Level = Warn
-		f.What = "this is not the host's pid namespace: the owners of sockets outside of it cannot be named, nor recorded paths like /proc/PID/ns/net be followed"
-		f.Do = "hostPID: true in Kubernetes, --pid=host in docker and podman"
+		f.Level, f.Do = Warn, other.Do
+		f.What = "this is not the host's " + kind + " namespace: " + other.What
 	default:
-		f.Level, f.What = Info, "which pid namespace this is cannot be told: /proc/self/ns/pid cannot be read"
+		f.Level, f.What = Info, "which "+kind+" namespace this is cannot be told: /proc/self/ns/"+kind+" cannot be read"
 		f.Do = "mount a proc file system on /proc"
 	}
 	return f
