@@ -6,6 +6,7 @@ package admin
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
@@ -15,18 +16,20 @@ func whole(into any) func(*json.Decoder) error {
 	return func(d *json.Decoder) error { return d.Decode(into) }
 }
 
-// readSockets reads a reaper.SocketList socket by socket, while the reaper looks at others.
+// readSockets reads a reaper.SocketList socket by socket, while the reaper looks at others. Names match as they do for
+// encoding/json, whatever their case; a null where a list should be is an error.
 func readSockets(d *json.Decoder, list *reaper.SocketList) error {
 	if err := expect(d, json.Delim('{')); err != nil {
 		return err
 	}
 	for d.More() {
-		name, err := d.Token()
+		token, err := d.Token()
+		name, _ := token.(string)
 		switch {
 		case err != nil:
-		case name == "sockets":
+		case strings.EqualFold(name, "sockets"):
 			err = readList(d, list)
-		case name == "problems":
+		case strings.EqualFold(name, "problems"):
 			err = d.Decode(&list.Problems)
 		default: // of a later version
 			var skip json.RawMessage
