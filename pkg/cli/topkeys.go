@@ -58,6 +58,10 @@ func parseKeys(in []byte, complete bool) (keys []topKey, rest []byte) {
 	return keys, nil
 }
 
+// maxSequence is how long a sequence may be, in bytes. Of a longer one the rest is taken as it comes, in however many
+// pieces that is.
+const maxSequence = 32
+
 // parseEscape reads one escape sequence (ECMA-48, section 5.4) and says how long it is: 0 if it may go on.
 // One that is no key of ours is no key.
 func parseEscape(in []byte) (topKey, int) {
@@ -71,12 +75,13 @@ func parseEscape(in []byte) (topKey, int) {
 		}
 		return final(in[2], nil), 3
 	case '[':
+		in = in[:min(len(in), maxSequence)]
 		end := bytes.IndexFunc(in[2:], func(r rune) bool { return r < ' ' || r > '?' })
 		switch {
-		case end < 0 && len(in) < 32:
+		case end < 0 && len(in) < maxSequence:
 			return "", 0
 		case end < 0:
-			return "", len(in)
+			return "", maxSequence
 		}
 		return final(in[2+end], in[2:2+end]), 2 + end + 1
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -38,7 +39,7 @@ func TestKeysAreReadFromWhatATerminalSends(t *testing.T) {
 		{name: "two escape keys", in: "\x1b\x1b", complete: true, want: []topKey{keyEscape, keyEscape}},
 		{name: "a sequence that is no key of ours is none", in: "\x1b[2~\x1b[200~q", want: []topKey{"q"}},
 		{name: "nor is a letter of another alphabet", in: "é店q", want: []topKey{"q"}},
-		{name: "an endless sequence ends", in: "\x1b[" + strings.Repeat("1", 40), complete: false},
+		{name: "an endless sequence ends", in: "\x1b[" + strings.Repeat("1", maxSequence) + "q", want: []topKey{"1", "1", "q"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			keys, rest := parseKeys([]byte(tt.in), tt.complete)
@@ -52,6 +53,7 @@ func TestKeysAreReadFromWhatATerminalSends(t *testing.T) {
 func FuzzParseKeys(f *testing.F) {
 	f.Add([]byte("\x1b[A\x1bOB\x1b[5~q"), 3)
 	f.Add([]byte("\x1b\x1b[[[;;;~"), 1)
+	f.Add([]byte("\x1b["+strings.Repeat("1", 33)+"A"), 34)
 	f.Fuzz(func(t *testing.T, in []byte, split int) {
 		whole, rest := parseKeys(in, true)
 		if len(rest) > 0 {
@@ -330,5 +332,33 @@ func BenchmarkTopFrame(b *testing.B) {
 	for b.Loop() {
 		m.hear(h)
 		m.frame(120, 40)
+	}
+}
+
+// TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere is about somebody who observes, and must not read that
+// sockets are destroyed.
+func TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere(t *testing.T) {
+	m := newTop(30)
+	topOpen(m, 5)
+	for i := range m.detail.sockets {
+		m.detail.sockets[i].Verdict, m.detail.sockets[i].Mode = policy.Destroyable, policy.Observe
+	}
+	frame := topShown(t, m, 120, 40)
+	if n := strings.Count(frame, wouldDestroy); n != 6 { // one of them is the chosen one's
+		t.Errorf("%d times %s, want 6:\n%s", n, wouldDestroy, frame)
+	}
+}
+
+func TestOneOfAKindIsCountedAsOne(t *testing.T) {
+	m := newTop(1)
+	m.status.Budget = reaper.BudgetView{PerSecond: 10, Waiting: 1}
+	m.rows[0].a.Candidates = map[string]int{inetdiag.CloseWait.String(): 1}
+	frame := topShown(t, m, 80, 24)
+	m.detail = &topDetail{key: m.rows[0].key}
+	frame += topShown(t, m, 80, 24)
+	for _, want := range []string{"v1.2.3, 1 namespace ", "1 socket waits for", "Found     1 socket, "} {
+		if !strings.Contains(frame, want) {
+			t.Errorf("%q is not in\n%s", want, frame)
+		}
 	}
 }
