@@ -26,8 +26,8 @@ func (t *top) detailFacts() []topLine {
 		}
 		return []topLine{
 			policy,
-			topText(fmt.Sprintf("Found     %d sockets, oldest %s; %d destroyed, %d would have been",
-				r.total(), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy)),
+			topText(fmt.Sprintf("Found     %s, oldest %s; %d destroyed, %d would have been",
+				plural(r.total(), "socket", "sockets"), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy)),
 			topText(clean(fmt.Sprintf("Container %s, %s of network %s, %s", short(a.ContainerID), a.IfName, a.Network, a.Netns))),
 		}
 	}
@@ -100,7 +100,7 @@ func (d *topDetail) cells(v reaper.SocketView) gridRow {
 	}
 	return gridRow{text: []string{
 		clean(v.Local), clean(v.Peer), v.State.String(), seconds(v.Age), seconds(v.Idle),
-		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), d.holders(v),
+		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), verdict(v), d.holders(v),
 	}}
 }
 
@@ -124,7 +124,7 @@ func (d *topDetail) chosen(v reaper.SocketView, width int) []topLine {
 	return []topLine{
 		{{strings.Repeat("─", max(0, width)), faint}},
 		topLine{{clean(v.Local + " from " + v.Peer), strong}}.with(plain, "  "+v.State.String()),
-		topText(clean(v.Verdict.String() + ": " + v.Why + left)),
+		topText(clean(verdict(v) + ": " + v.Why + left)),
 		topText(owners),
 		topText(queues),
 	}

@@ -79,7 +79,7 @@ func (t *top) head(width int) []topLine {
 	if t.detail != nil {
 		left = left.with(strong, " "+t.detailName())
 	} else {
-		left = left.with(plain, fmt.Sprintf(" %s, %d namespaces", clean(t.status.Version.Version), t.status.Namespaces))
+		left = left.with(plain, fmt.Sprintf(" %s, %s", clean(t.status.Version.Version), plural(t.status.Namespaces, "namespace", "namespaces")))
 	}
 	right := topText(t.at.Format(time.TimeOnly))
 	if t.interval > 0 {

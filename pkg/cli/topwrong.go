@@ -35,7 +35,7 @@ func (t *top) wrong() []topLine {
 		say(bad, "destroys were refused: %s", strings.Join(list, ", "))
 	}
 	if s.Budget.Waiting > 0 {
-		say(odd, "%d sockets wait for --max-destroys-per-second %d", s.Budget.Waiting, s.Budget.PerSecond)
+		say(odd, "%s for --max-destroys-per-second %d", plural(s.Budget.Waiting, "socket waits", "sockets wait"), s.Budget.PerSecond)
 	}
 	var problems, inert, warnings []string
 	for _, a := range s.Attachments {
