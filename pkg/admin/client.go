@@ -19,7 +19,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -65,7 +64,7 @@ func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (list reaper
 	if q.State != 0 {
 		v.Set("state", q.State.String())
 	}
-	if q.Verdict != policy.Unknown {
+	if q.Verdict != nil {
 		v.Set("verdict", q.Verdict.String())
 	}
 	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), nil, func(d *json.Decoder) error { return readSockets(d, &list) })

@@ -12,21 +12,26 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // socketQuery reads the parameters of GET /v1/sockets.
 func socketQuery(v url.Values) (reaper.SocketQuery, error) {
 	q := reaper.SocketQuery{Netns: v.Get("netns"), Pod: v.Get("pod")}
+	var verdict policy.Reason
 	for _, p := range []struct {
 		name string
 		to   encoding.TextUnmarshaler
-	}{{"state", &q.State}, {"verdict", &q.Verdict}} {
+	}{{"state", &q.State}, {"verdict", &verdict}} {
 		if text := v.Get(p.name); text != "" {
 			if err := p.to.UnmarshalText([]byte(text)); err != nil {
 				return q, badRequest(fmt.Sprintf("%s: %v", p.name, err))
 			}
 		}
+	}
+	if v.Get("verdict") != "" {
+		q.Verdict = &verdict
 	}
 	for _, p := range []struct {
 		name string

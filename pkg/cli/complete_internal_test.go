@@ -77,7 +77,7 @@ func TestWhatTheShellCompletes(t *testing.T) {
 		{"commands", []string{"jour"}, []string{"journal"}, noFiles},
 		{"directories, by the shell", []string{"status", "--state-dir", ""}, nil, cobra.ShellCompDirectiveFilterDirs},
 		{"directories of a reaper", []string{"reaper", "--host-root", ""}, nil, cobra.ShellCompDirectiveFilterDirs},
-		{"files, by the shell", []string{"sockets", "--netns", ""}, nil, cobra.ShellCompDirectiveDefault},
+		{"files, by the shell", []string{"sockets", "--netns", "/run/"}, nil, cobra.ShellCompDirectiveDefault},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, _ := call(t, nil, append([]string{"__complete"}, tt.args...)...)

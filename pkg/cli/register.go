@@ -52,15 +52,11 @@ the more careful of both policies applies.`,
   halfclose register $(docker inspect -f '{{.State.Pid}}' web) --name web
   halfclose register /run/docker/netns/1a2b --exempt '[{"peerPorts": "5432"}]'`,
 		Args: oneNetns,
-		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			names, files := completeNetns(toComplete, netnsDirs())
-			if files {
-				return nil, cobra.ShellCompDirectiveDefault
-			}
-			return names, cobra.ShellCompDirectiveNoFileComp
+			return completeNetns(cmd, args, toComplete)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := e.checkStateDir(); err != nil {

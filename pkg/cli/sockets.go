@@ -6,7 +6,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 // socketFlags are the flags of halfclose sockets.
 type socketFlags struct {
 	query   reaper.SocketQuery
+	netns   string // as somebody names it
 	verdict verdictValue
 }
 
@@ -44,15 +44,15 @@ What is listed is what the reaper knows from its last look at each. With --all o
   halfclose sockets --state CLOSE_WAIT --verdict unread
   halfclose sockets --verdict would-destroy      # what mode destroy would end
   halfclose sockets --all                        # every TCP socket, looking now
-  halfclose sockets --netns /run/netns/web       # of any namespace
+  halfclose sockets --netns web                  # of any namespace
   halfclose sockets -o wide | grep 10.0.0.7:     # one line per socket`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.sockets(cmd.Context(), f) },
 	}
 	q := &f.query
 	cmd.Flags().BoolVar(&q.All, "all", false, "look now, at every TCP socket of the registered namespaces")
-	cmd.Flags().StringVar(&q.Netns, "netns", "", "look now, at every TCP socket of the namespace at this `path`, registered or not")
-	_ = cmd.RegisterFlagCompletionFunc("netns", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)) // a file; the flag exists
+	cmd.Flags().StringVar(&f.netns, "netns", "", "look now, at every TCP socket of the `NETNS`, registered or not: a path, a process id or a name under /run/netns")
+	_ = cmd.RegisterFlagCompletionFunc("netns", completeNetns) // the flag exists
 	cmd.Flags().BoolVar(&q.Owners, "owners", false, "find the processes that hold each socket (walks over /proc)")
 	e.podFlag(cmd, &q.Pod, "only the sockets of this pod")
 	cmd.Flags().Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
@@ -65,7 +65,7 @@ What is listed is what the reaper knows from its last look at each. With --all o
 
 // check says what is wrong with the flags together.
 func (f socketFlags) check() error {
-	if s := f.query.State; s != 0 && !s.HalfClosed() && !f.query.All && f.query.Netns == "" {
+	if s := f.query.State; s != 0 && !s.HalfClosed() && !f.query.All && f.netns == "" {
 		return usageError{fmt.Errorf("--state %v: only half-closed sockets are followed; with --all the others are looked at too", s)}
 	}
 	return nil
@@ -76,13 +76,16 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		return err
 	}
 	q := f.query
-	if q.Netns != "" { // the reaper works in another directory
-		var err error
-		if q.Netns, err = filepath.Abs(q.Netns); err != nil {
+	if f.netns != "" { // the reaper works in another directory, and is another process
+		where, err := locate(f.netns, netnsDirs())
+		if err != nil {
 			return err
 		}
+		q.Netns = where.path
 	}
-	q.Verdict = f.verdict.reason
+	if f.verdict.set {
+		q.Verdict = &f.verdict.reason
+	}
 	client, err := e.client()
 	if err != nil {
 		return err
@@ -91,10 +94,8 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.verdict.set { // the reaper is not asked for what is unknown, nor for what the mode keeps
-		list.Sockets = slices.DeleteFunc(list.Sockets, func(v reaper.SocketView) bool {
-			return v.Verdict != f.verdict.reason || f.verdict.held && v.Mode == policy.Destroy
-		})
+	if f.verdict.held { // to the reaper it is the same verdict
+		list.Sockets = slices.DeleteFunc(list.Sockets, func(v reaper.SocketView) bool { return v.Mode == policy.Destroy })
 	}
 	if e.output == outputJSON {
 		err = printJSON(e.out, list)
@@ -113,20 +114,22 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 // nothing says why no socket is listed.
 func nothing(ctx context.Context, client *admin.Client, f socketFlags) string {
 	q := f.query
-	if q.Pod != "" && q.Netns == "" {
+	if q.Pod != "" && f.netns == "" {
 		s, err := client.Status(ctx)
 		if err == nil && !slices.ContainsFunc(s.Attachments, func(a reaper.AttachmentView) bool { return isPod(q.Pod, a.Pod, a.ContainerID) }) {
 			return noSuchPod(q.Pod)
 		}
 	}
-	what := "half-closed socket"
-	if q.All || q.Netns != "" {
-		what = "TCP socket"
+	matches := q.Pod != "" || q.State != 0 || f.verdict.set
+	switch looked := q.All || f.netns != ""; {
+	case looked && matches:
+		return "no TCP socket matches"
+	case looked:
+		return "there is no TCP socket"
+	case matches:
+		return "no half-closed socket that the last look found matches; --all looks now"
 	}
-	if q.Pod == "" && q.State == 0 && !f.verdict.set {
-		return "there is no " + what
-	}
-	return "no " + what + " matches"
+	return "the last look found no half-closed socket; --all looks now"
 }
 
 func noSuchPod(pod string) string {

@@ -53,9 +53,9 @@ type SocketQuery struct {
 	// Pod, unless empty, is the pod whose sockets are listed, as namespace/name or as its name alone, or the
 	// beginning of a container ID.
 	Pod string
-	// State and Verdict, unless zero, are what the listed sockets have.
+	// State, unless zero, and Verdict, unless nil, are what the listed sockets have.
 	State   inetdiag.State
-	Verdict policy.Reason
+	Verdict *policy.Reason
 }
 
 // covers reports whether the sockets of an attachment's namespace can be among those asked for.
@@ -65,7 +65,7 @@ func (q SocketQuery) covers(rec state.Record) bool {
 
 // wants reports whether a socket of a namespace that is covered is among those asked for.
 func (q SocketQuery) wants(v *SocketView) bool {
-	return (q.State == 0 || q.State == v.State) && (q.Verdict == policy.Unknown || q.Verdict == v.Verdict)
+	return (q.State == 0 || q.State == v.State) && (q.Verdict == nil || *q.Verdict == v.Verdict)
 }
 
 // SocketList is an answer to a SocketQuery.

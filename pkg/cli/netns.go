@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/halfclose/halfclose/pkg/namespace"
 )
 
@@ -160,8 +162,17 @@ func whose(h *namespace.Handle) (owner, doubt string, err error) {
 	return "", "", nil
 }
 
-// completeNetns completes the name of a namespace; paths are the shell's to complete.
-func completeNetns(toComplete string, dirs []string) (names []string, files bool) {
+// completeNetns lets a namespace be completed for cobra.
+func completeNetns(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	names, files := namesOf(toComplete, netnsDirs())
+	if files {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// namesOf completes the name of a namespace; paths are the shell's to complete.
+func namesOf(toComplete string, dirs []string) (names []string, files bool) {
 	if isPath(toComplete) {
 		return nil, true
 	}

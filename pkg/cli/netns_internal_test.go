@@ -98,10 +98,10 @@ func TestNamespacesAreCompleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if names, files := completeNetns("web", []string{dir, dir, "/nowhere"}); files || !slices.Equal(names, []string{"web-1", "web-2"}) {
+	if names, files := namesOf("web", []string{dir, dir, "/nowhere"}); files || !slices.Equal(names, []string{"web-1", "web-2"}) {
 		t.Errorf("names are completed with %q", names)
 	}
-	if names, files := completeNetns("/run/n", []string{dir}); !files || len(names) > 0 {
+	if names, files := namesOf("/run/n", []string{dir}); !files || len(names) > 0 {
 		t.Errorf("a path is completed with %q", names)
 	}
 	e := &env{stateDir: t.TempDir()}
