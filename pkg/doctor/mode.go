@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -16,7 +17,13 @@ import (
 // and the kernel let expect.
 func judgeMode(r running, s switchFile, d destroy) []Finding {
 	view, unasked := r.status.Mode, ""
-	if r.err != nil {
+	switch {
+	case r.err == nil:
+	case errors.Is(s.err, fs.ErrPermission): // to root, as which a reaper runs, it may say anything
+		return []Finding{{
+			Check: "mode", Level: Warn, What: "what caps the mode cannot be told: neither a reaper nor the switch is for this user to ask", Do: "run it as root",
+		}}
+	default:
 		view = expected(s, d)
 		unasked = " (what --mode may say is not known: no reaper was asked)"
 	}

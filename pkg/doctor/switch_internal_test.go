@@ -6,6 +6,7 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -94,6 +95,8 @@ func TestWhatCapsTheModeIsTheReapersWordOrWhatIsSeenWithoutOne(t *testing.T) {
 		{name: "a switch that was written by hand", r: none, s: switchFile{set: true, value: state.Switch{Mode: policy.Observe}}, want: want{"mode", Info, "the switch was set to observe by hand (", "halfclose mode destroy"}},
 		{name: "no reaper, the switch", r: none, s: switchFile{set: true, value: observe}, want: want{"mode", Info, "set to observe by sre", "halfclose mode destroy"}},
 		{name: "no reaper, a spoilt switch", r: none, s: switchFile{err: errors.New("spoilt")}, want: want{"mode", Info, "the switch cannot be read", "switch"}},
+		{name: "no reaper, a switch that is not for this user", r: none, s: switchFile{err: &fs.PathError{Op: "open", Path: "/m", Err: unix.EACCES}}, want: want{"mode", Warn, "what caps the mode cannot be told", "run it as root"}},
+		{name: "a reaper that has read the switch that is not for this user", r: says(reaper.ModeView{Reaper: policy.Destroy}), s: switchFile{err: unix.EACCES}, want: want{"mode", OK, "nothing caps", ""}},
 		{name: "no reaper, the kernel", r: none, d: destroy{err: inetdiag.ErrUnsupported}, want: want{"mode", Info, "CONFIG_INET_DIAG_DESTROY", "sock-destroy"}},
 		{name: "no reaper, and what this user may not says nothing of a reaper", r: none, d: destroy{err: inetdiag.ErrDenied}, want: want{"mode", OK, "", ""}},
 	} {

@@ -105,7 +105,7 @@ func judgeTables(t tables, intervals []time.Duration) []Finding {
 		}
 		return []Finding{f}
 	}
-	whose, verb := fmt.Sprintf("the %d registered namespaces", len(intervals)), "costs"
+	whose, verb := "the "+count(len(intervals), "registered namespace"), "costs"
 	if len(intervals) == 0 {
 		whose, verb = fmt.Sprintf("%d namespaces with the default grace", fullNode), "would cost"
 		for range fullNode {

@@ -32,6 +32,7 @@ func TestChildTablesAreJudgedByWhatSweepingCostsHere(t *testing.T) {
 			do:    "net.ipv4.tcp_child_ehash_entries=4096 on the host (sysctl -w, and in /etc/sysctl.d): namespaces made from then on have a table of their own, of 32 KiB, and the same sweeping costs less than 0.01% of a core, as measured here in an empty one",
 		}},
 		{"a few namespaces", func(*tables) {}, everyMinute(10), want{level: Info, what: "takes 0.26% of a core"}},
+		{"one", func(*tables) {}, []time.Duration{time.Second}, want{level: Info, what: "A round over the 1 registered namespace costs 15.5ms"}},
 		{"a few with short graces", func(*tables) {}, []time.Duration{time.Second, time.Second}, want{level: Warn, what: "the 2 registered namespaces costs 31ms, and sweeping them as often as their graces ask takes 3.1% of a core"}},
 		{"none yet", func(*tables) {}, nil, want{level: Warn, what: "250 namespaces with the default grace would cost 3.88s"}},
 		{"tables that could not be measured", func(c *tables) { c.childWalk = 0 }, everyMinute(250), want{level: Warn, do: "0.1% of a core, estimated by the number of buckets"}},
