@@ -98,6 +98,9 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	}
 	delete(got, `spared_total{reason="young"}`)
 	delete(got, `spared_total{reason="seen-once"}`)
+	// A machine may be so busy that a sweep comes a whole interval late.
+	got.take(t, "sweep_late_seconds", 0, patience.Seconds())
+	got.take(t, `warnings_total{kind="`+reaper.WarnSweeping+`"}`, 0, 1)
 	got.take(t, "gone_total", 0, 3) // a sweep may show what was destroyed while it went on
 	got.take(t, "process_cpu_seconds_total", 1e-3, 3600)
 	got.take(t, "process_resident_memory_bytes", 1<<20, 4<<30)
@@ -145,12 +148,12 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 		`destroy_errors_total{errno="EOPNOTSUPP"}`: 0,
 		`destroy_lateness_seconds_count`:           3,
 		`budget_waiting`:                           0,
-		`sweep_late_seconds`:                       0,
 		`events_missed_total`:                      0,
 	}
 	for _, kind := range reaper.WarningKinds() {
 		want[`warnings_total{kind="`+kind+`"}`] = 0
 	}
+	delete(want, `warnings_total{kind="`+reaper.WarnSweeping+`"}`)
 	want[`warnings_total{kind="records"}`] = 2
 	got[`warnings_total{kind="host-netns"}`] = 0 // is the machine's
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -4,6 +4,7 @@
 package admin_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"os"
@@ -12,7 +13,6 @@ import (
 	"runtime/pprof"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 )
@@ -70,22 +70,26 @@ func TestProfilesAsText(t *testing.T) {
 // TestThereIsOneCPUProfileAtATime asks for a second one while the first is being taken, and gives the first up.
 func TestThereIsOneCPUProfileAtATime(t *testing.T) {
 	n := newNode(t) // not in parallel with others that take one
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://reaper/debug/pprof/profile?seconds=300", nil)
+	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://reaper/debug/pprof/profile?seconds=300", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := n.unix.Transport
-	client := http.Client{Transport: transport, Timeout: 3 * time.Second}
+	client := http.Client{Transport: n.unix.Transport}
 	given := make(chan struct{})
 	go func() {
 		defer close(given)
 		for {
 			resp, err := client.Do(req)
 			if err != nil {
-				return // it was being taken, and given up
+				return // given up
+			}
+			if resp.StatusCode == http.StatusOK { // it is being taken, and is until that is given up
+				_, _ = io.Copy(io.Discard, resp.Body)
 			}
 			resp.Body.Close()
-			if resp.StatusCode != http.StatusConflict { // with the test's own, below
+			if resp.StatusCode != http.StatusConflict && ctx.Err() == nil { // with the test's own, below
 				t.Errorf("status %d after less than 300 seconds", resp.StatusCode)
 				return
 			}
@@ -101,6 +105,7 @@ func TestThereIsOneCPUProfileAtATime(t *testing.T) {
 	if a := n.get("/debug/pprof/profile?seconds=1"); a.code != http.StatusConflict {
 		t.Errorf("a second one: status %d: %s", a.code, a.body)
 	}
+	giveUp()
 	<-given
 	nstest.Eventually(t, patience, "after that there can be another", func() bool {
 		a := n.get("/debug/pprof/profile?seconds=1")

@@ -36,6 +36,19 @@ func hasNone(t *testing.T, r doctor.Report, check string, level doctor.Level) {
 	}
 }
 
+// childTables is what is said of the connection tables. How bad that is depends on how fast this machine is and how
+// many sockets it has: the table is the machine's.
+func childTables(t *testing.T, r doctor.Report) doctor.Finding {
+	t.Helper()
+	for _, f := range r.Findings {
+		if f.Check == "child-tables" && (f.Level == doctor.Info || f.Level == doctor.Warn) {
+			return f
+		}
+	}
+	t.Fatalf("there is nothing of child tables in\n%s", text(r))
+	return doctor.Finding{}
+}
+
 func text(r doctor.Report) string {
 	var b strings.Builder
 	for _, f := range r.Findings {
@@ -50,10 +63,9 @@ func TestWithEveryPrivilegeWhatHasToBeTriedIsTried(t *testing.T) {
 	has(t, r, "sock-destroy", doctor.OK, "SOCK_DESTROY works: it destroyed a connection made for it")
 	has(t, r, "capabilities", doctor.OK, "CAP_SYS_ADMIN and CAP_NET_ADMIN are held")
 	has(t, r, "netns-cookie", doctor.OK, "")
-	has(t, r, "pid-namespace", doctor.Warn, "")                                     // the node's is its own
-	has(t, r, "child-tables", doctor.Info, "250 namespaces with the default grace") // and its table is the machine's
-	if f := has(t, r, "child-tables", doctor.Info, ""); !strings.Contains(f.Do, "as measured here") {
-		t.Errorf("child tables were not measured: %s", f.Do)
+	has(t, r, "pid-namespace", doctor.Warn, "") // the node's is its own
+	if f := childTables(t, r); !strings.Contains(f.What, "250 namespaces with the default grace") || !strings.Contains(f.Do, "as measured here") {
+		t.Errorf("child tables were not measured: %s: %s", f.What, f.Do)
 	}
 	if got := r.Worst(); got != doctor.Warn {
 		t.Errorf("the worst of it is %v", got)

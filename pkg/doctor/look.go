@@ -31,6 +31,10 @@ type looker struct {
 // slowAfter is when somebody who waits is told what for.
 const slowAfter = time.Second
 
+// lateness is how much later than the limit a look may come back that heeds it: it can say itself how far it came,
+// and the machine may be busy.
+const lateness = time.Second
+
 // start looks at one thing. A look that does not come back in time is left behind: a system call on a mount
 // that hangs cannot be ended, and the process will.
 func start[T any](ctx context.Context, l *looker, into *seen[T], what string, fn func(context.Context) T) {
@@ -41,7 +45,7 @@ func start[T any](ctx context.Context, l *looker, into *seen[T], what string, fn
 		defer cancel()
 		done := make(chan T, 1)
 		go func() { done <- fn(within) }()
-		late := time.NewTimer(l.limit + l.limit/4) // what heeds the context can say itself how far it came
+		late := time.NewTimer(l.limit + lateness)
 		defer late.Stop()
 		select {
 		case into.value = <-done:

@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +39,16 @@ func stuckPipe(t *testing.T) (r, w *os.File) {
 		t.Fatal(err)
 	}
 	return r, w
+}
+
+// closeAll closes a log that is read from, however long its reader takes: each Close waits for a moment only.
+func closeAll(c io.Closer) (err error) {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		if err = c.Close(); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func TestAStuckStderrHoldsUpNeitherWhoLogsNorItsEnd(t *testing.T) {
@@ -67,7 +79,7 @@ func TestLongLinesTakeNoMoreMemoryThanManyShortOnes(t *testing.T) {
 		log.Info(strings.Repeat("x", 100<<10)) // 10 MiB, less than the queue takes in lines
 	}
 	closed := make(chan error)
-	go func() { closed <- errors.Join(closer.Close(), w.Close()) }()
+	go func() { closed <- errors.Join(closeAll(closer), w.Close()) }()
 	n := 0
 	for s := bufio.NewReader(r); ; {
 		line, err := s.ReadString('\n')
@@ -145,7 +157,7 @@ func TestLinesThatFoundNoRoomAreCountedOnTheNextThatDoes(t *testing.T) {
 				for read() {
 				}
 			}()
-			if err := errors.Join(closer.Close(), w.Close()); err != nil {
+			if err := errors.Join(closeAll(closer), w.Close()); err != nil {
 				t.Error(err)
 			}
 			<-done
@@ -208,7 +220,7 @@ func TestACleanEndLosesNoLine(t *testing.T) {
 			fmt.Fprintf(&got, "n=%s\n", n)
 		}
 	}()
-	if err := errors.Join(closer.Close(), w.Close()); err != nil {
+	if err := errors.Join(closeAll(closer), w.Close()); err != nil {
 		t.Error(err)
 	}
 	<-done

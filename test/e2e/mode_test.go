@@ -78,7 +78,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+grace))); r.code != 0 {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
-	first := w.start(t, "--max-destroys-per-second", "100", "--log-level", "warn")
+	first := w.start(t, "--max-destroys-per-second", "20", "--log-level", "warn") // half a minute's work
 	nstest.Eventually(t, soon, "the storm is on", func() bool { return w.outcomes(t)[reaper.Destroyed] > 50 })
 
 	r := w.run(t, "mode", "observe")
@@ -141,14 +141,14 @@ func TestTheSwitchOutlivesAReaperThatIsKilledAsSoonAsItIsSet(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
-	storm(t, c, 30)
-	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "3s"`))); r.code != 0 {
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "1s"`))); r.code != 0 {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	p := w.start(t)
 	w.holds(t, p.pid())
 	r := w.run(t, "mode", "observe")
 	p.kill(t)
+	storm(t, c, 30)
 	if r.code != 0 || !strings.Contains(r.stdout, filepath.Join(w.dir, "mode")) {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
@@ -162,12 +162,13 @@ func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
-	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "4s"`))); r.code != 0 {
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "8s"`))); r.code != 0 {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	p := w.start(t)
 	w.holds(t, p.pid())
 	storm(t, c, 30)
+	past := time.After(8 * time.Second)
 	if err := unix.Kill(p.pid(), unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +176,7 @@ func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
 	if r.code != 1 || !strings.HasPrefix(r.stderr, "halfclose: the switch is set to observe") || !strings.Contains(r.stderr, "does not answer") {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
+	<-past
 	if err := unix.Kill(p.pid(), unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
