@@ -47,11 +47,11 @@ func (t *top) ended() topLine {
 	done, would := total(s.Counts.Destroyed), total(s.Counts.WouldDestroy)
 	l := topText("Destroyed " + strconv.FormatUint(done, 10))
 	r := &t.rates.destroyed
-	if would > 0 {
+	switch {
+	case s.Mode.Effective != policy.Destroy: // the rate is of those that would have been
+		r, l = &t.rates.would, l.with(plain, fmt.Sprintf("; %d would have been", would))
+	case would > 0:
 		l = l.with(plain, fmt.Sprintf(" (%d would have been)", would))
-	}
-	if s.Mode.Effective != policy.Destroy {
-		r = &t.rates.would
 	}
 	return l.with(plain, fmt.Sprintf(", %s/s ", perSecond(r.perSecond()))).with(good, r.bars(20)).with(plain, " last minute")
 }
