@@ -82,7 +82,7 @@ func (s *Scrape) Serve(ctx context.Context, l net.Listener) error {
 		DisableGeneralOptionsHandler: true,
 	}
 	srv.SetKeepAlivesEnabled(false) // a scraper comes four times a minute
-	if err := serve(ctx, srv, netutil.LimitListener(l, scrapeConns), s.log); err != nil {
+	if err := serve(ctx, srv, netutil.LimitListener(l, scrapeConns), s.log, endWithin); err != nil {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return nil

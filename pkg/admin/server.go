@@ -51,24 +51,32 @@ func Listen(path string) (net.Listener, error) {
 // path may be another reaper's, so only who holds the lock may remove it.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	if err := serve(ctx, srv, l, s.Log); err != nil {
+	if err := serve(ctx, srv, l, s.Log, endWithin); err != nil {
 		return fmt.Errorf("serve the reaper's socket: %w", err)
 	}
 	return nil
 }
 
-// serve serves until ctx ends, and then as long as it takes to end the answers under way that are short.
-func serve(ctx context.Context, srv *http.Server, l net.Listener, log *slog.Logger) error {
+// endWithin is how long the answers that are under way may take when a server ends: the process will, too.
+const endWithin = 200 * time.Millisecond
+
+// serve serves until ctx ends, and then for as long as the answers under way take, within a bound.
+func serve(ctx context.Context, srv *http.Server, l net.Listener, log *slog.Logger, within time.Duration) error {
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 200*time.Millisecond)
+		defer close(ended)
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 		defer cancel()
 		if srv.Shutdown(late) != nil {
 			_ = srv.Close()
 		}
 	})
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	err := srv.Serve(l)
+	if !stop() {
+		<-ended // Serve returns as soon as that begins
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
