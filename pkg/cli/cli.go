@@ -198,12 +198,9 @@ func (e *env) checkStateDir() error {
 // its usual place.
 func (e *env) switchPath(cmd *cobra.Command) string {
 	return state.SwitchPath(func(name string) string {
-		switch {
-		case name != state.EnvDir || !cmd.Flags().Changed("state-dir"):
-			return e.getenv(name)
-		case e.stateDir == state.DefaultDir:
-			return ""
+		if name == state.EnvDir && cmd.Flags().Changed("state-dir") {
+			return e.stateDir
 		}
-		return e.stateDir
+		return e.getenv(name)
 	})
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 func TestExitCodes(t *testing.T) {
@@ -133,6 +134,8 @@ func TestTheSwitchIsBesideTheStateWhereThatIsNotInItsUsualPlace(t *testing.T) {
 		{"by the environment", nil, "/a", "/a/mode"},
 		{"by the flag", []string{"--state-dir", "/b"}, "", "/b/mode"},
 		{"by the flag before the environment", []string{"--state-dir", "/b"}, "/a", "/b/mode"},
+		{"the usual place by the environment", nil, "/run/halfclose", "/var/lib/halfclose/mode"},
+		{"the usual place by the flag", []string{"--state-dir", "/run/halfclose"}, "/a", "/var/lib/halfclose/mode"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := &env{out: &bytes.Buffer{}, err: &bytes.Buffer{}, getenv: func(name string) string {
@@ -145,7 +148,11 @@ func TestTheSwitchIsBesideTheStateWhereThatIsNotInItsUsualPlace(t *testing.T) {
 			if got := e.switchPath(cmd); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
-			if want := filepath.Dir(tt.want); tt.env+strings.Join(tt.args, "") != "" && e.stateDir != want {
+			want := filepath.Dir(tt.want)
+			if want == "/var/lib/halfclose" {
+				want = state.DefaultDir
+			}
+			if tt.env+strings.Join(tt.args, "") != "" && e.stateDir != want {
 				t.Errorf("the state directory is %s, want %s", e.stateDir, want)
 			}
 		})

@@ -110,6 +110,8 @@ func TestPaths(t *testing.T) {
 	}
 	for _, tc := range []struct{ env, dir, mode string }{
 		{"", "/run/halfclose", "/var/lib/halfclose/mode"},
+		{"/run/halfclose", "/run/halfclose", "/var/lib/halfclose/mode"}, // the same, and a reboot does not empty it
+		{"/run/halfclose/", "/run/halfclose", "/var/lib/halfclose/mode"},
 		{"/srv/half", "/srv/half", "/srv/half/mode"},
 		{"here", filepath.Join(wd, "here"), filepath.Join(wd, "here/mode")},
 	} {

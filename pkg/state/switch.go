@@ -49,13 +49,15 @@ const (
 // errNoMode: the zero Mode stands for off where it is used, but nobody has set the switch to it.
 var errNoMode = errors.New("it has no mode")
 
-// SwitchPath returns the file of the switch: /var/lib/halfclose/mode, or the file mode in the state
-// directory if the environment names one.
+// SwitchPath returns the file of the switch: /var/lib/halfclose/mode, or the file mode in the state directory if
+// the environment names another than DefaultDir. One that names DefaultDir changes nothing: a reboot empties it, and
+// whoever does not say the same would look elsewhere.
 func SwitchPath(getenv func(string) string) string {
-	if getenv(EnvDir) == "" {
-		return filepath.Join(switchDir, switchFile)
+	dir := DirFromEnv(getenv)
+	if dir == DefaultDir {
+		dir = switchDir
 	}
-	return filepath.Join(DirFromEnv(getenv), switchFile)
+	return filepath.Join(dir, switchFile)
 }
 
 // LoadSwitch reads the switch, and reports whether it is set: where there is no file it is not. On an error
