@@ -24,7 +24,8 @@ say of everything that is not as it should be what to do about it.
 
 It changes nothing: what has to be tried (destroying a socket, loading a BPF
 program) is tried on things of its own, in a network namespace of its own where it
-may make one. The plugin's binary is run to ask for its version. What it may not look at it says, with what that would take.
+may make one. The plugin's binary is run to ask for its version. What it may not
+look at it says, with what that would take.
 
   ok    as it should be
   info  worth knowing; nothing need be done
@@ -32,12 +33,13 @@ may make one. The plugin's binary is run to ask for its version. What it may not
   fail  keeps sockets from being destroyed, or containers from being registered
         or started
 
-It exits with 0 when nothing fails, and with 1 when something does, or with
---strict when there is a warning: as an init container before the reaper it keeps
-a pod from starting on a node where the reaper could not work. Run it with what the
-reaper has: the same privileges, mounts and environment.`,
+It exits with 0 when nothing fails, and with 1 when something does: as an init
+container before the reaper it keeps a pod from starting on a node where the reaper
+could not work. Run it with what the reaper has: the same privileges, mounts and
+environment. With --strict a warning counts too. That is not for an init container:
+one pod's mistaken annotation is a warning, and so is that no reaper runs yet.`,
 		Example: `  halfclose doctor
-  halfclose doctor --strict            # as an init container: warnings count
+  halfclose doctor --strict            # in a script: a warning counts too
   halfclose doctor --host-root /host   # in a container that has it there
   halfclose doctor -o json | jq -r '.findings[] | select(.level == "fail").do'`,
 		Args: cobra.NoArgs,
