@@ -19,6 +19,10 @@ LDFLAGS  := -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)
 # There is HTTP on a unix socket only: without HTTP/2 every start of the plugin is a little faster.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags nethttpomithttp2
 
+# The image is called what chart and manifest call it.
+IMAGE   ?= ghcr.io/halfclose/halfclose:$(shell awk '$$1 == "appVersion:" { gsub(/"/, "", $$2); print $$2 }' deploy/kubernetes/chart/Chart.yaml)
+CREATED := $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
+
 CNI_PLUGINS := github.com/containernetworking/plugins/plugins
 export FUZZTIME
 # The go command keeps its caches there, and finds none without.
@@ -39,6 +43,11 @@ build-all: $(PLATFORMS:%=dist/%) ## Build dist/halfclose-linux-amd64 and -arm64,
 .PHONY: $(PLATFORMS:%=dist/%)
 $(PLATFORMS:%=dist/%): dist/%:
 	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o dist/halfclose-$(*D)-$(*F) ./plugins/halfclose
+
+.PHONY: image
+image: build-all ## Make dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)
+	@cd tools/image && go run . -ref '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' -created '$(CREATED)' \
+		-o ../../dist/halfclose-image.tar $(foreach p,$(PLATFORMS),../../dist/halfclose-$(subst /,-,$(p)))
 
 .PHONY: cni-plugins
 cni-plugins: ## Build the CNI plugins that demo and tests chain halfclose with, into bin/cni

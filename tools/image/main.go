@@ -1,0 +1,75 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command image puts static binaries, one a platform, into a container image, and writes that as one archive
+// which every loader understands. It needs no registry and no daemon.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "image:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+// run writes the archive that the arguments ask for, and prints its reference and digest.
+func run(args []string, stdout, stderr io.Writer) error {
+	var (
+		about   about
+		created string
+		out     string
+	)
+	flags := flag.NewFlagSet("image", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprintln(stderr, "usage: image -ref NAME:TAG [flags] BINARY...")
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&about.ref, "ref", "", "the `name` of the image, with its registry and tag")
+	flags.StringVar(&about.version, "version", "", "the version of what is in it")
+	flags.StringVar(&about.commit, "commit", "", "the revision that it was built from")
+	flags.StringVar(&created, "created", "", "the `time` of that revision, as in RFC 3339: the same input makes the same image")
+	flags.StringVar(&out, "o", "image.tar", "the `file` to write")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if _, err := name.NewTag(about.ref, name.StrictValidation); err != nil {
+		return fmt.Errorf("-ref: %w", err)
+	}
+	about.created = time.Unix(0, 0)
+	if created != "" {
+		var err error
+		if about.created, err = time.Parse(time.RFC3339, created); err != nil {
+			return fmt.Errorf("-created: %w", err)
+		}
+	}
+	if flags.NArg() == 0 {
+		return errors.New("name the binaries to put into the image")
+	}
+	b, err := build(about, flags.Args())
+	if err != nil {
+		return err
+	}
+	digest, err := b.index.Digest()
+	if err != nil {
+		return err
+	}
+	if err := write(out, about.ref, b); err != nil {
+		return fmt.Errorf("write %s: %w", out, err)
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %s@%s\n", out, about.ref, digest)
+	return err
+}
