@@ -53,6 +53,11 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, whole(&s))
 }
 
+// Health asks whether the reaper is at work. If not, that is an error.
+func (c *Client) Health(ctx context.Context) (h Health, err error) {
+	return h, c.ask(ctx, http.MethodGet, "/healthz", nil, whole(&h))
+}
+
 // Sockets asks for sockets.
 func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (list reaper.SocketList, err error) {
 	v := url.Values{"all": {strconv.FormatBool(q.All)}, "owners": {strconv.FormatBool(q.Owners)}}

@@ -154,7 +154,7 @@ ask it what it does.`,
 		statusCommand(e), socketsCommand(e), journalCommand(e), modeCommand(e),
 		topCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
-		reaperCommand(e), completionCommand(e), versionCommand(e),
+		reaperCommand(e), healthCommand(e), completionCommand(e), versionCommand(e),
 	)
 	completePaths(root)
 	return root

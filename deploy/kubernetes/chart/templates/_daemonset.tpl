@@ -1,0 +1,168 @@
+{{/*
+Copyright The halfclose Authors
+SPDX-License-Identifier: Apache-2.0
+
+The DaemonSet of a chart, which takes everything back if .uninstall is true.
+*/}}
+{{- define "halfclose.daemonset" -}}
+{{- $uninstall := .uninstall -}}
+{{- with .root -}}
+apiVersion: apps/v1
+kind: DaemonSet
+metadata:
+  name: {{ include "halfclose.fullname" . }}
+  namespace: {{ .Release.Namespace }}
+  labels:
+    {{- include "halfclose.labels" . | nindent 4 }}
+spec:
+  selector:
+    matchLabels:
+      {{- include "halfclose.selector" . | nindent 6 }}
+  updateStrategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxUnavailable: {{ $uninstall | ternary "100%" .Values.maxUnavailable }}
+  template:
+    metadata:
+      labels:
+        {{- include "halfclose.labels" . | nindent 8 }}
+        {{- with .Values.podLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      annotations:
+        kubectl.kubernetes.io/default-container: reaper
+        {{- if not (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
+        container.apparmor.security.beta.kubernetes.io/reaper: unconfined
+        {{- if .Values.doctor }}
+        container.apparmor.security.beta.kubernetes.io/doctor: unconfined
+        {{- end }}
+        {{- end }}
+        {{- with .Values.podAnnotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+    spec:
+      # The reaper tells the node's own network namespace by being in it, and leaves it alone. Nor does it wait for a
+      # network of pods that is not there yet.
+      hostNetwork: true
+      # It finds out which processes hold a socket, and follows paths like /proc/PID/ns/net.
+      hostPID: true
+      # Nothing here talks to the API server.
+      serviceAccountName: {{ include "halfclose.fullname" . }}
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      priorityClassName: {{ .Values.priorityClassName }}
+      # A stop saves the ages of the sockets, which takes a moment. It takes nothing out of the node's network: pods
+      # that start meanwhile are registered, and found by the next reaper.
+      terminationGracePeriodSeconds: 15
+      securityContext:
+        runAsUser: 0
+        runAsGroup: 0
+        seccompProfile: {type: RuntimeDefault}
+        {{- with .Values.seLinuxOptions }}
+        seLinuxOptions: {{ toJson . }}
+        {{- end }}
+      {{- with .Values.imagePullSecrets }}
+      imagePullSecrets: {{ toJson . }}
+      {{- end }}
+      {{- with .Values.nodeSelector }}
+      nodeSelector: {{ toJson . }}
+      {{- end }}
+      {{- with .Values.affinity }}
+      affinity: {{ toJson . }}
+      {{- end }}
+      tolerations: {{ toJson .Values.tolerations }}
+      initContainers:
+        {{- if $uninstall }}
+        # The old pod with its watch has ended. The binary stays: runtimes call it for pods that were made with it.
+        - name: uninstall
+          image: {{ include "halfclose.image" . }}
+          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          args:
+            - uninstall
+            {{- include "halfclose.cniArgs" . | nindent 12 }}
+          {{- include "halfclose.installer" . | nindent 10 }}
+        {{- else }}
+        # A mistake shows here, before the rollout goes on to the next nodes.
+        - name: install
+          image: {{ include "halfclose.image" . }}
+          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          args:
+            - install
+            - {{ printf "--wait=%s" .Values.cni.wait | quote }}
+            {{- include "halfclose.cniArgs" . | nindent 12 }}
+            {{- include "halfclose.entryArgs" . | nindent 12 }}
+          {{- include "halfclose.installer" . | nindent 10 }}
+        {{- if .Values.doctor }}
+        - name: doctor
+          image: {{ include "halfclose.image" . }}
+          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          args:
+            - doctor
+            {{- include "halfclose.cniArgs" . | nindent 12 }}
+          {{- include "halfclose.reaper" . | nindent 10 }}
+            - {name: cni-bin, mountPath: {{ .Values.cni.binDir | quote }}, readOnly: true}
+            - {name: cni-conf, mountPath: {{ .Values.cni.confDir | quote }}, readOnly: true}
+        {{- end }}
+        {{- end }}
+      containers:
+        - name: reaper
+          image: {{ include "halfclose.image" . }}
+          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          args:
+            - reaper
+            - --wait
+            - --mode={{ .Values.mode }}
+            {{- with .Values.reaper }}
+            - --finder={{ .finder }}
+            - --min-grace={{ .minGrace }}
+            - --cpu-budget={{ .cpuBudget }}
+            - --max-destroys-per-second={{ int64 .maxDestroysPerSecond }}
+            - --log-level={{ .logLevel }}
+            - --log-format={{ .logFormat }}
+            {{- end }}
+            {{- if .Values.metrics.enabled }}
+            - --metrics-address=:{{ .Values.metrics.port }}
+            {{- end }}
+          {{- if .Values.metrics.enabled }}
+          ports:
+            - {name: metrics, containerPort: {{ .Values.metrics.port }}, protocol: TCP}
+          {{- end }}
+          # Asked on its own unix socket, whatever listens on the node's ports and whether there are metrics or not.
+          startupProbe:
+            exec: {command: [halfclose, health]}
+            periodSeconds: 1
+            timeoutSeconds: 5
+            failureThreshold: 30
+          readinessProbe:
+            exec: {command: [halfclose, health]}
+            periodSeconds: 15
+            timeoutSeconds: 5
+          livenessProbe:
+            exec: {command: [halfclose, health]}
+            periodSeconds: 30
+            timeoutSeconds: 10
+          resources: {{ toJson .Values.reaper.resources }}
+          {{- include "halfclose.reaper" . | nindent 10 }}
+        {{- if not $uninstall }}
+        - name: watch
+          image: {{ include "halfclose.image" . }}
+          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          args:
+            - install
+            - --watch
+            - --log-format={{ .Values.reaper.logFormat }}
+            {{- include "halfclose.cniArgs" . | nindent 12 }}
+            {{- include "halfclose.entryArgs" . | nindent 12 }}
+          resources: {{ toJson .Values.watch.resources }}
+          {{- include "halfclose.installer" . | nindent 10 }}
+        {{- end }}
+      volumes:
+        - {name: run, hostPath: {path: /run/halfclose, type: DirectoryOrCreate}}
+        - {name: lib, hostPath: {path: /var/lib/halfclose, type: DirectoryOrCreate}}
+        - {name: cni-bin, hostPath: {path: {{ .Values.cni.binDir | quote }}, type: DirectoryOrCreate}}
+        - {name: cni-conf, hostPath: {path: {{ .Values.cni.confDir | quote }}, type: DirectoryOrCreate}}
+        {{- range $i, $dir := include "halfclose.netnsDirs" . | fromJsonArray }}
+        - {name: netns-{{ $i }}, hostPath: {path: {{ $dir | quote }}, type: DirectoryOrCreate}}
+        {{- end }}
+{{- end -}}
+{{- end -}}

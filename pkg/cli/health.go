@@ -1,0 +1,41 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func healthCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask the reaper whether it is at work, as a probe does",
+		Long: `Ask the reaper on this node whether it has read the records and its loop turns.
+The exit code is 1, with the reason, if not.
+
+It is for the probes of a container, which is why it asks on the reaper's own
+unix socket: on a port of the node another process may answer.`,
+		Example: "  halfclose health",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := e.client()
+			if err != nil {
+				return err
+			}
+			h, err := client.Health(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if e.output == outputJSON {
+				return printJSON(e.out, h)
+			}
+			_, err = fmt.Fprintln(e.out, clean(h.Status))
+			return err
+		},
+	}
+	e.outputFlag(cmd)
+	return cmd
+}

@@ -1,0 +1,38 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestHealthSucceedsOnlyWhileTheReaperIsAtWork(t *testing.T) {
+	dir := stateDir(t)
+	code, _, stderr := call(t, nil, "health", "--state-dir", dir)
+	if code != exitFailure || !strings.Contains(stderr, "no reaper is running") {
+		t.Errorf("without a reaper: exit code %d, %s", code, stderr)
+	}
+
+	stop := answering(t, dir, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(`{"error": "the records have not been read yet"}`))
+	})
+	code, _, stderr = call(t, nil, "health", "--state-dir", dir)
+	if code != exitFailure || !strings.Contains(stderr, "the records have not been read yet") {
+		t.Errorf("while the reaper starts: exit code %d, %s", code, stderr)
+	}
+	stop()
+}
+
+func TestHealthIsForAReaperThatRuns(t *testing.T) {
+	dir := stateDir(t)
+	reaping(t, dir)
+	for format, want := range map[string]string{"table": "ok\n", "json": "{\n  \"status\": \"ok\"\n}\n"} {
+		if code, stdout, stderr := call(t, nil, "health", "--state-dir", dir, "-o", format); code != exitSuccess || stdout != want {
+			t.Errorf("-o %s: exit code %d, %q, %s", format, code, stdout, stderr)
+		}
+	}
+}
