@@ -12,8 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// binary is a program and what it runs on.
-type binary struct {
+// executable is a program and what it runs on.
+type executable struct {
 	program  []byte
 	platform v1.Platform
 }
@@ -26,23 +26,23 @@ var architectures = map[elf.Machine]string{
 
 // readBinary reads a program, which tells its platform itself. One that needs a dynamic loader is refused: the
 // image has none.
-func readBinary(path string) (binary, error) {
+func readBinary(path string) (executable, error) {
 	program, err := os.ReadFile(path)
 	if err != nil {
-		return binary{}, err
+		return executable{}, err
 	}
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
-		return binary{}, fmt.Errorf("%s is no program for Linux: %w", path, err)
+		return executable{}, fmt.Errorf("%s is no program for Linux: %w", path, err)
 	}
 	arch, ok := architectures[f.Machine]
 	if !ok {
-		return binary{}, fmt.Errorf("%s is for %v, which no image is made for", path, f.Machine)
+		return executable{}, fmt.Errorf("%s is for %v, which no image is made for", path, f.Machine)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return binary{}, fmt.Errorf("%s is not static, and the image has no dynamic loader: build it with CGO_ENABLED=0", path)
+			return executable{}, fmt.Errorf("%s is not static, and the image has no dynamic loader: build it with CGO_ENABLED=0", path)
 		}
 	}
-	return binary{program, v1.Platform{OS: "linux", Architecture: arch}}, nil
+	return executable{program, v1.Platform{OS: "linux", Architecture: arch}}, nil
 }

@@ -65,7 +65,7 @@ func build(a about, paths []string) (built, error) {
 }
 
 // image makes the image of one platform: the binary on nothing.
-func (a about) image(bin binary) (v1.Image, error) {
+func (a about) image(bin executable) (v1.Image, error) {
 	content, err := layer(bin.program)
 	if err != nil {
 		return nil, err

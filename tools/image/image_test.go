@@ -1,0 +1,244 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+const (
+	ref     = "ghcr.io/halfclose/halfclose:v9"
+	created = "2026-01-02T03:04:05Z"
+)
+
+// program writes an ELF file for a machine, without code but for what is appended. With a loader it asks for one.
+func program(t *testing.T, machine elf.Machine, loader bool, content string) string {
+	t.Helper()
+	h := elf.Header64{
+		Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT),
+		Ehsize: 64, Phentsize: 56, Phoff: 64,
+	}
+	copy(h.Ident[:], elf.ELFMAG+"\x02\x01\x01")
+	var b bytes.Buffer
+	var segments []elf.Prog64
+	if loader {
+		segments = append(segments, elf.Prog64{Type: uint32(elf.PT_INTERP)})
+	}
+	h.Phnum = uint16(len(segments))
+	for _, part := range []any{h, segments, []byte(content)} {
+		if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "halfclose")
+	if err := os.WriteFile(path, b.Bytes(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// archiveOf makes an archive of programs.
+func archiveOf(t *testing.T, programs ...string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "image.tar")
+	args := append([]string{"-ref", ref, "-version", "v9", "-commit", "abc", "-created", created, "-o", out}, programs...)
+	if err := run(args, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestTheImageIsTheBinaryOnNothingForEachPlatform(t *testing.T) {
+	amd, arm := program(t, elf.EM_X86_64, false, "one"), program(t, elf.EM_AARCH64, false, "other")
+	name, i := index(t, archiveOf(t, amd, arm))
+	if name != ref {
+		t.Errorf("it is called %q, want %q", name, ref)
+	}
+	platforms, images := images(t, i)
+	if want := []string{"linux/amd64", "linux/arm64"}; !slices.Equal(platforms, want) {
+		t.Fatalf("it is for %v, want %v", platforms, want)
+	}
+	for platform, path := range map[string]string{"linux/amd64": amd, "linux/arm64": arm} {
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := rootfs(t, images[platform])
+		if got, want := slices.Sorted(maps.Keys(files)), []string{"usr/", "usr/local/", "usr/local/bin/", "usr/local/bin/halfclose"}; !slices.Equal(got, want) {
+			t.Errorf("%s: it has %v, want %v", platform, got, want)
+		}
+		got := files["usr/local/bin/halfclose"]
+		if !bytes.Equal(got.content, want) {
+			t.Errorf("%s: it holds another program", platform)
+		}
+		if got.header.Mode != 0o755 || got.header.Uid != 0 || got.header.Gid != 0 {
+			t.Errorf("%s: the program's mode is %o, its owner %d:%d", platform, got.header.Mode, got.header.Uid, got.header.Gid)
+		}
+		config, err := images[platform].ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := config.OS + "/" + config.Architecture; p != platform {
+			t.Errorf("%s: its configuration says %s", platform, p)
+		}
+		if got := config.Config.Entrypoint; !slices.Equal(got, []string{"/usr/local/bin/halfclose"}) || len(config.Config.Cmd) != 0 {
+			t.Errorf("%s: it runs %v %v", platform, got, config.Config.Cmd)
+		}
+		if !slices.Contains(config.Config.Env, "PATH=/usr/local/bin") {
+			t.Errorf("%s: kubectl exec would not find it: %v", platform, config.Config.Env)
+		}
+	}
+}
+
+func TestTheImageSaysWhatItIs(t *testing.T) {
+	_, i := index(t, archiveOf(t, program(t, elf.EM_X86_64, false, "")))
+	m, err := i.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, images := images(t, i)
+	one, err := images["linux/amd64"].Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := images["linux/amd64"].ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, labels := range map[string]map[string]string{"index": m.Annotations, "manifest": one.Annotations, "configuration": config.Config.Labels} {
+		for key, want := range map[string]string{
+			"version": "v9", "revision": "abc", "created": created, "licenses": "Apache-2.0", "title": "halfclose",
+			"source": "https://github.com/halfclose/halfclose",
+		} {
+			if got := labels["org.opencontainers.image."+key]; got != want {
+				t.Errorf("the %s says that its %s is %q, want %q", where, key, got, want)
+			}
+		}
+	}
+	if got := config.Created.UTC().Format("2006-01-02T15:04:05Z"); got != created {
+		t.Errorf("it was created at %s, want the source's %s", got, created)
+	}
+}
+
+func TestTheSameInputMakesTheSameArchive(t *testing.T) {
+	amd, arm := program(t, elf.EM_X86_64, false, "one"), program(t, elf.EM_AARCH64, false, "other")
+	first, err := os.ReadFile(archiveOf(t, amd, arm))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := os.ReadFile(archiveOf(t, amd, arm))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(first, second) {
+		t.Error("the archives differ")
+	}
+	other, err := os.ReadFile(archiveOf(t, program(t, elf.EM_X86_64, false, "another"), arm))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Equal(first, other) {
+		t.Error("another program makes the same archive")
+	}
+}
+
+func TestOlderDockersFindTheFirstPlatformInTheArchive(t *testing.T) {
+	amd := program(t, elf.EM_X86_64, false, "one")
+	path := archiveOf(t, amd, program(t, elf.EM_AARCH64, false, "other"))
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	files := unpack(t, f)
+	var m tarball.Manifest
+	if err := json.Unmarshal(files["manifest.json"].content, &m); err != nil || len(m) != 1 {
+		t.Fatalf("%d images (%v)", len(m), err)
+	}
+	if !slices.Equal(m[0].RepoTags, []string{ref}) {
+		t.Errorf("it is called %v", m[0].RepoTags)
+	}
+	var config struct{ Architecture string }
+	if err := json.Unmarshal(files[m[0].Config].content, &config); err != nil || config.Architecture != "amd64" {
+		t.Errorf("its configuration is for %q (%v)", config.Architecture, err)
+	}
+	// The library reads it as docker load does, and compares what it reads with the digests.
+	image, err := tarball.ImageFromPath(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(amd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := rootfs(t, image)["usr/local/bin/halfclose"]; !bytes.Equal(got.content, want) {
+		t.Error("it holds another program")
+	}
+}
+
+func TestWhatCannotRunInTheImageIsRefused(t *testing.T) {
+	text := filepath.Join(t.TempDir(), "text")
+	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	amd := program(t, elf.EM_X86_64, false, "")
+	for _, c := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"a program that needs a loader", "is not static", []string{"-ref", ref, program(t, elf.EM_X86_64, true, "")}},
+		{"a script", "is no program for Linux", []string{"-ref", ref, text}},
+		{"another machine", "which no image is made for", []string{"-ref", ref, program(t, elf.EM_RISCV, false, "")}},
+		{"one platform twice", "are both for linux/amd64", []string{"-ref", ref, amd, program(t, elf.EM_X86_64, false, "")}},
+		{"no program", "name the binaries", []string{"-ref", ref}},
+		{"a name without a tag", "-ref", []string{"-ref", "ghcr.io/halfclose/halfclose", amd}},
+		{"no name", "-ref", []string{amd}},
+		{"a time that is none", "-created", []string{"-ref", ref, "-created", "yesterday", amd}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "image.tar")
+			err := run(append([]string{"-o", out}, c.args...), io.Discard, io.Discard)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want an error with %q", err, c.want)
+			}
+			if _, err := os.Stat(out); err == nil {
+				t.Error("there is an archive all the same")
+			}
+		})
+	}
+}
+
+// TestTheShippedArchiveHoldsTheShippedBinaries reads what make image has made.
+func TestTheShippedArchiveHoldsTheShippedBinaries(t *testing.T) {
+	const dist = "../../dist/"
+	if _, err := os.Stat(dist + "halfclose-image.tar"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("make image has not been run: ", err)
+	}
+	_, i := index(t, dist+"halfclose-image.tar")
+	platforms, images := images(t, i)
+	for _, platform := range platforms {
+		want, err := os.ReadFile(dist + "halfclose-" + strings.ReplaceAll(platform, "/", "-"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(rootfs(t, images[platform])["usr/local/bin/halfclose"].content, want) {
+			t.Errorf("the program for %s is another than the one in dist", platform)
+		}
+	}
+}
