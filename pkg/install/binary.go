@@ -127,13 +127,14 @@ func (c Config) removeBinary(ctx context.Context) (Binary, error) {
 }
 
 // checkPlugins says that the node's runtime looks for plugins elsewhere: where it does, the first plugin of the
-// network must be. To list a plugin that the runtime does not find would fail every pod.
+// network must be. To list a plugin that the runtime does not find would fail every pod. A link counts wherever it
+// leads, which in a container may be out of what is mounted.
 func (c Config) checkPlugins(f file) error {
 	if c.TrustBinDir || len(f.list.Plugins) == 0 {
 		return nil
 	}
 	first := filepath.Join(c.BinDir, filepath.Base(f.list.Plugins[0].Network.Type))
-	bin, err := host(c.HostRoot).open(first, unix.O_PATH)
+	bin, err := host(c.HostRoot).open(first, unix.O_PATH|unix.O_NOFOLLOW)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s is not there, the first plugin of %s: name the directory in which the runtime looks for plugins with --cni-bin-dir", first, f.name)
 	}

@@ -65,6 +65,29 @@ func (r *Root) Open(path string) (*Handle, error) {
 	return h, nil
 }
 
+// SeesDirOf reports whether the directory is there that a path below the root is in. Where it is not, that nothing is
+// at the path says little: in a container the directory may just not be mounted. Of /proc, the process's own is meant,
+// and what is not there has ended.
+func (r *Root) SeesDirOf(path string) bool {
+	dir := filepath.Dir(filepath.Clean(path))
+	if strings.HasPrefix(dir+"/", "/proc/") {
+		return true
+	}
+	fd, err := r.resolveDir(dir)
+	if err != nil {
+		return false
+	}
+	_ = unix.Close(fd)
+	return true
+}
+
+func (r *Root) resolveDir(dir string) (int, error) {
+	if r.dir == "" {
+		return openPath(unix.AT_FDCWD, dir)
+	}
+	return r.resolve(dir)
+}
+
 // resolveTries is how often a path with ".." in it is tried again after a rename or mount somewhere on the
 // system kept the kernel from being sure that it stays below the root.
 const resolveTries = 128

@@ -91,6 +91,9 @@ func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 	h, err := w.root.Open(r.Netns.Path)
 	switch {
 	case err != nil && gone(err):
+		if !w.root.SeesDirOf(r.Netns.Path) {
+			return fmt.Sprintf("%v, nor is its directory: in a container, mount the host's with propagation", err), false
+		}
 		return err.Error(), true
 	case err != nil:
 		return "", false

@@ -39,7 +39,7 @@ func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) sta
 	t.Helper()
 	r := state.Record{
 		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Policy: policy.Default(),
-		Netns: state.Netns{Path: "/nowhere/" + id, Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
+		Netns: state.Netns{Path: filepath.Join(w.store.Dir(), id), Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {
 		c(&r)
@@ -116,6 +116,33 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	count(w, moment(2*pruneAfter))
 	if got := left(t, w); got != "half used" {
 		t.Errorf("after ten more what is left is %s", got)
+	}
+}
+
+// TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee is about a container in which the directory of the namespaces is
+// not mounted: that nothing is there does not say that the namespaces are gone.
+func TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee(t *testing.T) {
+	w := newTestWatcher(t)
+	at := func(path string) func(*state.Record) {
+		return func(r *state.Record) { r.Netns.Path = path }
+	}
+	put(t, w, "unmounted", at(filepath.Join(w.store.Dir(), "run", "netns", "cni-1")))
+	put(t, w, "unmounted-and-rebooted", at(filepath.Join(w.store.Dir(), "run", "netns", "cni-2")), func(r *state.Record) { r.Boot = otherBoot })
+	put(t, w, "ended", at("/proc/4194305/ns/net")) // more than the kernel's highest pid
+	put(t, w, "gone")
+
+	c := count(w, moment(0))
+	if len(c.records) != 0 || len(c.inert) != 4 {
+		t.Fatalf("%d records, %d inert", len(c.records), len(c.inert))
+	}
+	for _, r := range c.inert {
+		if unmounted := r.record.ContainerID == "unmounted"; strings.Contains(r.reason, "mount the host's") != unmounted {
+			t.Errorf("%s: %s", r.record.ContainerID, r.reason)
+		}
+	}
+	count(w, moment(pruneAfter))
+	if got := left(t, w); got != "unmounted" {
+		t.Errorf("after ten minutes what is left is %s", got)
 	}
 }
 
