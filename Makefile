@@ -49,6 +49,10 @@ image: build-all ## Make dist/halfclose-image.tar, for ctr, podman, docker and k
 	@cd tools/image && go run . -ref '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' -created '$(CREATED)' \
 		-o ../../dist/halfclose-image.tar $(foreach p,$(PLATFORMS),../../dist/halfclose-$(subst /,-,$(p)))
 
+.PHONY: manifests
+manifests: ## Render deploy/kubernetes/halfclose.yaml and halfclose-uninstall.yaml from the chart
+	@scripts/manifests.sh
+
 .PHONY: cni-plugins
 cni-plugins: ## Build the CNI plugins that demo and tests chain halfclose with, into bin/cni
 	@cd tools/cni && $(GO_BUILD) -o ../../bin/cni/ $(CNI_PLUGINS)/main/{bridge,ptp,loopback} $(CNI_PLUGINS)/ipam/host-local \
@@ -80,7 +84,7 @@ fmt: ## Format the code as lint wants it
 
 .PHONY: tools
 tools: ## Build the pinned development tools into bin/tools
-	@for t in golangci-lint benchstat; do scripts/tool.sh $$t; done
+	@for t in golangci-lint benchstat helm; do scripts/tool.sh $$t; done
 
 .PHONY: deps
 deps: ## Install the Debian packages that tests and demo need, if missing (root)

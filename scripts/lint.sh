@@ -9,7 +9,7 @@ export HOME=${HOME-~} # where the go command keeps its caches
 
 status=0
 
-for module in . tools/cni tools/dev; do
+for module in . tools/*/; do
   if ! why=$(cd "$module" && go mod tidy -diff 2>&1); then
     head -n 20 <<<"$why" >&2
     echo "lint: go.mod or go.sum in $module is not tidy: run go mod tidy there" >&2

@@ -2,17 +2,19 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Prints the path of a development tool at the version that tools/dev/go.mod pins, building it the first
+# Prints the path of a development tool at the version that a module below tools pins, building it the first
 # time: tool.sh NAME
 set -euo pipefail
-cd "$(dirname "$0")/../tools/dev"
+cd "$(dirname "$0")/../tools"
 export HOME=${HOME-~} # where the go command keeps its caches
 
 name=$1
-package=$(go list tool | grep -E "/$name\$") || {
-  echo "tool: $name is not among the tools of tools/dev/go.mod" >&2
+module=$(grep -lE "^(tool)?[[:space:]]+[^ ]*/$name\$" ./*/go.mod) || {
+  echo "tool: $name is not among the tools of a module below tools" >&2
   exit 1
 }
+cd "$(dirname "$module")"
+package=$(go list tool | grep -E "/$name\$")
 version=$(go list -f '{{.Module.Version}}' "$package")
 bin=$(cd ../.. && pwd)/bin/tools/$name-$version
 if [ ! -x "$bin" ]; then

@@ -25,7 +25,8 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "halfclose.labels" . | nindent 8 }}
+        app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+        {{- include "halfclose.selector" . | nindent 8 }}
         {{- with .Values.podLabels }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -153,7 +154,6 @@ spec:
             - --log-format={{ .Values.reaper.logFormat }}
             {{- include "halfclose.cniArgs" . | nindent 12 }}
             {{- include "halfclose.entryArgs" . | nindent 12 }}
-          resources: {{ toJson .Values.watch.resources }}
           {{- include "halfclose.installer" . | nindent 10 }}
         {{- end }}
       volumes:

@@ -64,6 +64,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* The installer writes root's files as root, for which it takes no capability. */}}
 {{- define "halfclose.installer" -}}
+resources: {{ toJson .Values.installer.resources }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -95,4 +96,13 @@ volumeMounts:
   {{- range $i, $dir := include "halfclose.netnsDirs" . | fromJsonArray }}
   - {name: netns-{{ $i }}, mountPath: {{ $dir | quote }}, mountPropagation: HostToContainer, readOnly: true}
   {{- end }}
+{{- end -}}
+
+{{/* What Helm runs before it deletes the release. */}}
+{{- define "halfclose.hook" }}
+  labels:
+    {{- include "halfclose.labels" . | nindent 4 }}
+  annotations:
+    helm.sh/hook: pre-delete
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
