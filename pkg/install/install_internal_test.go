@@ -4,6 +4,7 @@
 package install
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -126,6 +127,16 @@ func TestInstallExtendsTheNetworkThatRuntimesChoose(t *testing.T) {
 			n.want(t, after)
 		})
 	}
+}
+
+func TestAPluginThatIsALinkIsThereWhereverItLeads(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	bridge := filepath.Join(n.config.BinDir, "bridge")
+	if err := errors.Join(os.Remove(bridge), os.Symlink("/out/of/the/container/bridge", bridge)); err != nil {
+		t.Fatal(err)
+	}
+	n.install(t)
+	n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
 }
 
 func TestInstallRefusesWhatItWouldBreak(t *testing.T) {

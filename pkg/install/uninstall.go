@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Removal is what became of the plugin's entries.
@@ -136,7 +138,10 @@ func (d *directory) planTakeOut(files []file, f file, r *Removal) ([]change, err
 
 // unread says what is wrong with a file that no runtime can load, if it may hold an entry of ours.
 func (f file) unread() error {
+	errno, failed := errors.AsType[unix.Errno](f.problem)
 	switch {
+	case failed && !errors.Is(errno, fs.ErrNotExist) && errno != unix.ELOOP: // a link that leads nowhere is no network
+		return fmt.Errorf("%s may list halfclose, and cannot be read: %w", f.name, f.problem)
 	case !bytes.Contains(f.data, []byte(`"`+PluginType+`"`)):
 		return nil
 	case f.fresh:

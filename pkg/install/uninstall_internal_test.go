@@ -4,13 +4,18 @@
 package install
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 func TestUninstallTakesTheEntryOutOfEveryNetwork(t *testing.T) {
@@ -129,6 +134,44 @@ func TestUninstallGoesOnPastWhatItCannotChange(t *testing.T) {
 	})
 	if _, err := os.Stat(filepath.Join(n.config.BinDir, PluginType)); err != nil {
 		t.Errorf("the binary that is still listed: %v", err)
+	}
+}
+
+func TestUninstallSaysWhatItCouldNotRead(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
+	all := filepath.Dir(filepath.Dir(n.config.ConfDir)) // which is root's alone
+	if err := errors.Join(os.Chmod(all, 0o755), os.Chmod(n.path("10-pods.conflist"), 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/nowhere", n.path("20-dangling.conflist")); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	asNobody(t, func() { _, err = Uninstall(t.Context(), n.config, false) })
+	if !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "10-pods.conflist may list halfclose, and cannot be read") {
+		t.Errorf("got %v", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "dangling") {
+		t.Errorf("it complains of a link that leads nowhere, too: %v", err)
+	}
+}
+
+// asNobody runs f as a user who may read what everybody may. It takes root, who may become one.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	const nobody = 65534
+	ran := make(chan bool)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the function
+		_, _ = unix.SetfsuidRetUid(nobody)
+		now, _ := unix.SetfsuidRetUid(-1)
+		if now == nobody {
+			f()
+		}
+		ran <- now == nobody
+	}()
+	if !<-ran {
+		nstest.NeedPrivilege(t, "become nobody", unix.EPERM)
 	}
 }
 
