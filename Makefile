@@ -62,6 +62,11 @@ cni-plugins: ## Build the CNI plugins that demo and tests chain halfclose with, 
 test: build cni-plugins ## Run all tests: unit, kernel and end to end (PKGS=, ARGS=)
 	@scripts/test.sh $(ARGS) $(or $(PKGS),$(if $(ARGS),./...))
 
+.PHONY: test-deploy
+test-deploy: image ## Test the image, and the chart with the manifests rendered from it
+	@cd tools/image && go test ./...
+	@cd tools/chart && go test ./...
+
 .PHONY: fuzz
 fuzz: ## Fuzz each parser for FUZZTIME (10s)
 	@scripts/fuzz.sh

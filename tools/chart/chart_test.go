@@ -1,0 +1,269 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+func TestLintFindsNothing(t *testing.T) {
+	if out, err := helm(t, "lint", "--strict", chartDir); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestTheManifestsAreWhatTheChartMakes renders them anew.
+func TestTheManifestsAreWhatTheChartMakes(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command("scripts/manifests.sh", dir)
+	cmd.Dir = repository
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, name := range []string{"halfclose.yaml", "halfclose-uninstall.yaml"} {
+		want, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(repository, "deploy/kubernetes", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Errorf("deploy/kubernetes/%s is not what the chart makes: run make manifests", name)
+		}
+		if strings.Contains(string(got), "Helm") {
+			t.Errorf("deploy/kubernetes/%s says that Helm manages it", name)
+		}
+		parse(t, string(got))
+	}
+}
+
+func TestNoContainerHasMoreThanItNeeds(t *testing.T) {
+	ds := render(t, "--set", "doctor=true").daemonSet(t)
+	pod := ds.Spec.Template.Spec
+	if *pod.AutomountServiceAccountToken || pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Error("it has a token, or no seccomp profile")
+	}
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		s := c.SecurityContext
+		if s.Privileged != nil || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+			t.Errorf("%s: %+v", c.Name, s)
+		}
+		want := []corev1.Capability{}
+		mounts := []string{"/etc/cni/net.d", "/opt/cni/bin"}
+		switch c.Name {
+		case "reaper":
+			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}, []string{"/run/halfclose", "/run/netns", "/var/lib/halfclose", "/var/run/netns"}
+		case "doctor":
+			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"},
+				[]string{"/etc/cni/net.d", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/halfclose", "/var/run/netns"}
+		}
+		if !slices.Equal(s.Capabilities.Add, want) {
+			t.Errorf("%s has the capabilities %v, want %v", c.Name, s.Capabilities.Add, want)
+		}
+		var have []string
+		for _, m := range c.VolumeMounts {
+			have = append(have, m.MountPath)
+		}
+		if slices.Sort(have); !slices.Equal(have, mounts) {
+			t.Errorf("%s has %v, want %v", c.Name, have, mounts)
+		}
+	}
+}
+
+// TestTheReaperSeesEveryNamespaceThatGetsANameLater is what records depend on: one whose namespace cannot be seen is
+// one about which nothing is done.
+func TestTheReaperSeesEveryNamespaceThatGetsANameLater(t *testing.T) {
+	const other = "/run/containerd/io.containerd.grpc.v1.cri/netns"
+	ds := render(t, "--set", "reaper.netnsDirs={"+other+",/run/netns}").daemonSet(t)
+	volumes := make(map[string]string)
+	for _, v := range ds.Spec.Template.Spec.Volumes {
+		volumes[v.Name] = v.HostPath.Path
+	}
+	seen := make(map[string]bool)
+	for _, m := range container(t, ds, "reaper").VolumeMounts {
+		if volumes[m.Name] != m.MountPath {
+			t.Errorf("%s shows %s of the node: a record's path leads elsewhere", m.MountPath, volumes[m.Name])
+		}
+		if m.MountPropagation != nil && *m.MountPropagation == corev1.MountPropagationHostToContainer {
+			seen[m.MountPath] = true
+		}
+	}
+	if got, want := slices.Sorted(maps.Keys(seen)), []string{other, "/run/netns", "/var/run/netns"}; !slices.Equal(got, want) {
+		t.Errorf("what is mounted later appears in %v, want %v", got, want)
+	}
+	if pod := ds.Spec.Template.Spec; !pod.HostPID || !pod.HostNetwork {
+		t.Error("it is not among the node's processes, or not in its network namespace")
+	}
+}
+
+func TestItIsOnEveryNodeBeforeOtherPods(t *testing.T) {
+	pod := render(t).daemonSet(t).Spec.Template.Spec
+	if pod.PriorityClassName != "system-node-critical" {
+		t.Errorf("its priority is %q", pod.PriorityClassName)
+	}
+	if len(pod.Tolerations) != 1 || pod.Tolerations[0] != (corev1.Toleration{Operator: corev1.TolerationOpExists}) {
+		t.Errorf("it tolerates %v", pod.Tolerations)
+	}
+}
+
+func TestAStopTakesNothingOutOfTheNetwork(t *testing.T) {
+	pod := render(t).daemonSet(t).Spec.Template.Spec
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		if c.Lifecycle != nil || slices.Contains(c.Args, "uninstall") {
+			t.Errorf("%s: %v, %v", c.Name, c.Lifecycle, c.Args)
+		}
+	}
+}
+
+func TestInstallAndWatchPutTheSameEntry(t *testing.T) {
+	ds := render(t, "--set", "policy.grace=5m,policy.podOverrides=relax,cni.dropIn=true",
+		"--set-json", `policy.exempt=[{"localPorts":"22"},{"loopback":true}]`).daemonSet(t)
+	install, watch := container(t, ds, "install").Args, container(t, ds, "watch").Args
+	entry := []string{"--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d", "--reaper=external",
+		`--exempt=[{"localPorts":"22"},{"loopback":true}]`, "--grace=5m", "--pod-overrides=relax", "--drop-in"}
+	if want := append([]string{"install", "--wait=10m"}, entry...); !slices.Equal(install, want) {
+		t.Errorf("install has %q, want %q", install, want)
+	}
+	if want := append([]string{"install", "--watch", "--log-format=text"}, entry...); !slices.Equal(watch, want) {
+		t.Errorf("watch has %q, want %q", watch, want)
+	}
+}
+
+func TestTheModeIsTheReapersCapAndNotThePolicys(t *testing.T) {
+	for _, mode := range []string{"observe", "destroy"} {
+		ds := render(t, "--set", "mode="+mode).daemonSet(t)
+		if args := container(t, ds, "reaper").Args; !slices.Contains(args, "--mode="+mode) {
+			t.Errorf("%s: the reaper has %q", mode, args)
+		}
+		if args := container(t, ds, "install").Args; slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--mode") }) {
+			t.Errorf("%s: pods would be recorded with it, and one switch could not turn them: %q", mode, args)
+		}
+	}
+	if args := container(t, render(t).daemonSet(t), "reaper").Args; !slices.Contains(args, "--mode=observe") {
+		t.Errorf("a first install does not observe: %q", args)
+	}
+}
+
+func TestProbesAskOnTheReapersOwnSocket(t *testing.T) {
+	c := container(t, render(t).daemonSet(t), "reaper")
+	for name, p := range map[string]*corev1.Probe{"startup": c.StartupProbe, "readiness": c.ReadinessProbe, "liveness": c.LivenessProbe} {
+		if p.Exec == nil || !slices.Equal(p.Exec.Command, []string{"halfclose", "health"}) {
+			t.Errorf("%s: %+v", name, p.ProbeHandler)
+		}
+	}
+}
+
+func TestMetricsKeepTheNamespaceOfThePodThatTheyAreAbout(t *testing.T) {
+	r := render(t, "--set", "metrics.podMonitor.enabled=true,metrics.port=9999,metrics.podMonitor.labels.release=prometheus")
+	m, ok := r["PodMonitor halfclose"].(*podMonitor)
+	if !ok || len(m.Spec.PodMetricsEndpoints) != 1 || !m.Spec.PodMetricsEndpoints[0].HonorLabels {
+		t.Fatalf("%+v", m)
+	}
+	c := container(t, r.daemonSet(t), "reaper")
+	if len(c.Ports) != 1 || c.Ports[0].Name != m.Spec.PodMetricsEndpoints[0].Port || c.Ports[0].ContainerPort != 9999 || !slices.Contains(c.Args, "--metrics-address=:9999") {
+		t.Errorf("it listens on %v, with %q", c.Ports, c.Args)
+	}
+	off := container(t, render(t, "--set", "metrics.enabled=false").daemonSet(t), "reaper")
+	if len(off.Ports) > 0 || slices.ContainsFunc(off.Args, func(a string) bool { return strings.HasPrefix(a, "--metrics") }) {
+		t.Errorf("without metrics it listens on %v, with %q", off.Ports, off.Args)
+	}
+}
+
+func TestRemovalUninstallsOnEachNodeAndWatchesNoMore(t *testing.T) {
+	r := render(t)
+	hook := r["ConfigMap halfclose-uninstall"].(*corev1.ConfigMap)
+	byHook := parse(t, hook.Data["daemonset.yaml"]).daemonSet(t)
+	byValue := render(t, "--set", "uninstall=true").daemonSet(t)
+	usual := r.daemonSet(t)
+	for how, ds := range map[string]*[]corev1.Container{"hook": &byHook.Spec.Template.Spec.InitContainers, "value": &byValue.Spec.Template.Spec.InitContainers} {
+		if len(*ds) != 1 || (*ds)[0].Args[0] != "uninstall" {
+			t.Errorf("by the %s: %+v", how, *ds)
+		}
+	}
+	for _, ds := range []*corev1.PodSpec{&byHook.Spec.Template.Spec, &byValue.Spec.Template.Spec} {
+		if len(ds.Containers) != 1 || ds.Containers[0].Name != "reaper" {
+			t.Errorf("it runs more than the reaper: %+v", ds.Containers)
+		}
+	}
+	if !maps.Equal(byHook.Spec.Selector.MatchLabels, usual.Spec.Selector.MatchLabels) {
+		t.Error("the API server refuses to replace a DaemonSet by one of another selector")
+	}
+	job := r["Job halfclose-uninstall"].(*batchv1.Job)
+	if job.Annotations["helm.sh/hook"] != "pre-delete" || !strings.Contains(strings.Join(job.Spec.Template.Spec.Containers[0].Args, " "), "rollout status daemonset/halfclose") {
+		t.Errorf("%+v", job)
+	}
+	for label, value := range usual.Spec.Selector.MatchLabels {
+		if job.Spec.Template.Labels[label] == value && label == "app.kubernetes.io/name" {
+			t.Error("the DaemonSet would take the hook's pod for its own")
+		}
+	}
+	if rules := r["Role halfclose-uninstall"].(*rbacv1.Role).Rules; len(rules) != 1 || !slices.Equal(rules[0].ResourceNames, []string{"halfclose"}) {
+		t.Errorf("the hook may change more than the DaemonSet: %+v", rules)
+	}
+	if without := render(t, "--set", "uninstallHook.enabled=false"); len(without) != 2 {
+		t.Errorf("without the hook there is %v", slices.Sorted(maps.Keys(without)))
+	}
+}
+
+// TestAppArmorLetsTheReaperLookAtProcesses is about the two ways of saying so, of which a cluster knows one.
+func TestAppArmorLetsTheReaperLookAtProcesses(t *testing.T) {
+	for version, field := range map[string]bool{"1.25.0": false, "1.29.4": false, "1.30.0": true, "1.34.4+k3s1": true} {
+		text, err := template(t, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ds := parse(t, text).daemonSet(t)
+		profile := container(t, ds, "reaper").SecurityContext.AppArmorProfile
+		annotation := ds.Spec.Template.Annotations["container.apparmor.security.beta.kubernetes.io/reaper"]
+		if (profile != nil) != field || (annotation == "unconfined") == field {
+			t.Errorf("Kubernetes %s: the field is %v, the annotation %q", version, profile, annotation)
+		}
+	}
+}
+
+func TestOlderClustersAreRefused(t *testing.T) {
+	if _, err := template(t, "1.24.0"); err == nil || !strings.Contains(err.Error(), "incompatible with Kubernetes v1.24.0") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAValueThatMakesNoSenseIsRefusedByItsName(t *testing.T) {
+	for value, says := range map[string]string{
+		"mode=kill":                           "/mode",
+		"policy.grace=10":                     "/policy/grace",
+		"policy.grase=10m":                    "grase",
+		"policy.clock=wall":                   "/policy/clock",
+		"policy.exempt[0].port=22":            "port",
+		"reaper.capabilities={CAP_SYS_ADMIN}": "/reaper/capabilities",
+		"reaper.capabilities={NET_ADMIN}":     "/reaper/capabilities",
+		"reaper.cpuBudget=lots":               "/reaper/cpuBudget",
+		"reaper.maxDestroysPerSecond=-1":      "/reaper/maxDestroysPerSecond",
+		"reaper.netnsDirs={run/netns}":        "/reaper/netnsDirs/0",
+		"cni.binDir=opt/cni/bin":              "/cni/binDir",
+		"image.digest=latest":                 "/image/digest",
+		"metrics.port=0":                      "/metrics/port",
+		"maxUnavailable=0":                    "/maxUnavailable",
+		"replicas=2":                          "replicas",
+		"uninstallHook.timeout=300":           "/uninstallHook/timeout",
+	} {
+		t.Run(value, func(t *testing.T) {
+			_, err := template(t, "1.34.0", "--set", value)
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("got %v, want an error with %q", err, says)
+			}
+		})
+	}
+}
