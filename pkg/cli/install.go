@@ -52,6 +52,7 @@ CRI-O from 1.34. Others ignore it, and register nothing.`,
 			if f.watch {
 				return e.watchInstall(cmd.Context(), c, f.logFormat)
 			}
+			c.OnWait = func(why error) { e.note("waiting for a network for up to %v: %v", c.Wait, why) }
 			r, err := install.Install(cmd.Context(), c)
 			if err != nil {
 				return installError(err)

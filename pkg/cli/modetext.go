@@ -96,7 +96,7 @@ func (e *env) who() string {
 	name := e.getenv("SUDO_USER")
 	if name != "" {
 		name += " (sudo)"
-	} else if u, err := user.Current(); err == nil && u.Username != "" {
+	} else if u, err := user.Current(); err == nil && u.Username != "" && u.Username != u.Uid { // a container may name nobody
 		name = u.Username
 	} else {
 		name = "uid " + strconv.Itoa(os.Getuid())

@@ -27,6 +27,7 @@ type Config struct {
 	TrustBinDir bool
 	DryRun      bool          // change nothing, and say what would change
 	Wait        time.Duration // how long Install waits for the first network
+	OnWait      func(error)   // is told once why Install waits for it; nil for nobody
 }
 
 // Result is what became of the plugin's entry.
@@ -49,7 +50,15 @@ func Install(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{Binary: binary}, err
 	}
-	r, err := patiently(ctx, c.Wait, func() (Result, error) { return c.chain(ctx) })
+	told := c.OnWait == nil || c.Wait == 0
+	r, err := patiently(ctx, c.Wait, func() (Result, error) {
+		r, err := c.chain(ctx)
+		if errors.Is(err, ErrNoNetwork) && !told {
+			told = true
+			c.OnWait(err)
+		}
+		return r, err
+	})
 	r.Binary = binary
 	return r, err
 }

@@ -4,6 +4,7 @@
 package install
 
 import (
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -12,15 +13,23 @@ import (
 func TestInstallWaitsForANetwork(t *testing.T) {
 	n := newNode(t, nil)
 	n.config.Wait = time.Minute
+	waits := make(chan error, 100)
+	n.config.OnWait = func(why error) { waits <- why }
 	if err := os.Remove(n.config.ConfDir); err != nil {
 		t.Fatal(err)
 	}
 	done := n.begin(t)
+	if why := <-waits; !errors.Is(why, ErrNoNetwork) {
+		t.Errorf("it waits because of %v", why)
+	}
 	write(t, n.path("10-pods.conflist"), bridgeList)
 	if r := <-done; !r.Changed || r.Network != "pods" {
 		t.Errorf("got %+v", r)
 	}
 	n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
+	if len(waits) > 0 {
+		t.Error("it says again that it waits")
+	}
 }
 
 func TestInstallWaitsForWhoIsWriting(t *testing.T) {

@@ -242,3 +242,30 @@ func TestTheShippedArchiveHoldsTheShippedBinaries(t *testing.T) {
 		}
 	}
 }
+
+func TestTheDockerfileMakesTheSameImage(t *testing.T) {
+	dockerfile, err := os.ReadFile("../../deploy/image/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, i := index(t, archiveOf(t, program(t, elf.EM_X86_64, false, "")))
+	_, images := images(t, i)
+	image, err := images["linux/amd64"].ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := image.Config
+	want := []string{
+		"FROM scratch", "ARG TARGETOS", "ARG TARGETARCH", "COPY halfclose-${TARGETOS}-${TARGETARCH} " + c.Entrypoint[0],
+		"ENV " + strings.Join(c.Env, " "), "USER " + c.User, "WORKDIR " + c.WorkingDir, `ENTRYPOINT ["` + strings.Join(c.Entrypoint, `", "`) + `"]`,
+	}
+	var got []string
+	for line := range strings.Lines(string(dockerfile)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			got = append(got, line)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("it says\n%q\nwant\n%q", got, want)
+	}
+}

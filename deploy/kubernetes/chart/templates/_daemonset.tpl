@@ -111,7 +111,6 @@ spec:
           imagePullPolicy: {{ .Values.image.pullPolicy }}
           args:
             - reaper
-            - --wait
             - --mode={{ .Values.mode }}
             {{- with .Values.reaper }}
             - --finder={{ .finder }}

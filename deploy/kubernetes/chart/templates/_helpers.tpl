@@ -62,13 +62,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end -}}
 
-{{/* The installer writes root's files as root, for which it takes no capability. */}}
+{{/* The installer writes root's files as root, which takes no capability. */}}
 {{- define "halfclose.installer" -}}
 resources: {{ toJson .Values.installer.resources }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
-  capabilities: {drop: [ALL]}
+  capabilities: {drop: [ALL]{{ with .Values.installer.capabilities }}, add: {{ toJson . }}{{ end }}}
 volumeMounts:
   - {name: cni-bin, mountPath: {{ .Values.cni.binDir | quote }}}
   - {name: cni-conf, mountPath: {{ .Values.cni.confDir | quote }}}
