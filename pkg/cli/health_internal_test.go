@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 func TestHealthSucceedsOnlyWhileTheReaperIsAtWork(t *testing.T) {
@@ -30,6 +32,10 @@ func TestHealthSucceedsOnlyWhileTheReaperIsAtWork(t *testing.T) {
 func TestHealthIsForAReaperThatRuns(t *testing.T) {
 	dir := stateDir(t)
 	reaping(t, dir)
+	nstest.Eventually(t, soon, "the records have been read", func() bool {
+		code, _, _ := call(t, nil, "health", "--state-dir", dir)
+		return code == exitSuccess
+	})
 	for format, want := range map[string]string{"table": "ok\n", "json": "{\n  \"status\": \"ok\"\n}\n"} {
 		if code, stdout, stderr := call(t, nil, "health", "--state-dir", dir, "-o", format); code != exitSuccess || stdout != want {
 			t.Errorf("-o %s: exit code %d, %q, %s", format, code, stdout, stderr)
