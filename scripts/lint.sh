@@ -28,5 +28,8 @@ fi
 
 lint=$(scripts/tool.sh golangci-lint)
 "$lint" run "$@" || status=1
+for module in tools/image tools/chart; do # those with code of their own
+  (cd "$module" && "$lint" run "$@") || status=1
+done
 
 exit $status

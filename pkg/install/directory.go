@@ -27,12 +27,28 @@ type directory struct {
 }
 
 func openDirectory(h host, path string) (*directory, error) {
-	f, err := h.open(path, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
+	var deleted uint64
+	for {
+		f, err := h.open(path, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			return nil, err
+		}
+		d := &directory{f: f, path: path, host: h}
+		var stat unix.Stat_t
+		if err := unix.Fstat(d.fd(), &stat); err != nil || stat.Nlink > 0 {
+			return d, nil
+		}
+		d.close()
+		if stat.Ino == deleted { // it was not just on its way out
+			return nil, fmt.Errorf("%s %w", path, errDeleted)
+		}
+		deleted = stat.Ino
 	}
-	return &directory{f: f, path: path, host: h}, nil
 }
+
+// errDeleted says of a directory that the node has it no more. A mount of it stays, in a container, and does not show what
+// is in its place.
+var errDeleted = errors.New("was deleted on the node while it is mounted here: start this again to see what is in its place")
 
 // below opens a directory in the directory.
 func (d *directory) below(name string) (*directory, error) {

@@ -46,6 +46,9 @@ func usualTimes() watchTimes {
 // when somebody rewrites the file or another file becomes the one that runtimes choose, and the binary when
 // that is gone. It does not fight: the more often that was in vain, the longer it waits (see Contested). It
 // tells what happens, one event at a time, and each condition once.
+//
+// It ends with an error where a directory that is mounted, in a container, was deleted on the node: only a new mount
+// shows the one that is there now.
 func Watch(ctx context.Context, c Config, tell func(Event)) error {
 	w := watch{config: c, tell: tell, pace: newPace(), times: usualTimes()}
 	return w.run(ctx)
@@ -60,6 +63,7 @@ type watch struct {
 	installed bool
 	told      string // of what is wrong
 	busy      int    // how often in a row somebody was writing
+	ended     error  // why it can do no more
 }
 
 func (w *watch) run(ctx context.Context) error {
@@ -73,6 +77,9 @@ func (w *watch) run(ctx context.Context) error {
 		// Followed first and read then: what changes in between is announced.
 		followed := f.follow()
 		wait := w.look(ctx, time.Now())
+		if w.ended != nil {
+			return w.ended
+		}
 		if !followed {
 			wait = min(wait, w.times.poll)
 		}
@@ -156,6 +163,9 @@ func (w *watch) failed(ctx context.Context, err error) time.Duration {
 	}
 	kind, again := Failed, w.times.recheck
 	switch {
+	case errors.Is(err, errDeleted):
+		w.ended = err
+		return 0
 	case errors.Is(err, errBusy):
 		again = w.times.busy
 		if w.busy++; w.busy < busyOften {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 )
@@ -146,6 +147,42 @@ func TestWatchFollowsADirectoryThatIsReplaced(t *testing.T) {
 	renameTo(t, n.path("20-other.conflist"), foreignList)
 	w.wait(t, PutBack)
 	n.checkFile(t, "20-other.conflist", foreignList)
+}
+
+// TestWatchEndsWhereItsDirectoryIsNotTheNodesAnyMore is about a container, in which a mount outlives what is mounted: started
+// again it has the directory that is there now.
+func TestWatchEndsWhereItsDirectoryIsNotTheNodesAnyMore(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	inside := filepath.Join(t.TempDir(), "net.d")
+	if err := os.Mkdir(inside, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(n.config.ConfDir, inside, "", unix.MS_BIND, ""); err != nil {
+		nstest.NeedPrivilege(t, "mount a directory", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(inside, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	outside := n.config.ConfDir
+	n.config.ConfDir = inside
+	ended := make(chan error, 1)
+	installed := make(chan struct{}, 1)
+	go func() {
+		ended <- Watch(t.Context(), n.config, func(e Event) {
+			if e.Kind == Installed {
+				installed <- struct{}{}
+			}
+		})
+	}()
+	<-installed
+	if err := errors.Join(os.RemoveAll(outside), os.Mkdir(outside, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, errDeleted) {
+		t.Errorf("it ends with %v", err)
+	}
 }
 
 func TestWatchToleratesWhatIsHalfWritten(t *testing.T) {

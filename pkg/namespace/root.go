@@ -77,8 +77,9 @@ func (r *Root) SeesDirOf(path string) bool {
 	if err != nil {
 		return false
 	}
-	_ = unix.Close(fd)
-	return true
+	defer unix.Close(fd)
+	var stat unix.Stat_t
+	return unix.Fstat(fd, &stat) == nil && stat.Nlink > 0 // a mount outlives the directory that it shows
 }
 
 func (r *Root) resolveDir(dir string) (int, error) {

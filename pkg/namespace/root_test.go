@@ -206,3 +206,46 @@ func TestARootMayBeClosedWhileItIsUsed(t *testing.T) {
 		t.Errorf("open below a closed root = %v, %v, want an error", h, err)
 	}
 }
+
+func TestADirectoryThatIsNotTheNodesIsNotSeen(t *testing.T) {
+	dir, below := hostRoot(t, nstest.New(t))
+	own, err := namespace.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if err := os.Symlink("../run", filepath.Join(dir, "var/run")); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"/run/netns/gone": true, "/var/run/netns/gone": true, "/run/other/gone": false, "/proc/4194305/ns/net": true} {
+		if got := below.SeesDirOf(path); got != want {
+			t.Errorf("below the host root, the directory of %s: %v", path, got)
+		}
+	}
+
+	// A mount outlives what it shows.
+	deleted, mounted := filepath.Join(dir, "deleted"), filepath.Join(dir, "mounted")
+	for _, d := range []string{deleted, mounted} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount(deleted, mounted, "", unix.MS_BIND, ""); err != nil {
+		nstest.NeedPrivilege(t, "mount a directory", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(mounted, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	gone := filepath.Join(mounted, "gone")
+	if !own.SeesDirOf(gone) {
+		t.Error("a mounted directory is not seen")
+	}
+	if err := os.Remove(deleted); err != nil {
+		t.Fatal(err)
+	}
+	if own.SeesDirOf(gone) {
+		t.Error("a directory that was deleted where it comes from is seen")
+	}
+}
