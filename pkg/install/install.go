@@ -27,7 +27,8 @@ type Config struct {
 	TrustBinDir bool
 	DryRun      bool          // change nothing, and say what would change
 	Wait        time.Duration // how long Install waits for the first network
-	OnWait      func(error)   // is told once why Install waits for it; nil for nobody
+	// OnWait is told once why Install waits for it; nil for nobody. It does not go to another process with the rest.
+	OnWait func(error) `json:"-"`
 }
 
 // Result is what became of the plugin's entry.

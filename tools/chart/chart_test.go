@@ -132,8 +132,10 @@ func TestInstallAndWatchPutTheSameEntry(t *testing.T) {
 	ds := render(t, "--set", "policy.grace=5m,policy.podOverrides=relax,cni.dropIn=true",
 		"--set-json", `policy.exempt=[{"localPorts":"22"},{"loopback":true}]`).daemonSet(t)
 	install, watch := container(t, ds, "install").Args, container(t, ds, "watch").Args
-	entry := []string{"--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d", "--reaper=external",
-		`--exempt=[{"localPorts":"22"},{"loopback":true}]`, "--grace=5m", "--pod-overrides=relax", "--drop-in"}
+	entry := []string{
+		"--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d", "--reaper=external",
+		`--exempt=[{"localPorts":"22"},{"loopback":true}]`, "--grace=5m", "--pod-overrides=relax", "--drop-in",
+	}
 	if want := append([]string{"install", "--wait=10m"}, entry...); !slices.Equal(install, want) {
 		t.Errorf("install has %q, want %q", install, want)
 	}

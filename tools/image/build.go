@@ -105,9 +105,7 @@ func (a about) image(bin executable) (v1.Image, error) {
 func layer(program []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	dir := ""
-	for _, name := range []string{"usr/", "local/", "bin/"} {
-		dir += name
+	for _, dir := range []string{"usr/", "usr/local/", inDir + "/"} {
 		if err := w.WriteHeader(entry(dir, 0)); err != nil {
 			return nil, err
 		}
