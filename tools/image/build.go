@@ -29,6 +29,13 @@ type built struct {
 	first v1.Image // the first platform's: all that an archive of Docker's own kind has room for
 }
 
+// noArtifact is an image that an index lists as an image. The library would say that it is an artifact of its
+// configuration's type.
+type noArtifact struct{ v1.Image }
+
+// ArtifactType returns that there is none.
+func (noArtifact) ArtifactType() (string, error) { return "", nil }
+
 // inImage is where the program is in the image: in the PATH of kubectl exec.
 const (
 	inDir   = "usr/local/bin"
@@ -54,7 +61,7 @@ func build(a about, paths []string) (built, error) {
 			return built{}, fmt.Errorf("%s: %w", path, err)
 		}
 		b.index = mutate.AppendManifests(b.index, mutate.IndexAddendum{
-			Add: image, Descriptor: v1.Descriptor{Platform: &bin.platform},
+			Add: noArtifact{image}, Descriptor: v1.Descriptor{Platform: &bin.platform},
 		})
 		if b.first == nil {
 			b.first = image

@@ -109,6 +109,11 @@ func TestTheImageSaysWhatItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, d := range m.Manifests {
+		if d.ArtifactType != "" {
+			t.Errorf("the index lists %s as an artifact, of type %s", d.Platform, d.ArtifactType)
+		}
+	}
 	_, images := images(t, i)
 	one, err := images["linux/amd64"].Manifest()
 	if err != nil {
