@@ -145,7 +145,7 @@ func TestInstallAndWatchPutTheSameEntry(t *testing.T) {
 }
 
 func TestTheModeIsTheReapersCapAndNotThePolicys(t *testing.T) {
-	for _, mode := range []string{"observe", "destroy"} {
+	for _, mode := range []string{"observe", "destroy", "off"} {
 		ds := render(t, "--set", "mode="+mode).daemonSet(t)
 		if args := container(t, ds, "reaper").Args; !slices.Contains(args, "--mode="+mode) {
 			t.Errorf("%s: the reaper has %q", mode, args)
