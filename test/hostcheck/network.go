@@ -1,0 +1,85 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+)
+
+// lookAtLinks notes links, their addresses, and routes.
+func lookAtLinks(s state) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, l := range links {
+		s["link "+l.Attrs().Name] = l.Type()
+	}
+	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addresses {
+		s.count(fmt.Sprintf("address %s of link %d", a.IPNet, a.LinkIndex))
+	}
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range routes {
+		s.count(fmt.Sprintf("route to %v by %v, link %d", r.Dst, r.Gw, r.LinkIndex))
+	}
+	return nil
+}
+
+// lookAtRules notes the rules and chains of packet filters. What is not installed can have left none.
+func lookAtRules(s state) error {
+	if err := noteLines(s, "nftables", "nft", "--stateless", "list", "ruleset"); err != nil {
+		return err
+	}
+	// To list the rules of a legacy table makes the table: only those are listed that are there.
+	for family, names := range map[string]string{"iptables": "/proc/net/ip_tables_names", "ip6tables": "/proc/net/ip6_tables_names"} {
+		b, err := os.ReadFile(names)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, table := range strings.Fields(string(b)) {
+			if err := noteLines(s, family+" "+table, family+"-legacy-save", "-t", table); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// noteLines notes each line that a command prints, but for comments and the counters of chains.
+func noteLines(s state, kind, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	for line := range strings.Lines(string(out)) {
+		if line, _, _ = strings.Cut(strings.TrimSpace(line), " ["); line != "" && line[0] != '#' {
+			s.count(kind + ": " + line)
+		}
+	}
+	return nil
+}
