@@ -16,6 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/test/node"
+	"github.com/halfclose/halfclose/test/peer"
 )
 
 // The graces that the containers ask for by annotation, in place of the ten minutes of the network.
@@ -114,7 +115,7 @@ const (
 func (d *demo) connect(context.Context) error {
 	client, server := d.client.process, d.server.process
 	for _, name := range []string{busy, quiet, halfShut, leaked} {
-		local, err := client.tell("open", name, d.server.addr.String())
+		local, err := client.Tell("open", name, d.server.addr.String())
 		if err != nil {
 			return err
 		}
@@ -123,7 +124,7 @@ func (d *demo) connect(context.Context) error {
 			return err
 		}
 		d.ports[name] = addr.Port()
-		if _, err := server.tell("wait", name); err != nil {
+		if _, err := server.Tell("wait", name); err != nil {
 			return err
 		}
 	}
@@ -139,7 +140,7 @@ func (d *demo) connect(context.Context) error {
 		{client, "close", leaked, "client: close(leaked), as in the reply on netdev; the server does nothing about it"},
 	} {
 		d.sayf("  %s", step.text)
-		if _, err := step.by.tell(step.order, step.name); err != nil {
+		if _, err := step.by.Tell(step.order, step.name); err != nil {
 			return err
 		}
 	}
@@ -226,11 +227,11 @@ func (d *demo) wait(ctx context.Context) error {
 
 // destroyed returns an error unless the entry says so of the named connection.
 func (d *demo) destroyed(e reaper.Entry, name string, state inetdiag.State, grace time.Duration) error {
-	local, peer := fmt.Sprintf("%s:%d", d.server.addr, peerPort), fmt.Sprintf("%s:%d", d.client.addr, d.ports[name])
+	local, remote := fmt.Sprintf("%s:%d", d.server.addr, peer.Port), fmt.Sprintf("%s:%d", d.client.addr, d.ports[name])
 	if state == inetdiag.FinWait2 {
-		local, peer = peer, local
+		local, remote = remote, local
 	}
-	err := errors.Join(want("destroyed", e.Outcome), want(local, e.Local.String()), want(peer, e.Peer.String()), want(state, e.State))
+	err := errors.Join(want("destroyed", e.Outcome), want(local, e.Local.String()), want(remote, e.Peer.String()), want(state, e.State))
 	if time.Duration(e.Age) < grace {
 		err = errors.Join(err, fmt.Errorf("its age was %v, less than %v", time.Duration(e.Age), grace))
 	}
@@ -251,7 +252,7 @@ func (d *demo) owners(context.Context) error {
 		{server, "recv", halfShut, "EOF", "halfshut, at the server: recv says EOF"},
 		{server, "send", halfShut, "EPIPE", "halfshut, at the server: send says EPIPE"},
 	} {
-		got, err := step.by.tell(step.order, step.name, "hello")
+		got, err := step.by.Tell(step.order, step.name, "hello")
 		if err != nil {
 			return err
 		}

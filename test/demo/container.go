@@ -4,21 +4,19 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"os"
 	"os/exec"
-	"strings"
 
 	"github.com/containernetworking/cni/libcni"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/test/node"
+	"github.com/halfclose/halfclose/test/peer"
 )
 
 // container is as much of a container as it takes: a network namespace, its attachment, and a process.
@@ -80,9 +78,9 @@ func (c *container) start(comm string) error {
 
 // process is a peer that is told what to do.
 type process struct {
+	*peer.Client
 	cmd *exec.Cmd
 	in  io.WriteCloser
-	out *bufio.Reader
 }
 
 func (p *process) start() error {
@@ -95,36 +93,12 @@ func (p *process) start() error {
 		return err
 	}
 	p.cmd.Stderr = os.Stderr
-	p.in, p.out = in, bufio.NewReader(out)
+	p.in = in
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
-	_, err = p.answer()
+	p.Client, err = peer.NewClient(in, out)
 	return err
-}
-
-// tell gives an order, and returns the answer to it.
-func (p *process) tell(order ...string) (string, error) {
-	if _, err := fmt.Fprintln(p.in, strings.Join(order, " ")); err != nil {
-		return "", err
-	}
-	answer, err := p.answer()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", strings.Join(order, " "), err)
-	}
-	return answer, nil
-}
-
-func (p *process) answer() (string, error) {
-	line, err := p.out.ReadString('\n')
-	if err != nil {
-		return "", err
-	}
-	line = strings.TrimSuffix(line, "\n")
-	if text, failed := strings.CutPrefix(line, "error: "); failed {
-		return "", errors.New(text)
-	}
-	return line, nil
 }
 
 // end ends the process, as a container does.

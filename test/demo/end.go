@@ -80,7 +80,7 @@ func (d *demo) moves(p *process) error {
 }
 
 func moved(p *process) (int, error) {
-	answer, err := p.tell("moved", busy)
+	answer, err := p.Tell("moved", busy)
 	if err != nil {
 		return 0, err
 	}
@@ -89,11 +89,11 @@ func moved(p *process) (int, error) {
 
 // talks returns an error unless a line gets through on quiet.
 func (d *demo) talks() error {
-	sent, err := d.client.process.tell("send", quiet, "hello")
+	sent, err := d.client.process.Tell("send", quiet, "hello")
 	if err != nil {
 		return err
 	}
-	got, err := d.server.process.tell("recv", quiet)
+	got, err := d.server.process.Tell("recv", quiet)
 	return errors.Join(err, want("ok", sent), want("hello", got))
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/containernetworking/cni/pkg/invoke"
 
 	"github.com/halfclose/halfclose/test/node"
+	"github.com/halfclose/halfclose/test/peer"
 )
 
 // peerArg makes this program the process of a container.
@@ -31,6 +32,15 @@ func main() {
 		return
 	}
 	os.Exit(run("bin", "bin/cni"))
+}
+
+// peerMain runs a peer until its stdin ends.
+func peerMain(name string) error {
+	p, err := peer.Listen(name)
+	if err != nil {
+		return err
+	}
+	return p.Serve(os.Stdin, os.Stdout)
 }
 
 // run makes the node and runs the demo on it, with the binaries in the directories given.

@@ -16,11 +16,11 @@ import (
 
 // first is the node's first process: it makes the node what it is, starts the program on it, and waits for
 // it and for every process that has lost its parent, as a first process must.
-func first(keep []string) (int, error) {
+func first(p Program) (int, error) {
 	unix.CloseOnExec(reportFD)
 	report := os.NewFile(reportFD, "report")
 	defer report.Close()
-	if err := furnish(keep); err != nil {
+	if err := p.furnish(); err != nil {
 		writeReport(report, err)
 		return 1, nil
 	}
@@ -63,8 +63,28 @@ const tmp = "/run/tmp"
 // hidden are the directories of the host in whose place the node has empty ones.
 func hidden() []string { return []string{"/run", "/var/lib"} }
 
-// furnish mounts the node's own file systems, and sets its loopback up.
-func furnish(keep []string) error {
+// furnish mounts the node's own file systems, sets its loopback up, and does what the program wants done.
+func (p Program) furnish() error {
+	name := os.Getenv(cgroupVar)
+	if err := os.Unsetenv(cgroupVar); err != nil {
+		return err
+	}
+	if err := mountOwn(p.Keep); err != nil {
+		return err
+	}
+	if name != "" {
+		if err := enterCgroups(name); err != nil {
+			return err
+		}
+	}
+	if p.Furnish != nil {
+		return p.Furnish()
+	}
+	return nil
+}
+
+// mountOwn mounts the node's own file systems, and sets its loopback up.
+func mountOwn(keep []string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}

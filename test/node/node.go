@@ -39,6 +39,11 @@ type Program struct {
 	After  func(code int) error
 	// Run runs on the node, and returns the exit code.
 	Run func() int
+	// Furnish runs in the node's first process, once the node's own file systems are mounted. It may be nil.
+	Furnish func() error
+	// Cgroups gives the node cgroups of its own, in which all of its processes are: container runtimes make
+	// theirs below. They are named halfclose-test-PID on the host.
+	Cgroups bool
 	// Keep are directories of the host that must be found on the node too, should they be below /run or
 	// /var/lib.
 	Keep []string
@@ -67,15 +72,22 @@ func Run(p Program) (code int, err error) {
 	case roleProgram:
 		return p.Run(), nil
 	case roleInit:
-		return first(p.Keep)
+		return first(p)
 	}
 	if p.Before != nil {
 		if err := p.Before(); err != nil {
 			return 1, err
 		}
 	}
+	if p.Cgroups {
+		name := fmt.Sprintf("halfclose-test-%d", os.Getpid())
+		defer func() { err = errors.Join(err, removeCgroups(name)) }()
+		if err := errors.Join(makeCgroups(name), os.Setenv(cgroupVar, name)); err != nil {
+			return 1, err
+		}
+	}
 	code, err = enter(0)
-	if errors.Is(err, unix.EPERM) {
+	if errors.Is(err, unix.EPERM) && !p.Cgroups {
 		code, err = enter(unix.CLONE_NEWUSER) // as root of a namespace of its own
 	}
 	if p.After != nil && err == nil {

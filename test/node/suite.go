@@ -20,6 +20,8 @@ type Suite struct {
 	BinVar string
 	// Before and After run on the host, beside what Program's do. Either may be nil.
 	Before, After func() error
+	Furnish       func() error // as Program's
+	Cgroups       bool         // as Program's
 }
 
 // Run runs the tests and returns the exit code. run is called on the node with nil or, where no node may be made,
@@ -37,7 +39,8 @@ func (s Suite) Run(run func(onNode error) int) int {
 			}
 			return err
 		},
-		Run: func() int { return run(nil) },
+		Run:     func() int { return run(nil) },
+		Furnish: s.Furnish, Cgroups: s.Cgroups,
 	})
 	if Denied(err) {
 		code, err = run(err), nil

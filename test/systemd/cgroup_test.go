@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/test/node"
 )
 
 // cgroupVar names, in the environment, the cgroup in which the machines have theirs.
@@ -71,26 +70,7 @@ func removeCgroups() error {
 		return err
 	}
 	defer root.Close()
-	return removeTree(below(root, name))
-}
-
-// removeTree removes a cgroup and those below it. Their processes have been killed, but may not have ended yet.
-func removeTree(top string) error {
-	for end := time.Now().Add(soon); ; time.Sleep(5 * time.Millisecond) {
-		var all []string
-		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				all = append(all, path)
-			}
-			return err
-		})
-		for i := len(all) - 1; i >= 0 && err == nil; i-- { // what is below comes first
-			err = unix.Rmdir(all[i])
-		}
-		if err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
-			return err
-		}
-	}
+	return node.RemoveCgroup(below(root, name))
 }
 
 // newCgroup makes a cgroup for one machine, and returns its open directory.
@@ -113,7 +93,7 @@ func newCgroup(t *testing.T) *os.File {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(dir.Close(), removeTree(path), root.Close()); err != nil {
+		if err := errors.Join(dir.Close(), node.RemoveCgroup(path), root.Close()); err != nil {
 			t.Errorf("remove the machine's cgroup: %v", err)
 		}
 	})

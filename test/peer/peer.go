@@ -1,7 +1,9 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package peer is the process of a container in tests and demo: it has connections to others of its kind, and
+// does with them what it is told.
+package peer
 
 import (
 	"bufio"
@@ -19,12 +21,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerPort is where a peer listens.
-const peerPort = 8080
+// Port is where a peer listens.
+const Port = 8080
 
-// peer is the process of a container: it has connections, each with a name, and does with them what it is
-// told on stdin, one order a line, and answers each with a line on stdout.
-type peer struct {
+// Peer has connections, each with a name.
+type Peer struct {
 	mu    sync.Mutex
 	conns map[string]*connection
 	named chan struct{} // has a value whenever a connection came in
@@ -35,31 +36,49 @@ type connection struct {
 	moved atomic.Int64 // bytes that stream or drain have moved
 }
 
-// peerMain runs a peer whose process is shown under the given name, until its stdin ends.
-func peerMain(name string) error {
+// Listen makes a peer that takes connections in, on every address. Its process is shown under the given name.
+func Listen(name string) (*Peer, error) {
 	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
-		return err
+		return nil, err
 	}
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: peerPort})
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: Port})
 	if err != nil {
+		return nil, err
+	}
+	p := &Peer{conns: make(map[string]*connection), named: make(chan struct{}, 1)}
+	go p.accept(l)
+	return p, nil
+}
+
+// Serve does what it is told, one order a line, until there are no more, and answers each with a line; the
+// first is "ready". The orders, with the name of a connection:
+//
+//	open NAME ADDRESS   makes it to the peer at the address, and answers with its own end
+//	wait NAME           until it is there
+//	close NAME, shut NAME   both directions, or the one to the other end
+//	stream NAME, drain NAME   sends without end, or reads
+//	moved NAME          answers with the bytes that those have moved
+//	send NAME WORD, recv NAME   a line; what the kernel says in the place of one is answered by name
+func (p *Peer) Serve(in io.Reader, out io.Writer) error {
+	if _, err := fmt.Fprintln(out, "ready"); err != nil {
 		return err
 	}
-	p := &peer{conns: make(map[string]*connection), named: make(chan struct{}, 1)}
-	go p.accept(l)
-	fmt.Println("ready")
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		word := append(strings.Fields(in.Text()), "", "", "")
+	orders := bufio.NewScanner(in)
+	for orders.Scan() {
+		word := append(strings.Fields(orders.Text()), "", "", "")
 		answer, err := p.obey(word[0], word[1], word[2])
 		if err != nil {
 			answer = "error: " + err.Error()
 		}
-		fmt.Println(answer)
+		if _, err := fmt.Fprintln(out, answer); err != nil {
+			return err
+		}
 	}
-	return nil
+	return orders.Err()
 }
 
 // accept takes connections in; the first line on each is its name.
-func (p *peer) accept(l net.Listener) {
+func (p *Peer) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -88,7 +107,7 @@ func readName(c net.Conn) (string, error) {
 	}
 }
 
-func (p *peer) add(name string, c net.Conn) {
+func (p *Peer) add(name string, c net.Conn) {
 	p.mu.Lock()
 	p.conns[name] = &connection{TCPConn: c.(*net.TCPConn)}
 	p.mu.Unlock()
@@ -99,7 +118,7 @@ func (p *peer) add(name string, c net.Conn) {
 }
 
 // find returns a connection by its name, which may be on its way in.
-func (p *peer) find(name string) (*connection, error) {
+func (p *Peer) find(name string) (*connection, error) {
 	late := time.After(10 * time.Second)
 	for {
 		p.mu.Lock()
@@ -117,9 +136,9 @@ func (p *peer) find(name string) (*connection, error) {
 }
 
 // obey carries out one order.
-func (p *peer) obey(order, name, arg string) (string, error) {
+func (p *Peer) obey(order, name, arg string) (string, error) {
 	if order == "open" {
-		c, err := net.DialTimeout("tcp4", net.JoinHostPort(arg, strconv.Itoa(peerPort)), 10*time.Second)
+		c, err := net.DialTimeout("tcp4", net.JoinHostPort(arg, strconv.Itoa(Port)), 10*time.Second)
 		if err != nil {
 			return "", err
 		}
