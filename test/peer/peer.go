@@ -24,6 +24,10 @@ import (
 // Port is where a peer listens.
 const Port = 8080
 
+// Socket is where a peer of a container takes its orders, for who cannot reach its stdin: an abstract socket
+// (unix(7)), which every process in its network namespace can connect to, and no other.
+const Socket = "@halfclose-peer"
+
 // Peer has connections, each with a name.
 type Peer struct {
 	mu    sync.Mutex

@@ -1,0 +1,172 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package runtimes_test
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// leakIsDestroyed has a leak destroyed in a pod, beside a half-closed connection that is at work, an idle one
+// that is open, and FIN_WAIT2, which the network gives no grace.
+func leakIsDestroyed(t *testing.T, s *site) {
+	client, server := s.run(t, "leaky", nil), s.run(t, "server", nil)
+	client.open(t, "quiet", server)
+	busy := client.open(t, "busy", server)
+	server.tell(t, "stream", "busy")
+	client.tell(t, "shut", "busy")
+	client.tell(t, "drain", "busy")
+	leak := client.leak(t, "leak", server)
+
+	e := s.destroyed(t, leak)
+	if e.State != inetdiag.CloseWait || time.Duration(e.Age) < grace || e.ContainerID != client.id {
+		t.Errorf("the journal says %+v", e)
+	}
+	if e.Pod.Name != "" && e.Pod.String() != "e2e/leaky" || len(s.args) == len(cri) && e.Pod.Name == "" {
+		t.Errorf("the journal says that it was of the pod %v", e.Pod)
+	}
+	switch {
+	case len(e.Owners) != 1 || e.Owners[0].Command != "peer":
+		t.Errorf("the journal says that %v held it", e.Owners)
+	case s.owner && e.Owners[0].ContainerID != client.owner:
+		t.Errorf("the journal says that the container %q held it, not %q", e.Owners[0].ContainerID, client.owner)
+	}
+	if said := client.tell(t, "send", "leak", "x"); said != "ECONNABORTED" {
+		t.Errorf("the leak's owner writes and is told %q", said)
+	}
+	if said := server.tell(t, "recv", "leak"); said != "ECONNRESET" {
+		t.Errorf("the leak's peer reads and is told %q", said)
+	}
+	if n := client.timeWaits(t) + server.timeWaits(t); n > 0 {
+		t.Errorf("%d sockets are in TIME_WAIT", n)
+	}
+
+	// The server's end of busy is in CLOSE_WAIT, and older than the grace before long.
+	at := netip.MustParseAddrPort(server.addr + ":8080")
+	nstest.Eventually(t, soon, "the busy connection is older than its grace, and spared", func() bool {
+		v := s.socket(t, at, busy)
+		return v.Age != nil && time.Duration(*v.Age) > grace+time.Second && v.Verdict == policy.Progressing
+	})
+	moved := moved(t, client, "busy")
+	nstest.Eventually(t, soon, "the busy connection still moves", func() bool {
+		n, err := client.Tell("moved", "busy")
+		return err == nil && n != strconv.Itoa(moved)
+	})
+	client.tell(t, "send", "quiet", "hello")
+	if said := server.tell(t, "recv", "quiet"); said != "hello" {
+		t.Errorf("on the open connection comes %q", said)
+	}
+	if entries := s.journal(t); len(entries) != 1 {
+		t.Errorf("the journal has %d entries, not that of the leak alone: %+v", len(entries), entries)
+	}
+}
+
+func moved(t *testing.T, p *pod, name string) int {
+	t.Helper()
+	n, err := strconv.Atoi(p.tell(t, "moved", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// journal returns what the reaper has done.
+func (s *site) journal(t *testing.T) []reaper.Entry {
+	t.Helper()
+	page, err := s.admin.Journal(t.Context(), reaper.JournalQuery{})
+	if err != nil {
+		return nil
+	}
+	return page.Entries
+}
+
+// destroyed waits until the journal has the end of a socket and says who held it.
+func (s *site) destroyed(t *testing.T, local netip.AddrPort) (found reaper.Entry) {
+	t.Helper()
+	return s.outcome(t, local, reaper.Destroyed)
+}
+
+// outcome waits until the journal has an entry of a socket and says who held it.
+func (s *site) outcome(t *testing.T, local netip.AddrPort, outcome string) (found reaper.Entry) {
+	t.Helper()
+	nstest.Eventually(t, soon, local.String()+" is in the journal: "+outcome, func() bool {
+		for _, e := range s.journal(t) {
+			if e.Local == local && e.Outcome == outcome && len(e.Owners) > 0 {
+				found = e
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// socket returns what the reaper says of a socket, looking now.
+func (s *site) socket(t *testing.T, local, remote netip.AddrPort) reaper.SocketView {
+	t.Helper()
+	list, err := s.admin.Sockets(t.Context(), reaper.SocketQuery{All: true})
+	if err != nil {
+		return reaper.SocketView{} // between two reapers
+	}
+	for _, v := range list.Sockets {
+		if same(v.Local, local) && same(v.Peer, remote) {
+			return v
+		}
+	}
+	return reaper.SocketView{}
+}
+
+// same reports whether a socket's address is the one given: a socket of both families writes IPv4 otherwise.
+func same(shown string, want netip.AddrPort) bool {
+	got, err := netip.ParseAddrPort(shown)
+	return err == nil && netip.AddrPortFrom(got.Addr().Unmap(), got.Port()) == want
+}
+
+// annotationsChangeThePolicy has two pods leak alike, one of which asks for more patience.
+func annotationsChangeThePolicy(t *testing.T, s *site) {
+	ask := map[string]string{policy.AnnotationCloseWaitGrace: "1h", "example.com/other": "x"}
+	hasty, patient := s.run(t, "hasty", nil), s.run(t, "patient", ask)
+
+	wantGrace, wantSource := policy.Grace(grace), "network"
+	if s.annotations {
+		wantGrace, wantSource = policy.Grace(time.Hour), "annotation "+policy.AnnotationCloseWaitGrace
+	}
+	r := s.record(t, patient)
+	if r.Policy.CloseWaitGrace != wantGrace || r.Sources["closeWaitGrace"] != wantSource {
+		t.Errorf("the record has a grace of %v from %q, want %v from %q", r.Policy.CloseWaitGrace, r.Sources["closeWaitGrace"], wantGrace, wantSource)
+	}
+	if len(r.Warnings) > 0 {
+		t.Errorf("the record warns: %v", r.Warnings)
+	}
+	if diff := cmp.Diff(policy.Grace(grace), s.record(t, hasty).Policy.CloseWaitGrace); diff != "" {
+		t.Errorf("the other pod's grace (-want +got)\n%s", diff)
+	}
+
+	patientLeak := patient.leak(t, "patient", hasty)
+	hastyLeak := hasty.leak(t, "hasty", patient)
+	s.destroyed(t, hastyLeak)
+	if !s.annotations {
+		s.destroyed(t, patientLeak)
+		return
+	}
+	at := netip.MustParseAddrPort(hasty.addr + ":8080")
+	nstest.Eventually(t, soon, "the patient pod's leak is older than the network's grace, and waits", func() bool {
+		v := s.socket(t, patientLeak, at)
+		return v.Age != nil && time.Duration(*v.Age) > grace+time.Second && v.Deadline != nil && time.Duration(*v.Deadline) > 50*time.Minute
+	})
+	// Its owner still writes, and is heard.
+	patient.tell(t, "send", "patient", "hello")
+	if said := hasty.tell(t, "recv", "patient"); said != "hello" {
+		t.Errorf("from the patient pod comes %q", said)
+	}
+}

@@ -1,0 +1,82 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package runtimes tests halfclose with real container runtimes: each runs the same scenarios, on a node of
+// its own on which everything is where it usually is. "make e2e" builds what they need and runs them.
+package runtimes_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/test/e2e/runtimes/record"
+	"github.com/halfclose/halfclose/test/node"
+)
+
+// What "make e2e" says in the environment.
+const (
+	runtimeVar    = "E2E_RUNTIME"    // which of the runtimes runs the scenarios
+	binVar        = "E2E_BIN"        // the directory of the programs that were built for the tests
+	containerdVar = "E2E_CONTAINERD" // that of containerd 2
+	imageVar      = "E2E_IMAGE"      // the archive of the project's own image
+	logVar        = "E2E_LOG"        // where logs are kept
+)
+
+// onNode is nil if the tests run on a node of their own, and otherwise says why not.
+var onNode error // set once, before the tests run
+
+func TestMain(m *testing.M) {
+	suite := node.Suite{Name: "runtimes", Top: "../../..", Furnish: furnish, Cgroups: true}
+	os.Exit(suite.Run(func(err error) int {
+		onNode = err
+		code := m.Run()
+		if err == nil {
+			if err := keepLogs(); err != nil {
+				fmt.Fprintln(os.Stderr, "runtimes: keep logs:", err)
+			}
+		}
+		return code
+	}))
+}
+
+// furnish makes a node on which container runtimes can be told nothing and still leave the host alone: what
+// they write to /etc and /opt stays on the node.
+func furnish() error {
+	for _, dir := range []string{"/etc", "/opt"} {
+		upper, work := filepath.Join("/run/e2e", dir, "upper"), filepath.Join("/run/e2e", dir, "work")
+		if err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755)); err != nil {
+			return err
+		}
+		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", dir, upper, work)
+		if err := unix.Mount("overlay", dir, "overlay", 0, options); err != nil {
+			return fmt.Errorf("mount %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// keepLogs copies what was logged on the node to where it can be read when that is gone.
+func keepLogs() error {
+	var errs []error
+	for name, from := range map[string]string{
+		"reaper.log": "/run/halfclose/reaper.log", "calls.json": record.Notes, "10-pods.conflist": conflist,
+	} {
+		b, err := os.ReadFile(from)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(logPath(name), b, 0o644)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// logPath is where a log of this run is kept.
+func logPath(name string) string { return filepath.Join(os.Getenv(logVar), name) }

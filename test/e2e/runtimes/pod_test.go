@@ -1,0 +1,146 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package runtimes_test
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/test/peer"
+)
+
+// pod is a pod, or a container that has its network namespace for itself.
+type pod struct {
+	*peer.Client
+	name  string
+	id    string // by which plugins know it
+	netns string // a path to its network namespace
+	owner string // the ID of the container that holds its sockets, where there is one
+	addr  string
+}
+
+func (p *pod) attachment() state.Attachment { return state.Attachment{ContainerID: p.id, IfName: "eth0"} }
+
+// run makes a pod that goes with the test, if it has not gone before.
+func (s *site) run(t *testing.T, name string, annotations map[string]string) *pod {
+	t.Helper()
+	p, err := s.runtime.run(t, name, annotations)
+	if err != nil {
+		t.Fatalf("run %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		if p.netns != "" {
+			s.remove(t, p)
+		}
+	})
+	p.connect(t)
+	return p
+}
+
+// remove ends and removes a pod.
+func (s *site) remove(t *testing.T, p *pod) {
+	t.Helper()
+	s.runtime.remove(t, p)
+	p.netns = ""
+}
+
+// connect takes up the line to the pod's peer, and learns its address.
+func (p *pod) connect(t *testing.T) {
+	t.Helper()
+	var line net.Conn
+	nstest.Eventually(t, soon, "the peer of "+p.name+" takes orders", func() bool {
+		return p.inside(func() (err error) {
+			line, err = net.Dial("unix", peer.Socket)
+			return err
+		}) == nil
+	})
+	t.Cleanup(func() { line.Close() })
+	c, err := peer.NewClient(line, line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Client = c
+	err = p.inside(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		all, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil || len(all) != 1 {
+			return fmt.Errorf("%d addresses: %w", len(all), err)
+		}
+		p.addr = all[0].IP.String()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inside runs fn in the pod's network namespace.
+func (p *pod) inside(fn func() error) error {
+	h, err := namespace.Open(p.netns)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	return h.Do(fn)
+}
+
+// tell gives the pod's peer an order that must succeed, and returns the answer.
+func (p *pod) tell(t *testing.T, order ...string) string {
+	t.Helper()
+	answer, err := p.Tell(order...)
+	if err != nil {
+		t.Fatalf("%s: %s: %v", p.name, strings.Join(order, " "), err)
+	}
+	return answer
+}
+
+// open connects the pod to another, and returns its own end's address.
+func (p *pod) open(t *testing.T, name string, to *pod) netip.AddrPort {
+	t.Helper()
+	local := p.tell(t, "open", name, to.addr)
+	to.tell(t, "wait", name)
+	return netip.MustParseAddrPort(local)
+}
+
+// leak leaves the pod with a socket in CLOSE_WAIT: the other end has shut its direction, and stays.
+func (p *pod) leak(t *testing.T, name string, to *pod) netip.AddrPort {
+	t.Helper()
+	local := p.open(t, name, to)
+	to.tell(t, "shut", name)
+	return local
+}
+
+// timeWaits counts the pod's sockets in TIME_WAIT.
+func (p *pod) timeWaits(t *testing.T) (n int) {
+	t.Helper()
+	err := p.inside(func() error {
+		conn, err := inetdiag.Open()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		return conn.Dump(inetdiag.Filter{States: inetdiag.AllStates}, func(s *inetdiag.Socket) error {
+			if s.State == inetdiag.TimeWait {
+				n++
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

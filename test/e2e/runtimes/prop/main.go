@@ -1,0 +1,77 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command prop is what the suites put beside halfclose: a container's process, and the plugins around it.
+//
+//	prop pause   waits to be ended, as the process does that holds a pod's namespaces
+//	prop peer    is a peer (package peer), which takes orders on a socket in its network namespace
+//
+// As a CNI plugin it passes on what it gets, and notes how it was called.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/test/e2e/runtimes/record"
+	"github.com/halfclose/halfclose/test/peer"
+)
+
+func main() {
+	err := run()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "prop:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	if os.Getenv("CNI_COMMAND") != "" {
+		return record.Plugin(os.Stdin, os.Stdout)
+	}
+	switch strings.Join(os.Args[1:], " ") {
+	case "pause":
+	case "peer":
+		if err := servePeer(); err != nil {
+			return err
+		}
+	default:
+		return errors.New("usage: prop pause | prop peer")
+	}
+	// The first process of a container is not ended by a signal that it does not ask for.
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, unix.SIGTERM, unix.SIGINT)
+	<-end
+	return nil
+}
+
+// servePeer takes orders from whoever is in the network namespace, on a socket that has no file.
+func servePeer() error {
+	p, err := peer.Listen("peer")
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("unix", peer.Socket)
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_ = p.Serve(c, c) // who gave the orders has gone
+			}()
+		}
+	}()
+	return nil
+}

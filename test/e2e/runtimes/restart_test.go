@@ -1,0 +1,83 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package runtimes_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// reaperRestarts kills the reaper while it only observes a leak. The next pod starts another one, which keeps
+// to what the switch says and knows the leak's age.
+func reaperRestarts(t *testing.T, s *site) {
+	s.halfclose(t, "mode", "observe")
+	defer s.halfclose(t, "mode", "destroy")
+	client, server := s.run(t, "watched", nil), s.run(t, "far", nil)
+	leak := client.leak(t, "leak", server)
+	s.outcome(t, leak, reaper.WouldDestroy)
+
+	began := time.Now()
+	old := s.status(t).Holder.PID
+	if err := unix.Kill(old, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, soon, "the reaper is gone", func() bool { return unix.Kill(old, 0) != nil })
+	s.run(t, "starts", nil) // whose ADD starts a reaper
+	if st := s.status(t); st.Holder.PID == old || st.Mode.Effective != policy.Observe {
+		t.Errorf("the reaper is %d, after %d, and its mode %v", st.Holder.PID, old, st.Mode.Effective)
+	}
+	at := netip.MustParseAddrPort(server.addr + ":8080")
+	nstest.Eventually(t, soon, "the reaper knows the leak as of an age that it could not know by itself", func() bool {
+		v := s.socket(t, leak, at)
+		return v.Age != nil && time.Duration(*v.Age) > grace+time.Since(began)-time.Second
+	})
+	if said := client.tell(t, "send", "leak", "hello"); said != "ok" {
+		t.Errorf("while it is only observed, the leak's owner is told %q", said)
+	}
+	s.halfclose(t, "mode", "destroy")
+	s.destroyed(t, leak)
+	if said := server.tell(t, "recv", "leak"); said != "hello" {
+		t.Errorf("the leak's peer reads %q", said)
+	}
+}
+
+// runtimeRestarts kills the runtime's daemon under its pods. What is leaked meanwhile is destroyed meanwhile, and
+// the next daemon can still remove the pods.
+func runtimeRestarts(t *testing.T, s *site) {
+	d, ok := s.runtime.(daemon)
+	if !ok {
+		t.Skipf("%s has no daemon", s.name)
+	}
+	client, server := s.run(t, "orphan", nil), s.run(t, "other", nil)
+	client.open(t, "line", server)
+	leak := client.leak(t, "leak", server)
+	reaper := s.status(t).Holder.PID
+	d.crash(t)
+	s.destroyed(t, leak)
+	d.restart(t)
+
+	if now := s.status(t).Holder.PID; now != reaper {
+		t.Errorf("the reaper is %d now, after %d", now, reaper)
+	}
+	second := client.leak(t, "second", server)
+	s.destroyed(t, second)
+	client.tell(t, "send", "line", "hello")
+	if said := server.tell(t, "recv", "line"); said != "hello" {
+		t.Errorf("on the open connection comes %q", said)
+	}
+	s.remove(t, client)
+	if s.recorded(t, client) {
+		t.Error("after the removal by the next daemon the record is still there")
+	}
+	if !s.recorded(t, server) {
+		t.Error("the record of the other pod is gone too")
+	}
+}

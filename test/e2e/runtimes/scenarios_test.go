@@ -1,0 +1,52 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package runtimes_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// scenarios are what every runtime goes through, in this order: the last ones change what the first rely on.
+func scenarios() []scenario {
+	return []scenario{
+		{"a leak is destroyed after its grace and what is in order is left", leakIsDestroyed},
+		{"annotations change the policy of one pod where the runtime passes them on", annotationsChangeThePolicy},
+		{"plugins are called as documented", callsAreAsDocumented},
+		{"a pod that is removed leaves nothing", removedPodLeavesNothing},
+		{"an ADD that fails behind halfclose leaves nothing", failedAddLeavesNothing},
+		{"the reaper restarts under running pods", reaperRestarts},
+		{"the runtime restarts under running pods", runtimeRestarts},
+		{"CHECK repairs a record and objects to another namespace", checkRepairs},
+		{"GC removes what is not valid and nothing else", gcRemoves},
+		{"STATUS fails only where every ADD would", statusFails},
+		{"halfclose is uninstalled and installed under running pods", uninstalledAndInstalled},
+		{"a drop-in is loaded where the runtime has libcni 1.3", dropInIsLoaded},
+	}
+}
+
+// scenario is what a runtime goes through. It asserts also what is to survive.
+type scenario struct {
+	name string
+	play func(*testing.T, *site)
+}
+
+func TestScenarios(t *testing.T) {
+	if onNode != nil {
+		nstest.NeedPrivilege(t, "make a node to test on", onNode)
+	}
+	for _, tr := range known() {
+		if tr.name != os.Getenv(runtimeVar) {
+			continue
+		}
+		s := newSite(t, tr)
+		for _, sc := range scenarios() {
+			t.Run(sc.name, func(t *testing.T) { sc.play(t, s) })
+		}
+		return
+	}
+	t.Fatalf("%s=%s: there is no such runtime: run make e2e", runtimeVar, os.Getenv(runtimeVar))
+}

@@ -1,0 +1,243 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package runtimes_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/test/e2e/runtimes/record"
+)
+
+const (
+	// soon bounds what should happen at once, for a machine that is busy with everything else.
+	soon = 60 * time.Second
+	// grace is the network's for CLOSE_WAIT; FIN_WAIT2 has none.
+	grace = 2 * time.Second
+
+	confDir   = "/etc/cni/net.d"
+	pluginDir = "/opt/cni/bin"
+	network   = "pods"
+	conflist  = confDir + "/10-pods.conflist"
+	before    = "before" // the plugin that notes how it is called, before halfclose in the chain
+)
+
+// site is the node with a network and halfclose in it, and one runtime.
+type site struct {
+	traits
+	store *state.Store
+	admin *admin.Client
+}
+
+// newSite makes the network, installs halfclose as its documentation says, and starts the runtime.
+func newSite(t *testing.T, tr traits) *site {
+	t.Helper()
+	s := &site{traits: tr, store: state.New(state.DefaultDir)}
+	s.admin = admin.NewClient(s.store.SocketPath())
+	s.makeNetwork(t)
+	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "never")
+	s.addLast(t)
+	s.runtime.start(t)
+	t.Cleanup(func() { s.endReaper(t) })
+	return s
+}
+
+// makeNetwork puts plugins and conflist where every runtime looks for them.
+func (s *site) makeNetwork(t *testing.T) {
+	t.Helper()
+	stale, err := filepath.Glob(confDir + "/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stale {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{confDir, pluginDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, from := range map[string]string{
+		"bridge": "bridge", "host-local": "host-local", "loopback": "loopback", before: "prop", record.Last: "prop",
+	} {
+		if err := os.Symlink(program(t, from), filepath.Join(pluginDir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.writeConflist(t, map[string]any{
+		"cniVersion": s.version, "name": network,
+		"plugins": []any{
+			map[string]any{
+				"type": "bridge", "bridge": "pods0", "isGateway": true,
+				"ipam": map[string]any{
+					"type": "host-local", "ranges": [][]map[string]string{{{"subnet": "10.89.0.0/16"}}}, "routes": []map[string]string{{"dst": "0.0.0.0/0"}},
+				},
+			},
+			map[string]any{"type": before, "capabilities": map[string]bool{"io.kubernetes.cri.pod-annotations": true}},
+		},
+	})
+}
+
+// program is the path of a program that was built for the tests.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(os.Getenv(binVar), name)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: run make e2e", err)
+	}
+	return path
+}
+
+// addLast puts a plugin behind halfclose, which can be made to fail.
+func (s *site) addLast(t *testing.T) {
+	t.Helper()
+	s.editConflist(t, func(conf map[string]any) {
+		conf["plugins"] = append(conf["plugins"].([]any), map[string]any{"type": record.Last})
+	})
+}
+
+// editConflist changes the conflist.
+func (s *site) editConflist(t *testing.T, change func(conf map[string]any)) {
+	t.Helper()
+	b, err := os.ReadFile(conflist)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conf map[string]any
+	if err := json.Unmarshal(b, &conf); err != nil {
+		t.Fatal(err)
+	}
+	change(conf)
+	s.writeConflist(t, conf)
+}
+
+// editEntry changes halfclose's entry in the conflist.
+func (s *site) editEntry(t *testing.T, change func(entry map[string]any)) {
+	t.Helper()
+	s.editConflist(t, func(conf map[string]any) {
+		for _, p := range conf["plugins"].([]any) {
+			if entry := p.(map[string]any); entry["type"] == "halfclose" {
+				change(entry)
+			}
+		}
+	})
+}
+
+// writeConflist replaces the conflist as runtimes want to see it: by a rename within the directory.
+func (s *site) writeConflist(t *testing.T, conf map[string]any) {
+	t.Helper()
+	b, err := json.MarshalIndent(conf, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(conflist+".tmp", b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(conflist+".tmp", conflist); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// halfclose runs a command that must succeed.
+func (s *site) halfclose(t *testing.T, args ...string) string {
+	t.Helper()
+	return run(t, exec.Command(program(t, "halfclose"), args...))
+}
+
+// run runs a command that must succeed, and returns what it prints to stdout.
+func run(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	out, err := try(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// try runs a command; its error has what the command says is wrong.
+func try(cmd *exec.Cmd) (string, error) {
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s%s", strings.Join(cmd.Args, " "), err, stdout.String(), stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// status waits until the reaper has read all records, and returns what it says.
+func (s *site) status(t *testing.T) (st admin.Status) {
+	t.Helper()
+	nstest.Eventually(t, soon, "the reaper has read all records", func() bool {
+		listing, err := s.store.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err = s.admin.Status(t.Context())
+		return err == nil && len(st.Attachments) == len(listing.Records)
+	})
+	return st
+}
+
+// endReaper ends the reaper that a plugin started.
+func (s *site) endReaper(t *testing.T) {
+	st, err := s.admin.Status(context.Background()) // the test's own has ended
+	if err != nil {
+		return
+	}
+	if err := unix.Kill(st.Holder.PID, unix.SIGTERM); err != nil {
+		t.Errorf("end the reaper: %v", err)
+	}
+	nstest.Eventually(t, soon, "the reaper ends", func() bool { return unix.Kill(st.Holder.PID, 0) != nil })
+}
+
+// record returns the record of a pod.
+func (s *site) record(t *testing.T, p *pod) state.Record {
+	t.Helper()
+	r, err := s.store.Get(p.attachment())
+	if err != nil {
+		t.Fatalf("the record of %s: %v", p.name, err)
+	}
+	return r
+}
+
+// recorded reports whether a pod has a record.
+func (s *site) recorded(t *testing.T, p *pod) bool {
+	t.Helper()
+	_, err := s.store.Get(p.attachment())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the record of %s: %v", p.name, err)
+	}
+	return err == nil
+}
+
+// calls returns how a plugin was called for a pod, or for none if p is nil.
+func calls(t *testing.T, p *pod, plugin, command string) (all []record.Call) {
+	t.Helper()
+	notes, err := record.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range notes {
+		if c.Plugin == plugin && c.Command == command && (p == nil || c.ContainerID == p.id) {
+			all = append(all, c)
+		}
+	}
+	return all
+}

@@ -1,0 +1,144 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package runtimes_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// needVerbs returns the runtime's way to the verbs of the spec's version 1.1.
+func needVerbs(t *testing.T, s *site) verbs {
+	t.Helper()
+	d, ok := s.runtime.(*direct)
+	if !ok {
+		t.Skipf("%s never calls it", s.name)
+	}
+	return d.caller
+}
+
+func checkRepairs(t *testing.T, s *site) {
+	v := needVerbs(t, s)
+	p, other := s.run(t, "checked", nil), s.run(t, "unchecked", nil)
+	was := s.record(t, p)
+	if err := v.check(t, p); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
+	if diff := cmp.Diff(was, s.record(t, p)); diff != "" {
+		t.Errorf("CHECK has changed the record (-was +is)\n%s", diff)
+	}
+
+	if err := s.store.Delete(p.attachment()); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.check(t, p); err != nil {
+		t.Errorf("CHECK with the record gone: %v", err)
+	}
+	again := s.record(t, p)
+	if diff := cmp.Diff(was, again, cmpopts.IgnoreFields(state.Record{}, "Time", "Warnings", "Policy", "Sources")); diff != "" {
+		t.Errorf("CHECK wrote another record than ADD (-want +got)\n%s", diff)
+	}
+	if len(again.Warnings) == 0 {
+		t.Error("nobody is told that the record was missing")
+	}
+
+	wrong := was
+	wrong.Netns = s.record(t, other).Netns
+	if err := s.store.Put(wrong); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.check(t, p); err == nil || !strings.Contains(err.Error(), "another namespace") {
+		t.Errorf("CHECK of a record that names another namespace: %v", err)
+	}
+	if err := s.store.Put(was); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func gcRemoves(t *testing.T, s *site) {
+	v := needVerbs(t, s)
+	p := s.run(t, "valid", nil)
+	stray, foreign := s.record(t, p), s.record(t, p)
+	stray.ContainerID = "stray"
+	foreign.ContainerID, foreign.Network = "foreign", "another"
+	if err := errors.Join(s.store.Put(stray), s.store.Put(foreign)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		for _, r := range []state.Record{stray, foreign} {
+			if err := s.store.Delete(r.Attachment); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	err := v.gc(t, p)
+	want := map[string]bool{p.id: true, "stray": false, "foreign": true}
+	if errors.Is(err, errors.ErrUnsupported) {
+		// Without a list libcni deletes every attachment that it knows of, and plugins can tell nothing from it.
+		err = v.gc(t)
+		want = map[string]bool{p.id: false, "stray": true, "foreign": true}
+	}
+	if err != nil {
+		t.Errorf("GC: %v", err)
+	}
+	got := map[string]bool{}
+	for id := range want {
+		got[id] = s.recorded(t, &pod{name: id, id: id})
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records after GC (-want +got)\n%s", diff)
+	}
+}
+
+// statusFails makes the state directory one that nothing can be recorded in. Only where the failure policy says
+// that pods had better not start is that a reason for the node not to be ready.
+func statusFails(t *testing.T, s *site) {
+	status := func() error { return errors.ErrUnsupported }
+	if d, ok := s.runtime.(*direct); ok {
+		status = func() error { return d.status(t) }
+	}
+	if c, ok := s.runtime.(*containerd); ok {
+		status = func() error {
+			if ready, why, _ := c.networkReady(t); !ready {
+				return errors.New(why)
+			}
+			return nil
+		}
+	}
+	if errors.Is(status(), errors.ErrUnsupported) || s.version < "1.1.0" {
+		t.Skipf("%s never calls it", s.name)
+	}
+	succeeds := func(when string) {
+		t.Helper()
+		nstest.Eventually(t, soon, "STATUS succeeds "+when, func() bool { return status() == nil })
+	}
+	succeeds("at first")
+	if err := os.Rename(s.store.AttachmentsDir(), s.store.AttachmentsDir()+".kept"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.store.AttachmentsDir(), nil, 0o600); err != nil { // no directory
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(os.Remove(s.store.AttachmentsDir()), os.Rename(s.store.AttachmentsDir()+".kept", s.store.AttachmentsDir())); err != nil {
+			t.Error(err)
+		}
+		s.editEntry(t, func(entry map[string]any) { delete(entry, "failurePolicy") })
+		succeeds("in the end")
+	}()
+	succeeds("with a state directory that cannot be used, by default")
+	s.editEntry(t, func(entry map[string]any) { entry["failurePolicy"] = "fail" })
+	nstest.Eventually(t, soon, "STATUS fails with a failure policy of fail", func() bool {
+		err := status()
+		return err != nil && strings.Contains(err.Error(), "state directory cannot be used")
+	})
+}
