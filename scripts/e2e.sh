@@ -6,11 +6,13 @@
 #
 # Each runtime has a node of its own (test/node), which goes with it; the host is compared before and after.
 # Logs of what fails are kept in bin/e2e/log.
+# The functions are called by name, by step.
+# shellcheck disable=SC2317
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 
-[ $# -gt 0 ] || set -- libcni cnitool ocicni containerd-1.6 containerd-2 ctr podman
+[ $# -gt 0 ] || set -- libcni cnitool ocicni containerd-1.6 containerd-2 ctr podman programs
 
 top=$PWD
 out=$top/bin/e2e log=$top/bin/e2e/log
@@ -61,18 +63,21 @@ build() {
   )
   CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$new/" ./test/hostcheck
   chmod 755 "$new"
-  rm -rf "$out/bin"
+  rm -rf "${out:?}/bin"
   mv -T "$new" "$out/bin"
 }
 
-# runtime NAME runs the scenarios on one, and compares the host.
+# runtime NAME runs the scenarios on one, or the programs that leak, and compares the host.
 runtime() {
+  local tests='^TestScenarios$'
+  [ "$1" != programs ] || tests='^TestPrograms$'
   mkdir -p "$log/$1"
   cd test/e2e/runtimes
-  E2E_RUNTIME=$1 E2E_LOG=$log/$1 exec "$out/bin/hostcheck" "$out/bin/runtimes.test" -test.v -test.run '^TestScenarios$' -test.timeout 10m
+  E2E_RUNTIME=$1 E2E_LOG=$log/$1 exec "$out/bin/hostcheck" "$out/bin/runtimes.test" -test.v -test.run "$tests" -test.timeout 10m
 }
 
-step packages scripts/deps.sh iproute2 util-linux containerd runc podman iptables nftables
+step packages scripts/deps.sh iproute2 util-linux containerd runc podman iptables nftables \
+  haproxy nginx-light libnginx-mod-stream socat netcat-openbsd python3 python3-requests python3-urllib3
 step containerd-2-build scripts/containerd.sh
 E2E_BIN=$out/bin E2E_CONTAINERD=$(scripts/containerd.sh)
 export E2E_BIN E2E_CONTAINERD

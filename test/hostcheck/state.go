@@ -30,6 +30,7 @@ func (s state) changes(now state) (all []string) {
 		case !there && strings.HasPrefix(name, "sysctl "): // it comes with a link or a module
 		case !there:
 			all = append(all, "left: "+name)
+		case !still && strings.HasPrefix(name, "cgroup "): // other work on the machine has ended
 		case !still:
 			all = append(all, "gone: "+name)
 		case was != is:

@@ -50,7 +50,7 @@ func callsAreAsDocumented(t *testing.T, s *site) {
 	s.remove(t, p)
 	var dels []del
 	for _, c := range calls(t, p, before, "DEL") {
-		dels = append(dels, del{netns: c.Netns != "", prevResult: len(c.Config.PrevResult) > 0})
+		dels = append(dels, del{netns: c.Netns != "", prevResult: string(c.Config.PrevResult) != "null"})
 	}
 	if diff := cmp.Diff(s.dels, dels, cmp.AllowUnexported(del{})); diff != "" {
 		t.Errorf("DELs (-want +got)\n%s", diff)

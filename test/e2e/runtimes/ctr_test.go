@@ -4,85 +4,113 @@
 package runtimes_test
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// ctr is containerd's own command line with --cni: plugins are called by ctr itself.
+// ctr is containerd's own command line with --cni: plugins are called by ctr itself, which stays with the
+// container to call DEL when that has ended. With --detach there is no DEL at all.
 type ctr struct {
 	containerd
-	pids map[string]int
+	running map[string]*foreground // by name
+}
+
+// foreground is a ctr that stays with its container.
+type foreground struct {
+	cmd    *exec.Cmd
+	stderr strings.Builder
+	ended  chan struct{}
 }
 
 func (c *ctr) start(t *testing.T) {
 	t.Helper()
-	c.config, c.pids = "containerd-1.6.toml", make(map[string]int)
+	c.config, c.running = "containerd-1.6.toml", make(map[string]*foreground)
 	c.launch(t)
 	t.Cleanup(func() { c.end(t, unix.SIGTERM) })
+	c.ready(t)
+	if _, err := c.ctr("images", "import", makePropImage(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *ctr) ready(t *testing.T) {
+	t.Helper()
 	nstest.Eventually(t, soon, "containerd answers", func() bool {
 		_, err := c.ctr("version")
 		return err == nil
 	})
-	if _, err := c.ctr("images", "import", makePropImage(t)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func (c *ctr) ctr(args ...string) (string, error) { return try(exec.Command("ctr", args...)) }
 
 func (c *ctr) run(t *testing.T, name string, annotations map[string]string) (*pod, error) {
 	t.Helper()
-	args := []string{"run", "--detach", "--cni", "--cgroup", "/ctr/" + name}
+	args := []string{"run", "--rm", "--cni", "--cgroup", "/ctr/" + name}
 	for key, value := range annotations {
 		args = append(args, "--annotation", key+"="+value)
 	}
-	if _, err := c.ctr(append(args, propImage, name, "/prop", "peer")...); err != nil {
-		_, since := c.ctr("containers", "rm", name)
-		return nil, cleanUp(err, since)
+	f := &foreground{ended: make(chan struct{})}
+	f.cmd = exec.Command("ctr", append(args, propImage, name, "/prop", "peer")...)
+	f.cmd.Stderr = &f.stderr
+	if err := f.cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
+	go func() {
+		defer close(f.ended)
+		_ = f.cmd.Wait() // it ends with the exit code of its container
+	}()
+	p := &pod{name: name, id: "default-" + name}
+	nstest.Eventually(t, soon, name+" runs, or has failed", func() bool {
+		select {
+		case <-f.ended:
+			return true
+		default:
+		}
+		p.netns = c.netns(t, name)
+		return p.netns != ""
+	})
+	if p.netns == "" {
+		return nil, errors.New(f.stderr.String())
+	}
+	c.running[name] = f
+	return p, nil
+}
+
+// netns is the path of a container's network namespace, "" unless the container runs.
+func (c *ctr) netns(t *testing.T, name string) string {
+	t.Helper()
 	tasks, err := c.ctr("tasks", "ls")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pod{name: name, id: "default-" + name}
 	for line := range strings.Lines(tasks) {
-		if field := strings.Fields(line); len(field) == 3 && field[0] == name {
-			if c.pids[name], err = strconv.Atoi(field[1]); err != nil {
-				t.Fatal(err)
-			}
-			p.netns = fmt.Sprintf("/proc/%s/ns/net", field[1])
+		if field := strings.Fields(line); len(field) == 3 && field[0] == name && field[2] == "RUNNING" {
+			return fmt.Sprintf("/proc/%s/ns/net", field[1])
 		}
 	}
-	if p.netns == "" {
-		t.Fatalf("ctr says nothing of %s:\n%s", name, tasks)
-	}
-	return p, nil
+	return ""
 }
 
 func (c *ctr) remove(t *testing.T, p *pod) {
 	t.Helper()
-	if _, err := c.ctr("tasks", "kill", "--signal", "SIGKILL", p.name); err != nil {
+	if _, err := c.ctr("tasks", "kill", "--signal", "SIGTERM", p.name); err != nil {
 		t.Error(err)
 	}
-	nstest.Eventually(t, soon, p.name+" has stopped", func() bool {
-		out, err := c.ctr("tasks", "ls")
-		for line := range strings.Lines(out) {
-			if strings.HasPrefix(line, p.name+" ") && strings.Contains(line, "STOPPED") {
-				return true
-			}
-		}
-		return err != nil
-	})
-	for _, args := range [][]string{{"tasks", "rm", p.name}, {"containers", "rm", p.name}} {
-		if _, err := c.ctr(args...); err != nil {
-			t.Error(err)
-		}
+	f := c.running[p.name]
+	select {
+	case <-f.ended:
+	case <-time.After(soon):
+		t.Errorf("ctr run %s does not end", p.name)
+	}
+	if f.stderr.Len() > 0 {
+		t.Errorf("ctr run %s says %s", p.name, f.stderr.String())
 	}
 }

@@ -5,6 +5,7 @@ package runtimes_test
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // leakIsDestroyed has a leak destroyed in a pod, beside a half-closed connection that is at work, an idle one
@@ -32,8 +34,8 @@ func leakIsDestroyed(t *testing.T, s *site) {
 	if e.State != inetdiag.CloseWait || time.Duration(e.Age) < grace || e.ContainerID != client.id {
 		t.Errorf("the journal says %+v", e)
 	}
-	if e.Pod.Name != "" && e.Pod.String() != "e2e/leaky" || len(s.args) == len(cri) && e.Pod.Name == "" {
-		t.Errorf("the journal says that it was of the pod %v", e.Pod)
+	if want := s.podOf(client); e.Pod != want {
+		t.Errorf("the journal says that it was of the pod %+v, not %+v", e.Pod, want)
 	}
 	switch {
 	case len(e.Owners) != 1 || e.Owners[0].Command != "peer":
@@ -69,6 +71,21 @@ func leakIsDestroyed(t *testing.T, s *site) {
 	if entries := s.journal(t); len(entries) != 1 {
 		t.Errorf("the journal has %d entries, not that of the leak alone: %+v", len(entries), entries)
 	}
+}
+
+// podOf is what CNI_ARGS say of a pod.
+func (s *site) podOf(p *pod) (told state.Pod) {
+	for key, to := range map[string]struct {
+		field *string
+		value string
+	}{
+		"K8S_POD_NAMESPACE": {&told.Namespace, "e2e"}, "K8S_POD_NAME": {&told.Name, p.name}, "K8S_POD_UID": {&told.UID, "uid-" + p.name},
+	} {
+		if slices.Contains(s.args, key) {
+			*to.field = to.value
+		}
+	}
+	return told
 }
 
 func moved(t *testing.T, p *pod, name string) int {

@@ -29,11 +29,14 @@ type pod struct {
 	addr  string
 }
 
-func (p *pod) attachment() state.Attachment { return state.Attachment{ContainerID: p.id, IfName: "eth0"} }
+func (p *pod) attachment() state.Attachment {
+	return state.Attachment{ContainerID: p.id, IfName: "eth0"}
+}
 
 // run makes a pod that goes with the test, if it has not gone before.
 func (s *site) run(t *testing.T, name string, annotations map[string]string) *pod {
 	t.Helper()
+	name = s.unique(name)
 	p, err := s.runtime.run(t, name, annotations)
 	if err != nil {
 		t.Fatalf("run %s: %v", name, err)
@@ -45,6 +48,12 @@ func (s *site) run(t *testing.T, name string, annotations map[string]string) *po
 	})
 	p.connect(t)
 	return p
+}
+
+// unique makes a name one that no pod has had: the journal outlives pods.
+func (s *site) unique(name string) string {
+	s.pods++
+	return fmt.Sprintf("%s-%d", name, s.pods)
 }
 
 // remove ends and removes a pod.
@@ -70,7 +79,13 @@ func (p *pod) connect(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Client = c
-	err = p.inside(func() error {
+	p.findAddress(t)
+}
+
+// findAddress learns the pod's address.
+func (p *pod) findAddress(t *testing.T) {
+	t.Helper()
+	err := p.inside(func() error {
 		link, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err

@@ -84,8 +84,8 @@ func known() []traits {
 			name: "ctr", runtime: &ctr{}, version: "1.0.0", netns: `^/proc/[0-9]+/ns/net$`, dels: []del{{}},
 		},
 		{
-			name: "podman", runtime: &podman{}, version: "1.0.0", args: []string{"IgnoreUnknown", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_NAME", "K8S_POD_NAMESPACE"}, owner: true,
-			netns: `^/run/netns/netns-[0-9a-f-]+$`, dels: whole,
+			name: "podman", runtime: &podman{}, version: "1.0.0", args: []string{"IgnoreUnknown", "K8S_POD_NAME"}, owner: true,
+			netns: `^/run/netns/netns-[0-9a-f-]+$`, dels: whole, cachedDEL: true,
 		},
 	}
 }

@@ -42,6 +42,7 @@ type site struct {
 	traits
 	store *state.Store
 	admin *admin.Client
+	pods  int // how many there have been
 }
 
 // newSite makes the network, installs halfclose as its documentation says, and starts the runtime.
