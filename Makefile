@@ -12,6 +12,8 @@ FUZZTIME  ?= 10s
 # For one package or test: make test PKGS=./pkg/state ARGS='-run TestName -v'
 PKGS      ?=
 ARGS      ?=
+# For some of them: make e2e RUNTIMES='containerd-2 podman'
+RUNTIMES  ?=
 
 STAMP    := $(PKG)/pkg/buildinfo
 LDFLAGS  := -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)
@@ -67,6 +69,10 @@ test: build cni-plugins ## Run all tests: unit, kernel and end to end (PKGS=, AR
 test-deploy: image ## Test the image, and the chart with the manifests rendered from it
 	@cd tools/image && go test -count=1 ./...
 	@cd tools/chart && go test -count=1 ./...
+
+.PHONY: e2e
+e2e: ## Test it with real container runtimes: libcni, cnitool, ocicni, containerd, ctr, podman (RUNTIMES=, root)
+	@scripts/e2e.sh $(RUNTIMES)
 
 .PHONY: fuzz
 fuzz: ## Fuzz each parser for FUZZTIME (10s)

@@ -9,7 +9,7 @@ export HOME=${HOME-~} # where the go command keeps its caches
 
 status=0
 
-for module in . tools/*/; do
+for module in . tools/*/ test/e2e/runtimes; do
   if ! why=$(cd "$module" && go mod tidy -diff 2>&1); then
     head -n 20 <<<"$why" >&2
     echo "lint: go.mod or go.sum in $module is not tidy: run go mod tidy there" >&2
@@ -28,7 +28,7 @@ fi
 
 lint=$(scripts/tool.sh golangci-lint)
 "$lint" run "$@" || status=1
-for module in tools/image tools/chart; do # those with code of their own
+for module in tools/image tools/chart test/e2e/runtimes; do # those with code of their own
   (cd "$module" && "$lint" run "$@") || status=1
 done
 
