@@ -84,6 +84,7 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 			follow()
 		case <-events:
 			w.drain(ctx, events)
+			follow() // the directory itself may be what has gone
 		case err := <-failed: // such as more changes at once than the kernel keeps
 			w.warnings.warn(WarnRecords, "changes of the attachments directory were missed: it is read again", "error", err)
 		}

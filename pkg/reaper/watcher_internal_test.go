@@ -197,11 +197,12 @@ func watchIt(t *testing.T, w *watcher, take func(census)) {
 // change.
 const soonNoticed = recount / 2
 
-func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
-	w := newTestWatcher(t)
+// watchInert lets the watcher watch, and returns a wait until so many records without a namespace are known.
+func watchInert(t *testing.T, w *watcher) (inert func(want int)) {
+	t.Helper()
 	last := make(chan census, 100)
 	watchIt(t, w, func(c census) { last <- c })
-	inert := func(want int) {
+	return func(want int) {
 		t.Helper()
 		nstest.Eventually(t, soonNoticed, strconv.Itoa(want)+" records are known", func() bool {
 			select {
@@ -212,6 +213,29 @@ func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWatcherFollowsTheDirectoryThatReplacesItsOwn moves the directory away: what is recorded from then on is in
+// another one.
+func TestWatcherFollowsTheDirectoryThatReplacesItsOwn(t *testing.T) {
+	w := newTestWatcher(t)
+	inert := watchInert(t, w)
+	inert(0)
+	put(t, w, "before")
+	inert(1)
+	if err := os.Rename(w.store.AttachmentsDir(), w.store.AttachmentsDir()+".away"); err != nil {
+		t.Fatal(err)
+	}
+	inert(0)
+	put(t, w, "a")
+	inert(1)
+	put(t, w, "b")
+	inert(2)
+}
+
+func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
+	w := newTestWatcher(t)
+	inert := watchInert(t, w)
 	inert(0)
 	r := put(t, w, "a")
 	inert(1)
