@@ -53,7 +53,7 @@ trap 'end 129' HUP
 build() {
   local new
   new=$(mktemp -d "$out/bin.XXXXXX")
-  make --no-print-directory build cni-plugins
+  make --no-print-directory build cni-plugins image
   cp bin/halfclose bin/cni/* "$new/"
   (cd tools/cni && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$new/" github.com/containernetworking/cni/cnitool)
   (
@@ -79,8 +79,8 @@ runtime() {
 step packages scripts/deps.sh iproute2 util-linux containerd runc podman iptables nftables \
   haproxy nginx-light libnginx-mod-stream socat netcat-openbsd python3 python3-requests python3-urllib3
 step containerd-2-build scripts/containerd.sh
-E2E_BIN=$out/bin E2E_CONTAINERD=$(scripts/containerd.sh)
-export E2E_BIN E2E_CONTAINERD
+E2E_BIN=$out/bin E2E_CONTAINERD=$(scripts/containerd.sh) E2E_IMAGE=$top/dist/halfclose-image.tar
+export E2E_BIN E2E_CONTAINERD E2E_IMAGE
 step build build
 failed=0
 for name; do

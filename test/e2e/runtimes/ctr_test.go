@@ -114,3 +114,33 @@ func (c *ctr) remove(t *testing.T, p *pod) {
 		t.Errorf("ctr run %s says %s", p.name, f.stderr.String())
 	}
 }
+
+// detachedIsForgotten leaves the reaper to notice the end of a container: ctr calls no DEL for it.
+func detachedIsForgotten(t *testing.T, s *site) {
+	c, ok := s.runtime.(*ctr)
+	if !ok {
+		t.Skipf("%s has no such containers", s.name)
+	}
+	stays := s.run(t, "stays", nil)
+	name := s.unique("detached")
+	if _, err := c.ctr("run", "--detach", "--cni", "--cgroup", "/ctr/"+name, propImage, name, "/prop", "peer"); err != nil {
+		t.Fatal(err)
+	}
+	p := &pod{name: name, id: "default-" + name, netns: c.netns(t, name)}
+	p.connect(t)
+	s.destroyed(t, p.leak(t, "leak", stays))
+	namespaces := s.status(t).Namespaces
+	for _, args := range [][]string{{"tasks", "rm", "--force", name}, {"containers", "rm", name}} {
+		if _, err := c.ctr(args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(calls(t, p, before, "DEL")); n > 0 || !s.recorded(t, p) {
+		t.Errorf("there were %d DELs", n)
+	}
+	s.run(t, "next", nil) // whose ADD lets the reaper look at all records
+	nstest.Eventually(t, soon, "the reaper has forgotten the namespace that is gone", func() bool { return s.status(t).Namespaces == namespaces })
+	if err := s.store.Delete(p.attachment()); err != nil { // which the reaper does ten minutes later
+		t.Fatal(err)
+	}
+}

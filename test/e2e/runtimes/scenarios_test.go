@@ -20,10 +20,14 @@ func scenarios() []scenario {
 		{"an ADD that fails behind halfclose leaves nothing", failedAddLeavesNothing},
 		{"the reaper restarts under running pods", reaperRestarts},
 		{"the runtime restarts under running pods", runtimeRestarts},
+		{"a container that ctr detaches from is forgotten without a DEL", detachedIsForgotten},
 		{"CHECK repairs a record and objects to another namespace", checkRepairs},
 		{"GC removes what is not valid and nothing else", gcRemoves},
 		{"STATUS fails only where every ADD would", statusFails},
 		{"halfclose is uninstalled and installed under running pods", uninstalledAndInstalled},
+		{"a binary that is listed and missing fails pods until it is back", missingBinaryFails},
+		{"a conflist of a newer version than the runtime knows fails pods", newerVersionFails},
+		{"the project's own image loads and runs", ownImageRuns},
 		{"a drop-in is loaded where the runtime has libcni 1.3", dropInIsLoaded},
 	}
 }

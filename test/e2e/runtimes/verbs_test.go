@@ -5,12 +5,12 @@ package runtimes_test
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -122,14 +122,12 @@ func statusFails(t *testing.T, s *site) {
 		nstest.Eventually(t, soon, "STATUS succeeds "+when, func() bool { return status() == nil })
 	}
 	succeeds("at first")
-	if err := os.Rename(s.store.AttachmentsDir(), s.store.AttachmentsDir()+".kept"); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(s.store.AttachmentsDir(), nil, 0o600); err != nil { // no directory
+	dir := s.store.AttachmentsDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := errors.Join(os.Remove(s.store.AttachmentsDir()), os.Rename(s.store.AttachmentsDir()+".kept", s.store.AttachmentsDir())); err != nil {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 		s.editEntry(t, func(entry map[string]any) { delete(entry, "failurePolicy") })
