@@ -78,14 +78,17 @@ func removedPodLeavesNothing(t *testing.T, s *site) {
 	local := ended.open(t, "line", stays)
 	leak := ended.leak(t, "leak", stays)
 	s.destroyed(t, leak)
-	before := s.status(t).Namespaces
+	before, veth := s.status(t).Namespaces, ended.veth(t)
 	s.remove(t, ended)
 
 	if s.recorded(t, ended) {
 		t.Error("its record is still there")
 	}
 	nstest.Eventually(t, soon, "the reaper has forgotten its namespace", func() bool { return s.status(t).Namespaces == before-1 })
-	nstest.Eventually(t, soon, "the kernel has freed its namespace: its veth is gone from the node", func() bool { return veths(t) == before-1 })
+	nstest.Eventually(t, soon, "the kernel has freed its namespace: its veth is gone from the node", func() bool {
+		_, err := netlink.LinkByIndex(veth)
+		return err != nil
+	})
 	addresses, err := filepath.Glob("/var/lib/cni/networks/" + network + "/" + ended.addr)
 	if err != nil || len(addresses) > 0 {
 		t.Errorf("its address is still taken: %v %v", addresses, err)
@@ -98,19 +101,20 @@ func removedPodLeavesNothing(t *testing.T, s *site) {
 	}
 }
 
-// veths counts the node's ends of them.
-func veths(t *testing.T) (n int) {
+// veth is the index of the node's end of the pod's interface.
+func (p *pod) veth(t *testing.T) (index int) {
 	t.Helper()
-	links, err := netlink.LinkList()
+	err := p.inside(func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err == nil {
+			index = link.Attrs().ParentIndex
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range links {
-		if l.Type() == "veth" {
-			n++
-		}
-	}
-	return n
+	return index
 }
 
 // failedAddLeavesNothing lets the plugin behind halfclose fail: the runtime takes back what the others did.
@@ -123,6 +127,7 @@ func failedAddLeavesNothing(t *testing.T, s *site) {
 	p, err := s.runtime.run(t, "fails", nil)
 	if err == nil {
 		t.Errorf("the pod %s runs although a plugin failed", p.name)
+		p.connect(t)
 		s.remove(t, p)
 	} else if !strings.Contains(err.Error(), "it was told to fail") {
 		t.Errorf("the error is of something else: %v", err)

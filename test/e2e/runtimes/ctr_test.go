@@ -19,8 +19,8 @@ import (
 // ctr is containerd's own command line with --cni: plugins are called by ctr itself, which stays with the
 // container to call DEL when that has ended. With --detach there is no DEL at all.
 type ctr struct {
-	containerd
-	running map[string]*foreground // by name
+	containerd containerd
+	running    map[string]*foreground // by name
 }
 
 // foreground is a ctr that stays with its container.
@@ -32,21 +32,16 @@ type foreground struct {
 
 func (c *ctr) start(t *testing.T) {
 	t.Helper()
-	c.config, c.running = "containerd-1.6.toml", make(map[string]*foreground)
-	c.launch(t)
-	t.Cleanup(func() { c.end(t, unix.SIGTERM) })
-	c.ready(t)
-	if _, err := c.ctr("images", "import", makePropImage(t)); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (c *ctr) ready(t *testing.T) {
-	t.Helper()
+	c.containerd.config, c.running = "containerd-1.6.toml", make(map[string]*foreground)
+	c.containerd.launch(t)
+	t.Cleanup(func() { c.containerd.end(t, unix.SIGTERM) })
 	nstest.Eventually(t, soon, "containerd answers", func() bool {
 		_, err := c.ctr("version")
 		return err == nil
 	})
+	if _, err := c.ctr("images", "import", makePropImage(t)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (c *ctr) ctr(args ...string) (string, error) { return try(exec.Command("ctr", args...)) }

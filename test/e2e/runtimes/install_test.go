@@ -114,7 +114,7 @@ func missingBinaryFails(t *testing.T, s *site) {
 		t.Fatal(err)
 	}
 	back := func() error { return os.Rename(binary+".away", binary) }
-	if err := s.fails(t, "without the binary"); !strings.Contains(err.Error(), `"halfclose"`) {
+	if err := s.fails(t, "without the binary"); !strings.Contains(err.Error(), "failed to find plugin") || !strings.Contains(err.Error(), "halfclose") {
 		t.Errorf("the error says nothing of it: %v", err)
 	}
 	if c, ok := s.runtime.(*containerd); ok {

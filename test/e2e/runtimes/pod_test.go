@@ -22,6 +22,7 @@ import (
 // pod is a pod, or a container that has its network namespace for itself.
 type pod struct {
 	*peer.Client
+	line  net.Conn // to the peer; it holds the namespace
 	name  string
 	id    string // by which plugins know it
 	netns string // a path to its network namespace
@@ -59,6 +60,7 @@ func (s *site) unique(name string) string {
 // remove ends and removes a pod.
 func (s *site) remove(t *testing.T, p *pod) {
 	t.Helper()
+	p.line.Close()
 	s.runtime.remove(t, p)
 	p.netns = ""
 }
@@ -66,15 +68,14 @@ func (s *site) remove(t *testing.T, p *pod) {
 // connect takes up the line to the pod's peer, and learns its address.
 func (p *pod) connect(t *testing.T) {
 	t.Helper()
-	var line net.Conn
 	nstest.Eventually(t, soon, "the peer of "+p.name+" takes orders", func() bool {
 		return p.inside(func() (err error) {
-			line, err = net.Dial("unix", peer.Socket)
+			p.line, err = net.Dial("unix", peer.Socket)
 			return err
 		}) == nil
 	})
-	t.Cleanup(func() { line.Close() })
-	c, err := peer.NewClient(line, line)
+	t.Cleanup(func() { p.line.Close() })
+	c, err := peer.NewClient(p.line, p.line)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func reaperRestarts(t *testing.T, s *site) {
 func runtimeRestarts(t *testing.T, s *site) {
 	d, ok := s.runtime.(daemon)
 	if !ok {
-		t.Skipf("%s has no daemon", s.name)
+		t.Skipf("%s has no daemon that pods outlive", s.name)
 	}
 	client, server := s.run(t, "orphan", nil), s.run(t, "other", nil)
 	client.open(t, "line", server)

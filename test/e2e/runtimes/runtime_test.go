@@ -81,7 +81,7 @@ func known() []traits {
 			netns: `^/run/containerd/io\.containerd\.grpc\.v1\.cri/netns/cni-[0-9a-f-]+$`, dels: []del{{netns: true, prevResult: true}, {}}, dropIn: true,
 		},
 		{
-			name: "ctr", runtime: &ctr{}, version: "1.0.0", netns: `^/proc/[0-9]+/ns/net$`, dels: []del{{}},
+			name: "ctr", runtime: &ctr{}, version: "1.0.0", netns: `^/proc/[0-9]+/ns/net$`, dels: []del{{prevResult: true}}, cachedDEL: true,
 		},
 		{
 			name: "podman", runtime: &podman{}, version: "1.0.0", args: []string{"IgnoreUnknown", "K8S_POD_NAME"}, owner: true,
