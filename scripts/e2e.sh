@@ -6,52 +6,42 @@
 #
 # Each runtime has a node of its own (test/node), which goes with it; the host is compared before and after.
 # Logs of what fails are kept in bin/e2e/log.
-# The functions are called by name, by step.
-# shellcheck disable=SC2317
+#
+# shellcheck disable=SC2317 # functions are called by name, by step
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 
-[ $# -gt 0 ] || set -- libcni cnitool ocicni containerd-1.6 containerd-2 ctr podman programs
-
 top=$PWD
 out=$top/bin/e2e log=$top/bin/e2e/log
-rm -rf "$log"
-mkdir -p "$out/bin" "$log"
+# So many at once: they wait more than they work.
+at_once=3
 
 # step NAME COMMAND... runs a command, and says how long that took. What it prints is kept. A signal to end is
-# passed on, and ends all of it when the command has cleaned up.
+# passed on as SIGTERM, and waited for: nodes clean up.
 step() {
-  local name=$1 from=$SECONDS code=0
+  local name=$1 from=$SECONDS code=0 child
   shift
   "$@" >"$log/$name.log" 2>&1 </dev/null &
   child=$!
-  wait "$child" || code=$?
-  if [ -n "$ended" ]; then
-    wait "$child" || true
-    echo "e2e: ended in $name; logs are in $log"
-    exit "$ended"
-  fi
+  # shellcheck disable=SC2064 # this child
+  trap "kill -TERM $child 2>/dev/null || true" INT TERM HUP
+  while :; do
+    wait "$child" && code=0 && break || code=$?
+    kill -0 "$child" 2>/dev/null || break # or a signal came in between
+  done
+  trap - INT TERM HUP
   if [ "$code" -ne 0 ]; then
-    tail -n 60 "$log/$name.log"
-    echo "e2e: FAILED $name after $((SECONDS - from))s; logs are in $log"
+    { tail -n 60 "$log/$name.log" && echo "e2e: FAILED $name after $((SECONDS - from))s; logs are in $log"; } >&2
     return 1
   fi
   echo "e2e: passed $name in $((SECONDS - from))s"
 }
 
-child='' ended=''
-end() {
-  ended=$1
-  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
-}
-trap 'end 130' INT
-trap 'end 143' TERM
-trap 'end 129' HUP
-
 # build makes the programs under test and those around them. Each is built beside its place and moved there.
 build() {
   local new
+  rm -rf "$out"/bin.*
   new=$(mktemp -d "$out/bin.XXXXXX")
   make --no-print-directory build cni-plugins image
   cp bin/halfclose bin/cni/* "$new/"
@@ -67,23 +57,45 @@ build() {
   mv -T "$new" "$out/bin"
 }
 
-# runtime NAME runs the scenarios on one, or the programs that leak, and compares the host.
+# runtime NAME runs the scenarios on one, or the programs that leak.
 runtime() {
   local tests='^TestScenarios$'
   [ "$1" != programs ] || tests='^TestPrograms$'
   mkdir -p "$log/$1"
   cd test/e2e/runtimes
-  E2E_RUNTIME=$1 E2E_LOG=$log/$1 exec "$out/bin/hostcheck" "$out/bin/runtimes.test" -test.v -test.run "$tests" -test.timeout 10m
+  E2E_RUNTIME=$1 E2E_LOG=$log/$1 exec "$out/bin/runtimes.test" -test.v -test.run "$tests" -test.timeout 10m
 }
 
+# all RUNTIME... runs them, some at once.
+all() {
+  local name failed=0 ended=''
+  trap 'failed=1 ended=1; kill -TERM $(jobs -rp) 2>/dev/null || true' INT TERM HUP
+  for name; do
+    while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do
+      wait -n || failed=1
+    done
+    [ -z "$ended" ] || break
+    step "$name" runtime "$name" &
+  done
+  while [ -n "$(jobs -p)" ]; do
+    wait -n || failed=1
+  done
+  return "$failed"
+}
+
+if [ "${1:-}" = --run ]; then
+  shift
+  all "$@"
+  exit
+fi
+
+[ $# -gt 0 ] || set -- programs libcni cnitool ocicni containerd-1.6 containerd-2 ctr podman
+rm -rf "$log"
+mkdir -p "$out/bin" "$log"
 step packages scripts/deps.sh iproute2 util-linux containerd runc podman iptables nftables \
   haproxy nginx-light libnginx-mod-stream socat netcat-openbsd python3 python3-requests python3-urllib3
 step containerd-2-build scripts/containerd.sh
-E2E_BIN=$out/bin E2E_CONTAINERD=$(scripts/containerd.sh) E2E_IMAGE=$top/dist/halfclose-image.tar
-export E2E_BIN E2E_CONTAINERD E2E_IMAGE
+E2E_CONTAINERD=$(scripts/containerd.sh)
 step build build
-failed=0
-for name; do
-  step "$name" runtime "$name" || failed=1
-done
-exit $failed
+export E2E_CONTAINERD E2E_BIN=$out/bin E2E_IMAGE=$top/dist/halfclose-image.tar
+exec "$out/bin/hostcheck" scripts/e2e.sh --run "$@"
