@@ -31,7 +31,10 @@ step() {
     kill -0 "$child" 2>/dev/null || break # or a signal came in between
   done
   trap - INT TERM HUP
-  if [ "$code" -ne 0 ]; then
+  if [ "$code" -gt 128 ]; then
+    echo "e2e: ended $name by a signal after $((SECONDS - from))s" >&2
+    return 1
+  elif [ "$code" -ne 0 ]; then
     { tail -n 60 "$log/$name.log" && echo "e2e: FAILED $name after $((SECONDS - from))s; logs are in $log"; } >&2
     return 1
   fi

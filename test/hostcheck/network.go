@@ -55,7 +55,7 @@ func lookAtRules(s state) error {
 		if err != nil {
 			return err
 		}
-		for _, table := range strings.Fields(string(b)) {
+		for table := range strings.FieldsSeq(string(b)) {
 			if err := noteLines(s, family+" "+table, family+"-legacy-save", "-t", table); err != nil {
 				return err
 			}

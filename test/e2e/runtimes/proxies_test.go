@@ -75,7 +75,7 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 		server.tell(t, "stream", "busy")
 		client.tell(t, "drain", "busy")
 
-		entries := s.destroyedIn(t, proxy, 1)
+		entries := s.destroyedIn(t, proxy)
 		for _, e := range entries {
 			if e.Owners[0].Command != comm {
 				t.Errorf("the journal says that %v held it", e.Owners)
@@ -90,7 +90,7 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 		}
 		s.outlives(t, proxy, inetdiag.CloseWait, policy.Progressing)
 		s.outlives(t, proxy, inetdiag.FinWait2, policy.Progressing)
-		for _, e := range s.destroyedIn(t, proxy, 1) {
+		for _, e := range s.destroyedIn(t, proxy) {
 			if e.RQueue > 1 || e.WQueue > 0 {
 				t.Errorf("there was data in what was destroyed: %+v", e)
 			}

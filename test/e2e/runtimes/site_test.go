@@ -157,9 +157,9 @@ func (s *site) writeConflist(t *testing.T, conf map[string]any) {
 }
 
 // halfclose runs a command that must succeed.
-func (s *site) halfclose(t *testing.T, args ...string) string {
+func (s *site) halfclose(t *testing.T, args ...string) {
 	t.Helper()
-	return run(t, exec.Command(program(t, "halfclose"), args...))
+	run(t, exec.Command(program(t, "halfclose"), args...))
 }
 
 // run runs a command that must succeed, and returns what it prints to stdout.
