@@ -92,6 +92,9 @@ func enterCgroups(name string) error {
 	}
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if isVersion2(cgroupTop) {
+		if err := unix.Unmount(cgroupTop, unix.MNT_DETACH); err != nil { // the same twice at one place is refused
+			return fmt.Errorf("unmount %s: %w", cgroupTop, err)
+		}
 		if err := unix.Mount("cgroup2", cgroupTop, "cgroup2", flags, ""); err != nil {
 			return fmt.Errorf("mount %s: %w", cgroupTop, err)
 		}
