@@ -39,7 +39,17 @@ if ! command -v apt-get >/dev/null; then
 fi
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+remove=("$log")
+trap 'rm -f "${remove[@]}"' EXIT
+
+# The services that packages bring are not started: tests start what they need, where they need it.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  remove+=("$policy")
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+fi
+
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 # apt ARGUMENTS... runs apt-get once nobody else does. It waits for dpkg's lock itself, but for none of its
