@@ -17,11 +17,12 @@ for module in . tools/*/ test/e2e/runtimes; do
   fi
 done
 
-for script in scripts/*.sh .ci/run; do
+scripts=(scripts/*.sh test/kind/node/usr/local/bin/* .ci/run)
+for script in "${scripts[@]}"; do
   bash -n "$script" || status=1
 done
 if command -v shellcheck >/dev/null; then
-  shellcheck scripts/*.sh .ci/run || status=1
+  shellcheck "${scripts[@]}" || status=1
 else
   echo "lint: shellcheck is not installed, the scripts were only parsed" >&2
 fi

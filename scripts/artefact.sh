@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Copyright The halfclose Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Prints the directory of something that a test needs, making it the first time, from Debian's packages and
+# Go's modules alone:
+#
+#   artefact.sh kubernetes      the program of tools/kubernetes, under each of its names
+#   artefact.sh node|programs   a Debian's root file system, rootfs/, with what a node of Kubernetes needs, or with
+#                               programs that half-close
+#
+# They stay in ${HALFCLOSE_CACHE:-~/.cache/halfclose}, each under the digest of what it is made of, so that
+# whoever changes a version gets a new one, and worktrees share what they have in common.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
+
+name=$1
+cache=${HALFCLOSE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/halfclose}
+
+# The kubelet and kubeadm compare versions, those that the linker writes.
+make_kubernetes() {
+  local version at=k8s.io/component-base/version program
+  version=$(cd tools/kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
+  local major=${version#v}
+  local minor=${major#*.}
+  local stamp="-X $at.gitVersion=$version -X $at.gitMajor=${major%%.*} -X $at.gitMinor=${minor%%.*}"
+  (cd tools/kubernetes && CGO_ENABLED=0 nice go build -trimpath -buildvcs=false -ldflags "-s -w $stamp" -o "$1/" .)
+  for program in etcd kube-{apiserver,controller-manager,scheduler} kube{let,adm,ctl}; do
+    ln -s kubernetes "$1/$program"
+  done
+  echo "$version" >"$1/version"
+}
+
+# debian OUTPUT PACKAGE... unpacks a Debian of the host's own release, from where the host has it.
+debian() {
+  local to=$1 suite mirror
+  shift
+  scripts/deps.sh debootstrap util-linux
+  # shellcheck source=/dev/null
+  suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  # shellcheck disable=SC2016
+  mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $suite" | head -n 1)
+  # In namespaces of its own what it mounts and starts goes with it, however it ends.
+  unshare --mount --pid --fork --kill-child debootstrap --variant=minbase \
+    --include="$(IFS=, && echo "$*")" "$suite" "$to/rootfs" "$mirror"
+  rm -rf "$to/rootfs"/{var/{cache/apt,lib/apt/lists,log},usr/share/{doc,locale,man,info}}/*
+}
+
+make_node() {
+  debian "$1" systemd{,-sysv} dbus runc iptables iproute2 ethtool socat conntrack kmod procps mount util-linux hostname \
+    ca-certificates tar gzip
+}
+
+make_programs() {
+  debian "$1" python3-minimal haproxy netcat-openbsd
+}
+
+key=$({
+  declare -f debian "make_$name"
+  go env GOVERSION GOARCH
+  [ ! -d "tools/$name" ] || cat "tools/$name"/*
+} | sha256sum | cut -c -16)
+place=$cache/$name-$key
+
+mkdir -p "$cache"
+exec 9>"$cache/$name.lock"
+flock 9 # who else builds the same is waited for
+if [ ! -d "$place" ]; then
+  from=$SECONDS
+  echo "artefact: building $name, once" >&2
+  rm -rf "$cache/$name-"*.part
+  mkdir "$place.part"
+  "make_$name" "$place.part" >&2
+  mv "$place.part" "$place" # what was cut short is no artefact
+  echo "artefact: built $name in $((SECONDS - from))s" >&2
+fi
+echo "$place"
