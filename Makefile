@@ -74,6 +74,10 @@ test-deploy: image ## Test the image, and the chart with the manifests rendered 
 e2e: ## Test it with real container runtimes: libcni, cnitool, ocicni, containerd, ctr, podman (RUNTIMES=, root)
 	@scripts/e2e.sh $(RUNTIMES)
 
+.PHONY: e2e-kind
+e2e-kind: ## Test it on a real Kubernetes cluster of two nodes, building first what that takes, once (root)
+	@scripts/e2e-kind.sh
+
 .PHONY: fuzz
 fuzz: ## Fuzz each parser for FUZZTIME (10s)
 	@scripts/fuzz.sh

@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# Copyright The halfclose Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Tests halfclose on a real Kubernetes cluster of two nodes: e2e-kind.sh [go test's flags, as -test.run=...]
+#
+# With a Docker that works and the internet it is kind's usual cluster. Without, everything that a cluster is made
+# of is built from Debian's packages and Go's modules, once (see artefact.sh), and a Docker is started for the test,
+# on a node of its own (test/node) that goes with it; the host is compared before and after.
+# Needs root, Go and make. Logs of what fails are kept in bin/e2e-kind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
+started=$SECONDS
+
+if [ "$(id -u)" -ne 0 ]; then
+  echo "e2e-kind: run this as root: it makes images of root's files, and may have to start a Docker" >&2
+  exit 1
+fi
+
+# step WHAT COMMAND... says what is done, and how long it took if it did.
+step() {
+  local what=$1 from=$SECONDS
+  shift
+  echo "e2e-kind: $what"
+  "$@"
+  [ $((SECONDS - from)) -lt 2 ] || echo "e2e-kind: $what took $((SECONDS - from))s"
+}
+
+# has_docker says whether there is a Docker that works.
+has_docker() {
+  command -v docker && docker info
+} >/dev/null 2>&1
+
+# can_pull says whether kind's own image of a node can be had.
+can_pull() {
+  local image
+  image=$(cd tools/kind && go list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go
+  image=$(sed -n 's/^const Image = "\(.*\)"/\1/p' "$image")
+  docker image inspect "$image" || timeout 300 docker pull --quiet "$image"
+} >/dev/null 2>&1
+
+# fetch NAME PATH COMMAND... makes known to the test what is at PATH below the place that a command prints.
+fetch() {
+  local name=$1 path=$2 place
+  shift 2
+  place=$("$@")
+  ln -s "$(realpath "$place")$path" "$needs/$name"
+}
+
+# node_parts gathers what is on a node beside its Debian.
+node_parts() {
+  mkdir -p "$needs/node/usr/bin" "$needs/node/opt/cni/bin"
+  cp -a "$needs"/{kubernetes,containerd}/* "$needs/node/usr/bin/"
+  rm "$needs/node/usr/bin/version"
+  make --no-print-directory cni-plugins
+  cp bin/cni/* "$needs/node/opt/cni/bin/"
+}
+
+build_test() {
+  export CGO_ENABLED=0
+  mkdir "$needs/peer"
+  go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$needs/peer/peer" ./test/kind/peer
+  go build -trimpath -buildvcs=false -o "$work/" ./test/hostcheck
+  go test -c -vet=off -o "$work/kind.test" ./test/kind
+}
+
+# run COMMAND... passes a signal on to it, and waits for it.
+run() {
+  local code=0
+  "$@" &
+  child=$!
+  wait "$child" || code=$?
+  while kill -0 "$child" 2>/dev/null; do # a signal has interrupted the wait
+    code=0
+    wait "$child" || code=$?
+  done
+  child=
+  return "$code"
+}
+
+child=
+pass() {
+  [ -n "$child" ] || exit 1
+  kill -s TERM "$child" 2>/dev/null || true
+}
+
+finish() {
+  local code=$?
+  [ $code -eq 0 ] || echo "e2e-kind: failed: what there is to know is in $log" >&2
+  rm -rf --one-file-system "$work"
+}
+
+cache=${HALFCLOSE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/halfclose}
+work=$cache/e2e-kind
+needs=$work/needs
+log=$PWD/bin/e2e-kind
+mkdir -p "$cache"
+exec 8>"$cache/e2e-kind.lock"
+flock 8                           # one cluster at a time
+rm -rf --one-file-system "$work" # of a run that was killed
+rm -rf "$log"
+mkdir -p "$needs" "$log"
+trap finish EXIT
+trap pass INT TERM HUP
+
+step "install packages" scripts/deps.sh ca-certificates python3 util-linux
+has_docker || step "install Docker" scripts/deps.sh docker.io
+step "build kind" fetch kind "" scripts/tool.sh kind
+step "build Helm" fetch helm "" scripts/tool.sh helm
+if has_docker; then
+  check=
+else
+  check=$work/hostcheck # a given Docker keeps images and a network
+  export E2E_KIND_DOCKER=$work/docker
+  mkdir "$E2E_KIND_DOCKER"
+fi
+if [ -n "$check" ] || ! can_pull; then
+  step "build Kubernetes" fetch kubernetes "" scripts/artefact.sh kubernetes
+  step "build containerd" fetch containerd "" scripts/containerd.sh
+  step "unpack a Debian for nodes" fetch debian /rootfs scripts/artefact.sh node
+  step "gather the parts of a node" node_parts
+fi
+step "unpack a Debian with programs that leak" fetch programs /rootfs scripts/artefact.sh programs
+step "build halfclose's image" make --no-print-directory image PLATFORMS="linux/$(go env GOARCH)"
+ln -s "$PWD/dist/halfclose-image.tar" "$needs/"
+ln -s "$PWD/deploy/kubernetes" "$needs/deploy"
+ln -s "$log" "$needs/logs"
+step "build the test" build_test
+export E2E_KIND_NEEDS=$needs
+cd test/kind
+# shellcheck disable=SC2086 # it is one word or none
+step "test" run $check "$work/kind.test" -test.v -test.timeout=40m "$@"
+cd ../..
+echo "e2e-kind: passed in $((SECONDS - started))s"

@@ -1,0 +1,185 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kind_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// name is the cluster's; its nodes are called after it.
+const (
+	name         = "halfclose-e2e"
+	controlPlane = name + "-control-plane"
+	worker       = name + "-worker"
+)
+
+// nodes are the cluster's.
+func nodes() []string { return []string{controlPlane, worker} }
+
+// slow bounds what a cluster on a busy machine does in its own time.
+const slow = 4 * time.Minute
+
+// published asks for nothing but two nodes; made says too what the image that is made here lacks (a pod network
+// and a kube-proxy), and that root of the machine may lack CAP_SYS_RESOURCE.
+const (
+	published = `kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+nodes: [{role: control-plane}, {role: worker}]
+`
+	made = published + `networking: {disableDefaultCNI: true, kubeProxyMode: none, ipFamily: ipv4}
+kubeadmConfigPatches:
+- |
+  kind: KubeletConfiguration
+  cgroupDriver: cgroupfs
+  oomScoreAdj: 0
+  enforceNodeAllocatable: []
+  localStorageCapacityIsolation: false
+`
+)
+
+// startCluster makes the cluster, and loads the images that its pods are made of.
+func startCluster(t *testing.T) {
+	t.Helper()
+	image, config := nodeImage(t), published
+	args := []string{"create", "cluster", "--name", name, "--retain", "--config", "-"}
+	if image != "" {
+		config = made
+		args = append(args, "--image", image)
+	}
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "kubeconfig"))
+	t.Setenv("KUBECACHEDIR", t.TempDir())
+	t.Setenv("KIND_EXPERIMENTAL_PROVIDER", "docker")
+	t.Cleanup(func() {
+		if t.Failed() {
+			keepLogs(t)
+		}
+		kind(t, "delete", "cluster", "--name", name)
+	})
+	cmd := exec.Command(need(t, "kind"), args...)
+	cmd.Stdin = strings.NewReader(config)
+	command(t, cmd)
+	docker(t, "cp", "--follow-link", controlPlane+":/usr/bin/kubectl", need(t, "kubectl"))
+	if image != "" { // for node/usr/local/bin/pod-network
+		kubectl(t, "create", "clusterrolebinding", "nodes-see-nodes", "--clusterrole=system:node", "--group=system:nodes")
+	}
+	kubectl(t, "wait", "--for=condition=Ready", "node", "--all", "--timeout", slow.String())
+	eventually(t, "the default service account is there", func() bool {
+		_, err := tryKubectl(t, "get", "serviceaccount", "default")
+		return err == nil
+	})
+	importImage(t, peerImage, []string{`ENTRYPOINT ["/peer"]`}, []string{"-C", need(t, "peer"), "."})
+	kind(t, "load", "docker-image", peerImage, "--name", name)
+	kind(t, "load", "image-archive", need(t, "halfclose-image.tar"), "--name", name)
+}
+
+// kind runs a command of kind's that must succeed.
+func kind(t *testing.T, args ...string) {
+	t.Helper()
+	command(t, exec.Command(need(t, "kind"), args...))
+}
+
+// kubectl runs a command that must succeed, and returns what it prints.
+func kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := tryKubectl(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func tryKubectl(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	return output(kubectlCommand(t, args...))
+}
+
+func kubectlCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	return exec.Command(need(t, "kubectl"), args...)
+}
+
+// apply applies a manifest.
+func apply(t *testing.T, manifest string) {
+	t.Helper()
+	cmd := kubectlCommand(t, "apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(manifest)
+	command(t, cmd)
+}
+
+// getInto decodes what kubectl gets.
+func getInto(t *testing.T, into any, args ...string) {
+	t.Helper()
+	decode(t, kubectl(t, append([]string{"get", "-o", "json"}, args...)...), into)
+}
+
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("decode %.500q: %v", text, err)
+	}
+}
+
+// onNode runs a shell command on a node of the cluster.
+func onNode(t *testing.T, node, shell string) string {
+	t.Helper()
+	return docker(t, "exec", node, "sh", "-euc", shell)
+}
+
+// logs returns the directory where what happened is kept if a test fails.
+func logs(t *testing.T) string {
+	t.Helper()
+	dir := need(t, "logs")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// keepLogs writes down what there is to know about a cluster on which a test has failed.
+func keepLogs(t *testing.T) {
+	t.Helper()
+	keep := func(file string, cmd *exec.Cmd) {
+		out, _ := cmd.CombinedOutput()
+		if err := os.WriteFile(filepath.Join(logs(t), file), out, 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	keep("objects.txt", kubectlCommand(t, "get", "all,nodes,events", "-A", "-o", "wide"))
+	keep("pods.txt", kubectlCommand(t, "describe", "pods", "-A"))
+	keep("halfclose.log", kubectlCommand(t, "logs", "-n", namespace, "-l", selector, "--all-containers", "--prefix", "--tail=-1"))
+	for _, node := range nodes() {
+		keep(node+".journal", exec.Command("docker", "exec", node, "journalctl", "--no-pager", "-o", "short-monotonic"))
+		keep(node+".network", exec.Command("docker", "exec", node, "sh", "-c", "ip a; ip r; ls -l /opt/cni/bin /etc/cni/net.d; cat /etc/cni/net.d/*"))
+		keep(node+".console", exec.Command("docker", "logs", node))
+	}
+}
+
+// output runs a command and returns what it prints, and if it fails why.
+func output(cmd *exec.Cmd) (string, error) {
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, out, &stderr)
+	}
+	return string(out), err
+}
+
+// eventually waits until a condition holds, for as long as a cluster may take, and asks so seldom that asking is
+// not what keeps the cluster from it.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(slow); !cond(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", slow, what)
+		}
+	}
+}

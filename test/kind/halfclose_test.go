@@ -1,0 +1,161 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kind_test
+
+import (
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// What the chart is installed as, and where its pods are.
+const (
+	release   = "halfclose"
+	namespace = "kube-system"
+	selector  = "app.kubernetes.io/name=halfclose"
+	daemonSet = "daemonset/" + release
+)
+
+// helm runs a command of Helm's that must succeed.
+func helm(t *testing.T, args ...string) string {
+	t.Helper()
+	return command(t, exec.Command(need(t, "helm"), args...))
+}
+
+// deploy installs the chart, or upgrades it, and waits until its pods are ready.
+func deploy(t *testing.T, values ...string) {
+	t.Helper()
+	args := []string{"upgrade", "--install", release, need(t, "deploy/chart"), "--namespace", namespace, "--wait", "--timeout", slow.String()}
+	for _, v := range values {
+		args = append(args, "--set", v)
+	}
+	helm(t, args...)
+	// What Helm calls ready leaves out as many pods as may be unavailable.
+	rolledOut(t)
+}
+
+func rolledOut(t *testing.T) {
+	t.Helper()
+	kubectl(t, "rollout", "status", daemonSet, "--namespace", namespace, "--timeout", slow.String())
+}
+
+// reaperPod is the name of the DaemonSet's pod on a node, empty if there is none that runs.
+func reaperPod(t *testing.T, node string) string {
+	t.Helper()
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name, DeletionTimestamp string }
+			Status   struct{ Phase string }
+		}
+	}
+	getInto(t, &list, "pods", "--namespace", namespace, "--selector", selector, "--field-selector", "spec.nodeName="+node)
+	for _, p := range list.Items {
+		if p.Status.Phase == "Running" && p.Metadata.DeletionTimestamp == "" {
+			return p.Metadata.Name
+		}
+	}
+	return ""
+}
+
+// halfclose runs a command of halfclose's in the reaper's container on a node, as an operator does.
+func halfclose(t *testing.T, node string, args ...string) string {
+	t.Helper()
+	out, err := tryHalfclose(t, node, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func tryHalfclose(t *testing.T, node string, args ...string) (string, error) {
+	t.Helper()
+	pod := reaperPod(t, node)
+	if pod == "" {
+		return "", errors.New("there is no reaper on " + node)
+	}
+	return tryKubectl(t, append([]string{"exec", "--namespace", namespace, pod, "--container", "reaper", "--", "halfclose"}, args...)...)
+}
+
+// status is what the reaper on a node says of itself.
+func status(t *testing.T, node string) (s admin.Status) {
+	t.Helper()
+	decode(t, halfclose(t, node, "status", "--output", "json"), &s)
+	return s
+}
+
+// attachment is what the reaper on a node says of a pod of the default namespace.
+func attachment(t *testing.T, node, pod string) (a reaper.AttachmentView, ok bool) {
+	t.Helper()
+	all := status(t, node).Attachments
+	i := slices.IndexFunc(all, func(a reaper.AttachmentView) bool {
+		return a.Pod.Namespace == "default" && a.Pod.Name == pod && a.Inert == ""
+	})
+	if i < 0 {
+		return a, false
+	}
+	return all[i], true
+}
+
+// registered waits until a pod of the default namespace is.
+func registered(t *testing.T, node, pod string) {
+	t.Helper()
+	eventually(t, "pod "+pod+" is registered", func() bool {
+		_, ok := attachment(t, node, pod)
+		return ok
+	})
+}
+
+// sockets are the half-closed sockets of a pod of the default namespace, as they are now.
+func sockets(t *testing.T, node, pod string) []reaper.SocketView {
+	t.Helper()
+	var view struct{ Sockets []reaper.SocketView }
+	decode(t, halfclose(t, node, "sockets", "--output", "json"), &view)
+	return slices.DeleteFunc(view.Sockets, func(s reaper.SocketView) bool { return s.Pod.Namespace != "default" || s.Pod.Name != pod })
+}
+
+// journal is what was done on the worker to the sockets of a pod of the default namespace, or would have been.
+func journal(t *testing.T, pod string) (outcomes []string) {
+	t.Helper()
+	var view struct{ Entries []reaper.Entry }
+	decode(t, halfclose(t, worker, "journal", "--output", "json"), &view)
+	for _, e := range view.Entries {
+		if e.Pod.Namespace == "default" && e.Pod.Name == pod {
+			outcomes = append(outcomes, e.Outcome)
+		}
+	}
+	return outcomes
+}
+
+// chained counts how often halfclose is in the network of a node.
+func chained(t *testing.T, node string) (times int) {
+	t.Helper()
+	var network struct{ Plugins []struct{ Type string } }
+	decode(t, conflist(t, node), &network)
+	for _, p := range network.Plugins {
+		if p.Type == "halfclose" {
+			times++
+		}
+	}
+	return times
+}
+
+// conflist is the network of a node, the file that its runtime chooses.
+func conflist(t *testing.T, node string) string {
+	t.Helper()
+	return onNode(t, node, `cat "$(ls /etc/cni/net.d/*.conflist | head -n 1)"`)
+}
+
+// rewrite puts a network in the place of a node's, as the installer of a network does.
+func rewrite(t *testing.T, node, conflist string) {
+	t.Helper()
+	cmd := exec.Command("docker", "exec", "--interactive", node, "sh", "-euc",
+		`f=$(ls /etc/cni/net.d/*.conflist | head -n 1); cat >"$f.tmp"; mv "$f.tmp" "$f"`)
+	cmd.Stdin = strings.NewReader(conflist)
+	command(t, cmd)
+}

@@ -1,0 +1,188 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kind_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// containsLine reports whether a line of the text has a part.
+func containsLine(text, part string) bool {
+	return slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool { return strings.Contains(line, part) })
+}
+
+func (s *story) operator(t *testing.T) {
+	for _, command := range [][]string{{"status", "--all", "--output", "wide"}, {"sockets", "--output", "wide"}, {"sockets", "--owners", "--output", "wide"}} {
+		out := halfclose(t, worker, command...)
+		if !containsLine(out, "default/twin") {
+			t.Errorf("halfclose %s does not name the pod:\n%s", strings.Join(command, " "), out)
+		}
+	}
+	if out := halfclose(t, worker, "sockets", "--owners", "--output", "wide"); !strings.Contains(out, "peer") {
+		t.Errorf("halfclose sockets --owners does not name the process:\n%s", out)
+	}
+	if out := halfclose(t, worker, "journal"); !containsLine(out, "default/leaky") {
+		t.Errorf("halfclose journal does not name the pod:\n%s", out)
+	}
+	for _, node := range nodes() {
+		t.Logf("halfclose doctor on %s:\n%s", node, halfclose(t, node, "doctor"))
+	}
+	// As an init container it keeps the reaper from running where it finds something that is wrong.
+	deploy(t, "mode=destroy", "doctor=true")
+	deploy(t, "mode=destroy")
+}
+
+func (s *story) metrics(t *testing.T) {
+	for _, node := range nodes() {
+		path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, node))
+		want := []string{"halfclose_build_info{", `halfclose_mode_info{mode="destroy"} 1`}
+		if node == worker { // where the twin is
+			want = append(want, `halfclose_candidates{state="FIN_WAIT2"} 1`)
+		}
+		for _, sample := range want {
+			eventually(t, "the metrics of "+node+" have "+sample, func() bool {
+				return containsLine(kubectl(t, "get", "--raw", path), sample)
+			})
+		}
+	}
+}
+
+func (s *story) rollout(t *testing.T) {
+	// A leak that nobody is in a hurry to end.
+	startPods(t, pod{name: "aging", node: worker, annotations: grace("1h"), args: []string{"connect", s.server + ":7001", "leak"}})
+	registered(t, worker, "aging")
+	age := func() (age time.Duration, ok bool) {
+		all := sockets(t, worker, "aging")
+		if len(all) != 1 || all[0].Age == nil {
+			return 0, false
+		}
+		return time.Duration(*all[0].Age), true
+	}
+	var before time.Duration
+	eventually(t, "the leak has an age", func() (ok bool) {
+		before, ok = age()
+		return ok
+	})
+	asked, earlier := time.Now(), status(t, worker)
+	kubectl(t, "rollout", "restart", daemonSet, "--namespace", namespace)
+	var meanwhile []string
+	for i := range 5 { // some of them while there is no reaper
+		name := fmt.Sprint("meanwhile-", i)
+		startPods(t, pod{name: name, node: worker, annotations: grace("2s"), args: []string{"connect", s.server + ":7001", "leak"}})
+		meanwhile = append(meanwhile, name)
+	}
+	rolledOut(t)
+	if now := status(t, worker); now.Holder.PID == earlier.Holder.PID || !now.Holder.Since.After(earlier.Holder.Since) {
+		t.Errorf("it is the reaper of before: %+v", now.Holder)
+	}
+	if after, ok := age(); !ok || after < before+time.Since(asked)-5*time.Second {
+		t.Errorf("the leak was %v old, and is %v old %v later", before, after, time.Since(asked))
+	}
+	for _, name := range meanwhile {
+		registered(t, worker, name)
+		waitSaid(t, name, ": EOF")
+		// Which reaper has cleaned it is not known: a journal ends with its reaper.
+		eventually(t, name+" is cleaned", func() bool { return len(sockets(t, worker, name)) == 0 })
+	}
+	deletePods(t, meanwhile...)
+	s.twinIsAlone(t)
+}
+
+func (s *story) rewritten(t *testing.T) {
+	for _, node := range nodes() {
+		rewrite(t, node, s.before[node])
+		eventually(t, "the entry is back on "+node, func() bool { return chained(t, node) == 1 })
+	}
+	startPods(t, pod{name: "afterwards", node: worker, args: []string{"pause"}})
+	registered(t, worker, "afterwards")
+	deletePods(t, "afterwards")
+}
+
+func (s *story) hundreds(t *testing.T) {
+	kept := len(status(t, worker).Attachments)
+	const batch = 40
+	s.with = churn(t, 200, batch, func() {
+		eventually(t, "the batch is registered", func() bool { return len(status(t, worker).Attachments) == kept+batch })
+	})
+	eventually(t, "no record is left", func() bool { return len(status(t, worker).Attachments) == kept })
+	if out := onNode(t, worker, "ls /run/halfclose/attachments"); len(strings.Fields(out)) != kept {
+		t.Errorf("there are records of %d attachments, and not of %d:\n%s", len(strings.Fields(out)), kept, out)
+	}
+	if problems := status(t, worker).Problems; len(problems) != 0 {
+		t.Errorf("the reaper has problems with its records: %v", problems)
+	}
+	s.twinIsAlone(t)
+}
+
+func (s *story) reboot(t *testing.T) {
+	halfclose(t, worker, "mode", "observe")
+	docker(t, "kill", "--signal", "SIGRTMIN+3", worker) // systemd halts
+	docker(t, "wait", worker)
+	docker(t, "start", worker)
+	eventually(t, "the node has booted and has a reaper", func() bool {
+		out, err := tryHalfclose(t, worker, "status", "--output", "json")
+		return err == nil && strings.Contains(out, `"twin"`)
+	})
+	eventually(t, "the pods are registered anew", func() bool {
+		_, leaky := attachment(t, worker, "leaky")
+		_, twin := attachment(t, worker, "twin")
+		return leaky && twin
+	})
+	if n := chained(t, worker); n != 1 {
+		t.Errorf("halfclose is %d times in the network:\n%s", n, conflist(t, worker))
+	}
+	if m := status(t, worker).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
+		t.Errorf("the switch was not kept: %+v", m)
+	}
+	eventually(t, "the leak is there again, and observed", func() bool {
+		return slices.Contains(journal(t, "leaky"), reaper.WouldDestroy)
+	})
+	halfclose(t, worker, "mode", "destroy")
+	eventually(t, "the leak is cleaned", func() bool {
+		return slices.Contains(journal(t, "leaky"), reaper.Destroyed)
+	})
+}
+
+func (s *story) uninstall(t *testing.T) {
+	helm(t, "uninstall", release, "--namespace", namespace, "--wait", "--timeout", slow.String())
+	s.tookBack(t)
+	// Those that were made with it end without it.
+	deletePods(t, "server", "leaky", "twin", "aging")
+	s.without = s.without.plus(churn(t, 40, 20, nil))
+}
+
+// tookBack says that the nodes are as they were before anything was installed, and work.
+func (s *story) tookBack(t *testing.T) {
+	t.Helper()
+	for _, node := range nodes() {
+		if now := conflist(t, node); chained(t, node) != 0 || now != s.before[node] {
+			t.Errorf("the network of %s is not what it was:\n%s\nwas\n%s", node, now, s.before[node])
+		}
+	}
+	eventually(t, "nothing is left in the cluster", func() bool {
+		return kubectl(t, "get", "all", "--namespace", namespace, "--selector", selector, "--output", "name") == ""
+	})
+	works(t)
+}
+
+func (s *story) manifest(t *testing.T) {
+	kubectl(t, "apply", "-f", need(t, "deploy/halfclose.yaml"))
+	rolledOut(t)
+	startPods(t, pod{name: "registered", node: worker, args: []string{"pause"}})
+	registered(t, worker, "registered")
+	kubectl(t, "apply", "-f", need(t, "deploy/halfclose-uninstall.yaml"))
+	rolledOut(t)
+	works(t)
+	kubectl(t, "delete", "-f", need(t, "deploy/halfclose-uninstall.yaml"), "--wait")
+	eventually(t, "its pods are gone", func() bool { return reaperPod(t, worker) == "" && reaperPod(t, controlPlane) == "" })
+	s.tookBack(t)
+	deletePods(t, "registered")
+}

@@ -1,0 +1,86 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kind_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// The images that pods are made of: of the program in peer/, an end of connections, and of a Debian with programs
+// of other people's making.
+const (
+	peerImage     = "halfclose.test/peer:e2e"
+	programsImage = "halfclose.test/programs:e2e"
+)
+
+type object = map[string]any
+
+// pod is a pod of one container.
+type pod struct {
+	name, node  string
+	annotations map[string]string
+	args        []string // of the peer
+	shell       string   // what a shell runs among other people's programs, in the place of the peer
+}
+
+// spec is the pod's specification. The scheduler is not asked, which would keep pods off the control plane.
+func (p pod) spec() object {
+	container := object{"name": "main", "image": peerImage, "imagePullPolicy": "Never", "args": p.args}
+	if p.shell != "" {
+		container["image"], container["command"] = programsImage, []string{"sh", "-euc", p.shell}
+	}
+	return object{
+		"nodeName":                      p.node,
+		"terminationGracePeriodSeconds": 1,
+		"automountServiceAccountToken":  false,
+		"enableServiceLinks":            false,
+		"containers":                    []object{container},
+	}
+}
+
+// startPods starts pods, waits until they run, and returns their addresses in the same order.
+func startPods(t *testing.T, pods ...pod) (addresses []string) {
+	t.Helper()
+	var list []object
+	wait := []string{"wait", "--for=condition=Ready", "--timeout=3m"}
+	for _, p := range pods {
+		list = append(list, object{
+			"apiVersion": "v1", "kind": "Pod", "spec": p.spec(),
+			"metadata": object{"name": p.name, "annotations": p.annotations},
+		})
+		wait = append(wait, "pod/"+p.name)
+	}
+	manifest, err := json.Marshal(object{"apiVersion": "v1", "kind": "List", "items": list})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, string(manifest))
+	kubectl(t, wait...)
+	for _, p := range pods {
+		addresses = append(addresses, kubectl(t, "get", "pod", p.name, "-o", "jsonpath={.status.podIP}"))
+	}
+	return addresses
+}
+
+// deletePods deletes pods, and waits until they are gone.
+func deletePods(t *testing.T, names ...string) {
+	t.Helper()
+	kubectl(t, append([]string{"delete", "pod", "--ignore-not-found", "--timeout=3m"}, names...)...)
+}
+
+// said is what a pod has said so far.
+func said(t *testing.T, pod string) string {
+	t.Helper()
+	return kubectl(t, "logs", "pod/"+pod)
+}
+
+// waitSaid waits until a pod has said something.
+func waitSaid(t *testing.T, pod, what string) {
+	t.Helper()
+	eventually(t, "pod "+pod+" says "+what, func() bool {
+		return strings.Contains(said(t, pod), what)
+	})
+}

@@ -1,0 +1,164 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kind_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// story is what the tests tell each other of the one cluster, on which each goes on where the one before has ended.
+type story struct {
+	before  map[string]string // the nodes' networks before anything was installed
+	without sandboxes         // made without halfclose in the chain
+	with    sandboxes         // and with it
+	server  string            // the address of the pod that the others connect to
+}
+
+// patience is the grace of the leaking client and its twin. The twin has moved a byte within it on the busiest machine.
+const patience = 10 * time.Second
+
+// grace is what pods ask for in an annotation.
+func grace(g string) map[string]string { return map[string]string{"halfclose.cni/grace": g} }
+
+func TestCluster(t *testing.T) {
+	startDocker(t)
+	startCluster(t)
+	s := &story{before: map[string]string{}}
+	for _, chapter := range []struct {
+		claim string
+		test  func(*testing.T)
+	}{
+		{"pods start and end before anything is installed", s.nothingInstalled},
+		{"the chart chains the plugin on every node, and pods that start are registered", s.install},
+		{"at first a leak is observed, and nothing destroyed", s.observe},
+		{"one switch lets a leaking client be cleaned by its annotation's grace, and its well-behaved twin be left alone", s.destroy},
+		{"programs that leak are cleaned, whatever they are written in", s.programs},
+		{"pods on two nodes that half-close towards each other are cleaned by their own node", s.acrossNodes},
+		{"an operator sees from inside the reaper's pod whose the sockets are, and what the node allows", s.operator},
+		{"Prometheus can ask every node", s.metrics},
+		{"a rollout loses no pod, no socket's age, and no pod that starts meanwhile", s.rollout},
+		{"the entry comes back when another installer rewrites the network", s.rewritten},
+		{"hundreds of pods start and end with the chain in place, and leave no record", s.hundreds},
+		{"a node that is rebooted keeps its switch and its entry, and its pods are registered anew", s.reboot},
+		{"helm uninstall leaves nodes that start and end pods", s.uninstall},
+		{"the plain manifest does all that, and its counterpart takes it back", s.manifest},
+		{"what halfclose adds to the start of a pod is known", s.price},
+	} {
+		if !t.Run(chapter.claim, chapter.test) {
+			t.Fatal("what follows would go on from here")
+		}
+	}
+}
+
+// worksAs starts a pod on each node and ends it again.
+func works(t *testing.T) {
+	t.Helper()
+	startPods(t, pod{name: "works-here", node: controlPlane, args: []string{"pause"}}, pod{name: "works-there", node: worker, args: []string{"pause"}})
+	deletePods(t, "works-here", "works-there")
+}
+
+func (s *story) nothingInstalled(t *testing.T) {
+	works(t)
+	for _, node := range nodes() {
+		s.before[node] = conflist(t, node)
+	}
+	s.without = churn(t, 40, 20, nil)
+}
+
+func (s *story) install(t *testing.T) {
+	deploy(t)
+	for _, node := range nodes() {
+		if n := chained(t, node); n != 1 {
+			t.Errorf("halfclose is %d times in the network of %s:\n%s", n, node, conflist(t, node))
+		}
+	}
+	s.server = startPods(t,
+		pod{name: "server", node: controlPlane, args: []string{
+			"serve", ":7001", "close", "--", "serve", ":7002", "hold", "--", "serve", ":7003", "trickle", "--", "serve", ":7004", "echo",
+		}})[0]
+	startPods(t,
+		pod{name: "leaky", node: worker, annotations: grace(patience.String()), args: []string{"connect", s.server + ":7001", "leak"}},
+		pod{name: "twin", node: worker, annotations: grace(patience.String()), args: []string{
+			"connect", s.server + ":7001", "close", "--", "connect", s.server + ":7003", "shut", "--", "connect", s.server + ":7004", "talk",
+		}})
+	registered(t, controlPlane, "server")
+	registered(t, worker, "leaky")
+	registered(t, worker, "twin")
+}
+
+func (s *story) observe(t *testing.T) {
+	eventually(t, "the leak is due", func() bool {
+		return slices.Contains(journal(t, "leaky"), reaper.WouldDestroy)
+	})
+	if a, _ := attachment(t, worker, "leaky"); a.Destroyed != 0 || a.WouldDestroy != 1 || a.Mode != policy.Observe {
+		t.Errorf("of leaky's sockets %d were destroyed and %d would have been, in mode %s", a.Destroyed, a.WouldDestroy, a.Mode)
+	}
+	all := sockets(t, worker, "leaky")
+	if len(all) != 1 || all[0].State != inetdiag.CloseWait {
+		t.Errorf("leaky has %v, and not its one socket", all)
+	}
+}
+
+func (s *story) destroy(t *testing.T) {
+	deploy(t, "mode=destroy")
+	eventually(t, "the leak is gone", func() bool { return len(sockets(t, worker, "leaky")) == 0 })
+	if got := journal(t, "leaky"); !slices.Equal(got, []string{reaper.Destroyed}) {
+		t.Errorf("the journal has %v of leaky", got)
+	}
+	s.twinIsAlone(t)
+}
+
+// twinIsAlone says what must be so as long as the twin runs: it is half-closed for longer than its grace, at work.
+func (s *story) twinIsAlone(t *testing.T) {
+	t.Helper()
+	if got := journal(t, "twin"); len(got) != 0 {
+		t.Errorf("the journal has %v of the twin", got)
+	}
+	all := sockets(t, worker, "twin")
+	if len(all) != 1 || all[0].State != inetdiag.FinWait2 || all[0].Age == nil || time.Duration(*all[0].Age) < patience {
+		t.Errorf("the twin has %+v, and not its one old socket", all)
+	}
+	for _, port := range []string{":7003 after", ":7004 after"} { // not the end that its peer made, at 7001
+		if log := said(t, "twin"); containsLine(log, s.server+port) {
+			t.Errorf("a connection of the twin has ended:\n%s", log)
+		}
+	}
+}
+
+func (s *story) acrossNodes(t *testing.T) {
+	// Those here have patience, and those there do not: so it is the other node's reaper that destroys.
+	here := startPods(t, pod{name: "here", node: controlPlane, annotations: grace("1h"), args: []string{"serve", ":7002", "hold"}})[0]
+	there := startPods(t, pod{name: "there", node: worker, annotations: grace("2s"), args: []string{
+		"serve", ":7002", "hold", "--", "connect", here + ":7002", "shut",
+	}})[0]
+	startPods(t, pod{name: "here-too", node: controlPlane, annotations: grace("1h"), args: []string{"connect", there + ":7002", "shut"}})
+	waitSaid(t, "here", "after 12 bytes: EOF")
+	waitSaid(t, "there", "after 12 bytes: EOF")
+	eventually(t, "both connections are gone", func() bool {
+		return len(sockets(t, worker, "there"))+len(sockets(t, controlPlane, "here"))+len(sockets(t, controlPlane, "here-too")) == 0
+	})
+	if a, _ := attachment(t, worker, "there"); a.Destroyed != 2 {
+		t.Errorf("%d of the two connections were destroyed there", a.Destroyed)
+	}
+	for _, pod := range []string{"here", "here-too"} {
+		if a, _ := attachment(t, controlPlane, pod); a.Destroyed != 0 {
+			t.Errorf("%d sockets of %s were destroyed", a.Destroyed, pod)
+		}
+	}
+	// What the kernel tells them is in the shipped documentation.
+	waitSaid(t, "there", "software caused connection abort")
+	waitSaid(t, "here-too", "connection reset by peer")
+	deletePods(t, "here", "here-too", "there")
+}
+
+func (s *story) price(t *testing.T) {
+	t.Logf("a sandbox without halfclose takes %v, with it %v: %v more", s.without, s.with,
+		(s.with.mean() - s.without.mean()).Round(100*time.Microsecond))
+}
