@@ -4,7 +4,6 @@
 package kind_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -36,27 +35,26 @@ func (s sandboxes) String() string {
 	return fmt.Sprintf("%v for each of %.0f", s.mean().Round(100*time.Microsecond), s.count)
 }
 
-// madeOn asks a node's kubelet.
+// madeOn asks a node's kubelet. (It has a metric of sandboxes alone, kubelet_run_podsandbox_duration_seconds, which it
+// takes when it begins to make one.)
 func madeOn(t *testing.T, node string) (s sandboxes) {
 	t.Helper()
-	metrics := kubectl(t, "get", "--raw", "/api/v1/nodes/"+node+"/proxy/metrics")
-	for lines := bufio.NewScanner(strings.NewReader(metrics)); lines.Scan(); {
-		key, value, _ := strings.Cut(lines.Text(), " ")
-		sample, _, _ := strings.Cut(key, "{")
-		var into *float64
-		switch sample {
-		case "kubelet_run_podsandbox_duration_seconds_count":
-			into = &s.count
-		case "kubelet_run_podsandbox_duration_seconds_sum":
-			into = &s.seconds
-		default:
-			continue
+	const (
+		operations = "kubelet_runtime_operations_duration_seconds"
+		ofSandbox  = `{operation_type="run_podsandbox"} `
+	)
+	for line := range strings.Lines(kubectl(t, "get", "--raw", "/api/v1/nodes/"+node+"/proxy/metrics")) {
+		line = strings.TrimSuffix(line, "\n")
+		for sample, into := range map[string]*float64{"_count": &s.count, "_sum": &s.seconds} {
+			value, ok := strings.CutPrefix(line, operations+sample+ofSandbox)
+			if !ok {
+				continue
+			}
+			var err error
+			if *into, err = strconv.ParseFloat(value, 64); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
 		}
-		n, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			t.Fatalf("%s: %v", lines.Text(), err)
-		}
-		*into += n
 	}
 	return s
 }
