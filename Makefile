@@ -90,6 +90,10 @@ demo: build cni-plugins ## Show it at work: a node, two containers, half-closed 
 bench: build ## Measure it beside the alternatives, and print the ratios (root)
 	@scripts/bench.sh
 
+.PHONY: generate
+generate: ## Compile the BPF programs of pkg/bpf anew (installs clang, if missing)
+	@scripts/generate.sh
+
 .PHONY: lint
 lint: ## Check the code with the pinned golangci-lint, and that the module files are tidy
 	@scripts/lint.sh

@@ -5,77 +5,102 @@ package bpf
 
 import (
 	"errors"
-	"time"
+	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf/link"
 )
 
 // Options says how to load the programs.
 type Options struct {
-	// MaxSockets is how many half-closed sockets the set can hold, 0 for DefaultMaxSockets.
+	// MaxSockets is how many half-closed sockets the set can hold, 0 for DefaultMaxSockets. Each takes some 200
+	// bytes of the kernel's memory from the start.
 	MaxSockets int
 	// MaxNamespaces is how many namespaces can be watched, 0 for DefaultMaxNamespaces.
 	MaxNamespaces int
 }
 
-// The sizes of what is in the kernel's memory, where Options says nothing else.
+// The sizes where Options says nothing else.
 const (
-	DefaultMaxSockets    = 1 << 17
+	DefaultMaxSockets    = 1 << 16
 	DefaultMaxNamespaces = 4096
 )
 
-// Programs are the programs, loaded. Its methods may be called concurrently.
-type Programs struct{}
+// Programs are the programs, loaded and running. Its methods may be called concurrently, but not from the
+// functions that they call.
+type Programs struct {
+	objects kernelObjects
+	change  link.Link
+	walk    *link.Iter
+	holders *link.Iter
+	ticks   ticks
+	size    int // of the set
 
-// UnsupportedError says why the programs cannot be loaded here, and what to do about it.
-type UnsupportedError struct {
-	Reason string // one of the words below, for metrics and tests
-	Err    error
-	Remedy string
+	reading sync.Mutex // the set, or what a walk found
+	keys    []uint64
+	looks   []kernelLook
+	output  []byte
+
+	watching sync.Mutex
+	watched  map[uint64]struct{}
 }
 
-func (e *UnsupportedError) Error() string { return e.Err.Error() + ": " + e.Remedy }
-func (e *UnsupportedError) Unwrap() error { return e.Err }
-
-// Health is how the programs are doing.
-type Health struct {
-	Entries  int    // in the set
-	Capacity int    // of the set
-	Overflow uint64 // how many sockets found no room in the set
-	Lost     uint64 // how many were not put into the set, or not taken out, for any other reason
-	Skipped  uint64 // how often the kernel itself says that it did not call the program
-	// Runs is how often the program was called at a change of state and RunTime how long that took, both zero
-	// unless the kernel counts it (sysctl kernel.bpf_stats_enabled).
-	Runs    uint64
-	RunTime time.Duration
-	Memory  uint64 // bytes of kernel memory that the maps take
-	// AllProcesses is whether Walk sees all processes of the machine: not from within a container's pid
-	// namespace.
-	AllProcesses bool
-}
-
-var errTODO = errors.New("not written yet")
-
-// Load loads the programs and begins to follow the watched namespaces: none yet. The error matches
+// Load loads the programs and begins to follow the watched namespaces: none yet. The error is an
 // *UnsupportedError where this kernel, or what this process may do, is why.
-func Load(o Options) (*Programs, error) { return nil, errTODO }
+func Load(o Options) (*Programs, error) {
+	p := &Programs{watched: make(map[uint64]struct{}), size: o.MaxSockets}
+	if p.size == 0 {
+		p.size = DefaultMaxSockets
+	}
+	if o.MaxNamespaces == 0 {
+		o.MaxNamespaces = DefaultMaxNamespaces
+	}
+	if err := p.load(o); err != nil {
+		p.Close()
+		return nil, explain(err)
+	}
+	return p, nil
+}
 
-// Watch replaces the set of namespaces to look at, given by their cookies (SO_NETNS_COOKIE). What the set holds
-// of others goes.
-func (p *Programs) Watch(cookies []uint64) error { return errTODO }
+func (p *Programs) load(o Options) (err error) {
+	if p.ticks, err = readTicks(); err != nil {
+		return err
+	}
+	spec, err := loadKernel()
+	if err != nil {
+		return fmt.Errorf("read the programs: %w", err)
+	}
+	spec.Maps[kernelMapSockets].MaxEntries = uint32(p.size)
+	spec.Maps[kernelMapWatched].MaxEntries = uint32(o.MaxNamespaces)
+	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
+		return fmt.Errorf("load the programs: %w", err)
+	}
+	if p.walk, err = link.AttachIter(link.IterOptions{Program: p.objects.Walk}); err != nil {
+		return fmt.Errorf("attach the walk of processes: %w", err)
+	}
+	if p.holders, err = link.AttachIter(link.IterOptions{Program: p.objects.Holders}); err != nil {
+		return fmt.Errorf("attach the walk of processes: %w", err)
+	}
+	if p.change, err = link.AttachTracing(link.TracingOptions{Program: p.objects.StateChange}); err != nil {
+		return fmt.Errorf("attach to the changes of state: %w", err)
+	}
+	return nil
+}
 
-// Entries reads the set: the sockets that became half-closed since their namespace is watched, and those that
-// Walk found. The Socket is valid until found returns; found's error ends the reading and is returned.
-func (p *Programs) Entries(found func(*Socket) error) error { return errTODO }
-
-// Walk lists what half-closed sockets of watched namespaces the processes hold, and puts those into the set that
-// it lacks. The Holding is valid until found returns; found's error ends the walk and is returned.
-func (p *Programs) Walk(found func(*Holding) error) error { return errTODO }
-
-// Holders lists what TCP sockets, in whatever state and namespace, the processes hold. The Holder is valid until
-// found returns; found's error ends the walk and is returned.
-func (p *Programs) Holders(found func(*Holder) error) error { return errTODO }
-
-// Health tells how the programs are doing.
-func (p *Programs) Health() (Health, error) { return Health{}, errTODO }
-
-// Close ends the programs. Closing again does nothing.
-func (p *Programs) Close() error { return nil }
+// Close ends the programs and forgets the set. Closing again does nothing.
+func (p *Programs) Close() error {
+	var errs []error
+	if p.change != nil {
+		errs = append(errs, p.change.Close())
+	}
+	for _, it := range []*link.Iter{p.walk, p.holders} {
+		if it != nil {
+			errs = append(errs, it.Close())
+		}
+	}
+	errs = append(errs, p.objects.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close the programs: %w", err)
+	}
+	return nil
+}

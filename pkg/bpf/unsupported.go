@@ -1,0 +1,62 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// UnsupportedError says why the programs cannot be loaded here.
+type UnsupportedError struct {
+	Reason Reason
+	Remedy string // what to do about it
+	Err    error  // what the kernel or the library said
+}
+
+// Reason is why the programs cannot be loaded, in a word.
+type Reason string
+
+// The reasons.
+const (
+	NoBTF        Reason = "no BTF"
+	OldKernel    Reason = "old kernel"
+	NoCapability Reason = "no capability"
+	Lockdown     Reason = "lockdown"
+	Refused      Reason = "refused" // by the kernel, in spite of all that
+)
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s: %s: %v", e.Reason, e.Remedy, e.Err)
+}
+
+// Unwrap returns what the kernel or the library said.
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+// explain tells why the programs could not be loaded. What is to be had anyway is looked at only now.
+func explain(err error) error {
+	e := &UnsupportedError{Err: err}
+	missing := missingCapabilities()
+	switch denied := errors.Is(err, fs.ErrPermission); {
+	case denied && missing != "":
+		e.Reason, e.Remedy = NoCapability, "it takes "+missing
+	case denied && lockedDown():
+		e.Reason = Lockdown
+		e.Remedy = "the kernel is locked down to confidentiality (" + lockdownFile + "), it takes integrity or none"
+	case denied:
+		e.Reason, e.Remedy = Refused, "look for a seccomp filter or a security module that forbids bpf(2)"
+	case !exists(kernelTypes):
+		e.Reason = NoBTF
+		e.Remedy = "it takes a kernel that tells its types in " + kernelTypes + " (CONFIG_DEBUG_INFO_BTF), and /sys to be there"
+	case olderThan(5, 14), errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
+		e.Reason, e.Remedy = OldKernel, "it takes Linux 5.14 with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS, this is "+release()
+	default:
+		e.Reason, e.Remedy = Refused, "Linux "+release()+" does not take the programs"
+	}
+	return e
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Copyright The halfclose Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Compiles the BPF programs, with the compiler that the committed object was made with: generate.sh [check]
+# With check nothing is changed: it fails if what is committed is not what the source gives, byte for byte.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export HOME=${HOME-~} # where the go command keeps its caches
+
+scripts/deps.sh gcc clang-14 llvm-14 libbpf-dev >&2
+
+to=$PWD/pkg/bpf
+if [ "${1-}" = check ]; then
+  to=$(mktemp -d)
+  trap 'rm -rf "$to"' EXIT
+fi
+
+# One object for amd64 and arm64: no program sees a register, and both are little-endian. The kernel's headers have
+# <asm/types.h> where the host's architecture is.
+cd pkg/bpf
+GOPACKAGE=bpf go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -output-dir "$to" \
+  -type look -type holder -type holding kernel src/halfclose.c -- \
+  -O2 -mcpu=v2 -Wall -Werror -idirafter "/usr/include/$(gcc -print-multiarch)" "-ffile-prefix-map=$PWD=."
+
+if [ "${1-}" = check ]; then
+  for file in kernel_bpfel.go kernel_bpfel.o; do
+    cmp "$to/$file" "$file" || {
+      echo "generate: pkg/bpf/$file is not what pkg/bpf/src gives: run make generate" >&2
+      exit 1
+    }
+  done
+fi
