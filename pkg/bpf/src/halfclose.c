@@ -75,13 +75,14 @@ static __always_inline void drop(__u64 cookie)
 	}
 }
 
-/* Called before the new state is stored, for sockets of every protocol that is like TCP. */
+/* Called before the new state is stored, for sockets of every protocol that is like TCP. It is called for FIN_WAIT2
+ * in FIN_WAIT2 too: then its owner closes it, and it is the kernel's to end. */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_change, struct sock *sk, int from, int to)
 {
 	if ((!half_closed(from) && !half_closed(to)) || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	if (!half_closed(to)) {
+	if (!half_closed(to) || from == to) {
 		/* What has no cookie yet was never put into the set. */
 		__u64 cookie = sk->__sk_common.skc_cookie.counter;
 		if (cookie)

@@ -1,0 +1,105 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf_test
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/bpf"
+)
+
+// capabilities leaves the calling thread no capability but those in keep. There is no way back: the thread
+// has to end with its goroutine, as those of NS.Do do.
+func capabilities(tb testing.TB, keep ...int) {
+	tb.Helper()
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	for _, c := range keep {
+		data[c/32].Effective |= 1 << (c % 32)
+		data[c/32].Permitted |= 1 << (c % 32)
+	}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		tb.Errorf("drop capabilities: %v", err)
+	}
+}
+
+func TestLoadingAndReadingTakesCapBPFAndCapPerfmonAndNoMore(t *testing.T) {
+	load(t, bpf.Options{}) // or skip
+	at := newPlace(t)
+	seen := at.Connect(t, nstest.IPv4)
+	at.halfClose(t, at.Connect(t, nstest.IPv4)) // before it is watched
+	at.Do(t, func() {
+		capabilities(t, unix.CAP_BPF, unix.CAP_PERFMON)
+		p, err := bpf.Load(bpf.Options{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer p.Close()
+		held, set := 0, 0
+		for _, step := range []func() error{
+			func() error { return p.Watch([]uint64{at.cookie}) },
+			seen.Server.CloseWrite,
+			func() error { return p.Walk(func(*bpf.Holding) error { held++; return nil }) },
+			func() error { return p.Entries(func(*bpf.Socket) error { set++; return nil }) },
+			func() error { return p.Holders(func(*bpf.Holder) error { return nil }) },
+			func() error { _, err := p.Health(); return err },
+			func() error { return p.Forget([]uint64{1}) },
+			func() error { return p.Watch(nil) },
+		} {
+			if err := step(); err != nil {
+				t.Error(err)
+			}
+		}
+		if held < 2 || set < 2 {
+			t.Errorf("the walk finds %d, the set has %d, want two at least", held, set)
+		}
+	})
+}
+
+func TestAMissingCapabilityIsNamed(t *testing.T) {
+	load(t, bpf.Options{}) // or skip
+	at := newPlace(t)
+	for name, tt := range map[string]struct {
+		keep    []int
+		missing []string
+	}{
+		"neither":     {nil, []string{"CAP_BPF", "CAP_PERFMON"}},
+		"no BPF":      {[]int{unix.CAP_PERFMON, unix.CAP_NET_ADMIN}, []string{"CAP_BPF"}},
+		"no perfmon":  {[]int{unix.CAP_BPF, unix.CAP_NET_ADMIN}, []string{"CAP_PERFMON"}},
+		"others only": {[]int{unix.CAP_NET_ADMIN, unix.CAP_SYS_PTRACE}, []string{"CAP_BPF", "CAP_PERFMON"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			at.Do(t, func() {
+				capabilities(t, tt.keep...)
+				p, err := bpf.Load(bpf.Options{})
+				if err == nil {
+					p.Close()
+					t.Error("loaded")
+					return
+				}
+				e, ok := errors.AsType[*bpf.UnsupportedError](err)
+				if !ok || e.Reason != bpf.NoCapability || !errors.Is(err, fs.ErrPermission) {
+					t.Errorf("got %v, want %q", err, bpf.NoCapability)
+					return
+				}
+				for _, c := range []string{"CAP_BPF", "CAP_PERFMON"} {
+					named := false
+					for _, m := range tt.missing {
+						named = named || m == c
+					}
+					if strings.Contains(e.Remedy, c) != named {
+						t.Errorf("%s: %q, missing are %v", c, e.Remedy, tt.missing)
+					}
+				}
+			})
+		})
+	}
+}
