@@ -5,7 +5,6 @@ package bpf
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"github.com/cilium/ebpf"
@@ -31,8 +30,13 @@ const (
 	Refused      Reason = "refused" // by the kernel, in spite of all that
 )
 
+// Error says why and what to do, and what the kernel said only where that is all there is to go by.
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("%s: %s: %v", e.Reason, e.Remedy, e.Err)
+	text := string(e.Reason) + ": " + e.Remedy
+	if e.Reason == Refused {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 // Unwrap returns what the kernel or the library said.
