@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,51 +31,56 @@ func leads(link, to string) bool {
 	return err == nil && got == to
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// machine is what loading the programs depends on.
+type machine struct {
+	release  string   // of the kernel, as uname(1) prints it
+	types    bool     // the kernel tells its types
+	lockdown bool     // the kernel keeps its memory from root too
+	missing  []string // capabilities that this thread does not have
+	nested   bool     // not in the machine's first user namespace
 }
 
-// lockedDown reports whether the kernel keeps its memory from root too.
-func lockedDown() bool {
-	now, err := os.ReadFile(lockdownFile)
-	return err == nil && bytes.Contains(now, []byte("[confidentiality]"))
+// thisMachine looks at what there is. What cannot be seen is taken for as it should be.
+func thisMachine() machine {
+	var m machine
+	_, err := os.Stat(kernelTypes)
+	m.types = err == nil
+	if now, err := os.ReadFile(lockdownFile); err == nil {
+		m.lockdown = bytes.Contains(now, []byte("[confidentiality]"))
+	}
+	m.nested = !leads("/proc/self/ns/user", firstUserNamespace)
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		m.release = unix.ByteSliceToString(u.Release[:])
+	}
+	m.missing = missingCapabilities()
+	return m
 }
 
-// missingCapabilities names what loading takes and this thread does not have, "" if nothing.
-func missingCapabilities() string {
+// missingCapabilities names those that loading takes and this thread does not have.
+func missingCapabilities() (missing []string) {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return ""
+		return nil
 	}
 	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
-	var missing []string
-	if !has(unix.CAP_SYS_ADMIN) && !has(unix.CAP_BPF) {
+	if has(unix.CAP_SYS_ADMIN) {
+		return nil
+	}
+	if !has(unix.CAP_BPF) {
 		missing = append(missing, "CAP_BPF")
 	}
-	if !has(unix.CAP_SYS_ADMIN) && !has(unix.CAP_PERFMON) {
+	if !has(unix.CAP_PERFMON) {
 		missing = append(missing, "CAP_PERFMON")
 	}
-	if len(missing) == 0 && !leads("/proc/self/ns/user", firstUserNamespace) {
-		return "CAP_BPF and CAP_PERFMON in the first user namespace, not in a container's own"
-	}
-	return strings.Join(missing, " and ")
-}
-
-// release is the kernel's version as uname(1) prints it.
-func release() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "of unknown version"
-	}
-	return unix.ByteSliceToString(u.Release[:])
+	return missing
 }
 
 // olderThan reports whether the kernel's version is below major.minor.
-func olderThan(major, minor int) bool {
+func (m machine) olderThan(major, minor int) bool {
 	var a, b int
-	if _, err := fmt.Sscanf(release(), "%d.%d", &a, &b); err != nil {
+	if _, err := fmt.Sscanf(m.release, "%d.%d", &a, &b); err != nil {
 		return false
 	}
 	return a < major || a == major && b < minor

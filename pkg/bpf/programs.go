@@ -46,7 +46,7 @@ type Programs struct {
 }
 
 // Load loads the programs and begins to follow the watched namespaces: none yet. The error is an
-// *UnsupportedError where this kernel, or what this process may do, is why.
+// *UnsupportedError.
 func Load(o Options) (*Programs, error) {
 	p := &Programs{watched: make(map[uint64]struct{}), size: o.MaxSockets}
 	if p.size == 0 {
@@ -57,7 +57,7 @@ func Load(o Options) (*Programs, error) {
 	}
 	if err := p.load(o); err != nil {
 		p.Close()
-		return nil, explain(err)
+		return nil, explain(err, thisMachine())
 	}
 	return p, nil
 }

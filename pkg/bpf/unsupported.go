@@ -6,6 +6,7 @@ package bpf
 import (
 	"errors"
 	"io/fs"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -42,25 +43,27 @@ func (e *UnsupportedError) Error() string {
 // Unwrap returns what the kernel or the library said.
 func (e *UnsupportedError) Unwrap() error { return e.Err }
 
-// explain tells why the programs could not be loaded. What is to be had anyway is looked at only now.
-func explain(err error) error {
+// explain tells why the programs could not be loaded on a machine.
+func explain(err error, on machine) error {
 	e := &UnsupportedError{Err: err}
-	missing := missingCapabilities()
 	switch denied := errors.Is(err, fs.ErrPermission); {
-	case denied && missing != "":
-		e.Reason, e.Remedy = NoCapability, "it takes "+missing
-	case denied && lockedDown():
+	case denied && len(on.missing) > 0:
+		e.Reason, e.Remedy = NoCapability, "it takes "+strings.Join(on.missing, " and ")
+	case denied && on.nested:
+		e.Reason, e.Remedy = NoCapability, "it takes CAP_BPF and CAP_PERFMON in the first user namespace, not in a container's own"
+	case denied && on.lockdown:
 		e.Reason = Lockdown
 		e.Remedy = "the kernel is locked down to confidentiality (" + lockdownFile + "), it takes integrity or none"
 	case denied:
 		e.Reason, e.Remedy = Refused, "look for a seccomp filter or a security module that forbids bpf(2)"
-	case !exists(kernelTypes):
+	case !on.types:
 		e.Reason = NoBTF
 		e.Remedy = "it takes a kernel that tells its types in " + kernelTypes + " (CONFIG_DEBUG_INFO_BTF), and /sys to be there"
-	case olderThan(5, 14), errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
-		e.Reason, e.Remedy = OldKernel, "it takes Linux 5.14 with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS, this is "+release()
+	case on.olderThan(5, 14), errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
+		e.Reason = OldKernel
+		e.Remedy = "it takes Linux 5.14 with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS, this is " + on.release
 	default:
-		e.Reason, e.Remedy = Refused, "Linux "+release()+" does not take the programs"
+		e.Reason, e.Remedy = Refused, "Linux "+on.release+" does not take the programs"
 	}
 	return e
 }
