@@ -4,6 +4,7 @@
 package bpf_test
 
 import (
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -118,11 +119,10 @@ func BenchmarkLife(b *testing.B) {
 			l := at.Listen(b, nstest.IPv4)
 			for b.Loop() {
 				connected(b, at, l, func(client, server *net.TCPConn) {
-					// The server sees the end and closes: both ends have been half-closed, each for a moment.
-					client.CloseWrite()
-					server.Close()
-					client.SetLinger(0) // no TIME_WAIT: ports would run out
-					client.Close()
+					// Both ends are half-closed for a moment. No TIME_WAIT stays, ports would run out.
+					if err := errors.Join(client.CloseWrite(), server.Close(), client.SetLinger(0), client.Close()); err != nil {
+						b.Fatal(err)
+					}
 				})
 			}
 			if !way.load {

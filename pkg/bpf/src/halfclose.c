@@ -50,9 +50,10 @@ static __always_inline int is_watched(__u64 netns)
 	return bpf_map_lookup_elem(&watched, &netns) != NULL;
 }
 
+/* What is called returns an int on kernels before 6.4, whatever the helper says: the upper half is anything. */
 static __always_inline void put(__u64 cookie, struct look *l, __u64 flags)
 {
-	switch (bpf_map_update_elem(&sockets, &cookie, l, flags)) {
+	switch ((int)bpf_map_update_elem(&sockets, &cookie, l, flags)) {
 	case 0:
 	case -17: /* EEXIST: the walk found what was there */
 		break;
@@ -66,7 +67,7 @@ static __always_inline void put(__u64 cookie, struct look *l, __u64 flags)
 
 static __always_inline void drop(__u64 cookie)
 {
-	switch (bpf_map_delete_elem(&sockets, &cookie)) {
+	switch ((int)bpf_map_delete_elem(&sockets, &cookie)) {
 	case 0:
 	case -2: /* ENOENT */
 		break;
