@@ -143,16 +143,16 @@ func TestProgramsTellOfASocketWhatSockDiagTells(t *testing.T) {
 	p := load(t, bpf.Options{})
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
-			at := newPlace(t)
-			watch(t, p, at)
-			pair := kind.make(t, at)
-			at.halfClose(t, pair)
-			for name, look := range map[string]func() map[uint64]bpf.Socket{
-				"the set":  func() map[uint64]bpf.Socket { return entries(t, p) },
-				"the walk": func() map[uint64]bpf.Socket { return walked(t, p) },
-			} {
-				compare(t, at, name, look)
-			}
+			sometime(t, func(t *testing.T) string {
+				at := newPlace(t)
+				watch(t, p, at)
+				at.halfClose(t, kind.make(t, at))
+				set := compare(t, at, "the set", true, func() map[uint64]bpf.Socket { return entries(t, p) })
+				if walk := compare(t, at, "the walk", false, func() map[uint64]bpf.Socket { return walked(t, p) }); walk != "" {
+					t.Error(walk)
+				}
+				return set
+			})
 		})
 	}
 }
@@ -166,35 +166,37 @@ func walked(tb testing.TB, p *bpf.Programs) map[uint64]bpf.Socket {
 	return found
 }
 
-// compare compares what the programs tell with sock_diag, socket by socket. A socket that is being probed changes
-// between two looks now and then, so it must be the same at some time.
-func compare(t *testing.T, at place, name string, look func() map[uint64]bpf.Socket) {
+// compare compares what the programs tell with sock_diag, socket by socket, and returns what differs. A socket that is
+// being probed changes between two looks now and then, so it must be the same at some time. The walk sees what
+// processes have, the set sees all.
+func compare(t *testing.T, at place, name string, all bool, look func() map[uint64]bpf.Socket) string {
 	t.Helper()
 	var diff string
-	for end := time.Now().Add(time.Second); time.Now().Before(end); {
+	soon(func() bool {
 		want, got := make(map[uint64]told), make(map[uint64]told)
-		truth := at.sockets(t)
-		now := monotime.Now()
+		truth, now := at.sockets(t), monotime.Now()
+		for cookie, s := range truth {
+			if all || s.Inode != 0 && s.ULP != "mptcp" {
+				want[cookie] = toldOf(&s)
+			}
+		}
 		for cookie, s := range look() {
 			got[cookie] = toldOf(&s.Socket)
 			if s.Netns != at.cookie {
 				t.Errorf("%s says netns %d of a socket in %d", name, s.Netns, at.cookie)
 			}
-			d := truth[cookie]
-			sameMoment(t, name+": last ACK", now.Add(-d.Info.LastAckRecv), s.At.Add(-s.Info.LastAckRecv))
-			sameMoment(t, name+": last data", now.Add(-d.Info.LastDataRecv), s.At.Add(-s.Info.LastDataRecv))
-		}
-		for cookie, s := range truth {
-			// The walk sees what processes have.
-			if name == "the set" || s.Inode != 0 && s.ULP != "mptcp" {
-				want[cookie] = toldOf(&s)
+			if d, ok := truth[cookie]; ok {
+				sameMoment(t, name+": last ACK", now.Add(-d.Info.LastAckRecv), s.At.Add(-s.Info.LastAckRecv))
+				sameMoment(t, name+": last data", now.Add(-d.Info.LastDataRecv), s.At.Add(-s.Info.LastDataRecv))
 			}
 		}
-		if diff = cmp.Diff(want, got); diff == "" {
-			return
-		}
+		diff = cmp.Diff(want, got)
+		return diff == ""
+	})
+	if diff != "" {
+		diff = name + " differs from sock_diag (-want +got):\n" + diff
 	}
-	t.Errorf("%s differs from sock_diag (-want +got):\n%s", name, diff)
+	return diff
 }
 
 // sameMoment compares moments that were read by ticks, with a busy machine between them.

@@ -125,3 +125,27 @@ func inodeOf(tb testing.TB, fd int) uint32 {
 	}
 	return uint32(st.Ino)
 }
+
+// sometime tries until try finds nothing to complain of. The kernel does not call a program at every change of
+// state, the less so the busier the machine is, so a single try proves nothing: ten do.
+func sometime(t *testing.T, try func(t *testing.T) string) {
+	t.Helper()
+	complaint := ""
+	for range 10 {
+		if complaint = try(t); complaint == "" {
+			return
+		}
+		t.Logf("trying again: %s", complaint)
+	}
+	t.Error(complaint)
+}
+
+// soon reports whether cond holds within a second.
+func soon(cond func() bool) bool {
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if cond() {
+			return true
+		}
+	}
+	return false
+}
