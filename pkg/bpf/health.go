@@ -15,7 +15,9 @@ type Health struct {
 	Capacity int    // of the set
 	Overflow uint64 // how often a socket found no room in the set
 	Lost     uint64 // how often one was not put into the set, or not taken out, for any other reason
-	Skipped  uint64 // how often the kernel says that it did not call the program
+	// Skipped is how often the kernel did not call the program because it was running on that processor, as its
+	// interrupt worked off packets: so many changes of state were missed. Worth a walk as soon as it grows.
+	Skipped uint64
 	// Runs is how often the program was called at a change of state and RunTime how long that took. Both are zero
 	// unless the kernel counts (sysctl kernel.bpf_stats_enabled).
 	Runs    uint64
