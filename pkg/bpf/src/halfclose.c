@@ -141,11 +141,13 @@ int walk(struct bpf_iter__task_file *ctx)
 	__u64 cookie = bpf_get_socket_cookie(sk);
 	read_holder(&h.holder, task, ctx->fd, sk);
 	read_look(&h.look, tp, state, netns, cookie);
-	put(cookie, &h.look, BPF_NOEXIST);
-	/* It may have left before it was put in: then nobody else will take it out. What is too quick even for this
-	 * is left to who reads the set. */
-	if (!half_closed(sk->__sk_common.skc_state))
-		drop(cookie);
+	if (!bpf_map_lookup_elem(&sockets, &cookie)) {
+		put(cookie, &h.look, BPF_NOEXIST);
+		/* It may have left before it was put in: then nobody else will take it out. What is too quick even
+		 * for this is left to who reads the set. */
+		if (!half_closed(sk->__sk_common.skc_state))
+			drop(cookie);
+	}
 	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
 	return 0;
 }
