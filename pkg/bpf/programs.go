@@ -6,9 +6,8 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
-
-	"github.com/cilium/ebpf/link"
 )
 
 // Options says how to load the programs.
@@ -30,9 +29,9 @@ const (
 // functions that they call.
 type Programs struct {
 	objects kernelObjects
-	change  link.Link
-	walk    *link.Iter
-	holders *link.Iter
+	change  *os.File // each is the program's being attached
+	walk    *os.File
+	holders *os.File
 	ticks   ticks
 	size    int // of the set
 
@@ -75,13 +74,13 @@ func (p *Programs) load(o Options) (err error) {
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return fmt.Errorf("load the programs: %w", err)
 	}
-	if p.walk, err = link.AttachIter(link.IterOptions{Program: p.objects.Walk}); err != nil {
+	if p.walk, err = attachIterator(p.objects.Walk); err != nil {
 		return fmt.Errorf("attach the walk of processes: %w", err)
 	}
-	if p.holders, err = link.AttachIter(link.IterOptions{Program: p.objects.Holders}); err != nil {
+	if p.holders, err = attachIterator(p.objects.Holders); err != nil {
 		return fmt.Errorf("attach the walk of processes: %w", err)
 	}
-	if p.change, err = link.AttachTracing(link.TracingOptions{Program: p.objects.StateChange}); err != nil {
+	if p.change, err = attachTracepoint(p.objects.StateChange); err != nil {
 		return fmt.Errorf("attach to the changes of state: %w", err)
 	}
 	return nil
@@ -90,12 +89,12 @@ func (p *Programs) load(o Options) (err error) {
 // Close ends the programs and forgets the set. Closing again does nothing.
 func (p *Programs) Close() error {
 	var errs []error
-	if p.change != nil {
-		errs = append(errs, p.change.Close())
-	}
-	for _, it := range []*link.Iter{p.walk, p.holders} {
-		if it != nil {
-			errs = append(errs, it.Close())
+	for _, f := range []*os.File{p.change, p.walk, p.holders} {
+		if f == nil {
+			continue
+		}
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
 		}
 	}
 	errs = append(errs, p.objects.Close())

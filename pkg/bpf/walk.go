@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"unsafe"
 
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,13 +46,13 @@ func (p *Programs) Holders(found func(*Holder) error) error {
 const outputSize = 32 << 10
 
 // iterate runs an iterator, whose program writes a T for each thing it finds.
-func iterate[T any](p *Programs, it *link.Iter, visit func(*T) error) error {
+func iterate[T any](p *Programs, iterator *os.File, visit func(*T) error) error {
 	p.reading.Lock()
 	defer p.reading.Unlock()
 	if p.output == nil {
 		p.output = make([]byte, outputSize)
 	}
-	r, err := it.Open()
+	r, err := startIterator(iterator)
 	if err != nil {
 		return fmt.Errorf("start a walk of processes: %w", err)
 	}
