@@ -58,7 +58,7 @@ struct sock {
 	struct socket *sk_socket;
 	kuid_t sk_uid;
 	__u16 sk_protocol;
-	unsigned long sk_ino; /* Linux 6.17 */
+	unsigned long sk_ino; /* Linux 6.18 */
 };
 
 struct inode {

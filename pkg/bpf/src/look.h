@@ -47,7 +47,7 @@ static __always_inline void copy8(char *to, const char *from)
 	*(__u64 *)to = *(const __u64 *)from;
 }
 
-/* sock_i_ino(), but that a socket of the kernel's own has none before Linux 6.17. */
+/* sock_i_ino(), but that a socket of the kernel's own has none before Linux 6.18. */
 static __always_inline __u32 inode_of(struct sock *sk)
 {
 	if (bpf_core_field_exists(sk->sk_ino))
