@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -113,6 +114,39 @@ func (p *Proc) known(pids []int) map[int]struct{} {
 // include/uapi/linux/nsfs.h.
 const firstPIDNamespace = "pid:[4026531836]"
 
+// First reports whether this process is in the machine's first pid namespace, where all processes are to be seen. It
+// says so too where that cannot be told.
+func (p *Proc) First() bool {
+	own, err := os.Readlink(filepath.Join(p.dir, "self/ns/pid"))
+	return err != nil || own == firstPIDNamespace
+}
+
+// Inhabited returns which of the network namespaces, told by their inodes, a process is in that can be seen and may
+// be looked at. An error may come with what was found before.
+func (p *Proc) Inhabited(ctx context.Context, netns map[uint64]struct{}) (map[uint64]struct{}, error) {
+	found := make(map[uint64]struct{})
+	if len(netns) == 0 {
+		return found, nil
+	}
+	fd, err := open(unix.AT_FDCWD, p.dir)
+	if err != nil {
+		return found, fmt.Errorf("look for processes: open %s: %w", p.dir, err)
+	}
+	defer unix.Close(fd)
+	w := newWalk(ctx, fd, Query{Netns: netns})
+	pids, err := w.pids()
+	for _, pid := range pids {
+		in, err := w.netns(pid)
+		if err != nil {
+			return found, fmt.Errorf("look for processes: %w", err)
+		}
+		if _, ok := netns[in]; ok {
+			found[in] = struct{}{}
+		}
+	}
+	return found, err
+}
+
 // unseen says what may be why sockets have no holder, nil if nothing may.
 func (p *Proc) unseen(w *walk) *UnseenError {
 	e := &UnseenError{Sockets: w.left(), Asked: len(w.query.Inodes), Denied: w.denied}
@@ -124,7 +158,7 @@ func (p *Proc) unseen(w *walk) *UnseenError {
 	case w.query.Scope == Inside:
 		return nil // they may be held elsewhere
 	}
-	if own, err := unix.Readlink(filepath.Join(p.dir, "self/ns/pid"), w.link[:]); err != nil || string(w.link[:own]) == firstPIDNamespace {
+	if p.First() {
 		return nil
 	}
 	pids, err := w.pids()

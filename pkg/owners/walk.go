@@ -72,27 +72,33 @@ func (w *walk) pids() (pids []int, err error) {
 // sort tells the processes that are in the query's network namespaces, or known to matter, from the others.
 func (w *walk) sort(pids []int, known map[int]struct{}) (inside, others []int, err error) {
 	for _, pid := range pids {
-		if err := w.ctx.Err(); err != nil {
-			return nil, nil, err
-		}
 		if _, ok := known[pid]; ok {
 			inside = append(inside, pid)
 			continue
 		}
-		netns, _, err := w.follow(w.proc, strconv.Itoa(pid)+"/ns/net", "net:[")
-		_, in := w.query.Netns[uint64(netns)]
-		switch {
-		case err != nil:
-			if err := w.passOver(pid, err); err != nil {
-				return nil, nil, err
-			}
-		case in:
+		netns, err := w.netns(pid)
+		if err != nil {
+			return nil, nil, err
+		}
+		if _, in := w.query.Netns[netns]; in {
 			inside = append(inside, pid)
-		default:
+		} else if netns != 0 {
 			others = append(others, pid)
 		}
 	}
 	return inside, others, nil
+}
+
+// netns returns the inode of the network namespace that a process is in, 0 if it has ended or may not be looked at.
+func (w *walk) netns(pid int) (uint64, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	inode, _, err := w.follow(w.proc, strconv.Itoa(pid)+"/ns/net", "net:[")
+	if err != nil {
+		return 0, w.passOver(pid, err)
+	}
+	return uint64(inode), nil
 }
 
 // visit looks at what a process holds, and reports whether any of the sockets is among that.
@@ -147,10 +153,10 @@ func (w *walk) hold(inode uint32, p Process, with map[*holders]*holders) {
 	w.found[inode] = with[had]
 }
 
-// passOver returns nil for an error that only says that a process has ended, or may not be looked at.
+// passOver returns nil for no error, and for one that only says that a process has ended, or may not be looked at.
 func (w *walk) passOver(pid int, err error) error {
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
+	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
 		return nil
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		w.denied++

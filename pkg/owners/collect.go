@@ -1,0 +1,76 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Source lists who holds sockets, process by process, in a cheaper way than by looking at every descriptor. It need
+// not list all of them.
+type Source func(holds func(inode uint32, pid int, command string) error) error
+
+// FindBy is Find for a caller with such a source: only what that does not list is looked for among the processes.
+// What is listed counts as found, whatever the query's scope.
+func (p *Proc) FindBy(ctx context.Context, q Query, source Source) (map[uint32][]Process, error) {
+	if len(q.Inodes) == 0 {
+		return nil, ctx.Err()
+	}
+	w := newWalk(ctx, -1, q)
+	err := p.listed(w, source)
+	found := w.result()
+	if err != nil || w.left() == 0 {
+		return found, err
+	}
+	rest := q
+	rest.Inodes = make(map[uint32]struct{}, w.left())
+	for inode := range q.Inodes {
+		if found[inode] == nil {
+			rest.Inodes[inode] = struct{}{}
+		}
+	}
+	more, err := p.Find(ctx, rest)
+	maps.Copy(found, more)
+	if unseen, ok := errors.AsType[*UnseenError](err); ok {
+		unseen.Asked = len(q.Inodes)
+	}
+	return found, err
+}
+
+// listed takes over what the source lists. That says nothing of containers, which each process's cgroup does.
+func (p *Proc) listed(w *walk, source Source) error {
+	fd, err := open(unix.AT_FDCWD, p.dir)
+	if err != nil {
+		return fmt.Errorf("look for owners: open %s: %w", p.dir, err)
+	}
+	defer unix.Close(fd)
+	var (
+		me   Process
+		with map[*holders]*holders
+	)
+	return source(func(inode uint32, pid int, command string) error {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		if _, wanted := w.query.Inodes[inode]; !wanted {
+			return nil
+		}
+		if pid != me.PID {
+			me, with = Process{PID: pid, Command: command}, make(map[*holders]*holders)
+			cgroup, err := read(fd, strconv.Itoa(pid)+"/cgroup", maxCgroup)
+			if err := w.passOver(pid, err); err != nil {
+				return err
+			}
+			me.ContainerID = containerID(string(cgroup))
+		}
+		w.hold(inode, me, with)
+		return nil
+	})
+}
