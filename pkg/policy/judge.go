@@ -67,19 +67,25 @@ func judgeTime(p Policy, h History, s *inetdiag.Socket, grace time.Duration, now
 		// one look proves nothing: it takes two, a quarter of the grace apart.
 		due = max(due, h.First.Add(grace/4))
 	}
+	again := due
+	if p.Clock == ClockProgress && h.First.IsZero() && h.Last == h.Since && (s.State == inetdiag.FinWait2 || Unread(s) > 0) {
+		// It was looked at only as it became half-closed, and its owner may be reading since: that is progress as of
+		// the look that notices it.
+		again = min(due, h.Since.Add(grace/4))
+	}
 	switch {
 	case now.Before(deadline):
-		return Verdict{Reason: young, Deadline: deadline, Again: due}
+		return Verdict{Reason: young, Deadline: deadline, Again: again}
 	case p.PendingData == PendingKeep && Unread(s) > 0:
-		return Verdict{Reason: UnreadData, Deadline: deadline, Again: now.Add(again(grace))}
+		return Verdict{Reason: UnreadData, Deadline: deadline, Again: now.Add(pause(grace))}
 	case p.PendingData == PendingKeep && s.WQueue > 0:
-		return Verdict{Reason: UnacknowledgedData, Deadline: deadline, Again: now.Add(again(grace))}
+		return Verdict{Reason: UnacknowledgedData, Deadline: deadline, Again: now.Add(pause(grace))}
 	case now.Before(due):
 		return Verdict{Reason: SeenOnce, Deadline: due, Again: due}
 	}
 	return Verdict{Reason: Destroyable, Deadline: due}
 }
 
-// again is how long to wait before looking once more at a socket that is past its deadline and spared for
+// pause is how long to wait before looking once more at a socket that is past its deadline and spared for
 // its pending data, so that progress is noticed while it is going on.
-func again(grace time.Duration) time.Duration { return min(max(grace/4, time.Second), time.Minute) }
+func pause(grace time.Duration) time.Duration { return min(max(grace/4, time.Second), time.Minute) }

@@ -266,19 +266,11 @@ func TestJudge(t *testing.T) {
 			if tc.policy != nil {
 				tc.policy(&p)
 			}
-			var h *policy.History
-			for _, l := range tc.looks {
-				seen := policy.Look{At: at(l.at), Socket: l.socket}
-				if l.entered != 0 {
-					seen.Entered = at(l.entered)
-				}
-				next := policy.Follow(h, seen)
-				h = &next
-			}
+			h := follow(tc.looks)
 			last := tc.looks[len(tc.looks)-1]
-			v := policy.Judge(p, *h, last.socket, at(last.at))
+			v := policy.Judge(p, h, last.socket, at(last.at))
 			if v.Reason != tc.want {
-				t.Fatalf("got %v (%s), want %v", v.Reason, policy.Explain(v, p, *h, last.socket, at(last.at)), tc.want)
+				t.Fatalf("got %v (%s), want %v", v.Reason, policy.Explain(v, p, h, last.socket, at(last.at)), tc.want)
 			}
 			want := monotime.Time(0)
 			if tc.due != 0 {
@@ -300,4 +292,52 @@ func ports(text string) policy.Ports {
 		panic(err)
 	}
 	return p
+}
+
+// TestAReaderIsNotMissed asks when a socket is looked at again that was seen becoming half-closed, with a grace of 20 s in
+// CLOSE_WAIT and 40 s in FIN_WAIT2.
+func TestAReaderIsNotMissed(t *testing.T) {
+	unread := func(s *inetdiag.Socket) { s.RQueue = 3 }
+	clockState := func(p *policy.Policy) { p.Clock = policy.ClockState }
+	entry := func(s *inetdiag.Socket) look { return look{at: 1, entered: 1, socket: s} }
+	for name, tc := range map[string]struct {
+		policy func(*policy.Policy)
+		looks  []look
+		again  float64
+	}{
+		"nothing to read":                 {looks: []look{entry(closeWait(0))}, again: 21},
+		"bytes to read":                   {looks: []look{entry(closeWait(0, unread))}, again: 6},
+		"a peer that may go on":           {looks: []look{entry(closeWait(0, finWait2))}, again: 11},
+		"looked at once more":             {looks: []look{entry(closeWait(0, unread)), {at: 6, socket: closeWait(5*time.Second, unread)}}, again: 21},
+		"not seen becoming half-closed":   {looks: []look{{at: 1, socket: closeWait(0, unread)}}, again: 21},
+		"no matter what its owner does":   {policy: clockState, looks: []look{entry(closeWait(0, finWait2))}, again: 41},
+		"with what it was then, as a FIN": {looks: []look{entry(closeWait(0, func(s *inetdiag.Socket) { s.RQueue = 1 }))}, again: 21},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := policy.Default()
+			p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(20*time.Second), policy.Grace(40*time.Second)
+			if tc.policy != nil {
+				tc.policy(&p)
+			}
+			h := follow(tc.looks)
+			last := tc.looks[len(tc.looks)-1]
+			if v := policy.Judge(p, h, last.socket, at(last.at)); v.Reason != policy.Young || v.Again != at(tc.again) {
+				t.Errorf("%v, again after %v, want young, after %v s", v.Reason, v.Again.Sub(at(0)), tc.again)
+			}
+		})
+	}
+}
+
+// follow makes the history of some looks.
+func follow(looks []look) policy.History {
+	var h *policy.History
+	for _, l := range looks {
+		seen := policy.Look{At: at(l.at), Socket: l.socket}
+		if l.entered != 0 {
+			seen.Entered = at(l.entered)
+		}
+		next := policy.Follow(h, seen)
+		h = &next
+	}
+	return *h
 }
