@@ -30,7 +30,7 @@ type crowd struct{}
 
 func (crowd) Name() string { return "crowd" }
 
-func (crowd) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+func (crowd) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
 	seen := make(map[uint64]bool)
 	for {
 		select {

@@ -99,7 +99,7 @@ type lateFinder struct{}
 
 func (lateFinder) Name() string { return "late" }
 
-func (lateFinder) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+func (lateFinder) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
 	for {
 		select {
 		case <-ctx.Done():

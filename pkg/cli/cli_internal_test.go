@@ -68,7 +68,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "so is an IPv6 address without brackets", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_METRICS_ADDRESS": "::1:20470"}, code: 2, says: `not "::1:20470"`},
 		{name: "a level that does not exist is a mistake", args: []string{"reaper", "--log-level", "loud"}, code: 2, says: "loud"},
 		{name: "a wrong value in the environment is a mistake too", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, says: `HALFCLOSE_MODE="kill"`},
-		{name: "so is one that cannot be", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, says: `--finder is auto or sockdiag, not "none"`},
+		{name: "so is one that cannot be", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, says: `--finder is auto, sockdiag or bpf, not "none"`},
 		{name: "a state directory whose path is too long is a mistake", args: []string{"reaper", "--state-dir", long}, code: 2, says: "has 96 bytes, and 95 are the most"},
 		{name: "to those who ask the reaper too", args: []string{"status"}, env: map[string]string{"HALFCLOSE_STATE_DIR": long}, code: 2, says: "has 96 bytes"},
 		{name: "to all of them", args: []string{"sockets", "--state-dir", long}, code: 2, says: "has 96 bytes"},

@@ -70,7 +70,7 @@ func TestWhatTheShellCompletes(t *testing.T) {
 		{"outputs of mode", []string{"mode", "-o", ""}, outputs, noFiles},
 		{"outputs of version", []string{"version", "-o", ""}, outputs, noFiles},
 		{"modes of a reaper", []string{"reaper", "--mode", ""}, []string{"destroy", "observe", "off"}, noFiles},
-		{"finders", []string{"reaper", "--finder", ""}, []string{"auto", "sockdiag"}, noFiles},
+		{"finders", []string{"reaper", "--finder", ""}, []string{"auto", "sockdiag", "bpf"}, noFiles},
 		{"levels", []string{"reaper", "--log-level", ""}, []string{"debug", "info", "warn", "error"}, noFiles},
 		{"formats", []string{"reaper", "--log-format", ""}, []string{"text", "json"}, noFiles},
 		{"no files where there are no arguments", []string{"sockets", ""}, nil, noFiles},

@@ -46,7 +46,7 @@ func aStatus() admin.Status {
 		Version: buildinfo.Info{Version: "v1.2.3"},
 		Holder:  reaper.Holder{PID: 42, StartedBy: reaper.BySystemd, Since: at},
 		Status: reaper.Status{
-			Finder: reaper.FinderView{Name: "sockdiag", Sweeps: 1234, CPU: reaper.Seconds(5 * time.Second), Late: reaper.Seconds(90 * time.Second)},
+			Finder: reaper.FinderView{Name: "bpf", Known: 1321, Room: 65536, Missed: 3, Sweeps: 1234, CPU: reaper.Seconds(5 * time.Second), Late: reaper.Seconds(90 * time.Second)},
 			Mode: reaper.ModeView{
 				Effective: policy.Observe, Reaper: policy.Observe, SwitchFile: "/var/lib/halfclose/mode",
 				Switch: &state.Switch{Mode: policy.Observe, Who: hostile, When: at},
@@ -88,7 +88,7 @@ func quietStatus() admin.Status {
 	return admin.Status{
 		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: reaper.Holder{PID: 42, StartedBy: reaper.ByPlugin, Since: then()},
 		Status: reaper.Status{
-			Finder: reaper.FinderView{Name: "sockdiag"},
+			Finder: reaper.FinderView{Name: "sockdiag", Why: "bpf cannot be used: the kernel does not describe its types"},
 			Mode:   reaper.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy, SwitchFile: "/var/lib/halfclose/mode"},
 		},
 	}

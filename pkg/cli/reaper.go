@@ -21,7 +21,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/namespace"
-	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -92,14 +91,19 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 	defer context.AfterFunc(ctx, stopping)()
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
 	debug.SetGCPercent(50)
+	senses, err := reaper.Choose(f.finder, func() (*reaper.Kernel, error) { return reaper.LoadPrograms(f.bpfSockets) }, root, float64(f.cpuBudget))
+	if err != nil {
+		return err
+	}
+	defer senses.Close()
 	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.mode.String(), "started_by", string(me.StartedBy))
 	for {
 		err := e.serve(ctx, me, lock, store, scrape, reaper.Config{
-			Store: store, Root: root, SwitchPath: switchPath, Finder: reaper.NewSockDiag(root, float64(f.cpuBudget)),
+			Store: store, Root: root, SwitchPath: switchPath, Finder: senses.Finder,
 			Mode: f.mode, MinGrace: f.minGrace, MaxDestroysPerSecond: f.destroysPerSecond, AllowHostNetns: f.allowHostNetns,
 			IdleExit: f.idleExit, Kernel: inetdiag.Probe, Log: log,
 			// A quarter of what sweeping may cost, on top of that.
-			Owners: owners.NewProc("/proc"), OwnersBudget: float64(f.cpuBudget) / 4,
+			Owners: senses.Owners, OwnersBudget: float64(f.cpuBudget) / 4,
 		})
 		if !errors.Is(err, reaper.ErrIdle) {
 			if err == nil {

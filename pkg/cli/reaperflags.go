@@ -6,6 +6,7 @@ package cli
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,12 +14,15 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // reaperFlags are the flags of halfclose reaper.
 type reaperFlags struct {
 	finder            string
+	bpfSockets        int
 	mode              policy.Mode
 	minGrace          time.Duration
 	cpuBudget         share
@@ -35,7 +39,8 @@ type reaperFlags struct {
 
 func (f *reaperFlags) add(flags *pflag.FlagSet) {
 	f.mode, f.cpuBudget = policy.Destroy, 0.02
-	flags.StringVar(&f.finder, "finder", "auto", "what lists half-closed sockets: auto or sockdiag")
+	flags.StringVar(&f.finder, "finder", reaper.FinderAuto, "what lists half-closed sockets: auto, sockdiag or bpf; auto takes bpf where the kernel lets it")
+	flags.IntVar(&f.bpfSockets, "bpf-sockets", bpf.DefaultMaxSockets, "how many half-closed sockets of the node the bpf finder has room for in the kernel's memory")
 	flags.TextVar(&f.mode, "mode", policy.Destroy, "the most that is done whatever a record says: destroy, observe or off")
 	flags.DurationVar(&f.minGrace, "min-grace", time.Second, "no socket is destroyed sooner, whatever a record says")
 	flags.Var(&f.cpuBudget, "cpu-budget", "the share of one core that sweeping may cost")
@@ -70,8 +75,10 @@ func fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
 // check says what is wrong with the values together.
 func (f *reaperFlags) check() error {
 	switch {
-	case f.finder != "auto" && f.finder != "sockdiag":
-		return usageError{fmt.Errorf("--finder is auto or sockdiag, not %q", f.finder)}
+	case !slices.Contains(reaper.FinderNames(), f.finder):
+		return usageError{fmt.Errorf("--finder is auto, sockdiag or bpf, not %q", f.finder)}
+	case f.bpfSockets < 1:
+		return usageError{fmt.Errorf("--bpf-sockets is a number from 1 on, not %d", f.bpfSockets)}
 	case f.minGrace < 0:
 		return usageError{fmt.Errorf("--min-grace is a duration from 0s on, not %v", f.minGrace)}
 	case f.destroysPerSecond < 0:
@@ -121,7 +128,8 @@ the mode switch again at once.
 
 It needs CAP_SYS_ADMIN to enter network namespaces, CAP_NET_ADMIN to destroy sockets
 in them, CAP_SYS_PTRACE for paths like /proc/PID/ns/net, and for the owners of
-sockets CAP_DAC_READ_SEARCH too.`,
+sockets CAP_DAC_READ_SEARCH too. CAP_SYS_ADMIN is enough for the bpf finder too: it
+includes CAP_BPF and CAP_PERFMON.`,
 		Example: `  halfclose reaper --mode observe    # account for what would be destroyed
   halfclose reaper --max-destroys-per-second 100 --log-format json
   halfclose reaper --metrics-address 127.0.0.1:20470`,
@@ -141,7 +149,7 @@ sockets CAP_DAC_READ_SEARCH too.`,
 	}
 	f.add(cmd.Flags())
 	completeOneOf(cmd, "mode", "destroy", "observe", "off")
-	completeOneOf(cmd, "finder", "auto", "sockdiag")
+	completeOneOf(cmd, "finder", reaper.FinderNames()...)
 	completeOneOf(cmd, "log-level", "debug", "info", "warn", "error")
 	completeOneOf(cmd, "log-format", "text", "json")
 	return cmd

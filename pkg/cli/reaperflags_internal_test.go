@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -32,7 +33,7 @@ func parse(t *testing.T, set map[string]string, args ...string) (reaperFlags, *p
 
 func defaults() reaperFlags {
 	return reaperFlags{
-		finder: "auto", mode: policy.Destroy, minGrace: time.Second, cpuBudget: 0.02, destroysPerSecond: 1000,
+		finder: "auto", bpfSockets: bpf.DefaultMaxSockets, mode: policy.Destroy, minGrace: time.Second, cpuBudget: 0.02, destroysPerSecond: 1000,
 		logFormat: "text",
 	}
 }
@@ -40,12 +41,12 @@ func defaults() reaperFlags {
 // others are values that no flag has by default, and what they come to.
 func others() (map[string]string, reaperFlags) {
 	values := map[string]string{
-		"finder": "sockdiag", "mode": "observe", "min-grace": "7s", "cpu-budget": "0.5%", "max-destroys-per-second": "9",
+		"finder": "sockdiag", "bpf-sockets": "4711", "mode": "observe", "min-grace": "7s", "cpu-budget": "0.5%", "max-destroys-per-second": "9",
 		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
 		"log-format": "json", "metrics-address": "127.0.0.1:20470",
 	}
 	return values, reaperFlags{
-		finder: "sockdiag", mode: policy.Observe, minGrace: 7 * time.Second, cpuBudget: 0.005, destroysPerSecond: 9,
+		finder: "sockdiag", bpfSockets: 4711, mode: policy.Observe, minGrace: 7 * time.Second, cpuBudget: 0.005, destroysPerSecond: 9,
 		hostRoot: "/host", allowHostNetns: true, idleExit: 3 * time.Minute, wait: true, logLevel: slog.LevelDebug,
 		logFormat: "json", metricsAddress: "127.0.0.1:20470",
 	}

@@ -79,8 +79,7 @@ func (e *env) printStatus(s admin.Status, all bool) error {
 		fmt.Fprintln(e.out, fill(sc.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)))
 	}
 	line("Reaper", fmt.Sprintf("%s, version %s", s.Holder, s.Version.Version))
-	line("Finder", fmt.Sprintf("%s, %s, %s of CPU%s",
-		s.Finder.Name, plural64(s.Finder.Sweeps, "sweep", "sweeps"), ago(s.Finder.CPU), late(s.Finder)))
+	line("Finder", finder(s.Finder))
 	line("Mode", mode(s.Mode))
 	line("Found", fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2 in %s",
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], plural(s.Namespaces, "namespace", "namespaces")))
@@ -91,6 +90,21 @@ func (e *env) printStatus(s admin.Status, all bool) error {
 		return err
 	}
 	return e.printFindings(sc, findings(s))
+}
+
+// finder says what lists sockets, how it keeps up, and why it is not the one that costs least.
+func finder(f reaper.FinderView) string {
+	text := fmt.Sprintf("%s, %s, %s of CPU%s", f.Name, plural64(f.Sweeps, "sweep", "sweeps"), ago(f.CPU), late(f))
+	if f.Room > 0 {
+		text += fmt.Sprintf(", %d of %s in the kernel's set", f.Known, plural(f.Room, "socket", "sockets"))
+	}
+	if f.Missed > 0 {
+		text += fmt.Sprintf(", %d missed at first", f.Missed)
+	}
+	if f.Why != "" {
+		text += "; " + f.Why
+	}
+	return text
 }
 
 func late(f reaper.FinderView) string {

@@ -38,6 +38,9 @@ func (t *top) facts() []topLine {
 	if s.Finder.Late > 0 {
 		finder = finder.with(odd, late(s.Finder))
 	}
+	if s.Finder.Why != "" {
+		finder = finder.with(plain, "; "+clean(s.Finder.Why))
+	}
 	return []topLine{found, t.ended(), finder}
 }
 

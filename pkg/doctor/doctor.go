@@ -167,6 +167,8 @@ func (w *world) judge() []Finding {
 	records.err = errors.Join(records.err, w.records.err)
 	asked, modeFile := w.reaper.value, w.modeFile.value
 	asked.err = errors.Join(asked.err, w.reaper.err)
+	programs := w.bpf.value
+	programs.load = errors.Join(programs.load, w.bpf.err)
 	modeFile.err = errors.Join(modeFile.err, w.modeFile.err)
 	return slices.Concat(
 		judge("host-root", w.hostRoot, judgeRoot),
@@ -180,7 +182,7 @@ func (w *world) judge() []Finding {
 		judge("records", w.records, judgeRecords),
 		judge("unregistered", w.named, func(n named) []Finding { return judgeNamed(n, records) }),
 		judge("cni", w.cni, judgeChains),
-		judge("finder", w.destroy, judgeFinder),
+		judge("finder", w.destroy, func(d destroy) []Finding { return judgeFinder(d, programs) }),
 		judge("reaper", w.reaper, func(r running) []Finding { return judgeReaper(r, len(records.usable())) }),
 		judge("switch", w.modeFile, judgeSwitch),
 		judgeMode(asked, modeFile, w.destroy.value),
@@ -188,10 +190,13 @@ func (w *world) judge() []Finding {
 }
 
 // judgeFinder says which finder --finder auto chooses, and why.
-func judgeFinder(d destroy) []Finding {
-	f := Finding{Check: "finder", What: "--finder auto chooses sockdiag: there is no other in this version, and it works wherever sock_diag does"}
+func judgeFinder(d destroy, b bpf) []Finding {
+	f := Finding{Check: "finder", What: "--finder auto chooses bpf, which costs least: the kernel lets its programs be loaded"}
+	if b.load != nil {
+		f.What = "--finder auto chooses sockdiag, which works wherever sock_diag does: see bpf for why not the other, which costs less"
+	}
 	if errors.Is(d.err, unix.ENOENT) || errors.Is(d.err, unix.EPROTONOSUPPORT) {
-		f.Level, f.What, f.Do = Fail, "--finder auto chooses sockdiag, the only one in this version, and sock_diag does not work here", "see to sock-destroy"
+		f.Level, f.What, f.Do = Fail, "sock_diag does not work here, and no finder does without", "see to sock-destroy"
 	}
 	return []Finding{f}
 }

@@ -71,8 +71,9 @@ func TestDestroyingIsJudgedByWhatTheKernelAnswers(t *testing.T) {
 		expect(t, judgeDestroy(destroy{}, root()), want{"sock-destroy", OK, "in this process's own network namespace", ""})
 	})
 	t.Run("without sock_diag there is no finder", func(t *testing.T) {
-		expect(t, judgeFinder(destroy{err: probe(unix.ENOENT)}), want{"finder", Fail, "does not work here", "sock-destroy"})
-		expect(t, judgeFinder(destroy{err: probe(inetdiag.ErrUnsupported)}), want{"finder", OK, "sockdiag", ""})
+		expect(t, judgeFinder(destroy{err: probe(unix.ENOENT)}, bpf{}), want{"finder", Fail, "does not work here", "sock-destroy"})
+		expect(t, judgeFinder(destroy{err: probe(inetdiag.ErrUnsupported)}, bpf{}), want{"finder", OK, "chooses bpf", ""})
+		expect(t, judgeFinder(destroy{}, bpf{load: unix.EPERM}), want{"finder", OK, "chooses sockdiag", ""})
 	})
 }
 
@@ -104,8 +105,8 @@ func TestBPFIsSaidToBeRefusedForAReason(t *testing.T) {
 			expect(t, judgeBPF(bpf{load: tt.load}, tt.by), want{"btf", OK, "", ""}, want{"bpf", Info, tt.says, "nothing"})
 		})
 	}
-	expect(t, judgeBPF(bpf{}, root()), want{"btf", OK, "", ""}, want{"bpf", OK, "can be loaded", ""})
-	expect(t, judgeBPF(bpf{btf: unix.ENOENT, lockdown: "confidentiality"}, root()),
+	expect(t, judgeBPF(bpf{}, root()), want{"btf", OK, "", ""}, want{"bpf", OK, "programs can be loaded", ""})
+	expect(t, judgeBPF(bpf{btf: unix.ENOENT, load: unix.EPERM, lockdown: "confidentiality"}, root()),
 		want{"btf", Info, "CONFIG_DEBUG_INFO_BTF", "nothing"}, want{"bpf", Info, "lockdown is confidentiality", "nothing"})
 	expect(t, judgeBPF(bpf{lockdown: "integrity"}, root()), want{"btf", OK, "", ""}, want{"bpf", OK, "", ""})
 }

@@ -49,6 +49,9 @@ func judgeReaper(r running, records int) []Finding {
 	if own := buildinfo.Get(); own.Version != s.Version.Version || own.Commit != s.Version.Commit {
 		add(fmt.Sprintf("it is %s, and this is %s", s.Version, own), "restart the reaper, if this is the newer one: its records and candidates are taken over")
 	}
+	if s.Finder.Why != "" {
+		all = append(all, Finding{Check: "reaper", Level: Info, What: "its finder is " + s.Finder.Name + ": " + s.Finder.Why, Do: "see bpf and pid-namespace, if sweeping should cost less"})
+	}
 	if s.Finder.Late > 0 {
 		add(fmt.Sprintf("sweeping lags %v behind what the graces ask for: half-closed sockets are destroyed late", rounded(time.Duration(s.Finder.Late))),
 			"see child-tables, or raise the reaper's --cpu-budget")

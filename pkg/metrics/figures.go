@@ -99,13 +99,13 @@ func (t *text) counts(counts map[reaper.CountKey]uint64) {
 // sweeps writes how the finder keeps up.
 func (f *Figures) sweeps(t *text) {
 	m := &f.Reaper
-	t.family("halfclose_sweep_duration_seconds", histogram, "How long a sweep of one namespace took.")
+	t.family("halfclose_sweep_duration_seconds", histogram, "How long a sweep of one namespace took, or a walk over all processes.")
 	t.histogram(m.SweepDuration, label{"finder", m.Finder})
 	t.family("halfclose_sweep_cpu_seconds_total", counter, "CPU time that sweeping took.")
 	t.seconds(m.SweepCPU)
 	t.family("halfclose_sweep_late_seconds", gauge, "How far sweeping lags behind what the graces ask for, 0 while it keeps up.")
 	t.seconds(m.SweepLate)
-	t.family("halfclose_events_missed_total", counter, "Half-closed sockets that a sweep found and the finder's events should have.")
+	t.family("halfclose_events_missed_total", counter, "Half-closed sockets that a walk found and the kernel should have told of.")
 	t.whole(m.EventsMissed)
 }
 

@@ -45,7 +45,7 @@ func TestABucketOfAgesHoldsWhatIsYoungerThanItsBound(t *testing.T) {
 
 func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 	l, first := newTestLoop(t, policy.Observe)
-	l.cfg.Finder = NewSockDiag(nil, 1)
+	l.finder.Name = "sockdiag"
 	second, idle := newRegistered(2), newRegistered(3)
 	l.registry.namespaces[second.id], l.registry.namespaces[idle.id] = second, idle
 	at := now()

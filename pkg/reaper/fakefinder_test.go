@@ -19,19 +19,19 @@ import (
 
 // puppet is a finder that finds what the test shows it.
 type puppet struct {
-	shows   chan func(found func(reaper.Finding))
+	shows   chan func(found func(...reaper.Finding))
 	targets chan []reaper.Target // the last set, once there is one
 }
 
 func newPuppet() *puppet {
-	return &puppet{shows: make(chan func(func(reaper.Finding))), targets: make(chan []reaper.Target, 1)}
+	return &puppet{shows: make(chan func(func(...reaper.Finding))), targets: make(chan []reaper.Target, 1)}
 }
 
 func (p *puppet) use(c *reaper.Config) { c.Finder = p }
 
 func (p *puppet) Name() string { return "puppet" }
 
-func (p *puppet) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+func (p *puppet) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -68,7 +68,7 @@ func (p *puppet) awaitTarget(tb testing.TB, id namespace.Identity) {
 // show hands the reaper a finding, and returns when it was taken.
 func (p *puppet) show(f reaper.Finding) {
 	done := make(chan struct{})
-	p.shows <- func(found func(reaper.Finding)) { defer close(done); found(f) }
+	p.shows <- func(found func(...reaper.Finding)) { defer close(done); found(f) }
 	<-done
 }
 
@@ -88,7 +88,7 @@ type wrapped struct {
 	finding func(*reaper.Finding)
 }
 
-func (w wrapped) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+func (w wrapped) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
 	changed := make(chan []reaper.Target, 1)
 	done := make(chan struct{})
 	defer func() { <-done }()
@@ -114,11 +114,13 @@ func (w wrapped) Find(ctx context.Context, targets <-chan []reaper.Target, found
 			}
 		}
 	}()
-	return w.Finder.Find(ctx, changed, func(f reaper.Finding) {
-		if w.finding != nil {
-			w.finding(&f)
+	return w.Finder.Find(ctx, changed, func(findings ...reaper.Finding) {
+		for i := range findings {
+			if w.finding != nil {
+				w.finding(&findings[i])
+			}
 		}
-		found(f)
+		found(findings...)
 	})
 }
 

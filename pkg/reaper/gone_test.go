@@ -94,7 +94,7 @@ func resources(t *testing.T) (descriptors, goroutines int) {
 // TestAThousandRoundsLeaveNothingBehind is not run beside others: what they hold would be counted too.
 func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 	const rounds, namespaces = 1000, 4
-	for finder := range finders {
+	for _, finder := range finders {
 		t.Run(finder, func(t *testing.T) {
 			far := make([]*nstest.NS, namespaces)
 			all := make([]*nstest.NS, namespaces)

@@ -37,6 +37,8 @@ type loop struct {
 	counts        Counts
 	tally         tally
 	sweeping      sweeping
+	finder        FinderState
+	finderKnown   bool            // it has said how it works
 	idleSince     monotime.Time   // since when there is no record
 	ready         bool            // the records have been read once
 	switchProblem string          // that has been warned of
@@ -189,7 +191,18 @@ func (l *loop) forget(ns *registered) {
 }
 
 // found takes in what a finder saw.
-func (l *loop) found(f Finding) {
+func (l *loop) found(findings ...Finding) {
+	for i := range findings {
+		l.take(&findings[i])
+	}
+}
+
+func (l *loop) take(f *Finding) {
+	if f.State != nil {
+		l.finderSaid(*f.State)
+	}
+	l.tally.missed += f.Missed
+	l.sweeping.cpu += f.CPU
 	ns := l.registry.namespaces[f.Namespace]
 	if ns == nil || !ns.watched() {
 		return // its DEL, or its new policy, was faster

@@ -82,7 +82,7 @@ func halfClosed() [2]inetdiag.State {
 func (l *loop) metrics() Metrics {
 	pods := l.podNamespaces()
 	m := Metrics{
-		Finder: l.cfg.Finder.Name(), Mode: l.caps.view.Effective,
+		Finder: l.finder.Name, Mode: l.caps.view.Effective,
 		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
 		Namespaces: len(l.registry.namespaces), RecordProblems: l.registry.census.mistakes(),
 		Candidates: map[inetdiag.State]int{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},

@@ -21,7 +21,7 @@ import (
 func meteredLoop(t *testing.T, podNamespace string) (*loop, *registered) {
 	t.Helper()
 	l, ns := newTestLoop(t, policy.Destroy)
-	l.cfg.Finder = NewSockDiag(nil, 1)
+	l.finder.Name = "sockdiag"
 	ns.records[0].Pod.Namespace = podNamespace
 	return l, ns
 }

@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/namespace"
-	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -32,16 +33,30 @@ type node struct {
 	stop       func() error
 }
 
-// finders are what every test of a node runs against.
-var finders = map[string]func(root *namespace.Root) reaper.Finder{
-	"sockdiag": func(root *namespace.Root) reaper.Finder { return reaper.NewSockDiag(root, 1) },
+// finders are what every test of a node runs against, each with what finds owners where it does its work.
+var finders = []string{reaper.FinderSockDiag, reaper.FinderBPF}
+
+// senses makes a finder of that name for a test, with a whole core for its work. The caller closes it.
+func senses(tb testing.TB, finder string, root *namespace.Root) *reaper.Senses {
+	tb.Helper()
+	s, err := reaper.Choose(finder, func() (*reaper.Kernel, error) { return reaper.LoadPrograms(testSockets) }, root, 1)
+	if errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(tb, "load BPF programs", err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
 }
+
+// testSockets is how many half-closed sockets a test's programs have room for: there may be many tests at once.
+const testSockets = 1 << 14
 
 // eachFinder runs a test once per finder, side by side with others.
 func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 	t.Helper()
 	t.Parallel()
-	for name := range finders {
+	for _, name := range finders {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, name)
@@ -73,9 +88,10 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 		n.tb.Fatal(err)
 	}
 	n.tb.Cleanup(func() { root.Close() })
+	by := senses(n.tb, finder, root)
 	cfg := reaper.Config{
-		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: finders[finder](root), Mode: policy.Destroy,
-		Kernel: func() error { return nil }, Owners: owners.NewProc("/proc"), OwnersBudget: 0.05, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),
+		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: by.Finder, Mode: policy.Destroy,
+		Kernel: func() error { return nil }, Owners: by.Owners, OwnersBudget: 0.05, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),
 	}
 	for _, c := range change {
 		c(&cfg)
@@ -95,7 +111,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 		}
 		stopped = true
 		cancel()
-		return <-ended
+		return errors.Join(<-ended, by.Close())
 	}
 	n.tb.Cleanup(func() {
 		if err := n.stop(); err != nil && !errors.Is(err, reaper.ErrIdle) {

@@ -83,6 +83,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	}
 	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
+	l.finder.Name = r.cfg.Finder.Name()
 	l.restorable = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -96,7 +97,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return w.watch(ctx, func(c census) { r.do(ctx, func(l *loop) { l.counted(c) }) })
 	})
 	g.Go(func() error {
-		err := r.cfg.Finder.Find(ctx, targets, func(f Finding) { r.do(ctx, func(l *loop) { l.found(f) }) })
+		err := r.cfg.Finder.Find(ctx, targets, func(f ...Finding) { r.do(ctx, func(l *loop) { l.found(f...) }) })
 		if err != nil {
 			return fmt.Errorf("finder %s: %w", r.cfg.Finder.Name(), err)
 		}

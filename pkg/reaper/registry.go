@@ -29,7 +29,7 @@ type registered struct {
 
 // target is what finders and the examiner need to know of it.
 func (ns *registered) target() Target {
-	t := Target{Identity: ns.id, Interval: SweepInterval(*ns.policy)}
+	t := Target{Identity: ns.id, Interval: SweepInterval(*ns.policy), Grace: time.Duration(shortestGrace(*ns.policy))}
 	for _, r := range ns.records {
 		if !slices.Contains(t.Paths, r.Netns.Path) {
 			t.Paths = append(t.Paths, r.Netns.Path)
@@ -44,12 +44,14 @@ func (ns *registered) watched() bool { return SweepInterval(*ns.policy) > 0 }
 // SweepInterval is how often a finder looks at a namespace of the policy: a quarter of its shortest grace,
 // within a second and a minute; zero where nothing is ever destroyed, so that there is nothing to look for.
 func SweepInterval(p policy.Policy) time.Duration {
-	shortest := min(p.CloseWaitGrace, p.FinWait2Grace)
+	shortest := shortestGrace(p)
 	if p.Mode == policy.Off || shortest == policy.Never {
 		return 0
 	}
 	return min(max(time.Duration(shortest)/4, time.Second), time.Minute)
 }
+
+func shortestGrace(p policy.Policy) policy.Grace { return min(p.CloseWaitGrace, p.FinWait2Grace) }
 
 // registry knows the registered namespaces.
 type registry struct {

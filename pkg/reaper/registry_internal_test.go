@@ -128,7 +128,7 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}}, moment(0))
 	want := []Target{{
-		Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute,
+		Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute, Grace: 10 * time.Minute,
 	}}
 	if diff := cmp.Diff(want, r.targets()); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)

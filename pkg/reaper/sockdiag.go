@@ -21,6 +21,7 @@ import (
 // Namespaces with a hash of their own (net.ipv4.tcp_child_ehash_entries, Linux 6.1) cost a hundredth.
 type SockDiag struct {
 	opener opener
+	why    string // it was chosen
 	pacer  *pacer
 	batch  []Seen
 	queue  sweepQueue
@@ -39,7 +40,8 @@ const batchSize = 128
 func (f *SockDiag) Name() string { return "sockdiag" }
 
 // Find sweeps until ctx ends. It never gives up by itself.
-func (f *SockDiag) Find(ctx context.Context, targets <-chan []Target, found func(Finding)) error {
+func (f *SockDiag) Find(ctx context.Context, targets <-chan []Target, found func(...Finding)) error {
+	found(Finding{State: &FinderState{Name: f.Name(), Why: f.why}})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -49,17 +51,22 @@ func (f *SockDiag) Find(ctx context.Context, targets <-chan []Target, found func
 		case set := <-targets:
 			f.queue.replace(set, monotime.Now())
 		case <-timer.C:
-			now := monotime.Now()
-			if next := f.queue.peek(); next != nil && !now.Before(next.due) && f.pacer.wait(now) == 0 {
-				began := now
-				finding := f.sweep(next, found)
-				finding.Late, finding.Took = began.Sub(next.due), monotime.Now().Sub(began)
-				found(finding)
-				f.queue.done(next, began)
-			}
+			f.step(monotime.Now(), found)
 		}
 		timer.Reset(f.idle(monotime.Now()))
 	}
+}
+
+// step sweeps the namespace whose turn it is, if it is due.
+func (f *SockDiag) step(now monotime.Time, found func(...Finding)) {
+	next := f.queue.peek()
+	if next == nil || now.Before(next.due) || f.pacer.wait(now) > 0 {
+		return
+	}
+	finding := f.sweep(next, found)
+	finding.Late, finding.Took = now.Sub(next.due), monotime.Now().Sub(now)
+	found(finding)
+	f.queue.done(next, now)
 }
 
 // idle is how long there is nothing to do.
@@ -76,7 +83,7 @@ func (f *SockDiag) idle(now monotime.Time) time.Duration {
 const cheapWalk = 500 * time.Microsecond
 
 // sweep looks at all of one namespace, and returns its last Finding.
-func (f *SockDiag) sweep(e *sweepEntry, found func(Finding)) Finding {
+func (f *SockDiag) sweep(e *sweepEntry, found func(...Finding)) Finding {
 	t := e.target
 	last := Finding{Namespace: t.Identity, Swept: monotime.Now()}
 	f.batch = f.batch[:0]
@@ -103,7 +110,7 @@ func (f *SockDiag) sweep(e *sweepEntry, found func(Finding)) Finding {
 }
 
 // dump hands over all but the last batch of a namespace's half-closed sockets.
-func (f *SockDiag) dump(conn *inetdiag.Conn, t Target, found func(Finding)) error {
+func (f *SockDiag) dump(conn *inetdiag.Conn, t Target, found func(...Finding)) error {
 	asked := monotime.Now()
 	return conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(s *inetdiag.Socket) error {
 		if len(f.batch) == batchSize {

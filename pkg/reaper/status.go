@@ -34,8 +34,14 @@ type Status struct {
 
 // FinderView is how the finder keeps up.
 type FinderView struct {
-	Name   string  `json:"name"`
-	Sweeps uint64  `json:"sweeps"` // of one namespace each
+	Name string `json:"name"` // of what does the work now: sockdiag or bpf
+	// Why says why the work is not all done by the finder that costs least, "" where there is nothing to say.
+	Why string `json:"why,omitempty"`
+	// Known is how many sockets the set has that the kernel keeps for the bpf finder, Room how many it can have.
+	Known  int     `json:"known,omitempty"`
+	Room   int     `json:"room,omitempty"`
+	Missed uint64  `json:"missed,omitempty"` // sockets that the kernel should have told of and did not
+	Sweeps uint64  `json:"sweeps"`           // of one namespace each, or of all at once
 	CPU    Seconds `json:"cpuSeconds"`
 	// Late is how far sweeping lags behind what the graces ask for, 0 while it keeps up.
 	Late Seconds `json:"lateSeconds"`
@@ -130,7 +136,8 @@ func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *re
 func (l *loop) status() Status {
 	s := Status{
 		Finder: FinderView{
-			Name: l.cfg.Finder.Name(), Sweeps: l.sweeping.sweeps, CPU: Seconds(l.sweeping.cpu), Late: Seconds(l.sweeping.late),
+			Name: l.finder.Name, Why: l.finder.Why, Known: l.finder.Known, Room: l.finder.Room, Missed: l.tally.missed,
+			Sweeps: l.sweeping.sweeps, CPU: Seconds(l.sweeping.cpu), Late: Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
 		Budget:     BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},

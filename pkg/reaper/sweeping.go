@@ -18,13 +18,36 @@ type sweeping struct {
 	at     monotime.Time // when that last changed
 }
 
-// swept notes what a look at a namespace cost and how late it came.
-func (l *loop) swept(ns *registered, f Finding) {
-	l.sweeping.cpu += f.CPU
-	if !f.Swept.IsZero() {
+// swept notes how long a look at a namespace took and how late it came.
+func (l *loop) swept(ns *registered, f *Finding) {
+	if f.Swept.IsZero() {
+		return
+	}
+	ns.late = f.Late
+	if f.Took > 0 {
 		l.sweeping.sweeps++
 		l.tally.sweeps.observe(f.Took)
-		ns.late = f.Late
+	}
+}
+
+// finderSaid takes in how the finder works, and says so where that has changed for the worse or the better.
+func (l *loop) finderSaid(s FinderState) {
+	was := l.finder
+	l.finder = s
+	switch {
+	case !l.finderKnown:
+		l.finderKnown = true
+		args := []any{"finder", s.Name}
+		if s.Why != "" {
+			args = append(args, "why", s.Why)
+		}
+		l.log.Info("finder chosen", args...)
+	case s.Name != was.Name && s.Why != "":
+		l.warnings.warn(WarnFinder, "the finder fell back: sockets are found by "+s.Name+" until "+was.Name+" can do its work again", "why", s.Why)
+	case s.Name != was.Name:
+		l.log.Info("the finder works again", "finder", s.Name)
+	case s.Why != was.Why && s.Why != "" && s.Name != FinderSockDiag:
+		l.log.Info("the finder has sock_diag find what it cannot see", "why", s.Why)
 	}
 }
 

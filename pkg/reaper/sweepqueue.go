@@ -15,6 +15,7 @@ import (
 type sweepQueue struct {
 	entries sweepHeap
 	byID    map[namespace.Identity]*sweepEntry
+	patient bool // what is new has time: one after the other, within its interval
 }
 
 type sweepEntry struct {
@@ -32,6 +33,9 @@ func (q *sweepQueue) replace(set []Target, now monotime.Time) {
 	q.entries = q.entries[:0]
 	for _, t := range set {
 		e := &sweepEntry{target: t, due: now}
+		if q.patient {
+			e.due = now.Add(t.Interval * time.Duration(1+len(q.entries)) / time.Duration(len(set)))
+		}
 		if was := old[t.Identity]; was != nil {
 			e.due, e.walk = min(was.due, now.Add(t.Interval)), was.walk
 		}

@@ -1,0 +1,308 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"errors"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// ailing are real programs with something wrong, each as long as a test wants it.
+type ailing struct {
+	reaper.Programs
+	deaf   atomic.Bool   // the kernel does not call the program that follows changes of state
+	broken atomic.Bool   // they cannot be talked to
+	unseen atomic.Uint64 // the cookie of a socket that they do not show
+	ghost  atomic.Uint64 // the cookie of one that they show though it is no more
+	like   bpf.Socket    // what the ghost is like
+	loads  atomic.Int64
+}
+
+var errBroken = errors.New("the programs are broken")
+
+// load makes the loader of a Kernel. A set has room for so many sockets.
+func (a *ailing) load(sockets int) func() (reaper.Programs, error) {
+	return func() (reaper.Programs, error) {
+		if a.broken.Load() {
+			return nil, errBroken
+		}
+		p, err := bpf.Load(bpf.Options{MaxSockets: sockets})
+		if err != nil {
+			return nil, err
+		}
+		a.loads.Add(1)
+		a.Programs = p
+		return a, nil
+	}
+}
+
+func (a *ailing) Entries(found func(*bpf.Socket) error) error {
+	if a.broken.Load() {
+		return errBroken
+	}
+	var unheard []uint64
+	err := a.Programs.Entries(func(s *bpf.Socket) error {
+		switch cookie := s.ID.Cookie(); {
+		case a.deaf.Load() && !s.Entered.IsZero():
+			unheard = append(unheard, cookie)
+			return nil
+		case cookie == a.unseen.Load():
+			return nil
+		}
+		return found(s)
+	})
+	if err == nil && a.ghost.Load() != 0 {
+		err = found(&a.like)
+	}
+	return errors.Join(err, a.Programs.Forget(unheard)) // as if it had never been called for them
+}
+
+func (a *ailing) Walk(found func(*bpf.Holding) error) error {
+	if a.broken.Load() {
+		return errBroken
+	}
+	return a.Programs.Walk(func(h *bpf.Holding) error {
+		if h.ID.Cookie() == a.unseen.Load() {
+			return nil
+		}
+		return found(h)
+	})
+}
+
+func (a *ailing) Forget(cookies []uint64) error {
+	for _, c := range cookies {
+		a.ghost.CompareAndSwap(c, 0)
+	}
+	return a.Programs.Forget(cookies)
+}
+
+// newAilingNode starts a reaper that finds by such programs, and looks at everything twice a second.
+func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
+	t.Helper()
+	a := new(ailing)
+	kernel, err := reaper.NewKernel(a.load(sockets))
+	if errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(t, "load BPF programs", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kernel.Close() })
+	return newNode(t, reaper.FinderSockDiag, func(c *reaper.Config) {
+		f := reaper.NewBPF(kernel, c.Root, 1)
+		reaper.AuditEvery(f, 200*time.Millisecond)
+		c.Finder = f
+		often(c)
+	}), a
+}
+
+// awaitFinder waits until the work is done by that finder.
+func (n *node) awaitFinder(name string) (why string) {
+	n.tb.Helper()
+	nstest.Eventually(n.tb, patience, "the finder is "+name, func() bool {
+		f := n.status().Finder
+		why = f.Why
+		return f.Name == name
+	})
+	return why
+}
+
+// halfClosed half-closes so many connections in the namespace, which stay so until the test ends.
+func halfClosed(tb testing.TB, ns *nstest.NS, n int) (pairs []nstest.Pair) {
+	tb.Helper()
+	for range n {
+		pairs = append(pairs, shut(tb, ns.Connect(tb, nstest.IPv4)))
+	}
+	return pairs
+}
+
+func TestWhatTheKernelDoesNotTellIsFoundAndCounted(t *testing.T) {
+	t.Parallel()
+	const missed = 20
+	ns := nstest.New(t)
+	n, a := newAilingNode(t, testSockets)
+	n.register(ns, both(time.Hour))
+	heard := halfClosed(t, ns, 3)
+	n.awaitEqual(ns)
+	before := n.status().Finder.Missed
+	a.deaf.Store(true)
+	halfClosed(t, ns, missed)
+	for _, p := range heard {
+		p.Client.Close()
+		p.Server.Close()
+	}
+	n.awaitEqual(ns)
+	nstest.Eventually(t, patience, "what was missed is counted", func() bool { return n.status().Finder.Missed >= before+2*missed })
+	a.deaf.Store(false)
+	halfClosed(t, ns, 5)
+	n.awaitEqual(ns)
+	if got := n.status().Finder.Name; got != reaper.FinderBPF {
+		t.Errorf("the finder is %s", got)
+	}
+}
+
+func TestAFullSetFallsBackUntilItFits(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n, _ := newAilingNode(t, 64)
+	n.register(ns, both(time.Hour))
+	pairs := halfClosed(t, ns, 100)
+	if why := n.awaitFinder(reaper.FinderSockDiag); !strings.Contains(why, "--bpf-sockets") {
+		t.Errorf("it does not say what to do: %s", why)
+	}
+	n.awaitEqual(ns)
+	for _, p := range pairs[10:] {
+		p.Client.Close()
+		p.Server.Close()
+	}
+	n.awaitEqual(ns)
+	n.awaitFinder(reaper.FinderBPF)
+	halfClosed(t, ns, 5)
+	n.awaitEqual(ns)
+}
+
+func TestWithoutItsProgramsTheFinderFallsBackUntilTheyCanBeLoaded(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n, a := newAilingNode(t, testSockets)
+	n.register(ns, both(time.Hour))
+	known := halfClosed(t, ns, 3)
+	n.awaitEqual(ns)
+	since, _ := n.since(cookieOf(t, known[0].Server))
+	a.broken.Store(true)
+	if why := n.awaitFinder(reaper.FinderSockDiag); !strings.Contains(why, errBroken.Error()) {
+		t.Errorf("it does not say why: %s", why)
+	}
+	halfClosed(t, ns, 3)
+	n.awaitEqual(ns)
+	if m, err := n.Metrics(t.Context()); err != nil || m.Finder != reaper.FinderSockDiag || m.Warnings[reaper.WarnFinder] != 1 {
+		t.Errorf("the metrics say %s, and %d warnings: %v", m.Finder, m.Warnings[reaper.WarnFinder], err)
+	}
+	a.broken.Store(false)
+	n.awaitFinder(reaper.FinderBPF)
+	halfClosed(t, ns, 3)
+	n.awaitEqual(ns)
+	if now, ok := n.since(cookieOf(t, known[0].Server)); !ok || !now.couldBe(since) {
+		t.Errorf("half-closed since %v, %v before", now, since)
+	}
+	if a.loads.Load() < 2 {
+		t.Error("they were not loaded anew")
+	}
+}
+
+func TestASocketThatTheProgramsDoNotShowIsFoundAndTheyAreDistrusted(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n, a := newAilingNode(t, testSockets)
+	n.register(ns, both(time.Hour))
+	p := ns.Connect(t, nstest.IPv4)
+	a.unseen.Store(cookieOf(t, p.Server))
+	shut(t, p)
+	if why := n.awaitFinder(reaper.FinderSockDiag); !strings.Contains(why, "reaper.test[") || !strings.Contains(why, p.Server.LocalAddr().String()) {
+		t.Errorf("it does not say which socket, and whose: %s", why)
+	}
+	n.awaitEqual(ns)
+}
+
+func TestWhatTheProgramsShowThoughItIsNoMoreIsForgotten(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n, a := newAilingNode(t, testSockets)
+	r := n.register(ns, both(time.Hour))
+	p := halfClosed(t, ns, 1)[0]
+	n.awaitEqual(ns)
+	s := kernelSockets(t, ns)[cookieOf(t, p.Server)]
+	p.Client.Close()
+	p.Server.Close()
+	n.awaitEqual(ns)
+	a.like = bpf.Socket{Socket: s, Netns: r.Netns.Cookie, At: monotime.Now(), Entered: monotime.Now()}
+	a.ghost.Store(s.ID.Cookie())
+	nstest.Eventually(t, patience, "the set is without it", func() bool { return a.ghost.Load() == 0 })
+	n.awaitEqual(ns)
+	if f := n.status().Finder; f.Name != reaper.FinderBPF {
+		t.Errorf("the finder is %s: %s", f.Name, f.Why)
+	}
+}
+
+// TestASocketInFlightIsDestroyedToo leaves a socket to a message that nobody has received: no process has it.
+func TestASocketInFlightIsDestroyedToo(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		ns := nstest.New(t)
+		p := ns.Connect(t, nstest.IPv4)
+		local, peer := addrs(p.Server)
+		inFlight(t, p.Server)
+		shut(t, p)
+		n := newNode(t, finder)
+		n.register(ns, timing(inetdiag.CloseWait, soon))
+		nstest.Eventually(t, patience, "it is destroyed", func() bool {
+			for _, e := range n.journal() {
+				if e.Local.String() == local && e.Peer.String() == peer && e.Outcome == reaper.Destroyed {
+					return true
+				}
+			}
+			return false
+		})
+		if got := n.status().Finder.Name; got != finder {
+			t.Errorf("the finder is %s", got)
+		}
+	})
+}
+
+// inFlight sends a connection over a unix socket that nobody reads until the test ends, and closes it.
+func inFlight(t *testing.T, conn *net.TCPConn) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(pair[0]); unix.Close(pair[1]) })
+	file, err := conn.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Sendmsg(pair[0], []byte{1}, unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	conn.Close()
+}
+
+// TestTheKernelTellsTheMoment half-closes a connection whose owner keeps it alive, which hides its age from sock_diag.
+func TestTheKernelTellsTheMoment(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	n := newNode(t, reaper.FinderBPF, often)
+	n.register(ns, both(time.Hour))
+	nstest.Eventually(t, patience, "the namespace is watched", func() bool { return n.status().Finder.Sweeps > 0 })
+	p := ns.Connect(t, nstest.IPv4)
+	keepalive(t, p.Server)
+	before := time.Now()
+	shut(t, p)
+	moment := span{before, time.Now()}
+	cookie := cookieOf(t, p.Server)
+	n.awaitAge(cookie, 0)
+	unprovable(t, ns, p.Server)
+	for range 2 { // whoever is told of it later takes it over
+		if since := n.awaitAge(cookie, unproven); !since.couldBe(moment) {
+			t.Errorf("half-closed since %v, it was %v", since, moment)
+		}
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
+		n.start(reaper.FinderBPF, often)
+		n.awaitConfirmed(cookie)
+	}
+}
