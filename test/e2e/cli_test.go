@@ -52,7 +52,7 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 	conn := leak(t, c)
 
 	printed := statusOf(t, w)
-	if printed.Holder.PID != s.Holder.PID || printed.Finder.Name != "sockdiag" || len(printed.Attachments) != 1 {
+	if printed.Holder.PID != s.Holder.PID || printed.Finder.Name != os.Getenv(finderVar) || len(printed.Attachments) != 1 {
 		t.Errorf("status: %+v", printed)
 	}
 	var list reaper.SocketList

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -143,4 +144,49 @@ func (w *world) knownAge(t *testing.T, c *net.TCPConn) (age time.Duration) {
 		return age > 0
 	})
 	return age
+}
+
+// TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack kills one while connections come and go.
+func TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	all := make([]*container, 4)
+	namespaces := make([]*nstest.NS, len(all))
+	for i := range all {
+		all[i] = newContainer(t, nil)
+		namespaces[i] = all[i].NS
+		if r := run(t, w.plugin("ADD", all[i].attachment(), all[i].path, pluginConf(external+`, "mode": "observe", "grace": "8s"`))); r.code != 0 {
+			t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
+		}
+	}
+	p := w.start(t, "--cpu-budget", "100%")
+	w.holds(t, p.pid())
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { nstest.Storm{Keep: 10}.Run(t, stop, namespaces...) })
+	for range 3 {
+		time.Sleep(300 * time.Millisecond) // of the storm
+		p.kill(t)
+		p = w.start(t, "--cpu-budget", "100%")
+	}
+	close(stop)
+	wg.Wait()
+	nstest.Eventually(t, soon, "the reaper knows what the kernel does", func() bool {
+		known, err := w.admin.Sockets(t.Context(), reaper.SocketQuery{})
+		now, err2 := w.admin.Sockets(t.Context(), reaper.SocketQuery{All: true})
+		there := halfClosed(now.Sockets)
+		return err == nil && err2 == nil && len(there) > 0 && cmp.Equal(halfClosed(known.Sockets), there)
+	})
+	p.stop(t)
+}
+
+// halfClosed returns the cookies of those sockets that are half-closed and that somebody has.
+func halfClosed(views []reaper.SocketView) map[uint64]bool {
+	all := make(map[uint64]bool)
+	for _, v := range views {
+		if v.State.HalfClosed() && v.Inode != 0 {
+			all[v.Cookie] = true
+		}
+	}
+	return all
 }

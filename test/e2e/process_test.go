@@ -95,7 +95,25 @@ func (p *process) log() string {
 // start starts a reaper; it is killed when the test ends, unless it has ended before.
 func (w *world) start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: w.command(append([]string{"reaper"}, args...)...), ended: make(chan struct{})}
+	return startCommand(t, w.command(append([]string{"reaper"}, args...)...))
+}
+
+// startApart is start in a pid namespace of the reaper's own, as in a container without the host's.
+func (w *world) startApart(t *testing.T, args ...string) *process {
+	t.Helper()
+	cmd := w.command(args...)
+	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", cmd.Path, "reaper"}, args...)
+	path, err := exec.LookPath("unshare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path = path
+	return startCommand(t, cmd)
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stderr = p
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
