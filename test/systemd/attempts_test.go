@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
 // attempt is something that a process may try, and what it comes to in the reaper's place: "ok" or an errno.
@@ -40,9 +42,10 @@ func attempts() map[string]attempt {
 			_, err := unix.Mmap(-1, 0, 4096, unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
 			return err
 		}, "EPERM"},
-		"load a BPF program": {func() error {
-			_, _, errno := unix.Syscall(unix.SYS_BPF, 0, 0, 0)
-			return errno
+		"load a BPF program": {loadProgram, "ok"},
+		"watch a hardware counter": {func() error {
+			_, err := unix.PerfEventOpen(&unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Size: unix.PERF_ATTR_SIZE_VER0}, 0, -1, -1, 0)
+			return err
 		}, "EPERM"},
 		"set up io_uring": {func() error {
 			var params [120]byte
@@ -57,6 +60,15 @@ func attempts() map[string]attempt {
 		"become more urgent":      {func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, -5) }, "EPERM"},
 		"end another's process":   {func() error { return unix.Kill(1, 0) }, "ok"}, // root's own, as this is
 	}
+}
+
+// loadProgram loads the bpf finder's programs, and lets go of them.
+func loadProgram() error {
+	p, err := bpf.Load(bpf.Options{MaxSockets: 1})
+	if err != nil {
+		return err
+	}
+	return p.Close()
 }
 
 // enter enters a namespace of the first process.

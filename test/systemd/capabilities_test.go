@@ -57,8 +57,17 @@ func paths(all map[string]*process) (list []string) {
 
 func TestTheReaperWorksWithTheUnitsCapabilitiesAndNoOthers(t *testing.T) {
 	t.Parallel()
+	for _, finder := range []string{reaper.FinderSockDiag, reaper.FinderBPF} {
+		t.Run(finder, func(t *testing.T) {
+			t.Parallel()
+			worksWithTheUnitsCapabilities(t, finder)
+		})
+	}
+}
+
+func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 	all := containersOfOthers(t)
-	r := startRestricted(t, unitCapabilities(t), paths(all)...)
+	r := startRestricted(t, finder, unitCapabilities(t), paths(all)...)
 	for name, p := range all {
 		nstest.Eventually(t, soon, "the leak of "+name+" is known with its owner", func() bool {
 			v, problems := r.socket(t, p.Leak, reaper.SocketQuery{Owners: true})
@@ -82,6 +91,9 @@ func TestTheReaperWorksWithTheUnitsCapabilitiesAndNoOthers(t *testing.T) {
 	s, err := r.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.Finder.Name != finder {
+		t.Errorf("the finder is %s: %s", s.Finder.Name, s.Finder.Why)
 	}
 	for _, a := range s.Attachments {
 		if a.Problem != "" || a.Inert != "" {
@@ -139,7 +151,7 @@ func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
 				t.Fatal("the unit leaves it to the reaper, and nothing here needs it")
 			}
 			keep := slices.DeleteFunc(unitCapabilities(t), func(c string) bool { return c == missing })
-			r := startRestricted(t, keep, paths(containersOfOthers(t))...)
+			r := startRestricted(t, reaper.FinderAuto, keep, paths(containersOfOthers(t))...)
 			nstest.Eventually(t, soon, "it says that "+missing+" is missing", func() bool {
 				return strings.Contains(complaint(t, r), missing)
 			})
@@ -149,7 +161,7 @@ func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
 
 func TestSIGHUPNeverEndsAReaper(t *testing.T) {
 	t.Parallel()
-	r := startRestricted(t, unitCapabilities(t))
+	r := startRestricted(t, reaper.FinderAuto, unitCapabilities(t))
 	s, err := r.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)

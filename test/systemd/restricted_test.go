@@ -75,9 +75,9 @@ func (r *restrictedReaper) said(text string) bool {
 	return strings.Contains(r.log.String(), text)
 }
 
-// startRestricted starts a reaper with those capabilities, for the containers at the paths, and waits until it
+// startRestricted starts a reaper with that finder and those capabilities, for the containers at the paths, and waits until it
 // is ready. It destroys nothing before it is told to.
-func startRestricted(t *testing.T, keep []string, paths ...string) *restrictedReaper {
+func startRestricted(t *testing.T, finder string, keep []string, paths ...string) *restrictedReaper {
 	t.Helper()
 	needNode(t)
 	dir, err := os.MkdirTemp("/run", "hc") // a socket's path must be short
@@ -97,7 +97,7 @@ func startRestricted(t *testing.T, keep []string, paths ...string) *restrictedRe
 		}
 	}
 	r := &restrictedReaper{Client: admin.NewClient(store.SocketPath())}
-	cmd := exec.Command(binary, "reaper", "--mode", "destroy")
+	cmd := exec.Command(binary, "reaper", "--mode", "destroy", "--finder", finder)
 	cmd.Env, cmd.Stderr = env, r
 	if err := state.StoreSwitch(filepath.Join(dir, "mode"), state.Switch{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)
