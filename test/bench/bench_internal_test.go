@@ -168,10 +168,17 @@ func full() *report {
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: "nsenter ss loop", Best: 100, Ratio: 1},
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: finderName, Best: 40, Ratio: 0.4},
 			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, OwnTables: true, Way: finderName, Best: 20, Ratio: 0.2},
+			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: setName, Best: 0.3, Ratio: 0.003},
+			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, Way: walkName, Best: 2, Ratio: 0.02},
+			{Namespaces: 252, Sockets: 100800, HalfClosed: 50400, OwnTables: true, Way: walkName, Best: 2, Ratio: 0.02},
 		},
-		Destroy: []DestroyRow{{Way: kernelName, Best: 7, Ratio: 1}, {Way: reaperName, Best: 8, Rate: 125000, Ratio: 1.14}},
-		Add:     []AddRow{{Plugin: noopName, Ratio: 1}, {Plugin: externalName, Ratio: 1.6}, {Plugin: autoName, Ratio: 1.5}},
-		Memory:  &Memory{Namespaces: 250, Candidates: 50000, Largest: 33},
+		Steady:   []SteadyRow{{Finder: "sockdiag", Share: 1.9}, {Finder: "bpf", Share: 0.3}},
+		Life:     &Life{Kernel: 900},
+		Lateness: []LatenessRow{{Finder: "sockdiag", P99: 1900}, {Finder: "bpf", P99: 49, Worst: 60}},
+		Burst:    []BurstRow{{Finder: "bpf", Sockets: 50000, NeverKnown: 7}},
+		Destroy:  []DestroyRow{{Way: kernelName, Best: 7, Ratio: 1}, {Way: reaperName, Best: 8, Rate: 125000, Ratio: 1.14}},
+		Add:      []AddRow{{Plugin: noopName, Ratio: 1}, {Plugin: externalName, Ratio: 1.6}, {Plugin: autoName, Ratio: 1.5}},
+		Memory:   []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 33}},
 	}
 	r.finish()
 	return r
@@ -182,8 +189,14 @@ func TestTargetsAreOfTheFullestNodeAndSayWhatWasMissed(t *testing.T) {
 	for _, g := range full().Targets {
 		met = append(met, g.Met)
 	}
-	// finding in one hash, finding in own ones, destroys per second, to the kernel's, ADD twice, memory
-	if diff := cmp.Diff([]bool{true, false, true, true, false, true, false}, met); diff != "" {
+	want := []bool{
+		true, false, // finding in one hash, in own ones
+		true, false, // in the set, by the walk
+		true, false, // a quiet node
+		true, true, true, false, // lateness, a connection's life, a burst
+		true, true, false, true, false, // destroys per second, to the kernel's, ADD twice, memory
+	}
+	if diff := cmp.Diff(want, met); diff != "" {
 		t.Errorf("met (-want +got):\n%s", diff)
 	}
 }
@@ -193,7 +206,7 @@ func TestReportIsPrinted(t *testing.T) {
 	if err := full().write(&table, "table"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"1/2.5", "1/5.0", "MISSED", "125000", "50000"} {
+	for _, want := range []string{"1/2.5", "1/5.0", "MISSED", "125000", "50000", "0.300", "A BURST", "LIFE"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("no %q in the tables:\n%s", want, table.String())
 		}

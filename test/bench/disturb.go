@@ -21,6 +21,7 @@ import (
 // LatenessRow is how long after their deadlines sockets were destroyed.
 type LatenessRow struct {
 	While   string  `json:"while"`
+	Finder  string  `json:"finder,omitempty"`
 	Sockets int     `json:"sockets"`
 	P50     float64 `json:"p50Milliseconds"`
 	P99     float64 `json:"p99Milliseconds"`

@@ -41,7 +41,11 @@ func (o options) sizes() []int {
 // onNode makes a node of each kind and measures what is measured on a full node.
 func onNode(ctx context.Context, o options, want map[string]bool, r *report) error {
 	for _, own := range []bool{false, true} {
-		if !own && !want["find"] {
+		parts := onSharedHash()
+		if own {
+			parts = onOwnHashes()
+		}
+		if !slices.ContainsFunc(parts, func(name string) bool { return want[name] }) {
 			continue
 		}
 		err := onNodeOf(ctx, o, want, own, r)
@@ -77,19 +81,49 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 		}
 		r.Find = append(r.Find, rows...)
 	}
-	if want["memory"] && own {
-		m, err := measureMemory(ctx, o, nd)
-		if err != nil {
-			return fmt.Errorf("measure memory: %w", err)
-		}
-		r.Memory = m
+	if !own {
+		return measureBPF(ctx, o, want, nd, r)
 	}
-	if want["ask"] && own {
+	if want["memory"] {
+		for _, finder := range finders() {
+			m, err := measureMemory(ctx, o, nd, finder)
+			if err != nil {
+				return fmt.Errorf("measure memory: %w", err)
+			}
+			r.Memory = append(r.Memory, *m)
+		}
+	}
+	if want["ask"] {
 		a, err := measureAsk(ctx, o, nd)
 		if err != nil {
 			return fmt.Errorf("measure asking: %w", err)
 		}
 		r.Ask = a
+	}
+	return nil
+}
+
+// measureBPF measures what the bpf finder is for, beside the other.
+func measureBPF(ctx context.Context, o options, want map[string]bool, nd *node, r *report) (err error) {
+	if want["steady"] {
+		if r.Steady, err = measureSteady(ctx, o, nd); err != nil {
+			return fmt.Errorf("measure what a quiet node costs: %w", err)
+		}
+	}
+	if want["life"] {
+		if r.Life, err = measureLife(ctx, o, nd.targets[0]); err != nil {
+			return fmt.Errorf("measure the life of connections: %w", err)
+		}
+	}
+	if want["lateness"] {
+		if r.Lateness, err = measureLateness(ctx, o, nd); err != nil {
+			return fmt.Errorf("measure lateness: %w", err)
+		}
+	}
+	if want["burst"] {
+		if r.Burst, err = measureBurst(ctx, o, nd); err != nil {
+			return fmt.Errorf("measure a burst: %w", err)
+		}
 	}
 	return nil
 }
@@ -111,7 +145,7 @@ func measureFind(ctx context.Context, o options, nd *node, own bool) ([]FindRow,
 	finder := way{finderName, self, findByFinder}
 
 	full := len(nd.names)
-	rows, err := compare(ctx, o, nd, full, own, sockets{}, loop, finder)
+	rows, err := compareWatching(ctx, o, nd, full, own, sockets{}, loop, finder)
 	if err != nil {
 		return nil, err
 	}
@@ -121,13 +155,23 @@ func measureFind(ctx context.Context, o options, nd *node, own bool) ([]FindRow,
 			return nil, err
 		}
 		filled = size
-		more, err := compare(ctx, o, nd, size, own, perNamespace(), loop, library, families, finder)
+		more, err := compareWatching(ctx, o, nd, size, own, perNamespace(), loop, library, families, finder)
 		if err != nil {
 			return nil, err
 		}
 		rows = append(rows, more...)
 	}
 	return rows, nil
+}
+
+// compareWatching is compare with the ways of the bpf finder besides, whose programs watch the same namespaces.
+func compareWatching(ctx context.Context, o options, nd *node, size int, own bool, s sockets, ways ...way) (_ []FindRow, err error) {
+	p, err := watching(nd.targets[:size])
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	return compare(ctx, o, nd, size, own, s, append(ways, way{setName, self, findBySet(p)}, way{walkName, self, findByWalk(p)})...)
 }
 
 // compare measures several ways in turn, in the first so many namespaces of a node. The first way is what the

@@ -29,11 +29,15 @@ const netnsDir = "/run/netns"
 type order struct {
 	Namespaces []string `json:"namespaces"`
 	Sockets    sockets  `json:"sockets"`
+	// HalfClose asks for something else: to half-close what is established in the namespaces, within that time.
+	HalfClose bool          `json:"halfClose,omitempty"`
+	Within    time.Duration `json:"within,omitempty"`
 }
 
 // answer is what the holder says when it has done so.
 type answer struct {
 	Error string `json:"error,omitempty"`
+	Shut  []shut `json:"shut,omitempty"`
 }
 
 // hold serves orders until r ends. The sockets go with the process.
@@ -48,7 +52,13 @@ func hold(r io.Reader, w io.Writer) error {
 			return fmt.Errorf("read order: %w", err)
 		}
 		var a answer
-		if err := o.carryOut(held); err != nil {
+		var err error
+		if o.HalfClose {
+			a.Shut, err = o.halfClose(held)
+		} else {
+			err = o.carryOut(held)
+		}
+		if err != nil {
 			a.Error = err.Error()
 		}
 		if err := out.Encode(a); err != nil {

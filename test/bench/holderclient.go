@@ -55,16 +55,15 @@ func startHolder() (*holder, error) {
 	return &holder{cmd: cmd, stdin: stdin, enc: json.NewEncoder(stdin), dec: json.NewDecoder(stdout)}, nil
 }
 
-func (h *holder) order(o order) error {
+func (h *holder) order(o order) (a answer, err error) {
 	if err := h.enc.Encode(o); err != nil {
-		return fmt.Errorf("order sockets: %w", err)
+		return a, fmt.Errorf("order sockets: %w", err)
 	}
-	var a answer
 	if err := h.dec.Decode(&a); err != nil {
-		return fmt.Errorf("order sockets: the process that holds them: %w", err)
+		return a, fmt.Errorf("order sockets: the process that holds them: %w", err)
 	}
 	if a.Error != "" {
-		return errors.New(a.Error)
+		return a, errors.New(a.Error)
 	}
-	return nil
+	return a, nil
 }

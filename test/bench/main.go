@@ -29,7 +29,16 @@ type options struct {
 }
 
 // measures are the parts of a run, in order.
-func measures() []string { return []string{"find", "memory", "ask", "destroy", "add"} }
+func measures() []string {
+	return []string{"find", "steady", "life", "lateness", "burst", "memory", "ask", "destroy", "add"}
+}
+
+// onNodes are those of the measures that take a node full of namespaces.
+func onNodes() []string { return slices.Concat(onSharedHash(), onOwnHashes()) }
+
+// onSharedHash are those on a node as it is by default, onOwnHashes those where each namespace has a hash of its own.
+func onSharedHash() []string { return []string{"find", "steady", "life", "lateness", "burst"} }
+func onOwnHashes() []string  { return []string{"find", "memory", "ask"} }
 
 // run does what the command line asks for and returns the exit code.
 func run(args []string) int {
@@ -106,7 +115,7 @@ func bench(o options) error {
 	}
 	r := report{Machine: lookAtMachine(), Short: o.short}
 	want := o.wanted()
-	if want["find"] || want["memory"] || want["ask"] {
+	if slices.ContainsFunc(onNodes(), func(name string) bool { return want[name] }) {
 		if err := onNode(ctx, o, want, &r); err != nil {
 			return err
 		}

@@ -17,21 +17,26 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Memory is what a reaper took that knew many candidates, in MiB.
 type Memory struct {
+	Finder     string  `json:"finder"`
 	Namespaces int     `json:"namespaces"`
 	Candidates int     `json:"candidates"`
 	Median     float64 `json:"medianRSSMebibytes"`
 	Largest    float64 `json:"largestRSSMebibytes"`
 	// Anonymous is the part of the median that is not pages of the binary.
 	Anonymous float64 `json:"medianAnonymousMebibytes"`
+	// Kernel is what the finder's maps take of the kernel's memory, with room for Room sockets.
+	Kernel float64 `json:"kernelMebibytes,omitempty"`
+	Room   int     `json:"room,omitempty"`
 }
 
 // measureMemory runs the real reaper on a node whose half-closed sockets never get as old as their grace.
-func measureMemory(ctx context.Context, o options, nd *node) (*Memory, error) {
+func measureMemory(ctx context.Context, o options, nd *node, finder string) (*Memory, error) {
 	watch, namespaces := 40*time.Second, 250
 	if o.short {
 		watch, namespaces = 12*time.Second, len(nd.names)
@@ -39,20 +44,23 @@ func measureMemory(ctx context.Context, o options, nd *node) (*Memory, error) {
 	if err := nd.fill(0, len(nd.names), perNamespace()); err != nil {
 		return nil, err
 	}
-	progress("watching the memory of a reaper with %d candidates for %v", namespaces*perNamespace().halfClosed(), watch)
-	store := state.New(filepath.Join(runDir, "memory"))
+	progress("watching the memory of a reaper with %d candidates for %v, with the finder %s", namespaces*perNamespace().halfClosed(), watch, finder)
+	store := state.New(filepath.Join(runDir, "memory-"+finder))
 	p := policy.Default()
 	// Swept every half a minute, so that sweeping and saving are seen too, and never due in that time.
 	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(2*time.Minute), policy.Grace(2*time.Minute)
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}
-	cmd, err := startReaper(o, store)
+	cmd, err := startReaper(o, store, "--finder", finder)
 	if err != nil {
 		return nil, err
 	}
-	m := &Memory{Namespaces: namespaces, Candidates: namespaces * perNamespace().halfClosed()}
+	m := &Memory{Finder: finder, Namespaces: namespaces, Candidates: namespaces * perNamespace().halfClosed()}
 	err = m.watch(ctx, cmd.Process.Pid, store, watch)
+	if finder == reaper.FinderBPF && err == nil {
+		m.Kernel, m.Room, err = room()
+	}
 	if err = errors.Join(err, endReaper(cmd)); err != nil {
 		return nil, err
 	}

@@ -121,15 +121,28 @@ func readNumber(path string) (int, error) {
 
 // fill replaces the sockets in the namespaces from and up to but without to.
 func (n *node) fill(from, to int, s sockets) error {
+	_, err := n.orderAll(from, to, order{Sockets: s})
+	return err
+}
+
+// orderAll gives each holder the order for those of the namespaces from and up to but without to that it has.
+func (n *node) orderAll(from, to int, o order) ([][]shut, error) {
 	var g errgroup.Group
+	answers := make([][]shut, len(n.holders))
 	for i, h := range n.holders {
 		low, high := max(from, i*n.each), min(to, (i+1)*n.each, len(n.names))
 		if low >= high {
 			continue
 		}
-		g.Go(func() error { return h.order(order{Namespaces: n.names[low:high], Sockets: s}) })
+		g.Go(func() error {
+			mine := o
+			mine.Namespaces = n.names[low:high]
+			a, err := h.order(mine)
+			answers[i] = a.Shut
+			return err
+		})
 	}
-	return g.Wait()
+	return answers, g.Wait()
 }
 
 // end ends the holders and takes the namespaces down.

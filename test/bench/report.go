@@ -12,15 +12,19 @@ import (
 
 // report is all that a run found out.
 type report struct {
-	Machine Machine      `json:"machine"`
-	Short   bool         `json:"short"` // too few rounds for the figures to mean much
-	Notes   []string     `json:"notes,omitempty"`
-	Find    []FindRow    `json:"find,omitempty"`
-	Memory  *Memory      `json:"memory,omitempty"`
-	Ask     *Ask         `json:"ask,omitempty"`
-	Destroy []DestroyRow `json:"destroy,omitempty"`
-	Add     []AddRow     `json:"add,omitempty"`
-	Targets []Target     `json:"targets,omitempty"`
+	Machine  Machine       `json:"machine"`
+	Short    bool          `json:"short"` // too few rounds for the figures to mean much
+	Notes    []string      `json:"notes,omitempty"`
+	Find     []FindRow     `json:"find,omitempty"`
+	Steady   []SteadyRow   `json:"steady,omitempty"`
+	Life     *Life         `json:"life,omitempty"`
+	Lateness []LatenessRow `json:"lateness,omitempty"`
+	Burst    []BurstRow    `json:"burst,omitempty"`
+	Memory   []Memory      `json:"memory,omitempty"`
+	Ask      *Ask          `json:"ask,omitempty"`
+	Destroy  []DestroyRow  `json:"destroy,omitempty"`
+	Add      []AddRow      `json:"add,omitempty"`
+	Targets  []Target      `json:"targets,omitempty"`
 }
 
 // Target is what was aimed at and what came of it.
@@ -52,15 +56,13 @@ func (r *report) finish() {
 		full = max(full, row.Namespaces)
 	}
 	for _, row := range r.Find {
-		if row.Way != finderName || row.Namespaces != full || row.HalfClosed == 0 {
+		want := row.target()
+		if want == 0 || row.Namespaces != full || row.HalfClosed == 0 {
 			continue
 		}
-		want := 1.0 / 2
-		if row.OwnTables {
-			want = 1.0 / 8
-		}
-		r.aim(fmt.Sprintf("finding, %d namespaces, %s, to the ss loop", full, tables(row.OwnTables)), "<=", want, row.Ratio, "%.3f")
+		r.aim(fmt.Sprintf("%s, %d namespaces, %s, to the ss loop", row.Way, full, tables(row.OwnTables)), "<=", want, row.Ratio, "%.4f")
 	}
+	r.finishBPF()
 	for _, row := range r.Destroy {
 		if row.Way == reaperName {
 			r.aim("destroys per second and core, the look included", ">=", 50_000, row.Rate, "%.0f")
@@ -72,8 +74,8 @@ func (r *report) finish() {
 			r.aim("ADD p50, "+row.Plugin+", to a plugin that does nothing", "<=", 1.5, row.Ratio, "%.2f")
 		}
 	}
-	if m := r.Memory; m != nil {
-		r.aim(fmt.Sprintf("RSS, %d namespaces and %d candidates, MiB", m.Namespaces, m.Candidates), "<=", 32, m.Largest, "%.1f")
+	for _, m := range r.Memory {
+		r.aim(fmt.Sprintf("RSS, %d namespaces and %d candidates, finder %s, MiB", m.Namespaces, m.Candidates, m.Finder), "<=", 32, m.Largest, "%.1f")
 	}
 	if a := r.Ask; a != nil {
 		for _, row := range a.Rows {
@@ -97,6 +99,7 @@ func (r *report) tables(w io.Writer) error {
 		fmt.Fprintln(t, "Left out:", note)
 	}
 	r.findTable(t)
+	r.bpfTables(t)
 	r.askTables(t)
 	if r.Destroy != nil {
 		fmt.Fprint(t, "\nDESTROYING: CPU time, the best of the rounds\n")
@@ -112,10 +115,12 @@ func (r *report) tables(w io.Writer) error {
 			fmt.Fprintf(t, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\n", a.Plugin, a.Rounds, a.P50, a.P90, a.CPU, a.Ratio)
 		}
 	}
-	if m := r.Memory; m != nil {
-		fmt.Fprint(t, "\nMEMORY: RSS of a reaper, MiB\n")
-		fmt.Fprint(t, "NAMESPACES\tCANDIDATES\tMEDIAN\tLARGEST\tNOT OF THE BINARY\n")
-		fmt.Fprintf(t, "%d\t%d\t%.1f\t%.1f\t%.1f\n", m.Namespaces, m.Candidates, m.Median, m.Largest, m.Anonymous)
+	if r.Memory != nil {
+		fmt.Fprint(t, "\nMEMORY: RSS of a reaper, MiB, and what the finder's maps take of the kernel's\n")
+		fmt.Fprint(t, "FINDER\tNAMESPACES\tCANDIDATES\tMEDIAN\tLARGEST\tNOT OF THE BINARY\tMAPS\tROOM FOR\n")
+		for _, m := range r.Memory {
+			fmt.Fprintf(t, "%s\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%d\n", m.Finder, m.Namespaces, m.Candidates, m.Median, m.Largest, m.Anonymous, m.Kernel, m.Room)
+		}
 	}
 	if len(r.Targets) > 0 {
 		fmt.Fprint(t, "\nTARGETS\nWHAT\tWANT\tGOT\t\n")

@@ -17,7 +17,7 @@ type sweepOnce struct {
 }
 
 // Find returns an error if a namespace could not be looked into.
-func (o *sweepOnce) Find(ctx context.Context, targets <-chan []reaper.Target, found func(reaper.Finding)) error {
+func (o *sweepOnce) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
 	set := make(chan []reaper.Target, 1)
@@ -30,15 +30,17 @@ func (o *sweepOnce) Find(ctx context.Context, targets <-chan []reaper.Target, fo
 		return nil
 	}
 	var failed error
-	err := o.Finder.Find(inner, set, func(f reaper.Finding) {
-		found(f)
-		if f.Err != nil {
-			failed = errors.Join(failed, f.Err)
-			stop()
-		}
-		if !f.Swept.IsZero() {
-			if left--; left == 0 {
+	err := o.Finder.Find(inner, set, func(findings ...reaper.Finding) {
+		found(findings...)
+		for _, f := range findings {
+			if f.Err != nil {
+				failed = errors.Join(failed, f.Err)
 				stop()
+			}
+			if !f.Swept.IsZero() {
+				if left--; left == 0 {
+					stop()
+				}
 			}
 		}
 	})

@@ -177,6 +177,10 @@ func findByFinder(ctx context.Context, targets []reaper.Target) (int, error) {
 		}
 		stop()
 	}()
-	err = once.Find(ctx, set, func(f reaper.Finding) { n += len(f.Seen) })
+	err = once.Find(ctx, set, func(findings ...reaper.Finding) {
+		for _, f := range findings {
+			n += len(f.Seen)
+		}
+	})
 	return n, err
 }

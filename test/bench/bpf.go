@@ -1,0 +1,73 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// finders are what is measured side by side where a whole reaper is.
+func finders() []string { return []string{reaper.FinderSockDiag, reaper.FinderBPF} }
+
+// The bpf finder's two ways to find. Both have targets to meet.
+const (
+	setName  = "halfclose's bpf finder, its set"
+	walkName = "halfclose's bpf finder, its walk"
+)
+
+// watching loads the bpf finder's programs to watch the namespaces. What is half-closed already is in their set.
+func watching(targets []reaper.Target) (*bpf.Programs, error) {
+	p, err := bpf.Load(bpf.Options{})
+	if err != nil {
+		return nil, err
+	}
+	cookies := make([]uint64, len(targets))
+	for i, t := range targets {
+		cookies[i] = t.Identity.Cookie
+	}
+	if err = p.Watch(cookies); err == nil {
+		err = p.Walk(func(*bpf.Holding) error { return nil })
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// findBySet and findByWalk let the programs find what is half-closed in all that they watch.
+func findBySet(p *bpf.Programs) func(context.Context, []reaper.Target) (int, error) {
+	return func(context.Context, []reaper.Target) (n int, err error) {
+		err = p.Entries(func(*bpf.Socket) error { n++; return nil })
+		return n, err
+	}
+}
+
+func findByWalk(p *bpf.Programs) func(context.Context, []reaper.Target) (int, error) {
+	return func(context.Context, []reaper.Target) (n int, err error) {
+		err = p.Walk(func(*bpf.Holding) error { n++; return nil })
+		return n, err
+	}
+}
+
+// statsFile has the kernel count what BPF programs cost.
+const statsFile = "/proc/sys/kernel/bpf_stats_enabled"
+
+// countingBPF has the kernel count while fn runs.
+func countingBPF(fn func() error) error {
+	was, err := os.ReadFile(statsFile)
+	if err == nil {
+		err = os.WriteFile(statsFile, []byte("1"), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("have the kernel count what BPF programs cost: %w", err)
+	}
+	defer os.WriteFile(statsFile, was, 0) //nolint:errcheck // it could be written just now
+	return fn()
+}

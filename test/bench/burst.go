@@ -1,0 +1,102 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// BurstRow is how a finder came to know very many sockets that became half-closed at once.
+type BurstRow struct {
+	Finder     string  `json:"finder"`
+	Sockets    int     `json:"sockets"`
+	Within     float64 `json:"withinSeconds"` // from the first to the last
+	Known      float64 `json:"knownSeconds"`  // from the last until all were known
+	Missed     uint64  `json:"missed"`        // by the events
+	NeverKnown int     `json:"neverKnown"`
+}
+
+// burstGrace is their grace: what is missed is found within a quarter of it.
+const burstGrace = 20 * time.Second
+
+// measureBurst half-closes very many connections as fast as it can with each finder.
+func measureBurst(ctx context.Context, o options, nd *node) (rows []BurstRow, err error) {
+	namespaces, each := 125, sockets{Established: 200}
+	if o.short {
+		namespaces, each = 2, sockets{Established: 20}
+	}
+	for _, finder := range finders() {
+		if err := nd.fill(0, len(nd.names), sockets{}); err != nil {
+			return nil, err
+		}
+		if err := nd.fill(0, namespaces, each); err != nil {
+			return nil, err
+		}
+		row, err := burst(ctx, o, nd, finder, namespaces, namespaces*each.total())
+		if err != nil {
+			return nil, fmt.Errorf("finder %s: %w", finder, err)
+		}
+		rows = append(rows, *row)
+	}
+	return rows, nil
+}
+
+func burst(ctx context.Context, o options, nd *node, finder string, namespaces, n int) (row *BurstRow, err error) {
+	store := state.New(filepath.Join(runDir, "burst-"+finder))
+	p := policy.Default()
+	p.Mode = policy.Observe
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(burstGrace), policy.Grace(burstGrace)
+	if err := record(store, nd.targets[:namespaces], p); err != nil {
+		return nil, err
+	}
+	cmd, err := startReaper(o, store, "--finder", finder)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, endReaper(cmd)) }()
+	if err := awaitSweeps(ctx, store, namespaces); err != nil {
+		return nil, err
+	}
+	progress("half-closing %d sockets at once, with the finder %s", n, finder)
+	began := time.Now()
+	if _, err := nd.halfClose(0, namespaces, 0); err != nil {
+		return nil, err
+	}
+	over := time.Now()
+	row = &BurstRow{Finder: finder, Sockets: n, Within: over.Sub(began).Seconds()}
+	client := admin.NewClient(store.SocketPath())
+	for {
+		status, err := client.Status(ctx)
+		if err != nil {
+			return nil, err
+		}
+		known := 0
+		for _, count := range status.Candidates {
+			known += count
+		}
+		row.Missed, row.NeverKnown = status.Finder.Missed, n-known
+		if known == n || time.Since(over) > burstGrace*3/4 {
+			row.Known = time.Since(over).Seconds()
+			break
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	// What a walk had to add is counted as the set is read the next time.
+	if err := pause(ctx, burstGrace/4+time.Second); err != nil {
+		return nil, err
+	}
+	status, err := client.Status(ctx)
+	row.Missed = status.Finder.Missed
+	return row, err
+}

@@ -1,0 +1,117 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// spreadGrace is the grace of sockets whose deadlines are spread over some time.
+const spreadGrace = 8 * time.Second
+
+// measureLateness lets deadlines fall due evenly over half a minute with each finder, and measures by the clock of who
+// half-closed the sockets: destroyed, minus half-closed, minus the grace.
+func measureLateness(ctx context.Context, o options, nd *node) (rows []LatenessRow, err error) {
+	namespaces, each, within := 50, sockets{Established: 200}, 30*time.Second
+	if o.short {
+		namespaces, each, within = 2, sockets{Established: 20}, 2*time.Second
+	}
+	for _, finder := range finders() {
+		if err := nd.fill(0, len(nd.names), sockets{}); err != nil {
+			return nil, err
+		}
+		if err := nd.fill(0, namespaces, each); err != nil {
+			return nil, err
+		}
+		late, err := spreadOut(ctx, o, nd, finder, namespaces, namespaces*each.Established, within)
+		if err != nil {
+			return nil, fmt.Errorf("finder %s: %w", finder, err)
+		}
+		rows = append(rows, LatenessRow{
+			While: "deadlines are spread over " + within.String() + ", finder " + finder, Sockets: len(late), Finder: finder,
+			P50: milliseconds(percentile(late, 50)), P99: milliseconds(percentile(late, 99)), Worst: milliseconds(percentile(late, 100)),
+		})
+	}
+	return rows, nil
+}
+
+func spreadOut(ctx context.Context, o options, nd *node, finder string, namespaces, n int, within time.Duration) (late []time.Duration, err error) {
+	store := state.New(filepath.Join(runDir, "late-"+finder))
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(spreadGrace), policy.Never
+	if err := record(store, nd.targets[:namespaces], p); err != nil {
+		return nil, err
+	}
+	cmd, err := startReaper(o, store, "--finder", finder, "--max-destroys-per-second", "0")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, endReaper(cmd)) }()
+	if err := awaitSweeps(ctx, store, 1); err != nil {
+		return nil, err
+	}
+	progress("half-closing %d connections within %v, with the finder %s", n, within, finder)
+	type result struct {
+		shut []shut
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		list, err := nd.halfClose(0, namespaces, within)
+		done <- result{list, err}
+	}()
+	destroyed, err := gatherDestroys(ctx, admin.NewClient(store.SocketPath()), n, within+spreadGrace+patience)
+	r := <-done
+	if err = errors.Join(err, r.err); err != nil {
+		return nil, err
+	}
+	containers := make(map[string]string) // as record calls them
+	for i, name := range nd.names {
+		containers[name] = "pod-" + strconv.Itoa(i)
+	}
+	for _, s := range r.shut {
+		at, ok := destroyed[containers[s.Namespace]+" "+s.Local+" "+s.Peer]
+		if !ok {
+			return nil, fmt.Errorf("the journal does not have %s", s.Local)
+		}
+		late = append(late, at.Sub(s.At)-spreadGrace)
+	}
+	return late, nil
+}
+
+// gatherDestroys reads when sockets were destroyed, until there are n.
+func gatherDestroys(ctx context.Context, client *admin.Client, n int, within time.Duration) (map[string]time.Time, error) {
+	all := make(map[string]time.Time)
+	q := reaper.JournalQuery{}
+	for end := time.Now().Add(within); len(all) < n; {
+		page, err := client.Journal(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		if page.Missed > 0 && q.Journal != "" {
+			return nil, fmt.Errorf("%d destroys went by unread", page.Missed)
+		}
+		for _, e := range page.Entries {
+			all[e.ContainerID+" "+e.Local.String()+" "+e.Peer.String()] = e.Time
+		}
+		q.Journal, q.After = page.Journal, page.Last
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("not within %v: %d of %d are destroyed", within, len(all), n)
+		}
+		if err := pause(ctx, time.Second/2); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,132 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// Life is what the bpf finder costs the connections of a node: each is made, half-closed and closed.
+type Life struct {
+	Connections int `json:"connections"` // a round
+	Rounds      int `json:"rounds"`
+	// Kernel is what the kernel counts of the program's time (kernel.bpf_stats_enabled), in ns a connection, which
+	// calls it Calls times.
+	Kernel float64 `json:"kernelNanoseconds"`
+	Calls  float64 `json:"callsPerConnection"`
+	// Without and With are the CPU time of a connection's life without the programs and with them, in us: the median
+	// of the rounds. Added is the median of the differences between two rounds that follow each other.
+	Without float64 `json:"withoutMicroseconds"`
+	With    float64 `json:"withMicroseconds"`
+	Added   float64 `json:"addedMicroseconds"`
+}
+
+// measureLife measures it in a namespace that the programs watch.
+func measureLife(ctx context.Context, o options, t reaper.Target) (*Life, error) {
+	l := &Life{Connections: 5000, Rounds: 31}
+	if o.short {
+		l.Connections, l.Rounds = 500, 2
+	}
+	progress("making and closing %d connections with the bpf finder's programs and without", l.Connections*l.Rounds*2)
+	var without, with, added []float64
+	for range l.Rounds {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		bare, err := lives(t, l.Connections)
+		if err != nil {
+			return nil, err
+		}
+		p, err := watching([]reaper.Target{t})
+		if err != nil {
+			return nil, err
+		}
+		watched, err := lives(t, l.Connections)
+		if err = errors.Join(err, p.Close()); err != nil {
+			return nil, err
+		}
+		each := float64(l.Connections)
+		without, with = append(without, microseconds(bare)/each), append(with, microseconds(watched)/each)
+		added = append(added, microseconds(watched-bare)/each)
+	}
+	l.Without, l.With, l.Added = median(without), median(with), median(added)
+	return l, l.count(t)
+}
+
+// count has the kernel count what the program takes.
+func (l *Life) count(t reaper.Target) error {
+	return countingBPF(func() (err error) {
+		p, err := watching([]reaper.Target{t})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.Close()) }()
+		if _, err := lives(t, l.Connections); err != nil {
+			return err
+		}
+		h, err := p.Health()
+		if err == nil && h.Runs == 0 {
+			err = errors.New("the kernel counts no run of the program")
+		}
+		l.Kernel = float64(h.RunTime.Nanoseconds()) / float64(l.Connections)
+		l.Calls = float64(h.Runs) / float64(l.Connections)
+		return err
+	})
+}
+
+// lives makes, half-closes and closes so many connections in a namespace one after the other, and returns the CPU
+// time that took.
+func lives(t reaper.Target, n int) (cpu time.Duration, err error) {
+	err = inside(t, func() error {
+		listeners, err := listenAll()
+		defer closeAll(listeners)
+		if err != nil {
+			return err
+		}
+		before := self()
+		for i := range n {
+			client, server, err := connect(listeners[i%len(listeners)])
+			if err != nil {
+				return err
+			}
+			err = unix.Shutdown(client, unix.SHUT_WR)
+			var end [1]byte
+			if m, readErr := unix.Read(server, end[:]); m != 0 || readErr != nil {
+				err = errors.Join(err, fmt.Errorf("read %d bytes at the end: %w", m, readErr))
+			}
+			closeAll([]int{server, client})
+			if err != nil {
+				return err
+			}
+		}
+		cpu = self() - before
+		return nil
+	})
+	return cpu, err
+}
+
+// percentile returns the value that so many per cent of the values are not above.
+func percentile(values []time.Duration, percent int) time.Duration {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
+}
+
+// room is what the programs' maps take of the kernel's memory.
+func room() (mebibytes float64, sockets int, err error) {
+	p, err := bpf.Load(bpf.Options{})
+	if err != nil {
+		return 0, 0, err
+	}
+	h, err := p.Health()
+	return float64(h.Memory) / (1 << 20), h.Capacity, errors.Join(err, p.Close())
+}
