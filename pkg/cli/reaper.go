@@ -90,12 +90,13 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 	}
 	defer context.AfterFunc(ctx, stopping)()
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(30)
 	senses, err := reaper.Choose(f.finder, func() (*reaper.Kernel, error) { return reaper.LoadPrograms(f.bpfSockets) }, root, float64(f.cpuBudget))
 	if err != nil {
 		return err
 	}
 	defer senses.Close()
+	debug.FreeOSMemory() // to load programs, the kernel's types are read, once
 	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.mode.String(), "started_by", string(me.StartedBy))
 	for {
 		err := e.serve(ctx, me, lock, store, scrape, reaper.Config{

@@ -59,7 +59,7 @@ type watched struct {
 // of the CPU budget that it may cost.
 const (
 	auditEvery = 10 * time.Minute
-	auditShare = 1.0 / 20
+	auditShare = 1.0 / 50
 )
 
 // NewBPF makes the finder. cpuBudget is the share of one core that finding may cost, such as 0.02.

@@ -58,7 +58,7 @@ func (r *report) bpfTables(t io.Writer) {
 		}
 	}
 	if l := r.Life; l != nil {
-		fmt.Fprintf(t, "\nA CONNECTION'S LIFE: made, half-closed and closed, %d times a round, %d rounds\n", l.Connections, l.Rounds)
+		fmt.Fprintf(t, "\nA CONNECTION'S LIFE: made, closed at one end and at the other, %d times a round, %d rounds\n", l.Connections, l.Rounds)
 		fmt.Fprint(t, "NS IN THE PROGRAM\tCALLS\tUS WITHOUT\tUS WITH\tUS ADDED\n")
 		fmt.Fprintf(t, "%.0f\t%.1f\t%.2f\t%.2f\t%.2f\n", l.Kernel, l.Calls, l.Without, l.With, l.Added)
 	}
