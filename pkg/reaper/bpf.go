@@ -36,6 +36,7 @@ type BPF struct {
 	sockets int           // that are in the programs' set, as of the last read
 	room    int           // for so many
 	fallen  *fall         // nil while the programs work
+	skipped uint64        // how often the kernel says that it did not call the program, as of the last look
 	rose    monotime.Time // when they last began to work again
 	pause   time.Duration // of the last fall
 	read    monotime.Time // when the set is to be read next

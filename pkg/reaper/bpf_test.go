@@ -280,24 +280,36 @@ func inFlight(t *testing.T, conn *net.TCPConn) {
 	conn.Close()
 }
 
-// TestTheKernelTellsTheMoment half-closes a connection whose owner keeps it alive, which hides its age from sock_diag.
+// TestTheKernelTellsTheMoment half-closes connections whose owners keep them alive, which hides their ages from
+// sock_diag. The kernel does not tell of each.
 func TestTheKernelTellsTheMoment(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	n := newNode(t, reaper.FinderBPF, often)
 	n.register(ns, both(time.Hour))
 	nstest.Eventually(t, patience, "the namespace is watched", func() bool { return n.status().Finder.Sweeps > 0 })
-	p := ns.Connect(t, nstest.IPv4)
-	keepalive(t, p.Server)
-	before := time.Now()
-	shut(t, p)
-	moment := span{before, time.Now()}
-	cookie := cookieOf(t, p.Server)
+	moments := make(map[uint64]span) // by cookie
+	var last *net.TCPConn
+	for range 20 {
+		p := ns.Connect(t, nstest.IPv4)
+		keepalive(t, p.Server)
+		before := time.Now()
+		shut(t, p)
+		moments[cookieOf(t, p.Server)], last = span{before, time.Now()}, p.Server
+	}
+	cookie := cookieOf(t, last)
 	n.awaitAge(cookie, 0)
-	unprovable(t, ns, p.Server)
+	unprovable(t, ns, last)
 	for range 2 { // whoever is told of it later takes it over
-		if since := n.awaitAge(cookie, unproven); !since.couldBe(moment) {
-			t.Errorf("half-closed since %v, it was %v", since, moment)
+		n.awaitAge(cookie, unproven)
+		known, told := n.allSince(), 0
+		for cookie, moment := range moments {
+			if since, ok := known[cookie]; ok && since.couldBe(moment) {
+				told++
+			}
+		}
+		if told < len(moments)/2 {
+			t.Errorf("of %d sockets the moment is known of %d", len(moments), told)
 		}
 		if err := n.stop(); err != nil {
 			t.Fatal(err)

@@ -63,6 +63,9 @@ func (f *BPF) healthy(now monotime.Time) bool {
 		return false
 	}
 	f.room = h.Capacity
+	if h.Skipped != f.skipped {
+		f.skipped, f.walk = h.Skipped, min(f.walk, now)
+	}
 	if h.Overflow > 0 {
 		f.fall(now, "the kernel's set of half-closed sockets has room for %d and is full: raise --bpf-sockets", h.Capacity)
 		return false

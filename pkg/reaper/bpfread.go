@@ -70,11 +70,11 @@ func (f *BPF) entries(now monotime.Time) (missed uint64, err error) {
 // walkAll looks at every half-closed socket that a process has.
 func (f *BPF) walkAll(ctx context.Context, now monotime.Time) {
 	due := f.walk
-	read, walk := f.intervals()
-	f.read, f.walk = now.Add(read), now.Add(walk)
 	if !f.healthy(now) {
 		return
 	}
+	read, walk := f.intervals()
+	f.read, f.walk = now.Add(read), now.Add(walk)
 	var (
 		missed uint64
 		err    error
