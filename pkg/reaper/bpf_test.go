@@ -112,7 +112,7 @@ func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
 // awaitFinder waits until the work is done by that finder.
 func (n *node) awaitFinder(name string) (why string) {
 	n.tb.Helper()
-	nstest.Eventually(n.tb, patience, "the finder is "+name, func() bool {
+	nstest.Eventually(n.tb, 4*patience, "the finder is "+name, func() bool { // it tries again later each time
 		f := n.status().Finder
 		why = f.Why
 		return f.Name == name

@@ -92,7 +92,7 @@ func (f *BPF) walkAll(ctx context.Context, now monotime.Time) {
 	if f.sight.look(ctx, f.set) {
 		f.divide()
 	}
-	f.swept(Finding{Swept: now, CPU: cpu, Took: monotime.Now().Sub(now), Late: now.Sub(due), Missed: missed})
+	f.swept(Finding{Swept: now, CPU: cpu, Took: monotime.Now().Sub(now), Late: max(now.Sub(due), 0), Missed: missed})
 }
 
 // holdings hands over what processes have.

@@ -151,7 +151,7 @@ func substitute(d dashboard, expr string) string {
 
 // Something has to be seen in every panel: a figure above zero.
 func (f *fleet) panels(t *testing.T) {
-	zero := map[string]bool{"Events missed": true} // sockdiag has no events
+	zero := map[string]bool{"Events missed": true} // there may be none
 	d := readDashboard(t)
 	for _, p := range d.graphs() {
 		for _, q := range p.Targets {
