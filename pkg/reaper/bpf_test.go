@@ -4,10 +4,8 @@
 package reaper_test
 
 import (
-	"errors"
 	"net"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,95 +17,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
-
-// ailing are real programs with something wrong, each as long as a test wants it.
-type ailing struct {
-	reaper.Programs
-	deaf   atomic.Bool   // the kernel does not call the program that follows changes of state
-	broken atomic.Bool   // they cannot be talked to
-	unseen atomic.Uint64 // the cookie of a socket that they do not show
-	ghost  atomic.Uint64 // the cookie of one that they show though it is no more
-	like   bpf.Socket    // what the ghost is like
-	loads  atomic.Int64
-}
-
-var errBroken = errors.New("the programs are broken")
-
-// load makes the loader of a Kernel. A set has room for so many sockets.
-func (a *ailing) load(sockets int) func() (reaper.Programs, error) {
-	return func() (reaper.Programs, error) {
-		if a.broken.Load() {
-			return nil, errBroken
-		}
-		p, err := bpf.Load(bpf.Options{MaxSockets: sockets})
-		if err != nil {
-			return nil, err
-		}
-		a.loads.Add(1)
-		a.Programs = p
-		return a, nil
-	}
-}
-
-func (a *ailing) Entries(found func(*bpf.Socket) error) error {
-	if a.broken.Load() {
-		return errBroken
-	}
-	var unheard []uint64
-	err := a.Programs.Entries(func(s *bpf.Socket) error {
-		switch cookie := s.ID.Cookie(); {
-		case a.deaf.Load() && !s.Entered.IsZero():
-			unheard = append(unheard, cookie)
-			return nil
-		case cookie == a.unseen.Load():
-			return nil
-		}
-		return found(s)
-	})
-	if err == nil && a.ghost.Load() != 0 {
-		err = found(&a.like)
-	}
-	return errors.Join(err, a.Programs.Forget(unheard)) // as if it had never been called for them
-}
-
-func (a *ailing) Walk(found func(*bpf.Holding) error) error {
-	if a.broken.Load() {
-		return errBroken
-	}
-	return a.Programs.Walk(func(h *bpf.Holding) error {
-		if h.ID.Cookie() == a.unseen.Load() {
-			return nil
-		}
-		return found(h)
-	})
-}
-
-func (a *ailing) Forget(cookies []uint64) error {
-	for _, c := range cookies {
-		a.ghost.CompareAndSwap(c, 0)
-	}
-	return a.Programs.Forget(cookies)
-}
-
-// newAilingNode starts a reaper that finds by such programs, and looks at everything twice a second.
-func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
-	t.Helper()
-	a := new(ailing)
-	kernel, err := reaper.NewKernel(a.load(sockets))
-	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(t, "load BPF programs", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { kernel.Close() })
-	return newNode(t, reaper.FinderSockDiag, func(c *reaper.Config) {
-		f := reaper.NewBPF(kernel, c.Root, 1)
-		reaper.AuditEvery(f, 200*time.Millisecond)
-		c.Finder = f
-		often(c)
-	}), a
-}
 
 // awaitFinder waits until the work is done by that finder.
 func (n *node) awaitFinder(name string) (why string) {
