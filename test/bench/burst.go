@@ -26,7 +26,12 @@ type BurstRow struct {
 }
 
 // burstGrace is their grace: what is missed is found within a quarter of it.
-const burstGrace = 20 * time.Second
+func (o options) burstGrace() time.Duration {
+	if o.short {
+		return 4 * time.Second
+	}
+	return 20 * time.Second
+}
 
 // measureBurst half-closes very many connections as fast as it can with each finder.
 func measureBurst(ctx context.Context, o options, nd *node) (rows []BurstRow, err error) {
@@ -51,10 +56,10 @@ func measureBurst(ctx context.Context, o options, nd *node) (rows []BurstRow, er
 }
 
 func burst(ctx context.Context, o options, nd *node, finder string, namespaces, n int) (row *BurstRow, err error) {
-	store := state.New(filepath.Join(runDir, "burst-"+finder))
+	store, grace := state.New(filepath.Join(runDir, "burst-"+finder)), o.burstGrace()
 	p := policy.Default()
 	p.Mode = policy.Observe
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(burstGrace), policy.Grace(burstGrace)
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(grace), policy.Grace(grace)
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}
@@ -84,7 +89,7 @@ func burst(ctx context.Context, o options, nd *node, finder string, namespaces, 
 			known += count
 		}
 		row.Missed, row.NeverKnown = status.Finder.Missed, n-known
-		if known == n || time.Since(over) > burstGrace*3/4 {
+		if known == n || time.Since(over) > grace*3/4 {
 			row.Known = time.Since(over).Seconds()
 			break
 		}
@@ -93,7 +98,7 @@ func burst(ctx context.Context, o options, nd *node, finder string, namespaces, 
 		}
 	}
 	// What a walk had to add is counted as the set is read the next time.
-	if err := pause(ctx, burstGrace/4+time.Second); err != nil {
+	if err := pause(ctx, grace/4+time.Second); err != nil {
 		return nil, err
 	}
 	status, err := client.Status(ctx)

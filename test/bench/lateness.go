@@ -17,8 +17,15 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// spreadGrace is the grace of sockets whose deadlines are spread over some time.
+// spreadGrace is the grace of sockets whose deadlines are spread over some time, but for a short run.
 const spreadGrace = 8 * time.Second
+
+func (o options) spreadGrace() time.Duration {
+	if o.short {
+		return 2 * time.Second
+	}
+	return spreadGrace
+}
 
 // measureLateness lets deadlines fall due evenly over half a minute with each finder, and measures by the clock of who
 // half-closed the sockets: destroyed, minus half-closed, minus the grace.
@@ -47,9 +54,9 @@ func measureLateness(ctx context.Context, o options, nd *node) (rows []LatenessR
 }
 
 func spreadOut(ctx context.Context, o options, nd *node, finder string, namespaces, n int, within time.Duration) (late []time.Duration, err error) {
-	store := state.New(filepath.Join(runDir, "late-"+finder))
+	store, grace := state.New(filepath.Join(runDir, "late-"+finder)), o.spreadGrace()
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(spreadGrace), policy.Never
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(grace), policy.Never
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}
@@ -71,7 +78,7 @@ func spreadOut(ctx context.Context, o options, nd *node, finder string, namespac
 		list, err := nd.halfClose(0, namespaces, within)
 		done <- result{list, err}
 	}()
-	destroyed, err := gatherDestroys(ctx, admin.NewClient(store.SocketPath()), n, within+spreadGrace+patience)
+	destroyed, err := gatherDestroys(ctx, admin.NewClient(store.SocketPath()), n, within+grace+patience)
 	r := <-done
 	if err = errors.Join(err, r.err); err != nil {
 		return nil, err
@@ -85,7 +92,7 @@ func spreadOut(ctx context.Context, o options, nd *node, finder string, namespac
 		if !ok {
 			return nil, fmt.Errorf("the journal does not have %s", s.Local)
 		}
-		late = append(late, at.Sub(s.At)-spreadGrace)
+		late = append(late, at.Sub(s.At)-grace)
 	}
 	return late, nil
 }
