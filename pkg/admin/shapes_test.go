@@ -185,10 +185,11 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 	shut(t, shop)
 	n.await(`would_destroy_total{state="CLOSE_WAIT",namespace="shop"}`, 1)
 
-	notThere := map[string][]string{ // what would contradict the rest, or takes another kernel
+	notThere := map[string][]string{ // what would contradict the rest, or takes another kernel or finder
 		"status": {
 			".attachments[].problem string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
-			".counts.wouldDestroy.FIN_WAIT2 float64", ".mode.kernelProblem string", ".mode.switchProblem string",
+			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
+			".finder.why string", ".mode.kernelProblem string", ".mode.switchProblem string",
 		},
 		"mode":    {".kernelProblem string", ".switchProblem string"},
 		"sockets": {".problems[] string"},
