@@ -252,6 +252,7 @@ func TestAValueThatMakesNoSenseIsRefusedByItsName(t *testing.T) {
 		"reaper.capabilities={CAP_SYS_ADMIN}": "/reaper/capabilities",
 		"reaper.capabilities={NET_ADMIN}":     "/reaper/capabilities",
 		"reaper.cpuBudget=lots":               "/reaper/cpuBudget",
+		"reaper.bpfSockets=0":                 "/reaper/bpfSockets",
 		"reaper.maxDestroysPerSecond=-1":      "/reaper/maxDestroysPerSecond",
 		"reaper.netnsDirs={run/netns}":        "/reaper/netnsDirs/0",
 		"cni.binDir=opt/cni/bin":              "/cni/binDir",

@@ -114,6 +114,7 @@ spec:
             - --mode={{ .Values.mode }}
             {{- with .Values.reaper }}
             - --finder={{ .finder }}
+            - --bpf-sockets={{ int64 .bpfSockets }}
             - --min-grace={{ .minGrace }}
             - --cpu-budget={{ .cpuBudget }}
             - --max-destroys-per-second={{ int64 .maxDestroysPerSecond }}
