@@ -108,8 +108,7 @@ func (s *story) rewritten(t *testing.T) {
 
 func (s *story) hundreds(t *testing.T) {
 	kept := len(status(t, worker).Attachments)
-	const batch = 40
-	s.with = churn(t, 200, batch, func() {
+	s.with = churn(t, 200, func() {
 		eventually(t, "the batch is registered", func() bool { return len(status(t, worker).Attachments) == kept+batch })
 	})
 	eventually(t, "no record is left", func() bool { return len(status(t, worker).Attachments) == kept })
@@ -156,7 +155,7 @@ func (s *story) uninstall(t *testing.T) {
 	s.tookBack(t)
 	// Those that were made with it end without it.
 	deletePods(t, "server", "leaky", "twin", "aging")
-	s.without = s.without.plus(churn(t, 40, 20, nil))
+	s.without = s.without.plus(churn(t, 40, nil))
 }
 
 // tookBack says that the nodes are as they were before anything was installed, and work.

@@ -59,9 +59,12 @@ func madeOn(t *testing.T, node string) (s sandboxes) {
 	return s
 }
 
+// batch is how many pods start at once. They wait for each other, so that only times of batches of one size compare.
+const batch = 20
+
 // churn starts so many pods on the worker and deletes them again, a batch at a time, and returns what its kubelet
 // measured meanwhile. During is called when a batch runs.
-func churn(t *testing.T, pods, batch int, during func()) sandboxes {
+func churn(t *testing.T, pods int, during func()) sandboxes {
 	t.Helper()
 	const set = "churn"
 	manifest, err := json.Marshal(object{

@@ -69,7 +69,7 @@ func (s *story) nothingInstalled(t *testing.T) {
 	for _, node := range nodes() {
 		s.before[node] = conflist(t, node)
 	}
-	s.without = churn(t, 40, 20, nil)
+	s.without = churn(t, 40, nil)
 }
 
 func (s *story) install(t *testing.T) {
