@@ -22,7 +22,7 @@ import (
 // ends, however busy the machine is.
 const (
 	soon    = 300 * time.Millisecond
-	lenient = 2 * time.Second
+	lenient = 5 * time.Second
 )
 
 // spared is a socket that must survive others of its state in its namespace.
