@@ -6,6 +6,7 @@ package operations
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,7 +105,7 @@ func cover(t *testing.T, dirs ...string) {
 func clone(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "halfclose")
-	if err := os.CopyFS(dir, sources{os.DirFS(top)}); err != nil {
+	if err := os.CopyFS(dir, sources{os.DirFS(top).(fs.ReadLinkFS)}); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -9,11 +9,11 @@ import (
 )
 
 // sources are the files of the repository without what was built and what git keeps.
-type sources struct{ fs.FS }
+type sources struct{ fs.ReadLinkFS }
 
 // ReadDir leaves out what is not copied.
 func (s sources) ReadDir(name string) ([]fs.DirEntry, error) {
-	entries, err := fs.ReadDir(s.FS, name)
+	entries, err := fs.ReadDir(s.ReadLinkFS, name)
 	if name == "." {
 		entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
 			return slices.Contains([]string{"bin", "dist", ".git", ".ci"}, e.Name())
