@@ -15,28 +15,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-// capabilities leaves the calling thread no capability but those in keep. There is no way back: the thread
-// has to end with its goroutine, as those of NS.Do do.
-func capabilities(tb testing.TB, keep ...int) {
-	tb.Helper()
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	for _, c := range keep {
-		data[c/32].Effective |= 1 << (c % 32)
-		data[c/32].Permitted |= 1 << (c % 32)
-	}
-	if err := unix.Capset(&hdr, &data[0]); err != nil {
-		tb.Errorf("drop capabilities: %v", err)
-	}
-}
-
 func TestLoadingAndReadingTakesCapBPFAndCapPerfmonAndNoMore(t *testing.T) {
 	load(t, bpf.Options{}) // or skip
 	at := newPlace(t)
 	seen := at.Connect(t, nstest.IPv4)
 	at.halfClose(t, at.Connect(t, nstest.IPv4)) // before it is watched
 	at.Do(t, func() {
-		capabilities(t, unix.CAP_BPF, unix.CAP_PERFMON)
+		nstest.KeepCapabilities(t, unix.CAP_BPF, unix.CAP_PERFMON)
 		p, err := bpf.Load(bpf.Options{})
 		if err != nil {
 			t.Error(err)
@@ -78,7 +63,7 @@ func TestAMissingCapabilityIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			at.Do(t, func() {
-				capabilities(t, tt.keep...)
+				nstest.KeepCapabilities(t, tt.keep...)
 				p, err := bpf.Load(bpf.Options{})
 				if err == nil {
 					p.Close()

@@ -15,28 +15,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// capabilities leaves the calling thread no capability but those in keep. There is no way back: the thread
-// has to end with its goroutine, as those of NS.Do do.
-func capabilities(tb testing.TB, keep ...int) {
-	tb.Helper()
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	for _, c := range keep {
-		data[c/32].Effective |= 1 << (c % 32)
-		data[c/32].Permitted |= 1 << (c % 32)
-	}
-	if err := unix.Capset(&hdr, &data[0]); err != nil {
-		tb.Errorf("drop capabilities: %v", err)
-	}
-}
-
 func TestWithoutCapabilitiesOneMayLookButNotDestroy(t *testing.T) {
 	ns := nstest.New(t)
 	p := ns.Connect(t, nstest.IPv4)
 	halfClose(t, open(t, ns), p)
 	cookie := cookieOf(t, p.Server)
 	ns.Do(t, func() {
-		capabilities(t)
+		nstest.KeepCapabilities(t)
 		c, err := inetdiag.Open()
 		if err != nil {
 			t.Error(err)
@@ -69,7 +54,7 @@ func TestDestroyingNeedsCapNetAdminAlone(t *testing.T) {
 	p := ns.Connect(t, nstest.IPv4)
 	id := socketOf(t, open(t, ns), p.Server).ID
 	ns.Do(t, func() {
-		capabilities(t, unix.CAP_NET_ADMIN)
+		nstest.KeepCapabilities(t, unix.CAP_NET_ADMIN)
 		c, err := inetdiag.Open()
 		if err != nil {
 			t.Error(err)

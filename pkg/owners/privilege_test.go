@@ -17,21 +17,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// capabilities leaves the calling thread no capability but those in keep. There is no way back: the thread
-// has to end with its goroutine, as those of NS.Do do.
-func capabilities(tb testing.TB, keep ...int) {
-	tb.Helper()
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	for _, c := range keep {
-		data[c/32].Effective |= 1 << (c % 32)
-		data[c/32].Permitted |= 1 << (c % 32)
-	}
-	if err := unix.Capset(&hdr, &data[0]); err != nil {
-		tb.Errorf("drop capabilities: %v", err)
-	}
-}
-
 // stranger starts a process of another user that holds the sockets.
 func stranger(t *testing.T, ns *nstest.NS, sockets ...socket) process {
 	t.Helper()
@@ -70,7 +55,7 @@ func TestOtherUsersProcessesTakeTwoCapabilities(t *testing.T) {
 			for name, scope := range map[string]owners.Scope{"everywhere": owners.Everywhere, "beyond": owners.Beyond} {
 				var got map[uint32][]owners.Process
 				ns.Do(t, func() {
-					capabilities(t, tc.keep...)
+					nstest.KeepCapabilities(t, tc.keep...)
 					q := query(scope, []*nstest.NS{ns}, theirs, mine)
 					if len(tc.want) == 2 {
 						var err error
@@ -104,7 +89,7 @@ func TestAProcessThatIsDeniedIsCountedOnce(t *testing.T) {
 	stranger(t, ns, s)
 	s.Close()
 	ns.Do(t, func() {
-		capabilities(t)
+		nstest.KeepCapabilities(t)
 		_, everywhere := unseen(t, owners.NewProc("/proc"), query(owners.Everywhere, []*nstest.NS{ns}, s))
 		_, beyond := unseen(t, owners.NewProc("/proc"), query(owners.Beyond, []*nstest.NS{ns}, s))
 		// Others come and go meanwhile.
