@@ -20,7 +20,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -57,7 +57,7 @@ func newNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	tb.Helper()
 	log := slog.New(slog.NewTextHandler(tb.Output(), nil))
-	root, err := namespace.NewRoot("")
+	root, err := netns.NewRoot("")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -180,7 +180,7 @@ const never = time.Duration(policy.Never)
 // register records an attachment of the namespace, as ADD does, for a pod or for none.
 func (n *node) register(ns *nstest.NS, pod state.Pod, p policy.Policy, change ...func(*state.Record)) {
 	n.tb.Helper()
-	h, err := namespace.Open(ns.Path())
+	h, err := netns.Open(ns.Path())
 	if err != nil {
 		n.tb.Fatal(err)
 	}
@@ -189,7 +189,7 @@ func (n *node) register(ns *nstest.NS, pod state.Pod, p policy.Policy, change ..
 	if err != nil {
 		n.tb.Fatal(err)
 	}
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		n.tb.Fatal(err)
 	}

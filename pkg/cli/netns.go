@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // netnsDirs are where ip-netns(8) and container runtimes keep the namespaces that have a name.
@@ -101,9 +101,9 @@ func isAlphanumeric(r rune) bool {
 }
 
 // mountedAt returns a path in dirs that leads to the namespace, "" if there is none.
-func mountedAt(id namespace.Identity, dirs []string) string {
+func mountedAt(id netns.Identity, dirs []string) string {
 	for _, path := range mounts(dirs) {
-		if h, err := namespace.Open(path); err == nil {
+		if h, err := netns.Open(path); err == nil {
 			same := h.Stat().Same(id)
 			h.Close()
 			if same {
@@ -127,10 +127,10 @@ func mounts(dirs []string) []string {
 }
 
 // identify returns the identity of the namespace at path, with its cookie where this process may ask for it.
-func identify(path string) (namespace.Identity, error) {
-	h, err := namespace.Open(path)
+func identify(path string) (netns.Identity, error) {
+	h, err := netns.Open(path)
 	if err != nil {
-		return namespace.Identity{}, err
+		return netns.Identity{}, err
 	}
 	defer h.Close()
 	if id, err := h.Identify(); err == nil {
@@ -142,8 +142,8 @@ func identify(path string) (namespace.Identity, error) {
 // whose says whose own a namespace is that is not for halfclose to touch: this command's, or the first
 // process's. It is "" for any other. Where the first process's cannot be seen, doubt says so: as for the reaper
 // it is then only this command's own that is sure to be refused.
-func whose(h *namespace.Handle) (owner, doubt string, err error) {
-	own, err := namespace.Own()
+func whose(h *netns.Handle) (owner, doubt string, err error) {
+	own, err := netns.Own()
 	if err != nil {
 		return "", "", err
 	}
@@ -151,7 +151,7 @@ func whose(h *namespace.Handle) (owner, doubt string, err error) {
 	if own.Stat().Same(h.Stat()) {
 		return "this command's own", "", nil
 	}
-	first, err := namespace.Open(procPath("1"))
+	first, err := netns.Open(procPath("1"))
 	if err != nil {
 		return "", "whether it is the network namespace of process 1 cannot be seen: make sure that it is not the host's own", nil
 	}

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -27,7 +27,7 @@ import (
 // test ends.
 func newTestReaper(t *testing.T) (r *reaper.Reaper, run func()) {
 	t.Helper()
-	root, err := namespace.NewRoot("")
+	root, err := netns.NewRoot("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -60,7 +60,7 @@ func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error 
 // hold takes the state directory's lock, and works while it holds it.
 func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switchPath string, log *slog.Logger) error {
 	me := reaper.Holder{PID: os.Getpid(), StartedBy: e.startedBy(f), Since: time.Now().Round(0), Version: buildinfo.Get().Version}
-	root, err := namespace.NewRoot(f.hostRoot)
+	root, err := netns.NewRoot(f.hostRoot)
 	if err != nil {
 		return err
 	}

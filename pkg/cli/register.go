@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/launch"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -97,7 +97,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 	if err != nil {
 		return registration{}, err
 	}
-	h, err := namespace.Open(where.path)
+	h, err := netns.Open(where.path)
 	if err != nil {
 		return registration{}, explainProcess(where.pid, err)
 	}
@@ -138,7 +138,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 	if rec.Netns.Identity, err = h.Identify(); err != nil {
 		return registration{}, err
 	}
-	if rec.Boot, err = namespace.BootID(); err != nil {
+	if rec.Boot, err = netns.BootID(); err != nil {
 		return registration{}, err
 	}
 	r.Record = rec

@@ -14,21 +14,21 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// manualRecord is a registration by hand; netns tells namespaces apart.
-func manualRecord(name, path string, netns uint64) state.Record {
+// manualRecord is a registration by hand; cookie identifies the netns.
+func manualRecord(name, path string, cookie uint64) state.Record {
 	return state.Record{
 		Network: state.ManualNetwork, Attachment: state.ManualAttachment(name), Boot: "this",
-		Netns: state.Netns{Path: path, Identity: namespace.Identity{Cookie: netns, Dev: 4, Inode: 1000 + netns}},
+		Netns: state.Netns{Path: path, Identity: netns.Identity{Cookie: cookie, Dev: 4, Inode: 1000 + cookie}},
 	}
 }
 
-func cniRecord(name, path string, netns uint64) state.Record {
-	r := manualRecord(name, path, netns)
+func cniRecord(name, path string, cookie uint64) state.Record {
+	r := manualRecord(name, path, cookie)
 	r.Network, r.IfName = "pods", "eth0"
 	r.Pod = state.Pod{Namespace: "shop", Name: name}
 	return r
@@ -130,13 +130,13 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 		t.Fatalf("%d records", len(records))
 	}
 	rec := records[0]
-	var id namespace.Identity
-	h, err := namespace.Open(ns.Path())
+	var id netns.Identity
+	h, err := netns.Open(ns.Path())
 	if err == nil {
 		id, err = h.Identify()
 		h.Close()
 	}
-	boot, bootErr := namespace.BootID()
+	boot, bootErr := netns.BootID()
 	if err != nil || bootErr != nil {
 		t.Fatal(err, bootErr)
 	}

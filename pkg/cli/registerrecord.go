@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -71,7 +71,7 @@ func compare(records []state.Record, rec state.Record, alive func(state.Record) 
 func alive(rec state.Record) bool {
 	id, err := identify(rec.Netns.Path)
 	if err != nil {
-		return !errors.Is(err, namespace.ErrNotNamespace) && !errors.Is(err, fs.ErrNotExist)
+		return !errors.Is(err, netns.ErrNotNamespace) && !errors.Is(err, fs.ErrNotExist)
 	}
 	return id.Same(rec.Netns.Identity)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/launch"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -85,7 +85,7 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 	if err != nil {
 		return u, err
 	}
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		return u, err
 	}
@@ -117,7 +117,7 @@ type wanted struct {
 	arg   string
 	exact bool // arg is a path: the registration of that path is meant, whatever else is
 	paths []string
-	ids   []namespace.Identity // of what is at the paths now
+	ids   []netns.Identity // of what is at the paths now
 	boot  string
 }
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -21,7 +21,7 @@ func TestUnregisterKnowsWhichOneIsMeant(t *testing.T) {
 		},
 		Problems: []state.Problem{{File: "broken@manual.json"}, {File: "alien@eth0.json"}},
 	}
-	at := func(ids ...uint64) (list []namespace.Identity) {
+	at := func(ids ...uint64) (list []netns.Identity) {
 		for _, id := range ids {
 			list = append(list, manualRecord("", "", id).Netns.Identity)
 		}

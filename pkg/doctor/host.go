@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // host is where paths of the host are found: below a directory, or as they are.
@@ -81,7 +81,7 @@ func again(open func() (int, error)) (int, error) {
 
 // lookAtRoot tries whether the host's file system is where it is said to be, as the reaper does when it starts.
 func lookAtRoot(dir string) error {
-	root, err := namespace.NewRoot(dir)
+	root, err := netns.NewRoot(dir)
 	if err != nil {
 		return err
 	}

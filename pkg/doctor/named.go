@@ -9,20 +9,20 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // named is which network namespaces have a name in the file system.
 type named struct {
 	err   error // why that is not known
 	paths []namedPath
-	never []namespace.Identity // of the host: they are nobody's to register
+	never []netns.Identity // of the host: they are nobody's to register
 }
 
 // namedPath is a path on the host that leads to a namespace.
 type namedPath struct {
 	path string
-	id   namespace.Identity
+	id   netns.Identity
 }
 
 func lookAtNamed(root string) named {
@@ -33,7 +33,7 @@ func lookAtNamed(root string) named {
 		n.err = err
 		return n
 	}
-	below, err := namespace.NewRoot(root)
+	below, err := netns.NewRoot(root)
 	if err != nil {
 		n.err = err
 		return n
@@ -52,14 +52,14 @@ func lookAtNamed(root string) named {
 }
 
 // hostNamespaces returns those of this process and of the first one, as far as they can be seen.
-func hostNamespaces() []namespace.Identity {
-	var all []namespace.Identity
-	own, err := namespace.Own()
+func hostNamespaces() []netns.Identity {
+	var all []netns.Identity
+	own, err := netns.Own()
 	if err == nil {
 		all = append(all, own.Stat())
 		_ = own.Close() // nothing was written
 	}
-	first, err := namespace.Open("/proc/1/ns/net")
+	first, err := netns.Open("/proc/1/ns/net")
 	if err == nil {
 		all = append(all, first.Stat())
 		_ = first.Close() // nothing was written
@@ -116,7 +116,7 @@ func judgeNamed(n named, r records) []Finding {
 	var strangers []namedPath
 	for _, p := range n.paths {
 		known := slices.ContainsFunc(r.list, func(rec recorded) bool { return !rec.Inert(r.boot) && p.id.Same(rec.Netns.Identity) })
-		host := slices.ContainsFunc(n.never, func(id namespace.Identity) bool { return p.id.Same(id) })
+		host := slices.ContainsFunc(n.never, func(id netns.Identity) bool { return p.id.Same(id) })
 		if !known && !host {
 			strangers = append(strangers, p)
 		}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/doctor"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/node"
@@ -41,13 +41,13 @@ func nameNetns(t *testing.T, name string) (path string) {
 // record records the namespace at a path.
 func record(t *testing.T, store *state.Store, name, path string) {
 	t.Helper()
-	h, err := namespace.Open(path)
+	h, err := netns.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close()
 	id, err := h.Identify()
-	boot, bootErr := namespace.BootID()
+	boot, bootErr := netns.BootID()
 	err = errors.Join(err, bootErr, store.Put(state.Record{
 		Network: "pods", Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: boot,
 		Netns: state.Netns{Path: path, Identity: id}, Policy: policy.Default(), Time: time.Now(),

@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -43,7 +43,7 @@ func shortDir(t *testing.T) string {
 // startReaper runs a reaper on a state directory until the test ends.
 func startReaper(t *testing.T, store *state.Store, mode policy.Mode) *admin.Client {
 	t.Helper()
-	root, rootErr := namespace.NewRoot("")
+	root, rootErr := netns.NewRoot("")
 	l, err := admin.Listen(store.SocketPath())
 	if err := errors.Join(rootErr, err); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -27,7 +27,7 @@ type records struct {
 type recorded struct {
 	state.Record
 	open error // of opening the path
-	at   namespace.Identity
+	at   netns.Identity
 }
 
 func lookAtRecords(store *state.Store, root string) records {
@@ -38,10 +38,10 @@ func lookAtRecords(store *state.Store, root string) records {
 		return r
 	}
 	r.problems = listing.Problems
-	if r.boot, r.err = namespace.BootID(); r.err != nil {
+	if r.boot, r.err = netns.BootID(); r.err != nil {
 		return r
 	}
-	below, err := namespace.NewRoot(root)
+	below, err := netns.NewRoot(root)
 	if err != nil {
 		r.err = err
 		return r
@@ -53,7 +53,7 @@ func lookAtRecords(store *state.Store, root string) records {
 	return r
 }
 
-func lookAtPath(root *namespace.Root, rec state.Record) recorded {
+func lookAtPath(root *netns.Root, rec state.Record) recorded {
 	h, err := root.Open(rec.Netns.Path)
 	if err != nil {
 		return recorded{Record: rec, open: err}
@@ -78,7 +78,7 @@ func (r records) fate(rec recorded) fate {
 	switch {
 	case rec.Inert(r.boot):
 		return otherBoot
-	case errors.Is(rec.open, namespace.ErrNotNamespace):
+	case errors.Is(rec.open, netns.ErrNotNamespace):
 		return hidden
 	case errors.Is(rec.open, fs.ErrNotExist):
 		return gone
@@ -108,7 +108,7 @@ func (r records) usable() []recorded { return r.of(usable) }
 
 // intervals is how often the reaper looks at each registered namespace.
 func (r records) intervals() []time.Duration {
-	merged := make(map[namespace.Identity][]policy.Policy)
+	merged := make(map[netns.Identity][]policy.Policy)
 	for _, rec := range r.usable() {
 		merged[rec.Netns.Identity] = append(merged[rec.Netns.Identity], rec.Policy)
 	}

@@ -13,25 +13,25 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // aRecord is one of the boot "now", whose path leads to it.
 func aRecord(name string, inode uint64) recorded {
-	id := namespace.Identity{Cookie: inode + 1000, Dev: 4, Inode: inode}
+	id := netns.Identity{Cookie: inode + 1000, Dev: 4, Inode: inode}
 	return recorded{
 		Record: state.Record{
 			Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: "now", Policy: policy.Default(),
 			Netns: state.Netns{Path: "/run/netns/" + name, Identity: id}, Pod: state.Pod{Namespace: "shop", Name: name},
 		},
-		at: namespace.Identity{Dev: 4, Inode: inode},
+		at: netns.Identity{Dev: 4, Inode: inode},
 	}
 }
 
 func TestRecordsAreJudgedByWhatTheirPathsLeadTo(t *testing.T) {
-	plain := fmt.Errorf("open: %w: it is a plain file", namespace.ErrNotNamespace)
+	plain := fmt.Errorf("open: %w: it is a plain file", netns.ErrNotNamespace)
 	change := func(f func(*recorded)) recorded {
 		r := aRecord("web", 1)
 		f(&r)
@@ -112,13 +112,13 @@ func TestNamespacesAreSweptAsTheirMergedGracesAsk(t *testing.T) {
 
 func TestNamespacesThatAreNotRegisteredAreNamed(t *testing.T) {
 	at := func(path string, inode uint64) namedPath {
-		return namedPath{path, namespace.Identity{Dev: 4, Inode: inode}}
+		return namedPath{path, netns.Identity{Dev: 4, Inode: inode}}
 	}
 	var n named
 	for _, p := range []namedPath{at("/run/netns/web", 1), at("/run/netns/stranger", 2), at("/run/docker/netns/web", 1), at("/run/netns/host", 9)} {
 		n.add(p)
 	}
-	n.never = []namespace.Identity{{Dev: 4, Inode: 9}}
+	n.never = []netns.Identity{{Dev: 4, Inode: 9}}
 	web := aRecord("web", 1)
 	expect(t, judgeNamed(n, records{boot: "now", list: []recorded{web}}),
 		want{"unregistered", Info, "1 namespace that has a name is not registered: made before halfclose was chained, or not by CNI: /run/netns/stranger", "halfclose register /run/netns/stranger"})

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // tables is in which table of established connections the kernel keeps those of a new namespace, and what a
@@ -72,7 +72,7 @@ func enterHost() bool {
 	if nsInode("/proc/self/ns/pid") != hostPIDNS { // the first process is a container's
 		return false
 	}
-	h, err := namespace.Open("/proc/1/ns/net")
+	h, err := netns.Open("/proc/1/ns/net")
 	if err != nil {
 		return false
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
@@ -64,7 +64,7 @@ const (
 )
 
 // NewBPF makes the finder. cpuBudget is the share of one core that finding may cost, such as 0.02.
-func NewBPF(kernel *Kernel, root *namespace.Root, cpuBudget float64) *BPF {
+func NewBPF(kernel *Kernel, root *netns.Root, cpuBudget float64) *BPF {
 	f := &BPF{
 		kernel: kernel, pacer: newPacer(cpuBudget, monotime.Now()),
 		sweep: NewSockDiag(root, cpuBudget), audits: NewSockDiag(root, cpuBudget*auditShare),

@@ -10,14 +10,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
 // audit is a comparison of what sock_diag shows of a namespace with what the programs know of it. It is about
 // sockets that somebody has, so many at most.
 type audit struct {
-	netns namespace.Identity
+	netns netns.Identity
 	began monotime.Time
 	shown map[uint64]*inetdiag.Socket // by cookie: those that sock_diag showed, nil once the programs did too
 	stale []inetdiag.ID               // that the programs know and sock_diag did not show

@@ -9,7 +9,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // readSet hands over what became half-closed since the last time.
@@ -133,7 +133,7 @@ type gatherer struct {
 	findings []Finding
 }
 
-func (g *gatherer) add(ns namespace.Identity, s Seen) {
+func (g *gatherer) add(ns netns.Identity, s Seen) {
 	if len(g.seen) == cap(g.seen) {
 		g.flush()
 	}

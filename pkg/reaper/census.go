@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -110,7 +110,7 @@ func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 
 // cookieless says why nothing can be done about a record without a cookie, "" if the kernel has none to give:
 // elsewhere the namespace could be a later one of the same inode number.
-func cookieless(h *namespace.Handle) string {
+func cookieless(h *netns.Handle) string {
 	id, err := h.Identify()
 	switch {
 	case err != nil:

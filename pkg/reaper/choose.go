@@ -6,7 +6,7 @@ package reaper
 import (
 	"fmt"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
@@ -32,7 +32,7 @@ func (s *Senses) Close() error { return s.close() }
 
 // Choose makes the finder of that name and what goes with it. auto takes bpf where it can be had, and else
 // sockdiag, which then says why. cpuBudget is the share of one core that finding may cost.
-func Choose(name string, load func() (*Kernel, error), root *namespace.Root, cpuBudget float64) (*Senses, error) {
+func Choose(name string, load func() (*Kernel, error), root *netns.Root, cpuBudget float64) (*Senses, error) {
 	proc := owners.NewProc("/proc")
 	fallback := &Senses{Finder: NewSockDiag(root, cpuBudget), Owners: proc, close: func() error { return nil }}
 	if name == FinderSockDiag {

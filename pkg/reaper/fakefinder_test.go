@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -49,7 +49,7 @@ func (p *puppet) Find(ctx context.Context, targets <-chan []reaper.Target, found
 }
 
 // awaitTarget waits until the namespace is to be looked in.
-func (p *puppet) awaitTarget(tb testing.TB, id namespace.Identity) {
+func (p *puppet) awaitTarget(tb testing.TB, id netns.Identity) {
 	tb.Helper()
 	nstest.Eventually(tb, patience, "the finder is to look into the namespace", func() bool {
 		select {

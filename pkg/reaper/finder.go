@@ -9,7 +9,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // Finder lists the half-closed sockets of the registered namespaces. What it finds need not be complete
@@ -35,7 +35,7 @@ type FinderState struct {
 
 // Target is a namespace to look in.
 type Target struct {
-	Identity namespace.Identity
+	Identity netns.Identity
 	Paths    []string      // where the namespace may be found, first the likeliest
 	Interval time.Duration // how often it should be looked at: a quarter of its shortest grace
 	Grace    time.Duration // its shortest
@@ -43,7 +43,7 @@ type Target struct {
 
 // Finding is what a finder saw of one namespace.
 type Finding struct {
-	Namespace namespace.Identity
+	Namespace netns.Identity
 	Seen      []Seen
 	// Swept is when a look at the whole namespace began, set in the last Finding of it: a candidate that
 	// has not been seen since may be gone. Zero in any other.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -47,7 +47,7 @@ func newRegistered(inode uint64) *registered {
 	p := policy.Default()
 	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(testGrace), policy.Grace(testGrace)
 	return &registered{
-		id: namespace.Identity{Cookie: inode, Dev: 4, Inode: inode}, policy: &p, candidates: make(map[uint64]*candidate),
+		id: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, policy: &p, candidates: make(map[uint64]*candidate),
 		records: []state.Record{{Netns: state.Netns{Path: "/nowhere"}}},
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -155,7 +155,7 @@ func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				nstest.New(t) // for its privilege
-				own, err := namespace.Own()
+				own, err := netns.Own()
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -18,7 +18,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -37,7 +37,7 @@ type node struct {
 var finders = []string{reaper.FinderSockDiag, reaper.FinderBPF}
 
 // senses makes a finder of that name for a test, with a whole core for its work. The caller closes it.
-func senses(tb testing.TB, finder string, root *namespace.Root) *reaper.Senses {
+func senses(tb testing.TB, finder string, root *netns.Root) *reaper.Senses {
 	tb.Helper()
 	s, err := reaper.Choose(finder, func() (*reaper.Kernel, error) { return reaper.LoadPrograms(testSockets) }, root, 1)
 	if errors.Is(err, unix.EPERM) {
@@ -83,7 +83,7 @@ func offNode(tb testing.TB) *node {
 // start starts a reaper on the node, after the one before it was stopped.
 func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	n.tb.Helper()
-	root, err := namespace.NewRoot("")
+	root, err := netns.NewRoot("")
 	if err != nil {
 		n.tb.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func (n *node) register(ns *nstest.NS, p policy.Policy) state.Record {
 // record is what ADD would record.
 func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 	n.tb.Helper()
-	h, err := namespace.Open(ns.Path())
+	h, err := netns.Open(ns.Path())
 	if err != nil {
 		n.tb.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 	if err != nil {
 		n.tb.Fatal(err)
 	}
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		n.tb.Fatal(err)
 	}

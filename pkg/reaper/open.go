@@ -9,7 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // errOtherNamespace says that a path leads to another namespace than the recorded one.
@@ -17,7 +17,7 @@ var errOtherNamespace = errors.New("path leads to another network namespace than
 
 // opener opens sock_diag sockets in namespaces.
 type opener struct {
-	root *namespace.Root
+	root *netns.Root
 }
 
 // open opens a sock_diag socket in the target's namespace, and in no other: what a path leads to is
@@ -44,7 +44,7 @@ func (o opener) open(t Target, inside func() bool) (*inetdiag.Conn, error) {
 	return nil, errors.Join(ended...)
 }
 
-func (o opener) openPath(path string, want namespace.Identity, inside func() bool) (*inetdiag.Conn, error) {
+func (o opener) openPath(path string, want netns.Identity, inside func() bool) (*inetdiag.Conn, error) {
 	h, err := o.root.Open(path)
 	if err != nil {
 		return nil, err

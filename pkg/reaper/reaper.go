@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -22,8 +22,8 @@ import (
 // Config is what a reaper needs to know.
 type Config struct {
 	Store      *state.Store
-	Root       *namespace.Root // where records' paths resolve
-	SwitchPath string          // where the node's mode switch is kept
+	Root       *netns.Root // where records' paths resolve
+	SwitchPath string      // where the node's mode switch is kept
 	Finder     Finder
 
 	Mode     policy.Mode   // the cap on every record's mode
@@ -64,7 +64,7 @@ type Reaper struct {
 
 // New makes a reaper; nothing happens until Run.
 func New(cfg Config) (*Reaper, error) {
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		return nil, err
 	}
@@ -146,22 +146,22 @@ func (r *Reaper) do(ctx context.Context, fn func(*loop)) bool {
 
 // hostNamespaces returns the namespaces that are not touched whatever is recorded: the one that the reaper
 // runs in, and that of the first process.
-func (r *Reaper) hostNamespaces() ([]namespace.Identity, error) {
+func (r *Reaper) hostNamespaces() ([]netns.Identity, error) {
 	if r.cfg.AllowHostNetns {
 		return nil, nil
 	}
-	own, err := namespace.Own()
+	own, err := netns.Own()
 	if err != nil {
 		return nil, fmt.Errorf("identify the reaper's own namespace: %w", err)
 	}
 	defer own.Close()
-	first, err := namespace.Open("/proc/1/ns/net")
+	first, err := netns.Open("/proc/1/ns/net")
 	if err != nil {
 		r.warnings.warn(WarnHostNetns, "the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it takes CAP_SYS_PTRACE and every capability of that process", "error", err)
-		return []namespace.Identity{own.Stat()}, nil
+		return []netns.Identity{own.Stat()}, nil
 	}
 	defer first.Close()
-	return []namespace.Identity{own.Stat(), first.Stat()}, nil
+	return []netns.Identity{own.Stat(), first.Stat()}, nil
 }
 
 // kernelProblem says why nothing can be destroyed here, "" if something can.

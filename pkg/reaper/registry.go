@@ -9,14 +9,14 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // registered is one network namespace with the attachments in it.
 type registered struct {
-	id      namespace.Identity
+	id      netns.Identity
 	records []state.Record
 	policy  *policy.Policy // merged, graces no shorter than the reaper's minimum; replaced, never changed
 
@@ -56,12 +56,12 @@ func shortestGrace(p policy.Policy) policy.Grace { return min(p.CloseWaitGrace, 
 // registry knows the registered namespaces.
 type registry struct {
 	minGrace   time.Duration
-	namespaces map[namespace.Identity]*registered
+	namespaces map[netns.Identity]*registered
 	census     census
 }
 
 func newRegistry(minGrace time.Duration) *registry {
-	return &registry{minGrace: minGrace, namespaces: make(map[namespace.Identity]*registered)}
+	return &registry{minGrace: minGrace, namespaces: make(map[netns.Identity]*registered)}
 }
 
 // changes is what a census has changed.
@@ -74,7 +74,7 @@ type changes struct {
 // update takes over a census.
 func (r *registry) update(c census, now monotime.Time) (ch changes) {
 	r.census = c
-	groups := make(map[namespace.Identity][]state.Record)
+	groups := make(map[netns.Identity][]state.Record)
 	for _, rec := range c.records {
 		groups[rec.Netns.Identity] = append(groups[rec.Netns.Identity], rec)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -21,7 +21,7 @@ import (
 func recordOf(inode uint64, ifname string, change ...func(*state.Record)) state.Record {
 	r := state.Record{
 		Attachment: state.Attachment{ContainerID: "c", IfName: ifname}, Policy: policy.Default(),
-		Netns: state.Netns{Path: "/run/netns/a", Identity: namespace.Identity{Cookie: inode, Dev: 4, Inode: inode}},
+		Netns: state.Netns{Path: "/run/netns/a", Identity: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}},
 	}
 	for _, c := range change {
 		c(&r)
@@ -128,7 +128,7 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}}, moment(0))
 	want := []Target{{
-		Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute, Grace: 10 * time.Minute,
+		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute, Grace: 10 * time.Minute,
 	}}
 	if diff := cmp.Diff(want, r.targets()); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)

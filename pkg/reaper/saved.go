@@ -16,13 +16,13 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // savedCandidate is a candidate as it is kept on disk for the next reaper.
 type savedCandidate struct {
-	netns   namespace.Identity
+	netns   netns.Identity
 	history policy.History
 }
 
@@ -137,7 +137,7 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 		e = e[8:]
 		return v
 	}
-	s.netns = namespace.Identity{Cookie: u64(), Dev: u64(), Inode: u64()}
+	s.netns = netns.Identity{Cookie: u64(), Dev: u64(), Inode: u64()}
 	if err := h.ID.UnmarshalBinary(e[:inetdiag.SizeofID]); err != nil {
 		return s, fmt.Errorf("saved candidates: %w", err)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -42,7 +42,7 @@ func randomCandidate(rnd *rand.Rand) savedCandidate {
 	if rnd.IntN(2) == 0 {
 		h.State, h.First, h.Progress = inetdiag.CloseWait, since, last
 	}
-	return savedCandidate{namespace.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, h}
+	return savedCandidate{netns.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, h}
 }
 
 var exactly = cmp.Options{cmp.AllowUnexported(savedCandidate{}), cmpopts.EquateComparable(inetdiag.ID{})}

@@ -6,7 +6,7 @@ package reaper
 import (
 	"context"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
@@ -16,19 +16,19 @@ import (
 type sight struct {
 	proc    *owners.Proc
 	all     bool
-	seen    map[namespace.Identity]bool
+	seen    map[netns.Identity]bool
 	changed bool // since look was called
 }
 
 func newSight(proc *owners.Proc) sight {
-	return sight{proc: proc, all: proc.First(), seen: make(map[namespace.Identity]bool)}
+	return sight{proc: proc, all: proc.First(), seen: make(map[netns.Identity]bool)}
 }
 
 // sees reports whether the walk shows the sockets of a namespace.
-func (s *sight) sees(id namespace.Identity) bool { return s.all || s.seen[id] }
+func (s *sight) sees(id netns.Identity) bool { return s.all || s.seen[id] }
 
 // saw notes that there is something to be seen of a namespace.
-func (s *sight) saw(id namespace.Identity) {
+func (s *sight) saw(id netns.Identity) {
 	if !s.all && !s.seen[id] {
 		s.seen[id], s.changed = true, true
 	}
@@ -41,7 +41,7 @@ func (s *sight) look(ctx context.Context, set []Target) (changed bool) {
 		return false
 	}
 	was := s.seen
-	s.seen = make(map[namespace.Identity]bool, len(set)) // without those that are there no more
+	s.seen = make(map[netns.Identity]bool, len(set)) // without those that are there no more
 	unseen := make(map[uint64]struct{})
 	for _, t := range set {
 		if was[t.Identity] {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // SockDiag is the finder for any kernel: it dumps each namespace's half-closed sockets by sock_diag, one
@@ -29,7 +29,7 @@ type SockDiag struct {
 }
 
 // NewSockDiag makes the finder. cpuBudget is the share of one core that sweeping may cost, such as 0.02.
-func NewSockDiag(root *namespace.Root, cpuBudget float64) *SockDiag {
+func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
 	return &SockDiag{opener: opener{root}, pacer: newPacer(cpuBudget, monotime.Now()), batch: make([]Seen, 0, batchSize)}
 }
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -145,12 +145,12 @@ func (l *SocketList) note(err error) {
 
 // covered lists the registered namespaces whose sockets are asked for, by pod and container, and reports whether
 // the one that is asked for by its path is registered.
-func (r *Reaper) covered(ctx context.Context, q SocketQuery, asked namespace.Identity) (ids []namespace.Identity, registered bool, err error) {
+func (r *Reaper) covered(ctx context.Context, q SocketQuery, asked netns.Identity) (ids []netns.Identity, registered bool, err error) {
 	type place struct {
 		pod       state.Pod
 		container string
 	}
-	places := make(map[namespace.Identity]place)
+	places := make(map[netns.Identity]place)
 	err = r.read(ctx, func(l *loop) {
 		for id, ns := range l.registry.namespaces {
 			same := id.Same(asked)
@@ -160,7 +160,7 @@ func (r *Reaper) covered(ctx context.Context, q SocketQuery, asked namespace.Ide
 			}
 		}
 	})
-	ids = slices.SortedFunc(maps.Keys(places), func(a, b namespace.Identity) int {
+	ids = slices.SortedFunc(maps.Keys(places), func(a, b netns.Identity) int {
 		p, q := places[a], places[b]
 		return cmp.Or(
 			cmp.Compare(p.pod.Namespace, q.pod.Namespace), cmp.Compare(p.pod.Name, q.pod.Name),
@@ -170,7 +170,7 @@ func (r *Reaper) covered(ctx context.Context, q SocketQuery, asked namespace.Ide
 }
 
 // identify says which namespace is at a path; the zero Identity if none is, or none can be seen.
-func (r *Reaper) identify(path string) (id namespace.Identity) {
+func (r *Reaper) identify(path string) (id netns.Identity) {
 	if path == "" {
 		return id
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -114,7 +114,7 @@ const atOnce = 10_000
 // each runs first on the loop, and then fn for each namespace that is registered by then. In between the loop has
 // time for its deadlines.
 func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *registered)) error {
-	var ids []namespace.Identity
+	var ids []netns.Identity
 	err := r.read(ctx, func(l *loop) {
 		first(l)
 		ids = slices.Collect(maps.Keys(l.registry.namespaces))

@@ -10,7 +10,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -28,7 +28,7 @@ type survey struct {
 }
 
 // survey copies what is known of a namespace's sockets into s, whose room is used again.
-func (l *loop) survey(id namespace.Identity, s *survey) {
+func (l *loop) survey(id netns.Identity, s *survey) {
 	*s = survey{known: s.known[:0], views: s.views[:0]}
 	ns := l.registry.namespaces[id]
 	if ns == nil {
@@ -43,7 +43,7 @@ func (l *loop) survey(id namespace.Identity, s *survey) {
 }
 
 // strangers is the survey of a namespace that is not registered.
-func strangers(path string, id namespace.Identity) *survey {
+func strangers(path string, id netns.Identity) *survey {
 	return &survey{
 		target: Target{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
 		mode: policy.Off, strangers: true,

@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // sweepQueue says which namespace is swept next.
 type sweepQueue struct {
 	entries sweepHeap
-	byID    map[namespace.Identity]*sweepEntry
+	byID    map[netns.Identity]*sweepEntry
 	patient bool // what is new has time: one after the other, within its interval
 }
 
@@ -29,7 +29,7 @@ type sweepEntry struct {
 // than its interval says.
 func (q *sweepQueue) replace(set []Target, now monotime.Time) {
 	old := q.byID
-	q.byID = make(map[namespace.Identity]*sweepEntry, len(set))
+	q.byID = make(map[netns.Identity]*sweepEntry, len(set))
 	q.entries = q.entries[:0]
 	for _, t := range set {
 		e := &sweepEntry{target: t, due: now}

@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 func target(inode uint64, interval time.Duration) Target {
-	return Target{Identity: namespace.Identity{Inode: inode}, Interval: interval}
+	return Target{Identity: netns.Identity{Inode: inode}, Interval: interval}
 }
 
 func TestSweepQueueWhatIsNewIsDueAtOnce(t *testing.T) {

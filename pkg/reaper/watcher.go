@@ -13,7 +13,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -24,9 +24,9 @@ const pruneAfter = 10 * time.Minute
 // a namespace may end without any DEL.
 type watcher struct {
 	store    *state.Store
-	root     *namespace.Root
+	root     *netns.Root
 	boot     string
-	never    []namespace.Identity // namespaces that are not touched whatever is recorded
+	never    []netns.Identity // namespaces that are not touched whatever is recorded
 	log      *slog.Logger
 	warnings *warnings
 	asked    <-chan chan<- struct{} // for a census now; what comes is closed once that has been taken in

@@ -15,7 +15,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -25,7 +25,7 @@ const otherBoot = "00000000-0000-0000-0000-000000000000"
 // newTestWatcher makes a watcher of a directory of the test's own.
 func newTestWatcher(t *testing.T) *watcher {
 	t.Helper()
-	root, err := namespace.NewRoot("")
+	root, err := netns.NewRoot("")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) sta
 	t.Helper()
 	r := state.Record{
 		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Policy: policy.Default(),
-		Netns: state.Netns{Path: filepath.Join(w.store.Dir(), id), Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
+		Netns: state.Netns{Path: filepath.Join(w.store.Dir(), id), Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {
 		c(&r)
@@ -73,7 +73,7 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	w := newTestWatcher(t)
 	ns := nstest.New(t)
 	in := func(r *state.Record) {
-		h, err := namespace.Open(ns.Path())
+		h, err := netns.Open(ns.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +150,7 @@ func TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee(t *testing.T) {
 func TestWatcherActsOnNoRecordThatLacksTheCookie(t *testing.T) {
 	w := newTestWatcher(t)
 	ns := nstest.New(t)
-	h, err := namespace.Open(ns.Path())
+	h, err := netns.Open(ns.Path())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestWatcherActsOnNoRecordThatLacksTheCookie(t *testing.T) {
 func TestWatcherDoesNotPruneTheHostsOwn(t *testing.T) {
 	w := newTestWatcher(t)
 	r := put(t, w, "host")
-	w.never = []namespace.Identity{r.Netns.Identity}
+	w.never = []netns.Identity{r.Netns.Identity}
 	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
 		c := count(w, moment(at))
 		if len(c.inert) != 1 || !strings.Contains(c.inert[0].reason, "--allow-host-netns") || left(t, w) != "host" {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -26,7 +26,7 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 		Boot:       bootID(tb),
 		Netns: state.Netns{
 			Path:     "/run/netns/cni-1",
-			Identity: namespace.Identity{Cookie: 1<<63 + 1, Dev: 4, Inode: 4026532321},
+			Identity: netns.Identity{Cookie: 1<<63 + 1, Dev: 4, Inode: 4026532321},
 		},
 		Pod:      state.Pod{Namespace: "shop", Name: "cart-0", UID: "8a52"},
 		Policy:   policy.Default(),
@@ -38,7 +38,7 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 
 func bootID(tb testing.TB) string {
 	tb.Helper()
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		tb.Fatal(err)
 	}

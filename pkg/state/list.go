@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // Listing is what the state directory holds.
@@ -160,7 +160,7 @@ func withoutPath(err error) error {
 // else by when it was written.
 func otherBoot(data []byte, modified time.Time) bool {
 	if of := lenientBoot(data); of != "" {
-		boot, err := namespace.BootID()
+		boot, err := netns.BootID()
 		return err == nil && of != boot
 	}
 	booted, err := bootTime()

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -23,7 +23,7 @@ type Record struct {
 	Version int    `json:"version"` // set by Put
 	Network string `json:"network"` // the CNI network's name
 	Attachment
-	Boot     string         `json:"boot"` // the boot in which it was written, from namespace.BootID
+	Boot     string         `json:"boot"` // the boot in which it was written, from netns.BootID
 	Netns    Netns          `json:"netns"`
 	Pod      Pod            `json:"pod,omitzero"`
 	Policy   policy.Policy  `json:"policy"`
@@ -35,7 +35,7 @@ type Record struct {
 // Netns is a network namespace and the path that led to it.
 type Netns struct {
 	Path string `json:"path"`
-	namespace.Identity
+	netns.Identity
 }
 
 // Pod is the Kubernetes pod that a container belongs to. It is zero outside of Kubernetes.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -20,7 +20,7 @@ func FuzzDecode(f *testing.F) {
 		Attachment: Attachment{ContainerID: "c", IfName: "eth0"},
 		Network:    "pods",
 		Boot:       "6e1f",
-		Netns:      Netns{Path: "/run/netns/a", Identity: namespace.Identity{Cookie: 1, Dev: 4, Inode: 2}},
+		Netns:      Netns{Path: "/run/netns/a", Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 2}},
 		Policy:     policy.Default(),
 		Time:       time.Unix(0, 0).UTC(),
 	})

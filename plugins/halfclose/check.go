@@ -12,7 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -37,7 +37,7 @@ func (p *plugin) check(args *skel.CmdArgs) error {
 		p.warnf("the record is left as it is: %v", err)
 		return nil
 	}
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	switch {
 	case err != nil:
 		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
@@ -86,14 +86,14 @@ func (p *plugin) compare(r state.Record, path string) error {
 }
 
 // identify returns which namespace a path leads to; without the right to enter it, all but its cookie.
-func identify(path string) (namespace.Identity, error) {
+func identify(path string) (netns.Identity, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return namespace.Identity{}, err
+		return netns.Identity{}, err
 	}
-	h, err := namespace.Open(path)
+	h, err := netns.Open(path)
 	if err != nil {
-		return namespace.Identity{}, err
+		return netns.Identity{}, err
 	}
 	defer h.Close()
 	id, err := h.Identify()

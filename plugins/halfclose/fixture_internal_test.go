@@ -18,7 +18,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -209,14 +209,14 @@ func (n *node) unusable(t *testing.T) {
 
 func bootID(t *testing.T) string {
 	t.Helper()
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return boot
 }
 
-func identityOf(t *testing.T, path string) namespace.Identity {
+func identityOf(t *testing.T, path string) netns.Identity {
 	t.Helper()
 	id, err := identify(path)
 	if err != nil {

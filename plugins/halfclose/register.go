@@ -13,7 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -63,7 +63,7 @@ func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start 
 	if err != nil {
 		return err
 	}
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		return err
 	}
@@ -99,28 +99,28 @@ func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start 
 var errOwnNamespace = errors.New("it is the namespace that the plugin runs in itself, which is never recorded")
 
 // target returns the absolute path of a namespace to be recorded, and which one that is.
-func target(path string) (string, namespace.Identity, error) {
+func target(path string) (string, netns.Identity, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return "", namespace.Identity{}, invalidNetns(err)
+		return "", netns.Identity{}, invalidNetns(err)
 	}
-	h, err := namespace.Open(path)
+	h, err := netns.Open(path)
 	if err != nil {
-		return "", namespace.Identity{}, invalidNetns(err)
+		return "", netns.Identity{}, invalidNetns(err)
 	}
 	defer h.Close()
 	// The plugin's threads are all where it was started, so the first will do.
-	own, err := namespace.Open("/proc/self/ns/net")
+	own, err := netns.Open("/proc/self/ns/net")
 	if err != nil {
-		return "", namespace.Identity{}, fmt.Errorf("find out which namespace the plugin runs in: %w", err)
+		return "", netns.Identity{}, fmt.Errorf("find out which namespace the plugin runs in: %w", err)
 	}
 	defer own.Close()
 	if own.Stat().Same(h.Stat()) {
-		return "", namespace.Identity{}, invalidNetns(fmt.Errorf("CNI_NETNS %q: %w", path, errOwnNamespace))
+		return "", netns.Identity{}, invalidNetns(fmt.Errorf("CNI_NETNS %q: %w", path, errOwnNamespace))
 	}
 	id, err := h.Identify()
 	if err != nil {
-		return "", namespace.Identity{}, invalidNetns(err)
+		return "", netns.Identity{}, invalidNetns(err)
 	}
 	return path, id, nil
 }

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -38,7 +38,7 @@ func byReaper(ctx context.Context, o options, targets []reaper.Target) (_ []cost
 	if err := record(store, targets, p); err != nil {
 		return nil, err
 	}
-	root, err := namespace.NewRoot("")
+	root, err := netns.NewRoot("")
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -68,7 +68,7 @@ func newNode(prefix string, n int, childTables bool) (*node, error) {
 // identify identifies a namespace, and checks that it has the kind of hash that was asked for.
 func identify(name string, childTables bool) (reaper.Target, error) {
 	t := at(name)
-	h, err := namespace.Open(t.Paths[0])
+	h, err := netns.Open(t.Paths[0])
 	if err != nil {
 		return t, err
 	}
@@ -168,7 +168,7 @@ func record(store *state.Store, targets []reaper.Target, p policy.Policy) error 
 
 // recordAs is record for attachments of other names.
 func recordAs(store *state.Store, targets []reaper.Target, p policy.Policy, prefix string) error {
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		return err
 	}

@@ -15,11 +15,11 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -73,7 +73,7 @@ func countListed(list []byte) (int, error) {
 func findByLibrary(_ context.Context, targets []reaper.Target) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	home, err := netns.Get()
+	home, err := vnetns.Get()
 	if err != nil {
 		return 0, err
 	}
@@ -81,7 +81,7 @@ func findByLibrary(_ context.Context, targets []reaper.Target) (int, error) {
 	n := 0
 	for _, t := range targets {
 		found, err := libraryIn(t.Paths[0])
-		if err = errors.Join(err, netns.Set(home)); err != nil {
+		if err = errors.Join(err, vnetns.Set(home)); err != nil {
 			return 0, err
 		}
 		n += found
@@ -90,12 +90,12 @@ func findByLibrary(_ context.Context, targets []reaper.Target) (int, error) {
 }
 
 func libraryIn(path string) (int, error) {
-	h, err := netns.GetFromPath(path)
+	h, err := vnetns.GetFromPath(path)
 	if err != nil {
 		return 0, err
 	}
 	defer h.Close()
-	if err := netns.Set(h); err != nil {
+	if err := vnetns.Set(h); err != nil {
 		return 0, err
 	}
 	n := 0
@@ -149,7 +149,7 @@ func open(t reaper.Target) (conn *inetdiag.Conn, err error) {
 
 // inside runs fn in a namespace.
 func inside(t reaper.Target, fn func() error) error {
-	h, err := namespace.Open(t.Paths[0])
+	h, err := netns.Open(t.Paths[0])
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func inside(t reaper.Target, fn func() error) error {
 
 // findByFinder lets the reaper's finder sweep every namespace once, its budget far out of reach.
 func findByFinder(ctx context.Context, targets []reaper.Target) (int, error) {
-	root, err := namespace.NewRoot("")
+	root, err := netns.NewRoot("")
 	if err != nil {
 		return 0, err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -35,7 +35,7 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	boot, err := namespace.BootID()
+	boot, err := netns.BootID()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,9 +81,9 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 	}
 }
 
-func identity(t *testing.T, path string) namespace.Identity {
+func identity(t *testing.T, path string) netns.Identity {
 	t.Helper()
-	h, err := namespace.Open(path)
+	h, err := netns.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/peer"
 )
@@ -105,7 +105,7 @@ func (p *pod) findAddress(t *testing.T) {
 
 // inside runs fn in the pod's network namespace.
 func (p *pod) inside(fn func() error) error {
-	h, err := namespace.Open(p.netns)
+	h, err := netns.Open(p.netns)
 	if err != nil {
 		return err
 	}

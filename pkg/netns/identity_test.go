@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package namespace_test
+package netns_test
 
 import (
 	"encoding/json"
@@ -9,27 +9,27 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 func TestSame(t *testing.T) {
-	base := namespace.Identity{Cookie: 7, Dev: 4, Inode: 4026531840}
-	with := func(change func(*namespace.Identity)) namespace.Identity {
+	base := netns.Identity{Cookie: 7, Dev: 4, Inode: 4026531840}
+	with := func(change func(*netns.Identity)) netns.Identity {
 		id := base
 		change(&id)
 		return id
 	}
 	for _, tc := range []struct {
 		name string
-		a, b namespace.Identity
+		a, b netns.Identity
 		want bool
 	}{
 		{"an identity is the same as itself", base, base, true},
-		{"an unknown cookie is no difference", base, with(func(id *namespace.Identity) { id.Cookie = 0 }), true},
-		{"another cookie is a reused inode", base, with(func(id *namespace.Identity) { id.Cookie = 8 }), false},
-		{"another inode is another namespace", base, with(func(id *namespace.Identity) { id.Inode++ }), false},
-		{"another device is another namespace", base, with(func(id *namespace.Identity) { id.Dev++ }), false},
-		{"no identity is the same as none", namespace.Identity{}, namespace.Identity{}, false},
+		{"an unknown cookie is no difference", base, with(func(id *netns.Identity) { id.Cookie = 0 }), true},
+		{"another cookie is a reused inode", base, with(func(id *netns.Identity) { id.Cookie = 8 }), false},
+		{"another inode is another namespace", base, with(func(id *netns.Identity) { id.Inode++ }), false},
+		{"another device is another namespace", base, with(func(id *netns.Identity) { id.Dev++ }), false},
+		{"no identity is the same as none", netns.Identity{}, netns.Identity{}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.a.Same(tc.b) != tc.want || tc.b.Same(tc.a) != tc.want {
@@ -40,7 +40,7 @@ func TestSame(t *testing.T) {
 }
 
 func TestIdentityText(t *testing.T) {
-	id := namespace.Identity{Cookie: 1<<64 - 1, Dev: 4, Inode: 4026531840}
+	id := netns.Identity{Cookie: 1<<64 - 1, Dev: 4, Inode: 4026531840}
 	if diff := cmp.Diff("net:[4026531840] cookie 18446744073709551615", id.String()); diff != "" {
 		t.Errorf("String (-want +got):\n%s", diff)
 	}
@@ -51,7 +51,7 @@ func TestIdentityText(t *testing.T) {
 	if diff := cmp.Diff(`{"cookie":18446744073709551615,"dev":4,"inode":4026531840}`, string(data)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
-	var back namespace.Identity
+	var back netns.Identity
 	if err := json.Unmarshal(data, &back); err != nil || back != id {
 		t.Errorf("read back %v, %v, want %v", back, err, id)
 	}

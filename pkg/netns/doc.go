@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package namespace tells which network namespace a path leads to.
+// Package netns tells which network namespace a path leads to.
 //
 // A namespace is known by its Identity: the device and inode of its nsfs file and its cookie. Inode numbers
 // are reused as soon as a namespace is gone; cookies are unique until the next boot, when both start afresh.
@@ -16,4 +16,4 @@
 // Opening needs the right to reach the path, and for /proc/PID/ns/net the right to ptrace(2)-read that
 // process. Handle.Do and Handle.Identify enter the namespace, which needs CAP_SYS_ADMIN in the user
 // namespace that owns it and in the caller's own (setns(2)).
-package namespace
+package netns

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package namespace_test
+package netns_test
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 func TestIdentityDiffersBetweenNamespaces(t *testing.T) {
@@ -28,7 +28,7 @@ func TestIdentityDiffersBetweenNamespaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range []namespace.Identity{a, b} {
+	for _, id := range []netns.Identity{a, b} {
 		if id.Dev == 0 || id.Inode == 0 {
 			t.Errorf("identity %+v has no device or inode", id)
 		}
@@ -101,8 +101,8 @@ func TestWhatIsNoNetworkNamespaceIsRefused(t *testing.T) {
 		{"an ipc namespace", "/proc/self/ns/ipc", "(ipc)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			h, err := namespace.Open(tc.path)
-			if h != nil || !errors.Is(err, namespace.ErrNotNamespace) {
+			h, err := netns.Open(tc.path)
+			if h != nil || !errors.Is(err, netns.ErrNotNamespace) {
 				t.Fatalf("Open = %v, %v, want ErrNotNamespace", h, err)
 			}
 			if !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), tc.path) {
@@ -118,18 +118,18 @@ func TestWhatIsNotThereIsNotExist(t *testing.T) {
 		filepath.Join(dir, "absent"), filepath.Join(dir, "absent", "below"),
 		symlink(t, "absent", filepath.Join(dir, "dangling")), "/proc/999999999/ns/net",
 	} {
-		if h, err := namespace.Open(path); h != nil || !errors.Is(err, fs.ErrNotExist) {
+		if h, err := netns.Open(path); h != nil || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("open %s = %v, %v, want fs.ErrNotExist", path, h, err)
 		}
 	}
 	loop := symlink(t, "loop", filepath.Join(dir, "loop"))
 	for path, want := range map[string]error{loop: unix.ELOOP, "/a\x00b": unix.EINVAL} {
-		if h, err := namespace.Open(path); h != nil || !errors.Is(err, want) {
+		if h, err := netns.Open(path); h != nil || !errors.Is(err, want) {
 			t.Errorf("open %q = %v, %v, want %v", path, h, err, want)
 		}
 	}
 	for _, path := range []string{"", "proc/self/ns/net", "./x"} {
-		if h, err := namespace.Open(path); h != nil || err == nil || errors.Is(err, fs.ErrNotExist) {
+		if h, err := netns.Open(path); h != nil || err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("open %q = %v, %v, want an error that says that it is not absolute", path, h, err)
 		}
 	}
@@ -168,11 +168,11 @@ func TestClosingTheHandleLetsTheNamespaceGo(t *testing.T) {
 }
 
 func TestBootIDIsTheSameEveryTime(t *testing.T) {
-	a, err := namespace.BootID()
+	a, err := netns.BootID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := namespace.BootID()
+	b, err := netns.BootID()
 	if err != nil || a != b || len(a) != len("00000000-0000-0000-0000-000000000000") {
 		t.Errorf("BootID = %q, then %q (%v), want the same UUID", a, b, err)
 	}

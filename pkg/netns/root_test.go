@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package namespace_test
+package netns_test
 
 import (
 	"errors"
@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // hostRoot makes a root directory in which /run/netns/pod is ns, and bind-mounts it as a runtime does. The
 // mounts are made in the process's mount namespace and go with the test.
-func hostRoot(t *testing.T, ns *nstest.NS) (dir string, root *namespace.Root) {
+func hostRoot(t *testing.T, ns *nstest.NS) (dir string, root *netns.Root) {
 	t.Helper()
 	dir = t.TempDir()
 	for _, d := range []string{"run/netns", "var", "proc"} {
@@ -28,7 +28,7 @@ func hostRoot(t *testing.T, ns *nstest.NS) (dir string, root *namespace.Root) {
 		}
 	}
 	bind(t, ns.Path(), filepath.Join(dir, "run/netns/pod"))
-	root, err := namespace.NewRoot(dir)
+	root, err := netns.NewRoot(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func TestPathsResolveInsideTheHostRoot(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "plain"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if h, err := root.Open("/plain"); h != nil || !errors.Is(err, namespace.ErrNotNamespace) {
+	if h, err := root.Open("/plain"); h != nil || !errors.Is(err, netns.ErrNotNamespace) {
 		t.Errorf("open /plain = %v, %v, want ErrNotNamespace", h, err)
 	}
 	if h, err := root.Open("run/netns/pod"); h != nil || err == nil {
@@ -150,7 +150,7 @@ func TestPathsUnderProcAreTheProcesssOwn(t *testing.T) {
 func TestTheProcesssOwnRoot(t *testing.T) {
 	ns := nstest.New(t)
 	for _, dir := range []string{"", "/", "//", "/.", "/.."} {
-		root, err := namespace.NewRoot(dir)
+		root, err := netns.NewRoot(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestAHostRootThatIsNoDirectoryIsRefused(t *testing.T) {
 		filepath.Join(t.TempDir(), "absent"): fs.ErrNotExist,
 		"/dev/null":                          unix.ENOTDIR,
 	} {
-		if r, err := namespace.NewRoot(path); r != nil || !errors.Is(err, want) {
+		if r, err := netns.NewRoot(path); r != nil || !errors.Is(err, want) {
 			t.Errorf("NewRoot(%s) = %v, %v, want %v", path, r, err, want)
 		}
 	}
@@ -209,7 +209,7 @@ func TestARootMayBeClosedWhileItIsUsed(t *testing.T) {
 
 func TestADirectoryThatIsNotTheNodesIsNotSeen(t *testing.T) {
 	dir, below := hostRoot(t, nstest.New(t))
-	own, err := namespace.NewRoot("")
+	own, err := netns.NewRoot("")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package namespace_test
+package netns_test
 
 import (
 	"errors"
@@ -11,18 +11,18 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 func TestDoRunsInTheNamespaceAndNowhereElse(t *testing.T) {
 	home := own(t)
 	h := open(t, nstest.New(t).Path())
-	var inside, ownInside namespace.Identity
+	var inside, ownInside netns.Identity
 	err := h.Do(func() (err error) {
 		if inside, err = here(); err != nil {
 			return err
 		}
-		o, err := namespace.Own()
+		o, err := netns.Own()
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func TestDoRunsInTheNamespaceAndNowhereElse(t *testing.T) {
 }
 
 // everyThreadIsIn looks at more threads than a test before it can have used.
-func everyThreadIsIn(t *testing.T, home namespace.Identity) {
+func everyThreadIsIn(t *testing.T, home netns.Identity) {
 	t.Helper()
 	const together = 32
 	var arrived, done sync.WaitGroup
@@ -74,7 +74,7 @@ func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
 	}
 	func() {
 		defer func() {
-			p, ok := recover().(*namespace.Panic)
+			p, ok := recover().(*netns.Panic)
 			if !ok || !errors.Is(p, wrong) || len(p.Stack) == 0 {
 				t.Errorf("recovered %v, want the function's panic with its stack", p)
 			}
@@ -87,7 +87,7 @@ func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
 
 func TestManyDoAtOnceStayApart(t *testing.T) {
 	home := own(t)
-	handles := []*namespace.Handle{open(t, nstest.New(t).Path()), open(t, nstest.New(t).Path())}
+	handles := []*netns.Handle{open(t, nstest.New(t).Path()), open(t, nstest.New(t).Path())}
 	var wg sync.WaitGroup
 	for i := range 8 {
 		h := handles[i%2]
@@ -144,7 +144,7 @@ func TestOperationsLeaveNoDescriptorBehind(t *testing.T) {
 	dir := t.TempDir()
 	symlink(t, "loop", dir+"/loop")
 	round := func() {
-		h, err := namespace.Open(ns.Path())
+		h, err := netns.Open(ns.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestOperationsLeaveNoDescriptorBehind(t *testing.T) {
 		if err := errors.Join(h.Close(), h.Close()); err != nil {
 			t.Errorf("close twice: %v", err)
 		}
-		r, err := namespace.NewRoot(dir)
+		r, err := netns.NewRoot(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,18 +1,18 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package namespace_test
+package netns_test
 
 import (
 	"os"
 	"testing"
 
-	"github.com/halfclose/halfclose/pkg/namespace"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-func open(tb testing.TB, path string) *namespace.Handle {
+func open(tb testing.TB, path string) *netns.Handle {
 	tb.Helper()
-	h, err := namespace.Open(path)
+	h, err := netns.Open(path)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -25,9 +25,9 @@ func open(tb testing.TB, path string) *namespace.Handle {
 }
 
 // own is the identity of the test process's own namespace.
-func own(tb testing.TB) namespace.Identity {
+func own(tb testing.TB) netns.Identity {
 	tb.Helper()
-	h, err := namespace.Own()
+	h, err := netns.Own()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -36,10 +36,10 @@ func own(tb testing.TB) namespace.Identity {
 }
 
 // here is the identity of the namespace that the calling thread is in.
-func here() (namespace.Identity, error) {
-	h, err := namespace.Open("/proc/thread-self/ns/net")
+func here() (netns.Identity, error) {
+	h, err := netns.Open("/proc/thread-self/ns/net")
 	if err != nil {
-		return namespace.Identity{}, err
+		return netns.Identity{}, err
 	}
 	defer h.Close()
 	return h.Stat(), nil
