@@ -36,8 +36,10 @@ help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build bin/halfclose, static, for this machine
-	@$(GO_BUILD) -ldflags '$(LDFLAGS)' -o bin/halfclose ./plugins/halfclose
+build: ## Build bin/halfclose and the plugin bin/cni/halfclose, static, for this machine
+	@$(GO_BUILD) -ldflags '$(LDFLAGS)' -o bin/halfclose ./cmd/halfclose
+	@$(GO_BUILD) -ldflags '$(LDFLAGS)' -o bin/cni/halfclose ./plugins/halfclose
+	@ln -sfn ../halfclose bin/cni/halfclose-reaper
 
 .PHONY: build-all
 build-all: $(PLATFORMS:%=dist/%) ## Build dist/halfclose-linux-amd64 and -arm64, static

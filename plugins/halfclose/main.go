@@ -1,20 +1,19 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command halfclose destroys TCP sockets that stay half-closed past their grace, per container.
+// Command halfclose is the CNI plugin, chained behind a main plugin: it records each attachment's network namespace
+// and policy, and starts the shared reaper when the configuration asks for that and none is running.
 //
-// It is two things in one binary. Where CNI_COMMAND is set it is a CNI plugin, chained behind a main plugin,
-// which records the attachment's network namespace and policy, and starts the shared reaper when asked to
-// and none runs. Otherwise it is the command line: the reaper, and what shows and tells it what to do.
+// It is the plugin and nothing else. The reaper and the command line are a program of their own: see cmd/halfclose.
 package main
 
 import (
+	"fmt"
 	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
-	"github.com/halfclose/halfclose/pkg/cli"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -22,7 +21,8 @@ import (
 
 func main() {
 	if os.Getenv(envCommand) == "" {
-		os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
+		fmt.Fprintln(os.Stderr, "halfclose: this is the CNI plugin, which container runtimes call; the command is halfclose, beside the reaper (see halfclose --help)")
+		os.Exit(2)
 	}
 	store := state.New(state.DirFromEnv(os.Getenv))
 	p := &plugin{

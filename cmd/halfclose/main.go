@@ -1,0 +1,16 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command halfclose is the reaper, which destroys TCP sockets that stay half-closed past their grace, and the
+// command line around it. The CNI plugin is a program of its own: see plugins/halfclose.
+package main
+
+import (
+	"os"
+
+	"github.com/halfclose/halfclose/pkg/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
+}
