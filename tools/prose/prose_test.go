@@ -226,6 +226,17 @@ func h() {}
 			line := fill("// XBODY reads this: an old comment that the tree had before the rules.\n")
 			r.write(map[string]string{"a.go": "package a\n", "b.go": "package a\n\n" + line, "c.go": "package a\n\n" + line})
 		}, []string{"c.go:3: XBODY"}},
+		"a renamed file, and a copy of its line before it": {func(r *repository) {
+			r.git("mv", "a.go", "z.go")
+			r.write(map[string]string{"b.go": fill("package a\n\nvar x = y +\n\tg(\"XBODY\")\n")})
+			r.git("add", "--all")
+		}, []string{"b.go:4: XBODY"}},
+		"an indented line, and a copy of it before it": {func(r *repository) {
+			r.write(map[string]string{
+				"a.go": strings.Replace(old, "\tg(", "\t\tg(", 1), "B.go": fill("package a\n\nvar x = y +\n\tg(\"XBODY\")\n"),
+			})
+			r.git("add", "--all")
+		}, []string{"B.go:4: XBODY"}},
 		"a deleted file": {func(r *repository) { r.git("rm", "--quiet", "a.go") }, nil},
 		"a path with a space and an accent": {func(r *repository) {
 			r.write(map[string]string{"caf\u00e9 au lait.md": fill("xbody\n")})
