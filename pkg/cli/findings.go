@@ -9,8 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // finding is something that somebody should look at.
@@ -21,7 +20,7 @@ type finding struct {
 }
 
 // findings lists everything that is wrong. What is wrong with many attachments is one finding.
-func findings(s admin.Status) []finding {
+func findings(s api.Status) []finding {
 	var l findingList
 	if p := s.Mode.SwitchProblem; p != "" {
 		l.add(p, "", `or set it anew with "halfclose mode observe" or "halfclose mode destroy"`)
@@ -62,7 +61,7 @@ func (l *findingList) add(what, where, todo string) {
 	}
 }
 
-func (l *findingList) addAttachment(a reaper.AttachmentView) {
+func (l *findingList) addAttachment(a api.AttachmentView) {
 	name := podName(a.Pod, a.ContainerID) + " " + a.IfName
 	if a.Inert != "" {
 		l.add("inert, nothing is done: "+a.Inert, name, "if the container is gone there is nothing to do: its record goes within ten minutes; "+
