@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -107,7 +108,7 @@ func TestWhatTheShellCompletes(t *testing.T) {
 // TestMain lets the test binary be halfclose itself, for a shell to complete.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "halfclose" {
-		os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr, daemon.Command(daemon.Environment{})))
 	}
 	os.Exit(m.Run())
 }

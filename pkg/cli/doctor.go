@@ -44,7 +44,7 @@ one pod's mistaken annotation is a warning, and so is that no reaper runs yet.`,
   halfclose doctor -o json | jq -r '.findings[] | select(.level == "fail").do'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.StateDir, cfg.SwitchPath = e.stateDir, e.switchPath(cmd)
+			cfg.StateDir, cfg.SwitchPath = e.stateDir, e.switchPath()
 			cfg.Slow = func(what string) { e.note("still looking at %s", what) }
 			report := doctor.Run(cmd.Context(), cfg)
 			if err := cmd.Context().Err(); err != nil {

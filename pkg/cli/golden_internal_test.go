@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/daemon"
 )
 
 var update = flag.Bool("update", false, "write what the tests get to testdata, for you to look at the difference")
@@ -41,11 +43,19 @@ func golden(t *testing.T, name, got string) {
 func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), append([]string{}, args...), &env{
-		out: &out, err: &errs, getenv: func(name string) string { return set[name] },
-		syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
+	getenv := func(name string) string { return set[name] }
+	reaper := daemon.Command(daemon.Environment{
+		Getenv: getenv,
+		Syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
 	})
+	code = run(t.Context(), append([]string{}, args...), &env{out: &out, err: &errs, getenv: getenv, more: []*cobra.Command{reaper}})
 	return code, out.String(), errs.String()
+}
+
+// wholeCommandLine is the command line with the commands that cmd/halfclose adds.
+func wholeCommandLine() *cobra.Command {
+	getenv := func(string) string { return "" }
+	return rootCommand(&env{getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}})
 }
 
 // commandsBelow finds every command of the tree, "" for the tree itself.
@@ -62,7 +72,7 @@ func commandsBelow(cmd *cobra.Command) (paths [][]string) {
 }
 
 func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
-	root := rootCommand(&env{getenv: func(string) string { return "" }})
+	root := wholeCommandLine()
 	for _, path := range commandsBelow(root) {
 		name := strings.Join(append([]string{"help"}, path...), "-")
 		t.Run(name, func(t *testing.T) {
@@ -86,8 +96,8 @@ func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
 // TestExamplesAreOfCommandsThatExist parses the flags and arguments of every example in a help text.
 func TestExamplesAreOfCommandsThatExist(t *testing.T) {
 	found := 0
-	for _, path := range commandsBelow(rootCommand(&env{getenv: func(string) string { return "" }})) {
-		cmd, _, err := rootCommand(&env{getenv: func(string) string { return "" }}).Find(path)
+	for _, path := range commandsBelow(wholeCommandLine()) {
+		cmd, _, err := wholeCommandLine().Find(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +113,7 @@ func TestExamplesAreOfCommandsThatExist(t *testing.T) {
 			}
 			args := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(line, -1)
 			found++
-			root := rootCommand(&env{getenv: func(string) string { return "" }})
+			root := wholeCommandLine()
 			example, rest, err := root.Find(args)
 			if err == nil {
 				err = example.ParseFlags(rest)

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package daemon
 
 import (
 	"log/slog"
@@ -17,11 +17,11 @@ import (
 )
 
 // parse reads the reaper's flags from a command line and an environment.
-func parse(t *testing.T, set map[string]string, args ...string) (reaperFlags, *pflag.FlagSet) {
+func parse(t *testing.T, set map[string]string, args ...string) (Config, *pflag.FlagSet) {
 	t.Helper()
-	var f reaperFlags
+	var f Config
 	flags := pflag.NewFlagSet("reaper", pflag.ContinueOnError)
-	f.add(flags)
+	f.addFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		t.Fatal(err)
 	}
@@ -31,24 +31,24 @@ func parse(t *testing.T, set map[string]string, args ...string) (reaperFlags, *p
 	return f, flags
 }
 
-func defaults() reaperFlags {
-	return reaperFlags{
-		finder: "auto", bpfSockets: bpf.DefaultMaxSockets, mode: policy.Destroy, minGrace: time.Second, cpuBudget: 0.02, destroysPerSecond: 1000,
-		logFormat: "text",
+func defaults() Config {
+	return Config{
+		Finder: "auto", MaxBPFSockets: bpf.DefaultMaxSockets, Mode: policy.Destroy, MinGrace: time.Second, CPUBudget: 0.02, MaxDestroysPerSecond: 1000,
+		LogFormat: "text",
 	}
 }
 
 // others are values that no flag has by default, and what they come to.
-func others() (map[string]string, reaperFlags) {
+func others() (map[string]string, Config) {
 	values := map[string]string{
 		"finder": "sockdiag", "bpf-sockets": "4711", "mode": "observe", "min-grace": "7s", "cpu-budget": "0.5%", "max-destroys-per-second": "9",
 		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
 		"log-format": "json", "metrics-address": "127.0.0.1:20470",
 	}
-	return values, reaperFlags{
-		finder: "sockdiag", bpfSockets: 4711, mode: policy.Observe, minGrace: 7 * time.Second, cpuBudget: 0.005, destroysPerSecond: 9,
-		hostRoot: "/host", allowHostNetns: true, idleExit: 3 * time.Minute, wait: true, logLevel: slog.LevelDebug,
-		logFormat: "json", metricsAddress: "127.0.0.1:20470",
+	return values, Config{
+		Finder: "sockdiag", MaxBPFSockets: 4711, Mode: policy.Observe, MinGrace: 7 * time.Second, CPUBudget: 0.005, MaxDestroysPerSecond: 9,
+		HostRoot: "/host", AllowHostNetns: true, IdleExit: 3 * time.Minute, Wait: true, LogLevel: slog.LevelDebug,
+		LogFormat: "json", MetricsAddress: "127.0.0.1:20470",
 	}
 }
 
@@ -67,7 +67,7 @@ func TestEveryFlagCanBeSetInTheEnvironment(t *testing.T) {
 		environ["HALFCLOSE_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = value
 	})
 	got, _ := parse(t, environ)
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(reaperFlags{})); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("flags (-want +got)\n%s", diff)
 	}
 }
@@ -75,15 +75,15 @@ func TestEveryFlagCanBeSetInTheEnvironment(t *testing.T) {
 func TestTheCommandLineComesBeforeTheEnvironment(t *testing.T) {
 	got, _ := parse(t, map[string]string{"HALFCLOSE_MIN_GRACE": "7s", "HALFCLOSE_MODE": "off", "HALFCLOSE_WAIT": ""}, "--min-grace", "2s")
 	want := defaults()
-	want.minGrace, want.mode = 2*time.Second, policy.Off
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(reaperFlags{})); diff != "" {
+	want.MinGrace, want.Mode = 2*time.Second, policy.Off
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("flags (-want +got)\n%s", diff)
 	}
 }
 
 func TestWhoStartedAReaperIsNotForTheEnvironmentToSay(t *testing.T) {
 	got, _ := parse(t, map[string]string{"HALFCLOSE_AUTO": "true", "HALFCLOSE_HELP": "true", "HALFCLOSE_UNKNOWN": "x"})
-	if diff := cmp.Diff(defaults(), got, cmp.AllowUnexported(reaperFlags{})); diff != "" {
+	if diff := cmp.Diff(defaults(), got); diff != "" {
 		t.Errorf("flags (-want +got)\n%s", diff)
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package daemon
 
 import (
 	"os"
@@ -30,7 +30,7 @@ func TestTheShippedEnvironmentFileHasTheDefaultOfEveryFlag(t *testing.T) {
 		}
 	}
 	want := map[string]string{state.EnvDir: state.DefaultDir}
-	reaperCommand(&env{}).Flags().VisitAll(func(f *pflag.Flag) {
+	Command(Environment{}).Flags().VisitAll(func(f *pflag.Flag) {
 		switch f.Name {
 		case "help":
 		case "idle-exit", "wait", "host-root": // for a person, a plugin and a container

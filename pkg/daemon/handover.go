@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package daemon
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // turn is a reaper's wait for the lock of its state directory.
@@ -35,15 +34,15 @@ const (
 // take waits for the lock as long as it may be had: a moment in any case, since its holder may be about to
 // end; longer if the holder was started by the plugin, which then is asked to hand over; as long as it
 // takes with --wait. It returns no lock and no error when ctx ends first.
-func (t *turn) take(ctx context.Context) (*reaper.Lock, error) {
+func (t *turn) take(ctx context.Context) (*Lock, error) {
 	began := time.Now()
 	var asked time.Time
 	said := false
 	tick := time.NewTicker(tryEvery)
 	defer tick.Stop()
 	for {
-		lock, err := reaper.Acquire(t.path, t.me)
-		held, ok := errors.AsType[*reaper.HeldError](err)
+		lock, err := Acquire(t.path, t.me)
+		held, ok := errors.AsType[*HeldError](err)
 		if !ok {
 			return lock, err
 		}

@@ -1,7 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+// Package daemon makes a process the one reaper of a node.
+package daemon
 
 import (
 	"context"
@@ -28,64 +29,64 @@ import (
 )
 
 // reap runs the reaper until ctx ends, another takes over or it has been idle for long.
-func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error {
+func (e *env) reap(ctx context.Context, f Config, switchPath string) error {
 	e.hangups = hangups()
-	if err := e.checkStateDir(); err != nil {
-		return err
+	if err := launch.CheckStateDir(e.stateDir); err != nil {
+		return usageError{err}
 	}
-	store := e.store()
+	store := state.New(e.stateDir)
 	if err := os.MkdirAll(store.Dir(), 0o700); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
 	}
 	log, closer, err := logging.New(logging.Options{
-		Level: f.logLevel, Format: f.logFormat, Stderr: e.err, Auto: f.auto, File: store.LogPath(),
+		Level: f.LogLevel, Format: f.LogFormat, Stderr: e.err, Auto: f.Auto, File: store.LogPath(),
 	})
 	if err != nil {
 		return err
 	}
 	defer closer.Close()
 	e.logged = true
-	if f.auto {
+	if f.Auto {
 		if err := launch.Detach(); err != nil {
 			log.Warn("leave the container runtime's surroundings", "error", err)
 		}
 	}
 	err = e.hold(ctx, store, f, switchPath, log)
-	if _, held := errors.AsType[*reaper.HeldError](err); held && f.auto {
+	if _, held := errors.AsType[*HeldError](err); held && f.Auto {
 		log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once
-	} else if err != nil && f.auto {
+	} else if err != nil && f.Auto {
 		log.Error("reaper ends", "error", err) // nobody reads what it prints
 	}
 	return err
 }
 
 // hold takes the state directory's lock, and works while it holds it.
-func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switchPath string, log *slog.Logger) error {
+func (e *env) hold(ctx context.Context, store *state.Store, f Config, switchPath string, log *slog.Logger) error {
 	me := api.Holder{PID: os.Getpid(), StartedBy: e.startedBy(f), Since: time.Now().Round(0), Version: buildinfo.Get().Version}
-	root, err := netns.NewRoot(f.hostRoot)
+	root, err := netns.NewRoot(f.HostRoot)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	scrape := admin.NewScrape(log)
-	stop, err := serveMetrics(ctx, scrape, f.metricsAddress, log) // while nothing has been touched yet
-	inUse := f.wait && errors.Is(err, unix.EADDRINUSE)
+	stop, err := serveMetrics(ctx, scrape, f.MetricsAddress, log) // while nothing has been touched yet
+	inUse := f.Wait && errors.Is(err, unix.EADDRINUSE)
 	switch {
 	case inUse:
-		log.Info("the metrics address is in use: waiting for it as for the lock", "address", f.metricsAddress)
+		log.Info("the metrics address is in use: waiting for it as for the lock", "address", f.MetricsAddress)
 	case err != nil:
 		return err
 	default:
 		defer stop()
 	}
-	t := turn{me: me, path: store.LockPath(), client: admin.NewClient(store.SocketPath()), wait: f.wait, scrape: scrape, log: log}
+	t := turn{me: me, path: store.LockPath(), client: admin.NewClient(store.SocketPath()), wait: f.Wait, scrape: scrape, log: log}
 	lock, err := t.take(ctx)
 	if err != nil || lock == nil {
 		return err
 	}
 	defer lock.Release()
 	if inUse {
-		if stop, err = takeOverMetrics(ctx, scrape, f.metricsAddress, log); err != nil {
+		if stop, err = takeOverMetrics(ctx, scrape, f.MetricsAddress, log); err != nil {
 			return err
 		}
 		defer stop()
@@ -93,20 +94,20 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 	defer context.AfterFunc(ctx, stopping)()
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
 	debug.SetGCPercent(30)
-	senses, err := reaper.Choose(f.finder, func() (*reaper.Kernel, error) { return reaper.LoadPrograms(f.bpfSockets) }, root, float64(f.cpuBudget))
+	senses, err := openSources(&f, root)
 	if err != nil {
 		return err
 	}
 	defer senses.Close()
 	debug.FreeOSMemory() // to load programs, the kernel's types are read, once
-	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.mode.String(), "started_by", string(me.StartedBy))
+	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.Mode.String(), "started_by", string(me.StartedBy))
 	for {
 		err := e.serve(ctx, me, lock, store, scrape, reaper.Config{
 			Store: store, Root: root, SwitchPath: switchPath, Finder: senses.Finder,
-			Mode: f.mode, MinGrace: f.minGrace, MaxDestroysPerSecond: f.destroysPerSecond, AllowHostNetns: f.allowHostNetns,
-			IdleExit: f.idleExit, Kernel: inetdiag.Probe, Log: log,
+			Mode: f.Mode, MinGrace: f.MinGrace, MaxDestroysPerSecond: f.MaxDestroysPerSecond, AllowHostNetns: f.AllowHostNetns,
+			IdleExit: f.IdleExit, Kernel: inetdiag.Probe, Log: log,
 			// A quarter of what sweeping may cost, on top of that.
-			Owners: senses.Owners, OwnersBudget: float64(f.cpuBudget) / 4,
+			Owners: senses.Owners, OwnersBudget: f.CPUBudget / 4,
 		})
 		if !errors.Is(err, reaper.ErrIdle) {
 			if err == nil {
@@ -116,14 +117,14 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 		}
 		// A plugin that recorded an attachment while the socket was still there has started no reaper.
 		if listing, err := store.List(); err == nil && len(listing.Records) == 0 {
-			log.Info("reaper ends: there are no attachments", "for", f.idleExit)
+			log.Info("reaper ends: there are no attachments", "for", f.IdleExit)
 			return nil
 		}
 	}
 }
 
 // serve runs a reaper and its HTTP API side by side, until one of them ends.
-func (e *env) serve(ctx context.Context, me api.Holder, lock *reaper.Lock, store *state.Store, scrape *admin.Scrape, cfg reaper.Config) error {
+func (e *env) serve(ctx context.Context, me api.Holder, lock *Lock, store *state.Store, scrape *admin.Scrape, cfg reaper.Config) error {
 	listener, err := admin.Listen(store.SocketPath())
 	if err != nil {
 		return err
@@ -167,7 +168,7 @@ func (e *env) serve(ctx context.Context, me api.Holder, lock *reaper.Lock, store
 }
 
 // watchLock ends the reaper when its lock is no longer what keeps others away.
-func watchLock(ctx context.Context, lock *reaper.Lock) error {
+func watchLock(ctx context.Context, lock *Lock) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -182,9 +183,9 @@ func watchLock(ctx context.Context, lock *reaper.Lock) error {
 	}
 }
 
-func (e *env) startedBy(f reaperFlags) api.StartedBy {
+func (e *env) startedBy(f Config) api.StartedBy {
 	switch {
-	case f.auto:
+	case f.Auto:
 		return api.ByPlugin
 	case e.getenv("INVOCATION_ID") != "":
 		return api.BySystemd

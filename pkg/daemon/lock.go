@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package daemon
 
 import (
 	"encoding/json"
@@ -15,32 +15,29 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// HeldError says that another reaper holds the lock.
+// HeldError is the error of Acquire while another reaper holds the lock.
 type HeldError struct{ Holder api.Holder }
 
 func (e *HeldError) Error() string {
 	return "another reaper works on this state directory: " + e.Holder.String()
 }
 
-// Lock is what makes a reaper the only one on its state directory: flock(2) on a file in it, so that it
-// goes with the process however that ends.
+// Lock makes a reaper the only one on its state directory. It is a flock(2) on a file in that directory, so the
+// kernel releases it however the process exits.
 type Lock struct {
 	file *os.File
 }
 
-// Acquire takes the lock, and leaves who holds it in the file for people and other reapers to read. The
-// error is a *HeldError if another process has it.
+// Acquire takes the lock and writes me into the file, for people and other reapers to read. The error is a
+// *HeldError if another process holds the lock.
 func Acquire(path string, me api.Holder) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the reaper's lock: %w", err)
 	}
 	l := &Lock{f}
-	for {
+	for retry := true; retry; retry = errors.Is(err, unix.EINTR) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
 	}
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
@@ -57,7 +54,8 @@ func Acquire(path string, me api.Holder) (*Lock, error) {
 	return l, nil
 }
 
-// readHolder reads who holds the lock; the zero Holder if that is not (yet) to be read.
+// readHolder reads the holder of the lock from its file. It returns the zero Holder if the file has none yet, or
+// not a whole one.
 func readHolder(f *os.File) (h api.Holder) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, 4096))
 	if err != nil || json.Unmarshal(b, &h) != nil {
@@ -80,8 +78,8 @@ func (l *Lock) sign(me api.Holder) error {
 	return nil
 }
 
-// Valid reports whether the lock's path still leads to the locked file. If it does not, somebody removed
-// it, another reaper may hold a lock on its successor, and this one must end.
+// Valid returns nil while the lock's path leads to the locked file. On an error another process has removed or
+// replaced the file, another reaper may hold a lock on the new one, and this reaper must exit.
 func (l *Lock) Valid() error {
 	at, err := os.Stat(l.file.Name())
 	if err != nil {
@@ -97,7 +95,7 @@ func (l *Lock) Valid() error {
 	return nil
 }
 
-// Release lets go of the lock. The file stays, empty: removing it would let two reapers hold two locks.
+// Release releases the lock. The file stays, empty: removing it would let two reapers hold two locks.
 func (l *Lock) Release() {
 	_ = l.file.Truncate(0)
 	_ = l.file.Close()

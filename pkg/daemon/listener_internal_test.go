@@ -1,10 +1,9 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package daemon
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -32,21 +30,6 @@ func TestIsAddress(t *testing.T) {
 			t.Errorf("%q is taken", text)
 		}
 	}
-}
-
-// startReaper starts a reaper in this process, which ends with the test or when stop is called.
-func startReaper(t *testing.T, dir string, args ...string) (stderr *guarded, stop func() (code int)) {
-	t.Helper()
-	stderr = &guarded{}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan int, 1)
-	go func() {
-		e := &env{out: io.Discard, err: stderr, getenv: func(string) string { return "" }}
-		ended <- run(ctx, append([]string{"reaper", "--state-dir", dir}, args...), e)
-	}()
-	stop = sync.OnceValue(func() int { cancel(); return <-ended })
-	t.Cleanup(func() { stop() })
-	return stderr, stop
 }
 
 // get asks an address for a path, "" until somebody listens there.
@@ -89,8 +72,8 @@ func TestAReaperThatWaitsAnswersThatItIsNotReady(t *testing.T) {
 		})
 	}
 
-	if code := stop(); code != exitSuccess {
-		t.Errorf("the first reaper: exit code %d", code)
+	if err := stop(); err != nil {
+		t.Errorf("the first reaper: %v", err)
 	}
 	nstest.Eventually(t, soon, "the second is ready", func() bool {
 		code, body := get(t, address+"/healthz")
@@ -102,8 +85,8 @@ func TestAReaperThatWaitsAnswersThatItIsNotReady(t *testing.T) {
 	if code, body := get(t, address+"/v1/status"); code != http.StatusNotFound {
 		t.Errorf("its status over TCP: status %d\n%s", code, body)
 	}
-	if code := stopSecond(); code != exitSuccess {
-		t.Errorf("the second reaper: exit code %d: %s", code, stderr)
+	if err := stopSecond(); err != nil {
+		t.Errorf("the second reaper: %v: %s", err, stderr)
 	}
 	if code, _ := get(t, address+"/healthz"); code != 0 {
 		t.Errorf("after its end it is answered with status %d", code)
@@ -129,8 +112,8 @@ func TestAReaperThatWaitsTakesTheMetricsAddressOver(t *testing.T) {
 	nstest.Eventually(t, soon, "the second waits for both", func() bool {
 		return strings.Contains(second.String(), "the metrics address is in use") && strings.Contains(second.String(), "wait for the other reaper")
 	})
-	if code := stop(); code != exitSuccess {
-		t.Errorf("the first reaper: exit code %d", code)
+	if err := stop(); err != nil {
+		t.Errorf("the first reaper: %v", err)
 	}
 	nstest.Eventually(t, soon, "the second answers at the same address", func() bool {
 		code, _ := get(t, "http://"+address+"/healthz")
@@ -146,10 +129,10 @@ func TestAReaperWhoseMetricsAddressIsTakenLeavesTheOtherAlone(t *testing.T) {
 	}
 	defer l.Close()
 	dir := t.TempDir()
-	code, stdout, stderr := call(t, nil, "reaper", "--state-dir", dir, "--metrics-address", l.Addr().String())
-	want := "halfclose: listen on the metrics address " + l.Addr().String() + ": "
-	if code != exitFailure || stdout != "" || !strings.HasPrefix(stderr, want) || !strings.Contains(stderr, "another process, perhaps another reaper, listens there") || strings.Count(stderr, "\n") != 1 {
-		t.Errorf("exit code %d, stdout %q, stderr:\n%s", code, stdout, stderr)
+	err = execute(t.Context(), io.Discard, "--state-dir", dir, "--metrics-address", l.Addr().String())
+	want := "listen on the metrics address " + l.Addr().String() + ": "
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "another process, perhaps another reaper, listens there") {
+		t.Errorf("it fails with: %v", err)
 	}
 	if _, err := os.Stat(state.New(dir).LockPath()); !os.IsNotExist(err) {
 		t.Errorf("it took the lock: %v", err)

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper_test
+package daemon_test
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/daemon"
 )
 
 // envHoldLock makes the test binary a process that holds the lock it names until its standard input ends.
@@ -25,7 +25,7 @@ const envHoldLock = "HALFCLOSE_TEST_HOLD_LOCK"
 
 func holdLock(path string) int {
 	me := api.Holder{PID: os.Getpid(), StartedBy: api.ByPlugin, Since: time.Unix(1700000000, 0).UTC(), Version: "v9"}
-	if _, err := reaper.Acquire(path, me); err != nil {
+	if _, err := daemon.Acquire(path, me); err != nil {
 		fmt.Println(err)
 		return 1
 	}
@@ -36,9 +36,9 @@ func holdLock(path string) int {
 
 func lockPath(t *testing.T) string { return filepath.Join(t.TempDir(), "reaper.lock") }
 
-func acquire(t *testing.T, path string, me api.Holder) *reaper.Lock {
+func acquire(t *testing.T, path string, me api.Holder) *daemon.Lock {
 	t.Helper()
-	l, err := reaper.Acquire(path, me)
+	l, err := daemon.Acquire(path, me)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +52,8 @@ func TestLockKeepsOthersOutAndNamesItsHolder(t *testing.T) {
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	first := acquire(t, path, api.Holder{PID: 4711, StartedBy: api.BySystemd, Since: since, Version: "v1"})
 
-	_, err := reaper.Acquire(path, api.Holder{PID: 4712})
-	held, ok := errors.AsType[*reaper.HeldError](err)
+	_, err := daemon.Acquire(path, api.Holder{PID: 4712})
+	held, ok := errors.AsType[*daemon.HeldError](err)
 	if !ok {
 		t.Fatalf("a second Acquire: %v, want a *HeldError", err)
 	}
@@ -94,8 +94,8 @@ func TestLockWithAnUnreadableHolderStillKeepsOthersOut(t *testing.T) {
 	if err := os.WriteFile(path, []byte(`{"pid": 47`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := reaper.Acquire(path, api.Holder{PID: 4712})
-	if held, ok := errors.AsType[*reaper.HeldError](err); !ok || held.Holder.PID != 0 {
+	_, err := daemon.Acquire(path, api.Holder{PID: 4712})
+	if held, ok := errors.AsType[*daemon.HeldError](err); !ok || held.Holder.PID != 0 {
 		t.Errorf("Acquire: %v, want a *HeldError with an unknown holder", err)
 	}
 }
@@ -122,8 +122,8 @@ func TestLockGoesWithItsProcess(t *testing.T) {
 	if got := string(said[:n]); got != "held\n" {
 		t.Errorf("the other process says %q", got)
 	}
-	_, err = reaper.Acquire(path, api.Holder{})
-	if held, ok := errors.AsType[*reaper.HeldError](err); !ok || held.Holder.PID != cmd.Process.Pid || held.Holder.StartedBy != api.ByPlugin {
+	_, err = daemon.Acquire(path, api.Holder{})
+	if held, ok := errors.AsType[*daemon.HeldError](err); !ok || held.Holder.PID != cmd.Process.Pid || held.Holder.StartedBy != api.ByPlugin {
 		t.Errorf("Acquire beside process %d: %v", cmd.Process.Pid, err)
 	}
 	if err := cmd.Process.Kill(); err != nil {
@@ -161,7 +161,7 @@ func TestLockNoticesThatItsFile(t *testing.T) {
 
 func TestLockIsAnErrorWithoutItsDirectory(t *testing.T) {
 	t.Parallel()
-	_, err := reaper.Acquire(filepath.Join(t.TempDir(), "absent", "reaper.lock"), api.Holder{})
+	_, err := daemon.Acquire(filepath.Join(t.TempDir(), "absent", "reaper.lock"), api.Holder{})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Acquire: %v", err)
 	}

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package daemon_test
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/pkg/cli"
+	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/logging"
 )
 
@@ -28,6 +30,7 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 		{name: "of a wrong value in the environment", env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, says: `HALFCLOSE_MODE="kill"`, file: true},
 		{name: "of one that cannot be", env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, says: `not "none"`, file: true},
 		{name: "of a flag that does not exist", args: []string{"--now"}, code: 2, says: "--now", file: true},
+		{name: "of an argument", args: []string{"now"}, code: 2, says: `"now"`, file: true},
 		{name: "of a state directory that is none", prepare: func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, code: 1, says: "make the state directory"},
 		{name: "of a state directory whose path is too long", args: []string{"--state-dir", long}, code: 2, says: "has 96 bytes"},
 		{name: "of no state directory", args: []string{"--state-dir", ""}, code: 2, says: "--state-dir is a directory"},
@@ -44,18 +47,14 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 			if err := tt.prepare(dir); err != nil {
 				t.Fatal(err)
 			}
+			t.Setenv("HALFCLOSE_STATE_DIR", dir)
 			var stderr bytes.Buffer
 			var syslog []string
-			code := run(t.Context(), append([]string{"reaper", "--auto"}, tt.args...), &env{
-				out: &stderr, err: &stderr,
-				getenv: func(name string) string {
-					if name == "HALFCLOSE_STATE_DIR" {
-						return dir
-					}
-					return tt.env[name]
-				},
-				syslog: func(message string, args ...any) { syslog = append(syslog, message+" "+fmt.Sprint(args...)) },
+			reaper := daemon.Command(daemon.Environment{
+				Getenv: func(name string) string { return tt.env[name] },
+				Syslog: func(message string, args ...any) { syslog = append(syslog, message+" "+fmt.Sprint(args...)) },
 			})
+			code := cli.Main(append([]string{"reaper", "--auto"}, tt.args...), &stderr, &stderr, reaper)
 			if code != tt.code || !strings.Contains(stderr.String(), tt.says) {
 				t.Errorf("exit code %d, want %d: %s", code, tt.code, stderr.String())
 			}
@@ -68,5 +67,22 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 				t.Errorf("in the file: %q, %v", log, err)
 			}
 		})
+	}
+}
+
+func TestAReaperThatWasNotAutoStartedLeavesNoTrace(t *testing.T) {
+	dir := t.TempDir()
+	for _, args := range [][]string{{"--now"}, {"--finder", "none"}, {"now"}} {
+		var stderr bytes.Buffer
+		reaper := daemon.Command(daemon.Environment{
+			Getenv: func(string) string { return "" },
+			Syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
+		})
+		if code := cli.Main(append([]string{"reaper", "--state-dir", dir}, args...), &stderr, &stderr, reaper); code != 2 {
+			t.Errorf("%v: exit code %d, want 2: %s", args, code, stderr.String())
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("in the state directory: %v, %v", files, err)
 	}
 }
