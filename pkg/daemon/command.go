@@ -5,7 +5,6 @@ package daemon
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -76,11 +75,12 @@ includes CAP_BPF and CAP_PERFMON.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := c.reap(cmd)
-			if !c.logged {
-				err = c.traced(cmd, err)
+			d, err := c.daemon(cmd)
+			if err != nil {
+				return c.traced(cmd, err)
 			}
-			return err
+			defer d.Close()
+			return d.Run(cmd.Context())
 		},
 	}
 	cmd.SetFlagErrorFunc(c.traced)
@@ -96,17 +96,7 @@ includes CAP_BPF and CAP_PERFMON.`,
 // command is one call of the reaper command.
 type command struct {
 	Environment
-	cfg    Config
-	logged bool // the reaper's own log has why it ended
-}
-
-// env is what a reaper works with.
-type env struct {
-	err      io.Writer
-	getenv   func(string) string
-	stateDir string
-	logged   bool             // the reaper's own log has why it ended
-	hangups  <-chan os.Signal // each asks the reaper to read the records again
+	cfg Config
 }
 
 // traced returns err, the reason why the process exits before it has a log. If the plugin started it, traced writes
@@ -123,26 +113,25 @@ func (c *command) traced(cmd *cobra.Command, err error) error {
 	return err
 }
 
-// reap completes the configuration from the environment, checks it, and runs the reaper.
-func (c *command) reap(cmd *cobra.Command) error {
+// daemon completes the configuration from the environment, checks it, and creates the daemon.
+func (c *command) daemon(cmd *cobra.Command) (*Daemon, error) {
 	if err := fromEnvironment(cmd.Flags(), c.Getenv); err != nil {
-		return err
+		return nil, err
 	}
 	if err := c.cfg.checkFlags(); err != nil {
-		return err
+		return nil, err
 	}
 	if c.cfg.Auto && !cmd.Flags().Changed("idle-exit") {
 		c.cfg.IdleExit = autoIdleExit
 	}
 	dir, err := cmd.Flags().GetString(stateDirFlag)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if dir, err = filepath.Abs(dir); err != nil {
-		return fmt.Errorf("find the state directory: %w", err)
+	if c.cfg.StateDir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("find the state directory: %w", err)
 	}
-	e := &env{err: cmd.ErrOrStderr(), getenv: c.Getenv, stateDir: dir}
-	err = e.reap(cmd.Context(), c.cfg, state.SwitchPath(dir))
-	c.logged = e.logged
-	return err
+	c.cfg.SwitchPath = state.SwitchPath(c.cfg.StateDir)
+	c.cfg.ServiceManager, c.cfg.Stderr = c.Getenv("INVOCATION_ID") != "", cmd.ErrOrStderr()
+	return New(c.cfg)
 }

@@ -1,194 +1,156 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package daemon makes a process the one reaper of a node.
+// Package daemon makes a process the one reaper of a node: it holds the lock of the state directory, takes over
+// from the reaper before it, serves the HTTP API and the metrics, and reports to the service manager. Its Command
+// is "halfclose reaper".
 package daemon
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"runtime/debug"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
-
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
-	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
-	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// reap runs the reaper until ctx ends, another takes over or it has been idle for long.
-func (e *env) reap(ctx context.Context, f Config, switchPath string) error {
-	e.hangups = hangups()
-	if err := launch.CheckStateDir(e.stateDir); err != nil {
-		return usageError{err}
-	}
-	store := state.New(e.stateDir)
-	if err := os.MkdirAll(store.Dir(), 0o700); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
-	}
-	log, closer, err := logging.New(logging.Options{
-		Level: f.LogLevel, Format: f.LogFormat, Stderr: e.err, Auto: f.Auto, File: store.LogPath(),
-	})
-	if err != nil {
-		return err
-	}
-	defer closer.Close()
-	e.logged = true
-	if f.Auto {
-		if err := launch.Detach(); err != nil {
-			log.Warn("leave the container runtime's surroundings", "error", err)
-		}
-	}
-	err = e.hold(ctx, store, f, switchPath, log)
-	if _, held := errors.AsType[*HeldError](err); held && f.Auto {
-		log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once
-	} else if err != nil && f.Auto {
-		log.Error("reaper ends", "error", err) // nobody reads what it prints
-	}
-	return err
+// Config is what a Daemon is created with. Every field but StateDir, SwitchPath and Stderr has a flag of
+// "halfclose reaper", which is where its default is.
+type Config struct {
+	StateDir   string    // an absolute path
+	SwitchPath string    // the file of the node's mode switch
+	Stderr     io.Writer // where an unattended process logs to; see logging.Options
+
+	Auto           bool // the CNI plugin started the process
+	ServiceManager bool // a service manager started the process
+
+	Finder        string  // one of finderNames
+	MaxBPFSockets int     // how many half-closed sockets the bpf finder has room for
+	CPUBudget     float64 // the share of one core that finding may cost, such as 0.02
+	HostRoot      string  // where the host's file system is mounted; empty in the host's own mount namespace
+
+	Mode                 policy.Mode   // the cap on every record's mode
+	MinGrace             time.Duration // no grace is shorter
+	MaxDestroysPerSecond int           // on the whole node; 0 is no bound
+	AllowHostNetns       bool          // act on records of the host's own network namespace too
+	IdleExit             time.Duration // exit after so long without a record; 0 never
+
+	MetricsAddress string // HOST:PORT; empty serves no metrics over TCP
+	Wait           bool   // wait for the lock without a bound
+	LogLevel       slog.Level
+	LogFormat      string // logging.Text or logging.JSON
 }
 
-// hold takes the state directory's lock, and works while it holds it.
-func (e *env) hold(ctx context.Context, store *state.Store, f Config, switchPath string, log *slog.Logger) error {
-	me := api.Holder{PID: os.Getpid(), StartedBy: e.startedBy(f), Since: time.Now().Round(0), Version: buildinfo.Get().Version}
-	root, err := netns.NewRoot(f.HostRoot)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	scrape := admin.NewScrape(log)
-	stop, err := serveMetrics(ctx, scrape, f.MetricsAddress, log) // while nothing has been touched yet
-	inUse := f.Wait && errors.Is(err, unix.EADDRINUSE)
+// startedBy is what other reapers and the API learn of this one.
+func (c *Config) startedBy() api.StartedBy {
 	switch {
-	case inUse:
-		log.Info("the metrics address is in use: waiting for it as for the lock", "address", f.MetricsAddress)
-	case err != nil:
-		return err
-	default:
-		defer stop()
-	}
-	t := turn{me: me, path: store.LockPath(), client: admin.NewClient(store.SocketPath()), wait: f.Wait, scrape: scrape, log: log}
-	lock, err := t.take(ctx)
-	if err != nil || lock == nil {
-		return err
-	}
-	defer lock.Release()
-	if inUse {
-		if stop, err = takeOverMetrics(ctx, scrape, f.MetricsAddress, log); err != nil {
-			return err
-		}
-		defer stop()
-	}
-	defer context.AfterFunc(ctx, stopping)()
-	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
-	debug.SetGCPercent(30)
-	senses, err := openSources(&f, root)
-	if err != nil {
-		return err
-	}
-	defer senses.Close()
-	debug.FreeOSMemory() // to load programs, the kernel's types are read, once
-	log.Info("reaper starts", "version", me.Version, "state_dir", store.Dir(), "mode", f.Mode.String(), "started_by", string(me.StartedBy))
-	for {
-		err := e.serve(ctx, me, lock, store, scrape, reaper.Config{
-			Store: store, Root: root, SwitchPath: switchPath, Finder: senses.Finder,
-			Mode: f.Mode, MinGrace: f.MinGrace, MaxDestroysPerSecond: f.MaxDestroysPerSecond, AllowHostNetns: f.AllowHostNetns,
-			IdleExit: f.IdleExit, Kernel: inetdiag.Probe, Log: log,
-			// A quarter of what sweeping may cost, on top of that.
-			Owners: senses.Owners, OwnersBudget: f.CPUBudget / 4,
-		})
-		if !errors.Is(err, reaper.ErrIdle) {
-			if err == nil {
-				log.Info("reaper ends")
-			}
-			return err
-		}
-		// A plugin that recorded an attachment while the socket was still there has started no reaper.
-		if listing, err := store.List(); err == nil && len(listing.Records) == 0 {
-			log.Info("reaper ends: there are no attachments", "for", f.IdleExit)
-			return nil
-		}
-	}
-}
-
-// serve runs a reaper and its HTTP API side by side, until one of them ends.
-func (e *env) serve(ctx context.Context, me api.Holder, lock *Lock, store *state.Store, scrape *admin.Scrape, cfg reaper.Config) error {
-	listener, err := admin.Listen(store.SocketPath())
-	if err != nil {
-		return err
-	}
-	r, err := reaper.New(cfg)
-	if err != nil {
-		listener.Close()
-		return err
-	}
-	ctx, handOver := context.WithCancel(ctx)
-	defer handOver()
-	g, ctx := errgroup.WithContext(ctx)
-	server := admin.Server{
-		Reaper: r, Holder: me, HandOver: handOver, Log: cfg.Log,
-		Figures: func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, me.Since) },
-	}
-	scrape.For(&server)
-	defer scrape.None("the reaper has ended its work")
-	g.Go(func() error { return server.Serve(ctx, listener) })
-	g.Go(func() error {
-		defer handOver() // without a reaper there is nothing to serve
-		return r.Run(ctx)
-	})
-	g.Go(func() error { return watchLock(ctx, lock) })
-	followed := make(chan struct{})
-	go func() {
-		defer close(followed)
-		newService(r, e.hangups, cfg.Log).follow(ctx)
-	}()
-	err = g.Wait()
-	select {
-	case <-followed:
-	case <-time.After(graceTime): // the service manager does not listen
-	}
-	if lock.Valid() == nil { // else it is another reaper's by now
-		if gone := os.Remove(store.SocketPath()); !os.IsNotExist(gone) {
-			err = errors.Join(err, gone)
-		}
-	}
-	return err
-}
-
-// watchLock ends the reaper when its lock is no longer what keeps others away.
-func watchLock(ctx context.Context, lock *Lock) error {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			if err := lock.Valid(); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (e *env) startedBy(f Config) api.StartedBy {
-	switch {
-	case f.Auto:
+	case c.Auto:
 		return api.ByPlugin
-	case e.getenv("INVOCATION_ID") != "":
+	case c.ServiceManager:
 		return api.BySystemd
 	}
 	return api.ByCommand
+}
+
+// Daemon is one reaper process.
+type Daemon struct {
+	cfg     Config
+	me      api.Holder
+	store   *state.Store
+	log     *slog.Logger
+	logFile io.Closer
+	hangups <-chan os.Signal // each is a request to reload the records
+
+	// Run sets these, one phase after the other.
+	root    *netns.Root
+	metrics *metricsListener
+	lock    *Lock
+	sources *sources
+}
+
+// New creates the state directory and opens the log. From then on SIGHUP does not end the process. An error of New
+// is in no log.
+func New(cfg Config) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, store: state.New(cfg.StateDir), hangups: notifyHangups()}
+	d.me = api.Holder{
+		PID: os.Getpid(), StartedBy: cfg.startedBy(), Since: time.Now().Round(0), Version: buildinfo.Get().Version,
+	}
+	if err := launch.CheckStateDir(cfg.StateDir); err != nil {
+		return nil, usageError{err}
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	var err error
+	d.log, d.logFile, err = logging.New(logging.Options{
+		Level: cfg.LogLevel, Format: cfg.LogFormat, Stderr: cfg.Stderr, Auto: cfg.Auto, File: d.store.LogPath(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close writes what is left of the log.
+func (d *Daemon) Close() error { return d.logFile.Close() }
+
+// Run works until ctx ends, another reaper takes over, or there has been no record for Config.IdleExit. If the
+// plugin started the process, Run logs its error: stderr has no reader then. Run may be called once.
+func (d *Daemon) Run(ctx context.Context) error {
+	if d.cfg.Auto {
+		if err := launch.Detach(); err != nil {
+			d.log.Warn("leave the container runtime's surroundings", "error", err)
+		}
+	}
+	err := d.run(ctx)
+	if _, held := errors.AsType[*HeldError](err); held && d.cfg.Auto {
+		d.log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once
+	} else if err != nil && d.cfg.Auto {
+		d.log.Error("reaper ends", "error", err)
+	}
+	return err
+}
+
+// run goes through the phases of a reaper process: metrics listener, lock, finder, work. The metrics listener
+// comes first: where it cannot listen, the process exits before it has touched anything.
+func (d *Daemon) run(ctx context.Context) (err error) {
+	if d.root, err = netns.NewRoot(d.cfg.HostRoot); err != nil {
+		return err
+	}
+	defer d.root.Close()
+	d.metrics = &metricsListener{scrape: admin.NewScrape(d.log), address: d.cfg.MetricsAddress, log: d.log}
+	defer d.metrics.close()
+	if err := d.metrics.open(ctx, d.cfg.Wait); err != nil {
+		return err
+	}
+	if d.lock, err = d.awaitLock(ctx); err != nil || d.lock == nil {
+		return err
+	}
+	defer d.lock.Release()
+	if err := d.metrics.takeOver(ctx); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, notifyStopping)()
+	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
+	debug.SetGCPercent(30)
+	if d.sources, err = openSources(&d.cfg, d.root); err != nil {
+		return err
+	}
+	defer d.sources.Close()
+	debug.FreeOSMemory() // loading the programs has read the kernel's types, once
+	d.log.Info("reaper starts",
+		"version", d.me.Version, "state_dir", d.store.Dir(), "mode", d.cfg.Mode.String(), "started_by", string(d.me.StartedBy))
+	return d.work(ctx)
 }

@@ -18,24 +18,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Config has the values of the flags of halfclose reaper.
-type Config struct {
-	Finder               string
-	MaxBPFSockets        int
-	Mode                 policy.Mode
-	MinGrace             time.Duration
-	CPUBudget            float64
-	MaxDestroysPerSecond int
-	MetricsAddress       string
-	HostRoot             string
-	AllowHostNetns       bool
-	IdleExit             time.Duration
-	Wait                 bool
-	LogLevel             slog.Level
-	LogFormat            string
-	Auto                 bool // started by the plugin
-}
-
 // addFlags adds the flags of halfclose reaper.
 func (c *Config) addFlags(flags *pflag.FlagSet) {
 	c.Mode, c.CPUBudget = policy.Destroy, 0.02

@@ -6,78 +6,70 @@ package daemon
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// turn is a reaper's wait for the lock of its state directory.
-type turn struct {
-	me     api.Holder
-	path   string
-	client *admin.Client
-	wait   bool // however long it takes
-	scrape *admin.Scrape
-	log    *slog.Logger
-}
-
-// The times of a turn: how often the lock is tried, and for how long while its holder may be ending.
 const (
-	tryEvery  = 10 * time.Millisecond
-	askEvery  = 250 * time.Millisecond
-	yieldTime = 5 * time.Second
-	graceTime = time.Second
+	lockRetry        = 10 * time.Millisecond  // between two attempts to take the lock
+	lockPatience     = time.Second            // for a holder that may be about to exit
+	handOverRetry    = 250 * time.Millisecond // between two requests to hand over, and for the answer to each
+	handOverPatience = 5 * time.Second        // for a holder that was asked to hand over
 )
 
-// take waits for the lock as long as it may be had: a moment in any case, since its holder may be about to
-// end; longer if the holder was started by the plugin, which then is asked to hand over; as long as it
-// takes with --wait. It returns no lock and no error when ctx ends first.
-func (t *turn) take(ctx context.Context) (*Lock, error) {
+// awaitLock takes the lock of the state directory. If another reaper holds it, awaitLock waits: with Config.Wait
+// without a bound, else for lockPatience, since the holder may be about to exit. A holder that the plugin started is
+// asked to hand over, unless the plugin started this reaper too, and has handOverPatience for that.
+//
+// It returns no lock and no error if ctx ends first.
+func (d *Daemon) awaitLock(ctx context.Context) (*Lock, error) {
+	client := admin.NewClient(d.store.SocketPath())
 	began := time.Now()
 	var asked time.Time
-	said := false
-	tick := time.NewTicker(tryEvery)
+	logged := false
+	tick := time.NewTicker(lockRetry)
 	defer tick.Stop()
 	for {
-		lock, err := Acquire(t.path, t.me)
+		lock, err := Acquire(d.store.LockPath(), d.me)
 		held, ok := errors.AsType[*HeldError](err)
 		if !ok {
 			return lock, err
 		}
-		t.scrape.None("the reaper waits for its turn: " + held.Error())
-		patience := graceTime
-		if t.me.StartedBy != api.ByPlugin && held.Holder.StartedBy == api.ByPlugin {
-			patience = yieldTime
-			if time.Since(asked) >= askEvery {
+		d.metrics.scrape.None("the reaper waits for its turn: " + held.Error())
+		patience := lockPatience
+		if d.me.StartedBy != api.ByPlugin && held.Holder.StartedBy == api.ByPlugin {
+			patience = handOverPatience
+			if time.Since(asked) >= handOverRetry {
 				asked = time.Now()
-				if err := t.ask(ctx); err != nil {
-					t.log.Debug("ask the other reaper to hand over", "error", err)
+				if err := requestHandOver(ctx, client); err != nil {
+					d.log.Debug("ask the other reaper to hand over", "error", err)
 				}
 			}
 		}
 		switch {
-		case !t.wait && time.Since(began) > patience:
+		case !d.cfg.Wait && time.Since(began) > patience:
 			return nil, err
-		case t.wait && !said:
-			said = true
-			t.log.Info("wait for the other reaper to end", "holder", held.Holder.String())
+		case d.cfg.Wait && !logged:
+			logged = true
+			d.log.Info("wait for the other reaper to end", "holder", held.Holder.String())
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil //nolint:nilnil // ended before its turn came: there is neither
+			return nil, nil //nolint:nilnil // it was ended while it waited: there is neither
 		case <-tick.C:
 		}
-		if time.Since(began) > yieldTime { // it will take long
-			tick.Reset(askEvery)
+		if time.Since(began) > handOverPatience { // it will take long
+			tick.Reset(handOverRetry)
 		}
 	}
 }
 
-// ask asks the other reaper to hand over. One that does not answer must not hold this one up.
-func (t *turn) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, askEvery)
+// requestHandOver asks the other reaper to hand over. A reaper that does not answer delays this one by
+// handOverRetry at most.
+func requestHandOver(ctx context.Context, client *admin.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, handOverRetry)
 	defer cancel()
-	return t.client.HandOver(ctx)
+	return client.HandOver(ctx)
 }

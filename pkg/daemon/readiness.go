@@ -5,7 +5,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -18,166 +17,86 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// service is a reaper as the service manager that started it sees it: systemd, mostly. Where none did, what
-// is told goes nowhere.
+// service reports a reaper to the service manager that started the process: systemd, mostly. Without a service
+// manager its messages go nowhere.
 type service struct {
 	reaper   *reaper.Reaper
-	hangups  <-chan os.Signal // each asks for the records to be read again
-	watchdog time.Duration    // how long the manager waits for a sign of life; 0 is for ever
+	hangups  <-chan os.Signal // each is a request to reload the records
+	watchdog time.Duration    // within which the manager wants a sign of life; 0 if it wants none
 	send     func(message string) error
-	failing  atomic.Bool // and that it does has been said
+	failing  atomic.Bool // the last message failed, and the log has that
 	log      *slog.Logger
 }
 
-// newService finds the manager in the environment, as sd_notify(3) and sd_watchdog_enabled(3) have it.
+// newService finds the manager in the environment, as sd_notify(3) and sd_watchdog_enabled(3) define.
 func newService(r *reaper.Reaper, hangups <-chan os.Signal, log *slog.Logger) *service {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("the service manager gets no sign of life", "error", err)
 	}
-	return &service{reaper: r, hangups: hangups, watchdog: watchdog, send: notify, log: log}
+	return &service{reaper: r, hangups: hangups, watchdog: watchdog, send: notifyManager, log: log}
 }
 
-// notify tells the service manager in the environment, if there is one.
-func notify(message string) error {
+// notifyManager sends a message to the service manager in the environment, if there is one.
+func notifyManager(message string) error {
 	_, err := daemon.SdNotify(false, message)
 	return err
 }
 
-// stopping tells the service manager that the reaper is about to end.
-func stopping() { _ = notify(daemon.SdNotifyStopping) } // it sees the end itself
+// notifyStopping reports that the reaper is about to exit. An error is of no use: the manager sees the exit itself.
+func notifyStopping() { _ = notifyManager(daemon.SdNotifyStopping) }
 
-// hangups returns what brings each SIGHUP. From here on, none ends the process.
-func hangups() <-chan os.Signal {
+// notifyHangups returns a channel of SIGHUPs. From then on SIGHUP does not end the process.
+func notifyHangups() <-chan os.Signal {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, unix.SIGHUP)
 	return c
 }
 
-// follow tells the manager when the reaper is ready, that it lives and how it is, and reads the records again
-// when a signal asks for that, until ctx ends. A manager that does not listen holds up nobody else.
-func (s *service) follow(ctx context.Context) {
-	if !s.awaitReady(ctx) {
+// report reports to the manager that the reaper is ready, and then its signs of life and status, and reloads the
+// records at each SIGHUP, until ctx ends. A manager that does not read delays only report.
+func (s *service) report(ctx context.Context) {
+	select {
+	case <-ctx.Done():
 		return
+	case <-s.reaper.Counted(): // it has listened on its socket since before
 	}
-	s.tellReady(ctx)
+	s.notifyReady(ctx)
 	reloading := make(chan struct{})
-	go func() { // so that a reload which takes long is no reason for the watchdog
+	go func() { // a reload that takes long is no reason for the watchdog
 		defer close(reloading)
-		s.reloads(ctx)
+		s.reloadOnHangup(ctx)
 	}()
-	s.beats(ctx)
+	s.feedWatchdog(ctx)
 	<-reloading
 }
 
-// awaitReady waits until the records have been read. The reaper has listened on its socket since before.
-func (s *service) awaitReady(ctx context.Context) bool {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for s.reaper.Ready(ctx) != nil {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-tick.C:
-		}
-	}
-	return true
-}
-
-// maxBeat is how old what the manager was told may be.
-const maxBeat = 10 * time.Second
-
-// beat is how often the manager gets a sign of life: twice as often as it asks for, or more.
-func (s *service) beat() time.Duration {
-	if s.watchdog > 0 {
-		return min(s.watchdog/2, maxBeat)
-	}
-	return maxBeat
-}
-
-// beats gives the manager a sign of life as long as the reaper's loop gives one. Where it does not for the
-// whole of the watchdog's time, the manager ends the process and starts another.
-func (s *service) beats(ctx context.Context) {
-	tick := time.NewTicker(s.beat())
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if how, ok := s.how(ctx); ok {
-			s.tell(daemon.SdNotifyWatchdog + "\n" + how)
-		}
-	}
-}
-
-// reloads has the reaper read the records and the switch again at each signal.
-func (s *service) reloads(ctx context.Context) {
+// reloadOnHangup has the reaper reload the records and the switch at each SIGHUP.
+func (s *service) reloadOnHangup(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.hangups:
 		}
-		s.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+		s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 		if err := s.reaper.Reload(ctx); err != nil && ctx.Err() == nil {
 			s.log.Error("read records and mode switch again", "error", err)
 		}
-		s.tellReady(ctx)
+		s.notifyReady(ctx)
 	}
 }
 
-// tellReady tells the manager that the reaper is ready, and how it is if it says so.
-func (s *service) tellReady(ctx context.Context) {
-	how, _ := s.how(ctx)
-	s.tell(daemon.SdNotifyReady + "\n" + how)
+// notifyReady reports that the reaper is ready, with its status if its loop answers.
+func (s *service) notifyReady(ctx context.Context) {
+	status, _ := s.status(ctx)
+	s.notify(daemon.SdNotifyReady + "\n" + status)
 }
 
-// how asks the reaper's loop how it is. It reports whether that has answered.
-func (s *service) how(ctx context.Context) (status string, ok bool) {
-	within := s.beat()
-	soon, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	m, err := s.reaper.Metrics(soon)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.log.Warn("the reaper's loop does not answer", "within", within, "error", err)
-		}
-		return "", false
-	}
-	return "STATUS=" + statusLine(m) + "\n", true
-}
-
-// tell tells the manager.
-func (s *service) tell(message string) {
+// notify sends a message to the manager. Of failures in a row it logs the first.
+func (s *service) notify(message string) {
 	err := s.send(message)
 	if failed := s.failing.Swap(err != nil); err != nil && !failed {
 		s.log.Warn("tell the service manager how the reaper is", "error", err)
 	}
-}
-
-// statusLine says in one line what the reaper does, for "systemctl status".
-func statusLine(m reaper.Metrics) string {
-	candidates, oldest := 0, time.Duration(0)
-	for state, n := range m.Candidates {
-		candidates += n
-		oldest = max(oldest, m.Oldest[state])
-	}
-	var destroyed, would uint64
-	for _, n := range m.Destroyed {
-		destroyed += n
-	}
-	for _, n := range m.WouldDestroy {
-		would += n
-	}
-	line := fmt.Sprintf("mode %s, attachments %d, half-closed %d", m.Mode, m.Attachments, candidates)
-	if candidates > 0 {
-		line += fmt.Sprintf(" (oldest %s)", oldest.Round(time.Second))
-	}
-	line += fmt.Sprintf(", destroyed %d", destroyed)
-	if would > 0 {
-		line += fmt.Sprintf(", would have destroyed %d", would)
-	}
-	return line
 }

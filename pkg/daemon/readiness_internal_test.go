@@ -66,7 +66,7 @@ func follow(t *testing.T, r *reaper.Reaper, watchdog time.Duration) (told <-chan
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.follow(ctx)
+		s.report(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -123,7 +123,7 @@ func TestAReaperWhoseLoopDoesNotAnswerGivesNoSignOfLife(t *testing.T) {
 			reaper: r, watchdog: 30 * time.Second, log: slog.New(slog.DiscardHandler),
 			send: func(string) error { said++; return nil },
 		}
-		go s.beats(ctx)
+		go s.feedWatchdog(ctx)
 		time.Sleep(10 * time.Minute)
 		cancel()
 		synctest.Wait()
@@ -135,9 +135,9 @@ func TestAReaperWhoseLoopDoesNotAnswerGivesNoSignOfLife(t *testing.T) {
 
 func TestSignsOfLifeComeTwiceAsOftenAsAskedFor(t *testing.T) {
 	for watchdog, want := range map[time.Duration]time.Duration{
-		0: maxBeat, time.Second: 500 * time.Millisecond, 30 * time.Second: maxBeat, time.Hour: maxBeat,
+		0: maxStatusAge, time.Second: 500 * time.Millisecond, 30 * time.Second: maxStatusAge, time.Hour: maxStatusAge,
 	} {
-		if got := (&service{watchdog: watchdog}).beat(); got != want {
+		if got := (&service{watchdog: watchdog}).interval(); got != want {
 			t.Errorf("for a watchdog of %v: every %v, want %v", watchdog, got, want)
 		}
 	}
@@ -149,7 +149,7 @@ func TestAManagerThatCannotBeToldIsComplainedOfOnce(t *testing.T) {
 	s := &service{log: slog.New(slog.NewTextHandler(&b, nil)), send: func(string) error { return err }}
 	for _, e := range []error{nil, os.ErrNotExist, os.ErrNotExist, nil, os.ErrPermission} {
 		err = e
-		s.tell("WATCHDOG=1")
+		s.notify("WATCHDOG=1")
 	}
 	if log := b.String(); strings.Count(log, "\n") != 2 || !strings.Contains(log, "not exist") || !strings.Contains(log, "permission") {
 		t.Errorf("the log is:\n%s", log)
@@ -164,18 +164,18 @@ func TestNotifyTellsWhoIsInTheEnvironment(t *testing.T) {
 	}
 	defer conn.Close()
 	t.Setenv("NOTIFY_SOCKET", path)
-	stopping()
+	notifyStopping()
 	b := make([]byte, 100)
 	n, err := conn.Read(b)
 	if err != nil || string(b[:n]) != "STOPPING=1" {
 		t.Errorf("told %q: %v", b[:n], err)
 	}
 	t.Setenv("NOTIFY_SOCKET", "")
-	if err := notify("READY=1"); err != nil {
+	if err := notifyManager("READY=1"); err != nil {
 		t.Errorf("nobody is to be told: %v", err)
 	}
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "none"))
-	if err := notify("READY=1"); !errors.Is(err, os.ErrNotExist) {
+	if err := notifyManager("READY=1"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("who is to be told is not there: %v", err)
 	}
 }
