@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/daemon"
 )
 
@@ -43,12 +44,16 @@ func golden(t *testing.T, name, got string) {
 func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
+	args = append([]string{}, args...)
+	if len(args) > 0 && args[0] == "install" && !slices.Contains(args, "--plugin") {
+		args = append(args, "--plugin", fakePlugin(t, buildinfo.Get()))
+	}
 	getenv := func(name string) string { return set[name] }
 	reaper := daemon.Command(daemon.Environment{
 		Getenv: getenv,
 		Syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
 	})
-	code = run(t.Context(), append([]string{}, args...), &env{out: &out, err: &errs, getenv: getenv, more: []*cobra.Command{reaper}})
+	code = run(t.Context(), args, &env{out: &out, err: &errs, getenv: getenv, more: []*cobra.Command{reaper}})
 	return code, out.String(), errs.String()
 }
 

@@ -122,7 +122,7 @@ func finishStatus(s *api.ReaperStatus) {
 // attachmentView returns v with what is the record's own.
 func attachmentView(v api.AttachmentView, r state.Record) api.AttachmentView {
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
-	v.Recorded, v.Sources, v.Warnings = r.Time, r.Sources, r.Warnings
+	v.Recorded, v.Plugin, v.Sources, v.Warnings = r.Time, r.Plugin, r.Sources, r.Warnings
 	return v
 }
 
