@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
@@ -93,7 +94,7 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 	defer context.AfterFunc(ctx, stopping)()
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
 	debug.SetGCPercent(30)
-	senses, err := reaper.Choose(f.finder, func() (*reaper.Kernel, error) { return reaper.LoadPrograms(f.bpfSockets) }, root, float64(f.cpuBudget))
+	senses, err := finder.Choose(f.finder, func() (*finder.Kernel, error) { return finder.LoadPrograms(f.bpfSockets) }, root, float64(f.cpuBudget))
 	if err != nil {
 		return err
 	}

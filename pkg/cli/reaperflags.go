@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // reaperFlags are the flags of halfclose reaper.
@@ -39,7 +39,7 @@ type reaperFlags struct {
 
 func (f *reaperFlags) add(flags *pflag.FlagSet) {
 	f.mode, f.cpuBudget = policy.Destroy, 0.02
-	flags.StringVar(&f.finder, "finder", reaper.FinderAuto, "what lists half-closed sockets: auto, sockdiag or bpf; auto takes bpf where the kernel lets it")
+	flags.StringVar(&f.finder, "finder", finder.NameAuto, "what lists half-closed sockets: auto, sockdiag or bpf; auto takes bpf where the kernel lets it")
 	flags.IntVar(&f.bpfSockets, "bpf-sockets", bpf.DefaultMaxSockets, "how many half-closed sockets of the node the bpf finder has room for in the kernel's memory")
 	flags.TextVar(&f.mode, "mode", policy.Destroy, "the most that is done whatever a record says: destroy, observe or off")
 	flags.DurationVar(&f.minGrace, "min-grace", time.Second, "no socket is destroyed sooner, whatever a record says")
@@ -75,7 +75,7 @@ func fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
 // check says what is wrong with the values together.
 func (f *reaperFlags) check() error {
 	switch {
-	case !slices.Contains(reaper.FinderNames(), f.finder):
+	case !slices.Contains(finder.Names(), f.finder):
 		return usageError{fmt.Errorf("--finder is auto, sockdiag or bpf, not %q", f.finder)}
 	case f.bpfSockets < 1:
 		return usageError{fmt.Errorf("--bpf-sockets is a number from 1 on, not %d", f.bpfSockets)}
@@ -149,7 +149,7 @@ includes CAP_BPF and CAP_PERFMON.`,
 	}
 	f.add(cmd.Flags())
 	completeOneOf(cmd, "mode", "destroy", "observe", "off")
-	completeOneOf(cmd, "finder", reaper.FinderNames()...)
+	completeOneOf(cmd, "finder", finder.Names()...)
 	completeOneOf(cmd, "log-level", "debug", "info", "warn", "error")
 	completeOneOf(cmd, "log-format", "text", "json")
 	return cmd
