@@ -79,7 +79,7 @@ func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 		fmt.Fprintln(e.out, fill(sc.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)))
 	}
 	line("Reaper", fmt.Sprintf("%s, version %s", s.Holder, s.Version.Version))
-	line("Finder", finder(s.Finder))
+	line("Finder", finderText(s.Finder))
 	line("Mode", mode(s.Mode))
 	line("Found", fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2 in %s",
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], plural(s.Namespaces, "namespace", "namespaces")))
@@ -92,8 +92,8 @@ func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 	return e.printFindings(sc, append(first, findings(s)...))
 }
 
-// finder says what lists sockets, how it keeps up, and why it is not the one that costs least.
-func finder(f api.FinderView) string {
+// finderText returns the name of the finder, how it keeps up, and why it is not the cheapest one.
+func finderText(f api.FinderView) string {
 	text := fmt.Sprintf("%s, %s, %s of CPU%s", f.Name, plural64(f.Sweeps, "sweep", "sweeps"), ago(f.CPU), late(f))
 	if f.Room > 0 {
 		text += fmt.Sprintf(", %d of %s in the kernel's set", f.Known, plural(f.Room, "socket", "sockets"))

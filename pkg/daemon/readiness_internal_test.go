@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -34,7 +35,7 @@ func newTestReaper(t *testing.T) (r *reaper.Reaper, run func()) {
 	t.Cleanup(func() { root.Close() })
 	dir := t.TempDir()
 	r, err = reaper.New(reaper.Config{
-		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: reaper.NewSockDiag(root, 1),
+		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: finder.NewSockDiag(root, 1),
 		Mode: policy.Destroy, Kernel: func() error { return nil }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {

@@ -4,21 +4,21 @@
 package daemon
 
 import (
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // sources are what a reaper finds sockets and their owners with.
-type sources = reaper.Senses
+type sources = finder.Senses
 
 // defaultFinder lets openSources choose.
-const defaultFinder = reaper.FinderAuto
+const defaultFinder = finder.NameAuto
 
 // finderNames lists the values of --finder.
-func finderNames() []string { return reaper.FinderNames() }
+func finderNames() []string { return finder.Names() }
 
 // openSources opens the finder that the configuration names.
 func openSources(cfg *Config, root *netns.Root) (*sources, error) {
-	load := func() (*reaper.Kernel, error) { return reaper.LoadPrograms(cfg.MaxBPFSockets) }
-	return reaper.Choose(cfg.Finder, load, root, cfg.CPUBudget)
+	load := func() (*finder.Kernel, error) { return finder.LoadPrograms(cfg.MaxBPFSockets) }
+	return finder.Choose(cfg.Finder, load, root, cfg.CPUBudget)
 }

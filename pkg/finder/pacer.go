@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"runtime"
@@ -14,32 +14,32 @@ import (
 
 // pacer keeps what sweeping costs below a share of one core: it earns CPU time at that share of real time,
 // saves at most ten seconds' earnings, and may run into debt, since a dump cannot be cut short.
-type pacer struct {
+type Pacer struct {
 	share   float64
 	balance time.Duration
 	at      monotime.Time
 }
 
-// savings is how long a quiet pacer's earnings are kept.
-const savings = 10 * time.Second
+// BurstWindow is how long a quiet pacer's earnings are kept.
+const BurstWindow = 10 * time.Second
 
-func newPacer(share float64, now monotime.Time) *pacer {
-	return &pacer{share: share, balance: time.Duration(share * float64(savings)), at: now}
+func NewPacer(share float64, now monotime.Time) *Pacer {
+	return &Pacer{share: share, balance: time.Duration(share * float64(BurstWindow)), at: now}
 }
 
-func (p *pacer) earn(now monotime.Time) {
-	p.balance = min(p.balance+time.Duration(p.share*float64(now.Sub(p.at))), time.Duration(p.share*float64(savings)))
+func (p *Pacer) earn(now monotime.Time) {
+	p.balance = min(p.balance+time.Duration(p.share*float64(now.Sub(p.at))), time.Duration(p.share*float64(BurstWindow)))
 	p.at = now
 }
 
 // spend takes what was used from the balance.
-func (p *pacer) spend(now monotime.Time, cpu time.Duration) {
+func (p *Pacer) Spend(now monotime.Time, cpu time.Duration) {
 	p.earn(now)
 	p.balance -= cpu
 }
 
 // wait returns how long to wait until there is no debt.
-func (p *pacer) wait(now monotime.Time) time.Duration {
+func (p *Pacer) Wait(now monotime.Time) time.Duration {
 	p.earn(now)
 	if p.balance >= 0 {
 		return 0
@@ -47,8 +47,8 @@ func (p *pacer) wait(now monotime.Time) time.Duration {
 	return time.Duration(float64(-p.balance)/p.share) + time.Microsecond
 }
 
-// onThread runs fn on one thread, and returns the CPU time that it took there.
-func onThread(fn func()) time.Duration {
+// MeasureCPU runs fn on one thread, and returns the CPU time that it took there.
+func MeasureCPU(fn func()) time.Duration {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before := threadCPU()

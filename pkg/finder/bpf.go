@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"context"
@@ -24,7 +24,7 @@ import (
 // It works on one goroutine, and does one thing at a time.
 type BPF struct {
 	kernel *Kernel
-	pacer  *pacer    // of reads, walks and sweeps
+	pacer  *Pacer    // of reads, walks and sweeps
 	sweep  *SockDiag // of what the programs do not see: all, while they do nothing
 	audits *SockDiag // of what they see, rarely
 	sight  sight
@@ -63,12 +63,30 @@ const (
 	auditShare = 1.0 / 50
 )
 
-// NewBPF makes the finder. cpuBudget is the share of one core that finding may cost, such as 0.02.
-func NewBPF(kernel *Kernel, root *netns.Root, cpuBudget float64) *BPF {
+// BPFConfig is what NewBPF needs.
+type BPFConfig struct {
+	Kernel *Kernel
+	Root   *netns.Root
+	// CPUBudget is the share of one core that reads, walks and sweeps may cost together, such as 0.02.
+	CPUBudget float64
+	// AuditInterval is how often each network namespace is audited, 0 for every ten minutes.
+	AuditInterval time.Duration
+	// AuditBudget is the share of one core that audits may cost, 0 for a fiftieth of CPUBudget.
+	AuditBudget float64
+}
+
+// NewBPF makes the finder.
+func NewBPF(c BPFConfig) *BPF {
+	if c.AuditInterval == 0 {
+		c.AuditInterval = auditEvery
+	}
+	if c.AuditBudget == 0 {
+		c.AuditBudget = c.CPUBudget * auditShare
+	}
 	f := &BPF{
-		kernel: kernel, pacer: newPacer(cpuBudget, monotime.Now()),
-		sweep: NewSockDiag(root, cpuBudget), audits: NewSockDiag(root, cpuBudget*auditShare),
-		sight: newSight(owners.NewProc("/proc")), watched: make(map[uint64]*watched), auditEvery: auditEvery,
+		kernel: c.Kernel, pacer: NewPacer(c.CPUBudget, monotime.Now()),
+		sweep: NewSockDiag(c.Root, c.CPUBudget), audits: NewSockDiag(c.Root, c.AuditBudget),
+		sight: newSight(owners.NewProc("/proc")), watched: make(map[uint64]*watched), auditEvery: c.AuditInterval,
 	}
 	f.sweep.pacer = f.pacer // one budget
 	f.audits.queue.patient = true
@@ -103,7 +121,7 @@ func (f *BPF) step(ctx context.Context, now monotime.Time) {
 	switch {
 	case f.fallen != nil && !now.Before(f.fallen.retry):
 		f.rise(ctx, now)
-	case f.fallen == nil && len(f.watched) > 0 && f.pacer.wait(now) == 0 && !now.Before(min(f.read, f.walk)):
+	case f.fallen == nil && len(f.watched) > 0 && f.pacer.Wait(now) == 0 && !now.Before(min(f.read, f.walk)):
 		if now.Before(f.walk) {
 			f.readSet(now)
 		} else {
@@ -141,7 +159,7 @@ func (f *BPF) idle(now monotime.Time) time.Duration {
 	case f.fallen != nil:
 		wait = min(wait, f.fallen.retry.Sub(now))
 	case len(f.watched) > 0:
-		wait = min(wait, max(min(f.read, f.walk).Sub(now), f.pacer.wait(now)))
+		wait = min(wait, max(min(f.read, f.walk).Sub(now), f.pacer.Wait(now)))
 	}
 	return max(wait, 0)
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"context"
@@ -48,7 +48,7 @@ type Finding struct {
 	// Swept is when a look at the whole namespace began, set in the last Finding of it: a candidate that
 	// has not been seen since may be gone. Zero in any other.
 	Swept monotime.Time
-	// Err is why the namespace could not be looked into. It matches fs.ErrNotExist or errOtherNamespace
+	// Err is why the namespace could not be looked into. It matches fs.ErrNotExist or netns.ErrMismatch
 	// where there is nothing to look into any more.
 	Err error
 	// CPU is what the look cost, Took how long it took; Late is how long after its time it began. A look at many

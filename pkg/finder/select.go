@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"fmt"
@@ -12,18 +12,18 @@ import (
 
 // The finders that can be asked for.
 const (
-	FinderAuto     = "auto"
-	FinderSockDiag = "sockdiag"
-	FinderBPF      = "bpf"
+	NameAuto     = "auto"
+	NameSockDiag = "sockdiag"
+	NameBPF      = "bpf"
 )
 
-// FinderNames lists them.
-func FinderNames() []string { return []string{FinderAuto, FinderSockDiag, FinderBPF} }
+// Names lists them.
+func Names() []string { return []string{NameAuto, NameSockDiag, NameBPF} }
 
 // Senses is what a reaper finds sockets and their owners by.
 type Senses struct {
 	Finder Finder
-	Owners Owners
+	Owners owners.Resolver
 	close  func() error
 }
 
@@ -35,14 +35,14 @@ func (s *Senses) Close() error { return s.close() }
 func Choose(name string, load func() (*Kernel, error), root *netns.Root, cpuBudget float64) (*Senses, error) {
 	proc := owners.NewProc("/proc")
 	fallback := &Senses{Finder: NewSockDiag(root, cpuBudget), Owners: proc, close: func() error { return nil }}
-	if name == FinderSockDiag {
+	if name == NameSockDiag {
 		return fallback, nil
 	}
 	kernel, err := load()
 	switch {
 	case err == nil:
-		return &Senses{Finder: NewBPF(kernel, root, cpuBudget), Owners: &walkOwners{kernel: kernel, proc: proc}, close: kernel.Close}, nil
-	case name == FinderBPF:
+		return &Senses{Finder: NewBPF(BPFConfig{Kernel: kernel, Root: root, CPUBudget: cpuBudget}), Owners: &walkOwners{kernel: kernel, proc: proc}, close: kernel.Close}, nil
+	case name == NameBPF:
 		return nil, fmt.Errorf("finder bpf: %w; use --finder auto or sockdiag, which finds the same at a higher cost", err)
 	}
 	f := NewSockDiag(root, cpuBudget)

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"context"
@@ -23,8 +23,8 @@ func (f *BPF) readSet(now monotime.Time) {
 		missed uint64
 		err    error
 	)
-	cpu := onThread(func() { missed, err = f.entries(now) })
-	f.pacer.spend(monotime.Now(), cpu)
+	cpu := MeasureCPU(func() { missed, err = f.entries(now) })
+	f.pacer.Spend(monotime.Now(), cpu)
 	f.found(Finding{CPU: cpu, Missed: missed})
 	if err != nil {
 		f.fall(now, "%v", err)
@@ -79,12 +79,12 @@ func (f *BPF) walkAll(ctx context.Context, now monotime.Time) {
 		missed uint64
 		err    error
 	)
-	cpu := onThread(func() {
+	cpu := MeasureCPU(func() {
 		if missed, err = f.entries(now); err == nil { // first, since they tell more
 			err = f.holdings()
 		}
 	})
-	f.pacer.spend(monotime.Now(), cpu)
+	f.pacer.Spend(monotime.Now(), cpu)
 	if err != nil {
 		f.fall(now, "%v", err)
 		return

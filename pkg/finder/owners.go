@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"context"
@@ -17,7 +17,7 @@ type walkOwners struct {
 	proc   *owners.Proc
 }
 
-// Find implements Owners.
+// Find implements owners.Resolver.
 func (w *walkOwners) Find(ctx context.Context, q owners.Query) (map[uint32][]owners.Process, error) {
 	if !w.proc.First() { // the walk tells the machine's process ids, which are not those of /proc
 		return w.proc.Find(ctx, q)

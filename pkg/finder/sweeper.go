@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"cmp"
@@ -20,9 +20,9 @@ import (
 // namespaces and has a quarter of a million buckets, so that every namespace costs what the largest does.
 // Namespaces with a hash of their own (net.ipv4.tcp_child_ehash_entries, Linux 6.1) cost a hundredth.
 type SockDiag struct {
-	opener opener
+	opener Opener
 	why    string // it was chosen
-	pacer  *pacer
+	pacer  *Pacer
 	batch  []Seen
 	queue  sweepQueue
 	walk   time.Duration // what the last walk over a namespace's hash cost
@@ -30,7 +30,7 @@ type SockDiag struct {
 
 // NewSockDiag makes the finder. cpuBudget is the share of one core that sweeping may cost, such as 0.02.
 func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
-	return &SockDiag{opener: opener{root}, pacer: newPacer(cpuBudget, monotime.Now()), batch: make([]Seen, 0, batchSize)}
+	return &SockDiag{opener: Opener{root}, pacer: NewPacer(cpuBudget, monotime.Now()), batch: make([]Seen, 0, batchSize)}
 }
 
 // batchSize is how many sockets are handed over at once.
@@ -60,7 +60,7 @@ func (f *SockDiag) Find(ctx context.Context, targets <-chan []Target, found func
 // step sweeps the namespace whose turn it is, if it is due.
 func (f *SockDiag) step(now monotime.Time, found func(...Finding)) {
 	next := f.queue.peek()
-	if next == nil || now.Before(next.due) || f.pacer.wait(now) > 0 {
+	if next == nil || now.Before(next.due) || f.pacer.Wait(now) > 0 {
 		return
 	}
 	finding := f.sweep(next, found)
@@ -75,7 +75,7 @@ func (f *SockDiag) idle(now monotime.Time) time.Duration {
 	if next == nil {
 		return time.Hour
 	}
-	return max(next.due.Sub(now), f.pacer.wait(now), 0)
+	return max(next.due.Sub(now), f.pacer.Wait(now), 0)
 }
 
 // cheapWalk is how little a walk costs where it is not worth asking first whether there is anything: that
@@ -88,15 +88,15 @@ func (f *SockDiag) sweep(e *sweepEntry, found func(...Finding)) Finding {
 	last := Finding{Namespace: t.Identity, Swept: monotime.Now()}
 	f.batch = f.batch[:0]
 	expected := cmp.Or(e.walk, f.walk)
-	conn, err := f.opener.open(t, func() (inUse bool) {
+	conn, err := f.opener.Open(t, func() (inUse bool) {
 		if expected > 0 && expected < cheapWalk {
 			return true
 		}
-		last.CPU += onThread(func() { inUse = tcpInUse() })
+		last.CPU += MeasureCPU(func() { inUse = tcpInUse() })
 		return inUse
 	})
 	if err == nil && conn != nil {
-		f.walk = onThread(func() { err = f.dump(conn, t, found) })
+		f.walk = MeasureCPU(func() { err = f.dump(conn, t, found) })
 		e.walk = f.walk
 		last.CPU += f.walk
 		conn.Close()
@@ -105,7 +105,7 @@ func (f *SockDiag) sweep(e *sweepEntry, found func(...Finding)) Finding {
 		last.Err, last.Swept = err, 0
 	}
 	last.Seen = f.stamped()
-	f.pacer.spend(monotime.Now(), last.CPU)
+	f.pacer.Spend(monotime.Now(), last.CPU)
 	return last
 }
 

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package finder
 
 import (
 	"context"
@@ -133,7 +133,7 @@ func (f *BPF) unseen(ctx context.Context, target Target) {
 	f.lookAgain(target, ids, func(id inetdiag.ID, s *inetdiag.Socket, err error) {
 		if err == nil && s.State.HalfClosed() && len(held[s.Inode]) > 0 && f.fallen == nil {
 			who := held[s.Inode][0]
-			f.fall(monotime.Now(), "the walk over all processes does not show the socket %v, which %s[%d] has", id, safeCommand(who.Command), who.PID)
+			f.fall(monotime.Now(), "the walk over all processes does not show the socket %v, which %v has", id, who)
 		}
 	})
 }
@@ -143,7 +143,7 @@ func (f *BPF) lookAgain(target Target, ids []inetdiag.ID, visit func(inetdiag.ID
 	if len(ids) == 0 {
 		return
 	}
-	conn, err := f.audits.opener.open(target, nil)
+	conn, err := f.audits.opener.Open(target, nil)
 	if err != nil {
 		return
 	}

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper_test
+package finder_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 )
 
 func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
@@ -20,19 +20,19 @@ func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
 		load      error
 		says, err string
 	}{
-		"auto takes bpf":                          {reaper.FinderAuto, reaper.FinderBPF, nil, "", ""},
-		"auto makes do without it, and says why":  {reaper.FinderAuto, reaper.FinderSockDiag, why, why.Error(), ""},
-		"bpf is bpf":                              {reaper.FinderBPF, reaper.FinderBPF, nil, "", ""},
-		"bpf is not another":                      {reaper.FinderBPF, "", why, "", "use --finder auto or sockdiag"},
-		"sockdiag has no use for programs":        {reaper.FinderSockDiag, reaper.FinderSockDiag, why, "", ""},
-		"sockdiag does not load them if it could": {reaper.FinderSockDiag, reaper.FinderSockDiag, nil, "", ""},
+		"auto takes bpf":                          {finder.NameAuto, finder.NameBPF, nil, "", ""},
+		"auto makes do without it, and says why":  {finder.NameAuto, finder.NameSockDiag, why, why.Error(), ""},
+		"bpf is bpf":                              {finder.NameBPF, finder.NameBPF, nil, "", ""},
+		"bpf is not another":                      {finder.NameBPF, "", why, "", "use --finder auto or sockdiag"},
+		"sockdiag has no use for programs":        {finder.NameSockDiag, finder.NameSockDiag, why, "", ""},
+		"sockdiag does not load them if it could": {finder.NameSockDiag, finder.NameSockDiag, nil, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			loaded := false
-			s, err := reaper.Choose(tc.ask, func() (*reaper.Kernel, error) {
+			s, err := finder.Choose(tc.ask, func() (*finder.Kernel, error) {
 				loaded = true
-				return reaper.NewKernel(func() (reaper.Programs, error) { return nil, tc.load })
+				return finder.NewKernel(func() (finder.Programs, error) { return nil, tc.load })
 			}, nil, 1)
 			if tc.err != "" {
 				if !errors.Is(err, why) || !strings.Contains(err.Error(), tc.err) {
@@ -43,7 +43,7 @@ func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if loaded == (tc.ask == reaper.FinderSockDiag) {
+			if loaded == (tc.ask == finder.NameSockDiag) {
 				t.Errorf("programs were loaded: %v", loaded)
 			}
 			if got := firstState(t, s.Finder); got.Name != tc.want || !strings.Contains(got.Why, tc.says) || (tc.says == "") != (got.Why == "") {
@@ -54,11 +54,11 @@ func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
 }
 
 // firstState is what a finder says of itself first.
-func firstState(t *testing.T, f reaper.Finder) (s reaper.FinderState) {
+func firstState(t *testing.T, f finder.Finder) (s finder.FinderState) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	err := f.Find(ctx, nil, func(findings ...reaper.Finding) {
+	err := f.Find(ctx, nil, func(findings ...finder.Finding) {
 		for i := range findings {
 			if findings[i].State != nil && s.Name == "" {
 				s = *findings[i].State
