@@ -22,6 +22,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // The exit codes.
@@ -93,7 +94,7 @@ func asRoot(err error, uid int) string {
 // note says something to whoever runs the command, in one line on stderr. What it says may hold names from
 // outside.
 func (e *env) note(format string, args ...any) {
-	e.say("halfclose: %s\n", clean(fmt.Sprintf(format, args...)))
+	e.say("halfclose: %s\n", term.Clean(fmt.Sprintf(format, args...)))
 }
 
 // say prints on stderr. It waits for a moment only for somebody to take it: the process is about to end.

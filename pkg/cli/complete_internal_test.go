@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -26,14 +27,14 @@ import (
 // withPods answers with attachments of pods and of a container, one of which a shell must not get.
 func withPods(t *testing.T, dir string) {
 	t.Helper()
-	s := quietStatus()
+	s := apitest.QuietStatus()
 	for _, a := range []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}}, // of another interface
 		{Attachment: state.Attachment{ContainerID: "0123456789abcdef"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "$(reboot)"}},
-		{Pod: state.Pod{Namespace: "shop", Name: hostile}},
+		{Pod: state.Pod{Namespace: "shop", Name: apitest.Hostile}},
 	} {
 		a.Policy, a.Mode = api.PolicyView(policy.Default()), policy.Destroy
 		s.Attachments = append(s.Attachments, a)

@@ -11,6 +11,8 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // finding is something that somebody should look at.
@@ -50,14 +52,14 @@ func findings(s api.Status) []finding {
 		l.add("nothing can be destroyed here: "+p, "", `"halfclose doctor" says what this kernel and these privileges allow`)
 	}
 	if s.Finder.Late > 0 {
-		l.add("sweeping is "+ago(s.Finder.Late)+" late, and so is what it finds", "", "give the reaper a higher --cpu-budget if that stays")
+		l.add("sweeping is "+describe.Age(s.Finder.Late)+" late, and so is what it finds", "", "give the reaper a higher --cpu-budget if that stays")
 	}
 	if s.Budget.Waiting > 0 {
-		l.add(fmt.Sprintf("%s past the grace for --max-destroys-per-second %d", plural(s.Budget.Waiting, "socket waits", "sockets wait"), s.Budget.PerSecond),
+		l.add(fmt.Sprintf("%s past the grace for --max-destroys-per-second %d", describe.Plural(s.Budget.Waiting, "socket waits", "sockets wait"), s.Budget.PerSecond),
 			"", "raise it if that stays")
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Counts.Errors)) {
-		l.add(fmt.Sprintf("the kernel refused to destroy with %s, %s", name, plural64(s.Counts.Errors[name], "time", "times")), "", refusedTodo(name))
+		l.add(fmt.Sprintf("the kernel refused to destroy with %s, %s", name, describe.Plural(s.Counts.Errors[name], "time", "times")), "", refusedTodo(name))
 	}
 	for _, a := range s.Attachments {
 		l.addAttachment(a)
@@ -83,7 +85,7 @@ func (l *findingList) add(what, where, todo string) {
 }
 
 func (l *findingList) addAttachment(a api.AttachmentView) {
-	name := podName(a.Pod, a.ContainerID) + " " + a.IfName
+	name := describe.Pod(a.Pod, a.ContainerID) + " " + a.IfName
 	if a.Inert != "" {
 		l.add("inert, nothing is done: "+a.Inert, name, "if the container is gone there is nothing to do: its record goes within ten minutes; "+
 			"if it runs, make it anew")
@@ -115,20 +117,20 @@ func refusedTodo(errno string) string {
 }
 
 // printFindings prints what is wrong, and what to do about it.
-func (e *env) printFindings(s screen, list []finding) error {
+func (e *env) printFindings(s term.Screen, list []finding) error {
 	var b strings.Builder
 	for i, f := range list {
 		text := f.what
 		if len(f.where) > 0 {
 			text = firstFew(f.where) + ": " + text
 		}
-		text = fill(s.width, "! ", "  ", clean(text))
+		text = term.Fill(s.Width, "! ", "  ", term.Clean(text))
 		if i == 0 || f.todo != list[i-1].todo {
 			b.WriteString("\n")
 		}
-		b.WriteString(s.paint(odd, text[:1]) + text[1:] + "\n")
+		b.WriteString(s.Paint(term.Odd, text[:1]) + text[1:] + "\n")
 		if i == len(list)-1 || f.todo != list[i+1].todo { // else it is below the next
-			b.WriteString(fill(s.width, "  > ", "    ", clean(f.todo)) + "\n")
+			b.WriteString(term.Fill(s.Width, "  > ", "    ", term.Clean(f.todo)) + "\n")
 		}
 	}
 	_, err := fmt.Fprint(e.out, b.String())

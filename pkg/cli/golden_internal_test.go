@@ -5,40 +5,18 @@ package cli
 
 import (
 	"bytes"
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/daemon"
+	"github.com/halfclose/halfclose/pkg/term"
 )
-
-var update = flag.Bool("update", false, "write what the tests get to testdata, for you to look at the difference")
-
-// golden compares got with the file of that name in testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not as in %s; if it should be, run the test with -update (-want +got)\n%s", path, diff)
-	}
-}
 
 // call runs a command line where nothing is set in the environment but what is in set.
 func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
@@ -85,9 +63,9 @@ func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
 			if code != 0 || stderr != "" {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
-			golden(t, name, stdout)
+			golden.Text(t, name, stdout)
 			for line := range strings.Lines(stdout) {
-				if columns(strings.TrimSuffix(line, "\n")) > 80 {
+				if term.Columns(strings.TrimSuffix(line, "\n")) > 80 {
 					t.Errorf("a line of more than 80 columns: %s", line)
 				}
 			}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+	xterm "golang.org/x/term"
 )
 
 // leastInterval is how often the reaper is asked at most.
@@ -91,7 +91,7 @@ func (e *env) topOnce(ctx context.Context, t top) error {
 	}
 	s := e.screen()
 	var b strings.Builder
-	for _, l := range t.frame(s.width, 0) {
+	for _, l := range t.frame(s.Width, 0) {
 		b.WriteString(l.plain())
 		b.WriteByte('\n')
 	}
@@ -103,9 +103,9 @@ func (e *env) topOnce(ctx context.Context, t top) error {
 func (e *env) topOn(ctx context.Context, t top) (err error) {
 	out, ok := e.out.(*os.File)
 	switch {
-	case !ok || !term.IsTerminal(int(out.Fd())):
+	case !ok || !xterm.IsTerminal(int(out.Fd())):
 		return usageError{errors.New("stdout is not a terminal: use --once to print one look")}
-	case !term.IsTerminal(int(os.Stdin.Fd())):
+	case !xterm.IsTerminal(int(os.Stdin.Fd())):
 		return usageError{errors.New("stdin is not a terminal, so no key could end this: use --once to print one look")}
 	case e.getenv("TERM") == "dumb":
 		return usageError{errors.New("TERM is dumb, and a full screen needs a terminal that is not: use --once to print one look")}
@@ -114,7 +114,7 @@ func (e *env) topOn(ctx context.Context, t top) (err error) {
 	if err != nil {
 		return err
 	}
-	terminal := newFullScreen(os.Stdin, out, e.screen().colour)
+	terminal := newFullScreen(os.Stdin, out, e.screen().Colour)
 	defer func() { err = errors.Join(err, terminal.close()) }()
 	s := topSession{top: &t, term: terminal, src: client, now: e.clock, answers: make(chan topAnswer)}
 	return s.run(ctx)

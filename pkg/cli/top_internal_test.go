@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -79,7 +81,7 @@ func topStatus(pods int) api.Status {
 			a = topPod(i, [5]int{0, 0, 0, 0, 7}, [5]int{})
 			a.Mode, a.WouldDestroy = policy.Observe, 7
 		case 5:
-			a.Pod.Name, a.Warnings = hostile, []string{"annotation " + hostile + " is ignored"}
+			a.Pod.Name, a.Warnings = apitest.Hostile, []string{"annotation " + apitest.Hostile + " is ignored"}
 		case 6:
 			a.Pod.Namespace, a.Pod.Name = "店舗", "カート-非常に長い名前のポッド-0123456789"
 			a.Candidates["CLOSE_WAIT"], a.Ages.CloseWait.Sockets[2], a.Oldest = 2, 2, api.Seconds(10*time.Minute)
@@ -146,14 +148,14 @@ func topSockets(n int) api.SocketList {
 		v := api.SocketView{
 			ContainerID: "000000020123456789abcdef", Pod: state.Pod{Namespace: "shop", Name: "web-2"},
 			Local: "10.0.0.2:443", Peer: fmt.Sprintf("10.0.0.3:%d", 50000+i), State: inetdiag.CloseWait, Cookie: uint64(i + 1),
-			Age: seconds(time.Hour - time.Duration(i)*time.Minute), Idle: seconds(9 * time.Minute), RQueue: 1, Inode: uint32(100 + i),
-			Verdict: policy.Young, Why: "half-closed for 9m of its 10m grace", Deadline: seconds(time.Minute), Mode: policy.Destroy,
+			Age: apitest.Seconds(time.Hour - time.Duration(i)*time.Minute), Idle: apitest.Seconds(9 * time.Minute), RQueue: 1, Inode: uint32(100 + i),
+			Verdict: policy.Young, Why: "half-closed for 9m of its 10m grace", Deadline: apitest.Seconds(time.Minute), Mode: policy.Destroy,
 		}
 		switch i {
 		case 0:
 			v.Local, v.Peer = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535", "[2001:db8:1111:2222:3333:4444:5555:7777]:65535"
 			v.Verdict, v.RQueue, v.Why, v.Deadline = policy.UnreadData, 4097, "its owner has 4096 bytes still to read", nil
-			v.Owners = []owners.Process{{PID: 7, Command: "nginx"}, {PID: 8, Command: hostile}}
+			v.Owners = []owners.Process{{PID: 7, Command: "nginx"}, {PID: 8, Command: apitest.Hostile}}
 		case 1:
 			v.State = inetdiag.FinWait2
 		}
@@ -193,7 +195,7 @@ func TestTopFrames(t *testing.T) {
 			}},
 		} {
 			name := fmt.Sprintf("top-%s-%dx%d", tt.name, size.width, size.height)
-			t.Run(name, func(t *testing.T) { golden(t, name, topShown(t, tt.make(), size.width, size.height)) })
+			t.Run(name, func(t *testing.T) { golden.Text(t, name, topShown(t, tt.make(), size.width, size.height)) })
 		}
 	}
 	for _, tt := range []struct {
@@ -224,25 +226,25 @@ func TestTopFrames(t *testing.T) {
 			h.status.Budget = api.BudgetView{PerSecond: 1000, Waiting: 12}
 			h.status.Attachments[0].Problem = "open network namespace: permission denied"
 			h.status.Attachments[1].Problem = "open network namespace: permission denied"
-			h.status.Problems = []api.ProblemView{{File: hostile, Problem: "not a valid record"}}
+			h.status.Problems = []api.ProblemView{{File: apitest.Hostile, Problem: "not a valid record"}}
 			m.hear(h)
 			topPress(m, " ")
 			return m
 		}},
 	} {
-		t.Run(tt.name, func(t *testing.T) { golden(t, tt.name, topShown(t, tt.make(), 80, 24)) })
+		t.Run(tt.name, func(t *testing.T) { golden.Text(t, tt.name, topShown(t, tt.make(), 80, 24)) })
 	}
 	t.Run("top-once", func(t *testing.T) {
 		m := newTop(30)
 		m.interval = 0
-		golden(t, "top-once", topShown(t, m, 80, 0))
+		golden.Text(t, "top-once", topShown(t, m, 80, 0))
 	})
 }
 
 func TestTopFitsAnyScreen(t *testing.T) {
 	detailed, gone := newTop(30), newTop(30)
 	topOpen(detailed, 40)
-	gone.hear(topAnswer{err: errors.New(hostile)})
+	gone.hear(topAnswer{err: errors.New(apitest.Hostile)})
 	for name, m := range map[string]*top{"list": newTop(70), "detail": detailed, "gone": gone, "empty": newTop(0)} {
 		for width := 1; width <= 130; width += 3 {
 			for height := 1; height <= 60; height++ {
@@ -258,7 +260,7 @@ func TestTopFitsAnyScreen(t *testing.T) {
 // FuzzTopFrame draws what any names, sizes and keys come to.
 func FuzzTopFrame(f *testing.F) {
 	f.Add("web-1", "kube-system", "nothing", uint8(80), uint8(24), "jjq", int64(1))
-	f.Add(hostile, "\xff\xfe", strings.Repeat("宽", 200), uint8(40), uint8(10), "GdGa\rj", int64(2))
+	f.Add(apitest.Hostile, "\xff\xfe", strings.Repeat("宽", 200), uint8(40), uint8(10), "GdGa\rj", int64(2))
 	f.Add("e\u0301\u0301", "\u200d", "🙂", uint8(3), uint8(2), "\r\x1b[6~\x1b", int64(3))
 	f.Fuzz(func(t *testing.T, name, namespace, warning string, width, height uint8, typed string, seed int64) {
 		random := rand.New(rand.NewPCG(uint64(seed), 1))

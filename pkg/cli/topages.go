@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // The signs of the histogram: sockets that are past their grace, and the others.
@@ -47,17 +48,17 @@ func (t *top) histogram(width int) []topLine {
 	}
 	const label = 10
 	wide := (width - label) / len(shown)
-	head := topLine{{pad("AGE", label), strong}}
+	head := topLine{{term.Pad("AGE", label), term.Strong}}
 	for i, c := range shown {
 		if i > 0 {
-			head = head.with(plain, strings.Repeat(" ", max(0, label+i*wide-head.width())))
+			head = head.with(term.Plain, strings.Repeat(" ", max(0, label+i*wide-head.width())))
 		}
-		head = head.with(strong, c.name)
+		head = head.with(term.Strong, c.name)
 	}
 	head = head.cut(width).spread(topText(signYoung+" in grace  "+signOverdue+" past it"), width)
 	lines := []topLine{head}
 	for i, name := range bucketNames(t.status.AgeBounds) {
-		l := topText(pad(name, label))
+		l := topText(term.Pad(name, label))
 		if i >= len(ages.CloseWait.Sockets) {
 			break // of a reaper with other buckets
 		}
@@ -95,14 +96,14 @@ func bucketNames(bounds []api.Seconds) []string {
 // bar draws a bar with its number in so many columns; one as long as highest has no more than that.
 func bar(n, overdue, highest, width int) topLine {
 	if n == 0 {
-		return topLine{{pad("·", width), faint}}
+		return topLine{{term.Pad("·", width), term.Faint}}
 	}
 	figure := " " + strconv.Itoa(n)
 	room := max(1, width-len(strconv.Itoa(highest))-3)
 	length := max(1, n*room/highest)
 	solid := min(length, (overdue*length+n-1)/n) // what is past its grace is seen, however little it is
-	l := topLine{{strings.Repeat(signOverdue, solid), odd}, {strings.Repeat(signYoung, length-solid), plain}, {figure, plain}}
-	return l.with(plain, strings.Repeat(" ", max(0, width-l.width())))
+	l := topLine{{strings.Repeat(signOverdue, solid), term.Odd}, {strings.Repeat(signYoung, length-solid), term.Plain}, {figure, term.Plain}}
+	return l.with(term.Plain, strings.Repeat(" ", max(0, width-l.width())))
 }
 
 // miniature draws the ages of both states together, a column for each bucket.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // detailFacts says what applies to the pod.
@@ -20,18 +22,18 @@ func (t *top) detailFacts() []topLine {
 		}
 		a := r.a
 		policy := topText(fmt.Sprintf("Policy    %s, grace %s in CLOSE_WAIT, %s in FIN_WAIT2",
-			attachmentMode(a), a.Policy.CloseWaitGrace, a.Policy.FinWait2Grace))
+			describe.AttachmentMode(a), a.Policy.CloseWaitGrace, a.Policy.FinWait2Grace))
 		if len(a.CappedBy) > 0 {
-			policy = policy.with(odd, clean(", capped by "+strings.Join(a.CappedBy, "; ")))
+			policy = policy.with(term.Odd, term.Clean(", capped by "+strings.Join(a.CappedBy, "; ")))
 		}
 		return []topLine{
 			policy,
 			topText(fmt.Sprintf("Found     %s, oldest %s; %d destroyed, %d would have been",
-				plural(r.total(), "socket", "sockets"), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy)),
-			topText(clean(fmt.Sprintf("Container %s, %s of network %s, %s", short(a.ContainerID), a.IfName, a.Network, a.Netns))),
+				describe.Plural(r.total(), "socket", "sockets"), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy)),
+			topText(term.Clean(fmt.Sprintf("Container %s, %s of network %s, %s", describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))),
 		}
 	}
-	return []topLine{{{"It is not registered any more: press Esc.", odd}}}
+	return []topLine{{{"It is not registered any more: press Esc.", term.Odd}}}
 }
 
 func (d *topDetail) keys() []string {
@@ -79,7 +81,7 @@ func (d *topDetail) lines(width, height int) []topLine {
 	}
 	head, lines := grid(cols, rows, rows, width)
 	if i := d.list.at - d.list.first; i < len(lines) {
-		lines[i] = lines[i].in(inverse, width)
+		lines[i] = lines[i].in(term.Inverse, width)
 	}
 	lines = append([]topLine{head}, lines...)
 	if len(chosen) > 0 {
@@ -96,17 +98,17 @@ func (d *topDetail) cells(v api.SocketView) gridRow {
 		if s == nil {
 			return "-"
 		}
-		return shortAge(time.Duration(*s))
+		return describe.ShortAge(time.Duration(*s))
 	}
 	return gridRow{text: []string{
-		clean(v.Local), clean(v.Peer), v.State.String(), seconds(v.Age), seconds(v.Idle),
-		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), verdict(v), d.holders(v),
+		term.Clean(v.Local), term.Clean(v.Peer), v.State.String(), seconds(v.Age), seconds(v.Idle),
+		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), describe.Verdict(v), d.ownerNames(v),
 	}}
 }
 
 // holders lists who holds a socket, as far as that has been asked for.
-func (d *topDetail) holders(v api.SocketView) string {
-	return clean(holders(d.owners[v.Cookie]))
+func (d *topDetail) ownerNames(v api.SocketView) string {
+	return term.Clean(describe.Owners(d.owners[v.Cookie]))
 }
 
 // chosen says all there is to say about one socket.
@@ -115,16 +117,16 @@ func (d *topDetail) chosen(v api.SocketView, width int) []topLine {
 		v.RQueue, v.WQueue, v.UID, v.Inode, v.Cookie)
 	left := ""
 	if v.Deadline != nil && *v.Deadline > 0 {
-		left = ", " + shortAge(time.Duration(*v.Deadline)) + " to go"
+		left = ", " + describe.ShortAge(time.Duration(*v.Deadline)) + " to go"
 	}
 	owners := "nobody has been found to hold it yet"
-	if d.holders(v) != "-" {
-		owners = "held by " + d.holders(v)
+	if d.ownerNames(v) != "-" {
+		owners = "held by " + d.ownerNames(v)
 	}
 	return []topLine{
-		{{strings.Repeat("─", max(0, width)), faint}},
-		topLine{{clean(v.Local + " from " + v.Peer), strong}}.with(plain, "  "+v.State.String()),
-		topText(clean(verdict(v) + ": " + v.Why + left)),
+		{{strings.Repeat("─", max(0, width)), term.Faint}},
+		topLine{{term.Clean(v.Local + " from " + v.Peer), term.Strong}}.with(term.Plain, "  "+v.State.String()),
+		topText(term.Clean(describe.Verdict(v) + ": " + v.Why + left)),
 		topText(owners),
 		topText(queues),
 	}

@@ -9,8 +9,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // facts are the totals, the most important first.
@@ -29,17 +31,17 @@ func (t *top) facts() []topLine {
 	found := topText(fmt.Sprintf("Found     %d CLOSE_WAIT, %d FIN_WAIT2",
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()]))
 	if oldest > 0 {
-		found = found.with(plain, ", oldest "+shortAge(oldest))
+		found = found.with(term.Plain, ", oldest "+describe.ShortAge(oldest))
 	}
 	if overdue > 0 {
-		found = found.with(odd, fmt.Sprintf(", %d past their grace", overdue))
+		found = found.with(term.Odd, fmt.Sprintf(", %d past their grace", overdue))
 	}
-	finder := topText(fmt.Sprintf("Finder    %s, %s of a core", clean(s.Finder.Name), perCent(t.share)))
+	finder := topText(fmt.Sprintf("Finder    %s, %s of a core", term.Clean(s.Finder.Name), perCent(t.share)))
 	if s.Finder.Late > 0 {
-		finder = finder.with(odd, late(s.Finder))
+		finder = finder.with(term.Odd, describe.Late(s.Finder))
 	}
 	if s.Finder.Why != "" {
-		finder = finder.with(plain, "; "+clean(s.Finder.Why))
+		finder = finder.with(term.Plain, "; "+term.Clean(s.Finder.Why))
 	}
 	return []topLine{found, t.ended(), finder}
 }
@@ -47,16 +49,16 @@ func (t *top) facts() []topLine {
 // ended says how many sockets were destroyed, and how fast.
 func (t *top) ended() topLine {
 	s := t.status
-	done, would := total(s.Counts.Destroyed), total(s.Counts.WouldDestroy)
+	done, would := describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy)
 	l := topText("Destroyed " + strconv.FormatUint(done, 10))
 	r := &t.rates.destroyed
 	switch {
 	case s.Mode.Effective != policy.Destroy: // the rate is of those that would have been
-		r, l = &t.rates.would, l.with(plain, fmt.Sprintf("; %d would have been", would))
+		r, l = &t.rates.would, l.with(term.Plain, fmt.Sprintf("; %d would have been", would))
 	case would > 0:
-		l = l.with(plain, fmt.Sprintf(" (%d would have been)", would))
+		l = l.with(term.Plain, fmt.Sprintf(" (%d would have been)", would))
 	}
-	return l.with(plain, fmt.Sprintf(", %s/s ", perSecond(r.perSecond()))).with(good, r.bars(20)).with(plain, " last minute")
+	return l.with(term.Plain, fmt.Sprintf(", %s/s ", perSecond(r.perSecond()))).with(term.Good, r.bars(20)).with(term.Plain, " last minute")
 }
 
 func perSecond(f float64) string {
@@ -71,17 +73,4 @@ func perSecond(f float64) string {
 
 func perCent(f float64) string {
 	return strconv.FormatFloat(f*100, 'f', 1, 64) + "%"
-}
-
-// shortAge is an age in two units at most.
-func shortAge(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < 100*time.Hour:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }

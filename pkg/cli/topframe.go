@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // frame is what the screen shows: exactly height lines of at most width columns. With a height of 0 there are
@@ -68,30 +70,30 @@ func some(lines []topLine, room int) []topLine {
 	}
 	shown := slices.Clone(lines[:room])
 	if room > 1 {
-		shown[room-1] = topLine{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), odd}}
+		shown[room-1] = topLine{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), term.Odd}}
 	}
 	return shown
 }
 
 // head is what is shown however small the screen is.
 func (t *top) head(width int) []topLine {
-	left := topLine{{"halfclose", strong}}
+	left := topLine{{"halfclose", term.Strong}}
 	if t.detail != nil {
-		left = left.with(strong, " "+t.detailName())
+		left = left.with(term.Strong, " "+t.detailName())
 	} else {
-		left = left.with(plain, fmt.Sprintf(" %s, %s", clean(t.status.Version.Version), plural(t.status.Namespaces, "namespace", "namespaces")))
+		left = left.with(term.Plain, fmt.Sprintf(" %s, %s", term.Clean(t.status.Version.Version), describe.Plural(t.status.Namespaces, "namespace", "namespaces")))
 	}
 	right := topText(t.at.Format(time.TimeOnly))
 	if t.interval > 0 {
 		right = append(topText("every "+t.interval.String()+"  "), right...)
 	}
 	if t.paused {
-		right = append(topLine{{" PAUSED ", inverse}, {"  ", plain}}, right...)
+		right = append(topLine{{" PAUSED ", term.Inverse}, {"  ", term.Plain}}, right...)
 	}
-	word, why, _ := strings.Cut(mode(t.status.Mode), " ")
+	word, why, _ := strings.Cut(describe.Mode(t.status.Mode), " ")
 	return []topLine{
 		left.spread(right, width),
-		topText("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(odd, blankBefore(why)),
+		topText("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, blankBefore(why)),
 	}
 }
 
@@ -101,14 +103,14 @@ func (t *top) detailName() string {
 			return r.name
 		}
 	}
-	return clean(t.detail.query) + " (gone)"
+	return term.Clean(t.detail.query) + " (gone)"
 }
 
-func modeStyle(m policy.Mode) style {
+func modeStyle(m policy.Mode) term.Style {
 	if m == policy.Destroy {
-		return strong + ";" + good
+		return term.Strong + ";" + term.Good
 	}
-	return strong + ";" + odd
+	return term.Strong + ";" + term.Odd
 }
 
 func blankBefore(s string) string {
@@ -123,9 +125,9 @@ func (t *top) keyLine(width int) topLine {
 	l := topLine{}
 	add := func(k, does string) {
 		if len(l) > 0 {
-			l = l.with(plain, "  ")
+			l = l.with(term.Plain, "  ")
 		}
-		l = l.with(strong, k).with(plain, " "+does)
+		l = l.with(term.Strong, k).with(term.Plain, " "+does)
 	}
 	add("q", "quit")
 	if t.detail != nil {
@@ -138,12 +140,12 @@ func (t *top) keyLine(width int) topLine {
 	if d := t.detail; d != nil {
 		position = d.list.position(len(d.sockets), d.page)
 	} else {
-		l = l.with(plain, "  sort by")
+		l = l.with(term.Plain, "  sort by")
 		for i, o := range topOrders() {
-			l = l.with(plain, " ").with(strong, string(o.key)).with(plain, " ")
-			st := plain
+			l = l.with(term.Plain, " ").with(term.Strong, string(o.key)).with(term.Plain, " ")
+			st := term.Plain
 			if topOrder(i) == t.order {
-				st = inverse
+				st = term.Inverse
 			}
 			l = l.with(st, o.word)
 		}

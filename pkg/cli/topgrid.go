@@ -6,6 +6,8 @@ package cli
 import (
 	"slices"
 	"strings"
+
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // gridColumn is a column of a grid.
@@ -19,7 +21,7 @@ type gridColumn struct {
 // gridRow is one row of a grid.
 type gridRow struct {
 	text  []string
-	style style
+	style term.Style
 }
 
 // grid draws rows in columns on a screen of a width, with room for whatever is in all. Where there is no room,
@@ -33,34 +35,34 @@ func grid(cols []gridColumn, all, rows []gridRow, width int) (head topLine, line
 			case widths[i] < 0:
 				continue
 			case c.right:
-				b.WriteString(padLeft(text(i), widths[i]))
+				b.WriteString(term.PadLeft(text(i), widths[i]))
 			default:
-				b.WriteString(pad(cutMiddle(text(i), widths[i]), widths[i]))
+				b.WriteString(term.Pad(cutMiddle(text(i), widths[i]), widths[i]))
 			}
-			b.WriteString(gap)
+			b.WriteString(term.Gap)
 		}
-		return strings.TrimSuffix(b.String(), gap)
+		return strings.TrimSuffix(b.String(), term.Gap)
 	}
 	for _, r := range rows {
 		lines = append(lines, topLine{{draw(func(i int) string { return r.text[i] }), r.style}})
 	}
-	return topLine{{draw(func(i int) string { return cols[i].name }), strong}}, lines
+	return topLine{{draw(func(i int) string { return cols[i].name }), term.Strong}}, lines
 }
 
 // fitGrid says how wide each column is, -1 if it is left out.
 func fitGrid(cols []gridColumn, rows []gridRow, width int) []int {
 	natural, widths := make([]int, len(cols)), make([]int, len(cols))
-	used := -len(gap)
+	used := -len(term.Gap)
 	for i, c := range cols {
-		natural[i] = columns(c.name)
+		natural[i] = term.Columns(c.name)
 		for _, r := range rows {
-			natural[i] = max(natural[i], columns(r.text[i]))
+			natural[i] = max(natural[i], term.Columns(r.text[i]))
 		}
 		widths[i] = natural[i]
 		if c.least > 0 {
 			widths[i] = min(natural[i], c.least)
 		}
-		used += widths[i] + len(gap)
+		used += widths[i] + len(term.Gap)
 	}
 	for used > width {
 		drop := -1
@@ -72,7 +74,7 @@ func fitGrid(cols []gridColumn, rows []gridRow, width int) []int {
 		if drop < 0 {
 			break // it cannot be any narrower
 		}
-		used -= widths[drop] + len(gap)
+		used -= widths[drop] + len(term.Gap)
 		widths[drop] = -1
 	}
 	for grown := true; grown && used < width; {
@@ -91,14 +93,14 @@ func fitGrid(cols []gridColumn, rows []gridRow, width int) []int {
 // cutMiddle cuts text, which has been through clean, in its middle: names and addresses of one kind differ at
 // their ends.
 func cutMiddle(s string, width int) string {
-	if columns(s) <= width {
+	if term.Columns(s) <= width {
 		return s
 	}
-	head := cut(s, width-width/3)
+	head := term.Cut(s, width-width/3)
 	var tail []rune
-	left := width - columns(head)
+	left := width - term.Columns(head)
 	for _, r := range slices.Backward([]rune(s)) {
-		if left -= columns(string(r)); left < 0 {
+		if left -= term.Columns(string(r)); left < 0 {
 			break
 		}
 		tail = append(tail, r)

@@ -12,8 +12,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 func TestKeysAreReadFromWhatATerminalSends(t *testing.T) {
@@ -279,7 +281,7 @@ func TestAPauseIsShownAndEnds(t *testing.T) {
 }
 
 func TestStyles(t *testing.T) {
-	l := topLine{{"plain ", plain}, {"bold", strong}, {"red", bad}, {"both", strong + ";" + bad}}
+	l := topLine{{"plain ", term.Plain}, {"bold", term.Strong}, {"red", term.Bad}, {"both", term.Strong + ";" + term.Bad}}
 	for _, tt := range []struct {
 		name          string
 		colour, faded bool
@@ -313,11 +315,11 @@ func TestCutAndPadCountColumns(t *testing.T) {
 		{"店舗店", 6, "店舗店"},
 		{"e\u0301e\u0301e\u0301", 2, "e\u0301…"},
 	} {
-		if got := pad(tt.text, tt.width); got != tt.want || columns(got) != tt.width {
-			t.Errorf("%q in %d columns: %q, of %d", tt.text, tt.width, got, columns(got))
+		if got := term.Pad(tt.text, tt.width); got != tt.want || term.Columns(got) != tt.width {
+			t.Errorf("%q in %d columns: %q, of %d", tt.text, tt.width, got, term.Columns(got))
 		}
 	}
-	l := topLine{{"abc", plain}, {"def", bad}}
+	l := topLine{{"abc", term.Plain}, {"def", term.Bad}}
 	for width, want := range map[int]string{7: "abcdef", 6: "abcdef", 5: "abcd…", 4: "abc…", 3: "ab…", 1: "…", 0: ""} {
 		if got := l.cut(width).plain(); got != want {
 			t.Errorf("a line in %d columns: %q, want %q", width, got, want)
@@ -344,8 +346,8 @@ func TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere(t *testing.T) {
 		m.detail.sockets[i].Verdict, m.detail.sockets[i].Mode = policy.Destroyable, policy.Observe
 	}
 	frame := topShown(t, m, 120, 40)
-	if n := strings.Count(frame, wouldDestroy); n != 6 { // one of them is the chosen one's
-		t.Errorf("%d times %s, want 6:\n%s", n, wouldDestroy, frame)
+	if n := strings.Count(frame, describe.WouldDestroy); n != 6 { // one of them is the chosen one's
+		t.Errorf("%d times %s, want 6:\n%s", n, describe.WouldDestroy, frame)
 	}
 }
 

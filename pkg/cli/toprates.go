@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
@@ -36,7 +37,7 @@ func (r *rates) hear(t *top, h topAnswer) {
 		}
 	}
 	grown := func(now, before map[inetdiag.State]uint64) float64 {
-		return max(0, float64(total(now))-float64(total(before)))
+		return max(0, float64(describe.Total(now))-float64(describe.Total(before)))
 	}
 	r.destroyed.add(from, h.at, grown(h.status.Counts.Destroyed, was.Destroyed))
 	r.would.add(from, h.at, grown(h.status.Counts.WouldDestroy, was.WouldDestroy))

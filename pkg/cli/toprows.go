@@ -7,8 +7,10 @@ import (
 	"cmp"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // topRow is one container with its sockets. Its attachments share them.
@@ -31,7 +33,7 @@ func topRows(s api.Status) []topRow {
 			continue
 		}
 		seen[key] = len(rows)
-		rows = append(rows, topRow{key: key, name: clean(topName(a)), a: a, bad: bad})
+		rows = append(rows, topRow{key: key, name: term.Clean(topName(a)), a: a, bad: bad})
 	}
 	return rows
 }
@@ -41,7 +43,7 @@ func topName(a api.AttachmentView) string {
 	if a.Network == state.ManualNetwork {
 		return a.ContainerID
 	}
-	return podName(a.Pod, a.ContainerID)
+	return describe.Pod(a.Pod, a.ContainerID)
 }
 
 func (r topRow) sockets(s inetdiag.State) int { return r.a.Candidates[s.String()] }

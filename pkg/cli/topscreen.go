@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
+	xterm "golang.org/x/term"
+
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // What a terminal is told (ECMA-48 and xterm's control sequences; mode 2026 lets those terminals that know it
@@ -31,9 +33,9 @@ type fullScreen struct {
 	colour  bool
 
 	mu      sync.Mutex
-	before  *term.State // what to restore; nil while the terminal is as it was
-	control []byte      // to be written before anything else
-	frame   []byte      // to be written: the latest alone
+	before  *xterm.State // what to restore; nil while the terminal is as it was
+	control []byte       // to be written before anything else
+	frame   []byte       // to be written: the latest alone
 	written []chan struct{}
 	wake    chan struct{} // there is something to be written
 }
@@ -70,7 +72,7 @@ func (t *fullScreen) awake() {
 func (t *fullScreen) take() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	was, err := term.MakeRaw(int(t.in.Fd()))
+	was, err := xterm.MakeRaw(int(t.in.Fd()))
 	if err != nil {
 		return fmt.Errorf("set the terminal up for a full screen: %w", err)
 	}
@@ -105,7 +107,7 @@ func (t *fullScreen) giveBack() error {
 	case <-written:
 	case <-late.C:
 	}
-	if err := term.Restore(int(t.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: it has gone
+	if err := xterm.Restore(int(t.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: it has gone
 		return fmt.Errorf("restore the terminal: %w", err)
 	}
 	return nil
@@ -128,9 +130,9 @@ func (t *fullScreen) rescue() {
 
 // size is how large the screen is; a terminal that does not know is as large as most.
 func (t *fullScreen) size() (width, height int) {
-	width, height, err := term.GetSize(int(t.out.Fd()))
+	width, height, err := xterm.GetSize(int(t.out.Fd()))
 	if err != nil || width <= 0 || height <= 0 {
-		return usualWidth, 24
+		return term.UsualWidth, 24
 	}
 	return width, height
 }

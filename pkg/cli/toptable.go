@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // table lists the pods, in so many lines with the header.
@@ -33,7 +35,7 @@ func (t *top) table(width, height int) []topLine {
 	}
 	head, lines := grid(cols, rows, rows[t.list.first:last], width)
 	if at := t.list.at - t.list.first; t.interval > 0 && at < len(lines) {
-		lines[at] = lines[at].in(inverse, width)
+		lines[at] = lines[at].in(term.Inverse, width)
 	}
 	if len(t.rows) == 0 {
 		lines = []topLine{topText("  No attachment is recorded on this node.")}
@@ -53,11 +55,11 @@ func (r topRow) cells() gridRow {
 	}}
 	switch {
 	case r.a.Inert != "":
-		c.style = faint
+		c.style = term.Faint
 	case r.bad:
-		c.style = odd
+		c.style = term.Odd
 	case r.total() == 0:
-		c.style = faint
+		c.style = term.Faint
 	}
 	return c
 }
@@ -66,7 +68,7 @@ func ageCell(s api.Seconds) string {
 	if s == 0 {
 		return "-"
 	}
-	return shortAge(time.Duration(s))
+	return describe.ShortAge(time.Duration(s))
 }
 
 // account is how many sockets were destroyed, and in brackets how many would have been.
@@ -83,7 +85,7 @@ func (r topRow) policy() string {
 	case r.a.Inert != "":
 		return "inert"
 	case r.a.Mode == policy.Destroy:
-		return graces(r.a.Policy)
+		return describe.Graces(r.a.Policy)
 	}
-	return graces(r.a.Policy) + " " + attachmentMode(r.a)
+	return describe.Graces(r.a.Policy) + " " + describe.AttachmentMode(r.a)
 }

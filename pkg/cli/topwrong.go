@@ -11,17 +11,19 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // wrong is everything that somebody should look at, a line each, the worst first. What many attachments have
 // is told of one of them.
 func (t *top) wrong() []topLine {
 	var lines []topLine
-	say := func(st style, format string, args ...any) {
-		lines = append(lines, topLine{{"! " + clean(fmt.Sprintf(format, args...)), st}})
+	say := func(st term.Style, format string, args ...any) {
+		lines = append(lines, topLine{{"! " + term.Clean(fmt.Sprintf(format, args...)), st}})
 	}
 	if t.problem != "" {
-		say(bad, "no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem)
+		say(term.Bad, "no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem)
 	}
 	if t.detail != nil {
 		return append(lines, t.detail.wrong(t.rows)...)
@@ -32,10 +34,10 @@ func (t *top) wrong() []topLine {
 		for _, name := range slices.Sorted(maps.Keys(s.Counts.Errors)) {
 			list = append(list, fmt.Sprintf("%d with %s", s.Counts.Errors[name], name))
 		}
-		say(bad, "destroys were refused: %s", strings.Join(list, ", "))
+		say(term.Bad, "destroys were refused: %s", strings.Join(list, ", "))
 	}
 	if s.Budget.Waiting > 0 {
-		say(odd, "%s for --max-destroys-per-second %d", plural(s.Budget.Waiting, "socket waits", "sockets wait"), s.Budget.PerSecond)
+		say(term.Odd, "%s for --max-destroys-per-second %d", describe.Plural(s.Budget.Waiting, "socket waits", "sockets wait"), s.Budget.PerSecond)
 	}
 	var problems, inert, warnings []string
 	for _, a := range s.Attachments {
@@ -62,9 +64,9 @@ func (t *top) wrong() []topLine {
 		switch n := len(kind.list); n {
 		case 0:
 		case 1:
-			say(odd, "%s", kind.list[0])
+			say(term.Odd, "%s", kind.list[0])
 		default:
-			say(odd, "%d %s, such as %s", n, kind.what, kind.list[0])
+			say(term.Odd, "%d %s, such as %s", n, kind.what, kind.list[0])
 		}
 	}
 	return lines
@@ -87,7 +89,7 @@ func (d *topDetail) wrong(rows []topRow) []topLine {
 		}
 		for _, problem := range slices.Concat([]string{r.a.Inert, r.a.Problem}, r.a.Warnings, d.problems) {
 			if problem != "" {
-				lines = append(lines, topLine{{"! " + clean(problem), odd}})
+				lines = append(lines, topLine{{"! " + term.Clean(problem), term.Odd}})
 			}
 		}
 	}

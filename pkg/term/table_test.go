@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package term_test
 
 import (
 	"bytes"
@@ -10,36 +10,24 @@ import (
 	"slices"
 	"strings"
 	"testing"
-)
 
-// checkWidth wants every line to fit, unless it is a single word, behind nothing but what it is indented by
-// and the word's own label.
-func checkWidth(t *testing.T, width int, printed string) {
-	t.Helper()
-	for line := range strings.Lines(printed) {
-		line = strings.TrimSuffix(line, "\n")
-		if columns(line) > width && strings.Contains(strings.TrimSpace(line), " ") {
-			t.Errorf("a line of %d columns on a screen of %d:\n%s", columns(line), width, line)
-		}
-		if strings.TrimRight(line, " ") != line {
-			t.Errorf("a line ends in blanks: %q", line)
-		}
-	}
-}
+	"github.com/halfclose/halfclose/internal/termtest"
+	"github.com/halfclose/halfclose/pkg/term"
+)
 
 func TestTablesFitAnyScreenAndLoseNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	word := func(i int) string { return fmt.Sprintf("w%d%s", i, strings.Repeat("x", random.IntN(30))) }
 	for round := range 300 {
-		cols := []column{{name: "FIRST"}}
+		cols := []term.Column{{Name: "FIRST"}}
 		for i := range 1 + random.IntN(8) {
-			cols = append(cols, column{
-				name: strings.Repeat("N", 1+random.IntN(10)), right: random.IntN(2) == 0, fold: 1 + random.IntN(4), lead: fmt.Sprintf(", l%d ", i),
+			cols = append(cols, term.Column{
+				Name: strings.Repeat("N", 1+random.IntN(10)), Right: random.IntN(2) == 0, Fold: 1 + random.IntN(4), Lead: fmt.Sprintf(", l%d ", i),
 			})
 		}
 		width := 1 + random.IntN(160)
 		var out bytes.Buffer
-		table := newTable(&out, screen{width: width}, cols...)
+		table := term.NewTable(&out, term.Screen{Width: width}, cols...)
 		var words []string
 		for range random.IntN(6) {
 			row := make([]string, len(cols))
@@ -49,12 +37,12 @@ func TestTablesFitAnyScreenAndLoseNothing(t *testing.T) {
 					row[i] = strings.TrimSpace(row[i] + " " + words[len(words)-1])
 				}
 			}
-			table.row(row...)
+			table.Row(row...)
 		}
-		if err := table.flush(); err != nil {
+		if err := table.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		checkWidth(t, width, out.String())
+		termtest.CheckWidth(t, width, out.String())
 		var got []string
 		for _, w := range strings.FieldsFunc(out.String(), func(r rune) bool { return strings.ContainsRune(" \n,", r) }) {
 			if strings.HasPrefix(w, "w") {
@@ -115,11 +103,11 @@ a       1  10.0.0.1:1  too young
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
-			table := newTable(&out, screen{width: tt.width}, column{name: "NAME"}, column{name: "N", right: true, fold: 1, lead: ", n "},
-				column{name: "WHERE", fold: 2, lead: ", at "}, column{name: "WHY", fold: 3, lead: ": because "})
-			table.row("a", "1", "10.0.0.1:1", "too young")
-			table.row("漢字", "222", "-", "")
-			if err := table.flush(); err != nil {
+			table := term.NewTable(&out, term.Screen{Width: tt.width}, term.Column{Name: "NAME"}, term.Column{Name: "N", Right: true, Fold: 1, Lead: ", n "},
+				term.Column{Name: "WHERE", Fold: 2, Lead: ", at "}, term.Column{Name: "WHY", Fold: 3, Lead: ": because "})
+			table.Row("a", "1", "10.0.0.1:1", "too young")
+			table.Row("漢字", "222", "-", "")
+			if err := table.Flush(); err != nil {
 				t.Fatal(err)
 			}
 			if want := tt.want[1:]; out.String() != want {
@@ -131,10 +119,10 @@ a       1  10.0.0.1:1  too young
 
 func TestATableThatGoesOnRepeatsItsHeaderWhenItsColumnsChange(t *testing.T) {
 	var out bytes.Buffer
-	table := newTable(&out, screen{width: 20}, column{name: "NAME"}, column{name: "WHY", fold: 1, lead: ", "})
+	table := term.NewTable(&out, term.Screen{Width: 20}, term.Column{Name: "NAME"}, term.Column{Name: "WHY", Fold: 1, Lead: ", "})
 	for _, row := range [][]string{{"a", "young"}, {"longer", "old"}, {"b", "half-closed for ten minutes"}, {"c", "young"}} {
-		table.row(row...)
-		if err := table.flush(); err != nil {
+		table.Row(row...)
+		if err := table.Flush(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -155,16 +143,16 @@ c
 
 func TestColoursAreOutsideOfWhatIsMeasured(t *testing.T) {
 	var out bytes.Buffer
-	red := func(text string) style {
+	red := func(text string) term.Style {
 		if text == "destroy" {
-			return bad
+			return term.Bad
 		}
-		return plain
+		return term.Plain
 	}
-	table := newTable(&out, screen{width: 17, colour: true}, column{name: "VERDICT", paint: red}, column{name: "N", right: true}, column{name: "WHY", fold: 1})
-	table.row("destroy", "1", "x")
-	table.row("young", "22", "y")
-	if err := table.flush(); err != nil {
+	table := term.NewTable(&out, term.Screen{Width: 17, Colour: true}, term.Column{Name: "VERDICT", Paint: red}, term.Column{Name: "N", Right: true}, term.Column{Name: "WHY", Fold: 1})
+	table.Row("destroy", "1", "x")
+	table.Row("young", "22", "y")
+	if err := table.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	want := "\x1b[1mVERDICT\x1b[0m   \x1b[1mN\x1b[0m  \x1b[1mWHY\x1b[0m\n\x1b[31mdestroy\x1b[0m   1  x\nyoung    22  y\n"

@@ -1,21 +1,22 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package term_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 func TestNamesFromOutsideCannotActOnTheTerminal(t *testing.T) {
 	for text, want := range map[string]string{
-		hostile:          harmless,
+		apitest.Hostile:  apitest.Harmless,
 		"web-1":          "web-1",
 		`say "hi"`:       `say "hi"`, // harmless as it is
 		"übergröße":      "übergröße",
@@ -27,7 +28,7 @@ func TestNamesFromOutsideCannotActOnTheTerminal(t *testing.T) {
 		"two  spaces  ,": "two  spaces  ,",
 		"\x7f":           `\x7f`,
 	} {
-		if got := clean(text); got != want {
+		if got := term.Clean(text); got != want {
 			t.Errorf("%q: got %s, want %s", text, got, want)
 		}
 	}
@@ -37,7 +38,7 @@ func TestColumnsCountsWhatATerminalShows(t *testing.T) {
 	for text, want := range map[string]int{
 		"": 0, "web-1": 5, "übergröße": 9, "漢字": 4, "e\u0301": 1, "🙂": 2, "ｆｕｌｌ": 8, "ﾊﾝｶｸ": 4, "→": 1,
 	} {
-		if got := columns(text); got != want {
+		if got := term.Columns(text); got != want {
 			t.Errorf("%q: got %d, want %d", text, got, want)
 		}
 	}
@@ -59,7 +60,7 @@ func TestFillBreaksLinesAtSpaces(t *testing.T) {
 		{"nothing is nothing", 3, "Mode ", "", "", "Mode "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := fill(tt.width, tt.first, tt.rest, tt.text); got != tt.want {
+			if got := term.Fill(tt.width, tt.first, tt.rest, tt.text); got != tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
 			}
 		})
@@ -67,37 +68,22 @@ func TestFillBreaksLinesAtSpaces(t *testing.T) {
 }
 
 func FuzzFillKeepsEveryWord(f *testing.F) {
-	f.Add(10, hostile+" is here")
+	f.Add(10, apitest.Hostile+" is here")
 	f.Add(1, "漢字 a\u0301b 10.0.0.1:443")
 	f.Add(-1, "  ")
 	f.Fuzz(func(t *testing.T, width int, text string) {
-		text = clean(text)
-		if text != clean(text) || !utf8.ValidString(text) {
+		text = term.Clean(text)
+		if text != term.Clean(text) || !utf8.ValidString(text) {
 			t.Fatalf("%q is not clean", text)
 		}
-		got := fill(width, "> ", "  ", text)
+		got := term.Fill(width, "> ", "  ", text)
 		if diff := cmp.Diff(strings.Fields("> "+text), strings.Fields(got)); diff != "" {
 			t.Errorf("words (-want +got)\n%s", diff)
 		}
 		for line := range strings.Lines(got) {
-			if line = strings.TrimRight(line, "\n"); width > 0 && columns(line) > width && len(strings.Fields(line[2:])) > 1 {
-				t.Errorf("%q has %d columns, not %d", line, columns(line), width)
+			if line = strings.TrimRight(line, "\n"); width > 0 && term.Columns(line) > width && len(strings.Fields(line[2:])) > 1 {
+				t.Errorf("%q has %d columns, not %d", line, term.Columns(line), width)
 			}
 		}
 	})
-}
-
-func TestJSONIsHarmlessOnATerminalAndSaysTheSame(t *testing.T) {
-	const name = hostile + "\u009b31m\u2028\U000e0001\x7fübergröße"
-	var out bytes.Buffer
-	if err := printJSON(&out, map[string]string{"name": name}); err != nil {
-		t.Fatal(err)
-	}
-	if shown := strings.ReplaceAll(out.String(), "\n", ""); clean(shown) != shown || !strings.Contains(shown, "übergröße") {
-		t.Errorf("shown is %q", shown)
-	}
-	var got map[string]string
-	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got["name"] != name {
-		t.Errorf("it is read as %q, %v, want %q", got["name"], err, name)
-	}
 }
