@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"slices"
@@ -20,10 +20,10 @@ const (
 )
 
 // histogram draws how old the sockets are, of each state in a column of its own where there is room for two.
-func (t *top) histogram(width int) []topLine {
+func (t *model) histogram(width int) []line {
 	ages := t.status.Ages
 	if t.detail != nil {
-		i := slices.IndexFunc(t.rows, func(r topRow) bool { return r.key == t.detail.key })
+		i := slices.IndexFunc(t.rows, func(r row) bool { return r.key == t.detail.key })
 		if i < 0 {
 			return nil
 		}
@@ -48,17 +48,17 @@ func (t *top) histogram(width int) []topLine {
 	}
 	const label = 10
 	wide := (width - label) / len(shown)
-	head := topLine{{term.Pad("AGE", label), term.Strong}}
+	head := line{{term.Pad("AGE", label), term.Strong}}
 	for i, c := range shown {
 		if i > 0 {
 			head = head.with(term.Plain, strings.Repeat(" ", max(0, label+i*wide-head.width())))
 		}
 		head = head.with(term.Strong, c.name)
 	}
-	head = head.cut(width).spread(topText(signYoung+" in grace  "+signOverdue+" past it"), width)
-	lines := []topLine{head}
+	head = head.cut(width).spread(text(signYoung+" in grace  "+signOverdue+" past it"), width)
+	lines := []line{head}
 	for i, name := range bucketNames(t.status.AgeBounds) {
-		l := topText(term.Pad(name, label))
+		l := text(term.Pad(name, label))
 		if i >= len(ages.CloseWait.Sockets) {
 			break // of a reaper with other buckets
 		}
@@ -94,15 +94,15 @@ func bucketNames(bounds []api.Seconds) []string {
 }
 
 // bar draws a bar with its number in so many columns; one as long as highest has no more than that.
-func bar(n, overdue, highest, width int) topLine {
+func bar(n, overdue, highest, width int) line {
 	if n == 0 {
-		return topLine{{term.Pad("·", width), term.Faint}}
+		return line{{term.Pad("·", width), term.Faint}}
 	}
 	figure := " " + strconv.Itoa(n)
 	room := max(1, width-len(strconv.Itoa(highest))-3)
 	length := max(1, n*room/highest)
 	solid := min(length, (overdue*length+n-1)/n) // what is past its grace is seen, however little it is
-	l := topLine{{strings.Repeat(signOverdue, solid), term.Odd}, {strings.Repeat(signYoung, length-solid), term.Plain}, {figure, term.Plain}}
+	l := line{{strings.Repeat(signOverdue, solid), term.Odd}, {strings.Repeat(signYoung, length-solid), term.Plain}, {figure, term.Plain}}
 	return l.with(term.Plain, strings.Repeat(" ", max(0, width-l.width())))
 }
 

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"context"
@@ -20,6 +20,9 @@ import (
 	"github.com/halfclose/halfclose/internal/termtest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
+
+// soon bounds what should happen at once, for a machine that is busy with everything else.
+const soon = 30 * time.Second
 
 // saying is a reaper that says what the test wants.
 type saying struct {
@@ -63,12 +66,12 @@ func (s *saying) Journal(context.Context, api.JournalQuery) (api.JournalPage, er
 }
 
 // look starts a session on a terminal.
-func look(t *testing.T, p *termtest.Terminal, src topSource) (stop func(), ended <-chan error) {
+func look(t *testing.T, p *termtest.Terminal, src Source) (stop func(), ended <-chan error) {
 	t.Helper()
-	m := newTop(30)
+	m := newModel(30)
 	m.interval = 20 * time.Millisecond
 	screen := newFullScreen(p.TTY, p.TTY, true)
-	s := topSession{top: m, term: screen, src: src, now: time.Now, answers: make(chan topAnswer)}
+	s := session{model: m, term: screen, src: src, now: time.Now, answers: make(chan answer)}
 	ctx, cancel := context.WithCancel(t.Context())
 	end := make(chan error, 1)
 	go func() { end <- errors.Join(s.run(ctx), screen.close()) }()
@@ -77,7 +80,7 @@ func look(t *testing.T, p *termtest.Terminal, src topSource) (stop func(), ended
 
 func TestTopOnATerminal(t *testing.T) {
 	p := termtest.New(t, 80, 24)
-	src := &saying{status: topStatus(30), sockets: topSockets(40)}
+	src := &saying{status: nodeStatus(30), sockets: podSockets(40)}
 	_, ended := look(t, p, src)
 	p.Shows(t, "shop/web-2")
 	if p.Settings(t).Lflag&unix.ECHO != 0 {
@@ -130,7 +133,7 @@ func TestTopOnATerminal(t *testing.T) {
 
 func TestTopShowsThatTheReaperHasGoneAndIsBack(t *testing.T) {
 	p := termtest.New(t, 80, 24)
-	src := &saying{status: topStatus(30)}
+	src := &saying{status: nodeStatus(30)}
 	_, ended := look(t, p, src)
 	p.Shows(t, "\x1b[1mhalfclose")
 	src.set(errors.New("no reaper is running: start one"))
@@ -151,7 +154,7 @@ func TestTopShowsThatTheReaperHasGoneAndIsBack(t *testing.T) {
 
 func TestTopEndsWithItsContext(t *testing.T) {
 	p := termtest.New(t, 80, 24)
-	stop, ended := look(t, p, &saying{status: topStatus(3)})
+	stop, ended := look(t, p, &saying{status: nodeStatus(3)})
 	p.Shows(t, "shop/web-2")
 	stop()
 	if err := <-ended; err != nil {
@@ -170,7 +173,7 @@ func TestATerminalThatTakesNothingHoldsNobodyUp(t *testing.T) {
 	p := &termtest.Terminal{TTY: tty}
 	p.Resize(t, 500, 200)
 	before := p.Settings(t)
-	stop, ended := look(t, p, &saying{status: topStatus(30)})
+	stop, ended := look(t, p, &saying{status: nodeStatus(30)})
 	nstest.Eventually(t, soon, "the terminal is full", func() bool {
 		fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLOUT}}
 		n, err := unix.Poll(fds, 0)
@@ -207,27 +210,5 @@ func TestAPanicGivesTheTerminalBack(t *testing.T) {
 	p.Restored(t, 1)
 	if err := screen.close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestTopNeedsATerminalUnlessItLooksOnce(t *testing.T) {
-	code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, "top")
-	if code != exitUsage || stdout != "" || stderr != "halfclose: stdout is not a terminal: use --once to print one look\n" {
-		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
-	}
-	for _, tt := range []struct {
-		args []string
-		code int
-		says string
-	}{
-		{[]string{"--interval", "100ms"}, exitUsage, "--interval is a duration from 250ms on, not 100ms"},
-		{[]string{"--sort", "name"}, exitUsage, `--sort is one of count, age, destroyed, not "name"`},
-		{[]string{"--once"}, exitFailure, "no reaper is running"},
-		{[]string{"web"}, exitUsage, `"web"`},
-	} {
-		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, append([]string{"top"}, tt.args...)...)
-		if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.says) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("%q: exit code %d: %s%s", tt.args, code, stdout, stderr)
-		}
 	}
 }

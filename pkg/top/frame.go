@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 
 // frame is what the screen shows: exactly height lines of at most width columns. With a height of 0 there are
 // as many lines as there is to say, and no word of keys.
-func (t *top) frame(width, height int) []topLine {
+func (t *model) frame(width, height int) []line {
 	all := height == 0
 	lines := t.head(width)
 	if all {
@@ -35,10 +35,10 @@ func (t *top) frame(width, height int) []topLine {
 	lines = append(lines, some(wrong, room(min(3, len(wrong))))...)
 	ages := t.histogram(width)
 	if len(ages) > 0 && room(len(ages)+2) == len(ages)+2 {
-		lines = append(append(lines, topLine{}), ages...)
+		lines = append(append(lines, line{}), ages...)
 	}
 	if room(1) > 0 {
-		lines = append(lines, topLine{})
+		lines = append(lines, line{})
 	}
 	left := height - len(lines)
 	if t.detail != nil {
@@ -50,13 +50,13 @@ func (t *top) frame(width, height int) []topLine {
 		return cutAll(lines, width)
 	}
 	for len(lines) < height {
-		lines = append(lines, topLine{})
+		lines = append(lines, line{})
 	}
 	lines = append(lines[:max(0, height)], t.keyLine(width))
 	return cutAll(lines, width)
 }
 
-func cutAll(lines []topLine, width int) []topLine {
+func cutAll(lines []line, width int) []line {
 	for i := range lines {
 		lines[i] = lines[i].cut(width)
 	}
@@ -64,40 +64,40 @@ func cutAll(lines []topLine, width int) []topLine {
 }
 
 // some is as many of the lines as there is room for; the last of several says how many there are more.
-func some(lines []topLine, room int) []topLine {
+func some(lines []line, room int) []line {
 	if len(lines) <= room {
 		return lines
 	}
 	shown := slices.Clone(lines[:room])
 	if room > 1 {
-		shown[room-1] = topLine{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), term.Odd}}
+		shown[room-1] = line{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), term.Odd}}
 	}
 	return shown
 }
 
 // head is what is shown however small the screen is.
-func (t *top) head(width int) []topLine {
-	left := topLine{{"halfclose", term.Strong}}
+func (t *model) head(width int) []line {
+	left := line{{"halfclose", term.Strong}}
 	if t.detail != nil {
 		left = left.with(term.Strong, " "+t.detailName())
 	} else {
 		left = left.with(term.Plain, fmt.Sprintf(" %s, %s", term.Clean(t.status.Version.Version), describe.Plural(t.status.Namespaces, "namespace", "namespaces")))
 	}
-	right := topText(t.at.Format(time.TimeOnly))
+	right := text(t.at.Format(time.TimeOnly))
 	if t.interval > 0 {
-		right = append(topText("every "+t.interval.String()+"  "), right...)
+		right = append(text("every "+t.interval.String()+"  "), right...)
 	}
 	if t.paused {
-		right = append(topLine{{" PAUSED ", term.Inverse}, {"  ", term.Plain}}, right...)
+		right = append(line{{" PAUSED ", term.Inverse}, {"  ", term.Plain}}, right...)
 	}
 	word, why, _ := strings.Cut(describe.Mode(t.status.Mode), " ")
-	return []topLine{
+	return []line{
 		left.spread(right, width),
-		topText("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, blankBefore(why)),
+		text("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, blankBefore(why)),
 	}
 }
 
-func (t *top) detailName() string {
+func (t *model) detailName() string {
 	for _, r := range t.rows {
 		if r.key == t.detail.key {
 			return r.name
@@ -121,8 +121,8 @@ func blankBefore(s string) string {
 }
 
 // keyLine says which keys there are, and where in the list this is.
-func (t *top) keyLine(width int) topLine {
-	l := topLine{}
+func (t *model) keyLine(width int) line {
+	l := line{}
 	add := func(k, does string) {
 		if len(l) > 0 {
 			l = l.with(term.Plain, "  ")
@@ -141,14 +141,14 @@ func (t *top) keyLine(width int) topLine {
 		position = d.list.position(len(d.sockets), d.page)
 	} else {
 		l = l.with(term.Plain, "  sort by")
-		for i, o := range topOrders() {
+		for i, o := range orders() {
 			l = l.with(term.Plain, " ").with(term.Strong, string(o.key)).with(term.Plain, " ")
 			st := term.Plain
-			if topOrder(i) == t.order {
+			if Order(i) == t.order {
 				st = term.Inverse
 			}
 			l = l.with(st, o.word)
 		}
 	}
-	return l.spread(topText(position), width)
+	return l.spread(text(position), width)
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"fmt"
@@ -15,28 +15,28 @@ import (
 )
 
 // detailFacts says what applies to the pod.
-func (t *top) detailFacts() []topLine {
+func (t *model) detailFacts() []line {
 	for _, r := range t.rows {
 		if r.key != t.detail.key {
 			continue
 		}
 		a := r.a
-		policy := topText(fmt.Sprintf("Policy    %s, grace %s in CLOSE_WAIT, %s in FIN_WAIT2",
+		policy := text(fmt.Sprintf("Policy    %s, grace %s in CLOSE_WAIT, %s in FIN_WAIT2",
 			describe.AttachmentMode(a), a.Policy.CloseWaitGrace, a.Policy.FinWait2Grace))
 		if len(a.CappedBy) > 0 {
 			policy = policy.with(term.Odd, term.Clean(", capped by "+strings.Join(a.CappedBy, "; ")))
 		}
-		return []topLine{
+		return []line{
 			policy,
-			topText(fmt.Sprintf("Found     %s, oldest %s; %d destroyed, %d would have been",
+			text(fmt.Sprintf("Found     %s, oldest %s; %d destroyed, %d would have been",
 				describe.Plural(r.total(), "socket", "sockets"), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy)),
-			topText(term.Clean(fmt.Sprintf("Container %s, %s of network %s, %s", describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))),
+			text(term.Clean(fmt.Sprintf("Container %s, %s of network %s, %s", describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))),
 		}
 	}
-	return []topLine{{{"It is not registered any more: press Esc.", term.Odd}}}
+	return []line{{{"It is not registered any more: press Esc.", term.Odd}}}
 }
 
-func (d *topDetail) keys() []string {
+func (d *detail) keys() []string {
 	keys := make([]string, len(d.sockets))
 	for i, v := range d.sockets {
 		keys[i] = strconv.FormatUint(v.Cookie, 10)
@@ -45,17 +45,17 @@ func (d *topDetail) keys() []string {
 }
 
 // lines lists the pod's sockets in so many lines, with all there is to say about the one that is chosen.
-func (d *topDetail) lines(width, height int) []topLine {
+func (d *detail) lines(width, height int) []line {
 	if len(d.sockets) == 0 {
 		word := "  No socket of it is half-closed."
 		if !d.loaded {
 			word = "  Asking for its sockets ..."
 		}
-		return []topLine{topText(word)}
+		return []line{text(word)}
 	}
 	keys := d.keys()
 	d.page = max(0, height-1)
-	var chosen []topLine
+	var chosen []line
 	if height >= 9 {
 		d.list.settle(keys, d.page)
 		chosen = d.chosen(d.sockets[d.list.at], width)
@@ -68,7 +68,7 @@ func (d *topDetail) lines(width, height int) []topLine {
 		rows = append(rows, d.cells(v))
 	}
 	address := min(len("255.255.255.255:65535"), max(8, (width-11)/2))
-	cols := []gridColumn{
+	cols := []column{
 		{name: "LOCAL", least: address},
 		{name: "PEER", least: address},
 		{name: "STATE", spare: 2},
@@ -83,17 +83,17 @@ func (d *topDetail) lines(width, height int) []topLine {
 	if i := d.list.at - d.list.first; i < len(lines) {
 		lines[i] = lines[i].in(term.Inverse, width)
 	}
-	lines = append([]topLine{head}, lines...)
+	lines = append([]line{head}, lines...)
 	if len(chosen) > 0 {
 		for len(lines) < height-len(chosen) {
-			lines = append(lines, topLine{})
+			lines = append(lines, line{})
 		}
 		lines = append(lines, chosen...)
 	}
 	return lines
 }
 
-func (d *topDetail) cells(v api.SocketView) gridRow {
+func (d *detail) cells(v api.SocketView) gridRow {
 	seconds := func(s *api.Seconds) string {
 		if s == nil {
 			return "-"
@@ -107,12 +107,12 @@ func (d *topDetail) cells(v api.SocketView) gridRow {
 }
 
 // holders lists who holds a socket, as far as that has been asked for.
-func (d *topDetail) ownerNames(v api.SocketView) string {
+func (d *detail) ownerNames(v api.SocketView) string {
 	return term.Clean(describe.Owners(d.owners[v.Cookie]))
 }
 
 // chosen says all there is to say about one socket.
-func (d *topDetail) chosen(v api.SocketView, width int) []topLine {
+func (d *detail) chosen(v api.SocketView, width int) []line {
 	queues := fmt.Sprintf("RECV-Q %d, SEND-Q %d, uid %d, inode %d, cookie %d",
 		v.RQueue, v.WQueue, v.UID, v.Inode, v.Cookie)
 	left := ""
@@ -123,11 +123,11 @@ func (d *topDetail) chosen(v api.SocketView, width int) []topLine {
 	if d.ownerNames(v) != "-" {
 		owners = "held by " + d.ownerNames(v)
 	}
-	return []topLine{
+	return []line{
 		{{strings.Repeat("─", max(0, width)), term.Faint}},
-		topLine{{term.Clean(v.Local + " from " + v.Peer), term.Strong}}.with(term.Plain, "  "+v.State.String()),
-		topText(term.Clean(describe.Verdict(v) + ": " + v.Why + left)),
-		topText(owners),
-		topText(queues),
+		line{{term.Clean(v.Local + " from " + v.Peer), term.Strong}}.with(term.Plain, "  "+v.State.String()),
+		text(term.Clean(describe.Verdict(v) + ": " + v.Why + left)),
+		text(owners),
+		text(queues),
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"fmt"
@@ -16,7 +16,7 @@ import (
 )
 
 // facts are the totals, the most important first.
-func (t *top) facts() []topLine {
+func (t *model) facts() []line {
 	if t.detail != nil {
 		return t.detailFacts()
 	}
@@ -28,7 +28,7 @@ func (t *top) facts() []topLine {
 	for _, a := range s.Attachments {
 		oldest = max(oldest, time.Duration(a.Oldest))
 	}
-	found := topText(fmt.Sprintf("Found     %d CLOSE_WAIT, %d FIN_WAIT2",
+	found := text(fmt.Sprintf("Found     %d CLOSE_WAIT, %d FIN_WAIT2",
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()]))
 	if oldest > 0 {
 		found = found.with(term.Plain, ", oldest "+describe.ShortAge(oldest))
@@ -36,21 +36,21 @@ func (t *top) facts() []topLine {
 	if overdue > 0 {
 		found = found.with(term.Odd, fmt.Sprintf(", %d past their grace", overdue))
 	}
-	finder := topText(fmt.Sprintf("Finder    %s, %s of a core", term.Clean(s.Finder.Name), perCent(t.share)))
+	finder := text(fmt.Sprintf("Finder    %s, %s of a core", term.Clean(s.Finder.Name), perCent(t.share)))
 	if s.Finder.Late > 0 {
 		finder = finder.with(term.Odd, describe.Late(s.Finder))
 	}
 	if s.Finder.Why != "" {
 		finder = finder.with(term.Plain, "; "+term.Clean(s.Finder.Why))
 	}
-	return []topLine{found, t.ended(), finder}
+	return []line{found, t.ended(), finder}
 }
 
 // ended says how many sockets were destroyed, and how fast.
-func (t *top) ended() topLine {
+func (t *model) ended() line {
 	s := t.status
 	done, would := describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy)
-	l := topText("Destroyed " + strconv.FormatUint(done, 10))
+	l := text("Destroyed " + strconv.FormatUint(done, 10))
 	r := &t.rates.destroyed
 	switch {
 	case s.Mode.Effective != policy.Destroy: // the rate is of those that would have been

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"context"
@@ -10,15 +10,15 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// topSource is what top asks: a reaper's client.
-type topSource interface {
+// Source is what top asks: a reaper's client.
+type Source interface {
 	Status(ctx context.Context) (api.Status, error)
 	Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error)
 	Journal(ctx context.Context, q api.JournalQuery) (api.JournalPage, error)
 }
 
-// topQuestion is what there is to ask.
-type topQuestion struct {
+// question is what there is to ask.
+type question struct {
 	journal bool
 	key     string // of the pod whose sockets are shown, "" if none are
 	query   string
@@ -27,14 +27,14 @@ type topQuestion struct {
 
 // The times of asking.
 const (
-	topPatience = 5 * time.Second  // for an answer, but for the sockets of a pod
+	patience    = 5 * time.Second  // for an answer, but for the sockets of a pod
 	ownersEvery = 10 * time.Second // looking for owners is dear
 	restFactor  = 10               // after an answer, nothing is asked for so many times as long as it took
 )
 
-// topAsk asks the reaper.
-func topAsk(ctx context.Context, src topSource, q topQuestion, now func() time.Time) (h topAnswer) {
-	soon, cancel := context.WithTimeout(ctx, topPatience)
+// ask asks the reaper.
+func ask(ctx context.Context, src Source, q question, now func() time.Time) (h answer) {
+	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	h.key, h.owners = q.key, q.owners
 	if h.status, h.err = src.Status(soon); h.err != nil {
@@ -58,8 +58,8 @@ func topAsk(ctx context.Context, src topSource, q topQuestion, now func() time.T
 }
 
 // question is what is asked next.
-func (t *top) question(now time.Time) topQuestion {
-	q := topQuestion{}
+func (t *model) question(now time.Time) question {
+	q := question{}
 	if d := t.detail; d != nil {
 		q.key, q.query = d.key, d.query
 		q.owners = d.loaded && now.Sub(d.asked) >= ownersEvery // first what comes at once

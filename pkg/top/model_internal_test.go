@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"slices"
@@ -23,25 +23,25 @@ func TestKeysAreReadFromWhatATerminalSends(t *testing.T) {
 		name     string
 		in       string
 		complete bool
-		want     []topKey
+		want     []key
 		rest     string
 	}{
-		{name: "letters", in: "jk q", want: []topKey{"j", "k", " ", "q"}},
-		{name: "arrows", in: "\x1b[A\x1b[B", want: []topKey{keyUp, keyDown}},
-		{name: "arrows in application mode", in: "\x1bOA\x1bOB", want: []topKey{keyUp, keyDown}},
-		{name: "an arrow with a modifier", in: "\x1b[1;5A", want: []topKey{keyUp}},
-		{name: "pages", in: "\x1b[5~\x1b[6~", want: []topKey{keyPageUp, keyPageDown}},
-		{name: "home and end of three kinds of terminal", in: "\x1b[H\x1b[1~\x1b[7~\x1b[F\x1b[4~\x1b[8~", want: []topKey{keyHome, keyHome, keyHome, keyEnd, keyEnd, keyEnd}},
-		{name: "enter", in: "\r", want: []topKey{keyEnter}},
-		{name: "control keys", in: "\x03\x1a\x0c", want: []topKey{keyInterrupt, keySuspend, keyRedraw}},
-		{name: "half an arrow waits for its other half", in: "j\x1b[", want: []topKey{"j"}, rest: "\x1b["},
+		{name: "letters", in: "jk q", want: []key{"j", "k", " ", "q"}},
+		{name: "arrows", in: "\x1b[A\x1b[B", want: []key{keyUp, keyDown}},
+		{name: "arrows in application mode", in: "\x1bOA\x1bOB", want: []key{keyUp, keyDown}},
+		{name: "an arrow with a modifier", in: "\x1b[1;5A", want: []key{keyUp}},
+		{name: "pages", in: "\x1b[5~\x1b[6~", want: []key{keyPageUp, keyPageDown}},
+		{name: "home and end of three kinds of terminal", in: "\x1b[H\x1b[1~\x1b[7~\x1b[F\x1b[4~\x1b[8~", want: []key{keyHome, keyHome, keyHome, keyEnd, keyEnd, keyEnd}},
+		{name: "enter", in: "\r", want: []key{keyEnter}},
+		{name: "control keys", in: "\x03\x1a\x0c", want: []key{keyInterrupt, keySuspend, keyRedraw}},
+		{name: "half an arrow waits for its other half", in: "j\x1b[", want: []key{"j"}, rest: "\x1b["},
 		{name: "what may be the escape key waits too", in: "\x1b", rest: "\x1b"},
-		{name: "and is that key when nothing follows", in: "\x1b", complete: true, want: []topKey{keyEscape}},
-		{name: "an escape key before another key", in: "\x1bq", want: []topKey{keyEscape, "q"}},
-		{name: "two escape keys", in: "\x1b\x1b", complete: true, want: []topKey{keyEscape, keyEscape}},
-		{name: "a sequence that is no key of ours is none", in: "\x1b[2~\x1b[200~q", want: []topKey{"q"}},
-		{name: "nor is a letter of another alphabet", in: "é店q", want: []topKey{"q"}},
-		{name: "an endless sequence ends", in: "\x1b[" + strings.Repeat("1", maxSequence) + "q", want: []topKey{"1", "1", "q"}},
+		{name: "and is that key when nothing follows", in: "\x1b", complete: true, want: []key{keyEscape}},
+		{name: "an escape key before another key", in: "\x1bq", want: []key{keyEscape, "q"}},
+		{name: "two escape keys", in: "\x1b\x1b", complete: true, want: []key{keyEscape, keyEscape}},
+		{name: "a sequence that is no key of ours is none", in: "\x1b[2~\x1b[200~q", want: []key{"q"}},
+		{name: "nor is a letter of another alphabet", in: "é店q", want: []key{"q"}},
+		{name: "an endless sequence ends", in: "\x1b[" + strings.Repeat("1", maxSequence) + "q", want: []key{"1", "1", "q"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			keys, rest := parseKeys([]byte(tt.in), tt.complete)
@@ -73,8 +73,8 @@ func FuzzParseKeys(f *testing.F) {
 	})
 }
 
-// topNames are the rows in their order.
-func topNames(m *top) []string {
+// names are the rows in their order.
+func names(m *model) []string {
 	var list []string
 	for _, r := range m.rows {
 		list = append(list, strings.TrimPrefix(r.name, "shop/"))
@@ -84,34 +84,34 @@ func topNames(m *top) []string {
 
 func TestTopSortsTheWorstFirst(t *testing.T) {
 	for _, tt := range []struct {
-		key  topKey
+		key  key
 		want []string
 	}{
 		{"c", []string{"web-2", "web-1", "web-4", "web-3"}},
 		{"a", []string{"web-4", "web-2", "web-1", "web-3"}},
 		{"d", []string{"web-2", "web-3", "web-4", "web-1"}},
 	} {
-		m := newTop(5)
-		topPress(m, tt.key)
-		if got := topNames(m)[:4]; !slices.Equal(got, tt.want) {
+		m := newModel(5)
+		press(m, tt.key)
+		if got := names(m)[:4]; !slices.Equal(got, tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.key, got, tt.want)
 		}
-		h := topHeard(5)
+		h := firstAnswer(5)
 		h.journal = nil
 		m.hear(h)
-		if got := topNames(m)[:4]; !slices.Equal(got, tt.want) {
+		if got := names(m)[:4]; !slices.Equal(got, tt.want) {
 			t.Errorf("%s, after the next look: got %v, want %v", tt.key, got, tt.want)
 		}
 	}
-	m := newTop(9)
-	if got := topNames(m); got[len(got)-1] != "web-7" {
+	m := newModel(9)
+	if got := names(m); got[len(got)-1] != "web-7" {
 		t.Errorf("an inert attachment is not last: %v", got)
 	}
 }
 
 func TestAttachmentsOfOneContainerAreOneRow(t *testing.T) {
-	m := &top{}
-	h := topHeard(3)
+	m := &model{}
+	h := firstAnswer(3)
 	second := h.status.Attachments[1]
 	second.IfName, second.Warnings = "eth1", []string{"something"}
 	h.status.Attachments = append(h.status.Attachments, second)
@@ -125,12 +125,12 @@ func TestAttachmentsOfOneContainerAreOneRow(t *testing.T) {
 }
 
 func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
-	m := newTop(30)
+	m := newModel(30)
 	m.frame(80, 24)
-	topPress(m, keyDown, "j")
+	press(m, keyDown, "j")
 	m.frame(80, 24)
 	chosen := m.rows[m.list.at].key
-	h := topHeard(30)
+	h := firstAnswer(30)
 	h.journal = nil
 	h.status.Attachments[20].Candidates["CLOSE_WAIT"] = 10_000 // it comes first now
 	m.hear(h)
@@ -138,9 +138,9 @@ func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
 	if m.list.at != 3 || m.rows[3].key != chosen {
 		t.Errorf("the cursor is at %d, %s; want it at %s", m.list.at, m.rows[m.list.at].name, chosen)
 	}
-	topPress(m, "g")
+	press(m, "g")
 	m.frame(80, 24)
-	h = topHeard(30)
+	h = firstAnswer(30)
 	h.journal = nil
 	m.hear(h)
 	m.frame(80, 24)
@@ -150,11 +150,11 @@ func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
 }
 
 func TestTheListScrolls(t *testing.T) {
-	m := newTop(30)
+	m := newModel(30)
 	m.frame(80, 24)
 	page := m.page
 	for _, tt := range []struct {
-		key       topKey
+		key       key
 		at, first int
 	}{
 		{keyPageDown, page - 1, 0},
@@ -167,7 +167,7 @@ func TestTheListScrolls(t *testing.T) {
 		{"g", 0, 0},
 		{"k", 0, 0},
 	} {
-		topPress(m, tt.key)
+		press(m, tt.key)
 		m.frame(80, 24)
 		if m.list.at != tt.at || m.list.first != tt.first {
 			t.Errorf("after %s at %d from %d, want %d from %d", tt.key, m.list.at, m.list.first, tt.at, tt.first)
@@ -176,23 +176,23 @@ func TestTheListScrolls(t *testing.T) {
 }
 
 func TestEnterShowsThePodAndEscapeGoesBack(t *testing.T) {
-	m := newTop(30)
-	topPress(m, keyDown)
+	m := newModel(30)
+	press(m, keyDown)
 	m.frame(80, 24)
-	topPress(m, keyEnter)
+	press(m, keyEnter)
 	if m.detail == nil || m.detail.query != "000000010123456789abcdef" {
 		t.Fatalf("the detail is %+v, want that of web-1", m.detail)
 	}
-	if frame := topShown(t, m, 80, 24); !strings.Contains(frame, "Asking for its sockets") || strings.Contains(frame, "web-2") {
+	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "Asking for its sockets") || strings.Contains(frame, "web-2") {
 		t.Errorf("before they are there:\n%s", frame)
 	}
-	h := topHeard(30)
-	h.journal, h.key, h.sockets = nil, "another", topSockets(3)
+	h := firstAnswer(30)
+	h.journal, h.key, h.sockets = nil, "another", podSockets(3)
 	m.hear(h)
 	if m.detail.loaded {
 		t.Error("it shows the sockets of another pod")
 	}
-	other := topSockets(1).Sockets[0]
+	other := podSockets(1).Sockets[0]
 	other.ContainerID = m.detail.query + "-longer"
 	h.key, h.sockets.Sockets = m.detail.key, append(h.sockets.Sockets, other)
 	m.hear(h)
@@ -201,22 +201,22 @@ func TestEnterShowsThePodAndEscapeGoesBack(t *testing.T) {
 	}
 	h.status.Attachments = slices.Delete(h.status.Attachments, 1, 2)
 	m.hear(h)
-	if frame := topShown(t, m, 80, 24); !strings.Contains(frame, "not registered any more") {
+	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "not registered any more") {
 		t.Errorf("after its DEL:\n%s", frame)
 	}
-	topPress(m, keyEscape)
+	press(m, keyEscape)
 	if m.detail != nil {
 		t.Error("it still shows the pod")
 	}
 }
 
 func TestTheRateIsThatOfTheLastMinute(t *testing.T) {
-	m := newTop(3)
+	m := newModel(3)
 	if got := m.rates.destroyed.perSecond(); got < 1.45 || got > 1.55 { // 90 in the minute
 		t.Errorf("from the journal: %v/s", got)
 	}
 	look := func(after time.Duration, destroyed, would uint64) {
-		h := topHeard(3)
+		h := firstAnswer(3)
 		h.journal, h.at = nil, m.at.Add(after)
 		h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: destroyed}
 		h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: would}
@@ -240,8 +240,8 @@ func TestTheRateIsThatOfTheLastMinute(t *testing.T) {
 }
 
 func TestAnotherReaperCountsFromZero(t *testing.T) {
-	m := newTop(3)
-	h := topHeard(3)
+	m := newModel(3)
+	h := firstAnswer(3)
 	h.journal, h.at = nil, m.at.Add(time.Minute)
 	h.status.Holder.Since = h.at.Add(-30 * time.Second)
 	h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: 60}
@@ -256,8 +256,8 @@ func TestAnotherReaperCountsFromZero(t *testing.T) {
 }
 
 func TestARateThatIsKnownForAShortTimeIsOfThatTime(t *testing.T) {
-	m := &top{}
-	h := topHeard(3)
+	m := &model{}
+	h := firstAnswer(3)
 	h.journal.Since = h.at.Add(-10 * time.Second)
 	h.journal.Entries = h.journal.Entries[:20] // of the last 2.6 s
 	m.hear(h)
@@ -267,21 +267,21 @@ func TestARateThatIsKnownForAShortTimeIsOfThatTime(t *testing.T) {
 }
 
 func TestAPauseIsShownAndEnds(t *testing.T) {
-	m := newTop(3)
-	for _, k := range []topKey{"p", " "} {
-		topPress(m, k)
-		if frame := topShown(t, m, 80, 24); !strings.Contains(frame, "PAUSED") || !strings.Contains(frame, "p go on") {
+	m := newModel(3)
+	for _, k := range []key{"p", " "} {
+		press(m, k)
+		if frame := shown(t, m, 80, 24); !strings.Contains(frame, "PAUSED") || !strings.Contains(frame, "p go on") {
 			t.Errorf("paused with %q:\n%s", k, frame)
 		}
-		topPress(m, k)
-		if frame := topShown(t, m, 80, 24); strings.Contains(frame, "PAUSED") {
+		press(m, k)
+		if frame := shown(t, m, 80, 24); strings.Contains(frame, "PAUSED") {
 			t.Errorf("going on with %q:\n%s", k, frame)
 		}
 	}
 }
 
 func TestStyles(t *testing.T) {
-	l := topLine{{"plain ", term.Plain}, {"bold", term.Strong}, {"red", term.Bad}, {"both", term.Strong + ";" + term.Bad}}
+	l := line{{"plain ", term.Plain}, {"bold", term.Strong}, {"red", term.Bad}, {"both", term.Strong + ";" + term.Bad}}
 	for _, tt := range []struct {
 		name          string
 		colour, faded bool
@@ -319,7 +319,7 @@ func TestCutAndPadCountColumns(t *testing.T) {
 			t.Errorf("%q in %d columns: %q, of %d", tt.text, tt.width, got, term.Columns(got))
 		}
 	}
-	l := topLine{{"abc", term.Plain}, {"def", term.Bad}}
+	l := line{{"abc", term.Plain}, {"def", term.Bad}}
 	for width, want := range map[int]string{7: "abcdef", 6: "abcdef", 5: "abcd…", 4: "abc…", 3: "ab…", 1: "…", 0: ""} {
 		if got := l.cut(width).plain(); got != want {
 			t.Errorf("a line in %d columns: %q, want %q", width, got, want)
@@ -328,9 +328,9 @@ func TestCutAndPadCountColumns(t *testing.T) {
 }
 
 func BenchmarkTopFrame(b *testing.B) {
-	h := topHeard(250)
+	h := firstAnswer(250)
 	h.journal = nil
-	m := newTop(250)
+	m := newModel(250)
 	for b.Loop() {
 		m.hear(h)
 		m.frame(120, 40)
@@ -340,24 +340,24 @@ func BenchmarkTopFrame(b *testing.B) {
 // TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere is about somebody who observes, and must not read that
 // sockets are destroyed.
 func TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere(t *testing.T) {
-	m := newTop(30)
-	topOpen(m, 5)
+	m := newModel(30)
+	open(m, 5)
 	for i := range m.detail.sockets {
 		m.detail.sockets[i].Verdict, m.detail.sockets[i].Mode = policy.Destroyable, policy.Observe
 	}
-	frame := topShown(t, m, 120, 40)
+	frame := shown(t, m, 120, 40)
 	if n := strings.Count(frame, describe.WouldDestroy); n != 6 { // one of them is the chosen one's
 		t.Errorf("%d times %s, want 6:\n%s", n, describe.WouldDestroy, frame)
 	}
 }
 
 func TestOneOfAKindIsCountedAsOne(t *testing.T) {
-	m := newTop(1)
+	m := newModel(1)
 	m.status.Budget = api.BudgetView{PerSecond: 10, Waiting: 1}
 	m.rows[0].a.Candidates = map[string]int{inetdiag.CloseWait.String(): 1}
-	frame := topShown(t, m, 80, 24)
-	m.detail = &topDetail{key: m.rows[0].key}
-	frame += topShown(t, m, 80, 24)
+	frame := shown(t, m, 80, 24)
+	m.detail = &detail{key: m.rows[0].key}
+	frame += shown(t, m, 80, 24)
 	for _, want := range []string{"v1.2.3, 1 namespace ", "1 socket waits for", "Found     1 socket, "} {
 		if !strings.Contains(frame, want) {
 			t.Errorf("%q is not in\n%s", want, frame)

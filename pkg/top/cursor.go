@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"fmt"
@@ -56,9 +56,9 @@ func (c *cursor) position(rows, height int) string {
 }
 
 // moved takes the keys that move a cursor, and reports whether k was one.
-func (c *cursor) moved(k topKey, keys []string, height int) bool {
+func (c *cursor) moved(k key, keys []string, height int) bool {
 	page := max(1, height-1)
-	by, ok := map[topKey]int{
+	by, ok := map[key]int{
 		keyUp: -1, "k": -1, keyDown: 1, "j": 1, keyPageUp: -page, keyPageDown: page,
 		keyHome: -len(keys), "g": -len(keys), keyEnd: len(keys), "G": len(keys),
 	}[k]

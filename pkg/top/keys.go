@@ -1,40 +1,40 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"bytes"
 )
 
-// topKey is what somebody pressed: a letter, or one of the keys below.
-type topKey string
+// key is what somebody pressed: a letter, or one of the keys below.
+type key string
 
 // The keys that are no letters.
 const (
-	keyUp        topKey = "up"
-	keyDown      topKey = "down"
-	keyPageUp    topKey = "page up"
-	keyPageDown  topKey = "page down"
-	keyHome      topKey = "home"
-	keyEnd       topKey = "end"
-	keyEnter     topKey = "enter"
-	keyEscape    topKey = "escape"
-	keyInterrupt topKey = "^C"
-	keySuspend   topKey = "^Z"
-	keyRedraw    topKey = "^L"
+	keyUp        key = "up"
+	keyDown      key = "down"
+	keyPageUp    key = "page up"
+	keyPageDown  key = "page down"
+	keyHome      key = "home"
+	keyEnd       key = "end"
+	keyEnter     key = "enter"
+	keyEscape    key = "escape"
+	keyInterrupt key = "^C"
+	keySuspend   key = "^Z"
+	keyRedraw    key = "^L"
 )
 
 const escape = '\x1b'
 
 // parseKeys reads keys from what a terminal sent. What may be the beginning of one that has not come whole
 // is returned as rest, and is complete if nothing comes after it for a moment.
-func parseKeys(in []byte, complete bool) (keys []topKey, rest []byte) {
+func parseKeys(in []byte, complete bool) (keys []key, rest []byte) {
 	for len(in) > 0 {
 		n := 1
 		switch c := in[0]; {
 		case c == escape:
-			var k topKey
+			var k key
 			if k, n = parseEscape(in); n == 0 && !complete {
 				return keys, in
 			}
@@ -51,7 +51,7 @@ func parseKeys(in []byte, complete bool) (keys []topKey, rest []byte) {
 		case c == 26:
 			keys = append(keys, keySuspend)
 		case c >= ' ' && c < 0x7f:
-			keys = append(keys, topKey(c))
+			keys = append(keys, key(c))
 		}
 		in = in[n:]
 	}
@@ -64,7 +64,7 @@ const maxSequence = 32
 
 // parseEscape reads one escape sequence (ECMA-48, section 5.4) and says how long it is: 0 if it may go on.
 // One that is no key of ours is no key.
-func parseEscape(in []byte) (topKey, int) {
+func parseEscape(in []byte) (key, int) {
 	if len(in) == 1 {
 		return keyEscape, 0
 	}
@@ -89,7 +89,7 @@ func parseEscape(in []byte) (topKey, int) {
 }
 
 // final is the key of a sequence, of which the last byte and the parameters are given.
-func final(last byte, params []byte) topKey {
+func final(last byte, params []byte) key {
 	switch last {
 	case 'A':
 		return keyUp

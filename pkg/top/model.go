@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"slices"
@@ -12,14 +12,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// top is what the screen of "halfclose top" shows, and where somebody is on it. It is made of values alone:
+// model is what the screen of "halfclose top" shows, and where somebody is on it. It is made of values alone:
 // what is pressed and what the reaper says changes it, and frame makes a screen of it.
-type top struct {
+type model struct {
 	interval time.Duration
 	paused   bool
-	order    topOrder
+	order    Order
 	list     cursor
-	detail   *topDetail // nil: all pods are shown
+	detail   *detail // nil: all pods are shown
 
 	seen    bool // the reaper has said something
 	at      time.Time
@@ -29,12 +29,12 @@ type top struct {
 	problem string // why there is nothing newer, "" if there is
 	since   time.Time
 
-	rows []topRow
+	rows []row
 	page int // rows that were shown last
 }
 
-// topDetail is one pod's part of the screen.
-type topDetail struct {
+// detail is one pod's part of the screen.
+type detail struct {
 	key      string
 	query    string // a container ID
 	list     cursor
@@ -46,8 +46,8 @@ type topDetail struct {
 	page     int
 }
 
-// topAnswer is what the reaper said when it was asked.
-type topAnswer struct {
+// answer is what the reaper said when it was asked.
+type answer struct {
 	at      time.Time
 	status  api.Status
 	journal *api.JournalPage // if it was asked for
@@ -58,7 +58,7 @@ type topAnswer struct {
 }
 
 // hear takes in what the reaper said.
-func (t *top) hear(h topAnswer) {
+func (t *model) hear(h answer) {
 	if h.err != nil {
 		if t.problem == "" {
 			t.since = t.at
@@ -69,14 +69,14 @@ func (t *top) hear(h topAnswer) {
 	t.share = finderShare(t, h)
 	t.rates.hear(t, h)
 	t.problem, t.seen, t.at, t.status = "", true, h.at, h.status
-	t.rows = topRows(t.status)
+	t.rows = newRows(t.status)
 	slices.SortStableFunc(t.rows, t.order.compare)
 	if d := t.detail; d != nil && h.key == d.key {
 		d.hear(h)
 	}
 }
 
-func (d *topDetail) hear(h topAnswer) {
+func (d *detail) hear(h answer) {
 	if d.loaded = true; h.owners || len(h.sockets.Problems) > 0 {
 		d.problems = h.sockets.Problems
 	}
@@ -93,7 +93,7 @@ func (d *topDetail) hear(h topAnswer) {
 }
 
 // finderShare is how much of a core the finder has used since the reaper was asked before, or since it started.
-func finderShare(t *top, h topAnswer) float64 {
+func finderShare(t *model, h answer) float64 {
 	used, from := time.Duration(h.status.Finder.CPU), h.status.Holder.Since
 	if t.seen && h.status.Holder.Since.Equal(t.status.Holder.Since) {
 		used, from = used-time.Duration(t.status.Finder.CPU), t.at
@@ -115,7 +115,7 @@ const (
 )
 
 // press takes in a key.
-func (t *top) press(k topKey) ending {
+func (t *model) press(k key) ending {
 	switch k {
 	case "q", keyInterrupt:
 		return quit
@@ -134,20 +134,20 @@ func (t *top) press(k topKey) ending {
 		d.list.moved(k, d.keys(), d.page)
 		return goOn
 	}
-	if o, ok := topOrderOf(k); ok {
+	if o, ok := orderOf(k); ok {
 		t.order = o
 		slices.SortStableFunc(t.rows, o.compare)
 	}
 	if k == keyEnter && t.list.at < len(t.rows) {
 		r := t.rows[t.list.at]
 		t.list.chosen = r.key
-		t.detail = &topDetail{key: r.key, query: r.a.ContainerID}
+		t.detail = &detail{key: r.key, query: r.a.ContainerID}
 	}
 	t.list.moved(k, t.keys(), t.page)
 	return goOn
 }
 
-func (t *top) keys() []string {
+func (t *model) keys() []string {
 	keys := make([]string, len(t.rows))
 	for i, r := range t.rows {
 		keys[i] = r.key

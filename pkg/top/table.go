@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"fmt"
@@ -16,11 +16,11 @@ import (
 )
 
 // table lists the pods, in so many lines with the header.
-func (t *top) table(width, height int) []topLine {
+func (t *model) table(width, height int) []line {
 	t.page = max(0, height-1)
 	t.list.settle(t.keys(), t.page)
 	last := min(len(t.rows), t.list.first+t.page)
-	cols := []gridColumn{
+	cols := []column{
 		{name: "  POD", least: max(16, width*3/8)},
 		{name: "CLOSE_WAIT", right: true},
 		{name: "FIN_WAIT2", right: true, spare: 1},
@@ -38,13 +38,13 @@ func (t *top) table(width, height int) []topLine {
 		lines[at] = lines[at].in(term.Inverse, width)
 	}
 	if len(t.rows) == 0 {
-		lines = []topLine{topText("  No attachment is recorded on this node.")}
+		lines = []line{text("  No attachment is recorded on this node.")}
 	}
-	return append([]topLine{head}, lines...)
+	return append([]line{head}, lines...)
 }
 
 // cells is the row as it is shown.
-func (r topRow) cells() gridRow {
+func (r row) cells() gridRow {
 	mark := "  "
 	if r.bad {
 		mark = "! "
@@ -72,7 +72,7 @@ func ageCell(s api.Seconds) string {
 }
 
 // account is how many sockets were destroyed, and in brackets how many would have been.
-func (r topRow) account() string {
+func (r row) account() string {
 	if r.a.WouldDestroy == 0 {
 		return strconv.FormatUint(r.a.Destroyed, 10)
 	}
@@ -80,7 +80,7 @@ func (r topRow) account() string {
 }
 
 // policy is the graces, with the mode where nothing is destroyed.
-func (r topRow) policy() string {
+func (r row) policy() string {
 	switch {
 	case r.a.Inert != "":
 		return "inert"

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"time"
@@ -18,7 +18,7 @@ type rates struct {
 
 // hear takes in what the reaper said. What happened before it was first asked is in its journal, and what
 // has happened since is what its counts have grown by: a page of the journal each time would cost far more.
-func (r *rates) hear(t *top, h topAnswer) {
+func (r *rates) hear(t *model, h answer) {
 	began := h.status.Holder.Since
 	switch {
 	case h.journal != nil:

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"errors"
@@ -140,7 +140,7 @@ func (t *fullScreen) size() (width, height int) {
 // show draws a frame over the one before, in one piece: nothing is cleared that stays, so that nothing
 // flickers. Of a line that fills the screen nothing is left to clear, and what is cleared there would be its
 // last column.
-func (t *fullScreen) show(lines []topLine, width int, faded bool) {
+func (t *fullScreen) show(lines []line, width int, faded bool) {
 	var b strings.Builder
 	b.WriteString(beginFrame)
 	for i, l := range lines {

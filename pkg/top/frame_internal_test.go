@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"errors"
@@ -22,11 +22,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// topMoment is when the tests look.
-func topMoment() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) }
+// moment is when the tests look.
+func moment() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) }
 
-// topPod is an attachment with so many sockets in each bucket of age; those of 15 minutes and more are overdue.
-func topPod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
+// pod is an attachment with so many sockets in each bucket of age; those of 15 minutes and more are overdue.
+func pod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
 	a := api.AttachmentView{
 		Attachment: state.Attachment{ContainerID: fmt.Sprintf("%08x0123456789abcdef", i), IfName: "eth0"}, Network: "pods",
 		Pod: state.Pod{Namespace: "shop", Name: fmt.Sprintf("web-%d", i)}, Netns: fmt.Sprintf("/run/netns/cni-%d", i),
@@ -52,10 +52,10 @@ func topPod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
 	return a
 }
 
-// topStatus is a node with so many pods, the first few of which leak.
-func topStatus(pods int) api.Status {
+// nodeStatus is a node with so many pods, the first few of which leak.
+func nodeStatus(pods int) api.Status {
 	s := api.Status{
-		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, Since: topMoment().Add(-100 * time.Minute)},
+		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, Since: moment().Add(-100 * time.Minute)},
 		ReaperStatus: api.ReaperStatus{
 			Finder:     api.FinderView{Name: "sockdiag", Sweeps: 1234, CPU: api.Seconds(50 * time.Second)},
 			Mode:       api.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy},
@@ -67,18 +67,18 @@ func topStatus(pods int) api.Status {
 		},
 	}
 	for i := range pods {
-		a := topPod(i, [5]int{}, [5]int{})
+		a := pod(i, [5]int{}, [5]int{})
 		switch i {
 		case 1:
-			a = topPod(i, [5]int{3, 10, 5, 0, 0}, [5]int{})
+			a = pod(i, [5]int{3, 10, 5, 0, 0}, [5]int{})
 		case 2:
-			a = topPod(i, [5]int{120, 40, 22, 9, 3}, [5]int{4, 0, 0, 2, 0})
+			a = pod(i, [5]int{120, 40, 22, 9, 3}, [5]int{4, 0, 0, 2, 0})
 			a.Destroyed = 1100
 		case 3:
-			a = topPod(i, [5]int{}, [5]int{1, 1, 0, 0, 0})
+			a = pod(i, [5]int{}, [5]int{1, 1, 0, 0, 0})
 			a.Destroyed = 134
 		case 4:
-			a = topPod(i, [5]int{0, 0, 0, 0, 7}, [5]int{})
+			a = pod(i, [5]int{0, 0, 0, 0, 7}, [5]int{})
 			a.Mode, a.WouldDestroy = policy.Observe, 7
 		case 5:
 			a.Pod.Name, a.Warnings = apitest.Hostile, []string{"annotation " + apitest.Hostile + " is ignored"}
@@ -102,26 +102,26 @@ func topStatus(pods int) api.Status {
 	return s
 }
 
-// topHeard is what the reaper of that node says when it is asked first.
-func topHeard(pods int) topAnswer {
-	at := topMoment()
+// firstAnswer is what the reaper of that node says when it is asked first.
+func firstAnswer(pods int) answer {
+	at := moment()
 	page := api.JournalPage{Since: at.Add(-100 * time.Minute)}
 	for i := range 90 {
 		page.Entries = append(page.Entries, api.Entry{
 			Time: at.Add(-time.Duration(i*i) * 7 * time.Millisecond), Outcome: api.Destroyed,
 		})
 	}
-	return topAnswer{at: at, status: topStatus(pods), journal: &page}
+	return answer{at: at, status: nodeStatus(pods), journal: &page}
 }
 
-func newTop(pods int) *top {
-	t := &top{interval: 2 * time.Second}
-	t.hear(topHeard(pods))
+func newModel(pods int) *model {
+	t := &model{interval: 2 * time.Second}
+	t.hear(firstAnswer(pods))
 	return t
 }
 
-// topShown is a frame as text. Each line must have its place.
-func topShown(t *testing.T, m *top, width, height int) string {
+// shown is a frame as text. Each line must have its place.
+func shown(t *testing.T, m *model, width, height int) string {
 	t.Helper()
 	lines := m.frame(width, height)
 	if height > 0 && len(lines) != height {
@@ -141,8 +141,8 @@ func topShown(t *testing.T, m *top, width, height int) string {
 	return b.String()
 }
 
-// topSockets are sockets of a pod, the oldest first.
-func topSockets(n int) api.SocketList {
+// podSockets are sockets of a pod, the oldest first.
+func podSockets(n int) api.SocketList {
 	list := api.SocketList{}
 	for i := range n {
 		v := api.SocketView{
@@ -164,19 +164,19 @@ func topSockets(n int) api.SocketList {
 	return list
 }
 
-// topPress presses one key after the other.
-func topPress(m *top, keys ...topKey) {
+// press presses one key after the other.
+func press(m *model, keys ...key) {
 	for _, k := range keys {
 		m.press(k)
 	}
 }
 
-// topOpen shows the sockets of the first pod.
-func topOpen(m *top, sockets int) {
-	topPress(m, keyEnter)
-	h := topHeard(len(m.status.Attachments))
+// open shows the sockets of the first pod.
+func open(m *model, sockets int) {
+	press(m, keyEnter)
+	h := firstAnswer(len(m.status.Attachments))
 	h.journal = nil
-	h.key, h.sockets, h.owners = m.detail.key, topSockets(sockets), true
+	h.key, h.sockets, h.owners = m.detail.key, podSockets(sockets), true
 	m.hear(h)
 }
 
@@ -184,39 +184,39 @@ func TestTopFrames(t *testing.T) {
 	for _, size := range []struct{ width, height int }{{80, 24}, {40, 10}, {200, 50}, {120, 40}} {
 		for _, tt := range []struct {
 			name string
-			make func() *top
+			make func() *model
 		}{
-			{"busy", func() *top { return newTop(30) }},
-			{"detail", func() *top {
-				m := newTop(30)
-				topOpen(m, 40)
-				topPress(m, keyDown, keyUp)
+			{"busy", func() *model { return newModel(30) }},
+			{"detail", func() *model {
+				m := newModel(30)
+				open(m, 40)
+				press(m, keyDown, keyUp)
 				return m
 			}},
 		} {
-			name := fmt.Sprintf("top-%s-%dx%d", tt.name, size.width, size.height)
-			t.Run(name, func(t *testing.T) { golden.Text(t, name, topShown(t, tt.make(), size.width, size.height)) })
+			name := fmt.Sprintf("%s-%dx%d", tt.name, size.width, size.height)
+			t.Run(name, func(t *testing.T) { golden.Text(t, name, shown(t, tt.make(), size.width, size.height)) })
 		}
 	}
 	for _, tt := range []struct {
 		name string
-		make func() *top
+		make func() *model
 	}{
-		{"top-empty", func() *top {
-			m := &top{interval: time.Second}
-			h := topHeard(0)
+		{"empty", func() *model {
+			m := &model{interval: time.Second}
+			h := firstAnswer(0)
 			h.journal.Entries, h.status.Counts = nil, api.Counts{}
 			m.hear(h)
 			return m
 		}},
-		{"top-gone", func() *top {
-			m := newTop(3)
-			m.hear(topAnswer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
+		{"gone", func() *model {
+			m := newModel(3)
+			m.hear(answer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
 			return m
 		}},
-		{"top-wrong", func() *top {
-			m := newTop(30)
-			h := topHeard(30)
+		{"wrong", func() *model {
+			m := newModel(30)
+			h := firstAnswer(30)
 			h.journal, h.at = nil, h.at.Add(10*time.Second)
 			h.status.Finder.CPU += api.Seconds(time.Second)
 			h.status.Finder.Late = api.Seconds(90 * time.Second)
@@ -228,27 +228,27 @@ func TestTopFrames(t *testing.T) {
 			h.status.Attachments[1].Problem = "open network namespace: permission denied"
 			h.status.Problems = []api.ProblemView{{File: apitest.Hostile, Problem: "not a valid record"}}
 			m.hear(h)
-			topPress(m, " ")
+			press(m, " ")
 			return m
 		}},
 	} {
-		t.Run(tt.name, func(t *testing.T) { golden.Text(t, tt.name, topShown(t, tt.make(), 80, 24)) })
+		t.Run(tt.name, func(t *testing.T) { golden.Text(t, tt.name, shown(t, tt.make(), 80, 24)) })
 	}
-	t.Run("top-once", func(t *testing.T) {
-		m := newTop(30)
+	t.Run("once", func(t *testing.T) {
+		m := newModel(30)
 		m.interval = 0
-		golden.Text(t, "top-once", topShown(t, m, 80, 0))
+		golden.Text(t, "once", shown(t, m, 80, 0))
 	})
 }
 
 func TestTopFitsAnyScreen(t *testing.T) {
-	detailed, gone := newTop(30), newTop(30)
-	topOpen(detailed, 40)
-	gone.hear(topAnswer{err: errors.New(apitest.Hostile)})
-	for name, m := range map[string]*top{"list": newTop(70), "detail": detailed, "gone": gone, "empty": newTop(0)} {
+	detailed, gone := newModel(30), newModel(30)
+	open(detailed, 40)
+	gone.hear(answer{err: errors.New(apitest.Hostile)})
+	for name, m := range map[string]*model{"list": newModel(70), "detail": detailed, "gone": gone, "empty": newModel(0)} {
 		for width := 1; width <= 130; width += 3 {
 			for height := 1; height <= 60; height++ {
-				topShown(t, m, width, height)
+				shown(t, m, width, height)
 				if t.Failed() {
 					t.Fatalf("%s", name)
 				}
@@ -264,7 +264,7 @@ func FuzzTopFrame(f *testing.F) {
 	f.Add("e\u0301\u0301", "\u200d", "🙂", uint8(3), uint8(2), "\r\x1b[6~\x1b", int64(3))
 	f.Fuzz(func(t *testing.T, name, namespace, warning string, width, height uint8, typed string, seed int64) {
 		random := rand.New(rand.NewPCG(uint64(seed), 1))
-		h := topHeard(12)
+		h := firstAnswer(12)
 		for i := range h.status.Attachments {
 			a := &h.status.Attachments[i]
 			a.Pod.Name += name
@@ -275,20 +275,20 @@ func FuzzTopFrame(f *testing.F) {
 			a.Ages.CloseWait.Sockets[random.IntN(5)] = random.IntN(1 << 30)
 			a.Oldest = api.Seconds(random.Int64())
 		}
-		m := &top{interval: time.Second}
+		m := &model{interval: time.Second}
 		m.hear(h)
 		keys, _ := parseKeys([]byte(typed), true)
 		for _, k := range keys[:min(len(keys), 20)] {
 			m.press(k)
 			if m.detail != nil && !m.detail.loaded {
-				sockets := topSockets(random.IntN(30))
+				sockets := podSockets(random.IntN(30))
 				for i := range sockets.Sockets {
 					sockets.Sockets[i].Why, sockets.Sockets[i].Local = warning, name
 				}
-				m.hear(topAnswer{at: h.at, status: h.status, key: m.detail.key, sockets: sockets, owners: true})
+				m.hear(answer{at: h.at, status: h.status, key: m.detail.key, sockets: sockets, owners: true})
 			}
-			topShown(t, m, max(1, int(width)), max(1, int(height)))
+			shown(t, m, max(1, int(width)), max(1, int(height)))
 		}
-		topShown(t, m, max(1, int(width)), max(1, int(height)))
+		shown(t, m, max(1, int(width)), max(1, int(height)))
 	})
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"fmt"
@@ -17,10 +17,10 @@ import (
 
 // wrong is everything that somebody should look at, a line each, the worst first. What many attachments have
 // is told of one of them.
-func (t *top) wrong() []topLine {
-	var lines []topLine
+func (t *model) wrong() []line {
+	var lines []line
 	say := func(st term.Style, format string, args ...any) {
-		lines = append(lines, topLine{{"! " + term.Clean(fmt.Sprintf(format, args...)), st}})
+		lines = append(lines, line{{"! " + term.Clean(fmt.Sprintf(format, args...)), st}})
 	}
 	if t.problem != "" {
 		say(term.Bad, "no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem)
@@ -41,7 +41,7 @@ func (t *top) wrong() []topLine {
 	}
 	var problems, inert, warnings []string
 	for _, a := range s.Attachments {
-		name := topName(a) + ": "
+		name := rowName(a) + ": "
 		switch {
 		case a.Inert != "":
 			inert = append(inert, name+"nothing is done: "+a.Inert)
@@ -81,15 +81,15 @@ func recordProblems(views []api.ProblemView) []string {
 }
 
 // wrong is what is wrong with one pod.
-func (d *topDetail) wrong(rows []topRow) []topLine {
-	var lines []topLine
+func (d *detail) wrong(rows []row) []line {
+	var lines []line
 	for _, r := range rows {
 		if r.key != d.key {
 			continue
 		}
 		for _, problem := range slices.Concat([]string{r.a.Inert, r.a.Problem}, r.a.Warnings, d.problems) {
 			if problem != "" {
-				lines = append(lines, topLine{{"! " + term.Clean(problem), term.Odd}})
+				lines = append(lines, line{{"! " + term.Clean(problem), term.Odd}})
 			}
 		}
 	}

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"slices"
@@ -10,8 +10,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// gridColumn is a column of a grid.
-type gridColumn struct {
+// column is a column of a grid.
+type column struct {
 	name  string
 	right bool
 	least int // how narrow it may become, with the middle of what is in it left out; 0: as it is
@@ -26,7 +26,7 @@ type gridRow struct {
 
 // grid draws rows in columns on a screen of a width, with room for whatever is in all. Where there is no room,
 // columns become narrower, and then those that can be spared are left out.
-func grid(cols []gridColumn, all, rows []gridRow, width int) (head topLine, lines []topLine) {
+func grid(cols []column, all, rows []gridRow, width int) (head line, lines []line) {
 	widths := fitGrid(cols, all, width)
 	draw := func(text func(i int) string) string {
 		var b strings.Builder
@@ -44,13 +44,13 @@ func grid(cols []gridColumn, all, rows []gridRow, width int) (head topLine, line
 		return strings.TrimSuffix(b.String(), term.Gap)
 	}
 	for _, r := range rows {
-		lines = append(lines, topLine{{draw(func(i int) string { return r.text[i] }), r.style}})
+		lines = append(lines, line{{draw(func(i int) string { return r.text[i] }), r.style}})
 	}
-	return topLine{{draw(func(i int) string { return cols[i].name }), term.Strong}}, lines
+	return line{{draw(func(i int) string { return cols[i].name }), term.Strong}}, lines
 }
 
 // fitGrid says how wide each column is, -1 if it is left out.
-func fitGrid(cols []gridColumn, rows []gridRow, width int) []int {
+func fitGrid(cols []column, rows []gridRow, width int) []int {
 	natural, widths := make([]int, len(cols)), make([]int, len(cols))
 	used := -len(term.Gap)
 	for i, c := range cols {

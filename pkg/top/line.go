@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"strings"
@@ -9,22 +9,22 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// topSpan is text in one style. It has been through clean.
-type topSpan struct {
+// span is text in one style. It has been through clean.
+type span struct {
 	text  string
 	style term.Style
 }
 
-// topLine is one topLine of a screen.
-type topLine []topSpan
+// line is one line of a screen.
+type line []span
 
-// topText makes a line of plain topText.
-func topText(s string) topLine { return topLine{{s, term.Plain}} }
+// text makes a line of plain text.
+func text(s string) line { return line{{s, term.Plain}} }
 
 // with adds text in a style.
-func (l topLine) with(st term.Style, s string) topLine { return append(l, topSpan{s, st}) }
+func (l line) with(st term.Style, s string) line { return append(l, span{s, st}) }
 
-func (l topLine) width() (n int) {
+func (l line) width() (n int) {
 	for _, s := range l {
 		n += term.Columns(s.text)
 	}
@@ -32,17 +32,17 @@ func (l topLine) width() (n int) {
 }
 
 // cut makes a line that is at most so many columns wide. Where something is cut off it ends in "…".
-func (l topLine) cut(width int) topLine {
+func (l line) cut(width int) line {
 	if l.width() <= width {
 		return l
 	}
-	var shortened topLine
+	var shortened line
 	left := width
 	for _, s := range l {
 		n := term.Columns(s.text)
 		if n >= left {
 			// Something is cut off here, or in the next span: there is room for the sign of it.
-			return append(shortened, topSpan{term.Cut(s.text+"…", left), s.style})
+			return append(shortened, span{term.Cut(s.text+"…", left), s.style})
 		}
 		shortened = append(shortened, s)
 		left -= n
@@ -51,7 +51,7 @@ func (l topLine) cut(width int) topLine {
 }
 
 // spread puts l and, as far as there is room, right at the two ends of a line.
-func (l topLine) spread(right topLine, width int) topLine {
+func (l line) spread(right line, width int) line {
 	blanks := width - l.width() - right.width()
 	if blanks < 2 {
 		return l.cut(width)
@@ -60,12 +60,12 @@ func (l topLine) spread(right topLine, width int) topLine {
 }
 
 // in gives the whole line a style of its own, to the end of the screen.
-func (l topLine) in(st term.Style, width int) topLine {
-	return topLine{{term.Pad(l.plain(), width), st}}
+func (l line) in(st term.Style, width int) line {
+	return line{{term.Pad(l.plain(), width), st}}
 }
 
 // plain is the line without any style.
-func (l topLine) plain() string {
+func (l line) plain() string {
 	var b strings.Builder
 	for _, s := range l {
 		b.WriteString(s.text)
@@ -74,7 +74,7 @@ func (l topLine) plain() string {
 }
 
 // draw is the line for a terminal, with colours or only with what is none.
-func (l topLine) draw(b *strings.Builder, colour, faded bool) {
+func (l line) draw(b *strings.Builder, colour, faded bool) {
 	for _, s := range l {
 		st := s.style
 		if faded && st != term.Inverse {

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package top
 
 import (
 	"context"
@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// topSession is one person's look at the screen. Its goroutine owns the model.
-type topSession struct {
-	top  *top
-	term *fullScreen
-	src  topSource
-	now  func() time.Time
+// session is one person's look at the screen. Its goroutine owns the model.
+type session struct {
+	model *model
+	term  *fullScreen
+	src   Source
+	now   func() time.Time
 
-	answers chan topAnswer
+	answers chan answer
 	asking  bool
 	began   time.Time   // the asking
 	next    *time.Timer // when to ask again
@@ -31,7 +31,7 @@ type topSession struct {
 const keyDelay = 50 * time.Millisecond
 
 // run shows the screen until somebody has had enough of it, or ctx ends.
-func (s *topSession) run(ctx context.Context) (err error) {
+func (s *session) run(ctx context.Context) (err error) {
 	if err := s.term.take(); err != nil {
 		return err
 	}
@@ -42,14 +42,14 @@ func (s *topSession) run(ctx context.Context) (err error) {
 	defer signal.Stop(signals)
 	typed := make(chan []byte)
 	go s.read(ctx, typed)
-	s.next = time.NewTimer(s.top.interval)
+	s.next = time.NewTimer(s.model.interval)
 	defer s.next.Stop()
 	var rest []byte
 	lone := time.NewTimer(time.Hour) // for an escape key that nothing follows
 	defer lone.Stop()
 	s.draw()
 	for {
-		var keys []topKey
+		var keys []key
 		select {
 		case <-ctx.Done():
 			return nil
@@ -70,9 +70,9 @@ func (s *topSession) run(ctx context.Context) (err error) {
 			case unix.SIGHUP:
 				return nil
 			case unix.SIGTSTP:
-				keys = []topKey{keySuspend}
+				keys = []key{keySuspend}
 			case unix.SIGCONT:
-				keys = []topKey{keyRedraw}
+				keys = []key{keyRedraw}
 			}
 		}
 		if done, err := s.press(ctx, keys, signals); done || err != nil {
@@ -83,10 +83,10 @@ func (s *topSession) run(ctx context.Context) (err error) {
 }
 
 // press acts upon keys, and reports whether one of them ends the session.
-func (s *topSession) press(ctx context.Context, keys []topKey, signals chan os.Signal) (done bool, err error) {
+func (s *session) press(ctx context.Context, keys []key, signals chan os.Signal) (done bool, err error) {
 	for _, k := range keys {
-		shown, paused := s.top.detail, s.top.paused
-		switch s.top.press(k) {
+		shown, paused := s.model.detail, s.model.paused
+		switch s.model.press(k) {
 		case quit:
 			return true, nil
 		case suspend:
@@ -98,7 +98,7 @@ func (s *topSession) press(ctx context.Context, keys []topKey, signals chan os.S
 		if err != nil {
 			return true, err
 		}
-		if s.top.detail != shown && s.top.detail != nil || paused && !s.top.paused {
+		if s.model.detail != shown && s.model.detail != nil || paused && !s.model.paused {
 			s.again = true
 			s.ask(ctx)
 		}
@@ -109,7 +109,7 @@ func (s *topSession) press(ctx context.Context, keys []topKey, signals chan os.S
 // suspend gives the terminal back and stops this process until it is to go on. It is not SIGTSTP that it is
 // stopped by: os/signal does not give back the default action of a signal that it was asked to notify of.
 // Without a shell in the session that could continue it, the process goes on at once.
-func (s *topSession) suspend(signals chan os.Signal) error {
+func (s *session) suspend(signals chan os.Signal) error {
 	parent, err := unix.Getsid(os.Getppid())
 	own, ownErr := unix.Getsid(0)
 	if err != nil || ownErr != nil || parent != own {
@@ -135,7 +135,7 @@ func (s *topSession) suspend(signals chan os.Signal) error {
 }
 
 // read reads what is typed until the terminal has gone.
-func (s *topSession) read(ctx context.Context, typed chan<- []byte) {
+func (s *session) read(ctx context.Context, typed chan<- []byte) {
 	defer s.term.rescue()
 	defer close(typed)
 	for {
@@ -153,15 +153,15 @@ func (s *topSession) read(ctx context.Context, typed chan<- []byte) {
 }
 
 // ask asks the reaper, unless it is being asked or nobody wants to know.
-func (s *topSession) ask(ctx context.Context) {
-	if s.asking || s.top.paused && !s.again {
+func (s *session) ask(ctx context.Context) {
+	if s.asking || s.model.paused && !s.again {
 		return
 	}
 	s.asking, s.again, s.began = true, false, time.Now()
-	q := s.top.question(s.now())
+	q := s.model.question(s.now())
 	go func() {
 		defer s.term.rescue()
-		h := topAsk(ctx, s.src, q, s.now)
+		h := ask(ctx, s.src, q, s.now)
 		select {
 		case s.answers <- h:
 		case <-ctx.Done():
@@ -170,12 +170,12 @@ func (s *topSession) ask(ctx context.Context) {
 }
 
 // heard takes in an answer, and decides when to ask again.
-func (s *topSession) heard(ctx context.Context, h topAnswer) {
+func (s *session) heard(ctx context.Context, h answer) {
 	s.asking = false
-	s.top.hear(h)
+	s.model.hear(h)
 	took := time.Since(s.began)
-	s.next.Reset(max(s.top.interval-took, restFactor*took))
-	if d := s.top.detail; d != nil && h.err == nil && (!d.loaded || d.asked.IsZero()) {
+	s.next.Reset(max(s.model.interval-took, restFactor*took))
+	if d := s.model.detail; d != nil && h.err == nil && (!d.loaded || d.asked.IsZero()) {
 		s.again = true
 	}
 	if s.again {
@@ -184,7 +184,7 @@ func (s *topSession) heard(ctx context.Context, h topAnswer) {
 }
 
 // draw shows what there is to see now.
-func (s *topSession) draw() {
+func (s *session) draw() {
 	width, height := s.term.size()
-	s.term.show(s.top.frame(width, height), width, s.top.problem != "")
+	s.term.show(s.model.frame(width, height), width, s.model.problem != "")
 }
