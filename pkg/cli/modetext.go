@@ -77,17 +77,17 @@ func carefulText(list []carefulView) string {
 // caps lists what keeps a node more careful than m, and what to do about each.
 func caps(v api.ModeView, m policy.Mode) []string {
 	var by []string
-	if v.Reaper > m {
-		by = append(by, fmt.Sprintf("the reaper was started with --mode %v: start it with --mode %v", v.Reaper, m))
-	}
-	if v.Switch != nil && v.Switch.Mode > m {
-		by = append(by, fmt.Sprintf("%s has set the switch to %v meanwhile", v.Switch.Who, v.Switch.Mode))
-	}
-	if v.SwitchProblem != "" && m < policy.Observe {
-		by = append(by, v.SwitchProblem)
-	}
-	if v.KernelProblem != "" && m < policy.Observe {
-		by = append(by, v.KernelProblem)
+	for _, limit := range v.Caps(m) {
+		switch limit {
+		case api.CapReaper:
+			by = append(by, fmt.Sprintf("the reaper was started with --mode %v: start it with --mode %v", v.Reaper, m))
+		case api.CapSwitch:
+			by = append(by, fmt.Sprintf("%s has set the switch to %v meanwhile", v.Switch.Who, v.Switch.Mode))
+		case api.CapSwitchUnreadable:
+			by = append(by, v.SwitchProblem)
+		case api.CapKernel:
+			by = append(by, v.KernelProblem)
+		}
 	}
 	return by
 }
