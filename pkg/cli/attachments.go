@@ -92,5 +92,5 @@ func leaked(a api.AttachmentView) (n int) {
 
 // isQuiet reports whether there is nothing to see in an attachment.
 func isQuiet(a api.AttachmentView) bool {
-	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && a.Inert == "" && a.Problem == "" && len(a.Warnings) == 0
+	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && !describe.HasProblem(&a)
 }

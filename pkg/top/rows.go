@@ -25,7 +25,7 @@ func newRows(s api.Status) []row {
 	seen := make(map[string]int, len(s.Attachments))
 	for _, a := range s.Attachments {
 		key := a.ContainerID + " " + a.Netns
-		bad := a.Inert != "" || a.Problem != "" || len(a.Warnings) > 0
+		bad := describe.HasProblem(&a)
 		if i, ok := seen[key]; ok {
 			rows[i].bad = rows[i].bad || bad
 			continue
