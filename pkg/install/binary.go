@@ -13,12 +13,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-)
 
-// Where runtimes look for plugins and networks unless they are told otherwise.
-const (
-	DefaultBinDir  = "/opt/cni/bin"
-	DefaultConfDir = "/etc/cni/net.d"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // Binary is what became of the plugin's binary.
@@ -31,10 +27,10 @@ type Binary struct {
 // old one. With keep one that is there is left, whichever it is.
 func (c Config) putBinary(ctx context.Context, keep bool) (Binary, error) {
 	done := Binary{Path: filepath.Join(c.BinDir, PluginType)}
-	if err := host(c.HostRoot).check(); err != nil {
+	if err := hostfs.Dir(c.HostRoot).Check(); err != nil {
 		return done, err
 	}
-	d, err := openDirectory(host(c.HostRoot), c.BinDir)
+	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.BinDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, fmt.Errorf("there is no directory %s: name the one in which the runtime looks for plugins with --cni-bin-dir", c.BinDir)
 	}
@@ -104,7 +100,7 @@ func (d *directory) holds(name string, data []byte) bool {
 // removeBinary removes the binary of the plugin.
 func (c Config) removeBinary(ctx context.Context) (Binary, error) {
 	done := Binary{Path: filepath.Join(c.BinDir, PluginType)}
-	d, err := openDirectory(host(c.HostRoot), c.BinDir)
+	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.BinDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, nil
 	}
@@ -130,13 +126,13 @@ func (c Config) removeBinary(ctx context.Context) (Binary, error) {
 // network must be. To list a plugin that the runtime does not find would fail every pod. A link counts wherever it
 // leads, which in a container may be out of what is mounted.
 func (c Config) checkPlugins(f file) error {
-	if c.TrustBinDir || len(f.list.Plugins) == 0 {
+	if c.TrustBinDir || len(f.List.Plugins) == 0 {
 		return nil
 	}
-	first := filepath.Join(c.BinDir, filepath.Base(f.list.Plugins[0].Network.Type))
-	bin, err := host(c.HostRoot).open(first, unix.O_PATH|unix.O_NOFOLLOW)
+	first := filepath.Join(c.BinDir, filepath.Base(f.List.Plugins[0].Network.Type))
+	bin, err := hostfs.Dir(c.HostRoot).Open(first, unix.O_PATH|unix.O_NOFOLLOW)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not there, the first plugin of %s: name the directory in which the runtime looks for plugins with --cni-bin-dir", first, f.name)
+		return fmt.Errorf("%s is not there, the first plugin of %s: name the directory in which the runtime looks for plugins with --cni-bin-dir", first, f.Name)
 	}
 	if err != nil {
 		return err

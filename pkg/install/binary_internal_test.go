@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	shipped "github.com/halfclose/halfclose/test/node"
 )
 
@@ -97,7 +98,7 @@ func TestTheInstalledProgramIsThePlugin(t *testing.T) {
 	if err := json.Unmarshal(out, &says); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(specVersions(), says.SupportedVersions); diff != "" {
+	if diff := cmp.Diff(spec.Versions(), says.SupportedVersions); diff != "" {
 		t.Errorf("versions that are taken and those that the plugin speaks (-want +got)\n%s", diff)
 	}
 }
