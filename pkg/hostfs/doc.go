@@ -5,8 +5,8 @@
 // container that has the node's root mounted, in the process's own root directory elsewhere.
 //
 // A Dir names the root and opens it for each operation; a Root holds it open. Below either, a path resolves as
-// chroot(2) there would make it: an absolute symbolic link, or any number of "..", leads no further up (openat2(2),
-// RESOLVE_IN_ROOT, Linux 5.6). The process's own root needs no openat2.
+// chroot(2) there would make it: an absolute symbolic link, or any number of "..", leads no further up (openat2(2), Linux
+// 5.6). The process's own root needs no openat2.
 //
 // The package calls openat2 itself instead of using cyphar/filepath-securejoin, because that returns O_PATH handles
 // only, so that each read would open the file a second time through /proc, and falls back to resolving in user space
