@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // binary is the plugin's binary, where runtimes look for it.
@@ -27,9 +28,9 @@ type binary struct {
 	run  error          // of asking it
 }
 
-func lookAtBinary(ctx context.Context, h host, path string) binary {
+func lookAtBinary(ctx context.Context, h hostfs.Dir, path string) binary {
 	b := binary{path: path}
-	at, err := h.real(path)
+	at, err := h.Resolve(path)
 	if err != nil {
 		b.err = err
 		return b

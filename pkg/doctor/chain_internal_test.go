@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 const theCapability = `"capabilities": {"io.kubernetes.cri.pod-annotations": true}`
@@ -32,7 +35,7 @@ func ourObject(keys ...string) string {
 // the plugin itself in place.
 func netOf(t *testing.T, files map[string]string) Config {
 	t.Helper()
-	cfg := Config{HostRoot: t.TempDir(), ConfDir: DefaultConfDir, BinDir: DefaultBinDir}
+	cfg := Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir, BinDir: spec.DefaultBinDir}
 	for name, text := range files {
 		put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, name), text, 0o644)
 	}
@@ -132,7 +135,7 @@ func TestTheConflistThatIsShippedIsInOrder(t *testing.T) {
 }
 
 func TestNoDirectoryOfConfigurationsIsNoCNI(t *testing.T) {
-	expect(t, judgeNet(t, Config{HostRoot: t.TempDir(), ConfDir: DefaultConfDir}), want{"cni", Info, "there is no /etc/cni/net.d", "--cni-conf-dir"})
+	expect(t, judgeNet(t, Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir}), want{"cni", Info, "there is no /etc/cni/net.d", "--cni-conf-dir"})
 	expect(t, judgeChains(chains{dir: "/d", err: unix.EACCES}), want{"cni", Warn, "/d cannot be looked at: permission denied", "as root"})
 }
 
@@ -140,7 +143,7 @@ func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
 	cfg := netOf(t, nil)
 	put(t, filepath.Join(cfg.HostRoot, "var/cni/real.conflist"), conflist("1.0.0", ourObject()), 0o644)
 	for at, to := range map[string]string{
-		filepath.Join(DefaultConfDir, "10-pods.conflist"): "/var/cni/real.conflist", "/opt/cni/link": "/../../../opt/cni/bin",
+		filepath.Join(spec.DefaultConfDir, "10-pods.conflist"): "/var/cni/real.conflist", "/opt/cni/link": "/../../../opt/cni/bin",
 	} {
 		path := filepath.Join(cfg.HostRoot, at)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(to, path)); err != nil {
@@ -152,7 +155,7 @@ func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
 }
 
 func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
-	cfg := netOf(t, map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject()), "30-large.conf": strings.Repeat(" ", maxConf+1)})
+	cfg := netOf(t, map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject()), "30-large.conf": strings.Repeat(" ", cniconf.MaxFileSize+1)})
 	if err := unix.Mkfifo(filepath.Join(cfg.HostRoot, cfg.ConfDir, "20-fifo.conflist"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +201,7 @@ func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
 			tt.change(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"))
-			expect(t, judgeBinary(lookAtBinary(t.Context(), host(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+			expect(t, judgeBinary(lookAtBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
 	t.Run("not for this user to run", func(t *testing.T) {
@@ -235,12 +238,10 @@ func FuzzNetworkConfiguration(f *testing.F) {
 	f.Add("10-pods.conf", []byte(`{"type": "halfclose"}`))
 	f.Add("x.json", []byte(`{"name": "../..", "type": "halfclose", "plugins": null}`))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		c := confFile{name: name}
-		if c.list, c.err = parseConf(name, data); c.err == nil && len(c.list.Plugins) > 0 {
-			c.ours = ours(c.list)
-		} else if c.err == nil {
-			c.err = errors.New("it has no plugins")
+		f := cniconf.File{Name: name, Data: data}
+		if f.List, f.Err = cniconf.Parse(name, data); f.Err == nil && len(f.List.Plugins) == 0 {
+			f.Err = errors.New("it has no plugins")
 		}
-		complete(t, judgeChains(chains{dir: "/d", files: []confFile{c}}))
+		complete(t, judgeChains(chains{dir: "/d", files: []confFile{withOurs(f)}}))
 	})
 }
