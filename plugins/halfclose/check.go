@@ -91,14 +91,5 @@ func identify(path string) (netns.Identity, error) {
 	if err != nil {
 		return netns.Identity{}, err
 	}
-	h, err := netns.Open(path)
-	if err != nil {
-		return netns.Identity{}, err
-	}
-	defer h.Close()
-	id, err := h.Identify()
-	if err != nil {
-		return h.Stat(), nil
-	}
-	return id, nil
+	return netns.Identify(path)
 }

@@ -109,8 +109,7 @@ func target(path string) (string, netns.Identity, error) {
 		return "", netns.Identity{}, invalidNetns(err)
 	}
 	defer h.Close()
-	// The plugin's threads are all where it was started, so the first will do.
-	own, err := netns.Open("/proc/self/ns/net")
+	own, err := netns.Main() // the plugin's threads are all where it was started
 	if err != nil {
 		return "", netns.Identity{}, fmt.Errorf("find out which namespace the plugin runs in: %w", err)
 	}
