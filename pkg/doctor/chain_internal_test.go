@@ -11,13 +11,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
+	"github.com/halfclose/halfclose/pkg/install"
 )
 
 const theCapability = `"capabilities": {"io.kubernetes.cri.pod-annotations": true}`
@@ -120,6 +123,20 @@ func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 		{"that not asked for", map[string]string{
 			"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "bridge"}]}`, "pods/50-halfclose.conf": ourObject(),
 		}, []want{{"cni", Info, "does not chain halfclose", ""}}},
+		{"a plugin in a file of its own, of a network of a single plugin", map[string]string{
+			"10-pods.conf": `{"cniVersion": "1.0.0", "name": "pods", "type": "bridge"}`, "pods/50-halfclose.conf": ourObject(),
+		}, []want{{"cni", Info, "runtimes take 10-pods.conf (network pods), which does not chain halfclose", ""}}},
+		{"a broken one in a file of its own", map[string]string{
+			"10-pods.conflist": conflist("1.0.0"), "pods/50-halfclose.conf": ourObject(), "pods/60-broken.conf": "{", "20-more.conflist": good,
+		}, []want{
+			{"cni", Warn, "10-pods.conflist is no valid network configuration: pods/60-broken.conf: ", ""},
+			{"cni", Warn, "20-more.conflist is no valid network configuration: pods/60-broken.conf: ", ""},
+			{"cni", Info, "no valid", ""},
+		}},
+		{"a directory named like a network", map[string]string{"05-pods.conflist/README": "x", "10-pods.conflist": good}, []want{takes, binary}},
+		{"for older runtimes of a version that is not spoken", map[string]string{
+			"10-pods.conflist": strings.Replace(good, `"name"`, `"cniVersions": ["1.0.0"], "name"`, 1), "20-more.conflist": strings.Replace(good, `"1.0.0", "name"`, `"0.2.0", "cniVersions": ["1.0.0"], "name"`, 1),
+		}, []want{takes, {"cni", OK, "20-more.conflist", ""}, {"cni", Fail, `20-more.conflist: halfclose does not speak cniVersion "0.2.0"`, "0.3.1, 0.4.0, 1.0.0 and 1.1.0"}, binary}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { expect(t, judgeNet(t, netOf(t, tt.files)), tt.wants...) })
 	}
@@ -132,6 +149,59 @@ func TestTheConflistThatIsShippedIsInOrder(t *testing.T) {
 	}
 	expect(t, judgeNet(t, netOf(t, map[string]string{"10-halfclose.conflist": string(text)})),
 		want{"cni", OK, "which chains halfclose: destroy, grace 10m", ""}, want{"cni-binary", OK, "", ""})
+}
+
+// What install can edit, the doctor can read, and what install leaves, install can edit again.
+func TestANetworkThatInstallExtendedIsInOrderHoweverLargeItIs(t *testing.T) {
+	large := func(size int) string {
+		text := conflist("1.0.0")
+		return text + strings.Repeat(" ", size-len(text))
+	}
+	entry, problems := install.NewEntry([]byte("{}"))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, tt := range []struct {
+		size  int
+		fits  bool
+		wants []want
+	}{
+		{3 << 20, true, []want{{"cni", OK, "which chains halfclose", ""}, {"cni-binary", OK, "", ""}}},
+		{cniconf.MaxFileSize, false, []want{{"cni", Info, "does not chain halfclose", ""}}},
+	} {
+		cfg := netOf(t, map[string]string{"10-pods.conflist": large(tt.size)})
+		past := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(filepath.Join(cfg.HostRoot, cfg.ConfDir, "10-pods.conflist"), past, past); err != nil {
+			t.Fatal(err)
+		}
+		plugin := filepath.Join(cfg.HostRoot, cfg.BinDir, spec.PluginType)
+		_, err := install.Install(t.Context(), install.Config{
+			HostRoot: cfg.HostRoot, ConfDir: cfg.ConfDir, BinDir: cfg.BinDir, Source: plugin, Entry: entry, TrustBinDir: true,
+		})
+		if (err == nil) != tt.fits || err != nil && !strings.Contains(err.Error(), "10-pods.conflist would have 41") {
+			t.Errorf("install in a file of %d bytes: %v", tt.size, err)
+		}
+		expect(t, judgeNet(t, cfg), tt.wants...)
+	}
+}
+
+func TestADirectoryOfConfigurationsThatTheNodeDeletedIsNotTakenForEmpty(t *testing.T) {
+	cfg := Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir}
+	at, deleted := filepath.Join(cfg.HostRoot, cfg.ConfDir), filepath.Join(t.TempDir(), "net.d")
+	if err := errors.Join(os.MkdirAll(at, 0o755), os.Mkdir(deleted, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(deleted, at, "", unix.MS_BIND, ""); err != nil {
+		nstest.NeedPrivilege(t, "mount a directory", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	expect(t, judgeNet(t, cfg), want{"cni", Info, "holds no valid network configuration", ""})
+	remove(t, deleted)
+	expect(t, judgeNet(t, cfg), want{"cni", Warn, "/etc/cni/net.d was deleted on the node", "restart this container"})
 }
 
 func TestNoDirectoryOfConfigurationsIsNoCNI(t *testing.T) {
