@@ -9,10 +9,6 @@ const firstPath = "/proc/1/ns/net"
 // First opens the network namespace of process 1. It needs CAP_SYS_PTRACE, and every capability of that process.
 func First() (*Handle, error) { return Open(firstPath) }
 
-// Main opens the network namespace of the main thread. Before a thread of the process has entered another one, it is
-// the process's own, as with Own, which costs a goroutine more.
-func Main() (*Handle, error) { return Open("/proc/self/ns/net") }
-
 // Host has the network namespaces that may be the host's own, without their cookies. Unless the operator allows it,
 // halfclose registers neither and destroys nothing in them.
 type Host struct {

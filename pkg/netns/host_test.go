@@ -43,14 +43,6 @@ func TestTheHostIsTheProcesssOwnAlsoFromWithinDo(t *testing.T) {
 		if host.Own != own(t) || host.Own.Same(h.Stat()) {
 			t.Errorf("the host is %v", host.Own)
 		}
-		main, mainErr := netns.Main()
-		if mainErr != nil {
-			return errors.Join(err, mainErr)
-		}
-		defer main.Close()
-		if main.Stat() != own(t) {
-			t.Errorf("the main thread is in %v", main.Stat())
-		}
 		return err
 	})
 	if err != nil {

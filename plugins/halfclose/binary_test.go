@@ -17,13 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 	"github.com/halfclose/halfclose/test/node"
 )
 
 const (
 	// binVar names, in the environment, the directory of the binaries that the tests run.
 	binVar = "HALFCLOSE_TEST_BIN"
+	// commandDir is the directory of the command below it: it is called as the plugin is.
+	commandDir = "command"
 	// onNodeVar is set on the node. A fuzzing test starts the test binary again there.
 	onNodeVar = "HALFCLOSE_TEST_ON_NODE"
 )
@@ -40,7 +42,8 @@ func TestMain(m *testing.M) {
 	code, err := node.Run(node.Program{
 		Before: func() (err error) {
 			bin, err = os.MkdirTemp("", "halfclose-test-")
-			return errors.Join(err, os.Setenv(binVar, bin), build(bin, "plugins/halfclose"), build(bin, "test/bench/noop"))
+			return errors.Join(err, os.Setenv(binVar, bin),
+				build(bin, "plugins/halfclose"), build(bin, "test/bench/noop"), build(filepath.Join(bin, commandDir), "cmd/halfclose"))
 		},
 		Run: func() int {
 			if err := errors.Join(hideSyslog(), os.Setenv(onNodeVar, "yes")); err != nil {
@@ -100,7 +103,7 @@ func binary(tb testing.TB, name string) string {
 
 func TestTheHostsLogIsOutOfReach(t *testing.T) {
 	binary(t, "halfclose")
-	for _, path := range []string{logging.DefaultJournalSocket, syslogSocket} {
+	for _, path := range []string{systemlog.DefaultJournalSocket, syslogSocket} {
 		if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
 			t.Errorf("%s is a socket", path)
 		}

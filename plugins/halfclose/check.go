@@ -91,5 +91,22 @@ func identify(path string) (netns.Identity, error) {
 	if err != nil {
 		return netns.Identity{}, err
 	}
-	return netns.Identify(path)
+	h, err := netns.Open(path)
+	if err != nil {
+		return netns.Identity{}, err
+	}
+	defer h.Close()
+	thread, err := netns.LockThread()
+	if err != nil {
+		return h.Stat(), nil
+	}
+	defer thread.Close()
+	id, err := thread.Identify(h)
+	switch {
+	case errors.Is(err, netns.ErrNotReturned):
+		return netns.Identity{}, err
+	case err != nil:
+		return h.Stat(), nil
+	}
+	return id, nil
 }

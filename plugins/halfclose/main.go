@@ -8,20 +8,20 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/launch"
-	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 func main() {
 	if os.Getenv(envCommand) == "" {
-		fmt.Fprintln(os.Stderr, "halfclose: this is the CNI plugin, which container runtimes call; the command is halfclose, beside the reaper (see halfclose --help)")
+		describe(os.Stderr, launch.Sibling)
 		os.Exit(2)
 	}
 	store := state.New(state.DirFromEnv(os.Getenv))
@@ -29,15 +29,11 @@ func main() {
 		getenv: os.Getenv,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		syslog: logging.System(logging.Identifier),
+		syslog: systemlog.New(systemlog.Identifier),
 		store:  store,
 		now:    time.Now,
-		startReaper: func() error {
-			if launch.Running(store.SocketPath()) {
-				return nil
-			}
-			return launch.Start(launch.Config{StateDir: store.Dir()})
-		},
+		reaper: sibling{store},
+		build:  buildinfo.Get().Build(),
 	}
 	os.Exit(p.run(skel.PluginMainFuncsWithError))
 }

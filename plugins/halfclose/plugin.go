@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -27,13 +28,14 @@ const (
 
 // plugin is one call of the CNI plugin: where it reads and writes, and what it is about to say.
 type plugin struct {
-	getenv      func(string) string
-	stdout      io.Writer // the protocol's: a result or an error, nothing else
-	stderr      io.Writer
-	syslog      warner
-	store       *state.Store
-	now         func() time.Time
-	startReaper func() error // starts the shared reaper unless one runs; does not wait for it
+	getenv func(string) string
+	stdout io.Writer // the protocol's: a result or an error, nothing else
+	stderr io.Writer
+	syslog warner
+	store  *state.Store
+	now    func() time.Time
+	reaper starter
+	build  buildinfo.Build
 
 	version  string       // the spec version that the configuration asks for, once it has been read
 	result   types.Result // what ADD is to print, once skel has no objection either
@@ -43,6 +45,21 @@ type plugin struct {
 // warner is a system log.
 type warner interface {
 	Warn(message string, args ...any)
+}
+
+// starter starts the node's shared reaper.
+type starter interface {
+	// Running reports whether a reaper runs.
+	Running() bool
+	// Find returns a program that may be started as the reaper, to be closed.
+	Find() (program, error)
+}
+
+// program is one that may be started as the reaper.
+type program interface {
+	// Start starts it, and does not wait for it to be ready.
+	Start() error
+	Close()
 }
 
 // dispatch is skel.PluginMainFuncsWithError: it checks the environment and the configuration of a call, and
