@@ -33,7 +33,7 @@ type File struct {
 	List *libcni.NetworkConfigList // as in the file alone, without drop-ins; nil where Err is set
 	Err  error                     // why no runtime can load the file
 
-	DropIns    []DropIn // those that can be loaded, sorted by name
+	DropIns    []DropIn // the loadable ones, sorted by name
 	DropInsErr error    // why a runtime with libcni 1.3.0 or later cannot load the network though Err is nil
 }
 
@@ -100,7 +100,7 @@ const loadTries = 10
 func Load(d *hostfs.Directory) ([]File, error) {
 	for range loadTries {
 		files, gone, err := loadAll(d)
-		if err != nil || !gone { // in the place of one that is gone, another may have appeared
+		if err != nil || !gone { // a file that replaces one that is gone may have appeared
 			return files, err
 		}
 	}

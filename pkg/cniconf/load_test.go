@@ -238,7 +238,7 @@ func TestAVersionThatThePluginDoesNotSpeakIsFound(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsReplacedOrRemovedMeanwhileIsNotBroken(t *testing.T) {
+func TestAFileThatIsRemovedDuringTheLoadIsNotBroken(t *testing.T) {
 	dir := confDir(t, map[string]string{"20-stays.conflist": bridge})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

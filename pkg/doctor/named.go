@@ -17,7 +17,7 @@ import (
 type named struct {
 	err   error // why that is not known
 	paths []namedPath
-	never []netns.Identity // of the host: they are nobody's to register
+	never []netns.Identity // of the host: never registered
 }
 
 // namedPath is a path on the host that leads to a namespace.

@@ -16,7 +16,7 @@ import (
 )
 
 // Directory is an open directory of the node. Names are those of files right in it; no symbolic link is followed
-// except where a method says so.
+// except by Follow and FollowBelow.
 type Directory struct {
 	f    *os.File
 	path string // on the node

@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-func TestADirectoryFollowsLinksOnlyWhereItSaysSo(t *testing.T) {
+func TestADirectoryFollowsLinksOnlyOnRequest(t *testing.T) {
 	dir, _, _ := node(t)
 	d := openDirectory(t, hostfs.Dir(dir), "/dir/..")
 	if d.Path() != "/dir/.." {

@@ -247,7 +247,7 @@ func TestAPathHasAMountAndANameOnTheNode(t *testing.T) {
 		t.Errorf("it is on mount %d, want %d", got, want)
 	}
 	if root.MountID("/plain") == root.MountID("/mounted") || root.MountID("/plain") == 0 || root.MountID("/absent") != 0 {
-		t.Error("mounts are not told apart")
+		t.Error("two mounts have one number, or an absent path has one")
 	}
 	if info, err := root.Stat("/plain"); err != nil || !info.IsDir() {
 		t.Errorf("stat = %v, %v", info, err)
