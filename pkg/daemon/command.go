@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 // stateDirFlag is the flag of the state directory. The command line that Command is added to has it, for all of its
@@ -25,7 +26,7 @@ const autoIdleExit = 5 * time.Minute
 // Environment is what Command takes from its process. The zero value is the process itself.
 type Environment struct {
 	Getenv func(name string) string          // nil is os.Getenv
-	Syslog func(message string, args ...any) // writes a warning to the system log; nil is logging.System
+	Syslog func(message string, args ...any) // writes a warning to the system log; nil is systemlog.New
 }
 
 // usageError is a mistake in how the command was called.
@@ -43,7 +44,7 @@ func Command(env Environment) *cobra.Command {
 		env.Getenv = os.Getenv
 	}
 	if env.Syslog == nil {
-		env.Syslog = logging.System(logging.Identifier).Warn
+		env.Syslog = systemlog.New(systemlog.Identifier).Warn
 	}
 	c := command{Environment: env}
 	cmd := &cobra.Command{
