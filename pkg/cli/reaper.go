@@ -94,7 +94,7 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 	defer context.AfterFunc(ctx, stopping)()
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
 	debug.SetGCPercent(30)
-	senses, err := finder.Choose(f.finder, func() (*finder.Kernel, error) { return finder.LoadPrograms(f.bpfSockets) }, root, float64(f.cpuBudget))
+	senses, err := finder.Select(f.finder, func() (*finder.Loader, error) { return finder.LoadPrograms(f.bpfSockets) }, root, float64(f.cpuBudget))
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 	l, first := newTestLoop(t, policy.Observe)
 	l.finder.Name = "sockdiag"
 	second, idle := newRegistered(2), newRegistered(3)
-	l.registry.namespaces[second.id], l.registry.namespaces[idle.id] = second, idle
+	l.registry.namespaces[second.Identity], l.registry.namespaces[idle.Identity] = second, idle
 	at := now()
 	// The graces are 20 s. What has unread bytes is past its deadline, and spared.
 	for i, seen := range []struct {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -58,7 +57,7 @@ func TestWhatCanBeCountedIsThereFromTheStart(t *testing.T) {
 func TestCandidatesAreCountedByStateWithTheOldest(t *testing.T) {
 	l, first := meteredLoop(t, "shop")
 	second := newRegistered(2)
-	l.registry.namespaces[second.id] = second
+	l.registry.namespaces[second.Identity] = second
 	at := now()
 	for i, seen := range []struct {
 		ns    *registered
@@ -136,7 +135,7 @@ func TestOnlyWhatWasToBeDestroyedIsCountedAsGone(t *testing.T) {
 	for mode, want := range map[policy.Mode]uint64{policy.Observe: 0, policy.Destroy: 1} {
 		t.Run(mode.String(), func(t *testing.T) {
 			l, ns := newTestLoop(t, mode)
-			l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
+			see(l, ns.Identity, overdueLook(7))
 			j := nextOf(t, l, 1)
 			if mode == policy.Observe {
 				lookAgain(j)

@@ -19,7 +19,7 @@ import (
 
 // survey is what is known of the sockets of one namespace, copied for a reader.
 type survey struct {
-	target    finder.Target
+	netns     finder.Netns
 	record    state.Record
 	policy    policy.Policy
 	mode      policy.Mode
@@ -37,7 +37,7 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 		s.gone = true
 		return
 	}
-	s.target, s.record, s.policy, s.mode = ns.target(), ns.records[0], *ns.policy, l.caps.effective(ns)
+	s.netns, s.record, s.policy, s.mode = ns.Netns, ns.records[0], *ns.policy, l.caps.effective(ns)
 	s.known = slices.Grow(s.known, len(ns.candidates))
 	for _, c := range ns.candidates {
 		s.known = append(s.known, *c)
@@ -47,7 +47,7 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 // strangers is the survey of a namespace that is not registered.
 func strangers(path string, id netns.Identity) *survey {
 	return &survey{
-		target: finder.Target{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
+		netns: finder.Netns{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
 		mode: policy.Off, strangers: true,
 	}
 }
@@ -94,9 +94,9 @@ func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, waiting bool) {
 
 // look dumps the namespace and judges every socket in it.
 func (s *survey) look(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
-	conn, err := o.Open(s.target, nil)
+	conn, err := o.Open(s.netns)
 	if err != nil {
-		return nil, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
+		return nil, fmt.Errorf("look at the sockets of %s: %w", s.netns.Paths[0], err)
 	}
 	defer conn.Close()
 	known := make(map[uint64]*candidate, len(s.known))
@@ -108,7 +108,7 @@ func (s *survey) look(o finder.Opener, q api.SocketQuery) ([]api.SocketView, err
 		return nil
 	})
 	if err != nil {
-		return s.views, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
+		return s.views, fmt.Errorf("look at the sockets of %s: %w", s.netns.Paths[0], err)
 	}
 	return s.views, nil
 }

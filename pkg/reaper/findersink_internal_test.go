@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -29,14 +30,14 @@ func TestSweepingLagsOnlyWhereItIsAskedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
 			r := recordOf(1, "eth0")
-			r.Netns.Identity, r.Policy = ns.id, *ns.policy
+			r.Netns.Identity, r.Policy = ns.Identity, *ns.policy
 			l.counted(census{records: []state.Record{r}})
-			l.found(finder.Finding{Namespace: ns.id, Swept: now(), Late: tc.late})
+			l.swept(&finder.Sweep{Began: now(), Late: tc.late}, []netns.Identity{ns.Identity})
 			tc.change(&r.Policy)
 			l.counted(census{records: []state.Record{r}})
 			l.keepingUp(now())
-			if l.sweeping.late != tc.want || l.sweeping.said != (tc.want > 0) {
-				t.Errorf("it lags by %v, and that was said: %v; want %v", l.sweeping.late, l.sweeping.said, tc.want)
+			if l.sweeping.late != tc.want || l.sweeping.warned != (tc.want > 0) {
+				t.Errorf("it lags by %v, and that was said: %v; want %v", l.sweeping.late, l.sweeping.warned, tc.want)
 			}
 		})
 	}
