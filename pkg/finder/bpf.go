@@ -30,7 +30,7 @@ type BPF struct {
 	proc          *owners.Proc
 	pacer         *Pacer  // of reads, walks and sweeps together
 	sweeps        sweeper // of the network namespaces that the programs do not cover: all, during a fallback
-	audits        sweeper // of those that they cover
+	audits        sweeper // of the network namespaces that they cover
 	auditInterval time.Duration
 	visibility    visibility
 	batch         batch
@@ -86,7 +86,7 @@ func NewBPF(c BPFConfig) *BPF {
 	audits := NewPacer(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
 	return &BPF{
 		loader: c.Loader, opener: opener, proc: proc, pacer: pacer,
-		sweeps: newSweeper(opener, pacer, newAtOnce), audits: newSweeper(opener, audits, newSpread),
+		sweeps: newSweeper(opener, pacer, dueNow), audits: newSweeper(opener, audits, dueSpread),
 		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval),
 		visibility:    newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),

@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// audit compares the sockets that sock_diag shows of one network namespace with those that the programs show.
+// audit compares the sockets that sock_diag shows of one network namespace with the sockets that the programs show.
 type audit struct {
 	netns Netns
 	began monotime.Time
@@ -84,7 +84,8 @@ func (f *BPF) auditNext(ctx context.Context, now monotime.Time) {
 	}
 }
 
-// compare looks among the programs' sockets for those that the audit has shown, and removes those that are gone.
+// compare looks for the audit's sockets among the programs' sockets, and removes the programs' sockets that are
+// gone.
 func (f *BPF) compare(ctx context.Context) {
 	f.readSet(monotime.Now())
 	if f.fallback == nil {

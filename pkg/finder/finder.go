@@ -60,10 +60,10 @@ type Seen struct {
 
 // Sweep is one complete read of one or more network namespaces.
 type Sweep struct {
-	Netns []netns.Identity // at least one
-	Began monotime.Time
-	Took  time.Duration // of wall time, for all of Netns together
-	Late  time.Duration // how long after it was due the sweep began
+	Netns    []netns.Identity // at least one
+	Began    monotime.Time
+	Duration time.Duration // wall time, for all of Netns together
+	Late     time.Duration // how long after it was due the sweep began
 }
 
 // Cost is what finding costs the node, and what it has missed.

@@ -14,15 +14,15 @@ import (
 // error the caller cannot rely on the set of sockets any more, and loads the programs again.
 type Programs interface {
 	// Watch replaces the set of network namespaces that the programs look at, given by their cookies. The
-	// sockets of all others leave the set of sockets. It fails if there is no room for so many cookies.
+	// sockets of all others leave the set of sockets. It fails if there are more cookies than the programs have room for.
 	Watch(cookies []uint64) error
-	// Entries calls visit for each socket of the set: those that the kernel has reported since their network
-	// namespace is watched, with the counters of that moment, and those that Walk has added. The next call of
-	// visit reuses its Socket. An error of visit ends the reading, and Entries returns it.
+	// Entries calls visit for each socket of the set: the kernel has reported it since its network namespace is
+	// watched, and it has the counters of that moment, or Walk has added it. The next call of visit reuses its
+	// Socket. An error of visit ends the reading, and Entries returns it.
 	Entries(visit func(*bpf.Socket) error) error
 	// Walk calls visit for each descriptor of a process that leads to a half-closed socket of a watched network
 	// namespace, and adds sockets that the set lacks. It sees the processes of the caller's PID namespace and of
-	// those below. The next call of visit reuses its Holding. An error of visit ends the walk, and Walk returns it.
+	// the PID namespaces below. The next call of visit reuses its Holding. An error of visit ends the walk, and Walk returns it.
 	Walk(visit func(*bpf.Holding) error) error
 	// Forget removes sockets from the set, given by their cookies. A cookie that is not in the set is no error.
 	Forget(cookies []uint64) error

@@ -29,7 +29,7 @@ func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
 
 func newSockDiag(root *netns.Root, cpuBudget float64, why string) *SockDiag {
 	pacer := NewPacer(cpuBudget, monotime.Now())
-	return &SockDiag{sweeps: newSweeper(Opener{root}, pacer, newAtOnce), why: why}
+	return &SockDiag{sweeps: newSweeper(Opener{root}, pacer, dueNow), why: why}
 }
 
 // Name returns "sockdiag".

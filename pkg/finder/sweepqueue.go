@@ -22,8 +22,8 @@ type sweepQueue struct {
 type sweepOrder uint8
 
 const (
-	newAtOnce sweepOrder = iota // at once
-	newSpread                   // spread over its interval, one after the other
+	dueNow    sweepOrder = iota
+	dueSpread            // within its interval, one network namespace after the other
 )
 
 type sweepEntry struct {
@@ -41,7 +41,7 @@ func (q *sweepQueue) replace(set []Netns, now monotime.Time) {
 	q.entries = q.entries[:0]
 	for _, n := range set {
 		e := &sweepEntry{netns: n, due: now}
-		if q.order == newSpread {
+		if q.order == dueSpread {
 			e.due = now.Add(n.Interval * time.Duration(1+len(q.entries)) / time.Duration(len(set)))
 		}
 		if was := old[n.Identity]; was != nil {

@@ -65,7 +65,7 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 		{ns: first, age: 2 * time.Minute, state: inetdiag.FinWait2, orphan: true},
 		{ns: second, age: 2 * time.Second, state: inetdiag.CloseWait},
 	} {
-		look := lookAt(uint64(i+1), seen.age, at)
+		look := seenAt(uint64(i+1), seen.age, at)
 		look.Socket.State, look.Socket.RQueue = seen.state, seen.unread
 		if seen.orphan {
 			look.Socket.Inode = 0

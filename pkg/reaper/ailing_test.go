@@ -30,7 +30,7 @@ type ailing struct {
 
 var errBroken = errors.New("the programs are broken")
 
-// load makes the load function of a Loader. A set has room for so many sockets.
+// load returns the load function of a Loader. sockets is the capacity of a set.
 func (a *ailing) load(sockets int) func() (finder.LoadedPrograms, error) {
 	return func() (finder.LoadedPrograms, error) {
 		if a.broken.Load() {

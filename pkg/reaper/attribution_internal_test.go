@@ -28,7 +28,7 @@ func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
 
 // leaks has a socket seen that is due so long after the moment, whose inode is its cookie.
 func leaks(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Duration) *candidate {
-	seen := lookAt(cookie, testGrace-due, at)
+	seen := seenAt(cookie, testGrace-due, at)
 	seen.Socket.Inode = uint32(cookie)
 	seen.Entered = at.Add(due - testGrace)
 	l.tracker.seen(ns, seen, at)
@@ -77,7 +77,7 @@ func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
 	leaks(l, ns, 13, at, 12*time.Second) // later than it looks ahead
 	leaks(l, ns, 14, at, 3*time.Second).noted = true
 	leaks(l, ns, 15, at, 3*time.Second).inode = 0
-	unread := lookAt(16, testGrace+time.Second, at)
+	unread := seenAt(16, testGrace+time.Second, at)
 	unread.Socket.RQueue, unread.Socket.Inode = 100, 16
 	l.tracker.seen(ns, unread, at)
 	leaks(l, off, 17, at, 3*time.Second)

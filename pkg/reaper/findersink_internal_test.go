@@ -52,10 +52,10 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 	l.registry.namespaces[second.Identity] = second
 	var sockets []finder.Seen
 	for cookie := range uint64(atOnce) {
-		sockets = append(sockets, *lookAt(cookie+1, time.Second, now()))
+		sockets = append(sockets, *seenAt(cookie+1, time.Second, now()))
 	}
 	see(l, first.Identity, sockets...)
-	see(l, second.Identity, *lookAt(1, time.Second, now()))
+	see(l, second.Identity, *seenAt(1, time.Second, now()))
 	sweep := finder.Sweep{Netns: []netns.Identity{{Inode: 99}, first.Identity, second.Identity}, Began: now().Add(time.Second)}
 	left := l.swept(&sweep, sweep.Netns)
 	if len(left) != 1 || left[0] != second.Identity || first.lastSweep != sweep.Began || !second.lastSweep.IsZero() {
@@ -68,11 +68,11 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 
 func TestASweepIsCountedOnceUnlessAllOfItsNamespacesAreUnregistered(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
-	l.countSweep(&finder.Sweep{Netns: []netns.Identity{{Inode: 99}}, Took: time.Second})
+	l.countSweep(&finder.Sweep{Netns: []netns.Identity{{Inode: 99}}, Duration: time.Second})
 	if l.sweeping.sweeps != 0 {
 		t.Error("a sweep of an unregistered namespace is counted")
 	}
-	l.countSweep(&finder.Sweep{Netns: []netns.Identity{{Inode: 99}, ns.Identity, ns.Identity}, Took: time.Second})
+	l.countSweep(&finder.Sweep{Netns: []netns.Identity{{Inode: 99}, ns.Identity, ns.Identity}, Duration: time.Second})
 	if l.sweeping.sweeps != 1 || l.tally.sweeps.Sum != time.Second {
 		t.Errorf("%d sweeps of %v are counted", l.sweeping.sweeps, l.tally.sweeps.Sum)
 	}
@@ -88,7 +88,7 @@ func TestAFailureForgetsTheSocketsOnlyIfTheNamespaceIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
-			see(l, ns.Identity, *lookAt(1, time.Second, now()))
+			see(l, ns.Identity, *seenAt(1, time.Second, now()))
 			l.failed(ns.Identity, tc.err)
 			if len(ns.candidates) != tc.left || ns.problem != tc.err.Error() {
 				t.Errorf("%d candidates are left, want %d; the problem is %q", len(ns.candidates), tc.left, ns.problem)

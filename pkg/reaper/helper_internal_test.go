@@ -32,8 +32,8 @@ func closeWait(cookie uint64, age time.Duration) inetdiag.Socket {
 	return s
 }
 
-// lookAt is a finder's look at such a socket.
-func lookAt(cookie uint64, age time.Duration, at monotime.Time) *finder.Seen {
+// seenAt is such a socket as a finder sees it.
+func seenAt(cookie uint64, age time.Duration, at monotime.Time) *finder.Seen {
 	return &finder.Seen{Socket: closeWait(cookie, age), At: at}
 }
 

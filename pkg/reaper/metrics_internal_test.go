@@ -70,7 +70,7 @@ func TestCandidatesAreCountedByStateWithTheOldest(t *testing.T) {
 		{second, inetdiag.CloseWait, 18 * time.Second, 0}, // nobody has accepted it
 		{second, inetdiag.FinWait2, 5 * time.Second, 1},
 	} {
-		look := lookAt(uint64(i+1), seen.age, at)
+		look := seenAt(uint64(i+1), seen.age, at)
 		look.Socket.State, look.Socket.Inode = seen.state, seen.inode
 		l.tracker.seen(seen.ns, look, at)
 	}

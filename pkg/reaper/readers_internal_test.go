@@ -42,7 +42,7 @@ func crowdedLoop(tb testing.TB) *loop {
 		l.registry.namespaces[ns.Identity] = ns
 		l.registry.census.records = append(l.registry.census.records, ns.records...)
 		for j := range uint64(crowdSockets) {
-			l.tracker.seen(ns, lookAt(i<<16+j+1, time.Duration(j)*time.Second, at), at)
+			l.tracker.seen(ns, seenAt(i<<16+j+1, time.Duration(j)*time.Second, at), at)
 		}
 	}
 	return l
@@ -72,7 +72,7 @@ func eachKnown(l *loop, yield func(*api.SocketView)) {
 	var s survey
 	for id := range l.registry.namespaces {
 		l.survey(id, &s)
-		for _, v := range oldestFirst(s.recall(api.SocketQuery{})) {
+		for _, v := range oldestFirst(s.fromMemory(api.SocketQuery{})) {
 			yield(v)
 		}
 	}

@@ -41,7 +41,7 @@ func (o *sweepOnce) Find(ctx context.Context, targets <-chan []finder.Netns, sin
 	return nil
 }
 
-// onceSink stops a finder once each of so many namespaces has been swept, or one could not be.
+// onceSink stops a finder once the sweeps are of left namespaces, or one has failed.
 type onceSink struct {
 	finder.Sink
 	stop   func()
