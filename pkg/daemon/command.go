@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/systemlog"
@@ -87,7 +88,7 @@ includes CAP_BPF and CAP_PERFMON.`,
 	cmd.SetFlagErrorFunc(c.traced)
 	c.cfg.addFlags(cmd.Flags())
 	for flag, words := range map[string][]string{
-		"mode": {"destroy", "observe", "off"}, "finder": finderNames(), "log-level": {"debug", "info", "warn", "error"}, "log-format": {logging.Text, logging.JSON},
+		"mode": {"destroy", "observe", "off"}, "finder": finder.Names(), "log-level": {"debug", "info", "warn", "error"}, "log-format": {logging.Text, logging.JSON},
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	}

@@ -91,7 +91,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	l.restorable = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
-	targets := make(chan []finder.Target, 1)
+	targets := make(chan []finder.Netns, 1)
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	g.Go(func() error {
 		w := watcher{
@@ -106,7 +106,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		})
 	})
 	g.Go(func() error {
-		err := r.cfg.Finder.Find(ctx, targets, func(f ...finder.Finding) { r.do(ctx, func(l *loop) { l.found(f...) }) })
+		err := r.cfg.Finder.Find(ctx, targets, finderSink{reaper: r, ctx: ctx, costs: &l.finderCosts})
 		if err != nil {
 			return fmt.Errorf("finder %s: %w", r.cfg.Finder.Name(), err)
 		}
