@@ -4,6 +4,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
@@ -11,7 +12,10 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -70,6 +74,31 @@ func archiveOf(t *testing.T, pairs ...[2]string) string {
 	return out
 }
 
+// shipped returns the path of what make image has made.
+func shipped(t *testing.T) string {
+	t.Helper()
+	const archive = "../../dist/halfclose-image.tar"
+	if _, err := os.Stat(archive); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("make image has not been run: ", err)
+	}
+	return archive
+}
+
+// put writes a file and the directories on the way to it.
+func put(t *testing.T, path string, content []byte, mode os.FileMode) {
+	t.Helper()
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.WriteFile(path, content, mode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // read reads a file.
 func read(t *testing.T, path string) []byte {
 	t.Helper()
@@ -122,6 +151,44 @@ func TestTheImageIsTheCommandAndThePluginOnNothingForEachPlatform(t *testing.T) 
 		if !slices.Contains(config.Config.Env, "PATH=/usr/local/bin") {
 			t.Errorf("%s: kubectl exec would not find it: %v", platform, config.Config.Env)
 		}
+	}
+}
+
+// TestInstallFindsThePluginBesideTheCommand compares the two paths with those that halfclose install knows.
+func TestInstallFindsThePluginBesideTheCommand(t *testing.T) {
+	if got := path.Join(path.Dir(commandIn), "../lib/halfclose/cni/halfclose"); got != pluginIn {
+		t.Errorf("the plugin is at %s, and install looks for %s", pluginIn, got)
+	}
+}
+
+// TestTheShippedCommandInstallsTheShippedPlugin runs what make image has made, as the chart does.
+func TestTheShippedCommandInstallsTheShippedPlugin(t *testing.T) {
+	_, i := index(t, shipped(t))
+	platforms, images := images(t, i)
+	platform := "linux/" + runtime.GOARCH
+	if !slices.Contains(platforms, platform) {
+		t.Skipf("the image is for %v, and this machine is %s", platforms, platform)
+	}
+	files := rootfs(t, images[platform])
+	image, host := t.TempDir(), t.TempDir()
+	for name, f := range files {
+		if f.header.Typeflag == tar.TypeReg {
+			put(t, filepath.Join(image, name), f.content, 0o755)
+		}
+	}
+	put(t, filepath.Join(host, "opt/cni/bin/bridge"), nil, 0o755)
+	put(t, filepath.Join(host, "etc/cni/net.d/10-net.conflist"),
+		[]byte(`{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "bridge"}]}`), 0o644)
+	cmd := exec.Command(filepath.Join(image, commandIn), "install", "--reaper=external", "--host-root="+host)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !bytes.Equal(read(t, filepath.Join(host, "opt/cni/bin/halfclose")), files[pluginIn[1:]].content) {
+		t.Error("it has installed another program than the plugin")
+	}
+	entries, err := os.ReadDir(filepath.Join(host, "opt/cni/bin"))
+	if err != nil || len(entries) != 2 { // bridge and the plugin: an external reaper needs no link
+		t.Errorf("it has installed more than the plugin: %v (%v)", entries, err)
 	}
 }
 
@@ -246,14 +313,9 @@ func TestWhatCannotRunInTheImageIsRefused(t *testing.T) {
 
 // TestTheShippedArchiveHoldsTheShippedBinaries reads what make image has made.
 func TestTheShippedArchiveHoldsTheShippedBinaries(t *testing.T) {
-	const dist = "../../dist/"
-	if _, err := os.Stat(dist + "halfclose-image.tar"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("make image has not been run: ", err)
-	}
-	_, i := index(t, dist+"halfclose-image.tar")
+	archive := shipped(t)
+	dist := filepath.Dir(archive) + "/"
+	_, i := index(t, archive)
 	platforms, images := images(t, i)
 	for _, platform := range platforms {
 		root, suffix := rootfs(t, images[platform]), "-"+strings.ReplaceAll(platform, "/", "-")
