@@ -28,7 +28,7 @@ const (
 	created = "2026-01-02T03:04:05Z"
 )
 
-// program writes an ELF file for a machine, with this content in the place of code. With loader it names a dynamic loader.
+// program writes an ELF file for a machine that holds this content and no code. With loader it names a dynamic loader.
 func program(t *testing.T, machine elf.Machine, loader bool, content string) string {
 	t.Helper()
 	h := elf.Header64{
@@ -154,7 +154,7 @@ func TestTheImageIsTheCommandAndThePluginOnNothingForEachPlatform(t *testing.T) 
 	}
 }
 
-// TestInstallFindsThePluginBesideTheCommand compares the two paths with those that halfclose install knows.
+// TestInstallFindsThePluginBesideTheCommand compares the two paths as halfclose install does.
 func TestInstallFindsThePluginBesideTheCommand(t *testing.T) {
 	if got := path.Join(path.Dir(commandIn), "../lib/halfclose/cni/halfclose"); got != pluginIn {
 		t.Errorf("the plugin is at %s, and install looks for %s", pluginIn, got)
