@@ -205,14 +205,17 @@ func (s *story) removeWithoutHook(t *testing.T) {
 	}
 	works(t) // with a plugin whose reaper is gone
 	for _, node := range nodes() {
-		t.Log(kubectl(t, "debug", "node/"+node, "--attach", "--profile", "general", "--image", image, "--",
-			"halfclose", "uninstall", "--host-root", "/host", "--remove-binary"))
-		eventually(t, "uninstall has removed the plugin from "+node, func() bool {
-			return !strings.Contains(onNode(t, node, "ls /opt/cni/bin"), "halfclose")
-		})
+		out := kubectl(t, "debug", "node/"+node, "--profile", "general", "--image", image, "--",
+			"halfclose", "uninstall", "--host-root", "/host", "--remove-binary")
+		debugger := "pod/" + strings.Fields(out)[3] // Creating debugging pod NAME
+		kubectl(t, "wait", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", slow.String(), debugger)
+		t.Log(kubectl(t, "logs", debugger))
+		kubectl(t, "delete", debugger)
+		if out := onNode(t, node, "ls /opt/cni/bin"); strings.Contains(out, "halfclose") {
+			t.Errorf("uninstall leaves the plugin on %s:\n%s", node, out)
+		}
 		onNode(t, node, "rm -r /run/halfclose /var/lib/halfclose")
 	}
-	kubectl(t, "delete", "pods", "--selector", "app.kubernetes.io/managed-by=kubectl-debug")
 	s.tookBack(t)
 }
 
