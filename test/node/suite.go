@@ -15,8 +15,8 @@ import (
 type Suite struct {
 	Name string // of the package, to say what failed
 	Top  string // the repository, which is kept on the node
-	// BinVar, unless empty, names the environment variable that tells the tests where halfclose and the plugins
-	// are that were built for them.
+	// BinVar, unless empty, names the environment variable that has the directory of the programs that were built
+	// for the tests: the command, and in cni the plugins.
 	BinVar string
 	// Before and After run on the host, beside what Program's do. Either may be nil.
 	Before, After func() error
@@ -39,7 +39,16 @@ func (s Suite) Run(run func(onNode error) int) int {
 			}
 			return err
 		},
-		Run:     func() int { return run(nil) },
+		Bin: s.bin(),
+		Run: func() int {
+			if s.BinVar != "" {
+				if err := os.Setenv(s.BinVar, BinDir); err != nil {
+					fmt.Fprintln(os.Stderr, s.Name+":", err)
+					return 1
+				}
+			}
+			return run(nil)
+		},
 		Furnish: s.Furnish, Cgroups: s.Cgroups,
 	})
 	if Denied(err) {
@@ -56,6 +65,14 @@ func (s Suite) Run(run func(onNode error) int) int {
 		code = 1
 	}
 	return code
+}
+
+// bin is the directory of the programs, which the node's first process has in the environment.
+func (s Suite) bin() string {
+	if s.BinVar == "" {
+		return ""
+	}
+	return os.Getenv(s.BinVar)
 }
 
 // build builds what is tested, and says where in the environment.
