@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		fmt.Println("e2e: --finder", finder)
-		code = max(code, node.Suite{Name: "e2e", Top: top, BinVar: binVar}.Run(func(err error) int {
+		code = max(code, node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true}.Run(func(err error) int {
 			onNode = err
 			return m.Run()
 		}))

@@ -76,6 +76,9 @@ func (p Program) furnish() error {
 	if err := mountOwn(p.Keep); err != nil {
 		return err
 	}
+	if err := ownRoot(); err != nil {
+		return err
+	}
 	if bin != nil {
 		if err := errors.Join(copyBin(bin), bin.Close()); err != nil {
 			return fmt.Errorf("copy programs to %s: %w", BinDir, err)

@@ -18,6 +18,8 @@ type Suite struct {
 	// BinVar, unless empty, names the environment variable that has the directory of the programs that were built
 	// for the tests: the command, and in cni the plugins.
 	BinVar string
+	// Single says that tests upgrade from the last release that was one program, which [NeedSingle] returns.
+	Single bool
 	// Before and After run on the host, beside what Program's do. Either may be nil.
 	Before, After func() error
 	Furnish       func() error // as Program's
@@ -29,10 +31,13 @@ type Suite struct {
 func (s Suite) Run(run func(onNode error) int) int {
 	var bin string
 	code, err := Run(Program{
-		Keep: []string{s.Top},
+		Keep: s.keep(),
 		Before: func() (err error) {
 			if s.BinVar != "" {
 				bin, err = s.build()
+			}
+			if err == nil && s.Single {
+				err = findSingle(s.Top)
 			}
 			if err == nil && s.Before != nil {
 				err = s.Before()
@@ -65,6 +70,15 @@ func (s Suite) Run(run func(onNode error) int) int {
 		code = 1
 	}
 	return code
+}
+
+// keep are the directories of the host that the node keeps. Its first process has them in the environment.
+func (s Suite) keep() []string {
+	dirs := []string{s.Top}
+	if single := os.Getenv(singleVar); s.Single && single != "" {
+		dirs = append(dirs, single)
+	}
+	return dirs
 }
 
 // bin is the directory of the programs, which the node's first process has in the environment.

@@ -60,7 +60,7 @@ func mountSystem(root string) error {
 	if err := os.Symlink("/run", filepath.Join(root, "var/run")); err != nil {
 		return err
 	}
-	for _, dir := range []string{"run", "tmp"} {
+	for _, dir := range []string{"run", "tmp", "usr/local/bin", "usr/local/lib"} {
 		if err := mountAt(root, dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 			return err
 		}
@@ -151,18 +151,34 @@ func mountDevices(root string) error {
 	return mountAt(root, "dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "")
 }
 
-// installBinaries puts halfclose where README.md does, and this program beside it.
+// installBinaries puts command and plugin where README.md does, and this program beside them.
 func installBinaries(root string) error {
-	if err := bind(os.Getenv("HALFCLOSE"), filepath.Join(root, "opt/cni/bin/halfclose"), true); err != nil {
-		return err
-	}
 	if err := bind(os.Getenv("SELF"), filepath.Join(root, container), true); err != nil {
 		return err
 	}
-	if err := mountAt(root, "usr/local/bin", "tmpfs", 0, "mode=755"); err != nil {
-		return err
+	bin, to, plugin := os.Getenv("BIN"), command, pluginSource
+	var single error
+	if dir := os.Getenv("SINGLE"); dir != "" { // instead of today's, which are put aside
+		to, plugin = unpacked+"/halfclose", unpacked+"/cni/halfclose"
+		installed := pluginDir + "/halfclose"
+		single = errors.Join(
+			copyProgram(dir+"/bin/halfclose", root+installed),
+			os.Symlink(installed, root+command),
+		)
 	}
-	return os.Symlink("/opt/cni/bin/halfclose", filepath.Join(root, "usr/local/bin/halfclose"))
+	return errors.Join(copyProgram(bin+"/halfclose", root+to), copyProgram(bin+"/cni/halfclose", root+plugin), single)
+}
+
+// copyProgram copies a program to another path, whose directory is made.
+func copyProgram(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(to), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(to, b, 0o755)
+	}
+	return err
 }
 
 // changeRoot makes the directory the root, and its mounts ones that services get to see: as on a host.
