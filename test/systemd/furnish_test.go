@@ -157,16 +157,17 @@ func installBinaries(root string) error {
 		return err
 	}
 	bin, to, plugin := os.Getenv("BIN"), command, pluginSource
-	var single error
+	var err error
 	if dir := os.Getenv("SINGLE"); dir != "" { // instead of today's, which are put aside
 		to, plugin = unpacked+"/halfclose", unpacked+"/cni/halfclose"
 		installed := pluginDir + "/halfclose"
-		single = errors.Join(
+		err = errors.Join(
 			copyProgram(dir+"/bin/halfclose", root+installed),
+			copyProgram(dir+"/bin/halfclose", root+single),
 			os.Symlink(installed, root+command),
 		)
 	}
-	return errors.Join(copyProgram(bin+"/halfclose", root+to), copyProgram(bin+"/cni/halfclose", root+plugin), single)
+	return errors.Join(copyProgram(bin+"/halfclose", root+to), copyProgram(bin+"/cni/halfclose", root+plugin), err)
 }
 
 // copyProgram copies a program to another path, whose directory is made.

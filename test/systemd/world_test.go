@@ -28,6 +28,7 @@ const (
 	pluginSource = "/usr/local/lib/halfclose/cni/halfclose" // from where install takes the plugin
 	pluginDir    = "/opt/cni/bin"                           // the runtime's plugins
 	unpacked     = "/opt/halfclose"                         // a build that is not installed
+	single       = "/opt/single/halfclose"                  // the last release that was one program
 )
 
 // at is where a path of the machine is for the test.
