@@ -153,17 +153,21 @@ func mountDevices(root string) error {
 
 // installBinaries puts command and plugin where README.md does, and this program beside them.
 func installBinaries(root string) error {
+	// The network's first plugin, which is never called.
+	if err := os.Symlink("/bin/true", filepath.Join(root, pluginDir, "ptp")); err != nil {
+		return err
+	}
 	if err := bind(os.Getenv("SELF"), filepath.Join(root, container), true); err != nil {
 		return err
 	}
 	bin, to, plugin := os.Getenv("BIN"), command, pluginSource
 	var err error
 	if dir := os.Getenv("SINGLE"); dir != "" { // instead of today's, which are put aside
-		to, plugin = unpacked+"/halfclose", unpacked+"/cni/halfclose"
+		to, plugin = unpacked+"/bin/halfclose", unpacked+"/bin/cni/halfclose"
 		installed := pluginDir + "/halfclose"
 		err = errors.Join(
 			copyProgram(dir+"/bin/halfclose", root+installed),
-			copyProgram(dir+"/bin/halfclose", root+single),
+			copyProgram(dir+"/bin/halfclose", root+single+"/bin/halfclose"),
 			os.Symlink(installed, root+command),
 		)
 	}

@@ -191,8 +191,8 @@ func (m *machine) boot() {
 }
 
 // install puts the plugin among the runtime's, with the link by which it starts the reaper, and the entry into the
-// network. The network's first plugin is not there, and not missed.
-func (m *machine) install() { m.run("halfclose", "install", "--cni-bin-dir", pluginDir) }
+// network.
+func (m *machine) install() { m.run("halfclose", "install") }
 
 // command prepares a command that runs on the machine.
 func (m *machine) command(name string, args ...string) *exec.Cmd {

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,22 +22,36 @@ import (
 // singleVersion is that of the last release that was one program.
 const singleVersion = "single"
 
-// upgrade does what docs/operations.md says of an upgrade from one program, with the build in unpacked.
-func (m *machine) upgrade() {
-	m.t.Helper()
-	m.run("install", "-D", "-m", "755", unpacked+"/halfclose", command)
-	m.run("install", "-D", "-m", "755", unpacked+"/cni/halfclose", pluginSource)
-	m.install()
-	m.run("systemctl", "restart", "halfclose")
-}
+// upgrade replaces one program by two, and goBack two by one, as docs/operations.md says.
+func (m *machine) upgrade() { m.follow("### From one program", unpacked) }
+func (m *machine) goBack()  { m.follow("### Back", single) }
 
-// goBack puts the old program in the place of both, as its own README.md said.
-func (m *machine) goBack() {
+// follow runs the commands of a section of docs/operations.md, from its first indented line to the next line that is not
+// indented, in a directory with a build in bin.
+func (m *machine) follow(section, dir string) {
 	m.t.Helper()
-	m.run("install", "-m", "755", single, pluginDir+"/halfclose")
-	m.run("ln", "-sf", pluginDir+"/halfclose", command)
-	m.run("rm", "-f", pluginDir+"/halfclose-reaper")
-	m.run("systemctl", "restart", "halfclose")
+	b, err := os.ReadFile(filepath.Join(top, "docs/operations.md"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, text, ok := strings.Cut(string(b), "\n"+section+"\n")
+	if !ok {
+		m.t.Fatalf("docs/operations.md has no section %q", section)
+	}
+	var commands []string
+	for line := range strings.Lines(text) {
+		command, indented := strings.CutPrefix(line, "    ")
+		if !indented && len(commands) > 0 {
+			break
+		}
+		if indented {
+			commands = append(commands, command)
+		}
+	}
+	if len(commands) != 4 {
+		m.t.Fatalf("the section %q has the commands %q", section, commands)
+	}
+	m.run("sh", "-ec", "cd "+dir+"\n"+strings.Join(commands, ""))
 }
 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
@@ -150,7 +166,7 @@ func TestTheOldLinkWouldRunThePlugin(t *testing.T) {
 	m := newSingleMachine(t)
 	m.boot()
 	m.run("systemctl", "enable", "--now", "halfclose")
-	m.run(unpacked+"/halfclose", "install", "--cni-bin-dir", pluginDir)
+	m.run(unpacked+"/bin/halfclose", "install")
 	if target, err := os.Readlink(m.at(command)); err != nil || target != pluginDir+"/halfclose" {
 		t.Fatalf("the command is a link to %s: %v", target, err)
 	}
@@ -158,6 +174,6 @@ func TestTheOldLinkWouldRunThePlugin(t *testing.T) {
 		t.Errorf("the service starts: %s", out)
 	}
 	m.logged("CNI plugin halfclose ", "-p", "err")
-	m.run("install", "-m", "755", unpacked+"/halfclose", command)
+	m.run("install", "-m", "755", unpacked+"/bin/halfclose", command)
 	m.active(0) // systemd retries
 }

@@ -27,8 +27,8 @@ const (
 	command      = "/usr/local/bin/halfclose"
 	pluginSource = "/usr/local/lib/halfclose/cni/halfclose" // from where install takes the plugin
 	pluginDir    = "/opt/cni/bin"                           // the runtime's plugins
-	unpacked     = "/opt/halfclose"                         // a build that is not installed
-	single       = "/opt/single/halfclose"                  // the last release that was one program
+	unpacked     = "/opt/halfclose"                         // a build, in bin, that is not installed
+	single       = "/opt/single"                            // the last release that was one program, in bin
 )
 
 // at is where a path of the machine is for the test.
