@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -287,5 +288,24 @@ func TestGoingBackToTheSingleProgramKeepsRegistrationsAgesAndTheSwitch(t *testin
 	u.spared(t, "with the old reaper again", leak, busy)
 	if _, err := u.store.Get(state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheCommandInThePluginsPlaceSaysSoAndKeepsNoPodFromEnding(t *testing.T) {
+	t.Parallel()
+	u := newUpgrade(t)
+	if err := copyFile(halfclose(), filepath.Join(u.binDir, "halfclose.new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(u.binDir, "halfclose.new"), filepath.Join(u.binDir, "halfclose")); err != nil {
+		t.Fatal(err)
+	}
+	c := newContainer(t, nil)
+	_, err := u.cni.AddNetworkList(t.Context(), u.network(t), c.runtime)
+	if err == nil || !strings.Contains(err.Error(), "this is the halfclose command, not the CNI plugin") || !strings.Contains(err.Error(), "halfclose install") {
+		t.Errorf("ADD: %v", err)
+	}
+	if err := u.cni.DelNetworkList(t.Context(), u.network(t), c.runtime); err != nil {
+		t.Errorf("DEL: %v", err)
 	}
 }
