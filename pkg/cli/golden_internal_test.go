@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
 var update = flag.Bool("update", false, "write what the tests get to testdata, for you to look at the difference")
@@ -41,7 +43,11 @@ func golden(t *testing.T, name, got string) {
 func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), append([]string{}, args...), &env{
+	args = append([]string{}, args...)
+	if len(args) > 0 && args[0] == "install" && !slices.Contains(args, "--plugin") {
+		args = append(args, "--plugin", fakePlugin(t, buildinfo.Get()))
+	}
+	code = run(t.Context(), args, &env{
 		out: &out, err: &errs, getenv: func(name string) string { return set[name] },
 		syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
 	})

@@ -18,7 +18,10 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 	if e.output == outputJSON {
 		return printJSON(e.out, r)
 	}
-	e.printLine("Binary", r.Binary.Path, done(c.DryRun, r.Binary.Changed, "written"))
+	if r.Reaper != nil {
+		e.printLine("Reaper", program(*r.Reaper), done(c.DryRun, r.Reaper.Changed, "written"))
+	}
+	e.printLine("Plugin", program(r.Plugin), done(c.DryRun, r.Plugin.Changed, "written"))
 	e.printLine("Network", r.Network+" in "+r.File, done(c.DryRun, r.Changed, "written"))
 	e.printDiff(r.Diff)
 	if c.DropIn {
@@ -45,13 +48,24 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 		e.printLine("Network", "none in "+c.ConfDir+" lists halfclose", "nothing to do")
 	}
 	switch {
-	case r.Binary.Changed:
-		e.printLine("Binary", r.Binary.Path, done(c.DryRun, true, "removed"))
+	case r.Plugin.Changed:
+		e.printLine("Plugin", r.Plugin.Path, done(c.DryRun, true, "removed"))
 	case len(r.Files) > 0:
-		e.printLine("Binary", r.Binary.Path, "left for the pods that were made with it")
+		e.printLine("Plugin", r.Plugin.Path, "left for the pods that were made with it")
+	}
+	if r.Reaper.Changed {
+		e.printLine("Reaper", r.Reaper.Path, done(c.DryRun, true, "removed"))
 	}
 	e.printDiff(r.Diff)
 	return nil
+}
+
+// program names an installed program.
+func program(p install.Program) string {
+	if p.Link != "" {
+		return p.Path + " -> " + p.Link
+	}
+	return p.Path
 }
 
 // done says what has become of something.
