@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -18,6 +19,26 @@ type finding struct {
 	what  string
 	where []string // which attachments, if it is about some
 	todo  string
+}
+
+// otherBuild returns the finding that the plugin is of another build than the reaper, nil if it is not. The newest record
+// counts: older ones were written before an upgrade.
+func otherBuild(s admin.Status) []finding {
+	var newest reaper.AttachmentView
+	for _, a := range s.Attachments {
+		if a.Plugin != (buildinfo.Build{}) && !a.Recorded.Before(newest.Recorded) {
+			newest = a
+		}
+	}
+	plugin, own := newest.Plugin, s.Version.Build()
+	if plugin == own || plugin == (buildinfo.Build{}) {
+		return nil
+	}
+	return []finding{{
+		what: fmt.Sprintf("the plugin is %s, and the reaper is %s", plugin, own),
+		todo: `install both of one build: "halfclose install" for the plugin, a restart for the reaper; ` +
+			`one that ADD started goes on as it is until it exits, or until "halfclose reaper" or the service takes over from it`,
+	}}
 }
 
 // findings lists everything that is wrong. What is wrong with many attachments is one finding.
@@ -76,6 +97,10 @@ func (l *findingList) addAttachment(a reaper.AttachmentView) {
 			`"halfclose mode" says what may be done on this node, and sets it`)
 	}
 	for _, w := range a.Warnings {
+		if strings.HasPrefix(w, "no reaper runs") {
+			l.add("when it was registered: "+w, name, `nothing for this attachment: a reaper runs now; "halfclose doctor" says whether ADD can start one`)
+			continue
+		}
 		l.add(w, name, "correct the annotation or the network configuration, and make the pod anew: attachments keep their policy")
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -158,6 +160,49 @@ func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestStatusSaysThatThePluginIsOfAnotherBuildThanTheReaper(t *testing.T) {
+	reaperBuild, newer := buildinfo.Build{Version: "v1.2.3", Commit: "abc"}, buildinfo.Build{Version: "v1.2.4", Commit: "def"}
+	record := func(minute int, b buildinfo.Build) reaper.AttachmentView {
+		return reaper.AttachmentView{Recorded: then().Add(time.Duration(minute) * time.Minute), Plugin: b}
+	}
+	for _, tt := range []struct {
+		name    string
+		records []reaper.AttachmentView
+		want    string
+	}{
+		{"none", nil, ""},
+		{"of the same build", []reaper.AttachmentView{record(0, reaperBuild)}, ""},
+		{"the plugin was upgraded", []reaper.AttachmentView{record(2, newer), record(1, reaperBuild)}, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
+		{"both were upgraded", []reaper.AttachmentView{record(1, newer), record(2, reaperBuild)}, ""},
+		{"the newest does not say", []reaper.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, "the plugin is v1.2.4"},
+		{"none says", []reaper.AttachmentView{record(1, buildinfo.Build{})}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			list := otherBuild(admin.Status{
+				Version: buildinfo.Info{Version: reaperBuild.Version, Commit: reaperBuild.Commit},
+				Status:  reaper.Status{Attachments: tt.records},
+			})
+			got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })
+			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+				t.Errorf("got %q, want %q in it", got, tt.want)
+			}
+			if tt.want != "" && !strings.Contains(got, `"halfclose install" for the plugin`) {
+				t.Errorf("got %q, which does not say what to do", got)
+			}
+		})
+	}
+}
+
+func TestAWarningThatNoReaperRanIsOfThePast(t *testing.T) {
+	list := findings(admin.Status{Status: reaper.Status{Attachments: []reaper.AttachmentView{
+		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"no reaper runs, and ADD did not start one: x"}},
+	}}})
+	got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })
+	if !strings.Contains(got, "when it was registered: no reaper runs") || !strings.Contains(got, "a reaper runs now") {
+		t.Errorf("got %q", got)
 	}
 }
 

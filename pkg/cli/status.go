@@ -61,11 +61,12 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	if err != nil {
 		return err
 	}
+	other := otherBuild(s) // of all attachments
 	s.Attachments = slices.DeleteFunc(s.Attachments, func(a reaper.AttachmentView) bool { return !isPod(f.pod, a.Pod, a.ContainerID) })
 	if e.output == outputJSON {
 		err = printJSON(e.out, s)
 	} else {
-		err = e.printStatus(s, f.all || f.pod != "")
+		err = e.printStatus(s, f.all || f.pod != "", other...)
 	}
 	if err == nil && f.pod != "" && len(s.Attachments) == 0 {
 		e.note("%s", noSuchPod(f.pod))
@@ -73,7 +74,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	return err
 }
 
-func (e *env) printStatus(s admin.Status, all bool) error {
+func (e *env) printStatus(s admin.Status, all bool, first ...finding) error {
 	sc := e.screen()
 	line := func(label, text string) {
 		fmt.Fprintln(e.out, fill(sc.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)))
@@ -89,7 +90,7 @@ func (e *env) printStatus(s admin.Status, all bool) error {
 	if err := e.printAttachments(sc, s.Attachments, all); err != nil {
 		return err
 	}
-	return e.printFindings(sc, findings(s))
+	return e.printFindings(sc, append(first, findings(s)...))
 }
 
 // finder says what lists sockets, how it keeps up, and why it is not the one that costs least.

@@ -42,7 +42,7 @@ func CheckPlugin(ctx context.Context, path string, own buildinfo.Build) (other s
 	answer, err := pluginbuild.Ask(ctx, path)
 	switch is := answer.Info.Build(); {
 	case err != nil:
-		return "", err
+		return "", fmt.Errorf("ask %s for its CNI versions: %w", path, err)
 	case is == buildinfo.Build{}:
 		return fmt.Sprintf("%s does not say which build it is, and this command is %s", path, own), nil
 	case is != own:

@@ -30,17 +30,17 @@ type Answer struct {
 const patience = 5 * time.Second
 
 // Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command. The error says why it does not
-// answer VERSION, which each CNI plugin does.
+// answer VERSION, which each CNI plugin does; it does not name the path.
 func Ask(ctx context.Context, path string) (Answer, error) {
 	out, _, err := run(ctx, path, `{"cniVersion":"1.1.0"}`, "CNI_COMMAND=VERSION")
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask %s for its CNI versions: %w", path, err)
+		return Answer{}, err
 	}
 	var versions struct {
 		Supported []string `json:"supportedVersions"`
 	}
 	if err := json.Unmarshal(out, &versions); err != nil || len(versions.Supported) == 0 {
-		return Answer{}, fmt.Errorf("ask %s for its CNI versions: it answers %.80q: it is no CNI plugin", path, firstLine(out))
+		return Answer{}, fmt.Errorf("it answers %.80q: it is no CNI plugin", firstLine(out))
 	}
 	a := Answer{SpecVersions: versions.Supported}
 	// It exits with 2; a plugin of another project may do anything here.
@@ -51,8 +51,8 @@ func Ask(ctx context.Context, path string) (Answer, error) {
 }
 
 // run runs the plugin with the environment given and no more.
-func run(ctx context.Context, path, stdin string, env ...string) (stdout, stderr []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func run(caller context.Context, path, stdin string, env ...string) (stdout, stderr []byte, err error) {
+	ctx, cancel := context.WithTimeout(caller, patience)
 	defer cancel()
 	var out, errs bounded
 	cmd := exec.CommandContext(ctx, path)
@@ -60,7 +60,7 @@ func run(ctx context.Context, path, stdin string, env ...string) (stdout, stderr
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
 	err = cmd.Run()
 	switch {
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case caller.Err() == nil && ctx.Err() != nil:
 		err = fmt.Errorf("it does not answer within %v", patience)
 	case errors.Is(err, unix.ENOEXEC):
 		err = fmt.Errorf("%w: it is not built for this machine (%s/%s)", err, runtime.GOOS, runtime.GOARCH)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -61,9 +62,11 @@ type AttachmentView struct {
 	Pod     state.Pod `json:"pod"`
 	Netns   string    `json:"netns"`
 	// Recorded is when the record was written, by the wall clock.
-	Recorded time.Time      `json:"recorded"`
-	Policy   PolicyView     `json:"policy"` // merged with those of other attachments in the namespace
-	Sources  policy.Sources `json:"sources,omitempty"`
+	Recorded time.Time `json:"recorded"`
+	// Plugin is the build of the plugin that wrote the record; zero where another program did, or one that did not say.
+	Plugin  buildinfo.Build `json:"plugin,omitzero"`
+	Policy  PolicyView      `json:"policy"` // merged with those of other attachments in the namespace
+	Sources policy.Sources  `json:"sources,omitempty"`
 	// Mode is what happens, CappedBy what makes it more careful than the policy's.
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
@@ -194,7 +197,7 @@ func (s *Status) finish() {
 // of fills in what is the record's own.
 func (v AttachmentView) of(r state.Record) AttachmentView {
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
-	v.Recorded, v.Sources, v.Warnings = r.Time, r.Sources, r.Warnings
+	v.Recorded, v.Plugin, v.Sources, v.Warnings = r.Time, r.Plugin, r.Sources, r.Warnings
 	return v
 }
 
