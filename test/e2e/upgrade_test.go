@@ -86,6 +86,21 @@ func (u *upgrade) install(t *testing.T) {
 	}
 }
 
+// says wants a command to print all texts, whatever else is wrong on the tests' node.
+func (u *upgrade) says(t *testing.T, command string, texts ...string) {
+	t.Helper()
+	args := []string{command, "--output", "wide"}
+	if command == "doctor" {
+		args = append(args, "--cni-bin-dir", u.binDir, "--cni-conf-dir", u.confDir)
+	}
+	r := u.run(t, args...)
+	for _, text := range texts {
+		if !strings.Contains(r.stdout, text) {
+			t.Errorf("%s does not say %q:\n%s%s", command, text, r.stdout, r.stderr)
+		}
+	}
+}
+
 // network is the node's network as it is now. Sockets in CLOSE_WAIT have a grace of four seconds.
 func (u *upgrade) network(t *testing.T) *libcni.NetworkConfigList {
 	t.Helper()
@@ -209,8 +224,11 @@ func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
 	leak, busy := keptAlive(t, first), atWork(t, first)
 	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return u.age(t, leak) > 5*time.Second })
 
+	u.says(t, "doctor", "/halfclose does not say which build of halfclose it is: it is older than this")
 	// The programs are replaced. The reaper that runs goes on, for what new plugins record too.
 	u.install(t)
+	u.says(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
+	u.says(t, "status", "version "+singleVersion)
 	third := u.container(t)
 	if now := u.status(t); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
 		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
