@@ -24,6 +24,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 // The exit codes.
@@ -49,7 +50,7 @@ type env struct {
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, syslog: logging.System(logging.Identifier).Warn})
+	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, syslog: systemlog.New(systemlog.Identifier).Warn})
 }
 
 // run runs one command. What fails before a command begins is a mistake in its usage.
