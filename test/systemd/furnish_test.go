@@ -161,9 +161,11 @@ func installBinaries(root string) error {
 		return err
 	}
 	bin, to, plugin := os.Getenv("BIN"), command, pluginSource
-	var err error
-	if dir := os.Getenv("SINGLE"); dir != "" { // instead of today's, which are put aside
+	if os.Getenv("BARE") == "true" {
 		to, plugin = unpacked+"/bin/halfclose", unpacked+"/bin/cni/halfclose"
+	}
+	var err error
+	if dir := os.Getenv("SINGLE"); dir != "" {
 		installed := pluginDir + "/halfclose"
 		err = errors.Join(
 			copyProgram(dir+"/bin/halfclose", root+installed),

@@ -32,8 +32,8 @@ type machine struct {
 	t    *testing.T
 	root string // the directory that is its root
 	pid  int    // of its systemd
-	// single, unless empty, is the directory of the last release that was one program: then that is installed, and
-	// today's programs are in unpacked.
+	bare bool   // today's programs are in unpacked, and not installed
+	// single, unless empty, is the directory of the last release that was one program, which is installed on a bare machine.
 	single string
 }
 
@@ -46,12 +46,20 @@ func newMachine(t *testing.T) *machine {
 	return (&machine{t: t, root: t.TempDir()}).furnish(unitFile)
 }
 
+// newBareMachine makes a machine without halfclose.
+func newBareMachine(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.bare = true
+	return m
+}
+
 // newSingleMachine makes a machine with the last release installed that was one program, as its README.md said.
 func newSingleMachine(t *testing.T) *machine {
 	t.Helper()
 	needNode(t)
 	systemdBinary(t)
-	m := &machine{t: t, root: t.TempDir(), single: node.NeedSingle(t)}
+	m := &machine{t: t, root: t.TempDir(), bare: true, single: node.NeedSingle(t)}
 	return m.furnish(filepath.Join(m.single, "systemd/halfclose.service"))
 }
 
@@ -142,7 +150,7 @@ func (m *machine) boot() {
 		Path: "/proc/self/exe", Args: []string{os.Args[0]}, Stdout: &said, Stderr: &said,
 		Env: []string{
 			roleVar + "=machine", "ROOT=" + m.root, "SELF=" + self, "SYSTEMD=" + systemdBinary(m.t),
-			"BIN=" + os.Getenv(binVar), "SINGLE=" + m.single,
+			"BIN=" + os.Getenv(binVar), "BARE=" + strconv.FormatBool(m.bare), "SINGLE=" + m.single,
 		},
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
@@ -185,7 +193,7 @@ func (m *machine) boot() {
 		state, _ := m.try("systemctl", "is-system-running", "--wait")
 		return state == "running\n" || state == "degraded\n"
 	})
-	if m.single == "" {
+	if !m.bare {
 		m.install()
 	}
 }

@@ -54,7 +54,7 @@ func roles() map[string]func() error {
 }
 
 func TestSourcesAreNoted(t *testing.T) {
-	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy/systemd"); err != nil {
+	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy/systemd", "docs"); err != nil {
 		t.Error(err)
 	}
 }

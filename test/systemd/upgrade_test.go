@@ -7,9 +7,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -23,36 +21,8 @@ import (
 const singleVersion = "single"
 
 // upgrade replaces one program by two, and goBack two by one, as docs/operations.md says.
-func (m *machine) upgrade() { m.follow("### From one program", unpacked) }
-func (m *machine) goBack()  { m.follow("### Back", single) }
-
-// follow runs the commands of a section of docs/operations.md, from its first indented line to the next line that is not
-// indented, in a directory with a build in bin.
-func (m *machine) follow(section, dir string) {
-	m.t.Helper()
-	b, err := os.ReadFile(filepath.Join(top, "docs/operations.md"))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	_, text, ok := strings.Cut(string(b), "\n"+section+"\n")
-	if !ok {
-		m.t.Fatalf("docs/operations.md has no section %q", section)
-	}
-	var commands []string
-	for line := range strings.Lines(text) {
-		command, indented := strings.CutPrefix(line, "    ")
-		if !indented && len(commands) > 0 {
-			break
-		}
-		if indented {
-			commands = append(commands, command)
-		}
-	}
-	if len(commands) != 4 {
-		m.t.Fatalf("the section %q has the commands %q", section, commands)
-	}
-	m.run("sh", "-ec", "cd "+dir+"\n"+strings.Join(commands, ""))
-}
+func (m *machine) upgrade() { m.follow("docs/operations.md", "### From one program\n", unpacked) }
+func (m *machine) goBack()  { m.follow("docs/operations.md", "### Back\n", single) }
 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
 const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "never"`
