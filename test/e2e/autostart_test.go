@@ -179,7 +179,7 @@ func TestAReaperThatAnotherUserCouldReplaceIsNotStartedAndThePodRuns(t *testing.
 				t.Errorf("a reaper has been there: %v", err)
 			}
 
-			// The pod is registered all the same: a reaper that is started otherwise does its work, and shows the warning.
+			// The pod is registered: a reaper that is started otherwise does its work, and shows the warning.
 			p := w.start(t)
 			w.holds(t, p.pid())
 			destroyed(t, "the leak", leak(t, c))
