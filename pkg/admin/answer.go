@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // problem is the answer to a request that failed.
@@ -59,7 +59,7 @@ func fail(w http.ResponseWriter, err error) error {
 	switch f, ok := errors.AsType[failure](err); {
 	case ok:
 		code = f.code
-	case errors.Is(err, reaper.ErrStopped), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, api.ErrStopped), errors.Is(err, context.DeadlineExceeded):
 		code = http.StatusServiceUnavailable
 	}
 	return answer(w, code, problem{err.Error()})

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/metrics"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // BenchmarkAnswers asks a reaper on a full node.
@@ -37,7 +37,7 @@ func BenchmarkAnswers(b *testing.B) {
 	b.Run("sockets, read by the client", func(b *testing.B) {
 		before := cpu(b)
 		for b.Loop() {
-			list, err := n.Sockets(b.Context(), reaper.SocketQuery{})
+			list, err := n.Sockets(b.Context(), api.SocketQuery{})
 			if err != nil || len(list.Sockets) != crowdNamespaces*crowdSockets {
 				b.Fatal(len(list.Sockets), err)
 			}

@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // Client asks the reaper that listens on a unix socket.
@@ -49,17 +49,17 @@ var ErrNotRunning = errors.New("no reaper is running")
 var ErrRefused = errors.New("the reaper says")
 
 // Status asks what the reaper does now.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
+func (c *Client) Status(ctx context.Context) (s api.Status, err error) {
 	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, whole(&s))
 }
 
 // Health asks whether the reaper is at work. If not, that is an error.
-func (c *Client) Health(ctx context.Context) (h Health, err error) {
+func (c *Client) Health(ctx context.Context) (h api.Health, err error) {
 	return h, c.ask(ctx, http.MethodGet, "/healthz", nil, whole(&h))
 }
 
 // Sockets asks for sockets.
-func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (list reaper.SocketList, err error) {
+func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.SocketList, err error) {
 	v := url.Values{"all": {strconv.FormatBool(q.All)}, "owners": {strconv.FormatBool(q.Owners)}}
 	for name, text := range map[string]string{"netns": q.Netns, "pod": q.Pod} {
 		if text != "" {
@@ -76,7 +76,7 @@ func (c *Client) Sockets(ctx context.Context, q reaper.SocketQuery) (list reaper
 }
 
 // Journal asks what was destroyed, newest last.
-func (c *Client) Journal(ctx context.Context, q reaper.JournalQuery) (page reaper.JournalPage, err error) {
+func (c *Client) Journal(ctx context.Context, q api.JournalQuery) (page api.JournalPage, err error) {
 	v := url.Values{}
 	if q.Journal != "" {
 		v.Set("journal", q.Journal)
@@ -89,7 +89,7 @@ func (c *Client) Journal(ctx context.Context, q reaper.JournalQuery) (page reape
 }
 
 // SetMode sets the node's switch, and returns what may be done then and what says so.
-func (c *Client) SetMode(ctx context.Context, m ModeRequest) (view reaper.ModeView, err error) {
+func (c *Client) SetMode(ctx context.Context, m api.ModeRequest) (view api.ModeView, err error) {
 	return view, c.ask(ctx, http.MethodPut, "/v1/mode", m, whole(&view))
 }
 

@@ -20,9 +20,9 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -164,12 +164,12 @@ func TestAnAnswerThatCannotBeReadIsExplained(t *testing.T) {
 	}
 	t.Run("a list of sockets cut short", func(t *testing.T) {
 		path := peer(t, says(head+"\r\n"+`{"sockets": [{"local": "10.0.0.1:80"}, {"loc`))
-		_, err := admin.NewClient(path).Sockets(t.Context(), reaper.SocketQuery{})
+		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
 		checkAdvice(t, err, path, "ended before its answer did")
 	})
 	t.Run("a list of sockets that is none", func(t *testing.T) {
 		path := peer(t, says(head+"\r\n"+`{"sockets": 7}`))
-		_, err := admin.NewClient(path).Sockets(t.Context(), reaper.SocketQuery{})
+		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
 		checkAdvice(t, err, path, "there is 7 where [ should be")
 	})
 }
@@ -194,7 +194,7 @@ func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		_, err := admin.NewClient(path).Sockets(ctx, reaper.SocketQuery{})
+		_, err := admin.NewClient(path).Sockets(ctx, api.SocketQuery{})
 		checkAdvice(t, err, path, "does not answer", "end it if it is stuck")
 	})
 	t.Run("until who asks ends", func(t *testing.T) {
@@ -211,7 +211,7 @@ func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
 func TestWhatTheReaperSaysIsWrongIsPassedOn(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Off, Who: "the test"}); err == nil || !strings.HasPrefix(err.Error(), "the reaper says: ") || !strings.Contains(err.Error(), "--mode off") {
+	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Off, Who: "the test"}); err == nil || !strings.HasPrefix(err.Error(), "the reaper says: ") || !strings.Contains(err.Error(), "--mode off") {
 		t.Errorf("the error is %v", err)
 	}
 	path := peer(t, says("HTTP/1.1 503 Service Unavailable\r\n\r\nwhatever"))
@@ -231,18 +231,18 @@ func TestTheClientAsksForWhatItIsAsked(t *testing.T) {
 	n.await(`candidates{state="CLOSE_WAIT"}`, 2)
 	n.await(`candidates{state="FIN_WAIT2"}`, 2)
 	for name, tt := range map[string]struct {
-		query reaper.SocketQuery
+		query api.SocketQuery
 		want  []string // pod namespace and state
 	}{
-		"everything":          {reaper.SocketQuery{}, []string{"bill CLOSE_WAIT", "bill FIN_WAIT2", "shop CLOSE_WAIT", "shop FIN_WAIT2"}},
-		"a pod":               {reaper.SocketQuery{Pod: "shop/web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
-		"a state":             {reaper.SocketQuery{State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT", "shop CLOSE_WAIT"}},
-		"a verdict":           {reaper.SocketQuery{Verdict: new(policy.GraceNever)}, []string{"bill FIN_WAIT2", "shop FIN_WAIT2"}},
-		"one that none has":   {reaper.SocketQuery{Verdict: new(policy.Unknown)}, nil},
-		"all of them":         {reaper.SocketQuery{Pod: "db", Verdict: new(policy.Young), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
-		"what there is not":   {reaper.SocketQuery{Pod: "no-such"}, nil},
-		"a look at everybody": {reaper.SocketQuery{All: true, Pod: "web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
-		"a namespace":         {reaper.SocketQuery{Netns: strange.Path()}, []string{" CLOSE_WAIT", " FIN_WAIT2"}},
+		"everything":          {api.SocketQuery{}, []string{"bill CLOSE_WAIT", "bill FIN_WAIT2", "shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a pod":               {api.SocketQuery{Pod: "shop/web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a state":             {api.SocketQuery{State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT", "shop CLOSE_WAIT"}},
+		"a verdict":           {api.SocketQuery{Verdict: new(policy.GraceNever)}, []string{"bill FIN_WAIT2", "shop FIN_WAIT2"}},
+		"one that none has":   {api.SocketQuery{Verdict: new(policy.Unknown)}, nil},
+		"all of them":         {api.SocketQuery{Pod: "db", Verdict: new(policy.Young), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
+		"what there is not":   {api.SocketQuery{Pod: "no-such"}, nil},
+		"a look at everybody": {api.SocketQuery{All: true, Pod: "web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a namespace":         {api.SocketQuery{Netns: strange.Path()}, []string{" CLOSE_WAIT", " FIN_WAIT2"}},
 	} {
 		for _, owned := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {

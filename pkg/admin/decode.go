@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // whole reads an answer into what into points to.
@@ -16,9 +16,9 @@ func whole(into any) func(*json.Decoder) error {
 	return func(d *json.Decoder) error { return d.Decode(into) }
 }
 
-// readSockets reads a reaper.SocketList socket by socket, while the reaper looks at others. Names match as they do for
+// readSockets reads a SocketList socket by socket, while the reaper looks at others. Names match as they do for
 // encoding/json, whatever their case; a null where a list should be is an error.
-func readSockets(d *json.Decoder, list *reaper.SocketList) error {
+func readSockets(d *json.Decoder, list *api.SocketList) error {
 	if err := expect(d, json.Delim('{')); err != nil {
 		return err
 	}
@@ -42,13 +42,13 @@ func readSockets(d *json.Decoder, list *reaper.SocketList) error {
 	return expect(d, json.Delim('}'))
 }
 
-func readList(d *json.Decoder, list *reaper.SocketList) error {
+func readList(d *json.Decoder, list *api.SocketList) error {
 	if err := expect(d, json.Delim('[')); err != nil {
 		return err
 	}
-	list.Sockets = []reaper.SocketView{}
+	list.Sockets = []api.SocketView{}
 	for d.More() {
-		list.Sockets = append(list.Sockets, reaper.SocketView{})
+		list.Sockets = append(list.Sockets, api.SocketView{})
 		if err := d.Decode(&list.Sockets[len(list.Sockets)-1]); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // FuzzAListReadBySocketIsTheListReadAtOnce compares with what encoding/json makes of the same text.
@@ -24,7 +24,7 @@ func FuzzAListReadBySocketIsTheListReadAtOnce(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		var got, want reaper.SocketList
+		var got, want api.SocketList
 		err := readSockets(json.NewDecoder(strings.NewReader(text)), &got)
 		wantErr := json.NewDecoder(strings.NewReader(text)).Decode(&want)
 		if wantErr != nil && err == nil {

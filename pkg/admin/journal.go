@@ -11,7 +11,7 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 func (s *Server) journal(w http.ResponseWriter, r *http.Request, v url.Values) {
@@ -31,9 +31,9 @@ func (s *Server) journal(w http.ResponseWriter, r *http.Request, v url.Values) {
 
 // writeJournal writes a page as encoding/json does, but a few entries at a time: where hundreds of workers hold
 // every socket, the entries share one list of them in memory, and as text each has its own.
-func writeJournal(w io.Writer, page reaper.JournalPage) error {
+func writeJournal(w io.Writer, page api.JournalPage) error {
 	entries := page.Entries
-	page.Entries = []reaper.Entry{}
+	page.Entries = []api.Entry{}
 	frame, err := json.Marshal(page)
 	if err != nil {
 		return err

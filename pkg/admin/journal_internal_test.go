@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/owners"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // pieces is a writer that knows how long the longest piece was.
@@ -34,9 +34,9 @@ func TestAJournalIsNeverTextAsAWhole(t *testing.T) {
 	}
 	for name, entries := range map[string]int{"none": 0, "one": 1, "many": 500} {
 		t.Run(name, func(t *testing.T) {
-			page := reaper.JournalPage{Journal: "j", Since: time.Unix(1, 0).UTC(), Entries: []reaper.Entry{}, Last: 9, Missed: 3}
+			page := api.JournalPage{Journal: "j", Since: time.Unix(1, 0).UTC(), Entries: []api.Entry{}, Last: 9, Missed: 3}
 			for i := range entries {
-				page.Entries = append(page.Entries, reaper.Entry{Seq: uint64(i), Outcome: reaper.Destroyed, Owners: workers})
+				page.Entries = append(page.Entries, api.Entry{Seq: uint64(i), Outcome: api.Destroyed, Owners: workers})
 			}
 			var got, want bytes.Buffer
 			var sent pieces

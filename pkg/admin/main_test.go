@@ -20,6 +20,8 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -96,7 +98,10 @@ func playDisarmed(dir string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.Run(ctx) })
 	g.Go(func() error {
-		return (&admin.Server{Reaper: r, Holder: reaper.Holder{PID: os.Getpid(), Since: time.Now()}, Log: log}).Serve(ctx, l)
+		return (&admin.Server{
+			Reaper: r, Holder: api.Holder{PID: os.Getpid(), Since: time.Now()}, Log: log,
+			Figures: func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, time.Now()) },
+		}).Serve(ctx, l)
 	})
 	return g.Wait()
 }

@@ -14,15 +14,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
-
-// ModeRequest is the body of PUT /v1/mode.
-type ModeRequest struct {
-	Mode policy.Mode `json:"mode"` // destroy or observe
-	Who  string      `json:"who"`  // who asks, for people to read
-}
 
 // The bounds on a request to set the mode.
 const (
@@ -47,7 +42,7 @@ func (s *Server) setMode(w http.ResponseWriter, r *http.Request, _ url.Values) {
 }
 
 // modeRequest reads a ModeRequest.
-func modeRequest(body io.Reader) (m ModeRequest, err error) {
+func modeRequest(body io.Reader) (m api.ModeRequest, err error) {
 	const want = `want {"mode": "destroy" or "observe", "who": "..."}`
 	dec := json.NewDecoder(body)
 	dec.DisallowUnknownFields()

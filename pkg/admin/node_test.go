@@ -20,6 +20,8 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -76,8 +78,10 @@ func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 		tb.Fatal(err)
 	}
 	n.server = &admin.Server{
-		Reaper: r, Log: log, HandOver: func() { close(n.handOver) },
-		Holder: reaper.Holder{PID: os.Getpid(), StartedBy: reaper.ByPlugin, Since: time.Now().UTC(), Version: "v0"},
+		Reaper: r, Log: log,
+		Figures:  func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, n.server.Holder.Since) },
+		HandOver: func() { close(n.handOver) },
+		Holder:   api.Holder{PID: os.Getpid(), StartedBy: api.ByPlugin, Since: time.Now().UTC(), Version: "v0"},
 	}
 	n.scrape.For(n.server)
 	n.end = n.start("the reaper", r.Run)

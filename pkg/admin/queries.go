@@ -12,13 +12,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // socketQuery reads the parameters of GET /v1/sockets.
-func socketQuery(v url.Values) (reaper.SocketQuery, error) {
-	q := reaper.SocketQuery{Netns: v.Get("netns"), Pod: v.Get("pod")}
+func socketQuery(v url.Values) (api.SocketQuery, error) {
+	q := api.SocketQuery{Netns: v.Get("netns"), Pod: v.Get("pod")}
 	var verdict policy.Reason
 	for _, p := range []struct {
 		name string
@@ -70,7 +70,7 @@ func (s *Server) sockets(w http.ResponseWriter, r *http.Request, v url.Values) {
 	s.written(out.end(problems))
 }
 
-// socketWriter writes a reaper.SocketList.
+// socketWriter writes a SocketList.
 type socketWriter struct {
 	w    http.ResponseWriter
 	b    []byte
@@ -81,7 +81,7 @@ type socketWriter struct {
 // sendSize is how much is sent at once.
 const sendSize = 32 << 10
 
-func (o *socketWriter) add(v *reaper.SocketView) (err error) {
+func (o *socketWriter) add(v *api.SocketView) (err error) {
 	o.separate()
 	if o.b, err = v.AppendJSON(o.b); err == nil && len(o.b) >= sendSize {
 		err = o.send()
@@ -125,8 +125,8 @@ func (o *socketWriter) send() error {
 const maxWait = 30 * time.Second
 
 // journalQuery reads the parameters of GET /v1/journal.
-func journalQuery(v url.Values) (reaper.JournalQuery, error) {
-	q := reaper.JournalQuery{Journal: v.Get("journal")}
+func journalQuery(v url.Values) (api.JournalQuery, error) {
+	q := api.JournalQuery{Journal: v.Get("journal")}
 	if text := v.Get("after"); text != "" {
 		after, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {

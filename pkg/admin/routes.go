@@ -12,22 +12,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
-	"github.com/halfclose/halfclose/pkg/metrics"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
-
-// Status is the answer to GET /v1/status.
-type Status struct {
-	Version buildinfo.Info `json:"version"`
-	Holder  reaper.Holder  `json:"process"`
-	reaper.Status
-}
-
-// Health is the answer to GET /healthz of a reaper that is at work.
-type Health struct {
-	Status string `json:"status"` // "ok"
-}
 
 // route is what one method does at one path.
 type route struct {
@@ -136,7 +123,7 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request, _ url.Values) {
 
 // expose answers a scraper.
 func expose(w http.ResponseWriter, text []byte) {
-	w.Header().Set("Content-Type", metrics.ContentType)
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	_, _ = w.Write(text) // the scraper may have gone
 }
@@ -145,18 +132,18 @@ func (s *Server) health(r *http.Request, _ url.Values) (any, error) {
 	if err := s.ready(r.Context()); err != nil {
 		return nil, failure{http.StatusServiceUnavailable, err.Error()}
 	}
-	return Health{"ok"}, nil
+	return api.Health{Status: "ok"}, nil
 }
 
 func (s *Server) status(r *http.Request, _ url.Values) (any, error) {
 	st, err := s.Reaper.Status(r.Context())
-	return Status{Version: buildinfo.Get(), Holder: s.Holder, Status: st}, err
+	return api.Status{Version: buildinfo.Get(), Holder: s.Holder, ReaperStatus: st}, err
 }
 
 func (s *Server) mode(r *http.Request, _ url.Values) (any, error) { return s.Reaper.Mode(r.Context()) }
 
 func (s *Server) handOver(w http.ResponseWriter, _ *http.Request, _ url.Values) {
-	if s.Holder.StartedBy != reaper.ByPlugin {
+	if s.Holder.StartedBy != api.ByPlugin {
 		s.fail(w, failure{http.StatusConflict, "only a reaper that the CNI plugin started hands over; this is " + s.Holder.String()})
 		return
 	}

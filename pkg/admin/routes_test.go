@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -121,7 +121,7 @@ func TestOthersMayAddParametersOfTheirOwn(t *testing.T) {
 func TestOnlyAReaperThatThePluginStartedHandsOver(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	n.server.Holder.StartedBy = reaper.BySystemd
+	n.server.Holder.StartedBy = api.BySystemd
 	if a := n.do(n.unix, http.MethodPost, "http://reaper/v1/handover", ""); a.code != http.StatusConflict || !strings.Contains(a.wrong(t), "started by systemd") {
 		t.Errorf("status %d: %s", a.code, a.body)
 	}
@@ -186,24 +186,24 @@ func TestTheJournalIsAnsweredWhenThereIsSomething(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	n := newNode(t)
-	page, err := n.Journal(t.Context(), reaper.JournalQuery{})
+	page, err := n.Journal(t.Context(), api.JournalQuery{})
 	if err != nil || len(page.Entries) != 0 {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
 	p := shut(t, ns)
 	nstest.Eventually(t, patience, "an entry comes", func() bool { // each request waits for it
-		next, err := n.Journal(t.Context(), reaper.JournalQuery{Journal: page.Journal, After: page.Last, Wait: time.Hour})
+		next, err := n.Journal(t.Context(), api.JournalQuery{Journal: page.Journal, After: page.Last, Wait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		page = next
 		return len(page.Entries) > 0
 	})
-	if e := page.Entries[0]; e.Local.String() != p.Server.LocalAddr().String() || e.Outcome != reaper.Destroyed {
+	if e := page.Entries[0]; e.Local.String() != p.Server.LocalAddr().String() || e.Outcome != api.Destroyed {
 		t.Errorf("it is %+v", e)
 	}
-	if page, err := n.Journal(t.Context(), reaper.JournalQuery{Journal: page.Journal, After: page.Last, Wait: 10 * time.Millisecond}); err != nil || len(page.Entries) != 0 {
+	if page, err := n.Journal(t.Context(), api.JournalQuery{Journal: page.Journal, After: page.Last, Wait: 10 * time.Millisecond}); err != nil || len(page.Entries) != 0 {
 		t.Errorf("after that: %+v, %v", page, err)
 	}
 }

@@ -48,6 +48,9 @@ func (s *Scrape) For(server *Server) { s.of.Store(&subject{server: server}) }
 // None has it answer from now on that there is no reaper, and why.
 func (s *Scrape) None(why string) { s.of.Store(&subject{none: why}) }
 
+// contentType is the media type of the Prometheus text format.
+const contentType = "text/plain; version=0.0.4; charset=utf-8"
+
 // The bounds on what is served over TCP.
 const (
 	scrapeConns  = 32               // connections at a time

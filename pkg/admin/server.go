@@ -16,15 +16,30 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/pkg/buildinfo"
-	"github.com/halfclose/halfclose/pkg/metrics"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/state"
 )
+
+// Reaper is what a Server needs of a reaper. Its methods may be called from any goroutine; their error is
+// ErrStopped once the reaper is stopping.
+type Reaper interface {
+	// Ready returns nil once the reaper has read the records.
+	Ready(ctx context.Context) error
+	Status(ctx context.Context) (api.ReaperStatus, error)
+	// EachSocket calls yield with each socket that q asks for, until yield returns an error. A view is valid until yield
+	// returns. The problems are what could not be read.
+	EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error)
+	Journal(ctx context.Context, q api.JournalQuery) (api.JournalPage, error)
+	Mode(ctx context.Context) (api.ModeView, error)
+	SetMode(ctx context.Context, sw state.Switch) (api.ModeView, error)
+}
 
 // Server answers for one reaper.
 type Server struct {
-	Reaper *reaper.Reaper
-	Holder reaper.Holder
+	Reaper Reaper
+	// Figures returns the reaper's metrics in the Prometheus text format. If it is nil, a scrape is answered with 503.
+	Figures func(ctx context.Context) ([]byte, error)
+	Holder  api.Holder
 	// HandOver makes the reaper stop cleanly for another one to take its place.
 	HandOver func()
 	Log      *slog.Logger
@@ -100,14 +115,8 @@ func (s *Server) ready(ctx context.Context) error {
 func (s *Server) exposition(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	m, err := s.Reaper.Metrics(ctx)
-	if err != nil {
-		return nil, err
+	if s.Figures == nil {
+		return nil, failure{http.StatusServiceUnavailable, "this reaper serves no metrics"}
 	}
-	p, err := metrics.ReadProcess(s.Holder.Since)
-	if err != nil {
-		return nil, err
-	}
-	f := metrics.Figures{Build: buildinfo.Get(), Process: p, Reaper: m}
-	return f.Append(nil), nil
+	return s.Figures(ctx)
 }

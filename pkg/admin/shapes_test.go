@@ -22,10 +22,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -43,8 +42,8 @@ func fill(t *testing.T, v reflect.Value) {
 	t.Helper()
 	for _, known := range []any{
 		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), netip.MustParseAddrPort("10.0.0.1:80"), policy.Observe, policy.Destroyable,
-		inetdiag.CloseWait, policy.Grace(10 * time.Minute), policy.ClockState, policy.PendingDestroy, reaper.Seconds(1500 * time.Millisecond),
-		reaper.BySystemd,
+		inetdiag.CloseWait, policy.Grace(10 * time.Minute), policy.ClockState, policy.PendingDestroy, api.Seconds(1500 * time.Millisecond),
+		api.BySystemd,
 		policy.Exemption{Loopback: true},
 		map[inetdiag.State]uint64{inetdiag.CloseWait: 1, inetdiag.FinWait2: 2}, // counts
 		map[string]int{"CLOSE_WAIT": 1, "FIN_WAIT2": 2},                        // candidates
@@ -93,12 +92,12 @@ func fill(t *testing.T, v reflect.Value) {
 func shapes(t *testing.T) map[string]any {
 	t.Helper()
 	return map[string]any{
-		"status":   full[admin.Status](t),
-		"sockets":  full[reaper.SocketList](t),
-		"journal":  full[reaper.JournalPage](t),
-		"mode":     full[reaper.ModeView](t),
-		"handover": full[reaper.Holder](t),
-		"healthz":  full[admin.Health](t),
+		"status":   full[api.Status](t),
+		"sockets":  full[api.SocketList](t),
+		"journal":  full[api.JournalPage](t),
+		"mode":     full[api.ModeView](t),
+		"handover": full[api.Holder](t),
+		"healthz":  full[api.Health](t),
 	}
 }
 
@@ -179,7 +178,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 	}
 	n.await(`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`, 1)
 	n.await(`candidates{state="CLOSE_WAIT"}`, 1)
-	if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
+	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
 	shut(t, shop)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // TestAListThatIsBrokenOffSaysSo ends the reaper while it has sent some of its sockets, and the client reads no more.
@@ -19,7 +19,7 @@ func TestAListThatIsBrokenOffSaysSo(t *testing.T) {
 	t.Parallel()
 	const namespaces = 10 // more than fits into the buffers in between
 	n := crowdedNode(t, namespaces)
-	whole, err := n.Sockets(t.Context(), reaper.SocketQuery{})
+	whole, err := n.Sockets(t.Context(), api.SocketQuery{})
 	if err != nil || len(whole.Sockets) != namespaces*crowdSockets || len(whole.Problems) != 0 {
 		t.Fatalf("%d sockets, %v, %v", len(whole.Sockets), whole.Problems, err)
 	}
@@ -33,7 +33,7 @@ func TestAListThatIsBrokenOffSaysSo(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("status %d, %v", resp.StatusCode, err)
 	}
-	var list reaper.SocketList
+	var list api.SocketList
 	if err := json.Unmarshal(text, &list); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -30,7 +30,7 @@ func TestASocketThatEndsByItselfIsCountedAsGone(t *testing.T) {
 	n := newNode(t)
 	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
 	turn := func(m policy.Mode) {
-		if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: m, Who: "the test"}); err != nil {
+		if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: m, Who: "the test"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -141,7 +141,7 @@ func TestTheModeAndWhatIsWrongWithIt(t *testing.T) {
 
 	n = newNode(t)
 	n.await(`mode_info{mode="destroy"}`, 1)
-	if _, err := n.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
+	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
 	m := n.metrics()

@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -19,9 +19,9 @@ import (
 const quietRows = 20
 
 // printAttachments prints the table of the attachments, those of the worst leak first.
-func (e *env) printAttachments(sc screen, list []reaper.AttachmentView, all bool) error {
+func (e *env) printAttachments(sc screen, list []api.AttachmentView, all bool) error {
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b reaper.AttachmentView) int {
+	slices.SortStableFunc(list, func(a, b api.AttachmentView) int {
 		return cmp.Or(cmp.Compare(leaked(b), leaked(a)), cmp.Compare(b.Oldest, a.Oldest), cmp.Compare(b.Destroyed, a.Destroyed))
 	})
 	quiet := 0
@@ -31,7 +31,7 @@ func (e *env) printAttachments(sc screen, list []reaper.AttachmentView, all bool
 		quiet = n - len(list)
 	}
 	// Where all have the same interface and network, as on most nodes, that need not be said of each.
-	same := len(list) > 1 && sc.width > 0 && !slices.ContainsFunc(list, func(a reaper.AttachmentView) bool {
+	same := len(list) > 1 && sc.width > 0 && !slices.ContainsFunc(list, func(a api.AttachmentView) bool {
 		return a.IfName != list[0].IfName || a.Network != list[0].Network
 	})
 	cols := []column{
@@ -76,12 +76,12 @@ func (e *env) printAttachments(sc screen, list []reaper.AttachmentView, all bool
 	return err
 }
 
-func count(a reaper.AttachmentView, s inetdiag.State) string {
+func count(a api.AttachmentView, s inetdiag.State) string {
 	return strconv.Itoa(a.Candidates[s.String()])
 }
 
 // leaked is how many half-closed sockets are in an attachment's namespace.
-func leaked(a reaper.AttachmentView) (n int) {
+func leaked(a api.AttachmentView) (n int) {
 	for _, c := range a.Candidates {
 		n += c
 	}
@@ -89,11 +89,11 @@ func leaked(a reaper.AttachmentView) (n int) {
 }
 
 // isQuiet reports whether there is nothing to see in an attachment.
-func isQuiet(a reaper.AttachmentView) bool {
+func isQuiet(a api.AttachmentView) bool {
 	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && a.Inert == "" && a.Problem == "" && len(a.Warnings) == 0
 }
 
-func attachmentMode(a reaper.AttachmentView) string {
+func attachmentMode(a api.AttachmentView) string {
 	switch {
 	case a.Inert != "":
 		return "inert"
@@ -103,7 +103,7 @@ func attachmentMode(a reaper.AttachmentView) string {
 	return a.Mode.String()
 }
 
-func graces(p reaper.PolicyView) string {
+func graces(p api.PolicyView) string {
 	if p.CloseWaitGrace == p.FinWait2Grace {
 		return p.CloseWaitGrace.String()
 	}

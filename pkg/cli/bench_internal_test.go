@@ -11,18 +11,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // fullNode are 50,000 half-closed sockets in 250 pods.
-func fullNode() reaper.SocketList {
-	var list reaper.SocketList
+func fullNode() api.SocketList {
+	var list api.SocketList
 	for i := range 50_000 {
 		age := time.Duration(i) * time.Second
-		list.Sockets = append(list.Sockets, reaper.SocketView{
+		list.Sockets = append(list.Sockets, api.SocketView{
 			Pod:         state.Pod{Namespace: "payments", Name: fmt.Sprintf("checkout-7d9f8b6c5-%05d", i/200), UID: "8d1b2b0e-93a5-4e52-a1c7-0c2f5e7a9b11"},
 			ContainerID: fmt.Sprintf("%064x", i/200), Netns: fmt.Sprintf("/var/run/netns/cni-%036x", i/200),
 			Local: fmt.Sprintf("10.244.%d.%d:8443", i/200/250, i/200%250), Peer: fmt.Sprintf("10.244.99.7:%d", 10000+i), State: inetdiag.CloseWait,

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -26,7 +26,7 @@ import (
 func withPods(t *testing.T, dir string) {
 	t.Helper()
 	s := quietStatus()
-	for _, a := range []reaper.AttachmentView{
+	for _, a := range []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}}, // of another interface
@@ -34,7 +34,7 @@ func withPods(t *testing.T, dir string) {
 		{Pod: state.Pod{Namespace: "shop", Name: "$(reboot)"}},
 		{Pod: state.Pod{Namespace: "shop", Name: hostile}},
 	} {
-		a.Policy, a.Mode = reaper.PolicyView(policy.Default()), policy.Destroy
+		a.Policy, a.Mode = api.PolicyView(policy.Default()), policy.Destroy
 		s.Attachments = append(s.Attachments, a)
 	}
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, s) })

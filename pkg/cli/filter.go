@@ -11,18 +11,12 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // podFlag adds --pod to a command.
 func (e *env) podFlag(cmd *cobra.Command, pod *string, usage string) {
 	cmd.Flags().StringVar(pod, "pod", "", usage+", a `name`, namespace/name or the beginning of a container ID")
 	e.completePods(cmd)
-}
-
-// isPod reports whether --pod means an attachment, as the reaper takes it.
-func isPod(want string, p state.Pod, containerID string) bool {
-	return want == "" || want == p.String() || want == p.Name || strings.HasPrefix(containerID, want)
 }
 
 // stateValue is the value of --state.

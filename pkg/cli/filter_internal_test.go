@@ -6,9 +6,9 @@ package cli
 import (
 	"testing"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -58,11 +58,11 @@ func TestAVerdictThatTheModeHoldsBackIsShownAsTheJournalHasIt(t *testing.T) {
 		want    string
 	}{
 		{policy.Destroyable, policy.Destroy, "destroy"},
-		{policy.Destroyable, policy.Observe, reaper.WouldDestroy},
-		{policy.Destroyable, policy.Off, reaper.WouldDestroy},
+		{policy.Destroyable, policy.Observe, api.WouldDestroy},
+		{policy.Destroyable, policy.Off, api.WouldDestroy},
 		{policy.Young, policy.Observe, "young"},
 	} {
-		if got := verdict(reaper.SocketView{Verdict: tt.verdict, Mode: tt.mode}); got != tt.want {
+		if got := verdict(api.SocketView{Verdict: tt.verdict, Mode: tt.mode}); got != tt.want {
 			t.Errorf("%v in mode %v: got %s, want %s", tt.verdict, tt.mode, got, tt.want)
 		}
 	}
@@ -74,7 +74,7 @@ func TestAPodIsMeantByItsNameOrItsContainer(t *testing.T) {
 		"": true, "web-1": true, "shop/web-1": true, "0123": true, "0123456789ab": true,
 		"web": false, "shop": false, "web-12": false, "prod/web-1": false, "123": false,
 	} {
-		if got := isPod(want, pod, "0123456789ab"); got != is {
+		if got := api.CoversPod(want, pod, "0123456789ab"); got != is {
 			t.Errorf("%q: got %v", want, got)
 		}
 	}

@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // finding is something that somebody should look at.
@@ -23,8 +22,8 @@ type finding struct {
 
 // otherBuild returns the finding that the plugin is of another build than the reaper, nil if it is not. The newest record
 // counts: older ones were written before an upgrade.
-func otherBuild(s admin.Status) []finding {
-	var newest reaper.AttachmentView
+func otherBuild(s api.Status) []finding {
+	var newest api.AttachmentView
 	for _, a := range s.Attachments {
 		if a.Plugin != (buildinfo.Build{}) && !a.Recorded.Before(newest.Recorded) {
 			newest = a
@@ -42,7 +41,7 @@ func otherBuild(s admin.Status) []finding {
 }
 
 // findings lists everything that is wrong. What is wrong with many attachments is one finding.
-func findings(s admin.Status) []finding {
+func findings(s api.Status) []finding {
 	var l findingList
 	if p := s.Mode.SwitchProblem; p != "" {
 		l.add(p, "", `or set it anew with "halfclose mode observe" or "halfclose mode destroy"`)
@@ -83,7 +82,7 @@ func (l *findingList) add(what, where, todo string) {
 	}
 }
 
-func (l *findingList) addAttachment(a reaper.AttachmentView) {
+func (l *findingList) addAttachment(a api.AttachmentView) {
 	name := podName(a.Pod, a.ContainerID) + " " + a.IfName
 	if a.Inert != "" {
 		l.add("inert, nothing is done: "+a.Inert, name, "if the container is gone there is nothing to do: its record goes within ten minutes; "+

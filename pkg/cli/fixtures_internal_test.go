@@ -9,17 +9,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func seconds(d time.Duration) *reaper.Seconds {
-	s := reaper.Seconds(d)
+func seconds(d time.Duration) *api.Seconds {
+	s := api.Seconds(d)
 	return &s
 }
 
@@ -33,70 +32,70 @@ const harmless = `a\x1b[2J\tb\nc\u202ed\a\"\\`
 func then() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 // aStatus has something of everything.
-func aStatus() admin.Status {
+func aStatus() api.Status {
 	at := then()
-	long := reaper.PolicyView(policy.Default())
+	long := api.PolicyView(policy.Default())
 	long.FinWait2Grace = policy.Never
-	var ages reaper.Ages
+	var ages api.Ages
 	ages.CloseWait.Sockets[0], ages.CloseWait.Sockets[4], ages.CloseWait.Overdue[4], ages.FinWait2.Sockets[1] = 5, 2, 1, 1
 	counts := func(closeWait, finWait2 int) map[string]int {
 		return map[string]int{"CLOSE_WAIT": closeWait, "FIN_WAIT2": finWait2}
 	}
-	return admin.Status{
+	return api.Status{
 		Version: buildinfo.Info{Version: "v1.2.3"},
-		Holder:  reaper.Holder{PID: 42, StartedBy: reaper.BySystemd, Since: at},
-		Status: reaper.Status{
-			Finder: reaper.FinderView{Name: "bpf", Known: 1321, Room: 65536, Missed: 3, Sweeps: 1234, CPU: reaper.Seconds(5 * time.Second), Late: reaper.Seconds(90 * time.Second)},
-			Mode: reaper.ModeView{
+		Holder:  api.Holder{PID: 42, StartedBy: api.BySystemd, Since: at},
+		ReaperStatus: api.ReaperStatus{
+			Finder: api.FinderView{Name: "bpf", Known: 1321, Room: 65536, Missed: 3, Sweeps: 1234, CPU: api.Seconds(5 * time.Second), Late: api.Seconds(90 * time.Second)},
+			Mode: api.ModeView{
 				Effective: policy.Observe, Reaper: policy.Observe, SwitchFile: "/var/lib/halfclose/mode",
 				Switch: &state.Switch{Mode: policy.Observe, Who: hostile, When: at},
 			},
-			Budget:     reaper.BudgetView{PerSecond: 1000, Waiting: 3},
+			Budget:     api.BudgetView{PerSecond: 1000, Waiting: 3},
 			Namespaces: 2,
 			Candidates: counts(7, 1),
-			AgeBounds:  []reaper.Seconds{reaper.Seconds(time.Minute), reaper.Seconds(time.Hour)},
+			AgeBounds:  []api.Seconds{api.Seconds(time.Minute), api.Seconds(time.Hour)},
 			Ages:       ages,
-			Counts: reaper.Counts{
+			Counts: api.Counts{
 				Destroyed:    map[inetdiag.State]uint64{inetdiag.CloseWait: 10, inetdiag.FinWait2: 1},
 				WouldDestroy: map[inetdiag.State]uint64{inetdiag.CloseWait: 2},
 				Errors:       map[string]uint64{"EPERM": 4, "EIO": 1, "EOPNOTSUPP": 2},
 			},
-			Attachments: []reaper.AttachmentView{
+			Attachments: []api.AttachmentView{
 				{
-					Attachment: state.Attachment{ContainerID: "gone", IfName: "eth0"}, Network: "pods", Policy: reaper.PolicyView(long), Mode: policy.Off,
+					Attachment: state.Attachment{ContainerID: "gone", IfName: "eth0"}, Network: "pods", Policy: api.PolicyView(long), Mode: policy.Off,
 					Inert: "recorded before the last boot",
 				},
 				{
 					Attachment: state.Attachment{ContainerID: "0123456789abcdef0123", IfName: "eth1"}, Network: "pods",
-					Policy: reaper.PolicyView(long), Mode: policy.Off, Candidates: counts(0, 0), Warnings: []string{"annotation " + hostile + " is ignored"},
+					Policy: api.PolicyView(long), Mode: policy.Off, Candidates: counts(0, 0), Warnings: []string{"annotation " + hostile + " is ignored"},
 					Problem: "open the namespace: permission denied",
 				},
 				{
 					Attachment: state.Attachment{ContainerID: "0123456789abcdef0123", IfName: "eth0"}, Network: "pods",
-					Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Policy: reaper.PolicyView(policy.Default()), Mode: policy.Observe,
+					Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Policy: api.PolicyView(policy.Default()), Mode: policy.Observe,
 					CappedBy: []string{"the reaper's --mode observe"}, Candidates: counts(7, 1), Ages: ages, Recorded: at,
-					Oldest: reaper.Seconds(3 * time.Hour), Destroyed: 11,
+					Oldest: api.Seconds(3 * time.Hour), Destroyed: 11,
 				},
 			},
-			Problems: []reaper.ProblemView{{File: hostile, Problem: "not a valid record"}},
+			Problems: []api.ProblemView{{File: hostile, Problem: "not a valid record"}},
 		},
 	}
 }
 
 // quietStatus is what a reaper says that has just started.
-func quietStatus() admin.Status {
-	return admin.Status{
-		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: reaper.Holder{PID: 42, StartedBy: reaper.ByPlugin, Since: then()},
-		Status: reaper.Status{
-			Finder: reaper.FinderView{Name: "sockdiag", Why: "bpf cannot be used: the kernel does not describe its types"},
-			Mode:   reaper.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy, SwitchFile: "/var/lib/halfclose/mode"},
+func quietStatus() api.Status {
+	return api.Status{
+		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, StartedBy: api.ByPlugin, Since: then()},
+		ReaperStatus: api.ReaperStatus{
+			Finder: api.FinderView{Name: "sockdiag", Why: "bpf cannot be used: the kernel does not describe its types"},
+			Mode:   api.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy, SwitchFile: "/var/lib/halfclose/mode"},
 		},
 	}
 }
 
 // someSockets are sockets with names, addresses and queues of all lengths.
-func someSockets() []reaper.SocketView {
-	return []reaper.SocketView{
+func someSockets() []api.SocketView {
+	return []api.SocketView{
 		{
 			Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Netns: "/run/netns/a", Local: "10.0.0.2:443", Peer: "10.0.0.3:50000", State: inetdiag.CloseWait,
 			Age: seconds(10 * time.Minute), Idle: seconds(90 * time.Second), RQueue: 1, WQueue: 0, Verdict: policy.Young, Mode: policy.Destroy,
@@ -118,31 +117,31 @@ func someSockets() []reaper.SocketView {
 }
 
 // someEntries are entries of a journal.
-func someEntries() []reaper.Entry {
-	return []reaper.Entry{
+func someEntries() []api.Entry {
+	return []api.Entry{
 		{
-			Seq: 11, Time: then().Add(-26 * time.Hour), Outcome: reaper.WouldDestroy, Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Network: "pods",
+			Seq: 11, Time: then().Add(-26 * time.Hour), Outcome: api.WouldDestroy, Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Network: "pods",
 			ContainerID: "0123456789abcdef0123", Local: netip.MustParseAddrPort("10.0.0.2:443"), Peer: netip.MustParseAddrPort("10.0.0.3:50000"),
-			State: inetdiag.CloseWait, Age: reaper.Seconds(10 * time.Minute), Idle: reaper.Seconds(10 * time.Minute), Grace: policy.Grace(10 * time.Minute),
+			State: inetdiag.CloseWait, Age: api.Seconds(10 * time.Minute), Idle: api.Seconds(10 * time.Minute), Grace: policy.Grace(10 * time.Minute),
 			RQueue: 1,
 		},
 		{
-			Seq: 12, Time: then().Add(-time.Minute), Outcome: reaper.Destroyed, Pod: state.Pod{Namespace: "shop", Name: "checkout-7d9f8b6c5-x2x7k"},
+			Seq: 12, Time: then().Add(-time.Minute), Outcome: api.Destroyed, Pod: state.Pod{Namespace: "shop", Name: "checkout-7d9f8b6c5-x2x7k"},
 			ContainerID: "fedcba9876543210", Local: netip.MustParseAddrPort("[fd00::2]:8443"), Peer: netip.MustParseAddrPort("[fd00::3]:51234"),
-			State: inetdiag.FinWait2, Age: reaper.Seconds(26 * time.Hour), Idle: reaper.Seconds(61 * time.Second), Grace: policy.Grace(time.Minute),
-			Late: reaper.Seconds(1500 * time.Millisecond), WQueue: 4096, UID: 1000, Cookie: 77,
+			State: inetdiag.FinWait2, Age: api.Seconds(26 * time.Hour), Idle: api.Seconds(61 * time.Second), Grace: policy.Grace(time.Minute),
+			Late: api.Seconds(1500 * time.Millisecond), WQueue: 4096, UID: 1000, Cookie: 77,
 			Owners: []owners.Process{{PID: 7, Command: hostile, ContainerID: "fedcba9876543210"}},
 		},
 		{
-			Seq: 13, Time: then(), Outcome: reaper.Destroyed, ContainerID: "fedcba9876543210", Local: netip.MustParseAddrPort("127.0.0.1:1"),
+			Seq: 13, Time: then(), Outcome: api.Destroyed, ContainerID: "fedcba9876543210", Local: netip.MustParseAddrPort("127.0.0.1:1"),
 			Peer: netip.MustParseAddrPort("127.0.0.1:2"), State: inetdiag.CloseWait, Grace: policy.Grace(time.Second),
 		},
 	}
 }
 
 // somePage is a page with these entries, of a journal that has had more.
-func somePage() reaper.JournalPage {
-	return reaper.JournalPage{
+func somePage() api.JournalPage {
+	return api.JournalPage{
 		Journal: "j", Since: then().Add(-48 * time.Hour), Entries: someEntries(), Last: 13, Missed: 10,
 	}
 }

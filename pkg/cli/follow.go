@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // The times of following the journal: how long the reaper holds a request that has nothing to answer yet, and
@@ -21,8 +21,8 @@ const (
 
 // follow shows what comes after a page of the journal, until ctx ends. A reaper that goes away is waited for:
 // another will come, with a journal of its own.
-func (e *env) follow(ctx context.Context, client *admin.Client, page reaper.JournalPage, show func([]reaper.Entry) error) error {
-	q := reaper.JournalQuery{Journal: page.Journal, After: page.Last}
+func (e *env) follow(ctx context.Context, client *admin.Client, page api.JournalPage, show func([]api.Entry) error) error {
+	q := api.JournalQuery{Journal: page.Journal, After: page.Last}
 	away, why := false, ""
 	for {
 		asked := time.Now()

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // journalFlags are the flags of halfclose journal.
@@ -49,7 +49,7 @@ socket.`,
 	cmd.Flags().StringVar(&f.since, "since", "", "only from this `time` on: 10m ago, 15:04 today, 2006-01-02T15:04:05Z")
 	e.podFlag(cmd, &f.pod, "only the sockets of this pod")
 	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only those with this `outcome`: destroyed or would-destroy")
-	completeOneOf(cmd, "outcome", reaper.Destroyed, reaper.WouldDestroy)
+	completeOneOf(cmd, "outcome", api.Destroyed, api.WouldDestroy)
 	e.outputFlag(cmd)
 	return cmd
 }
@@ -62,8 +62,8 @@ type entryFilter struct {
 
 func (f journalFlags) filter(now time.Time) (entryFilter, error) {
 	filter := entryFilter{pod: f.pod, outcome: f.outcome}
-	if f.outcome != "" && f.outcome != reaper.Destroyed && f.outcome != reaper.WouldDestroy {
-		return filter, usageError{fmt.Errorf("--outcome is %s or %s, not %q", reaper.Destroyed, reaper.WouldDestroy, f.outcome)}
+	if f.outcome != "" && f.outcome != api.Destroyed && f.outcome != api.WouldDestroy {
+		return filter, usageError{fmt.Errorf("--outcome is %s or %s, not %q", api.Destroyed, api.WouldDestroy, f.outcome)}
 	}
 	var err error
 	if f.since != "" {
@@ -73,9 +73,9 @@ func (f journalFlags) filter(now time.Time) (entryFilter, error) {
 }
 
 // of returns those of the entries that the filter lets through.
-func (f entryFilter) of(entries []reaper.Entry) []reaper.Entry {
-	return slices.DeleteFunc(entries, func(en reaper.Entry) bool {
-		return en.Time.Before(f.since) || !isPod(f.pod, en.Pod, en.ContainerID) || f.outcome != "" && f.outcome != en.Outcome
+func (f entryFilter) of(entries []api.Entry) []api.Entry {
+	return slices.DeleteFunc(entries, func(en api.Entry) bool {
+		return en.Time.Before(f.since) || !api.CoversPod(f.pod, en.Pod, en.ContainerID) || f.outcome != "" && f.outcome != en.Outcome
 	})
 }
 
@@ -88,7 +88,7 @@ func (e *env) journal(ctx context.Context, f journalFlags) error {
 	if err != nil {
 		return err
 	}
-	page, err := client.Journal(ctx, reaper.JournalQuery{})
+	page, err := client.Journal(ctx, api.JournalQuery{})
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (e *env) journal(ctx context.Context, f journalFlags) error {
 	if !f.follow {
 		return nil
 	}
-	return e.follow(ctx, client, page, func(entries []reaper.Entry) error {
+	return e.follow(ctx, client, page, func(entries []api.Entry) error {
 		if entries = filter.of(entries); len(entries) == 0 {
 			return nil
 		}
@@ -122,7 +122,7 @@ func (e *env) journal(ctx context.Context, f journalFlags) error {
 }
 
 // aboutJournal says how far back the entries go that were listed.
-func (e *env) aboutJournal(page reaper.JournalPage, oldest time.Time, f entryFilter) string {
+func (e *env) aboutJournal(page api.JournalPage, oldest time.Time, f entryFilter) string {
 	text := "the journal begins at " + e.stamp(page.Since) + ", when the reaper started"
 	switch {
 	case page.Missed > 0 && f.since.Before(oldest):
@@ -140,7 +140,7 @@ func (e *env) aboutJournal(page reaper.JournalPage, oldest time.Time, f entryFil
 }
 
 // entryLines prints each entry as a line of JSON.
-func (e *env) entryLines(entries []reaper.Entry) error {
+func (e *env) entryLines(entries []api.Entry) error {
 	enc := json.NewEncoder(printable{e.out})
 	for i := range entries {
 		if err := enc.Encode(&entries[i]); err != nil {
@@ -151,7 +151,7 @@ func (e *env) entryLines(entries []reaper.Entry) error {
 }
 
 // entryTable returns what prints entries as rows of a table that goes on.
-func (e *env) entryTable() func([]reaper.Entry) error {
+func (e *env) entryTable() func([]api.Entry) error {
 	t := newTable(e.out, e.screen(),
 		column{name: "TIME"},
 		column{name: "OUTCOME", fold: 1, lead: ", ", paint: outcomePaint},
@@ -166,7 +166,7 @@ func (e *env) entryTable() func([]reaper.Entry) error {
 		column{name: "RECV-Q", right: true, fold: 8, lead: ", recv-q "},
 		column{name: "SEND-Q", right: true, fold: 8, lead: ", send-q "},
 		column{name: "OWNERS", fold: 9, lead: "; held by "})
-	return func(entries []reaper.Entry) error {
+	return func(entries []api.Entry) error {
 		for _, en := range entries {
 			t.row(e.stamp(en.Time), en.Outcome, podName(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(),
 				ago(en.Age), ago(en.Idle), en.Grace.String(), ago(en.Late),

@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // journalOf runs halfclose journal with a reaper that answers with somePage.
-func journalOf(t *testing.T, page reaper.JournalPage, args ...string) (stdout, stderr string) {
+func journalOf(t *testing.T, page api.JournalPage, args ...string) (stdout, stderr string) {
 	t.Helper()
 	dir := stateDir(t)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, page) })
@@ -35,7 +35,7 @@ func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
 	all.Missed = 0
 	for _, tt := range []struct {
 		name string
-		page reaper.JournalPage
+		page api.JournalPage
 		args []string
 		want []string // the peers
 		says string
@@ -122,10 +122,10 @@ func TestFollowingGoesOnWithTheNextReaper(t *testing.T) {
 	dir := stateDir(t)
 	entries := someEntries()
 	asked := make(chan string, 100)
-	serve := func(name string, first, later []reaper.Entry, missed uint64) func() {
+	serve := func(name string, first, later []api.Entry, missed uint64) func() {
 		return answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
 			asked <- name
-			page := reaper.JournalPage{Journal: name, Since: then(), Last: 1, Entries: first, Missed: missed}
+			page := api.JournalPage{Journal: name, Since: then(), Last: 1, Entries: first, Missed: missed}
 			switch {
 			case r.URL.Query().Get("journal") != name:
 			case r.URL.Query().Get("after") == "1" && later != nil:
@@ -173,7 +173,7 @@ func TestFollowingSaysAtOnceThatAnotherReaperAnswers(t *testing.T) {
 				<-r.Context().Done() // nothing comes
 				return
 			}
-			answer(t, w, reaper.JournalPage{Journal: name, Since: then()})
+			answer(t, w, api.JournalPage{Journal: name, Since: then()})
 		})
 	}
 	stop := serve("first")
@@ -191,7 +191,7 @@ func TestFollowingAsksAReaperThatDoesNotWaitOnlyNowAndThen(t *testing.T) {
 	asked := make(chan struct{}, 10000)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) {
 		asked <- struct{}{}
-		answer(t, w, reaper.JournalPage{Journal: "j", Since: then()})
+		answer(t, w, api.JournalPage{Journal: "j", Since: then()})
 	})
 	began := time.Now()
 	_, _, end := following(t, dir)
@@ -230,7 +230,7 @@ func TestTheTableOfAPageThatIsFollowedGoesOnWithoutAnotherHeader(t *testing.T) {
 	got := shown(t, func(e *env) error {
 		show := e.entryTable()
 		for _, en := range someEntries() {
-			if err := show([]reaper.Entry{en, en}); err != nil {
+			if err := show([]api.Entry{en, en}); err != nil {
 				return fmt.Errorf("show: %w", err)
 			}
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -62,7 +62,7 @@ written for the next.`,
 // switch that the next one will find.
 type modeReport struct {
 	Running bool `json:"running"` // whether a reaper runs
-	*reaper.ModeView
+	*api.ModeView
 	SwitchFile    string        `json:"switchFile"`
 	Switch        *state.Switch `json:"switch,omitempty"`
 	SwitchProblem string        `json:"switchProblem,omitempty"`
@@ -103,7 +103,7 @@ func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 	}
 	soon, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	view, err := client.SetMode(soon, admin.ModeRequest{Mode: m, Who: e.who()})
+	view, err := client.SetMode(soon, api.ModeRequest{Mode: m, Who: e.who()})
 	stuck := err != nil && soon.Err() != nil && ctx.Err() == nil
 	if stuck || errors.Is(err, admin.ErrNotRunning) {
 		if err := state.StoreSwitch(path, state.Switch{Mode: m, Who: e.who(), When: time.Now().UTC().Round(time.Second)}); err != nil {
@@ -124,7 +124,7 @@ func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 	case err != nil:
 		return fmt.Errorf("%w (see to %s, and set it again)", err, path)
 	}
-	var attachments []reaper.AttachmentView
+	var attachments []api.AttachmentView
 	if statusErr == nil {
 		view, attachments = s.Mode, s.Attachments
 	}
@@ -151,7 +151,7 @@ func withoutReaper(path string) modeReport {
 }
 
 // withReaper reports on what a reaper says.
-func withReaper(view reaper.ModeView, attachments []reaper.AttachmentView) modeReport {
+func withReaper(view api.ModeView, attachments []api.AttachmentView) modeReport {
 	r := modeReport{
 		Running: true, ModeView: &view, SwitchFile: view.SwitchFile, Switch: view.Switch, SwitchProblem: view.SwitchProblem,
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -65,7 +65,7 @@ func TestASwitchWrittenByHandIsSaidToBe(t *testing.T) {
 	if code != exitSuccess || stderr != "" || !strings.Contains(stdout, "observe, set by hand (in "+filepath.Join(dir, "mode")+")\n") {
 		t.Errorf("exit code %d, stderr %q:\n%s", code, stderr, stdout)
 	}
-	view := reaper.ModeView{Effective: policy.Observe, Reaper: policy.Destroy, Switch: &state.Switch{Mode: policy.Observe}}
+	view := api.ModeView{Effective: policy.Observe, Reaper: policy.Destroy, Switch: &state.Switch{Mode: policy.Observe}}
 	if got := mode(view); got != "observe (switched to observe by hand)" {
 		t.Errorf("status says %q", got)
 	}
@@ -124,7 +124,7 @@ func TestModeSaysWhatCapsIt(t *testing.T) {
 		}
 	})
 	t.Run("all that there can be", func(t *testing.T) {
-		got := caps(reaper.ModeView{
+		got := caps(api.ModeView{
 			Reaper: policy.Observe, Switch: &state.Switch{Mode: policy.Off, Who: "bob"}, SwitchProblem: "no switch", KernelProblem: "no kernel",
 		}, policy.Destroy)
 		want := []string{"the reaper was started with --mode observe: start it with --mode destroy", "bob has set the switch to off meanwhile", "no switch", "no kernel"}

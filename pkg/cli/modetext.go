@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -73,7 +73,7 @@ func carefulText(list []carefulView) string {
 }
 
 // caps lists what keeps a node more careful than m, and what to do about each.
-func caps(v reaper.ModeView, m policy.Mode) []string {
+func caps(v api.ModeView, m policy.Mode) []string {
 	var by []string
 	if v.Reaper > m {
 		by = append(by, fmt.Sprintf("the reaper was started with --mode %v: start it with --mode %v", v.Reaper, m))

@@ -16,9 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -105,14 +105,14 @@ func short(id string) string {
 }
 
 // ago shows a time that has passed, without the units that are zero at its end.
-func ago(s reaper.Seconds) string {
+func ago(s api.Seconds) string {
 	if age := policy.Age(time.Duration(s)); age > 0 {
 		return policy.Grace(age).String() // which is written so
 	}
 	return "0s"
 }
 
-func orDash(s *reaper.Seconds) string {
+func orDash(s *api.Seconds) string {
 	if s == nil {
 		return "-"
 	}

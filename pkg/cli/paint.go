@@ -4,9 +4,9 @@
 package cli
 
 import (
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 func statePaint(text string) style {
@@ -24,7 +24,7 @@ func verdictPaint(text string) style {
 }
 
 func outcomePaint(text string) style {
-	if text == reaper.Destroyed {
+	if text == api.Destroyed {
 		return bad
 	}
 	return odd

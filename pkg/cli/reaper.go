@@ -16,10 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -59,7 +61,7 @@ func (e *env) reap(ctx context.Context, f reaperFlags, switchPath string) error 
 
 // hold takes the state directory's lock, and works while it holds it.
 func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switchPath string, log *slog.Logger) error {
-	me := reaper.Holder{PID: os.Getpid(), StartedBy: e.startedBy(f), Since: time.Now().Round(0), Version: buildinfo.Get().Version}
+	me := api.Holder{PID: os.Getpid(), StartedBy: e.startedBy(f), Since: time.Now().Round(0), Version: buildinfo.Get().Version}
 	root, err := netns.NewRoot(f.hostRoot)
 	if err != nil {
 		return err
@@ -121,7 +123,7 @@ func (e *env) hold(ctx context.Context, store *state.Store, f reaperFlags, switc
 }
 
 // serve runs a reaper and its HTTP API side by side, until one of them ends.
-func (e *env) serve(ctx context.Context, me reaper.Holder, lock *reaper.Lock, store *state.Store, scrape *admin.Scrape, cfg reaper.Config) error {
+func (e *env) serve(ctx context.Context, me api.Holder, lock *reaper.Lock, store *state.Store, scrape *admin.Scrape, cfg reaper.Config) error {
 	listener, err := admin.Listen(store.SocketPath())
 	if err != nil {
 		return err
@@ -134,7 +136,10 @@ func (e *env) serve(ctx context.Context, me reaper.Holder, lock *reaper.Lock, st
 	ctx, handOver := context.WithCancel(ctx)
 	defer handOver()
 	g, ctx := errgroup.WithContext(ctx)
-	server := admin.Server{Reaper: r, Holder: me, HandOver: handOver, Log: cfg.Log}
+	server := admin.Server{
+		Reaper: r, Holder: me, HandOver: handOver, Log: cfg.Log,
+		Figures: func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, me.Since) },
+	}
 	scrape.For(&server)
 	defer scrape.None("the reaper has ended its work")
 	g.Go(func() error { return server.Serve(ctx, listener) })
@@ -177,12 +182,12 @@ func watchLock(ctx context.Context, lock *reaper.Lock) error {
 	}
 }
 
-func (e *env) startedBy(f reaperFlags) reaper.StartedBy {
+func (e *env) startedBy(f reaperFlags) api.StartedBy {
 	switch {
 	case f.auto:
-		return reaper.ByPlugin
+		return api.ByPlugin
 	case e.getenv("INVOCATION_ID") != "":
-		return reaper.BySystemd
+		return api.BySystemd
 	}
-	return reaper.ByCommand
+	return api.ByCommand
 }

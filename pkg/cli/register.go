@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -171,8 +171,8 @@ func (e *env) afterRegister(ctx context.Context, r *registration, allowHost bool
 }
 
 // noticed waits until the reaper works by the record, and returns what it makes of it.
-func (e *env) noticed(ctx context.Context, rec state.Record) (view reaper.AttachmentView, err error) {
-	err = e.untilReaper(ctx, func(views []reaper.AttachmentView) bool {
+func (e *env) noticed(ctx context.Context, rec state.Record) (view api.AttachmentView, err error) {
+	err = e.untilReaper(ctx, func(views []api.AttachmentView) bool {
 		for _, v := range views {
 			if v.Attachment == rec.Attachment && v.Recorded.Equal(rec.Time) {
 				view = v

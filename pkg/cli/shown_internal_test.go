@@ -12,27 +12,26 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // crowded is the status of a node with many attachments, in two of which there is something to see.
-func crowded() admin.Status {
+func crowded() api.Status {
 	s := quietStatus()
 	for i := range 30 {
-		a := reaper.AttachmentView{
+		a := api.AttachmentView{
 			Attachment: state.Attachment{ContainerID: "c" + strconv.Itoa(i), IfName: "eth0"}, Network: "pods", Mode: policy.Observe,
-			Pod: state.Pod{Namespace: "shop", Name: "web-" + strconv.Itoa(i)}, Policy: reaper.PolicyView(policy.Default()),
+			Pod: state.Pod{Namespace: "shop", Name: "web-" + strconv.Itoa(i)}, Policy: api.PolicyView(policy.Default()),
 			Candidates: map[string]int{"CLOSE_WAIT": 0, "FIN_WAIT2": 0}, CappedBy: []string{"the switch, set to observe by alice"},
 		}
 		switch i {
 		case 3:
-			a.Candidates["FIN_WAIT2"], a.Oldest = 5, reaper.Seconds(7e9)
+			a.Candidates["FIN_WAIT2"], a.Oldest = 5, api.Seconds(7e9)
 		case 17:
-			a.Candidates["CLOSE_WAIT"], a.Oldest = 26123, reaper.Seconds(3e9)
+			a.Candidates["CLOSE_WAIT"], a.Oldest = 26123, api.Seconds(3e9)
 		case 20:
 			a.WouldDestroy = 1
 		}
@@ -56,7 +55,7 @@ func shows() map[string]func(*env) error {
 		"mode-destroy":   func(e *env) error { return e.printMode(withReaper(quietStatus().Mode, crowded().Attachments)) },
 		"mode-careful":   func(e *env) error { return e.printMode(withReaper(quietStatus().Mode, manyCareful())) },
 		"mode-problems": func(e *env) error {
-			return e.printMode(withReaper(reaper.ModeView{
+			return e.printMode(withReaper(api.ModeView{
 				Effective: policy.Observe, Reaper: policy.Destroy, SwitchFile: "/s/mode", SwitchProblem: "read switch /s/mode: it has no mode",
 				KernelProblem: "probe SOCK_DESTROY: not supported by this kernel",
 			}, nil))
@@ -67,7 +66,7 @@ func shows() map[string]func(*env) error {
 	}
 }
 
-func manyCareful() []reaper.AttachmentView {
+func manyCareful() []api.AttachmentView {
 	list := crowded().Attachments[:8]
 	for i := range list {
 		list[i].Policy.Mode = policy.Observe
@@ -116,7 +115,7 @@ func TestWideTablesHaveOneLinePerRow(t *testing.T) {
 func TestWhatIsShownAsJSON(t *testing.T) {
 	for name, v := range map[string]any{
 		"status-json":  aStatus(),
-		"sockets-json": reaper.SocketList{Sockets: someSockets(), Problems: []string{hostile}},
+		"sockets-json": api.SocketList{Sockets: someSockets(), Problems: []string{hostile}},
 		"journal-json": somePage(),
 		"mode-json":    withReaper(aStatus().Mode, aStatus().Attachments),
 		"mode-json-no-reaper": modeReport{
@@ -142,7 +141,7 @@ func TestNothingThatIsShownActsOnTheTerminal(t *testing.T) {
 }
 
 func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
-	list := findings(admin.Status{Status: reaper.Status{Attachments: []reaper.AttachmentView{
+	list := findings(api.Status{ReaperStatus: api.ReaperStatus{Attachments: []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"one", "two"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"three"}, Problem: "broken"},
 	}}})
@@ -165,25 +164,25 @@ func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
 
 func TestStatusSaysThatThePluginIsOfAnotherBuildThanTheReaper(t *testing.T) {
 	reaperBuild, newer := buildinfo.Build{Version: "v1.2.3", Commit: "abc"}, buildinfo.Build{Version: "v1.2.4", Commit: "def"}
-	record := func(minute int, b buildinfo.Build) reaper.AttachmentView {
-		return reaper.AttachmentView{Recorded: then().Add(time.Duration(minute) * time.Minute), Plugin: b}
+	record := func(minute int, b buildinfo.Build) api.AttachmentView {
+		return api.AttachmentView{Recorded: then().Add(time.Duration(minute) * time.Minute), Plugin: b}
 	}
 	for _, tt := range []struct {
 		name    string
-		records []reaper.AttachmentView
+		records []api.AttachmentView
 		want    string
 	}{
 		{"none", nil, ""},
-		{"of the same build", []reaper.AttachmentView{record(0, reaperBuild)}, ""},
-		{"the plugin was upgraded", []reaper.AttachmentView{record(2, newer), record(1, reaperBuild)}, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
-		{"both were upgraded", []reaper.AttachmentView{record(1, newer), record(2, reaperBuild)}, ""},
-		{"the newest does not say", []reaper.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, "the plugin is v1.2.4"},
-		{"none says", []reaper.AttachmentView{record(1, buildinfo.Build{})}, ""},
+		{"of the same build", []api.AttachmentView{record(0, reaperBuild)}, ""},
+		{"the plugin was upgraded", []api.AttachmentView{record(2, newer), record(1, reaperBuild)}, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
+		{"both were upgraded", []api.AttachmentView{record(1, newer), record(2, reaperBuild)}, ""},
+		{"the newest does not say", []api.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, "the plugin is v1.2.4"},
+		{"none says", []api.AttachmentView{record(1, buildinfo.Build{})}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			list := otherBuild(admin.Status{
-				Version: buildinfo.Info{Version: reaperBuild.Version, Commit: reaperBuild.Commit},
-				Status:  reaper.Status{Attachments: tt.records},
+			list := otherBuild(api.Status{
+				Version:      buildinfo.Info{Version: reaperBuild.Version, Commit: reaperBuild.Commit},
+				ReaperStatus: api.ReaperStatus{Attachments: tt.records},
 			})
 			got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
@@ -197,7 +196,7 @@ func TestStatusSaysThatThePluginIsOfAnotherBuildThanTheReaper(t *testing.T) {
 }
 
 func TestAWarningThatNoReaperRanIsOfThePast(t *testing.T) {
-	list := findings(admin.Status{Status: reaper.Status{Attachments: []reaper.AttachmentView{
+	list := findings(api.Status{ReaperStatus: api.ReaperStatus{Attachments: []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"no reaper runs, and ADD did not start one: x"}},
 	}}})
 	got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })

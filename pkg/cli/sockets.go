@@ -13,14 +13,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // socketFlags are the flags of halfclose sockets.
 type socketFlags struct {
-	query   reaper.SocketQuery
+	query   api.SocketQuery
 	netns   string // as somebody names it
 	verdict verdictValue
 }
@@ -95,7 +95,7 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		return err
 	}
 	if f.verdict.held { // to the reaper it is the same verdict
-		list.Sockets = slices.DeleteFunc(list.Sockets, func(v reaper.SocketView) bool { return v.Mode == policy.Destroy })
+		list.Sockets = slices.DeleteFunc(list.Sockets, func(v api.SocketView) bool { return v.Mode == policy.Destroy })
 	}
 	if e.output == outputJSON {
 		err = printJSON(e.out, list)
@@ -116,7 +116,7 @@ func nothing(ctx context.Context, client *admin.Client, f socketFlags) string {
 	q := f.query
 	if q.Pod != "" && f.netns == "" {
 		s, err := client.Status(ctx)
-		if err == nil && !slices.ContainsFunc(s.Attachments, func(a reaper.AttachmentView) bool { return isPod(q.Pod, a.Pod, a.ContainerID) }) {
+		if err == nil && !slices.ContainsFunc(s.Attachments, func(a api.AttachmentView) bool { return api.CoversPod(q.Pod, a.Pod, a.ContainerID) }) {
 			return noSuchPod(q.Pod)
 		}
 	}
@@ -136,7 +136,7 @@ func noSuchPod(pod string) string {
 	return "no attachment matches --pod " + pod + "; \"halfclose status --all\" lists them"
 }
 
-func (e *env) printSockets(views []reaper.SocketView, owners bool) error {
+func (e *env) printSockets(views []api.SocketView, owners bool) error {
 	cols := []column{
 		{name: "POD"},
 		{name: "STATE", fold: 2, lead: ", ", paint: statePaint},
@@ -167,7 +167,7 @@ func (e *env) printSockets(views []reaper.SocketView, owners bool) error {
 }
 
 // verdict names the verdict on a socket, as far as it can be carried out.
-func verdict(v reaper.SocketView) string {
+func verdict(v api.SocketView) string {
 	if v.Verdict == policy.Destroyable && v.Mode != policy.Destroy {
 		return wouldDestroy
 	}

@@ -13,12 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // socketsOf runs halfclose sockets with a reaper that answers with the list, and returns what it was asked too.
-func socketsOf(t *testing.T, list reaper.SocketList, args ...string) (code int, stdout, stderr string, asked url.Values) {
+func socketsOf(t *testing.T, list api.SocketList, args ...string) (code int, stdout, stderr string, asked url.Values) {
 	t.Helper()
 	dir := stateDir(t)
 	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
@@ -27,7 +26,7 @@ func socketsOf(t *testing.T, list reaper.SocketList, args ...string) (code int, 
 			return
 		}
 		asked = r.URL.Query()
-		list.Sockets = slices.DeleteFunc(slices.Clone(list.Sockets), func(v reaper.SocketView) bool {
+		list.Sockets = slices.DeleteFunc(slices.Clone(list.Sockets), func(v api.SocketView) bool {
 			return asked.Has("verdict") && asked.Get("verdict") != v.Verdict.String()
 		})
 		answer(t, w, list)
@@ -70,7 +69,7 @@ func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			code, _, stderr, asked := socketsOf(t, reaper.SocketList{Sockets: someSockets()}, tt.args...)
+			code, _, stderr, asked := socketsOf(t, api.SocketList{Sockets: someSockets()}, tt.args...)
 			if code != exitSuccess && stderr != "" {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
@@ -82,11 +81,11 @@ func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
 }
 
 func TestTheSocketsWithAVerdictAreListed(t *testing.T) {
-	list := reaper.SocketList{Sockets: someSockets()}
+	list := api.SocketList{Sockets: someSockets()}
 	held := list.Sockets[1]
 	for verdict, want := range map[string]string{wouldDestroy: held.Peer, "destroy": held.Peer, "unknown": "", "orphan": list.Sockets[3].Peer} {
 		_, stdout, _, _ := socketsOf(t, list, "--verdict", verdict, "-o", "json")
-		var got reaper.SocketList
+		var got api.SocketList
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 			t.Fatal(err)
 		}
@@ -114,20 +113,20 @@ func TestThatThereIsNothingIsSaid(t *testing.T) {
 		{"of a pod that there is not", []string{"--pod", "web-\n9"}, `no attachment matches --pod web-\n9; \"halfclose status --all\" lists them`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			code, stdout, stderr, _ := socketsOf(t, reaper.SocketList{Sockets: []reaper.SocketView{}, Problems: []string{}}, tt.args...)
+			code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, tt.args...)
 			if code != exitSuccess || !strings.HasPrefix(stdout, "POD ") || strings.Count(stdout, "\n") != 1 || stderr != "halfclose: "+tt.want+"\n" {
 				t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 			}
 		})
 	}
-	_, stdout, stderr, _ := socketsOf(t, reaper.SocketList{Sockets: []reaper.SocketView{}, Problems: []string{}}, "-o", "json")
+	_, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, "-o", "json")
 	if want := "{\n  \"sockets\": [],\n  \"problems\": []\n}\n"; stdout != want || !strings.HasPrefix(stderr, "halfclose: the last look found no") {
 		t.Errorf("as JSON it is\n%s%s", stdout, stderr)
 	}
 }
 
 func TestWhatCouldNotBeLookedAtIsAFailureOfOneLine(t *testing.T) {
-	code, stdout, stderr, _ := socketsOf(t, reaper.SocketList{Sockets: someSockets(), Problems: []string{"look at a\nb: gone", hostile}})
+	code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: someSockets(), Problems: []string{"look at a\nb: gone", hostile}})
 	if want := "halfclose: not everything could be looked at: look at a; b: gone; "; code != exitFailure || !strings.HasPrefix(stderr, want) ||
 		strings.Count(stderr, "\n") != 1 || !strings.Contains(stdout, "shop/web-1") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
@@ -149,7 +148,7 @@ func TestStatusOfOnePod(t *testing.T) {
 			t.Errorf("--pod %s: exit code %d\n%s%s", tt.pod, code, stdout, stderr)
 		}
 		_, stdout, _ = call(t, nil, "status", "--state-dir", dir, "--pod", tt.pod, "-o", "json")
-		var got admin.Status
+		var got api.Status
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil || len(got.Attachments) != strings.Count(tt.want, "shop/") {
 			t.Errorf("--pod %s as JSON: %v\n%s", tt.pod, err, stdout)
 		}

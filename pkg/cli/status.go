@@ -12,10 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // statusFlags are the flags of halfclose status.
@@ -62,7 +61,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 		return err
 	}
 	other := otherBuild(s) // of all attachments
-	s.Attachments = slices.DeleteFunc(s.Attachments, func(a reaper.AttachmentView) bool { return !isPod(f.pod, a.Pod, a.ContainerID) })
+	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !api.CoversPod(f.pod, a.Pod, a.ContainerID) })
 	if e.output == outputJSON {
 		err = printJSON(e.out, s)
 	} else {
@@ -74,7 +73,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	return err
 }
 
-func (e *env) printStatus(s admin.Status, all bool, first ...finding) error {
+func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 	sc := e.screen()
 	line := func(label, text string) {
 		fmt.Fprintln(e.out, fill(sc.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)))
@@ -94,7 +93,7 @@ func (e *env) printStatus(s admin.Status, all bool, first ...finding) error {
 }
 
 // finder says what lists sockets, how it keeps up, and why it is not the one that costs least.
-func finder(f reaper.FinderView) string {
+func finder(f api.FinderView) string {
 	text := fmt.Sprintf("%s, %s, %s of CPU%s", f.Name, plural64(f.Sweeps, "sweep", "sweeps"), ago(f.CPU), late(f))
 	if f.Room > 0 {
 		text += fmt.Sprintf(", %d of %s in the kernel's set", f.Known, plural(f.Room, "socket", "sockets"))
@@ -108,7 +107,7 @@ func finder(f reaper.FinderView) string {
 	return text
 }
 
-func late(f reaper.FinderView) string {
+func late(f api.FinderView) string {
 	if f.Late == 0 {
 		return ""
 	}
@@ -116,7 +115,7 @@ func late(f reaper.FinderView) string {
 }
 
 // mode says what may be done on a node, and what says so.
-func mode(m reaper.ModeView) string {
+func mode(m api.ModeView) string {
 	var by []string
 	if m.Reaper != policy.Destroy {
 		by = append(by, "--mode "+m.Reaper.String())

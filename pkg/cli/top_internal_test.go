@@ -12,12 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -25,11 +24,11 @@ import (
 func topMoment() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) }
 
 // topPod is an attachment with so many sockets in each bucket of age; those of 15 minutes and more are overdue.
-func topPod(i int, closeWait, finWait2 [5]int) reaper.AttachmentView {
-	a := reaper.AttachmentView{
+func topPod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
+	a := api.AttachmentView{
 		Attachment: state.Attachment{ContainerID: fmt.Sprintf("%08x0123456789abcdef", i), IfName: "eth0"}, Network: "pods",
 		Pod: state.Pod{Namespace: "shop", Name: fmt.Sprintf("web-%d", i)}, Netns: fmt.Sprintf("/run/netns/cni-%d", i),
-		Policy: reaper.PolicyView(policy.Default()), Mode: policy.Destroy, Candidates: map[string]int{},
+		Policy: api.PolicyView(policy.Default()), Mode: policy.Destroy, Candidates: map[string]int{},
 	}
 	for state, counts := range map[inetdiag.State][5]int{inetdiag.CloseWait: closeWait, inetdiag.FinWait2: finWait2} {
 		c := &a.Ages.CloseWait
@@ -44,7 +43,7 @@ func topPod(i int, closeWait, finWait2 [5]int) reaper.AttachmentView {
 			a.Candidates[state.String()] += n
 			if n > 0 {
 				oldest := []time.Duration{30 * time.Second, 4 * time.Minute, 14 * time.Minute, 50 * time.Minute, 3 * time.Hour}[b]
-				a.Oldest = max(a.Oldest, reaper.Seconds(oldest+time.Duration(i)*time.Second))
+				a.Oldest = max(a.Oldest, api.Seconds(oldest+time.Duration(i)*time.Second))
 			}
 		}
 	}
@@ -52,17 +51,17 @@ func topPod(i int, closeWait, finWait2 [5]int) reaper.AttachmentView {
 }
 
 // topStatus is a node with so many pods, the first few of which leak.
-func topStatus(pods int) admin.Status {
-	s := admin.Status{
-		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: reaper.Holder{PID: 42, Since: topMoment().Add(-100 * time.Minute)},
-		Status: reaper.Status{
-			Finder:     reaper.FinderView{Name: "sockdiag", Sweeps: 1234, CPU: reaper.Seconds(50 * time.Second)},
-			Mode:       reaper.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy},
+func topStatus(pods int) api.Status {
+	s := api.Status{
+		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, Since: topMoment().Add(-100 * time.Minute)},
+		ReaperStatus: api.ReaperStatus{
+			Finder:     api.FinderView{Name: "sockdiag", Sweeps: 1234, CPU: api.Seconds(50 * time.Second)},
+			Mode:       api.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy},
 			Namespaces: pods, Candidates: map[string]int{},
-			AgeBounds: []reaper.Seconds{
-				reaper.Seconds(time.Minute), reaper.Seconds(5 * time.Minute), reaper.Seconds(15 * time.Minute), reaper.Seconds(time.Hour),
+			AgeBounds: []api.Seconds{
+				api.Seconds(time.Minute), api.Seconds(5 * time.Minute), api.Seconds(15 * time.Minute), api.Seconds(time.Hour),
 			},
-			Counts: reaper.Counts{Destroyed: map[inetdiag.State]uint64{inetdiag.CloseWait: 1200, inetdiag.FinWait2: 34}},
+			Counts: api.Counts{Destroyed: map[inetdiag.State]uint64{inetdiag.CloseWait: 1200, inetdiag.FinWait2: 34}},
 		},
 	}
 	for i := range pods {
@@ -83,7 +82,7 @@ func topStatus(pods int) admin.Status {
 			a.Pod.Name, a.Warnings = hostile, []string{"annotation " + hostile + " is ignored"}
 		case 6:
 			a.Pod.Namespace, a.Pod.Name = "店舗", "カート-非常に長い名前のポッド-0123456789"
-			a.Candidates["CLOSE_WAIT"], a.Ages.CloseWait.Sockets[2], a.Oldest = 2, 2, reaper.Seconds(10*time.Minute)
+			a.Candidates["CLOSE_WAIT"], a.Ages.CloseWait.Sockets[2], a.Oldest = 2, 2, api.Seconds(10*time.Minute)
 		case 7:
 			a.Inert, a.Mode = "recorded before the last boot", policy.Off
 		}
@@ -104,10 +103,10 @@ func topStatus(pods int) admin.Status {
 // topHeard is what the reaper of that node says when it is asked first.
 func topHeard(pods int) topAnswer {
 	at := topMoment()
-	page := reaper.JournalPage{Since: at.Add(-100 * time.Minute)}
+	page := api.JournalPage{Since: at.Add(-100 * time.Minute)}
 	for i := range 90 {
-		page.Entries = append(page.Entries, reaper.Entry{
-			Time: at.Add(-time.Duration(i*i) * 7 * time.Millisecond), Outcome: reaper.Destroyed,
+		page.Entries = append(page.Entries, api.Entry{
+			Time: at.Add(-time.Duration(i*i) * 7 * time.Millisecond), Outcome: api.Destroyed,
 		})
 	}
 	return topAnswer{at: at, status: topStatus(pods), journal: &page}
@@ -141,10 +140,10 @@ func topShown(t *testing.T, m *top, width, height int) string {
 }
 
 // topSockets are sockets of a pod, the oldest first.
-func topSockets(n int) reaper.SocketList {
-	list := reaper.SocketList{}
+func topSockets(n int) api.SocketList {
+	list := api.SocketList{}
 	for i := range n {
-		v := reaper.SocketView{
+		v := api.SocketView{
 			ContainerID: "000000020123456789abcdef", Pod: state.Pod{Namespace: "shop", Name: "web-2"},
 			Local: "10.0.0.2:443", Peer: fmt.Sprintf("10.0.0.3:%d", 50000+i), State: inetdiag.CloseWait, Cookie: uint64(i + 1),
 			Age: seconds(time.Hour - time.Duration(i)*time.Minute), Idle: seconds(9 * time.Minute), RQueue: 1, Inode: uint32(100 + i),
@@ -204,7 +203,7 @@ func TestTopFrames(t *testing.T) {
 		{"top-empty", func() *top {
 			m := &top{interval: time.Second}
 			h := topHeard(0)
-			h.journal.Entries, h.status.Counts = nil, reaper.Counts{}
+			h.journal.Entries, h.status.Counts = nil, api.Counts{}
 			m.hear(h)
 			return m
 		}},
@@ -217,15 +216,15 @@ func TestTopFrames(t *testing.T) {
 			m := newTop(30)
 			h := topHeard(30)
 			h.journal, h.at = nil, h.at.Add(10*time.Second)
-			h.status.Finder.CPU += reaper.Seconds(time.Second)
-			h.status.Finder.Late = reaper.Seconds(90 * time.Second)
-			h.status.Mode = reaper.ModeView{Effective: policy.Observe, Reaper: policy.Observe, KernelProblem: "this kernel cannot destroy sockets"}
+			h.status.Finder.CPU += api.Seconds(time.Second)
+			h.status.Finder.Late = api.Seconds(90 * time.Second)
+			h.status.Mode = api.ModeView{Effective: policy.Observe, Reaper: policy.Observe, KernelProblem: "this kernel cannot destroy sockets"}
 			h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: 50}
 			h.status.Counts.Errors = map[string]uint64{"EPERM": 4, "EIO": 1}
-			h.status.Budget = reaper.BudgetView{PerSecond: 1000, Waiting: 12}
+			h.status.Budget = api.BudgetView{PerSecond: 1000, Waiting: 12}
 			h.status.Attachments[0].Problem = "open network namespace: permission denied"
 			h.status.Attachments[1].Problem = "open network namespace: permission denied"
-			h.status.Problems = []reaper.ProblemView{{File: hostile, Problem: "not a valid record"}}
+			h.status.Problems = []api.ProblemView{{File: hostile, Problem: "not a valid record"}}
 			m.hear(h)
 			topPress(m, " ")
 			return m
@@ -272,7 +271,7 @@ func FuzzTopFrame(f *testing.F) {
 			a.Destroyed = random.Uint64()
 			a.Candidates["CLOSE_WAIT"] = random.IntN(1 << 30)
 			a.Ages.CloseWait.Sockets[random.IntN(5)] = random.IntN(1 << 30)
-			a.Oldest = reaper.Seconds(random.Int64())
+			a.Oldest = api.Seconds(random.Int64())
 		}
 		m := &top{interval: time.Second}
 		m.hear(h)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // The signs of the histogram: sockets that are past their grace, and the others.
@@ -30,7 +30,7 @@ func (t *top) histogram(width int) []topLine {
 	}
 	shown := []struct {
 		name   string
-		counts reaper.AgeCounts
+		counts api.AgeCounts
 	}{{"CLOSE_WAIT", ages.CloseWait}, {"FIN_WAIT2", ages.FinWait2}}
 	if width < 60 {
 		both := ages.CloseWait
@@ -70,11 +70,11 @@ func (t *top) histogram(width int) []topLine {
 }
 
 // bucketNames names the buckets of a histogram of ages.
-func bucketNames(bounds []reaper.Seconds) []string {
+func bucketNames(bounds []api.Seconds) []string {
 	if len(bounds) == 0 {
 		return nil
 	}
-	word := func(s reaper.Seconds) string {
+	word := func(s api.Seconds) string {
 		d := time.Duration(s)
 		if d%time.Hour == 0 {
 			return strconv.Itoa(int(d/time.Hour)) + "h"
@@ -106,7 +106,7 @@ func bar(n, overdue, highest, width int) topLine {
 }
 
 // miniature draws the ages of both states together, a column for each bucket.
-func miniature(a reaper.Ages) string {
+func miniature(a api.Ages) string {
 	counts := make([]float64, len(a.CloseWait.Sockets))
 	for i := range counts {
 		counts[i] = float64(a.CloseWait.Sockets[i] + a.FinWait2.Sockets[i])

@@ -7,15 +7,14 @@ import (
 	"context"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // topSource is what top asks: a reaper's client.
 type topSource interface {
-	Status(ctx context.Context) (admin.Status, error)
-	Sockets(ctx context.Context, q reaper.SocketQuery) (reaper.SocketList, error)
-	Journal(ctx context.Context, q reaper.JournalQuery) (reaper.JournalPage, error)
+	Status(ctx context.Context) (api.Status, error)
+	Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error)
+	Journal(ctx context.Context, q api.JournalQuery) (api.JournalPage, error)
 }
 
 // topQuestion is what there is to ask.
@@ -43,7 +42,7 @@ func topAsk(ctx context.Context, src topSource, q topQuestion, now func() time.T
 	}
 	h.at = now()
 	if q.journal {
-		page, err := src.Journal(soon, reaper.JournalQuery{})
+		page, err := src.Journal(soon, api.JournalQuery{})
 		if h.err = err; err != nil {
 			return h
 		}
@@ -51,7 +50,7 @@ func topAsk(ctx context.Context, src topSource, q topQuestion, now func() time.T
 	}
 	if q.key != "" {
 		var err error
-		if h.sockets, err = src.Sockets(ctx, reaper.SocketQuery{Pod: q.query, Owners: q.owners}); err != nil {
+		if h.sockets, err = src.Sockets(ctx, api.SocketQuery{Pod: q.query, Owners: q.owners}); err != nil {
 			h.sockets.Problems = append(h.sockets.Problems, err.Error())
 		}
 	}

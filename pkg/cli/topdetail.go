@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // detailFacts says what applies to the pod.
@@ -91,8 +91,8 @@ func (d *topDetail) lines(width, height int) []topLine {
 	return lines
 }
 
-func (d *topDetail) cells(v reaper.SocketView) gridRow {
-	seconds := func(s *reaper.Seconds) string {
+func (d *topDetail) cells(v api.SocketView) gridRow {
+	seconds := func(s *api.Seconds) string {
 		if s == nil {
 			return "-"
 		}
@@ -105,12 +105,12 @@ func (d *topDetail) cells(v reaper.SocketView) gridRow {
 }
 
 // holders lists who holds a socket, as far as that has been asked for.
-func (d *topDetail) holders(v reaper.SocketView) string {
+func (d *topDetail) holders(v api.SocketView) string {
 	return clean(holders(d.owners[v.Cookie]))
 }
 
 // chosen says all there is to say about one socket.
-func (d *topDetail) chosen(v reaper.SocketView, width int) []topLine {
+func (d *topDetail) chosen(v api.SocketView, width int) []topLine {
 	queues := fmt.Sprintf("RECV-Q %d, SEND-Q %d, uid %d, inode %d, cookie %d",
 		v.RQueue, v.WQueue, v.UID, v.Inode, v.Cookie)
 	left := ""

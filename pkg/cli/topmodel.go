@@ -8,9 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/owners"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // top is what the screen of "halfclose top" shows, and where somebody is on it. It is made of values alone:
@@ -24,7 +23,7 @@ type top struct {
 
 	seen    bool // the reaper has said something
 	at      time.Time
-	status  admin.Status
+	status  api.Status
 	share   float64 // of a core, that the finder has used lately
 	rates   rates
 	problem string // why there is nothing newer, "" if there is
@@ -39,7 +38,7 @@ type topDetail struct {
 	key      string
 	query    string // a container ID
 	list     cursor
-	sockets  []reaper.SocketView
+	sockets  []api.SocketView
 	problems []string
 	loaded   bool
 	owners   map[uint64][]owners.Process // by cookie
@@ -50,10 +49,10 @@ type topDetail struct {
 // topAnswer is what the reaper said when it was asked.
 type topAnswer struct {
 	at      time.Time
-	status  admin.Status
-	journal *reaper.JournalPage // if it was asked for
-	key     string              // the detail that was asked for, "" if none was
-	sockets reaper.SocketList
+	status  api.Status
+	journal *api.JournalPage // if it was asked for
+	key     string           // the detail that was asked for, "" if none was
+	sockets api.SocketList
 	owners  bool // they were asked for
 	err     error
 }
@@ -81,7 +80,7 @@ func (d *topDetail) hear(h topAnswer) {
 	if d.loaded = true; h.owners || len(h.sockets.Problems) > 0 {
 		d.problems = h.sockets.Problems
 	}
-	d.sockets = slices.DeleteFunc(h.sockets.Sockets, func(v reaper.SocketView) bool {
+	d.sockets = slices.DeleteFunc(h.sockets.Sockets, func(v api.SocketView) bool {
 		return v.ContainerID != d.query && strings.HasPrefix(v.ContainerID, d.query) // of a container with a longer name
 	})
 	if !h.owners {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 func TestKeysAreReadFromWhatATerminalSends(t *testing.T) {
@@ -243,7 +243,7 @@ func TestAnotherReaperCountsFromZero(t *testing.T) {
 	h.journal, h.at = nil, m.at.Add(time.Minute)
 	h.status.Holder.Since = h.at.Add(-30 * time.Second)
 	h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: 60}
-	h.status.Finder.CPU = reaper.Seconds(3 * time.Second)
+	h.status.Finder.CPU = api.Seconds(3 * time.Second)
 	m.hear(h)
 	if got := m.rates.destroyed.perSecond(); got != 1 {
 		t.Errorf("60 of the last 30 s are %v/s of the last minute", got)
@@ -351,7 +351,7 @@ func TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere(t *testing.T) {
 
 func TestOneOfAKindIsCountedAsOne(t *testing.T) {
 	m := newTop(1)
-	m.status.Budget = reaper.BudgetView{PerSecond: 10, Waiting: 1}
+	m.status.Budget = api.BudgetView{PerSecond: 10, Waiting: 1}
 	m.rows[0].a.Candidates = map[string]int{inetdiag.CloseWait.String(): 1}
 	frame := topShown(t, m, 80, 24)
 	m.detail = &topDetail{key: m.rows[0].key}

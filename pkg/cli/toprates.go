@@ -6,8 +6,8 @@ package cli
 import (
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // rates are how often sockets were destroyed lately, or would have been.
@@ -30,7 +30,7 @@ func (r *rates) hear(t *top, h topAnswer) {
 	}
 	from, was := t.at, t.status.Counts
 	if !began.Equal(t.status.Holder.Since) { // another reaper, which counts from 0
-		was = reaper.Counts{}
+		was = api.Counts{}
 		if began.After(from) {
 			from = began
 		}
@@ -43,7 +43,7 @@ func (r *rates) hear(t *top, h topAnswer) {
 }
 
 // recall counts what the journal has of the last minute.
-func (r *rates) recall(page reaper.JournalPage, at time.Time) {
+func (r *rates) recall(page api.JournalPage, at time.Time) {
 	since := at.Add(-rateSpan * time.Second)
 	if page.Since.After(since) {
 		since = page.Since
@@ -58,7 +58,7 @@ func (r *rates) recall(page reaper.JournalPage, at time.Time) {
 	}
 	for _, e := range page.Entries {
 		to := &r.destroyed
-		if e.Outcome == reaper.WouldDestroy {
+		if e.Outcome == api.WouldDestroy {
 			to = &r.would
 		}
 		if !e.Time.Before(since) && !e.Time.After(at) {

@@ -6,9 +6,8 @@ package cli
 import (
 	"cmp"
 
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -16,12 +15,12 @@ import (
 type topRow struct {
 	key  string
 	name string
-	a    reaper.AttachmentView
+	a    api.AttachmentView
 	bad  bool // there is something wrong
 }
 
 // topRows makes a row of each container's attachments in a namespace.
-func topRows(s admin.Status) []topRow {
+func topRows(s api.Status) []topRow {
 	rows := make([]topRow, 0, len(s.Attachments))
 	seen := make(map[string]int, len(s.Attachments))
 	for _, a := range s.Attachments {
@@ -38,7 +37,7 @@ func topRows(s admin.Status) []topRow {
 }
 
 // topName names an attachment: what somebody has chosen a name for is not cut.
-func topName(a reaper.AttachmentView) string {
+func topName(a api.AttachmentView) string {
 	if a.Network == state.ManualNetwork {
 		return a.ContainerID
 	}

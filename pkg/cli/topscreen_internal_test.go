@@ -18,17 +18,16 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/termtest"
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // saying is a reaper that says what the test wants.
 type saying struct {
 	mu      sync.Mutex
-	status  admin.Status
-	sockets reaper.SocketList
+	status  api.Status
+	sockets api.SocketList
 	err     error
-	asked   []reaper.SocketQuery
+	asked   []api.SocketQuery
 	looks   int
 }
 
@@ -38,18 +37,18 @@ func (s *saying) set(err error) {
 	s.err = err
 }
 
-func (s *saying) Status(context.Context) (admin.Status, error) {
+func (s *saying) Status(context.Context) (api.Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.looks++
 	return s.status, s.err
 }
 
-func (s *saying) Sockets(_ context.Context, q reaper.SocketQuery) (reaper.SocketList, error) {
+func (s *saying) Sockets(_ context.Context, q api.SocketQuery) (api.SocketList, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, q)
-	list := reaper.SocketList{}
+	list := api.SocketList{}
 	for _, v := range s.sockets.Sockets {
 		if !q.Owners {
 			v.Owners = nil
@@ -59,8 +58,8 @@ func (s *saying) Sockets(_ context.Context, q reaper.SocketQuery) (reaper.Socket
 	return list, s.err
 }
 
-func (s *saying) Journal(context.Context, reaper.JournalQuery) (reaper.JournalPage, error) {
-	return reaper.JournalPage{}, errors.New("not asked for again")
+func (s *saying) Journal(context.Context, api.JournalQuery) (api.JournalPage, error) {
+	return api.JournalPage{}, errors.New("not asked for again")
 }
 
 // look starts a session on a terminal.

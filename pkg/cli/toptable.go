@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // table lists the pods, in so many lines with the header.
@@ -62,7 +62,7 @@ func (r topRow) cells() gridRow {
 	return c
 }
 
-func ageCell(s reaper.Seconds) string {
+func ageCell(s api.Seconds) string {
 	if s == 0 {
 		return "-"
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // wrong is everything that somebody should look at, a line each, the worst first. What many attachments have
@@ -70,7 +70,7 @@ func (t *top) wrong() []topLine {
 	return lines
 }
 
-func recordProblems(views []reaper.ProblemView) []string {
+func recordProblems(views []api.ProblemView) []string {
 	list := make([]string, 0, len(views))
 	for _, p := range views {
 		list = append(list, "record "+p.File+": "+p.Problem)

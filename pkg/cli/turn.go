@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // turn is a reaper's wait for the lock of its state directory.
 type turn struct {
-	me     reaper.Holder
+	me     api.Holder
 	path   string
 	client *admin.Client
 	wait   bool // however long it takes
@@ -48,7 +49,7 @@ func (t *turn) take(ctx context.Context) (*reaper.Lock, error) {
 		}
 		t.scrape.None("the reaper waits for its turn: " + held.Error())
 		patience := graceTime
-		if t.me.StartedBy != reaper.ByPlugin && held.Holder.StartedBy == reaper.ByPlugin {
+		if t.me.StartedBy != api.ByPlugin && held.Holder.StartedBy == api.ByPlugin {
 			patience = yieldTime
 			if time.Since(asked) >= askEvery {
 				asked = time.Now()

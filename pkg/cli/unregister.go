@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -203,8 +203,8 @@ func registered(records []state.Record) string {
 
 // forgotten waits until the reaper knows nothing of an attachment any more.
 func (e *env) forgotten(ctx context.Context, a state.Attachment) error {
-	return e.untilReaper(ctx, func(views []reaper.AttachmentView) bool {
-		return !slices.ContainsFunc(views, func(v reaper.AttachmentView) bool { return v.Attachment == a })
+	return e.untilReaper(ctx, func(views []api.AttachmentView) bool {
+		return !slices.ContainsFunc(views, func(v api.AttachmentView) bool { return v.Attachment == a })
 	})
 }
 
@@ -216,7 +216,7 @@ const (
 )
 
 // untilReaper waits until the attachments that the reaper has are as they should be.
-func (e *env) untilReaper(ctx context.Context, cond func([]reaper.AttachmentView) bool) error {
+func (e *env) untilReaper(ctx context.Context, cond func([]api.AttachmentView) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, noticeWithin)
 	defer cancel()
 	client, err := e.client()

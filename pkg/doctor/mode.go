@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // judgeMode says what caps the mode on this node: as the reaper says, or where none was asked as the switch
@@ -42,8 +42,8 @@ func judgeMode(r running, s switchFile, d destroy) []Finding {
 }
 
 // expected is what a reaper without flags would say.
-func expected(s switchFile, d destroy) reaper.ModeView {
-	view := reaper.ModeView{Reaper: policy.Destroy}
+func expected(s switchFile, d destroy) api.ModeView {
+	view := api.ModeView{Reaper: policy.Destroy}
 	if s.set {
 		view.Switch = &s.value
 	}
@@ -59,7 +59,7 @@ func expected(s switchFile, d destroy) reaper.ModeView {
 // modeCap is one thing that keeps sockets from being destroyed, and how it is taken away.
 type modeCap struct{ by, lift string }
 
-func capsOf(v reaper.ModeView) []modeCap {
+func capsOf(v api.ModeView) []modeCap {
 	var caps []modeCap
 	if v.Reaper != policy.Destroy {
 		caps = append(caps, modeCap{"the reaper's --mode is " + v.Reaper.String(), "start the reaper without --mode and HALFCLOSE_MODE"})

@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
 // running is what the reaper says of itself.
 type running struct {
-	status admin.Status
+	status api.Status
 	err    error
 	denied bool // its socket is another user's
 	stuck  bool // it did not answer in time

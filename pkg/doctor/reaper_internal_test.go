@@ -10,26 +10,26 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 func TestTheReaperIsJudgedByWhetherItKeepsUp(t *testing.T) {
-	good := admin.Status{
-		Version: buildinfo.Get(), Holder: reaper.Holder{PID: 42, StartedBy: reaper.BySystemd, Since: time.Unix(0, 0).UTC()},
-		Status: reaper.Status{Namespaces: 250, Budget: reaper.BudgetView{PerSecond: 1000}},
+	good := api.Status{
+		Version: buildinfo.Get(), Holder: api.Holder{PID: 42, StartedBy: api.BySystemd, Since: time.Unix(0, 0).UTC()},
+		ReaperStatus: api.ReaperStatus{Namespaces: 250, Budget: api.BudgetView{PerSecond: 1000}},
 	}
 	runs := want{"reaper", OK, "it runs (process 42, started by systemd at 1970-01-01T00:00:00Z) and looks after 250 namespaces", ""}
 	for _, tt := range []struct {
 		name   string
-		change func(*admin.Status)
+		change func(*api.Status)
 		wants  []want
 	}{
-		{"a good one", func(*admin.Status) {}, []want{runs}},
-		{"of another version", func(s *admin.Status) { s.Version = buildinfo.Info{Version: "v0.0.1", Commit: "c"} }, []want{runs, {"reaper", Warn, "halfclose v0.0.1 (commit c", "restart"}}},
-		{"one that lags", func(s *admin.Status) { s.Finder.Late = reaper.Seconds(90 * time.Second) }, []want{runs, {"reaper", Warn, "lags 1m30s behind", "child-tables"}}},
-		{"one that waits for its budget", func(s *admin.Status) { s.Budget.Waiting = 3 }, []want{runs, {"reaper", Warn, "3 sockets wait for the budget of 1000 destroys a second", "--max-destroys-per-second"}}},
-		{"one that is refused", func(s *admin.Status) { s.Counts.Errors = map[string]uint64{"EPERM": 2, "EIO": 1} }, []want{runs, {"reaper", Warn, "1 with EIO, 2 with EPERM", "log"}}},
+		{"a good one", func(*api.Status) {}, []want{runs}},
+		{"of another version", func(s *api.Status) { s.Version = buildinfo.Info{Version: "v0.0.1", Commit: "c"} }, []want{runs, {"reaper", Warn, "halfclose v0.0.1 (commit c", "restart"}}},
+		{"one that lags", func(s *api.Status) { s.Finder.Late = api.Seconds(90 * time.Second) }, []want{runs, {"reaper", Warn, "lags 1m30s behind", "child-tables"}}},
+		{"one that waits for its budget", func(s *api.Status) { s.Budget.Waiting = 3 }, []want{runs, {"reaper", Warn, "3 sockets wait for the budget of 1000 destroys a second", "--max-destroys-per-second"}}},
+		{"one that is refused", func(s *api.Status) { s.Counts.Errors = map[string]uint64{"EPERM": 2, "EIO": 1} }, []want{runs, {"reaper", Warn, "1 with EIO, 2 with EPERM", "log"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := good

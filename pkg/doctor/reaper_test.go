@@ -17,6 +17,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -60,7 +61,7 @@ func startReaper(t *testing.T, store *state.Store, mode policy.Mode) *admin.Clie
 	var g errgroup.Group
 	g.Go(func() error { return r.Run(ctx) })
 	g.Go(func() error {
-		return (&admin.Server{Reaper: r, Holder: reaper.Holder{PID: os.Getpid(), Since: time.Now()}, Log: log}).Serve(ctx, l)
+		return (&admin.Server{Reaper: r, Holder: api.Holder{PID: os.Getpid(), Since: time.Now()}, Log: log}).Serve(ctx, l)
 	})
 	t.Cleanup(func() {
 		stop()
@@ -81,7 +82,7 @@ func TestAReaperIsAskedWhatItDoesAndWhatCapsIt(t *testing.T) {
 		s, err := client.Status(t.Context())
 		return err == nil && s.Namespaces == 1
 	})
-	if _, err := client.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
+	if _, err := client.SetMode(t.Context(), api.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
 	r := doctor.Run(t.Context(), patient{StateDir: dir, ConfDir: t.TempDir()}.config())

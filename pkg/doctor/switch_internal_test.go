@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -68,7 +68,7 @@ func TestTheSwitchIsJudgedByWhetherItCanBeReadAndSet(t *testing.T) {
 func TestWhatCapsTheModeIsTheReapersWordOrWhatIsSeenWithoutOne(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	observe := state.Switch{Mode: policy.Observe, Who: "sre", When: at}
-	says := func(v reaper.ModeView) running {
+	says := func(v api.ModeView) running {
 		var r running
 		r.status.Mode = v
 		return r
@@ -81,22 +81,22 @@ func TestWhatCapsTheModeIsTheReapersWordOrWhatIsSeenWithoutOne(t *testing.T) {
 		d    destroy
 		want want
 	}{
-		{name: "nothing", r: says(reaper.ModeView{Reaper: policy.Destroy}), want: want{"mode", OK, "nothing caps the mode: what each record says applies", ""}},
-		{name: "a switch that says destroy", r: says(reaper.ModeView{Reaper: policy.Destroy, Switch: &state.Switch{Mode: policy.Destroy}}), want: want{"mode", OK, "nothing caps", ""}},
-		{name: "a flag", r: says(reaper.ModeView{Reaper: policy.Observe}), want: want{"mode", Info, "the reaper's --mode is observe", "without --mode and HALFCLOSE_MODE"}},
-		{name: "the switch", r: says(reaper.ModeView{Reaper: policy.Destroy, Switch: &observe}), want: want{"mode", Info, "the switch was set to observe by sre at 2026-01-02T03:04:05Z", "halfclose mode destroy"}},
-		{name: "the kernel", r: says(reaper.ModeView{Reaper: policy.Destroy, KernelProblem: "no SOCK_DESTROY"}), want: want{"mode", Info, "no SOCK_DESTROY", "sock-destroy"}},
+		{name: "nothing", r: says(api.ModeView{Reaper: policy.Destroy}), want: want{"mode", OK, "nothing caps the mode: what each record says applies", ""}},
+		{name: "a switch that says destroy", r: says(api.ModeView{Reaper: policy.Destroy, Switch: &state.Switch{Mode: policy.Destroy}}), want: want{"mode", OK, "nothing caps", ""}},
+		{name: "a flag", r: says(api.ModeView{Reaper: policy.Observe}), want: want{"mode", Info, "the reaper's --mode is observe", "without --mode and HALFCLOSE_MODE"}},
+		{name: "the switch", r: says(api.ModeView{Reaper: policy.Destroy, Switch: &observe}), want: want{"mode", Info, "the switch was set to observe by sre at 2026-01-02T03:04:05Z", "halfclose mode destroy"}},
+		{name: "the kernel", r: says(api.ModeView{Reaper: policy.Destroy, KernelProblem: "no SOCK_DESTROY"}), want: want{"mode", Info, "no SOCK_DESTROY", "sock-destroy"}},
 		{
-			name: "all of them", r: says(reaper.ModeView{Reaper: policy.Off, SwitchProblem: "spoilt", KernelProblem: "k"}),
+			name: "all of them", r: says(api.ModeView{Reaper: policy.Off, SwitchProblem: "spoilt", KernelProblem: "k"}),
 			want: want{"mode", Info, "the reaper's --mode is off; the switch cannot be read; k", "HALFCLOSE_MODE, and see to switch, and see to sock-destroy"},
 		},
-		{name: "the reaper knows better than what is seen here", r: says(reaper.ModeView{Reaper: policy.Destroy}), s: switchFile{set: true, value: observe}, want: want{"mode", OK, "", ""}},
+		{name: "the reaper knows better than what is seen here", r: says(api.ModeView{Reaper: policy.Destroy}), s: switchFile{set: true, value: observe}, want: want{"mode", OK, "", ""}},
 		{name: "no reaper, nothing", r: none, want: want{"mode", OK, "no reaper was asked", ""}},
 		{name: "a switch that was written by hand", r: none, s: switchFile{set: true, value: state.Switch{Mode: policy.Observe}}, want: want{"mode", Info, "the switch was set to observe by hand (", "halfclose mode destroy"}},
 		{name: "no reaper, the switch", r: none, s: switchFile{set: true, value: observe}, want: want{"mode", Info, "set to observe by sre", "halfclose mode destroy"}},
 		{name: "no reaper, a spoilt switch", r: none, s: switchFile{err: errors.New("spoilt")}, want: want{"mode", Info, "the switch cannot be read", "switch"}},
 		{name: "no reaper, a switch that is not for this user", r: none, s: switchFile{err: &fs.PathError{Op: "open", Path: "/m", Err: unix.EACCES}}, want: want{"mode", Warn, "what caps the mode cannot be told", "run it as root"}},
-		{name: "a reaper that has read the switch that is not for this user", r: says(reaper.ModeView{Reaper: policy.Destroy}), s: switchFile{err: unix.EACCES}, want: want{"mode", OK, "nothing caps", ""}},
+		{name: "a reaper that has read the switch that is not for this user", r: says(api.ModeView{Reaper: policy.Destroy}), s: switchFile{err: unix.EACCES}, want: want{"mode", OK, "nothing caps", ""}},
 		{name: "no reaper, the kernel", r: none, d: destroy{err: inetdiag.ErrUnsupported}, want: want{"mode", Info, "CONFIG_INET_DIAG_DESTROY", "sock-destroy"}},
 		{name: "no reaper, and what this user may not says nothing of a reaper", r: none, d: destroy{err: inetdiag.ErrDenied}, want: want{"mode", OK, "", ""}},
 	} {

@@ -5,9 +5,11 @@ package metrics
 
 import (
 	"cmp"
+	"context"
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -20,6 +22,20 @@ type Figures struct {
 	Build   buildinfo.Info
 	Process Process
 	Reaper  reaper.Metrics
+}
+
+// Of returns the figures of a reaper of this process that started at a time, in the Prometheus text format.
+func Of(ctx context.Context, r *reaper.Reaper, started time.Time) ([]byte, error) {
+	m, err := r.Metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := ReadProcess(started)
+	if err != nil {
+		return nil, err
+	}
+	f := Figures{Build: buildinfo.Get(), Process: p, Reaper: m}
+	return f.Append(nil), nil
 }
 
 // Append appends the figures to b, always in the same order.

@@ -12,9 +12,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// ContentType is what the text is to a scraper.
-const ContentType = "text/plain; version=0.0.4; charset=utf-8"
-
 // The types of metrics that there are.
 const (
 	counter   = "counter"

@@ -10,12 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 func TestABucketOfAgesHoldsWhatIsYoungerThanItsBound(t *testing.T) {
-	bounds := ageBounds()
+	bounds := api.AgeBounds()
 	for _, tt := range []struct {
 		age    time.Duration
 		bucket int
@@ -31,8 +32,8 @@ func TestABucketOfAgesHoldsWhatIsYoungerThanItsBound(t *testing.T) {
 		{1000 * time.Hour, 4},
 		{-time.Second, 0}, // the clock of another processor
 	} {
-		var got, want AgeCounts
-		got.add(tt.age, tt.age > time.Minute, &bounds)
+		var got, want api.AgeCounts
+		got.Add(tt.age, tt.age > time.Minute, &bounds)
 		want.Sockets[tt.bucket] = 1
 		if tt.age > time.Minute {
 			want.Overdue[tt.bucket] = 1
@@ -74,9 +75,9 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 	}
 
 	s := wholeStatus(l)
-	want := Ages{
-		CloseWait: AgeCounts{Sockets: [...]int{3, 1, 0, 0, 0}, Overdue: [...]int{1, 1, 0, 0, 0}},
-		FinWait2:  AgeCounts{Sockets: [...]int{0, 1, 0, 0, 0}, Overdue: [...]int{0, 1, 0, 0, 0}},
+	want := api.Ages{
+		CloseWait: api.AgeCounts{Sockets: [...]int{3, 1, 0, 0, 0}, Overdue: [...]int{1, 1, 0, 0, 0}},
+		FinWait2:  api.AgeCounts{Sockets: [...]int{0, 1, 0, 0, 0}, Overdue: [...]int{0, 1, 0, 0, 0}},
 	}
 	if diff := cmp.Diff(want, s.Ages); diff != "" {
 		t.Errorf("of the node (-want +got)\n%s", diff)
@@ -84,11 +85,11 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"CLOSE_WAIT": 4, "FIN_WAIT2": 1}, s.Candidates); diff != "" {
 		t.Errorf("candidates (-want +got)\n%s", diff)
 	}
-	var total Ages
+	var total api.Ages
 	none := 0
 	for _, a := range s.Attachments {
-		total.merge(&a.Ages)
-		if diff := cmp.Diff(a.Ages.totals(), a.Candidates); diff != "" {
+		total.Merge(&a.Ages)
+		if diff := cmp.Diff(a.Ages.Totals(), a.Candidates); diff != "" {
 			t.Errorf("an attachment has other candidates than ages (-ages +candidates)\n%s", diff)
 		}
 		b, err := json.Marshal(a)
@@ -108,8 +109,8 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 	}
 
 	b, err := json.Marshal(struct {
-		Bounds []Seconds `json:"ageBoundsSeconds"`
-		Ages   Ages      `json:"ages"`
+		Bounds []api.Seconds `json:"ageBoundsSeconds"`
+		Ages   api.Ages      `json:"ages"`
 	}{s.AgeBounds, s.Ages})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -239,7 +240,7 @@ func TestTheJournalCompletesWhatItKeeps(t *testing.T) {
 		k := &ownersLook{found: make(map[uint32][]owners.Process)}
 		k.query.Inodes = make(map[uint32]struct{})
 		for i := range n {
-			j.add(Entry{})
+			j.add(api.Entry{})
 			inode := uint32(i + 1) // which is the entry's number
 			j.unowned[j.total] = unowned{inode: inode}
 			k.query.Inodes[inode], k.found[inode] = struct{}{}, []owners.Process{{PID: i + 1}}

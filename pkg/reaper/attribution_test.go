@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -72,11 +73,11 @@ func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
 			t.Fatalf("it says %q", said)
 		}
 		n.register(ns, timing(inetdiag.FinWait2, 3*time.Second))
-		var page reaper.JournalPage
+		var page api.JournalPage
 		for len(page.Entries) == 0 {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			var err error
-			page, err = n.Journal(ctx, reaper.JournalQuery{Journal: page.Journal, After: page.Last, Wait: patience})
+			page, err = n.Journal(ctx, api.JournalQuery{Journal: page.Journal, After: page.Last, Wait: patience})
 			cancel()
 			if err != nil {
 				t.Fatal(err)
@@ -84,7 +85,7 @@ func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
 		}
 		local, peer := addrs(conn)
 		e := page.Entries[0]
-		if e.Local.String() != local || e.Peer.String() != peer || e.Outcome != reaper.Destroyed {
+		if e.Local.String() != local || e.Peer.String() != peer || e.Outcome != api.Destroyed {
 			t.Errorf("the journal has %+v", e)
 		}
 		if diff := cmp.Diff([]owners.Process{p.Process}, e.Owners, whichContainer()); diff != "" {
@@ -192,10 +193,10 @@ func TestSocketsAreListedWithAllTheirOwners(t *testing.T) {
 		let()
 		n.register(ns, timing(inetdiag.CloseWait, 10*time.Minute))
 		n.awaitVerdict(conn, policy.Young)
-		if v, _ := n.find(conn, reaper.SocketQuery{}); v.Owners != nil || o.looks.Load() != 0 {
+		if v, _ := n.find(conn, api.SocketQuery{}); v.Owners != nil || o.looks.Load() != 0 {
 			t.Errorf("nobody has asked, and yet there are %v", v.Owners)
 		}
-		for name, q := range map[string]reaper.SocketQuery{
+		for name, q := range map[string]api.SocketQuery{
 			"known": {Owners: true}, "looked at now": {Owners: true, All: true}, "by path": {Owners: true, Netns: ns.Path()},
 		} {
 			list, err := n.Sockets(context.Background(), q)

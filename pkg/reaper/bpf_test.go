@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -158,7 +159,7 @@ func TestASocketInFlightIsDestroyedToo(t *testing.T) {
 		n.register(ns, timing(inetdiag.CloseWait, soon))
 		nstest.Eventually(t, patience, "it is destroyed", func() bool {
 			for _, e := range n.journal() {
-				if e.Local.String() == local && e.Peer.String() == peer && e.Outcome == reaper.Destroyed {
+				if e.Local.String() == local && e.Peer.String() == peer && e.Outcome == api.Destroyed {
 					return true
 				}
 			}

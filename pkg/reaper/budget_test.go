@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -30,7 +31,7 @@ func overdue(t *testing.T, n *node, namespaces, sockets int) {
 }
 
 // destroyedEntries returns the journal without what was observed.
-func (n *node) destroyedEntries() (list []reaper.Entry) {
+func (n *node) destroyedEntries() (list []api.Entry) {
 	for _, e := range n.journal() {
 		if e.Outcome == "destroyed" {
 			list = append(list, e)
@@ -52,7 +53,7 @@ func TestTheBudgetBoundsTheNodeAndIsSharedInTurn(t *testing.T) {
 			return b.PerSecond == perSecond && b.Waiting > (namespaces-1)*sockets
 		})
 		waiting := 0
-		for _, v := range n.sockets(reaper.SocketQuery{}) {
+		for _, v := range n.sockets(api.SocketQuery{}) {
 			if strings.Contains(v.Why, "waiting for --max-destroys-per-second") {
 				waiting++
 			}

@@ -8,28 +8,15 @@ import (
 	"os"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// ModeView is what may be done on this node, and what says so. The most careful of its parts and of each
-// record's own mode is what happens.
-type ModeView struct {
-	Effective policy.Mode `json:"effective"` // without any record's own
-	Reaper    policy.Mode `json:"reaper"`    // --mode
-	// SwitchFile is where the switch is kept.
-	SwitchFile string `json:"switchFile"`
-	// Switch is what was set by hand for this node, nil if nothing was.
-	Switch        *state.Switch `json:"switch,omitempty"`
-	SwitchProblem string        `json:"switchProblem,omitempty"`
-	// KernelProblem is why this kernel or these privileges let nothing be destroyed, "" if they do.
-	KernelProblem string `json:"kernelProblem,omitempty"`
-}
-
 // caps keeps the node-wide bounds on the mode. The switch is read from its file, and read again when the
 // file changes.
 type caps struct {
-	view ModeView
+	view api.ModeView
 	path string
 	seen os.FileInfo
 	at   time.Time
@@ -38,7 +25,7 @@ type caps struct {
 }
 
 func newCaps(reaper policy.Mode, switchPath, kernelProblem string) *caps {
-	c := &caps{path: switchPath, view: ModeView{Reaper: reaper, SwitchFile: switchPath, KernelProblem: kernelProblem}}
+	c := &caps{path: switchPath, view: api.ModeView{Reaper: reaper, SwitchFile: switchPath, KernelProblem: kernelProblem}}
 	c.load()
 	return c
 }

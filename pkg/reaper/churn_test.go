@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
@@ -35,7 +36,7 @@ func (n *node) allSince() map[uint64]span {
 	n.tb.Helper()
 	found := make(map[uint64]span)
 	from := time.Now()
-	views := n.sockets(reaper.SocketQuery{})
+	views := n.sockets(api.SocketQuery{})
 	to := time.Now()
 	for _, v := range views {
 		if v.Age != nil {

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // Addresses that the namespaces of these tests have on their loopback link beside its own.
@@ -92,8 +92,8 @@ func TestExemptSocketsAreSpared(t *testing.T) {
 					n.awaitDestroyed(end(shut(t, other), tc.state))
 					closeAll(t, other.Client, other.Server) // so that the next may have the port
 				}
-				n.stillSpared(conn, reaper.SocketQuery{}, policy.Exempted)
-				if v, _ := n.find(conn, reaper.SocketQuery{}); !strings.Contains(v.Why, tc.why) || v.Deadline != nil {
+				n.stillSpared(conn, api.SocketQuery{}, policy.Exempted)
+				if v, _ := n.find(conn, api.SocketQuery{}); !strings.Contains(v.Why, tc.why) || v.Deadline != nil {
 					t.Errorf("listed with deadline %v and why %q, want none and %q", v.Deadline, v.Why, tc.why)
 				}
 				answers(t, survivor)

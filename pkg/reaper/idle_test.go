@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -22,7 +23,7 @@ func TestIdleExit(t *testing.T) {
 		n.tb.Helper()
 		nstest.Eventually(n.tb, patience, "the reaper ends", func() bool {
 			_, err := n.Status(context.Background())
-			return errors.Is(err, reaper.ErrStopped)
+			return errors.Is(err, api.ErrStopped)
 		})
 		if err := n.stop(); !errors.Is(err, reaper.ErrIdle) {
 			n.tb.Errorf("Run returned %v, want ErrIdle", err)
@@ -86,13 +87,13 @@ func TestAnEndedReaperSaysSo(t *testing.T) {
 		if err := n.stop(); err != nil {
 			t.Errorf("Run returned %v at a clean stop", err)
 		}
-		if _, err := n.Sockets(context.Background(), reaper.SocketQuery{}); !errors.Is(err, reaper.ErrStopped) {
+		if _, err := n.Sockets(context.Background(), api.SocketQuery{}); !errors.Is(err, api.ErrStopped) {
 			t.Errorf("Sockets: %v", err)
 		}
-		if _, err := n.Journal(context.Background(), reaper.JournalQuery{}); !errors.Is(err, reaper.ErrStopped) {
+		if _, err := n.Journal(context.Background(), api.JournalQuery{}); !errors.Is(err, api.ErrStopped) {
 			t.Errorf("Journal: %v", err)
 		}
-		if err := n.Ready(context.Background()); !errors.Is(err, reaper.ErrStopped) {
+		if err := n.Ready(context.Background()); !errors.Is(err, api.ErrStopped) {
 			t.Errorf("Ready: %v", err)
 		}
 	})

@@ -4,77 +4,15 @@
 package reaper
 
 import (
-	"fmt"
 	"log/slog"
-	"math"
-	"net/netip"
-	"strconv"
-	"time"
 
 	"golang.org/x/time/rate"
 
-	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/owners"
-	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// The outcomes in the journal.
-const (
-	Destroyed    = "destroyed"
-	WouldDestroy = "would-destroy" // but for the mode
-)
-
-var logText = map[string]string{Destroyed: "destroyed half-closed socket", WouldDestroy: "would destroy half-closed socket"}
-
-// Entry is the account of one socket that was destroyed, or would have been.
-type Entry struct {
-	// Seq numbers the entries of one reaper from 1 on.
-	Seq         uint64         `json:"seq"`
-	Time        time.Time      `json:"time"`
-	Outcome     string         `json:"outcome"` // Destroyed or WouldDestroy
-	Pod         state.Pod      `json:"pod"`
-	Network     string         `json:"network"`
-	ContainerID string         `json:"containerID"`
-	Local       netip.AddrPort `json:"local"`
-	Peer        netip.AddrPort `json:"peer"`
-	State       inetdiag.State `json:"state"`
-	Age         Seconds        `json:"ageSeconds"`
-	Idle        Seconds        `json:"idleSeconds"`
-	Grace       policy.Grace   `json:"grace"`
-	Late        Seconds        `json:"lateSeconds"` // after its deadline
-	RQueue      uint32         `json:"rqueueBytes"`
-	WQueue      uint32         `json:"wqueueBytes"`
-	UID         uint32         `json:"uid"`
-	Cookie      uint64         `json:"cookie"`
-	// Owners are the processes that held it, as far as they were found before they let go of it: those in its
-	// network namespace, or others where none was.
-	Owners []owners.Process `json:"owners,omitempty"`
-}
-
-// Seconds is a duration that is written to JSON as a number of seconds.
-type Seconds time.Duration
-
-func (s Seconds) rounded() time.Duration { return time.Duration(s).Round(time.Millisecond) }
-
-// MarshalJSON writes seconds with three decimals.
-func (s Seconds) MarshalJSON() ([]byte, error) {
-	return s.append(nil), nil
-}
-
-func (s Seconds) append(b []byte) []byte {
-	return strconv.AppendFloat(b, time.Duration(s).Seconds(), 'f', 3, 64)
-}
-
-// UnmarshalJSON reads seconds.
-func (s *Seconds) UnmarshalJSON(b []byte) error {
-	f, err := strconv.ParseFloat(string(b), 64)
-	if err != nil {
-		return fmt.Errorf("seconds %q: %w", b, err)
-	}
-	*s = Seconds(math.Round(f * float64(time.Second)))
-	return nil
-}
+var logText = map[string]string{api.Destroyed: "destroyed half-closed socket", api.WouldDestroy: "would destroy half-closed socket"}
 
 // journalSize is how many entries are kept.
 const journalSize = 4096
@@ -84,7 +22,7 @@ const journalSize = 4096
 type journal struct {
 	log     *slog.Logger
 	limit   *rate.Limiter
-	entries []Entry // a ring once it is full
+	entries []api.Entry // a ring once it is full
 	next    int
 	total   uint64 // which is the last entry's number
 	summed  map[sumKey]int
@@ -108,7 +46,7 @@ func newJournal(log *slog.Logger) *journal {
 }
 
 // add takes in an entry.
-func (j *journal) add(e Entry) {
+func (j *journal) add(e api.Entry) {
 	j.total++
 	e.Seq = j.total
 	delete(j.unowned, j.total-journalSize) // it is kept no longer
@@ -130,8 +68,8 @@ func (j *journal) add(e Entry) {
 		slog.String("pod_namespace", e.Pod.Namespace), slog.String("pod", e.Pod.Name),
 		slog.String("network", e.Network), slog.String("container", e.ContainerID),
 		slog.String("local", e.Local.String()), slog.String("peer", e.Peer.String()), slog.String("state", e.State.String()),
-		slog.Duration("age", e.Age.rounded()), slog.Duration("idle", e.Idle.rounded()),
-		slog.String("grace", e.Grace.String()), slog.Duration("late", e.Late.rounded()),
+		slog.Duration("age", e.Age.Rounded()), slog.Duration("idle", e.Idle.Rounded()),
+		slog.String("grace", e.Grace.String()), slog.Duration("late", e.Late.Rounded()),
 		slog.Uint64("rqueue_bytes", uint64(e.RQueue)), slog.Uint64("wqueue_bytes", uint64(e.WQueue)),
 		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie),
 	}
@@ -167,13 +105,13 @@ func (j *journal) flush() {
 }
 
 // after returns the entries that came after the one of that number, newest last, as far as they are kept.
-func (j *journal) after(seq uint64) []Entry {
+func (j *journal) after(seq uint64) []api.Entry {
 	n := len(j.entries)
 	wanted := 0
 	if seq < j.total {
 		wanted = int(min(uint64(n), j.total-seq))
 	}
-	list := make([]Entry, 0, wanted)
+	list := make([]api.Entry, 0, wanted)
 	for i := n - wanted; i < n; i++ {
 		list = append(list, j.entries[(j.next+i)%n])
 	}

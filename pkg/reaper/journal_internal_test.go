@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -49,7 +50,7 @@ func TestJournalKeepsTheLastEntries(t *testing.T) {
 	for _, n := range []int{0, 1, journalSize - 1, journalSize, journalSize + 1, 3*journalSize + 7} {
 		j, _ := newTestJournal()
 		for i := range n {
-			j.add(Entry{Cookie: uint64(i)})
+			j.add(api.Entry{Cookie: uint64(i)})
 		}
 		list := j.after(0)
 		if want := min(n, journalSize); len(list) != want || j.total != uint64(n) {
@@ -65,10 +66,10 @@ func TestJournalKeepsTheLastEntries(t *testing.T) {
 
 func TestJournalGivesCopies(t *testing.T) {
 	j, _ := newTestJournal()
-	j.add(Entry{Cookie: 1})
+	j.add(api.Entry{Cookie: 1})
 	list := j.after(0)
 	list[0].Cookie = 2
-	j.add(Entry{Cookie: 3})
+	j.add(api.Entry{Cookie: 3})
 	if got := j.after(0); got[0].Cookie != 1 || len(got) != 2 {
 		t.Errorf("a reader changed it: %+v", got)
 	}
@@ -76,10 +77,10 @@ func TestJournalGivesCopies(t *testing.T) {
 
 func TestJournalLogsWhoWhatAndWhy(t *testing.T) {
 	j, b := newTestJournal()
-	j.add(Entry{
-		Time: time.Now(), Outcome: Destroyed, Pod: state.Pod{Namespace: "shop", Name: "cart-0"}, Network: "pods", ContainerID: "c1",
-		Local: netip.MustParseAddrPort("10.0.0.1:80"), Peer: netip.MustParseAddrPort("10.0.0.2:5000"), State: inetdiag.CloseWait, Age: Seconds(90*time.Second + 1), Idle: Seconds(time.Minute),
-		Grace: policy.Grace(time.Minute), Late: Seconds(1234 * time.Microsecond), RQueue: 1, WQueue: 2, UID: 3, Cookie: 4,
+	j.add(api.Entry{
+		Time: time.Now(), Outcome: api.Destroyed, Pod: state.Pod{Namespace: "shop", Name: "cart-0"}, Network: "pods", ContainerID: "c1",
+		Local: netip.MustParseAddrPort("10.0.0.1:80"), Peer: netip.MustParseAddrPort("10.0.0.2:5000"), State: inetdiag.CloseWait, Age: api.Seconds(90*time.Second + 1), Idle: api.Seconds(time.Minute),
+		Grace: policy.Grace(time.Minute), Late: api.Seconds(1234 * time.Microsecond), RQueue: 1, WQueue: 2, UID: 3, Cookie: 4,
 	})
 	want := []map[string]any{{
 		"level": "INFO", "msg": "destroyed half-closed socket", "pod_namespace": "shop", "pod": "cart-0", "network": "pods", "container": "c1",
@@ -96,17 +97,17 @@ func TestJournalSumsWhatIsPastTheRate(t *testing.T) {
 	at := time.Now()
 	a, c := state.Pod{Namespace: "shop", Name: "cart-0"}, state.Pod{Namespace: "shop", Name: "cart-1"}
 	for range 100 { // the burst
-		j.add(Entry{Time: at, Outcome: Destroyed, Pod: a})
+		j.add(api.Entry{Time: at, Outcome: api.Destroyed, Pod: a})
 	}
 	if got := len(logged(t, b)); got != 100 {
 		t.Errorf("%d of 100 have a line of their own", got)
 	}
 	for range 30 {
-		j.add(Entry{Time: at, Outcome: Destroyed, Pod: a})
+		j.add(api.Entry{Time: at, Outcome: api.Destroyed, Pod: a})
 	}
 	for range 5 {
-		j.add(Entry{Time: at, Outcome: WouldDestroy, Pod: a})
-		j.add(Entry{Time: at, Outcome: Destroyed, Pod: c})
+		j.add(api.Entry{Time: at, Outcome: api.WouldDestroy, Pod: a})
+		j.add(api.Entry{Time: at, Outcome: api.Destroyed, Pod: c})
 	}
 	if got := logged(t, b); got != nil {
 		t.Errorf("past the rate there is %v", got)
@@ -130,7 +131,7 @@ func TestJournalSumsWhatIsPastTheRate(t *testing.T) {
 	if len(j.after(0)) != 140 {
 		t.Errorf("%d entries are kept", len(j.after(0)))
 	}
-	j.add(Entry{Time: at.Add(time.Second), Outcome: Destroyed, Pod: a}) // the rate allows some again
+	j.add(api.Entry{Time: at.Add(time.Second), Outcome: api.Destroyed, Pod: a}) // the rate allows some again
 	if got := logged(t, b); len(got) != 1 {
 		t.Errorf("a second later there is %v", got)
 	}
@@ -140,16 +141,16 @@ func TestSecondsInJSON(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0.000", 1500 * time.Millisecond: "1.500", -20 * time.Millisecond: "-0.020", 90 * time.Minute: "5400.000", 400 * time.Microsecond: "0.000",
 	} {
-		got, err := json.Marshal(Seconds(d))
+		got, err := json.Marshal(api.Seconds(d))
 		if err != nil || string(got) != want {
 			t.Errorf("%v is written as %s, %v, want %s", d, got, err, want)
 		}
-		var back Seconds
+		var back api.Seconds
 		if err := json.Unmarshal(got, &back); err != nil || time.Duration(back) != d.Round(time.Millisecond) {
 			t.Errorf("%s is read as %v, %v", got, time.Duration(back), err)
 		}
 	}
-	var s Seconds
+	var s api.Seconds
 	if err := json.Unmarshal([]byte(`"soon"`), &s); err == nil {
 		t.Error("a string is taken for seconds")
 	}

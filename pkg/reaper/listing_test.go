@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -52,9 +52,9 @@ func TestSocketsAreListedByPodAndAge(t *testing.T) {
 			}
 		}
 		nstest.Eventually(t, patience, "all are known", func() bool {
-			return len(n.sockets(reaper.SocketQuery{State: inetdiag.CloseWait})) == len(want)
+			return len(n.sockets(api.SocketQuery{State: inetdiag.CloseWait})) == len(want)
 		})
-		for name, q := range map[string]reaper.SocketQuery{
+		for name, q := range map[string]api.SocketQuery{
 			"known": {State: inetdiag.CloseWait}, "looked at": {State: inetdiag.CloseWait, All: true}, "with owners": {State: inetdiag.CloseWait, Owners: true},
 		} {
 			var got []string
@@ -69,7 +69,7 @@ func TestSocketsAreListedByPodAndAge(t *testing.T) {
 		// Who has seen enough is given no more.
 		enough := errors.New("enough")
 		var got []string
-		_, err := n.EachSocket(context.Background(), reaper.SocketQuery{State: inetdiag.CloseWait}, func(v *reaper.SocketView) error {
+		_, err := n.EachSocket(context.Background(), api.SocketQuery{State: inetdiag.CloseWait}, func(v *api.SocketView) error {
 			got = append(got, v.Pod.Name+" "+v.Local)
 			if len(got) == len(owned) {
 				return enough

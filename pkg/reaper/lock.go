@@ -9,43 +9,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/api"
 )
-
-// Holder says which reaper holds the lock of a state directory.
-type Holder struct {
-	PID       int       `json:"pid"`
-	StartedBy StartedBy `json:"startedBy"`
-	Since     time.Time `json:"since"`
-	Version   string    `json:"version"`
-}
-
-// StartedBy says who started a reaper. One that the plugin started hands over to any other.
-type StartedBy string
-
-// Who may have started a reaper.
-const (
-	ByPlugin  StartedBy = "auto"
-	BySystemd StartedBy = "systemd"
-	ByCommand StartedBy = "command"
-)
-
-// String says it in words.
-func (h Holder) String() string {
-	if h.PID == 0 {
-		return "another process"
-	}
-	by := map[StartedBy]string{ByPlugin: "the CNI plugin", BySystemd: "systemd", ByCommand: "a command"}[h.StartedBy]
-	if by == "" {
-		by = "somebody"
-	}
-	return fmt.Sprintf("process %d, started by %s at %s", h.PID, by, h.Since.Format(time.RFC3339))
-}
 
 // HeldError says that another reaper holds the lock.
-type HeldError struct{ Holder Holder }
+type HeldError struct{ Holder api.Holder }
 
 func (e *HeldError) Error() string {
 	return "another reaper works on this state directory: " + e.Holder.String()
@@ -59,7 +30,7 @@ type Lock struct {
 
 // Acquire takes the lock, and leaves who holds it in the file for people and other reapers to read. The
 // error is a *HeldError if another process has it.
-func Acquire(path string, me Holder) (*Lock, error) {
+func Acquire(path string, me api.Holder) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the reaper's lock: %w", err)
@@ -87,15 +58,15 @@ func Acquire(path string, me Holder) (*Lock, error) {
 }
 
 // readHolder reads who holds the lock; the zero Holder if that is not (yet) to be read.
-func readHolder(f *os.File) (h Holder) {
+func readHolder(f *os.File) (h api.Holder) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, 4096))
 	if err != nil || json.Unmarshal(b, &h) != nil {
-		return Holder{}
+		return api.Holder{}
 	}
 	return h
 }
 
-func (l *Lock) sign(me Holder) error {
+func (l *Lock) sign(me api.Holder) error {
 	b, err := json.Marshal(me)
 	if err == nil {
 		err = l.file.Truncate(0)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -23,7 +24,7 @@ import (
 const envHoldLock = "HALFCLOSE_TEST_HOLD_LOCK"
 
 func holdLock(path string) int {
-	me := reaper.Holder{PID: os.Getpid(), StartedBy: reaper.ByPlugin, Since: time.Unix(1700000000, 0).UTC(), Version: "v9"}
+	me := api.Holder{PID: os.Getpid(), StartedBy: api.ByPlugin, Since: time.Unix(1700000000, 0).UTC(), Version: "v9"}
 	if _, err := reaper.Acquire(path, me); err != nil {
 		fmt.Println(err)
 		return 1
@@ -35,7 +36,7 @@ func holdLock(path string) int {
 
 func lockPath(t *testing.T) string { return filepath.Join(t.TempDir(), "reaper.lock") }
 
-func acquire(t *testing.T, path string, me reaper.Holder) *reaper.Lock {
+func acquire(t *testing.T, path string, me api.Holder) *reaper.Lock {
 	t.Helper()
 	l, err := reaper.Acquire(path, me)
 	if err != nil {
@@ -49,14 +50,14 @@ func TestLockKeepsOthersOutAndNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	path := lockPath(t)
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	first := acquire(t, path, reaper.Holder{PID: 4711, StartedBy: reaper.BySystemd, Since: since, Version: "v1"})
+	first := acquire(t, path, api.Holder{PID: 4711, StartedBy: api.BySystemd, Since: since, Version: "v1"})
 
-	_, err := reaper.Acquire(path, reaper.Holder{PID: 4712})
+	_, err := reaper.Acquire(path, api.Holder{PID: 4712})
 	held, ok := errors.AsType[*reaper.HeldError](err)
 	if !ok {
 		t.Fatalf("a second Acquire: %v, want a *HeldError", err)
 	}
-	if diff := cmp.Diff(reaper.Holder{PID: 4711, StartedBy: reaper.BySystemd, Since: since, Version: "v1"}, held.Holder); diff != "" {
+	if diff := cmp.Diff(api.Holder{PID: 4711, StartedBy: api.BySystemd, Since: since, Version: "v1"}, held.Holder); diff != "" {
 		t.Errorf("holder (-want +got):\n%s", diff)
 	}
 	const want = "process 4711, started by systemd at 2026-01-02T03:04:05Z"
@@ -65,7 +66,7 @@ func TestLockKeepsOthersOutAndNamesItsHolder(t *testing.T) {
 	}
 
 	first.Release()
-	second := acquire(t, path, reaper.Holder{PID: 4712})
+	second := acquire(t, path, api.Holder{PID: 4712})
 	if err := second.Valid(); err != nil {
 		t.Errorf("the lock of a released one: %v", err)
 	}
@@ -74,9 +75,9 @@ func TestLockKeepsOthersOutAndNamesItsHolder(t *testing.T) {
 func TestLockNamesItsHolderInWords(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for want, h := range map[string]reaper.Holder{
-		"process 7, started by the CNI plugin at 2026-01-02T03:04:05Z": {PID: 7, StartedBy: reaper.ByPlugin, Since: since},
-		"process 7, started by a command at 2026-01-02T03:04:05Z":      {PID: 7, StartedBy: reaper.ByCommand, Since: since},
+	for want, h := range map[string]api.Holder{
+		"process 7, started by the CNI plugin at 2026-01-02T03:04:05Z": {PID: 7, StartedBy: api.ByPlugin, Since: since},
+		"process 7, started by a command at 2026-01-02T03:04:05Z":      {PID: 7, StartedBy: api.ByCommand, Since: since},
 		"process 7, started by somebody at 2026-01-02T03:04:05Z":       {PID: 7, StartedBy: "\x1b[2J", Since: since},
 		"another process": {},
 	} {
@@ -89,11 +90,11 @@ func TestLockNamesItsHolderInWords(t *testing.T) {
 func TestLockWithAnUnreadableHolderStillKeepsOthersOut(t *testing.T) {
 	t.Parallel()
 	path := lockPath(t)
-	acquire(t, path, reaper.Holder{PID: 4711})
+	acquire(t, path, api.Holder{PID: 4711})
 	if err := os.WriteFile(path, []byte(`{"pid": 47`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := reaper.Acquire(path, reaper.Holder{PID: 4712})
+	_, err := reaper.Acquire(path, api.Holder{PID: 4712})
 	if held, ok := errors.AsType[*reaper.HeldError](err); !ok || held.Holder.PID != 0 {
 		t.Errorf("Acquire: %v, want a *HeldError with an unknown holder", err)
 	}
@@ -121,15 +122,15 @@ func TestLockGoesWithItsProcess(t *testing.T) {
 	if got := string(said[:n]); got != "held\n" {
 		t.Errorf("the other process says %q", got)
 	}
-	_, err = reaper.Acquire(path, reaper.Holder{})
-	if held, ok := errors.AsType[*reaper.HeldError](err); !ok || held.Holder.PID != cmd.Process.Pid || held.Holder.StartedBy != reaper.ByPlugin {
+	_, err = reaper.Acquire(path, api.Holder{})
+	if held, ok := errors.AsType[*reaper.HeldError](err); !ok || held.Holder.PID != cmd.Process.Pid || held.Holder.StartedBy != api.ByPlugin {
 		t.Errorf("Acquire beside process %d: %v", cmd.Process.Pid, err)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	acquire(t, path, reaper.Holder{PID: os.Getpid()})
+	acquire(t, path, api.Holder{PID: os.Getpid()})
 }
 
 func TestLockNoticesThatItsFile(t *testing.T) {
@@ -144,7 +145,7 @@ func TestLockNoticesThatItsFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := lockPath(t)
-			l := acquire(t, path, reaper.Holder{PID: 1})
+			l := acquire(t, path, api.Holder{PID: 1})
 			if err := l.Valid(); err != nil {
 				t.Fatalf("before: %v", err)
 			}
@@ -160,7 +161,7 @@ func TestLockNoticesThatItsFile(t *testing.T) {
 
 func TestLockIsAnErrorWithoutItsDirectory(t *testing.T) {
 	t.Parallel()
-	_, err := reaper.Acquire(filepath.Join(t.TempDir(), "absent", "reaper.lock"), reaper.Holder{})
+	_, err := reaper.Acquire(filepath.Join(t.TempDir(), "absent", "reaper.lock"), api.Holder{})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Acquire: %v", err)
 	}

@@ -7,9 +7,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"maps"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -34,7 +34,7 @@ type loop struct {
 	spare         *job      // the last job, for its room
 	retarget      bool      // the finder has to hear of another set of namespaces
 	restorable    []savedCandidate
-	counts        Counts
+	counts        api.Counts
 	tally         tally
 	sweeping      sweeping
 	finder        FinderState
@@ -45,20 +45,6 @@ type loop struct {
 	noticed       map[string]bool // what has been warned of about the records
 }
 
-// Counts is what has happened since the reaper started.
-type Counts struct {
-	Destroyed    map[inetdiag.State]uint64 `json:"destroyed"`
-	WouldDestroy map[inetdiag.State]uint64 `json:"wouldDestroy"`
-	// Gone are sockets that ended by themselves between the decision to destroy them and the destroy.
-	Gone   uint64            `json:"gone"`
-	Errors map[string]uint64 `json:"errors"` // refused destroys, by errno
-}
-
-func (c Counts) clone() Counts {
-	c.Destroyed, c.WouldDestroy, c.Errors = maps.Clone(c.Destroyed), maps.Clone(c.WouldDestroy), maps.Clone(c.Errors)
-	return c
-}
-
 func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
 	return &loop{
@@ -67,7 +53,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, now()),
 		fresh:       newRotation(), held: newRotation(), idleSince: now(),
-		counts: Counts{
+		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
 		},

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -87,10 +88,10 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 		again         bool
 		journal       map[string]int
 	}{
-		"observed, and to be destroyed now": {policy.Observe, policy.Destroy, true, map[string]int{WouldDestroy: 1, Destroyed: 1}},
-		"off, and to be observed now":       {policy.Off, policy.Observe, true, map[string]int{WouldDestroy: 1}},
-		"off, and to be destroyed now":      {policy.Off, policy.Destroy, true, map[string]int{Destroyed: 1}},
-		"destroyed, and observed from now":  {policy.Destroy, policy.Observe, false, map[string]int{Destroyed: 1}},
+		"observed, and to be destroyed now": {policy.Observe, policy.Destroy, true, map[string]int{api.WouldDestroy: 1, api.Destroyed: 1}},
+		"off, and to be observed now":       {policy.Off, policy.Observe, true, map[string]int{api.WouldDestroy: 1}},
+		"off, and to be destroyed now":      {policy.Off, policy.Destroy, true, map[string]int{api.Destroyed: 1}},
+		"destroyed, and observed from now":  {policy.Destroy, policy.Observe, false, map[string]int{api.Destroyed: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
@@ -108,7 +109,7 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 				l.examined(j, now())
 			}
 			noneNext(t, l)
-			if got := outcomesOf(l); len(got) != len(tc.journal) || got[Destroyed] != tc.journal[Destroyed] || got[WouldDestroy] != tc.journal[WouldDestroy] {
+			if got := outcomesOf(l); len(got) != len(tc.journal) || got[api.Destroyed] != tc.journal[api.Destroyed] || got[api.WouldDestroy] != tc.journal[api.WouldDestroy] {
 				t.Errorf("the journal has %v, want %v", got, tc.journal)
 			}
 		})
@@ -129,7 +130,7 @@ func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
 		sweep(l, ns, 7)
 	}
 	noneNext(t, l)
-	if got := outcomesOf(l); got[WouldDestroy] != 1 || len(got) != 1 {
+	if got := outcomesOf(l); got[api.WouldDestroy] != 1 || len(got) != 1 {
 		t.Errorf("the journal has %v", got)
 	}
 }

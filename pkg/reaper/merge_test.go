@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -65,11 +65,11 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 				nstest.Eventually(t, patience, "all are known", func() bool { return len(n.status().Attachments) == 3 })
 				conn, exempt := abandoned(t, ns, "7000"), abandoned(t, ns, "8000")
 				nstest.Eventually(t, patience, "the grace of the strict ones is over", func() bool {
-					v, ok := n.find(conn, reaper.SocketQuery{})
+					v, ok := n.find(conn, api.SocketQuery{})
 					return ok && time.Duration(*v.Age) > lenient
 				})
 				n.outlive(ns, inetdiag.FinWait2)
-				n.stillSpared(conn, reaper.SocketQuery{}, tc.want)
+				n.stillSpared(conn, api.SocketQuery{}, tc.want)
 
 				// Without the careful one it has to go.
 				if err := n.store.Delete(second.Attachment); err != nil {

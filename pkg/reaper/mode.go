@@ -7,13 +7,14 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Mode returns what may be done on this node, and what says so.
-func (r *Reaper) Mode(ctx context.Context) (ModeView, error) {
-	var view ModeView
+func (r *Reaper) Mode(ctx context.Context) (api.ModeView, error) {
+	var view api.ModeView
 	err := r.read(ctx, func(l *loop) { view = l.caps.view })
 	return view, err
 }
@@ -22,7 +23,7 @@ func (r *Reaper) Mode(ctx context.Context) (ModeView, error) {
 // destroyed any more that the switch forbids, but for the job that may be under way. That holds where the
 // switch cannot be written too: then the error says so, and that it is for this reaper alone. What the switch
 // forbids ends before it is written, which takes as long as the disk does.
-func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view ModeView, err error) {
+func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view api.ModeView, err error) {
 	take := func(ctx context.Context, written bool) error {
 		return r.read(ctx, func(l *loop) {
 			if l.caps.set(sw, written) {
@@ -36,7 +37,7 @@ func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view ModeView, e
 	}
 	unwritten := state.StoreSwitch(r.cfg.SwitchPath, sw)
 	if unwritten != nil && sw.Mode == policy.Destroy {
-		return ModeView{}, unwritten // it lifts a bound, for which there is time
+		return api.ModeView{}, unwritten // it lifts a bound, for which there is time
 	}
 	err = take(context.WithoutCancel(ctx), unwritten == nil) // it is done, whether who asked waits or not
 	if err == nil && unwritten != nil {

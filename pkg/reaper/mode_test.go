@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -63,7 +64,7 @@ func TestObserveDestroysNothingAndJournalsOnce(t *testing.T) {
 					if got := n.outcomes(cookieOf(t, p.Server)); len(got) != 1 || got["would-destroy"] != 1 {
 						t.Errorf("the journal has %v of a socket", got)
 					}
-					v, ok := n.find(p.Server, reaper.SocketQuery{})
+					v, ok := n.find(p.Server, api.SocketQuery{})
 					if !ok || v.Verdict != policy.Destroyable || v.Mode != policy.Observe || !strings.Contains(v.Why, "but the mode is observe") {
 						t.Errorf("listed as %v in mode %v: %s", v.Verdict, v.Mode, v.Why)
 					}
@@ -113,7 +114,7 @@ func TestOffDoesNothing(t *testing.T) {
 			n.awaitVerdict(p.Server, policy.Destroyable)
 			n.awaitSweeps(20)
 			n.untouched(p.Server)
-			if v, _ := n.find(p.Server, reaper.SocketQuery{}); !strings.Contains(v.Why, "but the mode is off") {
+			if v, _ := n.find(p.Server, api.SocketQuery{}); !strings.Contains(v.Why, "but the mode is off") {
 				t.Errorf("listed because %q", v.Why)
 			}
 			answers(t, p)

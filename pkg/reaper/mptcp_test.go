@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // connectMPTCP is nstest's, for tests that need the kernel to have MPTCP.
@@ -67,7 +67,7 @@ func TestMPTCPIsSpared(t *testing.T) {
 			p := shut(t, connectMPTCP(t, ns, true, false))
 			n.register(ns, timing(inetdiag.FinWait2, soon))
 			n.outlive(ns, inetdiag.FinWait2)
-			n.stillSpared(p.Client, reaper.SocketQuery{}, policy.MPTCP)
+			n.stillSpared(p.Client, api.SocketQuery{}, policy.MPTCP)
 			answers(t, p)
 		})
 	})

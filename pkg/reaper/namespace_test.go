@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -138,8 +139,8 @@ func TestAnUnregisteredNamespaceIsLeftAlone(t *testing.T) {
 		n.register(beside, timing(inetdiag.CloseWait, soon))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
 		n.outlive(beside, inetdiag.CloseWait)
-		n.stillSpared(p.Server, reaper.SocketQuery{Netns: ns.Path()}, policy.NotRegistered)
-		if v, _ := n.find(p.Server, reaper.SocketQuery{Netns: ns.Path()}); v.Deadline != nil || v.Mode != policy.Off || v.Why != "its namespace has no attachment" {
+		n.stillSpared(p.Server, api.SocketQuery{Netns: ns.Path()}, policy.NotRegistered)
+		if v, _ := n.find(p.Server, api.SocketQuery{Netns: ns.Path()}); v.Deadline != nil || v.Mode != policy.Off || v.Why != "its namespace has no attachment" {
 			t.Errorf("listed as %+v", v)
 		}
 		if _, ok := n.find(p.Server, live); ok {
@@ -196,7 +197,7 @@ func TestDELDropsTheCandidates(t *testing.T) {
 			t.Fatal(err)
 		}
 		nstest.Eventually(t, patience, "the namespace is not known any more", func() bool { return n.status().Namespaces == 1 })
-		if v, ok := n.find(p.Server, reaper.SocketQuery{}); ok {
+		if v, ok := n.find(p.Server, api.SocketQuery{}); ok {
 			t.Errorf("still listed: %+v", v)
 		}
 		n.outlive(beside, inetdiag.CloseWait)
@@ -221,7 +222,7 @@ func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 		if err := n.store.Put(r); err != nil {
 			t.Fatal(err)
 		}
-		nstest.Eventually(t, patience, "nothing is listed", func() bool { return len(n.sockets(reaper.SocketQuery{})) == 0 })
+		nstest.Eventually(t, patience, "nothing is listed", func() bool { return len(n.sockets(api.SocketQuery{})) == 0 })
 		r.Policy.Mode = policy.Destroy
 		if err := n.store.Put(r); err != nil {
 			t.Fatal(err)

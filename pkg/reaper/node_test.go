@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -164,10 +165,10 @@ func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 }
 
 // live asks for a look at every socket now.
-var live = reaper.SocketQuery{All: true}
+var live = api.SocketQuery{All: true}
 
 // sockets lists sockets.
-func (n *node) sockets(q reaper.SocketQuery) []reaper.SocketView {
+func (n *node) sockets(q api.SocketQuery) []api.SocketView {
 	n.tb.Helper()
 	list, err := n.Sockets(context.Background(), q)
 	if err != nil || len(list.Problems) > 0 {
@@ -177,7 +178,7 @@ func (n *node) sockets(q reaper.SocketQuery) []reaper.SocketView {
 }
 
 // find returns what the reaper says of the socket that conn is.
-func (n *node) find(conn net.Conn, q reaper.SocketQuery) (reaper.SocketView, bool) {
+func (n *node) find(conn net.Conn, q api.SocketQuery) (api.SocketView, bool) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
 	for _, v := range n.sockets(q) {
@@ -185,7 +186,7 @@ func (n *node) find(conn net.Conn, q reaper.SocketQuery) (reaper.SocketView, boo
 			return v, true
 		}
 	}
-	return reaper.SocketView{}, false
+	return api.SocketView{}, false
 }
 
 // addrs returns a connection's addresses as the reaper writes them.
@@ -201,11 +202,11 @@ func addrs(conn net.Conn) (local, peer string) {
 const patience = 30 * time.Second
 
 // awaitVerdict waits until the reaper says why it spares the socket that conn is.
-func (n *node) awaitVerdict(conn net.Conn, want policy.Reason) reaper.SocketView {
+func (n *node) awaitVerdict(conn net.Conn, want policy.Reason) api.SocketView {
 	n.tb.Helper()
-	var last reaper.SocketView
+	var last api.SocketView
 	nstest.Eventually(n.tb, patience, "the verdict is "+want.String(), func() bool {
-		v, ok := n.find(conn, reaper.SocketQuery{})
+		v, ok := n.find(conn, api.SocketQuery{})
 		last = v
 		return ok && v.Verdict == want
 	})
@@ -213,12 +214,12 @@ func (n *node) awaitVerdict(conn net.Conn, want policy.Reason) reaper.SocketView
 }
 
 // awaitDestroyed waits until the journal says that the socket that conn was is destroyed.
-func (n *node) awaitDestroyed(conn net.Conn) reaper.Entry {
+func (n *node) awaitDestroyed(conn net.Conn) api.Entry {
 	n.tb.Helper()
 	return n.awaitEntry(conn, "destroyed")
 }
 
-func (n *node) awaitEntry(conn net.Conn, outcome string) (entry reaper.Entry) {
+func (n *node) awaitEntry(conn net.Conn, outcome string) (entry api.Entry) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, outcome+" is in the journal", func() bool {
 		e, ok := n.entry(conn, outcome)
@@ -228,10 +229,10 @@ func (n *node) awaitEntry(conn net.Conn, outcome string) (entry reaper.Entry) {
 	return entry
 }
 
-func (n *node) entry(conn net.Conn, outcome string) (reaper.Entry, bool) {
+func (n *node) entry(conn net.Conn, outcome string) (api.Entry, bool) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
-	page, err := n.Journal(context.Background(), reaper.JournalQuery{})
+	page, err := n.Journal(context.Background(), api.JournalQuery{})
 	if err != nil {
 		n.tb.Fatal(err)
 	}
@@ -240,7 +241,7 @@ func (n *node) entry(conn net.Conn, outcome string) (reaper.Entry, bool) {
 			return e, true
 		}
 	}
-	return reaper.Entry{}, false
+	return api.Entry{}, false
 }
 
 // states returns the states of all TCP sockets in the namespace, listeners left out.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
@@ -26,7 +27,7 @@ type Owners interface {
 var errNoOwners = errors.New("this reaper does not look for owners")
 
 // addOwners looks up who holds each socket, all in one look.
-func (r *Reaper) addOwners(ctx context.Context, views []SocketView) error {
+func (r *Reaper) addOwners(ctx context.Context, views []api.SocketView) error {
 	if r.cfg.Owners == nil {
 		return errNoOwners
 	}

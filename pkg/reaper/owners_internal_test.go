@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
@@ -42,8 +43,8 @@ func TestTheLogNamesOwnersHarmlessly(t *testing.T) {
 
 func TestALineOfTheLogNamesOwnersIfAnyAreKnown(t *testing.T) {
 	j, b := newTestJournal()
-	j.add(Entry{Time: time.Now(), Outcome: Destroyed, Owners: []owners.Process{{PID: 7, Command: "nginx"}, {PID: 9, Command: "sidecar"}}})
-	j.add(Entry{Time: time.Now(), Outcome: Destroyed})
+	j.add(api.Entry{Time: time.Now(), Outcome: api.Destroyed, Owners: []owners.Process{{PID: 7, Command: "nginx"}, {PID: 9, Command: "sidecar"}}})
+	j.add(api.Entry{Time: time.Now(), Outcome: api.Destroyed})
 	lines := logged(t, b)
 	if len(lines) != 2 || lines[0]["owners"] != "nginx[7] sidecar[9]" {
 		t.Errorf("the log says %v", lines)

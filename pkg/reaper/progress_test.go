@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // neverMoved checks that a socket was destroyed without ever having made progress.
-func neverMoved(t *testing.T, e reaper.Entry, grace time.Duration) {
+func neverMoved(t *testing.T, e api.Entry, grace time.Duration) {
 	t.Helper()
 	if e.Idle != e.Age {
 		t.Errorf("it made progress at the age of %v", time.Duration(e.Age-e.Idle))
@@ -40,7 +40,7 @@ func TestKeepalivesDoNotPostpone(t *testing.T) {
 				keepalive(t, conn)
 				shut(t, p)
 				nstest.Eventually(t, patience, "keepalives are answered", func() bool {
-					v, ok := n.find(conn, reaper.SocketQuery{})
+					v, ok := n.find(conn, api.SocketQuery{})
 					last := kernelSockets(t, ns)[cookie].Info.LastAckRecv
 					return ok && time.Duration(*v.Age) > 2500*time.Millisecond && last < 2*time.Second
 				})
@@ -96,8 +96,8 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 			conn := retransmitting(t, ns)
 			n.register(ns, timing(inetdiag.CloseWait, grace))
 			n.outlive(ns, inetdiag.CloseWait)
-			n.stillSpared(conn, reaper.SocketQuery{}, policy.UnacknowledgedData)
-			if v, ok := n.find(conn, reaper.SocketQuery{}); ok && *v.Idle != *v.Age {
+			n.stillSpared(conn, api.SocketQuery{}, policy.UnacknowledgedData)
+			if v, ok := n.find(conn, api.SocketQuery{}); ok && *v.Idle != *v.Age {
 				t.Errorf("it made progress at the age of %v", time.Duration(*v.Age-*v.Idle))
 			}
 		})

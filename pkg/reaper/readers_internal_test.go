@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -47,12 +48,12 @@ func crowdedLoop(tb testing.TB) *loop {
 }
 
 // wholeStatus is what Status puts together.
-func wholeStatus(l *loop) Status {
+func wholeStatus(l *loop) api.ReaperStatus {
 	s := l.status()
 	for _, ns := range l.registry.namespaces {
-		s.add(l, ns, now())
+		addNamespace(&s, l, ns, now())
 	}
-	s.finish()
+	finishStatus(&s)
 	return s
 }
 
@@ -66,11 +67,11 @@ func wholeMetrics(l *loop) Metrics {
 }
 
 // eachKnown is what EachSocket does with the sockets that are known.
-func eachKnown(l *loop, yield func(*SocketView)) {
+func eachKnown(l *loop, yield func(*api.SocketView)) {
 	var s survey
 	for id := range l.registry.namespaces {
 		l.survey(id, &s)
-		for _, v := range oldestFirst(s.recall(SocketQuery{})) {
+		for _, v := range oldestFirst(s.recall(api.SocketQuery{})) {
 			yield(v)
 		}
 	}
@@ -111,7 +112,7 @@ func BenchmarkReadSockets(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var text []byte
-		eachKnown(l, func(v *SocketView) {
+		eachKnown(l, func(v *api.SocketView) {
 			var err error
 			if text, err = v.AppendJSON(text[:0]); err != nil {
 				b.Fatal(err)
@@ -122,8 +123,8 @@ func BenchmarkReadSockets(b *testing.B) {
 
 // BenchmarkDecodeSockets is what the list costs who asked for it.
 func BenchmarkDecodeSockets(b *testing.B) {
-	var list SocketList
-	eachKnown(crowdedLoop(b), func(v *SocketView) { list.Sockets = append(list.Sockets, *v) })
+	var list api.SocketList
+	eachKnown(crowdedLoop(b), func(v *api.SocketView) { list.Sockets = append(list.Sockets, *v) })
 	text, err := json.Marshal(list)
 	if err != nil {
 		b.Fatal(err)
@@ -131,7 +132,7 @@ func BenchmarkDecodeSockets(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		var got SocketList
+		var got api.SocketList
 		if err := json.Unmarshal(text, &got); err != nil {
 			b.Fatal(err)
 		}

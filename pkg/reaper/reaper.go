@@ -47,9 +47,6 @@ type Config struct {
 // ErrIdle is what Run returns when there has been no record for Config.IdleExit.
 var ErrIdle = errors.New("no record for the idle time")
 
-// ErrStopped is what the reaper's other methods return when Run has ended.
-var ErrStopped = errors.New("the reaper is stopping")
-
 // Reaper is the shared reaper. Its methods may be called from any goroutine, while Run runs.
 type Reaper struct {
 	cfg      Config

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -236,18 +237,18 @@ func stateAt(t *testing.T, ns *nstest.NS, port uint16) inetdiag.State {
 }
 
 // byCookie returns what is known of a half-closed socket.
-func (n *node) byCookie(cookie uint64) (reaper.SocketView, bool) {
+func (n *node) byCookie(cookie uint64) (api.SocketView, bool) {
 	n.tb.Helper()
-	for _, v := range n.sockets(reaper.SocketQuery{}) {
+	for _, v := range n.sockets(api.SocketQuery{}) {
 		if v.Cookie == cookie {
 			return v, true
 		}
 	}
-	return reaper.SocketView{}, false
+	return api.SocketView{}, false
 }
 
 // awaitCookieDestroyed is awaitDestroyed for a socket that the test has no connection of.
-func (n *node) awaitCookieDestroyed(cookie uint64) (entry reaper.Entry) {
+func (n *node) awaitCookieDestroyed(cookie uint64) (entry api.Entry) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, "destroyed is in the journal", func() bool {
 		for _, e := range n.journal() {

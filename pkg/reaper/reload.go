@@ -3,7 +3,11 @@
 
 package reaper
 
-import "context"
+import (
+	"context"
+
+	"github.com/halfclose/halfclose/pkg/api"
+)
 
 // Reload reads the records, what their paths lead to and the mode switch again, now and whether or not any
 // change was announced. When it returns, what is done follows them. It says in the log what it found.
@@ -14,14 +18,14 @@ func (r *Reaper) Reload(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.ended:
-		return ErrStopped
+		return api.ErrStopped
 	}
 	select {
 	case <-taken:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.ended:
-		return ErrStopped
+		return api.ErrStopped
 	}
 	return r.read(ctx, func(l *loop) {
 		if l.caps.reload() {

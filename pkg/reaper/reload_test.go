@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -26,7 +26,7 @@ func TestReloadSeesAtOnceWhatNothingAnnounced(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(t *testing.T, n *node, r state.Record)
-		want   func(reaper.Status) bool
+		want   func(api.ReaperStatus) bool
 	}{
 		{"records in a directory that has taken the place of the one before", func(t *testing.T, n *node, r state.Record) {
 			if err := os.Rename(n.store.AttachmentsDir(), n.store.Dir()+"/before"); err != nil {
@@ -34,14 +34,14 @@ func TestReloadSeesAtOnceWhatNothingAnnounced(t *testing.T) {
 			}
 			nstest.Eventually(t, patience, "that directory is known to be gone", func() bool { return len(n.status().Attachments) == 0 })
 			put(t, n, r)
-		}, func(s reaper.Status) bool { return len(s.Attachments) == 1 && s.Attachments[0].Inert == "" }},
+		}, func(s api.ReaperStatus) bool { return len(s.Attachments) == 1 && s.Attachments[0].Inert == "" }},
 		{
 			"the end of a namespace", func(t *testing.T, _ *node, r state.Record) {
 				if err := os.Remove(r.Netns.Path); err != nil {
 					t.Fatal(err)
 				}
 			},
-			func(s reaper.Status) bool { return len(s.Attachments) == 1 && s.Attachments[0].Inert != "" },
+			func(s api.ReaperStatus) bool { return len(s.Attachments) == 1 && s.Attachments[0].Inert != "" },
 		},
 		{"a switch that was edited in place, and its time set back", func(t *testing.T, n *node, _ state.Record) {
 			before, err := os.Stat(n.switchPath)
@@ -59,7 +59,7 @@ func TestReloadSeesAtOnceWhatNothingAnnounced(t *testing.T) {
 			if err := os.Chtimes(n.switchPath, before.ModTime(), before.ModTime()); err != nil {
 				t.Fatal(err)
 			}
-		}, func(s reaper.Status) bool { return s.Mode.Effective == policy.Observe && len(s.Attachments) == 1 }},
+		}, func(s api.ReaperStatus) bool { return s.Mode.Effective == policy.Observe && len(s.Attachments) == 1 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -122,7 +122,7 @@ func TestReloadNeverWaitsForAReaperThatHasEnded(t *testing.T) {
 	if err := n.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Reload(t.Context()); !errors.Is(err, reaper.ErrStopped) {
+	if err := n.Reload(t.Context()); !errors.Is(err, api.ErrStopped) {
 		t.Errorf("at its end: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -32,9 +33,9 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 			t.Errorf("mode %v by %+v: %v", view.Effective, view.Switch, err)
 		}
 		spared := shut(t, ns.Connect(t, nstest.IPv4))
-		n.awaitEntry(spared.Server, reaper.WouldDestroy)
+		n.awaitEntry(spared.Server, api.WouldDestroy)
 		n.awaitSweeps(20)
-		if got := n.outcomes(cookieOf(t, spared.Server)); got[reaper.Destroyed] != 0 {
+		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
 			t.Errorf("the journal has %v", got)
 		}
 
@@ -42,7 +43,7 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 			t.Errorf("destroy could not be written either, and that is what is said: %v", err)
 		}
 		n.awaitSweeps(20)
-		if got := n.outcomes(cookieOf(t, spared.Server)); got[reaper.Destroyed] != 0 {
+		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
 			t.Errorf("the bound was lifted all the same: the journal has %v", got)
 		}
 	})

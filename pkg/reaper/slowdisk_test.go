@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -80,7 +81,7 @@ func TestObserveHoldsBeforeItIsWritten(t *testing.T) {
 		}()
 		n.awaitMode(policy.Observe)
 		spared := shut(t, ns.Connect(t, nstest.IPv4))
-		n.awaitEntry(spared.Server, reaper.WouldDestroy)
+		n.awaitEntry(spared.Server, api.WouldDestroy)
 		select {
 		case err := <-set:
 			t.Fatalf("it is said to be set before it could be: %v", err)
@@ -97,7 +98,7 @@ func TestObserveHoldsBeforeItIsWritten(t *testing.T) {
 		if sw, ok, err := state.LoadSwitch(path); err != nil || !ok || sw.Mode != policy.Observe {
 			t.Errorf("the next reaper finds %+v, %v: %v", sw, ok, err)
 		}
-		if got := n.outcomes(cookieOf(t, spared.Server)); got[reaper.Destroyed] != 0 {
+		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
 			t.Errorf("the journal has %v", got)
 		}
 	})

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // tick is the longest of the kernel's: what tcp_info says of a moment may be that much too early.
@@ -72,7 +72,7 @@ func (n *node) outlive(ns *nstest.NS, st inetdiag.State) {
 }
 
 // stillSpared checks that the socket that conn is was not destroyed, and why not.
-func (n *node) stillSpared(conn net.Conn, q reaper.SocketQuery, want policy.Reason) {
+func (n *node) stillSpared(conn net.Conn, q api.SocketQuery, want policy.Reason) {
 	n.tb.Helper()
 	v, ok := n.find(conn, q)
 	if !ok {
@@ -95,9 +95,9 @@ func (n *node) untouched(conn net.Conn) {
 }
 
 // journal returns the journal.
-func (n *node) journal() []reaper.Entry {
+func (n *node) journal() []api.Entry {
 	n.tb.Helper()
-	page, err := n.Journal(context.Background(), reaper.JournalQuery{})
+	page, err := n.Journal(context.Background(), api.JournalQuery{})
 	if err != nil {
 		n.tb.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func (n *node) journal() []reaper.Entry {
 }
 
 // status returns the status.
-func (n *node) status() reaper.Status {
+func (n *node) status() api.ReaperStatus {
 	n.tb.Helper()
 	s, err := n.Status(context.Background())
 	if err != nil {
@@ -115,25 +115,25 @@ func (n *node) status() reaper.Status {
 }
 
 // attachment returns what the status says of the attachment that r records.
-func (n *node) attachment(a interface{ String() string }) (reaper.AttachmentView, bool) {
+func (n *node) attachment(a interface{ String() string }) (api.AttachmentView, bool) {
 	n.tb.Helper()
 	for _, v := range n.status().Attachments {
 		if v.String() == a.String() {
 			return v, true
 		}
 	}
-	return reaper.AttachmentView{}, false
+	return api.AttachmentView{}, false
 }
 
 // findAt is find for a socket that the test has no connection of, by its addresses.
-func (n *node) findAt(local, peer string, q reaper.SocketQuery) (reaper.SocketView, bool) {
+func (n *node) findAt(local, peer string, q api.SocketQuery) (api.SocketView, bool) {
 	n.tb.Helper()
 	for _, v := range n.sockets(q) {
 		if v.Local == local && (peer == "" || v.Peer == peer) {
 			return v, true
 		}
 	}
-	return reaper.SocketView{}, false
+	return api.SocketView{}, false
 }
 
 // answers checks that the server can still send to the client of a pair that was shut.

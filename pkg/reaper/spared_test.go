@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // The graces of these tests: one for sockets that do nothing, one for those that must move a byte before it
@@ -190,7 +190,7 @@ func TestSpares(t *testing.T) {
 					tc.policy = nothingElse
 				}
 				n.register(ns, timing(tc.state, tc.grace, tc.policy))
-				q := reaper.SocketQuery{All: tc.all}
+				q := api.SocketQuery{All: tc.all}
 				n.outlive(ns, tc.state)
 				n.stillSpared(conn, q, tc.want)
 				works(t)
@@ -245,7 +245,7 @@ func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
 		if v, ok := n.findAt(hostPort(l.Addr()), "0.0.0.0:0", live); !ok || v.Verdict != policy.NotHalfClosed || v.State != inetdiag.Listen {
 			t.Errorf("the listener is listed as %+v", v)
 		}
-		if v, ok := n.findAt(hostPort(l.Addr()), hostPort(client.LocalAddr()), reaper.SocketQuery{}); !ok || v.Verdict != policy.NotAccepted || v.Age != nil {
+		if v, ok := n.findAt(hostPort(l.Addr()), hostPort(client.LocalAddr()), api.SocketQuery{}); !ok || v.Verdict != policy.NotAccepted || v.Age != nil {
 			t.Errorf("what is not accepted is listed as %+v", v)
 		}
 
@@ -275,7 +275,7 @@ func TestAYoungOneIsSparedUntilItsGraceEnds(t *testing.T) {
 				n.register(ns, timing(st, 1500*time.Millisecond))
 				old := shut(t, ns.Connect(t, nstest.IPv4))
 				nstest.Eventually(t, patience, "the old one is half through its grace", func() bool {
-					v, ok := n.find(end(old, st), reaper.SocketQuery{})
+					v, ok := n.find(end(old, st), api.SocketQuery{})
 					return ok && time.Duration(*v.Age) > 700*time.Millisecond
 				})
 				before := time.Now()

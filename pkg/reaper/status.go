@@ -9,94 +9,19 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 
-	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Status is what the reaper does and for whom.
-type Status struct {
-	Finder      FinderView       `json:"finder"`
-	Mode        ModeView         `json:"mode"`
-	Budget      BudgetView       `json:"budget"`
-	Namespaces  int              `json:"namespaces"`
-	Candidates  map[string]int   `json:"candidates"`       // by state
-	AgeBounds   []Seconds        `json:"ageBoundsSeconds"` // where the buckets of all Ages end
-	Ages        Ages             `json:"ages"`
-	Counts      Counts           `json:"counts"`
-	Attachments []AttachmentView `json:"attachments"`
-	// Problems are files in the state directory that are no record.
-	Problems []ProblemView `json:"problems"`
-}
-
-// FinderView is how the finder keeps up.
-type FinderView struct {
-	Name string `json:"name"` // of what does the work now: sockdiag or bpf
-	// Why says why the work is not all done by the finder that costs least, "" where there is nothing to say.
-	Why string `json:"why,omitempty"`
-	// Known is how many sockets the set has that the kernel keeps for the bpf finder, Room how many it can have.
-	Known  int     `json:"known,omitempty"`
-	Room   int     `json:"room,omitempty"`
-	Missed uint64  `json:"missed,omitempty"` // sockets that the kernel should have told of and did not
-	Sweeps uint64  `json:"sweeps"`           // of one namespace each, or of all at once
-	CPU    Seconds `json:"cpuSeconds"`
-	// Late is how far sweeping lags behind what the graces ask for, 0 while it keeps up.
-	Late Seconds `json:"lateSeconds"`
-}
-
-// BudgetView is the bound on destroys, and what waits for it.
-type BudgetView struct {
-	PerSecond int `json:"destroysPerSecond"` // 0: no bound
-	Waiting   int `json:"waiting"`
-}
-
-// AttachmentView is one attachment, what applies to it and what was found in its namespace. Attachments of
-// one namespace share the latter.
-type AttachmentView struct {
-	state.Attachment
-	Network string    `json:"network"`
-	Pod     state.Pod `json:"pod"`
-	Netns   string    `json:"netns"`
-	// Recorded is when the record was written, by the wall clock.
-	Recorded time.Time `json:"recorded"`
-	// Plugin is the build of the plugin that wrote the record; zero where another program did, or one that did not say.
-	Plugin  buildinfo.Build `json:"plugin,omitzero"`
-	Policy  PolicyView      `json:"policy"` // merged with those of other attachments in the namespace
-	Sources policy.Sources  `json:"sources,omitempty"`
-	// Mode is what happens, CappedBy what makes it more careful than the policy's.
-	Mode     policy.Mode `json:"mode"`
-	CappedBy []string    `json:"cappedBy,omitempty"`
-	// Inert says why nothing is done about this attachment, "" if something is.
-	Inert        string         `json:"inert,omitempty"`
-	Warnings     []string       `json:"warnings,omitempty"`
-	Problem      string         `json:"problem,omitempty"` // of the last look into the namespace
-	Candidates   map[string]int `json:"candidates"`
-	Ages         Ages           `json:"ages,omitzero"` // absent without candidates
-	Oldest       Seconds        `json:"oldestSeconds"`
-	Destroyed    uint64         `json:"destroyed"`
-	WouldDestroy uint64         `json:"wouldDestroy"`
-	Swept        *Seconds       `json:"sweptSecondsAgo,omitempty"`
-}
-
-// PolicyView is a policy to look at. Unlike one that is read from a record it may be of any size: it may be
-// merged from those of many attachments.
-type PolicyView policy.Policy
-
-// ProblemView is a file that is no record.
-type ProblemView struct {
-	File    string `json:"file"`
-	Problem string `json:"problem"`
-}
-
 // Status returns what the reaper does now.
-func (r *Reaper) Status(ctx context.Context) (Status, error) {
-	var s Status
-	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { s.add(l, ns, now()) })
-	s.finish()
+func (r *Reaper) Status(ctx context.Context) (api.ReaperStatus, error) {
+	var s api.ReaperStatus
+	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { addNamespace(&s, l, ns, now()) })
+	finishStatus(&s)
 	return s, err
 }
 
@@ -108,7 +33,7 @@ func (r *Reaper) read(ctx context.Context, fn func(*loop)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return ErrStopped
+	return api.ErrStopped
 }
 
 // atOnce is how many candidates are counted at once, which takes the loop about a millisecond.
@@ -136,74 +61,74 @@ func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *re
 }
 
 // status is what does not depend on any namespace.
-func (l *loop) status() Status {
-	s := Status{
-		Finder: FinderView{
+func (l *loop) status() api.ReaperStatus {
+	s := api.ReaperStatus{
+		Finder: api.FinderView{
 			Name: l.finder.Name, Why: l.finder.Why, Known: l.finder.Known, Room: l.finder.Room, Missed: l.tally.missed,
-			Sweeps: l.sweeping.sweeps, CPU: Seconds(l.sweeping.cpu), Late: Seconds(l.sweeping.late),
+			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(l.sweeping.cpu), Late: api.Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
-		Budget:     BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},
+		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},
 		Namespaces: len(l.registry.namespaces),
-		Counts:     l.counts.clone(),
+		Counts:     l.counts.Clone(),
 		// Never null: a list may be empty.
-		Attachments: []AttachmentView{}, Problems: []ProblemView{},
+		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{},
 	}
-	for _, b := range ageBounds() {
-		s.AgeBounds = append(s.AgeBounds, Seconds(b))
+	for _, b := range api.AgeBounds() {
+		s.AgeBounds = append(s.AgeBounds, api.Seconds(b))
 	}
 	for _, i := range l.registry.census.inert {
-		view := AttachmentView{Policy: PolicyView(i.record.Policy), Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
-		s.Attachments = append(s.Attachments, view.of(i.record))
+		view := api.AttachmentView{Policy: api.PolicyView(i.record.Policy), Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
+		s.Attachments = append(s.Attachments, attachmentView(view, i.record))
 	}
 	for _, p := range l.registry.census.problems {
-		s.Problems = append(s.Problems, ProblemView{p.File, p.Err.Error()})
+		s.Problems = append(s.Problems, api.ProblemView{File: p.File, Problem: p.Err.Error()})
 	}
 	return s
 }
 
-// add adds a namespace.
-func (s *Status) add(l *loop, ns *registered, at monotime.Time) {
-	view := AttachmentView{
-		Policy: PolicyView(*ns.policy), Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
+// addNamespace adds what is known of a namespace to a status.
+func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time) {
+	view := api.AttachmentView{
+		Policy: api.PolicyView(*ns.policy), Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
 		Destroyed: ns.destroyed, WouldDestroy: ns.wouldDestroy,
 	}
 	if !ns.swept.IsZero() {
-		ago := Seconds(at.Sub(ns.swept))
+		ago := api.Seconds(at.Sub(ns.swept))
 		view.Swept = &ago
 	}
-	bounds := ageBounds()
+	bounds := api.AgeBounds()
 	for _, c := range ns.candidates {
 		if !c.history.Owned {
 			continue
 		}
 		age := at.Sub(c.history.Since)
-		view.Ages.of(c.history.State).add(age, c.overdue(at), &bounds)
-		view.Oldest = max(view.Oldest, Seconds(age))
+		view.Ages.Of(c.history.State).Add(age, c.overdue(at), &bounds)
+		view.Oldest = max(view.Oldest, api.Seconds(age))
 	}
-	view.Candidates = view.Ages.totals()
-	s.Ages.merge(&view.Ages)
+	view.Candidates = view.Ages.Totals()
+	s.Ages.Merge(&view.Ages)
 	for _, rec := range ns.records {
-		s.Attachments = append(s.Attachments, view.of(rec))
+		s.Attachments = append(s.Attachments, attachmentView(view, rec))
 	}
 }
 
-// finish sums up, once all namespaces have been added.
-func (s *Status) finish() {
-	s.Candidates = s.Ages.totals()
+// finishStatus sums up, once all namespaces have been added.
+func finishStatus(s *api.ReaperStatus) {
+	s.Candidates = s.Ages.Totals()
 	sortAttachments(s.Attachments)
 }
 
-// of fills in what is the record's own.
-func (v AttachmentView) of(r state.Record) AttachmentView {
+// attachmentView returns v with what is the record's own.
+func attachmentView(v api.AttachmentView, r state.Record) api.AttachmentView {
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
 	v.Recorded, v.Plugin, v.Sources, v.Warnings = r.Time, r.Plugin, r.Sources, r.Warnings
 	return v
 }
 
 // sortAttachments puts them in an order that stays: by pod, then by container and interface.
-func sortAttachments(list []AttachmentView) {
-	slices.SortFunc(list, func(a, b AttachmentView) int {
+func sortAttachments(list []api.AttachmentView) {
+	slices.SortFunc(list, func(a, b api.AttachmentView) int {
 		return cmp.Or(
 			cmp.Compare(a.Pod.Namespace, b.Pod.Namespace), cmp.Compare(a.Pod.Name, b.Pod.Name),
 			cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -49,7 +50,7 @@ func makeNamespaces(tb testing.TB, n int) []*nstest.NS {
 func (n *node) differs(namespaces ...*nstest.NS) string {
 	n.tb.Helper()
 	known := make(map[uint64]bool)
-	for _, v := range n.sockets(reaper.SocketQuery{}) {
+	for _, v := range n.sockets(api.SocketQuery{}) {
 		if v.Inode != 0 {
 			known[v.Cookie] = true
 		}

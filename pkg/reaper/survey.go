@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -22,7 +23,7 @@ type survey struct {
 	policy    policy.Policy
 	mode      policy.Mode
 	known     []candidate
-	views     []SocketView
+	views     []api.SocketView
 	strangers bool // the namespace is not registered
 	gone      bool // nor is it any more
 }
@@ -51,7 +52,7 @@ func strangers(path string, id netns.Identity) *survey {
 }
 
 // list lists the namespace's sockets that are asked for, in no order.
-func (s *survey) list(o opener, q SocketQuery) ([]SocketView, error) {
+func (s *survey) list(o opener, q api.SocketQuery) ([]api.SocketView, error) {
 	if q.All || q.Netns != "" {
 		return s.look(o, q)
 	}
@@ -59,7 +60,7 @@ func (s *survey) list(o opener, q SocketQuery) ([]SocketView, error) {
 }
 
 // recall lists what is known of the half-closed sockets.
-func (s *survey) recall(q SocketQuery) []SocketView {
+func (s *survey) recall(q api.SocketQuery) []api.SocketView {
 	at := now()
 	s.views = slices.Grow(s.views, len(s.known))
 	for i := range s.known {
@@ -76,8 +77,8 @@ func (s *survey) recall(q SocketQuery) []SocketView {
 
 // conclude adds to the last view what becomes of a socket that nothing but the mode or the budget spares, and
 // drops the view if it is not asked for.
-func (s *survey) conclude(v *SocketView, q SocketQuery, waiting bool) {
-	if !q.wants(v) {
+func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, waiting bool) {
+	if !q.Wants(v) {
 		s.views = s.views[:len(s.views)-1]
 		return
 	}
@@ -91,7 +92,7 @@ func (s *survey) conclude(v *SocketView, q SocketQuery, waiting bool) {
 }
 
 // look dumps the namespace and judges every socket in it.
-func (s *survey) look(o opener, q SocketQuery) ([]SocketView, error) {
+func (s *survey) look(o opener, q api.SocketQuery) ([]api.SocketView, error) {
 	conn, err := o.open(s.target, nil)
 	if err != nil {
 		return nil, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
@@ -112,7 +113,7 @@ func (s *survey) look(o opener, q SocketQuery) ([]SocketView, error) {
 }
 
 // judge lists a socket of the namespace; c is what is known of it, or nil.
-func (s *survey) judge(q SocketQuery, sock *inetdiag.Socket, c *candidate, at monotime.Time) {
+func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, at monotime.Time) {
 	var prev *policy.History
 	if c != nil {
 		prev = &c.history
@@ -126,9 +127,9 @@ func (s *survey) judge(q SocketQuery, sock *inetdiag.Socket, c *candidate, at mo
 }
 
 // view appends a view of a socket as policy judges it.
-func (s *survey) view(h policy.History, sock *inetdiag.Socket, at monotime.Time) *SocketView {
+func (s *survey) view(h policy.History, sock *inetdiag.Socket, at monotime.Time) *api.SocketView {
 	verdict := policy.Judge(s.policy, h, sock, at)
-	s.views = append(s.views, SocketView{
+	s.views = append(s.views, api.SocketView{
 		Pod: s.record.Pod, ContainerID: s.record.ContainerID, Netns: s.record.Netns.Path,
 		Local: sock.ID.Local().String(), Peer: sock.ID.Peer().String(), State: sock.State,
 		RQueue: sock.RQueue, WQueue: sock.WQueue, UID: sock.UID, Inode: sock.Inode, Cookie: sock.ID.Cookie(),
@@ -136,29 +137,29 @@ func (s *survey) view(h policy.History, sock *inetdiag.Socket, at monotime.Time)
 	})
 	v := &s.views[len(s.views)-1]
 	if sock.State.HalfClosed() && sock.Inode != 0 {
-		age, idle := Seconds(at.Sub(h.Since)), Seconds(at.Sub(max(h.Since, h.Progress)))
+		age, idle := api.Seconds(at.Sub(h.Since)), api.Seconds(at.Sub(max(h.Since, h.Progress)))
 		v.Age, v.Idle = &age, &idle
 	}
 	if !verdict.Deadline.IsZero() {
-		left := Seconds(verdict.Deadline.Sub(at))
+		left := api.Seconds(verdict.Deadline.Sub(at))
 		v.Deadline = &left
 	}
 	return v
 }
 
 // oldestFirst returns the sockets by age, those without one last.
-func oldestFirst(views []SocketView) []*SocketView {
-	age := func(v *SocketView) Seconds {
+func oldestFirst(views []api.SocketView) []*api.SocketView {
+	age := func(v *api.SocketView) api.Seconds {
 		if v.Age == nil {
 			return -1
 		}
 		return *v.Age
 	}
-	order := make([]*SocketView, len(views))
+	order := make([]*api.SocketView, len(views))
 	for i := range views {
 		order[i] = &views[i]
 	}
-	slices.SortFunc(order, func(a, b *SocketView) int {
+	slices.SortFunc(order, func(a, b *api.SocketView) int {
 		return cmp.Or(cmp.Compare(age(b), age(a)), cmp.Compare(a.Cookie, b.Cookie))
 	})
 	return order

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -91,14 +92,14 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	same := x.socket.ID == c.history.ID || x.outcome == goneMeantime && !x.at.Before(c.history.Last)
 	switch x.outcome {
 	case destroyed:
-		l.account(j, c, x, Destroyed)
+		l.account(j, c, x, api.Destroyed)
 		j.ns.destroyed++
 		l.tally.lateness.observe(late(c, x))
 		l.tally.destroyed[key(j, x)]++
 		l.counts.Destroyed[x.socket.State]++
 	case wouldDestroy:
 		if tracked && !c.noted && j.mode == policy.Observe {
-			l.account(j, c, x, WouldDestroy)
+			l.account(j, c, x, api.WouldDestroy)
 			j.ns.wouldDestroy++
 			l.tally.wouldDestroy[key(j, x)]++
 			l.counts.WouldDestroy[x.socket.State]++
@@ -180,11 +181,11 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 		held = c.owners.list
 	}
 	idle := x.at.Sub(max(x.history.Since, x.history.Progress))
-	l.journal.add(Entry{
+	l.journal.add(api.Entry{
 		Time: time.Now(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
 		Local: x.socket.ID.Local(), Peer: x.socket.ID.Peer(), State: x.socket.State,
-		Age: Seconds(x.at.Sub(x.history.Since)), Idle: Seconds(idle), Grace: j.policy.Grace(x.socket.State),
-		Late:   Seconds(late(c, x)),
+		Age: api.Seconds(x.at.Sub(x.history.Since)), Idle: api.Seconds(idle), Grace: j.policy.Grace(x.socket.State),
+		Late:   api.Seconds(late(c, x)),
 		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),
 		Owners: held,
 	})

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -100,7 +100,7 @@ func spreadOut(ctx context.Context, o options, nd *node, finder string, namespac
 // gatherDestroys reads when sockets were destroyed, until there are n.
 func gatherDestroys(ctx context.Context, client *admin.Client, n int, within time.Duration) (map[string]time.Time, error) {
 	all := make(map[string]time.Time)
-	q := reaper.JournalQuery{}
+	q := api.JournalQuery{}
 	for end := time.Now().Add(within); len(all) < n; {
 		page, err := client.Journal(ctx, q)
 		if err != nil {

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/test/node"
 	"github.com/halfclose/halfclose/test/peer"
 )
@@ -92,7 +92,7 @@ func (d *demo) started(ctx context.Context) error {
 		return errors.New(s.Mode.KernelProblem)
 	}
 	err = d.check(
-		claim{fmt.Sprintf("the first ADD started the reaper, process %d", s.Holder.PID), want(reaper.ByPlugin, s.Holder.StartedBy)},
+		claim{fmt.Sprintf("the first ADD started the reaper, process %d", s.Holder.PID), want(api.ByPlugin, s.Holder.StartedBy)},
 		claim{"which has a session of its own", want(s.Holder.PID, session)},
 		claim{"and found both namespaces", want(2, s.Namespaces)},
 	)
@@ -170,9 +170,9 @@ func (d *demo) connect(context.Context) error {
 
 // look shows what the reaper makes of it.
 func (d *demo) look(ctx context.Context) error {
-	var views map[string]reaper.SocketView
+	var views map[string]api.SocketView
 	err := eventually(clientGrace, func() (err error) {
-		if views, err = d.views(ctx, reaper.SocketQuery{All: true, Owners: true}); err != nil {
+		if views, err = d.views(ctx, api.SocketQuery{All: true, Owners: true}); err != nil {
 			return err
 		}
 		return want(policy.Progressing, views[busy+atServer].Verdict)
@@ -198,10 +198,10 @@ func (d *demo) look(ctx context.Context) error {
 // wait follows the journal until both have been destroyed.
 func (d *demo) wait(ctx context.Context) error {
 	d.sayf("%v for the client's FIN_WAIT2, %v for the server's CLOSE_WAIT:\n", clientGrace, serverGrace)
-	var entries []reaper.Entry
+	var entries []api.Entry
 	shown, began := 0, time.Now()
 	err := eventually(30*time.Second, func() (err error) {
-		page, err := d.reaper.Journal(ctx, reaper.JournalQuery{})
+		page, err := d.reaper.Journal(ctx, api.JournalQuery{})
 		if entries = page.Entries; err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (d *demo) wait(ctx context.Context) error {
 }
 
 // destroyed returns an error unless the entry says so of the named connection.
-func (d *demo) destroyed(e reaper.Entry, name string, state inetdiag.State, grace time.Duration) error {
+func (d *demo) destroyed(e api.Entry, name string, state inetdiag.State, grace time.Duration) error {
 	local, remote := fmt.Sprintf("%s:%d", d.server.addr, peer.Port), fmt.Sprintf("%s:%d", d.client.addr, d.ports[name])
 	if state == inetdiag.FinWait2 {
 		local, remote = remote, local

@@ -18,16 +18,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/test/node"
 )
 
 // left shows what has survived, and why.
 func (d *demo) left(ctx context.Context) error {
-	var views map[string]reaper.SocketView
+	var views map[string]api.SocketView
 	err := eventually(10*time.Second, func() (err error) {
-		if views, err = d.views(ctx, reaper.SocketQuery{All: true}); err != nil {
+		if views, err = d.views(ctx, api.SocketQuery{All: true}); err != nil {
 			return err
 		}
 		for _, end := range []string{atClient, atServer} {

@@ -10,7 +10,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -98,12 +98,12 @@ func (d *demo) showSockets() error {
 }
 
 // views asks the reaper, and returns what it says of each end of each connection.
-func (d *demo) views(ctx context.Context, q reaper.SocketQuery) (map[string]reaper.SocketView, error) {
+func (d *demo) views(ctx context.Context, q api.SocketQuery) (map[string]api.SocketView, error) {
 	list, err := d.reaper.Sockets(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	views := make(map[string]reaper.SocketView)
+	views := make(map[string]api.SocketView)
 	for _, v := range list.Sockets {
 		if name := d.nameOf(v.Local, v.Peer); name != "" {
 			views[name] = v

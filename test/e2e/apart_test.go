@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -28,9 +29,9 @@ func TestAReaperInAPIDNamespaceOfItsOwnDestroysTheSameAndSaysWhatItCannotSee(t *
 	after := leak(t, c)
 	for name, conn := range map[string]net.Conn{"before the reaper": before, "with it": after} {
 		nstest.Eventually(t, soon, "the leak made "+name+" is destroyed", func() bool {
-			page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
-			return err == nil && slices.ContainsFunc(page.Entries, func(e reaper.Entry) bool {
-				return e.Outcome == reaper.Destroyed && e.Local.String() == conn.LocalAddr().String() && e.Peer.String() == conn.RemoteAddr().String()
+			page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
+			return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool {
+				return e.Outcome == api.Destroyed && e.Local.String() == conn.LocalAddr().String() && e.Peer.String() == conn.RemoteAddr().String()
 			})
 		})
 	}

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 func TestAddReturnsWhileTheReaperThatItStartedGoesOn(t *testing.T) {
@@ -206,7 +206,7 @@ func TestAReaperThatRootAloneCouldReplaceIsStarted(t *testing.T) {
 			if r := run(t, add); r.code != 0 || r.stderr != "" {
 				t.Fatalf("ADD: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 			}
-			if by := w.status(t).Holder.StartedBy; by != reaper.ByPlugin {
+			if by := w.status(t).Holder.StartedBy; by != api.ByPlugin {
 				t.Errorf("the reaper was started by %q", by)
 			}
 		})

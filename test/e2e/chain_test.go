@@ -16,10 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -66,7 +66,7 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 	}
 
 	s := w.status(t)
-	if s.Holder.StartedBy != reaper.ByPlugin {
+	if s.Holder.StartedBy != api.ByPlugin {
 		t.Errorf("the reaper was started by %q", s.Holder.StartedBy)
 	}
 	a := s.Attachments[0]

@@ -17,11 +17,10 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // parse reads what a command printed as JSON; what the type does not have is a mistake in either.
@@ -37,7 +36,7 @@ func parse(t *testing.T, r result, into any) {
 	}
 }
 
-func statusOf(t *testing.T, w *world) (s admin.Status) {
+func statusOf(t *testing.T, w *world) (s api.Status) {
 	t.Helper()
 	parse(t, w.run(t, "status", "--output", "json"), &s)
 	return s
@@ -55,7 +54,7 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 	if printed.Holder.PID != s.Holder.PID || printed.Finder.Name != os.Getenv(finderVar) || len(printed.Attachments) != 1 {
 		t.Errorf("status: %+v", printed)
 	}
-	var list reaper.SocketList
+	var list api.SocketList
 	parse(t, w.run(t, "sockets", "--all", "--owners", "--output", "json"), &list)
 	views := list.Sockets
 	if len(views) != 2 {
@@ -79,7 +78,7 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 	// A namespace that is not registered can be looked at too.
 	stranger := newContainer(t, nil)
 	other := leak(t, stranger)
-	var strangers reaper.SocketList
+	var strangers api.SocketList
 	parse(t, w.run(t, "sockets", "--netns", stranger.path, "-o", "json"), &strangers)
 	strange := strangers.Sockets
 	if len(strange) != 2 || strange[0].Verdict != policy.NotRegistered || strange[1].Verdict != policy.NotRegistered {

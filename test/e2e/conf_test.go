@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // mistakes turns the shipped configuration into a wrong one, in four places.
@@ -95,7 +95,7 @@ func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
 	w.status(t)
 	conn := leak(t, c)
 	nstest.Eventually(t, soon, "the journal has it", func() bool {
-		page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
+		page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
 		for _, e := range page.Entries {
 			if e.Outcome != "would-destroy" {
 				t.Errorf("the journal has %+v", e)

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -124,7 +124,7 @@ func leak(t *testing.T, c *container) *net.TCPConn {
 // looked yet.
 func (w *world) age(t *testing.T, c *net.TCPConn) time.Duration {
 	t.Helper()
-	list, err := w.admin.Sockets(t.Context(), reaper.SocketQuery{})
+	list, err := w.admin.Sockets(t.Context(), api.SocketQuery{})
 	if err != nil {
 		return 0 // between two reapers
 	}
@@ -172,8 +172,8 @@ func TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	nstest.Eventually(t, soon, "the reaper knows what the kernel does", func() bool {
-		known, err := w.admin.Sockets(t.Context(), reaper.SocketQuery{})
-		now, err2 := w.admin.Sockets(t.Context(), reaper.SocketQuery{All: true})
+		known, err := w.admin.Sockets(t.Context(), api.SocketQuery{})
+		now, err2 := w.admin.Sockets(t.Context(), api.SocketQuery{All: true})
 		there := halfClosed(now.Sockets)
 		return err == nil && err2 == nil && len(there) > 0 && cmp.Equal(halfClosed(known.Sockets), there)
 	})
@@ -181,7 +181,7 @@ func TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack(t *testing.T) {
 }
 
 // halfClosed returns the cookies of those sockets that are half-closed and that somebody has.
-func halfClosed(views []reaper.SocketView) map[uint64]bool {
+func halfClosed(views []api.SocketView) map[uint64]bool {
 	all := make(map[uint64]bool)
 	for _, v := range views {
 		if v.State.HalfClosed() && v.Inode != 0 {

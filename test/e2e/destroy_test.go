@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -45,9 +45,9 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 		}
 	}
 
-	var entries []reaper.Entry
+	var entries []api.Entry
 	nstest.Eventually(t, soon, "a socket is destroyed, and it is known whose it was", func() (ok bool) {
-		page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
+		page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
 		entries = page.Entries
 		return err == nil && len(entries) > 0 && len(entries[0].Owners) > 0
 	})
@@ -81,13 +81,13 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 		t.Errorf("the twin did not survive: %v", err)
 	}
 
-	want := []reaper.Entry{{
+	want := []api.Entry{{
 		Seq: 1, Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
 		ContainerID: leaky.runtime.ContainerID, Local: addrPort(leak.Server.LocalAddr()), Peer: addrPort(leak.Server.RemoteAddr()),
 		State: inetdiag.CloseWait, Grace: policy.Grace(time.Second), RQueue: 1, // the FIN
 		Owners: []owners.Process{self(t)},
 	}}
-	measured := cmpopts.IgnoreFields(reaper.Entry{}, "Time", "Age", "Idle", "Late", "UID", "Cookie")
+	measured := cmpopts.IgnoreFields(api.Entry{}, "Time", "Age", "Idle", "Late", "UID", "Cookie")
 	if diff := cmp.Diff(want, entries, measured, cmpopts.IgnoreFields(owners.Process{}, "ContainerID"), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Fatalf("journal (-want +got)\n%s", diff)
 	}
@@ -146,9 +146,9 @@ func readByte(c *net.TCPConn) error {
 }
 
 // socket returns what the reaper says of the socket with these addresses, looking now.
-func (w *world) socket(t *testing.T, local, peer net.Addr) reaper.SocketView {
+func (w *world) socket(t *testing.T, local, peer net.Addr) api.SocketView {
 	t.Helper()
-	list, err := w.admin.Sockets(t.Context(), reaper.SocketQuery{All: true})
+	list, err := w.admin.Sockets(t.Context(), api.SocketQuery{All: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func (w *world) socket(t *testing.T, local, peer net.Addr) reaper.SocketView {
 			return v
 		}
 	}
-	return reaper.SocketView{}
+	return api.SocketView{}
 }
 
 // timeWaits counts the sockets in TIME_WAIT.

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // printed is what a program prints while it runs.
@@ -113,11 +113,11 @@ func TestTheJournalIsFilteredAndPrintedForPrograms(t *testing.T) {
 	dead, spared := leak(t, quick), leak(t, watched)
 	nstest.Eventually(t, soon, "both are past their grace", func() bool {
 		counts := w.outcomes(t)
-		return counts[reaper.Destroyed] > 0 && counts[reaper.WouldDestroy] > 0
+		return counts[api.Destroyed] > 0 && counts[api.WouldDestroy] > 0
 	})
 	peers := func(args ...string) (all []string) {
 		r := w.run(t, append([]string{"journal", "-o", "json"}, args...)...)
-		var page reaper.JournalPage
+		var page api.JournalPage
 		parse(t, r, &page)
 		for _, en := range page.Entries {
 			all = append(all, en.Local.String(), en.Peer.String()) // either end may be the one that was destroyed
@@ -143,7 +143,7 @@ func TestTheJournalIsFilteredAndPrintedForPrograms(t *testing.T) {
 		t.Errorf("of the future there is %v", got)
 	}
 	var v struct {
-		Sockets []reaper.SocketView `json:"sockets"`
+		Sockets []api.SocketView `json:"sockets"`
 	}
 	r := w.run(t, "sockets", "--verdict", "would-destroy", "-o", "json")
 	if err := json.Unmarshal([]byte(r.stdout), &v); err != nil {

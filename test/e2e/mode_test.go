@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -30,9 +30,9 @@ func (w *world) outcomes(t *testing.T) map[string]int {
 }
 
 // entries returns what a reaper's journal has; nothing while none answers.
-func (w *world) entries(t *testing.T) []reaper.Entry {
+func (w *world) entries(t *testing.T) []api.Entry {
 	t.Helper()
-	page, err := w.admin.Journal(t.Context(), reaper.JournalQuery{})
+	page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
 	if err != nil {
 		return nil
 	}
@@ -42,8 +42,8 @@ func (w *world) entries(t *testing.T) []reaper.Entry {
 // onlyObserves waits until a reaper has found sockets that it would destroy, and wants it to have destroyed none.
 func (w *world) onlyObserves(t *testing.T, when string) {
 	t.Helper()
-	nstest.Eventually(t, soon, when+": sockets are found past their grace", func() bool { return w.outcomes(t)[reaper.WouldDestroy] > 20 })
-	if n := w.outcomes(t)[reaper.Destroyed]; n > 0 {
+	nstest.Eventually(t, soon, when+": sockets are found past their grace", func() bool { return w.outcomes(t)[api.WouldDestroy] > 20 })
+	if n := w.outcomes(t)[api.Destroyed]; n > 0 {
 		t.Errorf("%s: %d sockets were destroyed", when, n)
 	}
 	if m := w.status(t).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
@@ -79,7 +79,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	first := w.start(t, "--max-destroys-per-second", "20", "--log-level", "warn") // half a minute's work
-	nstest.Eventually(t, soon, "the storm is on", func() bool { return w.outcomes(t)[reaper.Destroyed] > 50 })
+	nstest.Eventually(t, soon, "the storm is on", func() bool { return w.outcomes(t)[api.Destroyed] > 50 })
 
 	r := w.run(t, "mode", "observe")
 	returned := time.Now()
@@ -87,15 +87,15 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	nstest.Eventually(t, soon, "sockets are past their grace for three seconds more", func() bool {
-		return time.Since(returned) > 3*time.Second && w.outcomes(t)[reaper.WouldDestroy] > 100
+		return time.Since(returned) > 3*time.Second && w.outcomes(t)[api.WouldDestroy] > 100
 	})
 	var last time.Time
 	for _, en := range w.entries(t) {
-		if en.Outcome == reaper.Destroyed && en.Time.After(last) {
+		if en.Outcome == api.Destroyed && en.Time.After(last) {
 			last = en.Time
 		}
 	}
-	destroyed := w.outcomes(t)[reaper.Destroyed]
+	destroyed := w.outcomes(t)[api.Destroyed]
 	t.Logf("%d sockets were destroyed, the last %v after the command returned", destroyed, last.Sub(returned))
 	if last.After(returned.Add(time.Second)) {
 		t.Errorf("a socket was destroyed %v after the command returned", last.Sub(returned))
@@ -114,7 +114,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	w.onlyObserves(t, "with the plugin's reaper")
-	if by := w.status(t).Holder.StartedBy; by != reaper.ByPlugin {
+	if by := w.status(t).Holder.StartedBy; by != api.ByPlugin {
 		t.Errorf("the reaper was started by %q", by)
 	}
 	// Another reaper, with flags that would let it.
@@ -126,7 +126,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 		t.Errorf("mode destroy: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	nstest.Eventually(t, soon, "what is past its grace is destroyed", func() bool {
-		return destroyed+w.outcomes(t)[reaper.Destroyed] >= leaks
+		return destroyed+w.outcomes(t)[api.Destroyed] >= leaks
 	})
 	if _, err := open.Client.Write([]byte("x")); err != nil {
 		t.Errorf("the open connection did not survive: %v", err)

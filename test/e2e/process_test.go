@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -174,7 +174,7 @@ func (p *process) kill(t *testing.T) {
 }
 
 // holder reads who has the lock.
-func (w *world) holder(t *testing.T) (h reaper.Holder) {
+func (w *world) holder(t *testing.T) (h api.Holder) {
 	t.Helper()
 	b, err := os.ReadFile(w.store.LockPath())
 	if err == nil && len(b) > 0 {

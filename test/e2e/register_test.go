@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/node"
 )
@@ -270,7 +270,7 @@ func TestTheJournalNamesWhatWasRegisteredByHand(t *testing.T) {
 	c := newContainer(t, nil)
 	w.register(t, c.path, "--grace", "1s", "--name", "a-long-name-of-its-own")
 	destroyed(t, "the leak", leak(t, c))
-	var page reaper.JournalPage
+	var page api.JournalPage
 	nstest.Eventually(t, soon, "it is in the journal", func() (ok bool) {
 		r := w.run(t, "journal", "--output", "json")
 		if r.code != 0 {

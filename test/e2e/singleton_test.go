@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -53,7 +53,7 @@ func TestAnAutoStartedReaperHandsOver(t *testing.T) {
 	c := newContainer(t, map[string]string{"halfclose.cni/mode": "observe", "halfclose.cni/grace": "4s"})
 	w.add(t, network(t), c)
 	auto := w.status(t).Holder
-	if auto.StartedBy != reaper.ByPlugin {
+	if auto.StartedBy != api.ByPlugin {
 		t.Fatalf("the reaper was started by %q", auto.StartedBy)
 	}
 	leak := leak(t, c)
@@ -73,7 +73,7 @@ func TestAnAutoStartedReaperHandsOver(t *testing.T) {
 	if r := w.run(t, "reaper", "--auto"); r.code != 1 {
 		t.Errorf("a reaper that says it was started by the plugin has exit code %d", r.code)
 	}
-	if h := w.status(t).Holder; h.PID != byHand.pid() || h.StartedBy != reaper.ByCommand {
+	if h := w.status(t).Holder; h.PID != byHand.pid() || h.StartedBy != api.ByCommand {
 		t.Errorf("the reaper is %v now", h)
 	}
 	byHand.stop(t)

@@ -22,8 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/node"
 )
@@ -137,7 +137,7 @@ func (u *upgrade) restart(t *testing.T) *container {
 	}
 	waitGone(t, pid)
 	c := u.container(t)
-	if h := u.status(t).Holder; h.PID == pid || h.StartedBy != reaper.ByPlugin {
+	if h := u.status(t).Holder; h.PID == pid || h.StartedBy != api.ByPlugin {
 		t.Errorf("the reaper is %v", h)
 	}
 	return c
@@ -218,7 +218,7 @@ func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
 	}
 	first, second := u.container(t), u.container(t)
 	s := u.status(t)
-	if s.Version.Version != singleVersion || s.Holder.StartedBy != reaper.ByPlugin {
+	if s.Version.Version != singleVersion || s.Holder.StartedBy != api.ByPlugin {
 		t.Fatalf("the reaper is %v, of version %v", s.Holder, s.Version)
 	}
 	leak, busy := keptAlive(t, first), atWork(t, first)

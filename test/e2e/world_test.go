@@ -21,6 +21,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -205,13 +206,13 @@ func (w *world) add(t *testing.T, list *libcni.NetworkConfigList, c *container) 
 }
 
 // status waits until a reaper works and has read all records, and returns what it says.
-func (w *world) status(t *testing.T) admin.Status {
+func (w *world) status(t *testing.T) api.Status {
 	t.Helper()
 	listing, err := w.store.List()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s admin.Status
+	var s api.Status
 	nstest.Eventually(t, soon, "a reaper has read all records", func() bool {
 		s, err = w.admin.Status(t.Context())
 		return err == nil && len(s.Attachments) == len(listing.Records)

@@ -11,8 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // What the chart is installed as, and where its pods are.
@@ -91,17 +90,17 @@ func tryHalfclose(t *testing.T, node string, args ...string) (string, error) {
 }
 
 // status is what the reaper on a node says of itself.
-func status(t *testing.T, node string) (s admin.Status) {
+func status(t *testing.T, node string) (s api.Status) {
 	t.Helper()
 	decode(t, halfclose(t, node, "status", "--output", "json"), &s)
 	return s
 }
 
 // attachment is what the reaper on a node says of a pod of the default namespace.
-func attachment(t *testing.T, node, pod string) (a reaper.AttachmentView, ok bool) {
+func attachment(t *testing.T, node, pod string) (a api.AttachmentView, ok bool) {
 	t.Helper()
 	all := status(t, node).Attachments
-	i := slices.IndexFunc(all, func(a reaper.AttachmentView) bool {
+	i := slices.IndexFunc(all, func(a api.AttachmentView) bool {
 		return a.Pod.Namespace == "default" && a.Pod.Name == pod && a.Inert == ""
 	})
 	if i < 0 {
@@ -120,11 +119,11 @@ func registered(t *testing.T, node, pod string) {
 }
 
 // sockets are the half-closed sockets of a pod of the default namespace, as they are now.
-func sockets(t *testing.T, node, pod string) []reaper.SocketView {
+func sockets(t *testing.T, node, pod string) []api.SocketView {
 	t.Helper()
-	var view struct{ Sockets []reaper.SocketView }
+	var view struct{ Sockets []api.SocketView }
 	decode(t, halfclose(t, node, "sockets", "--output", "json"), &view)
-	return slices.DeleteFunc(view.Sockets, func(s reaper.SocketView) bool { return s.Pod.Namespace != "default" || s.Pod.Name != pod })
+	return slices.DeleteFunc(view.Sockets, func(s api.SocketView) bool { return s.Pod.Namespace != "default" || s.Pod.Name != pod })
 }
 
 // ageOf is the age of the one half-closed socket of a pod of the default namespace.
@@ -140,7 +139,7 @@ func ageOf(t *testing.T, node, pod string) (age time.Duration, ok bool) {
 // journal is what was done on the worker to the sockets of a pod of the default namespace, or would have been.
 func journal(t *testing.T, pod string) (outcomes []string) {
 	t.Helper()
-	var view struct{ Entries []reaper.Entry }
+	var view struct{ Entries []api.Entry }
 	decode(t, halfclose(t, worker, "journal", "--output", "json"), &view)
 	for _, e := range view.Entries {
 		if e.Pod.Namespace == "default" && e.Pod.Name == pod {

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // containsLine reports whether a line of the text has a part.
@@ -136,11 +136,11 @@ func (s *story) reboot(t *testing.T) {
 		t.Errorf("the switch was not kept: %+v", m)
 	}
 	eventually(t, "the leak is there again, and observed", func() bool {
-		return slices.Contains(journal(t, "leaky"), reaper.WouldDestroy)
+		return slices.Contains(journal(t, "leaky"), api.WouldDestroy)
 	})
 	halfclose(t, worker, "mode", "destroy")
 	eventually(t, "the leak is cleaned", func() bool {
-		return slices.Contains(journal(t, "leaky"), reaper.Destroyed)
+		return slices.Contains(journal(t, "leaky"), api.Destroyed)
 	})
 }
 

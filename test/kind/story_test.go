@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // story is what the tests tell each other of the one cluster, on which each goes on where the one before has ended.
@@ -96,7 +96,7 @@ func (s *story) install(t *testing.T) {
 
 func (s *story) observe(t *testing.T) {
 	eventually(t, "the leak is due", func() bool {
-		return slices.Contains(journal(t, "leaky"), reaper.WouldDestroy)
+		return slices.Contains(journal(t, "leaky"), api.WouldDestroy)
 	})
 	if a, _ := attachment(t, worker, "leaky"); a.Destroyed != 0 || a.WouldDestroy != 1 || a.Mode != policy.Observe {
 		t.Errorf("of leaky's sockets %d were destroyed and %d would have been, in mode %s", a.Destroyed, a.WouldDestroy, a.Mode)
@@ -110,7 +110,7 @@ func (s *story) observe(t *testing.T) {
 func (s *story) destroy(t *testing.T) {
 	deploy(t, "mode=destroy")
 	eventually(t, "the leak is gone", func() bool { return len(sockets(t, worker, "leaky")) == 0 })
-	if got := journal(t, "leaky"); !slices.Equal(got, []string{reaper.Destroyed}) {
+	if got := journal(t, "leaky"); !slices.Equal(got, []string{api.Destroyed}) {
 		t.Errorf("the journal has %v of leaky", got)
 	}
 	s.twinIsAlone(t)

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // hostPlugin is the plugin on a node, and hostLink the link beside it that starts a reaper where the DaemonSet does not.
@@ -52,9 +52,9 @@ func (s *story) upgrade(t *testing.T) {
 		})
 	}
 	eventually(t, "the switch has spared a leak past its grace", func() bool {
-		return slices.Contains(journal(t, "spared"), reaper.WouldDestroy)
+		return slices.Contains(journal(t, "spared"), api.WouldDestroy)
 	})
-	before := make(map[string][]reaper.AttachmentView)
+	before := make(map[string][]api.AttachmentView)
 	for _, node := range nodes() {
 		before[node] = status(t, node).Attachments
 		if got, want := hostFile(t, node), digest(t, single(t, "bin/halfclose")); got != want {
@@ -132,7 +132,7 @@ func (s *story) endAging(t *testing.T) {
 	deletePods(t, names...)
 	for _, node := range nodes() {
 		eventually(t, "no pod of the test is registered on "+node, func() bool {
-			return !slices.ContainsFunc(status(t, node).Attachments, func(a reaper.AttachmentView) bool {
+			return !slices.ContainsFunc(status(t, node).Attachments, func(a api.AttachmentView) bool {
 				return slices.Contains(names, a.Pod.Name)
 			})
 		})
@@ -157,10 +157,10 @@ func (s *story) isNew(t *testing.T, node string) {
 }
 
 // sameAttachments checks that each attachment is still there, and is the same registration of the same netns.
-func sameAttachments(t *testing.T, node string, before, after []reaper.AttachmentView) {
+func sameAttachments(t *testing.T, node string, before, after []api.AttachmentView) {
 	t.Helper()
 	for _, b := range before {
-		i := slices.IndexFunc(after, func(a reaper.AttachmentView) bool { return a.Attachment == b.Attachment })
+		i := slices.IndexFunc(after, func(a api.AttachmentView) bool { return a.Attachment == b.Attachment })
 		if i < 0 {
 			t.Errorf("%s: the upgrade has lost the registration of %s", node, b.Pod)
 			continue
@@ -185,7 +185,7 @@ func (s *story) newPods(t *testing.T) {
 		return a.Destroyed == 1 && len(sockets(t, controlPlane, "new-here")) == 0
 	})
 	eventually(t, "the new leak on the node that observes is past its grace", func() bool {
-		return slices.Contains(journal(t, "new-there"), reaper.WouldDestroy)
+		return slices.Contains(journal(t, "new-there"), api.WouldDestroy)
 	})
 	if a, _ := attachment(t, worker, "new-there"); a.Destroyed != 0 || len(sockets(t, worker, "new-there")) != 1 {
 		t.Errorf("%d sockets of new-there were destroyed on a node that observes", a.Destroyed)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
@@ -70,18 +70,18 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 	r := startRestricted(t, finder, unitCapabilities(t), paths(all)...)
 	for name, p := range all {
 		nstest.Eventually(t, soon, "the leak of "+name+" is known with its owner", func() bool {
-			v, problems := r.socket(t, p.Leak, reaper.SocketQuery{Owners: true})
+			v, problems := r.socket(t, p.Leak, api.SocketQuery{Owners: true})
 			return len(v.Owners) == 1 && v.Owners[0].PID == p.cmd.Process.Pid && len(problems) == 0
 		})
 	}
-	if _, err := r.SetMode(t.Context(), admin.ModeRequest{Mode: policy.Destroy, Who: "the test"}); err != nil {
+	if _, err := r.SetMode(t.Context(), api.ModeRequest{Mode: policy.Destroy, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
 	for name, p := range all {
 		nstest.Eventually(t, soon, "the leak of "+name+" is destroyed", func() bool {
-			page, err := r.Journal(t.Context(), reaper.JournalQuery{})
-			return err == nil && slices.ContainsFunc(page.Entries, func(e reaper.Entry) bool {
-				return e.Outcome == reaper.Destroyed && e.Local.String() == p.Leak.Local && e.Peer.String() == p.Leak.Peer
+			page, err := r.Journal(t.Context(), api.JournalQuery{})
+			return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool {
+				return e.Outcome == api.Destroyed && e.Local.String() == p.Leak.Local && e.Peer.String() == p.Leak.Peer
 			})
 		})
 		if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
@@ -108,7 +108,7 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 // complaints are what the reaper says is wrong with it, one for each capability that the unit leaves it: where
 // a person looks who misses what it is for.
 func complaints() map[string]func(t *testing.T, r *restrictedReaper) string {
-	status := func(t *testing.T, r *restrictedReaper) admin.Status {
+	status := func(t *testing.T, r *restrictedReaper) api.Status {
 		t.Helper()
 		s, err := r.Status(t.Context())
 		if err != nil {
@@ -132,7 +132,7 @@ func complaints() map[string]func(t *testing.T, r *restrictedReaper) string {
 		},
 		"CAP_DAC_READ_SEARCH": func(t *testing.T, r *restrictedReaper) string {
 			t.Helper()
-			list, err := r.Sockets(t.Context(), reaper.SocketQuery{Owners: true})
+			list, err := r.Sockets(t.Context(), api.SocketQuery{Owners: true})
 			if err != nil {
 				t.Fatal(err)
 			}

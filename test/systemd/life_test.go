@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 func TestReload(t *testing.T) {
@@ -188,11 +188,11 @@ func TestAReaperThatThePluginStartedHandsOverToTheService(t *testing.T) {
 	p := m.start(`, "reaper": "auto", "mode": "observe", "grace": "4s"`)
 	nstest.Eventually(t, soon, "the leak has an age", func() bool { return m.age(p.Leak) > 3*time.Second })
 	before, auto := m.age(p.Leak), m.status().Holder
-	if auto.StartedBy != reaper.ByPlugin {
+	if auto.StartedBy != api.ByPlugin {
 		t.Fatalf("the reaper was started by %q", auto.StartedBy)
 	}
 	m.run("systemctl", "start", "halfclose")
-	if h := m.status().Holder; h.PID != m.mainPID() || h.StartedBy != reaper.BySystemd {
+	if h := m.status().Holder; h.PID != m.mainPID() || h.StartedBy != api.BySystemd {
 		t.Errorf("the reaper is %v now", h)
 	}
 	if now := m.knownAge(p.Leak); now < before {

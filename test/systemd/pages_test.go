@@ -11,8 +11,8 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // follow runs the commands of a page that come first after a text, in a directory with a build in bin: the indented lines
@@ -50,10 +50,10 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	m.follow("README.md", "All install what they need and leave nothing behind. To use it on a node:\n", unpacked)
 	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "never"`)
 	nstest.Eventually(t, soon, "the reaper that the first container has started would destroy the leak", func() bool {
-		page, err := m.reaper().Journal(t.Context(), reaper.JournalQuery{})
-		return err == nil && slices.ContainsFunc(page.Entries, func(e reaper.Entry) bool { return e.Outcome == reaper.WouldDestroy })
+		page, err := m.reaper().Journal(t.Context(), api.JournalQuery{})
+		return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool { return e.Outcome == api.WouldDestroy })
 	})
-	if s := m.status(); s.Holder.StartedBy != reaper.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
+	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
 		t.Errorf("the reaper is %v, and its mode %+v", s.Holder, s.Mode)
 	}
 	if b, err := os.ReadFile(m.at("/etc/cni/net.d/10-net.conflist")); err != nil || !strings.Contains(string(b), `"type": "halfclose"`) {

@@ -19,8 +19,8 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -119,7 +119,7 @@ func startRestricted(t *testing.T, finder string, keep []string, paths ...string
 }
 
 // socket is what the reaper says of a socket.
-func (r *restrictedReaper) socket(t *testing.T, a addresses, q reaper.SocketQuery) (reaper.SocketView, []string) {
+func (r *restrictedReaper) socket(t *testing.T, a addresses, q api.SocketQuery) (api.SocketView, []string) {
 	t.Helper()
 	list, err := r.Sockets(t.Context(), q)
 	if err != nil {
@@ -130,5 +130,5 @@ func (r *restrictedReaper) socket(t *testing.T, a addresses, q reaper.SocketQuer
 			return v, list.Problems
 		}
 	}
-	return reaper.SocketView{}, list.Problems
+	return api.SocketView{}, list.Problems
 }

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 func TestTheServiceIsActiveWhenItHasReadTheRecordsAndAnswers(t *testing.T) {
@@ -29,7 +29,7 @@ func TestTheServiceIsActiveWhenItHasReadTheRecordsAndAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Holder.StartedBy != reaper.BySystemd || len(s.Attachments) != 1 {
+	if s.Holder.StartedBy != api.BySystemd || len(s.Attachments) != 1 {
 		t.Errorf("the reaper is %v and has %d attachments", s.Holder, len(s.Attachments))
 	}
 	for name, want := range map[string]string{
@@ -82,7 +82,7 @@ func TestTheServiceDestroysInNamespacesThatAreMadeWhileItRuns(t *testing.T) {
 	if e.Pod.Name != "web" {
 		t.Errorf("the entry is %+v", e)
 	}
-	list, err := m.reaper().Sockets(t.Context(), reaper.SocketQuery{All: true, Owners: true})
+	list, err := m.reaper().Sockets(t.Context(), api.SocketQuery{All: true, Owners: true})
 	if err != nil || len(list.Problems) > 0 {
 		t.Fatalf("%v %v", err, list.Problems)
 	}

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -47,7 +47,7 @@ func (m *machine) reads(when string, single bool, want ...string) {
 		return slices.Equal(got, want)
 	})
 	s := m.status()
-	if (s.Version.Version == singleVersion) != single || s.Holder.StartedBy != reaper.BySystemd {
+	if (s.Version.Version == singleVersion) != single || s.Holder.StartedBy != api.BySystemd {
 		m.t.Errorf("%s: the reaper is %v, of version %v", when, s.Holder, s.Version)
 	}
 	if s.Mode.Effective != policy.Observe || s.Mode.Switch == nil || s.Mode.Switch.Mode != policy.Observe {
@@ -58,11 +58,11 @@ func (m *machine) reads(when string, single bool, want ...string) {
 // halfClosed reports whether a socket is half-closed in the kernel.
 func (m *machine) halfClosed(a addresses) bool {
 	m.t.Helper()
-	list, err := m.reaper().Sockets(m.t.Context(), reaper.SocketQuery{All: true})
+	list, err := m.reaper().Sockets(m.t.Context(), api.SocketQuery{All: true})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return slices.ContainsFunc(list.Sockets, func(v reaper.SocketView) bool {
+	return slices.ContainsFunc(list.Sockets, func(v api.SocketView) bool {
 		return v.Local == a.Local && v.Peer == a.Peer && v.State.HalfClosed()
 	})
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -79,7 +79,7 @@ func (m *machine) start(more string) *process {
 
 // age is what the reaper says of a socket's age, 0 if it has not looked at it.
 func (m *machine) age(a addresses) time.Duration {
-	list, err := m.reaper().Sockets(m.t.Context(), reaper.SocketQuery{})
+	list, err := m.reaper().Sockets(m.t.Context(), api.SocketQuery{})
 	if err != nil {
 		return 0 // between two reapers
 	}
@@ -102,7 +102,7 @@ func (m *machine) knownAge(a addresses) (age time.Duration) {
 }
 
 // status asks the reaper how it is.
-func (m *machine) status() admin.Status {
+func (m *machine) status() api.Status {
 	m.t.Helper()
 	s, err := m.reaper().Status(m.t.Context())
 	if err != nil {
@@ -112,15 +112,15 @@ func (m *machine) status() admin.Status {
 }
 
 // destroyed waits until the journal of the reaper has the end of a socket.
-func (m *machine) destroyed(a addresses) (entry reaper.Entry) {
+func (m *machine) destroyed(a addresses) (entry api.Entry) {
 	m.t.Helper()
 	nstest.Eventually(m.t, soon, "the leak is destroyed", func() bool {
-		page, err := m.reaper().Journal(m.t.Context(), reaper.JournalQuery{})
+		page, err := m.reaper().Journal(m.t.Context(), api.JournalQuery{})
 		if err != nil {
 			return false
 		}
 		for _, e := range page.Entries {
-			if e.Outcome == reaper.Destroyed && e.Local.String() == a.Local && e.Peer.String() == a.Peer {
+			if e.Outcome == api.Destroyed && e.Local.String() == a.Local && e.Peer.String() == a.Peer {
 				entry = e
 				return true
 			}

@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -98,9 +98,9 @@ func moved(t *testing.T, p *pod, name string) int {
 }
 
 // journal returns what the reaper has done.
-func (s *site) journal(t *testing.T) []reaper.Entry {
+func (s *site) journal(t *testing.T) []api.Entry {
 	t.Helper()
-	page, err := s.admin.Journal(t.Context(), reaper.JournalQuery{})
+	page, err := s.admin.Journal(t.Context(), api.JournalQuery{})
 	if err != nil {
 		return nil
 	}
@@ -108,13 +108,13 @@ func (s *site) journal(t *testing.T) []reaper.Entry {
 }
 
 // destroyed waits until the journal has the end of a socket and says who held it.
-func (s *site) destroyed(t *testing.T, local netip.AddrPort) (found reaper.Entry) {
+func (s *site) destroyed(t *testing.T, local netip.AddrPort) (found api.Entry) {
 	t.Helper()
-	return s.outcome(t, local, reaper.Destroyed)
+	return s.outcome(t, local, api.Destroyed)
 }
 
 // outcome waits until the journal has an entry of a socket and says who held it.
-func (s *site) outcome(t *testing.T, local netip.AddrPort, outcome string) (found reaper.Entry) {
+func (s *site) outcome(t *testing.T, local netip.AddrPort, outcome string) (found api.Entry) {
 	t.Helper()
 	nstest.Eventually(t, soon, local.String()+" is in the journal: "+outcome, func() bool {
 		for _, e := range s.journal(t) {
@@ -129,18 +129,18 @@ func (s *site) outcome(t *testing.T, local netip.AddrPort, outcome string) (foun
 }
 
 // socket returns what the reaper says of a socket, looking now.
-func (s *site) socket(t *testing.T, local, remote netip.AddrPort) reaper.SocketView {
+func (s *site) socket(t *testing.T, local, remote netip.AddrPort) api.SocketView {
 	t.Helper()
-	list, err := s.admin.Sockets(t.Context(), reaper.SocketQuery{All: true})
+	list, err := s.admin.Sockets(t.Context(), api.SocketQuery{All: true})
 	if err != nil {
-		return reaper.SocketView{} // between two reapers
+		return api.SocketView{} // between two reapers
 	}
 	for _, v := range list.Sockets {
 		if same(v.Local, local) && same(v.Peer, remote) {
 			return v
 		}
 	}
-	return reaper.SocketView{}
+	return api.SocketView{}
 }
 
 // same reports whether a socket's address is the one given: a socket of both families writes IPv4 otherwise.

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -125,12 +125,12 @@ func (p *process) line(t *testing.T) string {
 }
 
 // destroyedIn waits until a socket of a pod has been destroyed, and returns the entries of all that have.
-func (s *site) destroyedIn(t *testing.T, p *pod) (found []reaper.Entry) {
+func (s *site) destroyedIn(t *testing.T, p *pod) (found []api.Entry) {
 	t.Helper()
 	nstest.Eventually(t, soon, "a socket of "+p.name+" is destroyed", func() bool {
 		found = nil
 		for _, e := range s.journal(t) {
-			if e.ContainerID == p.id && e.Outcome == reaper.Destroyed && len(e.Owners) > 0 {
+			if e.ContainerID == p.id && e.Outcome == api.Destroyed && len(e.Owners) > 0 {
 				found = append(found, e)
 			}
 		}
@@ -144,7 +144,7 @@ func (s *site) destroyedIn(t *testing.T, p *pod) (found []reaper.Entry) {
 func (s *site) outlives(t *testing.T, p *pod, state inetdiag.State, verdicts ...policy.Reason) {
 	t.Helper()
 	nstest.Eventually(t, soon, "a half-closed connection of "+p.name+" that is at work outlives the grace", func() bool {
-		list, err := s.admin.Sockets(t.Context(), reaper.SocketQuery{All: true, Pod: p.id, State: state})
+		list, err := s.admin.Sockets(t.Context(), api.SocketQuery{All: true, Pod: p.id, State: state})
 		if err != nil {
 			return false
 		}

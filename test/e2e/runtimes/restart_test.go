@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // reaperRestarts kills the reaper while it only observes a leak. The next pod starts another one, which keeps
@@ -22,7 +22,7 @@ func reaperRestarts(t *testing.T, s *site) {
 	defer s.halfclose(t, "mode", "destroy")
 	client, server := s.run(t, "watched", nil), s.run(t, "far", nil)
 	leak := client.leak(t, "leak", server)
-	s.outcome(t, leak, reaper.WouldDestroy)
+	s.outcome(t, leak, api.WouldDestroy)
 
 	began := time.Now()
 	old := s.status(t).Holder.PID

@@ -20,6 +20,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/e2e/runtimes/record"
 )
@@ -192,7 +193,7 @@ func try(cmd *exec.Cmd) (string, error) {
 }
 
 // status waits until the reaper has read all records, and returns what it says.
-func (s *site) status(t *testing.T) (st admin.Status) {
+func (s *site) status(t *testing.T) (st api.Status) {
 	t.Helper()
 	nstest.Eventually(t, soon, "the reaper has read all records", func() bool {
 		listing, err := s.store.List()

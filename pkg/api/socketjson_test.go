@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper_test
+package api_test
 
 import (
 	"bytes"
@@ -9,15 +9,15 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // checkJSON compares what AppendJSON writes with what encoding/json does.
-func checkJSON(t *testing.T, v *reaper.SocketView) {
+func checkJSON(t *testing.T, v *api.SocketView) {
 	t.Helper()
 	var want bytes.Buffer
 	if err := json.NewEncoder(&want).Encode(v); err != nil { // as HTTP answers are encoded
@@ -61,13 +61,13 @@ func setAll(t *testing.T, v reflect.Value) {
 }
 
 func TestASocketIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
-	var full reaper.SocketView
+	var full api.SocketView
 	setAll(t, reflect.ValueOf(&full).Elem())
 	t.Run("every field", func(t *testing.T) { checkJSON(t, &full) })
-	t.Run("no field", func(t *testing.T) { checkJSON(t, &reaper.SocketView{}) })
-	for i := range reflect.TypeFor[reaper.SocketView]().NumField() {
-		t.Run("only "+reflect.TypeFor[reaper.SocketView]().Field(i).Name, func(t *testing.T) {
-			var v reaper.SocketView
+	t.Run("no field", func(t *testing.T) { checkJSON(t, &api.SocketView{}) })
+	for i := range reflect.TypeFor[api.SocketView]().NumField() {
+		t.Run("only "+reflect.TypeFor[api.SocketView]().Field(i).Name, func(t *testing.T) {
+			var v api.SocketView
 			setAll(t, reflect.ValueOf(&v).Elem().Field(i))
 			checkJSON(t, &v)
 		})
@@ -78,8 +78,8 @@ func FuzzASocketIsWrittenAsEncodingJSONWritesIt(f *testing.F) {
 	f.Add("web", "7d4b", "why", "comm", uint64(1), int64(1500e6), uint8(8), uint8(1))
 	f.Add("<&>", "\xff\u2028\x00", `"\`, "日本\n", uint64(1<<63), int64(-499999), uint8(255), uint8(255))
 	f.Fuzz(func(t *testing.T, pod, netns, why, comm string, n uint64, age int64, state8, verdict uint8) {
-		s := reaper.Seconds(age)
-		checkJSON(t, &reaper.SocketView{
+		s := api.Seconds(age)
+		checkJSON(t, &api.SocketView{
 			Pod: state.Pod{Namespace: pod, Name: why, UID: netns}, ContainerID: why, Netns: netns, Local: pod, Peer: comm,
 			State: inetdiag.State(state8), Age: &s, Deadline: &s, RQueue: uint32(n), Inode: uint32(n >> 32), Cookie: n,
 			Verdict: policy.Reason(verdict), Mode: policy.Mode(verdict % 4), Why: why, Owners: []owners.Process{{Command: comm}},

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package reaper
+package api
 
 import (
 	"time"
@@ -9,11 +9,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// ageBuckets is how many buckets there are: one below each bound, and one above all.
-const ageBuckets = 5
+// AgeBuckets is how many buckets there are: one below each bound, and one above all.
+const AgeBuckets = 5
 
-// ageBounds are where the buckets of Ages end.
-func ageBounds() [ageBuckets - 1]time.Duration {
+// AgeBounds are where the buckets of Ages end.
+func AgeBounds() [AgeBuckets - 1]time.Duration {
 	return [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 }
 
@@ -26,21 +26,21 @@ type Ages struct {
 // AgeCounts counts sockets in buckets of age, the youngest first. A bucket holds what is younger than its
 // bound in Status.AgeBounds and no younger than the bound before; the last one has none.
 type AgeCounts struct {
-	Sockets [ageBuckets]int `json:"sockets"`
+	Sockets [AgeBuckets]int `json:"sockets"`
 	// Overdue are those of the sockets that are past their deadline, and there: spared, waiting or observed.
-	Overdue [ageBuckets]int `json:"overdue"`
+	Overdue [AgeBuckets]int `json:"overdue"`
 }
 
-// of returns the counts of a state; the sockets of a namespace have no other than these two.
-func (a *Ages) of(s inetdiag.State) *AgeCounts {
+// Of returns the counts of a state; the sockets of a namespace have no other than these two.
+func (a *Ages) Of(s inetdiag.State) *AgeCounts {
 	if s == inetdiag.FinWait2 {
 		return &a.FinWait2
 	}
 	return &a.CloseWait
 }
 
-// add counts one socket.
-func (c *AgeCounts) add(age time.Duration, overdue bool, bounds *[ageBuckets - 1]time.Duration) {
+// Add counts one socket.
+func (c *AgeCounts) Add(age time.Duration, overdue bool, bounds *[AgeBuckets - 1]time.Duration) {
 	i := 0
 	for i < len(bounds) && age >= bounds[i] {
 		i++
@@ -51,14 +51,14 @@ func (c *AgeCounts) add(age time.Duration, overdue bool, bounds *[ageBuckets - 1
 	}
 }
 
-// merge adds what another namespace has.
-func (a *Ages) merge(other *Ages) {
+// Merge adds what another namespace has.
+func (a *Ages) Merge(other *Ages) {
 	a.CloseWait.merge(&other.CloseWait)
 	a.FinWait2.merge(&other.FinWait2)
 }
 
 func (c *AgeCounts) merge(other *AgeCounts) {
-	for i := range ageBuckets {
+	for i := range AgeBuckets {
 		c.Sockets[i] += other.Sockets[i]
 		c.Overdue[i] += other.Overdue[i]
 	}
@@ -72,7 +72,7 @@ func (c *AgeCounts) Total() (n int) {
 	return n
 }
 
-// totals are the candidates by state.
-func (a *Ages) totals() map[string]int {
+// Totals are the candidates by state.
+func (a *Ages) Totals() map[string]int {
 	return map[string]int{inetdiag.CloseWait.String(): a.CloseWait.Total(), inetdiag.FinWait2.String(): a.FinWait2.Total()}
 }

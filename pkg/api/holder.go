@@ -1,0 +1,39 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"fmt"
+	"time"
+)
+
+// Holder says which reaper holds the lock of a state directory.
+type Holder struct {
+	PID       int       `json:"pid"`
+	StartedBy StartedBy `json:"startedBy"`
+	Since     time.Time `json:"since"`
+	Version   string    `json:"version"`
+}
+
+// StartedBy says who started a reaper. One that the plugin started hands over to any other.
+type StartedBy string
+
+// Who may have started a reaper.
+const (
+	ByPlugin  StartedBy = "auto"
+	BySystemd StartedBy = "systemd"
+	ByCommand StartedBy = "command"
+)
+
+// String says it in words.
+func (h Holder) String() string {
+	if h.PID == 0 {
+		return "another process"
+	}
+	by := map[StartedBy]string{ByPlugin: "the CNI plugin", BySystemd: "systemd", ByCommand: "a command"}[h.StartedBy]
+	if by == "" {
+		by = "somebody"
+	}
+	return fmt.Sprintf("process %d, started by %s at %s", h.PID, by, h.Since.Format(time.RFC3339))
+}

@@ -1,0 +1,66 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// The outcomes in the journal.
+const (
+	Destroyed    = "destroyed"
+	WouldDestroy = "would-destroy" // but for the mode
+)
+
+// Entry is the account of one socket that was destroyed, or would have been.
+type Entry struct {
+	// Seq numbers the entries of one reaper from 1 on.
+	Seq         uint64         `json:"seq"`
+	Time        time.Time      `json:"time"`
+	Outcome     string         `json:"outcome"` // Destroyed or WouldDestroy
+	Pod         state.Pod      `json:"pod"`
+	Network     string         `json:"network"`
+	ContainerID string         `json:"containerID"`
+	Local       netip.AddrPort `json:"local"`
+	Peer        netip.AddrPort `json:"peer"`
+	State       inetdiag.State `json:"state"`
+	Age         Seconds        `json:"ageSeconds"`
+	Idle        Seconds        `json:"idleSeconds"`
+	Grace       policy.Grace   `json:"grace"`
+	Late        Seconds        `json:"lateSeconds"` // after its deadline
+	RQueue      uint32         `json:"rqueueBytes"`
+	WQueue      uint32         `json:"wqueueBytes"`
+	UID         uint32         `json:"uid"`
+	Cookie      uint64         `json:"cookie"`
+	// Owners are the processes that held it, as far as they were found before they let go of it: those in its
+	// network namespace, or others where none was.
+	Owners []owners.Process `json:"owners,omitempty"`
+}
+
+// JournalQuery says which entries of the journal to list.
+type JournalQuery struct {
+	// Journal and After are those of the page before, Journal and Last: only what came later is listed.
+	// Entries of another reaper's journal have other numbers, so with another Journal all are.
+	Journal string
+	After   uint64
+	// Wait is how long to wait for an entry if there is none yet.
+	Wait time.Duration
+}
+
+// JournalPage is an answer to a JournalQuery.
+type JournalPage struct {
+	// Journal names the journal: a reaper begins another each time it starts.
+	Journal string    `json:"journal"`
+	Since   time.Time `json:"since"` // when it was begun
+	Entries []Entry   `json:"entries"`
+	Last    uint64    `json:"last"` // the number of the newest entry that there is
+	// Missed is how many of the entries asked for are kept no longer.
+	Missed uint64 `json:"missed"`
+}

@@ -1,0 +1,36 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// Seconds is a duration that is written to JSON as a number of seconds.
+type Seconds time.Duration
+
+// Rounded returns the duration to the millisecond.
+func (s Seconds) Rounded() time.Duration { return time.Duration(s).Round(time.Millisecond) }
+
+// MarshalJSON writes seconds with three decimals.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return s.append(nil), nil
+}
+
+func (s Seconds) append(b []byte) []byte {
+	return strconv.AppendFloat(b, time.Duration(s).Seconds(), 'f', 3, 64)
+}
+
+// UnmarshalJSON reads seconds.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	f, err := strconv.ParseFloat(string(b), 64)
+	if err != nil {
+		return fmt.Errorf("seconds %q: %w", b, err)
+	}
+	*s = Seconds(math.Round(f * float64(time.Second)))
+	return nil
+}
