@@ -85,7 +85,7 @@ func descriptors(t *testing.T, pid int) map[int]string {
 	return all
 }
 
-// unsafe is something in the place of the reaper beside the plugin, and the reason why it is not started.
+// unsafe is what may be where the plugin expects the reaper, and the reason why it is not started.
 type unsafe struct {
 	name  string
 	place func(at string) error // puts it there
@@ -93,7 +93,7 @@ type unsafe struct {
 }
 
 func unsafes() []unsafe {
-	const nobody = 65534
+	const other = 65534 // a user
 	// below puts the command into a directory of that mode beside the plugin, with a link to it.
 	below := func(mode os.FileMode) func(string) error {
 		return func(at string) error {
@@ -109,11 +109,11 @@ func unsafes() []unsafe {
 			return errors.Join(copyFile(halfclose(), at), os.Chmod(at, 0o777))
 		}, "DIR/halfclose-reaper: writable by other users than root"},
 		{"another user's", func(at string) error {
-			return errors.Join(copyFile(halfclose(), at), os.Chown(at, nobody, nobody))
+			return errors.Join(copyFile(halfclose(), at), os.Chown(at, other, other))
 		}, "DIR/halfclose-reaper: not owned by root"},
 		{"a link to another user's", func(at string) error {
-			other := filepath.Join(filepath.Dir(at), "other")
-			return errors.Join(copyFile(halfclose(), other), os.Chown(other, nobody, nobody), os.Symlink("other", at))
+			program := filepath.Join(filepath.Dir(at), "other")
+			return errors.Join(copyFile(halfclose(), program), os.Chown(program, other, other), os.Symlink("other", at))
 		}, "DIR/other: not owned by root"},
 		{"below a directory that others may write to", below(0o777), "directory DIR/open: writable by other users than root"},
 		{"below a directory like /tmp", below(0o777 | os.ModeSticky), "directory DIR/open: writable by other users than root"},

@@ -24,7 +24,7 @@ import (
 // halfclose is the path of the command under test.
 func halfclose() string { return filepath.Join(os.Getenv(binVar), "halfclose") }
 
-// pluginDir is the directory of the plugin under test, and of those that it is chained with.
+// pluginDir is the directory of the plugin under test and of the plugins that it is chained with.
 func pluginDir() string { return filepath.Join(os.Getenv(binVar), "cni") }
 
 // command prepares to run the command under test on the world's state directory.

@@ -309,7 +309,7 @@ func TestGoingBackToTheSingleProgramKeepsRegistrationsAgesAndTheSwitch(t *testin
 	}
 }
 
-func TestTheCommandInThePluginsPlaceSaysSoAndKeepsNoPodFromEnding(t *testing.T) {
+func TestTheCommandInThePluginsPlaceIsNamedAndKeepsNoPodFromEnding(t *testing.T) {
 	t.Parallel()
 	u := newUpgrade(t)
 	if err := copyFile(halfclose(), filepath.Join(u.binDir, "halfclose.new")); err != nil {

@@ -13,7 +13,7 @@ import (
 
 // Build puts halfclose and the plugins that the shipped conflist chains it with into dir, for tests, as "make build
 // cni-plugins" lays them out: the command, and in cni the plugins and the link by which ours starts the reaper. top
-// is the repository. The other plugins are those that "make cni-plugins" has built, if it has.
+// is the repository. Of the other plugins it takes what "make cni-plugins" has built, and builds the rest.
 func Build(top, dir string) error {
 	cni := filepath.Join(dir, "cni")
 	err := errors.Join(

@@ -87,7 +87,7 @@ func makeBusy() (server *net.TCPConn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	go func() { _, _ = io.Copy(io.Discard, client) }() // until the process ends
+	go func() { _, _ = io.Copy(io.Discard, client) }() // until the process exits
 	go func() {
 		for range time.Tick(100 * time.Millisecond) {
 			if _, err := server.Write([]byte("x")); err != nil {
