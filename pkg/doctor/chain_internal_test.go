@@ -259,10 +259,14 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, want{"auto-start", OK, "ADD starts the command that runs here as the reaper (/usr/bin/halfclose)", ""}},
-		{"none", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)) },
-			want{"auto-start", Warn, "/opt/cni/bin/halfclose-reaper: missing", "run halfclose install"}},
-		{"a link that leads nowhere", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")) },
-			want{"auto-start", Warn, "leads to /usr/bin/halfclose, which is missing", "run halfclose install"}},
+		{
+			"none", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)) },
+			want{"auto-start", Warn, "/opt/cni/bin/halfclose-reaper: missing", "run halfclose install"},
+		},
+		{
+			"a link that leads nowhere", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")) },
+			want{"auto-start", Warn, "leads to /usr/bin/halfclose, which is missing", "run halfclose install"},
+		},
 		{"in a directory that others may write to", func(t *testing.T, cfg Config) {
 			if err := os.Chmod(filepath.Join(cfg.HostRoot, "/usr/bin"), 0o777); err != nil {
 				t.Fatal(err)

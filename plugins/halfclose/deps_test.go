@@ -76,7 +76,7 @@ func TestThePluginLinksWhatItIsKnownToLink(t *testing.T) {
 	}
 }
 
-// The make target uses the same flags, but for the stamps of version and commit.
+// The make target uses the same flags, and stamps version and commit.
 func TestThePluginIsSmall(t *testing.T) {
 	to := filepath.Join(t.TempDir(), "halfclose")
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", to, ".")
