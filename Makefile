@@ -18,8 +18,7 @@ RUNTIMES  ?=
 STAMP    := $(PKG)/pkg/buildinfo
 LDFLAGS  := -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)
 # The stamp says what git knows; the toolchain need not ask it again, nor fail where it may not.
-# There is HTTP on a unix socket only: without HTTP/2 every start of the plugin is a little faster.
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags nethttpomithttp2
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 
 # The image is called what chart and manifest call it.
 IMAGE   ?= ghcr.io/halfclose/halfclose:$(shell awk '$$1 == "appVersion:" { gsub(/"/, "", $$2); print $$2 }' deploy/kubernetes/chart/Chart.yaml)
@@ -42,11 +41,12 @@ build: ## Build bin/halfclose and the plugin bin/cni/halfclose, static, for this
 	@ln -sfn ../halfclose bin/cni/halfclose-reaper
 
 .PHONY: build-all
-build-all: $(PLATFORMS:%=dist/%) ## Build dist/halfclose-linux-amd64 and -arm64, static
+build-all: $(PLATFORMS:%=dist/%) ## Build dist/halfclose-linux-ARCH and the plugin dist/halfclose-cni-linux-ARCH, static, for amd64 and arm64
 
 .PHONY: $(PLATFORMS:%=dist/%)
 $(PLATFORMS:%=dist/%): dist/%:
-	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o dist/halfclose-$(*D)-$(*F) ./plugins/halfclose
+	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o dist/halfclose-$(*D)-$(*F) ./cmd/halfclose
+	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o dist/halfclose-cni-$(*D)-$(*F) ./plugins/halfclose
 
 .PHONY: image
 image: build-all ## Make dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)

@@ -69,9 +69,11 @@ type AttachmentView struct {
 	Pod     state.Pod `json:"pod"`
 	Netns   string    `json:"netns"`
 	// Recorded is when the record was written, by the wall clock.
-	Recorded time.Time      `json:"recorded"`
-	Policy   PolicyView     `json:"policy"` // merged with those of other attachments in the namespace
-	Sources  policy.Sources `json:"sources,omitempty"`
+	Recorded time.Time `json:"recorded"`
+	// Plugin is the build of the plugin that wrote the record; zero where another program did, or one that did not say.
+	Plugin  buildinfo.Build `json:"plugin,omitzero"`
+	Policy  PolicyView      `json:"policy"` // merged with those of other attachments in the namespace
+	Sources policy.Sources  `json:"sources,omitempty"`
 	// Mode is what happens, CappedBy what makes it more careful than the policy's.
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`

@@ -7,6 +7,7 @@ package buildinfo
 import (
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
 // The linker's -X sets these, nothing else does: go build -ldflags "-X <this package>.version=v1.2.3 ...".
@@ -25,12 +26,26 @@ type Info struct {
 	Platform string `json:"platform"` // GOOS/GOARCH
 }
 
+// Build is what two programs of one build have in common.
+type Build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+}
+
+// String returns the build as it is compared with another.
+func (b Build) String() string { return b.Version + " (commit " + b.Commit + ")" }
+
+// Build returns what the build's other program has in common with this one.
+func (i Info) Build() Build { return Build{Version: i.Version, Commit: i.Commit} }
+
 // Get returns what was stamped into the binary. For what was not it returns what the Go toolchain
 // recorded, as in a binary made by go install.
 func Get() Info {
-	bi, ok := debug.ReadBuildInfo()
-	if !ok {
-		bi = &debug.BuildInfo{}
+	bi := &debug.BuildInfo{}
+	if version == "" || commit == "" { // each ADD of the plugin gets here: what is not needed is not read
+		if read, ok := debug.ReadBuildInfo(); ok {
+			bi = read
+		}
 	}
 	return get(version, commit, bi)
 }
@@ -75,4 +90,27 @@ func revision(settings []debug.BuildSetting) string {
 // String returns the build in one line, as "halfclose version" prints it.
 func (i Info) String() string {
 	return "halfclose " + i.Version + " (commit " + i.Commit + ", " + i.Go + ", " + i.Platform + ")"
+}
+
+// pluginPrefix is what the line of the plugin begins with.
+const pluginPrefix = "CNI plugin "
+
+// PluginLine returns the line by which the plugin says which build it is, without the newline.
+func (i Info) PluginLine() string { return pluginPrefix + i.String() }
+
+// ParsePlugin finds the line of PluginLine in what a program printed.
+func ParsePlugin(text string) (Info, bool) {
+	for line := range strings.Lines(text) {
+		line, ok := strings.CutPrefix(strings.TrimSpace(line), pluginPrefix+"halfclose ")
+		if !ok {
+			continue
+		}
+		version, rest, _ := strings.Cut(line, " (commit ")
+		rest, closed := strings.CutSuffix(rest, ")")
+		part := strings.Split(rest, ", ")
+		if closed && len(part) == 3 {
+			return Info{Version: version, Commit: part[0], Go: part[1], Platform: part[2]}, true
+		}
+	}
+	return Info{}, false
 }

@@ -77,3 +77,28 @@ func TestString(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestTheLineOfThePluginIsReadBack(t *testing.T) {
+	want := Info{Version: "v1.2.3-4-gabc", Commit: "0123abc-dirty", Go: "go1.26.8", Platform: "linux/arm64"}
+	for _, text := range []string{want.PluginLine(), want.PluginLine() + "\nmore", "before\n" + want.PluginLine() + "\r\n"} {
+		if got, ok := ParsePlugin(text); !ok || got != want {
+			t.Errorf("%q: got %+v, %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{
+		"", want.String(), "CNI plugin bridge v1.2.3 (commit a, go1, linux/amd64)", "CNI plugin halfclose ", "CNI plugin halfclose v1 (commit a, go1)",
+		"CNI plugin halfclose v1 (commit a, go1, linux/amd64", "CNI bridge plugin v1.6.0",
+	} {
+		if got, ok := ParsePlugin(text); ok {
+			t.Errorf("%q: got %+v, want none", text, got)
+		}
+	}
+}
+
+func TestBuildsOfOneVersionAndCommitAreTheSame(t *testing.T) {
+	a := Info{Version: "v1", Commit: "c", Go: "go1.26.8", Platform: "linux/amd64"}
+	b := Info{Version: "v1", Commit: "c", Go: "go1.26.9", Platform: "linux/arm64"}
+	if a.Build() != b.Build() || a.Build() == (Info{Version: "v1", Commit: "d"}).Build() {
+		t.Error("builds are not compared by version and commit")
+	}
+}

@@ -20,9 +20,17 @@ func installCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Put the plugin into this node's CNI configuration",
-		Long: `Put this program among the node's CNI plugins, and one entry into the network
-that the container runtime chooses: the first by name that can be loaded. Pods that
-are made from then on are registered.
+		Long: `Put the plugin among the node's CNI plugins, and one entry into the network that
+the container runtime chooses: the first by name that can be loaded. Pods that are
+made from then on are registered.
+
+The plugin is a program of its own, of the same build as this command. Where the
+entry says reaper auto, which is the default, its ADD starts halfclose-reaper in the
+plugin's directory when no reaper runs: a symbolic link to this command, or a copy
+of it with --copy and below --host-root. ADD does not start it unless the file and
+each directory on the way are root's and writable by root alone; install warns if
+that is not so. With --reaper external only the plugin is installed, and a
+halfclose-reaper from before is left.
 
 Only the entry changes: the rest of the file stays as it is written. An entry that is
 there already is brought up to date where it stands; where nothing would change,
@@ -40,6 +48,7 @@ CRI-O from 1.34. Others ignore it, and register nothing.`,
   halfclose install --mode observe               # account, destroy nothing
   halfclose install --grace 10m --exempt '[{"localPorts": "22"}]'
   halfclose install --cni-bin-dir /usr/lib/cni   # Debian's podman
+  halfclose install --copy     # where this command's directory is not root's
   halfclose install --config entry.json --wait 5m
   halfclose install --watch --reaper external --host-root /host`,
 		Args: cobra.NoArgs,
@@ -48,6 +57,13 @@ CRI-O from 1.34. Others ignore it, and register nothing.`,
 			c, err := f.config(cmd.Flags())
 			if err != nil {
 				return err
+			}
+			other, err := f.programs(cmd.Context(), &c)
+			if err != nil {
+				return err
+			}
+			if other != "" {
+				e.note("warning: %s", other)
 			}
 			if f.watch {
 				return e.watchInstall(cmd.Context(), c, f.logFormat)
@@ -102,7 +118,11 @@ func logInstall(log *slog.Logger, event install.Event) {
 		log.Info("installed: it stays so from now on", "network", r.Network, "file", r.File)
 	case install.PutBack:
 		if r.File == "" {
-			log.Warn("the binary was gone, and is put back", "path", r.Binary.Path)
+			for _, p := range []*install.Program{r.Reaper, &r.Plugin} {
+				if p != nil && p.Changed {
+					log.Warn("a program was gone, and is put back", "path", p.Path)
+				}
+			}
 			return
 		}
 		log.Info("the entry was gone, and is put back", "network", r.Network, "file", r.File)

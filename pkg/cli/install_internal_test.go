@@ -17,7 +17,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
 const podsConflist = `{
@@ -69,6 +71,21 @@ func getFile(t *testing.T, path string) string {
 	return string(data)
 }
 
+// fakePlugin makes a plugin that answers as that of a build does, and returns its path.
+func fakePlugin(t *testing.T, info buildinfo.Info) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "plugin")
+	putFile(t, path, `#!/bin/sh
+[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.1.0","supportedVersions":["1.0.0"]}' && exit
+echo "`+info.PluginLine()+`" >&2
+exit 2
+`)
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
 	root := cniNode(t, map[string]string{"etc/cni/net.d/00-broken.conf": `{"type":`})
 	for _, tt := range []struct {
@@ -94,7 +111,7 @@ func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
 		if code != 0 || !strings.Contains(stderr, tt.stderr) || (stderr == "") != (tt.stderr == "") {
 			t.Errorf("%v: exit code %d: %q, want %q", tt.args, code, stderr, tt.stderr)
 		}
-		golden(t, tt.golden, stdout)
+		golden.Text(t, tt.golden, stdout)
 	}
 	if got := getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist")); got != podsConflist {
 		t.Errorf("it is not as it was:\n%s", got)
@@ -167,6 +184,8 @@ func TestInstallRefusals(t *testing.T) {
 		"a directory that is relative":     {args: []string{"install", "--cni-conf-dir", "net.d"}, code: 2, says: []string{"--cni-conf-dir is an absolute path"}},
 		"the same of uninstall":            {args: []string{"uninstall", "--cni-bin-dir", "bin"}, code: 2, says: []string{"--cni-bin-dir is an absolute path"}},
 		"a host root that is not there":    {args: []string{"uninstall", "--host-root", none}, code: 1, says: []string{none, "no such file"}},
+		"a plugin that is not there":       {args: []string{"install", "--plugin", none}, code: 1, says: []string{"ask " + none + " for its CNI versions", "no such file"}},
+		"a plugin that is none":            {args: []string{"install", "--plugin", "/bin/true"}, code: 1, says: []string{"it is no CNI plugin"}},
 		"no network yet":                   {args: []string{"install", "--cni-conf-dir", "/none"}, code: 1, says: []string{"there is no network configuration yet: there is no directory /none", "with --wait 5m"}},
 		"plugins in another directory":     {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "bridge", "calico", 1)}, args: []string{"install"}, code: 1, says: []string{"/opt/cni/bin/calico is not there", "--cni-bin-dir"}},
 		"a version that it does not speak": {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "1.0.0", "0.2.0", 1)}, args: []string{"install"}, code: 1, says: []string{`05-x.conflist has cniVersion "0.2.0"`}},
@@ -197,6 +216,44 @@ func TestADirectoryThatIsNamedIsTakenAsItIs(t *testing.T) {
 	}
 }
 
+func TestInstallSaysWhereTheReapersProgramLeads(t *testing.T) {
+	root := cniNode(t, nil)
+	bin := filepath.Join(root, "opt/cni/bin")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(bin, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	other := buildinfo.Info{Version: "v0.0.1", Commit: "abc"}
+	code, stdout, stderr := call(t, map[string]string{"COLUMNS": "1000"}, "install", "-o", "wide", "--plugin", fakePlugin(t, other),
+		"--cni-bin-dir", bin, "--cni-conf-dir", filepath.Join(root, "etc/cni/net.d"))
+	if want := "Reaper    " + bin + "/halfclose-reaper -> " + self + ": written"; code != 0 || !strings.Contains(stdout, want) {
+		t.Errorf("exit code %d: %q, want %q in it", code, stdout, want)
+	}
+	for _, want := range []string{
+		"v0.0.1 (commit abc), and this command is " + buildinfo.Get().Build().String(), // it was named, so it is installed
+		"ADD will not start the reaper: directory /",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("stderr %q, want %q in it", stderr, want)
+		}
+	}
+	if to, err := os.Readlink(filepath.Join(bin, "halfclose-reaper")); err != nil || to != self {
+		t.Errorf("it leads to %q, %v", to, err)
+	}
+}
+
+func TestInstallNeedsThePluginOfItsOwnBuild(t *testing.T) {
+	root := cniNode(t, nil)
+	var stderr bytes.Buffer
+	code := run(t.Context(), []string{"install", "--host-root", root}, &env{out: &stderr, err: &stderr, getenv: func(string) string { return "" }})
+	if code != 1 || !strings.Contains(stderr.String(), "cni/halfclose nor ") || !strings.Contains(stderr.String(), "name it with --plugin") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+}
+
 // lockedBuffer may be written to by one and read by another.
 type lockedBuffer struct {
 	mu sync.Mutex
@@ -218,11 +275,12 @@ func (l *lockedBuffer) String() string {
 func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
 	root := cniNode(t, nil)
 	path := filepath.Join(root, "etc/cni/net.d/10-pods.conflist")
+	plugin := fakePlugin(t, buildinfo.Get())
 	var out, log lockedBuffer
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int)
 	go func() {
-		done <- run(ctx, []string{"install", "--watch", "--host-root", root, "--log-format", "json"}, &env{
+		done <- run(ctx, []string{"install", "--watch", "--host-root", root, "--log-format", "json", "--plugin", plugin}, &env{
 			out: io.Writer(&out), err: io.Writer(&log), getenv: func(string) string { return "" },
 		})
 	}()
@@ -242,7 +300,11 @@ func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
 	if err := os.Remove(filepath.Join(root, "opt/cni/bin/halfclose")); err != nil {
 		t.Fatal(err)
 	}
-	says("the binary was gone, and is put back")
+	says(`"msg":"a program was gone, and is put back","path":"/opt/cni/bin/halfclose"`)
+	if err := os.Remove(filepath.Join(root, "opt/cni/bin/halfclose-reaper")); err != nil {
+		t.Fatal(err)
+	}
+	says(`"msg":"a program was gone, and is put back","path":"/opt/cni/bin/halfclose-reaper"`)
 
 	// Who uninstalls is told that somebody undoes it.
 	code, _, stderr := call(t, nil, "uninstall", "--host-root", root)

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/install"
 	"github.com/halfclose/halfclose/pkg/logging"
 )
@@ -22,6 +24,8 @@ import (
 type installFlags struct {
 	node       nodeFlags
 	configFile string
+	plugin     string
+	copy       bool
 	dropIn     bool
 	watch      bool
 	wait       time.Duration
@@ -33,12 +37,15 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	addPolicyFlags(cmd, entryFlags())
 	flags := cmd.Flags()
 	flags.StringVar(&f.configFile, "config", "", "the `file` that holds the plugin's object as JSON, in place of the flags above")
+	flags.StringVar(&f.plugin, "plugin", "", "the `file` to install as the plugin (default cni/halfclose beside this command, or ../lib/halfclose/cni/halfclose)")
+	flags.BoolVar(&f.copy, "copy", false, "put a copy of this command beside the plugin, for ADD to start as the reaper, and no link to it")
 	flags.BoolVar(&f.dropIn, "drop-in", false, "put the entry into a file of its own, which containerd from 2.1 and CRI-O from 1.34 load")
 	flags.BoolVar(&f.watch, "watch", false, "stay, wait for a network, and put the entry back when somebody rewrites it")
 	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for a network where there is none yet")
 	flags.StringVar(&f.logFormat, "log-format", logging.Text, "of --watch, on stderr: text or json")
 	completeOneOf(cmd, "log-format", logging.Text, logging.JSON)
 	_ = cobra.MarkFlagFilename(flags, "config", "json") // the flag exists
+	_ = cobra.MarkFlagFilename(flags, "plugin")
 }
 
 // entryFlags are the flags that say what the plugin's object in a conflist says.
@@ -69,6 +76,21 @@ func (f *installFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	c.DropIn, c.Wait = f.dropIn, f.wait
 	c.Entry, err = f.entry(flags)
 	return c, err
+}
+
+// programs adds the programs to install. The plugin must be of this command's build, unless a flag names it: then another
+// build is returned as a warning.
+func (f *installFlags) programs(ctx context.Context, c *install.Config) (warning string, err error) {
+	if c.Command, err = os.Executable(); err != nil {
+		return "", fmt.Errorf("find this command's own path: %w", err)
+	}
+	c.Copy, c.Plugin = f.copy, f.plugin
+	own := buildinfo.Get().Build()
+	if f.plugin != "" {
+		return install.CheckPlugin(ctx, f.plugin, own)
+	}
+	c.Plugin, err = install.FindPlugin(ctx, c.Command, own)
+	return "", err
 }
 
 // entry makes the plugin's object, of the flags or of a file.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/install"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // printInstall says what install has done, or would do.
@@ -18,7 +19,10 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 	if e.output == outputJSON {
 		return printJSON(e.out, r)
 	}
-	e.printLine("Binary", r.Binary.Path, done(c.DryRun, r.Binary.Changed, "written"))
+	if r.Reaper != nil {
+		e.printLine("Reaper", program(*r.Reaper), done(c.DryRun, r.Reaper.Changed, "written"))
+	}
+	e.printLine("Plugin", program(r.Plugin), done(c.DryRun, r.Plugin.Changed, "written"))
 	e.printLine("Network", r.Network+" in "+r.File, done(c.DryRun, r.Changed, "written"))
 	e.printDiff(r.Diff)
 	if c.DropIn {
@@ -45,13 +49,24 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 		e.printLine("Network", "none in "+c.ConfDir+" lists halfclose", "nothing to do")
 	}
 	switch {
-	case r.Binary.Changed:
-		e.printLine("Binary", r.Binary.Path, done(c.DryRun, true, "removed"))
+	case r.Plugin.Changed:
+		e.printLine("Plugin", r.Plugin.Path, done(c.DryRun, true, "removed"))
 	case len(r.Files) > 0:
-		e.printLine("Binary", r.Binary.Path, "left for the pods that were made with it")
+		e.printLine("Plugin", r.Plugin.Path, "left for the pods that were made with it")
+	}
+	if r.Reaper.Changed {
+		e.printLine("Reaper", r.Reaper.Path, done(c.DryRun, true, "removed"))
 	}
 	e.printDiff(r.Diff)
 	return nil
+}
+
+// program names an installed program.
+func program(p install.Program) string {
+	if p.Link != "" {
+		return p.Path + " -> " + p.Link
+	}
+	return p.Path
 }
 
 // done says what has become of something.
@@ -66,7 +81,7 @@ func done(dryRun, changed bool, verb string) string {
 }
 
 func (e *env) printLine(what, which, how string) {
-	fmt.Fprintln(e.out, fill(e.screen().width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), clean(which+": "+how)))
+	fmt.Fprintln(e.out, term.Fill(e.screen().Width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), term.Clean(which+": "+how)))
 }
 
 // printDiff prints a difference, coloured as other tools do.
@@ -78,20 +93,20 @@ func (e *env) printDiff(diff string) {
 	fmt.Fprintln(e.out)
 	for line := range strings.Lines(diff) {
 		line = strings.TrimSuffix(line, "\n")
-		st := plain
+		st := term.Plain
 		switch {
 		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
-			st = strong
+			st = term.Strong
 		case strings.HasPrefix(line, "-"):
-			st = bad
+			st = term.Bad
 		case strings.HasPrefix(line, "+"):
-			st = good
+			st = term.Good
 		}
 		// Tabs are how many files are indented.
 		shown := strings.Split(line, "\t")
 		for i := range shown {
-			shown[i] = clean(shown[i])
+			shown[i] = term.Clean(shown[i])
 		}
-		fmt.Fprintln(e.out, s.paint(st, strings.Join(shown, "\t")))
+		fmt.Fprintln(e.out, s.Paint(st, strings.Join(shown, "\t")))
 	}
 }

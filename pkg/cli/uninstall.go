@@ -25,10 +25,10 @@ func uninstallCommand(e *env) *cobra.Command {
 from then on are not registered; those that are registered stay so until they end,
 and the reaper works on: stop it too, or switch it with halfclose mode observe.
 
-The plugin's binary is left. Runtimes call it for pods that they made while it was
-listed: CRI-O and podman from a configuration that they have kept, for as long as
-those pods live. Without it such a pod cannot be deleted. With --remove-binary it
-goes too, which is for a node whose pods are all gone or new.
+The plugin is left. Runtimes call it for pods that they made while it was listed:
+CRI-O and podman from a configuration that they have kept, for as long as those pods
+live. Without it such a pod cannot be deleted. With --remove-binary it goes too, and
+then halfclose-reaper beside it, which is for a node whose pods are all gone or new.
 
 Stop halfclose install --watch first: it would put the entry back.`,
 		Example: `  halfclose uninstall --dry-run         # see what would change
@@ -46,7 +46,7 @@ Stop halfclose install --watch first: it would put the entry back.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&binary, "remove-binary", false, "remove the plugin's binary too, which pods that were made with it may still need")
+	cmd.Flags().BoolVar(&binary, "remove-binary", false, "remove the plugin and halfclose-reaper too; pods that were made with the plugin may still need it")
 	e.outputFlag(cmd)
 	return cmd
 }
@@ -59,7 +59,7 @@ func (e *env) uninstall(ctx context.Context, c install.Config, binary bool) erro
 	if err := e.printRemoval(c, r); err != nil {
 		return err
 	}
-	if r.Binary.Changed && !c.DryRun {
+	if r.Plugin.Changed && !c.DryRun {
 		e.note("warning: pods that were made while the plugin was listed may need it to be deleted: if one hangs, run halfclose install and uninstall again")
 	}
 	if len(r.Files) == 0 || c.DryRun {

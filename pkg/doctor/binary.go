@@ -15,14 +15,26 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/pluginbuild"
 )
 
-// binary is the plugin's binary, where runtimes look for it.
+// binary is the plugin, where runtimes look for it, and the program beside it that ADD starts as the reaper.
 type binary struct {
-	path string // on the host
-	err  error  // of looking for it
-	mode fs.FileMode
-	self bool           // it is the one that this process runs
+	path   string // on the host
+	err    error  // of looking for it
+	mode   fs.FileMode
+	self   bool           // it is the program that this process runs: the command
+	info   buildinfo.Info // what it says it is; zero if it does not
+	run    error          // of asking it
+	reaper sibling
+}
+
+// sibling is the program that ADD starts as the reaper.
+type sibling struct {
+	path string         // with every link resolved
+	err  error          // why ADD does not start it
+	self bool           // it is the program that this process runs
 	info buildinfo.Info // what it says it is
 	run  error          // of asking it
 }
@@ -39,18 +51,44 @@ func lookAtBinary(ctx context.Context, h host, path string) binary {
 		b.err = err
 		return b
 	}
-	b.mode = info.Mode()
-	if own, err := os.Stat("/proc/self/exe"); err == nil && os.SameFile(own, info) {
-		b.self = true
-		return b
+	b.mode, b.self = info.Mode(), isSelf(info)
+	if b.mode.IsRegular() && b.mode&0o111 != 0 && !b.self {
+		var answer pluginbuild.Answer
+		answer, b.run = pluginbuild.Ask(ctx, at)
+		b.info = answer.Info
 	}
-	if b.mode.IsRegular() && b.mode&0o111 != 0 {
-		b.info, b.run = askVersion(ctx, at)
-	}
+	b.reaper = lookAtSibling(ctx, h, path)
 	return b
 }
 
-// askVersion runs a binary for its version. As a plugin it would need CNI_COMMAND, which it does not get.
+// lookAtSibling finds the program as ADD does, and asks it for its version if ADD would start it.
+func lookAtSibling(ctx context.Context, h host, plugin string) sibling {
+	p, err := launch.SiblingOf(string(h), plugin)
+	if err != nil {
+		return sibling{err: err}
+	}
+	defer p.Close()
+	s := sibling{path: p.Path()}
+	at, err := h.real(s.path)
+	if err != nil {
+		s.run = err
+		return s
+	}
+	if info, err := os.Stat(at); err == nil && isSelf(info) {
+		s.self = true
+		return s
+	}
+	s.info, s.run = askVersion(ctx, at)
+	return s
+}
+
+// isSelf reports whether a file is the program that this process runs.
+func isSelf(info fs.FileInfo) bool {
+	own, err := os.Stat("/proc/self/exe")
+	return err == nil && os.SameFile(own, info)
+}
+
+// askVersion runs a command for its version.
 func askVersion(ctx context.Context, path string) (buildinfo.Info, error) {
 	cmd := exec.CommandContext(ctx, path, "version", "--output", "json")
 	cmd.Env, cmd.Dir, cmd.WaitDelay = []string{}, "/", time.Second/4
@@ -72,7 +110,7 @@ func askVersion(ctx context.Context, path string) (buildinfo.Info, error) {
 // judgeBinary says whether the runtime can run the plugin that is chained.
 func judgeBinary(b binary) []Finding {
 	f := Finding{Check: "cni-binary", Level: Fail}
-	install := fmt.Sprintf("install -m 755 halfclose %s, on the host, which halfclose install does", b.path)
+	const install = "run halfclose install on the host"
 	own := buildinfo.Get()
 	switch {
 	case errors.Is(b.err, fs.ErrNotExist):
@@ -84,16 +122,45 @@ func judgeBinary(b binary) []Finding {
 	case b.mode&0o111 == 0:
 		f.What, f.Do = fmt.Sprintf("%s cannot be executed (%s), though halfclose is chained: no container starts", b.path, b.mode), "chmod 755 "+b.path
 	case b.self:
-		f.Level, f.What = OK, fmt.Sprintf("%s is the binary that runs here (%s)", b.path, own.Version)
+		f.What = fmt.Sprintf("%s is the command that runs here and not the plugin, though halfclose is chained: no container starts", b.path)
+		f.Do = "move the command to another directory, such as /usr/local/bin, and " + install
 	case errors.Is(b.run, fs.ErrPermission):
 		f.Level, f.What, f.Do = Warn, fmt.Sprintf("%s cannot be run to ask for its version: %v", b.path, b.run), "run it as root; see whether its file system is mounted noexec"
 	case b.run != nil:
-		f.What, f.Do = fmt.Sprintf("%s does not say its version: %v", b.path, b.run), "see whether it is halfclose, for this machine ("+own.Platform+"); "+install
-	case b.info.Version != own.Version || b.info.Commit != own.Commit:
+		f.What, f.Do = fmt.Sprintf("%s does not answer as a plugin: %v", b.path, b.run), "see whether it is halfclose, for this machine ("+own.Platform+"); "+install
+	case b.info == buildinfo.Info{}:
+		f.Level, f.What = Warn, fmt.Sprintf("%s does not say which build of halfclose it is: it is older than this (%s), or another plugin", b.path, own.Version)
+		f.Do = install
+	case b.info.Build() != own.Build():
 		f.Level, f.What = Warn, fmt.Sprintf("%s is %s, and this is %s", b.path, b.info, own)
-		f.Do = "install the newer of the two in both places"
+		f.Do = "run halfclose install of the newer of the two on the host"
 	default:
-		f.Level, f.What = OK, fmt.Sprintf("%s is there, and of the same version as this (%s)", b.path, own.Version)
+		f.Level, f.What = OK, fmt.Sprintf("%s is there, and of the same build as this (%s)", b.path, own.Version)
+	}
+	return []Finding{f}
+}
+
+// judgeSibling says whether ADD can start a reaper.
+func judgeSibling(b binary) []Finding {
+	f := Finding{Check: "auto-start", Level: Warn}
+	own, s := buildinfo.Get(), b.reaper
+	switch {
+	case b.err != nil: // the plugin's finding says so
+		return nil
+	case errors.Is(s.err, fs.ErrPermission):
+		f.What, f.Do = fmt.Sprintf("what ADD starts as the reaper cannot be looked at: %v", s.err), "run it as root"
+	case s.err != nil:
+		f.What = fmt.Sprintf("ADD does not start a reaper where none runs: %v", s.err)
+		f.Do = "run halfclose install on the host, from a directory that is root's and writable by root alone, or with --copy; or run halfclose reaper as a service and install with --reaper external"
+	case s.self:
+		f.Level, f.What = OK, fmt.Sprintf("ADD starts the command that runs here as the reaper (%s)", s.path)
+	case s.run != nil:
+		f.What, f.Do = fmt.Sprintf("%s, which ADD starts as the reaper, does not say its version: %v", s.path, s.run), "run halfclose install on the host"
+	case s.info.Build() != own.Build():
+		f.What = fmt.Sprintf("%s, which ADD starts as the reaper, is %s, and this is %s", s.path, s.info, own)
+		f.Do = "run halfclose install of the newer of the two on the host"
+	default:
+		f.Level, f.What = OK, fmt.Sprintf("ADD starts %s as the reaper, of the same build as this (%s)", s.path, own.Version)
 	}
 	return []Finding{f}
 }

@@ -34,13 +34,17 @@ func judgeChains(c chains) []Finding {
 		})
 	}
 	all = append(all, judgeChosen(c, chosen)...)
-	chained := false
+	chained, starts := false, false
 	for _, f := range c.files {
 		all = append(all, judgeFile(f)...)
 		chained = chained || len(f.ours) > 0
+		starts = starts || slices.ContainsFunc(f.ours, func(p plugin) bool { return p.network.Reaper == policy.Auto })
 	}
 	if chained {
 		all = append(all, judgeBinary(c.binary)...)
+	}
+	if starts {
+		all = append(all, judgeSibling(c.binary)...)
 	}
 	return all
 }

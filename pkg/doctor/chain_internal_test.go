@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/launch"
 )
 
 const theCapability = `"capabilities": {"io.kubernetes.cri.pod-annotations": true}`
@@ -36,12 +37,27 @@ func netOf(t *testing.T, files map[string]string) Config {
 	for name, text := range files {
 		put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, name), text, 0o644)
 	}
-	info, err := json.Marshal(buildinfo.Get())
+	putPrograms(t, cfg, buildinfo.Get())
+	return cfg
+}
+
+// putPrograms puts in place what answers as the plugin and the command of a build do.
+func putPrograms(t *testing.T, cfg Config, build buildinfo.Info) {
+	t.Helper()
+	info, err := json.Marshal(build)
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"), "#!/bin/sh\n[ \"$*\" = 'version --output json' ] && echo '"+string(info)+"'", 0o755)
-	return cfg
+	put(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"), `#!/bin/sh
+[ "$CNI_COMMAND" = VERSION ] && echo '{"supportedVersions":["1.0.0"]}' && exit
+echo '`+build.PluginLine()+`' >&2
+exit 2`, 0o755)
+	put(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose"), "#!/bin/sh\n[ \"$*\" = 'version --output json' ] && echo '"+string(info)+"'", 0o755)
+	link := filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)
+	_ = os.Remove(link)
+	if err := os.Symlink("/usr/bin/halfclose", link); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func put(t *testing.T, path, text string, mode os.FileMode) {
@@ -59,7 +75,8 @@ func judgeNet(t *testing.T, cfg Config) []Finding {
 func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 	good := conflist("1.0.0", ourObject())
 	takes := want{"cni", OK, "runtimes take 10-pods.conflist (network pods), which chains halfclose: destroy, grace 10m, podOverrides any, reaper auto, failurePolicy ignore", ""}
-	binary := want{"cni-binary", OK, "of the same version", ""}
+	binary := want{"cni-binary", OK, "of the same build", ""}
+	sibling := want{"auto-start", OK, "ADD starts /usr/bin/halfclose as the reaper", ""}
 	for _, tt := range []struct {
 		name  string
 		files map[string]string
@@ -118,7 +135,12 @@ func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 			"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "bridge"}]}`, "pods/50-halfclose.conf": ourObject(),
 		}, []want{{"cni", Info, "does not chain halfclose", ""}}},
 	} {
-		t.Run(tt.name, func(t *testing.T) { expect(t, judgeNet(t, netOf(t, tt.files)), tt.wants...) })
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.wants[len(tt.wants)-1] == binary && tt.name != "other values" { // which have reaper external
+				tt.wants = append(tt.wants, sibling)
+			}
+			expect(t, judgeNet(t, netOf(t, tt.files)), tt.wants...)
+		})
 	}
 }
 
@@ -128,7 +150,7 @@ func TestTheConflistThatIsShippedIsInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, judgeNet(t, netOf(t, map[string]string{"10-halfclose.conflist": string(text)})),
-		want{"cni", OK, "which chains halfclose: destroy, grace 10m", ""}, want{"cni-binary", OK, "", ""})
+		want{"cni", OK, "which chains halfclose: destroy, grace 10m", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
 }
 
 func TestNoDirectoryOfConfigurationsIsNoCNI(t *testing.T) {
@@ -148,7 +170,7 @@ func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
 		}
 	}
 	cfg.BinDir = "/opt/cni/link"
-	expect(t, judgeNet(t, cfg), want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "/opt/cni/link/halfclose", ""})
+	expect(t, judgeNet(t, cfg), want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "/opt/cni/link/halfclose", ""}, want{"auto-start", OK, "", ""})
 }
 
 func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
@@ -157,34 +179,43 @@ func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, judgeNet(t, cfg), want{"cni", Warn, "20-fifo.conflist is no valid network configuration: it is no regular file", ""},
-		want{"cni", Warn, "30-large.conf is no valid network configuration: it has more than", ""}, want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "", ""})
+		want{"cni", Warn, "30-large.conf is no valid network configuration: it has more than", ""}, want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
 }
 
 func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 	fail := func(what, do string) want { return want{"cni-binary", Fail, what, do} }
 	for _, tt := range []struct {
 		name   string
-		change func(t *testing.T, path string)
+		change func(t *testing.T, cfg Config, path string)
 		want   want
 	}{
-		{"none", func(t *testing.T, path string) { remove(t, path) }, fail("there is no /opt/cni/bin/halfclose, though halfclose is chained", "--cni-bin-dir")},
-		{"a directory", func(t *testing.T, path string) { remove(t, path); put(t, filepath.Join(path, "x"), "", 0o600) }, fail("is no regular file", "install -m 755")},
-		{"not executable", func(t *testing.T, path string) {
+		{"none", func(t *testing.T, _ Config, path string) { remove(t, path) }, fail("there is no /opt/cni/bin/halfclose, though halfclose is chained", "--cni-bin-dir")},
+		{"a directory", func(t *testing.T, _ Config, path string) {
+			remove(t, path)
+			put(t, filepath.Join(path, "x"), "", 0o600)
+		}, fail("is no regular file", "run halfclose install")},
+		{"not executable", func(t *testing.T, _ Config, path string) {
 			if err := os.Chmod(path, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, fail("cannot be executed (-rw-r--r--)", "chmod 755 /opt/cni/bin/halfclose")},
-		{"for another machine", func(t *testing.T, path string) { remove(t, path); put(t, path, "\x7fELF\x02", 0o755) }, fail("exec format error", "for this machine")},
-		{"something else", func(t *testing.T, path string) {
+		{"for another machine", func(t *testing.T, _ Config, path string) { remove(t, path); put(t, path, "\x7fELF\x02", 0o755) }, fail("exec format error", "for this machine")},
+		{"something else", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
 			put(t, path, "#!/bin/sh\necho it is something else >&2; exit 3", 0o755)
 		}, fail("exit status 3: it is something else", "see whether it is halfclose")},
-		{"something that prints something else", func(t *testing.T, path string) { remove(t, path); put(t, path, "#!/bin/sh\necho hello", 0o755) }, fail("invalid character", "see whether it is halfclose")},
-		{"another version", func(t *testing.T, path string) {
+		{"something that prints something else", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
-			put(t, path, `#!/bin/sh`+"\n"+`echo '{"version": "v0.0.1", "commit": "c", "go": "g", "platform": "p"}'`, 0o755)
-		}, want{"cni-binary", Warn, "is halfclose v0.0.1 (commit c, g, p), and this is halfclose", "in both places"}},
-		{"the one that asks", func(t *testing.T, path string) {
+			put(t, path, "#!/bin/sh\necho hello", 0o755)
+		}, fail("it is no CNI plugin", "see whether it is halfclose")},
+		{"another version", func(t *testing.T, cfg Config, _ string) {
+			putPrograms(t, cfg, buildinfo.Info{Version: "v0.0.1", Commit: "c", Go: "g", Platform: "p"})
+		}, want{"cni-binary", Warn, "is halfclose v0.0.1 (commit c, g, p), and this is halfclose", "of the newer of the two"}},
+		{"a plugin that does not say which build it is", func(t *testing.T, _ Config, path string) {
+			remove(t, path)
+			put(t, path, `#!/bin/sh`+"\n"+`echo '{"supportedVersions":["1.0.0"]}'`, 0o755)
+		}, want{"cni-binary", Warn, "does not say which build of halfclose it is", "run halfclose install"}},
+		{"the one that asks", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
 			if own, err := os.Executable(); err != nil {
 				t.Fatal(err)
@@ -193,11 +224,11 @@ func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-		}, want{"cni-binary", OK, "is the binary that runs here", ""}},
+		}, fail("is the command that runs here and not the plugin", "move the command")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
-			tt.change(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"))
+			tt.change(t, cfg, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"))
 			expect(t, judgeBinary(lookAtBinary(t.Context(), host(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
@@ -205,6 +236,55 @@ func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 		expect(t, judgeBinary(binary{path: "/p", mode: 0o700, run: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be run", "as root"})
 		expect(t, judgeBinary(binary{path: "/p", err: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be looked at", "as root"})
 	})
+}
+
+func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(t *testing.T, cfg Config)
+		want   want
+	}{
+		{"the command of this build", func(*testing.T, Config) {}, want{"auto-start", OK, "ADD starts /usr/bin/halfclose as the reaper, of the same build as this", ""}},
+		{"the command of another build", func(t *testing.T, cfg Config) {
+			putPrograms(t, cfg, buildinfo.Info{Version: "v0.0.1", Commit: "c", Go: "g", Platform: "p"})
+		}, want{"auto-start", Warn, "/usr/bin/halfclose, which ADD starts as the reaper, is halfclose v0.0.1 (commit c, g, p), and this is", "run halfclose install"}},
+		{"the command that runs here", func(t *testing.T, cfg Config) {
+			path := filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")
+			remove(t, path)
+			if own, err := os.Executable(); err != nil {
+				t.Fatal(err)
+			} else if err := os.Link(own, path); errors.Is(err, unix.EXDEV) {
+				t.Skip("the test's binary and its temporary files are on different file systems")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}, want{"auto-start", OK, "ADD starts the command that runs here as the reaper (/usr/bin/halfclose)", ""}},
+		{"none", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)) },
+			want{"auto-start", Warn, "/opt/cni/bin/halfclose-reaper: missing", "run halfclose install"}},
+		{"a link that leads nowhere", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")) },
+			want{"auto-start", Warn, "leads to /usr/bin/halfclose, which is missing", "run halfclose install"}},
+		{"in a directory that others may write to", func(t *testing.T, cfg Config) {
+			if err := os.Chmod(filepath.Join(cfg.HostRoot, "/usr/bin"), 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}, want{"auto-start", Warn, "directory /usr/bin: writable by other users than root (mode 0777)", "--reaper external"}},
+		{"the plugin", func(t *testing.T, cfg Config) {
+			link := filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)
+			remove(t, link)
+			if err := os.Symlink("halfclose", link); err != nil {
+				t.Fatal(err)
+			}
+		}, want{"auto-start", Warn, "halfclose-reaper: the plugin itself", "run halfclose install"}},
+		{"what does not say its version", func(t *testing.T, cfg Config) {
+			put(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose"), "#!/bin/sh\nexit 1", 0o755)
+		}, want{"auto-start", Warn, "does not say its version: exit status 1", "run halfclose install"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := netOf(t, nil)
+			tt.change(t, cfg)
+			expect(t, judgeSibling(lookAtBinary(t.Context(), host(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+		})
+	}
 }
 
 func TestABinaryThatDoesNotEndHoldsNobodyUp(t *testing.T) {

@@ -5,11 +5,9 @@ package install
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -20,65 +18,6 @@ const (
 	DefaultBinDir  = "/opt/cni/bin"
 	DefaultConfDir = "/etc/cni/net.d"
 )
-
-// Binary is what became of the plugin's binary.
-type Binary struct {
-	Path    string `json:"path"`
-	Changed bool   `json:"changed"` // it was written, or removed, or would be
-}
-
-// putBinary puts the running program among the node's plugins, in one step: another process may be executing the
-// old one. With keep one that is there is left, whichever it is.
-func (c Config) putBinary(ctx context.Context, keep bool) (Binary, error) {
-	done := Binary{Path: filepath.Join(c.BinDir, PluginType)}
-	if err := host(c.HostRoot).check(); err != nil {
-		return done, err
-	}
-	d, err := openDirectory(host(c.HostRoot), c.BinDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return done, fmt.Errorf("there is no directory %s: name the one in which the runtime looks for plugins with --cni-bin-dir", c.BinDir)
-	}
-	if err != nil {
-		return done, err
-	}
-	defer d.close()
-	if keep && d.runnable(PluginType) {
-		return done, nil
-	}
-	program, err := os.ReadFile(c.source())
-	if err != nil {
-		return done, fmt.Errorf("read the program to install: %w", err)
-	}
-	if d.runnable(PluginType) && d.holds(PluginType, program) {
-		return done, nil
-	}
-	done.Changed = true
-	if c.DryRun {
-		return done, nil
-	}
-	if err := d.lock(ctx, lockPatience); err != nil {
-		return done, err
-	}
-	if err := d.tidy(); err != nil {
-		return done, err
-	}
-	tmp := temporary(PluginType, program)
-	if _, err := d.create(tmp, program, mine(0o755)); err != nil {
-		return done, err
-	}
-	if err := d.rename(tmp, PluginType, 0); err != nil {
-		return done, errors.Join(err, d.remove(tmp))
-	}
-	return done, d.sync()
-}
-
-// source is the program to install.
-func (c Config) source() string {
-	if c.Source == "" {
-		return "/proc/self/exe" // which it is even after its file was replaced
-	}
-	return c.Source
-}
 
 // runnable reports whether a file is there and may be executed.
 func (d *directory) runnable(name string) bool {
@@ -99,31 +38,6 @@ func (d *directory) holds(name string, data []byte) bool {
 	is := make([]byte, len(data))
 	_, err = f.ReadAt(is, 0)
 	return err == nil && bytes.Equal(is, data)
-}
-
-// removeBinary removes the binary of the plugin.
-func (c Config) removeBinary(ctx context.Context) (Binary, error) {
-	done := Binary{Path: filepath.Join(c.BinDir, PluginType)}
-	d, err := openDirectory(host(c.HostRoot), c.BinDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return done, nil
-	}
-	if err != nil {
-		return done, err
-	}
-	defer d.close()
-	var stat unix.Stat_t
-	if errors.Is(unix.Fstatat(d.fd(), PluginType, &stat, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist) {
-		return done, nil
-	}
-	done.Changed = true
-	if c.DryRun {
-		return done, nil
-	}
-	if err := d.lock(ctx, lockPatience); err != nil {
-		return done, err
-	}
-	return done, errors.Join(d.tidy(), d.remove(PluginType), d.sync())
 }
 
 // checkPlugins says that the node's runtime looks for plugins elsewhere: where it does, the first plugin of the

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	shipped "github.com/halfclose/halfclose/test/node"
 )
 
@@ -45,7 +46,7 @@ func TestTheBinaryIsReplacedWhileItRuns(t *testing.T) {
 		f.Close()
 		t.Fatalf("it can be written while it runs: %v", err)
 	}
-	if r := n.install(t); !r.Binary.Changed || r.Binary.Path != path {
+	if r := n.install(t); !r.Plugin.Changed || r.Plugin.Path != path {
 		t.Errorf("got %+v", r)
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != "the program" || stat(t, path).Mode != unix.S_IFREG|0o755 {
@@ -61,17 +62,17 @@ func TestABinaryThatIsTheSameIsNotWritten(t *testing.T) {
 	path := filepath.Join(n.config.BinDir, PluginType)
 	n.install(t)
 	before := stat(t, path)
-	if r := n.install(t); r.Binary.Changed || stat(t, path).Ino != before.Ino || stat(t, path).Mtim != before.Mtim {
+	if r := n.install(t); r.Plugin.Changed || stat(t, path).Ino != before.Ino || stat(t, path).Mtim != before.Mtim {
 		t.Errorf("got %+v", r)
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if r := n.install(t); !r.Binary.Changed || !n.runnable(t) {
+	if r := n.install(t); !r.Plugin.Changed || !n.runnable(t) {
 		t.Errorf("one that cannot be executed: %+v", r)
 	}
 	write(t, path, "the prograM")
-	if r := n.install(t); !r.Binary.Changed {
+	if r := n.install(t); !r.Plugin.Changed {
 		t.Errorf("one that differs in a letter: %+v", r)
 	}
 }
@@ -84,7 +85,10 @@ func TestTheInstalledProgramIsThePlugin(t *testing.T) {
 	if err := shipped.Build("../..", built); err != nil {
 		t.Fatal(err)
 	}
-	n.config.Source = filepath.Join(built, "halfclose")
+	n.config.Plugin = filepath.Join(built, "halfclose")
+	if other, err := CheckPlugin(t.Context(), n.config.Plugin, buildinfo.Get().Build()); err != nil || other != "" {
+		t.Errorf("a plugin that is built as this is differs: %q, %v", other, err)
+	}
 	n.install(t)
 	plugin := exec.Command(filepath.Join(n.config.BinDir, "halfclose"))
 	plugin.Env = []string{"CNI_COMMAND=VERSION"}

@@ -3,8 +3,8 @@
 
 // Package install keeps the plugin chained in a node's CNI configuration.
 //
-// Install puts the binary among the node's plugins, and one entry into the network configuration that the
-// container runtimes of the node choose; Watch stays and puts the entry back when somebody rewrites the file;
+// Install puts the plugin among the node's plugins, beside it the program that it starts as the reaper, and one entry
+// into the network configuration that the container runtimes of the node choose; Watch stays and puts the entry back when somebody rewrites the file;
 // Uninstall takes it out again.
 //
 // The configuration belongs to others: to the network plugin that wrote it, and to whoever else chains a plugin

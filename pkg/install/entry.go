@@ -80,6 +80,15 @@ func (e Entry) MarshalJSON() ([]byte, error) {
 	return e.text, nil
 }
 
+// startsReaper reports whether the entry leaves it to the plugin to start a reaper.
+func (e Entry) startsReaper() bool {
+	if e.text == nil {
+		return false
+	}
+	network, _ := policy.ParseNetwork(e.text)
+	return network.Reaper == policy.Auto
+}
+
 // says reports whether another object says the same, however it is written.
 func (e Entry) says(other []byte) bool {
 	var a, b any

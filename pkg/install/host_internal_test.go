@@ -42,13 +42,20 @@ func below(t *testing.T) (node, string) {
 func TestBelowAHostRootPathsAreTheNodes(t *testing.T) {
 	n, root := below(t)
 	r := n.install(t)
-	if r.File != "/etc/cni/net.d/10-pods.conflist" || r.Binary.Path != "/opt/cni/bin/halfclose" || !r.Changed || !r.Binary.Changed {
+	if r.File != "/etc/cni/net.d/10-pods.conflist" || r.Plugin.Path != "/opt/cni/bin/halfclose" || !r.Changed || !r.Plugin.Changed {
 		t.Errorf("got %+v", r)
 	}
 	n.config.ConfDir = filepath.Join(root, "var/cni")
 	n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
 	if data, err := os.ReadFile(filepath.Join(root, "usr/lib/cni/halfclose")); err != nil || string(data) != "the program" {
 		t.Errorf("got %q, %v", data, err)
+	}
+	// A link to the command would lead into the container.
+	if data, err := os.ReadFile(filepath.Join(root, "usr/lib/cni/halfclose-reaper")); err != nil || string(data) != "the command" || r.Reaper.Link != "" {
+		t.Errorf("got %q, %v, %+v", data, err, r.Reaper)
+	}
+	if len(r.Warnings) > 0 {
+		t.Errorf("warnings %q", r.Warnings)
 	}
 	// A file that is a link leads to the node's, too.
 	n.config.ConfDir = "/etc/cni/net.d"
@@ -96,7 +103,7 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	n.install(t)
 	readOnly(t, n.config.ConfDir)
 	readOnly(t, n.config.BinDir)
-	if r := n.install(t); r.Changed || r.Binary.Changed {
+	if r := n.install(t); r.Changed || r.Plugin.Changed {
 		t.Errorf("where nothing is to be written: %+v", r)
 	}
 }

@@ -17,7 +17,11 @@ type Config struct {
 	HostRoot string // where the node's file system is mounted; empty, or "/", where it is one's own
 	BinDir   string // where the node's runtime looks for plugins, such as DefaultBinDir
 	ConfDir  string // and for networks, such as DefaultConfDir
-	Source   string // the program to install; the running one if it is empty
+	Plugin   string // the plugin to install, a path of this process; see FindPlugin
+	Command  string // the halfclose command that the plugin starts as the reaper, absolute and without links
+	// Copy puts a copy of the command beside the plugin. Else it is a symbolic link, unless HostRoot is another root: the
+	// command is then a path of a container.
+	Copy bool
 
 	Entry  Entry
 	DropIn bool // in a file of its own, which only some runtimes load
@@ -33,23 +37,24 @@ type Config struct {
 
 // Result is what became of the plugin's entry.
 type Result struct {
-	Network  string   `json:"network"` // the network that runtimes choose
-	File     string   `json:"file"`    // where its entry is
-	Changed  bool     `json:"changed"` // the configuration was written, or would be
-	Binary   Binary   `json:"binary"`
+	Network string `json:"network"` // the network that runtimes choose
+	File    string `json:"file"`    // where its entry is
+	Changed bool   `json:"changed"` // the configuration was written, or would be
+	Programs
 	Warnings []string `json:"warnings,omitempty"`
 	Diff     string   `json:"diff,omitempty"` // of a dry run
 }
 
-// Install puts the binary among the node's plugins, and then the entry into the network that runtimes choose,
-// once. It writes nothing that is as it should be. What somebody else is writing it gives a moment. The error is
-// ErrNoNetwork where there is no network, for as long as Wait says.
+// Install puts the program that the plugin starts as the reaper among the node's plugins, then the plugin, and then the
+// entry into the network that runtimes choose, once. It writes nothing that is as it should be. If another process is
+// writing the configuration, it retries for 5 s. The error is ErrNoNetwork where there is no network, for as long as Wait
+// says.
 //
 // It needs the right to write in both directories.
 func Install(ctx context.Context, c Config) (Result, error) {
-	binary, err := c.putBinary(ctx, false)
+	programs, err := c.putPrograms(ctx, false)
 	if err != nil {
-		return Result{Binary: binary}, err
+		return Result{Programs: programs}, err
 	}
 	told := c.OnWait == nil || c.Wait == 0
 	r, err := patiently(ctx, c.Wait, func() (Result, error) {
@@ -60,8 +65,14 @@ func Install(ctx context.Context, c Config) (Result, error) {
 		}
 		return r, err
 	})
-	r.Binary = binary
-	return r, err
+	return c.complete(r, programs), err
+}
+
+// complete adds what the programs' part of an installation has to report.
+func (c Config) complete(r Result, programs Programs) Result {
+	r.Programs = programs
+	r.Warnings = append(c.launchWarnings(), r.Warnings...)
+	return r
 }
 
 // How long somebody else may be writing before that is an error, and how often one looks.

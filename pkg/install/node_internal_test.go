@@ -79,10 +79,15 @@ func newNode(t testing.TB, files map[string]string) node {
 	t.Helper()
 	dir := t.TempDir()
 	n := node{Config{
-		BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "net.d"), Source: filepath.Join(dir, "program"),
+		BinDir: filepath.Join(dir, "bin"), ConfDir: filepath.Join(dir, "net.d"),
+		Plugin: filepath.Join(dir, "program"), Command: filepath.Join(dir, "command"),
 		Entry: entry(t, `{"mode": "observe"}`),
 	}}
-	write(t, n.config.Source, "the program")
+	write(t, n.config.Plugin, "the program")
+	write(t, n.config.Command, "the command")
+	if err := os.Chmod(n.config.Command, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	write(t, filepath.Join(n.config.BinDir, "bridge"), "another program")
 	if err := os.Mkdir(n.config.ConfDir, 0o755); err != nil {
 		t.Fatal(err)

@@ -17,10 +17,10 @@ import (
 
 // Removal is what became of the plugin's entries.
 type Removal struct {
-	Files    []Removed `json:"files"` // that held one
-	Binary   Binary    `json:"binary"`
-	Warnings []string  `json:"warnings,omitempty"`
-	Diff     string    `json:"diff,omitempty"` // of a dry run
+	Files []Removed `json:"files"` // that held one
+	Programs
+	Warnings []string `json:"warnings,omitempty"`
+	Diff     string   `json:"diff,omitempty"` // of a dry run
 }
 
 // Removed is a file that held an entry.
@@ -30,17 +30,18 @@ type Removed struct {
 }
 
 // Uninstall takes the plugin out of every network of the node. It goes on past what it cannot change, and returns
-// all of that in the error; it is no error if there is nothing to do. With binary it removes the plugin's binary
-// too, once nothing lists it: a runtime that has made pods while it was listed may still call it for them.
-func Uninstall(ctx context.Context, c Config, binary bool) (Removal, error) {
+// all of that in the error; it is no error if there is nothing to do. With programs it removes the plugin
+// and what that starts as the reaper too, once no network lists it: a runtime that has made pods while it was listed may
+// still call it for them.
+func Uninstall(ctx context.Context, c Config, programs bool) (Removal, error) {
 	r := Removal{Files: []Removed{}}
 	if err := host(c.HostRoot).check(); err != nil {
 		return r, err
 	}
 	_, err := patiently(ctx, 0, func() (struct{}, error) { return struct{}{}, c.unchain(ctx, &r) })
-	r.Binary = Binary{Path: filepath.Join(c.BinDir, PluginType)}
-	if err == nil && binary {
-		r.Binary, err = c.removeBinary(ctx)
+	r.Programs = c.leftPrograms()
+	if err == nil && programs {
+		r.Programs, err = c.removePrograms(ctx)
 	}
 	return r, err
 }

@@ -89,7 +89,7 @@ func TestUninstallTakesTheEntryOutOfEveryNetwork(t *testing.T) {
 				}
 			}
 			n.want(t, after)
-			if r := n.uninstall(t); len(r.Files) > 0 || r.Binary.Changed {
+			if r := n.uninstall(t); len(r.Files) > 0 || r.Plugin.Changed {
 				t.Errorf("the second time: %+v", r)
 			}
 			n.want(t, after)
@@ -175,16 +175,19 @@ func asNobody(t *testing.T, f func()) {
 	}
 }
 
-func TestTheBinaryGoesLastAndWhenAskedTo(t *testing.T) {
+func TestTheProgramsGoLastAndWhenAskedTo(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	n.install(t)
+	if r := n.uninstall(t); r.changed() || !n.runnable(t) || n.link(t) != n.config.Command {
+		t.Errorf("unasked: %+v", r)
+	}
 	for _, want := range []bool{true, false} {
 		r, err := Uninstall(t.Context(), n.config, true)
-		if err != nil || r.Binary.Changed != want || n.runnable(t) {
+		if err != nil || r.Plugin.Changed != want || r.Reaper.Changed != want || n.runnable(t) || n.link(t) != "" {
 			t.Errorf("got %+v, %v", r, err)
 		}
 	}
-	if r, err := Uninstall(t.Context(), Config{BinDir: "/none", ConfDir: "/none"}, true); err != nil || len(r.Files) > 0 || r.Binary.Changed {
+	if r, err := Uninstall(t.Context(), Config{BinDir: "/none", ConfDir: "/none"}, true); err != nil || len(r.Files) > 0 || r.Plugin.Changed {
 		t.Errorf("where there is no directory: %+v, %v", r, err)
 	}
 }

@@ -22,7 +22,7 @@ type Kind uint8
 // The kinds of events.
 const (
 	Installed Kind = 1 + iota // the entry is there for the first time
-	PutBack                   // it, or the binary, was gone, and is there again
+	PutBack                   // it, or a program, was gone, and is there again
 	Contested                 // it was put back again and again: somebody else takes it out each time
 	Calm                      // it was contested, and is no more
 	Waiting                   // there is no network yet
@@ -43,7 +43,7 @@ func usualTimes() watchTimes {
 }
 
 // Watch is Install, again and again until ctx ends: it waits for a network to appear, and puts the entry back
-// when somebody rewrites the file or another file becomes the one that runtimes choose, and the binary when
+// when somebody rewrites the file or another file becomes the one that runtimes choose, and each program when
 // that is gone. It does not fight: the more often that was in vain, the longer it waits (see Contested). It
 // tells what happens, one event at a time, and each condition once.
 //
@@ -91,13 +91,13 @@ func (w *watch) run(ctx context.Context) error {
 
 // look sees to it that all is as it should be, and returns how soon to look again at the latest.
 func (w *watch) look(ctx context.Context, now time.Time) time.Duration {
-	binary, err := w.config.putBinary(ctx, w.installed)
+	programs, err := w.config.putPrograms(ctx, w.installed)
 	if err != nil {
 		return w.failed(ctx, err)
 	}
-	if w.installed && binary.Changed {
-		w.tell(Event{Kind: PutBack, Result: Result{Binary: binary}})
-		binary.Changed = false
+	if w.installed && programs.changed() {
+		w.tell(Event{Kind: PutBack, Result: Result{Programs: programs}})
+		programs = w.config.programs()
 	}
 	if w.installed {
 		dry := w.config
@@ -114,7 +114,7 @@ func (w *watch) look(ctx context.Context, now time.Time) time.Duration {
 		}
 	}
 	r, err := w.config.chain(ctx)
-	r.Binary = binary
+	r = w.config.complete(r, programs)
 	switch {
 	case r.Changed && (w.installed || err != nil): // it was put back, or is gone again already
 		worse := w.pace.again(now)

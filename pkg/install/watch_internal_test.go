@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/launch"
 )
 
 // watching is a Watch that runs until the test ends.
@@ -108,7 +109,13 @@ func TestWatchPutsTheEntryBack(t *testing.T) {
 	if err := os.Remove(filepath.Join(n.config.BinDir, PluginType)); err != nil {
 		t.Fatal(err)
 	}
-	if e := w.wait(t, PutBack); !e.Result.Binary.Changed || !n.runnable(t) {
+	if e := w.wait(t, PutBack); !e.Result.Plugin.Changed || !n.runnable(t) {
+		t.Errorf("got %+v", e)
+	}
+	if err := os.Remove(filepath.Join(n.config.BinDir, launch.ReaperName)); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.wait(t, PutBack); !e.Result.Reaper.Changed || e.Result.Plugin.Changed || n.link(t) != n.config.Command {
 		t.Errorf("got %+v", e)
 	}
 	w.stop()
@@ -122,8 +129,8 @@ func TestWatchLeavesABinaryThatAnotherHasInstalled(t *testing.T) {
 	w := n.watch(t, usualTimes(), newPace())
 	w.wait(t, Installed)
 	other := n
-	other.config.Source = filepath.Join(t.TempDir(), "newer")
-	write(t, other.config.Source, "a newer program")
+	other.config.Plugin = filepath.Join(t.TempDir(), "newer")
+	write(t, other.config.Plugin, "a newer program")
 	other.install(t)
 	renameTo(t, n.path("10-pods.conflist"), foreignList) // it looks again
 	w.wait(t, PutBack)

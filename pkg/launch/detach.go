@@ -17,16 +17,28 @@ import (
 // umask lets nobody but the owner at what the reaper creates.
 const umask = 0o077
 
-// Detach drops what a process started by [Start] still has of the runtime that called the plugin: its
-// oom_score_adj, its cgroups in every mounted hierarchy, and its umask. A reaper that the plugin started
-// calls it first thing.
+// processName is what ps and pgrep show of a reaper that the plugin started. Without it that would be the number of the
+// descriptor by which it was executed.
+const processName = "halfclose"
+
+// Detach drops what a process started by [Program.Start] still has of the runtime that called the plugin: its
+// oom_score_adj, its cgroups in every mounted hierarchy, and its umask; and it takes its own name back. A reaper that
+// the plugin started calls it first thing.
 //
 // What it could not drop is in the error, one line each, for the log: the reaper works all the same, but
 // is accounted to, limited and perhaps ended with the runtime. Leaving a cgroup takes write permission on
 // cgroup.procs of the root and of the one that is left; lowering oom_score_adj may take CAP_SYS_RESOURCE.
 func Detach() error {
 	unix.Umask(umask)
-	return errors.Join(resetOOMScore("/proc/self/oom_score_adj"), leaveCgroups())
+	return errors.Join(setName(), resetOOMScore("/proc/self/oom_score_adj"), leaveCgroups())
+}
+
+// setName names the main thread, whose name is that of the process (proc_pid_comm(5)).
+func setName() error {
+	if err := os.WriteFile("/proc/self/comm", []byte(processName), 0); err != nil {
+		return fmt.Errorf("set process name: %w", err)
+	}
+	return nil
 }
 
 // resetOOMScore writes 0, the kernel's default, unless it is there already. A runtime protects itself with

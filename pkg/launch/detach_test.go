@@ -62,6 +62,9 @@ func TestDetach(t *testing.T) {
 			if r.OOMScoreAfter != "0" {
 				t.Errorf("oom_score_adj is %s", r.OOMScoreAfter)
 			}
+			if r.Name != "halfclose" {
+				t.Errorf("the process is called %q", r.Name)
+			}
 			if r.UmaskAfter != "0077" {
 				t.Errorf("umask is %s", r.UmaskAfter)
 			}

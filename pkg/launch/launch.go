@@ -3,8 +3,8 @@
 
 // Package launch starts the shared reaper when none runs.
 //
-// The plugin asks [Running], and calls [Start] if the answer is no. The runtime waits until the plugin's
-// stdout and stderr are closed everywhere, ends what it finds in the plugin's process group and cgroup,
+// The plugin asks [Running], and starts its [Sibling] if the answer is no. The runtime waits until the plugin's
+// stdout and stderr are closed everywhere, kills what it finds in the plugin's process group and cgroup,
 // and tunes both to its own needs; so the reaper takes nothing along: Start leaves behind all that a
 // parent can leave behind before the exec, and the reaper drops the rest with [Detach].
 package launch
@@ -12,8 +12,10 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -41,9 +43,8 @@ func Running(path string) bool {
 	return true // connected, or EAGAIN: the backlog is full
 }
 
-// Config says what Start starts.
+// Config says how a program is started.
 type Config struct {
-	Binary   string   // the halfclose binary; empty is the one of this process
 	StateDir string   // given to the reaper as --state-dir, unless empty
 	Args     []string // further arguments
 	Env      []string // the environment to choose from, as KEY=VALUE; nil is that of this process
@@ -64,33 +65,27 @@ func CheckStateDir(dir string) error {
 		dir, clean, maxSocketPath-(socket-clean))
 }
 
-// Start starts "<binary> reaper --auto" and returns as soon as it was executed, without waiting for it to
+// Start starts the program as "<path> reaper --auto" and returns as soon as it was executed, without waiting for it to
 // be ready. An error means that no process was started. One that could only fail is not: see [CheckStateDir].
 //
+// What is executed is the file that was checked, by its descriptor, whatever its path leads to by now.
+//
 // The reaper gets a session of its own, /dev/null as stdin, stdout and stderr, no other file descriptor,
-// the directory /, no blocked signal, and of the environment what [Environ] keeps. It shares the caller's
-// namespaces, so Start must not be called from a thread that entered a pod's.
+// the directory /, no blocked signal, and of the environment what [Environ] keeps. It shares the calling thread's
+// namespaces, so Start must not be called from a thread that is in a pod's.
 //
 // Start marks every descriptor of the calling process from 3 up close-on-exec, also those that were
-// inherited without that mark. It never waits for the reaper: if the reaper ends before its parent does,
+// inherited without that mark. It never waits for the reaper: if the reaper exits before its parent does,
 // it stays a zombie until then. No privilege is needed to start it.
-func Start(cfg Config) error {
-	if err := start(cfg); err != nil {
+func (p *Program) Start(cfg Config) error {
+	if err := p.start(cfg); err != nil {
 		return fmt.Errorf("start reaper: %w", err)
 	}
 	return nil
 }
 
-func start(cfg Config) error {
-	binary := cfg.Binary
-	if binary == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return err
-		}
-		binary = self
-	}
-	args := []string{binary, "reaper", "--auto"}
+func (p *Program) start(cfg Config) error {
+	args := []string{p.path, "reaper", "--auto"}
 	if cfg.StateDir != "" {
 		if err := CheckStateDir(cfg.StateDir); err != nil {
 			return err
@@ -101,11 +96,11 @@ func start(cfg Config) error {
 	if env == nil {
 		env = os.Environ()
 	}
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return &fs.PathError{Op: "open", Path: os.DevNull, Err: err}
 	}
-	defer null.Close()
+	defer unix.Close(null)
 	if err := closeOnExec(); err != nil {
 		return err
 	}
@@ -114,16 +109,16 @@ func start(cfg Config) error {
 		return err
 	}
 	defer unblock()
-	p, err := os.StartProcess(binary, append(args, cfg.Args...), &os.ProcAttr{
+	// The kernel looks the path up in the child, which has the same descriptors, before it closes them.
+	_, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(p.fd), append(args, cfg.Args...), &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   Environ(env),
-		Files: []*os.File{null, null, null},
+		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null)},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("execute %s: %w", p.path, err)
 	}
-	_ = p.Release() // drops the handle on the process; nothing depends on it
 	return nil
 }
 

@@ -46,6 +46,14 @@ func runPlugin(t *testing.T, attr *syscall.SysProcAttr, env ...string) reaperLif
 	if err := cmd.Run(); err != nil || stdout.String() != "started" {
 		t.Fatalf("plugin: %v: %q %q", err, stdout.String(), stderr.String())
 	}
+	r := rep.accept(t)
+	r.plugin = cmd.Process.Pid
+	return r
+}
+
+// accept returns the reaper that reports next. The test waits for it to exit.
+func (rep *reporter) accept(t *testing.T) reaperLife {
+	t.Helper()
 	if err := rep.listener.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +61,7 @@ func runPlugin(t *testing.T, attr *syscall.SysProcAttr, env ...string) reaperLif
 	if err != nil {
 		t.Fatalf("the reaper did not report: %v", err)
 	}
-	r := reaperLife{conn: conn, in: bufio.NewReader(conn), socket: rep.path, plugin: cmd.Process.Pid}
+	r := reaperLife{conn: conn, in: bufio.NewReader(conn), socket: rep.path}
 	t.Cleanup(func() {
 		conn.Close()
 		if _, err := unix.Wait4(r.PID, nil, 0, nil); err != nil { // TestMain made it this process's to wait for
@@ -105,6 +113,9 @@ func TestStartTakesNothingAlong(t *testing.T) {
 	if r.SID != r.PID || r.PGID != r.PID {
 		t.Errorf("pid %d has session %d, process group %d", r.PID, r.SID, r.PGID)
 	}
+	if r.Exe != exe {
+		t.Errorf("it runs %s, want %s: the descriptor that it was executed by is not to be seen", r.Exe, exe)
+	}
 	if strings.Trim(r.BlockedSigs, "0") != "" {
 		t.Errorf("blocked signals: %s", r.BlockedSigs)
 	}
@@ -129,9 +140,16 @@ func TestTheReaperOutlivesThePluginsSession(t *testing.T) {
 }
 
 func TestStartErrors(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "none")
-	err := launch.Start(launch.Config{Binary: binary})
-	if !errors.Is(err, unix.ENOENT) || !strings.HasPrefix(err.Error(), "start reaper: ") {
+	path := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(path, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p, err := launch.Unchecked(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := p.Start(launch.Config{}); !errors.Is(err, unix.ENOEXEC) || !strings.HasPrefix(err.Error(), "start reaper: execute "+path) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -169,8 +187,13 @@ func TestNoReaperIsStartedThatCouldNotListen(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("got %v, want %q in it", err, tt.says)
 			}
-			// The binary does not exist: an attempt to start it would fail with that.
-			err = launch.Start(launch.Config{Binary: filepath.Join(t.TempDir(), "none"), StateDir: tt.dir})
+			// A directory cannot be executed: an attempt to start it would fail with that.
+			p, err := launch.Unchecked(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			err = p.Start(launch.Config{StateDir: tt.dir})
 			if err == nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("start: got %v, want %q in it", err, tt.says)
 			}

@@ -58,6 +58,7 @@ type report struct {
 	OOMScoreAfter string
 	CgroupsBefore string
 	CgroupsAfter  string
+	Exe, Name     string // Name is after Detach
 }
 
 // reaper reports over the socket named in its environment, and lives until that is closed.
@@ -81,6 +82,8 @@ func reaper() int {
 	r.UmaskAfter = status("Umask")
 	r.OOMScoreAfter = read("/proc/self/oom_score_adj")
 	r.CgroupsAfter = read("/proc/self/cgroup")
+	r.Exe, _ = os.Readlink("/proc/self/exe")
+	r.Name = read("/proc/self/comm")
 	conn, err := net.Dial("unix", os.Getenv(socketVar))
 	if err != nil {
 		return 1
@@ -132,7 +135,12 @@ func plugin() int {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &all, nil); err != nil {
 		return fail("block signals:", err)
 	}
-	if err := launch.Start(launch.Config{StateDir: "/state", Args: []string{"--log-level", "debug"}}); err != nil {
+	self, err := launch.UncheckedSelf()
+	if err != nil {
+		return fail("", err)
+	}
+	defer self.Close()
+	if err := self.Start(launch.Config{StateDir: "/state", Args: []string{"--log-level", "debug"}}); err != nil {
 		return fail("", err)
 	}
 	var now unix.Sigset_t

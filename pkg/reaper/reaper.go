@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,6 +59,7 @@ type Reaper struct {
 	warnings *warnings
 	calls    chan func(*loop)
 	recounts chan chan<- struct{} // who asks for a census now; closed once that has been taken in
+	counted  chan struct{}        // closed once the records have been read
 	ended    chan struct{}
 }
 
@@ -69,7 +71,8 @@ func New(cfg Config) (*Reaper, error) {
 	}
 	return &Reaper{
 		cfg: cfg, boot: boot, began: time.Now().UTC(), opener: finder.Opener{Root: cfg.Root}, warnings: newWarnings(cfg.Log),
-		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}), ended: make(chan struct{}),
+		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}),
+		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
 
@@ -93,7 +96,12 @@ func (r *Reaper) Run(ctx context.Context) error {
 			store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
 			asked: r.recounts,
 		}
-		return w.watch(ctx, func(c census) { r.do(ctx, func(l *loop) { l.counted(c) }) })
+		announce := sync.OnceFunc(func() { close(r.counted) })
+		return w.watch(ctx, func(c census) {
+			if r.do(ctx, func(l *loop) { l.counted(c) }) {
+				announce()
+			}
+		})
 	})
 	g.Go(func() error {
 		err := r.cfg.Finder.Find(ctx, targets, finderSink{reaper: r, ctx: ctx, costs: &l.finderCosts})

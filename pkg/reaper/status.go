@@ -123,7 +123,7 @@ func finishStatus(s *api.ReaperStatus) {
 // attachmentView returns v with what is the record's own.
 func attachmentView(v api.AttachmentView, r state.Record) api.AttachmentView {
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
-	v.Recorded, v.Sources, v.Warnings = r.Time, r.Sources, r.Warnings
+	v.Recorded, v.Plugin, v.Sources, v.Warnings = r.Time, r.Plugin, r.Sources, r.Warnings
 	return v
 }
 
@@ -138,6 +138,9 @@ func sortAttachments(list []api.AttachmentView) {
 
 // errNotCounted is what Ready returns before the first census.
 var errNotCounted = errors.New("the records have not been read yet")
+
+// Counted is closed once the reaper has read the records for the first time.
+func (r *Reaper) Counted() <-chan struct{} { return r.counted }
 
 // Ready returns nil once the records have been read.
 func (r *Reaper) Ready(ctx context.Context) error {

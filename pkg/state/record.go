@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -29,7 +30,9 @@ type Record struct {
 	Policy   policy.Policy  `json:"policy"`
 	Sources  policy.Sources `json:"sources,omitempty"`  // where each value of the policy came from
 	Warnings []string       `json:"warnings,omitempty"` // what was wrong when it was written
-	Time     time.Time      `json:"time"`               // when it was written, by the wall clock
+	// Plugin is the build of the plugin that wrote it. It is zero where another program did.
+	Plugin buildinfo.Build `json:"plugin,omitzero"`
+	Time   time.Time       `json:"time"` // when it was written, by the wall clock
 }
 
 // Netns is a network namespace and the path that led to it.

@@ -6,6 +6,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,8 +15,11 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
+	"github.com/fsnotify/fsnotify"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -35,7 +39,8 @@ func TestAddRecordsTheAttachment(t *testing.T) {
 				"mode": "network", "closeWaitGrace": "network", "finWait2Grace": "network",
 				"clock": "built-in", "pendingData": "built-in", "exempt": "built-in",
 			},
-			Time: testTime,
+			Plugin: testBuild,
+			Time:   testTime,
 		}
 		if diff := cmp.Diff(want, n.record(t, blue)); diff != "" {
 			t.Errorf("record (-want +got):\n%s", diff)
@@ -284,5 +289,84 @@ func TestAddOnlyWarnsWhenTheReaperCannotBeStarted(t *testing.T) {
 				t.Errorf("warnings %q after an ADD that went well", got)
 			}
 		})
+	}
+}
+
+func TestAddWarnsOfAProgramThatItMustNotStartWhereNoReaperRuns(t *testing.T) {
+	refused := fmt.Errorf("/opt/cni/bin/halfclose-reaper: %w", launch.ErrWritable)
+	for _, tt := range []struct {
+		name    string
+		running []bool // before the record is written, and after it
+		refuse  error
+		fail    error
+		warns   string
+		starts  int
+	}{
+		{name: "none runs", refuse: refused, warns: "halfclose-reaper: writable"},
+		{name: "one runs", running: []bool{true}, refuse: refused},
+		{name: "the one that ran exits", running: []bool{true, false}, refuse: refused, warns: "halfclose-reaper: writable"},
+		{name: "one is started by another process", running: []bool{false, true}, refuse: refused, warns: "halfclose-reaper: writable"},
+		{name: "one may be started", starts: 1},
+		{name: "one may be started and none need be", running: []bool{true}},
+		{name: "the start fails", fail: unix.ENOEXEC, starts: 1, warns: "exec format error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t)
+			n.running, n.refuse, n.fail = tt.running, tt.refuse, tt.fail
+			o := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": "fail"})).ok(t)
+			warnings := n.record(t, blue).Warnings
+			if !strings.Contains(o.stdout, "10.1.0.5/24") || n.starts != tt.starts {
+				t.Errorf("stdout %q, started %d reapers, want the result and %d", o.stdout, n.starts, tt.starts)
+			}
+			if tt.refuse == nil && n.closed != 1 {
+				t.Errorf("the program was closed %d times", n.closed)
+			}
+			if tt.warns == "" {
+				o.calm(t)
+				if warnings != nil {
+					t.Errorf("warnings %q, want none", warnings)
+				}
+				return
+			}
+			if len(warnings) != 1 || !strings.Contains(warnings[0], tt.warns) || !strings.Contains(o.stderr, tt.warns) {
+				t.Errorf("warnings %q, stderr %q, want one with %q", warnings, o.stderr, tt.warns)
+			}
+		})
+	}
+}
+
+// A record that is written twice changes twice for the reaper, and a kill between the two loses the warning.
+func TestARecordIsWrittenOnceWithTheWarning(t *testing.T) {
+	n := newNode(t)
+	n.refuse = launch.ErrMissing
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close()
+	n.call(t, "ADD", chained("1.0.0")).ok(t) // makes the directory
+	if err := watcher.Add(n.store.AttachmentsDir()); err != nil {
+		t.Fatal(err)
+	}
+	n.call(t, "ADD", chained("1.0.0")).ok(t)
+	if len(n.record(t, blue).Warnings) != 1 {
+		t.Error("the record has no warning")
+	}
+	name, _ := blue.FileName()
+	marker := filepath.Join(n.store.AttachmentsDir(), "end")
+	if err := os.WriteFile(marker, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	for event := range watcher.Events {
+		if event.Name == marker {
+			break
+		}
+		if filepath.Base(event.Name) == name && event.Has(fsnotify.Create) { // a rename to it
+			written++
+		}
+	}
+	if written != 1 {
+		t.Errorf("the record was written %d times", written)
 	}
 }

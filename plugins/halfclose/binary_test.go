@@ -24,6 +24,8 @@ import (
 const (
 	// binVar names, in the environment, the directory of the binaries that the tests run.
 	binVar = "HALFCLOSE_TEST_BIN"
+	// commandDir is the directory of the command below it: it is called as the plugin is.
+	commandDir = "command"
 	// onNodeVar is set on the node. A fuzzing test starts the test binary again there.
 	onNodeVar = "HALFCLOSE_TEST_ON_NODE"
 )
@@ -40,7 +42,8 @@ func TestMain(m *testing.M) {
 	code, err := node.Run(node.Program{
 		Before: func() (err error) {
 			bin, err = os.MkdirTemp("", "halfclose-test-")
-			return errors.Join(err, os.Setenv(binVar, bin), build(bin, "plugins/halfclose"), build(bin, "test/bench/noop"))
+			return errors.Join(err, os.Setenv(binVar, bin),
+				build(bin, "plugins/halfclose"), build(bin, "test/bench/noop"), build(filepath.Join(bin, commandDir), "cmd/halfclose"))
 		},
 		Run: func() int {
 			if err := errors.Join(hideSyslog(), os.Setenv(onNodeVar, "yes")); err != nil {

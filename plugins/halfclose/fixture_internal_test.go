@@ -18,6 +18,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -35,13 +36,47 @@ type node struct {
 	store  *state.Store
 	netns  string
 	starts int   // how often a reaper was started
-	fail   error // why no reaper can be started
+	fail   error // why the program that is found cannot be started
+	refuse error // why there is no program to be started
+	closed int   // how many programs were closed
+	// running answers each question whether a reaper runs; the last answer stays. None is no.
+	running []bool
 }
 
 func newNode(t *testing.T) *node {
 	t.Helper()
 	return &node{store: state.New(filepath.Join(t.TempDir(), "state")), netns: nstest.New(t).Path()}
 }
+
+// testBuild is the build of the plugin.
+var testBuild = buildinfo.Build{Version: "v1.2.3", Commit: "abc"}
+
+// Running makes the node a starter.
+func (n *node) Running() bool {
+	if len(n.running) == 0 {
+		return false
+	}
+	answer := n.running[0]
+	n.running = n.running[min(1, len(n.running)-1):]
+	return answer
+}
+
+// Find makes the node a starter.
+func (n *node) Find() (program, error) {
+	if n.refuse != nil {
+		return nil, n.refuse
+	}
+	return n, nil
+}
+
+// Start makes the node a program.
+func (n *node) Start() error {
+	n.starts++
+	return n.fail
+}
+
+// Close makes the node a program.
+func (n *node) Close() { n.closed++ }
 
 // outcome is what a call did that the runtime and the operator can see.
 type outcome struct {
@@ -139,10 +174,8 @@ func (n *node) dispatched(verb, containerID, ifname string, call dispatch) outco
 		syslog: &o,
 		store:  n.store,
 		now:    func() time.Time { return testTime },
-		startReaper: func() error {
-			n.starts++
-			return n.fail
-		},
+		reaper: n,
+		build:  testBuild,
 	}
 	o.code = p.run(call)
 	o.stdout, o.stderr = stdout.String(), stderr.String()

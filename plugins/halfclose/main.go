@@ -8,12 +8,12 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/skel"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -21,7 +21,7 @@ import (
 
 func main() {
 	if os.Getenv(envCommand) == "" {
-		fmt.Fprintln(os.Stderr, "halfclose: this is the CNI plugin, which container runtimes call; the command is halfclose, beside the reaper (see halfclose --help)")
+		describe(os.Stderr, launch.Sibling)
 		os.Exit(2)
 	}
 	store := state.New(state.DirFromEnv(os.Getenv))
@@ -32,12 +32,8 @@ func main() {
 		syslog: logging.System(logging.Identifier),
 		store:  store,
 		now:    time.Now,
-		startReaper: func() error {
-			if launch.Running(store.SocketPath()) {
-				return nil
-			}
-			return launch.Start(launch.Config{StateDir: store.Dir()})
-		},
+		reaper: sibling{store},
+		build:  buildinfo.Get().Build(),
 	}
 	os.Exit(p.run(skel.PluginMainFuncsWithError))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
 
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -26,13 +27,14 @@ const (
 
 // plugin is one call of the CNI plugin: where it reads and writes, and what it is about to say.
 type plugin struct {
-	getenv      func(string) string
-	stdout      io.Writer // the protocol's: a result or an error, nothing else
-	stderr      io.Writer
-	syslog      warner
-	store       *state.Store
-	now         func() time.Time
-	startReaper func() error // starts the shared reaper unless one runs; does not wait for it
+	getenv func(string) string
+	stdout io.Writer // the protocol's: a result or an error, nothing else
+	stderr io.Writer
+	syslog warner
+	store  *state.Store
+	now    func() time.Time
+	reaper starter
+	build  buildinfo.Build
 
 	version  string       // the spec version that the configuration asks for, once it has been read
 	result   types.Result // what ADD is to print, once skel has no objection either
@@ -44,14 +46,32 @@ type warner interface {
 	Warn(message string, args ...any)
 }
 
+// starter starts the node's shared reaper.
+type starter interface {
+	// Running reports whether a reaper runs.
+	Running() bool
+	// Find returns a program that may be started as the reaper, to be closed.
+	Find() (program, error)
+}
+
+// program is one that may be started as the reaper.
+type program interface {
+	// Start starts it, and does not wait for it to be ready.
+	Start() error
+	Close()
+}
+
 // dispatch is skel.PluginMainFuncsWithError: it checks the environment and the configuration of a call, and
 // calls the verb.
 type dispatch func(skel.CNIFuncs, version.PluginInfo, string) *types.Error
 
+// specVersions are the versions of the CNI specification that the plugin speaks.
+func specVersions() []string { return []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} }
+
 // run makes one call of the plugin and returns its exit code.
 func (p *plugin) run(call dispatch) int {
 	funcs := skel.CNIFuncs{Add: p.add, Del: p.del, Check: p.check, GC: p.gc, Status: p.status}
-	refused := call(funcs, version.PluginSupports("0.3.1", "0.4.0", "1.0.0", "1.1.0"), "")
+	refused := call(funcs, version.PluginSupports(specVersions()...), "")
 	if refused != nil && p.getenv(envCommand) == "DEL" {
 		refused = p.delAnyway(refused)
 	}

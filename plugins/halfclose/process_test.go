@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"os"
+	goruntime "runtime"
 	"strings"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -274,12 +277,33 @@ func TestStdoutCarriesOneObjectAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestWithoutACommandItIsTheCommandLine(t *testing.T) {
-	e, err := process{path: binary(t, "halfclose")}.run()
-	if err != nil || e.code == 1 && strings.Contains(e.stdout, `"code"`) {
-		t.Errorf("%v, %+v, want the command line's usage", err, e)
+func TestWithoutCNICommandItSaysWhatItIs(t *testing.T) {
+	r := newRuntime(t)
+	e, err := process{path: r.binary}.run()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if !strings.Contains(e.stdout+e.stderr, "reaper") {
-		t.Errorf("%+v, want something about its commands", e)
+	if e.code != 2 || e.stdout != "" {
+		t.Errorf("%+v, want exit code 2 and nothing on stdout, which is CNI's", e)
+	}
+	info, ok := buildinfo.ParsePlugin(e.stderr)
+	if want := goruntime.Version(); !ok || info.Go != want || info.Version == "" || info.Commit == "" {
+		t.Errorf("the build that it names is %+v, want one of %s", info, want)
+	}
+	for _, want := range []string{"0.3.1, 0.4.0, 1.0.0, 1.1.0", "CNI_COMMAND", "a program of its own", "ADD does not start it"} {
+		if !strings.Contains(e.stderr, want) {
+			t.Errorf("stderr %q, want %q in it", e.stderr, want)
+		}
+	}
+}
+
+func TestWithoutCNICommandItSaysWhereTheCommandIs(t *testing.T) {
+	r, link := newInstalled(t)
+	command, err := os.Readlink(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := (process{path: r.binary}).run(); err != nil || e.code != 2 || !strings.Contains(e.stderr, "starts as the reaper: "+command) {
+		t.Errorf("%+v, %v, want exit code 2 and the path of the command", e, err)
 	}
 }

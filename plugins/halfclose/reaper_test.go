@@ -4,9 +4,11 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,11 +19,48 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
+// newInstalled is a node with the plugin in a directory that is root's and writable by root alone, and beside it the link
+// to the command.
+func newInstalled(t *testing.T) (r *runtime, link string) {
+	t.Helper()
+	r = newRuntime(t)
+	bin := t.TempDir()
+	if err := launch.CheckDirectory("", bin); err != nil { // of a user namespace, / is another user's
+		nstest.NeedPrivilege(t, "make a directory that ADD may start a program from", err)
+	}
+	plugin := filepath.Join(bin, "halfclose")
+	copyFile(t, r.binary, plugin)
+	command := filepath.Join(bin, "sbin", "halfclose")
+	if err := os.Mkdir(filepath.Dir(command), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	copyFile(t, filepath.Join(filepath.Dir(r.binary), commandDir, "halfclose"), command)
+	link = filepath.Join(bin, launch.ReaperName)
+	if err := os.Symlink(command, link); err != nil {
+		t.Fatal(err)
+	}
+	r.binary = plugin
+	return r, link
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, data, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// auto is a configuration with a prevResult and reaper auto.
+func auto() string { return strings.Replace(chained("1.0.0", ""), `"external"`, `"auto"`, 1) }
+
 func TestAddStartsOneReaperAndDoesNotWaitForIt(t *testing.T) {
-	r := newRuntime(t)
-	auto := strings.Replace(chained("1.0.0", ""), `"external"`, `"auto"`, 1)
+	r, link := newInstalled(t)
 	// call returns once stdout and stderr are closed everywhere: the reaper does not keep them open.
-	if e := r.call(t, "ADD", auto, nil); e.code != 0 || e.stderr != "" {
+	if e := r.call(t, "ADD", auto(), nil); e.code != 0 || e.stderr != "" {
 		t.Fatalf("ADD: %+v", e)
 	}
 	nstest.Eventually(t, 20*time.Second, "the reaper listens", func() bool { return launch.Running(r.store.SocketPath()) })
@@ -30,8 +69,15 @@ func TestAddStartsOneReaperAndDoesNotWaitForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = reaper.Kill() }) // it has ended already unless the test failed
-	if e := r.call(t, "ADD", auto, nil); e.code != 0 || e.stderr != "" {
+	t.Cleanup(func() { _ = reaper.Kill() }) // it has exited already unless the test failed
+	command, _ := os.Readlink(link)
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil || exe != command {
+		t.Errorf("the reaper runs %s (%v), want %s", exe, err, command)
+	}
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err != nil || string(name) != "halfclose\n" {
+		t.Errorf("the reaper's process is called %q, %v", name, err)
+	}
+	if e := r.call(t, "ADD", auto(), nil); e.code != 0 || e.stderr != "" {
 		t.Fatalf("ADD beside a reaper: %+v", e)
 	}
 	if again := listener(t, r.store.SocketPath()); again != pid {
@@ -40,10 +86,73 @@ func TestAddStartsOneReaperAndDoesNotWaitForIt(t *testing.T) {
 	if err := reaper.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	nstest.Eventually(t, 20*time.Second, "the reaper ends", func() bool {
+	nstest.Eventually(t, 20*time.Second, "the reaper exits", func() bool {
 		_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)) // a zombie has none
 		return err != nil
 	})
+}
+
+func TestAForeignReaperIsNotStartedAndThePodRuns(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(r *runtime, link, command string) error
+		says  string
+	}{
+		{"none", func(_ *runtime, link, _ string) error { return os.Remove(link) }, "halfclose-reaper: missing"},
+		{"a link that leads nowhere", func(_ *runtime, _, command string) error { return os.Remove(command) }, "/sbin/halfclose, which is missing"},
+		{"writable by others", func(_ *runtime, _, command string) error { return os.Chmod(command, 0o777) },
+			"/sbin/halfclose: writable by other users than root (mode 0777)"},
+		{"below a directory that others may write to", func(_ *runtime, _, command string) error {
+			return os.Chmod(filepath.Dir(command), 0o777|os.ModeSticky)
+		}, "/sbin: writable by other users than root (mode 1777)"},
+		{"of another user", func(_ *runtime, _, command string) error { return os.Chown(command, 1000, 1000) },
+			"/sbin/halfclose: not owned by root but by user 1000"},
+		{"below a directory of another user", func(_ *runtime, _, command string) error { return os.Chown(filepath.Dir(command), 1000, 1000) },
+			"/sbin: not owned by root but by user 1000"},
+		{"the plugin itself", func(r *runtime, link, _ string) error {
+			return errors.Join(os.Remove(link), os.Symlink(filepath.Base(r.binary), link))
+		}, "halfclose-reaper: the plugin itself"},
+		{"the plugin itself under the command's name", func(r *runtime, _, command string) error {
+			return errors.Join(os.Remove(command), os.Link(r.binary, command))
+		}, "halfclose-reaper: the plugin itself"},
+		{"not executable", func(_ *runtime, _, command string) error { return os.Chmod(command, 0o644) },
+			"/sbin/halfclose: not a regular executable file"},
+		{"no program of this machine", func(_ *runtime, _, command string) error { return os.WriteFile(command, []byte("text"), 0o755) },
+			"exec format error"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r, link := newInstalled(t)
+			command, err := os.Readlink(link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := tt.spoil(r, link, command); errors.Is(err, unix.EINVAL) {
+				nstest.NeedPrivilege(t, "give a file to another user", err)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			e := r.call(t, "ADD", strings.Replace(auto(), "{", `{"failurePolicy": "fail", `, 1), nil)
+			if e.code != 0 || !strings.Contains(e.stdout, "example.org") {
+				t.Errorf("%+v, want the result of the plugins before it", e)
+			}
+			record, err := r.store.Get(attachment)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(record.Warnings) != 1 || !strings.Contains(record.Warnings[0], tt.says) {
+				t.Errorf("the record's warnings are %q, want one with %q", record.Warnings, tt.says)
+			}
+			if !strings.Contains(e.stderr, tt.says) {
+				t.Errorf("stderr %q, want %q in it", e.stderr, tt.says)
+			}
+			if launch.Running(r.store.SocketPath()) {
+				t.Error("a reaper runs")
+			}
+			if e := r.call(t, "DEL", auto(), nil); e.code != 0 {
+				t.Errorf("DEL: %+v", e)
+			}
+		})
+	}
 }
 
 // listener returns the process that listens on a unix socket.

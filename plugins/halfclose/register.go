@@ -13,6 +13,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -54,10 +55,13 @@ func (d *decision) careful(source string) {
 	}
 }
 
-// register writes the record of the call's attachment, and sees to it that a reaper runs if that is up to
-// the plugin. No reaper is a warning and not an error, whatever the failure policy: the record stands, and
-// the next ADD tries again. The order matters: a reaper that ends because it has nothing to do looks for
-// records once more after nobody can take it for running any longer.
+// register writes the record of the call's attachment, and starts a reaper if none runs and the configuration leaves
+// that to the plugin. No reaper is a warning and not an error, whatever the failure policy: the record stands, and
+// the next ADD tries again.
+//
+// The order matters. A reaper that exits because it has nothing to do looks for records once more after no process can
+// take it for running any longer: so whether one runs is asked after the record is written. Whether one could be
+// started is found out before, so that the record is written once with what is wrong.
 func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start policy.ReaperStart) error {
 	path, id, err := target(args.Netns)
 	if err != nil {
@@ -66,6 +70,17 @@ func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start 
 	boot, err := netns.BootID()
 	if err != nil {
 		return err
+	}
+	var reaper program
+	var none error // why no reaper can be started
+	warned := false
+	if start == policy.Auto {
+		if reaper, none = p.reaper.Find(); none == nil {
+			defer reaper.Close()
+		} else if !p.reaper.Running() {
+			p.warnNoReaper(none)
+			warned = true
+		}
 	}
 	record := state.Record{
 		Network:    network,
@@ -76,22 +91,32 @@ func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start 
 		Policy:     d.policy,
 		Sources:    d.sources,
 		Warnings:   p.warnings,
+		Plugin:     p.build,
 		Time:       p.now().UTC(), // local time would cost a look at the zone file
 	}
 	if err := p.store.Put(record); err != nil {
 		return types.NewError(types.ErrIOFailure, "register the attachment", err.Error())
 	}
-	if start != policy.Auto {
+	if start != policy.Auto || p.reaper.Running() {
 		return nil
 	}
-	if err := p.startReaper(); err != nil {
-		p.warnf("no reaper runs, and this one did not start: %v (see halfclose reaper --help to start one)", err)
-		record.Warnings = p.warnings
-		if err := p.store.Put(record); err != nil {
-			p.warnf("%v", err)
-		}
+	if none == nil {
+		none = reaper.Start()
+	}
+	if none == nil || warned {
+		return nil
+	}
+	p.warnNoReaper(none)
+	record.Warnings = p.warnings
+	if err := p.store.Put(record); err != nil {
+		p.warnf("%v", err)
 	}
 	return nil
+}
+
+func (p *plugin) warnNoReaper(why error) {
+	p.warnf("no reaper runs, and ADD did not start one: %v (halfclose install puts %s in place; or run halfclose reaper as a service)",
+		why, launch.ReaperName)
 }
 
 // errOwnNamespace says that a path leads to where the plugin itself runs: the host's namespace, or that of

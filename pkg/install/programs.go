@@ -1,0 +1,221 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/launch"
+)
+
+// Program is a file among the node's plugins.
+type Program struct {
+	Path    string `json:"path"`
+	Link    string `json:"link,omitempty"` // what it leads to, if it is a symbolic link
+	Changed bool   `json:"changed"`        // it was written, or removed, or would be
+}
+
+// Programs are the files among the node's plugins.
+type Programs struct {
+	Plugin Program `json:"plugin"`
+	// Reaper is what the plugin starts as the reaper; nil where the entry says that it starts none.
+	Reaper *Program `json:"reaper,omitempty"`
+}
+
+// changed reports whether one of them was written, or removed, or would be.
+func (p Programs) changed() bool { return p.Plugin.Changed || p.Reaper != nil && p.Reaper.Changed }
+
+// programs are the files as they are called in the directory of the plugins.
+func (c Config) programs() Programs {
+	p := Programs{Plugin: Program{Path: filepath.Join(c.BinDir, PluginType)}}
+	if c.Entry.startsReaper() {
+		p.Reaper = &Program{Path: filepath.Join(c.BinDir, launch.ReaperName)}
+		if c.links() {
+			p.Reaper.Link = c.Command
+		}
+	}
+	return p
+}
+
+// links reports whether the reaper's program is a symbolic link to the command. In a container it would lead to a path
+// that the host does not have.
+func (c Config) links() bool { return !c.Copy && host(c.HostRoot).own() }
+
+// putPrograms puts the plugin among the node's plugins, and before it the program that it starts as the reaper if the
+// entry asks for that. Each takes one step: another process may be executing the old one. With keep a program that is
+// there is left, whichever it is.
+func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
+	done := c.programs()
+	if err := host(c.HostRoot).check(); err != nil {
+		return done, err
+	}
+	d, err := openDirectory(host(c.HostRoot), c.BinDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return done, fmt.Errorf("there is no directory %s: name the one in which the runtime looks for plugins with --cni-bin-dir", c.BinDir)
+	}
+	if err != nil {
+		return done, err
+	}
+	defer d.close()
+	put := putter{config: c, directory: d, keep: keep}
+	if done.Reaper != nil {
+		if done.Reaper.Changed, err = put.reaper(ctx); err != nil {
+			return done, err
+		}
+	}
+	done.Plugin.Changed, err = put.copy(ctx, PluginType, c.Plugin)
+	return done, err
+}
+
+// putter puts programs into a directory. It locks the directory before the first change.
+type putter struct {
+	config    Config
+	directory *directory
+	keep      bool // what is there
+	locked    bool
+}
+
+// reaper puts the program that the plugin starts as the reaper, and reports whether it changed.
+func (p *putter) reaper(ctx context.Context) (changed bool, err error) {
+	c, d := p.config, p.directory
+	if d.isFile(launch.ReaperName, c.Command) {
+		return false, nil // the command runs from there
+	}
+	if !c.links() {
+		return p.copy(ctx, launch.ReaperName, c.Command)
+	}
+	switch {
+	case d.isFile(PluginType, c.Command):
+		return false, fmt.Errorf("this command is %s, where the plugin belongs: move it to another directory, such as /usr/local/bin, or use --copy", c.Command)
+	case p.keep && d.runnable(launch.ReaperName), d.leadsTo(launch.ReaperName, c.Command):
+		return false, nil
+	}
+	return p.place(ctx, launch.ReaperName, []byte(c.Command), func(tmp string) error {
+		return d.failed("link", tmp, unix.Symlinkat(c.Command, d.fd(), tmp))
+	})
+}
+
+// copy puts a copy of a program, and reports whether it changed.
+func (p *putter) copy(ctx context.Context, name, source string) (changed bool, err error) {
+	d := p.directory
+	if p.keep && d.runnable(name) {
+		return false, nil
+	}
+	program, err := os.ReadFile(source)
+	if err != nil {
+		return false, fmt.Errorf("read the program to install: %w", err)
+	}
+	if d.runnable(name) && d.holds(name, program) {
+		return false, nil
+	}
+	return p.place(ctx, name, program, func(tmp string) error {
+		_, err := d.create(tmp, program, mine(0o755))
+		return err
+	})
+}
+
+// place makes a file under a temporary name and renames it, unless this is a dry run.
+func (p *putter) place(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
+	if p.config.DryRun {
+		return true, nil
+	}
+	d := p.directory
+	if !p.locked {
+		if err := d.lock(ctx, lockPatience); err != nil {
+			return true, err
+		}
+		p.locked = true
+		if err := d.tidy(); err != nil {
+			return true, err
+		}
+	}
+	tmp := temporary(name, content)
+	if err := create(tmp); err != nil {
+		return true, err
+	}
+	if err := d.rename(tmp, name, 0); err != nil {
+		return true, errors.Join(err, d.remove(tmp))
+	}
+	return true, d.sync()
+}
+
+// isFile reports whether a file in the directory is the one at a path of this process, and no link to it.
+func (d *directory) isFile(name, path string) bool {
+	var a, b unix.Stat_t
+	return unix.Fstatat(d.fd(), name, &a, unix.AT_SYMLINK_NOFOLLOW) == nil && unix.Stat(path, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+}
+
+// leadsTo reports whether a file is a symbolic link with this text.
+func (d *directory) leadsTo(name, target string) bool {
+	b := make([]byte, len(target)+1)
+	n, err := unix.Readlinkat(d.fd(), name, b)
+	return err == nil && string(b[:n]) == target
+}
+
+// removePrograms removes the plugin, and then the program that it starts as the reaper.
+func (c Config) removePrograms(ctx context.Context) (Programs, error) {
+	done := c.leftPrograms()
+	d, err := openDirectory(host(c.HostRoot), c.BinDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return done, nil
+	}
+	if err != nil {
+		return done, err
+	}
+	defer d.close()
+	for _, p := range []*Program{&done.Plugin, done.Reaper} {
+		var st unix.Stat_t
+		p.Changed = !errors.Is(unix.Fstatat(d.fd(), filepath.Base(p.Path), &st, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist)
+	}
+	if c.DryRun || !done.changed() {
+		return done, nil
+	}
+	if err := d.lock(ctx, lockPatience); err != nil {
+		return done, err
+	}
+	err = d.tidy()
+	for _, p := range []*Program{&done.Plugin, done.Reaper} {
+		if p.Changed && err == nil {
+			err = d.remove(filepath.Base(p.Path))
+		}
+	}
+	return done, errors.Join(err, d.sync())
+}
+
+// leftPrograms are the programs of an uninstallation that leaves them.
+func (c Config) leftPrograms() Programs {
+	return Programs{
+		Plugin: Program{Path: filepath.Join(c.BinDir, PluginType)},
+		Reaper: &Program{Path: filepath.Join(c.BinDir, launch.ReaperName)},
+	}
+}
+
+// launchWarnings says why the plugin will not start the reaper, as ADD finds it out.
+func (c Config) launchWarnings() []string {
+	if !c.Entry.startsReaper() {
+		return nil
+	}
+	err := launch.CheckDirectory(c.HostRoot, c.BinDir)
+	if err == nil && c.links() {
+		var p *launch.Program
+		if p, err = launch.Check("", c.Command); err == nil {
+			p.Close()
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	remedy := "make it root's and writable by root alone, or run halfclose reaper as a service and install with --reaper external"
+	if launch.CheckDirectory(c.HostRoot, c.BinDir) == nil {
+		remedy = "make it root's and writable by root alone, or use --copy"
+	}
+	return []string{fmt.Sprintf("ADD will not start the reaper: %v: %s", err, remedy)}
+}

@@ -1,0 +1,260 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/launch"
+)
+
+// link returns where the program leads that the plugin starts as the reaper, "" if it is absent or no link.
+func (n node) link(t testing.TB) string {
+	t.Helper()
+	to, err := os.Readlink(filepath.Join(n.config.BinDir, launch.ReaperName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), "invalid argument") {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func (n node) reaper() string { return filepath.Join(n.config.BinDir, launch.ReaperName) }
+
+// put makes a program among the plugins, and returns its path.
+func (n node) put(t testing.TB, name, data string) string {
+	t.Helper()
+	path := filepath.Join(n.config.BinDir, name)
+	write(t, path, data)
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
+	list := map[string]string{"10-pods.conflist": bridgeList}
+	t.Run("a link that is there is not made again", func(t *testing.T) {
+		n := newNode(t, list)
+		if r := n.install(t); !r.Reaper.Changed || n.link(t) != n.config.Command {
+			t.Errorf("got %+v", r.Reaper)
+		}
+		if r := n.install(t); r.Reaper.Changed {
+			t.Errorf("the second time: %+v", r.Reaper)
+		}
+		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != "the command" {
+			t.Errorf("it leads to %q, %v", data, err)
+		}
+	})
+	t.Run("another link is replaced", func(t *testing.T) {
+		n := newNode(t, list)
+		if err := os.Symlink(n.config.Command+"-of-old", n.reaper()); err != nil {
+			t.Fatal(err)
+		}
+		if r := n.install(t); !r.Reaper.Changed || n.link(t) != n.config.Command {
+			t.Errorf("got %+v", r.Reaper)
+		}
+	})
+	t.Run("a copy is replaced by a link and the other way round", func(t *testing.T) {
+		n := newNode(t, list)
+		n.config.Copy = true
+		if r := n.install(t); !r.Reaper.Changed || r.Reaper.Link != "" || n.link(t) != "" {
+			t.Errorf("got %+v", r.Reaper)
+		}
+		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != "the command" || stat(t, n.reaper()).Mode&0o777 != 0o755 {
+			t.Errorf("it holds %q, %v", data, err)
+		}
+		if r := n.install(t); r.Reaper.Changed {
+			t.Errorf("the second time: %+v", r.Reaper)
+		}
+		n.config.Copy = false
+		if r := n.install(t); !r.Reaper.Changed || n.link(t) != n.config.Command {
+			t.Errorf("got %+v", r.Reaper)
+		}
+		n.config.Copy = true
+		if r := n.install(t); !r.Reaper.Changed || n.link(t) != "" {
+			t.Errorf("got %+v", r.Reaper)
+		}
+	})
+	t.Run("with an external reaper there is none, and one from before is left", func(t *testing.T) {
+		n := newNode(t, list)
+		n.config.Entry = entry(t, `{"reaper": "external"}`)
+		if r := n.install(t); r.Reaper != nil || n.link(t) != "" || !n.runnable(t) || r.Warnings != nil {
+			t.Errorf("got %+v", r)
+		}
+		if err := os.Symlink("/before", n.reaper()); err != nil {
+			t.Fatal(err)
+		}
+		if r := n.install(t); r.changed() || n.link(t) != "/before" {
+			t.Errorf("got %+v", r)
+		}
+	})
+	t.Run("a dry run makes none", func(t *testing.T) {
+		n := newNode(t, list)
+		n.config.DryRun = true
+		if r := n.install(t); !r.Reaper.Changed || !r.Plugin.Changed || n.link(t) != "" || n.runnable(t) {
+			t.Errorf("got %+v", r)
+		}
+	})
+	t.Run("what a killed installer left goes", func(t *testing.T) {
+		n := newNode(t, list)
+		left := filepath.Join(n.config.BinDir, temporary(launch.ReaperName, []byte(n.config.Command)))
+		if err := os.Symlink(n.config.Command, left); err != nil {
+			t.Fatal(err)
+		}
+		n.install(t)
+		if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) || n.link(t) != n.config.Command {
+			t.Errorf("it is left: %v", err)
+		}
+	})
+	t.Run("a command that runs as the reaper's program stays", func(t *testing.T) {
+		n := newNode(t, list)
+		n.config.Command = n.put(t, launch.ReaperName, "the command")
+		for _, n.config.Copy = range []bool{false, true} {
+			if r := n.install(t); r.Reaper.Changed || n.link(t) != "" {
+				t.Errorf("copy %t: %+v", n.config.Copy, r.Reaper)
+			}
+		}
+	})
+}
+
+// The old single binary is where the plugin belongs, and so is a new command that was put in its place.
+func TestACommandInThePlaceOfThePluginIsNotOverwrittenByIt(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	n.config.Command = n.put(t, PluginType, "the command")
+	before := n.files(t)
+	if r, err := Install(t.Context(), n.config); err == nil || !strings.Contains(err.Error(), "where the plugin belongs: move it") {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	n.want(t, before)
+	if data, err := os.ReadFile(n.config.Command); err != nil || string(data) != "the command" {
+		t.Errorf("the command holds %q, %v", data, err)
+	}
+	n.config.Copy = true
+	n.install(t)
+	for path, want := range map[string]string{n.reaper(): "the command", n.config.Command: "the program"} {
+		if data, err := os.ReadFile(path); err != nil || string(data) != want {
+			t.Errorf("%s holds %q, %v; want %q", path, data, err, want)
+		}
+	}
+}
+
+// At no time may an entry name a plugin that is not there, nor a plugin start a program that is not there.
+func TestTheReapersProgramComesFirstAndTheEntryLast(t *testing.T) {
+	list := map[string]string{"10-pods.conflist": bridgeList}
+	t.Run("without the plugin there is no entry", func(t *testing.T) {
+		n := newNode(t, list)
+		n.config.Plugin = filepath.Join(n.dir(), "none")
+		r, err := Install(t.Context(), n.config)
+		if !errors.Is(err, fs.ErrNotExist) || n.link(t) != n.config.Command || !r.Reaper.Changed {
+			t.Errorf("got %+v, %v", r, err)
+		}
+		n.want(t, list)
+	})
+	t.Run("without the reaper's program there is no plugin", func(t *testing.T) {
+		n := newNode(t, list)
+		if err := os.MkdirAll(filepath.Join(n.reaper(), "in the way"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := Install(t.Context(), n.config); err == nil || r.Plugin.Changed || n.runnable(t) {
+			t.Errorf("got %+v, %v", r, err)
+		}
+		n.want(t, list)
+	})
+	t.Run("the reaper's program goes after the plugin", func(t *testing.T) {
+		n := newNode(t, list)
+		n.install(t)
+		path := filepath.Join(n.config.BinDir, PluginType)
+		if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil { // which unlink(2) does not remove
+			t.Fatal(err)
+		}
+		if r, err := Uninstall(t.Context(), n.config, true); err == nil || n.link(t) == "" || len(r.Files) != 1 {
+			t.Errorf("got %+v, %v", r, err)
+		}
+		n.want(t, list)
+	})
+}
+
+func TestInstallWarnsOfWhatADDWillNotStart(t *testing.T) {
+	n, root := below(t)
+	if r := n.install(t); len(r.Warnings) > 0 {
+		t.Errorf("warnings %q of directories of root", r.Warnings)
+	}
+	if err := os.Chmod(filepath.Join(root, "usr/lib"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	r := n.install(t)
+	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "ADD will not start the reaper: directory /usr/lib: writable by other users than root (mode 0777)") ||
+		!strings.Contains(r.Warnings[0], "--reaper external") {
+		t.Errorf("warnings %q", r.Warnings)
+	}
+	n.config.Entry = entry(t, `{"reaper": "external"}`)
+	if r := n.install(t); len(r.Warnings) > 0 {
+		t.Errorf("warnings %q where it starts none", r.Warnings)
+	}
+}
+
+// fakePlugin answers as the plugin of a build does.
+func fakePlugin(t *testing.T, path string, info buildinfo.Info) {
+	t.Helper()
+	write(t, path, `#!/bin/sh
+[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.1.0","supportedVersions":["1.0.0"]}' && exit
+echo "`+info.PluginLine()+`" >&2
+exit 2
+`)
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestThePluginIsFoundWhereItIsBuiltOrPackaged(t *testing.T) {
+	own := buildinfo.Info{Version: "v1.2.3", Commit: "abc", Go: "go1.26.8", Platform: "linux/amd64"}
+	older := own
+	older.Version = "v1.2.2"
+	for _, tt := range []struct {
+		name    string
+		plugins map[string]buildinfo.Info
+		want    string
+		says    string
+	}{
+		{name: "built", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": own}, want: "bin/cni/halfclose"},
+		{name: "packaged", plugins: map[string]buildinfo.Info{"lib/halfclose/cni/halfclose": own}, want: "lib/halfclose/cni/halfclose"},
+		{name: "both", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": own, "lib/halfclose/cni/halfclose": older}, want: "bin/cni/halfclose"},
+		{name: "none", says: "bin/cni/halfclose nor "},
+		{
+			name: "of another build", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": older},
+			says: "bin/cni/halfclose is v1.2.2 (commit abc), and this command is v1.2.3 (commit abc): install both of one build, or name it with --plugin",
+		},
+		{name: "of no build", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": {}}, says: "does not say which build it is"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for path, info := range tt.plugins {
+				fakePlugin(t, filepath.Join(dir, path), info)
+			}
+			got, err := FindPlugin(t.Context(), filepath.Join(dir, "bin/halfclose"), own.Build())
+			if tt.says != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "--plugin") {
+					t.Errorf("got %v, want %q in it", err, tt.says)
+				}
+				return
+			}
+			if err != nil || got != filepath.Join(dir, tt.want) {
+				t.Errorf("got %s, %v; want %s", got, err, tt.want)
+			}
+		})
+	}
+	t.Run("what answers no VERSION", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "bin/cni/halfclose"), "text")
+		if _, err := FindPlugin(t.Context(), filepath.Join(dir, "bin/halfclose"), own.Build()); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -1,0 +1,243 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReaperName is the name of the file, in the directory of the plugin's own executable, that the plugin starts as
+// the reaper. It is the command, or a symbolic link to it.
+const ReaperName = "halfclose-reaper"
+
+// The reasons why a program is not started. The plugin runs as root, so a file that another user can replace would
+// run as root.
+var (
+	ErrMissing       = errors.New("missing")
+	ErrNotRoots      = errors.New("not owned by root")
+	ErrWritable      = errors.New("writable by other users than root")
+	ErrNotExecutable = errors.New("not a regular executable file")
+	ErrPlugin        = errors.New("the plugin itself, not the halfclose command")
+)
+
+// Program is an executable file that only root can change or replace. It holds a descriptor until it is closed.
+type Program struct {
+	path string
+	fd   int // O_PATH, of the file that was checked
+	id   fileID
+}
+
+// fileID tells files apart while one of them is open.
+type fileID struct{ dev, inode uint64 }
+
+// Path is the program's path below the root, with every link resolved.
+func (p *Program) Path() string { return p.path }
+
+// Close closes the descriptor.
+func (p *Program) Close() { _ = unix.Close(p.fd) } // an O_PATH descriptor has nothing to write back
+
+// Sibling opens the program that this process, the plugin, may start as the reaper: ReaperName in the directory of
+// its own executable.
+func Sibling() (*Program, error) {
+	const exe = "/proc/self/exe"
+	self, err := os.Readlink(exe)
+	if err != nil {
+		return nil, fmt.Errorf("find the plugin's own directory: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(exe, &st); err != nil {
+		return nil, fmt.Errorf("look at the plugin's own executable: %w", err)
+	}
+	return beside("", filepath.Dir(self), idOf(st))
+}
+
+// SiblingOf is Sibling for the plugin at an absolute path below root, which is "" or "/" for the process's own root
+// directory. Links in the path of the plugin are followed first, as the kernel does before the plugin runs.
+func SiblingOf(root, plugin string) (*Program, error) {
+	w := walk{root: clean(root)}
+	at, st, err := w.to(plugin)
+	if err != nil {
+		return nil, err
+	}
+	return beside(w.root, filepath.Dir(at), idOf(st))
+}
+
+func beside(root, dir string, plugin fileID) (*Program, error) {
+	path := filepath.Join(dir, ReaperName)
+	p, err := Check(root, path)
+	if err != nil {
+		return nil, err
+	}
+	if p.id == plugin {
+		p.Close()
+		return nil, fmt.Errorf("%s: %w", path, ErrPlugin)
+	}
+	return p, nil
+}
+
+// Check opens the program that an absolute path below root leads to. The error wraps one of the reasons above, with the
+// path at fault, unless the file is a regular executable one and the file and each directory on the way to it,
+// from / on and by way of every link, are owned by root and writable by root alone. The sticky bit changes nothing: in
+// such a directory another user may create what is not there yet.
+func Check(root, path string) (*Program, error) {
+	w := walk{root: clean(root), check: checkDirectory}
+	at, seen, err := w.to(path)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(w.root+at, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: at, Err: err}
+	}
+	p := &Program{path: at, fd: fd, id: idOf(seen)}
+	// The descriptor is judged, not the path: what is started is what was looked at.
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	switch {
+	case err != nil:
+		err = &fs.PathError{Op: "stat", Path: at, Err: err}
+	case idOf(st) != p.id:
+		err = fmt.Errorf("%s: replaced while it was being checked", at)
+	default:
+		err = checkFile(at, st)
+	}
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// CheckDirectory returns why a program in the directory at an absolute path below root would not be started, nil if
+// that is up to the program.
+func CheckDirectory(root, dir string) error {
+	w := walk{root: clean(root), check: checkDirectory}
+	_, _, err := w.to(dir)
+	return err
+}
+
+// clean returns "" for the process's own root directory.
+func clean(root string) string {
+	if root = filepath.Clean(root); root == "/" || root == "." {
+		return ""
+	}
+	return root
+}
+
+func idOf(st unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} } // Dev has 32 bits on mips
+
+func checkFile(path string, st unix.Stat_t) error {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o100 == 0 {
+		return fmt.Errorf("%s: %w", path, ErrNotExecutable)
+	}
+	return checkOwner(path, st)
+}
+
+func checkDirectory(path string, st unix.Stat_t) error { return checkOwner("directory "+path, st) }
+
+// checkOwner looks at the bits that are the mask where there is an access control list (acl(5)).
+func checkOwner(what string, st unix.Stat_t) error {
+	switch {
+	case st.Uid != 0:
+		return fmt.Errorf("%s: %w but by user %d", what, ErrNotRoots, st.Uid)
+	case st.Mode&0o022 != 0:
+		return fmt.Errorf("%s: %w (mode %04o)", what, ErrWritable, st.Mode&0o7777)
+	}
+	return nil
+}
+
+// maxLinks is how many links the kernel follows in one path (path_resolution(7)).
+const maxLinks = 40
+
+// walk resolves a path below a root one link at a time. A path with only directories that root alone may write to is
+// the same one when it is opened.
+type walk struct {
+	root  string                                  // "" is the process's own
+	check func(path string, st unix.Stat_t) error // of each directory on the way; nil checks nothing
+}
+
+// to returns what a path leads to, with every link resolved.
+func (w *walk) to(path string) (at string, st unix.Stat_t, err error) {
+	at, links := "/", 0
+	rest := strings.Split(path, "/")
+	if st, err = w.enter(at); err != nil {
+		return "", st, err
+	}
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			at = filepath.Dir(at)
+			if st, err = w.enter(at); err != nil {
+				return "", st, err
+			}
+			continue
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return "", st, &fs.PathError{Op: "look up", Path: filepath.Join(at, name), Err: unix.ENOTDIR}
+		}
+		next := filepath.Join(at, name)
+		if err := unix.Lstat(w.root+next, &st); err != nil {
+			return "", st, lookupError(path, next, err)
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFLNK:
+			if links++; links > maxLinks {
+				return "", st, &fs.PathError{Op: "look up", Path: path, Err: unix.ELOOP}
+			}
+			target, err := os.Readlink(w.root + next)
+			if err != nil {
+				return "", st, err
+			}
+			if filepath.IsAbs(target) {
+				at = "/"
+			}
+			rest = append(strings.Split(target, "/"), rest...)
+			if st, err = w.enter(at); err != nil {
+				return "", st, err
+			}
+			continue
+		case unix.S_IFDIR:
+			if w.check != nil {
+				if err := w.check(next, st); err != nil {
+					return "", st, err
+				}
+			}
+		}
+		at = next
+	}
+	return at, st, nil
+}
+
+// enter looks at a directory that the walk is in, which is no link.
+func (w *walk) enter(dir string) (st unix.Stat_t, err error) {
+	if err := unix.Lstat(w.root+dir, &st); err != nil {
+		return st, &fs.PathError{Op: "look up", Path: dir, Err: err}
+	}
+	if w.check != nil {
+		err = w.check(dir, st)
+	}
+	return st, err
+}
+
+// lookupError is that of a path of which one component could not be looked up.
+func lookupError(path, at string, err error) error {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return &fs.PathError{Op: "look up", Path: at, Err: err}
+	case at == path:
+		return fmt.Errorf("%s: %w", path, ErrMissing)
+	}
+	return fmt.Errorf("%s: leads to %s, which is %w", path, at, ErrMissing)
+}

@@ -1,0 +1,91 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pluginbuild asks a CNI plugin which build of halfclose it is, by running it.
+package pluginbuild
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+)
+
+// Answer is what a plugin says of itself.
+type Answer struct {
+	SpecVersions []string       // of the CNI specification; at least one
+	Info         buildinfo.Info // zero if it is not halfclose's, or too old to say
+}
+
+// patience is how long one run may take. It reads nothing and takes a few milliseconds.
+const patience = 5 * time.Second
+
+// Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command. The error says why it does not
+// answer VERSION, which each CNI plugin does; it does not name the path.
+func Ask(ctx context.Context, path string) (Answer, error) {
+	out, _, err := run(ctx, path, `{"cniVersion":"1.1.0"}`, "CNI_COMMAND=VERSION")
+	if err != nil {
+		return Answer{}, err
+	}
+	var versions struct {
+		Supported []string `json:"supportedVersions"`
+	}
+	if err := json.Unmarshal(out, &versions); err != nil || len(versions.Supported) == 0 {
+		return Answer{}, fmt.Errorf("it answers %.80q: it is no CNI plugin", firstLine(out))
+	}
+	a := Answer{SpecVersions: versions.Supported}
+	// It exits with 2; a plugin of another project may do anything here.
+	if _, stderr, err := run(ctx, path, ""); err == nil || isExit(err) {
+		a.Info, _ = buildinfo.ParsePlugin(string(stderr))
+	}
+	return a, ctx.Err()
+}
+
+// run runs the plugin with the environment given and no more.
+func run(caller context.Context, path, stdin string, env ...string) (stdout, stderr []byte, err error) {
+	ctx, cancel := context.WithTimeout(caller, patience)
+	defer cancel()
+	var out, errs bounded
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, env...), "/", time.Second
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	err = cmd.Run()
+	switch {
+	case caller.Err() == nil && ctx.Err() != nil:
+		err = fmt.Errorf("it does not answer within %v", patience)
+	case errors.Is(err, unix.ENOEXEC):
+		err = fmt.Errorf("%w: it is not built for this machine (%s/%s)", err, runtime.GOOS, runtime.GOARCH)
+	case isExit(err) && len(errs.Bytes()) > 0:
+		err = fmt.Errorf("%w: %.80s", err, firstLine(errs.Bytes()))
+	}
+	return out.Bytes(), errs.Bytes(), err
+}
+
+func isExit(err error) bool {
+	_, ok := errors.AsType[*exec.ExitError](err)
+	return ok
+}
+
+func firstLine(b []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line
+}
+
+// bounded keeps the first bytes that are written to it.
+type bounded struct{ bytes.Buffer }
+
+const maxOutput = 64 << 10
+
+func (b *bounded) Write(p []byte) (int, error) {
+	_, err := b.Buffer.Write(p[:min(len(p), maxOutput-b.Len())])
+	return len(p), err
+}
