@@ -45,7 +45,7 @@ type Config struct {
 	MinGrace             time.Duration // no grace is shorter
 	MaxDestroysPerSecond int           // on the whole node; 0 is no bound
 	AllowHostNetns       bool          // act on records of the host's own network namespace too
-	IdleExit             time.Duration // exit after so long without a record; 0 never
+	IdleExit             time.Duration // the longest time without a record; 0 is no bound
 
 	MetricsAddress string // HOST:PORT; empty serves no metrics over TCP
 	Wait           bool   // wait for the lock without a bound
