@@ -16,8 +16,8 @@ type rates struct {
 	destroyed, would rate
 }
 
-// update takes in an answer. What happened before the first answer is in the journal; what has happened since is the
-// growth of the counts: a page of the journal each time would cost far more.
+// update takes in an answer. What happened before the first answer is in its history; what has happened since is the
+// growth of the counts: a page of the history each time would cost far more.
 func (r *rates) update(t *model, h answer) {
 	began := h.status.Holder.Since
 	switch {
