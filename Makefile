@@ -97,7 +97,7 @@ generate: ## Compile the BPF programs of pkg/bpf anew (installs clang, if missin
 	@scripts/generate.sh
 
 .PHONY: lint
-lint: ## Check the code with the pinned golangci-lint, and that the module files are tidy
+lint: ## Check code, scripts and module files, and the words of new lines (tools/prose)
 	@scripts/lint.sh
 
 .PHONY: fmt

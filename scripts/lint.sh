@@ -2,7 +2,7 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Checks code, module files and scripts: lint.sh [golangci-lint run's arguments]
+# Checks code, module files, scripts and the words of new lines: lint.sh [golangci-lint run's arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
@@ -10,6 +10,7 @@ export HOME=${HOME-~} # where the go command keeps its caches
 status=0
 
 for module in . tools/*/ test/e2e/runtimes; do
+  [ -e "$module/go.mod" ] || continue # a package of the main module
   if ! why=$(cd "$module" && go mod tidy -diff 2>&1); then
     head -n 20 <<<"$why" >&2
     echo "lint: go.mod or go.sum in $module is not tidy: run go mod tidy there" >&2
@@ -26,6 +27,8 @@ if command -v shellcheck >/dev/null; then
 else
   echo "lint: shellcheck is not installed, the scripts were only parsed" >&2
 fi
+
+go run ./tools/prose || status=1
 
 lint=$(scripts/tool.sh golangci-lint)
 "$lint" run "$@" || status=1

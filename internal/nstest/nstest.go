@@ -11,13 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/thread"
 )
 
 // NS is a network namespace of a test's own, with its loopback up.
@@ -81,7 +82,7 @@ func NeedPrivilege(tb testing.TB, what string, err error) {
 
 // newNS makes the namespace on a thread that is thrown away with it, after before has run on that.
 func newNS(before func() error) (ns *NS, err error) {
-	onThread(func() {
+	thread.Discard(func() {
 		if err = before(); err != nil {
 			return
 		}
@@ -91,23 +92,6 @@ func newNS(before func() error) (ns *NS, err error) {
 		}
 	})
 	return ns, err
-}
-
-// onThread runs fn on a thread that ends with it, whatever namespace that is in by then.
-func onThread(fn func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			// The main thread never ends: it would keep the namespace. While it is locked, another one is used.
-			defer runtime.UnlockOSThread()
-			onThread(fn)
-			return
-		}
-		fn() // never unlocked: the thread ends with this goroutine
-	}()
-	<-done
 }
 
 // Close lets go of the namespace. It may be called before the test ends, and again.
@@ -129,7 +113,7 @@ func (n *NS) FD() int { return int(n.handle) }
 func (n *NS) Do(tb testing.TB, fn func()) {
 	tb.Helper()
 	var err error
-	onThread(func() {
+	thread.Discard(func() {
 		if err = netns.Set(n.handle); err == nil {
 			fn()
 		}

@@ -4,7 +4,6 @@
 package admin_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -26,40 +26,32 @@ const (
 	crowdSockets    = 200
 )
 
-// crowd is a finder that finds as many sockets in each namespace as there could be.
-type crowd struct{}
-
-func (crowd) Name() string { return "crowd" }
-
-func (crowd) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
-	seen := make(map[uint64]bool)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case set := <-targets:
-			began := monotime.Now()
-			for _, target := range set {
-				if inode := target.Identity.Inode; !seen[inode] {
-					seen[inode] = true
-					found(finder.Finding{Namespace: target.Identity, Seen: leaks(inode), Swept: began})
-				}
+// newCrowd returns a finder that finds as many sockets in each namespace as there could be, once.
+func newCrowd() *finder.Fake {
+	seen := make(map[netns.Identity]bool)
+	return finder.NewFake("crowd", func(set []finder.Netns, sink finder.Sink) {
+		began := monotime.Now()
+		for _, n := range set {
+			if !seen[n.Identity] {
+				seen[n.Identity] = true
+				sink.Seen(leaks(n.Identity))
+				sink.Swept(finder.Sweep{Netns: []netns.Identity{n.Identity}, Began: began})
 			}
 		}
-	}
+	})
 }
 
 // leaks are sockets in CLOSE_WAIT, of different ages below ten minutes.
-func leaks(inode uint64) []finder.Seen {
+func leaks(id netns.Identity) []finder.Seen {
 	list := make([]finder.Seen, 0, crowdSockets)
 	for i := range uint64(crowdSockets) {
 		s := inetdiag.Socket{
 			ID: inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("10.244.17.23:8080"),
-				netip.AddrPortFrom(netip.MustParseAddr("10.244.3.7"), uint16(32768+i)), 0, inode<<16+i+1),
+				netip.AddrPortFrom(netip.MustParseAddr("10.244.3.7"), uint16(32768+i)), 0, id.Inode<<16+i+1),
 			State: inetdiag.CloseWait, Inode: uint32(i + 1), HasInfo: true,
 		}
 		s.Info.LastAckRecv = time.Duration(i) * time.Second
-		list = append(list, finder.Seen{Socket: s, At: monotime.Now()})
+		list = append(list, finder.Seen{Netns: id, Socket: s, At: monotime.Now()})
 	}
 	return list
 }
@@ -67,7 +59,7 @@ func leaks(inode uint64) []finder.Seen {
 // crowdedNode is a node with so many namespaces, which are real, with 200 half-closed sockets in each, which are not.
 func crowdedNode(tb testing.TB, namespaces int) *node {
 	tb.Helper()
-	n := newNode(tb, func(c *reaper.Config) { c.Finder = crowd{} })
+	n := newNode(tb, func(c *reaper.Config) { c.Finder = newCrowd() })
 	for i := range namespaces {
 		pod := state.Pod{Namespace: fmt.Sprintf("team-%d", i%20), Name: fmt.Sprintf("web-7d4b9c6f5d-%05d", i)}
 		n.register(nstest.New(tb), pod, grace(10*time.Minute, 10*time.Minute), func(r *state.Record) {

@@ -4,7 +4,6 @@
 package admin_test
 
 import (
-	"context"
 	"math"
 	"os"
 	"strings"
@@ -95,31 +94,24 @@ func TestWhatWaitsForTheBudgetIsCounted(t *testing.T) {
 	n.await("budget_waiting", 0)
 }
 
-// lateFinder is a finder that looks at each namespace once, and has come late.
-type lateFinder struct{}
-
-func (lateFinder) Name() string { return "late" }
-
-func (lateFinder) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case set := <-targets:
-			for _, target := range set {
-				found(finder.Finding{
-					Namespace: target.Identity, Swept: monotime.Now(),
-					Late: 90 * time.Second, Took: 250 * time.Millisecond, CPU: 125 * time.Millisecond,
-				})
-			}
+// newLate returns a finder that sweeps all namespaces of each set at once, too late.
+func newLate() *finder.Fake {
+	return finder.NewFake("late", func(set []finder.Netns, sink finder.Sink) {
+		sweep := finder.Sweep{Began: monotime.Now(), Late: 90 * time.Second, Duration: 250 * time.Millisecond}
+		for _, n := range set {
+			sweep.Netns = append(sweep.Netns, n.Identity)
 		}
-	}
+		sink.Cost(finder.Cost{CPU: 125 * time.Millisecond})
+		if len(set) > 0 {
+			sink.Swept(sweep)
+		}
+	})
 }
 
 func TestAFinderThatIsLateIsSeenToBe(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
-	n := newNode(t, func(c *reaper.Config) { c.Finder = lateFinder{} })
+	n := newNode(t, func(c *reaper.Config) { c.Finder = newLate() })
 	n.register(ns, state.Pod{}, grace(time.Second, time.Second))
 	n.await("sweep_late_seconds", 90)
 	n.await(`warnings_total{kind="sweeping"}`, 1)

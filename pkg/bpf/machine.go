@@ -9,6 +9,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 const (
@@ -16,19 +18,10 @@ const (
 	lockdownFile = "/sys/kernel/security/lockdown"
 )
 
-// The first namespaces of a machine, as /proc shows them (include/linux/proc_ns.h).
-const (
-	firstPIDNamespace  = "pid:[4026531836]"
-	firstUserNamespace = "user:[4026531837]"
-)
-
 // SeesAllProcesses reports whether a walk sees all processes of the machine, as it does in the first pid namespace
 // only. In a container's it sees those of the container.
-func SeesAllProcesses() bool { return leads("/proc/self/ns/pid", firstPIDNamespace) }
-
-func leads(link, to string) bool {
-	got, err := os.Readlink(link)
-	return err == nil && got == to
+func SeesAllProcesses() bool {
+	return hostfs.NamespaceInode("/proc/self/ns/pid") == hostfs.InitialPIDNS
 }
 
 // machine is what loading the programs depends on.
@@ -48,7 +41,7 @@ func thisMachine() machine {
 	if now, err := os.ReadFile(lockdownFile); err == nil {
 		m.lockdown = bytes.Contains(now, []byte("[confidentiality]"))
 	}
-	m.nested = !leads("/proc/self/ns/user", firstUserNamespace)
+	m.nested = hostfs.NamespaceInode("/proc/self/ns/user") != hostfs.InitialUserNS
 	var u unix.Utsname
 	if err := unix.Uname(&u); err == nil {
 		m.release = unix.ByteSliceToString(u.Release[:])

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/pkg/term"
 )
@@ -59,8 +60,8 @@ one pod's mistaken annotation is a warning, and so is that no reaper runs yet.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&cfg.HostRoot, "host-root", e.getenv("HALFCLOSE_HOST_ROOT"), "the `dir` where the host's file system is mounted, when run in a container (HALFCLOSE_HOST_ROOT)")
-	flags.StringVar(&cfg.ConfDir, "cni-conf-dir", doctor.DefaultConfDir, "the `dir` where the runtime finds its network configurations, on the host")
-	flags.StringVar(&cfg.BinDir, "cni-bin-dir", doctor.DefaultBinDir, "the `dir` where the runtime finds CNI plugins, on the host")
+	flags.StringVar(&cfg.ConfDir, "cni-conf-dir", spec.DefaultConfDir, "the `dir` where the runtime finds its network configurations, on the host")
+	flags.StringVar(&cfg.BinDir, "cni-bin-dir", spec.DefaultBinDir, "the `dir` where the runtime finds CNI plugins, on the host")
 	flags.BoolVar(&strict, "strict", false, "exit with 1 for a warning too")
 	e.outputFlag(cmd)
 	return cmd

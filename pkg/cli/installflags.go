@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/install"
 	"github.com/halfclose/halfclose/pkg/logging"
 )
@@ -130,8 +131,8 @@ type nodeFlags struct {
 func (f *nodeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.hostRoot, "host-root", "", "the `dir` where the host's file system is mounted, when run in a container (HALFCLOSE_HOST_ROOT)")
-	flags.StringVar(&f.binDir, "cni-bin-dir", install.DefaultBinDir, "the `dir` where the runtime finds CNI plugins, on the host")
-	flags.StringVar(&f.confDir, "cni-conf-dir", install.DefaultConfDir, "the `dir` where the runtime finds its networks, on the host")
+	flags.StringVar(&f.binDir, "cni-bin-dir", spec.DefaultBinDir, "the `dir` where the runtime finds CNI plugins, on the host")
+	flags.StringVar(&f.confDir, "cni-conf-dir", spec.DefaultConfDir, "the `dir` where the runtime finds its networks, on the host")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, and show what would change")
 }
 
@@ -145,7 +146,7 @@ func (f *nodeFlags) fromEnvironment(flags *pflag.FlagSet, getenv func(string) st
 func (f *nodeFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	for name, dir := range map[string]string{"cni-bin-dir": f.binDir, "cni-conf-dir": f.confDir} {
 		if !filepath.IsAbs(dir) {
-			return install.Config{}, usageError{fmt.Errorf("--%s is an absolute path on the host, such as %s, not %q", name, install.DefaultBinDir, dir)}
+			return install.Config{}, usageError{fmt.Errorf("--%s is an absolute path on the host, such as %s, not %q", name, spec.DefaultBinDir, dir)}
 		}
 	}
 	return install.Config{

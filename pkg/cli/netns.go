@@ -13,12 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/term"
 )
-
-// netnsDirs are where ip-netns(8) and container runtimes keep the namespaces that have a name.
-func netnsDirs() []string { return []string{"/run/netns", "/var/run/netns"} }
 
 // located is where a namespace is.
 type located struct {
@@ -127,37 +125,19 @@ func mounts(dirs []string) []string {
 	return all
 }
 
-// identify returns the identity of the namespace at path, with its cookie where this process may ask for it.
-func identify(path string) (netns.Identity, error) {
-	h, err := netns.Open(path)
-	if err != nil {
-		return netns.Identity{}, err
-	}
-	defer h.Close()
-	if id, err := h.Identify(); err == nil {
-		return id, nil
-	}
-	return h.Stat(), nil
-}
-
 // whose says whose own a namespace is that is not for halfclose to touch: this command's, or the first
 // process's. It is "" for any other. Where the first process's cannot be seen, doubt says so: as for the reaper
 // it is then only this command's own that is sure to be refused.
 func whose(h *netns.Handle) (owner, doubt string, err error) {
-	own, err := netns.Own()
-	if err != nil {
+	host, err := netns.FindHost()
+	switch {
+	case err != nil:
 		return "", "", err
-	}
-	defer own.Close()
-	if own.Stat().Same(h.Stat()) {
+	case host.Own.Same(h.Stat()):
 		return "this command's own", "", nil
-	}
-	first, err := netns.Open(procPath("1"))
-	if err != nil {
+	case host.Hidden != nil:
 		return "", "whether it is the network namespace of process 1 cannot be seen: make sure that it is not the host's own", nil
-	}
-	defer first.Close()
-	if first.Stat().Same(h.Stat()) {
+	case host.First.Same(h.Stat()):
 		return "that of process 1", "", nil
 	}
 	return "", "", nil
@@ -165,7 +145,7 @@ func whose(h *netns.Handle) (owner, doubt string, err error) {
 
 // completeNetns lets a namespace be completed for cobra.
 func completeNetns(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-	names, files := namesOf(toComplete, netnsDirs())
+	names, files := namesOf(toComplete, hostfs.NetnsDirs())
 	if files {
 		return nil, cobra.ShellCompDirectiveDefault
 	}

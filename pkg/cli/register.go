@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -87,14 +88,14 @@ the more careful of both policies applies.`,
 // oneNetns checks that a command has its one argument.
 func oneNetns(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("want one NETNS: a path, a process id or a name under %s, not %d arguments", netnsDirs()[0], len(args))
+		return fmt.Errorf("want one NETNS: a path, a process id or a name under %s, not %d arguments", hostfs.NetnsDirs()[0], len(args))
 	}
 	return nil
 }
 
 // register records the namespace that arg names. rec has the policy, and the name if named.
 func (e *env) register(arg string, named bool, rec state.Record, allowHost bool) (registration, error) {
-	where, err := locate(arg, netnsDirs())
+	where, err := locate(arg, hostfs.NetnsDirs())
 	if err != nil {
 		return registration{}, err
 	}
@@ -118,7 +119,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 		}
 	}
 	if pid := processOf(where.path); pid != "" {
-		mounted := mountedAt(h.Stat(), netnsDirs())
+		mounted := mountedAt(h.Stat(), hostfs.NetnsDirs())
 		switch {
 		case mounted == "":
 			r.note("the registration lasts as long as process %s", pid)

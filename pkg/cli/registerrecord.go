@@ -71,7 +71,7 @@ func compare(records []state.Record, rec state.Record, alive func(state.Record) 
 
 // alive reports whether the namespace of a record of this boot is there, or cannot be looked at.
 func alive(rec state.Record) bool {
-	id, err := identify(rec.Netns.Path)
+	id, err := netns.Identify(rec.Netns.Path)
 	if err != nil {
 		return !errors.Is(err, netns.ErrNotNamespace) && !errors.Is(err, fs.ErrNotExist)
 	}

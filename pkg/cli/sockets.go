@@ -15,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/term"
@@ -79,7 +80,7 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	}
 	q := f.query
 	if f.netns != "" { // the reaper works in another directory, and is another process
-		where, err := locate(f.netns, netnsDirs())
+		where, err := locate(f.netns, hostfs.NetnsDirs())
 		if err != nil {
 			return err
 		}

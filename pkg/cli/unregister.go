@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -133,7 +134,7 @@ func meant(arg, boot string) wanted {
 		}
 		w.paths = []string{path}
 	} else {
-		for _, dir := range netnsDirs() {
+		for _, dir := range hostfs.NetnsDirs() {
 			w.paths = append(w.paths, filepath.Join(dir, arg))
 		}
 		if isPID(arg) {
@@ -141,7 +142,7 @@ func meant(arg, boot string) wanted {
 		}
 	}
 	for _, path := range w.paths {
-		if id, err := identify(path); err == nil {
+		if id, err := netns.Identify(path); err == nil {
 			w.ids = append(w.ids, id)
 		}
 	}

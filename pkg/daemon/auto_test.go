@@ -13,7 +13,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/cli"
 	"github.com/halfclose/halfclose/pkg/daemon"
-	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
@@ -37,7 +37,7 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 		{name: "of a log file that is none", prepare: func(dir string) error { return os.MkdirAll(filepath.Join(dir, "reaper.log"), 0o700) }, code: 1, says: "open log file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := os.Stat(logging.DefaultJournalSocket); err == nil && strings.Contains(tt.says, "log file") {
+			if _, err := os.Stat(systemlog.DefaultJournalSocket); err == nil && strings.Contains(tt.says, "log file") {
 				t.Skip("this node has a journal, which is written to in place of the file")
 			}
 			dir := filepath.Join(t.TempDir(), "state")

@@ -11,8 +11,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 // stateDirFlag is the flag of the state directory. The command line that Command is added to has it, for all of its
@@ -25,7 +27,7 @@ const autoIdleExit = 5 * time.Minute
 // Environment is what Command takes from its process. The zero value is the process itself.
 type Environment struct {
 	Getenv func(name string) string          // nil is os.Getenv
-	Syslog func(message string, args ...any) // writes a warning to the system log; nil is logging.System
+	Syslog func(message string, args ...any) // writes a warning to the system log; nil is systemlog.New
 }
 
 // usageError is a mistake in how the command was called.
@@ -43,7 +45,7 @@ func Command(env Environment) *cobra.Command {
 		env.Getenv = os.Getenv
 	}
 	if env.Syslog == nil {
-		env.Syslog = logging.System(logging.Identifier).Warn
+		env.Syslog = systemlog.New(systemlog.Identifier).Warn
 	}
 	c := command{Environment: env}
 	cmd := &cobra.Command{
@@ -86,7 +88,7 @@ includes CAP_BPF and CAP_PERFMON.`,
 	cmd.SetFlagErrorFunc(c.traced)
 	c.cfg.addFlags(cmd.Flags())
 	for flag, words := range map[string][]string{
-		"mode": {"destroy", "observe", "off"}, "finder": finderNames(), "log-level": {"debug", "info", "warn", "error"}, "log-format": {logging.Text, logging.JSON},
+		"mode": {"destroy", "observe", "off"}, "finder": finder.Names(), "log-level": {"debug", "info", "warn", "error"}, "log-format": {logging.Text, logging.JSON},
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -77,7 +78,7 @@ type Daemon struct {
 	root    *netns.Root
 	metrics *metricsListener
 	lock    *Lock
-	sources *sources
+	backend *finder.Backend
 }
 
 // New creates the state directory and opens the log. From then on SIGHUP does not end the process. An error of New
@@ -145,10 +146,11 @@ func (d *Daemon) run(ctx context.Context) (err error) {
 	defer context.AfterFunc(ctx, notifyStopping)()
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
 	debug.SetGCPercent(30)
-	if d.sources, err = openSources(&d.cfg, d.root); err != nil {
+	load := func() (*finder.Loader, error) { return finder.LoadPrograms(d.cfg.MaxBPFSockets) }
+	if d.backend, err = finder.Select(d.cfg.Finder, load, d.root, d.cfg.CPUBudget); err != nil {
 		return err
 	}
-	defer d.sources.Close()
+	defer d.backend.Close()
 	debug.FreeOSMemory() // loading the programs has read the kernel's types, once
 	d.log.Info("reaper starts",
 		"version", d.me.Version, "state_dir", d.store.Dir(), "mode", d.cfg.Mode.String(), "started_by", string(d.me.StartedBy))

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -21,7 +22,7 @@ import (
 // addFlags adds the flags of halfclose reaper.
 func (c *Config) addFlags(flags *pflag.FlagSet) {
 	c.Mode, c.CPUBudget = policy.Destroy, 0.02
-	flags.StringVar(&c.Finder, "finder", defaultFinder, "what lists half-closed sockets: auto, sockdiag or bpf; auto takes bpf where the kernel lets it")
+	flags.StringVar(&c.Finder, "finder", finder.NameAuto, "what lists half-closed sockets: auto, sockdiag or bpf; auto takes bpf where the kernel lets it")
 	flags.IntVar(&c.MaxBPFSockets, "bpf-sockets", bpf.DefaultMaxSockets, "how many half-closed sockets of the node the bpf finder has room for in the kernel's memory")
 	flags.TextVar(&c.Mode, "mode", policy.Destroy, "the most that is done whatever a record says: destroy, observe or off")
 	flags.DurationVar(&c.MinGrace, "min-grace", time.Second, "no socket is destroyed sooner, whatever a record says")
@@ -57,7 +58,7 @@ func fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
 // checkFlags checks the values of the flags.
 func (c *Config) checkFlags() error {
 	switch {
-	case !slices.Contains(finderNames(), c.Finder):
+	case !slices.Contains(finder.Names(), c.Finder):
 		return usageError{fmt.Errorf("--finder is auto, sockdiag or bpf, not %q", c.Finder)}
 	case c.MaxBPFSockets < 1:
 		return usageError{fmt.Errorf("--bpf-sockets is a number from 1 on, not %d", c.MaxBPFSockets)}

@@ -38,11 +38,11 @@ func (d *Daemon) work(ctx context.Context) error {
 
 func (d *Daemon) reaperConfig() reaper.Config {
 	return reaper.Config{
-		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.sources.Finder,
+		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder,
 		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
 		IdleExit: d.cfg.IdleExit, Kernel: inetdiag.Probe, Log: d.log,
 		// A quarter of what sweeping may cost, on top of that.
-		Owners: d.sources.Owners, OwnersBudget: d.cfg.CPUBudget / 4,
+		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4,
 	}
 }
 

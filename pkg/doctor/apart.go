@@ -5,30 +5,11 @@ package doctor
 
 import (
 	"fmt"
-	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs fn on a thread that ends with it, whatever namespace that is in by then.
-func onThread(fn func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		if unix.Gettid() == os.Getpid() {
-			// The main thread never ends: it would keep the namespace. While it is locked, another one is used.
-			defer runtime.UnlockOSThread()
-			onThread(fn)
-			return
-		}
-		fn() // never unlocked: the thread ends with this goroutine
-	}()
-	<-done
-}
-
-// leave puts the calling thread, which is one of onThread, in a network namespace of its own. It needs
+// leave puts the calling thread, which thread.Discard made, in a network namespace of its own. It needs
 // CAP_SYS_ADMIN.
 func leave() error {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/pluginbuild"
 )
@@ -39,9 +40,9 @@ type sibling struct {
 	run  error          // of asking it
 }
 
-func lookAtBinary(ctx context.Context, h host, path string) binary {
+func lookAtBinary(ctx context.Context, h hostfs.Dir, path string) binary {
 	b := binary{path: path}
-	at, err := h.real(path)
+	at, err := h.Resolve(path)
 	if err != nil {
 		b.err = err
 		return b
@@ -62,14 +63,14 @@ func lookAtBinary(ctx context.Context, h host, path string) binary {
 }
 
 // lookAtSibling finds the program as ADD does, and asks it for its version if ADD would start it.
-func lookAtSibling(ctx context.Context, h host, plugin string) sibling {
+func lookAtSibling(ctx context.Context, h hostfs.Dir, plugin string) sibling {
 	p, err := launch.SiblingOf(string(h), plugin)
 	if err != nil {
 		return sibling{err: err}
 	}
 	defer p.Close()
 	s := sibling{path: p.Path()}
-	at, err := h.real(s.path)
+	at, err := h.Resolve(s.path)
 	if err != nil {
 		s.run = err
 		return s

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -22,10 +24,12 @@ func judgeChains(c chains) []Finding {
 			Check: "cni", Level: Info, What: fmt.Sprintf("there is no %s: no CNI runtime is set up, or its configurations are elsewhere", c.dir),
 			Do: "name the directory with --cni-conf-dir (and --host-root in a container)" + otherwise,
 		}}
+	case errors.Is(c.err, hostfs.ErrDeleted):
+		return []Finding{{Check: "cni", Level: Warn, What: c.err.Error(), Do: "restart this container; mount the directory's parent to see it replaced"}}
 	case c.err != nil:
 		return []Finding{{Check: "cni", Level: Warn, What: fmt.Sprintf("%s cannot be looked at: %v", c.dir, c.err), Do: "run it as root"}}
 	}
-	chosen := slices.IndexFunc(c.files, func(f confFile) bool { return f.err == nil })
+	chosen := slices.IndexFunc(c.files, func(f confFile) bool { return f.Problem() == nil })
 	all := judgeBroken(c, chosen)
 	if chosen < 0 {
 		return append(all, Finding{
@@ -53,10 +57,11 @@ func judgeChains(c chains) []Finding {
 func judgeBroken(c chains, chosen int) []Finding {
 	var all []Finding
 	for i, f := range c.files {
-		if f.err == nil {
+		problem := f.Problem()
+		if problem == nil {
 			continue
 		}
-		what := fmt.Sprintf("%s is no valid network configuration: %v", f.name, f.err)
+		what := fmt.Sprintf("%s is no valid network configuration: %v", f.Name, problem)
 		if i < chosen || chosen < 0 {
 			what += "; containerd goes no further than it, and CRI-O passes it over"
 		}
@@ -71,12 +76,12 @@ func judgeChosen(c chains, chosen int) []Finding {
 	var other []string
 	for _, o := range c.files[chosen+1:] {
 		if len(o.ours) > 0 {
-			other = append(other, o.name)
+			other = append(other, o.Name)
 		}
 	}
-	named := fmt.Sprintf("%s (network %s)", f.name, f.list.Name)
+	named := fmt.Sprintf("%s (network %s)", f.Name, f.List.Name)
 	object := fmt.Sprintf(`append {"type": "halfclose", "capabilities": {"%s": true}} to the plugins of %s, which halfclose install does`,
-		policy.CapabilityPodAnnotations, f.name)
+		policy.CapabilityPodAnnotations, f.Name)
 	switch {
 	case len(f.ours) > 0:
 		var list []Finding
@@ -126,7 +131,7 @@ func policyText(n policy.Network) string {
 func judgeFile(f confFile) []Finding {
 	var all []Finding
 	add := func(level Level, what, do string) {
-		all = append(all, Finding{Check: "cni", Level: level, What: f.name + ": " + what, Do: do})
+		all = append(all, Finding{Check: "cni", Level: level, What: f.Name + ": " + what, Do: do})
 	}
 	for _, p := range f.ours {
 		at := fmt.Sprintf("$.plugins[%d]", p.index)
@@ -150,18 +155,19 @@ func judgeFile(f confFile) []Finding {
 		add(Warn, fmt.Sprintf("halfclose is in the chain %d times: an attachment has one record, and the last one writes it", len(f.ours)), "leave one of them")
 	}
 	if len(f.ours) > 0 {
-		judgeVersion(f.list.CNIVersion, add)
+		judgeVersion(f, add)
 	}
 	return all
 }
 
-// judgeVersion judges a cniVersion by what the plugin and the runtimes speak.
-func judgeVersion(v string, add func(level Level, what, do string)) {
-	switch v {
-	case "0.3.1", "0.4.0", "1.0.0":
-	case "1.1.0":
+// judgeVersion judges a network's cniVersion by what the plugin and the runtimes speak.
+func judgeVersion(f confFile, add func(level Level, what, do string)) {
+	if v, found := f.UnspokenVersion(); found {
+		spoken := spec.Versions()
+		last := len(spoken) - 1
+		add(Fail, fmt.Sprintf("halfclose does not speak cniVersion %q: no container of this network starts", v),
+			fmt.Sprintf("write 1.0.0: halfclose speaks %s and %s", strings.Join(spoken[:last], ", "), spoken[last]))
+	} else if f.List.CNIVersion == "1.1.0" {
 		add(Info, "cniVersion 1.1.0 is refused by containerd 1.6", "nothing with a later one or CRI-O; else write 1.0.0")
-	default:
-		add(Fail, fmt.Sprintf("halfclose does not speak cniVersion %q: no container of this network starts", v), "write 1.0.0: halfclose speaks 0.3.1, 0.4.0, 1.0.0 and 1.1.0")
 	}
 }

@@ -11,10 +11,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
+	"github.com/halfclose/halfclose/pkg/hostfs"
+	"github.com/halfclose/halfclose/pkg/install"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
@@ -33,7 +39,7 @@ func ourObject(keys ...string) string {
 // the plugin itself in place.
 func netOf(t *testing.T, files map[string]string) Config {
 	t.Helper()
-	cfg := Config{HostRoot: t.TempDir(), ConfDir: DefaultConfDir, BinDir: DefaultBinDir}
+	cfg := Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir, BinDir: spec.DefaultBinDir}
 	for name, text := range files {
 		put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, name), text, 0o644)
 	}
@@ -134,6 +140,20 @@ func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 		{"that not asked for", map[string]string{
 			"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "bridge"}]}`, "pods/50-halfclose.conf": ourObject(),
 		}, []want{{"cni", Info, "does not chain halfclose", ""}}},
+		{"a plugin in a file of its own, of a network of a single plugin", map[string]string{
+			"10-pods.conf": `{"cniVersion": "1.0.0", "name": "pods", "type": "bridge"}`, "pods/50-halfclose.conf": ourObject(),
+		}, []want{{"cni", Info, "runtimes take 10-pods.conf (network pods), which does not chain halfclose", ""}}},
+		{"a broken one in a file of its own", map[string]string{
+			"10-pods.conflist": conflist("1.0.0"), "pods/50-halfclose.conf": ourObject(), "pods/60-broken.conf": "{", "20-more.conflist": good,
+		}, []want{
+			{"cni", Warn, "10-pods.conflist is no valid network configuration: pods/60-broken.conf: ", ""},
+			{"cni", Warn, "20-more.conflist is no valid network configuration: pods/60-broken.conf: ", ""},
+			{"cni", Info, "no valid", ""},
+		}},
+		{"a directory named like a network", map[string]string{"05-pods.conflist/README": "x", "10-pods.conflist": good}, []want{takes, binary}},
+		{"for older runtimes of a version that is not spoken", map[string]string{
+			"10-pods.conflist": strings.Replace(good, `"name"`, `"cniVersions": ["1.0.0"], "name"`, 1), "20-more.conflist": strings.Replace(good, `"1.0.0", "name"`, `"0.2.0", "cniVersions": ["1.0.0"], "name"`, 1),
+		}, []want{takes, {"cni", OK, "20-more.conflist", ""}, {"cni", Fail, `20-more.conflist: halfclose does not speak cniVersion "0.2.0"`, "0.3.1, 0.4.0, 1.0.0 and 1.1.0"}, binary}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.wants[len(tt.wants)-1] == binary && tt.name != "other values" { // which have reaper external
@@ -153,8 +173,61 @@ func TestTheConflistThatIsShippedIsInOrder(t *testing.T) {
 		want{"cni", OK, "which chains halfclose: destroy, grace 10m", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
 }
 
+// What install can edit, the doctor can read, and what install leaves, install can edit again.
+func TestANetworkThatInstallExtendedIsInOrderHoweverLargeItIs(t *testing.T) {
+	large := func(size int) string {
+		text := conflist("1.0.0")
+		return text + strings.Repeat(" ", size-len(text))
+	}
+	entry, problems := install.NewEntry([]byte(`{"reaper": "external"}`))
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	for _, tt := range []struct {
+		size  int
+		fits  bool
+		wants []want
+	}{
+		{3 << 20, true, []want{{"cni", OK, "which chains halfclose", ""}, {"cni-binary", OK, "", ""}}},
+		{cniconf.MaxFileSize, false, []want{{"cni", Info, "does not chain halfclose", ""}}},
+	} {
+		cfg := netOf(t, map[string]string{"10-pods.conflist": large(tt.size)})
+		past := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(filepath.Join(cfg.HostRoot, cfg.ConfDir, "10-pods.conflist"), past, past); err != nil {
+			t.Fatal(err)
+		}
+		plugin := filepath.Join(cfg.HostRoot, cfg.BinDir, spec.PluginType)
+		_, err := install.Install(t.Context(), install.Config{
+			HostRoot: cfg.HostRoot, ConfDir: cfg.ConfDir, BinDir: cfg.BinDir, Plugin: plugin, Entry: entry, TrustBinDir: true,
+		})
+		if (err == nil) != tt.fits || err != nil && !strings.Contains(err.Error(), "10-pods.conflist would have 41") {
+			t.Errorf("install in a file of %d bytes: %v", tt.size, err)
+		}
+		expect(t, judgeNet(t, cfg), tt.wants...)
+	}
+}
+
+func TestADirectoryOfConfigurationsThatTheNodeDeletedIsNotTakenForEmpty(t *testing.T) {
+	cfg := Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir}
+	at, deleted := filepath.Join(cfg.HostRoot, cfg.ConfDir), filepath.Join(t.TempDir(), "net.d")
+	if err := errors.Join(os.MkdirAll(at, 0o755), os.Mkdir(deleted, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(deleted, at, "", unix.MS_BIND, ""); err != nil {
+		nstest.NeedPrivilege(t, "mount a directory", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	expect(t, judgeNet(t, cfg), want{"cni", Info, "holds no valid network configuration", ""})
+	remove(t, deleted)
+	expect(t, judgeNet(t, cfg), want{"cni", Warn, "/etc/cni/net.d was deleted on the node", "restart this container"})
+}
+
 func TestNoDirectoryOfConfigurationsIsNoCNI(t *testing.T) {
-	expect(t, judgeNet(t, Config{HostRoot: t.TempDir(), ConfDir: DefaultConfDir}), want{"cni", Info, "there is no /etc/cni/net.d", "--cni-conf-dir"})
+	expect(t, judgeNet(t, Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir}), want{"cni", Info, "there is no /etc/cni/net.d", "--cni-conf-dir"})
 	expect(t, judgeChains(chains{dir: "/d", err: unix.EACCES}), want{"cni", Warn, "/d cannot be looked at: permission denied", "as root"})
 }
 
@@ -162,7 +235,7 @@ func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
 	cfg := netOf(t, nil)
 	put(t, filepath.Join(cfg.HostRoot, "var/cni/real.conflist"), conflist("1.0.0", ourObject()), 0o644)
 	for at, to := range map[string]string{
-		filepath.Join(DefaultConfDir, "10-pods.conflist"): "/var/cni/real.conflist", "/opt/cni/link": "/../../../opt/cni/bin",
+		filepath.Join(spec.DefaultConfDir, "10-pods.conflist"): "/var/cni/real.conflist", "/opt/cni/link": "/../../../opt/cni/bin",
 	} {
 		path := filepath.Join(cfg.HostRoot, at)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(to, path)); err != nil {
@@ -174,7 +247,7 @@ func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
 }
 
 func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
-	cfg := netOf(t, map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject()), "30-large.conf": strings.Repeat(" ", maxConf+1)})
+	cfg := netOf(t, map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject()), "30-large.conf": strings.Repeat(" ", cniconf.MaxFileSize+1)})
 	if err := unix.Mkfifo(filepath.Join(cfg.HostRoot, cfg.ConfDir, "20-fifo.conflist"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +302,7 @@ func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
 			tt.change(t, cfg, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"))
-			expect(t, judgeBinary(lookAtBinary(t.Context(), host(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+			expect(t, judgeBinary(lookAtBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
 	t.Run("not for this user to run", func(t *testing.T) {
@@ -259,10 +332,14 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, want{"auto-start", OK, "ADD starts the command that runs here as the reaper (/usr/bin/halfclose)", ""}},
-		{"none", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)) },
-			want{"auto-start", Warn, "/opt/cni/bin/halfclose-reaper: missing", "run halfclose install"}},
-		{"a link that leads nowhere", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")) },
-			want{"auto-start", Warn, "leads to /usr/bin/halfclose, which is missing", "run halfclose install"}},
+		{
+			"none", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)) },
+			want{"auto-start", Warn, "/opt/cni/bin/halfclose-reaper: missing", "run halfclose install"},
+		},
+		{
+			"a link that leads nowhere", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")) },
+			want{"auto-start", Warn, "leads to /usr/bin/halfclose, which is missing", "run halfclose install"},
+		},
 		{"in a directory that others may write to", func(t *testing.T, cfg Config) {
 			if err := os.Chmod(filepath.Join(cfg.HostRoot, "/usr/bin"), 0o777); err != nil {
 				t.Fatal(err)
@@ -282,7 +359,7 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
 			tt.change(t, cfg)
-			expect(t, judgeSibling(lookAtBinary(t.Context(), host(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+			expect(t, judgeSibling(lookAtBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
 }
@@ -315,12 +392,10 @@ func FuzzNetworkConfiguration(f *testing.F) {
 	f.Add("10-pods.conf", []byte(`{"type": "halfclose"}`))
 	f.Add("x.json", []byte(`{"name": "../..", "type": "halfclose", "plugins": null}`))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		c := confFile{name: name}
-		if c.list, c.err = parseConf(name, data); c.err == nil && len(c.list.Plugins) > 0 {
-			c.ours = ours(c.list)
-		} else if c.err == nil {
-			c.err = errors.New("it has no plugins")
+		f := cniconf.File{Name: name, Data: data}
+		if f.List, f.Err = cniconf.Parse(name, data); f.Err == nil && len(f.List.Plugins) == 0 {
+			f.Err = errors.New("it has no plugins")
 		}
-		complete(t, judgeChains(chains{dir: "/d", files: []confFile{c}}))
+		complete(t, judgeChains(chains{dir: "/d", files: []confFile{withOurs(f)}}))
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/thread"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
@@ -21,7 +22,7 @@ type destroy struct {
 // tryDestroy destroys a connection of its own, in a namespace made for it if that may be made.
 func tryDestroy() destroy {
 	var d destroy
-	onThread(func() {
+	thread.Discard(func() {
 		if d.apart = leave() == nil && loopbackUp() == nil; d.apart {
 			d.err = inetdiag.Probe()
 		}

@@ -109,12 +109,8 @@ type Config struct {
 	Slow func(what string)
 }
 
-// The directories that runtimes use unless they are told otherwise.
-const (
-	DefaultConfDir = "/etc/cni/net.d"
-	DefaultBinDir  = "/opt/cni/bin"
-	DefaultLimit   = 2 * time.Second
-)
+// DefaultLimit is the usual Limit.
+const DefaultLimit = 2 * time.Second
 
 // Run looks at everything, and judges it. It takes no longer than a few times the limit, whatever hangs.
 func Run(ctx context.Context, cfg Config) Report {

@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // kernel is what the kernel is and has.
@@ -24,11 +26,7 @@ func lookAtKernel() kernel {
 		k.release, k.machine = unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Machine[:])
 	}
 	k.netnsCookie = askNetnsCookie()
-	fd, err := unix.Openat2(unix.AT_FDCWD, "/", &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
-	if err == nil {
-		err = unix.Close(fd)
-	}
-	k.openat2 = err
+	k.openat2 = hostfs.Probe()
 	return k
 }
 

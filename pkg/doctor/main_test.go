@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/test/node"
 )
@@ -82,7 +83,7 @@ type patient struct {
 func (p patient) config() doctor.Config {
 	return doctor.Config{
 		StateDir: p.StateDir, SwitchPath: filepath.Join(p.StateDir, "mode"), HostRoot: p.HostRoot, ConfDir: p.ConfDir,
-		BinDir: doctor.DefaultBinDir, Limit: patience,
+		BinDir: spec.DefaultBinDir, Limit: patience,
 	}
 }
 

@@ -12,12 +12,14 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // mounts is how what is mounted on the host gets to be seen here.
 type mounts struct {
 	err    error // of reading the mount table
-	root   host
+	root   hostfs.Dir
 	points []point
 	dirs   []netnsDir
 }
@@ -40,20 +42,16 @@ type netnsDir struct {
 	on   int    // the mount's number
 }
 
-// netnsDirs are where ip-netns(8) and container runtimes keep the names of namespaces. One is usually a link
-// to the other.
-func netnsDirs() []string { return []string{"/run/netns", "/var/run/netns"} }
-
 func lookAtMounts(root string) mounts {
-	m := mounts{root: host(root)}
+	m := mounts{root: hostfs.Dir(root)}
 	m.points, m.err = readMounts("/proc/thread-self/mountinfo")
-	for _, dir := range netnsDirs() {
-		at, err := m.root.real(dir)
+	for _, dir := range hostfs.NetnsDirs() {
+		at, err := m.root.Resolve(dir)
 		if err != nil {
 			at = ""
 		}
 		if !slices.ContainsFunc(m.dirs, func(d netnsDir) bool { return at != "" && d.real == at }) {
-			m.dirs = append(m.dirs, netnsDir{dir, at, m.root.mount(dir)})
+			m.dirs = append(m.dirs, netnsDir{dir, at, m.root.MountID(dir)})
 		}
 	}
 	return m
@@ -112,8 +110,8 @@ func judgeMounts(m mounts, in place) []Finding {
 	}
 	if missing == len(m.dirs) {
 		all = append(all, Finding{
-			Check: "netns-mounts", Level: Warn, What: fmt.Sprintf("there is no /run/netns %s: the namespaces of containers cannot be seen by their names", m.here()),
-			Do: m.mountIt("/run/netns") + "; where every recorded path is like /proc/PID/ns/net, nothing",
+			Check: "netns-mounts", Level: Warn, What: fmt.Sprintf("there is no %s %s: the namespaces of containers cannot be seen by their names", hostfs.NetnsDirs()[0], m.here()),
+			Do: m.mountIt(hostfs.NetnsDirs()[0]) + "; where every recorded path is like /proc/PID/ns/net, nothing",
 		})
 	}
 	return all
@@ -143,7 +141,7 @@ func judgeNetnsDir(m mounts, d netnsDir, in place) Finding {
 }
 
 func (m mounts) here() string {
-	if m.root.isRoot() {
+	if m.root.IsOwn() {
 		return "here"
 	}
 	return "below " + string(m.root)
@@ -151,7 +149,7 @@ func (m mounts) here() string {
 
 // mountIt says how to make the host's mounts visible here.
 func (m mounts) mountIt(dir string) string {
-	if m.root.isRoot() {
+	if m.root.IsOwn() {
 		return fmt.Sprintf("mount the host's directory with propagation: a hostPath volume of %[1]s with mountPropagation: HostToContainer in Kubernetes, -v %[1]s:%[1]s:rslave in docker and podman; in a systemd unit, no MountFlags=private", dir)
 	}
 	return fmt.Sprintf("mount the host's root with propagation: a hostPath volume of / at %[1]s with mountPropagation: HostToContainer in Kubernetes, -v /:%[1]s:ro,rslave in docker and podman", filepath.Clean(string(m.root)))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -16,7 +17,7 @@ import (
 type named struct {
 	err   error // why that is not known
 	paths []namedPath
-	never []netns.Identity // of the host: they are nobody's to register
+	never []netns.Identity // of the host: never registered
 }
 
 // namedPath is a path on the host that leads to a namespace.
@@ -27,7 +28,7 @@ type namedPath struct {
 
 func lookAtNamed(root string) named {
 	var n named
-	h := host(root)
+	h := hostfs.Dir(root)
 	points, err := readMounts("/proc/thread-self/mountinfo")
 	if err != nil {
 		n.err = err
@@ -39,7 +40,9 @@ func lookAtNamed(root string) named {
 		return n
 	}
 	defer below.Close()
-	n.never = hostNamespaces()
+	if host, err := netns.FindHost(); err == nil {
+		n.never = host.Identities()
+	}
 	for _, path := range namePaths(h, points) {
 		open, err := below.Open(path)
 		if err != nil {
@@ -51,37 +54,17 @@ func lookAtNamed(root string) named {
 	return n
 }
 
-// hostNamespaces returns those of this process and of the first one, as far as they can be seen.
-func hostNamespaces() []netns.Identity {
-	var all []netns.Identity
-	own, err := netns.Own()
-	if err == nil {
-		all = append(all, own.Stat())
-		_ = own.Close() // nothing was written
-	}
-	first, err := netns.Open("/proc/1/ns/net")
-	if err == nil {
-		all = append(all, first.Stat())
-		_ = first.Close() // nothing was written
-	}
-	return all
-}
-
 // namePaths returns the paths on the host where a namespace may have a name: what is in the usual directories,
 // and every mount of a namespace elsewhere.
-func namePaths(h host, points []point) []string {
+func namePaths(h hostfs.Dir, points []point) []string {
 	var paths []string
-	for _, dir := range netnsDirs() {
-		names, err := h.names(dir)
-		if err != nil {
-			continue // there is none
-		}
-		for _, name := range names {
+	for _, dir := range hostfs.NetnsDirs() {
+		for _, name := range namesIn(h, dir) {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}
 	for _, p := range points {
-		path, ok := h.outside(p.path)
+		path, ok := h.NodePath(p.path)
 		if ok && p.fsType == "nsfs" && strings.HasPrefix(p.root, "net:") {
 			paths = append(paths, path)
 		}
@@ -90,13 +73,22 @@ func namePaths(h host, points []point) []string {
 	return slices.Compact(paths)
 }
 
-// outside returns what a path of this process is called on the host.
-func (h host) outside(path string) (string, bool) {
-	if h.isRoot() {
-		return path, true
+// namesIn lists a directory of the host, which usually is one of two and need not be there.
+func namesIn(h hostfs.Dir, dir string) []string {
+	d, err := h.OpenDirectory(dir)
+	if err != nil {
+		return nil
 	}
-	rest, ok := strings.CutPrefix(path, filepath.Clean(string(h)))
-	return rest, ok && strings.HasPrefix(rest, "/")
+	defer d.Close()
+	entries, err := d.Entries()
+	if err != nil {
+		return nil
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 // add takes a namespace in, unless it has been found by another name.

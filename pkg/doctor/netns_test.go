@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -113,7 +114,7 @@ func TestBelowAHostRootPlainFilesAreTheTrapToo(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, nil, 0o444)); err != nil {
 		t.Fatal(err)
 	}
-	p := patient{StateDir: dir, HostRoot: root, ConfDir: doctor.DefaultConfDir}
+	p := patient{StateDir: dir, HostRoot: root, ConfDir: spec.DefaultConfDir}
 	f := has(t, examine(t, p.command(t), func() {}), "records", doctor.Fail, path+" is no namespace here but a plain file")
 	if !strings.Contains(f.Do, "-v /:"+root+":ro,rslave") {
 		t.Errorf("to do: %s", f.Do)
@@ -123,7 +124,7 @@ func TestBelowAHostRootPlainFilesAreTheTrapToo(t *testing.T) {
 
 func TestAHostRootThatIsNotThereIsAFailure(t *testing.T) {
 	nowhere := filepath.Join(t.TempDir(), "host")
-	r := examine(t, patient{StateDir: t.TempDir(), HostRoot: nowhere, ConfDir: doctor.DefaultConfDir}.command(t), func() {})
+	r := examine(t, patient{StateDir: t.TempDir(), HostRoot: nowhere, ConfDir: spec.DefaultConfDir}.command(t), func() {})
 	f := has(t, r, "host-root", doctor.Fail, nowhere+": no such file or directory: a reaper does not start")
 	if !strings.Contains(f.Do, "--host-root") {
 		t.Errorf("to do: %s", f.Do)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // process is what this process may do, and where it is.
@@ -32,16 +34,6 @@ const (
 	elsewhere
 )
 
-// The inode numbers of the namespaces that the machine was booted with (include/uapi/linux/nsfs.h, enum
-// init_ns_ino). Those of user and pid have been fixed since Linux 3.8, those of net and mnt since 6.18; no other
-// namespace ever gets one of them, since dynamic ones begin at 0xF0000000 (fs/proc/generic.c).
-const (
-	hostUserNS  = 0xEFFFFFFD
-	hostPIDNS   = 0xEFFFFFFC
-	hostNetNS   = 0xEFFFFFF9
-	hostMountNS = 0xEFFFFFF8
-)
-
 // lookAtProcess reads what the process is told of itself in a proc file system.
 func lookAtProcess(proc string) process {
 	p := process{uid: os.Geteuid()}
@@ -50,25 +42,11 @@ func lookAtProcess(proc string) process {
 		err = p.parseStatus(string(text))
 	}
 	p.err = err
-	ns := func(pid, kind string) uint64 { return nsInode(filepath.Join(proc, pid, "ns", kind)) }
-	p.userNS = fixedPlace(ns("self", "user"), hostUserNS)
-	p.pidNS = fixedPlace(ns("self", "pid"), hostPIDNS)
+	ns := func(pid, kind string) uint64 { return hostfs.NamespaceInode(filepath.Join(proc, pid, "ns", kind)) }
+	p.userNS = fixedPlace(ns("self", "user"), hostfs.InitialUserNS)
+	p.pidNS = fixedPlace(ns("self", "pid"), hostfs.InitialPIDNS)
 	p.mountNS = mountPlace(ns("self", "mnt"), ns("1", "mnt"), p.pidNS)
 	return p
-}
-
-// nsInode takes the number from a link such as "mnt:[4026531832]", 0 if it cannot be read.
-func nsInode(link string) uint64 {
-	target, err := os.Readlink(link)
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(target, ":[")
-	n, err := strconv.ParseUint(strings.TrimSuffix(rest, "]"), 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 func fixedPlace(own, host uint64) place {
@@ -86,7 +64,7 @@ func mountPlace(own, first uint64, pidNS place) place {
 	switch {
 	case own == 0:
 		return unknown
-	case own == hostMountNS:
+	case own == hostfs.InitialMountNS:
 		return onHost
 	case pidNS == elsewhere: // what has processes of its own has mounts of its own
 		return elsewhere

@@ -6,6 +6,8 @@ package doctor
 import (
 	"strings"
 	"testing"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 const statusOfRoot = "Name:\tx\nUid:\t0\t0\t0\t0\nCapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffff\n" +
@@ -115,7 +117,7 @@ func TestTheHostsMountNamespaceIsKnownByItsNumberOrByTheFirstProcess(t *testing.
 		pid        place
 		want       place
 	}{
-		{"its number", hostMountNS, 0, unknown, onHost},
+		{"its number", hostfs.InitialMountNS, 0, unknown, onHost},
 		{"as the first process", 4026531841, 4026531841, onHost, onHost},
 		{"not as the first process", 4026532700, 4026531841, onHost, elsewhere},
 		{"the first process cannot be seen", 4026531841, 0, onHost, unknown},

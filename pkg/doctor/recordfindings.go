@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -91,7 +92,7 @@ func few[T any](list []T, name func(T) string) string {
 
 // dirOf is the directory that has to be mounted for a path of a namespace to lead to it.
 func dirOf(path string) string {
-	for _, dir := range netnsDirs() {
+	for _, dir := range hostfs.NetnsDirs() {
 		if below(path, dir) {
 			return dir
 		}

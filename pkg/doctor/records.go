@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -17,7 +18,7 @@ import (
 // records is what is recorded on this node, and where its paths lead here.
 type records struct {
 	err      error // why they are not known
-	root     host
+	root     hostfs.Dir
 	boot     string
 	list     []recorded
 	problems []state.Problem
@@ -31,7 +32,7 @@ type recorded struct {
 }
 
 func lookAtRecords(store *state.Store, root string) records {
-	r := records{root: host(root)}
+	r := records{root: hostfs.Dir(root)}
 	listing, err := store.List()
 	if err != nil {
 		r.err = err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -49,7 +50,7 @@ func lookAtStateDir(store *state.Store, root string) directory {
 	}
 	d.fs = lookAtFilesystem(deepest(d.path))
 	d.write = store.Probe()
-	if h := host(root); !h.isRoot() {
+	if h := hostfs.Dir(root); !h.IsOwn() {
 		d.shared = compare(h, d.path, info)
 	}
 	return d
@@ -67,8 +68,8 @@ func deepest(dir string) string {
 	}
 }
 
-func compare(h host, path string, here fs.FileInfo) sameness {
-	there, err := h.stat(path)
+func compare(h hostfs.Dir, path string, here fs.FileInfo) sameness {
+	there, err := h.Stat(path)
 	switch {
 	case err != nil:
 		return hostHasNone

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -113,7 +114,7 @@ func TestARealStateDirectoryIsSeenAsItIs(t *testing.T) {
 	if d := at(there, "/"); d.shared != notAsked {
 		t.Errorf("no host root: %+v", d)
 	}
-	if got := compare(host("/proc/self/root"), there, mustStat(t, there)); got != same {
+	if got := compare(hostfs.Dir("/proc/self/root"), there, mustStat(t, there)); got != same {
 		t.Errorf("the same directory: %v", got)
 	}
 	if names := mustNames(t, there); len(names) != 0 {

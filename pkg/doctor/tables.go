@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/thread"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -41,7 +43,7 @@ const (
 // in none but one of these.
 func lookAtTables() tables {
 	t := tables{child: -1}
-	onThread(func() {
+	thread.Discard(func() {
 		t.ofHost = enterHost()
 		if n, err := readNumber(childSetting); err == nil {
 			t.child = n
@@ -66,13 +68,13 @@ func lookAtTables() tables {
 // enterHost puts the calling thread in the host's network namespace, if it is not in it and may be, and reports
 // whether it is there.
 func enterHost() bool {
-	if nsInode("/proc/thread-self/ns/net") == hostNetNS {
+	if hostfs.NamespaceInode("/proc/thread-self/ns/net") == hostfs.InitialNetNS {
 		return true
 	}
-	if nsInode("/proc/self/ns/pid") != hostPIDNS { // the first process is a container's
+	if hostfs.NamespaceInode("/proc/self/ns/pid") != hostfs.InitialPIDNS { // the first process is a container's
 		return false
 	}
-	h, err := netns.Open("/proc/1/ns/net")
+	h, err := netns.First()
 	if err != nil {
 		return false
 	}

@@ -4,6 +4,7 @@
 package finder
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -12,94 +13,93 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// BPF is the finder for kernels that tell when a socket becomes half-closed, for all namespaces at once and at
-// no cost for those in which nothing happens.
+// BPF is the finder for kernels that report when a socket becomes half-closed, for all network namespaces at
+// once and at no cost for those in which nothing happens.
 //
-// One program keeps the set of the sockets that are half-closed. It misses some, so another one walks over the
-// descriptors of all processes every quarter of the shortest grace, and adds what the set lacks. What neither
-// can see, a socket without a descriptor or one whose process is not to be seen from here, sock_diag finds: it
-// sweeps each namespace once when it is new, and audits it rarely from then on. Where that finds what they should
-// have, where the set is full or the programs are lost, it does all the work until they can again.
+// One program keeps the set of the sockets that are half-closed. The kernel does not call it for some of them, so
+// another program walks over the descriptors of all processes every quarter of the shortest grace, and adds what
+// the set lacks. Neither shows a socket without a descriptor, or one whose process is not visible from here. So
+// sock_diag sweeps each network namespace once when it is new, and audits it rarely from then on. If an audit
+// finds a socket that the programs should have shown, if the set is full or if the programs fail, the finder
+// falls back to sock_diag until they work again.
 //
-// It works on one goroutine, and does one thing at a time.
+// It works on one goroutine and does one thing at a time.
 type BPF struct {
-	kernel *Kernel
-	pacer  *Pacer    // of reads, walks and sweeps
-	sweep  *SockDiag // of what the programs do not see: all, while they do nothing
-	audits *SockDiag // of what they see, rarely
-	sight  sight
-	found  func(...Finding)
+	loader        *Loader
+	opener        Opener
+	proc          *owners.Proc
+	pacer         *Pacer  // of reads, walks and sweeps together
+	sweeps        sweeper // of the network namespaces that the programs do not cover: all, during a fallback
+	audits        sweeper // of the network namespaces that they cover
+	auditInterval time.Duration
+	visibility    visibility
+	batch         batch
+	sink          Sink
 
-	watched map[uint64]*watched // by netns cookie
-	set     []Target
-	said    FinderState   // last
-	sockets int           // that are in the programs' set, as of the last read
-	room    int           // for so many
-	fallen  *fall         // nil while the programs work
-	skipped uint64        // how often the kernel says that it did not call the program, as of the last look
-	rose    monotime.Time // when they last began to work again
-	pause   time.Duration // of the last fall
-	read    monotime.Time // when the set is to be read next
-	walk    monotime.Time // when all processes are to be walked over next
-	asOf    monotime.Time // when the set was read last
-	audit   *audit        // that is going on, nil if none is
+	targets []Netns
+	states  map[uint64]*netnsState // of the targets with a cookie, by that
+	audit   *audit                 // the current one, nil if there is none
 
-	auditEvery time.Duration
+	reported State  // last
+	known    int    // sockets in the set at the last read
+	capacity int    // of the set
+	skipped  uint64 // calls that the kernel has skipped, as of the last check
+
+	lastRead, nextRead, nextWalk monotime.Time
+
+	fallback    *fallback // nil while the programs work
+	recoveredAt monotime.Time
+	retryPause  time.Duration // of the last fallback
 }
 
-// watched is a namespace that the programs watch.
-type watched struct {
-	Target
-	since  monotime.Time // of its registration
-	read   monotime.Time // what became half-closed before is known; zero: nothing is
-	walked monotime.Time // first; what a later walk adds to the set was missed
-	swept  bool          // by sock_diag: what was half-closed before it was watched is known, if nobody has it too
+// netnsState is a network namespace that the programs watch.
+type netnsState struct {
+	Netns
+	addedAt   monotime.Time // to the targets
+	readUntil monotime.Time // every entry of the set before this time has been reported; zero: none has
+	firstWalk monotime.Time // what a later walk adds to the set was missed; zero: there was no walk
+	swept     bool          // by sock_diag, at least once: the sockets without a descriptor are known too
 }
-
-// auditEvery is how often what the programs see is compared with what sock_diag does, and auditShare the part
-// of the CPU budget that it may cost.
-const (
-	auditEvery = 10 * time.Minute
-	auditShare = 1.0 / 50
-)
 
 // BPFConfig is what NewBPF needs.
 type BPFConfig struct {
-	Kernel *Kernel
-	Root   *netns.Root
+	Loader *Loader
+	Root   *netns.Root // where paths resolve
 	// CPUBudget is the share of one core that reads, walks and sweeps may cost together, such as 0.02.
 	CPUBudget float64
-	// AuditInterval is how often each network namespace is audited, 0 for every ten minutes.
+	// AuditInterval is how often each network namespace is audited; 0 is every ten minutes.
 	AuditInterval time.Duration
-	// AuditBudget is the share of one core that audits may cost, 0 for a fiftieth of CPUBudget.
+	// AuditBudget is the share of one core that audits may cost; 0 is a fiftieth of CPUBudget.
 	AuditBudget float64
 }
 
-// NewBPF makes the finder.
+// What BPFConfig's zero values stand for.
+const (
+	defaultAuditInterval = 10 * time.Minute
+	defaultAuditShare    = 1.0 / 50 // of the CPU budget
+)
+
+// NewBPF returns the finder.
 func NewBPF(c BPFConfig) *BPF {
-	if c.AuditInterval == 0 {
-		c.AuditInterval = auditEvery
+	now, opener, proc := monotime.Now(), Opener{c.Root}, owners.NewProc("/proc")
+	pacer := NewPacer(c.CPUBudget, now)
+	audits := NewPacer(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
+	return &BPF{
+		loader: c.Loader, opener: opener, proc: proc, pacer: pacer,
+		sweeps: newSweeper(opener, pacer, dueNow), audits: newSweeper(opener, audits, dueSpread),
+		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval),
+		visibility:    newVisibility(proc), batch: newBatch(),
+		states: make(map[uint64]*netnsState),
 	}
-	if c.AuditBudget == 0 {
-		c.AuditBudget = c.CPUBudget * auditShare
-	}
-	f := &BPF{
-		kernel: c.Kernel, pacer: NewPacer(c.CPUBudget, monotime.Now()),
-		sweep: NewSockDiag(c.Root, c.CPUBudget), audits: NewSockDiag(c.Root, c.AuditBudget),
-		sight: newSight(owners.NewProc("/proc")), watched: make(map[uint64]*watched), auditEvery: c.AuditInterval,
-	}
-	f.sweep.pacer = f.pacer // one budget
-	f.audits.queue.patient = true
-	return f
 }
 
 // Name returns "bpf".
-func (f *BPF) Name() string { return "bpf" }
+func (f *BPF) Name() string { return NameBPF }
 
-// Find works until ctx ends. It never gives up by itself.
-func (f *BPF) Find(ctx context.Context, targets <-chan []Target, found func(...Finding)) error {
-	f.found, f.said = found, FinderState{}
-	f.tell()
+// Find implements Finder. It returns no error.
+func (f *BPF) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
+	f.sink, f.reported = sink, State{}
+	f.reportState()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -107,11 +107,11 @@ func (f *BPF) Find(ctx context.Context, targets <-chan []Target, found func(...F
 		case <-ctx.Done():
 			return nil
 		case set := <-targets:
-			f.retarget(set, monotime.Now())
+			f.replaceTargets(set, monotime.Now())
 		case <-timer.C:
 			f.step(ctx, monotime.Now())
 		}
-		f.tell()
+		f.reportState()
 		timer.Reset(f.idle(monotime.Now()))
 	}
 }
@@ -119,115 +119,122 @@ func (f *BPF) Find(ctx context.Context, targets <-chan []Target, found func(...F
 // step does what is due, the most urgent first.
 func (f *BPF) step(ctx context.Context, now monotime.Time) {
 	switch {
-	case f.fallen != nil && !now.Before(f.fallen.retry):
-		f.rise(ctx, now)
-	case f.fallen == nil && len(f.watched) > 0 && f.pacer.Wait(now) == 0 && !now.Before(min(f.read, f.walk)):
-		if now.Before(f.walk) {
+	case f.fallback != nil && !now.Before(f.fallback.retry):
+		f.recover(ctx, now)
+	case f.fallback == nil && len(f.states) > 0 && f.pacer.Wait(now) == 0 && !now.Before(min(f.nextRead, f.nextWalk)):
+		if now.Before(f.nextWalk) {
 			f.readSet(now)
 		} else {
-			f.walkAll(ctx, now)
+			f.walk(ctx, now)
 		}
 	}
-	f.sweepOne(now)
-	f.auditOne(ctx, now)
+	f.sweepNext(now)
+	f.auditNext(ctx, now)
 }
 
-// sweepOne has sock_diag sweep the namespace whose turn it is, if that is due.
-func (f *BPF) sweepOne(now monotime.Time) {
-	var first *watched
-	f.sweep.step(now, func(findings ...Finding) {
-		for i := range findings {
-			w := f.watched[findings[i].Namespace.Cookie]
-			if w != nil && !w.swept && !findings[i].Swept.IsZero() {
-				w.swept, first = true, w
-			}
-			if w != nil && f.fallen == nil && f.sight.sees(w.Identity) {
-				findings[i].Late = 0 // the walk was in time
-			}
-		}
-		f.found(findings...)
-	})
-	if first != nil && f.fallen == nil && f.sight.sees(first.Identity) {
-		f.divide()
-	}
-}
-
-// idle is how long there is nothing to do.
+// idle returns how long nothing is due.
 func (f *BPF) idle(now monotime.Time) time.Duration {
-	wait := min(f.sweep.idle(now), f.audits.idle(now))
+	wait := min(f.sweeps.idle(now), f.audits.idle(now))
 	switch {
-	case f.fallen != nil:
-		wait = min(wait, f.fallen.retry.Sub(now))
-	case len(f.watched) > 0:
-		wait = min(wait, max(min(f.read, f.walk).Sub(now), f.pacer.Wait(now)))
+	case f.fallback != nil:
+		wait = min(wait, f.fallback.retry.Sub(now))
+	case len(f.states) > 0:
+		wait = min(wait, max(min(f.nextRead, f.nextWalk).Sub(now), f.pacer.Wait(now)))
 	}
 	return max(wait, 0)
 }
 
-// retarget takes over another set of namespaces. What is new in it is looked at at once.
-func (f *BPF) retarget(set []Target, now monotime.Time) {
-	old := f.watched
-	f.set, f.watched = set, make(map[uint64]*watched, len(set))
-	for _, t := range set {
-		if t.Identity.Cookie == 0 {
-			continue // a kernel without them has no such programs either
+// replaceTargets takes over another set of network namespaces. If one is new, a walk is due at once.
+func (f *BPF) replaceTargets(set []Netns, now monotime.Time) {
+	old := f.states
+	f.targets, f.states = set, make(map[uint64]*netnsState, len(set))
+	for _, n := range set {
+		if n.Identity.Cookie == 0 {
+			continue // the programs know a network namespace by its cookie: this one only sock_diag can read
 		}
-		w := old[t.Identity.Cookie]
-		if w == nil {
-			w = &watched{since: now}
-			f.read, f.walk = now, now
+		s := old[n.Identity.Cookie]
+		if s == nil {
+			s = &netnsState{addedAt: now}
+			f.nextRead, f.nextWalk = now, now
 		}
-		w.Target = t
-		f.watched[t.Identity.Cookie] = w
+		s.Netns = n
+		f.states[n.Identity.Cookie] = s
 	}
 	read, walk := f.intervals()
-	f.read, f.walk = min(f.read, now.Add(read)), min(f.walk, now.Add(walk))
-	f.watch(now)
-	f.divide()
+	f.nextRead, f.nextWalk = min(f.nextRead, now.Add(read)), min(f.nextWalk, now.Add(walk))
+	f.watchTargets(now)
+	f.assign()
 }
 
-// watch has the programs watch the namespaces.
-func (f *BPF) watch(now monotime.Time) {
-	if f.fallen != nil || !f.healthy(now) {
+// watchTargets has the programs watch the targets.
+func (f *BPF) watchTargets(now monotime.Time) {
+	if f.fallback != nil || !f.checkHealth(now) {
 		return
 	}
-	cookies := make([]uint64, 0, len(f.watched))
-	for cookie := range f.watched {
+	cookies := make([]uint64, 0, len(f.states))
+	for cookie := range f.states {
 		cookies = append(cookies, cookie)
 	}
-	if err := f.kernel.watch(cookies); err != nil {
-		f.fall(now, "have the programs watch %d namespaces: %v", len(cookies), err)
+	if err := f.loader.Watch(cookies); err != nil {
+		f.fallBack(now, "watch %d network namespaces: %v", len(cookies), err)
 	}
 }
 
-// divide gives sock_diag what the programs do not see to sweep, and what they see to audit.
-func (f *BPF) divide() {
-	var sweep, audit []Target
-	for _, t := range f.set {
-		if w := f.watched[t.Identity.Cookie]; f.fallen == nil && w != nil && w.swept && f.sight.sees(t.Identity) {
-			t.Interval = f.auditEvery
-			audit = append(audit, t)
+// covers reports whether the programs show the sockets of a network namespace, so that sock_diag does not have to
+// sweep it at its interval.
+func (f *BPF) covers(id netns.Identity) bool {
+	return f.fallback == nil && f.states[id.Cookie] != nil && f.visibility.covers(id)
+}
+
+// assign has sock_diag audit the network namespaces that the programs cover, once it has swept them, and sweep
+// the others.
+func (f *BPF) assign() {
+	var sweep, audit []Netns
+	for _, n := range f.targets {
+		if f.covers(n.Identity) && f.states[n.Identity.Cookie].swept {
+			n.Interval = f.auditInterval
+			audit = append(audit, n)
 		} else {
-			sweep = append(sweep, t)
+			sweep = append(sweep, n)
 		}
 	}
 	now := monotime.Now()
-	f.sweep.queue.replace(sweep, now)
-	f.audits.queue.replace(audit, now)
+	f.sweeps.replace(sweep, now)
+	f.audits.replace(audit, now)
 }
 
-// The shortest time between two reads of the set, and between two walks the longest.
+// sweepNext has sock_diag sweep a network namespace, if a sweep is due.
+func (f *BPF) sweepNext(now monotime.Time) {
+	sweep, complete := f.sweeps.sweep(now, f.sink)
+	if !complete {
+		return
+	}
+	id := sweep.Netns[0]
+	covered := f.covers(id)
+	if covered {
+		sweep.Late = 0 // the walk was in time
+	}
+	f.sink.Swept(sweep)
+	if s := f.states[id.Cookie]; s != nil && !s.swept {
+		s.swept = true
+		if covered {
+			f.assign()
+		}
+	}
+}
+
+// The shortest time between two reads of the set, and the longest between two walks.
 const (
-	soonestRead = 20 * time.Millisecond
-	latestWalk  = time.Minute
+	minReadInterval = 20 * time.Millisecond
+	maxWalkInterval = time.Minute
 )
 
-// intervals are the times between two reads of the set, so that everything in it is known before it is due, and
-// between two walks.
+// intervals returns the times between two reads of the set, so that every socket of the set is known before its
+// grace ends, and between two walks.
 func (f *BPF) intervals() (read, walk time.Duration) {
-	read, walk = latestWalk, latestWalk
-	for _, w := range f.watched {
-		read, walk = min(read, w.Grace/4), min(walk, w.Interval)
+	read, walk = maxWalkInterval, maxWalkInterval
+	for _, s := range f.states {
+		read, walk = min(read, s.Grace/4), min(walk, s.Interval)
 	}
-	return max(min(read, walk), soonestRead), walk
+	return max(min(read, walk), minReadInterval), walk
 }

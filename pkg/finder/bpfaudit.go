@@ -10,43 +10,42 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// audit is a comparison of what sock_diag shows of a namespace with what the programs know of it. It is about
-// sockets that somebody has, so many at most.
+// audit compares the sockets that sock_diag shows of one network namespace with the sockets that the programs show.
 type audit struct {
-	netns netns.Identity
+	netns Netns
 	began monotime.Time
-	shown map[uint64]*inetdiag.Socket // by cookie: those that sock_diag showed, nil once the programs did too
-	stale []inetdiag.ID               // that the programs know and sock_diag did not show
+	shown map[uint64]*inetdiag.Socket // that sock_diag has shown, by cookie; nil once the programs have too
+	stale []inetdiag.ID               // that the programs have shown and sock_diag has not
 }
 
-const atMost = 4096
+// maxAuditSockets is how many sockets of each kind an audit compares.
+const maxAuditSockets = 4096
 
-// show notes a socket that sock_diag shows.
-func (a *audit) show(s *inetdiag.Socket) {
-	if s.Inode != 0 && len(a.shown) < atMost {
-		known := *s
-		a.shown[s.ID.Cookie()] = &known
+// addShown adds a socket that sock_diag shows, unless it has no owner.
+func (a *audit) addShown(s *inetdiag.Socket) {
+	if s.Inode != 0 && len(a.shown) < maxAuditSockets {
+		shown := *s
+		a.shown[s.ID.Cookie()] = &shown
 	}
 }
 
-// know notes a socket that the programs know.
-func (a *audit) know(s *bpf.Socket) {
-	if a == nil || s.Netns != a.netns.Cookie {
+// addKnown adds a socket that the programs show. It does nothing if there is no audit.
+func (a *audit) addKnown(s *bpf.Socket) {
+	if a == nil || s.Netns != a.netns.Identity.Cookie {
 		return
 	}
 	cookie := s.ID.Cookie()
 	if _, shown := a.shown[cookie]; shown {
 		a.shown[cookie] = nil
-	} else if s.At.Before(a.began) && len(a.stale) < atMost && len(a.shown) < atMost {
+	} else if s.At.Before(a.began) && len(a.stale) < maxAuditSockets && len(a.shown) < maxAuditSockets {
 		a.stale = append(a.stale, s.ID)
 	}
 }
 
-// unknown returns the sockets that the programs do not know.
+// unknown returns the sockets that sock_diag has shown and the programs have not.
 func (a *audit) unknown() (list []*inetdiag.Socket) {
 	for _, s := range a.shown {
 		if s != nil {
@@ -56,72 +55,78 @@ func (a *audit) unknown() (list []*inetdiag.Socket) {
 	return list
 }
 
-// auditOne sweeps the namespace whose turn it is for an audit, if one is due. Its findings are handed over as any,
-// but that they are not late.
-func (f *BPF) auditOne(ctx context.Context, now monotime.Time) {
-	next := f.audits.queue.peek()
-	if next == nil || f.fallen != nil {
+// auditSink passes on what an audit's sweep reports, and adds its sockets to the audit.
+type auditSink struct {
+	Sink
+	audit *audit
+}
+
+func (s auditSink) Seen(batch []Seen) {
+	for i := range batch {
+		s.audit.addShown(&batch[i].Socket)
+	}
+	s.Sink.Seen(batch)
+}
+
+// auditNext audits a network namespace, if an audit is due. Its reports are those of any sweep, but never late.
+func (f *BPF) auditNext(ctx context.Context, now monotime.Time) {
+	n, due := f.audits.due(now)
+	if !due || f.fallback != nil {
 		return
 	}
-	target, complete := next.target, false
-	f.audit = &audit{netns: target.Identity, began: now, shown: make(map[uint64]*inetdiag.Socket)}
+	f.audit = &audit{netns: n, began: now, shown: make(map[uint64]*inetdiag.Socket)}
 	defer func() { f.audit = nil }()
-	f.audits.step(now, func(findings ...Finding) {
-		for i := range findings {
-			for j := range findings[i].Seen {
-				f.audit.show(&findings[i].Seen[j].Socket)
-			}
-			complete = complete || !findings[i].Swept.IsZero()
-			findings[i].Late = 0
-		}
-		f.found(findings...)
-	})
+	sweep, complete := f.audits.sweep(now, auditSink{f.sink, f.audit})
 	if complete {
-		f.compare(ctx, target)
+		sweep.Late = 0
+		f.sink.Swept(sweep)
+		f.compare(ctx)
 	}
 }
 
-// compare looks for what an audit showed among what the programs know, and for what they know too much.
-func (f *BPF) compare(ctx context.Context, target Target) {
+// compare looks for the audit's sockets among the programs' sockets, and removes the programs' sockets that are
+// gone.
+func (f *BPF) compare(ctx context.Context) {
 	f.readSet(monotime.Now())
-	if f.fallen == nil {
-		f.forget(target)
+	if f.fallback == nil {
+		f.removeStale()
 	}
-	if f.fallen != nil || len(f.audit.unknown()) == 0 {
+	if f.fallback != nil || len(f.audit.unknown()) == 0 {
 		return
 	}
-	f.walkAll(ctx, monotime.Now()) // and counts what the programs were not called for
-	if f.fallen == nil && len(f.audit.unknown()) > 0 {
-		f.unseen(ctx, target)
+	f.walk(ctx, monotime.Now()) // it also counts the sockets for which the kernel did not call the program
+	if f.fallback == nil && len(f.audit.unknown()) > 0 {
+		f.checkUnknown(ctx)
 	}
 }
 
-// forget takes out of the programs' set what is half-closed no more: the program was not called for that.
-func (f *BPF) forget(target Target) {
+// removeStale removes from the programs' set the sockets that are not half-closed any more: the kernel did not
+// call the program for these.
+func (f *BPF) removeStale() {
 	var gone []uint64
-	f.lookAgain(target, f.audit.stale, func(id inetdiag.ID, s *inetdiag.Socket, err error) {
+	f.lookUp(f.audit.stale, func(id inetdiag.ID, s *inetdiag.Socket, err error) {
 		if errors.Is(err, inetdiag.ErrGone) || err == nil && !s.State.HalfClosed() {
 			gone = append(gone, id.Cookie())
 		}
 	})
 	f.audit.stale = nil
-	if err := f.kernel.forget(gone); err != nil {
-		f.fall(monotime.Now(), "%v", err)
+	if err := f.loader.Forget(gone); err != nil {
+		f.fallBack(monotime.Now(), "%v", err)
 	}
 }
 
-// unseen falls back if a process has a half-closed socket that a walk has not shown. What no process has, as a socket
-// that is in flight between two, no walk can.
-func (f *BPF) unseen(ctx context.Context, target Target) {
-	q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: map[uint64]struct{}{target.Identity.Inode: {}}}
+// checkUnknown falls back if a process holds a half-closed socket that no walk has shown. A socket that no
+// process holds, such as one in flight between two processes, no walk can show.
+func (f *BPF) checkUnknown(ctx context.Context) {
+	q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: map[uint64]struct{}{f.audit.netns.Identity.Inode: {}}}
 	for _, s := range f.audit.unknown() {
 		q.Inodes[s.Inode] = struct{}{}
 	}
-	held, _ := f.sight.proc.Find(ctx, q) // nobody found proves nothing
+	held, _ := f.proc.Find(ctx, q) // a socket without a known owner proves nothing
 	if len(held) == 0 {
 		return
 	}
-	if f.walkAll(ctx, monotime.Now()); f.fallen != nil { // it may have come into a process's hands only now
+	if f.walk(ctx, monotime.Now()); f.fallback != nil { // a process may have received the socket only now
 		return
 	}
 	var ids []inetdiag.ID
@@ -130,20 +135,19 @@ func (f *BPF) unseen(ctx context.Context, target Target) {
 			ids = append(ids, s.ID)
 		}
 	}
-	f.lookAgain(target, ids, func(id inetdiag.ID, s *inetdiag.Socket, err error) {
-		if err == nil && s.State.HalfClosed() && len(held[s.Inode]) > 0 && f.fallen == nil {
-			who := held[s.Inode][0]
-			f.fall(monotime.Now(), "the walk over all processes does not show the socket %v, which %v has", id, who)
+	f.lookUp(ids, func(id inetdiag.ID, s *inetdiag.Socket, err error) {
+		if err == nil && s.State.HalfClosed() && len(held[s.Inode]) > 0 && f.fallback == nil {
+			f.fallBack(monotime.Now(), "the walk over all processes does not show the socket %v, which %v holds", id, held[s.Inode][0])
 		}
 	})
 }
 
-// lookAgain asks the kernel for sockets of a namespace. Where it cannot be asked visit is not called.
-func (f *BPF) lookAgain(target Target, ids []inetdiag.ID, visit func(inetdiag.ID, *inetdiag.Socket, error)) {
+// lookUp looks up sockets of the audited network namespace. If it cannot be opened, lookUp does not call visit.
+func (f *BPF) lookUp(ids []inetdiag.ID, visit func(inetdiag.ID, *inetdiag.Socket, error)) {
 	if len(ids) == 0 {
 		return
 	}
-	conn, err := f.audits.opener.Open(target, nil)
+	conn, err := f.opener.Open(f.audit.netns)
 	if err != nil {
 		return
 	}

@@ -11,97 +11,96 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// fall is why sock_diag does the programs' work, and until when at least.
-type fall struct {
+// fallback is why sock_diag does the programs' work, and until when at least.
+type fallback struct {
 	why   string
 	retry monotime.Time
 }
 
-// How long the programs do nothing once they fell: longer each time, unless they had worked for long.
+// The bounds of the time between a fallback and the attempt to recover. It doubles with each fallback, and starts
+// again at the minimum once the programs have worked for the maximum.
 const (
-	shortestFall = 10 * time.Second
-	longestFall  = 10 * time.Minute
+	minRetryPause = 10 * time.Second
+	maxRetryPause = 10 * time.Minute
 )
 
-// fall lets sock_diag do all the work, at once.
-func (f *BPF) fall(now monotime.Time, format string, args ...any) {
-	pause := shortestFall
-	if now.Sub(f.rose) < longestFall {
-		pause = min(2*f.pause, longestFall)
+// fallBack has sock_diag do all of the work, at once.
+func (f *BPF) fallBack(now monotime.Time, format string, args ...any) {
+	pause := minRetryPause
+	if now.Sub(f.recoveredAt) < maxRetryPause {
+		pause = min(2*f.retryPause, maxRetryPause)
 	}
-	f.pause = max(pause, shortestFall)
-	f.fallen = &fall{why: fmt.Sprintf(format, args...), retry: now.Add(f.pause)}
-	f.divide()
+	f.retryPause = max(pause, minRetryPause)
+	f.fallback = &fallback{why: fmt.Sprintf(format, args...), retry: now.Add(f.retryPause)}
+	f.assign()
 }
 
-// rise loads the programs anew, with nothing in their set, and lets them do their work if they can. What happened
-// meanwhile a walk finds.
-func (f *BPF) rise(ctx context.Context, now monotime.Time) {
-	if err := f.kernel.load(); err != nil {
-		f.fallen.why = err.Error()
-		f.fallen.retry = now.Add(f.pause)
+// recover reloads the programs, with nothing in their set, and switches back to them if a walk succeeds.
+func (f *BPF) recover(ctx context.Context, now monotime.Time) {
+	if err := f.loader.Reload(); err != nil {
+		f.fallback.why = err.Error()
+		f.fallback.retry = now.Add(f.retryPause)
 		return
 	}
-	for _, w := range f.watched {
-		w.read, w.walked = 0, 0
+	for _, s := range f.states {
+		s.readUntil, s.firstWalk = 0, 0
 	}
-	f.fallen, f.rose, f.walk = nil, now, now
-	f.watch(now)
-	if f.fallen == nil {
-		f.walkAll(ctx, now)
+	f.fallback, f.recoveredAt, f.nextWalk = nil, now, now
+	f.watchTargets(now)
+	if f.fallback == nil {
+		f.walk(ctx, now)
 	}
-	if f.fallen == nil && f.healthy(now) {
-		f.divide()
+	if f.fallback == nil && f.checkHealth(now) {
+		f.assign()
 	}
 }
 
-// healthy looks whether the programs are there, and their set has had room for everything.
-func (f *BPF) healthy(now monotime.Time) bool {
-	h, err := f.kernel.health()
+// checkHealth reports whether the programs are loaded and their set has never been full. If not, it falls back.
+func (f *BPF) checkHealth(now monotime.Time) bool {
+	h, err := f.loader.Health()
 	if err != nil {
-		f.fall(now, "ask how the programs are: %v", err)
+		f.fallBack(now, "read the health of the BPF programs: %v", err)
 		return false
 	}
-	f.room = h.Capacity
+	f.capacity = h.Capacity
 	if h.Skipped != f.skipped {
-		f.skipped, f.walk = h.Skipped, min(f.walk, now)
+		f.skipped, f.nextWalk = h.Skipped, min(f.nextWalk, now)
 	}
 	if h.Overflow > 0 {
-		f.fall(now, "the kernel's set of half-closed sockets has room for %d and is full: raise --bpf-sockets", h.Capacity)
+		f.fallBack(now, "the kernel's set of half-closed sockets has room for %d and is full: raise --bpf-sockets", h.Capacity)
 		return false
 	}
 	return true
 }
 
-// settled is how long after its registration a container should have a process.
-const settled = 10 * time.Second
+// processDelay is how long after its registration a container may be without a process.
+const processDelay = 10 * time.Second
 
-// unseenWhy says why sock_diag does a part of the work, "" if it does not.
-func (f *BPF) unseenWhy(now monotime.Time) string {
-	if f.sight.all {
-		return ""
-	}
-	unseen := 0
-	for _, w := range f.watched {
-		if !f.sight.sees(w.Identity) && now.Sub(w.since) > settled {
-			unseen++
+// hiddenReason returns why sock_diag sweeps some network namespaces, "" if it sweeps none for that reason.
+func (f *BPF) hiddenReason(now monotime.Time) string {
+	hidden := 0
+	for _, s := range f.states {
+		if !f.visibility.covers(s.Identity) && now.Sub(s.addedAt) > processDelay {
+			hidden++
 		}
 	}
-	if unseen == 0 {
+	if hidden == 0 {
 		return ""
 	}
-	return fmt.Sprintf("of %d of %d namespaces no process is to be seen from the reaper's pid namespace (hostPID: true, --pid=host): sock_diag sweeps them",
-		unseen, len(f.watched))
+	return fmt.Sprintf("no process of %d of %d network namespaces is visible from the reaper's PID namespace (needs hostPID: true, --pid=host): sock_diag sweeps them",
+		hidden, len(f.states))
 }
 
-// tell says how the finder works, where that has changed.
-func (f *BPF) tell() {
-	s := FinderState{Name: f.Name(), Known: f.sockets, Room: f.room, Why: f.unseenWhy(monotime.Now())}
-	if f.fallen != nil {
-		s = FinderState{Name: f.sweep.Name(), Why: f.fallen.why}
+// reportState reports how the finder works, if that has changed.
+func (f *BPF) reportState() {
+	s := State{Name: NameBPF, Known: f.known, Room: f.capacity}
+	if f.fallback != nil {
+		s = State{Name: NameSockDiag, Why: f.fallback.why}
+	} else {
+		s.Why = f.hiddenReason(monotime.Now())
 	}
-	if s != f.said {
-		f.said = s
-		f.found(Finding{State: &s})
+	if s != f.reported {
+		f.reported = s
+		f.sink.State(s)
 	}
 }

@@ -12,142 +12,126 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// readSet hands over what became half-closed since the last time.
+// readSet reports the sockets that have become half-closed since the last read.
 func (f *BPF) readSet(now monotime.Time) {
-	every, _ := f.intervals()
-	f.read = now.Add(every)
-	if !f.healthy(now) {
+	read, _ := f.intervals()
+	f.nextRead = now.Add(read)
+	if !f.checkHealth(now) {
 		return
 	}
 	var (
 		missed uint64
 		err    error
 	)
-	cpu := MeasureCPU(func() { missed, err = f.entries(now) })
+	cpu := MeasureCPU(func() { missed, err = f.readEntries(now) })
 	f.pacer.Spend(monotime.Now(), cpu)
-	f.found(Finding{CPU: cpu, Missed: missed})
+	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
 	if err != nil {
-		f.fall(now, "%v", err)
+		f.fallBack(now, "%v", err)
 	}
 }
 
-// settling is how long after the moment that the kernel notes for it a socket may come into the set.
-const settling = 250 * time.Millisecond
+// maxEntryDelay is how long after its time of entry, as the kernel notes it, a socket may come into the set.
+const maxEntryDelay = 250 * time.Millisecond
 
-// entries hands over those of the set that are not known yet, and returns how many of it a walk had to add since the
-// set was read last.
-func (f *BPF) entries(now monotime.Time) (missed uint64, err error) {
+// readEntries reports the sockets of the set that it has not reported yet, and returns how many sockets a walk has
+// had to add to the set since the last read.
+func (f *BPF) readEntries(now monotime.Time) (missed uint64, err error) {
 	known := 0
-	g := gatherer{found: f.found, seen: f.sweep.batch[:0]}
-	err = f.kernel.entries(func(s *bpf.Socket) error {
+	err = f.loader.Entries(func(e *bpf.Socket) error {
 		known++
-		f.audit.know(s)
-		w := f.watched[s.Netns]
-		if w == nil {
+		f.audit.addKnown(e)
+		s := f.states[e.Netns]
+		if s == nil {
 			return nil
 		}
-		if s.Entered.IsZero() && !w.walked.IsZero() {
-			if w.walked.Before(s.At) && f.asOf.Before(s.At) {
+		if e.Entered.IsZero() && !s.firstWalk.IsZero() {
+			if s.firstWalk.Before(e.At) && f.lastRead.Before(e.At) {
 				missed++
 			}
-			return nil // the walk has handed it over
+			return nil // the walk has reported it
 		}
-		if !s.At.Before(w.read) {
-			g.add(w.Identity, Seen{Socket: s.Socket, At: s.At, Entered: s.Entered})
+		if !e.At.Before(s.readUntil) {
+			f.addSeen(Seen{Netns: s.Identity, Socket: e.Socket, At: e.At, Entered: e.Entered})
 		}
 		return nil
 	})
-	g.flush()
+	f.batch.flush(f.sink)
 	if err == nil {
-		f.asOf, f.sockets = now, known
-		for _, w := range f.watched {
-			w.read = max(now.Add(-settling), 1)
+		f.lastRead, f.known = now, known
+		for _, s := range f.states {
+			s.readUntil = max(now.Add(-maxEntryDelay), 1)
 		}
 	}
 	return missed, err
 }
 
-// walkAll looks at every half-closed socket that a process has.
-func (f *BPF) walkAll(ctx context.Context, now monotime.Time) {
-	due := f.walk
-	if !f.healthy(now) {
+// addSeen reports a socket, with others.
+func (f *BPF) addSeen(s Seen) {
+	if f.batch.isFull() {
+		f.batch.flush(f.sink)
+	}
+	f.batch.add(s)
+}
+
+// walk reports every half-closed socket that a visible process holds.
+func (f *BPF) walk(ctx context.Context, now monotime.Time) {
+	due := f.nextWalk
+	if !f.checkHealth(now) {
 		return
 	}
 	read, walk := f.intervals()
-	f.read, f.walk = now.Add(read), now.Add(walk)
+	f.nextRead, f.nextWalk = now.Add(read), now.Add(walk)
 	var (
 		missed uint64
 		err    error
 	)
 	cpu := MeasureCPU(func() {
-		if missed, err = f.entries(now); err == nil { // first, since they tell more
-			err = f.holdings()
+		if missed, err = f.readEntries(now); err == nil { // first: entries have the time of entry, holdings do not
+			err = f.readHoldings()
 		}
 	})
 	f.pacer.Spend(monotime.Now(), cpu)
 	if err != nil {
-		f.fall(now, "%v", err)
+		f.fallBack(now, "%v", err)
 		return
 	}
-	if f.sight.look(ctx, f.set) {
-		f.divide()
+	if f.visibility.refresh(ctx, f.targets) {
+		f.assign()
 	}
-	f.swept(Finding{Swept: now, CPU: cpu, Took: monotime.Now().Sub(now), Late: max(now.Sub(due), 0), Missed: missed})
+	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
+	f.reportWalk(Sweep{Began: now, Duration: monotime.Now().Sub(now), Late: max(now.Sub(due), 0)})
 }
 
-// holdings hands over what processes have.
-func (f *BPF) holdings() error {
-	g := gatherer{found: f.found, seen: f.sweep.batch[:0]}
-	err := f.kernel.walk(func(h *bpf.Holding) error {
-		f.audit.know(&h.Socket)
-		if w := f.watched[h.Netns]; w != nil {
-			f.sight.saw(w.Identity)
-			g.add(w.Identity, Seen{Socket: h.Socket.Socket, At: h.At})
+// readHoldings reports the sockets that visible processes hold.
+func (f *BPF) readHoldings() error {
+	err := f.loader.Walk(func(h *bpf.Holding) error {
+		f.audit.addKnown(&h.Socket)
+		if s := f.states[h.Netns]; s != nil {
+			f.visibility.add(s.Identity)
+			f.addSeen(Seen{Netns: s.Identity, Socket: h.Socket.Socket, At: h.At})
 		}
 		return nil
 	})
-	g.flush()
+	f.batch.flush(f.sink)
 	return err
 }
 
-// swept says that a walk is complete: what it has not shown of the namespaces that it sees may be gone. What all
-// of them have in common is told of once.
-func (f *BPF) swept(all Finding) {
-	for _, w := range f.watched {
-		if f.sight.sees(w.Identity) {
-			all.Namespace = w.Identity
-			f.found(all)
-			all.CPU, all.Took, all.Missed = 0, 0, 0
-		}
-		if w.walked.IsZero() {
-			w.walked = monotime.Now()
+// reportWalk reports a complete walk as a sweep of the network namespaces that are visible.
+func (f *BPF) reportWalk(sweep Sweep) {
+	sweep.Netns = make([]netns.Identity, 0, len(f.states))
+	for _, s := range f.states {
+		if f.visibility.covers(s.Identity) {
+			sweep.Netns = append(sweep.Netns, s.Identity)
 		}
 	}
-	f.found(Finding{CPU: all.CPU, Missed: all.Missed})
-}
-
-// gatherer hands over sockets of several namespaces, many at a time.
-type gatherer struct {
-	found    func(...Finding)
-	seen     []Seen // of one capacity: findings point into it
-	findings []Finding
-}
-
-func (g *gatherer) add(ns netns.Identity, s Seen) {
-	if len(g.seen) == cap(g.seen) {
-		g.flush()
+	if len(sweep.Netns) > 0 {
+		f.sink.Swept(sweep)
 	}
-	g.seen = append(g.seen, s)
-	if last := len(g.findings) - 1; last >= 0 && g.findings[last].Namespace == ns {
-		g.findings[last].Seen = g.seen[len(g.seen)-1-len(g.findings[last].Seen):]
-		return
+	walked := monotime.Now()
+	for _, s := range f.states {
+		if s.firstWalk.IsZero() {
+			s.firstWalk = walked
+		}
 	}
-	g.findings = append(g.findings, Finding{Namespace: ns, Seen: g.seen[len(g.seen)-1:]})
-}
-
-func (g *gatherer) flush() {
-	if len(g.findings) > 0 {
-		g.found(g.findings...)
-	}
-	g.seen, g.findings = g.seen[:0], g.findings[:0]
 }

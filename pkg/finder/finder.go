@@ -12,60 +12,75 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// Finder lists the half-closed sockets of the registered namespaces. What it finds need not be complete
-// nor current: the loop looks at every socket again before it acts, and confirms what a finder no longer
-// shows before it forgets it.
+// Finder finds the half-closed sockets of a set of network namespaces and reports them to a Sink.
 type Finder interface {
-	// Name is what --finder calls it.
+	// Name returns the finder's name in logs, metrics and --finder.
 	Name() string
-	// Find works until ctx ends. Each value received from targets replaces the set of namespaces to look
-	// in. found is called with what was seen, from one goroutine at a time; the Findings are the finder's
-	// again when found returns. The error says why the finder cannot go on.
-	Find(ctx context.Context, targets <-chan []Target, found func(...Finding)) error
+	// Find works until ctx is done, then returns nil. Each value received from targets replaces the set of
+	// network namespaces to look in; the set is empty until the first. Find keeps the slice and does not
+	// change it. An error means that the finder cannot go on.
+	Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
 }
 
-// FinderState is what a finder says of itself.
-type FinderState struct {
-	Name string // of the finder that does the work now: sockdiag or bpf
-	// Why says why the work is not all done by the finder that costs least; "" where there is nothing to say.
-	Why string
-	// Known is how many sockets the finder's own set has, Room how many it can have; 0 where it keeps none.
-	Known, Room int
-}
-
-// Target is a namespace to look in.
-type Target struct {
-	Identity netns.Identity
-	Paths    []string      // where the namespace may be found, first the likeliest
-	Interval time.Duration // how often it should be looked at: a quarter of its shortest grace
-	Grace    time.Duration // its shortest
-}
-
-// Finding is what a finder saw of one namespace.
-type Finding struct {
-	Namespace netns.Identity
-	Seen      []Seen
-	// Swept is when a look at the whole namespace began, set in the last Finding of it: a candidate that
-	// has not been seen since may be gone. Zero in any other.
-	Swept monotime.Time
-	// Err is why the namespace could not be looked into. It matches fs.ErrNotExist or netns.ErrMismatch
-	// where there is nothing to look into any more.
-	Err error
-	// CPU is what the look cost, Took how long it took; Late is how long after its time it began. A look at many
-	// namespaces at once is told of once, beside one of them.
-	CPU, Took, Late time.Duration
-	// Missed counts sockets that the finder should have been told of, and found by looking.
-	Missed uint64
-	// State is how the finder works, where that has changed.
-	State *FinderState
+// Sink receives what a finder reports. Find calls the methods from one goroutine at a time and waits for each
+// to return, so a slow sink slows the finder down instead of queueing reports.
+//
+// A report may concern a network namespace that has left the set: a finder reads the next set only between two
+// pieces of work. A sink ignores such a report.
+type Sink interface {
+	// Seen reports half-closed sockets: at least one, of one network namespace or of several. The same socket
+	// may be reported any number of times. The finder reuses batch after Seen returns.
+	Seen(batch []Seen)
+	// Swept reports that the finder has read whole network namespaces, after it has reported through Seen every
+	// half-closed socket that it saw there. A socket of these that no Seen has reported since sweep.Began may
+	// be gone, or the finder has missed it. The finder reuses sweep.Netns after Swept returns.
+	Swept(sweep Sweep)
+	// Failed reports that the finder could not read a network namespace to its end. Sockets that it saw before
+	// the failure it has reported through Seen. If netns.IsGone(err), the network namespace is at none of its
+	// paths any more; after any other error the finder retries in the next interval.
+	Failed(id netns.Identity, err error)
+	// Cost reports what the finder has spent and missed since the previous Cost. The figures are the node's,
+	// not one network namespace's. The Cost of a read or a sweep comes before its Swept or Failed.
+	Cost(cost Cost)
+	// State reports how the finder works: once before any other report, then whenever that changes.
+	State(state State)
 }
 
 // Seen is one half-closed socket as a finder saw it.
 type Seen struct {
+	Netns  netns.Identity
 	Socket inetdiag.Socket
-	// At is when the kernel looked, or shortly after; Asked is before, zero where At is near enough.
+	// At is when the kernel read the socket, or shortly after. Asked is a time before that; zero where At is
+	// exact.
 	At, Asked monotime.Time
-	// Entered is when it became half-closed, where the finder saw that and Socket holds the counters of
-	// that moment; else zero.
+	// Entered is when the socket became half-closed, if the finder saw that and Socket has the counters of that
+	// moment; else zero.
 	Entered monotime.Time
+}
+
+// Sweep is one complete read of one or more network namespaces.
+type Sweep struct {
+	Netns    []netns.Identity // at least one
+	Began    monotime.Time
+	Duration time.Duration // wall time, for all of Netns together
+	Late     time.Duration // how long after it was due the sweep began
+}
+
+// Cost is what finding costs the node, and what it has missed.
+type Cost struct {
+	CPU time.Duration
+	// Missed counts sockets that the kernel should have reported as they became half-closed, and that a later
+	// read found instead.
+	Missed uint64
+}
+
+// State is how a finder works.
+type State struct {
+	Name string // of the finder that does the work now: NameSockDiag while bpf has fallen back
+	// Why is the reason why the cheapest finder does not do all of the work; "" if it does, or if the operator
+	// has selected another one.
+	Why string
+	// Known is the number of sockets in the finder's own set, and Room the capacity of that set; both are 0 for a
+	// finder without one.
+	Known, Room int
 }

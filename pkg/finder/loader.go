@@ -10,103 +10,104 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-// Programs are the BPF programs of a finder: *bpf.Programs.
-type Programs interface {
-	Watch(cookies []uint64) error
-	Entries(found func(*bpf.Socket) error) error
-	Walk(found func(*bpf.Holding) error) error
-	Holders(found func(*bpf.Holder) error) error
-	Forget(cookies []uint64) error
-	Health() (bpf.Health, error)
-	Close() error
+// Loader loads the BPF programs and shares them between the finder, which reloads them after a failure, and the
+// search for owners. It implements Programs and OwnerPrograms by the programs that are loaded now. Its methods
+// may be called concurrently, but not from the functions that they call.
+type Loader struct {
+	load func() (LoadedPrograms, error)
+
+	mu     sync.RWMutex   // held for reading while the programs are used
+	loaded LoadedPrograms // nil: none
 }
 
-// Kernel holds the BPF programs for those who use them: the finder, which loads them again when they are lost, and
-// whoever looks for the owners of sockets. Its methods may be called from any goroutine.
-type Kernel struct {
-	loader func() (Programs, error)
+var (
+	_ LoadedPrograms = (*Loader)(nil)
+	_ LoadedPrograms = (*bpf.Programs)(nil)
+)
 
-	mu       sync.RWMutex // held for reading while the programs are used
-	programs Programs     // nil: none are loaded
+// LoadPrograms loads the programs. sockets is the capacity of their set of half-closed sockets, 0 for the
+// default. The error is the reason, in an operator's words.
+func LoadPrograms(sockets int) (*Loader, error) {
+	return NewLoader(func() (LoadedPrograms, error) { return bpf.Load(bpf.Options{MaxSockets: sockets}) })
 }
 
-// LoadPrograms loads the programs; sockets is how many half-closed ones their set has room for, 0 for the usual
-// number. The error says in an operator's words why they cannot be loaded.
-func LoadPrograms(sockets int) (*Kernel, error) {
-	return NewKernel(func() (Programs, error) { return bpf.Load(bpf.Options{MaxSockets: sockets}) })
+// NewLoader is LoadPrograms with a load function of the caller's.
+func NewLoader(load func() (LoadedPrograms, error)) (*Loader, error) {
+	l := &Loader{load: load}
+	return l, l.Reload()
 }
 
-// NewKernel is LoadPrograms with a loader of the caller's.
-func NewKernel(loader func() (Programs, error)) (*Kernel, error) {
-	k := &Kernel{loader: loader}
-	return k, k.load()
-}
+// errNotLoaded means that the last load failed, or that the Loader is closed.
+var errNotLoaded = errors.New("no BPF programs are loaded")
 
-// errNoPrograms says that the programs were lost, or closed.
-var errNoPrograms = errors.New("no BPF programs are loaded")
-
-// load loads the programs, in place of those that there may be.
-func (k *Kernel) load() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.programs != nil {
-		_ = k.programs.Close() // they are of no use any more
-		k.programs = nil
+// Reload unloads the programs, if any are loaded, and loads them again, with nothing in their sets.
+func (l *Loader) Reload() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.loaded != nil {
+		_ = l.loaded.Close() // they are useless, whatever it returns
+		l.loaded = nil
 	}
-	p, err := k.loader()
+	p, err := l.load()
 	if err != nil {
 		return err
 	}
-	k.programs = p
+	l.loaded = p
 	return nil
 }
 
-// Close unloads the programs. They go with the process, too.
-func (k *Kernel) Close() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.programs == nil {
+// Close unloads the programs. The kernel also unloads them when the process exits.
+func (l *Loader) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.loaded == nil {
 		return nil
 	}
-	err := k.programs.Close()
-	k.programs = nil
+	err := l.loaded.Close()
+	l.loaded = nil
 	return err
 }
 
 // use runs fn on the programs.
-func (k *Kernel) use(fn func(Programs) error) error {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	if k.programs == nil {
-		return errNoPrograms
+func (l *Loader) use(fn func(LoadedPrograms) error) error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.loaded == nil {
+		return errNotLoaded
 	}
-	return fn(k.programs)
+	return fn(l.loaded)
 }
 
-func (k *Kernel) watch(cookies []uint64) error {
-	return k.use(func(p Programs) error { return p.Watch(cookies) })
+// Watch implements Programs.
+func (l *Loader) Watch(cookies []uint64) error {
+	return l.use(func(p LoadedPrograms) error { return p.Watch(cookies) })
 }
 
-func (k *Kernel) entries(found func(*bpf.Socket) error) error {
-	return k.use(func(p Programs) error { return p.Entries(found) })
+// Entries implements Programs.
+func (l *Loader) Entries(visit func(*bpf.Socket) error) error {
+	return l.use(func(p LoadedPrograms) error { return p.Entries(visit) })
 }
 
-func (k *Kernel) walk(found func(*bpf.Holding) error) error {
-	return k.use(func(p Programs) error { return p.Walk(found) })
+// Walk implements Programs.
+func (l *Loader) Walk(visit func(*bpf.Holding) error) error {
+	return l.use(func(p LoadedPrograms) error { return p.Walk(visit) })
 }
 
-func (k *Kernel) forget(cookies []uint64) error {
-	return k.use(func(p Programs) error { return p.Forget(cookies) })
+// Forget implements Programs.
+func (l *Loader) Forget(cookies []uint64) error {
+	return l.use(func(p LoadedPrograms) error { return p.Forget(cookies) })
 }
 
-func (k *Kernel) holders(found func(*bpf.Holder) error) error {
-	return k.use(func(p Programs) error { return p.Holders(found) })
-}
-
-func (k *Kernel) health() (h bpf.Health, err error) {
-	err = k.use(func(p Programs) (err error) {
+// Health implements Programs.
+func (l *Loader) Health() (h bpf.Health, err error) {
+	err = l.use(func(p LoadedPrograms) (err error) {
 		h, err = p.Health()
 		return err
 	})
 	return h, err
+}
+
+// Holders implements OwnerPrograms.
+func (l *Loader) Holders(visit func(*bpf.Holder) error) error {
+	return l.use(func(p LoadedPrograms) error { return p.Holders(visit) })
 }

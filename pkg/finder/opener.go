@@ -11,36 +11,42 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// Opener opens sock_diag sockets in namespaces.
+// Opener opens sock_diag in recorded network namespaces. Its methods may be called concurrently.
 type Opener struct {
-	Root *netns.Root
+	Root *netns.Root // where the paths resolve
 }
 
-// Open opens a sock_diag socket in the target's namespace, and in no other: what a path leads to is
-// compared with what was recorded, before and after the socket is opened. inside, if not nil, runs in the
-// namespace before the socket is opened; when it returns false none is, and conn is nil.
+// Open opens a sock_diag socket in n and in no other network namespace: it compares what a path leads to with
+// n.Identity, by device and inode before it enters and by cookie afterwards. If n is at none of its paths any
+// more, netns.IsGone(err). It needs CAP_SYS_ADMIN.
 //
-// The socket pins the namespace: the caller closes it as soon as its one operation is done.
-func (o Opener) Open(t Target, inside func() bool) (*inetdiag.Conn, error) {
-	var ended, other []error
-	for _, path := range t.Paths {
-		conn, err := o.openPath(path, t.Identity, inside)
+// The socket pins the network namespace, so the caller closes it after one operation.
+func (o Opener) Open(n Netns) (*inetdiag.Conn, error) {
+	return o.openIf(n, func() bool { return true })
+}
+
+// openIf is Open with a condition, which runs inside the network namespace. If it returns false, openIf opens
+// no socket and returns nil, nil.
+func (o Opener) openIf(n Netns, condition func() bool) (*inetdiag.Conn, error) {
+	var gone, other []error
+	for _, path := range n.Paths {
+		conn, err := o.openPath(path, n.Identity, condition)
 		switch {
 		case err == nil:
 			return conn, nil
 		case netns.IsGone(err):
-			ended = append(ended, err)
+			gone = append(gone, err)
 		default:
 			other = append(other, err)
 		}
 	}
-	if len(other) > 0 { // it may still be there
+	if len(other) > 0 { // these paths may still lead to it
 		return nil, errors.Join(other...)
 	}
-	return nil, errors.Join(ended...)
+	return nil, errors.Join(gone...)
 }
 
-func (o Opener) openPath(path string, want netns.Identity, inside func() bool) (*inetdiag.Conn, error) {
+func (o Opener) openPath(path string, want netns.Identity, condition func() bool) (*inetdiag.Conn, error) {
 	h, err := o.Root.Open(path)
 	if err != nil {
 		return nil, err
@@ -51,7 +57,7 @@ func (o Opener) openPath(path string, want netns.Identity, inside func() bool) (
 	}
 	var conn *inetdiag.Conn
 	err = h.Do(func() (err error) {
-		if inside != nil && !inside() {
+		if !condition() {
 			return nil
 		}
 		conn, err = inetdiag.Open()
@@ -66,7 +72,7 @@ func (o Opener) openPath(path string, want netns.Identity, inside func() bool) (
 	if conn == nil || want.Cookie == 0 {
 		return conn, nil
 	}
-	// Inode numbers are reused within a boot; the cookie is not.
+	// The kernel reuses inode numbers within a boot, but no cookie.
 	cookie, err := conn.NetnsCookie()
 	if err == nil && cookie != want.Cookie {
 		err = netns.ErrMismatch

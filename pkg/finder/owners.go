@@ -10,22 +10,22 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// walkOwners finds the processes that hold sockets by the kernel's walk over all descriptors. What that shows nobody
-// to hold is looked for in /proc, as everything is where there are no programs.
-type walkOwners struct {
-	kernel *Kernel
-	proc   *owners.Proc
+// programResolver finds the owners of sockets by the kernel's walk over all descriptors, and searches /proc for
+// the sockets to which that walk finds none.
+type programResolver struct {
+	programs OwnerPrograms
+	proc     *owners.Proc
 }
 
 // Find implements owners.Resolver.
-func (w *walkOwners) Find(ctx context.Context, q owners.Query) (map[uint32][]owners.Process, error) {
-	if !w.proc.First() { // the walk tells the machine's process ids, which are not those of /proc
-		return w.proc.Find(ctx, q)
+func (r *programResolver) Find(ctx context.Context, q owners.Query) (map[uint32][]owners.Process, error) {
+	if !r.proc.First() { // the walk returns the initial PID namespace's PIDs, which are not those of /proc
+		return r.proc.Find(ctx, q)
 	}
-	return w.proc.FindBy(ctx, q, func(holds func(inode uint32, pid int, command string) error) error {
-		err := w.kernel.holders(func(h *bpf.Holder) error { return holds(h.Inode, h.PID, h.Command) })
+	return r.proc.FindBy(ctx, q, func(holds func(inode uint32, pid int, command string) error) error {
+		err := r.programs.Holders(func(h *bpf.Holder) error { return holds(h.Inode, h.PID, h.Command) })
 		if ctx.Err() == nil {
-			return nil // without the programs all are looked for in /proc
+			return nil // if the programs failed, FindBy searches /proc for all of the sockets
 		}
 		return err
 	})

@@ -12,17 +12,19 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// pacer keeps what sweeping costs below a share of one core: it earns CPU time at that share of real time,
-// saves at most ten seconds' earnings, and may run into debt, since a dump cannot be cut short.
+// Pacer keeps the CPU time of some work below a share of one core. It earns CPU time at that share of real
+// time, keeps what it earns in BurstWindow at most, and may run into debt, since a dump cannot be cut short.
+// It is not safe for concurrent use.
 type Pacer struct {
 	share   float64
 	balance time.Duration
-	at      monotime.Time
+	at      monotime.Time // of the balance
 }
 
-// BurstWindow is how long a quiet pacer's earnings are kept.
+// BurstWindow is how long an idle Pacer keeps what it earns.
 const BurstWindow = 10 * time.Second
 
+// NewPacer returns a Pacer that has earned for one BurstWindow. share is a part of one core, such as 0.02.
 func NewPacer(share float64, now monotime.Time) *Pacer {
 	return &Pacer{share: share, balance: time.Duration(share * float64(BurstWindow)), at: now}
 }
@@ -32,13 +34,13 @@ func (p *Pacer) earn(now monotime.Time) {
 	p.at = now
 }
 
-// spend takes what was used from the balance.
+// Spend takes used CPU time from the balance.
 func (p *Pacer) Spend(now monotime.Time, cpu time.Duration) {
 	p.earn(now)
 	p.balance -= cpu
 }
 
-// wait returns how long to wait until there is no debt.
+// Wait returns how long it takes until there is no debt; 0 if there is none.
 func (p *Pacer) Wait(now monotime.Time) time.Duration {
 	p.earn(now)
 	if p.balance >= 0 {
@@ -47,7 +49,7 @@ func (p *Pacer) Wait(now monotime.Time) time.Duration {
 	return time.Duration(float64(-p.balance)/p.share) + time.Microsecond
 }
 
-// MeasureCPU runs fn on one thread, and returns the CPU time that it took there.
+// MeasureCPU runs fn on one thread, and returns the CPU time that fn has used there.
 func MeasureCPU(fn func()) time.Duration {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -56,7 +58,7 @@ func MeasureCPU(fn func()) time.Duration {
 	return threadCPU() - before
 }
 
-// threadCPU is the CPU time that the calling thread has used.
+// threadCPU returns the CPU time that the calling thread has used.
 func threadCPU() time.Duration {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts) // cannot fail: the clock exists and &ts is valid

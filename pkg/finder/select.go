@@ -10,43 +10,48 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// The finders that can be asked for.
+// The values of --finder.
 const (
 	NameAuto     = "auto"
 	NameSockDiag = "sockdiag"
 	NameBPF      = "bpf"
 )
 
-// Names lists them.
+// Names lists the values of --finder.
 func Names() []string { return []string{NameAuto, NameSockDiag, NameBPF} }
 
-// Senses is what a reaper finds sockets and their owners by.
-type Senses struct {
+// Backend is the finder and the owner lookup that Select has chosen for this kernel.
+type Backend struct {
 	Finder Finder
 	Owners owners.Resolver
 	close  func() error
 }
 
-// Close lets go of what the kernel keeps for them, once the reaper has ended.
-func (s *Senses) Close() error { return s.close() }
+// Close unloads the BPF programs, if any. The caller stops the finder first.
+func (b *Backend) Close() error { return b.close() }
 
-// Choose makes the finder of that name and what goes with it. auto takes bpf where it can be had, and else
-// sockdiag, which then says why. cpuBudget is the share of one core that finding may cost.
-func Choose(name string, load func() (*Kernel, error), root *netns.Root, cpuBudget float64) (*Senses, error) {
-	proc := owners.NewProc("/proc")
-	fallback := &Senses{Finder: NewSockDiag(root, cpuBudget), Owners: proc, close: func() error { return nil }}
+// Select returns the finder with that name. NameAuto stands for bpf where load succeeds, else for sockdiag, whose
+// State then has the error of load. cpuBudget is the share of one core that finding may cost.
+func Select(name string, load func() (*Loader, error), root *netns.Root, cpuBudget float64) (*Backend, error) {
 	if name == NameSockDiag {
-		return fallback, nil
+		return sockDiagBackend(root, cpuBudget, ""), nil
 	}
-	kernel, err := load()
+	loader, err := load()
 	switch {
 	case err == nil:
-		return &Senses{Finder: NewBPF(BPFConfig{Kernel: kernel, Root: root, CPUBudget: cpuBudget}), Owners: &walkOwners{kernel: kernel, proc: proc}, close: kernel.Close}, nil
+		return &Backend{
+			Finder: NewBPF(BPFConfig{Loader: loader, Root: root, CPUBudget: cpuBudget}),
+			Owners: &programResolver{programs: loader, proc: owners.NewProc("/proc")},
+			close:  loader.Close,
+		}, nil
 	case name == NameBPF:
 		return nil, fmt.Errorf("finder bpf: %w; use --finder auto or sockdiag, which finds the same at a higher cost", err)
 	}
-	f := NewSockDiag(root, cpuBudget)
-	f.why = "bpf cannot be used: " + err.Error()
-	fallback.Finder = f
-	return fallback, nil
+	return sockDiagBackend(root, cpuBudget, "bpf cannot be used: "+err.Error()), nil
+}
+
+func sockDiagBackend(root *netns.Root, cpuBudget float64, why string) *Backend {
+	return &Backend{
+		Finder: newSockDiag(root, cpuBudget, why), Owners: owners.NewProc("/proc"), close: func() error { return nil },
+	}
 }

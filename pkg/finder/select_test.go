@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
@@ -30,9 +31,9 @@ func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			loaded := false
-			s, err := finder.Choose(tc.ask, func() (*finder.Kernel, error) {
+			s, err := finder.Select(tc.ask, func() (*finder.Loader, error) {
 				loaded = true
-				return finder.NewKernel(func() (finder.Programs, error) { return nil, tc.load })
+				return finder.NewLoader(func() (finder.LoadedPrograms, error) { return nil, tc.load })
 			}, nil, 1)
 			if tc.err != "" {
 				if !errors.Is(err, why) || !strings.Contains(err.Error(), tc.err) {
@@ -53,21 +54,25 @@ func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
 	}
 }
 
-// firstState is what a finder says of itself first.
-func firstState(t *testing.T, f finder.Finder) (s finder.FinderState) {
+// firstState returns what a finder reports first.
+func firstState(t *testing.T, f finder.Finder) (first finder.State) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	err := f.Find(ctx, nil, func(findings ...finder.Finding) {
-		for i := range findings {
-			if findings[i].State != nil && s.Name == "" {
-				s = *findings[i].State
-			}
-		}
-		stop()
-	})
-	if err != nil {
+	sink := onState{func(s finder.State) { first = s; stop() }}
+	if err := f.Find(ctx, nil, sink); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return first
 }
+
+// onState is the sink of a finder that reports nothing but its State.
+type onState struct {
+	state func(finder.State)
+}
+
+func (s onState) State(state finder.State)        { s.state(state) }
+func (onState) Seen([]finder.Seen)                {}
+func (onState) Swept(finder.Sweep)                {}
+func (onState) Failed(id netns.Identity, _ error) {}
+func (onState) Cost(finder.Cost)                  {}

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tcpInUse reports whether the calling thread's namespace has any TCP socket that is not a mini-socket.
-// Asking costs a two-hundredth of a walk over the hash. Without an answer it says yes.
-func tcpInUse() bool {
+// hasTCP reports whether the calling thread's network namespace has any TCP socket that is not a mini-socket.
+// That costs a two-hundredth of a dump. If it cannot find out, it returns true.
+func hasTCP() bool {
 	return inUse("/proc/thread-self/net/sockstat", "TCP: ") || inUse("/proc/thread-self/net/sockstat6", "TCP6: ")
 }
 
@@ -29,8 +29,8 @@ func inUse(file, line string) bool {
 	return !ok || n != 0
 }
 
-// read reads the beginning of a file in /proc. It is os.ReadFile without a file: that costs as much again
-// as the kernel's part, for each namespace.
+// read reads the beginning of a file in /proc. os.ReadFile would cost as much again as the kernel's part, for
+// each network namespace.
 func read(file string, room []byte) ([]byte, error) {
 	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -44,8 +44,8 @@ func read(file string, room []byte) ([]byte, error) {
 	return room[:n], nil
 }
 
-// sockstatInUse takes the number behind "inuse" from the line of /proc/net/sockstat or sockstat6 that
-// begins with prefix.
+// sockstatInUse returns the number after "inuse" in the line of /proc/net/sockstat or sockstat6 that begins
+// with prefix.
 func sockstatInUse(text, prefix string) (int, bool) {
 	for line := range strings.Lines(text) {
 		rest, ok := strings.CutPrefix(line, prefix)

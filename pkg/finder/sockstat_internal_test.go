@@ -54,12 +54,12 @@ func FuzzSockstatInUse(f *testing.F) {
 	})
 }
 
-func TestTCPInUseTellsOfTheThreadsOwnNamespace(t *testing.T) {
+func TestHasTCPIsAboutTheThreadsOwnNamespace(t *testing.T) {
 	for _, network := range nstest.Networks {
 		t.Run(network, func(t *testing.T) {
 			ns := nstest.New(t)
 			ask := func() (used bool) {
-				ns.Do(t, func() { used = tcpInUse() })
+				ns.Do(t, func() { used = hasTCP() })
 				return used
 			}
 			if ask() {

@@ -5,7 +5,6 @@ package finder
 
 import (
 	"cmp"
-	"context"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -13,121 +12,102 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// SockDiag is the finder for any kernel: it dumps each namespace's half-closed sockets by sock_diag, one
-// namespace at a time, as often as its graces ask for and as its share of CPU allows.
-//
-// A dump walks the namespace's whole hash of connections, which on most kernels is shared by all
-// namespaces and has a quarter of a million buckets, so that every namespace costs what the largest does.
-// Namespaces with a hash of their own (net.ipv4.tcp_child_ehash_entries, Linux 6.1) cost a hundredth.
-type SockDiag struct {
-	opener Opener
-	why    string // it was chosen
-	pacer  *Pacer
-	batch  []Seen
-	queue  sweepQueue
-	walk   time.Duration // what the last walk over a namespace's hash cost
+// sweeper dumps the half-closed sockets of one network namespace after another, each as often as its interval
+// asks for and as its pacer allows. It works on its caller's goroutine.
+type sweeper struct {
+	opener   Opener
+	pacer    *Pacer
+	queue    sweepQueue
+	batch    batch
+	lastDump time.Duration // what the last dump of any network namespace cost
 }
 
-// NewSockDiag makes the finder. cpuBudget is the share of one core that sweeping may cost, such as 0.02.
-func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
-	return &SockDiag{opener: Opener{root}, pacer: NewPacer(cpuBudget, monotime.Now()), batch: make([]Seen, 0, batchSize)}
+// newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
+func newSweeper(opener Opener, pacer *Pacer, order sweepOrder) sweeper {
+	return sweeper{opener: opener, pacer: pacer, queue: sweepQueue{order: order}, batch: newBatch()}
 }
 
-// batchSize is how many sockets are handed over at once.
-const batchSize = 128
+// replace replaces the set of network namespaces to sweep.
+func (s *sweeper) replace(set []Netns, now monotime.Time) { s.queue.replace(set, now) }
 
-// Name returns "sockdiag".
-func (f *SockDiag) Name() string { return "sockdiag" }
-
-// Find sweeps until ctx ends. It never gives up by itself.
-func (f *SockDiag) Find(ctx context.Context, targets <-chan []Target, found func(...Finding)) error {
-	found(Finding{State: &FinderState{Name: f.Name(), Why: f.why}})
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case set := <-targets:
-			f.queue.replace(set, monotime.Now())
-		case <-timer.C:
-			f.step(monotime.Now(), found)
-		}
-		timer.Reset(f.idle(monotime.Now()))
+// due returns the network namespace that sweep would sweep now; false if no sweep is due or the budget is
+// spent.
+func (s *sweeper) due(now monotime.Time) (Netns, bool) {
+	next := s.queue.peek()
+	if next == nil || now.Before(next.due) || s.pacer.Wait(now) > 0 {
+		return Netns{}, false
 	}
+	return next.netns, true
 }
 
-// step sweeps the namespace whose turn it is, if it is due.
-func (f *SockDiag) step(now monotime.Time, found func(...Finding)) {
-	next := f.queue.peek()
-	if next == nil || now.Before(next.due) || f.pacer.Wait(now) > 0 {
-		return
-	}
-	finding := f.sweep(next, found)
-	finding.Late, finding.Took = now.Sub(next.due), monotime.Now().Sub(now)
-	found(finding)
-	f.queue.done(next, now)
-}
-
-// idle is how long there is nothing to do.
-func (f *SockDiag) idle(now monotime.Time) time.Duration {
-	next := f.queue.peek()
+// idle returns how long no sweep is due.
+func (s *sweeper) idle(now monotime.Time) time.Duration {
+	next := s.queue.peek()
 	if next == nil {
 		return time.Hour
 	}
-	return max(next.due.Sub(now), f.pacer.Wait(now), 0)
+	return max(next.due.Sub(now), s.pacer.Wait(now), 0)
 }
 
-// cheapWalk is how little a walk costs where it is not worth asking first whether there is anything: that
-// costs 0.08 ms.
-const cheapWalk = 500 * time.Microsecond
+// sweep sweeps the network namespace that is due, if any. It reports the sockets, the cost and a failure to
+// sink; a complete sweep it returns, for the caller to report.
+func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete bool) {
+	if _, ok := s.due(now); !ok {
+		return Sweep{}, false
+	}
+	next := s.queue.peek()
+	id, late := next.netns.Identity, now.Sub(next.due)
+	began := monotime.Now()
+	cpu, err := s.dump(next, sink)
+	s.pacer.Spend(monotime.Now(), cpu)
+	s.queue.reschedule(next, now)
+	sink.Cost(Cost{CPU: cpu})
+	if err != nil {
+		sink.Failed(id, err)
+		return Sweep{}, false
+	}
+	return Sweep{Netns: []netns.Identity{id}, Began: began, Duration: monotime.Now().Sub(now), Late: late}, true
+}
 
-// sweep looks at all of one namespace, and returns its last Finding.
-func (f *SockDiag) sweep(e *sweepEntry, found func(...Finding)) Finding {
-	t := e.target
-	last := Finding{Namespace: t.Identity, Swept: monotime.Now()}
-	f.batch = f.batch[:0]
-	expected := cmp.Or(e.walk, f.walk)
-	conn, err := f.opener.Open(t, func() (inUse bool) {
-		if expected > 0 && expected < cheapWalk {
+// cheapDump is the cost of a dump below which it is not worth asking first whether the network namespace has
+// any TCP socket: asking costs 0.08 ms.
+const cheapDump = 500 * time.Microsecond
+
+// dump reports all half-closed sockets of one network namespace, and returns what that cost.
+func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) {
+	expected := cmp.Or(e.dump, s.lastDump)
+	conn, err := s.opener.openIf(e.netns, func() (inUse bool) {
+		if expected > 0 && expected < cheapDump {
 			return true
 		}
-		last.CPU += MeasureCPU(func() { inUse = tcpInUse() })
+		cpu += MeasureCPU(func() { inUse = hasTCP() })
 		return inUse
 	})
-	if err == nil && conn != nil {
-		f.walk = MeasureCPU(func() { err = f.dump(conn, t, found) })
-		e.walk = f.walk
-		last.CPU += f.walk
-		conn.Close()
+	if err != nil || conn == nil {
+		return cpu, err
 	}
-	if err != nil {
-		last.Err, last.Swept = err, 0
-	}
-	last.Seen = f.stamped()
-	f.pacer.Spend(monotime.Now(), last.CPU)
-	return last
+	s.lastDump = MeasureCPU(func() { err = s.read(conn, e.netns.Identity, sink) })
+	e.dump = s.lastDump
+	conn.Close() // before the sink takes its time: it pins the network namespace
+	s.flush(sink)
+	return cpu + s.lastDump, err
 }
 
-// dump hands over all but the last batch of a namespace's half-closed sockets.
-func (f *SockDiag) dump(conn *inetdiag.Conn, t Target, found func(...Finding)) error {
+// read reports the half-closed sockets that conn dumps, except for a last batch, which stays in s.batch.
+func (s *sweeper) read(conn *inetdiag.Conn, id netns.Identity, sink Sink) error {
 	asked := monotime.Now()
-	return conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(s *inetdiag.Socket) error {
-		if len(f.batch) == batchSize {
-			found(Finding{Namespace: t.Identity, Seen: f.stamped()})
-			f.batch = f.batch[:0]
+	return conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(sock *inetdiag.Socket) error {
+		if s.batch.isFull() {
+			s.flush(sink)
 		}
-		f.batch = append(f.batch, Seen{Socket: *s, Asked: asked})
+		s.batch.add(Seen{Netns: id, Socket: *sock, Asked: asked})
 		return nil
 	})
 }
 
-// stamped returns the batch with the time of its looks: one for all, not before any of them, since reading
-// the clock costs a tenth of what a socket does.
-func (f *SockDiag) stamped() []Seen {
-	at := monotime.Now()
-	for i := range f.batch {
-		f.batch[i].At = at
-	}
-	return f.batch
+// flush reports the batch with one time for all of its sockets, which is not before the kernel read any of
+// them: reading the clock costs a tenth of what reading a socket does.
+func (s *sweeper) flush(sink Sink) {
+	s.batch.stamp(monotime.Now())
+	s.batch.flush(sink)
 }

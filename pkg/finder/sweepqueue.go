@@ -11,41 +11,50 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// sweepQueue says which namespace is swept next.
+// sweepQueue orders network namespaces by when their next sweep is due.
 type sweepQueue struct {
+	order   sweepOrder
 	entries sweepHeap
 	byID    map[netns.Identity]*sweepEntry
-	patient bool // what is new has time: one after the other, within its interval
 }
+
+// sweepOrder is when a network namespace that is new to a queue is due.
+type sweepOrder uint8
+
+const (
+	dueNow    sweepOrder = iota
+	dueSpread            // within its interval, one network namespace after the other
+)
 
 type sweepEntry struct {
-	target Target
-	due    monotime.Time
-	walk   time.Duration // what the last walk over its hash cost, 0 if there was none
-	index  int
+	netns Netns
+	due   monotime.Time
+	dump  time.Duration // what its last dump cost; 0 if there was none
+	index int           // in the heap
 }
 
-// replace takes over a new set: what is new is due at once, what stays keeps its time but is due no later
-// than its interval says.
-func (q *sweepQueue) replace(set []Target, now monotime.Time) {
+// replace takes over another set. A network namespace that was there before keeps its due time, but is due no
+// later than its new interval says.
+func (q *sweepQueue) replace(set []Netns, now monotime.Time) {
 	old := q.byID
 	q.byID = make(map[netns.Identity]*sweepEntry, len(set))
 	q.entries = q.entries[:0]
-	for _, t := range set {
-		e := &sweepEntry{target: t, due: now}
-		if q.patient {
-			e.due = now.Add(t.Interval * time.Duration(1+len(q.entries)) / time.Duration(len(set)))
+	for _, n := range set {
+		e := &sweepEntry{netns: n, due: now}
+		if q.order == dueSpread {
+			e.due = now.Add(n.Interval * time.Duration(1+len(q.entries)) / time.Duration(len(set)))
 		}
-		if was := old[t.Identity]; was != nil {
-			e.due, e.walk = min(was.due, now.Add(t.Interval)), was.walk
+		if was := old[n.Identity]; was != nil {
+			e.due, e.dump = min(was.due, now.Add(n.Interval)), was.dump
 		}
 		e.index = len(q.entries)
 		q.entries = append(q.entries, e)
-		q.byID[t.Identity] = e
+		q.byID[n.Identity] = e
 	}
 	heap.Init(&q.entries)
 }
 
+// peek returns the entry that is due first, nil if the queue is empty.
 func (q *sweepQueue) peek() *sweepEntry {
 	if len(q.entries) == 0 {
 		return nil
@@ -53,9 +62,9 @@ func (q *sweepQueue) peek() *sweepEntry {
 	return q.entries[0]
 }
 
-// done puts e back at the end of its interval.
-func (q *sweepQueue) done(e *sweepEntry, began monotime.Time) {
-	e.due = began.Add(e.target.Interval)
+// reschedule makes e due one interval after its sweep began.
+func (q *sweepQueue) reschedule(e *sweepEntry, began monotime.Time) {
+	e.due = began.Add(e.netns.Interval)
 	heap.Fix(&q.entries, e.index)
 }
 

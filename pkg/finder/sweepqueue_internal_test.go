@@ -11,8 +11,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-func target(inode uint64, interval time.Duration) Target {
-	return Target{Identity: netns.Identity{Inode: inode}, Interval: interval}
+func target(inode uint64, interval time.Duration) Netns {
+	return Netns{Identity: netns.Identity{Inode: inode}, Interval: interval}
 }
 
 func TestSweepQueueWhatIsNewIsDueAtOnce(t *testing.T) {
@@ -20,16 +20,16 @@ func TestSweepQueueWhatIsNewIsDueAtOnce(t *testing.T) {
 	if q.peek() != nil {
 		t.Error("an empty one has something due")
 	}
-	q.replace([]Target{target(1, time.Minute), target(2, time.Second)}, moment(0))
+	q.replace([]Netns{target(1, time.Minute), target(2, time.Second)}, moment(0))
 	for range 2 {
 		e := q.peek()
 		if e.due != moment(0) {
-			t.Errorf("%v is due at %v", e.target.Identity, e.due.Sub(moment(0)))
+			t.Errorf("%v is due at %v", e.netns.Identity, e.due.Sub(moment(0)))
 		}
-		q.done(e, moment(time.Millisecond))
+		q.reschedule(e, moment(time.Millisecond))
 	}
-	if e := q.peek(); e.target.Identity.Inode != 2 || e.due != moment(time.Millisecond+time.Second) {
-		t.Errorf("next is %v at %v", e.target.Identity, e.due.Sub(moment(0)))
+	if e := q.peek(); e.netns.Identity.Inode != 2 || e.due != moment(time.Millisecond+time.Second) {
+		t.Errorf("next is %v at %v", e.netns.Identity, e.due.Sub(moment(0)))
 	}
 }
 
@@ -45,18 +45,18 @@ func TestSweepQueueReplace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var q sweepQueue
-			q.replace([]Target{target(1, time.Minute), target(2, time.Minute)}, moment(0))
+			q.replace([]Netns{target(1, time.Minute), target(2, time.Minute)}, moment(0))
 			for range 2 {
-				q.done(q.peek(), moment(0))
+				q.reschedule(q.peek(), moment(0))
 			}
 			now := moment(10 * time.Second)
-			q.replace([]Target{target(2, tc.interval), target(3, time.Minute)}, now)
-			if e := q.peek(); e.target.Identity.Inode != 3 || e.due != now {
-				t.Errorf("next is %v, want the new one", e.target.Identity)
+			q.replace([]Netns{target(2, tc.interval), target(3, time.Minute)}, now)
+			if e := q.peek(); e.netns.Identity.Inode != 3 || e.due != now {
+				t.Errorf("next is %v, want the new one", e.netns.Identity)
 			}
-			q.done(q.peek(), moment(time.Hour))
-			if e := q.peek(); e.target.Identity.Inode != 2 || e.due != moment(tc.due) {
-				t.Errorf("then %v at %v, want the other at %v", e.target.Identity, e.due.Sub(moment(0)), tc.due)
+			q.reschedule(q.peek(), moment(time.Hour))
+			if e := q.peek(); e.netns.Identity.Inode != 2 || e.due != moment(tc.due) {
+				t.Errorf("then %v at %v, want the other at %v", e.netns.Identity, e.due.Sub(moment(0)), tc.due)
 			}
 			q.replace(nil, now)
 			if q.peek() != nil {
@@ -72,7 +72,7 @@ func TestSweepQueueLeavesNobodyOut(t *testing.T) {
 	var q sweepQueue
 	at := moment(0)
 	for range 200 {
-		var set []Target
+		var set []Netns
 		for inode := range uint64(20) {
 			if rnd.IntN(3) > 0 {
 				set = append(set, target(inode, time.Duration(1+rnd.IntN(10))*time.Second))
@@ -91,8 +91,8 @@ func TestSweepQueueLeavesNobodyOut(t *testing.T) {
 					t.Fatal("an earlier one is behind")
 				}
 			}
-			swept[e.target.Identity.Inode]++
-			q.done(e, at)
+			swept[e.netns.Identity.Inode]++
+			q.reschedule(e, at)
 		}
 		for _, e := range set {
 			// Twice at least: once because it is new or by its old time, and then by its interval.

@@ -10,52 +10,53 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// sight knows of which namespaces a walk over all processes shows the sockets. A walk sees the processes of the pid
-// namespace that the reaper is in, and of those below: in a machine's first one that is all. Elsewhere a network
-// namespace counts as seen once a process in it is, or the walk has shown a socket of it.
-type sight struct {
+// visibility knows the network namespaces whose sockets a walk over all processes shows. A walk sees the
+// processes of the reaper's PID namespace and of those below. In the machine's initial PID namespace these are
+// all processes. In another one, a network namespace counts as visible once a visible process is in it, or the
+// walk has shown one of its sockets.
+type visibility struct {
 	proc    *owners.Proc
-	all     bool
-	seen    map[netns.Identity]bool
-	changed bool // since look was called
+	all     bool // every network namespace is visible
+	visible map[netns.Identity]bool
+	grown   bool // since the last refresh
 }
 
-func newSight(proc *owners.Proc) sight {
-	return sight{proc: proc, all: proc.First(), seen: make(map[netns.Identity]bool)}
+func newVisibility(proc *owners.Proc) visibility {
+	return visibility{proc: proc, all: proc.First(), visible: make(map[netns.Identity]bool)}
 }
 
-// sees reports whether the walk shows the sockets of a namespace.
-func (s *sight) sees(id netns.Identity) bool { return s.all || s.seen[id] }
+// covers reports whether a walk shows the sockets of a network namespace.
+func (v *visibility) covers(id netns.Identity) bool { return v.all || v.visible[id] }
 
-// saw notes that there is something to be seen of a namespace.
-func (s *sight) saw(id netns.Identity) {
-	if !s.all && !s.seen[id] {
-		s.seen[id], s.changed = true, true
+// add records that a walk has shown a socket of a network namespace, or that a visible process is in it.
+func (v *visibility) add(id netns.Identity) {
+	if !v.all && !v.visible[id] {
+		v.visible[id], v.grown = true, true
 	}
 }
 
-// look looks which of the namespaces have a process, as they have soon after they were registered, and reports
-// whether more of them are seen than when it was called before.
-func (s *sight) look(ctx context.Context, set []Target) (changed bool) {
-	if s.all {
+// refresh forgets the network namespaces that are not in the set, adds those of the set with a visible process,
+// and reports whether more are visible than at the last refresh.
+func (v *visibility) refresh(ctx context.Context, set []Netns) (grown bool) {
+	if v.all {
 		return false
 	}
-	was := s.seen
-	s.seen = make(map[netns.Identity]bool, len(set)) // without those that are there no more
-	unseen := make(map[uint64]struct{})
-	for _, t := range set {
-		if was[t.Identity] {
-			s.seen[t.Identity] = true
+	before := v.visible
+	v.visible = make(map[netns.Identity]bool, len(set))
+	hidden := make(map[uint64]struct{})
+	for _, n := range set {
+		if before[n.Identity] {
+			v.visible[n.Identity] = true
 		} else {
-			unseen[t.Identity.Inode] = struct{}{}
+			hidden[n.Identity.Inode] = struct{}{}
 		}
 	}
-	inhabited, _ := s.proc.Inhabited(ctx, unseen) // what cannot be looked at is not seen
-	for _, t := range set {
-		if _, ok := inhabited[t.Identity.Inode]; ok {
-			s.saw(t.Identity)
+	inhabited, _ := v.proc.Inhabited(ctx, hidden) // after an error the rest stays hidden
+	for _, n := range set {
+		if _, ok := inhabited[n.Identity.Inode]; ok {
+			v.add(n.Identity)
 		}
 	}
-	changed, s.changed = s.changed, false
-	return changed
+	grown, v.grown = v.grown, false
+	return grown
 }

@@ -11,12 +11,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-)
 
-// Where runtimes look for plugins and networks unless they are told otherwise.
-const (
-	DefaultBinDir  = "/opt/cni/bin"
-	DefaultConfDir = "/etc/cni/net.d"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // runnable reports whether a file is there and may be executed.
@@ -44,13 +40,13 @@ func (d *directory) holds(name string, data []byte) bool {
 // network must be. To list a plugin that the runtime does not find would fail every pod. A link counts wherever it
 // leads, which in a container may be out of what is mounted.
 func (c Config) checkPlugins(f file) error {
-	if c.TrustBinDir || len(f.list.Plugins) == 0 {
+	if c.TrustBinDir || len(f.List.Plugins) == 0 {
 		return nil
 	}
-	first := filepath.Join(c.BinDir, filepath.Base(f.list.Plugins[0].Network.Type))
-	bin, err := host(c.HostRoot).open(first, unix.O_PATH|unix.O_NOFOLLOW)
+	first := filepath.Join(c.BinDir, filepath.Base(f.List.Plugins[0].Network.Type))
+	bin, err := hostfs.Dir(c.HostRoot).Open(first, unix.O_PATH|unix.O_NOFOLLOW)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not there, the first plugin of %s: name the directory in which the runtime looks for plugins with --cni-bin-dir", first, f.name)
+		return fmt.Errorf("%s is not there, the first plugin of %s: name the directory in which the runtime looks for plugins with --cni-bin-dir", first, f.Name)
 	}
 	if err != nil {
 		return err

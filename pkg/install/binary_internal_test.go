@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	shipped "github.com/halfclose/halfclose/test/node"
 )
 
@@ -101,7 +102,7 @@ func TestTheInstalledProgramIsThePlugin(t *testing.T) {
 	if err := json.Unmarshal(out, &says); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(specVersions(), says.SupportedVersions); diff != "" {
+	if diff := cmp.Diff(spec.Versions(), says.SupportedVersions); diff != "" {
 		t.Errorf("versions that are taken and those that the plugin speaks (-want +got)\n%s", diff)
 	}
 }

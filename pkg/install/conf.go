@@ -32,49 +32,52 @@ func confNames(list string) []string {
 
 // indexOf returns where the file of that name is, -1 if there is none.
 func indexOf(files []file, name string) int {
-	return slices.IndexFunc(files, func(f file) bool { return f.name == name })
+	return slices.IndexFunc(files, func(f file) bool { return f.Name == name })
 }
 
 // planConvert plans that a conflist with the entry takes the place of a file that holds a single plugin. If there
 // is one that an installer of ours made earlier, somebody has written the old file again: what that says goes into
 // the conflist, and the plugins that are chained there stay.
 func (c Config) planConvert(d *directory, files []file, f file) ([]change, error) {
-	name := listName(f.name)
-	if f.link {
-		return nil, fmt.Errorf("%s is a symbolic link, whose owner would lose it: make it a regular file", f.name)
+	name := listName(f.Name)
+	if f.Link {
+		return nil, fmt.Errorf("%s is a symbolic link, whose owner would lose it: make it a regular file", f.Name)
 	}
 	for _, other := range files {
-		if other.name != f.name && other.problem == nil && other.name < name {
-			return nil, fmt.Errorf("%s would have to become %s, and runtimes would choose %s instead: rename that", f.name, name, other.name)
+		if other.Name != f.Name && other.Err == nil && other.Name < name {
+			return nil, fmt.Errorf("%s would have to become %s, and runtimes would choose %s instead: rename that", f.Name, name, other.Name)
 		}
 	}
-	list, err := fromConf(f.data, nil, c.Entry)
+	list, err := fromConf(f.Data, nil, c.Entry)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.name, err)
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
-	keep := d.planAside(f, f.name+savedSuffix)
+	if err := checkSize(name, list); err != nil {
+		return nil, err
+	}
+	keep := d.planAside(f, f.Name+savedSuffix)
 	made := indexOf(files, name)
 	if made < 0 {
 		keep.diff = "" // all of it is in the conflist
 		successor := d.planMake(name, list, f)
-		successor.diff = unified(filepath.Join(d.path, f.name), filepath.Join(d.path, name), string(f.data), string(list))
-		return append(d.planRemoveDropIns(f.list.Name), successor, keep), nil
+		successor.diff = unified(filepath.Join(d.path, f.Name), filepath.Join(d.path, name), string(f.Data), string(list))
+		return append(d.planRemoveDropIns(f.List.Name), successor, keep), nil
 	}
-	if files[made].problem != nil && files[made].fresh {
-		return nil, fmt.Errorf("%s cannot be loaded (%w): %w", name, files[made].problem, errBusy)
+	if files[made].Err != nil && files[made].fresh {
+		return nil, fmt.Errorf("%s cannot be loaded (%w): %w", name, files[made].Err, errBusy)
 	}
 	if !madeOf(files[made], f) {
-		return nil, fmt.Errorf("%s would have to become %s, which is there already and is not halfclose's: remove one of them", f.name, name)
+		return nil, fmt.Errorf("%s would have to become %s, which is there already and is not halfclose's: remove one of them", f.Name, name)
 	}
 	changes, err := d.planEdit(files[made], func(data []byte) ([]byte, error) { return renew(data, f, c.Entry) })
-	return append(append(d.planRemoveDropIns(f.list.Name), changes...), keep), err
+	return append(append(d.planRemoveDropIns(f.List.Name), changes...), keep), err
 }
 
 // rewritten returns the file that a conflist of ours has taken the place of, if somebody has written it again
 // and runtimes choose the conflist before it.
 func rewritten(files []file, list file) (file, bool) {
 	for _, f := range files {
-		if !f.isList() && f.problem == nil && listName(f.name) == list.name && madeOf(list, f) {
+		if !f.IsList() && f.Err == nil && listName(f.Name) == list.Name && madeOf(list, f) {
 			return f, true
 		}
 	}
@@ -84,9 +87,9 @@ func rewritten(files []file, list file) (file, bool) {
 // madeOf reports whether a conflist is one that took the place of a file: the same network of the same plugin,
 // with halfclose behind it.
 func madeOf(list, conf file) bool {
-	d, err := parse(list.data)
-	return err == nil && d.count() > 0 && !d.ours(0) && d.list.Name == conf.list.Name &&
-		d.list.Plugins[0].Network.Type == conf.list.Plugins[0].Network.Type
+	d, err := parse(list.Data)
+	return err == nil && d.count() > 0 && !d.ours(0) && d.list.Name == conf.List.Name &&
+		d.list.Plugins[0].Network.Type == conf.List.Plugins[0].Network.Type
 }
 
 // renew returns the conflist that took the place of a file, with what that says now.
@@ -95,7 +98,7 @@ func renew(data []byte, conf file, entry Entry) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.list.CNIVersion == conf.list.CNIVersion && samePlugin(d.list.Plugins[0], conf.list.Plugins[0]) {
+	if d.list.CNIVersion == conf.List.CNIVersion && samePlugin(d.list.Plugins[0], conf.List.Plugins[0]) {
 		return add(data, entry)
 	}
 	var others [][]byte
@@ -104,7 +107,7 @@ func renew(data []byte, conf file, entry Entry) ([]byte, error) {
 			others = append(others, text(p))
 		}
 	}
-	return fromConf(conf.data, others, entry)
+	return fromConf(conf.Data, others, entry)
 }
 
 // restores reports whether a file of a single plugin says what a conflist says but for our entry.
@@ -113,7 +116,7 @@ func restores(f file, saved []byte) bool {
 	if err != nil {
 		return false
 	}
-	data, err := remove(f.data)
+	data, err := remove(f.Data)
 	if err != nil {
 		return false
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/tailscale/hujson"
+
+	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
 // fromConf makes a conflist of the configuration of a single plugin, as every runtime does in memory, and adds
@@ -55,7 +57,7 @@ type single struct {
 
 // parseConf reads the configuration of a single plugin as a runtime does, strictly.
 func parseConf(data []byte) (*single, error) {
-	list, err := listOf(data)
+	list, err := cniconf.ParseSingle(data)
 	if err != nil {
 		return nil, err
 	}
@@ -73,20 +75,11 @@ func parseConf(data []byte) (*single, error) {
 	if find(top, "plugins") != nil {
 		return nil, errors.New("it is a plugin's configuration and a list of plugins at once")
 	}
-	if isOurs(list.Plugins[0]) {
+	if cniconf.IsOurs(list.Plugins[0]) {
 		return nil, errAlone
 	}
 	s.top = top
 	return s, nil
-}
-
-// listOf returns the list that a runtime makes of the configuration of a single plugin.
-func listOf(data []byte) (*libcni.NetworkConfigList, error) {
-	conf, err := libcni.NetworkPluginConfFromBytes(data)
-	if err != nil {
-		return nil, err
-	}
-	return libcni.ConfListFromConf(conf) //nolint:staticcheck // deprecated, as such files are: runtimes call it
 }
 
 // indented returns JSON with so much more space before each line but the first. A newline is never part of a

@@ -7,74 +7,62 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/cniconf"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// directory is an open directory of the node. All names are those of files right in it, and no symbolic link
-// is followed.
+// directory is an open directory of the node, which installers change. All names are those of files right in it, and
+// no symbolic link is followed.
 type directory struct {
-	f    *os.File
+	dir  *hostfs.Directory
 	path string // on the node
-	host host
 }
 
-func openDirectory(h host, path string) (*directory, error) {
-	var deleted uint64
-	for {
-		f, err := h.open(path, unix.O_RDONLY|unix.O_DIRECTORY)
-		if err != nil {
-			return nil, err
-		}
-		d := &directory{f: f, path: path, host: h}
-		var stat unix.Stat_t
-		if err := unix.Fstat(d.fd(), &stat); err != nil || stat.Nlink > 0 {
-			return d, nil
-		}
-		d.close()
-		if stat.Ino == deleted { // it was not just on its way out
-			return nil, fmt.Errorf("%s %w", path, errDeleted)
-		}
-		deleted = stat.Ino
-	}
-}
-
-// errDeleted says of a directory that the node has it no more. A mount of it stays, in a container, and does not show what
-// is in its place.
-var errDeleted = errors.New("was deleted on the node while it is mounted here: start this again to see what is in its place")
-
-// below opens a directory in the directory.
-func (d *directory) below(name string) (*directory, error) {
-	f, err := d.open(name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+func openDirectory(root hostfs.Dir, path string) (*directory, error) {
+	dir, err := root.OpenDirectory(path)
 	if err != nil {
 		return nil, err
 	}
-	return &directory{f: f, path: filepath.Join(d.path, name), host: d.host}, nil
+	return &directory{dir: dir, path: path}, nil
 }
 
-func (d *directory) close() { d.f.Close() }
+// below opens a directory in the directory.
+func (d *directory) below(name string) (*directory, error) {
+	sub, err := d.dir.Below(name)
+	if err != nil {
+		return nil, advised(err)
+	}
+	return &directory{dir: sub, path: sub.Path()}, nil
+}
 
-func (d *directory) fd() int { return int(d.f.Fd()) }
+func (d *directory) close() { d.dir.Close() }
+
+func (d *directory) fd() int { return d.dir.FD() }
 
 // failed names the file that an operation failed at.
 func (d *directory) failed(op, name string, err error) error {
 	if err == nil {
 		return nil
 	}
+	return advised(&fs.PathError{Op: op, Path: filepath.Join(d.path, name), Err: err})
+}
+
+// advised adds to an error what to do about it.
+func advised(err error) error {
 	switch {
 	case errors.Is(err, unix.EROFS):
-		err = fmt.Errorf("%w: mount it writable, or run this where it is", err)
+		return fmt.Errorf("%w: mount it writable, or run this where it is", err)
 	case errors.Is(err, fs.ErrPermission):
-		err = fmt.Errorf("%w: run this as root", err)
+		return fmt.Errorf("%w: run this as root", err)
 	}
-	return &fs.PathError{Op: op, Path: filepath.Join(d.path, name), Err: err}
+	return err
 }
 
 // lockPatience is how long another installer may work before that is an error. One takes a few milliseconds, or
@@ -115,29 +103,15 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// entries returns what is in the directory, sorted by name.
+// entries returns the files in the directory, sorted by name.
 func (d *directory) entries() ([]fs.DirEntry, error) {
-	again, err := d.below(".") // which begins at the beginning
-	if err != nil {
-		return nil, err
-	}
-	defer again.close()
-	all, err := again.f.ReadDir(-1)
-	if err != nil {
-		return nil, d.failed("read", "", err)
-	}
-	slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return all, nil
+	all, err := d.dir.Entries()
+	return all, advised(err)
 }
 
 func (d *directory) open(name string, flags int, mode uint32) (*os.File, error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Openat(d.fd(), name, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
-	})
-	if err != nil {
-		return nil, d.failed("open", name, err)
-	}
-	return os.NewFile(uintptr(fd), filepath.Join(d.path, name)), nil
+	f, err := d.dir.Open(name, flags, mode)
+	return f, advised(err)
 }
 
 // content is what a file held when it was read.
@@ -145,9 +119,6 @@ type content struct {
 	data []byte
 	stat unix.Stat_t
 }
-
-// maxSize bounds what is read of a configuration.
-const maxSize = 4 << 20
 
 // read reads a regular file.
 func (d *directory) read(name string) (content, error) {
@@ -159,27 +130,12 @@ func (d *directory) read(name string) (content, error) {
 	return readFile(f)
 }
 
-// readFile reads a regular file. What is said of it was so after that: one that somebody has written meanwhile
-// shows it.
 func readFile(f *os.File) (content, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return content{}, err
+	data, stat, err := cniconf.ReadFile(f)
+	if _, named := errors.AsType[*fs.PathError](err); err != nil && !named {
+		err = fmt.Errorf("read %s: %w", f.Name(), err)
 	}
-	if !info.Mode().IsRegular() {
-		return content{}, fmt.Errorf("read %s: it is no regular file", f.Name())
-	}
-	var c content
-	if c.data, err = io.ReadAll(io.LimitReader(f, maxSize+1)); err != nil {
-		return content{}, err
-	}
-	if len(c.data) > maxSize {
-		return content{}, fmt.Errorf("read %s: it has more than %d bytes", f.Name(), maxSize)
-	}
-	if err := unix.Fstat(int(f.Fd()), &c.stat); err != nil {
-		return content{}, &fs.PathError{Op: "stat", Path: f.Name(), Err: err}
-	}
-	return c, nil
+	return content{data, stat}, err
 }
 
 // create writes a new file with the mode and the owner of another, and returns its inode. When it returns, the
@@ -223,4 +179,4 @@ func (d *directory) remove(name string) error {
 }
 
 // sync makes the names in the directory outlive a power failure.
-func (d *directory) sync() error { return d.f.Sync() }
+func (d *directory) sync() error { return d.dir.Sync() }

@@ -14,49 +14,23 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/containernetworking/cni/libcni"
 	"golang.org/x/sys/unix"
-)
 
-// A drop-in is a plugin's object in a file of its own, CONFDIR/NETWORK/*.conf, which libcni from version 1.3.0 on
-// appends to the plugins of the network's conflist unless that says "loadOnlyInlinedPlugins": true (CNI spec
-// 1.1.0, "Configuration format"). Older runtimes do not look at it.
+	"github.com/halfclose/halfclose/pkg/cniconf"
+)
 
 // dropInName is the name of our drop-in.
 const dropInName = "halfclose.conf"
 
-// dropIn is a file that holds one plugin's object.
-type dropIn struct {
-	name string
-	ours bool
-	data []byte
-}
-
-// dropIns returns the plugins of a network that are in files of their own. What cannot be read there is nothing
-// of ours, and makes a runtime fail whatever we do.
-func (d *directory) dropIns(network string) []dropIn {
+// dropIns returns the plugins of a network that are in files of their own. A file that cannot be loaded there is not
+// ours, and keeps a runtime from loading the network whatever install does.
+func (d *directory) dropIns(network string) []cniconf.DropIn {
 	sub, err := d.below(network)
 	if err != nil {
 		return nil
 	}
 	defer sub.close()
-	entries, err := sub.entries()
-	if err != nil {
-		return nil
-	}
-	var all []dropIn
-	for _, e := range entries {
-		if e.IsDir() || filepath.Ext(e.Name()) != ".conf" {
-			continue
-		}
-		c, err := sub.follow(e.Name())
-		if err != nil {
-			continue
-		}
-		if conf, err := libcni.NetworkPluginConfFromBytes(c.data); err == nil {
-			all = append(all, dropIn{e.Name(), isOurs(conf), c.data})
-		}
-	}
+	all, _ := cniconf.DropIns(sub.dir)
 	return all
 }
 
@@ -64,10 +38,10 @@ func (d *directory) dropIns(network string) []dropIn {
 // ours, but never two.
 func (c Config) planDropIn(d *directory, f file) ([]change, error) {
 	switch {
-	case !f.isList():
-		return nil, fmt.Errorf("%s holds a single plugin, and no runtime loads drop-ins for that: install without --drop-in", f.name)
-	case f.list.LoadOnlyInlinedPlugins:
-		return nil, fmt.Errorf("%s says loadOnlyInlinedPlugins, so that no runtime loads drop-ins: install without --drop-in", f.name)
+	case !f.IsList():
+		return nil, fmt.Errorf("%s holds a single plugin, and no runtime loads drop-ins for that: install without --drop-in", f.Name)
+	case f.List.LoadOnlyInlinedPlugins:
+		return nil, fmt.Errorf("%s says loadOnlyInlinedPlugins, so that no runtime loads drop-ins: install without --drop-in", f.Name)
 	}
 	var changes []change
 	if f.lists() {
@@ -76,7 +50,7 @@ func (c Config) planDropIn(d *directory, f file) ([]change, error) {
 			return nil, err
 		}
 	}
-	network, path, data := f.list.Name, filepath.Join(d.path, f.list.Name, dropInName), c.Entry.file()
+	network, path, data := f.List.Name, filepath.Join(d.path, f.List.Name, dropInName), c.Entry.file()
 	put := change{
 		diff:  unified("/dev/null", path, "", string(data)),
 		apply: func(ctx context.Context) error { return d.putDropIn(ctx, network, data) },
@@ -84,19 +58,19 @@ func (c Config) planDropIn(d *directory, f file) ([]change, error) {
 	ours := d.ourDropIns(network)
 	switch {
 	case len(ours) == 0:
-	case len(ours) > 1 || ours[0].name != dropInName:
+	case len(ours) > 1 || ours[0].Name != dropInName:
 		changes = append(changes, d.planRemoveDropIns(network)...)
-	case c.Entry.says(ours[0].data):
+	case c.Entry.says(ours[0].Data):
 		return changes, nil
 	default:
-		put.diff = unified(path, path, string(ours[0].data), string(data))
+		put.diff = unified(path, path, string(ours[0].Data), string(data))
 	}
 	return append(changes, put), nil
 }
 
 // ourDropIns returns the drop-ins of a network that are ours.
-func (d *directory) ourDropIns(network string) []dropIn {
-	return slices.DeleteFunc(d.dropIns(network), func(p dropIn) bool { return !p.ours })
+func (d *directory) ourDropIns(network string) []cniconf.DropIn {
+	return slices.DeleteFunc(d.dropIns(network), func(p cniconf.DropIn) bool { return !cniconf.IsOurs(p.Plugin) })
 }
 
 // planRemoveDropIns plans that the drop-ins of a network go that are ours.
@@ -107,7 +81,7 @@ func (d *directory) planRemoveDropIns(network string) []change {
 	}
 	var diff strings.Builder
 	for _, p := range ours {
-		diff.WriteString(unified(filepath.Join(d.path, network, p.name), "/dev/null", string(p.data), ""))
+		diff.WriteString(unified(filepath.Join(d.path, network, p.Name), "/dev/null", string(p.Data), ""))
 	}
 	return []change{{diff: diff.String(), apply: func(context.Context) error { return d.removeDropIns(network) }}}
 }
@@ -143,7 +117,7 @@ func (d *directory) removeDropIns(network string) error {
 		}
 		defer sub.close()
 		for _, p := range d.ourDropIns(network) {
-			if err := sub.remove(p.name); err != nil {
+			if err := sub.remove(p.Name); err != nil {
 				return err
 			}
 		}

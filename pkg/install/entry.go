@@ -11,11 +11,12 @@ import (
 
 	"github.com/tailscale/hujson"
 
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // PluginType is the type of the plugin in a network configuration, and the name of its binary.
-const PluginType = "halfclose"
+const PluginType = spec.PluginType
 
 // The keys of an entry that are not the policy's.
 const (

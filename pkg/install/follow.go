@@ -5,17 +5,16 @@ package install
 
 import (
 	"context"
-	"os"
-	"strconv"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // follower is told of changes in the directories of networks and plugins. Without one who is told, it only waits.
 type follower struct {
-	host   host
+	root   hostfs.Dir
 	dirs   []string
 	notify *fsnotify.Watcher
 }
@@ -25,7 +24,7 @@ func newFollower(c Config) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &follower{host: host(c.HostRoot), dirs: []string{c.ConfDir, c.BinDir}, notify: notify}, nil
+	return &follower{root: hostfs.Dir(c.HostRoot), dirs: []string{c.ConfDir, c.BinDir}, notify: notify}, nil
 }
 
 func (f *follower) close() {
@@ -42,26 +41,13 @@ func (f *follower) follow() bool {
 	}
 	all := true
 	for _, dir := range f.dirs {
-		path, err := f.host.real(dir)
+		path, err := f.root.Resolve(dir)
 		if err == nil {
 			err = f.notify.Add(path)
 		}
 		all = all && err == nil
 	}
 	return all
-}
-
-// real returns the path at which the process itself finds a directory of the node.
-func (h host) real(dir string) (string, error) {
-	if h.own() {
-		return dir, nil
-	}
-	f, err := h.open(dir, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	return os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
 }
 
 // wait waits for a change to be over, or so long, and reports whether ctx lasted. A change is over when nothing

@@ -10,13 +10,15 @@ import (
 	"io/fs"
 	"path/filepath"
 	"time"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // Config says what is installed, and where. Directories are paths of the node.
 type Config struct {
 	HostRoot string // where the node's file system is mounted; empty, or "/", where it is one's own
-	BinDir   string // where the node's runtime looks for plugins, such as DefaultBinDir
-	ConfDir  string // and for networks, such as DefaultConfDir
+	BinDir   string // where the node's runtime looks for plugins, such as spec.DefaultBinDir
+	ConfDir  string // and for networks, such as spec.DefaultConfDir
 	Plugin   string // the plugin to install, a path of this process; see FindPlugin
 	Command  string // the halfclose command that the plugin starts as the reaper, absolute and without links
 	// Copy puts a copy of the command beside the plugin. Else it is a symbolic link, unless HostRoot is another root: the
@@ -135,7 +137,7 @@ func (c Config) chain(ctx context.Context) (Result, error) {
 // openConfDir opens the directory of the networks. It is one's own until it is closed, and what another left
 // that was killed there is gone, unless this is a dry run.
 func (c Config) openConfDir(ctx context.Context) (*directory, error) {
-	d, err := openDirectory(host(c.HostRoot), c.ConfDir)
+	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.ConfDir)
 	if err != nil || c.DryRun {
 		return d, err
 	}
@@ -156,28 +158,25 @@ func (c Config) plan(d *directory, r *Result) ([]change, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, passedOver, err := choose(files)
+	f, warnings, err := choose(files)
 	if err != nil {
 		return nil, err
 	}
-	r.Network, r.File, r.Warnings = f.list.Name, filepath.Join(d.path, f.name), nil
-	for _, what := range passedOver {
-		r.Warnings = append(r.Warnings, what+": it is passed over, as CRI-O does; containerd loads no network while it is there")
-	}
+	r.Network, r.File, r.Warnings = f.List.Name, filepath.Join(d.path, f.Name), warnings
 	if err := errors.Join(f.checkVersion(), c.checkPlugins(f)); err != nil {
 		return nil, err
 	}
 	conf, again := rewritten(files, f)
 	switch {
 	case c.DropIn:
-		r.File = filepath.Join(d.path, f.list.Name, dropInName)
+		r.File = filepath.Join(d.path, f.List.Name, dropInName)
 		return c.planDropIn(d, f)
 	case again:
 		return c.planConvert(d, files, conf)
-	case f.isList():
+	case f.IsList():
 		changes, err := d.planEdit(f, func(data []byte) ([]byte, error) { return add(data, c.Entry) })
-		return append(d.planRemoveDropIns(f.list.Name), changes...), err
+		return append(d.planRemoveDropIns(f.List.Name), changes...), err
 	}
-	r.File = filepath.Join(d.path, listName(f.name))
+	r.File = filepath.Join(d.path, listName(f.Name))
 	return c.planConvert(d, files, f)
 }

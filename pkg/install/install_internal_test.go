@@ -224,6 +224,19 @@ func TestABrokenNetworkThatComesFirstIsPassedOverAndWarnedOf(t *testing.T) {
 	n.want(t, map[string]string{"00-broken.conflist": halfWritten, "10-pods.conflist": bridgeAndOurs})
 }
 
+func TestDropInsThatKeepNewerRuntimesFromLoadingTheNetworkAreWarnedOf(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList, "20-other.conflist": otherList})
+	write(t, filepath.Join(n.config.ConfDir, "pods/50-broken.conf"), halfWritten)
+	r := n.install(t)
+	if !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "cannot load 10-pods.conflist because of its drop-ins: pods/50-broken.conf: ") }) || !r.Changed {
+		t.Errorf("got %+v", r)
+	}
+	n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs, "20-other.conflist": otherList, "pods": "a directory", "pods/50-broken.conf": halfWritten})
+	if r := n.uninstall(t); len(r.Files) != 1 {
+		t.Errorf("got %+v", r)
+	}
+}
+
 func TestALinkIsReadAsRuntimesReadItAndNotReplaced(t *testing.T) {
 	n := newNode(t, nil)
 	elsewhere := filepath.Join(t.TempDir(), "managed.conflist")

@@ -4,18 +4,16 @@
 package install
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/containernetworking/cni/libcni"
-	"github.com/containernetworking/cni/pkg/utils"
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/cniconf"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 )
 
 // ErrNoNetwork says that there is no network configuration yet that could be extended.
@@ -23,71 +21,31 @@ var ErrNoNetwork = errors.New("there is no network configuration yet")
 
 // file is a file of the configuration directory that a runtime would load.
 type file struct {
-	name string
-	link bool // a symbolic link, which runtimes follow
-	content
-	list    *libcni.NetworkConfigList // what a runtime makes of it, without the plugins that drop-ins add
-	problem error                     // why it makes nothing of it
-	fresh   bool                      // written a moment ago: what is wrong with it may soon be right
+	cniconf.File
+	fresh bool // written a moment ago: a mistake in it may soon be corrected
 }
 
-// isList reports whether a file holds a list of plugins, and not a single one.
-func (f file) isList() bool { return filepath.Ext(f.name) == ".conflist" }
-
 // lists reports whether a file lists a plugin of ours.
-func (f file) lists() bool { return slices.ContainsFunc(f.list.Plugins, isOurs) }
+func (f file) lists() bool { return slices.ContainsFunc(f.List.Plugins, cniconf.IsOurs) }
 
-// freshTime is how long after its last write somebody may still be at work on a file that cannot be loaded.
+// freshTime is how long after its last write a file that cannot be loaded may still be incomplete.
 const freshTime = 2 * time.Second
 
 // load reads the files of the directory that a runtime would load, in the order in which it looks at them.
 func (d *directory) load() ([]file, error) {
-	for range tries {
-		files, gone, err := d.loadAll()
-		if err != nil || !gone { // where one has gone since, another may have come
-			return files, err
-		}
-	}
-	return nil, errBusy
-}
-
-// loadAll is load, which reports whether one of the files has gone since they were listed.
-func (d *directory) loadAll() (files []file, gone bool, err error) {
-	entries, err := d.entries()
-	if err != nil {
-		return nil, false, err
-	}
-	for _, e := range entries {
-		if e.IsDir() || !slices.Contains([]string{".conf", ".conflist", ".json"}, filepath.Ext(e.Name())) {
-			continue
-		}
-		f := file{name: e.Name(), link: e.Type()&fs.ModeSymlink != 0}
-		c, err := d.follow(f.name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && !f.link:
-			return nil, true, nil
-		case err != nil:
-			f.problem = err
-		default:
-			f.content, f.fresh = c, fresh(c.stat)
-			f.list, f.problem = d.listed(f)
-		}
-		files = append(files, f)
-	}
-	return files, false, nil
-}
-
-// follow reads a file as a runtime does: through a symbolic link.
-func (d *directory) follow(name string) (content, error) {
-	f, err := d.open(name, unix.O_RDONLY, 0)
-	if errors.Is(err, unix.ELOOP) {
-		f, err = d.host.open(filepath.Join(d.path, name), unix.O_RDONLY)
+	loaded, err := cniconf.Load(d.dir)
+	if errors.Is(err, cniconf.ErrChanging) {
+		return nil, errBusy
 	}
 	if err != nil {
-		return content{}, err
+		return nil, advised(err)
 	}
-	defer f.Close()
-	return readFile(f)
+	files := make([]file, 0, len(loaded))
+	for _, f := range loaded {
+		f.Err = advised(f.Err)
+		files = append(files, file{f, f.Data != nil && fresh(f.Stat)})
+	}
+	return files, nil
 }
 
 func fresh(stat unix.Stat_t) bool {
@@ -95,36 +53,25 @@ func fresh(stat unix.Stat_t) bool {
 	return age.Abs() < freshTime
 }
 
-// listed returns the list that a runtime makes of a file.
-func (d *directory) listed(f file) (*libcni.NetworkConfigList, error) {
-	read := listOf
-	if f.isList() {
-		read = libcni.NetworkConfFromBytes
-	}
-	list, err := read(f.data)
-	if err != nil {
-		return nil, err
-	}
-	if len(list.Plugins) == 0 && len(d.dropIns(list.Name)) == 0 {
-		return nil, errors.New("it lists no plugins")
-	}
-	if err := utils.ValidateNetworkName(list.Name); err != nil {
-		return nil, err
-	}
-	return list, nil
-}
-
-// choose returns the file that runtimes choose: the first that they can load. It says what is wrong with those
-// that come before it. It is no time to choose while one of those is being written.
-func choose(files []file) (chosen file, passedOver []string, err error) {
+// choose returns the file that install extends: the first that runtimes can load. warnings name the files before it,
+// and drop-ins that cannot be loaded: those keep only some runtimes from loading the network. While one of the files
+// before it is being written, it returns errBusy.
+func choose(files []file) (chosen file, warnings []string, err error) {
+	var passedOver []string
 	for _, f := range files {
 		switch {
-		case f.problem == nil:
-			return f, passedOver, nil
+		case f.Err == nil:
+			for _, what := range passedOver {
+				warnings = append(warnings, what+": it is passed over, as CRI-O does; containerd loads no network while it is there")
+			}
+			if f.DropInsErr != nil {
+				warnings = append(warnings, fmt.Sprintf("runtimes with libcni 1.3.0 or later cannot load %s because of its drop-ins: %v", f.Name, f.DropInsErr))
+			}
+			return f, warnings, nil
 		case f.fresh:
-			return file{}, nil, fmt.Errorf("%s cannot be loaded (%w): %w", f.name, f.problem, errBusy)
+			return file{}, nil, fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, errBusy)
 		}
-		passedOver = append(passedOver, fmt.Sprintf("%s cannot be loaded: %v", f.name, f.problem))
+		passedOver = append(passedOver, fmt.Sprintf("%s cannot be loaded: %v", f.Name, f.Err))
 	}
 	if len(files) == 0 {
 		return file{}, nil, ErrNoNetwork
@@ -132,26 +79,16 @@ func choose(files []file) (chosen file, passedOver []string, err error) {
 	return file{}, nil, fmt.Errorf("no network configuration can be loaded: %s", strings.Join(passedOver, "; "))
 }
 
-// specVersions are the versions of the CNI specification that the plugin speaks.
-func specVersions() []string { return []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} }
-
 // checkVersion says why a network cannot be extended: with the entry in it, no pod would start any more.
 func (f file) checkVersion() error {
-	versions := []string{f.list.CNIVersion} // the latest of its cniVersions, where a runtime reads those
-	var says struct{ CNIVersion *string }
-	if json.Unmarshal(f.data, &says) == nil && says.CNIVersion != nil {
-		versions = append(versions, *says.CNIVersion)
+	version, found := f.UnspokenVersion()
+	if !found {
+		return nil
 	}
-	for _, version := range versions {
-		if slices.Contains(specVersions(), version) {
-			continue
-		}
-		have := "has no cniVersion"
-		if version != "" {
-			have = fmt.Sprintf("has cniVersion %q", version)
-		}
-		return fmt.Errorf("%s %s, and halfclose speaks %s: write one of those if all its plugins speak it too",
-			f.name, have, strings.Join(specVersions(), ", "))
+	have := "has no cniVersion"
+	if version != "" {
+		have = fmt.Sprintf("has cniVersion %q", version)
 	}
-	return nil
+	return fmt.Errorf("%s %s, and halfclose speaks %s: write one of those if all its plugins speak it too",
+		f.Name, have, strings.Join(spec.Versions(), ", "))
 }

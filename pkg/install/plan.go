@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+
+	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
 // change is one step towards the configuration as it should be. Each leaves a directory that runtimes can load.
@@ -48,20 +50,23 @@ func diffs(changes []change) string {
 
 // planEdit plans what edit makes of a file, if that is something else.
 func (d *directory) planEdit(f file, edit func([]byte) ([]byte, error)) ([]change, error) {
-	now, err := edit(f.data)
+	now, err := edit(f.Data)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", f.name, err)
-	case bytes.Equal(f.data, now):
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
+	case bytes.Equal(f.Data, now):
 		return nil, nil
-	case f.link:
-		return nil, fmt.Errorf("%s is a symbolic link, whose owner would lose it: make it a regular file, or use --drop-in", f.name)
+	case f.Link:
+		return nil, fmt.Errorf("%s is a symbolic link, whose owner would lose it: make it a regular file, or use --drop-in", f.Name)
 	}
-	path := filepath.Join(d.path, f.name)
+	if err := checkSize(f.Name, now); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(d.path, f.Name)
 	return []change{{
-		diff: unified(path, path, string(f.data), string(now)),
+		diff: unified(path, path, string(f.Data), string(now)),
 		apply: func(ctx context.Context) error {
-			return d.update(ctx, f.name, func(data []byte) ([]byte, error) {
+			return d.update(ctx, f.Name, func(data []byte) ([]byte, error) {
 				now, err := edit(data)
 				if err != nil {
 					return nil, errChanged // it could be edited before
@@ -72,11 +77,19 @@ func (d *directory) planEdit(f file, edit func([]byte) ([]byte, error)) ([]chang
 	}}, nil
 }
 
+// checkSize says why a file must not be written: it would be too large to be read again.
+func checkSize(name string, data []byte) error {
+	if len(data) > cniconf.MaxFileSize {
+		return fmt.Errorf("%s would have %d bytes, more than the %d that halfclose reads: make it smaller", name, len(data), cniconf.MaxFileSize)
+	}
+	return nil
+}
+
 // planMake plans a file that is not there yet, with the mode and the owner of another.
 func (d *directory) planMake(name string, data []byte, like file) change {
 	return change{
 		diff:  unified("/dev/null", filepath.Join(d.path, name), "", string(data)),
-		apply: func(context.Context) error { return d.make(name, data, like.stat) },
+		apply: func(context.Context) error { return d.make(name, data, like.Stat) },
 	}
 }
 
@@ -87,9 +100,9 @@ func (d *directory) planAside(f file, to string) change {
 		target = filepath.Join(d.path, to)
 	}
 	return change{
-		diff: unified(filepath.Join(d.path, f.name), target, string(f.data), ""),
+		diff: unified(filepath.Join(d.path, f.Name), target, string(f.Data), ""),
 		apply: func(ctx context.Context) error {
-			done, err := d.aside(ctx, f.name, f.data, to)
+			done, err := d.aside(ctx, f.Name, f.Data, to)
 			if err == nil && !done {
 				return errChanged
 			}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
@@ -47,17 +48,17 @@ func (c Config) programs() Programs {
 
 // links reports whether the reaper's program is a symbolic link to the command. In a container it would lead to a path
 // that the host does not have.
-func (c Config) links() bool { return !c.Copy && host(c.HostRoot).own() }
+func (c Config) links() bool { return !c.Copy && hostfs.Dir(c.HostRoot).IsOwn() }
 
 // putPrograms puts the plugin among the node's plugins, and before it the program that it starts as the reaper if the
 // entry asks for that. Each takes one step: another process may be executing the old one. With keep a program that is
 // there is left, whichever it is.
 func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
 	done := c.programs()
-	if err := host(c.HostRoot).check(); err != nil {
+	if err := hostfs.Dir(c.HostRoot).Check(); err != nil {
 		return done, err
 	}
-	d, err := openDirectory(host(c.HostRoot), c.BinDir)
+	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.BinDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, fmt.Errorf("there is no directory %s: name the one in which the runtime looks for plugins with --cni-bin-dir", c.BinDir)
 	}
@@ -163,7 +164,7 @@ func (d *directory) leadsTo(name, target string) bool {
 // removePrograms removes the plugin, and then the program that it starts as the reaper.
 func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 	done := c.leftPrograms()
-	d, err := openDirectory(host(c.HostRoot), c.BinDir)
+	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.BinDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, nil
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/tailscale/hujson"
+
+	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
 // What is the matter with a list that cannot be changed.
@@ -53,10 +55,7 @@ func parse(data []byte) (*document, error) {
 	return d, nil
 }
 
-// isOurs reports whether a plugin is halfclose, as a runtime reads it.
-func isOurs(p *libcni.PluginConfig) bool { return p.Network.Type == PluginType }
-
-func (d *document) ours(i int) bool { return isOurs(d.list.Plugins[i]) }
+func (d *document) ours(i int) bool { return cniconf.IsOurs(d.list.Plugins[i]) }
 
 // count returns how many plugins of the list are halfclose.
 func (d *document) count() (n int) {

@@ -78,7 +78,7 @@ func TestASinglePluginThatIsWrittenAtAnyStepIsNotLost(t *testing.T) {
 					t.Fatal(err)
 				}
 				f, _, err := choose(files)
-				if err != nil || f.list.CNIVersion != "0.4.0" || !strings.Contains(string(f.list.Plugins[0].Bytes), "9000") {
+				if err != nil || f.List.CNIVersion != "0.4.0" || !strings.Contains(string(f.List.Plugins[0].Bytes), "9000") {
 					t.Fatalf("written before step %d (in place: %t, uninstall: %t), it is lost: %v in %v", at, inPlace, uninstall, err, n.files(t))
 				}
 				if _, plugins := n.chosen(t); !cmp.Equal(want, plugins) {

@@ -13,6 +13,8 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // Removal is what became of the plugin's entries.
@@ -35,7 +37,7 @@ type Removed struct {
 // still call it for them.
 func Uninstall(ctx context.Context, c Config, programs bool) (Removal, error) {
 	r := Removal{Files: []Removed{}}
-	if err := host(c.HostRoot).check(); err != nil {
+	if err := hostfs.Dir(c.HostRoot).Check(); err != nil {
 		return r, err
 	}
 	_, err := patiently(ctx, 0, func() (struct{}, error) { return struct{}{}, c.unchain(ctx, &r) })
@@ -94,7 +96,7 @@ func (d *directory) planRemoval(r *Removal) (changes []change, err error) {
 	}
 	for _, e := range entries {
 		for _, p := range d.ourDropIns(e.Name()) {
-			r.note(Removed{File: filepath.Join(d.path, e.Name(), p.name), Network: e.Name()})
+			r.note(Removed{File: filepath.Join(d.path, e.Name(), p.Name), Network: e.Name()})
 		}
 		changes = append(changes, d.planRemoveDropIns(e.Name())...)
 	}
@@ -111,22 +113,22 @@ func (r *Removal) note(file Removed) {
 // single plugin, and that is still all that is in it, the old file comes back.
 func (d *directory) planTakeOut(files []file, f file, r *Removal) ([]change, error) {
 	switch {
-	case f.problem != nil:
+	case f.Err != nil:
 		return nil, f.unread()
-	case !f.isList() || !f.lists():
+	case !f.IsList() || !f.lists():
 		return nil, nil
 	}
-	r.note(Removed{File: filepath.Join(d.path, f.name), Network: f.list.Name})
-	for _, name := range confNames(f.name) {
+	r.note(Removed{File: filepath.Join(d.path, f.Name), Network: f.List.Name})
+	for _, name := range confNames(f.Name) {
 		i := indexOf(files, name)
 		saved, err := d.read(name + savedSuffix)
 		gone := d.planAside(f, "")
 		switch {
-		case i >= 0 && restores(f, files[i].data): // by an installer that was killed
+		case i >= 0 && restores(f, files[i].Data): // by an installer that was killed
 			return []change{gone}, nil
 		case err != nil:
 		case i < 0 && restores(f, saved.data):
-			gone.diff = unified(filepath.Join(d.path, f.name), filepath.Join(d.path, name), string(f.data), string(saved.data))
+			gone.diff = unified(filepath.Join(d.path, f.Name), filepath.Join(d.path, name), string(f.Data), string(saved.data))
 			back := change{apply: func(context.Context) error { return d.place(name+savedSuffix, name) }}
 			return []change{back, gone}, nil
 		default:
@@ -139,14 +141,14 @@ func (d *directory) planTakeOut(files []file, f file, r *Removal) ([]change, err
 
 // unread says what is wrong with a file that no runtime can load, if it may hold an entry of ours.
 func (f file) unread() error {
-	errno, failed := errors.AsType[unix.Errno](f.problem)
+	errno, failed := errors.AsType[unix.Errno](f.Err)
 	switch {
 	case failed && !errors.Is(errno, fs.ErrNotExist) && errno != unix.ELOOP: // a link that leads nowhere is no network
-		return fmt.Errorf("%s may list halfclose, and cannot be read: %w", f.name, f.problem)
-	case !bytes.Contains(f.data, []byte(`"`+PluginType+`"`)):
+		return fmt.Errorf("%s may list halfclose, and cannot be read: %w", f.Name, f.Err)
+	case !bytes.Contains(f.Data, []byte(`"`+PluginType+`"`)):
 		return nil
 	case f.fresh:
-		return fmt.Errorf("%s cannot be loaded (%w): %w", f.name, f.problem, errBusy)
+		return fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, errBusy)
 	}
-	return fmt.Errorf("%s cannot be loaded (%w), and names halfclose: repair or remove it", f.name, f.problem)
+	return fmt.Errorf("%s cannot be loaded (%w), and names halfclose: repair or remove it", f.Name, f.Err)
 }

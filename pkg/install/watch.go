@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // Event is something that Watch tells.
@@ -163,7 +165,7 @@ func (w *watch) failed(ctx context.Context, err error) time.Duration {
 	}
 	kind, again := Failed, w.times.recheck
 	switch {
-	case errors.Is(err, errDeleted):
+	case errors.Is(err, hostfs.ErrDeleted):
 		w.ended = err
 		return 0
 	case errors.Is(err, errBusy):

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
@@ -187,7 +188,7 @@ func TestWatchEndsWhereItsDirectoryIsNotTheNodesAnyMore(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(outside), os.Mkdir(outside, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; !errors.Is(err, errDeleted) {
+	if err := <-ended; !errors.Is(err, hostfs.ErrDeleted) {
 		t.Errorf("it ends with %v", err)
 	}
 }

@@ -13,13 +13,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/journaltest"
 )
 
 // newLogger returns a logger to a journal of the test's own, at level debug.
-func newLogger(t *testing.T) (*slog.Logger, *journald) {
+func newLogger(t *testing.T) (*slog.Logger, *journaltest.Journald) {
 	t.Helper()
-	d := newJournald(t)
-	log, closer, err := New(Options{Auto: true, JournalSocket: d.path, Level: slog.LevelDebug})
+	d := journaltest.New(t)
+	log, closer, err := New(Options{Auto: true, JournalSocket: d.Path, Level: slog.LevelDebug})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +107,7 @@ func TestEachRecordIsOneEntry(t *testing.T) {
 			log, d := newLogger(t)
 			tt.log(log)
 			tt.want["SYSLOG_IDENTIFIER"] = Identifier
-			if diff := cmp.Diff(tt.want, d.next(t)); diff != "" {
+			if diff := cmp.Diff(tt.want, d.Next(t)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
@@ -113,15 +115,15 @@ func TestEachRecordIsOneEntry(t *testing.T) {
 }
 
 func TestWhatIsBelowTheLevelIsNotSent(t *testing.T) {
-	d := newJournald(t)
-	log, closer, err := New(Options{Auto: true, JournalSocket: d.path, Level: slog.LevelWarn})
+	d := journaltest.New(t)
+	log, closer, err := New(Options{Auto: true, JournalSocket: d.Path, Level: slog.LevelWarn})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closer.Close()
 	log.Info("quiet")
 	log.Warn("loud")
-	if got := d.next(t)["MESSAGE"]; got != "loud" {
+	if got := d.Next(t)["MESSAGE"]; got != "loud" {
 		t.Errorf("got %q first", got)
 	}
 }
@@ -133,32 +135,15 @@ func TestDerivedLoggersDoNotShareAttributes(t *testing.T) {
 	one.Info("x", "p", 1)
 	two.Info("x", "p", 2)
 	for _, want := range []string{"x a=1 b=2 c=3 n=one p=1", "x a=1 b=2 c=3 n=two p=2"} {
-		if got := d.next(t)["MESSAGE"]; got != want {
+		if got := d.Next(t)["MESSAGE"]; got != want {
 			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-}
-
-func TestFieldName(t *testing.T) {
-	for key, want := range map[string]string{
-		"pod.name":              "POD_NAME",
-		"closeWait":             "CLOSEWAIT",
-		"":                      "HALFCLOSE_",
-		"2nd":                   "HALFCLOSE_2ND",
-		"a=b\nc":                "A_B_C",
-		"é":                     "HALFCLOSE__",
-		strings.Repeat("k", 70): strings.Repeat("K", 64),
-		"halfclose.namespace":   "HALFCLOSE_NAMESPACE",
-	} {
-		if got := fieldName(key); got != want {
-			t.Errorf("%q: got %q, want %q", key, got, want)
 		}
 	}
 }
 
 // The standard library's own claims about a handler, on what MESSAGE says.
 func TestTheHandlerKeepsSlogsContract(t *testing.T) {
-	var d *journald
+	var d *journaltest.Journald
 	slogtest.Run(t,
 		func(t *testing.T) slog.Handler {
 			var log *slog.Logger
@@ -166,7 +151,7 @@ func TestTheHandlerKeepsSlogsContract(t *testing.T) {
 			return log.Handler()
 		},
 		func(t *testing.T) map[string]any {
-			entry := d.next(t)
+			entry := d.Next(t)
 			words := strings.Fields(entry["MESSAGE"])
 			got := map[string]any{slog.MessageKey: words[0], slog.LevelKey: entry["PRIORITY"]}
 			for _, w := range words[1:] {

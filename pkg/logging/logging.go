@@ -6,8 +6,8 @@
 // A reaper that a person or Kubernetes started writes to stderr, which somebody keeps. Where systemd reads
 // that for the journal, the lines go to the journal itself, so that their priority and attributes are fields
 // of their own. One that the plugin started has no stderr: its lines go to the journal too, or to a small
-// file where there is none. The plugin itself, whose stdout belongs to CNI and whose stderr few runtimes show, puts
-// a warning into the system log with [System].
+// file where there is none. The plugin, whose stdout belongs to CNI and whose stderr few runtimes show, puts a warning
+// into the system log with package systemlog.
 package logging
 
 import (
@@ -18,10 +18,12 @@ import (
 	"os"
 
 	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 // Identifier is the SYSLOG_IDENTIFIER of every line in the journal: "journalctl -t halfclose" shows them.
-const Identifier = "halfclose"
+const Identifier = systemlog.Identifier
 
 // The formats of lines on stderr and in a file.
 const (
@@ -43,7 +45,7 @@ type Options struct {
 
 	Auto          bool   // started by the plugin: the journal if it is there, in its own format, else File
 	File          string // used when Auto is set and there is no journal; its directory must exist
-	JournalSocket string // empty is DefaultJournalSocket
+	JournalSocket string // empty is systemlog.DefaultJournalSocket
 }
 
 // New returns the logger that opts asks for, and what to close once nothing logs any more.
@@ -71,7 +73,7 @@ func New(opts Options) (*slog.Logger, io.Closer, error) {
 		log, q := queuedLogger(opts.Stderr, opts)
 		return log, q, nil
 	}
-	j, err := dialJournal(opts.JournalSocket)
+	j, err := systemlog.Dial(opts.JournalSocket)
 	if err == nil {
 		return slog.New(newJournalHandler(j, opts.Level)), j, nil
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 // What waits for a reader that is busy or stuck is bounded, in lines and in bytes. A line of any size is
@@ -114,10 +116,10 @@ func counter(format string) func(line []byte, lost int) []byte {
 
 // countText adds the number of lines lost to a line of key=value pairs.
 func countText(line []byte, lost int) []byte {
-	return fmt.Appendf(bytes.TrimSuffix(line, []byte("\n")), " %s=%d\n", lostKey, lost)
+	return fmt.Appendf(bytes.TrimSuffix(line, []byte("\n")), " %s=%d\n", systemlog.LostKey, lost)
 }
 
 // countJSON adds it to a line that is an object.
 func countJSON(line []byte, lost int) []byte {
-	return fmt.Appendf(bytes.TrimSuffix(line, []byte("}\n")), ",%q:%d}\n", lostKey, lost)
+	return fmt.Appendf(bytes.TrimSuffix(line, []byte("}\n")), ",%q:%d}\n", systemlog.LostKey, lost)
 }

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"syscall"
+
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 // isJournalStream reports whether w is the stream to the journal that systemd set up for this service.
@@ -33,7 +35,7 @@ func isJournalStream(w io.Writer, stream string) bool {
 // reads it: it stays one object a line, with nothing but the priority in front.
 func streamLogger(opts Options) (*slog.Logger, io.Closer) {
 	if opts.Format == Text {
-		if j, err := dialJournal(opts.JournalSocket); err == nil {
+		if j, err := systemlog.Dial(opts.JournalSocket); err == nil {
 			return slog.New(newJournalHandler(j, opts.Level)), j
 		}
 	}
@@ -48,7 +50,7 @@ type streamHandler map[string]slog.Handler
 
 func newStreamHandler(w io.Writer, opts Options) streamHandler {
 	h := make(streamHandler)
-	for _, p := range []string{priorityError, priorityWarning, priorityInfo, priorityDebug} {
+	for _, p := range []string{systemlog.PriorityError, systemlog.PriorityWarning, systemlog.PriorityInfo, systemlog.PriorityDebug} {
 		h[p] = lineHandler(prefixed{w, "<" + p + ">"}, opts, false)
 	}
 	return h

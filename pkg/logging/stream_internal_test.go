@@ -17,6 +17,8 @@ import (
 	"testing/slogtest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/journaltest"
 )
 
 // newStream makes a file to be stderr, and returns it with what $JOURNAL_STREAM is where it is the stream to
@@ -67,8 +69,8 @@ func everyLevel(log *slog.Logger) {
 func TestOnTheJournalsStreamTextGoesToTheJournalItself(t *testing.T) {
 	stderr, stream := newStream(t)
 	t.Setenv("JOURNAL_STREAM", stream)
-	d := newJournald(t)
-	if got := logged(t, stderr, Options{JournalSocket: d.path}, everyLevel); got != "" {
+	d := journaltest.New(t)
+	if got := logged(t, stderr, Options{JournalSocket: d.Path}, everyLevel); got != "" {
 		t.Errorf("on stderr, and so a second time in the journal:\n%s", got)
 	}
 	for _, want := range []map[string]string{
@@ -76,20 +78,20 @@ func TestOnTheJournalsStreamTextGoesToTheJournalItself(t *testing.T) {
 		{"MESSAGE": "w with=1 g.time=kept", "PRIORITY": "4", "WITH": "1", "G_TIME": "kept", "SYSLOG_IDENTIFIER": "halfclose"},
 		{"MESSAGE": "e with=1", "PRIORITY": "3", "WITH": "1", "SYSLOG_IDENTIFIER": "halfclose"},
 	} {
-		if diff := cmp.Diff(want, d.next(t)); diff != "" {
+		if diff := cmp.Diff(want, d.Next(t)); diff != "" {
 			t.Errorf("the entry (-want +got)\n%s", diff)
 		}
 	}
 }
 
 func TestOnTheJournalsStreamLinesHaveTheirPriorityAndNoTime(t *testing.T) {
-	d := newJournald(t)
+	d := journaltest.New(t)
 	for _, tt := range []struct{ name, format, socket, want string }{
 		{"text, where the journal's socket cannot be reached", Text, filepath.Join(t.TempDir(), "none"), `<6>level=INFO msg=i with=1
 <4>level=WARN msg=w with=1 g.time=kept
 <3>level=ERROR msg=e with=1
 `},
-		{"JSON, which somebody asked for", JSON, d.path, `<6>{"level":"INFO","msg":"i","with":1}
+		{"JSON, which somebody asked for", JSON, d.Path, `<6>{"level":"INFO","msg":"i","with":1}
 <4>{"level":"WARN","msg":"w","with":1,"g":{"time":"kept"}}
 <3>{"level":"ERROR","msg":"e","with":1}
 `},
@@ -106,7 +108,7 @@ func TestOnTheJournalsStreamLinesHaveTheirPriorityAndNoTime(t *testing.T) {
 }
 
 func TestOnAnyOtherStderrLinesHaveTheirTime(t *testing.T) {
-	d := newJournald(t)
+	d := journaltest.New(t)
 	stderr, stream := newStream(t)
 	for name, value := range map[string]string{
 		"not under systemd":        "",
@@ -121,7 +123,7 @@ func TestOnAnyOtherStderrLinesHaveTheirTime(t *testing.T) {
 			if _, err := stderr.Seek(0, io.SeekStart); err != nil {
 				t.Fatal(err)
 			}
-			got := logged(t, stderr, Options{JournalSocket: d.path}, everyLevel)
+			got := logged(t, stderr, Options{JournalSocket: d.Path}, everyLevel)
 			if lines := strings.Split(got, "\n"); len(lines) != 4 || strings.Count(got, "time=2") != 3 || !strings.HasPrefix(got, "time=") {
 				t.Errorf("got:\n%s", got)
 			}

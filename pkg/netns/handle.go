@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // ErrNotNamespace says that there is something at a path, but no network namespace.
@@ -30,7 +32,7 @@ type Handle struct {
 // fs.ErrNotExist when there is nothing at the path, and ErrNotNamespace when it is something else, such as
 // the plain file that a namespace's mount hides where the mount is not visible.
 func Open(path string) (*Handle, error) {
-	return open(path, func(p string) (int, error) { return openPath(unix.AT_FDCWD, p) })
+	return open(path, hostfs.OpenPath)
 }
 
 // Own opens the network namespace that this process is in, called from within Do as well.
@@ -79,10 +81,6 @@ func needs(path string, err error) string {
 		return " (needs CAP_SYS_PTRACE)"
 	}
 	return ""
-}
-
-func openPath(dir int, path string) (int, error) {
-	return retry(func() (int, error) { return unix.Openat(dir, path, unix.O_PATH|unix.O_CLOEXEC, 0) })
 }
 
 // fromPathFD opens what an O_PATH descriptor refers to, if that is a network namespace.
@@ -158,15 +156,6 @@ func describe(mode uint32) string {
 		return "a device"
 	}
 	return "something else"
-}
-
-// retry calls an open(2) again that a signal interrupted.
-func retry(open func() (int, error)) (int, error) {
-	for {
-		if fd, err := open(); !errors.Is(err, unix.EINTR) {
-			return fd, err
-		}
-	}
 }
 
 // Close lets go of the namespace. It may be called again.

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // The files are read by system calls: there may be a hundred thousand descriptors to follow, and each would
@@ -20,7 +22,7 @@ func (w *walk) each(dir int, fn func(name string) error) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
-		n, err := retry(func() (int, error) { return unix.ReadDirent(dir, w.dirent[:]) })
+		n, err := hostfs.Retry(func() (int, error) { return unix.ReadDirent(dir, w.dirent[:]) })
 		if err != nil || n == 0 {
 			return err
 		}
@@ -71,33 +73,26 @@ func describe(dir, pid int) (Process, error) {
 }
 
 func open(dir int, name string) (int, error) {
-	return retry(func() (int, error) {
+	return hostfs.Retry(func() (int, error) {
 		return unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
 }
 
 // read reads a file's beginning.
 func read(dir int, name string, limit int) ([]byte, error) {
-	fd, err := retry(func() (int, error) { return unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	fd, err := hostfs.Retry(func() (int, error) { return unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
 	b := make([]byte, limit)
 	for n := 0; ; {
-		m, err := retry(func() (int, error) { return unix.Read(fd, b[n:]) })
-		n += m
-		if err != nil || m == 0 || n == limit {
+		m, err := hostfs.Retry(func() (int, error) { return unix.Read(fd, b[n:]) })
+		if err != nil {
 			return b[:n], err
 		}
-	}
-}
-
-// retry calls fn again while a signal interrupts it.
-func retry(fn func() (int, error)) (n int, err error) {
-	for {
-		if n, err = fn(); !errors.Is(err, unix.EINTR) {
-			return max(n, 0), err
+		if n += m; m == 0 || n == limit {
+			return b[:n], nil
 		}
 	}
 }

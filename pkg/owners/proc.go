@@ -7,12 +7,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // Proc finds holders in a proc file system. Its methods may be called concurrently.
@@ -110,15 +111,11 @@ func (p *Proc) known(pids []int) map[int]struct{} {
 	return maps.Clone(p.elsewhere)
 }
 
-// firstPIDNamespace is where /proc/self/ns/pid leads in the machine's first pid namespace: PID_NS_INIT_INO of
-// include/uapi/linux/nsfs.h.
-const firstPIDNamespace = "pid:[4026531836]"
-
 // First reports whether this process is in the machine's first pid namespace, where all processes are to be seen. It
 // says so too where that cannot be told.
 func (p *Proc) First() bool {
-	own, err := os.Readlink(filepath.Join(p.dir, "self/ns/pid"))
-	return err != nil || own == firstPIDNamespace
+	own := hostfs.NamespaceInode(filepath.Join(p.dir, "self/ns/pid"))
+	return own == 0 || own == hostfs.InitialPIDNS
 }
 
 // Inhabited returns which of the network namespaces, told by their inodes, a process is in that can be seen and may

@@ -48,7 +48,7 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 	l, first := newTestLoop(t, policy.Observe)
 	l.finder.Name = "sockdiag"
 	second, idle := newRegistered(2), newRegistered(3)
-	l.registry.namespaces[second.id], l.registry.namespaces[idle.id] = second, idle
+	l.registry.namespaces[second.Identity], l.registry.namespaces[idle.Identity] = second, idle
 	at := now()
 	// The graces are 20 s. What has unread bytes is past its deadline, and spared.
 	for i, seen := range []struct {
@@ -65,7 +65,7 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 		{ns: first, age: 2 * time.Minute, state: inetdiag.FinWait2, orphan: true},
 		{ns: second, age: 2 * time.Second, state: inetdiag.CloseWait},
 	} {
-		look := lookAt(uint64(i+1), seen.age, at)
+		look := seenAt(uint64(i+1), seen.age, at)
 		look.Socket.State, look.Socket.RQueue = seen.state, seen.unread
 		if seen.orphan {
 			look.Socket.Inode = 0

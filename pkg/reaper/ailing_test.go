@@ -19,7 +19,7 @@ import (
 
 // ailing are real programs with something wrong, each as long as a test wants it.
 type ailing struct {
-	finder.Programs
+	finder.LoadedPrograms
 	deaf   atomic.Bool   // the kernel does not call the program that follows changes of state
 	broken atomic.Bool   // they cannot be talked to
 	unseen atomic.Uint64 // the cookie of a socket that they do not show
@@ -30,9 +30,9 @@ type ailing struct {
 
 var errBroken = errors.New("the programs are broken")
 
-// load makes the loader of a Kernel. A set has room for so many sockets.
-func (a *ailing) load(sockets int) func() (finder.Programs, error) {
-	return func() (finder.Programs, error) {
+// load returns the load function of a Loader. sockets is the capacity of a set.
+func (a *ailing) load(sockets int) func() (finder.LoadedPrograms, error) {
+	return func() (finder.LoadedPrograms, error) {
 		if a.broken.Load() {
 			return nil, errBroken
 		}
@@ -41,7 +41,7 @@ func (a *ailing) load(sockets int) func() (finder.Programs, error) {
 			return nil, err
 		}
 		a.loads.Add(1)
-		a.Programs = p
+		a.LoadedPrograms = p
 		return a, nil
 	}
 }
@@ -51,7 +51,7 @@ func (a *ailing) Entries(found func(*bpf.Socket) error) error {
 		return errBroken
 	}
 	var unheard []uint64
-	err := a.Programs.Entries(func(s *bpf.Socket) error {
+	err := a.LoadedPrograms.Entries(func(s *bpf.Socket) error {
 		switch cookie := s.ID.Cookie(); {
 		case a.deaf.Load() && !s.Entered.IsZero():
 			unheard = append(unheard, cookie)
@@ -64,14 +64,14 @@ func (a *ailing) Entries(found func(*bpf.Socket) error) error {
 	if err == nil && a.ghost.Load() != 0 {
 		err = found(&a.like)
 	}
-	return errors.Join(err, a.Programs.Forget(unheard)) // as if it had never been called for them
+	return errors.Join(err, a.LoadedPrograms.Forget(unheard)) // as if it had never been called for them
 }
 
 func (a *ailing) Walk(found func(*bpf.Holding) error) error {
 	if a.broken.Load() {
 		return errBroken
 	}
-	return a.Programs.Walk(func(h *bpf.Holding) error {
+	return a.LoadedPrograms.Walk(func(h *bpf.Holding) error {
 		if h.ID.Cookie() == a.unseen.Load() {
 			return nil
 		}
@@ -83,24 +83,24 @@ func (a *ailing) Forget(cookies []uint64) error {
 	for _, c := range cookies {
 		a.ghost.CompareAndSwap(c, 0)
 	}
-	return a.Programs.Forget(cookies)
+	return a.LoadedPrograms.Forget(cookies)
 }
 
 // newAilingNode starts a reaper that finds by such programs, and looks at everything twice a second.
 func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
 	t.Helper()
 	a := new(ailing)
-	kernel, err := finder.NewKernel(a.load(sockets))
+	loader, err := finder.NewLoader(a.load(sockets))
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(t, "load BPF programs", err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { kernel.Close() })
+	t.Cleanup(func() { loader.Close() })
 	return newNode(t, finder.NameSockDiag, func(c *reaper.Config) {
 		c.Finder = finder.NewBPF(finder.BPFConfig{
-			Kernel: kernel, Root: c.Root, CPUBudget: 1, AuditInterval: 200 * time.Millisecond, AuditBudget: 1,
+			Loader: loader, Root: c.Root, CPUBudget: 1, AuditInterval: 200 * time.Millisecond, AuditBudget: 1,
 		})
 		often(c)
 	}), a

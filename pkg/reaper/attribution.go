@@ -125,7 +125,7 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	until, soon := at.Add(a.ahead), at.Add(a.ahead/2)
 	take := func(c *candidate) bool {
 		if l.toBeOwned(c, at, until) {
-			k.ask(c.inode, c.ns.id.Inode)
+			k.ask(c.inode, c.ns.Identity.Inode)
 			k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.inode)
 			urgent = urgent || c.deadline.Before(soon)
 		}

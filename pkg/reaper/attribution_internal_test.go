@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -29,7 +28,7 @@ func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
 
 // leaks has a socket seen that is due so long after the moment, whose inode is its cookie.
 func leaks(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Duration) *candidate {
-	seen := lookAt(cookie, testGrace-due, at)
+	seen := seenAt(cookie, testGrace-due, at)
 	seen.Socket.Inode = uint32(cookie)
 	seen.Entered = at.Add(due - testGrace)
 	l.tracker.seen(ns, seen, at)
@@ -71,14 +70,14 @@ func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	off := newRegistered(2)
 	off.policy.Mode = policy.Off
-	l.registry.namespaces[off.id] = off
+	l.registry.namespaces[off.Identity] = off
 	at := moment(0)
 	leaks(l, ns, 11, at, 3*time.Second)
 	leaks(l, ns, 12, at, 8*time.Second)
 	leaks(l, ns, 13, at, 12*time.Second) // later than it looks ahead
 	leaks(l, ns, 14, at, 3*time.Second).noted = true
 	leaks(l, ns, 15, at, 3*time.Second).inode = 0
-	unread := lookAt(16, testGrace+time.Second, at)
+	unread := seenAt(16, testGrace+time.Second, at)
 	unread.Socket.RQueue, unread.Socket.Inode = 100, 16
 	l.tracker.seen(ns, unread, at)
 	leaks(l, off, 17, at, 3*time.Second)
@@ -94,7 +93,7 @@ func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
 	if diff := cmp.Diff([]uint32{11, 12, 19}, asked(k)); diff != "" {
 		t.Errorf("looked for (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[uint64]struct{}{ns.id.Inode: {}}, k.query.Netns); diff != "" {
+	if diff := cmp.Diff(map[uint64]struct{}{ns.Identity.Inode: {}}, k.query.Netns); diff != "" {
 		t.Errorf("in namespaces (-want +got):\n%s", diff)
 	}
 	if got := nextLook(l, at.Add(time.Hour)); got != nil {
@@ -157,7 +156,7 @@ func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	seen := overdueLook(7)
 	seen.Socket.Inode = 70
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{seen}})
+	see(l, ns.Identity, seen)
 	answer(l, nextLook(l, now()), now(), owners.Process{PID: 42})
 	destroyNow(t, l, 7, 71) // as the examiner saw it
 	if e := l.journal.after(0)[0]; e.Owners != nil {
@@ -184,7 +183,7 @@ func destroyNow(t *testing.T, l *loop, cookie uint64, inode uint32) {
 		if ns.candidates[cookie] == nil {
 			seen := overdueLook(cookie)
 			seen.Socket.Inode = inode
-			l.found(finder.Finding{Namespace: id, Seen: []finder.Seen{seen}})
+			see(l, id, seen)
 		}
 	}
 	j := nextOf(t, l, 1)
@@ -223,7 +222,7 @@ func TestWhatIsDestroyedDuringALookIsAttributedByIt(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	seen := overdueLook(7)
 	seen.Socket.Inode = 70
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{seen}})
+	see(l, ns.Identity, seen)
 	k := nextLook(l, now())
 	destroyNow(t, l, 7, 70)
 	answer(l, k, now(), owners.Process{PID: 42})

@@ -118,7 +118,7 @@ func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
 		s.Socket.Inode = uint32(cookie + 1)
 		seen = append(seen, s)
 	}
-	l.found(finder.Finding{Namespace: ns.id, Seen: seen})
+	see(l, ns.Identity, seen...)
 	j := nextOf(t, l, 3)
 	lookAgain(j)
 	for i := range j.results {

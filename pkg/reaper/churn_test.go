@@ -68,11 +68,11 @@ func TestASocketThatADumpMissedLosesNoAge(t *testing.T) {
 		var hidden, misses atomic.Uint64
 		n := newNode(t, finderName, func(c *reaper.Config) {
 			attentive(c)
-			c.Finder = wrapped{Finder: c.Finder, finding: func(f *finder.Finding) {
-				all := len(f.Seen)
-				f.Seen = slices.DeleteFunc(f.Seen, func(s finder.Seen) bool { return s.Socket.ID.Cookie() == hidden.Load() })
-				misses.Add(uint64(all - len(f.Seen)))
-			}}
+			filterSeen(c, func(batch []finder.Seen) []finder.Seen {
+				kept := slices.DeleteFunc(batch, func(s finder.Seen) bool { return s.Socket.ID.Cookie() == hidden.Load() })
+				misses.Add(uint64(len(batch) - len(kept)))
+				return kept
+			})
 		})
 		n.register(ns, timing(inetdiag.CloseWait, grace))
 		p := ns.Connect(t, nstest.IPv4)
@@ -130,6 +130,24 @@ func churn(tb testing.TB, ns *nstest.NS, stop <-chan struct{}) (made uint64) {
 	return made
 }
 
+// missCounter counts how many fewer sockets than want each sweep shows.
+type missCounter struct {
+	finder.Sink
+	want, seen int
+	misses     *atomic.Uint64
+}
+
+func (c *missCounter) Seen(batch []finder.Seen) {
+	c.seen += len(batch)
+	c.Sink.Seen(batch)
+}
+
+func (c *missCounter) Swept(sweep finder.Sweep) {
+	c.misses.Add(uint64(max(c.want-c.seen, 0)))
+	c.seen = 0
+	c.Sink.Swept(sweep)
+}
+
 // TestUnderChurnNoSocketLosesItsAge keeps some hundred half-closed sockets, whose ages the kernel cannot prove,
 // in a small table while connections come and go in it, so that dumps miss some of them.
 func TestUnderChurnNoSocketLosesItsAge(t *testing.T) {
@@ -138,18 +156,10 @@ func TestUnderChurnNoSocketLosesItsAge(t *testing.T) {
 		ns := nstest.NewSmall(t, 256)
 		var misses atomic.Uint64
 		n := newNode(t, finderName, func(c *reaper.Config) {
-			seen := 0
-			c.Finder = wrapped{
-				Finder: c.Finder,
-				target: func(t *finder.Target) { t.Interval = 10 * time.Millisecond },
-				finding: func(f *finder.Finding) {
-					seen += len(f.Seen)
-					if !f.Swept.IsZero() {
-						misses.Add(uint64(max(2*sockets-seen, 0)))
-						seen = 0
-					}
-				},
-			}
+			sweepEvery(10 * time.Millisecond)(c)
+			c.Finder = finder.Wrapped{Finder: c.Finder, Sink: func(s finder.Sink) finder.Sink {
+				return &missCounter{Sink: s, want: 2 * sockets, misses: &misses}
+			}}
 		})
 		var conns []*net.TCPConn
 		for range sockets {

@@ -37,7 +37,7 @@ const (
 type job struct {
 	ns     *registered // for the loop: the examiner does not touch it
 	list   []*candidate
-	target finder.Target
+	netns  finder.Netns
 	policy policy.Policy
 	mode   policy.Mode
 	grant  int // how many may be destroyed
@@ -67,7 +67,7 @@ type examiner struct {
 
 // examine works through a job. What it has no answer for it leaves without a result.
 func (e *examiner) examine(j *job) {
-	conn, err := e.opener.Open(j.target, nil)
+	conn, err := e.opener.Open(j.netns)
 	if err != nil {
 		j.err = err
 		return

@@ -32,9 +32,17 @@ func closeWait(cookie uint64, age time.Duration) inetdiag.Socket {
 	return s
 }
 
-// lookAt is a finder's look at such a socket.
-func lookAt(cookie uint64, age time.Duration, at monotime.Time) *finder.Seen {
+// seenAt is such a socket as a finder sees it.
+func seenAt(cookie uint64, age time.Duration, at monotime.Time) *finder.Seen {
 	return &finder.Seen{Socket: closeWait(cookie, age), At: at}
+}
+
+// see has a finder report sockets of one namespace.
+func see(l *loop, id netns.Identity, sockets ...finder.Seen) {
+	for i := range sockets {
+		sockets[i].Netns = id
+	}
+	l.seen(sockets)
 }
 
 // patience bounds a wait for something that must happen, on the busiest of machines.
@@ -47,8 +55,9 @@ const testGrace = 20 * time.Second
 func newRegistered(inode uint64) *registered {
 	p := policy.Default()
 	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(testGrace), policy.Grace(testGrace)
+	id, at := netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, []string{"/nowhere"}
 	return &registered{
-		id: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, policy: &p, candidates: make(map[uint64]*candidate),
+		Netns: finder.NewNetns(id, at, p), policy: &p, candidates: make(map[uint64]*candidate),
 		records: []state.Record{{Netns: state.Netns{Path: "/nowhere"}}},
 	}
 }

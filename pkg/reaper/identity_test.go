@@ -67,10 +67,10 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	t.Parallel()
 	const sockets = 16
 	ns := nstest.New(t)
-	p := newPuppet()
-	n := newNode(t, "sockdiag", p.use)
+	fake, use := newFake()
+	n := newNode(t, "sockdiag", use)
 	r := n.register(ns, timing(inetdiag.CloseWait, longGrace))
-	p.awaitTarget(t, r.Netns.Identity)
+	awaitTarget(t, fake, r.Netns.Identity)
 
 	pairs := make([]nstest.Pair, sockets)
 	for i := range pairs {
@@ -97,7 +97,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	if got := states(t, ns)[inetdiag.LastAck]; got != sockets {
 		t.Fatalf("%d sockets are in LAST_ACK, want %d", got, sockets)
 	}
-	p.show(finder.Finding{Namespace: r.Netns.Identity, Seen: seen})
+	report(t, fake, r.Netns.Identity, seen)
 	n.awaitDestroyed(control)
 	for i, pair := range pairs {
 		drain(t, pair.Client, written[i])

@@ -13,7 +13,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -39,8 +38,9 @@ type loop struct {
 	counts        api.Counts
 	tally         tally
 	sweeping      sweeping
-	finder        finder.FinderState
-	finderKnown   bool            // it has said how it works
+	finderCosts   finderCosts
+	finder        finder.State
+	finderKnown   bool            // its first State has been logged
 	idleSince     monotime.Time   // since when there is no record
 	ready         bool            // the records have been read once
 	switchProblem string          // that has been warned of
@@ -69,7 +69,7 @@ func now() monotime.Time { return monotime.Now() }
 const saveEvery = 10 * time.Second
 
 // run is the loop.
-func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []finder.Target, jobs chan<- *job, results <-chan *job) error {
+func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []finder.Netns, jobs chan<- *job, results <-chan *job) error {
 	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings)
 	defer save.wait()
 	saveTick, second := time.NewTicker(saveEvery), time.NewTicker(time.Second)
@@ -178,43 +178,6 @@ func (l *loop) forget(ns *registered) {
 	l.tracker.dropAll(ns)
 }
 
-// found takes in what a finder saw.
-func (l *loop) found(findings ...finder.Finding) {
-	for i := range findings {
-		l.take(&findings[i])
-	}
-}
-
-func (l *loop) take(f *finder.Finding) {
-	if f.State != nil {
-		l.finderSaid(*f.State)
-	}
-	l.tally.missed += f.Missed
-	l.sweeping.cpu += f.CPU
-	ns := l.registry.namespaces[f.Namespace]
-	if ns == nil || !ns.watched() {
-		return // its DEL, or its new policy, was faster
-	}
-	at := now()
-	for i := range f.Seen {
-		l.tracker.seen(ns, &f.Seen[i], at)
-	}
-	l.swept(ns, f)
-	if f.Err != nil {
-		ns.problem = f.Err.Error()
-		if netns.IsGone(f.Err) {
-			l.forget(ns)
-		}
-		return
-	}
-	if !f.Swept.IsZero() {
-		ns.problem, ns.swept = "", f.Swept
-		for _, c := range l.tracker.missed(ns, f.Swept) {
-			l.enqueue(c)
-		}
-	}
-}
-
 // enqueue queues a candidate for the examiner.
 func (l *loop) enqueue(c *candidate) {
 	c.queued = true
@@ -239,7 +202,7 @@ func (l *loop) encode(w io.Writer) error {
 	return encodeCandidates(w, l.boot, func(yield func(savedCandidate) bool) {
 		for _, ns := range l.registry.namespaces {
 			for _, c := range ns.candidates {
-				if !yield(savedCandidate{ns.id, c.history}) {
+				if !yield(savedCandidate{ns.Identity, c.history}) {
 					return
 				}
 			}

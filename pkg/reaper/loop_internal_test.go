@@ -12,6 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -24,7 +25,7 @@ func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 		Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
 	}, newWarnings(slog.New(slog.DiscardHandler)), "boot", "")
 	ns := newRegistered(1)
-	l.registry.namespaces[ns.id] = ns
+	l.registry.namespaces[ns.Identity] = ns
 	return l, ns
 }
 
@@ -99,7 +100,7 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 			if tc.before != policy.Destroy {
 				turn(t, l, tc.before)
 			}
-			l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
+			see(l, ns.Identity, overdueLook(7))
 			j := nextOf(t, l, 1)
 			lookAgain(j)
 			turn(t, l, tc.after) // while the examiner is at work
@@ -119,7 +120,7 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 
 func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Observe)
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
+	see(l, ns.Identity, overdueLook(7))
 	for range 3 {
 		j := l.nextJob(now(), time.Now())
 		if j == nil {
@@ -148,7 +149,8 @@ func sweep(l *loop, ns *registered, cookies ...uint64) {
 		}
 		seen = append(seen, finder.Seen{Socket: closeWait(cookie, age), At: at})
 	}
-	l.found(finder.Finding{Namespace: ns.id, Seen: seen, Swept: began})
+	see(l, ns.Identity, seen...)
+	l.swept(&finder.Sweep{Began: began}, []netns.Identity{ns.Identity})
 }
 
 func TestLoopForgetsWhatIsGoneAndNothingElse(t *testing.T) {
@@ -180,14 +182,14 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	l.budget = newBudget(1)
 	l.budget.spend(time.Now(), 1) // nothing is left of it
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(1), overdueLook(2)}})
+	see(l, ns.Identity, overdueLook(1), overdueLook(2))
 	j := nextOf(t, l, 2)
 	lookAgain(j)
 	l.examined(j, now())
 	if l.held.count != 2 {
 		t.Fatalf("%d wait for the budget", l.held.count)
 	}
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(3)}})
+	see(l, ns.Identity, overdueLook(3))
 	j = nextOf(t, l, 1)
 	lookAgain(j)
 	l.counted(census{}) // its DEL, while the examiner is at work
@@ -196,22 +198,22 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	if _, ok := l.tracker.next(); ok || l.held.count+l.fresh.count != 0 || len(ns.candidates) != 0 || !l.retarget {
 		t.Errorf("%d held, %d fresh, %d candidates are left", l.held.count, l.fresh.count, len(ns.candidates))
 	}
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(4)}}) // the finder has not heard of it yet
+	see(l, ns.Identity, overdueLook(4)) // the finder has not heard of it yet
 	noneNext(t, l)
 }
 
 func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	r := recordOf(1, "eth0")
-	r.Netns.Identity, r.Policy = ns.id, *ns.policy
+	r.Netns.Identity, r.Policy = ns.Identity, *ns.policy
 	l.counted(census{records: []state.Record{r}})
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(1)}})
+	see(l, ns.Identity, overdueLook(1))
 	j := nextOf(t, l, 1)
 	lookAgain(j)
 	r.Policy.Mode = policy.Off
 	l.counted(census{records: []state.Record{r}}) // while the examiner is at work
 	l.examined(j, now())
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(1), overdueLook(2)}}) // the finder has not heard of it yet
+	see(l, ns.Identity, overdueLook(1), overdueLook(2)) // the finder has not heard of it yet
 	noneNext(t, l)
 	if len(ns.candidates) != 0 {
 		t.Errorf("%d candidates are left", len(ns.candidates))
@@ -220,14 +222,14 @@ func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 
 func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
+	see(l, ns.Identity, overdueLook(7))
 	j := nextOf(t, l, 1)
 	j.results = append(j.results, examined{at: now(), outcome: goneMeantime})
 	// The same cookie, connected to somebody else since.
 	s := closeWait(7, 0)
 	s.ID = inetdiag.NewID(s.ID.Family(), s.ID.Local(), closeWait(9, 0).ID.Peer(), 0, 7)
 	at := now().Add(time.Millisecond)
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{{Socket: s, At: at}}})
+	see(l, ns.Identity, finder.Seen{Socket: s, At: at})
 	l.examined(j, at)
 	c := ns.candidates[7]
 	if c == nil || c.history.ID != s.ID || c.reason != policy.Young {

@@ -58,7 +58,6 @@ func (r *Reaper) Metrics(ctx context.Context) (Metrics, error) {
 type tally struct {
 	destroyed, wouldDestroy map[CountKey]uint64
 	lateness, sweeps        Histogram
-	missed                  uint64
 }
 
 // newTally makes a tally. Its buckets tell what is in time from what is late: 50 ms where a finder sees sockets
@@ -80,7 +79,7 @@ func halfClosed() [2]inetdiag.State {
 
 // metrics is all but what is known of candidates.
 func (l *loop) metrics() Metrics {
-	pods := l.podNamespaces()
+	pods, cost := l.podNamespaces(), l.finderCosts.total()
 	m := Metrics{
 		Finder: l.finder.Name, Mode: l.caps.view.Effective,
 		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
@@ -91,8 +90,8 @@ func (l *loop) metrics() Metrics {
 		Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
 		Lateness:      l.tally.lateness.clone(), BudgetWaiting: l.held.count,
-		SweepDuration: l.tally.sweeps.clone(), SweepCPU: l.sweeping.cpu, SweepLate: l.sweeping.late,
-		EventsMissed: l.tally.missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
+		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,
+		EventsMissed: cost.Missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
 	l.tally.forget(pods)
 	return m

@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -58,7 +57,7 @@ func TestWhatCanBeCountedIsThereFromTheStart(t *testing.T) {
 func TestCandidatesAreCountedByStateWithTheOldest(t *testing.T) {
 	l, first := meteredLoop(t, "shop")
 	second := newRegistered(2)
-	l.registry.namespaces[second.id] = second
+	l.registry.namespaces[second.Identity] = second
 	at := now()
 	for i, seen := range []struct {
 		ns    *registered
@@ -71,7 +70,7 @@ func TestCandidatesAreCountedByStateWithTheOldest(t *testing.T) {
 		{second, inetdiag.CloseWait, 18 * time.Second, 0}, // nobody has accepted it
 		{second, inetdiag.FinWait2, 5 * time.Second, 1},
 	} {
-		look := lookAt(uint64(i+1), seen.age, at)
+		look := seenAt(uint64(i+1), seen.age, at)
 		look.Socket.State, look.Socket.Inode = seen.state, seen.inode
 		l.tracker.seen(seen.ns, look, at)
 	}
@@ -136,7 +135,7 @@ func TestOnlyWhatWasToBeDestroyedIsCountedAsGone(t *testing.T) {
 	for mode, want := range map[policy.Mode]uint64{policy.Observe: 0, policy.Destroy: 1} {
 		t.Run(mode.String(), func(t *testing.T) {
 			l, ns := newTestLoop(t, mode)
-			l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
+			see(l, ns.Identity, overdueLook(7))
 			j := nextOf(t, l, 1)
 			if mode == policy.Observe {
 				lookAgain(j)

@@ -38,10 +38,10 @@ type node struct {
 // finders are what every test of a node runs against, each with what finds owners where it does its work.
 var finders = []string{finder.NameSockDiag, finder.NameBPF}
 
-// senses makes a finder of that name for a test, with a whole core for its work. The caller closes it.
-func senses(tb testing.TB, name string, root *netns.Root) *finder.Senses {
+// selectFinder returns the finder of that name for a test, with a whole core for its work. The caller closes it.
+func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend {
 	tb.Helper()
-	s, err := finder.Choose(name, func() (*finder.Kernel, error) { return finder.LoadPrograms(testSockets) }, root, 1)
+	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) }, root, 1)
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(tb, "load BPF programs", err)
 	}
@@ -90,7 +90,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 		n.tb.Fatal(err)
 	}
 	n.tb.Cleanup(func() { root.Close() })
-	by := senses(n.tb, finder, root)
+	by := selectFinder(n.tb, finder, root)
 	cfg := reaper.Config{
 		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: by.Finder, Mode: policy.Destroy,
 		Kernel: func() error { return nil }, Owners: by.Owners, OwnersBudget: 0.05, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),

@@ -34,7 +34,7 @@ func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
 	var tr tracker
 	ns := newRegistered(1)
 	for cookie := range uint64(1000) {
-		tr.seen(ns, lookAt(cookie+1, time.Duration(rnd.IntN(int(testGrace))), moment(0)), moment(0))
+		tr.seen(ns, seenAt(cookie+1, time.Duration(rnd.IntN(int(testGrace))), moment(0)), moment(0))
 	}
 	for _, until := range []time.Duration{-time.Second, 0, time.Second, 7 * time.Second, testGrace, time.Hour} {
 		var got, want []uint64

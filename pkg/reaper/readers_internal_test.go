@@ -35,14 +35,14 @@ func crowdedLoop(tb testing.TB) *loop {
 		ns.records = []state.Record{{
 			Network:    "k8s-pod-network",
 			Attachment: state.Attachment{ContainerID: fmt.Sprintf("%064x", i), IfName: "eth0"},
-			Netns:      state.Netns{Path: fmt.Sprintf("/run/netns/cni-01234567-89ab-cdef-0123-%012x", i), Identity: ns.id},
+			Netns:      state.Netns{Path: fmt.Sprintf("/run/netns/cni-01234567-89ab-cdef-0123-%012x", i), Identity: ns.Identity},
 			Pod:        state.Pod{Namespace: fmt.Sprintf("team-%d", i%20), Name: fmt.Sprintf("web-7d4b9c6f5d-%05d", i)},
 			Policy:     *ns.policy,
 		}}
-		l.registry.namespaces[ns.id] = ns
+		l.registry.namespaces[ns.Identity] = ns
 		l.registry.census.records = append(l.registry.census.records, ns.records...)
 		for j := range uint64(crowdSockets) {
-			l.tracker.seen(ns, lookAt(i<<16+j+1, time.Duration(j)*time.Second, at), at)
+			l.tracker.seen(ns, seenAt(i<<16+j+1, time.Duration(j)*time.Second, at), at)
 		}
 	}
 	return l
@@ -72,7 +72,7 @@ func eachKnown(l *loop, yield func(*api.SocketView)) {
 	var s survey
 	for id := range l.registry.namespaces {
 		l.survey(id, &s)
-		for _, v := range oldestFirst(s.recall(api.SocketQuery{})) {
+		for _, v := range oldestFirst(s.fromMemory(api.SocketQuery{})) {
 			yield(v)
 		}
 	}

@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
@@ -89,7 +91,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	l.restorable = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
-	targets := make(chan []finder.Target, 1)
+	targets := make(chan []finder.Netns, 1)
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	g.Go(func() error {
 		w := watcher{
@@ -104,7 +106,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		})
 	})
 	g.Go(func() error {
-		err := r.cfg.Finder.Find(ctx, targets, func(f ...finder.Finding) { r.do(ctx, func(l *loop) { l.found(f...) }) })
+		err := r.cfg.Finder.Find(ctx, targets, finderSink{reaper: r, ctx: ctx, costs: &l.finderCosts})
 		if err != nil {
 			return fmt.Errorf("finder %s: %w", r.cfg.Finder.Name(), err)
 		}
@@ -157,18 +159,14 @@ func (r *Reaper) hostNamespaces() ([]netns.Identity, error) {
 	if r.cfg.AllowHostNetns {
 		return nil, nil
 	}
-	own, err := netns.Own()
+	host, err := netns.FindHost()
 	if err != nil {
 		return nil, fmt.Errorf("identify the reaper's own namespace: %w", err)
 	}
-	defer own.Close()
-	first, err := netns.Open("/proc/1/ns/net")
-	if err != nil {
-		r.warnings.warn(WarnHostNetns, "the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it takes CAP_SYS_PTRACE and every capability of that process", "error", err)
-		return []netns.Identity{own.Stat()}, nil
+	if host.Hidden != nil {
+		r.warnings.warn(WarnHostNetns, "the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it needs CAP_SYS_PTRACE and every capability of that process", "error", host.Hidden)
 	}
-	defer first.Close()
-	return []netns.Identity{own.Stat(), first.Stat()}, nil
+	return host.Identities(), nil
 }
 
 // kernelProblem says why nothing can be destroyed here, "" if something can.
@@ -190,7 +188,7 @@ func (r *Reaper) kernelProblem() string {
 // loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove.
 func (r *Reaper) loadCandidates() []savedCandidate {
 	path := r.cfg.Store.CandidatesPath()
-	b, err := readSaved(path)
+	b, err := hostfs.ReadFile(path, maxSaved, unix.O_NOFOLLOW)
 	var all []savedCandidate
 	implausible := 0
 	if err == nil {

@@ -190,10 +190,10 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := nstest.New(t)
-			p := newPuppet()
-			n := newNode(t, "sockdiag", p.use)
+			fake, use := newFake()
+			n := newNode(t, "sockdiag", use)
 			r := n.register(ns, timing(inetdiag.CloseWait, longGrace))
-			p.awaitTarget(t, r.Netns.Identity)
+			awaitTarget(t, fake, r.Netns.Identity)
 
 			l := ns.Listen(t, nstest.IPv4)
 			s := newSocket(t, ns)
@@ -207,7 +207,7 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 				enteredLongAgo(before[cookieOf(t, control)], at),
 			}
 			change(t, ns, s, l)
-			p.show(finder.Finding{Namespace: r.Netns.Identity, Seen: seen})
+			report(t, fake, r.Netns.Identity, seen)
 
 			n.awaitDestroyed(control)
 			if state := stateAt(t, ns, fixedPort); state != inetdiag.CloseWait && state != inetdiag.Established {

@@ -17,30 +17,30 @@ import (
 
 // registered is one network namespace with the attachments in it.
 type registered struct {
-	id      netns.Identity
-	records []state.Record
-	policy  *policy.Policy // merged, graces no shorter than the reaper's minimum; replaced, never changed
+	finder.Netns // what the finder and the examiner need to know; replaced, never changed
+	records      []state.Record
+	policy       *policy.Policy // merged, graces no shorter than the reaper's minimum; replaced, never changed
 
 	candidates              map[uint64]*candidate // by cookie
 	destroyed, wouldDestroy uint64
-	problem                 string // why the last sweep could not look into it
-	from, swept             monotime.Time
-	late                    time.Duration // how long after its time the last sweep began
-}
-
-// target is what finders and the examiner need to know of it.
-func (ns *registered) target() finder.Target {
-	t := finder.Target{Identity: ns.id, Interval: finder.SweepInterval(*ns.policy), Grace: time.Duration(finder.ShortestGrace(*ns.policy))}
-	for _, r := range ns.records {
-		if !slices.Contains(t.Paths, r.Netns.Path) {
-			t.Paths = append(t.Paths, r.Netns.Path)
-		}
-	}
-	return t
+	problem                 string        // why the last sweep could not read it
+	registeredAt            monotime.Time // in this reaper's time
+	lastSweep               monotime.Time // when the last complete sweep began
+	sweepLate               time.Duration // how long after it was due that sweep began
 }
 
 // watched reports whether anything is looked for in it.
-func (ns *registered) watched() bool { return finder.SweepInterval(*ns.policy) > 0 }
+func (ns *registered) watched() bool { return ns.Interval > 0 }
+
+// paths returns the paths of a namespace's records, each once.
+func paths(records []state.Record) (list []string) {
+	for _, r := range records {
+		if !slices.Contains(list, r.Netns.Path) {
+			list = append(list, r.Netns.Path)
+		}
+	}
+	return list
+}
 
 // registry knows the registered namespaces.
 type registry struct {
@@ -75,10 +75,10 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 	}
 	for id, records := range groups {
 		merged := r.merge(records)
-		ns := r.namespaces[id]
+		ns, as := r.namespaces[id], finder.NewNetns(id, paths(records), merged)
 		if ns == nil {
 			r.namespaces[id] = &registered{
-				id: id, records: records, policy: &merged, candidates: make(map[uint64]*candidate), from: now,
+				Netns: as, records: records, policy: &merged, candidates: make(map[uint64]*candidate), registeredAt: now,
 			}
 			ch.targets = true
 			continue
@@ -86,9 +86,8 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 		if !reflect.DeepEqual(*ns.policy, merged) {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
-		was := ns.target()
-		ns.records, ns.policy = records, &merged
-		ch.targets = ch.targets || !reflect.DeepEqual(was, ns.target())
+		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, as)
+		ns.Netns, ns.records, ns.policy = as, records, &merged
 	}
 	return ch
 }
@@ -106,11 +105,11 @@ func (r *registry) merge(records []state.Record) policy.Policy {
 }
 
 // targets lists the namespaces in which there is something to look for.
-func (r *registry) targets() []finder.Target {
-	targets := make([]finder.Target, 0, len(r.namespaces))
+func (r *registry) targets() []finder.Netns {
+	targets := make([]finder.Netns, 0, len(r.namespaces))
 	for _, ns := range r.namespaces {
-		if t := ns.target(); t.Interval > 0 {
-			targets = append(targets, t)
+		if ns.watched() {
+			targets = append(targets, ns.Netns)
 		}
 	}
 	return targets

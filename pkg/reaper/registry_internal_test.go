@@ -100,7 +100,7 @@ func TestRegistryUpdate(t *testing.T) {
 
 			inodes := func(list []*registered) (found []uint64) {
 				for _, ns := range list {
-					found = append(found, ns.id.Inode)
+					found = append(found, ns.Identity.Inode)
 				}
 				slices.Sort(found)
 				return found
@@ -128,7 +128,7 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(2, "eth0", never),
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}}, moment(0))
-	want := []finder.Target{{
+	want := []finder.Netns{{
 		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute, Grace: 10 * time.Minute,
 	}}
 	if diff := cmp.Diff(want, r.targets()); diff != "" {

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -16,12 +15,12 @@ import (
 func TestLoopJournalsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	other := newRegistered(2)
-	l.registry.namespaces[other.id] = other
+	l.registry.namespaces[other.Identity] = other
 	ns.policy.Mode = policy.Observe
-	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
+	see(l, ns.Identity, overdueLook(7))
 	for i, mode := range []policy.Mode{policy.Observe, policy.Destroy, policy.Observe, policy.Destroy} {
 		if i == 1 {
-			l.found(finder.Finding{Namespace: other.id, Seen: []finder.Seen{overdueLook(8)}}) // where it does make one
+			see(l, other.Identity, overdueLook(8)) // where it does make one
 		}
 		for j := l.nextJob(now(), time.Now()); j != nil; j = l.nextJob(now(), time.Now()) {
 			lookAgain(j)

@@ -33,7 +33,7 @@ func TestRotationServesTheNamespacesInTurn(t *testing.T) {
 	want := []*registered{leaky, a, b, leaky, a, b, leaky, a}
 	for i := range want {
 		if order[i] != want[i] {
-			t.Fatalf("turn %d was %v's, want %v's", i, order[i].id, want[i].id)
+			t.Fatalf("turn %d was %v's, want %v's", i, order[i].Identity, want[i].Identity)
 		}
 	}
 	if r.namespaces() != 1 || r.count != 997 {
@@ -116,7 +116,7 @@ func TestRotationIsFair(t *testing.T) {
 		for other, served := range sinceServed {
 			if other != ns && queued[other] > 0 {
 				if served[ns]++; served[ns] > 1 {
-					t.Fatalf("%v was served twice while %v waited", ns.id, other.id)
+					t.Fatalf("%v was served twice while %v waited", ns.Identity, other.Identity)
 				}
 			}
 		}

@@ -10,9 +10,6 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
-	"os"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -112,23 +109,6 @@ func plausible(h policy.History, now monotime.Time) bool {
 
 // maxSaved bounds what is read: some 400,000 candidates.
 const maxSaved = 64 << 20
-
-// readSaved reads the file, if it is one: what else may be in its place must not keep the reaper waiting.
-func readSaved(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxSaved {
-		return nil, fmt.Errorf("not a file of at most %d bytes", maxSaved)
-	}
-	return io.ReadAll(io.LimitReader(f, maxSaved))
-}
 
 func decodeCandidate(e []byte) (s savedCandidate, err error) {
 	le, h := binary.NativeEndian, &s.history

@@ -62,10 +62,11 @@ func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *re
 
 // status is what does not depend on any namespace.
 func (l *loop) status() api.ReaperStatus {
+	cost := l.finderCosts.total()
 	s := api.ReaperStatus{
 		Finder: api.FinderView{
-			Name: l.finder.Name, Why: l.finder.Why, Known: l.finder.Known, Room: l.finder.Room, Missed: l.tally.missed,
-			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(l.sweeping.cpu), Late: api.Seconds(l.sweeping.late),
+			Name: l.finder.Name, Why: l.finder.Why, Known: l.finder.Known, Room: l.finder.Room, Missed: cost.Missed,
+			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},
@@ -93,8 +94,8 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 		Policy: api.PolicyView(*ns.policy), Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
 		Destroyed: ns.destroyed, WouldDestroy: ns.wouldDestroy,
 	}
-	if !ns.swept.IsZero() {
-		ago := api.Seconds(at.Sub(ns.swept))
+	if !ns.lastSweep.IsZero() {
+		ago := api.Seconds(at.Sub(ns.lastSweep))
 		view.Swept = &ago
 	}
 	bounds := api.AgeBounds()

@@ -19,14 +19,14 @@ import (
 
 // survey is what is known of the sockets of one namespace, copied for a reader.
 type survey struct {
-	target    finder.Target
-	record    state.Record
-	policy    policy.Policy
-	mode      policy.Mode
-	known     []candidate
-	views     []api.SocketView
-	strangers bool // the namespace is not registered
-	gone      bool // nor is it any more
+	netns        finder.Netns
+	record       state.Record
+	policy       policy.Policy
+	mode         policy.Mode
+	known        []candidate
+	views        []api.SocketView
+	unregistered bool // the namespace is not registered
+	gone         bool // nor is it any more
 }
 
 // survey copies what is known of a namespace's sockets into s, whose room is used again.
@@ -37,31 +37,31 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 		s.gone = true
 		return
 	}
-	s.target, s.record, s.policy, s.mode = ns.target(), ns.records[0], *ns.policy, l.caps.effective(ns)
+	s.netns, s.record, s.policy, s.mode = ns.Netns, ns.records[0], *ns.policy, l.caps.effective(ns)
 	s.known = slices.Grow(s.known, len(ns.candidates))
 	for _, c := range ns.candidates {
 		s.known = append(s.known, *c)
 	}
 }
 
-// strangers is the survey of a namespace that is not registered.
-func strangers(path string, id netns.Identity) *survey {
+// surveyUnregistered returns the survey of a namespace that is not registered.
+func surveyUnregistered(path string, id netns.Identity) *survey {
 	return &survey{
-		target: finder.Target{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
-		mode: policy.Off, strangers: true,
+		netns: finder.Netns{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
+		mode: policy.Off, unregistered: true,
 	}
 }
 
 // list lists the namespace's sockets that are asked for, in no order.
 func (s *survey) list(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
 	if q.All || q.Netns != "" {
-		return s.look(o, q)
+		return s.dump(o, q)
 	}
-	return s.recall(q), nil
+	return s.fromMemory(q), nil
 }
 
-// recall lists what is known of the half-closed sockets.
-func (s *survey) recall(q api.SocketQuery) []api.SocketView {
+// fromMemory lists what is known of the half-closed sockets.
+func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 	at := now()
 	s.views = slices.Grow(s.views, len(s.known))
 	for i := range s.known {
@@ -92,11 +92,11 @@ func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, waiting bool) {
 	}
 }
 
-// look dumps the namespace and judges every socket in it.
-func (s *survey) look(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
-	conn, err := o.Open(s.target, nil)
+// dump dumps the namespace and judges every socket in it.
+func (s *survey) dump(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
+	conn, err := o.Open(s.netns)
 	if err != nil {
-		return nil, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
+		return nil, fmt.Errorf("look at the sockets of %s: %w", s.netns.Paths[0], err)
 	}
 	defer conn.Close()
 	known := make(map[uint64]*candidate, len(s.known))
@@ -108,7 +108,7 @@ func (s *survey) look(o finder.Opener, q api.SocketQuery) ([]api.SocketView, err
 		return nil
 	})
 	if err != nil {
-		return s.views, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
+		return s.views, fmt.Errorf("look at the sockets of %s: %w", s.netns.Paths[0], err)
 	}
 	return s.views, nil
 }
@@ -120,7 +120,7 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 		prev = &c.history
 	}
 	v := s.view(policy.Follow(prev, policy.Look{At: at, Socket: sock}), sock, at)
-	if s.strangers {
+	if s.unregistered {
 		v.Verdict, v.Deadline = policy.NotRegistered, nil
 		v.Why = policy.Explain(policy.Verdict{Reason: policy.NotRegistered}, s.policy, policy.History{}, sock, at)
 	}

@@ -26,7 +26,7 @@ func dueAt(t *tracker, at monotime.Time) []uint64 {
 func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
 	var tr tracker
 	ns := newRegistered(1)
-	tr.seen(ns, lookAt(7, 5*time.Second, moment(0)), moment(0))
+	tr.seen(ns, seenAt(7, 5*time.Second, moment(0)), moment(0))
 	if got := dueAt(&tr, moment(testGrace-5*time.Second-1)); got != nil {
 		t.Errorf("due before its grace has ended: %v", got)
 	}
@@ -45,7 +45,7 @@ func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
 	t.Run("after a quarter of its grace, if it was seen once", func(t *testing.T) {
 		var tr tracker
 		ns := newRegistered(1)
-		tr.seen(ns, lookAt(7, time.Hour, moment(0)), moment(0))
+		tr.seen(ns, seenAt(7, time.Hour, moment(0)), moment(0))
 		if next, _ := tr.next(); next != moment(testGrace/4) || ns.candidates[7].reason != policy.SeenOnce {
 			t.Errorf("next look at %v for being %v", next.Sub(moment(0)), ns.candidates[7].reason)
 		}
@@ -53,7 +53,7 @@ func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
 	t.Run("at once, if its entry was seen", func(t *testing.T) {
 		var tr tracker
 		ns := newRegistered(1)
-		seen := lookAt(7, time.Hour, moment(0))
+		seen := seenAt(7, time.Hour, moment(0))
 		seen.Entered = moment(-time.Hour)
 		tr.seen(ns, seen, moment(3))
 		if next, _ := tr.next(); next != moment(3) {
@@ -63,13 +63,13 @@ func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
 	t.Run("no more once it was dealt with", func(t *testing.T) {
 		var tr tracker
 		ns := newRegistered(1)
-		seen := lookAt(7, time.Hour, moment(0))
+		seen := seenAt(7, time.Hour, moment(0))
 		seen.Entered = moment(-time.Hour)
 		tr.seen(ns, seen, moment(0))
 		tr.due(moment(0))
 		c := ns.candidates[7]
 		c.noted = true
-		tr.seen(ns, lookAt(7, time.Hour+time.Second, moment(time.Second)), moment(time.Second))
+		tr.seen(ns, seenAt(7, time.Hour+time.Second, moment(time.Second)), moment(time.Second))
 		if next, ok := tr.next(); ok {
 			t.Errorf("next look at %v", next.Sub(moment(0)))
 		}
@@ -79,8 +79,8 @@ func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
 func TestTrackerTakesTheLaterLook(t *testing.T) {
 	var tr tracker
 	ns := newRegistered(1)
-	tr.seen(ns, lookAt(7, time.Second, moment(time.Second)), moment(time.Second))
-	late := lookAt(7, 0, moment(0))
+	tr.seen(ns, seenAt(7, time.Second, moment(time.Second)), moment(time.Second))
+	late := seenAt(7, 0, moment(0))
 	late.Socket.Info.BytesReceived += 10
 	tr.seen(ns, late, moment(2*time.Second))
 	if c := ns.candidates[7]; !c.history.Progress.IsZero() || c.history.Last != moment(time.Second) {
@@ -91,9 +91,9 @@ func TestTrackerTakesTheLaterLook(t *testing.T) {
 func TestTrackerProgressPostponesAndUndoesWhatWasDealtWith(t *testing.T) {
 	var tr tracker
 	ns := newRegistered(1)
-	tr.seen(ns, lookAt(7, 0, moment(0)), moment(0))
+	tr.seen(ns, seenAt(7, 0, moment(0)), moment(0))
 	ns.candidates[7].noted = true
-	moved := lookAt(7, 0, moment(10*time.Second))
+	moved := seenAt(7, 0, moment(10*time.Second))
 	moved.Socket.Info.BytesAcked += 10
 	moved.Socket.Info.SegsIn++
 	tr.seen(ns, moved, moment(10*time.Second))
@@ -109,10 +109,10 @@ func TestTrackerMissed(t *testing.T) {
 	var tr tracker
 	ns := newRegistered(1)
 	for cookie := range uint64(4) {
-		tr.seen(ns, lookAt(cookie, 0, moment(0)), moment(0))
+		tr.seen(ns, seenAt(cookie, 0, moment(0)), moment(0))
 	}
 	swept := moment(time.Second)
-	tr.seen(ns, lookAt(1, 0, swept.Add(time.Millisecond)), swept.Add(time.Millisecond)) // the sweep showed it
+	tr.seen(ns, seenAt(1, 0, swept.Add(time.Millisecond)), swept.Add(time.Millisecond)) // the sweep showed it
 	ns.candidates[2].queued = true                                                      // its turn comes anyway
 	var got []uint64
 	for _, c := range tr.missed(ns, swept) {
@@ -126,8 +126,8 @@ func TestTrackerMissed(t *testing.T) {
 func TestTrackerRejudgesAfterAChange(t *testing.T) {
 	var tr tracker
 	ns := newRegistered(1)
-	tr.seen(ns, lookAt(7, 0, moment(0)), moment(0))
-	tr.seen(ns, lookAt(7, 10*time.Second, moment(10*time.Second)), moment(10*time.Second))
+	tr.seen(ns, seenAt(7, 0, moment(0)), moment(0))
+	tr.seen(ns, seenAt(7, 10*time.Second, moment(10*time.Second)), moment(10*time.Second))
 	judge := func(change func(*policy.Policy)) (monotime.Time, policy.Reason) {
 		p := *ns.policy
 		change(&p)
@@ -154,7 +154,7 @@ func TestTrackerRejudgesAfterAChange(t *testing.T) {
 func TestTrackerRestores(t *testing.T) {
 	var tr tracker
 	ns := newRegistered(1)
-	saved := policy.Follow(nil, policy.Look{At: moment(0), Socket: &lookAt(7, time.Minute, 0).Socket})
+	saved := policy.Follow(nil, policy.Look{At: moment(0), Socket: &seenAt(7, time.Minute, 0).Socket})
 	tr.restore(ns, saved, moment(time.Second))
 	c := ns.candidates[7]
 	if c == nil || c.history != saved || c.reason != policy.Unknown {
@@ -181,10 +181,10 @@ func TestTrackerTellsWhetherThereIsSomethingToSave(t *testing.T) {
 			t.Errorf("after %s: %v, want %v", what, tr.changed, want)
 		}
 	}
-	step("a first look", true, func() { tr.seen(ns, lookAt(7, 0, moment(0)), moment(0)) })
-	step("a look that shows nothing new", false, func() { tr.seen(ns, lookAt(7, time.Second, moment(time.Second)), moment(time.Second)) })
+	step("a first look", true, func() { tr.seen(ns, seenAt(7, 0, moment(0)), moment(0)) })
+	step("a look that shows nothing new", false, func() { tr.seen(ns, seenAt(7, time.Second, moment(time.Second)), moment(time.Second)) })
 	step("progress", true, func() {
-		s := lookAt(7, 0, moment(2*time.Second))
+		s := seenAt(7, 0, moment(2*time.Second))
 		s.Socket.Info.BytesAcked++
 		s.Socket.Info.SegsIn++
 		tr.seen(ns, s, moment(2*time.Second))
@@ -224,7 +224,7 @@ func TestTrackerAgendaStaysInOrder(t *testing.T) {
 				tr.dropAll(ns)
 			}
 		default:
-			s := lookAt(cookie, time.Duration(rnd.IntN(int(time.Minute))), at)
+			s := seenAt(cookie, time.Duration(rnd.IntN(int(time.Minute))), at)
 			s.Socket.Info.BytesAcked += rnd.Uint64N(2)
 			tr.seen(ns, s, at)
 		}

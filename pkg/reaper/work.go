@@ -48,7 +48,7 @@ func (l *loop) job(ns *registered, list []*candidate, grant int) *job {
 		j = &job{histories: make([]policy.History, 0, jobSize), results: make([]examined, 0, jobSize)}
 	}
 	*j = job{
-		ns: ns, list: list, target: ns.target(), policy: *ns.policy, mode: l.caps.effective(ns), grant: grant,
+		ns: ns, list: list, netns: ns.Netns, policy: *ns.policy, mode: l.caps.effective(ns), grant: grant,
 		histories: j.histories[:0], results: j.results[:0],
 	}
 	for _, c := range list {
@@ -171,7 +171,7 @@ func late(c *candidate, x *examined) time.Duration {
 	if !c.waiting.IsZero() {
 		until = c.waiting
 	}
-	return max(0, until.Sub(max(x.verdict.Deadline, c.ns.from, c.from)))
+	return max(0, until.Sub(max(x.verdict.Deadline, c.ns.registeredAt, c.from)))
 }
 
 // account journals a destroy, or what would have been one.
@@ -191,7 +191,7 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 		Owners: held,
 	})
 	if len(held) == 0 && l.attribution.source != nil {
-		l.journal.unowned[l.journal.total] = unowned{x.socket.Inode, j.ns.id.Inode}
+		l.journal.unowned[l.journal.total] = unowned{x.socket.Inode, j.ns.Identity.Inode}
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -123,7 +123,7 @@ func readFile(root *os.Root, name string) (data []byte, info fs.FileInfo, err er
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, info, notRegular(info)
+		return nil, info, invalid(&hostfs.NotRegularError{Mode: info.Mode()})
 	}
 	// Should it have become a FIFO since, then this does not wait for the other end.
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
@@ -131,21 +131,18 @@ func readFile(root *os.Root, name string) (data []byte, info fs.FileInfo, err er
 		return nil, info, err
 	}
 	defer f.Close()
-	if info, err = f.Stat(); err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, info, notRegular(info)
-	}
-	data, err = io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err == nil && len(data) > maxFileSize {
-		err = fmt.Errorf("%w: it has more than %d bytes", ErrInvalid, maxFileSize)
-	}
-	return data, info, err
+	data, info, err = hostfs.ReadRegular(f, maxFileSize)
+	return data, info, invalid(err)
 }
 
-func notRegular(info fs.FileInfo) error {
-	return fmt.Errorf("%w: it is no regular file (%s)", ErrInvalid, info.Mode())
+// invalid makes an error ErrInvalid that says that a file cannot be a record.
+func invalid(err error) error {
+	_, irregular := errors.AsType[*hostfs.NotRegularError](err)
+	_, large := errors.AsType[*hostfs.TooLargeError](err)
+	if irregular || large {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return err
 }
 
 // withoutPath returns what went wrong with a file, without its name, which need not be fit to be shown.

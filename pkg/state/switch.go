@@ -7,15 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -74,22 +73,9 @@ func LoadSwitch(path string) (Switch, bool, error) {
 }
 
 func loadSwitch(path string) (Switch, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not block a reaper
+	data, err := hostfs.ReadFile(path, maxSwitchSize, 0)
 	if err != nil {
 		return Switch{}, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return Switch{}, err
-	} else if !info.Mode().IsRegular() {
-		return Switch{}, fmt.Errorf("it is no regular file (%s)", info.Mode())
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSwitchSize+1))
-	if err != nil {
-		return Switch{}, err
-	}
-	if len(data) > maxSwitchSize {
-		return Switch{}, fmt.Errorf("it has more than %d bytes", maxSwitchSize)
 	}
 	return decodeSwitch(data)
 }

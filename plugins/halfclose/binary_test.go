@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -103,7 +103,7 @@ func binary(tb testing.TB, name string) string {
 
 func TestTheHostsLogIsOutOfReach(t *testing.T) {
 	binary(t, "halfclose")
-	for _, path := range []string{logging.DefaultJournalSocket, syslogSocket} {
+	for _, path := range []string{systemlog.DefaultJournalSocket, syslogSocket} {
 		if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
 			t.Errorf("%s is a socket", path)
 		}

@@ -96,8 +96,16 @@ func identify(path string) (netns.Identity, error) {
 		return netns.Identity{}, err
 	}
 	defer h.Close()
-	id, err := h.Identify()
+	thread, err := netns.LockThread()
 	if err != nil {
+		return h.Stat(), nil
+	}
+	defer thread.Close()
+	id, err := thread.Identify(h)
+	switch {
+	case errors.Is(err, netns.ErrNotReturned):
+		return netns.Identity{}, err
+	case err != nil:
 		return h.Stat(), nil
 	}
 	return id, nil

@@ -15,8 +15,8 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/launch"
-	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
 func main() {
@@ -29,7 +29,7 @@ func main() {
 		getenv: os.Getenv,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		syslog: logging.System(logging.Identifier),
+		syslog: systemlog.New(systemlog.Identifier),
 		store:  store,
 		now:    time.Now,
 		reaper: sibling{store},

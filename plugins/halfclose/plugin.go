@@ -15,6 +15,7 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -65,13 +66,10 @@ type program interface {
 // calls the verb.
 type dispatch func(skel.CNIFuncs, version.PluginInfo, string) *types.Error
 
-// specVersions are the versions of the CNI specification that the plugin speaks.
-func specVersions() []string { return []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"} }
-
 // run makes one call of the plugin and returns its exit code.
 func (p *plugin) run(call dispatch) int {
 	funcs := skel.CNIFuncs{Add: p.add, Del: p.del, Check: p.check, GC: p.gc, Status: p.status}
-	refused := call(funcs, version.PluginSupports(specVersions()...), "")
+	refused := call(funcs, version.PluginSupports(spec.Versions()...), "")
 	if refused != nil && p.getenv(envCommand) == "DEL" {
 		refused = p.delAnyway(refused)
 	}

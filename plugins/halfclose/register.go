@@ -123,7 +123,8 @@ func (p *plugin) warnNoReaper(why error) {
 // the container a runtime runs in.
 var errOwnNamespace = errors.New("it is the namespace that the plugin runs in itself, which is never recorded")
 
-// target returns the absolute path of a namespace to be recorded, and which one that is.
+// target returns the absolute path of a namespace to be recorded, and which one that is. It enters the namespace on the
+// calling thread; when it returns, that is back, or the error is netns.ErrNotReturned.
 func target(path string) (string, netns.Identity, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -134,16 +135,15 @@ func target(path string) (string, netns.Identity, error) {
 		return "", netns.Identity{}, invalidNetns(err)
 	}
 	defer h.Close()
-	// The plugin's threads are all where it was started, so the first will do.
-	own, err := netns.Open("/proc/self/ns/net")
+	thread, err := netns.LockThread()
 	if err != nil {
 		return "", netns.Identity{}, fmt.Errorf("find out which namespace the plugin runs in: %w", err)
 	}
-	defer own.Close()
-	if own.Stat().Same(h.Stat()) {
+	defer thread.Close()
+	if thread.Stat().Same(h.Stat()) {
 		return "", netns.Identity{}, invalidNetns(fmt.Errorf("CNI_NETNS %q: %w", path, errOwnNamespace))
 	}
-	id, err := h.Identify()
+	id, err := thread.Identify(h)
 	if err != nil {
 		return "", netns.Identity{}, invalidNetns(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -45,7 +46,7 @@ func (f found) Start() error { return f.Program.Start(f.config) }
 func describe(w io.Writer, find func() (*launch.Program, error)) {
 	fmt.Fprintln(w, buildinfo.Get().PluginLine())
 	fmt.Fprintf(w, "Container runtimes call it, with CNI_COMMAND set. It speaks versions %s of the CNI specification.\n",
-		strings.Join(specVersions(), ", "))
+		strings.Join(spec.Versions(), ", "))
 	p, err := find()
 	if err != nil {
 		fmt.Fprintf(w, "The command is a program of its own, halfclose. ADD does not start it as the reaper: %v\n", err)

@@ -16,32 +16,42 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// AddRow is what a plugin's ADD took: the process, from its start to its end.
+// AddRow is what a plugin's ADD took: the process, from its start to its end. Figures are the medians of the runs.
 type AddRow struct {
 	Plugin string  `json:"plugin"`
-	Rounds int     `json:"rounds"`
+	Runs   int     `json:"runs"`
+	Rounds int     `json:"rounds"` // of each run
+	CPU    float64 `json:"p50CPUMilliseconds"`
 	P50    float64 `json:"p50Milliseconds"`
 	P90    float64 `json:"p90Milliseconds"`
-	CPU    float64 `json:"p50CPUMilliseconds"`
-	Ratio  float64 `json:"ratioToNoop"` // of the p50
+	// To the plugin that does nothing, in the same run: of the p50s, and the least and the most of any run.
+	CPURatio float64    `json:"cpuRatioToNoop"`
+	Ratio    float64    `json:"ratioToNoop"`
+	CPURange [2]float64 `json:"cpuRatioRange"`
+	Range    [2]float64 `json:"ratioRange"`
 }
 
-// The plugins that are compared.
+// The plugins that are compared. The floor is what a start of halfclose's costs, whatever it does then.
 const (
 	noopName     = "a plugin that does nothing"
+	floorName    = "halfclose, its start-up alone"
 	externalName = "halfclose, reaper: external"
 	autoName     = "halfclose, reaper: auto, one running"
 )
 
-// added is one plugin and what its ADDs took.
+// added is one plugin and what its calls took.
 type added struct {
 	name, binary, dir string // dir is its state directory
 	conf              []byte
-	wall, cpu         []time.Duration
+	runs              []taken
 }
+
+// taken is what the calls of one run took.
+type taken struct{ wall, cpu []time.Duration }
 
 // conflist is a network configuration as a runtime hands it over, annotations and all.
 const conflist = `{
@@ -58,25 +68,29 @@ const conflist = `{
   }
 }`
 
+// addRounds are the runs, and the calls of each plugin in one.
+func addRounds(o options) (runs, rounds int) {
+	if o.short {
+		return 2, 10
+	}
+	return 5, 400
+}
+
 // measureAdd runs ADD of each plugin in turn, each for an attachment that is DELeted at once.
 func measureAdd(ctx context.Context, o options) (_ []AddRow, err error) {
-	rounds := 400
-	if o.short {
-		rounds = 20
-	}
-	progress("running %d ADDs of each plugin", rounds)
+	runs, rounds := addRounds(o)
+	progress("running %d times %d ADDs of each plugin", runs, rounds)
 	nd, err := newNode("add-", 1, false)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, nd.end()) }()
 	netns := nd.targets[0].Paths[0]
-	plugins := []*added{{name: noopName, binary: o.noop}, {name: externalName, binary: o.halfclose}, {name: autoName, binary: o.halfclose}}
-	for i, reaper := range []string{"", "external", "auto"} {
-		plugins[i].dir = filepath.Join(runDir, "add-"+strconv.Itoa(i))
-		plugins[i].conf = fmt.Appendf(nil, conflist, filepath.Base(plugins[i].binary), reaper, netns)
+	plugins, err := addPlugins(o, netns)
+	if err != nil {
+		return nil, err
 	}
-	store := state.New(plugins[2].dir)
+	store := state.New(plugins[len(plugins)-1].dir)
 	reaper, err := startReaper(o, store)
 	if err != nil {
 		return nil, err
@@ -85,39 +99,82 @@ func measureAdd(ctx context.Context, o options) (_ []AddRow, err error) {
 	if err := awaitCandidates(ctx, store, 0); err != nil {
 		return nil, err
 	}
-	for round := range rounds {
+	order := slices.Clone(plugins)
+	for range runs {
 		for _, p := range plugins {
-			if err := ctx.Err(); err != nil {
-				return nil, err
-			}
-			if err := p.add(ctx, netns, round); err != nil {
-				return nil, fmt.Errorf("%s: %w", p.name, err)
-			}
+			p.runs = append(p.runs, taken{})
 		}
-		slices.Reverse(plugins) // so that none is always the one after the same other
+		for round := range rounds {
+			for _, p := range order {
+				if err := ctx.Err(); err != nil {
+					return nil, err
+				}
+				if err := p.add(ctx, netns, round); err != nil {
+					return nil, fmt.Errorf("%s: %w", p.name, err)
+				}
+			}
+			slices.Reverse(order) // so that none is always the one after the same other
+		}
 	}
 	return addRows(plugins), nil
 }
 
-// add runs ADD, checks that it did what it is for, and takes it back.
+// addPlugins installs the plugins as halfclose install does, in a directory of root's; that of auto is the last.
+func addPlugins(o options, netns string) ([]*added, error) {
+	bin := filepath.Join(runDir, "cni-bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return nil, err
+	}
+	for name, from := range map[string]string{"noop": o.noop, "halfclose": o.plugin, "command": o.halfclose} {
+		data, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(bin, name), data, 0o755)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("install %s: %w", name, err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(bin, "command"), filepath.Join(bin, launch.ReaperName)); err != nil {
+		return nil, err
+	}
+	plugins := []*added{{name: noopName}, {name: floorName}, {name: externalName}, {name: autoName}}
+	for i, p := range plugins {
+		p.binary, p.dir = filepath.Join(bin, "halfclose"), filepath.Join(runDir, "add-"+strconv.Itoa(i))
+		if p.name == noopName {
+			p.binary = filepath.Join(bin, "noop")
+		}
+		reaper := "external"
+		if p.name == autoName {
+			reaper = "auto"
+		}
+		p.conf = fmt.Appendf(nil, conflist, filepath.Base(p.binary), reaper, netns)
+	}
+	return plugins, nil
+}
+
+// add runs ADD, checks that it did what it is for, and takes it back. Of the floor it runs VERSION: the process starts,
+// and prints what it has in memory.
 func (p *added) add(ctx context.Context, netns string, round int) error {
-	container := "bench-" + strconv.Itoa(round)
+	container, verb, prints := "bench-"+strconv.Itoa(round), "ADD", "10.0.0.2/24"
+	if p.name == floorName {
+		verb, prints = "VERSION", "supportedVersions"
+	}
 	began := time.Now()
-	cmd, out, err := p.call(ctx, "ADD", container, netns)
+	cmd, out, err := p.call(ctx, verb, container, netns)
 	took := time.Since(began)
 	if err != nil {
 		return err
 	}
-	p.wall = append(p.wall, took)
-	p.cpu = append(p.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
-	if !json.Valid(out) || !bytes.Contains(out, []byte("10.0.0.2/24")) {
-		return fmt.Errorf("ADD printed %q, which is not its prevResult", out)
+	run := &p.runs[len(p.runs)-1]
+	run.wall = append(run.wall, took)
+	run.cpu = append(run.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	if !json.Valid(out) || !bytes.Contains(out, []byte(prints)) {
+		return fmt.Errorf("%s printed %q, want something with %s", verb, out, prints)
 	}
-	_, err = state.New(p.dir).Get(state.Attachment{ContainerID: container, IfName: "eth0"})
-	if p.name == noopName {
+	if p.name == noopName || p.name == floorName {
 		return nil
 	}
-	if err != nil {
+	if _, err := state.New(p.dir).Get(state.Attachment{ContainerID: container, IfName: "eth0"}); err != nil {
 		return err
 	}
 	_, _, err = p.call(ctx, "DEL", container, netns)
@@ -143,17 +200,26 @@ func (p *added) call(ctx context.Context, verb, container, netns string) (*exec.
 	return cmd, out.Bytes(), nil
 }
 
-// addRows compares the plugins with the one that does nothing.
+// addRows compares the plugins with the one that does nothing, run by run.
 func addRows(plugins []*added) []AddRow {
 	var rows []AddRow
-	for _, name := range []string{noopName, externalName, autoName} {
-		p := plugins[slices.IndexFunc(plugins, func(p *added) bool { return p.name == name })]
-		slices.Sort(p.wall)
-		rows = append(rows, AddRow{
-			Plugin: name, Rounds: len(p.wall), P50: milliseconds(median(p.wall)),
-			P90: milliseconds(p.wall[len(p.wall)*9/10]), CPU: milliseconds(median(p.cpu)),
-		})
-		rows[len(rows)-1].Ratio = rows[len(rows)-1].P50 / rows[0].P50
+	noop := plugins[slices.IndexFunc(plugins, func(p *added) bool { return p.name == noopName })]
+	for _, p := range plugins {
+		row := AddRow{Plugin: p.name, Runs: len(p.runs), Rounds: len(p.runs[0].wall)}
+		var cpu, wall, late, cpuRatio, ratio []float64
+		for i, run := range p.runs {
+			slices.Sort(run.wall)
+			cpu = append(cpu, milliseconds(median(run.cpu)))
+			wall = append(wall, milliseconds(median(run.wall)))
+			late = append(late, milliseconds(run.wall[len(run.wall)*9/10]))
+			cpuRatio = append(cpuRatio, cpu[i]/milliseconds(median(noop.runs[i].cpu)))
+			ratio = append(ratio, wall[i]/milliseconds(median(noop.runs[i].wall)))
+		}
+		row.CPU, row.P50, row.P90 = median(cpu), median(wall), median(late)
+		row.CPURatio, row.Ratio = median(cpuRatio), median(ratio)
+		row.CPURange = [2]float64{slices.Min(cpuRatio), slices.Max(cpuRatio)}
+		row.Range = [2]float64{slices.Min(ratio), slices.Max(ratio)}
+		rows = append(rows, row)
 	}
 	return rows
 }

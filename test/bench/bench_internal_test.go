@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -177,8 +178,11 @@ func full() *report {
 		Lateness: []LatenessRow{{Finder: "sockdiag", P99: 1900}, {Finder: "bpf", P99: 49, Worst: 60}},
 		Burst:    []BurstRow{{Finder: "bpf", Sockets: 50000, NeverKnown: 7}},
 		Destroy:  []DestroyRow{{Way: kernelName, Best: 7, Ratio: 1}, {Way: reaperName, Best: 8, Rate: 125000, Ratio: 1.14}},
-		Add:      []AddRow{{Plugin: noopName, Ratio: 1}, {Plugin: externalName, Ratio: 1.6}, {Plugin: autoName, Ratio: 1.5}},
-		Memory:   []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 33}},
+		Add: []AddRow{
+			{Plugin: noopName, CPURatio: 1, Ratio: 1}, {Plugin: floorName, CPURatio: 1.3, Ratio: 1.3},
+			{Plugin: externalName, CPURatio: 1.26, Ratio: 1.25}, {Plugin: autoName, CPURatio: 1.2, Ratio: 1.3},
+		},
+		Memory: []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 33}},
 	}
 	r.finish()
 	return r
@@ -194,7 +198,9 @@ func TestTargetsAreOfTheFullestNodeAndSayWhatWasMissed(t *testing.T) {
 		true, false, // in the set, by the walk
 		true, false, // a quiet node
 		true, true, true, false, // lateness, a connection's life, a burst
-		true, true, false, true, false, // destroys per second, to the kernel's, ADD twice, memory
+		true, true, // destroys per second, to the kernel's
+		false, true, true, false, // ADD, external and auto, CPU and wall
+		false, // memory
 	}
 	if diff := cmp.Diff(want, met); diff != "" {
 		t.Errorf("met (-want +got):\n%s", diff)
@@ -254,5 +260,21 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("measured (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestADDIsComparedRunByRun(t *testing.T) {
+	run := func(cpu, wall time.Duration) taken {
+		return taken{cpu: []time.Duration{cpu, cpu, 100 * cpu}, wall: []time.Duration{100 * wall, wall, wall}}
+	}
+	rows := addRows([]*added{
+		{name: noopName, runs: []taken{run(10, 20), run(20, 40), run(1000, 2000)}}, // the last on a busy machine
+		{name: autoName, runs: []taken{run(12, 25), run(30, 44), run(1100, 2400)}},
+	})
+	if got := rows[1]; got.CPURatio != 1.2 || got.Ratio != 1.2 || got.CPURange != [2]float64{1.1, 1.5} || got.Range != [2]float64{1.1, 1.25} || got.Runs != 3 || got.Rounds != 3 {
+		t.Errorf("got %+v", got)
+	}
+	if got := rows[0]; got.CPURatio != 1 || got.Ratio != 1 {
+		t.Errorf("got %+v", got)
 	}
 }

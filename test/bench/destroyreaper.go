@@ -28,7 +28,7 @@ import (
 const destroyGrace = 6 * time.Second
 
 // byReaper lets a reaper without a budget destroy the leaked sockets, all of which are past their grace.
-func byReaper(ctx context.Context, o options, targets []finder.Target) (_ []cost, err error) {
+func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost, err error) {
 	dir, err := os.MkdirTemp(runDir, "destroy-")
 	if err != nil {
 		return nil, err

@@ -56,12 +56,13 @@ func furnish() error {
 	for _, m := range []struct {
 		source, target, fstype string
 		flags                  uintptr
+		data                   string
 	}{
-		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE},
-		{"proc", "/proc", "proc", 0},
-		{"tmpfs", "/run", "tmpfs", 0},
+		{"", "/", "", unix.MS_REC | unix.MS_PRIVATE, ""},
+		{"proc", "/proc", "proc", 0, ""},
+		{"tmpfs", "/run", "tmpfs", 0, "mode=0755"}, // as on a node: ADD starts nothing from a directory that others may write to
 	} {
-		if err := unix.Mount(m.source, m.target, m.fstype, m.flags, ""); err != nil {
+		if err := unix.Mount(m.source, m.target, m.fstype, m.flags, m.data); err != nil {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}

@@ -23,7 +23,8 @@ type options struct {
 	short     bool
 	output    string
 	only      string
-	halfclose string // the binary
+	halfclose string // the command
+	plugin    string
 	noop      string // the plugin that does nothing
 	profile   string
 }
@@ -72,7 +73,8 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.short, "short", os.Getenv("BENCH_SHORT") != "", "few namespaces and rounds: whether it works, not how fast it is (BENCH_SHORT=1)")
 	f.StringVar(&o.output, "output", "table", "how to print: table or json")
 	f.StringVar(&o.only, "only", "", "measure only these, separated by commas: "+strings.Join(measures(), ", "))
-	f.StringVar(&o.halfclose, "halfclose", "bin/halfclose", "the halfclose binary")
+	f.StringVar(&o.halfclose, "halfclose", "bin/halfclose", "the halfclose command")
+	f.StringVar(&o.plugin, "plugin", "bin/cni/halfclose", "the halfclose plugin")
 	f.StringVar(&o.noop, "noop", "bin/bench/noop", "the plugin to compare ADD with")
 	f.StringVar(&o.profile, "profile", "", "write CPU profiles of the reaper's destroying to files of this name, a number behind it")
 	if err := f.Parse(args); err != nil {

@@ -70,8 +70,9 @@ func (r *report) finish() {
 		}
 	}
 	for _, row := range r.Add {
-		if row.Plugin != noopName {
-			r.aim("ADD p50, "+row.Plugin+", to a plugin that does nothing", "<=", 1.5, row.Ratio, "%.2f")
+		if row.Plugin == externalName || row.Plugin == autoName {
+			r.aim("ADD CPU p50, "+row.Plugin+", to a plugin that does nothing", "<=", 1.25, row.CPURatio, "%.2f")
+			r.aim("ADD wall p50, "+row.Plugin+", to a plugin that does nothing", "<=", 1.25, row.Ratio, "%.2f")
 		}
 	}
 	for _, m := range r.Memory {
@@ -109,10 +110,11 @@ func (r *report) tables(w io.Writer) error {
 		}
 	}
 	if r.Add != nil {
-		fmt.Fprint(t, "\nADD: the plugin's process, from its start to its end\n")
-		fmt.Fprint(t, "PLUGIN\tROUNDS\tP50 MS\tP90 MS\tCPU P50 MS\tP50 TO NOTHING\n")
+		fmt.Fprint(t, "\nADD: the plugin's process, from its start to its end; the median of the runs, ratios of each run's own\n")
+		fmt.Fprint(t, "PLUGIN\tRUNS\tCPU P50 MS\tWALL P50 MS\tP90 MS\tCPU TO NOTHING\tWALL TO NOTHING\tOF THE RUNS\n")
 		for _, a := range r.Add {
-			fmt.Fprintf(t, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\n", a.Plugin, a.Rounds, a.P50, a.P90, a.CPU, a.Ratio)
+			fmt.Fprintf(t, "%s\t%d of %d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f to %.2f, %.2f to %.2f\n", a.Plugin, a.Runs, a.Rounds,
+				a.CPU, a.P50, a.P90, a.CPURatio, a.Ratio, a.CPURange[0], a.CPURange[1], a.Range[0], a.Range[1])
 		}
 	}
 	if r.Memory != nil {

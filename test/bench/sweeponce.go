@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // sweepOnce is a finder that looks at each of the first set of namespaces once, and then no more.
@@ -17,39 +18,46 @@ type sweepOnce struct {
 }
 
 // Find returns an error if a namespace could not be looked into.
-func (o *sweepOnce) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
+func (o *sweepOnce) Find(ctx context.Context, targets <-chan []finder.Netns, sink finder.Sink) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
-	set := make(chan []finder.Target, 1)
-	var left int
+	set := make(chan []finder.Netns, 1)
+	once := onceSink{Sink: sink, stop: stop}
 	select {
 	case first := <-targets:
-		left = len(first)
+		once.left = len(first)
 		set <- first
 	case <-ctx.Done():
 		return nil
 	}
-	var failed error
-	err := o.Finder.Find(inner, set, func(findings ...finder.Finding) {
-		found(findings...)
-		for _, f := range findings {
-			if f.Err != nil {
-				failed = errors.Join(failed, f.Err)
-				stop()
-			}
-			if !f.Swept.IsZero() {
-				if left--; left == 0 {
-					stop()
-				}
-			}
-		}
-	})
-	if err = errors.Join(err, failed); err != nil {
+	err := o.Finder.Find(inner, set, &once)
+	if err = errors.Join(err, once.failed); err != nil {
 		return err
 	}
-	if left == 0 {
+	if once.left == 0 {
 		close(o.swept)
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// onceSink stops a finder once the sweeps are of left namespaces, or one has failed.
+type onceSink struct {
+	finder.Sink
+	stop   func()
+	left   int
+	failed error
+}
+
+func (s *onceSink) Swept(sweep finder.Sweep) {
+	s.Sink.Swept(sweep)
+	if s.left -= len(sweep.Netns); s.left == 0 {
+		s.stop()
+	}
+}
+
+func (s *onceSink) Failed(id netns.Identity, err error) {
+	s.Sink.Failed(id, err)
+	s.failed = errors.Join(s.failed, err)
+	s.stop()
 }

@@ -46,7 +46,7 @@ func documents(t *testing.T) []document {
 		t.Fatal(err)
 	}
 	list := make([]document, 0, len(paths)+2)
-	for _, path := range append(paths, filepath.Join(top, "README.md"), filepath.Join(top, "CHANGELOG.md")) {
+	for _, path := range append(paths, filepath.Join(top, "README.md"), filepath.Join(top, "CHANGELOG.md"), filepath.Join(top, "CONTRIBUTING.md")) {
 		list = append(list, readDocument(t, path))
 	}
 	return list

@@ -1,10 +1,9 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package logging
+package systemlog
 
 import (
-	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -15,80 +14,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/journaltest"
 )
 
-// journald stands in for the daemon: it reads the datagrams of a real socket.
-type journald struct {
-	path string
-	conn *net.UnixConn
-}
-
-func newJournald(t *testing.T) *journald {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "socket")
-	return &journald{path: path, conn: listenGram(t, path)}
-}
-
-func listenGram(t *testing.T, path string) *net.UnixConn {
-	t.Helper()
-	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn
-}
-
-// next reads one entry.
-func (j *journald) next(t *testing.T) map[string]string {
-	t.Helper()
-	return parseEntry(t, nextGram(t, j.conn))
-}
-
-func nextGram(t *testing.T, conn *net.UnixConn) []byte {
-	t.Helper()
-	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 1<<20)
-	n, err := conn.Read(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b[:n]
-}
-
-// parseEntry reads the native protocol as its page describes it.
-func parseEntry(t *testing.T, b []byte) map[string]string {
-	t.Helper()
-	entry := map[string]string{}
-	rest := string(b)
-	for rest != "" {
-		head, tail, ok := strings.Cut(rest, "\n")
-		if !ok {
-			t.Fatalf("no newline at the end of %q", b)
-		}
-		name, value, ok := strings.Cut(head, "=")
-		if !ok {
-			n := binary.LittleEndian.Uint64([]byte(tail[:8]))
-			value, tail = tail[8:8+n], strings.TrimPrefix(tail[8+n:], "\n")
-		}
-		if _, twice := entry[name]; twice {
-			t.Errorf("field %s is there twice", name)
-		}
-		entry[name], rest = value, tail
-	}
-	return entry
-}
-
-func send(j *journal, deadline time.Time, message string) error {
-	return j.send(deadline, func(lost int, small bool) []byte {
-		return entry("test", priorityInfo, message, nil, lost, small)
+func send(j *Journal, deadline time.Time, message string) error {
+	return j.Send(deadline, func(lost int, small bool) []byte {
+		return Entry("test", PriorityInfo, message, nil, lost, small)
 	})
 }
 
 // fill sends until the reader's queue is full.
-func fill(t *testing.T, j *journal) (queued int) {
+func fill(t *testing.T, j *Journal) (queued int) {
 	t.Helper()
 	for {
 		err := send(j, time.Now().Add(time.Millisecond), "filler")
@@ -103,8 +40,8 @@ func fill(t *testing.T, j *journal) (queued int) {
 }
 
 func TestAStuckJournalIsNotWaitedForAndTheLossIsTold(t *testing.T) {
-	d := newJournald(t)
-	j, err := dialJournal(d.path)
+	d := journaltest.New(t)
+	j, err := Dial(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +53,7 @@ func TestAStuckJournalIsNotWaitedForAndTheLossIsTold(t *testing.T) {
 		t.Fatalf("got %v, want EAGAIN", err)
 	}
 	for range queued {
-		d.next(t)
+		d.Next(t)
 	}
 	for _, want := range []map[string]string{
 		{"MESSAGE": "first lost_lines=2", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "test", "LOST_LINES": "2"},
@@ -126,15 +63,15 @@ func TestAStuckJournalIsNotWaitedForAndTheLossIsTold(t *testing.T) {
 		if err := send(j, time.Now().Add(time.Minute), message); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, d.next(t)); diff != "" {
+		if diff := cmp.Diff(want, d.Next(t)); diff != "" {
 			t.Errorf("(-want +got)\n%s", diff)
 		}
 	}
 }
 
 func TestALineIsTriedHoweverLateItIs(t *testing.T) {
-	d := newJournald(t)
-	j, err := dialJournal(d.path)
+	d := journaltest.New(t)
+	j, err := Dial(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,19 +79,19 @@ func TestALineIsTriedHoweverLateItIs(t *testing.T) {
 	if err := send(j, time.Now().Add(-time.Hour), "late"); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.next(t)["MESSAGE"]; got != "late" {
+	if got := d.Next(t)["MESSAGE"]; got != "late" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestABusyJournalIsWaitedFor(t *testing.T) {
-	d := newJournald(t)
-	filler, err := dialJournal(d.path)
+	d := journaltest.New(t)
+	filler, err := Dial(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer filler.Close()
-	j, err := dialJournal(d.path)
+	j, err := Dial(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,57 +100,57 @@ func TestABusyJournalIsWaitedFor(t *testing.T) {
 	sent := make(chan error)
 	go func() { sent <- send(j, time.Now().Add(time.Minute), "patient") }()
 	for range queued {
-		d.next(t)
+		d.Next(t)
 	}
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	if got := d.next(t)["MESSAGE"]; got != "patient" {
+	if got := d.Next(t)["MESSAGE"]; got != "patient" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestANewJournaldIsFound(t *testing.T) {
-	d := newJournald(t)
-	j, err := dialJournal(d.path)
+	d := journaltest.New(t)
+	j, err := Dial(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	d.conn.Close()
-	if err := os.Remove(d.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	d.Conn.Close()
+	if err := os.Remove(d.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
 	if err := send(j, time.Now().Add(time.Minute), "nobody there"); err == nil {
 		t.Fatal("a line was sent to nobody")
 	}
-	d.conn = listenGram(t, d.path)
+	d.Conn = journaltest.Listen(t, d.Path)
 	if err := send(j, time.Now().Add(time.Minute), "hello"); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.next(t)["MESSAGE"]; got != "hello lost_lines=1" {
+	if got := d.Next(t)["MESSAGE"]; got != "hello lost_lines=1" {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestAnEntryThatIsTooLargeKeepsItsMessage(t *testing.T) {
-	d := newJournald(t)
-	j, err := dialJournal(d.path)
+	d := journaltest.New(t)
+	j, err := Dial(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	attrs := []attr{{"first", "1"}}
+	attrs := []Attr{{"first", "1"}}
 	for i := range 64 {
-		attrs = append(attrs, attr{"key" + string(rune('0'+i)), strings.Repeat("x", maxValue)})
+		attrs = append(attrs, Attr{"key" + string(rune('0'+i)), strings.Repeat("x", maxValue)})
 	}
-	err = j.send(time.Now().Add(time.Minute), func(lost int, small bool) []byte {
-		return entry("test", priorityError, "large", attrs, lost, small)
+	err = j.Send(time.Now().Add(time.Minute), func(lost int, small bool) []byte {
+		return Entry("test", PriorityError, "large", attrs, lost, small)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := d.next(t)
+	got := d.Next(t)
 	if !strings.HasPrefix(got["MESSAGE"], "large first=1 key0=xxx") || !strings.HasSuffix(got["MESSAGE"], "x...") {
 		t.Errorf("MESSAGE is %.80q...", got["MESSAGE"])
 	}
@@ -225,8 +162,8 @@ func TestAnEntryThatIsTooLargeKeepsItsMessage(t *testing.T) {
 }
 
 func TestNothingIsSentAfterClose(t *testing.T) {
-	d := newJournald(t)
-	j, err := dialJournal(d.path)
+	d := journaltest.New(t)
+	j, err := Dial(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +176,7 @@ func TestNothingIsSentAfterClose(t *testing.T) {
 }
 
 func TestNoJournalIsAnErrorWithItsErrno(t *testing.T) {
-	_, err := dialJournal(filepath.Join(t.TempDir(), "none"))
+	_, err := Dial(filepath.Join(t.TempDir(), "none"))
 	if !errors.Is(err, unix.ENOENT) {
 		t.Errorf("got %v, want ENOENT", err)
 	}
@@ -258,5 +195,22 @@ func TestTruncate(t *testing.T) {
 				t.Errorf("got %d bytes ending in %q", len(got), got[max(0, len(got)-8):])
 			}
 		})
+	}
+}
+
+func TestFieldName(t *testing.T) {
+	for key, want := range map[string]string{
+		"pod.name":              "POD_NAME",
+		"closeWait":             "CLOSEWAIT",
+		"":                      "HALFCLOSE_",
+		"2nd":                   "HALFCLOSE_2ND",
+		"a=b\nc":                "A_B_C",
+		"é":                     "HALFCLOSE__",
+		strings.Repeat("k", 70): strings.Repeat("K", 64),
+		"halfclose.namespace":   "HALFCLOSE_NAMESPACE",
+	} {
+		if got := fieldName(key); got != want {
+			t.Errorf("%q: got %q, want %q", key, got, want)
+		}
 	}
 }

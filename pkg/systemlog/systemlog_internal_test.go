@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package logging
+package systemlog
 
 import (
 	"bufio"
@@ -13,29 +13,31 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/journaltest"
 )
 
 // syslogLine is what syslog(3) sends to a local daemon for this test's warning.
 var syslogLine = regexp.MustCompile(`^<28>[A-Z][a-z]{2} [ 1-3]\d \d\d:\d\d:\d\d halfclose\[\d+\]: bad value path=\.grace\n$`)
 
 // system returns a system log whose sockets, none of them there yet, are the test's own.
-func system(t *testing.T) *SystemLog {
+func system(t *testing.T) *Log {
 	t.Helper()
 	dir := t.TempDir()
-	s := System("halfclose")
+	s := New("halfclose")
 	s.journal, s.syslog = filepath.Join(dir, "journal"), filepath.Join(dir, "log")
 	return s
 }
 
 func TestAWarningGoesToTheJournalFirst(t *testing.T) {
 	s := system(t)
-	d := &journald{path: s.journal, conn: listenGram(t, s.journal)}
-	syslog := listenGram(t, s.syslog)
+	d := &journaltest.Journald{Path: s.journal, Conn: journaltest.Listen(t, s.journal)}
+	syslog := journaltest.Listen(t, s.syslog)
 	s.Warn("bad value", "path", ".grace")
 	want := map[string]string{
 		"MESSAGE": "bad value path=.grace", "PRIORITY": "4", "SYSLOG_IDENTIFIER": "halfclose", "PATH": ".grace",
 	}
-	if diff := cmp.Diff(want, d.next(t)); diff != "" {
+	if diff := cmp.Diff(want, d.Next(t)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	expectNothing(t, syslog)
@@ -43,9 +45,9 @@ func TestAWarningGoesToTheJournalFirst(t *testing.T) {
 
 func TestAWarningGoesToSyslogWhereThereIsNoJournal(t *testing.T) {
 	s := system(t)
-	syslog := listenGram(t, s.syslog)
+	syslog := journaltest.Listen(t, s.syslog)
 	s.Warn("bad value", "path", ".grace")
-	if got := nextGram(t, syslog); !syslogLine.Match(got) {
+	if got := journaltest.NextGram(t, syslog); !syslogLine.Match(got) {
 		t.Errorf("got %q", got)
 	}
 }
@@ -75,9 +77,9 @@ func TestAWarningWithNobodyToTakeItIsDropped(t *testing.T) {
 
 func TestAWarningDoesNotWaitForAStuckJournal(t *testing.T) {
 	s := system(t)
-	listenGram(t, s.journal)
-	syslog := listenGram(t, s.syslog)
-	j, err := dialJournal(s.journal)
+	journaltest.Listen(t, s.journal)
+	syslog := journaltest.Listen(t, s.syslog)
+	j, err := Dial(s.journal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,9 +108,9 @@ func expectNothing(t *testing.T, conn *net.UnixConn) {
 	}
 }
 
-func TestSystemUsesTheNodesSockets(t *testing.T) {
-	want := &SystemLog{tag: "x", journal: "/run/systemd/journal/socket", syslog: "/dev/log"}
-	if got := System("x"); *got != *want {
+func TestTheNodesSocketsAreUsed(t *testing.T) {
+	want := &Log{tag: "x", journal: "/run/systemd/journal/socket", syslog: "/dev/log"}
+	if got := New("x"); *got != *want {
 		t.Errorf("got %+v", got)
 	}
 }

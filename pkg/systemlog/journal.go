@@ -1,16 +1,20 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package logging
+package systemlog
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +23,8 @@ import (
 // (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
 const DefaultJournalSocket = "/run/systemd/journal/socket"
 
-// maxWait bounds how long one line may wait for a reader that is busy or stuck.
-const maxWait = 100 * time.Millisecond
+// MaxWait bounds how long one line may wait for a reader that is busy or stuck.
+const MaxWait = 100 * time.Millisecond
 
 // maxValue bounds a field's value, in bytes. A datagram holds about 200 KiB on a default kernel
 // (net.core.wmem_default), and part of what is logged was written by a pod's owner.
@@ -28,11 +32,14 @@ const maxValue = 16 << 10
 
 // The priorities used, from syslog(3).
 const (
-	priorityError   = "3"
-	priorityWarning = "4"
-	priorityInfo    = "6"
-	priorityDebug   = "7"
+	PriorityError   = "3"
+	PriorityWarning = "4"
+	PriorityInfo    = "6"
+	PriorityDebug   = "7"
 )
+
+// Attr is an attribute of a line.
+type Attr struct{ Key, Value string }
 
 // field is one NAME=value of a journal entry.
 type field struct{ name, value string }
@@ -60,8 +67,82 @@ func truncate(s string) string {
 	return strings.ToValidUTF8(s[:maxValue], "") + "..."
 }
 
-// journal sends datagrams to journald's socket. It is safe for concurrent use.
-type journal struct {
+// LostKey is the attribute that says how many lines before this one could not be written.
+const LostKey = "lost_lines"
+
+// Entry makes the datagram of one journal entry. A small one keeps the attributes in MESSAGE only, which is cut like any value.
+func Entry(identifier, priority, message string, attrs []Attr, lost int, small bool) []byte {
+	if lost > 0 {
+		attrs = append(slices.Clip(attrs), Attr{LostKey, strconv.Itoa(lost)})
+	}
+	b := appendField(nil, field{"MESSAGE", line(message, attrs)})
+	b = appendField(b, field{"PRIORITY", priority})
+	b = appendField(b, field{"SYSLOG_IDENTIFIER", identifier})
+	if small {
+		return b
+	}
+	for _, a := range attrs {
+		b = appendField(b, field{fieldName(a.Key), a.Value})
+	}
+	return b
+}
+
+// line is the message with its attributes as people read them, on one line.
+func line(message string, attrs []Attr) string {
+	var b strings.Builder
+	b.WriteString(strings.Map(oneLine, message))
+	for _, a := range attrs {
+		b.WriteByte(' ')
+		b.WriteString(quote(a.Key))
+		b.WriteByte('=')
+		b.WriteString(quote(a.Value))
+	}
+	return b.String()
+}
+
+// oneLine turns what would break the line, or move a terminal's cursor, into a space.
+func oneLine(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
+}
+
+// quote quotes what would not read back as one word.
+func quote(s string) string {
+	plain := s != "" && utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool {
+		return r == '"' || r == '=' || unicode.IsSpace(r) || !unicode.IsPrint(r)
+	})
+	if plain {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// maxName is the longest field name that journald takes, in bytes (systemd's journal-field.h: 64).
+const maxName = 64
+
+// fieldName turns a key into a name that journald takes: A to Z, 0 to 9 and _, not starting with a digit
+// nor with _ (those are journald's own), and none of the fields that an entry has anyway.
+func fieldName(key string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z':
+			return r - 'a' + 'A'
+		case 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+			return r
+		}
+		return '_'
+	}, key)
+	if name == "" || name[0] == '_' || '0' <= name[0] && name[0] <= '9' ||
+		name == "MESSAGE" || name == "PRIORITY" || strings.HasPrefix(name, "SYSLOG_") {
+		name = "HALFCLOSE_" + name
+	}
+	return name[:min(len(name), maxName)]
+}
+
+// Journal sends datagrams to journald's socket. It is safe for concurrent use.
+type Journal struct {
 	path string
 
 	mu   sync.Mutex
@@ -70,12 +151,12 @@ type journal struct {
 	done bool
 }
 
-// dialJournal connects to the socket at path; it fails if nobody is bound to it.
-func dialJournal(path string) (*journal, error) {
+// Dial connects to the socket at path, DefaultJournalSocket if it is empty; it fails if no process is bound to it.
+func Dial(path string) (*Journal, error) {
 	if path == "" {
 		path = DefaultJournalSocket
 	}
-	j := &journal{path: path}
+	j := &Journal{path: path}
 	if err := j.dial(); err != nil {
 		return nil, err
 	}
@@ -84,7 +165,7 @@ func dialJournal(path string) (*journal, error) {
 
 // dial connects anew. The socket is connected, not only addressed: the kernel wakes a waiting writer when
 // the reader makes room only if the two are connected.
-func (j *journal) dial() error {
+func (j *Journal) dial() error {
 	j.hangUp()
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.path, Net: "unixgram"})
 	if err != nil {
@@ -95,7 +176,7 @@ func (j *journal) dial() error {
 }
 
 // hangUp drops the connection. Closing a datagram socket has nothing to report.
-func (j *journal) hangUp() {
+func (j *Journal) hangUp() {
 	if j.conn != nil {
 		_ = j.conn.Close()
 		j.conn = nil
@@ -103,7 +184,7 @@ func (j *journal) hangUp() {
 }
 
 // Close hangs up. Lines sent after it are dropped.
-func (j *journal) Close() error {
+func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.done = true
@@ -111,12 +192,12 @@ func (j *journal) Close() error {
 	return nil
 }
 
-// send sends the datagram that compose makes. compose is told how many lines were lost before this one,
+// Send sends the datagram that compose makes. compose is told how many lines were lost before this one,
 // and whether the datagram has to be small, because its first one was refused for its size.
 //
 // A line waits until deadline at most, and not at all after a line that waited in vain: a stuck journal
 // costs its user one wait, not one for each line.
-func (j *journal) send(deadline time.Time, compose func(lost int, small bool) []byte) error {
+func (j *Journal) Send(deadline time.Time, compose func(lost int, small bool) []byte) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.done {
@@ -135,7 +216,7 @@ func (j *journal) send(deadline time.Time, compose func(lost int, small bool) []
 }
 
 // try writes one datagram, connecting again if journald is another one than before.
-func (j *journal) try(datagram []byte, deadline time.Time) error {
+func (j *Journal) try(datagram []byte, deadline time.Time) error {
 	if j.conn != nil {
 		err := write(j.conn, datagram, deadline, j.lost == 0)
 		if !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.EPIPE) {

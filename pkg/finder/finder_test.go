@@ -1,0 +1,193 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package finder_test
+
+import (
+	"errors"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+// eachFinder runs a test once per finder, with a whole core for its work.
+func eachFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
+	t.Helper()
+	for _, name := range []string{finder.NameSockDiag, finder.NameBPF} {
+		t.Run(name, func(t *testing.T) {
+			root, err := netns.NewRoot("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { root.Close() })
+			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) }, root, 1)
+			if errors.Is(err, unix.EPERM) {
+				nstest.NeedPrivilege(t, "load BPF programs", err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			test(t, b.Finder)
+		})
+	}
+}
+
+// target returns a namespace to look in ten times a second.
+func target(t *testing.T, ns *nstest.NS) finder.Netns {
+	t.Helper()
+	h, err := netns.Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	id, err := h.Identify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return finder.Netns{Identity: id, Paths: []string{ns.Path()}, Interval: 100 * time.Millisecond, Grace: time.Second}
+}
+
+// halfClose half-closes connections in the namespace, and returns the cookies of all of their sockets.
+func halfClose(t *testing.T, ns *nstest.NS, connections int) (cookies []uint64) {
+	t.Helper()
+	for range connections {
+		p := ns.Connect(t, nstest.IPv4)
+		if err := p.Client.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		cookies = append(cookies, cookieOf(t, p.Client), cookieOf(t, p.Server))
+	}
+	return cookies
+}
+
+func cookieOf(t *testing.T, conn *net.TCPConn) (cookie uint64) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = errors.Join(raw.Control(func(fd uintptr) { cookie, err = unix.GetsockoptUint64(int(fd), unix.SOL_SOCKET, unix.SO_COOKIE) }), err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cookie
+}
+
+// TestASweepShowsEveryHalfClosedSocketBeforeItIsReported has more sockets than a finder reports at once.
+func TestASweepShowsEveryHalfClosedSocketBeforeItIsReported(t *testing.T) {
+	eachFinder(t, func(t *testing.T, f finder.Finder) {
+		busy, quiet := nstest.New(t), nstest.New(t)
+		cookies := halfClose(t, busy, 100)
+		open := busy.Connect(t, nstest.IPv4)
+		r := newRecorder()
+		sets := start(t, f, r)
+		a, b := target(t, busy), target(t, quiet)
+		sets <- []finder.Netns{a, b}
+		r.await(t, "each namespace is swept again and again", func() bool { return r.sweepsOf(a.Identity) > 2 && r.sweepsOf(b.Identity) > 2 })
+		r.await(t, "a sweep shows all", func() bool { return r.shownBy(a.Identity, cookies) })
+		r.check(t)
+		for _, c := range []uint64{cookieOf(t, open.Client), cookieOf(t, open.Server)} {
+			if r.shownBy(a.Identity, []uint64{c}) {
+				t.Error("it shows a socket that is open in both directions")
+			}
+		}
+		if s := r.state(); s.Name != f.Name() || s.Why != "" {
+			t.Errorf("its state is %+v", s)
+		}
+	})
+}
+
+func TestANamespaceThatIsGoneFailsAndTheOthersAreSwept(t *testing.T) {
+	eachFinder(t, func(t *testing.T, f finder.Finder) {
+		ns, other := nstest.New(t), nstest.New(t)
+		n, gone, replaced := target(t, ns), target(t, other), target(t, other)
+		gone.Paths = []string{"/run/netns/there-is-none-of-this-name"}
+		replaced.Paths, replaced.Identity.Inode, replaced.Identity.Cookie = n.Paths, 1, 1
+		r := newRecorder()
+		start(t, f, r) <- []finder.Netns{n, gone, replaced}
+		r.await(t, "both failures are reported", func() bool {
+			return netns.IsGone(r.failure(gone.Identity)) && netns.IsGone(r.failure(replaced.Identity))
+		})
+		r.await(t, "the other namespace is swept", func() bool { return r.sweepsOf(n.Identity) > 1 })
+		if err := r.failure(n.Identity); err != nil {
+			t.Errorf("it failed too: %v", err)
+		}
+		r.check(t)
+	})
+}
+
+// TestAWalkIsOneSweepOfAllNamespaces is about what a report costs: each may wake another goroutine.
+func TestAWalkIsOneSweepOfAllNamespaces(t *testing.T) {
+	eachFinder(t, func(t *testing.T, f finder.Finder) {
+		var set []finder.Netns
+		var ids []netns.Identity
+		for range 5 {
+			ns := nstest.New(t)
+			halfClose(t, ns, 1) // a walk that shows a socket of a namespace covers it, in any PID namespace
+			n := target(t, ns)
+			set, ids = append(set, n), append(ids, n.Identity)
+		}
+		r := newRecorder()
+		sets := start(t, f, r)
+		sets <- set
+		if f.Name() == finder.NameBPF {
+			r.await(t, "two walks are reported", func() bool { return r.sweepsOfAll(ids...) > 1 })
+			return
+		}
+		r.await(t, "each is swept", func() bool {
+			return !slices.ContainsFunc(ids, func(id netns.Identity) bool { return r.sweepsOf(id) < 2 })
+		})
+		if n := r.sweepsOfAll(ids...); n > 0 {
+			t.Errorf("%d sweeps of sock_diag are of several namespaces", n)
+		}
+	})
+}
+
+func TestAnOpenerOpensTheRecordedNamespaceAndNoOther(t *testing.T) {
+	root, err := netns.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	opener := finder.Opener{Root: root}
+	ns, other := nstest.New(t), nstest.New(t)
+	n := target(t, ns)
+	for name, tc := range map[string]struct {
+		change func(*finder.Netns)
+		gone   bool
+	}{
+		"its path":                              {func(*finder.Netns) {}, false},
+		"a second path, after one that is gone": {func(n *finder.Netns) { n.Paths = []string{"/run/netns/none", ns.Path()} }, false},
+		"a second path, after another's":        {func(n *finder.Netns) { n.Paths = []string{other.Path(), ns.Path()} }, false},
+		"another's path":                        {func(n *finder.Netns) { n.Paths = []string{other.Path()} }, true},
+		"a reused inode":                        {func(n *finder.Netns) { n.Identity.Cookie++ }, true},
+		"no such path":                          {func(n *finder.Netns) { n.Paths = []string{"/run/netns/none"} }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := n
+			tc.change(&n)
+			conn, err := opener.Open(n)
+			if netns.IsGone(err) != tc.gone || (err == nil) == tc.gone {
+				t.Fatalf("the error is %v", err)
+			}
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			if cookie, err := conn.NetnsCookie(); err != nil || cookie != n.Identity.Cookie {
+				t.Errorf("it is in netns %d, want %d: %v", cookie, n.Identity.Cookie, err)
+			}
+		})
+	}
+}

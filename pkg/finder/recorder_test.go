@@ -1,0 +1,165 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package finder_test
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+// patience bounds a wait for something that must happen, on the busiest of machines.
+const patience = 30 * time.Second
+
+// recorder is a sink that keeps what it gets, and what breaks the contract of Sink.
+type recorder struct {
+	active   atomic.Bool // a report is under way
+	mu       sync.Mutex
+	broken   []string
+	states   []finder.State
+	seen     map[netns.Identity]map[uint64]monotime.Time // when each cookie was last seen
+	sweeps   []finder.Sweep
+	failures map[netns.Identity]error
+	cost     finder.Cost
+}
+
+func newRecorder() *recorder {
+	return &recorder{seen: make(map[netns.Identity]map[uint64]monotime.Time), failures: make(map[netns.Identity]error)}
+}
+
+// enter locks the recorder for one report.
+func (r *recorder) enter(kind string) (leave func()) {
+	if r.active.Swap(true) {
+		panic("two reports at a time")
+	}
+	r.mu.Lock()
+	if len(r.states) == 0 && kind != "State" {
+		r.broken = append(r.broken, kind+" came before the first State")
+	}
+	return func() { r.mu.Unlock(); r.active.Store(false) }
+}
+
+func (r *recorder) Seen(batch []finder.Seen) {
+	defer r.enter("Seen")()
+	if len(batch) == 0 {
+		r.broken = append(r.broken, "Seen of nothing")
+	}
+	for _, s := range batch {
+		if r.seen[s.Netns] == nil {
+			r.seen[s.Netns] = make(map[uint64]monotime.Time)
+		}
+		r.seen[s.Netns][s.Socket.ID.Cookie()] = s.At
+		if !s.Socket.State.HalfClosed() || s.At.IsZero() || s.At.Before(s.Asked) {
+			r.broken = append(r.broken, "Seen of a socket that is not half-closed, or at no time")
+		}
+	}
+	clear(batch) // it is the finder's again, which must not rely on its content
+}
+
+func (r *recorder) Swept(sweep finder.Sweep) {
+	defer r.enter("Swept")()
+	if len(sweep.Netns) == 0 || sweep.Began.IsZero() {
+		r.broken = append(r.broken, "Swept of nothing, or at no time")
+	}
+	sweep.Netns = slices.Clone(sweep.Netns)
+	r.sweeps = append(r.sweeps, sweep)
+}
+
+func (r *recorder) Failed(id netns.Identity, err error) {
+	defer r.enter("Failed")()
+	r.failures[id] = err
+}
+
+func (r *recorder) Cost(cost finder.Cost) {
+	defer r.enter("Cost")()
+	r.cost.CPU += cost.CPU
+	r.cost.Missed += cost.Missed
+}
+
+func (r *recorder) State(state finder.State) {
+	defer r.enter("State")()
+	r.states = append(r.states, state)
+}
+
+// state returns the last state.
+func (r *recorder) state() (last finder.State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.states); n > 0 {
+		last = r.states[n-1]
+	}
+	return last
+}
+
+func (r *recorder) failure(id netns.Identity) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failures[id]
+}
+
+// sweepsOf counts the sweeps of a network namespace.
+func (r *recorder) sweepsOf(id netns.Identity) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sweeps {
+		if slices.Contains(s.Netns, id) {
+			n++
+		}
+	}
+	return n
+}
+
+// sweepsOfAll counts the sweeps that are of all of these network namespaces.
+func (r *recorder) sweepsOfAll(ids ...netns.Identity) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.sweeps {
+		if !slices.ContainsFunc(ids, func(id netns.Identity) bool { return !slices.Contains(s.Netns, id) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// shownBy reports whether the last sweep of a network namespace is preceded by a Seen of each of the cookies since
+// that sweep began.
+func (r *recorder) shownBy(id netns.Identity, cookies []uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range slices.Backward(r.sweeps) {
+		if slices.Contains(s.Netns, id) {
+			return !slices.ContainsFunc(cookies, func(c uint64) bool {
+				at, ok := r.seen[id][c]
+				return !ok || at.Before(s.Began)
+			})
+		}
+	}
+	return false
+}
+
+// await waits until what is claimed is so.
+func (r *recorder) await(t *testing.T, claim string, isSo func() bool) {
+	t.Helper()
+	nstest.Eventually(t, patience, claim, isSo)
+}
+
+// check fails the test for each report that has broken the contract.
+func (r *recorder) check(t *testing.T) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.broken {
+		t.Error(b)
+	}
+	if r.cost.CPU <= 0 {
+		t.Error("it has cost nothing")
+	}
+}

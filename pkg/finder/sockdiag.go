@@ -1,0 +1,56 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package finder
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+// SockDiag is the finder for any kernel: it dumps each network namespace's half-closed sockets by sock_diag,
+// one network namespace at a time, as often as the graces ask for and the CPU budget allows.
+//
+// A dump walks the network namespace's whole hash table of connections. On most kernels all network namespaces
+// share one table of a quarter of a million buckets, so each dump costs what the largest does. A network
+// namespace with a table of its own (net.ipv4.tcp_child_ehash_entries, Linux 6.1) costs a hundredth.
+type SockDiag struct {
+	sweeps sweeper
+	why    string // State.Why
+}
+
+// NewSockDiag returns the finder. cpuBudget is the share of one core that sweeping may cost, such as 0.02.
+func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
+	return newSockDiag(root, cpuBudget, "")
+}
+
+func newSockDiag(root *netns.Root, cpuBudget float64, why string) *SockDiag {
+	pacer := NewPacer(cpuBudget, monotime.Now())
+	return &SockDiag{sweeps: newSweeper(Opener{root}, pacer, dueNow), why: why}
+}
+
+// Name returns "sockdiag".
+func (f *SockDiag) Name() string { return NameSockDiag }
+
+// Find implements Finder. It returns no error.
+func (f *SockDiag) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
+	sink.State(State{Name: f.Name(), Why: f.why})
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case set := <-targets:
+			f.sweeps.replace(set, monotime.Now())
+		case <-timer.C:
+			if sweep, complete := f.sweeps.sweep(monotime.Now(), sink); complete {
+				sink.Swept(sweep)
+			}
+		}
+		timer.Reset(f.sweeps.idle(monotime.Now()))
+	}
+}

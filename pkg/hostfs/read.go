@@ -1,0 +1,64 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// NotRegularError is the error of reading a directory, a FIFO, a device or a socket.
+type NotRegularError struct{ Mode fs.FileMode }
+
+func (e *NotRegularError) Error() string { return fmt.Sprintf("it is no regular file (%s)", e.Mode) }
+
+// TooLargeError is the error of reading a file of more than Limit bytes.
+type TooLargeError struct{ Limit int }
+
+func (e *TooLargeError) Error() string { return fmt.Sprintf("it has more than %d bytes", e.Limit) }
+
+// ReadFile reads a regular file of at most limit bytes in the process's own root. flags add to O_RDONLY, such as
+// O_NOFOLLOW, which refuses a symbolic link (ELOOP).
+func ReadFile(path string, limit, flags int) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|flags, 0) // a FIFO would block without it
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, _, err := ReadRegular(f, limit)
+	return data, err
+}
+
+// ReadRegular reads a regular file of at most limit bytes from its current offset. The file was opened with
+// O_NONBLOCK, so that a FIFO in its place did not block. info, of before the read, is nil if it is unknown. A
+// TooLargeError comes with the first limit+1 bytes.
+func ReadRegular(f *os.File, limit int) (data []byte, info fs.FileInfo, err error) {
+	if info, err = f.Stat(); err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, info, &NotRegularError{info.Mode()}
+	}
+	// One byte more than the file has, so that its end is seen without growing; a file under /proc has size 0.
+	data = make([]byte, 0, min(max(int(info.Size()), 511), limit)+1)
+	for len(data) <= limit {
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+		n, err := f.Read(data[len(data):min(cap(data), limit+1)])
+		data = data[:len(data)+n]
+		if errors.Is(err, io.EOF) {
+			return data, info, nil
+		}
+		if err != nil {
+			return data, info, err
+		}
+	}
+	return data, info, &TooLargeError{limit}
+}

@@ -1,0 +1,95 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostfs_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
+)
+
+func TestAFileIsReadUpToItsBound(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	for _, size := range []int{0, 1, 511, 512, 513, 4096, 100_000} {
+		text := strings.Repeat("x", size)
+		write(t, path, text)
+		for _, limit := range []int{size, size + 1, 2*size + 10} {
+			if data, err := hostfs.ReadFile(path, limit, 0); err != nil || string(data) != text {
+				t.Errorf("%d bytes with the bound %d: read %d, %v", size, limit, len(data), err)
+			}
+		}
+		if size == 0 {
+			continue
+		}
+		data, err := hostfs.ReadFile(path, size-1, 0)
+		large, ok := errors.AsType[*hostfs.TooLargeError](err)
+		if !ok || large.Limit != size-1 || string(data) != text {
+			t.Errorf("%d bytes with the bound %d: read %d, %v", size, size-1, len(data), err)
+		}
+	}
+}
+
+func TestNoMoreThanTheBoundIsReadOfALargeFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sparse")
+	write(t, path, "")
+	if err := os.Truncate(path, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	data, err := hostfs.ReadFile(path, 1000, 0)
+	if _, ok := errors.AsType[*hostfs.TooLargeError](err); !ok || len(data) != 1001 {
+		t.Errorf("read %d bytes, %v", len(data), err)
+	}
+}
+
+func TestAFileWithoutASizeIsRead(t *testing.T) {
+	const path = "/proc/self/mountinfo"
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := hostfs.ReadFile(path, 1<<20, 0); err != nil || string(data) != string(want) {
+		t.Errorf("read %d bytes of %d, %v", len(data), len(want), err)
+	}
+}
+
+func TestOnlyRegularFilesAreRead(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "file"), "text")
+	mkfifo(t, filepath.Join(dir, "fifo"))
+	symlink(t, "file", filepath.Join(dir, "link"))
+	for _, path := range []string{dir, filepath.Join(dir, "fifo"), "/dev/zero"} {
+		data, err := hostfs.ReadFile(path, 100, 0)
+		if _, ok := errors.AsType[*hostfs.NotRegularError](err); !ok || len(data) > 0 {
+			t.Errorf("read of %s: %q, %v", path, data, err)
+		}
+	}
+	if data, err := hostfs.ReadFile(filepath.Join(dir, "link"), 100, 0); err != nil || string(data) != "text" {
+		t.Errorf("through a link: %q, %v", data, err)
+	}
+	if _, err := hostfs.ReadFile(filepath.Join(dir, "link"), 100, unix.O_NOFOLLOW); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("through a link that is not followed: %v", err)
+	}
+	if data, err := hostfs.ReadFile(filepath.Join(dir, "file"), 100, unix.O_NOFOLLOW); err != nil || string(data) != "text" {
+		t.Errorf("read %q, %v", data, err)
+	}
+}
+
+func TestAnInterruptedCallIsRepeated(t *testing.T) {
+	calls := 0
+	v, err := hostfs.Retry(func() (string, error) {
+		if calls++; calls < 4 {
+			return "", &os.PathError{Op: "open", Err: unix.EINTR}
+		}
+		return "done", unix.EAGAIN // any other error ends it
+	})
+	if v != "done" || calls != 4 || !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("got %q, %v after %d calls", v, err, calls)
+	}
+}

@@ -1,0 +1,242 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hostfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dir names the root directory below which the node's paths resolve: "" and "/" are the process's own. Each method
+// opens it again, so a mount that appears there later is seen.
+type Dir string
+
+// IsOwn reports whether the node's paths are the process's own.
+func (d Dir) IsOwn() bool { return isOwn(string(d)) }
+
+func isOwn(dir string) bool { return dir == "" || filepath.Clean(dir) == "/" }
+
+// Check returns why nothing of the node can be reached at all.
+func (d Dir) Check() error {
+	if d.IsOwn() {
+		return nil
+	}
+	f, err := d.Open("/", unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("reach the node's files below %s (with openat2, which needs Linux 5.6): %w", string(d), err)
+	}
+	return f.Close()
+}
+
+// Open opens the file that an absolute path of the node leads to. A FIFO does not block it.
+func (d Dir) Open(path string, flags int) (*os.File, error) {
+	fd, err := d.open(path, flags)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func (d Dir) open(path string, flags int) (int, error) {
+	if d.IsOwn() {
+		return openOwn(path, flags)
+	}
+	root, err := openRoot(string(d))
+	if err != nil {
+		return -1, &fs.PathError{Op: "open host root", Path: string(d), Err: err}
+	}
+	defer unix.Close(root)
+	return openBelow(root, path, flags)
+}
+
+// ReadFile reads a regular file of at most limit bytes; links are followed.
+func (d Dir) ReadFile(path string, limit int) ([]byte, error) {
+	f, err := d.Open(path, unix.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, _, err := ReadRegular(f, limit)
+	return data, err
+}
+
+// Stat is os.Stat of a path of the node.
+func (d Dir) Stat(path string) (fs.FileInfo, error) {
+	f, err := d.Open(path, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Stat()
+}
+
+// Resolve returns the path by which this process reaches the file that a path of the node leads to.
+func (d Dir) Resolve(path string) (string, error) {
+	f, err := d.Open(path, unix.O_PATH)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
+}
+
+// NodePath returns the node's name for a path of this process, and false for one outside the root.
+func (d Dir) NodePath(path string) (string, bool) {
+	if d.IsOwn() {
+		return path, true
+	}
+	rest, ok := strings.CutPrefix(path, filepath.Clean(string(d)))
+	return rest, ok && strings.HasPrefix(rest, "/")
+}
+
+// MountID returns the number of the mount that a path is on (proc_pid_fdinfo(5), Linux 3.15), 0 if it is unknown.
+// The path alone does not determine it: another mount may hide a mount.
+func (d Dir) MountID(path string) int {
+	f, err := d.Open(path, unix.O_PATH)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	text, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(f.Fd())))
+	if err != nil {
+		return 0
+	}
+	return mountID(string(text))
+}
+
+// mountID returns the mount's number in a /proc/PID/fdinfo/FD, 0 if there is none.
+func mountID(fdinfo string) int {
+	for line := range strings.Lines(fdinfo) {
+		if value, ok := strings.CutPrefix(line, "mnt_id:"); ok {
+			id, _ := strconv.Atoi(strings.TrimSpace(value)) // no mount has number 0
+			return id
+		}
+	}
+	return 0
+}
+
+// Root is an open root directory, or the process's own. Its methods may be called concurrently.
+type Root struct {
+	mu  sync.RWMutex
+	fd  int // O_PATH; -1 for the process's own root, and once it is closed
+	dir string
+}
+
+// errRootClosed is the error of using a Root after its Close.
+var errRootClosed = errors.New("root is closed")
+
+// OpenRoot opens the root dir, or the process's own for "" and "/".
+func OpenRoot(dir string) (*Root, error) {
+	if isOwn(dir) {
+		return &Root{fd: -1}, nil
+	}
+	fd, err := openRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open host root: %w", &fs.PathError{Op: "open", Path: dir, Err: err})
+	}
+	r := &Root{fd: fd, dir: dir}
+	probe, err := r.OpenPath("/")
+	if err != nil {
+		err = fmt.Errorf("resolve paths below host root %s with openat2, which needs Linux 5.6: %w", dir, err)
+		return nil, errors.Join(err, r.Close())
+	}
+	_ = unix.Close(probe)
+	return r, nil
+}
+
+// Dir returns the directory that the root was opened by, "" for the process's own.
+func (r *Root) Dir() string { return r.dir }
+
+// OpenPath returns an O_PATH descriptor of the file that a path below the root leads to. Opening it has no effect on
+// the file.
+func (r *Root) OpenPath(path string) (fd int, err error) {
+	if r.dir == "" {
+		return openOwn(path, unix.O_PATH)
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.fd < 0 {
+		return -1, errRootClosed
+	}
+	return openBelow(r.fd, path, unix.O_PATH)
+}
+
+// Has reports whether a path leads to a file that is not deleted: a mount outlives the directory that it shows.
+func (r *Root) Has(path string) bool {
+	fd, err := r.OpenPath(path)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var stat unix.Stat_t
+	return unix.Fstat(fd, &stat) == nil && stat.Nlink > 0
+}
+
+// Close closes the root directory. It may be called again; below a root other than the process's own, nothing can be
+// opened afterwards.
+func (r *Root) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fd < 0 {
+		return nil
+	}
+	fd := r.fd
+	r.fd = -1
+	if err := unix.Close(fd); err != nil {
+		return fmt.Errorf("close host root %s: %w", r.dir, err)
+	}
+	return nil
+}
+
+// OpenPath is Root.OpenPath in the process's own root.
+func OpenPath(path string) (fd int, err error) { return openOwn(path, unix.O_PATH) }
+
+// Probe returns why paths below a root cannot be resolved on this kernel.
+func Probe() error {
+	fd, err := openBelow(unix.AT_FDCWD, "/", unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+func openRoot(dir string) (int, error) {
+	return Retry(func() (int, error) { return unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) })
+}
+
+func openOwn(path string, flags int) (int, error) {
+	return Retry(func() (int, error) { return unix.Open(path, withDefaults(flags), 0) })
+}
+
+// withDefaults adds the flags that every open has. openat2(2) refuses O_NONBLOCK beside O_PATH.
+func withDefaults(flags int) int {
+	if flags&unix.O_PATH == 0 {
+		flags |= unix.O_NONBLOCK
+	}
+	return flags | unix.O_CLOEXEC
+}
+
+// resolveTries bounds how often a path is resolved again after a rename or a mount anywhere on the system kept the
+// kernel from being sure that it stays below the root.
+const resolveTries = 128
+
+// openBelow opens a path below the directory root. The kernel returns EAGAIN when a rename or a mount happened while
+// it followed a "..", and EXDEV when the file that it found had been moved out of the root by then.
+func openBelow(root int, path string, flags int) (int, error) {
+	how := unix.OpenHow{Flags: uint64(withDefaults(flags)), Resolve: unix.RESOLVE_IN_ROOT}
+	for try := 1; ; try++ {
+		fd, err := Retry(func() (int, error) { return unix.Openat2(root, path, &how) })
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EXDEV) || try == resolveTries {
+			return fd, err
+		}
+	}
+}

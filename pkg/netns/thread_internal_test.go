@@ -1,0 +1,125 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// here returns the namespace that the calling thread is in.
+func here(t *testing.T) string {
+	t.Helper()
+	link, err := os.Readlink(threadPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link
+}
+
+func TestAThreadIdentifiesANamespaceAndIsBackAfterwards(t *testing.T) {
+	h, err := Open(nstest.New(t).Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	thread, err := LockThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thread.Close()
+	before := here(t)
+	got, err := thread.Identify(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, err := h.Identify(); err != nil || got != want {
+		t.Errorf("got %v, want %v (%v)", got, want, err)
+	}
+	if now := here(t); now != before {
+		t.Errorf("the thread is in %s, and was in %s", now, before)
+	}
+	if thread.Stat().Same(h.Stat()) || thread.Stat().String() != before {
+		t.Errorf("its own namespace is %v, want %s", thread.Stat(), before)
+	}
+	own, err := Open(threadPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if !thread.Stat().Same(own.Stat()) {
+		t.Errorf("its own namespace is %v, want %v", thread.Stat(), own.Stat())
+	}
+}
+
+func TestAThreadThatCannotReturnIsAnErrorAndKeptApart(t *testing.T) {
+	h, err := Open(nstest.New(t).Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	onSpareThread(func() { // which exits with it, since it stays locked
+		thread, err := LockThread()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer thread.Close()
+		_, err = thread.identify(h, func(fd int) error {
+			if fd == thread.fd {
+				return unix.EPERM
+			}
+			return setns(fd)
+		})
+		if !errors.Is(err, ErrNotReturned) || !errors.Is(err, unix.EPERM) {
+			t.Errorf("got %v", err)
+		}
+		if now := here(t); now != h.Stat().String() {
+			t.Errorf("the thread is in %s, want %v", now, h.Stat())
+		}
+	})
+}
+
+// onSpareThread runs fn on a goroutine that is not on the main thread: that never exits, and would stay where fn leaves it.
+func onSpareThread(fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			defer runtime.UnlockOSThread()
+			onSpareThread(fn)
+			return
+		}
+		defer runtime.UnlockOSThread() // of this lock: fn's own stays
+		fn()
+	}()
+	<-done
+}
+
+func TestAThreadThatMayNotEnterStaysWhereItIs(t *testing.T) {
+	h, err := Open(nstest.New(t).Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	thread, err := LockThread()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thread.Close()
+	before := here(t)
+	if _, err := thread.identify(h, func(int) error { return unix.EPERM }); !errors.Is(err, unix.EPERM) || errors.Is(err, ErrNotReturned) {
+		t.Errorf("got %v", err)
+	}
+	if now := here(t); now != before {
+		t.Errorf("the thread is in %s, and was in %s", now, before)
+	}
+}
