@@ -23,7 +23,7 @@ func Seconds(d time.Duration) *api.Seconds {
 	return &s
 }
 
-// Hostile is a name that somebody chose to move the cursor, break the line, hide itself and ring the bell.
+// Hostile is a name that moves the cursor, breaks the line, hides itself and rings the bell.
 const Hostile = "a\x1b[2J\tb\nc\u202ed\a\"\\"
 
 // Harmless is how it is shown.
@@ -83,7 +83,7 @@ func Status() api.Status {
 	}
 }
 
-// QuietStatus is what a reaper says that has just started.
+// QuietStatus is the status of a reaper that has just started.
 func QuietStatus() api.Status {
 	return api.Status{
 		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, StartedBy: api.ByPlugin, Since: Then()},

@@ -58,7 +58,7 @@ func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
 			[]string{"[fd00::3]:51234", "127.0.0.1:2"},
 			"halfclose: the journal has all from then on\n",
 		},
-		{"since another", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the journal has all from then on\n"},
+		{"since another", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the journal has all from then on\n"}, // prose:ok: an output, as it was
 		{
 			"since before it began", all,
 			[]string{"--since", "2025-01-01T00:00:00Z"},

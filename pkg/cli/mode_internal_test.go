@@ -154,7 +154,7 @@ func TestModeNamesThePodsThatAreMoreCarefulByThemselves(t *testing.T) {
 	if code != exitSuccess || stderr != "" || sent != "/v1/mode" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	golden.Text(t, "mode-careful", stdout)
+	golden.Text(t, "mode-careful", stdout) // prose:ok: the name of a golden file
 }
 
 func TestWhoSetsTheSwitchIsToldAndBounded(t *testing.T) {

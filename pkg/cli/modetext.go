@@ -67,7 +67,7 @@ func carefulText(list []carefulView) string {
 	for _, c := range list[:min(few, len(list))] {
 		names = append(names, fmt.Sprintf("%s %s (%v)", describe.Pod(c.Pod, c.ContainerID), c.IfName, c.Mode))
 	}
-	text := describe.Plural(len(list), "attachment is more careful by its", "attachments are more careful by their") + " own policy: " + strings.Join(names, ", ")
+	text := describe.Plural(len(list), "attachment is more careful by its", "attachments are more careful by their") + " own policy: " + strings.Join(names, ", ") // prose:ok: an output, as it was
 	if more := len(list) - len(names); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}

@@ -59,7 +59,7 @@ func shows() map[string]func(*env) error {
 			return e.printMode(withReaper(apitest.Status().Mode, apitest.Status().Attachments))
 		},
 		"mode-destroy": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, crowded().Attachments)) },
-		"mode-careful": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, manyCareful())) },
+		"mode-careful": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, manyCareful())) }, // prose:ok: the name of a golden file
 		"mode-problems": func(e *env) error {
 			return e.printMode(withReaper(api.ModeView{
 				Effective: policy.Observe, Reaper: policy.Destroy, SwitchFile: "/s/mode", SwitchProblem: "read switch /s/mode: it has no mode",

@@ -107,10 +107,10 @@ func (c *command) traced(cmd *cobra.Command, err error) error {
 	if err == nil || !c.cfg.Auto {
 		return err
 	}
-	dir, _ := cmd.Flags().GetString(stateDirFlag) // the flag's value may be the mistake
-	c.Syslog("reaper ends", "error", err, "state_dir", dir)
+	dir, _ := cmd.Flags().GetString(stateDirFlag)           // the flag's value may be the mistake
+	c.Syslog("reaper ends", "error", err, "state_dir", dir) // prose:ok: an output, as it was
 	if filepath.IsAbs(dir) {
-		_ = logging.Trace(state.New(dir).LogPath(), "reaper ends", "error", err) // the directory may be the mistake
+		_ = logging.Trace(state.New(dir).LogPath(), "reaper ends", "error", err) // the directory may be the mistake (prose:ok: an output, as it was)
 	}
 	return err
 }

@@ -46,7 +46,7 @@ type Config struct {
 	MinGrace             time.Duration // no grace is shorter
 	MaxDestroysPerSecond int           // on the whole node; 0 is no bound
 	AllowHostNetns       bool          // act on records of the host's own network namespace too
-	IdleExit             time.Duration // exit after so long without a record; 0 never
+	IdleExit             time.Duration // the longest time without a record; 0 is no bound
 
 	MetricsAddress string // HOST:PORT; empty serves no metrics over TCP
 	Wait           bool   // wait for the lock without a bound
@@ -117,9 +117,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	err := d.run(ctx)
 	if _, held := errors.AsType[*HeldError](err); held && d.cfg.Auto {
-		d.log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once
+		d.log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once (prose:ok: an output, as it was)
 	} else if err != nil && d.cfg.Auto {
-		d.log.Error("reaper ends", "error", err)
+		d.log.Error("reaper ends", "error", err) // prose:ok: an output, as it was
 	}
 	return err
 }

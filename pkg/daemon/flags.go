@@ -31,7 +31,7 @@ func (c *Config) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "", "serve /metrics and /healthz over TCP at this `HOST:PORT`, such as :20470, to everybody who can reach it")
 	flags.StringVar(&c.HostRoot, "host-root", "", "where the host's file system is mounted, when run in a container")
 	flags.BoolVar(&c.AllowHostNetns, "allow-host-netns", false, "act on records of the host's own network namespace too")
-	flags.DurationVar(&c.IdleExit, "idle-exit", 0, "end after so long without a record; 0 never")
+	flags.DurationVar(&c.IdleExit, "idle-exit", 0, "end after so long without a record; 0 never") // prose:ok: an output, as it was
 	flags.BoolVar(&c.Wait, "wait", false, "wait until no other reaper works on the state directory, instead of failing")
 	flags.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	flags.StringVar(&c.LogFormat, "log-format", logging.Text, "text or json")

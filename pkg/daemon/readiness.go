@@ -43,7 +43,7 @@ func notifyManager(message string) error {
 	return err
 }
 
-// notifyStopping reports that the reaper is about to exit. An error is of no use: the manager sees the exit itself.
+// notifyStopping reports that the reaper is about to exit. It ignores an error: the manager sees the exit itself.
 func notifyStopping() { _ = notifyManager(daemon.SdNotifyStopping) }
 
 // notifyHangups returns a channel of SIGHUPs. From then on SIGHUP does not end the process.

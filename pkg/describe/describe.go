@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package describe puts the reaper's answers into words, for the commands and for the full-screen view: what pods,
-// ages, modes and verdicts are called, and what is wrong. Unless a function says so, its words are not yet safe to show:
+// ages, modes and verdicts are called, and what is wrong. Only text that is documented as safe to show is; for the rest
 // see term.Clean.
 package describe
 

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// detailFacts says what applies to the pod.
+// detailFacts are the policy of the pod, its totals and its container.
 func (t *model) detailFacts() []line {
 	for _, r := range t.rows {
 		if r.key != t.detail.key {
@@ -44,7 +44,7 @@ func (d *detail) keys() []string {
 	return keys
 }
 
-// lines lists the pod's sockets in so many lines, with all there is to say about the one that is chosen.
+// lines lists the pod's sockets in height lines, with everything about the chosen one.
 func (d *detail) lines(width, height int) []line {
 	if len(d.sockets) == 0 {
 		word := "  No socket of it is half-closed."
@@ -57,11 +57,11 @@ func (d *detail) lines(width, height int) []line {
 	d.page = max(0, height-1)
 	var chosen []line
 	if height >= 9 {
-		d.list.settle(keys, d.page)
+		d.list.locate(keys, d.page)
 		chosen = d.chosen(d.sockets[d.list.at], width)
 		d.page -= len(chosen) + 1
 	}
-	d.list.settle(keys, d.page)
+	d.list.locate(keys, d.page)
 	last := min(len(keys), d.list.first+d.page)
 	var rows []gridRow
 	for _, v := range d.sockets[d.list.first:last] {
@@ -106,12 +106,12 @@ func (d *detail) cells(v api.SocketView) gridRow {
 	}}
 }
 
-// holders lists who holds a socket, as far as that has been asked for.
+// ownerNames lists the processes that hold a socket, as of the last request for owners.
 func (d *detail) ownerNames(v api.SocketView) string {
 	return term.Clean(describe.Owners(d.owners[v.Cookie]))
 }
 
-// chosen says all there is to say about one socket.
+// chosen is everything about one socket.
 func (d *detail) chosen(v api.SocketView, width int) []line {
 	queues := fmt.Sprintf("RECV-Q %d, SEND-Q %d, uid %d, inode %d, cookie %d",
 		v.RQueue, v.WQueue, v.UID, v.Inode, v.Cookie)

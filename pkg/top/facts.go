@@ -43,17 +43,17 @@ func (t *model) facts() []line {
 	if s.Finder.Why != "" {
 		finder = finder.with(term.Plain, "; "+term.Clean(s.Finder.Why))
 	}
-	return []line{found, t.ended(), finder}
+	return []line{found, t.destroyed(), finder}
 }
 
-// ended says how many sockets were destroyed, and how fast.
-func (t *model) ended() line {
+// destroyed is how many sockets were destroyed, and how many per second.
+func (t *model) destroyed() line {
 	s := t.status
 	done, would := describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy)
 	l := text("Destroyed " + strconv.FormatUint(done, 10))
 	r := &t.rates.destroyed
 	switch {
-	case s.Mode.Effective != policy.Destroy: // the rate is of those that would have been
+	case s.Mode.Effective != policy.Destroy: // the rate is that of would-destroy
 		r, l = &t.rates.would, l.with(term.Plain, fmt.Sprintf("; %d would have been", would))
 	case would > 0:
 		l = l.with(term.Plain, fmt.Sprintf(" (%d would have been)", would))

@@ -13,9 +13,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// wrong lists what a person should look at, a line each, the worst first. Of what many attachments have, the line
+// findings lists what a person should look at, a line each, the worst first. Of what many attachments have, the line
 // names one.
-func (t *model) wrong() []line {
+func (t *model) findings() []line {
 	var lines []line
 	say := func(st term.Style, format string, args ...any) {
 		lines = append(lines, line{{"! " + term.Clean(fmt.Sprintf(format, args...)), st}})
@@ -24,7 +24,7 @@ func (t *model) wrong() []line {
 		say(term.Bad, "no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem)
 	}
 	if t.detail != nil {
-		return append(lines, t.detail.wrong(t.rows)...)
+		return append(lines, t.detail.findings(t.rows)...)
 	}
 	var refused, waiting []string
 	grouped := make(map[describe.Kind][]string)
@@ -81,8 +81,8 @@ func (t *model) wrong() []line {
 	return lines
 }
 
-// wrong is what is wrong with one pod.
-func (d *detail) wrong(rows []row) []line {
+// findings lists what a person should look at of one pod.
+func (d *detail) findings(rows []row) []line {
 	var lines []line
 	for _, r := range rows {
 		if r.key != d.key {

@@ -14,8 +14,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// frame is what the screen shows: exactly height lines of at most width columns. With a height of 0 there are
-// as many lines as there is to say, and no word of keys.
+// frame is what the screen shows: height lines of at most width columns. With a height of 0 it has any number of lines,
+// and none for the keys.
 func (t *model) frame(width, height int) []line {
 	all := height == 0
 	lines := t.head(width)
@@ -24,15 +24,15 @@ func (t *model) frame(width, height int) []line {
 	} else {
 		height-- // for the keys
 	}
-	wrong := t.wrong()
-	table := 4 // lines that the table is not to be robbed of, with its header
+	wrong := t.findings()
+	table := 4 // lines that are left to the table, with its header
 	if t.detail != nil {
 		table = 12
 	}
 	room := func(want int) int { return max(0, min(want, height-len(lines)-table)) }
 	facts := t.facts()
 	lines = append(lines, facts[:room(len(facts))]...)
-	lines = append(lines, some(wrong, room(min(3, len(wrong))))...)
+	lines = append(lines, firstLines(wrong, room(min(3, len(wrong))))...)
 	ages := t.histogram(width)
 	if len(ages) > 0 && room(len(ages)+2) == len(ages)+2 {
 		lines = append(append(lines, line{}), ages...)
@@ -63,19 +63,19 @@ func cutAll(lines []line, width int) []line {
 	return lines
 }
 
-// some is as many of the lines as there is room for; the last of several says how many there are more.
-func some(lines []line, room int) []line {
+// firstLines cuts lines to room. The last of several lines is then how many are not shown.
+func firstLines(lines []line, room int) []line {
 	if len(lines) <= room {
 		return lines
 	}
 	shown := slices.Clone(lines[:room])
 	if room > 1 {
-		shown[room-1] = line{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), term.Odd}}
+		shown[room-1] = line{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), term.Odd}} // prose:ok: an output, as it was
 	}
 	return shown
 }
 
-// head is what is shown however small the screen is.
+// head is shown on a screen of any size.
 func (t *model) head(width int) []line {
 	left := line{{"halfclose", term.Strong}}
 	if t.detail != nil {
@@ -120,7 +120,7 @@ func blankBefore(s string) string {
 	return " " + s
 }
 
-// keyLine says which keys there are, and where in the list this is.
+// keyLine lists the keys, and which rows of the list are shown.
 func (t *model) keyLine(width int) line {
 	l := line{}
 	add := func(k, does string) {

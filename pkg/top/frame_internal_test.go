@@ -25,7 +25,7 @@ import (
 // moment is when the tests look.
 func moment() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) }
 
-// pod is an attachment with so many sockets in each bucket of age; those of 15 minutes and more are overdue.
+// pod is an attachment with these numbers of sockets in the buckets of age; those of 15 minutes and more are overdue.
 func pod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
 	a := api.AttachmentView{
 		Attachment: state.Attachment{ContainerID: fmt.Sprintf("%08x0123456789abcdef", i), IfName: "eth0"}, Network: "pods",
@@ -52,7 +52,7 @@ func pod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
 	return a
 }
 
-// nodeStatus is a node with so many pods, the first few of which leak.
+// nodeStatus is a node with pods, the first few of which leak.
 func nodeStatus(pods int) api.Status {
 	s := api.Status{
 		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, Since: moment().Add(-100 * time.Minute)},
@@ -116,7 +116,7 @@ func firstAnswer(pods int) answer {
 
 func newModel(pods int) *model {
 	t := &model{interval: 2 * time.Second}
-	t.hear(firstAnswer(pods))
+	t.update(firstAnswer(pods))
 	return t
 }
 
@@ -177,7 +177,7 @@ func open(m *model, sockets int) {
 	h := firstAnswer(len(m.status.Attachments))
 	h.journal = nil
 	h.key, h.sockets, h.owners = m.detail.key, podSockets(sockets), true
-	m.hear(h)
+	m.update(h)
 }
 
 func TestTopFrames(t *testing.T) {
@@ -206,12 +206,12 @@ func TestTopFrames(t *testing.T) {
 			m := &model{interval: time.Second}
 			h := firstAnswer(0)
 			h.journal.Entries, h.status.Counts = nil, api.Counts{}
-			m.hear(h)
+			m.update(h)
 			return m
 		}},
 		{"gone", func() *model {
 			m := newModel(3)
-			m.hear(answer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
+			m.update(answer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
 			return m
 		}},
 		{"wrong", func() *model {
@@ -227,7 +227,7 @@ func TestTopFrames(t *testing.T) {
 			h.status.Attachments[0].Problem = "open network namespace: permission denied"
 			h.status.Attachments[1].Problem = "open network namespace: permission denied"
 			h.status.Problems = []api.ProblemView{{File: apitest.Hostile, Problem: "not a valid record"}}
-			m.hear(h)
+			m.update(h)
 			press(m, " ")
 			return m
 		}},
@@ -244,7 +244,7 @@ func TestTopFrames(t *testing.T) {
 func TestTopFitsAnyScreen(t *testing.T) {
 	detailed, gone := newModel(30), newModel(30)
 	open(detailed, 40)
-	gone.hear(answer{err: errors.New(apitest.Hostile)})
+	gone.update(answer{err: errors.New(apitest.Hostile)})
 	for name, m := range map[string]*model{"list": newModel(70), "detail": detailed, "gone": gone, "empty": newModel(0)} {
 		for width := 1; width <= 130; width += 3 {
 			for height := 1; height <= 60; height++ {
@@ -276,7 +276,7 @@ func FuzzTopFrame(f *testing.F) {
 			a.Oldest = api.Seconds(random.Int64())
 		}
 		m := &model{interval: time.Second}
-		m.hear(h)
+		m.update(h)
 		keys, _ := parseKeys([]byte(typed), true)
 		for _, k := range keys[:min(len(keys), 20)] {
 			m.press(k)
@@ -285,7 +285,7 @@ func FuzzTopFrame(f *testing.F) {
 				for i := range sockets.Sockets {
 					sockets.Sockets[i].Why, sockets.Sockets[i].Local = warning, name
 				}
-				m.hear(answer{at: h.at, status: h.status, key: m.detail.key, sockets: sockets, owners: true})
+				m.update(answer{at: h.at, status: h.status, key: m.detail.key, sockets: sockets, owners: true})
 			}
 			shown(t, m, max(1, int(width)), max(1, int(height)))
 		}

@@ -14,8 +14,8 @@ import (
 type column struct {
 	name  string
 	right bool
-	least int // how narrow it may become, with the middle of what is in it left out; 0: as it is
-	spare int // which is left out first where there is no room: the highest; 0: never
+	least int // its least width, with the middle of its text left out; 0: it keeps its width
+	spare int // the column with the highest is left out first where there is no room; 0: never
 }
 
 // gridRow is one row of a grid.
@@ -24,8 +24,8 @@ type gridRow struct {
 	style term.Style
 }
 
-// grid draws rows in columns on a screen of a width, with room for whatever is in all. Where there is no room,
-// columns become narrower, and then those that can be spared are left out.
+// grid draws rows in columns that are wide enough for the rows in all. Where the width is too small, columns become
+// narrower; then columns with a spare are left out.
 func grid(cols []column, all, rows []gridRow, width int) (head line, lines []line) {
 	widths := fitGrid(cols, all, width)
 	draw := func(text func(i int) string) string {
@@ -49,7 +49,7 @@ func grid(cols []column, all, rows []gridRow, width int) (head line, lines []lin
 	return line{{draw(func(i int) string { return cols[i].name }), term.Strong}}, lines
 }
 
-// fitGrid says how wide each column is, -1 if it is left out.
+// fitGrid returns the width of each column, -1 for one that is left out.
 func fitGrid(cols []column, rows []gridRow, width int) []int {
 	natural, widths := make([]int, len(cols)), make([]int, len(cols))
 	used := -len(term.Gap)
@@ -90,8 +90,7 @@ func fitGrid(cols []column, rows []gridRow, width int) []int {
 	return widths
 }
 
-// cutMiddle cuts text, which has been through clean, in its middle: names and addresses of one kind differ at
-// their ends.
+// cutMiddle cuts clean text in its middle: names and addresses of one kind differ at their ends.
 func cutMiddle(s string, width int) string {
 	if term.Columns(s) <= width {
 		return s

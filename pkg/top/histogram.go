@@ -93,7 +93,7 @@ func bucketNames(bounds []api.Seconds) []string {
 	return append(names, ">"+word(bounds[len(bounds)-1]))
 }
 
-// bar draws a bar with its number in so many columns; one as long as highest has no more than that.
+// bar draws a bar of n sockets, with the number, in width columns. The bar of highest fills them.
 func bar(n, overdue, highest, width int) line {
 	if n == 0 {
 		return line{{term.Pad("·", width), term.Faint}}
@@ -101,7 +101,7 @@ func bar(n, overdue, highest, width int) line {
 	figure := " " + strconv.Itoa(n)
 	room := max(1, width-len(strconv.Itoa(highest))-3)
 	length := max(1, n*room/highest)
-	solid := min(length, (overdue*length+n-1)/n) // what is past its grace is seen, however little it is
+	solid := min(length, (overdue*length+n-1)/n) // one socket past its grace is enough for a sign
 	l := line{{strings.Repeat(signOverdue, solid), term.Odd}, {strings.Repeat(signYoung, length-solid), term.Plain}, {figure, term.Plain}}
 	return l.with(term.Plain, strings.Repeat(" ", max(0, width-l.width())))
 }

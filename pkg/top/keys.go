@@ -7,7 +7,7 @@ import (
 	"bytes"
 )
 
-// key is what somebody pressed: a letter, or one of the keys below.
+// key is a key that was pressed: a letter, or one of the keys below.
 type key string
 
 // The keys that are no letters.
@@ -27,8 +27,8 @@ const (
 
 const escape = '\x1b'
 
-// parseKeys reads keys from what a terminal sent. What may be the beginning of one that has not come whole
-// is returned as rest, and is complete if nothing comes after it for a moment.
+// parseKeys reads keys from the bytes of a terminal. It returns as rest what may be the beginning of a key. The caller
+// sets complete if nothing has followed for keyDelay: then such bytes are keys of their own.
 func parseKeys(in []byte, complete bool) (keys []key, rest []byte) {
 	for len(in) > 0 {
 		n := 1
@@ -58,12 +58,11 @@ func parseKeys(in []byte, complete bool) (keys []key, rest []byte) {
 	return keys, nil
 }
 
-// maxSequence is how long a sequence may be, in bytes. Of a longer one the rest is taken as it comes, in however many
-// pieces that is.
+// maxSequence is how long a sequence may be, in bytes. What follows in a longer one is read as other keys.
 const maxSequence = 32
 
-// parseEscape reads one escape sequence (ECMA-48, section 5.4) and says how long it is: 0 if it may go on.
-// One that is no key of ours is no key.
+// parseEscape reads one escape sequence (ECMA-48, section 5.4) and returns its length: 0 if it may go on.
+// For a sequence that is none of the keys above, the key is empty.
 func parseEscape(in []byte) (key, int) {
 	if len(in) == 1 {
 		return keyEscape, 0
@@ -88,7 +87,7 @@ func parseEscape(in []byte) (key, int) {
 	return keyEscape, 1
 }
 
-// final is the key of a sequence, of which the last byte and the parameters are given.
+// final is the key of a sequence with this last byte and these parameters.
 func final(last byte, params []byte) key {
 	switch last {
 	case 'A':

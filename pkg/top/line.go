@@ -9,7 +9,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// span is text in one style. It has been through clean.
+// span is clean text in one style.
 type span struct {
 	text  string
 	style term.Style
@@ -31,7 +31,7 @@ func (l line) width() (n int) {
 	return n
 }
 
-// cut makes a line that is at most so many columns wide. Where something is cut off it ends in "…".
+// cut cuts the line to width columns. It ends in "…" then.
 func (l line) cut(width int) line {
 	if l.width() <= width {
 		return l
@@ -50,7 +50,7 @@ func (l line) cut(width int) line {
 	return shortened
 }
 
-// spread puts l and, as far as there is room, right at the two ends of a line.
+// spread puts l and right at the two ends of a line; without room for both, l alone.
 func (l line) spread(right line, width int) line {
 	blanks := width - l.width() - right.width()
 	if blanks < 2 {
@@ -73,7 +73,7 @@ func (l line) plain() string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// draw is the line for a terminal, with colours or only with what is none.
+// draw writes the line for a terminal, with colours or with the other styles alone.
 func (l line) draw(b *strings.Builder, colour, faded bool) {
 	for _, s := range l {
 		st := s.style

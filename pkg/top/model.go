@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// model is what the screen of "halfclose top" shows, and where somebody is on it. It is made of values alone:
-// what is pressed and what the reaper says changes it, and frame makes a screen of it.
+// model is what the screen of "halfclose top" shows, and where the person is on it. It is made of values alone: keys
+// and the reaper's answers change it, and frame draws it.
 type model struct {
 	interval time.Duration
 	paused   bool
@@ -21,12 +21,12 @@ type model struct {
 	list     cursor
 	detail   *detail // nil: all pods are shown
 
-	seen    bool // the reaper has said something
+	seen    bool // the reaper has answered once
 	at      time.Time
 	status  api.Status
 	share   float64 // of a core, that the finder has used lately
 	rates   rates
-	problem string // why there is nothing newer, "" if there is
+	problem string // why the last request failed, "" if it did not
 	since   time.Time
 
 	rows []row
@@ -46,7 +46,7 @@ type detail struct {
 	page     int
 }
 
-// answer is what the reaper said when it was asked.
+// answer is the reaper's answer to a question.
 type answer struct {
 	at      time.Time
 	status  api.Status
@@ -57,8 +57,8 @@ type answer struct {
 	err     error
 }
 
-// hear takes in what the reaper said.
-func (t *model) hear(h answer) {
+// update takes in an answer.
+func (t *model) update(h answer) {
 	if h.err != nil {
 		if t.problem == "" {
 			t.since = t.at
@@ -67,16 +67,16 @@ func (t *model) hear(h answer) {
 		return
 	}
 	t.share = finderShare(t, h)
-	t.rates.hear(t, h)
+	t.rates.update(t, h)
 	t.problem, t.seen, t.at, t.status = "", true, h.at, h.status
 	t.rows = newRows(t.status)
 	slices.SortStableFunc(t.rows, t.order.compare)
 	if d := t.detail; d != nil && h.key == d.key {
-		d.hear(h)
+		d.update(h)
 	}
 }
 
-func (d *detail) hear(h answer) {
+func (d *detail) update(h answer) {
 	if d.loaded = true; h.owners || len(h.sockets.Problems) > 0 {
 		d.problems = h.sockets.Problems
 	}
@@ -104,17 +104,17 @@ func finderShare(t *model, h answer) float64 {
 	return t.share
 }
 
-// The ways to end.
+// What a session does after a key.
 type ending int
 
 const (
-	goOn ending = iota
+	proceed ending = iota
 	quit
 	suspend
 	redraw
 )
 
-// press takes in a key.
+// press handles a key.
 func (t *model) press(k key) ending {
 	switch k {
 	case "q", keyInterrupt:
@@ -125,14 +125,14 @@ func (t *model) press(k key) ending {
 		return redraw
 	case "p", " ":
 		t.paused = !t.paused
-		return goOn
+		return proceed
 	}
 	if d := t.detail; d != nil {
 		if k == keyEscape {
 			t.detail = nil
 		}
-		d.list.moved(k, d.keys(), d.page)
-		return goOn
+		d.list.handleKey(k, d.keys(), d.page)
+		return proceed
 	}
 	if o, ok := orderOf(k); ok {
 		t.order = o
@@ -143,8 +143,8 @@ func (t *model) press(k key) ending {
 		t.list.chosen = r.key
 		t.detail = &detail{key: r.key, query: r.a.ContainerID}
 	}
-	t.list.moved(k, t.keys(), t.page)
-	return goOn
+	t.list.handleKey(k, t.keys(), t.page)
+	return proceed
 }
 
 func (t *model) keys() []string {

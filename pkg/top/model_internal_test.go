@@ -98,7 +98,7 @@ func TestTopSortsTheWorstFirst(t *testing.T) {
 		}
 		h := firstAnswer(5)
 		h.journal = nil
-		m.hear(h)
+		m.update(h)
 		if got := names(m)[:4]; !slices.Equal(got, tt.want) {
 			t.Errorf("%s, after the next look: got %v, want %v", tt.key, got, tt.want)
 		}
@@ -115,7 +115,7 @@ func TestAttachmentsOfOneContainerAreOneRow(t *testing.T) {
 	second := h.status.Attachments[1]
 	second.IfName, second.Warnings = "eth1", []string{"something"}
 	h.status.Attachments = append(h.status.Attachments, second)
-	m.hear(h)
+	m.update(h)
 	if len(m.rows) != 3 {
 		t.Fatalf("%d rows, want 3", len(m.rows))
 	}
@@ -133,7 +133,7 @@ func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
 	h := firstAnswer(30)
 	h.journal = nil
 	h.status.Attachments[20].Candidates["CLOSE_WAIT"] = 10_000 // it comes first now
-	m.hear(h)
+	m.update(h)
 	m.frame(80, 24)
 	if m.list.at != 3 || m.rows[3].key != chosen {
 		t.Errorf("the cursor is at %d, %s; want it at %s", m.list.at, m.rows[m.list.at].name, chosen)
@@ -142,7 +142,7 @@ func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
 	m.frame(80, 24)
 	h = firstAnswer(30)
 	h.journal = nil
-	m.hear(h)
+	m.update(h)
 	m.frame(80, 24)
 	if m.list.at != 0 || m.rows[0].name != "shop/web-2" {
 		t.Errorf("at the top, the cursor is at %d, %s", m.list.at, m.rows[m.list.at].name)
@@ -188,19 +188,19 @@ func TestEnterShowsThePodAndEscapeGoesBack(t *testing.T) {
 	}
 	h := firstAnswer(30)
 	h.journal, h.key, h.sockets = nil, "another", podSockets(3)
-	m.hear(h)
+	m.update(h)
 	if m.detail.loaded {
 		t.Error("it shows the sockets of another pod")
 	}
 	other := podSockets(1).Sockets[0]
 	other.ContainerID = m.detail.query + "-longer"
 	h.key, h.sockets.Sockets = m.detail.key, append(h.sockets.Sockets, other)
-	m.hear(h)
+	m.update(h)
 	if n := len(m.detail.sockets); n != 3 {
 		t.Errorf("%d sockets, want 3", n)
 	}
 	h.status.Attachments = slices.Delete(h.status.Attachments, 1, 2)
-	m.hear(h)
+	m.update(h)
 	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "not registered any more") {
 		t.Errorf("after its DEL:\n%s", frame)
 	}
@@ -220,7 +220,7 @@ func TestTheRateIsThatOfTheLastMinute(t *testing.T) {
 		h.journal, h.at = nil, m.at.Add(after)
 		h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: destroyed}
 		h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: would}
-		m.hear(h)
+		m.update(h)
 	}
 	look(time.Minute, 1234+600, 60)
 	if got := m.rates.destroyed.perSecond(); got != 10 {
@@ -246,7 +246,7 @@ func TestAnotherReaperCountsFromZero(t *testing.T) {
 	h.status.Holder.Since = h.at.Add(-30 * time.Second)
 	h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: 60}
 	h.status.Finder.CPU = api.Seconds(3 * time.Second)
-	m.hear(h)
+	m.update(h)
 	if got := m.rates.destroyed.perSecond(); got != 1 {
 		t.Errorf("60 of the last 30 s are %v/s of the last minute", got)
 	}
@@ -260,7 +260,7 @@ func TestARateThatIsKnownForAShortTimeIsOfThatTime(t *testing.T) {
 	h := firstAnswer(3)
 	h.journal.Since = h.at.Add(-10 * time.Second)
 	h.journal.Entries = h.journal.Entries[:20] // of the last 2.6 s
-	m.hear(h)
+	m.update(h)
 	if got := m.rates.destroyed.perSecond(); got != 2 {
 		t.Errorf("20 in the first 10 s of a reaper are %v/s", got)
 	}
@@ -332,7 +332,7 @@ func BenchmarkTopFrame(b *testing.B) {
 	h.journal = nil
 	m := newModel(250)
 	for b.Loop() {
-		m.hear(h)
+		m.update(h)
 		m.frame(120, 40)
 	}
 }

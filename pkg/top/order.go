@@ -57,7 +57,7 @@ func orderOf(k key) (Order, bool) {
 // compare compares two rows: the more of what is sorted by, then the more sockets, then the older, then the
 // name, so that rows change places only for a reason.
 func (o Order) compare(a, b row) int {
-	count, age, ended := cmp.Compare(b.total(), a.total()), cmp.Compare(b.a.Oldest, a.a.Oldest), cmp.Compare(b.ended(), a.ended())
+	count, age, ended := cmp.Compare(b.total(), a.total()), cmp.Compare(b.a.Oldest, a.a.Oldest), cmp.Compare(b.destroyed(), a.destroyed())
 	inert := cmp.Compare(len(a.a.Inert), 0) - cmp.Compare(len(b.a.Inert), 0) // last
 	rest := cmp.Or(inert, cmp.Compare(a.name, b.name), cmp.Compare(a.key, b.key))
 	switch o {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// rateSpan is over how long a rate is taken, in seconds.
+// rateSpan is the time that a rate is an average over, in seconds.
 const rateSpan = 60
 
 // rate is how often something happened in each of the last seconds.
@@ -31,7 +31,7 @@ func (r *rate) advance(t time.Time) {
 	r.newest = t.Unix()
 }
 
-// add counts n that happened between two moments, nobody knows when exactly.
+// add counts n events between two moments, as if they were spread evenly.
 func (r *rate) add(from, to time.Time, n float64) {
 	r.advance(to)
 	last := to.Unix()
@@ -52,7 +52,7 @@ func (r *rate) perSecond() float64 {
 	return sum / known
 }
 
-// bars draws the span in so many columns, the newest on the right.
+// bars draws the span in width columns, the newest on the right.
 func (r *rate) bars(width int) string {
 	counts := make([]float64, width)
 	for i, n := range r.counts {

@@ -16,13 +16,13 @@ type rates struct {
 	destroyed, would rate
 }
 
-// hear takes in what the reaper said. What happened before it was first asked is in its journal, and what
-// has happened since is what its counts have grown by: a page of the journal each time would cost far more.
-func (r *rates) hear(t *model, h answer) {
+// update takes in an answer. What happened before the first answer is in its history; what has happened since is the
+// growth of the counts: a page of the history each time would cost far more.
+func (r *rates) update(t *model, h answer) {
 	began := h.status.Holder.Since
 	switch {
 	case h.journal != nil:
-		r.recall(*h.journal, h.at)
+		r.countJournal(*h.journal, h.at)
 		return
 	case !t.seen:
 		r.destroyed.advance(h.at)
@@ -43,8 +43,8 @@ func (r *rates) hear(t *model, h answer) {
 	r.would.add(from, h.at, grown(h.status.Counts.WouldDestroy, was.WouldDestroy))
 }
 
-// recall counts what the journal has of the last minute.
-func (r *rates) recall(page api.JournalPage, at time.Time) {
+// countJournal counts the entries of the last minute.
+func (r *rates) countJournal(page api.JournalPage, at time.Time) {
 	since := at.Add(-rateSpan * time.Second)
 	if page.Since.After(since) {
 		since = page.Since

@@ -16,7 +16,7 @@ type row struct {
 	key  string
 	name string
 	a    api.AttachmentView
-	bad  bool // there is something wrong
+	bad  bool // something is wrong with one of its attachments
 }
 
 // newRows makes a row of each container's attachments in a namespace.
@@ -36,7 +36,7 @@ func newRows(s api.Status) []row {
 	return rows
 }
 
-// rowName names an attachment: what somebody has chosen a name for is not cut.
+// rowName names an attachment. A name that a person chose is not cut.
 func rowName(a api.AttachmentView) string {
 	if a.Network == state.ManualNetwork {
 		return a.ContainerID
@@ -48,5 +48,5 @@ func (r row) sockets(s inetdiag.State) int { return r.a.Candidates[s.String()] }
 
 func (r row) total() int { return r.sockets(inetdiag.CloseWait) + r.sockets(inetdiag.FinWait2) }
 
-// ended is what is shown of the account of what has been destroyed.
-func (r row) ended() uint64 { return r.a.Destroyed + r.a.WouldDestroy }
+// destroyed is how many sockets were destroyed or would have been.
+func (r row) destroyed() uint64 { return r.a.Destroyed + r.a.WouldDestroy }

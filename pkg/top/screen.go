@@ -17,14 +17,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// What a terminal is told (ECMA-48 and xterm's control sequences; mode 2026 lets those terminals that know it
-// show a frame only when it is whole).
+// Control sequences of ECMA-48 and xterm. Mode 2026 lets terminals that have it show a frame only when it is whole.
 const (
-	takeScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // another screen, no cursor, no line goes on in the next
-	giveScreen = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-	beginFrame = "\x1b[?2026h\x1b[H"
-	endFrame   = "\x1b[?2026l"
-	endOfLine  = "\x1b[K"
+	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // alternate screen, no cursor, no line wrap
+	leaveScreen = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
+	beginFrame  = "\x1b[?2026h\x1b[H"
+	endFrame    = "\x1b[?2026l"
+	endOfLine   = "\x1b[K"
 )
 
 // fullScreen is the terminal that a full screen is shown on.
@@ -33,15 +32,15 @@ type fullScreen struct {
 	colour  bool
 
 	mu      sync.Mutex
-	before  *xterm.State // what to restore; nil while the terminal is as it was
-	control []byte       // to be written before anything else
-	frame   []byte       // to be written: the latest alone
+	before  *xterm.State // what restore restores; nil before enter
+	control []byte       // to write first
+	frame   []byte       // to write next; a newer frame replaces it
 	written []chan struct{}
-	wake    chan struct{} // there is something to be written
+	wake    chan struct{} // one of the three above was set
 }
 
-// newFullScreen starts what writes to a terminal, until its close. That is a goroutine of its own: a terminal that
-// takes nothing, such as one at the end of a network that hangs, must hold up nobody.
+// newFullScreen starts the goroutine that writes to the terminal, until close. A terminal that reads nothing, such as
+// one behind a network that hangs, delays that goroutine alone.
 func newFullScreen(in, out *os.File, colour bool) *fullScreen {
 	t := &fullScreen{in: in, out: out, colour: colour, wake: make(chan struct{}, 1)}
 	go func() {
@@ -50,7 +49,7 @@ func newFullScreen(in, out *os.File, colour bool) *fullScreen {
 			b, written := append(t.control, t.frame...), t.written
 			t.control, t.frame, t.written = nil, nil, nil
 			t.mu.Unlock()
-			_, _ = t.out.Write(b) // whoever took the terminal away ends this program too
+			_, _ = t.out.Write(b) // a terminal that is gone sends SIGHUP
 			for _, ch := range written {
 				close(ch)
 			}
@@ -59,17 +58,17 @@ func newFullScreen(in, out *os.File, colour bool) *fullScreen {
 	return t
 }
 
-// awake lets what is to be written be written. It needs the lock.
-func (t *fullScreen) awake() {
+// wakeWriter wakes the goroutine that writes. The caller holds mu.
+func (t *fullScreen) wakeWriter() {
 	select {
 	case t.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take makes the terminal a full screen whose keys come one by one, again if it was one and something else has
-// changed it.
-func (t *fullScreen) take() error {
+// enter makes the terminal a full screen whose keys come one by one. It may be called again, after another program has
+// changed the terminal.
+func (t *fullScreen) enter() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was, err := xterm.MakeRaw(int(t.in.Fd()))
@@ -79,17 +78,17 @@ func (t *fullScreen) take() error {
 	if t.before == nil {
 		t.before = was
 	}
-	t.control = append(t.control, takeScreen...)
-	t.awake()
+	t.control = append(t.control, enterScreen...)
+	t.wakeWriter()
 	return nil
 }
 
-// flushWithin is how long a terminal may take for what it is given last.
+// flushWithin is how long restore waits for the terminal to read the last bytes.
 const flushWithin = time.Second
 
-// giveBack makes the terminal what it was, and waits a moment for it to show that. It may be called at any
-// time, and again.
-func (t *fullScreen) giveBack() error {
+// restore makes the terminal what it was before enter, and waits up to flushWithin for it to show that. It may be
+// called at any time, and again.
+func (t *fullScreen) restore() error {
 	t.mu.Lock()
 	before := t.before
 	if before == nil {
@@ -98,8 +97,8 @@ func (t *fullScreen) giveBack() error {
 	}
 	written := make(chan struct{})
 	t.before, t.frame, t.written = nil, nil, append(t.written, written)
-	t.control = append(t.control, giveScreen...)
-	t.awake()
+	t.control = append(t.control, leaveScreen...)
+	t.wakeWriter()
 	t.mu.Unlock()
 	late := time.NewTimer(flushWithin)
 	defer late.Stop()
@@ -107,28 +106,28 @@ func (t *fullScreen) giveBack() error {
 	case <-written:
 	case <-late.C:
 	}
-	if err := xterm.Restore(int(t.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: it has gone
+	if err := xterm.Restore(int(t.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: it is gone
 		return fmt.Errorf("restore the terminal: %w", err)
 	}
 	return nil
 }
 
-// close gives the terminal back for good.
+// close restores the terminal and ends the goroutine that writes to it.
 func (t *fullScreen) close() error {
-	err := t.giveBack()
+	err := t.restore()
 	close(t.wake)
 	return err
 }
 
-// rescue gives the terminal back when the goroutine that defers it panics, for what that says to be seen.
-func (t *fullScreen) rescue() {
+// restoreOnPanic restores the terminal if the goroutine that defers it panics, so that the panic can be read.
+func (t *fullScreen) restoreOnPanic() {
 	if v := recover(); v != nil {
-		_ = t.giveBack() // the panic is what matters
-		panic(v)         //nolint:forbidigo // it is the panic that was under way
+		_ = t.restore() // the panic is what matters
+		panic(v)        //nolint:forbidigo // it is the panic that was under way
 	}
 }
 
-// size is how large the screen is; a terminal that does not know is as large as most.
+// size is the size of the screen; 80x24 if the terminal does not know.
 func (t *fullScreen) size() (width, height int) {
 	width, height, err := xterm.GetSize(int(t.out.Fd()))
 	if err != nil || width <= 0 || height <= 0 {
@@ -137,9 +136,8 @@ func (t *fullScreen) size() (width, height int) {
 	return width, height
 }
 
-// show draws a frame over the one before, in one piece: nothing is cleared that stays, so that nothing
-// flickers. Of a line that fills the screen nothing is left to clear, and what is cleared there would be its
-// last column.
+// show draws a frame over the one before, in one write, and clears only what the frame does not cover: so it does not
+// flicker. After a line that fills the screen it clears nothing: that would be the last column.
 func (t *fullScreen) show(lines []line, width int, faded bool) {
 	var b strings.Builder
 	b.WriteString(beginFrame)
@@ -157,6 +155,6 @@ func (t *fullScreen) show(lines []line, width int, faded bool) {
 	defer t.mu.Unlock()
 	if t.before != nil {
 		t.frame = []byte(b.String())
-		t.awake()
+		t.wakeWriter()
 	}
 }

@@ -22,7 +22,7 @@ type session struct {
 
 	answers chan answer
 	asking  bool
-	began   time.Time   // the asking
+	began   time.Time   // when the last question was asked
 	next    *time.Timer // when to ask again
 	again   bool        // at once
 }
@@ -30,9 +30,9 @@ type session struct {
 // keyDelay is how long an escape key waits for the rest of another key.
 const keyDelay = 50 * time.Millisecond
 
-// run shows the screen until somebody has had enough of it, or ctx ends.
+// run shows the screen until the person quits, the terminal is gone, or ctx ends.
 func (s *session) run(ctx context.Context) (err error) {
-	if err := s.term.take(); err != nil {
+	if err := s.term.enter(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -45,7 +45,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	s.next = time.NewTimer(s.model.interval)
 	defer s.next.Stop()
 	var rest []byte
-	lone := time.NewTimer(time.Hour) // for an escape key that nothing follows
+	lone := time.NewTimer(time.Hour) // after an escape key that no other byte follows
 	defer lone.Stop()
 	s.draw()
 	for {
@@ -54,12 +54,12 @@ func (s *session) run(ctx context.Context) (err error) {
 		case <-ctx.Done():
 			return nil
 		case h := <-s.answers:
-			s.heard(ctx, h)
+			s.receive(ctx, h)
 		case <-s.next.C:
 			s.ask(ctx)
 		case b, ok := <-typed:
 			if !ok {
-				return nil // the terminal has gone
+				return nil // the terminal is gone
 			}
 			keys, rest = parseKeys(append(rest, b...), false)
 			lone.Reset(keyDelay)
@@ -82,7 +82,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	}
 }
 
-// press acts upon keys, and reports whether one of them ends the session.
+// press handles keys, and reports whether one of them ends the session.
 func (s *session) press(ctx context.Context, keys []key, signals chan os.Signal) (done bool, err error) {
 	for _, k := range keys {
 		shown, paused := s.model.detail, s.model.paused
@@ -92,8 +92,8 @@ func (s *session) press(ctx context.Context, keys []key, signals chan os.Signal)
 		case suspend:
 			err = s.suspend(signals)
 		case redraw:
-			err = s.term.take()
-		case goOn:
+			err = s.term.enter()
+		case proceed:
 		}
 		if err != nil {
 			return true, err
@@ -106,22 +106,22 @@ func (s *session) press(ctx context.Context, keys []key, signals chan os.Signal)
 	return false, nil
 }
 
-// suspend gives the terminal back and stops this process until it is to go on. It is not SIGTSTP that it is
-// stopped by: os/signal does not give back the default action of a signal that it was asked to notify of.
-// Without a shell in the session that could continue it, the process goes on at once.
+// suspend restores the terminal and stops this process until SIGCONT. It stops with SIGSTOP: os/signal does not restore
+// the default action of SIGTSTP. Without a shell in the session, which could continue the process, suspend does
+// nothing.
 func (s *session) suspend(signals chan os.Signal) error {
 	parent, err := unix.Getsid(os.Getppid())
 	own, ownErr := unix.Getsid(0)
 	if err != nil || ownErr != nil || parent != own {
 		return nil
 	}
-	if err := s.term.giveBack(); err != nil {
+	if err := s.term.restore(); err != nil {
 		return err
 	}
 	if err := unix.Kill(os.Getpid(), unix.SIGSTOP); err != nil {
 		return fmt.Errorf("stop this process: %w", err)
 	}
-	late := time.NewTimer(time.Second) // this thread may get so far before it is stopped
+	late := time.NewTimer(time.Second) // this thread may get here before the process stops
 	defer late.Stop()
 	for waiting := true; waiting; {
 		select {
@@ -131,12 +131,12 @@ func (s *session) suspend(signals chan os.Signal) error {
 			waiting = false
 		}
 	}
-	return s.term.take()
+	return s.term.enter()
 }
 
-// read reads what is typed until the terminal has gone.
+// read reads from the terminal until it is gone.
 func (s *session) read(ctx context.Context, typed chan<- []byte) {
-	defer s.term.rescue()
+	defer s.term.restoreOnPanic()
 	defer close(typed)
 	for {
 		b := make([]byte, 256)
@@ -152,7 +152,7 @@ func (s *session) read(ctx context.Context, typed chan<- []byte) {
 	}
 }
 
-// ask asks the reaper, unless it is being asked or nobody wants to know.
+// ask asks the reaper, unless a question is open or the view is paused.
 func (s *session) ask(ctx context.Context) {
 	if s.asking || s.model.paused && !s.again {
 		return
@@ -160,7 +160,7 @@ func (s *session) ask(ctx context.Context) {
 	s.asking, s.again, s.began = true, false, time.Now()
 	q := s.model.question(s.now())
 	go func() {
-		defer s.term.rescue()
+		defer s.term.restoreOnPanic()
 		h := ask(ctx, s.src, q, s.now)
 		select {
 		case s.answers <- h:
@@ -169,10 +169,10 @@ func (s *session) ask(ctx context.Context) {
 	}()
 }
 
-// heard takes in an answer, and decides when to ask again.
-func (s *session) heard(ctx context.Context, h answer) {
+// receive takes in an answer, and decides when to ask again.
+func (s *session) receive(ctx context.Context, h answer) {
 	s.asking = false
-	s.model.hear(h)
+	s.model.update(h)
 	took := time.Since(s.began)
 	s.next.Reset(max(s.model.interval-took, restFactor*took))
 	if d := s.model.detail; d != nil && h.err == nil && (!d.loaded || d.asked.IsZero()) {
@@ -183,7 +183,7 @@ func (s *session) heard(ctx context.Context, h answer) {
 	}
 }
 
-// draw shows what there is to see now.
+// draw shows a frame of the model.
 func (s *session) draw() {
 	width, height := s.term.size()
 	s.term.show(s.model.frame(width, height), width, s.model.problem != "")

@@ -65,8 +65,8 @@ func (s *saying) Journal(context.Context, api.JournalQuery) (api.JournalPage, er
 	return api.JournalPage{}, errors.New("not asked for again")
 }
 
-// look starts a session on a terminal.
-func look(t *testing.T, p *termtest.Terminal, src Source) (stop func(), ended <-chan error) {
+// startSession starts a session on a terminal.
+func startSession(t *testing.T, p *termtest.Terminal, src Source) (stop func(), ended <-chan error) {
 	t.Helper()
 	m := newModel(30)
 	m.interval = 20 * time.Millisecond
@@ -81,7 +81,7 @@ func look(t *testing.T, p *termtest.Terminal, src Source) (stop func(), ended <-
 func TestTopOnATerminal(t *testing.T) {
 	p := termtest.New(t, 80, 24)
 	src := &saying{status: nodeStatus(30), sockets: podSockets(40)}
-	_, ended := look(t, p, src)
+	_, ended := startSession(t, p, src)
 	p.Shows(t, "shop/web-2")
 	if p.Settings(t).Lflag&unix.ECHO != 0 {
 		t.Error("what is typed is echoed")
@@ -134,7 +134,7 @@ func TestTopOnATerminal(t *testing.T) {
 func TestTopShowsThatTheReaperHasGoneAndIsBack(t *testing.T) {
 	p := termtest.New(t, 80, 24)
 	src := &saying{status: nodeStatus(30)}
-	_, ended := look(t, p, src)
+	_, ended := startSession(t, p, src)
 	p.Shows(t, "\x1b[1mhalfclose")
 	src.set(errors.New("no reaper is running: start one"))
 	p.Shows(t, "no answer since")
@@ -154,7 +154,7 @@ func TestTopShowsThatTheReaperHasGoneAndIsBack(t *testing.T) {
 
 func TestTopEndsWithItsContext(t *testing.T) {
 	p := termtest.New(t, 80, 24)
-	stop, ended := look(t, p, &saying{status: nodeStatus(3)})
+	stop, ended := startSession(t, p, &saying{status: nodeStatus(3)})
 	p.Shows(t, "shop/web-2")
 	stop()
 	if err := <-ended; err != nil {
@@ -173,7 +173,7 @@ func TestATerminalThatTakesNothingHoldsNobodyUp(t *testing.T) {
 	p := &termtest.Terminal{TTY: tty}
 	p.Resize(t, 500, 200)
 	before := p.Settings(t)
-	stop, ended := look(t, p, &saying{status: nodeStatus(30)})
+	stop, ended := startSession(t, p, &saying{status: nodeStatus(30)})
 	nstest.Eventually(t, soon, "the terminal is full", func() bool {
 		fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLOUT}}
 		n, err := unix.Poll(fds, 0)
@@ -196,12 +196,12 @@ func TestATerminalThatTakesNothingHoldsNobodyUp(t *testing.T) {
 func TestAPanicGivesTheTerminalBack(t *testing.T) {
 	p := termtest.New(t, 80, 24)
 	screen := newFullScreen(p.TTY, p.TTY, true)
-	if err := screen.take(); err != nil {
+	if err := screen.enter(); err != nil {
 		t.Fatal(err)
 	}
 	said := func() (v any) {
 		defer func() { v = recover() }()
-		defer screen.rescue()
+		defer screen.restoreOnPanic()
 		panic("a mistake of ours")
 	}()
 	if said != "a mistake of ours" {

@@ -10,14 +10,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// Source is what top asks: a reaper's client.
+// Source answers for a reaper: a client of its HTTP API.
 type Source interface {
 	Status(ctx context.Context) (api.Status, error)
 	Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error)
 	Journal(ctx context.Context, q api.JournalQuery) (api.JournalPage, error)
 }
 
-// question is what there is to ask.
+// question is what the view needs from the reaper.
 type question struct {
 	journal bool
 	key     string // of the pod whose sockets are shown, "" if none are
@@ -25,11 +25,11 @@ type question struct {
 	owners  bool
 }
 
-// The times of asking.
+// The times of questions.
 const (
-	patience    = 5 * time.Second  // for an answer, but for the sockets of a pod
-	ownersEvery = 10 * time.Second // looking for owners is dear
-	restFactor  = 10               // after an answer, nothing is asked for so many times as long as it took
+	patience    = 5 * time.Second  // for an answer; the sockets of a pod may take longer
+	ownersEvery = 10 * time.Second // between two questions for owners, which cost the reaper a walk over /proc
+	restFactor  = 10               // the pause after an answer, in times of what it took
 )
 
 // ask asks the reaper.
@@ -57,12 +57,12 @@ func ask(ctx context.Context, src Source, q question, now func() time.Time) (h a
 	return h
 }
 
-// question is what is asked next.
+// question is the next question.
 func (t *model) question(now time.Time) question {
 	q := question{}
 	if d := t.detail; d != nil {
 		q.key, q.query = d.key, d.query
-		q.owners = d.loaded && now.Sub(d.asked) >= ownersEvery // first what comes at once
+		q.owners = d.loaded && now.Sub(d.asked) >= ownersEvery // the sockets come first: they cost less
 	}
 	return q
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// table lists the pods, in so many lines with the header.
+// table lists the pods in height lines, with the header.
 func (t *model) table(width, height int) []line {
 	t.page = max(0, height-1)
-	t.list.settle(t.keys(), t.page)
+	t.list.locate(t.keys(), t.page)
 	last := min(len(t.rows), t.list.first+t.page)
 	cols := []column{
 		{name: "  POD", least: max(16, width*3/8)},

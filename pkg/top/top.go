@@ -43,7 +43,7 @@ func Open(ctx context.Context, cfg Config) (*View, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	v.model.hear(a)
+	v.model.update(a)
 	return v, nil
 }
 
