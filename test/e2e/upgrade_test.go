@@ -228,7 +228,7 @@ func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
 	// The programs are replaced. The reaper that runs goes on, for what new plugins record too.
 	u.install(t)
 	u.says(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
-	u.says(t, "status", "version "+singleVersion)
+	u.says(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
 	third := u.container(t)
 	if now := u.status(t); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
 		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
