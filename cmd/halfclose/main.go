@@ -9,8 +9,9 @@ import (
 	"os"
 
 	"github.com/halfclose/halfclose/pkg/cli"
+	"github.com/halfclose/halfclose/pkg/daemon"
 )
 
 func main() {
-	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(cli.Main(os.Args[1:], os.Stdout, os.Stderr, daemon.Command(daemon.Environment{})))
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -30,7 +31,7 @@ type crowd struct{}
 
 func (crowd) Name() string { return "crowd" }
 
-func (crowd) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
+func (crowd) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
 	seen := make(map[uint64]bool)
 	for {
 		select {
@@ -41,7 +42,7 @@ func (crowd) Find(ctx context.Context, targets <-chan []reaper.Target, found fun
 			for _, target := range set {
 				if inode := target.Identity.Inode; !seen[inode] {
 					seen[inode] = true
-					found(reaper.Finding{Namespace: target.Identity, Seen: leaks(inode), Swept: began})
+					found(finder.Finding{Namespace: target.Identity, Seen: leaks(inode), Swept: began})
 				}
 			}
 		}
@@ -49,8 +50,8 @@ func (crowd) Find(ctx context.Context, targets <-chan []reaper.Target, found fun
 }
 
 // leaks are sockets in CLOSE_WAIT, of different ages below ten minutes.
-func leaks(inode uint64) []reaper.Seen {
-	list := make([]reaper.Seen, 0, crowdSockets)
+func leaks(inode uint64) []finder.Seen {
+	list := make([]finder.Seen, 0, crowdSockets)
 	for i := range uint64(crowdSockets) {
 		s := inetdiag.Socket{
 			ID: inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("10.244.17.23:8080"),
@@ -58,7 +59,7 @@ func leaks(inode uint64) []reaper.Seen {
 			State: inetdiag.CloseWait, Inode: uint32(i + 1), HasInfo: true,
 		}
 		s.Info.LastAckRecv = time.Duration(i) * time.Second
-		list = append(list, reaper.Seen{Socket: s, At: monotime.Now()})
+		list = append(list, finder.Seen{Socket: s, At: monotime.Now()})
 	}
 	return list
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -99,14 +100,14 @@ type lateFinder struct{}
 
 func (lateFinder) Name() string { return "late" }
 
-func (lateFinder) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
+func (lateFinder) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case set := <-targets:
 			for _, target := range set {
-				found(reaper.Finding{
+				found(finder.Finding{
 					Namespace: target.Identity, Swept: monotime.Now(),
 					Late: 90 * time.Second, Took: 250 * time.Millisecond, CPU: 125 * time.Millisecond,
 				})

@@ -11,15 +11,17 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // quietRows is how many attachments are listed whatever is in them.
 const quietRows = 20
 
 // printAttachments prints the table of the attachments, those of the worst leak first.
-func (e *env) printAttachments(sc screen, list []api.AttachmentView, all bool) error {
+func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bool) error {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b api.AttachmentView) int {
 		return cmp.Or(cmp.Compare(leaked(b), leaked(a)), cmp.Compare(b.Oldest, a.Oldest), cmp.Compare(b.Destroyed, a.Destroyed))
@@ -31,32 +33,32 @@ func (e *env) printAttachments(sc screen, list []api.AttachmentView, all bool) e
 		quiet = n - len(list)
 	}
 	// Where all have the same interface and network, as on most nodes, that need not be said of each.
-	same := len(list) > 1 && sc.width > 0 && !slices.ContainsFunc(list, func(a api.AttachmentView) bool {
+	same := len(list) > 1 && sc.Width > 0 && !slices.ContainsFunc(list, func(a api.AttachmentView) bool {
 		return a.IfName != list[0].IfName || a.Network != list[0].Network
 	})
-	cols := []column{
-		{name: "POD"},
-		{name: "CLOSE_WAIT", right: true, fold: 1, lead: ", CLOSE_WAIT "},
-		{name: "FIN_WAIT2", right: true, fold: 1, lead: ", FIN_WAIT2 "},
-		{name: "OLDEST", right: true, fold: 2, lead: ", oldest "},
-		{name: "DESTROYED", right: true, fold: 3, lead: ", destroyed "},
-		{name: "MODE", fold: 4, lead: ", mode ", paint: modePaint},
-		{name: "GRACE", fold: 5, lead: ", grace "},
-		{name: "IFNAME", fold: 6, lead: ", "},
-		{name: "NETWORK", fold: 6, lead: " in network "},
+	cols := []term.Column{
+		{Name: "POD"},
+		{Name: "CLOSE_WAIT", Right: true, Fold: 1, Lead: ", CLOSE_WAIT "},
+		{Name: "FIN_WAIT2", Right: true, Fold: 1, Lead: ", FIN_WAIT2 "},
+		{Name: "OLDEST", Right: true, Fold: 2, Lead: ", oldest "},
+		{Name: "DESTROYED", Right: true, Fold: 3, Lead: ", destroyed "},
+		{Name: "MODE", Fold: 4, Lead: ", mode ", Paint: modePaint},
+		{Name: "GRACE", Fold: 5, Lead: ", grace "},
+		{Name: "IFNAME", Fold: 6, Lead: ", "},
+		{Name: "NETWORK", Fold: 6, Lead: " in network "},
 	}
 	if same {
 		cols = cols[:len(cols)-2]
 	}
-	t := newTable(e.out, sc, cols...)
+	t := term.NewTable(e.out, sc, cols...)
 	for _, a := range list {
 		row := []string{
-			podName(a.Pod, a.ContainerID), count(a, inetdiag.CloseWait), count(a, inetdiag.FinWait2), ago(a.Oldest),
-			strconv.FormatUint(a.Destroyed, 10), attachmentMode(a), graces(a.Policy), a.IfName, a.Network,
+			describe.Pod(a.Pod, a.ContainerID), count(a, inetdiag.CloseWait), count(a, inetdiag.FinWait2), describe.Age(a.Oldest),
+			strconv.FormatUint(a.Destroyed, 10), describe.AttachmentMode(a), describe.Graces(a.Policy), a.IfName, a.Network,
 		}
-		t.row(row[:len(cols)]...)
+		t.Row(row[:len(cols)]...)
 	}
-	if err := t.flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	var more []string
@@ -67,12 +69,12 @@ func (e *env) printAttachments(sc screen, list []api.AttachmentView, all bool) e
 		more = append(more, fmt.Sprintf("All of these are %s in network %s.", list[0].IfName, list[0].Network))
 	}
 	if quiet > 0 {
-		more = append(more, plural(quiet, "attachment has", "attachments have")+" nothing to show; --all lists them too.")
+		more = append(more, describe.Plural(quiet, "attachment has", "attachments have")+" nothing to show; --all lists them too.")
 	}
 	if len(more) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintln(e.out, fill(sc.width, "", "", clean(strings.Join(more, " "))))
+	_, err := fmt.Fprintln(e.out, term.Fill(sc.Width, "", "", term.Clean(strings.Join(more, " "))))
 	return err
 }
 
@@ -90,22 +92,5 @@ func leaked(a api.AttachmentView) (n int) {
 
 // isQuiet reports whether there is nothing to see in an attachment.
 func isQuiet(a api.AttachmentView) bool {
-	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && a.Inert == "" && a.Problem == "" && len(a.Warnings) == 0
-}
-
-func attachmentMode(a api.AttachmentView) string {
-	switch {
-	case a.Inert != "":
-		return "inert"
-	case len(a.CappedBy) > 0:
-		return a.Mode.String() + "*"
-	}
-	return a.Mode.String()
-}
-
-func graces(p api.PolicyView) string {
-	if p.CloseWaitGrace == p.FinWait2Grace {
-		return p.CloseWaitGrace.String()
-	}
-	return p.CloseWaitGrace.String() + "/" + p.FinWait2Grace.String()
+	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && !describe.HasProblem(&a)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -26,8 +27,8 @@ func fullNode() api.SocketList {
 			Pod:         state.Pod{Namespace: "payments", Name: fmt.Sprintf("checkout-7d9f8b6c5-%05d", i/200), UID: "8d1b2b0e-93a5-4e52-a1c7-0c2f5e7a9b11"},
 			ContainerID: fmt.Sprintf("%064x", i/200), Netns: fmt.Sprintf("/var/run/netns/cni-%036x", i/200),
 			Local: fmt.Sprintf("10.244.%d.%d:8443", i/200/250, i/200%250), Peer: fmt.Sprintf("10.244.99.7:%d", 10000+i), State: inetdiag.CloseWait,
-			Age: seconds(age), Idle: seconds(age), RQueue: 1, UID: 1000, Inode: uint32(i + 1), Cookie: uint64(i + 1),
-			Verdict: policy.Young, Mode: policy.Destroy, Why: "half-closed for " + age.String() + " of its 24h grace", Deadline: seconds(age),
+			Age: apitest.Seconds(age), Idle: apitest.Seconds(age), RQueue: 1, UID: 1000, Inode: uint32(i + 1), Cookie: uint64(i + 1),
+			Verdict: policy.Young, Mode: policy.Destroy, Why: "half-closed for " + age.String() + " of its 24h grace", Deadline: apitest.Seconds(age),
 		})
 	}
 	return list

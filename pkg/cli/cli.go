@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,9 +21,8 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/launch"
-	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/state"
-	"github.com/halfclose/halfclose/pkg/systemlog"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // The exit codes.
@@ -38,19 +36,22 @@ const (
 type env struct {
 	out, err io.Writer
 	getenv   func(string) string
-	now      func() time.Time                  // in the time zone that times are shown in; nil is that of this machine
-	syslog   func(message string, args ...any) // puts a warning into the system log
+	now      func() time.Time // in the time zone that times are shown in; nil is that of this machine
+	more     []*cobra.Command // commands that other packages provide
 	stateDir string
 	output   string
-	logged   bool             // the reaper's own log has why it ended
-	hangups  <-chan os.Signal // each asks the reaper to read the records again
 }
 
-// Main runs the command line and returns the exit code.
-func Main(args []string, stdout, stderr io.Writer) int {
+// Main runs the command line, with the commands that other packages provide beside its own, and returns the exit
+// code. Such a command finds the state directory in the flag --state-dir, and its mistakes in usage have a method
+// IsUsageError.
+func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
+	if isMisplaced(args, os.Getenv) {
+		return refuseCall(stdout)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, syslog: systemlog.New(systemlog.Identifier).Warn})
+	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, more: more})
 }
 
 // run runs one command. What fails before a command begins is a mistake in its usage.
@@ -71,15 +72,15 @@ func run(ctx context.Context, args []string, e *env) int {
 	if err == nil {
 		return exitSuccess
 	}
-	if !e.logged && len(args) > 0 && args[0] == "reaper" && slices.Contains(args, "--auto") {
-		e.trace(err)
-	}
 	if !began {
 		e.note("%s (see \"%s --help\")", strings.Join(strings.Fields(err.Error()), " "), cmd.CommandPath()) // a suggestion has lines of its own
 		return exitUsage
 	}
 	e.note("%s%s", strings.ReplaceAll(err.Error(), "\n", "; "), asRoot(err, os.Geteuid()))
-	if _, ok := errors.AsType[usageError](err); ok {
+	if u, ok := errors.AsType[interface {
+		error
+		IsUsageError() bool
+	}](err); ok && u.IsUsageError() {
 		return exitUsage
 	}
 	return exitFailure
@@ -93,19 +94,10 @@ func asRoot(err error, uid int) string {
 	return " (run this as root)"
 }
 
-// trace says why a reaper that the plugin started ends before it has a log: nobody reads what it prints. That
-// it is one is seen from the arguments as they are, since they may be what is wrong.
-func (e *env) trace(err error) {
-	e.syslog("reaper ends", "error", err, "state_dir", e.stateDir)
-	if filepath.IsAbs(e.stateDir) {
-		_ = logging.Trace(e.store().LogPath(), "reaper ends", "error", err) // the directory may be what is wrong
-	}
-}
-
 // note says something to whoever runs the command, in one line on stderr. What it says may hold names from
 // outside.
 func (e *env) note(format string, args ...any) {
-	e.say("halfclose: %s\n", clean(fmt.Sprintf(format, args...)))
+	e.say("halfclose: %s\n", term.Clean(fmt.Sprintf(format, args...)))
 }
 
 // say prints on stderr. It waits for a moment only for somebody to take it: the process is about to end.
@@ -127,6 +119,9 @@ func (e *env) say(format string, args ...any) {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// IsUsageError reports that the exit code is that of a mistake in usage.
+func (e usageError) IsUsageError() bool { return true }
 
 func rootCommand(e *env) *cobra.Command {
 	root := &cobra.Command{
@@ -155,8 +150,9 @@ ask it what it does.`,
 		statusCommand(e), socketsCommand(e), journalCommand(e), modeCommand(e),
 		topCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
-		reaperCommand(e), healthCommand(e), completionCommand(e), versionCommand(e),
+		healthCommand(e), completionCommand(e), versionCommand(e),
 	)
+	root.AddCommand(e.more...)
 	completePaths(root)
 	return root
 }
@@ -195,13 +191,5 @@ func (e *env) checkStateDir() error {
 	return nil
 }
 
-// switchPath is where this node's mode switch is kept: beside the rest of the state, where that is not in
-// its usual place.
-func (e *env) switchPath(cmd *cobra.Command) string {
-	return state.SwitchPath(func(name string) string {
-		if name == state.EnvDir && cmd.Flags().Changed("state-dir") {
-			return e.stateDir
-		}
-		return e.getenv(name)
-	})
-}
+// switchPath is where this node's mode switch is kept.
+func (e *env) switchPath() string { return state.SwitchPath(e.stateDir) }

@@ -145,7 +145,7 @@ func TestTheSwitchIsBesideTheStateWhereThatIsNotInItsUsualPlace(t *testing.T) {
 			if err := cmd.ParseFlags(tt.args); err != nil {
 				t.Fatal(err)
 			}
-			if got := e.switchPath(cmd); got != tt.want {
+			if got := e.switchPath(); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 			want := filepath.Dir(tt.want)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/halfclose/halfclose/pkg/describe"
 )
 
 func completionCommand(e *env) *cobra.Command {
@@ -88,7 +90,7 @@ func (e *env) pods(ctx context.Context) []string {
 	}
 	var names []string
 	for _, a := range s.Attachments {
-		if name := podName(a.Pod, a.ContainerID); strings.IndexFunc(name, foreign) < 0 {
+		if name := describe.Pod(a.Pod, a.ContainerID); strings.IndexFunc(name, foreign) < 0 {
 			names = append(names, name)
 		}
 	}

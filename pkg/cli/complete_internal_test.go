@@ -17,7 +17,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -25,14 +27,14 @@ import (
 // withPods answers with attachments of pods and of a container, one of which a shell must not get.
 func withPods(t *testing.T, dir string) {
 	t.Helper()
-	s := quietStatus()
+	s := apitest.QuietStatus()
 	for _, a := range []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}}, // of another interface
 		{Attachment: state.Attachment{ContainerID: "0123456789abcdef"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "$(reboot)"}},
-		{Pod: state.Pod{Namespace: "shop", Name: hostile}},
+		{Pod: state.Pod{Namespace: "shop", Name: apitest.Hostile}},
 	} {
 		a.Policy, a.Mode = api.PolicyView(policy.Default()), policy.Destroy
 		s.Attachments = append(s.Attachments, a)
@@ -107,7 +109,7 @@ func TestWhatTheShellCompletes(t *testing.T) {
 // TestMain lets the test binary be halfclose itself, for a shell to complete.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "halfclose" {
-		os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr))
+		os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr, daemon.Command(daemon.Environment{})))
 	}
 	os.Exit(m.Run())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/doctor"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 func doctorCommand(e *env) *cobra.Command {
@@ -44,7 +45,7 @@ one pod's mistaken annotation is a warning, and so is that no reaper runs yet.`,
   halfclose doctor -o json | jq -r '.findings[] | select(.level == "fail").do'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg.StateDir, cfg.SwitchPath = e.stateDir, e.switchPath(cmd)
+			cfg.StateDir, cfg.SwitchPath = e.stateDir, e.switchPath()
 			cfg.Slow = func(what string) { e.note("still looking at %s", what) }
 			report := doctor.Run(cmd.Context(), cfg)
 			if err := cmd.Context().Err(); err != nil {
@@ -99,11 +100,11 @@ func (e *env) printReport(r doctor.Report) error {
 		counts[f.Level]++
 		first := fmt.Sprintf("%-4s  %-*s  ", f.Level, widest, f.Check)
 		rest := strings.Repeat(" ", len(first))
-		text := fill(s.width, first, rest, clean(f.What))
+		text := term.Fill(s.Width, first, rest, term.Clean(f.What))
 		level := f.Level.String()
-		b.WriteString(s.paint(levelPaint(f.Level), level) + text[len(level):] + "\n")
+		b.WriteString(s.Paint(levelPaint(f.Level), level) + text[len(level):] + "\n")
 		if f.Do != "" {
-			b.WriteString(fill(s.width, rest+"do: ", rest+"    ", clean(f.Do)) + "\n")
+			b.WriteString(term.Fill(s.Width, rest+"do: ", rest+"    ", term.Clean(f.Do)) + "\n")
 		}
 	}
 	fmt.Fprintf(&b, "\n%d ok, %d info, %d warn, %d fail\n", counts[doctor.OK], counts[doctor.Info], counts[doctor.Warn], counts[doctor.Fail])
@@ -111,14 +112,14 @@ func (e *env) printReport(r doctor.Report) error {
 	return err
 }
 
-func levelPaint(l doctor.Level) style {
+func levelPaint(l doctor.Level) term.Style {
 	switch l {
 	case doctor.OK:
-		return good
+		return term.Good
 	case doctor.Warn:
-		return odd
+		return term.Odd
 	case doctor.Fail:
-		return bad
+		return term.Bad
 	}
-	return plain
+	return term.Plain
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/doctor"
 )
@@ -50,9 +51,9 @@ func printed(t *testing.T, e *env, r doctor.Report) string {
 }
 
 func TestAReportFitsTheTerminal(t *testing.T) {
-	golden(t, "doctor", printed(t, &env{}, aReport()))
-	golden(t, "doctor-json", printed(t, &env{output: outputJSON}, aReport()))
-	golden(t, "doctor-empty", printed(t, &env{}, doctor.Report{}))
+	golden.Text(t, "doctor", printed(t, &env{}, aReport()))
+	golden.Text(t, "doctor-json", printed(t, &env{output: outputJSON}, aReport()))
+	golden.Text(t, "doctor-empty", printed(t, &env{}, doctor.Report{}))
 	t.Run("in wide there is one line for what is and one for what to do", func(t *testing.T) {
 		wide := printed(t, &env{output: outputWide}, aReport())
 		if n := strings.Count(wide, "\n"); n != 4+3+2 {

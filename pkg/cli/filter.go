@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -43,9 +44,6 @@ func (v stateValue) Set(text string) error {
 	return fmt.Errorf("want %v, %v, or with --all any TCP state", inetdiag.CloseWait, inetdiag.FinWait2)
 }
 
-// wouldDestroy is how a verdict is shown that only the mode keeps from being carried out.
-const wouldDestroy = "would-destroy"
-
 // verdictValue is the value of --verdict.
 type verdictValue struct {
 	reason policy.Reason
@@ -60,7 +58,7 @@ func (v *verdictValue) String() string {
 	case !v.set:
 		return ""
 	case v.held:
-		return wouldDestroy
+		return describe.WouldDestroy
 	}
 	return v.reason.String()
 }
@@ -68,7 +66,7 @@ func (v *verdictValue) String() string {
 // Set takes a verdict's name.
 func (v *verdictValue) Set(text string) error {
 	text = strings.ToLower(text)
-	if text == wouldDestroy {
+	if text == describe.WouldDestroy {
 		*v = verdictValue{reason: policy.Destroyable, set: true, held: true}
 		return nil
 	}
@@ -82,7 +80,7 @@ func (v *verdictValue) Set(text string) error {
 
 // verdictNames lists what --verdict takes.
 func verdictNames() []string {
-	names := []string{wouldDestroy}
+	names := []string{describe.WouldDestroy}
 	for _, r := range policy.Reasons() {
 		names = append(names, r.String())
 	}

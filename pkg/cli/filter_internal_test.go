@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -62,7 +63,7 @@ func TestAVerdictThatTheModeHoldsBackIsShownAsTheJournalHasIt(t *testing.T) {
 		{policy.Destroyable, policy.Off, api.WouldDestroy},
 		{policy.Young, policy.Observe, "young"},
 	} {
-		if got := verdict(api.SocketView{Verdict: tt.verdict, Mode: tt.mode}); got != tt.want {
+		if got := describe.Verdict(api.SocketView{Verdict: tt.verdict, Mode: tt.mode}); got != tt.want {
 			t.Errorf("%v in mode %v: got %s, want %s", tt.verdict, tt.mode, got, tt.want)
 		}
 	}

@@ -5,12 +5,13 @@ package cli
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // finding is something that somebody should look at.
@@ -20,52 +21,75 @@ type finding struct {
 	todo  string
 }
 
-// otherBuild returns the finding that the plugin is of another build than the reaper, nil if it is not. The newest record
-// counts: older ones were written before an upgrade.
-func otherBuild(s api.Status) []finding {
+// otherBuilds returns the findings that the plugin, or this command, is of another build than the reaper. For the plugin
+// the newest record counts: older ones were written before an upgrade. A reaper of a build that knows no such field does
+// not return it.
+func otherBuilds(s api.Status, command buildinfo.Build) []finding {
 	var newest api.AttachmentView
 	for _, a := range s.Attachments {
 		if a.Plugin != (buildinfo.Build{}) && !a.Recorded.Before(newest.Recorded) {
 			newest = a
 		}
 	}
-	plugin, own := newest.Plugin, s.Version.Build()
-	if plugin == own || plugin == (buildinfo.Build{}) {
-		return nil
+	reaper := s.Version.Build()
+	var list []finding
+	add := func(what string, build buildinfo.Build) {
+		if build != reaper && build != (buildinfo.Build{}) {
+			list = append(list, finding{
+				what: fmt.Sprintf("%s is %s, and the reaper is %s", what, build, reaper),
+				todo: `install both of one build: "halfclose install" for the plugin, a restart for the reaper; ` +
+					`one that ADD started goes on as it is until it exits, or until "halfclose reaper" or the service takes over from it`,
+			})
+		}
 	}
-	return []finding{{
-		what: fmt.Sprintf("the plugin is %s, and the reaper is %s", plugin, own),
-		todo: `install both of one build: "halfclose install" for the plugin, a restart for the reaper; ` +
-			`one that ADD started goes on as it is until it exits, or until "halfclose reaper" or the service takes over from it`,
-	}}
+	add("the plugin", newest.Plugin)
+	add("this command", command)
+	return list
 }
 
-// findings lists everything that is wrong. What is wrong with many attachments is one finding.
+// findings lists what a person should look at, with what to do about it. What many attachments have is one finding.
 func findings(s api.Status) []finding {
 	var l findingList
-	if p := s.Mode.SwitchProblem; p != "" {
-		l.add(p, "", `or set it anew with "halfclose mode observe" or "halfclose mode destroy"`)
-	}
-	if p := s.Mode.KernelProblem; p != "" {
-		l.add("nothing can be destroyed here: "+p, "", `"halfclose doctor" says what this kernel and these privileges allow`)
-	}
-	if s.Finder.Late > 0 {
-		l.add("sweeping is "+ago(s.Finder.Late)+" late, and so is what it finds", "", "give the reaper a higher --cpu-budget if that stays")
-	}
-	if s.Budget.Waiting > 0 {
-		l.add(fmt.Sprintf("%s past the grace for --max-destroys-per-second %d", plural(s.Budget.Waiting, "socket waits", "sockets wait"), s.Budget.PerSecond),
-			"", "raise it if that stays")
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.Counts.Errors)) {
-		l.add(fmt.Sprintf("the kernel refused to destroy with %s, %s", name, plural64(s.Counts.Errors[name], "time", "times")), "", refusedTodo(name))
-	}
-	for _, a := range s.Attachments {
-		l.addAttachment(a)
-	}
-	for _, p := range s.Problems {
-		l.add("record "+p.File+": "+p.Problem, "", "delete the file if its pod is gone; else make the pod anew")
+	for _, f := range describe.Findings(s) {
+		where := ""
+		if a := f.Attachment; a != nil {
+			where = describe.Pod(a.Pod, a.ContainerID) + " " + a.IfName
+		}
+		what, todo := advice(s, f)
+		l.add(what, where, todo)
 	}
 	return l.list
+}
+
+// advice says what a finding is, and what to do about it.
+func advice(s api.Status, f describe.Finding) (what, todo string) {
+	switch f.Kind {
+	case describe.SwitchUnreadable:
+		return f.Text, `or set it anew with "halfclose mode observe" or "halfclose mode destroy"`
+	case describe.KernelRefuses:
+		return "nothing can be destroyed here: " + f.Text, `"halfclose doctor" says what this kernel and these privileges allow`
+	case describe.FinderLate:
+		return "sweeping is " + describe.Age(s.Finder.Late) + " late, and so is what it finds", "give the reaper a higher --cpu-budget if that stays"
+	case describe.BudgetWaiting:
+		return fmt.Sprintf("%s past the grace for --max-destroys-per-second %d", describe.Plural(f.Count, "socket waits", "sockets wait"), s.Budget.PerSecond),
+			"raise it if that stays"
+	case describe.DestroysRefused:
+		return fmt.Sprintf("the kernel refused to destroy with %s, %s", f.Text, describe.Plural(f.Count, "time", "times")), refusedTodo(f.Text)
+	case describe.Inert:
+		return "inert, nothing is done: " + f.Text, "if the container is gone there is nothing to do: its record goes within ten minutes; " +
+			"if it runs, make it anew"
+	case describe.SweepFailed:
+		return f.Text, "it is tried again; if it stays, see the reaper's log"
+	case describe.ModeCapped:
+		return "* the mode is more careful than the policy: " + f.Text, `"halfclose mode" says what may be done on this node, and sets it`
+	case describe.NotARecord:
+		return f.Text, "delete the file if its pod is gone; else make the pod anew"
+	case describe.Warned:
+		if strings.HasPrefix(f.Text, "no reaper runs") {
+			return "when it was registered: " + f.Text, `nothing for this attachment: a reaper runs now; "halfclose doctor" says whether ADD can start one`
+		}
+	}
+	return f.Text, "correct the annotation or the network configuration, and make the pod anew: attachments keep their policy"
 }
 
 type findingList struct{ list []finding }
@@ -82,28 +106,6 @@ func (l *findingList) add(what, where, todo string) {
 	}
 }
 
-func (l *findingList) addAttachment(a api.AttachmentView) {
-	name := podName(a.Pod, a.ContainerID) + " " + a.IfName
-	if a.Inert != "" {
-		l.add("inert, nothing is done: "+a.Inert, name, "if the container is gone there is nothing to do: its record goes within ten minutes; "+
-			"if it runs, make it anew")
-	}
-	if a.Problem != "" {
-		l.add(a.Problem, name, "it is tried again; if it stays, see the reaper's log")
-	}
-	if len(a.CappedBy) > 0 && a.Inert == "" {
-		l.add("* the mode is more careful than the policy: "+strings.Join(a.CappedBy, "; "), name,
-			`"halfclose mode" says what may be done on this node, and sets it`)
-	}
-	for _, w := range a.Warnings {
-		if strings.HasPrefix(w, "no reaper runs") {
-			l.add("when it was registered: "+w, name, `nothing for this attachment: a reaper runs now; "halfclose doctor" says whether ADD can start one`)
-			continue
-		}
-		l.add(w, name, "correct the annotation or the network configuration, and make the pod anew: attachments keep their policy")
-	}
-}
-
 func refusedTodo(errno string) string {
 	switch errno {
 	case "EPERM", "EACCES":
@@ -115,20 +117,20 @@ func refusedTodo(errno string) string {
 }
 
 // printFindings prints what is wrong, and what to do about it.
-func (e *env) printFindings(s screen, list []finding) error {
+func (e *env) printFindings(s term.Screen, list []finding) error {
 	var b strings.Builder
 	for i, f := range list {
 		text := f.what
 		if len(f.where) > 0 {
 			text = firstFew(f.where) + ": " + text
 		}
-		text = fill(s.width, "! ", "  ", clean(text))
+		text = term.Fill(s.Width, "! ", "  ", term.Clean(text))
 		if i == 0 || f.todo != list[i-1].todo {
 			b.WriteString("\n")
 		}
-		b.WriteString(s.paint(odd, text[:1]) + text[1:] + "\n")
+		b.WriteString(s.Paint(term.Odd, text[:1]) + text[1:] + "\n")
 		if i == len(list)-1 || f.todo != list[i+1].todo { // else it is below the next
-			b.WriteString(fill(s.width, "  > ", "    ", clean(f.todo)) + "\n")
+			b.WriteString(term.Fill(s.Width, "  > ", "    ", term.Clean(f.todo)) + "\n")
 		}
 	}
 	_, err := fmt.Fprint(e.out, b.String())

@@ -5,39 +5,18 @@ package cli
 
 import (
 	"bytes"
-	"flag"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/daemon"
+	"github.com/halfclose/halfclose/pkg/term"
 )
-
-var update = flag.Bool("update", false, "write what the tests get to testdata, for you to look at the difference")
-
-// golden compares got with the file of that name in testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not as in %s; if it should be, run the test with -update (-want +got)\n%s", path, diff)
-	}
-}
 
 // call runs a command line where nothing is set in the environment but what is in set.
 func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
@@ -47,11 +26,19 @@ func call(t *testing.T, set map[string]string, args ...string) (code int, stdout
 	if len(args) > 0 && args[0] == "install" && !slices.Contains(args, "--plugin") {
 		args = append(args, "--plugin", fakePlugin(t, buildinfo.Get()))
 	}
-	code = run(t.Context(), args, &env{
-		out: &out, err: &errs, getenv: func(name string) string { return set[name] },
-		syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
+	getenv := func(name string) string { return set[name] }
+	reaper := daemon.Command(daemon.Environment{
+		Getenv: getenv,
+		Syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
 	})
+	code = run(t.Context(), args, &env{out: &out, err: &errs, getenv: getenv, more: []*cobra.Command{reaper}})
 	return code, out.String(), errs.String()
+}
+
+// wholeCommandLine is the command line with the commands that cmd/halfclose adds.
+func wholeCommandLine() *cobra.Command {
+	getenv := func(string) string { return "" }
+	return rootCommand(&env{getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}})
 }
 
 // commandsBelow finds every command of the tree, "" for the tree itself.
@@ -68,7 +55,7 @@ func commandsBelow(cmd *cobra.Command) (paths [][]string) {
 }
 
 func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
-	root := rootCommand(&env{getenv: func(string) string { return "" }})
+	root := wholeCommandLine()
 	for _, path := range commandsBelow(root) {
 		name := strings.Join(append([]string{"help"}, path...), "-")
 		t.Run(name, func(t *testing.T) {
@@ -76,9 +63,9 @@ func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
 			if code != 0 || stderr != "" {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
-			golden(t, name, stdout)
+			golden.Text(t, name, stdout)
 			for line := range strings.Lines(stdout) {
-				if columns(strings.TrimSuffix(line, "\n")) > 80 {
+				if term.Columns(strings.TrimSuffix(line, "\n")) > 80 {
 					t.Errorf("a line of more than 80 columns: %s", line)
 				}
 			}
@@ -92,8 +79,8 @@ func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
 // TestExamplesAreOfCommandsThatExist parses the flags and arguments of every example in a help text.
 func TestExamplesAreOfCommandsThatExist(t *testing.T) {
 	found := 0
-	for _, path := range commandsBelow(rootCommand(&env{getenv: func(string) string { return "" }})) {
-		cmd, _, err := rootCommand(&env{getenv: func(string) string { return "" }}).Find(path)
+	for _, path := range commandsBelow(wholeCommandLine()) {
+		cmd, _, err := wholeCommandLine().Find(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +96,7 @@ func TestExamplesAreOfCommandsThatExist(t *testing.T) {
 			}
 			args := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(line, -1)
 			found++
-			root := rootCommand(&env{getenv: func(string) string { return "" }})
+			root := wholeCommandLine()
 			example, rest, err := root.Find(args)
 			if err == nil {
 				err = example.ParseFlags(rest)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 func healthCommand(e *env) *cobra.Command {
@@ -32,7 +34,7 @@ unix socket: on a port of the node another process may answer.`,
 			if e.output == outputJSON {
 				return printJSON(e.out, h)
 			}
-			_, err = fmt.Fprintln(e.out, clean(h.Status))
+			_, err = fmt.Fprintln(e.out, term.Clean(h.Status))
 			return err
 		},
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // help prints what a command is for, and how it is used.
@@ -20,7 +22,7 @@ func help(cmd *cobra.Command, _ []string) {
 	paragraphs := strings.Split(text, "\n\n")
 	for i, p := range paragraphs {
 		if !strings.Contains(p, "\n ") { // else its lines are meant as they are
-			paragraphs[i] = fill(usualWidth, "", "", strings.ReplaceAll(p, "\n", " "))
+			paragraphs[i] = term.Fill(term.UsualWidth, "", "", strings.ReplaceAll(p, "\n", " "))
 		}
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s\n\n%s", strings.Join(paragraphs, "\n\n"), cmd.UsageString())
@@ -70,14 +72,14 @@ func usage(cmd *cobra.Command) error {
 		b.WriteString("\nCommands:\n")
 		for _, c := range cmd.Commands() {
 			if c.IsAvailableCommand() || c.Name() == "help" {
-				fmt.Fprintln(&b, fill(usualWidth, fmt.Sprintf("  %-*s ", cmd.NamePadding(), c.Name()),
+				fmt.Fprintln(&b, term.Fill(term.UsualWidth, fmt.Sprintf("  %-*s ", cmd.NamePadding(), c.Name()),
 					strings.Repeat(" ", cmd.NamePadding()+3), c.Short))
 			}
 		}
 	}
 	flags := func(title string, set *pflag.FlagSet) {
 		if set.HasAvailableFlags() {
-			fmt.Fprintf(&b, "\n%s:\n%s", title, set.FlagUsagesWrapped(usualWidth))
+			fmt.Fprintf(&b, "\n%s:\n%s", title, set.FlagUsagesWrapped(term.UsualWidth))
 		}
 	}
 	flags("Flags", cmd.LocalFlags())

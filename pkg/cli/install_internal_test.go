@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
@@ -110,7 +111,7 @@ func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
 		if code != 0 || !strings.Contains(stderr, tt.stderr) || (stderr == "") != (tt.stderr == "") {
 			t.Errorf("%v: exit code %d: %q, want %q", tt.args, code, stderr, tt.stderr)
 		}
-		golden(t, tt.golden, stdout)
+		golden.Text(t, tt.golden, stdout)
 	}
 	if got := getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist")); got != podsConflist {
 		t.Errorf("it is not as it was:\n%s", got)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/install"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // printInstall says what install has done, or would do.
@@ -80,7 +81,7 @@ func done(dryRun, changed bool, verb string) string {
 }
 
 func (e *env) printLine(what, which, how string) {
-	fmt.Fprintln(e.out, fill(e.screen().width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), clean(which+": "+how)))
+	fmt.Fprintln(e.out, term.Fill(e.screen().Width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), term.Clean(which+": "+how)))
 }
 
 // printDiff prints a difference, coloured as other tools do.
@@ -92,20 +93,20 @@ func (e *env) printDiff(diff string) {
 	fmt.Fprintln(e.out)
 	for line := range strings.Lines(diff) {
 		line = strings.TrimSuffix(line, "\n")
-		st := plain
+		st := term.Plain
 		switch {
 		case strings.HasPrefix(line, "---"), strings.HasPrefix(line, "+++"):
-			st = strong
+			st = term.Strong
 		case strings.HasPrefix(line, "-"):
-			st = bad
+			st = term.Bad
 		case strings.HasPrefix(line, "+"):
-			st = good
+			st = term.Good
 		}
 		// Tabs are how many files are indented.
 		shown := strings.Split(line, "\t")
 		for i := range shown {
-			shown[i] = clean(shown[i])
+			shown[i] = term.Clean(shown[i])
 		}
-		fmt.Fprintln(e.out, s.paint(st, strings.Join(shown, "\t")))
+		fmt.Fprintln(e.out, s.Paint(st, strings.Join(shown, "\t")))
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // journalFlags are the flags of halfclose journal.
@@ -152,26 +154,26 @@ func (e *env) entryLines(entries []api.Entry) error {
 
 // entryTable returns what prints entries as rows of a table that goes on.
 func (e *env) entryTable() func([]api.Entry) error {
-	t := newTable(e.out, e.screen(),
-		column{name: "TIME"},
-		column{name: "OUTCOME", fold: 1, lead: ", ", paint: outcomePaint},
-		column{name: "POD", fold: 2, lead: ", "},
-		column{name: "STATE", fold: 3, lead: ", ", paint: statePaint},
-		column{name: "LOCAL", fold: 5, lead: ", local "},
-		column{name: "PEER", fold: 5, lead: ", peer "},
-		column{name: "AGE", right: true, fold: 4, lead: ", age "},
-		column{name: "IDLE", right: true, fold: 6, lead: ", idle "},
-		column{name: "GRACE", right: true, fold: 7, lead: ", grace "},
-		column{name: "LATE", right: true, fold: 8, lead: ", late "},
-		column{name: "RECV-Q", right: true, fold: 8, lead: ", recv-q "},
-		column{name: "SEND-Q", right: true, fold: 8, lead: ", send-q "},
-		column{name: "OWNERS", fold: 9, lead: "; held by "})
+	t := term.NewTable(e.out, e.screen(),
+		term.Column{Name: "TIME"},
+		term.Column{Name: "OUTCOME", Fold: 1, Lead: ", ", Paint: outcomePaint},
+		term.Column{Name: "POD", Fold: 2, Lead: ", "},
+		term.Column{Name: "STATE", Fold: 3, Lead: ", ", Paint: statePaint},
+		term.Column{Name: "LOCAL", Fold: 5, Lead: ", local "},
+		term.Column{Name: "PEER", Fold: 5, Lead: ", peer "},
+		term.Column{Name: "AGE", Right: true, Fold: 4, Lead: ", age "},
+		term.Column{Name: "IDLE", Right: true, Fold: 6, Lead: ", idle "},
+		term.Column{Name: "GRACE", Right: true, Fold: 7, Lead: ", grace "},
+		term.Column{Name: "LATE", Right: true, Fold: 8, Lead: ", late "},
+		term.Column{Name: "RECV-Q", Right: true, Fold: 8, Lead: ", recv-q "},
+		term.Column{Name: "SEND-Q", Right: true, Fold: 8, Lead: ", send-q "},
+		term.Column{Name: "OWNERS", Fold: 9, Lead: "; held by "})
 	return func(entries []api.Entry) error {
 		for _, en := range entries {
-			t.row(e.stamp(en.Time), en.Outcome, podName(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(),
-				ago(en.Age), ago(en.Idle), en.Grace.String(), ago(en.Late),
-				strconv.FormatUint(uint64(en.RQueue), 10), strconv.FormatUint(uint64(en.WQueue), 10), holders(en.Owners))
+			t.Row(e.stamp(en.Time), en.Outcome, describe.Pod(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(),
+				describe.Age(en.Age), describe.Age(en.Idle), en.Grace.String(), describe.Age(en.Late),
+				strconv.FormatUint(uint64(en.RQueue), 10), strconv.FormatUint(uint64(en.WQueue), 10), describe.Owners(en.Owners))
 		}
-		return t.flush()
+		return t.Flush()
 	}
 }

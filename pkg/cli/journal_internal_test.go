@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
@@ -21,7 +23,7 @@ func journalOf(t *testing.T, page api.JournalPage, args ...string) (stdout, stde
 	dir := stateDir(t)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, page) })
 	var out, errs guarded
-	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return then().Add(time.Minute) }}
+	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
 	if code := run(t.Context(), append([]string{"journal", "--state-dir", dir}, args...), e); code != exitSuccess {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
@@ -29,9 +31,9 @@ func journalOf(t *testing.T, page api.JournalPage, args ...string) (stdout, stde
 }
 
 func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
-	none := somePage()
+	none := apitest.Page()
 	none.Entries, none.Last, none.Missed = nil, 0, 0
-	all := somePage()
+	all := apitest.Page()
 	all.Missed = 0
 	for _, tt := range []struct {
 		name string
@@ -41,7 +43,7 @@ func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
 		says string
 	}{
 		{
-			"everything, and that there was more", somePage(), nil,
+			"everything, and that there was more", apitest.Page(), nil,
 			[]string{"10.0.0.3:50000", "[fd00::3]:51234", "127.0.0.1:2"},
 			"halfclose: 10 entries from before Jan  1 01:04:05 are kept no longer: see the reaper's log\n",
 		},
@@ -51,19 +53,19 @@ func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
 			"halfclose: the journal begins at Dec 31 03:04:05, when the reaper started\n",
 		},
 		{
-			"what was since a time", somePage(),
+			"what was since a time", apitest.Page(),
 			[]string{"--since", "5m"},
 			[]string{"[fd00::3]:51234", "127.0.0.1:2"},
 			"halfclose: the journal has all from then on\n",
 		},
-		{"since another", somePage(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the journal has all from then on\n"},
+		{"since another", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the journal has all from then on\n"},
 		{
 			"since before it began", all,
 			[]string{"--since", "2025-01-01T00:00:00Z"},
 			[]string{"10.0.0.3:50000", "[fd00::3]:51234", "127.0.0.1:2"},
 			"halfclose: the journal begins at Dec 31 03:04:05, when the reaper started\n",
 		},
-		{"a pod's", somePage(), []string{"--pod", "shop/web-1"}, []string{"10.0.0.3:50000"}, "10 entries"},
+		{"a pod's", apitest.Page(), []string{"--pod", "shop/web-1"}, []string{"10.0.0.3:50000"}, "10 entries"},
 		{"a container's", all, []string{"--pod", "fedcba"}, []string{"[fd00::3]:51234", "127.0.0.1:2"}, "begins"},
 		{"by outcome", all, []string{"--outcome", "would-destroy"}, []string{"10.0.0.3:50000"}, "begins"},
 		{"what there is not", all, []string{"--pod", "web-9"}, nil, "halfclose: no entry matches; the journal begins at Dec 31 03:04:05, when the reaper started\n"},
@@ -91,12 +93,12 @@ func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
 }
 
 func TestTheJournalAsJSONIsOneObjectAndNothingElse(t *testing.T) {
-	stdout, stderr := journalOf(t, somePage(), "-o", "json")
-	golden(t, "journal-json", stdout)
+	stdout, stderr := journalOf(t, apitest.Page(), "-o", "json")
+	golden.Text(t, "journal-json", stdout)
 	if stderr != "" {
 		t.Errorf("it says %s", stderr)
 	}
-	if stdout, _ := journalOf(t, somePage(), "-o", "json", "--pod", "web-9"); !strings.Contains(stdout, `"entries": []`) {
+	if stdout, _ := journalOf(t, apitest.Page(), "-o", "json", "--pod", "web-9"); !strings.Contains(stdout, `"entries": []`) {
 		t.Errorf("of none it is\n%s", stdout)
 	}
 }
@@ -107,7 +109,7 @@ func following(t *testing.T, dir string, args ...string) (out, errs *guarded, en
 	out, errs = new(guarded), new(guarded)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
-	e := &env{out: out, err: errs, getenv: func(string) string { return "" }, now: func() time.Time { return then().Add(time.Minute) }}
+	e := &env{out: out, err: errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
 	go func() { ended <- run(ctx, append([]string{"journal", "--follow", "--state-dir", dir}, args...), e) }()
 	return out, errs, func() {
 		t.Helper()
@@ -120,12 +122,12 @@ func following(t *testing.T, dir string, args ...string) (out, errs *guarded, en
 
 func TestFollowingGoesOnWithTheNextReaper(t *testing.T) {
 	dir := stateDir(t)
-	entries := someEntries()
+	entries := apitest.Entries()
 	asked := make(chan string, 100)
 	serve := func(name string, first, later []api.Entry, missed uint64) func() {
 		return answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
 			asked <- name
-			page := api.JournalPage{Journal: name, Since: then(), Last: 1, Entries: first, Missed: missed}
+			page := api.JournalPage{Journal: name, Since: apitest.Then(), Last: 1, Entries: first, Missed: missed}
 			switch {
 			case r.URL.Query().Get("journal") != name:
 			case r.URL.Query().Get("after") == "1" && later != nil:
@@ -173,7 +175,7 @@ func TestFollowingSaysAtOnceThatAnotherReaperAnswers(t *testing.T) {
 				<-r.Context().Done() // nothing comes
 				return
 			}
-			answer(t, w, api.JournalPage{Journal: name, Since: then()})
+			answer(t, w, api.JournalPage{Journal: name, Since: apitest.Then()})
 		})
 	}
 	stop := serve("first")
@@ -191,7 +193,7 @@ func TestFollowingAsksAReaperThatDoesNotWaitOnlyNowAndThen(t *testing.T) {
 	asked := make(chan struct{}, 10000)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) {
 		asked <- struct{}{}
-		answer(t, w, api.JournalPage{Journal: "j", Since: then()})
+		answer(t, w, api.JournalPage{Journal: "j", Since: apitest.Then()})
 	})
 	began := time.Now()
 	_, _, end := following(t, dir)
@@ -211,12 +213,12 @@ func TestFollowingAsJSONIsALinePerSocket(t *testing.T) {
 			<-r.Context().Done()
 			return
 		}
-		answer(t, w, somePage())
+		answer(t, w, apitest.Page())
 	})
 	out, _, end := following(t, dir, "-o", "json")
-	nstest.Eventually(t, soon, "all are shown", func() bool { return strings.Count(out.String(), "\n") == len(someEntries()) })
+	nstest.Eventually(t, soon, "all are shown", func() bool { return strings.Count(out.String(), "\n") == len(apitest.Entries()) })
 	end()
-	golden(t, "journal-follow-json", out.String())
+	golden.Text(t, "journal-follow-json", out.String())
 }
 
 func TestFollowingAReaperThatIsNotThereIsAFailure(t *testing.T) {
@@ -229,7 +231,7 @@ func TestFollowingAReaperThatIsNotThereIsAFailure(t *testing.T) {
 func TestTheTableOfAPageThatIsFollowedGoesOnWithoutAnotherHeader(t *testing.T) {
 	got := shown(t, func(e *env) error {
 		show := e.entryTable()
-		for _, en := range someEntries() {
+		for _, en := range apitest.Entries() {
 			if err := show([]api.Entry{en, en}); err != nil {
 				return fmt.Errorf("show: %w", err)
 			}

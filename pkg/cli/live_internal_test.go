@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -43,7 +46,8 @@ func reaping(t *testing.T, dir string, args ...string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	var stderr guarded
-	e := &env{out: &stderr, err: &stderr, getenv: func(string) string { return "" }}
+	getenv := func(string) string { return "" }
+	e := &env{out: &stderr, err: &stderr, getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}}
 	go func() { ended <- run(ctx, append([]string{"reaper", "--state-dir", dir}, args...), e) }()
 	t.Cleanup(func() {
 		cancel()

@@ -43,7 +43,7 @@ written for the next.`,
 		},
 		ValidArgs: []string{policy.Destroy.String(), policy.Observe.String()},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := e.switchPath(cmd)
+			path := e.switchPath()
 			if len(args) == 0 {
 				return e.showMode(cmd.Context(), path)
 			}

@@ -13,7 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -66,7 +69,7 @@ func TestASwitchWrittenByHandIsSaidToBe(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q:\n%s", code, stderr, stdout)
 	}
 	view := api.ModeView{Effective: policy.Observe, Reaper: policy.Destroy, Switch: &state.Switch{Mode: policy.Observe}}
-	if got := mode(view); got != "observe (switched to observe by hand)" {
+	if got := describe.Mode(view); got != "observe (switched to observe by hand)" {
 		t.Errorf("status says %q", got)
 	}
 }
@@ -115,7 +118,7 @@ func TestModeSaysWhatCapsIt(t *testing.T) {
 				http.Error(w, `{"error": "not today"}`, http.StatusBadRequest)
 				return
 			}
-			answer(t, w, quietStatus())
+			answer(t, w, apitest.QuietStatus())
 		})
 		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
 		if code != exitFailure || stdout != "" || !strings.Contains(stderr, "not today") ||
@@ -136,7 +139,7 @@ func TestModeSaysWhatCapsIt(t *testing.T) {
 
 func TestModeNamesThePodsThatAreMoreCarefulByThemselves(t *testing.T) {
 	dir := stateDir(t)
-	s := quietStatus()
+	s := apitest.QuietStatus()
 	s.Attachments = manyCareful()
 	var sent string
 	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
@@ -151,7 +154,7 @@ func TestModeNamesThePodsThatAreMoreCarefulByThemselves(t *testing.T) {
 	if code != exitSuccess || stderr != "" || sent != "/v1/mode" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	golden(t, "mode-careful", stdout)
+	golden.Text(t, "mode-careful", stdout)
 }
 
 func TestWhoSetsTheSwitchIsToldAndBounded(t *testing.T) {

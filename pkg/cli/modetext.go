@@ -11,8 +11,10 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 func (e *env) printMode(r modeReport) error {
@@ -22,7 +24,7 @@ func (e *env) printMode(r modeReport) error {
 	s := e.screen()
 	var b strings.Builder
 	line := func(label, text string) {
-		b.WriteString(fill(s.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)) + "\n")
+		b.WriteString(term.Fill(s.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), term.Clean(text)) + "\n")
 	}
 	if r.Running {
 		line("Mode", r.Effective.String())
@@ -63,9 +65,9 @@ func carefulText(list []carefulView) string {
 	const few = 5
 	names := make([]string, 0, few)
 	for _, c := range list[:min(few, len(list))] {
-		names = append(names, fmt.Sprintf("%s %s (%v)", podName(c.Pod, c.ContainerID), c.IfName, c.Mode))
+		names = append(names, fmt.Sprintf("%s %s (%v)", describe.Pod(c.Pod, c.ContainerID), c.IfName, c.Mode))
 	}
-	text := plural(len(list), "attachment is more careful by its", "attachments are more careful by their") + " own policy: " + strings.Join(names, ", ")
+	text := describe.Plural(len(list), "attachment is more careful by its", "attachments are more careful by their") + " own policy: " + strings.Join(names, ", ")
 	if more := len(list) - len(names); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
@@ -75,17 +77,17 @@ func carefulText(list []carefulView) string {
 // caps lists what keeps a node more careful than m, and what to do about each.
 func caps(v api.ModeView, m policy.Mode) []string {
 	var by []string
-	if v.Reaper > m {
-		by = append(by, fmt.Sprintf("the reaper was started with --mode %v: start it with --mode %v", v.Reaper, m))
-	}
-	if v.Switch != nil && v.Switch.Mode > m {
-		by = append(by, fmt.Sprintf("%s has set the switch to %v meanwhile", v.Switch.Who, v.Switch.Mode))
-	}
-	if v.SwitchProblem != "" && m < policy.Observe {
-		by = append(by, v.SwitchProblem)
-	}
-	if v.KernelProblem != "" && m < policy.Observe {
-		by = append(by, v.KernelProblem)
+	for _, limit := range v.Caps(m) {
+		switch limit {
+		case api.CapReaper:
+			by = append(by, fmt.Sprintf("the reaper was started with --mode %v: start it with --mode %v", v.Reaper, m))
+		case api.CapSwitch:
+			by = append(by, fmt.Sprintf("%s has set the switch to %v meanwhile", v.Switch.Who, v.Switch.Mode))
+		case api.CapSwitchUnreadable:
+			by = append(by, v.SwitchProblem)
+		case api.CapKernel:
+			by = append(by, v.KernelProblem)
+		}
 	}
 	return by
 }
@@ -102,14 +104,4 @@ func (e *env) who() string {
 		name = "uid " + strconv.Itoa(os.Getuid())
 	}
 	return strings.ToValidUTF8(name[:min(len(name), longest)], "")
-}
-
-// plural says how many there are.
-func plural(n int, one, many string) string { return plural64(uint64(n), one, many) }
-
-func plural64(n uint64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return strconv.FormatUint(n, 10) + " " + many
 }

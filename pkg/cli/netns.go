@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // netnsDirs are where ip-netns(8) and container runtimes keep the namespaces that have a name.
@@ -35,7 +36,7 @@ func locate(arg string, dirs []string) (located, error) {
 		path, err := filepath.Abs(arg)
 		if err == nil && isOwnProc(path) {
 			err = usageError{fmt.Errorf("%s leads every process to its own namespace: write the process id in place of %s",
-				clean(arg), clean(strings.Split(path, "/")[2]))}
+				term.Clean(arg), term.Clean(strings.Split(path, "/")[2]))}
 		}
 		return located{path: path}, err
 	}
@@ -177,7 +178,7 @@ func namesOf(toComplete string, dirs []string) (names []string, files bool) {
 		return nil, true
 	}
 	for _, path := range mounts(dirs) {
-		if name := filepath.Base(path); strings.HasPrefix(name, toComplete) && clean(name) == name {
+		if name := filepath.Base(path); strings.HasPrefix(name, toComplete) && term.Clean(name) == name {
 			names = append(names, name)
 		}
 	}

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
-	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -17,9 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/owners"
-	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // The ways to print.
@@ -42,6 +39,15 @@ func (e *env) checkOutput() error {
 		return nil
 	}
 	return usageError{fmt.Errorf("--output is table, wide or json, not %q", e.output)}
+}
+
+// screen is what stdout is shown on. With -o wide a line may have any length.
+func (e *env) screen() term.Screen {
+	s := term.ScreenOf(e.out, e.getenv)
+	if e.output == outputWide {
+		s.Width = 0
+	}
+	return s
 }
 
 // printJSON prints v for programs.
@@ -84,53 +90,9 @@ func (p printable) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// podName names a pod, or the container where the runtime said nothing of a pod.
-func podName(p state.Pod, containerID string) string {
-	if p.Name == "" {
-		return short(containerID)
-	}
-	return p.Namespace + "/" + p.Name
-}
-
-// short cuts the container ID of a runtime to the length that other tools show. One that a person chose is
-// left whole.
-func short(id string) string {
-	switch {
-	case id == "":
-		return "-"
-	case len(id) > 13 && strings.Trim(id, "0123456789abcdef") == "":
-		return id[:13]
-	}
-	return id
-}
-
-// ago shows a time that has passed, without the units that are zero at its end.
-func ago(s api.Seconds) string {
-	if age := policy.Age(time.Duration(s)); age > 0 {
-		return policy.Grace(age).String() // which is written so
-	}
-	return "0s"
-}
-
 func orDash(s *api.Seconds) string {
 	if s == nil {
 		return "-"
 	}
-	return ago(*s)
-}
-
-// holders lists who holds a socket, and in which containers.
-func holders(list []owners.Process) string {
-	if len(list) == 0 {
-		return "-"
-	}
-	names := make([]string, 0, len(list))
-	for _, p := range list {
-		name := fmt.Sprintf("%s[%d]", p.Command, p.PID)
-		if p.ContainerID != "" {
-			name += " in " + short(p.ContainerID)
-		}
-		names = append(names, name)
-	}
-	return strings.Join(names, ", ")
+	return describe.Age(*s)
 }

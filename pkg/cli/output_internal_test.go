@@ -3,18 +3,53 @@
 
 package cli
 
-import "testing"
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
 
-func TestOnlyTheContainerIDsOfRuntimesAreCut(t *testing.T) {
-	for id, want := range map[string]string{
-		"": "-",
-		"b04f0ee2c6a1d58f1f9b0c5e4c7d3a2b1e0f9d8c7b6a59483726150493827160": "b04f0ee2c6a1d",
-		"b04f0ee2c6a1d":               "b04f0ee2c6a1d",
-		"legacy-soap-client":          "legacy-soap-client",
-		"pid-4711-of-the-old-cluster": "pid-4711-of-the-old-cluster",
-	} {
-		if got := short(id); got != want {
-			t.Errorf("%q is shown as %q, want %q", id, got, want)
-		}
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/termtest"
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+func TestJSONIsHarmlessOnATerminalAndSaysTheSame(t *testing.T) {
+	const name = apitest.Hostile + "\u009b31m\u2028\U000e0001\x7fübergröße"
+	var out bytes.Buffer
+	if err := printJSON(&out, map[string]string{"name": name}); err != nil {
+		t.Fatal(err)
+	}
+	if shown := strings.ReplaceAll(out.String(), "\n", ""); term.Clean(shown) != shown || !strings.Contains(shown, "übergröße") {
+		t.Errorf("shown is %q", shown)
+	}
+	var got map[string]string
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got["name"] != name {
+		t.Errorf("it is read as %q, %v, want %q", got["name"], err, name)
+	}
+}
+
+func TestAWideTableHasLinesOfAnyLength(t *testing.T) {
+	e := showing(&bytes.Buffer{}, nil)
+	e.out, e.output = termtest.New(t, 132, 24).TTY, outputWide
+	if got := e.screen(); got != (term.Screen{Width: 0, Colour: true}) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestColoursAreOnlyOnATerminal(t *testing.T) {
+	terminal := termtest.New(t, 80, 24)
+	e := showing(nil, map[string]string{"TERM": "xterm"})
+	e.out = terminal.TTY
+	if err := e.printSockets(apitest.Sockets()[1:2], false); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, soon, "the table is on the terminal, in colours", func() bool {
+		got := terminal.Written()
+		return strings.Contains(got, "\x1b[1mPOD\x1b[0m") && strings.Contains(got, "\x1b[33mFIN_WAIT2\x1b[0m")
+	})
+	if got := shown(t, func(e *env) error { return e.printSockets(apitest.Sockets(), true) }); strings.Contains(got, "\x1b") {
+		t.Errorf("elsewhere it is %q", got)
 	}
 }

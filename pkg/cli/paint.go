@@ -7,35 +7,36 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
-func statePaint(text string) style {
+func statePaint(text string) term.Style {
 	if text == inetdiag.CloseWait.String() || text == inetdiag.FinWait2.String() {
-		return odd
+		return term.Odd
 	}
-	return plain
+	return term.Plain
 }
 
-func verdictPaint(text string) style {
+func verdictPaint(text string) term.Style {
 	if text == policy.Destroyable.String() {
-		return bad
+		return term.Bad
 	}
-	return plain
+	return term.Plain
 }
 
-func outcomePaint(text string) style {
+func outcomePaint(text string) term.Style {
 	if text == api.Destroyed {
-		return bad
+		return term.Bad
 	}
-	return odd
+	return term.Odd
 }
 
-func modePaint(text string) style {
+func modePaint(text string) term.Style {
 	switch text {
 	case policy.Destroy.String():
-		return good
+		return term.Good
 	case policy.Off.String():
-		return plain
+		return term.Plain
 	}
-	return odd
+	return term.Odd
 }

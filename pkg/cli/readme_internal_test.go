@@ -15,7 +15,7 @@ import (
 // TestTheReadmeRunsWhatThereIs looks up every command that README mentions, with its flags.
 func TestTheReadmeRunsWhatThereIs(t *testing.T) {
 	readme := readme(t)
-	root := rootCommand(&env{getenv: func(string) string { return "" }})
+	root := wholeCommandLine()
 	lines := regexp.MustCompile("(?m)(?:^    |`)halfclose ([a-z]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(readme, -1)
 	if len(lines) < 6 {
 		t.Fatalf("README mentions only %d commands", len(lines))
@@ -27,7 +27,7 @@ func TestTheReadmeRunsWhatThereIs(t *testing.T) {
 
 // TestTheReadmeListsEveryCommand compares README's table of commands with what there is.
 func TestTheReadmeListsEveryCommand(t *testing.T) {
-	root := rootCommand(&env{getenv: func(string) string { return "" }})
+	root := wholeCommandLine()
 	_, table, _ := strings.Cut(readme(t), "## Commands")
 	table, _, _ = strings.Cut(table, "\n## ")
 	listed := make(map[string]bool)

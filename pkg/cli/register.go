@@ -15,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // registration is what register has done.
@@ -151,7 +152,7 @@ func (e *env) afterRegister(ctx context.Context, r *registration, allowHost bool
 	if !r.ReaperRunning {
 		start := "halfclose reaper"
 		if e.stateDir != state.DefaultDir {
-			start += " --state-dir " + clean(e.stateDir)
+			start += " --state-dir " + term.Clean(e.stateDir)
 		}
 		if allowHost {
 			start += " --allow-host-netns"
@@ -164,9 +165,9 @@ func (e *env) afterRegister(ctx context.Context, r *registration, allowHost bool
 	case err != nil:
 		r.note("the reaper has not taken notice yet: %v", err)
 	case v.Inert != "":
-		r.note("the reaper does nothing about it: %s", clean(v.Inert))
+		r.note("the reaper does nothing about it: %s", term.Clean(v.Inert))
 	case len(v.CappedBy) > 0:
-		r.note("the mode is %s for now, because of %s", v.Mode, clean(strings.Join(v.CappedBy, "; ")))
+		r.note("the mode is %s for now, because of %s", v.Mode, term.Clean(strings.Join(v.CappedBy, "; ")))
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -90,13 +92,13 @@ func TestRegistrationAsPrinted(t *testing.T) {
 	}
 	r := registration{
 		Record: rec, Replaced: []string{"pid-4711"}, SharedWith: []state.Attachment{{ContainerID: "pod", IfName: "eth0"}},
-		ReaperRunning: true, Notes: []string{"something of " + hostile},
+		ReaperRunning: true, Notes: []string{"something of " + apitest.Hostile},
 	}
-	golden(t, "register", shown(t, func(e *env) error { e.err = e.out; return e.printRegistration(r) }))
-	golden(t, "register-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printRegistration(r) }))
+	golden.Text(t, "register", shown(t, func(e *env) error { e.err = e.out; return e.printRegistration(r) }))
+	golden.Text(t, "register-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printRegistration(r) }))
 	u := unregistration{Name: "web", Path: "/run/netns/web", StillRecorded: r.SharedWith, Notes: r.Notes}
-	golden(t, "unregister", shown(t, func(e *env) error { e.err = e.out; return e.printUnregistration(u) }))
-	golden(t, "unregister-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printUnregistration(u) }))
+	golden.Text(t, "unregister", shown(t, func(e *env) error { e.err = e.out; return e.printUnregistration(u) }))
+	golden.Text(t, "unregister-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printUnregistration(u) }))
 }
 
 // recordsIn reads the records of a state directory.

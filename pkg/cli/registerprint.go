@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // printRegistration says what register has done, and on stderr what else there is to know.
@@ -20,21 +21,21 @@ func (e *env) printRegistration(r registration) error {
 	if slices.Contains(r.Replaced, r.Record.ContainerID) {
 		again = " again"
 	}
-	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", r.Record.ContainerID, again, clean(r.Record.Netns.Path), r.Record.Netns.Identity)
+	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", r.Record.ContainerID, again, term.Clean(r.Record.Netns.Path), r.Record.Netns.Identity)
 	for _, old := range r.Replaced {
 		if old != r.Record.ContainerID {
 			fmt.Fprintf(e.out, "in place of %s\n", old)
 		}
 	}
-	t := newTable(e.out, e.screen(), column{name: "POLICY"}, column{name: "VALUE"}, column{name: "FROM"})
+	t := term.NewTable(e.out, e.screen(), term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
 	p, sources := r.Record.Policy, r.Record.Sources
-	t.row("mode", p.Mode.String(), sources["mode"])
-	t.row("grace in CLOSE_WAIT", p.CloseWaitGrace.String(), sources["closeWaitGrace"])
-	t.row("grace in FIN_WAIT2", p.FinWait2Grace.String(), sources["finWait2Grace"])
-	t.row("clock", p.Clock.String(), sources["clock"])
-	t.row("pending data", p.PendingData.String(), sources["pendingData"])
-	t.row("exempt", exempted(p.Exempt), sources["exempt"])
-	if err := t.flush(); err != nil {
+	t.Row("mode", p.Mode.String(), sources["mode"])
+	t.Row("grace in CLOSE_WAIT", p.CloseWaitGrace.String(), sources["closeWaitGrace"])
+	t.Row("grace in FIN_WAIT2", p.FinWait2Grace.String(), sources["finWait2Grace"])
+	t.Row("clock", p.Clock.String(), sources["clock"])
+	t.Row("pending data", p.PendingData.String(), sources["pendingData"])
+	t.Row("exempt", exempted(p.Exempt), sources["exempt"])
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	e.printNotes(r.Notes)
@@ -46,7 +47,7 @@ func (e *env) printUnregistration(u unregistration) error {
 	if e.output == outputJSON {
 		return printJSON(e.out, u)
 	}
-	path := clean(u.Path)
+	path := term.Clean(u.Path)
 	if path == "" {
 		path = "its record could not be read"
 	}

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // put writes the record, in place of earlier registrations of the namespace.
@@ -34,7 +36,7 @@ func (e *env) put(r *registration) error {
 	for _, rec := range c.shared {
 		r.SharedWith = append(r.SharedWith, rec.Attachment)
 		r.note("CNI has recorded this namespace too (%s): the more careful of both policies applies",
-			clean(podName(rec.Pod, rec.ContainerID)))
+			term.Clean(describe.Pod(rec.Pod, rec.ContainerID)))
 	}
 	return err
 }
@@ -59,7 +61,7 @@ func compare(records []state.Record, rec state.Record, alive func(state.Record) 
 			c.replaced = append(c.replaced, other)
 		case other.Attachment == rec.Attachment && other.Boot == rec.Boot && alive(other):
 			return c, fmt.Errorf("%s is the name of another registration, of %s: give this one another with --name",
-				other.ContainerID, clean(other.Netns.Path))
+				other.ContainerID, term.Clean(other.Netns.Path))
 		case other.Attachment == rec.Attachment:
 			c.replaced = append(c.replaced, other)
 		}

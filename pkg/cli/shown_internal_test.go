@@ -12,15 +12,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/golden"
+	"github.com/halfclose/halfclose/internal/termtest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // crowded is the status of a node with many attachments, in two of which there is something to see.
 func crowded() api.Status {
-	s := quietStatus()
+	s := apitest.QuietStatus()
 	for i := range 30 {
 		a := api.AttachmentView{
 			Attachment: state.Attachment{ContainerID: "c" + strconv.Itoa(i), IfName: "eth0"}, Network: "pods", Mode: policy.Observe,
@@ -43,17 +47,19 @@ func crowded() api.Status {
 // shows are all that is shown in a table or as JSON.
 func shows() map[string]func(*env) error {
 	return map[string]func(*env) error{
-		"status":         func(e *env) error { return e.printStatus(aStatus(), false) },
-		"status-empty":   func(e *env) error { return e.printStatus(quietStatus(), false) },
+		"status":         func(e *env) error { return e.printStatus(apitest.Status(), false) },
+		"status-empty":   func(e *env) error { return e.printStatus(apitest.QuietStatus(), false) },
 		"status-crowded": func(e *env) error { return e.printStatus(crowded(), false) },
-		"sockets":        func(e *env) error { return e.printSockets(someSockets(), false) },
-		"sockets-owners": func(e *env) error { return e.printSockets(someSockets(), true) },
+		"sockets":        func(e *env) error { return e.printSockets(apitest.Sockets(), false) },
+		"sockets-owners": func(e *env) error { return e.printSockets(apitest.Sockets(), true) },
 		"sockets-empty":  func(e *env) error { return e.printSockets(nil, false) },
-		"journal":        func(e *env) error { return e.entryTable()(someEntries()) },
+		"journal":        func(e *env) error { return e.entryTable()(apitest.Entries()) },
 		"journal-empty":  func(e *env) error { return e.entryTable()(nil) },
-		"mode":           func(e *env) error { return e.printMode(withReaper(aStatus().Mode, aStatus().Attachments)) },
-		"mode-destroy":   func(e *env) error { return e.printMode(withReaper(quietStatus().Mode, crowded().Attachments)) },
-		"mode-careful":   func(e *env) error { return e.printMode(withReaper(quietStatus().Mode, manyCareful())) },
+		"mode": func(e *env) error {
+			return e.printMode(withReaper(apitest.Status().Mode, apitest.Status().Attachments))
+		},
+		"mode-destroy": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, crowded().Attachments)) },
+		"mode-careful": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, manyCareful())) },
 		"mode-problems": func(e *env) error {
 			return e.printMode(withReaper(api.ModeView{
 				Effective: policy.Observe, Reaper: policy.Destroy, SwitchFile: "/s/mode", SwitchProblem: "read switch /s/mode: it has no mode",
@@ -61,7 +67,7 @@ func shows() map[string]func(*env) error {
 			}, nil))
 		},
 		"mode-no-reaper": func(e *env) error {
-			return e.printMode(modeReport{SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: "alice (sudo)", When: then()}})
+			return e.printMode(modeReport{SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: "alice (sudo)", When: apitest.Then()}})
 		},
 	}
 }
@@ -79,8 +85,8 @@ func TestWhatIsShownOnAScreenOf80Columns(t *testing.T) {
 	for name, show := range shows() {
 		t.Run(name, func(t *testing.T) {
 			got := shown(t, show)
-			checkWidth(t, 80, got)
-			golden(t, name, got)
+			termtest.CheckWidth(t, 80, got)
+			golden.Text(t, name, got)
 		})
 	}
 }
@@ -90,9 +96,9 @@ func TestWhatIsShownOnScreensOfOtherWidths(t *testing.T) {
 		for _, width := range []int{20, 40, 60, 100, 132, 200, 400} {
 			t.Run(name+" "+strconv.Itoa(width), func(t *testing.T) {
 				got := shownAt(t, strconv.Itoa(width), show)
-				checkWidth(t, width, got)
+				termtest.CheckWidth(t, width, got)
 				if strings.HasPrefix(name, "sockets-owners") && (width == 40 || width == 200) {
-					golden(t, name+"-"+strconv.Itoa(width), got)
+					golden.Text(t, name+"-"+strconv.Itoa(width), got)
 				}
 			})
 		}
@@ -100,7 +106,7 @@ func TestWhatIsShownOnScreensOfOtherWidths(t *testing.T) {
 }
 
 func TestWideTablesHaveOneLinePerRow(t *testing.T) {
-	for name, lines := range map[string]int{"sockets-owners": 1 + len(someSockets()), "journal": 1 + len(someEntries())} {
+	for name, lines := range map[string]int{"sockets-owners": 1 + len(apitest.Sockets()), "journal": 1 + len(apitest.Entries())} {
 		got := shown(t, func(e *env) error {
 			e.output = outputWide
 			return shows()[name](e)
@@ -108,26 +114,26 @@ func TestWideTablesHaveOneLinePerRow(t *testing.T) {
 		if strings.Count(got, "\n") != lines {
 			t.Errorf("%s has not %d lines:\n%s", name, lines, got)
 		}
-		golden(t, name+"-wide", got)
+		golden.Text(t, name+"-wide", got)
 	}
 }
 
 func TestWhatIsShownAsJSON(t *testing.T) {
 	for name, v := range map[string]any{
-		"status-json":  aStatus(),
-		"sockets-json": api.SocketList{Sockets: someSockets(), Problems: []string{hostile}},
-		"journal-json": somePage(),
-		"mode-json":    withReaper(aStatus().Mode, aStatus().Attachments),
+		"status-json":  apitest.Status(),
+		"sockets-json": api.SocketList{Sockets: apitest.Sockets(), Problems: []string{apitest.Hostile}},
+		"journal-json": apitest.Page(),
+		"mode-json":    withReaper(apitest.Status().Mode, apitest.Status().Attachments),
 		"mode-json-no-reaper": modeReport{
-			SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: hostile, When: then()},
+			SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: apitest.Hostile, When: apitest.Then()},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name, shown(t, func(e *env) error { return printJSON(e.out, v) }))
+			golden.Text(t, name, shown(t, func(e *env) error { return printJSON(e.out, v) }))
 		})
 	}
 	t.Run("journal-follow-json", func(t *testing.T) {
-		golden(t, "journal-follow-json", shown(t, func(e *env) error { return e.entryLines(someEntries()) }))
+		golden.Text(t, "journal-follow-json", shown(t, func(e *env) error { return e.entryLines(apitest.Entries()) }))
 	})
 }
 
@@ -145,7 +151,7 @@ func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"one", "two"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"three"}, Problem: "broken"},
 	}}})
-	got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })
+	got := shown(t, func(e *env) error { return e.printFindings(term.Screen{}, list) })
 	want := `
 ! shop/web-1 eth0: one
 ! shop/web-1 eth0: two
@@ -162,29 +168,31 @@ func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
 	}
 }
 
-func TestStatusSaysThatThePluginIsOfAnotherBuildThanTheReaper(t *testing.T) {
+func TestStatusReportsThatThePluginOrTheCommandIsOfAnotherBuildThanTheReaper(t *testing.T) {
 	reaperBuild, newer := buildinfo.Build{Version: "v1.2.3", Commit: "abc"}, buildinfo.Build{Version: "v1.2.4", Commit: "def"}
 	record := func(minute int, b buildinfo.Build) api.AttachmentView {
-		return api.AttachmentView{Recorded: then().Add(time.Duration(minute) * time.Minute), Plugin: b}
+		return api.AttachmentView{Recorded: apitest.Then().Add(time.Duration(minute) * time.Minute), Plugin: b}
 	}
 	for _, tt := range []struct {
 		name    string
 		records []api.AttachmentView
+		command buildinfo.Build
 		want    string
 	}{
-		{"none", nil, ""},
-		{"of the same build", []api.AttachmentView{record(0, reaperBuild)}, ""},
-		{"the plugin was upgraded", []api.AttachmentView{record(2, newer), record(1, reaperBuild)}, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
-		{"both were upgraded", []api.AttachmentView{record(1, newer), record(2, reaperBuild)}, ""},
-		{"the newest does not say", []api.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, "the plugin is v1.2.4"},
-		{"none says", []api.AttachmentView{record(1, buildinfo.Build{})}, ""},
+		{"none", nil, reaperBuild, ""},
+		{"of the same build", []api.AttachmentView{record(0, reaperBuild)}, reaperBuild, ""},
+		{"the plugin was upgraded", []api.AttachmentView{record(2, newer), record(1, reaperBuild)}, reaperBuild, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
+		{"both were upgraded", []api.AttachmentView{record(1, newer), record(2, reaperBuild)}, reaperBuild, ""},
+		{"the newest does not say", []api.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, reaperBuild, "the plugin is v1.2.4"},
+		{"none says", []api.AttachmentView{record(1, buildinfo.Build{})}, reaperBuild, ""},
+		{"the reaper is older than the field", []api.AttachmentView{record(1, buildinfo.Build{})}, newer, "this command is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			list := otherBuild(api.Status{
+			list := otherBuilds(api.Status{
 				Version:      buildinfo.Info{Version: reaperBuild.Version, Commit: reaperBuild.Commit},
 				ReaperStatus: api.ReaperStatus{Attachments: tt.records},
-			})
-			got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })
+			}, tt.command)
+			got := shown(t, func(e *env) error { return e.printFindings(term.Screen{}, list) })
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 				t.Errorf("got %q, want %q in it", got, tt.want)
 			}
@@ -199,7 +207,7 @@ func TestAWarningThatNoReaperRanIsOfThePast(t *testing.T) {
 	list := findings(api.Status{ReaperStatus: api.ReaperStatus{Attachments: []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"no reaper runs, and ADD did not start one: x"}},
 	}}})
-	got := shown(t, func(e *env) error { return e.printFindings(screen{}, list) })
+	got := shown(t, func(e *env) error { return e.printFindings(term.Screen{}, list) })
 	if !strings.Contains(got, "when it was registered: no reaper runs") || !strings.Contains(got, "a reaper runs now") {
 		t.Errorf("got %q", got)
 	}

@@ -14,8 +14,10 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // socketFlags are the flags of halfclose sockets.
@@ -137,39 +139,31 @@ func noSuchPod(pod string) string {
 }
 
 func (e *env) printSockets(views []api.SocketView, owners bool) error {
-	cols := []column{
-		{name: "POD"},
-		{name: "STATE", fold: 2, lead: ", ", paint: statePaint},
-		{name: "LOCAL", fold: 4, lead: ", local "},
-		{name: "PEER", fold: 4, lead: ", peer "},
-		{name: "AGE", right: true, fold: 3, lead: ", age "},
-		{name: "IDLE", right: true, fold: 5, lead: ", idle "},
-		{name: "RECV-Q", right: true, fold: 6, lead: ", recv-q "},
-		{name: "SEND-Q", right: true, fold: 6, lead: ", send-q "},
-		{name: "VERDICT", fold: 1, lead: ", ", paint: verdictPaint},
-		{name: "WHY", fold: 7, lead: ": "},
+	cols := []term.Column{
+		{Name: "POD"},
+		{Name: "STATE", Fold: 2, Lead: ", ", Paint: statePaint},
+		{Name: "LOCAL", Fold: 4, Lead: ", local "},
+		{Name: "PEER", Fold: 4, Lead: ", peer "},
+		{Name: "AGE", Right: true, Fold: 3, Lead: ", age "},
+		{Name: "IDLE", Right: true, Fold: 5, Lead: ", idle "},
+		{Name: "RECV-Q", Right: true, Fold: 6, Lead: ", recv-q "},
+		{Name: "SEND-Q", Right: true, Fold: 6, Lead: ", send-q "},
+		{Name: "VERDICT", Fold: 1, Lead: ", ", Paint: verdictPaint},
+		{Name: "WHY", Fold: 7, Lead: ": "},
 	}
 	if owners {
-		cols = append(cols, column{name: "OWNERS", fold: 8, lead: "; held by "})
+		cols = append(cols, term.Column{Name: "OWNERS", Fold: 8, Lead: "; held by "})
 	}
-	t := newTable(e.out, e.screen(), cols...)
+	t := term.NewTable(e.out, e.screen(), cols...)
 	for _, v := range views {
 		row := []string{
-			podName(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, orDash(v.Age), orDash(v.Idle),
-			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), verdict(v), v.Why,
+			describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, orDash(v.Age), orDash(v.Idle),
+			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), describe.Verdict(v), v.Why,
 		}
 		if owners {
-			row = append(row, holders(v.Owners))
+			row = append(row, describe.Owners(v.Owners))
 		}
-		t.row(row...)
+		t.Row(row...)
 	}
-	return t.flush()
-}
-
-// verdict names the verdict on a socket, as far as it can be carried out.
-func verdict(v api.SocketView) string {
-	if v.Verdict == policy.Destroyable && v.Mode != policy.Destroy {
-		return wouldDestroy
-	}
-	return v.Verdict.String()
+	return t.Flush()
 }

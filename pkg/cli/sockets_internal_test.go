@@ -13,7 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 )
 
 // socketsOf runs halfclose sockets with a reaper that answers with the list, and returns what it was asked too.
@@ -22,7 +24,7 @@ func socketsOf(t *testing.T, list api.SocketList, args ...string) (code int, std
 	dir := stateDir(t)
 	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/status" {
-			answer(t, w, aStatus())
+			answer(t, w, apitest.Status())
 			return
 		}
 		asked = r.URL.Query()
@@ -69,7 +71,7 @@ func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			code, _, stderr, asked := socketsOf(t, api.SocketList{Sockets: someSockets()}, tt.args...)
+			code, _, stderr, asked := socketsOf(t, api.SocketList{Sockets: apitest.Sockets()}, tt.args...)
 			if code != exitSuccess && stderr != "" {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
@@ -81,9 +83,9 @@ func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
 }
 
 func TestTheSocketsWithAVerdictAreListed(t *testing.T) {
-	list := api.SocketList{Sockets: someSockets()}
+	list := api.SocketList{Sockets: apitest.Sockets()}
 	held := list.Sockets[1]
-	for verdict, want := range map[string]string{wouldDestroy: held.Peer, "destroy": held.Peer, "unknown": "", "orphan": list.Sockets[3].Peer} {
+	for verdict, want := range map[string]string{describe.WouldDestroy: held.Peer, "destroy": held.Peer, "unknown": "", "orphan": list.Sockets[3].Peer} {
 		_, stdout, _, _ := socketsOf(t, list, "--verdict", verdict, "-o", "json")
 		var got api.SocketList
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
@@ -126,7 +128,7 @@ func TestThatThereIsNothingIsSaid(t *testing.T) {
 }
 
 func TestWhatCouldNotBeLookedAtIsAFailureOfOneLine(t *testing.T) {
-	code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: someSockets(), Problems: []string{"look at a\nb: gone", hostile}})
+	code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: apitest.Sockets(), Problems: []string{"look at a\nb: gone", apitest.Hostile}})
 	if want := "halfclose: not everything could be looked at: look at a; b: gone; "; code != exitFailure || !strings.HasPrefix(stderr, want) ||
 		strings.Count(stderr, "\n") != 1 || !strings.Contains(stdout, "shop/web-1") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)

@@ -13,8 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // statusFlags are the flags of halfclose status.
@@ -60,7 +62,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	if err != nil {
 		return err
 	}
-	other := otherBuild(s) // of all attachments
+	other := otherBuilds(s, buildinfo.Get().Build()) // of all attachments
 	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !api.CoversPod(f.pod, a.Pod, a.ContainerID) })
 	if e.output == outputJSON {
 		err = printJSON(e.out, s)
@@ -76,15 +78,15 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 	sc := e.screen()
 	line := func(label, text string) {
-		fmt.Fprintln(e.out, fill(sc.width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), clean(text)))
+		fmt.Fprintln(e.out, term.Fill(sc.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), term.Clean(text)))
 	}
 	line("Reaper", fmt.Sprintf("%s, version %s", s.Holder, s.Version.Version))
-	line("Finder", finder(s.Finder))
-	line("Mode", mode(s.Mode))
+	line("Finder", finderText(s.Finder))
+	line("Mode", describe.Mode(s.Mode))
 	line("Found", fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2 in %s",
-		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], plural(s.Namespaces, "namespace", "namespaces")))
+		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], describe.Plural(s.Namespaces, "namespace", "namespaces")))
 	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d wait for the budget%s)",
-		total(s.Counts.Destroyed), total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
+		describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
 	fmt.Fprintln(e.out)
 	if err := e.printAttachments(sc, s.Attachments, all); err != nil {
 		return err
@@ -92,11 +94,11 @@ func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 	return e.printFindings(sc, append(first, findings(s)...))
 }
 
-// finder says what lists sockets, how it keeps up, and why it is not the one that costs least.
-func finder(f api.FinderView) string {
-	text := fmt.Sprintf("%s, %s, %s of CPU%s", f.Name, plural64(f.Sweeps, "sweep", "sweeps"), ago(f.CPU), late(f))
+// finderText returns the name of the finder, how it keeps up, and why it is not the cheapest one.
+func finderText(f api.FinderView) string {
+	text := fmt.Sprintf("%s, %s, %s of CPU%s", f.Name, describe.Plural(f.Sweeps, "sweep", "sweeps"), describe.Age(f.CPU), describe.Late(f))
 	if f.Room > 0 {
-		text += fmt.Sprintf(", %d of %s in the kernel's set", f.Known, plural(f.Room, "socket", "sockets"))
+		text += fmt.Sprintf(", %d of %s in the kernel's set", f.Known, describe.Plural(f.Room, "socket", "sockets"))
 	}
 	if f.Missed > 0 {
 		text += fmt.Sprintf(", %d missed at first", f.Missed)
@@ -105,41 +107,6 @@ func finder(f api.FinderView) string {
 		text += "; " + f.Why
 	}
 	return text
-}
-
-func late(f api.FinderView) string {
-	if f.Late == 0 {
-		return ""
-	}
-	return ", " + ago(f.Late) + " late: held back by --cpu-budget"
-}
-
-// mode says what may be done on a node, and what says so.
-func mode(m api.ModeView) string {
-	var by []string
-	if m.Reaper != policy.Destroy {
-		by = append(by, "--mode "+m.Reaper.String())
-	}
-	if m.Switch != nil {
-		by = append(by, fmt.Sprintf("switched to %s by %s", m.Switch.Mode, clean(m.Switch.By())))
-	}
-	if m.SwitchProblem != "" {
-		by = append(by, "the switch cannot be read")
-	}
-	if m.KernelProblem != "" {
-		by = append(by, "sockets cannot be destroyed here")
-	}
-	if len(by) == 0 {
-		return m.Effective.String()
-	}
-	return m.Effective.String() + " (" + strings.Join(by, "; ") + ")"
-}
-
-func total(counts map[inetdiag.State]uint64) (n uint64) {
-	for _, c := range counts {
-		n += c
-	}
-	return n
 }
 
 func refused(errs map[string]uint64) string {

@@ -13,10 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-)
 
-// leastInterval is how often the reaper is asked at most.
-const leastInterval = 250 * time.Millisecond
+	"github.com/halfclose/halfclose/pkg/top"
+)
 
 func topCommand(e *env) *cobra.Command {
 	interval := 2 * time.Second
@@ -42,65 +41,49 @@ observed only, or waiting for the budget. AGES is the histogram of one pod.
   halfclose top --once    # one look, for a script or a bug report`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			t := top{interval: interval}
-			if interval < leastInterval {
-				return usageError{fmt.Errorf("--interval is a duration from %v on, not %v", leastInterval, interval)}
+			if interval < top.MinInterval {
+				return usageError{fmt.Errorf("--interval is a duration from %v on, not %v", top.MinInterval, interval)}
 			}
-			var words []string
-			found := false
-			for i, o := range topOrders() {
-				words = append(words, o.word)
-				if o.word == sort {
-					t.order, found = topOrder(i), true
-				}
+			order, ok := top.ParseOrder(sort)
+			if !ok {
+				return usageError{fmt.Errorf("--sort is one of %s, not %q", strings.Join(top.Orders(), ", "), sort)}
 			}
-			if !found {
-				return usageError{fmt.Errorf("--sort is one of %s, not %q", strings.Join(words, ", "), sort)}
-			}
+			cfg := top.Config{Interval: interval, Order: order, Now: e.clock}
 			if once {
-				t.interval = 0
-				return e.topOnce(cmd.Context(), t)
+				cfg.Interval = 0
+				return e.topOnce(cmd.Context(), cfg)
 			}
-			return e.topOn(cmd.Context(), t)
+			return e.topOn(cmd.Context(), cfg)
 		},
 	}
 	cmd.Flags().DurationVar(&interval, "interval", interval, "how often to look, from 250ms on")
 	cmd.Flags().StringVar(&sort, "sort", "count", "what comes first: count, age or destroyed")
-	completeOneOf(cmd, "sort", "count", "age", "destroyed")
+	completeOneOf(cmd, "sort", top.Orders()...)
 	cmd.Flags().BoolVar(&once, "once", false, "look once and print what there is to see, without a full screen")
 	return cmd
 }
 
-// look makes the first look, which is to succeed.
-func (e *env) look(ctx context.Context, t *top) (topSource, error) {
+// openTop asks the reaper for the first time, which has to succeed.
+func (e *env) openTop(ctx context.Context, cfg top.Config) (*top.View, error) {
 	client, err := e.client()
 	if err != nil {
 		return nil, err
 	}
-	h := topAsk(ctx, client, topQuestion{journal: true}, e.clock)
-	if h.err == nil {
-		t.hear(h)
-	}
-	return client, h.err
+	cfg.Source = client
+	return top.Open(ctx, cfg)
 }
 
-// topOnce prints one frame, however long it is.
-func (e *env) topOnce(ctx context.Context, t top) error {
-	if _, err := e.look(ctx, &t); err != nil {
+// topOnce prints one frame, of any length.
+func (e *env) topOnce(ctx context.Context, cfg top.Config) error {
+	view, err := e.openTop(ctx, cfg)
+	if err != nil {
 		return err
 	}
-	s := e.screen()
-	var b strings.Builder
-	for _, l := range t.frame(s.width, 0) {
-		b.WriteString(l.plain())
-		b.WriteByte('\n')
-	}
-	_, err := fmt.Fprint(e.out, b.String())
-	return err
+	return view.Print(e.out, e.screen().Width)
 }
 
-// topOn shows top on the terminal that this runs on.
-func (e *env) topOn(ctx context.Context, t top) (err error) {
+// topOn shows top on the terminal of stdin and stdout.
+func (e *env) topOn(ctx context.Context, cfg top.Config) error {
 	out, ok := e.out.(*os.File)
 	switch {
 	case !ok || !term.IsTerminal(int(out.Fd())):
@@ -110,12 +93,9 @@ func (e *env) topOn(ctx context.Context, t top) (err error) {
 	case e.getenv("TERM") == "dumb":
 		return usageError{errors.New("TERM is dumb, and a full screen needs a terminal that is not: use --once to print one look")}
 	}
-	client, err := e.look(ctx, &t)
+	view, err := e.openTop(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	terminal := newFullScreen(os.Stdin, out, e.screen().colour)
-	defer func() { err = errors.Join(err, terminal.close()) }()
-	s := topSession{top: &t, term: terminal, src: client, now: e.clock, answers: make(chan topAnswer)}
-	return s.run(ctx)
+	return view.Run(ctx, os.Stdin, out, e.screen())
 }

@@ -15,9 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // unregistration is what unregister has done.
@@ -72,7 +74,7 @@ func (e *env) completeRegistered(toComplete string) []string {
 	}
 	for _, rec := range listing.Records {
 		if rec.Manual() && strings.HasPrefix(rec.ContainerID, toComplete) {
-			names = append(names, rec.ContainerID+"\t"+clean(rec.Netns.Path))
+			names = append(names, rec.ContainerID+"\t"+term.Clean(rec.Netns.Path))
 		}
 	}
 	return names
@@ -101,7 +103,7 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 		if !other.Manual() && other.Boot == rec.Boot && other.Netns.Same(rec.Netns.Identity) {
 			u.StillRecorded = append(u.StillRecorded, other.Attachment)
 			u.Notes = append(u.Notes, fmt.Sprintf("CNI has recorded this namespace too (%s): that stays until its DEL",
-				clean(podName(other.Pod, other.ContainerID))))
+				term.Clean(describe.Pod(other.Pod, other.ContainerID))))
 		}
 	}
 	if launch.Running(e.store().SocketPath()) {
@@ -178,7 +180,7 @@ func pick(listing state.Listing, w wanted) (state.Record, error) {
 	}
 	if len(byCNI) > 0 {
 		return state.Record{}, fmt.Errorf("CNI has recorded %q (%s), and its DEL is what ends that: delete the container",
-			w.arg, clean(podName(byCNI[0].Pod, byCNI[0].ContainerID)))
+			w.arg, term.Clean(describe.Pod(byCNI[0].Pod, byCNI[0].ContainerID)))
 	}
 	all := slices.DeleteFunc(slices.Clone(listing.Records), func(rec state.Record) bool { return !rec.Manual() })
 	if len(all) == 0 {
@@ -196,7 +198,7 @@ func registered(records []state.Record) string {
 			list = append(list, fmt.Sprintf("and %d more", len(records)-most))
 			break
 		}
-		list = append(list, rec.ContainerID+" ("+clean(rec.Netns.Path)+")")
+		list = append(list, rec.ContainerID+" ("+term.Clean(rec.Netns.Path)+")")
 	}
 	return strings.Join(list, ", ")
 }

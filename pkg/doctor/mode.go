@@ -61,19 +61,17 @@ type modeCap struct{ by, lift string }
 
 func capsOf(v api.ModeView) []modeCap {
 	var caps []modeCap
-	if v.Reaper != policy.Destroy {
-		caps = append(caps, modeCap{"the reaper's --mode is " + v.Reaper.String(), "start the reaper without --mode and HALFCLOSE_MODE"})
-	}
-	switch {
-	case v.SwitchProblem != "":
-		caps = append(caps, modeCap{"the switch cannot be read", "see to switch"})
-	case v.Switch != nil && v.Switch.Mode != policy.Destroy:
-		caps = append(caps, modeCap{
-			"the switch was set to " + v.Switch.Mode.String() + " by " + v.Switch.By(), "halfclose mode destroy",
-		})
-	}
-	if v.KernelProblem != "" {
-		caps = append(caps, modeCap{v.KernelProblem, "see to sock-destroy"})
+	for _, limit := range v.Caps(policy.Destroy) {
+		switch limit {
+		case api.CapReaper:
+			caps = append(caps, modeCap{"the reaper's --mode is " + v.Reaper.String(), "start the reaper without --mode and HALFCLOSE_MODE"})
+		case api.CapSwitch:
+			caps = append(caps, modeCap{"the switch was set to " + v.Switch.Mode.String() + " by " + v.Switch.By(), "halfclose mode destroy"})
+		case api.CapSwitchUnreadable:
+			caps = append(caps, modeCap{"the switch cannot be read", "see to switch"})
+		case api.CapKernel:
+			caps = append(caps, modeCap{v.KernelProblem, "see to sock-destroy"})
+		}
 	}
 	return caps
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/doctor"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -51,7 +52,7 @@ func startReaper(t *testing.T, store *state.Store, mode policy.Mode) *admin.Clie
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	r, err := reaper.New(reaper.Config{
-		Store: store, Root: root, SwitchPath: filepath.Join(store.Dir(), "mode"), Finder: reaper.NewSockDiag(root, 0.02),
+		Store: store, Root: root, SwitchPath: filepath.Join(store.Dir(), "mode"), Finder: finder.NewSockDiag(root, 0.02),
 		Mode: mode, MinGrace: time.Second, Kernel: inetdiag.Probe, Log: log,
 	})
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -114,7 +114,7 @@ func (r records) intervals() []time.Duration {
 	}
 	var all []time.Duration
 	for _, policies := range merged {
-		if i := reaper.SweepInterval(policy.Merge(policies...)); i > 0 {
+		if i := finder.SweepInterval(policy.Merge(policies...)); i > 0 {
 			all = append(all, i)
 		}
 	}

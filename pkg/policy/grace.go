@@ -22,13 +22,17 @@ const Never Grace = math.MaxInt64
 
 const graceExample = `a duration such as "10m", or "never"`
 
-// String returns the grace as a Go duration without units that are zero at its end ("10m", not "10m0s"), or
-// "never".
+// String returns the grace as FormatDuration writes it, or "never".
 func (g Grace) String() string {
 	if g == Never {
 		return "never"
 	}
-	s := time.Duration(g).String()
+	return FormatDuration(time.Duration(g))
+}
+
+// FormatDuration writes a duration as Go does, without the units that are zero at its end: "10m", not "10m0s".
+func FormatDuration(d time.Duration) string {
+	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
 	}

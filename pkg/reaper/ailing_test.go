@@ -13,12 +13,13 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // ailing are real programs with something wrong, each as long as a test wants it.
 type ailing struct {
-	reaper.Programs
+	finder.Programs
 	deaf   atomic.Bool   // the kernel does not call the program that follows changes of state
 	broken atomic.Bool   // they cannot be talked to
 	unseen atomic.Uint64 // the cookie of a socket that they do not show
@@ -30,8 +31,8 @@ type ailing struct {
 var errBroken = errors.New("the programs are broken")
 
 // load makes the loader of a Kernel. A set has room for so many sockets.
-func (a *ailing) load(sockets int) func() (reaper.Programs, error) {
-	return func() (reaper.Programs, error) {
+func (a *ailing) load(sockets int) func() (finder.Programs, error) {
+	return func() (finder.Programs, error) {
 		if a.broken.Load() {
 			return nil, errBroken
 		}
@@ -89,7 +90,7 @@ func (a *ailing) Forget(cookies []uint64) error {
 func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
 	t.Helper()
 	a := new(ailing)
-	kernel, err := reaper.NewKernel(a.load(sockets))
+	kernel, err := finder.NewKernel(a.load(sockets))
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(t, "load BPF programs", err)
 	}
@@ -97,10 +98,10 @@ func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { kernel.Close() })
-	return newNode(t, reaper.FinderSockDiag, func(c *reaper.Config) {
-		f := reaper.NewBPF(kernel, c.Root, 1)
-		reaper.AuditEvery(f, 200*time.Millisecond)
-		c.Finder = f
+	return newNode(t, finder.NameSockDiag, func(c *reaper.Config) {
+		c.Finder = finder.NewBPF(finder.BPFConfig{
+			Kernel: kernel, Root: c.Root, CPUBudget: 1, AuditInterval: 200 * time.Millisecond, AuditBudget: 1,
+		})
 		often(c)
 	}), a
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -16,8 +17,8 @@ import (
 // that are due soon: an owner that notices the destroy lets go of the socket. What was destroyed before
 // anybody could be asked is looked for right after. The loop owns it, and waits for none of its looks.
 type attribution struct {
-	source Owners
-	pacer  *pacer
+	source owners.Resolver
+	pacer  *finder.Pacer
 	looks  chan *ownersLook // for the attributor
 	looked chan *ownersLook // by it
 
@@ -61,12 +62,12 @@ const (
 	blindLooks = 3
 )
 
-func newAttribution(source Owners, budget float64, now monotime.Time) attribution {
+func newAttribution(source owners.Resolver, budget float64, now monotime.Time) attribution {
 	a := attribution{
 		source: source, ahead: minAhead, looks: make(chan *ownersLook, 1), looked: make(chan *ownersLook, 1),
 	}
 	if budget > 0 {
-		a.pacer = newPacer(budget, now)
+		a.pacer = finder.NewPacer(budget, now)
 	}
 	return a
 }
@@ -78,7 +79,7 @@ func (a *attribution) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case k := <-a.looks:
-			k.cpu = onThread(func() { k.found, k.err = a.source.Find(ctx, k.query) })
+			k.cpu = finder.MeasureCPU(func() { k.found, k.err = a.source.Find(ctx, k.query) })
 			a.looked <- k // has room: there is only this one
 		}
 	}
@@ -167,8 +168,8 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 	a := &l.attribution
 	a.busy = false
 	if a.pacer != nil {
-		a.pacer.spend(at, k.cpu)
-		wait := a.pacer.wait(at)
+		a.pacer.Spend(at, k.cpu)
+		wait := a.pacer.Wait(at)
 		a.next, a.ahead = at.Add(wait), min(max(minAhead, 2*wait), maxAhead)
 	}
 	if k.query.Scope == owners.Beyond && len(k.found) < len(k.query.Inodes) {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -156,7 +157,7 @@ func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	seen := overdueLook(7)
 	seen.Socket.Inode = 70
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{seen}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{seen}})
 	answer(l, nextLook(l, now()), now(), owners.Process{PID: 42})
 	destroyNow(t, l, 7, 71) // as the examiner saw it
 	if e := l.journal.after(0)[0]; e.Owners != nil {
@@ -183,7 +184,7 @@ func destroyNow(t *testing.T, l *loop, cookie uint64, inode uint32) {
 		if ns.candidates[cookie] == nil {
 			seen := overdueLook(cookie)
 			seen.Socket.Inode = inode
-			l.found(Finding{Namespace: id, Seen: []Seen{seen}})
+			l.found(finder.Finding{Namespace: id, Seen: []finder.Seen{seen}})
 		}
 	}
 	j := nextOf(t, l, 1)
@@ -222,7 +223,7 @@ func TestWhatIsDestroyedDuringALookIsAttributedByIt(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	seen := overdueLook(7)
 	seen.Socket.Inode = 70
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{seen}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{seen}})
 	k := nextLook(l, now())
 	destroyNow(t, l, 7, 70)
 	answer(l, k, now(), owners.Process{PID: 42})

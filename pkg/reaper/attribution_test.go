@@ -25,14 +25,14 @@ import (
 
 // observed is a source of owners that a test sees at work.
 type observed struct {
-	reaper.Owners
+	owners.Resolver
 	looks atomic.Int64
 	gate  chan struct{} // unless nil, it does not look before that is closed, or it is told to end
 	also  error         // what it says besides
 }
 
 func (o *observed) use(c *reaper.Config) {
-	o.Owners = c.Owners
+	o.Resolver = c.Owners
 	c.Owners, c.OwnersBudget = o, 0
 }
 
@@ -45,7 +45,7 @@ func (o *observed) Find(ctx context.Context, q owners.Query) (map[uint32][]owner
 			return nil, ctx.Err()
 		}
 	}
-	found, err := o.Owners.Find(ctx, q)
+	found, err := o.Resolver.Find(ctx, q)
 	return found, errors.Join(err, o.also)
 }
 

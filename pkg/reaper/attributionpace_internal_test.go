@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
@@ -28,7 +29,7 @@ func TestLooksForOwnersStayWithinTheirBudget(t *testing.T) {
 		}
 	}
 	most := time.Duration(share * hour * float64(time.Second))
-	if saved := time.Duration(share * float64(savings)); spent > most+saved+cost || spent < most*4/5 {
+	if saved := time.Duration(share * float64(finder.BurstWindow)); spent > most+saved+cost || spent < most*4/5 {
 		t.Errorf("in an hour it spent %v of %v", spent, most)
 	}
 }
@@ -111,13 +112,13 @@ func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.budget = newBudget(1)
 	l.budget.spend(time.Now(), 1)
-	var seen []Seen
+	var seen []finder.Seen
 	for cookie := range uint64(3) {
 		s := overdueLook(cookie + 1)
 		s.Socket.Inode = uint32(cookie + 1)
 		seen = append(seen, s)
 	}
-	l.found(Finding{Namespace: ns.id, Seen: seen})
+	l.found(finder.Finding{Namespace: ns.id, Seen: seen})
 	j := nextOf(t, l, 3)
 	lookAgain(j)
 	for i := range j.results {

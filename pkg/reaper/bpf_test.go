@@ -14,6 +14,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -59,7 +60,7 @@ func TestWhatTheKernelDoesNotTellIsFoundAndCounted(t *testing.T) {
 	a.deaf.Store(false)
 	halfClosed(t, ns, 5)
 	n.awaitEqual(ns)
-	if got := n.status().Finder.Name; got != reaper.FinderBPF {
+	if got := n.status().Finder.Name; got != finder.NameBPF {
 		t.Errorf("the finder is %s", got)
 	}
 }
@@ -70,7 +71,7 @@ func TestAFullSetFallsBackUntilItFits(t *testing.T) {
 	n, _ := newAilingNode(t, 64)
 	n.register(ns, both(time.Hour))
 	pairs := halfClosed(t, ns, 100)
-	if why := n.awaitFinder(reaper.FinderSockDiag); !strings.Contains(why, "--bpf-sockets") {
+	if why := n.awaitFinder(finder.NameSockDiag); !strings.Contains(why, "--bpf-sockets") {
 		t.Errorf("it does not say what to do: %s", why)
 	}
 	n.awaitEqual(ns)
@@ -79,7 +80,7 @@ func TestAFullSetFallsBackUntilItFits(t *testing.T) {
 		p.Server.Close()
 	}
 	n.awaitEqual(ns)
-	n.awaitFinder(reaper.FinderBPF)
+	n.awaitFinder(finder.NameBPF)
 	halfClosed(t, ns, 5)
 	n.awaitEqual(ns)
 }
@@ -93,16 +94,16 @@ func TestWithoutItsProgramsTheFinderFallsBackUntilTheyCanBeLoaded(t *testing.T) 
 	n.awaitEqual(ns)
 	since, _ := n.since(cookieOf(t, known[0].Server))
 	a.broken.Store(true)
-	if why := n.awaitFinder(reaper.FinderSockDiag); !strings.Contains(why, errBroken.Error()) {
+	if why := n.awaitFinder(finder.NameSockDiag); !strings.Contains(why, errBroken.Error()) {
 		t.Errorf("it does not say why: %s", why)
 	}
 	halfClosed(t, ns, 3)
 	n.awaitEqual(ns)
-	if m, err := n.Metrics(t.Context()); err != nil || m.Finder != reaper.FinderSockDiag || m.Warnings[reaper.WarnFinder] != 1 {
+	if m, err := n.Metrics(t.Context()); err != nil || m.Finder != finder.NameSockDiag || m.Warnings[reaper.WarnFinder] != 1 {
 		t.Errorf("the metrics say %s, and %d warnings: %v", m.Finder, m.Warnings[reaper.WarnFinder], err)
 	}
 	a.broken.Store(false)
-	n.awaitFinder(reaper.FinderBPF)
+	n.awaitFinder(finder.NameBPF)
 	halfClosed(t, ns, 3)
 	n.awaitEqual(ns)
 	if now, ok := n.since(cookieOf(t, known[0].Server)); !ok || !now.couldBe(since) {
@@ -121,7 +122,7 @@ func TestASocketThatTheProgramsDoNotShowIsFoundAndTheyAreDistrusted(t *testing.T
 	p := ns.Connect(t, nstest.IPv4)
 	a.unseen.Store(cookieOf(t, p.Server))
 	shut(t, p)
-	if why := n.awaitFinder(reaper.FinderSockDiag); !strings.Contains(why, "reaper.test[") || !strings.Contains(why, p.Server.LocalAddr().String()) {
+	if why := n.awaitFinder(finder.NameSockDiag); !strings.Contains(why, "reaper.test[") || !strings.Contains(why, p.Server.LocalAddr().String()) {
 		t.Errorf("it does not say which socket, and whose: %s", why)
 	}
 	n.awaitEqual(ns)
@@ -142,7 +143,7 @@ func TestWhatTheProgramsShowThoughItIsNoMoreIsForgotten(t *testing.T) {
 	a.ghost.Store(s.ID.Cookie())
 	nstest.Eventually(t, patience, "the set is without it", func() bool { return a.ghost.Load() == 0 })
 	n.awaitEqual(ns)
-	if f := n.status().Finder; f.Name != reaper.FinderBPF {
+	if f := n.status().Finder; f.Name != finder.NameBPF {
 		t.Errorf("the finder is %s: %s", f.Name, f.Why)
 	}
 }
@@ -195,7 +196,7 @@ func inFlight(t *testing.T, conn *net.TCPConn) {
 func TestTheKernelTellsTheMoment(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
-	n := newNode(t, reaper.FinderBPF, often)
+	n := newNode(t, finder.NameBPF, often)
 	n.register(ns, both(time.Hour))
 	nstest.Eventually(t, patience, "the namespace is watched", func() bool { return n.status().Finder.Sweeps > 0 })
 	moments := make(map[uint64]span) // by cookie
@@ -224,7 +225,7 @@ func TestTheKernelTellsTheMoment(t *testing.T) {
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}
-		n.start(reaper.FinderBPF, often)
+		n.start(finder.NameBPF, often)
 		n.awaitConfirmed(cookie)
 	}
 }

@@ -106,17 +106,17 @@ func (c *caps) effective(ns *registered) policy.Mode {
 // capped lists what makes a namespace's mode more careful than its policy.
 func (c *caps) capped(ns *registered) []string {
 	var by []string
-	if c.view.Reaper > ns.policy.Mode {
-		by = append(by, "the reaper's --mode "+c.view.Reaper.String())
-	}
-	if s := c.view.Switch; s != nil && s.Mode > ns.policy.Mode {
-		by = append(by, "the switch, set to "+s.Mode.String()+" by "+cmp.Or(s.Who, "hand"))
-	}
-	if c.view.SwitchProblem != "" && ns.policy.Mode < policy.Observe {
-		by = append(by, "the switch cannot be read")
-	}
-	if c.view.KernelProblem != "" && ns.policy.Mode < policy.Observe {
-		by = append(by, c.view.KernelProblem)
+	for _, limit := range c.view.Caps(ns.policy.Mode) {
+		switch limit {
+		case api.CapReaper:
+			by = append(by, "the reaper's --mode "+c.view.Reaper.String())
+		case api.CapSwitch:
+			by = append(by, "the switch, set to "+c.view.Switch.Mode.String()+" by "+cmp.Or(c.view.Switch.Who, "hand"))
+		case api.CapSwitchUnreadable:
+			by = append(by, "the switch cannot be read")
+		case api.CapKernel:
+			by = append(by, c.view.KernelProblem)
+		}
 	}
 	return by
 }

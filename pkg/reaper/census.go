@@ -90,7 +90,7 @@ func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 	}
 	h, err := w.root.Open(r.Netns.Path)
 	switch {
-	case err != nil && gone(err):
+	case err != nil && netns.IsGone(err):
 		if !w.root.SeesDirOf(r.Netns.Path) {
 			return fmt.Sprintf("%v, nor is its directory: in a container, mount the host's with propagation", err), false
 		}
@@ -100,7 +100,7 @@ func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 	}
 	defer h.Close()
 	if !h.Stat().Same(r.Netns.Identity) {
-		return fmt.Sprintf("%s: %v", r.Netns.Path, errOtherNamespace), true
+		return fmt.Sprintf("%s: %v", r.Netns.Path, netns.ErrMismatch), true
 	}
 	if r.Netns.Cookie == 0 {
 		return cookieless(h), false

@@ -14,6 +14,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
@@ -62,14 +63,14 @@ func (n *node) awaitAge(cookie uint64, age time.Duration) (since span) {
 // some sweeps.
 func TestASocketThatADumpMissedLosesNoAge(t *testing.T) {
 	const grace = 9 * time.Second
-	eachFinder(t, func(t *testing.T, finder string) {
+	eachFinder(t, func(t *testing.T, finderName string) {
 		ns := nstest.New(t)
 		var hidden, misses atomic.Uint64
-		n := newNode(t, finder, func(c *reaper.Config) {
+		n := newNode(t, finderName, func(c *reaper.Config) {
 			attentive(c)
-			c.Finder = wrapped{Finder: c.Finder, finding: func(f *reaper.Finding) {
+			c.Finder = wrapped{Finder: c.Finder, finding: func(f *finder.Finding) {
 				all := len(f.Seen)
-				f.Seen = slices.DeleteFunc(f.Seen, func(s reaper.Seen) bool { return s.Socket.ID.Cookie() == hidden.Load() })
+				f.Seen = slices.DeleteFunc(f.Seen, func(s finder.Seen) bool { return s.Socket.ID.Cookie() == hidden.Load() })
 				misses.Add(uint64(all - len(f.Seen)))
 			}}
 		})
@@ -133,15 +134,15 @@ func churn(tb testing.TB, ns *nstest.NS, stop <-chan struct{}) (made uint64) {
 // in a small table while connections come and go in it, so that dumps miss some of them.
 func TestUnderChurnNoSocketLosesItsAge(t *testing.T) {
 	const sockets, churning = 300, 3 * time.Second
-	eachFinder(t, func(t *testing.T, finder string) {
+	eachFinder(t, func(t *testing.T, finderName string) {
 		ns := nstest.NewSmall(t, 256)
 		var misses atomic.Uint64
-		n := newNode(t, finder, func(c *reaper.Config) {
+		n := newNode(t, finderName, func(c *reaper.Config) {
 			seen := 0
 			c.Finder = wrapped{
 				Finder: c.Finder,
-				target: func(t *reaper.Target) { t.Interval = 10 * time.Millisecond },
-				finding: func(f *reaper.Finding) {
+				target: func(t *finder.Target) { t.Interval = 10 * time.Millisecond },
+				finding: func(f *finder.Finding) {
 					seen += len(f.Seen)
 					if !f.Swept.IsZero() {
 						misses.Add(uint64(max(2*sockets-seen, 0)))

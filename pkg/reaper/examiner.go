@@ -6,6 +6,7 @@ package reaper
 import (
 	"errors"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -36,7 +37,7 @@ const (
 type job struct {
 	ns     *registered // for the loop: the examiner does not touch it
 	list   []*candidate
-	target Target
+	target finder.Target
 	policy policy.Policy
 	mode   policy.Mode
 	grant  int // how many may be destroyed
@@ -59,14 +60,14 @@ type examined struct {
 
 // examiner looks at single sockets again, judges what it sees and destroys at once.
 type examiner struct {
-	opener opener
+	opener finder.Opener
 	ids    [handful]inetdiag.ID
 	index  [handful]int
 }
 
 // examine works through a job. What it has no answer for it leaves without a result.
 func (e *examiner) examine(j *job) {
-	conn, err := e.opener.open(j.target, nil)
+	conn, err := e.opener.Open(j.target, nil)
 	if err != nil {
 		j.err = err
 		return

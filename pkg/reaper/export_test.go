@@ -6,7 +6,6 @@ package reaper
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
@@ -19,12 +18,6 @@ const (
 	SavedSince  = 3*8 + inetdiag.SizeofID + 2 // in an entry
 	SavedLast   = SavedSince + 3*8
 )
-
-// AuditEvery makes the bpf finder audit each namespace as often, whatever that costs.
-func AuditEvery(f Finder, every time.Duration) {
-	b := f.(*BPF)
-	b.auditEvery, b.audits.pacer.share = every, 1
-}
 
 // SealSaved makes the checksum of a file of saved candidates right again.
 func SealSaved(b []byte) []byte {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -19,19 +20,19 @@ import (
 
 // puppet is a finder that finds what the test shows it.
 type puppet struct {
-	shows   chan func(found func(...reaper.Finding))
-	targets chan []reaper.Target // the last set, once there is one
+	shows   chan func(found func(...finder.Finding))
+	targets chan []finder.Target // the last set, once there is one
 }
 
 func newPuppet() *puppet {
-	return &puppet{shows: make(chan func(func(...reaper.Finding))), targets: make(chan []reaper.Target, 1)}
+	return &puppet{shows: make(chan func(func(...finder.Finding))), targets: make(chan []finder.Target, 1)}
 }
 
 func (p *puppet) use(c *reaper.Config) { c.Finder = p }
 
 func (p *puppet) Name() string { return "puppet" }
 
-func (p *puppet) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
+func (p *puppet) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -66,9 +67,9 @@ func (p *puppet) awaitTarget(tb testing.TB, id netns.Identity) {
 }
 
 // show hands the reaper a finding, and returns when it was taken.
-func (p *puppet) show(f reaper.Finding) {
+func (p *puppet) show(f finder.Finding) {
 	done := make(chan struct{})
-	p.shows <- func(found func(...reaper.Finding)) { defer close(done); found(f) }
+	p.shows <- func(found func(...finder.Finding)) { defer close(done); found(f) }
 	<-done
 }
 
@@ -77,19 +78,19 @@ func (p *puppet) show(f reaper.Finding) {
 const longGrace = 30 * time.Second
 
 // enteredLongAgo is a finder's look at a socket at some moment, when its longGrace was over.
-func enteredLongAgo(s inetdiag.Socket, at monotime.Time) reaper.Seen {
-	return reaper.Seen{Socket: s, At: at, Entered: at.Add(-longGrace - time.Second)}
+func enteredLongAgo(s inetdiag.Socket, at monotime.Time) finder.Seen {
+	return finder.Seen{Socket: s, At: at, Entered: at.Add(-longGrace - time.Second)}
 }
 
 // wrapped is the real finder with its targets and what it finds changed on the way.
 type wrapped struct {
-	reaper.Finder
-	target  func(*reaper.Target)
-	finding func(*reaper.Finding)
+	finder.Finder
+	target  func(*finder.Target)
+	finding func(*finder.Finding)
 }
 
-func (w wrapped) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
-	changed := make(chan []reaper.Target, 1)
+func (w wrapped) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
+	changed := make(chan []finder.Target, 1)
 	done := make(chan struct{})
 	defer func() { <-done }()
 	ctx, cancel := context.WithCancel(ctx)
@@ -114,7 +115,7 @@ func (w wrapped) Find(ctx context.Context, targets <-chan []reaper.Target, found
 			}
 		}
 	}()
-	return w.Finder.Find(ctx, changed, func(findings ...reaper.Finding) {
+	return w.Finder.Find(ctx, changed, func(findings ...finder.Finding) {
 		for i := range findings {
 			if w.finding != nil {
 				w.finding(&findings[i])
@@ -126,12 +127,12 @@ func (w wrapped) Find(ctx context.Context, targets <-chan []reaper.Target, found
 
 // impatient makes the finder sweep without a pause.
 func impatient(c *reaper.Config) {
-	c.Finder = wrapped{Finder: c.Finder, target: func(t *reaper.Target) { t.Interval = time.Nanosecond }}
+	c.Finder = wrapped{Finder: c.Finder, target: func(t *finder.Target) { t.Interval = time.Nanosecond }}
 }
 
 // attentive makes the finder sweep ten times a second, however long the graces are.
 func attentive(c *reaper.Config) {
-	c.Finder = wrapped{Finder: c.Finder, target: func(t *reaper.Target) { t.Interval = 100 * time.Millisecond }}
+	c.Finder = wrapped{Finder: c.Finder, target: func(t *finder.Target) { t.Interval = 100 * time.Millisecond }}
 }
 
 // gate can hold a finder up.
@@ -141,7 +142,7 @@ type gate struct {
 }
 
 func (g *gate) use(c *reaper.Config) {
-	c.Finder = wrapped{Finder: c.Finder, finding: func(*reaper.Finding) {
+	c.Finder = wrapped{Finder: c.Finder, finding: func(*finder.Finding) {
 		g.waiting.Store(true)
 		g.mu.Lock()
 		g.waiting.Store(false)

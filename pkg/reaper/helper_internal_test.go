@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -32,8 +33,8 @@ func closeWait(cookie uint64, age time.Duration) inetdiag.Socket {
 }
 
 // lookAt is a finder's look at such a socket.
-func lookAt(cookie uint64, age time.Duration, at monotime.Time) *Seen {
-	return &Seen{Socket: closeWait(cookie, age), At: at}
+func lookAt(cookie uint64, age time.Duration, at monotime.Time) *finder.Seen {
+	return &finder.Seen{Socket: closeWait(cookie, age), At: at}
 }
 
 // patience bounds a wait for something that must happen, on the busiest of machines.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -81,7 +82,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	before, at := kernelSockets(t, ns), monotime.Now()
 
 	written := make([]int, sockets)
-	var seen []reaper.Seen
+	var seen []finder.Seen
 	var wg sync.WaitGroup
 	for i, pair := range pairs {
 		cookie := cookieOf(t, pair.Server)
@@ -96,7 +97,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	if got := states(t, ns)[inetdiag.LastAck]; got != sockets {
 		t.Fatalf("%d sockets are in LAST_ACK, want %d", got, sockets)
 	}
-	p.show(reaper.Finding{Namespace: r.Netns.Identity, Seen: seen})
+	p.show(finder.Finding{Namespace: r.Netns.Identity, Seen: seen})
 	n.awaitDestroyed(control)
 	for i, pair := range pairs {
 		drain(t, pair.Client, written[i])

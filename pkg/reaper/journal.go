@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -74,7 +75,7 @@ func (j *journal) add(e api.Entry) {
 		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie),
 	}
 	if len(e.Owners) > 0 {
-		attrs = append(attrs, slog.String("owners", ownersText(e.Owners)))
+		attrs = append(attrs, slog.String("owners", owners.Names(e.Owners)))
 	}
 	j.log.Info(logText[e.Outcome], attrs...)
 }

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -37,7 +39,7 @@ type loop struct {
 	counts        api.Counts
 	tally         tally
 	sweeping      sweeping
-	finder        FinderState
+	finder        finder.FinderState
 	finderKnown   bool            // it has said how it works
 	idleSince     monotime.Time   // since when there is no record
 	ready         bool            // the records have been read once
@@ -67,7 +69,7 @@ func now() monotime.Time { return monotime.Now() }
 const saveEvery = 10 * time.Second
 
 // run is the loop.
-func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []Target, jobs chan<- *job, results <-chan *job) error {
+func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []finder.Target, jobs chan<- *job, results <-chan *job) error {
 	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings)
 	defer save.wait()
 	saveTick, second := time.NewTicker(saveEvery), time.NewTicker(time.Second)
@@ -177,13 +179,13 @@ func (l *loop) forget(ns *registered) {
 }
 
 // found takes in what a finder saw.
-func (l *loop) found(findings ...Finding) {
+func (l *loop) found(findings ...finder.Finding) {
 	for i := range findings {
 		l.take(&findings[i])
 	}
 }
 
-func (l *loop) take(f *Finding) {
+func (l *loop) take(f *finder.Finding) {
 	if f.State != nil {
 		l.finderSaid(*f.State)
 	}
@@ -200,7 +202,7 @@ func (l *loop) take(f *Finding) {
 	l.swept(ns, f)
 	if f.Err != nil {
 		ns.problem = f.Err.Error()
-		if gone(f.Err) {
+		if netns.IsGone(f.Err) {
 			l.forget(ns)
 		}
 		return

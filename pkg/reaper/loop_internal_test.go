@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -40,9 +41,9 @@ func turn(t *testing.T, l *loop, mode policy.Mode) {
 }
 
 // overdueLook is a finder's look at an overdue socket whose entry it saw.
-func overdueLook(cookie uint64) Seen {
+func overdueLook(cookie uint64) finder.Seen {
 	at := now()
-	return Seen{Socket: closeWait(cookie, 2*testGrace), At: at, Entered: max(at.Add(-2*testGrace), 1)}
+	return finder.Seen{Socket: closeWait(cookie, 2*testGrace), At: at, Entered: max(at.Add(-2*testGrace), 1)}
 }
 
 // lookAgain is what an examiner that looks at the candidates of a job now finds: that they are as before.
@@ -98,7 +99,7 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 			if tc.before != policy.Destroy {
 				turn(t, l, tc.before)
 			}
-			l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+			l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
 			j := nextOf(t, l, 1)
 			lookAgain(j)
 			turn(t, l, tc.after) // while the examiner is at work
@@ -118,7 +119,7 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 
 func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Observe)
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
 	for range 3 {
 		j := l.nextJob(now(), time.Now())
 		if j == nil {
@@ -138,16 +139,16 @@ func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
 // sweep has a finder show sockets, as they were, in a look at all of the namespace.
 func sweep(l *loop, ns *registered, cookies ...uint64) {
 	began := now()
-	var seen []Seen
+	var seen []finder.Seen
 	for _, cookie := range cookies {
 		at := now()
 		age := time.Duration(0)
 		if c := ns.candidates[cookie]; c != nil {
 			age = at.Sub(c.history.Since)
 		}
-		seen = append(seen, Seen{Socket: closeWait(cookie, age), At: at})
+		seen = append(seen, finder.Seen{Socket: closeWait(cookie, age), At: at})
 	}
-	l.found(Finding{Namespace: ns.id, Seen: seen, Swept: began})
+	l.found(finder.Finding{Namespace: ns.id, Seen: seen, Swept: began})
 }
 
 func TestLoopForgetsWhatIsGoneAndNothingElse(t *testing.T) {
@@ -179,14 +180,14 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	l.budget = newBudget(1)
 	l.budget.spend(time.Now(), 1) // nothing is left of it
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(1), overdueLook(2)}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(1), overdueLook(2)}})
 	j := nextOf(t, l, 2)
 	lookAgain(j)
 	l.examined(j, now())
 	if l.held.count != 2 {
 		t.Fatalf("%d wait for the budget", l.held.count)
 	}
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(3)}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(3)}})
 	j = nextOf(t, l, 1)
 	lookAgain(j)
 	l.counted(census{}) // its DEL, while the examiner is at work
@@ -195,7 +196,7 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	if _, ok := l.tracker.next(); ok || l.held.count+l.fresh.count != 0 || len(ns.candidates) != 0 || !l.retarget {
 		t.Errorf("%d held, %d fresh, %d candidates are left", l.held.count, l.fresh.count, len(ns.candidates))
 	}
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(4)}}) // the finder has not heard of it yet
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(4)}}) // the finder has not heard of it yet
 	noneNext(t, l)
 }
 
@@ -204,13 +205,13 @@ func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 	r := recordOf(1, "eth0")
 	r.Netns.Identity, r.Policy = ns.id, *ns.policy
 	l.counted(census{records: []state.Record{r}})
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(1)}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(1)}})
 	j := nextOf(t, l, 1)
 	lookAgain(j)
 	r.Policy.Mode = policy.Off
 	l.counted(census{records: []state.Record{r}}) // while the examiner is at work
 	l.examined(j, now())
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(1), overdueLook(2)}}) // the finder has not heard of it yet
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(1), overdueLook(2)}}) // the finder has not heard of it yet
 	noneNext(t, l)
 	if len(ns.candidates) != 0 {
 		t.Errorf("%d candidates are left", len(ns.candidates))
@@ -219,14 +220,14 @@ func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 
 func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
 	j := nextOf(t, l, 1)
 	j.results = append(j.results, examined{at: now(), outcome: goneMeantime})
 	// The same cookie, connected to somebody else since.
 	s := closeWait(7, 0)
 	s.ID = inetdiag.NewID(s.ID.Family(), s.ID.Local(), closeWait(9, 0).ID.Peer(), 0, 7)
 	at := now().Add(time.Millisecond)
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{{Socket: s, At: at}}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{{Socket: s, At: at}}})
 	l.examined(j, at)
 	c := ns.candidates[7]
 	if c == nil || c.history.ID != s.ID || c.reason != policy.Young {
@@ -262,7 +263,7 @@ func TestLoopSleepsUntilThereIsWork(t *testing.T) {
 		t.Errorf("with nothing to do it wakes up after %v", got)
 	}
 	at := now()
-	l.tracker.seen(ns, &Seen{Socket: closeWait(7, 0), At: at}, at)
+	l.tracker.seen(ns, &finder.Seen{Socket: closeWait(7, 0), At: at}, at)
 	if got := l.untilWork(at, wall); got != testGrace {
 		t.Errorf("with a grace of %v it wakes up after %v", testGrace, got)
 	}

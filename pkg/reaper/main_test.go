@@ -13,9 +13,6 @@ import (
 const atOnce = "32"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(envHoldLock); path != "" {
-		os.Exit(holdLock(path))
-	}
 	if os.Getenv(envLetGo) != "" {
 		os.Exit(letGo())
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -135,7 +136,7 @@ func TestOnlyWhatWasToBeDestroyedIsCountedAsGone(t *testing.T) {
 	for mode, want := range map[policy.Mode]uint64{policy.Observe: 0, policy.Destroy: 1} {
 		t.Run(mode.String(), func(t *testing.T) {
 			l, ns := newTestLoop(t, mode)
-			l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+			l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
 			j := nextOf(t, l, 1)
 			if mode == policy.Observe {
 				lookAgain(j)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -35,12 +36,12 @@ type node struct {
 }
 
 // finders are what every test of a node runs against, each with what finds owners where it does its work.
-var finders = []string{reaper.FinderSockDiag, reaper.FinderBPF}
+var finders = []string{finder.NameSockDiag, finder.NameBPF}
 
 // senses makes a finder of that name for a test, with a whole core for its work. The caller closes it.
-func senses(tb testing.TB, finder string, root *netns.Root) *reaper.Senses {
+func senses(tb testing.TB, name string, root *netns.Root) *finder.Senses {
 	tb.Helper()
-	s, err := reaper.Choose(finder, func() (*reaper.Kernel, error) { return reaper.LoadPrograms(testSockets) }, root, 1)
+	s, err := finder.Choose(name, func() (*finder.Kernel, error) { return finder.LoadPrograms(testSockets) }, root, 1)
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(tb, "load BPF programs", err)
 	}

@@ -15,32 +15,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-func TestTheLogNamesOwnersHarmlessly(t *testing.T) {
-	named := func(commands ...string) (list []owners.Process) {
-		for i, c := range commands {
-			list = append(list, owners.Process{PID: i + 7, Command: c, ContainerID: "c1"})
-		}
-		return list
-	}
-	for _, tc := range []struct {
-		list []owners.Process
-		want string
-	}{
-		{named("nginx"), "nginx[7]"},
-		{named("nginx", "side-car_2.0", "kworker/0:1+ev"), "nginx[7] side-car_2.0[8] kworker/0:1+ev[9]"},
-		{named("a", "b", "c", "d"), "a[7] b[8] c[9] d[10]"},
-		{named("a", "b", "c", "d", "e", "f"), "a[7] b[8] c[9] d[10] and 2 more"},
-		{named("tmux: server"), `"tmux: server"[7]`},
-		{named("init[1] x"), `"init[1] x"[7]`},
-		{named("\x1b[2J\n\"\xff", "ü", ""), `"\x1b[2J\n\"\xff"[7] "\u00fc"[8] ""[9]`},
-		{nil, ""},
-	} {
-		if got := ownersText(tc.list); got != tc.want {
-			t.Errorf("%v: got %s, want %s", tc.list, got, tc.want)
-		}
-	}
-}
-
 func TestALineOfTheLogNamesOwnersIfAnyAreKnown(t *testing.T) {
 	j, b := newTestJournal()
 	j.add(api.Entry{Time: time.Now(), Outcome: api.Destroyed, Owners: []owners.Process{{PID: 7, Command: "nginx"}, {PID: 9, Command: "sidecar"}}})

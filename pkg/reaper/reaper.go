@@ -9,12 +9,15 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -24,7 +27,7 @@ type Config struct {
 	Store      *state.Store
 	Root       *netns.Root // where records' paths resolve
 	SwitchPath string      // where the node's mode switch is kept
-	Finder     Finder
+	Finder     finder.Finder
 
 	Mode     policy.Mode   // the cap on every record's mode
 	MinGrace time.Duration // no grace is shorter
@@ -34,7 +37,7 @@ type Config struct {
 	AllowHostNetns bool
 	// Owners finds who holds sockets; without it the journal names nobody. OwnersBudget is the share of one core
 	// that it may cost to find the owners of what is destroyed, such as 0.005; 0 is no bound.
-	Owners       Owners
+	Owners       owners.Resolver
 	OwnersBudget float64
 	// IdleExit ends the reaper after so long without a record; 0 never does.
 	IdleExit time.Duration
@@ -52,10 +55,11 @@ type Reaper struct {
 	cfg      Config
 	boot     string
 	began    time.Time
-	opener   opener
+	opener   finder.Opener
 	warnings *warnings
 	calls    chan func(*loop)
 	recounts chan chan<- struct{} // who asks for a census now; closed once that has been taken in
+	counted  chan struct{}        // closed once the records have been read
 	ended    chan struct{}
 }
 
@@ -66,8 +70,9 @@ func New(cfg Config) (*Reaper, error) {
 		return nil, err
 	}
 	return &Reaper{
-		cfg: cfg, boot: boot, began: time.Now().UTC(), opener: opener{cfg.Root}, warnings: newWarnings(cfg.Log),
-		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}), ended: make(chan struct{}),
+		cfg: cfg, boot: boot, began: time.Now().UTC(), opener: finder.Opener{Root: cfg.Root}, warnings: newWarnings(cfg.Log),
+		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}),
+		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
 
@@ -84,17 +89,22 @@ func (r *Reaper) Run(ctx context.Context) error {
 	l.restorable = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
-	targets := make(chan []Target, 1)
+	targets := make(chan []finder.Target, 1)
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	g.Go(func() error {
 		w := watcher{
 			store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
 			asked: r.recounts,
 		}
-		return w.watch(ctx, func(c census) { r.do(ctx, func(l *loop) { l.counted(c) }) })
+		announce := sync.OnceFunc(func() { close(r.counted) })
+		return w.watch(ctx, func(c census) {
+			if r.do(ctx, func(l *loop) { l.counted(c) }) {
+				announce()
+			}
+		})
 	})
 	g.Go(func() error {
-		err := r.cfg.Finder.Find(ctx, targets, func(f ...Finding) { r.do(ctx, func(l *loop) { l.found(f...) }) })
+		err := r.cfg.Finder.Find(ctx, targets, func(f ...finder.Finding) { r.do(ctx, func(l *loop) { l.found(f...) }) })
 		if err != nil {
 			return fmt.Errorf("finder %s: %w", r.cfg.Finder.Name(), err)
 		}

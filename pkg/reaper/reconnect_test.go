@@ -13,10 +13,10 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // fixedPort is the local port of sockets that keep it from one connection to the next.
@@ -202,12 +202,12 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 			awaitState(t, ns, cookieOf(t, control), inetdiag.CloseWait)
 			before := kernelSockets(t, ns)
 			at := monotime.Now()
-			seen := []reaper.Seen{
+			seen := []finder.Seen{
 				enteredLongAgo(before[s.cookie], at.Add(-time.Second)), // so that it is older than what comes now
 				enteredLongAgo(before[cookieOf(t, control)], at),
 			}
 			change(t, ns, s, l)
-			p.show(reaper.Finding{Namespace: r.Netns.Identity, Seen: seen})
+			p.show(finder.Finding{Namespace: r.Netns.Identity, Seen: seen})
 
 			n.awaitDestroyed(control)
 			if state := stateAt(t, ns, fixedPort); state != inetdiag.CloseWait && state != inetdiag.Established {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -28,8 +29,8 @@ type registered struct {
 }
 
 // target is what finders and the examiner need to know of it.
-func (ns *registered) target() Target {
-	t := Target{Identity: ns.id, Interval: SweepInterval(*ns.policy), Grace: time.Duration(shortestGrace(*ns.policy))}
+func (ns *registered) target() finder.Target {
+	t := finder.Target{Identity: ns.id, Interval: finder.SweepInterval(*ns.policy), Grace: time.Duration(finder.ShortestGrace(*ns.policy))}
 	for _, r := range ns.records {
 		if !slices.Contains(t.Paths, r.Netns.Path) {
 			t.Paths = append(t.Paths, r.Netns.Path)
@@ -39,19 +40,7 @@ func (ns *registered) target() Target {
 }
 
 // watched reports whether anything is looked for in it.
-func (ns *registered) watched() bool { return SweepInterval(*ns.policy) > 0 }
-
-// SweepInterval is how often a finder looks at a namespace of the policy: a quarter of its shortest grace,
-// within a second and a minute; zero where nothing is ever destroyed, so that there is nothing to look for.
-func SweepInterval(p policy.Policy) time.Duration {
-	shortest := shortestGrace(p)
-	if p.Mode == policy.Off || shortest == policy.Never {
-		return 0
-	}
-	return min(max(time.Duration(shortest)/4, time.Second), time.Minute)
-}
-
-func shortestGrace(p policy.Policy) policy.Grace { return min(p.CloseWaitGrace, p.FinWait2Grace) }
+func (ns *registered) watched() bool { return finder.SweepInterval(*ns.policy) > 0 }
 
 // registry knows the registered namespaces.
 type registry struct {
@@ -117,8 +106,8 @@ func (r *registry) merge(records []state.Record) policy.Policy {
 }
 
 // targets lists the namespaces in which there is something to look for.
-func (r *registry) targets() []Target {
-	targets := make([]Target, 0, len(r.namespaces))
+func (r *registry) targets() []finder.Target {
+	targets := make([]finder.Target, 0, len(r.namespaces))
 	for _, ns := range r.namespaces {
 		if t := ns.target(); t.Interval > 0 {
 			targets = append(targets, t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -127,7 +128,7 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(2, "eth0", never),
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}}, moment(0))
-	want := []Target{{
+	want := []finder.Target{{
 		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute, Grace: 10 * time.Minute,
 	}}
 	if diff := cmp.Diff(want, r.targets()); diff != "" {
@@ -143,27 +144,6 @@ func TestRegistryGracesAreNoShorterThanTheMinimum(t *testing.T) {
 	for _, ns := range r.namespaces {
 		if p := ns.policy; p.CloseWaitGrace != policy.Grace(30*time.Second) || p.FinWait2Grace != policy.Grace(time.Minute) {
 			t.Errorf("graces are %v and %v", p.CloseWaitGrace, p.FinWait2Grace)
-		}
-	}
-}
-
-func TestSweepInterval(t *testing.T) {
-	for name, tc := range map[string]struct {
-		closeWait, finWait2 policy.Grace
-		mode                policy.Mode
-		want                time.Duration
-	}{
-		"a quarter of the shortest grace":       {policy.Grace(40 * time.Second), policy.Grace(time.Hour), policy.Destroy, 10 * time.Second},
-		"whichever state that is of":            {policy.Never, policy.Grace(40 * time.Second), policy.Destroy, 10 * time.Second},
-		"when observing too":                    {policy.Never, policy.Grace(40 * time.Second), policy.Observe, 10 * time.Second},
-		"no more than once a second":            {policy.Grace(time.Second), policy.Never, policy.Destroy, time.Second},
-		"at least once a minute":                {policy.Grace(24 * time.Hour), policy.Never, policy.Destroy, time.Minute},
-		"not at all where no grace ever ends":   {policy.Never, policy.Never, policy.Destroy, 0},
-		"not at all in mode off":                {policy.Grace(time.Second), policy.Never, policy.Off, 0},
-		"at least once a minute for a huge one": {policy.Never - 1, policy.Never, policy.Destroy, time.Minute},
-	} {
-		if got := SweepInterval(policy.Policy{CloseWaitGrace: tc.closeWait, FinWait2Grace: tc.finWait2, Mode: tc.mode}); got != tc.want {
-			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}
 }

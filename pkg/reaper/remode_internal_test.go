@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -17,10 +18,10 @@ func TestLoopJournalsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
 	other := newRegistered(2)
 	l.registry.namespaces[other.id] = other
 	ns.policy.Mode = policy.Observe
-	l.found(Finding{Namespace: ns.id, Seen: []Seen{overdueLook(7)}})
+	l.found(finder.Finding{Namespace: ns.id, Seen: []finder.Seen{overdueLook(7)}})
 	for i, mode := range []policy.Mode{policy.Observe, policy.Destroy, policy.Observe, policy.Destroy} {
 		if i == 1 {
-			l.found(Finding{Namespace: other.id, Seen: []Seen{overdueLook(8)}}) // where it does make one
+			l.found(finder.Finding{Namespace: other.id, Seen: []finder.Seen{overdueLook(8)}}) // where it does make one
 		}
 		for j := l.nextJob(now(), time.Now()); j != nil; j = l.nextJob(now(), time.Now()) {
 			lookAgain(j)

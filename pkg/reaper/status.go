@@ -138,6 +138,9 @@ func sortAttachments(list []api.AttachmentView) {
 // errNotCounted is what Ready returns before the first census.
 var errNotCounted = errors.New("the records have not been read yet")
 
+// Counted is closed once the reaper has read the records for the first time.
+func (r *Reaper) Counted() <-chan struct{} { return r.counted }
+
 // Ready returns nil once the records have been read.
 func (r *Reaper) Ready(ctx context.Context) error {
 	ready := false

@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -25,7 +26,7 @@ const raging = 2 * time.Second
 // often makes the finder look at everything twice a second, however long the graces are: what it misses it then
 // finds within that time.
 func often(c *reaper.Config) {
-	c.Finder = wrapped{Finder: c.Finder, target: func(t *reaper.Target) { t.Interval = 500 * time.Millisecond }}
+	c.Finder = wrapped{Finder: c.Finder, target: func(t *finder.Target) { t.Interval = 500 * time.Millisecond }}
 }
 
 // both is a policy with the same grace for both states.

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -18,7 +19,7 @@ import (
 
 // survey is what is known of the sockets of one namespace, copied for a reader.
 type survey struct {
-	target    Target
+	target    finder.Target
 	record    state.Record
 	policy    policy.Policy
 	mode      policy.Mode
@@ -46,13 +47,13 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 // strangers is the survey of a namespace that is not registered.
 func strangers(path string, id netns.Identity) *survey {
 	return &survey{
-		target: Target{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
+		target: finder.Target{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
 		mode: policy.Off, strangers: true,
 	}
 }
 
 // list lists the namespace's sockets that are asked for, in no order.
-func (s *survey) list(o opener, q api.SocketQuery) ([]api.SocketView, error) {
+func (s *survey) list(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
 	if q.All || q.Netns != "" {
 		return s.look(o, q)
 	}
@@ -92,8 +93,8 @@ func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, waiting bool) {
 }
 
 // look dumps the namespace and judges every socket in it.
-func (s *survey) look(o opener, q api.SocketQuery) ([]api.SocketView, error) {
-	conn, err := o.open(s.target, nil)
+func (s *survey) look(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
+	conn, err := o.Open(s.target, nil)
 	if err != nil {
 		return nil, fmt.Errorf("look at the sockets of %s: %w", s.target.Paths[0], err)
 	}

@@ -6,6 +6,7 @@ package reaper
 import (
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
@@ -19,7 +20,7 @@ type sweeping struct {
 }
 
 // swept notes how long a look at a namespace took and how late it came.
-func (l *loop) swept(ns *registered, f *Finding) {
+func (l *loop) swept(ns *registered, f *finder.Finding) {
 	if f.Swept.IsZero() {
 		return
 	}
@@ -31,7 +32,7 @@ func (l *loop) swept(ns *registered, f *Finding) {
 }
 
 // finderSaid takes in how the finder works, and says so where that has changed for the worse or the better.
-func (l *loop) finderSaid(s FinderState) {
+func (l *loop) finderSaid(s finder.FinderState) {
 	was := l.finder
 	l.finder = s
 	switch {
@@ -46,7 +47,7 @@ func (l *loop) finderSaid(s FinderState) {
 		l.warnings.warn(WarnFinder, "the finder fell back: sockets are found by "+s.Name+" until "+was.Name+" can do its work again", "why", s.Why)
 	case s.Name != was.Name:
 		l.log.Info("the finder works again", "finder", s.Name)
-	case s.Why != was.Why && s.Why != "" && s.Name != FinderSockDiag:
+	case s.Why != was.Why && s.Why != "" && s.Name != finder.NameSockDiag:
 		l.log.Info("the finder has sock_diag find what it cannot see", "why", s.Why)
 	}
 }
@@ -58,7 +59,7 @@ func (l *loop) keepingUp(now monotime.Time) {
 	s := &l.sweeping
 	s.late = 0
 	for _, ns := range l.registry.namespaces {
-		if ns.watched() && ns.late > SweepInterval(*ns.policy) {
+		if ns.watched() && ns.late > finder.SweepInterval(*ns.policy) {
 			s.late = max(s.late, ns.late)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -30,7 +31,7 @@ func TestSweepingLagsOnlyWhereItIsAskedFor(t *testing.T) {
 			r := recordOf(1, "eth0")
 			r.Netns.Identity, r.Policy = ns.id, *ns.policy
 			l.counted(census{records: []state.Record{r}})
-			l.found(Finding{Namespace: ns.id, Swept: now(), Late: tc.late})
+			l.found(finder.Finding{Namespace: ns.id, Swept: now(), Late: tc.late})
 			tc.change(&r.Policy)
 			l.counted(census{records: []state.Record{r}})
 			l.keepingUp(now())

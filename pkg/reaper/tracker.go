@@ -8,6 +8,7 @@ import (
 	"container/heap"
 	"iter"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -22,7 +23,7 @@ type tracker struct {
 }
 
 // seen takes in a finder's look at one socket.
-func (t *tracker) seen(ns *registered, seen *Seen, now monotime.Time) {
+func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	s := &seen.Socket
 	c := ns.candidates[s.ID.Cookie()]
 	var prev *policy.History

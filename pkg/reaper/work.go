@@ -11,6 +11,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -78,7 +79,7 @@ func (l *loop) unexamined(c *candidate, err error, at monotime.Time) {
 	if c.ns.candidates[c.history.ID.Cookie()] != c {
 		return
 	}
-	if gone(err) {
+	if netns.IsGone(err) {
 		l.tracker.drop(c)
 		return
 	}

@@ -118,7 +118,7 @@ func TestPaths(t *testing.T) {
 		if got := state.DirFromEnv(env(tc.env)); got != tc.dir {
 			t.Errorf("%q: state directory %s, want %s", tc.env, got, tc.dir)
 		}
-		if got := state.SwitchPath(env(tc.env)); got != tc.mode {
+		if got := state.SwitchPath(state.DirFromEnv(env(tc.env))); got != tc.mode {
 			t.Errorf("%q: switch %s, want %s", tc.env, got, tc.mode)
 		}
 	}

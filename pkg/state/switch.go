@@ -49,11 +49,10 @@ const (
 // errNoMode: the zero Mode stands for off where it is used, but nobody has set the switch to it.
 var errNoMode = errors.New("it has no mode")
 
-// SwitchPath returns the file of the switch: /var/lib/halfclose/mode, or the file mode in the state directory if
-// the environment names another than DefaultDir. One that names DefaultDir changes nothing: a reboot empties it, and
-// whoever does not say the same would look elsewhere.
-func SwitchPath(getenv func(string) string) string {
-	dir := DirFromEnv(getenv)
+// SwitchPath returns the file of the switch: the file mode in the state directory dir, but /var/lib/halfclose/mode if
+// that is DefaultDir, which a reboot empties.
+func SwitchPath(dir string) string {
+	dir = filepath.Clean(dir)
 	if dir == DefaultDir {
 		dir = switchDir
 	}

@@ -25,8 +25,11 @@ func newInstalled(t *testing.T) (r *runtime, link string) {
 	t.Helper()
 	r = newRuntime(t)
 	bin := t.TempDir()
-	if err := launch.CheckDirectory("", bin); err != nil { // of a user namespace, / is another user's
-		nstest.NeedPrivilege(t, "make a directory that ADD may start a program from", err)
+	if err := launch.CheckDirectory("", "/"); errors.Is(err, launch.ErrNotRoots) {
+		t.Skipf("ADD starts nothing in a user namespace, where / is another user's: %v", err)
+	}
+	if err := launch.CheckDirectory("", bin); err != nil {
+		t.Fatal(err)
 	}
 	plugin := filepath.Join(bin, "halfclose")
 	copyFile(t, r.binary, plugin)

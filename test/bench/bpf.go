@@ -9,11 +9,11 @@ import (
 	"os"
 
 	"github.com/halfclose/halfclose/pkg/bpf"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 )
 
 // finders are what is measured side by side where a whole reaper is.
-func finders() []string { return []string{reaper.FinderSockDiag, reaper.FinderBPF} }
+func finders() []string { return []string{finder.NameSockDiag, finder.NameBPF} }
 
 // The bpf finder's two ways to find. Both have targets to meet.
 const (
@@ -22,7 +22,7 @@ const (
 )
 
 // watching loads the bpf finder's programs to watch the namespaces. What is half-closed already is in their set.
-func watching(targets []reaper.Target) (*bpf.Programs, error) {
+func watching(targets []finder.Target) (*bpf.Programs, error) {
 	p, err := bpf.Load(bpf.Options{})
 	if err != nil {
 		return nil, err
@@ -42,15 +42,15 @@ func watching(targets []reaper.Target) (*bpf.Programs, error) {
 }
 
 // findBySet and findByWalk let the programs find what is half-closed in all that they watch.
-func findBySet(p *bpf.Programs) func(context.Context, []reaper.Target) (int, error) {
-	return func(context.Context, []reaper.Target) (n int, err error) {
+func findBySet(p *bpf.Programs) func(context.Context, []finder.Target) (int, error) {
+	return func(context.Context, []finder.Target) (n int, err error) {
 		err = p.Entries(func(*bpf.Socket) error { n++; return nil })
 		return n, err
 	}
 }
 
-func findByWalk(p *bpf.Programs) func(context.Context, []reaper.Target) (int, error) {
-	return func(context.Context, []reaper.Target) (n int, err error) {
+func findByWalk(p *bpf.Programs) func(context.Context, []finder.Target) (int, error) {
+	return func(context.Context, []finder.Target) (n int, err error) {
 		err = p.Walk(func(*bpf.Holding) error { n++; return nil })
 		return n, err
 	}

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // DestroyRow is what one way of destroying cost.
@@ -43,7 +43,7 @@ func leak() sockets { return sockets{Closed: 400, Established: 10} }
 // destroyer is one way to destroy, and the namespaces that it has for itself.
 type destroyer struct {
 	share   int // namespaces
-	destroy func(ctx context.Context, targets []reaper.Target) ([]cost, error)
+	destroy func(ctx context.Context, targets []finder.Target) ([]cost, error)
 }
 
 // cost is what destroying so many sockets took.
@@ -60,7 +60,7 @@ func measureDestroy(ctx context.Context, o options) (_ []DestroyRow, err error) 
 		rounds, many = 1, 5
 	}
 	ways := []destroyer{
-		{many, func(ctx context.Context, t []reaper.Target) ([]cost, error) { return byReaper(ctx, o, t) }},
+		{many, func(ctx context.Context, t []finder.Target) ([]cost, error) { return byReaper(ctx, o, t) }},
 		{many, byKernel},
 		{many, byLibrary},
 		{many, bySingle},
@@ -124,7 +124,7 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // survived checks that so many sockets and no others were destroyed.
-func survived(targets []reaper.Target, destroyed int) error {
+func survived(targets []finder.Target, destroyed int) error {
 	left := make(map[inetdiag.State]int)
 	for _, t := range targets {
 		err := dump(t, inetdiag.Filter{States: inetdiag.AllStates}, func(s *inetdiag.Socket) { left[s.State]++ })

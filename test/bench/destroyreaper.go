@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -27,7 +28,7 @@ import (
 const destroyGrace = 6 * time.Second
 
 // byReaper lets a reaper without a budget destroy the leaked sockets, all of which are past their grace.
-func byReaper(ctx context.Context, o options, targets []reaper.Target) (_ []cost, err error) {
+func byReaper(ctx context.Context, o options, targets []finder.Target) (_ []cost, err error) {
 	dir, err := os.MkdirTemp(runDir, "destroy-")
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func byReaper(ctx context.Context, o options, targets []reaper.Target) (_ []cost
 		return nil, err
 	}
 	defer root.Close()
-	finder := &sweepOnce{Finder: reaper.NewSockDiag(root, 100), swept: make(chan struct{})}
+	finder := &sweepOnce{Finder: finder.NewSockDiag(root, 100), swept: make(chan struct{})}
 	r, err := reaper.New(reaper.Config{
 		Store: store, Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: finder, Mode: policy.Destroy,
 		MinGrace: time.Second, Kernel: inetdiag.Probe, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),

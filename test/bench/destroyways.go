@@ -14,12 +14,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // leaked lists the sockets to destroy in a namespace.
-func leaked(t reaper.Target) ([]inetdiag.ID, error) {
+func leaked(t finder.Target) ([]inetdiag.ID, error) {
 	var ids []inetdiag.ID
 	err := dump(t, inetdiag.Filter{States: 1 << inetdiag.CloseWait}, func(s *inetdiag.Socket) { ids = append(ids, s.ID) })
 	if err == nil && len(ids) != leak().Closed {
@@ -31,7 +31,7 @@ func leaked(t reaper.Target) ([]inetdiag.ID, error) {
 // each destroys the leaked sockets of all namespaces, with what prepare returns for each on the clock. All is
 // prepared before the first is destroyed, as the reaper has found all by then: what the kernel knows of a
 // socket is not in the processor's caches any more when its turn comes.
-func each(way string, targets []reaper.Target, prepare func(t reaper.Target, ids []inetdiag.ID) (func() error, error)) ([]cost, error) {
+func each(way string, targets []finder.Target, prepare func(t finder.Target, ids []inetdiag.ID) (func() error, error)) ([]cost, error) {
 	c := cost{way: way}
 	var destroys []func() error
 	for _, t := range targets {
@@ -56,8 +56,8 @@ func each(way string, targets []reaper.Target, prepare func(t reaper.Target, ids
 	return []cost{c}, nil
 }
 
-func byKernel(_ context.Context, targets []reaper.Target) ([]cost, error) {
-	return each(kernelName, targets, func(t reaper.Target, ids []inetdiag.ID) (func() error, error) {
+func byKernel(_ context.Context, targets []finder.Target) ([]cost, error) {
+	return each(kernelName, targets, func(t finder.Target, ids []inetdiag.ID) (func() error, error) {
 		requests := prepare(ids)
 		var fd int
 		err := inside(t, func() (err error) {
@@ -71,8 +71,8 @@ func byKernel(_ context.Context, targets []reaper.Target) ([]cost, error) {
 	})
 }
 
-func byLibrary(_ context.Context, targets []reaper.Target) ([]cost, error) {
-	return each(libraryName, targets, func(t reaper.Target, ids []inetdiag.ID) (func() error, error) {
+func byLibrary(_ context.Context, targets []finder.Target) ([]cost, error) {
+	return each(libraryName, targets, func(t finder.Target, ids []inetdiag.ID) (func() error, error) {
 		conn, err := open(t)
 		return func() error {
 			defer conn.Close()
@@ -93,8 +93,8 @@ func byLibrary(_ context.Context, targets []reaper.Target) ([]cost, error) {
 	})
 }
 
-func bySingle(_ context.Context, targets []reaper.Target) ([]cost, error) {
-	return each(singleName, targets, func(t reaper.Target, ids []inetdiag.ID) (func() error, error) {
+func bySingle(_ context.Context, targets []finder.Target) ([]cost, error) {
+	return each(singleName, targets, func(t finder.Target, ids []inetdiag.ID) (func() error, error) {
 		conn, err := open(t)
 		return func() error {
 			defer conn.Close()
@@ -109,7 +109,7 @@ func bySingle(_ context.Context, targets []reaper.Target) ([]cost, error) {
 }
 
 // bySSBulk has ss destroy all that is half-closed, whatever its age.
-func bySSBulk(ctx context.Context, targets []reaper.Target) ([]cost, error) {
+func bySSBulk(ctx context.Context, targets []finder.Target) ([]cost, error) {
 	args := []string{"-c", `for ns; do nsenter --net="$ns" ss -KHtn state close-wait; done`, "sh"}
 	for _, t := range targets {
 		args = append(args, t.Paths[0])
@@ -124,7 +124,7 @@ const ssSample = 200
 
 // bySSSingle has ss destroy one socket at a time, named by its ports, as somebody would who has found out
 // which ones are too old.
-func bySSSingle(ctx context.Context, targets []reaper.Target) ([]cost, error) {
+func bySSSingle(ctx context.Context, targets []finder.Target) ([]cost, error) {
 	ids, err := leaked(targets[0])
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 
 	"github.com/vishvananda/netns"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 )
 
 // holdCommand is the argument that makes this program a holder: a process that owns sockets in several
@@ -88,8 +88,8 @@ func (o order) carryOut(held map[string][]int) error {
 }
 
 // at is the namespace of a name, its identity left out.
-func at(name string) reaper.Target {
-	return reaper.Target{Paths: []string{filepath.Join(netnsDir, name)}, Interval: time.Hour}
+func at(name string) finder.Target {
+	return finder.Target{Paths: []string{filepath.Join(netnsDir, name)}, Interval: time.Hour}
 }
 
 // makeNamespace makes a namespace that is empty but for a loopback interface.

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/bpf"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 )
 
 // Life is what the bpf finder costs the connections of a node: each is made, closed at one end and then at the other,
@@ -33,7 +33,7 @@ type Life struct {
 }
 
 // measureLife measures it in a namespace that the programs watch.
-func measureLife(ctx context.Context, o options, t reaper.Target) (*Life, error) {
+func measureLife(ctx context.Context, o options, t finder.Target) (*Life, error) {
 	l := &Life{Connections: 4000, Rounds: 21}
 	if o.short {
 		l.Connections, l.Rounds = 500, 2
@@ -48,7 +48,7 @@ func measureLife(ctx context.Context, o options, t reaper.Target) (*Life, error)
 		if err != nil {
 			return nil, err
 		}
-		p, err := watching([]reaper.Target{t})
+		p, err := watching([]finder.Target{t})
 		if err != nil {
 			return nil, err
 		}
@@ -65,9 +65,9 @@ func measureLife(ctx context.Context, o options, t reaper.Target) (*Life, error)
 }
 
 // count has the kernel count what the program takes.
-func (l *Life) count(t reaper.Target) error {
+func (l *Life) count(t finder.Target) error {
 	return countingBPF(func() (err error) {
-		p, err := watching([]reaper.Target{t})
+		p, err := watching([]finder.Target{t})
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (l *Life) count(t reaper.Target) error {
 }
 
 // lives makes and closes so many connections in a namespace one after the other, and returns the CPU time that took.
-func lives(t reaper.Target, n int) (cpu time.Duration, err error) {
+func lives(t finder.Target, n int) (cpu time.Duration, err error) {
 	err = inside(t, func() error {
 		listeners, err := listenAll()
 		defer closeAll(listeners)

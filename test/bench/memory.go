@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -36,7 +36,7 @@ type Memory struct {
 }
 
 // measureMemory runs the real reaper on a node whose half-closed sockets never get as old as their grace.
-func measureMemory(ctx context.Context, o options, nd *node, finder string) (*Memory, error) {
+func measureMemory(ctx context.Context, o options, nd *node, name string) (*Memory, error) {
 	watch, namespaces := 40*time.Second, 250
 	if o.short {
 		watch, namespaces = 12*time.Second, len(nd.names)
@@ -44,21 +44,21 @@ func measureMemory(ctx context.Context, o options, nd *node, finder string) (*Me
 	if err := nd.fill(0, len(nd.names), perNamespace()); err != nil {
 		return nil, err
 	}
-	progress("watching the memory of a reaper with %d candidates for %v, with the finder %s", namespaces*perNamespace().halfClosed(), watch, finder)
-	store := state.New(filepath.Join(runDir, "memory-"+finder))
+	progress("watching the memory of a reaper with %d candidates for %v, with the finder %s", namespaces*perNamespace().halfClosed(), watch, name)
+	store := state.New(filepath.Join(runDir, "memory-"+name))
 	p := policy.Default()
 	// Swept every half a minute, so that sweeping and saving are seen too, and never due in that time.
 	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(2*time.Minute), policy.Grace(2*time.Minute)
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}
-	cmd, err := startReaper(o, store, "--finder", finder)
+	cmd, err := startReaper(o, store, "--finder", name)
 	if err != nil {
 		return nil, err
 	}
-	m := &Memory{Finder: finder, Namespaces: namespaces, Candidates: namespaces * perNamespace().halfClosed()}
+	m := &Memory{Finder: name, Namespaces: namespaces, Candidates: namespaces * perNamespace().halfClosed()}
 	err = m.watch(ctx, cmd.Process.Pid, store, watch)
-	if finder == reaper.FinderBPF && err == nil {
+	if name == finder.NameBPF && err == nil {
 		m.Kernel, m.Room, err = room()
 	}
 	if err = errors.Join(err, endReaper(cmd)); err != nil {

@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // node is a number of namespaces and the processes that own the sockets in them.
 type node struct {
 	names   []string
-	targets []reaper.Target
+	targets []finder.Target
 	holders []*holder
 	each    int // namespaces that a holder has, the last one less
 }
@@ -55,7 +55,7 @@ func newNode(prefix string, n int, childTables bool) (*node, error) {
 		if err != nil {
 			break
 		}
-		var t reaper.Target
+		var t finder.Target
 		t, err = identify(name, childTables)
 		nd.targets = append(nd.targets, t)
 	}
@@ -66,7 +66,7 @@ func newNode(prefix string, n int, childTables bool) (*node, error) {
 }
 
 // identify identifies a namespace, and checks that it has the kind of hash that was asked for.
-func identify(name string, childTables bool) (reaper.Target, error) {
+func identify(name string, childTables bool) (finder.Target, error) {
 	t := at(name)
 	h, err := netns.Open(t.Paths[0])
 	if err != nil {
@@ -162,12 +162,12 @@ func (n *node) end() error {
 }
 
 // record makes records of namespaces in a state directory, as ADD does.
-func record(store *state.Store, targets []reaper.Target, p policy.Policy) error {
+func record(store *state.Store, targets []finder.Target, p policy.Policy) error {
 	return recordAs(store, targets, p, "pod")
 }
 
 // recordAs is record for attachments of other names.
-func recordAs(store *state.Store, targets []reaper.Target, p policy.Policy, prefix string) error {
+func recordAs(store *state.Store, targets []finder.Target, p policy.Policy, prefix string) error {
 	boot, err := netns.BootID()
 	if err != nil {
 		return err

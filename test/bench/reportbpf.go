@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 )
 
 // target is what a way to find may cost at most, as a part of what the loop does; 0 where there is no target.
@@ -29,14 +29,14 @@ func (f FindRow) target() float64 {
 func (r *report) finishBPF() {
 	for _, row := range r.Steady {
 		want := 2.0
-		if row.Finder == reaper.FinderBPF {
+		if row.Finder == finder.NameBPF {
 			want = 0.2
 		}
 		r.aim(fmt.Sprintf("%% of a core, %d quiet namespaces, finder %s", row.Namespaces, row.Finder), "<=", want, row.Share, "%.2f")
 	}
 	for _, row := range r.Lateness {
 		want := milliseconds(spreadGrace / 4) // a sweep interval
-		if row.Finder == reaper.FinderBPF {
+		if row.Finder == finder.NameBPF {
 			want = 50
 		}
 		r.aim("lateness p99, ms, finder "+row.Finder, "<=", want, row.P99, "%.1f")

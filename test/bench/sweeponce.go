@@ -7,20 +7,20 @@ import (
 	"context"
 	"errors"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 )
 
 // sweepOnce is a finder that looks at each of the first set of namespaces once, and then no more.
 type sweepOnce struct {
-	reaper.Finder
+	finder.Finder
 	swept chan struct{} // closed after that
 }
 
 // Find returns an error if a namespace could not be looked into.
-func (o *sweepOnce) Find(ctx context.Context, targets <-chan []reaper.Target, found func(...reaper.Finding)) error {
+func (o *sweepOnce) Find(ctx context.Context, targets <-chan []finder.Target, found func(...finder.Finding)) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
-	set := make(chan []reaper.Target, 1)
+	set := make(chan []finder.Target, 1)
 	var left int
 	select {
 	case first := <-targets:
@@ -30,7 +30,7 @@ func (o *sweepOnce) Find(ctx context.Context, targets <-chan []reaper.Target, fo
 		return nil
 	}
 	var failed error
-	err := o.Finder.Find(inner, set, func(findings ...reaper.Finding) {
+	err := o.Finder.Find(inner, set, func(findings ...finder.Finding) {
 		found(findings...)
 		for _, f := range findings {
 			if f.Err != nil {

@@ -18,23 +18,23 @@ import (
 	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // way is one way to find the half-closed sockets of several namespaces.
 type way struct {
 	name  string
 	clock clock // whose CPU time it costs
-	find  func(ctx context.Context, targets []reaper.Target) (int, error)
+	find  func(ctx context.Context, targets []finder.Target) (int, error)
 }
 
 // loopScript is what somebody would write to list the half-closed sockets of every container.
 const loopScript = `for ns; do nsenter --net="$ns" ss -Htn state close-wait state fin-wait-2; done`
 
 // loop prepares a shell that runs ss in one namespace after the other.
-func loop(ctx context.Context, targets []reaper.Target) *exec.Cmd {
+func loop(ctx context.Context, targets []finder.Target) *exec.Cmd {
 	args := []string{"-c", loopScript, "sh"}
 	for _, t := range targets {
 		args = append(args, t.Paths[0])
@@ -45,7 +45,7 @@ func loop(ctx context.Context, targets []reaper.Target) *exec.Cmd {
 }
 
 // findByLoop runs a shell that runs ss in one namespace after the other.
-func findByLoop(ctx context.Context, targets []reaper.Target) (int, error) {
+func findByLoop(ctx context.Context, targets []finder.Target) (int, error) {
 	cmd := loop(ctx, targets)
 	var out bytes.Buffer
 	cmd.Stdout = &out
@@ -70,7 +70,7 @@ func countListed(list []byte) (int, error) {
 }
 
 // findByLibrary does what the netlink library has for the purpose: it lists every TCP socket.
-func findByLibrary(_ context.Context, targets []reaper.Target) (int, error) {
+func findByLibrary(_ context.Context, targets []finder.Target) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := vnetns.Get()
@@ -114,7 +114,7 @@ func libraryIn(path string) (int, error) {
 }
 
 // findByFamily is what the finder would do on a kernel without the legacy dump.
-func findByFamily(_ context.Context, targets []reaper.Target) (int, error) {
+func findByFamily(_ context.Context, targets []finder.Target) (int, error) {
 	n := 0
 	for _, t := range targets {
 		err := dump(t, inetdiag.Filter{States: inetdiag.HalfClosed, Info: true, NoLegacy: true}, func(*inetdiag.Socket) { n++ })
@@ -126,7 +126,7 @@ func findByFamily(_ context.Context, targets []reaper.Target) (int, error) {
 }
 
 // dump calls visit for each socket in a namespace that the filter lets through.
-func dump(t reaper.Target, f inetdiag.Filter, visit func(*inetdiag.Socket)) error {
+func dump(t finder.Target, f inetdiag.Filter, visit func(*inetdiag.Socket)) error {
 	conn, err := open(t)
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func dump(t reaper.Target, f inetdiag.Filter, visit func(*inetdiag.Socket)) erro
 }
 
 // open opens a sock_diag socket in a namespace.
-func open(t reaper.Target) (conn *inetdiag.Conn, err error) {
+func open(t finder.Target) (conn *inetdiag.Conn, err error) {
 	err = inside(t, func() (err error) {
 		conn, err = inetdiag.Open()
 		return err
@@ -148,7 +148,7 @@ func open(t reaper.Target) (conn *inetdiag.Conn, err error) {
 }
 
 // inside runs fn in a namespace.
-func inside(t reaper.Target, fn func() error) error {
+func inside(t finder.Target, fn func() error) error {
 	h, err := netns.Open(t.Paths[0])
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func inside(t reaper.Target, fn func() error) error {
 }
 
 // findByFinder lets the reaper's finder sweep every namespace once, its budget far out of reach.
-func findByFinder(ctx context.Context, targets []reaper.Target) (int, error) {
+func findByFinder(ctx context.Context, targets []finder.Target) (int, error) {
 	root, err := netns.NewRoot("")
 	if err != nil {
 		return 0, err
@@ -166,8 +166,8 @@ func findByFinder(ctx context.Context, targets []reaper.Target) (int, error) {
 	defer root.Close()
 	ctx, stop := context.WithTimeout(ctx, 10*time.Minute)
 	defer stop()
-	once := sweepOnce{Finder: reaper.NewSockDiag(root, 100), swept: make(chan struct{})}
-	set := make(chan []reaper.Target, 1)
+	once := sweepOnce{Finder: finder.NewSockDiag(root, 100), swept: make(chan struct{})}
+	set := make(chan []finder.Target, 1)
 	set <- targets
 	n := 0
 	go func() {
@@ -177,7 +177,7 @@ func findByFinder(ctx context.Context, targets []reaper.Target) (int, error) {
 		}
 		stop()
 	}()
-	err = once.Find(ctx, set, func(findings ...reaper.Finding) {
+	err = once.Find(ctx, set, func(findings ...finder.Finding) {
 		for _, f := range findings {
 			n += len(f.Seen)
 		}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 )
 
 // A walk over the processes that a container sees shows nothing of the pods'.
@@ -35,11 +35,11 @@ func TestAReaperInAPIDNamespaceOfItsOwnDestroysTheSameAndSaysWhatItCannotSee(t *
 			})
 		})
 	}
-	if os.Getenv(finderVar) != reaper.FinderBPF {
+	if os.Getenv(finderVar) != finder.NameBPF {
 		return
 	}
 	nstest.Eventually(t, soon, "it says what it cannot see", func() bool {
 		f := w.status(t).Finder
-		return f.Name == reaper.FinderBPF && strings.Contains(f.Why, "hostPID: true")
+		return f.Name == finder.NameBPF && strings.Contains(f.Why, "hostPID: true")
 	})
 }

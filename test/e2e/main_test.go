@@ -10,7 +10,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -28,7 +28,7 @@ var onNode error // set once, before the tests run
 
 // finders are what all tests are run against, one after the other, each on a node of its own. One alone is named in
 // the environment, as every reaper takes it from there.
-var finders = []string{reaper.FinderSockDiag, reaper.FinderBPF}
+var finders = []string{finder.NameSockDiag, finder.NameBPF}
 
 const finderVar = "HALFCLOSE_FINDER"
 

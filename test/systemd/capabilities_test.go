@@ -16,8 +16,8 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
 // containersOfOthers starts two containers whose processes are another user's: one in a network namespace that
@@ -57,7 +57,7 @@ func paths(all map[string]*process) (list []string) {
 
 func TestTheReaperWorksWithTheUnitsCapabilitiesAndNoOthers(t *testing.T) {
 	t.Parallel()
-	for _, finder := range []string{reaper.FinderSockDiag, reaper.FinderBPF} {
+	for _, finder := range []string{finder.NameSockDiag, finder.NameBPF} {
 		t.Run(finder, func(t *testing.T) {
 			t.Parallel()
 			worksWithTheUnitsCapabilities(t, finder)
@@ -151,7 +151,7 @@ func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
 				t.Fatal("the unit leaves it to the reaper, and nothing here needs it")
 			}
 			keep := slices.DeleteFunc(unitCapabilities(t), func(c string) bool { return c == missing })
-			r := startRestricted(t, reaper.FinderAuto, keep, paths(containersOfOthers(t))...)
+			r := startRestricted(t, finder.NameAuto, keep, paths(containersOfOthers(t))...)
 			nstest.Eventually(t, soon, "it says that "+missing+" is missing", func() bool {
 				return strings.Contains(complaint(t, r), missing)
 			})
@@ -161,7 +161,7 @@ func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
 
 func TestSIGHUPNeverEndsAReaper(t *testing.T) {
 	t.Parallel()
-	r := startRestricted(t, reaper.FinderAuto, unitCapabilities(t))
+	r := startRestricted(t, finder.NameAuto, unitCapabilities(t))
 	s, err := r.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,26 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package termtest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+// CheckWidth wants every line to fit, unless it is a single word, behind nothing but what it is indented by
+// and the word's own label.
+func CheckWidth(t *testing.T, width int, printed string) {
+	t.Helper()
+	for line := range strings.Lines(printed) {
+		line = strings.TrimSuffix(line, "\n")
+		if term.Columns(line) > width && strings.Contains(strings.TrimSpace(line), " ") {
+			t.Errorf("a line of %d columns on a screen of %d:\n%s", term.Columns(line), width, line)
+		}
+		if strings.TrimRight(line, " ") != line {
+			t.Errorf("a line ends in blanks: %q", line)
+		}
+	}
+}

@@ -1,0 +1,27 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/containernetworking/cni/pkg/types"
+)
+
+func TestACommandThatIsCalledAsAPluginReportsIt(t *testing.T) {
+	t.Setenv("CNI_COMMAND", "VERSION")
+	var stdout, stderr bytes.Buffer
+	code := Main(nil, &stdout, &stderr)
+	var e types.Error
+	if err := json.Unmarshal(stdout.Bytes(), &e); err != nil || code != exitFailure || e.Code == 0 || !strings.Contains(e.Details, "halfclose install") {
+		t.Errorf("exit code %d, stdout %q", code, stdout.String())
+	}
+	stdout.Reset()
+	if code := Main([]string{"version"}, &stdout, &stderr); code != exitSuccess || !strings.Contains(stdout.String(), "halfclose") {
+		t.Errorf("with a command of its own: exit code %d, %s", code, stdout.String())
+	}
+}

@@ -1,0 +1,138 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/systemlog"
+)
+
+// stateDirFlag is the flag of the state directory. The command line that Command is added to has it, for all of its
+// commands.
+const stateDirFlag = "state-dir"
+
+// autoIdleExit is Config.IdleExit of a reaper that the plugin started, unless a flag has another.
+const autoIdleExit = 5 * time.Minute
+
+// Environment is what Command takes from its process. The zero value is the process itself.
+type Environment struct {
+	Getenv func(name string) string          // nil is os.Getenv
+	Syslog func(message string, args ...any) // writes a warning to the system log; nil is that of package systemlog
+}
+
+// usageError is a mistake in how the command was called.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// IsUsageError lets the command line exit with its code for mistakes in usage.
+func (e usageError) IsUsageError() bool { return true }
+
+// Command returns the command "reaper", to be added to a command line with a flag --state-dir. Its mistakes in
+// usage have a method IsUsageError.
+func Command(env Environment) *cobra.Command {
+	if env.Getenv == nil {
+		env.Getenv = os.Getenv
+	}
+	if env.Syslog == nil {
+		env.Syslog = systemlog.New(systemlog.Identifier).Warn
+	}
+	c := command{Environment: env}
+	cmd := &cobra.Command{
+		Use:   "reaper",
+		Short: "Run the reaper: find half-closed sockets and destroy those past their grace",
+		Long: `Run the reaper. It watches the attachments that the CNI plugin records, finds the
+half-closed sockets in their network namespaces, looks again at each whose grace
+is over, and destroys it if that look says so too.
+
+One reaper works on a state directory. One that the CNI plugin started hands over
+to one that is started by hand or by systemd. Every flag can be set in the
+environment too: --min-grace is HALFCLOSE_MIN_GRACE. SIGTERM ends it cleanly; what
+it knows of the sockets' ages is saved for the next. SIGHUP has it read the records and
+the mode switch again at once.
+
+It needs CAP_SYS_ADMIN to enter network namespaces, CAP_NET_ADMIN to destroy sockets
+in them, CAP_SYS_PTRACE for paths like /proc/PID/ns/net, and for the owners of
+sockets CAP_DAC_READ_SEARCH too. CAP_SYS_ADMIN is enough for the bpf finder too: it
+includes CAP_BPF and CAP_PERFMON.`,
+		Example: `  halfclose reaper --mode observe    # account for what would be destroyed
+  halfclose reaper --max-destroys-per-second 100 --log-format json
+  halfclose reaper --metrics-address 127.0.0.1:20470`,
+		Args: func(cmd *cobra.Command, args []string) error { return c.traced(cmd, cobra.NoArgs(cmd, args)) },
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			// Cobra runs this in place of the command line's own check of the flags that all commands have.
+			if check := cmd.Root().PersistentPreRunE; check != nil && cmd.HasParent() {
+				return c.traced(cmd, check(cmd, args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := c.daemon(cmd)
+			if err != nil {
+				return c.traced(cmd, err)
+			}
+			defer d.Close()
+			return d.Run(cmd.Context())
+		},
+	}
+	cmd.SetFlagErrorFunc(c.traced)
+	c.cfg.addFlags(cmd.Flags())
+	for flag, words := range map[string][]string{
+		"mode": {"destroy", "observe", "off"}, "finder": finderNames(), "log-level": {"debug", "info", "warn", "error"}, "log-format": {logging.Text, logging.JSON},
+	} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+	}
+	return cmd
+}
+
+// command is one call of the reaper command.
+type command struct {
+	Environment
+	cfg Config
+}
+
+// traced returns err, the reason why the process exits before it has a log. If the plugin started it, traced writes
+// the error to the system log and to the file that the log would be in: stderr has no reader then.
+func (c *command) traced(cmd *cobra.Command, err error) error {
+	if err == nil || !c.cfg.Auto {
+		return err
+	}
+	dir, _ := cmd.Flags().GetString(stateDirFlag) // the flag's value may be the mistake
+	c.Syslog("reaper ends", "error", err, "state_dir", dir)
+	if filepath.IsAbs(dir) {
+		_ = logging.Trace(state.New(dir).LogPath(), "reaper ends", "error", err) // the directory may be the mistake
+	}
+	return err
+}
+
+// daemon completes the configuration from the environment, checks it, and creates the daemon.
+func (c *command) daemon(cmd *cobra.Command) (*Daemon, error) {
+	if err := fromEnvironment(cmd.Flags(), c.Getenv); err != nil {
+		return nil, err
+	}
+	if err := c.cfg.checkFlags(); err != nil {
+		return nil, err
+	}
+	if c.cfg.Auto && !cmd.Flags().Changed("idle-exit") {
+		c.cfg.IdleExit = autoIdleExit
+	}
+	dir, err := cmd.Flags().GetString(stateDirFlag)
+	if err != nil {
+		return nil, err
+	}
+	if c.cfg.StateDir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("find the state directory: %w", err)
+	}
+	c.cfg.SwitchPath = state.SwitchPath(c.cfg.StateDir)
+	c.cfg.ServiceManager, c.cfg.Stderr = c.Getenv("INVOCATION_ID") != "", cmd.ErrOrStderr()
+	return New(c.cfg)
+}

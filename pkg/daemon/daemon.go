@@ -1,0 +1,156 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package daemon makes a process the one reaper of a node: it holds the lock of the state directory, takes over
+// from the reaper before it, serves the HTTP API and the metrics, and reports to the service manager. Its Command
+// is "halfclose reaper".
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// Config is what a Daemon is created with. Every field but StateDir, SwitchPath and Stderr has a flag of
+// "halfclose reaper", which is where its default is.
+type Config struct {
+	StateDir   string    // an absolute path
+	SwitchPath string    // the file of the node's mode switch
+	Stderr     io.Writer // where an unattended process logs to; see logging.Options
+
+	Auto           bool // the CNI plugin started the process
+	ServiceManager bool // a service manager started the process
+
+	Finder        string  // one of finderNames
+	MaxBPFSockets int     // how many half-closed sockets the bpf finder has room for
+	CPUBudget     float64 // the share of one core that finding may cost, such as 0.02
+	HostRoot      string  // where the host's file system is mounted; empty in the host's own mount namespace
+
+	Mode                 policy.Mode   // the cap on every record's mode
+	MinGrace             time.Duration // no grace is shorter
+	MaxDestroysPerSecond int           // on the whole node; 0 is no bound
+	AllowHostNetns       bool          // act on records of the host's own network namespace too
+	IdleExit             time.Duration // exit after so long without a record; 0 never
+
+	MetricsAddress string // HOST:PORT; empty serves no metrics over TCP
+	Wait           bool   // wait for the lock without a bound
+	LogLevel       slog.Level
+	LogFormat      string // logging.Text or logging.JSON
+}
+
+// startedBy is what other reapers and the API learn of this one.
+func (c *Config) startedBy() api.StartedBy {
+	switch {
+	case c.Auto:
+		return api.ByPlugin
+	case c.ServiceManager:
+		return api.BySystemd
+	}
+	return api.ByCommand
+}
+
+// Daemon is one reaper process.
+type Daemon struct {
+	cfg     Config
+	me      api.Holder
+	store   *state.Store
+	log     *slog.Logger
+	logFile io.Closer
+	hangups <-chan os.Signal // each is a request to reload the records
+
+	// Run sets these, one phase after the other.
+	root    *netns.Root
+	metrics *metricsListener
+	lock    *Lock
+	sources *sources
+}
+
+// New creates the state directory and opens the log. From then on SIGHUP does not end the process. An error of New
+// is in no log.
+func New(cfg Config) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, store: state.New(cfg.StateDir), hangups: notifyHangups()}
+	d.me = api.Holder{
+		PID: os.Getpid(), StartedBy: cfg.startedBy(), Since: time.Now().Round(0), Version: buildinfo.Get().Version,
+	}
+	if err := launch.CheckStateDir(cfg.StateDir); err != nil {
+		return nil, usageError{err}
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	var err error
+	d.log, d.logFile, err = logging.New(logging.Options{
+		Level: cfg.LogLevel, Format: cfg.LogFormat, Stderr: cfg.Stderr, Auto: cfg.Auto, File: d.store.LogPath(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close writes what is left of the log.
+func (d *Daemon) Close() error { return d.logFile.Close() }
+
+// Run works until ctx ends, another reaper takes over, or there has been no record for Config.IdleExit. If the
+// plugin started the process, Run logs its error: stderr has no reader then. Run may be called once.
+func (d *Daemon) Run(ctx context.Context) error {
+	if d.cfg.Auto {
+		if err := launch.Detach(); err != nil {
+			d.log.Warn("leave the container runtime's surroundings", "error", err)
+		}
+	}
+	err := d.run(ctx)
+	if _, held := errors.AsType[*HeldError](err); held && d.cfg.Auto {
+		d.log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once
+	} else if err != nil && d.cfg.Auto {
+		d.log.Error("reaper ends", "error", err)
+	}
+	return err
+}
+
+// run goes through the phases of a reaper process: metrics listener, lock, finder, work. The metrics listener
+// comes first: where it cannot listen, the process exits before it has touched anything.
+func (d *Daemon) run(ctx context.Context) (err error) {
+	if d.root, err = netns.NewRoot(d.cfg.HostRoot); err != nil {
+		return err
+	}
+	defer d.root.Close()
+	d.metrics = &metricsListener{scrape: admin.NewScrape(d.log), address: d.cfg.MetricsAddress, log: d.log}
+	defer d.metrics.close()
+	if err := d.metrics.open(ctx, d.cfg.Wait); err != nil {
+		return err
+	}
+	if d.lock, err = d.awaitLock(ctx); err != nil || d.lock == nil {
+		return err
+	}
+	defer d.lock.Release()
+	if err := d.metrics.takeOver(ctx); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, notifyStopping)()
+	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
+	debug.SetGCPercent(30)
+	if d.sources, err = openSources(&d.cfg, d.root); err != nil {
+		return err
+	}
+	defer d.sources.Close()
+	debug.FreeOSMemory() // loading the programs has read the kernel's types, once
+	d.log.Info("reaper starts",
+		"version", d.me.Version, "state_dir", d.store.Dir(), "mode", d.cfg.Mode.String(), "started_by", string(d.me.StartedBy))
+	return d.work(ctx)
+}

@@ -1,0 +1,55 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// execute runs the reaper command with these arguments, below a command line with nothing but --state-dir, and with
+// nothing set in the environment.
+func execute(ctx context.Context, stderr io.Writer, args ...string) error {
+	root := &cobra.Command{Use: "halfclose", SilenceUsage: true, SilenceErrors: true}
+	root.PersistentFlags().String(stateDirFlag, "", "")
+	root.AddCommand(Command(Environment{Getenv: func(string) string { return "" }})) //nolint:contextcheck // it takes the context that it is executed with
+	root.SetErr(stderr)
+	root.SetArgs(append([]string{"reaper"}, args...))
+	return root.ExecuteContext(ctx)
+}
+
+// startReaper starts a reaper in this process. It ends with the test or when stop is called.
+func startReaper(t *testing.T, dir string, args ...string) (stderr *guarded, stop func() error) {
+	t.Helper()
+	stderr = &guarded{}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- execute(ctx, stderr, append([]string{"--state-dir", dir}, args...)...) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() { _ = stop() })
+	return stderr, stop
+}
+
+// guarded is a buffer that goroutines may share.
+type guarded struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (g *guarded) Write(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.b.Write(b)
+}
+
+func (g *guarded) String() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.b.String()
+}

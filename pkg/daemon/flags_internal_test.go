@@ -1,0 +1,104 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// parse reads the reaper's flags from a command line and an environment.
+func parse(t *testing.T, set map[string]string, args ...string) (Config, *pflag.FlagSet) {
+	t.Helper()
+	var f Config
+	flags := pflag.NewFlagSet("reaper", pflag.ContinueOnError)
+	f.addFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	if err := fromEnvironment(flags, func(name string) string { return set[name] }); err != nil {
+		t.Fatal(err)
+	}
+	return f, flags
+}
+
+func defaults() Config {
+	return Config{
+		Finder: "auto", MaxBPFSockets: bpf.DefaultMaxSockets, Mode: policy.Destroy, MinGrace: time.Second, CPUBudget: 0.02, MaxDestroysPerSecond: 1000,
+		LogFormat: "text",
+	}
+}
+
+// others are values that no flag has by default, and what they come to.
+func others() (map[string]string, Config) {
+	values := map[string]string{
+		"finder": "sockdiag", "bpf-sockets": "4711", "mode": "observe", "min-grace": "7s", "cpu-budget": "0.5%", "max-destroys-per-second": "9",
+		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
+		"log-format": "json", "metrics-address": "127.0.0.1:20470",
+	}
+	return values, Config{
+		Finder: "sockdiag", MaxBPFSockets: 4711, Mode: policy.Observe, MinGrace: 7 * time.Second, CPUBudget: 0.005, MaxDestroysPerSecond: 9,
+		HostRoot: "/host", AllowHostNetns: true, IdleExit: 3 * time.Minute, Wait: true, LogLevel: slog.LevelDebug,
+		LogFormat: "json", MetricsAddress: "127.0.0.1:20470",
+	}
+}
+
+func TestEveryFlagCanBeSetInTheEnvironment(t *testing.T) {
+	values, want := others()
+	_, flags := parse(t, nil)
+	environ := make(map[string]string)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		value, ok := values[f.Name]
+		if !ok || value == f.DefValue {
+			t.Errorf("the test has no other value for --%s", f.Name)
+		}
+		environ["HALFCLOSE_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = value
+	})
+	got, _ := parse(t, environ)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("flags (-want +got)\n%s", diff)
+	}
+}
+
+func TestTheCommandLineComesBeforeTheEnvironment(t *testing.T) {
+	got, _ := parse(t, map[string]string{"HALFCLOSE_MIN_GRACE": "7s", "HALFCLOSE_MODE": "off", "HALFCLOSE_WAIT": ""}, "--min-grace", "2s")
+	want := defaults()
+	want.MinGrace, want.Mode = 2*time.Second, policy.Off
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("flags (-want +got)\n%s", diff)
+	}
+}
+
+func TestWhoStartedAReaperIsNotForTheEnvironmentToSay(t *testing.T) {
+	got, _ := parse(t, map[string]string{"HALFCLOSE_AUTO": "true", "HALFCLOSE_HELP": "true", "HALFCLOSE_UNKNOWN": "x"})
+	if diff := cmp.Diff(defaults(), got); diff != "" {
+		t.Errorf("flags (-want +got)\n%s", diff)
+	}
+}
+
+func TestShareOfACore(t *testing.T) {
+	for text, want := range map[string]share{"2%": 0.02, "2": 0.02, "0.5 %": 0.005, "100%": 1} {
+		var got share
+		if err := got.Set(text); err != nil || got != want {
+			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "%", "0", "-1%", "101%", "NaN", "Inf", "a lot"} {
+		got := share(0.02)
+		if err := got.Set(text); err == nil || got != 0.02 {
+			t.Errorf("%q: got %v, %v, want an error", text, got, err)
+		}
+	}
+}

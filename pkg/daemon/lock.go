@@ -1,0 +1,102 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/api"
+)
+
+// HeldError is the error of Acquire while another reaper holds the lock.
+type HeldError struct{ Holder api.Holder }
+
+func (e *HeldError) Error() string {
+	return "another reaper works on this state directory: " + e.Holder.String()
+}
+
+// Lock makes a reaper the only one on its state directory. It is a flock(2) on a file in that directory, so the
+// kernel releases it however the process exits.
+type Lock struct {
+	file *os.File
+}
+
+// Acquire takes the lock and writes me into the file, for people and other reapers to read. The error is a
+// *HeldError if another process holds the lock.
+func Acquire(path string, me api.Holder) (*Lock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the reaper's lock: %w", err)
+	}
+	l := &Lock{f}
+	for retry := true; retry; retry = errors.Is(err, unix.EINTR) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		defer f.Close()
+		return nil, &HeldError{readHolder(f)}
+	case err != nil:
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if err := errors.Join(l.Valid(), l.sign(me)); err != nil {
+		l.Release()
+		return nil, err
+	}
+	return l, nil
+}
+
+// readHolder reads the holder of the lock from its file. It returns the zero Holder if the file has none yet, or
+// not a whole one.
+func readHolder(f *os.File) (h api.Holder) {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 4096))
+	if err != nil || json.Unmarshal(b, &h) != nil {
+		return api.Holder{}
+	}
+	return h
+}
+
+func (l *Lock) sign(me api.Holder) error {
+	b, err := json.Marshal(me)
+	if err == nil {
+		err = l.file.Truncate(0)
+	}
+	if err == nil {
+		_, err = l.file.WriteAt(append(b, '\n'), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("sign the reaper's lock: %w", err)
+	}
+	return nil
+}
+
+// Valid returns nil while the lock's path leads to the locked file. On an error another process has removed or
+// replaced the file, another reaper may hold a lock on the new one, and this reaper must exit.
+func (l *Lock) Valid() error {
+	at, err := os.Stat(l.file.Name())
+	if err != nil {
+		return fmt.Errorf("the reaper's lock is gone: %w", err)
+	}
+	held, err := l.file.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the reaper's lock: %w", err)
+	}
+	if !os.SameFile(at, held) {
+		return fmt.Errorf("the reaper's lock %s was replaced by another file", l.file.Name())
+	}
+	return nil
+}
+
+// Release releases the lock. The file stays, empty: removing it would let two reapers hold two locks.
+func (l *Lock) Release() {
+	_ = l.file.Truncate(0)
+	_ = l.file.Close()
+}

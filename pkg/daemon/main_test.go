@@ -1,0 +1,17 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon_test
+
+import (
+	"os"
+	"testing"
+)
+
+// TestMain lets the test binary be another process that holds a lock.
+func TestMain(m *testing.M) {
+	if path := os.Getenv(envHoldLock); path != "" {
+		os.Exit(holdLock(path))
+	}
+	os.Exit(m.Run())
+}

@@ -1,0 +1,119 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/metrics"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// work runs one reaper after the other until there is a reason to exit. An idle reaper removes its socket before
+// it counts the records again: a plugin that recorded an attachment while the socket was still there has started no
+// reaper, and relies on this one.
+func (d *Daemon) work(ctx context.Context) error {
+	for {
+		err := d.serve(ctx)
+		if !errors.Is(err, reaper.ErrIdle) {
+			if err == nil {
+				d.log.Info("reaper ends")
+			}
+			return err
+		}
+		if listing, err := d.store.List(); err == nil && len(listing.Records) == 0 {
+			d.log.Info("reaper ends: there are no attachments", "for", d.cfg.IdleExit)
+			return nil
+		}
+	}
+}
+
+func (d *Daemon) reaperConfig() reaper.Config {
+	return reaper.Config{
+		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.sources.Finder,
+		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
+		IdleExit: d.cfg.IdleExit, Kernel: inetdiag.Probe, Log: d.log,
+		// A quarter of what sweeping may cost, on top of that.
+		Owners: d.sources.Owners, OwnersBudget: d.cfg.CPUBudget / 4,
+	}
+}
+
+// serve runs a reaper and its HTTP API side by side, until one of them returns.
+func (d *Daemon) serve(ctx context.Context) error {
+	listener, err := admin.Listen(d.store.SocketPath())
+	if err != nil {
+		return err
+	}
+	r, err := reaper.New(d.reaperConfig())
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	ctx, handOver := context.WithCancel(ctx)
+	defer handOver()
+	g, ctx := errgroup.WithContext(ctx)
+	server := admin.Server{
+		Reaper: r, Holder: d.me, HandOver: handOver, Log: d.log,
+		Figures: func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, d.me.Since) },
+	}
+	d.metrics.scrape.For(&server)
+	defer d.metrics.scrape.None("the reaper has ended its work")
+	g.Go(func() error { return server.Serve(ctx, listener) })
+	g.Go(func() error {
+		defer handOver() // without a reaper there is nothing to serve
+		return r.Run(ctx)
+	})
+	g.Go(func() error { return d.watchLock(ctx) })
+	reported := make(chan struct{})
+	go func() {
+		defer close(reported)
+		newService(r, d.hangups, d.log).report(ctx)
+	}()
+	err = g.Wait()
+	select {
+	case <-reported:
+	case <-time.After(notifyPatience): // the service manager does not read its socket
+	}
+	return errors.Join(err, d.removeSocket())
+}
+
+// notifyPatience is how long a reaper that has ended its work waits for the last message to the service manager.
+const notifyPatience = time.Second
+
+// removeSocket removes the socket of the HTTP API, unless the lock was lost: then the socket is another reaper's.
+func (d *Daemon) removeSocket() error {
+	if d.lock.Valid() != nil {
+		return nil
+	}
+	if err := os.Remove(d.store.SocketPath()); !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
+
+// lockCheckInterval is how soon a reaper notices that its lock's file was removed or replaced.
+const lockCheckInterval = time.Second
+
+// watchLock returns an error when the lock no longer keeps other reapers out.
+func (d *Daemon) watchLock(ctx context.Context) error {
+	tick := time.NewTicker(lockCheckInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := d.lock.Valid(); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,82 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// maxStatusAge is how old the status that the manager shows may be.
+const maxStatusAge = 10 * time.Second
+
+// interval is the time between two signs of life: half of the time that the manager waits, or less.
+func (s *service) interval() time.Duration {
+	if s.watchdog > 0 {
+		return min(s.watchdog/2, maxStatusAge)
+	}
+	return maxStatusAge
+}
+
+// feedWatchdog sends the manager a sign of life and the status as long as the reaper's loop answers. If the loop
+// does not answer for the whole time of the watchdog, the manager ends the process and starts another.
+func (s *service) feedWatchdog(ctx context.Context) {
+	tick := time.NewTicker(s.interval())
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if status, ok := s.status(ctx); ok {
+			s.notify(daemon.SdNotifyWatchdog + "\n" + status)
+		}
+	}
+}
+
+// status asks the reaper's loop for its figures. It reports whether the loop has answered within the interval.
+func (s *service) status(ctx context.Context) (message string, ok bool) {
+	within := s.interval()
+	soon, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	m, err := s.reaper.Metrics(soon)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("the reaper's loop does not answer", "within", within, "error", err)
+		}
+		return "", false
+	}
+	return "STATUS=" + statusLine(m) + "\n", true
+}
+
+// statusLine sums up the reaper's figures in one line, for "systemctl status".
+func statusLine(m reaper.Metrics) string {
+	candidates, oldest := 0, time.Duration(0)
+	for state, n := range m.Candidates {
+		candidates += n
+		oldest = max(oldest, m.Oldest[state])
+	}
+	var destroyed, would uint64
+	for _, n := range m.Destroyed {
+		destroyed += n
+	}
+	for _, n := range m.WouldDestroy {
+		would += n
+	}
+	line := fmt.Sprintf("mode %s, attachments %d, half-closed %d", m.Mode, m.Attachments, candidates)
+	if candidates > 0 {
+		line += fmt.Sprintf(" (oldest %s)", oldest.Round(time.Second))
+	}
+	line += fmt.Sprintf(", destroyed %d", destroyed)
+	if would > 0 {
+		line += fmt.Sprintf(", would have destroyed %d", would)
+	}
+	return line
+}

@@ -1,0 +1,87 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package describe
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/halfclose/halfclose/pkg/api"
+)
+
+// Kind is what a Finding is about.
+type Kind int
+
+// The kinds, in the order of their importance: those of the node, of an attachment, of a file.
+const (
+	SwitchUnreadable Kind = iota // Text is why
+	KernelRefuses                // no socket can be destroyed; Text is why
+	FinderLate                   // the status has how late
+	BudgetWaiting                // Count sockets wait for --max-destroys-per-second
+	DestroysRefused              // the kernel has refused Count destroys with the errno Text
+	Inert                        // nothing is done about the attachment; Text is why
+	SweepFailed                  // the namespace of the attachment cannot be read; Text is why
+	ModeCapped                   // the mode of the attachment is below that of its policy; Text is why
+	Warned                       // Text is a warning of the plugin's
+	NotARecord                   // Text is a file in the state directory, and what it is not
+)
+
+// Finding is one thing that a person should look at. Its text is not yet safe to show.
+type Finding struct {
+	Kind       Kind
+	Text       string
+	Count      uint64
+	Attachment *api.AttachmentView // nil if it is about the node or a file
+}
+
+// Findings lists what a person should look at on a node.
+func Findings(s api.Status) []Finding {
+	var list []Finding
+	if p := s.Mode.SwitchProblem; p != "" {
+		list = append(list, Finding{Kind: SwitchUnreadable, Text: p})
+	}
+	if p := s.Mode.KernelProblem; p != "" {
+		list = append(list, Finding{Kind: KernelRefuses, Text: p})
+	}
+	if s.Finder.Late > 0 {
+		list = append(list, Finding{Kind: FinderLate})
+	}
+	if s.Budget.Waiting > 0 {
+		list = append(list, Finding{Kind: BudgetWaiting, Count: uint64(s.Budget.Waiting)})
+	}
+	for _, errno := range slices.Sorted(maps.Keys(s.Counts.Errors)) {
+		list = append(list, Finding{Kind: DestroysRefused, Text: errno, Count: s.Counts.Errors[errno]})
+	}
+	for i := range s.Attachments {
+		list = append(list, AttachmentFindings(&s.Attachments[i])...)
+	}
+	for _, p := range s.Problems {
+		list = append(list, Finding{Kind: NotARecord, Text: "record " + p.File + ": " + p.Problem})
+	}
+	return list
+}
+
+// AttachmentFindings lists what a person should look at of one attachment.
+func AttachmentFindings(a *api.AttachmentView) []Finding {
+	var list []Finding
+	if a.Inert != "" {
+		list = append(list, Finding{Kind: Inert, Text: a.Inert, Attachment: a})
+	}
+	if a.Problem != "" {
+		list = append(list, Finding{Kind: SweepFailed, Text: a.Problem, Attachment: a})
+	}
+	if len(a.CappedBy) > 0 && a.Inert == "" {
+		list = append(list, Finding{Kind: ModeCapped, Text: strings.Join(a.CappedBy, "; "), Attachment: a})
+	}
+	for _, w := range a.Warnings {
+		list = append(list, Finding{Kind: Warned, Text: w, Attachment: a})
+	}
+	return list
+}
+
+// HasProblem reports whether something is wrong with an attachment. A capped mode is not: an operator wants it so.
+func HasProblem(a *api.AttachmentView) bool {
+	return slices.ContainsFunc(AttachmentFindings(a), func(f Finding) bool { return f.Kind != ModeCapped })
+}

@@ -1,0 +1,107 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package finder
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+func target(inode uint64, interval time.Duration) Target {
+	return Target{Identity: netns.Identity{Inode: inode}, Interval: interval}
+}
+
+func TestSweepQueueWhatIsNewIsDueAtOnce(t *testing.T) {
+	var q sweepQueue
+	if q.peek() != nil {
+		t.Error("an empty one has something due")
+	}
+	q.replace([]Target{target(1, time.Minute), target(2, time.Second)}, moment(0))
+	for range 2 {
+		e := q.peek()
+		if e.due != moment(0) {
+			t.Errorf("%v is due at %v", e.target.Identity, e.due.Sub(moment(0)))
+		}
+		q.done(e, moment(time.Millisecond))
+	}
+	if e := q.peek(); e.target.Identity.Inode != 2 || e.due != moment(time.Millisecond+time.Second) {
+		t.Errorf("next is %v at %v", e.target.Identity, e.due.Sub(moment(0)))
+	}
+}
+
+func TestSweepQueueReplace(t *testing.T) {
+	for name, tc := range map[string]struct {
+		interval time.Duration // of the new set
+		due      time.Duration
+	}{
+		"what stays keeps its time":                  {time.Minute, time.Minute},
+		"a longer interval leaves it its time":       {time.Hour, time.Minute},
+		"a shorter interval moves it forward":        {time.Second, 10*time.Second + time.Second},
+		"it is never moved back by an equal request": {50 * time.Second, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var q sweepQueue
+			q.replace([]Target{target(1, time.Minute), target(2, time.Minute)}, moment(0))
+			for range 2 {
+				q.done(q.peek(), moment(0))
+			}
+			now := moment(10 * time.Second)
+			q.replace([]Target{target(2, tc.interval), target(3, time.Minute)}, now)
+			if e := q.peek(); e.target.Identity.Inode != 3 || e.due != now {
+				t.Errorf("next is %v, want the new one", e.target.Identity)
+			}
+			q.done(q.peek(), moment(time.Hour))
+			if e := q.peek(); e.target.Identity.Inode != 2 || e.due != moment(tc.due) {
+				t.Errorf("then %v at %v, want the other at %v", e.target.Identity, e.due.Sub(moment(0)), tc.due)
+			}
+			q.replace(nil, now)
+			if q.peek() != nil {
+				t.Error("what was taken away is still due")
+			}
+		})
+	}
+}
+
+// TestSweepQueueLeavesNobodyOut serves a random set that changes, and checks that all come in their time.
+func TestSweepQueueLeavesNobodyOut(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(9, 10))
+	var q sweepQueue
+	at := moment(0)
+	for range 200 {
+		var set []Target
+		for inode := range uint64(20) {
+			if rnd.IntN(3) > 0 {
+				set = append(set, target(inode, time.Duration(1+rnd.IntN(10))*time.Second))
+			}
+		}
+		q.replace(set, at)
+		swept := make(map[uint64]int)
+		for end := at.Add(20 * time.Second); at.Before(end); {
+			e := q.peek()
+			if e == nil || e.due.Sub(at) > 0 {
+				at = at.Add(time.Second)
+				continue
+			}
+			for _, other := range q.entries {
+				if other.due < e.due {
+					t.Fatal("an earlier one is behind")
+				}
+			}
+			swept[e.target.Identity.Inode]++
+			q.done(e, at)
+		}
+		for _, e := range set {
+			// Twice at least: once because it is new or by its old time, and then by its interval.
+			if n := swept[e.Identity.Inode]; n < int(20*time.Second/e.Interval)-1 || n == 0 {
+				t.Fatalf("%v was swept %d times in 20 s, with an interval of %v", e.Identity, n, e.Interval)
+			}
+		}
+		if len(swept) != len(set) {
+			t.Fatalf("%d of %d were swept", len(swept), len(set))
+		}
+	}
+}

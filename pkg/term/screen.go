@@ -1,0 +1,94 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package term
+
+import (
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Screen is what text is shown on.
+type Screen struct {
+	Width  int  // in columns; 0 where a line may have any length
+	Colour bool // whether escape sequences colour it
+}
+
+// UsualWidth is the width of a screen that does not know its own.
+const UsualWidth = 80
+
+// ScreenOf returns the screen that w writes to. A terminal has its own width, and colours unless NO_COLOR is set or TERM
+// is dumb; elsewhere the width is COLUMNS, and there are no colours.
+func ScreenOf(w any, getenv func(string) string) Screen {
+	width, terminal := terminalWidth(w)
+	s := Screen{Width: width, Colour: terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
+	if s.Width <= 0 {
+		s.Width, _ = strconv.Atoi(getenv("COLUMNS"))
+	}
+	if s.Width <= 0 {
+		s.Width = UsualWidth
+	}
+	return s
+}
+
+// terminalWidth reports whether w is a terminal, and how many columns it has: 0 if it does not know.
+func terminalWidth(w any) (width int, terminal bool) {
+	f, ok := w.(syscall.Conn)
+	if !ok {
+		return 0, false
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	err = conn.Control(func(fd uintptr) {
+		if size, err := unix.IoctlGetWinsize(int(fd), unix.TIOCGWINSZ); err == nil {
+			width, terminal = int(size.Col), true
+		}
+	})
+	return width, terminal && err == nil
+}
+
+// Style is how text is shown: the parameters of SGR (ECMA-48, section 8.3.117).
+type Style string
+
+// The styles. A colour never says what the text does not say too.
+const (
+	Plain   Style = ""
+	Strong  Style = "1"  // headers
+	Faint   Style = "2"  // on a full screen only
+	Inverse Style = "7"  // on a full screen only
+	Bad     Style = "31" // red: harm that was done, or will be
+	Odd     Style = "33" // yellow: a person should look at it
+	Good    Style = "32" // green
+)
+
+// Colourless returns the style without its colour: the parameters that set none.
+func (st Style) Colourless() Style {
+	var kept []string
+	for p := range strings.SplitSeq(string(st), ";") {
+		if len(p) == 1 {
+			kept = append(kept, p)
+		}
+	}
+	return Style(strings.Join(kept, ";"))
+}
+
+// Paint returns text in a style, where there are colours.
+func (s Screen) Paint(st Style, text string) string {
+	if !s.Colour {
+		return text
+	}
+	return st.Paint(text)
+}
+
+// Paint returns text between the escape sequences of the style.
+func (st Style) Paint(text string) string {
+	if st == Plain || text == "" {
+		return text
+	}
+	return "\x1b[" + string(st) + "m" + text + "\x1b[0m"
+}

@@ -1,0 +1,54 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package term_test
+
+import (
+	"bytes"
+	"os"
+	"testing"
+
+	"github.com/halfclose/halfclose/internal/termtest"
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+func TestTheScreenIsThatOfTheOutput(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		width int // of a terminal; -1 for none
+		env   map[string]string
+		want  term.Screen
+	}{
+		{"a terminal has its width and colours", 132, map[string]string{"TERM": "xterm"}, term.Screen{132, true}},
+		{"whatever COLUMNS says", 132, map[string]string{"COLUMNS": "40"}, term.Screen{132, true}},
+		{"NO_COLOR takes the colours away", 132, map[string]string{"NO_COLOR": "1"}, term.Screen{132, false}},
+		{"an empty one does not", 132, map[string]string{"NO_COLOR": ""}, term.Screen{132, true}},
+		{"a dumb terminal has none", 132, map[string]string{"TERM": "dumb"}, term.Screen{132, false}},
+		{"of a terminal that does not know its width COLUMNS says it", 0, map[string]string{"COLUMNS": "40"}, term.Screen{40, true}},
+		{"else it is 80", 0, nil, term.Screen{80, true}},
+		{"what is no terminal has 80 columns", -1, nil, term.Screen{80, false}},
+		{"or what COLUMNS says", -1, map[string]string{"COLUMNS": "40"}, term.Screen{40, false}},
+		{"unless that is nonsense", -1, map[string]string{"COLUMNS": "-1"}, term.Screen{80, false}},
+		{"or no number", -1, map[string]string{"COLUMNS": "wide"}, term.Screen{80, false}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out any = &bytes.Buffer{}
+			if tt.width >= 0 {
+				out = termtest.New(t, tt.width, 24).TTY
+			}
+			if got := term.ScreenOf(out, func(name string) string { return tt.env[name] }); got != tt.want {
+				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+	t.Run("a file is no terminal", func(t *testing.T) {
+		f, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if got := term.ScreenOf(f, func(string) string { return "" }); got != (term.Screen{80, false}) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}

@@ -1,0 +1,119 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package term
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/width"
+)
+
+// Clean returns s with escapes in place of what does not print, so that no name from outside can move the cursor or
+// break a line.
+func Clean(s string) string {
+	if isASCII(s) || utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
+		return s
+	}
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
+
+// isASCII reports whether s is printable ASCII, as nearly everything is.
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// Columns returns how many columns of a terminal s takes. Like all other functions here it wants clean text.
+func Columns(s string) int {
+	if isASCII(s) {
+		return len(s)
+	}
+	n := 0
+	for _, r := range s {
+		switch kind := width.LookupRune(r).Kind(); {
+		case unicode.In(r, unicode.Mn, unicode.Me): // on top of the rune before it
+		case kind == width.EastAsianWide, kind == width.EastAsianFullwidth:
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// Fill breaks text at its spaces into lines of at most width columns; 0 is no bound. The first line begins with first,
+// the others with rest. A word that is too long has a line to itself.
+func Fill(width int, first, rest, text string) string {
+	if width <= 0 || text == "" || Columns(first)+Columns(text) <= width {
+		return first + text
+	}
+	return fillWords(width, first, rest, strings.Split(text, " "))
+}
+
+// fillWords fills with words, which may have spaces inside.
+func fillWords(width int, first, rest string, words []string) string {
+	var b strings.Builder
+	b.WriteString(first)
+	at, empty := Columns(first), true
+	for _, word := range words {
+		n := Columns(word)
+		switch {
+		case !empty && (at+1+n <= width || width <= 0):
+			b.WriteByte(' ')
+			at++
+		case !empty || at+n > width && at > Columns(rest) && width > 0:
+			if empty { // the beginning has a line to itself
+				b.Reset()
+				b.WriteString(strings.TrimRight(first, " "))
+			}
+			b.WriteByte('\n')
+			b.WriteString(rest)
+			at = Columns(rest)
+		}
+		b.WriteString(word)
+		at += n
+		empty = false
+	}
+	return b.String()
+}
+
+// Cut cuts s to width columns. It ends in "…" then.
+func Cut(s string, width int) string {
+	if Columns(s) <= width {
+		return s
+	}
+	if width <= 0 {
+		return ""
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		n += Columns(string(r))
+		if n > width-1 {
+			break
+		}
+		b.WriteRune(r)
+	}
+	return b.String() + "…"
+}
+
+// Pad cuts s or adds spaces at its end, so that it is width columns wide.
+func Pad(s string, width int) string {
+	s = Cut(s, width)
+	return s + strings.Repeat(" ", max(0, width-Columns(s)))
+}
+
+// PadLeft is Pad with the spaces in front, as for numbers.
+func PadLeft(s string, width int) string {
+	s = Cut(s, width)
+	return strings.Repeat(" ", max(0, width-Columns(s))) + s
+}

@@ -1,0 +1,89 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package term_test
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+func TestNamesFromOutsideCannotActOnTheTerminal(t *testing.T) {
+	for text, want := range map[string]string{
+		apitest.Hostile:  apitest.Harmless,
+		"web-1":          "web-1",
+		`say "hi"`:       `say "hi"`, // harmless as it is
+		"übergröße":      "übergröße",
+		"\xff\"":         `\xff\"`,
+		"\u2028\u200b":   `\u2028\u200b`,
+		"":               "",
+		"trailing\r":     `trailing\r`,
+		"\x9b31m":        `\x9b31m`,
+		"two  spaces  ,": "two  spaces  ,",
+		"\x7f":           `\x7f`,
+	} {
+		if got := term.Clean(text); got != want {
+			t.Errorf("%q: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestColumnsCountsWhatATerminalShows(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, "web-1": 5, "übergröße": 9, "漢字": 4, "e\u0301": 1, "🙂": 2, "ｆｕｌｌ": 8, "ﾊﾝｶｸ": 4, "→": 1,
+	} {
+		if got := term.Columns(text); got != want {
+			t.Errorf("%q: got %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestFillBreaksLinesAtSpaces(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		width             int
+		first, rest, text string
+		want              string
+	}{
+		{"what fits is one line", 12, "Mode  ", "      ", "active", "Mode  active"},
+		{"what does not is broken", 12, "Mode  ", "      ", "of no use", "Mode  of no\n      use"},
+		{"without a bound it is one line", 0, "Mode  ", "      ", "of no use", "Mode  of no use"},
+		{"a word too long has a line to itself", 8, "> ", "  ", "a 10.0.0.1:443 b", "> a\n  10.0.0.1:443\n  b"},
+		{"even the first, where the label is in its way", 10, "Destroyed ", "  ", "unacknowledged", "Destroyed\n  unacknowledged"},
+		{"blanks of a name stay", 9, "", "", "a  b   c d e f", "a  b   c\nd e f"},
+		{"nothing is nothing", 3, "Mode ", "", "", "Mode "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := term.Fill(tt.width, tt.first, tt.rest, tt.text); got != tt.want {
+				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzFillKeepsEveryWord(f *testing.F) {
+	f.Add(10, apitest.Hostile+" is here")
+	f.Add(1, "漢字 a\u0301b 10.0.0.1:443")
+	f.Add(-1, "  ")
+	f.Fuzz(func(t *testing.T, width int, text string) {
+		text = term.Clean(text)
+		if text != term.Clean(text) || !utf8.ValidString(text) {
+			t.Fatalf("%q is not clean", text)
+		}
+		got := term.Fill(width, "> ", "  ", text)
+		if diff := cmp.Diff(strings.Fields("> "+text), strings.Fields(got)); diff != "" {
+			t.Errorf("words (-want +got)\n%s", diff)
+		}
+		for line := range strings.Lines(got) {
+			if line = strings.TrimRight(line, "\n"); width > 0 && term.Columns(line) > width && len(strings.Fields(line[2:])) > 1 {
+				t.Errorf("%q has %d columns, not %d", line, term.Columns(line), width)
+			}
+		}
+	})
+}

@@ -1,0 +1,154 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package top
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+// frame is what the screen shows: exactly height lines of at most width columns. With a height of 0 there are
+// as many lines as there is to say, and no word of keys.
+func (t *model) frame(width, height int) []line {
+	all := height == 0
+	lines := t.head(width)
+	if all {
+		height = 1 << 20
+	} else {
+		height-- // for the keys
+	}
+	wrong := t.wrong()
+	table := 4 // lines that the table is not to be robbed of, with its header
+	if t.detail != nil {
+		table = 12
+	}
+	room := func(want int) int { return max(0, min(want, height-len(lines)-table)) }
+	facts := t.facts()
+	lines = append(lines, facts[:room(len(facts))]...)
+	lines = append(lines, some(wrong, room(min(3, len(wrong))))...)
+	ages := t.histogram(width)
+	if len(ages) > 0 && room(len(ages)+2) == len(ages)+2 {
+		lines = append(append(lines, line{}), ages...)
+	}
+	if room(1) > 0 {
+		lines = append(lines, line{})
+	}
+	left := height - len(lines)
+	if t.detail != nil {
+		lines = append(lines, t.detail.lines(width, left)...)
+	} else {
+		lines = append(lines, t.table(width, left)...)
+	}
+	if all {
+		return cutAll(lines, width)
+	}
+	for len(lines) < height {
+		lines = append(lines, line{})
+	}
+	lines = append(lines[:max(0, height)], t.keyLine(width))
+	return cutAll(lines, width)
+}
+
+func cutAll(lines []line, width int) []line {
+	for i := range lines {
+		lines[i] = lines[i].cut(width)
+	}
+	return lines
+}
+
+// some is as many of the lines as there is room for; the last of several says how many there are more.
+func some(lines []line, room int) []line {
+	if len(lines) <= room {
+		return lines
+	}
+	shown := slices.Clone(lines[:room])
+	if room > 1 {
+		shown[room-1] = line{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), term.Odd}}
+	}
+	return shown
+}
+
+// head is what is shown however small the screen is.
+func (t *model) head(width int) []line {
+	left := line{{"halfclose", term.Strong}}
+	if t.detail != nil {
+		left = left.with(term.Strong, " "+t.detailName())
+	} else {
+		left = left.with(term.Plain, fmt.Sprintf(" %s, %s", term.Clean(t.status.Version.Version), describe.Plural(t.status.Namespaces, "namespace", "namespaces")))
+	}
+	right := text(t.at.Format(time.TimeOnly))
+	if t.interval > 0 {
+		right = append(text("every "+t.interval.String()+"  "), right...)
+	}
+	if t.paused {
+		right = append(line{{" PAUSED ", term.Inverse}, {"  ", term.Plain}}, right...)
+	}
+	word, why, _ := strings.Cut(describe.Mode(t.status.Mode), " ")
+	return []line{
+		left.spread(right, width),
+		text("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, blankBefore(why)),
+	}
+}
+
+func (t *model) detailName() string {
+	for _, r := range t.rows {
+		if r.key == t.detail.key {
+			return r.name
+		}
+	}
+	return term.Clean(t.detail.query) + " (gone)"
+}
+
+func modeStyle(m policy.Mode) term.Style {
+	if m == policy.Destroy {
+		return term.Strong + ";" + term.Good
+	}
+	return term.Strong + ";" + term.Odd
+}
+
+func blankBefore(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " " + s
+}
+
+// keyLine says which keys there are, and where in the list this is.
+func (t *model) keyLine(width int) line {
+	l := line{}
+	add := func(k, does string) {
+		if len(l) > 0 {
+			l = l.with(term.Plain, "  ")
+		}
+		l = l.with(term.Strong, k).with(term.Plain, " "+does)
+	}
+	add("q", "quit")
+	if t.detail != nil {
+		add("Esc", "back")
+	} else {
+		add("Enter", "sockets")
+	}
+	add("p", map[bool]string{false: "pause", true: "go on"}[t.paused])
+	position := t.list.position(len(t.rows), t.page)
+	if d := t.detail; d != nil {
+		position = d.list.position(len(d.sockets), d.page)
+	} else {
+		l = l.with(term.Plain, "  sort by")
+		for i, o := range orders() {
+			l = l.with(term.Plain, " ").with(term.Strong, string(o.key)).with(term.Plain, " ")
+			st := term.Plain
+			if Order(i) == t.order {
+				st = term.Inverse
+			}
+			l = l.with(st, o.word)
+		}
+	}
+	return l.spread(text(position), width)
+}

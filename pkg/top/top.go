@@ -1,0 +1,67 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package top is the full-screen view of a node: the pods with the most or the oldest half-closed sockets first.
+//
+// A model holds what the screen shows and where the person is on it, and is made of values alone; frame draws it. A
+// session passes keys, signals and the reaper's answers to the model, and its frames to the terminal.
+package top
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+// MinInterval is the least time between two requests to the reaper.
+const MinInterval = 250 * time.Millisecond
+
+// Config is what a View is created with.
+type Config struct {
+	Source   Source
+	Interval time.Duration // between two requests, MinInterval or more; 0 for a View that is only printed
+	Order    Order
+	Now      func() time.Time // in the time zone that times are shown in
+}
+
+// View is one person's view of a node.
+type View struct {
+	cfg   Config
+	model model
+}
+
+// Open asks the reaper for the first time. It fails if the reaper does not answer.
+func Open(ctx context.Context, cfg Config) (*View, error) {
+	v := &View{cfg: cfg, model: model{interval: cfg.Interval, order: cfg.Order}}
+	a := ask(ctx, cfg.Source, question{journal: true}, cfg.Now)
+	if a.err != nil {
+		return nil, a.err
+	}
+	v.model.hear(a)
+	return v, nil
+}
+
+// Print prints one frame of any length.
+func (v *View) Print(w io.Writer, width int) error {
+	var b strings.Builder
+	for _, l := range v.model.frame(width, 0) {
+		b.WriteString(l.plain())
+		b.WriteByte('\n')
+	}
+	_, err := fmt.Fprint(w, b.String())
+	return err
+}
+
+// Run shows the view on a terminal, of which in and out are file descriptors, until the person quits or ctx ends.
+func (v *View) Run(ctx context.Context, in, out *os.File, screen term.Screen) (err error) {
+	terminal := newFullScreen(in, out, screen.Colour)
+	defer func() { err = errors.Join(err, terminal.close()) }()
+	s := session{model: &v.model, term: terminal, src: v.cfg.Source, now: v.cfg.Now, answers: make(chan answer)}
+	return s.run(ctx)
+}
