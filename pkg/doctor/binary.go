@@ -40,7 +40,7 @@ type sibling struct {
 	run  error          // of asking it
 }
 
-func lookAtBinary(ctx context.Context, h hostfs.Dir, path string) binary {
+func inspectBinary(ctx context.Context, h hostfs.Dir, path string) binary {
 	b := binary{path: path}
 	at, err := h.Resolve(path)
 	if err != nil {
