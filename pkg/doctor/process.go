@@ -34,7 +34,7 @@ const (
 	elsewhere
 )
 
-// inspectProcess reads what the process is reported of itself in a proc file system.
+// inspectProcess reads what a proc file system reports of this process.
 func inspectProcess(proc string) process {
 	p := process{uid: os.Geteuid()}
 	text, err := os.ReadFile(filepath.Join(proc, "self/status"))
