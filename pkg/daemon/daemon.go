@@ -37,7 +37,7 @@ type Config struct {
 	Auto           bool // the CNI plugin started the process
 	ServiceManager bool // a service manager started the process
 
-	Finder        string  // one of finderNames
+	Finder        string  // one of finder.Names
 	MaxBPFSockets int     // how many half-closed sockets the bpf finder has room for
 	CPUBudget     float64 // the share of one core that finding may cost, such as 0.02
 	HostRoot      string  // where the host's file system is mounted; empty in the host's own mount namespace
