@@ -51,7 +51,8 @@ $(PLATFORMS:%=dist/%): dist/%:
 .PHONY: image
 image: build-all ## Make dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)
 	@cd tools/image && go run . -ref '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' -created '$(CREATED)' \
-		-o ../../dist/halfclose-image.tar $(foreach p,$(PLATFORMS),../../dist/halfclose-$(subst /,-,$(p)))
+		-o ../../dist/halfclose-image.tar \
+		$(foreach p,$(subst /,-,$(PLATFORMS)),-command ../../dist/halfclose-$(p) -plugin ../../dist/halfclose-cni-$(p))
 
 .PHONY: manifests
 manifests: ## Render deploy/kubernetes/halfclose.yaml and halfclose-uninstall.yaml from the chart

@@ -8,9 +8,11 @@
 #   artefact.sh kubernetes      the program of tools/kubernetes, under each of its names
 #   artefact.sh node|programs   a Debian's root file system, rootfs/, with what a node of Kubernetes needs, or with
 #                               programs that half-close
+#   artefact.sh single          the last release that was one program, to upgrade from: bin/halfclose, image.tar,
+#                               chart/ and systemd/; exits 3 where the repository's history is not there
 #
-# They stay in ${HALFCLOSE_CACHE:-~/.cache/halfclose}, each under the digest of what it is made of, so that
-# whoever changes a version gets a new one, and worktrees share what they have in common.
+# They stay in ${HALFCLOSE_CACHE:-~/.cache/halfclose}, each under the digest of what it is made of: a changed version
+# gets a new one, and worktrees share what they have in common.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
@@ -54,6 +56,25 @@ make_node() {
 
 make_programs() {
   debian "$1" python3-minimal haproxy netcat-openbsd
+}
+
+# The image has a tag of its own, and the plugin its version: an upgrade leaves neither.
+make_single() {
+  local commit=a9402e8187edcae43e83d0d34033a29758c451df arch tree=$1/tree created
+  git cat-file -e "$commit^{commit}" 2>/dev/null || {
+    echo "artefact: the history does not go back to $commit: get it with git fetch --unshallow" >&2
+    exit 3
+  }
+  arch=$(go env GOARCH)
+  created=$(TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ "$commit")
+  mkdir "$tree" "$1/bin"
+  git archive "$commit" | tar -x -C "$tree"
+  nice make -C "$tree" --no-print-directory image IMAGE=ghcr.io/halfclose/halfclose:single \
+    VERSION=single COMMIT="$commit" CREATED="$created" PLATFORMS="linux/$arch"
+  mv "$tree/dist/halfclose-linux-$arch" "$1/bin/halfclose"
+  mv "$tree/dist/halfclose-image.tar" "$1/image.tar"
+  mv "$tree/deploy/kubernetes/chart" "$tree/deploy/systemd" "$1/"
+  rm -rf "$tree"
 }
 
 key=$({

@@ -48,13 +48,27 @@ fetch() {
   ln -s "$(realpath "$place")$path" "$needs/$name"
 }
 
-# node_parts gathers what is on a node beside its Debian.
+# fetch_single fetches the release that an upgrade starts from, unless the repository's history is not there: the test
+# then skips that chapter, or fails it in CI.
+fetch_single() {
+  local place code=0
+  place=$(scripts/artefact.sh single) || code=$?
+  case $code in
+    0) ln -s "$place" "$needs/single" ;;
+    3) ;;
+    *) return "$code" ;;
+  esac
+}
+
+# node_parts gathers what is on a node beside its Debian. What make build puts into bin/cni is not part of a node: the
+# chart installs halfclose.
 node_parts() {
   mkdir -p "$needs/node/usr/bin" "$needs/node/opt/cni/bin"
   cp -a "$needs"/{kubernetes,containerd}/* "$needs/node/usr/bin/"
   rm "$needs/node/usr/bin/version"
   make --no-print-directory cni-plugins
   cp bin/cni/* "$needs/node/opt/cni/bin/"
+  rm -f "$needs/node/opt/cni/bin"/halfclose{,-reaper}
 }
 
 build_test() {
@@ -122,8 +136,10 @@ if [ -n "$check" ] || ! can_pull; then
   step "gather the parts of a node" node_parts
 fi
 step "unpack a Debian with programs that leak" fetch programs /rootfs scripts/artefact.sh programs
+step "build the release to upgrade from" fetch_single
 step "build halfclose's image" make --no-print-directory image PLATFORMS="linux/$(go env GOARCH)"
 ln -s "$PWD/dist/halfclose-image.tar" "$needs/"
+ln -s "$PWD/dist/halfclose-cni-linux-$(go env GOARCH)" "$needs/plugin"
 ln -s "$PWD/deploy/kubernetes" "$needs/deploy"
 ln -s "$log" "$needs/logs"
 step "build the test" build_test

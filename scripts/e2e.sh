@@ -47,7 +47,8 @@ build() {
   rm -rf "$out"/bin.*
   new=$(mktemp -d "$out/bin.XXXXXX")
   make --no-print-directory build cni-plugins image
-  cp bin/halfclose bin/cni/* "$new/"
+  cp bin/halfclose "$new/"
+  cp -a bin/cni "$new/"
   (cd tools/cni && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$new/" github.com/containernetworking/cni/cnitool)
   (
     cd test/e2e/runtimes

@@ -211,7 +211,7 @@ func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
 func TestWhatTheReaperSaysIsWrongIsPassedOn(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Off, Who: "the test"}); err == nil || !strings.HasPrefix(err.Error(), "the reaper says: ") || !strings.Contains(err.Error(), "--mode off") {
+	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Off, Who: "the test"}); err == nil || !strings.HasPrefix(err.Error(), "the reaper says: ") || !strings.Contains(err.Error(), "--mode off") { // prose:ok: the beginning of an error text that users see
 		t.Errorf("the error is %v", err)
 	}
 	path := peer(t, says("HTTP/1.1 503 Service Unavailable\r\n\r\nwhatever"))

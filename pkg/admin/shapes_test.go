@@ -23,6 +23,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -166,7 +167,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 	n := newNode(t)
 	sources := func(r *state.Record) {
 		r.Sources, r.Warnings = policy.Sources{"text": "conflist"}, []string{"a mistake"}
-		r.Pod.UID = "0-1-2-3"
+		r.Pod.UID, r.Plugin = "0-1-2-3", buildinfo.Build{Version: "v1.2.3", Commit: "abc"}
 	}
 	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never), sources)
 	n.register(bill, state.Pod{Namespace: "bill", Name: "db"}, grace(time.Hour, time.Hour), func(r *state.Record) {

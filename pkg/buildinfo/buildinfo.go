@@ -95,7 +95,7 @@ func (i Info) String() string {
 // pluginPrefix is what the line of the plugin begins with.
 const pluginPrefix = "CNI plugin "
 
-// PluginLine returns the line by which the plugin says which build it is, without the newline.
+// PluginLine returns the line by which the plugin reports its build, without the newline.
 func (i Info) PluginLine() string { return pluginPrefix + i.String() }
 
 // ParsePlugin finds the line of PluginLine in what a program printed.

@@ -46,6 +46,9 @@ type env struct {
 // code. Such a command finds the state directory in the flag --state-dir, and its mistakes in usage have a method
 // IsUsageError.
 func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
+	if verb := os.Getenv("CNI_COMMAND"); verb != "" && len(args) == 0 {
+		return refuseCall(verb, stdout, stderr)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
 	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, more: more})

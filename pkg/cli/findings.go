@@ -21,24 +21,30 @@ type finding struct {
 	todo  string
 }
 
-// otherBuild returns the finding that the plugin is of another build than the reaper, nil if it is not. The newest record
-// counts: older ones were written before an upgrade.
-func otherBuild(s api.Status) []finding {
+// otherBuilds returns the findings that the plugin, or this command, is of another build than the reaper. For the plugin
+// the newest record counts: older ones were written before an upgrade. A reaper of a build that knows no such field does
+// not return it.
+func otherBuilds(s api.Status, command buildinfo.Build) []finding {
 	var newest api.AttachmentView
 	for _, a := range s.Attachments {
 		if a.Plugin != (buildinfo.Build{}) && !a.Recorded.Before(newest.Recorded) {
 			newest = a
 		}
 	}
-	plugin, own := newest.Plugin, s.Version.Build()
-	if plugin == own || plugin == (buildinfo.Build{}) {
-		return nil
+	reaper := s.Version.Build()
+	var list []finding
+	add := func(what string, build buildinfo.Build) {
+		if build != reaper && build != (buildinfo.Build{}) {
+			list = append(list, finding{
+				what: fmt.Sprintf("%s is %s, and the reaper is %s", what, build, reaper),
+				todo: `install both of one build: "halfclose install" for the plugin, a restart for the reaper; ` +
+					`one that ADD started goes on as it is until it exits, or until "halfclose reaper" or the service takes over from it`,
+			})
+		}
 	}
-	return []finding{{
-		what: fmt.Sprintf("the plugin is %s, and the reaper is %s", plugin, own),
-		todo: `install both of one build: "halfclose install" for the plugin, a restart for the reaper; ` +
-			`one that ADD started goes on as it is until it exits, or until "halfclose reaper" or the service takes over from it`,
-	}}
+	add("the plugin", newest.Plugin)
+	add("this command", command)
+	return list
 }
 
 // findings lists what a person should look at, with what to do about it. What many attachments have is one finding.

@@ -52,7 +52,7 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 	case r.Plugin.Changed:
 		e.printLine("Plugin", r.Plugin.Path, done(c.DryRun, true, "removed"))
 	case len(r.Files) > 0:
-		e.printLine("Plugin", r.Plugin.Path, "left for the pods that were made with it")
+		e.printLine("Plugin", r.Plugin.Path, "left for the pods that were created with it")
 	}
 	if r.Reaper.Changed {
 		e.printLine("Reaper", r.Reaper.Path, done(c.DryRun, true, "removed"))

@@ -168,7 +168,7 @@ func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
 	}
 }
 
-func TestStatusSaysThatThePluginIsOfAnotherBuildThanTheReaper(t *testing.T) {
+func TestStatusReportsThatThePluginOrTheCommandIsOfAnotherBuildThanTheReaper(t *testing.T) {
 	reaperBuild, newer := buildinfo.Build{Version: "v1.2.3", Commit: "abc"}, buildinfo.Build{Version: "v1.2.4", Commit: "def"}
 	record := func(minute int, b buildinfo.Build) api.AttachmentView {
 		return api.AttachmentView{Recorded: apitest.Then().Add(time.Duration(minute) * time.Minute), Plugin: b}
@@ -176,20 +176,22 @@ func TestStatusSaysThatThePluginIsOfAnotherBuildThanTheReaper(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		records []api.AttachmentView
+		command buildinfo.Build
 		want    string
 	}{
-		{"none", nil, ""},
-		{"of the same build", []api.AttachmentView{record(0, reaperBuild)}, ""},
-		{"the plugin was upgraded", []api.AttachmentView{record(2, newer), record(1, reaperBuild)}, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
-		{"both were upgraded", []api.AttachmentView{record(1, newer), record(2, reaperBuild)}, ""},
-		{"the newest does not say", []api.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, "the plugin is v1.2.4"},
-		{"none says", []api.AttachmentView{record(1, buildinfo.Build{})}, ""},
+		{"none", nil, reaperBuild, ""},
+		{"of the same build", []api.AttachmentView{record(0, reaperBuild)}, reaperBuild, ""},
+		{"the plugin was upgraded", []api.AttachmentView{record(2, newer), record(1, reaperBuild)}, reaperBuild, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
+		{"both were upgraded", []api.AttachmentView{record(1, newer), record(2, reaperBuild)}, reaperBuild, ""},
+		{"the newest does not say", []api.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, reaperBuild, "the plugin is v1.2.4"},
+		{"none says", []api.AttachmentView{record(1, buildinfo.Build{})}, reaperBuild, ""},
+		{"the reaper is older than the field", []api.AttachmentView{record(1, buildinfo.Build{})}, newer, "this command is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			list := otherBuild(api.Status{
+			list := otherBuilds(api.Status{
 				Version:      buildinfo.Info{Version: reaperBuild.Version, Commit: reaperBuild.Commit},
 				ReaperStatus: api.ReaperStatus{Attachments: tt.records},
-			})
+			}, tt.command)
 			got := shown(t, func(e *env) error { return e.printFindings(term.Screen{}, list) })
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 				t.Errorf("got %q, want %q in it", got, tt.want)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/term"
@@ -61,7 +62,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	if err != nil {
 		return err
 	}
-	other := otherBuild(s) // of all attachments
+	other := otherBuilds(s, buildinfo.Get().Build()) // of all attachments
 	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !api.CoversPod(f.pod, a.Pod, a.ContainerID) })
 	if e.output == outputJSON {
 		err = printJSON(e.out, s)

@@ -46,7 +46,7 @@ Stop halfclose install --watch first: it would put the entry back.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&binary, "remove-binary", false, "remove the plugin and halfclose-reaper too; pods that were made with the plugin may still need it")
+	cmd.Flags().BoolVar(&binary, "remove-binary", false, "remove the plugin and halfclose-reaper too; pods that were created with the plugin may still need it")
 	e.outputFlag(cmd)
 	return cmd
 }

@@ -40,7 +40,7 @@ type sibling struct {
 	run  error          // of asking it
 }
 
-func lookAtBinary(ctx context.Context, h hostfs.Dir, path string) binary {
+func inspectBinary(ctx context.Context, h hostfs.Dir, path string) binary {
 	b := binary{path: path}
 	at, err := h.Resolve(path)
 	if err != nil {
@@ -58,12 +58,12 @@ func lookAtBinary(ctx context.Context, h hostfs.Dir, path string) binary {
 		answer, b.run = pluginbuild.Ask(ctx, at)
 		b.info = answer.Info
 	}
-	b.reaper = lookAtSibling(ctx, h, path)
+	b.reaper = inspectSibling(ctx, h, path)
 	return b
 }
 
-// lookAtSibling finds the program as ADD does, and asks it for its version if ADD would start it.
-func lookAtSibling(ctx context.Context, h hostfs.Dir, plugin string) sibling {
+// inspectSibling finds the program as ADD does, and asks it for its version if ADD would start it.
+func inspectSibling(ctx context.Context, h hostfs.Dir, plugin string) sibling {
 	p, err := launch.SiblingOf(string(h), plugin)
 	if err != nil {
 		return sibling{err: err}
@@ -146,7 +146,7 @@ func judgeSibling(b binary) []Finding {
 	f := Finding{Check: "auto-start", Level: Warn}
 	own, s := buildinfo.Get(), b.reaper
 	switch {
-	case b.err != nil: // the plugin's finding says so
+	case b.err != nil: // the plugin's finding reports it
 		return nil
 	case errors.Is(s.err, fs.ErrPermission):
 		f.What, f.Do = fmt.Sprintf("what ADD starts as the reaper cannot be looked at: %v", s.err), "run it as root"

@@ -21,7 +21,7 @@ type bpf struct {
 	lockdown string // as in kernel_lockdown(7): none, integrity, confidentiality; "" if unknown
 }
 
-func lookAtBPF() bpf {
+func inspectBPF() bpf {
 	_, btf := os.Stat("/sys/kernel/btf/vmlinux")
 	b := bpf{btf: btf, load: loadPrograms()}
 	if text, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil {

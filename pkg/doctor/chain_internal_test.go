@@ -75,7 +75,7 @@ func put(t *testing.T, path, text string, mode os.FileMode) {
 
 func judgeNet(t *testing.T, cfg Config) []Finding {
 	t.Helper()
-	return judgeChains(lookAtChains(t.Context(), cfg))
+	return judgeChains(inspectChains(t.Context(), cfg))
 }
 
 func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
@@ -302,7 +302,7 @@ func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
 			tt.change(t, cfg, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"))
-			expect(t, judgeBinary(lookAtBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+			expect(t, judgeBinary(inspectBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
 	t.Run("not for this user to run", func(t *testing.T) {
@@ -359,7 +359,7 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
 			tt.change(t, cfg)
-			expect(t, judgeSibling(lookAtBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+			expect(t, judgeSibling(inspectBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
 }

@@ -36,7 +36,7 @@ type plugin struct {
 	problems policy.Problems
 }
 
-func lookAtChains(ctx context.Context, cfg Config) chains {
+func inspectChains(ctx context.Context, cfg Config) chains {
 	h := hostfs.Dir(cfg.HostRoot)
 	c := chains{dir: cfg.ConfDir}
 	var files []cniconf.File
@@ -46,7 +46,7 @@ func lookAtChains(ctx context.Context, cfg Config) chains {
 	for _, f := range files {
 		c.files = append(c.files, withOurs(f))
 	}
-	c.binary = lookAtBinary(ctx, h, filepath.Join(cfg.BinDir, spec.PluginType))
+	c.binary = inspectBinary(ctx, h, filepath.Join(cfg.BinDir, spec.PluginType))
 	return c
 }
 

@@ -18,7 +18,7 @@ type filesystem struct {
 	countInodes bool // else it has as many as it needs
 }
 
-func lookAtFilesystem(dir string) filesystem {
+func inspectFilesystem(dir string) filesystem {
 	var st unix.Statfs_t
 	if unix.Statfs(dir, &st) != nil {
 		return filesystem{}

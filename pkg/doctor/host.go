@@ -5,8 +5,8 @@ package doctor
 
 import "github.com/halfclose/halfclose/pkg/netns"
 
-// lookAtRoot tries whether the host's file system is where it is said to be, as the reaper does when it starts.
-func lookAtRoot(dir string) error {
+// inspectRoot tries whether the host's file system is where it is said to be, as the reaper does when it starts.
+func inspectRoot(dir string) error {
 	root, err := netns.NewRoot(dir)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ type kernel struct {
 	openat2          error // of calling openat2(2)
 }
 
-func lookAtKernel() kernel {
+func inspectKernel() kernel {
 	var k kernel
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {

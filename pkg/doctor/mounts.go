@@ -42,7 +42,7 @@ type netnsDir struct {
 	on   int    // the mount's number
 }
 
-func lookAtMounts(root string) mounts {
+func inspectMounts(root string) mounts {
 	m := mounts{root: hostfs.Dir(root)}
 	m.points, m.err = readMounts("/proc/thread-self/mountinfo")
 	for _, dir := range hostfs.NetnsDirs() {

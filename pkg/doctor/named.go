@@ -26,7 +26,7 @@ type namedPath struct {
 	id   netns.Identity
 }
 
-func lookAtNamed(root string) named {
+func inspectNamed(root string) named {
 	var n named
 	h := hostfs.Dir(root)
 	points, err := readMounts("/proc/thread-self/mountinfo")

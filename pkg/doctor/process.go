@@ -34,8 +34,8 @@ const (
 	elsewhere
 )
 
-// lookAtProcess reads what the process is told of itself in a proc file system.
-func lookAtProcess(proc string) process {
+// inspectProcess reads what a proc file system reports of this process.
+func inspectProcess(proc string) process {
 	p := process{uid: os.Geteuid()}
 	text, err := os.ReadFile(filepath.Join(proc, "self/status"))
 	if err == nil {

@@ -105,7 +105,7 @@ func TestPrivilegesHeldAndMissing(t *testing.T) {
 		})
 	}
 	t.Run("not known", func(t *testing.T) {
-		p := lookAtProcess(t.TempDir()) // no proc file system
+		p := inspectProcess(t.TempDir()) // no proc file system
 		expect(t, judgeProcess(p), want{"privileges", Warn, "not known", "/proc"})
 	})
 }

@@ -31,7 +31,7 @@ type recorded struct {
 	at   netns.Identity
 }
 
-func lookAtRecords(store *state.Store, root string) records {
+func inspectRecords(store *state.Store, root string) records {
 	r := records{root: hostfs.Dir(root)}
 	listing, err := store.List()
 	if err != nil {
@@ -49,12 +49,12 @@ func lookAtRecords(store *state.Store, root string) records {
 	}
 	defer below.Close()
 	for _, rec := range listing.Records {
-		r.list = append(r.list, lookAtPath(below, rec))
+		r.list = append(r.list, inspectPath(below, rec))
 	}
 	return r
 }
 
-func lookAtPath(root *netns.Root, rec state.Record) recorded {
+func inspectPath(root *netns.Root, rec state.Record) recorded {
 	h, err := root.Open(rec.Netns.Path)
 	if err != nil {
 		return recorded{Record: rec, open: err}

@@ -39,7 +39,7 @@ const (
 	hostHasNone
 )
 
-func lookAtStateDir(store *state.Store, root string) directory {
+func inspectStateDir(store *state.Store, root string) directory {
 	d := directory{path: store.Dir(), long: launch.CheckStateDir(store.Dir())}
 	info, err := os.Stat(d.path)
 	if d.stat = err; err == nil {
@@ -48,7 +48,7 @@ func lookAtStateDir(store *state.Store, root string) directory {
 			d.owner = int(st.Uid)
 		}
 	}
-	d.fs = lookAtFilesystem(deepest(d.path))
+	d.fs = inspectFilesystem(deepest(d.path))
 	d.write = store.Probe()
 	if h := hostfs.Dir(root); !h.IsOwn() {
 		d.shared = compare(h, d.path, info)

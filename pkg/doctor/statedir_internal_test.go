@@ -81,7 +81,7 @@ func TestARealStateDirectoryIsSeenAsItIs(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	at := func(path, hostRoot string) directory { return lookAtStateDir(state.New(path), hostRoot) }
+	at := func(path, hostRoot string) directory { return inspectStateDir(state.New(path), hostRoot) }
 	if d := at(there, ""); d.stat != nil || !d.isDir || d.mode != 0o700 || d.owner != os.Geteuid() || d.write != nil || d.long != nil || d.fs.kind == 0 || d.fs.bytes == 0 {
 		t.Errorf("one that is there: %+v", d)
 	}

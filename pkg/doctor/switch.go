@@ -24,11 +24,11 @@ type switchFile struct {
 	fs    filesystem
 }
 
-func lookAtSwitch(path string) switchFile {
+func inspectSwitch(path string) switchFile {
 	s := switchFile{path: path}
 	s.value, s.set, s.err = state.LoadSwitch(path)
 	dir := deepest(filepath.Dir(path))
-	s.fs = lookAtFilesystem(dir)
+	s.fs = inspectFilesystem(dir)
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		s.write = &fs.PathError{Op: "write in", Path: dir, Err: err}
 	}

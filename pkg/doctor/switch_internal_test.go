@@ -41,7 +41,7 @@ func TestTheSwitchIsJudgedByWhetherItCanBeReadAndSet(t *testing.T) {
 		{"a directory", dir, []want{{"switch", Warn, "no regular file", "halfclose mode"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := lookAtSwitch(tt.path)
+			s := inspectSwitch(tt.path)
 			if s.fs.kind == 0 {
 				t.Error("it is not known what it is on")
 			}

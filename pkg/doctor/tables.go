@@ -39,9 +39,9 @@ const (
 	childBuckets = 4096
 )
 
-// lookAtTables makes namespaces as a runtime would, where it may, and measures in them. The setting is changed
+// inspectTables makes namespaces as a runtime would, where it may, and measures in them. The setting is changed
 // in none but one of these.
-func lookAtTables() tables {
+func inspectTables() tables {
 	t := tables{child: -1}
 	thread.Discard(func() {
 		t.ofHost = enterHost()

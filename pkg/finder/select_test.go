@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-func TestAFinderIsChosenByWhatTheKernelLets(t *testing.T) {
+func TestAutoSelectsBPFWhereItsProgramsLoad(t *testing.T) {
 	t.Parallel()
 	why := errors.New("the kernel does not describe its types")
 	for name, tc := range map[string]struct {

@@ -66,8 +66,8 @@ func TestSweepQueueReplace(t *testing.T) {
 	}
 }
 
-// TestSweepQueueLeavesNobodyOut serves a random set that changes, and checks that all come in their time.
-func TestSweepQueueLeavesNobodyOut(t *testing.T) {
+// TestSweepQueueSweepsEachNetnsInItsTime changes a random set again and again.
+func TestSweepQueueSweepsEachNetnsInItsTime(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(9, 10))
 	var q sweepQueue
 	at := moment(0)

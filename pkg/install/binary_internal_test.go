@@ -86,7 +86,7 @@ func TestTheInstalledProgramIsThePlugin(t *testing.T) {
 	if err := shipped.Build("../..", built); err != nil {
 		t.Fatal(err)
 	}
-	n.config.Plugin = filepath.Join(built, "halfclose")
+	n.config.Plugin = filepath.Join(built, "cni/halfclose")
 	if other, err := CheckPlugin(t.Context(), n.config.Plugin, buildinfo.Get().Build()); err != nil || other != "" {
 		t.Errorf("a plugin that is built as this is differs: %q, %v", other, err)
 	}

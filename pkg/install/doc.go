@@ -4,8 +4,8 @@
 // Package install keeps the plugin chained in a node's CNI configuration.
 //
 // Install puts the plugin among the node's plugins, beside it the program that it starts as the reaper, and one entry
-// into the network configuration that the container runtimes of the node choose; Watch stays and puts the entry back when somebody rewrites the file;
-// Uninstall takes it out again.
+// into the network configuration that the container runtimes of the node choose. Watch stays and puts the entry back
+// when another process rewrites the file. Uninstall takes it out again.
 //
 // The configuration belongs to others: to the network plugin that wrote it, and to whoever else chains a plugin
 // there. So the text is spliced and not written anew, what is not understood is left alone, and nothing that

@@ -228,7 +228,9 @@ func TestDropInsThatKeepNewerRuntimesFromLoadingTheNetworkAreWarnedOf(t *testing
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList, "20-other.conflist": otherList})
 	write(t, filepath.Join(n.config.ConfDir, "pods/50-broken.conf"), halfWritten)
 	r := n.install(t)
-	if !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "cannot load 10-pods.conflist because of its drop-ins: pods/50-broken.conf: ") }) || !r.Changed {
+	if !slices.ContainsFunc(r.Warnings, func(w string) bool {
+		return strings.Contains(w, "cannot load 10-pods.conflist because of its drop-ins: pods/50-broken.conf: ")
+	}) || !r.Changed {
 		t.Errorf("got %+v", r)
 	}
 	n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs, "20-other.conflist": otherList, "pods": "a directory", "pods/50-broken.conf": halfWritten})

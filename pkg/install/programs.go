@@ -51,8 +51,8 @@ func (c Config) programs() Programs {
 func (c Config) links() bool { return !c.Copy && hostfs.Dir(c.HostRoot).IsOwn() }
 
 // putPrograms puts the plugin among the node's plugins, and before it the program that it starts as the reaper if the
-// entry asks for that. Each takes one step: another process may be executing the old one. With keep a program that is
-// there is left, whichever it is.
+// entry asks for that. Each takes one step: another process may be executing the old one. With keep an existing
+// program is left, whichever it is.
 func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
 	done := c.programs()
 	if err := hostfs.Dir(c.HostRoot).Check(); err != nil {
@@ -80,7 +80,7 @@ func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
 type putter struct {
 	config    Config
 	directory *directory
-	keep      bool // what is there
+	keep      bool // existing programs
 	locked    bool
 }
 
@@ -99,7 +99,7 @@ func (p *putter) reaper(ctx context.Context) (changed bool, err error) {
 	case p.keep && d.runnable(launch.ReaperName), d.leadsTo(launch.ReaperName, c.Command):
 		return false, nil
 	}
-	return p.place(ctx, launch.ReaperName, []byte(c.Command), func(tmp string) error {
+	return p.placeFile(ctx, launch.ReaperName, []byte(c.Command), func(tmp string) error {
 		return d.failed("link", tmp, unix.Symlinkat(c.Command, d.fd(), tmp))
 	})
 }
@@ -117,14 +117,14 @@ func (p *putter) copy(ctx context.Context, name, source string) (changed bool, e
 	if d.runnable(name) && d.holds(name, program) {
 		return false, nil
 	}
-	return p.place(ctx, name, program, func(tmp string) error {
+	return p.placeFile(ctx, name, program, func(tmp string) error {
 		_, err := d.create(tmp, program, mine(0o755))
 		return err
 	})
 }
 
-// place makes a file under a temporary name and renames it, unless this is a dry run.
-func (p *putter) place(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
+// placeFile makes a file under a temporary name and renames it, unless this is a dry run.
+func (p *putter) placeFile(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
 	if p.config.DryRun {
 		return true, nil
 	}

@@ -124,8 +124,8 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 	})
 }
 
-// The old single binary is where the plugin belongs, and so is a new command that was put in its place.
-func TestACommandInThePlaceOfThePluginIsNotOverwrittenByIt(t *testing.T) {
+// The old single binary is where the plugin belongs, and so is a new command that replaced it.
+func TestACommandAtThePluginsPathIsNotOverwrittenByIt(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	n.config.Command = n.put(t, PluginType, "the command")
 	before := n.files(t)
@@ -221,17 +221,17 @@ func TestThePluginIsFoundWhereItIsBuiltOrPackaged(t *testing.T) {
 		name    string
 		plugins map[string]buildinfo.Info
 		want    string
-		says    string
+		wantErr string
 	}{
 		{name: "built", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": own}, want: "bin/cni/halfclose"},
 		{name: "packaged", plugins: map[string]buildinfo.Info{"lib/halfclose/cni/halfclose": own}, want: "lib/halfclose/cni/halfclose"},
 		{name: "both", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": own, "lib/halfclose/cni/halfclose": older}, want: "bin/cni/halfclose"},
-		{name: "none", says: "bin/cni/halfclose nor "},
+		{name: "none", wantErr: "bin/cni/halfclose nor "},
 		{
 			name: "of another build", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": older},
-			says: "bin/cni/halfclose is v1.2.2 (commit abc), and this command is v1.2.3 (commit abc): install both of one build, or name it with --plugin",
+			wantErr: "bin/cni/halfclose is v1.2.2 (commit abc), and this command is v1.2.3 (commit abc): install both of one build, or name it with --plugin",
 		},
-		{name: "of no build", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": {}}, says: "does not say which build it is"},
+		{name: "of no build", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": {}}, wantErr: "does not say which build it is"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -239,9 +239,9 @@ func TestThePluginIsFoundWhereItIsBuiltOrPackaged(t *testing.T) {
 				fakePlugin(t, filepath.Join(dir, path), info)
 			}
 			got, err := FindPlugin(t.Context(), filepath.Join(dir, "bin/halfclose"), own.Build())
-			if tt.says != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "--plugin") {
-					t.Errorf("got %v, want %q in it", err, tt.says)
+			if tt.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wantErr) || !strings.Contains(err.Error(), "--plugin") {
+					t.Errorf("got %v, want %q in it", err, tt.wantErr)
 				}
 				return
 			}

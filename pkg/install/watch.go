@@ -45,7 +45,7 @@ func usualTimes() watchTimes {
 }
 
 // Watch is Install, again and again until ctx ends: it waits for a network to appear, and puts the entry back
-// when somebody rewrites the file or another file becomes the one that runtimes choose, and each program when
+// when another process rewrites the file or another file becomes the one that runtimes choose, and each program when
 // that is gone. It does not fight: the more often that was in vain, the longer it waits (see Contested). It
 // tells what happens, one event at a time, and each condition once.
 //

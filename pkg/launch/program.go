@@ -35,7 +35,7 @@ type Program struct {
 	id   fileID
 }
 
-// fileID tells files apart while one of them is open.
+// fileID identifies a file while it is open.
 type fileID struct{ dev, inode uint64 }
 
 // Path is the program's path below the root, with every link resolved.

@@ -77,9 +77,9 @@ func (n tree) link(to, path string) {
 }
 
 // chown gives a file to another user. A user namespace may have no other.
-func (n tree) chown(path string, uid, gid int) {
+func (n tree) chown(path string, uid int) {
 	n.t.Helper()
-	if err := os.Lchown(n.root+path, uid, gid); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+	if err := os.Lchown(n.root+path, uid, 0); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(n.t, "give a file to another user", err)
 	} else if err != nil {
 		n.t.Fatal(err)
@@ -110,7 +110,7 @@ func TestTheProgramBesideThePluginIsFound(t *testing.T) {
 			n.mkdir("/usr/lib/cni", 0o755)
 			n.link(pluginPath, "/usr/lib/cni/halfclose")
 		}, "/usr/lib/cni/halfclose", commandPath},
-		{"with a group that may only read", func(n tree) { n.chmod("/usr/local/bin", 0o2755); n.chown(commandPath, 0, 0) }, pluginPath, commandPath},
+		{"with a group that may only read", func(n tree) { n.chmod("/usr/local/bin", 0o2755); n.chown(commandPath, 0) }, pluginPath, commandPath},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newTree(t)
@@ -133,17 +133,19 @@ func TestAProgramThatOthersCouldReplaceIsNotStarted(t *testing.T) {
 		name    string
 		prepare func(tree)
 		why     error
-		says    string
+		wantErr string
 	}{
 		{"none", func(n tree) { n.do(os.Remove(n.root + reaperPath)) }, launch.ErrMissing, reaperPath + ": missing"},
-		{"a link that leads nowhere", func(n tree) { n.do(os.Remove(n.root + commandPath)) }, launch.ErrMissing,
-			reaperPath + ": leads to " + commandPath + ", which is missing"},
-		{"of another user", func(n tree) { n.chown(commandPath, other, 0) }, launch.ErrNotRoots, commandPath + ": not owned by root but by user 1000"},
+		{
+			"a link that leads nowhere", func(n tree) { n.do(os.Remove(n.root + commandPath)) }, launch.ErrMissing,
+			reaperPath + ": leads to " + commandPath + ", which is missing",
+		},
+		{"of another user", func(n tree) { n.chown(commandPath, other) }, launch.ErrNotRoots, commandPath + ": not owned by root but by user 1000"},
 		{"writable by its group", func(n tree) { n.chmod(commandPath, 0o775) }, launch.ErrWritable, commandPath + ": writable by other users than root (mode 0775)"},
 		{"writable by all", func(n tree) { n.chmod(commandPath, 0o757) }, launch.ErrWritable, commandPath + ": writable by other users than root (mode 0757)"},
-		{"a directory of the link is another user's", func(n tree) { n.chown("/opt/cni", other, 0) }, launch.ErrNotRoots, "directory /opt/cni: not owned by root but by user 1000"},
+		{"a directory of the link is another user's", func(n tree) { n.chown("/opt/cni", other) }, launch.ErrNotRoots, "directory /opt/cni: not owned by root but by user 1000"},
 		{"a directory of the link is writable", func(n tree) { n.chmod("/opt/cni/bin", 0o777) }, launch.ErrWritable, "directory /opt/cni/bin: writable"},
-		{"a directory of the target is another user's", func(n tree) { n.chown("/usr/local/bin", other, 0) }, launch.ErrNotRoots, "directory /usr/local/bin: not owned"},
+		{"a directory of the target is another user's", func(n tree) { n.chown("/usr/local/bin", other) }, launch.ErrNotRoots, "directory /usr/local/bin: not owned"},
 		{"a directory of the target is writable", func(n tree) { n.chmod("/usr/local", 0o775) }, launch.ErrWritable, "directory /usr/local: writable"},
 		{"a sticky directory", func(n tree) { n.chmod("/usr/local/bin", 0o777|os.ModeSticky) }, launch.ErrWritable, "directory /usr/local/bin: writable by other users than root (mode 1777)"},
 		{"the root directory is writable", func(n tree) { n.chmod("/", 0o777) }, launch.ErrWritable, "directory /: writable"},
@@ -179,8 +181,8 @@ func TestAProgramThatOthersCouldReplaceIsNotStarted(t *testing.T) {
 				p.Close()
 				t.Fatal("it would be started")
 			}
-			if !errors.Is(err, tt.why) || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %q, want %v and %q in it", err, tt.why, tt.says)
+			if !errors.Is(err, tt.why) || !strings.Contains(err.Error(), tt.wantErr) {
+				t.Errorf("got %q, want %v and %q in it", err, tt.why, tt.wantErr)
 			}
 			if strings.Contains(err.Error(), n.root) {
 				t.Errorf("got %q, want paths as they are on the node", err)
@@ -200,7 +202,7 @@ func TestADirectoryAloneIsChecked(t *testing.T) {
 	}
 }
 
-// What another process puts in the place of the program after the check is not started.
+// A file that replaces the program after the check is not started.
 func TestWhatIsStartedIsWhatWasChecked(t *testing.T) {
 	rep := newReporter(t)
 	self, err := os.ReadFile("/proc/self/exe")

@@ -91,7 +91,7 @@ func TestOnTheJournalsStreamLinesHaveTheirPriorityAndNoTime(t *testing.T) {
 <4>level=WARN msg=w with=1 g.time=kept
 <3>level=ERROR msg=e with=1
 `},
-		{"JSON, which somebody asked for", JSON, d.Path, `<6>{"level":"INFO","msg":"i","with":1}
+		{"JSON, if a flag asks for it", JSON, d.Path, `<6>{"level":"INFO","msg":"i","with":1}
 <4>{"level":"WARN","msg":"w","with":1,"g":{"time":"kept"}}
 <3>{"level":"ERROR","msg":"e","with":1}
 `},

@@ -15,7 +15,7 @@ import (
 )
 
 func TestDoRunsInTheNamespaceAndNowhereElse(t *testing.T) {
-	home := own(t)
+	home := ownIdentity(t)
 	h := open(t, nstest.New(t).Path())
 	var inside, ownInside netns.Identity
 	err := h.Do(func() (err error) {
@@ -62,7 +62,7 @@ func everyThreadIsIn(t *testing.T, home netns.Identity) {
 }
 
 func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
-	home := own(t)
+	home := ownIdentity(t)
 	h := open(t, nstest.New(t).Path())
 	wrong := errors.New("wrong")
 
@@ -86,7 +86,7 @@ func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
 }
 
 func TestManyDoAtOnceStayApart(t *testing.T) {
-	home := own(t)
+	home := ownIdentity(t)
 	handles := []*netns.Handle{open(t, nstest.New(t).Path()), open(t, nstest.New(t).Path())}
 	var wg sync.WaitGroup
 	for i := range 8 {

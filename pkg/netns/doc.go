@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package netns tells which network namespace a path leads to.
+// Package netns identifies the network namespace that a path leads to.
 //
 // A namespace is known by its Identity: the device and inode of its nsfs file and its cookie. Inode numbers
 // are reused as soon as a namespace is gone; cookies are unique until the next boot, when both start afresh.

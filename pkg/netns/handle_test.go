@@ -72,7 +72,7 @@ func TestOwnIsTheNamespaceOfTheProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := own(t); got != want {
+	if got := ownIdentity(t); got != want {
 		t.Errorf("Own = %v, want %v", got, want)
 	}
 }

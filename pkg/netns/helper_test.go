@@ -24,8 +24,8 @@ func open(tb testing.TB, path string) *netns.Handle {
 	return h
 }
 
-// own is the identity of the test process's own namespace.
-func own(tb testing.TB) netns.Identity {
+// ownIdentity is the identity of the test process's own namespace.
+func ownIdentity(tb testing.TB) netns.Identity {
 	tb.Helper()
 	h, err := netns.Own()
 	if err != nil {

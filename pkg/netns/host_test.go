@@ -24,14 +24,14 @@ func TestTheHostsNamespacesAreThisProcesssAndTheFirstOnes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if host.Own != own(t) || host.First != first.Stat() || host.Hidden != nil {
+	if host.Own != ownIdentity(t) || host.First != first.Stat() || host.Hidden != nil {
 		t.Errorf("got %+v", host)
 	}
-	if all := host.Identities(); !slices.Equal(all, []netns.Identity{own(t), first.Stat()}) {
+	if all := host.Identities(); !slices.Equal(all, []netns.Identity{ownIdentity(t), first.Stat()}) {
 		t.Errorf("got %v", all)
 	}
-	hidden := netns.Host{Own: own(t), Hidden: fs.ErrPermission}
-	if all := hidden.Identities(); !slices.Equal(all, []netns.Identity{own(t)}) {
+	hidden := netns.Host{Own: ownIdentity(t), Hidden: fs.ErrPermission}
+	if all := hidden.Identities(); !slices.Equal(all, []netns.Identity{ownIdentity(t)}) {
 		t.Errorf("with process 1 hidden: %v", all)
 	}
 }
@@ -40,7 +40,7 @@ func TestTheHostIsTheProcesssOwnAlsoFromWithinDo(t *testing.T) {
 	h := open(t, nstest.New(t).Path())
 	err := h.Do(func() error {
 		host, err := netns.FindHost()
-		if host.Own != own(t) || host.Own.Same(h.Stat()) {
+		if host.Own != ownIdentity(t) || host.Own.Same(h.Stat()) {
 			t.Errorf("the host is %v", host.Own)
 		}
 		return err

@@ -20,7 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
-// Answer is what a plugin says of itself.
+// Answer describes a plugin, by its own account.
 type Answer struct {
 	SpecVersions []string       // of the CNI specification; at least one
 	Info         buildinfo.Info // zero if it is not halfclose's, or too old to say

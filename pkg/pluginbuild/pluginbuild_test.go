@@ -34,7 +34,7 @@ if [ "$CNI_COMMAND" = VERSION ]; then
 fi
 `
 
-func TestAPluginSaysItsVersionsAndItsBuild(t *testing.T) {
+func TestAPluginReportsItsVersionsAndItsBuild(t *testing.T) {
 	want := buildinfo.Info{Version: "v1.2.3", Commit: "abc", Go: "go1.26.8", Platform: "linux/amd64"}
 	for name, tt := range map[string]struct {
 		text string
@@ -56,8 +56,8 @@ func TestAPluginSaysItsVersionsAndItsBuild(t *testing.T) {
 
 func TestWhatAnswersNoVersionIsAnError(t *testing.T) {
 	for name, tt := range map[string]struct {
-		text string
-		says string
+		text    string
+		wantErr string
 	}{
 		"another program":        {"#!/bin/sh\necho hello\n", `answers "hello": it is no CNI plugin`},
 		"an object without any":  {"#!/bin/sh\necho '{}'\n", "it is no CNI plugin"},
@@ -71,11 +71,11 @@ func TestWhatAnswersNoVersionIsAnError(t *testing.T) {
 			if strings.HasSuffix(name, "without end") {
 				cancelled, cancel := context.WithCancel(ctx)
 				cancel()
-				ctx, tt.says = cancelled, "context canceled"
+				ctx, tt.wantErr = cancelled, "context canceled"
 			}
 			_, err := pluginbuild.Ask(ctx, script(t, tt.text))
-			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %v, want %q in it", err, tt.says)
+			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+				t.Errorf("got %v, want %q in it", err, tt.wantErr)
 			}
 		})
 	}

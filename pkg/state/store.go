@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // DefaultDir is the state directory unless EnvDir names another. It is on a file system that a reboot
@@ -69,8 +69,8 @@ func (s *Store) CandidatesPath() string { return filepath.Join(s.dir, "candidate
 func (s *Store) LogPath() string { return filepath.Join(s.dir, "reaper.log") }
 
 // Put writes the record of an attachment, in place of an older one, and makes the directories it needs.
-// Version is set for the caller. A crash at any moment leaves the old record or the new one, and at worst a
-// temporary file that Prune removes.
+// Version is set for the caller. A process that is killed at any moment leaves the old record or the new one, and at
+// worst a temporary file that Prune removes. A power failure may leave neither: no record outlives the boot anyway.
 func (s *Store) Put(r Record) error {
 	if err := s.put(r); err != nil {
 		return fmt.Errorf("write record of %s: %w", r.Attachment, err)
@@ -87,30 +87,12 @@ func (s *Store) put(r Record) error {
 	if err != nil {
 		return err
 	}
-	root, err := s.makeDirs()
+	dir, err := s.openForPut()
 	if err != nil {
 		return err
 	}
-	defer root.Close()
-	return replace(name, data, renameio.WithRoot(root))
-}
-
-// replace writes a file of mode 0600, atomically. It is not renameio.WriteFile, which would leave a file
-// that others may read as it is.
-func replace(name string, data []byte, where renameio.Option) (err error) {
-	f, err := renameio.NewPendingFile(name, where, renameio.WithStaticPermissions(filePerm))
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Cleanup())
-		}
-	}()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
+	defer unix.Close(dir)
+	return replaceIn(dir, name, data)
 }
 
 // makeDirs makes the state directory and that of the records, and opens the latter. The state directory is

@@ -122,6 +122,24 @@ func storeSwitch(path string, s Switch) error {
 	return syncDir(dir)
 }
 
+// replace writes a file of mode 0600, atomically and durably. It is not renameio.WriteFile, which would leave a file
+// that others may read as it is.
+func replace(name string, data []byte, where renameio.Option) (err error) {
+	f, err := renameio.NewPendingFile(name, where, renameio.WithStaticPermissions(filePerm))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Cleanup())
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
+}
+
 // syncDir makes what was renamed in a directory durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)

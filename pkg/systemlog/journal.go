@@ -192,7 +192,7 @@ func (j *Journal) Close() error {
 	return nil
 }
 
-// Send sends the datagram that compose makes. compose is told how many lines were lost before this one,
+// Send sends the datagram that compose makes. Its arguments are how many lines were lost before this one,
 // and whether the datagram has to be small, because its first one was refused for its size.
 //
 // A line waits until deadline at most, and not at all after a line that waited in vain: a stuck journal

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package systemlog writes lines to the node's system log: to the journal in its own protocol, or to /dev/log.
+// Package systemlog writes lines to the node's system log: to journald in its own protocol, or to /dev/log.
 //
 // The plugin links it, which lives for a few milliseconds: it opens nothing before there is a line to write.
 package systemlog

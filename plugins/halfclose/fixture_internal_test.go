@@ -38,7 +38,9 @@ type node struct {
 	starts int   // how often a reaper was started
 	fail   error // why the program that is found cannot be started
 	refuse error // why there is no program to be started
-	closed int   // how many programs were closed
+	opened int   // how many programs were opened
+	closed int   // and closed
+	socket bool  // there is a reaper's socket
 	// running answers each question whether a reaper runs; the last answer stays. None is no.
 	running []bool
 }
@@ -50,6 +52,9 @@ func newNode(t *testing.T) *node {
 
 // testBuild is the build of the plugin.
 var testBuild = buildinfo.Build{Version: "v1.2.3", Commit: "abc"}
+
+// HasSocket makes the node a starter.
+func (n *node) HasSocket() bool { return n.socket }
 
 // Running makes the node a starter.
 func (n *node) Running() bool {
@@ -66,6 +71,7 @@ func (n *node) Find() (program, error) {
 	if n.refuse != nil {
 		return nil, n.refuse
 	}
+	n.opened++
 	return n, nil
 }
 

@@ -49,6 +49,8 @@ type warner interface {
 
 // starter starts the node's shared reaper.
 type starter interface {
+	// HasSocket reports whether there is a socket, on which a reaper may listen or have listened. It costs one call.
+	HasSocket() bool
 	// Running reports whether a reaper runs.
 	Running() bool
 	// Find returns a program that may be started as the reaper, to be closed.

@@ -60,8 +60,9 @@ func (d *decision) careful(source string) {
 // the next ADD tries again.
 //
 // The order matters. A reaper that exits because it has nothing to do looks for records once more after no process can
-// take it for running any longer: so whether one runs is asked after the record is written. Whether one could be
-// started is found out before, so that the record is written once with what is wrong.
+// take it for running any longer: so whether one runs is asked after the record is written. Where there is no socket none
+// runs, and whether one could be started is found out before, so that the record is written once with what is wrong. It is
+// written twice only if the start fails, or if a killed reaper left its socket and no other may be started.
 func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start policy.ReaperStart) error {
 	path, id, err := target(args.Netns)
 	if err != nil {
@@ -74,10 +75,13 @@ func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start 
 	var reaper program
 	var none error // why no reaper can be started
 	warned := false
-	if start == policy.Auto {
-		if reaper, none = p.reaper.Find(); none == nil {
-			defer reaper.Close()
-		} else if !p.reaper.Running() {
+	defer func() {
+		if reaper != nil {
+			reaper.Close()
+		}
+	}()
+	if start == policy.Auto && !p.reaper.HasSocket() {
+		if reaper, none = p.reaper.Find(); none != nil {
 			p.warnNoReaper(none)
 			warned = true
 		}
@@ -99,6 +103,9 @@ func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start 
 	}
 	if start != policy.Auto || p.reaper.Running() {
 		return nil
+	}
+	if reaper == nil && none == nil {
+		reaper, none = p.reaper.Find()
 	}
 	if none == nil {
 		none = reaper.Start()

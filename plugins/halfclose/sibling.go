@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/launch"
@@ -16,6 +18,11 @@ import (
 
 // sibling starts the program beside the plugin as the reaper of a state directory.
 type sibling struct{ store *state.Store }
+
+// HasSocket implements starter.
+func (s sibling) HasSocket() bool {
+	return unix.Faccessat(unix.AT_FDCWD, s.store.SocketPath(), unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
 
 // Running implements starter.
 func (s sibling) Running() bool { return launch.Running(s.store.SocketPath()) }

@@ -179,8 +179,10 @@ func full() *report {
 		Burst:    []BurstRow{{Finder: "bpf", Sockets: 50000, NeverKnown: 7}},
 		Destroy:  []DestroyRow{{Way: kernelName, Best: 7, Ratio: 1}, {Way: reaperName, Best: 8, Rate: 125000, Ratio: 1.14}},
 		Add: []AddRow{
-			{Plugin: noopName, CPURatio: 1, Ratio: 1}, {Plugin: floorName, CPURatio: 1.3, Ratio: 1.3},
-			{Plugin: externalName, CPURatio: 1.26, Ratio: 1.25}, {Plugin: autoName, CPURatio: 1.2, Ratio: 1.3},
+			{Plugin: noopName, CPURatio: 1, Ratio: 1},
+			{Plugin: floorName, CPURatio: 1.3, Ratio: 1.3},
+			{Plugin: externalName, CPURatio: 1.26, Ratio: 1.25},
+			{Plugin: autoName, CPURatio: 1.2, Ratio: 1.3},
 		},
 		Memory: []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 33}},
 	}
@@ -265,14 +267,19 @@ func TestCommandLine(t *testing.T) {
 
 func TestADDIsComparedRunByRun(t *testing.T) {
 	run := func(cpu, wall time.Duration) taken {
+		cpu, wall = cpu*time.Millisecond, wall*time.Millisecond
 		return taken{cpu: []time.Duration{cpu, cpu, 100 * cpu}, wall: []time.Duration{100 * wall, wall, wall}}
 	}
 	rows := addRows([]*added{
 		{name: noopName, runs: []taken{run(10, 20), run(20, 40), run(1000, 2000)}}, // the last on a busy machine
-		{name: autoName, runs: []taken{run(12, 25), run(30, 44), run(1100, 2400)}},
+		{name: autoName, runs: []taken{run(15, 25), run(25, 60), run(1000, 3000)}},
 	})
-	if got := rows[1]; got.CPURatio != 1.2 || got.Ratio != 1.2 || got.CPURange != [2]float64{1.1, 1.5} || got.Range != [2]float64{1.1, 1.25} || got.Runs != 3 || got.Rounds != 3 {
-		t.Errorf("got %+v", got)
+	want := AddRow{
+		Plugin: autoName, Runs: 3, Rounds: 3, CPU: 25, P50: 60, P90: 6000, CPURatio: 1.25, Ratio: 1.5,
+		CPURange: [2]float64{1, 1.5}, Range: [2]float64{1.25, 1.5},
+	}
+	if diff := cmp.Diff(want, rows[1]); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if got := rows[0]; got.CPURatio != 1 || got.Ratio != 1 {
 		t.Errorf("got %+v", got)

@@ -58,7 +58,7 @@ func TestEveryRowNamesATest(t *testing.T) {
 func testSources(t *testing.T) map[string]string {
 	t.Helper()
 	sources := make(map[string]string)
-	for _, dir := range []string{"pkg", "plugins", "test"} {
+	for _, dir := range []string{"pkg", "cmd", "plugins", "test"} {
 		err := filepath.WalkDir(filepath.Join(top, dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
 				return err

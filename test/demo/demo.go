@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/containernetworking/cni/libcni"
-	"github.com/containernetworking/cni/pkg/invoke"
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -32,7 +31,7 @@ const (
 // demo is one run of it.
 type demo struct {
 	out            io.Writer
-	binary         string // halfclose itself
+	binary         string // the command
 	cni            *libcni.CNIConfig
 	network        *libcni.NetworkConfigList
 	store          *state.Store
@@ -41,20 +40,16 @@ type demo struct {
 	ports          map[string]uint16 // the client's port of each connection
 }
 
-// newDemo prepares a demo with the plugins in the directories given.
-func newDemo(out io.Writer, bin []string) (*demo, error) {
+// newDemo prepares a demo with the programs in bin: the command, and in cni the plugins.
+func newDemo(out io.Writer, bin string) (*demo, error) {
 	network, err := libcni.NetworkConfFromFile(conflist)
-	if err != nil {
-		return nil, err
-	}
-	binary, err := invoke.FindInPath("halfclose", bin)
 	if err != nil {
 		return nil, err
 	}
 	store := state.New(state.DefaultDir)
 	return &demo{
-		out: out, binary: binary, ports: make(map[string]uint16), network: network, store: store, reaper: admin.NewClient(store.SocketPath()),
-		cni: libcni.NewCNIConfig(bin, nil),
+		out: out, binary: filepath.Join(bin, "halfclose"), ports: make(map[string]uint16), network: network, store: store, reaper: admin.NewClient(store.SocketPath()),
+		cni: libcni.NewCNIConfig([]string{filepath.Join(bin, "cni")}, nil),
 	}, nil
 }
 

@@ -14,8 +14,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/containernetworking/cni/pkg/invoke"
-
 	"github.com/halfclose/halfclose/test/node"
 	"github.com/halfclose/halfclose/test/peer"
 )
@@ -31,7 +29,7 @@ func main() {
 		}
 		return
 	}
-	os.Exit(run("bin", "bin/cni"))
+	os.Exit(run("bin"))
 }
 
 // peerMain runs a peer until its stdin ends.
@@ -43,23 +41,22 @@ func peerMain(name string) error {
 	return p.Serve(os.Stdin, os.Stdout)
 }
 
-// run makes the node and runs the demo on it, with the binaries in the directories given.
-func run(bin ...string) int {
+// run makes the node and runs the demo on it, with the programs in bin: the command, and in cni the plugins.
+func run(bin string) int {
 	top, err := os.Getwd()
+	if err == nil {
+		bin, err = filepath.Abs(bin)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		return 1
 	}
-	for i := range bin {
-		if !filepath.IsAbs(bin[i]) {
-			bin[i] = filepath.Join(top, bin[i])
-		}
-	}
 	var before host
 	code, err := node.Run(node.Program{
-		Keep:   append([]string{top}, bin...),
+		Keep:   []string{top},
+		Bin:    bin,
 		Before: func() error { before = lookAtHost(); return needed(bin) },
-		Run:    func() int { return show(bin) },
+		Run:    func() int { return show(node.BinDir) },
 		After: func(code int) error {
 			if err := before.unchanged(lookAtHost()); err != nil {
 				return err
@@ -83,7 +80,7 @@ func run(bin ...string) int {
 }
 
 // show is the demo, on the node.
-func show(bin []string) int {
+func show(bin string) int {
 	d, err := newDemo(os.Stdout, bin)
 	if err == nil {
 		err = d.play(context.Background())
@@ -96,9 +93,9 @@ func show(bin []string) int {
 }
 
 // needed says what is not there and how to get it.
-func needed(bin []string) error {
-	for _, name := range []string{"halfclose", "bridge", "host-local", "tuning"} {
-		if _, err := invoke.FindInPath(name, bin); err != nil {
+func needed(bin string) error {
+	for _, name := range []string{"halfclose", "cni/halfclose", "cni/halfclose-reaper", "cni/bridge", "cni/host-local", "cni/tuning"} {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
 			return fmt.Errorf("%w: run make demo, or make build cni-plugins before", err)
 		}
 	}

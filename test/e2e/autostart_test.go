@@ -4,6 +4,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -79,6 +83,134 @@ func descriptors(t *testing.T, pid int) map[int]string {
 		}
 	}
 	return all
+}
+
+// unsafe is what may be where the plugin expects the reaper, and the reason why it is not started.
+type unsafe struct {
+	name  string
+	place func(at string) error // puts it there
+	why   string                // DIR is the plugin's directory
+}
+
+func unsafes() []unsafe {
+	const other = 65534 // a user
+	// below puts the command into a directory of that mode beside the plugin, with a link to it.
+	below := func(mode os.FileMode) func(string) error {
+		return func(at string) error {
+			dir := filepath.Join(filepath.Dir(at), "open")
+			return errors.Join(os.Mkdir(dir, 0o755), copyFile(halfclose(), filepath.Join(dir, "halfclose")), os.Chmod(dir, mode),
+				os.Symlink("open/halfclose", at))
+		}
+	}
+	return []unsafe{
+		{"missing", func(string) error { return nil }, "DIR/halfclose-reaper: missing"},
+		{"a link that leads nowhere", func(at string) error { return os.Symlink("/run/gone/halfclose", at) }, "DIR/halfclose-reaper: leads to /run/gone, which is missing"},
+		{"writable by all", func(at string) error {
+			return errors.Join(copyFile(halfclose(), at), os.Chmod(at, 0o777))
+		}, "DIR/halfclose-reaper: writable by other users than root"},
+		{"another user's", func(at string) error {
+			return errors.Join(copyFile(halfclose(), at), os.Chown(at, other, other))
+		}, "DIR/halfclose-reaper: not owned by root"},
+		{"a link to another user's", func(at string) error {
+			program := filepath.Join(filepath.Dir(at), "other")
+			return errors.Join(copyFile(halfclose(), program), os.Chown(program, other, other), os.Symlink("other", at))
+		}, "DIR/other: not owned by root"},
+		{"below a directory that others may write to", below(0o777), "directory DIR/open: writable by other users than root"},
+		{"below a directory like /tmp", below(0o777 | os.ModeSticky), "directory DIR/open: writable by other users than root"},
+		{"the plugin itself", func(at string) error { return os.Symlink("halfclose", at) }, "DIR/halfclose-reaper: the plugin itself"},
+		{"not executable", func(at string) error {
+			return errors.Join(copyFile(halfclose(), at), os.Chmod(at, 0o644))
+		}, "DIR/halfclose-reaper: not a regular executable file"},
+	}
+}
+
+func copyFile(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, b, 0o755)
+}
+
+// pluginBeside makes a directory with the plugin and what is put beside it as the reaper.
+func (w *world) pluginBeside(t *testing.T, place func(at string) error) (dir string) {
+	t.Helper()
+	dir = filepath.Join(w.dir, "bin")
+	err := errors.Join(os.Mkdir(dir, 0o755), copyFile(filepath.Join(pluginDir(), "halfclose"), filepath.Join(dir, "halfclose")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = place(filepath.Join(dir, launch.ReaperName))
+	if errors.Is(err, unix.EINVAL) { // of another user than the only one there is
+		nstest.NeedPrivilege(t, "give a file to another user", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestAReaperThatAnotherUserCouldReplaceIsNotStartedAndThePodRuns(t *testing.T) {
+	t.Parallel()
+	for _, tt := range unsafes() {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			dir := w.pluginBeside(t, tt.place)
+			c := newContainer(t, nil)
+			add := w.plugin("ADD", c.attachment(), c.path, pluginConf(`, "closeWaitGrace": "1s"`))
+			add.Path = filepath.Join(dir, "halfclose")
+			r := run(t, add)
+			if r.code != 0 || !strings.Contains(r.stdout, `"cniVersion": "1.0.0"`) {
+				t.Fatalf("ADD: exit code %d: %s%s", r.code, r.stdout, r.stderr)
+			}
+			why := strings.ReplaceAll(tt.why, "DIR", dir)
+			if !strings.Contains(r.stderr, why) {
+				t.Errorf("on stderr there is\n%swant\n%s", r.stderr, why)
+			}
+			record, err := w.store.Get(c.attachment())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(record.Warnings) != 1 || !strings.Contains(record.Warnings[0], why) {
+				t.Errorf("the record's warnings are %q, want one with %s", record.Warnings, why)
+			}
+			if _, err := os.Stat(w.store.LockPath()); !os.IsNotExist(err) {
+				t.Errorf("a reaper has been there: %v", err)
+			}
+
+			// The pod is registered: a reaper that is started otherwise does its work, and shows the warning.
+			p := w.start(t)
+			w.holds(t, p.pid())
+			destroyed(t, "the leak", leak(t, c))
+			if out := w.run(t, "status", "--output", "wide").stdout; !strings.Contains(out, why) {
+				t.Errorf("status does not show %q:\n%s", why, out)
+			}
+		})
+	}
+}
+
+func TestAReaperThatRootAloneCouldReplaceIsStarted(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]func(at string) error{
+		"a link to the command": func(at string) error { return os.Symlink(halfclose(), at) },
+		"a copy of it":          func(at string) error { return copyFile(halfclose(), at) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			dir := w.pluginBeside(t, place)
+			c := newContainer(t, nil)
+			add := w.plugin("ADD", c.attachment(), c.path, pluginConf(""))
+			add.Path = filepath.Join(dir, "halfclose")
+			if r := run(t, add); r.code != 0 || r.stderr != "" {
+				t.Fatalf("ADD: exit code %d: %s%s", r.code, r.stdout, r.stderr)
+			}
+			if by := w.status(t).Holder.StartedBy; by != api.ByPlugin {
+				t.Errorf("the reaper was started by %q", by)
+			}
+		})
+	}
 }
 
 func TestAddWithAReaperThatIsExternalStartsNone(t *testing.T) {

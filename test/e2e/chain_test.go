@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -49,6 +50,9 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 			"clock": "built-in", "pendingData": "built-in", "exempt": "built-in",
 		},
 	}
+	var build buildinfo.Info // of the command, which is of the same build
+	parse(t, w.run(t, "version", "--output", "json"), &build)
+	want.Plugin = build.Build()
 	want.Policy.CloseWaitGrace = policy.Grace(2 * time.Minute)
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(state.Record{}, "Time")); diff != "" {
 		t.Errorf("record (-want +got)\n%s", diff)

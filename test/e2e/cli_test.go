@@ -78,9 +78,9 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 	// A namespace that is not registered can be looked at too.
 	stranger := newContainer(t, nil)
 	other := leak(t, stranger)
-	var strangers api.SocketList
-	parse(t, w.run(t, "sockets", "--netns", stranger.path, "-o", "json"), &strangers)
-	strange := strangers.Sockets
+	var unregistered api.SocketList
+	parse(t, w.run(t, "sockets", "--netns", stranger.path, "-o", "json"), &unregistered)
+	strange := unregistered.Sockets
 	if len(strange) != 2 || strange[0].Verdict != policy.NotRegistered || strange[1].Verdict != policy.NotRegistered {
 		t.Errorf("sockets of a namespace that is not registered: %+v", strange)
 	}

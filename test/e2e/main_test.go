@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package e2e tests halfclose from end to end: the binary as a plugin that libcni calls and as the reaper
-// that goes on without it, on a node of the test's own.
+// Package e2e tests halfclose from end to end: the plugin that libcni calls, the reaper that goes on without it, and
+// the commands, on a node of the test's own.
 package e2e_test
 
 import (
@@ -19,7 +19,7 @@ const (
 	top = "../.."
 	// conflist is the one that is shipped.
 	conflist = top + "/deploy/cni/10-halfclose.conflist"
-	// binVar names, in the environment, the directory of the binary under test.
+	// binVar names, in the environment, the directory of the programs under test.
 	binVar = "E2E_BIN"
 )
 
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		fmt.Println("e2e: --finder", finder)
-		code = max(code, node.Suite{Name: "e2e", Top: top, BinVar: binVar}.Run(func(err error) int {
+		code = max(code, node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true}.Run(func(err error) int {
 			onNode = err
 			return m.Run()
 		}))
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestSourcesAreNoted(t *testing.T) {
-	if err := node.NoteSources(top, "pkg", "plugins", "deploy", "tools/cni"); err != nil {
+	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy", "tools/cni"); err != nil {
 		t.Error(err)
 	}
 }

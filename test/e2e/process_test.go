@@ -21,9 +21,15 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// command prepares to run the binary under test on the world's state directory.
+// halfclose is the path of the command under test.
+func halfclose() string { return filepath.Join(os.Getenv(binVar), "halfclose") }
+
+// pluginDir is the directory of the plugin under test and of the plugins that it is chained with.
+func pluginDir() string { return filepath.Join(os.Getenv(binVar), "cni") }
+
+// command prepares to run the command under test on the world's state directory.
 func (w *world) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(os.Getenv(binVar), "halfclose"), args...)
+	cmd := exec.Command(halfclose(), args...)
 	cmd.Env = append(os.Environ(), w.said.env...)
 	return cmd
 }
@@ -54,9 +60,10 @@ func run(t *testing.T, cmd *exec.Cmd) result {
 
 // plugin prepares to call the plugin itself, without libcni and the rest of the chain.
 func (w *world) plugin(command string, a state.Attachment, netns, conf string) *exec.Cmd {
-	cmd := w.command()
+	cmd := exec.Command(filepath.Join(pluginDir(), "halfclose"))
+	cmd.Env = append(os.Environ(), w.said.env...)
 	cmd.Env = append(cmd.Env, "CNI_COMMAND="+command, "CNI_CONTAINERID="+a.ContainerID, "CNI_IFNAME="+a.IfName,
-		"CNI_NETNS="+netns, "CNI_PATH="+os.Getenv(binVar))
+		"CNI_NETNS="+netns, "CNI_PATH="+pluginDir())
 	cmd.Stdin = bytes.NewBufferString(conf)
 	return cmd
 }

@@ -202,7 +202,7 @@ func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
 	w.holds(t, p.pid())
 	c := newContainer(t, nil)
 	elsewhere := func(args ...string) result {
-		cmd := node.Command(c.path, filepath.Join(os.Getenv(binVar), "halfclose"), args...)
+		cmd := node.Command(c.path, halfclose(), args...)
 		cmd.Env = append(os.Environ(), w.said.env...)
 		return run(t, cmd)
 	}

@@ -25,7 +25,7 @@ func (w *world) onTerminal(t *testing.T, term *termtest.Terminal, name string, a
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), w.said.env...)
-	cmd.Env = append(cmd.Env, "TERM=xterm-256color", "NO_COLOR=", "HALFCLOSE="+filepath.Join(os.Getenv(binVar), "halfclose"))
+	cmd.Env = append(cmd.Env, "TERM=xterm-256color", "NO_COLOR=", "HALFCLOSE="+halfclose())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.TTY, term.TTY, term.TTY
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -41,7 +41,7 @@ func (w *world) onTerminal(t *testing.T, term *termtest.Terminal, name string, a
 // top starts halfclose top.
 func (w *world) top(t *testing.T, term *termtest.Terminal, args ...string) *exec.Cmd {
 	t.Helper()
-	return w.onTerminal(t, term, filepath.Join(os.Getenv(binVar), "halfclose"), append([]string{"top", "--interval", "250ms"}, args...)...)
+	return w.onTerminal(t, term, halfclose(), append([]string{"top", "--interval", "250ms"}, args...)...)
 }
 
 // ends waits for a program's end.

@@ -55,7 +55,7 @@ func newWorldAt(t *testing.T, dir string, env []string) *world {
 	needNode(t)
 	w := &world{dir: dir, store: state.New(dir), said: &execs{env: env}}
 	w.admin = admin.NewClient(w.store.SocketPath())
-	w.cni = libcni.NewCNIConfigWithCacheDir([]string{os.Getenv(binVar)}, filepath.Join(t.TempDir(), "cache"), w.said)
+	w.cni = libcni.NewCNIConfigWithCacheDir([]string{pluginDir()}, filepath.Join(t.TempDir(), "cache"), w.said)
 	t.Cleanup(func() { w.endReaper(t) })
 	return w
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
 )
@@ -27,10 +28,17 @@ func helm(t *testing.T, args ...string) string {
 	return command(t, exec.Command(need(t, "helm"), args...))
 }
 
-// deploy installs the chart, or upgrades it, and waits until its pods are ready.
+// deploy installs the chart, or upgrades to it, with these values and no others, and waits until its pods are ready.
 func deploy(t *testing.T, values ...string) {
 	t.Helper()
-	args := []string{"upgrade", "--install", release, need(t, "deploy/chart"), "--namespace", namespace, "--wait", "--timeout", slow.String()}
+	deployChart(t, need(t, "deploy/chart"), values...)
+}
+
+func deployChart(t *testing.T, chart string, values ...string) {
+	t.Helper()
+	args := []string{
+		"upgrade", "--install", release, chart, "--reset-values", "--namespace", namespace, "--wait", "--timeout", slow.String(),
+	}
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
@@ -116,6 +124,16 @@ func sockets(t *testing.T, node, pod string) []api.SocketView {
 	var view struct{ Sockets []api.SocketView }
 	decode(t, halfclose(t, node, "sockets", "--output", "json"), &view)
 	return slices.DeleteFunc(view.Sockets, func(s api.SocketView) bool { return s.Pod.Namespace != "default" || s.Pod.Name != pod })
+}
+
+// ageOf is the age of the one half-closed socket of a pod of the default namespace.
+func ageOf(t *testing.T, node, pod string) (age time.Duration, ok bool) {
+	t.Helper()
+	all := sockets(t, node, pod)
+	if len(all) != 1 || all[0].Age == nil {
+		return 0, false
+	}
+	return time.Duration(*all[0].Age), true
 }
 
 // journal is what was done on the worker to the sockets of a pod of the default namespace, or would have been.

@@ -83,11 +83,13 @@ type host struct {
 	modules bool // whether there is /lib/modules, which kind mounts and Docker makes for that
 }
 
-// remember looks at what a kubelet sets: the sysctls of k8s.io/component-helpers/node/util/sysctl.
+// remember reads what a node sets: a kubelet the sysctls of k8s.io/component-helpers/node/util/sysctl, and systemd the
+// last one.
 func remember() (host, error) {
 	h := host{sysctls: map[string]string{}}
 	for _, name := range []string{
 		"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
+		"fs/file-max",
 	} {
 		b, err := os.ReadFile("/proc/sys/" + name)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -36,6 +36,7 @@ func TestCluster(t *testing.T) {
 		test  func(*testing.T)
 	}{
 		{"pods start and end before anything is installed", s.nothingInstalled},
+		{"an upgrade from the release that was one program loses no registration, no age and no switch", s.upgrade},
 		{"the chart chains the plugin on every node, and pods that start are registered", s.install},
 		{"at first a leak is observed, and nothing destroyed", s.observe},
 		{"one switch lets a leaking client be cleaned by its annotation's grace, and its well-behaved twin be left alone", s.destroy},

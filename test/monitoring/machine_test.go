@@ -41,7 +41,9 @@ func newMachine(t *testing.T, address string, flags ...string) *machine {
 	return &machine{dir: dir, address: address, flags: flags}
 }
 
-func binary() string { return filepath.Join(os.Getenv(binVar), "halfclose") }
+// binary is the path of the command, and pluginDir the directory of the plugin.
+func binary() string    { return filepath.Join(os.Getenv(binVar), "halfclose") }
+func pluginDir() string { return filepath.Join(os.Getenv(binVar), "cni") }
 
 func (m *machine) env() []string { return append(os.Environ(), state.EnvDir+"="+m.dir) }
 
@@ -99,9 +101,9 @@ func (m *machine) add(t *testing.T, podNamespace, pod, keys string) *nstest.NS {
 // register registers a namespace as a runtime does, with keys for the plugin's object.
 func (m *machine) register(t *testing.T, netns, podNamespace, pod, keys string) {
 	t.Helper()
-	cmd := exec.Command(binary())
+	cmd := exec.Command(filepath.Join(pluginDir(), "halfclose"))
 	cmd.Env = append(m.env(), "CNI_COMMAND=ADD", "CNI_CONTAINERID="+pod+"-0123456789", "CNI_IFNAME=eth0", "CNI_NETNS="+netns,
-		"CNI_PATH="+os.Getenv(binVar), "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE="+podNamespace+";K8S_POD_NAME="+pod)
+		"CNI_PATH="+pluginDir(), "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE="+podNamespace+";K8S_POD_NAME="+pod)
 	cmd.Stdin = bytes.NewBufferString(`{"cniVersion": "1.0.0", "name": "pods", "type": "halfclose", "reaper": "external",
 		"prevResult": {"cniVersion": "1.0.0"}, ` + keys + `}`)
 	if out, err := cmd.CombinedOutput(); err != nil {

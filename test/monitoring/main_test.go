@@ -21,7 +21,7 @@ const (
 	top = "../.."
 	// rules is the directory of what is shipped for Prometheus.
 	rules = top + "/deploy/prometheus"
-	// binVar names, in the environment, the directory of the binary under test.
+	// binVar names, in the environment, the directory of the programs under test.
 	binVar = "MONITORING_BIN"
 )
 
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestSourcesAreNoted(t *testing.T) {
-	if err := node.NoteSources(top, "pkg", "plugins", "deploy", "docs"); err != nil {
+	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy", "docs"); err != nil {
 		t.Error(err)
 	}
 }

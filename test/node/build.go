@@ -4,21 +4,30 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 )
 
-// Build puts halfclose and the plugins that the shipped conflist chains it with into dir, for tests. top is
-// the repository. The plugins are those that "make cni-plugins" has made, if it has.
+// Build puts halfclose and the plugins that the shipped conflist chains it with into dir, for tests, as "make build
+// cni-plugins" lays them out: the command, and in cni the plugins and the link by which ours starts the reaper. top
+// is the repository. Of the other plugins it takes what "make cni-plugins" has built, and builds the rest.
 func Build(top, dir string) error {
-	if err := build(top, filepath.Join(dir, "halfclose"), "./plugins/halfclose"); err != nil {
+	cni := filepath.Join(dir, "cni")
+	err := errors.Join(
+		os.Mkdir(cni, 0o755),
+		build(top, filepath.Join(dir, "halfclose"), "./cmd/halfclose"),
+		build(top, filepath.Join(cni, "halfclose"), "./plugins/halfclose"),
+		os.Symlink("../halfclose", filepath.Join(cni, "halfclose-reaper")),
+	)
+	if err != nil {
 		return err
 	}
 	const plugins = "github.com/containernetworking/plugins/plugins/"
 	for _, plugin := range []string{"main/bridge", "ipam/host-local", "meta/tuning"} {
-		to := filepath.Join(dir, filepath.Base(plugin))
+		to := filepath.Join(cni, filepath.Base(plugin))
 		made, err := filepath.Abs(filepath.Join(top, "bin/cni", filepath.Base(plugin)))
 		if err != nil {
 			return err

@@ -69,8 +69,20 @@ func (p Program) furnish() error {
 	if err := os.Unsetenv(cgroupVar); err != nil {
 		return err
 	}
+	bin, err := p.openBin()
+	if err != nil {
+		return err
+	}
 	if err := mountOwn(p.Keep); err != nil {
 		return err
+	}
+	if err := ownRoot(); err != nil {
+		return err
+	}
+	if bin != nil {
+		if err := errors.Join(copyBin(bin), bin.Close()); err != nil {
+			return fmt.Errorf("copy programs to %s: %w", BinDir, err)
+		}
 	}
 	if name != "" {
 		if err := enterCgroups(name); err != nil {
@@ -81,6 +93,14 @@ func (p Program) furnish() error {
 		return p.Furnish()
 	}
 	return nil
+}
+
+// openBin opens the directory of the programs under test, nil if there are none.
+func (p Program) openBin() (*os.File, error) {
+	if p.Bin == "" {
+		return nil, nil
+	}
+	return os.Open(p.Bin)
 }
 
 // mountOwn mounts the node's own file systems, and sets its loopback up.

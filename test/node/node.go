@@ -47,6 +47,9 @@ type Program struct {
 	// Keep are directories of the host that must be found on the node too, should they be below /run or
 	// /var/lib.
 	Keep []string
+	// Bin, unless empty, is a directory with the programs under test, as "make build cni-plugins" lays them out: the
+	// command, and in cni the plugins. The node has a copy of them in BinDir.
+	Bin string
 }
 
 // Run makes a node, runs p on it and returns the exit code. It must be the first that main does, and on the

@@ -15,9 +15,11 @@ import (
 type Suite struct {
 	Name string // of the package, to say what failed
 	Top  string // the repository, which is kept on the node
-	// BinVar, unless empty, names the environment variable that tells the tests where halfclose and the plugins
-	// are that were built for them.
+	// BinVar, unless empty, names the environment variable that has the directory of the programs that were built
+	// for the tests: the command, and in cni the plugins.
 	BinVar string
+	// Single says that tests upgrade from the last release that was one program, which [NeedSingle] returns.
+	Single bool
 	// Before and After run on the host, beside what Program's do. Either may be nil.
 	Before, After func() error
 	Furnish       func() error // as Program's
@@ -29,17 +31,29 @@ type Suite struct {
 func (s Suite) Run(run func(onNode error) int) int {
 	var bin string
 	code, err := Run(Program{
-		Keep: []string{s.Top},
+		Keep: s.keep(),
 		Before: func() (err error) {
 			if s.BinVar != "" {
 				bin, err = s.build()
+			}
+			if err == nil && s.Single {
+				err = findSingle(s.Top)
 			}
 			if err == nil && s.Before != nil {
 				err = s.Before()
 			}
 			return err
 		},
-		Run:     func() int { return run(nil) },
+		Bin: s.bin(),
+		Run: func() int {
+			if s.BinVar != "" {
+				if err := os.Setenv(s.BinVar, BinDir); err != nil {
+					fmt.Fprintln(os.Stderr, s.Name+":", err)
+					return 1
+				}
+			}
+			return run(nil)
+		},
 		Furnish: s.Furnish, Cgroups: s.Cgroups,
 	})
 	if Denied(err) {
@@ -56,6 +70,23 @@ func (s Suite) Run(run func(onNode error) int) int {
 		code = 1
 	}
 	return code
+}
+
+// keep are the directories of the host that the node keeps. Its first process has them in the environment.
+func (s Suite) keep() []string {
+	dirs := []string{s.Top}
+	if single := os.Getenv(singleVar); s.Single && single != "" {
+		dirs = append(dirs, single)
+	}
+	return dirs
+}
+
+// bin is the directory of the programs, which the node's first process has in the environment.
+func (s Suite) bin() string {
+	if s.BinVar == "" {
+		return ""
+	}
+	return os.Getenv(s.BinVar)
 }
 
 // build builds what is tested, and says where in the environment.

@@ -112,7 +112,7 @@ func clone(t *testing.T) string {
 }
 
 func TestSourcesAreNoted(t *testing.T) {
-	if err := node.NoteSources(top, "pkg", "plugins", "docs"); err != nil {
+	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "docs"); err != nil {
 		t.Error(err)
 	}
 }

@@ -32,10 +32,11 @@ type addresses struct{ Local, Peer string }
 type report struct {
 	Leak addresses // a connection's server side, in CLOSE_WAIT
 	Live addresses // that of a connection which is open in both directions
+	Busy addresses // that of a connection which is in CLOSE_WAIT too, and on which a byte is written ten times a second
 }
 
 // runContainer is a container's process: in its own network namespace it leaks one connection and uses
-// another. It writes a byte to both when it is asked to, says what came of it, and ends with its stdin.
+// two others. It writes a byte to the leak and to the open one when it is asked to, says what came of it, and ends with its stdin.
 func runContainer() error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil && lo.Attrs().Flags&net.FlagUp == 0 {
@@ -55,9 +56,13 @@ func runContainer() error {
 	if err != nil {
 		return err
 	}
+	busy, err := makeBusy()
+	if err != nil {
+		return err
+	}
 	out := json.NewEncoder(os.Stdout)
 	of := func(c *net.TCPConn) addresses { return addresses{c.LocalAddr().String(), c.RemoteAddr().String()} }
-	if err := out.Encode(report{Leak: of(leak), Live: of(live)}); err != nil {
+	if err := out.Encode(report{Leak: of(leak), Live: of(live), Busy: of(busy)}); err != nil {
 		return err
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -71,6 +76,26 @@ func runContainer() error {
 		}
 	}
 	return nil
+}
+
+// makeBusy makes a connection whose client has shut its direction and reads what its server goes on writing.
+func makeBusy() (server *net.TCPConn, err error) {
+	client, server, err := pair()
+	if err == nil {
+		err = client.CloseWrite()
+	}
+	if err != nil {
+		return nil, err
+	}
+	go func() { _, _ = io.Copy(io.Discard, client) }() // until the process exits
+	go func() {
+		for range time.Tick(100 * time.Millisecond) {
+			if _, err := server.Write([]byte("x")); err != nil {
+				return // the test sees the connection gone
+			}
+		}
+	}()
+	return server, nil
 }
 
 func result(err error) string {

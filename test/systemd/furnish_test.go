@@ -60,7 +60,7 @@ func mountSystem(root string) error {
 	if err := os.Symlink("/run", filepath.Join(root, "var/run")); err != nil {
 		return err
 	}
-	for _, dir := range []string{"run", "tmp"} {
+	for _, dir := range []string{"run", "tmp", "usr/local/bin", "usr/local/lib"} {
 		if err := mountAt(root, dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 			return err
 		}
@@ -151,18 +151,41 @@ func mountDevices(root string) error {
 	return mountAt(root, "dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "")
 }
 
-// installBinaries puts halfclose where README.md does, and this program beside it.
+// installBinaries puts command and plugin where README.md does, and this program beside them.
 func installBinaries(root string) error {
-	if err := bind(os.Getenv("HALFCLOSE"), filepath.Join(root, "opt/cni/bin/halfclose"), true); err != nil {
+	// The network's first plugin, which is never called.
+	if err := os.Symlink("/bin/true", filepath.Join(root, pluginDir, "ptp")); err != nil {
 		return err
 	}
 	if err := bind(os.Getenv("SELF"), filepath.Join(root, container), true); err != nil {
 		return err
 	}
-	if err := mountAt(root, "usr/local/bin", "tmpfs", 0, "mode=755"); err != nil {
-		return err
+	bin, to, plugin := os.Getenv("BIN"), command, pluginSource
+	if os.Getenv("BARE") == "true" {
+		to, plugin = unpacked+"/bin/halfclose", unpacked+"/bin/cni/halfclose"
 	}
-	return os.Symlink("/opt/cni/bin/halfclose", filepath.Join(root, "usr/local/bin/halfclose"))
+	var err error
+	if dir := os.Getenv("SINGLE"); dir != "" {
+		installed := pluginDir + "/halfclose"
+		err = errors.Join(
+			copyProgram(dir+"/bin/halfclose", root+installed),
+			copyProgram(dir+"/bin/halfclose", root+single+"/bin/halfclose"),
+			os.Symlink(installed, root+command),
+		)
+	}
+	return errors.Join(copyProgram(bin+"/halfclose", root+to), copyProgram(bin+"/cni/halfclose", root+plugin), err)
+}
+
+// copyProgram copies a program to another path, whose directory is made.
+func copyProgram(from, to string) error {
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(to), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(to, b, 0o755)
+	}
+	return err
 }
 
 // changeRoot makes the directory the root, and its mounts ones that services get to see: as on a host.

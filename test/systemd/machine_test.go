@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/test/node"
 )
 
 // soon bounds what should happen at once, for a machine that is busy with everything else.
@@ -31,6 +32,9 @@ type machine struct {
 	t    *testing.T
 	root string // the directory that is its root
 	pid  int    // of its systemd
+	bare bool   // today's programs are in unpacked, and not installed
+	// single, unless empty, is the directory of the last release that was one program, which is installed on a bare machine.
+	single string
 }
 
 // newMachine makes a machine with halfclose installed as README.md says, which boots when it is told to and is
@@ -39,18 +43,41 @@ func newMachine(t *testing.T) *machine {
 	t.Helper()
 	needNode(t)
 	systemdBinary(t)
-	m := &machine{t: t, root: t.TempDir()}
+	return (&machine{t: t, root: t.TempDir()}).furnish(unitFile)
+}
+
+// newBareMachine makes a machine without halfclose.
+func newBareMachine(t *testing.T) *machine {
+	t.Helper()
+	m := newMachine(t)
+	m.bare = true
+	return m
+}
+
+// newSingleMachine makes a machine with the last release installed that was one program, as its README.md said.
+func newSingleMachine(t *testing.T) *machine {
+	t.Helper()
+	needNode(t)
+	systemdBinary(t)
+	m := &machine{t: t, root: t.TempDir(), bare: true, single: node.NeedSingle(t)}
+	return m.furnish(filepath.Join(m.single, "systemd/halfclose.service"))
+}
+
+// furnish writes the machine's configuration, with that unit.
+func (m *machine) furnish(unitFile string) *machine {
+	m.t.Helper()
 	m.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
 	m.write("etc/group", "root:x:0:\nadm:x:4:\ntty:x:5:\nutmp:x:43:\nsystemd-journal:x:101:\nnogroup:x:65534:\n")
 	m.write("etc/machine-id", "")
+	m.write("etc/cni/net.d/10-net.conflist", `{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp"}]}`)
 	unit, err := os.ReadFile(unitFile)
 	if err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
 	m.write("etc/systemd/system/halfclose.service", string(unit))
 	for _, masked := range unneeded() {
 		if err := os.Symlink("/dev/null", filepath.Join(m.root, "etc/systemd/system", masked)); err != nil {
-			t.Fatal(err)
+			m.t.Fatal(err)
 		}
 	}
 	return m
@@ -123,7 +150,7 @@ func (m *machine) boot() {
 		Path: "/proc/self/exe", Args: []string{os.Args[0]}, Stdout: &said, Stderr: &said,
 		Env: []string{
 			roleVar + "=machine", "ROOT=" + m.root, "SELF=" + self, "SYSTEMD=" + systemdBinary(m.t),
-			"HALFCLOSE=" + filepath.Join(os.Getenv(binVar), "halfclose"),
+			"BIN=" + os.Getenv(binVar), "BARE=" + strconv.FormatBool(m.bare), "SINGLE=" + m.single,
 		},
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags:  unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
@@ -166,7 +193,14 @@ func (m *machine) boot() {
 		state, _ := m.try("systemctl", "is-system-running", "--wait")
 		return state == "running\n" || state == "degraded\n"
 	})
+	if !m.bare {
+		m.install()
+	}
 }
+
+// install puts the plugin among the runtime's, with the link by which it starts the reaper, and the entry into the
+// network.
+func (m *machine) install() { m.run("halfclose", "install") }
 
 // command prepares a command that runs on the machine.
 func (m *machine) command(name string, args ...string) *exec.Cmd {

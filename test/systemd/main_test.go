@@ -19,7 +19,7 @@ const (
 	top = "../.."
 	// unitFile is the unit under test.
 	unitFile = top + "/deploy/systemd/halfclose.service"
-	// binVar names, in the environment, the directory of the binary under test.
+	// binVar names, in the environment, the directory of the programs under test.
 	binVar = "SYSTEMD_TEST_BIN"
 	// roleVar says, in the environment, what this program is when it is not the test.
 	roleVar = "_HALFCLOSE_SYSTEMD_ROLE"
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(node.Suite{Name: "systemd", Top: top, BinVar: binVar, Before: makeCgroups, After: removeCgroups}.Run(func(err error) int {
+	os.Exit(node.Suite{Name: "systemd", Top: top, BinVar: binVar, Single: true, Before: makeCgroups, After: removeCgroups}.Run(func(err error) int {
 		onNode = err
 		if err == nil { // they wait more than they work
 			if err := flag.Set("test.parallel", "8"); err != nil {
@@ -54,7 +54,7 @@ func roles() map[string]func() error {
 }
 
 func TestSourcesAreNoted(t *testing.T) {
-	if err := node.NoteSources(top, "pkg", "plugins", "deploy/systemd"); err != nil {
+	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy/systemd", "docs"); err != nil {
 		t.Error(err)
 	}
 }

@@ -85,10 +85,10 @@ func startRestricted(t *testing.T, finder string, keep []string, paths ...string
 		t.Fatal(err)
 	}
 	store := state.New(dir)
-	binary := filepath.Join(os.Getenv(binVar), "halfclose")
+	bin := os.Getenv(binVar)
 	env := append(os.Environ(), state.EnvDir+"="+dir)
 	for i, path := range paths { // by the runtime's plugin, which has all capabilities
-		add := exec.Command(binary)
+		add := exec.Command(filepath.Join(bin, "cni/halfclose"))
 		add.Env = append(env, "CNI_COMMAND=ADD", fmt.Sprintf("CNI_CONTAINERID=container%d", i), "CNI_IFNAME=eth0", "CNI_NETNS="+path, "CNI_PATH=/")
 		add.Stdin = strings.NewReader(`{"cniVersion": "1.0.0", "name": "net", "type": "halfclose", "prevResult": {"cniVersion": "1.0.0"},
 			"reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "never"}`)
@@ -97,7 +97,7 @@ func startRestricted(t *testing.T, finder string, keep []string, paths ...string
 		}
 	}
 	r := &restrictedReaper{Client: admin.NewClient(store.SocketPath())}
-	cmd := exec.Command(binary, "reaper", "--mode", "destroy", "--finder", finder)
+	cmd := exec.Command(filepath.Join(bin, "halfclose"), "reaper", "--mode", "destroy", "--finder", finder)
 	cmd.Env, cmd.Stderr = env, r
 	if err := state.StoreSwitch(filepath.Join(dir, "mode"), state.Switch{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,15 @@ const (
 	stateDir   = "/var/lib/halfclose"
 )
 
+// Where the programs are.
+const (
+	command      = "/usr/local/bin/halfclose"
+	pluginSource = "/usr/local/lib/halfclose/cni/halfclose" // from where install takes the plugin
+	pluginDir    = "/opt/cni/bin"                           // the runtime's plugins
+	unpacked     = "/opt/halfclose"                         // a build, in bin, that is not installed
+	single       = "/opt/single"                            // the last release that was one program, in bin
+)
+
 // at is where a path of the machine is for the test.
 func (m *machine) at(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.pid, path) }
 
@@ -45,12 +54,17 @@ const destroy = `, "reaper": "external", "closeWaitGrace": "1s", "finWait2Grace"
 func (m *machine) add(name, more string) {
 	m.t.Helper()
 	m.run("ip", "netns", "add", name)
-	path := "/run/netns/" + name
-	cmd := m.command("env", "CNI_COMMAND=ADD", "CNI_CONTAINERID="+name, "CNI_IFNAME=eth0", "CNI_NETNS="+path, "CNI_PATH=/opt/cni/bin",
-		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME="+name, "/opt/cni/bin/halfclose")
+	m.call("ADD", name, more)
+}
+
+// call calls the plugin for the attachment of a name, as a runtime does.
+func (m *machine) call(verb, name, more string) {
+	m.t.Helper()
+	cmd := m.command("env", "CNI_COMMAND="+verb, "CNI_CONTAINERID="+name, "CNI_IFNAME=eth0", "CNI_NETNS=/run/netns/"+name, "CNI_PATH="+pluginDir,
+		"CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME="+name, pluginDir+"/halfclose")
 	cmd.Stdin = strings.NewReader(network(more))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		m.t.Fatalf("ADD: %v\n%s", err, out)
+		m.t.Fatalf("%s: %v\n%s", verb, err, out)
 	}
 }
 

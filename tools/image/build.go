@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -36,32 +37,27 @@ type noArtifact struct{ v1.Image }
 // ArtifactType returns that there is none.
 func (noArtifact) ArtifactType() (string, error) { return "", nil }
 
-// inImage is where the program is in the image: in the PATH of kubectl exec.
+// Paths in the image. The command is in the PATH of kubectl exec, and the plugin where halfclose install looks for it.
 const (
-	inDir   = "usr/local/bin"
-	inImage = inDir + "/halfclose"
+	binDir    = "/usr/local/bin"
+	commandIn = binDir + "/halfclose"
+	pluginIn  = "/usr/local/lib/halfclose/cni/halfclose"
 )
 
-// build makes the image of these binaries, each of another platform. It is made of nothing else but a.
-func build(a about, paths []string) (built, error) {
+// build makes the image of these commands and plugins, one of each for each platform. The image holds nothing else.
+func build(a about, commands, plugins []string) (built, error) {
 	b := built{index: mutate.IndexMediaType(empty.Index, types.OCIImageIndex)}
-	seen := map[string]string{}
-	for _, path := range paths {
-		bin, err := readBinary(path)
+	pairs, err := pair(commands, plugins)
+	if err != nil {
+		return built{}, err
+	}
+	for _, p := range pairs {
+		image, err := a.image(p)
 		if err != nil {
-			return built{}, err
-		}
-		platform := bin.platform.String()
-		if other, twice := seen[platform]; twice {
-			return built{}, fmt.Errorf("%s and %s are both for %s", other, path, platform)
-		}
-		seen[platform] = path
-		image, err := a.image(bin)
-		if err != nil {
-			return built{}, fmt.Errorf("%s: %w", path, err)
+			return built{}, fmt.Errorf("make the image for %s: %w", p.command.platform, err)
 		}
 		b.index = mutate.AppendManifests(b.index, mutate.IndexAddendum{
-			Add: noArtifact{image}, Descriptor: v1.Descriptor{Platform: &bin.platform},
+			Add: noArtifact{image}, Descriptor: v1.Descriptor{Platform: &p.command.platform},
 		})
 		if b.first == nil {
 			b.first = image
@@ -71,25 +67,45 @@ func build(a about, paths []string) (built, error) {
 	return b, nil
 }
 
-// image makes the image of one platform: the binary on nothing.
-func (a about) image(bin executable) (v1.Image, error) {
-	content, err := layer(bin.program)
+// programs are the two programs of one platform's image.
+type programs struct{ command, plugin executable }
+
+// pair reads the programs and finds the plugin for each command.
+func pair(commands, plugins []string) ([]programs, error) {
+	first, err := readBinaries(commands)
 	if err != nil {
 		return nil, err
 	}
-	compressed, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(content)), nil
-	}, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
+	second, err := readBinaries(plugins)
 	if err != nil {
 		return nil, err
 	}
+	for _, plugin := range second {
+		if _, ok := forPlatform(first, plugin.platform); !ok {
+			return nil, fmt.Errorf("%s is for %s: name the command for it too", plugin.path, plugin.platform)
+		}
+	}
+	var pairs []programs
+	for _, command := range first {
+		plugin, ok := forPlatform(second, command.platform)
+		if !ok {
+			return nil, fmt.Errorf("%s is for %s: name the plugin for it too", command.path, command.platform)
+		}
+		pairs = append(pairs, programs{command, plugin})
+	}
+	return pairs, nil
+}
+
+// image makes the image of one platform: the two programs on nothing, each in a layer of its own, as a Dockerfile's
+// COPY makes them.
+func (a about) image(p programs) (v1.Image, error) {
 	created := v1.Time{Time: a.created.UTC()}
 	image, err := mutate.ConfigFile(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), &v1.ConfigFile{
-		OS: bin.platform.OS, Architecture: bin.platform.Architecture, Created: created,
+		OS: p.command.platform.OS, Architecture: p.command.platform.Architecture, Created: created,
 		RootFS: v1.RootFS{Type: "layers"},
 		Config: v1.Config{
-			Entrypoint: []string{"/" + inImage},
-			Env:        []string{"PATH=/" + inDir},
+			Entrypoint: []string{commandIn},
+			Env:        []string{"PATH=" + binDir},
 			User:       "0:0", // the reaper enters namespaces, the installer writes root's files
 			WorkingDir: "/",
 			Labels:     a.labels(),
@@ -98,26 +114,45 @@ func (a about) image(bin executable) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err = mutate.Append(image, mutate.Addendum{
-		Layer: compressed, MediaType: types.OCILayer,
-		History: v1.History{Created: created, CreatedBy: "COPY halfclose /" + inImage},
-	})
-	if err != nil {
-		return nil, err
+	for _, copied := range []struct {
+		name, to string
+		program  []byte
+	}{{"halfclose", commandIn, p.command.program}, {"halfclose-cni", pluginIn, p.plugin.program}} {
+		content, err := layer(copied.to, copied.program)
+		if err != nil {
+			return nil, err
+		}
+		compressed, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(content)), nil
+		}, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
+		if err != nil {
+			return nil, err
+		}
+		image, err = mutate.Append(image, mutate.Addendum{
+			Layer: compressed, MediaType: types.OCILayer,
+			History: v1.History{Created: created, CreatedBy: "COPY " + copied.name + " " + copied.to},
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	return mutate.Annotations(image, a.labels()).(v1.Image), nil
 }
 
-// layer is the file system as an archive.
-func layer(program []byte) ([]byte, error) {
+// layer is an archive of one program, with the directories on the way to it.
+func layer(path string, program []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, dir := range []string{"usr/", "usr/local/", inDir + "/"} {
-		if err := w.WriteHeader(entry(dir, 0)); err != nil {
+	name := strings.TrimPrefix(path, "/")
+	for i, c := range name {
+		if c != '/' {
+			continue
+		}
+		if err := w.WriteHeader(entry(name[:i+1], 0)); err != nil {
 			return nil, err
 		}
 	}
-	if err := w.WriteHeader(entry(inImage, len(program))); err != nil {
+	if err := w.WriteHeader(entry(name, len(program))); err != nil {
 		return nil, err
 	}
 	if _, err := w.Write(program); err != nil {
@@ -127,8 +162,8 @@ func layer(program []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// entry is the header of a file, or of a directory if the name ends in a slash. It belongs to root and is as old
-// as time, whoever makes it.
+// entry is the header of a file, or of a directory if the name ends in a slash. Owner and time are always the same:
+// root and the epoch.
 func entry(name string, size int) *tar.Header {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(size), Mode: 0o755, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
 	if name[len(name)-1] == '/' {

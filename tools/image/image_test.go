@@ -4,6 +4,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
@@ -11,7 +12,10 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
+	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +28,7 @@ const (
 	created = "2026-01-02T03:04:05Z"
 )
 
-// program writes an ELF file for a machine, without code but for what is appended. With a loader it asks for one.
+// program writes an ELF file for a machine that holds this content and no code. With loader it names a dynamic loader.
 func program(t *testing.T, machine elf.Machine, loader bool, content string) string {
 	t.Helper()
 	h := elf.Header64{
@@ -50,19 +54,63 @@ func program(t *testing.T, machine elf.Machine, loader bool, content string) str
 	return path
 }
 
-// archiveOf makes an archive of programs.
-func archiveOf(t *testing.T, programs ...string) string {
+// programsFor writes a command and a plugin for a machine.
+func programsFor(t *testing.T, machine elf.Machine, content string) [2]string {
+	t.Helper()
+	return [2]string{program(t, machine, false, content+" command"), program(t, machine, false, content+" plugin")}
+}
+
+// archiveOf makes an archive of pairs of a command and its plugin.
+func archiveOf(t *testing.T, pairs ...[2]string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "image.tar")
-	args := append([]string{"-ref", ref, "-version", "v9", "-commit", "abc", "-created", created, "-o", out}, programs...)
+	args := []string{"-ref", ref, "-version", "v9", "-commit", "abc", "-created", created, "-o", out}
+	for _, pair := range pairs {
+		args = append(args, "-command", pair[0], "-plugin", pair[1])
+	}
 	if err := run(args, io.Discard, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	return out
 }
 
-func TestTheImageIsTheBinaryOnNothingForEachPlatform(t *testing.T) {
-	amd, arm := program(t, elf.EM_X86_64, false, "one"), program(t, elf.EM_AARCH64, false, "other")
+// shipped returns the path of what make image has made.
+func shipped(t *testing.T) string {
+	t.Helper()
+	const archive = "../../dist/halfclose-image.tar"
+	if _, err := os.Stat(archive); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip("make image has not been run: ", err)
+	}
+	return archive
+}
+
+// put writes a file and the directories on the way to it.
+func put(t *testing.T, path string, content []byte, mode os.FileMode) {
+	t.Helper()
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.WriteFile(path, content, mode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read reads a file.
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestTheImageIsTheCommandAndThePluginOnNothingForEachPlatform(t *testing.T) {
+	amd, arm := programsFor(t, elf.EM_X86_64, "one"), programsFor(t, elf.EM_AARCH64, "other")
 	name, i := index(t, archiveOf(t, amd, arm))
 	if name != ref {
 		t.Errorf("it is called %q, want %q", name, ref)
@@ -71,21 +119,24 @@ func TestTheImageIsTheBinaryOnNothingForEachPlatform(t *testing.T) {
 	if want := []string{"linux/amd64", "linux/arm64"}; !slices.Equal(platforms, want) {
 		t.Fatalf("it is for %v, want %v", platforms, want)
 	}
-	for platform, path := range map[string]string{"linux/amd64": amd, "linux/arm64": arm} {
-		want, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for platform, pair := range map[string][2]string{"linux/amd64": amd, "linux/arm64": arm} {
 		files := rootfs(t, images[platform])
-		if got, want := slices.Sorted(maps.Keys(files)), []string{"usr/", "usr/local/", "usr/local/bin/", "usr/local/bin/halfclose"}; !slices.Equal(got, want) {
+		want := []string{
+			"usr/", "usr/local/", "usr/local/bin/", "usr/local/bin/halfclose",
+			"usr/local/lib/", "usr/local/lib/halfclose/", "usr/local/lib/halfclose/cni/", "usr/local/lib/halfclose/cni/halfclose",
+		}
+		if got := slices.Sorted(maps.Keys(files)); !slices.Equal(got, want) {
 			t.Errorf("%s: it has %v, want %v", platform, got, want)
 		}
-		got := files["usr/local/bin/halfclose"]
-		if !bytes.Equal(got.content, want) {
-			t.Errorf("%s: it holds another program", platform)
+		for name, path := range map[string]string{"usr/local/bin/halfclose": pair[0], "usr/local/lib/halfclose/cni/halfclose": pair[1]} {
+			if !bytes.Equal(files[name].content, read(t, path)) {
+				t.Errorf("%s: %s is another program", platform, name)
+			}
 		}
-		if got.header.Mode != 0o755 || got.header.Uid != 0 || got.header.Gid != 0 {
-			t.Errorf("%s: the program's mode is %o, its owner %d:%d", platform, got.header.Mode, got.header.Uid, got.header.Gid)
+		for name, f := range files {
+			if f.header.Mode != 0o755 || f.header.Uid != 0 || f.header.Gid != 0 {
+				t.Errorf("%s: the mode of %s is %o, its owner %d:%d", platform, name, f.header.Mode, f.header.Uid, f.header.Gid)
+			}
 		}
 		config, err := images[platform].ConfigFile()
 		if err != nil {
@@ -103,8 +154,46 @@ func TestTheImageIsTheBinaryOnNothingForEachPlatform(t *testing.T) {
 	}
 }
 
+// TestInstallFindsThePluginBesideTheCommand compares the two paths as halfclose install does.
+func TestInstallFindsThePluginBesideTheCommand(t *testing.T) {
+	if got := path.Join(path.Dir(commandIn), "../lib/halfclose/cni/halfclose"); got != pluginIn {
+		t.Errorf("the plugin is at %s, and install looks for %s", pluginIn, got)
+	}
+}
+
+// TestTheShippedCommandInstallsTheShippedPlugin runs what make image has made, as the chart does.
+func TestTheShippedCommandInstallsTheShippedPlugin(t *testing.T) {
+	_, i := index(t, shipped(t))
+	platforms, images := images(t, i)
+	platform := "linux/" + runtime.GOARCH
+	if !slices.Contains(platforms, platform) {
+		t.Skipf("the image is for %v, and this machine is %s", platforms, platform)
+	}
+	files := rootfs(t, images[platform])
+	image, host := t.TempDir(), t.TempDir()
+	for name, f := range files {
+		if f.header.Typeflag == tar.TypeReg {
+			put(t, filepath.Join(image, name), f.content, 0o755)
+		}
+	}
+	put(t, filepath.Join(host, "opt/cni/bin/bridge"), nil, 0o755)
+	put(t, filepath.Join(host, "etc/cni/net.d/10-net.conflist"),
+		[]byte(`{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "bridge"}]}`), 0o644)
+	cmd := exec.Command(filepath.Join(image, commandIn), "install", "--reaper=external", "--host-root="+host)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !bytes.Equal(read(t, filepath.Join(host, "opt/cni/bin/halfclose")), files[pluginIn[1:]].content) {
+		t.Error("it has installed another program than the plugin")
+	}
+	entries, err := os.ReadDir(filepath.Join(host, "opt/cni/bin"))
+	if err != nil || len(entries) != 2 { // bridge and the plugin: an external reaper needs no link
+		t.Errorf("it has installed more than the plugin: %v (%v)", entries, err)
+	}
+}
+
 func TestTheImageSaysWhatItIs(t *testing.T) {
-	_, i := index(t, archiveOf(t, program(t, elf.EM_X86_64, false, "")))
+	_, i := index(t, archiveOf(t, programsFor(t, elf.EM_X86_64, "")))
 	m, err := i.IndexManifest()
 	if err != nil {
 		t.Fatal(err)
@@ -139,30 +228,23 @@ func TestTheImageSaysWhatItIs(t *testing.T) {
 }
 
 func TestTheSameInputMakesTheSameArchive(t *testing.T) {
-	amd, arm := program(t, elf.EM_X86_64, false, "one"), program(t, elf.EM_AARCH64, false, "other")
-	first, err := os.ReadFile(archiveOf(t, amd, arm))
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := os.ReadFile(archiveOf(t, amd, arm))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(first, second) {
+	amd, arm := programsFor(t, elf.EM_X86_64, "one"), programsFor(t, elf.EM_AARCH64, "other")
+	first := read(t, archiveOf(t, amd, arm))
+	if !bytes.Equal(first, read(t, archiveOf(t, amd, arm))) {
 		t.Error("the archives differ")
 	}
-	other, err := os.ReadFile(archiveOf(t, program(t, elf.EM_X86_64, false, "another"), arm))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bytes.Equal(first, other) {
-		t.Error("another program makes the same archive")
+	for what, i := range map[string]int{"command": 0, "plugin": 1} {
+		other := amd
+		other[i] = program(t, elf.EM_X86_64, false, "another")
+		if bytes.Equal(first, read(t, archiveOf(t, other, arm))) {
+			t.Errorf("another %s makes the same archive", what)
+		}
 	}
 }
 
 func TestOlderDockersFindTheFirstPlatformInTheArchive(t *testing.T) {
-	amd := program(t, elf.EM_X86_64, false, "one")
-	path := archiveOf(t, amd, program(t, elf.EM_AARCH64, false, "other"))
+	amd := programsFor(t, elf.EM_X86_64, "one")
+	path := archiveOf(t, amd, programsFor(t, elf.EM_AARCH64, "other"))
 	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -185,12 +267,11 @@ func TestOlderDockersFindTheFirstPlatformInTheArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := os.ReadFile(amd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := rootfs(t, image)["usr/local/bin/halfclose"]; !bytes.Equal(got.content, want) {
-		t.Error("it holds another program")
+	root := rootfs(t, image)
+	for name, path := range map[string]string{"usr/local/bin/halfclose": amd[0], "usr/local/lib/halfclose/cni/halfclose": amd[1]} {
+		if !bytes.Equal(root[name].content, read(t, path)) {
+			t.Errorf("%s is another program", name)
+		}
 	}
 }
 
@@ -199,19 +280,23 @@ func TestWhatCannotRunInTheImageIsRefused(t *testing.T) {
 	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	amd := program(t, elf.EM_X86_64, false, "")
+	amd, arm := program(t, elf.EM_X86_64, false, ""), program(t, elf.EM_AARCH64, false, "")
 	for _, c := range []struct {
 		name, want string
 		args       []string
 	}{
-		{"a program that needs a loader", "is not static", []string{"-ref", ref, program(t, elf.EM_X86_64, true, "")}},
-		{"a script", "is no program for Linux", []string{"-ref", ref, text}},
-		{"another machine", "which no image is made for", []string{"-ref", ref, program(t, elf.EM_RISCV, false, "")}},
-		{"one platform twice", "are both for linux/amd64", []string{"-ref", ref, amd, program(t, elf.EM_X86_64, false, "")}},
-		{"no program", "name the binaries", []string{"-ref", ref}},
-		{"a name without a tag", "-ref", []string{"-ref", "ghcr.io/halfclose/halfclose", amd}},
-		{"no name", "-ref", []string{amd}},
-		{"a time that is none", "-created", []string{"-ref", ref, "-created", "yesterday", amd}},
+		{"a program that needs a loader", "is not static", []string{"-ref", ref, "-command", program(t, elf.EM_X86_64, true, "")}},
+		{"a plugin that needs a loader", "is not static", []string{"-ref", ref, "-command", amd, "-plugin", program(t, elf.EM_X86_64, true, "")}},
+		{"a script", "is not a program for Linux", []string{"-ref", ref, "-command", text, "-plugin", amd}},
+		{"another machine", "which no image is made for", []string{"-ref", ref, "-command", program(t, elf.EM_RISCV, false, "")}},
+		{"one platform twice", "are both for linux/amd64", []string{"-ref", ref, "-command", amd, "-command", program(t, elf.EM_X86_64, false, "")}},
+		{"no program", "name the programs", []string{"-ref", ref}},
+		{"a program that is neither", "unexpected argument", []string{"-ref", ref, "-command", amd, "-plugin", amd, amd}},
+		{"a command without its plugin", "name the plugin for it too", []string{"-ref", ref, "-command", amd, "-command", arm, "-plugin", amd}},
+		{"a plugin without its command", "name the command for it too", []string{"-ref", ref, "-command", amd, "-plugin", amd, "-plugin", arm}},
+		{"a name without a tag", "-ref", []string{"-ref", "ghcr.io/halfclose/halfclose", "-command", amd, "-plugin", amd}},
+		{"no name", "-ref", []string{"-command", amd, "-plugin", amd}},
+		{"a time that is none", "-created", []string{"-ref", ref, "-created", "yesterday", "-command", amd, "-plugin", amd}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "image.tar")
@@ -220,7 +305,7 @@ func TestWhatCannotRunInTheImageIsRefused(t *testing.T) {
 				t.Errorf("%v, want an error with %q", err, c.want)
 			}
 			if _, err := os.Stat(out); err == nil {
-				t.Error("there is an archive all the same")
+				t.Error("there is an archive nevertheless")
 			}
 		})
 	}
@@ -228,22 +313,16 @@ func TestWhatCannotRunInTheImageIsRefused(t *testing.T) {
 
 // TestTheShippedArchiveHoldsTheShippedBinaries reads what make image has made.
 func TestTheShippedArchiveHoldsTheShippedBinaries(t *testing.T) {
-	const dist = "../../dist/"
-	if _, err := os.Stat(dist + "halfclose-image.tar"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip("make image has not been run: ", err)
-	}
-	_, i := index(t, dist+"halfclose-image.tar")
+	archive := shipped(t)
+	dist := filepath.Dir(archive) + "/"
+	_, i := index(t, archive)
 	platforms, images := images(t, i)
 	for _, platform := range platforms {
-		want, err := os.ReadFile(dist + "halfclose-" + strings.ReplaceAll(platform, "/", "-"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(rootfs(t, images[platform])["usr/local/bin/halfclose"].content, want) {
-			t.Errorf("the program for %s is another than the one in dist", platform)
+		root, suffix := rootfs(t, images[platform]), "-"+strings.ReplaceAll(platform, "/", "-")
+		for name, in := range map[string]string{"usr/local/bin/halfclose": "halfclose", "usr/local/lib/halfclose/cni/halfclose": "halfclose-cni"} {
+			if !bytes.Equal(root[name].content, read(t, dist+in+suffix)) {
+				t.Errorf("%s for %s is not %s in dist", name, platform, in+suffix)
+			}
 		}
 	}
 }
@@ -253,17 +332,21 @@ func TestTheDockerfileMakesTheSameImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, i := index(t, archiveOf(t, program(t, elf.EM_X86_64, false, "")))
+	_, i := index(t, archiveOf(t, programsFor(t, elf.EM_X86_64, "")))
 	_, images := images(t, i)
 	image, err := images["linux/amd64"].ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := image.Config
-	want := []string{
-		"FROM scratch", "ARG TARGETOS", "ARG TARGETARCH", "COPY halfclose-${TARGETOS}-${TARGETARCH} " + c.Entrypoint[0],
-		"ENV " + strings.Join(c.Env, " "), "USER " + c.User, "WORKDIR " + c.WorkingDir, `ENTRYPOINT ["` + strings.Join(c.Entrypoint, `", "`) + `"]`,
+	want := []string{"FROM scratch", "ARG TARGETOS", "ARG TARGETARCH"}
+	for _, h := range image.History { // one COPY for each program
+		words := strings.Fields(h.CreatedBy)
+		want = append(want, words[0]+" "+words[1]+"-${TARGETOS}-${TARGETARCH} "+words[2])
 	}
+	want = append(want,
+		"ENV "+strings.Join(c.Env, " "), "USER "+c.User, "WORKDIR "+c.WorkingDir, `ENTRYPOINT ["`+strings.Join(c.Entrypoint, `", "`)+`"]`,
+	)
 	var got []string
 	for line := range strings.Lines(string(dockerfile)) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {

@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command image puts static binaries, one a platform, into a container image, and writes that as one archive
-// which every loader understands. It needs no registry and no daemon.
+// Command image puts two static programs for each platform, halfclose's command and its CNI plugin, into a container
+// image, and writes that as one archive which every loader understands. It needs no registry and no daemon.
 package main
 
 import (
@@ -28,20 +28,23 @@ func main() {
 // run writes the archive that the arguments ask for, and prints its reference and digest.
 func run(args []string, stdout, stderr io.Writer) error {
 	var (
-		about   about
-		created string
-		out     string
+		about             about
+		created           string
+		out               string
+		commands, plugins []string
 	)
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: image -ref NAME:TAG [flags] BINARY...")
+		fmt.Fprintln(stderr, "usage: image -ref NAME:TAG -command FILE -plugin FILE [flags]")
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&about.ref, "ref", "", "the `name` of the image, with its registry and tag")
 	flags.StringVar(&about.version, "version", "", "the version of what is in it")
 	flags.StringVar(&about.commit, "commit", "", "the revision that it was built from")
 	flags.StringVar(&created, "created", "", "the `time` of that revision, as in RFC 3339: the same input makes the same image")
+	each(flags, &commands, "command", "the `file` of the command, static; once for each platform")
+	each(flags, &plugins, "plugin", "the `file` of the CNI plugin, static; once for each platform")
 	flags.StringVar(&out, "o", "image.tar", "the `file` to write")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -56,10 +59,13 @@ func run(args []string, stdout, stderr io.Writer) error {
 			return fmt.Errorf("-created: %w", err)
 		}
 	}
-	if flags.NArg() == 0 {
-		return errors.New("name the binaries to put into the image")
+	if flags.NArg() != 0 {
+		return fmt.Errorf("unexpected argument %q: name each program with -command or -plugin", flags.Arg(0))
 	}
-	b, err := build(about, flags.Args())
+	if len(commands) == 0 {
+		return errors.New("name the programs to put into the image with -command and -plugin")
+	}
+	b, err := build(about, commands, plugins)
 	if err != nil {
 		return err
 	}
@@ -72,4 +78,12 @@ func run(args []string, stdout, stderr io.Writer) error {
 	}
 	_, err = fmt.Fprintf(stdout, "%s: %s@%s\n", out, about.ref, digest)
 	return err
+}
+
+// each defines a flag that may be repeated.
+func each(flags *flag.FlagSet, values *[]string, name, usage string) {
+	flags.Func(name, usage, func(value string) error {
+		*values = append(*values, value)
+		return nil
+	})
 }

@@ -104,14 +104,29 @@ func images(t *testing.T, i v1.ImageIndex) (platforms []string, images map[strin
 	return platforms, images
 }
 
-// rootfs returns what is in an image.
+// rootfs returns the files of an image: one layer for each program, which share nothing but directories.
 func rootfs(t *testing.T, image v1.Image) map[string]file {
 	t.Helper()
 	layers, err := image.Layers()
-	if err != nil || len(layers) != 1 {
-		t.Fatalf("%d layers, want one (%v)", len(layers), err)
+	if err != nil || len(layers) != 2 {
+		t.Fatalf("%d layers, want two (%v)", len(layers), err)
 	}
-	r, err := layers[0].Uncompressed()
+	files := make(map[string]file)
+	for _, l := range layers {
+		for name, f := range contents(t, l) {
+			if _, twice := files[name]; twice && f.header.Typeflag != tar.TypeDir {
+				t.Errorf("%s is in two layers", name)
+			}
+			files[name] = f
+		}
+	}
+	return files
+}
+
+// contents returns the files of a layer.
+func contents(t *testing.T, layer v1.Layer) map[string]file {
+	t.Helper()
+	r, err := layer.Uncompressed()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,9 +45,9 @@ func TestMain(m *testing.M) {
 }
 
 // furnish makes a node on which container runtimes can be told nothing and still leave the host alone: what
-// they write to /etc and /opt stays on the node.
+// they write to /etc, /opt and /usr/local stays on the node.
 func furnish() error {
-	for _, dir := range []string{"/etc", "/opt"} {
+	for _, dir := range []string{"/etc", "/opt", "/usr/local"} {
 		upper, work := filepath.Join("/run/e2e", dir, "upper"), filepath.Join("/run/e2e", dir, "work")
 		if err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755)); err != nil {
 			return err

@@ -30,7 +30,7 @@ func ownImageRuns(t *testing.T, s *site) {
 		t.Fatalf("%v: run make e2e", err)
 	}
 	image := manifest[0].RepoTags[0]
-	want := run(t, exec.Command(program(t, "halfclose"), "version"))
+	want := run(t, exec.Command(command, "version"))
 	if got := i.runOnce(t, archive, image, "version"); got != want {
 		t.Errorf("in its image it is %q, outside %q", got, want)
 	}

@@ -33,6 +33,7 @@ const (
 
 	confDir   = "/etc/cni/net.d"
 	pluginDir = "/opt/cni/bin"
+	command   = "/usr/local/bin/halfclose"
 	network   = "pods"
 	conflist  = confDir + "/10-pods.conflist"
 	before    = "before" // the plugin that notes how it is called, before halfclose in the chain
@@ -52,6 +53,8 @@ func newSite(t *testing.T, tr traits) *site {
 	s := &site{traits: tr, store: state.New(state.DefaultDir)}
 	s.admin = admin.NewClient(s.store.SocketPath())
 	s.makeNetwork(t)
+	install(t, "halfclose", command)
+	install(t, "cni/halfclose", "/usr/local/lib/halfclose/cni/halfclose")
 	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "never")
 	s.addLast(t)
 	s.runtime.start(t)
@@ -77,7 +80,7 @@ func (s *site) makeNetwork(t *testing.T) {
 		}
 	}
 	for name, from := range map[string]string{
-		"bridge": "bridge", "host-local": "host-local", "loopback": "loopback", before: "prop", record.Last: "prop",
+		"bridge": "cni/bridge", "host-local": "cni/host-local", "loopback": "cni/loopback", before: "prop", record.Last: "prop",
 	} {
 		if err := os.Symlink(program(t, from), filepath.Join(pluginDir, name)); err != nil {
 			t.Fatal(err)
@@ -105,6 +108,12 @@ func program(t *testing.T, name string) string {
 		t.Fatalf("%v: run make e2e", err)
 	}
 	return path
+}
+
+// install copies a program that was built for the tests to where the documentation says.
+func install(t *testing.T, name, to string) {
+	t.Helper()
+	run(t, exec.Command("install", "-D", "-m", "755", program(t, name), to))
 }
 
 // addLast puts a plugin behind halfclose, which can be made to fail.
@@ -160,7 +169,7 @@ func (s *site) writeConflist(t *testing.T, conf map[string]any) {
 // halfclose runs a command that must succeed.
 func (s *site) halfclose(t *testing.T, args ...string) {
 	t.Helper()
-	run(t, exec.Command(program(t, "halfclose"), args...))
+	run(t, exec.Command(command, args...))
 }
 
 // run runs a command that must succeed, and returns what it prints to stdout.

@@ -74,7 +74,7 @@ spec:
       tolerations: {{ toJson .Values.tolerations }}
       initContainers:
         {{- if $uninstall }}
-        # The old pod with its watch has ended. The binary stays: runtimes call it for pods that were made with it.
+        # The old pod with its watch has exited. The plugin stays: runtimes call it to delete the pods that it registered.
         - name: uninstall
           image: {{ include "halfclose.image" . }}
           imagePullPolicy: {{ .Values.image.pullPolicy }}

@@ -1,0 +1,329 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/libcni"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/test/node"
+)
+
+// singleVersion is that of the last release that was one program.
+const singleVersion = "single"
+
+// upgrade is a node's directories with the last release that was one program, in a world of its own.
+type upgrade struct {
+	*world
+	single  string // the program
+	binDir  string // the runtime's plugins
+	confDir string // and networks
+}
+
+// newUpgrade makes the directories of a node, as an installation of that release left them.
+func newUpgrade(t *testing.T) *upgrade {
+	t.Helper()
+	w := newWorld(t)
+	u := &upgrade{
+		world: w, single: filepath.Join(node.NeedSingle(t), "bin/halfclose"),
+		binDir: filepath.Join(w.dir, "cni/bin"), confDir: filepath.Join(w.dir, "cni/net.d"),
+	}
+	for _, dir := range []string{u.binDir, u.confDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, plugin := range []string{"bridge", "host-local", "tuning"} {
+		if err := os.Symlink(filepath.Join(pluginDir(), plugin), filepath.Join(u.binDir, plugin)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(conflist)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(u.confDir, "10-pods.conflist"), b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.installSingle(t)
+	w.cni = libcni.NewCNIConfigWithCacheDir([]string{u.binDir}, filepath.Join(t.TempDir(), "cache"), w.said)
+	return u
+}
+
+// installSingle puts the old program among the plugins, as its README.md said.
+func (u *upgrade) installSingle(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command("install", "-m", "755", u.single, filepath.Join(u.binDir, "halfclose")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// install installs the programs under test.
+func (u *upgrade) install(t *testing.T) {
+	t.Helper()
+	if r := u.run(t, "install", "--cni-bin-dir", u.binDir, "--cni-conf-dir", u.confDir); r.code != 0 {
+		t.Fatalf("install: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
+// says wants a command to print all texts, whatever else is wrong on the tests' node.
+func (u *upgrade) says(t *testing.T, command string, texts ...string) {
+	t.Helper()
+	args := []string{command, "--output", "wide"}
+	if command == "doctor" {
+		args = append(args, "--cni-bin-dir", u.binDir, "--cni-conf-dir", u.confDir)
+	}
+	r := u.run(t, args...)
+	for _, text := range texts {
+		if !strings.Contains(r.stdout, text) {
+			t.Errorf("%s does not say %q:\n%s%s", command, text, r.stdout, r.stderr)
+		}
+	}
+}
+
+// network is the node's network as it is now. Sockets in CLOSE_WAIT have a grace of four seconds.
+func (u *upgrade) network(t *testing.T) *libcni.NetworkConfigList {
+	t.Helper()
+	return network(t, `"grace": "10m"`, `"grace": "never", "closeWaitGrace": "4s"`)
+}
+
+// container adds a container to the network.
+func (u *upgrade) container(t *testing.T) *container {
+	t.Helper()
+	c := newContainer(t, nil)
+	u.add(t, u.network(t), c)
+	return c
+}
+
+// names are the attachments that the reaper has, sorted.
+func (u *upgrade) names(t *testing.T) (names []string) {
+	t.Helper()
+	for _, a := range u.status(t).Attachments {
+		if a.Inert != "" {
+			t.Errorf("%s is inert: %s", a.ContainerID, a.Inert)
+		}
+		names = append(names, a.ContainerID)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// restart ends the reaper that a plugin started, and starts the next one by an ADD.
+func (u *upgrade) restart(t *testing.T) *container {
+	t.Helper()
+	pid := u.status(t).Holder.PID
+	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	waitGone(t, pid)
+	c := u.container(t)
+	if h := u.status(t).Holder; h.PID == pid || h.StartedBy != api.ByPlugin {
+		t.Errorf("the reaper is %v", h)
+	}
+	return c
+}
+
+// keptAlive makes a leak that is kept alive every second: what is known of its age beyond that second is what
+// reapers know, and not the kernel.
+func keptAlive(t *testing.T, c *container) *net.TCPConn {
+	t.Helper()
+	conn := leak(t, c)
+	if err := conn.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 100}); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// atWork makes a connection in the same state as a leak, on which bytes move until the test ends.
+func atWork(t *testing.T, c *container) *net.TCPConn {
+	t.Helper()
+	p := c.Connect(t, nstest.IPv4)
+	if err := p.Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = io.Copy(io.Discard, p.Client) }) // until it is closed
+	wg.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if _, err := p.Server.Write([]byte("x")); err != nil {
+				t.Errorf("write on the connection that is at work: %v", err)
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(stop)
+		p.Client.Close()
+		wg.Wait()
+	})
+	return p.Server
+}
+
+// older waits until the reaper knows a leak, and wants it to be no younger than before.
+func (u *upgrade) older(t *testing.T, when string, leak *net.TCPConn, before time.Duration) {
+	t.Helper()
+	if now := u.knownAge(t, leak); now < before {
+		t.Errorf("%s: the leak was %v old before, and is %v now", when, before, now)
+	}
+}
+
+// spared wants the switch to be in force, and nothing to have been destroyed.
+func (u *upgrade) spared(t *testing.T, when string, conns ...*net.TCPConn) {
+	t.Helper()
+	if m := u.status(t).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
+		t.Errorf("%s: the mode is %+v", when, m)
+	}
+	for _, c := range conns {
+		if !lives(c) {
+			t.Errorf("%s: the connection from %v was destroyed", when, c.RemoteAddr())
+		}
+	}
+}
+
+func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
+	t.Parallel()
+	u := newUpgrade(t)
+	old := exec.Command(u.single, "mode", "observe")
+	old.Env = append(os.Environ(), u.said.env...)
+	if r := run(t, old); r.code != 0 {
+		t.Fatalf("mode observe: %s%s", r.stdout, r.stderr)
+	}
+	first, second := u.container(t), u.container(t)
+	s := u.status(t)
+	if s.Version.Version != singleVersion || s.Holder.StartedBy != api.ByPlugin {
+		t.Fatalf("the reaper is %v, of version %v", s.Holder, s.Version)
+	}
+	leak, busy := keptAlive(t, first), atWork(t, first)
+	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return u.age(t, leak) > 5*time.Second })
+
+	u.says(t, "doctor", "/halfclose does not say which build of halfclose it is: it is older than this")
+	// The programs are replaced. The reaper that runs goes on, for what new plugins record too.
+	u.install(t)
+	u.says(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
+	u.says(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
+	third := u.container(t)
+	if now := u.status(t); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
+		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
+	}
+	want := []string{first.runtime.ContainerID, second.runtime.ContainerID, third.runtime.ContainerID}
+	slices.Sort(want)
+	if got := u.names(t); !slices.Equal(got, want) {
+		t.Errorf("with the old reaper the attachments are %q, want %q", got, want)
+	}
+	u.spared(t, "with the old reaper", leak, busy)
+
+	// It is ended, and the next container starts the new one.
+	before := u.age(t, leak)
+	fourth := u.restart(t)
+	if v := u.status(t).Version.Version; v == singleVersion {
+		t.Errorf("the new reaper's version is %s", v)
+	}
+	want = append(want, fourth.runtime.ContainerID)
+	slices.Sort(want)
+	if got := u.names(t); !slices.Equal(got, want) {
+		t.Errorf("with the new reaper the attachments are %q, want %q", got, want)
+	}
+	u.older(t, "with the new reaper", leak, before)
+	u.spared(t, "with the new reaper", leak, busy)
+
+	if r := u.run(t, "mode", "destroy"); r.code != 0 {
+		t.Errorf("mode destroy: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	destroyed(t, "the leak", leak)
+	// A later one is destroyed too, and what was at work all the time is still there.
+	destroyed(t, "a later leak", keptAlive(t, first))
+	if !lives(busy) {
+		t.Error("the connection that is at work was destroyed")
+	}
+
+	// DEL by the new plugin of what the old one has added.
+	if err := u.cni.DelNetworkList(context.Background(), u.network(t), second.runtime); err != nil {
+		t.Errorf("DEL: %v", err)
+	}
+	if _, err := u.store.Get(second.attachment()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after DEL the record is still there: %v", err)
+	}
+	nstest.Eventually(t, soon, "the reaper has forgotten the attachment", func() bool {
+		s, err := u.admin.Status(t.Context())
+		return err == nil && len(s.Attachments) == 3
+	})
+}
+
+func TestGoingBackToTheSingleProgramKeepsRegistrationsAgesAndTheSwitch(t *testing.T) {
+	t.Parallel()
+	u := newUpgrade(t)
+	u.install(t)
+	if r := u.run(t, "mode", "observe"); r.code != 0 {
+		t.Fatalf("mode observe: %s%s", r.stdout, r.stderr)
+	}
+	c := u.container(t)
+	if v := u.status(t).Version.Version; v == singleVersion {
+		t.Fatalf("the first reaper's version is %s", v)
+	}
+	leak, busy := keptAlive(t, c), atWork(t, c)
+	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return u.age(t, leak) > 5*time.Second })
+
+	u.installSingle(t)
+	before := u.age(t, leak)
+	later := u.restart(t)
+	if v := u.status(t).Version.Version; v != singleVersion {
+		t.Errorf("the reaper's version is %s, want %s", v, singleVersion)
+	}
+	want := []string{c.runtime.ContainerID, later.runtime.ContainerID}
+	slices.Sort(want)
+	if got := u.names(t); !slices.Equal(got, want) {
+		t.Errorf("the attachments are %q, want %q", got, want)
+	}
+	u.older(t, "with the old reaper again", leak, before)
+	u.spared(t, "with the old reaper again", leak, busy)
+	if _, err := u.store.Get(state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheCommandInThePluginsPlaceIsNamedAndKeepsNoPodFromEnding(t *testing.T) {
+	t.Parallel()
+	u := newUpgrade(t)
+	if err := copyFile(halfclose(), filepath.Join(u.binDir, "halfclose.new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(u.binDir, "halfclose.new"), filepath.Join(u.binDir, "halfclose")); err != nil {
+		t.Fatal(err)
+	}
+	c := newContainer(t, nil)
+	_, err := u.cni.AddNetworkList(t.Context(), u.network(t), c.runtime)
+	if err == nil || !strings.Contains(err.Error(), "this is the halfclose command, not the CNI plugin") || !strings.Contains(err.Error(), "halfclose install") {
+		t.Errorf("ADD: %v", err)
+	}
+	if err := u.cni.DelNetworkList(t.Context(), u.network(t), c.runtime); err != nil {
+		t.Errorf("DEL: %v", err)
+	}
+}

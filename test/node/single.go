@@ -1,0 +1,55 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// The environment variables that have the directory of the last release that was one program, or why there is none.
+const (
+	singleVar    = "_HALFCLOSE_SINGLE"
+	singleWhyVar = "_HALFCLOSE_SINGLE_WHY"
+)
+
+// findSingle finds the last release that was one program, building it the first time. Where that cannot be done, as
+// without the repository's history, the reason is for [NeedSingle].
+func findSingle(top string) error {
+	cmd := exec.Command(filepath.Join(top, "scripts/artefact.sh"), "single")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return os.Setenv(singleWhyVar, fmt.Sprintf("scripts/artefact.sh single: %v: %s", err, lastLine(stderr.Bytes())))
+	}
+	return errors.Join(os.Unsetenv(singleWhyVar), os.Setenv(singleVar, string(bytes.TrimSpace(out))))
+}
+
+func lastLine(b []byte) []byte {
+	b = bytes.TrimSpace(b)
+	return b[bytes.LastIndexByte(b, '\n')+1:]
+}
+
+// NeedSingle returns the directory of the last release that was one program: bin/halfclose, and the unit in systemd.
+// Where there is none the test is skipped with the reason, or fails where CI is set.
+func NeedSingle(t *testing.T) string {
+	t.Helper()
+	if why := os.Getenv(singleWhyVar); why != "" {
+		if os.Getenv("CI") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	dir := os.Getenv(singleVar)
+	if dir == "" {
+		t.Fatal("the suite does not say that it needs the last release that was one program")
+	}
+	return dir
+}

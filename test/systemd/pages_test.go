@@ -1,0 +1,70 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// follow runs the commands of a page that come first after a text, in a directory with a build in bin: the indented lines
+// without those of make.
+func (m *machine) follow(page, after, dir string) {
+	m.t.Helper()
+	b, err := os.ReadFile(filepath.Join(top, page))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, text, ok := strings.Cut(string(b), "\n"+after)
+	if !ok {
+		m.t.Fatalf("%s does not have %q", page, after)
+	}
+	var commands []string
+	for line := range strings.Lines(text) {
+		command, indented := strings.CutPrefix(line, "    ")
+		if !indented && len(commands) > 0 {
+			break
+		}
+		if indented && !strings.HasPrefix(command, "make ") {
+			commands = append(commands, command)
+		}
+	}
+	if len(commands) < 3 {
+		m.t.Fatalf("%s has only the commands %q after %q", page, commands, after)
+	}
+	m.run("sh", "-ec", "cd "+dir+"\n"+strings.Join(commands, ""))
+}
+
+func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
+	t.Parallel()
+	m := newBareMachine(t)
+	m.boot()
+	m.follow("README.md", "All install what they need and leave nothing behind. To use it on a node:\n", unpacked)
+	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "never"`)
+	nstest.Eventually(t, soon, "the reaper that the first container has started would destroy the leak", func() bool {
+		page, err := m.reaper().Journal(t.Context(), api.JournalQuery{})
+		return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool { return e.Outcome == api.WouldDestroy })
+	})
+	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
+		t.Errorf("the reaper is %v, and its mode %+v", s.Holder, s.Mode)
+	}
+	if b, err := os.ReadFile(m.at("/etc/cni/net.d/10-net.conflist")); err != nil || !strings.Contains(string(b), `"type": "halfclose"`) {
+		t.Errorf("the network is %s, %v", b, err)
+	}
+	m.follow("README.md", "finds, and turn it on once that is what it should find:\n", unpacked)
+	m.destroyed(p.Leak)
+	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
+		t.Errorf("writing to the leak comes to %s, and to the open connection to %s", leak, live)
+	}
+	if !m.halfClosed(p.Busy) {
+		t.Error("the half-closed connection that is at work was destroyed")
+	}
+}

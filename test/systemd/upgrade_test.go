@@ -1,0 +1,149 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package systemd_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// singleVersion is that of the last release that was one program.
+const singleVersion = "single"
+
+// upgrade replaces one program by two, and goBack two by one, as docs/operations.md says.
+func (m *machine) upgrade() { m.follow("docs/operations.md", "### From one program\n", unpacked) }
+func (m *machine) goBack()  { m.follow("docs/operations.md", "### Back\n", single) }
+
+// aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
+const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "never"`
+
+// reads waits until the reaper, of that version or of any other, has these attachments, and wants them in force.
+func (m *machine) reads(when string, single bool, want ...string) {
+	m.t.Helper()
+	var got []string
+	nstest.Eventually(m.t, soon, when+": the reaper has all attachments", func() bool {
+		s, err := m.reaper().Status(m.t.Context())
+		if err != nil {
+			return false
+		}
+		got = nil
+		for _, a := range s.Attachments {
+			if a.Inert != "" {
+				m.t.Errorf("%s: %s is inert: %s", when, a.ContainerID, a.Inert)
+			}
+			got = append(got, a.ContainerID)
+		}
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	})
+	s := m.status()
+	if (s.Version.Version == singleVersion) != single || s.Holder.StartedBy != api.BySystemd {
+		m.t.Errorf("%s: the reaper is %v, of version %v", when, s.Holder, s.Version)
+	}
+	if s.Mode.Effective != policy.Observe || s.Mode.Switch == nil || s.Mode.Switch.Mode != policy.Observe {
+		m.t.Errorf("%s: the mode is %+v", when, s.Mode)
+	}
+}
+
+// halfClosed reports whether a socket is half-closed in the kernel.
+func (m *machine) halfClosed(a addresses) bool {
+	m.t.Helper()
+	list, err := m.reaper().Sockets(m.t.Context(), api.SocketQuery{All: true})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return slices.ContainsFunc(list.Sockets, func(v api.SocketView) bool {
+		return v.Local == a.Local && v.Peer == a.Peer && v.State.HalfClosed()
+	})
+}
+
+// kept wants a leak to be no younger than before, and both it and what is at work to be there.
+func (m *machine) kept(when string, p *process, before time.Duration) {
+	m.t.Helper()
+	if now := m.knownAge(p.Leak); now < before {
+		m.t.Errorf("%s: the leak was %v old before, and is %v now", when, before, now)
+	}
+	if !m.halfClosed(p.Leak) || !m.halfClosed(p.Busy) {
+		m.t.Errorf("%s: a socket was destroyed", when)
+	}
+}
+
+func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
+	t.Parallel()
+	m := newSingleMachine(t)
+	m.boot()
+	m.run("halfclose", "mode", "observe")
+	m.run("systemctl", "enable", "--now", "halfclose")
+	p := m.start(aging)
+	m.add("removed", aging)
+	m.reads("before", true, "removed", "web")
+	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return m.age(p.Leak) > 5*time.Second })
+
+	before := m.age(p.Leak)
+	m.upgrade()
+	m.reads("after the upgrade", false, "removed", "web")
+	m.kept("after the upgrade", p, before)
+	m.add("zlater", aging)
+	m.reads("with another container", false, "removed", "web", "zlater")
+
+	m.run("halfclose", "mode", "destroy")
+	m.destroyed(p.Leak)
+	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
+		t.Errorf("writing to the leak comes to %s, and to the open connection to %s", leak, live)
+	}
+	if !m.halfClosed(p.Busy) {
+		t.Error("the half-closed connection that is at work was destroyed")
+	}
+
+	// DEL by the new plugin of what the old one has added.
+	m.call("DEL", "removed", aging)
+	if _, err := m.store().Get(state.Attachment{ContainerID: "removed", IfName: "eth0"}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("after DEL the record is still there: %v", err)
+	}
+	nstest.Eventually(t, soon, "the reaper has forgotten the attachment", func() bool { return len(m.status().Attachments) == 2 })
+}
+
+func TestGoingBackToTheSingleProgramKeepsRegistrationsAgesAndTheSwitch(t *testing.T) {
+	t.Parallel()
+	m := newSingleMachine(t)
+	m.boot()
+	m.upgrade()
+	m.run("halfclose", "mode", "observe")
+	p := m.start(aging)
+	m.reads("before", false, "web")
+	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return m.age(p.Leak) > 5*time.Second })
+
+	before := m.age(p.Leak)
+	m.goBack()
+	m.reads("with the old program again", true, "web")
+	m.kept("with the old program again", p, before)
+}
+
+// TestTheOldLinkWouldRunThePlugin is why docs/operations.md has the command installed first: the single program's
+// documentation made the command a link to the plugin.
+func TestTheOldLinkWouldRunThePlugin(t *testing.T) {
+	t.Parallel()
+	m := newSingleMachine(t)
+	m.boot()
+	m.run("systemctl", "enable", "--now", "halfclose")
+	m.run(unpacked+"/bin/halfclose", "install")
+	if target, err := os.Readlink(m.at(command)); err != nil || target != pluginDir+"/halfclose" {
+		t.Fatalf("the command is a link to %s: %v", target, err)
+	}
+	if out, code := m.try("systemctl", "restart", "halfclose"); code == 0 {
+		t.Errorf("the service starts: %s", out)
+	}
+	m.logged("CNI plugin halfclose ", "-p", "err")
+	m.run("install", "-m", "755", unpacked+"/bin/halfclose", command)
+	m.active(0) // systemd retries
+}
