@@ -26,8 +26,8 @@ type Answer struct {
 	Info         buildinfo.Info // zero if it is not halfclose's, or too old to say
 }
 
-// patience is how long one run may take. It reads nothing and takes a few milliseconds.
-const patience = 5 * time.Second
+// patience is how long one run may take. It reads nothing and takes a few milliseconds. Only tests change it.
+var patience = 5 * time.Second
 
 // Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command. The error says why it does not
 // answer VERSION, which each CNI plugin does; it does not name the path.
@@ -80,12 +80,16 @@ func firstLine(b []byte) string {
 	return line
 }
 
-// bounded keeps the first bytes that are written to it.
-type bounded struct{ bytes.Buffer }
+// bounded keeps the first maxOutput bytes and discards the rest, so that the program never blocks on a full pipe. The
+// buffer is no embedded field: its ReadFrom would bypass Write.
+type bounded struct{ kept bytes.Buffer }
 
 const maxOutput = 64 << 10
 
 func (b *bounded) Write(p []byte) (int, error) {
-	_, err := b.Buffer.Write(p[:min(len(p), maxOutput-b.Len())])
+	_, err := b.kept.Write(p[:min(len(p), maxOutput-b.kept.Len())])
 	return len(p), err
 }
+
+// Bytes returns the bytes kept.
+func (b *bounded) Bytes() []byte { return b.kept.Bytes() }

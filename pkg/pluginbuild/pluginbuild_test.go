@@ -4,13 +4,14 @@
 package pluginbuild_test
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -63,17 +64,11 @@ func TestWhatAnswersNoVersionIsAnError(t *testing.T) {
 		"an object without any":  {"#!/bin/sh\necho '{}'\n", "it is no CNI plugin"},
 		"a program that fails":   {"#!/bin/sh\necho no network >&2; exit 3\n", "exit status 3: no network"},
 		"of another machine":     {"\x7fELF text", "it is not built for this machine (linux/"},
-		"a program without end":  {"#!/bin/sh\nyes\n", "signal: killed"},
+		"1 MiB of output":        {"#!/bin/sh\nhead -c 1048576 /dev/zero\n", "it is no CNI plugin"},
 		"one that needs a shell": {"#!/none/sh\n", "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx := t.Context()
-			if strings.HasSuffix(name, "without end") {
-				cancelled, cancel := context.WithCancel(ctx)
-				cancel()
-				ctx, tt.wantErr = cancelled, "context canceled"
-			}
-			_, err := pluginbuild.Ask(ctx, script(t, tt.text))
+			_, err := pluginbuild.Ask(t.Context(), script(t, tt.text))
 			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
 				t.Errorf("got %v, want %q in it", err, tt.wantErr)
 			}
@@ -81,5 +76,34 @@ func TestWhatAnswersNoVersionIsAnError(t *testing.T) {
 	}
 	if _, err := pluginbuild.Ask(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("none: got %v", err)
+	}
+}
+
+func TestOfALongOutputOnlyTheFirstBytesAreKept(t *testing.T) {
+	const writes = "#!/bin/sh\nhead -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2\n"
+	stdout, stderr, err := pluginbuild.Run(t.Context(), script(t, writes), "")
+	if err != nil || len(stdout) != pluginbuild.MaxOutput || len(stderr) != pluginbuild.MaxOutput {
+		t.Errorf("got %d and %d bytes, %v; want %d of each", len(stdout), len(stderr), err, pluginbuild.MaxOutput)
+	}
+}
+
+func TestAProgramThatDoesNotExitIsNotWaitedFor(t *testing.T) {
+	for name, tt := range map[string]string{
+		"it writes without end": "#!/bin/sh\nexec yes\n",
+		"it sleeps":             "#!/bin/sh\nexec sleep 60\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			pluginbuild.SetPatience(t, 300*time.Millisecond)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := pluginbuild.Ask(t.Context(), script(t, tt))
+			runtime.ReadMemStats(&after)
+			if err == nil || !strings.Contains(err.Error(), "it does not answer within 300ms") {
+				t.Errorf("got %v", err)
+			}
+			if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 {
+				t.Errorf("asking took %d bytes of memory, want no more than 4 MiB", took)
+			}
+		})
 	}
 }
