@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,10 +57,15 @@ func run(caller context.Context, path, stdin string, env ...string) (stdout, std
 	defer cancel()
 	var out, errs bounded
 	cmd := exec.CommandContext(ctx, path)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, env...), "/", time.Second
+	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, env...), "/", time.Second/4
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-	err = cmd.Run()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err = cmd.Start(); err == nil {
+		err = waitGroup(cmd)
+	}
 	switch {
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = errors.New("it leaves a process behind that keeps its output open")
 	case caller.Err() == nil && ctx.Err() != nil:
 		err = fmt.Errorf("it does not answer within %v", patience)
 	case errors.Is(err, unix.ENOEXEC):
@@ -68,6 +74,16 @@ func run(caller context.Context, path, stdin string, env ...string) (stdout, std
 		err = fmt.Errorf("%w: %.80s", err, firstLine(errs.Bytes()))
 	}
 	return out.Bytes(), errs.Bytes(), err
+}
+
+// waitGroup waits for a command that leads a process group, and kills the processes that it leaves in the group.
+func waitGroup(cmd *exec.Cmd) error {
+	pid := cmd.Process.Pid
+	// Until Wait reaps the leader, the kernel gives its process ID to no other process or group.
+	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
+	}
+	_ = unix.Kill(-pid, unix.SIGKILL) // succeeds: the leader is in the group
+	return cmd.Wait()
 }
 
 func isExit(err error) bool {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -106,4 +107,73 @@ func TestAProgramThatDoesNotExitIsNotWaitedFor(t *testing.T) {
 			}
 		})
 	}
+}
+
+// isGone reports whether a process exits within 10 s.
+func isGone(t *testing.T, pid int) bool {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return true
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		if !errors.Is(err, unix.EINTR) {
+			return n == 1
+		}
+	}
+}
+
+// childOf returns the process ID that the script at path wrote to a file beside it, and kills that process when the
+// test ends.
+func childOf(t *testing.T, path string) int {
+	t.Helper()
+	text, err := os.ReadFile(path + ".child")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	return pid
+}
+
+func TestNoChildOfAProgramOutlivesTheQuestion(t *testing.T) {
+	const child = "#!/bin/sh\nsleep 600 & echo $! >\"$0.child\"\n"
+	for name, tt := range map[string]struct {
+		text    string
+		wantErr string
+	}{
+		"of a program that does not exit": {child + "wait\n", "it does not answer within 1s"},
+		"of a program that exits":         {child + "exit 3\n", "exit status 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pluginbuild.SetPatience(t, time.Second)
+			path := script(t, tt.text)
+			_, err := pluginbuild.Ask(t.Context(), path)
+			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+				t.Errorf("got %v, want %q in it", err, tt.wantErr)
+			}
+			if pid := childOf(t, path); !isGone(t, pid) {
+				t.Errorf("process %d still runs", pid)
+			}
+		})
+	}
+}
+
+func TestAProcessOutsideTheGroupThatKeepsTheOutputOpenIsNotWaitedFor(t *testing.T) {
+	path := script(t, `#!/bin/sh
+setsid sh -c 'echo $$ >"$0.child"; exec sleep 600' "$0" &
+while [ ! -s "$0.child" ]; do :; done
+`)
+	_, err := pluginbuild.Ask(t.Context(), path)
+	if err == nil || !strings.Contains(err.Error(), "keeps its output open") {
+		t.Errorf("got %v", err)
+	}
+	childOf(t, path)
 }
