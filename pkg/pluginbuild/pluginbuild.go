@@ -31,7 +31,7 @@ type Answer struct {
 var patience = 5 * time.Second
 
 // Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command. The error says why it does not
-// answer VERSION, which each CNI plugin does; it does not name the path.
+// answer VERSION, which each CNI plugin does, or that it did not exit in time; it does not name the path.
 func Ask(ctx context.Context, path string) (Answer, error) {
 	out, _, err := run(ctx, path, `{"cniVersion":"1.1.0"}`, "CNI_COMMAND=VERSION")
 	if err != nil {
@@ -45,16 +45,23 @@ func Ask(ctx context.Context, path string) (Answer, error) {
 	}
 	a := Answer{SpecVersions: versions.Supported}
 	// It exits with 2; a plugin of another project may do anything here.
-	if _, stderr, err := run(ctx, path, ""); err == nil || isExit(err) {
-		a.Info, _ = buildinfo.ParsePlugin(string(stderr))
+	_, stderr, err := run(ctx, path, "")
+	if err != nil && !isExit(err) {
+		return Answer{}, fmt.Errorf("run without CNI_COMMAND: %w", err)
 	}
-	return a, ctx.Err()
+	a.Info, _ = buildinfo.ParsePlugin(string(stderr))
+	return a, nil
 }
 
 // run runs the plugin with the environment given and no more.
-func run(caller context.Context, path, stdin string, env ...string) (stdout, stderr []byte, err error) {
-	ctx, cancel := context.WithTimeout(caller, patience)
+func run(ctx context.Context, path, stdin string, env ...string) (stdout, stderr []byte, err error) {
+	if ctx.Err() != nil {
+		return nil, nil, fmt.Errorf("it is not asked: %w", context.Cause(ctx))
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	deadline, _ := ctx.Deadline() // the caller's, if that is earlier
+	limit := time.Until(deadline).Round(10 * time.Millisecond)
 	var out, errs bounded
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, env...), "/", time.Second/4
@@ -66,8 +73,10 @@ func run(caller context.Context, path, stdin string, env ...string) (stdout, std
 	switch {
 	case errors.Is(err, exec.ErrWaitDelay):
 		err = errors.New("it leaves a process behind that keeps its output open")
-	case caller.Err() == nil && ctx.Err() != nil:
-		err = fmt.Errorf("it does not answer within %v", patience)
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("it does not answer within %v", limit)
+	case err != nil && ctx.Err() != nil:
+		err = fmt.Errorf("it is stopped before it answers: %w", context.Cause(ctx))
 	case errors.Is(err, unix.ENOEXEC):
 		err = fmt.Errorf("%w: it is not built for this machine (%s/%s)", err, runtime.GOOS, runtime.GOARCH)
 	case isExit(err) && len(errs.Bytes()) > 0:

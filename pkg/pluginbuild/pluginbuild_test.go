@@ -4,6 +4,7 @@
 package pluginbuild_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -106,6 +107,42 @@ func TestAProgramThatDoesNotExitIsNotWaitedFor(t *testing.T) {
 				t.Errorf("asking took %d bytes of memory, want no more than 4 MiB", took)
 			}
 		})
+	}
+}
+
+func TestTheErrorSaysThatTheCallersTimeIsOver(t *testing.T) {
+	const sleeps = "exec sleep 60\n"
+	for name, text := range map[string]string{"with VERSION": "#!/bin/sh\n" + sleeps, "without a command": answersVersion + sleeps} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := pluginbuild.Ask(ctx, script(t, text)); err == nil || !strings.Contains(err.Error(), "it does not answer within ") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestTheErrorSaysThatTheCallerCancelled(t *testing.T) {
+	dir := t.TempDir()
+	fifo, path := filepath.Join(dir, "fifo"), script(t, "#!/bin/sh\n: >"+dir+"/fifo; exec sleep 60\n")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	errInterrupted := errors.New("the user interrupted it")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		if f, err := os.Open(fifo); err == nil { // the program runs
+			f.Close()
+		}
+		cancel(errInterrupted)
+	}()
+	_, err := pluginbuild.Ask(ctx, path)
+	if !errors.Is(err, errInterrupted) || !strings.HasPrefix(err.Error(), "it is stopped before it answers: ") {
+		t.Errorf("while it runs: got %v", err)
+	}
+	if _, err = pluginbuild.Ask(ctx, path); !errors.Is(err, errInterrupted) || !strings.HasPrefix(err.Error(), "it is not asked: ") {
+		t.Errorf("before it runs: got %v", err)
 	}
 }
 
