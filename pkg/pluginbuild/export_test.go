@@ -4,6 +4,7 @@
 package pluginbuild
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -11,8 +12,10 @@ import (
 // MaxOutput is how many bytes are kept of each of a program's outputs.
 const MaxOutput = maxOutput
 
-// Run is run.
-var Run = run
+// Run runs the program at path without arguments, environment and input.
+func Run(ctx context.Context, path string) (stdout, stderr []byte, err error) {
+	return run(ctx, path, request{})
+}
 
 // SetPatience changes how long a run may take until the test ends.
 func SetPatience(t *testing.T, d time.Duration) {

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pluginbuild asks a CNI plugin which build of halfclose it is, by running it.
+// Package pluginbuild asks a CNI plugin, or the command, which build of halfclose it is, by running it.
 package pluginbuild
 
 import (
@@ -33,7 +33,7 @@ var patience = 5 * time.Second
 // Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command. The error says why it does not
 // answer VERSION, which each CNI plugin does, or that it did not exit in time; it does not name the path.
 func Ask(ctx context.Context, path string) (Answer, error) {
-	out, _, err := run(ctx, path, `{"cniVersion":"1.1.0"}`, "CNI_COMMAND=VERSION")
+	out, _, err := run(ctx, path, request{env: []string{"CNI_COMMAND=VERSION"}, stdin: `{"cniVersion":"1.1.0"}`})
 	if err != nil {
 		return Answer{}, err
 	}
@@ -45,7 +45,7 @@ func Ask(ctx context.Context, path string) (Answer, error) {
 	}
 	a := Answer{SpecVersions: versions.Supported}
 	// It exits with 2; a plugin of another project may do anything here.
-	_, stderr, err := run(ctx, path, "")
+	_, stderr, err := run(ctx, path, request{})
 	if err != nil && !isExit(err) {
 		return Answer{}, fmt.Errorf("run without CNI_COMMAND: %w", err)
 	}
@@ -53,8 +53,29 @@ func Ask(ctx context.Context, path string) (Answer, error) {
 	return a, nil
 }
 
-// run runs the plugin with the environment given and no more.
-func run(ctx context.Context, path, stdin string, env ...string) (stdout, stderr []byte, err error) {
+// AskCommand runs the command at path for its version. The error does not name the path.
+func AskCommand(ctx context.Context, path string) (buildinfo.Info, error) {
+	out, _, err := run(ctx, path, request{args: []string{"version", "--output", "json"}})
+	if err != nil {
+		return buildinfo.Info{}, err
+	}
+	var info buildinfo.Info
+	if err := json.Unmarshal(out, &info); err != nil || info == (buildinfo.Info{}) {
+		return buildinfo.Info{}, fmt.Errorf("it answers %.80q: it is not the command halfclose", firstLine(out))
+	}
+	return info, nil
+}
+
+// request is one run of a program.
+type request struct {
+	args  []string
+	env   []string // and no more
+	stdin string
+}
+
+// run runs the program at path. It returns at most maxOutput bytes of each output, and no process of the program's group
+// outlives it.
+func run(ctx context.Context, path string, r request) (stdout, stderr []byte, err error) {
 	if ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("it is not asked: %w", context.Cause(ctx))
 	}
@@ -63,9 +84,9 @@ func run(ctx context.Context, path, stdin string, env ...string) (stdout, stderr
 	deadline, _ := ctx.Deadline() // the caller's, if that is earlier
 	limit := time.Until(deadline).Round(10 * time.Millisecond)
 	var out, errs bounded
-	cmd := exec.CommandContext(ctx, path)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, env...), "/", time.Second/4
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
+	cmd := exec.CommandContext(ctx, path, r.args...)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, r.env...), "/", time.Second/4
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(r.stdin), &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err = cmd.Start(); err == nil {
 		err = waitGroup(cmd)

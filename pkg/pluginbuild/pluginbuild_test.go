@@ -83,9 +83,37 @@ func TestWhatAnswersNoVersionIsAnError(t *testing.T) {
 
 func TestOfALongOutputOnlyTheFirstBytesAreKept(t *testing.T) {
 	const writes = "#!/bin/sh\nhead -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2\n"
-	stdout, stderr, err := pluginbuild.Run(t.Context(), script(t, writes), "")
+	stdout, stderr, err := pluginbuild.Run(t.Context(), script(t, writes))
 	if err != nil || len(stdout) != pluginbuild.MaxOutput || len(stderr) != pluginbuild.MaxOutput {
 		t.Errorf("got %d and %d bytes, %v; want %d of each", len(stdout), len(stderr), err, pluginbuild.MaxOutput)
+	}
+}
+
+func TestACommandReportsItsBuild(t *testing.T) {
+	const answers = `#!/bin/sh
+[ "$*" = "version --output json" ] || exit 9
+echo '{"version":"v1.2.3","commit":"abc","go":"go1.26.8","platform":"linux/amd64"}'
+`
+	want := buildinfo.Info{Version: "v1.2.3", Commit: "abc", Go: "go1.26.8", Platform: "linux/amd64"}
+	if got, err := pluginbuild.AskCommand(t.Context(), script(t, answers)); err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	pluginbuild.SetPatience(t, time.Second)
+	for name, tt := range map[string]struct {
+		text    string
+		wantErr string
+	}{
+		"another program":      {"echo hello", `it answers "hello": it is not the command halfclose`},
+		"another command":      {"echo '{}'", "it is not the command halfclose"},
+		"a command that fails": {"echo no version >&2; exit 3", "exit status 3: no version"},
+		"1 MiB of output":      {"head -c 1048576 /dev/zero", "it is not the command halfclose"},
+		"output without end":   {"exec yes", "it does not answer within 1s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := pluginbuild.AskCommand(t.Context(), script(t, "#!/bin/sh\n"+tt.text+"\n")); err == nil || !strings.Contains(err.Error(), tt.wantErr) || len(err.Error()) > 500 {
+				t.Errorf("got %.600v, want %q in it", err, tt.wantErr)
+			}
+		})
 	}
 }
 
