@@ -52,11 +52,7 @@ func inspectBinary(ctx context.Context, h hostfs.Dir, path string) binary {
 	b.mode, b.self = info.Mode(), isSelf(info)
 	var asked sync.WaitGroup // of plugin and command at once: a plugin that hangs leaves time to ask the command
 	if b.mode.IsRegular() && b.mode&0o111 != 0 && !b.self {
-		asked.Go(func() {
-			var answer pluginbuild.Answer
-			answer, b.run = pluginbuild.Ask(ctx, at)
-			b.info = answer.Info
-		})
+		asked.Go(func() { b.info, b.run = pluginbuild.Ask(ctx, at) })
 	}
 	b.reaper = inspectSibling(ctx, h, path)
 	asked.Wait()

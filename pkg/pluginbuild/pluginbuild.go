@@ -21,36 +21,30 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
-// Answer describes a plugin, by its own account.
-type Answer struct {
-	SpecVersions []string       // of the CNI specification; at least one
-	Info         buildinfo.Info // zero if it is not halfclose's, or too old to say
-}
-
 // patience is how long one run may take. It reads nothing and takes a few milliseconds. Only tests change it.
 var patience = 5 * time.Second
 
-// Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command. The error says why it does not
-// answer VERSION, which each CNI plugin does, or that it did not exit in time; it does not name the path.
-func Ask(ctx context.Context, path string) (Answer, error) {
+// Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command, and returns its build: zero if it is
+// not halfclose's, or too old to report it. The error says why the plugin does not answer VERSION, as each CNI plugin
+// does, or that it does not exit in time. The error does not name the path.
+func Ask(ctx context.Context, path string) (buildinfo.Info, error) {
 	out, _, err := run(ctx, path, request{env: []string{"CNI_COMMAND=VERSION"}, stdin: `{"cniVersion":"1.1.0"}`})
 	if err != nil {
-		return Answer{}, err
+		return buildinfo.Info{}, err
 	}
 	var versions struct {
 		Supported []string `json:"supportedVersions"`
 	}
 	if err := json.Unmarshal(out, &versions); err != nil || len(versions.Supported) == 0 {
-		return Answer{}, fmt.Errorf("it answers %.80q: it is no CNI plugin", firstLine(out))
+		return buildinfo.Info{}, fmt.Errorf("it answers %.80q: it is no CNI plugin", firstLine(out))
 	}
-	a := Answer{SpecVersions: versions.Supported}
 	// It exits with 2; a plugin of another project may do anything here.
 	_, stderr, err := run(ctx, path, request{})
 	if err != nil && !isExit(err) {
-		return Answer{}, fmt.Errorf("run without CNI_COMMAND: %w", err)
+		return buildinfo.Info{}, fmt.Errorf("run without CNI_COMMAND: %w", err)
 	}
-	a.Info, _ = buildinfo.ParsePlugin(string(stderr))
-	return a, nil
+	info, _ := buildinfo.ParsePlugin(string(stderr))
+	return info, nil
 }
 
 // AskCommand runs the command at path for its version. The error does not name the path.

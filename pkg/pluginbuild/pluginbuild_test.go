@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,7 +36,7 @@ if [ "$CNI_COMMAND" = VERSION ]; then
 fi
 `
 
-func TestAPluginReportsItsVersionsAndItsBuild(t *testing.T) {
+func TestAPluginReportsItsBuild(t *testing.T) {
 	want := buildinfo.Info{Version: "v1.2.3", Commit: "abc", Go: "go1.26.8", Platform: "linux/amd64"}
 	for name, tt := range map[string]struct {
 		text string
@@ -50,7 +49,7 @@ func TestAPluginReportsItsVersionsAndItsBuild(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := pluginbuild.Ask(t.Context(), script(t, tt.text))
-			if err != nil || got.Info != tt.info || !slices.Equal(got.SpecVersions, []string{"0.4.0", "1.0.0"}) {
+			if err != nil || got != tt.info {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		})
