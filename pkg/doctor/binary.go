@@ -5,14 +5,11 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
-	"strings"
-	"time"
+	"sync"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/hostfs"
@@ -53,12 +50,12 @@ func inspectBinary(ctx context.Context, h hostfs.Dir, path string) binary {
 		return b
 	}
 	b.mode, b.self = info.Mode(), isSelf(info)
+	var asked sync.WaitGroup // of plugin and command at once: a plugin that hangs leaves time to ask the command
 	if b.mode.IsRegular() && b.mode&0o111 != 0 && !b.self {
-		var answer pluginbuild.Answer
-		answer, b.run = pluginbuild.Ask(ctx, at)
-		b.info = answer.Info
+		asked.Go(func() { b.info, b.run = pluginbuild.Ask(ctx, at) })
 	}
 	b.reaper = inspectSibling(ctx, h, path)
+	asked.Wait()
 	return b
 }
 
@@ -79,7 +76,7 @@ func inspectSibling(ctx context.Context, h hostfs.Dir, plugin string) sibling {
 		s.self = true
 		return s
 	}
-	s.info, s.run = askVersion(ctx, at)
+	s.info, s.run = pluginbuild.AskCommand(ctx, at)
 	return s
 }
 
@@ -87,25 +84,6 @@ func inspectSibling(ctx context.Context, h hostfs.Dir, plugin string) sibling {
 func isSelf(info fs.FileInfo) bool {
 	own, err := os.Stat("/proc/self/exe")
 	return err == nil && os.SameFile(own, info)
-}
-
-// askVersion runs a command for its version.
-func askVersion(ctx context.Context, path string) (buildinfo.Info, error) {
-	cmd := exec.CommandContext(ctx, path, "version", "--output", "json")
-	cmd.Env, cmd.Dir, cmd.WaitDelay = []string{}, "/", time.Second/4
-	out, err := cmd.Output()
-	if err != nil {
-		if failed, ok := errors.AsType[*exec.ExitError](err); ok && len(failed.Stderr) > 0 {
-			line, _, _ := strings.Cut(string(failed.Stderr), "\n")
-			err = fmt.Errorf("%w: %s", err, line)
-		}
-		return buildinfo.Info{}, err
-	}
-	var info buildinfo.Info
-	if err := json.Unmarshal(out, &info); err != nil {
-		return buildinfo.Info{}, fmt.Errorf("read what it calls its version: %w", err)
-	}
-	return info, nil
 }
 
 // judgeBinary says whether the runtime can run the plugin that is chained.

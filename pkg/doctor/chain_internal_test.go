@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -364,20 +365,45 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 	}
 }
 
-func TestABinaryThatDoesNotEndHoldsNobodyUp(t *testing.T) {
-	cfg := netOf(t, nil)
-	path := filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose")
-	remove(t, path)
-	put(t, path, "#!/bin/sh\nexec sleep 1000", 0o755)
-	cfg.StateDir, cfg.SwitchPath, cfg.Limit = t.TempDir(), filepath.Join(t.TempDir(), "mode"), DefaultLimit/4
-	put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, "10-pods.conflist"), conflist("1.0.0", ourObject()), 0o644)
-	report := Run(t.Context(), cfg)
-	for _, f := range report.Findings {
-		if f.Check == "cni-binary" && f.Level == Fail && strings.Contains(f.What, "signal: killed") {
-			return
-		}
+func TestAProgramThatDoesNotExitIsReportedAndTheOtherOneJudged(t *testing.T) {
+	for name, tt := range map[string]struct {
+		hangs func(cfg Config) string
+		text  string
+		wants []want
+	}{
+		"a plugin that sleeps": {
+			func(cfg Config) string { return filepath.Join(cfg.BinDir, "halfclose") }, "exec sleep 1000",
+			[]want{{"cni-binary", Fail, "does not answer as a plugin: it does not answer within ", "run halfclose install"}, {"auto-start", OK, "of the same build as this", ""}},
+		},
+		"a command that writes without end": {
+			func(Config) string { return "/usr/bin/halfclose" }, "exec yes",
+			[]want{{"cni-binary", OK, "of the same build as this", ""}, {"auto-start", Warn, "does not say its version: it does not answer within ", "run halfclose install"}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := netOf(t, nil)
+			path := filepath.Join(cfg.HostRoot, tt.hangs(cfg))
+			remove(t, path)
+			put(t, path, "#!/bin/sh\n"+tt.text, 0o755)
+			cfg.StateDir, cfg.SwitchPath, cfg.Limit = t.TempDir(), filepath.Join(t.TempDir(), "mode"), DefaultLimit
+			put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, "10-pods.conflist"), conflist("1.0.0", ourObject()), 0o644)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			report := Run(t.Context(), cfg)
+			runtime.ReadMemStats(&after)
+			var got []Finding
+			for _, f := range report.Findings {
+				if f.Check == "cni-binary" || f.Check == "auto-start" {
+					got = append(got, f)
+				}
+			}
+			expect(t, got, tt.wants...)
+			t.Log(after.TotalAlloc - before.TotalAlloc)
+			if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20 {
+				t.Errorf("the report took %d bytes of memory, want no more than 64 MiB", took)
+			}
+		})
 	}
-	t.Errorf("it is not reported:\n%s", lines(report.Findings))
 }
 
 func remove(t *testing.T, path string) {

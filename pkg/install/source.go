@@ -39,8 +39,8 @@ func FindPlugin(ctx context.Context, command string, own buildinfo.Build) (strin
 // CheckPlugin returns an error if the program at path does not answer VERSION as CNI plugins do, and otherwise how its
 // build differs from the one given, "" if it does not.
 func CheckPlugin(ctx context.Context, path string, own buildinfo.Build) (other string, err error) {
-	answer, err := pluginbuild.Ask(ctx, path)
-	switch is := answer.Info.Build(); {
+	info, err := pluginbuild.Ask(ctx, path)
+	switch is := info.Build(); {
 	case err != nil:
 		return "", fmt.Errorf("ask %s for its CNI versions: %w", path, err)
 	case is == buildinfo.Build{}:

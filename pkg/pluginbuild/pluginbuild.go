@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pluginbuild asks a CNI plugin which build of halfclose it is, by running it.
+// Package pluginbuild asks a CNI plugin, or the command, which build of halfclose it is, by running it.
 package pluginbuild
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,54 +21,93 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
-// Answer describes a plugin, by its own account.
-type Answer struct {
-	SpecVersions []string       // of the CNI specification; at least one
-	Info         buildinfo.Info // zero if it is not halfclose's, or too old to say
-}
+// patience is how long one run may take. It reads nothing and takes a few milliseconds. Only tests change it.
+var patience = 5 * time.Second
 
-// patience is how long one run may take. It reads nothing and takes a few milliseconds.
-const patience = 5 * time.Second
-
-// Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command. The error says why it does not
-// answer VERSION, which each CNI plugin does; it does not name the path.
-func Ask(ctx context.Context, path string) (Answer, error) {
-	out, _, err := run(ctx, path, `{"cniVersion":"1.1.0"}`, "CNI_COMMAND=VERSION")
+// Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command, and returns its build: zero if it is
+// not halfclose's, or too old to report it. The error says why the plugin does not answer VERSION, as each CNI plugin
+// does, or that it does not exit in time. The error does not name the path.
+func Ask(ctx context.Context, path string) (buildinfo.Info, error) {
+	out, _, err := run(ctx, path, request{env: []string{"CNI_COMMAND=VERSION"}, stdin: `{"cniVersion":"1.1.0"}`})
 	if err != nil {
-		return Answer{}, err
+		return buildinfo.Info{}, err
 	}
 	var versions struct {
 		Supported []string `json:"supportedVersions"`
 	}
 	if err := json.Unmarshal(out, &versions); err != nil || len(versions.Supported) == 0 {
-		return Answer{}, fmt.Errorf("it answers %.80q: it is no CNI plugin", firstLine(out))
+		return buildinfo.Info{}, fmt.Errorf("it answers %.80q: it is no CNI plugin", firstLine(out))
 	}
-	a := Answer{SpecVersions: versions.Supported}
 	// It exits with 2; a plugin of another project may do anything here.
-	if _, stderr, err := run(ctx, path, ""); err == nil || isExit(err) {
-		a.Info, _ = buildinfo.ParsePlugin(string(stderr))
+	_, stderr, err := run(ctx, path, request{})
+	if err != nil && !isExit(err) {
+		return buildinfo.Info{}, fmt.Errorf("run without CNI_COMMAND: %w", err)
 	}
-	return a, ctx.Err()
+	info, _ := buildinfo.ParsePlugin(string(stderr))
+	return info, nil
 }
 
-// run runs the plugin with the environment given and no more.
-func run(caller context.Context, path, stdin string, env ...string) (stdout, stderr []byte, err error) {
-	ctx, cancel := context.WithTimeout(caller, patience)
+// AskCommand runs the command at path for its version. The error does not name the path.
+func AskCommand(ctx context.Context, path string) (buildinfo.Info, error) {
+	out, _, err := run(ctx, path, request{args: []string{"version", "--output", "json"}})
+	if err != nil {
+		return buildinfo.Info{}, err
+	}
+	var info buildinfo.Info
+	if err := json.Unmarshal(out, &info); err != nil || info == (buildinfo.Info{}) {
+		return buildinfo.Info{}, fmt.Errorf("it answers %.80q: it is not the command halfclose", firstLine(out))
+	}
+	return info, nil
+}
+
+// request is one run of a program.
+type request struct {
+	args  []string
+	env   []string // and no more
+	stdin string
+}
+
+// run runs the program at path. It returns at most maxOutput bytes of each output, and no process of the program's group
+// outlives it.
+func run(ctx context.Context, path string, r request) (stdout, stderr []byte, err error) {
+	if ctx.Err() != nil {
+		return nil, nil, fmt.Errorf("it is not asked: %w", context.Cause(ctx))
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	deadline, _ := ctx.Deadline() // the caller's, if that is earlier
+	limit := time.Until(deadline).Round(10 * time.Millisecond)
 	var out, errs bounded
-	cmd := exec.CommandContext(ctx, path)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, env...), "/", time.Second
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-	err = cmd.Run()
+	cmd := exec.CommandContext(ctx, path, r.args...)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, r.env...), "/", time.Second/4
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(r.stdin), &out, &errs
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err = cmd.Start(); err == nil {
+		err = waitGroup(cmd)
+	}
 	switch {
-	case caller.Err() == nil && ctx.Err() != nil:
-		err = fmt.Errorf("it does not answer within %v", patience)
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = errors.New("it leaves a process behind that keeps its output open")
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		err = fmt.Errorf("it does not answer within %v", limit)
+	case err != nil && ctx.Err() != nil:
+		err = fmt.Errorf("it is stopped before it answers: %w", context.Cause(ctx))
 	case errors.Is(err, unix.ENOEXEC):
 		err = fmt.Errorf("%w: it is not built for this machine (%s/%s)", err, runtime.GOOS, runtime.GOARCH)
 	case isExit(err) && len(errs.Bytes()) > 0:
 		err = fmt.Errorf("%w: %.80s", err, firstLine(errs.Bytes()))
 	}
 	return out.Bytes(), errs.Bytes(), err
+}
+
+// waitGroup waits for a command that leads a process group, and kills the processes that it leaves in the group.
+func waitGroup(cmd *exec.Cmd) error {
+	pid := cmd.Process.Pid
+	// Until Wait reaps the leader, the kernel gives its process ID to no other process or group.
+	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
+	}
+	_ = unix.Kill(-pid, unix.SIGKILL) // succeeds: the leader is in the group
+	return cmd.Wait()
 }
 
 func isExit(err error) bool {
@@ -80,12 +120,16 @@ func firstLine(b []byte) string {
 	return line
 }
 
-// bounded keeps the first bytes that are written to it.
-type bounded struct{ bytes.Buffer }
+// bounded keeps the first maxOutput bytes and discards the rest, so that the program never blocks on a full pipe. The
+// buffer is no embedded field: its ReadFrom would bypass Write.
+type bounded struct{ kept bytes.Buffer }
 
 const maxOutput = 64 << 10
 
 func (b *bounded) Write(p []byte) (int, error) {
-	_, err := b.Buffer.Write(p[:min(len(p), maxOutput-b.Len())])
+	_, err := b.kept.Write(p[:min(len(p), maxOutput-b.kept.Len())])
 	return len(p), err
 }
+
+// Bytes returns the bytes kept.
+func (b *bounded) Bytes() []byte { return b.kept.Bytes() }
