@@ -22,6 +22,7 @@ const patience = 30 * time.Second
 // recorder is a sink that keeps what it gets, and what breaks the contract of Sink.
 type recorder struct {
 	active   atomic.Bool // a report is under way
+	paid     bool        // a Cost has come since the last Swept or Failed
 	mu       sync.Mutex
 	broken   []string
 	states   []finder.State
@@ -64,8 +65,17 @@ func (r *recorder) Seen(batch []finder.Seen) {
 	clear(batch) // it is the finder's again, which must not rely on its content
 }
 
+// endRead requires the Cost of the read that a Swept or a Failed ends.
+func (r *recorder) endRead(kind string) {
+	if !r.paid {
+		r.broken = append(r.broken, kind+" came without a Cost before it")
+	}
+	r.paid = false
+}
+
 func (r *recorder) Swept(sweep finder.Sweep) {
 	defer r.enter("Swept")()
+	r.endRead("Swept")
 	if len(sweep.Netns) == 0 || sweep.Began.IsZero() {
 		r.broken = append(r.broken, "Swept of nothing, or at no time")
 	}
@@ -75,11 +85,13 @@ func (r *recorder) Swept(sweep finder.Sweep) {
 
 func (r *recorder) Failed(id netns.Identity, err error) {
 	defer r.enter("Failed")()
+	r.endRead("Failed")
 	r.failures[id] = err
 }
 
 func (r *recorder) Cost(cost finder.Cost) {
 	defer r.enter("Cost")()
+	r.paid = true
 	r.cost.CPU += cost.CPU
 	r.cost.Missed += cost.Missed
 }
