@@ -4,6 +4,7 @@
 package finder_test
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,13 +28,17 @@ type recorder struct {
 	broken   []string
 	states   []finder.State
 	seen     map[netns.Identity]map[uint64]monotime.Time // when each cookie was last seen
+	entered  map[uint64]monotime.Time                    // when each cookie became half-closed, if it was reported
 	sweeps   []finder.Sweep
 	failures map[netns.Identity]error
 	cost     finder.Cost
 }
 
 func newRecorder() *recorder {
-	return &recorder{seen: make(map[netns.Identity]map[uint64]monotime.Time), failures: make(map[netns.Identity]error)}
+	return &recorder{
+		seen: make(map[netns.Identity]map[uint64]monotime.Time), entered: make(map[uint64]monotime.Time),
+		failures: make(map[netns.Identity]error),
+	}
 }
 
 // enter locks the recorder for one report.
@@ -58,6 +63,9 @@ func (r *recorder) Seen(batch []finder.Seen) {
 			r.seen[s.Netns] = make(map[uint64]monotime.Time)
 		}
 		r.seen[s.Netns][s.Socket.ID.Cookie()] = s.At
+		if !s.Entered.IsZero() {
+			r.entered[s.Socket.ID.Cookie()] = s.Entered
+		}
 		if !s.Socket.State.HalfClosed() || s.At.IsZero() || s.At.Before(s.Asked) {
 			r.broken = append(r.broken, "Seen of a socket that is not half-closed, or at no time")
 		}
@@ -155,6 +163,22 @@ func (r *recorder) shownBy(id netns.Identity, cookies []uint64) bool {
 		}
 	}
 	return false
+}
+
+// entriesOf returns when each of the cookies became half-closed, of those whose time of entry was reported.
+func (r *recorder) entriesOf(cookies []uint64) map[uint64]monotime.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	entries := maps.Clone(r.entered)
+	maps.DeleteFunc(entries, func(c uint64, _ monotime.Time) bool { return !slices.Contains(cookies, c) })
+	return entries
+}
+
+// reports counts the network namespaces with a Seen, the sweeps and the network namespaces that failed.
+func (r *recorder) reports() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seen) + len(r.sweeps) + len(r.failures)
 }
 
 // await waits until what is claimed is so.
