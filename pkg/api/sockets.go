@@ -59,9 +59,6 @@ func CoversPod(want string, pod state.Pod, containerID string) bool {
 	return want == "" || want == pod.String() || want == pod.Name || strings.HasPrefix(containerID, want)
 }
 
-// Covers reports whether the sockets of a record's network namespace can be among those asked for.
-func (q SocketQuery) Covers(rec state.Record) bool { return CoversPod(q.Pod, rec.Pod, rec.ContainerID) }
-
 // Wants reports whether a socket of a covered network namespace is among those asked for.
 func (q SocketQuery) Wants(v *SocketView) bool {
 	return (q.State == 0 || q.State == v.State) && (q.Verdict == nil || *q.Verdict == v.Verdict)

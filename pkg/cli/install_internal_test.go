@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
@@ -254,29 +254,11 @@ func TestInstallNeedsThePluginOfItsOwnBuild(t *testing.T) {
 	}
 }
 
-// lockedBuffer may be written to by one and read by another.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
 	root := cniNode(t, nil)
 	path := filepath.Join(root, "etc/cni/net.d/10-pods.conflist")
 	plugin := fakePlugin(t, buildinfo.Get())
-	var out, log lockedBuffer
+	var out, log outputtest.Buffer
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int)
 	go func() {

@@ -14,6 +14,7 @@ import (
 	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
@@ -22,7 +23,7 @@ func journalOf(t *testing.T, page api.JournalPage, args ...string) (stdout, stde
 	t.Helper()
 	dir := stateDir(t)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, page) })
-	var out, errs guarded
+	var out, errs outputtest.Buffer
 	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
 	if code := run(t.Context(), append([]string{"journal", "--state-dir", dir}, args...), e); code != exitSuccess {
 		t.Errorf("exit code %d: %s", code, errs.String())
@@ -104,9 +105,9 @@ func TestTheJournalAsJSONIsOneObjectAndNothingElse(t *testing.T) {
 }
 
 // following runs halfclose journal --follow on a state directory until end is called, which wants it to be a success.
-func following(t *testing.T, dir string, args ...string) (out, errs *guarded, end func()) {
+func following(t *testing.T, dir string, args ...string) (out, errs *outputtest.Buffer, end func()) {
 	t.Helper()
-	out, errs = new(guarded), new(guarded)
+	out, errs = new(outputtest.Buffer), new(outputtest.Buffer)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	e := &env{out: out, err: errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}

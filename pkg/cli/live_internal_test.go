@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -45,7 +45,7 @@ func reaping(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
-	var stderr guarded
+	var stderr outputtest.Buffer
 	getenv := func(string) string { return "" }
 	e := &env{out: &stderr, err: &stderr, getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}}
 	go func() { ended <- run(ctx, append([]string{"reaper", "--state-dir", dir}, args...), e) }()
@@ -56,24 +56,6 @@ func reaping(t *testing.T, dir string, args ...string) {
 		}
 	})
 	nstest.Eventually(t, soon, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
-}
-
-// guarded is a buffer that many goroutines may use.
-type guarded struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (g *guarded) Write(b []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.b.Write(b)
-}
-
-func (g *guarded) String() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.b.String()
 }
 
 // answering serves h on the reaper's socket of a state directory, until the test ends or stop is called.

@@ -85,9 +85,9 @@ func (f File) UnspokenVersion() (version string, found bool) {
 
 // Choose returns the index of the file that a current runtime chooses: the first that it can load. CRI-O skips the
 // files before it, each of which has a Problem; containerd loads no network while there are any. It is -1 if no file
-// can be loaded.
-func Choose(files []File) int {
-	return slices.IndexFunc(files, func(f File) bool { return f.Problem() == nil })
+// can be loaded. F is File, or embeds one.
+func Choose[F interface{ Problem() error }](files []F) int {
+	return slices.IndexFunc(files, func(f F) bool { return f.Problem() == nil })
 }
 
 // ErrChanging is the error of loading a directory whose files other processes keep removing.

@@ -4,13 +4,14 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"sync"
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/internal/outputtest"
 )
 
 // execute runs the reaper command with these arguments, below a command line with nothing but --state-dir, and with
@@ -25,31 +26,13 @@ func execute(ctx context.Context, stderr io.Writer, args ...string) error {
 }
 
 // startReaper starts a reaper in this process. It ends with the test or when stop is called.
-func startReaper(t *testing.T, dir string, args ...string) (stderr *guarded, stop func() error) {
+func startReaper(t *testing.T, dir string, args ...string) (stderr *outputtest.Buffer, stop func() error) {
 	t.Helper()
-	stderr = &guarded{}
+	stderr = &outputtest.Buffer{}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- execute(ctx, stderr, append([]string{"--state-dir", dir}, args...)...) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() { _ = stop() })
 	return stderr, stop
-}
-
-// guarded is a buffer that goroutines may share.
-type guarded struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (g *guarded) Write(b []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.b.Write(b)
-}
-
-func (g *guarded) String() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.b.String()
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -29,7 +30,7 @@ func judgeChains(c chains) []Finding {
 	case c.err != nil:
 		return []Finding{{Check: "cni", Level: Warn, What: fmt.Sprintf("%s cannot be looked at: %v", c.dir, c.err), Do: "run it as root"}}
 	}
-	chosen := slices.IndexFunc(c.files, func(f confFile) bool { return f.Problem() == nil })
+	chosen := cniconf.Choose(c.files)
 	all := judgeBroken(c, chosen)
 	if chosen < 0 {
 		return append(all, Finding{

@@ -99,6 +99,7 @@ func (f *BPF) Name() string { return NameBPF }
 // Find implements Finder. It returns no error.
 func (f *BPF) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
 	f.sink, f.reported = sink, State{}
+	f.clearTargets()
 	f.reportState()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -163,6 +164,14 @@ func (f *BPF) replaceTargets(set []Netns, now monotime.Time) {
 	read, walk := f.intervals()
 	f.nextRead, f.nextWalk = min(f.nextRead, now.Add(read)), min(f.nextWalk, now.Add(walk))
 	f.watchTargets(now)
+	f.assign()
+}
+
+// clearTargets forgets the network namespaces of an earlier Find, and what it has reported of them. The programs
+// watch them until the next set replaces them, so that sockets in the next set too are reported with their time of
+// entry.
+func (f *BPF) clearTargets() {
+	f.targets, f.states = nil, make(map[uint64]*netnsState)
 	f.assign()
 }
 

@@ -34,17 +34,14 @@ func (f *Fake) Name() string { return f.name }
 
 // Find implements Finder. It reports its State first, with its name alone, and returns no error.
 func (f *Fake) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
+	f.replace(nil)
 	sink.State(State{Name: f.name})
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case set := <-targets:
-			f.mu.Lock()
-			f.set = set
-			close(f.changed)
-			f.changed = make(chan struct{})
-			f.mu.Unlock()
+			f.replace(set)
 			if f.onSet != nil {
 				f.onSet(set, sink)
 			}
@@ -52,6 +49,15 @@ func (f *Fake) Find(ctx context.Context, targets <-chan []Netns, sink Sink) erro
 			report(sink)
 		}
 	}
+}
+
+// replace replaces the set that Await looks at.
+func (f *Fake) replace(set []Netns) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.set = set
+	close(f.changed)
+	f.changed = make(chan struct{})
 }
 
 // Report calls fn with the sink of Find, on the goroutine of Find, and returns after fn. It returns the error of

@@ -6,6 +6,7 @@ package finder_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,17 +18,25 @@ import (
 // start runs a finder until the test ends, and returns where to send its sets.
 func start(t *testing.T, f finder.Finder, sink finder.Sink) (targets chan<- []finder.Netns) {
 	t.Helper()
+	targets, _ = startFind(t, f, sink)
+	return targets
+}
+
+// startFind is start, and also returns how to end Find before the test ends.
+func startFind(t *testing.T, f finder.Finder, sink finder.Sink) (targets chan<- []finder.Netns, end func()) {
+	t.Helper()
 	sets := make(chan []finder.Netns)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Find(ctx, sets, sink) }()
-	t.Cleanup(func() {
+	end = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Find returned %v", err)
 		}
 	})
-	return sets
+	t.Cleanup(end)
+	return sets, end
 }
 
 func TestAFakeReportsWhatTheTestReports(t *testing.T) {
@@ -77,6 +86,25 @@ func TestAFakeReturnsTheNetnsOnceItIsInTheSet(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestAFakeForgetsTheSetOfAnEarlierFind(t *testing.T) {
+	f, n := finder.NewFake("fake", nil), finder.Netns{Identity: netns.Identity{Inode: 1}}
+	sets, end := startFind(t, f, newRecorder())
+	sets <- []finder.Netns{n}
+	if _, err := f.Await(t.Context(), n.Identity); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	start(t, f, newRecorder())
+	if err := f.Report(t.Context(), func(finder.Sink) {}); err != nil { // Find works by then
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := f.Await(ctx, n.Identity); !errors.Is(err, context.Canceled) {
+		t.Errorf("Await returned %v", err)
 	}
 }
 

@@ -17,8 +17,8 @@ type Finder interface {
 	// Name returns the finder's name in logs, metrics and --finder.
 	Name() string
 	// Find works until ctx is done, then returns nil. Each value received from targets replaces the set of
-	// network namespaces to look in; the set is empty until the first. Find keeps the slice and does not
-	// change it. An error means that the finder cannot go on.
+	// network namespaces to look in; the set is empty until the first, also where Find is called again after it
+	// has returned. Find keeps the slice and does not change it. An error means that the finder cannot go on.
 	Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
 }
 

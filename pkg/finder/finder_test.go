@@ -154,6 +154,43 @@ func TestAWalkIsOneSweepOfAllNamespaces(t *testing.T) {
 	})
 }
 
+// TestAnotherFindStartsWithAnEmptySet is about a reaper that starts again with the finder of an earlier one: it has
+// forgotten every socket, and needs each with the time at which it became half-closed.
+func TestAnotherFindStartsWithAnEmptySet(t *testing.T) {
+	eachFinder(t, func(t *testing.T, f finder.Finder) {
+		ns := nstest.New(t)
+		n := target(t, ns)
+		first := newRecorder()
+		sets, end := startFind(t, f, first)
+		sets <- []finder.Netns{n}
+		first.await(t, "the namespace is swept", func() bool { return first.sweepsOf(n.Identity) > 1 })
+		cookies := halfClose(t, ns, 3)
+		first.await(t, "a sweep shows the sockets", func() bool { return first.shownBy(n.Identity, cookies) })
+		end()
+		entries := first.entriesOf(cookies)
+		if f.Name() == finder.NameBPF && len(entries) == 0 {
+			t.Fatal("no time of entry is reported")
+		}
+
+		second := newRecorder()
+		sets, _ = startFind(t, f, second)
+		began := time.Now()
+		second.await(t, "several intervals have passed", func() bool { return time.Since(began) > 5*n.Interval })
+		if n := second.reports(); n > 0 {
+			t.Errorf("%d reports came before the first set", n)
+		}
+		sets <- []finder.Netns{n}
+		second.await(t, "a sweep shows the sockets again", func() bool { return second.shownBy(n.Identity, cookies) })
+		second.check(t)
+		again := second.entriesOf(cookies)
+		for c, at := range entries {
+			if again[c] != at {
+				t.Errorf("socket %d entered at %v, and the second time at %v", c, at, again[c])
+			}
+		}
+	})
+}
+
 func TestAnOpenerOpensTheRecordedNamespaceAndNoOther(t *testing.T) {
 	root, err := netns.NewRoot("")
 	if err != nil {

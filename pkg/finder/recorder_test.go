@@ -4,6 +4,7 @@
 package finder_test
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,17 +23,22 @@ const patience = 30 * time.Second
 // recorder is a sink that keeps what it gets, and what breaks the contract of Sink.
 type recorder struct {
 	active   atomic.Bool // a report is under way
+	paid     bool        // a Cost has come since the last Swept or Failed
 	mu       sync.Mutex
 	broken   []string
 	states   []finder.State
 	seen     map[netns.Identity]map[uint64]monotime.Time // when each cookie was last seen
+	entered  map[uint64]monotime.Time                    // when each cookie became half-closed, if it was reported
 	sweeps   []finder.Sweep
 	failures map[netns.Identity]error
 	cost     finder.Cost
 }
 
 func newRecorder() *recorder {
-	return &recorder{seen: make(map[netns.Identity]map[uint64]monotime.Time), failures: make(map[netns.Identity]error)}
+	return &recorder{
+		seen: make(map[netns.Identity]map[uint64]monotime.Time), entered: make(map[uint64]monotime.Time),
+		failures: make(map[netns.Identity]error),
+	}
 }
 
 // enter locks the recorder for one report.
@@ -57,6 +63,9 @@ func (r *recorder) Seen(batch []finder.Seen) {
 			r.seen[s.Netns] = make(map[uint64]monotime.Time)
 		}
 		r.seen[s.Netns][s.Socket.ID.Cookie()] = s.At
+		if !s.Entered.IsZero() {
+			r.entered[s.Socket.ID.Cookie()] = s.Entered
+		}
 		if !s.Socket.State.HalfClosed() || s.At.IsZero() || s.At.Before(s.Asked) {
 			r.broken = append(r.broken, "Seen of a socket that is not half-closed, or at no time")
 		}
@@ -64,8 +73,17 @@ func (r *recorder) Seen(batch []finder.Seen) {
 	clear(batch) // it is the finder's again, which must not rely on its content
 }
 
+// endRead requires the Cost of the read that a Swept or a Failed ends.
+func (r *recorder) endRead(kind string) {
+	if !r.paid {
+		r.broken = append(r.broken, kind+" came without a Cost before it")
+	}
+	r.paid = false
+}
+
 func (r *recorder) Swept(sweep finder.Sweep) {
 	defer r.enter("Swept")()
+	r.endRead("Swept")
 	if len(sweep.Netns) == 0 || sweep.Began.IsZero() {
 		r.broken = append(r.broken, "Swept of nothing, or at no time")
 	}
@@ -75,11 +93,13 @@ func (r *recorder) Swept(sweep finder.Sweep) {
 
 func (r *recorder) Failed(id netns.Identity, err error) {
 	defer r.enter("Failed")()
+	r.endRead("Failed")
 	r.failures[id] = err
 }
 
 func (r *recorder) Cost(cost finder.Cost) {
 	defer r.enter("Cost")()
+	r.paid = true
 	r.cost.CPU += cost.CPU
 	r.cost.Missed += cost.Missed
 }
@@ -143,6 +163,22 @@ func (r *recorder) shownBy(id netns.Identity, cookies []uint64) bool {
 		}
 	}
 	return false
+}
+
+// entriesOf returns when each of the cookies became half-closed, of those whose time of entry was reported.
+func (r *recorder) entriesOf(cookies []uint64) map[uint64]monotime.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	entries := maps.Clone(r.entered)
+	maps.DeleteFunc(entries, func(c uint64, _ monotime.Time) bool { return !slices.Contains(cookies, c) })
+	return entries
+}
+
+// reports counts the network namespaces with a Seen, the sweeps and the network namespaces that failed.
+func (r *recorder) reports() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.seen) + len(r.sweeps) + len(r.failures)
 }
 
 // await waits until what is claimed is so.

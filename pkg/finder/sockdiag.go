@@ -37,6 +37,7 @@ func (f *SockDiag) Name() string { return NameSockDiag }
 
 // Find implements Finder. It returns no error.
 func (f *SockDiag) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
+	f.sweeps.replace(nil, monotime.Now())
 	sink.State(State{Name: f.Name(), Why: f.why})
 	timer := time.NewTimer(0)
 	defer timer.Stop()

@@ -59,6 +59,8 @@ func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete boo
 	id, late := next.netns.Identity, now.Sub(next.due)
 	began := monotime.Now()
 	cpu, err := s.dump(next, sink)
+	ended := monotime.Now() // before the sink takes its time
+	s.flush(sink)
 	s.pacer.Spend(monotime.Now(), cpu)
 	s.queue.reschedule(next, now)
 	sink.Cost(Cost{CPU: cpu})
@@ -66,14 +68,15 @@ func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete boo
 		sink.Failed(id, err)
 		return Sweep{}, false
 	}
-	return Sweep{Netns: []netns.Identity{id}, Began: began, Duration: monotime.Now().Sub(now), Late: late}, true
+	return Sweep{Netns: []netns.Identity{id}, Began: began, Duration: ended.Sub(began), Late: late}, true
 }
 
 // cheapDump is the cost of a dump below which it is not worth asking first whether the network namespace has
 // any TCP socket: asking costs 0.08 ms.
 const cheapDump = 500 * time.Microsecond
 
-// dump reports all half-closed sockets of one network namespace, and returns what that cost.
+// dump reports the half-closed sockets of one network namespace, except for a last batch, which stays in s.batch,
+// and returns what that cost.
 func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) {
 	expected := cmp.Or(e.dump, s.lastDump)
 	conn, err := s.opener.openIf(e.netns, func() (inUse bool) {
@@ -88,8 +91,7 @@ func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) 
 	}
 	s.lastDump = MeasureCPU(func() { err = s.read(conn, e.netns.Identity, sink) })
 	e.dump = s.lastDump
-	conn.Close() // before the sink takes its time: it pins the network namespace
-	s.flush(sink)
+	conn.Close() // not later: it pins the network namespace
 	return cpu + s.lastDump, err
 }
 

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Wrapped is a Finder for tests and benchmarks: a real one, with the set of network namespaces that it receives
+// Wrapped is a Finder for tests: a real one, with the set of network namespaces that it receives
 // and the reports that it makes changed on the way.
 type Wrapped struct {
 	Finder

@@ -58,17 +58,6 @@ func (d Dir) open(path string, flags int) (int, error) {
 	return openBelow(root, path, flags)
 }
 
-// ReadFile reads a regular file of at most limit bytes; links are followed.
-func (d Dir) ReadFile(path string, limit int) ([]byte, error) {
-	f, err := d.Open(path, unix.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, _, err := ReadRegular(f, limit)
-	return data, err
-}
-
 // Stat is os.Stat of a path of the node.
 func (d Dir) Stat(path string) (fs.FileInfo, error) {
 	f, err := d.Open(path, unix.O_PATH)

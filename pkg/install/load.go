@@ -54,8 +54,8 @@ func fresh(stat unix.Stat_t) bool {
 }
 
 // choose returns the file that install extends: the first that runtimes can load. warnings name the files before it,
-// and drop-ins that cannot be loaded: those keep only some runtimes from loading the network. While one of the files
-// before it is being written, it returns errBusy.
+// and drop-ins that cannot be loaded: those keep only some runtimes from loading the network, so that install, unlike
+// cniconf.Choose, does not skip it. While one of the files before it is being written, it returns errBusy.
 func choose(files []file) (chosen file, warnings []string, err error) {
 	var passedOver []string
 	for _, f := range files {

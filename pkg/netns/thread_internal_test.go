@@ -5,9 +5,12 @@ package netns
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -65,7 +68,9 @@ func TestAThreadThatCannotReturnIsAnErrorAndKeptApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer h.Close()
-	onSpareThread(func() { // which exits with it, since it stays locked
+	var tid int
+	onSpareThread(func() {
+		tid = unix.Gettid()
 		thread, err := LockThread()
 		if err != nil {
 			t.Error(err)
@@ -85,9 +90,15 @@ func TestAThreadThatCannotReturnIsAnErrorAndKeptApart(t *testing.T) {
 			t.Errorf("the thread is in %s, want %v", now, h.Stat())
 		}
 	})
+	task := fmt.Sprintf("/proc/self/task/%d", tid)
+	nstest.Eventually(t, 30*time.Second, "the thread exits", func() bool {
+		_, err := os.Stat(task)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
-// onSpareThread runs fn on a goroutine that is not on the main thread: that never exits, and would stay where fn leaves it.
+// onSpareThread runs fn on a goroutine that is not on the main thread: that never exits, and would stay where fn leaves
+// it. Another thread exits after fn only if fn has left it locked, unlike one of thread.Discard.
 func onSpareThread(fn func()) {
 	done := make(chan struct{})
 	go func() {

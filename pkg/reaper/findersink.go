@@ -108,9 +108,9 @@ func (l *loop) countSweep(sweep *finder.Sweep) {
 }
 
 // swept records that some namespaces have been swept, and queues their candidates that the sweep has not shown. It
-// stops after atOnce candidates and returns the namespaces that are left.
+// stops after maxLoopCandidates and returns the namespaces that are left.
 func (l *loop) swept(sweep *finder.Sweep, ids []netns.Identity) (left []netns.Identity) {
-	for counted := 0; len(ids) > 0 && counted < atOnce; ids = ids[1:] {
+	for counted := 0; len(ids) > 0 && counted < maxLoopCandidates; ids = ids[1:] {
 		ns := l.active(ids[0])
 		if ns == nil {
 			continue

@@ -6,9 +6,11 @@ package reaper
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -51,7 +53,7 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 	second := newRegistered(2)
 	l.registry.namespaces[second.Identity] = second
 	var sockets []finder.Seen
-	for cookie := range uint64(atOnce) {
+	for cookie := range uint64(maxLoopCandidates) {
 		sockets = append(sockets, *seenAt(cookie+1, time.Second, now()))
 	}
 	see(l, first.Identity, sockets...)
@@ -61,7 +63,7 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 	if len(left) != 1 || left[0] != second.Identity || first.lastSweep != sweep.Began || !second.lastSweep.IsZero() {
 		t.Fatalf("left are %v", left)
 	}
-	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.fresh.count != atOnce+1 {
+	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.fresh.count != maxLoopCandidates+1 {
 		t.Errorf("left are %v, and %d candidates are queued", left, l.fresh.count)
 	}
 }
@@ -75,6 +77,31 @@ func TestASweepIsCountedOnceUnlessAllOfItsNamespacesAreUnregistered(t *testing.T
 	l.countSweep(&finder.Sweep{Netns: []netns.Identity{{Inode: 99}, ns.Identity, ns.Identity}, Duration: time.Second})
 	if l.sweeping.sweeps != 1 || l.tally.sweeps.Sum != time.Second {
 		t.Errorf("%d sweeps of %v are counted", l.sweeping.sweeps, l.tally.sweeps.Sum)
+	}
+}
+
+func TestACompleteSweepClearsTheProblemOfItsNamespaceOnly(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Destroy)
+	other, failure := newRegistered(2), fs.ErrPermission
+	l.registry.namespaces[other.Identity] = other
+	problems := func() (list []string) {
+		var s api.ReaperStatus
+		for _, ns := range []*registered{ns, other} {
+			addNamespace(&s, l, ns, now())
+		}
+		for _, a := range s.Attachments {
+			list = append(list, a.Problem)
+		}
+		return list
+	}
+	l.failed(ns.Identity, failure)
+	if got := problems(); !slices.Equal(got, []string{failure.Error(), ""}) {
+		t.Errorf("after the failure the problems are %q", got)
+	}
+	l.failed(other.Identity, failure)
+	l.swept(&finder.Sweep{Began: now()}, []netns.Identity{ns.Identity})
+	if got := problems(); !slices.Equal(got, []string{"", failure.Error()}) {
+		t.Errorf("after the sweep the problems are %q", got)
 	}
 }
 

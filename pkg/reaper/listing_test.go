@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +65,17 @@ func TestSocketsAreListedByPodAndAge(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s (-want +got)\n%s", name, diff)
+			}
+		}
+
+		ofBeta := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return !strings.HasPrefix(s, "beta ") })
+		for _, pod := range []string{"beta", "default/beta"} {
+			var got []string
+			for _, v := range n.sockets(api.SocketQuery{State: inetdiag.CloseWait, Pod: pod}) {
+				got = append(got, v.Pod.Name+" "+v.Local)
+			}
+			if diff := cmp.Diff(ofBeta, got); diff != "" {
+				t.Errorf("of pod %s (-want +got)\n%s", pod, diff)
 			}
 		}
 

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// atOnce is how many tests run side by side: they mostly wait for graces to end.
-const atOnce = "32"
+// parallelTests is how many tests run side by side: they mostly wait for graces to end.
+const parallelTests = "32"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envLetGo) != "" {
@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
-		if err := flag.Set("test.parallel", atOnce); err != nil {
+		if err := flag.Set("test.parallel", parallelTests); err != nil {
 			panic(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -178,7 +179,7 @@ func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 // TestTheSwitchIsNoticedByAReaperWithNothingToDo asks the reaper nothing: that would wake it up.
 func TestTheSwitchIsNoticedByAReaperWithNothingToDo(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		var log buffer
+		var log outputtest.Buffer
 		n := newNode(t, finder, logTo(t, &log))
 		n.awaitMode(policy.Destroy)
 		n.turn(policy.Observe)

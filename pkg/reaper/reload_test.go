@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -98,7 +99,7 @@ func put(t *testing.T, n *node, r state.Record) {
 func TestReloadSaysWhatItFound(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
-	var b buffer
+	var b outputtest.Buffer
 	n := newNode(t, "sockdiag", logTo(t, &b))
 	n.register(ns, timing(inetdiag.CloseWait, longGrace))
 	if err := n.Reload(t.Context()); err != nil {

@@ -9,36 +9,18 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// buffer is a log that can be read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // logTo has the reaper's log go to b as well.
-func logTo(tb testing.TB, b *buffer) func(*reaper.Config) {
+func logTo(tb testing.TB, b *outputtest.Buffer) func(*reaper.Config) {
 	return func(c *reaper.Config) { c.Log = slog.New(slog.NewTextHandler(io.MultiWriter(tb.Output(), b), nil)) }
 }
 
@@ -89,7 +71,7 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				var log buffer
+				var log outputtest.Buffer
 				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
 				n.start(finder, attentive, logTo(t, &log))
 				provenOnly(t, n.awaitConfirmed(cookie), truth)

@@ -90,7 +90,7 @@ func (r *Reaper) covered(ctx context.Context, q api.SocketQuery, asked netns.Ide
 		for id, ns := range l.registry.namespaces {
 			same := id.Same(asked)
 			registered = registered || same
-			if (same || q.All || q.Netns == "") && slices.ContainsFunc(ns.records, q.Covers) {
+			if (same || q.All || q.Netns == "") && coversAny(q, ns.records) {
 				places[id] = place{ns.records[0].Pod, ns.records[0].ContainerID}
 			}
 		}
@@ -102,6 +102,11 @@ func (r *Reaper) covered(ctx context.Context, q api.SocketQuery, asked netns.Ide
 			cmp.Compare(p.container, q.container), cmp.Compare(a.Inode, b.Inode))
 	})
 	return ids, registered, err
+}
+
+// coversAny reports whether the sockets of a network namespace with these records can be among those asked for.
+func coversAny(q api.SocketQuery, records []state.Record) bool {
+	return slices.ContainsFunc(records, func(r state.Record) bool { return api.CoversPod(q.Pod, r.Pod, r.ContainerID) })
 }
 
 // identify says which namespace is at a path; the zero Identity if none is, or none can be seen.

@@ -36,8 +36,9 @@ func (r *Reaper) read(ctx context.Context, fn func(*loop)) error {
 	return api.ErrStopped
 }
 
-// atOnce is how many candidates are counted at once, which takes the loop about a millisecond.
-const atOnce = 10_000
+// maxLoopCandidates is how many candidates the loop visits in one call, which takes it about a millisecond. It visits
+// those of one namespace in one call, however many there are.
+const maxLoopCandidates = 10_000
 
 // each runs first on the loop, and then fn for each namespace that is registered by then. In between the loop has
 // time for its deadlines.
@@ -49,7 +50,7 @@ func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *re
 	})
 	for err == nil && len(ids) > 0 {
 		err = r.read(ctx, func(l *loop) {
-			for counted := 0; len(ids) > 0 && counted < atOnce; ids = ids[1:] {
+			for counted := 0; len(ids) > 0 && counted < maxLoopCandidates; ids = ids[1:] {
 				if ns := l.registry.namespaces[ids[0]]; ns != nil {
 					fn(l, ns)
 					counted += len(ns.candidates)

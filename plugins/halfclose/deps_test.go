@@ -4,7 +4,6 @@
 package main_test
 
 import (
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/halfclose/halfclose/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write what the plugin links to testdata/deps.txt")
 
 // maxSize is how large the plugin may be, in bytes, as the Makefile builds it. Each page of it that a start touches is a
 // page fault of each ADD.
@@ -44,20 +41,8 @@ func depsOf(t *testing.T) (modules, std []string) {
 
 func TestThePluginLinksWhatItIsKnownToLink(t *testing.T) {
 	modules, std := depsOf(t)
-	const path = "testdata/deps.txt"
-	got := strings.Join(modules, "\n") + "\n"
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("each ADD pays for what the plugin links. If it needs this, run\n"+
-			"\tgo test ./plugins/halfclose -run TestThePluginLinks -update\nand measure with make bench (-want +got)\n%s", diff)
+	if golden.Text(t, "deps", strings.Join(modules, "\n")+"\n"); t.Failed() {
+		t.Log("each ADD pays for what the plugin links: after -update, measure with make bench")
 	}
 	for _, module := range []string{
 		"github.com/spf13/", "github.com/cilium/ebpf", "github.com/prometheus/", "gopkg.in/natefinch/lumberjack", "go.yaml.in/", "gopkg.in/yaml",

@@ -1,0 +1,99 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package finder
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+// lateness keeps how late each sweep was that is reported to it.
+type lateness struct {
+	slowSink
+	late []time.Duration
+}
+
+func (l *lateness) Swept(sweep Sweep) { l.late = append(l.late, sweep.Late) }
+
+// newTestBPF returns a bpf finder of one network namespace, whose sockets its walks show or not.
+func newTestBPF(t *testing.T, n Netns, covered bool) (*BPF, *lateness) {
+	t.Helper()
+	loader, err := LoadPrograms(1 << 12)
+	if errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(t, "load BPF programs", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := loader.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	f, sink := NewBPF(BPFConfig{Loader: loader, Root: testRoot(t), CPUBudget: wholeCore, AuditBudget: wholeCore}), &lateness{}
+	f.sink = sink
+	f.visibility.all, f.visibility.visible = covered, make(map[netns.Identity]bool)
+	f.replaceTargets([]Netns{n}, monotime.Now())
+	return f, sink
+}
+
+func TestAWalkIsAsLateAsItBeganAfterItWasDue(t *testing.T) {
+	n := testNetns(t)
+	for _, delay := range []time.Duration{-time.Second, 0, 3 * time.Second} {
+		f, sink := newTestBPF(t, n, true)
+		now := monotime.Now()
+		f.nextWalk = now.Add(-delay)
+		f.walk(t.Context(), now)
+		if want := []time.Duration{max(delay, 0)}; !slices.Equal(sink.late, want) {
+			t.Errorf("walks that began %v late are late by %v, want %v", delay, sink.late, want)
+		}
+	}
+}
+
+// A walk is in time where it covers a network namespace, however late the sweep is.
+func TestASweepIsLateOnlyWhereNoWalkCoversTheNetns(t *testing.T) {
+	n, delay := testNetns(t), 3*time.Second
+	for name, tc := range map[string]struct {
+		covered bool
+		want    time.Duration
+	}{
+		"covered":     {true, 0},
+		"not covered": {false, delay},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, sink := newTestBPF(t, n, tc.covered)
+			now := monotime.Now()
+			f.sweeps.queue.peek().due = now.Add(-delay)
+			f.sweepNext(now)
+			if want := []time.Duration{tc.want}; !slices.Equal(sink.late, want) {
+				t.Errorf("the sweeps are late by %v, want %v", sink.late, want)
+			}
+		})
+	}
+}
+
+func TestAnAuditIsNeverLate(t *testing.T) {
+	f, sink := newTestBPF(t, testNetns(t), true)
+	f.walk(t.Context(), monotime.Now())
+	f.sweepNext(monotime.Now())
+	sink.late = nil
+	now := monotime.Now()
+	audit := f.audits.queue.peek()
+	if audit == nil {
+		t.Fatal("no audit is due after the first sweep")
+	}
+	audit.due = now.Add(-3 * time.Second)
+	f.auditNext(t.Context(), now)
+	if len(sink.late) == 0 || slices.Max(sink.late) != 0 || f.fallback != nil {
+		t.Errorf("the audit's sweeps are late by %v; the fallback is %+v", sink.late, f.fallback)
+	}
+}

@@ -1,0 +1,123 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package finder
+
+import (
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+// wholeCore is a CPU budget that no test exhausts.
+const wholeCore = 1
+
+// testNetns makes a network namespace with one half-closed connection, which is due to be looked in at once and
+// again a minute later.
+func testNetns(t *testing.T) Netns {
+	t.Helper()
+	ns := nstest.New(t)
+	if err := ns.Connect(t, nstest.IPv4).Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := netns.Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	id, err := h.Identify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Netns{Identity: id, Paths: []string{ns.Path()}, Interval: time.Minute, Grace: time.Hour}
+}
+
+func testRoot(t *testing.T) *netns.Root {
+	t.Helper()
+	root, err := netns.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	return root
+}
+
+// newTestSweeper returns a sweeper of one network namespace, with that share of one core.
+func newTestSweeper(t *testing.T, n Netns, share float64, due monotime.Time) *sweeper {
+	t.Helper()
+	s := newSweeper(Opener{testRoot(t)}, NewPacer(share, monotime.Now()), dueNow)
+	s.replace([]Netns{n}, due)
+	return &s
+}
+
+// slowSink spends time in Seen.
+type slowSink struct {
+	calls int
+	first monotime.Time // when Seen was called first
+}
+
+func (s *slowSink) Seen([]Seen) {
+	at := monotime.Now()
+	if s.calls++; s.calls == 1 {
+		s.first = at
+	}
+	for monotime.Now() == at { // until the clock's next tick
+	}
+}
+
+func (*slowSink) Swept(Sweep)                  {}
+func (*slowSink) Failed(netns.Identity, error) {}
+func (*slowSink) Cost(Cost)                    {}
+func (*slowSink) State(State)                  {}
+
+func TestTheDurationOfASweepLeavesOutTheTimeOfItsSink(t *testing.T) {
+	now, sink := monotime.Now(), &slowSink{}
+	s := newTestSweeper(t, testNetns(t), wholeCore, now)
+	sweep, complete := s.sweep(now, sink)
+	if !complete || sink.calls != 1 {
+		t.Fatalf("the sweep is complete: %v; the sink was called %d times", complete, sink.calls)
+	}
+	if sweep.Duration <= 0 || sink.first.Before(sweep.Began.Add(sweep.Duration)) {
+		t.Errorf("it took %v, and the sink was called %v after it began", sweep.Duration, sink.first.Sub(sweep.Began))
+	}
+}
+
+func TestASweepIsAsLateAsItBeganAfterItWasDue(t *testing.T) {
+	n := testNetns(t)
+	for _, delay := range []time.Duration{0, 3 * time.Second} {
+		now := monotime.Now()
+		s := newTestSweeper(t, n, wholeCore, now.Add(-delay))
+		if sweep, complete := s.sweep(now, &slowSink{}); !complete || sweep.Late != delay {
+			t.Errorf("a sweep that began %v late is late by %v; it is complete: %v", delay, sweep.Late, complete)
+		}
+	}
+}
+
+func TestASweepIsPaidFromTheBudget(t *testing.T) {
+	n := testNetns(t)
+	n.Interval = 0 // the next sweep is due at once
+	for name, tc := range map[string]struct {
+		share float64
+		due   bool
+	}{
+		"a budget that the sweep exhausts": {1e-9, false},
+		"a budget of cores":                {1000, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTestSweeper(t, n, tc.share, monotime.Now())
+			if _, complete := s.sweep(monotime.Now(), &slowSink{}); !complete {
+				t.Fatal("the first sweep is not complete")
+			}
+			now := monotime.Now()
+			if _, due := s.due(now); due != tc.due {
+				t.Errorf("the next sweep is due: %v", due)
+			}
+			if idle := s.idle(now); (idle == 0) != tc.due {
+				t.Errorf("the sweeper is idle for %v", idle)
+			}
+		})
+	}
+}
