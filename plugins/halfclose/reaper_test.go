@@ -26,7 +26,7 @@ func newInstalled(t *testing.T) (r *runtime, link string) {
 	r = newRuntime(t)
 	bin := t.TempDir()
 	if err := launch.CheckDirectory("", "/"); errors.Is(err, launch.ErrNotRoots) {
-		t.Skipf("ADD starts nothing in a user namespace, where / is another user's: %v", err)
+		nstest.NeedPrivilege(t, "start a program below /, which is another user's in a user namespace", err)
 	}
 	if err := launch.CheckDirectory("", bin); err != nil {
 		t.Fatal(err)
