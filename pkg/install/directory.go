@@ -75,11 +75,10 @@ func (d *directory) lock(ctx context.Context, patience time.Duration) error {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		err := unix.Flock(d.fd(), unix.LOCK_EX|unix.LOCK_NB)
+		err := hostfs.RetryErr(func() error { return unix.Flock(d.fd(), unix.LOCK_EX|unix.LOCK_NB) })
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, unix.EINTR):
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return d.failed("lock", "", err)
 		case pause(patient, 20*time.Millisecond):

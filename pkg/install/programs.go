@@ -87,13 +87,12 @@ type putter struct {
 // reaper puts the program that the plugin starts as the reaper, and reports whether it changed.
 func (p *putter) reaper(ctx context.Context) (changed bool, err error) {
 	c, d := p.config, p.directory
-	if d.isFile(launch.ReaperName, c.Command) {
-		return false, nil // the command runs from there
-	}
 	if !c.links() {
 		return p.copy(ctx, launch.ReaperName, c.Command)
 	}
 	switch {
+	case d.isFile(launch.ReaperName, c.Command):
+		return false, nil // the command runs from there
 	case d.isFile(PluginType, c.Command):
 		return false, fmt.Errorf("this command is %s, where the plugin belongs: move it to another directory, such as /usr/local/bin, or use --copy", c.Command)
 	case p.keep && d.runnable(launch.ReaperName), d.leadsTo(launch.ReaperName, c.Command):
@@ -114,11 +113,11 @@ func (p *putter) copy(ctx context.Context, name, source string) (changed bool, e
 	if err != nil {
 		return false, fmt.Errorf("read the program to install: %w", err)
 	}
-	if d.runnable(name) && d.holds(name, program) {
+	if d.isLike(name, mine(programMode)) && d.holds(name, program) {
 		return false, nil
 	}
 	return p.placeFile(ctx, name, program, func(tmp string) error {
-		_, err := d.create(tmp, program, mine(0o755))
+		_, err := d.create(tmp, program, mine(programMode))
 		return err
 	})
 }
@@ -204,19 +203,35 @@ func (c Config) launchWarnings() []string {
 	if !c.Entry.startsReaper() {
 		return nil
 	}
-	err := launch.CheckDirectory(c.HostRoot, c.BinDir)
-	if err == nil && c.links() {
-		var p *launch.Program
-		if p, err = launch.Check("", c.Command); err == nil {
-			p.Close()
-		}
-	}
+	err := c.checkReaper()
 	if err == nil {
 		return nil
 	}
-	remedy := "make it root's and writable by root alone, or run halfclose reaper as a service and install with --reaper external"
-	if launch.CheckDirectory(c.HostRoot, c.BinDir) == nil {
+	owned := errors.Is(err, launch.ErrNotRoots) || errors.Is(err, launch.ErrWritable)
+	remedy := "run halfclose reaper as a service and install with --reaper external"
+	switch {
+	case owned && c.links() && launch.CheckDirectory(c.HostRoot, c.BinDir) == nil:
 		remedy = "make it root's and writable by root alone, or use --copy"
+	case owned:
+		remedy = "make it root's and writable by root alone, or " + remedy
 	}
 	return []string{fmt.Sprintf("ADD will not start the reaper: %v: %s", err, remedy)}
+}
+
+// checkReaper is ADD's own check after an installation. A dry run checks what it can before the files are in place.
+func (c Config) checkReaper() error {
+	var p *launch.Program
+	var err error
+	switch {
+	case !c.DryRun:
+		p, err = launch.SiblingOf(c.HostRoot, filepath.Join(c.BinDir, PluginType))
+	case launch.CheckDirectory(c.HostRoot, c.BinDir) != nil || !c.links():
+		return launch.CheckDirectory(c.HostRoot, c.BinDir)
+	default:
+		p, err = launch.Check("", c.Command)
+	}
+	if err == nil {
+		p.Close()
+	}
+	return err
 }

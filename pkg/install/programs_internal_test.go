@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
@@ -48,7 +51,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 		if r := n.install(t); r.Reaper.Changed {
 			t.Errorf("the second time: %+v", r.Reaper)
 		}
-		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != "the command" {
+		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != theCommand {
 			t.Errorf("it leads to %q, %v", data, err)
 		}
 	})
@@ -67,7 +70,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 		if r := n.install(t); !r.Reaper.Changed || r.Reaper.Link != "" || n.link(t) != "" {
 			t.Errorf("got %+v", r.Reaper)
 		}
-		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != "the command" || stat(t, n.reaper()).Mode&0o777 != 0o755 {
+		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != theCommand || stat(t, n.reaper()).Mode&0o777 != 0o755 {
 			t.Errorf("it holds %q, %v", data, err)
 		}
 		if r := n.install(t); r.Reaper.Changed {
@@ -115,7 +118,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 	})
 	t.Run("a command that runs as the reaper's program stays", func(t *testing.T) {
 		n := newNode(t, list)
-		n.config.Command = n.put(t, launch.ReaperName, "the command")
+		n.config.Command = n.put(t, launch.ReaperName, theCommand)
 		for _, n.config.Copy = range []bool{false, true} {
 			if r := n.install(t); r.Reaper.Changed || n.link(t) != "" {
 				t.Errorf("copy %t: %+v", n.config.Copy, r.Reaper)
@@ -127,18 +130,18 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 // The old single binary is where the plugin belongs, and so is a new command that replaced it.
 func TestACommandAtThePluginsPathIsNotOverwrittenByIt(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	n.config.Command = n.put(t, PluginType, "the command")
+	n.config.Command = n.put(t, PluginType, theCommand)
 	before := n.files(t)
 	if r, err := Install(t.Context(), n.config); err == nil || !strings.Contains(err.Error(), "where the plugin belongs: move it") {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	n.want(t, before)
-	if data, err := os.ReadFile(n.config.Command); err != nil || string(data) != "the command" {
+	if data, err := os.ReadFile(n.config.Command); err != nil || string(data) != theCommand {
 		t.Errorf("the command holds %q, %v", data, err)
 	}
 	n.config.Copy = true
 	n.install(t)
-	for path, want := range map[string]string{n.reaper(): "the command", n.config.Command: "the program"} {
+	for path, want := range map[string]string{n.reaper(): theCommand, n.config.Command: "the program"} {
 		if data, err := os.ReadFile(path); err != nil || string(data) != want {
 			t.Errorf("%s holds %q, %v; want %q", path, data, err, want)
 		}
@@ -181,6 +184,53 @@ func TestTheReapersProgramComesFirstAndTheEntryLast(t *testing.T) {
 	})
 }
 
+// ADD starts no program that another user could replace, so an installation that left one would be none.
+func TestAnInstalledProgramGetsItsOwnerAndItsModeBack(t *testing.T) {
+	n, root := below(t)
+	n.install(t)
+	bin := filepath.Join(root, "usr/lib/cni")
+	if r := n.install(t); r.changed() {
+		t.Errorf("the second time: %+v", r)
+	}
+	for name, spoil := range map[string]func(path string) error{
+		"writable by its group": func(path string) error { return os.Chmod(path, 0o775) },
+		"set-user-ID":           func(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
+		"of another user": func(path string) error {
+			err := os.Chown(path, 1000, -1)
+			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+				nstest.NeedPrivilege(t, "give a file to another user", err)
+			}
+			return err
+		},
+		"a link to the same": func(path string) error {
+			return errors.Join(os.Rename(path, path+".moved"), os.Symlink(path+".moved", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, program := range []string{PluginType, launch.ReaperName} {
+				path := filepath.Join(bin, program)
+				if err := spoil(path); err != nil {
+					t.Fatal(err)
+				}
+				dry := n
+				dry.config.DryRun = true
+				for _, r := range []Result{dry.install(t), n.install(t)} {
+					if r.Plugin.Changed != (program == PluginType) || r.Reaper.Changed == r.Plugin.Changed {
+						t.Errorf("%s: got %+v, %+v", program, r.Plugin, r.Reaper)
+					}
+				}
+				var is unix.Stat_t
+				if err := unix.Lstat(path, &is); err != nil || is.Mode != unix.S_IFREG|0o755 || is.Uid != uint32(os.Geteuid()) {
+					t.Errorf("%s has mode %o and owner %d, %v", program, is.Mode, is.Uid, err)
+				}
+			}
+			if r := n.install(t); r.changed() || len(r.Warnings) > 0 {
+				t.Errorf("afterwards: %+v", r)
+			}
+		})
+	}
+}
+
 func TestInstallWarnsOfWhatADDWillNotStart(t *testing.T) {
 	n, root := below(t)
 	if r := n.install(t); len(r.Warnings) > 0 {
@@ -193,6 +243,15 @@ func TestInstallWarnsOfWhatADDWillNotStart(t *testing.T) {
 	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "ADD will not start the reaper: directory /usr/lib: writable by other users than root (mode 0777)") ||
 		!strings.Contains(r.Warnings[0], "--reaper external") {
 		t.Errorf("warnings %q", r.Warnings)
+	}
+	if err := os.Chmod(filepath.Join(root, "usr/lib"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, n.config.Command, "#!/bin/sh\n")
+	r = n.install(t)
+	if len(r.Warnings) != 1 || !strings.HasSuffix(r.Warnings[0],
+		"/usr/lib/cni/halfclose-reaper: not executable: a script, or no ELF program: run halfclose reaper as a service and install with --reaper external") {
+		t.Errorf("warnings %q of a script", r.Warnings)
 	}
 	n.config.Entry = entry(t, `{"reaper": "external"}`)
 	if r := n.install(t); len(r.Warnings) > 0 {
