@@ -124,10 +124,13 @@ func (p *putter) copy(ctx context.Context, name, source string) (changed bool, e
 
 // placeFile makes a file under a temporary name and renames it, unless this is a dry run.
 func (p *putter) placeFile(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
-	if p.config.DryRun {
-		return true, nil
-	}
 	d := p.directory
+	if err := d.checkPlace(name); err != nil {
+		return false, err
+	}
+	if p.config.DryRun {
+		return true, d.checkWritable()
+	}
 	if !p.locked {
 		if err := d.lock(ctx, lockPatience); err != nil {
 			return true, err
@@ -171,23 +174,37 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 		return done, err
 	}
 	defer d.close()
-	for _, p := range []*Program{&done.Plugin, done.Reaper} {
-		var st unix.Stat_t
-		p.Changed = !errors.Is(unix.Fstatat(d.fd(), filepath.Base(p.Path), &st, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist)
-	}
-	if c.DryRun || !done.changed() {
-		return done, nil
-	}
-	if err := d.lock(ctx, lockPatience); err != nil {
-		return done, err
-	}
-	err = d.tidy()
-	for _, p := range []*Program{&done.Plugin, done.Reaper} {
-		if p.Changed && err == nil {
-			err = d.remove(filepath.Base(p.Path))
+	if !c.DryRun {
+		if err := d.lock(ctx, lockPatience); err != nil {
+			return done, err
 		}
 	}
-	return done, errors.Join(err, d.sync())
+	present := Programs{Plugin: done.Plugin, Reaper: &Program{Path: done.Reaper.Path}}
+	for _, p := range []*Program{&present.Plugin, present.Reaper} {
+		name := filepath.Base(p.Path)
+		var st unix.Stat_t
+		p.Changed = !errors.Is(unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist)
+		if err := d.checkPlace(name); err != nil {
+			return done, err
+		}
+	}
+	switch {
+	case !present.changed():
+		return done, nil
+	case c.DryRun:
+		return present, d.checkWritable()
+	}
+	if err := d.tidy(); err != nil {
+		return done, err
+	}
+	for _, p := range []*Program{&done.Plugin, done.Reaper} {
+		err := d.remove(filepath.Base(p.Path))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process may have removed it without the lock
+			return done, errors.Join(err, d.sync())
+		}
+		p.Changed = err == nil
+	}
+	return done, d.sync()
 }
 
 // leftPrograms are the programs of an uninstallation that leaves them.

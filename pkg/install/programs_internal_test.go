@@ -5,10 +5,13 @@ package install
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -228,6 +231,117 @@ func TestAnInstalledProgramGetsItsOwnerAndItsModeBack(t *testing.T) {
 				t.Errorf("afterwards: %+v", r)
 			}
 		})
+	}
+}
+
+func TestADryRunFailsWhereTheInstallationWould(t *testing.T) {
+	list := map[string]string{"10-pods.conflist": bridgeList}
+	for name, tt := range map[string]struct {
+		prepare func(t *testing.T, n node)
+		want    error
+	}{
+		"a directory with the name of the reaper's program": {func(t *testing.T, n node) { write(t, filepath.Join(n.reaper(), "file"), "") }, unix.EISDIR},
+		"an empty directory with the name of the plugin":    {func(t *testing.T, n node) { mkdir(t, filepath.Join(n.config.BinDir, PluginType)) }, unix.EISDIR},
+		"plugins on a read-only mount":                      {func(t *testing.T, n node) { readOnly(t, n.config.BinDir) }, unix.EROFS},
+		"networks on a read-only mount":                     {func(t *testing.T, n node) { readOnly(t, n.config.ConfDir) }, unix.EROFS},
+	} {
+		for _, copies := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, copy %t", name, copies), func(t *testing.T) {
+				n := newNode(t, list)
+				n.config.Copy = copies
+				tt.prepare(t, n)
+				dry := n.config
+				dry.DryRun = true
+				if r, err := Install(t.Context(), dry); !errors.Is(err, tt.want) {
+					t.Errorf("the dry run returns %+v, %v; want %v", r, err, tt.want)
+				}
+				n.want(t, list)
+				if r, err := Install(t.Context(), n.config); !errors.Is(err, tt.want) {
+					t.Errorf("the installation returns %+v, %v; want %v", r, err, tt.want)
+				}
+				n.want(t, list)
+			})
+		}
+	}
+	t.Run("another user's directory", func(t *testing.T) {
+		n := newNode(t, list)
+		if err := os.Chmod(filepath.Dir(n.dir()), 0o755); err != nil { // which is root's alone
+			t.Fatal(err)
+		}
+		dry := n.config
+		dry.DryRun = true
+		for _, c := range []Config{dry, n.config} {
+			asNobody(t, func() {
+				if r, err := Install(t.Context(), c); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "run this as root") {
+					t.Errorf("dry run %t: got %+v, %v", c.DryRun, r, err)
+				}
+			})
+		}
+		n.want(t, list)
+	})
+	t.Run("nothing to write on a read-only mount", func(t *testing.T) {
+		n := newNode(t, list)
+		n.install(t)
+		readOnly(t, n.config.BinDir)
+		readOnly(t, n.config.ConfDir)
+		n.config.DryRun = true
+		if r := n.install(t); r.Changed || r.changed() {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+func TestUninstallRemovesNoProgramIfItCannotRemoveBoth(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	n.install(t)
+	if err := os.Remove(n.reaper()); err != nil {
+		t.Fatal(err)
+	}
+	mkdir(t, n.reaper())
+	for _, n.config.DryRun = range []bool{true, false} {
+		if r, err := Uninstall(t.Context(), n.config, true); !errors.Is(err, unix.EISDIR) || r.Plugin.Changed || !n.runnable(t) {
+			t.Errorf("dry run %t: got %+v, %v", n.config.DryRun, r, err)
+		}
+	}
+	if err := os.Remove(n.reaper()); err != nil {
+		t.Fatal(err)
+	}
+	readOnly(t, n.config.BinDir)
+	for _, n.config.DryRun = range []bool{true, false} {
+		if r, err := Uninstall(t.Context(), n.config, true); !errors.Is(err, unix.EROFS) || !n.runnable(t) {
+			t.Errorf("dry run %t on a read-only mount: got %+v, %v", n.config.DryRun, r, err)
+		}
+	}
+}
+
+func TestUninstallersAtOnceAllSucceed(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	for range 20 {
+		n.install(t)
+		var all sync.WaitGroup
+		var removed atomic.Int32
+		for range 4 {
+			all.Go(func() {
+				r, err := Uninstall(t.Context(), n.config, true)
+				if err != nil {
+					t.Error(err)
+				}
+				if r.changed() {
+					removed.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if n.runnable(t) || n.link(t) != "" || removed.Load() != 1 {
+			t.Errorf("%d report that they removed the programs", removed.Load())
+		}
+	}
+}
+
+func mkdir(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
 	}
 }
 
