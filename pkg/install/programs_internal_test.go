@@ -195,24 +195,24 @@ func TestAnInstalledProgramGetsItsOwnerAndItsModeBack(t *testing.T) {
 	if r := n.install(t); r.changed() {
 		t.Errorf("the second time: %+v", r)
 	}
-	for name, spoil := range map[string]func(path string) error{
-		"writable by its group": func(path string) error { return os.Chmod(path, 0o775) },
-		"set-user-ID":           func(path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
-		"of another user": func(path string) error {
+	for name, spoil := range map[string]func(t *testing.T, path string) error{
+		"writable by its group": func(_ *testing.T, path string) error { return os.Chmod(path, 0o775) },
+		"set-user-ID":           func(_ *testing.T, path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
+		"of another user": func(t *testing.T, path string) error {
 			err := os.Chown(path, 1000, -1)
 			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 				nstest.NeedPrivilege(t, "give a file to another user", err)
 			}
 			return err
 		},
-		"a link to the same": func(path string) error {
+		"a link to the same": func(t *testing.T, path string) error {
 			return errors.Join(os.Rename(path, path+".moved"), os.Symlink(path+".moved", path))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, program := range []string{PluginType, launch.ReaperName} {
 				path := filepath.Join(bin, program)
-				if err := spoil(path); err != nil {
+				if err := spoil(t, path); err != nil {
 					t.Fatal(err)
 				}
 				dry := n
