@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // HeldError is the error of Acquire while another reaper holds the lock.
@@ -36,9 +37,7 @@ func Acquire(path string, me api.Holder) (*Lock, error) {
 		return nil, fmt.Errorf("open the reaper's lock: %w", err)
 	}
 	l := &Lock{f}
-	for retry := true; retry; retry = errors.Is(err, unix.EINTR) {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	}
+	err = hostfs.RetryErr(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 	switch {
 	case errors.Is(err, unix.EWOULDBLOCK):
 		defer f.Close()

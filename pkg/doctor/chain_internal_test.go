@@ -59,11 +59,34 @@ func putPrograms(t *testing.T, cfg Config, build buildinfo.Info) {
 [ "$CNI_COMMAND" = VERSION ] && echo '{"supportedVersions":["1.0.0"]}' && exit
 echo '`+build.PluginLine()+`' >&2
 exit 2`, 0o755)
-	put(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose"), "#!/bin/sh\n[ \"$*\" = 'version --output json' ] && echo '"+string(info)+"'", 0o755)
+	putCommand(t, cfg, string(info))
 	link := filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)
 	_ = os.Remove(link)
 	if err := os.Symlink("/usr/bin/halfclose", link); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// putCommand puts a program in place that prints that as its version: a copy of the test's own. "" is none, with which it
+// exits with 1.
+func putCommand(t *testing.T, cfg Config, version string) {
+	t.Helper()
+	path := filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		self, err := os.ReadFile("/proc/self/exe")
+		if err == nil {
+			err = os.WriteFile(path, self, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = os.Remove(path + ".version")
+	if version != "" {
+		put(t, path+".version", version, 0o644)
 	}
 }
 
@@ -349,12 +372,16 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 		{"the plugin", func(t *testing.T, cfg Config) {
 			link := filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)
 			remove(t, link)
+			put(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"), "\x7fELF", 0o755)
 			if err := os.Symlink("halfclose", link); err != nil {
 				t.Fatal(err)
 			}
 		}, want{"auto-start", Warn, "halfclose-reaper: the plugin itself", "run halfclose install"}},
+		{"a script", func(t *testing.T, cfg Config) {
+			put(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose"), "#!/bin/sh\nexec /usr/local/bin/halfclose \"$@\"", 0o755)
+		}, want{"auto-start", Warn, "/usr/bin/halfclose: not executable: a script, or no ELF program", "run halfclose install"}},
 		{"what does not say its version", func(t *testing.T, cfg Config) {
-			put(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose"), "#!/bin/sh\nexit 1", 0o755)
+			putCommand(t, cfg, "")
 		}, want{"auto-start", Warn, "does not say its version: exit status 1", "run halfclose install"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

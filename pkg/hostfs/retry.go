@@ -18,3 +18,9 @@ func Retry[T any](call func() (T, error)) (T, error) {
 		}
 	}
 }
+
+// RetryErr is Retry for a system call that returns an error alone.
+func RetryErr(call func() error) error {
+	_, err := Retry(func() (struct{}, error) { return struct{}{}, call() })
+	return err
+}

@@ -21,6 +21,15 @@ func (d *directory) runnable(name string) bool {
 	return unix.Fstatat(d.fd(), name, &stat, 0) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Mode&0o111 == 0o111
 }
 
+// programMode is the mode of the programs that are installed.
+const programMode = 0o755
+
+// isLike reports whether a file is a regular one with the owner and the mode of another, and no link to one.
+func (d *directory) isLike(name string, like unix.Stat_t) bool {
+	var stat unix.Stat_t
+	return unix.Fstatat(d.fd(), name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil && stat.Mode == unix.S_IFREG|like.Mode && stat.Uid == like.Uid
+}
+
 // holds reports whether a file holds exactly this.
 func (d *directory) holds(name string, data []byte) bool {
 	f, err := d.open(name, unix.O_RDONLY, 0)

@@ -75,11 +75,10 @@ func (d *directory) lock(ctx context.Context, patience time.Duration) error {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		err := unix.Flock(d.fd(), unix.LOCK_EX|unix.LOCK_NB)
+		err := hostfs.RetryErr(func() error { return unix.Flock(d.fd(), unix.LOCK_EX|unix.LOCK_NB) })
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, unix.EINTR):
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return d.failed("lock", "", err)
 		case pause(patient, 20*time.Millisecond):
@@ -172,6 +171,25 @@ func (d *directory) create(name string, data []byte, like unix.Stat_t) (inode ui
 // mine is what a new file is like that is not in the place of another.
 func mine(mode uint32) unix.Stat_t {
 	return unix.Stat_t{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()), Mode: mode}
+}
+
+// checkPlace returns an error if a directory has the name of a program, which neither rename(2) nor unlink(2) would
+// remove.
+func (d *directory) checkPlace(name string) error {
+	var stat unix.Stat_t
+	err := unix.Fstatat(d.fd(), name, &stat, unix.AT_SYMLINK_NOFOLLOW)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return fmt.Errorf("%w, and a program gets this name: remove it", d.failed("check", name, unix.EISDIR))
+	}
+	return d.failed("stat", name, err)
+}
+
+// checkWritable returns why no file can be made in the directory, as a dry run has to know without making one.
+func (d *directory) checkWritable() error {
+	return d.failed("write to", "", unix.Faccessat(d.fd(), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS))
 }
 
 func (d *directory) remove(name string) error {

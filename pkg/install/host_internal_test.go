@@ -51,7 +51,7 @@ func TestBelowAHostRootPathsAreTheNodes(t *testing.T) {
 		t.Errorf("got %q, %v", data, err)
 	}
 	// A link to the command would lead into the container.
-	if data, err := os.ReadFile(filepath.Join(root, "usr/lib/cni/halfclose-reaper")); err != nil || string(data) != "the command" || r.Reaper.Link != "" {
+	if data, err := os.ReadFile(filepath.Join(root, "usr/lib/cni/halfclose-reaper")); err != nil || string(data) != theCommand || r.Reaper.Link != "" {
 		t.Errorf("got %q, %v, %+v", data, err, r.Reaper)
 	}
 	if len(r.Warnings) > 0 {

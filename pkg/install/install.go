@@ -118,9 +118,12 @@ func (c Config) chain(ctx context.Context) (Result, error) {
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", c.ConfDir, err)
 		}
-		if len(changes) == 0 || c.DryRun {
-			r.Changed, r.Diff = r.Changed || len(changes) > 0, diffs(changes)
+		if len(changes) == 0 {
 			return r, nil
+		}
+		if c.DryRun {
+			r.Changed, r.Diff = true, diffs(changes)
+			return r, d.checkWritable()
 		}
 		if complete { // all was as it should be, and is not any more: that is for later
 			break

@@ -66,6 +66,8 @@ const (
   }
 }
 `
+	// theCommand is a program as far as ADD looks at it.
+	theCommand  = "\x7fELF, the command"
 	halfWritten = `{"cniVersion":"1.0.0","name":"pods","plug`
 )
 
@@ -84,7 +86,7 @@ func newNode(t testing.TB, files map[string]string) node {
 		Entry: entry(t, `{"mode": "observe"}`),
 	}}
 	write(t, n.config.Plugin, "the program")
-	write(t, n.config.Command, "the command")
+	write(t, n.config.Command, theCommand)
 	if err := os.Chmod(n.config.Command, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -87,13 +87,12 @@ type putter struct {
 // reaper puts the program that the plugin starts as the reaper, and reports whether it changed.
 func (p *putter) reaper(ctx context.Context) (changed bool, err error) {
 	c, d := p.config, p.directory
-	if d.isFile(launch.ReaperName, c.Command) {
-		return false, nil // the command runs from there
-	}
 	if !c.links() {
 		return p.copy(ctx, launch.ReaperName, c.Command)
 	}
 	switch {
+	case d.isFile(launch.ReaperName, c.Command):
+		return false, nil // the command runs from there
 	case d.isFile(PluginType, c.Command):
 		return false, fmt.Errorf("this command is %s, where the plugin belongs: move it to another directory, such as /usr/local/bin, or use --copy", c.Command)
 	case p.keep && d.runnable(launch.ReaperName), d.leadsTo(launch.ReaperName, c.Command):
@@ -114,21 +113,24 @@ func (p *putter) copy(ctx context.Context, name, source string) (changed bool, e
 	if err != nil {
 		return false, fmt.Errorf("read the program to install: %w", err)
 	}
-	if d.runnable(name) && d.holds(name, program) {
+	if d.isLike(name, mine(programMode)) && d.holds(name, program) {
 		return false, nil
 	}
 	return p.placeFile(ctx, name, program, func(tmp string) error {
-		_, err := d.create(tmp, program, mine(0o755))
+		_, err := d.create(tmp, program, mine(programMode))
 		return err
 	})
 }
 
 // placeFile makes a file under a temporary name and renames it, unless this is a dry run.
 func (p *putter) placeFile(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
-	if p.config.DryRun {
-		return true, nil
-	}
 	d := p.directory
+	if err := d.checkPlace(name); err != nil {
+		return false, err
+	}
+	if p.config.DryRun {
+		return true, d.checkWritable()
+	}
 	if !p.locked {
 		if err := d.lock(ctx, lockPatience); err != nil {
 			return true, err
@@ -172,23 +174,37 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 		return done, err
 	}
 	defer d.close()
-	for _, p := range []*Program{&done.Plugin, done.Reaper} {
-		var st unix.Stat_t
-		p.Changed = !errors.Is(unix.Fstatat(d.fd(), filepath.Base(p.Path), &st, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist)
-	}
-	if c.DryRun || !done.changed() {
-		return done, nil
-	}
-	if err := d.lock(ctx, lockPatience); err != nil {
-		return done, err
-	}
-	err = d.tidy()
-	for _, p := range []*Program{&done.Plugin, done.Reaper} {
-		if p.Changed && err == nil {
-			err = d.remove(filepath.Base(p.Path))
+	if !c.DryRun {
+		if err := d.lock(ctx, lockPatience); err != nil {
+			return done, err
 		}
 	}
-	return done, errors.Join(err, d.sync())
+	present := Programs{Plugin: done.Plugin, Reaper: &Program{Path: done.Reaper.Path}}
+	for _, p := range []*Program{&present.Plugin, present.Reaper} {
+		name := filepath.Base(p.Path)
+		var st unix.Stat_t
+		p.Changed = !errors.Is(unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist)
+		if err := d.checkPlace(name); err != nil {
+			return done, err
+		}
+	}
+	switch {
+	case !present.changed():
+		return done, nil
+	case c.DryRun:
+		return present, d.checkWritable()
+	}
+	if err := d.tidy(); err != nil {
+		return done, err
+	}
+	for _, p := range []*Program{&done.Plugin, done.Reaper} {
+		err := d.remove(filepath.Base(p.Path))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process may have removed it without the lock
+			return done, errors.Join(err, d.sync())
+		}
+		p.Changed = err == nil
+	}
+	return done, d.sync()
 }
 
 // leftPrograms are the programs of an uninstallation that leaves them.
@@ -204,19 +220,35 @@ func (c Config) launchWarnings() []string {
 	if !c.Entry.startsReaper() {
 		return nil
 	}
-	err := launch.CheckDirectory(c.HostRoot, c.BinDir)
-	if err == nil && c.links() {
-		var p *launch.Program
-		if p, err = launch.Check("", c.Command); err == nil {
-			p.Close()
-		}
-	}
+	err := c.checkReaper()
 	if err == nil {
 		return nil
 	}
-	remedy := "make it root's and writable by root alone, or run halfclose reaper as a service and install with --reaper external"
-	if launch.CheckDirectory(c.HostRoot, c.BinDir) == nil {
+	owned := errors.Is(err, launch.ErrNotRoots) || errors.Is(err, launch.ErrWritable)
+	remedy := "run halfclose reaper as a service and install with --reaper external"
+	switch {
+	case owned && c.links() && launch.CheckDirectory(c.HostRoot, c.BinDir) == nil:
 		remedy = "make it root's and writable by root alone, or use --copy"
+	case owned:
+		remedy = "make it root's and writable by root alone, or " + remedy
 	}
 	return []string{fmt.Sprintf("ADD will not start the reaper: %v: %s", err, remedy)}
+}
+
+// checkReaper is ADD's own check after an installation. A dry run checks what it can before the files are in place.
+func (c Config) checkReaper() error {
+	var p *launch.Program
+	var err error
+	switch {
+	case !c.DryRun:
+		p, err = launch.SiblingOf(c.HostRoot, filepath.Join(c.BinDir, PluginType))
+	case launch.CheckDirectory(c.HostRoot, c.BinDir) != nil || !c.links():
+		return launch.CheckDirectory(c.HostRoot, c.BinDir)
+	default:
+		p, err = launch.Check("", c.Command)
+	}
+	if err == nil {
+		p.Close()
+	}
+	return err
 }

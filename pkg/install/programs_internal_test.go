@@ -5,12 +5,18 @@ package install
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
@@ -48,7 +54,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 		if r := n.install(t); r.Reaper.Changed {
 			t.Errorf("the second time: %+v", r.Reaper)
 		}
-		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != "the command" {
+		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != theCommand {
 			t.Errorf("it leads to %q, %v", data, err)
 		}
 	})
@@ -67,7 +73,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 		if r := n.install(t); !r.Reaper.Changed || r.Reaper.Link != "" || n.link(t) != "" {
 			t.Errorf("got %+v", r.Reaper)
 		}
-		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != "the command" || stat(t, n.reaper()).Mode&0o777 != 0o755 {
+		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != theCommand || stat(t, n.reaper()).Mode&0o777 != 0o755 {
 			t.Errorf("it holds %q, %v", data, err)
 		}
 		if r := n.install(t); r.Reaper.Changed {
@@ -115,7 +121,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 	})
 	t.Run("a command that runs as the reaper's program stays", func(t *testing.T) {
 		n := newNode(t, list)
-		n.config.Command = n.put(t, launch.ReaperName, "the command")
+		n.config.Command = n.put(t, launch.ReaperName, theCommand)
 		for _, n.config.Copy = range []bool{false, true} {
 			if r := n.install(t); r.Reaper.Changed || n.link(t) != "" {
 				t.Errorf("copy %t: %+v", n.config.Copy, r.Reaper)
@@ -127,18 +133,18 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 // The old single binary is where the plugin belongs, and so is a new command that replaced it.
 func TestACommandAtThePluginsPathIsNotOverwrittenByIt(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	n.config.Command = n.put(t, PluginType, "the command")
+	n.config.Command = n.put(t, PluginType, theCommand)
 	before := n.files(t)
 	if r, err := Install(t.Context(), n.config); err == nil || !strings.Contains(err.Error(), "where the plugin belongs: move it") {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	n.want(t, before)
-	if data, err := os.ReadFile(n.config.Command); err != nil || string(data) != "the command" {
+	if data, err := os.ReadFile(n.config.Command); err != nil || string(data) != theCommand {
 		t.Errorf("the command holds %q, %v", data, err)
 	}
 	n.config.Copy = true
 	n.install(t)
-	for path, want := range map[string]string{n.reaper(): "the command", n.config.Command: "the program"} {
+	for path, want := range map[string]string{n.reaper(): theCommand, n.config.Command: "the program"} {
 		if data, err := os.ReadFile(path); err != nil || string(data) != want {
 			t.Errorf("%s holds %q, %v; want %q", path, data, err, want)
 		}
@@ -181,6 +187,164 @@ func TestTheReapersProgramComesFirstAndTheEntryLast(t *testing.T) {
 	})
 }
 
+// ADD starts no program that another user could replace, so an installation that left one would be none.
+func TestAnInstalledProgramGetsItsOwnerAndItsModeBack(t *testing.T) {
+	n, root := below(t)
+	n.install(t)
+	bin := filepath.Join(root, "usr/lib/cni")
+	if r := n.install(t); r.changed() {
+		t.Errorf("the second time: %+v", r)
+	}
+	for name, spoil := range map[string]func(t *testing.T, path string) error{
+		"writable by its group": func(_ *testing.T, path string) error { return os.Chmod(path, 0o775) },
+		"set-user-ID":           func(_ *testing.T, path string) error { return os.Chmod(path, 0o755|os.ModeSetuid) },
+		"of another user": func(t *testing.T, path string) error {
+			err := os.Chown(path, 1000, -1)
+			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+				nstest.NeedPrivilege(t, "give a file to another user", err)
+			}
+			return err
+		},
+		"a link to the same": func(t *testing.T, path string) error {
+			return errors.Join(os.Rename(path, path+".moved"), os.Symlink(path+".moved", path))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, program := range []string{PluginType, launch.ReaperName} {
+				path := filepath.Join(bin, program)
+				if err := spoil(t, path); err != nil {
+					t.Fatal(err)
+				}
+				dry := n
+				dry.config.DryRun = true
+				for _, r := range []Result{dry.install(t), n.install(t)} {
+					if r.Plugin.Changed != (program == PluginType) || r.Reaper.Changed == r.Plugin.Changed {
+						t.Errorf("%s: got %+v, %+v", program, r.Plugin, r.Reaper)
+					}
+				}
+				var is unix.Stat_t
+				if err := unix.Lstat(path, &is); err != nil || is.Mode != unix.S_IFREG|0o755 || is.Uid != uint32(os.Geteuid()) {
+					t.Errorf("%s has mode %o and owner %d, %v", program, is.Mode, is.Uid, err)
+				}
+			}
+			if r := n.install(t); r.changed() || len(r.Warnings) > 0 {
+				t.Errorf("afterwards: %+v", r)
+			}
+		})
+	}
+}
+
+func TestADryRunFailsWhereTheInstallationWould(t *testing.T) {
+	list := map[string]string{"10-pods.conflist": bridgeList}
+	for name, tt := range map[string]struct {
+		prepare func(t *testing.T, n node)
+		want    error
+	}{
+		"a directory with the name of the reaper's program": {func(t *testing.T, n node) { write(t, filepath.Join(n.reaper(), "file"), "") }, unix.EISDIR},
+		"an empty directory with the name of the plugin":    {func(t *testing.T, n node) { mkdir(t, filepath.Join(n.config.BinDir, PluginType)) }, unix.EISDIR},
+		"plugins on a read-only mount":                      {func(t *testing.T, n node) { readOnly(t, n.config.BinDir) }, unix.EROFS},
+		"networks on a read-only mount":                     {func(t *testing.T, n node) { readOnly(t, n.config.ConfDir) }, unix.EROFS},
+	} {
+		for _, copies := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, copy %t", name, copies), func(t *testing.T) {
+				n := newNode(t, list)
+				n.config.Copy = copies
+				tt.prepare(t, n)
+				dry := n.config
+				dry.DryRun = true
+				if r, err := Install(t.Context(), dry); !errors.Is(err, tt.want) {
+					t.Errorf("the dry run returns %+v, %v; want %v", r, err, tt.want)
+				}
+				n.want(t, list)
+				if r, err := Install(t.Context(), n.config); !errors.Is(err, tt.want) {
+					t.Errorf("the installation returns %+v, %v; want %v", r, err, tt.want)
+				}
+				n.want(t, list)
+			})
+		}
+	}
+	t.Run("another user's directory", func(t *testing.T) {
+		n := newNode(t, list)
+		if err := os.Chmod(filepath.Dir(n.dir()), 0o755); err != nil { // which is root's alone
+			t.Fatal(err)
+		}
+		dry := n.config
+		dry.DryRun = true
+		for _, c := range []Config{dry, n.config} {
+			asNobody(t, func() {
+				if r, err := Install(t.Context(), c); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "run this as root") {
+					t.Errorf("dry run %t: got %+v, %v", c.DryRun, r, err)
+				}
+			})
+		}
+		n.want(t, list)
+	})
+	t.Run("nothing to write on a read-only mount", func(t *testing.T) {
+		n := newNode(t, list)
+		n.install(t)
+		readOnly(t, n.config.BinDir)
+		readOnly(t, n.config.ConfDir)
+		n.config.DryRun = true
+		if r := n.install(t); r.Changed || r.changed() {
+			t.Errorf("got %+v", r)
+		}
+	})
+}
+
+func TestUninstallRemovesNoProgramIfItCannotRemoveBoth(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	n.install(t)
+	if err := os.Remove(n.reaper()); err != nil {
+		t.Fatal(err)
+	}
+	mkdir(t, n.reaper())
+	for _, n.config.DryRun = range []bool{true, false} {
+		if r, err := Uninstall(t.Context(), n.config, true); !errors.Is(err, unix.EISDIR) || r.Plugin.Changed || !n.runnable(t) {
+			t.Errorf("dry run %t: got %+v, %v", n.config.DryRun, r, err)
+		}
+	}
+	if err := os.Remove(n.reaper()); err != nil {
+		t.Fatal(err)
+	}
+	readOnly(t, n.config.BinDir)
+	for _, n.config.DryRun = range []bool{true, false} {
+		if r, err := Uninstall(t.Context(), n.config, true); !errors.Is(err, unix.EROFS) || !n.runnable(t) {
+			t.Errorf("dry run %t on a read-only mount: got %+v, %v", n.config.DryRun, r, err)
+		}
+	}
+}
+
+func TestUninstallersAtOnceAllSucceed(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	for range 20 {
+		n.install(t)
+		var all sync.WaitGroup
+		var removed atomic.Int32
+		for range 4 {
+			all.Go(func() {
+				r, err := Uninstall(t.Context(), n.config, true)
+				if err != nil {
+					t.Error(err)
+				}
+				if r.changed() {
+					removed.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if n.runnable(t) || n.link(t) != "" || removed.Load() != 1 {
+			t.Errorf("%d report that they removed the programs", removed.Load())
+		}
+	}
+}
+
+func mkdir(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestInstallWarnsOfWhatADDWillNotStart(t *testing.T) {
 	n, root := below(t)
 	if r := n.install(t); len(r.Warnings) > 0 {
@@ -193,6 +357,15 @@ func TestInstallWarnsOfWhatADDWillNotStart(t *testing.T) {
 	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "ADD will not start the reaper: directory /usr/lib: writable by other users than root (mode 0777)") ||
 		!strings.Contains(r.Warnings[0], "--reaper external") {
 		t.Errorf("warnings %q", r.Warnings)
+	}
+	if err := os.Chmod(filepath.Join(root, "usr/lib"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, n.config.Command, "#!/bin/sh\n")
+	r = n.install(t)
+	if len(r.Warnings) != 1 || !strings.HasSuffix(r.Warnings[0],
+		"/usr/lib/cni/halfclose-reaper: not executable: a script, or no ELF program: run halfclose reaper as a service and install with --reaper external") {
+		t.Errorf("warnings %q of a script", r.Warnings)
 	}
 	n.config.Entry = entry(t, `{"reaper": "external"}`)
 	if r := n.install(t); len(r.Warnings) > 0 {

@@ -68,7 +68,7 @@ func (c Config) unchain(ctx context.Context, r *Removal) error {
 		}
 		if c.DryRun {
 			r.Diff = diffs(changes)
-			return err
+			return errors.Join(d.checkWritable(), err)
 		}
 		if _, failed := apply(ctx, changes); failed != nil {
 			return errors.Join(failed, err)

@@ -15,7 +15,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -110,7 +109,7 @@ func (p *Program) start(cfg Config) error {
 	}
 	defer unblock()
 	// The kernel looks the path up in the child, which has the same descriptors, before it closes them.
-	_, err = syscall.ForkExec("/proc/self/fd/"+strconv.Itoa(p.fd), append(args, cfg.Args...), &syscall.ProcAttr{
+	_, err = syscall.ForkExec(p.descriptor(), append(args, cfg.Args...), &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   Environ(env),
 		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null)},

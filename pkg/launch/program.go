@@ -4,14 +4,18 @@
 package launch
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // ReaperName is the name of the file, in the directory of the plugin's own executable, that the plugin starts as
@@ -25,14 +29,20 @@ var (
 	ErrNotRoots      = errors.New("not owned by root")
 	ErrWritable      = errors.New("writable by other users than root")
 	ErrNotExecutable = errors.New("not a regular executable file")
+	ErrNotELF        = errors.New("not executable: a script, or no ELF program")
+	ErrNoExec        = errors.New("not executable: on a file system that is mounted noexec")
 	ErrPlugin        = errors.New("the plugin itself, not the halfclose command")
 )
+
+// elfMagic begins each ELF file (elf(5)).
+const elfMagic = "\x7fELF"
 
 // Program is an executable file that only root can change or replace. It holds a descriptor until it is closed.
 type Program struct {
 	path string
 	fd   int // O_PATH, of the file that was checked
 	id   fileID
+	size int64
 }
 
 // fileID identifies a file while it is open.
@@ -44,6 +54,9 @@ func (p *Program) Path() string { return p.path }
 // Close closes the descriptor.
 func (p *Program) Close() { _ = unix.Close(p.fd) } // an O_PATH descriptor has nothing to write back
 
+// descriptor is the path by which this process opens the checked file, wherever its path leads by now.
+func (p *Program) descriptor() string { return "/proc/self/fd/" + strconv.Itoa(p.fd) }
+
 // Sibling opens the program that this process, the plugin, may start as the reaper: ReaperName in the directory of
 // its own executable.
 func Sibling() (*Program, error) {
@@ -52,48 +65,77 @@ func Sibling() (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the plugin's own directory: %w", err)
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(exe, &st); err != nil {
-		return nil, fmt.Errorf("look at the plugin's own executable: %w", err)
-	}
-	return beside("", filepath.Dir(self), idOf(st))
+	// During an upgrade another file has the plugin's name, and the kernel marks the one that runs as deleted.
+	return beside("", filepath.Dir(self), exe, strings.TrimSuffix(self, " (deleted)"))
 }
 
 // SiblingOf is Sibling for the plugin at an absolute path below root, which is "" or "/" for the process's own root
 // directory. Links in the path of the plugin are followed first, as the kernel does before the plugin runs.
 func SiblingOf(root, plugin string) (*Program, error) {
 	w := walk{root: clean(root)}
-	at, st, err := w.to(plugin)
+	at, _, err := w.to(plugin)
 	if err != nil {
 		return nil, err
 	}
-	return beside(w.root, filepath.Dir(at), idOf(st))
+	return beside(w.root, filepath.Dir(at), w.root+at)
 }
 
-func beside(root, dir string, plugin fileID) (*Program, error) {
+// beside opens the program in a directory below root. The plugin is at paths of this process.
+func beside(root, dir string, plugins ...string) (*Program, error) {
 	path := filepath.Join(dir, ReaperName)
 	p, err := Check(root, path)
 	if err != nil {
 		return nil, err
 	}
-	if p.id == plugin {
-		p.Close()
-		return nil, fmt.Errorf("%s: %w", path, ErrPlugin)
+	for _, plugin := range plugins {
+		is, err := p.isFile(plugin)
+		if err == nil && is {
+			err = fmt.Errorf("%s: %w", path, ErrPlugin)
+		}
+		if err != nil {
+			p.Close()
+			return nil, err
+		}
 	}
 	return p, nil
 }
 
+// isFile reports whether the program is the file at a path of this process, or a copy of it.
+func (p *Program) isFile(path string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Stat(path, &st)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("look at the plugin: %w", &fs.PathError{Op: "stat", Path: path, Err: err})
+	case idOf(st) == p.id:
+		return true, nil
+	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != p.size:
+		return false, nil
+	}
+	plugin, err := os.ReadFile(path)
+	if err != nil {
+		return false, fmt.Errorf("compare %s with the plugin: %w", p.path, err)
+	}
+	program, err := os.ReadFile(p.descriptor())
+	if err != nil {
+		return false, fmt.Errorf("compare %s with the plugin: %w", p.path, err)
+	}
+	return bytes.Equal(plugin, program), nil
+}
+
 // Check opens the program that an absolute path below root leads to. The error wraps one of the reasons above, with the
-// path at fault, unless the file is a regular executable one and the file and each directory on the way to it,
-// from / on and by way of every link, are owned by root and writable by root alone. The sticky bit changes nothing: in
-// such a directory another user may create what is not there yet.
+// path at fault, unless the file is an ELF program that may be executed where it is mounted, and the file and each
+// directory on the way to it, from / on and by way of every link, are owned by root and writable by root alone. The
+// sticky bit changes nothing: in such a directory another user may create what is not there yet.
 func Check(root, path string) (*Program, error) {
 	w := walk{root: clean(root), check: checkDirectory}
 	at, seen, err := w.to(path)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Open(w.root+at, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := hostfs.Retry(func() (int, error) { return unix.Open(w.root+at, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: at, Err: err}
 	}
@@ -107,7 +149,10 @@ func Check(root, path string) (*Program, error) {
 	case idOf(st) != p.id:
 		err = fmt.Errorf("%s: replaced while it was being checked", at)
 	default:
-		err = checkFile(at, st)
+		p.size = st.Size
+		if err = checkFile(at, st); err == nil {
+			err = p.checkExecutable()
+		}
 	}
 	if err != nil {
 		p.Close()
@@ -139,6 +184,32 @@ func checkFile(path string, st unix.Stat_t) error {
 		return fmt.Errorf("%s: %w", path, ErrNotExecutable)
 	}
 	return checkOwner(path, st)
+}
+
+// checkExecutable finds what execve(2) would refuse, and a script, which it would not: the script's interpreter could
+// not open the descriptor, which is closed by then.
+func (p *Program) checkExecutable() error {
+	var fsStat unix.Statfs_t
+	if err := unix.Fstatfs(p.fd, &fsStat); err != nil {
+		return &fs.PathError{Op: "statfs", Path: p.path, Err: err}
+	}
+	if fsStat.Flags&unix.ST_NOEXEC != 0 {
+		return fmt.Errorf("%s: %w", p.path, ErrNoExec)
+	}
+	fd, err := hostfs.Retry(func() (int, error) { return unix.Open(p.descriptor(), unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: p.path, Err: err}
+	}
+	defer unix.Close(fd)
+	var magic [len(elfMagic)]byte
+	n, err := hostfs.Retry(func() (int, error) { return unix.Pread(fd, magic[:], 0) })
+	if err != nil {
+		return &fs.PathError{Op: "read", Path: p.path, Err: err}
+	}
+	if string(magic[:n]) != elfMagic {
+		return fmt.Errorf("%s: %w", p.path, ErrNotELF)
+	}
+	return nil
 }
 
 func checkDirectory(path string, st unix.Stat_t) error { return checkOwner("directory "+path, st) }

@@ -62,10 +62,17 @@ func (n tree) chmod(path string, mode os.FileMode) {
 	n.do(os.Chmod(n.root+path, mode))
 }
 
+// write writes a program, which no machine could execute, of a content of its own.
 func (n tree) write(path string, mode os.FileMode) {
 	n.t.Helper()
-	n.do(os.WriteFile(n.root+path, []byte(path), mode))
+	n.do(os.WriteFile(n.root+path, []byte("\x7fELF"+path), mode))
 	n.chmod(path, mode)
+}
+
+// text writes an executable file that is no program.
+func (n tree) text(path, text string) {
+	n.t.Helper()
+	n.do(os.WriteFile(n.root+path, []byte(text), 0o755))
 }
 
 func (n tree) link(to, path string) {
@@ -86,6 +93,22 @@ func (n tree) chown(path string, uid int) {
 	}
 }
 
+// noexec mounts a file system on a directory from which no program may be executed.
+func (n tree) noexec(path string) {
+	n.t.Helper()
+	at := n.root + path
+	if err := unix.Mount("halfclose-test", at, "tmpfs", unix.MS_NOEXEC, "mode=755"); errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(n.t, "mount a tmpfs", err)
+	} else if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		if err := unix.Unmount(at, unix.MNT_DETACH); err != nil {
+			n.t.Error(err)
+		}
+	})
+}
+
 func TestTheProgramBesideThePluginIsFound(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -97,6 +120,7 @@ func TestTheProgramBesideThePluginIsFound(t *testing.T) {
 		{"a copy of the command", func(n tree) { n.do(os.Remove(n.root + reaperPath)); n.write(reaperPath, 0o700) }, pluginPath, reaperPath},
 		{"a relative link", func(n tree) { n.link("../../../usr/./local//bin/halfclose", reaperPath) }, pluginPath, commandPath},
 		{"a link that climbs above the root", func(n tree) { n.link("../../../../../../usr/local/bin/halfclose", reaperPath) }, pluginPath, commandPath},
+		{"a command of the plugin's size", func(n tree) { n.text(commandPath, "\x7fELF"+strings.ToUpper(pluginPath)) }, pluginPath, commandPath},
 		{"a link to a link", func(n tree) {
 			n.link("/usr/bin/halfclose", reaperPath)
 			n.mkdir("/usr/bin", 0o755)
@@ -172,6 +196,20 @@ func TestAProgramThatOthersCouldReplaceIsNotStarted(t *testing.T) {
 			n.do(os.Remove(n.root + commandPath))
 			n.do(os.Link(n.root+pluginPath, n.root+commandPath))
 		}, launch.ErrPlugin, reaperPath + ": the plugin itself"},
+		{"a copy of the plugin", func(n tree) {
+			data, err := os.ReadFile(n.root + pluginPath)
+			n.do(err)
+			n.text(commandPath, string(data))
+		}, launch.ErrPlugin, reaperPath + ": the plugin itself"},
+		{"a script", func(n tree) { n.text(commandPath, "#!/bin/sh\nexec halfclose-of-old\n") }, launch.ErrNotELF, commandPath + ": not executable: a script"},
+		{"an empty file", func(n tree) { n.text(commandPath, "") }, launch.ErrNotELF, commandPath + ": not executable: a script, or no ELF program"},
+		{"less than a magic number", func(n tree) { n.text(commandPath, "\x7fEL") }, launch.ErrNotELF, commandPath + ": not executable"},
+		{"on a noexec mount", func(n tree) {
+			n.mkdir("/mnt", 0o755)
+			n.noexec("/mnt")
+			n.write("/mnt/halfclose", 0o755)
+			n.link("/mnt/halfclose", reaperPath)
+		}, launch.ErrNoExec, "/mnt/halfclose: not executable: on a file system that is mounted noexec"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newTree(t)
@@ -216,7 +254,7 @@ func TestWhatIsStartedIsWhatWasChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	n.do(os.WriteFile(n.root+"/evil", []byte("#!/bin/sh\nexit 1\n"), 0o755))
+	n.text("/evil", "#!/bin/sh\nexit 1\n")
 	n.do(os.Rename(n.root+"/evil", n.root+commandPath))
 	if err := p.Start(launch.Config{Env: []string{socketVar + "=" + rep.path}}); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // bootIDPath is described in random(4); it is the same in every container of the machine.
@@ -18,13 +20,13 @@ const bootIDPath = "/proc/sys/kernel/random/boot_id"
 // It reads with plain system calls: os.ReadFile would set up the runtime's poller, which is a twentieth of
 // what a plugin process costs.
 func BootID() (string, error) {
-	fd, err := unix.Open(bootIDPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := hostfs.Retry(func() (int, error) { return unix.Open(bootIDPath, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return "", fmt.Errorf("read boot id: open %s: %w", bootIDPath, err)
 	}
 	defer unix.Close(fd)
 	var b [64]byte
-	n, err := unix.Read(fd, b[:])
+	n, err := hostfs.Retry(func() (int, error) { return unix.Read(fd, b[:]) })
 	if err != nil {
 		return "", fmt.Errorf("read boot id: read %s: %w", bootIDPath, err)
 	}

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -103,16 +102,14 @@ func readAllNames(root *os.Root) ([]string, error) {
 	return names, err
 }
 
-// isTemporary reports whether a name is one that renameio gives to a file that is to replace a record: a
-// dot, the record's name and a number. No record's own name begins with a dot.
+// isTemporary reports whether a name is that of a file that was to replace a record.
 func isTemporary(name string) bool {
-	name, ok := strings.CutPrefix(name, ".")
+	record, ok := temporaryOf(name)
 	if !ok {
 		return false
 	}
-	base := strings.TrimRight(name, "0123456789")
-	_, err := ParseFileName(base)
-	return err == nil && base != name
+	_, err := ParseFileName(record)
+	return err == nil
 }
 
 // readFile reads a regular file, and the start of one that is too large along with an error. info is nil

@@ -4,6 +4,7 @@
 package state_test
 
 import (
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/renameio/v2"
 
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -57,20 +57,11 @@ func interrupt(t *testing.T, s *state.Store, name, text string) string {
 	if err := os.MkdirAll(s.AttachmentsDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	root, err := os.OpenRoot(s.AttachmentsDir())
-	if err != nil {
+	path := filepath.Join(s.AttachmentsDir(), state.TemporaryName(name, rand.Int64()))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
-	f, err := renameio.NewPendingFile(name, renameio.WithRoot(root))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteString(text); err != nil {
-		t.Fatal(err)
-	}
-	return f.Name()
+	return path
 }
 
 func TestAPutThatIsInterruptedLeavesTheOldRecord(t *testing.T) {
@@ -100,7 +91,7 @@ func TestPruneDeletesTheTemporaryFilesOfTheDead(t *testing.T) {
 		age(t, interrupt(t, s, "c@eth0.json", "{"), by)
 	}
 	young := filepath.Base(interrupt(t, s, "c@eth0.json", "{"))
-	// Not renameio's: nobody knows whose they are.
+	// Not a Put's: another program may have made them.
 	age(t, plant(t, s, ".c@eth0.json", ""), time.Hour)
 	age(t, plant(t, s, ".hidden", ""), time.Hour)
 	if err := s.Prune(); err != nil {

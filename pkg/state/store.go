@@ -92,7 +92,7 @@ func (s *Store) put(r Record) error {
 		return err
 	}
 	defer unix.Close(dir)
-	return replaceIn(dir, name, data)
+	return replaceIn(dir, name, data, untilReboot)
 }
 
 // makeDirs makes the state directory and that of the records, and opens the latter. The state directory is

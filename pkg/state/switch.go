@@ -8,11 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -116,36 +115,10 @@ func storeSwitch(path string, s Switch) error {
 	if err := makeDir(dir); err != nil {
 		return err
 	}
-	if err := replace(path, data, renameio.WithTempDir(dir)); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// replace writes a file of mode 0600, atomically and durably. It is not renameio.WriteFile, which would leave a file
-// that others may read as it is.
-func replace(name string, data []byte, where renameio.Option) (err error) {
-	f, err := renameio.NewPendingFile(name, where, renameio.WithStaticPermissions(filePerm))
+	fd, err := openat(unix.AT_FDCWD, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
-		return err
+		return &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Cleanup())
-		}
-	}()
-	if _, err := f.Write(data); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
-}
-
-// syncDir makes what was renamed in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	defer unix.Close(fd)
+	return replaceIn(fd, filepath.Base(path), data, acrossReboots)
 }

@@ -9,8 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // openForPut opens the directory of the records, as makeDirs does, and returns a descriptor for the calls at(2). On a node
@@ -36,12 +39,12 @@ func (s *Store) openForPut() (int, error) {
 // or to report.
 func (s *Store) openMade() (fd int, ok bool) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
-	parent, err := unix.Open(s.dir, flags, 0)
+	parent, err := openat(unix.AT_FDCWD, s.dir, flags)
 	if err != nil {
 		return -1, false
 	}
 	defer unix.Close(parent)
-	fd, err = unix.Openat(parent, attachmentsDir, flags|unix.O_NOFOLLOW, 0)
+	fd, err = openat(parent, attachmentsDir, flags|unix.O_NOFOLLOW)
 	if err != nil {
 		return -1, false
 	}
@@ -53,46 +56,89 @@ func (s *Store) openMade() (fd int, ok bool) {
 	return fd, true
 }
 
-// replaceIn writes a file of mode 0600 in a directory, in place of an older one, in one step. It does not wait for the
-// disk: see docs/decisions/2026-11-29-records-without-fsync.md.
+// openat opens a file; one that it creates has mode 0600.
+func openat(dir int, name string, flags int) (fd int, err error) {
+	return hostfs.Retry(func() (int, error) { return unix.Openat(dir, name, flags, filePerm) })
+}
+
+// durability says what a file outlives when it has been written.
+type durability bool
+
+const (
+	// untilReboot needs no fsync(2): the page cache outlives the process, and a power failure ends the boot. See
+	// docs/decisions/2026-11-29-records-without-fsync.md.
+	untilReboot durability = false
+	// acrossReboots waits for the disk twice, for the file and for its name.
+	acrossReboots durability = true
+)
+
+// replaceIn writes a file of mode 0600 in a directory, in place of an older one, in one step. For acrossReboots the
+// directory must not be open as O_PATH.
 //
 // It makes the system calls itself. The files of package os set up the runtime's poller, which each ADD would pay for.
-func replaceIn(dir int, name string, data []byte) error {
+func replaceIn(dir int, name string, data []byte, lasts durability) error {
 	const tries = 10
 	for try := 1; ; try++ {
-		tmp := "." + name + strconv.FormatInt(rand.Int64(), 10)
-		fd, err := unix.Openat(dir, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, filePerm)
-		if (errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EINTR)) && try < tries {
+		tmp := temporaryName(name, rand.Int64())
+		fd, err := openat(dir, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+		if errors.Is(err, unix.EEXIST) && try < tries {
 			continue
 		}
 		if err != nil {
 			return &fs.PathError{Op: "create", Path: tmp, Err: err}
 		}
-		err = fill(fd, data)
+		err = fill(fd, data, lasts)
 		if err == nil {
 			if err = unix.Renameat(dir, tmp, dir, name); err == nil {
-				return nil
+				break
 			}
 			err = &os.LinkError{Op: "rename", Old: tmp, New: name, Err: err}
 		}
 		_ = unix.Unlinkat(dir, tmp, 0) // else Prune removes it
 		return err
 	}
+	if lasts == acrossReboots {
+		return fsync(dir)
+	}
+	return nil
 }
 
 // fill writes a new file and closes it. The umask may have taken some of its mode.
-func fill(fd int, data []byte) (err error) {
+func fill(fd int, data []byte, lasts durability) (err error) {
 	defer func() {
-		if closed := unix.Close(fd); err == nil && closed != nil {
+		// Linux has closed the descriptor even if it returns EINTR (close(2)).
+		if closed := unix.Close(fd); err == nil && closed != nil && !errors.Is(closed, unix.EINTR) {
 			err = os.NewSyscallError("close", closed)
 		}
 	}()
 	for len(data) > 0 {
-		n, err := unix.Write(fd, data)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		n, err := hostfs.Retry(func() (int, error) { return unix.Write(fd, data) })
+		if err != nil {
 			return os.NewSyscallError("write", err)
 		}
-		data = data[max(n, 0):]
+		data = data[n:]
 	}
-	return os.NewSyscallError("chmod", unix.Fchmod(fd, filePerm))
+	if err := unix.Fchmod(fd, filePerm); err != nil {
+		return os.NewSyscallError("chmod", err)
+	}
+	if lasts == acrossReboots {
+		return fsync(fd)
+	}
+	return nil
+}
+
+func fsync(fd int) error {
+	return os.NewSyscallError("fsync", hostfs.RetryErr(func() error { return unix.Fsync(fd) }))
+}
+
+// temporaryName is what replaceIn calls a file before it has the name for good: a dot, that name and a number. No
+// record's own name begins with a dot.
+func temporaryName(name string, n int64) string { return "." + name + strconv.FormatInt(n, 10) }
+
+// temporaryOf is the inverse of temporaryName: it returns the name for good, and false for a name of another form. The
+// name for good must not end in a digit.
+func temporaryOf(tmp string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(tmp, ".")
+	name = strings.TrimRight(rest, "0123456789")
+	return name, ok && name != "" && name != rest
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func newInstalled(t *testing.T) (r *runtime, link string) {
 	r = newRuntime(t)
 	bin := t.TempDir()
 	if err := launch.CheckDirectory("", "/"); errors.Is(err, launch.ErrNotRoots) {
-		t.Skipf("ADD starts nothing in a user namespace, where / is another user's: %v", err)
+		nstest.NeedPrivilege(t, "start a program below /, which is another user's in a user namespace", err)
 	}
 	if err := launch.CheckDirectory("", bin); err != nil {
 		t.Fatal(err)
@@ -124,12 +125,21 @@ func TestAForeignReaperIsNotStartedAndThePodRuns(t *testing.T) {
 		{"the plugin itself under the command's name", func(r *runtime, _, command string) error {
 			return errors.Join(os.Remove(command), os.Link(r.binary, command))
 		}, "halfclose-reaper: the plugin itself"},
+		{"a copy of the plugin", func(r *runtime, _, command string) error {
+			data, err := os.ReadFile(r.binary)
+			return errors.Join(err, os.WriteFile(command, data, 0o755))
+		}, "halfclose-reaper: the plugin itself"},
+		{
+			"a script", func(_ *runtime, _, command string) error {
+				return os.WriteFile(command, []byte("#!/bin/sh\ntouch \"$0.ran\"\n"), 0o755)
+			}, "/sbin/halfclose: not executable: a script, or no ELF program",
+		},
 		{
 			"not executable", func(_ *runtime, _, command string) error { return os.Chmod(command, 0o644) },
 			"/sbin/halfclose: not a regular executable file",
 		},
 		{
-			"no program of this machine", func(_ *runtime, _, command string) error { return os.WriteFile(command, []byte("text"), 0o755) },
+			"no program of this machine", func(_ *runtime, _, command string) error { return os.WriteFile(command, []byte("\x7fELF"), 0o755) },
 			"exec format error",
 		},
 	} {
@@ -165,6 +175,68 @@ func TestAForeignReaperIsNotStartedAndThePodRuns(t *testing.T) {
 				t.Errorf("DEL: %+v", e)
 			}
 		})
+	}
+}
+
+// During an upgrade the plugin that runs has no name any more, and the link may lead to the one that took its name.
+func TestThePluginThatTookThisOnesNameIsNotStarted(t *testing.T) {
+	r, link := newInstalled(t)
+	if err := errors.Join(os.Remove(link), os.Symlink(filepath.Base(r.binary), link)); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(r.binary, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := os.NewFile(uintptr(fd), r.binary)
+	defer old.Close()
+	data, err := os.ReadFile(r.binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := r.binary + ".next" // of another build, which has another size
+	if err := errors.Join(os.WriteFile(next, append(data, 0), 0o755), os.Rename(next, r.binary)); err != nil {
+		t.Fatal(err)
+	}
+	plugin := exec.CommandContext(t.Context(), "/proc/self/fd/3")
+	plugin.ExtraFiles = []*os.File{old}
+	plugin.Env = []string{}
+	out, _ := plugin.CombinedOutput() // it exits 2
+	if want := "does not start it as the reaper: " + link + ": the plugin itself"; !strings.Contains(string(out), want) {
+		t.Errorf("it prints\n%s\nwant %q in it", out, want)
+	}
+}
+
+func TestThePluginItselfReportsThatItsReaperIsOnANoexecMount(t *testing.T) {
+	r, link := newInstalled(t)
+	command, err := os.Readlink(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	describe := func() string {
+		plugin := exec.CommandContext(t.Context(), r.binary)
+		plugin.Env = []string{}
+		out, _ := plugin.CombinedOutput() // it exits 2
+		return string(out)
+	}
+	if out := describe(); !strings.Contains(out, "which ADD starts as the reaper: "+command) {
+		t.Errorf("before, it prints\n%s", out)
+	}
+	dir := filepath.Dir(command)
+	if err := unix.Mount("halfclose-test", dir, "tmpfs", unix.MS_NOEXEC, "mode=755"); errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(t, "mount a tmpfs", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	copyFile(t, filepath.Join(filepath.Dir(binary(t, "halfclose")), commandDir, "halfclose"), command)
+	want := "does not start it as the reaper: " + command + ": not executable: on a file system that is mounted noexec"
+	if out := describe(); !strings.Contains(out, want) {
+		t.Errorf("it prints\n%s\nwant %q in it", out, want)
 	}
 }
 

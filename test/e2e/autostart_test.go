@@ -118,6 +118,12 @@ func unsafes() []unsafe {
 		{"below a directory that others may write to", below(0o777), "directory DIR/open: writable by other users than root"},
 		{"below a directory like /tmp", below(0o777 | os.ModeSticky), "directory DIR/open: writable by other users than root"},
 		{"the plugin itself", func(at string) error { return os.Symlink("halfclose", at) }, "DIR/halfclose-reaper: the plugin itself"},
+		{"a copy of the plugin", func(at string) error {
+			return copyFile(filepath.Join(pluginDir(), "halfclose"), at)
+		}, "DIR/halfclose-reaper: the plugin itself"},
+		{"a script", func(at string) error {
+			return os.WriteFile(at, []byte("#!/bin/sh\nexec "+halfclose()+" \"$@\"\n"), 0o755)
+		}, "DIR/halfclose-reaper: not executable: a script, or no ELF program"},
 		{"not executable", func(at string) error {
 			return errors.Join(copyFile(halfclose(), at), os.Chmod(at, 0o644))
 		}, "DIR/halfclose-reaper: not a regular executable file"},

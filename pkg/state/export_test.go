@@ -1,0 +1,7 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+// TemporaryName is what a file is called that a Put leaves when it is killed before its rename.
+var TemporaryName = temporaryName
