@@ -394,24 +394,28 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 
 func TestAProgramThatDoesNotExitIsReportedAndTheOtherOneJudged(t *testing.T) {
 	for name, tt := range map[string]struct {
-		hangs func(cfg Config) string
-		text  string
-		wants []want
+		change func(t *testing.T, cfg Config)
+		wants  []want
 	}{
 		"a plugin that sleeps": {
-			func(cfg Config) string { return filepath.Join(cfg.BinDir, "halfclose") }, "exec sleep 1000",
+			func(t *testing.T, cfg Config) {
+				put(t, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"), "#!/bin/sh\nexec sleep 1000", 0o755)
+			},
 			[]want{{"cni-binary", Fail, "does not answer as a plugin: it does not answer within ", "run halfclose install"}, {"auto-start", OK, "of the same build as this", ""}},
 		},
 		"a command that writes without end": {
-			func(Config) string { return "/usr/bin/halfclose" }, "exec yes",
+			func(t *testing.T, cfg Config) {
+				putCommand(t, cfg, "")
+				if err := os.Symlink("/dev/zero", filepath.Join(cfg.HostRoot, "/usr/bin/halfclose.version")); err != nil {
+					t.Fatal(err)
+				}
+			},
 			[]want{{"cni-binary", OK, "of the same build as this", ""}, {"auto-start", Warn, "does not say its version: it does not answer within ", "run halfclose install"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := netOf(t, nil)
-			path := filepath.Join(cfg.HostRoot, tt.hangs(cfg))
-			remove(t, path)
-			put(t, path, "#!/bin/sh\n"+tt.text, 0o755)
+			tt.change(t, cfg)
 			cfg.StateDir, cfg.SwitchPath, cfg.Limit = t.TempDir(), filepath.Join(t.TempDir(), "mode"), DefaultLimit
 			put(t, filepath.Join(cfg.HostRoot, cfg.ConfDir, "10-pods.conflist"), conflist("1.0.0", ourObject()), 0o644)
 			var before, after runtime.MemStats

@@ -37,7 +37,7 @@ var noNode error // set once, before the tests run
 // TestMain runs the tests on a node of their own, which has names of namespaces of its own in /run/netns.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "version" {
-		os.Exit(beCommand())
+		unix.Exit(beCommand()) // os.Exit waits a second for the race detector, each time
 	}
 	if os.Getenv(patientVar) != "" {
 		os.Exit(bePatient())
@@ -75,11 +75,11 @@ func beCommand() int {
 	if err != nil {
 		return 1
 	}
-	version, err := os.ReadFile(self + ".version")
+	version, err := os.Open(self + ".version") // one that leads to /dev/zero has no end
 	if err != nil {
 		return 1
 	}
-	_, _ = os.Stdout.Write(version)
+	_, _ = io.Copy(os.Stdout, version)
 	return 0
 }
 
