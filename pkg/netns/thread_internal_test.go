@@ -27,17 +27,24 @@ func here(t *testing.T) string {
 	return link
 }
 
-func TestAThreadIdentifiesANamespaceAndIsBackAfterwards(t *testing.T) {
+// lockBeside returns another namespace than the thread's, and the thread of the test's goroutine, both until the test ends.
+func lockBeside(t *testing.T) (*Handle, *Thread) {
+	t.Helper()
 	h, err := Open(nstest.New(t).Path())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
+	t.Cleanup(func() { h.Close() })
 	thread, err := LockThread()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer thread.Close()
+	t.Cleanup(thread.Close) // on the test's own goroutine, as Close wants it
+	return h, thread
+}
+
+func TestAThreadIdentifiesANamespaceAndIsBackAfterwards(t *testing.T) {
+	h, thread := lockBeside(t)
 	before := here(t)
 	got, err := thread.Identify(h)
 	if err != nil {
@@ -116,16 +123,7 @@ func onSpareThread(fn func()) {
 }
 
 func TestAThreadThatMayNotEnterStaysWhereItIs(t *testing.T) {
-	h, err := Open(nstest.New(t).Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	thread, err := LockThread()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer thread.Close()
+	h, thread := lockBeside(t)
 	before := here(t)
 	if _, err := thread.identify(h, func(int) error { return unix.EPERM }); !errors.Is(err, unix.EPERM) || errors.Is(err, ErrNotReturned) {
 		t.Errorf("got %v", err)

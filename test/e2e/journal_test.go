@@ -4,43 +4,18 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
-
-// printed is what a program prints while it runs.
-type printed struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (p *printed) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.b.Write(b)
-}
-
-func (p *printed) has(text string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return strings.Contains(p.b.String(), text)
-}
-
-func (p *printed) String() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.b.String()
-}
 
 func TestTheJournalIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.T) {
 	t.Parallel()
@@ -53,7 +28,7 @@ func TestTheJournalIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	w.holds(t, p.pid())
 
 	follow := w.command("journal", "--follow")
-	var stdout, stderr printed
+	var stdout, stderr outputtest.Buffer
 	follow.Stdout, follow.Stderr = &stdout, &stderr
 	if err := follow.Start(); err != nil {
 		t.Fatal(err)
@@ -63,9 +38,9 @@ func TestTheJournalIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	t.Cleanup(func() { _ = follow.Process.Kill() }) // it may have ended already
 
 	before := leak(t, c)
-	nstest.Eventually(t, soon, "the first destroy is shown", func() bool { return stdout.has(before.RemoteAddr().String()) })
+	nstest.Eventually(t, soon, "the first destroy is shown", func() bool { return strings.Contains(stdout.String(), before.RemoteAddr().String()) })
 	p.kill(t)
-	nstest.Eventually(t, soon, "it says that it waits", func() bool { return stderr.has("the reaper does not answer any more; waiting") })
+	nstest.Eventually(t, soon, "it says that it waits", func() bool { return strings.Contains(stderr.String(), "the reaper does not answer any more; waiting") })
 	away := cpu(t, follow)
 	since := time.Now()
 	nstest.Eventually(t, soon, "two seconds go by", func() bool { return time.Since(since) > 2*time.Second })
@@ -74,8 +49,8 @@ func TestTheJournalIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	}
 	after := leak(t, c)
 	w.start(t)
-	nstest.Eventually(t, soon, "a destroy of the next reaper is shown", func() bool { return stdout.has(after.RemoteAddr().String()) })
-	if !stderr.has("the reaper was restarted at ") || strings.Count(stdout.String(), "TIME") != 1 {
+	nstest.Eventually(t, soon, "a destroy of the next reaper is shown", func() bool { return strings.Contains(stdout.String(), after.RemoteAddr().String()) })
+	if !strings.Contains(stderr.String(), "the reaper was restarted at ") || strings.Count(stdout.String(), "TIME") != 1 {
 		t.Errorf("it says\n%s\nand shows\n%s", stderr.String(), stdout.String())
 	}
 	if err := follow.Process.Signal(unix.SIGINT); err != nil {
