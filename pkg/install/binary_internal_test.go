@@ -22,7 +22,7 @@ import (
 
 func TestTheBinaryIsReplacedWhileItRuns(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	path := filepath.Join(n.config.BinDir, PluginType)
+	path := filepath.Join(n.config.BinDir, spec.PluginType)
 	sleep, err := exec.LookPath("sleep")
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func TestTheBinaryIsReplacedWhileItRuns(t *testing.T) {
 
 func TestABinaryThatIsTheSameIsNotWritten(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	path := filepath.Join(n.config.BinDir, PluginType)
+	path := filepath.Join(n.config.BinDir, spec.PluginType)
 	n.install(t)
 	before := stat(t, path)
 	if r := n.install(t); r.Plugin.Changed || stat(t, path).Ino != before.Ino || stat(t, path).Mtim != before.Mtim {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 )
 
 // scenario is something that an installer does to a node.
@@ -49,9 +51,9 @@ func (s scenario) node(t *testing.T) node {
 	t.Helper()
 	n := newNode(t, s.files)
 	n.config.DropIn = s.dropIn
-	if _, plugins := n.chosen(t); slices.Contains(plugins, PluginType) {
-		write(t, filepath.Join(n.config.BinDir, PluginType), "an older program")
-		if err := os.Chmod(filepath.Join(n.config.BinDir, PluginType), 0o755); err != nil {
+	if _, plugins := n.chosen(t); slices.Contains(plugins, spec.PluginType) {
+		write(t, filepath.Join(n.config.BinDir, spec.PluginType), "an older program")
+		if err := os.Chmod(filepath.Join(n.config.BinDir, spec.PluginType), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -80,8 +82,8 @@ func (s scenario) again(t *testing.T, n node) {
 func (s scenario) check(t *testing.T, n node) {
 	t.Helper()
 	network, plugins := n.chosen(t)
-	others := slices.DeleteFunc(slices.Clone(plugins), func(p string) bool { return p == PluginType })
-	if network != s.network || !slices.Equal(others, s.others) || len(plugins) > len(others)+max(s.ours, 1) || slices.Index(plugins, PluginType) == 0 {
+	others := slices.DeleteFunc(slices.Clone(plugins), func(p string) bool { return p == spec.PluginType })
+	if network != s.network || !slices.Equal(others, s.others) || len(plugins) > len(others)+max(s.ours, 1) || slices.Index(plugins, spec.PluginType) == 0 {
 		t.Errorf("containerd loads %s with %v, want %s with %v and ours at most %d times", network, plugins, s.network, s.others, max(s.ours, 1))
 	}
 	if len(plugins) > len(others) && !n.runnable(t) {
@@ -96,7 +98,7 @@ func (n node) runnable(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	defer d.close()
-	return d.runnable(PluginType)
+	return d.runnable(spec.PluginType)
 }
 
 func TestAnInstallerMayBeKilledBeforeAnyOfItsSteps(t *testing.T) {

@@ -15,9 +15,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// PluginType is the type of the plugin in a network configuration, and the name of its binary.
-const PluginType = spec.PluginType
-
 // The keys of an entry that are not the policy's.
 const (
 	keyType         = "type"
@@ -54,9 +51,9 @@ func NewEntry(object []byte) (Entry, policy.Problems) {
 	}
 	switch m := find(obj, keyType); {
 	case m == nil:
-		obj.Members = append([]hujson.ObjectMember{member(keyType, hujson.String(PluginType))}, obj.Members...)
-	case !isString(m.Value, PluginType):
-		problems = append(problems, policy.Problem{Path: "$." + keyType, Message: fmt.Sprintf("want %q, or no type at all", PluginType)})
+		obj.Members = append([]hujson.ObjectMember{member(keyType, hujson.String(spec.PluginType))}, obj.Members...)
+	case !isString(m.Value, spec.PluginType):
+		problems = append(problems, policy.Problem{Path: "$." + keyType, Message: fmt.Sprintf("want %q, or no type at all", spec.PluginType)})
 	}
 	if find(obj, keyCapabilities) == nil {
 		obj.Members = append(obj.Members, member(keyCapabilities, &hujson.Object{Members: []hujson.ObjectMember{

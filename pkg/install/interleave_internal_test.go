@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 )
 
 func TestNothingIsLostThatAnotherWritesAtAnyStep(t *testing.T) {
@@ -29,8 +31,8 @@ func TestNothingIsLostThatAnotherWritesAtAnyStep(t *testing.T) {
 				steps := 0
 				for at := 0; ; at++ {
 					n := newNode(t, map[string]string{"10-pods.conflist": before})
-					write(t, filepath.Join(n.config.BinDir, PluginType), "the program")
-					if err := os.Chmod(filepath.Join(n.config.BinDir, PluginType), 0o755); err != nil {
+					write(t, filepath.Join(n.config.BinDir, spec.PluginType), "the program")
+					if err := os.Chmod(filepath.Join(n.config.BinDir, spec.PluginType), 0o755); err != nil {
 						t.Fatal(err)
 					}
 					where, took := n.disturb(t, uninstall, at, other)
@@ -107,7 +109,7 @@ func again(t *testing.T, n node, uninstall bool) {
 
 func count(plugins []string) (n int) {
 	for _, p := range plugins {
-		if p == PluginType {
+		if p == spec.PluginType {
 			n++
 		}
 	}
@@ -132,7 +134,7 @@ func (n node) checkFile(t *testing.T, name, want string) {
 	if !reflect.DeepEqual(foreign(t, []byte(want)), foreign(t, data)) {
 		t.Errorf("what another has written is lost: it says %s", data)
 	}
-	if _, plugins := n.chosen(t); count(plugins) > 1 || slices.Index(plugins, PluginType) == 0 {
+	if _, plugins := n.chosen(t); count(plugins) > 1 || slices.Index(plugins, spec.PluginType) == 0 {
 		t.Errorf("containerd loads %v", plugins)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
@@ -36,7 +37,7 @@ func (p Programs) changed() bool { return p.Plugin.Changed || p.Reaper != nil &&
 
 // programs are the files as they are called in the directory of the plugins.
 func (c Config) programs() Programs {
-	p := Programs{Plugin: Program{Path: filepath.Join(c.BinDir, PluginType)}}
+	p := Programs{Plugin: Program{Path: filepath.Join(c.BinDir, spec.PluginType)}}
 	if c.Entry.startsReaper() {
 		p.Reaper = &Program{Path: filepath.Join(c.BinDir, launch.ReaperName)}
 		if c.links() {
@@ -72,7 +73,7 @@ func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
 			return done, err
 		}
 	}
-	done.Plugin.Changed, err = put.copy(ctx, PluginType, c.Plugin)
+	done.Plugin.Changed, err = put.copy(ctx, spec.PluginType, c.Plugin)
 	return done, err
 }
 
@@ -93,7 +94,7 @@ func (p *putter) reaper(ctx context.Context) (changed bool, err error) {
 	switch {
 	case d.isFile(launch.ReaperName, c.Command):
 		return false, nil // the command runs from there
-	case d.isFile(PluginType, c.Command):
+	case d.isFile(spec.PluginType, c.Command):
 		return false, fmt.Errorf("this command is %s, where the plugin belongs: move it to another directory, such as /usr/local/bin, or use --copy", c.Command)
 	case p.keep && d.runnable(launch.ReaperName), d.leadsTo(launch.ReaperName, c.Command):
 		return false, nil
@@ -210,7 +211,7 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 // leftPrograms are the programs of an uninstallation that leaves them.
 func (c Config) leftPrograms() Programs {
 	return Programs{
-		Plugin: Program{Path: filepath.Join(c.BinDir, PluginType)},
+		Plugin: Program{Path: filepath.Join(c.BinDir, spec.PluginType)},
 		Reaper: &Program{Path: filepath.Join(c.BinDir, launch.ReaperName)},
 	}
 }
@@ -241,7 +242,7 @@ func (c Config) checkReaper() error {
 	var err error
 	switch {
 	case !c.DryRun:
-		p, err = launch.SiblingOf(c.HostRoot, filepath.Join(c.BinDir, PluginType))
+		p, err = launch.SiblingOf(c.HostRoot, filepath.Join(c.BinDir, spec.PluginType))
 	case launch.CheckDirectory(c.HostRoot, c.BinDir) != nil || !c.links():
 		return launch.CheckDirectory(c.HostRoot, c.BinDir)
 	default:

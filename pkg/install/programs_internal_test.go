@@ -18,6 +18,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
@@ -133,7 +134,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 // The old single binary is where the plugin belongs, and so is a new command that replaced it.
 func TestACommandAtThePluginsPathIsNotOverwrittenByIt(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	n.config.Command = n.put(t, PluginType, theCommand)
+	n.config.Command = n.put(t, spec.PluginType, theCommand)
 	before := n.files(t)
 	if r, err := Install(t.Context(), n.config); err == nil || !strings.Contains(err.Error(), "where the plugin belongs: move it") {
 		t.Errorf("got %+v, %v", r, err)
@@ -176,7 +177,7 @@ func TestTheReapersProgramComesFirstAndTheEntryLast(t *testing.T) {
 	t.Run("the reaper's program goes after the plugin", func(t *testing.T) {
 		n := newNode(t, list)
 		n.install(t)
-		path := filepath.Join(n.config.BinDir, PluginType)
+		path := filepath.Join(n.config.BinDir, spec.PluginType)
 		if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil { // which unlink(2) does not remove
 			t.Fatal(err)
 		}
@@ -210,7 +211,7 @@ func TestAnInstalledProgramGetsItsOwnerAndItsModeBack(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, program := range []string{PluginType, launch.ReaperName} {
+			for _, program := range []string{spec.PluginType, launch.ReaperName} {
 				path := filepath.Join(bin, program)
 				if err := spoil(t, path); err != nil {
 					t.Fatal(err)
@@ -218,7 +219,7 @@ func TestAnInstalledProgramGetsItsOwnerAndItsModeBack(t *testing.T) {
 				dry := n
 				dry.config.DryRun = true
 				for _, r := range []Result{dry.install(t), n.install(t)} {
-					if r.Plugin.Changed != (program == PluginType) || r.Reaper.Changed == r.Plugin.Changed {
+					if r.Plugin.Changed != (program == spec.PluginType) || r.Reaper.Changed == r.Plugin.Changed {
 						t.Errorf("%s: got %+v, %+v", program, r.Plugin, r.Reaper)
 					}
 				}
@@ -241,7 +242,7 @@ func TestADryRunFailsWhereTheInstallationWould(t *testing.T) {
 		want    error
 	}{
 		"a directory with the name of the reaper's program": {func(t *testing.T, n node) { write(t, filepath.Join(n.reaper(), "file"), "") }, unix.EISDIR},
-		"an empty directory with the name of the plugin":    {func(t *testing.T, n node) { mkdir(t, filepath.Join(n.config.BinDir, PluginType)) }, unix.EISDIR},
+		"an empty directory with the name of the plugin":    {func(t *testing.T, n node) { mkdir(t, filepath.Join(n.config.BinDir, spec.PluginType)) }, unix.EISDIR},
 		"plugins on a read-only mount":                      {func(t *testing.T, n node) { readOnly(t, n.config.BinDir) }, unix.EROFS},
 		"networks on a read-only mount":                     {func(t *testing.T, n node) { readOnly(t, n.config.ConfDir) }, unix.EROFS},
 	} {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/pluginbuild"
 )
 
@@ -20,7 +21,7 @@ import (
 // it, or ../lib/halfclose/cni/halfclose. It must answer VERSION and be of the build given.
 func FindPlugin(ctx context.Context, command string, own buildinfo.Build) (string, error) {
 	dir := filepath.Dir(command)
-	places := []string{filepath.Join(dir, "cni", PluginType), filepath.Join(filepath.Dir(dir), "lib/halfclose/cni", PluginType)}
+	places := []string{filepath.Join(dir, "cni", spec.PluginType), filepath.Join(filepath.Dir(dir), "lib/halfclose/cni", spec.PluginType)}
 	for _, path := range places {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			continue

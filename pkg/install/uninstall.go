@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
@@ -145,7 +146,7 @@ func (f file) unread() error {
 	switch {
 	case failed && !errors.Is(errno, fs.ErrNotExist) && errno != unix.ELOOP: // a link that leads nowhere is no network
 		return fmt.Errorf("%s may list halfclose, and cannot be read: %w", f.Name, f.Err)
-	case !bytes.Contains(f.Data, []byte(`"`+PluginType+`"`)):
+	case !bytes.Contains(f.Data, []byte(`"`+spec.PluginType+`"`)):
 		return nil
 	case f.fresh:
 		return fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, errBusy)

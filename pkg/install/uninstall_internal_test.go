@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 )
 
 func TestUninstallTakesTheEntryOutOfEveryNetwork(t *testing.T) {
@@ -120,7 +121,7 @@ func TestUninstallGoesOnPastWhatItCannotChange(t *testing.T) {
 	if err := os.Symlink(elsewhere, n.path("40-link.conflist")); err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(n.config.BinDir, PluginType), "")
+	write(t, filepath.Join(n.config.BinDir, spec.PluginType), "")
 	_, err := Uninstall(t.Context(), n.config, true)
 	for _, says := range []string{
 		"10-alone.conflist: it lists no plugin but halfclose", "30-broken.conflist cannot be loaded", "40-link.conflist is a symbolic link",
@@ -132,7 +133,7 @@ func TestUninstallGoesOnPastWhatItCannotChange(t *testing.T) {
 	n.want(t, map[string]string{
 		"10-alone.conflist": alone, "20-pods.conflist": bridgeList, "30-broken.conflist": broken, "40-link.conflist": bridgeAndOurs,
 	})
-	if _, err := os.Stat(filepath.Join(n.config.BinDir, PluginType)); err != nil {
+	if _, err := os.Stat(filepath.Join(n.config.BinDir, spec.PluginType)); err != nil {
 		t.Errorf("the binary that is still listed: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
@@ -107,7 +108,7 @@ func TestWatchPutsTheEntryBack(t *testing.T) {
 		t.Errorf("libcni loads %v", plugins)
 	}
 
-	if err := os.Remove(filepath.Join(n.config.BinDir, PluginType)); err != nil {
+	if err := os.Remove(filepath.Join(n.config.BinDir, spec.PluginType)); err != nil {
 		t.Fatal(err)
 	}
 	if e := w.wait(t, PutBack); !e.Result.Plugin.Changed || !n.runnable(t) {
@@ -135,7 +136,7 @@ func TestWatchLeavesABinaryThatAnotherHasInstalled(t *testing.T) {
 	other.install(t)
 	renameTo(t, n.path("10-pods.conflist"), foreignList) // it looks again
 	w.wait(t, PutBack)
-	if data, err := os.ReadFile(filepath.Join(n.config.BinDir, PluginType)); err != nil || string(data) != "a newer program" {
+	if data, err := os.ReadFile(filepath.Join(n.config.BinDir, spec.PluginType)); err != nil || string(data) != "a newer program" {
 		t.Errorf("got %q, %v", data, err)
 	}
 }
