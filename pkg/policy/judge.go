@@ -80,7 +80,7 @@ type Standing uint8
 // The standing reasons.
 const (
 	StandingNone        Standing = iota
-	StandingGraceNever           // its grace is never
+	StandingGraceNever           // its time never ends
 	StandingExempt               // it is exempt
 	StandingMode                 // its mode is off or observe
 	StandingUnread               // its owner has bytes to read, and is within its patience
@@ -92,7 +92,7 @@ const (
 func (s Standing) String() string {
 	switch s {
 	case StandingGraceNever:
-		return "has a grace of never"
+		return "is never destroyed"
 	case StandingExempt:
 		return "is exempt"
 	case StandingMode:
@@ -282,10 +282,10 @@ func (v *Verdict) standing(s *inetdiag.Socket, now monotime.Time) Standing {
 		return StandingExempt
 	case v.Act != Destroy:
 		return StandingMode
-	case v.EndWhy.Reason == GraceNever:
-		return StandingGraceNever
 	case Unread(s) > 0 && now.Before(v.EndAt):
 		return StandingUnread
+	case v.EndAt == Forever:
+		return StandingGraceNever
 	}
 	return StandingNone
 }
@@ -325,7 +325,7 @@ func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now mon
 		}
 	}
 	pending := s.State == inetdiag.FinWait2 || Unread(s) > 0
-	if first := min(least.AskWhy.Patience, least.EndWhy.Patience); pending && h.Last == h.Start && first != Never {
+	if first := min(least.AskWhy.Patience, least.EndWhy.Grace); pending && h.Last == h.Start && first != Never {
 		// It was looked at only once, and its owner may be reading since: that is progress as of the look that
 		// notices it.
 		if early := h.Start.Add(time.Duration(first) / 4); now.Before(early) {
