@@ -36,6 +36,9 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 	}
 }
 
+// file is the name of the file of a record that record made, by "<containerID>@<ifname>".
+func file(attachment string) string { return attachment + ":8000000000000001-f00001e1.json" }
+
 func bootID(tb testing.TB) string {
 	tb.Helper()
 	boot, err := netns.BootID()
@@ -98,11 +101,7 @@ func age(tb testing.TB, path string, by time.Duration) {
 // content reads a record's file.
 func content(tb testing.TB, s *state.Store, a state.Attachment) string {
 	tb.Helper()
-	name, err := a.FileName()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	data, err := os.ReadFile(filepath.Join(s.AttachmentsDir(), name))
+	data, err := os.ReadFile(filepath.Join(s.AttachmentsDir(), file(a.ContainerID+"@"+a.IfName)))
 	if err != nil {
 		tb.Fatal(err)
 	}

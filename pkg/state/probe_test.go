@@ -31,7 +31,7 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	if err := s.Probe(); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := cmp.Diff([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }

@@ -16,12 +16,12 @@ import (
 )
 
 // Version is that of the record format. A later version may add fields, which are ignored here, without
-// changing the number.
-const Version = 1
+// changing the number. Version 1 is read too.
+const Version = 2
 
 // Record is an attachment on disk.
 type Record struct {
-	Version int    `json:"version"` // set by Put
+	Version int    `json:"version"` // that of its file; Put writes the current one
 	Network string `json:"network"` // the CNI network's name
 	Attachment
 	Boot     string         `json:"boot"` // the boot in which it was written, from netns.BootID
@@ -66,6 +66,8 @@ var (
 	ErrNewer = errors.New("record was written by a newer version of halfclose: upgrade this one")
 	// ErrInvalid: it is half-written, or no record.
 	ErrInvalid = errors.New("not a valid record")
+
+	errNoInode = errors.New("no netns inode")
 )
 
 // encode returns what is written for a record.
@@ -87,7 +89,7 @@ func encode(r Record) ([]byte, error) {
 
 // decode reads what a file of the given name holds. It errs with ErrNewer or ErrInvalid.
 func decode(name string, data []byte) (Record, error) {
-	a, err := ParseFileName(name)
+	a, key, err := ParseFileName(name)
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -113,6 +115,12 @@ func decode(name string, data []byte) (Record, error) {
 	}
 	if r.Attachment != a {
 		return Record{}, fmt.Errorf("%w: the file's name says %s, its content %s", ErrInvalid, a, r.Attachment)
+	}
+	if key == (NetnsKey{}) != (r.Version == version1) {
+		return Record{}, fmt.Errorf("%w: the file's name is not of version %d, its content is", ErrInvalid, r.Version)
+	}
+	if r.Version != version1 && key != KeyOf(r.Netns.Identity) {
+		return Record{}, fmt.Errorf("%w: the file's name says netns %s, its content %s", ErrInvalid, key, KeyOf(r.Netns.Identity))
 	}
 	if err := r.validate(); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -143,7 +151,7 @@ func (r Record) validate() error {
 	case !filepath.IsAbs(r.Netns.Path):
 		return errors.New("netns path is not absolute")
 	case r.Netns.Inode == 0:
-		return errors.New("no netns inode")
+		return errNoInode
 	}
 	if problems := r.Policy.Validate(); len(problems) > 0 {
 		return fmt.Errorf("policy: %w", problems)

@@ -31,9 +31,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add(good[:len(good)/2])
 	f.Add([]byte(`{"version":2,"boot":"6e1f"}`))
 	f.Add([]byte(`{"boot":{"boot":"x"},"boot":1`))
+	const name = "c@eth0:1-2.json"
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_ = lenientBoot(data)
-		r, err := decode("c@eth0.json", data)
+		_ = otherBoot(data, time.Time{}, false)
+		if key, ok := netnsOf(name, data); !ok || key != (NetnsKey{1, 2}) {
+			t.Errorf("the netns is %v, %v", key, ok)
+		}
+		r, err := decode(name, data)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrNewer) {
 				t.Errorf("error %v is neither ErrInvalid nor ErrNewer", err)
@@ -47,7 +51,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("encode what was decoded: %v", err)
 		}
-		back, err := decode("c@eth0.json", again)
+		back, err := decode(name, again)
 		if err != nil {
 			t.Fatalf("decode what was encoded: %v", err)
 		}

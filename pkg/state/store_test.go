@@ -51,7 +51,7 @@ func TestTheFileIsWhatIsDocumented(t *testing.T) {
 	r.Boot = "6e1f"
 	put(t, s, r)
 	want := `{
-  "version": 1,
+  "version": 2,
   "network": "pods",
   "containerID": "0a1b2c",
   "ifname": "eth0",
@@ -87,7 +87,7 @@ func TestTheFileIsWhatIsDocumented(t *testing.T) {
 	if diff := cmp.Diff(want, content(t, s, r.Attachment)); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"0a1b2c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := cmp.Diff([]string{file("0a1b2c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
@@ -111,14 +111,14 @@ func TestPutAgainReplaces(t *testing.T) {
 func TestPutReplacesWhatIsNoRecord(t *testing.T) {
 	s := newStore(t)
 	r := record(t, "c", "eth0")
-	plant(t, s, "c@eth0.json", `{"version": 99`)
+	plant(t, s, file("c@eth0"), `{"version": 99`)
 	put(t, s, r)
 	outside := filepath.Join(t.TempDir(), "outside")
 	if err := os.WriteFile(outside, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	other := record(t, "d", "eth0")
-	if err := os.Symlink(outside, plantPath(t, s, "d@eth0.json")); err != nil {
+	if err := os.Symlink(outside, plantPath(t, s, file("d@eth0"))); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, other)
@@ -181,14 +181,14 @@ func TestDelete(t *testing.T) {
 
 func TestDeleteNeedsTheNameAlone(t *testing.T) {
 	s := newStore(t)
-	plant(t, s, "half@eth0.json", `{"version":`)
-	plant(t, s, "newer@eth0.json", `{"version":2}`)
-	plant(t, s, "empty@eth0.json", "")
+	plant(t, s, file("half@eth0"), `{"version":`)
+	plant(t, s, file("newer@eth0"), `{"version":2}`)
+	plant(t, s, file("empty@eth0"), "")
 	outside := plant(t, state.New(t.TempDir()), "outside", "precious")
 	for name, make := range map[string]func(string) error{
-		"dir@eth0.json":  func(path string) error { return os.Mkdir(path, 0o700) },
-		"link@eth0.json": func(path string) error { return os.Symlink(outside, path) },
-		"fifo@eth0.json": func(path string) error { return unix.Mkfifo(path, 0o600) },
+		file("dir@eth0"):  func(path string) error { return os.Mkdir(path, 0o700) },
+		file("link@eth0"): func(path string) error { return os.Symlink(outside, path) },
+		file("fifo@eth0"): func(path string) error { return unix.Mkfifo(path, 0o600) },
 	} {
 		if err := make(plantPath(t, s, name)); err != nil {
 			t.Fatal(err)
@@ -210,7 +210,7 @@ func TestDeleteNeedsTheNameAlone(t *testing.T) {
 func TestNothingIsReachedOutsideOfTheDirectory(t *testing.T) {
 	s := newStore(t)
 	put(t, s, record(t, "c", "eth0"))
-	outside := filepath.Join(s.Dir(), "x@eth0.json")
+	outside := filepath.Join(s.Dir(), file("x@eth0"))
 	if err := os.WriteFile(outside, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestNothingIsReachedOutsideOfTheDirectory(t *testing.T) {
 	if _, err := os.Stat(outside); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := cmp.Diff([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }

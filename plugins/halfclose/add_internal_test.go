@@ -354,7 +354,7 @@ func TestARecordIsWrittenOnceWithTheWarning(t *testing.T) {
 	if len(n.record(t, blue).Warnings) != 1 {
 		t.Error("the record has no warning")
 	}
-	name, _ := blue.FileName()
+	name := filepath.Base(n.file(t, blue))
 	marker := filepath.Join(n.store.AttachmentsDir(), "end")
 	if err := os.WriteFile(marker, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -23,11 +23,7 @@ func TestCheckLeavesAnIntactRecordAlone(t *testing.T) {
 	each(t, checkVersions, func(t *testing.T, version string) {
 		n := newNode(t)
 		n.call(t, "ADD", chained(version)).ok(t)
-		name, err := blue.FileName()
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := n.store.AttachmentsDir() + "/" + name
+		path := n.file(t, blue)
 		before, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -116,14 +112,10 @@ func TestCheckLeavesARecordThatCannotBeReadAlone(t *testing.T) {
 	t.Run("of an I/O error", func(t *testing.T) {
 		n := newNode(t)
 		n.put(t, "blue", blue)
-		name, err := blue.FileName()
-		if err != nil {
-			t.Fatal(err)
-		}
 		before := n.record(t, blue)
 		// The first page of a process is never mapped: it reads as a disk that is broken does.
 		inMounts(t, func() error {
-			return unix.Mount("/proc/self/mem", n.store.AttachmentsDir()+"/"+name, "", unix.MS_BIND, "")
+			return unix.Mount("/proc/self/mem", n.file(t, blue), "", unix.MS_BIND, "")
 		}, func() {
 			if o := n.call(t, "CHECK", chained("1.0.0")).ok(t); !strings.Contains(o.stderr, "left as it is: ") || !strings.Contains(o.stderr, "input/output error") || n.starts != 0 {
 				t.Errorf("%+v, started %d reapers, want nothing but a warning", o, n.starts)

@@ -224,14 +224,20 @@ func (n *node) put(t *testing.T, network string, a state.Attachment) {
 	}
 }
 
-// damage writes what is no record in the place of one, and returns the file's path.
-func (n *node) damage(t *testing.T, a state.Attachment, content string) string {
+// file is the path of an attachment's record in the node's namespace.
+func (n *node) file(t *testing.T, a state.Attachment) string {
 	t.Helper()
-	name, err := a.FileName()
+	name, err := state.Record{Attachment: a, Netns: state.Netns{Identity: identityOf(t, n.netns)}}.FileName()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(n.store.AttachmentsDir(), name)
+	return filepath.Join(n.store.AttachmentsDir(), name)
+}
+
+// damage writes what is no record in the place of one, and returns the file's path.
+func (n *node) damage(t *testing.T, a state.Attachment, content string) string {
+	t.Helper()
+	path := n.file(t, a)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
 		t.Fatal(err)
 	}
