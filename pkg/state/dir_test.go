@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -108,7 +107,7 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	if err := s.Delete(fresh.Attachment); err != nil && !errors.Is(err, unix.EROFS) {
 		t.Errorf("Delete of nothing: %v", err)
 	}
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -135,10 +134,10 @@ func TestAFullFileSystemKeepsTheOldRecord(t *testing.T) {
 	if err := s.Put(larger); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Put = %v, want ENOSPC", err)
 	}
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{file("c@eth0")}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
@@ -189,7 +188,7 @@ func TestADirectoryOfRecordsThatLeadsElsewhereIsRefused(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("the other directory has mode %v (%v) now, want it untouched", info.Mode(), err)
 	}
-	if diff := cmp.Diff([]string{file("c@eth0")}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names there (-want +got):\n%s", diff)
 	}
 }

@@ -5,11 +5,15 @@ package state_test
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -28,9 +32,11 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 			Path:     "/run/netns/cni-1",
 			Identity: netns.Identity{Cookie: 1<<63 + 1, Dev: 4, Inode: 4026532321},
 		},
-		Pod:      state.Pod{Namespace: "shop", Name: "cart-0", UID: "8a52"},
-		Policy:   policy.Default(),
-		Sources:  policy.Sources{"mode": policy.SourceNetwork, "clock": policy.SourceBuiltIn},
+		Pod: state.Pod{Namespace: "shop", Name: "cart-0", UID: "8a52"},
+		Layers: policy.Layers{
+			Network:     layer(tb, `{"mode": "destroy", "finWait2Grace": "10m"}`),
+			Annotations: map[string]string{policy.AnnotationGrace: "soon"},
+		},
 		Warnings: []string{`annotation halfclose.cni/grace: "soon" is no grace`},
 		Time:     time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC),
 	}
@@ -38,6 +44,23 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 
 // file is the name of the file of a record that record made, by "<containerID>@<ifname>".
 func file(attachment string) string { return attachment + ":8000000000000001-f00001e1.json" }
+
+// layer reads what a network's object says.
+func layer(tb testing.TB, object string) policy.Layer {
+	tb.Helper()
+	l, problems := policy.ParseLayer([]byte(object), policy.SourceNetwork)
+	if len(problems) > 0 {
+		tb.Fatal(problems)
+	}
+	return l
+}
+
+// compare returns how two values differ, and equal reports whether they do not.
+func compare(want, got any) string {
+	return cmp.Diff(want, got, cmp.AllowUnexported(policy.Layer{}), cmpopts.EquateComparable(netip.Prefix{}))
+}
+
+func equal(want, got any) bool { return compare(want, got) == "" }
 
 func bootID(tb testing.TB) string {
 	tb.Helper()

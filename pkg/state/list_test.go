@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/state"
@@ -19,7 +18,7 @@ import (
 
 func TestAnAbsentDirectoryIsAnEmptyListing(t *testing.T) {
 	s := newStore(t)
-	if diff := cmp.Diff(state.Listing{}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 	if _, err := os.Stat(s.Dir()); !errors.Is(err, os.ErrNotExist) {
@@ -35,7 +34,7 @@ func TestListingsAreSorted(t *testing.T) {
 	plant(t, s, "z", "")
 	plant(t, s, "y", "")
 	l := list(t, s)
-	if diff := cmp.Diff(want, l.Records); diff != "" {
+	if diff := compare(want, l.Records); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
 	if len(l.Problems) != 2 || l.Problems[0].File != "y" || l.Problems[1].File != "z" {
@@ -75,8 +74,14 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		{file("good@eth1"), write(text), state.ErrInvalid, "content good, interface eth0"},
 		{file("evil@eth0"), write(as(`\u001b[2J`)), state.ErrInvalid, `content "\x1b[2J"`},
 		{file("mode@eth0"), write(edit(t, as("mode"), `"destroy"`, `"annihilate"`)), state.ErrInvalid, "annihilate"},
-		{file("grace@eth0"), write(edit(t, as("grace"), `"10m"`, `"-10m"`)), state.ErrInvalid, "closeWaitGrace"},
-		{file("nopolicy@eth0"), write(edit(t, as("nopolicy"), `"policy"`, `"politics"`)), state.ErrInvalid, "policy"},
+		{file("grace@eth0"), write(edit(t, as("grace"), `"10m"`, `"-10m"`)), state.ErrInvalid, "finWait2Grace"},
+		{file("key@eth0"), write(edit(t, as("key"), `"finWait2Grace"`, `"later"`)), state.ErrInvalid, "later"},
+		{file("overrides@eth0"), write(edit(t, as("overrides"), `"any"`, `"some"`)), state.ErrInvalid, "podOverrides"},
+		{file("nooverrides@eth0"), write(edit(t, as("nooverrides"), `"podOverrides"`, `"_"`)), state.ErrInvalid, "podOverrides"},
+		{file("nonetworklayer@eth0"), write(edit(t, as("nonetworklayer"), `"network": {`, `"_": {`)), state.ErrInvalid, "network"},
+		{file("annotation@eth0"), write(edit(t, as("annotation"), `"soon"`, `7`)), state.ErrInvalid, "annotations"},
+		{file("nolayers@eth0"), write(edit(t, as("nolayers"), `"layers"`, `"players"`)), state.ErrInvalid, "no policy layers"},
+		{file("nulllayers@eth0"), write(edit(t, as("nulllayers"), `"layers": {`, `"layers": null, "_": {`)), state.ErrInvalid, "layers"},
 		{file("noboot@eth0"), write(edit(t, as("noboot"), `"boot"`, `"shoe"`)), state.ErrInvalid, "boot"},
 		{file("nonetns@eth0"), write(edit(t, as("nonetns"), `"netns"`, `"notns"`)), state.ErrInvalid, "netns"},
 		{file("cookie@eth0"), write(edit(t, as("cookie"), `"cookie": 9`, `"cookie": -9`)), state.ErrInvalid, "cookie"},
@@ -107,7 +112,7 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 	}
 	before := names(t, s)
 	l := list(t, s)
-	if diff := cmp.Diff([]state.Record{good}, l.Records); diff != "" {
+	if diff := compare([]state.Record{good}, l.Records); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
 	problems := make(map[string]state.Problem)
@@ -147,7 +152,7 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 	if len(holds) > 0 {
 		t.Errorf("nothing is held for %v", holds)
 	}
-	if diff := cmp.Diff(before, names(t, s)); diff != "" {
+	if diff := compare(before, names(t, s)); diff != "" {
 		t.Errorf("reading changed the directory (-want +got):\n%s", diff)
 	}
 }
@@ -159,9 +164,8 @@ func TestUnknownFieldsAreIgnored(t *testing.T) {
 	text := content(t, s, r.Attachment)
 	text = edit(t, text, `"network"`, `"later": {"a": [1]}, "network"`)
 	text = edit(t, text, `"dev"`, `"later": null, "dev"`)
-	text = edit(t, text, `"clock"`, `"later": 1e99, "clock"`)
 	plant(t, s, file("c@eth0"), text)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -172,7 +176,7 @@ func TestARecordOfAnotherBootIsListedAndInert(t *testing.T) {
 	theirs.Boot = "another"
 	put(t, s, ours, theirs)
 	l := list(t, s)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{ours, theirs}}, l); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{ours, theirs}}, l); diff != "" {
 		t.Fatalf("List (-want +got):\n%s", diff)
 	}
 	if boot := bootID(t); l.Records[0].Inert(boot) || !l.Records[1].Inert(boot) {

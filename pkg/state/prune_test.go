@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -43,7 +41,7 @@ func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
 	if err != nil && strings.Contains(err.Error(), "absent") {
 		t.Errorf("error %v, want none about what is not there", err)
 	}
-	if diff := cmp.Diff([]string{"dir", "stays too", file("stays@eth0")}, names(t, s)); diff != "" {
+	if diff := compare([]string{"dir", "stays too", file("stays@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 	if _, err := os.Stat(precious); err != nil {
@@ -73,12 +71,12 @@ func TestAPutThatIsInterruptedLeavesTheOldRecord(t *testing.T) {
 	put(t, s, old)
 	for _, written := range []int{0, 1, len(text) / 2, len(text)} {
 		interrupt(t, s, text[:written])
-		if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+		if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
 			t.Errorf("%d bytes written: List (-want +got):\n%s", written, diff)
 		}
 	}
 	put(t, s, next)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{next}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{next}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -96,7 +94,7 @@ func TestPruneDeletesTheTemporaryFilesOfTheDead(t *testing.T) {
 	if err := s.Prune(); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{".c@eth0.json", ".hidden", young, file("c@eth0")}, names(t, s)); diff != "" {
+	if diff := compare([]string{".c@eth0.json", ".hidden", young, file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }

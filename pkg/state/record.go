@@ -19,17 +19,18 @@ import (
 // changing the number. Version 1 is read too.
 const Version = 2
 
-// Record is an attachment on disk.
+// Record is an attachment on disk. It keeps apart what each place says of the policy: what they come to together is the
+// reader's to find out.
 type Record struct {
 	Version int    `json:"version"` // that of its file; Put writes the current one
 	Network string `json:"network"` // the CNI network's name
 	Attachment
-	Boot     string         `json:"boot"` // the boot in which it was written, from netns.BootID
-	Netns    Netns          `json:"netns"`
-	Pod      Pod            `json:"pod,omitzero"`
-	Policy   policy.Policy  `json:"policy"`
-	Sources  policy.Sources `json:"sources,omitempty"`  // where each value of the policy came from
-	Warnings []string       `json:"warnings,omitempty"` // what was wrong when it was written
+	Boot   string        `json:"boot"` // the boot in which it was written, from netns.BootID
+	Netns  Netns         `json:"netns"`
+	Pod    Pod           `json:"pod,omitzero"`
+	Layers policy.Layers `json:"layers"`
+	// Warnings are what was wrong when it was written, for people to read: Layers.Observe is what follows from it.
+	Warnings []string `json:"warnings,omitempty"`
 	// Plugin is the build of the plugin that wrote it. It is zero where another program did.
 	Plugin buildinfo.Build `json:"plugin,omitzero"`
 	Time   time.Time       `json:"time"` // when it was written, by the wall clock
@@ -110,8 +111,8 @@ func decode(name string, data []byte) (Record, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if !hasCookie(data) {
-		return Record{}, fmt.Errorf("%w: no netns cookie", ErrInvalid)
+	if err := checkPresent(data); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if r.Attachment != a {
 		return Record{}, fmt.Errorf("%w: the file's name says %s, its content %s", ErrInvalid, a, r.Attachment)
@@ -122,21 +123,38 @@ func decode(name string, data []byte) (Record, error) {
 	if r.Version != version1 && key != KeyOf(r.Netns.Identity) {
 		return Record{}, fmt.Errorf("%w: the file's name says netns %s, its content %s", ErrInvalid, key, KeyOf(r.Netns.Identity))
 	}
+	if r.Version == version1 {
+		if r.Layers, err = layersOfVersion1(data); err != nil {
+			return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
 	if err := r.validate(); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return r, nil
 }
 
-// hasCookie reports whether a record says what the namespace's cookie is. It is 0 only where the kernel had
-// none to give; left out, it would stand for any namespace of the inode number, and those are reused.
-func hasCookie(data []byte) bool {
+// checkPresent checks that a record has those fields for which the zero value would stand for something. A cookie is 0 only
+// where the kernel has none to give; left out, it would stand for any namespace of the inode number, and those are reused.
+// Layers without a value are those of a network that says nothing.
+func checkPresent(data []byte) error {
 	var r struct {
-		Netns struct {
+		Version int `json:"version"`
+		Netns   struct {
 			Cookie *uint64 `json:"cookie"`
 		} `json:"netns"`
+		Layers *json.RawMessage `json:"layers"`
 	}
-	return json.Unmarshal(data, &r) == nil && r.Netns.Cookie != nil
+	err := json.Unmarshal(data, &r)
+	switch {
+	case err != nil:
+		return err
+	case r.Netns.Cookie == nil:
+		return errors.New("no netns cookie")
+	case r.Layers == nil && r.Version != version1:
+		return errors.New("no policy layers")
+	}
+	return nil
 }
 
 // validate checks what every reader of a record relies on, beyond its attachment.
@@ -152,9 +170,6 @@ func (r Record) validate() error {
 		return errors.New("netns path is not absolute")
 	case r.Netns.Inode == 0:
 		return errNoInode
-	}
-	if problems := r.Policy.Validate(); len(problems) > 0 {
-		return fmt.Errorf("policy: %w", problems)
 	}
 	return nil
 }

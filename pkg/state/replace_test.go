@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -36,10 +35,10 @@ func TestPutOfAnotherNetnsRemovesTheOlderRecord(t *testing.T) {
 	age(t, filepath.Join(s.AttachmentsDir(), file("c@eth0")), time.Minute)
 	age(t, plant(t, s, "c@eth0.json", "of version 1"), time.Minute)
 	put(t, s, moved(old))
-	if diff := cmp.Diff(state.Listing{Records: append([]state.Record{moved(old)}, others...)}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: append([]state.Record{moved(old)}, others...)}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
-	if got, err := s.Get(old.Attachment); err != nil || !cmp.Equal(got, moved(old)) {
+	if got, err := s.Get(old.Attachment); err != nil || !equal(got, moved(old)) {
 		t.Errorf("Get = %+v, %v, want the new one", got, err)
 	}
 }
@@ -59,19 +58,19 @@ func TestAPutOfAnotherNetnsThatIsKilledLeavesTheOlderRecordToo(t *testing.T) {
 	}
 	put(t, s, old)
 	interrupt(t, s, string(text)) // before its rename
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
 		t.Errorf("before the rename (-want +got):\n%s", diff)
 	}
 	plant(t, s, movedFile, string(text)) // before it removes the older file
-	if diff := cmp.Diff([]state.Record{old, next}, list(t, s).Records); diff != "" {
+	if diff := compare([]state.Record{old, next}, list(t, s).Records); diff != "" {
 		t.Errorf("after the rename (-want +got):\n%s", diff)
 	}
-	if got, err := s.Get(old.Attachment); err != nil || !cmp.Equal(got, next) {
+	if got, err := s.Get(old.Attachment); err != nil || !equal(got, next) {
 		t.Errorf("Get = %+v, %v, want the newer one", got, err)
 	}
 	plant(t, s, movedFile, "") // damaged besides: it holds its own netns, and the older one stands
 	l := list(t, s)
-	if len(l.Holds) != 1 || l.Holds[0].Netns != state.KeyOf(next.Netns.Identity) || !cmp.Equal(l.Records, []state.Record{old}) {
+	if len(l.Holds) != 1 || l.Holds[0].Netns != state.KeyOf(next.Netns.Identity) || !equal(l.Records, []state.Record{old}) {
 		t.Errorf("with the newer one damaged: %+v", l)
 	}
 	if err := s.Delete(old.Attachment); err != nil {
@@ -111,7 +110,7 @@ func TestDeleteRemovesEachFileOfItsAttachment(t *testing.T) {
 	if err := s.Delete(state.Attachment{ContainerID: "c", IfName: "eth0"}); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{file("c@eth00")}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("c@eth00")}, names(t, s)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }
@@ -151,10 +150,10 @@ func TestTheRecordsOfAContainerCanBeDroppedFromAFullDisk(t *testing.T) {
 		t.Errorf("Put = %v, want ENOSPC", err)
 	}
 	files, err := s.DeleteContainer("c")
-	if diff := cmp.Diff([]string{file("c@eth0"), file("c@net1"), file("c@net2")}, files); diff != "" || err != nil {
+	if diff := compare([]string{file("c@eth0"), file("c@net1"), file("c@net2")}, files); diff != "" || err != nil {
 		t.Errorf("DeleteContainer (-want +got, %v):\n%s", err, diff)
 	}
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{stays}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{stays}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 	if files, err := s.DeleteContainer("c"); len(files) > 0 || err != nil {

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -32,7 +31,7 @@ func TestTheSwitchIsReadAsItWasSet(t *testing.T) {
 		if err != nil || !set {
 			t.Errorf("set %v, error %v, want it set", set, err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := compare(want, got); diff != "" {
 			t.Errorf("switch (-want +got):\n%s", diff)
 		}
 	}
@@ -41,7 +40,7 @@ func TestTheSwitchIsReadAsItWasSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "{\n  \"mode\": \"off\",\n  \"who\": \"root (uid 0)\",\n  \"when\": \"2026-03-01T12:00:00Z\"\n}\n"
-	if diff := cmp.Diff(want, string(data)); diff != "" {
+	if diff := compare(want, string(data)); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
