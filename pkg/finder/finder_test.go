@@ -27,7 +27,8 @@ func eachFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { root.Close() })
-			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) }, root, 1)
+			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) },
+				finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
 			if errors.Is(err, unix.EPERM) {
 				nstest.NeedPrivilege(t, "load BPF programs", err)
 			}

@@ -16,6 +16,7 @@ import (
 // asks for and as its pacer allows. It works on its caller's goroutine.
 type sweeper struct {
 	opener   Opener
+	clock    monotime.Clock
 	pacer    *Pacer
 	queue    sweepQueue
 	batch    batch
@@ -23,8 +24,8 @@ type sweeper struct {
 }
 
 // newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
-func newSweeper(opener Opener, pacer *Pacer, order sweepOrder) sweeper {
-	return sweeper{opener: opener, pacer: pacer, queue: sweepQueue{order: order}, batch: newBatch()}
+func newSweeper(opener Opener, pacer *Pacer, clock monotime.Clock, order sweepOrder) sweeper {
+	return sweeper{opener: opener, clock: clock, pacer: pacer, queue: sweepQueue{order: order}, batch: newBatch()}
 }
 
 // replace replaces the set of network namespaces to sweep.
@@ -57,11 +58,11 @@ func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete boo
 	}
 	next := s.queue.peek()
 	id, late := next.netns.Identity, now.Sub(next.due)
-	began := monotime.Now()
+	began := s.clock.Now()
 	cpu, err := s.dump(next, sink)
-	ended := monotime.Now() // before the sink takes its time
+	ended := s.clock.Now() // before the sink takes its time
 	s.flush(sink)
-	s.pacer.Spend(monotime.Now(), cpu)
+	s.pacer.Spend(s.clock.Now(), cpu)
 	s.queue.reschedule(next, now)
 	sink.Cost(Cost{CPU: cpu})
 	if err != nil {
@@ -97,7 +98,7 @@ func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) 
 
 // read reports the half-closed sockets that conn dumps, except for a last batch, which stays in s.batch.
 func (s *sweeper) read(conn *inetdiag.Conn, id netns.Identity, sink Sink) error {
-	asked := monotime.Now()
+	asked := s.clock.Now()
 	return conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(sock *inetdiag.Socket) error {
 		if s.batch.isFull() {
 			s.flush(sink)
@@ -110,6 +111,6 @@ func (s *sweeper) read(conn *inetdiag.Conn, id netns.Identity, sink Sink) error 
 // flush reports the batch with one time for all of its sockets, which is not before the kernel read any of
 // them: reading the clock costs a tenth of what reading a socket does.
 func (s *sweeper) flush(sink Sink) {
-	s.batch.stamp(monotime.Now())
+	s.batch.stamp(s.clock.Now())
 	s.batch.flush(sink)
 }

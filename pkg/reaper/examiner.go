@@ -61,6 +61,7 @@ type examined struct {
 // examiner looks at single sockets again, judges what it sees and destroys at once.
 type examiner struct {
 	opener finder.Opener
+	clock  monotime.Clock
 	ids    [handful]inetdiag.ID
 	index  [handful]int
 }
@@ -91,7 +92,7 @@ func (e *examiner) look(conn *inetdiag.Conn, j *job, first, n int) error {
 	}
 	// One reading of the clock for all: it is a system call. Being early by the time of a look makes no
 	// socket older than the kernel's tick does.
-	at := monotime.Now()
+	at := e.clock.Now()
 	return conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
 		j.results = append(j.results, examined{at: at})
 		x := &j.results[len(j.results)-1]

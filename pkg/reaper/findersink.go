@@ -86,7 +86,7 @@ func (l *loop) active(id netns.Identity) *registered {
 
 // seen records sockets that the finder has seen.
 func (l *loop) seen(batch []finder.Seen) {
-	at := now()
+	at := l.clock.Now()
 	var ns *registered
 	for i := range batch {
 		s := &batch[i]

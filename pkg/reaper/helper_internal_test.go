@@ -17,6 +17,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
+// now is the moment by the loops' clock.
+func now() monotime.Time { return monotime.Fake{}.Now() }
+
 // moment is a moment so long after the beginning of a pure test, which is far from boot.
 func moment(d time.Duration) monotime.Time { return monotime.Time(24 * time.Hour).Add(d) }
 

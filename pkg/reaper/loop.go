@@ -20,6 +20,7 @@ import (
 type loop struct {
 	cfg           Config
 	boot          string
+	clock         monotime.Clock
 	log           *slog.Logger
 	warnings      *warnings
 	registry      *registry
@@ -50,20 +51,17 @@ type loop struct {
 func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
 	return &loop{
-		cfg: cfg, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
+		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
 		caps: caps, mode: caps.view.Effective,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
-		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, now()),
-		fresh:       newRotation(), held: newRotation(), idleSince: now(),
+		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
+		fresh:       newRotation(), held: newRotation(), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
 		},
 	}
 }
-
-// now is the one clock of this package's I/O half; what is pure takes the time as an argument.
-func now() monotime.Time { return monotime.Now() }
 
 // saveEvery is how much of the candidates' ages a crash may lose at most.
 const saveEvery = 10 * time.Second
@@ -85,9 +83,9 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			call(l)
 		case j := <-results:
 			l.busy = false
-			l.examined(j, now())
+			l.examined(j, l.clock.Now())
 		case k := <-l.attribution.looked:
-			l.attributed(k, now())
+			l.attributed(k, l.clock.Now())
 		case <-wake.C:
 		case <-saveTick.C:
 			if l.tracker.changed && save.start(l.encode) {
@@ -95,13 +93,13 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			}
 		case <-second.C:
 			l.journal.flush()
-			l.keepingUp(now())
-			if l.idle(now()) {
+			l.keepingUp(l.clock.Now())
+			if l.idle(l.clock.Now()) {
 				return ErrIdle
 			}
 		}
-		if l.caps.refresh(time.Now()) {
-			l.remode(now())
+		if l.caps.refresh(l.clock.Wall()) {
+			l.remode(l.clock.Now())
 		}
 		l.noticeSwitch()
 		if l.retarget {
@@ -113,13 +111,13 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			targets <- l.registry.targets()
 		}
 		if !l.busy {
-			if j := l.nextJob(now(), time.Now()); j != nil {
+			if j := l.nextJob(l.clock.Now(), l.clock.Wall()); j != nil {
 				l.busy = true
 				jobs <- j // has room: there is only this one
 			}
 		}
-		l.attribute(now())
-		wake.Reset(l.untilWork(now(), time.Now()))
+		l.attribute(l.clock.Now())
+		wake.Reset(l.untilWork(l.clock.Now(), l.clock.Wall()))
 	}
 }
 
@@ -148,7 +146,7 @@ func (l *loop) idle(now monotime.Time) bool {
 
 // counted takes in a census.
 func (l *loop) counted(c census) {
-	at := now()
+	at := l.clock.Now()
 	ch := l.registry.update(c, at)
 	l.noticeRecords(c)
 	for _, ns := range ch.removed {

@@ -12,6 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -22,7 +23,7 @@ func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 	t.Helper()
 	store := state.New(t.TempDir())
 	l := newLoop(Config{
-		Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
+		Clock: monotime.Fake{}, Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
 	}, newWarnings(slog.New(slog.DiscardHandler)), "boot", "")
 	ns := newRegistered(1)
 	l.registry.namespaces[ns.Identity] = ns

@@ -50,7 +50,7 @@ type CountKey struct {
 // Metrics returns what the reaper has counted until now.
 func (r *Reaper) Metrics(ctx context.Context) (Metrics, error) {
 	var m Metrics
-	err := r.each(ctx, func(l *loop) { m = l.metrics() }, func(_ *loop, ns *registered) { m.add(ns, now()) })
+	err := r.each(ctx, func(l *loop) { m = l.metrics() }, func(l *loop, ns *registered) { m.add(ns, l.clock.Now()) })
 	return m, err
 }
 

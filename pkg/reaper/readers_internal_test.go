@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -27,7 +28,7 @@ const (
 func crowdedLoop(tb testing.TB) *loop {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
-	l := newLoop(Config{Finder: finder.NewSockDiag(nil, 1), Log: log, Mode: policy.Destroy}, newWarnings(log), "boot", "")
+	l := newLoop(Config{Clock: monotime.Fake{}, Finder: finder.NewSockDiag(finder.Config{Clock: monotime.Fake{}, CPUBudget: 1}), Log: log, Mode: policy.Destroy}, newWarnings(log), "boot", "")
 	at := now()
 	for i := range uint64(crowdNamespaces) {
 		ns := newRegistered(i + 1)

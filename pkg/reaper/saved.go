@@ -24,9 +24,11 @@ type savedCandidate struct {
 }
 
 // The file is a header (magic, boot id), fixed-size entries and a CRC-32 of all before it, in the byte
-// order of the machine: it means nothing on another one, nor after a boot.
+// order of the machine: it means nothing on another one, nor after a boot. Its times are of the initial time
+// namespace, so the next reaper may run in another one. Version 1 had the times of the reaper's own and
+// did not say which: its ages are not trusted.
 const (
-	savedMagic  = "halfclose candidates 1\n"
+	savedMagic  = "halfclose candidates 2\n"
 	savedEntry  = 3*8 + inetdiag.SizeofID + 2 + 4*8 + 4*8 + 4
 	savedHeader = len(savedMagic) + bootIDLength
 	// bootIDLength is that of /proc/sys/kernel/random/boot_id without its newline.

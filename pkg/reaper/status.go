@@ -20,7 +20,7 @@ import (
 // Status returns what the reaper does now.
 func (r *Reaper) Status(ctx context.Context) (api.ReaperStatus, error) {
 	var s api.ReaperStatus
-	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { addNamespace(&s, l, ns, now()) })
+	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { addNamespace(&s, l, ns, l.clock.Now()) })
 	finishStatus(&s)
 	return s, err
 }

@@ -19,6 +19,7 @@ import (
 
 // survey is what is known of the sockets of one namespace, copied for a reader.
 type survey struct {
+	clock        monotime.Clock
 	netns        finder.Netns
 	record       state.Record
 	policy       policy.Policy
@@ -31,7 +32,7 @@ type survey struct {
 
 // survey copies what is known of a namespace's sockets into s, whose room is used again.
 func (l *loop) survey(id netns.Identity, s *survey) {
-	*s = survey{known: s.known[:0], views: s.views[:0]}
+	*s = survey{clock: l.clock, known: s.known[:0], views: s.views[:0]}
 	ns := l.registry.namespaces[id]
 	if ns == nil {
 		s.gone = true
@@ -45,8 +46,9 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 }
 
 // surveyUnregistered returns the survey of a namespace that is not registered.
-func surveyUnregistered(path string, id netns.Identity) *survey {
+func surveyUnregistered(clock monotime.Clock, path string, id netns.Identity) *survey {
 	return &survey{
+		clock: clock,
 		netns: finder.Netns{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
 		mode: policy.Off, unregistered: true,
 	}
@@ -62,7 +64,7 @@ func (s *survey) list(o finder.Opener, q api.SocketQuery) ([]api.SocketView, err
 
 // fromMemory lists what is known of the half-closed sockets.
 func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
-	at := now()
+	at := s.clock.Now()
 	s.views = slices.Grow(s.views, len(s.known))
 	for i := range s.known {
 		c := &s.known[i]
@@ -104,7 +106,7 @@ func (s *survey) dump(o finder.Opener, q api.SocketQuery) ([]api.SocketView, err
 		known[s.known[i].history.ID.Cookie()] = &s.known[i]
 	}
 	err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates, Info: true}, func(sock *inetdiag.Socket) error {
-		s.judge(q, sock, known[sock.ID.Cookie()], now())
+		s.judge(q, sock, known[sock.ID.Cookie()], s.clock.Now())
 		return nil
 	})
 	if err != nil {

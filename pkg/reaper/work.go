@@ -70,7 +70,7 @@ func (l *loop) examined(j *job, at monotime.Time) {
 			l.unexamined(c, j.err, at)
 		}
 	}
-	l.budget.spend(time.Now(), j.tried)
+	l.budget.spend(l.clock.Wall(), j.tried)
 	l.spare = j
 }
 
@@ -183,7 +183,7 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	}
 	idle := x.at.Sub(max(x.history.Since, x.history.Progress))
 	l.journal.add(api.Entry{
-		Time: time.Now(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
+		Time: l.clock.Wall(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
 		Local: x.socket.ID.Local(), Peer: x.socket.ID.Peer(), State: x.socket.State,
 		Age: api.Seconds(x.at.Sub(x.history.Since)), Idle: api.Seconds(idle), Grace: j.policy.Grace(x.socket.State),
 		Late:   api.Seconds(late(c, x)),
