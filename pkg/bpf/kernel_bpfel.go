@@ -43,7 +43,8 @@ type kernelLook struct {
 	Inode         uint32
 	SinceAck      uint32
 	SinceData     uint32
-	Unused        uint16
+	Opened        uint8
+	Unused        uint8
 	State         uint8
 	Family        uint8
 	Id            struct {

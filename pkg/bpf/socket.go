@@ -23,7 +23,19 @@ type Socket struct {
 	// Entered is when it became half-closed, where the program was called for that: then At is the same moment.
 	// Else zero.
 	Entered monotime.Time
+	Opened  Opened
 }
+
+// Opened is which side opened a connection, as far as its socket proves it. Whether a listener is still open does not
+// matter.
+type Opened uint8
+
+// The values of Opened, as in src/look.h.
+const (
+	OpenedUnknown Opened = iota // bind() chose the local port, then connect() was called
+	OpenedHere                  // connect() chose the local port
+	OpenedByPeer                // the socket is a listener's
+)
 
 // Holding is one descriptor of a process that leads to a half-closed socket. A socket that several descriptors
 // lead to has as many.
@@ -55,6 +67,7 @@ func (s *Socket) set(l *kernelLook, t ticks) error {
 	s.Info.LastAckRecv, s.Info.LastDataRecv = t.duration(l.SinceAck), t.duration(l.SinceData)
 	s.HasInfo = true
 	s.Netns, s.At, s.Entered = l.Netns, monotime.Time(l.At), monotime.Time(l.Entered)
+	s.Opened = Opened(l.Opened)
 	return nil
 }
 
