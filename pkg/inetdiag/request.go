@@ -63,6 +63,15 @@ func appendLookup(b []byte, seq uint32, id *ID) []byte {
 	return appendReqV2(b, typeByFamily, 0, seq, AllStates, extInfo, id)
 }
 
+// appendListenerLookup appends a request for the listener of a connection. No connection has the peer port 0, so the
+// kernel's exact look-up (inet_diag_find_one_icsk of net/ipv4/inet_diag.c) goes on to the listeners.
+func appendListenerLookup(b []byte, seq uint32, id *ID) []byte {
+	listener := *id
+	binary.BigEndian.PutUint16(listener.sockid[offDport:], 0)
+	binary.NativeEndian.PutUint64(listener.sockid[offCookie:], noCookie)
+	return appendReqV2(b, typeByFamily, 0, seq, AllStates, 0, &listener)
+}
+
 // appendDestroy appends a request to destroy one socket. The one answer is the ACK or an error.
 func appendDestroy(b []byte, seq uint32, id *ID) []byte {
 	return appendReqV2(b, typeDestroy, unix.NLM_F_ACK, seq, AllStates, 0, id)
