@@ -84,13 +84,15 @@ func NewBPF(c BPFConfig) *BPF {
 	now, opener, proc := monotime.Now(), Opener{c.Root}, owners.NewProc("/proc")
 	pacer := NewPacer(c.CPUBudget, now)
 	audits := NewPacer(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
-	return &BPF{
+	f := &BPF{
 		loader: c.Loader, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, dueNow), audits: newSweeper(opener, audits, dueSpread),
 		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval),
 		visibility:    newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
+	f.sweeps.tellsRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk tells the others
+	return f
 }
 
 // Name returns "bpf".

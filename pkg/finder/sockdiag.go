@@ -29,7 +29,9 @@ func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
 
 func newSockDiag(root *netns.Root, cpuBudget float64, why string) *SockDiag {
 	pacer := NewPacer(cpuBudget, monotime.Now())
-	return &SockDiag{sweeps: newSweeper(Opener{root}, pacer, dueNow), why: why}
+	f := &SockDiag{sweeps: newSweeper(Opener{root}, pacer, dueNow), why: why}
+	f.sweeps.tellsRoles = func(netns.Identity) bool { return true }
+	return f
 }
 
 // Name returns "sockdiag".
