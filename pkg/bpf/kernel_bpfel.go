@@ -19,7 +19,7 @@ type kernelHolder struct {
 	Fd      uint32
 	Command [16]int8
 	Inode   uint32
-	Unused  uint32
+	Tid     uint32
 }
 
 type kernelHolding struct {

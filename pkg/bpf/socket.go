@@ -41,15 +41,15 @@ const (
 // lead to has as many.
 type Holding struct {
 	Socket
-	PID, FD int
-	Command string // as in /proc/PID/comm
+	PID, TID, FD int    // TID: of the thread whose descriptor table has FD; PID unless a thread has a table of its own
+	Command      string // as in /proc/PID/comm
 }
 
 // Holder is one descriptor of a process that leads to a TCP socket.
 type Holder struct {
-	Inode   uint32 // the socket's
-	PID, FD int
-	Command string // as in /proc/PID/comm
+	Inode        uint32 // the socket's
+	PID, TID, FD int    // as of a Holding
+	Command      string // as in /proc/PID/comm
 }
 
 // set makes s what the program wrote.

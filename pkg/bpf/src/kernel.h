@@ -114,6 +114,7 @@ struct tcp_sock {
 };
 
 struct task_struct {
+	int pid;
 	int tgid;
 	struct task_struct *group_leader;
 	char comm[16];
