@@ -44,6 +44,8 @@ type Verdict struct {
 	Again monotime.Time
 	// Standing is what spares the other end of the connection too, where that is known.
 	Standing Standing
+	// Other is the other end's where it is the reason.
+	Other Standing
 	// Above are the rules with a number of sockets to leave alone that certainly match. Each must allow a destroy by
 	// grace.
 	Above []RuleRef
