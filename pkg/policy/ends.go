@@ -55,13 +55,13 @@ func AreTwoEnds(a, b *End) bool {
 		within1(a.sent(), b.Counters.Received) && within1(b.sent(), a.Counters.Received)
 }
 
-// sent returns how many bytes of data the peer has acknowledged: without the SYN, and without the FIN in FIN_WAIT2.
+// sent returns how many bytes of data the peer has acknowledged, or one more: bytes_acked counts the SYN of the end that
+// opened the connection, and not that of the other. The FIN is left out.
 func (e *End) sent() uint64 {
-	extra := uint64(1)
 	if e.State == inetdiag.FinWait2 {
-		extra = 2
+		return e.Counters.Acked - min(e.Counters.Acked, 1)
 	}
-	return e.Counters.Acked - min(e.Counters.Acked, extra)
+	return e.Counters.Acked
 }
 
 func within1(a, b uint64) bool { return max(a, b)-min(a, b) <= 1 }

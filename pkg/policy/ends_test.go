@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// endOf is an end of a connection that has sent and received so many bytes of data, as two looks at it establish.
+// endOf is an end of a connection that has sent and received so many bytes of data. The one in FIN_WAIT2 is the client.
 func endOf(netns uint64, st inetdiag.State, local, peer string, sent, received uint64) policy.End {
 	l, p := netip.MustParseAddrPort(local), netip.MustParseAddrPort(peer)
 	family := uint8(unix.AF_INET)
@@ -23,14 +23,34 @@ func endOf(netns uint64, st inetdiag.State, local, peer string, sent, received u
 		family = unix.AF_INET6
 	}
 	s := &inetdiag.Socket{ID: inetdiag.NewID(family, l, p, 0, 7), State: st, Inode: 1, HasInfo: true}
-	s.Info.BytesAcked, s.Info.BytesReceived = sent+1, received // the SYN
+	s.Info.BytesAcked, s.Info.BytesReceived = sent, received
 	if st == inetdiag.CloseWait {
 		s.Info.BytesReceived++ // the peer's FIN
 	} else {
-		s.Info.BytesAcked++ // our FIN
+		s.Info.BytesAcked += 2 // our SYN and FIN
 	}
 	h := policy.Follow(nil, policy.Look{At: monotime.Time(time.Hour), Socket: s})
 	return policy.End{Netns: netns, ID: h.ID, State: h.State, Counters: h.Counters}
+}
+
+// TestTheKernelsCountsOfTwoEndsMirror has what Linux 6.18 said of a client that sent 100 bytes and a server that sent 50.
+func TestTheKernelsCountsOfTwoEndsMirror(t *testing.T) {
+	end := func(st inetdiag.State, local, peer string, acked, received uint64) *policy.End {
+		s := &inetdiag.Socket{
+			ID:    inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort(local), netip.MustParseAddrPort(peer), 0, 7),
+			State: st, Inode: 1, HasInfo: true,
+		}
+		s.Info.BytesAcked, s.Info.BytesReceived = acked, received
+		h := policy.Follow(nil, policy.Look{At: monotime.Time(time.Hour), Socket: s})
+		return &policy.End{Netns: 1, ID: h.ID, State: h.State, Counters: h.Counters}
+	}
+	const client, server = "10.0.0.1:4000", "10.0.0.2:80"
+	if !policy.AreTwoEnds(end(inetdiag.FinWait2, client, server, 102, 50), end(inetdiag.CloseWait, server, client, 50, 101)) {
+		t.Error("the client half-closed")
+	}
+	if !policy.AreTwoEnds(end(inetdiag.CloseWait, client, server, 101, 51), end(inetdiag.FinWait2, server, client, 51, 100)) {
+		t.Error("the server half-closed")
+	}
 }
 
 func TestAreTwoEnds(t *testing.T) {
@@ -42,7 +62,7 @@ func TestAreTwoEnds(t *testing.T) {
 	}{
 		"the two ends in two netns":                 {client, endOf(2, cw, "10.0.0.2:80", "10.0.0.1:4000", 50, 100), true},
 		"the two ends in one netns":                 {client, endOf(1, cw, "10.0.0.2:80", "10.0.0.1:4000", 50, 100), true},
-		"a byte on its way":                         {client, endOf(2, cw, "10.0.0.2:80", "10.0.0.1:4000", 51, 99), true},
+		"a byte on its way":                         {client, endOf(2, cw, "10.0.0.2:80", "10.0.0.1:4000", 51, 101), true},
 		"more than a byte sent":                     {client, endOf(2, cw, "10.0.0.2:80", "10.0.0.1:4000", 52, 100), false},
 		"more than a byte received":                 {client, endOf(2, cw, "10.0.0.2:80", "10.0.0.1:4000", 50, 98), false},
 		"another port":                              {client, endOf(2, cw, "10.0.0.2:81", "10.0.0.1:4000", 50, 100), false},
