@@ -52,6 +52,7 @@ type item struct {
 	ours    bool // its options may be those of the question
 	changed bool // the owner changed an option between the two times it was read
 	own     bool // the application's own keepalive asks
+	ended   bool // searching: no socket is left to search for
 	result  Result
 	Obstacle
 	err error
@@ -262,8 +263,8 @@ func (e *environment) screen(i *item, s *inetdiag.Socket) {
 	// The kernel's keepalive timer counts from the later of these.
 	i.idle = min(s.Info.LastAckRecv, s.Info.LastDataRecv)
 	i.baseline = baseline{ack: i.at.Add(-s.Info.LastAckRecv), received: s.Info.BytesReceived, probes: int(s.Info.Probes)}
-	i.armed.identity, i.armed.inode = i.asking.id, s.Inode
-	i.armed.netnsInode = q.Netns.Identity.Inode
+	i.armed = newArmed(q)
+	i.armed.inode = s.Inode
 }
 
 // scans adds a step for each descriptor table, which finds the sockets of all items in it in one pass.
@@ -569,7 +570,7 @@ func newSearching(env *environment, items []*item) *job {
 		q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Beyond}
 		for _, i := range items {
 			q.Inodes[i.armed.inode] = struct{}{}
-			q.Netns[i.armed.netnsInode] = struct{}{}
+			q.Netns[i.armed.netns.Identity.Inode] = struct{}{}
 		}
 		found, _ = env.procs.Find(context.Background(), q) // what cannot be seen is not found
 	}})
@@ -582,7 +583,23 @@ func newSearching(env *environment, items []*item) *job {
 		fd, err := j.duplicate(all, &i.armed)
 		j.put(i, fd, err)
 	})
+	j.steps = append(j.steps, step{items: items, run: func() {
+		for _, i := range items {
+			i.ended = i.ours && env.hasEnded(&i.armed)
+		}
+	}})
 	return j
+}
+
+// hasEnded reports whether sock_diag shows the socket no more, or shows that no process owns it.
+func (e *environment) hasEnded(a *armed) bool {
+	conn, err := e.opener.Open(a.netns)
+	if err != nil {
+		return len(a.netns.Paths) > 0 && netns.IsGone(err)
+	}
+	defer conn.Close()
+	s, err := conn.Lookup(a.id)
+	return errors.Is(err, inetdiag.ErrGone) || err == nil && s.Inode == 0
 }
 
 // newTidying returns a job that removes records.

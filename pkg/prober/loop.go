@@ -558,6 +558,7 @@ func (l *loop) settle(j *job, i *item, b *batch, now monotime.Time) {
 	case restoring, searching:
 		if i.done {
 			i.held.searches++
+			i.held.ended = i.held.ended || i.ended
 		}
 		l.letGo(i.held, i.done && !i.ours, now)
 	case tidying:
@@ -620,7 +621,8 @@ func (l *loop) settleLooking(i *item, now monotime.Time) {
 		return
 	}
 	if h := i.held; h != nil {
-		h.armed, h.ended = i.armed, !i.seen
+		h.armed = i.armed
+		h.ended = !i.seen
 		l.letGo(h, !i.ours, now)
 	}
 	l.answer(a, i.result, NoObstacle, i.err, i.at)
@@ -646,7 +648,7 @@ func (l *loop) letGo(h *held, restored bool, now monotime.Time) {
 	switch {
 	case !restored && !h.ended:
 		l.stats.Lost++
-		l.p.config.Log.Warn("socket not found: its keepalive options are not restored", "cookie", h.cookie, "netns", h.netnsInode)
+		l.p.config.Log.Warn("socket not found: its keepalive options are not restored", "cookie", h.cookie, "netns", h.netns.Identity)
 	case restored:
 		l.stats.Restored++
 		if h.earlier {
