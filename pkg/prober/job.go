@@ -104,6 +104,7 @@ type job struct {
 
 	begun  atomic.Int64 // steps; one more than there are when all are done
 	since  atomic.Int64 // monotime.Time of the last of them
+	thread atomic.Int32 // its ID
 	record string       // of arming
 	writes int          // the number of the step of arming that writes it
 	cpu    time.Duration
@@ -129,8 +130,9 @@ func (e *environment) at(step string, fd int) {
 	}
 }
 
-// run does the steps until they are done or taken away.
+// run does the steps until they are done or taken away. The goroutine is locked to its thread.
 func (j *job) run() {
+	j.thread.Store(int32(unix.Gettid()))
 	defer j.reach.close()
 	for n := range j.steps {
 		if !j.begin(n) {
@@ -153,6 +155,14 @@ func (j *job) isStuck(now monotime.Time) bool {
 		return false
 	}
 	return now.Sub(monotime.Time(j.since.Load())) > j.steps[n-1].patience()
+}
+
+// interrupt ends the wait of a thread that closes the last reference of a socket with SO_LINGER: a signal does
+// (sk_stream_wait_close of net/core/stream.c). The runtime ignores a SIGURG that it has not sent.
+func (j *job) interrupt() {
+	if tid := j.thread.Load(); tid != 0 {
+		_ = unix.Tgkill(os.Getpid(), int(tid), unix.SIGURG)
+	}
 }
 
 // take takes away the steps that are not begun, and returns the number of the one that is being done, -1 before the

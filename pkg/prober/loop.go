@@ -316,7 +316,7 @@ func (l *loop) dispatch() time.Duration {
 			soon(d)
 		}
 	}
-	if len(l.jobs) > 0 {
+	if len(l.jobs)+len(l.stuck) > 0 {
 		soon(duplicatePatience / 2) // watch
 	}
 	return wait
@@ -457,6 +457,9 @@ func (l *loop) remove(j *job) {
 
 // watch takes the rest of its work away from each thread that is stuck.
 func (l *loop) watch(now monotime.Time) {
+	for j := range l.stuck {
+		j.interrupt()
+	}
 	for j := range l.jobs {
 		if !j.isStuck(now) {
 			continue
@@ -467,6 +470,7 @@ func (l *loop) watch(now monotime.Time) {
 		}
 		l.remove(j)
 		l.stuck[j] = struct{}{}
+		j.interrupt()
 		j.stuck = &step{}
 		if n >= 0 {
 			j.stuck = &j.steps[n]

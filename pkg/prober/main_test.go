@@ -32,8 +32,8 @@ const parallelTests = "32"
 const envRole = "_HALFCLOSE_PROBER_ROLE"
 
 func init() {
-	if os.Getenv(envRole) == "headless" {
-		runtime.LockOSThread() // so that main is on the main thread
+	if role := os.Getenv(envRole); role == "headless" || role == "apart" {
+		runtime.LockOSThread() // so that main is on the main thread, and no other goroutine
 	}
 }
 
@@ -63,17 +63,25 @@ func ownerMain() error { return obey(os.Stdin) }
 
 // apartMain is an owner whose sockets are in the descriptor table of one of its threads only. It says which.
 func apartMain() error {
-	failed := make(chan error)
+	failed, apart := make(chan error), make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // never unlocked: the table is this thread's
 		if err := unix.Unshare(unix.CLONE_FILES); err != nil {
 			failed <- err
 			return
 		}
-		// The other threads still have the table that has been shared so far.
 		fmt.Println(unix.Gettid())
+		apart <- struct{}{}
 		failed <- obey(os.Stdin)
 	}()
+	select {
+	case err := <-failed:
+		return err
+	case <-apart:
+	}
+	if err := unix.Close(3); err != nil { // in the table of the other threads
+		return err
+	}
 	return <-failed
 }
 
@@ -91,7 +99,8 @@ func headlessMain() error {
 	return err
 }
 
-// receiverMain receives a descriptor over the unix socket that is descriptor 3 when its standard input says so.
+// receiverMain receives a descriptor over the unix socket that is descriptor 3 when its standard input says so, and says which
+// number it has.
 func receiverMain() error {
 	in := bufio.NewReader(os.Stdin)
 	if _, err := in.ReadString('\n'); err != nil {
@@ -102,7 +111,15 @@ func receiverMain() error {
 	if err != nil || n == 0 {
 		return fmt.Errorf("no descriptor: %w", err)
 	}
-	fmt.Println("ok")
+	messages, err := unix.ParseSocketControlMessage(control[:n])
+	if err != nil {
+		return err
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println(fds[0])
 	return obey(in)
 }
 
