@@ -7,12 +7,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/finder"
@@ -27,6 +30,17 @@ type order struct {
 	Dir   string
 	Netns finder.Netns
 	Owner int
+	FD    int  // of the owner, 0 if unknown
+	One   bool // the process says what the answer to one question is
+}
+
+func (o order) encode(tb testing.TB) []byte {
+	tb.Helper()
+	b, err := json.Marshal(o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
 }
 
 // proberMain asks about all sockets in CLOSE_WAIT of a network namespace, and says when the questions are out.
@@ -49,8 +63,14 @@ func proberMain() error {
 		return err
 	}
 	opener := finder.Opener{Root: root}
+	answered := make(chan prober.Answer, 1000)
 	p, err := prober.New(prober.Config{
-		Dir: o.Dir, Opener: opener, Clock: clock, Budget: 10, MaxPerSecond: 100_000, Answered: func([]prober.Answer) {},
+		Dir: o.Dir, Opener: opener, Clock: clock, Budget: 10, MaxPerSecond: 100_000,
+		Answered: func(all []prober.Answer) {
+			for _, a := range all {
+				answered <- a
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -63,7 +83,7 @@ func proberMain() error {
 	err = c.Dump(inetdiag.Filter{States: inetdiag.HalfClosed}, func(s *inetdiag.Socket) error {
 		if s.State == inetdiag.CloseWait && s.Inode != 0 {
 			all = append(all, prober.Question{
-				Netns: o.Netns, ID: s.ID, State: s.State, Inode: s.Inode, Owners: []prober.Owner{{PID: o.Owner}},
+				Netns: o.Netns, ID: s.ID, State: s.State, Inode: s.Inode, Owners: []prober.Owner{{PID: o.Owner, FD: o.FD, HasFD: o.FD != 0}},
 				Count: 6, Interval: 10 * time.Second, ProbeAfter: time.Second,
 			})
 		}
@@ -75,6 +95,14 @@ func proberMain() error {
 	}
 	go func() { _ = p.Run(context.Background()) }()
 	p.Ask(all)
+	if o.One {
+		a, name := <-answered, ""
+		if errno, ok := errors.AsType[unix.Errno](a.Err); ok {
+			name = unix.ErrnoName(errno)
+		}
+		fmt.Println(inWords(a.Result, a.Obstacle, name))
+		return nil
+	}
 	for p.Stats().Armed < len(all) {
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -101,11 +129,7 @@ func TestTheNextProberRestoresWhatAKilledOneLeft(t *testing.T) {
 	s.far.SetLink(t, nstest.LinkName, false)
 	dir := t.TempDir()
 	killed := start(t, nil, play("prober"))
-	b, err := json.Marshal(order{dir, s.netns, all[0].owner.PID})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := killed.say("%s", b); got != fmt.Sprint(n) {
+	if got := killed.say("%s", order{Dir: dir, Netns: s.netns, Owner: all[0].owner.PID}.encode(t)); got != fmt.Sprint(n) {
 		t.Fatalf("%s questions are out, want %d", got, n)
 	}
 	killed.kill()

@@ -40,6 +40,7 @@ func init() {
 func TestMain(m *testing.M) {
 	role, ok := map[string]func() error{
 		"owner": ownerMain, "apart": apartMain, "headless": headlessMain, "receiver": receiverMain, "prober": proberMain,
+		"restricted": restrictedMain,
 	}[os.Getenv(envRole)]
 	if !ok {
 		flag.Parse()
