@@ -52,6 +52,7 @@ type item struct {
 	ours    bool // its options may be those of the question
 	changed bool // the owner changed an option between the two times it was read
 	own     bool // the application's own keepalive asks
+	ended   bool // searching: no socket is left to search for
 	result  Result
 	Obstacle
 	err error
@@ -103,6 +104,7 @@ type job struct {
 
 	begun  atomic.Int64 // steps; one more than there are when all are done
 	since  atomic.Int64 // monotime.Time of the last of them
+	thread atomic.Int32 // its ID
 	record string       // of arming
 	writes int          // the number of the step of arming that writes it
 	cpu    time.Duration
@@ -128,8 +130,9 @@ func (e *environment) at(step string, fd int) {
 	}
 }
 
-// run does the steps until they are done or taken away.
+// run does the steps until they are done or taken away. The goroutine is locked to its thread.
 func (j *job) run() {
+	j.thread.Store(int32(unix.Gettid()))
 	defer j.reach.close()
 	for n := range j.steps {
 		if !j.begin(n) {
@@ -152,6 +155,14 @@ func (j *job) isStuck(now monotime.Time) bool {
 		return false
 	}
 	return now.Sub(monotime.Time(j.since.Load())) > j.steps[n-1].patience()
+}
+
+// interrupt ends the wait of a thread that closes the last reference of a socket with SO_LINGER: a signal does
+// (sk_stream_wait_close of net/core/stream.c). The runtime ignores a SIGURG that it has not sent.
+func (j *job) interrupt() {
+	if tid := j.thread.Load(); tid != 0 {
+		_ = unix.Tgkill(os.Getpid(), int(tid), unix.SIGURG)
+	}
 }
 
 // take takes away the steps that are not begun, and returns the number of the one that is being done, -1 before the
@@ -262,8 +273,8 @@ func (e *environment) screen(i *item, s *inetdiag.Socket) {
 	// The kernel's keepalive timer counts from the later of these.
 	i.idle = min(s.Info.LastAckRecv, s.Info.LastDataRecv)
 	i.baseline = baseline{ack: i.at.Add(-s.Info.LastAckRecv), received: s.Info.BytesReceived, probes: int(s.Info.Probes)}
-	i.armed.identity, i.armed.inode = i.asking.id, s.Inode
-	i.armed.netnsInode = q.Netns.Identity.Inode
+	i.armed = newArmed(q)
+	i.armed.inode = s.Inode
 }
 
 // scans adds a step for each descriptor table, which finds the sockets of all items in it in one pass.
@@ -569,7 +580,7 @@ func newSearching(env *environment, items []*item) *job {
 		q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Beyond}
 		for _, i := range items {
 			q.Inodes[i.armed.inode] = struct{}{}
-			q.Netns[i.armed.netnsInode] = struct{}{}
+			q.Netns[i.armed.netns.Identity.Inode] = struct{}{}
 		}
 		found, _ = env.procs.Find(context.Background(), q) // what cannot be seen is not found
 	}})
@@ -582,7 +593,23 @@ func newSearching(env *environment, items []*item) *job {
 		fd, err := j.duplicate(all, &i.armed)
 		j.put(i, fd, err)
 	})
+	j.steps = append(j.steps, step{items: items, run: func() {
+		for _, i := range items {
+			i.ended = i.ours && env.hasEnded(&i.armed)
+		}
+	}})
 	return j
+}
+
+// hasEnded reports whether sock_diag shows the socket no more, or shows that no process owns it.
+func (e *environment) hasEnded(a *armed) bool {
+	conn, err := e.opener.Open(a.netns)
+	if err != nil {
+		return len(a.netns.Paths) > 0 && netns.IsGone(err)
+	}
+	defer conn.Close()
+	s, err := conn.Lookup(a.id)
+	return errors.Is(err, inetdiag.ErrGone) || err == nil && s.Inode == 0
 }
 
 // newTidying returns a job that removes records.

@@ -316,7 +316,7 @@ func (l *loop) dispatch() time.Duration {
 			soon(d)
 		}
 	}
-	if len(l.jobs) > 0 {
+	if len(l.jobs)+len(l.stuck) > 0 {
 		soon(duplicatePatience / 2) // watch
 	}
 	return wait
@@ -457,6 +457,9 @@ func (l *loop) remove(j *job) {
 
 // watch takes the rest of its work away from each thread that is stuck.
 func (l *loop) watch(now monotime.Time) {
+	for j := range l.stuck {
+		j.interrupt()
+	}
 	for j := range l.jobs {
 		if !j.isStuck(now) {
 			continue
@@ -467,6 +470,7 @@ func (l *loop) watch(now monotime.Time) {
 		}
 		l.remove(j)
 		l.stuck[j] = struct{}{}
+		j.interrupt()
 		j.stuck = &step{}
 		if n >= 0 {
 			j.stuck = &j.steps[n]
@@ -558,6 +562,7 @@ func (l *loop) settle(j *job, i *item, b *batch, now monotime.Time) {
 	case restoring, searching:
 		if i.done {
 			i.held.searches++
+			i.held.ended = i.held.ended || i.ended
 		}
 		l.letGo(i.held, i.done && !i.ours, now)
 	case tidying:
@@ -620,7 +625,8 @@ func (l *loop) settleLooking(i *item, now monotime.Time) {
 		return
 	}
 	if h := i.held; h != nil {
-		h.armed, h.ended = i.armed, !i.seen
+		h.armed = i.armed
+		h.ended = !i.seen
 		l.letGo(h, !i.ours, now)
 	}
 	l.answer(a, i.result, NoObstacle, i.err, i.at)
@@ -646,7 +652,7 @@ func (l *loop) letGo(h *held, restored bool, now monotime.Time) {
 	switch {
 	case !restored && !h.ended:
 		l.stats.Lost++
-		l.p.config.Log.Warn("socket not found: its keepalive options are not restored", "cookie", h.cookie, "netns", h.netnsInode)
+		l.p.config.Log.Warn("socket not found: its keepalive options are not restored", "cookie", h.cookie, "netns", h.netns.Identity)
 	case restored:
 		l.stats.Restored++
 		if h.earlier {
