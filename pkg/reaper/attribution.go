@@ -94,7 +94,7 @@ func (l *loop) attribute(at monotime.Time) {
 	}
 	if len(l.journal.unowned) == 0 {
 		next, some := l.tracker.next()
-		soon := some && next.Before(at.Add(a.ahead)) || l.fresh.count+l.held.count > 0
+		soon := some && next.Before(at.Add(a.ahead)) || l.tracker.fresh.count+l.tracker.held.count > 0
 		if !soon || at.Before(a.scan) {
 			return
 		}
@@ -125,14 +125,14 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	until, soon := at.Add(a.ahead), at.Add(a.ahead/2)
 	take := func(c *candidate) bool {
 		if l.toBeOwned(c, at, until) {
-			k.ask(c.inode, c.ns.Identity.Inode)
-			k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.inode)
-			urgent = urgent || c.deadline.Before(soon)
+			k.ask(c.shown.inode, c.ns.Identity.Inode)
+			k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+			urgent = urgent || c.verdict.deadline.Before(soon)
 		}
 		return len(k.candidates) < atOnceLook
 	}
 	visited := 0
-	for _, queue := range []*rotation{l.held, l.fresh} {
+	for _, queue := range []*rotation{l.tracker.held, l.tracker.fresh} {
 		for c := range queue.inTurn() {
 			if visited++; !take(c) || visited >= atOnceLook { // a queue may hold all candidates that there are
 				break
@@ -154,13 +154,13 @@ func (k *ownersLook) ask(inode uint32, netns uint64) {
 // toBeOwned reports whether it should be looked who holds a candidate: nothing but time keeps it until then
 // from being destroyed, or noted as one that would be.
 func (l *loop) toBeOwned(c *candidate, at, until monotime.Time) bool {
-	switch c.reason {
+	switch c.verdict.reason {
 	case policy.Young, policy.Progressing, policy.SeenOnce, policy.Destroyable:
 	default:
 		return false
 	}
 	known := c.owners != nil && at.Sub(c.owners.at) < max(freshFor, l.attribution.ahead)
-	return !known && !c.noted && c.inode != 0 && c.deadline.Before(until) && l.caps.effective(c.ns) != policy.Off
+	return !known && c.step.phase != phaseForbidden && c.shown.inode != 0 && c.verdict.deadline.Before(until) && l.caps.effective(c.ns) != policy.Off
 }
 
 // attributed takes in what a look found.
@@ -182,11 +182,11 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 	nobody := &holders{at: at}
 	shared := map[*owners.Process]*holders{}
 	for i, c := range k.candidates {
-		if c.inode != k.inodes[i] {
+		if c.shown.inode != k.inodes[i] {
 			continue
 		}
 		c.owners = nobody
-		if list := k.found[c.inode]; len(list) > 0 {
+		if list := k.found[c.shown.inode]; len(list) > 0 {
 			if shared[&list[0]] == nil {
 				shared[&list[0]] = &holders{list, at}
 			}

@@ -30,11 +30,9 @@ type loop struct {
 	budget        *budget
 	journal       *journal
 	attribution   attribution
-	fresh         *rotation // candidates to be examined
-	held          *rotation // candidates that wait for the budget
-	busy          bool      // the examiner has a job
-	spare         *job      // the last job, for its room
-	retarget      bool      // the finder has to hear of another set of namespaces
+	busy          bool // the examiner has a job
+	spare         *job // the last job, for its room
+	retarget      bool // the finder has to hear of another set of namespaces
 	restorable    []savedCandidate
 	counts        api.Counts
 	tally         tally
@@ -55,7 +53,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		caps: caps, mode: caps.view.Effective,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
-		fresh:       newRotation(), held: newRotation(), idleSince: cfg.Clock.Now(),
+		tracker:     newTracker(), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
@@ -130,8 +128,8 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 	if next, ok := l.tracker.next(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
-	if l.held.count > 0 {
-		wait = min(wait, l.budget.wait(wall, l.held.count))
+	if l.tracker.held.count > 0 {
+		wait = min(wait, l.budget.wait(wall, l.tracker.held.count))
 	}
 	return wait
 }
@@ -150,11 +148,11 @@ func (l *loop) counted(c census) {
 	ch := l.registry.update(c, at)
 	l.noticeRecords(c)
 	for _, ns := range ch.removed {
-		l.forget(ns)
+		l.tracker.forget(ns, at)
 	}
 	for _, ns := range ch.repolicy {
 		if !ns.watched() {
-			l.forget(ns) // no look would ever confirm what is known
+			l.tracker.forget(ns, at) // no look would ever confirm what is known
 			continue
 		}
 		l.tracker.rejudge(ns, at)
@@ -167,20 +165,6 @@ func (l *loop) counted(c census) {
 	}
 	l.restorable, l.ready = nil, true
 	l.retarget = l.retarget || ch.targets
-}
-
-// forget drops all that is known of a namespace's sockets.
-func (l *loop) forget(ns *registered) {
-	l.fresh.drop(ns)
-	l.held.drop(ns)
-	l.tracker.dropAll(ns)
-}
-
-// enqueue queues a candidate for the examiner.
-func (l *loop) enqueue(c *candidate) {
-	c.queued = true
-	l.tracker.schedule(c)
-	l.fresh.push(c)
 }
 
 // remode judges again, after what may be done on this node has changed, wherever that makes a difference.

@@ -70,7 +70,7 @@ func (l *loop) status() api.ReaperStatus {
 			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
-		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},
+		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.count},
 		Namespaces: len(l.registry.namespaces),
 		Counts:     l.counts.Clone(),
 		// Never null: a list may be empty.
@@ -105,7 +105,7 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 			continue
 		}
 		age := at.Sub(c.history.Since)
-		view.Ages.Of(c.history.State).Add(age, c.overdue(at), &bounds)
+		view.Ages.Of(c.history.State).Add(age, c.isOverdue(at), &bounds)
 		view.Oldest = max(view.Oldest, api.Seconds(age))
 	}
 	view.Candidates = view.Ages.Totals()

@@ -70,10 +70,10 @@ func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 		c := &s.known[i]
 		sock := c.socket()
 		v := s.view(c.history, &sock, at)
-		if c.reason == policy.Unknown && !c.complete() {
+		if !c.isConfirmed() {
 			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
 		}
-		s.conclude(v, q, !c.waiting.IsZero())
+		s.conclude(v, q, c.step.phase == phaseHeld)
 	}
 	return s.views
 }
@@ -126,7 +126,7 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 		v.Verdict, v.Deadline = policy.NotRegistered, nil
 		v.Why = policy.Explain(policy.Verdict{Reason: policy.NotRegistered}, s.policy, policy.History{}, sock, at)
 	}
-	s.conclude(v, q, c != nil && !c.waiting.IsZero())
+	s.conclude(v, q, c != nil && c.step.phase == phaseHeld)
 }
 
 // view appends a view of a socket as policy judges it.
