@@ -277,6 +277,18 @@ func (s *Store) Delete(a Attachment) error {
 	return nil
 }
 
+// Remove removes the file of a record that was listed, and no other of its attachment. It is no error when there is none.
+func (s *Store) Remove(r Record) error {
+	file, err := r.FileName()
+	if err == nil {
+		err = s.remove(func(name string) bool { return name == file })
+	}
+	if err != nil {
+		return fmt.Errorf("remove record of %s: %w", r.Attachment, err)
+	}
+	return nil
+}
+
 // DeleteContainer removes the records of all attachments of a container, whatever their files hold, and returns the names
 // of their files. It needs no room on the disk.
 func (s *Store) DeleteContainer(id string) (files []string, err error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -198,6 +199,22 @@ func (n *node) record(t *testing.T, a state.Attachment) state.Record {
 	return r
 }
 
+// compare returns how two records differ.
+func compare(want, got state.Record) string {
+	return cmp.Diff(want, got, cmp.AllowUnexported(policy.Layer{}))
+}
+
+// joined is what a record's policies come to where all of them count.
+func joined(r state.Record) policy.Policy {
+	policies := r.Layers.Resolve(0).Policies
+	p := policies[0]
+	for _, other := range policies[1:] {
+		p.Mode = policy.MostConservative(p.Mode, other.Mode)
+		p.CloseWaitGrace = max(p.CloseWaitGrace, other.CloseWaitGrace)
+	}
+	return p
+}
+
 // recorded returns the attachments that have a record.
 func (n *node) recorded(t *testing.T) []state.Attachment {
 	t.Helper()
@@ -216,7 +233,7 @@ func (n *node) recorded(t *testing.T) []state.Attachment {
 func (n *node) put(t *testing.T, network string, a state.Attachment) {
 	t.Helper()
 	r := state.Record{
-		Network: network, Attachment: a, Boot: bootID(t), Policy: policy.Default(), Time: testTime,
+		Network: network, Attachment: a, Boot: bootID(t), Time: testTime,
 		Netns: state.Netns{Path: n.netns, Identity: identityOf(t, n.netns)},
 	}
 	if err := n.store.Put(r); err != nil {
