@@ -85,8 +85,8 @@ func FuzzNameOf(f *testing.F) {
 		if len(name) == 0 || len(name) > 200 {
 			return // it takes a --name
 		}
-		if file, err := state.ManualAttachment(name).FileName(); err != nil {
-			t.Errorf("%q has no file name, %q: %v", name, file, err)
+		if err := state.ManualAttachment(name).Validate(); err != nil {
+			t.Errorf("%q names no registration: %v", name, err)
 		}
 	})
 }

@@ -132,7 +132,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 	if !named {
 		rec.ContainerID = nameOf(where.path)
 	}
-	if _, err := rec.FileName(); err != nil {
+	if err := rec.Attachment.Validate(); err != nil {
 		return registration{}, usageError{fmt.Errorf(
 			"--name is letters, digits, \"_\", \".\" and \"-\" after a letter or digit, not %q: %w", rec.ContainerID, err)}
 	}
