@@ -19,7 +19,9 @@ const (
 // Attributes of an answer (include/uapi/linux/inet_diag.h).
 const (
 	attrInfo     = 2  // INET_DIAG_INFO
+	attrTClass   = 6  // INET_DIAG_TCLASS
 	attrShutdown = 8  // INET_DIAG_SHUTDOWN
+	attrClassID  = 17 // INET_DIAG_CLASS_ID
 	attrULP      = 19 // INET_DIAG_ULP_INFO
 
 	attrULPName = 1 // INET_ULP_INFO_NAME, inside attrULP
@@ -27,6 +29,9 @@ const (
 
 // extInfo asks for INET_DIAG_INFO, as a bit of idiag_ext.
 const extInfo = 1 << (attrInfo - 1)
+
+// extClassID asks for INET_DIAG_CLASS_ID, which has no bit of its own: idiag_ext has 8 of them.
+const extClassID = 1 << (attrTClass - 1)
 
 const (
 	sizeofHeader    = unix.SizeofNlMsghdr
@@ -60,7 +65,7 @@ func appendDump(b []byte, seq uint32, family uint8, states States, ext uint8) []
 
 // appendLookup appends a request for one socket. The one answer is the socket or an error.
 func appendLookup(b []byte, seq uint32, id *ID) []byte {
-	return appendReqV2(b, typeByFamily, 0, seq, AllStates, extInfo, id)
+	return appendReqV2(b, typeByFamily, 0, seq, AllStates, extInfo|extClassID, id)
 }
 
 // appendDestroy appends a request to destroy one socket. The one answer is the ACK or an error.

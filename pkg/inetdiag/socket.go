@@ -35,6 +35,10 @@ type Socket struct {
 	// sends it only beside tcp_info; an older one only to holders of CAP_NET_ADMIN, Linux 6.18 to anyone.
 	ULP string
 
+	// ClassID is the class of the net_cls cgroup that the socket belongs to or, if that is 0, SO_PRIORITY
+	// (INET_DIAG_CLASS_ID, Linux 5.1). Only look-ups ask for it.
+	ClassID uint32
+
 	// Info is struct tcp_info. HasInfo is false where it was not asked for or the socket has none
 	// (mini-sockets).
 	Info    TCPInfo
