@@ -83,13 +83,15 @@ func NewBPF(c BPFConfig) *BPF {
 	now, opener, proc := c.Clock.Now(), Opener{c.Root}, owners.NewProc("/proc")
 	pacer := NewPacer(c.CPUBudget, now)
 	audits := NewPacer(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
-	return &BPF{
+	f := &BPF{
 		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),
 		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval),
 		visibility:    newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
+	f.sweeps.tellsRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk tells the others
+	return f
 }
 
 // Name returns "bpf".
@@ -242,7 +244,7 @@ const (
 func (f *BPF) intervals() (read, walk time.Duration) {
 	read, walk = maxWalkInterval, maxWalkInterval
 	for _, s := range f.states {
-		read, walk = min(read, s.Grace/4), min(walk, s.Interval)
+		read, walk = min(read, s.Patience/4), min(walk, s.Interval)
 	}
 	return max(min(read, walk), minReadInterval), walk
 }

@@ -52,7 +52,7 @@ func (f *BPF) readEntries(now monotime.Time) (missed uint64, err error) {
 			return nil // the walk has reported it
 		}
 		if !e.At.Before(s.readUntil) {
-			f.addSeen(Seen{Netns: s.Identity, Socket: e.Socket, At: e.At, Entered: e.Entered})
+			f.addSeen(Seen{Netns: s.Identity, Socket: e.Socket, At: e.At, Entered: e.Entered, Role: roleOf(e)})
 		}
 		return nil
 	})
@@ -109,7 +109,7 @@ func (f *BPF) readHoldings() error {
 		f.audit.addKnown(&h.Socket)
 		if s := f.states[h.Netns]; s != nil {
 			f.visibility.add(s.Identity)
-			f.addSeen(Seen{Netns: s.Identity, Socket: h.Socket.Socket, At: h.At})
+			f.addSeen(Seen{Netns: s.Identity, Socket: h.Socket.Socket, At: h.At, Role: roleOf(&h.Socket)})
 		}
 		return nil
 	})

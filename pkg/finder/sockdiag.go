@@ -37,7 +37,9 @@ func NewSockDiag(c Config) *SockDiag { return newSockDiag(c, "") }
 
 func newSockDiag(c Config, why string) *SockDiag {
 	pacer := NewPacer(c.CPUBudget, c.Clock.Now())
-	return &SockDiag{clock: c.Clock, sweeps: newSweeper(Opener{c.Root}, pacer, c.Clock, dueNow), why: why}
+	f := &SockDiag{clock: c.Clock, sweeps: newSweeper(Opener{c.Root}, pacer, c.Clock, dueNow), why: why}
+	f.sweeps.tellsRoles = func(netns.Identity) bool { return true }
+	return f
 }
 
 // Name returns "sockdiag".

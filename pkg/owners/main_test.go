@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +22,16 @@ import (
 // envRole makes this test's binary another process, which plays a part in a test.
 const envRole = "_HALFCLOSE_OWNERS_ROLE"
 
+func init() {
+	if os.Getenv(envRole) != "" {
+		runtime.LockOSThread() // so that the role begins on the main thread
+	}
+}
+
 func TestMain(m *testing.M) {
-	role, ok := map[string]func() error{"receiver": receive, "apart": lookApart}[os.Getenv(envRole)]
+	role, ok := map[string]func() error{
+		"receiver": receive, "apart": lookApart, "threaded": holdInThread, "leaderless": holdWithoutMainThread,
+	}[os.Getenv(envRole)]
 	if !ok {
 		os.Exit(m.Run())
 	}
@@ -96,4 +105,37 @@ func lookApart() error {
 	})
 	fmt.Println(err)
 	return nil
+}
+
+// holdInThread has descriptor 3 in the descriptor table of one thread alone, and writes that thread's number.
+func holdInThread() error {
+	tid := make(chan int)
+	failed := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		failed <- unix.Unshare(unix.CLONE_FILES)
+		tid <- unix.Gettid()
+		select {}
+	}()
+	if err := <-failed; err != nil {
+		return err
+	}
+	in := <-tid
+	if err := unix.Close(3); err != nil {
+		return err
+	}
+	fmt.Println(in)
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// holdWithoutMainThread has the main thread exit, and writes its number before.
+func holdWithoutMainThread() error {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	fmt.Println(unix.Gettid())
+	_, _, errno := unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+	return errno
 }

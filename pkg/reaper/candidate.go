@@ -9,6 +9,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
 )
 
 // candidate is a half-closed socket being timed. There may be 500,000 of them.
@@ -28,15 +29,45 @@ type shown struct {
 	rqueue, wqueue, inode, uid uint32
 
 	hasInfo bool // the kernel sent the socket's tcp_info
-	mptcp   bool // it is a subflow
+	ulp     ulp
 }
+
+// ulp is the upper layer protocol of a socket, in one byte: what of it the judgement asks for.
+type ulp uint8
+
+const (
+	ulpOther ulp = iota // or none
+	ulpMPTCP
+	ulpTLS
+)
+
+func ulpOf(name string) ulp {
+	switch name {
+	case "mptcp":
+		return ulpMPTCP
+	case "tls":
+		return ulpTLS
+	}
+	return ulpOther
+}
+
+func (u ulp) String() string { return [...]string{ulpOther: "", ulpMPTCP: "mptcp", ulpTLS: "tls"}[u] }
 
 // verdict is what is kept of a policy.Verdict.
 type verdict struct {
 	deadline monotime.Time
 	reason   policy.Reason
-	recorded bool // that the mode forbids the destroy, for this deadline
+	recorded recorded
+	obstacle prober.Obstacle // why its peer was not asked last, in this idle time
 }
+
+// recorded is what has been recorded in this idle time of what the mode forbids.
+type recorded uint8
+
+const (
+	recordedDestroy recorded = 1 << iota
+	recordedQuestion
+)
 
 // take takes over a look at the socket and the verdict on it. It reports whether the socket's idle time has begun
 // again since the look before.
@@ -47,21 +78,21 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict)
 		c.owners = nil
 	}
 	c.history = h
-	c.verdict = verdict{deadline: v.Deadline, reason: v.Reason, recorded: was.recorded && !renewed && v.Destroy()}
-	c.shown = shown{rqueue: s.RQueue, wqueue: s.WQueue, inode: s.Inode, uid: s.UID, hasInfo: s.HasInfo, mptcp: s.ULP == "mptcp"}
+	if renewed {
+		was.recorded, was.obstacle = 0, prober.NoObstacle
+	}
+	was.deadline, was.reason = v.Deadline, v.Reason
+	c.shown = shown{rqueue: s.RQueue, wqueue: s.WQueue, inode: s.Inode, uid: s.UID, hasInfo: s.HasInfo, ulp: ulpOf(s.ULP)}
 	return renewed
 }
 
 // socket returns as much of the last look as judging and listing the socket need.
 func (c *candidate) socket() inetdiag.Socket {
-	s := inetdiag.Socket{
+	return inetdiag.Socket{
 		ID: c.history.ID, State: c.history.State, RQueue: c.shown.rqueue, WQueue: c.shown.wqueue,
 		Inode: c.shown.inode, UID: c.shown.uid, HasInfo: c.shown.hasInfo,
+		ULP: c.shown.ulp.String(),
 	}
-	if c.shown.mptcp {
-		s.ULP = "mptcp"
-	}
-	return s
 }
 
 // isConfirmed reports whether this reaper has looked at it: it may be known from the saved candidates alone.
@@ -72,10 +103,18 @@ func (c *candidate) isOverdue(now monotime.Time) bool {
 	return !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 
-// judge judges the socket as it was at its last look, at a later moment.
-func (c *candidate) judge(now monotime.Time) policy.Verdict {
-	s := c.socket()
-	return policy.Judge(*c.ns.policy, c.history, &s, now)
+// judge judges a socket of the network namespace.
+func (ns *registered) judge(h *policy.History, s *inetdiag.Socket, f policy.Facts, now monotime.Time) policy.Verdict {
+	return policy.Judge(ns.policies, h, s, f, now).Capped(ns.limit)
+}
+
+// facts returns what is known of the candidate beside its looks. Owners that were found some time ago still count, so
+// that its deadline stays; but nothing is done before they have been looked up again.
+func (c *candidate) facts(now monotime.Time) policy.Facts {
+	if c.owners == nil {
+		return policy.Facts{}
+	}
+	return policy.Facts{Owners: c.owners.facts, OwnersKnown: now.Before(c.owners.until)}
 }
 
 // dueSince returns since when it could have been destroyed, if its deadline is that one: not before this reaper knew

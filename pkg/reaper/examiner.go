@@ -23,15 +23,15 @@ const jobSize = 256
 // job is a number of sockets of one namespace that are to be looked at and, where that is the verdict,
 // destroyed.
 type job struct {
-	ns     *registered // for the loop: the examiner does not touch it
-	list   []*candidate
-	netns  finder.Netns
-	policy policy.Policy
-	mode   policy.Mode
-	grant  int // how many may be destroyed
-	tried  int // how many it was tried to destroy
+	ns    *registered // for the loop: the examiner does not touch it
+	list  []*candidate
+	netns finder.Netns
+	judge registered // with its policies and its limit alone
+	grant int        // how many may be destroyed
+	tried int        // how many it was tried to destroy
 
 	histories []policy.History
+	facts     []policy.Facts
 	results   []examined
 	err       error // why the rest has no result
 }
@@ -102,7 +102,7 @@ func (e *examiner) look(conn conn, j *job, first, n int) error {
 		default:
 			look := policy.Look{At: x.at, Socket: s}
 			x.history = policy.Follow(&j.histories[first+i], look)
-			x.verdict = policy.Judge(j.policy, x.history, s, x.at)
+			x.verdict = j.judge.judge(&x.history, s, j.facts[first+i], x.at)
 			x.socket = *s
 			x.event = j.decide(x.verdict)
 		}
@@ -114,10 +114,12 @@ func (j *job) decide(v policy.Verdict) event {
 	switch {
 	case v.Reason == policy.NotHalfClosed:
 		return eventGone
-	case !v.Destroy():
+	case v.NeedsOwners:
 		return eventExamined
-	case j.mode != policy.Destroy:
+	case v.Reason == policy.WouldDestroy:
 		return eventDestroyForbidden
+	case v.Reason != policy.Destroyable:
+		return eventExamined
 	case j.grant < 1:
 		return eventOverBudget
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // loop owns all of the reaper's state. Its methods are called by its one goroutine only.
@@ -26,7 +25,6 @@ type loop struct {
 	registry      *registry
 	tracker       tracker
 	caps          *caps
-	mode          policy.Mode // of the node, by which everything was judged
 	budget        *budget
 	journal       *journal
 	attribution   attribution
@@ -48,9 +46,9 @@ type loop struct {
 
 func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
-	return &loop{
+	l := &loop{
 		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
-		caps: caps, mode: caps.view.Effective,
+		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
 		tracker:     newTracker(), idleSince: cfg.Clock.Now(),
@@ -59,6 +57,8 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 			Errors: make(map[string]uint64),
 		},
 	}
+	l.tracker.findsOwners = cfg.Owners != nil
+	return l
 }
 
 // saveEvery is how much of the candidates' ages a crash may lose at most.
@@ -146,6 +146,9 @@ func (l *loop) idle(now monotime.Time) bool {
 func (l *loop) counted(c census) {
 	at := l.clock.Now()
 	ch := l.registry.update(c, at)
+	for _, ns := range l.registry.namespaces {
+		ns.limit = l.caps.limit(ns)
+	}
 	l.noticeRecords(c)
 	for _, ns := range ch.removed {
 		l.tracker.forget(ns, at)
@@ -170,10 +173,9 @@ func (l *loop) counted(c census) {
 // remode judges again, after what may be done on this node has changed, wherever that makes a difference.
 func (l *loop) remode(at monotime.Time) {
 	l.log.Info("mode changed", "mode", l.caps.view.Effective.String(), "switch_problem", l.caps.view.SwitchProblem)
-	was := l.mode
-	l.mode = l.caps.view.Effective
 	for _, ns := range l.registry.namespaces {
-		if policy.MostCareful(was, ns.policy.Mode) != l.caps.effective(ns) {
+		was := ns.mode()
+		if ns.limit = l.caps.limit(ns); ns.mode() != was {
 			l.tracker.rejudge(ns, at)
 		}
 	}

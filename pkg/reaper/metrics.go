@@ -163,7 +163,7 @@ func (t *tally) forget(here []CountKey) {
 func sparing() []policy.Reason {
 	return slices.DeleteFunc(policy.Reasons(), func(r policy.Reason) bool {
 		// Namespaces that are not registered, or whose mode is off, have no candidates.
-		return r == policy.Destroyable || r == policy.NotRegistered || r == policy.ModeOff
+		return r == policy.Destroyable || r == policy.NotRegistered
 	})
 }
 

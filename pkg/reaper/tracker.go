@@ -19,13 +19,21 @@ type tracker struct {
 	agenda  agenda
 	fresh   *rotation // candidates in phaseQueued
 	held    *rotation // candidates in phaseHeld
+	unowned *rotation // candidates in phaseUnowned, and some that were
 	changed bool      // since the candidates were last saved
 	events  [numEvents]uint64
-	spared  map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
+
+	findsOwners bool         // else judgements do without
+	asks        bool         // peers can be asked
+	toAsk       []*candidate // in phaseAsking, whose question is to be sent
+	toCancel    []*candidate // that were in it, whose question is to be cancelled
+	wouldAsk    uint64       // questions that the mode forbade, one for each idle time
+
+	spared map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
 }
 
 func newTracker() tracker {
-	return tracker{fresh: newRotation(), held: newRotation(), spared: make(map[policy.Reason]uint64)}
+	return tracker{fresh: newRotation(), held: newRotation(), unowned: newRotation(), spared: make(map[policy.Reason]uint64)}
 }
 
 // handle moves a candidate to its next phase, and returns what is left to do: the queues are served.
@@ -43,11 +51,18 @@ func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) a
 		c.excuse(now.Sub(was.since))
 	}
 	t.schedule(c)
+	if act&actCancel != 0 {
+		t.toCancel = append(t.toCancel, c)
+	}
 	switch {
 	case act&actQueue != 0:
 		t.fresh.push(c)
 	case act&actHold != 0:
 		t.held.push(c)
+	case act&actLookUp != 0:
+		t.unowned.push(c)
+	case act&actAsk != 0:
+		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
 		delete(c.ns.candidates, c.history.ID.Cookie())
 		t.changed = true
@@ -78,20 +93,44 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 		c = &candidate{ns: ns, index: -1}
 		ns.candidates[s.ID.Cookie()] = c
 	}
-	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered})
-	v := policy.Judge(*ns.policy, h, s, now)
+	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered, Role: seen.Role})
+	var facts policy.Facts
+	if s.Inode == c.shown.inode {
+		facts = t.facts(c, now)
+	}
+	v := ns.judge(&h, s, facts, now)
 	if t.take(c, h, s, v) {
 		t.handle(c, eventRenewed, now)
 	}
 	t.judged(c, v, now)
 }
 
+// facts returns what is known of a candidate beside its looks.
+func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
+	f := c.facts(now)
+	f.OwnersKnown = f.OwnersKnown || !t.findsOwners
+	return f
+}
+
+// judge judges a candidate as it was at its last look, at a later moment.
+func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
+	s := c.socket()
+	return c.ns.judge(&c.history, &s, t.facts(c, now), now)
+}
+
+// reconsider judges a candidate again after something else than a look has changed.
+func (t *tracker) reconsider(c *candidate, now monotime.Time) {
+	s, v := c.socket(), t.judge(c, now)
+	t.take(c, c.history, &s, v)
+	t.judged(c, v, now)
+}
+
 // take takes over a look and the verdict on it, as candidate.take does.
 func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict) (renewed bool) {
-	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned {
+	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
-	if v.Reason != c.verdict.reason && !v.Destroy() {
+	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable {
 		t.spared[v.Reason]++
 	}
 	return c.take(h, s, v)
@@ -99,11 +138,27 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 
 // judged handles the verdict on the last look.
 func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
-	e := eventSpared
-	if v.Destroy() {
-		e = eventDestroyDue
+	act := t.handleUntil(c, t.judgement(&v), v.Again, now)
+	if act&actRecord != 0 && c.verdict.recorded&recordedQuestion == 0 {
+		c.verdict.recorded |= recordedQuestion
+		t.wouldAsk++
 	}
-	t.handleUntil(c, e, v.Again, now)
+}
+
+// judgement returns the event that a verdict is. A rule's threshold and the other end of the connection have their
+// say here.
+func (t *tracker) judgement(v *policy.Verdict) event {
+	switch {
+	case v.NeedsOwners:
+		return eventOwnersNeeded
+	case v.Reason == policy.Destroyable, v.Reason == policy.WouldDestroy:
+		return eventDestroyDue
+	case v.Reason == policy.WouldAsk:
+		return eventAskForbidden
+	case v.Reason == policy.AskingPeer && t.asks:
+		return eventAskDue
+	}
+	return eventSpared
 }
 
 // rejudge handles a change of a network namespace's policy, or of the mode.
@@ -114,9 +169,7 @@ func (t *tracker) rejudge(ns *registered, now monotime.Time) {
 			continue // it is queued for its first look, or nothing is known of it
 		}
 		c.excused = now
-		s, v := c.socket(), c.judge(now)
-		t.take(c, c.history, &s, v)
-		t.judged(c, v, now)
+		t.reconsider(c, now)
 	}
 }
 
@@ -135,6 +188,7 @@ func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
 func (t *tracker) forget(ns *registered, now monotime.Time) {
 	t.fresh.drop(ns)
 	t.held.drop(ns)
+	t.unowned.drop(ns)
 	for _, c := range ns.candidates {
 		t.handle(c, eventForgotten, now)
 	}

@@ -41,15 +41,16 @@ func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Time) *job {
 	j := l.spare
 	if j == nil {
-		j = &job{histories: make([]policy.History, 0, jobSize), results: make([]examined, 0, jobSize)}
+		j = &job{histories: make([]policy.History, 0, jobSize), facts: make([]policy.Facts, 0, jobSize), results: make([]examined, 0, jobSize)}
 	}
 	*j = job{
-		ns: ns, list: list, netns: ns.Netns, policy: *ns.policy, mode: l.caps.effective(ns), grant: grant,
-		histories: j.histories[:0], results: j.results[:0],
+		ns: ns, list: list, netns: ns.Netns, grant: grant,
+		judge:     registered{policies: ns.policies, limit: ns.limit},
+		histories: j.histories[:0], facts: j.facts[:0], results: j.results[:0],
 	}
 	for _, c := range list {
 		l.tracker.handle(c, eventTaken, at)
-		j.histories = append(j.histories, c.history)
+		j.histories, j.facts = append(j.histories, c.history), append(j.facts, l.tracker.facts(c, at))
 	}
 	return j
 }
@@ -80,7 +81,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	case x.event == eventRefused:
 		l.refused(c, x.err)
 	case x.event == eventGone:
-		if j.mode == policy.Destroy && (x.verdict.Destroy() || c.judge(x.at).Destroy()) {
+		if t.judge(c, x.at).Reason == policy.Destroyable {
 			l.counts.Gone++
 		}
 	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // else a finder has looked since
@@ -90,7 +91,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 		l.record(j, c, x)
 	}
 	if c.step.phase == phaseTimed {
-		t.judged(c, c.judge(at), at)
+		t.reconsider(c, at)
 	}
 }
 
@@ -104,8 +105,8 @@ func (l *loop) record(j *job, c *candidate, x *examined) {
 		l.tally.lateness.observe(late(c, x))
 		l.tally.destroyed[key]++
 		l.counts.Destroyed[key.State]++
-	case !c.verdict.recorded && j.mode == policy.Observe:
-		c.verdict.recorded = true
+	case c.verdict.recorded&recordedDestroy == 0:
+		c.verdict.recorded |= recordedDestroy
 		l.account(j, c, x, api.WouldDestroy)
 		j.ns.wouldDestroy++
 		l.tally.wouldDestroy[key]++
@@ -125,11 +126,11 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	if c.owners != nil && c.shown.inode == x.socket.Inode {
 		held = c.owners.list
 	}
-	idle := x.at.Sub(max(x.history.Since, x.history.Progress))
+	idle := x.at.Sub(x.history.IdleStart(policy.ClockProgress))
 	l.journal.add(api.Entry{
 		Time: l.clock.Wall(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
 		Local: x.socket.ID.Local(), Peer: x.socket.ID.Peer(), State: x.socket.State,
-		Age: api.Seconds(x.at.Sub(x.history.Since)), Idle: api.Seconds(idle), Grace: j.policy.Grace(x.socket.State),
+		Age: api.Seconds(x.at.Sub(x.history.Since)), Idle: api.Seconds(idle), Grace: x.verdict.EndWhy.Patience,
 		Late:   api.Seconds(late(c, x)),
 		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),
 		Owners: held,
