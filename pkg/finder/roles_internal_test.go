@@ -10,22 +10,23 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 func TestARoleIsLookedUpOnce(t *testing.T) {
-	now := monotime.Now()
+	sink := &slowSink{clock: nstest.Clock(t)}
+	now := sink.clock.Now()
 	s := newTestSweeper(t, testNetns(t), wholeCore, now)
 	s.tellsRoles = nil
-	if _, complete := s.sweep(now, &slowSink{}); !complete || len(s.queue.peek().roles) != 0 {
+	if _, complete := s.sweep(now, sink); !complete || len(s.queue.peek().roles) != 0 {
 		t.Errorf("roles %v of a sweeper that tells none", s.queue.peek().roles)
 	}
 	s = newTestSweeper(t, testNetns(t), wholeCore, now)
 	s.tellsRoles = func(id netns.Identity) bool { return true }
-	if _, complete := s.sweep(now, &slowSink{}); !complete {
+	if _, complete := s.sweep(now, sink); !complete {
 		t.Fatal("no sweep")
 	}
 	told := maps.Clone(s.queue.peek().roles)

@@ -32,7 +32,7 @@ func testNetns(t *testing.T) Netns {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Netns{Identity: id, Paths: []string{ns.Path()}, Interval: time.Minute, Grace: time.Hour}
+	return Netns{Identity: id, Paths: []string{ns.Path()}, Interval: time.Minute, Patience: time.Hour}
 }
 
 func testRoot(t *testing.T) *netns.Root {

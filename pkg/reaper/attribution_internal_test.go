@@ -75,14 +75,14 @@ func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
 	leaks(l, ns, 11, at, 3*time.Second)
 	leaks(l, ns, 12, at, 8*time.Second)
 	leaks(l, ns, 13, at, 12*time.Second) // later than it looks ahead
-	leaks(l, ns, 14, at, 3*time.Second).noted = true
-	leaks(l, ns, 15, at, 3*time.Second).inode = 0
+	leaks(l, ns, 14, at, 3*time.Second).step.phase = phaseForbidden
+	leaks(l, ns, 15, at, 3*time.Second).shown.inode = 0
 	unread := seenAt(16, testGrace+time.Second, at)
 	unread.Socket.RQueue, unread.Socket.Inode = 100, 16
 	l.tracker.seen(ns, unread, at)
 	leaks(l, off, 17, at, 3*time.Second)
-	l.enqueue(leaks(l, ns, 18, at, 15*time.Second)) // a sweep has missed it
-	l.enqueue(leaks(l, ns, 19, at, 0))
+	l.tracker.handle(leaks(l, ns, 18, at, 15*time.Second), eventMissed, at)
+	leaks(l, ns, 19, at, 0)
 	l.caps.view.Effective = policy.Off
 	if k := nextLook(l, at); k != nil {
 		t.Errorf("where nothing is destroyed, nor noted, it looks for %v", asked(k))
@@ -140,14 +140,14 @@ func TestOwnersAreOfTheSocketThatWasAskedFor(t *testing.T) {
 	k := nextLook(l, moment(0))
 	look := c.socket()
 	look.Inode = 9 // it was accepted meanwhile
-	c.look(c.history, &look, c.judge(moment(0)))
+	c.take(c.history, &look, c.judge(moment(0)))
 	answer(l, k, moment(0), owners.Process{PID: 42})
 	if c.owners != nil {
 		t.Errorf("the owner of the socket before is taken for its: %+v", c.owners)
 	}
 	look = other.socket()
 	look.Inode = 10
-	if other.look(other.history, &look, other.judge(moment(0))); other.owners != nil {
+	if other.take(other.history, &look, other.judge(moment(0))); other.owners != nil {
 		t.Errorf("the owner of the socket before stays: %+v", other.owners)
 	}
 }
@@ -187,10 +187,7 @@ func destroyNow(t *testing.T, l *loop, cookie uint64, inode uint32) {
 		}
 	}
 	j := nextOf(t, l, 1)
-	lookAgain(j)
-	for i := range j.results {
-		j.results[i].socket.Inode = inode
-	}
+	(&kernel{inode: inode}).examine(j)
 	l.examined(j, now())
 }
 

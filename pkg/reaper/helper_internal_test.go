@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -47,6 +48,46 @@ func see(l *loop, id netns.Identity, sockets ...finder.Seen) {
 	}
 	l.seen(sockets)
 }
+
+// kernel has the sockets that an examiner looks at: those of closeWait, as they were, except for what a test says.
+type kernel struct {
+	gone   map[uint64]bool // by cookie
+	inode  uint32          // of all, if not 0
+	refuse error           // why none is destroyed
+
+	destroyed []uint64 // cookies
+}
+
+// examine has an examiner work through a job.
+func (k *kernel) examine(j *job) {
+	e := examiner{clock: monotime.Fake{}, open: func(finder.Netns) (conn, error) { return k, nil }}
+	e.examine(j)
+}
+
+func (k *kernel) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, error)) error {
+	for i, id := range ids {
+		s := closeWait(id.Cookie(), 12*time.Hour)
+		s.ID, s.Inode = id, max(s.Inode, k.inode)
+		if k.gone[id.Cookie()] || slices.Contains(k.destroyed, id.Cookie()) {
+			yield(i, nil, inetdiag.ErrGone)
+		} else {
+			yield(i, &s, nil)
+		}
+	}
+	return nil
+}
+
+func (k *kernel) DestroyAll(ids []inetdiag.ID, yield func(int, error)) error {
+	for i, id := range ids {
+		if k.refuse == nil {
+			k.destroyed = append(k.destroyed, id.Cookie())
+		}
+		yield(i, k.refuse)
+	}
+	return nil
+}
+
+func (k *kernel) Close() error { return nil }
 
 // patience bounds a wait for something that must happen, on the busiest of machines.
 const patience = 30 * time.Second

@@ -13,7 +13,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // loop owns all of the reaper's state. Its methods are called by its one goroutine only.
@@ -26,15 +25,12 @@ type loop struct {
 	registry      *registry
 	tracker       tracker
 	caps          *caps
-	mode          policy.Mode // of the node, by which everything was judged
 	budget        *budget
 	journal       *journal
 	attribution   attribution
-	fresh         *rotation // candidates to be examined
-	held          *rotation // candidates that wait for the budget
-	busy          bool      // the examiner has a job
-	spare         *job      // the last job, for its room
-	retarget      bool      // the finder has to hear of another set of namespaces
+	busy          bool // the examiner has a job
+	spare         *job // the last job, for its room
+	retarget      bool // the finder has to hear of another set of namespaces
 	restorable    []savedCandidate
 	counts        api.Counts
 	tally         tally
@@ -50,17 +46,19 @@ type loop struct {
 
 func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
-	return &loop{
+	l := &loop{
 		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
-		caps: caps, mode: caps.view.Effective,
+		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
-		fresh:       newRotation(), held: newRotation(), idleSince: cfg.Clock.Now(),
+		tracker:     newTracker(), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
 		},
 	}
+	l.tracker.findsOwners = cfg.Owners != nil
+	return l
 }
 
 // saveEvery is how much of the candidates' ages a crash may lose at most.
@@ -130,8 +128,8 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 	if next, ok := l.tracker.next(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
-	if l.held.count > 0 {
-		wait = min(wait, l.budget.wait(wall, l.held.count))
+	if l.tracker.held.count > 0 {
+		wait = min(wait, l.budget.wait(wall, l.tracker.held.count))
 	}
 	return wait
 }
@@ -148,13 +146,16 @@ func (l *loop) idle(now monotime.Time) bool {
 func (l *loop) counted(c census) {
 	at := l.clock.Now()
 	ch := l.registry.update(c, at)
+	for _, ns := range l.registry.namespaces {
+		ns.limit = l.caps.limit(ns)
+	}
 	l.noticeRecords(c)
 	for _, ns := range ch.removed {
-		l.forget(ns)
+		l.tracker.forget(ns, at)
 	}
 	for _, ns := range ch.repolicy {
 		if !ns.watched() {
-			l.forget(ns) // no look would ever confirm what is known
+			l.tracker.forget(ns, at) // no look would ever confirm what is known
 			continue
 		}
 		l.tracker.rejudge(ns, at)
@@ -169,27 +170,12 @@ func (l *loop) counted(c census) {
 	l.retarget = l.retarget || ch.targets
 }
 
-// forget drops all that is known of a namespace's sockets.
-func (l *loop) forget(ns *registered) {
-	l.fresh.drop(ns)
-	l.held.drop(ns)
-	l.tracker.dropAll(ns)
-}
-
-// enqueue queues a candidate for the examiner.
-func (l *loop) enqueue(c *candidate) {
-	c.queued = true
-	l.tracker.schedule(c)
-	l.fresh.push(c)
-}
-
 // remode judges again, after what may be done on this node has changed, wherever that makes a difference.
 func (l *loop) remode(at monotime.Time) {
 	l.log.Info("mode changed", "mode", l.caps.view.Effective.String(), "switch_problem", l.caps.view.SwitchProblem)
-	was := l.mode
-	l.mode = l.caps.view.Effective
 	for _, ns := range l.registry.namespaces {
-		if policy.MostCareful(was, ns.policy.Mode) != l.caps.effective(ns) {
+		was := ns.mode()
+		if ns.limit = l.caps.limit(ns); ns.mode() != was {
 			l.tracker.rejudge(ns, at)
 		}
 	}

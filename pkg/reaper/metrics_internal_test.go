@@ -138,12 +138,12 @@ func TestOnlyWhatWasToBeDestroyedIsCountedAsGone(t *testing.T) {
 			see(l, ns.Identity, overdueLook(7))
 			j := nextOf(t, l, 1)
 			if mode == policy.Observe {
-				lookAgain(j)
+				new(kernel).examine(j)
 				l.examined(j, now())
 				sweep(l, ns) // it does not show it
 				j = nextOf(t, l, 1)
 			}
-			j.results = append(j.results, examined{at: now(), outcome: goneMeantime})
+			(&kernel{gone: map[uint64]bool{7: true}}).examine(j)
 			l.examined(j, now())
 			if l.counts.Gone != want || len(ns.candidates) != 0 {
 				t.Errorf("%d are gone, want %d; %d candidates are left", l.counts.Gone, want, len(ns.candidates))

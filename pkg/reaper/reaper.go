@@ -60,6 +60,7 @@ type Reaper struct {
 	boot     string
 	began    time.Time
 	opener   finder.Opener
+	open     opener // for the examiner
 	warnings *warnings
 	calls    chan func(*loop)
 	recounts chan chan<- struct{} // who asks for a census now; closed once that has been taken in
@@ -73,8 +74,10 @@ func New(cfg Config) (*Reaper, error) {
 	if err != nil {
 		return nil, err
 	}
+	by := finder.Opener{Root: cfg.Root}
 	return &Reaper{
-		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: finder.Opener{Root: cfg.Root}, warnings: newWarnings(cfg.Log),
+		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log),
+		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
 		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}),
 		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
@@ -115,7 +118,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
-		e := examiner{opener: r.opener, clock: r.cfg.Clock}
+		e := examiner{open: r.open, clock: r.cfg.Clock}
 		for j := range jobs {
 			e.examine(j)
 			results <- j // has room: there is only this one

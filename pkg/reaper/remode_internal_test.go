@@ -23,7 +23,7 @@ func TestLoopJournalsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
 			see(l, other.Identity, overdueLook(8)) // where it does make one
 		}
 		for j := l.nextJob(now(), time.Now()); j != nil; j = l.nextJob(now(), time.Now()) {
-			lookAgain(j)
+			new(kernel).examine(j)
 			l.examined(j, now())
 		}
 		turn(t, l, mode)

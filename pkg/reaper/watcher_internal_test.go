@@ -34,7 +34,7 @@ func newTestWatcher(t *testing.T) *watcher {
 	}
 	t.Cleanup(func() { root.Close() })
 	log := slog.New(slog.DiscardHandler)
-	return &watcher{store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
+	return &watcher{clock: monotime.Fake{}, store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
 }
 
 // put records a namespace, by default one that is gone.
