@@ -120,7 +120,7 @@ func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *
 		return nil, false, w.list()
 	}
 	c := collector{most: maxWarnings}
-	l = &Layer{Source: SourceAnnotation, annotations: true}
+	l = &Layer{Source: SourceAnnotation}
 	l.annotated(&c, annotations, known)
 	for _, name := range unknown {
 		c.unknownAnnotation(name)

@@ -44,6 +44,8 @@ type Verdict struct {
 	Again monotime.Time
 	// Standing is what spares the other end of the connection too, where that is known.
 	Standing Standing
+	// Other is the other end's where it is the reason.
+	Other Standing
 	// Above are the rules with a number of sockets to leave alone that certainly match. Each must allow a destroy by
 	// grace.
 	Above []RuleRef
@@ -80,7 +82,7 @@ type Standing uint8
 // The standing reasons.
 const (
 	StandingNone        Standing = iota
-	StandingGraceNever           // its grace is never
+	StandingGraceNever           // its time never ends
 	StandingExempt               // it is exempt
 	StandingMode                 // its mode is off or observe
 	StandingUnread               // its owner has bytes to read, and is within its patience
@@ -92,7 +94,7 @@ const (
 func (s Standing) String() string {
 	switch s {
 	case StandingGraceNever:
-		return "has a grace of never"
+		return "is never destroyed"
 	case StandingExempt:
 		return "is exempt"
 	case StandingMode:
@@ -282,10 +284,10 @@ func (v *Verdict) standing(s *inetdiag.Socket, now monotime.Time) Standing {
 		return StandingExempt
 	case v.Act != Destroy:
 		return StandingMode
-	case v.EndWhy.Reason == GraceNever:
-		return StandingGraceNever
 	case Unread(s) > 0 && now.Before(v.EndAt):
 		return StandingUnread
+	case v.EndAt == Forever:
+		return StandingGraceNever
 	}
 	return StandingNone
 }
@@ -312,8 +314,10 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 
 // again says when the socket must be looked at again.
 func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
+	// Looks at a socket that does not move get rarer as its idle time grows.
+	rarer := now.Add(pause(now.Sub(h.IdleStart(ClockProgress)) / 4))
 	if v.Reason == OwnerFrozen {
-		return now.Add(pause(time.Duration(min(v.EndWhy.Patience, v.AskWhy.Patience)) / 4))
+		return rarer
 	}
 	if v.Act == Off && least.Act == Off {
 		return 0
@@ -325,7 +329,7 @@ func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now mon
 		}
 	}
 	pending := s.State == inetdiag.FinWait2 || Unread(s) > 0
-	if first := min(least.AskWhy.Patience, least.EndWhy.Patience); pending && h.Last == h.Start && first != Never {
+	if first := min(least.AskWhy.Patience, least.EndWhy.Grace); pending && h.Last == h.Start && first != Never {
 		// It was looked at only once, and its owner may be reading since: that is progress as of the look that
 		// notices it.
 		if early := h.Start.Add(time.Duration(first) / 4); now.Before(early) {
@@ -333,8 +337,7 @@ func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now mon
 		}
 	}
 	if v.Reason == UnreadData || v.Reason == UnackedData {
-		// Looks at a socket that does not move get rarer as its idle time grows.
-		next = min(next, now.Add(pause(now.Sub(least.EndWhy.Start)/4)))
+		next = min(next, rarer)
 	}
 	if next == Forever {
 		return 0

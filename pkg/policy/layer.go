@@ -22,8 +22,6 @@ type Layer struct {
 	ProbeInterval *time.Duration
 	Exempt        []Match // nil if it does not name the list; a list replaces that of a lower layer
 	Rules         []Rule
-
-	annotations bool // each value has an annotation for its source
 }
 
 // over returns the policy below with the layer on top. A layer that names grace or a state's own hides both of
@@ -64,7 +62,7 @@ func put[T any](l *Layer, p *Policy, key string, to, value *T) {
 }
 
 func (l *Layer) source(key string) string {
-	if l.annotations {
+	if l.Source == SourceAnnotation {
 		return SourceAnnotation + " " + annotationOf(key)
 	}
 	return l.Source

@@ -70,13 +70,28 @@ func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolv
 
 type layersJSON struct {
 	Network      Layer             `json:"network"`
+	Source       string            `json:"source,omitempty"` // of the network's layer, if it is not the usual one
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	PodOverrides PodOverrides      `json:"podOverrides"`
 	Observe      string            `json:"observe,omitempty"`
 }
 
+// The JSON names of the parts of layers.
+const (
+	keyNetwork     = "network"
+	keySource      = "source"
+	keyAnnotations = "annotations"
+	keyObserve     = "observe"
+)
+
 // MarshalJSON writes the layers for a record.
-func (l Layers) MarshalJSON() ([]byte, error) { return json.Marshal(layersJSON(l)) }
+func (l Layers) MarshalJSON() ([]byte, error) {
+	out := layersJSON{Network: l.Network, Annotations: l.Annotations, PodOverrides: l.PodOverrides, Observe: l.Observe}
+	if l.Network.Source != SourceNetwork {
+		out.Source = l.Network.Source
+	}
+	return json.Marshal(out)
+}
 
 // UnmarshalJSON reads the layers from a record. A key that is missing or unknown, or given twice, and any value that is
 // not valid, is an error that names them all and leaves l alone: damaged layers never become less conservative ones.
@@ -88,14 +103,21 @@ func (l *Layers) UnmarshalJSON(data []byte) error {
 	}
 	read := Layers{Network: Layer{Source: SourceNetwork}}
 	keys := map[string]reader{
-		"network": func(at string, raw json.RawMessage) {
+		keyNetwork: func(at string, raw json.RawMessage) {
 			var problems Problems
-			read.Network, problems = ParseLayer(raw, SourceNetwork)
+			read.Network, problems = ParseLayer(raw, read.Network.Source)
 			for _, p := range problems {
 				c.addf(at+p.Path[1:], "%s", p.Message)
 			}
 		},
-		"annotations": func(at string, raw json.RawMessage) {
+		keySource: func(at string, raw json.RawMessage) {
+			text, ok := c.text(at, raw, `a source such as "register"`)
+			if ok && text == "" {
+				c.addf(at, "a source is missing")
+			}
+			read.Network.Source = text
+		},
+		keyAnnotations: func(at string, raw json.RawMessage) {
 			var values map[string]*string
 			if json.Unmarshal(raw, &values) != nil || values == nil {
 				c.addf(at, "want an object of strings, got %s", describe(raw))
@@ -110,7 +132,7 @@ func (l *Layers) UnmarshalJSON(data []byte) error {
 			}
 		},
 		keyPodOverrides: func(at string, raw json.RawMessage) { readWord(&c, at, raw, overrideWords, &read.PodOverrides) },
-		"observe": func(at string, raw json.RawMessage) {
+		keyObserve: func(at string, raw json.RawMessage) {
 			text, ok := c.text(at, raw, "a reason")
 			if ok && text == "" {
 				c.addf(at, "a reason is missing")
@@ -119,7 +141,7 @@ func (l *Layers) UnmarshalJSON(data []byte) error {
 		},
 	}
 	c.each("$", obj, keys, func(at string, _ field) { c.addf(at, "unknown key") })
-	for _, key := range []string{"network", keyPodOverrides} {
+	for _, key := range []string{keyNetwork, keyPodOverrides} {
 		if !obj.has(key) {
 			c.addf(child("$", key), "missing")
 		}

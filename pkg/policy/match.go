@@ -38,9 +38,6 @@ type Match struct {
 	Commands []string
 }
 
-// matches is a list that prints in words.
-type matches []Match
-
 // The keys of a match in JSON.
 const (
 	keyState      = "state"
@@ -165,6 +162,16 @@ func plural(noun string, n int) string {
 		return noun
 	}
 	return noun + "s"
+}
+
+// Equal reports whether both are written the same, but for the order in their lists.
+func (m Match) Equal(other Match) bool {
+	return m.State == other.State && m.Role == other.Role && m.Loopback == other.Loopback &&
+		slices.Equal(m.LocalPorts.canonical(), other.LocalPorts.canonical()) &&
+		slices.Equal(m.PeerPorts.canonical(), other.PeerPorts.canonical()) &&
+		slices.Equal(canonicalPeers(m.Peers), canonicalPeers(other.Peers)) &&
+		slices.Equal(canonicalUIDs(m.UIDs), canonicalUIDs(other.UIDs)) &&
+		slices.Equal(slices.Sorted(slices.Values(m.Commands)), slices.Sorted(slices.Values(other.Commands)))
 }
 
 type matchJSON struct {

@@ -129,6 +129,9 @@ func (c *collector) rule(path string, raw []byte) Rule {
 		case isComment(f.key):
 		case slices.Contains(matchKeys(), f.key):
 			c.addf(at, `belongs into "match": write "match": {"%s": ...}`, f.key)
+		case f.key == keyProbeCount || f.key == keyProbeInterval:
+			named = true
+			c.addf(at, "is the same for all sockets: give it outside of the rules")
 		default:
 			named = true // which, is not known
 			c.unknown(at, f.key, all, all)
