@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -106,9 +105,7 @@ func TestNamespacesAreCompleted(t *testing.T) {
 	}
 	e := &env{stateDir: t.TempDir()}
 	rec := manualRecord("web", "/run/netns/web", 1)
-	rec.Policy = policy.Default()
 	other := cniRecord("webpod", "/run/netns/x", 2)
-	other.Policy = policy.Default()
 	for _, r := range []state.Record{rec, other} {
 		if err := e.store().Put(r); err != nil {
 			t.Fatal(err)
