@@ -25,6 +25,31 @@ func TestTheReadmeRunsWhatThereIs(t *testing.T) {
 	}
 }
 
+// TestTheDocumentsRunWhatThereIs looks up the commands of the other documents and of the shipped files.
+func TestTheDocumentsRunWhatThereIs(t *testing.T) {
+	root := wholeCommandLine()
+	for path, least := range map[string]int{
+		"../../docs/operations.md":                          40,
+		"../../deploy/kubernetes/chart/README.md":           1,
+		"../../deploy/prometheus/halfclose.rules.yaml":      10,
+		"../../deploy/kubernetes/chart/templates/NOTES.txt": 2,
+		"../../deploy/kubernetes/chart/values.yaml":         2,
+		"../../deploy/systemd/halfclose.default":            2,
+	} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := regexp.MustCompile("(?:^|    |`|\\$ |-- |\"|\\}\\} )halfclose ([a-z]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(string(b), -1)
+		if len(lines) < least {
+			t.Errorf("%s mentions only %d commands", path, len(lines))
+		}
+		for _, line := range lines {
+			hasFlags(t, root, line[1], line[2])
+		}
+	}
+}
+
 // TestTheReadmeListsEveryCommand compares README's table of commands with what there is.
 func TestTheReadmeListsEveryCommand(t *testing.T) {
 	root := wholeCommandLine()

@@ -4,6 +4,7 @@
 package monitoring_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ type fleet struct {
 	t          *testing.T // what leaks stays open until it ends
 	prometheus *server
 	leaky      []*nstest.NS // where sockets leak as long as the test goes on
+	abandoned  []*nstest.NS // where they leak, and their peers are gone a second later
 }
 
 // until waits until cond holds, and sees to it that meanwhile sockets go on leaking.
@@ -27,6 +29,9 @@ func (f *fleet) until(t *testing.T, what string, cond func() bool) {
 	for end := time.Now().Add(soon); ; time.Sleep(scrapes / 4) {
 		for _, ns := range f.leaky {
 			leak(f.t, ns)
+		}
+		for _, ns := range f.abandoned {
+			abandon(f.t, ns)
 		}
 		if cond() {
 			return
@@ -42,6 +47,14 @@ func (f *fleet) until(t *testing.T, what string, cond func() bool) {
 func leak(t *testing.T, ns *nstest.NS) {
 	t.Helper()
 	if err := ns.Connect(t, nstest.IPv4).Client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// abandon leaves one more server in CLOSE_WAIT, whose client has closed for good.
+func abandon(t *testing.T, ns *nstest.NS) {
+	t.Helper()
+	if err := ns.Connect(t, nstest.IPv4).Client.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -66,6 +79,19 @@ func startFleet(t *testing.T) *fleet {
 	if err := unread.Client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
+	// Peers are asked: of some that are there, of others that are gone, and of one whose owner rules it out.
+	asked := busy.add(t, "shop", "asked", `"probeAfter": "1s", "grace": "never"`)
+	lingers := asked.Connect(t, nstest.IPv4)
+	if err := errors.Join(lingers.Server.SetLinger(1), lingers.Client.CloseWrite()); err != nil {
+		t.Fatal(err)
+	}
+	gone := busy.add(t, "shop", "abandoned", `"probeAfter": "1s", "grace": "never"`)
+	var err error
+	gone.Do(t, func() { err = os.WriteFile("/proc/sys/net/ipv4/tcp_fin_timeout", []byte("1"), 0o644) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.leaky, f.abandoned = append(f.leaky, asked), append(f.abandoned, gone)
 	if err := os.WriteFile(filepath.Join(busy.dir, "attachments", "not-a-record"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +113,11 @@ func startFleet(t *testing.T) *fleet {
 
 	// The reaper keeps restarting, and the only pod has gone without a DEL.
 	restarting := newMachine(t, "127.0.0.1:20473")
-	gone, err := node.AddNetns("gone")
+	deleted, err := node.AddNetns("gone")
 	if err != nil {
 		t.Fatal(err)
 	}
-	restarting.register(t, gone, "shop", "gone", `"grace": "1s"`)
+	restarting.register(t, deleted, "shop", "gone", `"grace": "1s"`)
 	if err := node.DeleteNetns("gone"); err != nil {
 		t.Fatal(err)
 	}

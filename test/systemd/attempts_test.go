@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -47,6 +48,7 @@ func attempts() map[string]attempt {
 			_, err := unix.PerfEventOpen(&unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Size: unix.PERF_ATTR_SIZE_VER0}, 0, -1, -1, 0)
 			return err
 		}, "EPERM"},
+		"copy another process's descriptor": {copyDescriptor, "ok"},
 		"set up io_uring": {func() error {
 			var params [120]byte
 			_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&params)), 0)
@@ -69,6 +71,28 @@ func loadProgram() error {
 		return err
 	}
 	return p.Close()
+}
+
+// copyDescriptor copies a descriptor of the first process, as asking a peer does.
+func copyDescriptor() error {
+	pidfd, err := unix.PidfdOpen(1, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	fds, err := os.ReadDir("/proc/1/fd")
+	if err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(fds[0].Name())
+	if err != nil {
+		return err
+	}
+	fd, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }
 
 // enter enters a namespace of the first process.

@@ -129,12 +129,15 @@ func TestAStopTakesNothingOutOfTheNetwork(t *testing.T) {
 }
 
 func TestInstallAndWatchPutTheSameEntry(t *testing.T) {
-	ds := render(t, "--set", "policy.grace=5m,policy.podOverrides=relax,cni.dropIn=true",
-		"--set-json", `policy.exempt=[{"localPorts":"22"},{"loopback":true}]`).daemonSet(t)
+	ds := render(t, "--set", "policy.grace=5m,policy.podOverrides=relax,policy.probeAfter=2m,policy.probeCount=4,policy.pendingGrace=never,cni.dropIn=true",
+		"--set-json", `policy.exempt=[{"localPorts":"22"},{"loopback":true}]`,
+		"--set-json", `policy.rules=[{"match":{"role":"server"},"grace":"never"},{"match":{"commands":["postgres"]},"mode":"off"}]`).daemonSet(t)
 	install, watch := container(t, ds, "install").Args, container(t, ds, "watch").Args
 	entry := []string{
 		"--cni-bin-dir=/opt/cni/bin", "--cni-conf-dir=/etc/cni/net.d", "--reaper=external",
-		`--exempt=[{"localPorts":"22"},{"loopback":true}]`, "--grace=5m", "--pod-overrides=relax", "--drop-in",
+		`--exempt=[{"localPorts":"22"},{"loopback":true}]`, "--grace=5m", "--pending-grace=never", "--pod-overrides=relax",
+		"--probe-after=2m", "--probe-count=4",
+		`--rules=[{"grace":"never","match":{"role":"server"}},{"match":{"commands":["postgres"]},"mode":"off"}]`, "--drop-in",
 	}
 	if want := append([]string{"install", "--wait=10m"}, entry...); !slices.Equal(install, want) {
 		t.Errorf("install has %q, want %q", install, want)
@@ -249,6 +252,15 @@ func TestAValueThatMakesNoSenseIsRefusedByItsName(t *testing.T) {
 		"policy.grase=10m":                    "grase",
 		"policy.clock=wall":                   "/policy/clock",
 		"policy.exempt[0].port=22":            "port",
+		"policy.exempt[0].role=peer":          "/policy/exempt/0/role",
+		"policy.pendingData=keep":             "pendingData",
+		"policy.probeAfter=soon":              "/policy/probeAfter",
+		"policy.probeCount=200":               "/policy/probeCount",
+		"policy.probeInterval=500ms":          "/policy/probeInterval",
+		"policy.rules[0].grace=1h":            "/policy/rules/0",
+		"policy.rules[0].match.role=client":   "/policy/rules/0", // without a value
+		"reaper.maxAsksPerSecond=-1":          "/reaper/maxAsksPerSecond",
+		"reaper.askCPUBudget=lots":            "/reaper/askCPUBudget",
 		"reaper.capabilities={CAP_SYS_ADMIN}": "/reaper/capabilities",
 		"reaper.capabilities={NET_ADMIN}":     "/reaper/capabilities",
 		"reaper.cpuBudget=lots":               "/reaper/cpuBudget",

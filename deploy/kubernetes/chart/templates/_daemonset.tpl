@@ -45,7 +45,8 @@ spec:
       # The reaper tells the node's own network namespace by being in it, and leaves it alone. Nor does it wait for a
       # network of pods that is not there yet.
       hostNetwork: true
-      # It finds out which processes hold a socket, and follows paths like /proc/PID/ns/net.
+      # It finds out which processes hold a socket, asks peers through their descriptors, and follows paths like
+      # /proc/PID/ns/net.
       hostPID: true
       # Nothing here talks to the API server.
       serviceAccountName: {{ include "halfclose.fullname" . }}
@@ -118,6 +119,8 @@ spec:
             - --min-grace={{ .minGrace }}
             - --cpu-budget={{ .cpuBudget }}
             - --max-destroys-per-second={{ int64 .maxDestroysPerSecond }}
+            - --max-asks-per-second={{ int64 .maxAsksPerSecond }}
+            - --ask-cpu-budget={{ .askCPUBudget }}
             - --log-level={{ .logLevel }}
             - --log-format={{ .logFormat }}
             {{- end }}

@@ -50,11 +50,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* What the entry in the node's network says. The reaper of this DaemonSet is the only one: the plugin starts none. */}}
 {{- define "halfclose.entryArgs" -}}
 - --reaper=external
-{{- $flags := dict "mode" "mode" "grace" "grace" "closeWaitGrace" "close-wait-grace" "finWait2Grace" "fin-wait2-grace"
-  "clock" "clock" "pendingData" "pending-data" "exempt" "exempt" "podOverrides" "pod-overrides" "failurePolicy" "failure-policy" }}
+{{- $flags := dict "mode" "mode" "probeAfter" "probe-after" "probeCount" "probe-count" "probeInterval" "probe-interval"
+  "grace" "grace" "closeWaitGrace" "close-wait-grace" "finWait2Grace" "fin-wait2-grace" "pendingGrace" "pending-grace"
+  "clock" "clock" "rules" "rules" "exempt" "exempt" "podOverrides" "pod-overrides" "failurePolicy" "failure-policy" }}
 {{- range $key, $flag := $flags }}
 {{- with index $.Values.policy $key }}
-- {{ printf "--%s=%s" $flag (kindIs "slice" . | ternary (toJson .) .) | quote }}
+- {{ printf "--%s=%s" $flag (kindIs "string" . | ternary . (toJson .)) | quote }}
 {{- end }}
 {{- end }}
 {{- if .Values.cni.dropIn }}
@@ -86,7 +87,7 @@ securityContext:
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL], add: {{ toJson .Values.reaper.capabilities }}}
   {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
-  # Runtimes' AppArmor profile lets nobody look at processes of the node.
+  # Runtimes' AppArmor profile forbids what owners and peers need: access to the node's other processes.
   appArmorProfile: {type: Unconfined}
   {{- end }}
 volumeMounts:
