@@ -13,9 +13,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// attribution finds out who holds the sockets that are destroyed. It does so ahead of time, for all at once
-// that are due soon: an owner that notices the destroy lets go of the socket. What was destroyed before
-// anybody could be asked is looked for right after. The loop owns it, and waits for none of its looks.
+// attribution looks up the owners of sockets: nothing is destroyed, and no peer asked, before that. It does so ahead of
+// time, for all at once that are due soon, so that few wait for it. The loop owns it, and waits for none of its looks.
 type attribution struct {
 	source owners.Resolver
 	pacer  *finder.Pacer
@@ -102,7 +101,7 @@ func (l *loop) attribute(at monotime.Time) {
 	if a.source == nil || a.busy || at.Before(a.next) {
 		return
 	}
-	if len(l.journal.unowned) == 0 && l.tracker.unowned.count == 0 {
+	if l.tracker.unowned.count == 0 {
 		next, some := l.tracker.next()
 		soon := some && next.Before(at.Add(a.ahead)) || l.tracker.fresh.count+l.tracker.held.count > 0
 		if !soon || at.Before(a.scan) {
@@ -118,8 +117,8 @@ func (l *loop) attribute(at monotime.Time) {
 	a.looks <- k // has room: there is only this one
 }
 
-// ownersLook makes a look of all that lacks owners. It is urgent when something was destroyed or is due within
-// half of the time that it looks ahead.
+// ownersLook makes a look of all that lacks owners. It is urgent when a candidate waits for it, or is due within half
+// of the time that it looks ahead.
 func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	k = &ownersLook{query: owners.Query{
 		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Inside,
@@ -127,10 +126,6 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	a := &l.attribution
 	if a.wide.IsZero() || at.Sub(a.wide) >= wideEvery {
 		k.query.Scope = owners.Beyond
-	}
-	for _, u := range l.journal.unowned {
-		k.ask(u.inode, u.netns)
-		urgent = true
 	}
 	for l.tracker.unowned.count > 0 && len(k.candidates) < atOnceLook {
 		_, list := l.tracker.unowned.pop(atOnceLook - len(k.candidates))
@@ -222,7 +217,6 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 			l.tracker.reconsider(c, at)
 		}
 	}
-	l.journal.attribute(k)
 }
 
 // noticeBlindness warns, once, when the owners of nothing can be found.

@@ -94,7 +94,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 		ns.candidates[s.ID.Cookie()] = c
 	}
 	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered, Role: seen.Role})
-	var facts policy.Facts
+	facts := policy.Facts{OwnersKnown: !t.findsOwners}
 	if s.Inode == c.shown.inode {
 		facts = t.facts(c, now)
 	}

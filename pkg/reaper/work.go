@@ -135,9 +135,6 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),
 		Owners: held,
 	})
-	if len(held) == 0 && l.attribution.source != nil {
-		l.journal.unowned[l.journal.total] = unowned{x.socket.Inode, j.ns.Identity.Inode}
-	}
 }
 
 // refused counts and logs a destroy or look that the kernel refused: the first of each kind in full.
