@@ -29,7 +29,7 @@ func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now 
 	case Unknown:
 		return "the kernel did not say enough to judge it"
 	case PeerSpared:
-		return "the other end of its connection is spared"
+		return "the other end of its connection " + v.Other.String()
 	case BelowThreshold:
 		return "past its grace, but its rule leaves that many sockets alone"
 	case OwnerFrozen:

@@ -44,6 +44,8 @@ type Verdict struct {
 	Again monotime.Time
 	// Standing is what spares the other end of the connection too, where that is known.
 	Standing Standing
+	// Other is the other end's where it is the reason.
+	Other Standing
 	// Above are the rules with a number of sockets to leave alone that certainly match. Each must allow a destroy by
 	// grace.
 	Above []RuleRef
@@ -312,8 +314,10 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 
 // again says when the socket must be looked at again.
 func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
+	// Looks at a socket that does not move get rarer as its idle time grows.
+	rarer := now.Add(pause(now.Sub(h.IdleStart(ClockProgress)) / 4))
 	if v.Reason == OwnerFrozen {
-		return now.Add(pause(time.Duration(min(v.EndWhy.Patience, v.AskWhy.Patience)) / 4))
+		return rarer
 	}
 	if v.Act == Off && least.Act == Off {
 		return 0
@@ -333,8 +337,7 @@ func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now mon
 		}
 	}
 	if v.Reason == UnreadData || v.Reason == UnackedData {
-		// Looks at a socket that does not move get rarer as its idle time grows.
-		next = min(next, now.Add(pause(now.Sub(least.EndWhy.Start)/4)))
+		next = min(next, rarer)
 	}
 	if next == Forever {
 		return 0

@@ -111,7 +111,11 @@ func (l *Layers) UnmarshalJSON(data []byte) error {
 			}
 		},
 		keySource: func(at string, raw json.RawMessage) {
-			read.Network.Source, _ = c.text(at, raw, `a source such as "register"`)
+			text, ok := c.text(at, raw, `a source such as "register"`)
+			if ok && text == "" {
+				c.addf(at, "a source is missing")
+			}
+			read.Network.Source = text
 		},
 		keyAnnotations: func(at string, raw json.RawMessage) {
 			var values map[string]*string

@@ -104,8 +104,10 @@ const maxQuoted = 64
 
 // quote shows a value that anyone may have written: escaped, and cut short.
 func quote(s string) string {
-	if len(s) <= maxQuoted {
-		return strconv.Quote(s)
+	more := ""
+	if len(s) > maxQuoted {
+		s, more = strings.ToValidUTF8(s[:maxQuoted], ""), "..."
 	}
-	return strconv.Quote(strings.ToValidUTF8(s[:maxQuoted], "")) + "..."
+	// What is no UTF-8 came as the replacement character out of JSON.
+	return strings.ReplaceAll(strconv.Quote(s), "\ufffd", `\ufffd`) + more
 }

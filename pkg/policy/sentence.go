@@ -141,7 +141,7 @@ func (p *Policy) sentence(ref RuleRef, may bool, h *History, s *inetdiag.Socket)
 func (p *Policy) spare(why Why) Sentence {
 	return Sentence{
 		Act: Off, AskAt: Forever, EndAt: Forever, ActWhy: why, AskWhy: why, EndWhy: why,
-		ProbeAfter: time.Duration(p.ProbeAfter.orNever()), ProbeCount: p.ProbeCount, ProbeInterval: p.ProbeInterval,
+		ProbeAfter: time.Duration(Never), ProbeCount: p.ProbeCount, ProbeInterval: p.ProbeInterval,
 	}
 }
 
