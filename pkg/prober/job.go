@@ -29,7 +29,7 @@ type kind uint8
 
 const (
 	arming kind = iota
-	looking
+	lookingUp
 	restoring
 	searching
 	tidying
@@ -41,10 +41,10 @@ type item struct {
 	held     *held   // the loop's, nil if the options are the owner's
 	armed    armed
 	baseline baseline
-	withdraw bool // restore whatever the look says
-	overdue  bool // restore if this look brings nothing
+	withdraw bool // restore whatever the lookup shows
+	overdue  bool // restore if this lookup brings nothing
 
-	seen bool // by a look: the socket exists
+	seen bool // by a lookup: the socket exists
 	idle time.Duration
 
 	// What came out.
@@ -52,6 +52,7 @@ type item struct {
 	ours    bool // its options may be those of the question
 	changed bool // the owner changed an option between the two times it was read
 	own     bool // the application's own keepalive asks
+	ended   bool // searching: no socket is left to search for
 	result  Result
 	Obstacle
 	err error
@@ -73,7 +74,7 @@ func (i *item) fail(err error) {
 	i.end(NotAsked, obstacle, err)
 }
 
-// step is one part of a job. While it holds a duplicate, its items are those that may be stuck with it.
+// step is one part of a job. If its thread is stuck, its items are stuck with it.
 type step struct {
 	run       func()
 	items     []*item
@@ -103,6 +104,7 @@ type job struct {
 
 	begun  atomic.Int64 // steps; one more than there are when all are done
 	since  atomic.Int64 // monotime.Time of the last of them
+	thread atomic.Int32 // its ID
 	record string       // of arming
 	writes int          // the number of the step of arming that writes it
 	cpu    time.Duration
@@ -128,8 +130,9 @@ func (e *environment) at(step string, fd int) {
 	}
 }
 
-// run does the steps until they are done or taken away.
+// run does the steps until they are done or taken away. The goroutine is locked to its thread.
 func (j *job) run() {
+	j.thread.Store(int32(unix.Gettid()))
 	defer j.reach.close()
 	for n := range j.steps {
 		if !j.begin(n) {
@@ -152,6 +155,14 @@ func (j *job) isStuck(now monotime.Time) bool {
 		return false
 	}
 	return now.Sub(monotime.Time(j.since.Load())) > j.steps[n-1].patience()
+}
+
+// interrupt ends the wait of a thread that closes the last reference of a socket with SO_LINGER: a signal does
+// (sk_stream_wait_close of net/core/stream.c). The runtime ignores a SIGURG that it has not sent.
+func (j *job) interrupt() {
+	if tid := j.thread.Load(); tid != 0 {
+		_ = unix.Tgkill(os.Getpid(), int(tid), unix.SIGURG)
+	}
 }
 
 // take takes away the steps that are not begun, and returns the number of the one that is being done, -1 before the
@@ -192,8 +203,8 @@ func (j *job) groups() [][]*item {
 	return all
 }
 
-// looks adds a step for each network namespace, which looks its sockets up.
-func (j *job) looks(seen func(i *item, s *inetdiag.Socket), failed func(i *item, err error)) {
+// lookups adds a step for each network namespace, which looks its sockets up.
+func (j *job) lookups(seen func(i *item, s *inetdiag.Socket), failed func(i *item, err error)) {
 	for _, group := range j.groups() {
 		j.steps = append(j.steps, step{items: group, run: func() { j.env.lookUp(group, seen, failed) }})
 	}
@@ -229,7 +240,7 @@ func (e *environment) lookUp(group []*item, seen func(*item, *inetdiag.Socket), 
 // newArming returns a job that arms the sockets of the items.
 func newArming(env *environment, items []*item) *job {
 	j := &job{kind: arming, env: env, items: items}
-	j.looks(env.screen, func(i *item, err error) {
+	j.lookups(env.screen, func(i *item, err error) {
 		if errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) {
 			i.end(Closed, NoObstacle, err)
 			return
@@ -262,8 +273,8 @@ func (e *environment) screen(i *item, s *inetdiag.Socket) {
 	// The kernel's keepalive timer counts from the later of these.
 	i.idle = min(s.Info.LastAckRecv, s.Info.LastDataRecv)
 	i.baseline = baseline{ack: i.at.Add(-s.Info.LastAckRecv), received: s.Info.BytesReceived, probes: int(s.Info.Probes)}
-	i.armed.identity, i.armed.inode = i.asking.id, s.Inode
-	i.armed.netnsInode = q.Netns.Identity.Inode
+	i.armed = newArmed(q)
+	i.armed.inode = s.Inode
 }
 
 // scans adds a step for each descriptor table, which finds the sockets of all items in it in one pass.
@@ -420,7 +431,7 @@ func (j *job) write() {
 // arm sets a socket's options.
 func (j *job) arm(i *item) {
 	i.ours = true // until the opposite is known
-	fd, err := j.again(&i.armed)
+	fd, err := j.duplicateAgain(&i.armed)
 	if err != nil {
 		i.ours = false
 		if errors.Is(err, errNotThere) { // its owner has closed or moved it since
@@ -450,8 +461,8 @@ func (j *job) arm(i *item) {
 	j.env.at("armed", fd)
 }
 
-// again returns a duplicate of the descriptor that was found before.
-func (j *job) again(a *armed) (int, error) {
+// duplicateAgain returns a duplicate of the descriptor that was found before.
+func (j *job) duplicateAgain(a *armed) (int, error) {
 	o := j.reach.table(a.table)
 	if o.err != nil {
 		return -1, o.err
@@ -462,10 +473,10 @@ func (j *job) again(a *armed) (int, error) {
 	return o.duplicate(a.number, a.identity)
 }
 
-// newLooking returns a job that looks at the sockets of the items, and restores those whose question has ended.
-func newLooking(env *environment, items []*item) *job {
-	j := &job{kind: looking, env: env, items: items}
-	j.looks(func(i *item, s *inetdiag.Socket) {
+// newLookup returns a job that looks up the sockets of the items, and restores those whose question has ended.
+func newLookup(env *environment, items []*item) *job {
+	j := &job{kind: lookingUp, env: env, items: items}
+	j.lookups(func(i *item, s *inetdiag.Socket) {
 		i.seen = true
 		i.result, i.err = i.baseline.decide(s, i.at)
 		if i.result == 0 && i.withdraw {
@@ -483,7 +494,7 @@ func newLooking(env *environment, items []*item) *job {
 		case i.overdue:
 			i.result, i.err = NotAsked, err
 		default:
-			i.done = true // look again
+			i.done = true // try again later
 		}
 	})
 	j.each(j.finish)
@@ -497,7 +508,7 @@ func (j *job) finish(i *item) {
 		i.done = true
 		return
 	}
-	fd, err := j.again(&i.armed)
+	fd, err := j.duplicateAgain(&i.armed)
 	if errors.Is(err, errNotThere) {
 		fd, err = j.duplicate(withoutFDs(q.Owners), &i.armed)
 	}
@@ -541,7 +552,7 @@ func newRestoring(env *environment, items []*item) *job {
 	j := &job{kind: restoring, env: env, items: items}
 	j.each(func(i *item) {
 		i.done = true
-		fd, err := j.again(&i.armed)
+		fd, err := j.duplicateAgain(&i.armed)
 		if errors.Is(err, errNotThere) {
 			fd, err = j.duplicate([]Owner{{PID: i.armed.table.pid, TID: i.armed.table.tid}}, &i.armed)
 		}
@@ -562,16 +573,16 @@ func (j *job) put(i *item, fd int, err error) {
 }
 
 // newSearching returns a job that searches all processes for sockets that are not where they were, and restores them.
-func newSearching(env *environment, items []*item) *job {
+func newSearching(ctx context.Context, env *environment, items []*item) *job {
 	j := &job{kind: searching, env: env, items: items}
 	var found map[uint32][]owners.Process
 	j.steps = append(j.steps, step{items: items, run: func() {
 		q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Beyond}
 		for _, i := range items {
 			q.Inodes[i.armed.inode] = struct{}{}
-			q.Netns[i.armed.netnsInode] = struct{}{}
+			q.Netns[i.armed.netns.Identity.Inode] = struct{}{}
 		}
-		found, _ = env.procs.Find(context.Background(), q) // what cannot be seen is not found
+		found, _ = env.procs.Find(ctx, q) // what cannot be seen is not found
 	}})
 	j.each(func(i *item) {
 		i.done = true
@@ -582,7 +593,23 @@ func newSearching(env *environment, items []*item) *job {
 		fd, err := j.duplicate(all, &i.armed)
 		j.put(i, fd, err)
 	})
+	j.steps = append(j.steps, step{items: items, run: func() {
+		for _, i := range items {
+			i.ended = i.ours && env.hasEnded(&i.armed)
+		}
+	}})
 	return j
+}
+
+// hasEnded reports whether sock_diag shows the socket no more, or shows that no process owns it.
+func (e *environment) hasEnded(a *armed) bool {
+	conn, err := e.opener.Open(a.netns)
+	if err != nil {
+		return len(a.netns.Paths) > 0 && netns.IsGone(err)
+	}
+	defer conn.Close()
+	s, err := conn.Lookup(a.id)
+	return errors.Is(err, inetdiag.ErrGone) || err == nil && s.Inode == 0
 }
 
 // newTidying returns a job that removes records.
@@ -590,7 +617,7 @@ func newTidying(env *environment, names []string) *job {
 	j := &job{kind: tidying, env: env}
 	j.steps = append(j.steps, step{run: func() {
 		for _, name := range names {
-			_ = env.records.remove(name) // what stays costs the next Prober a look
+			_ = env.records.remove(name) // what stays is read by the next Prober
 		}
 	}})
 	return j

@@ -17,20 +17,34 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/hostfs"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // armed is a socket whose options are those of a question, or are about to be. It is what the next reaper needs to
 // restore them.
 type armed struct {
 	identity
-	netnsInode uint64
-	inode      uint32
-	table      table
-	number     int    // of the descriptor
-	started    uint64 // when the process was started, in ticks after the boot; 0 if unknown
-	saved      values
-	armed      values
+	id      inetdiag.ID
+	netns   finder.Netns // identity and one path; no path if that is too long for a record
+	inode   uint32
+	table   table
+	number  int    // of the descriptor
+	started uint64 // when the process was started, in ticks after the boot; 0 if unknown
+	saved   values
+	armed   values
+}
+
+// newArmed returns what a question says of its socket.
+func newArmed(q *Question) armed {
+	n := q.Netns
+	a := armed{identity: identity{n.Identity.Cookie, q.ID.Cookie()}, id: q.ID, netns: finder.Netns{Identity: n.Identity}, inode: q.Inode}
+	if len(n.Paths) > 0 && len(n.Paths[0]) < pathLength {
+		a.netns.Paths = n.Paths[:1]
+	}
+	return a
 }
 
 // A record is a file of one batch: magic, boot ID, entries of one size, and a CRC-32 of all before it, in the byte
@@ -38,19 +52,28 @@ type armed struct {
 // the page cache outlives a killed process.
 const (
 	recordMagic   = "halfclose asked 1\n"
-	recordEntry   = 3*8 + 4*4 + 8 + 2*4*int(optionCount)
+	recordEntry   = 3*8 + pathLength + inetdiag.SizeofID + 4*4 + 8 + 2*4*int(optionCount)
 	recordHeader  = len(recordMagic) + bootIDLength
 	recordTrailer = 4
 	maxRecord     = recordHeader + maxBatch*recordEntry + recordTrailer
 	// bootIDLength is that of /proc/sys/kernel/random/boot_id without its newline.
 	bootIDLength = 36
+	pathLength   = 128 // with a byte for the length
 )
 
 func appendArmed(b []byte, a *armed) []byte {
 	ne := binary.NativeEndian
-	b = ne.AppendUint64(b, a.netns)
-	b = ne.AppendUint64(b, a.cookie)
-	b = ne.AppendUint64(b, a.netnsInode)
+	for _, n := range []uint64{a.netns.Identity.Cookie, a.netns.Identity.Dev, a.netns.Identity.Inode} {
+		b = ne.AppendUint64(b, n)
+	}
+	path := ""
+	if len(a.netns.Paths) > 0 {
+		path = a.netns.Paths[0]
+	}
+	var field [pathLength]byte
+	field[0] = byte(copy(field[1:], path))
+	b = append(b, field[:]...)
+	b, _ = a.id.AppendBinary(b) // never fails
 	for _, n := range []uint32{a.inode, uint32(a.table.pid), uint32(a.table.tid), uint32(a.number)} {
 		b = ne.AppendUint32(b, n)
 	}
@@ -110,7 +133,18 @@ func decodeArmed(e []byte) (a armed, err error) {
 		e = e[4:]
 		return n
 	}
-	a.netns, a.cookie, a.netnsInode = u64(), u64(), u64()
+	a.netns.Identity = netns.Identity{Cookie: u64(), Dev: u64(), Inode: u64()}
+	if n := int(e[0]); n >= pathLength {
+		return a, errors.New("entry has a path that is too long")
+	} else if n > 0 {
+		a.netns.Paths = []string{string(e[1 : 1+n])}
+	}
+	e = e[pathLength:]
+	if err := a.id.UnmarshalBinary(e[:inetdiag.SizeofID]); err != nil {
+		return a, err
+	}
+	e = e[inetdiag.SizeofID:]
+	a.identity = identity{a.netns.Identity.Cookie, a.id.Cookie()}
 	a.inode = u32()
 	pid, tid, number := int32(u32()), int32(u32()), int32(u32())
 	a.table, a.number = table{int(pid), int(tid)}, int(number)
@@ -169,7 +203,6 @@ func openRecords(dir string) (*records, error) {
 
 // write writes a new record, in one step, and returns its name.
 func (r *records) write(all []armed) (string, error) {
-
 	name := r.prefix + strconv.FormatUint(r.next.Add(1), 10) + recordSuffix
 	path := filepath.Join(r.dir, name)
 	tmp := filepath.Join(r.dir, "."+name)
