@@ -22,14 +22,15 @@ import (
 // threads with a table of their own (CLONE_FILES unshared), and of processes whose main thread has exited; that takes
 // kcmp(2). It does not see a socket that is only in flight over a unix socket or registered with io_uring.
 type Proc struct {
-	dir string
+	dir  string
+	init int // the process whose cgroup namespace and mounts show all cgroups
 
 	mu        sync.Mutex
 	elsewhere map[int]struct{} // processes that hold sockets of other namespaces than their own
 }
 
 // NewProc returns the finder for the proc file system at dir: /proc.
-func NewProc(dir string) *Proc { return &Proc{dir: dir, elsewhere: make(map[int]struct{})} }
+func NewProc(dir string) *Proc { return &Proc{dir: dir, init: 1, elsewhere: make(map[int]struct{})} }
 
 // MaxHolders is how many holders of one socket are named. A server that forks a process for each connection and
 // leaves all the others open in it would else take memory by the square of its processes.

@@ -46,7 +46,6 @@ func only(t *testing.T, found map[uint32][]owners.Process, s socket) owners.Proc
 }
 
 func TestASocketInAThreadsOwnTableIsFound(t *testing.T) {
-	t.Parallel()
 	ns := nstest.New(t)
 	s, plain := newSocket(t, ns), newSocket(t, ns)
 	p, tid := startRole(t, ns, "threaded", s)
@@ -67,7 +66,6 @@ func TestASocketInAThreadsOwnTableIsFound(t *testing.T) {
 }
 
 func TestASocketOfAProcessWithoutMainThreadIsFound(t *testing.T) {
-	t.Parallel()
 	ns := nstest.New(t)
 	s := newSocket(t, ns)
 	p, _ := startRole(t, ns, "leaderless", s)
@@ -85,7 +83,6 @@ func TestASocketOfAProcessWithoutMainThreadIsFound(t *testing.T) {
 }
 
 func TestEachSocketHasItsDescriptor(t *testing.T) {
-	t.Parallel()
 	ns := nstest.New(t)
 	a, b := newSocket(t, ns), newSocket(t, ns)
 	p := cat(t, ns, a, b, b)
