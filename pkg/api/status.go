@@ -97,13 +97,7 @@ type PolicyView policy.Policy
 
 // MarshalJSON writes every value.
 func (v PolicyView) MarshalJSON() ([]byte, error) {
-	return json.Marshal(policy.Layer{
-		Values: policy.Values{
-			Mode: &v.Mode, CloseWaitGrace: &v.CloseWaitGrace, FinWait2Grace: &v.FinWait2Grace, ProbeAfter: &v.ProbeAfter,
-			PendingGrace: &v.PendingGrace, Clock: &v.Clock,
-		},
-		ProbeCount: &v.ProbeCount, ProbeInterval: &v.ProbeInterval, Exempt: v.Exempt, Rules: v.Rules,
-	})
+	return json.Marshal(policy.Policy(v).Whole())
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.

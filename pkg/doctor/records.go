@@ -130,7 +130,7 @@ func (r records) intervals() []time.Duration {
 	}
 	var all []time.Duration
 	for _, p := range patient {
-		if i := finder.SweepInterval(p); i > 0 {
+		if i := finder.SweepInterval([]policy.Policy{p}); i > 0 {
 			all = append(all, i)
 		}
 	}

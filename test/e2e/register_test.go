@@ -5,7 +5,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"os/exec"
