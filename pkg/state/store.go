@@ -110,7 +110,7 @@ func (s *Store) put(r Record) error {
 // version 1. Until then the older record speaks for its netns, and the new one for the new netns, so that neither has less
 // said of it than before.
 func removeOthers(dir int, a Attachment, name string) error {
-	names, err := namesIn(dir)
+	names, err := namesWithPrefix(dir, a.base())
 	if err != nil {
 		return fmt.Errorf("look for an older one: %w", err)
 	}

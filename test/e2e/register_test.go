@@ -229,7 +229,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if len(r.SharedWith) != 1 || r.SharedWith[0] != c.attachment() {
 		t.Errorf("it is shared with %v", r.SharedWith)
 	}
-	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "(e2e/"+c.name+"): the more careful of both policies applies") ||
+	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "(e2e/"+c.name+"): each socket gets the more conservative verdict of both policies") ||
 		r.Notes[1] != "the mode is observe for now, because of the reaper's --mode observe" {
 		t.Errorf("it says %q", r.Notes)
 	}
