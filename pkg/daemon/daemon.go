@@ -46,6 +46,8 @@ type Config struct {
 	Mode                 policy.Mode   // the cap on every record's mode
 	MinGrace             time.Duration // no grace is shorter
 	MaxDestroysPerSecond int           // on the whole node; 0 is no bound
+	MaxAsksPerSecond     int           // on the whole node; 0 asks no peer
+	AskCPUBudget         float64       // the share of one core that asking peers may cost, such as 0.02
 	AllowHostNetns       bool          // act on records of the host's own network namespace too
 	IdleExit             time.Duration // the longest time without a record; 0 is no bound
 

@@ -17,17 +17,20 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
 )
 
 // addFlags adds the flags of halfclose reaper.
 func (c *Config) addFlags(flags *pflag.FlagSet) {
-	c.Mode, c.CPUBudget = policy.Destroy, 0.02
+	c.Mode, c.CPUBudget, c.AskCPUBudget = policy.Destroy, 0.02, prober.DefaultBudget
 	flags.StringVar(&c.Finder, "finder", finder.NameAuto, "what lists half-closed sockets: auto, sockdiag or bpf; auto takes bpf where the kernel lets it")
 	flags.IntVar(&c.MaxBPFSockets, "bpf-sockets", bpf.DefaultMaxSockets, "how many half-closed sockets of the node the bpf finder has room for in the kernel's memory")
 	flags.TextVar(&c.Mode, "mode", policy.Destroy, "the most that is done whatever a record says: destroy, observe or off")
 	flags.DurationVar(&c.MinGrace, "min-grace", time.Second, "no socket is destroyed sooner, whatever a record says")
 	flags.Var((*share)(&c.CPUBudget), "cpu-budget", "the share of one core that sweeping may cost")
 	flags.IntVar(&c.MaxDestroysPerSecond, "max-destroys-per-second", 1000, "on the whole node, shared between namespaces; 0 for no bound")
+	flags.IntVar(&c.MaxAsksPerSecond, "max-asks-per-second", prober.DefaultMaxPerSecond, "how many peers are asked whether they still know their connection; 0 asks none")
+	flags.Var((*share)(&c.AskCPUBudget), "ask-cpu-budget", "the share of one core that asking peers may cost")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "", "serve /metrics and /healthz over TCP at this `HOST:PORT`, such as :20470, to everybody who can reach it")
 	flags.StringVar(&c.HostRoot, "host-root", "", "where the host's file system is mounted, when run in a container")
 	flags.BoolVar(&c.AllowHostNetns, "allow-host-netns", false, "act on records of the host's own network namespace too")
@@ -66,6 +69,8 @@ func (c *Config) checkFlags() error {
 		return usageError{fmt.Errorf("--min-grace is a duration from 0s on, not %v", c.MinGrace)}
 	case c.MaxDestroysPerSecond < 0:
 		return usageError{fmt.Errorf("--max-destroys-per-second is a number from 0 on, not %d", c.MaxDestroysPerSecond)}
+	case c.MaxAsksPerSecond < 0:
+		return usageError{fmt.Errorf("--max-asks-per-second is a number from 0 on, not %d", c.MaxAsksPerSecond)}
 	case !isAddress(c.MetricsAddress):
 		return usageError{fmt.Errorf("--metrics-address is HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not %q", c.MetricsAddress)}
 	case c.IdleExit < 0:

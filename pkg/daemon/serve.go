@@ -7,13 +7,17 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/metrics"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -42,8 +46,29 @@ func (d *Daemon) reaperConfig() reaper.Config {
 		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
 		IdleExit: d.cfg.IdleExit, Kernel: inetdiag.Probe, Log: d.log,
 		// A quarter of what sweeping may cost, on top of that.
-		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4,
+		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: owners.NewProc("/proc").Conditions,
 	}
+}
+
+// newReaper returns a reaper and the prober that asks peers for it. The prober is nil where peers are not asked.
+func (d *Daemon) newReaper() (*reaper.Reaper, *prober.Prober, error) {
+	cfg := d.reaperConfig()
+	if d.cfg.MaxAsksPerSecond == 0 {
+		r, err := reaper.New(cfg)
+		return r, nil, err
+	}
+	var r *reaper.Reaper
+	p, err := prober.New(prober.Config{
+		Dir: filepath.Join(d.store.Dir(), "asked"), Opener: finder.Opener{Root: d.root}, Clock: d.clock,
+		MaxPerSecond: d.cfg.MaxAsksPerSecond, Budget: d.cfg.AskCPUBudget, Log: d.log,
+		Answered: func(answers []prober.Answer) { r.Answered(answers) },
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.Asker = p
+	r, err = reaper.New(cfg)
+	return r, p, err
 }
 
 // serve runs a reaper and its HTTP API side by side, until one of them returns.
@@ -52,7 +77,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := reaper.New(d.reaperConfig())
+	r, asker, err := d.newReaper()
 	if err != nil {
 		listener.Close()
 		return err
@@ -71,6 +96,9 @@ func (d *Daemon) serve(ctx context.Context) error {
 		defer handOver() // without a reaper there is nothing to serve
 		return r.Run(ctx)
 	})
+	if asker != nil {
+		g.Go(func() error { return asker.Run(ctx) })
+	}
 	g.Go(func() error { return d.watchLock(ctx) })
 	reported := make(chan struct{})
 	go func() {

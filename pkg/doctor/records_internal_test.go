@@ -108,13 +108,13 @@ func TestNamespacesAreSweptAsTheirMergedGracesAsk(t *testing.T) {
 	off.Layers.Network.Mode, gone.open = new(policy.Off), fs.ErrNotExist
 	never.Layers.Network.ProbeAfter = new(policy.Never)
 	r := records{boot: "now", list: []recorded{
-		graced("a", 1, 40*time.Second, time.Hour), graced("b", 2, time.Second, time.Second), graced("c", 3, time.Hour, time.Hour),
+		graced("a", 1, 40*time.Second, time.Hour), graced("b", 2, time.Second, time.Second), graced("c", 3, time.Hour, time.Hour), // its peers are asked after 90 s
 		graced("a2", 1, 80*time.Second, time.Hour), // in a's namespace: the longer grace applies
 		off, never, gone,
 	}}
 	got := r.intervals()
 	slices.Sort(got)
-	if want := []time.Duration{time.Second, 20 * time.Second, time.Minute}; !slices.Equal(got, want) {
+	if want := []time.Duration{time.Second, 20 * time.Second, 22500 * time.Millisecond}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

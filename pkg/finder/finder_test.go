@@ -57,7 +57,7 @@ func target(t *testing.T, ns *nstest.NS) finder.Netns {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return finder.Netns{Identity: id, Paths: []string{ns.Path()}, Interval: 100 * time.Millisecond, Grace: time.Second}
+	return finder.Netns{Identity: id, Paths: []string{ns.Path()}, Interval: 100 * time.Millisecond, Patience: time.Second}
 }
 
 // halfClose half-closes connections in the namespace, and returns the cookies of all of their sockets.

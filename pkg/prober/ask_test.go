@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-func TestAPeerThatClosedIsToldFromOneThatOnlyShut(t *testing.T) {
+func TestAPeerThatClosedIsDistinguishedFromOneThatOnlyShut(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	both := s.give("owner", s.connect(), s.connect())
@@ -39,7 +39,7 @@ func TestAPeerThatClosedIsToldFromOneThatOnlyShut(t *testing.T) {
 	for _, x := range []struct{ line, want string }{
 		{"recv 3", "read 51"}, {"recv 3", "read 0"}, {"send 3", "EPIPE"}, {"send 4", "sent 6"}, {"recv 4", "read 0"},
 	} {
-		if got := closed.owner.say("%s", x.line); got != x.want {
+		if got := closed.owner.request("%s", x.line); got != x.want {
 			t.Errorf("%s: %s, want %s", x.line, got, x.want)
 		}
 	}
@@ -92,7 +92,7 @@ func TestBothStatesAreAskedOverEachNetwork(t *testing.T) {
 				}
 				j := s.give("owner", p)[0]
 				a := ask(t)
-				before := j.owner.say("options %d", j.fd) // package net turns keepalive on in the mapped one
+				before := j.owner.request("options %d", j.fd) // package net turns keepalive on in the mapped one
 				q := j.question(j.idle(state))
 				if q.ID.Mapped() != (network == nstest.Mapped) {
 					t.Errorf("asked about %v", q.ID)
@@ -103,7 +103,7 @@ func TestBothStatesAreAskedOverEachNetwork(t *testing.T) {
 				if state == inetdiag.FinWait2 {
 					return
 				}
-				if got := j.owner.say("send %d", j.fd); got != "sent 6" {
+				if got := j.owner.request("send %d", j.fd); got != "sent 6" {
 					t.Errorf("send: %s", got)
 				}
 				wantAnswer(t, p.Server)
@@ -154,7 +154,7 @@ func TestAPeerThatVanishedTimesOut(t *testing.T) {
 					want = []string{"ETIMEDOUT", "EPIPE"}
 				}
 				for n, word := range []string{"recv", "send"} {
-					if got := j.owner.say("%s %d", word, j.fd); got != want[n] {
+					if got := j.owner.request("%s %d", word, j.fd); got != want[n] {
 						t.Errorf("%s: %s, want %s", word, got, want[n])
 					}
 				}
@@ -179,7 +179,7 @@ func TestFinWait2IsResetByAPeerThatIsGone(t *testing.T) {
 	a.want(q, prober.Reset, prober.NoObstacle)
 	j.wantOptions(untouched)
 	for _, x := range []struct{ line, want string }{{"recv 3", "ECONNRESET"}, {"recv 3", "read 0"}, {"send 3", "EPIPE"}} {
-		if got := j.owner.say("%s", x.line); got != x.want {
+		if got := j.owner.request("%s", x.line); got != x.want {
 			t.Errorf("%s: %s, want %s", x.line, got, x.want)
 		}
 	}
@@ -201,11 +201,11 @@ func TestALivingPeerSeesOneProbePerQuestion(t *testing.T) {
 	j := s.shutPeer("owner")
 	a := ask(t)
 	q := j.question(j.idle(inetdiag.CloseWait))
-	before, _ := j.look()
+	before, _ := j.lookup()
 	a.want(q, prober.Alive, prober.NoObstacle)
 	a.clean()
 	time.Sleep(1200 * time.Millisecond) // a second probe would leave within a second
-	after, _ := j.look()
+	after, _ := j.lookup()
 	if out, in := after.Info.SegsOut-before.Info.SegsOut, after.Info.SegsIn-before.Info.SegsIn; out != 1 || in != 1 {
 		t.Errorf("%d segments left and %d came, want one probe and its acknowledgement", out, in)
 	}
@@ -221,20 +221,20 @@ func TestTheApplicationsOwnKeepaliveStays(t *testing.T) {
 	a := ask(t)
 	const own = "1 15 5 4 0"
 	for _, line := range []string{"keepalive 3 1", "set 3 4 15", "set 3 5 5", "set 3 6 4"} {
-		if got := j.owner.say("%s", line); got != "ok" {
+		if got := j.owner.request("%s", line); got != "ok" {
 			t.Fatalf("%s: %s", line, got)
 		}
 	}
 	q := j.question(j.idle(inetdiag.CloseWait))
-	before, _ := j.look()
+	before, _ := j.lookup()
 	asking := q
 	asking.ProbeAfter = 90 * time.Second
 	a.want(asking, prober.Alive, prober.NoObstacle)
-	if after, _ := j.look(); after.Info.SegsOut != before.Info.SegsOut {
+	if after, _ := j.lookup(); after.Info.SegsOut != before.Info.SegsOut {
 		t.Error("a probe was sent although the application's own keepalive asks")
 	}
 	a.want(q, prober.Alive, prober.NoObstacle) // asks sooner than the application does
-	if after, _ := j.look(); after.Info.SegsOut != before.Info.SegsOut+1 {
+	if after, _ := j.lookup(); after.Info.SegsOut != before.Info.SegsOut+1 {
 		t.Error("no probe was sent before the application's own would be")
 	}
 	j.wantOptions(own)
@@ -250,12 +250,12 @@ func TestTheApplicationsOwnKeepaliveGivesTheAnswer(t *testing.T) {
 	q.ProbeAfter = 90 * time.Second
 	s.far.SetLink(t, nstest.LinkName, false)
 	for _, line := range []string{"set 3 5 1", "set 3 6 2", "keepalive 3 1", "set 3 4 1"} { // probes leave at once
-		if got := j.owner.say("%s", line); got != "ok" {
+		if got := j.owner.request("%s", line); got != "ok" {
 			t.Fatalf("%s: %s", line, got)
 		}
 	}
 	nstest.Eventually(t, patience, "its probe is out", func() bool {
-		now, ok := j.look()
+		now, ok := j.lookup()
 		return !ok || now.Info.Probes > 0
 	})
 	a.want(q, prober.TimedOut, prober.NoObstacle)
@@ -284,7 +284,7 @@ func TestWhatTheOwnerSetsWhileAskedStands(t *testing.T) {
 			a.Ask([]prober.Question{q})
 			a.armed(1)
 			for _, line := range x.lines {
-				if got := j.owner.say("%s", line); got != "ok" {
+				if got := j.owner.request("%s", line); got != "ok" {
 					t.Fatalf("%s: %s", line, got)
 				}
 			}
@@ -302,7 +302,7 @@ func TestALostProbeIsNoEndWhereTheOwnerHasAUserTimeout(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
-	if got := j.owner.say("set 3 18 1000"); got != "ok" { // TCP_USER_TIMEOUT, shorter than the socket is idle
+	if got := j.owner.request("set 3 18 1000"); got != "ok" { // TCP_USER_TIMEOUT, shorter than the socket is idle
 		t.Fatal(got)
 	}
 	a := ask(t)
@@ -310,7 +310,7 @@ func TestALostProbeIsNoEndWhereTheOwnerHasAUserTimeout(t *testing.T) {
 	s.far.SetLink(t, nstest.LinkName, false)
 	a.Ask([]prober.Question{q})
 	nstest.Eventually(t, patience, "a probe is lost", func() bool {
-		now, ok := j.look()
+		now, ok := j.lookup()
 		return ok && now.Info.Probes > 0
 	})
 	s.far.SetLink(t, nstest.LinkName, true)
@@ -318,7 +318,7 @@ func TestALostProbeIsNoEndWhereTheOwnerHasAUserTimeout(t *testing.T) {
 		t.Errorf("the answer is %v (%v)", got.Result, got.Err)
 	}
 	j.wantOptions("0 7200 75 9 1000")
-	if got := j.owner.say("send 3"); got != "sent 6" {
+	if got := j.owner.request("send 3"); got != "sent 6" {
 		t.Errorf("send: %s", got)
 	}
 	wantAnswer(t, j.peer)
@@ -345,7 +345,7 @@ func TestASocketThatIsConnectedAgainHasNoKeepaliveOfOurs(t *testing.T) {
 	j.peer.Close()
 	a := ask(t)
 	a.wantReset(j.question(j.idle(inetdiag.CloseWait)))
-	if got := j.owner.say("reconnect 3 %s", s.listener.Addr()); got != "ok" {
+	if got := j.owner.request("reconnect 3 %s", s.listener.Addr()); got != "ok" {
 		t.Fatalf("connect again: %s", got)
 	}
 	j.wantOptions(untouched)
@@ -362,7 +362,7 @@ func TestASocketThatIsConnectedAgainWhileAskedIsClosed(t *testing.T) {
 	a.armed(1)
 	s.far.SetLink(t, nstest.LinkName, true)
 	a.Cancel(s.netns.Identity, 1) // no question: nothing happens
-	got := j.owner.say("reconnect 3 %s", s.listener.Addr())
+	got := j.owner.request("reconnect 3 %s", s.listener.Addr())
 	if got != "ok" {
 		t.Fatalf("connect again: %s", got)
 	}
@@ -393,7 +393,7 @@ func TestCancelRestoresWhatIsOut(t *testing.T) {
 	}
 	a.armed(2)
 	for _, j := range all {
-		if got := j.owner.say("options %d", j.fd); got != "1 1 10 3 0" {
+		if got := j.owner.request("options %d", j.fd); got != "1 1 10 3 0" {
 			t.Errorf("while asked the options are %s", got)
 		}
 	}
@@ -421,7 +421,7 @@ func TestUnacknowledgedDataIsNotAskedAbout(t *testing.T) {
 	s.far.SetLink(t, nstest.LinkName, false)
 	a.Ask([]prober.Question{q})
 	a.armed(1)
-	if got := j.owner.say("send 3"); got != "sent 6" {
+	if got := j.owner.request("send 3"); got != "sent 6" {
 		t.Fatal(got)
 	}
 	if got := a.await(1)[0]; got.Result != prober.Cancelled {
@@ -443,7 +443,7 @@ func TestAnOwnerThatClosesWhileAskedIsTheReason(t *testing.T) {
 	s.far.SetLink(t, nstest.LinkName, false)
 	a.Ask([]prober.Question{q})
 	a.armed(1)
-	if got := j.owner.say("close 3"); got != "ok" {
+	if got := j.owner.request("close 3"); got != "ok" {
 		t.Fatal(got)
 	}
 	if got := a.await(1)[0]; got.Result != prober.Closed {

@@ -24,7 +24,7 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkAsk asks about sockets of one process whose peers are alive: arm, look, restore. All of the process's CPU
+// BenchmarkAsk asks about sockets of one process whose peers are alive: arm, look up, restore. All of the process's CPU
 // time counts, with what the kernel spends on the probes. A round begins when the sockets have been idle for a second,
 // since only then a probe leaves at once; so the time of a round means nothing.
 func BenchmarkAsk(b *testing.B) {

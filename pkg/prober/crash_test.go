@@ -25,7 +25,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// order is what a prober process is told to do.
+// order is the work of a prober process.
 type order struct {
 	Dir   string
 	Netns finder.Netns
@@ -129,19 +129,19 @@ func TestTheNextProberRestoresWhatAKilledOneLeft(t *testing.T) {
 	s.far.SetLink(t, nstest.LinkName, false)
 	dir := t.TempDir()
 	killed := start(t, nil, play("prober"))
-	if got := killed.say("%s", order{Dir: dir, Netns: s.netns, Owner: all[0].owner.PID}.encode(t)); got != fmt.Sprint(n) {
+	if got := killed.request("%s", order{Dir: dir, Netns: s.netns, Owner: all[0].owner.PID}.encode(t)); got != fmt.Sprint(n) {
 		t.Fatalf("%s questions are out, want %d", got, n)
 	}
 	killed.kill()
 	owner := all[0].owner
 	for _, j := range all {
-		if got := owner.say("options %d", j.fd); got == untouched {
+		if got := owner.request("options %d", j.fd); got == untouched {
 			t.Fatal("a socket was not armed")
 		}
 	}
-	// Meanwhile its owner closes one, moves one, and sets what it wants on one.
+	// After that, its owner closes one, moves one, and sets what it wants on one.
 	for _, line := range []string{"close 3", "dup 4 900", "close 4", "set 5 6 40"} {
-		if got := owner.say("%s", line); got != "ok" {
+		if got := owner.request("%s", line); got != "ok" {
 			t.Fatalf("%s: %s", line, got)
 		}
 	}

@@ -26,7 +26,7 @@ type baseline struct {
 // two times of that resolution.
 const ackSlack = 25 * time.Millisecond
 
-// decide returns how the question ends after a look, 0 if it goes on.
+// decide returns how the question ends after a lookup, 0 if it goes on.
 func (b *baseline) decide(s *inetdiag.Socket, at monotime.Time) (Result, error) {
 	switch {
 	case !s.State.HalfClosed() || s.Inode == 0 || !s.HasInfo:
@@ -53,8 +53,8 @@ func (b *baseline) ended(i *unix.TCPInfo) Result {
 	return Reset
 }
 
-// lookAfter returns how long after the start of a question its nth look comes, from 0 on.
-func lookAfter(n int, interval time.Duration) time.Duration {
+// lookupDelay returns how long after the start of a question its nth lookup comes, from 0 on.
+func lookupDelay(n int, interval time.Duration) time.Duration {
 	switch n {
 	case 0:
 		return 50 * time.Millisecond
@@ -65,7 +65,7 @@ func lookAfter(n int, interval time.Duration) time.Duration {
 }
 
 // patience is how long a question lasts if the kernel neither gets an answer nor gives up: one interval more than all
-// probes take, and what the looks add.
+// probes take, and what the lookups add.
 func patience(probes int, interval time.Duration) time.Duration {
 	return time.Duration(probes+1)*interval + 2*time.Second
 }

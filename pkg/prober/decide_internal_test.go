@@ -74,16 +74,16 @@ func TestLooksComeAfter50MillisecondsASecondAndEachInterval(t *testing.T) {
 	t.Parallel()
 	const interval = 10 * time.Second
 	for n, want := range []time.Duration{50 * time.Millisecond, time.Second, 11 * time.Second, 21 * time.Second} {
-		if got := lookAfter(n, interval); got != want {
-			t.Errorf("look %d after %v, want %v", n, got, want)
+		if got := lookupDelay(n, interval); got != want {
+			t.Errorf("lookup %d after %v, want %v", n, got, want)
 		}
 	}
 	last := 0
-	for lookAfter(last, interval) < patience(6, interval) {
+	for lookupDelay(last, interval) < patience(6, interval) {
 		last++
 	}
-	if got := lookAfter(last, interval); got < 6*interval {
-		t.Errorf("the last look is after %v, before all probes were out", got)
+	if got := lookupDelay(last, interval); got < 6*interval {
+		t.Errorf("the last lookup is after %v, before all probes were out", got)
 	}
 }
 

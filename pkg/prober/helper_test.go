@@ -106,7 +106,7 @@ type judged struct {
 	id     inetdiag.ID // once it has been seen
 }
 
-// give gives the client ends of connections to a process that plays the role, as descriptors from 3 on.
+// give gives clients of connections to a process that plays the role, as descriptors from 3 on.
 func (s *scene) give(role string, pairs ...nstest.Pair) []*judged {
 	s.Helper()
 	all := make([]*judged, len(pairs))
@@ -129,8 +129,8 @@ func (s *scene) one() *judged {
 	return s.give("owner", s.connect())[0]
 }
 
-// look returns the socket as sock_diag shows it, in whatever state, false if it does not.
-func (j *judged) look() (found inetdiag.Socket, ok bool) {
+// lookup returns the socket as sock_diag shows it, in whatever state, false if it does not.
+func (j *judged) lookup() (found inetdiag.Socket, ok bool) {
 	j.Helper()
 	j.near.Do(j, func() {
 		c, err := inetdiag.Open()
@@ -164,7 +164,7 @@ func (j *judged) idle(state inetdiag.State) inetdiag.Socket {
 	var s inetdiag.Socket
 	nstest.Eventually(j, patience, state.String()+", and idle", func() bool {
 		var ok bool
-		s, ok = j.look()
+		s, ok = j.lookup()
 		return ok && s.State == state && min(s.Info.LastAckRecv, s.Info.LastDataRecv) >= time.Second
 	})
 	return s
@@ -180,7 +180,7 @@ func (j *judged) question(s inetdiag.Socket) prober.Question {
 
 func (j *judged) wantOptions(want string) {
 	j.Helper()
-	if got := j.owner.say("options %d", j.fd); got != want {
+	if got := j.owner.request("options %d", j.fd); got != want {
 		j.Errorf("the socket's options are %q, want %q", got, want)
 	}
 }
@@ -250,7 +250,7 @@ func (a *asker) got() []prober.Answer {
 	return append([]prober.Answer(nil), a.answers...)
 }
 
-// await returns the answers when there are so many.
+// await returns the answers when there are n.
 func (a *asker) await(n int) []prober.Answer {
 	a.tb.Helper()
 	nstest.Eventually(a.tb, patience, strconv.Itoa(n)+" answers", func() bool { return len(a.got()) >= n })

@@ -29,7 +29,7 @@ type kind uint8
 
 const (
 	arming kind = iota
-	looking
+	lookingUp
 	restoring
 	searching
 	tidying
@@ -41,10 +41,10 @@ type item struct {
 	held     *held   // the loop's, nil if the options are the owner's
 	armed    armed
 	baseline baseline
-	withdraw bool // restore whatever the look says
-	overdue  bool // restore if this look brings nothing
+	withdraw bool // restore whatever the lookup shows
+	overdue  bool // restore if this lookup brings nothing
 
-	seen bool // by a look: the socket exists
+	seen bool // by a lookup: the socket exists
 	idle time.Duration
 
 	// What came out.
@@ -74,7 +74,7 @@ func (i *item) fail(err error) {
 	i.end(NotAsked, obstacle, err)
 }
 
-// step is one part of a job. While it holds a duplicate, its items are those that may be stuck with it.
+// step is one part of a job. If its thread is stuck, its items are stuck with it.
 type step struct {
 	run       func()
 	items     []*item
@@ -203,8 +203,8 @@ func (j *job) groups() [][]*item {
 	return all
 }
 
-// looks adds a step for each network namespace, which looks its sockets up.
-func (j *job) looks(seen func(i *item, s *inetdiag.Socket), failed func(i *item, err error)) {
+// lookups adds a step for each network namespace, which looks its sockets up.
+func (j *job) lookups(seen func(i *item, s *inetdiag.Socket), failed func(i *item, err error)) {
 	for _, group := range j.groups() {
 		j.steps = append(j.steps, step{items: group, run: func() { j.env.lookUp(group, seen, failed) }})
 	}
@@ -240,7 +240,7 @@ func (e *environment) lookUp(group []*item, seen func(*item, *inetdiag.Socket), 
 // newArming returns a job that arms the sockets of the items.
 func newArming(env *environment, items []*item) *job {
 	j := &job{kind: arming, env: env, items: items}
-	j.looks(env.screen, func(i *item, err error) {
+	j.lookups(env.screen, func(i *item, err error) {
 		if errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) {
 			i.end(Closed, NoObstacle, err)
 			return
@@ -431,7 +431,7 @@ func (j *job) write() {
 // arm sets a socket's options.
 func (j *job) arm(i *item) {
 	i.ours = true // until the opposite is known
-	fd, err := j.again(&i.armed)
+	fd, err := j.duplicateAgain(&i.armed)
 	if err != nil {
 		i.ours = false
 		if errors.Is(err, errNotThere) { // its owner has closed or moved it since
@@ -461,8 +461,8 @@ func (j *job) arm(i *item) {
 	j.env.at("armed", fd)
 }
 
-// again returns a duplicate of the descriptor that was found before.
-func (j *job) again(a *armed) (int, error) {
+// duplicateAgain returns a duplicate of the descriptor that was found before.
+func (j *job) duplicateAgain(a *armed) (int, error) {
 	o := j.reach.table(a.table)
 	if o.err != nil {
 		return -1, o.err
@@ -473,10 +473,10 @@ func (j *job) again(a *armed) (int, error) {
 	return o.duplicate(a.number, a.identity)
 }
 
-// newLooking returns a job that looks at the sockets of the items, and restores those whose question has ended.
-func newLooking(env *environment, items []*item) *job {
-	j := &job{kind: looking, env: env, items: items}
-	j.looks(func(i *item, s *inetdiag.Socket) {
+// newLookup returns a job that looks up the sockets of the items, and restores those whose question has ended.
+func newLookup(env *environment, items []*item) *job {
+	j := &job{kind: lookingUp, env: env, items: items}
+	j.lookups(func(i *item, s *inetdiag.Socket) {
 		i.seen = true
 		i.result, i.err = i.baseline.decide(s, i.at)
 		if i.result == 0 && i.withdraw {
@@ -494,7 +494,7 @@ func newLooking(env *environment, items []*item) *job {
 		case i.overdue:
 			i.result, i.err = NotAsked, err
 		default:
-			i.done = true // look again
+			i.done = true // try again later
 		}
 	})
 	j.each(j.finish)
@@ -508,7 +508,7 @@ func (j *job) finish(i *item) {
 		i.done = true
 		return
 	}
-	fd, err := j.again(&i.armed)
+	fd, err := j.duplicateAgain(&i.armed)
 	if errors.Is(err, errNotThere) {
 		fd, err = j.duplicate(withoutFDs(q.Owners), &i.armed)
 	}
@@ -552,7 +552,7 @@ func newRestoring(env *environment, items []*item) *job {
 	j := &job{kind: restoring, env: env, items: items}
 	j.each(func(i *item) {
 		i.done = true
-		fd, err := j.again(&i.armed)
+		fd, err := j.duplicateAgain(&i.armed)
 		if errors.Is(err, errNotThere) {
 			fd, err = j.duplicate([]Owner{{PID: i.armed.table.pid, TID: i.armed.table.tid}}, &i.armed)
 		}
@@ -573,7 +573,7 @@ func (j *job) put(i *item, fd int, err error) {
 }
 
 // newSearching returns a job that searches all processes for sockets that are not where they were, and restores them.
-func newSearching(env *environment, items []*item) *job {
+func newSearching(ctx context.Context, env *environment, items []*item) *job {
 	j := &job{kind: searching, env: env, items: items}
 	var found map[uint32][]owners.Process
 	j.steps = append(j.steps, step{items: items, run: func() {
@@ -582,7 +582,7 @@ func newSearching(env *environment, items []*item) *job {
 			q.Inodes[i.armed.inode] = struct{}{}
 			q.Netns[i.armed.netns.Identity.Inode] = struct{}{}
 		}
-		found, _ = env.procs.Find(context.Background(), q) // what cannot be seen is not found
+		found, _ = env.procs.Find(ctx, q) // what cannot be seen is not found
 	}})
 	j.each(func(i *item) {
 		i.done = true
@@ -617,7 +617,7 @@ func newTidying(env *environment, names []string) *job {
 	j := &job{kind: tidying, env: env}
 	j.steps = append(j.steps, step{run: func() {
 		for _, name := range names {
-			_ = env.records.remove(name) // what stays costs the next Prober a look
+			_ = env.records.remove(name) // what stays is read by the next Prober
 		}
 	}})
 	return j

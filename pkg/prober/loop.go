@@ -24,8 +24,8 @@ const (
 	// maxStuckRestoring.
 	maxStuck          = 4
 	maxStuckRestoring = 16
-	// lookWindow is how much too early a look may be, so that it shares a batch.
-	lookWindow = 5 * time.Millisecond
+	// lookupWindow is how much too early a lookup may be, so that it shares a batch.
+	lookupWindow = 5 * time.Millisecond
 	// stopPatience bounds how long the end of Run waits for its jobs.
 	stopPatience = 3 * time.Second
 )
@@ -53,9 +53,9 @@ type phase uint8
 const (
 	queued phase = iota
 	beingArmed
-	waiting     // for the time of the next look
-	beingLooked // at
-	stuckAt     // a thread that may never return
+	waiting // for the time of the next lookup
+	beingLookedUp
+	stuckAt // a thread that may never return
 )
 
 // asking is a question.
@@ -72,7 +72,7 @@ type asking struct {
 	baseline baseline
 	began    monotime.Time
 	until    monotime.Time
-	looks    int // so far
+	lookups  int // so far
 	due      monotime.Time
 	index    int // in the heap
 }
@@ -96,6 +96,7 @@ type batch struct {
 
 // loop is the state of Run, which one goroutine owns.
 type loop struct {
+	ctx     context.Context // of Run
 	p       *Prober
 	clock   monotime.Clock
 	pacer   *finder.Pacer
@@ -121,10 +122,10 @@ type loop struct {
 	stats   Stats
 }
 
-func newLoop(p *Prober) *loop {
+func newLoop(ctx context.Context, p *Prober) *loop {
 	now := p.config.Clock.Now()
 	return &loop{
-		p: p, clock: p.config.Clock,
+		ctx: ctx, p: p, clock: p.config.Clock,
 		pacer:   finder.NewPacer(p.config.Budget, now),
 		limiter: rate.NewLimiter(rate.Limit(p.config.MaxPerSecond), max(1, p.config.MaxPerSecond/10)),
 		asked:   make(map[subject]*asking),
@@ -170,15 +171,15 @@ func (l *loop) recover() error {
 	return nil
 }
 
-func (l *loop) run(ctx context.Context) {
+func (l *loop) run() {
 	defer close(l.stopped)
-	for ctx.Err() == nil {
+	for l.ctx.Err() == nil {
 		for _, m := range l.p.collect() {
 			l.receive(m)
 		}
 		wait := l.dispatch()
 		l.report()
-		l.await(ctx.Done(), wait)
+		l.await(l.ctx.Done(), wait)
 	}
 	l.stop()
 }
@@ -285,7 +286,7 @@ func (l *loop) withdraw(a *asking, now monotime.Time) {
 	case waiting:
 		a.due = now
 		heap.Fix(&l.due, a.index)
-	case beingArmed, beingLooked, stuckAt: // when the job has it no more
+	case beingArmed, beingLookedUp, stuckAt: // when the job has it no more
 	}
 }
 
@@ -296,10 +297,10 @@ func (l *loop) dispatch() time.Duration {
 	wait := time.Hour
 	soon := func(d time.Duration) { wait = min(wait, max(d, time.Millisecond)) }
 	for l.hasRoom() && l.due.isDue(now) {
-		l.look(now)
+		l.startLookups(now)
 	}
 	if len(l.due) > 0 && l.hasRoom() {
-		soon(l.due[0].due.Sub(now) - lookWindow/2)
+		soon(l.due[0].due.Sub(now) - lookupWindow/2)
 	}
 	for l.hasRoom() && len(l.recovered) > 0 {
 		l.restore()
@@ -341,37 +342,37 @@ func (l *loop) hasRoom() bool {
 	return len(l.jobs) < maxJobs
 }
 
-// look starts a job for the questions whose time has come.
-func (l *loop) look(now monotime.Time) {
+// startLookups starts a job for the questions whose time has come.
+func (l *loop) startLookups(now monotime.Time) {
 	var items []*item
 	for len(items) < maxBatch && l.due.isDue(now) {
 		a := heap.Pop(&l.due).(*asking)
-		a.phase = beingLooked
+		a.phase = beingLookedUp
 		items = append(items, &item{
 			asking: a, held: a.held, armed: a.armed, baseline: a.baseline, ours: a.held != nil,
 			withdraw: a.withdrawn, overdue: a.until.Before(now),
 		})
 	}
-	l.start(newLooking(&l.p.env, items))
+	l.start(newLookup(&l.p.env, items))
 }
 
 // search starts a job for the sockets that are not where they were.
 func (l *loop) search(now monotime.Time) (time.Duration, bool) {
-	wait, any := time.Duration(0), false
+	wait, later := time.Duration(0), false
 	var items []*item
 	for h := range l.missing {
 		switch d := h.due.Sub(now); {
 		case h.busy:
 		case d > 0:
-			if !any || d < wait {
-				wait, any = d, true
+			if !later || d < wait {
+				wait, later = d, true
 			}
 		case len(items) < maxBatch:
 			items = append(items, &item{held: h, armed: h.armed, ours: true})
 		}
 	}
 	if len(items) == 0 {
-		return wait, any
+		return wait, later
 	}
 	if d := l.pacer.Wait(now); d > 0 {
 		return d, true
@@ -382,7 +383,7 @@ func (l *loop) search(now monotime.Time) (time.Duration, bool) {
 	for _, i := range items {
 		i.held.busy = true
 	}
-	l.start(newSearching(&l.p.env, items))
+	l.start(newSearching(l.ctx, &l.p.env, items))
 	return 0, false
 }
 
@@ -487,7 +488,7 @@ func (l *loop) watch(now monotime.Time) {
 			if _, ok := lost[i]; ok {
 				l.abandon(j, i, b, now)
 			} else {
-				l.settle(j, i, b, now)
+				l.conclude(j, i, b, now)
 			}
 		}
 		l.removeUnused(b)
@@ -500,12 +501,12 @@ func (l *loop) abandon(j *job, i *item, b *batch, now monotime.Time) {
 	switch {
 	case a == nil: // of restoring or searching: it stays held, and busy until the thread returns
 		return
-	case j.kind == looking && !j.stuck.duplicate: // nothing was changed
+	case j.kind == lookingUp && !j.stuck.duplicate: // nothing was changed
 		l.wait(a, now.Add(time.Second))
 		return
 	case j.kind == arming && b != nil: // it may be armed
 		l.hold(i.armed, b).busy = true
-	case j.kind == looking && a.held != nil:
+	case j.kind == lookingUp && a.held != nil:
 		a.held.busy = true
 	}
 	a.phase = stuckAt
@@ -517,7 +518,7 @@ func (l *loop) unstick(j *job, now monotime.Time) {
 	if j.record != "" && !j.batched { // nothing of it was armed
 		l.obsolete = append(l.obsolete, j.record)
 	}
-	if j.kind == looking && !j.stuck.duplicate {
+	if j.kind == lookingUp && !j.stuck.duplicate {
 		return // the questions have gone on
 	}
 	for _, i := range j.stuck.items {
@@ -547,18 +548,18 @@ func (l *loop) finish(j *job) {
 		b = &batch{record: j.record}
 	}
 	for _, i := range j.items {
-		l.settle(j, i, b, now)
+		l.conclude(j, i, b, now)
 	}
 	l.removeUnused(b)
 }
 
-// settle takes the result of one item.
-func (l *loop) settle(j *job, i *item, b *batch, now monotime.Time) {
+// conclude takes the result of one item.
+func (l *loop) conclude(j *job, i *item, b *batch, now monotime.Time) {
 	switch j.kind {
 	case arming:
-		l.settleArming(i, b, now)
-	case looking:
-		l.settleLooking(i, now)
+		l.concludeArming(i, b, now)
+	case lookingUp:
+		l.concludeLookup(i, now)
 	case restoring, searching:
 		if i.done {
 			i.held.searches++
@@ -572,7 +573,7 @@ func (l *loop) settle(j *job, i *item, b *batch, now monotime.Time) {
 // maxRetries bounds how often a socket is read again because its owner has just changed an option.
 const maxRetries = 3
 
-func (l *loop) settleArming(i *item, b *batch, now monotime.Time) {
+func (l *loop) concludeArming(i *item, b *batch, now monotime.Time) {
 	a, q := i.asking, i.asking.question
 	a.armed, a.baseline, a.began = i.armed, i.baseline, i.at
 	switch {
@@ -601,10 +602,10 @@ func (l *loop) settleArming(i *item, b *batch, now monotime.Time) {
 		l.answer(a, i.result, i.Obstacle, i.err, i.at)
 		return
 	}
-	l.wait(a, a.began.Add(lookAfter(0, q.Interval)))
+	l.wait(a, a.began.Add(lookupDelay(0, q.Interval)))
 }
 
-// wait puts a question off until its next look.
+// wait puts a question off until its next lookup.
 func (l *loop) wait(a *asking, due monotime.Time) {
 	a.phase, a.due = waiting, due
 	if a.withdrawn {
@@ -613,15 +614,15 @@ func (l *loop) wait(a *asking, due monotime.Time) {
 	heap.Push(&l.due, a)
 }
 
-func (l *loop) settleLooking(i *item, now monotime.Time) {
+func (l *loop) concludeLookup(i *item, now monotime.Time) {
 	a := i.asking
 	switch {
 	case !i.done: // the thread was stuck before it came to this one
 		l.wait(a, now)
 		return
 	case i.result == 0:
-		a.looks++
-		l.wait(a, a.began.Add(lookAfter(a.looks, a.question.Interval)))
+		a.lookups++
+		l.wait(a, a.began.Add(lookupDelay(a.lookups, a.question.Interval)))
 		return
 	}
 	if h := i.held; h != nil {
@@ -640,7 +641,7 @@ func (l *loop) hold(a armed, b *batch) *held {
 	return h
 }
 
-// letGo is called when no job has the socket any more. If it is not restored, it has to be searched for.
+// letGo is called when no job has the socket any more. If it is not restored, the prober searches for it.
 func (l *loop) letGo(h *held, restored bool, now monotime.Time) {
 	h.busy = false
 	after, again := searchAfter(h.searches)
@@ -698,11 +699,11 @@ func (l *loop) stop() {
 	l.report()
 }
 
-// dueHeap are the questions that wait for their next look, the one due first at the top.
+// dueHeap are the questions that wait for their next lookup, the one due first at the top.
 type dueHeap []*asking
 
 func (h dueHeap) isDue(now monotime.Time) bool {
-	return len(h) > 0 && !now.Add(lookWindow).Before(h[0].due)
+	return len(h) > 0 && !now.Add(lookupWindow).Before(h[0].due)
 }
 
 func (h dueHeap) Len() int           { return len(h) }

@@ -100,7 +100,7 @@ func headlessMain() error {
 	return err
 }
 
-// receiverMain receives a descriptor over the unix socket that is descriptor 3 when its standard input says so, and says which
+// receiverMain receives a descriptor over the unix socket that is descriptor 3 when its standard input names it, and reports which
 // number it has.
 func receiverMain() error {
 	in := bufio.NewReader(os.Stdin)
@@ -180,8 +180,11 @@ func do(word string, args [3]int, rest string) (string, error) {
 func options(fd int) (string, error) {
 	text := ""
 	for _, o := range [][2]int{
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}, {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
 	} {
 		n, err := unix.GetsockoptInt(fd, o[0], o[1])
 		if err != nil {
@@ -209,7 +212,7 @@ func reconnect(fd int, address string) error {
 	return err
 }
 
-// fork starts a child that has the descriptor as its own number 3 until standard input of this process ends.
+// fork starts a child that has the descriptor as its own number 3 until the test has ended.
 func fork(fd int) (string, error) {
 	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -294,8 +297,8 @@ func (p *process) line() string {
 	return strings.TrimSpace(text)
 }
 
-// say has the process do something, and returns its answer.
-func (p *process) say(format string, args ...any) string {
+// request has the process do something, and returns its answer.
+func (p *process) request(format string, args ...any) string {
 	p.tb.Helper()
 	if _, err := fmt.Fprintf(p.stdin, format+"\n", args...); err != nil {
 		p.tb.Fatal(err)

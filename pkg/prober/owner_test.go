@@ -126,7 +126,7 @@ func TestOneOfTwoOwnersIsEnough(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
-	child, err := strconv.Atoi(j.owner.say("fork 3"))
+	child, err := strconv.Atoi(j.owner.request("fork 3"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestOneOfTwoOwnersIsEnough(t *testing.T) {
 	q.Owners = append(q.Owners, prober.Owner{PID: child, DiesOfSigpipe: true})
 	a.want(q, prober.NotAsked, prober.Sigpipe)
 	q.Owners[1].DiesOfSigpipe = false
-	if got := j.owner.say("close 3"); got != "ok" {
+	if got := j.owner.request("close 3"); got != "ok" {
 		t.Fatal(got)
 	}
 	a.want(q, prober.Alive, prober.NoObstacle)
@@ -158,11 +158,11 @@ func TestAChildHasTheSocketRestoredThatItsParentClosed(t *testing.T) {
 	s.far.SetLink(t, nstest.LinkName, false)
 	a.Ask([]prober.Question{q})
 	a.armed(1)
-	child, err := strconv.Atoi(j.owner.say("fork 3"))
+	child, err := strconv.Atoi(j.owner.request("fork 3"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := j.owner.say("close 3"); got != "ok" {
+	if got := j.owner.request("close 3"); got != "ok" {
 		t.Fatal(got)
 	}
 	a.Cancel(s.netns.Identity, q.ID.Cookie())
@@ -200,7 +200,7 @@ func TestASocketInFlightIsNotAskedAndIsRestoredWhenItHasCome(t *testing.T) {
 	s.far.SetLink(t, nstest.LinkName, false)
 	a.Ask([]prober.Question{q})
 	a.armed(1)
-	if got := j.owner.say("passto 3 4"); got != "ok" {
+	if got := j.owner.request("passto 3 4"); got != "ok" {
 		t.Fatal(got)
 	}
 	a.Cancel(s.netns.Identity, q.ID.Cookie())
@@ -211,9 +211,9 @@ func TestASocketInFlightIsNotAskedAndIsRestoredWhenItHasCome(t *testing.T) {
 	if got := a.Stats(); got.Missing != 1 || got.Armed != 1 {
 		t.Errorf("%d of %d armed sockets are missing, want the one", got.Missing, got.Armed)
 	}
-	number := receiver.say("receive")
+	number := receiver.request("receive")
 	a.clean()
-	if got := receiver.say("options %s", number); got != untouched {
+	if got := receiver.request("options %s", number); got != untouched {
 		t.Errorf("the options are %s", got)
 	}
 }
@@ -237,7 +237,7 @@ func TestNoOptionIsSetOnASocketThatTookTheNumber(t *testing.T) {
 			a.Pause(func(at string, _ int) {
 				if at == step {
 					once.Do(func() { // close it, and give its number to the other
-						if got := j.owner.say("dup 4 3"); got != "ok" {
+						if got := j.owner.request("dup 4 3"); got != "ok" {
 							t.Error(got)
 						}
 					})
@@ -256,7 +256,7 @@ func TestNoOptionIsSetOnASocketThatTookTheNumber(t *testing.T) {
 			a.clean()
 			j.wantOptions(untouched) // of the number's new socket
 			other.wantOptions(untouched)
-			if got := j.owner.say("send 3"); got != "sent 6" {
+			if got := j.owner.request("send 3"); got != "sent 6" {
 				t.Errorf("the other connection: %s", got)
 			}
 		})
@@ -272,7 +272,7 @@ func TestAnOptionThatChangesBeforeArmingIsReadAgain(t *testing.T) {
 	a.Pause(func(at string, _ int) {
 		if at == "arm" {
 			once.Do(func() {
-				if got := j.owner.say("set 3 6 40"); got != "ok" {
+				if got := j.owner.request("set 3 6 40"); got != "ok" {
 					t.Error(got)
 				}
 			})
@@ -289,7 +289,7 @@ func TestWhatWouldHarmTheSocketIsNotAsked(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	lingering, classed := s.shutPeer("owner"), s.shutPeer("owner")
-	if got := lingering.owner.say("linger 3 3600"); got != "ok" {
+	if got := lingering.owner.request("linger 3 3600"); got != "ok" {
 		t.Fatal(got)
 	}
 	a := ask(t)
@@ -374,7 +374,7 @@ func TestALastReferenceThatLingersBlocksNothingForLong(t *testing.T) {
 	a.Pause(func(at string, _ int) {
 		if at == "armed" { // the owner closes it while the duplicate is held
 			for _, line := range []string{"linger 3 3600", "close 3"} {
-				if got := j.owner.say("%s", line); got != "ok" {
+				if got := j.owner.request("%s", line); got != "ok" {
 					t.Errorf("%s: %s", line, got)
 				}
 			}

@@ -157,7 +157,7 @@ func (p *Prober) Stats() Stats {
 	return p.stats
 }
 
-// publish makes the figures those that Stats returns.
+// publish makes Stats return the figures.
 func (p *Prober) publish(s Stats) {
 	s.Answers, s.Obstacles, s.Refused = maps.Clone(s.Answers), maps.Clone(s.Obstacles), maps.Clone(s.Refused)
 	p.mu.Lock()
@@ -169,10 +169,10 @@ func (p *Prober) publish(s Stats) {
 // the sockets whose questions are out; what it cannot restore within a few seconds stays recorded for the next Prober.
 // It is called once.
 func (p *Prober) Run(ctx context.Context) error {
-	l := newLoop(p)
+	l := newLoop(ctx, p)
 	if err := l.recover(); err != nil {
 		return err
 	}
-	l.run(ctx)
+	l.run()
 	return nil
 }

@@ -26,7 +26,7 @@ type Owner struct {
 	DiesOfSigpipe bool
 }
 
-// Question is one socket whose peer is to be asked.
+// Question is one socket, to ask its peer.
 type Question struct {
 	Netns  finder.Netns
 	ID     inetdiag.ID

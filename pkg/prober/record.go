@@ -203,7 +203,6 @@ func openRecords(dir string) (*records, error) {
 
 // write writes a new record, in one step, and returns its name.
 func (r *records) write(all []armed) (string, error) {
-
 	name := r.prefix + strconv.FormatUint(r.next.Add(1), 10) + recordSuffix
 	path := filepath.Join(r.dir, name)
 	tmp := filepath.Join(r.dir, "."+name)

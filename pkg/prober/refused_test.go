@@ -96,7 +96,7 @@ func TestWhatRefusesIsTheObstacle(t *testing.T) {
 			}
 			p := start(t, nil, cmd)
 			p.tb = t
-			if got := p.say("%s", o.encode(t)); got != x.want {
+			if got := p.request("%s", o.encode(t)); got != x.want {
 				t.Errorf("%s, want %s", got, x.want)
 			}
 		})

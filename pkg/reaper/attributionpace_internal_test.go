@@ -120,10 +120,7 @@ func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
 	}
 	see(l, ns.Identity, seen...)
 	j := nextOf(t, l, 3)
-	new(kernel).examine(j)
-	for i := range j.results {
-		j.results[i].socket.Inode = uint32(i + 1)
-	}
+	(&kernel{inodes: map[uint64]uint32{2: 2, 3: 3}}).examine(j)
 	l.examined(j, now())
 	if l.tracker.held.count != 3 {
 		t.Fatalf("%d wait for the budget", l.tracker.held.count)

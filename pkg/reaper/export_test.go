@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // What tests that damage the file of saved candidates need to know of it.
@@ -23,4 +24,9 @@ const (
 func SealSaved(b []byte) []byte {
 	body := b[:len(b)-4]
 	return binary.NativeEndian.AppendUint32(body, crc32.ChecksumIEEE(body))
+}
+
+// LayersOf returns layers that resolve to the policy.
+func LayersOf(p policy.Policy) policy.Layers {
+	return policy.Layers{Network: p.Whole()}
 }

@@ -51,9 +51,9 @@ func see(l *loop, id netns.Identity, sockets ...finder.Seen) {
 
 // kernel has the sockets that an examiner looks at: those of closeWait, as they were, except for what a test says.
 type kernel struct {
-	gone   map[uint64]bool // by cookie
-	inode  uint32          // of all, if not 0
-	refuse error           // why none is destroyed
+	gone   map[uint64]bool   // by cookie
+	inodes map[uint64]uint32 // by cookie, if not 1
+	refuse error             // why none is destroyed
 
 	destroyed []uint64 // cookies
 }
@@ -67,7 +67,7 @@ func (k *kernel) examine(j *job) {
 func (k *kernel) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, error)) error {
 	for i, id := range ids {
 		s := closeWait(id.Cookie(), 12*time.Hour)
-		s.ID, s.Inode = id, max(s.Inode, k.inode)
+		s.ID, s.Inode = id, max(s.Inode, k.inodes[id.Cookie()])
 		if k.gone[id.Cookie()] || slices.Contains(k.destroyed, id.Cookie()) {
 			yield(i, nil, inetdiag.ErrGone)
 		} else {
@@ -98,10 +98,11 @@ const testGrace = 20 * time.Second
 // newRegistered is a namespace whose candidates are the test's.
 func newRegistered(inode uint64) *registered {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(testGrace), policy.Grace(testGrace)
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Patience(testGrace), policy.Patience(testGrace), policy.Never
 	id, at := netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, []string{"/nowhere"}
 	return &registered{
-		Netns: finder.NewNetns(id, at, p), policy: &p, candidates: make(map[uint64]*candidate),
-		records: []state.Record{{Netns: state.Netns{Path: "/nowhere"}}},
+		Netns: finder.NewNetns(id, at, []policy.Policy{p}), policies: []policy.Policy{p}, limit: policy.Destroy, candidates: make(map[uint64]*candidate),
+		records:  []state.Record{{Netns: state.Netns{Path: "/nowhere"}, Layers: LayersOf(p)}},
+		resolved: []policy.Resolved{LayersOf(p).Resolve(0)},
 	}
 }

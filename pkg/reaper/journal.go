@@ -13,7 +13,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-var logText = map[string]string{api.Destroyed: "destroyed half-closed socket", api.WouldDestroy: "would destroy half-closed socket"}
+var logText = map[string]string{
+	api.Destroyed: "destroyed half-closed socket", api.WouldDestroy: "would destroy half-closed socket",
+	api.PeerGone: "half-closed socket ended: its peer is gone", api.Closed: "half-closed socket was closed while its peer was asked",
+}
 
 // journalSize is how many entries are kept.
 const journalSize = 4096
@@ -27,14 +30,7 @@ type journal struct {
 	next    int
 	total   uint64 // which is the last entry's number
 	summed  map[sumKey]int
-	unowned map[uint64]unowned // by number, the entries whose owners are still to be found
-	added   chan struct{}      // closed when there is another entry; nil while nobody waits for one
-}
-
-// unowned is a socket that was destroyed before it was known who held it.
-type unowned struct {
-	inode uint32
-	netns uint64
+	added   chan struct{} // closed when there is another entry; nil while nobody waits for one
 }
 
 type sumKey struct {
@@ -43,14 +39,13 @@ type sumKey struct {
 }
 
 func newJournal(log *slog.Logger) *journal {
-	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int), unowned: make(map[uint64]unowned)}
+	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int)}
 }
 
 // add takes in an entry.
 func (j *journal) add(e api.Entry) {
 	j.total++
 	e.Seq = j.total
-	delete(j.unowned, j.total-journalSize) // it is kept no longer
 	if j.added != nil {
 		close(j.added)
 		j.added = nil
@@ -74,26 +69,13 @@ func (j *journal) add(e api.Entry) {
 		slog.Uint64("rqueue_bytes", uint64(e.RQueue)), slog.Uint64("wqueue_bytes", uint64(e.WQueue)),
 		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie),
 	}
+	if e.How != "" {
+		attrs = append(attrs, slog.String("how", e.How), slog.String("owner_sees", e.Sees))
+	}
 	if len(e.Owners) > 0 {
 		attrs = append(attrs, slog.String("owners", owners.Names(e.Owners)))
 	}
 	j.log.Info(logText[e.Outcome], attrs...)
-}
-
-// attribute completes entries by what was found of their owners. Of those that it was looked for, nobody will
-// be found later.
-func (j *journal) attribute(k *ownersLook) {
-	for seq, u := range j.unowned {
-		list := k.found[u.inode]
-		if _, asked := k.query.Inodes[u.inode]; !asked {
-			continue
-		}
-		delete(j.unowned, seq)
-		if len(list) > 0 {
-			n := uint64(len(j.entries))
-			j.entries[(uint64(j.next)+n-1-(j.total-seq))%n].Owners = list
-		}
-	}
 }
 
 // flush logs the sums of what had no line of its own.

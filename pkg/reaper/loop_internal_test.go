@@ -27,6 +27,7 @@ func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 	}, newWarnings(slog.New(slog.DiscardHandler)), "boot", "")
 	ns := newRegistered(1)
 	l.registry.namespaces[ns.Identity] = ns
+	ns.limit = l.caps.limit(ns)
 	return l, ns
 }
 
@@ -61,7 +62,7 @@ func nextOf(t *testing.T, l *loop, sockets int) *job {
 func noneNext(t *testing.T, l *loop) {
 	t.Helper()
 	if j := l.nextJob(now(), time.Now()); j != nil {
-		t.Fatalf("there is another job, of %d sockets in mode %v", len(j.list), j.mode)
+		t.Fatalf("there is another job, of %d sockets in mode %v", len(j.list), j.judge.limit)
 	}
 }
 
@@ -90,11 +91,16 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 			}
 			see(l, ns.Identity, overdueLook(7))
 			k := new(kernel)
+			if tc.before == policy.Off {
+				noneNext(t, l)
+				turn(t, l, tc.after)
+			} else {
+				j := nextOf(t, l, 1)
+				k.examine(j)
+				turn(t, l, tc.after) // while the examiner is at work
+				l.examined(j, now())
+			}
 			j := nextOf(t, l, 1)
-			k.examine(j)
-			turn(t, l, tc.after) // while the examiner is at work
-			l.examined(j, now())
-			j = nextOf(t, l, 1)
 			k.examine(j)
 			l.examined(j, now())
 			noneNext(t, l)
@@ -184,12 +190,12 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	r := recordOf(1, "eth0")
-	r.Netns.Identity, r.Policy = ns.Identity, *ns.policy
+	r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
 	l.counted(census{records: []state.Record{r}})
 	see(l, ns.Identity, overdueLook(1))
 	j := nextOf(t, l, 1)
 	new(kernel).examine(j)
-	r.Policy.Mode = policy.Off
+	r.Layers = LayersOf(policy.Policy{Mode: policy.Off})
 	l.counted(census{records: []state.Record{r}}) // while the examiner is at work
 	l.examined(j, now())
 	see(l, ns.Identity, overdueLook(1), overdueLook(2)) // the finder has not heard of it yet
@@ -211,7 +217,7 @@ func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 	see(l, ns.Identity, finder.Seen{Socket: s, At: at})
 	l.examined(j, at)
 	c := ns.candidates[7]
-	if c == nil || c.history.ID != s.ID || c.verdict.reason != policy.Young {
+	if c == nil || c.history.ID != s.ID || c.verdict.reason != policy.WithinGrace {
 		t.Errorf("of the new connection is known %+v", c)
 	}
 }

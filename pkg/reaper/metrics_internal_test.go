@@ -42,7 +42,7 @@ func TestWhatCanBeCountedIsThereFromTheStart(t *testing.T) {
 			t.Errorf("%s (-want +got)\n%s", name, diff)
 		}
 	}
-	for _, reason := range []policy.Reason{policy.Young, policy.UnreadData, policy.Exempted, policy.SeenOnce, policy.Unknown} {
+	for _, reason := range []policy.Reason{policy.WithinGrace, policy.UnreadData, policy.Exempted, policy.PeerAlive, policy.Unknown} {
 		if n, ok := m.Spared[reason]; !ok || n != 0 {
 			t.Errorf("spared for %v: %d, %v", reason, n, ok)
 		}

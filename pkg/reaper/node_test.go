@@ -126,7 +126,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 // short is a policy with a grace of a few tenths of a second.
 func short(change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(300*time.Millisecond), policy.Grace(300*time.Millisecond)
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Patience(300*time.Millisecond), policy.Patience(300*time.Millisecond), policy.Never
 	for _, c := range change {
 		c(&p)
 	}
@@ -162,7 +162,7 @@ func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 	return state.Record{
 		Network: "testnet", Attachment: state.Attachment{ContainerID: "c" + strconv.Itoa(ns.FD()), IfName: "eth0"},
 		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id},
-		Pod: state.Pod{Namespace: "default", Name: "pod-" + strconv.Itoa(ns.FD())}, Policy: p, Time: time.Now().Round(0),
+		Pod: state.Pod{Namespace: "default", Name: "pod-" + strconv.Itoa(ns.FD())}, Layers: reaper.LayersOf(p), Time: time.Now().Round(0),
 	}
 }
 

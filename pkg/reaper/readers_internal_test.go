@@ -32,13 +32,13 @@ func crowdedLoop(tb testing.TB) *loop {
 	at := now()
 	for i := range uint64(crowdNamespaces) {
 		ns := newRegistered(i + 1)
-		*ns.policy = policy.Default()
+		ns.policies[0] = policy.Default()
 		ns.records = []state.Record{{
 			Network:    "k8s-pod-network",
 			Attachment: state.Attachment{ContainerID: fmt.Sprintf("%064x", i), IfName: "eth0"},
 			Netns:      state.Netns{Path: fmt.Sprintf("/run/netns/cni-01234567-89ab-cdef-0123-%012x", i), Identity: ns.Identity},
 			Pod:        state.Pod{Namespace: fmt.Sprintf("team-%d", i%20), Name: fmt.Sprintf("web-7d4b9c6f5d-%05d", i)},
-			Policy:     *ns.policy,
+			Layers:     LayersOf(ns.policies[0]),
 		}}
 		l.registry.namespaces[ns.Identity] = ns
 		l.registry.census.records = append(l.registry.census.records, ns.records...)

@@ -217,7 +217,7 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 					t.Errorf("it is in the journal: %+v", e)
 				}
 			}
-			if v, ok := n.byCookie(s.cookie); ok && v.Verdict != policy.Young {
+			if v, ok := n.byCookie(s.cookie); ok && v.Verdict != policy.WithinGrace {
 				t.Errorf("the verdict is %v (%s)", v.Verdict, v.Why)
 			}
 		})

@@ -108,7 +108,11 @@ func (r *registry) resolve(id netns.Identity, records []state.Record) *registere
 	for i := range records {
 		resolved := records[i].Layers.Resolve(r.minGrace)
 		ns.resolved = append(ns.resolved, resolved)
-		ns.policies = append(ns.policies, resolved.Policies...)
+		for _, p := range resolved.Policies {
+			if !slices.ContainsFunc(ns.policies, func(q policy.Policy) bool { return reflect.DeepEqual(p, q) }) {
+				ns.policies = append(ns.policies, p) // attachments of one pod mostly have the same
+			}
+		}
 	}
 	ns.Netns = finder.NewNetns(id, paths(records), ns.policies)
 	return ns

@@ -16,7 +16,7 @@ func TestLoopJournalsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	other := newRegistered(2)
 	l.registry.namespaces[other.Identity] = other
-	ns.policy.Mode = policy.Observe
+	ns.policies[0].Mode = policy.Observe
 	see(l, ns.Identity, overdueLook(7))
 	for i, mode := range []policy.Mode{policy.Observe, policy.Destroy, policy.Observe, policy.Destroy} {
 		if i == 1 {

@@ -94,7 +94,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 		ns.candidates[s.ID.Cookie()] = c
 	}
 	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered, Role: seen.Role})
-	var facts policy.Facts
+	facts := policy.Facts{OwnersKnown: !t.findsOwners}
 	if s.Inode == c.shown.inode {
 		facts = t.facts(c, now)
 	}
@@ -138,7 +138,11 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 
 // judged handles the verdict on the last look.
 func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
-	act := t.handleUntil(c, t.judgement(&v), v.Again, now)
+	e := t.judgement(&v)
+	if v.Reason == policy.OwnerFrozen && !t.facts(c, now).OwnersKnown {
+		e = eventOwnersNeeded // they may have been thawed
+	}
+	act := t.handleUntil(c, e, v.Again, now)
 	if act&actRecord != 0 && c.verdict.recorded&recordedQuestion == 0 {
 		c.verdict.recorded |= recordedQuestion
 		t.wouldAsk++

@@ -30,7 +30,9 @@ func dueAt(t *tracker, at monotime.Time) []uint64 {
 func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
 	tr := newTracker()
 	ns := newRegistered(1)
-	tr.seen(ns, seenAt(7, 5*time.Second, moment(0)), moment(0))
+	seen := seenAt(7, 5*time.Second, moment(0))
+	seen.Entered = moment(-5 * time.Second)
+	tr.seen(ns, seen, moment(0))
 	if got := dueAt(&tr, moment(testGrace-5*time.Second-1)); got != nil {
 		t.Errorf("due before its grace has ended: %v", got)
 	}
@@ -46,11 +48,11 @@ func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
 }
 
 func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
-	t.Run("after a quarter of its grace, if it was seen once", func(t *testing.T) {
+	t.Run("after its whole grace, if it was found late", func(t *testing.T) {
 		tr := newTracker()
 		ns := newRegistered(1)
 		tr.seen(ns, seenAt(7, time.Hour, moment(0)), moment(0))
-		if next, _ := tr.next(); next != moment(testGrace/4) || ns.candidates[7].verdict.reason != policy.SeenOnce {
+		if next, _ := tr.next(); next != moment(testGrace) || ns.candidates[7].verdict.reason != policy.WithinGrace {
 			t.Errorf("next look at %v for being %v", next.Sub(moment(0)), ns.candidates[7].verdict.reason)
 		}
 	})
@@ -129,9 +131,9 @@ func TestTrackerRejudgesAfterAChange(t *testing.T) {
 	tr.seen(ns, seenAt(7, 0, moment(0)), moment(0))
 	tr.seen(ns, seenAt(7, 10*time.Second, moment(10*time.Second)), moment(10*time.Second))
 	judge := func(change func(*policy.Policy)) (monotime.Time, policy.Reason) {
-		p := *ns.policy
+		p := ns.policies[0]
 		change(&p)
-		ns.policy = &p
+		ns.policies = []policy.Policy{p}
 		ns.candidates[7].step.phase = phaseForbidden
 		tr.rejudge(ns, moment(11*time.Second))
 		next, _ := tr.next()
@@ -140,10 +142,10 @@ func TestTrackerRejudgesAfterAChange(t *testing.T) {
 		}
 		return next, ns.candidates[7].verdict.reason
 	}
-	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(5 * time.Second) }); !slices.Equal(dueAt(&tr, moment(11*time.Second)), []uint64{7}) || reason != policy.Destroyable {
+	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(5 * time.Second) }); !slices.Equal(dueAt(&tr, moment(11*time.Second)), []uint64{7}) || reason != policy.Destroyable {
 		t.Errorf("with a shorter grace: next look at %v, %v", next.Sub(moment(0)), reason)
 	}
-	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(time.Minute) }); next != moment(time.Minute) || reason != policy.Young {
+	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(time.Minute) }); next != moment(time.Minute) || reason != policy.WithinGrace {
 		t.Errorf("with a longer grace: next look at %v, %v", next.Sub(moment(0)), reason)
 	}
 	if _, reason := judge(func(p *policy.Policy) { p.Mode = policy.Off }); reason != policy.ModeOff || len(tr.agenda) != 0 {

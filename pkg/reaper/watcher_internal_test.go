@@ -41,7 +41,7 @@ func newTestWatcher(t *testing.T) *watcher {
 func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) state.Record {
 	t.Helper()
 	r := state.Record{
-		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Policy: policy.Default(),
+		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Layers: LayersOf(policy.Default()),
 		Netns: state.Netns{Path: filepath.Join(w.store.Dir(), id), Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {

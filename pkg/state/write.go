@@ -4,6 +4,8 @@
 package state
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"math/rand/v2"
@@ -142,25 +144,44 @@ func isTemporary(name string) bool {
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// namesIn returns the names of the files in a directory, in no order. dir may be open as O_PATH.
+// namesWithPrefix returns the names of the files in a directory that begin with a prefix, in no order. dir may be open as
+// O_PATH.
 //
-// It makes the system calls itself, as replaceIn does.
-func namesIn(dir int) ([]string, error) {
+// It makes the system calls itself, as replaceIn does, and allocates nothing for the other names: each ADD reads those of
+// all attachments of the node.
+func namesWithPrefix(dir int, prefix string) ([]string, error) {
 	fd, err := openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: attachmentsDir, Err: err}
 	}
 	defer unix.Close(fd)
 	var names []string
-	buf := make([]byte, 32<<10)
+	var buf [8 << 10]byte
 	for {
-		n, err := hostfs.Retry(func() (int, error) { return unix.ReadDirent(fd, buf) })
+		n, err := hostfs.Retry(func() (int, error) { return unix.ReadDirent(fd, buf[:]) })
 		if err != nil {
 			return nil, os.NewSyscallError("getdents64", err)
 		}
 		if n <= 0 {
 			return names, nil
 		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+		for entries := buf[:n]; len(entries) > direntName; {
+			length := int(binary.NativeEndian.Uint16(entries[direntLength:]))
+			if length <= direntName || length > len(entries) {
+				break // no kernel does that
+			}
+			name := entries[direntName:length]
+			if len(name) >= len(prefix) && string(name[:len(prefix)]) == prefix {
+				name, _, _ = bytes.Cut(name, []byte{0})
+				names = append(names, string(name))
+			}
+			entries = entries[length:]
+		}
 	}
 }
+
+// Where struct linux_dirent64 of getdents(2) has its length and its name.
+const (
+	direntLength = 16
+	direntName   = 19
+)
