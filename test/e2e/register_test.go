@@ -5,7 +5,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -230,12 +229,12 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if len(r.SharedWith) != 1 || r.SharedWith[0] != c.attachment() {
 		t.Errorf("it is shared with %v", r.SharedWith)
 	}
-	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "(e2e/"+c.name+"): the more careful of both policies applies") ||
+	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "(e2e/"+c.name+"): each socket gets the more conservative verdict of both policies") ||
 		r.Notes[1] != "the mode is observe for now, because of the reaper's --mode observe" {
 		t.Errorf("it says %q", r.Notes)
 	}
 	for _, a := range w.status(t).Attachments {
-		if a.Policy.CloseWaitGrace != policy.Grace(20*time.Minute) || a.Policy.FinWait2Grace != policy.Grace(5*time.Minute) {
+		if a.Policy.CloseWaitGrace != policy.Patience(20*time.Minute) || a.Policy.FinWait2Grace != policy.Patience(5*time.Minute) {
 			t.Errorf("the policy of %s is %+v", a.Attachment, a.Policy)
 		}
 	}
@@ -247,7 +246,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if _, err := w.store.Get(state.ManualAttachment(c.name)); err != nil {
 		t.Errorf("after GC: %v", err)
 	}
-	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Policy.Mode != policy.Off {
+	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Layers.Resolve(0).Policies[0].Mode != policy.Off {
 		t.Errorf("again: %+v", again)
 	}
 	if r := w.run(t, "unregister", c.path); r.code != 0 || !strings.Contains(r.stderr, "that stays until its DEL") {
@@ -282,7 +281,7 @@ func TestTheJournalNamesWhatWasRegisteredByHand(t *testing.T) {
 	if e := page.Entries[0]; e.ContainerID != "a-long-name-of-its-own" || e.Network != state.ManualNetwork {
 		t.Errorf("the entry is %+v", e)
 	}
-	if _, err := os.Stat(filepath.Join(w.dir, "attachments", "a-long-name-of-its-own@manual.json")); errors.Is(err, os.ErrNotExist) {
-		t.Error("its record is not where it should be")
+	if _, err := w.store.Get(state.ManualAttachment("a-long-name-of-its-own")); err != nil {
+		t.Error(err)
 	}
 }
