@@ -117,19 +117,14 @@ func (r records) of(fates ...fate) []recorded {
 // usable returns the records that a reaper here can act on.
 func (r records) usable() []recorded { return r.of(usable) }
 
-// intervals is how often the reaper looks at each registered namespace. Of several attachments the one with the most
-// patience counts.
+// intervals is how often the reaper looks at each registered network namespace, by the policies of all its attachments.
 func (r records) intervals() []time.Duration {
-	patient := make(map[netns.Identity]policy.Policy)
+	policies := make(map[netns.Identity][]policy.Policy)
 	for _, rec := range r.usable() {
-		for _, p := range rec.Layers.Resolve(0).Policies {
-			if most, ok := patient[rec.Netns.Identity]; !ok || most.Shortest() < p.Shortest() {
-				patient[rec.Netns.Identity] = p
-			}
-		}
+		policies[rec.Netns.Identity] = append(policies[rec.Netns.Identity], rec.Layers.Resolve(0).Policies...)
 	}
 	var all []time.Duration
-	for _, p := range patient {
+	for _, p := range policies {
 		if i := finder.SweepInterval(p); i > 0 {
 			all = append(all, i)
 		}
