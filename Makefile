@@ -85,6 +85,10 @@ e2e-kind: ## Test it on a real Kubernetes cluster of two nodes, building first w
 fuzz: ## Fuzz each parser for FUZZTIME (10s)
 	@scripts/fuzz.sh
 
+.PHONY: mutants
+mutants: ## Check that the tests of pkg/policy notice each of a list of mistakes in it
+	@go run ./tools/mutants
+
 .PHONY: demo
 demo: build cni-plugins ## Show it at work: a node, two containers, half-closed sockets (root)
 	@scripts/demo.sh

@@ -105,7 +105,7 @@ func Sockets() []api.SocketView {
 		},
 		{
 			Pod: state.Pod{Namespace: "shop", Name: "checkout-7d9f8b6c5-x2x7k"}, Local: "10.244.11.17:8443", Peer: "10.244.3.104:51234", State: inetdiag.FinWait2,
-			Age: Seconds(26 * time.Hour), Idle: Seconds(26 * time.Hour), WQueue: 0, Verdict: policy.Destroyable, Mode: policy.Observe,
+			Age: Seconds(26 * time.Hour), Idle: Seconds(26 * time.Hour), WQueue: 0, Verdict: policy.WouldDestroy, Mode: policy.Observe,
 			Why: "its 10m grace ended 25h50m0s ago, but the mode is observe", Deadline: Seconds(-26 * time.Hour),
 			Owners: []owners.Process{{PID: 12345, Command: "envoy"}},
 		},

@@ -201,7 +201,8 @@ func (n *node) register(ns *nstest.NS, pod state.Pod, p policy.Policy, change ..
 	}
 	rec := state.Record{
 		Network: "testnet", Attachment: state.Attachment{ContainerID: fmt.Sprintf("c%d", ns.FD()), IfName: "eth0"},
-		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id}, Pod: pod, Layers: policy.Layers{Network: p.Whole()}, Time: time.Now().Round(0),
+		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id}, Pod: pod,
+		Layers: policy.Layers{Network: p.Layer(policy.SourceNetwork)}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {
 		c(&rec)

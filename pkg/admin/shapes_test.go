@@ -44,8 +44,9 @@ func fill(t *testing.T, v reflect.Value) {
 	for _, known := range []any{
 		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), netip.MustParseAddrPort("10.0.0.1:80"), policy.Observe, policy.Destroyable,
 		inetdiag.CloseWait, policy.Patience(10 * time.Minute), policy.ClockState, api.Seconds(1500 * time.Millisecond),
-		api.BySystemd,
+		api.BySystemd, 10 * time.Second,
 		policy.Match{Loopback: true},
+		policy.Rule{Match: policy.Match{Role: policy.RoleClient}, Values: policy.Values{Grace: new(policy.Never)}},
 		map[inetdiag.State]uint64{inetdiag.CloseWait: 1, inetdiag.FinWait2: 2}, // counts
 		map[string]int{"CLOSE_WAIT": 1, "FIN_WAIT2": 2},                        // candidates
 		map[string]uint64{"EPERM": 1},                                          // errors

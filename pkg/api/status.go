@@ -76,7 +76,7 @@ type AttachmentView struct {
 	Plugin  buildinfo.Build `json:"plugin,omitzero"`
 	Policy  PolicyView      `json:"policy"` // of this attachment; with podOverrides relax, the one with the annotations
 	Sources policy.Sources  `json:"sources,omitempty"`
-	// Mode is what happens, CappedBy what makes it more careful than the policy's.
+	// Mode is what happens, CappedBy what makes it more conservative than the policy's.
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
 	// Inert says why nothing is done about this attachment, "" if something is.
@@ -97,7 +97,7 @@ type PolicyView policy.Policy
 
 // MarshalJSON writes every value.
 func (v PolicyView) MarshalJSON() ([]byte, error) {
-	return json.Marshal(policy.Policy(v).Whole())
+	return json.Marshal(policy.Policy(v).Layer(policy.SourceNetwork))
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.

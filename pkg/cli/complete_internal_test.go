@@ -143,7 +143,7 @@ func TestBashCompletes(t *testing.T) {
 		{[]string{"mode", ""}, []string{"destroy", "observe"}},
 		{[]string{"mode", "o"}, []string{"observe"}},
 		{[]string{"stat"}, []string{"status"}},
-		{[]string{"sockets", "--verdict", "unre"}, []string{"unread"}},
+		{[]string{"sockets", "--verdict", "unre"}, []string{"unread-data"}},
 		{[]string{"sockets", "--pod", "shop/"}, []string{"shop/web-1", "shop/web-2"}},
 		{[]string{"sockets", "--pod", "0"}, []string{"0123456789abc"}},
 	} {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -48,30 +47,21 @@ func (v stateValue) Set(text string) error {
 type verdictValue struct {
 	reason policy.Reason
 	set    bool
-	held   bool // only where the mode keeps it from being carried out
 }
 
 func (v *verdictValue) Type() string { return "verdict" }
 
 func (v *verdictValue) String() string {
-	switch {
-	case !v.set:
+	if !v.set {
 		return ""
-	case v.held:
-		return describe.WouldDestroy
 	}
 	return v.reason.String()
 }
 
 // Set takes a verdict's name.
 func (v *verdictValue) Set(text string) error {
-	text = strings.ToLower(text)
-	if text == describe.WouldDestroy {
-		*v = verdictValue{reason: policy.Destroyable, set: true, held: true}
-		return nil
-	}
 	var r policy.Reason
-	if err := r.UnmarshalText([]byte(text)); err != nil {
+	if err := r.UnmarshalText([]byte(strings.ToLower(text))); err != nil {
 		return fmt.Errorf("want one of %s", strings.Join(verdictNames(), ", "))
 	}
 	*v = verdictValue{reason: r, set: true}
@@ -80,7 +70,7 @@ func (v *verdictValue) Set(text string) error {
 
 // verdictNames lists what --verdict takes.
 func verdictNames() []string {
-	names := []string{describe.WouldDestroy}
+	var names []string
 	for _, r := range policy.Reasons() {
 		names = append(names, r.String())
 	}

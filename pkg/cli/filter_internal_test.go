@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -39,33 +38,15 @@ func TestEveryVerdictCanBeAskedFor(t *testing.T) {
 			t.Errorf("%s: %v, and it is %s", name, err, v.String())
 		}
 	}
-	if got := len(verdictNames()); got != 1+len(policy.Reasons()) {
+	if got := len(verdictNames()); got != len(policy.Reasons()) {
 		t.Errorf("there are %d", got)
 	}
 	var v verdictValue
-	if err := v.Set("UNREAD"); err != nil || v.reason != policy.UnreadData || v.held {
+	if err := v.Set("UNREAD-DATA"); err != nil || v.reason != policy.UnreadData {
 		t.Errorf("got %+v, %v", v, err)
 	}
 	if err := v.Set("dead"); err == nil {
 		t.Error("there is no verdict dead")
-	}
-}
-
-// TestAVerdictThatTheModeHoldsBackIsShownAsTheJournalHasIt keeps one name for one thing.
-func TestAVerdictThatTheModeHoldsBackIsShownAsTheJournalHasIt(t *testing.T) {
-	for _, tt := range []struct {
-		verdict policy.Reason
-		mode    policy.Mode
-		want    string
-	}{
-		{policy.Destroyable, policy.Destroy, "destroy"},
-		{policy.Destroyable, policy.Observe, api.WouldDestroy},
-		{policy.Destroyable, policy.Off, api.WouldDestroy},
-		{policy.WithinGrace, policy.Observe, "young"},
-	} {
-		if got := describe.Verdict(api.SocketView{Verdict: tt.verdict, Mode: tt.mode}); got != tt.want {
-			t.Errorf("%v in mode %v: got %s, want %s", tt.verdict, tt.mode, got, tt.want)
-		}
 	}
 }
 
@@ -82,7 +63,7 @@ func TestAPodIsMeantByItsNameOrItsContainer(t *testing.T) {
 }
 
 func FuzzWhatIsTakenIsShownTheSame(f *testing.F) {
-	for _, text := range []string{"CLOSE_WAIT", "fin-wait-2", "would-destroy", "Unread", "", "unknown"} {
+	for _, text := range []string{"CLOSE_WAIT", "fin-wait-2", "would-destroy", "Unread-data", "", "unknown"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -28,10 +28,10 @@ func modeCommand(e *env) *cobra.Command {
 sockets past their grace are only accounted for. The switch holds for every
 reaper on this node, through restarts and reboots, until "halfclose mode destroy".
 
-The most careful of the switch, the reaper's --mode, what the kernel allows and a
-pod's own policy is what happens. The exit code is 1, with the reason, if the node
-is more careful than what was asked for. Where no reaper runs the switch is
-written for the next.`,
+The most conservative of the switch, the reaper's --mode, what the kernel allows
+and a pod's own policy is what happens. The exit code is 1, with the reason, if the
+node is more conservative than what was asked for. Where no reaper runs the switch
+is written for the next.`,
 		Example: `  halfclose mode              # what may be done, and what says so
   halfclose mode observe      # stop destroying now, and until further notice
   halfclose mode destroy`,
@@ -66,12 +66,12 @@ type modeReport struct {
 	SwitchFile    string        `json:"switchFile"`
 	Switch        *state.Switch `json:"switch,omitempty"`
 	SwitchProblem string        `json:"switchProblem,omitempty"`
-	// Careful are the attachments whose own policy is more careful than the node.
-	Careful []carefulView `json:"moreCareful,omitempty"`
+	// Conservative are the attachments whose own policy is more conservative than the node.
+	Conservative []conservativeView `json:"moreConservative,omitempty"`
 }
 
-// carefulView is an attachment with a policy that is more careful than the node.
-type carefulView struct {
+// conservativeView is an attachment with a policy that is more conservative than the node.
+type conservativeView struct {
 	state.Attachment
 	Pod  state.Pod   `json:"pod"`
 	Mode policy.Mode `json:"mode"`
@@ -157,7 +157,7 @@ func withReaper(view api.ModeView, attachments []api.AttachmentView) modeReport 
 	}
 	for _, a := range attachments {
 		if a.Inert == "" && a.Policy.Mode > view.Effective {
-			r.Careful = append(r.Careful, carefulView{a.Attachment, a.Pod, a.Policy.Mode})
+			r.Conservative = append(r.Conservative, conservativeView{a.Attachment, a.Pod, a.Policy.Mode})
 		}
 	}
 	return r

@@ -84,7 +84,7 @@ func TestModeSaysWhatCapsIt(t *testing.T) {
 		}
 		modeOf(t, exitSuccess, "", dir, "observe")
 	})
-	t.Run("what is more careful than asked", func(t *testing.T) {
+	t.Run("what is more conservative than asked", func(t *testing.T) {
 		dir := stateDir(t)
 		reaping(t, dir, "--mode", "off")
 		modeOf(t, exitFailure, "--mode off", dir, "observe")
@@ -137,10 +137,10 @@ func TestModeSaysWhatCapsIt(t *testing.T) {
 	})
 }
 
-func TestModeNamesThePodsThatAreMoreCarefulByThemselves(t *testing.T) {
+func TestModeNamesThePodsThatAreMoreConservativeByThemselves(t *testing.T) {
 	dir := stateDir(t)
 	s := apitest.QuietStatus()
-	s.Attachments = manyCareful()
+	s.Attachments = manyConservative()
 	var sent string
 	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
@@ -154,7 +154,7 @@ func TestModeNamesThePodsThatAreMoreCarefulByThemselves(t *testing.T) {
 	if code != exitSuccess || stderr != "" || sent != "/v1/mode" {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
-	golden.Text(t, "mode-careful", stdout) // prose:ok: the name of a golden file
+	golden.Text(t, "mode-conservative", stdout)
 }
 
 func TestWhoSetsTheSwitchIsToldAndBounded(t *testing.T) {

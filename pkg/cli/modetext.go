@@ -36,8 +36,8 @@ func (e *env) printMode(r modeReport) error {
 		line("Reaper", r.Reaper.String()+" (--mode)")
 		line("Kernel", kernelText(r.KernelProblem))
 	}
-	if len(r.Careful) > 0 {
-		line("Note", carefulText(r.Careful))
+	if len(r.Conservative) > 0 {
+		line("Note", conservativeText(r.Conservative))
 	}
 	_, err := fmt.Fprint(e.out, b.String())
 	return err
@@ -60,21 +60,21 @@ func kernelText(problem string) string {
 	return "observe: " + problem
 }
 
-// carefulText names the first few of the attachments that are more careful than the node.
-func carefulText(list []carefulView) string {
+// conservativeText names the first few of the attachments that are more conservative than the node.
+func conservativeText(list []conservativeView) string {
 	const few = 5
 	names := make([]string, 0, few)
 	for _, c := range list[:min(few, len(list))] {
 		names = append(names, fmt.Sprintf("%s %s (%v)", describe.Pod(c.Pod, c.ContainerID), c.IfName, c.Mode))
 	}
-	text := describe.Plural(len(list), "attachment is more careful by its", "attachments are more careful by their") + " own policy: " + strings.Join(names, ", ") // prose:ok: an output, as it was
+	text := describe.Plural(len(list), "attachment is more conservative by its", "attachments are more conservative by their") + " own policy: " + strings.Join(names, ", ")
 	if more := len(list) - len(names); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
 }
 
-// caps lists what keeps a node more careful than m, and what to do about each.
+// caps lists what keeps a node more conservative than m, and what to do about each.
 func caps(v api.ModeView, m policy.Mode) []string {
 	var by []string
 	for _, limit := range v.Caps(m) {

@@ -58,8 +58,8 @@ func shows() map[string]func(*env) error {
 		"mode": func(e *env) error {
 			return e.printMode(withReaper(apitest.Status().Mode, apitest.Status().Attachments))
 		},
-		"mode-destroy": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, crowded().Attachments)) },
-		"mode-careful": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, manyCareful())) }, // prose:ok: the name of a golden file
+		"mode-destroy":      func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, crowded().Attachments)) },
+		"mode-conservative": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, manyConservative())) },
 		"mode-problems": func(e *env) error {
 			return e.printMode(withReaper(api.ModeView{
 				Effective: policy.Observe, Reaper: policy.Destroy, SwitchFile: "/s/mode", SwitchProblem: "read switch /s/mode: it has no mode",
@@ -72,7 +72,7 @@ func shows() map[string]func(*env) error {
 	}
 }
 
-func manyCareful() []api.AttachmentView {
+func manyConservative() []api.AttachmentView {
 	list := crowded().Attachments[:8]
 	for i := range list {
 		list[i].Policy.Mode = policy.Observe

@@ -17,7 +17,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -97,9 +96,6 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.verdict.held { // to the reaper it is the same verdict
-		list.Sockets = slices.DeleteFunc(list.Sockets, func(v api.SocketView) bool { return v.Mode == policy.Destroy })
-	}
 	if e.output == outputJSON {
 		err = printJSON(e.out, list)
 	} else {
@@ -159,7 +155,7 @@ func (e *env) printSockets(views []api.SocketView, owners bool) error {
 	for _, v := range views {
 		row := []string{
 			describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, orDash(v.Age), orDash(v.Idle),
-			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), describe.Verdict(v), v.Why,
+			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), v.Why,
 		}
 		if owners {
 			row = append(row, describe.Owners(v.Owners))

@@ -15,7 +15,6 @@ import (
 
 	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/describe"
 )
 
 // socketsOf runs halfclose sockets with a reaper that answers with the list, and returns what it was asked too.
@@ -46,13 +45,13 @@ func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
 		{"everything that it follows", nil, url.Values{"all": {"false"}, "owners": {"false"}}},
 		{
 			"what the flags say",
-			[]string{"--all", "--owners", "--pod", "shop/web-1", "--state", "fin-wait-2", "--verdict", "unread"},
-			url.Values{"all": {"true"}, "owners": {"true"}, "pod": {"shop/web-1"}, "state": {"FIN_WAIT2"}, "verdict": {"unread"}},
+			[]string{"--all", "--owners", "--pod", "shop/web-1", "--state", "fin-wait-2", "--verdict", "unread-data"},
+			url.Values{"all": {"true"}, "owners": {"true"}, "pod": {"shop/web-1"}, "state": {"FIN_WAIT2"}, "verdict": {"unread-data"}},
 		},
 		{
-			"what the mode holds back, as what it is",
+			"what the mode holds back",
 			[]string{"--verdict", "would-destroy"},
-			url.Values{"all": {"false"}, "owners": {"false"}, "verdict": {"destroy"}},
+			url.Values{"all": {"false"}, "owners": {"false"}, "verdict": {"would-destroy"}},
 		},
 		{
 			"what the kernel does not say",
@@ -85,7 +84,7 @@ func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
 func TestTheSocketsWithAVerdictAreListed(t *testing.T) {
 	list := api.SocketList{Sockets: apitest.Sockets()}
 	held := list.Sockets[1]
-	for verdict, want := range map[string]string{describe.WouldDestroy: held.Peer, "destroy": held.Peer, "unknown": "", "orphan": list.Sockets[3].Peer} {
+	for verdict, want := range map[string]string{"would-destroy": held.Peer, "destroy": "", "unknown": "", "orphan": list.Sockets[3].Peer} {
 		_, stdout, _, _ := socketsOf(t, list, "--verdict", verdict, "-o", "json")
 		var got api.SocketList
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil {

@@ -14,7 +14,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
-	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -60,17 +59,6 @@ func Owners(list []owners.Process) string {
 		names = append(names, name)
 	}
 	return strings.Join(names, ", ")
-}
-
-// WouldDestroy is the verdict on a socket that only the mode keeps from being destroyed.
-const WouldDestroy = "would-destroy"
-
-// Verdict names the verdict on a socket, as far as the mode lets the reaper carry it out.
-func Verdict(v api.SocketView) string {
-	if v.Verdict == policy.Destroyable && v.Mode != policy.Destroy {
-		return WouldDestroy
-	}
-	return v.Verdict.String()
 }
 
 // Graces are the graces of a policy: one if both states have the same, else that of CLOSE_WAIT and that of FIN_WAIT2.

@@ -117,7 +117,7 @@ func (r records) of(fates ...fate) []recorded {
 // usable returns the records that a reaper here can act on.
 func (r records) usable() []recorded { return r.of(usable) }
 
-// intervals is how often the reaper looks at each registered namespace.
+// intervals is how often the reaper looks at each registered network namespace, by the policies of all its attachments.
 func (r records) intervals() []time.Duration {
 	policies := make(map[netns.Identity][]policy.Policy)
 	for _, rec := range r.usable() {

@@ -470,18 +470,25 @@ func TestJudge(t *testing.T) {
 			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, func(s *inetdiag.Socket) { s.Info.BytesReceived = 3 })}},
 			want:  policy.WithinGrace, due: 45,
 		},
+		"fewer bytes received in FIN_WAIT2 are a new connection": {
+			policy: func(p *policy.Policy) { p.Clock = policy.ClockState },
+			looks: []look{{at: 0, socket: closeWait(0, finWait2)}, {at: 45, socket: closeWait(time.Second, finWait2, segments(11), func(s *inetdiag.Socket) {
+				s.Info.BytesReceived = 3
+			})}},
+			want: policy.WithinGrace, due: 84,
+		},
 		"fewer bytes acknowledged are a new connection": {
 			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, func(s *inetdiag.Socket) { s.Info.BytesAcked = 1 })}},
 			want:  policy.WithinGrace, due: 45,
 		},
 		"another peer under the same cookie is a new connection": {
-			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, func(s *inetdiag.Socket) {
+			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, segments(11), func(s *inetdiag.Socket) {
 				s.ID = inetdiag.NewID(unix.AF_INET, id.Local(), netip.MustParseAddrPort("10.0.0.3:5000"), 0, id.Cookie())
 			})}},
 			want: policy.WithinGrace, due: 45,
 		},
 		"the other half-closed state under the same cookie is a new connection": {
-			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, finWait2)}},
+			looks: []look{{at: 0, socket: closeWait(0)}, {at: 25, socket: closeWait(time.Second, segments(11), finWait2)}},
 			want:  policy.WithinGrace, due: 65,
 		},
 		"more bytes received than before a FIN are a new connection": {

@@ -77,6 +77,18 @@ func Compose(layers ...Layer) Policy {
 	return p
 }
 
+// Layer returns a layer that names every value of the policy.
+func (p Policy) Layer(source string) Layer {
+	return Layer{
+		Source: source,
+		Values: Values{
+			Mode: new(p.Mode), CloseWaitGrace: new(p.CloseWaitGrace), FinWait2Grace: new(p.FinWait2Grace),
+			ProbeAfter: new(p.ProbeAfter), PendingGrace: new(p.PendingGrace), Clock: new(p.Clock),
+		},
+		ProbeCount: new(p.ProbeCount), ProbeInterval: new(p.ProbeInterval), Exempt: p.Exempt, Rules: p.Rules,
+	}
+}
+
 // readers returns how the keys of a layer are read into l.
 func (l *Layer) readers(c *collector) map[string]reader {
 	keys := l.Values.readers(c)

@@ -25,6 +25,14 @@ func TestDefault(t *testing.T) {
 	}
 }
 
+func TestLayerOfAPolicyNamesEveryValue(t *testing.T) {
+	want := policy.Compose(complete())
+	got := policy.Compose(want.Layer(policy.SourceNetwork))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestShortest(t *testing.T) {
 	rule := func(m policy.Match, v policy.Values) []policy.Rule { return []policy.Rule{{Match: m, Values: v}} }
 	client := policy.Match{Role: policy.RoleClient}

@@ -28,5 +28,5 @@ func SealSaved(b []byte) []byte {
 
 // LayersOf returns layers that resolve to the policy.
 func LayersOf(p policy.Policy) policy.Layers {
-	return policy.Layers{Network: p.Whole()}
+	return policy.Layers{Network: p.Layer(policy.SourceNetwork)}
 }

@@ -102,7 +102,7 @@ func (d *detail) cells(v api.SocketView) gridRow {
 	}
 	return gridRow{text: []string{
 		term.Clean(v.Local), term.Clean(v.Peer), v.State.String(), seconds(v.Age), seconds(v.Idle),
-		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), describe.Verdict(v), d.ownerNames(v),
+		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), d.ownerNames(v),
 	}}
 }
 
@@ -126,7 +126,7 @@ func (d *detail) chosen(v api.SocketView, width int) []line {
 	return []line{
 		{{strings.Repeat("─", max(0, width)), term.Faint}},
 		line{{term.Clean(v.Local + " from " + v.Peer), term.Strong}}.with(term.Plain, "  "+v.State.String()),
-		text(term.Clean(describe.Verdict(v) + ": " + v.Why + left)),
+		text(term.Clean(v.Verdict.String() + ": " + v.Why + left)),
 		text(owners),
 		text(queues),
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/term"
@@ -343,11 +342,11 @@ func TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere(t *testing.T) {
 	m := newModel(30)
 	open(m, 5)
 	for i := range m.detail.sockets {
-		m.detail.sockets[i].Verdict, m.detail.sockets[i].Mode = policy.Destroyable, policy.Observe
+		m.detail.sockets[i].Verdict, m.detail.sockets[i].Mode = policy.WouldDestroy, policy.Observe
 	}
 	frame := shown(t, m, 120, 40)
-	if n := strings.Count(frame, describe.WouldDestroy); n != 6 { // one of them is the chosen one's
-		t.Errorf("%d times %s, want 6:\n%s", n, describe.WouldDestroy, frame)
+	if n := strings.Count(frame, policy.WouldDestroy.String()); n != 6 { // one of them is the chosen one's
+		t.Errorf("%d times %s, want 6:\n%s", n, policy.WouldDestroy.String(), frame)
 	}
 }
 

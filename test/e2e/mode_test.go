@@ -198,14 +198,14 @@ func TestTheSwitchCanBeSetBeforeThereIsAReaper(t *testing.T) {
 	w.onlyObserves(t, "with the reaper that came")
 }
 
-func TestModeNamesWhatCapsItAndWhoIsMoreCareful(t *testing.T) {
+func TestModeNamesWhatCapsItAndWhichPodsAreMoreConservative(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, map[string]string{"halfclose.cni/mode": "observe"})
 	w.add(t, network(t), c)
 	w.status(t)
 	r := w.run(t, "mode", "destroy")
-	if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, "1 attachment is more careful by its own policy: e2e/"+c.name+" eth0 (observe)") {
+	if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, "1 attachment is more conservative by its own policy: e2e/"+c.name+" eth0 (observe)") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	capped := w.start(t, "--mode", "observe")
