@@ -99,7 +99,7 @@ func Sockets() []api.SocketView {
 	return []api.SocketView{
 		{
 			Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Netns: "/run/netns/a", Local: "10.0.0.2:443", Peer: "10.0.0.3:50000", State: inetdiag.CloseWait,
-			Age: Seconds(10 * time.Minute), Idle: Seconds(90 * time.Second), RQueue: 1, WQueue: 0, Verdict: policy.Young, Mode: policy.Destroy,
+			Age: Seconds(10 * time.Minute), Idle: Seconds(90 * time.Second), RQueue: 1, WQueue: 0, Verdict: policy.WithinGrace, Mode: policy.Destroy,
 			Why: "half-closed for 10m0s of its 1h grace", Deadline: Seconds(50 * time.Minute),
 			Owners: []owners.Process{{PID: 7, Command: "nginx", ContainerID: "fedcba9876543210"}, {PID: 8, Command: Hostile}},
 		},
@@ -123,19 +123,19 @@ func Entries() []api.Entry {
 		{
 			Seq: 11, Time: Then().Add(-26 * time.Hour), Outcome: api.WouldDestroy, Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Network: "pods",
 			ContainerID: "0123456789abcdef0123", Local: netip.MustParseAddrPort("10.0.0.2:443"), Peer: netip.MustParseAddrPort("10.0.0.3:50000"),
-			State: inetdiag.CloseWait, Age: api.Seconds(10 * time.Minute), Idle: api.Seconds(10 * time.Minute), Grace: policy.Grace(10 * time.Minute),
+			State: inetdiag.CloseWait, Age: api.Seconds(10 * time.Minute), Idle: api.Seconds(10 * time.Minute), Grace: policy.Patience(10 * time.Minute),
 			RQueue: 1,
 		},
 		{
 			Seq: 12, Time: Then().Add(-time.Minute), Outcome: api.Destroyed, Pod: state.Pod{Namespace: "shop", Name: "checkout-7d9f8b6c5-x2x7k"},
 			ContainerID: "fedcba9876543210", Local: netip.MustParseAddrPort("[fd00::2]:8443"), Peer: netip.MustParseAddrPort("[fd00::3]:51234"),
-			State: inetdiag.FinWait2, Age: api.Seconds(26 * time.Hour), Idle: api.Seconds(61 * time.Second), Grace: policy.Grace(time.Minute),
+			State: inetdiag.FinWait2, Age: api.Seconds(26 * time.Hour), Idle: api.Seconds(61 * time.Second), Grace: policy.Patience(time.Minute),
 			Late: api.Seconds(1500 * time.Millisecond), WQueue: 4096, UID: 1000, Cookie: 77,
 			Owners: []owners.Process{{PID: 7, Command: Hostile, ContainerID: "fedcba9876543210"}},
 		},
 		{
 			Seq: 13, Time: Then(), Outcome: api.Destroyed, ContainerID: "fedcba9876543210", Local: netip.MustParseAddrPort("127.0.0.1:1"),
-			Peer: netip.MustParseAddrPort("127.0.0.1:2"), State: inetdiag.CloseWait, Grace: policy.Grace(time.Second),
+			Peer: netip.MustParseAddrPort("127.0.0.1:2"), State: inetdiag.CloseWait, Grace: policy.Patience(time.Second),
 		},
 	}
 }

@@ -239,7 +239,7 @@ func TestTheClientAsksForWhatItIsAsked(t *testing.T) {
 		"a state":             {api.SocketQuery{State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT", "shop CLOSE_WAIT"}},
 		"a verdict":           {api.SocketQuery{Verdict: new(policy.GraceNever)}, []string{"bill FIN_WAIT2", "shop FIN_WAIT2"}},
 		"one that none has":   {api.SocketQuery{Verdict: new(policy.Unknown)}, nil},
-		"all of them":         {api.SocketQuery{Pod: "db", Verdict: new(policy.Young), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
+		"all of them":         {api.SocketQuery{Pod: "db", Verdict: new(policy.WithinGrace), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
 		"what there is not":   {api.SocketQuery{Pod: "no-such"}, nil},
 		"a look at everybody": {api.SocketQuery{All: true, Pod: "web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
 		"a namespace":         {api.SocketQuery{Netns: strange.Path()}, []string{" CLOSE_WAIT", " FIN_WAIT2"}},

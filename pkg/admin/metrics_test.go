@@ -29,7 +29,7 @@ import (
 // exempting is an exemption of the port that the listener has.
 func exempting(tb testing.TB, l net.Listener) func(*policy.Policy) {
 	tb.Helper()
-	var list []policy.Exemption
+	var list []policy.Match
 	text := fmt.Sprintf(`[{"localPorts": "%d"}]`, l.Addr().(*net.TCPAddr).Port)
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		tb.Fatal(err)

@@ -174,7 +174,7 @@ func (n *node) do(client *http.Client, method, url, body string) answer {
 // grace is a policy with these graces.
 func grace(closeWait, finWait2 time.Duration, change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(closeWait), policy.Grace(finWait2)
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(closeWait), policy.Patience(finWait2)
 	for _, c := range change {
 		c(&p)
 	}
@@ -201,7 +201,7 @@ func (n *node) register(ns *nstest.NS, pod state.Pod, p policy.Policy, change ..
 	}
 	rec := state.Record{
 		Network: "testnet", Attachment: state.Attachment{ContainerID: fmt.Sprintf("c%d", ns.FD()), IfName: "eth0"},
-		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id}, Pod: pod, Policy: p, Time: time.Now().Round(0),
+		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id}, Pod: pod, Layers: policy.Layers{Network: p.Whole()}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {
 		c(&rec)

@@ -43,9 +43,9 @@ func fill(t *testing.T, v reflect.Value) {
 	t.Helper()
 	for _, known := range []any{
 		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), netip.MustParseAddrPort("10.0.0.1:80"), policy.Observe, policy.Destroyable,
-		inetdiag.CloseWait, policy.Grace(10 * time.Minute), policy.ClockState, policy.PendingDestroy, api.Seconds(1500 * time.Millisecond),
+		inetdiag.CloseWait, policy.Patience(10 * time.Minute), policy.ClockState, api.Seconds(1500 * time.Millisecond),
 		api.BySystemd,
-		policy.Exemption{Loopback: true},
+		policy.Match{Loopback: true},
 		map[inetdiag.State]uint64{inetdiag.CloseWait: 1, inetdiag.FinWait2: 2}, // counts
 		map[string]int{"CLOSE_WAIT": 1, "FIN_WAIT2": 2},                        // candidates
 		map[string]uint64{"EPERM": 1},                                          // errors
@@ -166,12 +166,12 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 	shut(t, bill)
 	n := newNode(t)
 	sources := func(r *state.Record) {
-		r.Sources, r.Warnings = policy.Sources{"text": "conflist"}, []string{"a mistake"}
+		r.Warnings = []string{"a mistake"}
 		r.Pod.UID, r.Plugin = "0-1-2-3", buildinfo.Build{Version: "v1.2.3", Commit: "abc"}
 	}
 	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never), sources)
 	n.register(bill, state.Pod{Namespace: "bill", Name: "db"}, grace(time.Hour, time.Hour), func(r *state.Record) {
-		r.Policy.Exempt = []policy.Exemption{{Loopback: true}}
+		r.Layers.Network.Exempt = []policy.Match{{Loopback: true}}
 	})
 	n.register(bill, state.Pod{}, grace(time.Hour, time.Hour), func(r *state.Record) { r.Boot, r.ContainerID = "another", "other" })
 	if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), "x@eth0.json"), []byte("{"), 0o600); err != nil {

@@ -97,13 +97,7 @@ type PolicyView policy.Policy
 
 // MarshalJSON writes every value.
 func (v PolicyView) MarshalJSON() ([]byte, error) {
-	return json.Marshal(policy.Layer{
-		Values: policy.Values{
-			Mode: &v.Mode, CloseWaitGrace: &v.CloseWaitGrace, FinWait2Grace: &v.FinWait2Grace, ProbeAfter: &v.ProbeAfter,
-			PendingGrace: &v.PendingGrace, Clock: &v.Clock,
-		},
-		ProbeCount: &v.ProbeCount, ProbeInterval: &v.ProbeInterval, Exempt: v.Exempt, Rules: v.Rules,
-	})
+	return json.Marshal(policy.Policy(v).Whole())
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -127,6 +121,10 @@ type ProblemView struct {
 type Counts struct {
 	Destroyed    map[inetdiag.State]uint64 `json:"destroyed"`
 	WouldDestroy map[inetdiag.State]uint64 `json:"wouldDestroy"`
+	// PeerGone are sockets that ended because their peers do not know the connection any more, and said so when asked,
+	// or did not answer. WouldAsk are questions that the mode forbade.
+	PeerGone uint64 `json:"peerGone"`
+	WouldAsk uint64 `json:"wouldAsk"`
 	// Gone are sockets that ended by themselves between the decision to destroy them and the destroy.
 	Gone   uint64            `json:"gone"`
 	Errors map[string]uint64 `json:"errors"` // refused destroys, by errno

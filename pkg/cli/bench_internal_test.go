@@ -28,7 +28,7 @@ func fullNode() api.SocketList {
 			ContainerID: fmt.Sprintf("%064x", i/200), Netns: fmt.Sprintf("/var/run/netns/cni-%036x", i/200),
 			Local: fmt.Sprintf("10.244.%d.%d:8443", i/200/250, i/200%250), Peer: fmt.Sprintf("10.244.99.7:%d", 10000+i), State: inetdiag.CloseWait,
 			Age: apitest.Seconds(age), Idle: apitest.Seconds(age), RQueue: 1, UID: 1000, Inode: uint32(i + 1), Cookie: uint64(i + 1),
-			Verdict: policy.Young, Mode: policy.Destroy, Why: "half-closed for " + age.String() + " of its 24h grace", Deadline: apitest.Seconds(age),
+			Verdict: policy.WithinGrace, Mode: policy.Destroy, Why: "half-closed for " + age.String() + " of its 24h grace", Deadline: apitest.Seconds(age),
 		})
 	}
 	return list

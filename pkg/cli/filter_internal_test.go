@@ -61,7 +61,7 @@ func TestAVerdictThatTheModeHoldsBackIsShownAsTheJournalHasIt(t *testing.T) {
 		{policy.Destroyable, policy.Destroy, "destroy"},
 		{policy.Destroyable, policy.Observe, api.WouldDestroy},
 		{policy.Destroyable, policy.Off, api.WouldDestroy},
-		{policy.Young, policy.Observe, "young"},
+		{policy.WithinGrace, policy.Observe, "young"},
 	} {
 		if got := describe.Verdict(api.SocketView{Verdict: tt.verdict, Mode: tt.mode}); got != tt.want {
 			t.Errorf("%v in mode %v: got %s, want %s", tt.verdict, tt.mode, got, tt.want)

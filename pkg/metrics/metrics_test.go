@@ -48,7 +48,7 @@ func everything() metrics.Figures {
 				{State: inetdiag.CloseWait, Namespace: "\xff"}:          8,
 			},
 			Gone:          4,
-			Spared:        map[policy.Reason]uint64{policy.Young: 130, policy.UnreadData: 11, policy.Exempted: 0},
+			Spared:        map[policy.Reason]uint64{policy.WithinGrace: 130, policy.UnreadData: 11, policy.Exempted: 0},
 			DestroyErrors: map[string]uint64{"EPERM": 6, "EOPNOTSUPP": 0},
 			Lateness: reaper.Histogram{
 				Bounds: []time.Duration{5 * ms, 2500 * ms, time.Minute}, Counts: []uint64{3, 0, 2, 1}, Sum: 101250 * ms,

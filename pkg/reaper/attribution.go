@@ -5,6 +5,8 @@ package reaper
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/finder"
@@ -16,10 +18,11 @@ import (
 // attribution looks up the owners of sockets: nothing is destroyed, and no peer asked, before that. It does so ahead of
 // time, for all at once that are due soon, so that few wait for it. The loop owns it, and waits for none of its looks.
 type attribution struct {
-	source owners.Resolver
-	pacer  *finder.Pacer
-	looks  chan *ownersLook // for the attributor
-	looked chan *ownersLook // by it
+	source     owners.Resolver
+	conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
+	pacer      *finder.Pacer
+	looks      chan *ownersLook // for the attributor
+	looked     chan *ownersLook // by it
 
 	busy  bool          // the attributor has a look
 	next  monotime.Time // no look before: there is nothing to spend
@@ -35,25 +38,60 @@ type ownersLook struct {
 	candidates []*candidate // whose owners are asked for
 	inodes     []uint32     // that each had then
 
-	found map[uint32][]owners.Process
-	err   error
-	cpu   time.Duration
+	found      map[uint32][]owners.Process
+	conditions map[int]owners.Condition // of their processes
+	err        error
+	cpu        time.Duration
 }
 
 // holders are the owners of some candidates, as they were found.
 type holders struct {
 	list  []owners.Process // shared with the journal and its readers: not to be changed
 	facts []policy.Owner   // the same, as the judgement knows them
-	at    monotime.Time
-	until monotime.Time // they count as known
+	// descriptors are the same with TID and FD; nil if they were not looked up.
+	descriptors []owners.Process
+
+	frozenTime time.Duration // for how long all of them have been frozen together, at most
+	at         monotime.Time
+	until      monotime.Time // they count as known
 }
 
-func newHolders(list []owners.Process, at monotime.Time, lifetime time.Duration) *holders {
+func newHolders(k *ownersLook, list []owners.Process, at monotime.Time, lifetime time.Duration) *holders {
 	h := &holders{list: list, at: at, until: at.Add(lifetime)}
-	for _, p := range list {
-		h.facts = append(h.facts, policy.Owner{Command: p.Command})
+	if k.query.Descriptors {
+		h.descriptors, h.list = list, slices.Clone(list)
+		for i := range h.list {
+			h.list[i].TID, h.list[i].FD = 0, 0
+		}
+	}
+	for i, p := range list {
+		c := k.conditions[p.PID]
+		h.facts = append(h.facts, policy.Owner{
+			Command: p.Command, Frozen: c.Pause == owners.Frozen || c.Pause == owners.Stopped,
+			DiesOfSigpipe: c.Sigpipe != owners.SigpipeIgnored,
+		})
+		if i == 0 || c.FrozenTime < h.frozenTime {
+			h.frozenTime = c.FrozenTime
+		}
 	}
 	return h
+}
+
+// allFrozen reports whether no owner can act.
+func (h *holders) allFrozen() bool {
+	return h != nil && len(h.facts) > 0 && !slices.ContainsFunc(h.facts, func(o policy.Owner) bool { return !o.Frozen })
+}
+
+// thawed leaves out of a candidate's idle time what its owners have been frozen of it. The kernel counts that for each
+// cgroup, before this connection too; where it does not, an owner that was found frozen and runs again has the whole
+// patience before it.
+func (c *candidate) thawed(before *holders, at monotime.Time) {
+	idle := at.Sub(c.history.IdleStart(policy.ClockProgress))
+	frozen := c.owners.frozenTime - c.history.Frozen
+	if before.allFrozen() {
+		frozen = idle
+	}
+	c.history.AddFrozen(min(frozen, idle))
 }
 
 const (
@@ -88,10 +126,30 @@ func (a *attribution) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case k := <-a.looks:
-			k.cpu = finder.MeasureCPU(func() { k.found, k.err = a.source.Find(ctx, k.query) })
+			k.cpu = finder.MeasureCPU(func() { a.find(ctx, k) })
 			a.looked <- k // has room: there is only this one
 		}
 	}
+}
+
+// find looks for the owners, and for what they can do about their sockets.
+func (a *attribution) find(ctx context.Context, k *ownersLook) {
+	k.found, k.err = a.source.Find(ctx, k.query)
+	if a.conditions == nil {
+		return
+	}
+	seen := make(map[int]bool)
+	var pids []int
+	for _, list := range k.found {
+		for _, p := range list {
+			if !seen[p.PID] {
+				seen[p.PID] = true
+				pids = append(pids, p.PID)
+			}
+		}
+	}
+	conditions, err := a.conditions(ctx, pids)
+	k.conditions, k.err = conditions, errors.Join(k.err, err)
 }
 
 // attribute has the attributor look if there is something to look for. It is called whenever the loop has
@@ -159,8 +217,12 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 			break
 		}
 	}
+	k.query.Descriptors = len(k.candidates) <= maxDescriptors
 	return k, urgent
 }
+
+// maxDescriptors is for how many sockets a look returns the descriptors too: they share no memory.
+const maxDescriptors = 256
 
 func (k *ownersLook) ask(inode uint32, netns uint64) {
 	k.query.Inodes[inode], k.query.Netns[netns] = struct{}{}, struct{}{}
@@ -196,7 +258,7 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 	}
 	l.noticeBlindness(k)
 	lifetime := max(freshFor, a.ahead)
-	nobody := newHolders(nil, at, lifetime)
+	nobody := newHolders(k, nil, at, lifetime)
 	shared := map[*owners.Process]*holders{}
 	for i, c := range k.candidates {
 		if c.shown.inode != k.inodes[i] {
@@ -205,13 +267,15 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 			}
 			continue
 		}
+		before := c.owners
 		c.owners = nobody
 		if list := k.found[c.shown.inode]; len(list) > 0 {
 			if shared[&list[0]] == nil {
-				shared[&list[0]] = newHolders(list, at, lifetime)
+				shared[&list[0]] = newHolders(k, list, at, lifetime)
 			}
 			c.owners = shared[&list[0]]
 		}
+		c.thawed(before, at)
 		if c.step.phase == phaseUnowned {
 			l.tracker.handle(c, eventOwnersLookedUp, at)
 			l.tracker.reconsider(c, at)

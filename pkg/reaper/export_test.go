@@ -28,12 +28,5 @@ func SealSaved(b []byte) []byte {
 
 // LayersOf returns layers that resolve to the policy.
 func LayersOf(p policy.Policy) policy.Layers {
-	return policy.Layers{Network: policy.Layer{
-		Source: policy.SourceNetwork,
-		Values: policy.Values{
-			Mode: &p.Mode, CloseWaitGrace: &p.CloseWaitGrace, FinWait2Grace: &p.FinWait2Grace, ProbeAfter: &p.ProbeAfter,
-			PendingGrace: &p.PendingGrace, Clock: &p.Clock,
-		},
-		ProbeCount: &p.ProbeCount, ProbeInterval: &p.ProbeInterval, Exempt: p.Exempt, Rules: p.Rules,
-	}}
+	return policy.Layers{Network: p.Whole()}
 }

@@ -13,7 +13,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-var logText = map[string]string{api.Destroyed: "destroyed half-closed socket", api.WouldDestroy: "would destroy half-closed socket"}
+var logText = map[string]string{
+	api.Destroyed: "destroyed half-closed socket", api.WouldDestroy: "would destroy half-closed socket",
+	api.PeerGone: "half-closed socket ended: its peer is gone", api.Closed: "half-closed socket was closed while its peer was asked",
+}
 
 // journalSize is how many entries are kept.
 const journalSize = 4096
@@ -65,6 +68,9 @@ func (j *journal) add(e api.Entry) {
 		slog.String("grace", e.Grace.String()), slog.Duration("late", e.Late.Rounded()),
 		slog.Uint64("rqueue_bytes", uint64(e.RQueue)), slog.Uint64("wqueue_bytes", uint64(e.WQueue)),
 		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie),
+	}
+	if e.How != "" {
+		attrs = append(attrs, slog.String("how", e.How), slog.String("owner_sees", e.Sees))
 	}
 	if len(e.Owners) > 0 {
 		attrs = append(attrs, slog.String("owners", owners.Names(e.Owners)))

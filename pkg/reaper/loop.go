@@ -32,6 +32,8 @@ type loop struct {
 	spare         *job // the last job, for its room
 	retarget      bool // the finder has to hear of another set of namespaces
 	restorable    []savedCandidate
+	asked         map[*candidate]uint64 // whose questions are out, and their tags
+	questions     uint64                // so many were sent
 	counts        api.Counts
 	tally         tally
 	sweeping      sweeping
@@ -51,13 +53,14 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
-		tracker:     newTracker(), idleSince: cfg.Clock.Now(),
+		tracker:     newTracker(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
 		},
 	}
-	l.tracker.findsOwners = cfg.Owners != nil
+	l.attribution.conditions = cfg.Conditions
+	l.tracker.findsOwners, l.tracker.asks = cfg.Owners != nil, cfg.Asker != nil
 	return l
 }
 
@@ -114,6 +117,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 				jobs <- j // has room: there is only this one
 			}
 		}
+		l.sendQuestions(l.clock.Now())
 		l.attribute(l.clock.Now())
 		wake.Reset(l.untilWork(l.clock.Now(), l.clock.Wall()))
 	}

@@ -43,6 +43,11 @@ type Config struct {
 	// that it may cost to find the owners of what is destroyed, such as 0.005; 0 is no bound.
 	Owners       owners.Resolver
 	OwnersBudget float64
+	// Conditions finds out what processes can do about their sockets: owners.Proc's. Without it none is frozen, and
+	// each dies of SIGPIPE.
+	Conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
+	// Asker asks peers; without it the graces alone count.
+	Asker Asker
 	// IdleExit ends the reaper after so long without a record; 0 never does.
 	IdleExit time.Duration
 

@@ -72,7 +72,7 @@ func (l *loop) status() api.ReaperStatus {
 		Mode:       l.caps.view,
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.count},
 		Namespaces: len(l.registry.namespaces),
-		Counts:     l.counts.Clone(),
+		Counts:     l.allCounts(),
 		// Never null: a list may be empty.
 		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{},
 	}

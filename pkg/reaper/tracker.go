@@ -138,7 +138,11 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 
 // judged handles the verdict on the last look.
 func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
-	act := t.handleUntil(c, t.judgement(&v), v.Again, now)
+	e := t.judgement(&v)
+	if v.Reason == policy.OwnerFrozen && !t.facts(c, now).OwnersKnown {
+		e = eventOwnersNeeded // they may have been thawed
+	}
+	act := t.handleUntil(c, e, v.Again, now)
 	if act&actRecord != 0 && c.verdict.recorded&recordedQuestion == 0 {
 		c.verdict.recorded |= recordedQuestion
 		t.wouldAsk++

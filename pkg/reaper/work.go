@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
@@ -119,22 +120,37 @@ func late(c *candidate, x *examined) time.Duration {
 	return max(0, x.at.Sub(c.dueSince(x.verdict.Deadline)))
 }
 
-// account journals a destroy, or what would have been one.
+// account writes a destroy, or what would have been one, to the history.
 func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
-	first := j.ns.records[0]
-	var held []owners.Process
-	if c.owners != nil && c.shown.inode == x.socket.Inode {
-		held = c.owners.list
+	e := l.entry(j.ns, &x.history, &x.socket, x.at)
+	e.Outcome, e.Grace, e.Late, e.Owners = outcome, x.verdict.EndWhy.Patience, api.Seconds(late(c, x)), c.holding(x.socket.Inode)
+	l.journal.add(e)
+}
+
+// entry returns what an entry of the history says of a socket itself.
+func (l *loop) entry(ns *registered, h *policy.History, s *inetdiag.Socket, at monotime.Time) api.Entry {
+	first := ns.records[0]
+	return api.Entry{
+		Time: l.clock.Wall(), Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
+		Local: s.ID.Local(), Peer: s.ID.Peer(), State: s.State,
+		Age: api.Seconds(at.Sub(h.Since)), Idle: api.Seconds(at.Sub(h.IdleStart(policy.ClockProgress))),
+		RQueue: s.RQueue, WQueue: s.WQueue, UID: s.UID, Cookie: s.ID.Cookie(),
 	}
-	idle := x.at.Sub(x.history.IdleStart(policy.ClockProgress))
-	l.journal.add(api.Entry{
-		Time: l.clock.Wall(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
-		Local: x.socket.ID.Local(), Peer: x.socket.ID.Peer(), State: x.socket.State,
-		Age: api.Seconds(x.at.Sub(x.history.Since)), Idle: api.Seconds(idle), Grace: x.verdict.EndWhy.Patience,
-		Late:   api.Seconds(late(c, x)),
-		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),
-		Owners: held,
-	})
+}
+
+// holding returns the owners of the candidate, if it still has the inode.
+func (c *candidate) holding(inode uint32) []owners.Process {
+	if c.owners == nil || c.shown.inode != inode {
+		return nil
+	}
+	return c.owners.list
+}
+
+// allCounts returns the counts, which do not change any more.
+func (l *loop) allCounts() api.Counts {
+	counts := l.counts.Clone()
+	counts.WouldAsk = l.tracker.wouldAsk
+	return counts
 }
 
 // refused counts and logs a destroy or look that the kernel refused: the first of each kind in full.

@@ -149,7 +149,7 @@ func podSockets(n int) api.SocketList {
 			ContainerID: "000000020123456789abcdef", Pod: state.Pod{Namespace: "shop", Name: "web-2"},
 			Local: "10.0.0.2:443", Peer: fmt.Sprintf("10.0.0.3:%d", 50000+i), State: inetdiag.CloseWait, Cookie: uint64(i + 1),
 			Age: apitest.Seconds(time.Hour - time.Duration(i)*time.Minute), Idle: apitest.Seconds(9 * time.Minute), RQueue: 1, Inode: uint32(100 + i),
-			Verdict: policy.Young, Why: "half-closed for 9m of its 10m grace", Deadline: apitest.Seconds(time.Minute), Mode: policy.Destroy,
+			Verdict: policy.WithinGrace, Why: "half-closed for 9m of its 10m grace", Deadline: apitest.Seconds(time.Minute), Mode: policy.Destroy,
 		}
 		switch i {
 		case 0:

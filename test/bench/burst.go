@@ -59,7 +59,7 @@ func burst(ctx context.Context, o options, nd *node, finder string, namespaces, 
 	store, grace := state.New(filepath.Join(runDir, "burst-"+finder)), o.burstGrace()
 	p := policy.Default()
 	p.Mode = policy.Observe
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(grace), policy.Grace(grace)
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(grace), policy.Patience(grace)
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}

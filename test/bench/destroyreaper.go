@@ -36,7 +36,7 @@ func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost,
 	}
 	store := state.New(dir)
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(destroyGrace), policy.Grace(destroyGrace)
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(destroyGrace), policy.Patience(destroyGrace)
 	if err := record(store, targets, p); err != nil {
 		return nil, err
 	}

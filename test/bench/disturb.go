@@ -84,7 +84,7 @@ func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd
 		return nil, err
 	}
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(dueGrace), policy.Grace(dueGrace)
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(dueGrace), policy.Patience(dueGrace)
 	if err := nd.fill(first, first+disturbed, leak()); err != nil {
 		return nil, err
 	}

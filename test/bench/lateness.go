@@ -56,7 +56,7 @@ func measureLateness(ctx context.Context, o options, nd *node) (rows []LatenessR
 func spreadOut(ctx context.Context, o options, nd *node, finder string, namespaces, n int, within time.Duration) (late []time.Duration, err error) {
 	store, grace := state.New(filepath.Join(runDir, "late-"+finder)), o.spreadGrace()
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(grace), policy.Never
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(grace), policy.Never
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func measureMemory(ctx context.Context, o options, nd *node, name string) (*Memo
 	store := state.New(filepath.Join(runDir, "memory-"+name))
 	p := policy.Default()
 	// Swept every half a minute, so that sweeping and saving are seen too, and never due in that time.
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(2*time.Minute), policy.Grace(2*time.Minute)
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(2*time.Minute), policy.Patience(2*time.Minute)
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}

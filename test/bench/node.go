@@ -178,7 +178,7 @@ func recordAs(store *state.Store, targets []finder.Netns, p policy.Policy, prefi
 			Network: "bench", Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: boot,
 			Netns:  state.Netns{Path: t.Paths[0], Identity: t.Identity},
 			Pod:    state.Pod{Namespace: "bench", Name: name, UID: "00000000-0000-0000-0000-" + fmt.Sprintf("%012d", i)},
-			Policy: p, Time: time.Now().Round(0),
+			Layers: policy.Layers{Network: p.Whole()}, Time: time.Now().Round(0),
 		})
 		if err != nil {
 			return err

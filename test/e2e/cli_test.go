@@ -65,7 +65,7 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 		if diff := cmp.Diff(me, v.Owners, cmpopts.IgnoreFields(owners.Process{}, "ContainerID")); diff != "" {
 			t.Errorf("owners of %s (-want +got)\n%s", v.Local, diff)
 		}
-		if v.Local == conn.LocalAddr().String() && (v.Verdict != policy.Young || v.Mode != policy.Destroy || v.Deadline == nil) {
+		if v.Local == conn.LocalAddr().String() && (v.Verdict != policy.WithinGrace || v.Mode != policy.Destroy || v.Deadline == nil) {
 			t.Errorf("the leak is %+v", v)
 		}
 	}

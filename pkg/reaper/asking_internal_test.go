@@ -1,0 +1,369 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
+)
+
+// asker keeps what a loop asks and cancels.
+type asker struct {
+	questions []prober.Question
+	cancelled []uint64 // cookies
+}
+
+func (a *asker) Ask(questions []prober.Question) { a.questions = append(a.questions, questions...) }
+
+func (a *asker) Cancel(_ netns.Identity, cookie uint64) { a.cancelled = append(a.cancelled, cookie) }
+
+// last returns the last question.
+func (a *asker) last(t *testing.T) *prober.Question {
+	t.Helper()
+	if len(a.questions) == 0 {
+		t.Fatal("no peer was asked")
+	}
+	return &a.questions[len(a.questions)-1]
+}
+
+const testProbeAfter = 5 * time.Second
+
+// newAskingLoop returns a loop of one network namespace, in which peers are asked after testProbeAfter.
+func newAskingLoop(t *testing.T, mode policy.Mode) (*loop, *registered, *asker) {
+	t.Helper()
+	l, ns := newTestLoop(t, mode)
+	a := new(asker)
+	l.cfg.Asker, l.tracker.asks = a, true
+	ns.policies[0].ProbeAfter, ns.policies[0].CloseWaitGrace = policy.Patience(testProbeAfter), policy.Patience(time.Hour)
+	return l, ns, a
+}
+
+// idleLook is a look at a socket that became half-closed so long ago, as a finder saw.
+func idleLook(cookie uint64, idle time.Duration) finder.Seen {
+	at := now()
+	return finder.Seen{Socket: closeWait(cookie, idle), At: at, Entered: at.Add(-idle)}
+}
+
+// settle does what the loop does between two events, with an examiner at hand.
+func settleLoop(l *loop, k *kernel) {
+	for {
+		l.sendQuestions(now())
+		j := l.nextJob(now(), l.clock.Wall())
+		if j == nil {
+			return
+		}
+		k.examine(j)
+		l.examined(j, now())
+	}
+}
+
+func TestAPeerIsAskedWhenItsTimeHasCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		see(l, ns.Identity, idleLook(7, 0), idleLook(8, 4*time.Second))
+		settleLoop(l, new(kernel))
+		if len(a.questions) != 0 {
+			t.Fatalf("it asks %v at once", a.questions)
+		}
+		time.Sleep(time.Second)
+		settleLoop(l, new(kernel))
+		q := a.last(t)
+		if len(a.questions) != 1 || q.ID != closeWait(8, 0).ID {
+			t.Fatalf("after a second it asks %v", a.questions)
+		}
+		want := prober.Question{
+			Netns: ns.Netns, ID: q.ID, State: q.State, Inode: 1, Count: 6, Interval: 10 * time.Second, ProbeAfter: testProbeAfter, Tag: q.Tag,
+		}
+		if diff := cmp.Diff(want, *q, exactly); diff != "" {
+			t.Errorf("the question (-want +got):\n%s", diff)
+		}
+		sweep(l, ns, 7, 8) // looks while the question is out change nothing
+		settleLoop(l, new(kernel))
+		if len(a.questions) != 1 || len(a.cancelled) != 0 {
+			t.Errorf("it asks %v and cancels %v", a.questions, a.cancelled)
+		}
+	})
+}
+
+func TestAnAnswerDecidesWhatComesNext(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer  prober.Answer
+		outcome map[string]int // in the history
+		phase   phase
+		again   time.Duration // when it asks again, after the half-close; 0 for not in the next ten minutes
+		why     string        // what the list says
+	}{
+		"alive: it is asked again at three times the patience": {
+			answer: prober.Answer{Result: prober.Alive}, phase: phaseTimed, again: 3 * testProbeAfter, why: "its peer answered",
+		},
+		"reset: it is gone": {
+			answer: prober.Answer{Result: prober.Reset}, phase: phaseDropped, outcome: map[string]int{api.PeerGone: 1},
+		},
+		"no answer: it is gone": {
+			answer: prober.Answer{Result: prober.TimedOut}, phase: phaseDropped, outcome: map[string]int{api.PeerGone: 1},
+		},
+		"closed by its owner": {
+			answer: prober.Answer{Result: prober.Closed}, phase: phaseDropped, outcome: map[string]int{api.Closed: 1},
+		},
+		"not asked: grace alone counts until the next question is due": {
+			answer: prober.Answer{Result: prober.NotAsked, Obstacle: prober.Linger}, phase: phaseTimed, again: 3 * testProbeAfter,
+			why: "its peer cannot be asked: linger",
+		},
+		"no probe went out: the same": {
+			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrNoProbe}, phase: phaseTimed, again: 3 * testProbeAfter,
+		},
+		"cancelled by the prober: it is retried": {
+			answer: prober.Answer{Result: prober.Cancelled}, phase: phaseRefused, again: testProbeAfter + retryAfter,
+		},
+		"the prober is stuck: it is retried": {
+			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrStuck}, phase: phaseRefused, again: testProbeAfter + retryAfter,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns, a := newAskingLoop(t, policy.Destroy)
+				see(l, ns.Identity, idleLook(7, testProbeAfter))
+				settleLoop(l, new(kernel))
+				c := ns.candidates[7]
+				tc.answer.Question, tc.answer.At = a.last(t), now()
+				l.answered([]prober.Answer{tc.answer, tc.answer}, now()) // the second is none to any question
+				if diff := cmp.Diff(tc.outcome, outcomesOrNil(l)); diff != "" || c.step.phase != tc.phase {
+					t.Errorf("it is %v; the history has (-want +got):\n%s", c.step.phase, diff)
+				}
+				if known := ns.candidates[7] != nil; known != (tc.phase != phaseDropped) {
+					t.Errorf("it is known: %v", known)
+				}
+				if tc.why != "" {
+					time.Sleep(time.Second)
+					var s survey
+					l.survey(ns.Identity, &s)
+					if views := s.fromMemory(api.SocketQuery{}); !strings.Contains(views[0].Why, tc.why) {
+						t.Errorf("the list says %q", views[0].Why)
+					}
+				}
+				half := c.history.Since
+				for len(a.questions) < 2 && now().Sub(half) < 10*time.Minute {
+					time.Sleep(time.Second)
+					settleLoop(l, new(kernel))
+				}
+				if got := now().Sub(half); len(a.questions) == 2 && got != tc.again || len(a.questions) < 2 && tc.again != 0 {
+					t.Errorf("it has asked %d times, the last %v after the half-close, want after %v", len(a.questions), got, tc.again)
+				}
+			})
+		})
+	}
+}
+
+func outcomesOrNil(l *loop) map[string]int {
+	if got := outcomesOf(l); len(got) > 0 {
+		return got
+	}
+	return nil
+}
+
+func TestTheHistorySaysHowAPeerWasFoundGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		see(l, ns.Identity, idleLook(7, testProbeAfter))
+		settleLoop(l, new(kernel))
+		ns.candidates[7].owners = newHolders(&ownersLook{}, []owners.Process{{PID: 42, Command: "leaky"}}, now(), time.Minute)
+		time.Sleep(time.Second)
+		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Reset, At: now()}}, now())
+		got := l.journal.after(0)[0]
+		want := api.Entry{
+			Seq: 1, Time: time.Now(), Outcome: api.PeerGone, How: "reset", Sees: "recv: unread bytes, then EOF; send: EPIPE",
+			Local: got.Local, Peer: got.Peer, State: got.State, Age: api.Seconds(testProbeAfter + time.Second),
+			Idle: api.Seconds(testProbeAfter + time.Second), Cookie: 7, Owners: []owners.Process{{PID: 42, Command: "leaky"}},
+		}
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) }), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
+			t.Errorf("the entry (-want +got):\n%s", diff)
+		}
+		if l.counts.PeerGone != 1 || l.tracker.events[eventPeerGone] != 1 {
+			t.Errorf("%d are counted", l.counts.PeerGone)
+		}
+	})
+}
+
+func TestAQuestionIsCancelled(t *testing.T) {
+	moved := func(l *loop, ns *registered) {
+		s := idleLook(7, testProbeAfter)
+		s.Entered = 0
+		s.Socket.Info.BytesAcked += 10
+		s.Socket.Info.SegsIn++
+		see(l, ns.Identity, s)
+	}
+	for name, tc := range map[string]struct {
+		change func(l *loop, ns *registered)
+		phase  phase
+		again  bool // it is asked again at once
+	}{
+		"by progress": {change: moved, phase: phaseTimed},
+		"by a DEL":    {change: func(l *loop, _ *registered) { l.counted(census{}) }, phase: phaseDropped},
+		"by the end of its grace": {
+			change: func(*loop, *registered) { time.Sleep(time.Hour) }, phase: phaseDropped, // destroyed
+		},
+		"by a policy that asks later": {
+			change: func(l *loop, ns *registered) {
+				ns.policies = slices.Clone(ns.policies)
+				ns.policies[0].ProbeAfter = policy.Patience(time.Minute)
+				l.tracker.rejudge(ns, now())
+			}, phase: phaseTimed,
+		},
+		"by a policy that asks otherwise, to be asked so": {
+			change: func(l *loop, ns *registered) {
+				ns.policies = slices.Clone(ns.policies)
+				ns.policies[0].ProbeCount = 3
+				l.tracker.rejudge(ns, now())
+			}, phase: phaseAsking, again: true,
+		},
+		"by the node's switch": {change: func(l *loop, _ *registered) { turnTo(l, policy.Observe, now()) }, phase: phaseForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns, a := newAskingLoop(t, policy.Destroy)
+				see(l, ns.Identity, idleLook(7, testProbeAfter))
+				settleLoop(l, new(kernel))
+				c, q := ns.candidates[7], a.last(t)
+				time.Sleep(time.Second)
+				tc.change(l, ns)
+				settleLoop(l, new(kernel))
+				if !slices.Equal(a.cancelled, []uint64{7}) || c.step.phase != tc.phase || len(a.questions) == 2 != tc.again {
+					t.Errorf("cancelled are %v, it is %v, and %d questions were asked", a.cancelled, c.step.phase, len(a.questions))
+				}
+				was := outcomesOf(l)
+				l.answered([]prober.Answer{{Question: q, Result: prober.Reset, At: now()}}, now())
+				if diff := cmp.Diff(was, outcomesOf(l)); diff != "" || c.step.phase != tc.phase {
+					t.Errorf("the answer to a question that was cancelled makes it %v; the history (-before +after):\n%s", c.step.phase, diff)
+				}
+			})
+		})
+	}
+}
+
+func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Observe)
+		ns.policies[0].CloseWaitGrace = policy.Patience(time.Minute)
+		see(l, ns.Identity, idleLook(7, 0))
+		for range 240 {
+			time.Sleep(time.Second)
+			sweep(l, ns, 7)
+			settleLoop(l, new(kernel))
+		}
+		if len(a.questions) != 0 || l.allCounts().WouldAsk != 1 {
+			t.Errorf("%d were asked, %d would have been", len(a.questions), l.allCounts().WouldAsk)
+		}
+		if diff := cmp.Diff(map[string]int{api.WouldDestroy: 1}, outcomesOf(l)); diff != "" {
+			t.Errorf("the history (-want +got):\n%s", diff)
+		}
+		turnTo(l, policy.Destroy, now()) // which the policy does not forbid
+		settleLoop(l, new(kernel))
+		if diff := cmp.Diff(map[string]int{api.WouldDestroy: 1, api.Destroyed: 1}, outcomesOf(l)); diff != "" {
+			t.Errorf("in mode destroy the history (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestWithoutAnAskerGraceAloneCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		l.tracker.asks = false
+		see(l, ns.Identity, idleLook(7, 0))
+		time.Sleep(time.Hour - time.Second)
+		settleLoop(l, new(kernel))
+		if len(a.questions) != 0 || len(outcomesOf(l)) != 0 {
+			t.Errorf("%d were asked; the history has %v", len(a.questions), outcomesOf(l))
+		}
+		time.Sleep(time.Second)
+		settleLoop(l, new(kernel))
+		if outcomesOf(l)[api.Destroyed] != 1 {
+			t.Errorf("the history has %v", outcomesOf(l))
+		}
+	})
+}
+
+// TestAQuestionGoesToTheOwnersThatWereFound has them looked up first.
+func TestAQuestionGoesToTheOwnersThatWereFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		l.attribution = newAttribution(owners.NewProc("/proc"), 0, now())
+		l.tracker.findsOwners = true
+		see(l, ns.Identity, idleLook(7, testProbeAfter))
+		settleLoop(l, new(kernel))
+		if len(a.questions) != 0 {
+			t.Fatalf("it asks %v before the owners are known", a.questions)
+		}
+		k := nextLook(l, now())
+		k.found = map[uint32][]owners.Process{1: {{PID: 42, Command: "a", TID: 42, FD: 7}, {PID: 43, Command: "b", TID: 44, FD: 8}}}
+		k.conditions = map[int]owners.Condition{42: {Sigpipe: owners.SigpipeIgnored}, 43: {Sigpipe: owners.SigpipeUnknown}}
+		l.attributed(k, now())
+		settleLoop(l, new(kernel))
+		want := []prober.Owner{{PID: 42, FD: 7, HasFD: true}, {PID: 43, TID: 44, FD: 8, HasFD: true, DiesOfSigpipe: true}}
+		if diff := cmp.Diff(want, a.last(t).Owners); diff != "" {
+			t.Errorf("asked through (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestAFrozenOwnerIsNeitherAskedNorDestroyed freezes the owner from before the question until long after the grace. Once
+// it runs again the socket has its whole patience before it.
+func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		ns.policies[0].CloseWaitGrace = policy.Patience(testGrace)
+		l.attribution = newAttribution(owners.NewProc("/proc"), 0, now())
+		l.tracker.findsOwners = true
+		see(l, ns.Identity, idleLook(7, 0))
+		pause := owners.Stopped
+		run := func(d time.Duration) {
+			for range d / time.Second {
+				time.Sleep(time.Second)
+				settleLoop(l, new(kernel))
+				if k := nextLook(l, now()); k != nil {
+					k.found = map[uint32][]owners.Process{1: {{PID: 42}}}
+					k.conditions = map[int]owners.Condition{42: {Pause: pause, Sigpipe: owners.SigpipeIgnored}}
+					l.attributed(k, now())
+				}
+				settleLoop(l, new(kernel))
+			}
+		}
+		run(3 * testGrace)
+		if len(a.questions) != 0 || len(outcomesOf(l)) != 0 || ns.candidates[7].verdict.reason != policy.OwnerFrozen {
+			t.Fatalf("%d were asked; the history has %v; it is spared for %v", len(a.questions), outcomesOf(l), ns.candidates[7].verdict.reason)
+		}
+		pause = owners.Running
+		run(testGrace - time.Second)
+		if n := outcomesOf(l)[api.Destroyed]; n != 0 {
+			t.Error("it was destroyed before it had its whole grace")
+		}
+		run(testGrace + freshFor)
+		if outcomesOf(l)[api.Destroyed] != 1 {
+			t.Errorf("the history has %v", outcomesOf(l))
+		}
+	})
+}
+
+func TestAnAnswerForAnUnknownNamespaceIsIgnored(t *testing.T) {
+	l, _, _ := newAskingLoop(t, policy.Destroy)
+	q := prober.Question{Netns: finder.Netns{Identity: netns.Identity{Inode: 99}}}
+	l.answered([]prober.Answer{{Question: &q, Result: prober.Reset, Err: errors.New("none")}}, now())
+	if got := outcomesOf(l); len(got) != 0 {
+		t.Errorf("the history has %v", got)
+	}
+}
