@@ -131,9 +131,6 @@ func decode(name string, data []byte) (Record, error) {
 	if err := r.validate(); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if r.Manual() {
-		r.Layers.Network.Source = SourceRegister
-	}
 	return r, nil
 }
 
