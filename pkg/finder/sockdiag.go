@@ -30,7 +30,7 @@ func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
 func newSockDiag(root *netns.Root, cpuBudget float64, why string) *SockDiag {
 	pacer := NewPacer(cpuBudget, monotime.Now())
 	f := &SockDiag{sweeps: newSweeper(Opener{root}, pacer, dueNow), why: why}
-	f.sweeps.tellsRoles = func(netns.Identity) bool { return true }
+	f.sweeps.looksUpRoles = func(netns.Identity) bool { return true }
 	return f
 }
 

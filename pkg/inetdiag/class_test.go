@@ -12,9 +12,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// TestALookupTellsTheClassOrThePriority sets no class, which takes a cgroup of net_cls: the kernel sends a priority in
+// TestALookupHasTheClassOrThePriority sets no class, which takes a cgroup of net_cls: the kernel sends a priority in
 // its place.
-func TestALookupTellsTheClassOrThePriority(t *testing.T) {
+func TestALookupHasTheClassOrThePriority(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
