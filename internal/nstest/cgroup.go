@@ -39,7 +39,7 @@ func NewCgroup(tb testing.TB, version int, parent *Cgroup) *Cgroup {
 	tb.Cleanup(func() {
 		c.Thaw(tb)
 		text, _ := os.ReadFile(filepath.Join(c.dir, "cgroup.procs"))
-		for _, pid := range strings.Fields(string(text)) {
+		for pid := range strings.FieldsSeq(string(text)) {
 			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(pid), 0) // it may have exited
 		}
 		Eventually(tb, 10*time.Second, "the cgroup is removed", func() bool { return os.Remove(c.dir) == nil })

@@ -27,20 +27,20 @@ type Opening struct {
 // Openings lists them.
 var Openings = []Opening{
 	{Name: "plain connect, over IPv4", Make: func(tb testing.TB, ns *NS) (int, int) {
-		l := ns.Socket(tb, unix.AF_INET, bind(loopback4(0)), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4(0))
+		l := ns.Socket(tb, unix.AF_INET, bind(loopback4()), listen)
+		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4())
 	}},
 	{Name: "plain connect, over IPv6", Make: func(tb testing.TB, ns *NS) (int, int) {
-		l := ns.Socket(tb, unix.AF_INET6, bind(loopback6(0)), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET6), l, loopback6(0))
+		l := ns.Socket(tb, unix.AF_INET6, bind(loopback6()), listen)
+		return connect(tb, ns.Socket(tb, unix.AF_INET6), l, loopback6())
 	}},
 	{Name: "to a wildcard address", Make: func(tb testing.TB, ns *NS) (int, int) {
 		l := ns.Socket(tb, unix.AF_INET, bind(&unix.SockaddrInet4{}), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4(0))
+		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4())
 	}},
 	{Name: "over IPv4 to a listener of both families", Make: func(tb testing.TB, ns *NS) (int, int) {
 		l := ns.Socket(tb, unix.AF_INET6, bind(&unix.SockaddrInet6{}), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4(0))
+		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4())
 	}},
 	{Name: "v4-mapped at both ends", Make: func(tb testing.TB, ns *NS) (int, int) {
 		l := ns.Socket(tb, unix.AF_INET6, bind(&unix.SockaddrInet6{}), listen)
@@ -48,7 +48,7 @@ var Openings = []Opening{
 	}},
 	{Name: "to a listener of IPv6 alone", Make: func(tb testing.TB, ns *NS) (int, int) {
 		l := ns.Socket(tb, unix.AF_INET6, option(unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1), bind(&unix.SockaddrInet6{}), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET6), l, loopback6(0))
+		return connect(tb, ns.Socket(tb, unix.AF_INET6), l, loopback6())
 	}},
 	{Name: "to one of four listeners that share a port", Make: func(tb testing.TB, ns *NS) (int, int) {
 		l := ns.Socket(tb, unix.AF_INET, reusePort, bind(&unix.SockaddrInet4{}), listen)
@@ -57,7 +57,9 @@ var Openings = []Opening{
 			listeners = append(listeners, ns.Socket(tb, unix.AF_INET, reusePort, bind(&unix.SockaddrInet4{Port: portOf(tb, l)}), listen))
 		}
 		client := ns.Socket(tb, unix.AF_INET)
-		if err := unix.Connect(client, loopback4(portOf(tb, l))); err != nil {
+		to := loopback4()
+		to.Port = portOf(tb, l)
+		if err := unix.Connect(client, to); err != nil {
 			tb.Fatal(err)
 		}
 		var ready []unix.PollFd
@@ -76,27 +78,27 @@ var Openings = []Opening{
 		return -1, -1
 	}},
 	{Name: "bound to a device at both ends", Make: func(tb testing.TB, ns *NS) (int, int) {
-		l := ns.Socket(tb, unix.AF_INET, toLoopbackDevice, bind(loopback4(0)), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET, toLoopbackDevice), l, loopback4(0))
+		l := ns.Socket(tb, unix.AF_INET, toLoopbackDevice, bind(loopback4()), listen)
+		return connect(tb, ns.Socket(tb, unix.AF_INET, toLoopbackDevice), l, loopback4())
 	}},
 	{Name: "bind to an address with IP_BIND_ADDRESS_NO_PORT, then connect", Make: func(tb testing.TB, ns *NS) (int, int) {
-		l := ns.Socket(tb, unix.AF_INET, bind(loopback4(0)), listen)
-		client := ns.Socket(tb, unix.AF_INET, option(unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1), bind(loopback4(0)))
-		return connect(tb, client, l, loopback4(0))
+		l := ns.Socket(tb, unix.AF_INET, bind(loopback4()), listen)
+		client := ns.Socket(tb, unix.AF_INET, option(unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1), bind(loopback4()))
+		return connect(tb, client, l, loopback4())
 	}},
 	{Name: "bind to any port, then connect, over IPv4", Bound: true, Make: func(tb testing.TB, ns *NS) (int, int) {
-		l := ns.Socket(tb, unix.AF_INET, bind(loopback4(0)), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET, bind(loopback4(0))), l, loopback4(0))
+		l := ns.Socket(tb, unix.AF_INET, bind(loopback4()), listen)
+		return connect(tb, ns.Socket(tb, unix.AF_INET, bind(loopback4())), l, loopback4())
 	}},
 	{Name: "bind to any port, then connect, over IPv6", Bound: true, Make: func(tb testing.TB, ns *NS) (int, int) {
-		l := ns.Socket(tb, unix.AF_INET6, bind(loopback6(0)), listen)
-		return connect(tb, ns.Socket(tb, unix.AF_INET6, bind(loopback6(0))), l, loopback6(0))
+		l := ns.Socket(tb, unix.AF_INET6, bind(loopback6()), listen)
+		return connect(tb, ns.Socket(tb, unix.AF_INET6, bind(loopback6())), l, loopback6())
 	}},
 	{Name: "bind to a listening port, then connect", Bound: true, Shared: true, Make: func(tb testing.TB, ns *NS) (int, int) {
 		shared := ns.Socket(tb, unix.AF_INET, reusePort, bind(&unix.SockaddrInet4{}), listen)
 		client := ns.Socket(tb, unix.AF_INET, reusePort, bind(&unix.SockaddrInet4{Port: portOf(tb, shared)}))
-		l := ns.Socket(tb, unix.AF_INET, bind(loopback4(0)), listen)
-		return connect(tb, client, l, loopback4(0))
+		l := ns.Socket(tb, unix.AF_INET, bind(loopback4()), listen)
+		return connect(tb, client, l, loopback4())
 	}},
 	{Name: "to a listener without bind that has closed since", Closed: true, Make: func(tb testing.TB, ns *NS) (int, int) {
 		l, err := -1, error(nil)
@@ -108,16 +110,16 @@ var Openings = []Opening{
 		if err := listen(l); err != nil {
 			tb.Fatal(err)
 		}
-		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4(0))
+		return connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4())
 	}},
 	{Name: "by an accepted socket that its owner has disconnected", Make: func(tb testing.TB, ns *NS) (int, int) {
-		l := ns.Socket(tb, unix.AF_INET, bind(loopback4(0)), listen)
-		_, server := connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4(0))
+		l := ns.Socket(tb, unix.AF_INET, bind(loopback4()), listen)
+		_, server := connect(tb, ns.Socket(tb, unix.AF_INET), l, loopback4())
 		var nowhere unix.RawSockaddr // AF_UNSPEC is 0
 		if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(server), uintptr(unsafe.Pointer(&nowhere)), unsafe.Sizeof(nowhere)); errno != 0 {
 			tb.Fatal(errno)
 		}
-		return connect(tb, server, l, loopback4(0))
+		return connect(tb, server, l, loopback4())
 	}},
 }
 
@@ -204,11 +206,7 @@ func reusePort(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, un
 
 func toLoopbackDevice(fd int) error { return unix.BindToDevice(fd, "lo") }
 
-// loopback4 and loopback6 return an address of the loopback interface, with that port.
-func loopback4(port int) *unix.SockaddrInet4 {
-	return &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}
-}
+// loopback4 and loopback6 return an address of the loopback interface, without a port.
+func loopback4() *unix.SockaddrInet4 { return &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}} }
 
-func loopback6(port int) *unix.SockaddrInet6 {
-	return &unix.SockaddrInet6{Port: port, Addr: [16]byte(net.IPv6loopback)}
-}
+func loopback6() *unix.SockaddrInet6 { return &unix.SockaddrInet6{Addr: [16]byte(net.IPv6loopback)} }

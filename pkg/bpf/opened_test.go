@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-// TestProgramsTellWhichSideOpenedAConnection has both ends of each connection in one network namespace.
-func TestProgramsTellWhichSideOpenedAConnection(t *testing.T) {
+// TestProgramsReportWhichSideOpenedAConnection has both ends of each connection in one network namespace.
+func TestProgramsReportWhichSideOpenedAConnection(t *testing.T) {
 	p := load(t, bpf.Options{})
 	for _, o := range nstest.Openings {
 		t.Run(o.Name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func TestProgramsTellWhichSideOpenedAConnection(t *testing.T) {
 	}
 }
 
-// TestNoOptionMakesAClientLookAccepted tries the options that set of a datagram socket what tells an accepted one.
+// TestNoOptionMakesAClientLookAccepted tries the options that set of a datagram socket what marks an accepted one.
 func TestNoOptionMakesAClientLookAccepted(t *testing.T) {
 	ns := nstest.New(t)
 	v4, v6 := ns.Socket(t, unix.AF_INET), ns.Socket(t, unix.AF_INET6)

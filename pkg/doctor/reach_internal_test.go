@@ -26,31 +26,38 @@ func TestWhatWasTriedIsJudged(t *testing.T) {
 	}{
 		"everything works": {reach{access: owners.Access{Processes: 9}}, root(), []want{entered, found, asked}},
 		"no CAP_SYS_ADMIN": {
-			reach{enter: &netns.EnterError{Err: unix.EPERM}, access: owners.Access{Processes: 9}}, process{effective: without(sysAdmin), bounding: every},
+			reach{enter: &netns.EnterError{Err: unix.EPERM}, access: owners.Access{Processes: 9}},
+			process{effective: without(sysAdmin), bounding: every},
 			[]want{{"netns-entry", Fail, "needs CAP_SYS_ADMIN", "start it with CAP_SYS_ADMIN"}, found, asked},
 		},
 		"setns refused": {
-			reach{enter: &netns.EnterError{Err: unix.EPERM, Held: true}, access: owners.Access{Processes: 9}}, root(),
+			reach{enter: &netns.EnterError{Err: unix.EPERM, Held: true}, access: owners.Access{Processes: 9}},
+			root(),
 			[]want{{"netns-entry", Fail, "CAP_SYS_ADMIN is held", "allow setns"}, found, asked},
 		},
 		"no CAP_SYS_PTRACE": {
-			reach{access: owners.Access{Processes: 9, List: denied, Receive: denied}}, process{effective: without(sysPtrace), bounding: every},
+			reach{access: owners.Access{Processes: 9, List: denied, Receive: denied}},
+			process{effective: without(sysPtrace), bounding: every},
 			[]want{entered, {"owners", Warn, "2 of 9 visible processes cannot be listed (nginx[7]: operation not permitted)", "CAP_SYS_PTRACE"}, {"peers", Warn, "2 of 9 visible processes refuse pidfd_getfd (nginx[7]: ", "CAP_SYS_PTRACE"}},
 		},
 		"a security module": {
-			reach{access: owners.Access{Processes: 9, Receive: denied}}, root(),
+			reach{access: owners.Access{Processes: 9, Receive: denied}},
+			root(),
 			[]want{entered, found, {"peers", Warn, "grace alone decides", "ptrace_scope=3"}},
 		},
 		"an old kernel": {
-			reach{access: owners.Access{Processes: 9, Receive: owners.Denial{Count: 9, First: nginx, Err: unix.ENOSYS}}}, root(),
+			reach{access: owners.Access{Processes: 9, Receive: owners.Denial{Count: 9, First: nginx, Err: unix.ENOSYS}}},
+			root(),
 			[]want{entered, found, {"peers", Warn, "no peer can be asked", "Linux 5.6"}},
 		},
 		"no other process": {
-			reach{}, root(),
+			reach{},
+			root(),
 			[]want{entered, {"owners", Warn, "no other process is visible", "hostPID"}, {"peers", Warn, "no other process is visible", "hostPID"}},
 		},
 		"no proc file system": {
-			reach{err: errors.New("none")}, root(),
+			reach{err: errors.New("none")},
+			root(),
 			[]want{entered, {"owners", Warn, "could not be tried: none", "/proc"}, {"peers", Warn, "could not be tried: none", "/proc"}},
 		},
 	} {

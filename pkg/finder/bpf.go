@@ -90,7 +90,7 @@ func NewBPF(c BPFConfig) *BPF {
 		visibility:    newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
-	f.sweeps.tellsRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk tells the others
+	f.sweeps.looksUpRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk has the roles of the others
 	return f
 }
 

@@ -57,9 +57,9 @@ type Seen struct {
 	// Entered is when the socket became half-closed, if the finder saw that and Socket has the counters of that
 	// moment; else zero.
 	Entered monotime.Time
-	// Role is which side of its connection the socket is, as far as this report can tell. Reports of one connection
-	// may differ in whether they tell it: a listener may have closed since the first, and only bpf proves a client.
-	// So a sink keeps the first role that is known.
+	// Role is which side of its connection the socket is, if the finder knows. It may be known in one report of a
+	// connection and not in the next: a listener may have closed since, and only bpf proves a client. So a sink keeps
+	// the first role that is known.
 	Role policy.Role
 }
 

@@ -24,12 +24,12 @@ func roleOf(s *bpf.Socket) policy.Role {
 // again keeps its cookie.
 type roles map[inetdiag.ID]policy.Role
 
-// roleLookup tells the roles of the sockets of one dump by their listeners. Each connection costs a look-up once: what
+// roleLookup finds the roles of the sockets of one dump by their listeners. Each connection costs a look-up once: what
 // the dump before has shown keeps its role, so that it does not matter when the listener closes.
 type roleLookup struct {
 	opener        Opener
 	netns         Netns
-	off           bool // it tells none
+	off           bool // it finds none
 	before, after roles
 	conn          *inetdiag.Conn // beside the dump's own; nil until there is something to look up
 	failed        bool           // nothing more is looked up
@@ -37,8 +37,8 @@ type roleLookup struct {
 	index         []int // into the batch, of ids
 }
 
-// tell sets the role of each socket that a process owns, as far as it can be told.
-func (l *roleLookup) tell(batch []Seen) {
+// decide sets the role of each socket that a process owns and that has a listener.
+func (l *roleLookup) decide(batch []Seen) {
 	if l.off {
 		return
 	}

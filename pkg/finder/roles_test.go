@@ -14,8 +14,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestRolesAreTold has each connection in a network namespace of its own, with both ends half-closed.
-func TestRolesAreTold(t *testing.T) {
+// TestRolesAreReported has each connection in a network namespace of its own, with both ends half-closed.
+func TestRolesAreReported(t *testing.T) {
 	eachFinder(t, func(t *testing.T, f finder.Finder) {
 		type end struct {
 			what   string
@@ -82,7 +82,7 @@ func TestAServerStaysOneWhenItsListenerCloses(t *testing.T) {
 		}
 		cookie, n, r := cookieOf(t, server), target(t, ns), newRecorder()
 		start(t, f, r) <- []finder.Netns{n}
-		r.await(t, "its role is told", func() bool { return r.role(cookie) == policy.RoleServer })
+		r.await(t, "its role is reported", func() bool { return r.role(cookie) == policy.RoleServer })
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

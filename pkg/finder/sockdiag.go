@@ -38,7 +38,7 @@ func NewSockDiag(c Config) *SockDiag { return newSockDiag(c, "") }
 func newSockDiag(c Config, why string) *SockDiag {
 	pacer := NewPacer(c.CPUBudget, c.Clock.Now())
 	f := &SockDiag{clock: c.Clock, sweeps: newSweeper(Opener{c.Root}, pacer, c.Clock, dueNow), why: why}
-	f.sweeps.tellsRoles = func(netns.Identity) bool { return true }
+	f.sweeps.looksUpRoles = func(netns.Identity) bool { return true }
 	return f
 }
 

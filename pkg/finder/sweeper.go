@@ -21,8 +21,8 @@ type sweeper struct {
 	queue    sweepQueue
 	batch    batch
 	lastDump time.Duration // what the last dump of any network namespace cost
-	// tellsRoles reports whether the sweeper looks up the roles of a network namespace's sockets; nil: of none.
-	tellsRoles func(netns.Identity) bool
+	// looksUpRoles reports whether the sweeper looks up the roles of a network namespace's sockets; nil: of none.
+	looksUpRoles func(netns.Identity) bool
 }
 
 // newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
@@ -93,7 +93,7 @@ func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) 
 		return cpu, err
 	}
 	lookup := roleLookup{opener: s.opener, netns: e.netns, before: e.roles}
-	if s.tellsRoles == nil || !s.tellsRoles(e.netns.Identity) {
+	if s.looksUpRoles == nil || !s.looksUpRoles(e.netns.Identity) {
 		lookup.off = true
 	}
 	s.lastDump = MeasureCPU(func() { err = s.read(conn, &lookup, sink) })
@@ -118,9 +118,9 @@ func (s *sweeper) read(conn *inetdiag.Conn, lookup *roleLookup, sink Sink) error
 	return err
 }
 
-// complete adds to the batch what a dump does not tell: the roles, and one time for all of its sockets, which is not
+// complete adds to the batch what a dump does not have: the roles, and one time for all of its sockets, which is not
 // before the kernel read any of them. Reading the clock costs a tenth of what reading a socket does.
 func (s *sweeper) complete(lookup *roleLookup) {
 	s.batch.stamp(s.clock.Now())
-	lookup.tell(s.batch.seen)
+	lookup.decide(s.batch.seen)
 }

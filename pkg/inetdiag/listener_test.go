@@ -73,6 +73,6 @@ func TestListenersOfManyAreAnsweredInOrder(t *testing.T) {
 		t.Errorf("%d visits of %d: %v", next, len(ids), err)
 	}
 	if _, err := c.Lookup(listening); err != nil {
-		t.Errorf("the Conn is of no use afterwards: %v", err)
+		t.Errorf("the Conn is unusable afterwards: %v", err)
 	}
 }

@@ -14,33 +14,32 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// ErrCannotTell means that this kernel, or this process's privileges, do not allow to tell whether a network namespace
-// exists.
-var ErrCannotTell = errors.New("cannot tell whether a network namespace exists")
+// ErrLivenessUnknown means that this kernel, or this process's privileges, do not show whether a network namespace exists.
+var ErrLivenessUnknown = errors.New("unknown whether a network namespace exists")
 
-// Liveness tells whether network namespaces still exist. Its methods may be called concurrently.
+// Liveness knows whether network namespaces still exist. Its methods may be called concurrently.
 type Liveness struct{ why error }
 
-// NewLiveness finds out whether that can be told here. It takes Linux 6.18, and CAP_SYS_ADMIN in the machine's first
+// NewLiveness finds out whether this kernel and these privileges show it: it needs Linux 6.18, and CAP_SYS_ADMIN in the machine's first
 // user namespace.
 //
 // The kernel answers ESTALE both for a namespace that is gone and for one that the caller must not open, so it does not
 // suffice that it answers: NewLiveness creates a network namespace for a trial, which takes some milliseconds.
 func NewLiveness() *Liveness {
 	if err := tryHandles(); err != nil {
-		return &Liveness{fmt.Errorf("%w: %w (needs Linux 6.18, and CAP_SYS_ADMIN in the machine's first user namespace)", ErrCannotTell, err)}
+		return &Liveness{fmt.Errorf("%w: %w (needs Linux 6.18, and CAP_SYS_ADMIN in the machine's first user namespace)", ErrLivenessUnknown, err)}
 	}
 	return &Liveness{}
 }
 
 // Alive reports whether a network namespace still exists, whatever keeps it: a process, a mount, a descriptor or a
-// socket. It opens the namespace by a file handle, so it needs no path. An error is ErrCannotTell: it may exist.
+// socket. It opens the namespace by a file handle, so it needs no path. An error is ErrLivenessUnknown: it may exist.
 func (l *Liveness) Alive(id Identity) (bool, error) {
 	if l.why != nil {
 		return false, l.why
 	}
 	if id.Cookie == 0 || id.Inode == 0 {
-		return false, fmt.Errorf("%w: %v has no cookie", ErrCannotTell, id)
+		return false, fmt.Errorf("%w: %v has no cookie", ErrLivenessUnknown, id)
 	}
 	fd, err := openHandle(id)
 	switch {
@@ -50,7 +49,7 @@ func (l *Liveness) Alive(id Identity) (bool, error) {
 	case errors.Is(err, unix.ESTALE):
 		return false, nil
 	}
-	return false, fmt.Errorf("%w: %w", ErrCannotTell, err)
+	return false, fmt.Errorf("%w: %w", ErrLivenessUnknown, err)
 }
 
 // tryHandles opens a network namespace by its handle that is not the caller's own.
@@ -82,7 +81,7 @@ func tryHandles() error {
 	return unix.Close(fd)
 }
 
-// fileidNsfs is FILEID_NSFS of include/linux/exportfs.h.
+// fileidNsfs is FILEID_NSFS of the kernel.
 const fileidNsfs = 0xf1
 
 // openHandle opens a network namespace by its struct nsfs_file_handle (include/uapi/linux/nsfs.h). Its id is the cookie.

@@ -15,12 +15,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// isAlive asks, and skips the test on a kernel that cannot tell.
+// isAlive asks, and skips the test on a kernel that does not show it.
 func isAlive(t *testing.T, id netns.Identity) bool {
 	t.Helper()
 	alive, err := netns.NewLiveness().Alive(id)
 	if err != nil {
-		if !errors.Is(err, netns.ErrCannotTell) {
+		if !errors.Is(err, netns.ErrLivenessUnknown) {
 			t.Error(err)
 		}
 		t.Skip(err)
@@ -81,20 +81,20 @@ func TestAnIdentityThatNeverWasIsNotAlive(t *testing.T) {
 	}
 }
 
-func TestWithoutACookieOrThePrivilegeItCannotBeTold(t *testing.T) {
+func TestWithoutACookieOrThePrivilegeItIsUnknown(t *testing.T) {
 	id := identify(t, nstest.New(t))
 	if !isAlive(t, id) {
 		t.Error("the namespace is gone")
 	}
 	l := netns.NewLiveness()
 	for name, wrong := range map[string]netns.Identity{"no cookie": {Dev: id.Dev, Inode: id.Inode}, "nothing": {}} {
-		if alive, err := l.Alive(wrong); !errors.Is(err, netns.ErrCannotTell) || alive {
+		if alive, err := l.Alive(wrong); !errors.Is(err, netns.ErrLivenessUnknown) || alive {
 			t.Errorf("%s: alive %t, %v", name, alive, err)
 		}
 	}
 	thread.Discard(func() {
 		nstest.KeepCapabilities(t)
-		if alive, err := netns.NewLiveness().Alive(id); !errors.Is(err, netns.ErrCannotTell) || alive {
+		if alive, err := netns.NewLiveness().Alive(id); !errors.Is(err, netns.ErrLivenessUnknown) || alive {
 			t.Errorf("without privilege: alive %t, %v", alive, err)
 		}
 	})

@@ -33,7 +33,7 @@ type Pause uint8
 
 // The values of Pause.
 const (
-	PauseUnknown Pause = iota // cannot be told: Condition.Err says why
+	PauseUnknown Pause = iota // Condition.Err says why
 	Running
 	Frozen  // by a cgroup
 	Stopped // by SIGSTOP or a tracer, all threads of it
@@ -44,7 +44,7 @@ type Sigpipe uint8
 
 // The values of Sigpipe.
 const (
-	SigpipeUnknown Sigpipe = iota // cannot be told: Condition.Err says why
+	SigpipeUnknown Sigpipe = iota // Condition.Err says why
 	SigpipeIgnored                // or handled
 	SigpipeKills
 )
@@ -72,7 +72,7 @@ func (p *Proc) Conditions(ctx context.Context, pids []int) (map[int]Condition, e
 			if err = ctx.Err(); err != nil {
 				return
 			}
-			found[pid] = condition(fd, pid, cgroups)
+			found[pid] = condition(ctx, fd, pid, cgroups)
 		}
 	})
 	return found, err
@@ -82,8 +82,8 @@ func (p *Proc) Conditions(ctx context.Context, pids []int) (map[int]Condition, e
 const maxStatus = 64 << 10
 
 // condition reads the condition of one process.
-func condition(proc, pid int, cgroups *cgroups) Condition {
-	c, err := readCondition(proc, pid, cgroups)
+func condition(ctx context.Context, proc, pid int, cgroups *cgroups) Condition {
+	c, err := readCondition(ctx, proc, pid, cgroups)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
 		return Condition{Exited: true}
@@ -93,7 +93,7 @@ func condition(proc, pid int, cgroups *cgroups) Condition {
 	return c
 }
 
-func readCondition(proc, pid int, cgroups *cgroups) (c Condition, err error) {
+func readCondition(ctx context.Context, proc, pid int, cgroups *cgroups) (c Condition, err error) {
 	dir, err := open(proc, strconv.Itoa(pid))
 	if err != nil {
 		return c, err
@@ -108,7 +108,7 @@ func readCondition(proc, pid int, cgroups *cgroups) (c Condition, err error) {
 		return c, err
 	}
 	c.Sigpipe = status.sigpipe()
-	stopped, exited, err := isStopped(dir, status)
+	stopped, exited, err := isStopped(ctx, dir, status)
 	if err != nil || exited {
 		return Condition{Exited: exited}, err
 	}
@@ -132,18 +132,18 @@ func readCondition(proc, pid int, cgroups *cgroups) (c Condition, err error) {
 	case err == nil:
 		c.Pause = Running
 	default:
-		err = &notTold{err}
+		err = &pauseError{err}
 	}
 	return c, err
 }
 
-// notTold is an error about a cgroup, which does not mean that the process has exited, even where it is ENOENT.
-type notTold struct{ err error }
+// pauseError is an error about a cgroup, which does not mean that the process has exited, even where it is ENOENT.
+type pauseError struct{ err error }
 
-func (e *notTold) Error() string { return "whether it is frozen cannot be told: " + e.err.Error() }
+func (e *pauseError) Error() string { return "unknown whether it is frozen: " + e.err.Error() }
 
 // isStopped reports whether all threads of a process are stopped, and whether all have exited.
-func isStopped(dir int, main status) (stopped, exited bool, err error) {
+func isStopped(ctx context.Context, dir int, main status) (stopped, exited bool, err error) {
 	if !main.stopped() && !main.exited() {
 		return false, false, nil
 	}
@@ -155,7 +155,7 @@ func isStopped(dir int, main status) (stopped, exited bool, err error) {
 		return false, false, err
 	}
 	defer unix.Close(task)
-	w := newWalk(context.Background(), -1, Query{})
+	w := newWalk(ctx, -1, Query{})
 	stopped, exited = true, true
 	err = w.each(task, func(name string) error {
 		text, err := read(task, name+"/status", maxStatus)

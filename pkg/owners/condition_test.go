@@ -41,7 +41,7 @@ func awaitPause(t *testing.T, pid int, want owners.Pause) {
 	nstest.Eventually(t, patience, "paused or not", func() bool { return conditionOf(t, pid).Pause == want })
 }
 
-func TestAFrozenProcessIsTold(t *testing.T) {
+func TestAFrozenProcessIsSeen(t *testing.T) {
 	for name, version := range map[string]int{"version 1": 1, "version 2": 2} {
 		t.Run(name, func(t *testing.T) {
 			above := nstest.NewCgroup(t, version, nil)
@@ -88,7 +88,7 @@ func TestTheTimeThatACgroupIsFrozenIsCounted(t *testing.T) {
 	}
 }
 
-func TestAStoppedProcessIsTold(t *testing.T) {
+func TestAStoppedProcessIsSeen(t *testing.T) {
 	stopped, other := cat(t, nil), cat(t, nil)
 	leaderless, _ := startRole(t, nil, "leaderless")
 	for _, p := range []process{stopped, leaderless} {
@@ -108,7 +108,7 @@ func TestAStoppedProcessIsTold(t *testing.T) {
 	}
 }
 
-func TestAnExitedProcessIsTold(t *testing.T) {
+func TestAnExitedProcessIsSeen(t *testing.T) {
 	zombie := exec.Command("true")
 	if err := zombie.Start(); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestAnExitedProcessIsTold(t *testing.T) {
 	}
 }
 
-func TestWhatSIGPIPEDoesIsTold(t *testing.T) {
+func TestWhatSIGPIPEDoesIsKnown(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
 		want   owners.Sigpipe
@@ -135,7 +135,7 @@ func TestWhatSIGPIPEDoesIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startShell(t, c.script)
-			nstest.Eventually(t, patience, "told", func() bool { return conditionOf(t, p).Sigpipe == c.want })
+			nstest.Eventually(t, patience, "known", func() bool { return conditionOf(t, p).Sigpipe == c.want })
 		})
 	}
 }

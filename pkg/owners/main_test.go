@@ -174,7 +174,7 @@ func confine() error {
 	return unix.Exec(self, os.Args, os.Environ())
 }
 
-// readConfined writes the pause of process PID, with process INIT in the place of process 1.
+// readConfined writes the pause of process PID, with process INIT as process 1.
 func readConfined() error {
 	var pid, init int
 	if _, err := fmt.Sscan(os.Getenv("PID")+" "+os.Getenv("INIT"), &pid, &init); err != nil {

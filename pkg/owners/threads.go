@@ -74,8 +74,8 @@ func (w *walk) netnsOfThreads(pid int) (uint32, error) {
 // kcmpFiles is KCMP_FILES of include/uapi/linux/kcmp.h: compare the descriptor tables.
 const kcmpFiles = 2
 
-// sharesTable reports whether two threads have one descriptor table. It says so too where that cannot be told: on a
-// kernel without kcmp(2), or for a thread that has exited. So nearly all threads cost one system call, and no list of
+// sharesTable reports whether two threads have one descriptor table. It returns true too on a kernel without kcmp(2), and for
+// a thread that has exited. So nearly all threads cost one system call, and no list of
 // descriptors is read twice.
 func sharesTable(tid, other int) bool {
 	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(other), kcmpFiles, 0, 0, 0)
