@@ -128,10 +128,11 @@ func TestInstallMakesTheEntryOfItsFlags(t *testing.T) {
 		"all": {
 			[]string{
 				"--reaper", "external", "--failure-policy", "fail", "--pod-overrides", "none", "--exempt", `[{"localPorts": "22"}]`,
-				"--pending-data", "destroy", "--clock", "state", "--fin-wait2-grace", "never", "--close-wait-grace", "2m", "--grace", "5m", "--mode", "observe",
+				"--rules", `[{"match": {"role": "client"}, "grace": "1m"}]`, "--probe-count", "3", "--probe-interval", "5s", "--probe-after", "30s",
+				"--pending-grace", "3h", "--clock", "state", "--fin-wait2-grace", "never", "--close-wait-grace", "2m", "--grace", "5m", "--mode", "observe",
 			},
-			`{"type":"halfclose","mode":"observe","grace":"5m","closeWaitGrace":"2m","finWait2Grace":"never","clock":"state","pendingData":"destroy",` +
-				`"exempt":[{"localPorts":"22"}],"podOverrides":"none","failurePolicy":"fail","reaper":"external","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`,
+			`{"type":"halfclose","mode":"observe","probeAfter":"30s","probeCount":3,"probeInterval":"5s","grace":"5m","closeWaitGrace":"2m","finWait2Grace":"never",` +
+				`"pendingGrace":"3h","clock":"state","exempt":[{"localPorts":"22"}],"rules":[{"match":{"role":"client"},"grace":"1m"}],"podOverrides":"none","failurePolicy":"fail","reaper":"external","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`,
 		},
 		"none":   {nil, `{"type":"halfclose","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`},
 		"a file": {[]string{"--config", file}, `{"type":"halfclose","mode":"off","_why":"a test","capabilities":{}}`},

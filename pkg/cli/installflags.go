@@ -52,9 +52,9 @@ func (f *installFlags) add(cmd *cobra.Command) {
 // entryFlags are the flags that say what the plugin's object in a conflist says.
 func entryFlags() []policyFlag {
 	return append(policyFlags(),
-		policyFlag{"pod-overrides", "podOverrides", "what a pod's annotations may change: any, relax or none (default any)", []string{"any", "relax", "none"}},
-		policyFlag{"failure-policy", "failurePolicy", "what ADD does about a mistake: ignore or fail (default ignore)", []string{"ignore", "fail"}},
-		policyFlag{"reaper", "reaper", "auto, where ADD starts one when none runs, or external (default auto)", []string{"auto", "external"}},
+		policyFlag{"pod-overrides", "podOverrides", "what a pod's annotations may change: any, relax or none (default any)", []string{"any", "relax", "none"}, textFlag},
+		policyFlag{"failure-policy", "failurePolicy", "what ADD does about a mistake: ignore or fail (default ignore)", []string{"ignore", "fail"}, textFlag},
+		policyFlag{"reaper", "reaper", "auto, where ADD starts one when none runs, or external (default auto)", []string{"auto", "external"}, textFlag},
 	)
 }
 

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -85,8 +84,8 @@ func FuzzNameOf(f *testing.F) {
 		if len(name) == 0 || len(name) > 200 {
 			return // it takes a --name
 		}
-		if file, err := state.ManualAttachment(name).FileName(); err != nil {
-			t.Errorf("%q has no file name, %q: %v", name, file, err)
+		if err := state.ManualAttachment(name).Validate(); err != nil {
+			t.Errorf("%q names no registration: %v", name, err)
 		}
 	})
 }
@@ -106,9 +105,7 @@ func TestNamespacesAreCompleted(t *testing.T) {
 	}
 	e := &env{stateDir: t.TempDir()}
 	rec := manualRecord("web", "/run/netns/web", 1)
-	rec.Policy = policy.Default()
 	other := cniRecord("webpod", "/run/netns/x", 2)
-	other.Policy = policy.Default()
 	for _, r := range []state.Record{rec, other} {
 		if err := e.store().Put(r); err != nil {
 			t.Fatal(err)

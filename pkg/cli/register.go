@@ -15,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
 )
@@ -40,19 +41,22 @@ func registerCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "register NETNS",
 		Short: "Register a network namespace that no CNI plugin records",
-		Long: `Register a network namespace by hand, for containers that are made without CNI. Its
+		Long: `Register a network namespace by hand, for containers that are created without CNI. Its
 half-closed sockets are then found and destroyed as those of any attachment, until
 "halfclose unregister", the end of the namespace or a reboot.
 
 NETNS is the path of a namespace, the id of a process in it, or its name under
-/run/netns. A path under /proc is good for as long as the process lives.
+/run/netns. A path under /proc is good while the process lives. If the process exits
+and the namespace stays, other registrations of the namespace only observe from then on.
 
-Registering a namespace again replaces the policy. If CNI has recorded it as well,
-the more careful of both policies applies.`,
+Registering a namespace again replaces the policy. If CNI has recorded it as well, each
+socket gets the more conservative verdict of both policies.`,
 		Example: `  halfclose register web    # /run/netns/web, with the usual policy
   halfclose register web --mode observe --grace 2m    # destroy nothing yet
+  halfclose register web --grace never    # end only what has lost its peer
   halfclose register $(docker inspect -f '{{.State.Pid}}' web) --name web
-  halfclose register /run/docker/netns/1a2b --exempt '[{"peerPorts": "5432"}]'`,
+  halfclose register /run/docker/netns/1a2b --exempt '[{"peerPorts": "5432"}]'
+  halfclose register web --rules '[{"match": {"uids": "0"}, "mode": "off"}]'`,
 		Args: oneNetns,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
@@ -64,23 +68,23 @@ the more careful of both policies applies.`,
 			if err := e.checkStateDir(); err != nil {
 				return err
 			}
-			p, sources, err := policyFrom(cmd.Flags())
+			layer, err := layerFrom(cmd.Flags())
 			if err != nil {
 				return err
 			}
 			r, err := e.register(args[0], cmd.Flags().Changed("name"), state.Record{
-				Attachment: state.ManualAttachment(name), Policy: p, Sources: sources,
+				Attachment: state.ManualAttachment(name), Layers: policy.Layers{Network: layer, PodOverrides: policy.OverridesNone},
 			}, allowHost)
 			if err != nil {
 				return err
 			}
 			e.afterRegister(cmd.Context(), &r, allowHost)
-			return e.printRegistration(r)
+			return e.printRegistration(r, func(key string) string { return "--" + flagOf(key, cmd.Flags()) })
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "what the registration is called (default: from the path or process id)")
 	addPolicyFlags(cmd, policyFlags())
-	cmd.Flags().BoolVar(&allowHost, "allow-host-netns", false, "register the host's own namespace too, if need be; the reaper needs this flag as well")
+	cmd.Flags().BoolVar(&allowHost, "allow-host-netns", false, "allow the host's own namespace; the reaper needs this flag too")
 	e.outputFlag(cmd)
 	return cmd
 }
@@ -108,7 +112,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 	if !allowHost {
 		owner, doubt, err := whose(h)
 		if err == nil && owner != "" {
-			err = fmt.Errorf("%s is %s: --allow-host-netns registers it all the same, and the reaper needs that flag too",
+			err = fmt.Errorf("%s is %s: --allow-host-netns registers it, and the reaper needs that flag too",
 				where.path, owner)
 		}
 		if err != nil {
@@ -132,7 +136,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 	if !named {
 		rec.ContainerID = nameOf(where.path)
 	}
-	if _, err := rec.FileName(); err != nil {
+	if err := rec.Attachment.Validate(); err != nil {
 		return registration{}, usageError{fmt.Errorf(
 			"--name is letters, digits, \"_\", \".\" and \"-\" after a letter or digit, not %q: %w", rec.ContainerID, err)}
 	}

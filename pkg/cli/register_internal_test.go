@@ -82,20 +82,21 @@ func TestARegistrationTakesThePlaceOfThoseOfItsNamespace(t *testing.T) {
 func TestRegistrationAsPrinted(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	rec := manualRecord("web", "/run/netns/web", 1)
-	network, problems := policy.ParseNetwork([]byte(`{"mode": "observe", "finWait2Grace": "never", "exempt": [{"localPorts": "22"}, {"peers": "10.0.0.0/8"}]}`))
+	layer, problems := policy.ParseLayer([]byte(`{"mode": "observe", "finWait2Grace": "never", "probeCount": 3,
+		"exempt": [{"localPorts": "22"}, {"peers": "10.0.0.0/8"}],
+		"rules": [{"match": {"role": "client", "peerPorts": "443"}, "grace": "2m", "above": 100}, {"match": {"commands": ["postgres"]}, "mode": "off"}]}`),
+		state.SourceRegister)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	rec.Policy, rec.Time = network.Policy, at
-	rec.Sources = policy.Sources{
-		"mode": "--mode", "finWait2Grace": "--fin-wait2-grace", "exempt": "--exempt", "closeWaitGrace": "built-in", "clock": "built-in", "pendingData": "built-in",
-	}
+	rec.Version, rec.Layers, rec.Time = state.Version, policy.Layers{Network: layer, PodOverrides: policy.OverridesNone}, at
+	flag := func(key string) string { return "--flag-of-" + key }
 	r := registration{
 		Record: rec, Replaced: []string{"pid-4711"}, SharedWith: []state.Attachment{{ContainerID: "pod", IfName: "eth0"}},
 		ReaperRunning: true, Notes: []string{"something of " + apitest.Hostile},
 	}
-	golden.Text(t, "register", shown(t, func(e *env) error { e.err = e.out; return e.printRegistration(r) }))
-	golden.Text(t, "register-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printRegistration(r) }))
+	golden.Text(t, "register", shown(t, func(e *env) error { e.err = e.out; return e.printRegistration(r, flag) }))
+	golden.Text(t, "register-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printRegistration(r, flag) }))
 	u := unregistration{Name: "web", Path: "/run/netns/web", StillRecorded: r.SharedWith, Notes: r.Notes}
 	golden.Text(t, "unregister", shown(t, func(e *env) error { e.err = e.out; return e.printUnregistration(u) }))
 	golden.Text(t, "unregister-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printUnregistration(u) }))
@@ -143,8 +144,11 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 		t.Fatal(err, bootErr)
 	}
 	if !rec.Manual() || rec.Netns != (state.Netns{Path: ns.Path(), Identity: id}) || rec.Boot != boot || rec.Attachment != state.ManualAttachment("web") ||
-		rec.Policy.CloseWaitGrace != policy.Grace(2*time.Minute) || rec.Sources["finWait2Grace"] != "--grace" || time.Since(rec.Time) > time.Minute {
+		rec.Version != state.Version || time.Since(rec.Time) > time.Minute {
 		t.Errorf("the record is %+v", rec)
+	}
+	if p := rec.Layers.Resolve(0).Policies[0]; p.CloseWaitGrace != policy.Patience(2*time.Minute) || p.Sources["finWait2Grace"] != state.SourceRegister {
+		t.Errorf("the policy is %+v", p)
 	}
 	run(exitSuccess, "registered web again", "register", ns.Path(), "--name", "web", "--mode", "observe")
 	run(exitFailure, "web is the name of another registration", "register", other.Path(), "--name", "web")
@@ -154,13 +158,25 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 		t.Errorf("registered are %v", got)
 	}
 
+	// A file that cannot be read, of another attachment of the namespace, is told; the registration's own is replaced.
+	held, own := "pod@eth0:"+state.KeyOf(id).String()+".json", "site@manual:"+state.KeyOf(id).String()+".json"
+	for _, file := range []string{held, own} {
+		if err := os.WriteFile(filepath.Join(dir, "attachments", file), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(exitSuccess, "this namespace is only observed while \""+held+"\" is in "+dir, "register", ns.Path(), "--name", "site")
+	if err := os.Remove(filepath.Join(dir, "attachments", held)); err != nil {
+		t.Fatal(err)
+	}
+
 	// What CNI has recorded is not for unregister to take away.
 	byCNI := cniRecord("pod", ns.Path(), 1)
-	byCNI.Netns.Identity, byCNI.Boot, byCNI.Policy = id, boot, policy.Default()
+	byCNI.Netns.Identity, byCNI.Boot = id, boot
 	if err := state.New(dir).Put(byCNI); err != nil {
 		t.Fatal(err)
 	}
-	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): the more careful of both policies applies", "register", ns.Path(), "--name", "site")
+	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): each socket gets the more conservative verdict of both policies", "register", ns.Path(), "--name", "site")
 	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): that stays until its DEL", "unregister", ns.Path())
 	run(exitFailure, "its DEL is what ends that", "unregister", ns.Path())
 
@@ -182,7 +198,7 @@ func TestTheHostsOwnNamespaceIsNotRegisteredByAccident(t *testing.T) {
 	dir := t.TempDir()
 	set := map[string]string{"HALFCLOSE_STATE_DIR": dir}
 	for path, says := range map[string]string{
-		procPath(strconv.Itoa(os.Getpid())): "is this command's own: --allow-host-netns registers it all the same, and the reaper needs that flag too",
+		procPath(strconv.Itoa(os.Getpid())): "is this command's own: --allow-host-netns registers it, and the reaper needs that flag too",
 	} {
 		code, stdout, stderr := call(t, set, "register", path)
 		if code != exitFailure || stdout != "" || !strings.Contains(stderr, says) {

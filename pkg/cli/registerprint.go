@@ -6,14 +6,17 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// printRegistration says what register has done, and on stderr what else there is to know.
-func (e *env) printRegistration(r registration) error {
+// printRegistration says what register has done, and on stderr what else there is to know. flag names the flag that set a
+// value.
+func (e *env) printRegistration(r registration, flag func(key string) string) error {
 	if e.output == outputJSON {
 		return printJSON(e.out, r)
 	}
@@ -28,13 +31,24 @@ func (e *env) printRegistration(r registration) error {
 		}
 	}
 	t := term.NewTable(e.out, e.screen(), term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
-	p, sources := r.Record.Policy, r.Record.Sources
-	t.Row("mode", p.Mode.String(), sources["mode"])
-	t.Row("grace in CLOSE_WAIT", p.CloseWaitGrace.String(), sources["closeWaitGrace"])
-	t.Row("grace in FIN_WAIT2", p.FinWait2Grace.String(), sources["finWait2Grace"])
-	t.Row("clock", p.Clock.String(), sources["clock"])
-	t.Row("pending data", p.PendingData.String(), sources["pendingData"])
-	t.Row("exempt", exempted(p.Exempt), sources["exempt"])
+	p := r.Record.Layers.Resolve(0).Policies[0]
+	row := func(name, key, value string) {
+		from := p.Sources[key]
+		if from == state.SourceRegister {
+			from = flag(key)
+		}
+		t.Row(name, value, from)
+	}
+	row("mode", "mode", p.Mode.String())
+	row("probe after", "probeAfter", p.ProbeAfter.String())
+	row("probe count", "probeCount", strconv.Itoa(p.ProbeCount))
+	row("probe interval", "probeInterval", policy.FormatDuration(p.ProbeInterval))
+	row("grace in CLOSE_WAIT", "closeWaitGrace", p.CloseWaitGrace.String())
+	row("grace in FIN_WAIT2", "finWait2Grace", p.FinWait2Grace.String())
+	row("pending grace", "pendingGrace", p.PendingGrace.String())
+	row("clock", "clock", p.Clock.String())
+	row("exempt", "exempt", exempted(p.Exempt))
+	row("rules", "rules", ruled(p.Rules))
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -62,7 +76,7 @@ func (e *env) printNotes(notes []string) {
 	}
 }
 
-func exempted(list []policy.Exemption) string {
+func exempted(list []policy.Match) string {
 	if len(list) == 0 {
 		return "nothing"
 	}
@@ -70,5 +84,45 @@ func exempted(list []policy.Exemption) string {
 	for _, x := range list {
 		words = append(words, x.String())
 	}
-	return strings.Join(words, "; ")
+	return term.Clean(strings.Join(words, "; "))
+}
+
+// ruled says in words what rules there are: what each is for, and the values that it gives.
+func ruled(list []policy.Rule) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	words := make([]string, 0, len(list))
+	for _, r := range list {
+		words = append(words, r.Match.String()+": "+strings.Join(valued(&r.Values), ", "))
+	}
+	return term.Clean(strings.Join(words, "; "))
+}
+
+func valued(v *policy.Values) (words []string) {
+	add := func(name string, value fmt.Stringer) { words = append(words, name+" "+value.String()) }
+	if v.Mode != nil {
+		add("mode", v.Mode)
+	}
+	for _, p := range []struct {
+		name  string
+		value *policy.Patience
+	}{
+		{"probe after", v.ProbeAfter}, {"grace", v.Grace}, {"grace in CLOSE_WAIT", v.CloseWaitGrace},
+		{"grace in FIN_WAIT2", v.FinWait2Grace}, {"pending grace", v.PendingGrace},
+	} {
+		if p.value != nil {
+			add(p.name, p.value)
+		}
+	}
+	if v.Clock != nil {
+		add("clock", v.Clock)
+	}
+	if v.Above != nil {
+		words = append(words, "above "+strconv.Itoa(*v.Above))
+	}
+	if v.AskSigpipe != nil {
+		words = append(words, "ask SIGPIPE "+strconv.FormatBool(*v.AskSigpipe))
+	}
+	return words
 }

@@ -33,9 +33,14 @@ func (e *env) put(r *registration) error {
 			err = errors.Join(err, e.store().Delete(old.Attachment))
 		}
 	}
+	for _, h := range listing.Holds {
+		if a, _, err := state.ParseFileName(h.File); h.Netns.Names(r.Record.Netns.Identity) && (err != nil || a != r.Record.Attachment) {
+			r.note("this namespace is only observed while %q is in %s: %s", h.File, e.store().AttachmentsDir(), term.Clean(h.Reason))
+		}
+	}
 	for _, rec := range c.shared {
 		r.SharedWith = append(r.SharedWith, rec.Attachment)
-		r.note("CNI has recorded this namespace too (%s): the more careful of both policies applies",
+		r.note("CNI has recorded this namespace too (%s): each socket gets the more conservative verdict of both policies",
 			term.Clean(describe.Pod(rec.Pod, rec.ContainerID)))
 	}
 	return err

@@ -175,7 +175,7 @@ func pick(listing state.Listing, w wanted) (state.Record, error) {
 		return state.Record{}, usageError{fmt.Errorf("%q can be any of %s: give the path of the one", w.arg, registered(manual))}
 	}
 	for _, p := range listing.Problems { // a record that cannot be read can be taken back all the same
-		if a, err := state.ParseFileName(p.File); err == nil && a == state.ManualAttachment(w.arg) {
+		if a, _, err := state.ParseFileName(p.File); err == nil && a == state.ManualAttachment(w.arg) {
 			return state.Record{Attachment: a}, nil
 		}
 	}

@@ -19,7 +19,7 @@ func TestUnregisterKnowsWhichOneIsMeant(t *testing.T) {
 			manualRecord("db", "/srv/web", 3), cniRecord("pod", "/run/netns/cni-1", 4), manualRecord("shared", "/srv/shared", 5),
 			cniRecord("other", "/run/netns/cni-5", 5),
 		},
-		Problems: []state.Problem{{File: "broken@manual.json"}, {File: "alien@eth0.json"}},
+		Problems: []state.Problem{{File: "broken@manual:1-2.json"}, {File: "alien@eth0:1-2.json"}},
 	}
 	at := func(ids ...uint64) (list []netns.Identity) {
 		for _, id := range ids {

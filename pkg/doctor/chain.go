@@ -108,7 +108,7 @@ func judgeChosen(c chains, chosen int) []Finding {
 
 // policyText says what a network's containers get.
 func policyText(n policy.Network) string {
-	p := n.Policy
+	p := policy.Compose(n.Layer)
 	parts := []string{p.Mode.String()}
 	if p.CloseWaitGrace == p.FinWait2Grace {
 		parts = append(parts, "grace "+p.CloseWaitGrace.String())
@@ -119,11 +119,19 @@ func policyText(n policy.Network) string {
 	if p.Clock != usual.Clock {
 		parts = append(parts, "clock "+p.Clock.String())
 	}
-	if p.PendingData != usual.PendingData {
-		parts = append(parts, "pendingData "+p.PendingData.String())
+	for _, value := range []struct {
+		key         string
+		have, usual fmt.Stringer
+	}{{"probeAfter", p.ProbeAfter, usual.ProbeAfter}, {"pendingGrace", p.PendingGrace, usual.PendingGrace}} {
+		if value.have != value.usual {
+			parts = append(parts, value.key+" "+value.have.String())
+		}
 	}
 	if len(p.Exempt) > 0 {
 		parts = append(parts, count(len(p.Exempt), "exemption"))
+	}
+	if len(p.Rules) > 0 {
+		parts = append(parts, count(len(p.Rules), "rule"))
 	}
 	return strings.Join(append(parts, "podOverrides "+n.PodOverrides.String(), "reaper "+n.Reaper.String(), "failurePolicy "+n.FailurePolicy.String()), ", ")
 }

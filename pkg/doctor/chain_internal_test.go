@@ -104,7 +104,7 @@ func judgeNet(t *testing.T, cfg Config) []Finding {
 
 func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 	good := conflist("1.0.0", ourObject())
-	takes := want{"cni", OK, "runtimes take 10-pods.conflist (network pods), which chains halfclose: destroy, grace 10m, podOverrides any, reaper auto, failurePolicy ignore", ""}
+	takes := want{"cni", OK, "runtimes take 10-pods.conflist (network pods), which chains halfclose: destroy, grace 1h, podOverrides any, reaper auto, failurePolicy ignore", ""}
 	binary := want{"cni-binary", OK, "of the same build", ""}
 	sibling := want{"auto-start", OK, "ADD starts /usr/bin/halfclose as the reaper", ""}
 	for _, tt := range []struct {
@@ -131,8 +131,8 @@ func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 		{"one of no plugins", map[string]string{"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods"}`}, []want{{"cni", Warn, "it has no plugins", ""}, {"cni", Info, "no valid", ""}}},
 		{"what runtimes do not read", map[string]string{"10-pods.conflist": good, "05-pods.conflist.bak": "{"}, []want{takes, binary}},
 		{"other values", map[string]string{"10-pods.conflist": conflist("0.4.0",
-			ourObject(`"mode": "observe"`, `"closeWaitGrace": "2m"`, `"finWait2Grace": "never"`, `"clock": "state"`, `"pendingData": "destroy"`, `"exempt": [{"loopback": true}]`, `"podOverrides": "none"`, `"reaper": "external"`))}, []want{
-			{"cni", OK, "observe, grace of CLOSE_WAIT 2m, of FIN_WAIT2 never, clock state, pendingData destroy, 1 exemption, podOverrides none, reaper external", ""}, binary,
+			ourObject(`"mode": "observe"`, `"closeWaitGrace": "2m"`, `"finWait2Grace": "never"`, `"clock": "state"`, `"pendingGrace": "3h"`, `"probeAfter": "never"`, `"rules": [{"match": {"role": "client"}, "grace": "1m"}]`, `"exempt": [{"loopback": true}]`, `"podOverrides": "none"`, `"reaper": "external"`))}, []want{
+			{"cni", OK, "observe, grace of CLOSE_WAIT 2m, of FIN_WAIT2 never, clock state, probeAfter never, pendingGrace 3h, 1 exemption, 1 rule, podOverrides none, reaper external", ""}, binary,
 		}},
 		{"mistakes", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(`"graec": "1m"`, `"mode": "kill"`))}, []want{
 			takes,
@@ -156,7 +156,7 @@ func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 			{"cni", OK, "10-pods.conf", ""}, {"cni", Fail, "the first of the chain", ""}, binary,
 		}},
 		{"twice", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(), ourObject(`"mode": "observe"`))}, []want{
-			{"cni", OK, "observe, grace 10m", ""}, {"cni", Warn, "in the chain 2 times", "leave one"}, binary,
+			{"cni", OK, "observe, grace 1h", ""}, {"cni", Warn, "in the chain 2 times", "leave one"}, binary,
 		}},
 		{"for containerd 1.7 and later", map[string]string{"10-pods.conflist": conflist("1.1.0", ourObject())}, []want{takes, {"cni", Info, "refused by containerd 1.6", "write 1.0.0"}, binary}},
 		{"of a version that is not spoken", map[string]string{"10-pods.conflist": conflist("0.2.0", ourObject())}, []want{takes, {"cni", Fail, `does not speak cniVersion "0.2.0"`, "write 1.0.0"}, binary}},

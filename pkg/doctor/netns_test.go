@@ -18,7 +18,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/node"
 )
@@ -51,7 +50,7 @@ func record(t *testing.T, store *state.Store, name, path string) {
 	boot, bootErr := netns.BootID()
 	err = errors.Join(err, bootErr, store.Put(state.Record{
 		Network: "pods", Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: boot,
-		Netns: state.Netns{Path: path, Identity: id}, Policy: policy.Default(), Time: time.Now(),
+		Netns: state.Netns{Path: path, Identity: id}, Time: time.Now(),
 	}))
 	if err != nil {
 		t.Fatal(err)

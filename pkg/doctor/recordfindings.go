@@ -39,6 +39,8 @@ func judgeRecords(r records) []Finding {
 	if shut := r.of(closed); len(shut) > 0 {
 		add(Warn, shut, fmt.Sprintf("cannot be acted on from here (%v)", shut[0].open), "see capabilities and pid-namespace; run it as root")
 	}
+	add(Warn, r.of(unreached), "of namespaces that live and that its path does not lead to any more: their other attachments are only observed",
+		"unregister what was registered by hand, with a path that stays, such as one under /run/netns; or recreate the container")
 	add(Info, r.of(gone, moved), "of namespaces that are gone", "nothing: a reaper prunes them after ten minutes")
 	add(Info, r.of(otherBoot), "of an earlier boot", "nothing: a reaper prunes them after ten minutes")
 	var warned []recorded
@@ -49,12 +51,16 @@ func judgeRecords(r records) []Finding {
 	}
 	if len(warned) > 0 {
 		add(Warn, warned, fmt.Sprintf("with warnings, such as %q", warned[0].Warnings[0]),
-			"correct the pod's annotation or the network's configuration that it names, and make the pod anew; halfclose status shows all of them")
+			"correct the pod's annotation or the network's configuration that it names, and recreate the pod; halfclose status shows all of them")
 	}
 	if n := len(r.problems); n > 0 {
+		what := fmt.Sprintf("%s no record (%v): %s", count(n, "file is", "files are"), r.problems[0].Err, few(r.problems, func(p state.Problem) string { return p.File }))
+		if held := len(r.holds); held > 0 {
+			what += "; " + count(held, "names a namespace, which is only observed", "name namespaces, which are only observed")
+		}
 		all = append(all, Finding{
-			Check: "records", Level: Warn, What: fmt.Sprintf("%s no record (%v): %s", count(n, "file is", "files are"), r.problems[0].Err, few(r.problems, func(p state.Problem) string { return p.File })),
-			Do: "upgrade this halfclose if a newer one wrote them; else remove them, and make those containers anew",
+			Check: "records", Level: Warn, What: what,
+			Do: "upgrade this halfclose if a newer one wrote them; else delete those containers, which removes the files, and recreate them",
 		})
 	}
 	return all

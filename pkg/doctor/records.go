@@ -22,13 +22,15 @@ type records struct {
 	boot     string
 	list     []recorded
 	problems []state.Problem
+	holds    []state.Hold // those of the problems that keep a netns from being more than observed
 }
 
 // recorded is a record and what its path leads to.
 type recorded struct {
 	state.Record
-	open error // of opening the path
-	at   netns.Identity
+	open  error // of opening the path
+	at    netns.Identity
+	lives bool // its netns is there, though the path does not lead to it
 }
 
 func inspectRecords(store *state.Store, root string) records {
@@ -38,7 +40,7 @@ func inspectRecords(store *state.Store, root string) records {
 		r.err = err
 		return r
 	}
-	r.problems = listing.Problems
+	r.problems, r.holds = listing.Problems, listing.Holds
 	if r.boot, r.err = netns.BootID(); r.err != nil {
 		return r
 	}
@@ -49,7 +51,12 @@ func inspectRecords(store *state.Store, root string) records {
 	}
 	defer below.Close()
 	for _, rec := range listing.Records {
-		r.list = append(r.list, inspectPath(below, rec))
+		seen := inspectPath(below, rec)
+		if fate := r.fate(seen); fate == gone || fate == moved {
+			ended, err := netns.Ended(rec.Netns.Identity)
+			seen.lives = !ended && err == nil
+		}
+		r.list = append(r.list, seen)
 	}
 	return r
 }
@@ -71,6 +78,7 @@ const (
 	otherBoot      // it is of another boot
 	gone           // there is nothing at its path
 	moved          // another namespace is at its path
+	unreached      // as gone and moved, but its netns lives
 	hidden         // the path is there, but the namespace's mount is not seen
 	closed         // the path cannot be looked at
 )
@@ -79,6 +87,8 @@ func (r records) fate(rec recorded) fate {
 	switch {
 	case rec.Inert(r.boot):
 		return otherBoot
+	case rec.lives:
+		return unreached
 	case errors.Is(rec.open, netns.ErrNotNamespace):
 		return hidden
 	case errors.Is(rec.open, fs.ErrNotExist):
@@ -107,15 +117,20 @@ func (r records) of(fates ...fate) []recorded {
 // usable returns the records that a reaper here can act on.
 func (r records) usable() []recorded { return r.of(usable) }
 
-// intervals is how often the reaper looks at each registered namespace.
+// intervals is how often the reaper looks at each registered namespace. Of several attachments the one with the most
+// patience counts.
 func (r records) intervals() []time.Duration {
-	merged := make(map[netns.Identity][]policy.Policy)
+	patient := make(map[netns.Identity]policy.Policy)
 	for _, rec := range r.usable() {
-		merged[rec.Netns.Identity] = append(merged[rec.Netns.Identity], rec.Policy)
+		for _, p := range rec.Layers.Resolve(0).Policies {
+			if most, ok := patient[rec.Netns.Identity]; !ok || most.Shortest() < p.Shortest() {
+				patient[rec.Netns.Identity] = p
+			}
+		}
 	}
 	var all []time.Duration
-	for _, policies := range merged {
-		if i := finder.SweepInterval(policy.Merge(policies...)); i > 0 {
+	for _, p := range patient {
+		if i := finder.SweepInterval(p); i > 0 {
 			all = append(all, i)
 		}
 	}

@@ -23,7 +23,7 @@ func aRecord(name string, inode uint64) recorded {
 	id := netns.Identity{Cookie: inode + 1000, Dev: 4, Inode: inode}
 	return recorded{
 		Record: state.Record{
-			Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: "now", Policy: policy.Default(),
+			Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: "now",
 			Netns: state.Netns{Path: "/run/netns/" + name, Identity: id}, Pod: state.Pod{Namespace: "shop", Name: name},
 		},
 		at: netns.Identity{Dev: 4, Inode: inode},
@@ -49,6 +49,9 @@ func TestRecordsAreJudgedByWhatTheirPathsLeadTo(t *testing.T) {
 		{"of another boot", records{list: []recorded{change(func(r *recorded) { r.Boot, r.open = "then", plain })}}, []want{none, {"records", Info, "1 record of an earlier boot: shop/web", "prunes"}}},
 		{"of a namespace that is gone", records{list: []recorded{change(func(r *recorded) { r.open = fs.ErrNotExist })}}, []want{none, {"records", Info, "1 record of namespaces that are gone: shop/web", "prunes"}}},
 		{"of a path that leads elsewhere", records{list: []recorded{change(func(r *recorded) { r.at.Inode = 2 })}}, []want{none, {"records", Info, "that are gone", "prunes"}}},
+		{"of a netns that lives, at another path", records{list: []recorded{change(func(r *recorded) { r.open, r.lives = fs.ErrNotExist, true })}}, []want{none, {
+			"records", Warn, "1 record of namespaces that live and that its path does not lead to any more: their other attachments are only observed: shop/web", "unregister",
+		}}},
 		{"a plain file here", records{list: []recorded{change(func(r *recorded) { r.open = plain })}}, []want{none, {
 			"records", Fail, "1 record cannot be acted on, since /run/netns/web is no namespace here but a plain file", "-v /run/netns:/run/netns:rslave",
 		}}},
@@ -70,6 +73,11 @@ func TestRecordsAreJudgedByWhatTheirPathsLeadTo(t *testing.T) {
 		{"without a pod", records{list: []recorded{change(func(r *recorded) { r.Pod, r.open = state.Pod{}, fs.ErrNotExist })}}, []want{none, {"records", Info, "are gone: web", ""}}},
 		{"files that are none", records{problems: []state.Problem{{File: "x", Err: state.ErrInvalid}, {File: "y", Err: state.ErrNewer}}}, []want{
 			{"records", OK, "nothing is registered", ""}, {"records", Warn, "2 files are no record (not a valid record): x, y", "upgrade"},
+		}},
+		{"files that are none and name a netns", records{
+			problems: []state.Problem{{File: "x", Err: state.ErrInvalid}, {File: "y", Err: state.ErrNewer}}, holds: []state.Hold{{File: "y"}},
+		}, []want{
+			{"records", OK, "nothing is registered", ""}, {"records", Warn, "x, y; 1 names a namespace, which is only observed", "upgrade"},
 		}},
 		{"not for this user", records{err: fmt.Errorf("list records: %w", unix.EACCES)}, []want{{"records", Warn, "for their owner alone", "run it as root"}}},
 		{"not to be read", records{err: errors.New("list records: disk")}, []want{{"records", Warn, "list records: disk", "state-dir"}}},
@@ -93,11 +101,12 @@ func many(n int, change func(*recorded)) (list []recorded) {
 func TestNamespacesAreSweptAsTheirMergedGracesAsk(t *testing.T) {
 	graced := func(name string, inode uint64, closeWait, finWait2 time.Duration) recorded {
 		r := aRecord(name, inode)
-		r.Policy.CloseWaitGrace, r.Policy.FinWait2Grace = policy.Grace(closeWait), policy.Grace(finWait2)
+		r.Layers.Network.CloseWaitGrace, r.Layers.Network.FinWait2Grace = new(policy.Patience(closeWait)), new(policy.Patience(finWait2))
 		return r
 	}
 	off, never, gone := aRecord("off", 4), graced("never", 5, time.Duration(policy.Never), time.Duration(policy.Never)), aRecord("gone", 6)
-	off.Policy.Mode, gone.open = policy.Off, fs.ErrNotExist
+	off.Layers.Network.Mode, gone.open = new(policy.Off), fs.ErrNotExist
+	never.Layers.Network.ProbeAfter = new(policy.Never)
 	r := records{boot: "now", list: []recorded{
 		graced("a", 1, 40*time.Second, time.Hour), graced("b", 2, time.Second, time.Second), graced("c", 3, time.Hour, time.Hour),
 		graced("a2", 1, 80*time.Second, time.Hour), // in a's namespace: the longer grace applies

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,123 +20,172 @@ const (
 	AnnotationGrace          = AnnotationPrefix + "grace"
 	AnnotationCloseWaitGrace = AnnotationPrefix + "close-wait-grace"
 	AnnotationFinWait2Grace  = AnnotationPrefix + "fin-wait2-grace"
+	AnnotationProbeAfter     = AnnotationPrefix + "probe-after"
+	AnnotationProbeCount     = AnnotationPrefix + "probe-count"
+	AnnotationProbeInterval  = AnnotationPrefix + "probe-interval"
+	AnnotationPendingGrace   = AnnotationPrefix + "pending-grace"
 	AnnotationClock          = AnnotationPrefix + "clock"
-	AnnotationPendingData    = AnnotationPrefix + "pending-data"
 	AnnotationExempt         = AnnotationPrefix + "exempt" // a JSON list
+	AnnotationRules          = AnnotationPrefix + "rules"  // a JSON list
 )
 
-// What is taken from a pod, and what is said about it, is bounded: whoever may make a pod may write
-// annotations, and the warnings are kept on disk and shown to operators.
+// annotationKeys are the annotations with the keys of a conflist that they stand for.
+func annotationKeys() [][2]string {
+	return [][2]string{
+		{AnnotationMode, keyMode}, {AnnotationGrace, keyGrace}, {AnnotationCloseWaitGrace, keyCloseWaitGrace},
+		{AnnotationFinWait2Grace, keyFinWait2Grace}, {AnnotationProbeAfter, keyProbeAfter}, {AnnotationProbeCount, keyProbeCount},
+		{AnnotationProbeInterval, keyProbeInterval}, {AnnotationPendingGrace, keyPendingGrace}, {AnnotationClock, keyClock},
+		{AnnotationExempt, keyExempt}, {AnnotationRules, keyRules},
+	}
+}
+
+// annotationOf returns the annotation that stands for a key.
+func annotationOf(key string) string {
+	for _, pair := range annotationKeys() {
+		if pair[1] == key {
+			return pair[0]
+		}
+	}
+	return AnnotationPrefix + key
+}
+
+// What is taken from a pod, and what is said about it, is bounded: the author of a pod may write annotations,
+// and what is wrong with them is kept on disk and shown to operators.
 const (
-	maxScalar      = 256
-	maxExemptBytes = 16 << 10
-	maxWarnings    = 16
-	maxWarning     = 512
+	maxScalar = 256
+	// maxListBytes is Kubernetes' bound on all annotations of an object (TotalAnnotationSizeLimitB), which 64 exemptions
+	// with 16 ranges in each of their lists do not reach.
+	maxListBytes = 256 << 10
+	maxUnknown   = 16 // unknown annotations that are looked at
+	maxWarnings  = 16
+	maxWarning   = 512
 )
 
-// WithAnnotations returns the network's policy with a pod's annotations applied as PodOverrides allows, where
-// each value came from, and a warning for each annotation of ours that was not taken: one that is unknown,
-// has a value that is no good (the network's value stands) or is refused. Annotations that do not begin with
-// AnnotationPrefix are not looked at. There are at most 16 warnings of at most 512 bytes each, and what the
-// pod wrote is escaped in them.
-func (n Network) WithAnnotations(annotations map[string]string) (Policy, Sources, []string) {
-	sources := n.Sources.clone()
-	var ours []string
-	for key := range annotations {
-		if strings.HasPrefix(key, AnnotationPrefix) {
-			ours = append(ours, key)
+// ReservedAnnotations returns those of a pod's annotations that a record has to keep, so that what a pod writes cannot fill
+// a disk: each that there is, and the names of the first unknown ones, which have to be told. It is nil only
+// for nil.
+func ReservedAnnotations(annotations map[string]string) map[string]string {
+	if annotations == nil {
+		return nil
+	}
+	known, unknown, _ := sortAnnotations(annotations)
+	kept := make(map[string]string, len(known)+len(unknown))
+	for _, name := range known {
+		kept[name] = annotations[name]
+	}
+	for _, name := range unknown {
+		kept[name] = ""
+	}
+	return kept
+}
+
+// sortAnnotations returns the names of ours that exist, in the order of annotationKeys; those that begin like ours but do
+// not exist, sorted and at most maxUnknown of them; and how many more of these there are.
+func sortAnnotations(annotations map[string]string) (known, unknown []string, more int) {
+	for _, pair := range annotationKeys() {
+		if _, ok := annotations[pair[0]]; ok {
+			known = append(known, pair[0])
 		}
 	}
-	if len(ours) == 0 {
-		return n.Policy, sources, nil
+	for name := range annotations {
+		if !strings.HasPrefix(name, AnnotationPrefix) || slices.Contains(known, name) {
+			continue
+		}
+		at, _ := slices.BinarySearch(unknown, name)
+		if at < maxUnknown {
+			unknown = slices.Insert(unknown, at, name)
+		}
+		if len(unknown) > maxUnknown {
+			unknown = unknown[:maxUnknown]
+			more++
+		} else if at >= maxUnknown {
+			more++
+		}
 	}
-	slices.Sort(ours)
+	return known, unknown, more
+}
+
+// readAnnotations returns the layer of a pod's annotations, nil if they are not read or there are none; whether
+// anything is wrong with them, so that the pod is only observed; and what to tell.
+func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *Layer, wrong bool, problems []string) {
+	known, unknown, more := sortAnnotations(annotations)
+	if len(known)+len(unknown) == 0 {
+		return nil, false, nil
+	}
 	var w warnings
-	switch n.PodOverrides {
-	case OverridesAny, OverridesRelax:
-	default:
+	if overrides != OverridesAny && overrides != OverridesRelax {
+		first := append(known, unknown...)[0]
 		w.addf("the pod's annotations %s* are ignored: the network's podOverrides is %q (%d of them, the first %s)",
-			AnnotationPrefix, OverridesNone, len(ours), quote(ours[0]))
-		return n.Policy, sources, w.list()
+			AnnotationPrefix, OverridesNone, len(known)+len(unknown)+more, quote(first))
+		return nil, false, w.list()
 	}
-	var l layer
-	for _, key := range ours {
-		if err := l.annotation(key, annotations[key]); err != nil {
-			w.addf("annotation %s is ignored: %s", shownKey(key), err)
-		}
+	c := collector{most: maxWarnings}
+	l = &Layer{Source: SourceAnnotation}
+	l.annotated(&c, annotations, known)
+	for _, name := range unknown {
+		c.unknownAnnotation(name)
 	}
-	var refuse func(key, from, want, have string)
-	if n.PodOverrides == OverridesRelax {
-		refuse = func(key, from, want, have string) {
-			w.addf("%s %q is ignored: it is less careful than the network's %s %q, and podOverrides is %q",
-				from, want, key, have, n.PodOverrides)
-		}
+	c.dropped += more
+	for _, p := range c.problems {
+		w.addf("%s (the pod is only observed)", p)
 	}
-	return l.over(n.Policy, sources, refuse), sources, w.list()
+	w.more += c.dropped
+	return l, c.count() > 0, w.list()
 }
 
-// annotation reads one annotation of ours into the layer.
-func (l *layer) annotation(key, value string) error {
-	most := maxScalar
-	if key == AnnotationExempt {
-		most = maxExemptBytes
+// annotated reads the annotations with these names into the layer.
+func (l *Layer) annotated(c *collector, annotations map[string]string, names []string) {
+	keys := l.readers(c)
+	for _, pair := range annotationKeys() {
+		name, key := pair[0], pair[1]
+		if !slices.Contains(names, name) {
+			continue
+		}
+		path, value, most := SourceAnnotation+" "+name, annotations[name], maxScalar
+		if key == keyExempt || key == keyRules {
+			most = maxListBytes
+		}
+		if len(value) > most {
+			c.addf(path, "its value has %d bytes, at most %d are allowed", len(value), most)
+			continue
+		}
+		raw, err := annotationJSON(key, value)
+		if err != nil {
+			c.addf(path, "its value is not JSON: %s", err)
+			continue
+		}
+		keys[key](path, raw)
 	}
-	var tooLong error
-	if len(value) > most {
-		tooLong = fmt.Errorf("its value has %d bytes, at most %d are allowed", len(value), most)
-	}
+	l.check(c, SourceAnnotation+" "+AnnotationRules)
+}
+
+// annotationJSON returns the JSON value that an annotation's value stands for: a list and a number stand for themselves,
+// anything else for a string.
+func annotationJSON(key, value string) (json.RawMessage, error) {
 	switch key {
-	case AnnotationMode:
-		return annotated(&l.mode, key, value, tooLong, func(s string) (Mode, error) { return parseWord[Mode](modeWords, s) })
-	case AnnotationGrace:
-		return annotated(&l.grace, key, value, tooLong, parseGrace)
-	case AnnotationCloseWaitGrace:
-		return annotated(&l.closeWait, key, value, tooLong, parseGrace)
-	case AnnotationFinWait2Grace:
-		return annotated(&l.finWait2, key, value, tooLong, parseGrace)
-	case AnnotationClock:
-		return annotated(&l.clock, key, value, tooLong, func(s string) (Clock, error) { return parseWord[Clock](clockWords, s) })
-	case AnnotationPendingData:
-		return annotated(&l.pending, key, value, tooLong, func(s string) (PendingData, error) {
-			return parseWord[PendingData](pendingWords, s)
-		})
-	case AnnotationExempt:
-		return annotated(&l.exempt, key, value, tooLong, parseExempt)
+	case keyExempt, keyRules:
+		var raw json.RawMessage
+		err := json.Unmarshal([]byte(value), &raw)
+		return raw, err
+	case keyProbeCount:
+		if n, err := strconv.Atoi(value); err == nil {
+			return json.RawMessage(strconv.Itoa(n)), nil
+		}
 	}
-	return unknownAnnotation(key)
+	return json.Marshal(value)
 }
 
-func annotated[T any](s *setting[T], key, value string, tooLong error, parse func(string) (T, error)) error {
-	s.from = SourceAnnotation + " " + key
-	if tooLong != nil {
-		s.named = true
-		return tooLong
+func (c *collector) unknownAnnotation(name string) {
+	var names []string
+	for _, pair := range annotationKeys() {
+		names = append(names, strings.TrimPrefix(pair[0], AnnotationPrefix))
 	}
-	return s.take(parse(value))
-}
-
-// parseExempt reads the value of AnnotationExempt.
-func parseExempt(value string) (exemptions, error) {
-	var raw json.RawMessage
-	if err := json.Unmarshal([]byte(value), &raw); err != nil {
-		return nil, fmt.Errorf("its value is not JSON: %w", err)
+	path := SourceAnnotation + " " + shownKey(name)
+	if near, ok := c.nearest(strings.TrimPrefix(name, AnnotationPrefix), names); ok {
+		c.addf(path, "there is none of this name, did you mean %s%s?", AnnotationPrefix, near)
+		return
 	}
-	var c collector
-	return c.exemptions("$", raw, maxExempt)
-}
-
-func unknownAnnotation(key string) error {
-	names := []string{
-		AnnotationMode, AnnotationGrace, AnnotationCloseWaitGrace, AnnotationFinWait2Grace,
-		AnnotationClock, AnnotationPendingData, AnnotationExempt,
-	}
-	for i := range names {
-		names[i] = strings.TrimPrefix(names[i], AnnotationPrefix)
-	}
-	if name, ok := nearest(strings.TrimPrefix(key, AnnotationPrefix), names); ok {
-		return fmt.Errorf("there is none of this name, did you mean %s%s?", AnnotationPrefix, name)
-	}
-	return fmt.Errorf("there is none of this name: after %s there are %s", AnnotationPrefix, strings.Join(names, ", "))
+	c.addf(path, "there is none of this name: after %s there are %s", AnnotationPrefix, strings.Join(names, ", "))
 }
 
 // shownKey is an annotation's name as it is, or quoted where it holds what a name should not.

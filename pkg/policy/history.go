@@ -5,6 +5,7 @@ package policy
 
 import (
 	"cmp"
+	"math"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -21,6 +22,8 @@ type Look struct {
 	// counters at that very moment. Zero where it did not: then the socket may have moved bytes, or been
 	// accepted, shortly before this look.
 	Entered monotime.Time
+	// Role is that of the owner, where the finder can tell.
+	Role Role
 }
 
 // Counters are the four byte counts whose change is progress. None of them moves by keepalives,
@@ -71,18 +74,49 @@ func Unread(s *inetdiag.Socket) uint32 {
 type History struct {
 	ID    inetdiag.ID
 	State inetdiag.State
+	Role  Role
 	Owned bool // by a process, at the last look
 
 	// Since is when it became half-closed, or the earliest moment that can be proven.
 	Since monotime.Time
+	// Start is when its idle time starts at the earliest: when it became half-closed, where that was seen, else
+	// the first look, since what its owner did before is not known.
+	Start monotime.Time
 	// Progress is the look at which a byte was last found to have moved or been read; zero if none was.
 	Progress monotime.Time
-	// First and Last are the first and last look. First is zero where the look was taken at entry, so
-	// that nothing can have happened before it.
-	First, Last monotime.Time
+	// Last is the last look.
+	Last monotime.Time
+
+	// Frozen is for how long all its owners have been frozen or stopped since Since, FrozenIdle how much of that
+	// fell into the present idle time. Neither counts as idle. AddFrozen changes both.
+	Frozen, FrozenIdle time.Duration
+	// Asks is how many questions its peer was asked in this idle time, PeerAlive when it last answered one; zero
+	// if it has not. Progress makes them zero.
+	Asks      uint8
+	PeerAlive monotime.Time
 
 	Counters Counters
 	SegsIn   uint32
+}
+
+// AddFrozen notes that all owners were frozen or stopped for so long.
+func (h *History) AddFrozen(d time.Duration) {
+	if d > 0 {
+		h.Frozen += d
+		h.FrozenIdle += d
+	}
+}
+
+// AddQuestion notes that the peer was asked.
+func (h *History) AddQuestion() { h.Asks += min(1, math.MaxUint8-h.Asks) }
+
+// IdleStart returns when the socket's idle time starts by a clock, the time added in which it could not act.
+func (h *History) IdleStart(c Clock) monotime.Time {
+	if c == ClockState {
+		return h.Since.Add(h.Frozen)
+	}
+	// Start is never before Since; an inconsistent history must not make the progress clock the earlier one.
+	return max(max(h.Start, h.Progress).Add(h.FrozenIdle), h.Since.Add(h.Frozen))
 }
 
 // Follow returns the history as it is after a look. prev is nil at the first look; a look that shows
@@ -90,13 +124,13 @@ type History struct {
 func Follow(prev *History, look Look) History {
 	s := look.Socket
 	next := History{
-		ID: s.ID, State: s.State, Owned: s.Inode != 0,
-		First: look.At, Last: look.At,
+		ID: s.ID, State: s.State, Role: look.Role, Owned: s.Inode != 0,
+		Start: look.At, Last: look.At,
 		Counters: countersOf(s), SegsIn: s.Info.SegsIn,
 	}
 	switch {
 	case !look.Entered.IsZero():
-		next.Since, next.First = look.Entered, 0
+		next.Since, next.Start = look.Entered, look.Entered
 	case s.HasInfo:
 		// The segment that half-closed the connection was an acknowledgement too, so it became half-closed
 		// no later than when the last one came. Time does not begin before boot.
@@ -107,19 +141,29 @@ func Follow(prev *History, look Look) History {
 	if prev == nil || prev.Last.Before(look.Entered) || next.anotherConnection(prev, look) {
 		return next
 	}
-	next.First, next.Since, next.Progress = prev.First, prev.Since, prev.Progress
+	next.Start, next.Since, next.Progress = prev.Start, prev.Since, prev.Progress
+	next.Frozen, next.FrozenIdle, next.Asks, next.PeerAlive = prev.Frozen, prev.FrozenIdle, prev.Asks, prev.PeerAlive
+	if prev.Role != RoleUnknown {
+		next.Role = prev.Role // decided once: the listener that proved it may be gone
+	}
 	if !look.Entered.IsZero() {
 		next.Since = min(next.Since, look.Entered)
 	}
 	if next.Owned && !prev.Owned {
 		// It was just taken from the listener's queue: its owner's time begins now.
-		next.Since, next.First = look.At, look.At
+		next.Since, next.Start = look.At, look.At
+		next.Frozen = 0
+		next.restart()
 	}
 	if next.Counters != prev.Counters {
 		next.Progress = look.At
+		next.restart()
 	}
 	return next
 }
+
+// restart begins a new idle time.
+func (h *History) restart() { h.FrozenIdle, h.Asks, h.PeerAlive = 0, 0, 0 }
 
 // slack covers the tick of the kernel's clock, and a segment that was being processed during the earlier
 // look.

@@ -4,88 +4,346 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
+// Owner is a process that holds the socket, as far as the judgement needs to know it.
+type Owner struct {
+	Command string // comm
+	Frozen  bool   // by the cgroup freezer, or stopped
+	// DiesOfSigpipe is set where SIGPIPE has its default effect on the process.
+	DiesOfSigpipe bool
+}
+
+// Facts are what is known of a socket beside what the kernel says and its history.
+type Facts struct {
+	Role   Role // RoleUnknown leaves it to the history
+	Owners []Owner
+	// OwnersKnown is set once the owners have been looked for, though none may have been found.
+	OwnersKnown bool
+}
+
 // Verdict is what is to be done about one socket.
 type Verdict struct {
+	// Sentence is the joined one. Its components never become less conservative by a policy, a patience, an exemption
+	// or an unknown more.
+	Sentence
 	Reason Reason
-	// Deadline is when the socket's grace ends if nothing more happens, in the future or in the past.
-	// Zero for a socket that has none, such as an exempt one.
+	// Ask is set when the peer is to be asked now.
+	Ask bool
+	// NeedsOwners is set when the owners have to be looked for first: something is due, or may be, depending on them.
+	NeedsOwners bool
+	// Deadline is when the socket will be destroyed if nothing more happens, in the future or in the past. Zero if it
+	// has none, such as one that is exempt.
 	Deadline monotime.Time
 	// Again is when the socket must be looked at again, zero if the next sweep is soon enough.
 	Again monotime.Time
-	// Exemption is the entry that matched where Reason is Exempted.
-	Exemption Exemption
+	// Standing is what spares the other end of the connection too, where that is known.
+	Standing Standing
+	// Other is the other end's where it is the reason.
+	Other Standing
+	// Above are the rules with a number of sockets to leave alone that certainly match. Each must allow a destroy by
+	// grace.
+	Above []RuleRef
 }
 
-// Destroy reports whether the socket is to be destroyed, if the mode allows it.
-func (v Verdict) Destroy() bool { return v.Reason == Destroyable }
+// Destroy reports whether the socket is to be destroyed now, if the rules of Above allow it.
+func (v Verdict) Destroy() bool { return v.Reason == Destroyable && !v.NeedsOwners }
 
-// Judge says whether a socket is to be destroyed or why it is spared. h is Follow's history up to and with
-// this very look at s. The mode is not its business but for "off": whether a destroy is carried out or
-// only noted is decided where all caps are known.
-func Judge(p Policy, h History, s *inetdiag.Socket, now monotime.Time) Verdict {
+// Capped returns the verdict as it is where no more than mode m is allowed.
+func (v Verdict) Capped(m Mode) Verdict {
+	m = m.orOff()
+	if m <= v.Act.orOff() {
+		return v
+	}
+	v.Act, v.ActWhy, v.Ask = m, Why{Reason: ModeOff}, false
+	if v.Standing == StandingNone {
+		v.Standing = StandingMode
+	}
+	switch {
+	case m == Off:
+		v.Reason, v.NeedsOwners, v.Deadline, v.Again, v.Above = ModeOff, false, 0, 0, nil
+		v.AskAt, v.EndAt = Forever, Forever
+	case v.Reason == Destroyable:
+		v.Reason = WouldDestroy
+	case v.Reason == AskingPeer:
+		v.Reason = WouldAsk
+	}
+	return v
+}
+
+// Standing is a reason of one end of a connection that spares the other end as well.
+type Standing uint8
+
+// The standing reasons.
+const (
+	StandingNone        Standing = iota
+	StandingGraceNever           // its time never ends
+	StandingExempt               // it is exempt
+	StandingMode                 // its mode is off or observe
+	StandingUnread               // its owner has bytes to read, and is within its patience
+	StandingNotAccepted          // it is in a listener's accept queue
+	StandingFrozen               // all its owners are frozen or stopped
+)
+
+// String returns the reason in words.
+func (s Standing) String() string {
+	switch s {
+	case StandingGraceNever:
+		return "is never destroyed"
+	case StandingExempt:
+		return "is exempt"
+	case StandingMode:
+		return "is observed or left alone"
+	case StandingUnread:
+		return "has bytes to read"
+	case StandingNotAccepted:
+		return "has not been accepted yet"
+	case StandingFrozen:
+		return "has a frozen or stopped owner"
+	case StandingNone:
+	}
+	return "spares nothing"
+}
+
+// Judge says whether a socket is to be destroyed, its peer to be asked, or why it is spared. h is Follow's history up to
+// and with this very look at s. The policies are those of all attachments of its netns: each is judged, and the sentences
+// are joined.
+func Judge(policies []Policy, h *History, s *inetdiag.Socket, f Facts, now monotime.Time) Verdict {
+	if v, done := judgeSocket(policies, s); done {
+		return v
+	}
+	if f.Role == RoleUnknown {
+		f.Role = h.Role
+	}
+	x := examination{h: h, s: s, f: f}
+	var least Sentence
+	var v Verdict
+	for i := range policies {
+		x.policy, x.index = &policies[i], i
+		joined, lesser := x.judgePolicy()
+		if i == 0 {
+			v.Sentence, least = joined, lesser
+			continue
+		}
+		v.Sentence, least = Join(v.Sentence, joined), Join(least, lesser)
+	}
+	v.Above = x.above
+	if len(f.Owners) > 0 && !slices.ContainsFunc(f.Owners, func(o Owner) bool { return !o.Frozen }) {
+		v.AskAt, v.EndAt = Forever, Forever
+		v.AskWhy.Reason, v.EndWhy.Reason = OwnerFrozen, OwnerFrozen
+		v.AskWhy.May, v.EndWhy.May = false, false
+		least = v.Sentence
+	}
+	v.conclude(&least, h, s, f, now)
+	return v
+}
+
+// judgeSocket returns the verdict on a socket that is no policy's business.
+func judgeSocket(policies []Policy, s *inetdiag.Socket) (Verdict, bool) {
+	v := Verdict{Sentence: Sentence{Act: Off, AskAt: Forever, EndAt: Forever}}
 	switch {
 	case !s.State.HalfClosed():
-		return Verdict{Reason: NotHalfClosed}
+		v.Reason = NotHalfClosed
 	case s.Inode == 0 && s.State == inetdiag.FinWait2:
-		return Verdict{Reason: Orphan}
+		v.Reason = Orphan
 	case s.Inode == 0:
-		return Verdict{Reason: NotAccepted}
+		v.Reason, v.Standing = NotAccepted, StandingNotAccepted
 	case s.ULP == "mptcp":
-		return Verdict{Reason: MPTCP}
+		v.Reason = MPTCP
+	case len(policies) == 0:
+		v.Reason = NotRegistered
 	case !s.HasInfo:
-		return Verdict{Reason: Unknown}
+		v.Reason = Unknown
+	default:
+		return v, false
 	}
-	if e, ok := p.Exempts(s.ID.Local(), s.ID.Peer()); ok {
-		return Verdict{Reason: Exempted, Exemption: e}
-	}
-	if MostCareful(p.Mode) == Off {
-		return Verdict{Reason: ModeOff}
-	}
-	grace := p.Grace(s.State)
-	if grace == Never {
-		return Verdict{Reason: GraceNever}
-	}
-	return judgeTime(p, h, s, time.Duration(grace), now)
+	return v, true
 }
 
-// judgeTime judges a socket whose time is running.
-func judgeTime(p Policy, h History, s *inetdiag.Socket, grace time.Duration, now monotime.Time) Verdict {
-	young, from := Young, h.Since
-	if p.Clock == ClockProgress && h.Since.Before(h.Progress) {
-		young, from = Progressing, h.Progress
+// examination is the judgement of one socket by one policy.
+type examination struct {
+	policy *Policy
+	index  int
+	h      *History
+	s      *inetdiag.Socket
+	f      Facts
+	above  []RuleRef
+
+	command string // of the owner whose sentence is sought
+	unknown bool   // no owner is known
+}
+
+// judgePolicy returns the policy's sentence, joined over all owners and over all that may be; and the least conservative
+// one that knowing the owners may leave of it.
+func (x *examination) judgePolicy() (joined, least Sentence) {
+	x.command, x.unknown = "", len(x.f.Owners) == 0
+	if !x.policy.namesCommands() || x.unknown {
+		return x.from(0)
 	}
-	deadline := from.Add(grace)
-	due := deadline
-	if p.Clock == ClockProgress && !h.First.IsZero() {
-		// What the owner did before the first look is not known. It may have been reading until then, so
-		// one look proves nothing: it takes two, a quarter of the grace apart.
-		due = max(due, h.First.Add(grace/4))
+	for i, o := range x.f.Owners {
+		if i > 0 && o.Command == x.command {
+			continue
+		}
+		x.command = o.Command
+		if sentence, _ := x.from(0); i == 0 {
+			joined = sentence
+		} else {
+			joined = Join(joined, sentence)
+		}
 	}
-	again := due
-	if p.Clock == ClockProgress && h.First.IsZero() && h.Last == h.Since && (s.State == inetdiag.FinWait2 || Unread(s) > 0) {
-		// It was looked at only as it became half-closed, and its owner may be reading since: that is progress as of
-		// the look that notices it.
-		again = min(due, h.Since.Add(grace/4))
+	return joined, joined
+}
+
+// from returns the sentence of the policy's entries from the i-th on, exemptions first. An entry that matches ends the
+// search; one that may match contributes its sentence, and the search goes on.
+func (x *examination) from(i int) (joined, least Sentence) {
+	exempt := len(x.policy.Exempt)
+	for ; i < exempt+len(x.policy.Rules); i++ {
+		ref := RuleRef{Policy: x.index, List: ListExempt, Index: i}
+		var match *Match
+		if i < exempt {
+			match = &x.policy.Exempt[i]
+		} else {
+			ref.List, ref.Index = ListRules, i-exempt
+			match = &x.policy.Rules[ref.Index].Match
+		}
+		c := match.test(x.s, x.f.Role, x.command, x.unknown)
+		if c == no {
+			continue
+		}
+		own := x.policy.sentence(ref, c != yes, x.h, x.s)
+		if c == yes {
+			x.bound(ref)
+			return own, own
+		}
+		joined, least = x.from(i + 1)
+		switch c {
+		case mayByOwner:
+			least = lessen(own, least)
+		case mayByRole:
+			least = Join(own, least)
+		default: // without the owner that it asks for, the rest stands
+		}
+		return Join(own, joined), least
 	}
+	base := x.policy.sentence(RuleRef{Policy: x.index, List: ListBase}, false, x.h, x.s)
+	return base, base
+}
+
+// bound notes a rule that certainly matches and leaves a number of sockets alone.
+func (x *examination) bound(ref RuleRef) {
+	if ref.List == ListRules && x.policy.Rules[ref.Index].Values.Above != nil && !slices.Contains(x.above, ref) {
+		x.above = append(x.above, ref)
+	}
+}
+
+// namesCommands reports whether any entry of the policy asks for a process's name.
+func (p *Policy) namesCommands() bool {
+	return slices.ContainsFunc(p.Exempt, func(m Match) bool { return len(m.Commands) > 0 }) ||
+		slices.ContainsFunc(p.Rules, func(r Rule) bool { return len(r.Match.Commands) > 0 })
+}
+
+// conclude makes the verdict of the joined sentence and of the least conservative one that the owners may leave of it.
+func (v *Verdict) conclude(least *Sentence, h *History, s *inetdiag.Socket, f Facts, now monotime.Time) {
+	v.Standing = v.standing(s, now)
+	mayBeDue := least.isEndDue(now) || least.isAskDue(now)
+	v.NeedsOwners = mayBeDue && !f.OwnersKnown
 	switch {
-	case now.Before(deadline):
-		return Verdict{Reason: young, Deadline: deadline, Again: again}
-	case p.PendingData == PendingKeep && Unread(s) > 0:
-		return Verdict{Reason: UnreadData, Deadline: deadline, Again: now.Add(pause(grace))}
-	case p.PendingData == PendingKeep && s.WQueue > 0:
-		return Verdict{Reason: UnacknowledgedData, Deadline: deadline, Again: now.Add(pause(grace))}
-	case now.Before(due):
-		return Verdict{Reason: SeenOnce, Deadline: due, Again: due}
+	case v.isEndDue(now):
+		v.Reason = WouldDestroy
+		if v.Act == Destroy {
+			v.Reason = Destroyable
+		}
+	case v.isAskDue(now):
+		v.Reason = WouldAsk
+		if v.Act == Destroy {
+			v.Reason, v.Ask = AskingPeer, !v.NeedsOwners
+		}
+	case mayBeDue:
+		v.Reason = OwnerUnknown
+	default:
+		v.Reason = least.reason(h, now)
 	}
-	return Verdict{Reason: Destroyable, Deadline: due}
+	if least.EndAt != Forever {
+		v.Deadline = least.EndAt
+	}
+	v.Again = v.again(least, h, s, now)
 }
 
-// pause is how long to wait before looking once more at a socket that is past its deadline and spared for
-// its pending data, so that progress is noticed while it is going on.
-func pause(grace time.Duration) time.Duration { return min(max(grace/4, time.Second), time.Minute) }
+// standing returns what spares the other end too.
+func (v *Verdict) standing(s *inetdiag.Socket, now monotime.Time) Standing {
+	switch {
+	case v.EndWhy.Reason == OwnerFrozen:
+		return StandingFrozen
+	case v.Act == Off && v.ActWhy.Reason == Exempted:
+		return StandingExempt
+	case v.Act != Destroy:
+		return StandingMode
+	case Unread(s) > 0 && now.Before(v.EndAt):
+		return StandingUnread
+	case v.EndAt == Forever:
+		return StandingGraceNever
+	}
+	return StandingNone
+}
+
+// reason says why nothing is due.
+func (s *Sentence) reason(h *History, now monotime.Time) Reason {
+	why := s.EndWhy
+	switch {
+	case why.Reason == OwnerFrozen:
+		return OwnerFrozen
+	case s.Act == Off:
+		return s.ActWhy.Reason
+	case why.Reason == GraceNever:
+		return GraceNever
+	case why.Reason != Unknown && !now.Before(why.Start.Add(time.Duration(why.Grace))):
+		return why.Reason
+	case !h.PeerAlive.IsZero():
+		return PeerAlive
+	case h.Start.Before(h.Progress) && !why.Start.Before(h.Progress):
+		return Progressing
+	}
+	return WithinGrace
+}
+
+// again says when the socket must be looked at again.
+func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
+	// Looks at a socket that does not move get rarer as its idle time grows.
+	rarer := now.Add(pause(now.Sub(h.IdleStart(ClockProgress)) / 4))
+	if v.Reason == OwnerFrozen {
+		return rarer
+	}
+	if v.Act == Off && least.Act == Off {
+		return 0
+	}
+	next := Forever
+	for _, at := range []monotime.Time{v.AskAt, v.EndAt, least.AskAt, least.EndAt} {
+		if now.Before(at) {
+			next = min(next, at)
+		}
+	}
+	pending := s.State == inetdiag.FinWait2 || Unread(s) > 0
+	if first := min(least.AskWhy.Patience, least.EndWhy.Grace); pending && h.Last == h.Start && first != Never {
+		// It was looked at only once, and its owner may be reading since: that is progress as of the look that
+		// notices it.
+		if early := h.Start.Add(time.Duration(first) / 4); now.Before(early) {
+			next = min(next, early)
+		}
+	}
+	if v.Reason == UnreadData || v.Reason == UnackedData {
+		next = min(next, rarer)
+	}
+	if next == Forever {
+		return 0
+	}
+	return next
+}
+
+// pause bounds the time until a look that notices progress, or a thaw, while it is going on.
+func pause(d time.Duration) time.Duration { return min(max(d, time.Second), 10*time.Minute) }

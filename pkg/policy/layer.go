@@ -3,91 +3,166 @@
 
 package policy
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
 
-// A layer is what one place says of a policy. Layers lie on each other: built-in, network, annotations.
-type layer struct {
-	source              string // where its values come from, unless a setting says it more exactly
-	mode                setting[Mode]
-	grace               setting[Grace] // of both states, where the state has none of its own
-	closeWait, finWait2 setting[Grace]
-	clock               setting[Clock]
-	pending             setting[PendingData]
-	exempt              setting[exemptions]
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+// Layer is what one place says of a policy: the built-in values lie below all layers. Its JSON form has the
+// keys of a conflist's object.
+type Layer struct {
+	Source        string // shown as where its values came from; no part of the JSON form
+	Values               // Above and AskSigpipe are for rules alone
+	ProbeCount    *int
+	ProbeInterval *time.Duration
+	Exempt        []Match // nil if it does not name the list; a list replaces that of a lower layer
+	Rules         []Rule
 }
 
-// setting is one value of a layer.
-type setting[T any] struct {
-	value T
-	named bool // the layer names it, perhaps with a value that is no good
-	ok    bool // and the value is good
-	from  string
-}
-
-// take keeps a good value, and remembers that there was a bad one.
-func (s *setting[T]) take(v T, err error) error {
-	s.named = true
-	if err == nil {
-		s.value, s.ok = v, true
+// over returns the policy below with the layer on top. A layer that names grace or a state's own hides both of
+// all lower layers for that state.
+func (l *Layer) over(p Policy) Policy {
+	p.Sources = maps.Clone(p.Sources)
+	put(l, &p, keyMode, &p.Mode, l.Mode)
+	for key, to := range map[string]*Patience{keyCloseWaitGrace: &p.CloseWaitGrace, keyFinWait2Grace: &p.FinWait2Grace} {
+		state := inetdiag.CloseWait
+		if key == keyFinWait2Grace {
+			state = inetdiag.FinWait2
+		}
+		if grace, by := l.grace(state); grace != nil {
+			*to = *grace
+			p.Sources[key] = l.source(by)
+		}
 	}
-	return err
-}
-
-// or returns s, or other where the layer does not name s. A bad value does not fall back: whoever wrote it
-// wanted something other than the rest of the layer says.
-func (s setting[T]) or(other setting[T]) setting[T] {
-	if s.named {
-		return s
+	put(l, &p, keyProbeAfter, &p.ProbeAfter, l.ProbeAfter)
+	put(l, &p, keyPendingGrace, &p.PendingGrace, l.PendingGrace)
+	put(l, &p, keyProbeCount, &p.ProbeCount, l.ProbeCount)
+	put(l, &p, keyProbeInterval, &p.ProbeInterval, l.ProbeInterval)
+	put(l, &p, keyClock, &p.Clock, l.Clock)
+	if l.Exempt != nil {
+		put(l, &p, keyExempt, &p.Exempt, &l.Exempt)
 	}
-	return other
-}
-
-// over returns the policy below with the layer on top, and notes in sources where each value came from.
-// With refuse, values that are less careful than the ones below are handed to it and not taken, and
-// exemptions are added to the ones below; without, every value replaces the one below.
-func (l layer) over(below Policy, sources Sources, refuse func(key, from, want, have string)) Policy {
-	t := top{sources: sources, source: l.source, refuse: refuse}
-	closeWait, finWait2 := l.closeWait.or(l.grace), l.finWait2.or(l.grace)
-	p := below
-	p.Mode = put(t, keyMode, l.mode, p.Mode, l.mode.value >= MostCareful(p.Mode))
-	p.CloseWaitGrace = put(t, keyCloseWaitGrace, closeWait, p.CloseWaitGrace, closeWait.value >= orNever(p.CloseWaitGrace))
-	p.FinWait2Grace = put(t, keyFinWait2Grace, finWait2, p.FinWait2Grace, finWait2.value >= orNever(p.FinWait2Grace))
-	p.Clock = put(t, keyClock, l.clock, p.Clock, moreCareful(l.clock.value, p.Clock) == l.clock.value)
-	p.PendingData = put(t, keyPendingData, l.pending, p.PendingData, moreCareful(l.pending.value, p.PendingData) == l.pending.value)
-	switch {
-	case !l.exempt.ok:
-	case refuse == nil || len(p.Exempt) == 0:
-		p.Exempt = put(t, keyExempt, l.exempt, p.Exempt, true)
-	case len(l.exempt.value) > 0:
-		from := sources[keyExempt] + " and " + t.from(l.exempt.from)
-		p.Exempt = union(p.Exempt, l.exempt.value)
-		sources[keyExempt] = from
+	if l.Rules != nil {
+		put(l, &p, keyRules, &p.Rules, &l.Rules)
 	}
 	return p
 }
 
-// top is what putting a layer on a policy needs.
-type top struct {
-	sources Sources
-	source  string
-	refuse  func(key, from, want, have string)
+func put[T any](l *Layer, p *Policy, key string, to, value *T) {
+	if value == nil {
+		return
+	}
+	*to = *value
+	p.Sources[key] = l.source(key)
 }
 
-func (t top) from(exact string) string {
-	if exact != "" {
-		return exact
+func (l *Layer) source(key string) string {
+	if l.Source == SourceAnnotation {
+		return SourceAnnotation + " " + annotationOf(key)
 	}
-	return t.source
+	return l.Source
 }
 
-func put[T any](t top, key string, s setting[T], have T, careful bool) T {
-	switch {
-	case !s.ok:
-		return have
-	case t.refuse != nil && !careful:
-		t.refuse(key, t.from(s.from), fmt.Sprint(s.value), fmt.Sprint(have))
-		return have
+// Compose returns the policy that layers come to, the lowest first, on top of the built-in one.
+func Compose(layers ...Layer) Policy {
+	p := Default()
+	for i := range layers {
+		p = layers[i].over(p)
 	}
-	t.sources[key] = t.from(s.from)
-	return s.value
+	return p
+}
+
+// readers returns how the keys of a layer are read into l.
+func (l *Layer) readers(c *collector) map[string]reader {
+	keys := l.Values.readers(c)
+	keys[keyProbeCount] = optional(&l.ProbeCount, func(at string, raw json.RawMessage, to *int) bool {
+		return readInt(c, at, raw, "a number of probes such as 6", 1, maxProbeCount, to)
+	})
+	keys[keyProbeInterval] = optional(&l.ProbeInterval, func(at string, raw json.RawMessage, to *time.Duration) bool {
+		return readInterval(c, at, raw, to)
+	})
+	keys[keyExempt] = func(at string, raw json.RawMessage) { l.Exempt = c.exemptions(at, raw) }
+	keys[keyRules] = func(at string, raw json.RawMessage) { l.Rules = c.rules(at, raw) }
+	return keys
+}
+
+// check reports what is wrong with a layer as a whole.
+func (l *Layer) check(c *collector, path string) {
+	if n := len(l.Exempt) + len(l.Rules); n > maxMatches {
+		c.addf(path, "%d rules and exemptions, at most %d are allowed together", n, maxMatches)
+		l.Exempt, l.Rules = nil, nil
+	}
+}
+
+// readInterval reads the time between two probes: whole seconds, since the kernel counts in those.
+func readInterval(c *collector, path string, raw json.RawMessage, to *time.Duration) bool {
+	var p Patience
+	if !readPatience(c, path, raw, &p) {
+		return false
+	}
+	d := time.Duration(p)
+	if d > maxProbeInterval || d%time.Second != 0 {
+		c.addf(path, "%s is not a whole number of seconds from 1s to %s", p, FormatDuration(maxProbeInterval))
+		return false
+	}
+	*to = d
+	return true
+}
+
+// ParseLayer reads a layer from JSON, for instance from the object of a network in a record, with source for its source.
+// What has a problem is left out.
+func ParseLayer(data []byte, source string) (Layer, Problems) {
+	l := Layer{Source: source}
+	var c collector
+	if obj, ok := c.object("$", data); ok {
+		keys := l.readers(&c)
+		ours := slices.Sorted(maps.Keys(keys))
+		c.each("$", obj, keys, func(at string, f field) {
+			if !isComment(f.key) {
+				c.unknown(at, f.key, ours, ours)
+			}
+		})
+		l.check(&c, "$")
+	}
+	return l, c.problems
+}
+
+// layerJSON is a layer as it stands in a conflist.
+type layerJSON struct {
+	valuesJSON
+	ProbeCount    *int      `json:"probeCount,omitempty"`
+	ProbeInterval *Patience `json:"probeInterval,omitempty"`
+	Exempt        *[]Match  `json:"exempt,omitempty"`
+	Rules         *[]Rule   `json:"rules,omitempty"`
+}
+
+// MarshalJSON writes the values that the layer names, with the keys of a conflist's object.
+func (l Layer) MarshalJSON() ([]byte, error) {
+	out := layerJSON{valuesJSON: valuesJSON(l.Values), ProbeCount: l.ProbeCount}
+	if l.ProbeInterval != nil {
+		out.ProbeInterval = new(Patience(*l.ProbeInterval))
+	}
+	if l.Exempt != nil {
+		out.Exempt = &l.Exempt
+	}
+	if l.Rules != nil {
+		out.Rules = &l.Rules
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads a layer from a record. Any problem, an unknown key too, is an error that wraps Problems,
+// names them all and leaves l alone. The source is kept.
+func (l *Layer) UnmarshalJSON(data []byte) error {
+	parsed, problems := ParseLayer(data, l.Source)
+	if len(problems) > 0 {
+		return fmt.Errorf("read policy layer: %w", problems)
+	}
+	*l = parsed
+	return nil
 }

@@ -16,8 +16,7 @@ const CapabilityPodAnnotations = "io.kubernetes.cri.pod-annotations"
 
 // Network is what one plugin object of a conflist says.
 type Network struct {
-	Policy        Policy
-	Sources       Sources // where each value of Policy came from
+	Layer         Layer // what it says of the policy
 	PodOverrides  PodOverrides
 	FailurePolicy FailurePolicy
 	Reaper        ReaperStart
@@ -28,7 +27,6 @@ type Network struct {
 
 // The keys of a conflist's object that no field of Policy has.
 const (
-	keyGrace         = "grace"
 	keyPodOverrides  = "podOverrides"
 	keyFailurePolicy = "failurePolicy"
 	keyReaper        = "reaper"
@@ -47,10 +45,10 @@ func notOurs() []string {
 func isComment(key string) bool { return strings.HasPrefix(key, "_") }
 
 // ParseNetwork reads the plugin's object of a conflist, as it stands there or as a runtime hands it to a
-// plugin. It never fails: a value that has a problem keeps its default, and every problem is returned. What
-// is not a JSON object at all is one problem, and all values are defaults.
+// plugin. It never fails: a value that has a problem is left out, and every problem is returned. What is not
+// a JSON object at all is one problem, and the layer is empty.
 func ParseNetwork(conf []byte) (Network, Problems) {
-	n := Network{Policy: Default(), Sources: builtIn()}
+	n := Network{Layer: Layer{Source: SourceNetwork}}
 	var c collector
 	if err := json.Unmarshal(conf, new(json.RawMessage)); err != nil {
 		c.addf("$", "not JSON: %s", err)
@@ -60,17 +58,10 @@ func ParseNetwork(conf []byte) (Network, Problems) {
 	if !ok {
 		return n, c.problems
 	}
-	var (
-		l         = layer{source: SourceNetwork}
-		overrides setting[PodOverrides]
-		failure   setting[FailurePolicy]
-		start     setting[ReaperStart]
-	)
-	keys := l.readers(&c, maxExempt)
-	keys[keyGrace] = func(path string, raw json.RawMessage) { readGrace(&c, path, raw, &l.grace) }
-	keys[keyPodOverrides] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, overrideWords, &overrides) }
-	keys[keyFailurePolicy] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, failureWords, &failure) }
-	keys[keyReaper] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, startWords, &start) }
+	keys := n.Layer.readers(&c)
+	keys[keyPodOverrides] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, overrideWords, &n.PodOverrides) }
+	keys[keyFailurePolicy] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, failureWords, &n.FailurePolicy) }
+	keys[keyReaper] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, startWords, &n.Reaper) }
 	ours, theirs := slices.Sorted(maps.Keys(keys)), notOurs()
 	c.each("$", obj, keys, func(path string, f field) {
 		if slices.Contains(theirs, f.key) || strings.HasPrefix(f.key, "cni.dev/") || isComment(f.key) {
@@ -78,10 +69,15 @@ func ParseNetwork(conf []byte) (Network, Problems) {
 		}
 		c.unknown(path, f.key, slices.Concat(ours, theirs), ours)
 	})
-	n.Policy = l.over(n.Policy, n.Sources, nil)
-	n.PodOverrides, n.FailurePolicy, n.Reaper = overrides.value, failure.value, start.value
+	n.Layer.check(&c, "$")
 	n.PodAnnotations = declares(obj, CapabilityPodAnnotations)
 	return n, c.problems
+}
+
+// Layers returns the layers of an attachment to the network. The annotations are those that the runtime passed,
+// nil if it passed none.
+func (n Network) Layers(annotations map[string]string) Layers {
+	return Layers{Network: n.Layer, Annotations: ReservedAnnotations(annotations), PodOverrides: n.PodOverrides}
 }
 
 // declares reports whether the object's capabilities hold the one named. What else they hold, in whatever
@@ -103,7 +99,7 @@ func declares(obj object, capability string) bool {
 // unknown reports a key that does not exist, with the one of near that was probably meant or else all that
 // there are.
 func (c *collector) unknown(path, key string, near, all []string) {
-	if name, ok := nearest(key, near); ok {
+	if name, ok := c.nearest(key, near); ok {
 		c.addf(path, "unknown key, did you mean %q?", name)
 		return
 	}

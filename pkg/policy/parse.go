@@ -29,21 +29,6 @@ func (o object) has(key string) bool {
 // reader reads the value of one key.
 type reader func(path string, raw json.RawMessage)
 
-// readers returns how the keys of a policy are read into l.
-func (l *layer) readers(c *collector, maxExempt int) map[string]reader {
-	return map[string]reader{
-		keyMode:           func(path string, raw json.RawMessage) { readWord(c, path, raw, modeWords, &l.mode) },
-		keyCloseWaitGrace: func(path string, raw json.RawMessage) { readGrace(c, path, raw, &l.closeWait) },
-		keyFinWait2Grace:  func(path string, raw json.RawMessage) { readGrace(c, path, raw, &l.finWait2) },
-		keyClock:          func(path string, raw json.RawMessage) { readWord(c, path, raw, clockWords, &l.clock) },
-		keyPendingData:    func(path string, raw json.RawMessage) { readWord(c, path, raw, pendingWords, &l.pending) },
-		keyExempt: func(path string, raw json.RawMessage) {
-			// What is wrong is with the collector already, at the path where it stands.
-			_ = l.exempt.take(c.exemptions(path, raw, maxExempt))
-		},
-	}
-}
-
 // object reads the keys of an object. They are matched exactly: encoding/json's own matching into structs
 // would take "Grace" for "grace".
 func (c *collector) object(path string, raw []byte) (object, bool) {
@@ -134,29 +119,79 @@ func describe(raw []byte) string {
 	return "the number " + string(raw)
 }
 
-func readWord[T ~uint8](c *collector, path string, raw json.RawMessage, w words, s *setting[T]) {
-	s.named = true
+func readWord[T ~uint8](c *collector, path string, raw json.RawMessage, w words, to *T) bool {
 	text, ok := c.text(path, raw, w.example())
 	if !ok {
-		return
+		return false
 	}
-	if err := s.take(parseWord[T](w, text)); err != nil {
+	v, err := parseWord[T](w, text, c.nearest)
+	if err != nil {
 		c.add(path, err)
+		return false
 	}
+	*to = v
+	return true
 }
 
-func readGrace(c *collector, path string, raw json.RawMessage, s *setting[Grace]) {
-	s.named = true
-	want := graceExample
+func readPatience(c *collector, path string, raw json.RawMessage, to *Patience) bool {
+	want := patienceExample
 	if seconds, ok := addUnit(string(raw)); ok {
 		c.addf(path, "want %s; %s has no unit: write %s", want, raw, strconv.Quote(seconds))
-		return
+		return false
 	}
 	text, ok := c.text(path, raw, want)
 	if !ok {
-		return
+		return false
 	}
-	if err := s.take(parseGrace(text)); err != nil {
+	v, err := parsePatience(text)
+	if err != nil {
 		c.add(path, err)
+		return false
+	}
+	*to = v
+	return true
+}
+
+// readInt reads a number from first to last; want says with an example what is wanted.
+func readInt(c *collector, path string, raw json.RawMessage, want string, first, last int, to *int) bool {
+	n, err := strconv.Atoi(string(raw))
+	if err != nil {
+		var text string
+		if json.Unmarshal(raw, &text) == nil {
+			if n, err := strconv.Atoi(text); err == nil {
+				c.addf(path, "want %s, got a string: write %d", want, n)
+				return false
+			}
+		}
+		c.addf(path, "want %s, got %s", want, describe(raw))
+		return false
+	}
+	if n < first || n > last {
+		c.addf(path, "%d is not from %d to %d", n, first, last)
+		return false
+	}
+	*to = n
+	return true
+}
+
+func readBool(c *collector, path string, raw json.RawMessage, to *bool) bool {
+	switch string(raw) {
+	case "true":
+		*to = true
+	case "false":
+		*to = false
+	default:
+		c.addf(path, "want true or false, got %s", describe(raw))
+		return false
+	}
+	return true
+}
+
+// optional makes a reader of a value that may be absent: it is set only if what is read is good.
+func optional[T any](to **T, read func(path string, raw json.RawMessage, to *T) bool) reader {
+	return func(path string, raw json.RawMessage) {
+		if v := new(T); read(path, raw, v) {
+			*to = v
+		}
 	}
 }

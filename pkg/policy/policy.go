@@ -4,110 +4,155 @@
 package policy
 
 import (
-	"fmt"
 	"maps"
-	"net/netip"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// Policy says how long the half-closed sockets of one network namespace may live, and which are exempt.
-//
-// Its JSON form is what a record carries: every key but exempt is required, and a missing or unknown value
-// is an error rather than a default, so that a damaged record never decodes to something that destroys. The
-// zero Policy destroys nothing.
+// Policy says how long the half-closed sockets of one attachment may live, when their peers are asked, and
+// which of them are exempt. Layers.Resolve makes one. The zero Policy destroys nothing.
 type Policy struct {
-	Mode           Mode        `json:"mode"`
-	CloseWaitGrace Grace       `json:"closeWaitGrace"`
-	FinWait2Grace  Grace       `json:"finWait2Grace"`
-	Clock          Clock       `json:"clock"`
-	PendingData    PendingData `json:"pendingData"`
-	Exempt         []Exemption `json:"exempt,omitempty"`
+	Mode                     Mode
+	CloseWaitGrace           Patience
+	FinWait2Grace            Patience
+	ProbeAfter, PendingGrace Patience
+	ProbeCount               int
+	ProbeInterval            time.Duration
+	Clock                    Clock
+	Exempt                   []Match // before the rules
+	Rules                    []Rule  // the first that matches counts
+	Sources                  Sources // where each value came from
 }
 
-// The JSON names of a policy's fields; they are the keys of Sources too.
-const (
-	keyMode           = "mode"
-	keyCloseWaitGrace = "closeWaitGrace"
-	keyFinWait2Grace  = "finWait2Grace"
-	keyClock          = "clock"
-	keyPendingData    = "pendingData"
-	keyExempt         = "exempt"
-)
-
-// Default returns the policy of a network that says nothing: destroy after ten minutes without progress in
-// either state, but never with data pending; nothing is exempt.
+// Default returns the policy of a network that says nothing.
 func Default() Policy {
 	return Policy{
 		Mode:           Destroy,
-		CloseWaitGrace: Grace(10 * time.Minute),
-		FinWait2Grace:  Grace(10 * time.Minute),
+		CloseWaitGrace: Patience(time.Hour),        // kube-proxy's conntrack forgets a CLOSE_WAIT after it
+		FinWait2Grace:  Patience(time.Hour),        //
+		ProbeAfter:     Patience(90 * time.Second), // past Linux peers' orphan timer of 60 s
+		PendingGrace:   Patience(2 * time.Hour),    // net.ipv4.tcp_keepalive_time
+		ProbeCount:     6,
+		ProbeInterval:  10 * time.Second,
 		Clock:          ClockProgress,
-		PendingData:    PendingKeep,
+		Sources:        builtIn(),
 	}
 }
 
-// Grace returns the grace of CLOSE_WAIT or FIN_WAIT2. It is Never for any other state, and for a grace that
-// is not positive.
-func (p Policy) Grace(s inetdiag.State) Grace {
+// Grace returns the base grace of CLOSE_WAIT or FIN_WAIT2, before any rule. It is Never for any other state.
+func (p *Policy) Grace(s inetdiag.State) Patience {
 	switch s {
 	case inetdiag.CloseWait:
-		return orNever(p.CloseWaitGrace)
+		return p.CloseWaitGrace.orNever()
 	case inetdiag.FinWait2:
-		return orNever(p.FinWait2Grace)
+		return p.FinWait2Grace.orNever()
 	default:
 		return Never
 	}
 }
 
-func orNever(g Grace) Grace {
-	if g <= 0 {
-		return Never
-	}
-	return g
+// terms are the values that count for one socket.
+type terms struct {
+	mode                            Mode
+	grace, probeAfter, pendingGrace Patience
+	clock                           Clock
+	askSigpipe                      bool
 }
 
-// Exempts returns the first exemption that the socket with these addresses matches, and whether there is
-// one. Addresses may be v4-mapped.
-func (p Policy) Exempts(local, peer netip.AddrPort) (Exemption, bool) {
-	for _, e := range p.Exempt {
-		if e.Matches(local, peer) {
-			return e, true
-		}
+// terms returns what the policy says of a socket in state s, with a rule's values on top; r may be nil.
+func (p *Policy) terms(r *Rule, s inetdiag.State) terms {
+	t := terms{
+		mode: MostConservative(p.Mode), grace: p.Grace(s),
+		probeAfter: p.ProbeAfter.orNever(), pendingGrace: p.PendingGrace.orNever(), clock: p.Clock,
 	}
-	return Exemption{}, false
+	if r == nil {
+		return t
+	}
+	v := &r.Values
+	if v.Mode != nil {
+		t.mode = MostConservative(*v.Mode)
+	}
+	if g, _ := v.grace(s); g != nil {
+		t.grace = g.orNever()
+	}
+	if v.ProbeAfter != nil {
+		t.probeAfter = v.ProbeAfter.orNever()
+	}
+	if v.PendingGrace != nil {
+		t.pendingGrace = v.PendingGrace.orNever()
+	}
+	if v.Clock != nil {
+		t.clock = *v.Clock
+	}
+	t.askSigpipe = v.AskSigpipe != nil && *v.AskSigpipe
+	return t
 }
 
-// Validate returns what is wrong with a policy that was not made by this package's parser: with one that
-// was read from a record, or built in Go. It is empty for everything that the parser returns.
-func (p Policy) Validate() Problems {
-	var c collector
-	word := func(key string, w words, v uint8) {
-		if !w.has(v) {
-			c.addf(child("$", key), "%d is not a %s", v, w.kind)
+// Shortest returns the shortest patience that any socket may get, which the finder's cadence follows; Never
+// if nothing can come of any.
+func (p *Policy) Shortest() Patience {
+	shortest := p.shortest(nil)
+	for i := range p.Rules {
+		shortest = min(shortest, p.shortest(&p.Rules[i]))
+	}
+	return shortest
+}
+
+func (p *Policy) shortest(r *Rule) Patience {
+	shortest := Never
+	for _, s := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
+		if r != nil && r.Match.State != 0 && r.Match.State != s {
+			continue
+		}
+		if t := p.terms(r, s); t.mode != Off {
+			shortest = min(shortest, t.grace, t.probeAfter)
 		}
 	}
-	word(keyMode, modeWords, uint8(p.Mode))
-	for _, g := range []struct {
-		key   string
-		grace Grace
-	}{{keyCloseWaitGrace, p.CloseWaitGrace}, {keyFinWait2Grace, p.FinWait2Grace}} {
-		if g.grace <= 0 {
-			c.addf(child("$", g.key), `%s is not a grace: want more than 0, or "never"`, g.grace)
+	return shortest
+}
+
+// capped returns the policy with no mode less conservative than m, for the reason given as the mode's source.
+func (p Policy) capped(m Mode, source string) Policy {
+	if mode := MostConservative(p.Mode, m); mode != p.Mode {
+		p.Mode = mode
+		p.Sources = maps.Clone(p.Sources)
+		p.Sources[keyMode] = source
+	}
+	p.changeRules(func(v *Values) {
+		if v.Mode != nil {
+			v.Mode = new(MostConservative(*v.Mode, m))
 		}
+	})
+	return p
+}
+
+// atLeast returns the policy with no patience below least.
+func (p Policy) atLeast(least Patience) Policy {
+	for _, to := range []*Patience{&p.CloseWaitGrace, &p.FinWait2Grace, &p.ProbeAfter, &p.PendingGrace} {
+		*to = max(*to, least)
 	}
-	word(keyClock, clockWords, uint8(p.Clock))
-	word(keyPendingData, pendingWords, uint8(p.PendingData))
-	path := child("$", keyExempt)
-	if len(p.Exempt) > maxExemptRecord {
-		c.addf(path, "%d entries, at most %d are allowed", len(p.Exempt), maxExemptRecord)
-		return c.problems
+	p.changeRules(func(v *Values) {
+		for _, to := range v.patiences() {
+			if *to != nil {
+				*to = new(max(**to, least))
+			}
+		}
+	})
+	return p
+}
+
+// changeRules changes a copy of each rule, since layers share them.
+func (p *Policy) changeRules(change func(*Values)) {
+	if len(p.Rules) == 0 {
+		return
 	}
-	for i, e := range p.Exempt {
-		e.validate(&c, index(path, i))
+	rules := make([]Rule, len(p.Rules))
+	copy(rules, p.Rules)
+	for i := range rules {
+		change(&rules[i].Values)
 	}
-	return c.problems
+	p.Rules = rules
 }
 
 // Where a value came from, in Sources. An annotation's value has SourceAnnotation, a space and the
@@ -116,48 +161,26 @@ const (
 	SourceBuiltIn    = "built-in"
 	SourceNetwork    = "network"
 	SourceAnnotation = "annotation"
+	// SourceWrongAnnotation is the source of a mode that is observe because of a mistake in an annotation.
+	SourceWrongAnnotation = "wrong annotation"
 )
 
 // Sources says where each value of a policy came from: by the field's JSON name, "built-in", "network" or
-// for instance "annotation halfclose.cni/grace". Exemptions that a pod added to its network's have both,
-// joined by " and ".
+// for instance "annotation halfclose.cni/grace".
 type Sources map[string]string
 
+// sourceKeys are the values that have a source.
+func sourceKeys() []string {
+	return []string{
+		keyMode, keyCloseWaitGrace, keyFinWait2Grace, keyProbeAfter, keyProbeCount, keyProbeInterval, keyPendingGrace,
+		keyClock, keyExempt, keyRules,
+	}
+}
+
 func builtIn() Sources {
-	return Sources{
-		keyMode: SourceBuiltIn, keyCloseWaitGrace: SourceBuiltIn, keyFinWait2Grace: SourceBuiltIn,
-		keyClock: SourceBuiltIn, keyPendingData: SourceBuiltIn, keyExempt: SourceBuiltIn,
+	s := make(Sources)
+	for _, key := range sourceKeys() {
+		s[key] = SourceBuiltIn
 	}
-}
-
-func (s Sources) clone() Sources {
-	if s == nil {
-		return builtIn()
-	}
-	return maps.Clone(s)
-}
-
-// UnmarshalJSON reads a policy from a record. Unknown keys are ignored; a required key that is missing, and
-// any value that is not valid, is an error that wraps Problems, names them all and leaves p alone.
-func (p *Policy) UnmarshalJSON(data []byte) error {
-	var c collector
-	fields, ok := c.object("$", data)
-	if !ok {
-		return fmt.Errorf("read policy: %w", c.problems)
-	}
-	var l layer
-	c.each("$", fields, l.readers(&c, maxExemptRecord), func(string, field) {})
-	for _, key := range []string{keyMode, keyCloseWaitGrace, keyFinWait2Grace, keyClock, keyPendingData} {
-		if !fields.has(key) {
-			c.addf(child("$", key), "missing")
-		}
-	}
-	if len(c.problems) > 0 {
-		return fmt.Errorf("read policy: %w", c.problems)
-	}
-	*p = Policy{
-		Mode: l.mode.value, CloseWaitGrace: l.closeWait.value, FinWait2Grace: l.finWait2.value,
-		Clock: l.clock.value, PendingData: l.pending.value, Exempt: l.exempt.value,
-	}
-	return nil
+	return s
 }

@@ -42,10 +42,37 @@ func (p Problems) Strings() []string {
 	return all
 }
 
+// maxHints is how often the name that was probably meant is looked for in one configuration: the search costs
+// far more than the message, and the author of a configuration may be a tenant.
+const maxHints = 64
+
 // collector gathers problems while a configuration is read.
-type collector struct{ problems Problems }
+type collector struct {
+	problems Problems
+	most     int // how many are kept; 0 is all
+	dropped  int // how many were not
+	hints    int
+}
+
+// count returns how many problems there are, kept or not.
+func (c *collector) count() int { return len(c.problems) + c.dropped }
+
+// isFull reports whether a further problem would not be kept.
+func (c *collector) isFull() bool { return c.most > 0 && len(c.problems) >= c.most }
+
+// nearest returns the one of names that s was probably meant to be, as long as hints are to be had.
+func (c *collector) nearest(s string, names []string) (string, bool) {
+	if c.hints++; c.isFull() || c.hints > maxHints {
+		return "", false
+	}
+	return nearest(s, names)
+}
 
 func (c *collector) addf(path, format string, args ...any) {
+	if c.isFull() {
+		c.dropped++
+		return
+	}
 	c.problems = append(c.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
@@ -77,8 +104,10 @@ const maxQuoted = 64
 
 // quote shows a value that anyone may have written: escaped, and cut short.
 func quote(s string) string {
-	if len(s) <= maxQuoted {
-		return strconv.Quote(s)
+	more := ""
+	if len(s) > maxQuoted {
+		s, more = strings.ToValidUTF8(s[:maxQuoted], ""), "..."
 	}
-	return strconv.Quote(strings.ToValidUTF8(s[:maxQuoted], "")) + "..."
+	// What is no UTF-8 came as the replacement character out of JSON.
+	return strings.ReplaceAll(strconv.Quote(s), "\ufffd", `\ufffd`) + more
 }

@@ -23,7 +23,7 @@ func TestTheReadmeConfiguresWhatThereIs(t *testing.T) {
 
 	example := regexp.MustCompile(`(?s)\{"type": "halfclose".*?\}\}`).FindString(readme)
 	n, problems := policy.ParseNetwork([]byte(example))
-	if len(problems) > 0 || n.Policy.Mode != policy.Destroy || !n.PodAnnotations {
+	if len(problems) > 0 || policy.Compose(n.Layer).Mode != policy.Destroy || !n.PodAnnotations {
 		t.Errorf("%s\nhas the problems %v and says %+v", example, problems, n)
 	}
 
@@ -43,9 +43,9 @@ func TestTheReadmeConfiguresWhatThereIs(t *testing.T) {
 	}
 
 	for _, name := range regexp.MustCompile("`(halfclose\\.cni/[a-z0-9-]+)`").FindAllStringSubmatch(table, -1) {
-		_, _, warnings := policy.Network{Policy: policy.Default()}.WithAnnotations(map[string]string{name[1]: "nonsense"})
-		if len(warnings) != 1 || strings.Contains(warnings[0], "there is none of this name") {
-			t.Errorf("annotation %s: %q", name[1], warnings)
+		problems := policy.Layers{Annotations: map[string]string{name[1]: "nonsense"}}.Resolve(0).Problems
+		if len(problems) != 1 || strings.Contains(problems[0], "there is none of this name") {
+			t.Errorf("annotation %s: %q", name[1], problems)
 		}
 	}
 }

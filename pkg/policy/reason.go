@@ -6,9 +6,6 @@ package policy
 import (
 	"fmt"
 	"time"
-
-	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
 // Reason says why a socket is spared, or that nothing spares it. Its text is the name used in JSON, logs
@@ -17,28 +14,37 @@ type Reason uint8
 
 // The reasons.
 const (
-	Unknown            Reason = iota // the kernel did not say enough to judge
-	Destroyable                      // past its deadline: nothing spares it
-	NotHalfClosed                    // any state but CLOSE_WAIT and FIN_WAIT2
-	NotRegistered                    // its namespace has no attachment
-	Orphan                           // FIN_WAIT2 that no process owns: the kernel's timers end it
-	NotAccepted                      // CLOSE_WAIT still in a listener's accept queue
-	MPTCP                            // a subflow: the connection above it decides
-	Exempted                         // matches an entry of the policy's exempt list
-	ModeOff                          // the policy's mode is off
-	GraceNever                       // the policy's grace for its state is never
-	Young                            // half-closed for less than its grace
-	Progressing                      // a byte moved, or was read, less than its grace ago
-	UnreadData                       // its owner has bytes still to read
-	UnacknowledgedData               // its peer has not acknowledged all that was written
-	SeenOnce                         // past its deadline, but its owner may have been reading until just now
+	Unknown        Reason = iota // the kernel did not say enough to judge
+	Destroyable                  // past its patience: nothing spares it
+	WouldDestroy                 // the same, in mode observe
+	WithinGrace                  // idle for less than its grace
+	Progressing                  // a byte moved, or was read, less than its grace ago
+	AskingPeer                   // its peer is being asked
+	PeerAlive                    // its peer has answered in this idle time, and its grace is not over
+	PeerSpared                   // the other end of the connection is known, and spared for a standing reason
+	WouldAsk                     // its peer would be asked, in mode destroy
+	UnreadData                   // past its grace, but its owner has bytes still to read
+	UnackedData                  // past its grace, but its peer has not acknowledged all that was written
+	BelowThreshold               // past its grace, but a rule leaves so many alone
+	OwnerFrozen                  // all its owners are frozen or stopped
+	OwnerUnknown                 // it depends on its owner, which could not be found
+	Orphan                       // FIN_WAIT2 that no process owns: the kernel's timers end it
+	NotAccepted                  // CLOSE_WAIT still in a listener's accept queue
+	MPTCP                        // a subflow: the connection above it decides
+	Exempted                     // matches an entry of the policy's exempt list
+	ModeOff                      // the policy's mode is off
+	GraceNever                   // the policy's grace for it is never
+	NotHalfClosed                // any state but CLOSE_WAIT and FIN_WAIT2
+	NotRegistered                // its netns has no attachment
 )
 
 var reasonNames = [...]string{
-	Unknown: "unknown", Destroyable: "destroy", NotHalfClosed: "not-half-closed", NotRegistered: "not-registered",
-	Orphan: "orphan", NotAccepted: "not-accepted", MPTCP: "mptcp", Exempted: "exempt", ModeOff: "off",
-	GraceNever: "never", Young: "young", Progressing: "progress", UnreadData: "unread",
-	UnacknowledgedData: "unacknowledged", SeenOnce: "seen-once",
+	Unknown: "unknown", Destroyable: "destroy", WouldDestroy: "would-destroy", WithinGrace: "within-grace",
+	Progressing: "progress", AskingPeer: "asking-peer", PeerAlive: "peer-alive", PeerSpared: "peer-spared",
+	WouldAsk: "would-ask", UnreadData: "unread-data", UnackedData: "unacked-data", BelowThreshold: "below-threshold",
+	OwnerFrozen: "owner-frozen", OwnerUnknown: "owner-unknown", Orphan: "orphan", NotAccepted: "not-accepted",
+	MPTCP: "mptcp", Exempted: "exempt", ModeOff: "mode-off", GraceNever: "grace-never",
+	NotHalfClosed: "not-half-closed", NotRegistered: "not-registered",
 }
 
 // Reasons lists all of them.
@@ -70,43 +76,6 @@ func (r *Reason) UnmarshalText(text []byte) error {
 		}
 	}
 	return fmt.Errorf("unknown reason %q", text)
-}
-
-// Explain says in words why v was reached, for the person who asks why a socket was, or was not, destroyed.
-func Explain(v Verdict, p Policy, h History, s *inetdiag.Socket, now monotime.Time) string {
-	grace := p.Grace(s.State)
-	switch v.Reason {
-	case Destroyable:
-		return "its " + grace.String() + " grace ended " + Age(now.Sub(v.Deadline)).String() + " ago"
-	case NotHalfClosed:
-		return s.State.String() + " is not half-closed"
-	case NotRegistered:
-		return "its namespace has no attachment"
-	case Orphan:
-		return "no process owns it: the kernel ends it after net.ipv4.tcp_fin_timeout"
-	case NotAccepted:
-		return "its listener has not accepted it yet"
-	case MPTCP:
-		return "it is a subflow of an MPTCP connection"
-	case Exempted:
-		return "exempt: " + v.Exemption.String()
-	case ModeOff:
-		return "the policy's mode is off"
-	case GraceNever:
-		return "the policy's grace for " + s.State.String() + " is never"
-	case Young:
-		return "half-closed for " + Age(now.Sub(h.Since)).String() + " of its " + grace.String() + " grace"
-	case Progressing:
-		return "moved bytes " + Age(now.Sub(h.Progress)).String() + " ago, within its " + grace.String() + " grace"
-	case UnreadData:
-		return fmt.Sprintf("its owner has %d bytes still to read", Unread(s))
-	case UnacknowledgedData:
-		return fmt.Sprintf("its peer has %d bytes still to acknowledge", s.WQueue)
-	case SeenOnce:
-		return fmt.Sprintf("past its grace, but first looked at %s ago: its owner may have been reading before", Age(now.Sub(h.First)))
-	case Unknown:
-	}
-	return "the kernel did not say enough to judge it"
 }
 
 // Age rounds a duration as people read ages: to a tenth of a second below a minute, to seconds above.

@@ -9,34 +9,25 @@ import (
 	"strings"
 )
 
-// Mode says what becomes of a socket that is past its grace. The modes are ordered by care: Destroy is less
-// than Observe, which is less than Off. The zero Mode is none of them and stands for Off wherever it is
+// Mode says what becomes of a socket that is past its patience. The modes are ordered: Destroy is less
+// conservative than Observe, which is less than Off. The zero Mode is none of them and stands for Off wherever it is
 // used, so that a mode that was never set destroys nothing; Policy.Validate reports it.
 type Mode uint8
 
-// The modes, least careful first.
+// The modes, least conservative first.
 const (
 	Destroy Mode = 1 + iota // destroy it
 	Observe                 // do everything but the destroy, and account for it as would-destroy
 	Off                     // leave it alone
 )
 
-// Clock says what a grace is counted from.
+// Clock says what a patience is counted from.
 type Clock uint8
 
-// The clocks, more careful first.
+// The clocks, more conservative first.
 const (
-	ClockProgress Clock = iota // since the later of state entry and the last progress
+	ClockProgress Clock = iota // since the last progress, or else since state entry or the first look
 	ClockState                 // since state entry, whatever moves
-)
-
-// PendingData says what unread or unacknowledged bytes do to a socket that is past its grace.
-type PendingData uint8
-
-// What pending data may do, more careful first.
-const (
-	PendingKeep    PendingData = iota // the socket is spared
-	PendingDestroy                    // its deadline stands
 )
 
 // PodOverrides says how far a pod's annotations may change its network's policy.
@@ -45,7 +36,7 @@ type PodOverrides uint8
 // The kinds of PodOverrides.
 const (
 	OverridesAny   PodOverrides = iota // any value
-	OverridesRelax                     // only values that are more careful than the network's
+	OverridesRelax                     // both policies are judged, with and without the annotations, and joined
 	OverridesNone                      // none
 )
 
@@ -70,15 +61,14 @@ const (
 var (
 	modeWords     = words{kind: "mode", names: []string{Destroy: "destroy", Observe: "observe", Off: "off"}}
 	clockWords    = words{kind: "clock", names: []string{ClockProgress: "progress", ClockState: "state"}}
-	pendingWords  = words{kind: "pendingData", names: []string{PendingKeep: "keep", PendingDestroy: "destroy"}}
 	overrideWords = words{kind: "podOverrides", names: []string{OverridesAny: "any", OverridesRelax: "relax", OverridesNone: "none"}}
 	failureWords  = words{kind: "failurePolicy", names: []string{Ignore: "ignore", Fail: "fail"}}
 	startWords    = words{kind: "reaper", names: []string{Auto: "auto", External: "external"}}
 )
 
-// MostCareful returns the most careful of the modes given: Off before Observe before Destroy. Of no mode at
+// MostConservative returns the most conservative of the modes given: Off before Observe before Destroy. Of no mode at
 // all, or with a value among them that is no mode, it is Off.
-func MostCareful(modes ...Mode) Mode {
+func MostConservative(modes ...Mode) Mode {
 	most := Mode(0)
 	for _, m := range modes {
 		if !modeWords.has(uint8(m)) {
@@ -90,6 +80,14 @@ func MostCareful(modes ...Mode) Mode {
 		return Off
 	}
 	return most
+}
+
+// orOff is the mode that counts: a value that is no mode stands for Off.
+func (m Mode) orOff() Mode {
+	if !modeWords.has(uint8(m)) {
+		return Off
+	}
+	return m
 }
 
 // String returns "destroy", "observe" or "off", and "off" for the zero Mode.
@@ -120,17 +118,14 @@ func (c Clock) MarshalText() ([]byte, error) { return clockWords.marshal(uint8(c
 // UnmarshalText takes exactly one of the words that String returns.
 func (c *Clock) UnmarshalText(text []byte) error { return unmarshalWord(c, clockWords, text) }
 
-// String returns "keep" or "destroy".
-func (d PendingData) String() string { return pendingWords.text(uint8(d)) }
-
-// MarshalText returns what String does; a value that is neither is an error.
-func (d PendingData) MarshalText() ([]byte, error) { return pendingWords.marshal(uint8(d)) }
-
-// UnmarshalText takes exactly one of the words that String returns.
-func (d *PendingData) UnmarshalText(text []byte) error { return unmarshalWord(d, pendingWords, text) }
-
 // String returns "any", "relax" or "none".
 func (o PodOverrides) String() string { return overrideWords.text(uint8(o)) }
+
+// MarshalText returns what String does; a value that is none of them is an error.
+func (o PodOverrides) MarshalText() ([]byte, error) { return overrideWords.marshal(uint8(o)) }
+
+// UnmarshalText takes exactly one of the words that String returns.
+func (o *PodOverrides) UnmarshalText(text []byte) error { return unmarshalWord(o, overrideWords, text) }
 
 // String returns "ignore" or "fail".
 func (f FailurePolicy) String() string { return failureWords.text(uint8(f)) }
@@ -173,7 +168,7 @@ func (w words) all() []string {
 // example is how a value of the kind is written in JSON.
 func (w words) example() string { return "a string such as " + strconv.Quote(w.all()[0]) }
 
-func parseWord[T ~uint8](w words, s string) (T, error) {
+func parseWord[T ~uint8](w words, s string, nearest func(string, []string) (string, bool)) (T, error) {
 	for v, name := range w.names {
 		if name != "" && name == s {
 			return T(v), nil
@@ -191,7 +186,7 @@ func parseWord[T ~uint8](w words, s string) (T, error) {
 }
 
 func unmarshalWord[T ~uint8](v *T, w words, text []byte) error {
-	parsed, err := parseWord[T](w, string(text))
+	parsed, err := parseWord[T](w, string(text), nearest)
 	if err != nil {
 		return err
 	}

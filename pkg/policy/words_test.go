@@ -10,7 +10,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestMostCareful(t *testing.T) {
+func TestMostConservative(t *testing.T) {
 	const destroy, observe, off = policy.Destroy, policy.Observe, policy.Off
 	for name, tt := range map[string]struct {
 		modes []policy.Mode
@@ -24,14 +24,14 @@ func TestMostCareful(t *testing.T) {
 		"a mode that does not exist is off":       {[]policy.Mode{destroy, 9}, off},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := policy.MostCareful(tt.modes...); got != tt.want {
+			if got := policy.MostConservative(tt.modes...); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestModesAreOrderedByCare(t *testing.T) {
+func TestModesAreOrderedByHowConservativeTheyAre(t *testing.T) {
 	if policy.Destroy >= policy.Observe || policy.Observe >= policy.Off {
 		t.Errorf("want destroy (%d) < observe (%d) < off (%d)", policy.Destroy, policy.Observe, policy.Off)
 	}
@@ -41,7 +41,7 @@ func TestWordsRoundTrip(t *testing.T) {
 	type word interface{ MarshalText() ([]byte, error) }
 	for want, v := range map[string]word{
 		"destroy": policy.Destroy, "observe": policy.Observe, "off": policy.Off,
-		"progress": policy.ClockProgress, "state": policy.ClockState, "keep": policy.PendingKeep,
+		"progress": policy.ClockProgress, "state": policy.ClockState, "relax": policy.OverridesRelax, "server": policy.RoleServer,
 	} {
 		if got, err := v.MarshalText(); err != nil || string(got) != want {
 			t.Errorf("%v marshals to %q, %v", v, got, err)
@@ -59,10 +59,16 @@ func TestWordsRoundTrip(t *testing.T) {
 			t.Errorf("%s reads back as %s, %v", c, got, err)
 		}
 	}
-	for _, d := range []policy.PendingData{policy.PendingKeep, policy.PendingDestroy} {
-		var got policy.PendingData
-		if err := got.UnmarshalText([]byte(d.String())); err != nil || got != d {
-			t.Errorf("%s reads back as %s, %v", d, got, err)
+	for _, r := range []policy.Role{policy.RoleUnknown, policy.RoleClient, policy.RoleServer} {
+		var got policy.Role
+		if err := got.UnmarshalText([]byte(r.String())); err != nil || got != r {
+			t.Errorf("%s reads back as %s, %v", r, got, err)
+		}
+	}
+	for _, o := range []policy.PodOverrides{policy.OverridesAny, policy.OverridesRelax, policy.OverridesNone} {
+		var got policy.PodOverrides
+		if err := got.UnmarshalText([]byte(o.String())); err != nil || got != o {
+			t.Errorf("%s reads back as %s, %v", o, got, err)
 		}
 	}
 }

@@ -20,6 +20,17 @@ type census struct {
 	records  []state.Record  // that can be acted on
 	inert    []inertRecord   // that cannot, such as those whose namespace is gone
 	problems []state.Problem // files that are no record, or cannot be read
+	holds    []state.Hold    // what keeps a netns at observe at most, whatever its records ask for
+}
+
+// heldBy returns what keeps a netns at observe at most: files that speak of it and cannot be read or acted on.
+func (c *census) heldBy(id netns.Identity) (holds []state.Hold) {
+	for _, h := range c.holds {
+		if h.Netns.Names(id) {
+			holds = append(holds, h)
+		}
+	}
+	return holds
 }
 
 // inertRecord is a record that nothing is done about.
@@ -38,8 +49,9 @@ func (w *watcher) census(now monotime.Time) census {
 		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}
 		return c
 	}
-	c := census{problems: listing.Problems}
+	c := census{problems: listing.Problems, holds: listing.Holds}
 	useless := make(map[string]monotime.Time)
+	var overdue []state.Record
 	for _, r := range slices.Concat(listing.Records, w.unreadable(listing.Problems)) {
 		reason, ended := w.judge(r)
 		if reason == "" {
@@ -47,8 +59,22 @@ func (w *watcher) census(now monotime.Time) census {
 			continue
 		}
 		c.inert = append(c.inert, inertRecord{r, reason})
+		if r.Boot == w.boot {
+			// Its path ends before its netns may: then it still asks for what it says.
+			c.holds = append(c.holds, state.Hold{Netns: state.KeyOf(r.Netns.Identity), File: fileName(r), Reason: reason})
+		}
 		if ended && w.overdue(fileName(r), useless, now) {
+			overdue = append(overdue, r)
+		}
+	}
+	for _, r := range overdue {
+		if r.Boot != w.boot || w.ended(state.KeyOf(r.Netns.Identity), c.records) {
 			w.prune(r)
+		}
+	}
+	for _, h := range listing.Holds {
+		if w.overdue(h.File, useless, now) && w.ended(h.Netns, c.records) {
+			w.log.Info("prune a file that is no record, and whose namespace has ended", "file", h.File, "error", w.store.Prune(h.File))
 		}
 	}
 	for _, p := range listing.Problems {
@@ -131,14 +157,24 @@ func (w *watcher) overdue(name string, next map[string]monotime.Time, now monoti
 	return now.Sub(since) >= pruneAfter
 }
 
-// prune deletes a record that has been of no use for long, unless it has been replaced meanwhile.
+// ended reports whether a namespace is proven to have ended: the kernel says so, or neither the path of a record nor a
+// process leads there.
+func (w *watcher) ended(k state.NetnsKey, records []state.Record) bool {
+	if slices.ContainsFunc(records, func(r state.Record) bool { return k.Names(r.Netns.Identity) }) {
+		return false
+	}
+	ended, err := netns.Ended(netns.Identity{Cookie: k.Cookie, Inode: k.Inode})
+	return ended && err == nil
+}
+
+// prune deletes the file of a record that has been of no use for long, unless it has been written again since.
 func (w *watcher) prune(r state.Record) {
 	current, err := w.store.Get(r.Attachment)
-	if err != nil || current.Netns != r.Netns || !current.Time.Equal(r.Time) {
+	if err == nil && current.Netns == r.Netns && !current.Time.Equal(r.Time) {
 		return
 	}
-	w.log.Info("prune a record whose namespace is gone", "container", r.ContainerID, "ifname", r.IfName,
-		"pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name, "error", w.store.Delete(r.Attachment))
+	w.log.Info("prune a record whose namespace has ended", "container", r.ContainerID, "ifname", r.IfName,
+		"pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name, "error", w.store.Prune(fileName(r)))
 }
 
 // fileName is what the file of a record that was listed is called.

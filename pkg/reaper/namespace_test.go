@@ -236,7 +236,11 @@ func TestFilesThatAreNoRecordsAreReportedAndTheRestGoesOn(t *testing.T) {
 		ns := nstest.New(t)
 		n := newNode(t, finder)
 		r := n.register(ns, timing(inetdiag.CloseWait, soon))
-		whole, err := os.ReadFile(filepath.Join(n.store.AttachmentsDir(), r.ContainerID+"@eth0.json"))
+		name, err := r.FileName()
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := os.ReadFile(filepath.Join(n.store.AttachmentsDir(), name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,9 +5,12 @@ package reaper
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,6 +53,21 @@ func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) sta
 	return r
 }
 
+// identify returns the identity of a namespace.
+func identify(t *testing.T, ns *nstest.NS) netns.Identity {
+	t.Helper()
+	h, err := netns.Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	id, err := h.Identify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
 // count takes a census as the watcher does.
 func count(w *watcher, at monotime.Time) census {
 	w.last = w.census(at)
@@ -64,7 +82,8 @@ func left(t *testing.T, w *watcher) string {
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, strings.TrimSuffix(e.Name(), "@eth0.json"))
+		id, _, _ := strings.Cut(e.Name(), "@")
+		names = append(names, id)
 	}
 	return strings.Join(names, " ")
 }
@@ -73,20 +92,11 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	w := newTestWatcher(t)
 	ns := nstest.New(t)
 	in := func(r *state.Record) {
-		h, err := netns.Open(ns.Path())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Close()
-		id, err := h.Identify()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Netns = state.Netns{Path: ns.Path(), Identity: id}
+		r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)}
 	}
 	put(t, w, "gone")
 	put(t, w, "rebooted", in, func(r *state.Record) { r.Boot = otherBoot })
-	put(t, w, "elsewhere", in, func(r *state.Record) { r.Netns.Inode++ })
+	put(t, w, "elsewhere", in, func(r *state.Record) { r.Netns.Inode, r.Netns.Cookie = r.Netns.Inode+1, 1<<39 })
 	put(t, w, "replaced")
 	put(t, w, "used", in)
 	half := func(name, content string) {
@@ -96,13 +106,15 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	}
 	half("half@eth0.json", `{"version": 1, "boot": "`)
 	half("oldhalf@eth0.json", `{"boot": "`+otherBoot+`", "version": 1, "netns": {`)
+	half("endedhalf@eth0:1-1.json", "")
+	half("livehalf@eth0:"+state.KeyOf(identify(t, ns)).String()+".json", "")
 
 	c := count(w, moment(0))
-	if len(c.records) != 1 || c.records[0].ContainerID != "used" || len(c.inert) != 4 || len(c.problems) != 2 {
+	if len(c.records) != 1 || c.records[0].ContainerID != "used" || len(c.inert) != 4 || len(c.problems) != 4 {
 		t.Fatalf("%d records, %d inert, %d problems", len(c.records), len(c.inert), len(c.problems))
 	}
 	count(w, moment(pruneAfter-1))
-	if got := left(t, w); got != "elsewhere gone half oldhalf rebooted replaced used" {
+	if got := left(t, w); got != "elsewhere endedhalf gone half livehalf oldhalf rebooted replaced used" {
 		t.Errorf("too soon, what is left is %s", got)
 	}
 	// One is put again meanwhile, and its time begins anew as it has a namespace for a while.
@@ -110,12 +122,88 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	count(w, moment(pruneAfter-1))
 	put(t, w, "replaced")
 	count(w, moment(pruneAfter))
-	if got := left(t, w); got != "half replaced used" {
+	if got := left(t, w); got != "half livehalf replaced used" {
 		t.Errorf("after ten minutes what is left is %s", got)
 	}
 	count(w, moment(2*pruneAfter))
-	if got := left(t, w); got != "half used" {
+	if got := left(t, w); got != "half livehalf used" {
 		t.Errorf("after ten more what is left is %s", got)
+	}
+}
+
+// TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve damages each of the files of one netns but one: that one registers the
+// netns, and the others hold it.
+func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
+	w := newTestWatcher(t)
+	ns, other := nstest.New(t), nstest.New(t)
+	id, process := identify(t, ns), exec.Command("sleep", "1000")
+	ns.Do(t, func() {
+		if err := process.Start(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Cleanup(func() { _ = process.Process.Kill() }) // it has exited already unless the test failed
+	in := func(path string) func(*state.Record) {
+		return func(r *state.Record) { r.Netns = state.Netns{Path: path, Identity: id} }
+	}
+	put(t, w, "process", in(fmt.Sprintf("/proc/%d/ns/net", process.Process.Pid)))
+	put(t, w, "rebooted", in(ns.Path()), func(r *state.Record) { r.Boot = otherBoot })
+	put(t, w, "other", func(r *state.Record) { r.Netns = state.Netns{Path: other.Path(), Identity: identify(t, other)} })
+	put(t, w, "used", in(ns.Path()))
+	files := func() (names []string) {
+		for _, h := range w.last.heldBy(id) {
+			if h.Reason == "" {
+				t.Errorf("%s: no reason", h.File)
+			}
+			name, _, _ := strings.Cut(h.File, "@")
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	if c := count(w, moment(0)); len(c.records) != 3 || len(files()) > 0 {
+		t.Errorf("%d records, held by %q, want three and none", len(c.records), files())
+	}
+	if err := process.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = process.Wait() // killed
+	key := ":" + state.KeyOf(id).String() + ".json"
+	data, err := os.ReadFile(filepath.Join(w.store.AttachmentsDir(), "used@eth0"+key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	boot, err := netns.BootID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := strings.Replace(string(data), testBoot, boot, 1)
+	for name, content := range map[string]string{
+		"empty@eth0": "", "half@eth0": used[:len(used)/2], "newer@eth0": `{"version": 99}`, "nul@eth0": strings.Repeat("\x00", 512),
+		"alien@eth0": used, "word@eth0": strings.NewReplacer(`"used"`, `"word"`, `"destroy"`, `"annihilate"`).Replace(used),
+	} {
+		if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), name+key), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(w.store.AttachmentsDir(), "dir@eth0"+key), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("used@eth0"+key, filepath.Join(w.store.AttachmentsDir(), "link@eth0"+key)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), "no netns in it"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"alien", "dir", "empty", "half", "link", "newer", "nul", "process", "word"}
+	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
+		c := count(w, moment(at))
+		if len(c.records) != 2 || !slices.Equal(files(), want) {
+			t.Errorf("after %v: %d records, held by %q, want two and %q", at, len(c.records), files(), want)
+		}
+		if held := c.heldBy(identify(t, other)); len(held) > 0 {
+			t.Errorf("after %v the other netns is held by %+v", at, held)
+		}
 	}
 }
 

@@ -6,11 +6,14 @@ package state
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/utils"
+
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 // Attachment names a container's interface, as the CNI specification's section "Attachment" does.
@@ -20,12 +23,13 @@ type Attachment struct {
 }
 
 const (
-	// separator is in no container ID, so that the first one in a file name ends the container ID.
+	// separator ends the container ID in a file name: no container ID has it.
 	separator = "@"
-	suffix    = ".json"
-	// maxName leaves room, in the 255 bytes that a file name may have, for what makes a temporary file's
-	// name of it: a leading dot and up to 19 digits.
-	maxName = 255 - 20
+	// netnsSeparator ends the interface name: none has it.
+	netnsSeparator = ":"
+	suffix         = ".json"
+	// maxName is how many bytes a file name may have.
+	maxName = 255
 )
 
 // String returns the attachment as it is shown to people; what is no valid one is quoted.
@@ -36,19 +40,18 @@ func (a Attachment) String() string {
 	return a.ContainerID + ", interface " + a.IfName
 }
 
-// FileName returns the name of the attachment's file, "<containerID>@<ifname>.json". It errs on what is no
-// valid container ID or interface name, and on names too long for a file.
-func (a Attachment) FileName() (string, error) {
+// Validate checks whether a record of the attachment can be written: it errs on what is no valid container ID or
+// interface name, and on names too long for a file.
+func (a Attachment) Validate() error {
 	if err := a.validate(); err != nil {
-		return "", err
+		return err
 	}
-	name := a.ContainerID + separator + a.IfName + suffix
-	if len(name) > maxName {
-		longest := maxName - len(separator+a.IfName+suffix)
-		return "", fmt.Errorf("container ID of %d bytes is too long: at most %d fit in a file name",
-			len(a.ContainerID), longest)
+	// The limit does not depend on the netns, so that a container ID fits always or never.
+	longest := maxName - len(separator+a.IfName+netnsSeparator+suffix) - maxKeyLen
+	if len(a.ContainerID) > longest {
+		return fmt.Errorf("container ID of %d bytes is too long: at most %d fit in a file name", len(a.ContainerID), longest)
 	}
-	return name, nil
+	return nil
 }
 
 // validate checks what the CNI specification and Linux ask of the two names.
@@ -67,19 +70,108 @@ func (a Attachment) validate() error {
 	return nil
 }
 
-// ParseFileName returns the attachment whose FileName is name.
-func ParseFileName(name string) (Attachment, error) {
+// base is how the names of the attachment's files begin.
+func (a Attachment) base() string { return a.ContainerID + separator + a.IfName }
+
+// owns reports whether a name is that of one of the attachment's files.
+func (a Attachment) owns(name string) bool {
+	rest, ok := strings.CutPrefix(name, a.base())
+	if !ok || !strings.HasSuffix(rest, suffix) {
+		return false
+	}
+	return rest == suffix || strings.HasPrefix(rest, netnsSeparator)
+}
+
+// NetnsKey names a network namespace in the name of a file, so that damage to the content leaves the netns known. The
+// zero NetnsKey names none.
+type NetnsKey struct {
+	Cookie uint64 // 0 if the kernel has no cookies (before 5.14)
+	Inode  uint64
+}
+
+// maxKeyLen is the length of the longest NetnsKey of a kernel that has made fewer than 2^40 namespaces: ten digits of
+// the cookie, a hyphen, and eight digits of the inode number, which has 32 bits.
+const maxKeyLen = 10 + 1 + 8
+
+// KeyOf returns the key of a netns.
+func KeyOf(id netns.Identity) NetnsKey { return NetnsKey{Cookie: id.Cookie, Inode: id.Inode} }
+
+// Names reports whether the key is that of a netns. Where a cookie is not known the inode number decides, which a later
+// netns may have.
+func (k NetnsKey) Names(id netns.Identity) bool {
+	if k.Cookie != 0 && id.Cookie != 0 {
+		return k.Cookie == id.Cookie
+	}
+	return k.Inode != 0 && k.Inode == id.Inode
+}
+
+// String returns the key as it stands in a file name: cookie and inode number in hexadecimal digits, with a hyphen
+// between them.
+func (k NetnsKey) String() string {
+	return strconv.FormatUint(k.Cookie, 16) + "-" + strconv.FormatUint(k.Inode, 16)
+}
+
+// parseKey is the inverse of String. Each key has one spelling.
+func parseKey(s string) (NetnsKey, error) {
+	cookie, inode, _ := strings.Cut(s, "-")
+	var k NetnsKey
+	var errs [2]error
+	k.Cookie, errs[0] = strconv.ParseUint(cookie, 16, 64)
+	k.Inode, errs[1] = strconv.ParseUint(inode, 16, 64)
+	if errors.Join(errs[:]...) != nil || k.Inode == 0 || k.String() != s {
+		return NetnsKey{}, errors.New("what follows the interface is no netns cookie and inode number in hexadecimal digits")
+	}
+	return k, nil
+}
+
+// FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json". It errs
+// as Attachment.Validate does. One that was read of version 1 has no netns in its name.
+func (r Record) FileName() (string, error) {
+	if r.Version == version1 {
+		return r.base() + suffix, r.Attachment.Validate()
+	}
+	return fileNameOf(r.Attachment, KeyOf(r.Netns.Identity))
+}
+
+func fileNameOf(a Attachment, k NetnsKey) (string, error) {
+	if err := a.Validate(); err != nil {
+		return "", err
+	}
+	if k.Inode == 0 {
+		return "", errNoInode
+	}
+	name := a.base() + netnsSeparator + k.String() + suffix
+	if len(name) > maxName {
+		return "", fmt.Errorf("file name of %d bytes is too long: at most %d are possible", len(name), maxName)
+	}
+	return name, nil
+}
+
+// ParseFileName returns the attachment and the netns that the name of a record's file has. The key is zero for a file of
+// version 1, whose name is "<containerID>@<ifname>.json".
+func ParseFileName(name string) (Attachment, NetnsKey, error) {
 	base, ok := strings.CutSuffix(name, suffix)
 	if !ok {
-		return Attachment{}, fmt.Errorf("file name does not end in %s", suffix)
+		return Attachment{}, NetnsKey{}, fmt.Errorf("file name does not end in %s", suffix)
 	}
-	id, ifname, ok := strings.Cut(base, separator)
+	id, rest, ok := strings.Cut(base, separator)
 	if !ok {
-		return Attachment{}, fmt.Errorf("file name is not <containerID>%s<ifname>%s", separator, suffix)
+		return Attachment{}, NetnsKey{}, fmt.Errorf("file name is not <containerID>%s<ifname>%s<netns>%s", separator, netnsSeparator, suffix)
 	}
+	ifname, key, hasKey := strings.Cut(rest, netnsSeparator)
 	a := Attachment{ContainerID: id, IfName: ifname}
-	if _, err := a.FileName(); err != nil {
-		return Attachment{}, fmt.Errorf("file name: %w", err)
+	if err := a.Validate(); err != nil {
+		return Attachment{}, NetnsKey{}, fmt.Errorf("file name: %w", err)
 	}
-	return a, nil
+	if !hasKey {
+		return a, NetnsKey{}, nil
+	}
+	k, err := parseKey(key)
+	if err != nil {
+		return Attachment{}, NetnsKey{}, fmt.Errorf("file name: %w", err)
+	}
+	if _, err := fileNameOf(a, k); err != nil {
+		return Attachment{}, NetnsKey{}, fmt.Errorf("file name: %w", err)
+	}
+	return a, k, nil
 }

@@ -9,24 +9,35 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 func TestFileNames(t *testing.T) {
-	for _, tc := range []struct{ containerID, ifname, want string }{
-		{"0a1b2c", "eth0", "0a1b2c@eth0.json"},
-		{"a_b.c-d", "net1", "a_b.c-d@net1.json"},
-		{"c", "veth@if2", "c@veth@if2.json"},
-		{"c.json", ".json", "c.json@.json.json"},
-		{"c", "été", "c@été.json"},
+	for _, tc := range []struct {
+		containerID, ifname string
+		netns               state.NetnsKey
+		want                string
+	}{
+		{"0a1b2c", "eth0", state.NetnsKey{Cookie: 54048, Inode: 4026532177}, "0a1b2c@eth0:d320-f0000151.json"},
+		{"a_b.c-d", "net1", state.NetnsKey{Cookie: 1<<64 - 1, Inode: 1}, "a_b.c-d@net1:ffffffffffffffff-1.json"},
+		{"c", "veth@if2", state.NetnsKey{Cookie: 1, Inode: 2}, "c@veth@if2:1-2.json"},
+		{"c.json", ".json", state.NetnsKey{Cookie: 1, Inode: 2}, "c.json@.json:1-2.json"},
+		{"c", "été", state.NetnsKey{Cookie: 1, Inode: 2}, "c@été:1-2.json"},
+		{"c", "eth0", state.NetnsKey{Inode: 4026532177}, "c@eth0:0-f0000151.json"}, // a kernel without cookies
 	} {
-		a := state.Attachment{ContainerID: tc.containerID, IfName: tc.ifname}
-		if got, err := a.FileName(); err != nil || got != tc.want {
-			t.Errorf("%v: file name %q, %v, want %q", a, got, err, tc.want)
+		r := state.Record{Attachment: state.Attachment{ContainerID: tc.containerID, IfName: tc.ifname}}
+		r.Netns.Identity = netns.Identity{Cookie: tc.netns.Cookie, Dev: 4, Inode: tc.netns.Inode}
+		if got, err := r.FileName(); err != nil || got != tc.want {
+			t.Errorf("%v: file name %q, %v, want %q", r.Attachment, got, err, tc.want)
 		}
-		if got, err := state.ParseFileName(tc.want); err != nil || got != a {
-			t.Errorf("%q: attachment %v, %v, want %v", tc.want, got, err, a)
+		if a, key, err := state.ParseFileName(tc.want); err != nil || a != r.Attachment || key != tc.netns {
+			t.Errorf("%q: %v of netns %v, %v, want %v of %v", tc.want, a, key, err, r.Attachment, tc.netns)
 		}
+	}
+	a, key, err := state.ParseFileName("c@veth@if2.json") // of version 1
+	if want := (state.Attachment{ContainerID: "c", IfName: "veth@if2"}); err != nil || a != want || key != (state.NetnsKey{}) {
+		t.Errorf("of version 1: %v of netns %v, %v, want %v of none", a, key, err, want)
 	}
 }
 
@@ -34,20 +45,48 @@ func TestWhatIsNoFileNameIsNotParsed(t *testing.T) {
 	for _, name := range []string{
 		"", ".json", "@.json", "c@eth0", "c@.json", "@eth0.json", ".c@eth0.json", "c.json", "c@a/b.json", "../c@eth0.json",
 		"c@eth0.json.tmp", "c@eth0.JSON", "c@sixteen-letters_.json", strings.Repeat("c", 250) + "@e.json",
+		"c@eth0:.json", "c@eth0:1.json", "c@eth0:1-.json", "c@eth0:-1.json", "c@eth0:1-0.json", "c@eth0:01-2.json",
+		"c@eth0:1-2-3.json", "c@eth0:1:2.json", "c@eth0:A-2.json", "c@eth0:0x1-2.json", "c@eth0:+1-2.json", "c@eth0:1_0-2.json",
+		"c@eth0:10000000000000000-2.json", ":1-2.json", "c:1-2.json", ".new-1", ".new-1@eth0:1-2.json",
 	} {
-		if a, err := state.ParseFileName(name); err == nil {
-			t.Errorf("%q is the file of %v, want an error", name, a)
+		if a, key, err := state.ParseFileName(name); err == nil || a != (state.Attachment{}) || key != (state.NetnsKey{}) {
+			t.Errorf("%q is the file of %v in netns %v (%v), want an error alone", name, a, key, err)
 		}
 	}
 }
 
-// The longest container ID must be long enough for the temporary file's name as well, which is longer.
+func TestAKeyNamesItsNetnsAndNoOther(t *testing.T) {
+	for _, tc := range []struct {
+		key  state.NetnsKey
+		id   netns.Identity
+		want bool
+	}{
+		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Cookie: 7, Dev: 4, Inode: 1}, true},
+		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Cookie: 8, Dev: 4, Inode: 1}, false}, // a later one of the inode number
+		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Cookie: 7, Dev: 4, Inode: 2}, true},  // the cookie alone says which
+		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Dev: 4, Inode: 1}, true},             // whose cookie is not known
+		{state.NetnsKey{Inode: 1}, netns.Identity{Cookie: 7, Dev: 4, Inode: 1}, true},
+		{state.NetnsKey{Inode: 1}, netns.Identity{Dev: 4, Inode: 2}, false},
+		{state.NetnsKey{}, netns.Identity{}, false},
+		{state.NetnsKey{}, netns.Identity{Cookie: 7, Dev: 4, Inode: 1}, false},
+	} {
+		if got := tc.key.Names(tc.id); got != tc.want {
+			t.Errorf("%v names %v: %v, want %v", tc.key, tc.id, got, tc.want)
+		}
+	}
+}
+
 func TestTheLongestContainerIDCanBeWritten(t *testing.T) {
 	s := newStore(t)
 	r := record(t, "", "fifteen-letters")
+	r.Netns.Cookie = 1<<40 - 1 // more namespaces than a machine makes in one boot
 	r.ContainerID = strings.Repeat("c", 214)
 	for range 20 { // the temporary name has a number in it, of up to 19 digits
 		put(t, s, r)
+	}
+	r.Netns.Cookie = 1<<64 - 1
+	if err := s.Put(r); err == nil || !strings.Contains(err.Error(), "file name of 261 bytes is too long") {
+		t.Errorf("Put with the longest cookie = %v, want an error that says why", err)
 	}
 	r.ContainerID += "c"
 	for verb, err := range map[string]error{"Put": s.Put(r), "Delete": s.Delete(r.Attachment)} {
@@ -58,39 +97,45 @@ func TestTheLongestContainerIDCanBeWritten(t *testing.T) {
 }
 
 func FuzzFileName(f *testing.F) {
-	f.Add("0a1b2c", "eth0")
-	f.Add("c.json", "veth@if2")
-	f.Add("..", "..")
-	f.Add("c\n", "e\xff")
-	f.Fuzz(func(t *testing.T, containerID, ifname string) {
-		a := state.Attachment{ContainerID: containerID, IfName: ifname}
-		name, err := a.FileName()
+	f.Add("0a1b2c", "eth0", uint64(54048), uint64(4026532177))
+	f.Add("c.json", "veth@if2", uint64(0), uint64(1))
+	f.Add("..", "..", uint64(1), uint64(1))
+	f.Add("c\n", "e\xff", uint64(1), uint64(1))
+	f.Fuzz(func(t *testing.T, containerID, ifname string, cookie, inode uint64) {
+		r := state.Record{Attachment: state.Attachment{ContainerID: containerID, IfName: ifname}}
+		r.Netns.Identity = netns.Identity{Cookie: cookie, Dev: 4, Inode: inode}
+		name, err := r.FileName()
 		if err != nil {
 			return
 		}
-		if !filepath.IsLocal(name) || filepath.Base(name) != name || strings.HasPrefix(name, ".") || len(name) > 235 {
+		if !filepath.IsLocal(name) || filepath.Base(name) != name || strings.HasPrefix(name, ".") || len(name) > 255 {
 			t.Errorf("%q is no name for a file", name)
 		}
-		if got, err := state.ParseFileName(name); err != nil || got != a {
-			t.Errorf("%q is parsed as %+v, %v, want %+v", name, got, err, a)
+		if a, key, err := state.ParseFileName(name); err != nil || a != r.Attachment || key != state.KeyOf(r.Netns.Identity) {
+			t.Errorf("%q is parsed as %+v of netns %v, %v, want %+v", name, a, key, err, r)
 		}
 	})
 }
 
 func FuzzParseFileName(f *testing.F) {
+	f.Add("0a1b2c@eth0:d320-f0000151.json")
 	f.Add("0a1b2c@eth0.json")
-	f.Add("c@a@b.json.json")
+	f.Add("c@a@b.json:0-1.json")
 	f.Add("../c@eth0.json")
 	f.Fuzz(func(t *testing.T, name string) {
-		a, err := state.ParseFileName(name)
+		a, key, err := state.ParseFileName(name)
 		if err != nil {
-			if a != (state.Attachment{}) {
-				t.Errorf("%q: error %v along with %+v", name, err, a)
+			if a != (state.Attachment{}) || key != (state.NetnsKey{}) {
+				t.Errorf("%q: error %v along with %+v, %v", name, err, a, key)
 			}
 			return
 		}
-		if got, err := a.FileName(); err != nil || got != name {
-			t.Errorf("%q is the file of %+v, whose file is %q (%v)", name, a, got, err)
+		r := state.Record{Attachment: a}
+		if r.Netns.Identity = (netns.Identity{Cookie: key.Cookie, Inode: key.Inode}); key == (state.NetnsKey{}) {
+			r.Version = 1
+		}
+		if got, err := r.FileName(); err != nil || got != name {
+			t.Errorf("%q is the file of %+v, whose file is %q (%v)", name, r, got, err)
 		}
 	})
 }

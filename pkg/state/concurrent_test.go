@@ -15,8 +15,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -53,7 +51,7 @@ func TestWritersAndReadersAtOnceSeeWholeRecords(t *testing.T) {
 	variants := []state.Record{record(t, "x", "eth0"), record(t, "x", "eth0")}
 	variants[1].Warnings = []string{strings.Repeat("a longer one ", 1000)}
 	whole := func(got state.Record) bool {
-		return slices.ContainsFunc(variants, func(want state.Record) bool { return cmp.Equal(want, got) })
+		return slices.ContainsFunc(variants, func(want state.Record) bool { return equal(want, got) })
 	}
 	var writers, readers sync.WaitGroup
 	for i := range 4 {
@@ -83,7 +81,7 @@ func TestWritersAndReadersAtOnceSeeWholeRecords(t *testing.T) {
 					t.Errorf("Get = %+v, %v, want a whole record or none", got, err)
 				}
 				l, err := s.List()
-				if err != nil || len(l.Problems) > 0 || len(l.Records) == 0 || !cmp.Equal(l.Records[0], stays) {
+				if err != nil || len(l.Problems) > 0 || len(l.Records) == 0 || !equal(l.Records[0], stays) {
 					t.Errorf("List = %+v, %v, want no problem, and the record that stays", l, err)
 				}
 				for _, got := range l.Records[1:] {
@@ -132,7 +130,7 @@ func TestAKilledWriterLeavesAWholeRecord(t *testing.T) {
 		}
 		_ = cmd.Wait() // killed
 		l := list(t, s)
-		if len(l.Problems) > 0 || len(l.Records) != 1 || !cmp.Equal(l.Records[0], variants[0]) && !cmp.Equal(l.Records[0], variants[1]) {
+		if len(l.Problems) > 0 || len(l.Records) != 1 || !equal(l.Records[0], variants[0]) && !equal(l.Records[0], variants[1]) {
 			t.Fatalf("after %d puts: %+v, want one of the two records whole", puts+1, l)
 		}
 	}

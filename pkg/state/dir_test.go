@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -35,7 +34,7 @@ func TestEverythingIsRootsAloneWhateverTheUmask(t *testing.T) {
 				t.Fatal(err)
 			}
 			for path, want := range map[string]fs.FileMode{
-				s.Dir(): 0o700, s.AttachmentsDir(): 0o700, filepath.Join(s.AttachmentsDir(), "c@eth0.json"): 0o600,
+				s.Dir(): 0o700, s.AttachmentsDir(): 0o700, filepath.Join(s.AttachmentsDir(), file("c@eth0")): 0o600,
 				filepath.Join(above, "lib"): 0o700, filepath.Join(above, "lib", "mode"): 0o600,
 			} {
 				info, err := os.Stat(path)
@@ -57,7 +56,7 @@ func TestADirectoryThatIsThereAlready(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	file := plant(t, s, "c@eth0.json", "")
+	file := plant(t, s, file("c@eth0"), "")
 	if err := os.Chmod(file, 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +97,7 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for verb, err := range map[string]error{
-		"Put": s.Put(fresh), "Put again": s.Put(old), "Delete": s.Delete(old.Attachment), "Prune": s.Prune("c@eth0.json"),
+		"Put": s.Put(fresh), "Put again": s.Put(old), "Delete": s.Delete(old.Attachment), "Prune": s.Prune(file("c@eth0")),
 		"Put below": state.New(filepath.Join(dir, "sub")).Put(fresh), "Probe": s.Probe(),
 	} {
 		if !errors.Is(err, unix.EROFS) {
@@ -108,7 +107,7 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	if err := s.Delete(fresh.Attachment); err != nil && !errors.Is(err, unix.EROFS) {
 		t.Errorf("Delete of nothing: %v", err)
 	}
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -135,10 +134,10 @@ func TestAFullFileSystemKeepsTheOldRecord(t *testing.T) {
 	if err := s.Put(larger); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Put = %v, want ENOSPC", err)
 	}
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
@@ -176,10 +175,10 @@ func TestADirectoryOfRecordsThatLeadsElsewhereIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := record(t, "c", "eth0")
-	plant(t, s, "c@eth0.json", "precious")
+	plant(t, s, file("c@eth0"), "precious")
 	_, listErr := s.List()
 	for verb, err := range map[string]error{
-		"Put": s.Put(r), "Delete": s.Delete(r.Attachment), "List": listErr, "Prune": s.Prune("c@eth0.json"), "Probe": s.Probe(),
+		"Put": s.Put(r), "Delete": s.Delete(r.Attachment), "List": listErr, "Prune": s.Prune(file("c@eth0")), "Probe": s.Probe(),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", verb)
@@ -189,7 +188,7 @@ func TestADirectoryOfRecordsThatLeadsElsewhereIsRefused(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("the other directory has mode %v (%v) now, want it untouched", info.Mode(), err)
 	}
-	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names there (-want +got):\n%s", diff)
 	}
 }

@@ -5,11 +5,15 @@ package state_test
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -28,13 +32,35 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 			Path:     "/run/netns/cni-1",
 			Identity: netns.Identity{Cookie: 1<<63 + 1, Dev: 4, Inode: 4026532321},
 		},
-		Pod:      state.Pod{Namespace: "shop", Name: "cart-0", UID: "8a52"},
-		Policy:   policy.Default(),
-		Sources:  policy.Sources{"mode": policy.SourceNetwork, "clock": policy.SourceBuiltIn},
+		Pod: state.Pod{Namespace: "shop", Name: "cart-0", UID: "8a52"},
+		Layers: policy.Layers{
+			Network:     layer(tb, `{"mode": "destroy", "finWait2Grace": "10m"}`),
+			Annotations: map[string]string{policy.AnnotationGrace: "soon"},
+		},
 		Warnings: []string{`annotation halfclose.cni/grace: "soon" is no grace`},
 		Time:     time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC),
 	}
 }
+
+// file is the name of the file of a record that record made, by "<containerID>@<ifname>".
+func file(attachment string) string { return attachment + ":8000000000000001-f00001e1.json" }
+
+// layer reads what a network's object says.
+func layer(tb testing.TB, object string) policy.Layer {
+	tb.Helper()
+	l, problems := policy.ParseLayer([]byte(object), policy.SourceNetwork)
+	if len(problems) > 0 {
+		tb.Fatal(problems)
+	}
+	return l
+}
+
+// compare returns how two values differ, and equal reports whether they do not.
+func compare(want, got any) string {
+	return cmp.Diff(want, got, cmp.AllowUnexported(policy.Layer{}), cmpopts.EquateComparable(netip.Prefix{}))
+}
+
+func equal(want, got any) bool { return compare(want, got) == "" }
 
 func bootID(tb testing.TB) string {
 	tb.Helper()
@@ -98,11 +124,7 @@ func age(tb testing.TB, path string, by time.Duration) {
 // content reads a record's file.
 func content(tb testing.TB, s *state.Store, a state.Attachment) string {
 	tb.Helper()
-	name, err := a.FileName()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	data, err := os.ReadFile(filepath.Join(s.AttachmentsDir(), name))
+	data, err := os.ReadFile(filepath.Join(s.AttachmentsDir(), file(a.ContainerID+"@"+a.IfName)))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -21,8 +21,20 @@ import (
 
 // Listing is what the state directory holds.
 type Listing struct {
-	Records  []Record  // by container ID and interface
+	// Records are sorted by container ID and interface. Two have the same attachment where a Put was killed before it
+	// removed the older one, which names another netns.
+	Records  []Record
 	Problems []Problem // by file name
+	// Holds are of the problems' files that name a netns, by file name.
+	Holds []Hold
+}
+
+// Hold says that no socket of a netns may be touched, since a file that speaks of it cannot be read or acted on: it may
+// ask for that.
+type Hold struct {
+	Netns  NetnsKey
+	File   string // its name in AttachmentsDir; another program may have chosen it, so quote it where it is shown
+	Reason string // what is wrong with it
 }
 
 // Problem is a file that is in the place of a record and cannot be read as one.
@@ -54,15 +66,30 @@ func (s *Store) list() (Listing, error) {
 		return Listing{}, err
 	}
 	defer root.Close()
+	// A file that is deleted between the two steps may have been replaced by one that is not among the names.
+	for tries := 0; ; tries++ {
+		l, whole, err := listOnce(root)
+		if err != nil || whole || tries == maxListTries {
+			return l, err
+		}
+	}
+}
+
+// maxListTries bounds how often a directory is read that changes each time.
+const maxListTries = 3
+
+// listOnce reports whether all files that had a name were there to be read.
+func listOnce(root *os.Root) (l Listing, whole bool, err error) {
 	names, err := readNames(root)
 	if err != nil {
-		return Listing{}, err
+		return Listing{}, false, err
 	}
-	var l Listing
+	whole = true
 	for _, name := range names {
 		data, info, err := readFile(root, name)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted since
+			whole = false
+			continue
 		}
 		var r Record
 		if err == nil {
@@ -73,16 +100,20 @@ func (s *Store) list() (Listing, error) {
 			continue
 		}
 		p := Problem{File: name, Err: withoutPath(err)}
+		netns, holds := netnsOf(name, data)
 		if info != nil {
 			p.ModTime = info.ModTime()
-			p.OtherBoot = prunable(info) && otherBoot(data, p.ModTime)
+			p.OtherBoot = prunable(info) && otherBoot(data, p.ModTime, holds)
 		}
 		l.Problems = append(l.Problems, p)
+		if holds && !p.OtherBoot {
+			l.Holds = append(l.Holds, Hold{Netns: netns, File: name, Reason: p.Err.Error()})
+		}
 	}
 	slices.SortFunc(l.Records, func(a, b Record) int {
-		return cmp.Or(cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName))
+		return cmp.Or(cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName), a.Time.Compare(b.Time))
 	})
-	return l, nil
+	return l, whole, nil
 }
 
 // readNames returns the names in the directory, sorted, without those of temporary files.
@@ -100,16 +131,6 @@ func readAllNames(root *os.Root) ([]string, error) {
 	names, err := dir.Readdirnames(-1)
 	slices.Sort(names)
 	return names, err
-}
-
-// isTemporary reports whether a name is that of a file that was to replace a record.
-func isTemporary(name string) bool {
-	record, ok := temporaryOf(name)
-	if !ok {
-		return false
-	}
-	_, err := ParseFileName(record)
-	return err == nil
 }
 
 // readFile reads a regular file, and the start of one that is too large along with an error. info is nil
@@ -150,36 +171,56 @@ func withoutPath(err error) error {
 	return err
 }
 
-// otherBoot reports whether what is no record was left by another boot: by its field "boot" if it has one,
-// else by when it was written.
-func otherBoot(data []byte, modified time.Time) bool {
-	if of := lenientBoot(data); of != "" {
+// otherBoot reports whether a file that is no record was left by another boot: by its field "boot" if it has one, else by
+// when it was written. A clock that was set forward makes that look longer ago than it is, so it does not count for a file
+// that holds a netns.
+func otherBoot(data []byte, modified time.Time, holds bool) bool {
+	var of string
+	if json.Unmarshal(lenientFields(data)["boot"], &of) == nil && of != "" {
 		boot, err := netns.BootID()
 		return err == nil && of != boot
+	}
+	if holds {
+		return false
 	}
 	booted, err := bootTime()
 	return err == nil && modified.Before(booted)
 }
 
-// lenientBoot returns the field "boot" of a JSON object, of which only the beginning may be there; "" if
-// there is none.
-func lenientBoot(data []byte) string {
+// netnsOf returns the netns that a file speaks of that is no record: the one in its name, or in the content of one of
+// version 1.
+func netnsOf(name string, data []byte) (NetnsKey, bool) {
+	_, key, err := ParseFileName(name)
+	if err != nil || key != (NetnsKey{}) {
+		return key, err == nil
+	}
+	var of netns.Identity
+	if json.Unmarshal(lenientFields(data)["netns"], &of) != nil || of.Inode == 0 {
+		return NetnsKey{}, false
+	}
+	return KeyOf(of), true
+}
+
+// lenientFields returns the fields of a JSON object of which only the beginning may be there. Of a repeated one the first
+// counts.
+func lenientFields(data []byte) map[string]json.RawMessage {
+	fields := make(map[string]json.RawMessage)
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
-		return ""
+		return fields
 	}
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
-			return ""
+			return fields
 		}
-		var value any
+		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
-			return ""
+			return fields
 		}
-		if boot, ok := value.(string); ok && key == "boot" {
-			return boot
+		if name, ok := key.(string); ok && fields[name] == nil {
+			fields[name] = value
 		}
 	}
-	return ""
+	return fields
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/state"
@@ -19,7 +18,7 @@ import (
 
 func TestAnAbsentDirectoryIsAnEmptyListing(t *testing.T) {
 	s := newStore(t)
-	if diff := cmp.Diff(state.Listing{}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 	if _, err := os.Stat(s.Dir()); !errors.Is(err, os.ErrNotExist) {
@@ -35,7 +34,7 @@ func TestListingsAreSorted(t *testing.T) {
 	plant(t, s, "z", "")
 	plant(t, s, "y", "")
 	l := list(t, s)
-	if diff := cmp.Diff(want, l.Records); diff != "" {
+	if diff := compare(want, l.Records); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
 	if len(l.Problems) != 2 || l.Problems[0].File != "y" || l.Problems[1].File != "z" {
@@ -63,37 +62,47 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		want error
 		says string
 	}{
-		{"empty@eth0.json", write(""), state.ErrInvalid, "end of JSON"},
-		{"zeroes@eth0.json", write(strings.Repeat("\x00", 4096)), state.ErrInvalid, "invalid character"},
-		{"half@eth0.json", write(as("half")[:len(text)/2]), state.ErrInvalid, "end of JSON"},
-		{"trailing@eth0.json", write(as("trailing") + "{}"), state.ErrInvalid, "after top-level"},
-		{"null@eth0.json", write("null"), state.ErrInvalid, "no version"},
-		{"list@eth0.json", write("[]"), state.ErrInvalid, "array"},
-		{"newer@eth0.json", write(`{"version":2,"policy":["of another shape"]}`), state.ErrNewer, "version 2"},
-		{"older@eth0.json", write(edit(t, as("older"), `"version": 1`, `"version": 0`)), state.ErrInvalid, "no version"},
-		{"other@eth0.json", write(text), state.ErrInvalid, "content good, interface eth0"},
-		{"good@eth1.json", write(text), state.ErrInvalid, "content good, interface eth0"},
-		{"evil@eth0.json", write(as(`\u001b[2J`)), state.ErrInvalid, `content "\x1b[2J"`},
-		{"mode@eth0.json", write(edit(t, as("mode"), `"destroy"`, `"annihilate"`)), state.ErrInvalid, "annihilate"},
-		{"grace@eth0.json", write(edit(t, as("grace"), `"10m"`, `"-10m"`)), state.ErrInvalid, "closeWaitGrace"},
-		{"nopolicy@eth0.json", write(edit(t, as("nopolicy"), `"policy"`, `"politics"`)), state.ErrInvalid, "policy"},
-		{"noboot@eth0.json", write(edit(t, as("noboot"), `"boot"`, `"shoe"`)), state.ErrInvalid, "boot"},
-		{"nonetns@eth0.json", write(edit(t, as("nonetns"), `"netns"`, `"notns"`)), state.ErrInvalid, "netns"},
-		{"cookie@eth0.json", write(edit(t, as("cookie"), `"cookie": 9`, `"cookie": -9`)), state.ErrInvalid, "cookie"},
-		{"nocookie@eth0.json", write(edit(t, as("nocookie"), `"cookie"`, `"biscuit"`)), state.ErrInvalid, "no netns cookie"},
-		{"nullcookie@eth0.json", write(edit(t, as("nullcookie"), `9223372036854775809`, `null`)), state.ErrInvalid, "no netns cookie"},
-		{"nonetwork@eth0.json", write(edit(t, as("nonetwork"), `"network"`, `"notwork"`)), state.ErrInvalid, "no network"},
-		{"relative@eth0.json", write(edit(t, as("relative"), `"/run/netns/cni-1"`, `"run/netns/cni-1"`)), state.ErrInvalid, "not absolute"},
-		{"huge@eth0.json", func(path string) error {
+		{file("empty@eth0"), write(""), state.ErrInvalid, "end of JSON"},
+		{file("zeroes@eth0"), write(strings.Repeat("\x00", 4096)), state.ErrInvalid, "invalid character"},
+		{file("half@eth0"), write(as("half")[:len(text)/2]), state.ErrInvalid, "end of JSON"},
+		{file("trailing@eth0"), write(as("trailing") + "{}"), state.ErrInvalid, "after top-level"},
+		{file("null@eth0"), write("null"), state.ErrInvalid, "no version"},
+		{file("list@eth0"), write("[]"), state.ErrInvalid, "array"},
+		{file("newer@eth0"), write(`{"version":3,"policy":["of another shape"]}`), state.ErrNewer, "version 3"},
+		{file("older@eth0"), write(edit(t, as("older"), `"version": 2`, `"version": 0`)), state.ErrInvalid, "no version"},
+		{file("other@eth0"), write(text), state.ErrInvalid, "content good, interface eth0"},
+		{file("good@eth1"), write(text), state.ErrInvalid, "content good, interface eth0"},
+		{file("evil@eth0"), write(as(`\u001b[2J`)), state.ErrInvalid, `content "\x1b[2J"`},
+		{file("mode@eth0"), write(edit(t, as("mode"), `"destroy"`, `"annihilate"`)), state.ErrInvalid, "annihilate"},
+		{file("grace@eth0"), write(edit(t, as("grace"), `"10m"`, `"-10m"`)), state.ErrInvalid, "finWait2Grace"},
+		{file("key@eth0"), write(edit(t, as("key"), `"finWait2Grace"`, `"later"`)), state.ErrInvalid, "later"},
+		{file("overrides@eth0"), write(edit(t, as("overrides"), `"any"`, `"some"`)), state.ErrInvalid, "podOverrides"},
+		{file("nooverrides@eth0"), write(edit(t, as("nooverrides"), `"podOverrides"`, `"_"`)), state.ErrInvalid, "podOverrides"},
+		{file("nonetworklayer@eth0"), write(edit(t, as("nonetworklayer"), `"network": {`, `"_": {`)), state.ErrInvalid, "network"},
+		{file("annotation@eth0"), write(edit(t, as("annotation"), `"soon"`, `7`)), state.ErrInvalid, "annotations"},
+		{file("nolayers@eth0"), write(edit(t, as("nolayers"), `"layers"`, `"players"`)), state.ErrInvalid, "no policy layers"},
+		{file("nulllayers@eth0"), write(edit(t, as("nulllayers"), `"layers": {`, `"layers": null, "_": {`)), state.ErrInvalid, "layers"},
+		{file("noboot@eth0"), write(edit(t, as("noboot"), `"boot"`, `"shoe"`)), state.ErrInvalid, "boot"},
+		{file("nonetns@eth0"), write(edit(t, as("nonetns"), `"netns"`, `"notns"`)), state.ErrInvalid, "netns"},
+		{file("cookie@eth0"), write(edit(t, as("cookie"), `"cookie": 9`, `"cookie": -9`)), state.ErrInvalid, "cookie"},
+		{file("othercookie@eth0"), write(edit(t, as("othercookie"), `"cookie": 9`, `"cookie": 8`)), state.ErrInvalid, "the file's name says netns 8000000000000001-f00001e1"},
+		{file("otherinode@eth0"), write(edit(t, as("otherinode"), `"inode": 4026532321`, `"inode": 4026532322`)), state.ErrInvalid, "its content 8000000000000001-f00001e2"},
+		{"oldname@eth0.json", write(as("oldname")), state.ErrInvalid, "not of version 2"},
+		{file("oldcontent@eth0"), write(edit(t, as("oldcontent"), `"version": 2`, `"version": 1`)), state.ErrInvalid, "not of version 1"},
+		{file("nocookie@eth0"), write(edit(t, as("nocookie"), `"cookie"`, `"biscuit"`)), state.ErrInvalid, "no netns cookie"},
+		{file("nullcookie@eth0"), write(edit(t, as("nullcookie"), `9223372036854775809`, `null`)), state.ErrInvalid, "no netns cookie"},
+		{file("nonetwork@eth0"), write(edit(t, as("nonetwork"), `"network"`, `"notwork"`)), state.ErrInvalid, "no network"},
+		{file("relative@eth0"), write(edit(t, as("relative"), `"/run/netns/cni-1"`, `"run/netns/cni-1"`)), state.ErrInvalid, "not absolute"},
+		{file("huge@eth0"), func(path string) error {
 			return errors.Join(write("")(path), os.Truncate(path, 1<<40))
 		}, state.ErrInvalid, "more than 1048576 bytes"},
-		{"dir@eth0.json", func(path string) error { return os.Mkdir(path, 0o700) }, state.ErrInvalid, "regular"},
-		{"link@eth0.json", func(path string) error { return os.Symlink(outside, path) }, state.ErrInvalid, "regular"},
-		{"near@eth0.json", func(path string) error { return os.Symlink("good@eth0.json", path) }, state.ErrInvalid, "regular"},
-		{"fifo@eth0.json", func(path string) error { return unix.Mkfifo(path, 0o600) }, state.ErrInvalid, "regular"},
+		{file("dir@eth0"), func(path string) error { return os.Mkdir(path, 0o700) }, state.ErrInvalid, "regular"},
+		{file("link@eth0"), func(path string) error { return os.Symlink(outside, path) }, state.ErrInvalid, "regular"},
+		{file("near@eth0"), func(path string) error { return os.Symlink(file("good@eth0"), path) }, state.ErrInvalid, "regular"},
+		{file("fifo@eth0"), func(path string) error { return unix.Mkfifo(path, 0o600) }, state.ErrInvalid, "regular"},
 		{"README", write("hello"), state.ErrInvalid, "file name"},
-		{"c@eth0.json~", write(text), state.ErrInvalid, "file name"},
-		{".c@eth0.json", write(text), state.ErrInvalid, "file name"},
+		{file("c@eth0") + "~", write(text), state.ErrInvalid, "file name"},
+		{"." + file("c@eth0"), write(text), state.ErrInvalid, "file name"},
 		{"c@\x1b[2J.json", write(text), state.ErrInvalid, "file name"},
 	}
 	for _, tc := range cases {
@@ -103,7 +112,7 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 	}
 	before := names(t, s)
 	l := list(t, s)
-	if diff := cmp.Diff([]state.Record{good}, l.Records); diff != "" {
+	if diff := compare([]state.Record{good}, l.Records); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
 	}
 	problems := make(map[string]state.Problem)
@@ -113,6 +122,7 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 	if len(problems) != len(cases) {
 		t.Errorf("%d problems, want %d", len(problems), len(cases))
 	}
+	holds := make(map[string]state.NetnsKey)
 	for _, tc := range cases {
 		p := problems[tc.file]
 		if !errors.Is(p.Err, tc.want) || !strings.Contains(p.Err.Error(), tc.says) || strings.Contains(p.Err.Error(), "\x1b") {
@@ -121,15 +131,28 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		if p.OtherBoot || p.ModTime.IsZero() {
 			t.Errorf("%q: of another boot: %v, last written %v, want this boot, just now", tc.file, p.OtherBoot, p.ModTime)
 		}
-		a, err := state.ParseFileName(tc.file)
+		a, key, err := state.ParseFileName(tc.file)
 		if err != nil {
-			continue
+			continue // it holds nothing
+		}
+		if key != (state.NetnsKey{}) {
+			holds[tc.file] = key
 		}
 		if _, err := s.Get(a); !errors.Is(err, tc.want) {
 			t.Errorf("Get of %v: %v, want %v", a, err, tc.want)
 		}
 	}
-	if diff := cmp.Diff(before, names(t, s)); diff != "" {
+	holds["oldname@eth0.json"] = state.KeyOf(good.Netns.Identity) // its content names it
+	for _, h := range l.Holds {
+		if h.Netns != holds[h.File] || h.Reason != problems[h.File].Err.Error() {
+			t.Errorf("%+v, want netns %v because of %v", h, holds[h.File], problems[h.File].Err)
+		}
+		delete(holds, h.File)
+	}
+	if len(holds) > 0 {
+		t.Errorf("nothing is held for %v", holds)
+	}
+	if diff := compare(before, names(t, s)); diff != "" {
 		t.Errorf("reading changed the directory (-want +got):\n%s", diff)
 	}
 }
@@ -141,9 +164,8 @@ func TestUnknownFieldsAreIgnored(t *testing.T) {
 	text := content(t, s, r.Attachment)
 	text = edit(t, text, `"network"`, `"later": {"a": [1]}, "network"`)
 	text = edit(t, text, `"dev"`, `"later": null, "dev"`)
-	text = edit(t, text, `"clock"`, `"later": 1e99, "clock"`)
-	plant(t, s, "c@eth0.json", text)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
+	plant(t, s, file("c@eth0"), text)
+	if diff := compare(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -154,7 +176,7 @@ func TestARecordOfAnotherBootIsListedAndInert(t *testing.T) {
 	theirs.Boot = "another"
 	put(t, s, ours, theirs)
 	l := list(t, s)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{ours, theirs}}, l); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{ours, theirs}}, l); diff != "" {
 		t.Fatalf("List (-want +got):\n%s", diff)
 	}
 	if boot := bootID(t); l.Records[0].Inert(boot) || !l.Records[1].Inert(boot) {
@@ -165,27 +187,34 @@ func TestARecordOfAnotherBootIsListedAndInert(t *testing.T) {
 func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
 	this := `{"version":1,"boot":"` + bootID(t) + `"`
 	const longAgo = 200 * 365 * 24 * time.Hour
+	held := file("c@eth0")
 	for _, tc := range []struct {
-		name, text string
-		age        time.Duration
-		want       bool
+		name, file, text string
+		age              time.Duration
+		want             bool // of another boot
+		holds            bool // a netns of this boot
 	}{
-		{"one that says that it is, however new", `{"version":2,"boot":"another"}`, 0, true},
-		{"the beginning of one that says that it is", `{"version":1,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true},
-		{"one that says that it is not, however old", this + `}`, longAgo, false},
-		{"the beginning of one that says that it is not", this + `,"pod":`, longAgo, false},
-		{"an empty one that was written before this boot", "", longAgo, true},
-		{"one without a boot that was written before this boot", `{"version":2,"boot":7}`, longAgo, true},
-		{"an empty one that was written in this boot", "", 0, false},
-		{"one without a boot that was written in this boot", `["boot","another"]`, 0, false},
-		{"one that breaks off before its boot", `{"version":1,"boo`, 0, false},
+		{"one that says that it is, however new", held, `{"version":2,"boot":"another"}`, 0, true, false},
+		{"the beginning of one that says that it is", held, `{"version":1,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true, false},
+		{"one that says that it is not, however old", held, this + `}`, longAgo, false, true},
+		{"the beginning of one that says that it is not", held, this + `,"pod":`, longAgo, false, true},
+		{"an empty one of no netns that was written before this boot", "c@eth0.json", "", longAgo, true, false},
+		{"one of no netns and no boot that was written before this boot", "c@eth0.json", `{"version":2,"boot":7}`, longAgo, true, false},
+		{"an empty one of no netns that was written in this boot", "c@eth0.json", "", 0, false, false},
+		{"one without a boot that was written in this boot", held, `["boot","another"]`, 0, false, true},
+		{"one that breaks off before its boot", held, `{"version":1,"boo`, 0, false, true},
+		{"an empty one of a netns, by a clock that has been set forward since", held, "", longAgo, false, true},
+		{"one without a boot, by such a clock", held, `{"version":2,"boot":7}`, longAgo, false, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStore(t)
-			age(t, plant(t, s, "c@eth0.json", tc.text), tc.age)
+			age(t, plant(t, s, tc.file, tc.text), tc.age)
 			l := list(t, s)
 			if len(l.Problems) != 1 || l.Problems[0].OtherBoot != tc.want {
 				t.Errorf("problems %+v, want one, of another boot: %v", l.Problems, tc.want)
+			}
+			if holds := len(l.Holds) == 1; holds != tc.holds {
+				t.Errorf("holds %+v, want one: %v", l.Holds, tc.holds)
 			}
 		})
 	}
@@ -193,7 +222,7 @@ func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
 
 func TestADirectoryIsNobodysToPrune(t *testing.T) {
 	s := newStore(t)
-	dir := plantPath(t, s, "c@eth0.json")
+	dir := plantPath(t, s, file("c@eth0"))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

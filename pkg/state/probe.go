@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,10 +51,10 @@ func (s *Store) probe() error {
 	return errors.Join(err, f.Close())
 }
 
-// createNameless makes a file and takes its name away. That is one of a temporary file: nobody takes it for a
-// record, and Prune deletes it should this process be killed at once.
+// createNameless creates a file and removes its name. That is one of a temporary file: no reader takes it for a
+// record, and Prune deletes it if this process is killed in between.
 func createNameless(root *os.Root) (*os.File, error) {
-	name := ".probe" + separator + "lo" + suffix + strconv.Itoa(os.Getpid())
+	name := temporaryName(rand.Int64())
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
 	if err != nil {
 		return nil, err

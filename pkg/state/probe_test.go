@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -31,7 +30,7 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	if err := s.Probe(); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }

@@ -11,18 +11,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
 	s := newStore(t)
-	if err := s.Prune("c@eth0.json"); err != nil {
+	if err := s.Prune(file("c@eth0")); err != nil {
 		t.Errorf("without a directory: %v", err)
 	}
 	put(t, s, record(t, "inert", "eth0"), record(t, "stays", "eth0"))
-	plant(t, s, "broken@eth0.json", "{")
+	plant(t, s, file("broken@eth0"), "{")
 	plant(t, s, "stays too", "")
 	if err := os.Symlink("/etc/hostname", plantPath(t, s, "link")); err != nil {
 		t.Fatal(err)
@@ -34,7 +32,7 @@ func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
 	if err := os.WriteFile(precious, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Prune("dir", "", ".", "..", "../precious", precious, "absent@eth0.json", "inert@eth0.json", "broken@eth0.json", "link")
+	err := s.Prune("dir", "", ".", "..", "../precious", precious, file("absent@eth0"), file("inert@eth0"), file("broken@eth0"), "link")
 	for _, bad := range []string{`"dir"`, `""`, `"."`, `".."`, `"../precious"`} {
 		if err == nil || !strings.Contains(err.Error(), "prune "+bad) {
 			t.Errorf("error %v, want it to name %s", err, bad)
@@ -43,7 +41,7 @@ func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
 	if err != nil && strings.Contains(err.Error(), "absent") {
 		t.Errorf("error %v, want none about what is not there", err)
 	}
-	if diff := cmp.Diff([]string{"dir", "stays too", "stays@eth0.json"}, names(t, s)); diff != "" {
+	if diff := compare([]string{"dir", "stays too", file("stays@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 	if _, err := os.Stat(precious); err != nil {
@@ -52,12 +50,12 @@ func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
 }
 
 // interrupt leaves what a Put leaves that is killed before its rename.
-func interrupt(t *testing.T, s *state.Store, name, text string) string {
+func interrupt(t *testing.T, s *state.Store, text string) string {
 	t.Helper()
 	if err := os.MkdirAll(s.AttachmentsDir(), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(s.AttachmentsDir(), state.TemporaryName(name, rand.Int64()))
+	path := filepath.Join(s.AttachmentsDir(), state.TemporaryName(rand.Int64()))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +70,13 @@ func TestAPutThatIsInterruptedLeavesTheOldRecord(t *testing.T) {
 	text := content(t, s, next.Attachment)
 	put(t, s, old)
 	for _, written := range []int{0, 1, len(text) / 2, len(text)} {
-		interrupt(t, s, "c@eth0.json", text[:written])
-		interrupt(t, s, "first@eth0.json", text[:written])
-		if diff := cmp.Diff(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+		interrupt(t, s, text[:written])
+		if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
 			t.Errorf("%d bytes written: List (-want +got):\n%s", written, diff)
 		}
 	}
 	put(t, s, next)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{next}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{next}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -88,16 +85,16 @@ func TestPruneDeletesTheTemporaryFilesOfTheDead(t *testing.T) {
 	s := newStore(t)
 	put(t, s, record(t, "c", "eth0"))
 	for _, by := range []time.Duration{11 * time.Minute, 200 * 365 * 24 * time.Hour} {
-		age(t, interrupt(t, s, "c@eth0.json", "{"), by)
+		age(t, interrupt(t, s, "{"), by)
 	}
-	young := filepath.Base(interrupt(t, s, "c@eth0.json", "{"))
+	young := filepath.Base(interrupt(t, s, "{"))
 	// Not a Put's: another program may have made them.
 	age(t, plant(t, s, ".c@eth0.json", ""), time.Hour)
 	age(t, plant(t, s, ".hidden", ""), time.Hour)
 	if err := s.Prune(); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{".c@eth0.json", young, ".hidden", "c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := compare([]string{".c@eth0.json", ".hidden", young, file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("left (-want +got):\n%s", diff)
 	}
 }

@@ -16,20 +16,21 @@ import (
 )
 
 // Version is that of the record format. A later version may add fields, which are ignored here, without
-// changing the number.
-const Version = 1
+// changing the number. Version 1 is read too.
+const Version = 2
 
-// Record is an attachment on disk.
+// Record is an attachment on disk. It keeps apart what each place says of the policy: what they come to together is the
+// reader's to find out.
 type Record struct {
-	Version int    `json:"version"` // set by Put
+	Version int    `json:"version"` // that of its file; Put writes the current one
 	Network string `json:"network"` // the CNI network's name
 	Attachment
-	Boot     string         `json:"boot"` // the boot in which it was written, from netns.BootID
-	Netns    Netns          `json:"netns"`
-	Pod      Pod            `json:"pod,omitzero"`
-	Policy   policy.Policy  `json:"policy"`
-	Sources  policy.Sources `json:"sources,omitempty"`  // where each value of the policy came from
-	Warnings []string       `json:"warnings,omitempty"` // what was wrong when it was written
+	Boot   string        `json:"boot"` // the boot in which it was written, from netns.BootID
+	Netns  Netns         `json:"netns"`
+	Pod    Pod           `json:"pod,omitzero"`
+	Layers policy.Layers `json:"layers"`
+	// Warnings are what was wrong when it was written, for people to read: Layers.Observe is what follows from it.
+	Warnings []string `json:"warnings,omitempty"`
 	// Plugin is the build of the plugin that wrote it. It is zero where another program did.
 	Plugin buildinfo.Build `json:"plugin,omitzero"`
 	Time   time.Time       `json:"time"` // when it was written, by the wall clock
@@ -66,6 +67,8 @@ var (
 	ErrNewer = errors.New("record was written by a newer version of halfclose: upgrade this one")
 	// ErrInvalid: it is half-written, or no record.
 	ErrInvalid = errors.New("not a valid record")
+
+	errNoInode = errors.New("no netns inode")
 )
 
 // encode returns what is written for a record.
@@ -87,7 +90,7 @@ func encode(r Record) ([]byte, error) {
 
 // decode reads what a file of the given name holds. It errs with ErrNewer or ErrInvalid.
 func decode(name string, data []byte) (Record, error) {
-	a, err := ParseFileName(name)
+	a, key, err := ParseFileName(name)
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -108,27 +111,53 @@ func decode(name string, data []byte) (Record, error) {
 	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if !hasCookie(data) {
-		return Record{}, fmt.Errorf("%w: no netns cookie", ErrInvalid)
+	if err := checkPresent(data); err != nil {
+		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if r.Attachment != a {
 		return Record{}, fmt.Errorf("%w: the file's name says %s, its content %s", ErrInvalid, a, r.Attachment)
 	}
+	if key == (NetnsKey{}) != (r.Version == version1) {
+		return Record{}, fmt.Errorf("%w: the file's name is not of version %d, its content is", ErrInvalid, r.Version)
+	}
+	if r.Version != version1 && key != KeyOf(r.Netns.Identity) {
+		return Record{}, fmt.Errorf("%w: the file's name says netns %s, its content %s", ErrInvalid, key, KeyOf(r.Netns.Identity))
+	}
+	if r.Version == version1 {
+		if r.Layers, err = layersOfVersion1(data); err != nil {
+			return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
 	if err := r.validate(); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if r.Manual() {
+		r.Layers.Network.Source = SourceRegister
 	}
 	return r, nil
 }
 
-// hasCookie reports whether a record says what the namespace's cookie is. It is 0 only where the kernel had
-// none to give; left out, it would stand for any namespace of the inode number, and those are reused.
-func hasCookie(data []byte) bool {
+// checkPresent checks that a record has those fields for which the zero value would stand for something. A cookie is 0 only
+// where the kernel has none to give; left out, it would stand for any namespace of the inode number, and those are reused.
+// Layers without a value are those of a network that says nothing.
+func checkPresent(data []byte) error {
 	var r struct {
-		Netns struct {
+		Version int `json:"version"`
+		Netns   struct {
 			Cookie *uint64 `json:"cookie"`
 		} `json:"netns"`
+		Layers *json.RawMessage `json:"layers"`
 	}
-	return json.Unmarshal(data, &r) == nil && r.Netns.Cookie != nil
+	err := json.Unmarshal(data, &r)
+	switch {
+	case err != nil:
+		return err
+	case r.Netns.Cookie == nil:
+		return errors.New("no netns cookie")
+	case r.Layers == nil && r.Version != version1:
+		return errors.New("no policy layers")
+	}
+	return nil
 }
 
 // validate checks what every reader of a record relies on, beyond its attachment.
@@ -143,10 +172,7 @@ func (r Record) validate() error {
 	case !filepath.IsAbs(r.Netns.Path):
 		return errors.New("netns path is not absolute")
 	case r.Netns.Inode == 0:
-		return errors.New("no netns inode")
-	}
-	if problems := r.Policy.Validate(); len(problems) > 0 {
-		return fmt.Errorf("policy: %w", problems)
+		return errNoInode
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func FuzzDecode(f *testing.F) {
 		Network:    "pods",
 		Boot:       "6e1f",
 		Netns:      Netns{Path: "/run/netns/a", Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 2}},
-		Policy:     policy.Default(),
+		Layers:     policy.Layers{Annotations: map[string]string{policy.AnnotationMode: "observe"}},
 		Time:       time.Unix(0, 0).UTC(),
 	})
 	if err != nil {
@@ -31,14 +31,18 @@ func FuzzDecode(f *testing.F) {
 	f.Add(good[:len(good)/2])
 	f.Add([]byte(`{"version":2,"boot":"6e1f"}`))
 	f.Add([]byte(`{"boot":{"boot":"x"},"boot":1`))
+	const name = "c@eth0:1-2.json"
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_ = lenientBoot(data)
-		r, err := decode("c@eth0.json", data)
+		_ = otherBoot(data, time.Time{}, false)
+		if key, ok := netnsOf(name, data); !ok || key != (NetnsKey{1, 2}) {
+			t.Errorf("the netns is %v, %v", key, ok)
+		}
+		r, err := decode(name, data)
 		if err != nil {
 			if !errors.Is(err, ErrInvalid) && !errors.Is(err, ErrNewer) {
 				t.Errorf("error %v is neither ErrInvalid nor ErrNewer", err)
 			}
-			if diff := cmp.Diff(Record{}, r); diff != "" {
+			if diff := cmp.Diff(Record{}, r, cmp.AllowUnexported(policy.Layer{})); diff != "" {
 				t.Errorf("record along with an error (-want +got):\n%s", diff)
 			}
 			return
@@ -47,7 +51,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatalf("encode what was decoded: %v", err)
 		}
-		back, err := decode("c@eth0.json", again)
+		back, err := decode(name, again)
 		if err != nil {
 			t.Fatalf("decode what was encoded: %v", err)
 		}

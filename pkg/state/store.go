@@ -4,6 +4,7 @@
 package state
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // DefaultDir is the state directory unless EnvDir names another. It is on a file system that a reboot
@@ -69,8 +72,9 @@ func (s *Store) CandidatesPath() string { return filepath.Join(s.dir, "candidate
 func (s *Store) LogPath() string { return filepath.Join(s.dir, "reaper.log") }
 
 // Put writes the record of an attachment, in place of an older one, and makes the directories it needs.
-// Version is set for the caller. A process that is killed at any moment leaves the old record or the new one, and at
-// worst a temporary file that Prune removes. A power failure may leave neither: no record outlives the boot anyway.
+// Version is set for the caller. A process that is killed at any moment leaves the old record or the new one, or both if
+// they name different namespaces, and at worst a temporary file that Prune removes. A power failure may leave neither: no
+// record outlives the boot anyway.
 func (s *Store) Put(r Record) error {
 	if err := s.put(r); err != nil {
 		return fmt.Errorf("write record of %s: %w", r.Attachment, err)
@@ -79,11 +83,15 @@ func (s *Store) Put(r Record) error {
 }
 
 func (s *Store) put(r Record) error {
-	name, err := r.FileName()
+	if err := r.Attachment.Validate(); err != nil {
+		return err
+	}
+	r.Version = Version
+	data, err := encode(r)
 	if err != nil {
 		return err
 	}
-	data, err := encode(r)
+	name, err := r.FileName()
 	if err != nil {
 		return err
 	}
@@ -92,7 +100,52 @@ func (s *Store) put(r Record) error {
 		return err
 	}
 	defer unix.Close(dir)
-	return replaceIn(dir, name, data, untilReboot)
+	if err := replaceIn(dir, name, data, untilReboot); err != nil {
+		return err
+	}
+	return removeOthers(dir, r.Attachment, name)
+}
+
+// removeOthers removes the files of an attachment that Put has just replaced: those that name another netns, and the one of
+// version 1. Until then the older record speaks for its netns, and the new one for the new netns, so that neither has less
+// said of it than before.
+func removeOthers(dir int, a Attachment, name string) error {
+	names, err := namesIn(dir)
+	if err != nil {
+		return fmt.Errorf("look for an older one: %w", err)
+	}
+	var errs []error
+	for _, other := range names {
+		if other == name || !a.owns(other) || !isOlder(dir, other, name) {
+			continue
+		}
+		if err := unlinkAt(dir, other); err != nil {
+			errs = append(errs, fmt.Errorf("remove the older one: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// isOlder reports whether a file was written before another one: two Puts at a time must not remove each other's. Of two
+// files of the same time only one is the older one.
+func isOlder(dir int, name, than string) bool {
+	var a, b unix.Stat_t
+	if unix.Fstatat(dir, name, &a, unix.AT_SYMLINK_NOFOLLOW) != nil || unix.Fstatat(dir, than, &b, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return false
+	}
+	return cmp.Or(cmp.Compare(a.Mtim.Nano(), b.Mtim.Nano()), cmp.Compare(name, than)) < 0
+}
+
+// unlinkAt removes what is in the place of a record: a file, or an empty directory. It is no error if there is nothing.
+func unlinkAt(dir int, name string) error {
+	err := hostfs.RetryErr(func() error { return unix.Unlinkat(dir, name, 0) })
+	if errors.Is(err, unix.EISDIR) {
+		err = hostfs.RetryErr(func() error { return unix.Unlinkat(dir, name, unix.AT_REMOVEDIR) })
+	}
+	if err == nil || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return os.NewSyscallError("unlink", err)
 }
 
 // makeDirs makes the state directory and that of the records, and opens the latter. The state directory is
@@ -164,7 +217,8 @@ func openAttachments(parent *os.Root) (*os.Root, error) {
 	return parent.OpenRoot(attachmentsDir + "/.")
 }
 
-// Get reads the record of an attachment. The error is fs.ErrNotExist when there is none.
+// Get reads the record of an attachment, the newest if a Put was killed before it removed an older one. The error is
+// fs.ErrNotExist when there is none.
 func (s *Store) Get(a Attachment) (Record, error) {
 	r, err := s.get(a)
 	if err != nil {
@@ -174,8 +228,7 @@ func (s *Store) Get(a Attachment) (Record, error) {
 }
 
 func (s *Store) get(a Attachment) (Record, error) {
-	name, err := a.FileName()
-	if err != nil {
+	if err := a.Validate(); err != nil {
 		return Record{}, err
 	}
 	root, err := s.openDir()
@@ -183,29 +236,98 @@ func (s *Store) get(a Attachment) (Record, error) {
 		return Record{}, err
 	}
 	defer root.Close()
-	data, _, err := readFile(root, name)
+	names, err := readNames(root)
 	if err != nil {
 		return Record{}, err
 	}
-	return decode(name, data)
+	var newest Record
+	none := fs.ErrNotExist
+	for _, name := range names {
+		if !a.owns(name) {
+			continue
+		}
+		data, _, err := readFile(root, name)
+		var r Record
+		if err == nil {
+			r, err = decode(name, data)
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			none = err
+		case newest.Version == 0 || r.Time.After(newest.Time):
+			newest = r
+		}
+	}
+	if newest.Version == 0 {
+		return Record{}, none
+	}
+	return newest, nil
 }
 
-// Delete removes the record of an attachment, whatever its file holds. It is no error when there is none.
+// Delete removes the record of an attachment, whatever its files hold. It is no error when there is none.
 func (s *Store) Delete(a Attachment) error {
-	name, err := a.FileName()
+	err := a.Validate()
+	if err == nil {
+		err = s.remove(func(name string) bool { return a.owns(name) })
+	}
 	if err != nil {
 		return fmt.Errorf("delete record of %s: %w", a, err)
 	}
+	return nil
+}
+
+// Remove removes the file of a record that was listed, and no other of its attachment. It is no error when there is none.
+func (s *Store) Remove(r Record) error {
+	file, err := r.FileName()
+	if err == nil {
+		err = s.remove(func(name string) bool { return name == file })
+	}
+	if err != nil {
+		return fmt.Errorf("remove record of %s: %w", r.Attachment, err)
+	}
+	return nil
+}
+
+// DeleteContainer removes the records of all attachments of a container, whatever their files hold, and returns the names
+// of their files. It needs no room on the disk.
+func (s *Store) DeleteContainer(id string) (files []string, err error) {
+	err = s.remove(func(name string) bool {
+		a, _, err := ParseFileName(name)
+		if err != nil || a.ContainerID != id {
+			return false
+		}
+		files = append(files, name)
+		return true
+	})
+	if err != nil {
+		err = fmt.Errorf("delete records of container %q: %w", id, err)
+	}
+	return files, err
+}
+
+// remove removes the files whose names match. An error does not keep the other files.
+func (s *Store) remove(match func(name string) bool) error {
 	root, err := s.openDir()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil {
-		defer root.Close()
-		err = root.Remove(name)
+	if err != nil {
+		return err
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete record of %s: %w", a, err)
+	defer root.Close()
+	names, err := readNames(root)
+	if err != nil {
+		return err
 	}
-	return nil
+	var errs []error
+	for _, name := range names {
+		if !match(name) {
+			continue
+		}
+		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -23,10 +22,16 @@ import (
 func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	s := newStore(t)
 	full := record(t, "0a1b2c", "eth0")
-	full.Policy.Mode = policy.Observe
-	full.Policy.FinWait2Grace = policy.Never
+	full.Layers = policy.Layers{
+		Network: layer(t, `{"mode": "destroy", "grace": "never", "finWait2Grace": "10m", "probeAfter": "30s", "probeCount": 3,
+			"probeInterval": "5s", "pendingGrace": "3h", "clock": "state", "exempt": [{"peers": "10.0.0.0/8"}],
+			"rules": [{"match": {"role": "client", "peerPorts": "443"}, "grace": "2m", "above": 100}]}`),
+		Annotations:  map[string]string{policy.AnnotationMode: "Observe", "halfclose.cni/graec": ""},
+		PodOverrides: policy.OverridesRelax,
+		Observe:      "wrong configuration",
+	}
 	bare := record(t, "d", "net1")
-	bare.Pod, bare.Sources, bare.Warnings = state.Pod{}, nil, nil
+	bare.Pod, bare.Warnings, bare.Layers = state.Pod{}, nil, policy.Layers{Network: layer(t, "{}")}
 	bare.Netns.Cookie = 0 // of a kernel that has none
 	for _, want := range []state.Record{full, bare} {
 		in := want
@@ -36,11 +41,11 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := compare(want, got); diff != "" {
 			t.Errorf("Get (-want +got):\n%s", diff)
 		}
 	}
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{full, bare}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{full, bare}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -51,7 +56,7 @@ func TestTheFileIsWhatIsDocumented(t *testing.T) {
 	r.Boot = "6e1f"
 	put(t, s, r)
 	want := `{
-  "version": 1,
+  "version": 2,
   "network": "pods",
   "containerID": "0a1b2c",
   "ifname": "eth0",
@@ -67,16 +72,15 @@ func TestTheFileIsWhatIsDocumented(t *testing.T) {
     "name": "cart-0",
     "uid": "8a52"
   },
-  "policy": {
-    "mode": "destroy",
-    "closeWaitGrace": "10m",
-    "finWait2Grace": "10m",
-    "clock": "progress",
-    "pendingData": "keep"
-  },
-  "sources": {
-    "clock": "built-in",
-    "mode": "network"
+  "layers": {
+    "network": {
+      "mode": "destroy",
+      "finWait2Grace": "10m"
+    },
+    "annotations": {
+      "halfclose.cni/grace": "soon"
+    },
+    "podOverrides": "any"
   },
   "warnings": [
     "annotation halfclose.cni/grace: \"soon\" is no grace"
@@ -84,10 +88,10 @@ func TestTheFileIsWhatIsDocumented(t *testing.T) {
   "time": "2026-03-01T12:00:00.000000007Z"
 }
 `
-	if diff := cmp.Diff(want, content(t, s, r.Attachment)); diff != "" {
+	if diff := compare(want, content(t, s, r.Attachment)); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"0a1b2c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("0a1b2c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }
@@ -98,12 +102,12 @@ func TestPutAgainReplaces(t *testing.T) {
 	put(t, s, r)
 	first := content(t, s, r.Attachment)
 	put(t, s, r)
-	if diff := cmp.Diff(first, content(t, s, r.Attachment)); diff != "" {
+	if diff := compare(first, content(t, s, r.Attachment)); diff != "" {
 		t.Errorf("the same record a second time (-want +got):\n%s", diff)
 	}
 	r.Warnings, r.Time = nil, r.Time.Add(time.Second)
 	put(t, s, r)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{r}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
@@ -111,18 +115,18 @@ func TestPutAgainReplaces(t *testing.T) {
 func TestPutReplacesWhatIsNoRecord(t *testing.T) {
 	s := newStore(t)
 	r := record(t, "c", "eth0")
-	plant(t, s, "c@eth0.json", `{"version": 99`)
+	plant(t, s, file("c@eth0"), `{"version": 99`)
 	put(t, s, r)
 	outside := filepath.Join(t.TempDir(), "outside")
 	if err := os.WriteFile(outside, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	other := record(t, "d", "eth0")
-	if err := os.Symlink(outside, plantPath(t, s, "d@eth0.json")); err != nil {
+	if err := os.Symlink(outside, plantPath(t, s, file("d@eth0"))); err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, other)
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{r, other}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{r, other}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 	if data, err := os.ReadFile(outside); err != nil || string(data) != "precious" {
@@ -135,15 +139,14 @@ func TestWhatIsNoRecordIsNotWritten(t *testing.T) {
 		change func(*state.Record)
 		says   string
 	}{
-		"without a boot id":      {func(r *state.Record) { r.Boot = "" }, "boot"},
-		"without a network":      {func(r *state.Record) { r.Network = "" }, "network"},
-		"with a relative path":   {func(r *state.Record) { r.Netns.Path = "run/netns/a" }, "absolute"},
-		"without a netns path":   {func(r *state.Record) { r.Netns.Path = "" }, "path"},
-		"without a netns inode":  {func(r *state.Record) { r.Netns.Inode = 0 }, "inode"},
-		"with no policy at all":  {func(r *state.Record) { r.Policy = policy.Policy{} }, "policy"},
-		"with a negative grace":  {func(r *state.Record) { r.Policy.CloseWaitGrace = -1 }, "closeWaitGrace"},
-		"with a bad container":   {func(r *state.Record) { r.ContainerID = "../c" }, "containerID"},
-		"too large to read back": {func(r *state.Record) { r.Warnings = []string{strings.Repeat("w", 1<<20)} }, "bytes"},
+		"without a boot id":                      {func(r *state.Record) { r.Boot = "" }, "boot"},
+		"without a network":                      {func(r *state.Record) { r.Network = "" }, "network"},
+		"with a relative path":                   {func(r *state.Record) { r.Netns.Path = "run/netns/a" }, "absolute"},
+		"without a netns path":                   {func(r *state.Record) { r.Netns.Path = "" }, "path"},
+		"without a netns inode":                  {func(r *state.Record) { r.Netns.Inode = 0 }, "inode"},
+		"with podOverrides of none of the kinds": {func(r *state.Record) { r.Layers.PodOverrides = 99 }, "podOverrides"},
+		"with a bad container":                   {func(r *state.Record) { r.ContainerID = "../c" }, "containerID"},
+		"too large to read back":                 {func(r *state.Record) { r.Warnings = []string{strings.Repeat("w", 1<<20)} }, "bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
@@ -174,21 +177,21 @@ func TestDelete(t *testing.T) {
 			t.Errorf("%s: Get = %v, want fs.ErrNotExist", when, err)
 		}
 	}
-	if diff := cmp.Diff(state.Listing{Records: []state.Record{stays}}, list(t, s)); diff != "" {
+	if diff := compare(state.Listing{Records: []state.Record{stays}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
 }
 
 func TestDeleteNeedsTheNameAlone(t *testing.T) {
 	s := newStore(t)
-	plant(t, s, "half@eth0.json", `{"version":`)
-	plant(t, s, "newer@eth0.json", `{"version":2}`)
-	plant(t, s, "empty@eth0.json", "")
+	plant(t, s, file("half@eth0"), `{"version":`)
+	plant(t, s, file("newer@eth0"), `{"version":2}`)
+	plant(t, s, file("empty@eth0"), "")
 	outside := plant(t, state.New(t.TempDir()), "outside", "precious")
 	for name, make := range map[string]func(string) error{
-		"dir@eth0.json":  func(path string) error { return os.Mkdir(path, 0o700) },
-		"link@eth0.json": func(path string) error { return os.Symlink(outside, path) },
-		"fifo@eth0.json": func(path string) error { return unix.Mkfifo(path, 0o600) },
+		file("dir@eth0"):  func(path string) error { return os.Mkdir(path, 0o700) },
+		file("link@eth0"): func(path string) error { return os.Symlink(outside, path) },
+		file("fifo@eth0"): func(path string) error { return unix.Mkfifo(path, 0o600) },
 	} {
 		if err := make(plantPath(t, s, name)); err != nil {
 			t.Fatal(err)
@@ -210,7 +213,7 @@ func TestDeleteNeedsTheNameAlone(t *testing.T) {
 func TestNothingIsReachedOutsideOfTheDirectory(t *testing.T) {
 	s := newStore(t)
 	put(t, s, record(t, "c", "eth0"))
-	outside := filepath.Join(s.Dir(), "x@eth0.json")
+	outside := filepath.Join(s.Dir(), file("x@eth0"))
 	if err := os.WriteFile(outside, []byte("precious"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +244,7 @@ func TestNothingIsReachedOutsideOfTheDirectory(t *testing.T) {
 	if _, err := os.Stat(outside); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"c@eth0.json"}, names(t, s)); diff != "" {
+	if diff := compare([]string{file("c@eth0")}, names(t, s)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 }

@@ -4,11 +4,14 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +47,7 @@ const (
 	maxSwitchSize = 64 << 10
 )
 
-// errNoMode: the zero Mode stands for off where it is used, but nobody has set the switch to it.
+// errNoMode: the zero Mode stands for off where it is used, but no operator has set the switch to it.
 var errNoMode = errors.New("it has no mode")
 
 // SwitchPath returns the file of the switch: the file mode in the state directory dir, but /var/lib/halfclose/mode if
@@ -57,18 +60,37 @@ func SwitchPath(dir string) string {
 	return filepath.Join(dir, switchFile)
 }
 
-// LoadSwitch reads the switch, and reports whether it is set: where there is no file it is not. On an error
-// somebody may have set it to anything; the caller must be as careful as mode observe.
+// LoadSwitch reads the switch, and reports whether it is set: where there is no file it is not. On an error it may have
+// been set to anything; the caller must be as conservative as mode observe.
 func LoadSwitch(path string) (Switch, bool, error) {
 	s, err := loadSwitch(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Switch{}, false, nil
+		if err = checkAbsent(path); err == nil {
+			return Switch{}, false, nil
+		}
 	}
 	if err != nil {
 		return Switch{}, false, fmt.Errorf(
 			`read switch %s: %w (write {"mode": "observe"}, "off" or "destroy" into the file, or delete it)`, path, err)
 	}
 	return s, true, nil
+}
+
+// checkAbsent errs if a symbolic link on the way to a file leads nowhere: then the file may be where the link leads once a
+// file system is mounted there.
+func checkAbsent(path string) error {
+	for {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			if err == nil {
+				_, err = os.Stat(path)
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("the symbolic link %s leads nowhere", path)
+			}
+			return err
+		}
+		path = filepath.Dir(path)
+	}
 }
 
 func loadSwitch(path string) (Switch, error) {
@@ -79,13 +101,43 @@ func loadSwitch(path string) (Switch, error) {
 	return decodeSwitch(data)
 }
 
+// decodeSwitch reads a switch. A key that is not known may ask for less than the mode does, which matters for destroy
+// alone: a later version may have written it. Keys are taken as they are written, and none may be repeated.
 func decodeSwitch(data []byte) (Switch, error) {
-	var s Switch
-	if err := json.Unmarshal(data, &s); err != nil {
-		return Switch{}, err
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if !json.Valid(data) { // names what is wrong
+		return Switch{}, json.Unmarshal(data, new(any))
 	}
-	if s.Mode == 0 {
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+		return Switch{}, errors.New("not a JSON object")
+	}
+	var s Switch
+	known := map[string]any{"mode": &s.Mode, "who": &s.Who, "when": &s.When}
+	var seen []string
+	var unknown error
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return Switch{}, err
+		}
+		key, _ := token.(string)
+		if slices.Contains(seen, key) {
+			return Switch{}, fmt.Errorf("%.80q is given more than once", key)
+		}
+		seen = append(seen, key)
+		to, ok := known[key]
+		if !ok {
+			to, unknown = new(any), fmt.Errorf("unknown key %.80q: a newer version of halfclose may have written it", key)
+		}
+		if err := dec.Decode(to); err != nil {
+			return Switch{}, fmt.Errorf("%.80q: %w", key, err)
+		}
+	}
+	switch {
+	case s.Mode == 0:
 		return Switch{}, errNoMode
+	case unknown != nil && s.Mode == policy.Destroy:
+		return Switch{}, unknown
 	}
 	return s, nil
 }

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -32,7 +31,7 @@ func TestTheSwitchIsReadAsItWasSet(t *testing.T) {
 		if err != nil || !set {
 			t.Errorf("set %v, error %v, want it set", set, err)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := compare(want, got); diff != "" {
 			t.Errorf("switch (-want +got):\n%s", diff)
 		}
 	}
@@ -41,7 +40,7 @@ func TestTheSwitchIsReadAsItWasSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "{\n  \"mode\": \"off\",\n  \"who\": \"root (uid 0)\",\n  \"when\": \"2026-03-01T12:00:00Z\"\n}\n"
-	if diff := cmp.Diff(want, string(data)); diff != "" {
+	if diff := compare(want, string(data)); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
@@ -50,27 +49,57 @@ func TestTheSwitchIsReadAsItWasSet(t *testing.T) {
 	}
 }
 
+// Each of these stands for observe: the caller gets an error, and never "not set".
 func TestASwitchThatIsWrongIsAnError(t *testing.T) {
-	const advice = `{"mode": "observe"}` // which TestASwitchThatSomebodyWroteIsRead follows
+	const advice = `{"mode": "observe"}` // which TestASwitchThatAnOperatorWroteIsRead follows
 	write := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
 	}
+	const whole = `{"mode": "destroy", "who": "root (uid 0)", "when": "2026-03-01T12:00:00Z"}`
 	for name, make := range map[string]func(string) error{
-		"empty":              write(""),
-		"half-written":       write(`{"mode":"observe"`),
-		"without a mode":     write(`{"who":"root"}`),
-		"with a null mode":   write(`{"mode":null}`),
-		"with a wrong mode":  write(`{"mode":"Observe"}`),
-		"with an empty mode": write(`{"mode":""}`),
-		"of another type":    write(`"observe"`),
-		"null":               write("null"),
-		"too large":          write(`{"mode":"observe"}` + strings.Repeat(" ", 64<<10)),
-		"a directory":        func(path string) error { return os.Mkdir(path, 0o700) },
-		"a FIFO":             func(path string) error { return unix.Mkfifo(path, 0o600) },
-		"a link to itself":   func(path string) error { return os.Symlink(filepath.Base(path), path) },
+		"empty":                                write(""),
+		"blank":                                write(" \n"),
+		"half-written":                         write(`{"mode":"observe"`),
+		"half-written after the mode destroy":  write(whole[:len(whole)/2]),
+		"of NUL bytes":                         write(strings.Repeat("\x00", len(whole))),
+		"with NUL bytes at its end":            write(whole + "\x00\x00"),
+		"with more after it":                   write(whole + whole),
+		"with a byte order mark":               write("\xef\xbb\xbf" + whole),
+		"without a mode":                       write(`{"who":"root"}`),
+		"with a null mode":                     write(`{"mode":null}`),
+		"with a wrong mode":                    write(`{"mode":"Observe"}`),
+		"with a mode of a later version":       write(`{"mode":"destroy-peer-gone"}`),
+		"with an empty mode":                   write(`{"mode":""}`),
+		"with a number for a mode":             write(`{"mode":1}`),
+		"with two modes":                       write(`{"mode":"observe","mode":"destroy"}`),
+		"with a key that only looks like mode": write(`{"mode":"destroy","Mode":"observe"}`),
+		"with only such a key":                 write(`{"MODE":"destroy"}`),
+		"of a later version with exceptions":   write(`{"mode":"destroy","pods":{"shop/cart-0":"observe"}}`),
+		"of a later version with a number":     write(`{"version":2,"mode":"destroy"}`),
+		"with a wrong time":                    write(`{"mode":"destroy","when":"yesterday"}`),
+		"with a wrong author":                  write(`{"mode":"destroy","who":[]}`),
+		"of another type":                      write(`"observe"`),
+		"a list":                               write(`[{"mode":"destroy"}]`),
+		"null":                                 write("null"),
+		"too large":                            write(whole + strings.Repeat(" ", 64<<10)),
+		"a directory":                          func(path string) error { return os.Mkdir(path, 0o700) },
+		"a FIFO":                               func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a device":                             func(path string) error { return os.Symlink("/dev/null", path) },
+		"a socket":                             func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
+		"a link to itself":                     func(path string) error { return os.Symlink(filepath.Base(path), path) },
+		"a link that leads nowhere":            func(path string) error { return os.Symlink("/nowhere/mode", path) },
+		"below a link that leads nowhere": func(path string) error {
+			return errors.Join(os.Remove(filepath.Dir(path)), os.Symlink("/nowhere", filepath.Dir(path)))
+		},
+		"below a file": func(path string) error {
+			return errors.Join(os.Remove(filepath.Dir(path)), os.WriteFile(filepath.Dir(path), nil, 0o600))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "mode")
+			path := filepath.Join(t.TempDir(), "halfclose", "mode")
+			if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
+				t.Fatal(err)
+			}
 			if err := make(path); err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +111,35 @@ func TestASwitchThatIsWrongIsAnError(t *testing.T) {
 	}
 }
 
-func TestASwitchThatSomebodyWroteIsRead(t *testing.T) {
+func TestASwitchIsNotSetWhereNoDirectoryIs(t *testing.T) {
+	real := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Join(real, "mode"), filepath.Join(real, "a/b/mode"), filepath.Join(link, "mode"), filepath.Join(link, "a/mode")} {
+		if s, set, err := state.LoadSwitch(path); s != (state.Switch{}) || set || err != nil {
+			t.Errorf("%s: %+v, %v, %v, want that it is not set", path, s, set, err)
+		}
+	}
+}
+
+func TestASwitchThatIsWrittenHalfLeavesTheOneBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mode")
+	want := state.Switch{Mode: policy.Observe, Who: "root"}
+	if err := state.StoreSwitch(path, want); err != nil {
+		t.Fatal(err)
+	}
+	// What a StoreSwitch leaves that is killed before its rename.
+	if err := os.WriteFile(filepath.Join(filepath.Dir(path), state.TemporaryName(1)), []byte(`{"mode":"destroy"`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, set, err := state.LoadSwitch(path); got != want || !set || err != nil {
+		t.Errorf("LoadSwitch = %+v, %v, %v, want %+v", got, set, err, want)
+	}
+}
+
+func TestASwitchThatAnOperatorWroteIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	if err := os.WriteFile(path, []byte(`{"mode": "observe"}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -109,13 +166,15 @@ func TestASwitchSaysWhoSetItAsFarAsItKnows(t *testing.T) {
 	}
 }
 
-func TestASwitchMayHaveUnknownFields(t *testing.T) {
+func TestASwitchMayHaveUnknownKeysWhereItDestroysNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
-	if err := os.WriteFile(path, []byte(`{"mode":"observe","later":[]}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if s, set, err := state.LoadSwitch(path); s.Mode != policy.Observe || !set || err != nil {
-		t.Errorf("LoadSwitch = %+v, %v, %v, want observe", s, set, err)
+	for _, want := range []policy.Mode{policy.Observe, policy.Off} {
+		if err := os.WriteFile(path, []byte(`{"mode":"`+want.String()+`","later":[]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, set, err := state.LoadSwitch(path); s.Mode != want || !set || err != nil {
+			t.Errorf("LoadSwitch = %+v, %v, %v, want %v", s, set, err, want)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ const (
 func replaceIn(dir int, name string, data []byte, lasts durability) error {
 	const tries = 10
 	for try := 1; ; try++ {
-		tmp := temporaryName(name, rand.Int64())
+		tmp := temporaryName(rand.Int64())
 		fd, err := openat(dir, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 		if errors.Is(err, unix.EEXIST) && try < tries {
 			continue
@@ -131,14 +131,36 @@ func fsync(fd int) error {
 	return os.NewSyscallError("fsync", hostfs.RetryErr(func() error { return unix.Fsync(fd) }))
 }
 
-// temporaryName is what replaceIn calls a file before it has the name for good: a dot, that name and a number. No
-// record's own name begins with a dot.
-func temporaryName(name string, n int64) string { return "." + name + strconv.FormatInt(n, 10) }
+// temporaryPrefix begins the name of a file before it has the name for good. No record's own name begins so.
+const temporaryPrefix = ".new-"
 
-// temporaryOf is the inverse of temporaryName: it returns the name for good, and false for a name of another form. The
-// name for good must not end in a digit.
-func temporaryOf(tmp string) (name string, ok bool) {
-	rest, ok := strings.CutPrefix(tmp, ".")
-	name = strings.TrimRight(rest, "0123456789")
-	return name, ok && name != "" && name != rest
+func temporaryName(n int64) string { return temporaryPrefix + strconv.FormatInt(n, 10) }
+
+// isTemporary reports whether a name is that of a file that was to replace another.
+func isTemporary(name string) bool {
+	number, ok := strings.CutPrefix(name, temporaryPrefix)
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// namesIn returns the names of the files in a directory, in no order. dir may be open as O_PATH.
+//
+// It makes the system calls itself, as replaceIn does.
+func namesIn(dir int) ([]string, error) {
+	fd, err := openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: attachmentsDir, Err: err}
+	}
+	defer unix.Close(fd)
+	var names []string
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := hostfs.Retry(func() (int, error) { return unix.ReadDirent(fd, buf) })
+		if err != nil {
+			return nil, os.NewSyscallError("getdents64", err)
+		}
+		if n <= 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
 }

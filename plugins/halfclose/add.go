@@ -36,16 +36,13 @@ func (p *plugin) add(args *skel.CmdArgs) error {
 	if fail && len(problems) > 0 {
 		return types.NewError(types.ErrInvalidNetworkConfig, "wrong configuration of halfclose", problems.Error())
 	}
-	annotations, _, warnings := c.annotations()
-	p.warnings = append(p.warnings, warnings...)
-	d := p.decide(network, problems, annotations)
-	if err := p.register(args, c.Name, d, network.Reaper); err != nil {
+	layers := p.layers(network, problems, c.annotations())
+	if err := p.register(args, c.Name, layers, network.Reaper); err != nil {
 		if fail {
 			return err
 		}
 		p.warnf("%v", err)
-		// An earlier ADD's record says what is no longer so, and CHECK would take it for the attachment's.
-		p.drop(attachment(args))
+		p.dropContainer(args.ContainerID)
 	}
 	return nil
 }

@@ -27,22 +27,22 @@ import (
 func TestAddRecordsTheAttachment(t *testing.T) {
 	each(t, allVersions, func(t *testing.T, version string) {
 		n := newNode(t)
-		n.call(t, "ADD", chained(version).with(object{"grace": "90s", "mode": "observe"})).ok(t).calm(t)
+		conf := chained(version).with(object{"grace": "90s", "mode": "observe", "podOverrides": "relax"})
+		n.call(t, "ADD", conf.with(annotated(object{"halfclose.cni/probe-after": "2m", "example.org/team": "blue"}))).ok(t).calm(t)
 		want := state.Record{
 			Version: state.Version, Network: "blue", Attachment: blue, Boot: bootID(t),
 			Netns: state.Netns{Path: n.netns, Identity: identityOf(t, n.netns)},
 			Pod:   state.Pod{Namespace: "shop", Name: "web", UID: "u-1"},
-			Policy: policy.Policy{
-				Mode: policy.Observe, CloseWaitGrace: policy.Grace(90 * time.Second), FinWait2Grace: policy.Grace(90 * time.Second),
-			},
-			Sources: policy.Sources{
-				"mode": "network", "closeWaitGrace": "network", "finWait2Grace": "network",
-				"clock": "built-in", "pendingData": "built-in", "exempt": "built-in",
+			Layers: policy.Layers{
+				Network: policy.Layer{Source: policy.SourceNetwork, Values: policy.Values{
+					Mode: new(policy.Observe), Grace: new(policy.Patience(90 * time.Second)),
+				}},
+				Annotations: map[string]string{"halfclose.cni/probe-after": "2m"}, PodOverrides: policy.OverridesRelax,
 			},
 			Plugin: testBuild,
 			Time:   testTime,
 		}
-		if diff := cmp.Diff(want, n.record(t, blue)); diff != "" {
+		if diff := compare(want, n.record(t, blue)); diff != "" {
 			t.Errorf("record (-want +got):\n%s", diff)
 		}
 		if want.Netns.Cookie == 0 {
@@ -113,11 +113,11 @@ func TestAddTwiceLeavesOneRecordAndTheLaterPolicy(t *testing.T) {
 		if diff := cmp.Diff(first, second, cmp.AllowUnexported(outcome{})); diff != "" {
 			t.Errorf("the second ADD is not as the first (-first +second):\n%s", diff)
 		}
-		if diff := cmp.Diff(before, n.record(t, blue)); diff != "" {
+		if diff := compare(before, n.record(t, blue)); diff != "" {
 			t.Errorf("the second record is not as the first (-first +second):\n%s", diff)
 		}
 		n.call(t, "ADD", chained(version).with(object{"mode": "off"})).ok(t)
-		if got := n.record(t, blue).Policy.Mode; got != policy.Off {
+		if got := joined(n.record(t, blue)).Mode; got != policy.Off {
 			t.Errorf("mode %v after an ADD that says off", got)
 		}
 		if diff := cmp.Diff([]state.Attachment{blue}, n.recorded(t)); diff != "" {
@@ -144,13 +144,15 @@ func TestAddKeepsTheAttachmentsOfOneContainerApart(t *testing.T) {
 // mistakes has something wrong in every place where something can be.
 var mistakes = object{
 	"mode": "destroyed", "grace": 600, "closeWaitGrace": "2 minutes", "finWait2Grace": "-1s", "clock": "wall",
-	"pendingData": "drop", "exempt": []object{{"localPorts": "99999"}, {"peers": "10.0.0.0/99"}, {}},
+	"pendingData": "keep", "probeAfter": "soon", "probeCount": 0, "probeInterval": "1.5s", "pendingGrace": "1d",
+	"rules": []object{{"match": object{"rolle": "client"}, "grace": "1m"}}, "exempt": []object{{"localPorts": "99999"}, {"peers": "10.0.0.0/99"}, {}},
 	"podOverrides": "some", "reaper": "manual", "graec": "1m",
 }
 
 func mistakePaths() []string {
 	return []string{
-		"$.mode", "$.grace", "$.closeWaitGrace", "$.finWait2Grace", "$.clock", "$.pendingData", "$.exempt[0].localPorts",
+		"$.mode", "$.grace", "$.closeWaitGrace", "$.finWait2Grace", "$.clock", "$.pendingData", "$.probeAfter", "$.probeCount",
+		"$.probeInterval", "$.pendingGrace", "$.rules[0].match.rolle", "$.exempt[0].localPorts",
 		"$.exempt[1].peers", "$.exempt[2]", "$.podOverrides", "$.reaper", "$.graec",
 	}
 }
@@ -179,10 +181,10 @@ func TestAddObservesThePodOfAWrongConflistUnderIgnore(t *testing.T) {
 		conf := chained(version).with(mistakes).with(annotated(object{"halfclose.cni/mode": "destroy"}))
 		o := n.call(t, "ADD", conf).ok(t)
 		r := n.record(t, blue)
-		if r.Policy.Mode != policy.Observe {
-			t.Errorf("mode %v, want observe", r.Policy.Mode)
+		if joined(r).Mode != policy.Observe {
+			t.Errorf("mode %v, want observe", joined(r).Mode)
 		}
-		if got := r.Sources["mode"]; got != sourceWrongConf {
+		if got := r.Layers.Resolve(0).Sources["mode"]; got != sourceWrongConf {
 			t.Errorf("source of the mode %q, want %q", got, sourceWrongConf)
 		}
 		for what, text := range map[string]string{
@@ -203,8 +205,8 @@ func TestAddObservesThePodOfAWrongConflistUnderIgnore(t *testing.T) {
 func TestAddTurnsNothingOnThatAWrongConflistTurnedOff(t *testing.T) {
 	n := newNode(t)
 	n.call(t, "ADD", chained("1.0.0").with(object{"mode": "off", "graec": "1m"})).ok(t)
-	if r := n.record(t, blue); r.Policy.Mode != policy.Off || r.Sources["mode"] != policy.SourceNetwork {
-		t.Errorf("mode %v from %q, want off from the network", r.Policy.Mode, r.Sources["mode"])
+	if p := joined(n.record(t, blue)); p.Mode != policy.Off || p.Sources["mode"] != policy.SourceNetwork {
+		t.Errorf("mode %v from %q, want off from the network", p.Mode, p.Sources["mode"])
 	}
 }
 
@@ -277,8 +279,8 @@ func TestAddOnlyWarnsWhenTheReaperCannotBeStarted(t *testing.T) {
 			if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "out of processes") {
 				t.Errorf("the record's warnings are %q, want one that says why", r.Warnings)
 			}
-			if r.Policy.Mode != policy.Destroy {
-				t.Errorf("mode %v, want destroy as configured", r.Policy.Mode)
+			if joined(r).Mode != policy.Destroy {
+				t.Errorf("mode %v, want destroy as configured", joined(r).Mode)
 			}
 			if !strings.Contains(o.stdout, "10.1.0.5/24") || !strings.Contains(o.stderr, "out of processes") {
 				t.Errorf("stdout %q, stderr %q, want the result and a warning", o.stdout, o.stderr)
@@ -354,7 +356,7 @@ func TestARecordIsWrittenOnceWithTheWarning(t *testing.T) {
 	if len(n.record(t, blue).Warnings) != 1 {
 		t.Error("the record has no warning")
 	}
-	name, _ := blue.FileName()
+	name := filepath.Base(n.file(t, blue))
 	marker := filepath.Join(n.store.AttachmentsDir(), "end")
 	if err := os.WriteFile(marker, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -4,109 +4,242 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestAddAppliesAnnotationsAsFarAsTheNetworkLetsThem(t *testing.T) {
-	annotations := object{"halfclose.cni/grace": "1m", "halfclose.cni/mode": "observe", "example.org/team": "blue"}
+func TestAddKeepsTheNetworkAndTheAnnotationsApart(t *testing.T) {
 	tests := []struct {
 		name      string
 		overrides string
-		grace     time.Duration
-		mode      policy.Mode
-		warnings  int
+		policies  []policy.Patience // the grace of each
+		mode      policy.Mode       // that all of them come to
+		kept      bool              // the record has the annotations
 	}{
-		{"any value", "any", time.Minute, policy.Observe, 0},
-		{"only the more careful one", "relax", 5 * time.Minute, policy.Observe, 1},
-		{"none", "none", 5 * time.Minute, policy.Destroy, 1},
+		{"any value", "any", []policy.Patience{policy.Patience(time.Minute)}, policy.Observe, true},
+		{"only the more conservative one", "relax", []policy.Patience{policy.Patience(5 * time.Minute), policy.Patience(time.Minute)}, policy.Observe, true},
+		{"none", "none", []policy.Patience{policy.Patience(5 * time.Minute)}, policy.Destroy, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t)
-			conf := chained("1.0.0").with(annotated(annotations)).with(object{"grace": "5m", "podOverrides": tt.overrides, "failurePolicy": "fail"})
+			ours := map[string]string{"halfclose.cni/grace": "1m", "halfclose.cni/mode": "observe"}
+			conf := chained("1.0.0").with(annotated(object{"halfclose.cni/grace": "1m", "halfclose.cni/mode": "observe", "example.org/team": "blue"})).
+				with(object{"grace": "5m", "podOverrides": tt.overrides, "failurePolicy": "fail"})
 			n.call(t, "ADD", conf).ok(t)
 			r := n.record(t, blue)
-			if got := time.Duration(r.Policy.CloseWaitGrace); got != tt.grace {
-				t.Errorf("grace %v, want %v", got, tt.grace)
+			if g := r.Layers.Network.Grace; g == nil || *g != policy.Patience(5*time.Minute) || r.Layers.Network.Mode != nil {
+				t.Errorf("the network's layer is %+v, want its grace alone", r.Layers.Network)
 			}
-			if r.Policy.Mode != tt.mode {
-				t.Errorf("mode %v, want %v", r.Policy.Mode, tt.mode)
+			if kept := maps.Equal(ours, r.Layers.Annotations); kept != tt.kept || !kept && r.Layers.Annotations != nil {
+				t.Errorf("annotations %v, want those of ours: %v", r.Layers.Annotations, tt.kept)
 			}
-			if len(r.Warnings) == 0 != (tt.warnings == 0) {
-				t.Errorf("warnings %q, want %d", r.Warnings, tt.warnings)
+			var graces []policy.Patience
+			for _, p := range r.Layers.Resolve(0).Policies {
+				graces = append(graces, p.CloseWaitGrace)
+			}
+			if fmt.Sprint(graces) != fmt.Sprint(tt.policies) || joined(r).Mode != tt.mode {
+				t.Errorf("graces %v and mode %v, want %v and %v", graces, joined(r).Mode, tt.policies, tt.mode)
+			}
+			if len(r.Warnings) == 0 != tt.kept {
+				t.Errorf("warnings %q, want one if the annotations are not read", r.Warnings)
 			}
 		})
 	}
 }
 
-func TestAddNeverBlocksAPodForItsAnnotations(t *testing.T) {
+// A pod's author may have asked for less than the network does: what cannot be understood is observed.
+func TestAddObservesAPodWhoseAnnotationsAreWrong(t *testing.T) {
+	tests := []struct {
+		name        string
+		annotations any
+		warn        string
+	}{
+		{"a mode in capitals", object{"halfclose.cni/mode": "Observe"}, `did you mean "observe"?`},
+		{"a grace in days", object{"halfclose.cni/grace": "1d"}, `write "24h"`},
+		{"a grace that is no time", object{"halfclose.cni/grace": "soon"}, "annotation halfclose.cni/grace"},
+		{"a grace below nothing", object{"halfclose.cni/close-wait-grace": "-1s"}, "annotation halfclose.cni/close-wait-grace"},
+		{"an exempt that is no JSON", object{"halfclose.cni/exempt": `[{"localPorts": "22"`}, "annotation halfclose.cni/exempt"},
+		{"an exempt with a number for ports", object{"halfclose.cni/exempt": `[{"localPorts": 99999}]`}, "annotation halfclose.cni/exempt"},
+		{"rules of an unknown role", object{"halfclose.cni/rules": `[{"match": {"role": "proxy"}, "grace": "1m"}]`}, "annotation halfclose.cni/rules"},
+		{"an unknown key", object{"halfclose.cni/graec": "1m"}, "did you mean halfclose.cni/grace?"},
+		{"a key of another spelling", object{"halfclose.cni/close_wait_grace": "never"}, "close-wait-grace"},
+		{"a key that there is no more", object{"halfclose.cni/pending-data": "keep"}, "halfclose.cni/pending-data"},
+		{"a wrong one beside good ones", object{"halfclose.cni/grace": "1m", "halfclose.cni/mode": "destroy", "halfclose.cni/clock": "wall"}, "halfclose.cni/clock"},
+		{"one that is no string", object{"halfclose.cni/grace": 60, "halfclose.cni/mode": "destroy"}, "halfclose.cni/grace"},
+		{"one that is a list and no string", object{"halfclose.cni/exempt": []object{{"localPorts": "22"}}}, "halfclose.cni/exempt"},
+		{"one that is null", object{"halfclose.cni/grace": null}, "halfclose.cni/grace"},
+		{"annotations that are no object", []string{"halfclose.cni/mode=off"}, "annotations are unknown"},
+	}
+	for _, tt := range tests {
+		for _, overrides := range []string{"any", "relax"} {
+			for _, failure := range []string{"ignore", "fail"} {
+				t.Run(tt.name+", "+overrides+", "+failure, func(t *testing.T) {
+					n := newNode(t)
+					conf := chained("1.0.0").with(annotated(tt.annotations)).with(object{"podOverrides": overrides, "failurePolicy": failure})
+					o := n.call(t, "ADD", conf).ok(t)
+					r := n.record(t, blue)
+					for _, p := range r.Layers.Resolve(0).Policies {
+						if p.Mode != policy.Observe || p.Sources["mode"] != policy.SourceWrongAnnotation {
+							t.Errorf("mode %v from %q, want observe because of a wrong annotation", p.Mode, p.Sources["mode"])
+						}
+					}
+					if got := strings.Join(r.Warnings, "\n"); len(r.Warnings) != 1 || !strings.Contains(got, tt.warn) {
+						t.Errorf("warnings %q, want one about %s", r.Warnings, tt.warn)
+					}
+					if !strings.Contains(o.stderr, tt.warn) || len(o.syslog) != 1 {
+						t.Errorf("nothing about %s in stderr %q and the system log %q", tt.warn, o.stderr, o.syslog)
+					}
+				})
+			}
+		}
+		t.Run(tt.name+", none", func(t *testing.T) {
+			n := newNode(t)
+			n.call(t, "ADD", chained("1.0.0").with(annotated(tt.annotations)).with(object{"podOverrides": "none"})).ok(t)
+			if r := n.record(t, blue); joined(r).Mode != policy.Destroy || r.Layers.Annotations != nil {
+				t.Errorf("mode %v, annotations %v, want destroy and none", joined(r).Mode, r.Layers.Annotations)
+			}
+		})
+	}
+}
+
+func TestAddTakesWhatIsNoMistakeForNone(t *testing.T) {
 	declared := object{"capabilities": object{policy.CapabilityPodAnnotations: true}}
 	tests := []struct {
 		name string
 		conf object
-		warn string // what the record's warnings say; nothing if empty
 		mode policy.Mode
 	}{
-		{"a wrong value", annotated(object{"halfclose.cni/grace": "soon", "halfclose.cni/mode": "observe"}), "halfclose.cni/grace", policy.Observe},
-		{"an unknown one of ours", annotated(object{"halfclose.cni/graec": "1m"}), "halfclose.cni/graec", policy.Destroy},
-		{"one that is no string", annotated(object{"halfclose.cni/grace": 60, "halfclose.cni/mode": "observe"}), "halfclose.cni/grace", policy.Observe},
-		{"one that is null", annotated(object{"halfclose.cni/grace": null, "halfclose.cni/mode": "observe"}), "halfclose.cni/grace", policy.Observe},
-		{"somebody else's that is no string", annotated(object{"example.org/n": 60, "halfclose.cni/mode": "observe"}), "", policy.Observe},
-		{"tens of kilobytes of somebody else's", annotated(object{
+		{"another project's that is no string", annotated(object{"example.org/n": 60, "halfclose.cni/mode": "observe"}), policy.Observe},
+		{"tens of kilobytes of another project's", annotated(object{
 			"kubectl.kubernetes.io/last-applied-configuration": strings.Repeat(`{"a":"b"}`, 5000), "halfclose.cni/mode": "observe",
-		}), "", policy.Observe},
-		{"annotations that are null", annotated(null), "", policy.Destroy},
-		{"annotations that are no object", annotated([]string{"halfclose.cni/mode=off"}), "annotations are ignored", policy.Destroy},
-		{"runtimeConfig that is null", declared.with(object{"runtimeConfig": null}), "", policy.Destroy},
-		{"runtimeConfig that is no object", declared.with(object{"runtimeConfig": "none"}), "annotations are ignored", policy.Destroy},
-		{"no runtimeConfig", declared, "", policy.Destroy},
-		{"runtimeConfig of another capability", declared.with(object{"runtimeConfig": object{"portMappings": []int{}}}), "", policy.Destroy},
+		}), policy.Observe},
+		{"annotations that are null", annotated(null), policy.Destroy},
+		{"runtimeConfig that is null", declared.with(object{"runtimeConfig": null}), policy.Destroy},
+		{"no runtimeConfig", declared, policy.Destroy},
+		{"runtimeConfig of another capability", declared.with(object{"runtimeConfig": object{"portMappings": []int{}}}), policy.Destroy},
 	}
 	for _, tt := range tests {
-		for _, failure := range []string{"ignore", "fail"} {
-			t.Run(tt.name+", "+failure, func(t *testing.T) {
-				n := newNode(t)
-				o := n.call(t, "ADD", chained("1.0.0").with(tt.conf).with(object{"failurePolicy": failure})).ok(t)
-				r := n.record(t, blue)
-				if r.Policy.Mode != tt.mode {
-					t.Errorf("mode %v, want %v", r.Policy.Mode, tt.mode)
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t)
+			n.call(t, "ADD", chained("1.0.0").with(tt.conf)).ok(t).calm(t)
+			r := n.record(t, blue)
+			if got := joined(r).Mode; got != tt.mode || r.Warnings != nil {
+				t.Errorf("mode %v, warnings %q, want %v and none", got, r.Warnings, tt.mode)
+			}
+			for name := range r.Layers.Annotations {
+				if !strings.HasPrefix(name, policy.AnnotationPrefix) {
+					t.Errorf("annotation %q is recorded", name)
 				}
-				if r.Policy.CloseWaitGrace != policy.Default().CloseWaitGrace {
-					t.Errorf("grace %v, want the default", r.Policy.CloseWaitGrace)
-				}
-				if tt.warn == "" {
-					o.calm(t)
-					if r.Warnings != nil {
-						t.Errorf("warnings %q, want none", r.Warnings)
-					}
-					return
-				}
-				if got := strings.Join(r.Warnings, "\n"); len(r.Warnings) != 1 || !strings.Contains(got, tt.warn) {
-					t.Errorf("warnings %q, want one about %s", r.Warnings, tt.warn)
-				}
-				if !strings.Contains(o.stderr, tt.warn) || !strings.Contains(strings.Join(o.syslog, ""), tt.warn) {
-					t.Errorf("nothing about %s in stderr %q and the system log %q", tt.warn, o.stderr, o.syslog)
-				}
-			})
+			}
+		})
+	}
+}
+
+func TestAddObservesAPodWhoseRuntimeConfigIsNoObject(t *testing.T) {
+	n := newNode(t)
+	n.call(t, "ADD", chained("1.0.0").with(object{"runtimeConfig": "none"})).ok(t)
+	if r := n.record(t, blue); joined(r).Mode != policy.Observe || len(r.Warnings) != 1 {
+		t.Errorf("mode %v, warnings %q, want observe and one", joined(r).Mode, r.Warnings)
+	}
+}
+
+// exemptions returns as many as a list may have, each with as many ranges as it may have.
+func exemptions(t *testing.T) string {
+	t.Helper()
+	var list []object
+	for i := range 64 {
+		var ports, peers []string
+		for j := range 16 {
+			ports = append(ports, fmt.Sprintf("%d-%d", 10000+100*j+i, 10000+100*j+i+20))
+			peers = append(peers, fmt.Sprintf("2001:db8:%x:%x:ffff:ffff:ffff:0/112", 0x1000+i, 0x1000+j))
 		}
+		list = append(list, object{"localPorts": strings.Join(ports, ","), "peerPorts": strings.Join(ports, ","), "peers": strings.Join(peers, ",")})
+	}
+	b, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAsManyExemptionsAsThereMayBeFitAnAnnotation(t *testing.T) {
+	n := newNode(t)
+	list := exemptions(t)
+	n.call(t, "ADD", chained("1.0.0").with(annotated(object{"halfclose.cni/exempt": list}))).ok(t).calm(t)
+	r := n.record(t, blue)
+	if p := joined(r); len(p.Exempt) != 64 || p.Mode != policy.Destroy || len(p.Exempt[63].LocalPorts) != 16 || len(p.Exempt[63].Peers) != 16 {
+		t.Errorf("%d exemptions in mode %v, want 64 of 16 ranges", len(p.Exempt), p.Mode)
+	}
+	if r.Layers.Annotations["halfclose.cni/exempt"] != list {
+		t.Error("the annotation is not recorded as it was written")
 	}
 }
 
 func TestAddBoundsAndEscapesWhatAPodSupplies(t *testing.T) {
-	bad := object{}
-	for i := range 1000 {
-		bad["halfclose.cni/\x1b[2J\n"+strings.Repeat("x", i)] = i
+	for name, value := range map[string]any{"strings": "x", "numbers": 7} {
+		t.Run(name, func(t *testing.T) {
+			bad := object{}
+			for i := range 1000 {
+				bad["halfclose.cni/\x1b[2J\n"+strings.Repeat("x", i)] = value
+			}
+			n := newNode(t)
+			o := n.call(t, "ADD", chained("1.0.0").with(annotated(bad))).ok(t)
+			r := n.record(t, blue)
+			if len(r.Warnings) == 0 || len(r.Warnings) > 20 || joined(r).Mode != policy.Observe {
+				t.Errorf("%d warnings in mode %v, want a few in observe", len(r.Warnings), joined(r).Mode)
+			}
+			if len(r.Layers.Annotations) > 16 {
+				t.Errorf("%d unknown annotations are recorded", len(r.Layers.Annotations))
+			}
+			if strings.ContainsRune(o.stderr, '\x1b') || strings.Count(o.stderr, "\n") > 20 || len(o.stderr) > 1<<14 {
+				t.Errorf("stderr is not escaped or bounded: %q", o.stderr)
+			}
+		})
 	}
-	n := newNode(t)
-	o := n.call(t, "ADD", chained("1.0.0").with(annotated(bad))).ok(t)
-	if r := n.record(t, blue); len(r.Warnings) == 0 || len(r.Warnings) > 20 {
-		t.Errorf("%d warnings, want a few", len(r.Warnings))
+}
+
+// cpu returns the CPU time that the process has used.
+func cpu(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
 	}
-	if strings.ContainsRune(o.stderr, '\x1b') || strings.Count(o.stderr, "\n") > 20 || len(o.stderr) > 1<<14 {
-		t.Errorf("stderr is not escaped or bounded: %q", o.stderr)
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// As many as Kubernetes lets a pod have. It is CPU time that is bounded, of which a busy machine takes no more.
+func TestUnknownAnnotationsCostLittle(t *testing.T) {
+	for name, value := range map[string]any{"strings": "", "numbers": 7} {
+		t.Run(name, func(t *testing.T) {
+			bad := object{}
+			for size := 0; size < 256<<10; size += len("halfclose.cni/x00000") {
+				bad[fmt.Sprintf("halfclose.cni/x%05d", len(bad))] = value
+			}
+			n := newNode(t)
+			conf := chained("1.0.0").with(annotated(bad))
+			stdin := conf.bytes(t)
+			least := time.Hour // of a few, since other goroutines and the collector take some
+			for range 5 {
+				before := cpu(t)
+				n.call(t, "ADD", conf).ok(t)
+				least = min(least, cpu(t)-before)
+			}
+			if joined(n.record(t, blue)).Mode != policy.Observe {
+				t.Error("the pod is not observed")
+			}
+			if least > 50*time.Millisecond {
+				t.Errorf("%d annotations in %d bytes cost %v of CPU time", len(bad), len(stdin), least)
+			}
+		})
 	}
 }

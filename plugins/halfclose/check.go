@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,11 +18,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// check sees to it that the attachment is recorded (CNI spec, "CHECK"). A record that is there is left as it
-// is, and is an error if it names another namespace than CNI_NETNS; one that is missing is written anew, and
-// so is one of another boot, which names none. What cannot be read as a record stays: a newer version may
-// have written it, and its own DEL deletes it. Nothing else is an error: some runtimes take one for the end
-// of the pod.
+// check makes sure that the attachment is recorded (CNI spec, "CHECK"). An existing record is left as it is, and is an
+// error if it names another netns than CNI_NETNS; a missing one is written again, and so is one of another boot,
+// which names none. What cannot be read as a record stays: it holds its netns at observe, a newer version may have
+// written it, and its own DEL deletes it. Nothing else is an error: some runtimes take one for the end of the pod.
 func (p *plugin) check(args *skel.CmdArgs) error {
 	c, err := p.read(args)
 	if err != nil {
@@ -29,7 +29,7 @@ func (p *plugin) check(args *skel.CmdArgs) error {
 	}
 	record, err := p.store.Get(attachment(args))
 	if errors.Is(err, fs.ErrNotExist) {
-		p.warnf("the record was missing, and is written anew")
+		p.warnf("the record was missing, and is written again")
 		p.repair(args, c, "")
 		return nil
 	}
@@ -43,7 +43,7 @@ func (p *plugin) check(args *skel.CmdArgs) error {
 		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
 		return nil
 	case record.Inert(boot):
-		p.warnf("the record was made in another boot, and is written anew: the mode is at most observe")
+		p.warnf("the record was made in another boot, and is written again: the mode is at most observe")
 		p.repair(args, c, sourceOtherBoot)
 		return nil
 	}
@@ -52,21 +52,19 @@ func (p *plugin) check(args *skel.CmdArgs) error {
 
 // repair writes the record as ADD would, but where there is a doubt it only observes. Besides the caller's
 // there is one where annotations may have shaped the lost record and are not at hand: they may have been more
-// careful than the network.
+// conservative than the network.
 func (p *plugin) repair(args *skel.CmdArgs, c conf, doubt string) {
 	network, problems := policy.ParseNetwork(args.StdinData)
-	annotations, atHand, warnings := c.annotations()
-	p.warnings = append(p.warnings, warnings...)
-	d := p.decide(network, problems, annotations)
-	if !atHand && network.PodAnnotations && network.PodOverrides != policy.OverridesNone {
-		p.warnf("CHECK was not told the pod's annotations, which may have asked for more care: the mode is at most observe")
-		d.careful(sourceNoAnnotations)
+	annotations := c.annotations()
+	layers := p.layers(network, problems, annotations)
+	if !annotations.atHand && network.PodAnnotations && network.PodOverrides != policy.OverridesNone {
+		p.warnf("CHECK did not get the pod's annotations, which may have been more conservative: the mode is at most observe")
+		layers.Observe = cmp.Or(layers.Observe, sourceNoAnnotations)
 	}
-	if doubt != "" {
-		d.careful(doubt)
-	}
-	if err := p.register(args, c.Name, d, network.Reaper); err != nil {
+	layers.Observe = cmp.Or(layers.Observe, doubt)
+	if err := p.register(args, c.Name, layers, network.Reaper); err != nil {
 		p.warnf("%v", err)
+		p.dropContainer(args.ContainerID)
 	}
 }
 

@@ -23,11 +23,7 @@ func TestCheckLeavesAnIntactRecordAlone(t *testing.T) {
 	each(t, checkVersions, func(t *testing.T, version string) {
 		n := newNode(t)
 		n.call(t, "ADD", chained(version)).ok(t)
-		name, err := blue.FileName()
-		if err != nil {
-			t.Fatal(err)
-		}
-		path := n.store.AttachmentsDir() + "/" + name
+		path := n.file(t, blue)
 		before, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)
@@ -59,11 +55,11 @@ func TestCheckRepairsAMissingRecord(t *testing.T) {
 		{"as ADD would where no annotations are asked for", object{}, policy.Destroy, 5 * time.Minute, ""},
 		{"as ADD would where the capability is switched off", object{"capabilities": object{policy.CapabilityPodAnnotations: false}}, policy.Destroy, 5 * time.Minute, ""},
 		{"as ADD would where annotations change nothing", declared.with(object{"podOverrides": "none"}), policy.Destroy, 5 * time.Minute, ""},
-		{"as observe without runtimeConfig", declared, policy.Observe, 5 * time.Minute, "was not told the pod's annotations"},
-		{"as observe with a runtimeConfig of null", declared.with(object{"runtimeConfig": null}), policy.Observe, 5 * time.Minute, "was not told the pod's annotations"},
-		{"as observe with annotations of null", annotated(null), policy.Observe, 5 * time.Minute, "was not told the pod's annotations"},
-		{"as observe under relax", declared.with(object{"podOverrides": "relax"}), policy.Observe, 5 * time.Minute, "was not told the pod's annotations"},
-		{"as off where the network is", declared.with(object{"mode": "off"}), policy.Off, 5 * time.Minute, "was not told the pod's annotations"},
+		{"as observe without runtimeConfig", declared, policy.Observe, 5 * time.Minute, "did not get the pod's annotations"},
+		{"as observe with a runtimeConfig of null", declared.with(object{"runtimeConfig": null}), policy.Observe, 5 * time.Minute, "did not get the pod's annotations"},
+		{"as observe with annotations of null", annotated(null), policy.Observe, 5 * time.Minute, "did not get the pod's annotations"},
+		{"as observe under relax", declared.with(object{"podOverrides": "relax"}), policy.Observe, 5 * time.Minute, "did not get the pod's annotations"},
+		{"as off where the network is", declared.with(object{"mode": "off"}), policy.Off, 5 * time.Minute, "did not get the pod's annotations"},
 		{"as observe with a wrong configuration, even under fail", object{"failurePolicy": "fail", "graec": "1m"}, policy.Observe, 5 * time.Minute, "$.graec"},
 	}
 	for _, tt := range tests {
@@ -75,8 +71,8 @@ func TestCheckRepairsAMissingRecord(t *testing.T) {
 					t.Errorf("stdout %q, want none", o.stdout)
 				}
 				r := n.record(t, blue)
-				if got := time.Duration(r.Policy.CloseWaitGrace); r.Policy.Mode != tt.mode || got != tt.grace {
-					t.Errorf("mode %v, grace %v, want %v, %v", r.Policy.Mode, got, tt.mode, tt.grace)
+				if got := time.Duration(joined(r).CloseWaitGrace); joined(r).Mode != tt.mode || got != tt.grace {
+					t.Errorf("mode %v, grace %v, want %v, %v", joined(r).Mode, got, tt.mode, tt.grace)
 				}
 				if diff := cmp.Diff(state.Pod{Namespace: "shop", Name: "web", UID: "u-1"}, r.Pod); diff != "" {
 					t.Errorf("pod (-want +got):\n%s", diff)
@@ -116,20 +112,16 @@ func TestCheckLeavesARecordThatCannotBeReadAlone(t *testing.T) {
 	t.Run("of an I/O error", func(t *testing.T) {
 		n := newNode(t)
 		n.put(t, "blue", blue)
-		name, err := blue.FileName()
-		if err != nil {
-			t.Fatal(err)
-		}
 		before := n.record(t, blue)
 		// The first page of a process is never mapped: it reads as a disk that is broken does.
 		inMounts(t, func() error {
-			return unix.Mount("/proc/self/mem", n.store.AttachmentsDir()+"/"+name, "", unix.MS_BIND, "")
+			return unix.Mount("/proc/self/mem", n.file(t, blue), "", unix.MS_BIND, "")
 		}, func() {
 			if o := n.call(t, "CHECK", chained("1.0.0")).ok(t); !strings.Contains(o.stderr, "left as it is: ") || !strings.Contains(o.stderr, "input/output error") || n.starts != 0 {
 				t.Errorf("%+v, started %d reapers, want nothing but a warning", o, n.starts)
 			}
 		})
-		if diff := cmp.Diff(before, n.record(t, blue)); diff != "" {
+		if diff := compare(before, n.record(t, blue)); diff != "" {
 			t.Errorf("the record was changed (-before +after):\n%s", diff)
 		}
 	})
@@ -152,7 +144,7 @@ func TestCheckWritesTheRecordOfAnotherBootAnew(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q, want nothing and a warning", o.stdout, o.stderr)
 			}
 			r = n.record(t, blue)
-			if r.Boot != bootID(t) || r.Netns.Identity != identityOf(t, n.netns) || r.Policy.Mode != want || len(r.Warnings) != 1 {
+			if r.Boot != bootID(t) || r.Netns.Identity != identityOf(t, n.netns) || joined(r).Mode != want || len(r.Warnings) != 1 {
 				t.Errorf("record %+v, want one of this boot in mode %v with a warning", r, want)
 			}
 			n.call(t, "CHECK", conf).silent(t)
@@ -243,7 +235,7 @@ func TestCheckErrsOnlyWhereTheRecordNamesAnotherNamespace(t *testing.T) {
 			if e := o.cniError(t); e.Code != tt.code {
 				t.Errorf("%+v, want code %d", e, tt.code)
 			}
-			if diff := cmp.Diff(before, n.record(t, blue)); diff != "" {
+			if diff := compare(before, n.record(t, blue)); diff != "" {
 				t.Errorf("the record was changed (-before +after):\n%s", diff)
 			}
 		})

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -76,44 +75,56 @@ func (c conf) result() (types.Result, error) {
 	return p.PrevResult.GetAsVersion(c.CNIVersion)
 }
 
-// annotations returns the annotations of the pod, and whether the runtime handed over any. Null, which
-// containerd writes for a pod without annotations, is none and no mistake. What is of a wrong type is left
-// out, and warned of where it could have been meant for us.
-func (c conf) annotations() (found map[string]string, atHand bool, warnings []string) {
+// annotations are what a runtime says of a pod's annotations.
+type annotations struct {
+	found  map[string]string
+	atHand bool // the runtime passed some, perhaps none of ours
+	// warnings are what is wrong with their shape, where that could have been meant for us.
+	warnings []string
+}
+
+// annotations returns the annotations of the pod. Null, which containerd writes for a pod without annotations, is none and
+// no mistake. What is of a wrong type is left out, and warned of if it may be one of ours.
+func (c conf) annotations() annotations {
 	if isNull(c.RuntimeConfig) {
-		return nil, false, nil
+		return annotations{}
 	}
 	var runtime map[string]json.RawMessage
 	if err := json.Unmarshal(c.RuntimeConfig, &runtime); err != nil {
-		return nil, false, []string{"runtimeConfig is not an object: the pod's annotations are ignored"}
+		return annotations{warnings: []string{"runtimeConfig is not an object: the pod's annotations are unknown, and it is only observed"}}
 	}
 	raw := runtime[policy.CapabilityPodAnnotations]
 	if isNull(raw) {
-		return nil, false, nil
+		return annotations{}
 	}
-	if err := json.Unmarshal(raw, &found); err == nil {
-		return found, true, nil
+	var a annotations
+	if err := json.Unmarshal(raw, &a.found); err == nil {
+		a.atHand = true
+		return a
 	}
 	var mixed map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &mixed); err != nil {
-		return nil, false, []string{fmt.Sprintf(
-			"runtimeConfig[%q] is not an object: the pod's annotations are ignored", policy.CapabilityPodAnnotations)}
+		return annotations{warnings: []string{fmt.Sprintf(
+			"runtimeConfig[%q] is not an object: the pod's annotations are unknown, and it is only observed", policy.CapabilityPodAnnotations)}}
 	}
-	found = make(map[string]string, len(mixed))
-	for _, name := range slices.Sorted(maps.Keys(mixed)) {
-		value, ok := asString(mixed[name])
-		switch {
-		case ok:
-			found[name] = value
-		case strings.HasPrefix(name, policy.AnnotationPrefix) && len(warnings) < maxTypeWarnings:
-			warnings = append(warnings, fmt.Sprintf("annotation %.80q is not a string: ignored", name))
+	a = annotations{found: make(map[string]string), atHand: true}
+	for name, value := range mixed {
+		if !strings.HasPrefix(name, policy.AnnotationPrefix) {
+			continue
+		}
+		if s, ok := asString(value); ok {
+			a.found[name] = s
+		} else {
+			a.warnings = append(a.warnings, fmt.Sprintf("annotation %.80q is not a string (the pod is only observed)", name))
 		}
 	}
-	return found, true, warnings
+	slices.Sort(a.warnings)
+	a.warnings = a.warnings[:min(len(a.warnings), maxTypeWarnings)]
+	return a
 }
 
 // maxTypeWarnings bounds what a pod can make the record say: there are fewer annotations of ours.
-const maxTypeWarnings = 8
+const maxTypeWarnings = 16
 
 func asString(raw json.RawMessage) (string, bool) {
 	var s *string

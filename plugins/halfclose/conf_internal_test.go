@@ -67,8 +67,8 @@ func FuzzConf(f *testing.F) {
 		if result, err := c.result(); (result == nil) == (err == nil) {
 			t.Errorf("result %v, error %v", result, err)
 		}
-		if found, atHand, warnings := c.annotations(); !atHand && len(found) > 0 || len(warnings) > maxTypeWarnings {
-			t.Errorf("annotations %v, at hand %v, %d warnings", found, atHand, len(warnings))
+		if a := c.annotations(); !a.atHand && len(a.found) > 0 || len(a.warnings) > maxTypeWarnings {
+			t.Errorf("annotations %v, at hand %v, %d warnings", a.found, a.atHand, len(a.warnings))
 		}
 		keep, listed, err := c.validAttachments()
 		if len(keep) > 0 && (!listed || err != nil) || listed && err != nil {

@@ -38,6 +38,18 @@ func (p *plugin) delAnyway(refused *types.Error) *types.Error {
 	return nil
 }
 
+// dropContainer drops the records of all attachments of a container, one of which could not be recorded: it may ask for
+// less than the others do, whose netns it shares. An earlier ADD's record of it says what is no longer so.
+func (p *plugin) dropContainer(id string) {
+	files, err := p.store.DeleteContainer(id)
+	if err != nil {
+		p.warnf("%v", err)
+	}
+	if len(files) > 0 {
+		p.warnf("no attachment of the container is registered any more, since one could not be recorded, which may be more conservative")
+	}
+}
+
 func (p *plugin) drop(a state.Attachment) {
 	if err := p.store.Delete(a); err != nil {
 		p.warnf("%v", err)

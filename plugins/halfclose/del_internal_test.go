@@ -168,12 +168,8 @@ func TestOnlyDelGoesOnWhereSkelRefused(t *testing.T) {
 
 func TestDelOnlyWarnsWhenTheRecordCannotBeDropped(t *testing.T) {
 	n := newNode(t)
-	name, err := blue.FileName()
-	if err != nil {
-		t.Fatal(err)
-	}
 	// A directory with something in it is what not even root can unlink.
-	if err := os.MkdirAll(filepath.Join(n.store.AttachmentsDir(), name, "x"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(n.file(t, blue), "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	o := n.call(t, "DEL", chained("1.0.0")).ok(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -198,6 +199,22 @@ func (n *node) record(t *testing.T, a state.Attachment) state.Record {
 	return r
 }
 
+// compare returns how two records differ.
+func compare(want, got state.Record) string {
+	return cmp.Diff(want, got, cmp.AllowUnexported(policy.Layer{}))
+}
+
+// joined is what a record's policies come to where all of them count.
+func joined(r state.Record) policy.Policy {
+	policies := r.Layers.Resolve(0).Policies
+	p := policies[0]
+	for _, other := range policies[1:] {
+		p.Mode = policy.MostConservative(p.Mode, other.Mode)
+		p.CloseWaitGrace = max(p.CloseWaitGrace, other.CloseWaitGrace)
+	}
+	return p
+}
+
 // recorded returns the attachments that have a record.
 func (n *node) recorded(t *testing.T) []state.Attachment {
 	t.Helper()
@@ -216,7 +233,7 @@ func (n *node) recorded(t *testing.T) []state.Attachment {
 func (n *node) put(t *testing.T, network string, a state.Attachment) {
 	t.Helper()
 	r := state.Record{
-		Network: network, Attachment: a, Boot: bootID(t), Policy: policy.Default(), Time: testTime,
+		Network: network, Attachment: a, Boot: bootID(t), Time: testTime,
 		Netns: state.Netns{Path: n.netns, Identity: identityOf(t, n.netns)},
 	}
 	if err := n.store.Put(r); err != nil {
@@ -224,14 +241,20 @@ func (n *node) put(t *testing.T, network string, a state.Attachment) {
 	}
 }
 
-// damage writes what is no record in the place of one, and returns the file's path.
-func (n *node) damage(t *testing.T, a state.Attachment, content string) string {
+// file is the path of an attachment's record in the node's namespace.
+func (n *node) file(t *testing.T, a state.Attachment) string {
 	t.Helper()
-	name, err := a.FileName()
+	name, err := state.Record{Attachment: a, Netns: state.Netns{Identity: identityOf(t, n.netns)}}.FileName()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(n.store.AttachmentsDir(), name)
+	return filepath.Join(n.store.AttachmentsDir(), name)
+}
+
+// damage writes what is no record in the place of one, and returns the file's path.
+func (n *node) damage(t *testing.T, a state.Attachment, content string) string {
+	t.Helper()
+	path := n.file(t, a)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func (p *plugin) gc(args *skel.CmdArgs) error {
 	var errs []error
 	for _, r := range listing.Records {
 		if r.Network == c.Name && !slices.Contains(keep, r.Attachment) {
-			errs = append(errs, p.store.Delete(r.Attachment))
+			errs = append(errs, p.store.Remove(r))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -5,7 +5,6 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,12 +87,8 @@ func TestGCGoesOnPastARecordThatCannotBeRemoved(t *testing.T) {
 	n := newNode(t)
 	n.put(t, "blue", blue)
 	n.put(t, "blue", other)
-	name, err := blue.FileName()
-	if err != nil {
-		t.Fatal(err)
-	}
 	inMounts(t, func() error {
-		path := filepath.Join(n.store.AttachmentsDir(), name) // a mount point cannot be unlinked
+		path := n.file(t, blue) // a mount point cannot be unlinked
 		return unix.Mount(path, path, "", unix.MS_BIND, "")
 	}, func() {
 		o := n.call(t, "GC", chained("1.1.0").with(object{"cni.dev/valid-attachments": []int{}}))

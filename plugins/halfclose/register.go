@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,40 +20,32 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// decision is the policy of an attachment.
-type decision struct {
-	policy  policy.Policy
-	sources policy.Sources // where each value of it came from
-}
-
-// The sources of a mode that neither a conflist nor an annotation set.
+// The reasons why an attachment is no more than observed that are shown as the source of its mode.
 const (
-	sourceMode          = "mode"
 	sourceWrongConf     = "wrong configuration"
 	sourceNoAnnotations = "annotations unknown at CHECK"
 	sourceOtherBoot     = "recorded in another boot"
 )
 
-// decide makes the attachment's policy out of the network's and the pod's annotations; what is wrong with
-// either is warned of. A configuration with mistakes destroys nothing: it may say other than what was meant.
-func (p *plugin) decide(network policy.Network, problems policy.Problems, annotations map[string]string) decision {
-	var d decision
-	var warnings []string
-	d.policy, d.sources, warnings = network.WithAnnotations(annotations)
+// layers returns what the network and the pod's annotations say of the attachment's policy, to be recorded; what is wrong
+// with either is warned of. A configuration with mistakes destroys nothing: it may say other than what was meant.
+func (p *plugin) layers(network policy.Network, problems policy.Problems, pod annotations) policy.Layers {
+	l := network.Layers(pod.found)
+	p.warnings = append(p.warnings, problems.Strings()...)
 	if len(problems) > 0 {
-		p.warnings = append(p.warnings, problems.Strings()...)
-		d.careful(sourceWrongConf)
+		l.Observe = sourceWrongConf
 	}
-	p.warnings = append(p.warnings, warnings...)
-	return d
-}
-
-// careful lowers the mode to observe, for the reason given.
-func (d *decision) careful(source string) {
-	if mode := policy.MostCareful(d.policy.Mode, policy.Observe); mode != d.policy.Mode {
-		d.policy.Mode = mode
-		d.sources[sourceMode] = source
+	if network.PodOverrides == policy.OverridesNone {
+		p.warnings = append(p.warnings, l.Resolve(0).Problems...) // that they are not read
+		l.Annotations = nil
+		return l
 	}
+	p.warnings = append(p.warnings, pod.warnings...)
+	if len(pod.warnings) > 0 {
+		l.Observe = cmp.Or(l.Observe, policy.SourceWrongAnnotation)
+	}
+	p.warnings = append(p.warnings, l.Resolve(0).Problems...)
+	return l
 }
 
 // register writes the record of the call's attachment, and starts a reaper if none runs and the configuration leaves
@@ -63,7 +56,7 @@ func (d *decision) careful(source string) {
 // take it for running any longer: so whether one runs is asked after the record is written. Where there is no socket none
 // runs, and whether one could be started is found out before, so that the record is written once with what is wrong. It is
 // written twice only if the start fails, or if a killed reaper left its socket and no other may be started.
-func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start policy.ReaperStart) error {
+func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Layers, start policy.ReaperStart) error {
 	path, id, err := target(args.Netns)
 	if err != nil {
 		return err
@@ -92,8 +85,7 @@ func (p *plugin) register(args *skel.CmdArgs, network string, d decision, start 
 		Boot:       boot,
 		Netns:      state.Netns{Path: path, Identity: id},
 		Pod:        podFromArgs(args.Args),
-		Policy:     d.policy,
-		Sources:    d.sources,
+		Layers:     layers,
 		Warnings:   p.warnings,
 		Plugin:     p.build,
 		Time:       p.now().UTC(), // local time would cost a look at the zone file

@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -62,25 +64,38 @@ func TestExempts(t *testing.T) {
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
-			e, got := n.Policy.Exempts(netip.MustParseAddrPort(tt.local), netip.MustParseAddrPort(tt.peer))
-			if got != tt.want {
-				t.Errorf("%s with %s: got %v (%s), want %v", tt.local, tt.peer, got, e, tt.want)
+			v := judgeAddresses(policy.Compose(n.Layer), tt.local, tt.peer)
+			if got := v.Reason == policy.Exempted; got != tt.want {
+				t.Errorf("%s with %s: got %v, want %v", tt.local, tt.peer, v.Reason, tt.want)
 			}
 		})
 	}
 }
 
-func TestExemptsNamesTheEntry(t *testing.T) {
-	p := policy.Policy{Exempt: []policy.Exemption{{LocalPorts: policy.Ports{{22, 22}}}, {Loopback: true}}}
-	local, peer := netip.MustParseAddrPort("127.0.0.1:80"), netip.MustParseAddrPort("127.0.0.1:4000")
-	got, ok := p.Exempts(local, peer)
-	if !ok || !got.Equal(p.Exempt[1]) {
-		t.Errorf("got %s, %v", got, ok)
+// judgeAddresses judges an idle CLOSE_WAIT socket with these addresses.
+func judgeAddresses(p policy.Policy, local, peer string) policy.Verdict {
+	family := uint8(unix.AF_INET)
+	if netip.MustParseAddrPort(local).Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	s := closeWait(0, func(s *inetdiag.Socket) {
+		s.ID = inetdiag.NewID(family, netip.MustParseAddrPort(local), netip.MustParseAddrPort(peer), 0, 7)
+	})
+	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
+	return policy.Judge([]policy.Policy{p}, &h, s, policy.Facts{}, at(1))
+}
+
+func TestExemptionIsNamed(t *testing.T) {
+	p := policy.Default()
+	p.Exempt = []policy.Match{{LocalPorts: policy.Ports{{22, 22}}}, {Loopback: true}}
+	v := judgeAddresses(p, "127.0.0.1:80", "127.0.0.1:4000")
+	if want := (policy.RuleRef{List: policy.ListExempt, Index: 1}); v.Reason != policy.Exempted || v.ActWhy.Ref != want {
+		t.Errorf("got %v by %+v", v.Reason, v.ActWhy.Ref)
 	}
 }
 
-func TestExemptionInWords(t *testing.T) {
-	for want, e := range map[string]policy.Exemption{
+func TestMatchInWords(t *testing.T) {
+	for want, e := range map[string]policy.Match{
 		"everything":                   {},
 		"loopback":                     {Loopback: true},
 		"local port 22":                {LocalPorts: policy.Ports{{22, 22}}},
@@ -90,6 +105,9 @@ func TestExemptionInWords(t *testing.T) {
 		"peers 10.0.0.0/8,2001:db8::1": {Peers: prefixes("10.0.0.0/8", "2001:db8::1/128")},
 		"loopback, local port 1, peer ::/0, peer port 2": {
 			Loopback: true, LocalPorts: policy.Ports{{1, 1}}, Peers: prefixes("::/0"), PeerPorts: policy.Ports{{2, 2}},
+		},
+		`CLOSE_WAIT, client, uids 0,1000-1999, commands "nc", "sshd"`: {
+			State: inetdiag.CloseWait, Role: policy.RoleClient, UIDs: []policy.UIDRange{{0, 0}, {1000, 1999}}, Commands: []string{"nc", "sshd"},
 		},
 	} {
 		if got := e.String(); got != want {
@@ -161,7 +179,7 @@ func TestExemptProblems(t *testing.T) {
 		},
 		"a key like none": {
 			`[{"interface": "eth0", "loopback": true}]`,
-			[]string{`$.exempt[0].interface: unknown key: there are localPorts, peerPorts, peers, loopback`},
+			[]string{`$.exempt[0].interface: unknown key: there are state, role, localPorts, peerPorts, peers, loopback, uids, commands`},
 		},
 		"a key in capitals": {
 			`[{"Peers": "10.0.0.0/8"}]`,
@@ -209,6 +227,53 @@ func TestExemptProblems(t *testing.T) {
 			`[{"loopback": "true"}]`,
 			[]string{`$.exempt[0].loopback: want true, got a string`},
 		},
+		"a state that is not half-closed": {
+			`[{"state": "ESTABLISHED"}]`,
+			[]string{`$.exempt[0].state: unknown state "ESTABLISHED": want "CLOSE_WAIT" or "FIN_WAIT2"`},
+		},
+		"a state as ss writes it": {
+			`[{"state": "CLOSE-WAIT"}]`,
+			[]string{`$.exempt[0].state: unknown state "CLOSE-WAIT", did you mean "CLOSE_WAIT"?`},
+		},
+		"a role that is not known": {
+			`[{"role": "unknown"}]`,
+			[]string{`$.exempt[0].role: unknown role "unknown": want "client" or "server"`},
+		},
+		"user IDs that are a number": {
+			`[{"uids": 1000}]`,
+			[]string{`$.exempt[0].uids: want user IDs in a string such as "0,1000-1999", got the number 1000: write "1000"`},
+		},
+		"every user ID that is none": {
+			`[{"uids": "root,5-4,4294967296,,7"}]`,
+			[]string{
+				`$.exempt[0].uids: "root": a user ID is a number from 0 to 4294967295`,
+				`$.exempt[0].uids: "5-4" ends before it begins: write "4-5"`,
+				`$.exempt[0].uids: "4294967296": a user ID is a number from 0 to 4294967295`,
+				`$.exempt[0].uids: a user ID is missing: want user IDs in a string such as "0,1000-1999"`,
+			},
+		},
+		"a command that is no list": {
+			`[{"commands": "nc"}]`,
+			[]string{`$.exempt[0].commands: want a list of process names such as ["postgres", "sshd"], got a string`},
+		},
+		"no command at all": {
+			`[{"commands": []}]`,
+			[]string{`$.exempt[0].commands: an empty list matches no process: leave the key out`},
+		},
+		"every command that is none": {
+			`[{"commands": ["", 7, "/usr/sbin/sshd", "a\u0000b", "` + many("x", 65) + `", "nc"]}]`,
+			[]string{
+				`$.exempt[0].commands[0]: a process name is missing`,
+				`$.exempt[0].commands[1]: want a process name such as "postgres", got the number 7`,
+				`$.exempt[0].commands[2]: "/usr/sbin/sshd" is a path: write the name of the process, such as "sshd"`,
+				`$.exempt[0].commands[3]: "a\x00b" is not a process name`,
+				`$.exempt[0].commands[4]: a process name of 65 bytes, at most 64 are allowed, and the first 15 count`,
+			},
+		},
+		"too many commands": {
+			`[{"commands": ["nc"` + many(`,"nc"`, 16) + `]}]`,
+			[]string{`$.exempt[0].commands: 17 entries, at most 16 are allowed`},
+		},
 		"too many ranges": {
 			`[{"localPorts": "1` + many(",3", 16) + `"}]`,
 			[]string{`$.exempt[0].localPorts: 17 ranges, at most 16 are allowed`},
@@ -227,7 +292,7 @@ func TestExemptProblems(t *testing.T) {
 			if diff := cmp.Diff(tt.want, problems.Strings()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(policy.Default(), n.Policy); diff != "" {
+			if diff := cmp.Diff(policy.Layer{Source: policy.SourceNetwork}, n.Layer); diff != "" {
 				t.Errorf("a list with a problem was taken (-want +got):\n%s", diff)
 			}
 		})
@@ -244,23 +309,25 @@ func TestExemptLimitsCanBeReached(t *testing.T) {
 		entries = append(entries, fmt.Sprintf(`{"localPorts": %q}`, ports))
 	}
 	n, problems := policy.ParseNetwork([]byte(`{"exempt": [` + strings.Join(entries, ",") + `]}`))
-	if len(problems) > 0 || len(n.Policy.Exempt) != 64 || len(n.Policy.Exempt[63].LocalPorts) != 16 {
-		t.Errorf("got %d entries, %v", len(n.Policy.Exempt), problems)
+	if len(problems) > 0 || len(n.Layer.Exempt) != 64 || len(n.Layer.Exempt[63].LocalPorts) != 16 {
+		t.Errorf("got %d entries, %v", len(n.Layer.Exempt), problems)
 	}
 }
 
-func TestExemptionRoundTrip(t *testing.T) {
-	want := policy.Exemption{
+func TestMatchRoundTrip(t *testing.T) {
+	want := policy.Match{
 		LocalPorts: policy.Ports{{1, 2}}, PeerPorts: policy.Ports{{3, 3}}, Peers: prefixes("10.0.0.0/8", "::1/128"), Loopback: true,
+		State: inetdiag.FinWait2, Role: policy.RoleServer, UIDs: []policy.UIDRange{{7, 9}}, Commands: []string{"nc"},
 	}
 	data, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := `{"localPorts":"1-2","peers":"10.0.0.0/8,::1","peerPorts":"3","loopback":true}`; string(data) != s {
+	if s := `{"state":"FIN_WAIT2","role":"server","localPorts":"1-2","peerPorts":"3","peers":"10.0.0.0/8,::1","loopback":true,` +
+		`"uids":"7-9","commands":["nc"]}`; string(data) != s {
 		t.Errorf("got %s, want %s", data, s)
 	}
-	var got policy.Exemption
+	var got policy.Match
 	if err := json.Unmarshal(data, &got); err != nil || !got.Equal(want) {
 		t.Errorf("reads back as %s, %v", got, err)
 	}

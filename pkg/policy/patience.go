@@ -12,22 +12,30 @@ import (
 	"time"
 )
 
-// Grace is how long a socket may be half-closed without progress, in nanoseconds. Its text form is a Go
-// duration ("10m", "1h30m") or "never". A grace that is not positive is invalid: no text form decodes to one,
-// and Policy.Grace takes it for Never.
-type Grace time.Duration
+// Patience is a time that a policy gives a half-closed socket, in nanoseconds. Its text form is a Go
+// duration ("10m", "1h30m") or "never". A patience that is not positive is invalid: no text form decodes to one,
+// and the judgement takes it for Never.
+type Patience time.Duration
 
-// Never is the grace of a socket that is never destroyed.
-const Never Grace = math.MaxInt64
+// Never is the patience that never ends.
+const Never Patience = math.MaxInt64
 
-const graceExample = `a duration such as "10m", or "never"`
+// orNever is the patience that counts: one that was never set, or is not positive, never ends.
+func (p Patience) orNever() Patience {
+	if p <= 0 {
+		return Never
+	}
+	return p
+}
 
-// String returns the grace as FormatDuration writes it, or "never".
-func (g Grace) String() string {
-	if g == Never {
+const patienceExample = `a duration such as "10m", or "never"`
+
+// String returns the patience as FormatDuration writes it, or "never".
+func (p Patience) String() string {
+	if p == Never {
 		return "never"
 	}
-	return FormatDuration(time.Duration(g))
+	return FormatDuration(time.Duration(p))
 }
 
 // FormatDuration writes a duration as Go does, without the units that are zero at its end: "10m", not "10m0s".
@@ -43,28 +51,28 @@ func FormatDuration(d time.Duration) string {
 }
 
 // MarshalText returns what String does.
-func (g Grace) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+func (p Patience) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText takes a positive Go duration or "never". Anything else is an error that says what to write.
-func (g *Grace) UnmarshalText(text []byte) error {
-	parsed, err := parseGrace(string(text))
+func (p *Patience) UnmarshalText(text []byte) error {
+	parsed, err := parsePatience(string(text))
 	if err != nil {
 		return err
 	}
-	*g = parsed
+	*p = parsed
 	return nil
 }
 
-func parseGrace(s string) (Grace, error) {
+func parsePatience(s string) (Patience, error) {
 	if s == "never" {
 		return Never, nil
 	}
 	d, err := time.ParseDuration(s)
 	switch {
 	case err == nil && d > 0:
-		return Grace(d), nil
+		return Patience(d), nil
 	case err == nil:
-		return 0, fmt.Errorf(`%s is not a grace: want more than 0, or "never"`, quote(s))
+		return 0, fmt.Errorf(`%s is too short: want more than 0, or "never"`, quote(s))
 	}
 	if seconds, ok := addUnit(s); ok {
 		return 0, fmt.Errorf("%s has no unit: write %q", quote(s), seconds)
@@ -73,12 +81,12 @@ func parseGrace(s string) (Grace, error) {
 		return 0, fmt.Errorf("%s: Go durations have no days: write %q", quote(s), hours)
 	}
 	if near, ok := nearest(s, []string{"never"}); ok {
-		return 0, fmt.Errorf("%s is not a grace, did you mean %q?", quote(s), near)
+		return 0, fmt.Errorf("%s is not a duration, did you mean %q?", quote(s), near)
 	}
 	if isDurationTooLong(s) {
 		return 0, fmt.Errorf(`%s is longer than a duration can be: write "never"`, quote(s))
 	}
-	return 0, fmt.Errorf("%s is not a grace: want %s (units are h, m, s, ms, us and ns)", quote(s), graceExample)
+	return 0, fmt.Errorf("%s is not a duration: want %s (units are h, m, s, ms, us and ns)", quote(s), patienceExample)
 }
 
 // addUnit turns a plain positive number into that many seconds.

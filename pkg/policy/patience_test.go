@@ -12,11 +12,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-const minute = policy.Grace(time.Minute)
+const minute = policy.Patience(time.Minute)
 
-func TestGraceText(t *testing.T) {
+func TestPatienceText(t *testing.T) {
 	for text, want := range map[string]struct {
-		grace policy.Grace
+		grace policy.Patience
 		back  string
 	}{
 		"10m":                      {10 * minute, "10m"},
@@ -33,7 +33,7 @@ func TestGraceText(t *testing.T) {
 		"1h0m0s":                   {60 * minute, "1h"},
 		"1h0m10s":                  {60*minute + minute/6, "1h0m10s"},
 	} {
-		var got policy.Grace
+		var got policy.Patience
 		err := got.UnmarshalText([]byte(text))
 		if err != nil || got != want.grace || got.String() != want.back {
 			t.Errorf("%q is %s (%d), %v; want %s (%d)", text, got, got, err, want.back, want.grace)
@@ -44,18 +44,18 @@ func TestGraceText(t *testing.T) {
 	}
 }
 
-func TestGraceThatIsNone(t *testing.T) {
+func TestPatienceThatIsNone(t *testing.T) {
 	for text, want := range map[string]string{
 		"600":                     `"600" has no unit: write "600s"`,
 		"1.5":                     `"1.5" has no unit: write "1.5s"`,
-		"0":                       `"0" is not a grace: want more than 0, or "never"`,
-		"0s":                      `"0s" is not a grace: want more than 0, or "never"`,
-		"-5m":                     `"-5m" is not a grace: want more than 0, or "never"`,
+		"0":                       `"0" is too short: want more than 0, or "never"`,
+		"0s":                      `"0s" is too short: want more than 0, or "never"`,
+		"-5m":                     `"-5m" is too short: want more than 0, or "never"`,
 		"2d":                      `"2d": Go durations have no days: write "48h"`,
-		"Never":                   `"Never" is not a grace, did you mean "never"?`,
+		"Never":                   `"Never" is not a duration, did you mean "never"?`,
 		"9999999999999999999999h": `"9999999999999999999999h" is longer than a duration can be: write "never"`,
-		"":                        `"" is not a grace: want a duration such as "10m", or "never" (units are h, m, s, ms, us and ns)`,
-		"10 m":                    `"10 m" is not a grace: want a duration such as "10m", or "never" (units are h, m, s, ms, us and ns)`,
+		"":                        `"" is not a duration: want a duration such as "10m", or "never" (units are h, m, s, ms, us and ns)`,
+		"10 m":                    `"10 m" is not a duration: want a duration such as "10m", or "never" (units are h, m, s, ms, us and ns)`,
 	} {
 		g := minute
 		err := g.UnmarshalText([]byte(text))
@@ -81,7 +81,7 @@ func TestGraceOfState(t *testing.T) {
 		if got := p.Grace(s); got != want {
 			t.Errorf("%s has the grace %s, want %s", s, got, want)
 		}
-		if got := (policy.Policy{}).Grace(s); got != policy.Never {
+		if got := new(policy.Policy{}).Grace(s); got != policy.Never {
 			t.Errorf("%s has the grace %s in a policy that was never set", s, got)
 		}
 	}

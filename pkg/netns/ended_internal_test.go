@@ -1,0 +1,97 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+// pinned returns a namespace without a process and without a path, which the handle alone keeps.
+func pinned(t *testing.T) (*Handle, Identity) {
+	t.Helper()
+	ns := nstest.New(t)
+	h, err := Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	id, err := h.Identify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, id
+}
+
+func TestANamespaceHasEndedOnceTheLastReferenceIsGone(t *testing.T) {
+	ns := nstest.New(t)
+	h, err := Open(ns.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	id, err := h.Identify()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := endedByHandle(id); !ok {
+		t.Skip("this kernel opens no namespace by its cookie (before 6.18)")
+	}
+	if ended, err := Ended(id); ended || err != nil {
+		t.Errorf("while its path is there: ended %v, %v", ended, err)
+	}
+	ns.Close()
+	if ended, err := Ended(id); ended || err != nil {
+		t.Errorf("while a descriptor holds it: ended %v, %v", ended, err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, 10*time.Second, "it has ended", func() bool {
+		ended, err := Ended(id)
+		return ended && err == nil
+	})
+}
+
+func TestANamespaceOfTheSameInodeNumberIsAnotherOne(t *testing.T) {
+	_, id := pinned(t)
+	if _, ok := endedByHandle(id); !ok {
+		t.Skip("this kernel opens no namespace by its cookie (before 6.18)")
+	}
+	id.Cookie += 1 << 40
+	if ended, err := Ended(id); !ended || err != nil {
+		t.Errorf("ended %v, %v", ended, err)
+	}
+}
+
+func TestWithoutHandlesANamespaceLivesWhileAProcessIsInIt(t *testing.T) {
+	own, err := Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	ended, err := endedByProcesses(own.Stat(), "/proc")
+	if errors.Is(err, ErrUnproven) {
+		nstest.NeedPrivilege(t, "see every process", err)
+	}
+	if ended || err != nil {
+		t.Errorf("this process's own: ended %v, %v", ended, err)
+	}
+	ended, err = endedByProcesses(Identity{Inode: 1}, "/proc")
+	if !ended && !errors.Is(err, ErrUnproven) || err != nil && ended {
+		t.Errorf("one that no process is in: ended %v, %v", ended, err)
+	}
+}
+
+func TestWhereNotAllProcessesAreSeenNothingIsProven(t *testing.T) {
+	for _, proc := range []string{t.TempDir(), fmt.Sprintf("/proc/%d", 1<<30)} {
+		if ended, err := endedByProcesses(Identity{Inode: 1}, proc); ended || !errors.Is(err, ErrUnproven) {
+			t.Errorf("%s: ended %v, %v", proc, ended, err)
+		}
+	}
+}

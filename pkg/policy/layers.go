@@ -1,0 +1,154 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Layers are the places that an attachment's policy comes from, kept apart as its record keeps them.
+type Layers struct {
+	Network Layer
+	// Annotations are the pod's, verbatim; nil if the runtime passed none.
+	Annotations  map[string]string
+	PodOverrides PodOverrides
+	// Observe is why the attachment is no more than observed whatever the layers say, such as "wrong
+	// configuration"; it is shown as the source of the mode. Empty if there is no such reason.
+	Observe string
+}
+
+// Resolved is what layers come to.
+type Resolved struct {
+	// Policies are judged each, and their sentences are joined. There is at least one, and there are two under
+	// PodOverrides relax: without and with the annotations.
+	Policies []Policy
+	// Sources are those of the last of Policies, the one with everything in it.
+	Sources Sources
+	// Problems are what is wrong with the annotations, at most 16 of at most 512 bytes; what the pod wrote is
+	// escaped in them.
+	Problems []string
+}
+
+// Resolve returns what the layers come to, with no patience below minGrace.
+func (l Layers) Resolve(minGrace time.Duration) Resolved { return l.ResolveWith(nil, nil, minGrace) }
+
+// ResolveWith does what Resolve does with more layers, each list from lowest to highest: those of below lie
+// between the network's and the annotations', those of above over the annotations'.
+func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolved {
+	network := l.Network
+	if network.Source == "" {
+		network.Source = SourceNetwork
+	}
+	lower := append([]Layer{network}, below...)
+	pod, wrong, problems := readAnnotations(l.Annotations, l.PodOverrides)
+	stacks := [][]Layer{lower}
+	if pod != nil {
+		with := append(lower[:len(lower):len(lower)], *pod)
+		if l.PodOverrides == OverridesAny {
+			stacks = [][]Layer{with}
+		} else {
+			stacks = append(stacks, with)
+		}
+	}
+	r := Resolved{Problems: problems}
+	for _, stack := range stacks {
+		p := Compose(append(stack[:len(stack):len(stack)], above...)...).atLeast(Patience(minGrace))
+		if wrong {
+			p = p.capped(Observe, SourceWrongAnnotation)
+		}
+		if l.Observe != "" {
+			p = p.capped(Observe, l.Observe)
+		}
+		r.Policies = append(r.Policies, p)
+	}
+	r.Sources = r.Policies[len(r.Policies)-1].Sources
+	return r
+}
+
+type layersJSON struct {
+	Network      Layer             `json:"network"`
+	Source       string            `json:"source,omitempty"` // of the network's layer, if it is not the usual one
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	PodOverrides PodOverrides      `json:"podOverrides"`
+	Observe      string            `json:"observe,omitempty"`
+}
+
+// The JSON names of the parts of layers.
+const (
+	keyNetwork     = "network"
+	keySource      = "source"
+	keyAnnotations = "annotations"
+	keyObserve     = "observe"
+)
+
+// MarshalJSON writes the layers for a record.
+func (l Layers) MarshalJSON() ([]byte, error) {
+	out := layersJSON{Network: l.Network, Annotations: l.Annotations, PodOverrides: l.PodOverrides, Observe: l.Observe}
+	if l.Network.Source != SourceNetwork {
+		out.Source = l.Network.Source
+	}
+	return json.Marshal(out)
+}
+
+// UnmarshalJSON reads the layers from a record. A key that is missing or unknown, or given twice, and any value that is
+// not valid, is an error that names them all and leaves l alone: damaged layers never become less conservative ones.
+func (l *Layers) UnmarshalJSON(data []byte) error {
+	var c collector
+	obj, ok := c.object("$", data)
+	if !ok {
+		return fmt.Errorf("read policy layers: %w", c.problems)
+	}
+	read := Layers{Network: Layer{Source: SourceNetwork}}
+	keys := map[string]reader{
+		keyNetwork: func(at string, raw json.RawMessage) {
+			var problems Problems
+			read.Network, problems = ParseLayer(raw, read.Network.Source)
+			for _, p := range problems {
+				c.addf(at+p.Path[1:], "%s", p.Message)
+			}
+		},
+		keySource: func(at string, raw json.RawMessage) {
+			text, ok := c.text(at, raw, `a source such as "register"`)
+			if ok && text == "" {
+				c.addf(at, "a source is missing")
+			}
+			read.Network.Source = text
+		},
+		keyAnnotations: func(at string, raw json.RawMessage) {
+			var values map[string]*string
+			if json.Unmarshal(raw, &values) != nil || values == nil {
+				c.addf(at, "want an object of strings, got %s", describe(raw))
+			}
+			read.Annotations = make(map[string]string, len(values))
+			for name, value := range values {
+				if value == nil {
+					c.addf(child(at, name), "want a string, got null")
+					continue
+				}
+				read.Annotations[name] = *value
+			}
+		},
+		keyPodOverrides: func(at string, raw json.RawMessage) { readWord(&c, at, raw, overrideWords, &read.PodOverrides) },
+		keyObserve: func(at string, raw json.RawMessage) {
+			text, ok := c.text(at, raw, "a reason")
+			if ok && text == "" {
+				c.addf(at, "a reason is missing")
+			}
+			read.Observe = text
+		},
+	}
+	c.each("$", obj, keys, func(at string, _ field) { c.addf(at, "unknown key") })
+	for _, key := range []string{keyNetwork, keyPodOverrides} {
+		if !obj.has(key) {
+			c.addf(child("$", key), "missing")
+		}
+	}
+	if len(c.problems) > 0 {
+		return fmt.Errorf("read policy layers: %w", c.problems)
+	}
+	*l = read
+	return nil
+}

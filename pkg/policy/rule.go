@@ -1,0 +1,217 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+)
+
+// Values are the values that a layer or a rule names; nil is one that it does not name.
+type Values struct {
+	Mode                                                           *Mode
+	Grace, CloseWaitGrace, FinWait2Grace, ProbeAfter, PendingGrace *Patience
+	Clock                                                          *Clock
+	// Above and AskSigpipe stand in rules alone. Above is how many sockets past their grace the rule leaves
+	// alone; AskSigpipe lets a peer be asked although the answer may end the owner by SIGPIPE.
+	Above      *int
+	AskSigpipe *bool
+}
+
+// Rule gives the sockets that its match describes values of their own.
+type Rule struct {
+	Match  Match
+	Values Values
+}
+
+// The keys of values in JSON.
+const (
+	keyMode           = "mode"
+	keyGrace          = "grace"
+	keyCloseWaitGrace = "closeWaitGrace"
+	keyFinWait2Grace  = "finWait2Grace"
+	keyProbeAfter     = "probeAfter"
+	keyProbeCount     = "probeCount"
+	keyProbeInterval  = "probeInterval"
+	keyPendingGrace   = "pendingGrace"
+	keyClock          = "clock"
+	keyExempt         = "exempt"
+	keyRules          = "rules"
+	keyMatch          = "match"
+	keyAbove          = "above"
+	keyAskSigpipe     = "askSigpipe"
+)
+
+// maxAbove bounds above; more sockets than that no netns has ports or memory for.
+const maxAbove = 10_000_000
+
+// grace returns the grace that the values name for a state, and by which key.
+func (v *Values) grace(s inetdiag.State) (*Patience, string) {
+	switch {
+	case s == inetdiag.CloseWait && v.CloseWaitGrace != nil:
+		return v.CloseWaitGrace, keyCloseWaitGrace
+	case s == inetdiag.FinWait2 && v.FinWait2Grace != nil:
+		return v.FinWait2Grace, keyFinWait2Grace
+	}
+	return v.Grace, keyGrace
+}
+
+// graces are the patiences that the values name, to be changed.
+func (v *Values) patiences() []**Patience {
+	return []**Patience{&v.Grace, &v.CloseWaitGrace, &v.FinWait2Grace, &v.ProbeAfter, &v.PendingGrace}
+}
+
+// isEmpty reports whether no value is named.
+func (v *Values) isEmpty() bool { return *v == Values{} }
+
+// readers returns how the keys of a layer's values and of a rule's are read into v.
+func (v *Values) readers(c *collector) map[string]reader {
+	patience := func(to **Patience) reader {
+		return optional(to, func(at string, raw json.RawMessage, to *Patience) bool { return readPatience(c, at, raw, to) })
+	}
+	return map[string]reader{
+		keyMode: optional(&v.Mode, func(at string, raw json.RawMessage, to *Mode) bool {
+			return readWord(c, at, raw, modeWords, to)
+		}),
+		keyGrace:          patience(&v.Grace),
+		keyCloseWaitGrace: patience(&v.CloseWaitGrace),
+		keyFinWait2Grace:  patience(&v.FinWait2Grace),
+		keyProbeAfter:     patience(&v.ProbeAfter),
+		keyPendingGrace:   patience(&v.PendingGrace),
+		keyClock: optional(&v.Clock, func(at string, raw json.RawMessage, to *Clock) bool {
+			return readWord(c, at, raw, clockWords, to)
+		}),
+	}
+}
+
+// rules reads a list of rules; with any problem in it nothing is returned.
+func (c *collector) rules(path string, raw json.RawMessage) []Rule {
+	before := c.count()
+	values, ok := c.list(path, raw, `a list such as [{"match": {"role": "client"}, "grace": "10m"}]`, maxMatches)
+	if !ok {
+		return nil
+	}
+	all := make([]Rule, 0, len(values))
+	for i, value := range values {
+		all = append(all, c.rule(index(path, i), value))
+	}
+	if c.count() > before {
+		return nil
+	}
+	return all
+}
+
+func (c *collector) rule(path string, raw []byte) Rule {
+	var r Rule
+	obj, ok := c.object(path, raw)
+	if !ok {
+		return r
+	}
+	keys := r.Values.readers(c)
+	keys[keyAbove] = optional(&r.Values.Above, func(at string, raw json.RawMessage, to *int) bool {
+		return readInt(c, at, raw, "a number of sockets such as 1000", 1, maxAbove, to)
+	})
+	keys[keyAskSigpipe] = optional(&r.Values.AskSigpipe, func(at string, raw json.RawMessage, to *bool) bool {
+		return readBool(c, at, raw, to)
+	})
+	values := slices.Sorted(maps.Keys(keys))
+	keys[keyMatch] = func(at string, raw json.RawMessage) { r.Match = c.match(at, raw, matchesAll) }
+	all := append([]string{keyMatch}, values...)
+	named := false
+	c.each(path, obj, keys, func(at string, f field) {
+		switch {
+		case isComment(f.key):
+		case slices.Contains(matchKeys(), f.key):
+			c.addf(at, `belongs into "match": write "match": {"%s": ...}`, f.key)
+		case f.key == keyProbeCount || f.key == keyProbeInterval:
+			named = true
+			c.addf(at, "is the same for all sockets: give it outside of the rules")
+		default:
+			named = true // which, is not known
+			c.unknown(at, f.key, all, all)
+		}
+	})
+	if !obj.has(keyMatch) {
+		c.addf(path, `"match" is missing: which sockets is the rule for?`)
+	}
+	for _, key := range values {
+		named = named || obj.has(key)
+	}
+	if !named {
+		c.addf(path, `a rule without values changes nothing: give it some, or write it into "exempt"`)
+	}
+	r.check(c, path)
+	return r
+}
+
+// check reports values that contradict each other.
+func (r *Rule) check(c *collector, path string) {
+	v := &r.Values
+	if v.Above == nil {
+		return
+	}
+	switch {
+	case v.Mode != nil && *v.Mode == Off:
+		c.addf(child(path, keyAbove), `has no effect beside "mode": "off", which destroys nothing`)
+	case r.destroysNothingByGrace():
+		c.addf(child(path, keyAbove), `has no effect beside "grace": "never": above chooses among the sockets that are past their grace`)
+	}
+}
+
+// destroysNothingByGrace reports whether the rule itself says that no socket it matches has an end to its grace.
+func (r *Rule) destroysNothingByGrace() bool {
+	for _, s := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
+		if r.Match.State != 0 && r.Match.State != s {
+			continue
+		}
+		if g, _ := r.Values.grace(s); g == nil || *g != Never {
+			return false
+		}
+	}
+	return true
+}
+
+// valuesJSON are values as they stand in a conflist.
+type valuesJSON struct {
+	Mode           *Mode     `json:"mode,omitempty"`
+	Grace          *Patience `json:"grace,omitempty"`
+	CloseWaitGrace *Patience `json:"closeWaitGrace,omitempty"`
+	FinWait2Grace  *Patience `json:"finWait2Grace,omitempty"`
+	ProbeAfter     *Patience `json:"probeAfter,omitempty"`
+	PendingGrace   *Patience `json:"pendingGrace,omitempty"`
+	Clock          *Clock    `json:"clock,omitempty"`
+	Above          *int      `json:"above,omitempty"`
+	AskSigpipe     *bool     `json:"askSigpipe,omitempty"`
+}
+
+// MarshalJSON writes the rule as it stands in a conflist.
+func (r Rule) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Match Match `json:"match"`
+		valuesJSON
+	}{r.Match, valuesJSON(r.Values)})
+}
+
+// UnmarshalJSON reads a rule as strictly as ParseNetwork does: any problem is an error that wraps Problems
+// and leaves r alone.
+func (r *Rule) UnmarshalJSON(data []byte) error {
+	var c collector
+	parsed := c.rule("$", data)
+	if len(c.problems) > 0 {
+		return fmt.Errorf("read rule: %w", c.problems)
+	}
+	*r = parsed
+	return nil
+}
+
+// The bounds of probeCount and probeInterval: those of TCP_KEEPCNT and TCP_KEEPINTVL.
+const (
+	maxProbeCount    = 127
+	maxProbeInterval = 32767 * time.Second
+)

@@ -1,0 +1,187 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// moved is a record of the same attachment in another netns, written later.
+func moved(r state.Record) state.Record {
+	r.Netns.Cookie, r.Netns.Inode, r.Time = 7, 8, r.Time.Add(time.Second)
+	return r
+}
+
+const movedFile = "c@eth0:7-8.json"
+
+func TestPutOfAnotherNetnsRemovesTheOlderRecord(t *testing.T) {
+	s := newStore(t)
+	old, others := record(t, "c", "eth0"), []state.Record{record(t, "c", "eth0.json"), record(t, "c", "eth00"), record(t, "c", "net1"), record(t, "cc", "eth0")}
+	put(t, s, old)
+	put(t, s, others...)
+	age(t, filepath.Join(s.AttachmentsDir(), file("c@eth0")), time.Minute)
+	age(t, plant(t, s, "c@eth0.json", "of version 1"), time.Minute)
+	put(t, s, moved(old))
+	if diff := compare(state.Listing{Records: append([]state.Record{moved(old)}, others...)}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+	if got, err := s.Get(old.Attachment); err != nil || !equal(got, moved(old)) {
+		t.Errorf("Get = %+v, %v, want the new one", got, err)
+	}
+}
+
+// Whatever a killed Put leaves, each netns has at least as much said of it as before.
+func TestAPutOfAnotherNetnsThatIsKilledLeavesTheOlderRecordToo(t *testing.T) {
+	s := newStore(t)
+	old := record(t, "c", "eth0")
+	next := moved(old)
+	put(t, s, next)
+	text, err := os.ReadFile(filepath.Join(s.AttachmentsDir(), movedFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(next.Attachment); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, old)
+	interrupt(t, s, string(text)) // before its rename
+	if diff := compare(state.Listing{Records: []state.Record{old}}, list(t, s)); diff != "" {
+		t.Errorf("before the rename (-want +got):\n%s", diff)
+	}
+	plant(t, s, movedFile, string(text)) // before it removes the older file
+	if diff := compare([]state.Record{old, next}, list(t, s).Records); diff != "" {
+		t.Errorf("after the rename (-want +got):\n%s", diff)
+	}
+	if got, err := s.Get(old.Attachment); err != nil || !equal(got, next) {
+		t.Errorf("Get = %+v, %v, want the newer one", got, err)
+	}
+	plant(t, s, movedFile, "") // damaged besides: it holds its own netns, and the older one stands
+	l := list(t, s)
+	if len(l.Holds) != 1 || l.Holds[0].Netns != state.KeyOf(next.Netns.Identity) || !equal(l.Records, []state.Record{old}) {
+		t.Errorf("with the newer one damaged: %+v", l)
+	}
+	if err := s.Delete(old.Attachment); err != nil {
+		t.Fatal(err)
+	}
+	if l := list(t, s); len(l.Records)+len(l.Holds) > 0 {
+		t.Errorf("after Delete: %+v", l)
+	}
+}
+
+func TestPutsOfTwoNetnsAtOnceLeaveOne(t *testing.T) {
+	for range 200 {
+		s := newStore(t)
+		old := record(t, "c", "eth0")
+		var both sync.WaitGroup
+		for _, r := range []state.Record{old, moved(old)} {
+			both.Go(func() {
+				if err := s.Put(r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		if l := list(t, s); len(l.Records) == 0 || len(l.Problems) > 0 {
+			t.Fatalf("left are %+v, want at least one record", l)
+		}
+	}
+}
+
+func TestDeleteRemovesEachFileOfItsAttachment(t *testing.T) {
+	s := newStore(t)
+	stays := record(t, "c", "eth00")
+	put(t, s, stays)
+	for _, name := range []string{file("c@eth0"), movedFile, "c@eth0.json", "c@eth0:damaged.json"} {
+		plant(t, s, name, "")
+	}
+	if err := s.Delete(state.Attachment{ContainerID: "c", IfName: "eth0"}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := compare([]string{file("c@eth00")}, names(t, s)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheRecordsOfAContainerCanBeDroppedFromAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "size=64k,nr_inodes=8")
+	if errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(t, "mount a small file system", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	s := state.New(dir)
+	stays := record(t, "other", "eth0")
+	put(t, s, record(t, "c", "eth0"), record(t, "c", "net1"), stays)
+	plant(t, s, file("c@net2"), "damaged")
+	for { // until neither a block nor an inode is left
+		f, err := os.CreateTemp(dir, "filler")
+		if err == nil {
+			_, err = f.WriteString(strings.Repeat("x", 16<<10))
+			err = errors.Join(err, f.Close())
+		}
+		if errors.Is(err, unix.ENOSPC) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Put(record(t, "c", "net3")); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("Put = %v, want ENOSPC", err)
+	}
+	files, err := s.DeleteContainer("c")
+	if diff := compare([]string{file("c@eth0"), file("c@net1"), file("c@net2")}, files); diff != "" || err != nil {
+		t.Errorf("DeleteContainer (-want +got, %v):\n%s", err, diff)
+	}
+	if diff := compare(state.Listing{Records: []state.Record{stays}}, list(t, s)); diff != "" {
+		t.Errorf("List (-want +got):\n%s", diff)
+	}
+	if files, err := s.DeleteContainer("c"); len(files) > 0 || err != nil {
+		t.Errorf("a second time: %q, %v", files, err)
+	}
+}
+
+func TestAnOlderFileThatCannotBeRemovedIsAnError(t *testing.T) {
+	s := newStore(t)
+	r := record(t, "c", "eth0")
+	// A directory with something in it is what not even root can unlink.
+	stuck := filepath.Join(plantPath(t, s, "c@eth0:1-2.json"), "x")
+	if err := os.MkdirAll(stuck, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	age(t, filepath.Dir(stuck), time.Minute)
+	if err := s.Put(r); !errors.Is(err, unix.ENOTEMPTY) {
+		t.Errorf("Put = %v, want ENOTEMPTY", err)
+	}
+	l := list(t, s)
+	if len(l.Records) != 1 || len(l.Holds) != 1 || l.Holds[0].Netns != (state.NetnsKey{Cookie: 1, Inode: 2}) {
+		t.Errorf("%+v, want the new record, and the netns of the other held", l)
+	}
+	if err := os.Remove(stuck); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, r) // the directory is empty, and goes
+	if _, err := os.Lstat(filepath.Dir(stuck)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("lstat: %v", err)
+	}
+}

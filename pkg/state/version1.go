@@ -1,0 +1,51 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// version1 is that of the records of the single program. The names of their files have no netns, and they hold one policy
+// in place of the layers that it came from.
+const version1 = 1
+
+// layersOfVersion1 returns a layer that says what the policy of a record of version 1 says, and nothing less conservative:
+// no peer was asked then. Of a policy that is not whole it is an error.
+func layersOfVersion1(data []byte) (policy.Layers, error) {
+	var old struct {
+		Policy map[string]json.RawMessage `json:"policy"`
+	}
+	if err := json.Unmarshal(data, &old); err != nil {
+		return policy.Layers{}, err
+	}
+	const pendingData = "pendingData"
+	for _, key := range []string{"mode", "closeWaitGrace", "finWait2Grace", "clock", pendingData} {
+		if old.Policy[key] == nil {
+			return policy.Layers{}, fmt.Errorf("policy: %s is missing", key)
+		}
+	}
+	pendingGrace := `"never"`
+	switch string(old.Policy[pendingData]) {
+	case `"keep"`:
+	case `"destroy"`:
+		pendingGrace = `"1ns"` // the longer of it and the grace counts
+	default:
+		return policy.Layers{}, fmt.Errorf("policy: %s is %.80q, not keep or destroy", pendingData, old.Policy[pendingData])
+	}
+	delete(old.Policy, pendingData)
+	old.Policy["pendingGrace"], old.Policy["probeAfter"] = json.RawMessage(pendingGrace), json.RawMessage(`"never"`)
+	object, err := json.Marshal(old.Policy)
+	if err != nil {
+		return policy.Layers{}, err
+	}
+	layer, problems := policy.ParseLayer(object, policy.SourceNetwork)
+	if err := problems.Err(); err != nil {
+		return policy.Layers{}, fmt.Errorf("policy: %w", err)
+	}
+	return policy.Layers{Network: layer, PodOverrides: policy.OverridesNone}, nil
+}

@@ -1,0 +1,173 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+var net1 = state.Attachment{ContainerID: "c1", IfName: "net1"}
+
+// callFor makes one call for another attachment in the node's namespace.
+func (n *node) callFor(t *testing.T, a state.Attachment, verb string, conf object) outcome {
+	t.Helper()
+	return n.callWith(t, verb, &skel.CmdArgs{ContainerID: a.ContainerID, IfName: a.IfName, Netns: n.netns, StdinData: conf.bytes(t)})
+}
+
+// Each of these makes a call fail to record net1, which observes, beside eth0, which destroys.
+func TestAnAttachmentThatCannotBeRecordedDropsTheOthersOfItsContainer(t *testing.T) {
+	observe := chained("1.0.0").with(object{"name": "red", "mode": "observe"})
+	tests := []struct {
+		name  string
+		mount func(*node) func() error // what the state directory is
+		spoil func(*testing.T, *node)
+		warns string
+	}{
+		{"on a full disk", func(n *node) func() error { return n.cramped }, func(t *testing.T, n *node) { n.fill(t) }, "no space left"},
+		{"without a namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/run/netns/gone" }, "no such file"},
+		{"with the plugin's own namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/proc/thread-self/ns/net" }, "runs in itself"},
+	}
+	for _, tt := range tests {
+		for _, verb := range []string{"ADD", "CHECK"} {
+			t.Run(verb+" "+tt.name, func(t *testing.T) {
+				n := newNode(t)
+				test := func() {
+					n.call(t, "ADD", chained("1.0.0")).ok(t)
+					n.put(t, "blue", other)
+					tt.spoil(t, n)
+					o := n.callFor(t, net1, verb, observe).ok(t)
+					if !strings.Contains(o.stderr, tt.warns) || !strings.Contains(o.stderr, "no attachment of the container is registered any more") {
+						t.Errorf("stderr %q, want what went wrong and what follows", o.stderr)
+					}
+					if diff := cmp.Diff([]state.Attachment{other}, n.recorded(t)); diff != "" {
+						t.Errorf("recorded (-want +got):\n%s", diff)
+					}
+				}
+				if tt.mount == nil {
+					test()
+					return
+				}
+				if err := os.Mkdir(n.store.Dir(), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				inMounts(t, tt.mount(n), test)
+			})
+		}
+	}
+}
+
+// Under fail there is no attachment, and the runtime calls DEL.
+func TestAnAttachmentThatIsRefusedLeavesTheOthersOfItsContainer(t *testing.T) {
+	n := newNode(t)
+	n.call(t, "ADD", chained("1.0.0")).ok(t)
+	was := n.netns
+	n.netns = "/run/netns/gone"
+	n.callFor(t, net1, "ADD", chained("1.0.0").with(object{"failurePolicy": "fail"})).cniError(t)
+	if diff := cmp.Diff([]state.Attachment{blue}, n.recorded(t)); diff != "" {
+		t.Errorf("recorded (-want +got):\n%s", diff)
+	}
+	n.netns = was
+	n.call(t, "CHECK", chained("1.0.0")).silent(t)
+}
+
+func TestDelOfOneAttachmentLeavesTheOther(t *testing.T) {
+	n := newNode(t)
+	n.call(t, "ADD", chained("1.0.0").with(object{"mode": "observe"})).ok(t)
+	n.callFor(t, net1, "ADD", chained("1.0.0").with(object{"name": "red"})).ok(t)
+	n.callFor(t, net1, "DEL", chained("1.0.0").with(object{"name": "red"})).silent(t)
+	if diff := cmp.Diff([]state.Attachment{blue}, n.recorded(t)); diff != "" {
+		t.Errorf("recorded (-want +got):\n%s", diff)
+	}
+	if got := joined(n.record(t, blue)).Mode; got != policy.Observe {
+		t.Errorf("mode %v, want observe", got)
+	}
+}
+
+func TestAddInAnotherNamespaceTakesThePlaceOfTheRecord(t *testing.T) {
+	n := newNode(t)
+	n.call(t, "ADD", chained("1.0.0")).ok(t)
+	old := n.file(t, blue)
+	past := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(old, past, past); err != nil {
+		t.Fatal(err)
+	}
+	n.netns = nstest.New(t).Path()
+	n.call(t, "ADD", chained("1.0.0").with(object{"mode": "observe"})).ok(t).calm(t)
+	if _, err := os.Lstat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("lstat of the older file: %v", err)
+	}
+	if r := n.record(t, blue); r.Netns.Identity != identityOf(t, n.netns) || joined(r).Mode != policy.Observe {
+		t.Errorf("record %+v, want one of the other namespace", r)
+	}
+	n.call(t, "CHECK", chained("1.0.0")).silent(t)
+}
+
+// A file that an ADD left which was killed is of another namespace, and maybe of another network.
+func TestGCRemovesTheRecordThatIsNotValidAndNoOtherOfItsAttachment(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "red", blue)
+	left := n.file(t, blue)
+	text, err := os.ReadFile(left)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.netns = nstest.New(t).Path()
+	n.put(t, "blue", blue)
+	if err := os.WriteFile(left, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	none := object{"cni.dev/valid-attachments": []int{}}
+	n.call(t, "GC", chained("1.1.0").with(object{"name": "red"}).with(none)).silent(t)
+	l, err := n.store.List()
+	if err != nil || len(l.Records) != 1 || l.Records[0].Network != "blue" {
+		t.Errorf("left are %+v (%v), want the record of blue", l.Records, err)
+	}
+}
+
+// What a node's upgrade and its way back leave is read, replaced and removed.
+func TestARecordOfTheSingleProgramIsOneOfTheAttachment(t *testing.T) {
+	n := newNode(t)
+	n.put(t, "blue", blue)
+	now := n.file(t, blue)
+	r := n.record(t, blue)
+	text := `{"version": 1, "network": "blue", "containerID": "c1", "ifname": "eth0", "boot": "` + r.Boot + `", "netns": ` +
+		string(object{"path": n.netns, "cookie": r.Netns.Cookie, "dev": r.Netns.Dev, "inode": r.Netns.Inode}.bytes(t)) +
+		`, "policy": {"mode": "observe", "closeWaitGrace": "10m", "finWait2Grace": "10m", "clock": "progress", "pendingData": "keep"}, "time": "2026-01-01T00:00:00Z"}`
+	old := filepath.Join(n.store.AttachmentsDir(), "c1@eth0.json")
+	past := time.Now().Add(-time.Minute)
+	plant := func() {
+		if err := errors.Join(os.WriteFile(old, []byte(text), 0o600), os.Chtimes(old, past, past)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(now); err != nil {
+		t.Fatal(err)
+	}
+	plant()
+	if got := joined(n.record(t, blue)).Mode; got != policy.Observe {
+		t.Errorf("mode %v, want observe", got)
+	}
+	n.call(t, "CHECK", chained("1.0.0")).silent(t)
+	n.call(t, "ADD", chained("1.0.0")).ok(t).calm(t)
+	if _, err := os.Lstat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("after ADD: lstat of the old file: %v", err)
+	}
+	plant()
+	n.call(t, "DEL", chained("1.0.0")).silent(t)
+	if diff := cmp.Diff([]state.Attachment(nil), n.recorded(t)); diff != "" {
+		t.Errorf("recorded after DEL (-want +got):\n%s", diff)
+	}
+}
