@@ -26,7 +26,7 @@ type idler struct {
 	local, peer     string
 	unread, unacked uint32
 	idle            time.Duration
-	asks            uint8 // questions that its peer has answered
+	answered        uint8 // questions that its peer has answered
 }
 
 // judge returns what a policy says of it.
@@ -50,7 +50,7 @@ func (s idler) judge(t *testing.T, conf string) policy.Verdict {
 	h := policy.Follow(nil, policy.Look{At: start, Entered: start, Socket: diag, Role: s.role})
 	diag.Info.LastAckRecv, diag.Info.LastDataRecv = s.idle, s.idle
 	h = policy.Follow(&h, policy.Look{At: now, Socket: diag, Role: s.role})
-	if h.Asks = s.asks; s.asks > 0 {
+	if h.Asks = s.answered; s.answered > 0 {
 		h.PeerAlive = start.Add(s.idle / 2)
 	}
 	f := policy.Facts{Role: s.role, OwnersKnown: true}
@@ -99,41 +99,41 @@ func TestRulesOfTheCookbookDoWhatTheirTextsSay(t *testing.T) {
 			{0, idler{state: cw, role: client, local: pod, peer: web, idle: 64 * time.Second}, policy.WithinGrace},
 			{0, idler{state: cw, role: client, local: pod, peer: web, idle: 66 * time.Second}, policy.AskingPeer},
 			{0, idler{state: cw, role: client, local: pod, peer: web, idle: 66 * time.Second, unread: 24}, policy.AskingPeer},
-			{0, idler{state: cw, role: client, local: pod, peer: web, idle: 11 * m, asks: 3}, policy.Destroyable},
+			{0, idler{state: cw, role: client, local: pod, peer: web, idle: 11 * m, answered: 3}, policy.Destroyable},
 			{0, idler{state: cw, role: client, local: pod, peer: "10.9.8.7:9000", idle: 66 * time.Second}, policy.WithinGrace},
-			{0, idler{state: cw, role: srv, local: server, peer: pod, idle: 11 * m, asks: 3}, policy.PeerAlive},
+			{0, idler{state: cw, role: srv, local: server, peer: pod, idle: 11 * m, answered: 3}, policy.PeerAlive},
 		},
 		"Servers that compute": {
 			{0, idler{state: cw, role: srv, local: server, peer: pod, idle: 2 * m}, policy.AskingPeer},
-			{0, idler{state: cw, role: srv, local: server, peer: pod, idle: 100 * h, asks: 120}, policy.GraceNever},
-			{0, idler{state: cw, role: client, local: pod, peer: web, idle: 2 * h, asks: 5}, policy.Destroyable},
-			{1, idler{state: fw, role: client, local: pod, peer: server, idle: 2 * h, asks: 6}, policy.PeerAlive},
-			{1, idler{state: fw, role: client, local: pod, peer: server, idle: 5 * h, asks: 8}, policy.Destroyable},
-			{1, idler{state: fw, role: client, local: pod, peer: web, idle: 2 * h, asks: 6}, policy.Destroyable},
+			{0, idler{state: cw, role: srv, local: server, peer: pod, idle: 100 * h, answered: 120}, policy.GraceNever},
+			{0, idler{state: cw, role: client, local: pod, peer: web, idle: 2 * h, answered: 5}, policy.Destroyable},
+			{1, idler{state: fw, role: client, local: pod, peer: server, idle: 2 * h, answered: 6}, policy.PeerAlive},
+			{1, idler{state: fw, role: client, local: pod, peer: server, idle: 5 * h, answered: 8}, policy.Destroyable},
+			{1, idler{state: fw, role: client, local: pod, peer: web, idle: 2 * h, answered: 6}, policy.Destroyable},
 		},
 		"Sidecars and proxies": {
-			{0, idler{state: fw, role: srv, command: "envoy", local: server, peer: pod, idle: 16 * m, asks: 4}, policy.Destroyable},
-			{0, idler{state: cw, role: client, command: "linkerd2-proxy", local: pod, peer: web, idle: 16 * m, asks: 4}, policy.Destroyable},
-			{0, idler{state: fw, role: srv, command: "python3", local: server, peer: pod, idle: 16 * m, asks: 4}, policy.PeerAlive},
+			{0, idler{state: fw, role: srv, command: "envoy", local: server, peer: pod, idle: 16 * m, answered: 4}, policy.Destroyable},
+			{0, idler{state: cw, role: client, command: "linkerd2-proxy", local: pod, peer: web, idle: 16 * m, answered: 4}, policy.Destroyable},
+			{0, idler{state: fw, role: srv, command: "python3", local: server, peer: pod, idle: 16 * m, answered: 4}, policy.PeerAlive},
 		},
 		"Databases and shells, by command": {
 			{0, idler{state: cw, role: srv, command: "postgres", local: "10.1.2.3:5432", peer: pod, idle: 50 * h}, policy.Exempted},
-			{0, idler{state: cw, role: srv, command: "java", local: server, peer: pod, idle: 2 * h, asks: 5}, policy.Destroyable},
+			{0, idler{state: cw, role: srv, command: "java", local: server, peer: pod, idle: 2 * h, answered: 5}, policy.Destroyable},
 			{0, idler{state: cw, role: srv, local: server, peer: pod, idle: 2 * h}, policy.OwnerUnknown},
 		},
 		"Only above a number": {
-			{0, idler{state: fw, role: srv, local: "10.1.2.3:443", peer: pod, idle: 3 * m, asks: 1}, policy.Destroyable}, // if Above allows it
-			{0, idler{state: fw, role: srv, local: server, peer: pod, idle: 3 * m, asks: 1}, policy.PeerAlive},
+			{0, idler{state: fw, role: srv, local: "10.1.2.3:443", peer: pod, idle: 3 * m, answered: 1}, policy.Destroyable}, // if Above allows it
+			{0, idler{state: fw, role: srv, local: server, peer: pod, idle: 3 * m, answered: 1}, policy.PeerAlive},
 		},
 		"Abandoned downloads": {
-			{0, idler{state: cw, role: client, local: pod, peer: web, unread: 32768, idle: 20 * m, asks: 3}, policy.UnreadData},
-			{0, idler{state: cw, role: client, local: pod, peer: web, unread: 32768, idle: 31 * m, asks: 4}, policy.Destroyable},
+			{0, idler{state: cw, role: client, local: pod, peer: web, unread: 32768, idle: 20 * m, answered: 3}, policy.UnreadData},
+			{0, idler{state: cw, role: client, local: pod, peer: web, unread: 32768, idle: 31 * m, answered: 4}, policy.Destroyable},
 			{0, idler{state: fw, role: client, local: pod, peer: web, unacked: 9000, idle: 20 * m}, policy.UnackedData},
-			{0, idler{state: cw, role: srv, local: server, peer: pod, unread: 32768, idle: 119 * m, asks: 6}, policy.UnreadData},
+			{0, idler{state: cw, role: srv, local: server, peer: pod, unread: 32768, idle: 119 * m, answered: 6}, policy.UnreadData},
 		},
 		"`kubectl port-forward`": {
-			{0, idler{state: cw, role: client, command: "containerd", local: "127.0.0.1:40000", peer: "127.0.0.1:8080", idle: 9 * h, asks: 13}, policy.GraceNever},
-			{0, idler{state: cw, role: client, command: "java", local: "127.0.0.1:40000", peer: "127.0.0.1:8080", idle: 9 * h, asks: 13}, policy.Destroyable},
+			{0, idler{state: cw, role: client, command: "containerd", local: "127.0.0.1:40000", peer: "127.0.0.1:8080", idle: 9 * h, answered: 13}, policy.GraceNever},
+			{0, idler{state: cw, role: client, command: "java", local: "127.0.0.1:40000", peer: "127.0.0.1:8080", idle: 9 * h, answered: 13}, policy.Destroyable},
 		},
 		"Sockets of the kernel, and of a sockmap": {
 			{0, idler{state: cw, role: client, local: pod, peer: "10.0.0.9:2049", idle: 50 * h}, policy.Exempted},
@@ -167,7 +167,7 @@ func TestRulesOfTheCookbookDoWhatTheirTextsSay(t *testing.T) {
 }
 
 func TestARuleWithANumberLeavesTheOthers(t *testing.T) {
-	s := idler{state: inetdiag.FinWait2, role: policy.RoleServer, local: "10.1.2.3:443", peer: "10.1.2.3:43210", idle: 3 * time.Minute, asks: 1}
+	s := idler{state: inetdiag.FinWait2, role: policy.RoleServer, local: "10.1.2.3:443", peer: "10.1.2.3:43210", idle: 3 * time.Minute, answered: 1}
 	if v := s.judge(t, cookbook(t)["Only above a number"][0]); len(v.Above) != 1 {
 		t.Errorf("%d rules bound the number, want 1", len(v.Above))
 	}
