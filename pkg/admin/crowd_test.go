@@ -30,7 +30,7 @@ const (
 func newCrowd() *finder.Fake {
 	seen := make(map[netns.Identity]bool)
 	return finder.NewFake("crowd", func(set []finder.Netns, sink finder.Sink) {
-		began := monotime.Now()
+		began := monotime.Fake{}.Now()
 		for _, n := range set {
 			if !seen[n.Identity] {
 				seen[n.Identity] = true
@@ -51,7 +51,7 @@ func leaks(id netns.Identity) []finder.Seen {
 			State: inetdiag.CloseWait, Inode: uint32(i + 1), HasInfo: true,
 		}
 		s.Info.LastAckRecv = time.Duration(i) * time.Second
-		list = append(list, finder.Seen{Netns: id, Socket: s, At: monotime.Now()})
+		list = append(list, finder.Seen{Netns: id, Socket: s, At: monotime.Fake{}.Now()})
 	}
 	return list
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/metrics"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -81,7 +82,7 @@ func playDisarmed(dir string) error {
 	defer root.Close()
 	store, log := state.New(dir), slog.New(slog.NewTextHandler(os.Stdout, nil))
 	r, err := reaper.New(reaper.Config{
-		Store: store, Root: root, SwitchPath: dir + "/mode", Finder: finder.NewSockDiag(root, 1), Mode: policy.Destroy,
+		Store: store, Root: root, SwitchPath: dir + "/mode", Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: monotime.Fake{}, CPUBudget: 1}), Clock: monotime.Fake{}, Mode: policy.Destroy,
 		Kernel: func() error { return nil }, Log: log,
 	})
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/metrics"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -68,7 +69,7 @@ func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	n := &node{tb: tb, store: state.New(tb.TempDir()), handOver: make(chan struct{}), scrape: admin.NewScrape(log)}
 	n.sw = filepath.Join(n.store.Dir(), "mode")
 	cfg := reaper.Config{
-		Store: n.store, Root: root, SwitchPath: n.sw, Finder: finder.NewSockDiag(root, 1), Mode: policy.Destroy,
+		Store: n.store, Root: root, SwitchPath: n.sw, Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: monotime.Fake{}, CPUBudget: 1}), Clock: monotime.Fake{}, Mode: policy.Destroy,
 		Owners: owners.NewProc("/proc"), Kernel: func() error { return nil }, Log: log,
 	}
 	for _, c := range change {

@@ -97,7 +97,7 @@ func TestWhatWaitsForTheBudgetIsCounted(t *testing.T) {
 // newLate returns a finder that sweeps all namespaces of each set at once, too late.
 func newLate() *finder.Fake {
 	return finder.NewFake("late", func(set []finder.Netns, sink finder.Sink) {
-		sweep := finder.Sweep{Began: monotime.Now(), Late: 90 * time.Second, Duration: 250 * time.Millisecond}
+		sweep := finder.Sweep{Began: monotime.Fake{}.Now(), Late: 90 * time.Second, Duration: 250 * time.Millisecond}
 		for _, n := range set {
 			sweep.Netns = append(sweep.Netns, n.Identity)
 		}

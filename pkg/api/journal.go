@@ -17,28 +17,33 @@ import (
 const (
 	Destroyed    = "destroyed"
 	WouldDestroy = "would-destroy" // but for the mode
+	PeerGone     = "peer-gone"     // the question to its peer ended it
+	Closed       = "closed"        // by its owner, while its peer was asked
 )
 
 // Entry is the account of one socket that was destroyed, or would have been.
 type Entry struct {
 	// Seq numbers the entries of one reaper from 1 on.
-	Seq         uint64         `json:"seq"`
-	Time        time.Time      `json:"time"`
-	Outcome     string         `json:"outcome"` // Destroyed or WouldDestroy
-	Pod         state.Pod      `json:"pod"`
-	Network     string         `json:"network"`
-	ContainerID string         `json:"containerID"`
-	Local       netip.AddrPort `json:"local"`
-	Peer        netip.AddrPort `json:"peer"`
-	State       inetdiag.State `json:"state"`
-	Age         Seconds        `json:"ageSeconds"`
-	Idle        Seconds        `json:"idleSeconds"`
-	Grace       policy.Grace   `json:"grace"`
-	Late        Seconds        `json:"lateSeconds"` // after its deadline
-	RQueue      uint32         `json:"rqueueBytes"`
-	WQueue      uint32         `json:"wqueueBytes"`
-	UID         uint32         `json:"uid"`
-	Cookie      uint64         `json:"cookie"`
+	Seq     uint64    `json:"seq"`
+	Time    time.Time `json:"time"`
+	Outcome string    `json:"outcome"`
+	// How is how a peer that is gone showed it: "reset" or "timeout". Sees is what the socket's owner gets from then on.
+	How         string          `json:"how,omitempty"`
+	Sees        string          `json:"ownerSees,omitempty"`
+	Pod         state.Pod       `json:"pod"`
+	Network     string          `json:"network"`
+	ContainerID string          `json:"containerID"`
+	Local       netip.AddrPort  `json:"local"`
+	Peer        netip.AddrPort  `json:"peer"`
+	State       inetdiag.State  `json:"state"`
+	Age         Seconds         `json:"ageSeconds"`
+	Idle        Seconds         `json:"idleSeconds"`
+	Grace       policy.Patience `json:"grace"`
+	Late        Seconds         `json:"lateSeconds"` // after its deadline
+	RQueue      uint32          `json:"rqueueBytes"`
+	WQueue      uint32          `json:"wqueueBytes"`
+	UID         uint32          `json:"uid"`
+	Cookie      uint64          `json:"cookie"`
 	// Owners are the processes that held it, as far as they were found before they let go of it: those in its
 	// network namespace, or others where none was.
 	Owners []owners.Process `json:"owners,omitempty"`

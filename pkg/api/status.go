@@ -4,6 +4,8 @@
 package api
 
 import (
+	"encoding/json"
+	"fmt"
 	"maps"
 	"time"
 
@@ -72,7 +74,7 @@ type AttachmentView struct {
 	Recorded time.Time `json:"recorded"`
 	// Plugin is the build of the plugin that wrote the record; zero where another program did, or one that did not say.
 	Plugin  buildinfo.Build `json:"plugin,omitzero"`
-	Policy  PolicyView      `json:"policy"` // merged with those of other attachments in the namespace
+	Policy  PolicyView      `json:"policy"` // of this attachment; with podOverrides relax, the one with the annotations
 	Sources policy.Sources  `json:"sources,omitempty"`
 	// Mode is what happens, CappedBy what makes it more careful than the policy's.
 	Mode     policy.Mode `json:"mode"`
@@ -89,9 +91,31 @@ type AttachmentView struct {
 	Swept        *Seconds       `json:"sweptSecondsAgo,omitempty"`
 }
 
-// PolicyView is a policy to look at. Unlike one that is read from a record it may be of any size: it may be
-// merged from those of many attachments.
+// PolicyView is a policy to look at. Its JSON form has the keys of a conflist; where the values come from stands
+// beside it.
 type PolicyView policy.Policy
+
+// MarshalJSON writes every value.
+func (v PolicyView) MarshalJSON() ([]byte, error) {
+	return json.Marshal(policy.Layer{
+		Values: policy.Values{
+			Mode: &v.Mode, CloseWaitGrace: &v.CloseWaitGrace, FinWait2Grace: &v.FinWait2Grace, ProbeAfter: &v.ProbeAfter,
+			PendingGrace: &v.PendingGrace, Clock: &v.Clock,
+		},
+		ProbeCount: &v.ProbeCount, ProbeInterval: &v.ProbeInterval, Exempt: v.Exempt, Rules: v.Rules,
+	})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (v *PolicyView) UnmarshalJSON(data []byte) error {
+	layer, problems := policy.ParseLayer(data, policy.SourceNetwork)
+	if len(problems) > 0 {
+		return fmt.Errorf("read policy: %w", problems)
+	}
+	*v = PolicyView(policy.Compose(layer))
+	v.Sources = nil
+	return nil
+}
 
 // ProblemView is a file that is no record.
 type ProblemView struct {

@@ -174,7 +174,7 @@ func compare(t *testing.T, at place, name string, all bool, look func() map[uint
 	var diff string
 	soon(func() bool {
 		want, got := make(map[uint64]told), make(map[uint64]told)
-		truth, now := at.sockets(t), monotime.Now()
+		truth, now := at.sockets(t), nstest.Clock(t).Now()
 		for cookie, s := range truth {
 			if all || s.Inode != 0 && s.ULP != "mptcp" {
 				want[cookie] = toldOf(&s)

@@ -19,7 +19,7 @@ type kernelHolder struct {
 	Fd      uint32
 	Command [16]int8
 	Inode   uint32
-	Unused  uint32
+	Tid     uint32
 }
 
 type kernelHolding struct {
@@ -43,7 +43,8 @@ type kernelLook struct {
 	Inode         uint32
 	SinceAck      uint32
 	SinceData     uint32
-	Unused        uint16
+	Opened        uint8
+	Unused        uint8
 	State         uint8
 	Family        uint8
 	Id            struct {

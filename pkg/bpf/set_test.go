@@ -17,7 +17,6 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
 // byState are the cookies of the set's sockets.
@@ -38,9 +37,10 @@ func TestASocketIsInTheSetFromTheMomentItIsHalfClosed(t *testing.T) {
 		if set := entries(t, p); len(set) != 0 {
 			t.Errorf("an established connection is in the set: %v", set)
 		}
-		before := monotime.Now()
+		clock := nstest.Clock(t)
+		before := clock.Now()
 		at.halfClose(t, pair)
-		after := monotime.Now()
+		after := clock.Now()
 		set := entries(t, p)
 		for _, s := range set {
 			if s.Entered.Before(before) || after.Before(s.Entered) || s.At != s.Entered {

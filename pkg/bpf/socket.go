@@ -23,21 +23,33 @@ type Socket struct {
 	// Entered is when it became half-closed, where the program was called for that: then At is the same moment.
 	// Else zero.
 	Entered monotime.Time
+	Opened  Opened
 }
+
+// Opened is which side opened a connection, as far as its socket proves it. Whether a listener is still open does not
+// matter.
+type Opened uint8
+
+// The values of Opened, as in src/look.h.
+const (
+	OpenedUnknown Opened = iota // bind() chose the local port, then connect() was called
+	OpenedHere                  // connect() chose the local port
+	OpenedByPeer                // the socket is a listener's
+)
 
 // Holding is one descriptor of a process that leads to a half-closed socket. A socket that several descriptors
 // lead to has as many.
 type Holding struct {
 	Socket
-	PID, FD int
-	Command string // as in /proc/PID/comm
+	PID, TID, FD int    // TID: of the thread whose descriptor table has FD; PID unless a thread has a table of its own
+	Command      string // as in /proc/PID/comm
 }
 
 // Holder is one descriptor of a process that leads to a TCP socket.
 type Holder struct {
-	Inode   uint32 // the socket's
-	PID, FD int
-	Command string // as in /proc/PID/comm
+	Inode        uint32 // the socket's
+	PID, TID, FD int    // as of a Holding
+	Command      string // as in /proc/PID/comm
 }
 
 // set makes s what the program wrote.
@@ -55,6 +67,7 @@ func (s *Socket) set(l *kernelLook, t ticks) error {
 	s.Info.LastAckRecv, s.Info.LastDataRecv = t.duration(l.SinceAck), t.duration(l.SinceData)
 	s.HasInfo = true
 	s.Netns, s.At, s.Entered = l.Netns, monotime.Time(l.At), monotime.Time(l.Entered)
+	s.Opened = Opened(l.Opened)
 	return nil
 }
 

@@ -21,7 +21,7 @@ func (p *Programs) Walk(found func(*Holding) error) error {
 		if err := h.set(&k.Look, p.ticks); err != nil {
 			return err
 		}
-		h.PID, h.FD = int(k.Holder.Pid), int(k.Holder.Fd)
+		h.PID, h.TID, h.FD = int(k.Holder.Pid), int(k.Holder.Tid), int(k.Holder.Fd)
 		if name := text(k.Holder.Command[:]); string(name) != h.Command {
 			h.Command = string(name)
 		}
@@ -34,7 +34,7 @@ func (p *Programs) Walk(found func(*Holding) error) error {
 func (p *Programs) Holders(found func(*Holder) error) error {
 	var h Holder
 	return iterate(p, p.holders, func(k *kernelHolder) error {
-		h.Inode, h.PID, h.FD = k.Inode, int(k.Pid), int(k.Fd)
+		h.Inode, h.PID, h.TID, h.FD = k.Inode, int(k.Pid), int(k.Tid), int(k.Fd)
 		if name := text(k.Command[:]); string(name) != h.Command {
 			h.Command = string(name)
 		}

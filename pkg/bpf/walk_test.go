@@ -11,7 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/thread"
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
@@ -34,8 +38,8 @@ func TestTheWalkSaysWhoHoldsASocketAndByWhichDescriptor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine := bpf.Holding{PID: os.Getpid(), FD: want, Command: strings.TrimSpace(string(comm))}
-	theirs := bpf.Holding{PID: share, FD: 3, Command: "cat"}
+	mine := bpf.Holding{PID: os.Getpid(), TID: os.Getpid(), FD: want, Command: strings.TrimSpace(string(comm))}
+	theirs := bpf.Holding{PID: share, TID: share, FD: 3, Command: "cat"}
 	for _, h := range walk(t, p)[cookie] {
 		switch h.Socket = (bpf.Socket{}); h {
 		case mine:
@@ -107,5 +111,39 @@ func TestHoldersAreFoundOfSocketsInAnyStateAndNamespace(t *testing.T) {
 	}
 	if len(inodes) != 0 {
 		t.Errorf("no holder of %v", inodes)
+	}
+}
+
+func TestAHolderIsTheThreadWhoseTableItIs(t *testing.T) {
+	p, at := load(t, bpf.Options{}), newPlace(t)
+	pair := at.Connect(t, nstest.IPv4)
+	var inode uint32
+	descriptor := -1
+	control(t, pair.Client, func(fd int) error { inode, descriptor = inodeOf(t, fd), fd; return nil })
+	got := make(map[int]int) // descriptor by thread
+	var own int
+	thread.Discard(func() {
+		if err := unix.Unshare(unix.CLONE_FILES); err != nil {
+			t.Error(err)
+		}
+		own = unix.Gettid()
+		if err := p.Holders(func(h *bpf.Holder) error {
+			if h.Inode == inode {
+				got[h.TID] = h.FD
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+	want := map[int]int{os.Getpid(): descriptor, own: descriptor}
+	if !bpf.SeesAllProcesses() { // the programs know threads by their numbers in the first PID namespace
+		if len(got) != len(want) {
+			t.Errorf("%d threads, want %d", len(got), len(want))
+		}
+		return
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("descriptors by thread (-want +got):\n%s", diff)
 	}
 }

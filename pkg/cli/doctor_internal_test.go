@@ -144,7 +144,7 @@ func TestTheDoctorLooksAtThisMachine(t *testing.T) {
 				checks[f.Check] = true
 			}
 			for _, name := range []string{
-				"kernel", "sock-destroy", "netns-cookie", "openat2", "btf", "bpf", "child-tables", "capabilities", "user-namespace", "pid-namespace",
+				"kernel", "sock-destroy", "netns-entry", "owners", "peers", "netns-cookie", "openat2", "btf", "bpf", "child-tables", "capabilities", "user-namespace", "pid-namespace",
 				"confinement", "state-dir", "netns-mounts", "records", "unregistered", "cni", "finder", "reaper", "switch", "mode",
 			} {
 				if !checks[name] {

@@ -136,7 +136,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 	if !named {
 		rec.ContainerID = nameOf(where.path)
 	}
-	if err := rec.Attachment.Validate(); err != nil {
+	if err := rec.CheckName(); err != nil {
 		return registration{}, usageError{fmt.Errorf(
 			"--name is letters, digits, \"_\", \".\" and \"-\" after a letter or digit, not %q: %w", rec.ContainerID, err)}
 	}

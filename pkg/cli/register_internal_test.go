@@ -158,7 +158,7 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 		t.Errorf("registered are %v", got)
 	}
 
-	// A file that cannot be read, of another attachment of the namespace, is told; the registration's own is replaced.
+	// A file that cannot be read, of another attachment of the namespace, is reported; the registration's own is replaced.
 	held, own := "pod@eth0:"+state.KeyOf(id).String()+".json", "site@manual:"+state.KeyOf(id).String()+".json"
 	for _, file := range []string{held, own} {
 		if err := os.WriteFile(filepath.Join(dir, "attachments", file), nil, 0o600); err != nil {

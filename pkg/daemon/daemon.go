@@ -22,6 +22,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -75,6 +76,7 @@ type Daemon struct {
 	hangups <-chan os.Signal // each is a request to reload the records
 
 	// Run sets these, one phase after the other.
+	clock   monotime.Clock
 	root    *netns.Root
 	metrics *metricsListener
 	lock    *Lock
@@ -127,6 +129,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 // run goes through the phases of a reaper process: metrics listener, lock, finder, work. The metrics listener
 // comes first: where it cannot listen, the process exits before it has touched anything.
 func (d *Daemon) run(ctx context.Context) (err error) {
+	if d.clock, err = monotime.System(); err != nil {
+		return err
+	}
 	if d.root, err = netns.NewRoot(d.cfg.HostRoot); err != nil {
 		return err
 	}
@@ -147,7 +152,7 @@ func (d *Daemon) run(ctx context.Context) (err error) {
 	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
 	debug.SetGCPercent(30)
 	load := func() (*finder.Loader, error) { return finder.LoadPrograms(d.cfg.MaxBPFSockets) }
-	if d.backend, err = finder.Select(d.cfg.Finder, load, d.root, d.cfg.CPUBudget); err != nil {
+	if d.backend, err = finder.Select(d.cfg.Finder, load, finder.Config{Root: d.root, Clock: d.clock, CPUBudget: d.cfg.CPUBudget}); err != nil {
 		return err
 	}
 	defer d.backend.Close()

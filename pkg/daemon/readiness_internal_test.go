@@ -18,6 +18,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -35,7 +36,7 @@ func newTestReaper(t *testing.T) (r *reaper.Reaper, run func()) {
 	t.Cleanup(func() { root.Close() })
 	dir := t.TempDir()
 	r, err = reaper.New(reaper.Config{
-		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: finder.NewSockDiag(root, 1),
+		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: monotime.Fake{}, CPUBudget: 1}), Clock: monotime.Fake{},
 		Mode: policy.Destroy, Kernel: func() error { return nil }, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	if err != nil {

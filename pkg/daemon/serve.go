@@ -38,7 +38,7 @@ func (d *Daemon) work(ctx context.Context) error {
 
 func (d *Daemon) reaperConfig() reaper.Config {
 	return reaper.Config{
-		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder,
+		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder, Clock: d.clock,
 		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
 		IdleExit: d.cfg.IdleExit, Kernel: inetdiag.Probe, Log: d.log,
 		// A quarter of what sweeping may cost, on top of that.

@@ -61,6 +61,10 @@ func judgeDestroy(d destroy, p process) []Finding {
 		f.Level = Fail
 		f.What = "the kernel does not answer about TCP sockets: the module inet_diag or tcp_diag is not loaded"
 		f.Do = modprobe
+	case isRefused(d.err):
+		f.Level = Fail
+		f.What = fmt.Sprintf("the kernel cannot be asked about sockets, so nothing is found or destroyed: %v", d.err)
+		f.Do = allowCalls("socket with AF_NETLINK")
 	case errors.Is(d.err, unix.EPROTONOSUPPORT):
 		f.Level = Fail
 		f.What = fmt.Sprintf("the kernel has no sock_diag, or does not load it here: %v", d.err)
@@ -71,4 +75,10 @@ func judgeDestroy(d destroy, p process) []Finding {
 		f.Do = "run it as root in a network namespace whose lo is up (ip link set lo up), with a seccomp profile that allows AF_NETLINK sockets"
 	}
 	return []Finding{f}
+}
+
+// isRefused reports whether something refuses the sockets by which the kernel is asked.
+func isRefused(err error) bool {
+	open, ok := errors.AsType[*inetdiag.OpenError](err)
+	return ok && open.Refused()
 }

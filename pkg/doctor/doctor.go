@@ -124,6 +124,7 @@ type world struct {
 	process  seen[process]
 	kernel   seen[kernel]
 	destroy  seen[destroy]
+	reach    seen[reach]
 	bpf      seen[bpf]
 	tables   seen[tables]
 	stateDir seen[directory]
@@ -144,6 +145,7 @@ func look(ctx context.Context, cfg Config) *world {
 	start(ctx, &l, &w.process, "this process", func(context.Context) process { return inspectProcess("/proc") })
 	start(ctx, &l, &w.kernel, "the kernel", func(context.Context) kernel { return inspectKernel() })
 	start(ctx, &l, &w.destroy, "SOCK_DESTROY", func(context.Context) destroy { return tryDestroy() })
+	start(ctx, &l, &w.reach, "network namespaces and processes", tryReach)
 	start(ctx, &l, &w.bpf, "BPF", func(context.Context) bpf { return inspectBPF() })
 	start(ctx, &l, &w.tables, "the connection tables", func(context.Context) tables { return inspectTables() })
 	start(ctx, &l, &w.stateDir, "the state directory", func(context.Context) directory { return inspectStateDir(store, cfg.HostRoot) })
@@ -170,6 +172,7 @@ func (w *world) judge() []Finding {
 		judge("host-root", w.hostRoot, judgeRoot),
 		judge("kernel", w.kernel, judgeKernel),
 		judge("sock-destroy", w.destroy, func(d destroy) []Finding { return judgeDestroy(d, process) }),
+		judge("netns-entry", w.reach, func(r reach) []Finding { return judgeReach(r, process) }),
 		judge("bpf", w.bpf, func(b bpf) []Finding { return judgeBPF(b, process) }),
 		judge("child-tables", w.tables, func(t tables) []Finding { return judgeTables(t, records.intervals()) }),
 		judge("capabilities", w.process, judgeProcess),
@@ -191,7 +194,7 @@ func judgeFinder(d destroy, b bpf) []Finding {
 	if b.load != nil {
 		f.What = "--finder auto chooses sockdiag, which works wherever sock_diag does: see bpf for why not the other, which costs less"
 	}
-	if errors.Is(d.err, unix.ENOENT) || errors.Is(d.err, unix.EPROTONOSUPPORT) {
+	if errors.Is(d.err, unix.ENOENT) || errors.Is(d.err, unix.EPROTONOSUPPORT) || isRefused(d.err) {
 		f.Level, f.What, f.Do = Fail, "sock_diag does not work here, and no finder does without", "see to sock-destroy"
 	}
 	return []Finding{f}

@@ -62,6 +62,9 @@ func TestWithEveryPrivilegeWhatHasToBeTriedIsTried(t *testing.T) {
 	hasNone(t, r, "", doctor.Fail)
 	has(t, r, "sock-destroy", doctor.OK, "SOCK_DESTROY works: it destroyed a connection made for it")
 	has(t, r, "capabilities", doctor.OK, "CAP_SYS_ADMIN and CAP_NET_ADMIN are held")
+	has(t, r, "netns-entry", doctor.OK, "")
+	has(t, r, "owners", doctor.OK, "visible processes can be listed")
+	has(t, r, "peers", doctor.OK, "pidfd_getfd works")
 	has(t, r, "netns-cookie", doctor.OK, "")
 	has(t, r, "pid-namespace", doctor.Warn, "") // the node's is its own
 	if f := childTables(t, r); !strings.Contains(f.What, "250 namespaces with the default grace") || !strings.Contains(f.Do, "as measured here") {

@@ -96,6 +96,7 @@ type patient struct {
 	// Propagation is what the process does with all its mounts before it looks: 0, or one of mount(2)'s.
 	Propagation uintptr
 	HideRun     bool // by an empty /run of its own
+	Refuse      []nstest.Refusal
 }
 
 func (p patient) config() doctor.Config {
@@ -179,6 +180,9 @@ func bePatient() int {
 	}
 	if err == nil && p.HideRun {
 		err = unix.Mount("tmpfs", "/run", "tmpfs", 0, "")
+	}
+	if err == nil && len(p.Refuse) > 0 {
+		err = nstest.Refuse(p.Refuse...)
 	}
 	if err == nil {
 		_, err = os.Stdout.WriteString(".")

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -23,6 +24,7 @@ func TestWithoutACapabilityTheReportSaysWhichAndWhatThatKeepsFrom(t *testing.T) 
 	}{
 		{"CAP_SYS_ADMIN", unix.CAP_SYS_ADMIN, func(t *testing.T, r doctor.Report) {
 			has(t, r, "capabilities", doctor.Fail, "CAP_SYS_ADMIN is missing here: a reaper with these privileges can enter no namespace")
+			has(t, r, "netns-entry", doctor.Fail, "needs CAP_SYS_ADMIN")
 			has(t, r, "sock-destroy", doctor.OK, "in this process's own network namespace")
 			if f := childTables(t, r); !strings.Contains(f.Do, "estimated") {
 				t.Errorf("child tables cannot have been measured: %s", f.Do)
@@ -34,6 +36,10 @@ func TestWithoutACapabilityTheReportSaysWhichAndWhatThatKeepsFrom(t *testing.T) 
 		}},
 		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, func(t *testing.T, r doctor.Report) {
 			has(t, r, "capabilities", doctor.Warn, "CAP_SYS_PTRACE is missing here")
+			has(t, r, "owners", doctor.Warn, "cannot be listed")
+			if f := has(t, r, "peers", doctor.Warn, "refuse pidfd_getfd"); !strings.Contains(f.Do, "SYS_PTRACE") {
+				t.Errorf("it does not say which capability: %s", f.Do)
+			}
 			hasNone(t, r, "", doctor.Fail)
 		}},
 	} {
@@ -73,4 +79,41 @@ func TestAUserNamespaceIsSeenToBeOne(t *testing.T) {
 	has(t, r, "user-namespace", doctor.Warn, "not the host's user namespace")
 	has(t, r, "sock-destroy", doctor.OK, "it destroyed a connection made for it") // in a namespace that it owns
 	has(t, r, "bpf", doctor.Info, "host's user namespace")
+}
+
+// TestWhatASeccompFilterRefusesIsFoundByTrying refuses system calls to a process that holds every capability.
+func TestWhatASeccompFilterRefusesIsFoundByTrying(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		refuse nstest.Refusal
+		check  func(t *testing.T, r doctor.Report)
+	}{
+		{"setns", nstest.Refusal{Call: unix.SYS_SETNS, Errno: unix.EPERM}, func(t *testing.T, r doctor.Report) {
+			if f := has(t, r, "netns-entry", doctor.Fail, "CAP_SYS_ADMIN is held"); !strings.Contains(f.Do, "allow setns in the seccomp profile") {
+				t.Errorf("it does not say what to allow: %s", f.Do)
+			}
+			hasNone(t, r, "sock-destroy", doctor.Warn)
+			hasNone(t, r, "owners", doctor.Warn)
+			hasNone(t, r, "peers", doctor.Warn)
+		}},
+		{"sockets of AF_NETLINK", nstest.Refusal{Call: unix.SYS_SOCKET, Arg: unix.AF_NETLINK, Errno: unix.EAFNOSUPPORT}, func(t *testing.T, r doctor.Report) {
+			has(t, r, "sock-destroy", doctor.Fail, "a seccomp filter or a security module refuses socket(AF_NETLINK)")
+			has(t, r, "finder", doctor.Fail, "")
+			hasNone(t, r, "netns-entry", doctor.Warn)
+		}},
+		{"pidfd_getfd", nstest.Refusal{Call: unix.SYS_PIDFD_GETFD, Errno: unix.EPERM}, func(t *testing.T, r doctor.Report) {
+			if f := has(t, r, "peers", doctor.Warn, "refuse pidfd_getfd"); !strings.Contains(f.Do, "allow pidfd_open and pidfd_getfd in the seccomp profile") {
+				t.Errorf("it does not say what to allow: %s", f.Do)
+			}
+			hasNone(t, r, "owners", doctor.Warn)
+			hasNone(t, r, "", doctor.Fail)
+		}},
+		{"pidfd_getfd as if the kernel had none", nstest.Refusal{Call: unix.SYS_PIDFD_GETFD, Errno: unix.ENOSYS}, func(t *testing.T, r doctor.Report) {
+			has(t, r, "peers", doctor.Warn, "no peer can be asked")
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.check(t, examine(t, patient{StateDir: t.TempDir(), Refuse: []nstest.Refusal{tt.refuse}}.command(t), func() {}))
+		})
+	}
 }

@@ -20,7 +20,7 @@ func judgeProcess(p process) []Finding {
 }
 
 func judgeCapabilities(p process) Finding {
-	f := Finding{Check: "capabilities", What: "CAP_SYS_ADMIN and CAP_NET_ADMIN are held: the reaper can enter namespaces, and destroy sockets in them"}
+	f := Finding{Check: "capabilities", What: "CAP_SYS_ADMIN and CAP_NET_ADMIN are held, to enter network namespaces and destroy sockets: see netns-entry and sock-destroy for whether that works"}
 	missing := p.effective.lacks(sysAdmin, netAdmin)
 	if len(missing) == 0 {
 		return f

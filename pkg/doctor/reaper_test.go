@@ -52,7 +52,7 @@ func startReaper(t *testing.T, store *state.Store, mode policy.Mode) *admin.Clie
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	r, err := reaper.New(reaper.Config{
-		Store: store, Root: root, SwitchPath: filepath.Join(store.Dir(), "mode"), Finder: finder.NewSockDiag(root, 0.02),
+		Store: store, Root: root, SwitchPath: filepath.Join(store.Dir(), "mode"), Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 0.02}), Clock: nstest.Clock(t),
 		Mode: mode, MinGrace: time.Second, Kernel: inetdiag.Probe, Log: log,
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ type records struct {
 	boot     string
 	list     []recorded
 	problems []state.Problem
-	holds    []state.Hold // those of the problems that keep a netns from being more than observed
+	holds    []state.Hold // those of the problems that keep a netns from being more than observed (prose:ok: a noun)
 }
 
 // recorded is a record and what its path leads to.

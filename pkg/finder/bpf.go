@@ -26,6 +26,7 @@ import (
 // It works on one goroutine and does one thing at a time.
 type BPF struct {
 	loader        *Loader
+	clock         monotime.Clock
 	opener        Opener
 	proc          *owners.Proc
 	pacer         *Pacer  // of reads, walks and sweeps together
@@ -63,10 +64,8 @@ type netnsState struct {
 
 // BPFConfig is what NewBPF needs.
 type BPFConfig struct {
+	Config
 	Loader *Loader
-	Root   *netns.Root // where paths resolve
-	// CPUBudget is the share of one core that reads, walks and sweeps may cost together, such as 0.02.
-	CPUBudget float64
 	// AuditInterval is how often each network namespace is audited; 0 is every ten minutes.
 	AuditInterval time.Duration
 	// AuditBudget is the share of one core that audits may cost; 0 is a fiftieth of CPUBudget.
@@ -81,16 +80,18 @@ const (
 
 // NewBPF returns the finder.
 func NewBPF(c BPFConfig) *BPF {
-	now, opener, proc := monotime.Now(), Opener{c.Root}, owners.NewProc("/proc")
+	now, opener, proc := c.Clock.Now(), Opener{c.Root}, owners.NewProc("/proc")
 	pacer := NewPacer(c.CPUBudget, now)
 	audits := NewPacer(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
-	return &BPF{
-		loader: c.Loader, opener: opener, proc: proc, pacer: pacer,
-		sweeps: newSweeper(opener, pacer, dueNow), audits: newSweeper(opener, audits, dueSpread),
+	f := &BPF{
+		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
+		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),
 		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval),
 		visibility:    newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
+	f.sweeps.tellsRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk tells the others
+	return f
 }
 
 // Name returns "bpf".
@@ -108,12 +109,12 @@ func (f *BPF) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
 		case <-ctx.Done():
 			return nil
 		case set := <-targets:
-			f.replaceTargets(set, monotime.Now())
+			f.replaceTargets(set, f.clock.Now())
 		case <-timer.C:
-			f.step(ctx, monotime.Now())
+			f.step(ctx, f.clock.Now())
 		}
 		f.reportState()
-		timer.Reset(f.idle(monotime.Now()))
+		timer.Reset(f.idle(f.clock.Now()))
 	}
 }
 
@@ -207,7 +208,7 @@ func (f *BPF) assign() {
 			sweep = append(sweep, n)
 		}
 	}
-	now := monotime.Now()
+	now := f.clock.Now()
 	f.sweeps.replace(sweep, now)
 	f.audits.replace(audit, now)
 }
@@ -243,7 +244,7 @@ const (
 func (f *BPF) intervals() (read, walk time.Duration) {
 	read, walk = maxWalkInterval, maxWalkInterval
 	for _, s := range f.states {
-		read, walk = min(read, s.Grace/4), min(walk, s.Interval)
+		read, walk = min(read, s.Patience/4), min(walk, s.Interval)
 	}
 	return max(min(read, walk), minReadInterval), walk
 }

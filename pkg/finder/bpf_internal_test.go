@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -39,10 +38,12 @@ func newTestBPF(t *testing.T, n Netns, covered bool) (*BPF, *lateness) {
 			t.Error(err)
 		}
 	})
-	f, sink := NewBPF(BPFConfig{Loader: loader, Root: testRoot(t), CPUBudget: wholeCore, AuditBudget: wholeCore}), &lateness{}
+	f, sink := NewBPF(BPFConfig{
+		Config: Config{Root: testRoot(t), Clock: nstest.Clock(t), CPUBudget: wholeCore}, Loader: loader, AuditBudget: wholeCore,
+	}), &lateness{slowSink: slowSink{clock: nstest.Clock(t)}}
 	f.sink = sink
 	f.visibility.all, f.visibility.visible = covered, make(map[netns.Identity]bool)
-	f.replaceTargets([]Netns{n}, monotime.Now())
+	f.replaceTargets([]Netns{n}, f.clock.Now())
 	return f, sink
 }
 
@@ -50,7 +51,7 @@ func TestAWalkIsAsLateAsItBeganAfterItWasDue(t *testing.T) {
 	n := testNetns(t)
 	for _, delay := range []time.Duration{-time.Second, 0, 3 * time.Second} {
 		f, sink := newTestBPF(t, n, true)
-		now := monotime.Now()
+		now := f.clock.Now()
 		f.nextWalk = now.Add(-delay)
 		f.walk(t.Context(), now)
 		if want := []time.Duration{max(delay, 0)}; !slices.Equal(sink.late, want) {
@@ -71,7 +72,7 @@ func TestASweepIsLateOnlyWhereNoWalkCoversTheNetns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, sink := newTestBPF(t, n, tc.covered)
-			now := monotime.Now()
+			now := f.clock.Now()
 			f.sweeps.queue.peek().due = now.Add(-delay)
 			f.sweepNext(now)
 			if want := []time.Duration{tc.want}; !slices.Equal(sink.late, want) {
@@ -83,10 +84,10 @@ func TestASweepIsLateOnlyWhereNoWalkCoversTheNetns(t *testing.T) {
 
 func TestAnAuditIsNeverLate(t *testing.T) {
 	f, sink := newTestBPF(t, testNetns(t), true)
-	f.walk(t.Context(), monotime.Now())
-	f.sweepNext(monotime.Now())
+	f.walk(t.Context(), f.clock.Now())
+	f.sweepNext(f.clock.Now())
 	sink.late = nil
-	now := monotime.Now()
+	now := f.clock.Now()
 	audit := f.audits.queue.peek()
 	if audit == nil {
 		t.Fatal("no audit is due after the first sweep")

@@ -87,14 +87,14 @@ func (f *BPF) auditNext(ctx context.Context, now monotime.Time) {
 // compare looks for the audit's sockets among the programs' sockets, and removes the programs' sockets that are
 // gone.
 func (f *BPF) compare(ctx context.Context) {
-	f.readSet(monotime.Now())
+	f.readSet(f.clock.Now())
 	if f.fallback == nil {
 		f.removeStale()
 	}
 	if f.fallback != nil || len(f.audit.unknown()) == 0 {
 		return
 	}
-	f.walk(ctx, monotime.Now()) // it also counts the sockets for which the kernel did not call the program
+	f.walk(ctx, f.clock.Now()) // it also counts the sockets for which the kernel did not call the program
 	if f.fallback == nil && len(f.audit.unknown()) > 0 {
 		f.checkUnknown(ctx)
 	}
@@ -111,7 +111,7 @@ func (f *BPF) removeStale() {
 	})
 	f.audit.stale = nil
 	if err := f.loader.Forget(gone); err != nil {
-		f.fallBack(monotime.Now(), "%v", err)
+		f.fallBack(f.clock.Now(), "%v", err)
 	}
 }
 
@@ -126,7 +126,7 @@ func (f *BPF) checkUnknown(ctx context.Context) {
 	if len(held) == 0 {
 		return
 	}
-	if f.walk(ctx, monotime.Now()); f.fallback != nil { // a process may have received the socket only now
+	if f.walk(ctx, f.clock.Now()); f.fallback != nil { // a process may have received the socket only now
 		return
 	}
 	var ids []inetdiag.ID
@@ -137,7 +137,7 @@ func (f *BPF) checkUnknown(ctx context.Context) {
 	}
 	f.lookUp(ids, func(id inetdiag.ID, s *inetdiag.Socket, err error) {
 		if err == nil && s.State.HalfClosed() && len(held[s.Inode]) > 0 && f.fallback == nil {
-			f.fallBack(monotime.Now(), "the walk over all processes does not show the socket %v, which %v holds", id, held[s.Inode][0])
+			f.fallBack(f.clock.Now(), "the walk over all processes does not show the socket %v, which %v holds", id, held[s.Inode][0])
 		}
 	})
 }

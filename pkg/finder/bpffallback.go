@@ -97,7 +97,7 @@ func (f *BPF) reportState() {
 	if f.fallback != nil {
 		s = State{Name: NameSockDiag, Why: f.fallback.why}
 	} else {
-		s.Why = f.hiddenReason(monotime.Now())
+		s.Why = f.hiddenReason(f.clock.Now())
 	}
 	if s != f.reported {
 		f.reported = s

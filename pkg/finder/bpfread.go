@@ -24,7 +24,7 @@ func (f *BPF) readSet(now monotime.Time) {
 		err    error
 	)
 	cpu := MeasureCPU(func() { missed, err = f.readEntries(now) })
-	f.pacer.Spend(monotime.Now(), cpu)
+	f.pacer.Spend(f.clock.Now(), cpu)
 	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
 	if err != nil {
 		f.fallBack(now, "%v", err)
@@ -52,7 +52,7 @@ func (f *BPF) readEntries(now monotime.Time) (missed uint64, err error) {
 			return nil // the walk has reported it
 		}
 		if !e.At.Before(s.readUntil) {
-			f.addSeen(Seen{Netns: s.Identity, Socket: e.Socket, At: e.At, Entered: e.Entered})
+			f.addSeen(Seen{Netns: s.Identity, Socket: e.Socket, At: e.At, Entered: e.Entered, Role: roleOf(e)})
 		}
 		return nil
 	})
@@ -91,7 +91,7 @@ func (f *BPF) walk(ctx context.Context, now monotime.Time) {
 			err = f.readHoldings()
 		}
 	})
-	f.pacer.Spend(monotime.Now(), cpu)
+	f.pacer.Spend(f.clock.Now(), cpu)
 	if err != nil {
 		f.fallBack(now, "%v", err)
 		return
@@ -100,7 +100,7 @@ func (f *BPF) walk(ctx context.Context, now monotime.Time) {
 		f.assign()
 	}
 	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
-	f.reportWalk(Sweep{Began: now, Duration: monotime.Now().Sub(now), Late: max(now.Sub(due), 0)})
+	f.reportWalk(Sweep{Began: now, Duration: f.clock.Now().Sub(now), Late: max(now.Sub(due), 0)})
 }
 
 // readHoldings reports the sockets that visible processes hold.
@@ -109,7 +109,7 @@ func (f *BPF) readHoldings() error {
 		f.audit.addKnown(&h.Socket)
 		if s := f.states[h.Netns]; s != nil {
 			f.visibility.add(s.Identity)
-			f.addSeen(Seen{Netns: s.Identity, Socket: h.Socket.Socket, At: h.At})
+			f.addSeen(Seen{Netns: s.Identity, Socket: h.Socket.Socket, At: h.At, Role: roleOf(&h.Socket)})
 		}
 		return nil
 	})
@@ -128,7 +128,7 @@ func (f *BPF) reportWalk(sweep Sweep) {
 	if len(sweep.Netns) > 0 {
 		f.sink.Swept(sweep)
 	}
-	walked := monotime.Now()
+	walked := f.clock.Now()
 	for _, s := range f.states {
 		if s.firstWalk.IsZero() {
 			s.firstWalk = walked

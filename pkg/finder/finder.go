@@ -10,6 +10,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // Finder finds the half-closed sockets of a set of network namespaces and reports them to a Sink.
@@ -56,6 +57,10 @@ type Seen struct {
 	// Entered is when the socket became half-closed, if the finder saw that and Socket has the counters of that
 	// moment; else zero.
 	Entered monotime.Time
+	// Role is which side of its connection the socket is, as far as this report can tell. Reports of one connection
+	// may differ in whether they tell it: a listener may have closed since the first, and only bpf proves a client.
+	// So a sink keeps the first role that is known.
+	Role policy.Role
 }
 
 // Sweep is one complete read of one or more network namespaces.

@@ -27,7 +27,8 @@ func eachFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { root.Close() })
-			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) }, root, 1)
+			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) },
+				finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
 			if errors.Is(err, unix.EPERM) {
 				nstest.NeedPrivilege(t, "load BPF programs", err)
 			}
@@ -56,7 +57,7 @@ func target(t *testing.T, ns *nstest.NS) finder.Netns {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return finder.Netns{Identity: id, Paths: []string{ns.Path()}, Interval: 100 * time.Millisecond, Grace: time.Second}
+	return finder.Netns{Identity: id, Paths: []string{ns.Path()}, Interval: 100 * time.Millisecond, Patience: time.Second}
 }
 
 // halfClose half-closes connections in the namespace, and returns the cookies of all of their sockets.

@@ -16,23 +16,34 @@ type Netns struct {
 	Identity netns.Identity
 	Paths    []string      // where it may be found, the likeliest first
 	Interval time.Duration // how often a finder looks in it; 0 if there is nothing to look for
-	Grace    time.Duration // the shortest grace of its policy
+	Patience time.Duration // the shortest that any of its sockets may get
 }
 
-// NewNetns returns the network namespace with the interval and the grace that the policy asks for.
-func NewNetns(id netns.Identity, paths []string, p policy.Policy) Netns {
-	return Netns{Identity: id, Paths: paths, Interval: SweepInterval(p), Grace: time.Duration(shortestGrace(p))}
+// NewNetns returns the network namespace with the interval and the patience that its policies ask for.
+func NewNetns(id netns.Identity, paths []string, policies []policy.Policy) Netns {
+	return Netns{Identity: id, Paths: paths, Interval: SweepInterval(policies), Patience: time.Duration(shortest(policies))}
 }
 
-// SweepInterval returns how often a finder looks in a network namespace with the policy: a quarter of its
-// shortest grace, but at most once a second and at least once a minute. It returns 0 if the policy destroys
-// nothing, so that there is nothing to look for.
-func SweepInterval(p policy.Policy) time.Duration {
-	shortest := shortestGrace(p)
-	if p.Mode == policy.Off || shortest == policy.Never {
+// SweepInterval returns how often a finder looks in a network namespace with the policies: a quarter of the shortest
+// patience, but at most once a second and at least once a minute. It returns 0 if nothing can come of any socket, so
+// that there is nothing to look for.
+func SweepInterval(policies []policy.Policy) time.Duration {
+	patience := shortest(policies)
+	if patience == policy.Never {
 		return 0
 	}
-	return min(max(time.Duration(shortest)/4, time.Second), time.Minute)
+	return min(max(time.Duration(patience)/4, time.Second), time.Minute)
 }
 
-func shortestGrace(p policy.Policy) policy.Grace { return min(p.CloseWaitGrace, p.FinWait2Grace) }
+// shortest returns the shortest patience that any socket may get. The policies' sentences are joined to the latest
+// times, so that is the longest of what each would give.
+func shortest(policies []policy.Policy) policy.Patience {
+	if len(policies) == 0 {
+		return policy.Never
+	}
+	var longest policy.Patience
+	for i := range policies {
+		longest = max(longest, policies[i].Shortest())
+	}
+	return longest
+}

@@ -12,21 +12,34 @@ import (
 )
 
 func TestSweepInterval(t *testing.T) {
+	with := func(change func(*policy.Policy)) policy.Policy {
+		p := policy.Policy{
+			Mode: policy.Destroy, CloseWaitGrace: policy.Never, FinWait2Grace: policy.Never, ProbeAfter: policy.Never, PendingGrace: policy.Never,
+		}
+		change(&p)
+		return p
+	}
+	grace := func(d time.Duration) policy.Policy {
+		return with(func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(d) })
+	}
 	for name, tc := range map[string]struct {
-		closeWait, finWait2 policy.Grace
-		mode                policy.Mode
-		want                time.Duration
+		policies []policy.Policy
+		want     time.Duration
 	}{
-		"a quarter of the shortest grace":       {policy.Grace(40 * time.Second), policy.Grace(time.Hour), policy.Destroy, 10 * time.Second},
-		"whichever state that is of":            {policy.Never, policy.Grace(40 * time.Second), policy.Destroy, 10 * time.Second},
-		"when observing too":                    {policy.Never, policy.Grace(40 * time.Second), policy.Observe, 10 * time.Second},
-		"no more than once a second":            {policy.Grace(time.Second), policy.Never, policy.Destroy, time.Second},
-		"at least once a minute":                {policy.Grace(24 * time.Hour), policy.Never, policy.Destroy, time.Minute},
-		"not at all where no grace ever ends":   {policy.Never, policy.Never, policy.Destroy, 0},
-		"not at all in mode off":                {policy.Grace(time.Second), policy.Never, policy.Off, 0},
-		"at least once a minute for a huge one": {policy.Never - 1, policy.Never, policy.Destroy, time.Minute},
+		"a quarter of the shortest grace":        {[]policy.Policy{grace(40 * time.Second)}, 10 * time.Second},
+		"whichever state that is of":             {[]policy.Policy{with(func(p *policy.Policy) { p.FinWait2Grace = policy.Patience(40 * time.Second) })}, 10 * time.Second},
+		"or of the time until its peer is asked": {[]policy.Policy{with(func(p *policy.Policy) { p.ProbeAfter = policy.Patience(40 * time.Second) })}, 10 * time.Second},
+		"when observing too":                     {[]policy.Policy{with(func(p *policy.Policy) { p.Mode, p.FinWait2Grace = policy.Observe, policy.Patience(40*time.Second) })}, 10 * time.Second},
+		"no more than once a second":             {[]policy.Policy{grace(time.Second)}, time.Second},
+		"at least once a minute":                 {[]policy.Policy{grace(24 * time.Hour)}, time.Minute},
+		"at least once a minute for a huge one":  {[]policy.Policy{grace(time.Duration(policy.Never - 1))}, time.Minute},
+		"not at all where no patience ends":      {[]policy.Policy{grace(time.Duration(policy.Never))}, 0},
+		"not at all in mode off":                 {[]policy.Policy{with(func(p *policy.Policy) { p.Mode, p.FinWait2Grace = policy.Off, policy.Patience(time.Second) })}, 0},
+		"not at all without a policy":            {nil, 0},
+		"the longest of several policies":        {[]policy.Policy{grace(4 * time.Second), grace(40 * time.Second)}, 10 * time.Second},
+		"not at all if one never ends":           {[]policy.Policy{grace(4 * time.Second), grace(time.Duration(policy.Never))}, 0},
 	} {
-		if got := finder.SweepInterval(policy.Policy{CloseWaitGrace: tc.closeWait, FinWait2Grace: tc.finWait2, Mode: tc.mode}); got != tc.want {
+		if got := finder.SweepInterval(tc.policies); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}

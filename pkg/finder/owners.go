@@ -22,8 +22,10 @@ func (r *programResolver) Find(ctx context.Context, q owners.Query) (map[uint32]
 	if !r.proc.First() { // the walk returns the initial PID namespace's PIDs, which are not those of /proc
 		return r.proc.Find(ctx, q)
 	}
-	return r.proc.FindBy(ctx, q, func(holds func(inode uint32, pid int, command string) error) error {
-		err := r.programs.Holders(func(h *bpf.Holder) error { return holds(h.Inode, h.PID, h.Command) })
+	return r.proc.FindBy(ctx, q, func(holds func(owners.Holder) error) error {
+		err := r.programs.Holders(func(h *bpf.Holder) error {
+			return holds(owners.Holder{Inode: h.Inode, PID: h.PID, TID: h.TID, FD: h.FD, Command: h.Command})
+		})
 		if ctx.Err() == nil {
 			return nil // if the programs failed, FindBy searches /proc for all of the sockets
 		}

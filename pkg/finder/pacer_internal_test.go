@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
 // TestPacerNeverExceedsItsShare sweeps as often as the pacer lets it, at any price.
@@ -64,9 +62,9 @@ func TestPacerWaitsAsLongAsItsDebtAsksFor(t *testing.T) {
 }
 
 func TestThreadCPUIsWhatTheThreadHasUsed(t *testing.T) {
-	before, at := threadCPU(), monotime.Now()
+	before, began := threadCPU(), time.Now()
 	var ru unix.Rusage
-	for threadCPU()-before < time.Millisecond && monotime.Now().Sub(at) < 30*time.Second {
+	for threadCPU()-before < time.Millisecond && time.Since(began) < 30*time.Second {
 		_ = unix.Getrusage(unix.RUSAGE_THREAD, &ru)
 	}
 	if threadCPU() <= before {

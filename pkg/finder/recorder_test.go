@@ -15,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // patience bounds a wait for something that must happen, on the busiest of machines.
@@ -29,6 +30,7 @@ type recorder struct {
 	states   []finder.State
 	seen     map[netns.Identity]map[uint64]monotime.Time // when each cookie was last seen
 	entered  map[uint64]monotime.Time                    // when each cookie became half-closed, if it was reported
+	roles    map[uint64]policy.Role                      // of each cookie, as last reported
 	sweeps   []finder.Sweep
 	failures map[netns.Identity]error
 	cost     finder.Cost
@@ -37,7 +39,7 @@ type recorder struct {
 func newRecorder() *recorder {
 	return &recorder{
 		seen: make(map[netns.Identity]map[uint64]monotime.Time), entered: make(map[uint64]monotime.Time),
-		failures: make(map[netns.Identity]error),
+		roles: make(map[uint64]policy.Role), failures: make(map[netns.Identity]error),
 	}
 }
 
@@ -63,6 +65,7 @@ func (r *recorder) Seen(batch []finder.Seen) {
 			r.seen[s.Netns] = make(map[uint64]monotime.Time)
 		}
 		r.seen[s.Netns][s.Socket.ID.Cookie()] = s.At
+		r.roles[s.Socket.ID.Cookie()] = s.Role
 		if !s.Entered.IsZero() {
 			r.entered[s.Socket.ID.Cookie()] = s.Entered
 		}
@@ -198,4 +201,11 @@ func (r *recorder) check(t *testing.T) {
 	if r.cost.CPU <= 0 {
 		t.Error("it has cost nothing")
 	}
+}
+
+// role returns the role that was reported last.
+func (r *recorder) role(cookie uint64) policy.Role {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.roles[cookie]
 }

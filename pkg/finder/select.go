@@ -6,7 +6,6 @@ package finder
 import (
 	"fmt"
 
-	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
@@ -32,26 +31,26 @@ func (b *Backend) Close() error { return b.close() }
 
 // Select returns the finder with that name. NameAuto stands for bpf where load succeeds, else for sockdiag, whose
 // State then has the error of load. cpuBudget is the share of one core that finding may cost.
-func Select(name string, load func() (*Loader, error), root *netns.Root, cpuBudget float64) (*Backend, error) {
+func Select(name string, load func() (*Loader, error), c Config) (*Backend, error) {
 	if name == NameSockDiag {
-		return sockDiagBackend(root, cpuBudget, ""), nil
+		return sockDiagBackend(c, ""), nil
 	}
 	loader, err := load()
 	switch {
 	case err == nil:
 		return &Backend{
-			Finder: NewBPF(BPFConfig{Loader: loader, Root: root, CPUBudget: cpuBudget}),
+			Finder: NewBPF(BPFConfig{Config: c, Loader: loader}),
 			Owners: &programResolver{programs: loader, proc: owners.NewProc("/proc")},
 			close:  loader.Close,
 		}, nil
 	case name == NameBPF:
 		return nil, fmt.Errorf("finder bpf: %w; use --finder auto or sockdiag, which finds the same at a higher cost", err)
 	}
-	return sockDiagBackend(root, cpuBudget, "bpf cannot be used: "+err.Error()), nil
+	return sockDiagBackend(c, "bpf cannot be used: "+err.Error()), nil
 }
 
-func sockDiagBackend(root *netns.Root, cpuBudget float64, why string) *Backend {
+func sockDiagBackend(c Config, why string) *Backend {
 	return &Backend{
-		Finder: newSockDiag(root, cpuBudget, why), Owners: owners.NewProc("/proc"), close: func() error { return nil },
+		Finder: newSockDiag(c, why), Owners: owners.NewProc("/proc"), close: func() error { return nil },
 	}
 }

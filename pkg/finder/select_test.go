@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -34,7 +35,7 @@ func TestAutoSelectsBPFWhereItsProgramsLoad(t *testing.T) {
 			s, err := finder.Select(tc.ask, func() (*finder.Loader, error) {
 				loaded = true
 				return finder.NewLoader(func() (finder.LoadedPrograms, error) { return nil, tc.load })
-			}, nil, 1)
+			}, finder.Config{Clock: monotime.Fake{}, CPUBudget: 1})
 			if tc.err != "" {
 				if !errors.Is(err, why) || !strings.Contains(err.Error(), tc.err) {
 					t.Errorf("the error is %v, want one of %v that says %q", err, why, tc.err)

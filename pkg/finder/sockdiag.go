@@ -18,18 +18,28 @@ import (
 // share one table of a quarter of a million buckets, so each dump costs what the largest does. A network
 // namespace with a table of its own (net.ipv4.tcp_child_ehash_entries, Linux 6.1) costs a hundredth.
 type SockDiag struct {
+	clock  monotime.Clock
 	sweeps sweeper
 	why    string // State.Why
 }
 
-// NewSockDiag returns the finder. cpuBudget is the share of one core that sweeping may cost, such as 0.02.
-func NewSockDiag(root *netns.Root, cpuBudget float64) *SockDiag {
-	return newSockDiag(root, cpuBudget, "")
+// Config is what every finder needs.
+type Config struct {
+	Root  *netns.Root // where paths resolve
+	Clock monotime.Clock
+	// CPUBudget is the share of one core that reads, walks and sweeps may cost together, such as 0.02. Audits have
+	// a budget of their own.
+	CPUBudget float64
 }
 
-func newSockDiag(root *netns.Root, cpuBudget float64, why string) *SockDiag {
-	pacer := NewPacer(cpuBudget, monotime.Now())
-	return &SockDiag{sweeps: newSweeper(Opener{root}, pacer, dueNow), why: why}
+// NewSockDiag returns the finder.
+func NewSockDiag(c Config) *SockDiag { return newSockDiag(c, "") }
+
+func newSockDiag(c Config, why string) *SockDiag {
+	pacer := NewPacer(c.CPUBudget, c.Clock.Now())
+	f := &SockDiag{clock: c.Clock, sweeps: newSweeper(Opener{c.Root}, pacer, c.Clock, dueNow), why: why}
+	f.sweeps.tellsRoles = func(netns.Identity) bool { return true }
+	return f
 }
 
 // Name returns "sockdiag".
@@ -37,7 +47,7 @@ func (f *SockDiag) Name() string { return NameSockDiag }
 
 // Find implements Finder. It returns no error.
 func (f *SockDiag) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
-	f.sweeps.replace(nil, monotime.Now())
+	f.sweeps.replace(nil, f.clock.Now())
 	sink.State(State{Name: f.Name(), Why: f.why})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -46,12 +56,12 @@ func (f *SockDiag) Find(ctx context.Context, targets <-chan []Netns, sink Sink) 
 		case <-ctx.Done():
 			return nil
 		case set := <-targets:
-			f.sweeps.replace(set, monotime.Now())
+			f.sweeps.replace(set, f.clock.Now())
 		case <-timer.C:
-			if sweep, complete := f.sweeps.sweep(monotime.Now(), sink); complete {
+			if sweep, complete := f.sweeps.sweep(f.clock.Now(), sink); complete {
 				sink.Swept(sweep)
 			}
 		}
-		timer.Reset(f.sweeps.idle(monotime.Now()))
+		timer.Reset(f.sweeps.idle(f.clock.Now()))
 	}
 }

@@ -16,15 +16,18 @@ import (
 // asks for and as its pacer allows. It works on its caller's goroutine.
 type sweeper struct {
 	opener   Opener
+	clock    monotime.Clock
 	pacer    *Pacer
 	queue    sweepQueue
 	batch    batch
 	lastDump time.Duration // what the last dump of any network namespace cost
+	// tellsRoles reports whether the sweeper looks up the roles of a network namespace's sockets; nil: of none.
+	tellsRoles func(netns.Identity) bool
 }
 
 // newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
-func newSweeper(opener Opener, pacer *Pacer, order sweepOrder) sweeper {
-	return sweeper{opener: opener, pacer: pacer, queue: sweepQueue{order: order}, batch: newBatch()}
+func newSweeper(opener Opener, pacer *Pacer, clock monotime.Clock, order sweepOrder) sweeper {
+	return sweeper{opener: opener, clock: clock, pacer: pacer, queue: sweepQueue{order: order}, batch: newBatch()}
 }
 
 // replace replaces the set of network namespaces to sweep.
@@ -57,11 +60,11 @@ func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete boo
 	}
 	next := s.queue.peek()
 	id, late := next.netns.Identity, now.Sub(next.due)
-	began := monotime.Now()
+	began := s.clock.Now()
 	cpu, err := s.dump(next, sink)
-	ended := monotime.Now() // before the sink takes its time
-	s.flush(sink)
-	s.pacer.Spend(monotime.Now(), cpu)
+	ended := s.clock.Now() // before the sink takes its time
+	s.batch.flush(sink)
+	s.pacer.Spend(s.clock.Now(), cpu)
 	s.queue.reschedule(next, now)
 	sink.Cost(Cost{CPU: cpu})
 	if err != nil {
@@ -89,27 +92,35 @@ func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) 
 	if err != nil || conn == nil {
 		return cpu, err
 	}
-	s.lastDump = MeasureCPU(func() { err = s.read(conn, e.netns.Identity, sink) })
+	lookup := roleLookup{opener: s.opener, netns: e.netns, before: e.roles}
+	if s.tellsRoles == nil || !s.tellsRoles(e.netns.Identity) {
+		lookup.off = true
+	}
+	s.lastDump = MeasureCPU(func() { err = s.read(conn, &lookup, sink) })
+	e.roles = lookup.finish(err == nil)
 	e.dump = s.lastDump
 	conn.Close() // not later: it pins the network namespace
 	return cpu + s.lastDump, err
 }
 
 // read reports the half-closed sockets that conn dumps, except for a last batch, which stays in s.batch.
-func (s *sweeper) read(conn *inetdiag.Conn, id netns.Identity, sink Sink) error {
-	asked := monotime.Now()
-	return conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(sock *inetdiag.Socket) error {
+func (s *sweeper) read(conn *inetdiag.Conn, lookup *roleLookup, sink Sink) error {
+	asked := s.clock.Now()
+	err := conn.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(sock *inetdiag.Socket) error {
 		if s.batch.isFull() {
-			s.flush(sink)
+			s.complete(lookup)
+			s.batch.flush(sink)
 		}
-		s.batch.add(Seen{Netns: id, Socket: *sock, Asked: asked})
+		s.batch.add(Seen{Netns: lookup.netns.Identity, Socket: *sock, Asked: asked})
 		return nil
 	})
+	s.complete(lookup)
+	return err
 }
 
-// flush reports the batch with one time for all of its sockets, which is not before the kernel read any of
-// them: reading the clock costs a tenth of what reading a socket does.
-func (s *sweeper) flush(sink Sink) {
-	s.batch.stamp(monotime.Now())
-	s.batch.flush(sink)
+// complete adds to the batch what a dump does not tell: the roles, and one time for all of its sockets, which is not
+// before the kernel read any of them. Reading the clock costs a tenth of what reading a socket does.
+func (s *sweeper) complete(lookup *roleLookup) {
+	s.batch.stamp(s.clock.Now())
+	lookup.tell(s.batch.seen)
 }

@@ -32,7 +32,7 @@ func testNetns(t *testing.T) Netns {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Netns{Identity: id, Paths: []string{ns.Path()}, Interval: time.Minute, Grace: time.Hour}
+	return Netns{Identity: id, Paths: []string{ns.Path()}, Interval: time.Minute, Patience: time.Hour}
 }
 
 func testRoot(t *testing.T) *netns.Root {
@@ -48,23 +48,25 @@ func testRoot(t *testing.T) *netns.Root {
 // newTestSweeper returns a sweeper of one network namespace, with that share of one core.
 func newTestSweeper(t *testing.T, n Netns, share float64, due monotime.Time) *sweeper {
 	t.Helper()
-	s := newSweeper(Opener{testRoot(t)}, NewPacer(share, monotime.Now()), dueNow)
+	clock := nstest.Clock(t)
+	s := newSweeper(Opener{testRoot(t)}, NewPacer(share, clock.Now()), clock, dueNow)
 	s.replace([]Netns{n}, due)
 	return &s
 }
 
 // slowSink spends time in Seen.
 type slowSink struct {
+	clock monotime.Clock
 	calls int
 	first monotime.Time // when Seen was called first
 }
 
 func (s *slowSink) Seen([]Seen) {
-	at := monotime.Now()
+	at := s.clock.Now()
 	if s.calls++; s.calls == 1 {
 		s.first = at
 	}
-	for monotime.Now() == at { // until the clock's next tick
+	for s.clock.Now() == at { // until the clock's next tick
 	}
 }
 
@@ -74,7 +76,8 @@ func (*slowSink) Cost(Cost)                    {}
 func (*slowSink) State(State)                  {}
 
 func TestTheDurationOfASweepLeavesOutTheTimeOfItsSink(t *testing.T) {
-	now, sink := monotime.Now(), &slowSink{}
+	sink := &slowSink{clock: nstest.Clock(t)}
+	now := sink.clock.Now()
 	s := newTestSweeper(t, testNetns(t), wholeCore, now)
 	sweep, complete := s.sweep(now, sink)
 	if !complete || sink.calls != 1 {
@@ -86,18 +89,18 @@ func TestTheDurationOfASweepLeavesOutTheTimeOfItsSink(t *testing.T) {
 }
 
 func TestASweepIsAsLateAsItBeganAfterItWasDue(t *testing.T) {
-	n := testNetns(t)
+	n, sink := testNetns(t), &slowSink{clock: nstest.Clock(t)}
 	for _, delay := range []time.Duration{0, 3 * time.Second} {
-		now := monotime.Now()
+		now := sink.clock.Now()
 		s := newTestSweeper(t, n, wholeCore, now.Add(-delay))
-		if sweep, complete := s.sweep(now, &slowSink{}); !complete || sweep.Late != delay {
+		if sweep, complete := s.sweep(now, sink); !complete || sweep.Late != delay {
 			t.Errorf("a sweep that began %v late is late by %v; it is complete: %v", delay, sweep.Late, complete)
 		}
 	}
 }
 
 func TestASweepIsPaidFromTheBudget(t *testing.T) {
-	n := testNetns(t)
+	n, sink := testNetns(t), &slowSink{clock: nstest.Clock(t)}
 	n.Interval = 0 // the next sweep is due at once
 	for name, tc := range map[string]struct {
 		share float64
@@ -107,11 +110,11 @@ func TestASweepIsPaidFromTheBudget(t *testing.T) {
 		"a budget of cores":                {1000, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newTestSweeper(t, n, tc.share, monotime.Now())
-			if _, complete := s.sweep(monotime.Now(), &slowSink{}); !complete {
+			s := newTestSweeper(t, n, tc.share, sink.clock.Now())
+			if _, complete := s.sweep(sink.clock.Now(), sink); !complete {
 				t.Fatal("the first sweep is not complete")
 			}
-			now := monotime.Now()
+			now := sink.clock.Now()
 			if _, due := s.due(now); due != tc.due {
 				t.Errorf("the next sweep is due: %v", due)
 			}

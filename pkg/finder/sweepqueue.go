@@ -30,6 +30,7 @@ type sweepEntry struct {
 	netns Netns
 	due   monotime.Time
 	dump  time.Duration // what its last dump cost; 0 if there was none
+	roles roles         // of the sockets that its last dump has shown
 	index int           // in the heap
 }
 
@@ -45,7 +46,7 @@ func (q *sweepQueue) replace(set []Netns, now monotime.Time) {
 			e.due = now.Add(n.Interval * time.Duration(1+len(q.entries)) / time.Duration(len(set)))
 		}
 		if was := old[n.Identity]; was != nil {
-			e.due, e.dump = min(was.due, now.Add(n.Interval)), was.dump
+			e.due, e.dump, e.roles = min(was.due, now.Add(n.Interval)), was.dump, was.roles
 		}
 		e.index = len(q.entries)
 		q.entries = append(q.entries, e)

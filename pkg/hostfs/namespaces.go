@@ -10,13 +10,14 @@ import (
 )
 
 // The inode numbers of the namespaces that the machine was booted with (include/uapi/linux/nsfs.h, enum
-// init_ns_ino). Those of user and pid have been fixed since Linux 3.8, those of net and mnt since 6.18; no other
-// namespace ever gets one of them, since dynamic ones begin at 0xF0000000 (fs/proc/generic.c).
+// init_ns_ino). Those of user and pid have been fixed since Linux 3.8, that of cgroup since 4.6, those of net and mnt
+// since 6.18; no other namespace ever gets one of them, since dynamic ones begin at 0xF0000000 (fs/proc/generic.c).
 const (
-	InitialUserNS  = 0xEFFFFFFD
-	InitialPIDNS   = 0xEFFFFFFC
-	InitialNetNS   = 0xEFFFFFF9
-	InitialMountNS = 0xEFFFFFF8
+	InitialUserNS   = 0xEFFFFFFD
+	InitialPIDNS    = 0xEFFFFFFC
+	InitialCgroupNS = 0xEFFFFFFB
+	InitialNetNS    = 0xEFFFFFF9
+	InitialMountNS  = 0xEFFFFFF8
 )
 
 // NamespaceInode returns the inode number in a link such as /proc/self/ns/mnt, which leads to "mnt:[4026531832]", or

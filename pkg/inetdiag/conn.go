@@ -41,7 +41,7 @@ const recvSize = 32 << 10
 func Open() (*Conn, error) {
 	t, err := openNetlink()
 	if err != nil {
-		return nil, fmt.Errorf("open sock_diag socket: %w", err)
+		return nil, &OpenError{err}
 	}
 	return &Conn{t: t}, nil
 }

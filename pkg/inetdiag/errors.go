@@ -26,6 +26,26 @@ var (
 		"that owns the network namespace", unix.EPERM}
 )
 
+// OpenError is the error of opening a sock_diag socket.
+type OpenError struct{ Err error }
+
+func (e *OpenError) Error() string {
+	text := "open sock_diag socket: " + e.Err.Error()
+	if e.Refused() {
+		text += ": a seccomp filter or a security module refuses socket(AF_NETLINK): allow it (systemd: RestrictAddressFamilies=AF_NETLINK)"
+	}
+	return text
+}
+
+// Unwrap returns the errno.
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// Refused reports whether something refuses all sockets of AF_NETLINK. Otherwise the kernel lacks sock_diag, or memory
+// or descriptors are short.
+func (e *OpenError) Refused() bool {
+	return errors.Is(e.Err, unix.EPERM) || errors.Is(e.Err, unix.EACCES) || errors.Is(e.Err, unix.EAFNOSUPPORT)
+}
+
 // ErrBadID means that an ID does not name one TCP socket, so the kernel was not asked: its cookie is 0 or
 // INET_DIAG_NOCOOKIE (all ones), or its family is neither AF_INET nor AF_INET6.
 var ErrBadID = errors.New("socket id lacks a cookie or an address family: take it from a dump, or the cookie from SO_COOKIE")

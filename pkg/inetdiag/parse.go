@@ -50,6 +50,10 @@ func parseSocket(b []byte, s *Socket) error {
 			if len(data) > 0 {
 				s.HasShutdown, s.Shutdown = true, data[0]
 			}
+		case attrClassID:
+			if len(data) >= 4 {
+				s.ClassID = binary.NativeEndian.Uint32(data)
+			}
 		case attrULP:
 			if s.ULP, err = parseULP(data); err != nil {
 				return fmt.Errorf("read socket's ULP: %w", err)

@@ -20,13 +20,18 @@ const (
 const (
 	attrInfo     = 2  // INET_DIAG_INFO
 	attrShutdown = 8  // INET_DIAG_SHUTDOWN
+	attrTClass   = 6  // INET_DIAG_TCLASS
+	attrClassID  = 17 // INET_DIAG_CLASS_ID
 	attrULP      = 19 // INET_DIAG_ULP_INFO
 
 	attrULPName = 1 // INET_ULP_INFO_NAME, inside attrULP
 )
 
-// extInfo asks for INET_DIAG_INFO, as a bit of idiag_ext.
-const extInfo = 1 << (attrInfo - 1)
+// The bits of idiag_ext. It has 8 bits, so INET_DIAG_CLASS_ID has none: the kernel sends it with INET_DIAG_TCLASS.
+const (
+	extInfo    = 1 << (attrInfo - 1)
+	extClassID = 1 << (attrTClass - 1)
+)
 
 const (
 	sizeofHeader    = unix.SizeofNlMsghdr
@@ -60,7 +65,16 @@ func appendDump(b []byte, seq uint32, family uint8, states States, ext uint8) []
 
 // appendLookup appends a request for one socket. The one answer is the socket or an error.
 func appendLookup(b []byte, seq uint32, id *ID) []byte {
-	return appendReqV2(b, typeByFamily, 0, seq, AllStates, extInfo, id)
+	return appendReqV2(b, typeByFamily, 0, seq, AllStates, extInfo|extClassID, id)
+}
+
+// appendListenerLookup appends a request for the listener of a connection. No connection has the peer port 0, so the
+// kernel's exact look-up (inet_diag_find_one_icsk of net/ipv4/inet_diag.c) goes on to the listeners.
+func appendListenerLookup(b []byte, seq uint32, id *ID) []byte {
+	listener := *id
+	binary.BigEndian.PutUint16(listener.sockid[offDport:], 0)
+	binary.NativeEndian.PutUint64(listener.sockid[offCookie:], noCookie)
+	return appendReqV2(b, typeByFamily, 0, seq, AllStates, 0, &listener)
 }
 
 // appendDestroy appends a request to destroy one socket. The one answer is the ACK or an error.

@@ -35,6 +35,11 @@ type Socket struct {
 	// sends it only beside tcp_info; an older one only to holders of CAP_NET_ADMIN, Linux 6.18 to anyone.
 	ULP string
 
+	// ClassID is the net_cls class of the cgroup of whoever created the socket or received it last by pidfd_getfd(2)
+	// or SCM_RIGHTS; where that is 0 the kernel sends the socket's SO_PRIORITY, which IP_TOS sets too. A dump never
+	// has it.
+	ClassID uint32
+
 	// Info is struct tcp_info. HasInfo is false where it was not asked for or the socket has none
 	// (mini-sockets).
 	Info    TCPInfo

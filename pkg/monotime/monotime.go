@@ -1,30 +1,19 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package monotime reads the clock that every time in halfclose is on: CLOCK_MONOTONIC.
+// Package monotime has the clock that every time in halfclose is on: CLOCK_MONOTONIC of the initial time
+// namespace.
 //
 // The standard library's monotonic reading counts from the start of the process, so it can neither be
-// saved for the next process nor compared with what the kernel says. This one counts from boot, is the
-// same in every process and every network namespace, and is what bpf_ktime_get_ns returns.
+// saved for the next process nor compared with the kernel's times. This one counts from boot, is the
+// same in every process, network namespace and time namespace, and is what bpf_ktime_get_ns returns.
 package monotime
 
-import (
-	"time"
+import "time"
 
-	"golang.org/x/sys/unix"
-)
-
-// Time is a moment: nanoseconds of CLOCK_MONOTONIC since boot. The zero Time means "never" or "unknown";
-// no process observes it.
+// Time is a moment: nanoseconds of the initial time namespace's CLOCK_MONOTONIC, which begins at boot. The zero
+// Time means "never" or "unknown"; no process observes it.
 type Time int64
-
-// Now returns the current moment.
-func Now() Time {
-	var ts unix.Timespec
-	// The clock exists on every kernel that Go runs on, and &ts is valid: there is no error to return.
-	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return Time(ts.Nano())
-}
 
 // Add returns the moment d later. It saturates instead of wrapping, so that a grace of "never" stays in
 // the future.

@@ -84,7 +84,7 @@ func visit(out *outcome, ns netns.NsHandle, setns func(netns.NsHandle) error, fn
 	defer own.Close()
 	if err := setns(ns); err != nil {
 		runtime.UnlockOSThread()
-		out.err = fmt.Errorf("enter network namespace (needs CAP_SYS_ADMIN): %w", err)
+		out.err = newEnterError(err)
 		return
 	}
 	defer func() {

@@ -15,13 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrUnproven says that no one can tell whether a network namespace has ended.
-var ErrUnproven = errors.New("cannot tell whether the network namespace has ended")
+// ErrUnproven means that it cannot be found out whether a network namespace has ended.
+var ErrUnproven = errors.New("cannot find out whether the network namespace has ended")
 
 // Ended reports whether a network namespace of this boot has ended: not only its path, but the namespace. It is false with
-// ErrUnproven where that cannot be told.
+// ErrUnproven where that cannot be found out.
 //
-// From Linux 6.18 the kernel says so (open_by_handle_at(2) of an nsfs handle). Before, a namespace counts as ended if no
+// From Linux 6.18 the kernel reports it (open_by_handle_at(2) of an nsfs handle). Before, a namespace counts as ended if no
 // process is in it; the caller knows of the paths that may lead to it.
 func Ended(id Identity) (bool, error) {
 	if id.Cookie != 0 {
@@ -33,7 +33,7 @@ func Ended(id Identity) (bool, error) {
 }
 
 // fdNsfsRoot stands for the root of nsfs in place of a descriptor (FD_NSFS_ROOT of <linux/fcntl.h>), and handleNsfs is the
-// type of its handles (FILEID_NSFS of <linux/exportfs.h>).
+// type of its handles (FILEID_NSFS of the kernel).
 const (
 	fdNsfsRoot = -10003
 	handleNsfs = 0xf1

@@ -60,7 +60,7 @@ func setns(fd int) error { return unix.Setns(fd, unix.CLONE_NEWNET) }
 
 func (t *Thread) identify(h *Handle, setns func(fd int) error) (Identity, error) {
 	if err := setns(h.FD()); err != nil {
-		return Identity{}, fmt.Errorf("identify network namespace: enter network namespace (needs CAP_SYS_ADMIN): %w", err)
+		return Identity{}, fmt.Errorf("identify network namespace: %w", newEnterError(err))
 	}
 	id := h.id
 	var err error

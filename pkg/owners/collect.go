@@ -15,7 +15,15 @@ import (
 
 // Source lists who holds sockets, process by process, in a cheaper way than by looking at every descriptor. It need
 // not list all of them.
-type Source func(holds func(inode uint32, pid int, command string) error) error
+type Source func(holds func(Holder) error) error
+
+// Holder is a descriptor of a process that leads to a socket.
+type Holder struct {
+	Inode   uint32 // the socket's
+	PID     int
+	TID, FD int // as of a Process
+	Command string
+}
 
 // FindBy is Find for a caller with such a source: only what that does not list is looked for among the processes.
 // What is listed counts as found, whatever the query's scope.
@@ -55,22 +63,22 @@ func (p *Proc) listed(w *walk, source Source) error {
 		me   Process
 		with map[*holders]*holders
 	)
-	return source(func(inode uint32, pid int, command string) error {
+	return source(func(h Holder) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
-		if _, wanted := w.query.Inodes[inode]; !wanted {
+		if _, wanted := w.query.Inodes[h.Inode]; !wanted {
 			return nil
 		}
-		if pid != me.PID {
-			me, with = Process{PID: pid, Command: command}, make(map[*holders]*holders)
-			cgroup, err := read(fd, strconv.Itoa(pid)+"/cgroup", maxCgroup)
-			if err := w.passOver(pid, err); err != nil {
+		if h.PID != me.PID {
+			me, with = Process{PID: h.PID, Command: h.Command}, make(map[*holders]*holders)
+			cgroup, err := read(fd, strconv.Itoa(h.PID)+"/cgroup", maxCgroup)
+			if err := w.passOver(h.PID, err); err != nil {
 				return err
 			}
 			me.ContainerID = containerID(string(cgroup))
 		}
-		w.hold(inode, me, with)
+		w.hold(h.Inode, me, h.TID, h.FD, with)
 		return nil
 	})
 }

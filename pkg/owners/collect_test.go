@@ -20,12 +20,14 @@ func TestWhatASourceListsIsTakenOverAndTheRestIsLookedFor(t *testing.T) {
 	ns := nstest.New(t)
 	listed, shared, rest, unasked := newSocket(t, ns), newSocket(t, ns), newSocket(t, ns), newSocket(t, ns)
 	me := owners.Process{PID: os.Getpid(), Command: "owners.test"}
-	source := func(holds func(inode uint32, pid int, command string) error) error {
+	source := func(holds func(owners.Holder) error) error {
 		for _, h := range []struct {
 			socket socket
 			pid    int
 		}{{listed, me.PID}, {listed, me.PID}, {shared, me.PID}, {unasked, me.PID}, {shared, 1}} {
-			if err := holds(h.socket.inode, h.pid, map[int]string{me.PID: me.Command, 1: "first"}[h.pid]); err != nil {
+			if err := holds(owners.Holder{
+				Inode: h.socket.inode, PID: h.pid, TID: h.pid, FD: 7, Command: map[int]string{me.PID: me.Command, 1: "first"}[h.pid],
+			}); err != nil {
 				return err
 			}
 		}
@@ -51,16 +53,16 @@ func TestASourceThatFailsIsAnError(t *testing.T) {
 	t.Parallel()
 	s := newSocket(t, nil)
 	failed := errors.New("no walk today")
-	got, err := owners.NewProc("/proc").FindBy(t.Context(), query(owners.Everywhere, nil, s), func(holds func(uint32, int, string) error) error {
-		return errors.Join(holds(s.inode, os.Getpid(), "owners.test"), failed)
+	got, err := owners.NewProc("/proc").FindBy(t.Context(), query(owners.Everywhere, nil, s), func(holds func(owners.Holder) error) error {
+		return errors.Join(holds(owners.Holder{Inode: s.inode, PID: os.Getpid(), Command: "owners.test"}), failed)
 	})
 	if !errors.Is(err, failed) || len(got[s.inode]) != 1 {
 		t.Errorf("found %v, error %v", got, err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	_, err = owners.NewProc("/proc").FindBy(ctx, query(owners.Everywhere, nil, s), func(holds func(uint32, int, string) error) error {
-		return holds(s.inode, os.Getpid(), "owners.test")
+	_, err = owners.NewProc("/proc").FindBy(ctx, query(owners.Everywhere, nil, s), func(holds func(owners.Holder) error) error {
+		return holds(owners.Holder{Inode: s.inode, PID: os.Getpid(), Command: "owners.test"})
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("after its context ended: %v", err)

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,8 +23,17 @@ import (
 // envRole makes this test's binary another process, which plays a part in a test.
 const envRole = "_HALFCLOSE_OWNERS_ROLE"
 
+func init() {
+	if os.Getenv(envRole) != "" {
+		runtime.LockOSThread() // so that the role begins on the main thread
+	}
+}
+
 func TestMain(m *testing.M) {
-	role, ok := map[string]func() error{"receiver": receive, "apart": lookApart}[os.Getenv(envRole)]
+	role, ok := map[string]func() error{
+		"receiver": receive, "apart": lookApart, "threaded": holdInThread, "leaderless": holdWithoutMainThread,
+		"confine": confine, "confined": readConfined,
+	}[os.Getenv(envRole)]
 	if !ok {
 		os.Exit(m.Run())
 	}
@@ -96,4 +107,85 @@ func lookApart() error {
 	})
 	fmt.Println(err)
 	return nil
+}
+
+// holdInThread has descriptor 3 in the descriptor table of one thread alone, and writes that thread's number.
+func holdInThread() error {
+	tid := make(chan int)
+	failed := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		failed <- unix.Unshare(unix.CLONE_FILES)
+		tid <- unix.Gettid()
+		select {}
+	}()
+	if err := <-failed; err != nil {
+		return err
+	}
+	in := <-tid
+	if err := unix.Close(3); err != nil {
+		return err
+	}
+	fmt.Println(in)
+	_, err := io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// holdWithoutMainThread has the main thread exit, and writes its number before.
+func holdWithoutMainThread() error {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	fmt.Println(unix.Gettid())
+	_, _, errno := unix.RawSyscall(unix.SYS_EXIT, 0, 0, 0)
+	return errno
+}
+
+// confine has "confined" run in the cgroup CGROUP, as the root of a cgroup namespace, and where HIDE is set without the
+// mount of its hierarchy.
+func confine() error {
+	if os.Getenv("HIDE") != "" {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(os.Getenv("CGROUP")+"/cgroup.procs", []byte("0"), 0); err != nil {
+		return err
+	}
+	if os.Getenv("HIDE") != "" {
+		if err := unix.Unmount(filepath.Dir(os.Getenv("CGROUP")), unix.MNT_DETACH); err != nil {
+			return err
+		}
+	}
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv(envRole, "confined"); err != nil {
+		return err
+	}
+	return unix.Exec(self, os.Args, os.Environ())
+}
+
+// readConfined writes the pause of process PID, with process INIT in the place of process 1.
+func readConfined() error {
+	var pid, init int
+	if _, err := fmt.Sscan(os.Getenv("PID")+" "+os.Getenv("INIT"), &pid, &init); err != nil {
+		return err
+	}
+	if init == 0 {
+		init = os.Getpid()
+	}
+	p := owners.NewProc("/proc")
+	p.SetInit(init)
+	found, err := p.Conditions(context.Background(), []int{pid})
+	fmt.Println(found[pid].Pause, found[pid].Err)
+	return err
 }

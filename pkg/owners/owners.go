@@ -23,6 +23,11 @@ type Process struct {
 	// ContainerID is the container that the process's cgroup is named after, "" where that names none. Of a pod
 	// it tells the containers apart: an attachment names the container that all of them share.
 	ContainerID string `json:"containerID,omitempty"`
+	// TID and FD lead to the socket: descriptor FD of the table of thread TID, which is PID unless a thread has a table
+	// of its own or the main thread has exited. pidfd_open(2) reaches such a thread with PIDFD_THREAD (Linux 6.9) only.
+	// TID is 0 where the query has not asked for them.
+	TID int `json:"-"`
+	FD  int `json:"-"`
 }
 
 // Query says whose holders to look for, and where.
@@ -33,6 +38,9 @@ type Query struct {
 	// Netns are the inodes of the network namespaces that the sockets are in, as /proc/PID/ns/net shows them.
 	Netns map[uint64]struct{}
 	Scope Scope
+	// Descriptors asks for TID and FD of each process. Lists of several sockets then share no memory: ask so for
+	// hundreds of sockets, not for all.
+	Descriptors bool
 }
 
 // Scope says which processes are looked at.

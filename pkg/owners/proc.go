@@ -18,18 +18,19 @@ import (
 
 // Proc finds holders in a proc file system. Its methods may be called concurrently.
 //
-// It sees the descriptors of a process's main thread. Threads that have some of their own (CLONE_FILES
-// unshared) and processes whose main thread has ended are not seen through; nor is a socket that is only in
-// flight over a unix socket or registered with io_uring.
+// It sees the descriptors of a process's main thread. If these do not lead to all of the sockets, it also sees those of
+// threads with a table of their own (CLONE_FILES unshared), and of processes whose main thread has exited; that takes
+// kcmp(2). It does not see a socket that is only in flight over a unix socket or registered with io_uring.
 type Proc struct {
-	dir string
+	dir  string
+	init int // the process whose cgroup namespace and mounts show all cgroups
 
 	mu        sync.Mutex
 	elsewhere map[int]struct{} // processes that hold sockets of other namespaces than their own
 }
 
 // NewProc returns the finder for the proc file system at dir: /proc.
-func NewProc(dir string) *Proc { return &Proc{dir: dir, elsewhere: make(map[int]struct{})} }
+func NewProc(dir string) *Proc { return &Proc{dir: dir, init: 1, elsewhere: make(map[int]struct{})} }
 
 // MaxHolders is how many holders of one socket are named. A server that forks a process for each connection and
 // leaves all the others open in it would else take memory by the square of its processes.
@@ -76,16 +77,23 @@ func (p *Proc) walk(w *walk) error {
 			_, err = w.visit(pid)
 		}
 	}
+	for _, pid := range inside {
+		if err == nil && w.left() > 0 {
+			_, err = w.visitThreads(pid)
+		}
+	}
 	if w.query.Scope != Beyond {
 		return err
 	}
-	for _, pid := range others {
-		if err != nil || w.left() == 0 {
-			break
-		}
-		var holds bool
-		if holds, err = w.visit(pid); holds {
-			p.remember(pid)
+	for _, visit := range []func(pid int) (bool, error){w.visit, w.visitThreads} {
+		for _, pid := range others {
+			if err != nil || w.left() == 0 {
+				return err
+			}
+			var holds bool
+			if holds, err = visit(pid); holds {
+				p.remember(pid)
+			}
 		}
 	}
 	return err

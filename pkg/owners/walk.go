@@ -95,6 +95,9 @@ func (w *walk) netns(pid int) (uint64, error) {
 		return 0, err
 	}
 	inode, _, err := w.follow(w.proc, strconv.Itoa(pid)+"/ns/net", "net:[")
+	if errors.Is(err, unix.ENOENT) { // the main thread has exited, and others may run
+		inode, err = w.netnsOfThreads(pid)
+	}
 	if err != nil {
 		return 0, w.passOver(pid, err)
 	}
@@ -103,7 +106,12 @@ func (w *walk) netns(pid int) (uint64, error) {
 
 // visit looks at what a process holds, and reports whether any of the sockets is among that.
 func (w *walk) visit(pid int) (holds bool, err error) {
-	dir, err := open(w.proc, strconv.Itoa(pid)+"/fd")
+	return w.visitTable(pid, pid, strconv.Itoa(pid)+"/fd")
+}
+
+// visitTable looks at the descriptor table of one thread, which the directory lists.
+func (w *walk) visitTable(pid, tid int, path string) (holds bool, err error) {
+	dir, err := open(w.proc, path)
 	if err != nil {
 		return false, w.passOver(pid, err)
 	}
@@ -127,7 +135,11 @@ func (w *walk) visit(pid int) (holds bool, err error) {
 			}
 			holds = true
 		}
-		w.hold(inode, me, with)
+		fd, err := strconv.Atoi(name)
+		if err != nil {
+			return fmt.Errorf("descriptor %q: %w", name, err)
+		}
+		w.hold(inode, me, tid, fd, with)
 		return nil
 	})
 	if err != nil {
@@ -137,14 +149,19 @@ func (w *walk) visit(pid int) (holds bool, err error) {
 }
 
 // hold adds a process to the holders of a socket, unless there are enough. It may have the socket under several
-// descriptors.
-func (w *walk) hold(inode uint32, p Process, with map[*holders]*holders) {
+// descriptors, of which the first counts.
+func (w *walk) hold(inode uint32, p Process, tid, fd int, with map[*holders]*holders) {
 	var list []Process
 	had := w.found[inode]
 	if had != nil {
 		list = had.list
 	}
 	if n := len(list); n == MaxHolders || n > 0 && list[n-1].PID == p.PID {
+		return
+	}
+	if w.query.Descriptors {
+		p.TID, p.FD = tid, fd
+		w.found[inode] = &holders{append(list, p)}
 		return
 	}
 	if with[had] == nil {

@@ -16,7 +16,7 @@ func TestHoldersAreBounded(t *testing.T) {
 	for pid := range processes {
 		with := make(map[*holders]*holders)
 		for inode := range pid + 1 {
-			w.hold(uint32(inode), Process{PID: pid}, with)
+			w.hold(uint32(inode), Process{PID: pid}, 0, 0, with)
 		}
 	}
 	for inode, list := range w.result() {

@@ -50,23 +50,22 @@ func TestStatusCountsAgesByStateAndNamespace(t *testing.T) {
 	second, idle := newRegistered(2), newRegistered(3)
 	l.registry.namespaces[second.Identity], l.registry.namespaces[idle.Identity] = second, idle
 	at := now()
-	// The graces are 20 s. What has unread bytes is past its deadline, and spared.
+	// The graces are 20 s.
 	for i, seen := range []struct {
 		ns     *registered
 		age    time.Duration
 		state  inetdiag.State
-		unread uint32
 		orphan bool
 	}{
 		{ns: first, age: time.Second, state: inetdiag.CloseWait},
-		{ns: first, age: 30 * time.Second, state: inetdiag.CloseWait, unread: 100},
-		{ns: first, age: 2 * time.Minute, state: inetdiag.CloseWait, unread: 100},
-		{ns: first, age: 2 * time.Minute, state: inetdiag.FinWait2, unread: 100},
+		{ns: first, age: 30 * time.Second, state: inetdiag.CloseWait},
+		{ns: first, age: 2 * time.Minute, state: inetdiag.CloseWait},
+		{ns: first, age: 2 * time.Minute, state: inetdiag.FinWait2},
 		{ns: first, age: 2 * time.Minute, state: inetdiag.FinWait2, orphan: true},
 		{ns: second, age: 2 * time.Second, state: inetdiag.CloseWait},
 	} {
 		look := seenAt(uint64(i+1), seen.age, at)
-		look.Socket.State, look.Socket.RQueue = seen.state, seen.unread
+		look.Socket.State = seen.state
 		if seen.orphan {
 			look.Socket.Inode = 0
 		}

@@ -13,9 +13,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// attribution finds out who holds the sockets that are destroyed. It does so ahead of time, for all at once
-// that are due soon: an owner that notices the destroy lets go of the socket. What was destroyed before
-// anybody could be asked is looked for right after. The loop owns it, and waits for none of its looks.
+// attribution looks up the owners of sockets: nothing is destroyed, and no peer asked, before that. It does so ahead of
+// time, for all at once that are due soon, so that few wait for it. The loop owns it, and waits for none of its looks.
 type attribution struct {
 	source owners.Resolver
 	pacer  *finder.Pacer
@@ -43,8 +42,18 @@ type ownersLook struct {
 
 // holders are the owners of some candidates, as they were found.
 type holders struct {
-	list []owners.Process // shared with the journal and its readers: not to be changed
-	at   monotime.Time
+	list  []owners.Process // shared with the journal and its readers: not to be changed
+	facts []policy.Owner   // the same, as the judgement knows them
+	at    monotime.Time
+	until monotime.Time // they count as known
+}
+
+func newHolders(list []owners.Process, at monotime.Time, lifetime time.Duration) *holders {
+	h := &holders{list: list, at: at, until: at.Add(lifetime)}
+	for _, p := range list {
+		h.facts = append(h.facts, policy.Owner{Command: p.Command})
+	}
+	return h
 }
 
 const (
@@ -92,9 +101,9 @@ func (l *loop) attribute(at monotime.Time) {
 	if a.source == nil || a.busy || at.Before(a.next) {
 		return
 	}
-	if len(l.journal.unowned) == 0 {
+	if l.tracker.unowned.count == 0 {
 		next, some := l.tracker.next()
-		soon := some && next.Before(at.Add(a.ahead)) || l.fresh.count+l.held.count > 0
+		soon := some && next.Before(at.Add(a.ahead)) || l.tracker.fresh.count+l.tracker.held.count > 0
 		if !soon || at.Before(a.scan) {
 			return
 		}
@@ -108,8 +117,8 @@ func (l *loop) attribute(at monotime.Time) {
 	a.looks <- k // has room: there is only this one
 }
 
-// ownersLook makes a look of all that lacks owners. It is urgent when something was destroyed or is due within
-// half of the time that it looks ahead.
+// ownersLook makes a look of all that lacks owners. It is urgent when a candidate waits for it, or is due within half
+// of the time that it looks ahead.
 func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	k = &ownersLook{query: owners.Query{
 		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Inside,
@@ -118,21 +127,27 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	if a.wide.IsZero() || at.Sub(a.wide) >= wideEvery {
 		k.query.Scope = owners.Beyond
 	}
-	for _, u := range l.journal.unowned {
-		k.ask(u.inode, u.netns)
-		urgent = true
+	for l.tracker.unowned.count > 0 && len(k.candidates) < atOnceLook {
+		_, list := l.tracker.unowned.pop(atOnceLook - len(k.candidates))
+		for _, c := range list {
+			if c.step.phase == phaseUnowned {
+				k.ask(c.shown.inode, c.ns.Identity.Inode)
+				k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+				urgent = true
+			}
+		}
 	}
 	until, soon := at.Add(a.ahead), at.Add(a.ahead/2)
 	take := func(c *candidate) bool {
 		if l.toBeOwned(c, at, until) {
-			k.ask(c.inode, c.ns.Identity.Inode)
-			k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.inode)
-			urgent = urgent || c.deadline.Before(soon)
+			k.ask(c.shown.inode, c.ns.Identity.Inode)
+			k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+			urgent = urgent || c.verdict.deadline.Before(soon)
 		}
 		return len(k.candidates) < atOnceLook
 	}
 	visited := 0
-	for _, queue := range []*rotation{l.held, l.fresh} {
+	for _, queue := range []*rotation{l.tracker.held, l.tracker.fresh} {
 		for c := range queue.inTurn() {
 			if visited++; !take(c) || visited >= atOnceLook { // a queue may hold all candidates that there are
 				break
@@ -154,13 +169,14 @@ func (k *ownersLook) ask(inode uint32, netns uint64) {
 // toBeOwned reports whether it should be looked who holds a candidate: nothing but time keeps it until then
 // from being destroyed, or noted as one that would be.
 func (l *loop) toBeOwned(c *candidate, at, until monotime.Time) bool {
-	switch c.reason {
-	case policy.Young, policy.Progressing, policy.SeenOnce, policy.Destroyable:
+	switch c.verdict.reason {
+	case policy.WithinGrace, policy.Progressing, policy.PeerAlive, policy.Destroyable, policy.WouldDestroy:
 	default:
 		return false
 	}
-	known := c.owners != nil && at.Sub(c.owners.at) < max(freshFor, l.attribution.ahead)
-	return !known && !c.noted && c.inode != 0 && c.deadline.Before(until) && l.caps.effective(c.ns) != policy.Off
+	known := c.owners != nil && at.Before(c.owners.until)
+	return !known && c.step.phase != phaseForbidden && c.step.phase != phaseUnowned && c.shown.inode != 0 &&
+		!c.verdict.deadline.IsZero() && c.verdict.deadline.Before(until)
 }
 
 // attributed takes in what a look found.
@@ -179,21 +195,28 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 		l.log.Debug("look for the owners of sockets", "sockets", len(k.query.Inodes), "found", len(k.found), "error", k.err)
 	}
 	l.noticeBlindness(k)
-	nobody := &holders{at: at}
+	lifetime := max(freshFor, a.ahead)
+	nobody := newHolders(nil, at, lifetime)
 	shared := map[*owners.Process]*holders{}
 	for i, c := range k.candidates {
-		if c.inode != k.inodes[i] {
+		if c.shown.inode != k.inodes[i] {
+			if c.step.phase == phaseUnowned {
+				l.tracker.unowned.push(c) // it was accepted since
+			}
 			continue
 		}
 		c.owners = nobody
-		if list := k.found[c.inode]; len(list) > 0 {
+		if list := k.found[c.shown.inode]; len(list) > 0 {
 			if shared[&list[0]] == nil {
-				shared[&list[0]] = &holders{list, at}
+				shared[&list[0]] = newHolders(list, at, lifetime)
 			}
 			c.owners = shared[&list[0]]
 		}
+		if c.step.phase == phaseUnowned {
+			l.tracker.handle(c, eventOwnersLookedUp, at)
+			l.tracker.reconsider(c, at)
+		}
 	}
-	l.journal.attribute(k)
 }
 
 // noticeBlindness warns, once, when the owners of nothing can be found.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -66,28 +65,35 @@ func answer(l *loop, k *ownersLook, at monotime.Time, by owners.Process, nobody 
 	l.attributed(k, at)
 }
 
+// turnTo bounds what may be done on the node.
+func turnTo(l *loop, m policy.Mode, at monotime.Time) {
+	l.caps.view.Effective = m
+	l.remode(at)
+}
+
 func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	off := newRegistered(2)
-	off.policy.Mode = policy.Off
+	off.policies[0].Mode = policy.Off
 	l.registry.namespaces[off.Identity] = off
 	at := moment(0)
 	leaks(l, ns, 11, at, 3*time.Second)
 	leaks(l, ns, 12, at, 8*time.Second)
 	leaks(l, ns, 13, at, 12*time.Second) // later than it looks ahead
-	leaks(l, ns, 14, at, 3*time.Second).noted = true
-	leaks(l, ns, 15, at, 3*time.Second).inode = 0
+	forbidden := leaks(l, ns, 14, at, 3*time.Second)
+	leaks(l, ns, 15, at, 3*time.Second).shown.inode = 0
 	unread := seenAt(16, testGrace+time.Second, at)
 	unread.Socket.RQueue, unread.Socket.Inode = 100, 16
 	l.tracker.seen(ns, unread, at)
 	leaks(l, off, 17, at, 3*time.Second)
-	l.enqueue(leaks(l, ns, 18, at, 15*time.Second)) // a sweep has missed it
-	l.enqueue(leaks(l, ns, 19, at, 0))
-	l.caps.view.Effective = policy.Off
+	l.tracker.handle(leaks(l, ns, 18, at, 15*time.Second), eventMissed, at)
+	leaks(l, ns, 19, at, 0)
+	turnTo(l, policy.Off, at)
 	if k := nextLook(l, at); k != nil {
 		t.Errorf("where nothing is destroyed, nor noted, it looks for %v", asked(k))
 	}
-	l.caps.view.Effective = policy.Observe
+	turnTo(l, policy.Observe, at)
+	forbidden.step.phase = phaseForbidden
 	at = at.Add(time.Second)
 	k := nextLook(l, at)
 	if diff := cmp.Diff([]uint32{11, 12, 19}, asked(k)); diff != "" {
@@ -140,30 +146,15 @@ func TestOwnersAreOfTheSocketThatWasAskedFor(t *testing.T) {
 	k := nextLook(l, moment(0))
 	look := c.socket()
 	look.Inode = 9 // it was accepted meanwhile
-	c.look(c.history, &look, c.judge(moment(0)))
+	c.take(c.history, &look, l.tracker.judge(c, moment(0)))
 	answer(l, k, moment(0), owners.Process{PID: 42})
 	if c.owners != nil {
 		t.Errorf("the owner of the socket before is taken for its: %+v", c.owners)
 	}
 	look = other.socket()
 	look.Inode = 10
-	if other.look(other.history, &look, other.judge(moment(0))); other.owners != nil {
+	if other.take(other.history, &look, l.tracker.judge(other, moment(0))); other.owners != nil {
 		t.Errorf("the owner of the socket before stays: %+v", other.owners)
-	}
-}
-
-func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
-	l, ns := newOwningLoop(t, 0)
-	seen := overdueLook(7)
-	seen.Socket.Inode = 70
-	see(l, ns.Identity, seen)
-	answer(l, nextLook(l, now()), now(), owners.Process{PID: 42})
-	destroyNow(t, l, 7, 71) // as the examiner saw it
-	if e := l.journal.after(0)[0]; e.Owners != nil {
-		t.Errorf("the journal says %v", e.Owners)
-	}
-	if k := nextLook(l, now()); !slices.Equal(asked(k), []uint32{71}) {
-		t.Errorf("it looks for %v", asked(k))
 	}
 }
 
@@ -176,39 +167,32 @@ func TestWhatIsHeldByTheSameSharesMemory(t *testing.T) {
 	}
 }
 
-// destroyNow has an overdue socket found, unless it is known, and destroyed, which then has the inode.
-func destroyNow(t *testing.T, l *loop, cookie uint64, inode uint32) {
-	t.Helper()
-	for id, ns := range l.registry.namespaces {
-		if ns.candidates[cookie] == nil {
-			seen := overdueLook(cookie)
-			seen.Socket.Inode = inode
-			see(l, id, seen)
-		}
+// TestNothingIsDestroyedBeforeItsOwnersHaveBeenLookedUp has sockets that are past their grace when they are found.
+func TestNothingIsDestroyedBeforeItsOwnersHaveBeenLookedUp(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	l.tracker.findsOwners = true
+	for cookie, inode := range map[uint64]uint32{7: 70, 8: 80} {
+		seen := overdueLook(cookie)
+		seen.Socket.Inode = inode
+		see(l, ns.Identity, seen)
 	}
-	j := nextOf(t, l, 1)
-	lookAgain(j)
-	for i := range j.results {
-		j.results[i].socket.Inode = inode
-	}
-	l.examined(j, now())
-}
-
-func TestWhatWasDestroyedUnownedIsLookedForRightAfter(t *testing.T) {
-	l, _ := newOwningLoop(t, 0)
-	destroyNow(t, l, 7, 70)
-	destroyNow(t, l, 8, 80)
+	noneNext(t, l)
 	k := nextLook(l, now())
 	if !slices.Equal(asked(k), []uint32{70, 80}) {
 		t.Fatalf("it looks for %v", asked(k))
 	}
-	destroyNow(t, l, 9, 90) // meanwhile
+	seen := overdueLook(9)
+	seen.Socket.Inode = 90
+	see(l, ns.Identity, seen) // too late for that look
 	answer(l, k, now(), owners.Process{PID: 42, Command: "leaky"}, 80)
+	j := nextOf(t, l, 2)
+	(&kernel{inodes: map[uint64]uint32{7: 70, 8: 80}}).examine(j)
+	l.examined(j, now())
 	got := make(map[uint64][]owners.Process)
 	for _, e := range l.journal.after(0) {
 		got[e.Cookie] = e.Owners
 	}
-	want := map[uint64][]owners.Process{7: {{PID: 42, Command: "leaky"}}, 8: nil, 9: nil}
+	want := map[uint64][]owners.Process{7: {{PID: 42, Command: "leaky"}}, 8: nil}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("owners in the journal (-want +got):\n%s", diff)
 	}
@@ -217,45 +201,19 @@ func TestWhatWasDestroyedUnownedIsLookedForRightAfter(t *testing.T) {
 	}
 }
 
-// TestWhatIsDestroyedDuringALookIsAttributedByIt has the owner let go before anybody could look again.
-func TestWhatIsDestroyedDuringALookIsAttributedByIt(t *testing.T) {
+func TestOwnersThatWereFoundLongAgoAreLookedUpAgainBeforeADestroy(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
-	seen := overdueLook(7)
-	seen.Socket.Inode = 70
-	see(l, ns.Identity, seen)
-	k := nextLook(l, now())
-	destroyNow(t, l, 7, 70)
-	answer(l, k, now(), owners.Process{PID: 42})
-	if e := l.journal.after(0)[0]; !slices.Equal(e.Owners, []owners.Process{{PID: 42}}) {
-		t.Errorf("the journal says %v", e.Owners)
+	l.tracker.findsOwners = true
+	c := leaks(l, ns, 7, moment(0), 3*time.Second)
+	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42, Command: "leaky"})
+	deadline := c.verdict.deadline
+	late := moment(freshFor + time.Second)
+	l.tracker.reconsider(c, late)
+	if c.step.phase != phaseUnowned || c.verdict.deadline != deadline {
+		t.Fatalf("it is %v, and its deadline has moved by %v", c.step.phase, c.verdict.deadline.Sub(deadline))
 	}
-	if k := nextLook(l, now()); k != nil {
-		t.Errorf("it looks again for %v", asked(k))
-	}
-}
-
-func TestTheJournalCompletesWhatItKeeps(t *testing.T) {
-	for _, n := range []int{1, 2, journalSize - 1, journalSize, journalSize + 1, 2*journalSize + 5} {
-		j, _ := newTestJournal()
-		k := &ownersLook{found: make(map[uint32][]owners.Process)}
-		k.query.Inodes = make(map[uint32]struct{})
-		for i := range n {
-			j.add(api.Entry{})
-			inode := uint32(i + 1) // which is the entry's number
-			j.unowned[j.total] = unowned{inode: inode}
-			k.query.Inodes[inode], k.found[inode] = struct{}{}, []owners.Process{{PID: i + 1}}
-		}
-		if len(j.unowned) > journalSize {
-			t.Errorf("of %d entries %d are to be completed", n, len(j.unowned))
-		}
-		j.attribute(k)
-		for _, e := range j.after(0) {
-			if len(e.Owners) != 1 || e.Owners[0].PID != int(e.Seq) {
-				t.Fatalf("of %d entries, that of number %d has the owners %v", n, e.Seq, e.Owners)
-			}
-		}
-		if len(j.unowned) != 0 {
-			t.Errorf("of %d entries %d are still to be completed", n, len(j.unowned))
-		}
+	answer(l, nextLook(l, late), late, owners.Process{PID: 43, Command: "other"})
+	if c.step.phase != phaseQueued || c.owners.list[0].PID != 43 {
+		t.Errorf("it is %v, held by %v", c.step.phase, c.owners.list)
 	}
 }

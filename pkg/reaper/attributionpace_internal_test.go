@@ -120,13 +120,10 @@ func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
 	}
 	see(l, ns.Identity, seen...)
 	j := nextOf(t, l, 3)
-	lookAgain(j)
-	for i := range j.results {
-		j.results[i].socket.Inode = uint32(i + 1)
-	}
+	(&kernel{inodes: map[uint64]uint32{2: 2, 3: 3}}).examine(j)
 	l.examined(j, now())
-	if l.held.count != 3 {
-		t.Fatalf("%d wait for the budget", l.held.count)
+	if l.tracker.held.count != 3 {
+		t.Fatalf("%d wait for the budget", l.tracker.held.count)
 	}
 	if k := nextLook(l, now()); len(asked(k)) != 3 {
 		t.Errorf("it looks for %v", asked(k))

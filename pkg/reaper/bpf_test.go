@@ -16,7 +16,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -139,7 +138,7 @@ func TestWhatTheProgramsShowThoughItIsNoMoreIsForgotten(t *testing.T) {
 	p.Client.Close()
 	p.Server.Close()
 	n.awaitEqual(ns)
-	a.like = bpf.Socket{Socket: s, Netns: r.Netns.Cookie, At: monotime.Now(), Entered: monotime.Now()}
+	a.like = bpf.Socket{Socket: s, Netns: r.Netns.Cookie, At: nstest.Clock(t).Now(), Entered: nstest.Clock(t).Now()}
 	a.ghost.Store(s.ID.Cookie())
 	nstest.Eventually(t, patience, "the set is without it", func() bool { return a.ghost.Load() == 0 })
 	n.awaitEqual(ns)

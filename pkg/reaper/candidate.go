@@ -4,84 +4,126 @@
 package reaper
 
 import (
+	"time"
+
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// candidate is a half-closed socket being timed: its history, the last verdict on it and, for people to
-// read, what its last look showed.
+// candidate is a half-closed socket being timed. There may be 500,000 of them.
 type candidate struct {
-	history policy.History
 	ns      *registered
-
-	again    monotime.Time // when to look at it again; zero: whenever a sweep shows it
-	index    int32         // in the agenda, -1 if it is not there
-	queued   bool          // waits for the examiner
-	noted    bool          // past its grace and dealt with as the mode says since it last made progress
-	told     told
-	reason   policy.Reason
-	waiting  monotime.Time // since when it waits for the budget
-	from     monotime.Time // since when it could have been destroyed at the earliest, if not its namespace's
-	retry    monotime.Time // the kernel has refused to destroy it: not to be tried again before
-	deadline monotime.Time // of the last verdict
-	owners   *holders      // as they were found for the inode below, nil if nobody has looked
-	rqueue   uint32
-	wqueue   uint32
-	inode    uint32
-	uid      uint32
+	history policy.History // all looks together
+	shown   shown          // by the last look
+	index   int32          // in the agenda, -1 if it is not there
+	verdict verdict        // on the last look
+	step    step           // what it waits for
+	owners  *holders       // as they were found for shown.inode, nil if nobody has looked
+	excused monotime.Time  // a destroy is late from then on at the earliest
 }
 
-// told is what else the kernel told of a socket, in one byte: there may be 50,000 candidates, and with 208 bytes
-// each just fits what memory comes in.
-type told uint8
+// shown is what a look showed beside the history: as much as judging the socket again and listing it need.
+type shown struct {
+	rqueue, wqueue, inode, uid uint32
+
+	hasInfo bool // the kernel sent the socket's tcp_info
+	ulp     ulp
+}
+
+// ulp is the upper layer protocol of a socket, in one byte: what of it the judgement asks for.
+type ulp uint8
 
 const (
-	toldInfo  told = 1 << iota // its tcp_info
-	toldMPTCP                  // that it is a subflow
+	ulpOther ulp = iota // or none
+	ulpMPTCP
+	ulpTLS
 )
 
-// complete reports whether the kernel sent the socket's tcp_info.
-func (c *candidate) complete() bool { return c.told&toldInfo != 0 }
-
-// look takes over what a look at the socket showed.
-func (c *candidate) look(h policy.History, s *inetdiag.Socket, v policy.Verdict) {
-	if !v.Destroy() || v.Deadline != c.deadline {
-		c.noted, c.waiting = false, 0
+func ulpOf(name string) ulp {
+	switch name {
+	case "mptcp":
+		return ulpMPTCP
+	case "tls":
+		return ulpTLS
 	}
-	if s.Inode != c.inode {
+	return ulpOther
+}
+
+func (u ulp) String() string { return [...]string{ulpOther: "", ulpMPTCP: "mptcp", ulpTLS: "tls"}[u] }
+
+// verdict is what is kept of a policy.Verdict.
+type verdict struct {
+	deadline monotime.Time
+	reason   policy.Reason
+	recorded recorded
+	obstacle prober.Obstacle // why its peer was not asked last, in this idle time
+}
+
+// recorded is what has been recorded in this idle time of what the mode forbids.
+type recorded uint8
+
+const (
+	recordedDestroy recorded = 1 << iota
+	recordedQuestion
+)
+
+// take takes over a look at the socket and the verdict on it. It reports whether the socket's idle time has begun
+// again since the look before.
+func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict) (renewed bool) {
+	was := &c.verdict
+	renewed = !was.deadline.IsZero() && (v.Deadline != was.deadline || h.ID != c.history.ID)
+	if s.Inode != c.shown.inode {
 		c.owners = nil
 	}
-	c.history, c.reason, c.again, c.deadline = h, v.Reason, v.Again, v.Deadline
-	c.rqueue, c.wqueue, c.inode, c.uid = s.RQueue, s.WQueue, s.Inode, s.UID
-	c.told = 0
-	if s.HasInfo {
-		c.told |= toldInfo
+	c.history = h
+	if renewed {
+		was.recorded, was.obstacle = 0, prober.NoObstacle
 	}
-	if s.ULP == "mptcp" {
-		c.told |= toldMPTCP
-	}
+	was.deadline, was.reason = v.Deadline, v.Reason
+	c.shown = shown{rqueue: s.RQueue, wqueue: s.WQueue, inode: s.Inode, uid: s.UID, hasInfo: s.HasInfo, ulp: ulpOf(s.ULP)}
+	return renewed
 }
 
-// socket gives back as much of the last look as judging and showing it need.
+// socket returns as much of the last look as judging and listing the socket need.
 func (c *candidate) socket() inetdiag.Socket {
-	s := inetdiag.Socket{
-		ID: c.history.ID, State: c.history.State, RQueue: c.rqueue, WQueue: c.wqueue,
-		Inode: c.inode, UID: c.uid, HasInfo: c.complete(),
+	return inetdiag.Socket{
+		ID: c.history.ID, State: c.history.State, RQueue: c.shown.rqueue, WQueue: c.shown.wqueue,
+		Inode: c.shown.inode, UID: c.shown.uid, HasInfo: c.shown.hasInfo,
+		ULP: c.shown.ulp.String(),
 	}
-	if c.told&toldMPTCP != 0 {
-		s.ULP = "mptcp"
-	}
-	return s
 }
 
-// overdue reports whether the deadline of the last verdict has passed.
-func (c *candidate) overdue(now monotime.Time) bool {
-	return !c.deadline.IsZero() && !now.Before(c.deadline)
+// isConfirmed reports whether this reaper has looked at it: it may be known from the saved candidates alone.
+func (c *candidate) isConfirmed() bool { return c.verdict.reason != policy.Unknown || c.shown.hasInfo }
+
+// isOverdue reports whether the deadline of the last verdict has passed.
+func (c *candidate) isOverdue(now monotime.Time) bool {
+	return !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 
-// judge judges the socket as it was at its last look, at a later moment.
-func (c *candidate) judge(now monotime.Time) policy.Verdict {
-	s := c.socket()
-	return policy.Judge(*c.ns.policy, c.history, &s, now)
+// judge judges a socket of the network namespace.
+func (ns *registered) judge(h *policy.History, s *inetdiag.Socket, f policy.Facts, now monotime.Time) policy.Verdict {
+	return policy.Judge(ns.policies, h, s, f, now).Capped(ns.limit)
+}
+
+// facts returns what is known of the candidate beside its looks. Owners that were found some time ago still count, so
+// that its deadline stays; but nothing is done before they have been looked up again.
+func (c *candidate) facts(now monotime.Time) policy.Facts {
+	if c.owners == nil {
+		return policy.Facts{}
+	}
+	return policy.Facts{Owners: c.owners.facts, OwnersKnown: now.Before(c.owners.until)}
+}
+
+// dueSince returns since when it could have been destroyed, if its deadline is that one: not before this reaper knew
+// its network namespace, and without the time that a destroy had to wait.
+func (c *candidate) dueSince(deadline monotime.Time) monotime.Time {
+	return max(deadline, c.ns.registeredAt, c.excused)
+}
+
+// excuse leaves a wait out of how late its destroy will be.
+func (c *candidate) excuse(wait time.Duration) {
+	c.excused = c.dueSince(c.verdict.deadline).Add(wait)
 }

@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"time"
 
@@ -95,18 +96,21 @@ func (c *caps) load() {
 	if c.view.KernelProblem != "" {
 		modes = append(modes, policy.Observe)
 	}
-	c.view.Effective = policy.MostCareful(modes...)
+	c.view.Effective = policy.MostConservative(modes...)
 }
 
-// effective is the mode that applies to a namespace.
-func (c *caps) effective(ns *registered) policy.Mode {
-	return policy.MostCareful(c.view.Effective, ns.policy.Mode)
+// limit returns the most that may be done in a network namespace, whatever its policies say.
+func (c *caps) limit(ns *registered) policy.Mode {
+	if len(ns.holds) > 0 {
+		return policy.MostConservative(c.view.Effective, policy.Observe)
+	}
+	return c.view.Effective
 }
 
-// capped lists what makes a namespace's mode more careful than its policy.
-func (c *caps) capped(ns *registered) []string {
+// capped lists what makes the mode of a network namespace more conservative than a policy's.
+func (c *caps) capped(ns *registered, m policy.Mode) []string {
 	var by []string
-	for _, limit := range c.view.Caps(ns.policy.Mode) {
+	for _, limit := range c.view.Caps(m) {
 		switch limit {
 		case api.CapReaper:
 			by = append(by, "the reaper's --mode "+c.view.Reaper.String())
@@ -116,6 +120,11 @@ func (c *caps) capped(ns *registered) []string {
 			by = append(by, "the switch cannot be read")
 		case api.CapKernel:
 			by = append(by, c.view.KernelProblem)
+		}
+	}
+	if m < policy.Observe {
+		for _, h := range ns.holds {
+			by = append(by, fmt.Sprintf("the file %q: %s", h.File, h.Reason))
 		}
 	}
 	return by

@@ -84,11 +84,11 @@ func TestTheMostCarefulModeWins(t *testing.T) {
 			writeSwitch(t, path, tc.set)
 			c := newCaps(tc.reaper, path, tc.kernel)
 			ns := newRegistered(1)
-			ns.policy.Mode = tc.record
-			if got := c.effective(ns); got != tc.want {
+			ns.policies[0].Mode = tc.record
+			if got := effectiveMode(c, ns); got != tc.want {
 				t.Errorf("mode %v, want %v", got, tc.want)
 			}
-			if diff := cmp.Diff(tc.capped, c.capped(ns)); diff != "" {
+			if diff := cmp.Diff(tc.capped, c.capped(ns, tc.record)); diff != "" {
 				t.Errorf("capped by (-want +got):\n%s", diff)
 			}
 			if problem := c.view.SwitchProblem != ""; problem != (tc.set == badSwitch) {
@@ -130,4 +130,10 @@ func TestCapsFollowTheSwitch(t *testing.T) {
 			t.Errorf("step %d: the switch shows as %+v", i, c.view.Switch)
 		}
 	}
+}
+
+// effectiveMode returns the most that happens in a network namespace.
+func effectiveMode(c *caps, ns *registered) policy.Mode {
+	ns.limit = c.limit(ns)
+	return ns.mode()
 }

@@ -20,7 +20,7 @@ type census struct {
 	records  []state.Record  // that can be acted on
 	inert    []inertRecord   // that cannot, such as those whose namespace is gone
 	problems []state.Problem // files that are no record, or cannot be read
-	holds    []state.Hold    // what keeps a netns at observe at most, whatever its records ask for
+	holds    []state.Hold    // what keeps a netns at observe at most, whatever its records ask for (prose:ok: a noun)
 }
 
 // heldBy returns what keeps a netns at observe at most: files that speak of it and cannot be read or acted on.
@@ -157,7 +157,7 @@ func (w *watcher) overdue(name string, next map[string]monotime.Time, now monoti
 	return now.Sub(since) >= pruneAfter
 }
 
-// ended reports whether a namespace is proven to have ended: the kernel says so, or neither the path of a record nor a
+// ended reports whether a namespace is proven to have ended: by the kernel, or since neither the path of a record nor a
 // process leads there.
 func (w *watcher) ended(k state.NetnsKey, records []state.Record) bool {
 	if slices.ContainsFunc(records, func(r state.Record) bool { return k.Names(r.Netns.Identity) }) {
@@ -167,7 +167,7 @@ func (w *watcher) ended(k state.NetnsKey, records []state.Record) bool {
 	return ended && err == nil
 }
 
-// prune deletes the file of a record that has been of no use for long, unless it has been written again since.
+// prune deletes the file of a record that has been inert for long, unless it has been written again since.
 func (w *watcher) prune(r state.Record) {
 	current, err := w.store.Get(r.Attachment)
 	if err == nil && current.Netns == r.Netns && !current.Time.Equal(r.Time) {

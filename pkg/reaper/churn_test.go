@@ -88,7 +88,7 @@ func TestASocketThatADumpMissedLosesNoAge(t *testing.T) {
 			t.Errorf("known: %v, half-closed since %v while it is hidden, %v before", ok, now, before)
 		}
 		hidden.Store(0)
-		neverMoved(t, n.awaitDestroyed(p.Server), grace)
+		n.neverMoved(t, n.awaitDestroyed(p.Server), grace)
 	})
 }
 

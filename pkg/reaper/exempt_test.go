@@ -33,7 +33,7 @@ func aliased(t *testing.T) *nstest.NS {
 // exempting adds exemptions, written as in a conflist.
 func exempting(t *testing.T, text string) func(*policy.Policy) {
 	t.Helper()
-	var list []policy.Exemption
+	var list []policy.Match
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		t.Fatal(err)
 	}

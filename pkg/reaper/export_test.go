@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // What tests that damage the file of saved candidates need to know of it.
@@ -15,7 +16,7 @@ const (
 	SavedBootID = len(savedMagic)
 	SavedHeader = savedHeader
 	SavedEntry  = savedEntry
-	SavedSince  = 3*8 + inetdiag.SizeofID + 2 // in an entry
+	SavedSince  = 3*8 + inetdiag.SizeofID + 4 // in an entry
 	SavedLast   = SavedSince + 3*8
 )
 
@@ -23,4 +24,16 @@ const (
 func SealSaved(b []byte) []byte {
 	body := b[:len(b)-4]
 	return binary.NativeEndian.AppendUint32(body, crc32.ChecksumIEEE(body))
+}
+
+// LayersOf returns layers that resolve to the policy.
+func LayersOf(p policy.Policy) policy.Layers {
+	return policy.Layers{Network: policy.Layer{
+		Source: policy.SourceNetwork,
+		Values: policy.Values{
+			Mode: &p.Mode, CloseWaitGrace: &p.CloseWaitGrace, FinWait2Grace: &p.FinWait2Grace, ProbeAfter: &p.ProbeAfter,
+			PendingGrace: &p.PendingGrace, Clock: &p.Clock,
+		},
+		ProbeCount: &p.ProbeCount, ProbeInterval: &p.ProbeInterval, Exempt: p.Exempt, Rules: p.Rules,
+	}}
 }

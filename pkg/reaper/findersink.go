@@ -86,7 +86,7 @@ func (l *loop) active(id netns.Identity) *registered {
 
 // seen records sockets that the finder has seen.
 func (l *loop) seen(batch []finder.Seen) {
-	at := now()
+	at := l.clock.Now()
 	var ns *registered
 	for i := range batch {
 		s := &batch[i]
@@ -116,9 +116,7 @@ func (l *loop) swept(sweep *finder.Sweep, ids []netns.Identity) (left []netns.Id
 			continue
 		}
 		ns.problem, ns.lastSweep, ns.sweepLate = "", sweep.Began, sweep.Late
-		for _, c := range l.tracker.missed(ns, sweep.Began) {
-			l.enqueue(c)
-		}
+		l.tracker.missed(ns, sweep.Began, l.clock.Now())
 		counted += len(ns.candidates)
 	}
 	return ids
@@ -132,7 +130,7 @@ func (l *loop) failed(id netns.Identity, err error) {
 	}
 	ns.problem = err.Error()
 	if netns.IsGone(err) {
-		l.forget(ns)
+		l.tracker.forget(ns, l.clock.Now())
 	}
 }
 

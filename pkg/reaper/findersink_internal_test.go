@@ -34,10 +34,12 @@ func TestSweepingLagsOnlyWhereItIsAskedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
 			r := recordOf(1, "eth0")
-			r.Netns.Identity, r.Policy = ns.Identity, *ns.policy
+			r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
 			l.counted(census{records: []state.Record{r}})
 			l.swept(&finder.Sweep{Began: now(), Late: tc.late}, []netns.Identity{ns.Identity})
-			tc.change(&r.Policy)
+			p := ns.policies[0]
+			tc.change(&p)
+			r.Layers = LayersOf(p)
 			l.counted(census{records: []state.Record{r}})
 			l.keepingUp(now())
 			if l.sweeping.late != tc.want || l.sweeping.warned != (tc.want > 0) {
@@ -63,8 +65,8 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 	if len(left) != 1 || left[0] != second.Identity || first.lastSweep != sweep.Began || !second.lastSweep.IsZero() {
 		t.Fatalf("left are %v", left)
 	}
-	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.fresh.count != maxLoopCandidates+1 {
-		t.Errorf("left are %v, and %d candidates are queued", left, l.fresh.count)
+	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.tracker.fresh.count != maxLoopCandidates+1 {
+		t.Errorf("left are %v, and %d candidates are queued", left, l.tracker.fresh.count)
 	}
 }
 

@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
+
+// now is the moment by the loops' clock.
+func now() monotime.Time { return monotime.Fake{}.Now() }
 
 // moment is a moment so long after the beginning of a pure test, which is far from boot.
 func moment(d time.Duration) monotime.Time { return monotime.Time(24 * time.Hour).Add(d) }
@@ -45,6 +49,46 @@ func see(l *loop, id netns.Identity, sockets ...finder.Seen) {
 	l.seen(sockets)
 }
 
+// kernel has the sockets that an examiner looks at: those of closeWait, as they were, except for what a test says.
+type kernel struct {
+	gone   map[uint64]bool   // by cookie
+	inodes map[uint64]uint32 // by cookie, if not 1
+	refuse error             // why none is destroyed
+
+	destroyed []uint64 // cookies
+}
+
+// examine has an examiner work through a job.
+func (k *kernel) examine(j *job) {
+	e := examiner{clock: monotime.Fake{}, open: func(finder.Netns) (conn, error) { return k, nil }}
+	e.examine(j)
+}
+
+func (k *kernel) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, error)) error {
+	for i, id := range ids {
+		s := closeWait(id.Cookie(), 12*time.Hour)
+		s.ID, s.Inode = id, max(s.Inode, k.inodes[id.Cookie()])
+		if k.gone[id.Cookie()] || slices.Contains(k.destroyed, id.Cookie()) {
+			yield(i, nil, inetdiag.ErrGone)
+		} else {
+			yield(i, &s, nil)
+		}
+	}
+	return nil
+}
+
+func (k *kernel) DestroyAll(ids []inetdiag.ID, yield func(int, error)) error {
+	for i, id := range ids {
+		if k.refuse == nil {
+			k.destroyed = append(k.destroyed, id.Cookie())
+		}
+		yield(i, k.refuse)
+	}
+	return nil
+}
+
+func (k *kernel) Close() error { return nil }
+
 // patience bounds a wait for something that must happen, on the busiest of machines.
 const patience = 30 * time.Second
 
@@ -54,10 +98,11 @@ const testGrace = 20 * time.Second
 // newRegistered is a namespace whose candidates are the test's.
 func newRegistered(inode uint64) *registered {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(testGrace), policy.Grace(testGrace)
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Patience(testGrace), policy.Patience(testGrace), policy.Never
 	id, at := netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, []string{"/nowhere"}
 	return &registered{
-		Netns: finder.NewNetns(id, at, p), policy: &p, candidates: make(map[uint64]*candidate),
-		records: []state.Record{{Netns: state.Netns{Path: "/nowhere"}}},
+		Netns: finder.NewNetns(id, at, []policy.Policy{p}), policies: []policy.Policy{p}, limit: policy.Destroy, candidates: make(map[uint64]*candidate),
+		records:  []state.Record{{Netns: state.Netns{Path: "/nowhere"}, Layers: LayersOf(p)}},
+		resolved: []policy.Resolved{LayersOf(p).Resolve(0)},
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
@@ -79,7 +78,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	}
 	control := shut(t, ns.Connect(t, nstest.IPv4)).Server
 	awaitState(t, ns, cookieOf(t, control), inetdiag.CloseWait)
-	before, at := kernelSockets(t, ns), monotime.Now()
+	before, at := kernelSockets(t, ns), nstest.Clock(t).Now()
 
 	written := make([]int, sockets)
 	var seen []finder.Seen

@@ -27,14 +27,7 @@ type journal struct {
 	next    int
 	total   uint64 // which is the last entry's number
 	summed  map[sumKey]int
-	unowned map[uint64]unowned // by number, the entries whose owners are still to be found
-	added   chan struct{}      // closed when there is another entry; nil while nobody waits for one
-}
-
-// unowned is a socket that was destroyed before it was known who held it.
-type unowned struct {
-	inode uint32
-	netns uint64
+	added   chan struct{} // closed when there is another entry; nil while nobody waits for one
 }
 
 type sumKey struct {
@@ -43,14 +36,13 @@ type sumKey struct {
 }
 
 func newJournal(log *slog.Logger) *journal {
-	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int), unowned: make(map[uint64]unowned)}
+	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int)}
 }
 
 // add takes in an entry.
 func (j *journal) add(e api.Entry) {
 	j.total++
 	e.Seq = j.total
-	delete(j.unowned, j.total-journalSize) // it is kept no longer
 	if j.added != nil {
 		close(j.added)
 		j.added = nil
@@ -78,22 +70,6 @@ func (j *journal) add(e api.Entry) {
 		attrs = append(attrs, slog.String("owners", owners.Names(e.Owners)))
 	}
 	j.log.Info(logText[e.Outcome], attrs...)
-}
-
-// attribute completes entries by what was found of their owners. Of those that it was looked for, nobody will
-// be found later.
-func (j *journal) attribute(k *ownersLook) {
-	for seq, u := range j.unowned {
-		list := k.found[u.inode]
-		if _, asked := k.query.Inodes[u.inode]; !asked {
-			continue
-		}
-		delete(j.unowned, seq)
-		if len(list) > 0 {
-			n := uint64(len(j.entries))
-			j.entries[(uint64(j.next)+n-1-(j.total-seq))%n].Owners = list
-		}
-	}
 }
 
 // flush logs the sums of what had no line of its own.

@@ -80,7 +80,7 @@ func TestJournalLogsWhoWhatAndWhy(t *testing.T) {
 	j.add(api.Entry{
 		Time: time.Now(), Outcome: api.Destroyed, Pod: state.Pod{Namespace: "shop", Name: "cart-0"}, Network: "pods", ContainerID: "c1",
 		Local: netip.MustParseAddrPort("10.0.0.1:80"), Peer: netip.MustParseAddrPort("10.0.0.2:5000"), State: inetdiag.CloseWait, Age: api.Seconds(90*time.Second + 1), Idle: api.Seconds(time.Minute),
-		Grace: policy.Grace(time.Minute), Late: api.Seconds(1234 * time.Microsecond), RQueue: 1, WQueue: 2, UID: 3, Cookie: 4,
+		Grace: policy.Patience(time.Minute), Late: api.Seconds(1234 * time.Microsecond), RQueue: 1, WQueue: 2, UID: 3, Cookie: 4,
 	})
 	want := []map[string]any{{
 		"level": "INFO", "msg": "destroyed half-closed socket", "pod_namespace": "shop", "pod": "cart-0", "network": "pods", "container": "c1",

@@ -13,27 +13,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/policy"
 )
 
 // loop owns all of the reaper's state. Its methods are called by its one goroutine only.
 type loop struct {
 	cfg           Config
 	boot          string
+	clock         monotime.Clock
 	log           *slog.Logger
 	warnings      *warnings
 	registry      *registry
 	tracker       tracker
 	caps          *caps
-	mode          policy.Mode // of the node, by which everything was judged
 	budget        *budget
 	journal       *journal
 	attribution   attribution
-	fresh         *rotation // candidates to be examined
-	held          *rotation // candidates that wait for the budget
-	busy          bool      // the examiner has a job
-	spare         *job      // the last job, for its room
-	retarget      bool      // the finder has to hear of another set of namespaces
+	busy          bool // the examiner has a job
+	spare         *job // the last job, for its room
+	retarget      bool // the finder has to hear of another set of namespaces
 	restorable    []savedCandidate
 	counts        api.Counts
 	tally         tally
@@ -49,21 +46,20 @@ type loop struct {
 
 func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
-	return &loop{
-		cfg: cfg, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
-		caps: caps, mode: caps.view.Effective,
+	l := &loop{
+		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
+		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
-		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, now()),
-		fresh:       newRotation(), held: newRotation(), idleSince: now(),
+		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
+		tracker:     newTracker(), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
 		},
 	}
+	l.tracker.findsOwners = cfg.Owners != nil
+	return l
 }
-
-// now is the one clock of this package's I/O half; what is pure takes the time as an argument.
-func now() monotime.Time { return monotime.Now() }
 
 // saveEvery is how much of the candidates' ages a crash may lose at most.
 const saveEvery = 10 * time.Second
@@ -85,9 +81,9 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			call(l)
 		case j := <-results:
 			l.busy = false
-			l.examined(j, now())
+			l.examined(j, l.clock.Now())
 		case k := <-l.attribution.looked:
-			l.attributed(k, now())
+			l.attributed(k, l.clock.Now())
 		case <-wake.C:
 		case <-saveTick.C:
 			if l.tracker.changed && save.start(l.encode) {
@@ -95,13 +91,13 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			}
 		case <-second.C:
 			l.journal.flush()
-			l.keepingUp(now())
-			if l.idle(now()) {
+			l.keepingUp(l.clock.Now())
+			if l.idle(l.clock.Now()) {
 				return ErrIdle
 			}
 		}
-		if l.caps.refresh(time.Now()) {
-			l.remode(now())
+		if l.caps.refresh(l.clock.Wall()) {
+			l.remode(l.clock.Now())
 		}
 		l.noticeSwitch()
 		if l.retarget {
@@ -113,13 +109,13 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			targets <- l.registry.targets()
 		}
 		if !l.busy {
-			if j := l.nextJob(now(), time.Now()); j != nil {
+			if j := l.nextJob(l.clock.Now(), l.clock.Wall()); j != nil {
 				l.busy = true
 				jobs <- j // has room: there is only this one
 			}
 		}
-		l.attribute(now())
-		wake.Reset(l.untilWork(now(), time.Now()))
+		l.attribute(l.clock.Now())
+		wake.Reset(l.untilWork(l.clock.Now(), l.clock.Wall()))
 	}
 }
 
@@ -132,8 +128,8 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 	if next, ok := l.tracker.next(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
-	if l.held.count > 0 {
-		wait = min(wait, l.budget.wait(wall, l.held.count))
+	if l.tracker.held.count > 0 {
+		wait = min(wait, l.budget.wait(wall, l.tracker.held.count))
 	}
 	return wait
 }
@@ -148,15 +144,18 @@ func (l *loop) idle(now monotime.Time) bool {
 
 // counted takes in a census.
 func (l *loop) counted(c census) {
-	at := now()
+	at := l.clock.Now()
 	ch := l.registry.update(c, at)
+	for _, ns := range l.registry.namespaces {
+		ns.limit = l.caps.limit(ns)
+	}
 	l.noticeRecords(c)
 	for _, ns := range ch.removed {
-		l.forget(ns)
+		l.tracker.forget(ns, at)
 	}
 	for _, ns := range ch.repolicy {
 		if !ns.watched() {
-			l.forget(ns) // no look would ever confirm what is known
+			l.tracker.forget(ns, at) // no look would ever confirm what is known
 			continue
 		}
 		l.tracker.rejudge(ns, at)
@@ -171,27 +170,12 @@ func (l *loop) counted(c census) {
 	l.retarget = l.retarget || ch.targets
 }
 
-// forget drops all that is known of a namespace's sockets.
-func (l *loop) forget(ns *registered) {
-	l.fresh.drop(ns)
-	l.held.drop(ns)
-	l.tracker.dropAll(ns)
-}
-
-// enqueue queues a candidate for the examiner.
-func (l *loop) enqueue(c *candidate) {
-	c.queued = true
-	l.tracker.schedule(c)
-	l.fresh.push(c)
-}
-
 // remode judges again, after what may be done on this node has changed, wherever that makes a difference.
 func (l *loop) remode(at monotime.Time) {
 	l.log.Info("mode changed", "mode", l.caps.view.Effective.String(), "switch_problem", l.caps.view.SwitchProblem)
-	was := l.mode
-	l.mode = l.caps.view.Effective
 	for _, ns := range l.registry.namespaces {
-		if policy.MostCareful(was, ns.policy.Mode) != l.caps.effective(ns) {
+		was := ns.mode()
+		if ns.limit = l.caps.limit(ns); ns.mode() != was {
 			l.tracker.rejudge(ns, at)
 		}
 	}

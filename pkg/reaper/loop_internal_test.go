@@ -12,6 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -22,10 +23,11 @@ func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 	t.Helper()
 	store := state.New(t.TempDir())
 	l := newLoop(Config{
-		Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
+		Clock: monotime.Fake{}, Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
 	}, newWarnings(slog.New(slog.DiscardHandler)), "boot", "")
 	ns := newRegistered(1)
 	l.registry.namespaces[ns.Identity] = ns
+	ns.limit = l.caps.limit(ns)
 	return l, ns
 }
 
@@ -47,18 +49,6 @@ func overdueLook(cookie uint64) finder.Seen {
 	return finder.Seen{Socket: closeWait(cookie, 2*testGrace), At: at, Entered: max(at.Add(-2*testGrace), 1)}
 }
 
-// lookAgain is what an examiner that looks at the candidates of a job now finds: that they are as before.
-func lookAgain(j *job) {
-	for i, c := range j.list {
-		at := now()
-		s := closeWait(c.history.ID.Cookie(), at.Sub(c.history.Since))
-		x := examined{at: at, socket: s, history: policy.Follow(&j.histories[i], policy.Look{At: at, Socket: &s})}
-		x.verdict = policy.Judge(j.policy, x.history, &s, at)
-		x.outcome = (&examiner{}).decide(j, x.verdict)
-		j.results = append(j.results, x)
-	}
-}
-
 // nextOf takes the next job, which has to be there and about so many sockets.
 func nextOf(t *testing.T, l *loop, sockets int) *job {
 	t.Helper()
@@ -72,7 +62,7 @@ func nextOf(t *testing.T, l *loop, sockets int) *job {
 func noneNext(t *testing.T, l *loop) {
 	t.Helper()
 	if j := l.nextJob(now(), time.Now()); j != nil {
-		t.Fatalf("there is another job, of %d sockets in mode %v", len(j.list), j.mode)
+		t.Fatalf("there is another job, of %d sockets in mode %v", len(j.list), j.judge.limit)
 	}
 }
 
@@ -87,13 +77,12 @@ func outcomesOf(l *loop) map[string]int {
 func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before, after policy.Mode
-		again         bool
 		journal       map[string]int
 	}{
-		"observed, and to be destroyed now": {policy.Observe, policy.Destroy, true, map[string]int{api.WouldDestroy: 1, api.Destroyed: 1}},
-		"off, and to be observed now":       {policy.Off, policy.Observe, true, map[string]int{api.WouldDestroy: 1}},
-		"off, and to be destroyed now":      {policy.Off, policy.Destroy, true, map[string]int{api.Destroyed: 1}},
-		"destroyed, and observed from now":  {policy.Destroy, policy.Observe, false, map[string]int{api.Destroyed: 1}},
+		"observed, and to be destroyed now": {policy.Observe, policy.Destroy, map[string]int{api.WouldDestroy: 1, api.Destroyed: 1}},
+		"off, and to be observed now":       {policy.Off, policy.Observe, map[string]int{api.WouldDestroy: 1}},
+		"off, and to be destroyed now":      {policy.Off, policy.Destroy, map[string]int{api.Destroyed: 1}},
+		"destroyed, and observed from now":  {policy.Destroy, policy.Observe, map[string]int{api.Destroyed: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
@@ -101,15 +90,19 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 				turn(t, l, tc.before)
 			}
 			see(l, ns.Identity, overdueLook(7))
-			j := nextOf(t, l, 1)
-			lookAgain(j)
-			turn(t, l, tc.after) // while the examiner is at work
-			l.examined(j, now())
-			if tc.again {
+			k := new(kernel)
+			if tc.before == policy.Off {
+				noneNext(t, l)
+				turn(t, l, tc.after)
+			} else {
 				j := nextOf(t, l, 1)
-				lookAgain(j)
+				k.examine(j)
+				turn(t, l, tc.after) // while the examiner is at work
 				l.examined(j, now())
 			}
+			j := nextOf(t, l, 1)
+			k.examine(j)
+			l.examined(j, now())
 			noneNext(t, l)
 			if got := outcomesOf(l); len(got) != len(tc.journal) || got[api.Destroyed] != tc.journal[api.Destroyed] || got[api.WouldDestroy] != tc.journal[api.WouldDestroy] {
 				t.Errorf("the journal has %v, want %v", got, tc.journal)
@@ -126,7 +119,7 @@ func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
 		if j == nil {
 			break
 		}
-		lookAgain(j)
+		new(kernel).examine(j)
 		sweep(l, ns, 7) // it shows the socket while the examiner is at work
 		l.examined(j, now())
 		sweep(l, ns, 7)
@@ -159,15 +152,7 @@ func TestLoopForgetsWhatIsGoneAndNothingElse(t *testing.T) {
 	since := ns.candidates[2].history.Since
 	sweep(l, ns, 1) // neither 2 nor 3
 	j := nextOf(t, l, 2)
-	for _, c := range j.list {
-		x := examined{at: now(), outcome: goneMeantime}
-		if c.history.ID.Cookie() == 2 { // the dump missed it
-			s := closeWait(2, 0)
-			x.history = policy.Follow(&c.history, policy.Look{At: x.at, Socket: &s})
-			x.socket, x.verdict, x.outcome = s, policy.Verdict{Reason: policy.Young, Again: x.at.Add(time.Minute)}, spared
-		}
-		j.results = append(j.results, x)
-	}
+	(&kernel{gone: map[uint64]bool{3: true}}).examine(j) // the dump missed the other
 	l.examined(j, now())
 	noneNext(t, l)
 	if len(ns.candidates) != 2 || ns.candidates[2] == nil || ns.candidates[1] == nil {
@@ -184,19 +169,19 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	l.budget.spend(time.Now(), 1) // nothing is left of it
 	see(l, ns.Identity, overdueLook(1), overdueLook(2))
 	j := nextOf(t, l, 2)
-	lookAgain(j)
+	new(kernel).examine(j)
 	l.examined(j, now())
-	if l.held.count != 2 {
-		t.Fatalf("%d wait for the budget", l.held.count)
+	if l.tracker.held.count != 2 {
+		t.Fatalf("%d wait for the budget", l.tracker.held.count)
 	}
 	see(l, ns.Identity, overdueLook(3))
 	j = nextOf(t, l, 1)
-	lookAgain(j)
+	new(kernel).examine(j)
 	l.counted(census{}) // its DEL, while the examiner is at work
 	l.examined(j, now())
 	noneNext(t, l)
-	if _, ok := l.tracker.next(); ok || l.held.count+l.fresh.count != 0 || len(ns.candidates) != 0 || !l.retarget {
-		t.Errorf("%d held, %d fresh, %d candidates are left", l.held.count, l.fresh.count, len(ns.candidates))
+	if _, ok := l.tracker.next(); ok || l.tracker.held.count+l.tracker.fresh.count != 0 || len(ns.candidates) != 0 || !l.retarget {
+		t.Errorf("%d held, %d fresh, %d candidates are left", l.tracker.held.count, l.tracker.fresh.count, len(ns.candidates))
 	}
 	see(l, ns.Identity, overdueLook(4)) // the finder has not heard of it yet
 	noneNext(t, l)
@@ -205,12 +190,12 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	r := recordOf(1, "eth0")
-	r.Netns.Identity, r.Policy = ns.Identity, *ns.policy
+	r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
 	l.counted(census{records: []state.Record{r}})
 	see(l, ns.Identity, overdueLook(1))
 	j := nextOf(t, l, 1)
-	lookAgain(j)
-	r.Policy.Mode = policy.Off
+	new(kernel).examine(j)
+	r.Layers = LayersOf(policy.Policy{Mode: policy.Off})
 	l.counted(census{records: []state.Record{r}}) // while the examiner is at work
 	l.examined(j, now())
 	see(l, ns.Identity, overdueLook(1), overdueLook(2)) // the finder has not heard of it yet
@@ -224,7 +209,7 @@ func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	see(l, ns.Identity, overdueLook(7))
 	j := nextOf(t, l, 1)
-	j.results = append(j.results, examined{at: now(), outcome: goneMeantime})
+	(&kernel{gone: map[uint64]bool{7: true}}).examine(j)
 	// The same cookie, connected to somebody else since.
 	s := closeWait(7, 0)
 	s.ID = inetdiag.NewID(s.ID.Family(), s.ID.Local(), closeWait(9, 0).ID.Peer(), 0, 7)
@@ -232,7 +217,7 @@ func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 	see(l, ns.Identity, finder.Seen{Socket: s, At: at})
 	l.examined(j, at)
 	c := ns.candidates[7]
-	if c == nil || c.history.ID != s.ID || c.reason != policy.Young {
+	if c == nil || c.history.ID != s.ID || c.verdict.reason != policy.WithinGrace {
 		t.Errorf("of the new connection is known %+v", c)
 	}
 }

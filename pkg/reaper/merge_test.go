@@ -46,9 +46,9 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 			careful func(*policy.Policy)
 			want    policy.Reason
 		}{
-			"the longer grace":       {func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(time.Hour) }, policy.Young},
+			"the longer grace":       {func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(time.Hour) }, policy.WithinGrace},
 			"no grace that ends":     {func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }, policy.GraceNever},
-			"pending data kept":      {func(p *policy.Policy) { p.PendingData = policy.PendingKeep }, policy.UnreadData},
+			"pending data kept":      {func(p *policy.Policy) { p.PendingGrace = policy.Never }, policy.UnreadData},
 			"its exemptions as well": {exempting(t, `[{"localPorts": "7000"}]`), policy.Exempted},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -56,7 +56,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 				ns := nstest.New(t)
 				n := newNode(t, finder)
 				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
-				strict.CloseWaitGrace = policy.Grace(lenient)
+				strict.CloseWaitGrace = policy.Patience(lenient)
 				careful := strict
 				tc.careful(&careful)
 				n.registerAs(ns, "eth0", strict)

@@ -32,6 +32,7 @@ type Metrics struct {
 	Gone           uint64                   // ended by themselves between decision and destroy
 	Spared         map[policy.Reason]uint64 // how often a socket came to be spared for a reason
 	DestroyErrors  map[string]uint64        // by errno
+	Events         map[string]uint64        // what has happened to candidates, by the event's name
 	Lateness       Histogram                // destroy minus deadline, the wait for the budget left out
 	BudgetWaiting  int
 	SweepDuration  Histogram // of one namespace
@@ -50,7 +51,7 @@ type CountKey struct {
 // Metrics returns what the reaper has counted until now.
 func (r *Reaper) Metrics(ctx context.Context) (Metrics, error) {
 	var m Metrics
-	err := r.each(ctx, func(l *loop) { m = l.metrics() }, func(_ *loop, ns *registered) { m.add(ns, now()) })
+	err := r.each(ctx, func(l *loop) { m = l.metrics() }, func(l *loop, ns *registered) { m.add(ns, l.clock.Now()) })
 	return m, err
 }
 
@@ -89,7 +90,7 @@ func (l *loop) metrics() Metrics {
 		Destroyed:  withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
 		Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
-		Lateness:      l.tally.lateness.clone(), BudgetWaiting: l.held.count,
+		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.count,
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,
 		EventsMissed: cost.Missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
@@ -162,7 +163,7 @@ func (t *tally) forget(here []CountKey) {
 func sparing() []policy.Reason {
 	return slices.DeleteFunc(policy.Reasons(), func(r policy.Reason) bool {
 		// Namespaces that are not registered, or whose mode is off, have no candidates.
-		return r == policy.Destroyable || r == policy.NotRegistered || r == policy.ModeOff
+		return r == policy.Destroyable || r == policy.NotRegistered
 	})
 }
 

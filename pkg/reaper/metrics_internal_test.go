@@ -42,7 +42,7 @@ func TestWhatCanBeCountedIsThereFromTheStart(t *testing.T) {
 			t.Errorf("%s (-want +got)\n%s", name, diff)
 		}
 	}
-	for _, reason := range []policy.Reason{policy.Young, policy.UnreadData, policy.Exempted, policy.SeenOnce, policy.Unknown} {
+	for _, reason := range []policy.Reason{policy.WithinGrace, policy.UnreadData, policy.Exempted, policy.PeerAlive, policy.Unknown} {
 		if n, ok := m.Spared[reason]; !ok || n != 0 {
 			t.Errorf("spared for %v: %d, %v", reason, n, ok)
 		}
@@ -138,12 +138,12 @@ func TestOnlyWhatWasToBeDestroyedIsCountedAsGone(t *testing.T) {
 			see(l, ns.Identity, overdueLook(7))
 			j := nextOf(t, l, 1)
 			if mode == policy.Observe {
-				lookAgain(j)
+				new(kernel).examine(j)
 				l.examined(j, now())
 				sweep(l, ns) // it does not show it
 				j = nextOf(t, l, 1)
 			}
-			j.results = append(j.results, examined{at: now(), outcome: goneMeantime})
+			(&kernel{gone: map[uint64]bool{7: true}}).examine(j)
 			l.examined(j, now())
 			if l.counts.Gone != want || len(ns.candidates) != 0 {
 				t.Errorf("%d are gone, want %d; %d candidates are left", l.counts.Gone, want, len(ns.candidates))

@@ -27,7 +27,7 @@ func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view api.ModeVie
 	take := func(ctx context.Context, written bool) error {
 		return r.read(ctx, func(l *loop) {
 			if l.caps.set(sw, written) {
-				l.remode(now())
+				l.remode(l.clock.Now())
 			}
 			view = l.caps.view
 		})

@@ -66,7 +66,7 @@ func TestObserveDestroysNothingAndJournalsOnce(t *testing.T) {
 						t.Errorf("the journal has %v of a socket", got)
 					}
 					v, ok := n.find(p.Server, api.SocketQuery{})
-					if !ok || v.Verdict != policy.Destroyable || v.Mode != policy.Observe || !strings.Contains(v.Why, "but the mode is observe") {
+					if !ok || v.Verdict != policy.WouldDestroy || v.Mode != policy.Observe || !strings.Contains(v.Why, "but the mode is observe") {
 						t.Errorf("listed as %v in mode %v: %s", v.Verdict, v.Mode, v.Why)
 					}
 					answers(t, p)
@@ -112,10 +112,10 @@ func TestOffDoesNothing(t *testing.T) {
 			n := newNode(t, finder, impatient, func(c *reaper.Config) { c.Mode = policy.Off })
 			n.register(ns, timing(inetdiag.CloseWait, soon))
 			p := shut(t, ns.Connect(t, nstest.IPv4))
-			n.awaitVerdict(p.Server, policy.Destroyable)
+			n.awaitVerdict(p.Server, policy.ModeOff)
 			n.awaitSweeps(20)
 			n.untouched(p.Server)
-			if v, _ := n.find(p.Server, api.SocketQuery{}); !strings.Contains(v.Why, "but the mode is off") {
+			if v, _ := n.find(p.Server, api.SocketQuery{}); v.Why != "the mode is off" {
 				t.Errorf("listed because %q", v.Why)
 			}
 			answers(t, p)
@@ -162,7 +162,7 @@ func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 		n.turn(policy.Off)
 		n.awaitMode(policy.Off)
 		off := victim()
-		n.awaitVerdict(off.Server, policy.Destroyable)
+		n.awaitVerdict(off.Server, policy.ModeOff)
 		n.awaitSweeps(2)
 		n.untouched(off.Server)
 		answers(t, off)

@@ -77,7 +77,7 @@ func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
 				r := n.registerAt(recorded, path.path, timing(inetdiag.CloseWait, lenient))
 				n.register(beside, timing(inetdiag.CloseWait, lenient))
 				own := shut(t, recorded.Connect(t, nstest.IPv4))
-				n.awaitVerdict(own.Server, policy.Young)
+				n.awaitVerdict(own.Server, policy.WithinGrace)
 
 				foreign := shut(t, elsewhere.Connect(t, nstest.IPv4))
 				path.to(elsewhere)
@@ -140,7 +140,7 @@ func TestAnUnregisteredNamespaceIsLeftAlone(t *testing.T) {
 		p := shut(t, ns.Connect(t, nstest.IPv4))
 		n.outlive(beside, inetdiag.CloseWait)
 		n.stillSpared(p.Server, api.SocketQuery{Netns: ns.Path()}, policy.NotRegistered)
-		if v, _ := n.find(p.Server, api.SocketQuery{Netns: ns.Path()}); v.Deadline != nil || v.Mode != policy.Off || v.Why != "its namespace has no attachment" {
+		if v, _ := n.find(p.Server, api.SocketQuery{Netns: ns.Path()}); v.Deadline != nil || v.Mode != policy.Off || v.Why != "its network namespace has no attachment" {
 			t.Errorf("listed as %+v", v)
 		}
 		if _, ok := n.find(p.Server, live); ok {
@@ -192,7 +192,7 @@ func TestDELDropsTheCandidates(t *testing.T) {
 		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
 		n.register(beside, timing(inetdiag.CloseWait, lenient))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
-		n.awaitVerdict(p.Server, policy.Young)
+		n.awaitVerdict(p.Server, policy.WithinGrace)
 		if err := n.store.Delete(r.Attachment); err != nil {
 			t.Fatal(err)
 		}
@@ -217,13 +217,13 @@ func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 		n := newNode(t, finder)
 		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
-		n.awaitVerdict(p.Server, policy.Young)
-		r.Policy.Mode = policy.Off
+		n.awaitVerdict(p.Server, policy.WithinGrace)
+		r.Layers.Network.Mode = new(policy.Off)
 		if err := n.store.Put(r); err != nil {
 			t.Fatal(err)
 		}
 		nstest.Eventually(t, patience, "nothing is listed", func() bool { return len(n.sockets(api.SocketQuery{})) == 0 })
-		r.Policy.Mode = policy.Destroy
+		r.Layers.Network.Mode = new(policy.Destroy)
 		if err := n.store.Put(r); err != nil {
 			t.Fatal(err)
 		}
@@ -233,8 +233,9 @@ func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 
 func TestFilesThatAreNoRecordsAreReportedAndTheRestGoesOn(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns, beside := nstest.New(t), nstest.New(t)
 		n := newNode(t, finder)
+		n.register(beside, timing(inetdiag.CloseWait, soon))
 		r := n.register(ns, timing(inetdiag.CloseWait, soon))
 		name, err := r.FileName()
 		if err != nil {
@@ -265,7 +266,10 @@ func TestFilesThatAreNoRecordsAreReportedAndTheRestGoesOn(t *testing.T) {
 				t.Errorf("of a newer record the status says %q", p.Problem)
 			}
 		}
-		n.outlive(ns, inetdiag.CloseWait)
+		n.outlive(beside, inetdiag.CloseWait)
+		held := shut(t, ns.Connect(t, nstest.IPv4))
+		n.awaitEntry(held.Server, "would-destroy") // one of the files speaks of its namespace
+		answers(t, held)
 		for name := range files {
 			if _, err := os.Stat(filepath.Join(n.store.AttachmentsDir(), name)); err != nil {
 				t.Errorf("the file is not there any more: %v", err)

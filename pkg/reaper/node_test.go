@@ -41,7 +41,8 @@ var finders = []string{finder.NameSockDiag, finder.NameBPF}
 // selectFinder returns the finder of that name for a test, with a whole core for its work. The caller closes it.
 func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend {
 	tb.Helper()
-	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) }, root, 1)
+	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) },
+		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1})
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(tb, "load BPF programs", err)
 	}
@@ -92,7 +93,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	n.tb.Cleanup(func() { root.Close() })
 	by := selectFinder(n.tb, finder, root)
 	cfg := reaper.Config{
-		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: by.Finder, Mode: policy.Destroy,
+		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: by.Finder, Clock: nstest.Clock(n.tb), Mode: policy.Destroy,
 		Kernel: func() error { return nil }, Owners: by.Owners, OwnersBudget: 0.05, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),
 	}
 	for _, c := range change {
@@ -125,7 +126,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 // short is a policy with a grace of a few tenths of a second.
 func short(change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(300*time.Millisecond), policy.Grace(300*time.Millisecond)
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Patience(300*time.Millisecond), policy.Patience(300*time.Millisecond), policy.Never
 	for _, c := range change {
 		c(&p)
 	}
@@ -161,7 +162,7 @@ func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 	return state.Record{
 		Network: "testnet", Attachment: state.Attachment{ContainerID: "c" + strconv.Itoa(ns.FD()), IfName: "eth0"},
 		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id},
-		Pod: state.Pod{Namespace: "default", Name: "pod-" + strconv.Itoa(ns.FD())}, Policy: p, Time: time.Now().Round(0),
+		Pod: state.Pod{Namespace: "default", Name: "pod-" + strconv.Itoa(ns.FD())}, Layers: reaper.LayersOf(p), Time: time.Now().Round(0),
 	}
 }
 

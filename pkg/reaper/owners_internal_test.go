@@ -31,7 +31,7 @@ func TestALineOfTheLogNamesOwnersIfAnyAreKnown(t *testing.T) {
 // TestTrackerUpcomingIsAllThatIsDueUntilThen compares it with looking at every candidate.
 func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
 	for cookie := range uint64(1000) {
 		tr.seen(ns, seenAt(cookie+1, time.Duration(rnd.IntN(int(testGrace))), moment(0)), moment(0))
@@ -42,7 +42,7 @@ func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
 			got = append(got, c.history.ID.Cookie())
 		}
 		for cookie, c := range ns.candidates {
-			if !moment(until).Before(c.again) {
+			if !moment(until).Before(c.step.again) {
 				want = append(want, cookie)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -27,17 +28,17 @@ const (
 func crowdedLoop(tb testing.TB) *loop {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
-	l := newLoop(Config{Finder: finder.NewSockDiag(nil, 1), Log: log, Mode: policy.Destroy}, newWarnings(log), "boot", "")
+	l := newLoop(Config{Clock: monotime.Fake{}, Finder: finder.NewSockDiag(finder.Config{Clock: monotime.Fake{}, CPUBudget: 1}), Log: log, Mode: policy.Destroy}, newWarnings(log), "boot", "")
 	at := now()
 	for i := range uint64(crowdNamespaces) {
 		ns := newRegistered(i + 1)
-		*ns.policy = policy.Default()
+		ns.policies[0] = policy.Default()
 		ns.records = []state.Record{{
 			Network:    "k8s-pod-network",
 			Attachment: state.Attachment{ContainerID: fmt.Sprintf("%064x", i), IfName: "eth0"},
 			Netns:      state.Netns{Path: fmt.Sprintf("/run/netns/cni-01234567-89ab-cdef-0123-%012x", i), Identity: ns.Identity},
 			Pod:        state.Pod{Namespace: fmt.Sprintf("team-%d", i%20), Name: fmt.Sprintf("web-7d4b9c6f5d-%05d", i)},
-			Policy:     *ns.policy,
+			Layers:     LayersOf(ns.policies[0]),
 		}}
 		l.registry.namespaces[ns.Identity] = ns
 		l.registry.census.records = append(l.registry.census.records, ns.records...)

@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -30,6 +31,7 @@ type Config struct {
 	Root       *netns.Root // where records' paths resolve
 	SwitchPath string      // where the node's mode switch is kept
 	Finder     finder.Finder
+	Clock      monotime.Clock
 
 	Mode     policy.Mode   // the cap on every record's mode
 	MinGrace time.Duration // no grace is shorter
@@ -58,6 +60,7 @@ type Reaper struct {
 	boot     string
 	began    time.Time
 	opener   finder.Opener
+	open     opener // for the examiner
 	warnings *warnings
 	calls    chan func(*loop)
 	recounts chan chan<- struct{} // who asks for a census now; closed once that has been taken in
@@ -71,8 +74,10 @@ func New(cfg Config) (*Reaper, error) {
 	if err != nil {
 		return nil, err
 	}
+	by := finder.Opener{Root: cfg.Root}
 	return &Reaper{
-		cfg: cfg, boot: boot, began: time.Now().UTC(), opener: finder.Opener{Root: cfg.Root}, warnings: newWarnings(cfg.Log),
+		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log),
+		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
 		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}),
 		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
@@ -95,7 +100,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	g.Go(func() error {
 		w := watcher{
-			store: r.cfg.Store, root: r.cfg.Root, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
+			store: r.cfg.Store, root: r.cfg.Root, clock: r.cfg.Clock, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
 			asked: r.recounts,
 		}
 		announce := sync.OnceFunc(func() { close(r.counted) })
@@ -113,7 +118,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
-		e := examiner{opener: r.opener}
+		e := examiner{open: r.open, clock: r.cfg.Clock}
 		for j := range jobs {
 			e.examine(j)
 			results <- j // has room: there is only this one
@@ -128,7 +133,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		defer close(jobs)
 		err := l.run(ctx, r.calls, targets, jobs, results)
 		if l.busy { // what is destroyed is accounted for, also at the end
-			l.examined(<-results, now())
+			l.examined(<-results, l.clock.Now())
 		}
 		return err
 	})
@@ -192,7 +197,7 @@ func (r *Reaper) loadCandidates() []savedCandidate {
 	var all []savedCandidate
 	implausible := 0
 	if err == nil {
-		all, implausible, err = decodeCandidates(b, r.boot, now())
+		all, implausible, err = decodeCandidates(b, r.boot, r.cfg.Clock.Now())
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errOtherBoot):

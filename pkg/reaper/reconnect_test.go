@@ -15,7 +15,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -201,7 +200,7 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 			control := shut(t, ns.Connect(t, nstest.IPv4)).Server
 			awaitState(t, ns, cookieOf(t, control), inetdiag.CloseWait)
 			before := kernelSockets(t, ns)
-			at := monotime.Now()
+			at := nstest.Clock(t).Now()
 			seen := []finder.Seen{
 				enteredLongAgo(before[s.cookie], at.Add(-time.Second)), // so that it is older than what comes now
 				enteredLongAgo(before[cookieOf(t, control)], at),
@@ -218,7 +217,7 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 					t.Errorf("it is in the journal: %+v", e)
 				}
 			}
-			if v, ok := n.byCookie(s.cookie); ok && v.Verdict != policy.Young {
+			if v, ok := n.byCookie(s.cookie); ok && v.Verdict != policy.WithinGrace {
 				t.Errorf("the verdict is %v (%s)", v.Verdict, v.Why)
 			}
 		})

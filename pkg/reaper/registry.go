@@ -19,7 +19,10 @@ import (
 type registered struct {
 	finder.Netns // what the finder and the examiner need to know; replaced, never changed
 	records      []state.Record
-	policy       *policy.Policy // merged, graces no shorter than the reaper's minimum; replaced, never changed
+	resolved     []policy.Resolved // of each record
+	policies     []policy.Policy   // of all records, which are judged each; replaced, never changed
+	holds        []state.Hold      // files that keep it at observe
+	limit        policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
 
 	candidates              map[uint64]*candidate // by cookie
 	destroyed, wouldDestroy uint64
@@ -27,6 +30,15 @@ type registered struct {
 	registeredAt            monotime.Time // in this reaper's time
 	lastSweep               monotime.Time // when the last complete sweep began
 	sweepLate               time.Duration // how long after it was due that sweep began
+}
+
+// mode returns the most that any socket of it may get: rules may say less.
+func (ns *registered) mode() policy.Mode {
+	m := ns.limit
+	for i := range ns.policies {
+		m = policy.MostConservative(m, ns.policies[i].Mode)
+	}
+	return m
 }
 
 // watched reports whether anything is looked for in it.
@@ -56,7 +68,7 @@ func newRegistry(minGrace time.Duration) *registry {
 // changes is what a census has changed.
 type changes struct {
 	removed  []*registered // registered no longer
-	repolicy []*registered // with another policy
+	repolicy []*registered // with other policies, or held or not held any more
 	targets  bool          // there is something new, or less, or something else, to tell the finder
 }
 
@@ -74,34 +86,36 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 		}
 	}
 	for id, records := range groups {
-		merged := r.merge(records)
-		ns, as := r.namespaces[id], finder.NewNetns(id, paths(records), merged)
+		n := r.resolve(id, records)
+		ns := r.namespaces[id]
 		if ns == nil {
-			r.namespaces[id] = &registered{
-				Netns: as, records: records, policy: &merged, candidates: make(map[uint64]*candidate), registeredAt: now,
-			}
-			ch.targets = true
+			n.candidates, n.registeredAt = make(map[uint64]*candidate), now
+			r.namespaces[id], ch.targets = n, true
 			continue
 		}
-		if !reflect.DeepEqual(*ns.policy, merged) {
+		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.holds) == 0 != (len(n.holds) == 0) {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
-		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, as)
-		ns.Netns, ns.records, ns.policy = as, records, &merged
+		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
+		ns.Netns, ns.records, ns.resolved, ns.policies, ns.holds = n.Netns, n.records, n.resolved, n.policies, n.holds
 	}
 	return ch
 }
 
-// merge makes the one policy of a namespace from those of its attachments.
-func (r *registry) merge(records []state.Record) policy.Policy {
-	all := make([]policy.Policy, 0, len(records))
-	for _, rec := range records {
-		all = append(all, rec.Policy)
+// resolve returns a network namespace with what its records and the census say of it, and nothing else.
+func (r *registry) resolve(id netns.Identity, records []state.Record) *registered {
+	ns := &registered{records: records, holds: r.census.heldBy(id)}
+	for i := range records {
+		resolved := records[i].Layers.Resolve(r.minGrace)
+		ns.resolved = append(ns.resolved, resolved)
+		for _, p := range resolved.Policies {
+			if !slices.ContainsFunc(ns.policies, func(q policy.Policy) bool { return reflect.DeepEqual(p, q) }) {
+				ns.policies = append(ns.policies, p) // attachments of one pod mostly have the same
+			}
+		}
 	}
-	p := policy.Merge(all...)
-	p.CloseWaitGrace = max(p.CloseWaitGrace, policy.Grace(r.minGrace))
-	p.FinWait2Grace = max(p.FinWait2Grace, policy.Grace(r.minGrace))
-	return p
+	ns.Netns = finder.NewNetns(id, paths(records), ns.policies)
+	return ns
 }
 
 // targets lists the namespaces in which there is something to look for.

@@ -21,7 +21,7 @@ import (
 // recordOf is a record of the namespace with that inode number.
 func recordOf(inode uint64, ifname string, change ...func(*state.Record)) state.Record {
 	r := state.Record{
-		Attachment: state.Attachment{ContainerID: "c", IfName: ifname}, Policy: policy.Default(),
+		Attachment: state.Attachment{ContainerID: "c", IfName: ifname}, Layers: LayersOf(policy.Default()),
 		Netns: state.Netns{Path: "/run/netns/a", Identity: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}},
 	}
 	for _, c := range change {
@@ -31,12 +31,16 @@ func recordOf(inode uint64, ifname string, change ...func(*state.Record)) state.
 }
 
 func with(change func(*policy.Policy)) func(*state.Record) {
-	return func(r *state.Record) { change(&r.Policy) }
+	return func(r *state.Record) {
+		p := r.Layers.Resolve(0).Policies[0]
+		change(&p)
+		r.Layers = LayersOf(p)
+	}
 }
 
 func TestRegistryUpdate(t *testing.T) {
 	grace := func(d time.Duration) func(*state.Record) {
-		return with(func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(d) })
+		return with(func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(d) })
 	}
 	at := func(path string) func(*state.Record) { return func(r *state.Record) { r.Netns.Path = path } }
 	type effect struct {
@@ -63,13 +67,13 @@ func TestRegistryUpdate(t *testing.T) {
 		},
 		"one more that is more careful": {
 			[]state.Record{recordOf(1, "eth0")},
-			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Hour))},
+			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(2*time.Hour))},
 			effect{Known: []uint64{1}, Repolicy: []uint64{1}},
 		},
 		"one more that is less careful": {
 			[]state.Record{recordOf(1, "eth0")},
 			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Second))},
-			effect{Known: []uint64{1}},
+			effect{Known: []uint64{1}, Repolicy: []uint64{1}},
 		},
 		"a shorter grace, by which it is looked at more often": {
 			[]state.Record{recordOf(1, "eth0")},
@@ -120,7 +124,9 @@ func TestRegistryUpdate(t *testing.T) {
 
 func TestRegistryTargets(t *testing.T) {
 	r := newRegistry(time.Second)
-	never := with(func(p *policy.Policy) { p.CloseWaitGrace, p.FinWait2Grace = policy.Never, policy.Never })
+	never := with(func(p *policy.Policy) {
+		p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Never, policy.Never, policy.Never
+	})
 	r.update(census{records: []state.Record{
 		recordOf(1, "eth0"),
 		recordOf(1, "eth1", func(r *state.Record) { r.Netns.Path = "/proc/7/ns/net" }),
@@ -129,7 +135,7 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}}, moment(0))
 	want := []finder.Netns{{
-		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: time.Minute, Grace: 10 * time.Minute,
+		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second,
 	}}
 	if diff := cmp.Diff(want, r.targets()); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)
@@ -139,10 +145,10 @@ func TestRegistryTargets(t *testing.T) {
 func TestRegistryGracesAreNoShorterThanTheMinimum(t *testing.T) {
 	r := newRegistry(30 * time.Second)
 	r.update(census{records: []state.Record{recordOf(1, "eth0", with(func(p *policy.Policy) {
-		p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(time.Second), policy.Grace(time.Minute)
+		p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(time.Second), policy.Patience(time.Minute)
 	}))}}, monotime.Time(1))
 	for _, ns := range r.namespaces {
-		if p := ns.policy; p.CloseWaitGrace != policy.Grace(30*time.Second) || p.FinWait2Grace != policy.Grace(time.Minute) {
+		if p := ns.policies[0]; p.CloseWaitGrace != policy.Patience(30*time.Second) || p.FinWait2Grace != policy.Patience(time.Minute) {
 			t.Errorf("graces are %v and %v", p.CloseWaitGrace, p.FinWait2Grace)
 		}
 	}

@@ -29,7 +29,7 @@ func (r *Reaper) Reload(ctx context.Context) error {
 	}
 	return r.read(ctx, func(l *loop) {
 		if l.caps.reload() {
-			l.remode(now())
+			l.remode(l.clock.Now())
 		}
 		c := &l.registry.census
 		l.log.Info("records and mode switch read again", "attachments", len(c.records), "inert", len(c.inert),

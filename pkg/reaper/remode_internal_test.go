@@ -16,14 +16,14 @@ func TestLoopJournalsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	other := newRegistered(2)
 	l.registry.namespaces[other.Identity] = other
-	ns.policy.Mode = policy.Observe
+	ns.policies[0].Mode = policy.Observe
 	see(l, ns.Identity, overdueLook(7))
 	for i, mode := range []policy.Mode{policy.Observe, policy.Destroy, policy.Observe, policy.Destroy} {
 		if i == 1 {
 			see(l, other.Identity, overdueLook(8)) // where it does make one
 		}
 		for j := l.nextJob(now(), time.Now()); j != nil; j = l.nextJob(now(), time.Now()) {
-			lookAgain(j)
+			new(kernel).examine(j)
 			l.examined(j, now())
 		}
 		turn(t, l, mode)

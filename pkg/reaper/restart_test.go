@@ -131,7 +131,7 @@ func TestAGraceGoesOnAcrossARestart(t *testing.T) {
 		}
 		n.start(finder, attentive)
 		e := n.awaitDestroyed(p.Server)
-		neverMoved(t, e, grace)
+		n.neverMoved(t, e, grace)
 		if age, most := time.Duration(e.Age), time.Since(since.from); age > most {
 			t.Errorf("destroyed at the age of %v, which began %v ago", age, most)
 		}

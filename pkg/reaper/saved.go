@@ -10,6 +10,7 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -24,10 +25,12 @@ type savedCandidate struct {
 }
 
 // The file is a header (magic, boot id), fixed-size entries and a CRC-32 of all before it, in the byte
-// order of the machine: it means nothing on another one, nor after a boot.
+// order of the machine: it means nothing on another one, nor after a boot. Its times are of the initial time
+// namespace, so the next reaper may run in another one. Version 1 had the times of the reaper's own and
+// did not say which: its ages are not trusted.
 const (
-	savedMagic  = "halfclose candidates 1\n"
-	savedEntry  = 3*8 + inetdiag.SizeofID + 2 + 4*8 + 4*8 + 4
+	savedMagic  = "halfclose candidates 2\n"
+	savedEntry  = 3*8 + inetdiag.SizeofID + 4 + 7*8 + 4*8 + 4
 	savedHeader = len(savedMagic) + bootIDLength
 	// bootIDLength is that of /proc/sys/kernel/random/boot_id without its newline.
 	bootIDLength = 36
@@ -44,10 +47,12 @@ func appendCandidate(b []byte, s savedCandidate) []byte {
 	if h.Owned {
 		owned = 1
 	}
-	b = append(b, byte(h.State), owned)
-	for _, t := range []monotime.Time{h.Since, h.Progress, h.First, h.Last} {
+	b = append(b, byte(h.State), owned, byte(h.Role), h.Asks)
+	for _, t := range []monotime.Time{h.Since, h.Start, h.Progress, h.Last, h.PeerAlive} {
 		b = le.AppendUint64(b, uint64(t))
 	}
+	b = le.AppendUint64(b, uint64(h.Frozen))
+	b = le.AppendUint64(b, uint64(h.FrozenIdle))
 	for _, n := range []uint64{h.Counters.Acked, h.Counters.Received, h.Counters.Written, h.Counters.Read} {
 		b = le.AppendUint64(b, n)
 	}
@@ -96,19 +101,20 @@ func decodeCandidates(b []byte, boot string, now monotime.Time) (all []savedCand
 	return all, implausible, nil
 }
 
-// plausible reports whether times are such as an earlier reaper can have saved: none is before boot or to
-// come, and a socket was not looked at before it became half-closed.
+// plausible reports whether a history is such as an earlier reaper can have saved: no time is before boot or to come, a
+// socket was not looked at before it became half-closed, and was not frozen for longer than it was that.
 func plausible(h policy.History, now monotime.Time) bool {
-	for _, t := range []monotime.Time{h.Progress, h.First} {
+	for _, t := range []monotime.Time{h.Progress, h.PeerAlive} {
 		if t < 0 || now < t {
 			return false
 		}
 	}
-	return h.Since > 0 && h.Since <= h.Last && h.Last <= now
+	return h.Since > 0 && h.Since <= h.Start && h.Start <= h.Last && h.Last <= now &&
+		0 <= h.FrozenIdle && h.FrozenIdle <= h.Frozen && h.Frozen <= now.Sub(h.Since) && h.Role <= policy.RoleServer
 }
 
-// maxSaved bounds what is read: some 400,000 candidates.
-const maxSaved = 64 << 20
+// maxSaved bounds what is read: some 600,000 candidates.
+const maxSaved = 128 << 20
 
 func decodeCandidate(e []byte) (s savedCandidate, err error) {
 	le, h := binary.NativeEndian, &s.history
@@ -122,9 +128,12 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 		return s, fmt.Errorf("saved candidates: %w", err)
 	}
 	e = e[inetdiag.SizeofID:]
-	h.State, h.Owned = inetdiag.State(e[0]), e[1] == 1
-	e = e[2:]
-	h.Since, h.Progress, h.First, h.Last = monotime.Time(u64()), monotime.Time(u64()), monotime.Time(u64()), monotime.Time(u64())
+	h.State, h.Owned, h.Role, h.Asks = inetdiag.State(e[0]), e[1] == 1, policy.Role(e[2]), e[3]
+	e = e[4:]
+	for _, t := range []*monotime.Time{&h.Since, &h.Start, &h.Progress, &h.Last, &h.PeerAlive} {
+		*t = monotime.Time(u64())
+	}
+	h.Frozen, h.FrozenIdle = time.Duration(u64()), time.Duration(u64())
 	h.Counters = policy.Counters{Acked: u64(), Received: u64(), Written: u64(), Read: u64()}
 	h.SegsIn = le.Uint32(e)
 	return s, nil

@@ -36,11 +36,13 @@ func randomCandidate(rnd *rand.Rand) savedCandidate {
 	last := since.Add(time.Duration(rnd.Int64N(int64(moment(0).Sub(since)) + 1)))
 	h := policy.History{
 		ID: closeWait(rnd.Uint64(), 0).ID, State: inetdiag.FinWait2, Owned: rnd.IntN(2) == 0,
-		Since: since, Last: last, SegsIn: rnd.Uint32(),
+		Since: since, Start: since, Last: last, Role: policy.Role(rnd.IntN(3)), Asks: uint8(rnd.Uint32()), SegsIn: rnd.Uint32(),
 		Counters: policy.Counters{Acked: rnd.Uint64(), Received: rnd.Uint64(), Written: rnd.Uint64(), Read: rnd.Uint64()},
 	}
 	if rnd.IntN(2) == 0 {
-		h.State, h.First, h.Progress = inetdiag.CloseWait, since, last
+		h.State, h.Start, h.Progress, h.PeerAlive = inetdiag.CloseWait, last, last, last
+		h.Frozen = time.Duration(rnd.Int64N(int64(moment(0).Sub(since)) + 1))
+		h.FrozenIdle = h.Frozen / 2
 	}
 	return savedCandidate{netns.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, h}
 }
@@ -66,17 +68,23 @@ func TestSavedCandidatesComeBackAsTheyWere(t *testing.T) {
 
 func TestSavedCandidatesThatCannotBeAreLeftOut(t *testing.T) {
 	good := randomCandidate(rand.New(rand.NewPCG(13, 14)))
-	good.history.Since, good.history.First = moment(-time.Hour), moment(-time.Hour)
+	good.history.Since, good.history.Start, good.history.Frozen, good.history.FrozenIdle = moment(-time.Hour), moment(-time.Hour), time.Minute, time.Second
 	good.history.Progress, good.history.Last = moment(-time.Minute), moment(-time.Second)
 	for name, change := range map[string]func(h *policy.History){
 		"a look that is to come":           func(h *policy.History) { h.Last = moment(1) },
 		"progress that is to come":         func(h *policy.History) { h.Progress = moment(1) },
-		"a first look that is to come":     func(h *policy.History) { h.First = moment(1) },
+		"a start that is to come":          func(h *policy.History) { h.Start = moment(1) },
+		"a start before the half-close":    func(h *policy.History) { h.Start = h.Since - 1 },
+		"an answer that is to come":        func(h *policy.History) { h.PeerAlive = moment(1) },
+		"an answer before boot":            func(h *policy.History) { h.PeerAlive = -1 },
+		"frozen for less than no time":     func(h *policy.History) { h.Frozen, h.FrozenIdle = -2, -2 },
+		"frozen for longer than its age":   func(h *policy.History) { h.Frozen = 2 * time.Hour },
+		"idle frozen for longer than that": func(h *policy.History) { h.FrozenIdle = h.Frozen + 1 },
+		"a role that there is not":         func(h *policy.History) { h.Role = 3 },
 		"a look before the half-close":     func(h *policy.History) { h.Last = h.Since - 1 },
 		"a half-close that never was":      func(h *policy.History) { h.Since = 0 },
 		"a half-close before boot":         func(h *policy.History) { h.Since = -1 },
 		"progress before boot":             func(h *policy.History) { h.Progress = -1 },
-		"a first look before boot":         func(h *policy.History) { h.First = -1 },
 		"a socket of an impossible family": func(h *policy.History) { h.ID = inetdiag.ID{} },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +109,8 @@ func TestSavedFilesThatAreNone(t *testing.T) {
 		"a longer one":        append(slices.Clone(whole), 0),
 		"a shorter one":       whole[:len(whole)-1],
 		"an entry too little": append(slices.Clone(whole[:savedHeader]), whole[len(whole)-4:]...),
-		"another version":     []byte(strings.Replace(string(whole), "candidates 1", "candidates 2", 1)),
+		"another version":     []byte(strings.Replace(string(whole), "candidates 2", "candidates 3", 1)),
+		"the version whose times were those of its time namespace": []byte(strings.Replace(string(whole), "candidates 2", "candidates 1", 1)),
 	} {
 		if got, _, err := decodeCandidates(b, testBoot, moment(0)); err == nil || got != nil {
 			t.Errorf("%s: %v, %v", name, got, err)

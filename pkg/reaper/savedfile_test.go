@@ -55,11 +55,11 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 			"a truncated one":        {func(b []byte) []byte { return b[:len(b)-20] }, true},
 			"one with a bit flipped": {func(b []byte) []byte { b[reaper.SavedHeader+reaper.SavedSince] ^= 1; return b }, true},
 			"one with a look in the future": {func(b []byte) []byte {
-				return put(b, reaper.SavedLast, monotime.Now().Add(time.Hour))
+				return put(b, reaper.SavedLast, nstest.Clock(t).Now().Add(time.Hour))
 			}, true},
 			"one with an age that never began": {func(b []byte) []byte { return put(b, reaper.SavedSince, 0) }, true},
 			"one whose look was before the half-close": {func(b []byte) []byte {
-				return put(b, reaper.SavedSince, monotime.Now())
+				return put(b, reaper.SavedSince, nstest.Clock(t).Now())
 			}, true},
 			"none": {nil, false},
 		} {

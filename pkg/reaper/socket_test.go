@@ -27,11 +27,11 @@ const tick = 10 * time.Millisecond
 // destroyed: the peers of the sockets in question.
 func timing(st inetdiag.State, grace time.Duration, change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Never, policy.Never
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter, p.PendingGrace = policy.Never, policy.Never, policy.Never, policy.Never
 	if st == inetdiag.CloseWait {
-		p.CloseWaitGrace = policy.Grace(grace)
+		p.CloseWaitGrace = policy.Patience(grace)
 	} else {
-		p.FinWait2Grace = policy.Grace(grace)
+		p.FinWait2Grace = policy.Patience(grace)
 	}
 	for _, c := range change {
 		c(&p)
@@ -39,7 +39,7 @@ func timing(st inetdiag.State, grace time.Duration, change ...func(*policy.Polic
 	return p
 }
 
-func pendingDestroy(p *policy.Policy) { p.PendingData = policy.PendingDestroy }
+func pendingDestroy(p *policy.Policy) { p.PendingGrace = policy.Patience(time.Millisecond) }
 func clockState(p *policy.Policy)     { p.Clock = policy.ClockState }
 func observe(p *policy.Policy)        { p.Mode = policy.Observe }
 

@@ -47,7 +47,7 @@ func (r *Reaper) EachSocket(ctx context.Context, q api.SocketQuery, yield func(*
 	asked := r.identify(q.Netns)
 	ids, registered, err := r.covered(ctx, q, asked)
 	if err == nil && q.Netns != "" && !registered {
-		err = list(surveyUnregistered(q.Netns, asked))
+		err = list(surveyUnregistered(r.cfg.Clock, q.Netns, asked))
 	}
 	var s survey
 	for _, id := range ids {

@@ -136,7 +136,7 @@ func TestSpares(t *testing.T) {
 		},
 		// The peer's window is closed for good, and it answers the zero-window probes for ever.
 		"one with bytes that its peer does not acknowledge": {
-			state: inetdiag.CloseWait, grace: soon, want: policy.UnacknowledgedData,
+			state: inetdiag.CloseWait, grace: soon, want: policy.UnackedData,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := shut(t, ns.Connect(t, nstest.IPv4))
 				written := fill(t, p.Server)
@@ -256,7 +256,7 @@ func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { server.Close() })
-		n.awaitVerdict(server, policy.Young)
+		n.awaitVerdict(server, policy.WithinGrace)
 		answers(t, nstest.Pair{Client: client, Server: server})
 		e := n.awaitDestroyed(server)
 		if age := time.Duration(e.Age); age < lenient || age > time.Since(accepted)+tick {

@@ -20,7 +20,7 @@ import (
 // Status returns what the reaper does now.
 func (r *Reaper) Status(ctx context.Context) (api.ReaperStatus, error) {
 	var s api.ReaperStatus
-	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { addNamespace(&s, l, ns, now()) })
+	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { addNamespace(&s, l, ns, l.clock.Now()) })
 	finishStatus(&s)
 	return s, err
 }
@@ -70,7 +70,7 @@ func (l *loop) status() api.ReaperStatus {
 			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
-		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.held.count},
+		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.count},
 		Namespaces: len(l.registry.namespaces),
 		Counts:     l.counts.Clone(),
 		// Never null: a list may be empty.
@@ -80,8 +80,8 @@ func (l *loop) status() api.ReaperStatus {
 		s.AgeBounds = append(s.AgeBounds, api.Seconds(b))
 	}
 	for _, i := range l.registry.census.inert {
-		view := api.AttachmentView{Policy: api.PolicyView(i.record.Policy), Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
-		s.Attachments = append(s.Attachments, attachmentView(view, i.record))
+		view := api.AttachmentView{Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
+		s.Attachments = append(s.Attachments, attachmentView(view, i.record, i.record.Layers.Resolve(l.cfg.MinGrace)))
 	}
 	for _, p := range l.registry.census.problems {
 		s.Problems = append(s.Problems, api.ProblemView{File: p.File, Problem: p.Err.Error()})
@@ -92,7 +92,7 @@ func (l *loop) status() api.ReaperStatus {
 // addNamespace adds what is known of a namespace to a status.
 func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time) {
 	view := api.AttachmentView{
-		Policy: api.PolicyView(*ns.policy), Mode: l.caps.effective(ns), CappedBy: l.caps.capped(ns), Problem: ns.problem,
+		Mode: ns.mode(), Problem: ns.problem,
 		Destroyed: ns.destroyed, WouldDestroy: ns.wouldDestroy,
 	}
 	if !ns.lastSweep.IsZero() {
@@ -105,13 +105,15 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 			continue
 		}
 		age := at.Sub(c.history.Since)
-		view.Ages.Of(c.history.State).Add(age, c.overdue(at), &bounds)
+		view.Ages.Of(c.history.State).Add(age, c.isOverdue(at), &bounds)
 		view.Oldest = max(view.Oldest, api.Seconds(age))
 	}
 	view.Candidates = view.Ages.Totals()
 	s.Ages.Merge(&view.Ages)
-	for _, rec := range ns.records {
-		s.Attachments = append(s.Attachments, attachmentView(view, rec))
+	for i, rec := range ns.records {
+		view := attachmentView(view, rec, ns.resolved[i])
+		view.CappedBy = l.caps.capped(ns, view.Policy.Mode)
+		s.Attachments = append(s.Attachments, view)
 	}
 }
 
@@ -122,9 +124,11 @@ func finishStatus(s *api.ReaperStatus) {
 }
 
 // attachmentView returns v with what is the record's own.
-func attachmentView(v api.AttachmentView, r state.Record) api.AttachmentView {
+func attachmentView(v api.AttachmentView, r state.Record, resolved policy.Resolved) api.AttachmentView {
+	v.Policy = api.PolicyView(resolved.Policies[len(resolved.Policies)-1])
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
-	v.Recorded, v.Plugin, v.Sources, v.Warnings = r.Time, r.Plugin, r.Sources, r.Warnings
+	v.Recorded, v.Plugin, v.Sources = r.Time, r.Plugin, resolved.Sources
+	v.Warnings = slices.Concat(r.Warnings, resolved.Problems)
 	return v
 }
 

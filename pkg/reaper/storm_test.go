@@ -24,7 +24,7 @@ const raging = 2 * time.Second
 // both is a policy with the same grace for both states.
 func both(grace time.Duration) policy.Policy {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Grace(grace), policy.Grace(grace)
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Patience(grace), policy.Patience(grace), policy.Never
 	return p
 }
 

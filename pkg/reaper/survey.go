@@ -14,15 +14,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // survey is what is known of the sockets of one namespace, copied for a reader.
 type survey struct {
+	clock        monotime.Clock
 	netns        finder.Netns
 	record       state.Record
-	policy       policy.Policy
-	mode         policy.Mode
+	ns           registered // its policies and its limit alone
+	findsOwners  bool
 	known        []candidate
 	views        []api.SocketView
 	unregistered bool // the namespace is not registered
@@ -31,13 +33,14 @@ type survey struct {
 
 // survey copies what is known of a namespace's sockets into s, whose room is used again.
 func (l *loop) survey(id netns.Identity, s *survey) {
-	*s = survey{known: s.known[:0], views: s.views[:0]}
+	*s = survey{clock: l.clock, known: s.known[:0], views: s.views[:0]}
 	ns := l.registry.namespaces[id]
 	if ns == nil {
 		s.gone = true
 		return
 	}
-	s.netns, s.record, s.policy, s.mode = ns.Netns, ns.records[0], *ns.policy, l.caps.effective(ns)
+	s.netns, s.record, s.findsOwners = ns.Netns, ns.records[0], l.tracker.findsOwners
+	s.ns = registered{policies: ns.policies, limit: ns.limit}
 	s.known = slices.Grow(s.known, len(ns.candidates))
 	for _, c := range ns.candidates {
 		s.known = append(s.known, *c)
@@ -45,10 +48,11 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 }
 
 // surveyUnregistered returns the survey of a namespace that is not registered.
-func surveyUnregistered(path string, id netns.Identity) *survey {
+func surveyUnregistered(clock monotime.Clock, path string, id netns.Identity) *survey {
 	return &survey{
+		clock: clock,
 		netns: finder.Netns{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
-		mode: policy.Off, unregistered: true,
+		ns: registered{limit: policy.Off}, unregistered: true,
 	}
 }
 
@@ -62,34 +66,48 @@ func (s *survey) list(o finder.Opener, q api.SocketQuery) ([]api.SocketView, err
 
 // fromMemory lists what is known of the half-closed sockets.
 func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
-	at := now()
+	at := s.clock.Now()
 	s.views = slices.Grow(s.views, len(s.known))
 	for i := range s.known {
 		c := &s.known[i]
 		sock := c.socket()
-		v := s.view(c.history, &sock, at)
-		if c.reason == policy.Unknown && !c.complete() {
+		v := s.view(&c.history, &sock, s.facts(c, at), at)
+		if !c.isConfirmed() {
 			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
 		}
-		s.conclude(v, q, !c.waiting.IsZero())
+		s.conclude(v, q, c)
 	}
 	return s.views
 }
 
-// conclude adds to the last view what becomes of a socket that nothing but the mode or the budget spares, and
-// drops the view if it is not asked for.
-func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, waiting bool) {
+// conclude adds to the last view what the candidate waits for, and drops the view if it is not asked for. c is nil for
+// a socket that is no candidate.
+func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, c *candidate) {
 	if !q.Wants(v) {
 		s.views = s.views[:len(s.views)-1]
 		return
 	}
-	switch {
-	case v.Verdict != policy.Destroyable:
-	case v.Mode != policy.Destroy:
+	if v.Verdict == policy.WouldDestroy {
 		v.Why += ", but the mode is " + v.Mode.String()
-	case waiting:
-		v.Why += ", waiting for --max-destroys-per-second"
 	}
+	if c == nil {
+		return
+	}
+	switch {
+	case v.Verdict == policy.Destroyable && c.step.phase == phaseHeld:
+		v.Why += ", waiting for --max-destroys-per-second"
+	case c.verdict.obstacle != prober.NoObstacle:
+		v.Why += "; its peer cannot be asked: " + c.verdict.obstacle.String()
+	}
+}
+
+// facts returns what is known of a candidate beside its looks, nil if it is none.
+func (s *survey) facts(c *candidate, at monotime.Time) (f policy.Facts) {
+	if c != nil {
+		f = c.facts(at)
+	}
+	f.OwnersKnown = f.OwnersKnown || !s.findsOwners
+	return f
 }
 
 // dump dumps the namespace and judges every socket in it.
@@ -104,7 +122,7 @@ func (s *survey) dump(o finder.Opener, q api.SocketQuery) ([]api.SocketView, err
 		known[s.known[i].history.ID.Cookie()] = &s.known[i]
 	}
 	err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates, Info: true}, func(sock *inetdiag.Socket) error {
-		s.judge(q, sock, known[sock.ID.Cookie()], now())
+		s.judge(q, sock, known[sock.ID.Cookie()], s.clock.Now())
 		return nil
 	})
 	if err != nil {
@@ -119,26 +137,27 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 	if c != nil {
 		prev = &c.history
 	}
-	v := s.view(policy.Follow(prev, policy.Look{At: at, Socket: sock}), sock, at)
+	h := policy.Follow(prev, policy.Look{At: at, Socket: sock})
+	v := s.view(&h, sock, s.facts(c, at), at)
 	if s.unregistered {
 		v.Verdict, v.Deadline = policy.NotRegistered, nil
-		v.Why = policy.Explain(policy.Verdict{Reason: policy.NotRegistered}, s.policy, policy.History{}, sock, at)
+		v.Why = policy.Explain(&policy.Verdict{Reason: policy.NotRegistered}, nil, &policy.History{}, sock, at)
 	}
-	s.conclude(v, q, c != nil && !c.waiting.IsZero())
+	s.conclude(v, q, c)
 }
 
 // view appends a view of a socket as policy judges it.
-func (s *survey) view(h policy.History, sock *inetdiag.Socket, at monotime.Time) *api.SocketView {
-	verdict := policy.Judge(s.policy, h, sock, at)
+func (s *survey) view(h *policy.History, sock *inetdiag.Socket, f policy.Facts, at monotime.Time) *api.SocketView {
+	verdict := s.ns.judge(h, sock, f, at)
 	s.views = append(s.views, api.SocketView{
 		Pod: s.record.Pod, ContainerID: s.record.ContainerID, Netns: s.record.Netns.Path,
 		Local: sock.ID.Local().String(), Peer: sock.ID.Peer().String(), State: sock.State,
 		RQueue: sock.RQueue, WQueue: sock.WQueue, UID: sock.UID, Inode: sock.Inode, Cookie: sock.ID.Cookie(),
-		Verdict: verdict.Reason, Mode: s.mode, Why: policy.Explain(verdict, s.policy, h, sock, at),
+		Verdict: verdict.Reason, Mode: s.modeOf(&verdict), Why: policy.Explain(&verdict, s.ns.policies, h, sock, at),
 	})
 	v := &s.views[len(s.views)-1]
 	if sock.State.HalfClosed() && sock.Inode != 0 {
-		age, idle := api.Seconds(at.Sub(h.Since)), api.Seconds(at.Sub(max(h.Since, h.Progress)))
+		age, idle := api.Seconds(at.Sub(h.Since)), api.Seconds(at.Sub(h.IdleStart(policy.ClockProgress)))
 		v.Age, v.Idle = &age, &idle
 	}
 	if !verdict.Deadline.IsZero() {
@@ -146,6 +165,14 @@ func (s *survey) view(h policy.History, sock *inetdiag.Socket, at monotime.Time)
 		v.Deadline = &left
 	}
 	return v
+}
+
+// modeOf returns the mode that applies to a socket: that of its sentence, or its network namespace's if it has none.
+func (s *survey) modeOf(v *policy.Verdict) policy.Mode {
+	if v.ActWhy == (policy.Why{}) {
+		return s.ns.mode()
+	}
+	return v.Act
 }
 
 // oldestFirst returns the sockets by age, those without one last.

@@ -14,15 +14,72 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// tracker knows the candidates of all namespaces and which is to be looked at next. It does no I/O and
-// reads no clock.
+// tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
 	agenda  agenda
-	changed bool                     // since the candidates were last saved
-	spared  map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
+	fresh   *rotation // candidates in phaseQueued
+	held    *rotation // candidates in phaseHeld
+	unowned *rotation // candidates in phaseUnowned, and some that were
+	changed bool      // since the candidates were last saved
+	events  [numEvents]uint64
+
+	findsOwners bool         // else judgements do without
+	asks        bool         // peers can be asked
+	toAsk       []*candidate // in phaseAsking, whose question is to be sent
+	toCancel    []*candidate // that were in it, whose question is to be cancelled
+	wouldAsk    uint64       // questions that the mode forbade, one for each idle time
+
+	spared map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
 }
 
-// seen takes in a finder's look at one socket.
+func newTracker() tracker {
+	return tracker{fresh: newRotation(), held: newRotation(), unowned: newRotation(), spared: make(map[policy.Reason]uint64)}
+}
+
+// handle moves a candidate to its next phase, and returns what is left to do: the queues are served.
+func (t *tracker) handle(c *candidate, e event, now monotime.Time) action {
+	return t.handleUntil(c, e, 0, now)
+}
+
+// handleUntil is handle for a judgement that wants the candidate to be looked at again at a time.
+func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) action {
+	t.events[e]++
+	was := c.step
+	next, act := was.next(e, again, now)
+	c.step = next
+	if was.phase == phaseHeld && next.phase != phaseHeld {
+		c.excuse(now.Sub(was.since))
+	}
+	t.schedule(c)
+	if act&actCancel != 0 {
+		t.toCancel = append(t.toCancel, c)
+	}
+	switch {
+	case act&actQueue != 0:
+		t.fresh.push(c)
+	case act&actHold != 0:
+		t.held.push(c)
+	case act&actLookUp != 0:
+		t.unowned.push(c)
+	case act&actAsk != 0:
+		t.toAsk = append(t.toAsk, c)
+	case act&actDrop != 0:
+		delete(c.ns.candidates, c.history.ID.Cookie())
+		t.changed = true
+	}
+	return act
+}
+
+// eventCounts returns how often each event has happened.
+func (t *tracker) eventCounts() map[string]uint64 {
+	counts := make(map[string]uint64, numEvents)
+	for e, n := range t.events {
+		counts[event(e).String()] = n
+	}
+	return counts
+}
+
+// seen handles a finder's look at one socket.
 func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	s := &seen.Socket
 	c := ns.candidates[s.ID.Cookie()]
@@ -36,39 +93,128 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 		c = &candidate{ns: ns, index: -1}
 		ns.candidates[s.ID.Cookie()] = c
 	}
-	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered})
-	t.update(c, h, s, policy.Judge(*ns.policy, h, s, now), now)
+	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered, Role: seen.Role})
+	facts := policy.Facts{OwnersKnown: !t.findsOwners}
+	if s.Inode == c.shown.inode {
+		facts = t.facts(c, now)
+	}
+	v := ns.judge(&h, s, facts, now)
+	if t.take(c, h, s, v) {
+		t.handle(c, eventRenewed, now)
+	}
+	t.judged(c, v, now)
 }
 
-// update takes over what a look established, and puts the candidate on the agenda.
-func (t *tracker) update(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, now monotime.Time) {
-	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned {
+// facts returns what is known of a candidate beside its looks.
+func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
+	f := c.facts(now)
+	f.OwnersKnown = f.OwnersKnown || !t.findsOwners
+	return f
+}
+
+// judge judges a candidate as it was at its last look, at a later moment.
+func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
+	s := c.socket()
+	return c.ns.judge(&c.history, &s, t.facts(c, now), now)
+}
+
+// reconsider judges a candidate again after something else than a look has changed.
+func (t *tracker) reconsider(c *candidate, now monotime.Time) {
+	s, v := c.socket(), t.judge(c, now)
+	t.take(c, c.history, &s, v)
+	t.judged(c, v, now)
+}
+
+// take takes over a look and the verdict on it, as candidate.take does.
+func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict) (renewed bool) {
+	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
-	if v.Reason != c.reason && !v.Destroy() {
-		if t.spared == nil {
-			t.spared = make(map[policy.Reason]uint64)
-		}
+	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable {
 		t.spared[v.Reason]++
 	}
-	c.look(h, s, v)
-	if v.Destroy() && !c.noted {
-		c.again = max(now, c.retry)
+	return c.take(h, s, v)
+}
+
+// judged handles the verdict on the last look.
+func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
+	act := t.handleUntil(c, t.judgement(&v), v.Again, now)
+	if act&actRecord != 0 && c.verdict.recorded&recordedQuestion == 0 {
+		c.verdict.recorded |= recordedQuestion
+		t.wouldAsk++
 	}
-	t.schedule(c)
 }
 
-// postpone leaves a candidate alone for a while that the kernel could not be asked about.
-func (t *tracker) postpone(c *candidate, now monotime.Time) {
-	c.retry = now.Add(retryAfter)
-	c.again = c.retry
-	t.schedule(c)
+// judgement returns the event that a verdict is. A rule's threshold and the other end of the connection have their
+// say here.
+func (t *tracker) judgement(v *policy.Verdict) event {
+	switch {
+	case v.NeedsOwners:
+		return eventOwnersNeeded
+	case v.Reason == policy.Destroyable, v.Reason == policy.WouldDestroy:
+		return eventDestroyDue
+	case v.Reason == policy.WouldAsk:
+		return eventAskForbidden
+	case v.Reason == policy.AskingPeer && t.asks:
+		return eventAskDue
+	}
+	return eventSpared
 }
 
-// schedule puts c on the agenda, or takes it off, as c.again says.
+// rejudge handles a change of a network namespace's policy, or of the mode.
+func (t *tracker) rejudge(ns *registered, now monotime.Time) {
+	for _, c := range ns.candidates {
+		t.handle(c, eventRejudged, now)
+		if !c.isConfirmed() {
+			continue // it is queued for its first look, or nothing is known of it
+		}
+		c.excused = now
+		t.reconsider(c, now)
+	}
+}
+
+// restore takes over a history that an earlier process saved: a look has to confirm it at once.
+func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
+	cookie := h.ID.Cookie()
+	if ns.candidates[cookie] != nil {
+		return
+	}
+	c := &candidate{ns: ns, index: -1, history: h, excused: now, verdict: verdict{reason: policy.Unknown}}
+	ns.candidates[cookie] = c
+	t.handle(c, eventTimeCame, now)
+}
+
+// forget drops all candidates of a network namespace.
+func (t *tracker) forget(ns *registered, now monotime.Time) {
+	t.fresh.drop(ns)
+	t.held.drop(ns)
+	t.unowned.drop(ns)
+	for _, c := range ns.candidates {
+		t.handle(c, eventForgotten, now)
+	}
+}
+
+// missed handles the candidates that a sweep of their network namespace did not show. They may be gone, or the
+// dump, which is no snapshot, has missed them.
+func (t *tracker) missed(ns *registered, swept, now monotime.Time) {
+	for _, c := range ns.candidates {
+		if c.history.Last.Before(swept) {
+			t.handle(c, eventMissed, now)
+		}
+	}
+}
+
+// due handles the candidates whose time has come.
+func (t *tracker) due(now monotime.Time) {
+	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.again) {
+		t.handle(t.agenda[0], eventTimeCame, now) // which takes it off the agenda
+	}
+}
+
+// schedule puts a candidate on the agenda, or takes it off, as its step says.
 func (t *tracker) schedule(c *candidate) {
 	switch {
-	case c.again.IsZero() || c.queued:
+	case c.step.again.IsZero():
 		if c.index >= 0 {
 			heap.Remove(&t.agenda, int(c.index))
 		}
@@ -79,60 +225,12 @@ func (t *tracker) schedule(c *candidate) {
 	}
 }
 
-// restore takes over a history that an earlier process saved: it is confirmed by a look at once.
-func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
-	cookie := h.ID.Cookie()
-	if ns.candidates[cookie] != nil {
-		return
-	}
-	c := &candidate{ns: ns, index: -1, history: h, again: now, from: now, reason: policy.Unknown}
-	ns.candidates[cookie] = c
-	t.schedule(c)
-}
-
-// drop forgets a candidate.
-func (t *tracker) drop(c *candidate) {
-	if c.index >= 0 {
-		heap.Remove(&t.agenda, int(c.index))
-	}
-	delete(c.ns.candidates, c.history.ID.Cookie())
-	t.changed = true
-}
-
-// dropAll forgets all candidates of a namespace.
-func (t *tracker) dropAll(ns *registered) {
-	for _, c := range ns.candidates {
-		t.drop(c)
-	}
-}
-
-// missed returns the candidates that a sweep of their namespace did not show. They may be gone, or the
-// dump, which is no snapshot, has missed them.
-func (t *tracker) missed(ns *registered, swept monotime.Time) []*candidate {
-	var missed []*candidate
-	for _, c := range ns.candidates {
-		if c.history.Last.Before(swept) && !c.queued {
-			missed = append(missed, c)
-		}
-	}
-	return missed
-}
-
-// due takes the candidates off the agenda whose time has come.
-func (t *tracker) due(now monotime.Time) []*candidate {
-	var due []*candidate
-	for len(t.agenda) > 0 && !now.Before(t.agenda[0].again) {
-		due = append(due, heap.Pop(&t.agenda).(*candidate))
-	}
-	return due
-}
-
 // next returns when the next candidate's time comes.
 func (t *tracker) next() (monotime.Time, bool) {
 	if len(t.agenda) == 0 {
 		return 0, false
 	}
-	return t.agenda[0].again, true
+	return t.agenda[0].step.again, true
 }
 
 // upcoming yields the candidates whose time comes by then, the earlier ones mostly first. It visits no others.
@@ -141,7 +239,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 	return func(yield func(*candidate) bool) {
 		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 			i := queue[0]
-			if i >= len(t.agenda) || until.Before(t.agenda[i].again) {
+			if i >= len(t.agenda) || until.Before(t.agenda[i].step.again) {
 				continue // nor are those below it any sooner
 			}
 			if !yield(t.agenda[i]) {
@@ -152,23 +250,11 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 	}
 }
 
-// rejudge looks again at what has been decided for a namespace whose policy has changed.
-func (t *tracker) rejudge(ns *registered, now monotime.Time) {
-	for _, c := range ns.candidates {
-		if c.reason == policy.Unknown {
-			continue // it is to be looked at, or nothing is known of it
-		}
-		c.noted, c.from = false, now
-		s := c.socket()
-		t.update(c, c.history, &s, c.judge(now), now)
-	}
-}
-
 // agenda is a heap of candidates by the time of their next look.
 type agenda []*candidate
 
 func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].again < a[j].again }
+func (a agenda) Less(i, j int) bool { return a[i].step.again < a[j].step.again }
 func (a agenda) Swap(i, j int) {
 	a[i], a[j] = a[j], a[i]
 	a[i].index, a[j].index = int32(i), int32(j)

@@ -16,17 +16,23 @@ import (
 // dueAt lists the cookies of what is due.
 func dueAt(t *tracker, at monotime.Time) []uint64 {
 	var cookies []uint64
-	for _, c := range t.due(at) {
-		cookies = append(cookies, c.history.ID.Cookie())
+	t.due(at)
+	for ns, list := t.fresh.pop(100); ns != nil; ns, list = t.fresh.pop(100) {
+		for _, c := range list {
+			cookies = append(cookies, c.history.ID.Cookie())
+			t.handle(c, eventTaken, at)
+		}
 	}
 	slices.Sort(cookies)
 	return cookies
 }
 
 func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
-	tr.seen(ns, seenAt(7, 5*time.Second, moment(0)), moment(0))
+	seen := seenAt(7, 5*time.Second, moment(0))
+	seen.Entered = moment(-5 * time.Second)
+	tr.seen(ns, seen, moment(0))
 	if got := dueAt(&tr, moment(testGrace-5*time.Second-1)); got != nil {
 		t.Errorf("due before its grace has ended: %v", got)
 	}
@@ -42,42 +48,41 @@ func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
 }
 
 func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
-	t.Run("after a quarter of its grace, if it was seen once", func(t *testing.T) {
-		var tr tracker
+	t.Run("after its whole grace, if it was found late", func(t *testing.T) {
+		tr := newTracker()
 		ns := newRegistered(1)
 		tr.seen(ns, seenAt(7, time.Hour, moment(0)), moment(0))
-		if next, _ := tr.next(); next != moment(testGrace/4) || ns.candidates[7].reason != policy.SeenOnce {
-			t.Errorf("next look at %v for being %v", next.Sub(moment(0)), ns.candidates[7].reason)
+		if next, _ := tr.next(); next != moment(testGrace) || ns.candidates[7].verdict.reason != policy.WithinGrace {
+			t.Errorf("next look at %v for being %v", next.Sub(moment(0)), ns.candidates[7].verdict.reason)
 		}
 	})
 	t.Run("at once, if its entry was seen", func(t *testing.T) {
-		var tr tracker
+		tr := newTracker()
 		ns := newRegistered(1)
 		seen := seenAt(7, time.Hour, moment(0))
 		seen.Entered = moment(-time.Hour)
 		tr.seen(ns, seen, moment(3))
-		if next, _ := tr.next(); next != moment(3) {
-			t.Errorf("next look at %v", next.Sub(moment(0)))
+		if got := dueAt(&tr, moment(3)); !slices.Equal(got, []uint64{7}) {
+			t.Errorf("due is %v", got)
 		}
 	})
-	t.Run("no more once it was dealt with", func(t *testing.T) {
-		var tr tracker
+	t.Run("no more while the mode forbids the destroy", func(t *testing.T) {
+		tr := newTracker()
 		ns := newRegistered(1)
 		seen := seenAt(7, time.Hour, moment(0))
 		seen.Entered = moment(-time.Hour)
 		tr.seen(ns, seen, moment(0))
-		tr.due(moment(0))
-		c := ns.candidates[7]
-		c.noted = true
+		dueAt(&tr, moment(0))
+		tr.handle(ns.candidates[7], eventDestroyForbidden, moment(0))
 		tr.seen(ns, seenAt(7, time.Hour+time.Second, moment(time.Second)), moment(time.Second))
-		if next, ok := tr.next(); ok {
-			t.Errorf("next look at %v", next.Sub(moment(0)))
+		if got := dueAt(&tr, moment(time.Hour)); got != nil {
+			t.Errorf("due is %v", got)
 		}
 	})
 }
 
 func TestTrackerTakesTheLaterLook(t *testing.T) {
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
 	tr.seen(ns, seenAt(7, time.Second, moment(time.Second)), moment(time.Second))
 	late := seenAt(7, 0, moment(0))
@@ -89,10 +94,10 @@ func TestTrackerTakesTheLaterLook(t *testing.T) {
 }
 
 func TestTrackerProgressPostponesAndUndoesWhatWasDealtWith(t *testing.T) {
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
 	tr.seen(ns, seenAt(7, 0, moment(0)), moment(0))
-	ns.candidates[7].noted = true
+	ns.candidates[7].step.phase = phaseForbidden
 	moved := seenAt(7, 0, moment(10*time.Second))
 	moved.Socket.Info.BytesAcked += 10
 	moved.Socket.Info.SegsIn++
@@ -100,50 +105,47 @@ func TestTrackerProgressPostponesAndUndoesWhatWasDealtWith(t *testing.T) {
 	if next, _ := tr.next(); next != moment(10*time.Second+testGrace) {
 		t.Errorf("next look at %v", next.Sub(moment(0)))
 	}
-	if ns.candidates[7].noted {
-		t.Error("it counts as dealt with")
+	if got := ns.candidates[7].step.phase; got != phaseTimed {
+		t.Errorf("it is %v", got)
 	}
 }
 
 func TestTrackerMissed(t *testing.T) {
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
 	for cookie := range uint64(4) {
 		tr.seen(ns, seenAt(cookie, 0, moment(0)), moment(0))
 	}
 	swept := moment(time.Second)
 	tr.seen(ns, seenAt(1, 0, swept.Add(time.Millisecond)), swept.Add(time.Millisecond)) // the sweep showed it
-	ns.candidates[2].queued = true                                                      // its turn comes anyway
-	var got []uint64
-	for _, c := range tr.missed(ns, swept) {
-		got = append(got, c.history.ID.Cookie())
-	}
-	if slices.Sort(got); !slices.Equal(got, []uint64{0, 3}) {
-		t.Errorf("missed %v, want 0 and 3", got)
+	tr.handle(ns.candidates[2], eventTimeCame, swept)                                   // its turn comes anyway
+	tr.missed(ns, swept, swept)
+	if got := dueAt(&tr, swept); !slices.Equal(got, []uint64{0, 2, 3}) || tr.events[eventMissed] != 3 {
+		t.Errorf("to be looked at are %v, %d of them missed", got, tr.events[eventMissed])
 	}
 }
 
 func TestTrackerRejudgesAfterAChange(t *testing.T) {
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
 	tr.seen(ns, seenAt(7, 0, moment(0)), moment(0))
 	tr.seen(ns, seenAt(7, 10*time.Second, moment(10*time.Second)), moment(10*time.Second))
 	judge := func(change func(*policy.Policy)) (monotime.Time, policy.Reason) {
-		p := *ns.policy
+		p := ns.policies[0]
 		change(&p)
-		ns.policy = &p
-		ns.candidates[7].noted = true
+		ns.policies = []policy.Policy{p}
+		ns.candidates[7].step.phase = phaseForbidden
 		tr.rejudge(ns, moment(11*time.Second))
 		next, _ := tr.next()
-		if ns.candidates[7].noted {
-			t.Error("it still counts as dealt with")
+		if got := ns.candidates[7].step.phase; got == phaseForbidden {
+			t.Errorf("it is still %v", got)
 		}
-		return next, ns.candidates[7].reason
+		return next, ns.candidates[7].verdict.reason
 	}
-	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(5 * time.Second) }); next != moment(11*time.Second) || reason != policy.Destroyable {
+	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(5 * time.Second) }); !slices.Equal(dueAt(&tr, moment(11*time.Second)), []uint64{7}) || reason != policy.Destroyable {
 		t.Errorf("with a shorter grace: next look at %v, %v", next.Sub(moment(0)), reason)
 	}
-	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Grace(time.Minute) }); next != moment(time.Minute) || reason != policy.Young {
+	if next, reason := judge(func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(time.Minute) }); next != moment(time.Minute) || reason != policy.WithinGrace {
 		t.Errorf("with a longer grace: next look at %v, %v", next.Sub(moment(0)), reason)
 	}
 	if _, reason := judge(func(p *policy.Policy) { p.Mode = policy.Off }); reason != policy.ModeOff || len(tr.agenda) != 0 {
@@ -152,12 +154,12 @@ func TestTrackerRejudgesAfterAChange(t *testing.T) {
 }
 
 func TestTrackerRestores(t *testing.T) {
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
 	saved := policy.Follow(nil, policy.Look{At: moment(0), Socket: &seenAt(7, time.Minute, 0).Socket})
 	tr.restore(ns, saved, moment(time.Second))
 	c := ns.candidates[7]
-	if c == nil || c.history != saved || c.reason != policy.Unknown {
+	if c == nil || c.history != saved || c.verdict.reason != policy.Unknown {
 		t.Fatalf("restored as %+v", c)
 	}
 	if got := dueAt(&tr, moment(time.Second)); !slices.Equal(got, []uint64{7}) {
@@ -172,7 +174,7 @@ func TestTrackerRestores(t *testing.T) {
 }
 
 func TestTrackerTellsWhetherThereIsSomethingToSave(t *testing.T) {
-	var tr tracker
+	tr := newTracker()
 	ns := newRegistered(1)
 	step := func(what string, want bool, do func()) {
 		t.Helper()
@@ -189,39 +191,39 @@ func TestTrackerTellsWhetherThereIsSomethingToSave(t *testing.T) {
 		s.Socket.Info.SegsIn++
 		tr.seen(ns, s, moment(2*time.Second))
 	})
-	step("the end", true, func() { tr.drop(ns.candidates[7]) })
+	step("the end", true, func() { tr.forget(ns, moment(3*time.Second)) })
 }
 
-// TestTrackerAgendaStaysInOrder does at random all that is done to a tracker, and checks that each candidate
-// is on the agenda where it says and that the earliest is first.
+// TestTrackerAgendaStaysInOrder fires every event at random, and checks that each candidate is on the agenda where it
+// says, that the earliest is first, and that each is in the queue that its phase says.
 func TestTrackerAgendaStaysInOrder(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var tr tracker
+	tr := newTracker()
 	namespaces := []*registered{newRegistered(1), newRegistered(2)}
 	at := moment(0)
 	for i := range 20_000 {
 		at = at.Add(time.Duration(rnd.IntN(int(time.Second))))
 		ns := namespaces[rnd.IntN(2)]
 		switch cookie := rnd.Uint64N(40); rnd.IntN(10) {
-		case 0:
-			if c := ns.candidates[cookie]; c != nil {
-				tr.drop(c)
-			}
-		case 1:
-			for _, c := range tr.due(at) {
-				c.queued = true
-				tr.schedule(c)
+		case 0, 1:
+			e := event(rnd.IntN(int(numEvents)))
+			if c := ns.candidates[cookie]; c != nil && e != eventTaken && e != eventForgotten {
+				tr.handleUntil(c, e, at.Add(time.Duration(rnd.IntN(int(time.Minute)))), at)
 			}
 		case 2:
-			for _, c := range ns.candidates {
-				c.queued = false
-				tr.schedule(c)
-			}
+			tr.due(at)
 		case 3:
-			tr.rejudge(ns, at)
+			for _, queue := range []*rotation{tr.fresh, tr.held} {
+				_, list := queue.pop(1 + rnd.IntN(20))
+				for _, c := range list {
+					tr.handle(c, eventTaken, at)
+				}
+			}
 		case 4:
+			tr.rejudge(ns, at)
+		case 5:
 			if rnd.IntN(20) == 0 {
-				tr.dropAll(ns)
+				tr.forget(ns, at)
 			}
 		default:
 			s := seenAt(cookie, time.Duration(rnd.IntN(int(time.Minute))), at)
@@ -230,29 +232,45 @@ func TestTrackerAgendaStaysInOrder(t *testing.T) {
 		}
 		checkAgenda(t, &tr, namespaces, i)
 	}
+	for e, n := range tr.events {
+		if n == 0 && event(e) != eventTaken {
+			t.Errorf("there was no event %v", event(e))
+		}
+	}
 }
 
 func checkAgenda(t *testing.T, tr *tracker, namespaces []*registered, step int) {
 	t.Helper()
 	scheduled := 0
+	phases := make(map[phase]int)
 	for _, ns := range namespaces {
 		for cookie, c := range ns.candidates {
 			if c.history.ID.Cookie() != cookie || c.ns != ns {
 				t.Fatalf("step %d: candidate %d is kept as %d", step, c.history.ID.Cookie(), cookie)
 			}
+			phases[c.step.phase]++
 			if c.index < 0 {
+				if !c.step.again.IsZero() {
+					t.Fatalf("step %d: candidate %d is not on the agenda: %+v", step, cookie, c)
+				}
 				continue
 			}
 			scheduled++
-			if tr.agenda[c.index] != c || c.queued || c.again.IsZero() {
+			if tr.agenda[c.index] != c || c.step.again.IsZero() {
 				t.Fatalf("step %d: candidate %d is in the wrong place: %+v", step, cookie, c)
 			}
-			if parent := tr.agenda[(c.index-1)/2]; c.index > 0 && c.again.Before(parent.again) {
+			if parent := tr.agenda[(c.index-1)/2]; c.index > 0 && c.step.again.Before(parent.step.again) {
 				t.Fatalf("step %d: candidate %d is behind a later one", step, cookie)
 			}
 		}
 	}
 	if scheduled != len(tr.agenda) {
 		t.Fatalf("step %d: %d are on the agenda, %d of them known", step, len(tr.agenda), scheduled)
+	}
+	if phases[phaseQueued] != tr.fresh.count || phases[phaseHeld] != tr.held.count {
+		t.Fatalf("step %d: %v, but the queues have %d and %d", step, phases, tr.fresh.count, tr.held.count)
+	}
+	if phases[phaseDropped] != 0 {
+		t.Fatalf("step %d: %d dropped candidates are known", step, phases[phaseDropped])
 	}
 }

@@ -25,6 +25,7 @@ const pruneAfter = 10 * time.Minute
 type watcher struct {
 	store    *state.Store
 	root     *netns.Root
+	clock    monotime.Clock
 	boot     string
 	never    []netns.Identity // namespaces that are not touched whatever is recorded
 	log      *slog.Logger
@@ -69,7 +70,7 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 		}
 	}
 	for {
-		w.last = w.census(monotime.Now())
+		w.last = w.census(w.clock.Now())
 		take(w.last)
 		if taken != nil {
 			close(taken)

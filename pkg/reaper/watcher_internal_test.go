@@ -34,14 +34,14 @@ func newTestWatcher(t *testing.T) *watcher {
 	}
 	t.Cleanup(func() { root.Close() })
 	log := slog.New(slog.DiscardHandler)
-	return &watcher{store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
+	return &watcher{clock: monotime.Fake{}, store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
 }
 
 // put records a namespace, by default one that is gone.
 func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) state.Record {
 	t.Helper()
 	r := state.Record{
-		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Policy: policy.Default(),
+		Network: "testnet", Attachment: state.Attachment{ContainerID: id, IfName: "eth0"}, Boot: testBoot, Layers: LayersOf(policy.Default()),
 		Netns: state.Netns{Path: filepath.Join(w.store.Dir(), id), Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}}, Time: time.Now().Round(0),
 	}
 	for _, c := range change {

@@ -16,183 +16,125 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// retryAfter is how long a socket is left alone after the kernel refused to destroy it.
-const retryAfter = 10 * time.Second
-
 // nextJob makes the examiner's next job of what is due, nil if nothing is. What waits for the budget is
 // served first when there is some.
 func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
-	for _, c := range l.tracker.due(at) {
-		l.enqueue(c)
-	}
-	if l.held.count > 0 {
-		if grant := l.budget.share(wall, l.held.count, l.held.namespaces(), jobSize); grant > 0 {
-			ns, list := l.held.pop(grant)
-			return l.job(ns, list, grant)
+	l.tracker.due(at)
+	if l.tracker.held.count > 0 {
+		if grant := l.budget.share(wall, l.tracker.held.count, l.tracker.held.namespaces(), jobSize); grant > 0 {
+			ns, list := l.tracker.held.pop(grant)
+			return l.job(ns, list, grant, at)
 		}
 	}
-	ns, list := l.fresh.pop(jobSize)
+	ns, list := l.tracker.fresh.pop(jobSize)
 	if ns == nil {
 		return nil
 	}
 	grant := 0
-	if l.held.count == 0 { // else it is their turn
-		grant = l.budget.share(wall, len(list)+l.fresh.count, l.fresh.namespaces()+1, jobSize)
+	if l.tracker.held.count == 0 { // else it is their turn
+		grant = l.budget.share(wall, len(list)+l.tracker.fresh.count, l.tracker.fresh.namespaces()+1, jobSize)
 	}
-	return l.job(ns, list, grant)
+	return l.job(ns, list, grant, at)
 }
 
-func (l *loop) job(ns *registered, list []*candidate, grant int) *job {
+// job has the examiner look at candidates of one network namespace.
+func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Time) *job {
 	j := l.spare
 	if j == nil {
-		j = &job{histories: make([]policy.History, 0, jobSize), results: make([]examined, 0, jobSize)}
+		j = &job{histories: make([]policy.History, 0, jobSize), facts: make([]policy.Facts, 0, jobSize), results: make([]examined, 0, jobSize)}
 	}
 	*j = job{
-		ns: ns, list: list, netns: ns.Netns, policy: *ns.policy, mode: l.caps.effective(ns), grant: grant,
-		histories: j.histories[:0], results: j.results[:0],
+		ns: ns, list: list, netns: ns.Netns, grant: grant,
+		judge:     registered{policies: ns.policies, limit: ns.limit},
+		histories: j.histories[:0], facts: j.facts[:0], results: j.results[:0],
 	}
 	for _, c := range list {
-		j.histories = append(j.histories, c.history)
+		l.tracker.handle(c, eventTaken, at)
+		j.histories, j.facts = append(j.histories, c.history), append(j.facts, l.tracker.facts(c, at))
 	}
 	return j
 }
 
-// examined takes in what became of a job.
+// examined handles the examiner's answers.
 func (l *loop) examined(j *job, at monotime.Time) {
 	if j.err != nil {
 		j.ns.problem = j.err.Error()
 	}
 	for i, c := range j.list {
-		c.queued = false
-		if i < len(j.results) {
+		switch {
+		case i < len(j.results):
 			l.result(j, c, &j.results[i], at)
-		} else {
-			l.unexamined(c, j.err, at)
+		case netns.IsGone(j.err):
+			l.tracker.handle(c, eventGone, at)
+		default:
+			l.tracker.handle(c, eventRefused, at)
 		}
 	}
-	l.budget.spend(time.Now(), j.tried)
+	l.budget.spend(l.clock.Wall(), j.tried)
 	l.spare = j
 }
 
-// unexamined puts back a candidate that there was no answer for.
-func (l *loop) unexamined(c *candidate, err error, at monotime.Time) {
-	if c.ns.candidates[c.history.ID.Cookie()] != c {
-		return
+// result handles the examiner's answer about one socket.
+func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
+	t := &l.tracker
+	switch {
+	case x.event == eventRefused:
+		l.refused(c, x.err)
+	case x.event == eventGone:
+		if t.judge(c, x.at).Reason == policy.Destroyable {
+			l.counts.Gone++
+		}
+	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // else a finder has looked since
+		t.take(c, x.history, &x.socket, x.verdict)
 	}
-	if netns.IsGone(err) {
-		l.tracker.drop(c)
-		return
+	if t.handle(c, x.event, at)&actRecord != 0 {
+		l.record(j, c, x)
 	}
-	l.tracker.postpone(c, at)
+	if c.step.phase == phaseTimed {
+		t.reconsider(c, at)
+	}
 }
 
-// result takes in what became of one socket.
-func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
-	tracked := c.ns.candidates[c.history.ID.Cookie()] == c
-	// A finder may have seen another connection under the same cookie since.
-	same := x.socket.ID == c.history.ID || x.outcome == goneMeantime && !x.at.Before(c.history.Last)
-	switch x.outcome {
-	case destroyed:
+// record counts a destroy, or what would have been one, and writes it to the journal.
+func (l *loop) record(j *job, c *candidate, x *examined) {
+	key := CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
+	switch {
+	case x.event == eventDestroyed:
 		l.account(j, c, x, api.Destroyed)
 		j.ns.destroyed++
 		l.tally.lateness.observe(late(c, x))
-		l.tally.destroyed[key(j, x)]++
-		l.counts.Destroyed[x.socket.State]++
-	case wouldDestroy:
-		if tracked && !c.noted && j.mode == policy.Observe {
-			l.account(j, c, x, api.WouldDestroy)
-			j.ns.wouldDestroy++
-			l.tally.wouldDestroy[key(j, x)]++
-			l.counts.WouldDestroy[x.socket.State]++
-		}
-	case goneMeantime:
-		if j.mode == policy.Destroy && (x.verdict.Destroy() || c.judge(x.at).Destroy()) {
-			l.counts.Gone++
-		}
-	case failed:
-		l.refused(c, x.err)
-	case spared, waiting:
-	}
-	if !tracked {
-		return
-	}
-	switch {
-	case same && (x.outcome == destroyed || x.outcome == goneMeantime || x.verdict.Reason == policy.NotHalfClosed):
-		l.tracker.drop(c)
-	case x.outcome == failed:
-		l.tracker.postpone(c, at)
-	case !x.at.Before(c.history.Last) && x.outcome != goneMeantime:
-		l.keep(j, c, x, at)
-	default: // a finder has looked since
-		if x.outcome == wouldDestroy && same && x.history.Since == c.history.Since && x.history.Progress == c.history.Progress {
-			l.note(j, c, at)
-		}
-		l.tracker.schedule(c)
+		l.tally.destroyed[key]++
+		l.counts.Destroyed[key.State]++
+	case c.verdict.recorded&recordedDestroy == 0:
+		c.verdict.recorded |= recordedDestroy
+		l.account(j, c, x, api.WouldDestroy)
+		j.ns.wouldDestroy++
+		l.tally.wouldDestroy[key]++
+		l.counts.WouldDestroy[key.State]++
 	}
 }
 
-// key is what a socket's destroy is counted by.
-func key(j *job, x *examined) CountKey {
-	return CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
-}
-
-// note marks a candidate as dealt with, unless it was in another mode than is in effect by now.
-func (l *loop) note(j *job, c *candidate, at monotime.Time) {
-	c.noted, c.again = true, 0
-	if l.caps.effective(c.ns) != j.mode {
-		c.noted, c.again = false, at
-	}
-}
-
-// keep goes on with a candidate that was not destroyed.
-func (l *loop) keep(j *job, c *candidate, x *examined, at monotime.Time) {
-	switch x.outcome {
-	case wouldDestroy:
-		c.look(x.history, &x.socket, x.verdict)
-		l.note(j, c, at)
-		l.tracker.schedule(c)
-	case waiting:
-		c.look(x.history, &x.socket, x.verdict)
-		if c.waiting.IsZero() {
-			c.waiting = x.at
-		}
-		c.queued = true
-		l.tracker.schedule(c)
-		l.held.push(c)
-	default:
-		l.tracker.update(c, x.history, &x.socket, x.verdict, at)
-	}
-}
-
-// late is how long after it was due a socket was destroyed. It was due when its grace ended, but not before
-// anybody could know or was allowed to; the wait for the budget is left out.
+// late returns how long after it was due a socket was destroyed.
 func late(c *candidate, x *examined) time.Duration {
-	until := x.at
-	if !c.waiting.IsZero() {
-		until = c.waiting
-	}
-	return max(0, until.Sub(max(x.verdict.Deadline, c.ns.registeredAt, c.from)))
+	return max(0, x.at.Sub(c.dueSince(x.verdict.Deadline)))
 }
 
 // account journals a destroy, or what would have been one.
 func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	first := j.ns.records[0]
 	var held []owners.Process
-	if c.owners != nil && c.inode == x.socket.Inode {
+	if c.owners != nil && c.shown.inode == x.socket.Inode {
 		held = c.owners.list
 	}
-	idle := x.at.Sub(max(x.history.Since, x.history.Progress))
+	idle := x.at.Sub(x.history.IdleStart(policy.ClockProgress))
 	l.journal.add(api.Entry{
-		Time: time.Now(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
+		Time: l.clock.Wall(), Outcome: outcome, Pod: first.Pod, Network: first.Network, ContainerID: first.ContainerID,
 		Local: x.socket.ID.Local(), Peer: x.socket.ID.Peer(), State: x.socket.State,
-		Age: api.Seconds(x.at.Sub(x.history.Since)), Idle: api.Seconds(idle), Grace: j.policy.Grace(x.socket.State),
+		Age: api.Seconds(x.at.Sub(x.history.Since)), Idle: api.Seconds(idle), Grace: x.verdict.EndWhy.Patience,
 		Late:   api.Seconds(late(c, x)),
 		RQueue: x.socket.RQueue, WQueue: x.socket.WQueue, UID: x.socket.UID, Cookie: x.socket.ID.Cookie(),
 		Owners: held,
 	})
-	if len(held) == 0 && l.attribution.source != nil {
-		l.journal.unowned[l.journal.total] = unowned{x.socket.Inode, j.ns.Identity.Inode}
-	}
 }
 
 // refused counts and logs a destroy or look that the kernel refused: the first of each kind in full.

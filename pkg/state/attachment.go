@@ -40,9 +40,9 @@ func (a Attachment) String() string {
 	return a.ContainerID + ", interface " + a.IfName
 }
 
-// Validate checks whether a record of the attachment can be written: it errs on what is no valid container ID or
+// CheckName checks whether a record of the attachment can be written: it errs on what is no valid container ID or
 // interface name, and on names too long for a file.
-func (a Attachment) Validate() error {
+func (a Attachment) CheckName() error {
 	if err := a.validate(); err != nil {
 		return err
 	}
@@ -125,16 +125,16 @@ func parseKey(s string) (NetnsKey, error) {
 }
 
 // FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json". It errs
-// as Attachment.Validate does. One that was read of version 1 has no netns in its name.
+// as Attachment.CheckName does. One that was read of version 1 has no netns in its name.
 func (r Record) FileName() (string, error) {
 	if r.Version == version1 {
-		return r.base() + suffix, r.Attachment.Validate()
+		return r.base() + suffix, r.CheckName()
 	}
 	return fileNameOf(r.Attachment, KeyOf(r.Netns.Identity))
 }
 
 func fileNameOf(a Attachment, k NetnsKey) (string, error) {
-	if err := a.Validate(); err != nil {
+	if err := a.CheckName(); err != nil {
 		return "", err
 	}
 	if k.Inode == 0 {
@@ -160,7 +160,7 @@ func ParseFileName(name string) (Attachment, NetnsKey, error) {
 	}
 	ifname, key, hasKey := strings.Cut(rest, netnsSeparator)
 	a := Attachment{ContainerID: id, IfName: ifname}
-	if err := a.Validate(); err != nil {
+	if err := a.CheckName(); err != nil {
 		return Attachment{}, NetnsKey{}, fmt.Errorf("file name: %w", err)
 	}
 	if !hasKey {

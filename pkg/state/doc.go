@@ -13,7 +13,7 @@
 // stays until the DEL of its own attachment, or until the reaper prunes it. Until then it holds the netns in its name:
 // no damage to a record makes less of what it asked for. See docs/decisions/2026-11-29-record-layers.md.
 //
-// A record keeps apart what the network, the pod's annotations and the plugin say of the policy. Its reader resolves them.
+// A record keeps apart what the network and the pod's annotations ask for, and what the plugin found wrong. Its reader resolves them.
 //
 // Everything in the state directory is root's alone: directories are made with mode 0700, files with 0600.
 //

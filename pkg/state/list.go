@@ -26,7 +26,7 @@ type Listing struct {
 	Records  []Record
 	Problems []Problem // by file name
 	// Holds are of the problems' files that name a netns, by file name.
-	Holds []Hold
+	Holds []Hold // prose:ok: a noun
 }
 
 // Hold says that no socket of a netns may be touched, since a file that speaks of it cannot be read or acted on: it may

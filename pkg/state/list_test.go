@@ -192,7 +192,7 @@ func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
 		name, file, text string
 		age              time.Duration
 		want             bool // of another boot
-		holds            bool // a netns of this boot
+		held             bool // a netns of this boot is
 	}{
 		{"one that says that it is, however new", held, `{"version":2,"boot":"another"}`, 0, true, false},
 		{"the beginning of one that says that it is", held, `{"version":1,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true, false},
@@ -213,8 +213,8 @@ func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
 			if len(l.Problems) != 1 || l.Problems[0].OtherBoot != tc.want {
 				t.Errorf("problems %+v, want one, of another boot: %v", l.Problems, tc.want)
 			}
-			if holds := len(l.Holds) == 1; holds != tc.holds {
-				t.Errorf("holds %+v, want one: %v", l.Holds, tc.holds)
+			if holds := len(l.Holds) == 1; holds != tc.held {
+				t.Errorf("holds %+v, want one: %v", l.Holds, tc.held)
 			}
 		})
 	}

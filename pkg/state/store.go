@@ -83,7 +83,7 @@ func (s *Store) Put(r Record) error {
 }
 
 func (s *Store) put(r Record) error {
-	if err := r.Attachment.Validate(); err != nil {
+	if err := r.CheckName(); err != nil {
 		return err
 	}
 	r.Version = Version
@@ -106,7 +106,7 @@ func (s *Store) put(r Record) error {
 	return removeOthers(dir, r.Attachment, name)
 }
 
-// removeOthers removes the files of an attachment that Put has just replaced: those that name another netns, and the one of
+// removeOthers removes the files of an attachment that Put has just replaced, which name another netns or are of
 // version 1. Until then the older record speaks for its netns, and the new one for the new netns, so that neither has less
 // said of it than before.
 func removeOthers(dir int, a Attachment, name string) error {
@@ -136,7 +136,7 @@ func isOlder(dir int, name, than string) bool {
 	return cmp.Or(cmp.Compare(a.Mtim.Nano(), b.Mtim.Nano()), cmp.Compare(name, than)) < 0
 }
 
-// unlinkAt removes what is in the place of a record: a file, or an empty directory. It is no error if there is nothing.
+// unlinkAt removes what has the name of a record: a file, or an empty directory. It is no error if there is nothing.
 func unlinkAt(dir int, name string) error {
 	err := hostfs.RetryErr(func() error { return unix.Unlinkat(dir, name, 0) })
 	if errors.Is(err, unix.EISDIR) {
@@ -228,7 +228,7 @@ func (s *Store) Get(a Attachment) (Record, error) {
 }
 
 func (s *Store) get(a Attachment) (Record, error) {
-	if err := a.Validate(); err != nil {
+	if err := a.CheckName(); err != nil {
 		return Record{}, err
 	}
 	root, err := s.openDir()
@@ -267,7 +267,7 @@ func (s *Store) get(a Attachment) (Record, error) {
 
 // Delete removes the record of an attachment, whatever its files hold. It is no error when there is none.
 func (s *Store) Delete(a Attachment) error {
-	err := a.Validate()
+	err := a.CheckName()
 	if err == nil {
 		err = s.remove(func(name string) bool { return a.owns(name) })
 	}

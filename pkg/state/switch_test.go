@@ -112,12 +112,12 @@ func TestASwitchThatIsWrongIsAnError(t *testing.T) {
 }
 
 func TestASwitchIsNotSetWhereNoDirectoryIs(t *testing.T) {
-	real := t.TempDir()
+	dir := t.TempDir()
 	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(real, link); err != nil {
+	if err := os.Symlink(dir, link); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{filepath.Join(real, "mode"), filepath.Join(real, "a/b/mode"), filepath.Join(link, "mode"), filepath.Join(link, "a/mode")} {
+	for _, path := range []string{filepath.Join(dir, "mode"), filepath.Join(dir, "a/b/mode"), filepath.Join(link, "mode"), filepath.Join(link, "a/mode")} {
 		if s, set, err := state.LoadSwitch(path); s != (state.Switch{}) || set || err != nil {
 			t.Errorf("%s: %+v, %v, %v, want that it is not set", path, s, set, err)
 		}

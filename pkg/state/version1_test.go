@@ -86,7 +86,7 @@ func TestARecordOfVersion1ThatIsNotWholeHoldsTheNetnsThatItNames(t *testing.T) {
 	whole := version1(t, version1Policy)
 	for name, tc := range map[string]struct {
 		text string
-		says string
+		why  string
 	}{
 		"cut short":                {whole[:len(whole)*2/3], "end of JSON"},
 		"without a mode":           {edit(t, whole, `"mode": "destroy"`, `"_": "destroy"`), "mode is missing"},
@@ -101,8 +101,8 @@ func TestARecordOfVersion1ThatIsNotWholeHoldsTheNetnsThatItNames(t *testing.T) {
 			s := newStore(t)
 			plant(t, s, version1File, tc.text)
 			l := list(t, s)
-			if len(l.Records) > 0 || len(l.Problems) != 1 || !errors.Is(l.Problems[0].Err, state.ErrInvalid) || !strings.Contains(l.Problems[0].Err.Error(), tc.says) {
-				t.Errorf("%+v, want one problem that says %q", l, tc.says)
+			if len(l.Records) > 0 || len(l.Problems) != 1 || !errors.Is(l.Problems[0].Err, state.ErrInvalid) || !strings.Contains(l.Problems[0].Err.Error(), tc.why) {
+				t.Errorf("%+v, want one problem that says %q", l, tc.why)
 			}
 			if len(l.Holds) != 1 || l.Holds[0].Netns != (state.NetnsKey{Cookie: 54048, Inode: 4026532177}) {
 				t.Errorf("holds %+v, want the netns that it names", l.Holds)

@@ -75,7 +75,7 @@ func (c conf) result() (types.Result, error) {
 	return p.PrevResult.GetAsVersion(c.CNIVersion)
 }
 
-// annotations are what a runtime says of a pod's annotations.
+// annotations are what a runtime passes of a pod's annotations.
 type annotations struct {
 	found  map[string]string
 	atHand bool // the runtime passed some, perhaps none of ours

@@ -17,6 +17,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
@@ -39,14 +40,18 @@ func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost,
 	if err := record(store, targets, p); err != nil {
 		return nil, err
 	}
+	clock, err := monotime.System()
+	if err != nil {
+		return nil, err
+	}
 	root, err := netns.NewRoot("")
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
-	finder := &sweepOnce{Finder: finder.NewSockDiag(root, 100), swept: make(chan struct{})}
+	finder := &sweepOnce{Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: clock, CPUBudget: 100}), swept: make(chan struct{})}
 	r, err := reaper.New(reaper.Config{
-		Store: store, Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: finder, Mode: policy.Destroy,
+		Store: store, Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: finder, Clock: clock, Mode: policy.Destroy,
 		MinGrace: time.Second, Kernel: inetdiag.Probe, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {

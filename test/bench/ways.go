@@ -20,6 +20,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -159,6 +160,10 @@ func inside(t finder.Netns, fn func() error) error {
 
 // findByFinder lets the reaper's finder sweep every namespace once, its budget far out of reach.
 func findByFinder(ctx context.Context, targets []finder.Netns) (int, error) {
+	clock, err := monotime.System()
+	if err != nil {
+		return 0, err
+	}
 	root, err := netns.NewRoot("")
 	if err != nil {
 		return 0, err
@@ -166,7 +171,7 @@ func findByFinder(ctx context.Context, targets []finder.Netns) (int, error) {
 	defer root.Close()
 	ctx, stop := context.WithTimeout(ctx, 10*time.Minute)
 	defer stop()
-	once := sweepOnce{Finder: finder.NewSockDiag(root, 100), swept: make(chan struct{})}
+	once := sweepOnce{Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: clock, CPUBudget: 100}), swept: make(chan struct{})}
 	set := make(chan []finder.Netns, 1)
 	set <- targets
 	go func() {

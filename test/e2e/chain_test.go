@@ -42,19 +42,19 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 	}
 	want := state.Record{
 		Version: state.Version, Network: "pods", Attachment: c.attachment(), Boot: boot,
-		Netns:  state.Netns{Path: c.path, Identity: identity(t, c.path)},
-		Pod:    state.Pod{Namespace: "e2e", Name: c.name, UID: "uid-" + c.name},
-		Policy: policy.Default(),
-		Sources: policy.Sources{
-			"mode": "network", "closeWaitGrace": "annotation halfclose.cni/close-wait-grace", "finWait2Grace": "network",
-			"clock": "built-in", "pendingData": "built-in", "exempt": "built-in",
+		Netns: state.Netns{Path: c.path, Identity: identity(t, c.path)},
+		Pod:   state.Pod{Namespace: "e2e", Name: c.name, UID: "uid-" + c.name},
+		Layers: policy.Layers{
+			Network: policy.Layer{Source: policy.SourceNetwork, Values: policy.Values{
+				Mode: new(policy.Destroy), Grace: new(policy.Patience(10 * time.Minute)),
+			}},
+			Annotations: map[string]string{policy.AnnotationCloseWaitGrace: "2m"},
 		},
 	}
 	var build buildinfo.Info // of the command, which is of the same build
 	parse(t, w.run(t, "version", "--output", "json"), &build)
 	want.Plugin = build.Build()
-	want.Policy.CloseWaitGrace = policy.Grace(2 * time.Minute)
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(state.Record{}, "Time")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(state.Record{}, "Time"), cmp.AllowUnexported(policy.Layer{})); diff != "" {
 		t.Errorf("record (-want +got)\n%s", diff)
 	}
 	info, err := os.Stat(w.store.AttachmentsDir())
@@ -168,7 +168,7 @@ func checkRepairs(t *testing.T, w *world, list *libcni.NetworkConfigList, c *con
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(state.Record{}, "Time", "Warnings")); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(state.Record{}, "Time", "Warnings"), cmp.AllowUnexported(policy.Layer{})); diff != "" {
 		t.Errorf("CHECK wrote another record than ADD (-want +got)\n%s", diff)
 	}
 	if len(got.Warnings) == 0 {

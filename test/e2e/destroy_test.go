@@ -84,7 +84,7 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 	want := []api.Entry{{
 		Seq: 1, Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
 		ContainerID: leaky.runtime.ContainerID, Local: addrPort(leak.Server.LocalAddr()), Peer: addrPort(leak.Server.RemoteAddr()),
-		State: inetdiag.CloseWait, Grace: policy.Grace(time.Second), RQueue: 1, // the FIN
+		State: inetdiag.CloseWait, Grace: policy.Patience(time.Second), RQueue: 1, // the FIN
 		Owners: []owners.Process{self(t)},
 	}}
 	measured := cmpopts.IgnoreFields(api.Entry{}, "Time", "Age", "Idle", "Late", "UID", "Cookie")

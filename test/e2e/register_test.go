@@ -235,7 +235,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 		t.Errorf("it says %q", r.Notes)
 	}
 	for _, a := range w.status(t).Attachments {
-		if a.Policy.CloseWaitGrace != policy.Grace(20*time.Minute) || a.Policy.FinWait2Grace != policy.Grace(5*time.Minute) {
+		if a.Policy.CloseWaitGrace != policy.Patience(20*time.Minute) || a.Policy.FinWait2Grace != policy.Patience(5*time.Minute) {
 			t.Errorf("the policy of %s is %+v", a.Attachment, a.Policy)
 		}
 	}
@@ -247,7 +247,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if _, err := w.store.Get(state.ManualAttachment(c.name)); err != nil {
 		t.Errorf("after GC: %v", err)
 	}
-	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Policy.Mode != policy.Off {
+	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Layers.Resolve(0).Policies[0].Mode != policy.Off {
 		t.Errorf("again: %+v", again)
 	}
 	if r := w.run(t, "unregister", c.path); r.code != 0 || !strings.Contains(r.stderr, "that stays until its DEL") {
@@ -282,7 +282,7 @@ func TestTheJournalNamesWhatWasRegisteredByHand(t *testing.T) {
 	if e := page.Entries[0]; e.ContainerID != "a-long-name-of-its-own" || e.Network != state.ManualNetwork {
 		t.Errorf("the entry is %+v", e)
 	}
-	if _, err := os.Stat(filepath.Join(w.dir, "attachments", "a-long-name-of-its-own@manual.json")); errors.Is(err, os.ErrNotExist) {
-		t.Error("its record is not where it should be")
+	if _, err := w.store.Get(state.ManualAttachment("a-long-name-of-its-own")); err != nil {
+		t.Error(err)
 	}
 }

@@ -225,7 +225,7 @@ func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
 	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return u.age(t, leak) > 5*time.Second })
 
 	u.says(t, "doctor", "/halfclose does not say which build of halfclose it is: it is older than this")
-	// The programs are replaced. The reaper that runs goes on, for what new plugins record too.
+	// The programs are replaced. The reaper that runs goes on.
 	u.install(t)
 	u.says(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
 	u.says(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
@@ -233,11 +233,13 @@ func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
 	if now := u.status(t); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
 		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
 	}
-	want := []string{first.runtime.ContainerID, second.runtime.ContainerID, third.runtime.ContainerID}
+	// It cannot read those of the new plugin: it reports them, and does nothing in their namespaces.
+	want := []string{first.runtime.ContainerID, second.runtime.ContainerID}
 	slices.Sort(want)
 	if got := u.names(t); !slices.Equal(got, want) {
 		t.Errorf("with the old reaper the attachments are %q, want %q", got, want)
 	}
+	u.unread(t, third)
 	u.spared(t, "with the old reaper", leak, busy)
 
 	// It is ended, and the next container starts the new one.
@@ -246,7 +248,7 @@ func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
 	if v := u.status(t).Version.Version; v == singleVersion {
 		t.Errorf("the new reaper's version is %s", v)
 	}
-	want = append(want, fourth.runtime.ContainerID)
+	want = append(want, third.runtime.ContainerID, fourth.runtime.ContainerID)
 	slices.Sort(want)
 	if got := u.names(t); !slices.Equal(got, want) {
 		t.Errorf("with the new reaper the attachments are %q, want %q", got, want)
@@ -277,7 +279,17 @@ func TestAnUpgradeFromTheSingleProgramLosesNothing(t *testing.T) {
 	})
 }
 
-func TestGoingBackToTheSingleProgramKeepsRegistrationsAgesAndTheSwitch(t *testing.T) {
+// unread waits until the reaper reports the record of a container as a file that it cannot read.
+func (u *upgrade) unread(t *testing.T, c *container) {
+	t.Helper()
+	nstest.Eventually(t, soon, "the record is reported", func() bool {
+		return slices.ContainsFunc(u.status(t).Problems, func(p api.ProblemView) bool {
+			return strings.HasPrefix(p.File, c.runtime.ContainerID+"@")
+		})
+	})
+}
+
+func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.T) {
 	t.Parallel()
 	u := newUpgrade(t)
 	u.install(t)
@@ -292,18 +304,24 @@ func TestGoingBackToTheSingleProgramKeepsRegistrationsAgesAndTheSwitch(t *testin
 	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return u.age(t, leak) > 5*time.Second })
 
 	u.installSingle(t)
-	before := u.age(t, leak)
 	later := u.restart(t)
 	if v := u.status(t).Version.Version; v != singleVersion {
 		t.Errorf("the reaper's version is %s, want %s", v, singleVersion)
 	}
-	want := []string{c.runtime.ContainerID, later.runtime.ContainerID}
-	slices.Sort(want)
-	if got := u.names(t); !slices.Equal(got, want) {
-		t.Errorf("the attachments are %q, want %q", got, want)
+	if got := u.names(t); !slices.Equal(got, []string{later.runtime.ContainerID}) {
+		t.Errorf("the attachments are %q, want %q alone", got, later.runtime.ContainerID)
 	}
-	u.older(t, "with the old reaper again", leak, before)
+	u.unread(t, c)
 	u.spared(t, "with the old reaper again", leak, busy)
+	old := exec.Command(u.single, "mode", "destroy")
+	old.Env = append(os.Environ(), u.said.env...)
+	if r := run(t, old); r.code != 0 {
+		t.Fatalf("mode destroy: %s%s", r.stdout, r.stderr)
+	}
+	destroyed(t, "a leak of the container that the old plugin added", keptAlive(t, later))
+	if !lives(leak) || !lives(busy) {
+		t.Error("a connection was destroyed of which the old reaper has no record that it can read")
+	}
 	if _, err := u.store.Get(state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}); err != nil {
 		t.Error(err)
 	}

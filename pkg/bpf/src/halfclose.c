@@ -34,7 +34,7 @@ struct holder {
 	__u32 fd;
 	char command[16];
 	__u32 inode;
-	__u32 unused;
+	__u32 tid; /* whose descriptor table it is: not pid's where a thread has its own, or the main thread has exited */
 };
 
 struct holding {
@@ -113,6 +113,7 @@ static __always_inline struct sock *socket_of(struct file *file)
 static __always_inline void read_holder(struct holder *h, struct task_struct *task, __u32 fd, struct sock *sk)
 {
 	h->pid = task->tgid;
+	h->tid = task->pid;
 	h->fd = fd;
 	h->inode = inode_of(sk);
 	copy8(h->command, task->group_leader->comm);

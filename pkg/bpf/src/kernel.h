@@ -74,8 +74,18 @@ struct socket {
 	struct sock *sk;
 };
 
+struct ipv6_pinfo {
+	int mcast_oif;
+};
+
 struct inet_sock {
 	struct sock sk;
+	struct ipv6_pinfo *pinet6; /* a kernel without IPv6 has none */
+	int mc_index;
+};
+
+struct inet_bind_bucket {
+	signed char fastreuse;
 };
 
 struct tcp_ulp_ops {
@@ -84,6 +94,7 @@ struct tcp_ulp_ops {
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct inet_bind_bucket *icsk_bind_hash;
 	const struct tcp_ulp_ops *icsk_ulp_ops;
 	struct {
 		__u32 lrcvtime;
@@ -103,6 +114,7 @@ struct tcp_sock {
 };
 
 struct task_struct {
+	int pid;
 	int tgid;
 	struct task_struct *group_leader;
 	char comm[16];

@@ -29,7 +29,8 @@ struct look {
 	__u32 inode;
 	__u32 since_ack;  /* jiffies */
 	__u32 since_data; /* jiffies */
-	__u16 unused;
+	__u8 opened; /* enum opened */
+	__u8 unused;
 	__u8 state;
 	__u8 family; /* directly in front of id: so pkg/inetdiag has them too */
 	struct id id;
@@ -78,6 +79,32 @@ static __always_inline void read_id(struct look *l, struct sock *sk, __u64 cooki
 	}
 }
 
+/* Which side opened the connection, as far as the socket proves it. */
+enum opened { OPENED_UNKNOWN, OPENED_HERE, OPENED_BY_PEER };
+
+/* opened_by reads what connect() and the handshake left in the socket, so no table is needed and a listener that has
+ * closed since does not matter.
+ *
+ * The kernel marks a port that connect() chose: fastreuse of the port's bucket is negative as long as bind() took
+ * part in none of its sockets (__inet_hash_connect() of net/ipv4/inet_hashtables.c).
+ *
+ * A listener's new socket stores the interface that the handshake came in by, where a datagram socket has its
+ * multicast interface (tcp_v4_syn_recv_sock(), tcp_v6_syn_recv_sock()). No option of a stream socket sets that. The
+ * bucket comes first: an accepted socket that its owner has disconnected and connected elsewhere keeps the interface. */
+static __always_inline __u8 opened_by(struct inet_connection_sock *icsk, int family)
+{
+	struct inet_sock *inet = &icsk->icsk_inet;
+	struct inet_bind_bucket *bucket = icsk->icsk_bind_hash;
+	if (bucket && bucket->fastreuse < 0)
+		return OPENED_HERE;
+	if (family != AF_INET6)
+		return inet->mc_index ? OPENED_BY_PEER : OPENED_UNKNOWN;
+	if (!bpf_core_field_exists(inet->pinet6))
+		return OPENED_UNKNOWN;
+	struct ipv6_pinfo *v6 = inet->pinet6;
+	return v6 && v6->mcast_oif ? OPENED_BY_PEER : OPENED_UNKNOWN;
+}
+
 /* read_look reads what inet_sk_diag_fill(), tcp_diag_get_info() and tcp_get_info() do. The caller has set all of l
  * to zero. The tracepoint comes before the new state is stored, so state is not read. */
 static __always_inline void read_look(struct look *l, struct tcp_sock *tp, int state, __u64 netns, __u64 cookie)
@@ -103,4 +130,5 @@ static __always_inline void read_look(struct look *l, struct tcp_sock *tp, int s
 	if (ulp)
 		copy8(l->ulp, ulp->name);
 	read_id(l, sk, cookie);
+	l->opened = opened_by(icsk, l->family);
 }

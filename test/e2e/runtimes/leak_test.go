@@ -154,18 +154,18 @@ func annotationsChangeThePolicy(t *testing.T, s *site) {
 	ask := map[string]string{policy.AnnotationCloseWaitGrace: "1h", "example.com/other": "x"}
 	hasty, patient := s.run(t, "hasty", nil), s.run(t, "patient", ask)
 
-	wantGrace, wantSource := policy.Grace(grace), "network"
+	wantGrace, wantSource := policy.Patience(grace), "network"
 	if s.annotations {
-		wantGrace, wantSource = policy.Grace(time.Hour), "annotation "+policy.AnnotationCloseWaitGrace
+		wantGrace, wantSource = policy.Patience(time.Hour), "annotation "+policy.AnnotationCloseWaitGrace
 	}
 	r := s.record(t, patient)
-	if r.Policy.CloseWaitGrace != wantGrace || r.Sources["closeWaitGrace"] != wantSource {
-		t.Errorf("the record has a grace of %v from %q, want %v from %q", r.Policy.CloseWaitGrace, r.Sources["closeWaitGrace"], wantGrace, wantSource)
+	if got := r.Layers.Resolve(0).Policies[0]; got.CloseWaitGrace != wantGrace || got.Sources["closeWaitGrace"] != wantSource {
+		t.Errorf("the record has a grace of %v from %q, want %v from %q", got.CloseWaitGrace, got.Sources["closeWaitGrace"], wantGrace, wantSource)
 	}
 	if len(r.Warnings) > 0 {
 		t.Errorf("the record warns: %v", r.Warnings)
 	}
-	if diff := cmp.Diff(policy.Grace(grace), s.record(t, hasty).Policy.CloseWaitGrace); diff != "" {
+	if diff := cmp.Diff(policy.Patience(grace), s.record(t, hasty).Layers.Resolve(0).Policies[0].CloseWaitGrace); diff != "" {
 		t.Errorf("the other pod's grace (-want +got)\n%s", diff)
 	}
 

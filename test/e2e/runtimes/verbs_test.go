@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -33,7 +34,7 @@ func checkRepairs(t *testing.T, s *site) {
 	if err := v.check(t, p); err != nil {
 		t.Errorf("CHECK: %v", err)
 	}
-	if diff := cmp.Diff(was, s.record(t, p)); diff != "" {
+	if diff := cmp.Diff(was, s.record(t, p), cmp.AllowUnexported(policy.Layer{})); diff != "" {
 		t.Errorf("CHECK has changed the record (-was +is)\n%s", diff)
 	}
 
@@ -44,7 +45,7 @@ func checkRepairs(t *testing.T, s *site) {
 		t.Errorf("CHECK with the record gone: %v", err)
 	}
 	again := s.record(t, p)
-	if diff := cmp.Diff(was, again, cmpopts.IgnoreFields(state.Record{}, "Time", "Warnings", "Policy", "Sources")); diff != "" {
+	if diff := cmp.Diff(was, again, cmpopts.IgnoreFields(state.Record{}, "Time", "Warnings", "Layers")); diff != "" {
 		t.Errorf("CHECK wrote another record than ADD (-want +got)\n%s", diff)
 	}
 	if len(again.Warnings) == 0 {

@@ -1,0 +1,49 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/thread"
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+func TestWhatMayBeDoneWithProcessesIsTried(t *testing.T) {
+	stranger(t, nil)
+	p := owners.NewProc("/proc")
+	for name, tc := range map[string]struct {
+		keep          []int
+		list, receive bool // allowed
+	}{
+		"with both capabilities":      {[]int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}, true, true},
+		"without CAP_DAC_READ_SEARCH": {[]int{unix.CAP_SYS_PTRACE}, false, true},
+		"without CAP_SYS_PTRACE":      {[]int{unix.CAP_DAC_READ_SEARCH}, false, false},
+	} {
+		thread.Discard(func() {
+			before, err := p.Try(context.Background())
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			nstest.KeepCapabilities(t, tc.keep...)
+			a, err := p.Try(context.Background())
+			if err != nil || a.Processes == 0 {
+				t.Errorf("%s: %+v, %v", name, a, err)
+			}
+			// In a sandbox some processes are out of reach of every capability.
+			if denied := a.List.Count > before.List.Count; denied == tc.list || denied && !errors.Is(a.List.Err, fs.ErrPermission) {
+				t.Errorf("%s: listing is denied for %d of %d processes, before for %d: %v", name, a.List.Count, a.Processes, before.List.Count, a.List.Err)
+			}
+			if denied := a.Receive.Count > before.Receive.Count; denied == tc.receive || denied && !errors.Is(a.Receive.Err, unix.EPERM) {
+				t.Errorf("%s: receiving is denied for %d of %d processes, before for %d: %v", name, a.Receive.Count, a.Processes, before.Receive.Count, a.Receive.Err)
+			}
+		})
+	}
+}

@@ -1,0 +1,236 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/thread"
+	"github.com/halfclose/halfclose/pkg/hostfs"
+)
+
+// membership is the cgroups of a process that can freeze it: paths relative to the reader's cgroup namespace, "" where
+// the process is in no such hierarchy.
+type membership struct {
+	v2 string
+	v1 string // of the controller freezer
+}
+
+// parseCgroup reads the text of /proc/PID/cgroup (cgroups(7)), lines of "id:controllers:path".
+func parseCgroup(text string) (m membership) {
+	for line := range strings.Lines(text) {
+		id, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, path, found := strings.Cut(rest, ":")
+		switch {
+		case !found || !strings.HasPrefix(path, "/"):
+		case id == "0" && controllers == "":
+			m.v2 = path
+		case slices.Contains(strings.Split(controllers, ","), "freezer"):
+			m.v1 = path
+		}
+	}
+	return m
+}
+
+// freezer is the state of the cgroups that can freeze a process.
+type freezer struct {
+	fixed   bool // nothing can freeze it: it is the root of a hierarchy, or there is none
+	frozen  bool
+	time    time.Duration
+	hasTime bool
+	inode   uint64
+}
+
+// cgroups reads cgroups, each once.
+type cgroups struct {
+	mounts []cgroupMount
+	first  bool // the caller is in the machine's first cgroup namespace: "/" is the root of the hierarchy
+	err    error
+	known  map[string]freezerResult // by version and path
+}
+
+type freezerResult struct {
+	freezer
+	err error
+}
+
+// cgroupMount is a mounted hierarchy.
+type cgroupMount struct {
+	v2   bool   // else it is that of the controller freezer
+	root string // the cgroup that is mounted, relative to the reader's cgroup namespace
+	dir  string // where
+}
+
+// newCgroups finds the hierarchies that the caller or the process init has mounted.
+func newCgroups(proc string, init int) *cgroups {
+	c := &cgroups{
+		known: make(map[string]freezerResult),
+		first: hostfs.NamespaceInode(filepath.Join(proc, "thread-self/ns/cgroup")) == hostfs.InitialCgroupNS,
+	}
+	own, err := mountsOf(filepath.Join(proc, "thread-self"), "")
+	initDir := filepath.Join(proc, strconv.Itoa(init))
+	others, otherErr := mountsOf(initDir, filepath.Join(initDir, "root"))
+	c.mounts, c.err = append(own, others...), errors.Join(err, otherErr)
+	return c
+}
+
+// mountsOf lists the hierarchies in the mount namespace of a process, as seen through root.
+func mountsOf(process, root string) ([]cgroupMount, error) {
+	f, err := os.Open(filepath.Join(process, "mountinfo"))
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	defer f.Close()
+	var list []cgroupMount
+	_, err = mountinfo.GetMountsFromReader(f, func(i *mountinfo.Info) (skip, stop bool) {
+		isFreezer := i.FSType == "cgroup" && slices.Contains(strings.Split(i.VFSOptions, ","), "freezer")
+		if i.FSType == "cgroup2" || isFreezer {
+			list = append(list, cgroupMount{v2: !isFreezer, root: i.Root, dir: filepath.Join(root, i.Mountpoint)})
+		}
+		return true, false
+	})
+	if err != nil {
+		return list, fmt.Errorf("list mounts of %s: %w", process, err)
+	}
+	return list, nil
+}
+
+// file returns the directory of a cgroup below a mount, false if the mount does not show it.
+func (m cgroupMount) file(path string) (string, bool) {
+	below, ok := strings.CutPrefix(path, strings.TrimSuffix(m.root, "/"))
+	if !ok || below != "" && below[0] != '/' || slices.Contains(strings.Split(below, "/"), "..") {
+		return "", false
+	}
+	return m.dir + below, true
+}
+
+// freezer returns the state of a process's cgroups. If frozen is set, the error is nil.
+func (c *cgroups) freezer(m membership) (freezer, error) {
+	v2, err2 := c.read(true, m.v2)
+	v1, err1 := c.read(false, m.v1)
+	v2.frozen = v2.frozen || v1.frozen
+	v2.hasTime = v2.hasTime && v1.fixed // version 1 counts no time
+	if v2.frozen {
+		return v2, nil
+	}
+	return v2, errors.Join(err2, err1)
+}
+
+// deletedSuffix is what the kernel appends to the path of a cgroup that has been removed.
+const deletedSuffix = " (deleted)"
+
+// read returns the state of one cgroup, as of the first read.
+func (c *cgroups) read(v2 bool, path string) (freezer, error) {
+	if path == "" || strings.HasSuffix(path, deletedSuffix) {
+		return freezer{fixed: true, hasTime: true}, nil // only a process that exits is in a cgroup that is gone
+	}
+	key := strconv.FormatBool(v2) + path
+	if r, known := c.known[key]; known {
+		return r.freezer, r.err
+	}
+	var r freezerResult
+	r.freezer, r.err = c.find(v2, path)
+	c.known[key] = r
+	return r.freezer, r.err
+}
+
+func (c *cgroups) find(v2 bool, path string) (freezer, error) {
+	errs := []error{c.err}
+	for _, m := range c.mounts {
+		dir, ok := m.file(path)
+		if m.v2 != v2 || !ok {
+			continue
+		}
+		f, err := readFreezer(v2, dir)
+		if err == nil {
+			return f, nil
+		}
+		errs = append(errs, err)
+	}
+	if path == "/" && c.first {
+		return freezer{fixed: true, hasTime: true}, nil
+	}
+	errs = append(errs, fmt.Errorf("cgroup %s is not visible from here: needs hostPID (--pid=host), CAP_SYS_ADMIN and CAP_SYS_PTRACE", path))
+	return freezer{}, errors.Join(errs...)
+}
+
+// readFreezer reads the state of the cgroup in a directory.
+func readFreezer(v2 bool, path string) (f freezer, err error) {
+	dir, err := open(unix.AT_FDCWD, path)
+	if err != nil {
+		return f, fmt.Errorf("open cgroup %s: %w", path, err)
+	}
+	defer unix.Close(dir)
+	var st unix.Stat_t
+	if err := unix.Fstat(dir, &st); err != nil {
+		return f, fmt.Errorf("stat cgroup %s: %w", path, err)
+	}
+	f.inode = st.Ino
+	name := "freezer.state"
+	if v2 {
+		name = "cgroup.events"
+	}
+	text, err := read(dir, name, maxCgroup)
+	if errors.Is(err, unix.ENOENT) {
+		f.fixed, f.hasTime = true, true // only the root of a hierarchy has none
+		return f, nil
+	}
+	if err != nil {
+		return f, fmt.Errorf("read %s/%s: %w", path, name, err)
+	}
+	if !v2 {
+		f.frozen = strings.TrimSpace(string(text)) != "THAWED" // FREEZING: some threads are frozen already
+		return f, nil
+	}
+	frozen, _ := valueOf(string(text), "frozen") // absent before Linux 5.2, which cannot freeze
+	f.frozen = frozen != 0
+	if text, err := read(dir, "cgroup.stat.local", maxCgroup); err == nil { // Linux 6.18
+		var microseconds uint64
+		microseconds, f.hasTime = valueOf(string(text), "frozen_usec")
+		f.time = time.Duration(min(microseconds, math.MaxInt64/uint64(time.Microsecond))) * time.Microsecond
+	}
+	return f, nil
+}
+
+// valueOf returns the number in the line "key number" of a cgroup's file.
+func valueOf(text, key string) (value uint64, found bool) {
+	for line := range strings.Lines(text) {
+		name, number, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name == key {
+			value, err := strconv.ParseUint(number, 10, 63)
+			return value, err == nil
+		}
+	}
+	return 0, false
+}
+
+// inFirstCgroupNS runs fn in the cgroup namespace of the process init, if the caller is not in the machine's first one
+// and may enter that. Else it runs fn where the caller is.
+func inFirstCgroupNS(proc string, init int, fn func()) {
+	if hostfs.NamespaceInode(filepath.Join(proc, "thread-self/ns/cgroup")) == hostfs.InitialCgroupNS {
+		fn()
+		return
+	}
+	ns, err := os.Open(filepath.Join(proc, strconv.Itoa(init), "ns/cgroup"))
+	if err != nil {
+		fn()
+		return
+	}
+	defer ns.Close()
+	thread.Discard(func() {
+		_ = unix.Setns(int(ns.Fd()), unix.CLONE_NEWCGROUP) // else paths from outside remain unknown
+		fn()
+	})
+}

@@ -1,0 +1,83 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package owners
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxTables bounds how many descriptor tables of one process are looked at.
+const maxTables = 64
+
+// visitThreads looks at the descriptor tables of a process's threads that are not the main thread's, and reports whether
+// any of the sockets is among them.
+func (w *walk) visitThreads(pid int) (holds bool, err error) {
+	tids, err := w.threads(pid)
+	if err != nil {
+		return false, w.passOver(pid, err)
+	}
+	tables := []int{pid} // one thread of each table
+	for _, tid := range tids {
+		if len(tables) == maxTables {
+			break
+		}
+		if slices.ContainsFunc(tables, func(other int) bool { return sharesTable(other, tid) }) {
+			continue
+		}
+		tables = append(tables, tid)
+		found, err := w.visitTable(pid, tid, fmt.Sprintf("%d/task/%d/fd", pid, tid))
+		if err != nil {
+			return holds, err
+		}
+		holds = holds || found
+	}
+	return holds, nil
+}
+
+// threads lists the threads of a process except its main thread.
+func (w *walk) threads(pid int) (tids []int, err error) {
+	dir, err := open(w.proc, strconv.Itoa(pid)+"/task")
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(dir)
+	err = w.each(dir, func(name string) error {
+		if tid, err := strconv.Atoi(name); err == nil && tid != pid {
+			tids = append(tids, tid)
+		}
+		return nil
+	})
+	return tids, err
+}
+
+// netnsOfThreads returns the inode of the network namespace that the first thread is in that has not exited.
+func (w *walk) netnsOfThreads(pid int) (uint32, error) {
+	tids, err := w.threads(pid)
+	if err != nil {
+		return 0, err
+	}
+	for _, tid := range tids {
+		inode, _, err := w.follow(w.proc, fmt.Sprintf("%d/task/%d/ns/net", pid, tid), "net:[")
+		if !errors.Is(err, unix.ENOENT) {
+			return inode, err
+		}
+	}
+	return 0, unix.ENOENT
+}
+
+// kcmpFiles is KCMP_FILES of include/uapi/linux/kcmp.h: compare the descriptor tables.
+const kcmpFiles = 2
+
+// sharesTable reports whether two threads have one descriptor table. It says so too where that cannot be told: on a
+// kernel without kcmp(2), or for a thread that has exited. So nearly all threads cost one system call, and no list of
+// descriptors is read twice.
+func sharesTable(tid, other int) bool {
+	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(other), kcmpFiles, 0, 0, 0)
+	return errno != 0 || order == 0
+}

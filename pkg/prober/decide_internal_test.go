@@ -1,0 +1,144 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package prober
+
+import (
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+)
+
+func TestALookDecidesByTheAcknowledgement(t *testing.T) {
+	t.Parallel()
+	const before = monotime.Time(time.Hour)
+	at := before.Add(90 * time.Second)
+	b := baseline{ack: before}
+	socket := func(s inetdiag.State, inode, unacked uint32, lastAck time.Duration) inetdiag.Socket {
+		return inetdiag.Socket{State: s, Inode: inode, WQueue: unacked, HasInfo: true, Info: inetdiag.TCPInfo{LastAckRecv: lastAck}}
+	}
+	old := at.Sub(before)
+	for name, x := range map[string]struct {
+		s    inetdiag.Socket
+		want Result
+	}{
+		"no acknowledgement":                     {socket(inetdiag.CloseWait, 1, 0, old), 0},
+		"none, as the ticks make it":             {socket(inetdiag.CloseWait, 1, 0, old-ackSlack), 0},
+		"one":                                    {socket(inetdiag.CloseWait, 1, 0, 40*time.Millisecond), Alive},
+		"one, in FIN_WAIT2":                      {socket(inetdiag.FinWait2, 1, 0, 40*time.Millisecond), Alive},
+		"the application has written":            {socket(inetdiag.CloseWait, 1, 6, 40*time.Millisecond), Cancelled},
+		"its owner has closed it":                {socket(inetdiag.LastAck, 0, 0, 40*time.Millisecond), Closed},
+		"its owner has closed it, in FIN_WAIT2":  {socket(inetdiag.FinWait2, 0, 0, 40*time.Millisecond), Closed},
+		"the peer's FIN has come (a TIME_WAIT)":  {inetdiag.Socket{State: inetdiag.TimeWait}, Closed},
+		"its owner has shut the other direction": {socket(inetdiag.LastAck, 1, 0, old), Closed},
+	} {
+		if got, _ := b.decide(&x.s, at); got != x.want {
+			t.Errorf("%s: %v, want %v", name, got, x.want)
+		}
+	}
+}
+
+func TestADuplicateSaysHowTheSocketEnded(t *testing.T) {
+	t.Parallel()
+	info := func(s inetdiag.State, probes uint8, received uint64, lastAck uint32) unix.TCPInfo {
+		return unix.TCPInfo{State: uint8(s), Probes: probes, Bytes_received: received, Last_ack_recv: lastAck}
+	}
+	for name, x := range map[string]struct {
+		timeout time.Duration
+		info    unix.TCPInfo
+		want    Result
+	}{
+		"all probes are out":               {0, info(inetdiag.Close, 3, 52, 93_000), TimedOut},
+		"one is out":                       {0, info(inetdiag.Close, 1, 52, 90_010), Reset},
+		"none is":                          {0, info(inetdiag.Close, 0, 52, 90_010), Reset},
+		"a FIN came":                       {0, info(inetdiag.Close, 0, 53, 10), Closed},
+		"its owner disconnected it":        {0, info(inetdiag.Close, 0, 0, 10), Closed},
+		"its owner connected it again":     {0, info(inetdiag.Established, 0, 1, 10), Closed},
+		"the application's timeout passed": {5 * time.Second, info(inetdiag.Close, 1, 52, 5_000), TimedOut},
+		"the application's timeout did not pass": {
+			time.Minute, info(inetdiag.Close, 1, 52, 5_000), Reset,
+		},
+	} {
+		b := baseline{received: 52, probes: 3, timeout: x.timeout}
+		if got := b.ended(&x.info); got != x.want {
+			t.Errorf("%s: %v, want %v", name, got, x.want)
+		}
+	}
+}
+
+func TestLooksComeAfter50MillisecondsASecondAndEachInterval(t *testing.T) {
+	t.Parallel()
+	const interval = 10 * time.Second
+	for n, want := range []time.Duration{50 * time.Millisecond, time.Second, 11 * time.Second, 21 * time.Second} {
+		if got := lookupDelay(n, interval); got != want {
+			t.Errorf("lookup %d after %v, want %v", n, got, want)
+		}
+	}
+	last := 0
+	for lookupDelay(last, interval) < patience(6, interval) {
+		last++
+	}
+	if got := lookupDelay(last, interval); got < 6*interval {
+		t.Errorf("the last lookup is after %v, before all probes were out", got)
+	}
+}
+
+func TestEachResultAndObstacleHasAName(t *testing.T) {
+	t.Parallel()
+	for _, r := range Results() {
+		if r.String() == "" {
+			t.Errorf("result %d has no name", r)
+		}
+	}
+	for _, o := range Obstacles() {
+		if o.String() == "" {
+			t.Errorf("obstacle %d has no name", o)
+		}
+	}
+	if len(Results()) != int(resultEnd)-1 || len(Obstacles()) != int(obstacleEnd)-1 {
+		t.Error("a list lacks a value")
+	}
+}
+
+func TestNetClsIsNamedByACgroup(t *testing.T) {
+	t.Parallel()
+	for cgroup, want := range map[string]bool{
+		"0::/kubepods\n": false, "": false, "3:net_cls,net_prio:/\n0::/\n": true, "2:cpu:/\n1:net_cls:/pod\n": true,
+		"4:cpu:/net_cls\n": false,
+	} {
+		if got := namesNetCls(cgroup); got != want {
+			t.Errorf("%q: %v, want %v", cgroup, got, want)
+		}
+	}
+}
+
+func TestTheStartTimeIsBehindAnyName(t *testing.T) {
+	t.Parallel()
+	const rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
+	for _, name := range []string{"(cat)", "(a) b (c)", "()", "(x y)"} {
+		if got, err := parseStartTime([]byte("12 " + name + rest)); err != nil || got != 4711 {
+			t.Errorf("%s: %d, %v", name, got, err)
+		}
+	}
+	for _, wrong := range []string{"", "12 (cat)", "12 (cat) S 1", "12 cat"} {
+		if got, err := parseStartTime([]byte(wrong)); err == nil {
+			t.Errorf("%q: %d", wrong, got)
+		}
+	}
+}
+
+func TestALinkNamesASocketOrNone(t *testing.T) {
+	t.Parallel()
+	for link, want := range map[string]uint32{
+		"socket:[4711]": 4711, "socket:[4294967295]": 1<<32 - 1, "socket:[4294967296]": 0, "socket:[]": 0, "socket:[x]": 0,
+		"/socket:[4]": 0, "pipe:[4]": 0, "socket:[4": 0, "": 0,
+	} {
+		if got, ok := socketInode([]byte(link)); got != want && ok || ok != (want != 0) {
+			t.Errorf("%q: %d, %v, want %d", link, got, ok, want)
+		}
+	}
+}

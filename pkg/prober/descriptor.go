@@ -1,0 +1,314 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package prober
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
+)
+
+// table is a descriptor table: that of a process, or that of one of its threads if tid is not 0.
+type table struct{ pid, tid int }
+
+func (o *Owner) table() table { return table{o.PID, o.TID} }
+
+// dir is the directory of the table below /proc.
+func (t table) dir() string {
+	if t.tid == 0 {
+		return "/proc/" + strconv.Itoa(t.pid) + "/fd"
+	}
+	return "/proc/" + strconv.Itoa(t.pid) + "/task/" + strconv.Itoa(t.tid) + "/fd"
+}
+
+// identity names a socket: no other has or had the same cookies since the machine was booted. netns is 0 where
+// the kernel has no cookies of network namespaces.
+type identity struct{ netns, cookie uint64 }
+
+// errNotThere means that a descriptor leads to another socket, or to none.
+var errNotThere = errors.New("process has no such descriptor")
+
+// obstacleError is an error with the reason that it stands for.
+type obstacleError struct {
+	obstacle Obstacle
+	err      error
+}
+
+func (e *obstacleError) Error() string { return e.err.Error() }
+
+func (e *obstacleError) Unwrap() error { return e.err }
+
+// reach opens descriptor tables, each once. It is for one batch on one thread, and closed after it.
+type reach struct {
+	open    map[table]*opened
+	dirents []byte
+	names   []string
+	link    [64]byte
+}
+
+// opened is a table that a batch has opened.
+type opened struct {
+	pidfd   int
+	started uint64 // the process's start time, 0 if unknown
+	err     error
+	// sockets are the numbers of the descriptors, by inode, of the sockets that a pass has looked for; nil before.
+	sockets map[uint32]int
+	passErr error
+}
+
+func (r *reach) close() {
+	for _, o := range r.open {
+		if o.pidfd >= 0 {
+			_ = unix.Close(o.pidfd)
+		}
+	}
+	r.open = nil
+}
+
+// pidfdThread is PIDFD_THREAD (include/uapi/linux/pidfd.h, Linux 6.9).
+const pidfdThread = unix.O_EXCL
+
+// table opens a table.
+func (r *reach) table(t table) *opened {
+	if o, ok := r.open[t]; ok {
+		return o
+	}
+	if r.open == nil {
+		r.open = make(map[table]*opened)
+	}
+	o := &opened{pidfd: -1}
+	r.open[t] = o
+	id, flags := t.pid, 0
+	if t.tid != 0 {
+		id, flags = t.tid, pidfdThread
+	}
+	o.pidfd, o.err = unix.PidfdOpen(id, flags)
+	if o.err != nil {
+		o.pidfd, o.err = -1, openError(t, o.err)
+		return o
+	}
+	o.started, _ = startTime(t.pid)
+	return o
+}
+
+func openError(t table, err error) error {
+	switch {
+	case errors.Is(err, unix.ESRCH): // it has exited, or its main thread is no process of its own
+		return errNotThere
+	case errors.Is(err, unix.ENOSYS):
+		return &obstacleError{Kernel, fmt.Errorf("pidfd_open needs Linux 5.3: %w", err)}
+	case errors.Is(err, unix.EINVAL) && t.tid != 0:
+		return &obstacleError{Kernel, fmt.Errorf("pidfd_open of a thread needs Linux 6.9: %w", err)}
+	}
+	return refused("pidfd_open", err)
+}
+
+// refused is the error of a system call on another process.
+func refused(call string, err error) error {
+	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)) && !hasPtrace() {
+		return &obstacleError{NoPtrace, fmt.Errorf("%s: %w: needs CAP_SYS_PTRACE", call, err)}
+	}
+	return &obstacleError{Refused, fmt.Errorf("%s: %w", call, err)}
+}
+
+// hasPtrace reports whether the calling thread has CAP_SYS_PTRACE.
+func hasPtrace() bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return true // unknown: do not name a reason that may be wrong
+	}
+	return data[unix.CAP_SYS_PTRACE/32].Effective&(1<<(unix.CAP_SYS_PTRACE%32)) != 0
+}
+
+// duplicate returns a duplicate of the process's descriptor if it leads to the socket, else errNotThere. The caller
+// closes it after a few system calls: while it is open, the owner's close ends nothing.
+func (o *opened) duplicate(number int, want identity) (int, error) {
+	fd, err := unix.PidfdGetfd(o.pidfd, number, 0)
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.EBADF), errors.Is(err, unix.ESRCH):
+		return -1, errNotThere
+	case errors.Is(err, unix.ENOSYS):
+		return -1, &obstacleError{Kernel, fmt.Errorf("pidfd_getfd needs Linux 5.6: %w", err)}
+	default:
+		return -1, refused("pidfd_getfd", err)
+	}
+	if !isSocket(fd, want) {
+		_ = unix.Close(fd)
+		return -1, errNotThere
+	}
+	return fd, nil
+}
+
+func isSocket(fd int, want identity) bool {
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
+	if err != nil || cookie != want.cookie {
+		return false
+	}
+	if want.netns == 0 {
+		return true
+	}
+	netns, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return err == nil && netns == want.netns
+}
+
+// find looks for sockets in the table, in one pass for all of them.
+func (r *reach) find(t table, o *opened, inodes map[uint32]struct{}) {
+	o.sockets = make(map[uint32]int)
+	o.passErr = r.pass(t, func(number int, inode uint32) bool {
+		if _, ok := inodes[inode]; ok {
+			if _, ok := o.sockets[inode]; !ok { // the lowest number: duplicates tend to be closed first
+				o.sockets[inode] = number
+			}
+		}
+		return len(o.sockets) < len(inodes)
+	})
+}
+
+// pass calls visit with each socket of the table until it returns false.
+func (r *reach) pass(t table, visit func(number int, inode uint32) bool) error {
+	dir, err := hostfs.Retry(func() (int, error) {
+		return unix.Open(t.dir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return tableError(err)
+	}
+	defer unix.Close(dir)
+	if r.dirents == nil {
+		r.dirents = make([]byte, 8<<10)
+	}
+	for {
+		n, err := hostfs.Retry(func() (int, error) { return unix.ReadDirent(dir, r.dirents) })
+		if err != nil {
+			return tableError(err)
+		}
+		if n == 0 {
+			return nil
+		}
+		_, _, r.names = unix.ParseDirent(r.dirents[:n], -1, r.names[:0])
+		for _, name := range r.names {
+			n, err := unix.Readlinkat(dir, name, r.link[:])
+			if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+				return tableError(err)
+			}
+			if err != nil { // closed in between
+				continue
+			}
+			inode, ok := socketInode(r.link[:n])
+			if !ok {
+				continue
+			}
+			number, err := strconv.Atoi(name)
+			if err == nil && !visit(number, inode) {
+				return nil
+			}
+		}
+	}
+}
+
+func tableError(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		return errNotThere
+	}
+	return refused("list descriptors", err)
+}
+
+// socketInode returns N of "socket:[N]".
+func socketInode(link []byte) (uint32, bool) {
+	digits, ok := bytes.CutPrefix(link, []byte("socket:["))
+	if !ok || len(digits) < 2 || digits[len(digits)-1] != ']' {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range digits[:len(digits)-1] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		if n = n*10 + uint64(c-'0'); n > 1<<32-1 {
+			return 0, false
+		}
+	}
+	return uint32(n), true
+}
+
+// startTime returns when a process was started, in ticks after the boot (proc_pid_stat(5), field 22).
+func startTime(pid int) (uint64, error) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	return parseStartTime(b)
+}
+
+func parseStartTime(stat []byte) (uint64, error) {
+	// The name of the program is in parentheses, and may have some itself.
+	_, rest, ok := bytes.Cut(stat[max(bytes.LastIndexByte(stat, ')'), 0):], []byte(") "))
+	if fields := bytes.Fields(rest); ok && len(fields) > 19 {
+		return strconv.ParseUint(string(fields[19]), 10, 64)
+	}
+	return 0, errors.New("read start time: /proc/PID/stat is too short")
+}
+
+// lingers reports whether to close the socket may block.
+func lingers(fd int) (bool, error) {
+	l, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
+	if err != nil {
+		return false, os.NewSyscallError("getsockopt", err)
+	}
+	return l.Onoff != 0 && l.Linger != 0, nil
+}
+
+// read reads the options.
+func (v *values) read(fd int) error {
+	for o := range optionCount {
+		level, name := o.names()
+		n, err := unix.GetsockoptInt(fd, level, name)
+		if err != nil {
+			return os.NewSyscallError("getsockopt", err)
+		}
+		v[o] = int32(n)
+	}
+	return nil
+}
+
+func setOption(fd int, o option, value int32) error {
+	level, name := o.names()
+	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, name, int(value)))
+}
+
+// arm sets the options to the values. If one is refused, it restores the others.
+func arm(fd int, saved, armed *values) error {
+	for _, o := range armingOrder() {
+		if err := setOption(fd, o, armed[o]); err != nil {
+			_ = restore(fd, saved, armed)
+			return err
+		}
+	}
+	return nil
+}
+
+// restore sets the options back that are as armed.
+func restore(fd int, saved, armed *values) error {
+	var now values
+	if err := now.read(fd); err != nil {
+		return err
+	}
+	set, value := restoration(&now, saved, armed)
+	var failed []error
+	for o := range optionCount {
+		if set[o] {
+			if err := setOption(fd, o, value[o]); err != nil {
+				failed = append(failed, err)
+			}
+		}
+	}
+	return errors.Join(failed...)
+}

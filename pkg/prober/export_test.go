@@ -1,0 +1,10 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package prober
+
+// Pause calls fn between system calls on a duplicate, with the step and the duplicate. It is called before Run.
+func (p *Prober) Pause(fn func(step string, fd int)) { p.env.pause = fn }
+
+// SetClass says that sockets have net_cls classes here, and which those of this process have.
+func (p *Prober) SetClass(class uint32) { p.env.class, p.env.hasClass = class, true }

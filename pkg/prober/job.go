@@ -1,0 +1,634 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package prober
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/owners"
+)
+
+// maxBatch is how many sockets a job has.
+const maxBatch = 128
+
+// kind is what a job does.
+type kind uint8
+
+const (
+	arming kind = iota
+	lookingUp
+	restoring
+	searching
+	tidying
+)
+
+// item is one socket of a job. The worker owns it until its step is done; a worker that is stuck keeps it.
+type item struct {
+	asking   *asking // the loop's: the worker reads only its question, which nothing changes
+	held     *held   // the loop's, nil if the options are the owner's
+	armed    armed
+	baseline baseline
+	withdraw bool // restore whatever the lookup shows
+	overdue  bool // restore if this lookup brings nothing
+
+	seen bool // by a lookup: the socket exists
+	idle time.Duration
+
+	// What came out.
+	done    bool // the steps that are left have nothing to do for it
+	ours    bool // its options may be those of the question
+	changed bool // the owner changed an option between the two times it was read
+	own     bool // the application's own keepalive asks
+	ended   bool // searching: no socket is left to search for
+	result  Result
+	Obstacle
+	err error
+	at  monotime.Time
+}
+
+func (i *item) end(r Result, o Obstacle, err error) {
+	i.done, i.result, i.Obstacle, i.err = true, r, o, err
+}
+
+// fail ends an item of arming by an error.
+func (i *item) fail(err error) {
+	obstacle := NoObstacle
+	if e, ok := errors.AsType[*obstacleError](err); ok {
+		obstacle = e.obstacle
+	} else if errors.Is(err, errNotThere) {
+		obstacle = OwnerUnknown
+	}
+	i.end(NotAsked, obstacle, err)
+}
+
+// step is one part of a job. If its thread is stuck, its items are stuck with it.
+type step struct {
+	run       func()
+	items     []*item
+	duplicate bool
+}
+
+// How long a step may take before its thread counts as stuck.
+const (
+	duplicatePatience = time.Second
+	stepPatience      = 30 * time.Second
+)
+
+func (s *step) patience() time.Duration {
+	if s.duplicate {
+		return duplicatePatience
+	}
+	return stepPatience
+}
+
+// job is work on a thread that nothing waits for. The loop can take away the steps that it has not begun.
+type job struct {
+	kind  kind
+	items []*item
+	steps []step
+	env   *environment
+	reach reach
+
+	begun  atomic.Int64 // steps; one more than there are when all are done
+	since  atomic.Int64 // monotime.Time of the last of them
+	thread atomic.Int32 // its ID
+	record string       // of arming
+	writes int          // the number of the step of arming that writes it
+	cpu    time.Duration
+	// The loop's, where it has taken steps away:
+	stuck   *step
+	batched bool // the loop knows of the record
+}
+
+// environment is what jobs work with. Nothing of it changes.
+type environment struct {
+	opener   finder.Opener
+	clock    monotime.Clock
+	records  *records
+	procs    *owners.Proc
+	class    uint32                    // of own sockets
+	hasClass bool                      // whether sockets have net_cls classes here
+	pause    func(step string, fd int) // for tests, between system calls on a duplicate
+}
+
+func (e *environment) at(step string, fd int) {
+	if e.pause != nil {
+		e.pause(step, fd)
+	}
+}
+
+// run does the steps until they are done or taken away. The goroutine is locked to its thread.
+func (j *job) run() {
+	j.thread.Store(int32(unix.Gettid()))
+	defer j.reach.close()
+	for n := range j.steps {
+		if !j.begin(n) {
+			return
+		}
+		j.steps[n].run()
+	}
+	j.begin(len(j.steps))
+}
+
+func (j *job) begin(n int) bool {
+	j.since.Store(int64(j.env.clock.Now()))
+	return j.begun.CompareAndSwap(int64(n), int64(n)+1)
+}
+
+// isStuck reports whether the step that is being done has taken too long.
+func (j *job) isStuck(now monotime.Time) bool {
+	n := int(j.begun.Load())
+	if n == 0 || n > len(j.steps) {
+		return false
+	}
+	return now.Sub(monotime.Time(j.since.Load())) > j.steps[n-1].patience()
+}
+
+// interrupt ends the wait of a thread that closes the last reference of a socket with SO_LINGER: a signal does
+// (sk_stream_wait_close of net/core/stream.c). The runtime ignores a SIGURG that it has not sent.
+func (j *job) interrupt() {
+	if tid := j.thread.Load(); tid != 0 {
+		_ = unix.Tgkill(os.Getpid(), int(tid), unix.SIGURG)
+	}
+}
+
+// take takes away the steps that are not begun, and returns the number of the one that is being done, -1 before the
+// first. It returns false, and takes nothing, if all are done.
+func (j *job) take() (int, bool) {
+	n := j.begun.Swap(math.MaxInt64)
+	if n > int64(len(j.steps)) {
+		j.begun.Store(n)
+		return 0, false
+	}
+	return int(n) - 1, true
+}
+
+// each adds a step for each item, which is skipped for items that are done.
+func (j *job) each(fn func(i *item)) {
+	for _, i := range j.items {
+		j.steps = append(j.steps, step{items: []*item{i}, duplicate: true, run: func() {
+			if !i.done {
+				fn(i)
+			}
+		}})
+	}
+}
+
+// groups returns the items by network namespace.
+func (j *job) groups() [][]*item {
+	var all [][]*item
+	index := make(map[netns.Identity]int)
+	for _, i := range j.items {
+		id := i.asking.question.Netns.Identity
+		n, ok := index[id]
+		if !ok {
+			n = len(all)
+			index[id], all = n, append(all, nil)
+		}
+		all[n] = append(all[n], i)
+	}
+	return all
+}
+
+// lookups adds a step for each network namespace, which looks its sockets up.
+func (j *job) lookups(seen func(i *item, s *inetdiag.Socket), failed func(i *item, err error)) {
+	for _, group := range j.groups() {
+		j.steps = append(j.steps, step{items: group, run: func() { j.env.lookUp(group, seen, failed) }})
+	}
+}
+
+func (e *environment) lookUp(group []*item, seen func(*item, *inetdiag.Socket), failed func(*item, error)) {
+	conn, err := e.opener.Open(group[0].asking.question.Netns)
+	visited := 0
+	if err == nil {
+		ids := make([]inetdiag.ID, len(group))
+		for n, i := range group {
+			ids[n] = i.asking.question.ID
+		}
+		asked := e.clock.Now() // before the kernel answers, so that an acknowledgement is not dated later than it came
+		err = conn.LookupAll(ids, func(n int, s *inetdiag.Socket, err error) {
+			visited = n + 1
+			i := group[n]
+			i.at = asked
+			if err != nil {
+				failed(i, err)
+			} else {
+				seen(i, s)
+			}
+		})
+		_ = conn.Close() // it pins the network namespace
+	}
+	for _, i := range group[visited:] {
+		i.at = e.clock.Now()
+		failed(i, err)
+	}
+}
+
+// newArming returns a job that arms the sockets of the items.
+func newArming(env *environment, items []*item) *job {
+	j := &job{kind: arming, env: env, items: items}
+	j.lookups(env.screen, func(i *item, err error) {
+		if errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) {
+			i.end(Closed, NoObstacle, err)
+			return
+		}
+		i.end(NotAsked, NoObstacle, err)
+	})
+	j.scans()
+	j.each(j.inspect)
+	j.writes = len(j.steps)
+	j.steps = append(j.steps, step{items: items, run: j.write})
+	j.each(j.arm)
+	return j
+}
+
+// screen ends the items whose sockets are not asked, by what sock_diag shows.
+func (e *environment) screen(i *item, s *inetdiag.Socket) {
+	i.seen = true
+	i.at = e.clock.Now() // after the answer, so that the baseline is not dated earlier than it was
+	q := i.asking.question
+	switch {
+	case s.State != q.State || s.Inode == 0:
+		i.end(Closed, NoObstacle, nil)
+	case !s.HasInfo:
+		i.end(NotAsked, NoObstacle, errors.New("kernel sent no tcp_info"))
+	case s.WQueue > 0:
+		i.end(NotAsked, NoObstacle, ErrUnacked)
+	case e.hasClass && s.ClassID != e.class:
+		i.end(NotAsked, NetCls, fmt.Errorf("socket has the net_cls class %#x, own sockets have %#x", s.ClassID, e.class))
+	}
+	// The kernel's keepalive timer counts from the later of these.
+	i.idle = min(s.Info.LastAckRecv, s.Info.LastDataRecv)
+	i.baseline = baseline{ack: i.at.Add(-s.Info.LastAckRecv), received: s.Info.BytesReceived, probes: int(s.Info.Probes)}
+	i.armed = newArmed(q)
+	i.armed.inode = s.Inode
+}
+
+// scans adds a step for each descriptor table, which finds the sockets of all items in it in one pass.
+func (j *job) scans() {
+	wanted := make(map[table]map[uint32]struct{})
+	var tables []table
+	for _, i := range j.items {
+		for n := range i.asking.question.Owners {
+			o := &i.asking.question.Owners[n]
+			if o.HasFD {
+				continue
+			}
+			t := o.table()
+			if wanted[t] == nil {
+				wanted[t] = make(map[uint32]struct{})
+				tables = append(tables, t)
+			}
+			wanted[t][i.asking.question.Inode] = struct{}{}
+		}
+	}
+	for _, t := range tables {
+		j.steps = append(j.steps, step{items: j.items, run: func() {
+			if o := j.reach.table(t); o.err == nil {
+				j.reach.find(t, o, wanted[t])
+			}
+		}})
+	}
+}
+
+// duplicate returns a duplicate of one of the socket's descriptors, and says in a where that was found.
+func (j *job) duplicate(all []Owner, a *armed) (int, error) {
+	err := errNotThere // if no owner is known
+	for n := range all {
+		fd, e := j.duplicateOf(&all[n], a)
+		if e == nil {
+			return fd, nil
+		}
+		if !errors.Is(e, errNotThere) {
+			err = e
+		}
+	}
+	return -1, err
+}
+
+func (j *job) duplicateOf(owner *Owner, a *armed) (int, error) {
+	t := owner.table()
+	o := j.reach.table(t)
+	if o.err != nil {
+		return -1, o.err
+	}
+	number, known := owner.FD, owner.HasFD
+	if !known {
+		number, known = o.sockets[a.inode]
+	}
+	if known {
+		fd, err := o.duplicate(number, a.identity)
+		if err == nil {
+			a.table, a.number, a.started = t, number, o.started
+		}
+		if !errors.Is(err, errNotThere) {
+			return fd, err
+		}
+	}
+	if !known && o.sockets != nil { // a pass of this batch has looked for it
+		if o.passErr != nil {
+			return -1, o.passErr
+		}
+		return -1, errNotThere
+	}
+	// It may have moved to another number.
+	fd := -1
+	last := errNotThere
+	err := j.reach.pass(t, func(n int, inode uint32) bool {
+		if inode != a.inode {
+			return true
+		}
+		if fd, last = o.duplicate(n, a.identity); last == nil {
+			a.table, a.number, a.started = t, n, o.started
+		}
+		return errors.Is(last, errNotThere)
+	})
+	if fd < 0 && err != nil {
+		last = err
+	}
+	return fd, last
+}
+
+// inspect reads what a socket's options are.
+func (j *job) inspect(i *item) {
+	q := i.asking.question
+	fd, err := j.duplicate(q.Owners, &i.armed)
+	if err != nil {
+		i.fail(err)
+		return
+	}
+	defer unix.Close(fd)
+	j.env.at("inspect", fd)
+	blocks, err := lingers(fd)
+	if err == nil && blocks {
+		i.end(NotAsked, Linger, nil)
+		return
+	}
+	if err == nil {
+		err = i.armed.saved.read(fd)
+	}
+	if err != nil {
+		i.fail(&obstacleError{Refused, err})
+		return
+	}
+	if saved := &i.armed.saved; saved.asksAlready(q.ProbeAfter) {
+		j.follow(i)
+		return
+	}
+	i.armed.armed = armedValues(q.Count, q.Interval, i.idle)
+	i.baseline.probes = int(i.armed.armed[keepCount])
+}
+
+// follow makes the application's own keepalive the one that asks.
+func (j *job) follow(i *item) {
+	saved := &i.armed.saved
+	i.own = true
+	i.done = true
+	outstanding := i.baseline.probes
+	i.baseline.probes = int(saved[keepCount])
+	i.baseline.timeout = time.Duration(saved[userTimeout]) * time.Millisecond
+	i.at = j.env.clock.Now()
+	if idle := time.Duration(saved[keepIdle]) * time.Second; outstanding == 0 && i.at.Sub(i.baseline.ack) < idle+time.Second {
+		i.result = Alive // it would have been probed since
+	}
+}
+
+// write records what is about to be armed.
+func (j *job) write() {
+	var all []armed
+	for _, i := range j.items {
+		if !i.done {
+			all = append(all, i.armed)
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	var err error
+	if j.record, err = j.env.records.write(all); err == nil {
+		return
+	}
+	for _, i := range j.items {
+		if !i.done {
+			i.end(NotAsked, NoObstacle, err)
+		}
+	}
+}
+
+// arm sets a socket's options.
+func (j *job) arm(i *item) {
+	i.ours = true // until the opposite is known
+	fd, err := j.duplicateAgain(&i.armed)
+	if err != nil {
+		i.ours = false
+		if errors.Is(err, errNotThere) { // its owner has closed or moved it since
+			i.end(Closed, NoObstacle, nil)
+			return
+		}
+		i.fail(err)
+		return
+	}
+	defer unix.Close(fd)
+	j.env.at("arm", fd)
+	var now values
+	if err = now.read(fd); err == nil && now != i.armed.saved {
+		i.ours, i.done, i.changed = false, true, true
+		return
+	}
+	if err == nil {
+		err = arm(fd, &i.armed.saved, &i.armed.armed)
+	}
+	if err != nil {
+		i.ours = false
+		i.fail(&obstacleError{Refused, err})
+		return
+	}
+	i.at = j.env.clock.Now()
+	i.done = true
+	j.env.at("armed", fd)
+}
+
+// duplicateAgain returns a duplicate of the descriptor that was found before.
+func (j *job) duplicateAgain(a *armed) (int, error) {
+	o := j.reach.table(a.table)
+	if o.err != nil {
+		return -1, o.err
+	}
+	if a.started != 0 && o.started != 0 && a.started != o.started {
+		return -1, errNotThere // another process has the PID by now
+	}
+	return o.duplicate(a.number, a.identity)
+}
+
+// newLookup returns a job that looks up the sockets of the items, and restores those whose question has ended.
+func newLookup(env *environment, items []*item) *job {
+	j := &job{kind: lookingUp, env: env, items: items}
+	j.lookups(func(i *item, s *inetdiag.Socket) {
+		i.seen = true
+		i.result, i.err = i.baseline.decide(s, i.at)
+		if i.result == 0 && i.withdraw {
+			i.result = Cancelled
+		}
+		if i.result == 0 && i.overdue {
+			i.result, i.err = NotAsked, ErrNoProbe
+		}
+		i.done = i.result == 0
+	}, func(i *item, err error) {
+		switch {
+		case errors.Is(err, inetdiag.ErrGone), netns.IsGone(err):
+		case i.withdraw:
+			i.result = Cancelled
+		case i.overdue:
+			i.result, i.err = NotAsked, err
+		default:
+			i.done = true // try again later
+		}
+	})
+	j.each(j.finish)
+	return j
+}
+
+// finish ends a question: it restores the options, and finds out how the socket ended if it has.
+func (j *job) finish(i *item) {
+	q := i.asking.question
+	if !i.ours && i.result != 0 && i.result != Closed {
+		i.done = true
+		return
+	}
+	fd, err := j.duplicateAgain(&i.armed)
+	if errors.Is(err, errNotThere) {
+		fd, err = j.duplicate(withoutFDs(q.Owners), &i.armed)
+	}
+	if err != nil {
+		if i.result == 0 {
+			i.result = Closed
+		}
+		i.err = errors.Join(i.err, err)
+		i.done = true
+		return
+	}
+	defer unix.Close(fd)
+	j.env.at("restore", fd)
+	if i.result == 0 {
+		i.result = Closed
+		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			i.result = i.baseline.ended(info)
+		}
+	}
+	if i.ours {
+		if err := restore(fd, &i.armed.saved, &i.armed.armed); err != nil {
+			i.err = errors.Join(i.err, err)
+		}
+		i.ours = false
+	}
+	i.done = true
+}
+
+// withoutFDs returns the owners with nothing known about numbers.
+func withoutFDs(all []Owner) []Owner {
+	some := make([]Owner, len(all))
+	for n, o := range all {
+		o.HasFD = false
+		some[n] = o
+	}
+	return some
+}
+
+// newRestoring returns a job that restores sockets of which only the record is known, where it says that they are.
+func newRestoring(env *environment, items []*item) *job {
+	j := &job{kind: restoring, env: env, items: items}
+	j.each(func(i *item) {
+		i.done = true
+		fd, err := j.duplicateAgain(&i.armed)
+		if errors.Is(err, errNotThere) {
+			fd, err = j.duplicate([]Owner{{PID: i.armed.table.pid, TID: i.armed.table.tid}}, &i.armed)
+		}
+		j.put(i, fd, err)
+	})
+	return j
+}
+
+// put restores the socket of a duplicate, which it closes.
+func (j *job) put(i *item, fd int, err error) {
+	if i.err = err; err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	j.env.at("restore", fd)
+	i.err = restore(fd, &i.armed.saved, &i.armed.armed)
+	i.ours = false
+}
+
+// newSearching returns a job that searches all processes for sockets that are not where they were, and restores them.
+func newSearching(ctx context.Context, env *environment, items []*item) *job {
+	j := &job{kind: searching, env: env, items: items}
+	var found map[uint32][]owners.Process
+	j.steps = append(j.steps, step{items: items, run: func() {
+		q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Beyond}
+		for _, i := range items {
+			q.Inodes[i.armed.inode] = struct{}{}
+			q.Netns[i.armed.netns.Identity.Inode] = struct{}{}
+		}
+		found, _ = env.procs.Find(ctx, q) // what cannot be seen is not found
+	}})
+	j.each(func(i *item) {
+		i.done = true
+		var all []Owner
+		for _, p := range found[i.armed.inode] {
+			all = append(all, Owner{PID: p.PID})
+		}
+		fd, err := j.duplicate(all, &i.armed)
+		j.put(i, fd, err)
+	})
+	j.steps = append(j.steps, step{items: items, run: func() {
+		for _, i := range items {
+			i.ended = i.ours && env.hasEnded(&i.armed)
+		}
+	}})
+	return j
+}
+
+// hasEnded reports whether sock_diag shows the socket no more, or shows that no process owns it.
+func (e *environment) hasEnded(a *armed) bool {
+	conn, err := e.opener.Open(a.netns)
+	if err != nil {
+		return len(a.netns.Paths) > 0 && netns.IsGone(err)
+	}
+	defer conn.Close()
+	s, err := conn.Lookup(a.id)
+	return errors.Is(err, inetdiag.ErrGone) || err == nil && s.Inode == 0
+}
+
+// newTidying returns a job that removes records.
+func newTidying(env *environment, names []string) *job {
+	j := &job{kind: tidying, env: env}
+	j.steps = append(j.steps, step{run: func() {
+		for _, name := range names {
+			_ = env.records.remove(name) // what stays is read by the next Prober
+		}
+	}})
+	return j
+}
+
+// ownClass returns the net_cls class of this process's sockets, false if no socket has a class here.
+func ownClass() (class uint32, has bool, err error) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil || !namesNetCls(string(b)) {
+		return 0, false, nil // a kernel without cgroups, or one whose net_cls controller is not mounted
+	}
+	class, err = inetdiag.OwnClassID()
+	return class, true, err
+}

@@ -1,0 +1,153 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// envReaper makes this test binary a reaper of a finder and a state directory, which are the variable's two
+// words. It prints a line once it knows a candidate, then its history, one JSON document an entry, until it receives
+// SIGTERM.
+const envReaper = "HALFCLOSE_TEST_REAPER"
+
+func runReaper() error {
+	name, dir, _ := strings.Cut(os.Getenv(envReaper), " ")
+	clock, err := monotime.System()
+	if err != nil {
+		return err
+	}
+	root, err := netns.NewRoot("")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	load := func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) }
+	by, err := finder.Select(name, load, finder.Config{Root: root, Clock: clock, CPUBudget: 1})
+	if err != nil {
+		return err
+	}
+	r, err := reaper.New(reaper.Config{
+		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: by.Finder, Clock: clock,
+		Mode: policy.Destroy, Kernel: func() error { return nil }, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	go func() {
+		for known := false; !known && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+			status, err := r.Status(ctx)
+			known = err == nil && status.Candidates[inetdiag.CloseWait.String()] > 0
+		}
+		fmt.Println("knows a candidate")
+		out, q := json.NewEncoder(os.Stdout), api.JournalQuery{Wait: time.Minute}
+		for {
+			page, err := r.Journal(ctx, q)
+			if err != nil {
+				return
+			}
+			for _, e := range page.Entries {
+				_ = out.Encode(e) // the test notices what it does not read
+			}
+			q.Journal, q.After = page.Journal, page.Last
+		}
+	}()
+	return errors.Join(r.Run(ctx), by.Close())
+}
+
+// reaperIn starts a reaper in a time namespace. stop lets it save its candidates and exit.
+func reaperIn(t *testing.T, offset, finderName, dir string) (printed *bufio.Scanner, stop func()) {
+	t.Helper()
+	cmd := exec.Command("unshare", "--time", "--monotonic", offset, os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s", envReaper, finderName, dir))
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		_, _ = io.Copy(io.Discard, out)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the reaper in the time namespace of %s s exited: %v", offset, err)
+		}
+	}
+	t.Cleanup(stop)
+	return bufio.NewScanner(out), stop
+}
+
+// TestTimeNamespaceMakesNoSocketOlder restarts a reaper in another time namespace than it began in. It loses no age
+// by that, and destroys nothing before its grace is over.
+func TestTimeNamespaceMakesNoSocketOlder(t *testing.T) {
+	if err := exec.Command("unshare", "--time", "true").Run(); err != nil {
+		nstest.NeedPrivilege(t, "create a time namespace", err)
+	}
+	const (
+		grace = 2 * time.Second
+		tick  = 10 * time.Millisecond // of the kernel's clock, in which it counts how long ago an acknowledgement came
+	)
+	eachFinder(t, func(t *testing.T, finder string) {
+		for _, offsets := range [][2]string{{"3600", "-100"}, {"-100", "3600"}} {
+			t.Run(offsets[0]+" s and then "+offsets[1]+" s", func(t *testing.T) {
+				t.Parallel()
+				ns, n := nstest.New(t), offNode(t)
+				old := ns.Connect(t, nstest.IPv4)
+				n.register(ns, timing(inetdiag.CloseWait, grace))
+				printed, stop := reaperIn(t, offsets[0], finder, n.store.Dir())
+				began := time.Now()
+				shut(t, old)
+				printed.Scan()
+				stop()
+				history, _ := reaperIn(t, offsets[1], finder, n.store.Dir())
+				history.Scan()
+				if !history.Scan() {
+					t.Fatal("the second reaper's history has no entry")
+				}
+				var e api.Entry
+				if err := json.Unmarshal(history.Bytes(), &e); err != nil {
+					t.Fatal(err)
+				}
+				local, _ := addrs(old.Server)
+				if took := e.Time.Sub(began); e.Local.String() != local || took < grace-tick || time.Duration(e.Age) < grace || time.Duration(e.Age) > took+tick {
+					t.Errorf("%v was destroyed %v after it became half-closed, with an age of %v and a grace of %v", e.Local, took, e.Age, grace)
+				}
+			})
+		}
+	})
+}
