@@ -12,24 +12,47 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// TestALookupTellsTheClassOrThePriority sets no class, which takes a cgroup of net_cls: the kernel sends a priority in
-// its place.
-func TestALookupTellsTheClassOrThePriority(t *testing.T) {
+func TestALookupReportsTheClassOrThePriority(t *testing.T) {
+	t.Parallel()
 	ns := nstest.New(t)
 	c := open(t, ns)
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		plain := ns.Socket(t, family, func(fd int) error { return unix.Listen(fd, 1) })
-		preferred := ns.Socket(t, family, func(fd int) error { return unix.Listen(fd, 1) },
-			func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, 5) })
-		sockets := dump(t, c, everything())
-		for fd, want := range map[int]uint32{plain: 0, preferred: 5} {
-			id := sockets[nstest.CookieOf(t, fd)].ID
-			if s, err := c.Lookup(id); err != nil || s.ClassID != want {
-				t.Errorf("class %d of %v, want %d: %v", s.ClassID, id, want, err)
-			}
+	p := ns.Connect(t, nstest.IPv4)
+	const priority = 5
+	raw, err := p.Server.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PRIORITY, priority)
+	}); err != nil || failed != nil {
+		t.Fatal(err, failed)
+	}
+	if s := lookUp(t, c, socketOf(t, c, p.Server).ID); s.ClassID != priority {
+		t.Errorf("a socket of priority %d has the class %#x", priority, s.ClassID)
+	}
+	if s := lookUp(t, c, socketOf(t, c, p.Client).ID); s.ClassID != 0 {
+		t.Errorf("a socket of no class has the class %#x", s.ClassID)
+	}
+}
+
+func TestOwnSocketsHaveTheClassOfTheProcess(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	c := open(t, ns)
+	s := lookUp(t, c, socketOf(t, c, ns.Connect(t, nstest.IPv4).Client).ID)
+	ns.Do(t, func() {
+		if class, err := inetdiag.OwnClassID(); err != nil || class != s.ClassID {
+			t.Errorf("own class %#x, %v; a socket of this process has %#x", class, err, s.ClassID)
 		}
+	})
+}
+
+func lookUp(t *testing.T, c *inetdiag.Conn, id inetdiag.ID) inetdiag.Socket {
+	t.Helper()
+	s, err := c.Lookup(id)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if got := dump(t, c, inetdiag.Filter{States: 1 << inetdiag.Listen, Info: true}); len(got) != 4 {
-		t.Errorf("%d listeners, want 4", len(got))
-	}
+	return s
 }
