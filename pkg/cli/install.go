@@ -46,7 +46,8 @@ file alone. Only runtimes with libcni 1.3.0 or later load it: containerd from 2.
 CRI-O from 1.34. Others ignore it, and register nothing.`,
 		Example: `  halfclose install --mode observe --dry-run     # see what would change
   halfclose install --mode observe               # account, destroy nothing
-  halfclose install --grace 10m --exempt '[{"localPorts": "22"}]'
+  halfclose install --probe-after 2m --exempt '[{"localPorts": "22"}]'
+  halfclose install --rules '[{"match": {"role": "server"}, "grace": "never"}]'
   halfclose install --cni-bin-dir /usr/lib/cni   # Debian's podman
   halfclose install --copy     # where this command's directory is not root's
   halfclose install --config entry.json --wait 5m

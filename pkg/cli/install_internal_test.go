@@ -175,6 +175,14 @@ func TestInstallRefusals(t *testing.T) {
 			args: []string{"install", "--config", wrong}, code: 2,
 			says: []string{"--config " + wrong + `: $.mode: unknown mode "obsrve"`, `$.graze: unknown key, did you mean "grace"?`},
 		},
+		"every mistake in a rule": {
+			args: []string{"install", "--probe-count", "many", "--rules", `[{"match": {"roll": "client"}}, {"match": {"role": "peer"}, "grace": "1d"}]`}, code: 2,
+			says: []string{
+				`--probe-count: want a number of probes such as 6, got a string`, `--rules, at $[0].match.roll: unknown key, did you mean "role"?`,
+				`--rules, at $[1].match.role: unknown role "peer": want "client" or "server"`, `--rules, at $[1].grace: "1d": Go durations have no days: write "24h"`,
+			},
+		},
+		"rules that are no JSON":           {args: []string{"install", "--rules", "role=server"}, code: 2, says: []string{`--rules: not JSON: '[{"match": `}},
 		"exemptions that are no JSON":      {args: []string{"install", "--exempt", "22"}, code: 2, says: []string{"--exempt: want a list"}},
 		"a file that is not there":         {args: []string{"install", "--config", none}, code: 1, says: []string{"read --config: open " + none}},
 		"a file and a flag":                {args: []string{"install", "--config", wrong, "--mode", "off"}, code: 2, says: []string{"--config says what --mode would"}},

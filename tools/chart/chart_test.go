@@ -259,7 +259,7 @@ func TestAValueThatMakesNoSenseIsRefusedByItsName(t *testing.T) {
 		"policy.probeInterval=500ms":          "/policy/probeInterval",
 		"policy.rules[0].grace=1h":            "/policy/rules/0",
 		"policy.rules[0].match.role=client":   "/policy/rules/0", // without a value
-		"reaper.maxAsksPerSecond=-1":          "/reaper/maxAsksPerSecond",
+		"reaper.maxAsksPerSecond=0":           "/reaper/maxAsksPerSecond",
 		"reaper.askCPUBudget=lots":            "/reaper/askCPUBudget",
 		"reaper.capabilities={CAP_SYS_ADMIN}": "/reaper/capabilities",
 		"reaper.capabilities={NET_ADMIN}":     "/reaper/capabilities",
