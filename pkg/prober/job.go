@@ -123,7 +123,7 @@ type environment struct {
 	procs    *owners.Proc
 	class    uint32                    // of own sockets
 	hasClass bool                      // whether sockets have net_cls classes here
-	patience time.Duration             // how long a thread may hold a duplicate; duplicatePatience, but for tests
+	patience time.Duration             // how long a thread may hold a duplicate; duplicatePatience, except in tests
 	pause    func(step string, fd int) // for tests, between system calls on a duplicate
 }
 
