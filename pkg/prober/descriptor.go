@@ -19,7 +19,12 @@ import (
 // table is a descriptor table: that of a process, or that of one of its threads if tid is not 0.
 type table struct{ pid, tid int }
 
-func (o *Owner) table() table { return table{o.PID, o.TID} }
+func (o *Owner) table() table {
+	if o.TID == o.PID {
+		return table{pid: o.PID}
+	}
+	return table{o.PID, o.TID}
+}
 
 // dir is the directory of the table below /proc.
 func (t table) dir() string {
