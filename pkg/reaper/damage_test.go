@@ -28,7 +28,7 @@ func TestDamageToOneOfTwoRecordsDestroysNothing(t *testing.T) {
 		"empty":              func(string) string { return "" },
 		"of a newer version": replace(`"version": 2`, `"version": 99`),
 		"an unknown word":    replace(`"observe"`, `"Observe"`),
-		"its process ends":   nil,
+		"its process exits":  nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachFinder(t, func(t *testing.T, finder string) {
