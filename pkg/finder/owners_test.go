@@ -25,7 +25,7 @@ func TestOwnersLeadToTheirDescriptors(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { root.Close() })
-			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) }, root, 1)
+			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) }, finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
 			if errors.Is(err, unix.EPERM) {
 				nstest.NeedPrivilege(t, "load BPF programs", err)
 			}
