@@ -289,6 +289,18 @@ func TestLayersLieBetweenTheNetworksAndTheAnnotations(t *testing.T) {
 	}
 }
 
+func TestLayersThatComeToTooManyRulesObserve(t *testing.T) {
+	r := resolve(t, `{"exempt": [{"loopback": true}], "rules": [`+manyRules(63)+`]}`, "any", pod("exempt", `[{"loopback": true}, {"localPorts": "1"}]`))
+	want := []string{"the layers come to 65 rules and exemptions, at most 64 are allowed together (only observed)"}
+	if diff := cmp.Diff(want, r.Problems); diff != "" || r.Policies[0].Mode != policy.Observe || r.Sources["mode"] != "too many rules" {
+		t.Errorf("mode %v by %q, problems (-want +got)\n%s", r.Policies[0].Mode, r.Sources["mode"], diff)
+	}
+	r = resolve(t, `{"exempt": [{"loopback": true}], "rules": [`+manyRules(63)+`]}`, "any", pod("exempt", `[{"localPorts": "1"}]`))
+	if r.Policies[0].Mode != policy.Destroy || len(r.Problems) > 0 {
+		t.Errorf("mode %v, problems %q", r.Policies[0].Mode, r.Problems)
+	}
+}
+
 func TestNoLayersAtAllAreTheBuiltInPolicy(t *testing.T) {
 	r := policy.Layers{}.Resolve(time.Second)
 	if diff := cmp.Diff([]policy.Policy{policy.Default()}, r.Policies); diff != "" {
