@@ -65,7 +65,8 @@ func TestSpareBelow(t *testing.T) {
 		"a rule that is gone allows nothing":     {surplus(9, ruleRef(0, 7)), nil},
 		"of those idle for as long the lowest cookies": {
 			[]policy.Surplus{
-				{Cookie: 8, Above: []policy.RuleRef{ruleRef(0, 1)}}, {Cookie: 5, Above: []policy.RuleRef{ruleRef(0, 1)}},
+				{Cookie: 8, Above: []policy.RuleRef{ruleRef(0, 1)}},
+				{Cookie: 5, Above: []policy.RuleRef{ruleRef(0, 1)}},
 				{Cookie: 6, Above: []policy.RuleRef{ruleRef(0, 1)}},
 			}, []uint64{5, 6},
 		},

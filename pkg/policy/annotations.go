@@ -32,10 +32,17 @@ const (
 // annotationKeys are the annotations with the keys of a conflist that they stand for.
 func annotationKeys() [][2]string {
 	return [][2]string{
-		{AnnotationMode, keyMode}, {AnnotationGrace, keyGrace}, {AnnotationCloseWaitGrace, keyCloseWaitGrace},
-		{AnnotationFinWait2Grace, keyFinWait2Grace}, {AnnotationProbeAfter, keyProbeAfter}, {AnnotationProbeCount, keyProbeCount},
-		{AnnotationProbeInterval, keyProbeInterval}, {AnnotationPendingGrace, keyPendingGrace}, {AnnotationClock, keyClock},
-		{AnnotationExempt, keyExempt}, {AnnotationRules, keyRules},
+		{AnnotationMode, keyMode},
+		{AnnotationGrace, keyGrace},
+		{AnnotationCloseWaitGrace, keyCloseWaitGrace},
+		{AnnotationFinWait2Grace, keyFinWait2Grace},
+		{AnnotationProbeAfter, keyProbeAfter},
+		{AnnotationProbeCount, keyProbeCount},
+		{AnnotationProbeInterval, keyProbeInterval},
+		{AnnotationPendingGrace, keyPendingGrace},
+		{AnnotationClock, keyClock},
+		{AnnotationExempt, keyExempt},
+		{AnnotationRules, keyRules},
 	}
 }
 
