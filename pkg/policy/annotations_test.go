@@ -97,7 +97,7 @@ func TestAnnotations(t *testing.T) {
 		"those of others change nothing":     {"relax", pod(), []policy.Policy{network}, nil},
 		"any takes every value":              {"any", everything, []policy.Policy{changed}, nil},
 		"relax judges without and with them": {"relax", everything, []policy.Policy{network, changed}, nil},
-		"none takes nothing, and says so": {
+		"none takes nothing, and reports it": {
 			"none", everything,
 			[]policy.Policy{network},
 			[]string{`the pod's annotations halfclose.cni/* are ignored: the network's podOverrides is "none" (10 of them, the first "halfclose.cni/mode")`},
@@ -388,7 +388,7 @@ func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
 		t.Errorf("mode %s", r.Policies[0].Mode)
 	}
 	if policy.ReservedAnnotations(nil) != nil || policy.ReservedAnnotations(pod()) == nil {
-		t.Error("annotations that the runtime did not pass are not told from a pod without ours")
+		t.Error("annotations that the runtime did not pass are not distinguished from a pod without ours")
 	}
 }
 
