@@ -22,7 +22,7 @@ type Look struct {
 	// counters at that very moment. Zero where it did not: then the socket may have moved bytes, or been
 	// accepted, shortly before this look.
 	Entered monotime.Time
-	// Role is that of the owner, where the finder can tell.
+	// Role is that of the owner, where the finder knows it.
 	Role Role
 }
 
@@ -92,14 +92,14 @@ type History struct {
 	Frozen, FrozenIdle time.Duration
 	// Asks is how many questions its peer was asked in this idle time, PeerAlive when it last answered one; zero
 	// if it has not. Progress makes them zero.
-	Asks      uint8
+	Asks      uint8 // prose:ok: a count of questions
 	PeerAlive monotime.Time
 
 	Counters Counters
 	SegsIn   uint32
 }
 
-// AddFrozen notes that all owners were frozen or stopped for so long.
+// AddFrozen notes that all owners were frozen or stopped for this time.
 func (h *History) AddFrozen(d time.Duration) {
 	if d > 0 {
 		h.Frozen += d
