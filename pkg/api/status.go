@@ -100,8 +100,19 @@ func (v PolicyView) MarshalJSON() ([]byte, error) {
 	return json.Marshal(policy.Policy(v).Layer(policy.SourceNetwork))
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes. The reaper may be of another version: keys that this one does not know are
+// ignored.
 func (v *PolicyView) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return fmt.Errorf("read policy: %w", err)
+	}
+	known := policy.Default().Sources
+	maps.DeleteFunc(all, func(key string, _ json.RawMessage) bool { return known[key] == "" })
+	data, err := json.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("read policy: %w", err)
+	}
 	layer, problems := policy.ParseLayer(data, policy.SourceNetwork)
 	if len(problems) > 0 {
 		return fmt.Errorf("read policy: %w", problems)

@@ -68,7 +68,7 @@ func orphanTimeout(t *testing.T, ns *nstest.NS, seconds string) {
 // and left a farewell unread, that of the other has shut its side and still computes its answer.
 func TestAPeerThatHasClosedIsToldFromOneThatComputes(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns, far := nstest.New(t), nstest.New(t)
+		ns, far := newNS(t), newNS(t)
 		nstest.Link(t, ns, far)
 		orphanTimeout(t, far, "2")
 		l := far.ListenAt(t, nstest.LinkB+":0")

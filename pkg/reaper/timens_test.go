@@ -126,7 +126,7 @@ func TestTimeNamespaceMakesNoSocketOlder(t *testing.T) {
 		for _, offsets := range [][2]string{{"3600", "-100"}, {"-100", "3600"}} {
 			t.Run(offsets[0]+" s and then "+offsets[1]+" s", func(t *testing.T) {
 				t.Parallel()
-				ns, n := nstest.New(t), offNode(t)
+				ns, n := newNS(t), offNode(t)
 				old := ns.Connect(t, nstest.IPv4)
 				n.register(ns, timing(inetdiag.CloseWait, grace))
 				printed, stop := reaperIn(t, offsets[0], finder, n.store.Dir())
