@@ -166,7 +166,7 @@ func (e *examiner) destroy(conn conn, j *job, n int) error {
 	if decided == 0 {
 		return nil
 	}
-	answered := 0
+	answered, old := 0, 0
 	err := conn.DestroyAll(e.ids[:decided], func(i int) bool {
 		x := &j.results[e.index[i]]
 		now := e.clock.Now()
@@ -182,6 +182,7 @@ func (e *examiner) destroy(conn conn, j *job, n int) error {
 		case errors.Is(err, inetdiag.ErrNotReady):
 			j.grant, j.tried = j.grant+1, j.tried-1
 			e.again = append(e.again, e.index[i])
+			old++
 		case errors.Is(err, inetdiag.ErrGone):
 			x.event = eventGone
 		case err != nil:
@@ -192,8 +193,8 @@ func (e *examiner) destroy(conn conn, j *job, n int) error {
 		x := &j.results[i]
 		x.event, x.err = eventRefused, err
 	}
-	j.old += uint64(len(e.again))
-	e.age.note(len(e.again) > 0)
+	j.old += uint64(old)
+	e.age.note(old > 0)
 	j.bound = max(j.bound, e.age.bound())
 	return err
 }
