@@ -43,6 +43,7 @@ type loop struct {
 	idleSince     monotime.Time   // since when there is no record
 	ready         bool            // the records have been read once
 	switchProblem string          // that has been warned of
+	looksOld      bool            // that has been warned of
 	noticed       map[string]bool // what has been warned of about the records
 }
 
