@@ -41,7 +41,7 @@ flags=(-shuffle=on)
 if [ -n "$HALFCLOSE_TEST_RACE" ]; then
   export CGO_ENABLED=1
   flags+=(-race)
-  # A program waits at its exit for other threads to report a race: a second, unless told otherwise. A report takes
+  # A program waits at its exit for other threads to report a race: a second by default. A report takes
   # milliseconds, and the tests start hundreds of programs.
   export GORACE="atexit_sleep_ms=50 ${GORACE:-}"
 fi

@@ -158,7 +158,7 @@ __start_halfclose
 printf '%s\n' "${COMPREPLY[@]}"
 `
 			cmd := exec.Command(bash, "--norc", "--noprofile", "-c", script)
-			// The race detector lets each process wait for a second at its exit, unless told otherwise.
+			// The race detector lets each process wait for a second at its exit, unless GORACE sets another time.
 			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HALFCLOSE_STATE_DIR=" + dir, "GORACE=atexit_sleep_ms=0"}
 			out, err := cmd.Output()
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
