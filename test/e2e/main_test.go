@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
-	fmt.Println("e2e: --finder", one)
 	os.Exit(node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true, Parallel: parallelTests}.Run(func(err error) int {
+		fmt.Println("e2e: --finder", one)
 		onNode = err
 		return m.Run()
 	}))
