@@ -38,8 +38,8 @@ type Entry struct {
 	State       inetdiag.State  `json:"state"`
 	Age         Seconds         `json:"ageSeconds"`
 	Idle        Seconds         `json:"idleSeconds"`
-	Grace       policy.Patience `json:"grace"`
-	Late        Seconds         `json:"lateSeconds"` // after its deadline
+	Grace       policy.Patience `json:"grace,omitzero"` // absent where no grace ended it
+	Late        Seconds         `json:"lateSeconds"`    // after its deadline
 	RQueue      uint32          `json:"rqueueBytes"`
 	WQueue      uint32          `json:"wqueueBytes"`
 	UID         uint32          `json:"uid"`
