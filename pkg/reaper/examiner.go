@@ -74,7 +74,7 @@ func (e *examiner) examine(j *job) {
 	defer conn.Close()
 	for done := 0; done < len(j.histories) && j.err == nil; {
 		n := min(handful, len(j.histories)-done)
-		j.err = e.look(conn, j, done, n)
+		j.err = e.lookUp(conn, j, done, n)
 		if j.err == nil {
 			j.err = e.destroy(conn, j, done)
 		}
@@ -82,8 +82,8 @@ func (e *examiner) examine(j *job) {
 	}
 }
 
-// look asks the kernel for n sockets from the first on, and judges each.
-func (e *examiner) look(conn conn, j *job, first, n int) error {
+// lookUp asks the kernel for n sockets from the first on, and judges each.
+func (e *examiner) lookUp(conn conn, j *job, first, n int) error {
 	ids := e.ids[:n]
 	for i := range ids {
 		ids[i] = j.histories[first+i].ID
