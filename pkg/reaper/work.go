@@ -107,7 +107,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	}
 }
 
-// record counts a destroy, or what would have been one, and writes it to the journal.
+// record counts a destroy, or what would have been one, and writes it to the history.
 func (l *loop) record(j *job, c *candidate, x *examined) {
 	key := CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
 	switch {
