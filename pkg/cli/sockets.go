@@ -43,7 +43,7 @@ What is listed is what the reaper knows from its last look at each. With --all o
 --netns it looks now, at sockets in every state.`,
 		Example: `  halfclose sockets                              # each half-closed socket
   halfclose sockets --pod shop/web-1 --owners    # and which processes hold it
-  halfclose sockets --state CLOSE_WAIT --verdict unread
+  halfclose sockets --state CLOSE_WAIT --verdict unread-data
   halfclose sockets --verdict would-destroy      # what mode destroy would end
   halfclose sockets --all                        # every TCP socket, looking now
   halfclose sockets --netns web                  # of any namespace
@@ -59,7 +59,7 @@ What is listed is what the reaper knows from its last look at each. With --all o
 	e.podFlag(cmd, &q.Pod, "only the sockets of this pod")
 	cmd.Flags().Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
-	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as young, unread or destroy")
+	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
 	completeOneOf(cmd, "verdict", verdictNames()...)
 	e.outputFlag(cmd)
 	return cmd

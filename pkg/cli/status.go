@@ -35,7 +35,7 @@ sockets it has and how old the oldest is, how many were destroyed, the policy th
 applies, and then everything that is wrong, each with what to do about it.
 
 What is counted is what there was at the last look into each namespace, a quarter
-of its shortest grace ago at most. "halfclose sockets --all" looks now.
+of its shortest patience ago at most. "halfclose sockets --all" looks now.
 
 The pod with the most half-closed sockets comes first. Of more than 20 attachments
 those in which there is nothing to see are counted only; --all lists them.
