@@ -20,12 +20,15 @@ const (
 	WarnSweeping    = "sweeping"     // sweeping lags behind what the graces ask for
 	WarnOwners      = "owners"       // the holders of sockets cannot be found
 	WarnFinder      = "finder"       // a finder fell back to another
+	WarnNetns       = "netns"        // network namespaces cannot be entered
+	WarnAsking      = "asking"       // peers cannot be asked
 )
 
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
 		WarnHostNetns, WarnSockDestroy, WarnCandidates, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnFinder,
+		WarnNetns, WarnAsking,
 	}
 }
 
