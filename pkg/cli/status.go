@@ -87,6 +87,7 @@ func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], describe.Plural(s.Namespaces, "namespace", "namespaces")))
 	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d wait for the budget%s)",
 		describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
+	line("Peers", describe.Peers(s.Peers, s.Counts.WouldAsk)+goneText(s.Counts.PeerGone))
 	fmt.Fprintln(e.out)
 	if err := e.printAttachments(sc, s.Attachments, all); err != nil {
 		return err
@@ -107,6 +108,13 @@ func finderText(f api.FinderView) string {
 		text += "; " + f.Why
 	}
 	return text
+}
+
+func goneText(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d gone, and so %s", n, map[bool]string{true: "is its socket", false: "are their sockets"}[n == 1])
 }
 
 func refused(errs map[string]uint64) string {
