@@ -27,9 +27,9 @@ type Entry struct {
 	Seq     uint64    `json:"seq"`
 	Time    time.Time `json:"time"`
 	Outcome string    `json:"outcome"`
-	// How is how a peer that is gone showed it: "reset" or "timeout". Sees is what the socket's owner gets from then on.
+	// How is how a peer that is gone showed it: "reset" or "timeout". OwnerResult is what the socket's owner gets from then on.
 	How         string          `json:"how,omitempty"`
-	Sees        string          `json:"ownerSees,omitempty"`
+	OwnerResult string          `json:"ownerSees,omitempty"`
 	Pod         state.Pod       `json:"pod"`
 	Network     string          `json:"network"`
 	ContainerID string          `json:"containerID"`
@@ -38,8 +38,8 @@ type Entry struct {
 	State       inetdiag.State  `json:"state"`
 	Age         Seconds         `json:"ageSeconds"`
 	Idle        Seconds         `json:"idleSeconds"`
-	Grace       policy.Patience `json:"grace"`
-	Late        Seconds         `json:"lateSeconds"` // after its deadline
+	Grace       policy.Patience `json:"grace,omitzero"` // absent where no grace ended it
+	Late        Seconds         `json:"lateSeconds"`    // after its deadline
 	RQueue      uint32          `json:"rqueueBytes"`
 	WQueue      uint32          `json:"wqueueBytes"`
 	UID         uint32          `json:"uid"`

@@ -91,7 +91,7 @@ func halfClosed() [2]inetdiag.State {
 func (l *loop) metrics() Metrics {
 	pods, cost := l.podNamespaces(), l.finderCosts.total()
 	m := Metrics{
-		asks:   l.tracker.asks,
+		asks:   l.tracker.canAsk,
 		Finder: l.finder.Name, Mode: l.caps.view.Effective,
 		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
 		Namespaces: len(l.registry.namespaces), RecordProblems: l.registry.census.mistakes(),

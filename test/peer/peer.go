@@ -40,16 +40,24 @@ type connection struct {
 	moved atomic.Int64 // bytes that stream or drain have moved
 }
 
+// New returns a peer that does not listen. Its process is shown under the given name.
+func New(name string) (*Peer, error) {
+	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
+		return nil, err
+	}
+	return &Peer{conns: make(map[string]*connection), named: make(chan struct{}, 1)}, nil
+}
+
 // Listen makes a peer that takes connections in, on every address. Its process is shown under the given name.
 func Listen(name string) (*Peer, error) {
-	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
+	p, err := New(name)
+	if err != nil {
 		return nil, err
 	}
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: Port})
 	if err != nil {
 		return nil, err
 	}
-	p := &Peer{conns: make(map[string]*connection), named: make(chan struct{}, 1)}
 	go p.accept(l)
 	return p, nil
 }
@@ -58,6 +66,7 @@ func Listen(name string) (*Peer, error) {
 // first is "ready". The orders, with the name of a connection:
 //
 //	open NAME ADDRESS   makes it to the peer at the address, and answers with its own end
+//	inherit NAME FD     is a connection that the process was started with
 //	wait NAME           until it is there
 //	close NAME, shut NAME   both directions, or the one to the other end
 //	stream NAME, drain NAME   sends without end, or reads
@@ -150,6 +159,9 @@ func (p *Peer) obey(order, name, arg string) (string, error) {
 		_, err = fmt.Fprintln(c, name)
 		return c.LocalAddr().String(), err
 	}
+	if order == "inherit" {
+		return "ok", p.inherit(name, arg)
+	}
 	c, err := p.find(name)
 	if err != nil {
 		return "", err
@@ -176,6 +188,22 @@ func (p *Peer) obey(order, name, arg string) (string, error) {
 		return c.recv(), nil
 	}
 	return "", fmt.Errorf("there is no order %q", order)
+}
+
+// inherit names the connection that is the descriptor.
+func (p *Peer) inherit(name, fd string) error {
+	n, err := strconv.Atoi(fd)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(n), name)
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return err
+	}
+	p.add(name, c)
+	return nil
 }
 
 func (c *connection) stream() {

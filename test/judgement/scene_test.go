@@ -1,0 +1,229 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package judgement_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/test/peer"
+)
+
+// scene is two network namespaces that are joined: the judged sockets are in near, their peers in far.
+type scene struct {
+	t         *testing.T
+	near, far *nstest.NS
+	farPort   *net.TCPListener // in far
+	nearPort  *net.TCPListener // in near
+	opening   *sync.Mutex      // so that a connection is accepted by the test that made it
+}
+
+// newScene returns a scene in which the kernel ends closed connections after two seconds.
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{t: t, near: nstest.New(t), far: nstest.New(t), opening: new(sync.Mutex)}
+	nstest.Link(t, s.near, s.far)
+	for _, ns := range []*nstest.NS{s.near, s.far} {
+		sysctl(t, ns, "tcp_fin_timeout", 2)
+	}
+	s.farPort, s.nearPort = s.far.ListenAt(t, nstest.LinkB+":0"), s.near.ListenAt(t, nstest.LinkA+":0")
+	return s
+}
+
+// in returns the scene for a subtest.
+func (s *scene) in(t *testing.T) *scene {
+	sub := *s
+	sub.t = t
+	return &sub
+}
+
+func sysctl(t *testing.T, ns *nstest.NS, name string, value int) {
+	t.Helper()
+	ns.Do(t, func() {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, strconv.AppendInt(nil, int64(value), 10), 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// connect makes a connection whose client is near.
+func (s *scene) connect() nstest.Pair {
+	s.t.Helper()
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	return s.near.ConnectFrom(s.t, "", s.farPort)
+}
+
+// accept makes a connection whose server is near.
+func (s *scene) accept() nstest.Pair {
+	s.t.Helper()
+	s.opening.Lock()
+	defer s.opening.Unlock()
+	return s.far.ConnectFrom(s.t, "", s.nearPort)
+}
+
+// leftByServer makes a connection whose server has shut its side and lives on: the client, which is near, is in CLOSE_WAIT.
+func (s *scene) leftByServer() nstest.Pair {
+	s.t.Helper()
+	p := s.connect()
+	s.shut(p.Server, p.Client)
+	return p
+}
+
+// leftByClient makes a connection whose client has shut its side and lives on: the server, which is near, is in CLOSE_WAIT.
+func (s *scene) leftByClient() nstest.Pair {
+	s.t.Helper()
+	p := s.accept()
+	s.shut(p.Client, p.Server)
+	return p
+}
+
+// shut shuts the side of one end, and waits until the other one has noticed.
+func (s *scene) shut(one, other *net.TCPConn) {
+	s.t.Helper()
+	if err := one.CloseWrite(); err != nil {
+		s.t.Fatal(err)
+	}
+	awaitState(s.t, closeWait, other)
+}
+
+// answers checks that a half-closed connection still carries bytes in its open direction.
+func answers(t *testing.T, from, to *net.TCPConn) {
+	t.Helper()
+	const text = "the answer"
+	if _, err := from.Write([]byte(text)); err != nil {
+		t.Errorf("send the answer: %v", err)
+		return
+	}
+	_ = to.SetReadDeadline(time.Now().Add(patience))
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(to, got); err != nil || string(got) != text {
+		t.Errorf("received %q, %v, want the answer", got, err)
+	}
+}
+
+// unread returns how many bytes a socket has received that its owner has not read.
+func unread(t *testing.T, c *net.TCPConn) (n int) {
+	t.Helper()
+	control(t, c, func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.SIOCINQ)
+		return err
+	})
+	return n
+}
+
+// options returns the five options that a question changes for a while.
+func options(t *testing.T, c *net.TCPConn) (values [5]int) {
+	t.Helper()
+	control(t, c, func(fd int) (err error) {
+		for i, o := range [...][2]int{
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}, {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+		} {
+			if values[i], err = unix.GetsockoptInt(fd, o[0], o[1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return values
+}
+
+// reset checks that the history says that the peer of a socket in CLOSE_WAIT has reset it, and what its owner sees.
+func (r *reaper) reset(c *net.TCPConn, unread int) {
+	r.t.Helper()
+	e := r.awaitEntry(c, api.PeerGone, api.Destroyed)
+	// The peer's kernel has forgotten it after two seconds, and the question after that is three seconds old.
+	if e.Outcome != api.PeerGone || e.How != "reset" || time.Duration(e.Age) > 6*time.Second {
+		r.t.Errorf("the history has %s (%s) at the age of %v, want %s (reset) within 6s", e.Outcome, e.How, time.Duration(e.Age), api.PeerGone)
+	}
+	got, err := io.ReadAll(c)
+	if err != nil || len(got) != unread {
+		r.t.Errorf("its owner reads %d bytes, then %v, want %d and the end", len(got), err, unread)
+	}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, unix.EPIPE) {
+		r.t.Errorf("its owner's send: %v, want EPIPE", err)
+	}
+}
+
+// process is a process that has connections and does what it is told with them.
+type process struct {
+	*peer.Client
+	t   *testing.T
+	pid int
+}
+
+// hand starts a process of that name in a network namespace, and hands it connections, which are called 0, 1 and so on. The
+// test has them no longer.
+func hand(t *testing.T, ns *nstest.NS, name string, conns ...*net.TCPConn) *process {
+	t.Helper()
+	cmd := exec.Command(self(), name)
+	cmd.Env = append(os.Environ(), envRole+"="+rolePeer)
+	cmd.Stderr = os.Stderr
+	for _, c := range conns {
+		f, err := c.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Do(t, func() { err = cmd.Start() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		_ = cmd.Process.Kill() // it may be frozen, and may have exited
+		_ = unix.Kill(cmd.Process.Pid, unix.SIGCONT)
+		_ = cmd.Wait()
+	})
+	p := &process{t: t, pid: cmd.Process.Pid}
+	if p.Client, err = peer.NewClient(in, out); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range conns {
+		p.do("inherit", strconv.Itoa(i), strconv.Itoa(3+i))
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// do gives an order, and returns the answer to it.
+func (p *process) do(order ...string) string {
+	p.t.Helper()
+	answer, err := p.Tell(order...)
+	if err != nil {
+		p.t.Errorf("process %d: %v", p.pid, err)
+	}
+	return answer
+}
+
+// elapsed waits until so much time has passed since a moment.
+func elapsed(t *testing.T, since time.Time, d time.Duration) {
+	t.Helper()
+	nstest.Eventually(t, patience, fmt.Sprintf("%v have passed", d), func() bool { return time.Since(since) >= d })
+}
