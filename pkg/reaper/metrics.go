@@ -186,7 +186,7 @@ func (t *tally) forget(here []CountKey) {
 // sparing are the reasons for which a candidate is spared.
 func sparing() []policy.Reason {
 	return slices.DeleteFunc(policy.Reasons(), func(r policy.Reason) bool {
-		// Namespaces that are not registered, or whose mode is off, have no candidates.
+		// Network namespaces that are not registered have no candidates.
 		return r == policy.Destroyable || r == policy.NotRegistered
 	})
 }
