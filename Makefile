@@ -14,6 +14,9 @@ PKGS      ?=
 ARGS      ?=
 # For some of them: make e2e RUNTIMES='containerd-2 podman'
 RUNTIMES  ?=
+# For some of them: make e2e-programs FAMILIES='pools retries', and QUICK=1 for one scenario of each
+FAMILIES  ?=
+QUICK     ?=
 
 STAMP    := $(PKG)/pkg/buildinfo
 LDFLAGS  := -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)
@@ -80,6 +83,10 @@ e2e: ## Test it with real container runtimes: libcni, cnitool, ocicni, container
 .PHONY: e2e-kind
 e2e-kind: ## Test it on a real Kubernetes cluster of two nodes, building first what that takes, once (root)
 	@scripts/e2e-kind.sh
+
+.PHONY: e2e-programs
+e2e-programs: ## Test it with programs that leak, retry, stand still or half-close, beside what they see without it (FAMILIES=, QUICK=1, root)
+	@QUICK='$(QUICK)' scripts/e2e-programs.sh $(FAMILIES)
 
 .PHONY: fuzz
 fuzz: ## Fuzz each parser for FUZZTIME (10s)

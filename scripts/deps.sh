@@ -14,6 +14,8 @@ present() {
     util-linux) command -v unshare && command -v nsenter ;;
     gcc) command -v gcc ;;
     libc6-dev) echo 'int main(void) { return 0; }' | gcc -xc - -o /dev/null ;;
+    nodejs) command -v node ;;
+    default-jdk-headless) command -v java && command -v javac ;;
     llvm-14) command -v llvm-strip-14 ;;
     libbpf-dev) [ -e /usr/include/bpf/bpf_core_read.h ] ;;
     ca-certificates) [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -e /etc/pki/tls/certs/ca-bundle.crt ] ;;

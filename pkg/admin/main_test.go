@@ -36,6 +36,9 @@ const (
 	envDisarmed = "HALFCLOSE_TEST_DISARMED" // a reaper of this state directory; it is started without CAP_NET_ADMIN
 )
 
+// parallelTests is how many tests run side by side: they mostly wait for a reaper.
+const parallelTests = 16
+
 func TestMain(m *testing.M) {
 	var err error
 	switch {
@@ -44,7 +47,9 @@ func TestMain(m *testing.M) {
 	case os.Getenv(envDisarmed) != "":
 		err = playDisarmed(os.Getenv(envDisarmed))
 	default:
-		os.Exit(m.Run())
+		if err = nstest.SetParallel(parallelTests); err == nil {
+			os.Exit(m.Run())
+		}
 	}
 	if err != nil {
 		fmt.Println(err)

@@ -143,11 +143,18 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 		`spared_total{reason="not-half-closed"}`:   0,
 		`spared_total{reason="mptcp"}`:             0,
 		`spared_total{reason="unknown"}`:           0,
+		`spared_total{reason="would-destroy"}`:     1, // the one of billing
 		`destroy_errors_total{errno="EPERM"}`:      0,
 		`destroy_errors_total{errno="EOPNOTSUPP"}`: 0,
 		`destroy_lateness_seconds_count`:           3,
 		`budget_waiting`:                           0,
 		`events_missed_total`:                      0,
+	}
+	for _, reason := range []policy.Reason{
+		policy.AskingPeer, policy.PeerAlive, policy.PeerSpared, policy.WouldAsk, policy.BelowThreshold, policy.OwnerFrozen,
+		policy.OwnerUnknown, policy.ModeOff,
+	} {
+		want[`spared_total{reason="`+reason.String()+`"}`] = 0
 	}
 	for _, kind := range reaper.WarningKinds() {
 		want[`warnings_total{kind="`+kind+`"}`] = 0

@@ -170,14 +170,17 @@ func TestHealthIsThatOfTheReaper(t *testing.T) {
 		t.Parallel()
 		n := stuckNode(t)
 		for over, get := range map[string]func(string) answer{"unix": n.get, "tcp": n.getTCP} {
-			began := time.Now()
-			a := get("/healthz")
-			if took := time.Since(began); a.code != http.StatusServiceUnavailable || a.wrong(t) != "the reaper has not answered for 2s" || took > patience {
-				t.Errorf("over %s after %v: status %d: %s", over, took, a.code, a.body)
-			}
-			if a := get("/metrics"); a.code != http.StatusServiceUnavailable {
-				t.Errorf("over %s: a scrape gets status %d: %s", over, a.code, a.body)
-			}
+			t.Run("over "+over, func(t *testing.T) {
+				t.Parallel()
+				began := time.Now()
+				a := get("/healthz")
+				if took := time.Since(began); a.code != http.StatusServiceUnavailable || a.wrong(t) != "the reaper has not answered for 2s" || took > patience {
+					t.Errorf("after %v: status %d: %s", took, a.code, a.body)
+				}
+				if a := get("/metrics"); a.code != http.StatusServiceUnavailable {
+					t.Errorf("a scrape gets status %d: %s", a.code, a.body)
+				}
+			})
 		}
 	})
 }

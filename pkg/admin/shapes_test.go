@@ -44,7 +44,7 @@ func fill(t *testing.T, v reflect.Value) {
 	for _, known := range []any{
 		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), netip.MustParseAddrPort("10.0.0.1:80"), policy.Observe, policy.Destroyable,
 		inetdiag.CloseWait, policy.Patience(10 * time.Minute), policy.ClockState, api.Seconds(1500 * time.Millisecond),
-		api.BySystemd, 10 * time.Second,
+		policy.Default().Sources, api.BySystemd, 10 * time.Second,
 		policy.Match{Loopback: true},
 		policy.Rule{Match: policy.Match{Role: policy.RoleClient}, Values: policy.Values{Grace: new(policy.Never)}},
 		map[inetdiag.State]uint64{inetdiag.CloseWait: 1, inetdiag.FinWait2: 2}, // counts
@@ -173,6 +173,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never), sources)
 	n.register(bill, state.Pod{Namespace: "bill", Name: "db"}, grace(time.Hour, time.Hour), func(r *state.Record) {
 		r.Layers.Network.Exempt = []policy.Match{{Loopback: true}}
+		r.Layers.Network.Rules = []policy.Rule{{Match: policy.Match{Role: policy.RoleClient}, Values: policy.Values{Grace: new(policy.Never)}}}
 	})
 	n.register(bill, state.Pod{}, grace(time.Hour, time.Hour), func(r *state.Record) { r.Boot, r.ContainerID = "another", "other" })
 	if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), "x@eth0.json"), []byte("{"), 0o600); err != nil {
@@ -192,6 +193,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
 			".finder.why string", ".mode.kernelProblem string", ".mode.switchProblem string",
 		},
+		"journal": {".entries[].how string", ".entries[].ownerSees string"}, // what takes a peer that is gone
 		"mode":    {".kernelProblem string", ".switchProblem string"},
 		"sockets": {".problems[] string"},
 	}

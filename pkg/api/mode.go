@@ -8,7 +8,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// ModeView is what may be done on this node, and what says so. The most conservative of its parts and of each
+// ModeView is what may be done on this node, and why. The most conservative of its parts and of each
 // record's own mode is what happens.
 type ModeView struct {
 	Effective policy.Mode `json:"effective"` // without any record's own

@@ -100,8 +100,19 @@ func (v PolicyView) MarshalJSON() ([]byte, error) {
 	return json.Marshal(policy.Policy(v).Layer(policy.SourceNetwork))
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON writes. The reaper may be of another version: keys that this one does not know are
+// ignored.
 func (v *PolicyView) UnmarshalJSON(data []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(data, &all); err != nil {
+		return fmt.Errorf("read policy: %w", err)
+	}
+	known := policy.Default().Sources
+	maps.DeleteFunc(all, func(key string, _ json.RawMessage) bool { return known[key] == "" })
+	data, err := json.Marshal(all)
+	if err != nil {
+		return fmt.Errorf("read policy: %w", err)
+	}
 	layer, problems := policy.ParseLayer(data, policy.SourceNetwork)
 	if len(problems) > 0 {
 		return fmt.Errorf("read policy: %w", problems)
@@ -121,10 +132,13 @@ type ProblemView struct {
 type Counts struct {
 	Destroyed    map[inetdiag.State]uint64 `json:"destroyed"`
 	WouldDestroy map[inetdiag.State]uint64 `json:"wouldDestroy"`
-	// PeerGone are sockets that ended because their peers do not know the connection any more, and said so when asked,
-	// or did not answer. WouldAsk are questions that the mode forbade.
+	// PeerGone are sockets that ended because their peers do not know the connection any more, as a reset showed
+	// when they were asked, or did not answer. WouldAsk are questions that the mode forbade.
 	PeerGone uint64 `json:"peerGone"`
 	WouldAsk uint64 `json:"wouldAsk"`
+	// LooksTooOld counts looks at sockets that were not destroyed by them, because too much time had passed: each was
+	// looked at again.
+	LooksTooOld uint64 `json:"looksTooOld"`
 	// Gone are sockets that ended by themselves between the decision to destroy them and the destroy.
 	Gone   uint64            `json:"gone"`
 	Errors map[string]uint64 `json:"errors"` // refused destroys, by errno

@@ -53,7 +53,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "no shell is a mistake", args: []string{"completion"}, code: 2, says: "the shell is bash, zsh or fish"},
 		{name: "a state that does not exist is a mistake", args: []string{"sockets", "--state", "OPEN"}, code: 2, says: "want CLOSE_WAIT, FIN_WAIT2"},
 		{name: "a state that is not followed is a mistake", args: []string{"sockets", "--state", "listen"}, code: 2, says: "with --all"},
-		{name: "a verdict that does not exist is a mistake", args: []string{"sockets", "--verdict", "dead"}, code: 2, says: "want one of would-destroy, unknown, destroy"},
+		{name: "a verdict that does not exist is a mistake", args: []string{"sockets", "--verdict", "dead"}, code: 2, says: "want one of unknown, destroy, would-destroy"},
 		{name: "a time that is none is a mistake", args: []string{"journal", "--since", "yesterday"}, code: 2, says: "--since is a duration such as 10m"},
 		{name: "an outcome that does not exist is a mistake", args: []string{"journal", "--outcome", "killed"}, code: 2, says: `not "killed"`},
 		{name: "an argument too many is a mistake", args: []string{"version", "please"}, code: 2, says: `"please"`},

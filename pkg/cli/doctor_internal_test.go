@@ -108,6 +108,7 @@ func TestTheDoctorsVerdictIsTheWorstLevel(t *testing.T) {
 
 // TestTheDoctorLooksAtThisMachine runs it for real: whatever it finds, its exit code agrees with its report.
 func TestTheDoctorLooksAtThisMachine(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := dir + "/file"
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

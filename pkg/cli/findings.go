@@ -65,7 +65,7 @@ func findings(s api.Status) []finding {
 func advice(s api.Status, f describe.Finding) (what, todo string) {
 	switch f.Kind {
 	case describe.SwitchUnreadable:
-		return f.Text, `or set it anew with "halfclose mode observe" or "halfclose mode destroy"`
+		return f.Text, `or set it again with "halfclose mode observe" or "halfclose mode destroy"`
 	case describe.KernelRefuses:
 		return "nothing can be destroyed here: " + f.Text, `"halfclose doctor" says what this kernel and these privileges allow`
 	case describe.FinderLate:
@@ -77,19 +77,19 @@ func advice(s api.Status, f describe.Finding) (what, todo string) {
 		return fmt.Sprintf("the kernel refused to destroy with %s, %s", f.Text, describe.Plural(f.Count, "time", "times")), refusedTodo(f.Text)
 	case describe.Inert:
 		return "inert, nothing is done: " + f.Text, "if the container is gone there is nothing to do: its record goes within ten minutes; " +
-			"if it runs, make it anew"
+			"if it runs, recreate it"
 	case describe.SweepFailed:
 		return f.Text, "it is tried again; if it stays, see the reaper's log"
 	case describe.ModeCapped:
 		return "* the mode is more conservative than the policy: " + f.Text, `"halfclose mode" says what may be done on this node, and sets it`
 	case describe.NotARecord:
-		return f.Text, "delete the file if its pod is gone; else make the pod anew"
+		return f.Text, "delete the file if its pod is gone; else recreate the pod"
 	case describe.Warned:
 		if strings.HasPrefix(f.Text, "no reaper runs") {
 			return "when it was registered: " + f.Text, `nothing for this attachment: a reaper runs now; "halfclose doctor" says whether ADD can start one`
 		}
 	}
-	return f.Text, "correct the annotation or the network configuration, and make the pod anew: attachments keep their policy"
+	return f.Text, "correct the annotation or the network configuration, and recreate the pod: attachments keep their policy"
 }
 
 type findingList struct{ list []finding }

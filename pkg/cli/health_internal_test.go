@@ -30,6 +30,7 @@ func TestHealthSucceedsOnlyWhileTheReaperIsAtWork(t *testing.T) {
 }
 
 func TestHealthIsForAReaperThatRuns(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	reaping(t, dir)
 	nstest.Eventually(t, soon, "the records have been read", func() bool {

@@ -87,6 +87,7 @@ exit 2
 }
 
 func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
+	t.Parallel()
 	root := cniNode(t, map[string]string{"etc/cni/net.d/00-broken.conf": `{"type":`})
 	for _, tt := range []struct {
 		golden string
@@ -119,6 +120,7 @@ func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
 }
 
 func TestInstallMakesTheEntryOfItsFlags(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "entry.json")
 	putFile(t, file, `{"mode": "off", "_why": "a test", "capabilities": {}}`)
 	for name, tt := range map[string]struct {
@@ -158,6 +160,7 @@ func TestInstallMakesTheEntryOfItsFlags(t *testing.T) {
 }
 
 func TestInstallRefusals(t *testing.T) {
+	t.Parallel()
 	wrong := filepath.Join(t.TempDir(), "wrong.json")
 	putFile(t, wrong, `{"mode": "obsrve", "graze": "1m"}`)
 	none := filepath.Join(t.TempDir(), "none.json")
@@ -264,6 +267,7 @@ func TestInstallNeedsThePluginOfItsOwnBuild(t *testing.T) {
 }
 
 func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
+	t.Parallel()
 	root := cniNode(t, nil)
 	path := filepath.Join(root, "etc/cni/net.d/10-pods.conflist")
 	plugin := fakePlugin(t, buildinfo.Get())

@@ -122,6 +122,7 @@ func following(t *testing.T, dir string, args ...string) (out, errs *outputtest.
 }
 
 func TestFollowingGoesOnWithTheNextReaper(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	entries := apitest.Entries()
 	asked := make(chan string, 100)
@@ -169,6 +170,7 @@ func TestFollowingGoesOnWithTheNextReaper(t *testing.T) {
 }
 
 func TestFollowingSaysAtOnceThatAnotherReaperAnswers(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	serve := func(name string) func() {
 		return answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
@@ -190,6 +192,7 @@ func TestFollowingSaysAtOnceThatAnotherReaperAnswers(t *testing.T) {
 }
 
 func TestFollowingAsksAReaperThatDoesNotWaitOnlyNowAndThen(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	asked := make(chan struct{}, 10000)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) {

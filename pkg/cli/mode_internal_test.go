@@ -36,6 +36,7 @@ func modeOf(t *testing.T, code int, says, dir string, args ...string) modeReport
 }
 
 func TestModeWithoutAReaperIsForTheNext(t *testing.T) {
+	t.Parallel()
 	dir := stateDir(t)
 	path := filepath.Join(dir, "mode")
 	if diff := cmp.Diff(modeReport{SwitchFile: path}, modeOf(t, exitSuccess, "", dir)); diff != "" {
@@ -75,6 +76,7 @@ func TestASwitchWrittenByHandIsSaidToBe(t *testing.T) {
 }
 
 func TestModeSaysWhatCapsIt(t *testing.T) {
+	t.Parallel()
 	t.Run("the reaper's own", func(t *testing.T) {
 		dir := stateDir(t)
 		reaping(t, dir, "--mode", "observe")

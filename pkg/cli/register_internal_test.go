@@ -215,6 +215,7 @@ func TestTheHostsOwnNamespaceIsNotRegisteredByAccident(t *testing.T) {
 }
 
 func TestRegisterRefusesWhatItCannotRecord(t *testing.T) {
+	t.Parallel()
 	nstest.New(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")

@@ -155,13 +155,13 @@ func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
 	want := `
 ! shop/web-1 eth0: one
 ! shop/web-1 eth0: two
-  > correct the annotation or the network configuration, and make the pod anew: attachments keep their policy
+  > correct the annotation or the network configuration, and recreate the pod: attachments keep their policy
 
 ! shop/web-2 eth0: broken
   > it is tried again; if it stays, see the reaper's log
 
 ! shop/web-2 eth0: three
-  > correct the annotation or the network configuration, and make the pod anew: attachments keep their policy
+  > correct the annotation or the network configuration, and recreate the pod: attachments keep their policy
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

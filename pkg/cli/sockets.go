@@ -43,7 +43,7 @@ What is listed is what the reaper knows from its last look at each. With --all o
 --netns it looks now, at sockets in every state.`,
 		Example: `  halfclose sockets                              # each half-closed socket
   halfclose sockets --pod shop/web-1 --owners    # and which processes hold it
-  halfclose sockets --state CLOSE_WAIT --verdict unread
+  halfclose sockets --state CLOSE_WAIT --verdict unread-data
   halfclose sockets --verdict would-destroy      # what mode destroy would end
   halfclose sockets --all                        # every TCP socket, looking now
   halfclose sockets --netns web                  # of any namespace

@@ -77,7 +77,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, asker, err := d.newReaper()
+	r, asker, err := d.newReaper() //nolint:contextcheck // an answer waits for the loop until the reaper has ended
 	if err != nil {
 		listener.Close()
 		return err

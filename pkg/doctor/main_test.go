@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 		os.Exit(bePatient())
 	}
 	if os.Getenv(onNodeVar) != "" {
-		os.Exit(m.Run())
+		os.Exit(withProgram(m.Run))
 	}
 	code, err := node.Run(node.Program{
 		Run: func() int {
@@ -53,19 +53,36 @@ func TestMain(m *testing.M) {
 				fmt.Fprintln(os.Stderr, err)
 				return 1
 			}
-			return m.Run()
+			return withProgram(m.Run)
 		},
 		Keep: []string{os.TempDir()},
 	})
 	if node.Denied(err) {
 		noNode, err = err, nil
-		code = m.Run() // tests that need a node say that they are skipped, and why
+		code = withProgram(m.Run) // tests that need a node say that they are skipped, and why
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// withProgram runs the tests with a copy of this program.
+func withProgram(run func() int) int {
+	dir, err := os.MkdirTemp("", "halfclose-doctor")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "program")
+	self, err := os.ReadFile("/proc/self/exe")
+	if err := errors.Join(err, os.WriteFile(path, self, 0o755), os.Setenv(doctor.ProgramVar, path)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return run()
 }
 
 // beCommand answers as a halfclose command that prints the file beside it as its version: ADD starts no script, so the

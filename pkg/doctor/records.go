@@ -50,10 +50,14 @@ func inspectRecords(store *state.Store, root string) records {
 		return r
 	}
 	defer below.Close()
+	var liveness *netns.Liveness
 	for _, rec := range listing.Records {
 		seen := inspectPath(below, rec)
 		if fate := r.fate(seen); fate == gone || fate == moved {
-			ended, err := netns.Ended(rec.Netns.Identity)
+			if liveness == nil {
+				liveness = netns.NewLiveness()
+			}
+			ended, err := liveness.Ended(rec.Netns.Identity)
 			seen.lives = !ended && err == nil
 		}
 		r.list = append(r.list, seen)

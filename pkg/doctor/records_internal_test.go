@@ -98,7 +98,7 @@ func many(n int, change func(*recorded)) (list []recorded) {
 	return list
 }
 
-func TestNamespacesAreSweptAsTheirMergedGracesAsk(t *testing.T) {
+func TestNetnsAreSweptAsTheirPatiencesAsk(t *testing.T) {
 	graced := func(name string, inode uint64, closeWait, finWait2 time.Duration) recorded {
 		r := aRecord(name, inode)
 		r.Layers.Network.CloseWaitGrace, r.Layers.Network.FinWait2Grace = new(policy.Patience(closeWait)), new(policy.Patience(finWait2))

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -82,4 +84,31 @@ func (o Opener) openPath(path string, want netns.Identity, condition func() bool
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return conn, nil
+}
+
+// IsRefused reports whether an error of Open, or of a Sink's Failed, means that the reaper is kept out of network
+// namespaces: a capability is missing, or a seccomp filter or a security module refuses setns(2) or AF_NETLINK sockets.
+// The network namespace exists, and its sockets are not judged until an operator changes that.
+func IsRefused(err error) bool {
+	if open, ok := errors.AsType[*inetdiag.OpenError](err); ok {
+		return open.Refused()
+	}
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
+}
+
+// TryOpen finds out whether the reaper is kept out of network namespaces, by entering its own and opening sock_diag
+// there. It changes nothing. IsRefused reports what the error means.
+func TryOpen() error {
+	own, err := netns.Own()
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	return own.Do(func() error {
+		conn, err := inetdiag.Open()
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
 }

@@ -30,7 +30,8 @@ type recorder struct {
 	states   []finder.State
 	seen     map[netns.Identity]map[uint64]monotime.Time // when each cookie was last seen
 	entered  map[uint64]monotime.Time                    // when each cookie became half-closed, if it was reported
-	roles    map[uint64]policy.Role                      // of each cookie, as last reported
+	roles    map[uint64]policy.Role                      // of each cookie, the first that is known
+	lastRole map[uint64]policy.Role                      // of each cookie, as last reported
 	sweeps   []finder.Sweep
 	failures map[netns.Identity]error
 	cost     finder.Cost
@@ -39,7 +40,7 @@ type recorder struct {
 func newRecorder() *recorder {
 	return &recorder{
 		seen: make(map[netns.Identity]map[uint64]monotime.Time), entered: make(map[uint64]monotime.Time),
-		roles: make(map[uint64]policy.Role), failures: make(map[netns.Identity]error),
+		roles: make(map[uint64]policy.Role), lastRole: make(map[uint64]policy.Role), failures: make(map[netns.Identity]error),
 	}
 }
 
@@ -65,7 +66,13 @@ func (r *recorder) Seen(batch []finder.Seen) {
 			r.seen[s.Netns] = make(map[uint64]monotime.Time)
 		}
 		r.seen[s.Netns][s.Socket.ID.Cookie()] = s.At
-		r.roles[s.Socket.ID.Cookie()] = s.Role
+		cookie := s.Socket.ID.Cookie()
+		if first := r.roles[cookie]; first == policy.RoleUnknown {
+			r.roles[cookie] = s.Role
+		} else if s.Role != first && s.Role != policy.RoleUnknown {
+			r.broken = append(r.broken, "Seen of a socket with two roles")
+		}
+		r.lastRole[cookie] = s.Role
 		if !s.Entered.IsZero() {
 			r.entered[s.Socket.ID.Cookie()] = s.Entered
 		}
@@ -203,9 +210,9 @@ func (r *recorder) check(t *testing.T) {
 	}
 }
 
-// role returns the role that was reported last.
-func (r *recorder) role(cookie uint64) policy.Role {
+// role returns the first known role that was reported, and the one that was reported last.
+func (r *recorder) role(cookie uint64) (first, last policy.Role) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.roles[cookie]
+	return r.roles[cookie], r.lastRole[cookie]
 }

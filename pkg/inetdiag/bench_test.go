@@ -153,7 +153,7 @@ func benchDestroy(b *testing.B, size int, look bool) {
 					b.Fatal(err)
 				}
 			}
-			if err := c.DestroyAll(ids[:n], func(_ int, err error) {
+			if err := c.DestroyAll(ids[:n], nil, func(_ int, err error) {
 				if err != nil {
 					b.Error(err)
 				}

@@ -82,7 +82,7 @@ func TestALostAnswerSpoilsTheConn(t *testing.T) {
 				return c.LookupAll(ids, func(int, *Socket, error) { *visited++ })
 			}},
 			{"destroy", func(c *Conn, visited *int) error {
-				return c.DestroyAll(ids, func(int, error) { *visited++ })
+				return c.DestroyAll(ids, nil, func(int, error) { *visited++ })
 			}},
 			{"dump", func(c *Conn, visited *int) error {
 				return c.Dump(Filter{States: HalfClosed}, func(*Socket) error { *visited++; return nil })

@@ -50,6 +50,9 @@ func (e *OpenError) Refused() bool {
 // INET_DIAG_NOCOOKIE (all ones), or its family is neither AF_INET nor AF_INET6.
 var ErrBadID = errors.New("socket id lacks a cookie or an address family: take it from a dump, or the cookie from SO_COOKIE")
 
+// ErrNotReady means that the kernel was not asked, because the caller's function ready returned false.
+var ErrNotReady = errors.New("caller was not ready any more")
+
 var (
 	errClosed   = errors.New("conn is closed")
 	errBusy     = errors.New("conn is in use: do not call it from a visit function, nor after one panicked")

@@ -41,7 +41,7 @@ func (c *Conn) LookupAll(ids []ID, visit func(i int, s *Socket, err error)) erro
 	if err := c.begin(); err != nil {
 		return err
 	}
-	return c.end(c.pipeline(ids, appendLookup, func(i int, m message, err error) error {
+	return c.end(c.pipeline(ids, pipelined{request: appendLookup}, func(i int, m message, err error) error {
 		if err != nil {
 			visit(i, nil, err)
 			return nil
@@ -84,23 +84,25 @@ func (c *Conn) LookupAll(ids []ID, visit func(i int, s *Socket, err error)) erro
 // (inode 0) to the kernel: before Linux 6.11 an orphan that is destroyed stays for ever.
 func (c *Conn) Destroy(id ID) (err error) {
 	c.one[0] = id
-	if terr := c.DestroyAll(c.one[:], func(_ int, e error) { err = e }); terr != nil {
+	if terr := c.DestroyAll(c.one[:], nil, func(_ int, e error) { err = e }); terr != nil {
 		return terr
 	}
 	return err
 }
 
 // DestroyAll destroys many sockets and calls visit for each, in order: with the index into ids and what
-// [Conn.Destroy] would return. The requests are pipelined, 32 at a time; visit must not use the Conn, nor
+// [Conn.Destroy] would return. It sends each request on its own, which the kernel handles before the next is sent, and
+// reads the answers of 32 together. Right before it sends a request it calls ready, unless that is nil; where ready
+// returns false it does not send the request, and visit gets [ErrNotReady]. Neither function may use the Conn, nor
 // change ids past i.
 //
 // An error returned by DestroyAll itself means that the conversation with the kernel failed: of the sockets
 // that were not visited up to 32 may have been destroyed, and the Conn is of no more use.
-func (c *Conn) DestroyAll(ids []ID, visit func(i int, err error)) error {
+func (c *Conn) DestroyAll(ids []ID, ready func(i int) bool, visit func(i int, err error)) error {
 	if err := c.begin(); err != nil {
 		return err
 	}
-	return c.end(c.pipeline(ids, appendDestroy, func(i int, m message, err error) error {
+	return c.end(c.pipeline(ids, pipelined{request: appendDestroy, single: true, ready: ready}, func(i int, m message, err error) error {
 		if err != nil {
 			visit(i, err)
 			return nil
@@ -117,47 +119,67 @@ func (c *Conn) DestroyAll(ids []ID, visit func(i int, err error)) error {
 	}))
 }
 
-// pipeline sends a request for each id, a chunk at a time, and hands the one answer of each to answer, in
-// order. An id that names no socket is not sent: answer gets ErrBadID.
-func (c *Conn) pipeline(
-	ids []ID,
-	request func(b []byte, seq uint32, id *ID) []byte,
-	answer func(i int, m message, err error) error,
-) error {
+// pipelined is how the requests of a pipeline are sent.
+type pipelined struct {
+	request func(b []byte, seq uint32, id *ID) []byte
+	single  bool             // each in a datagram of its own
+	ready   func(i int) bool // whether it is sent, asked right before; nil for all
+}
+
+// pipeline sends a request for each id, and hands the one answer of each to answer, in order, a chunk at a time. An id
+// that names no socket is not sent: answer gets ErrBadID. Nor is one that is not ready: answer gets ErrNotReady.
+func (c *Conn) pipeline(ids []ID, p pipelined, answer func(i int, m message, err error) error) error {
 	for start := 0; start < len(ids); start += chunk {
 		end := min(start+chunk, len(ids))
 		seq := c.seq + 1
 		c.seq += uint32(end - start)
-		c.out = c.out[:0]
-		sent := 0
-		for i := start; i < end; i++ {
-			if ids[i].namesOne() {
-				c.out = request(c.out, seq+uint32(i-start), &ids[i])
-				sent++
-			}
+		unsent, err := c.sendChunk(ids[start:end], seq, start, p)
+		if err != nil {
+			return err
 		}
-		if sent > 0 {
-			if err := c.sendOut(); err != nil {
-				return err
-			}
-		}
-		c.expect(sent)
 		for i := start; i < end; i++ {
-			var (
-				m   message
-				err error
-			)
-			bad := ErrBadID
-			if ids[i].namesOne() {
-				bad = nil
+			var m message
+			if unsent[i-start] == nil {
 				if m, err = c.next(seq + uint32(i-start)); err != nil {
 					return err
 				}
 			}
-			if err = answer(i, m, bad); err != nil {
+			if err = answer(i, m, unsent[i-start]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// sendChunk sends the requests for a chunk of ids, of which the first has the index first and the sequence number seq.
+// It returns for each why it was not sent, nil if it was.
+func (c *Conn) sendChunk(ids []ID, seq uint32, first int, p pipelined) (unsent [chunk]error, err error) {
+	c.out = c.out[:0]
+	sent := 0
+	for i := range ids {
+		switch {
+		case !ids[i].namesOne():
+			unsent[i] = ErrBadID
+			continue
+		case p.ready != nil && !p.ready(first+i):
+			unsent[i] = ErrNotReady
+			continue
+		}
+		sent++
+		c.out = p.request(c.out, seq+uint32(i), &ids[i])
+		if p.single {
+			if err := c.sendOut(); err != nil {
+				return unsent, err
+			}
+			c.out = c.out[:0]
+		}
+	}
+	if len(c.out) > 0 {
+		if err := c.sendOut(); err != nil {
+			return unsent, err
+		}
+	}
+	c.expect(sent)
+	return unsent, nil
 }

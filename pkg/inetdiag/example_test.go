@@ -102,7 +102,7 @@ func ExampleConn_DestroyAll() {
 		}
 
 		destroyed, gone := 0, 0
-		err = c.DestroyAll(ids, func(i int, err error) {
+		err = c.DestroyAll(ids, nil, func(i int, err error) {
 			switch {
 			case err == nil:
 				destroyed++

@@ -111,7 +111,7 @@ func FuzzParseConversation(f *testing.F) {
 				next++
 			})
 			c.err = nil
-			_ = c.DestroyAll(ids, func(int, error) {})
+			_ = c.DestroyAll(ids, nil, func(int, error) {})
 			c.err = nil
 			_ = c.Dump(Filter{States: AllStates}, func(*Socket) error { return nil })
 			c.err = nil

@@ -22,7 +22,7 @@ func (c *Conn) HasListenerAll(ids []ID, visit func(i int, has bool, err error)) 
 	if err := c.begin(); err != nil {
 		return err
 	}
-	return c.end(c.pipeline(ids, appendListenerLookup, func(i int, m message, err error) error {
+	return c.end(c.pipeline(ids, pipelined{request: appendListenerLookup}, func(i int, m message, err error) error {
 		if err != nil {
 			visit(i, false, err)
 			return nil

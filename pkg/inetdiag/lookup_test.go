@@ -161,7 +161,7 @@ func TestPipelinedAnswersMatchTheirIndex(t *testing.T) {
 		}
 	}
 	got = got[:0]
-	if err := c.DestroyAll(doomed, func(i int, err error) {
+	if err := c.DestroyAll(doomed, nil, func(i int, err error) {
 		if i != len(got) {
 			t.Fatalf("visit %d is of index %d", len(got), i)
 		}
@@ -187,7 +187,7 @@ func TestNothingToAskIsNoError(t *testing.T) {
 	if err := c.LookupAll(nil, nil); err != nil {
 		t.Error(err)
 	}
-	if err := c.DestroyAll(nil, nil); err != nil {
+	if err := c.DestroyAll(nil, nil, nil); err != nil {
 		t.Error(err)
 	}
 }

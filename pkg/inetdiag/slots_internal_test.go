@@ -24,7 +24,7 @@ var pipelines = map[string]func(c *Conn, ids []ID) ([]error, error){
 		return got, err
 	},
 	"destroy": func(c *Conn, ids []ID) (got []error, err error) {
-		err = c.DestroyAll(ids, func(_ int, err error) { got = append(got, err) })
+		err = c.DestroyAll(ids, nil, func(_ int, err error) { got = append(got, err) })
 		return got, err
 	},
 }

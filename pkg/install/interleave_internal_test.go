@@ -30,7 +30,7 @@ func TestNothingIsLostThatAnotherWritesAtAnyStep(t *testing.T) {
 				t.Parallel()
 				steps := 0
 				for at := 0; ; at++ {
-					n := newNode(t, map[string]string{"10-pods.conflist": before})
+					n := newMemoryNode(t, map[string]string{"10-pods.conflist": before})
 					write(t, filepath.Join(n.config.BinDir, spec.PluginType), "the program")
 					if err := os.Chmod(filepath.Join(n.config.BinDir, spec.PluginType), 0o755); err != nil {
 						t.Fatal(err)
@@ -151,7 +151,7 @@ func TestNothingIsLostThatAnotherWritesBeforeAnInstallerIsKilled(t *testing.T) {
 			for at := 0; ; at += every {
 				var last step
 				for kill := at; ; kill = last.n + 1 { // before each step from there on that changes something
-					n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+					n := newMemoryNode(t, map[string]string{"10-pods.conflist": bridgeList})
 					var finish func()
 					_, ended := runSteps(t, n.config.ConfDir, n.job(false), func(s step) bool {
 						if last = s; s.n == at {

@@ -4,7 +4,6 @@
 package install
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -21,12 +21,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	testnode "github.com/halfclose/halfclose/test/node"
 )
 
-// envChild makes the test binary a process that installs or uninstalls as the variable says, and ends.
-const envChild = "HALFCLOSE_INSTALL_CHILD"
-
-// job is what such a process does.
+// job is what such a process does: test/installer reads it.
 type job struct {
 	Uninstall bool
 	Config    Config
@@ -34,43 +32,23 @@ type job struct {
 }
 
 func TestMain(m *testing.M) {
-	text := os.Getenv(envChild)
-	if text == "" {
-		// With the race detector go-cni looks for deadlocks too, and takes all goroutines of this Go for one.
-		deadlock.Opts.Disable = true
-		os.Exit(m.Run())
-	}
-	if err := work(text); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+	// With the race detector go-cni looks for deadlocks too, and takes all goroutines of this Go for one.
+	deadlock.Opts.Disable = true
+	os.Exit(m.Run())
 }
 
-func work(text string) error {
-	var j job
-	if err := json.Unmarshal([]byte(text), &j); err != nil {
-		return err
+func TestSourcesAreNoted(t *testing.T) {
+	if err := testnode.NoteSources("../..", "test/installer"); err != nil {
+		t.Error(err)
 	}
-	entry, problems := NewEntry([]byte(j.Object))
-	if len(problems) > 0 {
-		return problems
-	}
-	j.Config.Entry = entry
-	// From here on the tracer follows this thread, and no other.
-	runtime.LockOSThread()
-	if err := unix.Tgkill(os.Getpid(), unix.Gettid(), begin); err != nil {
-		return err
-	}
-	if j.Uninstall {
-		_, err := Uninstall(context.Background(), j.Config, false)
-		return err
-	}
-	_, err := Install(context.Background(), j.Config)
-	return err
 }
 
-// begin is the signal by which the process says that its work begins.
+// installer builds test/installer, and returns its path.
+var installer = sync.OnceValues(func() (string, error) {
+	return testnode.BuildShared("../..", "installer", "./test/installer")
+})
+
+// begin is the signal by which the installer says that its work begins.
 const begin = unix.SIGUSR1
 
 // step is a system call on a file or a directory of the test's, which is about to be made. Those that only tell
@@ -112,9 +90,11 @@ func runSteps(t *testing.T, dir string, j job, at func(step) bool) (steps int, e
 		t.Fatal(err)
 	}
 	defer read.Close()
-	cmd := exec.Command(os.Args[0])
-	// The race detector would let each process wait for a second at its end.
-	cmd.Env = append(os.Environ(), envChild+"="+string(text), "GORACE=atexit_sleep_ms=0")
+	program, err := installer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, string(text))
 	cmd.Stderr = write
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Setpgid: true}
 	err = cmd.Start()

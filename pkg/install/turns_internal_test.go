@@ -15,7 +15,7 @@ import (
 func TestTwoInstallersOfOursTakeTurns(t *testing.T) {
 	t.Parallel()
 	for at := 0; ; at++ {
-		n := newNode(t, map[string]string{"10-a.conf": bridgeConf})
+		n := newMemoryNode(t, map[string]string{"10-a.conf": bridgeConf})
 		other := n
 		other.config.Entry = entry(t, `{"mode": "off"}`)
 		var second <-chan Result
@@ -47,7 +47,7 @@ func TestASinglePluginThatIsWrittenAtAnyStepIsNotLost(t *testing.T) {
 	for _, uninstall := range []bool{false, true} {
 		for _, inPlace := range []bool{false, true} {
 			for at := 0; ; at++ {
-				n := newNode(t, map[string]string{"10-a.conf": bridgeConf})
+				n := newMemoryNode(t, map[string]string{"10-a.conf": bridgeConf})
 				if uninstall {
 					n.install(t)
 				}
@@ -92,7 +92,7 @@ func TestASinglePluginThatIsWrittenAtAnyStepIsNotLost(t *testing.T) {
 func TestANetworkThatComesOrGoesAtAnyStep(t *testing.T) {
 	t.Parallel()
 	for at := 0; ; at++ {
-		n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+		n := newMemoryNode(t, map[string]string{"10-pods.conflist": bridgeList})
 		took, _ := runSteps(t, n.config.ConfDir, n.job(false), func(s step) bool {
 			if s.n == at {
 				renameTo(t, n.path("05-other.conflist"), otherList)

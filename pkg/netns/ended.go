@@ -4,7 +4,6 @@
 package netns
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,55 +20,14 @@ var ErrUnproven = errors.New("cannot find out whether the network namespace has 
 // Ended reports whether a network namespace of this boot has ended: not only its path, but the namespace. It is false with
 // ErrUnproven where that cannot be found out.
 //
-// From Linux 6.18 the kernel reports it (open_by_handle_at(2) of an nsfs handle). Before, a namespace counts as ended if no
-// process is in it; the caller knows of the paths that may lead to it.
-func Ended(id Identity) (bool, error) {
-	if id.Cookie != 0 {
-		if ended, ok := endedByHandle(id); ok {
-			return ended, nil
-		}
+// Where Alive cannot answer, a namespace counts as ended if no process is in it; the caller knows of the paths that may lead
+// to it.
+func (l *Liveness) Ended(id Identity) (bool, error) {
+	alive, err := l.Alive(id)
+	if err == nil {
+		return !alive, nil
 	}
 	return endedByProcesses(id, "/proc")
-}
-
-// fdNsfsRoot stands for the root of nsfs in place of a descriptor (FD_NSFS_ROOT of <linux/fcntl.h>), and handleNsfs is the
-// type of its handles (FILEID_NSFS of the kernel).
-const (
-	fdNsfsRoot = -10003
-	handleNsfs = 0xf1
-)
-
-// endedByHandle opens a namespace by its cookie and inode number, and its own for comparison: the kernel takes the cookie
-// for the identifier of a namespace only where the two are equal.
-func endedByHandle(id Identity) (ended, ok bool) {
-	own, err := Own()
-	if err != nil {
-		return false, false
-	}
-	defer own.Close()
-	known, err := own.Identify()
-	if err != nil || openByHandle(known) != nil {
-		return false, false
-	}
-	switch err := openByHandle(id); {
-	case err == nil:
-		return false, true
-	case errors.Is(err, unix.ESTALE):
-		return true, true
-	}
-	return false, false
-}
-
-func openByHandle(id Identity) error {
-	handle := make([]byte, 0, 16) // struct nsfs_file_handle of <linux/nsfs.h>
-	handle = binary.NativeEndian.AppendUint64(handle, id.Cookie)
-	handle = binary.NativeEndian.AppendUint32(handle, unix.CLONE_NEWNET)
-	handle = binary.NativeEndian.AppendUint32(handle, uint32(id.Inode))
-	fd, err := unix.OpenByHandleAt(fdNsfsRoot, unix.NewFileHandle(handleNsfs, handle), unix.O_RDONLY|unix.O_CLOEXEC)
-	if err != nil {
-		return err
-	}
-	return unix.Close(fd)
 }
 
 // firstPIDNamespace is the inode number of the initial pid namespace (PROC_PID_INIT_INO of <linux/proc_ns.h>), in which

@@ -39,32 +39,34 @@ func TestANamespaceHasEndedOnceTheLastReferenceIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := endedByHandle(id); !ok {
-		t.Skip("this kernel opens no namespace by its cookie (before 6.18)")
+	liveness := NewLiveness()
+	if _, err := liveness.Alive(id); err != nil {
+		t.Skip(err)
 	}
-	if ended, err := Ended(id); ended || err != nil {
+	if ended, err := liveness.Ended(id); ended || err != nil {
 		t.Errorf("while its path is there: ended %v, %v", ended, err)
 	}
 	ns.Close()
-	if ended, err := Ended(id); ended || err != nil {
+	if ended, err := liveness.Ended(id); ended || err != nil {
 		t.Errorf("while a descriptor holds it: ended %v, %v", ended, err)
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
 	nstest.Eventually(t, 10*time.Second, "it has ended", func() bool {
-		ended, err := Ended(id)
+		ended, err := liveness.Ended(id)
 		return ended && err == nil
 	})
 }
 
 func TestANamespaceOfTheSameInodeNumberIsAnotherOne(t *testing.T) {
 	_, id := pinned(t)
-	if _, ok := endedByHandle(id); !ok {
-		t.Skip("this kernel opens no namespace by its cookie (before 6.18)")
+	liveness := NewLiveness()
+	if _, err := liveness.Alive(id); err != nil {
+		t.Skip(err)
 	}
 	id.Cookie += 1 << 40
-	if ended, err := Ended(id); !ended || err != nil {
+	if ended, err := liveness.Ended(id); !ended || err != nil {
 		t.Errorf("ended %v, %v", ended, err)
 	}
 }

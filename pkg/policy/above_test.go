@@ -36,7 +36,7 @@ func surplus(n int, refs ...policy.RuleRef) []policy.Surplus {
 	return all
 }
 
-// goes returns the cookies of those that are not spared.
+// goes returns the cookies of the sockets that are not spared.
 func goes(policies []policy.Policy, due []policy.Surplus) []uint64 {
 	var all []uint64
 	for i, spared := range policy.SpareBelow(policies, due) {
@@ -65,14 +65,15 @@ func TestSpareBelow(t *testing.T) {
 		"a rule that is gone allows nothing":     {surplus(9, ruleRef(0, 7)), nil},
 		"of those idle for as long the lowest cookies": {
 			[]policy.Surplus{
-				{Cookie: 8, Above: []policy.RuleRef{ruleRef(0, 1)}}, {Cookie: 5, Above: []policy.RuleRef{ruleRef(0, 1)}},
+				{Cookie: 8, Above: []policy.RuleRef{ruleRef(0, 1)}},
+				{Cookie: 5, Above: []policy.RuleRef{ruleRef(0, 1)}},
 				{Cookie: 6, Above: []policy.RuleRef{ruleRef(0, 1)}},
 			}, []uint64{5, 6},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, goes(two, tt.due)); diff != "" {
-				t.Errorf("those that go (-want +got):\n%s", diff)
+				t.Errorf("sockets that go (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -134,7 +135,7 @@ func TestBelowThresholdHoldsBackTheDestroyAndNotTheQuestion(t *testing.T) {
 	for name, tt := range map[string]struct {
 		mode       policy.Mode
 		now        float64
-		asks       int
+		questions  int
 		facts      policy.Facts
 		want       policy.Reason
 		ask, needs bool
@@ -151,7 +152,7 @@ func TestBelowThresholdHoldsBackTheDestroyAndNotTheQuestion(t *testing.T) {
 			p.Mode, p.ProbeAfter = tt.mode, 5*second
 			s := closeWait(0)
 			h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
-			for range tt.asks {
+			for range tt.questions {
 				h.AddQuestion()
 			}
 			v := policy.Judge([]policy.Policy{p}, &h, s, tt.facts, at(tt.now)).BelowThreshold(at(tt.now))

@@ -32,10 +32,17 @@ const (
 // annotationKeys are the annotations with the keys of a conflist that they stand for.
 func annotationKeys() [][2]string {
 	return [][2]string{
-		{AnnotationMode, keyMode}, {AnnotationGrace, keyGrace}, {AnnotationCloseWaitGrace, keyCloseWaitGrace},
-		{AnnotationFinWait2Grace, keyFinWait2Grace}, {AnnotationProbeAfter, keyProbeAfter}, {AnnotationProbeCount, keyProbeCount},
-		{AnnotationProbeInterval, keyProbeInterval}, {AnnotationPendingGrace, keyPendingGrace}, {AnnotationClock, keyClock},
-		{AnnotationExempt, keyExempt}, {AnnotationRules, keyRules},
+		{AnnotationMode, keyMode},
+		{AnnotationGrace, keyGrace},
+		{AnnotationCloseWaitGrace, keyCloseWaitGrace},
+		{AnnotationFinWait2Grace, keyFinWait2Grace},
+		{AnnotationProbeAfter, keyProbeAfter},
+		{AnnotationProbeCount, keyProbeCount},
+		{AnnotationProbeInterval, keyProbeInterval},
+		{AnnotationPendingGrace, keyPendingGrace},
+		{AnnotationClock, keyClock},
+		{AnnotationExempt, keyExempt},
+		{AnnotationRules, keyRules},
 	}
 }
 
@@ -62,7 +69,7 @@ const (
 )
 
 // ReservedAnnotations returns those of a pod's annotations that a record has to keep, so that what a pod writes cannot fill
-// a disk: each that there is, and the names of the first unknown ones, which have to be told. It is nil only
+// a disk: each that there is, and the names of the first unknown ones, which status reports. It is nil only
 // for nil.
 func ReservedAnnotations(annotations map[string]string) map[string]string {
 	if annotations == nil {
@@ -79,7 +86,7 @@ func ReservedAnnotations(annotations map[string]string) map[string]string {
 	return kept
 }
 
-// sortAnnotations returns the names of ours that exist, in the order of annotationKeys; those that begin like ours but do
+// sortAnnotations returns the names of ours that exist, in the order of annotationKeys; the names that begin like ours but do
 // not exist, sorted and at most maxUnknown of them; and how many more of these there are.
 func sortAnnotations(annotations map[string]string) (known, unknown []string, more int) {
 	for _, pair := range annotationKeys() {
@@ -106,7 +113,7 @@ func sortAnnotations(annotations map[string]string) (known, unknown []string, mo
 }
 
 // readAnnotations returns the layer of a pod's annotations, nil if they are not read or there are none; whether
-// anything is wrong with them, so that the pod is only observed; and what to tell.
+// anything is wrong with them, so that the pod is only observed; and what to report.
 func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *Layer, wrong bool, problems []string) {
 	known, unknown, more := sortAnnotations(annotations)
 	if len(known)+len(unknown) == 0 {

@@ -5,6 +5,7 @@ package policy_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -63,9 +64,7 @@ func TestAnnotations(t *testing.T) {
 	with := func(changed policy.Sources, change func(*policy.Policy)) policy.Policy {
 		p := network
 		p.Sources = sources(network.Sources)
-		for key, source := range changed {
-			p.Sources[key] = source
-		}
+		maps.Copy(p.Sources, changed)
 		change(&p)
 		return p
 	}
@@ -98,13 +97,15 @@ func TestAnnotations(t *testing.T) {
 		"those of others change nothing":     {"relax", pod(), []policy.Policy{network}, nil},
 		"any takes every value":              {"any", everything, []policy.Policy{changed}, nil},
 		"relax judges without and with them": {"relax", everything, []policy.Policy{network, changed}, nil},
-		"none takes nothing, and says so": {
-			"none", everything, []policy.Policy{network},
+		"none takes nothing, and reports it": {
+			"none", everything,
+			[]policy.Policy{network},
 			[]string{`the pod's annotations halfclose.cni/* are ignored: the network's podOverrides is "none" (10 of them, the first "halfclose.cni/mode")`},
 		},
 		"none is silent where there are none": {"none", pod(), []policy.Policy{network}, nil},
 		"none does not read wrong ones": {
-			"none", pod("colour", "red"), []policy.Policy{network},
+			"none", pod("colour", "red"),
+			[]policy.Policy{network},
 			[]string{`the pod's annotations halfclose.cni/* are ignored: the network's podOverrides is "none" (1 of them, the first "halfclose.cni/colour")`},
 		},
 		"an empty list clears the network's": {
@@ -114,27 +115,33 @@ func TestAnnotations(t *testing.T) {
 			nil,
 		},
 		"a mode in capitals observes": {
-			"any", pod("mode", "Observe"), []policy.Policy{observed},
+			"any", pod("mode", "Observe"),
+			[]policy.Policy{observed},
 			[]string{`annotation halfclose.cni/mode: unknown mode "Observe", did you mean "observe"? (the pod is only observed)`},
 		},
 		"a grace in days observes, and leaves the network's": {
-			"any", pod("grace", "1d"), []policy.Policy{observed},
+			"any", pod("grace", "1d"),
+			[]policy.Policy{observed},
 			[]string{`annotation halfclose.cni/grace: "1d": Go durations have no days: write "24h" (the pod is only observed)`},
 		},
 		"under relax too": {
-			"relax", pod("grace", "infinite"), []policy.Policy{observed, observed},
+			"relax", pod("grace", "infinite"),
+			[]policy.Policy{observed, observed},
 			[]string{`annotation halfclose.cni/grace: "infinite" is not a duration: want a duration such as "10m", or "never" (units are h, m, s, ms, us and ns) (the pod is only observed)`},
 		},
 		"a wrong exemption observes": {
-			"any", pod("exempt", `[{"localPorts":22}]`), []policy.Policy{observed},
+			"any", pod("exempt", `[{"localPorts":22}]`),
+			[]policy.Policy{observed},
 			[]string{`annotation halfclose.cni/exempt[0].localPorts: want ports in a string such as "22,8000-8999", got the number 22: write "22" (the pod is only observed)`},
 		},
 		"an exempt that is not JSON observes": {
-			"any", pod("exempt", "22,80"), []policy.Policy{observed},
+			"any", pod("exempt", "22,80"),
+			[]policy.Policy{observed},
 			[]string{`annotation halfclose.cni/exempt: its value is not JSON: invalid character ',' after top-level value (the pod is only observed)`},
 		},
 		"an unknown one observes": {
-			"any", pod("close_wait_grace", "never"), []policy.Policy{observed},
+			"any", pod("close_wait_grace", "never"),
+			[]policy.Policy{observed},
 			[]string{`annotation halfclose.cni/close_wait_grace: there is none of this name, did you mean halfclose.cni/close-wait-grace? (the pod is only observed)`},
 		},
 		"the good beside the bad count": {
@@ -162,7 +169,8 @@ func TestAnnotations(t *testing.T) {
 				`fin-wait2-grace, probe-after, probe-count, probe-interval, pending-grace, clock, exempt, rules (the pod is only observed)`},
 		},
 		"what the pod wrote is escaped": {
-			"any", pod("mode", "\x1b[31m\n\u202eoff", "a\nb", ""), []policy.Policy{observed},
+			"any", pod("mode", "\x1b[31m\n\u202eoff", "a\nb", ""),
+			[]policy.Policy{observed},
 			[]string{
 				`annotation halfclose.cni/mode: unknown mode "\x1b[31m\n\u202eoff": want "destroy", "observe" or "off" (the pod is only observed)`,
 				`annotation "halfclose.cni/a\nb": there is none of this name: after halfclose.cni/ there are mode, grace, close-wait-grace, ` +
@@ -170,22 +178,26 @@ func TestAnnotations(t *testing.T) {
 			},
 		},
 		"too many rules and exemptions": {
-			"any", pod("exempt", `[{"loopback": true}]`, "rules", "["+manyRules(64)+"]"), []policy.Policy{observed},
+			"any", pod("exempt", `[{"loopback": true}]`, "rules", "["+manyRules(64)+"]"),
+			[]policy.Policy{observed},
 			[]string{`annotation halfclose.cni/rules: 65 rules and exemptions, at most 64 are allowed together (the pod is only observed)`},
 		},
 		"numbers": {
-			"any", pod("probe-count", "0", "probe-interval", "1.5s"), []policy.Policy{observed},
+			"any", pod("probe-count", "0", "probe-interval", "1.5s"),
+			[]policy.Policy{observed},
 			[]string{
 				`annotation halfclose.cni/probe-count: 0 is not from 1 to 127 (the pod is only observed)`,
 				`annotation halfclose.cni/probe-interval: 1.5s is not a whole number of seconds from 1s to 9h6m7s (the pod is only observed)`,
 			},
 		},
 		"a number that is none": {
-			"any", pod("probe-count", "many"), []policy.Policy{observed},
+			"any", pod("probe-count", "many"),
+			[]policy.Policy{observed},
 			[]string{`annotation halfclose.cni/probe-count: want a number of probes such as 6, got a string (the pod is only observed)`},
 		},
 		"values that are too long": {
-			"any", pod("grace", many("0", 256)+"9m", "exempt", "["+many(" ", 256<<10)+"]"), []policy.Policy{observed},
+			"any", pod("grace", many("0", 256)+"9m", "exempt", "["+many(" ", 256<<10)+"]"),
+			[]policy.Policy{observed},
 			[]string{
 				`annotation halfclose.cni/grace: its value has 258 bytes, at most 256 are allowed (the pod is only observed)`,
 				`annotation halfclose.cni/exempt: its value has 262146 bytes, at most 262144 are allowed (the pod is only observed)`,
@@ -289,6 +301,18 @@ func TestLayersLieBetweenTheNetworksAndTheAnnotations(t *testing.T) {
 	}
 }
 
+func TestLayersThatComeToTooManyRulesObserve(t *testing.T) {
+	r := resolve(t, `{"exempt": [{"loopback": true}], "rules": [`+manyRules(63)+`]}`, "any", pod("exempt", `[{"loopback": true}, {"localPorts": "1"}]`))
+	want := []string{"the layers come to 65 rules and exemptions, at most 64 are allowed together (only observed)"}
+	if diff := cmp.Diff(want, r.Problems); diff != "" || r.Policies[0].Mode != policy.Observe || r.Sources["mode"] != "too many rules" {
+		t.Errorf("mode %v by %q, problems (-want +got)\n%s", r.Policies[0].Mode, r.Sources["mode"], diff)
+	}
+	r = resolve(t, `{"exempt": [{"loopback": true}], "rules": [`+manyRules(63)+`]}`, "any", pod("exempt", `[{"localPorts": "1"}]`))
+	if r.Policies[0].Mode != policy.Destroy || len(r.Problems) > 0 {
+		t.Errorf("mode %v, problems %q", r.Policies[0].Mode, r.Problems)
+	}
+}
+
 func TestNoLayersAtAllAreTheBuiltInPolicy(t *testing.T) {
 	r := policy.Layers{}.Resolve(time.Second)
 	if diff := cmp.Diff([]policy.Policy{policy.Default()}, r.Policies); diff != "" {
@@ -364,7 +388,7 @@ func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
 		t.Errorf("mode %s", r.Policies[0].Mode)
 	}
 	if policy.ReservedAnnotations(nil) != nil || policy.ReservedAnnotations(pod()) == nil {
-		t.Error("annotations that the runtime did not pass are not told from a pod without ours")
+		t.Error("annotations that the runtime did not pass are not distinguished from a pod without ours")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// endOf is an end of a connection that has sent and received so many bytes of data. The one in FIN_WAIT2 is the client.
+// endOf is an end of a connection that has sent and received these numbers of bytes. The one in FIN_WAIT2 is the client.
 func endOf(netns uint64, st inetdiag.State, local, peer string, sent, received uint64) policy.End {
 	l, p := netip.MustParseAddrPort(local), netip.MustParseAddrPort(peer)
 	family := uint8(unix.AF_INET)

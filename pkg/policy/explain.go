@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Explain says in one sentence why v was reached, by which entry of which source, and what comes next, for the person who
-// asks why a socket was, or was not, destroyed. The policies are those that were judged.
+// Explain says in one sentence why v was reached, by which entry of which source, and what comes next, for a person with the
+// question why a socket was, or was not, destroyed. The policies are the judged ones.
 func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now monotime.Time) string {
 	switch v.Reason {
 	case NotHalfClosed:

@@ -104,11 +104,11 @@ func FuzzAnnotations(f *testing.F) {
 			}
 			for _, p := range r.Policies {
 				if len(r.Problems) > 0 && p.Mode < policy.Observe {
-					t.Errorf("mode %v in spite of %q", p.Mode, r.Problems)
+					t.Errorf("mode %v despite %q", p.Mode, r.Problems)
 				}
 				for _, rule := range p.Rules {
 					if m := rule.Values.Mode; len(r.Problems) > 0 && m != nil && *m < policy.Observe {
-						t.Errorf("a rule's mode %v in spite of %q", *m, r.Problems)
+						t.Errorf("a rule's mode %v despite %q", *m, r.Problems)
 					}
 				}
 			}

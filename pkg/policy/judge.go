@@ -19,7 +19,7 @@ type Owner struct {
 	DiesOfSigpipe bool
 }
 
-// Facts are what is known of a socket beside what the kernel says and its history.
+// Facts are what is known of a socket beside its history and the answer of the kernel.
 type Facts struct {
 	Role   Role // RoleUnknown leaves it to the history
 	Owners []Owner
@@ -33,9 +33,9 @@ type Verdict struct {
 	// or an unknown more.
 	Sentence
 	Reason Reason
-	// Ask is set when the peer is to be asked now.
+	// Ask is set when the peer must be asked now.
 	Ask bool
-	// NeedsOwners is set when the owners have to be looked for first: something is due, or may be, depending on them.
+	// NeedsOwners is set when the owners must be looked for first: something is due, or may be, depending on them.
 	NeedsOwners bool
 	// Deadline is when the socket will be destroyed if nothing more happens, in the future or in the past. Zero if it
 	// has none, such as one that is exempt.
@@ -51,7 +51,7 @@ type Verdict struct {
 	Above []RuleRef
 }
 
-// Destroy reports whether the socket is to be destroyed now, if the rules of Above allow it.
+// Destroy reports whether the socket must be destroyed now, if the rules of Above allow it.
 func (v Verdict) Destroy() bool { return v.Reason == Destroyable && !v.NeedsOwners }
 
 // Capped returns the verdict as it is where no more than mode m is allowed.
@@ -110,7 +110,7 @@ func (s Standing) String() string {
 	return "spares nothing"
 }
 
-// Judge says whether a socket is to be destroyed, its peer to be asked, or why it is spared. h is Follow's history up to
+// Judge says whether a socket must be destroyed, its peer must be asked, or why it is spared. h is Follow's history up to
 // and with this very look at s. The policies are those of all attachments of its netns: each is judged, and the sentences
 // are joined.
 func Judge(policies []Policy, h *History, s *inetdiag.Socket, f Facts, now monotime.Time) Verdict {
@@ -272,7 +272,7 @@ func (v *Verdict) conclude(least *Sentence, h *History, s *inetdiag.Socket, f Fa
 	if least.EndAt != Forever {
 		v.Deadline = least.EndAt
 	}
-	v.Again = v.again(least, h, s, now)
+	v.Again = v.nextLook(least, h, s, now)
 }
 
 // standing returns what spares the other end too.
@@ -312,8 +312,8 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 	return WithinGrace
 }
 
-// again says when the socket must be looked at again.
-func (v *Verdict) again(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
+// nextLook says when the socket must be looked at again.
+func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
 	// Looks at a socket that does not move get rarer as its idle time grows.
 	rarer := now.Add(pause(now.Sub(h.IdleStart(ClockProgress)) / 4))
 	if v.Reason == OwnerFrozen {

@@ -293,7 +293,7 @@ func TestJudge(t *testing.T) {
 		"past its grace it is destroyed rather than asked": {
 			policy: func(p *policy.Policy) { p.ProbeAfter = 5 * second }, looks: idle(20.6), want: policy.Destroyable, due: 20.5,
 		},
-		"with a grace of never its peer is asked all the same": {
+		"with a grace of never its peer is still asked": {
 			policy: func(p *policy.Policy) { p.CloseWaitGrace, p.ProbeAfter = policy.Never, 5*second }, looks: idle(5.6), want: policy.AskingPeer,
 		},
 		"unread bytes do not hold back the question": {
@@ -666,7 +666,7 @@ func TestCapped(t *testing.T) {
 	}
 	orphan := closeWait(0, finWait2, func(s *inetdiag.Socket) { s.Inode = 0 })
 	if v := policy.Judge([]policy.Policy{p}, &h, orphan, f, at(99)).Capped(policy.Off); v.Reason != policy.Orphan {
-		t.Errorf("an orphan is told as %v", v.Reason)
+		t.Errorf("an orphan is reported as %v", v.Reason)
 	}
 }
 

@@ -6,6 +6,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -27,8 +28,8 @@ type Resolved struct {
 	Policies []Policy
 	// Sources are those of the last of Policies, the one with everything in it.
 	Sources Sources
-	// Problems are what is wrong with the annotations, at most 16 of at most 512 bytes; what the pod wrote is
-	// escaped in them.
+	// Problems are what is wrong with the annotations or with all layers together, at most 16 of at most 512 bytes;
+	// what the pod wrote is escaped in them.
 	Problems []string
 }
 
@@ -46,7 +47,7 @@ func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolv
 	pod, wrong, problems := readAnnotations(l.Annotations, l.PodOverrides)
 	stacks := [][]Layer{lower}
 	if pod != nil {
-		with := append(lower[:len(lower):len(lower)], *pod)
+		with := append(slices.Clip(lower), *pod)
 		if l.PodOverrides == OverridesAny {
 			stacks = [][]Layer{with}
 		} else {
@@ -54,15 +55,24 @@ func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolv
 		}
 	}
 	r := Resolved{Problems: problems}
+	tooMany := 0
 	for _, stack := range stacks {
-		p := Compose(append(stack[:len(stack):len(stack)], above...)...).atLeast(Patience(minGrace))
+		p := Compose(append(slices.Clip(stack), above...)...).atLeast(Patience(minGrace))
 		if wrong {
 			p = p.capped(Observe, SourceWrongAnnotation)
+		}
+		if n := len(p.Exempt) + len(p.Rules); n > maxMatches {
+			p = p.capped(Observe, SourceTooManyRules)
+			tooMany = max(tooMany, n)
 		}
 		if l.Observe != "" {
 			p = p.capped(Observe, l.Observe)
 		}
 		r.Policies = append(r.Policies, p)
+	}
+	if tooMany > 0 && len(r.Problems) < maxWarnings {
+		r.Problems = append(r.Problems, fmt.Sprintf("the layers come to %d rules and exemptions, at most %d are allowed together (only observed)",
+			tooMany, maxMatches))
 	}
 	r.Sources = r.Policies[len(r.Policies)-1].Sources
 	return r

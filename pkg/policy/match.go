@@ -21,7 +21,7 @@ const (
 	commandLength = 15 // of them count: the kernel keeps no more (TASK_COMM_LEN)
 )
 
-// Match describes sockets: those that match every field that is set. No field at all matches every socket;
+// Match describes sockets: the ones that match every field that is set. No field at all matches every socket;
 // the parser refuses that.
 type Match struct {
 	State                 inetdiag.State // CLOSE_WAIT or FIN_WAIT2
@@ -97,7 +97,7 @@ func (m *Match) test(s *inetdiag.Socket, role Role, command string, unknown bool
 	return yes
 }
 
-// certain reports whether the socket matches as far as the kernel says all that is asked for.
+// certain reports whether the socket matches in everything but role and owners.
 func (m *Match) certain(s *inetdiag.Socket) bool {
 	if m.State != 0 && m.State != s.State {
 		return false
@@ -164,7 +164,7 @@ func plural(noun string, n int) string {
 	return noun + "s"
 }
 
-// Equal reports whether both are written the same, but for the order in their lists.
+// Equal reports whether both are written the same, except for the order in their lists.
 func (m Match) Equal(other Match) bool {
 	return m.State == other.State && m.Role == other.Role && m.Loopback == other.Loopback &&
 		slices.Equal(m.LocalPorts.canonical(), other.LocalPorts.canonical()) &&

@@ -74,7 +74,7 @@ func ParseNetwork(conf []byte) (Network, Problems) {
 	return n, c.problems
 }
 
-// Layers returns the layers of an attachment to the network. The annotations are those that the runtime passed,
+// Layers returns the layers of an attachment to the network. The annotations are the ones that the runtime passed,
 // nil if it passed none.
 func (n Network) Layers(annotations map[string]string) Layers {
 	return Layers{Network: n.Layer, Annotations: ReservedAnnotations(annotations), PodOverrides: n.PodOverrides}

@@ -101,15 +101,3 @@ func splitPeer(s string) (addr netip.Addr, bits int, err error) {
 	}
 	return p.Addr(), p.Bits(), nil
 }
-
-func validatePeers(peers []netip.Prefix, c *collector, path string) {
-	if len(peers) > maxRanges {
-		c.addf(path, "%d networks, at most %d are allowed", len(peers), maxRanges)
-		return
-	}
-	for _, p := range peers {
-		if !p.IsValid() || p.Addr().Is4In6() || p != p.Masked() {
-			c.addf(path, "%s is not a masked network", p)
-		}
-	}
-}

@@ -163,6 +163,8 @@ const (
 	SourceAnnotation = "annotation"
 	// SourceWrongAnnotation is the source of a mode that is observe because of a mistake in an annotation.
 	SourceWrongAnnotation = "wrong annotation"
+	// SourceTooManyRules is that of one because several layers come to more rules and exemptions than one may have.
+	SourceTooManyRules = "too many rules"
 )
 
 // Sources says where each value of a policy came from: by the field's JSON name, "built-in", "network" or

@@ -155,15 +155,3 @@ func (c *collector) ports(path string, raw json.RawMessage) Ports {
 	}
 	return ports
 }
-
-func (p Ports) validate(c *collector, path string) {
-	if len(p) > maxRanges {
-		c.addf(path, "%d ranges, at most %d are allowed", len(p), maxRanges)
-		return
-	}
-	for _, r := range p {
-		if r.First == 0 || r.Last < r.First {
-			c.addf(path, "%s is not a range of ports", r)
-		}
-	}
-}

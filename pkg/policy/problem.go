@@ -60,7 +60,7 @@ func (c *collector) count() int { return len(c.problems) + c.dropped }
 // isFull reports whether a further problem would not be kept.
 func (c *collector) isFull() bool { return c.most > 0 && len(c.problems) >= c.most }
 
-// nearest returns the one of names that s was probably meant to be, as long as hints are to be had.
+// nearest returns the one of names that s was probably meant to be, until the hints are used up.
 func (c *collector) nearest(s string, names []string) (string, bool) {
 	if c.hints++; c.isFull() || c.hints > maxHints {
 		return "", false

@@ -48,11 +48,11 @@ func newRandom(seed uint64) random { return random{rand.New(rand.NewPCG(seed, se
 
 func oneOf[T any](r random, all ...T) T { return all[r.IntN(len(all))] }
 
-func maybe[T any](r random, make func() T) *T {
+func maybe[T any](r random, value func() T) *T {
 	if r.IntN(3) > 0 {
 		return nil
 	}
-	return new(make())
+	return new(value())
 }
 
 func (r random) patience() policy.Patience {

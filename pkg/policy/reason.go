@@ -25,7 +25,7 @@ const (
 	WouldAsk                     // its peer would be asked, in mode destroy
 	UnreadData                   // past its grace, but its owner has bytes still to read
 	UnackedData                  // past its grace, but its peer has not acknowledged all that was written
-	BelowThreshold               // past its grace, but a rule leaves so many alone
+	BelowThreshold               // past its grace, but a rule leaves that number alone
 	OwnerFrozen                  // all its owners are frozen or stopped
 	OwnerUnknown                 // it depends on its owner, which could not be found
 	Orphan                       // FIN_WAIT2 that no process owns: the kernel's timers end it

@@ -62,13 +62,10 @@ func (v *Values) grace(s inetdiag.State) (*Patience, string) {
 	return v.Grace, keyGrace
 }
 
-// graces are the patiences that the values name, to be changed.
+// patiences are the times that the values name, to be changed.
 func (v *Values) patiences() []**Patience {
 	return []**Patience{&v.Grace, &v.CloseWaitGrace, &v.FinWait2Grace, &v.ProbeAfter, &v.PendingGrace}
 }
-
-// isEmpty reports whether no value is named.
-func (v *Values) isEmpty() bool { return *v == Values{} }
 
 // readers returns how the keys of a layer's values and of a rule's are read into v.
 func (v *Values) readers(c *collector) map[string]reader {

@@ -112,7 +112,7 @@ func pick[T cmp.Ordered](a T, aWhy Why, b T, bWhy Why, sign int) (T, Why) {
 // isEndDue reports whether the socket's time has come.
 func (s *Sentence) isEndDue(now monotime.Time) bool { return s.Act != Off && !now.Before(s.EndAt) }
 
-// isAskDue reports whether its peer is to be asked.
+// isAskDue reports whether its peer must be asked.
 func (s *Sentence) isAskDue(now monotime.Time) bool { return s.Act != Off && !now.Before(s.AskAt) }
 
 // sentence returns the policy's sentence for a socket that an entry of its lists applies to, or its base values.

@@ -41,7 +41,7 @@ func joinUIDs(uids []UIDRange) string {
 	return strings.Join(parts, ",")
 }
 
-// canonicalUIDs returns the ranges sorted, with those that overlap or touch made one.
+// canonicalUIDs returns the ranges sorted, with ranges that overlap or touch made one.
 func canonicalUIDs(uids []UIDRange) []UIDRange {
 	var out []UIDRange
 	for _, r := range slices.SortedFunc(slices.Values(uids), UIDRange.compare) {

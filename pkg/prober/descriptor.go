@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,12 @@ import (
 // table is a descriptor table: that of a process, or that of one of its threads if tid is not 0.
 type table struct{ pid, tid int }
 
-func (o *Owner) table() table { return table{o.PID, o.TID} }
+func (o *Owner) table() table {
+	if o.TID == o.PID {
+		return table{pid: o.PID}
+	}
+	return table{o.PID, o.TID}
+}
 
 // dir is the directory of the table below /proc.
 func (t table) dir() string {
@@ -129,9 +135,17 @@ func hasPtrace() bool {
 }
 
 // duplicate returns a duplicate of the process's descriptor if it leads to the socket, else errNotThere. The caller
-// closes it after a few system calls: while it is open, the owner's close ends nothing.
-func (o *opened) duplicate(number int, want identity) (int, error) {
-	fd, err := unix.PidfdGetfd(o.pidfd, number, 0)
+// calls closeDuplicate after a few system calls: while it is open, the owner's close ends nothing.
+func (o *opened) duplicate(number int, want identity) (fd int, err error) {
+	// A child of this process would have the duplicate, too, until it executes its program. If it had the last
+	// reference to a socket that lingers, it would block then, and os/exec with it.
+	syscall.ForkLock.RLock()
+	defer func() {
+		if err != nil {
+			syscall.ForkLock.RUnlock()
+		}
+	}()
+	fd, err = unix.PidfdGetfd(o.pidfd, number, 0)
 	switch {
 	case err == nil:
 	case errors.Is(err, unix.EBADF), errors.Is(err, unix.ESRCH):
@@ -146,6 +160,12 @@ func (o *opened) duplicate(number int, want identity) (int, error) {
 		return -1, errNotThere
 	}
 	return fd, nil
+}
+
+// closeDuplicate closes a duplicate. It blocks if that is the last reference to a socket with SO_LINGER.
+func closeDuplicate(fd int) {
+	_ = unix.Close(fd)
+	syscall.ForkLock.RUnlock()
 }
 
 func isSocket(fd int, want identity) bool {

@@ -3,8 +3,13 @@
 
 package prober
 
+import "time"
+
 // Pause calls fn between system calls on a duplicate, with the step and the duplicate. It is called before Run.
 func (p *Prober) Pause(fn func(step string, fd int)) { p.env.pause = fn }
 
 // SetClass says that sockets have net_cls classes here, and which those of this process have.
 func (p *Prober) SetClass(class uint32) { p.env.class, p.env.hasClass = class, true }
+
+// SetPatience sets how long a thread may hold a duplicate. It is called before Run.
+func (p *Prober) SetPatience(d time.Duration) { p.env.patience = d }

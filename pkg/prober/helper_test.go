@@ -158,6 +158,25 @@ func (j *judged) lookup() (found inetdiag.Socket, ok bool) {
 	return found, ok
 }
 
+// destroy ends the socket, which its owner still has.
+func (j *judged) destroy() {
+	j.Helper()
+	s, ok := j.lookup()
+	if !ok {
+		j.Fatal("the socket is gone already")
+	}
+	j.near.Do(j, func() {
+		c, err := inetdiag.Open()
+		if err == nil {
+			err = c.Destroy(s.ID)
+			c.Close()
+		}
+		if err != nil {
+			j.Errorf("destroy: %v", err)
+		}
+	})
+}
+
 // idle waits until the socket is in the state, and has been idle for a second: then a probe leaves at once.
 func (j *judged) idle(state inetdiag.State) inetdiag.Socket {
 	j.Helper()

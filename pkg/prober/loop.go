@@ -318,7 +318,7 @@ func (l *loop) dispatch() time.Duration {
 		}
 	}
 	if len(l.jobs)+len(l.stuck) > 0 {
-		soon(duplicatePatience / 2) // watch
+		soon(l.p.env.patience / 2) // watch
 	}
 	return wait
 }
@@ -443,6 +443,7 @@ func (l *loop) start(j *job) {
 	finished, stopped := l.finished, l.stopped
 	go func() {
 		j.cpu = finder.MeasureCPU(j.run)
+		j.cpu += time.Duration(j.opened) * openCost
 		select {
 		case finished <- j:
 		case <-stopped:
@@ -555,6 +556,9 @@ func (l *loop) finish(j *job) {
 
 // conclude takes the result of one item.
 func (l *loop) conclude(j *job, i *item, b *batch, now monotime.Time) {
+	if i.refused != nil {
+		l.p.config.Log.Warn("kernel refused to restore a keepalive option", "cookie", i.armed.cookie, "netns", i.armed.netns.Identity, "err", i.refused)
+	}
 	switch j.kind {
 	case arming:
 		l.concludeArming(i, b, now)

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -314,8 +316,82 @@ func TestWhatWouldHarmTheSocketIsNotAsked(t *testing.T) {
 	a.clean()
 }
 
-func TestBlockedThreadsHoldUpNothingAndEndTheAsking(t *testing.T) {
+// hasNetCls reports whether there is a hierarchy of net_cls.
+func hasNetCls(t *testing.T) bool {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(b), "net_cls")
+}
+
+// netCls makes a group of cgroup v1's net_cls with a class, and returns its directory. The hierarchy goes
+// with the test.
+func netCls(t *testing.T, class int) string {
+	t.Helper()
+	dir := t.TempDir()
+	if hasNetCls(t) {
+		t.Skip("net_cls is mounted already")
+	}
+	if err := unix.Mount("cgroup", dir, "cgroup", 0, "net_cls"); err != nil {
+		t.Skipf("mount net_cls: %v: the kernel has no such controller, or it is in use", err)
+	}
+	group := filepath.Join(dir, "group")
+	t.Cleanup(func() {
+		nstest.Eventually(t, patience, "the group is removed", func() bool {
+			err := unix.Rmdir(group)
+			return err == nil || errors.Is(err, unix.ENOENT)
+		})
+		// The hierarchy outlives its mount if the kernel has not released the group by then: it goes with the next one.
+		for {
+			if err := unix.Unmount(dir, 0); err != nil {
+				t.Error(err)
+			}
+			for range 200 {
+				if !hasNetCls(t) {
+					return
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			if err := unix.Mount("cgroup", dir, "cgroup", 0, "net_cls"); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	err := os.Mkdir(group, 0o755)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(group, "net_cls.classid"), strconv.AppendInt(nil, int64(class), 10), 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return group
+}
+
+func TestASocketOfANetClsGroupIsNotAsked(t *testing.T) {
 	t.Parallel()
+	const class = 0x100001
+	group := netCls(t, class)
+	s := newScene(t)
+	j, plain := s.shutPeer("owner"), s.shutPeer("owner")
+	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), strconv.AppendInt(nil, int64(j.owner.PID), 10), 0); err != nil {
+		t.Fatal(err)
+	}
+	a := ask(t)
+	q, p := j.question(j.idle(inetdiag.CloseWait)), plain.question(plain.idle(inetdiag.CloseWait))
+	a.want(q, prober.NotAsked, prober.NetCls)
+	a.want(p, prober.Alive, prober.NoObstacle)
+	if got, _ := j.lookup(); got.ClassID != class {
+		t.Errorf("the socket's class is %#x, want %#x", got.ClassID, class)
+	}
+	j.wantOptions(untouched)
+	a.clean()
+}
+
+// It is not parallel: while a thread has a duplicate, this process starts no other.
+func TestBlockedThreadsHoldUpNothingAndEndTheAsking(t *testing.T) {
 	s := newScene(t)
 	const n = 4
 	pairs := make([]nstest.Pair, n+1)
@@ -327,6 +403,7 @@ func TestBlockedThreadsHoldUpNothingAndEndTheAsking(t *testing.T) {
 	}
 	all := s.give("owner", pairs...)
 	a := newAsker(t, t.TempDir())
+	a.SetPatience(100 * time.Millisecond)
 	release := make(chan struct{})
 	var blocked atomic.Int32
 	a.Pause(func(at string, _ int) {
@@ -371,6 +448,7 @@ func TestALastReferenceThatLingersBlocksNothingForLong(t *testing.T) {
 	s := newScene(t)
 	j := s.shutPeer("owner")
 	a := newAsker(t, t.TempDir())
+	a.SetPatience(100 * time.Millisecond)
 	a.Pause(func(at string, _ int) {
 		if at == "armed" { // the owner closes it while the duplicate is held
 			for _, line := range []string{"linger 3 3600", "close 3"} {

@@ -103,19 +103,20 @@ func New(c Config) (*Prober, error) {
 	}
 	class, has, err := ownClass()
 	if err != nil {
-		return nil, fmt.Errorf("ask peers: %w", err)
+		c.Log.Warn("sockets with a net_cls class are not asked about, and it is taken that this process has none", "err", err)
 	}
 	return &Prober{
 		config: c,
 		wake:   make(chan struct{}, 1),
 		env: environment{
 			opener: c.Opener, clock: c.Clock, records: r, procs: owners.NewProc("/proc"), class: class, hasClass: has,
+			patience: duplicatePatience,
 		},
 	}, nil
 }
 
 // Ask asks the peers of the sockets, in this order, as soon as rate and budget allow. It never blocks. Each question
-// gets one answer, also if Run ends before.
+// gets one answer, also if Run ends before. A question that is asked after Run has returned gets none.
 func (p *Prober) Ask(all []Question) {
 	messages := make([]message, len(all))
 	for n := range all {

@@ -16,7 +16,7 @@ import (
 type Owner struct {
 	PID int
 	// TID is the thread through whose descriptor table the socket is reached, if that is not the process's main
-	// thread: the thread has a table of its own, or the main thread has exited. Else 0.
+	// thread: the thread has a table of its own, or the main thread has exited. Else 0 or PID.
 	TID int
 	// FD is the descriptor's number if HasFD; else, or if another socket has the number by now, the prober searches
 	// the table.

@@ -141,7 +141,7 @@ func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 	e := l.entry(c.ns, &c.history, &s, at)
 	e.Outcome, e.Owners = api.Closed, c.holding(s.Inode)
 	if a.Result != prober.Closed {
-		e.Outcome, e.How, e.Sees = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
+		e.Outcome, e.How, e.OwnerResult = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
 		l.counts.PeerGone++
 	}
 	l.journal.add(e)

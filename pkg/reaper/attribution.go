@@ -258,7 +258,7 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 	}
 	l.noticeBlindness(k)
 	lifetime := max(freshFor, a.ahead)
-	nobody := newHolders(k, nil, at, lifetime)
+	none := newHolders(k, nil, at, lifetime)
 	shared := map[*owners.Process]*holders{}
 	for i, c := range k.candidates {
 		if c.shown.inode != k.inodes[i] {
@@ -268,7 +268,7 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 			continue
 		}
 		before := c.owners
-		c.owners = nobody
+		c.owners = none
 		if list := k.found[c.shown.inode]; len(list) > 0 {
 			if shared[&list[0]] == nil {
 				shared[&list[0]] = newHolders(k, list, at, lifetime)

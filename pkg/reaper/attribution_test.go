@@ -64,7 +64,7 @@ func handed(t *testing.T, ns *nstest.NS, st inetdiag.State) (conn *net.TCPConn, 
 // reads of that as a follower of the journal does: when the entry is new.
 func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, (&observed{}).use)
 		conn, let := handed(t, ns, inetdiag.FinWait2)
 		p := letsGo(t, ns, conn)
@@ -107,20 +107,20 @@ func TestAllWhoShareASocketAreInTheJournal(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				o := observed{gate: make(chan struct{})}
 				n := newNode(t, finder, o.use)
 				conn, let := handed(t, ns, inetdiag.CloseWait)
 				a, b := holder(t, ns, conn), holder(t, ns, conn)
 				let()
-				bystander, letBystander := handed(t, nstest.New(t), inetdiag.CloseWait)
+				bystander, letBystander := handed(t, newNS(t), inetdiag.CloseWait)
 				holder(t, ns, bystander)
 				letBystander()
 				n.register(ns, timing(inetdiag.CloseWait, soon, change))
 				n.awaitVerdict(conn, verdict)
 				n.awaitSweeps(3)
 				if _, early := n.entry(conn, name); early {
-					t.Error("it is in the journal before its owners have been looked up")
+					t.Error("it is in the history before its owners have been looked up")
 				}
 				close(o.gate)
 				e := n.awaitEntry(conn, name)
@@ -138,7 +138,7 @@ func TestNobodyIsLookedForWhileNothingIsDue(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		var o observed
 		n := newNode(t, finder, o.use, impatient)
-		busy := nstest.New(t)
+		busy := newNS(t)
 		for range 10 {
 			shut(t, busy.Connect(t, nstest.IPv4))
 		}
@@ -150,7 +150,7 @@ func TestNobodyIsLookedForWhileNothingIsDue(t *testing.T) {
 		if looks := o.looks.Load(); looks != 0 {
 			t.Errorf("it was looked %d times", looks)
 		}
-		ns := nstest.New(t)
+		ns := newNS(t)
 		due := shut(t, ns.Connect(t, nstest.IPv4))
 		n.register(ns, timing(inetdiag.CloseWait, soon))
 		n.awaitDestroyed(due.Server)
@@ -160,7 +160,7 @@ func TestNobodyIsLookedForWhileNothingIsDue(t *testing.T) {
 
 func TestSocketsAreListedWithAllTheirOwners(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns, other := nstest.New(t), nstest.New(t)
+		ns, other := newNS(t), newNS(t)
 		o := observed{also: errors.New("there may be more")}
 		n := newNode(t, finder, o.use)
 		conn, let := handed(t, ns, inetdiag.CloseWait)

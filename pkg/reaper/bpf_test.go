@@ -42,7 +42,7 @@ func halfClosed(tb testing.TB, ns *nstest.NS, n int) (pairs []nstest.Pair) {
 func TestWhatTheKernelDoesNotTellIsFoundAndCounted(t *testing.T) {
 	t.Parallel()
 	const missed = 20
-	ns := nstest.New(t)
+	ns := newNS(t)
 	n, a := newAilingNode(t, testSockets)
 	n.register(ns, both(time.Hour))
 	heard := halfClosed(t, ns, 3)
@@ -66,7 +66,7 @@ func TestWhatTheKernelDoesNotTellIsFoundAndCounted(t *testing.T) {
 
 func TestAFullSetFallsBackUntilItFits(t *testing.T) {
 	t.Parallel()
-	ns := nstest.New(t)
+	ns := newNS(t)
 	n, _ := newAilingNode(t, 64)
 	n.register(ns, both(time.Hour))
 	pairs := halfClosed(t, ns, 100)
@@ -86,7 +86,7 @@ func TestAFullSetFallsBackUntilItFits(t *testing.T) {
 
 func TestWithoutItsProgramsTheFinderFallsBackUntilTheyCanBeLoaded(t *testing.T) {
 	t.Parallel()
-	ns := nstest.New(t)
+	ns := newNS(t)
 	n, a := newAilingNode(t, testSockets)
 	n.register(ns, both(time.Hour))
 	known := halfClosed(t, ns, 3)
@@ -115,7 +115,7 @@ func TestWithoutItsProgramsTheFinderFallsBackUntilTheyCanBeLoaded(t *testing.T) 
 
 func TestASocketThatTheProgramsDoNotShowIsFoundAndTheyAreDistrusted(t *testing.T) {
 	t.Parallel()
-	ns := nstest.New(t)
+	ns := newNS(t)
 	n, a := newAilingNode(t, testSockets)
 	n.register(ns, both(time.Hour))
 	p := ns.Connect(t, nstest.IPv4)
@@ -129,7 +129,7 @@ func TestASocketThatTheProgramsDoNotShowIsFoundAndTheyAreDistrusted(t *testing.T
 
 func TestWhatTheProgramsShowThoughItIsNoMoreIsForgotten(t *testing.T) {
 	t.Parallel()
-	ns := nstest.New(t)
+	ns := newNS(t)
 	n, a := newAilingNode(t, testSockets)
 	r := n.register(ns, both(time.Hour))
 	p := halfClosed(t, ns, 1)[0]
@@ -150,7 +150,7 @@ func TestWhatTheProgramsShowThoughItIsNoMoreIsForgotten(t *testing.T) {
 // TestASocketInFlightIsDestroyedToo leaves a socket to a message that nobody has received: no process has it.
 func TestASocketInFlightIsDestroyedToo(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		p := ns.Connect(t, nstest.IPv4)
 		local, peer := addrs(p.Server)
 		inFlight(t, p.Server)
@@ -194,7 +194,7 @@ func inFlight(t *testing.T, conn *net.TCPConn) {
 // sock_diag. The kernel does not tell of each.
 func TestTheKernelTellsTheMoment(t *testing.T) {
 	t.Parallel()
-	ns := nstest.New(t)
+	ns := newNS(t)
 	n := newNode(t, finder.NameBPF, often)
 	n.register(ns, both(time.Hour))
 	nstest.Eventually(t, patience, "the namespace is watched", func() bool { return n.status().Finder.Sweeps > 0 })

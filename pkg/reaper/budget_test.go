@@ -21,7 +21,7 @@ func overdue(t *testing.T, n *node, namespaces, sockets int) {
 	t.Helper()
 	n.turn(policy.Observe)
 	for range namespaces {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		for range sockets {
 			shut(t, ns.Connect(t, nstest.IPv4))
 		}
@@ -106,7 +106,7 @@ func TestWithoutABudgetNothingWaits(t *testing.T) {
 func TestWhatWaitsForTheBudgetIsLookedAtAgain(t *testing.T) {
 	const sockets = 12
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, func(c *reaper.Config) { c.MaxDestroysPerSecond = 1 })
 		n.turn(policy.Observe)
 		n.register(ns, timing(inetdiag.CloseWait, time.Second))

@@ -101,7 +101,7 @@ func (c *caps) load() {
 
 // limit returns the most that may be done in a network namespace, whatever its policies say.
 func (c *caps) limit(ns *registered) policy.Mode {
-	if len(ns.holds) > 0 {
+	if len(ns.blockers) > 0 {
 		return policy.MostConservative(c.view.Effective, policy.Observe)
 	}
 	return c.view.Effective
@@ -123,7 +123,7 @@ func (c *caps) capped(ns *registered, m policy.Mode) []string {
 		}
 	}
 	if m < policy.Observe {
-		for _, h := range ns.holds {
+		for _, h := range ns.blockers {
 			by = append(by, fmt.Sprintf("the file %q: %s", h.File, h.Reason))
 		}
 	}

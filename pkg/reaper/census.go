@@ -163,7 +163,10 @@ func (w *watcher) ended(k state.NetnsKey, records []state.Record) bool {
 	if slices.ContainsFunc(records, func(r state.Record) bool { return k.Names(r.Netns.Identity) }) {
 		return false
 	}
-	ended, err := netns.Ended(netns.Identity{Cookie: k.Cookie, Inode: k.Inode})
+	if w.liveness == nil {
+		w.liveness = netns.NewLiveness()
+	}
+	ended, err := w.liveness.Ended(netns.Identity{Cookie: k.Cookie, Inode: k.Inode})
 	return ended && err == nil
 }
 

@@ -64,7 +64,7 @@ func (n *node) awaitAge(cookie uint64, age time.Duration) (since span) {
 func TestASocketThatADumpMissedLosesNoAge(t *testing.T) {
 	const grace = 9 * time.Second
 	eachFinder(t, func(t *testing.T, finderName string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		var hidden, misses atomic.Uint64
 		n := newNode(t, finderName, func(c *reaper.Config) {
 			attentive(c)

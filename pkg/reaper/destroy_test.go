@@ -62,7 +62,7 @@ func TestDestroysPastGrace(t *testing.T) {
 			for _, network := range nstest.Networks {
 				t.Run(tc.state.String()+" over "+network, func(t *testing.T) {
 					t.Parallel()
-					ns := nstest.New(t)
+					ns := newNS(t)
 					n := newNode(t, finder)
 					pair, bystander := ns.Connect(t, network), ns.Connect(t, network)
 					if err := pair.Client.CloseWrite(); err != nil {

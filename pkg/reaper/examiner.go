@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"errors"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -33,13 +34,16 @@ type job struct {
 	histories []policy.History
 	facts     []policy.Facts
 	results   []examined
-	err       error // why the rest has no result
+	err       error         // why the rest has no result
+	old       uint64        // looks that were too old to destroy by
+	bound     time.Duration // the greatest age of a look that was allowed
 }
 
 // examined is what was found and done about one socket.
 type examined struct {
 	event   event
-	at      monotime.Time
+	at      monotime.Time // before the kernel looked
+	sent    monotime.Time // when the destroy was sent, zero if none was
 	history policy.History
 	socket  inetdiag.Socket
 	verdict policy.Verdict
@@ -49,7 +53,7 @@ type examined struct {
 // conn looks at and destroys single sockets of one network namespace, as inetdiag.Conn does.
 type conn interface {
 	LookupAll(ids []inetdiag.ID, yield func(i int, s *inetdiag.Socket, err error)) error
-	DestroyAll(ids []inetdiag.ID, yield func(i int, err error)) error
+	DestroyAll(ids []inetdiag.ID, ready func(i int) bool, yield func(i int, err error)) error
 	Close() error
 }
 
@@ -60,8 +64,10 @@ type opener func(finder.Netns) (conn, error)
 type examiner struct {
 	open  opener
 	clock monotime.Clock
+	age   lookAge
 	ids   [handful]inetdiag.ID
-	index [handful]int
+	index [handful]int // in the job, of each of ids
+	again []int        // in the job, of those whose look was too old
 }
 
 // examine works through a job. What it has no answer for it leaves without a result.
@@ -72,28 +78,47 @@ func (e *examiner) examine(j *job) {
 		return
 	}
 	defer conn.Close()
-	for done := 0; done < len(j.histories) && j.err == nil; {
-		n := min(handful, len(j.histories)-done)
-		j.err = e.look(conn, j, done, n)
-		if j.err == nil {
-			j.err = e.destroy(conn, j, done)
+	e.again = e.again[:0]
+	for next := 0; j.err == nil; {
+		n := 0
+		for ; n < e.age.batch() && (len(e.again) > 0 || next < len(j.histories)); n++ {
+			if last := len(e.again) - 1; last >= 0 {
+				e.index[n], e.again = e.again[last], e.again[:last]
+			} else {
+				e.index[n] = next
+				next++
+			}
 		}
-		done += n
+		if n == 0 {
+			return
+		}
+		if j.err = e.lookUp(conn, j, n); j.err == nil {
+			j.err = e.destroy(conn, j, n)
+		}
+	}
+	for i := range j.results {
+		if x := &j.results[i]; x.event == eventDestroyed && x.sent.IsZero() { // its look is no answer any more
+			x.event, x.err = eventRefused, j.err
+		}
 	}
 }
 
-// look asks the kernel for n sockets from the first on, and judges each.
-func (e *examiner) look(conn conn, j *job, first, n int) error {
+// lookUp asks the kernel for the first n sockets of e.index, and judges each.
+func (e *examiner) lookUp(conn conn, j *job, n int) error {
 	ids := e.ids[:n]
 	for i := range ids {
-		ids[i] = j.histories[first+i].ID
+		ids[i] = j.histories[e.index[i]].ID
 	}
 	// One reading of the clock for all: it is a system call. Being early by the time of a look makes no
 	// socket older than the kernel's tick does.
 	at := e.clock.Now()
 	return conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
-		j.results = append(j.results, examined{at: at})
-		x := &j.results[len(j.results)-1]
+		i = e.index[i]
+		if i == len(j.results) { // else it is looked at again
+			j.results = append(j.results, examined{})
+		}
+		x := &j.results[i]
+		*x = examined{at: at}
 		switch {
 		case errors.Is(err, inetdiag.ErrGone):
 			x.event = eventGone
@@ -101,8 +126,8 @@ func (e *examiner) look(conn conn, j *job, first, n int) error {
 			x.event, x.err = eventRefused, err
 		default:
 			look := policy.Look{At: x.at, Socket: s}
-			x.history = policy.Follow(&j.histories[first+i], look)
-			x.verdict = j.judge.judge(&x.history, s, j.facts[first+i], x.at)
+			x.history = policy.Follow(&j.histories[i], look)
+			x.verdict = j.judge.judge(&x.history, s, j.facts[i], x.at)
 			x.socket = *s
 			x.event = j.decide(x.verdict)
 		}
@@ -128,32 +153,48 @@ func (j *job) decide(v policy.Verdict) event {
 	return eventDestroyed
 }
 
-// destroy destroys those of the sockets looked at last, from the first on, for which that was decided.
-func (e *examiner) destroy(conn conn, j *job, first int) error {
-	n := 0
-	for i := first; i < len(j.results); i++ {
+// destroy destroys those of the first n sockets of e.index for which that was decided. Those whose look has become too
+// old by then it leaves in e.again.
+func (e *examiner) destroy(conn conn, j *job, n int) error {
+	decided := 0
+	for _, i := range e.index[:n] {
 		if j.results[i].event == eventDestroyed {
-			e.ids[n], e.index[n] = j.results[i].socket.ID, i
-			n++
+			e.ids[decided], e.index[decided] = j.results[i].socket.ID, i
+			decided++
 		}
 	}
-	if n == 0 {
+	if decided == 0 {
 		return nil
 	}
-	answered := 0
-	err := conn.DestroyAll(e.ids[:n], func(i int, err error) {
+	answered, old := 0, 0
+	err := conn.DestroyAll(e.ids[:decided], func(i int) bool {
+		x := &j.results[e.index[i]]
+		now := e.clock.Now()
+		if !e.age.allows(now.Sub(x.at)) {
+			return false
+		}
+		x.sent = now
+		return true
+	}, func(i int, err error) {
 		answered++
 		x := &j.results[e.index[i]]
 		switch {
+		case errors.Is(err, inetdiag.ErrNotReady):
+			j.grant, j.tried = j.grant+1, j.tried-1
+			e.again = append(e.again, e.index[i])
+			old++
 		case errors.Is(err, inetdiag.ErrGone):
 			x.event = eventGone
 		case err != nil:
 			x.event, x.err = eventRefused, err
 		}
 	})
-	for i := answered; i < n; i++ { // whether these are destroyed is not known
-		x := &j.results[e.index[i]]
+	for _, i := range e.index[answered:decided] { // whether these are destroyed is not known
+		x := &j.results[i]
 		x.event, x.err = eventRefused, err
 	}
+	j.old += uint64(old)
+	e.age.note(old > 0)
+	j.bound = max(j.bound, e.age.bound())
 	return err
 }

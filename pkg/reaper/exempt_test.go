@@ -24,7 +24,7 @@ const (
 // aliased makes a namespace with these addresses.
 func aliased(t *testing.T) *nstest.NS {
 	t.Helper()
-	ns := nstest.New(t)
+	ns := newNS(t)
 	ns.AddAddress(t, "lo", inNet+"/32")
 	ns.AddAddress(t, "lo", outOfNet+"/32")
 	return ns

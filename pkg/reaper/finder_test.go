@@ -63,8 +63,8 @@ func sweepEvery(interval time.Duration) func(*reaper.Config) {
 	}
 }
 
-// impatient makes the finder sweep without a pause.
-func impatient(c *reaper.Config) { sweepEvery(time.Nanosecond)(c) }
+// impatient makes the finder sweep over and over.
+func impatient(c *reaper.Config) { sweepEvery(2 * time.Millisecond)(c) }
 
 // attentive makes the finder sweep ten times a second.
 func attentive(c *reaper.Config) { sweepEvery(100 * time.Millisecond)(c) }

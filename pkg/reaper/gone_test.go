@@ -19,7 +19,7 @@ import (
 // all that holds it.
 func crowded(t *testing.T, far *nstest.NS, pairs int) (ns *nstest.NS, end func()) {
 	t.Helper()
-	ns = nstest.New(t)
+	ns = newNS(t)
 	nstest.Link(t, ns, far)
 	var conns []*net.TCPConn
 	for range pairs {
@@ -43,7 +43,7 @@ func TestADeletedNamespaceIsGoneWhileItIsBeingSwept(t *testing.T) {
 		for name, del := range map[string]bool{"after its DEL": true, "without any DEL": false} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				far, farOfOther := nstest.New(t), nstest.New(t)
+				far, farOfOther := newNS(t), newNS(t)
 				ns, end := crowded(t, far, pairs)
 				_, endOther := crowded(t, farOfOther, pairs)
 				n := newNode(t, finder, impatient)
@@ -99,7 +99,7 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 			far := make([]*nstest.NS, namespaces)
 			all := make([]*nstest.NS, namespaces)
 			for i := range all {
-				far[i], all[i] = nstest.New(t), nstest.New(t)
+				far[i], all[i] = newNS(t), newNS(t)
 				nstest.Link(t, all[i], far[i])
 			}
 			descriptors, goroutines := resources(t)

@@ -51,9 +51,12 @@ func see(l *loop, id netns.Identity, sockets ...finder.Seen) {
 
 // kernel has the sockets that an examiner looks at: those of closeWait, as they were, except for what a test says.
 type kernel struct {
-	gone   map[uint64]bool   // by cookie
-	inodes map[uint64]uint32 // by cookie, if not 1
-	refuse error             // why none is destroyed
+	gone    map[uint64]bool     // by cookie
+	inodes  map[uint64]uint32   // by cookie, if not 1
+	refuse  error               // why none is destroyed
+	pause   func(cookie uint64) // between a look and a destroy
+	looks   []int               // how many sockets each look was for
+	written map[uint64]uint64   // how many bytes were sent and acknowledged, by cookie
 
 	destroyed []uint64 // cookies
 }
@@ -65,9 +68,11 @@ func (k *kernel) examine(j *job) {
 }
 
 func (k *kernel) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, error)) error {
+	k.looks = append(k.looks, len(ids))
 	for i, id := range ids {
 		s := closeWait(id.Cookie(), 12*time.Hour)
 		s.ID, s.Inode = id, max(s.Inode, k.inodes[id.Cookie()])
+		s.Info.BytesAcked += k.written[id.Cookie()]
 		if k.gone[id.Cookie()] || slices.Contains(k.destroyed, id.Cookie()) {
 			yield(i, nil, inetdiag.ErrGone)
 		} else {
@@ -77,8 +82,15 @@ func (k *kernel) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, 
 	return nil
 }
 
-func (k *kernel) DestroyAll(ids []inetdiag.ID, yield func(int, error)) error {
+func (k *kernel) DestroyAll(ids []inetdiag.ID, ready func(int) bool, yield func(int, error)) error {
 	for i, id := range ids {
+		if k.pause != nil {
+			k.pause(id.Cookie())
+		}
+		if !ready(i) {
+			yield(i, inetdiag.ErrNotReady)
+			continue
+		}
 		if k.refuse == nil {
 			k.destroyed = append(k.destroyed, id.Cookie())
 		}

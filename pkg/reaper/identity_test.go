@@ -33,7 +33,7 @@ func TestANewSocketUnderOldAddressesHasItsOwnTime(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				n.register(ns, timing(inetdiag.CloseWait, grace))
 				l := ns.Listen(t, nstest.IPv4)
@@ -65,7 +65,7 @@ func TestANewSocketUnderOldAddressesHasItsOwnTime(t *testing.T) {
 func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	t.Parallel()
 	const sockets = 16
-	ns := nstest.New(t)
+	ns := newNS(t)
 	fake, use := newFake()
 	n := newNode(t, "sockdiag", use)
 	r := n.register(ns, timing(inetdiag.CloseWait, longGrace))
@@ -110,7 +110,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 func TestOwnersThatCloseWhileTheyAreExamined(t *testing.T) {
 	const sockets, answer = 100, 32 << 10
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, func(c *reaper.Config) { c.MaxDestroysPerSecond = sockets })
 		n.turn(policy.Observe)
 		n.register(ns, timing(inetdiag.CloseWait, soon))

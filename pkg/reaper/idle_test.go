@@ -36,7 +36,7 @@ func TestIdleExit(t *testing.T) {
 		})
 		t.Run("once the last record is gone, and not before", func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := offNode(t)
 			r := n.register(ns, timing(inetdiag.CloseWait, soon))
 			n.start(finder, soonIdle)

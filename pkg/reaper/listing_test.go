@@ -24,7 +24,7 @@ import (
 // owns last.
 func TestSocketsAreListedByPodAndAge(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		first, second := nstest.New(t), nstest.New(t)
+		first, second := newNS(t), newNS(t)
 		listener := first.Listen(t, nstest.IPv4)
 		var want, owned []string
 		leak := func(pod string, ns *nstest.NS) {

@@ -33,7 +33,7 @@ type loop struct {
 	retarget      bool // the finder has to hear of another set of namespaces
 	restorable    []savedCandidate
 	asked         map[*candidate]uint64 // whose questions are out, and their tags
-	questions     uint64                // so many were sent
+	questions     uint64                // the number sent, which is the last one's tag
 	counts        api.Counts
 	tally         tally
 	sweeping      sweeping
@@ -43,6 +43,7 @@ type loop struct {
 	idleSince     monotime.Time   // since when there is no record
 	ready         bool            // the records have been read once
 	switchProblem string          // that has been warned of
+	looksOld      bool            // that has been warned of
 	noticed       map[string]bool // what has been warned of about the records
 }
 
@@ -60,7 +61,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		},
 	}
 	l.attribution.conditions = cfg.Conditions
-	l.tracker.findsOwners, l.tracker.asks = cfg.Owners != nil, cfg.Asker != nil
+	l.tracker.findsOwners, l.tracker.canAsk = cfg.Owners != nil, cfg.Asker != nil
 	return l
 }
 

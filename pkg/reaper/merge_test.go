@@ -53,7 +53,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
 				strict.CloseWaitGrace = policy.Patience(lenient)
@@ -84,7 +84,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 
 func TestAttachmentsOfOneNamespaceMergeToTheMoreCarefulMode(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder)
 		n.registerAs(ns, "eth0", timing(inetdiag.CloseWait, soon))
 		observing := n.registerAs(ns, "eth1", timing(inetdiag.CloseWait, soon, observe))

@@ -53,7 +53,7 @@ func TestObserveDestroysNothingAndJournalsOnce(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder, tc.config, impatient)
 				r := n.register(ns, timing(inetdiag.CloseWait, soon, tc.record))
 				pairs := []nstest.Pair{shut(t, ns.Connect(t, nstest.IPv4)), shut(t, ns.Connect(t, nstest.IPv6))}
@@ -82,7 +82,7 @@ func TestObserveDestroysNothingAndJournalsOnce(t *testing.T) {
 
 func TestObserveJournalsASocketAgainAfterItMadeProgress(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder)
 		n.register(ns, timing(inetdiag.CloseWait, soon, observe))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
@@ -97,7 +97,7 @@ func TestOffDoesNothing(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		t.Run("by the record", func(t *testing.T) {
 			t.Parallel()
-			ns, other := nstest.New(t), nstest.New(t)
+			ns, other := newNS(t), newNS(t)
 			n := newNode(t, finder)
 			n.register(ns, timing(inetdiag.CloseWait, soon, func(p *policy.Policy) { p.Mode = policy.Off }))
 			n.register(other, timing(inetdiag.CloseWait, soon))
@@ -108,7 +108,7 @@ func TestOffDoesNothing(t *testing.T) {
 		})
 		t.Run("by the reaper's mode", func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := newNode(t, finder, impatient, func(c *reaper.Config) { c.Mode = policy.Off })
 			n.register(ns, timing(inetdiag.CloseWait, soon))
 			p := shut(t, ns.Connect(t, nstest.IPv4))
@@ -126,7 +126,7 @@ func TestOffDoesNothing(t *testing.T) {
 // TestTheSwitchTakesEffectOnARunningReaper turns the node's switch back and forth beside a reaper at work.
 func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder)
 		r := n.register(ns, timing(inetdiag.CloseWait, soon))
 		victim := func() nstest.Pair { return shut(t, ns.Connect(t, nstest.IPv4)) }

@@ -34,7 +34,7 @@ func TestMPTCPIsSpared(t *testing.T) {
 		// The connection is half-closed, its only subflow is not: MPTCP has a FIN of its own.
 		t.Run("a subflow of a half-closed connection", func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := newNode(t, finder)
 			p := shut(t, connectMPTCP(t, ns, true, true))
 			n.register(ns, timing(inetdiag.CloseWait, soon))
@@ -46,7 +46,7 @@ func TestMPTCPIsSpared(t *testing.T) {
 		// its end in CLOSE_WAIT in case another subflow comes.
 		t.Run("a subflow in CLOSE_WAIT", func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := newNode(t, finder)
 			userspacePathManager(t, ns)
 			p := shut(t, connectMPTCP(t, ns, true, true))
@@ -62,7 +62,7 @@ func TestMPTCPIsSpared(t *testing.T) {
 		})
 		t.Run("an MPTCP client that fell back to TCP", func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := newNode(t, finder)
 			p := shut(t, connectMPTCP(t, ns, true, false))
 			n.register(ns, timing(inetdiag.FinWait2, soon))
@@ -78,7 +78,7 @@ func TestAPlainClientOfAnMPTCPListenerIsDestroyed(t *testing.T) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				n.register(ns, timing(st, soon))
 				p := shut(t, connectMPTCP(t, ns, false, true))

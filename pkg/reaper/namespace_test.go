@@ -70,7 +70,7 @@ func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
 		for name, make := range map[string]func(*testing.T) led{"by a symbolic link": bySymlink, "by a descriptor": byDescriptor} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				recorded, elsewhere, beside := nstest.New(t), nstest.New(t), nstest.New(t)
+				recorded, elsewhere, beside := newNS(t), newNS(t), newNS(t)
 				n := newNode(t, finder)
 				path := make(t)
 				path.to(recorded)
@@ -114,7 +114,7 @@ func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
 
 func TestARecordOfAnotherBootIsInert(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns, beside := nstest.New(t), nstest.New(t)
+		ns, beside := newNS(t), newNS(t)
 		n := newNode(t, finder)
 		r := n.record(ns, timing(inetdiag.CloseWait, soon))
 		r.Boot = "11111111-2222-3333-4444-555555555555"
@@ -134,7 +134,7 @@ func TestARecordOfAnotherBootIsInert(t *testing.T) {
 
 func TestAnUnregisteredNamespaceIsLeftAlone(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns, beside := nstest.New(t), nstest.New(t)
+		ns, beside := newNS(t), newNS(t)
 		n := newNode(t, finder)
 		n.register(beside, timing(inetdiag.CloseWait, soon))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
@@ -155,7 +155,7 @@ func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
 		for name, allowed := range map[string]bool{"unless that is allowed": false, "and watched where that is allowed": true} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				nstest.New(t) // for its privilege
+				newNS(t) // for its privilege
 				own, err := netns.Own()
 				if err != nil {
 					t.Fatal(err)
@@ -167,7 +167,7 @@ func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
 				}
 				n := newNode(t, finder, func(c *reaper.Config) { c.AllowHostNetns = allowed })
 				// Nothing of the host's may ever be destroyed, however wrong the reaper is.
-				r := n.record(nstest.New(t), timing(inetdiag.CloseWait, 1000*60*60*1e9, observe))
+				r := n.record(newNS(t), timing(inetdiag.CloseWait, 1000*60*60*1e9, observe))
 				r.Netns = state.Netns{Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), own.FD()), Identity: id}
 				if err := n.store.Put(r); err != nil {
 					t.Fatal(err)
@@ -187,12 +187,13 @@ func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
 
 func TestDELDropsTheCandidates(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns, beside := nstest.New(t), nstest.New(t)
+		ns, beside := newNS(t), newNS(t)
 		n := newNode(t, finder)
 		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
 		n.register(beside, timing(inetdiag.CloseWait, lenient))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
 		n.awaitVerdict(p.Server, policy.WithinGrace)
+		nstest.Eventually(t, patience, "both namespaces are known", func() bool { return n.status().Namespaces == 2 })
 		if err := n.store.Delete(r.Attachment); err != nil {
 			t.Fatal(err)
 		}
@@ -213,7 +214,7 @@ func TestDELDropsTheCandidates(t *testing.T) {
 // would ever show that what was known of its sockets is over.
 func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder)
 		r := n.register(ns, timing(inetdiag.CloseWait, lenient))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
@@ -233,7 +234,7 @@ func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 
 func TestFilesThatAreNoRecordsAreReportedAndTheRestGoesOn(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns, beside := nstest.New(t), nstest.New(t)
+		ns, beside := newNS(t), newNS(t)
 		n := newNode(t, finder)
 		n.register(beside, timing(inetdiag.CloseWait, soon))
 		r := n.register(ns, timing(inetdiag.CloseWait, soon))

@@ -42,7 +42,7 @@ func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
 			got = append(got, c.history.ID.Cookie())
 		}
 		for cookie, c := range ns.candidates {
-			if !moment(until).Before(c.step.again) {
+			if !moment(until).Before(c.step.dueAt) {
 				want = append(want, cookie)
 			}
 		}

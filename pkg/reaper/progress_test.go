@@ -43,7 +43,7 @@ func TestKeepalivesDoNotPostpone(t *testing.T) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				n.register(ns, timing(st, grace))
 				p := ns.Connect(t, nstest.IPv4)
@@ -66,7 +66,7 @@ func TestKeepalivesDoNotPostpone(t *testing.T) {
 // the way to the client every time it is sent.
 func retransmitting(t *testing.T, ns *nstest.NS) *net.TCPConn {
 	t.Helper()
-	far := nstest.New(t)
+	far := newNS(t)
 	nstest.Link(t, ns, far)
 	p := shut(t, far.ConnectFrom(t, nstest.LinkB, ns.ListenAt(t, nstest.LinkA+":0")))
 	cookie := cookieOf(t, p.Server)
@@ -91,7 +91,7 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		t.Run("pending data may be destroyed", func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := newNode(t, finder)
 			conn := retransmitting(t, ns)
 			n.register(ns, timing(inetdiag.CloseWait, grace, pendingDestroy))
@@ -103,7 +103,7 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 		})
 		t.Run("pending data is kept", func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := newNode(t, finder)
 			conn := retransmitting(t, ns)
 			n.register(ns, timing(inetdiag.CloseWait, grace))
@@ -135,7 +135,7 @@ func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				p, bystander := ns.Connect(t, nstest.IPv4), ns.Connect(t, nstest.IPv4)
 				tc.make(t, p)
@@ -153,7 +153,7 @@ func TestClockStateCountsFromTheHalfCloseWhateverMoves(t *testing.T) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				unread, p := ns.Connect(t, nstest.IPv4), shut(t, ns.Connect(t, nstest.IPv4))
 				check(t, "the client's send", sent(unread.Client), nil)

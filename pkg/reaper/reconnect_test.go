@@ -134,7 +134,7 @@ func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				var g gate
 				n := newNode(t, finder, attentive, g.use)
 				first := ns.Listen(t, nstest.IPv4)
@@ -188,7 +188,7 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			fake, use := newFake()
 			n := newNode(t, "sockdiag", use)
 			r := n.register(ns, timing(inetdiag.CloseWait, longGrace))

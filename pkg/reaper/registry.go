@@ -21,7 +21,7 @@ type registered struct {
 	records      []state.Record
 	resolved     []policy.Resolved // of each record
 	policies     []policy.Policy   // of all records, which are judged each; replaced, never changed
-	holds        []state.Hold      // files that keep it at observe
+	blockers     []state.Hold      // files that keep it at observe
 	limit        policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
 
 	candidates              map[uint64]*candidate // by cookie
@@ -93,18 +93,18 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 			r.namespaces[id], ch.targets = n, true
 			continue
 		}
-		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.holds) == 0 != (len(n.holds) == 0) {
+		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.blockers) == 0 != (len(n.blockers) == 0) {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
 		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
-		ns.Netns, ns.records, ns.resolved, ns.policies, ns.holds = n.Netns, n.records, n.resolved, n.policies, n.holds
+		ns.Netns, ns.records, ns.resolved, ns.policies, ns.blockers = n.Netns, n.records, n.resolved, n.policies, n.blockers
 	}
 	return ch
 }
 
 // resolve returns a network namespace with what its records and the census say of it, and nothing else.
 func (r *registry) resolve(id netns.Identity, records []state.Record) *registered {
-	ns := &registered{records: records, holds: r.census.heldBy(id)}
+	ns := &registered{records: records, blockers: r.census.heldBy(id)}
 	for i := range records {
 		resolved := records[i].Layers.Resolve(r.minGrace)
 		ns.resolved = append(ns.resolved, resolved)

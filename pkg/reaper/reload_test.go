@@ -64,7 +64,7 @@ func TestReloadSeesAtOnceWhatNothingAnnounced(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ns := nstest.New(t)
+			ns := newNS(t)
 			n := offNode(t)
 			n.turn(policy.Destroy)
 			r := n.record(ns, timing(inetdiag.CloseWait, longGrace))
@@ -98,7 +98,7 @@ func put(t *testing.T, n *node, r state.Record) {
 
 func TestReloadSaysWhatItFound(t *testing.T) {
 	t.Parallel()
-	ns := nstest.New(t)
+	ns := newNS(t)
 	var b outputtest.Buffer
 	n := newNode(t, "sockdiag", logTo(t, &b))
 	n.register(ns, timing(inetdiag.CloseWait, longGrace))

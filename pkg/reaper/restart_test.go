@@ -69,7 +69,7 @@ func provenOnly(t *testing.T, now, truth span) {
 
 func TestACleanStopLosesNoAge(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, attentive)
 		n.register(ns, timing(inetdiag.CloseWait, time.Hour))
 		quiet, still := aging(t, ns)
@@ -119,7 +119,7 @@ func (n *node) moved(cookie uint64) span {
 func TestAGraceGoesOnAcrossARestart(t *testing.T) {
 	const grace = 8 * time.Second
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, attentive)
 		n.register(ns, timing(inetdiag.CloseWait, grace))
 		p, cookie := aging(t, ns)
@@ -142,7 +142,7 @@ func TestAGraceGoesOnAcrossARestart(t *testing.T) {
 // seconds.
 func TestACrashLosesWhatWasNotSaved(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, attentive)
 		n.register(ns, timing(inetdiag.CloseWait, time.Hour))
 		saved, since := n.aged(t, ns)
@@ -178,7 +178,7 @@ func TestASavedHistoryOfAnotherConnectionIsNotBelieved(t *testing.T) {
 		for name, bytes := range map[string]int{"with as many bytes": 10, "with fewer": 5} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder, attentive)
 				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
 				l := ns.Listen(t, nstest.IPv4)

@@ -27,7 +27,7 @@ func logTo(tb testing.TB, b *outputtest.Buffer) func(*reaper.Config) {
 // TestASavedFileThatIsWrongIsNotBelieved gives reapers the file that another one saved, changed.
 func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		first := newNode(t, finder, attentive)
 		first.register(ns, timing(inetdiag.CloseWait, time.Hour))
 		cookie, truth := first.aged(t, ns)

@@ -24,7 +24,7 @@ import (
 func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		nowhere := filepath.Join("/proc", "there is no such directory", "mode")
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, impatient, func(c *reaper.Config) { c.SwitchPath = nowhere })
 		n.register(ns, timing(inetdiag.CloseWait, soon))
 

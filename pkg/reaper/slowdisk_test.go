@@ -69,7 +69,7 @@ func TestObserveHoldsBeforeItIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, "mode")
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder, impatient, func(c *reaper.Config) { c.SwitchPath = path })
 		n.register(ns, timing(inetdiag.CloseWait, soon))
 		letGo := stall(t, dir, path)

@@ -183,7 +183,7 @@ func TestSpares(t *testing.T) {
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				conn, works := tc.make(t, ns)
 				if tc.policy == nil {
@@ -231,7 +231,7 @@ func endsByItself(t *testing.T, peer net.Conn) {
 
 func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		ns := nstest.New(t)
+		ns := newNS(t)
 		n := newNode(t, finder)
 		l := ns.Listen(t, nstest.IPv4)
 		port := l.Addr().(*net.TCPAddr).Port
@@ -270,7 +270,7 @@ func TestAYoungOneIsSparedUntilItsGraceEnds(t *testing.T) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {
 				t.Parallel()
-				ns := nstest.New(t)
+				ns := newNS(t)
 				n := newNode(t, finder)
 				n.register(ns, timing(st, 1500*time.Millisecond))
 				old := shut(t, ns.Connect(t, nstest.IPv4))

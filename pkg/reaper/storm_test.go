@@ -33,7 +33,7 @@ func makeNamespaces(tb testing.TB, n int) []*nstest.NS {
 	tb.Helper()
 	all := make([]*nstest.NS, n)
 	for i := range all {
-		all[i] = nstest.New(tb)
+		all[i] = newNS(tb)
 	}
 	return all
 }

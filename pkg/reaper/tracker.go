@@ -24,9 +24,9 @@ type tracker struct {
 	events  [numEvents]uint64
 
 	findsOwners bool         // else judgements do without
-	asks        bool         // peers can be asked
-	toAsk       []*candidate // in phaseAsking, whose question is to be sent
-	toCancel    []*candidate // that were in it, whose question is to be cancelled
+	canAsk      bool         // peers can be asked
+	toAsk       []*candidate // in phaseAsking, whose question must be sent
+	toCancel    []*candidate // that were in it, whose question must be cancelled
 	wouldAsk    uint64       // questions that the mode forbade, one for each idle time
 
 	spared map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
@@ -42,10 +42,10 @@ func (t *tracker) handle(c *candidate, e event, now monotime.Time) action {
 }
 
 // handleUntil is handle for a judgement that wants the candidate to be looked at again at a time.
-func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) action {
+func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) action {
 	t.events[e]++
 	was := c.step
-	next, act := was.next(e, again, now)
+	next, act := was.next(e, dueAt, now)
 	c.step = next
 	if was.phase == phaseHeld && next.phase != phaseHeld {
 		c.excuse(now.Sub(was.since))
@@ -159,7 +159,7 @@ func (t *tracker) judgement(v *policy.Verdict) event {
 		return eventDestroyDue
 	case v.Reason == policy.WouldAsk:
 		return eventAskForbidden
-	case v.Reason == policy.AskingPeer && t.asks:
+	case v.Reason == policy.AskingPeer && t.canAsk:
 		return eventAskDue
 	}
 	return eventSpared
@@ -210,7 +210,7 @@ func (t *tracker) missed(ns *registered, swept, now monotime.Time) {
 
 // due handles the candidates whose time has come.
 func (t *tracker) due(now monotime.Time) {
-	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.again) {
+	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.dueAt) {
 		t.handle(t.agenda[0], eventTimeCame, now) // which takes it off the agenda
 	}
 }
@@ -218,7 +218,7 @@ func (t *tracker) due(now monotime.Time) {
 // schedule puts a candidate on the agenda, or takes it off, as its step says.
 func (t *tracker) schedule(c *candidate) {
 	switch {
-	case c.step.again.IsZero():
+	case c.step.dueAt.IsZero():
 		if c.index >= 0 {
 			heap.Remove(&t.agenda, int(c.index))
 		}
@@ -234,7 +234,7 @@ func (t *tracker) next() (monotime.Time, bool) {
 	if len(t.agenda) == 0 {
 		return 0, false
 	}
-	return t.agenda[0].step.again, true
+	return t.agenda[0].step.dueAt, true
 }
 
 // upcoming yields the candidates whose time comes by then, the earlier ones mostly first. It visits no others.
@@ -243,7 +243,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 	return func(yield func(*candidate) bool) {
 		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 			i := queue[0]
-			if i >= len(t.agenda) || until.Before(t.agenda[i].step.again) {
+			if i >= len(t.agenda) || until.Before(t.agenda[i].step.dueAt) {
 				continue // nor are those below it any sooner
 			}
 			if !yield(t.agenda[i]) {
@@ -258,7 +258,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 type agenda []*candidate
 
 func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].step.again < a[j].step.again }
+func (a agenda) Less(i, j int) bool { return a[i].step.dueAt < a[j].step.dueAt }
 func (a agenda) Swap(i, j int) {
 	a[i], a[j] = a[j], a[i]
 	a[i].index, a[j].index = int32(i), int32(j)

@@ -250,16 +250,16 @@ func checkAgenda(t *testing.T, tr *tracker, namespaces []*registered, step int) 
 			}
 			phases[c.step.phase]++
 			if c.index < 0 {
-				if !c.step.again.IsZero() {
+				if !c.step.dueAt.IsZero() {
 					t.Fatalf("step %d: candidate %d is not on the agenda: %+v", step, cookie, c)
 				}
 				continue
 			}
 			scheduled++
-			if tr.agenda[c.index] != c || c.step.again.IsZero() {
+			if tr.agenda[c.index] != c || c.step.dueAt.IsZero() {
 				t.Fatalf("step %d: candidate %d is in the wrong place: %+v", step, cookie, c)
 			}
-			if parent := tr.agenda[(c.index-1)/2]; c.index > 0 && c.step.again.Before(parent.step.again) {
+			if parent := tr.agenda[(c.index-1)/2]; c.index > 0 && c.step.dueAt.Before(parent.step.dueAt) {
 				t.Fatalf("step %d: candidate %d is behind a later one", step, cookie)
 			}
 		}

@@ -19,6 +19,7 @@ const (
 	WarnSwitch      = "switch"       // the mode switch cannot be read
 	WarnSweeping    = "sweeping"     // sweeping lags behind what the graces ask for
 	WarnOwners      = "owners"       // the holders of sockets cannot be found
+	WarnLookAge     = "look-age"     // the machine leaves no time between a look at a socket and its destroy
 	WarnFinder      = "finder"       // a finder fell back to another
 )
 

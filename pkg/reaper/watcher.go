@@ -32,6 +32,8 @@ type watcher struct {
 	warnings *warnings
 	asked    <-chan chan<- struct{} // for a census now; what comes is closed once that has been taken in
 
+	liveness *netns.Liveness // nil until it is needed
+
 	last    census
 	useless map[string]monotime.Time // since when a file has been of no use, by its name
 }

@@ -72,7 +72,18 @@ func (l *loop) examined(j *job, at monotime.Time) {
 		}
 	}
 	l.budget.spend(l.clock.Wall(), j.tried)
+	l.noticeLookAge(j)
 	l.spare = j
+}
+
+// noticeLookAge counts the looks that were too old, and warns once where destroys had to go by older ones than usual.
+func (l *loop) noticeLookAge(j *job) {
+	l.counts.LooksTooOld += j.old
+	if j.bound > minLookAge && !l.looksOld {
+		l.looksOld = true
+		l.warnings.warn(WarnLookAge, "the reaper is kept from the processor between a look at a socket and its destroy: raise its CPU limit, or remove it",
+			"age", j.bound, "usual", minLookAge, "looks_too_old", l.counts.LooksTooOld)
+	}
 }
 
 // result handles the examiner's answer about one socket.
@@ -96,11 +107,12 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	}
 }
 
-// record counts a destroy, or what would have been one, and writes it to the journal.
+// record counts a destroy, or what would have been one, and writes it to the history.
 func (l *loop) record(j *job, c *candidate, x *examined) {
 	key := CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
 	switch {
 	case x.event == eventDestroyed:
+		l.log.Debug("destroy sent", "cookie", x.socket.ID.Cookie(), "looked", int64(x.at), "sent", int64(x.sent))
 		l.account(j, c, x, api.Destroyed)
 		j.ns.destroyed++
 		l.tally.lateness.observe(late(c, x))

@@ -82,7 +82,7 @@ func byLibrary(_ context.Context, targets []finder.Netns) ([]cost, error) {
 				keep := func(err error) { failed = errors.Join(failed, err) }
 				err := conn.LookupAll(some, func(_ int, _ *inetdiag.Socket, err error) { keep(err) })
 				if err == nil {
-					err = conn.DestroyAll(some, func(_ int, err error) { keep(err) })
+					err = conn.DestroyAll(some, nil, func(_ int, err error) { keep(err) })
 				}
 				if err = errors.Join(err, failed); err != nil {
 					return err

@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(demoVar) != "":
 		os.Exit(run(os.Getenv(binVar)))
 	}
-	os.Exit(node.Suite{Name: "demo", Top: top, BinVar: binVar}.Run(func(err error) int {
+	os.Exit(node.Suite{Name: "demo", Top: top, BinVar: binVar, Parallel: 8}.Run(func(err error) int {
 		onNode = err
 		return m.Run()
 	}))

@@ -26,28 +26,27 @@ const (
 // onNode is nil if the tests run on a node of their own, and otherwise says why not.
 var onNode error // set once, before the tests run
 
-// finders are what all tests are run against, one after the other, each on a node of its own. One alone is named in
-// the environment, as every reaper takes it from there.
-var finders = []string{finder.NameSockDiag, finder.NameBPF}
-
 const finderVar = "HALFCLOSE_FINDER"
 
+// parallelTests is how many tests run side by side with each finder: they mostly wait for graces to expire.
+const parallelTests = 6
+
+// TestMain runs all tests with each finder, side by side, each on a node of its own; or with the one that the environment
+// names, from which each reaper takes it.
 func TestMain(m *testing.M) {
-	if one := os.Getenv(finderVar); one != "" {
-		finders = []string{one}
-	}
-	code := 0
-	for _, finder := range finders {
-		if err := os.Setenv(finderVar, finder); err != nil {
-			panic(err)
+	one := os.Getenv(finderVar)
+	if one == "" {
+		code, err := node.RunVariants(finderVar, []string{finder.NameSockDiag, finder.NameBPF})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
 		}
-		fmt.Println("e2e: --finder", finder)
-		code = max(code, node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true}.Run(func(err error) int {
-			onNode = err
-			return m.Run()
-		}))
+		os.Exit(code)
 	}
-	os.Exit(code)
+	os.Exit(node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true, Parallel: parallelTests}.Run(func(err error) int {
+		fmt.Println("e2e: --finder", one)
+		onNode = err
+		return m.Run()
+	}))
 }
 
 func TestSourcesAreNoted(t *testing.T) {

@@ -134,8 +134,9 @@ func (m *machine) figure(t *testing.T, name string) float64 {
 	return f
 }
 
-// tooSmallBudget measures what a sweep costs, and returns the flag of a CPU budget that earns as much in a
-// second and a half: with one sweep a second to be made in each of three namespaces, each comes late.
+// tooSmallBudget measures what the first sweeps cost, and returns the flag of a CPU budget that earns as much as one of
+// them in six seconds: with one sweep a second to be made in each of three namespaces, each comes late, also if later
+// sweeps cost a tenth of the first ones.
 func (m *machine) tooSmallBudget(t *testing.T) string {
 	t.Helper()
 	end := m.start(t)
@@ -143,7 +144,7 @@ func (m *machine) tooSmallBudget(t *testing.T) string {
 	const sweeps = "halfclose_sweep_duration_seconds_count"
 	nstest.Eventually(t, soon, "there have been some sweeps", func() bool { return m.figure(t, sweeps) >= 6 })
 	each := m.figure(t, "halfclose_sweep_cpu_seconds_total") / m.figure(t, sweeps)
-	return fmt.Sprintf("--cpu-budget=%f%%", 100*each/1.5)
+	return fmt.Sprintf("--cpu-budget=%f%%", 100*each/6)
 }
 
 // refused makes a machine on which the kernel refuses to destroy: its reaper lacks CAP_NET_ADMIN but in a

@@ -47,8 +47,8 @@ func TestTheRulesDoWhatTheirUnitTestsSay(t *testing.T) {
 	t.Parallel()
 	promtool := need(t, "promtool")
 	files, err := filepath.Glob(rules + "/*.test.yaml")
-	if err != nil || len(files) != 2 {
-		t.Fatalf("the unit tests are %q (%v), want two files", files, err)
+	if err != nil || len(files) != 3 {
+		t.Fatalf("the unit tests are %q (%v), want three files", files, err)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -64,7 +64,7 @@ func TestTheRulesDoWhatTheirUnitTestsSay(t *testing.T) {
 func TestEveryAlertIsTestedToFireAndToKeepQuiet(t *testing.T) {
 	t.Parallel()
 	fires, quiet := make(map[string]bool), make(map[string]bool)
-	for _, file := range []string{"minutes.test.yaml", "days.test.yaml"} {
+	for _, file := range []string{"minutes.test.yaml", "days.test.yaml", "weeks.test.yaml"} {
 		for _, test := range strings.Split(read(t, filepath.Join(rules, file)), "alertname: ")[1:] {
 			name, test, _ := strings.Cut(test, "\n")
 			switch {

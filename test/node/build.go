@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Build puts halfclose and the plugins that the shipped conflist chains it with into dir, for tests, as "make build
@@ -16,12 +18,7 @@ import (
 // is the repository. Of the other plugins it takes what "make cni-plugins" has built, and builds the rest.
 func Build(top, dir string) error {
 	cni := filepath.Join(dir, "cni")
-	err := errors.Join(
-		os.Mkdir(cni, 0o755),
-		build(top, filepath.Join(dir, "halfclose"), "./cmd/halfclose"),
-		build(top, filepath.Join(cni, "halfclose"), "./plugins/halfclose"),
-		os.Symlink("../halfclose", filepath.Join(cni, "halfclose-reaper")),
-	)
+	err := errors.Join(os.Mkdir(cni, 0o755), buildOnce(top, dir), os.Symlink("../halfclose", filepath.Join(cni, "halfclose-reaper")))
 	if err != nil {
 		return err
 	}
@@ -44,6 +41,44 @@ func Build(top, dir string) error {
 		}
 	}
 	return nil
+}
+
+// buildOnce builds the command and the plugin as [BuildShared] does, and copies them into dir.
+func buildOnce(top, dir string) error {
+	for _, p := range []struct{ pkg, name, to string }{
+		{"./cmd/halfclose", "halfclose", "halfclose"}, {"./plugins/halfclose", "halfclose-cni", "cni/halfclose"},
+	} {
+		path, err := BuildShared(top, p.name, p.pkg)
+		if err == nil {
+			err = copyProgram(path, filepath.Join(dir, p.to))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BuildShared builds a program of the repository in top, without the race detector, and returns its path in bin/test. The
+// tests of several packages share that: the go command links the program only if its sources have changed.
+func BuildShared(top, name, pkg string) (path string, err error) {
+	dir, err := filepath.Abs(filepath.Join(top, "bin/test"))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err != nil {
+		return "", err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "."+name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }() // which unlocks it
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	path = filepath.Join(dir, name)
+	return path, build(top, path, pkg)
 }
 
 // build builds one program, in the module at dir.

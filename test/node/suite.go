@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // Suite is a package's tests, which run on a node.
@@ -20,6 +22,8 @@ type Suite struct {
 	BinVar string
 	// Single says that tests upgrade from the last release that was one program, which [NeedSingle] returns.
 	Single bool
+	// Parallel, unless 0, is how many tests run side by side, unless -parallel is given.
+	Parallel int
 	// Before and After run on the host, beside what Program's do. Either may be nil.
 	Before, After func() error
 	Furnish       func() error // as Program's
@@ -29,6 +33,12 @@ type Suite struct {
 // Run runs the tests and returns the exit code. run is called on the node with nil or, where no node may be made,
 // with the reason: then every test that needs one says that it is skipped, and why.
 func (s Suite) Run(run func(onNode error) int) int {
+	if s.Parallel != 0 {
+		if err := nstest.SetParallel(s.Parallel); err != nil {
+			fmt.Fprintln(os.Stderr, s.Name+":", err)
+			return 1
+		}
+	}
 	var bin string
 	code, err := Run(Program{
 		Keep: s.keep(),

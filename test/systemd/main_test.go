@@ -6,7 +6,6 @@
 package systemd_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -36,14 +35,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(node.Suite{Name: "systemd", Top: top, BinVar: binVar, Single: true, Before: makeCgroups, After: removeCgroups}.Run(func(err error) int {
+	os.Exit(node.Suite{
+		Name: "systemd", Top: top, BinVar: binVar, Single: true, Parallel: 12, Before: makeCgroups, After: removeCgroups,
+	}.Run(func(err error) int {
 		onNode = err
-		if err == nil { // they wait more than they work
-			if err := flag.Set("test.parallel", "8"); err != nil {
-				fmt.Fprintln(os.Stderr, "systemd:", err)
-				return 1
-			}
-		}
 		return m.Run()
 	}))
 }

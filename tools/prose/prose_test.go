@@ -6,9 +6,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -100,10 +102,10 @@ func (r *repository) expect(want ...string) {
 var fill = strings.NewReplacer("'", "`", "XBODY", "NO"+"BODY", "Xbody", "No"+"body", "xbody", "no"+"body",
 	"XX", "to", "MARK", "prose"+":ok").Replace
 
-// Each case is a new file beside an unchanged one.
+// Each case is a new file in a directory of its own, beside an unchanged one.
 func TestWordsOfNewLines(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
+	tests := map[string]struct {
 		file, content string
 		want          string // findings, separated by ", "; the file's name is left out
 	}{
@@ -163,21 +165,36 @@ func TestWordsOfNewLines(t *testing.T) {
 		"a dash":                           {"a.md", "One \u2014 two.\n", "1: \u2014"}, // prose:ok: the dash to find
 		"test data":                        {"testdata/a.md", "XBODY\n", ""},
 		"a kind that is not checked":       {"a.sum", "XBODY\n", ""},
-	} {
+	}
+	r := newRepository(t, map[string]string{"old.md": fill("XBODY\n")})
+	dirs, files := make(map[string]string), make(map[string]string)
+	for name, test := range tests {
+		dirs[name] = fmt.Sprintf("case%d/", len(dirs))
+		files[dirs[name]+test.file] = fill(test.content)
+	}
+	r.write(files)
+	findings, _ := r.check() // starts git several times, so once for all
+	found := make(map[string][]string)
+	for _, finding := range findings {
+		dir, _, _ := strings.Cut(finding, "/")
+		found[dir+"/"] = append(found[dir+"/"], finding)
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if strings.Contains(test.content, "the user's") {
-				test.content = strings.ReplaceAll(test.content, "the user's", "a")
-			}
-			r := newRepository(t, map[string]string{"old.md": fill("XBODY\n")})
-			r.write(map[string]string{test.file: fill(test.content)})
 			var want []string
 			for finding := range strings.SplitSeq(test.want, ", ") {
 				if finding != "" {
-					want = append(want, test.file+":"+fill(finding))
+					want = append(want, dirs[name]+test.file+":"+fill(finding))
 				}
 			}
-			r.expect(want...)
+			if got := found[dirs[name]]; !slices.Equal(got, want) {
+				t.Errorf("found:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+			delete(found, dirs[name])
 		})
+	}
+	if len(found) > 0 {
+		t.Errorf("found in no case's file: %q", found)
 	}
 }
 

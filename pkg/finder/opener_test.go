@@ -1,0 +1,59 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package finder_test
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+func TestARefusalIsNoMissingNamespace(t *testing.T) {
+	root, err := netns.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	opener, n := finder.Opener{Root: root}, target(t, nstest.New(t))
+	conn, err := opener.Open(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	n.Paths = []string{"/run/netns/there-is-none-of-this-name"}
+	if _, err := opener.Open(n); err == nil || finder.IsRefused(err) || !netns.IsGone(err) {
+		t.Errorf("a path that is gone: %v", err)
+	}
+	for name, err := range map[string]error{
+		"no CAP_SYS_ADMIN":   &netns.EnterError{Err: unix.EPERM},
+		"setns refused":      &netns.EnterError{Err: unix.EPERM, Held: true},
+		"no CAP_SYS_PTRACE":  unix.EACCES,
+		"AF_NETLINK refused": &inetdiag.OpenError{Err: unix.EAFNOSUPPORT},
+	} {
+		if !finder.IsRefused(err) || netns.IsGone(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, err := range map[string]error{
+		"no sock_diag":       &inetdiag.OpenError{Err: unix.EPROTONOSUPPORT},
+		"no descriptor left": &inetdiag.OpenError{Err: unix.EMFILE},
+	} {
+		if finder.IsRefused(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestOpeningIsTried(t *testing.T) {
+	if err := finder.TryOpen(); finder.IsRefused(err) {
+		nstest.NeedPrivilege(t, "enter a network namespace", err)
+	} else if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,157 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package prober
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+// handClock is a clock that a test moves.
+type handClock struct{ now monotime.Time }
+
+func (c *handClock) Now() monotime.Time { return c.now }
+func (*handClock) Wall() time.Time      { return time.Unix(0, 0) }
+
+// handLoop is a loop that a test drives. Its questions are about a network namespace that is gone.
+func handLoop(t *testing.T, c Config) (*loop, *handClock) {
+	t.Helper()
+	root, err := netns.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := &handClock{monotime.Time(24 * time.Hour)}
+	c.Dir, c.Clock, c.Opener = t.TempDir(), clock, finder.Opener{Root: root}
+	p, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLoop(t.Context(), p)
+	t.Cleanup(func() { close(l.stopped) })
+	return l, clock
+}
+
+func someQuestion(cookie uint64) message {
+	id := inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2"), 0, cookie)
+	return message{question: &Question{
+		Netns: finder.Netns{Identity: netns.Identity{Cookie: 1, Dev: 1, Inode: 1}, Paths: []string{"/nonexistent/netns"}},
+		ID:    id, State: inetdiag.CloseWait, Inode: 1, Owners: []Owner{{PID: 1}}, Count: 3, Interval: time.Second,
+	}}
+}
+
+// finishAll takes the results of the jobs that run.
+func (l *loop) finishAll() {
+	for len(l.jobs) > 0 {
+		l.finish(<-l.finished)
+	}
+}
+
+func TestNoMorePeersAreAskedThanTheRateAllows(t *testing.T) {
+	t.Parallel()
+	l, clock := handLoop(t, Config{MaxPerSecond: 10})
+	for cookie := range uint64(5) {
+		l.receive(someQuestion(cookie + 1))
+	}
+	for asked := 1; asked <= 5; asked++ {
+		l.dispatch()
+		l.finishAll()
+		if got := len(l.answers); got != asked {
+			t.Fatalf("%d peers were asked, want %d", got, asked)
+		}
+		if wait := l.dispatch(); asked < 5 && wait > 100*time.Millisecond {
+			t.Errorf("the next is asked after %v", wait)
+		}
+		clock.now = clock.now.Add(100 * time.Millisecond)
+	}
+}
+
+func TestNoPeerIsAskedWhileTheBudgetIsSpent(t *testing.T) {
+	t.Parallel()
+	l, clock := handLoop(t, Config{Budget: 0.02})
+	l.pacer.Spend(clock.now, 220*time.Millisecond) // 200 ms are earned, so 20 ms are owed
+	l.receive(someQuestion(1))
+	if wait := l.dispatch(); len(l.jobs) != 0 || wait < 900*time.Millisecond || wait > 1100*time.Millisecond {
+		t.Errorf("in debt %d jobs run, and the next starts after %v", len(l.jobs), wait)
+	}
+	clock.now = clock.now.Add(1100 * time.Millisecond)
+	l.dispatch()
+	l.finishAll()
+	if len(l.answers) != 1 || l.answers[0].Result != Closed {
+		t.Errorf("out of debt the answers are %v", l.answers)
+	}
+}
+
+func TestAQuestionIsWithdrawnBeforeItIsAsked(t *testing.T) {
+	t.Parallel()
+	l, clock := handLoop(t, Config{MaxPerSecond: 10})
+	first, second := someQuestion(1), someQuestion(2)
+	l.receive(first)
+	l.receive(second)
+	l.receive(message{cancel: subject{first.question.Netns.Identity, 1}})
+	l.receive(message{cancel: subject{first.question.Netns.Identity, 1}}) // of no question any more
+	l.receive(first)                                                      // asked again
+	if len(l.answers) != 1 || l.answers[0].Result != Cancelled || l.queued != 2 {
+		t.Fatalf("%v, %d wait", l.answers, l.queued)
+	}
+	for range 2 {
+		clock.now = clock.now.Add(time.Second)
+		l.dispatch()
+		l.finishAll()
+	}
+	if len(l.answers) != 3 || l.answers[1].Question != second.question || l.answers[2].Question != first.question || l.queued != 0 {
+		t.Errorf("the answers are %v, %d wait", l.answers, l.queued)
+	}
+}
+
+func TestASocketIsSearchedForUntilItsEnd(t *testing.T) {
+	t.Parallel()
+	l, clock := handLoop(t, Config{})
+	for name, x := range map[string]struct {
+		ended    bool
+		searches int
+	}{
+		"it exists": {false, 5}, "it has ended": {true, 1},
+	} {
+		b := &batch{record: "record"}
+		h := l.hold(someArmed()[0], b)
+		h.ended = x.ended
+		l.letGo(h, false, clock.now)
+		searches := 0
+		for len(l.held) > 0 {
+			searches++
+			h.searches++ // found nowhere
+			l.letGo(h, false, clock.now)
+		}
+		if searches != x.searches || b.left != 0 || len(l.missing) != 0 {
+			t.Errorf("%s: %d searches, want %d; %d left, %d missing", name, searches, x.searches, b.left, len(l.missing))
+		}
+	}
+	if l.stats.Lost != 1 || l.stats.Restored != 0 || len(l.obsolete) != 2 {
+		t.Errorf("%d lost, %d restored, the records %v are removed", l.stats.Lost, l.stats.Restored, l.obsolete)
+	}
+}
+
+func TestADescriptorTableIsReadOnceForAllOfABatch(t *testing.T) {
+	t.Parallel()
+	l, _ := handLoop(t, Config{})
+	var items []*item
+	for cookie := range uint64(50) {
+		q := someQuestion(cookie + 1).question
+		q.Owners = []Owner{{PID: 1}, {PID: 2}, {PID: 2, TID: 3}, {PID: 4, FD: 3, HasFD: true}}
+		items = append(items, &item{asking: &asking{question: q}})
+	}
+	j := &job{env: &l.p.env, items: items}
+	j.scans()
+	if len(j.steps) != 3 {
+		t.Errorf("%d descriptor tables are read, want those of two processes and a thread", len(j.steps))
+	}
+}
