@@ -32,7 +32,9 @@ type ReaperStatus struct {
 	Finder      FinderView       `json:"finder"`
 	Mode        ModeView         `json:"mode"`
 	Budget      BudgetView       `json:"budget"`
+	Peers       PeersView        `json:"peers"`
 	Namespaces  int              `json:"namespaces"`
+	Unreachable int              `json:"unreachableNetns"` // of the namespaces, those that cannot be entered
 	Candidates  map[string]int   `json:"candidates"`       // by state
 	AgeBounds   []Seconds        `json:"ageBoundsSeconds"` // where the buckets of all Ages end
 	Ages        Ages             `json:"ages"`
@@ -40,6 +42,8 @@ type ReaperStatus struct {
 	Attachments []AttachmentView `json:"attachments"`
 	// Problems are files in the state directory that are no record.
 	Problems []ProblemView `json:"problems"`
+	// Refusals are what the reaper is kept from.
+	Refusals []RefusalView `json:"refusals"`
 }
 
 // FinderView is how the finder keeps up.
@@ -80,9 +84,11 @@ type AttachmentView struct {
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
 	// Inert says why nothing is done about this attachment, "" if something is.
-	Inert        string         `json:"inert,omitempty"`
-	Warnings     []string       `json:"warnings,omitempty"`
-	Problem      string         `json:"problem,omitempty"` // of the last look into the namespace
+	Inert    string   `json:"inert,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Problem  string   `json:"problem,omitempty"` // of the last look into the namespace
+	// Unreachable is why its network namespace cannot be entered, "" if it can.
+	Unreachable  string         `json:"unreachable,omitempty"`
 	Candidates   map[string]int `json:"candidates"`
 	Ages         Ages           `json:"ages,omitzero"` // absent without candidates
 	Oldest       Seconds        `json:"oldestSeconds"`

@@ -56,7 +56,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// String returns the reason's name, such as "unread".
+// String returns the reason's name, such as "unread-data".
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {
 		return reasonNames[r]

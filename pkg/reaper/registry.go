@@ -27,6 +27,8 @@ type registered struct {
 	candidates              map[uint64]*candidate // by cookie
 	destroyed, wouldDestroy uint64
 	problem                 string        // why the last sweep could not read it
+	tried                   bool          // to enter it
+	unreachable             string        // why it could not be entered the last time that this was tried
 	registeredAt            monotime.Time // in this reaper's time
 	lastSweep               monotime.Time // when the last complete sweep began
 	sweepLate               time.Duration // how long after it was due that sweep began

@@ -135,7 +135,7 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}}, moment(0))
 	want := []finder.Netns{{
-		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second,
+		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second, Repair: time.Minute,
 	}}
 	if diff := cmp.Diff(want, r.targets()); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)

@@ -61,6 +61,7 @@ func (l *loop) examined(j *job, at monotime.Time) {
 	if j.err != nil {
 		j.ns.problem = j.err.Error()
 	}
+	l.noteEntry(j.ns, j.err)
 	for i, c := range j.list {
 		switch {
 		case i < len(j.results):
