@@ -34,6 +34,7 @@ type Metrics struct {
 	PeerGone       map[GoneKey]uint64       // ended because their peer is gone
 	PeersAsked     map[string]uint64        // by result, or the obstacle
 	WouldAsk       uint64                   // questions that the mode forbade
+	LooksTooOld    uint64                   // see api.Counts
 	Gone           uint64                   // ended by themselves between decision and destroy
 	Spared         map[policy.Reason]uint64 // how often a socket came to be spared for a reason
 	SparedNow      map[policy.Reason]int    // the candidates of this moment, by the reason why they are not destroyed
@@ -91,7 +92,7 @@ func halfClosed() [2]inetdiag.State {
 func (l *loop) metrics() Metrics {
 	pods, cost := l.podNamespaces(), l.finderCosts.total()
 	m := Metrics{
-		asks:   l.tracker.asks,
+		asks:   l.tracker.canAsk,
 		Finder: l.finder.Name, Mode: l.caps.view.Effective,
 		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
 		Namespaces: len(l.registry.namespaces), RecordProblems: l.registry.census.mistakes(),
@@ -100,7 +101,7 @@ func (l *loop) metrics() Metrics {
 		Destroyed:  withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
 		PeerGone: withZeros(l.tally.peerGone, goneKeys(pods)), PeersAsked: l.questionCounts(), WouldAsk: l.tracker.wouldAsk,
 		SparedNow: make(map[policy.Reason]int), Unreachable: l.unreachable(), AgesLost: l.agesLost,
-		Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
+		LooksTooOld: l.counts.LooksTooOld, Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
 		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.count,
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,

@@ -15,7 +15,7 @@ import (
 // peers returns how asking peers goes.
 func (l *loop) peers() api.PeersView {
 	v := api.PeersView{Answers: make(map[string]uint64), NotAsked: make(map[string]uint64)}
-	if l.tracker.asks {
+	if l.tracker.canAsk {
 		v.PerSecond = l.cfg.MaxAsksPerSecond
 	}
 	if l.cfg.Asking == nil {

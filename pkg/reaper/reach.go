@@ -200,7 +200,7 @@ func (l *loop) refusals() []api.RefusalView {
 			Do: "grant CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, in the user namespaces of the containers too",
 		})
 	}
-	if d := r.access.Receive; d.Count > 0 && l.tracker.asks {
+	if d := r.access.Receive; d.Count > 0 && l.tracker.canAsk {
 		list = append(list, api.RefusalView{
 			Kind: api.RefusedPeers, Problem: fmt.Sprintf("%v: %v", d.First, d.Err), Count: d.Count, Of: r.access.Processes, Do: advisePeers(d.Err),
 		})

@@ -41,7 +41,7 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 		return
 	}
 	s.netns, s.record, s.findsOwners = ns.Netns, ns.records[0], l.tracker.findsOwners
-	s.asks = l.tracker.asks
+	s.asks = l.tracker.canAsk
 	s.ns = registered{policies: ns.policies, limit: ns.limit}
 	s.known = slices.Grow(s.known, len(ns.candidates))
 	for _, c := range ns.candidates {
