@@ -8,19 +8,25 @@ import (
 	"container/heap"
 	"iter"
 
+	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
+// candidateQueue has candidates of all network namespaces, which have their turns.
+type candidateQueue = rotation.Queue[*registered, *candidate]
+
+func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *candidate]() }
+
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
 	agenda  agenda
-	fresh   *rotation // candidates in phaseQueued
-	held    *rotation // candidates in phaseHeld
-	unowned *rotation // candidates in phaseUnowned, and some that were
-	changed bool      // since the candidates were last saved
+	fresh   *candidateQueue // candidates in phaseQueued
+	held    *candidateQueue // candidates in phaseHeld
+	unowned *candidateQueue // candidates in phaseUnowned, and some that were
+	changed bool            // since the candidates were last saved
 	events  [numEvents]uint64
 
 	findsOwners bool         // else judgements do without
@@ -33,7 +39,7 @@ type tracker struct {
 }
 
 func newTracker() tracker {
-	return tracker{fresh: newRotation(), held: newRotation(), unowned: newRotation(), spared: make(map[policy.Reason]uint64)}
+	return tracker{fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), spared: make(map[policy.Reason]uint64)}
 }
 
 // handle moves a candidate to its next phase, and returns what is left to do: the queues are served.
@@ -56,11 +62,11 @@ func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) a
 	}
 	switch {
 	case act&actQueue != 0:
-		t.fresh.push(c)
+		t.fresh.Push(c.ns, c)
 	case act&actHold != 0:
-		t.held.push(c)
+		t.held.Push(c.ns, c)
 	case act&actLookUp != 0:
-		t.unowned.push(c)
+		t.unowned.Push(c.ns, c)
 	case act&actAsk != 0:
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
@@ -190,9 +196,9 @@ func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
 
 // forget drops all candidates of a network namespace.
 func (t *tracker) forget(ns *registered, now monotime.Time) {
-	t.fresh.drop(ns)
-	t.held.drop(ns)
-	t.unowned.drop(ns)
+	t.fresh.Drop(ns)
+	t.held.Drop(ns)
+	t.unowned.Drop(ns)
 	for _, c := range ns.candidates {
 		t.handle(c, eventForgotten, now)
 	}
