@@ -72,8 +72,8 @@ func patience(probes int, interval time.Duration) time.Duration {
 const (
 	// answerTime is how long an answer to a probe usually takes, and the wake-up of an owner that it causes.
 	answerTime = 100 * time.Millisecond
-	// probeHorizon is how long before a probe no duplicate of the socket is taken.
-	probeHorizon = 300 * time.Millisecond
+	// probeMargin is how long before a probe no duplicate of the socket is taken any more.
+	probeMargin = 250 * time.Millisecond
 	// quietTime is how long an owner has to close a socket that has ended before a duplicate of it is taken. It is also
 	// how long a restoration is put off that a probe would fall into: past the answer, and well before another probe.
 	quietTime = 500 * time.Millisecond
@@ -81,9 +81,3 @@ const (
 
 // keepaliveTimer is the inetdiag.Socket.Timer of keepalive probes.
 const keepaliveTimer = 2
-
-// isProbeNear reports whether the next probe leaves so soon that its answer might end the socket while a duplicate is
-// held.
-func isProbeNear(s *inetdiag.Socket) bool {
-	return s.Timer == keepaliveTimer && s.Expires < probeHorizon
-}

@@ -93,7 +93,7 @@ func TestTheFirstLookupComesBetweenTheFirstProbeAndTheSecond(t *testing.T) {
 		period := armedValues(6, 10*time.Second, idle)[keepIdle]
 		first := time.Duration(period)*time.Second - idle // if the peer is alive, each period is followed by another
 		look := lookupDelay(0, period, 10*time.Second)
-		if look < first+answerTime || look >= first+time.Duration(period)*time.Second-probeHorizon {
+		if look < first+answerTime || look >= first+time.Duration(period)*time.Second-probeMargin {
 			t.Errorf("idle for %v: probes after %v and each %d s, a lookup after %v", idle, first, period, look)
 		}
 	}
@@ -101,17 +101,22 @@ func TestTheFirstLookupComesBetweenTheFirstProbeAndTheSecond(t *testing.T) {
 
 func TestNoDuplicateIsTakenShortlyBeforeAProbe(t *testing.T) {
 	t.Parallel()
+	const at = monotime.Time(time.Hour)
 	for name, x := range map[string]struct {
-		s    inetdiag.Socket
-		want bool
+		s     inetdiag.Socket
+		after time.Duration // since the lookup
+		want  bool
 	}{
-		"no timer runs":                      {inetdiag.Socket{}, false},
-		"the next probe is far":              {inetdiag.Socket{Timer: keepaliveTimer, Expires: probeHorizon}, false},
-		"it is near":                         {inetdiag.Socket{Timer: keepaliveTimer, Expires: probeHorizon - 1}, true},
-		"it is due":                          {inetdiag.Socket{Timer: keepaliveTimer}, true},
-		"the timer is one of retransmission": {inetdiag.Socket{Timer: 1, Expires: time.Millisecond}, false},
+		"no timer runs":                       {inetdiag.Socket{}, time.Minute, false},
+		"the probe is far":                    {inetdiag.Socket{Timer: keepaliveTimer, Expires: time.Second}, 0, false},
+		"it is near":                          {inetdiag.Socket{Timer: keepaliveTimer, Expires: probeMargin - 1}, 0, true},
+		"it is due":                           {inetdiag.Socket{Timer: keepaliveTimer}, 0, true},
+		"it has come near since":              {inetdiag.Socket{Timer: keepaliveTimer, Expires: time.Second}, 800 * time.Millisecond, true},
+		"the timer is one of retransmissions": {inetdiag.Socket{Timer: 1, Expires: time.Millisecond}, 0, false},
 	} {
-		if got := isProbeNear(&x.s); got != x.want {
+		var i item
+		i.expect(&x.s, at)
+		if got := i.isLate(&environment{clock: &handClock{at.Add(x.after)}}); got != x.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -47,7 +47,7 @@ type item struct {
 
 	seen  bool          // by a lookup: the socket exists
 	idle  time.Duration // at the time of the lookup
-	until monotime.Time // arm it no later: the probe would leave too soon
+	until monotime.Time // take no duplicate later, since a probe leaves soon; zero: no probe does
 
 	// What came out.
 	done    bool  // the steps that are left have nothing to do for it
@@ -76,6 +76,16 @@ func (i *item) id() inetdiag.ID {
 	}
 	return i.armed.id
 }
+
+// expect notes when the socket's next probe leaves, after a lookup.
+func (i *item) expect(s *inetdiag.Socket, at monotime.Time) {
+	if s.Timer == keepaliveTimer {
+		i.until = at.Add(s.Expires - probeMargin)
+	}
+}
+
+// isLate reports whether a duplicate of the socket might still be held when its next probe is answered.
+func (i *item) isLate(e *environment) bool { return !i.until.IsZero() && i.until.Before(e.clock.Now()) }
 
 // putOffOnceGone puts an item off whose socket has ended, unless its owner had time to close it.
 func (i *item) putOffOnceGone() {
@@ -452,7 +462,7 @@ func (j *job) write() {
 			q := i.asking.question
 			idle := i.idle + now.Sub(i.at)
 			i.armed.armed = armedValues(q.Count, q.Interval, idle)
-			i.until = now.Add(time.Duration(i.armed.armed[keepIdle])*time.Second - idle - firstProbeDelay/2)
+			i.until = now.Add(time.Duration(i.armed.armed[keepIdle])*time.Second - idle - probeMargin)
 			all = append(all, i.armed)
 		}
 	}
@@ -472,7 +482,7 @@ func (j *job) write() {
 
 // arm sets a socket's options.
 func (j *job) arm(i *item) {
-	if i.until.Before(j.env.clock.Now()) {
+	if i.isLate(j.env) {
 		i.done, i.late = true, true
 		return
 	}
@@ -535,9 +545,8 @@ func newLookup(env *environment, items []*item) *job {
 			i.result, i.err = NotAsked, ErrNoProbe
 		}
 		i.done = i.result == 0
-		if i.result != 0 && i.ours && isProbeNear(s) {
-			i.result, i.err = 0, nil
-			i.done, i.putOff = true, true
+		if i.result != 0 && i.ours {
+			i.expect(s, i.at)
 		}
 		if i.result == Alive {
 			i.at = i.at.Add(-s.Info.LastAckRecv)
@@ -563,6 +572,11 @@ func (j *job) finish(i *item) {
 	q := i.asking.question
 	if !i.ours && i.result != 0 {
 		i.done = true
+		return
+	}
+	if i.isLate(j.env) {
+		i.result, i.err = 0, nil
+		i.done, i.putOff = true, true
 		return
 	}
 	fd, err := j.duplicateAgain(&i.armed)
@@ -608,6 +622,9 @@ func newRestoring(env *environment, items []*item) *job {
 	j.quiet()
 	j.each(func(i *item) {
 		i.done = true
+		if i.putOff = i.isLate(env); i.putOff {
+			return
+		}
 		fd, err := j.duplicateAgain(&i.armed)
 		if errors.Is(err, errNotThere) {
 			fd, err = j.duplicate([]Owner{{PID: i.armed.table.pid, TID: i.armed.table.tid}}, &i.armed)
@@ -621,13 +638,8 @@ func newRestoring(env *environment, items []*item) *job {
 // lookup is possible.
 func (j *job) quiet() {
 	j.lookups(func(i *item, s *inetdiag.Socket) {
-		i.seen = true
-		switch {
-		case isProbeNear(s):
-			i.done, i.putOff = true, true
-		case s.Inode == 0: // its owner has closed it
-			i.gone = true
-		}
+		i.seen, i.gone = true, s.Inode == 0 // its owner has closed it
+		i.expect(s, i.at)
 	}, func(i *item, err error) {
 		if errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) && len(i.netns().Paths) > 0 {
 			i.putOffOnceGone()
@@ -661,6 +673,9 @@ func newSearching(ctx context.Context, env *environment, items []*item) *job {
 	j.quiet()
 	j.each(func(i *item) {
 		i.done = true
+		if i.putOff = i.isLate(env); i.putOff {
+			return
+		}
 		var all []Owner
 		for _, p := range found[i.armed.inode] {
 			all = append(all, Owner{PID: p.PID})
