@@ -103,7 +103,7 @@ func (l *loop) metrics() Metrics {
 		SparedNow: make(map[policy.Reason]int), Unreachable: l.unreachable(), AgesLost: l.agesLost,
 		LooksTooOld: l.counts.LooksTooOld, Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
-		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.count,
+		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.Len(),
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,
 		EventsMissed: cost.Missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}

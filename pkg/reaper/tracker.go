@@ -8,18 +8,24 @@ import (
 	"container/heap"
 	"iter"
 
+	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
+// candidateQueue has candidates of all network namespaces, which have their turns.
+type candidateQueue = rotation.Queue[*registered, *candidate]
+
+func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *candidate]() }
+
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
 	agenda  agenda
-	fresh   *rotation // candidates in phaseQueued
-	held    *rotation // candidates in phaseHeld
-	unowned *rotation // candidates in phaseUnowned, and some that were
+	fresh   *candidateQueue // candidates in phaseQueued
+	held    *candidateQueue // candidates in phaseHeld
+	unowned *candidateQueue // candidates in phaseUnowned, and some that were
 	ends    ends
 	changed bool // since the candidates were last saved
 	events  [numEvents]uint64
@@ -35,7 +41,7 @@ type tracker struct {
 
 func newTracker() tracker {
 	return tracker{
-		fresh: newRotation(), held: newRotation(), unowned: newRotation(), ends: newEnds(), spared: make(map[policy.Reason]uint64),
+		fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), spared: make(map[policy.Reason]uint64),
 	}
 }
 
@@ -59,11 +65,11 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 	}
 	switch {
 	case act&actQueue != 0:
-		t.fresh.push(c)
+		t.fresh.Push(c.ns, c)
 	case act&actHold != 0:
-		t.held.push(c)
+		t.held.Push(c.ns, c)
 	case act&actLookUp != 0:
-		t.unowned.push(c)
+		t.unowned.Push(c.ns, c)
 	case act&actAsk != 0:
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
@@ -219,9 +225,9 @@ func (t *tracker) forget(ns *registered, now monotime.Time) {
 		t.handle(c, eventForgotten, now)
 	}
 	// Last: the end of one candidate may have had another one of them queued.
-	t.fresh.drop(ns)
-	t.held.drop(ns)
-	t.unowned.drop(ns)
+	t.fresh.Drop(ns)
+	t.held.Drop(ns)
+	t.unowned.Drop(ns)
 }
 
 // missed handles the candidates that a sweep of their network namespace did not show. They may be gone, or the

@@ -21,19 +21,19 @@ import (
 // served first when there is some.
 func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 	l.tracker.due(at)
-	if l.tracker.held.count > 0 {
-		if grant := l.budget.share(wall, l.tracker.held.count, l.tracker.held.namespaces(), jobSize); grant > 0 {
-			ns, list := l.tracker.held.pop(grant)
+	if l.tracker.held.Len() > 0 {
+		if grant := l.budget.share(wall, l.tracker.held.Len(), l.tracker.held.Groups(), jobSize); grant > 0 {
+			ns, list := l.tracker.held.Pop(grant)
 			return l.job(ns, list, grant, at)
 		}
 	}
-	ns, list := l.tracker.fresh.pop(jobSize)
+	ns, list := l.tracker.fresh.Pop(jobSize)
 	if ns == nil {
 		return nil
 	}
 	grant := 0
-	if l.tracker.held.count == 0 { // else it is their turn
-		grant = l.budget.share(wall, len(list)+l.tracker.fresh.count, l.tracker.fresh.namespaces()+1, jobSize)
+	if l.tracker.held.Len() == 0 { // else it is their turn
+		grant = l.budget.share(wall, len(list)+l.tracker.fresh.Len(), l.tracker.fresh.Groups()+1, jobSize)
 	}
 	return l.job(ns, list, grant, at)
 }
