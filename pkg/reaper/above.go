@@ -23,9 +23,10 @@ type surplus struct {
 // chooseEvery is the shortest time between two choices in a network namespace.
 const chooseEvery = time.Second
 
-// isSurplus reports whether a verdict is on a due socket of a rule with a number.
-func isSurplus(v *policy.Verdict, now monotime.Time) bool {
-	return len(v.Above) > 0 && v.Act != policy.Off && !now.Before(v.EndAt)
+// isSurplus reports whether a verdict is on a due socket of a rule with a number, which was there at a look since it is
+// due: one that has gone must not make another one go.
+func (c *candidate) isSurplus(v *policy.Verdict) bool {
+	return len(v.Above) > 0 && v.Act != policy.Off && !c.history.Last.Before(v.EndAt)
 }
 
 // limited returns a verdict with the say of the rules with a number. ownersSought is set once owners have been looked
@@ -45,8 +46,8 @@ func limited(v policy.Verdict, allowed, ownersSought bool, now monotime.Time) po
 func (c *candidate) isAllowed() bool { return c.verdict.allowed && !c.ns.surplus.shrunk }
 
 // count keeps the due ones of a candidate's network namespace, after a verdict on it.
-func (t *tracker) count(c *candidate, v *policy.Verdict, now monotime.Time) {
-	switch due := isSurplus(v, now); {
+func (t *tracker) count(c *candidate, v *policy.Verdict) {
+	switch due := c.isSurplus(v); {
 	case due && !c.verdict.surplus:
 		c.verdict.surplus = true
 		t.toChoose[c.ns] = struct{}{}
@@ -96,7 +97,7 @@ func (t *tracker) chooseIn(ns *registered, now monotime.Time) {
 			continue
 		}
 		own := t.judgeAlone(c, now)
-		if v := t.withOther(c, &c.history, own, now); isSurplus(&v, now) {
+		if v := t.withOther(c, &c.history, own, now); c.isSurplus(&v) {
 			list, due = append(list, c), append(due, policy.Surplus{Cookie: cookie, Start: v.EndWhy.Start, Above: v.Above})
 		} else {
 			c.verdict.allowed = false

@@ -110,7 +110,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	if t.take(c, h, s, v, own.Deadline) {
 		t.handle(c, eventRenewed, now)
 	}
-	t.count(c, &v, now)
+	t.count(c, &v)
 	t.judged(c, v, now)
 	t.reconsiderOther(c, was, true, now)
 }
@@ -144,7 +144,7 @@ func (t *tracker) reconsider(c *candidate, now monotime.Time) {
 	s, own, was := c.socket(), t.judgeAlone(c, now), c.verdict.standing
 	v := t.conclude(c, &c.history, own, now)
 	t.take(c, c.history, &s, v, own.Deadline)
-	t.count(c, &v, now)
+	t.count(c, &v)
 	t.judged(c, v, now)
 	t.reconsiderOther(c, was, false, now)
 }

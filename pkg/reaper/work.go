@@ -104,7 +104,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // else a finder has looked since
 		was := c.verdict.standing
 		t.take(c, x.history, &x.socket, x.verdict, x.deadline)
-		t.count(c, &x.verdict, at)
+		t.count(c, &x.verdict)
 		defer t.reconsiderOther(c, was, true, at)
 	}
 	if t.handle(c, x.event, at)&actRecord != 0 {
