@@ -71,6 +71,27 @@ func newReach(trials Trials, open opener) reach {
 	}
 }
 
+// tryFirst tries to enter a network namespace before anything else is done: what follows would be reported as failures
+// of each.
+func (l *loop) tryFirst() {
+	if l.reach.trials.Enter != nil {
+		l.setEntry(l.reach.trials.Enter())
+		l.tellRefusals()
+	}
+}
+
+// setEntry takes in whether a network namespace could be entered.
+func (l *loop) setEntry(err error) {
+	problem := ""
+	l.reach.enter = nil
+	if finder.IsRefused(err) { // another error, such as too many open files, says nothing of what is refused
+		l.reach.enter, problem = err, err.Error()
+	}
+	if l.caps.setNetnsProblem(problem) {
+		l.remode(l.clock.Now())
+	}
+}
+
 // work tries, until ctx ends.
 func (r *reach) work(ctx context.Context) {
 	for {
@@ -128,9 +149,7 @@ func (l *loop) try(now monotime.Time) {
 func (l *loop) tried(t *trial) {
 	r := &l.reach
 	r.busy = false
-	if r.enter = t.enter; !finder.IsRefused(t.enter) {
-		r.enter = nil // such as too many open files, which says nothing of what is refused
-	}
+	l.setEntry(t.enter)
 	switch {
 	case t.processes && t.err != nil:
 		l.log.Debug("try what may be done with processes", "error", t.err)
@@ -147,13 +166,6 @@ func (l *loop) tried(t *trial) {
 		default: // gone, mostly; else the finder reports it
 			ns.tried = true
 		}
-	}
-	problem := ""
-	if r.enter != nil {
-		problem = r.enter.Error()
-	}
-	if l.caps.setNetnsProblem(problem) {
-		l.remode(l.clock.Now())
 	}
 	l.tellRefusals()
 }
@@ -250,11 +262,11 @@ func (l *loop) tellRefusals() {
 			continue
 		}
 		text, kind := describeRefusal(v)
-		say := l.warnings.warn
 		if v.Fatal {
-			say = l.warnings.fail
+			l.warnings.fail(kind, text, "error", v.Problem, "do", v.Do)
+			continue
 		}
-		say(kind, text, "error", v.Problem, "refused", v.Count, "of", v.Of, "do", v.Do)
+		l.warnings.warn(kind, text, "error", v.Problem, "refused", v.Count, "of", v.Of, "do", v.Do)
 	}
 	for key := range l.reach.told {
 		if !held[key] {
