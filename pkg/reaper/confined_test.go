@@ -139,7 +139,7 @@ func runConfined() error {
 	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(rep))
 }
 
-func TestAReaperThatIsKeptFromItsWorkSaysSo(t *testing.T) {
+func TestAReaperThatIsKeptFromItsWorkReportsThat(t *testing.T) {
 	for _, tt := range []struct {
 		limit string
 		kind  api.RefusalKind
@@ -173,7 +173,7 @@ func TestAReaperThatIsKeptFromItsWorkSaysSo(t *testing.T) {
 					t.Errorf("refusals %+v, want one of %s that says %q", rep.Status.Refusals, tt.kind, tt.do)
 				}
 				if got := strings.Count(rep.Log, tt.log); got != 1 {
-					t.Errorf("the log says %d times, not once, that %s:\n%s", got, tt.log, rep.Log)
+					t.Errorf("%d lines of the log, not one, have %q:\n%s", got, tt.log, rep.Log)
 				}
 				if healthy := rep.Health == "<nil>"; healthy == tt.fatal {
 					t.Errorf("health is %s", rep.Health)

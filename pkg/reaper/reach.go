@@ -41,7 +41,7 @@ type reach struct {
 
 	enter  error // why no network namespace can be entered; nil if one can
 	access owners.Access
-	told   map[string]bool // the refusals that were logged, by kind
+	reported map[string]bool // the refusals that were logged, by kind
 }
 
 // trial is one round of trials.
@@ -66,7 +66,7 @@ const (
 
 func newReach(trials Trials, open opener) reach {
 	return reach{
-		trials: trials, open: open, interval: tryAgain, told: make(map[string]bool),
+		trials: trials, open: open, interval: tryAgain, reported: make(map[string]bool),
 		orders: make(chan *trial, 1), done: make(chan *trial, 1),
 	}
 }
@@ -76,7 +76,7 @@ func newReach(trials Trials, open opener) reach {
 func (l *loop) tryFirst() {
 	if l.reach.trials.Enter != nil {
 		l.setEntry(l.reach.trials.Enter())
-		l.tellRefusals()
+		l.reportRefusals()
 	}
 }
 
@@ -134,7 +134,7 @@ func (l *loop) try(now monotime.Time) {
 		}
 	}
 	refused := r.enter != nil || r.access.List.Count > 0 || r.access.Receive.Count > 0
-	if r.started && len(t.netns) == 0 && !(refused && again) {
+	if r.started && len(t.netns) == 0 && (!refused || !again) {
 		return
 	}
 	t.processes = t.processes && (!r.started || r.access.List.Count > 0 || r.access.Receive.Count > 0)
@@ -167,7 +167,7 @@ func (l *loop) tried(t *trial) {
 			ns.tried = true
 		}
 	}
-	l.tellRefusals()
+	l.reportRefusals()
 }
 
 // noteEntry notes that a network namespace could be entered, or could not.
@@ -253,12 +253,12 @@ func advisePeers(err error) string {
 	return "grant CAP_SYS_PTRACE, and allow pidfd_open and pidfd_getfd where a seccomp filter, a security module (SELinux, AppArmor) or kernel.yama.ptrace_scope=3 refuses them"
 }
 
-// tellRefusals logs each refusal once, and once that it is over.
-func (l *loop) tellRefusals() {
+// reportRefusals logs each refusal once, and once that it is over.
+func (l *loop) reportRefusals() {
 	held := make(map[string]bool)
 	for _, v := range l.refusals() {
 		key := string(v.Kind)
-		if held[key] = true; l.reach.told[key] {
+		if held[key] = true; l.reach.reported[key] {
 			continue
 		}
 		text, kind := describeRefusal(v)
@@ -268,12 +268,12 @@ func (l *loop) tellRefusals() {
 		}
 		l.warnings.warn(kind, text, "error", v.Problem, "refused", v.Count, "of", v.Of, "do", v.Do)
 	}
-	for key := range l.reach.told {
+	for key := range l.reach.reported {
 		if !held[key] {
 			l.log.Info("refused no longer", "what", key)
 		}
 	}
-	l.reach.told = held
+	l.reach.reported = held
 }
 
 // describeRefusal returns what a refusal means, and the kind of its warning.
