@@ -244,7 +244,7 @@ const (
 func (f *BPF) intervals() (read, walk time.Duration) {
 	read, walk = maxWalkInterval, maxWalkInterval
 	for _, s := range f.states {
-		read, walk = min(read, s.Patience/4), min(walk, s.Interval)
+		read, walk = min(read, s.Patience/4), min(walk, cmp.Or(s.Repair, s.Interval))
 	}
 	return max(min(read, walk), minReadInterval), walk
 }
