@@ -19,7 +19,8 @@ type RefusalView struct {
 	Kind RefusalKind `json:"kind"`
 	// Fatal says that nothing can be destroyed.
 	Fatal bool `json:"fatal"`
-	// Count network namespaces or processes refuse, of so many that were tried; Problem is the error of one of them.
+	// Count is the number of network namespaces or processes that refuse, Of that of all that were tried; Problem is the
+	// error of one.
 	Count   int    `json:"count"`
 	Of      int    `json:"of"`
 	Problem string `json:"problem"`
@@ -45,7 +46,7 @@ type PeersView struct {
 	Suspended bool `json:"suspended,omitempty"`
 
 	Restored uint64 `json:"restored"` // sockets whose options were put back
-	// Earlier are those of Restored that an earlier reaper had left, Unreadable its records that could not be read.
+	// Earlier is the part of Restored that an earlier reaper had left, Unreadable its records that could not be read.
 	Earlier    uint64 `json:"earlier,omitempty"`
 	Unreadable uint64 `json:"unreadable,omitempty"`
 	// Lost are sockets that no descriptor led to any more: if they live, they keep the options of a question.

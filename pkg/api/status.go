@@ -34,7 +34,7 @@ type ReaperStatus struct {
 	Budget      BudgetView       `json:"budget"`
 	Peers       PeersView        `json:"peers"`
 	Namespaces  int              `json:"namespaces"`
-	Unreachable int              `json:"unreachableNetns"` // of the namespaces, those that cannot be entered
+	Unreachable int              `json:"unreachableNetns"` // how many of the namespaces cannot be entered
 	Candidates  map[string]int   `json:"candidates"`       // by state
 	AgeBounds   []Seconds        `json:"ageBoundsSeconds"` // where the buckets of all Ages end
 	Ages        Ages             `json:"ages"`

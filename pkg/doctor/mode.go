@@ -72,7 +72,7 @@ func capsOf(v api.ModeView) []modeCap {
 		case api.CapKernel:
 			caps = append(caps, modeCap{v.KernelProblem, "see to sock-destroy"})
 		case api.CapNetns:
-			caps = append(caps, modeCap{v.NetnsProblem, "see to netns-entry"})
+			caps = append(caps, modeCap{v.NetnsProblem, "do what netns-entry has"})
 		}
 	}
 	return caps

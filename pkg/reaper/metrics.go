@@ -24,7 +24,7 @@ type Metrics struct {
 	Attachments    int         // records that can be acted on
 	Inert          int         // records that cannot
 	Namespaces     int
-	Unreachable    int    // of the namespaces, those that cannot be entered
+	Unreachable    int    // how many of the namespaces cannot be entered
 	AgesLost       uint64 // 1 if the ages of an earlier reaper could not be used, or not all
 	RecordProblems int    // files in the state directory that are no record, and records made with mistakes
 	Candidates     map[inetdiag.State]int
@@ -48,7 +48,7 @@ type Metrics struct {
 	EventsMissed   uint64        // sockets that a sweep found and the finder's events should have
 	Warnings       map[string]uint64
 
-	asks bool // peers are asked
+	canAsk bool // peers are asked
 }
 
 // CountKey is what destroys are counted by.
@@ -92,7 +92,7 @@ func halfClosed() [2]inetdiag.State {
 func (l *loop) metrics() Metrics {
 	pods, cost := l.podNamespaces(), l.finderCosts.total()
 	m := Metrics{
-		asks:   l.tracker.canAsk,
+		canAsk: l.tracker.canAsk,
 		Finder: l.finder.Name, Mode: l.caps.view.Effective,
 		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
 		Namespaces: len(l.registry.namespaces), RecordProblems: l.registry.census.mistakes(),
@@ -122,7 +122,7 @@ func (m *Metrics) add(ns *registered, at monotime.Time) {
 		spared [256]int // by reason: a map costs more for each candidate
 	)
 	for _, c := range ns.candidates {
-		spared[c.sparedNow(m.asks, at)]++
+		spared[c.sparedNow(m.canAsk, at)]++
 		if !c.history.Owned {
 			continue
 		}

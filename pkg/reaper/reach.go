@@ -41,7 +41,7 @@ type reach struct {
 
 	enter  error // why no network namespace can be entered; nil if one can
 	access owners.Access
-	told   map[string]bool // the refusals that were logged, by kind
+	reported map[string]bool // the refusals that were logged, by kind
 }
 
 // trial is one round of trials.
@@ -66,8 +66,29 @@ const (
 
 func newReach(trials Trials, open opener) reach {
 	return reach{
-		trials: trials, open: open, interval: tryAgain, told: make(map[string]bool),
+		trials: trials, open: open, interval: tryAgain, reported: make(map[string]bool),
 		orders: make(chan *trial, 1), done: make(chan *trial, 1),
+	}
+}
+
+// tryFirst tries to enter a network namespace before anything else is done: what follows would be reported as failures
+// of each.
+func (l *loop) tryFirst() {
+	if l.reach.trials.Enter != nil {
+		l.setEntry(l.reach.trials.Enter())
+		l.reportRefusals()
+	}
+}
+
+// setEntry takes in whether a network namespace could be entered.
+func (l *loop) setEntry(err error) {
+	problem := ""
+	l.reach.enter = nil
+	if finder.IsRefused(err) { // another error, such as too many open files, says nothing of what is refused
+		l.reach.enter, problem = err, err.Error()
+	}
+	if l.caps.setNetnsProblem(problem) {
+		l.remode(l.clock.Now())
 	}
 }
 
@@ -113,7 +134,7 @@ func (l *loop) try(now monotime.Time) {
 		}
 	}
 	refused := r.enter != nil || r.access.List.Count > 0 || r.access.Receive.Count > 0
-	if r.started && len(t.netns) == 0 && !(refused && again) {
+	if r.started && len(t.netns) == 0 && (!refused || !again) {
 		return
 	}
 	t.processes = t.processes && (!r.started || r.access.List.Count > 0 || r.access.Receive.Count > 0)
@@ -128,9 +149,7 @@ func (l *loop) try(now monotime.Time) {
 func (l *loop) tried(t *trial) {
 	r := &l.reach
 	r.busy = false
-	if r.enter = t.enter; !finder.IsRefused(t.enter) {
-		r.enter = nil // such as too many open files, which says nothing of what is refused
-	}
+	l.setEntry(t.enter)
 	switch {
 	case t.processes && t.err != nil:
 		l.log.Debug("try what may be done with processes", "error", t.err)
@@ -148,14 +167,7 @@ func (l *loop) tried(t *trial) {
 			ns.tried = true
 		}
 	}
-	problem := ""
-	if r.enter != nil {
-		problem = r.enter.Error()
-	}
-	if l.caps.setNetnsProblem(problem) {
-		l.remode(l.clock.Now())
-	}
-	l.tellRefusals()
+	l.reportRefusals()
 }
 
 // noteEntry notes that a network namespace could be entered, or could not.
@@ -241,27 +253,27 @@ func advisePeers(err error) string {
 	return "grant CAP_SYS_PTRACE, and allow pidfd_open and pidfd_getfd where a seccomp filter, a security module (SELinux, AppArmor) or kernel.yama.ptrace_scope=3 refuses them"
 }
 
-// tellRefusals logs each refusal once, and once that it is over.
-func (l *loop) tellRefusals() {
+// reportRefusals logs each refusal once, and once that it is over.
+func (l *loop) reportRefusals() {
 	held := make(map[string]bool)
 	for _, v := range l.refusals() {
 		key := string(v.Kind)
-		if held[key] = true; l.reach.told[key] {
+		if held[key] = true; l.reach.reported[key] {
 			continue
 		}
 		text, kind := describeRefusal(v)
-		say := l.warnings.warn
 		if v.Fatal {
-			say = l.warnings.fail
+			l.warnings.fail(kind, text, "error", v.Problem, "do", v.Do)
+			continue
 		}
-		say(kind, text, "error", v.Problem, "refused", v.Count, "of", v.Of, "do", v.Do)
+		l.warnings.warn(kind, text, "error", v.Problem, "refused", v.Count, "of", v.Of, "do", v.Do)
 	}
-	for key := range l.reach.told {
+	for key := range l.reach.reported {
 		if !held[key] {
 			l.log.Info("refused no longer", "what", key)
 		}
 	}
-	l.reach.told = held
+	l.reach.reported = held
 }
 
 // describeRefusal returns what a refusal means, and the kind of its warning.

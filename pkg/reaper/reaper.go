@@ -106,6 +106,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	}
 	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
 	l.reach = newReach(r.cfg.Trials, r.open)
+	l.tryFirst()
 	l.finder.Name = r.cfg.Finder.Name()
 	l.restorable, l.agesLost = r.loadCandidates()
 
