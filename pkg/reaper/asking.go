@@ -141,8 +141,9 @@ func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 	e := l.entry(c.ns, &c.history, &s, at)
 	e.Outcome, e.Owners = api.Closed, c.holding(s.Inode)
 	if a.Result != prober.Closed {
-		e.Outcome, e.How, e.Sees = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
+		e.Outcome, e.How, e.OwnerResult = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
 		l.counts.PeerGone++
+		l.tally.peerGone[GoneKey{CountKey{State: s.State, Namespace: c.ns.records[0].Pod.Namespace}, e.How}]++
 	}
 	l.journal.add(e)
 }

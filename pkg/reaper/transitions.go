@@ -194,7 +194,7 @@ func forget(s phase) (phase, action) {
 
 // step is where a candidate stands.
 type step struct {
-	again monotime.Time // eventTimeCame is due; zero: never
+	dueAt monotime.Time // of eventTimeCame; zero: never
 	since monotime.Time // in this phase
 	phase phase
 }
@@ -202,24 +202,24 @@ type step struct {
 // retryAfter is how long a socket is left alone after the kernel refused to look at or destroy it.
 const retryAfter = 10 * time.Second
 
-// next returns the step after an event. again is when a judgement wants the socket to be looked at again, and counts
-// for the events that are judgements alone.
-func (s step) next(e event, again, now monotime.Time) (step, action) {
+// next returns the step after an event. dueAt is when a judgement requires the next look, and counts for the events that
+// are judgements alone.
+func (s step) next(e event, dueAt, now monotime.Time) (step, action) {
 	to, act := transition(s.phase, e)
-	n := step{phase: to, again: s.again, since: s.since}
+	n := step{phase: to, dueAt: s.dueAt, since: s.since}
 	if to != s.phase {
-		n.again, n.since = 0, now
+		n.dueAt, n.since = 0, now
 	}
 	switch {
 	case to == phaseRefused && s.phase != phaseRefused:
-		n.again = now.Add(retryAfter)
+		n.dueAt = now.Add(retryAfter)
 	case e.isJudgement() && to.isJudged():
-		n.again = again
+		n.dueAt = dueAt
 	}
 	return n, act
 }
 
-// isJudgement reports whether the event is a judgement after which the socket has to be looked at again at some time.
+// isJudgement reports whether the event is a judgement that requires another look at some time.
 func (e event) isJudgement() bool {
 	switch e {
 	case eventSpared, eventOwnersNeeded, eventAskDue, eventAskForbidden:

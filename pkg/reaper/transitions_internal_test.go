@@ -122,7 +122,7 @@ func TestStepKnowsWhenItsTimeComes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		from        step
 		e           event
-		again, want monotime.Time
+		dueAt, want monotime.Time
 	}{
 		"a judgement says when":                        {step{soon, 1, phaseTimed}, eventSpared, later, later},
 		"a judgement says never":                       {step{soon, 1, phaseTimed}, eventSpared, 0, 0},
@@ -138,9 +138,9 @@ func TestStepKnowsWhenItsTimeComes(t *testing.T) {
 		"the prober's own cancellation is retried":     {step{later, 1, phaseAsking}, eventCancelled, 0, monotime.Time(now).Add(retryAfter)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _ := tc.from.next(tc.e, tc.again, now)
-			if got.again != tc.want {
-				t.Errorf("its time comes at %v, want %v", got.again, tc.want)
+			got, _ := tc.from.next(tc.e, tc.dueAt, now)
+			if got.dueAt != tc.want {
+				t.Errorf("its time comes at %v, want %v", got.dueAt, tc.want)
 			}
 			want := tc.from.since
 			if got.phase != tc.from.phase {
