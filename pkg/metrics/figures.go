@@ -98,6 +98,8 @@ func (f *Figures) sockets(t *text) {
 	}
 	t.family("halfclose_would_ask_total", counter, "Questions to peers that the mode forbade.")
 	t.whole(m.WouldAsk)
+	t.family("halfclose_looks_too_old_total", counter, "Sockets that were looked at once more because too much time had passed between look and destroy.")
+	t.whole(m.LooksTooOld)
 	t.family("halfclose_gone_total", counter, "Sockets that ended by themselves between the decision to destroy them and the destroy.")
 	t.whole(m.Gone)
 	t.family("halfclose_spared_sockets", gauge, "Half-closed sockets of this moment by the reason why they are not destroyed; destroy and would-destroy: they are due.")

@@ -54,6 +54,7 @@ func everything() metrics.Figures {
 			},
 			PeersAsked:    map[string]uint64{"alive": 12, "sigpipe": 2, "reset": 3, "kernel": 0},
 			WouldAsk:      14,
+			LooksTooOld:   15,
 			SparedNow:     map[policy.Reason]int{policy.WithinGrace: 13, policy.PeerAlive: 5, policy.Destroyable: 1, policy.MPTCP: 0},
 			Gone:          4,
 			Spared:        map[policy.Reason]uint64{policy.WithinGrace: 130, policy.UnreadData: 11, policy.Exempted: 0},

@@ -34,6 +34,7 @@ type Metrics struct {
 	PeerGone       map[GoneKey]uint64       // ended because their peer is gone
 	PeersAsked     map[string]uint64        // by result, or the obstacle
 	WouldAsk       uint64                   // questions that the mode forbade
+	LooksTooOld    uint64                   // see api.Counts
 	Gone           uint64                   // ended by themselves between decision and destroy
 	Spared         map[policy.Reason]uint64 // how often a socket came to be spared for a reason
 	SparedNow      map[policy.Reason]int    // the candidates of this moment, by the reason why they are not destroyed
@@ -100,9 +101,9 @@ func (l *loop) metrics() Metrics {
 		Destroyed:  withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
 		PeerGone: withZeros(l.tally.peerGone, goneKeys(pods)), PeersAsked: l.questionCounts(), WouldAsk: l.tracker.wouldAsk,
 		SparedNow: make(map[policy.Reason]int), Unreachable: l.unreachable(), AgesLost: l.agesLost,
-		Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
+		LooksTooOld: l.counts.LooksTooOld, Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
-		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.count,
+		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.Len(),
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,
 		EventsMissed: cost.Missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
@@ -185,7 +186,7 @@ func (t *tally) forget(here []CountKey) {
 // sparing are the reasons for which a candidate is spared.
 func sparing() []policy.Reason {
 	return slices.DeleteFunc(policy.Reasons(), func(r policy.Reason) bool {
-		// Namespaces that are not registered, or whose mode is off, have no candidates.
+		// Network namespaces that are not registered have no candidates.
 		return r == policy.Destroyable || r == policy.NotRegistered
 	})
 }

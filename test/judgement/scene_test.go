@@ -227,3 +227,12 @@ func elapsed(t *testing.T, since time.Time, d time.Duration) {
 	t.Helper()
 	nstest.Eventually(t, patience, fmt.Sprintf("%v have passed", d), func() bool { return time.Since(since) >= d })
 }
+
+func cookieOf(t *testing.T, c *net.TCPConn) (cookie uint64) {
+	t.Helper()
+	control(t, c, func(fd int) error {
+		cookie = nstest.CookieOf(t, fd)
+		return nil
+	})
+	return cookie
+}
