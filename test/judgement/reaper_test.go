@@ -32,7 +32,7 @@ import (
 )
 
 // patience bounds a wait for what must happen, on the busiest of machines.
-const patience = 90 * time.Second
+const patience = time.Minute
 
 // eachFinder runs a test once per finder, side by side with others.
 func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
