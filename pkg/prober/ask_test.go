@@ -393,7 +393,7 @@ func TestCancelRestoresWhatIsOut(t *testing.T) {
 	}
 	a.armed(2)
 	for _, j := range all {
-		if got := j.owner.request("options %d", j.fd); got != "1 1 10 3 0" {
+		if got := j.owner.request("options %d", j.fd); got != "1 2 10 3 0" {
 			t.Errorf("while asked the options are %s", got)
 		}
 	}

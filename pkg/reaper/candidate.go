@@ -22,6 +22,7 @@ type candidate struct {
 	step    step           // what it waits for
 	owners  *holders       // as they were found for shown.inode, nil if they were not looked up
 	excused monotime.Time  // a destroy is late from then on at the earliest
+	nextEnd *candidate     // in the index of ends
 }
 
 // shown is what a look showed beside the history: as much as judging the socket again and listing it need.
@@ -55,8 +56,10 @@ func (u ulp) String() string { return [...]string{ulpOther: "", ulpMPTCP: "mptcp
 
 // verdict is what is kept of a policy.Verdict.
 type verdict struct {
-	deadline monotime.Time
+	deadline monotime.Time // of the policies alone: the other end of the connection may spare it
 	reason   policy.Reason
+	standing policy.Standing // what spares the other end
+	other    policy.Standing // what of the other end spares this one
 	recorded recorded
 	obstacle prober.Obstacle // why its peer was not asked last, in this idle time
 }
@@ -69,11 +72,11 @@ const (
 	recordedQuestion
 )
 
-// take takes over a look at the socket and the verdict on it. It reports whether the socket's idle time has begun
-// again since the look before.
-func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict) (renewed bool) {
+// take takes over a look at the socket, the verdict on it and its deadline by the policies alone. It reports whether the
+// socket's idle time has begun again since the look before.
+func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
 	was := &c.verdict
-	renewed = !was.deadline.IsZero() && (v.Deadline != was.deadline || h.ID != c.history.ID)
+	renewed = !was.deadline.IsZero() && (deadline != was.deadline || h.ID != c.history.ID)
 	if s.Inode != c.shown.inode {
 		c.owners = nil
 	}
@@ -81,7 +84,7 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict)
 	if renewed {
 		was.recorded, was.obstacle = 0, prober.NoObstacle
 	}
-	was.deadline, was.reason = v.Deadline, v.Reason
+	was.deadline, was.reason, was.standing, was.other = deadline, v.Reason, v.Standing, v.Other
 	c.shown = shown{rqueue: s.RQueue, wqueue: s.WQueue, inode: s.Inode, uid: s.UID, hasInfo: s.HasInfo, ulp: ulpOf(s.ULP)}
 	return renewed
 }
@@ -98,9 +101,9 @@ func (c *candidate) socket() inetdiag.Socket {
 // isConfirmed reports whether this reaper has looked at it: it may be known from the saved candidates alone.
 func (c *candidate) isConfirmed() bool { return c.verdict.reason != policy.Unknown || c.shown.hasInfo }
 
-// isOverdue reports whether the deadline of the last verdict has passed.
+// isOverdue reports whether the deadline of the last verdict has passed, and nothing else spares it.
 func (c *candidate) isOverdue(now monotime.Time) bool {
-	return !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
+	return c.verdict.reason != policy.PeerSpared && !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 
 // judge judges a socket of the network namespace.

@@ -33,6 +33,7 @@ type job struct {
 
 	histories []policy.History
 	facts     []policy.Facts
+	others    []policy.Standing // what of the other ends spares them
 	results   []examined
 	err       error         // why the rest has no result
 	old       uint64        // looks that were too old to destroy by
@@ -41,13 +42,14 @@ type job struct {
 
 // examined is what was found and done about one socket.
 type examined struct {
-	event   event
-	at      monotime.Time // before the kernel looked
-	sent    monotime.Time // when the destroy was sent, zero if none was
-	history policy.History
-	socket  inetdiag.Socket
-	verdict policy.Verdict
-	err     error
+	event    event
+	at       monotime.Time // before the kernel looked
+	sent     monotime.Time // when the destroy was sent, zero if none was
+	history  policy.History
+	socket   inetdiag.Socket
+	verdict  policy.Verdict
+	deadline monotime.Time // by the policies alone
+	err      error
 }
 
 // conn looks at and destroys single sockets of one network namespace, as inetdiag.Conn does.
@@ -127,7 +129,8 @@ func (e *examiner) lookUp(conn conn, j *job, n int) error {
 		default:
 			look := policy.Look{At: x.at, Socket: s}
 			x.history = policy.Follow(&j.histories[i], look)
-			x.verdict = j.judge.judge(&x.history, s, j.facts[i], x.at)
+			own := j.judge.judge(&x.history, s, j.facts[i], x.at)
+			x.verdict, x.deadline = sparedByOther(own, j.others[i], x.at), own.Deadline
 			x.socket = *s
 			x.event = j.decide(x.verdict)
 		}

@@ -139,8 +139,8 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 	if next, ok := l.tracker.next(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
-	if l.tracker.held.count > 0 {
-		wait = min(wait, l.budget.wait(wall, l.tracker.held.count))
+	if l.tracker.held.Len() > 0 {
+		wait = min(wait, l.budget.wait(wall, l.tracker.held.Len()))
 	}
 	return wait
 }

@@ -54,7 +54,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
-				n := newNode(t, finder)
+				n, connect := newNode(t, finder), apart(t, ns)
 				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
 				strict.CloseWaitGrace = policy.Patience(lenient)
 				careful := strict
@@ -68,7 +68,9 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 					v, ok := n.find(conn, api.SocketQuery{})
 					return ok && time.Duration(*v.Age) > lenient
 				})
-				n.outlive(ns, inetdiag.FinWait2)
+				for range 2 {
+					n.awaitDestroyed(connect(inetdiag.FinWait2).Client)
+				}
 				n.stillSpared(conn, api.SocketQuery{}, tc.want)
 
 				// Without the careful one it has to go.

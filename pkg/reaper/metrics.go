@@ -103,7 +103,7 @@ func (l *loop) metrics() Metrics {
 		SparedNow: make(map[policy.Reason]int), Unreachable: l.unreachable(), AgesLost: l.agesLost,
 		LooksTooOld: l.counts.LooksTooOld, Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
-		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.count,
+		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.Len(),
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,
 		EventsMissed: cost.Missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
@@ -186,7 +186,7 @@ func (t *tally) forget(here []CountKey) {
 // sparing are the reasons for which a candidate is spared.
 func sparing() []policy.Reason {
 	return slices.DeleteFunc(policy.Reasons(), func(r policy.Reason) bool {
-		// Namespaces that are not registered, or whose mode is off, have no candidates.
+		// Network namespaces that are not registered have no candidates.
 		return r == policy.Destroyable || r == policy.NotRegistered
 	})
 }

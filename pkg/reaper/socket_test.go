@@ -23,11 +23,15 @@ import (
 // tick is the longest of the kernel's: what tcp_info says of a moment may be that much too early.
 const tick = 10 * time.Millisecond
 
-// timing is a policy under which the sockets of one state have a grace, and those of the other are never
-// destroyed: the peers of the sockets in question.
+// endless is a grace that no test lives to see the end of. It spares the socket and, other than policy.Never, not the
+// other end of its connection.
+const endless = policy.Patience(10_000 * time.Hour)
+
+// timing is a policy under which the sockets of one state have a grace, and those of the other are not destroyed: the
+// peers of the sockets in question.
 func timing(st inetdiag.State, grace time.Duration, change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter, p.PendingGrace = policy.Never, policy.Never, policy.Never, policy.Never
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter, p.PendingGrace = endless, endless, policy.Never, endless
 	if st == inetdiag.CloseWait {
 		p.CloseWaitGrace = policy.Patience(grace)
 	} else {
@@ -68,6 +72,20 @@ func (n *node) outlive(ns *nstest.NS, st inetdiag.State) {
 	n.tb.Helper()
 	for range 2 {
 		n.awaitDestroyed(end(shut(n.tb, ns.Connect(n.tb, nstest.IPv4)), st))
+	}
+}
+
+// apart returns a function that makes connections of the namespace to another one, whose end in the former gets to a
+// state. The other ends are not known to any reaper, and spare nothing.
+func apart(tb testing.TB, ns *nstest.NS) func(st inetdiag.State) nstest.Pair {
+	tb.Helper()
+	far := newNS(tb)
+	nstest.Link(tb, ns, far)
+	return func(st inetdiag.State) nstest.Pair {
+		if st == inetdiag.CloseWait {
+			return shut(tb, far.ConnectFrom(tb, nstest.LinkB, ns.ListenAt(tb, nstest.LinkA+":0")))
+		}
+		return shut(tb, ns.ConnectFrom(tb, nstest.LinkA, far.ListenAt(tb, nstest.LinkB+":0")))
 	}
 }
 

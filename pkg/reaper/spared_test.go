@@ -144,7 +144,7 @@ func TestSpares(t *testing.T) {
 			},
 		},
 		"one whose state's grace is never": {
-			state: inetdiag.FinWait2, grace: soon, want: policy.GraceNever,
+			state: inetdiag.FinWait2, grace: soon, policy: func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }, want: policy.GraceNever,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := ns.Connect(t, nstest.IPv4)
 				if err := p.Server.CloseWrite(); err != nil { // the client is in CLOSE_WAIT then
@@ -184,14 +184,16 @@ func TestSpares(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
-				n := newNode(t, finder)
+				n, connect := newNode(t, finder), apart(t, ns)
 				conn, works := tc.make(t, ns)
 				if tc.policy == nil {
 					tc.policy = nothingElse
 				}
 				n.register(ns, timing(tc.state, tc.grace, tc.policy))
 				q := api.SocketQuery{All: tc.all}
-				n.outlive(ns, tc.state)
+				for range 2 {
+					n.awaitDestroyed(end(connect(tc.state), tc.state))
+				}
 				n.stillSpared(conn, q, tc.want)
 				works(t)
 			})

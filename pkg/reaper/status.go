@@ -70,7 +70,7 @@ func (l *loop) status() api.ReaperStatus {
 			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
-		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.count},
+		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.Len()},
 		Peers:      l.peers(),
 		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(),
 		Counts: l.allCounts(),

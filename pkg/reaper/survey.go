@@ -73,7 +73,7 @@ func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 	for i := range s.known {
 		c := &s.known[i]
 		sock := c.socket()
-		v := s.view(&c.history, &sock, s.facts(c, at), at)
+		v := s.view(c, &c.history, &sock, at)
 		if !c.isConfirmed() {
 			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
 		}
@@ -144,7 +144,7 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 		prev = &c.history
 	}
 	h := policy.Follow(prev, policy.Look{At: at, Socket: sock})
-	v := s.view(&h, sock, s.facts(c, at), at)
+	v := s.view(c, &h, sock, at)
 	if s.unregistered {
 		v.Verdict, v.Deadline = policy.NotRegistered, nil
 		v.Why = policy.Explain(&policy.Verdict{Reason: policy.NotRegistered}, nil, &policy.History{}, sock, at)
@@ -152,9 +152,12 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 	s.conclude(v, q, c)
 }
 
-// view appends a view of a socket as policy judges it.
-func (s *survey) view(h *policy.History, sock *inetdiag.Socket, f policy.Facts, at monotime.Time) *api.SocketView {
-	verdict := s.ns.judge(h, sock, f, at)
+// view appends a view of a socket as policy judges it; c is what is known of it, or nil.
+func (s *survey) view(c *candidate, h *policy.History, sock *inetdiag.Socket, at monotime.Time) *api.SocketView {
+	verdict := s.ns.judge(h, sock, s.facts(c, at), at)
+	if c != nil {
+		verdict = sparedByOther(verdict, c.verdict.other, at)
+	}
 	s.views = append(s.views, api.SocketView{
 		Pod: s.record.Pod, ContainerID: s.record.ContainerID, Netns: s.record.Netns.Path,
 		Local: sock.ID.Local().String(), Peer: sock.ID.Peer().String(), State: sock.State,

@@ -8,19 +8,26 @@ import (
 	"container/heap"
 	"iter"
 
+	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
+// candidateQueue has candidates of all network namespaces, which have their turns.
+type candidateQueue = rotation.Queue[*registered, *candidate]
+
+func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *candidate]() }
+
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
 	agenda  agenda
-	fresh   *rotation // candidates in phaseQueued
-	held    *rotation // candidates in phaseHeld
-	unowned *rotation // candidates in phaseUnowned, and some that were
-	changed bool      // since the candidates were last saved
+	fresh   *candidateQueue // candidates in phaseQueued
+	held    *candidateQueue // candidates in phaseHeld
+	unowned *candidateQueue // candidates in phaseUnowned, and some that were
+	ends    ends
+	changed bool // since the candidates were last saved
 	events  [numEvents]uint64
 
 	findsOwners bool         // else judgements do without
@@ -33,7 +40,9 @@ type tracker struct {
 }
 
 func newTracker() tracker {
-	return tracker{fresh: newRotation(), held: newRotation(), unowned: newRotation(), spared: make(map[policy.Reason]uint64)}
+	return tracker{
+		fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), spared: make(map[policy.Reason]uint64),
+	}
 }
 
 // handle moves a candidate to its next phase, and returns what is left to do: the queues are served.
@@ -56,16 +65,18 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 	}
 	switch {
 	case act&actQueue != 0:
-		t.fresh.push(c)
+		t.fresh.Push(c.ns, c)
 	case act&actHold != 0:
-		t.held.push(c)
+		t.held.Push(c.ns, c)
 	case act&actLookUp != 0:
-		t.unowned.push(c)
+		t.unowned.Push(c.ns, c)
 	case act&actAsk != 0:
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
 		delete(c.ns.candidates, c.history.ID.Cookie())
+		t.ends.remove(c)
 		t.changed = true
+		t.reconsiderOthersOf(c, now)
 	}
 	return act
 }
@@ -98,11 +109,13 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	if s.Inode == c.shown.inode {
 		facts = t.facts(c, now)
 	}
-	v := ns.judge(&h, s, facts, now)
-	if t.take(c, h, s, v) {
+	own := ns.judge(&h, s, facts, now)
+	v, was := t.withOther(c, &h, own, now), c.verdict.standing
+	if t.take(c, h, s, v, own.Deadline) {
 		t.handle(c, eventRenewed, now)
 	}
 	t.judged(c, v, now)
+	t.reconsiderOther(c, was, true, now)
 }
 
 // facts returns what is known of a candidate beside its looks.
@@ -114,26 +127,41 @@ func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
 
 // judge judges a candidate as it was at its last look, at a later moment.
 func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
+	return t.withOther(c, &c.history, t.judgeAlone(c, now), now)
+}
+
+// judgeAlone is judge without the say of the other end of the connection.
+func (t *tracker) judgeAlone(c *candidate, now monotime.Time) policy.Verdict {
 	s := c.socket()
 	return c.ns.judge(&c.history, &s, t.facts(c, now), now)
 }
 
 // reconsider judges a candidate again after something else than a look has changed.
 func (t *tracker) reconsider(c *candidate, now monotime.Time) {
-	s, v := c.socket(), t.judge(c, now)
-	t.take(c, c.history, &s, v)
+	s, own, was := c.socket(), t.judgeAlone(c, now), c.verdict.standing
+	v := t.withOther(c, &c.history, own, now)
+	t.take(c, c.history, &s, v, own.Deadline)
 	t.judged(c, v, now)
+	t.reconsiderOther(c, was, false, now)
 }
 
 // take takes over a look and the verdict on it, as candidate.take does.
-func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict) (renewed bool) {
+func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
 	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
 	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable {
 		t.spared[v.Reason]++
 	}
-	return c.take(h, s, v)
+	if h.ID == c.history.ID {
+		return c.take(h, s, v, deadline)
+	}
+	if !c.history.Last.IsZero() {
+		t.ends.remove(c)
+	}
+	renewed = c.take(h, s, v, deadline)
+	t.ends.add(c)
+	return renewed
 }
 
 // judged handles the verdict on the last look.
@@ -147,10 +175,12 @@ func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
 		c.verdict.recorded |= recordedQuestion
 		t.wouldAsk++
 	}
+	if v.Other == policy.StandingUnknown {
+		t.lookAtOther(c, now)
+	}
 }
 
-// judgement returns the event that a verdict is. A rule's threshold and the other end of the connection have their
-// say here.
+// judgement returns the event that a verdict is.
 func (t *tracker) judgement(v *policy.Verdict) event {
 	switch {
 	case v.NeedsOwners:
@@ -185,17 +215,19 @@ func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
 	}
 	c := &candidate{ns: ns, index: -1, history: h, excused: now, verdict: verdict{reason: policy.Unknown}}
 	ns.candidates[cookie] = c
+	t.ends.add(c)
 	t.handle(c, eventTimeCame, now)
 }
 
 // forget drops all candidates of a network namespace.
 func (t *tracker) forget(ns *registered, now monotime.Time) {
-	t.fresh.drop(ns)
-	t.held.drop(ns)
-	t.unowned.drop(ns)
 	for _, c := range ns.candidates {
 		t.handle(c, eventForgotten, now)
 	}
+	// Last: the end of one candidate may have had another one of them queued.
+	t.fresh.Drop(ns)
+	t.held.Drop(ns)
+	t.unowned.Drop(ns)
 }
 
 // missed handles the candidates that a sweep of their network namespace did not show. They may be gone, or the
