@@ -140,7 +140,7 @@ func TestRegistryTargets(t *testing.T) {
 	}}
 	for _, inode := range []uint64{2, 3} { // in which nothing can be done, but which may have the other ends of connections
 		want = append(want, finder.Netns{
-			Identity: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, Paths: []string{"/run/netns/a"}, Interval: want[0].Interval, Patience: time.Duration(policy.Never),
+			Identity: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, Paths: []string{"/run/netns/a"}, Interval: want[0].Interval, Patience: time.Duration(policy.Never), Repair: time.Minute,
 		})
 	}
 	got := r.targets()

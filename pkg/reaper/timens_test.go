@@ -49,7 +49,7 @@ func runReaper() error {
 	}
 	defer root.Close()
 	load := func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) }
-	by, err := finder.Select(name, load, finder.Config{Root: root, Clock: clock, CPUBudget: 1})
+	by, err := finder.Select(name, load, finder.Config{Root: root, Clock: clock, CPUBudget: 1, MaxWalkInterval: time.Second})
 	if err != nil {
 		return err
 	}
