@@ -131,8 +131,11 @@ func options(t *testing.T, c *net.TCPConn) (values [5]int) {
 	t.Helper()
 	control(t, c, func(fd int) (err error) {
 		for i, o := range [...][2]int{
-			{unix.SOL_SOCKET, unix.SO_KEEPALIVE}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE}, {unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
-			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT}, {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+			{unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
+			{unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+			{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
 		} {
 			if values[i], err = unix.GetsockoptInt(fd, o[0], o[1]); err != nil {
 				return err
@@ -165,7 +168,7 @@ func (r *reaper) reset(c *net.TCPConn, unread int) {
 	}
 }
 
-// process is a process that has connections and does what it is told with them.
+// process is a process that has connections and carries out orders on them.
 type process struct {
 	*peer.Client
 	t   *testing.T
