@@ -86,6 +86,8 @@ func (f *Figures) sockets(t *text) {
 	t.counts(m.Destroyed)
 	t.family("halfclose_would_destroy_total", counter, "Sockets that would have been destroyed but for the mode, by the pod's namespace.")
 	t.counts(m.WouldDestroy)
+	t.family("halfclose_ages_lost_total", counter, "Starts of this reaper that found no usable ages of sockets, so that idle times began with it.")
+	t.whole(m.AgesLost)
 	t.family("halfclose_gone_total", counter, "Sockets that ended by themselves between the decision to destroy them and the destroy.")
 	t.whole(m.Gone)
 	t.family("halfclose_spared_total", counter, "How often a half-closed socket came to be spared, by the reason.")

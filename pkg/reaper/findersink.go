@@ -130,7 +130,7 @@ func (l *loop) failed(id netns.Identity, err error) {
 	}
 	ns.problem = err.Error()
 	if netns.IsGone(err) {
-		l.tracker.forget(ns, l.clock.Now())
+		l.forget(ns, l.clock.Now())
 	}
 }
 

@@ -31,7 +31,9 @@ type loop struct {
 	busy          bool // the examiner has a job
 	spare         *job // the last job, for its room
 	retarget      bool // the finder has to hear of another set of namespaces
-	restorable    []savedCandidate
+	ages          ages
+	saved         savedAges // until the first census
+	began         time.Time
 	asked         map[*candidate]uint64 // whose questions are out, and their tags
 	questions     uint64                // so many were sent
 	counts        api.Counts
@@ -54,7 +56,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
-		tracker:     newTracker(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
+		tracker:     newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
@@ -157,22 +159,17 @@ func (l *loop) counted(c census) {
 	}
 	l.noticeRecords(c)
 	for _, ns := range ch.removed {
-		l.tracker.forget(ns, at)
+		l.forget(ns, at)
 	}
 	for _, ns := range ch.repolicy {
 		if !ns.watched() {
-			l.tracker.forget(ns, at) // no look would ever confirm what is known
+			l.forget(ns, at) // no look would ever confirm what is known
 			continue
 		}
 		l.tracker.rejudge(ns, at)
 	}
-	// What the reaper before this one knew of a namespace is confirmed socket by socket, at once.
-	for _, s := range l.restorable {
-		if ns := l.registry.namespaces[s.netns]; ns != nil && ns.watched() {
-			l.tracker.restore(ns, s.history, at)
-		}
-	}
-	l.restorable, l.ready = nil, true
+	l.recall(at)
+	l.ready = true
 	l.retarget = l.retarget || ch.targets
 }
 
@@ -197,5 +194,6 @@ func (l *loop) encode(w io.Writer) error {
 				}
 			}
 		}
+		l.ages.all()(yield)
 	})
 }

@@ -29,6 +29,7 @@ type Metrics struct {
 	Oldest         map[inetdiag.State]time.Duration
 	Destroyed      map[CountKey]uint64
 	WouldDestroy   map[CountKey]uint64
+	AgesLost       uint64                   // starts that found no usable ages
 	Gone           uint64                   // ended by themselves between decision and destroy
 	Spared         map[policy.Reason]uint64 // how often a socket came to be spared for a reason
 	DestroyErrors  map[string]uint64        // by errno
@@ -88,7 +89,7 @@ func (l *loop) metrics() Metrics {
 		Candidates: map[inetdiag.State]int{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
 		Oldest:     map[inetdiag.State]time.Duration{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
 		Destroyed:  withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
-		Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
+		AgesLost: l.ages.lost, Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
 		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.count,
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,

@@ -98,7 +98,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	}
 	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
 	l.finder.Name = r.cfg.Finder.Name()
-	l.restorable = r.loadCandidates()
+	l.saved = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
 	targets := make(chan []finder.Netns, 1)
@@ -196,20 +196,23 @@ func (r *Reaper) kernelProblem() string {
 }
 
 // loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove.
-func (r *Reaper) loadCandidates() []savedCandidate {
+func (r *Reaper) loadCandidates() (s savedAges) {
 	path := r.cfg.Store.CandidatesPath()
 	b, err := hostfs.ReadFile(path, maxSaved, unix.O_NOFOLLOW)
-	var all []savedCandidate
 	implausible := 0
 	if err == nil {
-		all, implausible, err = decodeCandidates(b, r.boot, r.cfg.Clock.Now())
+		s.candidates, implausible, err = decodeCandidates(b, r.boot, r.cfg.Clock.Now())
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errOtherBoot):
+	case errors.Is(err, fs.ErrNotExist):
+		s.missing = true
+	case errors.Is(err, errOtherBoot): // no socket is that old
 	case err != nil:
+		s.lost = err.Error()
 		r.warnings.warn(WarnCandidates, "take over the saved candidates: ages are what the kernel can prove", "file", path, "error", err)
 	case implausible > 0:
+		s.lost = fmt.Sprintf("%d saved candidates have times that cannot be", implausible)
 		r.warnings.warn(WarnCandidates, "some saved candidates have times that cannot be: their ages are what the kernel can prove", "file", path, "candidates", implausible)
 	}
-	return all
+	return s
 }

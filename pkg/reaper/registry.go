@@ -29,6 +29,7 @@ type registered struct {
 	destroyed, wouldDestroy uint64
 	problem                 string        // why the last sweep could not read it
 	registeredAt            monotime.Time // in this reaper's time
+	longest                 time.Duration // the longest patience that its sockets have had
 	lastSweep               monotime.Time // when the last complete sweep began
 	sweepLate               time.Duration // how long after it was due that sweep began
 }
@@ -101,6 +102,7 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.holds) == 0 != (len(n.holds) == 0) || ns.watched() && !n.watched() {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
+		ns.longest = max(ns.longest, longestPatience(ns.policies))
 		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
 		ns.Netns, ns.records, ns.resolved, ns.policies, ns.holds = n.Netns, n.records, n.resolved, n.policies, n.holds
 	}

@@ -71,8 +71,8 @@ func (l *loop) status() api.ReaperStatus {
 		},
 		Mode:       l.caps.view,
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.count},
-		Namespaces: len(l.registry.namespaces),
-		Counts:     l.allCounts(),
+		Namespaces: len(l.registry.namespaces), AgesLost: l.ages.lostWhy,
+		Counts: l.allCounts(),
 		// Never null: a list may be empty.
 		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{},
 	}
