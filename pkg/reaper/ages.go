@@ -63,8 +63,8 @@ func longestPatience(policies []policy.Policy) (longest time.Duration) {
 	return longest
 }
 
-// keep keeps the histories of a network namespace for a time. If there are too many in all, those go first that would
-// be kept for the shortest time.
+// keep keeps the histories of a network namespace for a time. If there are too many in all, it drops the network namespace
+// first whose time is over first.
 func (a *ages) keep(id netns.Identity, histories []policy.History, until, now monotime.Time) {
 	a.expire(now)
 	histories = histories[:min(len(histories), maxFormer)]
@@ -136,9 +136,9 @@ func (l *loop) forget(ns *registered, at monotime.Time) {
 	l.tracker.forget(ns, at)
 }
 
-// recall takes over what an earlier registration, or an earlier reaper, knew of the sockets of network namespaces that are
+// restoreAges takes over what an earlier registration, or an earlier reaper, knew of the sockets of network namespaces that are
 // registered now. Each is confirmed at once.
-func (l *loop) recall(at monotime.Time) {
+func (l *loop) restoreAges(at monotime.Time) {
 	if !l.ready {
 		// What the reaper before this one had of a network namespace that is not registered is kept for as long as the
 		// default policy asks for: its own is not known.

@@ -22,7 +22,7 @@ func registration(ns *registered) state.Record {
 	return r
 }
 
-// lateLook is a look at a socket that was not seen to become half-closed.
+// lateLook is a look at a socket whose half-close no finder saw.
 func lateLook(cookie uint64) finder.Seen {
 	return finder.Seen{Socket: closeWait(cookie, 12*time.Hour), At: now()}
 }
@@ -31,13 +31,13 @@ func TestAgesOutliveARegistration(t *testing.T) {
 	for name, tc := range map[string]struct {
 		away  time.Duration // without the registration
 		other bool          // bytes have moved by then
-		again func(t *testing.T, l *loop, r state.Record) *loop
+		renew func(t *testing.T, l *loop, r state.Record) *loop
 		kept  bool
 	}{
 		"DEL and ADD": {away: time.Second, kept: true},
 		"off, and on again": {
 			away: time.Second, kept: true,
-			again: func(_ *testing.T, l *loop, r state.Record) *loop {
+			renew: func(_ *testing.T, l *loop, r state.Record) *loop {
 				off := r
 				off.Layers = LayersOf(policy.Policy{Mode: policy.Off})
 				l.counted(census{records: []state.Record{off}})
@@ -47,7 +47,7 @@ func TestAgesOutliveARegistration(t *testing.T) {
 		},
 		"another reaper in between": {
 			away: time.Second, kept: true,
-			again: func(t *testing.T, l *loop, r state.Record) *loop {
+			renew: func(t *testing.T, l *loop, r state.Record) *loop {
 				next, _ := newTestLoop(t, policy.Destroy)
 				restart(t, l, next)
 				next.counted(census{})
@@ -73,10 +73,10 @@ func TestAgesOutliveARegistration(t *testing.T) {
 					t.Fatalf("%d candidates, %d ages are kept", len(ns.candidates), l.ages.count)
 				}
 				time.Sleep(tc.away)
-				if tc.again == nil {
+				if tc.renew == nil {
 					l.counted(census{records: []state.Record{r}})
 				} else {
-					l = tc.again(t, l, r)
+					l = tc.renew(t, l, r)
 				}
 				k := new(kernel)
 				if tc.other {
@@ -126,7 +126,7 @@ func TestTheAgesKeptAreBoundedInNumberAndTime(t *testing.T) {
 	half := make([]policy.History, maxFormer/2)
 	a.keep(id(1), half, moment(3*time.Hour), moment(0))
 	a.keep(id(2), half, moment(time.Hour), moment(0))
-	a.keep(id(2), half, moment(2*time.Hour), moment(0)) // in the place of those before
+	a.keep(id(2), half, moment(2*time.Hour), moment(0)) // instead of the ones before
 	a.keep(id(3), half, moment(4*time.Hour), moment(0))
 	if a.former[id(2)] != nil || a.former[id(1)] == nil || a.former[id(3)] == nil || a.count != maxFormer {
 		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))

@@ -168,7 +168,7 @@ func (l *loop) counted(c census) {
 		}
 		l.tracker.rejudge(ns, at)
 	}
-	l.recall(at)
+	l.restoreAges(at)
 	l.ready = true
 	l.retarget = l.retarget || ch.targets
 }

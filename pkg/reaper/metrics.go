@@ -34,7 +34,7 @@ type Metrics struct {
 	Spared         map[policy.Reason]uint64 // how often a socket came to be spared for a reason
 	DestroyErrors  map[string]uint64        // by errno
 	Events         map[string]uint64        // what has happened to candidates, by the event's name
-	Lateness       Histogram                // destroy minus deadline, the wait for the budget left out
+	Lateness       Histogram                // of destroys, what is excused left out
 	BudgetWaiting  int
 	SweepDuration  Histogram // of one namespace
 	SweepCPU       time.Duration
