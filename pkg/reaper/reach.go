@@ -39,8 +39,8 @@ type reach struct {
 	processes monotime.Time // nor one of the processes
 	interval  time.Duration // between two of those
 
-	enter  error // why no network namespace can be entered; nil if one can
-	access owners.Access
+	enter    error // why no network namespace can be entered; nil if one can
+	access   owners.Access
 	reported map[string]bool // the refusals that were logged, by kind
 }
 
