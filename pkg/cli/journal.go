@@ -59,7 +59,7 @@ socket.`,
 	return cmd
 }
 
-// outcomes are those that entries of the history can have.
+// outcomes returns the outcomes that an entry of the history can have.
 func outcomes() []string {
 	return []string{api.Destroyed, api.PeerGone, api.Closed, api.WouldDestroy}
 }

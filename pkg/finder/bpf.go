@@ -89,7 +89,7 @@ func NewBPF(c BPFConfig) *BPF {
 		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),
 		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval), maxWalk: cmp.Or(c.MaxWalkInterval, defaultMaxWalk),
-		visibility:    newVisibility(proc), batch: newBatch(),
+		visibility: newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
 	f.sweeps.looksUpRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk has the roles of the others

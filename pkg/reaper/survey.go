@@ -42,7 +42,7 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 	}
 	s.netns, s.record, s.findsOwners = ns.Netns, ns.records[0], l.tracker.findsOwners
 	s.canAsk = l.tracker.canAsk
-	s.ns = registered{policies: ns.policies, limit: ns.limit}
+	s.ns = registered{policies: ns.policies, limit: ns.limit, surplus: ns.surplus}
 	s.known = slices.Grow(s.known, len(ns.candidates))
 	for _, c := range ns.candidates {
 		s.known = append(s.known, *c)
@@ -158,6 +158,7 @@ func (s *survey) view(c *candidate, h *policy.History, sock *inetdiag.Socket, at
 	if c != nil {
 		verdict = sparedByOther(verdict, c.verdict.other, at)
 	}
+	verdict = limited(verdict, c != nil && c.verdict.allowed && !s.ns.surplus.shrunk, true, at)
 	s.views = append(s.views, api.SocketView{
 		Pod: s.record.Pod, ContainerID: s.record.ContainerID, Netns: s.record.Netns.Path,
 		Local: sock.ID.Local().String(), Peer: sock.ID.Peer().String(), State: sock.State,

@@ -22,13 +22,14 @@ func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *can
 
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
-	agenda  agenda
-	fresh   *candidateQueue // candidates in phaseQueued
-	held    *candidateQueue // candidates in phaseHeld
-	unowned *candidateQueue // candidates in phaseUnowned, and some that were
-	ends    ends
-	changed bool // since the candidates were last saved
-	events  [numEvents]uint64
+	agenda   agenda
+	fresh    *candidateQueue // candidates in phaseQueued
+	held     *candidateQueue // candidates in phaseHeld
+	unowned  *candidateQueue // candidates in phaseUnowned, and some that were
+	ends     ends
+	toChoose map[*registered]struct{} // in which rules with a number may let others go than before
+	changed  bool                     // since the candidates were last saved
+	events   [numEvents]uint64
 
 	findsOwners bool         // else judgements do without
 	canAsk      bool         // peers can be asked
@@ -41,7 +42,7 @@ type tracker struct {
 
 func newTracker() tracker {
 	return tracker{
-		fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), spared: make(map[policy.Reason]uint64),
+		fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), toChoose: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
 	}
 }
 
@@ -75,6 +76,7 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 	case act&actDrop != 0:
 		delete(c.ns.candidates, c.history.ID.Cookie())
 		t.ends.remove(c)
+		t.uncount(c)
 		t.changed = true
 		t.reconsiderOthersOf(c, now)
 	}
@@ -110,10 +112,11 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 		facts = t.facts(c, now)
 	}
 	own := ns.judge(&h, s, facts, now)
-	v, was := t.withOther(c, &h, own, now), c.verdict.standing
+	v, was := t.conclude(c, &h, own, now), c.verdict.standing
 	if t.take(c, h, s, v, own.Deadline) {
 		t.handle(c, eventRenewed, now)
 	}
+	t.count(c, &v)
 	t.judged(c, v, now)
 	t.reconsiderOther(c, was, true, now)
 }
@@ -127,10 +130,16 @@ func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
 
 // judge judges a candidate as it was at its last look, at a later moment.
 func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
-	return t.withOther(c, &c.history, t.judgeAlone(c, now), now)
+	return t.conclude(c, &c.history, t.judgeAlone(c, now), now)
 }
 
-// judgeAlone is judge without the say of the other end of the connection.
+// conclude returns a candidate's own verdict with the say of all other sockets: the other end of its connection, and those
+// that a rule counts with it.
+func (t *tracker) conclude(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
+	return limited(t.withOther(c, h, own, now), c.isAllowed(), c.owners != nil, now)
+}
+
+// judgeAlone is judge without the say of other sockets.
 func (t *tracker) judgeAlone(c *candidate, now monotime.Time) policy.Verdict {
 	s := c.socket()
 	return c.ns.judge(&c.history, &s, t.facts(c, now), now)
@@ -139,8 +148,9 @@ func (t *tracker) judgeAlone(c *candidate, now monotime.Time) policy.Verdict {
 // reconsider judges a candidate again after something else than a look has changed.
 func (t *tracker) reconsider(c *candidate, now monotime.Time) {
 	s, own, was := c.socket(), t.judgeAlone(c, now), c.verdict.standing
-	v := t.withOther(c, &c.history, own, now)
+	v := t.conclude(c, &c.history, own, now)
 	t.take(c, c.history, &s, v, own.Deadline)
+	t.count(c, &v)
 	t.judged(c, v, now)
 	t.reconsiderOther(c, was, false, now)
 }
@@ -197,6 +207,7 @@ func (t *tracker) judgement(v *policy.Verdict) event {
 
 // rejudge handles a change of a network namespace's policy, or of the mode.
 func (t *tracker) rejudge(ns *registered, now monotime.Time) {
+	t.chooseAgain(ns)
 	for _, c := range ns.candidates {
 		t.handle(c, eventRejudged, now)
 		if !c.isConfirmed() {
@@ -224,6 +235,7 @@ func (t *tracker) forget(ns *registered, now monotime.Time) {
 	for _, c := range ns.candidates {
 		t.handle(c, eventForgotten, now)
 	}
+	delete(t.toChoose, ns)
 	// Last: the end of one candidate may have had another one of them queued.
 	t.fresh.Drop(ns)
 	t.held.Drop(ns)

@@ -21,6 +21,7 @@ import (
 // served first when there is some.
 func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 	l.tracker.due(at)
+	l.tracker.choose(at)
 	if l.tracker.held.Len() > 0 {
 		if grant := l.budget.share(wall, l.tracker.held.Len(), l.tracker.held.Groups(), jobSize); grant > 0 {
 			ns, list := l.tracker.held.Pop(grant)
@@ -44,18 +45,18 @@ func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Tim
 	if j == nil {
 		j = &job{
 			histories: make([]policy.History, 0, jobSize), facts: make([]policy.Facts, 0, jobSize), others: make([]policy.Standing, 0, jobSize),
-			results: make([]examined, 0, jobSize),
+			allowed: make([]bool, 0, jobSize), results: make([]examined, 0, jobSize),
 		}
 	}
 	*j = job{
 		ns: ns, list: list, netns: ns.Netns, grant: grant,
 		judge:     registered{policies: ns.policies, limit: ns.limit},
-		histories: j.histories[:0], facts: j.facts[:0], others: j.others[:0], results: j.results[:0],
+		histories: j.histories[:0], facts: j.facts[:0], others: j.others[:0], allowed: j.allowed[:0], results: j.results[:0],
 	}
 	for _, c := range list {
 		l.tracker.handle(c, eventTaken, at)
 		j.histories, j.facts = append(j.histories, c.history), append(j.facts, l.tracker.facts(c, at))
-		j.others = append(j.others, l.tracker.otherForJob(c, at))
+		j.others, j.allowed = append(j.others, l.tracker.otherForJob(c, at)), append(j.allowed, c.isAllowed())
 	}
 	return j
 }
@@ -104,6 +105,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // else a finder has looked since
 		was := c.verdict.standing
 		t.take(c, x.history, &x.socket, x.verdict, x.deadline)
+		t.count(c, &x.verdict)
 		defer t.reconsiderOther(c, was, true, at)
 	}
 	if t.handle(c, x.event, at)&actRecord != 0 {

@@ -53,7 +53,7 @@ func newDemo(out io.Writer, bin string) (*demo, error) {
 	}
 	parsed, problems := policy.ParseNetwork(network.Plugins[len(network.Plugins)-1].Bytes)
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("%s: %v", conflist, problems)
+		return nil, fmt.Errorf("%s: %w", conflist, problems)
 	}
 	store := state.New(state.DefaultDir)
 	return &demo{

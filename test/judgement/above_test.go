@@ -13,13 +13,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestAboveDestroysThoseThatAreIdleLongestAndNoMore has a rule that leaves a hundred sockets alone.
-func TestAboveDestroysThoseThatAreIdleLongestAndNoMore(t *testing.T) {
+// TestAboveDestroysTheSocketsIdleLongestAndNoMore has a rule that leaves a hundred sockets alone.
+func TestAboveDestroysTheSocketsIdleLongestAndNoMore(t *testing.T) {
 	const above = 100
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "pod", `{"probeAfter": "never", "rules": [{"match": {"state": "CLOSE_WAIT"}, "grace": "1s", "above": 100}]}`)
-		var order []*net.TCPConn // those that are idle longest first
+		var order []*net.TCPConn // idle longest first
 		more := func(n int) {
 			t.Helper()
 			pairs := make([]nstest.Pair, n)
@@ -32,9 +32,9 @@ func TestAboveDestroysThoseThatAreIdleLongestAndNoMore(t *testing.T) {
 			}
 			r.awaitKnown(order[len(order)-1])
 		}
-		settled := func(gone int) {
+		destroyed := func(gone int) {
 			t.Helper()
-			nstest.Eventually(t, patience, "those above the number are destroyed", func() bool { return len(r.entries()) >= gone })
+			nstest.Eventually(t, patience, "the excess is destroyed", func() bool { return len(r.entries()) >= gone })
 			for _, c := range order[:gone] {
 				if _, ok := r.entry(c, api.Destroyed); !ok {
 					t.Errorf("%v is not destroyed", c.LocalAddr())
@@ -48,12 +48,12 @@ func TestAboveDestroysThoseThatAreIdleLongestAndNoMore(t *testing.T) {
 		more(40)
 		more(10) // a batch of its own: of equally idle ones the cookie would decide
 		more(above - 10)
-		settled(40)
+		destroyed(40)
 		more(10)
-		settled(50)
+		destroyed(50)
 		// A second later, when they have been past their grace for as long again, none of the others has gone.
 		elapsed(t, time.Now(), time.Second)
-		settled(50)
+		destroyed(50)
 		if n := len(r.entries()); n != 50 {
 			t.Errorf("the history has %d entries, want 50", n)
 		}

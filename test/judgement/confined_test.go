@@ -29,7 +29,7 @@ const (
 	noGetfd   = "no-pidfd-getfd"
 )
 
-// confined executes a program under a limit, in the place of this process.
+// confined executes a program under a limit, which replaces this process.
 func confined(limit string, command []string) error {
 	runtime.LockOSThread() // the bounding set is the thread's
 	var err error
@@ -64,7 +64,7 @@ func TestAReaperThatCannotDoItsWorkReportsIt(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for _, tt := range []struct {
 			limit  string
-			says   string // in log and status
+			reason string // in log and status
 			fatal  bool   // to health
 			doctor string
 			metric *regexp.Regexp
@@ -96,7 +96,7 @@ func TestAReaperThatCannotDoItsWorkReportsIt(t *testing.T) {
 					}
 				}
 				reported("the log", func() bool {
-					for _, line := range r.logged(tt.says) {
+					for _, line := range r.logged(tt.reason) {
 						if !strings.Contains(line, "level=INFO") {
 							return true
 						}
@@ -105,7 +105,7 @@ func TestAReaperThatCannotDoItsWorkReportsIt(t *testing.T) {
 				})
 				reported("the status", func() bool {
 					text, _ := r.statusText()
-					return strings.Contains(text, tt.says)
+					return strings.Contains(text, tt.reason)
 				})
 				reported("the metrics", func() bool { return tt.metric.MatchString(r.metrics()) })
 				reported("health", func() bool {

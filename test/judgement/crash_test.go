@@ -16,7 +16,7 @@ import (
 // TestAKilledReapersQuestionsAreTakenBackAndAgesAreKept kills a reaper while it waits for the answers of 200 peers that
 // cannot be reached. The next one observes, so that it asks nothing itself.
 func TestAKilledReapersQuestionsAreTakenBackAndAgesAreKept(t *testing.T) {
-	const questions, closedMeanwhile = 200, 50
+	const questions, closedWhileDown = 200, 50
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "client", `{"probeAfter": "1s"}`)
@@ -46,25 +46,25 @@ func TestAKilledReapersQuestionsAreTakenBackAndAgesAreKept(t *testing.T) {
 		})
 		ages, at := r.ages(), time.Now()
 		r.kill()
-		for _, c := range conns[:closedMeanwhile] {
+		for _, c := range conns[:closedWhileDown] {
 			if err := c.Close(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		r.start("--mode", "observe")
-		for i, c := range conns[closedMeanwhile:] {
-			want := before[closedMeanwhile+i]
+		for i, c := range conns[closedWhileDown:] {
+			want := before[closedWhileDown+i]
 			nstest.Eventually(t, patience, "its options are as they were", func() bool { return options(t, c) == want })
 		}
 		r.awaitKnown(conns[questions-1])
 		now, passed := r.ages(), time.Since(at)
-		for i, c := range saved[closedMeanwhile:] {
+		for i, c := range saved[closedWhileDown:] {
 			// A tick of the kernel's clock is 10 ms at most.
 			if got, ok := now[c]; !ok || got < ages[c]+passed-time.Second {
 				t.Errorf("connection %d has been idle for %v, and %v earlier for %v", i, got, passed, ages[c])
 			}
 		}
-		r.untouched(closeWait, conns[closedMeanwhile:]...)
+		r.untouched(closeWait, conns[closedWhileDown:]...)
 	})
 }
 

@@ -14,6 +14,8 @@ import (
 const (
 	lateGrace  = 2 * time.Second
 	latePolicy = `{"probeAfter": "never", "pendingGrace": "2s", "grace": "2s"}`
+	// slowPolicy leaves time to see a socket before it is past its grace.
+	slowPolicy = `{"probeAfter": "never", "pendingGrace": "20s", "grace": "20s"}`
 )
 
 // requested makes a connection whose client has sent a request and shut its side, longer ago than the grace.
@@ -45,7 +47,7 @@ func TestAServerThatReadsBeforeTheFirstLookHasItsWholeGrace(t *testing.T) {
 		t.Run("while the reaper is down", func(t *testing.T) {
 			t.Parallel()
 			r, s := newReaper(t, finder), newScene(t)
-			r.register(s.near, "server", latePolicy)
+			r.register(s.near, "server", slowPolicy)
 			p, since := s.requested()
 			still, _ := s.requested()
 			read := s.leftByClient()
@@ -53,6 +55,7 @@ func TestAServerThatReadsBeforeTheFirstLookHasItsWholeGrace(t *testing.T) {
 				r.awaitKnown(c.Server)
 			}
 			r.stop()
+			r.put(r.record(s.near, "server", latePolicy))
 			elapsed(t, since, lateGrace)
 			take(t, p.Server, int64(len("request")))
 			elapsed(t, time.Now(), 500*time.Millisecond)

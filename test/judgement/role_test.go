@@ -44,7 +44,7 @@ func TestARuleForClientsSparesTheServersOfTheSameNetns(t *testing.T) {
 	})
 }
 
-// byRole is a policy in which the time until a socket's deadline tells its role. Its probeAfter has the finders look often.
+// byRole is a policy in which the time until a socket's deadline shows its role. Its probeAfter has the finders look often.
 const byRole = `{"probeAfter": "1s", "pendingGrace": "1s", "grace": "3h", "rules": [
 	{"match": {"role": "client"}, "grace": "1h"}, {"match": {"role": "server"}, "grace": "2h"}]}`
 
@@ -67,8 +67,8 @@ func roleIn(t *testing.T, v api.SocketView) policy.Role {
 	}
 }
 
-// TestWhoOpenedAConnectionIsToldRight has both ends of each connection in one network namespace.
-func TestWhoOpenedAConnectionIsToldRight(t *testing.T) {
+// TestWhichSideOpenedAConnectionIsKnown has both ends of each connection in one network namespace.
+func TestWhichSideOpenedAConnectionIsKnown(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		type end struct {
 			what string

@@ -14,7 +14,7 @@ import (
 
 // TestNoTimeNamespaceMakesASocketOlder runs one reaper after the other in time namespaces of different offsets.
 func TestNoTimeNamespaceMakesASocketOlder(t *testing.T) {
-	const grace = 2 * time.Second
+	const grace = lateGrace
 	if err := exec.Command("unshare", "--time", "true").Run(); err != nil {
 		nstest.NeedPrivilege(t, "create a time namespace", err)
 	}
@@ -25,14 +25,16 @@ func TestNoTimeNamespaceMakesASocketOlder(t *testing.T) {
 				r, s := idleReaper(t, finder), newScene(t)
 				in := func(offset string) { r.startIn([]string{"unshare", "--time", "--monotonic", offset}) }
 				in(offsets[0])
-				r.register(s.near, "pod", `{"probeAfter": "never", "grace": "2s"}`)
+				r.register(s.near, "pod", latePolicy)
 				began := time.Now()
 				first := s.leftByServer()
 				early(t, r.awaitEntry(first.Client, api.Destroyed), began, grace)
+				r.register(s.near, "pod", slowPolicy)
 				began = time.Now()
 				second := s.leftByServer()
 				r.awaitKnown(second.Client)
 				r.stop()
+				r.put(r.record(s.near, "pod", latePolicy))
 				in(offsets[1])
 				early(t, r.awaitEntry(second.Client, api.Destroyed), began, grace)
 				began = time.Now()

@@ -47,7 +47,7 @@ func network(more string) string {
 const hold = `, "reaper": "external", "mode": "observe", "grace": "4s"`
 
 // destroy is that of attachments whose CLOSE_WAIT sockets end after a second.
-const destroy = `, "reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "never"`
+const destroy = `, "reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "1h"`
 
 // add makes a network namespace with a name and calls the plugin, as a runtime does.
 func (m *machine) add(name, more string) {
