@@ -85,6 +85,9 @@ type AttachmentView struct {
 	// Mode is what happens, CappedBy what makes it more conservative than the policy's.
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
+	// BlockedBy are the files that do so, at the end of CappedBy: they name its network namespace, and cannot be read or acted
+	// on.
+	BlockedBy []ProblemView `json:"blockedBy,omitempty"`
 	// Inert says why nothing is done about this attachment, "" if something is.
 	Inert    string   `json:"inert,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`

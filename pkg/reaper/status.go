@@ -115,6 +115,11 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 	for i, rec := range ns.records {
 		view := attachmentView(view, rec, ns.resolved[i])
 		view.CappedBy = l.caps.capped(ns, view.Policy.Mode)
+		if view.Policy.Mode < policy.Observe {
+			for _, h := range ns.blockers {
+				view.BlockedBy = append(view.BlockedBy, api.ProblemView{File: h.File, Problem: h.Reason})
+			}
+		}
 		s.Attachments = append(s.Attachments, view)
 	}
 }
@@ -130,7 +135,12 @@ func attachmentView(v api.AttachmentView, r state.Record, resolved policy.Resolv
 	v.Policy = api.PolicyView(resolved.Policies[len(resolved.Policies)-1])
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
 	v.Recorded, v.Plugin, v.Sources = r.Time, r.Plugin, resolved.Sources
-	v.Warnings = slices.Concat(r.Warnings, resolved.Problems)
+	v.Warnings = slices.Clone(r.Warnings)
+	for _, p := range resolved.Problems { // the plugin has recorded the same, unless it is of another version
+		if !slices.Contains(v.Warnings, p) {
+			v.Warnings = append(v.Warnings, p)
+		}
+	}
 	return v
 }
 
