@@ -130,7 +130,12 @@ func attachmentView(v api.AttachmentView, r state.Record, resolved policy.Resolv
 	v.Policy = api.PolicyView(resolved.Policies[len(resolved.Policies)-1])
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
 	v.Recorded, v.Plugin, v.Sources = r.Time, r.Plugin, resolved.Sources
-	v.Warnings = slices.Concat(r.Warnings, resolved.Problems)
+	v.Warnings = slices.Clone(r.Warnings)
+	for _, problem := range resolved.Problems { // the plugin may have said the same
+		if !slices.Contains(v.Warnings, problem) {
+			v.Warnings = append(v.Warnings, problem)
+		}
+	}
 	return v
 }
 
