@@ -104,7 +104,8 @@ func (c *candidate) isConfirmed() bool { return c.verdict.reason != policy.Unkno
 
 // isOverdue reports whether the deadline of the last verdict has passed, and nothing else spares it.
 func (c *candidate) isOverdue(now monotime.Time) bool {
-	isSpared := c.verdict.reason == policy.PeerSpared || c.verdict.surplus && !c.verdict.allowed
+	byOther := c.verdict.reason == policy.PeerSpared && c.verdict.other != policy.StandingUnknown
+	isSpared := byOther || c.verdict.surplus && !c.verdict.allowed
 	return !isSpared && !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 

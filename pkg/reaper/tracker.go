@@ -165,7 +165,8 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
-	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable {
+	waits := v.Other == policy.StandingUnknown // for a look at the other end, which spares nothing yet
+	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable && !waits {
 		t.spared[v.Reason]++
 	}
 	if h.ID == c.history.ID {
