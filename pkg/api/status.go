@@ -29,19 +29,23 @@ type Health struct {
 
 // ReaperStatus is what the reaper does and for whom.
 type ReaperStatus struct {
-	Finder     FinderView     `json:"finder"`
-	Mode       ModeView       `json:"mode"`
-	Budget     BudgetView     `json:"budget"`
-	Namespaces int            `json:"namespaces"`
-	Candidates map[string]int `json:"candidates"`       // by state
-	AgeBounds  []Seconds      `json:"ageBoundsSeconds"` // where the buckets of all Ages end
-	Ages       Ages           `json:"ages"`
-	Counts     Counts         `json:"counts"`
+	Finder      FinderView     `json:"finder"`
+	Mode        ModeView       `json:"mode"`
+	Budget      BudgetView     `json:"budget"`
+	Peers       PeersView      `json:"peers"`
+	Namespaces  int            `json:"namespaces"`
+	Unreachable int            `json:"unreachableNetns"` // how many of the namespaces cannot be entered
+	Candidates  map[string]int `json:"candidates"`       // by state
+	AgeBounds   []Seconds      `json:"ageBoundsSeconds"` // where the buckets of all Ages end
+	Ages        Ages           `json:"ages"`
+	Counts      Counts         `json:"counts"`
 	// AgesLost says why this reaper found no usable ages of sockets when it started, "" if it did: idle times began with it.
 	AgesLost    string           `json:"agesLost,omitempty"`
 	Attachments []AttachmentView `json:"attachments"`
 	// Problems are files in the state directory that are no record.
 	Problems []ProblemView `json:"problems"`
+	// Refusals are what the reaper is kept from.
+	Refusals []RefusalView `json:"refusals"`
 }
 
 // FinderView is how the finder keeps up.
@@ -82,9 +86,11 @@ type AttachmentView struct {
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
 	// Inert says why nothing is done about this attachment, "" if something is.
-	Inert        string         `json:"inert,omitempty"`
-	Warnings     []string       `json:"warnings,omitempty"`
-	Problem      string         `json:"problem,omitempty"` // of the last look into the namespace
+	Inert    string   `json:"inert,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Problem  string   `json:"problem,omitempty"` // of the last look into the namespace
+	// Unreachable is why its network namespace cannot be entered, "" if it can.
+	Unreachable  string         `json:"unreachable,omitempty"`
 	Candidates   map[string]int `json:"candidates"`
 	Ages         Ages           `json:"ages,omitzero"` // absent without candidates
 	Oldest       Seconds        `json:"oldestSeconds"`
@@ -134,8 +140,8 @@ type ProblemView struct {
 type Counts struct {
 	Destroyed    map[inetdiag.State]uint64 `json:"destroyed"`
 	WouldDestroy map[inetdiag.State]uint64 `json:"wouldDestroy"`
-	// PeerGone are sockets that ended because their peers do not know the connection any more, and said so when asked,
-	// or did not answer. WouldAsk are questions that the mode forbade.
+	// PeerGone are sockets that ended because their peers do not know the connection any more, as a reset showed
+	// when they were asked, or did not answer. WouldAsk are questions that the mode forbade.
 	PeerGone uint64 `json:"peerGone"`
 	WouldAsk uint64 `json:"wouldAsk"`
 	// LooksTooOld counts looks at sockets that were not destroyed by them, because too much time had passed: each was

@@ -32,7 +32,7 @@ func idleLooks(first uint64, n int, longest time.Duration) (looks []finder.Seen)
 func pass(l *loop, k *kernel, d time.Duration) {
 	for range int(d / time.Second) {
 		time.Sleep(time.Second)
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 	}
 }
 
@@ -88,15 +88,15 @@ func TestThosePastTheirGraceAreChosenTogetherAtMostOnceASecond(t *testing.T) {
 		leaveAlone(ns, 1)
 		k := new(kernel)
 		see(l, ns.Identity, overdueLook(1))
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		see(l, ns.Identity, overdueLook(2), overdueLook(3))
 		time.Sleep(chooseEvery - time.Nanosecond)
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if len(k.destroyed) != 0 {
 			t.Fatalf("destroyed within the second: %v", k.destroyed)
 		}
 		time.Sleep(time.Nanosecond)
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if !slices.Equal(sorted(k.destroyed), []uint64{1, 2}) {
 			t.Errorf("destroyed are %v", k.destroyed)
 		}
@@ -115,9 +115,9 @@ func TestNoneGoesAfterOneThatStayedHasEndedUntilTheNextChoice(t *testing.T) {
 		for i := range uint64(5) {
 			see(l, ns.Identity, idleLook(i+1, time.Hour-time.Duration(i)*time.Second))
 		}
-		settleLoop(l, k)
-		if l.tracker.held.count != 2 || len(k.destroyed) != 0 {
-			t.Fatalf("%d wait for the budget, %v are destroyed", l.tracker.held.count, k.destroyed)
+		runUntilQuiet(l, k)
+		if l.tracker.held.Len() != 2 || len(k.destroyed) != 0 {
+			t.Fatalf("%d wait for the budget, %v are destroyed", l.tracker.held.Len(), k.destroyed)
 		}
 		k.gone[4], k.gone[5] = true, true // two that stayed
 		time.Sleep(time.Millisecond)
@@ -135,7 +135,7 @@ func TestARuleWithANumberHoldsBackNoQuestion(t *testing.T) {
 		ns.policies[0].CloseWaitGrace = policy.Patience(testProbeAfter)
 		leaveAlone(ns, 10)
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if q := a.last(t); q.ID.Cookie() != 7 || ns.candidates[7].step.phase != phaseAsking {
 			t.Errorf("it asks %v", q)
 		}
@@ -149,7 +149,7 @@ func TestWithoutARuleWithANumberNothingIsChosen(t *testing.T) {
 		if len(l.tracker.toChoose) != 0 {
 			t.Error("a choice is due in the network namespace")
 		}
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if !ns.surplus.chosenAt.IsZero() {
 			t.Error("it was chosen in the network namespace")
 		}
@@ -169,7 +169,7 @@ func TestAnotherNumberIsChosenByAtOnce(t *testing.T) {
 		ns.policies = newRegistered(1).policies
 		leaveAlone(ns, 8)
 		l.tracker.rejudge(ns, now())
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if !slices.Equal(sorted(k.destroyed), []uint64{1, 2}) {
 			t.Errorf("destroyed are %v", k.destroyed)
 		}

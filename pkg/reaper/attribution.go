@@ -160,9 +160,9 @@ func (l *loop) attribute(at monotime.Time) {
 	if a.source == nil || a.busy || at.Before(a.next) {
 		return
 	}
-	if l.tracker.unowned.count == 0 {
+	if l.tracker.unowned.Len() == 0 {
 		next, some := l.tracker.next()
-		soon := some && next.Before(at.Add(a.ahead)) || l.tracker.fresh.count+l.tracker.held.count > 0
+		soon := some && next.Before(at.Add(a.ahead)) || l.tracker.fresh.Len()+l.tracker.held.Len() > 0
 		if !soon || at.Before(a.scan) {
 			return
 		}
@@ -186,8 +186,8 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	if a.wide.IsZero() || at.Sub(a.wide) >= wideEvery {
 		k.query.Scope = owners.Beyond
 	}
-	for l.tracker.unowned.count > 0 && len(k.candidates) < atOnceLook {
-		_, list := l.tracker.unowned.pop(atOnceLook - len(k.candidates))
+	for l.tracker.unowned.Len() > 0 && len(k.candidates) < atOnceLook {
+		_, list := l.tracker.unowned.Pop(atOnceLook - len(k.candidates))
 		for _, c := range list {
 			if c.step.phase == phaseUnowned {
 				l.askOwners(k, c, at)
@@ -204,8 +204,8 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 		return len(k.candidates) < atOnceLook
 	}
 	visited := 0
-	for _, queue := range []*rotation{l.tracker.held, l.tracker.fresh} {
-		for c := range queue.inTurn() {
+	for _, queue := range []*candidateQueue{l.tracker.held, l.tracker.fresh} {
+		for c := range queue.InTurn() {
 			if visited++; !take(c) || visited >= atOnceLook { // a queue may hold all candidates that there are
 				break
 			}
@@ -271,17 +271,17 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 	}
 	l.noticeBlindness(k)
 	lifetime := max(freshFor, a.ahead)
-	nobody := newHolders(k, nil, at, lifetime)
+	none := newHolders(k, nil, at, lifetime)
 	shared := map[*owners.Process]*holders{}
 	for i, c := range k.candidates {
 		if c.shown.inode != k.inodes[i] {
 			if c.step.phase == phaseUnowned {
-				l.tracker.unowned.push(c) // it was accepted since
+				l.tracker.unowned.Push(c.ns, c) // it was accepted since
 			}
 			continue
 		}
 		before := c.owners
-		c.owners = nobody
+		c.owners = none
 		if list := k.found[c.shown.inode]; len(list) > 0 {
 			if shared[&list[0]] == nil {
 				shared[&list[0]] = newHolders(k, list, at, lifetime)

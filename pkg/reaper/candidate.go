@@ -18,7 +18,7 @@ type candidate struct {
 	index   int32          // in the agenda, -1 if it is not there
 	verdict verdict        // on the last look
 	step    step           // what it waits for
-	owners  *holders       // as they were found for shown.inode, nil if nobody has looked
+	owners  *holders       // as they were found for shown.inode, nil if they were not looked up
 	excused monotime.Time  // a destroy is late from then on at the earliest
 	nextEnd *candidate     // in the index of ends
 }

@@ -98,7 +98,7 @@ func TestAnEndIsSparedByAStandingReasonOfTheOther(t *testing.T) {
 					tc.change(l, other, k)
 				}
 				time.Sleep(testGrace)
-				settleLoop(l, k)
+				runUntilQuiet(l, k)
 				if got := slices.Contains(k.destroyed, 7); got == tc.want || !slices.Contains(k.destroyed, 8) {
 					t.Errorf("destroyed are %v", k.destroyed)
 				}
@@ -137,7 +137,7 @@ func TestTwoObservedEndsBothSayThatTheyWouldBeDestroyed(t *testing.T) {
 		see(l, ns.Identity, idleLook(7, 0), idleLook(8, 0))
 		see(l, other.Identity, peerLook(7, 0), unread)
 		time.Sleep(testGrace)
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if got := outcomesOf(l); got[api.WouldDestroy] != 2 || len(k.destroyed) != 0 {
 			t.Errorf("the history has %v", got)
 		}
@@ -156,14 +156,14 @@ func TestAnEndThatHasNotBeenAcceptedSparesTheOther(t *testing.T) {
 		see(l, other.Identity, peerLook(7, 0))
 		k.sockets[7], k.sockets[peerCookie(7)] = queued.Socket, peerOf(7, 0)
 		time.Sleep(testGrace)
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if len(k.destroyed) != 0 || other.candidates[peerCookie(7)].verdict.reason != policy.PeerSpared {
 			t.Errorf("destroyed are %v", k.destroyed)
 		}
 		accepted := idleLook(7, testGrace)
 		accepted.Entered = 0
 		see(l, ns.Identity, accepted)
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if !slices.Equal(k.destroyed, []uint64{peerCookie(7)}) {
 			t.Errorf("after it was accepted %v are destroyed", k.destroyed)
 		}
@@ -194,12 +194,12 @@ func TestAnEndGoesOnceTheOtherSparesItNoMore(t *testing.T) {
 				see(l, other.Identity, peerLook(7, 0))
 				see(l, ns.Identity, idleLook(7, 0))
 				time.Sleep(testGrace + time.Second)
-				settleLoop(l, k)
+				runUntilQuiet(l, k)
 				if len(k.destroyed) != 0 {
 					t.Fatalf("destroyed are %v", k.destroyed)
 				}
 				end(l, ns, other, k)
-				settleLoop(l, k)
+				runUntilQuiet(l, k)
 				if !slices.Equal(k.destroyed, []uint64{7}) {
 					t.Errorf("destroyed are %v; it is %v", k.destroyed, ns.candidates[7].verdict.reason)
 				}
@@ -223,7 +223,7 @@ func TestAnEndWaitsForALookAtTheOther(t *testing.T) {
 			time.Sleep(testGrace)
 			see(l, ns.Identity, idleLook(7, testGrace))
 			l.tracker.restore(other, h, now())
-			settleLoop(l, k)
+			runUntilQuiet(l, k)
 			if len(k.destroyed) != 0 || ns.candidates[7].verdict.other != policy.StandingUnread {
 				t.Errorf("destroyed are %v, it is %v, the other end %v", k.destroyed, ns.candidates[7].verdict.reason, ns.candidates[7].verdict.other)
 			}
@@ -237,7 +237,7 @@ func TestAnEndWaitsForALookAtTheOther(t *testing.T) {
 			see(l, ns.Identity, idleLook(7, 0))
 			for range 60 {
 				time.Sleep(time.Second)
-				settleLoop(l, k)
+				runUntilQuiet(l, k)
 			}
 			if len(k.destroyed) != 0 || len(k.looks) > 20 {
 				t.Fatalf("destroyed are %v, after looks at %v", k.destroyed, k.looks)
@@ -245,7 +245,7 @@ func TestAnEndWaitsForALookAtTheOther(t *testing.T) {
 			k.refused, k.sockets[peerCookie(7)] = nil, peerOf(7, 0)
 			for range 20 {
 				time.Sleep(time.Second)
-				settleLoop(l, k)
+				runUntilQuiet(l, k)
 			}
 			if !slices.Contains(k.destroyed, 7) {
 				t.Errorf("after it was looked at: destroyed are %v", k.destroyed)
@@ -261,7 +261,7 @@ func TestAnEndWaitsForALookAtTheOther(t *testing.T) {
 			see(l, ns.Identity, idleLook(7, 0))
 			time.Sleep(testGrace)
 			deadline := now()
-			settleLoop(l, k)
+			runUntilQuiet(l, k)
 			if last := other.candidates[peerCookie(7)].history.Last; last.Before(deadline) || !slices.Equal(k.destroyed, []uint64{7}) {
 				t.Errorf("its last look was %v before the deadline; destroyed are %v", deadline.Sub(last), k.destroyed)
 			}
@@ -278,19 +278,19 @@ func TestASparedEndsPeerIsNotAsked(t *testing.T) {
 		k := &kernel{sockets: map[uint64]inetdiag.Socket{peerCookie(7): peerOf(7, 0)}}
 		see(l, ns.Identity, idleLook(7, 0))
 		time.Sleep(testProbeAfter)
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if len(a.questions) != 1 {
 			t.Fatalf("it has asked %v", a.questions)
 		}
 		see(l, other.Identity, peerLook(7, testProbeAfter)) // found late, while the question is out
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
-		settleLoop(l, k)
+		runUntilQuiet(l, k)
 		if !slices.Equal(a.cancelled, []uint64{7}) {
 			t.Errorf("cancelled are the questions of %v", a.cancelled)
 		}
 		for range 600 {
 			time.Sleep(time.Second)
-			settleLoop(l, k)
+			runUntilQuiet(l, k)
 		}
 		if len(a.questions) != 1 {
 			t.Errorf("it has asked %d times", len(a.questions))

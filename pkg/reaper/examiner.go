@@ -95,7 +95,7 @@ func (e *examiner) examine(j *job) {
 		if n == 0 {
 			return
 		}
-		if j.err = e.look(conn, j, n); j.err == nil {
+		if j.err = e.lookUp(conn, j, n); j.err == nil {
 			j.err = e.destroy(conn, j, n)
 		}
 	}
@@ -106,8 +106,8 @@ func (e *examiner) examine(j *job) {
 	}
 }
 
-// look asks the kernel for the first n sockets of e.index, and judges each.
-func (e *examiner) look(conn conn, j *job, n int) error {
+// lookUp asks the kernel for the first n sockets of e.index, and judges each.
+func (e *examiner) lookUp(conn conn, j *job, n int) error {
 	ids := e.ids[:n]
 	for i := range ids {
 		ids[i] = j.histories[e.index[i]].ID

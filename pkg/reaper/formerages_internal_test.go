@@ -83,7 +83,7 @@ func TestAgesOutliveARegistration(t *testing.T) {
 					k.written = map[uint64]uint64{7: 5}
 				}
 				ns = l.registry.namespaces[ns.Identity]
-				settleLoop(l, k)
+				runUntilQuiet(l, k)
 				if !tc.kept && !tc.other {
 					if len(ns.candidates) != 0 {
 						t.Errorf("it is known with %+v", ns.candidates[7].history)

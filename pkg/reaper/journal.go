@@ -74,7 +74,7 @@ func (j *journal) add(e api.Entry) {
 		attrs = append(attrs, slog.Duration("excused", e.Excused.Rounded()), slog.String("excused_by", strings.Join(e.ExcusedBy, ",")))
 	}
 	if e.How != "" {
-		attrs = append(attrs, slog.String("how", e.How), slog.String("owner_sees", e.Sees))
+		attrs = append(attrs, slog.String("how", e.How), slog.String("owner_sees", e.OwnerResult))
 	}
 	if len(e.Owners) > 0 {
 		attrs = append(attrs, slog.String("owners", owners.Names(e.Owners)))

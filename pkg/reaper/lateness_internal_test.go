@@ -80,13 +80,13 @@ func TestTheHistoryReportsWhatIsExcusedOfALateDestroy(t *testing.T) {
 			l.tracker.findsOwners = true
 			see(l, ns.Identity, idleLook(7, 0))
 			time.Sleep(testGrace)
-			settleLoop(l, k)
+			runUntilQuiet(l, k)
 			c := ns.candidates[7]
 			time.Sleep(5 * time.Second)
 			c.owners = newHolders(&ownersLook{}, nil, now(), time.Minute)
 			l.tracker.handle(c, eventOwnersLookedUp, now())
 			l.tracker.reconsider(c, now())
-			settleLoop(l, k)
+			runUntilQuiet(l, k)
 		}},
 		"the other end spared it": {by: "spared", run: func(_ *testing.T, l *loop, ns, other *registered, k *kernel) {
 			other.policies[0].FinWait2Grace = policy.Never
@@ -97,7 +97,7 @@ func TestTheHistoryReportsWhatIsExcusedOfALateDestroy(t *testing.T) {
 			other.policies = newRegistered(2).policies
 			other.policies[0].FinWait2Grace = policy.Patience(time.Hour)
 			l.tracker.rejudge(other, now())
-			settleLoop(l, k)
+			runUntilQuiet(l, k)
 		}},
 		"a rule left it alone": {by: "spared", run: func(_ *testing.T, l *loop, ns, _ *registered, k *kernel) {
 			leaveAlone(ns, 1)
@@ -112,7 +112,7 @@ func TestTheHistoryReportsWhatIsExcusedOfALateDestroy(t *testing.T) {
 			pass(l, k, testGrace+5*time.Second)
 			ns.limit = policy.Destroy
 			l.tracker.rejudge(ns, now())
-			settleLoop(l, k)
+			runUntilQuiet(l, k)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

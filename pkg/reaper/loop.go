@@ -28,14 +28,15 @@ type loop struct {
 	budget        *budget
 	journal       *journal
 	attribution   attribution
-	busy          bool // the examiner has a job
-	spare         *job // the last job, for its room
-	retarget      bool // the finder has to hear of another set of namespaces
+	reach         reach
 	ages          ages
 	saved         savedAges // until the first census
 	began         time.Time
+	busy          bool                  // the examiner has a job
+	spare         *job                  // the last job, for its room
+	retarget      bool                  // the finder has to hear of another set of namespaces
 	asked         map[*candidate]uint64 // whose questions are out, and their tags
-	questions     uint64                // so many were sent
+	questions     uint64                // the number sent, which is the last one's tag
 	counts        api.Counts
 	tally         tally
 	sweeping      sweeping
@@ -63,7 +64,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		},
 	}
 	l.attribution.conditions = cfg.Conditions
-	l.tracker.findsOwners, l.tracker.asks = cfg.Owners != nil, cfg.Asker != nil
+	l.tracker.findsOwners, l.tracker.canAsk = cfg.Owners != nil, cfg.Asker != nil
 	return l
 }
 
@@ -79,6 +80,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 	defer second.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
+	l.try(l.clock.Now())
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,6 +92,8 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			l.examined(j, l.clock.Now())
 		case k := <-l.attribution.looked:
 			l.attributed(k, l.clock.Now())
+		case t := <-l.reach.done:
+			l.tried(t)
 		case <-wake.C:
 		case <-saveTick.C:
 			if l.tracker.changed && save.start(l.encode) {
@@ -98,6 +102,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 		case <-second.C:
 			l.journal.flush()
 			l.keepingUp(l.clock.Now())
+			l.try(l.clock.Now())
 			if l.idle(l.clock.Now()) {
 				return ErrIdle
 			}
@@ -136,8 +141,8 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
 	wait = min(wait, l.tracker.untilChoice(now))
-	if l.tracker.held.count > 0 {
-		wait = min(wait, l.budget.wait(wall, l.tracker.held.count))
+	if l.tracker.held.Len() > 0 {
+		wait = min(wait, l.budget.wait(wall, l.tracker.held.Len()))
 	}
 	return wait
 }

@@ -17,6 +17,17 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envLetGo) != "" {
 		os.Exit(letGo())
 	}
+	if os.Getenv(envLimited) != "" {
+		if err := runConfined(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if os.Getenv(envConfined) != "" {
+		fmt.Fprintln(os.Stderr, confine())
+		os.Exit(1)
+	}
 	if os.Getenv(envReaper) != "" {
 		if err := runReaper(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

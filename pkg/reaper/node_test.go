@@ -53,7 +53,7 @@ var finders = []string{finder.NameSockDiag, finder.NameBPF}
 func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend {
 	tb.Helper()
 	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) },
-		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1})
+		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1, MaxWalkInterval: time.Second})
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(tb, "load BPF programs", err)
 	}

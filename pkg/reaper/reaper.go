@@ -22,6 +22,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -50,6 +51,13 @@ type Config struct {
 	Asker Asker
 	// IdleExit ends the reaper after so long without a record; 0 never does.
 	IdleExit time.Duration
+
+	// Trials try at the start what the reaper needs, and again while something is refused; none without them.
+	Trials Trials
+	// Asking returns the figures of what asks peers; nil without it.
+	Asking func() prober.Stats
+	// MaxAsksPerSecond is the Asker's bound.
+	MaxAsksPerSecond int
 
 	// Kernel says whether this kernel lets sockets be destroyed: inetdiag.Probe.
 	Kernel func() error
@@ -97,6 +105,8 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	}
 	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
+	l.reach = newReach(r.cfg.Trials, r.open)
+	l.tryFirst()
 	l.finder.Name = r.cfg.Finder.Name()
 	l.saved = r.loadCandidates()
 
@@ -132,6 +142,10 @@ func (r *Reaper) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		l.attribution.work(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		l.reach.work(ctx)
 		return nil
 	})
 	g.Go(func() error {

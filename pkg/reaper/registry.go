@@ -21,13 +21,15 @@ type registered struct {
 	records      []state.Record
 	resolved     []policy.Resolved // of each record
 	policies     []policy.Policy   // of all records, which are judged each; replaced, never changed
-	holds        []state.Hold      // files that keep it at observe
+	blockers     []state.Hold      // files that keep it at observe
 	limit        policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
 
 	candidates              map[uint64]*candidate // by cookie
 	surplus                 surplus
 	destroyed, wouldDestroy uint64
 	problem                 string        // why the last sweep could not read it
+	tried                   bool          // to enter it
+	unreachable             string        // why it could not be entered the last time that this was tried
 	registeredAt            monotime.Time // in this reaper's time
 	longest                 time.Duration // the longest patience that its sockets have had
 	lastSweep               monotime.Time // when the last complete sweep began
@@ -99,19 +101,19 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 			r.namespaces[id], ch.targets = n, true
 			continue
 		}
-		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.holds) == 0 != (len(n.holds) == 0) || ns.watched() && !n.watched() {
+		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.blockers) == 0 != (len(n.blockers) == 0) || ns.watched() && !n.watched() {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
 		ns.longest = max(ns.longest, longestPatience(ns.policies))
 		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
-		ns.Netns, ns.records, ns.resolved, ns.policies, ns.holds = n.Netns, n.records, n.resolved, n.policies, n.holds
+		ns.Netns, ns.records, ns.resolved, ns.policies, ns.blockers = n.Netns, n.records, n.resolved, n.policies, n.blockers
 	}
 	return ch
 }
 
 // resolve returns a network namespace with what its records and the census say of it, and nothing else.
 func (r *registry) resolve(id netns.Identity, records []state.Record) *registered {
-	ns := &registered{records: records, holds: r.census.heldBy(id)}
+	ns := &registered{records: records, blockers: r.census.heldBy(id)}
 	for i := range records {
 		resolved := records[i].Layers.Resolve(r.minGrace)
 		ns.resolved = append(ns.resolved, resolved)

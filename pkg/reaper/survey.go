@@ -25,6 +25,7 @@ type survey struct {
 	record       state.Record
 	ns           registered // its policies and its limit alone
 	findsOwners  bool
+	canAsk       bool
 	known        []candidate
 	views        []api.SocketView
 	unregistered bool // the namespace is not registered
@@ -40,6 +41,7 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 		return
 	}
 	s.netns, s.record, s.findsOwners = ns.Netns, ns.records[0], l.tracker.findsOwners
+	s.canAsk = l.tracker.canAsk
 	s.ns = registered{policies: ns.policies, limit: ns.limit, surplus: ns.surplus}
 	s.known = slices.Grow(s.known, len(ns.candidates))
 	for _, c := range ns.candidates {
@@ -83,6 +85,9 @@ func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 // conclude adds to the last view what the candidate waits for, and drops the view if it is not asked for. c is nil for
 // a socket that is no candidate.
 func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, c *candidate) {
+	if v.Verdict == policy.AskingPeer && !s.canAsk {
+		v.Verdict, v.Why = policy.WithinGrace, "its peer is due to be asked, and no peer is asked here (--max-asks-per-second 0): its grace alone counts"
+	}
 	if !q.Wants(v) {
 		s.views = s.views[:len(s.views)-1]
 		return
@@ -93,6 +98,7 @@ func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, c *candidate) {
 	if c == nil {
 		return
 	}
+	c.addPeer(v, s.clock.Now())
 	switch {
 	case v.Verdict == policy.Destroyable && c.step.phase == phaseHeld:
 		v.Why += ", waiting for --max-destroys-per-second"

@@ -8,27 +8,33 @@ import (
 	"container/heap"
 	"iter"
 
+	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
+// candidateQueue has candidates of all network namespaces, which have their turns.
+type candidateQueue = rotation.Queue[*registered, *candidate]
+
+func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *candidate]() }
+
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
 	agenda   agenda
-	fresh    *rotation // candidates in phaseQueued
-	held     *rotation // candidates in phaseHeld
-	unowned  *rotation // candidates in phaseUnowned, and some that were
+	fresh    *candidateQueue // candidates in phaseQueued
+	held     *candidateQueue // candidates in phaseHeld
+	unowned  *candidateQueue // candidates in phaseUnowned, and some that were
 	ends     ends
 	toChoose map[*registered]struct{} // in which rules with a number may let others go than before
 	changed  bool                     // since the candidates were last saved
 	events   [numEvents]uint64
 
 	findsOwners bool         // else judgements do without
-	asks        bool         // peers can be asked
-	toAsk       []*candidate // in phaseAsking, whose question is to be sent
-	toCancel    []*candidate // that were in it, whose question is to be cancelled
+	canAsk      bool         // peers can be asked
+	toAsk       []*candidate // in phaseAsking, whose question must be sent
+	toCancel    []*candidate // that were in it, whose question must be cancelled
 	wouldAsk    uint64       // questions that the mode forbade, one for each idle time
 
 	spared map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
@@ -36,7 +42,7 @@ type tracker struct {
 
 func newTracker() tracker {
 	return tracker{
-		fresh: newRotation(), held: newRotation(), unowned: newRotation(), ends: newEnds(), toChoose: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
+		fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), toChoose: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
 	}
 }
 
@@ -46,10 +52,10 @@ func (t *tracker) handle(c *candidate, e event, now monotime.Time) action {
 }
 
 // handleUntil is handle for a judgement that wants the candidate to be looked at again at a time.
-func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) action {
+func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) action {
 	t.events[e]++
 	was := c.step
-	next, act := was.next(e, again, now)
+	next, act := was.next(e, dueAt, now)
 	c.step = next
 	switch {
 	case next.phase == was.phase:
@@ -64,11 +70,11 @@ func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) a
 	}
 	switch {
 	case act&actQueue != 0:
-		t.fresh.push(c)
+		t.fresh.Push(c.ns, c)
 	case act&actHold != 0:
-		t.held.push(c)
+		t.held.Push(c.ns, c)
 	case act&actLookUp != 0:
-		t.unowned.push(c)
+		t.unowned.Push(c.ns, c)
 	case act&actAsk != 0:
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
@@ -198,7 +204,7 @@ func (t *tracker) judgement(v *policy.Verdict) event {
 		return eventDestroyDue
 	case v.Reason == policy.WouldAsk:
 		return eventAskForbidden
-	case v.Reason == policy.AskingPeer && t.asks:
+	case v.Reason == policy.AskingPeer && t.canAsk:
 		return eventAskDue
 	}
 	return eventSpared
@@ -236,9 +242,9 @@ func (t *tracker) forget(ns *registered, now monotime.Time) {
 	}
 	delete(t.toChoose, ns)
 	// Last: the end of one candidate may have had another one of them queued.
-	t.fresh.drop(ns)
-	t.held.drop(ns)
-	t.unowned.drop(ns)
+	t.fresh.Drop(ns)
+	t.held.Drop(ns)
+	t.unowned.Drop(ns)
 }
 
 // missed handles the candidates that a sweep of their network namespace did not show. They may be gone, or the
@@ -253,7 +259,7 @@ func (t *tracker) missed(ns *registered, swept, now monotime.Time) {
 
 // due handles the candidates whose time has come.
 func (t *tracker) due(now monotime.Time) {
-	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.again) {
+	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.dueAt) {
 		t.handle(t.agenda[0], eventTimeCame, now) // which takes it off the agenda
 	}
 }
@@ -261,7 +267,7 @@ func (t *tracker) due(now monotime.Time) {
 // schedule puts a candidate on the agenda, or takes it off, as its step says.
 func (t *tracker) schedule(c *candidate) {
 	switch {
-	case c.step.again.IsZero():
+	case c.step.dueAt.IsZero():
 		if c.index >= 0 {
 			heap.Remove(&t.agenda, int(c.index))
 		}
@@ -277,7 +283,7 @@ func (t *tracker) next() (monotime.Time, bool) {
 	if len(t.agenda) == 0 {
 		return 0, false
 	}
-	return t.agenda[0].step.again, true
+	return t.agenda[0].step.dueAt, true
 }
 
 // upcoming yields the candidates whose time comes by then, the earlier ones mostly first. It visits no others.
@@ -286,7 +292,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 	return func(yield func(*candidate) bool) {
 		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 			i := queue[0]
-			if i >= len(t.agenda) || until.Before(t.agenda[i].step.again) {
+			if i >= len(t.agenda) || until.Before(t.agenda[i].step.dueAt) {
 				continue // nor are those below it any sooner
 			}
 			if !yield(t.agenda[i]) {
@@ -301,7 +307,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 type agenda []*candidate
 
 func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].step.again < a[j].step.again }
+func (a agenda) Less(i, j int) bool { return a[i].step.dueAt < a[j].step.dueAt }
 func (a agenda) Swap(i, j int) {
 	a[i], a[j] = a[j], a[i]
 	a[i].index, a[j].index = int32(i), int32(j)

@@ -22,19 +22,19 @@ import (
 func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 	l.tracker.due(at)
 	l.tracker.choose(at)
-	if l.tracker.held.count > 0 {
-		if grant := l.budget.share(wall, l.tracker.held.count, l.tracker.held.namespaces(), jobSize); grant > 0 {
-			ns, list := l.tracker.held.pop(grant)
+	if l.tracker.held.Len() > 0 {
+		if grant := l.budget.share(wall, l.tracker.held.Len(), l.tracker.held.Groups(), jobSize); grant > 0 {
+			ns, list := l.tracker.held.Pop(grant)
 			return l.job(ns, list, grant, at)
 		}
 	}
-	ns, list := l.tracker.fresh.pop(jobSize)
+	ns, list := l.tracker.fresh.Pop(jobSize)
 	if ns == nil {
 		return nil
 	}
 	grant := 0
-	if l.tracker.held.count == 0 { // else it is their turn
-		grant = l.budget.share(wall, len(list)+l.tracker.fresh.count, l.tracker.fresh.namespaces()+1, jobSize)
+	if l.tracker.held.Len() == 0 { // else it is their turn
+		grant = l.budget.share(wall, len(list)+l.tracker.fresh.Len(), l.tracker.fresh.Groups()+1, jobSize)
 	}
 	return l.job(ns, list, grant, at)
 }
@@ -66,6 +66,7 @@ func (l *loop) examined(j *job, at monotime.Time) {
 	if j.err != nil {
 		j.ns.problem = j.err.Error()
 	}
+	l.noteEntry(j.ns, j.err)
 	for i, c := range j.list {
 		switch {
 		case i < len(j.results):
@@ -115,7 +116,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	}
 }
 
-// record counts a destroy, or what would have been one, and writes it to the journal.
+// record counts a destroy, or what would have been one, and writes it to the history.
 func (l *loop) record(j *job, c *candidate, x *examined) {
 	key := CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
 	switch {
