@@ -29,12 +29,12 @@ type loop struct {
 	journal       *journal
 	attribution   attribution
 	reach         reach
-	busy          bool // the examiner has a job
-	spare         *job // the last job, for its room
-	retarget      bool // the finder has to hear of another set of namespaces
 	ages          ages
 	saved         savedAges // until the first census
 	began         time.Time
+	busy          bool                  // the examiner has a job
+	spare         *job                  // the last job, for its room
+	retarget      bool                  // the finder has to hear of another set of namespaces
 	asked         map[*candidate]uint64 // whose questions are out, and their tags
 	questions     uint64                // the number sent, which is the last one's tag
 	counts        api.Counts
