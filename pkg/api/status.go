@@ -29,16 +29,18 @@ type Health struct {
 
 // ReaperStatus is what the reaper does and for whom.
 type ReaperStatus struct {
-	Finder      FinderView       `json:"finder"`
-	Mode        ModeView         `json:"mode"`
-	Budget      BudgetView       `json:"budget"`
-	Peers       PeersView        `json:"peers"`
-	Namespaces  int              `json:"namespaces"`
-	Unreachable int              `json:"unreachableNetns"` // how many of the namespaces cannot be entered
-	Candidates  map[string]int   `json:"candidates"`       // by state
-	AgeBounds   []Seconds        `json:"ageBoundsSeconds"` // where the buckets of all Ages end
-	Ages        Ages             `json:"ages"`
-	Counts      Counts           `json:"counts"`
+	Finder      FinderView     `json:"finder"`
+	Mode        ModeView       `json:"mode"`
+	Budget      BudgetView     `json:"budget"`
+	Peers       PeersView      `json:"peers"`
+	Namespaces  int            `json:"namespaces"`
+	Unreachable int            `json:"unreachableNetns"` // how many of the namespaces cannot be entered
+	Candidates  map[string]int `json:"candidates"`       // by state
+	AgeBounds   []Seconds      `json:"ageBoundsSeconds"` // where the buckets of all Ages end
+	Ages        Ages           `json:"ages"`
+	Counts      Counts         `json:"counts"`
+	// AgesLost says why this reaper found no usable ages of sockets when it started, "" if it did: idle times began with it.
+	AgesLost    string           `json:"agesLost,omitempty"`
 	Attachments []AttachmentView `json:"attachments"`
 	// Problems are files in the state directory that are no record.
 	Problems []ProblemView `json:"problems"`

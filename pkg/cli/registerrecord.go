@@ -34,7 +34,7 @@ func (e *env) put(r *registration) error {
 		}
 	}
 	for _, h := range listing.Holds {
-		if a, _, err := state.ParseFileName(h.File); h.Netns.Names(r.Record.Netns.Identity) && (err != nil || a != r.Record.Attachment) {
+		if a, _, err := state.ParseFileName(h.File); h.Names(r.Record.Netns.Identity) && (err != nil || a != r.Record.Attachment) {
 			r.note("this namespace is only observed while %q is in %s: %s", h.File, e.store().AttachmentsDir(), term.Clean(h.Reason))
 		}
 	}

@@ -25,8 +25,8 @@ func cpuTime(b *testing.B) time.Duration {
 }
 
 // BenchmarkAsk asks about sockets of one process whose peers are alive: arm, look up, restore. All of the process's CPU
-// time counts, with what the kernel spends on the probes. A round begins when the sockets have been idle for a second,
-// since only then a probe leaves at once; so the time of a round means nothing.
+// time counts, with what the kernel spends on the probes. A round waits for the kernel to send them, so its time means
+// nothing.
 func BenchmarkAsk(b *testing.B) {
 	for name, hint := range map[string]bool{"searched": false, "numbered": true} {
 		b.Run("descriptors "+name, func(b *testing.B) { benchmarkAsk(b, hint) })

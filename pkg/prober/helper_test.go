@@ -177,7 +177,7 @@ func (j *judged) destroy() {
 	})
 }
 
-// idle waits until the socket is in the state, and has been idle for a second: then a probe leaves at once.
+// idle waits until the socket is in the state, and has been idle for a second.
 func (j *judged) idle(state inetdiag.State) inetdiag.Socket {
 	j.Helper()
 	var s inetdiag.Socket

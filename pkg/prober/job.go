@@ -504,6 +504,10 @@ func (j *job) arm(i *item) {
 		i.ours, i.done, i.changed = false, true, true
 		return
 	}
+	if err == nil && i.isLate(j.env) { // the thread may have been delayed since
+		i.ours, i.done, i.late = false, true, true
+		return
+	}
 	if err == nil {
 		err = arm(fd, &i.armed.saved, &i.armed.armed)
 	}

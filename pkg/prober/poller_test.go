@@ -122,7 +122,7 @@ func newPolled(t *testing.T) *polled {
 	return p
 }
 
-// questions returns those about the sockets in CLOSE_WAIT that are idle for so long.
+// questions returns those about the sockets in CLOSE_WAIT that have been idle for that time.
 func (p *polled) questions(idle time.Duration) (all []prober.Question) {
 	p.Helper()
 	j := &judged{scene: p.scene, owner: p.owner}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
@@ -21,6 +22,7 @@ type caps struct {
 	path string
 	seen os.FileInfo
 	at   time.Time
+	read time.Time // when refresh last read it, whatever it held
 	// unwritten is a switch that holds although it could not be written to its file.
 	unwritten *state.Switch
 }
@@ -44,10 +46,21 @@ func (c *caps) refresh(now time.Time) bool {
 	if err != nil {
 		info = nil
 	}
-	if (info == nil && c.seen == nil && c.view.SwitchProblem == "") || (info != nil && c.seen != nil && sameFile(info, c.seen)) {
+	if (info == nil && c.seen == nil && c.view.SwitchProblem == "") || (info != nil && c.seen != nil && sameFile(info, c.seen) && c.hasSettled()) {
 		return false
 	}
+	c.read = now
 	return c.reload()
+}
+
+// switchTick is longer than the time for which a file that changes twice may keep one time of change: a tick of the
+// kernel's clock, at most 10 ms.
+const switchTick = 100 * time.Millisecond
+
+// hasSettled reports whether the file was read so long after its last change that any later one has another time.
+func (c *caps) hasSettled() bool {
+	changed, ok := changeTime(c.seen)
+	return ok && c.read.Sub(changed) >= switchTick
 }
 
 // set takes over a switch that was written to its file, or could not be, and reports whether what may be done
@@ -78,8 +91,21 @@ func (c *caps) reload() bool {
 	return c.view.Effective != was
 }
 
+// sameFile reports whether a file has not changed between two looks. A program can set the time of modification, and may
+// keep it: the time of change is the kernel's own.
 func sameFile(a, b os.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	changedA, okA := changeTime(a)
+	changedB, okB := changeTime(b)
+	return okA && okB && changedA.Equal(changedB) && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// changeTime returns when a file's content or its inode last changed.
+func changeTime(info os.FileInfo) (time.Time, bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return time.Time{}, false
+	}
+	return time.Unix(st.Ctim.Unix()), true
 }
 
 // load reads the switch. One that cannot be read may have said "observe", so that is what happens.

@@ -137,3 +137,58 @@ func effectiveMode(c *caps, ns *registered) policy.Mode {
 	ns.limit = c.limit(ns)
 	return ns.mode()
 }
+
+// TestASwitchThatIsRewrittenInPlaceIsRead writes a mode of as many letters over another, and sets the time of modification
+// back, as rsync and cp do.
+func TestASwitchThatIsRewrittenInPlaceIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mode")
+	writeSwitch(t, path, policy.Destroy)
+	c := newCaps(policy.Destroy, path, "")
+	old := time.Now().Add(-time.Hour)
+	rewrite := func(m policy.Mode) {
+		t.Helper()
+		writeSwitch(t, path+".new", m)
+		data, err := os.ReadFile(path + ".new")
+		if err == nil {
+			err = os.WriteFile(path, data, 0o600)
+		}
+		if err == nil {
+			err = os.Chtimes(path, old, old)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite(policy.Destroy)
+	at := time.Now().Add(time.Hour) // long after the change
+	if c.refresh(at) {
+		t.Error("it says the same, and something has changed")
+	}
+	for i, m := range []policy.Mode{policy.Observe, policy.Destroy} {
+		rewrite(m)
+		at = at.Add(switchAge)
+		if !c.refresh(at) || c.view.Effective != m {
+			t.Errorf("rewrite %d: the mode is %v, want %v", i, c.view.Effective, m)
+		}
+	}
+}
+
+// TestASwitchThatChangedJustNowIsReadAgain is about two changes within one tick of the kernel's clock.
+func TestASwitchThatChangedJustNowIsReadAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mode")
+	writeSwitch(t, path, policy.Destroy)
+	c := newCaps(policy.Destroy, path, "")
+	changed, ok := changeTime(c.seen)
+	if !ok {
+		t.Fatal("no time of change")
+	}
+	for _, tc := range []struct {
+		at      time.Duration // after the change
+		settled bool
+	}{{switchTick / 2, false}, {switchTick/2 + switchAge, true}, {time.Hour, true}} {
+		c.refresh(changed.Add(tc.at))
+		if c.hasSettled() != tc.settled {
+			t.Errorf("%v after the change it has settled: %v, want %v", tc.at, c.hasSettled(), tc.settled)
+		}
+	}
+}

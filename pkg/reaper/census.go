@@ -21,12 +21,20 @@ type census struct {
 	inert    []inertRecord   // that cannot, such as those whose namespace is gone
 	problems []state.Problem // files that are no record, or cannot be read
 	holds    []state.Hold    // what keeps a netns at observe at most, whatever its records ask for (prose:ok: a noun)
+
+	// unlisted is why the records could not be listed, and the directory: what else is recorded by now is not known, and
+	// every netns is kept at observe.
+	unlisted, dir string
 }
 
-// heldBy returns what keeps a netns at observe at most: files that speak of it and cannot be read or acted on.
+// heldBy returns what keeps a netns at observe at most: files that speak of it and cannot be read or acted on, or the whole
+// directory where that cannot be read.
 func (c *census) heldBy(id netns.Identity) (holds []state.Hold) {
+	if c.unlisted != "" {
+		holds = append(holds, state.Hold{Netns: state.KeyOf(id), File: c.dir, Reason: c.unlisted})
+	}
 	for _, h := range c.holds {
-		if h.Netns.Names(id) {
+		if h.Names(id) {
 			holds = append(holds, h)
 		}
 	}
@@ -40,12 +48,14 @@ type inertRecord struct {
 }
 
 // census reads all records, sorts them by what can be done about them, and prunes what has been of no use
-// for long. What cannot be read for now is what it was: a registration is lost only when its record is.
+// for long. What cannot be read for now still counts as it was read last, and holds its netns: a registration is lost
+// only when its record is.
 func (w *watcher) census(now monotime.Time) census {
 	listing, err := w.store.List()
 	if err != nil {
-		w.warnings.fail(WarnRecords, "list the attachments: going on with those that were known", "error", err)
+		w.warnings.fail(WarnRecords, "list the attachments: going on with those that were known, observing only", "error", err)
 		c := w.last
+		c.unlisted, c.dir = err.Error(), w.store.AttachmentsDir()
 		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}
 		return c
 	}
@@ -59,26 +69,25 @@ func (w *watcher) census(now monotime.Time) census {
 			continue
 		}
 		c.inert = append(c.inert, inertRecord{r, reason})
-		if r.Boot == w.boot {
-			// Its path ends before its netns may: then it still asks for what it says.
-			c.holds = append(c.holds, state.Hold{Netns: state.KeyOf(r.Netns.Identity), File: fileName(r), Reason: reason})
-		}
+		// Its path ends before its netns may: then it still asks for what it says.
+		c.holds = append(c.holds, w.holdOf(r, reason))
 		if ended && w.overdue(fileName(r), useless, now) {
 			overdue = append(overdue, r)
 		}
 	}
 	for _, r := range overdue {
-		if r.Boot != w.boot || w.ended(state.KeyOf(r.Netns.Identity), c.records) {
+		if w.ended(w.holdOf(r, ""), c.records) {
 			w.prune(r)
 		}
 	}
 	for _, h := range listing.Holds {
-		if w.overdue(h.File, useless, now) && w.ended(h.Netns, c.records) {
+		if w.overdue(h.File, useless, now) && w.ended(h, c.records) {
 			w.log.Info("prune a file that is no record, and whose namespace has ended", "file", h.File, "error", w.store.Prune(h.File))
 		}
 	}
 	for _, p := range listing.Problems {
-		if p.OtherBoot && w.overdue(p.File, useless, now) {
+		holds := slices.ContainsFunc(listing.Holds, func(h state.Hold) bool { return h.File == p.File })
+		if p.OtherBoot && !holds && w.overdue(p.File, useless, now) {
 			w.log.Info("prune a file of another boot", "file", p.File, "error", w.store.Prune(p.File))
 		}
 	}
@@ -147,6 +156,11 @@ func cookieless(h *netns.Handle) string {
 	return ""
 }
 
+// holdOf returns what a record that cannot be acted on says of its netns.
+func (w *watcher) holdOf(r state.Record, reason string) state.Hold {
+	return state.Hold{Netns: state.KeyOf(r.Netns.Identity), File: fileName(r), Reason: reason, OtherBoot: r.Boot != w.boot}
+}
+
 // overdue notes in next that a file is of no use, and reports whether it has been for long enough.
 func (w *watcher) overdue(name string, next map[string]monotime.Time, now monotime.Time) bool {
 	since, ok := w.useless[name]
@@ -159,14 +173,14 @@ func (w *watcher) overdue(name string, next map[string]monotime.Time, now monoti
 
 // ended reports whether a namespace is proven to have ended: by the kernel, or since neither the path of a record nor a
 // process leads there.
-func (w *watcher) ended(k state.NetnsKey, records []state.Record) bool {
-	if slices.ContainsFunc(records, func(r state.Record) bool { return k.Names(r.Netns.Identity) }) {
+func (w *watcher) ended(h state.Hold, records []state.Record) bool {
+	if slices.ContainsFunc(records, func(r state.Record) bool { return h.Names(r.Netns.Identity) }) {
 		return false
 	}
 	if w.liveness == nil {
 		w.liveness = netns.NewLiveness()
 	}
-	ended, err := w.liveness.Ended(netns.Identity{Cookie: k.Cookie, Inode: k.Inode})
+	ended, err := w.liveness.Ended(netns.Identity{Cookie: h.Netns.Cookie, Inode: h.Netns.Inode})
 	return ended && err == nil
 }
 

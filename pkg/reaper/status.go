@@ -72,7 +72,7 @@ func (l *loop) status() api.ReaperStatus {
 		Mode:       l.caps.view,
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.Len()},
 		Peers:      l.peers(),
-		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(),
+		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(), AgesLost: l.ages.lostWhy,
 		Counts: l.allCounts(),
 		// Never null: a list may be empty.
 		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{}, Refusals: []api.RefusalView{},

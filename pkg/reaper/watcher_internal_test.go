@@ -122,11 +122,11 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	count(w, moment(pruneAfter-1))
 	put(t, w, "replaced")
 	count(w, moment(pruneAfter))
-	if got := left(t, w); got != "half livehalf replaced used" {
+	if got := left(t, w); got != "half livehalf rebooted replaced used" {
 		t.Errorf("after ten minutes what is left is %s", got)
 	}
 	count(w, moment(2*pruneAfter))
-	if got := left(t, w); got != "half livehalf used" {
+	if got := left(t, w); got != "half livehalf rebooted used" { // what seems of another boot may be damaged
 		t.Errorf("after ten more what is left is %s", got)
 	}
 }
@@ -147,7 +147,7 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 		return func(r *state.Record) { r.Netns = state.Netns{Path: path, Identity: id} }
 	}
 	put(t, w, "process", in(fmt.Sprintf("/proc/%d/ns/net", process.Process.Pid)))
-	put(t, w, "rebooted", in(ns.Path()), func(r *state.Record) { r.Boot = otherBoot })
+	put(t, w, "rebooted", in(ns.Path()), func(r *state.Record) { r.Boot = otherBoot; r.Netns.Inode++ })
 	put(t, w, "other", func(r *state.Record) { r.Netns = state.Netns{Path: other.Path(), Identity: identify(t, other)} })
 	put(t, w, "used", in(ns.Path()))
 	files := func() (names []string) {
@@ -178,8 +178,11 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := strings.Replace(string(data), testBoot, boot, 1)
+	const anotherBoot = "0f" // of one digit more, or less, than the right one
 	for name, content := range map[string]string{
-		"empty@eth0": "", "half@eth0": used[:len(used)/2], "newer@eth0": `{"version": 99}`, "nul@eth0": strings.Repeat("\x00", 512),
+		"boot@eth0":     strings.NewReplacer(`"used"`, `"boot"`, boot, anotherBoot+boot[2:]).Replace(used),
+		"halfboot@eth0": strings.Replace(used[:len(used)/2], boot, anotherBoot+boot[2:], 1),
+		"empty@eth0":    "", "half@eth0": used[:len(used)/2], "newer@eth0": `{"version": 99}`, "nul@eth0": strings.Repeat("\x00", 512),
 		"alien@eth0": used, "word@eth0": strings.NewReplacer(`"used"`, `"word"`, `"destroy"`, `"annihilate"`).Replace(used),
 	} {
 		if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), name+key), []byte(content), 0o600); err != nil {
@@ -195,7 +198,7 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(w.store.AttachmentsDir(), "no netns in it"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"alien", "dir", "empty", "half", "link", "newer", "nul", "process", "word"}
+	want := []string{"alien", "boot", "dir", "empty", "half", "halfboot", "link", "newer", "nul", "process", "word"}
 	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
 		c := count(w, moment(at))
 		if len(c.records) != 2 || !slices.Equal(files(), want) {
@@ -204,6 +207,47 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 		if held := c.heldBy(identify(t, other)); len(held) > 0 {
 			t.Errorf("after %v the other netns is held by %+v", at, held)
 		}
+	}
+}
+
+// TestADirectoryThatCannotBeReadHoldsEveryNetns puts something else in the place of the directory, and then the directory.
+func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
+	w := newTestWatcher(t)
+	ns, later := nstest.New(t), nstest.New(t)
+	in := func(ns *nstest.NS) func(*state.Record) {
+		return func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)} }
+	}
+	put(t, w, "used", in(ns))
+	held := func(c census) bool { return len(c.heldBy(identify(t, ns))) > 0 }
+	if c := count(w, moment(0)); len(c.records) != 1 || held(c) {
+		t.Fatalf("%d records, held: %v", len(c.records), held(c))
+	}
+	dir := w.store.AttachmentsDir()
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c := count(w, moment(0))
+		if len(c.records) != 1 || !held(c) || len(c.heldBy(identify(t, later))) == 0 {
+			t.Errorf("%d records, held: %v, want one, and every netns", len(c.records), held(c))
+		}
+		r := newRegistry(0)
+		r.update(c, moment(0))
+		if ns := r.namespaces[identify(t, ns)]; ns == nil || newCaps(policy.Destroy, dir+".none", "").limit(ns) != policy.Observe {
+			t.Errorf("the registry has %+v, want it registered and observed at most", ns)
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if c := count(w, moment(0)); len(c.records) != 1 || held(c) {
+		t.Errorf("%d records, held: %v, want one, and not any more", len(c.records), held(c))
 	}
 }
 

@@ -35,6 +35,17 @@ type Hold struct {
 	Netns  NetnsKey
 	File   string // its name in AttachmentsDir; another program may have chosen it, so quote it where it is shown
 	Reason string // what is wrong with it
+	// OtherBoot says that the file seems to be of another boot, in which the numbers of a netns meant another one. That
+	// may be what is damaged: it holds the netns of which both numbers are the same.
+	OtherBoot bool
+}
+
+// Names reports whether it is that netns which the file holds.
+func (h Hold) Names(id netns.Identity) bool {
+	if h.OtherBoot {
+		return h.Netns == KeyOf(id)
+	}
+	return h.Netns.Names(id)
 }
 
 // Problem is a file that is in the place of a record and cannot be read as one.
@@ -106,8 +117,8 @@ func listOnce(root *os.Root) (l Listing, whole bool, err error) {
 			p.OtherBoot = prunable(info) && otherBoot(data, p.ModTime, holds)
 		}
 		l.Problems = append(l.Problems, p)
-		if holds && !p.OtherBoot {
-			l.Holds = append(l.Holds, Hold{Netns: netns, File: name, Reason: p.Err.Error()})
+		if holds {
+			l.Holds = append(l.Holds, Hold{Netns: netns, File: name, Reason: p.Err.Error(), OtherBoot: p.OtherBoot})
 		}
 	}
 	slices.SortFunc(l.Records, func(a, b Record) int {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -192,10 +193,10 @@ func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
 		name, file, text string
 		age              time.Duration
 		want             bool // of another boot
-		held             bool // a netns of this boot is
+		held             bool // a netns is
 	}{
-		{"one that says that it is, however new", held, `{"version":2,"boot":"another"}`, 0, true, false},
-		{"the beginning of one that says that it is", held, `{"version":1,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true, false},
+		{"one that says that it is, however new", held, `{"version":2,"boot":"another"}`, 0, true, true},
+		{"the beginning of one that says that it is", held, `{"version":1,"netns":{"boot":"x"},"boot":"another","pod":{"na`, 0, true, true},
 		{"one that says that it is not, however old", held, this + `}`, longAgo, false, true},
 		{"the beginning of one that says that it is not", held, this + `,"pod":`, longAgo, false, true},
 		{"an empty one of no netns that was written before this boot", "c@eth0.json", "", longAgo, true, false},
@@ -213,8 +214,32 @@ func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
 			if len(l.Problems) != 1 || l.Problems[0].OtherBoot != tc.want {
 				t.Errorf("problems %+v, want one, of another boot: %v", l.Problems, tc.want)
 			}
-			if holds := len(l.Holds) == 1; holds != tc.held {
-				t.Errorf("holds %+v, want one: %v", l.Holds, tc.held)
+			if holds := len(l.Holds) == 1; holds != tc.held || holds && l.Holds[0].OtherBoot != tc.want {
+				t.Errorf("holds %+v, want one: %v, of another boot: %v", l.Holds, tc.held, tc.want)
+			}
+		})
+	}
+}
+
+func TestAFileThatSeemsOfAnotherBootHoldsTheNetnsOfBothItsNumbers(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		otherBoot bool
+		id        netns.Identity
+		want      bool
+	}{
+		{"both numbers, of this boot", false, netns.Identity{Cookie: 7, Inode: 9}, true},
+		{"both numbers, as if of another boot", true, netns.Identity{Cookie: 7, Inode: 9}, true},
+		{"its cookie, of this boot", false, netns.Identity{Cookie: 7, Inode: 8}, true},
+		{"its cookie, as if of another boot", true, netns.Identity{Cookie: 7, Inode: 8}, false},
+		{"its inode number, as if of another boot", true, netns.Identity{Cookie: 8, Inode: 9}, false},
+		{"its inode number and no cookie, as if of another boot", true, netns.Identity{Inode: 9}, false},
+		{"another netns, of this boot", false, netns.Identity{Cookie: 8, Inode: 9}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := state.Hold{Netns: state.NetnsKey{Cookie: 7, Inode: 9}, OtherBoot: tc.otherBoot}
+			if got := h.Names(tc.id); got != tc.want {
+				t.Errorf("held: %v, want %v", got, tc.want)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -130,12 +131,10 @@ func unsafes() []unsafe {
 	}
 }
 
+// copyFile has another process copy a program: had this one the copy open, a child that it starts meanwhile would too, and
+// the copy could not be run.
 func copyFile(from, to string) error {
-	b, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, b, 0o755)
+	return exec.Command("install", "-m", "755", from, to).Run()
 }
 
 // pluginBeside makes a directory with the plugin and what is put beside it as the reaper.

@@ -131,14 +131,15 @@ func (r *reaper) metrics() string {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", r.store.SocketPath())
 	}}}
-	resp, err := client.Get("http://reaper/metrics")
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	var text []byte
+	r.ask(func() error {
+		resp, err := client.Get("http://reaper/metrics")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		text, err = io.ReadAll(resp.Body)
+		return err
+	})
 	return string(text)
 }

@@ -21,8 +21,9 @@ import (
 // top is the repository.
 const top = "../.."
 
-// parallelTests is how many tests run side by side: they mostly wait for patiences to pass.
-const parallelTests = "64"
+// parallelTests is how many tests run side by side: they mostly wait for patiences to pass. Each has a reaper, and a user has
+// 128 inotify instances (fs.inotify.max_user_instances).
+const parallelTests = "32"
 
 // envRole makes this test's binary another process, which plays a part in a test.
 const envRole = "_HALFCLOSE_JUDGEMENT_ROLE"

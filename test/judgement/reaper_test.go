@@ -160,6 +160,30 @@ func (r *reaper) awaitWork() {
 	})
 }
 
+// ask asks the reaper until it answers: on a machine that is starved it may close a connection first.
+func (r *reaper) ask(question func() error) {
+	r.t.Helper()
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if err = question(); err == nil {
+			return
+		}
+		if r.hasExited() {
+			break
+		}
+	}
+	r.t.Fatal(err)
+}
+
+func (r *reaper) status() (status api.Status) {
+	r.t.Helper()
+	r.ask(func() (err error) {
+		status, err = r.Status(context.Background())
+		return err
+	})
+	return status
+}
+
 // stop ends the process as a service manager does.
 func (r *reaper) stop() { r.t.Helper(); r.signal(unix.SIGTERM) }
 
@@ -237,11 +261,7 @@ func (r *reaper) awaitRegistered(rec state.Record) {
 
 func (r *reaper) attachment(a state.Attachment) (api.AttachmentView, bool) {
 	r.t.Helper()
-	status, err := r.Status(context.Background())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for _, v := range status.Attachments {
+	for _, v := range r.status().Attachments {
 		if v.Attachment == a {
 			return v, true
 		}
@@ -263,10 +283,11 @@ func (r *reaper) view(c addressedConn) (api.SocketView, bool) {
 
 func (r *reaper) views() []api.SocketView {
 	r.t.Helper()
-	list, err := r.Sockets(context.Background(), api.SocketQuery{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	var list api.SocketList
+	r.ask(func() (err error) {
+		list, err = r.Sockets(context.Background(), api.SocketQuery{})
+		return err
+	})
 	return list.Sockets
 }
 
@@ -293,10 +314,11 @@ func (r *reaper) awaitKnown(c addressedConn) api.SocketView {
 // entries returns the history of the process.
 func (r *reaper) entries() []api.Entry {
 	r.t.Helper()
-	page, err := r.Journal(context.Background(), api.JournalQuery{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	var page api.JournalPage
+	r.ask(func() (err error) {
+		page, err = r.Journal(context.Background(), api.JournalQuery{})
+		return err
+	})
 	return page.Entries
 }
 

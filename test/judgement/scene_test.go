@@ -4,7 +4,6 @@
 package judgement_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -154,9 +153,7 @@ func (r *reaper) reset(c *net.TCPConn, unread int) {
 		r.t.Errorf("the history has %s (%s), want %s (reset)", e.Outcome, e.How, api.PeerGone)
 	}
 	// The peer's kernel has forgotten it after two seconds, and the question after that is three seconds old.
-	if status, err := r.Status(context.Background()); err != nil {
-		r.t.Fatal(err)
-	} else if status.Finder.Missed == 0 && time.Duration(e.Age) > 6*time.Second { // else the finder may not have known of it
+	if r.status().Finder.Missed == 0 && time.Duration(e.Age) > 6*time.Second { // else the finder may not have known of it
 		r.t.Errorf("its peer was found gone at the age of %v, want within 6s", time.Duration(e.Age))
 	}
 	got, err := io.ReadAll(c)
