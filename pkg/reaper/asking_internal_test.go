@@ -309,6 +309,43 @@ func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
 	})
 }
 
+// TestANewIdleTimeIsNoticedWithoutADeadline has bytes move, by either clock, at a socket that is never destroyed.
+func TestANewIdleTimeIsNoticedWithoutADeadline(t *testing.T) {
+	for name, tc := range map[string]struct {
+		clock policy.Clock
+		want  uint64 // questions that the mode forbade
+	}{"progress begins it": {policy.ClockProgress, 2}, "by the clock of the state nothing does": {policy.ClockState, 1}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns, _ := newAskingLoop(t, policy.Observe)
+				ns.policies[0].CloseWaitGrace, ns.policies[0].Clock = policy.Never, tc.clock
+				see(l, ns.Identity, idleLook(7, testProbeAfter))
+				runUntilQuiet(l, new(kernel))
+				c := ns.candidates[7]
+				if l.allCounts().WouldAsk != 1 {
+					t.Fatalf("%d would have been asked", l.allCounts().WouldAsk)
+				}
+				c.verdict.obstacle = prober.Linger
+				time.Sleep(time.Second)
+				move := func() {
+					moved := finder.Seen{Socket: closeWait(7, now().Sub(c.history.Since)), At: now()}
+					moved.Socket.Info.BytesAcked += 5
+					see(l, ns.Identity, moved)
+				}
+				move()
+				if kept := c.verdict.obstacle != prober.NoObstacle; kept != (tc.want == 1) {
+					t.Errorf("what kept it from being asked in the idle time before is known still: %v", kept)
+				}
+				time.Sleep(testProbeAfter)
+				move() // no further
+				if got := l.allCounts().WouldAsk; got != tc.want {
+					t.Errorf("%d would have been asked, want %d", got, tc.want)
+				}
+			})
+		})
+	}
+}
+
 func TestWithoutAnAskerGraceAloneCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)

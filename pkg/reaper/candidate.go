@@ -55,6 +55,7 @@ func (u ulp) String() string { return [...]string{ulpOther: "", ulpMPTCP: "mptcp
 // verdict is what is kept of a policy.Verdict.
 type verdict struct {
 	deadline monotime.Time // of the policies alone: the other end of the connection may spare it
+	start    monotime.Time // of the idle time that the patience before a question is counted from; zero if there is none
 	reason   policy.Reason
 	standing policy.Standing // what spares the other end
 	other    policy.Standing // what of the other end spares this one
@@ -77,7 +78,7 @@ const (
 // socket's idle time has begun again since the look before.
 func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
 	was := &c.verdict
-	renewed = !was.deadline.IsZero() && (deadline != was.deadline || h.ID != c.history.ID)
+	renewed = was.isOfAnotherTime(deadline, v.AskWhy.Start) || !c.history.Last.IsZero() && h.ID != c.history.ID
 	if s.Inode != c.shown.inode {
 		c.owners = nil
 	}
@@ -85,9 +86,18 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict,
 	if renewed {
 		was.recorded, was.excuses, was.obstacle = 0, 0, prober.NoObstacle
 	}
-	was.deadline, was.reason, was.standing, was.other = deadline, v.Reason, v.Standing, v.Other
+	was.deadline, was.start, was.reason, was.standing, was.other = deadline, v.AskWhy.Start, v.Reason, v.Standing, v.Other
 	c.shown = shown{rqueue: s.RQueue, wqueue: s.WQueue, inode: s.Inode, uid: s.UID, hasInfo: s.HasInfo, ulp: ulpOf(s.ULP)}
 	return renewed
+}
+
+// isOfAnotherTime reports whether the socket's idle time has begun again since the verdict. What is never destroyed has no
+// deadline, and is asked about all the same.
+func (v *verdict) isOfAnotherTime(deadline, start monotime.Time) bool {
+	if v.deadline.IsZero() && deadline.IsZero() {
+		return !v.start.IsZero() && !start.IsZero() && start != v.start
+	}
+	return !v.deadline.IsZero() && deadline != v.deadline
 }
 
 // socket returns as much of the last look as judging and listing the socket need.

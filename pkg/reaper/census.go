@@ -6,12 +6,14 @@ package reaper
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -25,6 +27,8 @@ type census struct {
 	// unlisted is why the records could not be listed, and the directory: what else is recorded by now is not known, and
 	// every netns is kept at observe.
 	unlisted, dir string
+
+	resolved map[string]policy.Resolved // what the records that can be acted on come to, by file name
 }
 
 // heldBy returns what keeps a netns at observe at most: files that speak of it and cannot be read or acted on, or the whole
@@ -92,7 +96,32 @@ func (w *watcher) census(now monotime.Time) census {
 		}
 	}
 	w.useless = useless
+	c.resolved = w.resolve(c.records)
 	return c
+}
+
+// resolve returns what records come to. That of one that says the same as before is not computed again: a pod may choose
+// annotations that take long to read. Nor does the loop wait for it.
+func (w *watcher) resolve(records []state.Record) map[string]policy.Resolved {
+	known := make(map[string]*state.Record, len(w.last.records))
+	for i := range w.last.records {
+		known[fileName(w.last.records[i])] = &w.last.records[i]
+	}
+	resolved := make(map[string]policy.Resolved, len(records))
+	for i := range records {
+		name := fileName(records[i])
+		was, ok := w.last.resolved[name]
+		if before := known[name]; !ok || before == nil || !reflect.DeepEqual(before.Layers, records[i].Layers) {
+			was = w.resolveLayers(&records[i].Layers)
+		}
+		resolved[name] = was
+	}
+	return resolved
+}
+
+func (w *watcher) resolveLayers(l *policy.Layers) policy.Resolved {
+	w.resolutions++
+	return l.Resolve(w.minGrace)
 }
 
 // unreadable returns the records that the last census had of files that only cannot be read for now.

@@ -116,7 +116,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	g.Go(func() error {
 		w := watcher{
 			store: r.cfg.Store, root: r.cfg.Root, clock: r.cfg.Clock, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
-			asked: r.recounts,
+			asked: r.recounts, minGrace: r.cfg.MinGrace,
 		}
 		announce := sync.OnceFunc(func() { close(r.counted) })
 		return w.watch(ctx, func(c census) {

@@ -115,7 +115,10 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 func (r *registry) resolve(id netns.Identity, records []state.Record) *registered {
 	ns := &registered{records: records, blockers: r.census.heldBy(id)}
 	for i := range records {
-		resolved := records[i].Layers.Resolve(r.minGrace)
+		resolved, known := r.census.resolved[fileName(records[i])]
+		if !known { // what is not the watcher's census
+			resolved = records[i].Layers.Resolve(r.minGrace)
+		}
 		ns.resolved = append(ns.resolved, resolved)
 		for _, p := range resolved.Policies {
 			if !slices.ContainsFunc(ns.policies, func(q policy.Policy) bool { return reflect.DeepEqual(p, q) }) {

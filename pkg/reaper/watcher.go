@@ -34,6 +34,9 @@ type watcher struct {
 
 	liveness *netns.Liveness // nil until it is needed
 
+	minGrace    time.Duration
+	resolutions uint64 // how often layers were resolved
+
 	last    census
 	useless map[string]monotime.Time // since when a file has been of no use, by its name
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -206,6 +208,51 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 		}
 		if held := c.heldBy(identify(t, other)); len(held) > 0 {
 			t.Errorf("after %v the other netns is held by %+v", at, held)
+		}
+	}
+}
+
+func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
+	w := newTestWatcher(t)
+	w.minGrace = time.Minute
+	ns := nstest.New(t)
+	in := func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)} }
+	annotated := func(grace string) func(*state.Record) {
+		return func(r *state.Record) {
+			in(r)
+			r.Layers.PodOverrides = policy.OverridesAny
+			r.Layers.Annotations = map[string]string{"halfclose.cni/grace": grace}
+		}
+	}
+	put(t, w, "plain", in)
+	put(t, w, "annotated", annotated("5m"))
+	for i, tc := range []struct {
+		change func()
+		want   uint64 // resolutions
+	}{
+		{func() {}, 2},
+		{func() {}, 0},
+		{func() { put(t, w, "annotated", annotated("5m")) }, 0}, // the same again
+		{func() { put(t, w, "annotated", annotated("6m")) }, 1},
+		{func() { put(t, w, "more", in) }, 1},
+		{func() { _ = w.store.Delete(state.Attachment{ContainerID: "more", IfName: "eth0"}) }, 0},
+		{func() { put(t, w, "more", in) }, 1}, // nothing is kept of what has gone
+	} {
+		tc.change()
+		before := w.resolutions
+		c := count(w, moment(0))
+		if got := w.resolutions - before; got != tc.want {
+			t.Errorf("census %d resolves %d times, want %d", i, got, tc.want)
+		}
+		for _, r := range c.records {
+			if diff := cmp.Diff(r.Layers.Resolve(w.minGrace), c.resolved[fileName(r)]); diff != "" {
+				t.Errorf("census %d: %s (-want +got):\n%s", i, r.ContainerID, diff)
+			}
+		}
+		registry := newRegistry(w.minGrace)
+		registry.update(c, moment(0))
+		if ns := registry.namespaces[identify(t, ns)]; ns == nil || len(ns.resolved) != len(c.records) {
+			t.Errorf("census %d: the registry has %+v", i, ns)
 		}
 	}
 }

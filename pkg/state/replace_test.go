@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -130,8 +131,10 @@ func TestTheRecordsOfAContainerCanBeDroppedFromAFullDisk(t *testing.T) {
 		}
 	})
 	s := state.New(dir)
-	stays := record(t, "other", "eth0")
-	put(t, s, record(t, "c", "eth0"), record(t, "c", "net1"), stays)
+	in := state.Netns{Path: "/run/netns/it", Identity: netns.Identity{Cookie: 77, Inode: 78}}
+	stays, shares := record(t, "other", "eth0"), record(t, "by-hand", state.ManualIfName)
+	stays.Netns.Identity, shares.Netns = netns.Identity{Cookie: 1, Inode: 79}, in
+	put(t, s, record(t, "c", "eth0"), record(t, "c", "net1"), stays, shares)
 	plant(t, s, file("c@net2"), "damaged")
 	for { // until neither a block nor an inode is left
 		f, err := os.CreateTemp(dir, "filler")
@@ -149,14 +152,14 @@ func TestTheRecordsOfAContainerCanBeDroppedFromAFullDisk(t *testing.T) {
 	if err := s.Put(record(t, "c", "net3")); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Put = %v, want ENOSPC", err)
 	}
-	files, err := s.DeleteContainer("c")
-	if diff := compare([]string{file("c@eth0"), file("c@net1"), file("c@net2")}, files); diff != "" || err != nil {
-		t.Errorf("DeleteContainer (-want +got, %v):\n%s", err, diff)
+	files, err := s.DeleteSharing("c", in)
+	if diff := compare([]string{"by-hand@manual:4d-4e.json", file("c@eth0"), file("c@net1"), file("c@net2")}, files); diff != "" || err != nil {
+		t.Errorf("DeleteSharing (-want +got, %v):\n%s", err, diff)
 	}
 	if diff := compare(state.Listing{Records: []state.Record{stays}}, list(t, s)); diff != "" {
 		t.Errorf("List (-want +got):\n%s", diff)
 	}
-	if files, err := s.DeleteContainer("c"); len(files) > 0 || err != nil {
+	if files, err := s.DeleteSharing("c", in); len(files) > 0 || err != nil {
 		t.Errorf("a second time: %q, %v", files, err)
 	}
 }
@@ -183,5 +186,39 @@ func TestAnOlderFileThatCannotBeRemovedIsAnError(t *testing.T) {
 	put(t, s, r) // the directory is empty, and goes
 	if _, err := os.Lstat(filepath.Dir(stuck)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("lstat: %v", err)
+	}
+}
+
+func TestWhatSharesANetnsIsFoundByWhateverNamesIt(t *testing.T) {
+	id := netns.Identity{Cookie: 77, Inode: 78}
+	const path = "/run/netns/it"
+	for _, tc := range []struct {
+		name string
+		in   state.Netns
+		want int // removed, of three that say or name it
+	}{
+		{"its identity, by another path", state.Netns{Path: "/proc/7/ns/net", Identity: id}, 3},
+		{"its cookie and a wrong inode number", state.Netns{Identity: netns.Identity{Cookie: 77, Inode: 1}}, 3},
+		{"its path, as its identity is not known", state.Netns{Path: path}, 1},
+		{"another identity at its path", state.Netns{Path: path, Identity: netns.Identity{Cookie: 5, Inode: 6}}, 0},
+		{"nothing", state.Netns{}, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newStore(t)
+			whole := record(t, "by-hand", state.ManualIfName)
+			whole.Netns = state.Netns{Path: path, Identity: id}
+			stays := record(t, "other", "eth0")
+			stays.Netns = state.Netns{Path: "/run/netns/other", Identity: netns.Identity{Cookie: 1, Inode: 2}}
+			put(t, s, whole, stays)
+			plant(t, s, "damaged@eth0:4d-4e.json", "damaged")
+			plant(t, s, "old@eth0.json", `{"version":1,"netns":{"cookie":77,"inode":78},`)
+			files, err := s.DeleteSharing("c", tc.in)
+			if len(files) != tc.want || err != nil {
+				t.Errorf("removed %q, %v, want %d", files, err, tc.want)
+			}
+			if l := list(t, s); len(l.Records)+len(l.Problems) != 4-tc.want {
+				t.Errorf("left are %+v", l)
+			}
+		})
 	}
 }

@@ -289,25 +289,48 @@ func (s *Store) Remove(r Record) error {
 	return nil
 }
 
-// DeleteContainer removes the records of all attachments of a container, whatever their files hold, and returns the names
-// of their files. It needs no room on the disk.
-func (s *Store) DeleteContainer(id string) (files []string, err error) {
-	err = s.remove(func(name string) bool {
-		a, _, err := ParseFileName(name)
-		if err != nil || a.ContainerID != id {
+// DeleteSharing removes the records of all attachments of a container, and those of a netns, whoever made them and whatever
+// their files hold. It returns the names of their files, and needs no room on the disk. Of a netns without an identity the
+// path decides.
+func (s *Store) DeleteSharing(id string, in Netns) (files []string, err error) {
+	samePath := make(map[string]bool)
+	if in.Inode == 0 {
+		listing, listErr := s.List()
+		err = listErr
+		for _, r := range listing.Records {
+			if name, nameErr := r.FileName(); nameErr == nil && in.Path != "" && r.Netns.Path == in.Path {
+				samePath[name] = true
+			}
+		}
+	}
+	isOf := func(key NetnsKey) bool { return in.Inode != 0 && key.Names(in.Identity) }
+	err = errors.Join(err, s.removeRead(func(name string, read func() []byte) bool {
+		a, key, err := ParseFileName(name)
+		if err != nil {
+			return false
+		}
+		if key == (NetnsKey{}) && a.ContainerID != id && in.Inode != 0 {
+			key, _ = netnsOf(name, read())
+		}
+		if a.ContainerID != id && !isOf(key) && !samePath[name] {
 			return false
 		}
 		files = append(files, name)
 		return true
-	})
+	}))
 	if err != nil {
-		err = fmt.Errorf("delete records of container %q: %w", id, err)
+		err = fmt.Errorf("delete records of container %q and of its netns: %w", id, err)
 	}
 	return files, err
 }
 
 // remove removes the files whose names match. An error does not keep the other files.
 func (s *Store) remove(match func(name string) bool) error {
+	return s.removeRead(func(name string, _ func() []byte) bool { return match(name) })
+}
+
+// removeRead is remove for a match that may have to read the file: as much as there is of it.
+func (s *Store) removeRead(match func(name string, read func() []byte) bool) error {
 	root, err := s.openDir()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -322,7 +345,7 @@ func (s *Store) remove(match func(name string) bool) error {
 	}
 	var errs []error
 	for _, name := range names {
-		if !match(name) {
+		if !match(name, func() []byte { data, _, _ := readFile(root, name); return data }) {
 			continue
 		}
 		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

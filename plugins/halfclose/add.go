@@ -42,7 +42,7 @@ func (p *plugin) add(args *skel.CmdArgs) error {
 			return err
 		}
 		p.warnf("%v", err)
-		p.dropContainer(args.ContainerID)
+		p.dropSharing(args)
 	}
 	return nil
 }

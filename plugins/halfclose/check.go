@@ -64,7 +64,7 @@ func (p *plugin) repair(args *skel.CmdArgs, c conf, doubt string) {
 	layers.Observe = cmp.Or(layers.Observe, doubt)
 	if err := p.register(args, c.Name, layers, network.Reaper); err != nil {
 		p.warnf("%v", err)
-		p.dropContainer(args.ContainerID)
+		p.dropSharing(args)
 	}
 }
 

@@ -28,17 +28,18 @@ func (n *node) callFor(t *testing.T, a state.Attachment, verb string, conf objec
 }
 
 // Each of these makes a call fail to record net1, which observes, beside eth0, which destroys.
-func TestAnAttachmentThatCannotBeRecordedDropsTheOthersOfItsContainer(t *testing.T) {
+func TestAnAttachmentThatCannotBeRecordedDropsTheOthersOfItsContainerAndNetns(t *testing.T) {
 	observe := chained("1.0.0").with(object{"name": "red", "mode": "observe"})
 	tests := []struct {
 		name  string
 		mount func(*node) func() error // what the state directory is
 		spoil func(*testing.T, *node)
 		warns string
+		drops bool // what else is recorded of the netns, which is known
 	}{
-		{"on a full disk", func(n *node) func() error { return n.cramped }, func(t *testing.T, n *node) { n.fill(t) }, "no space left"},
-		{"without a namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/run/netns/gone" }, "no such file"},
-		{"with the plugin's own namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/proc/thread-self/ns/net" }, "runs in itself"},
+		{"on a full disk", func(n *node) func() error { return n.cramped }, func(t *testing.T, n *node) { n.fill(t) }, "no space left", true},
+		{"without a namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/run/netns/gone" }, "no such file", false},
+		{"with the plugin's own namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/proc/thread-self/ns/net" }, "runs in itself", false},
 	}
 	for _, tt := range tests {
 		for _, verb := range []string{"ADD", "CHECK"} {
@@ -46,13 +47,21 @@ func TestAnAttachmentThatCannotBeRecordedDropsTheOthersOfItsContainer(t *testing
 				n := newNode(t)
 				test := func() {
 					n.call(t, "ADD", chained("1.0.0")).ok(t)
-					n.put(t, "blue", other)
+					byHand := state.ManualAttachment("by-hand")
+					n.put(t, state.ManualNetwork, byHand)
+					elsewhere := *n
+					elsewhere.netns = nstest.New(t).Path()
+					elsewhere.put(t, "blue", other)
+					want := []state.Attachment{byHand, other}
+					if tt.drops {
+						want = []state.Attachment{other}
+					}
 					tt.spoil(t, n)
 					o := n.callFor(t, net1, verb, observe).ok(t)
-					if !strings.Contains(o.stderr, tt.warns) || !strings.Contains(o.stderr, "no attachment of the container is registered any more") {
+					if !strings.Contains(o.stderr, tt.warns) || !strings.Contains(o.stderr, "is registered any more, since one could not be recorded") {
 						t.Errorf("stderr %q, want what went wrong and what follows", o.stderr)
 					}
-					if diff := cmp.Diff([]state.Attachment{other}, n.recorded(t)); diff != "" {
+					if diff := cmp.Diff(want, n.recorded(t)); diff != "" {
 						t.Errorf("recorded (-want +got):\n%s", diff)
 					}
 				}

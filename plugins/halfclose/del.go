@@ -38,15 +38,20 @@ func (p *plugin) delAnyway(refused *types.Error) *types.Error {
 	return nil
 }
 
-// dropContainer drops the records of all attachments of a container, one of which could not be recorded: it may ask for
-// less than the others do, whose netns it shares. An earlier ADD's record of it says what is no longer so.
-func (p *plugin) dropContainer(id string) {
-	files, err := p.store.DeleteContainer(id)
+// dropSharing drops the records of all attachments of a container, one of which could not be recorded, and those of its
+// netns, such as one made by hand: it may ask for less than the others do. An earlier ADD's record of it says what is no
+// longer so.
+func (p *plugin) dropSharing(args *skel.CmdArgs) {
+	in := state.Netns{Path: args.Netns}
+	if path, id, err := target(args.Netns); err == nil {
+		in = state.Netns{Path: path, Identity: id}
+	}
+	files, err := p.store.DeleteSharing(args.ContainerID, in)
 	if err != nil {
 		p.warnf("%v", err)
 	}
 	if len(files) > 0 {
-		p.warnf("no attachment of the container is registered any more, since one could not be recorded, which may be more conservative")
+		p.warnf("no attachment of the container or its network namespace is registered any more, since one could not be recorded, which may be more conservative")
 	}
 }
 
