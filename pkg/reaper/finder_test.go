@@ -59,7 +59,7 @@ func enteredLongAgo(s inetdiag.Socket, at monotime.Time) finder.Seen {
 // sweepEvery makes the finder look in each namespace at that interval, however long the graces are.
 func sweepEvery(interval time.Duration) func(*reaper.Config) {
 	return func(c *reaper.Config) {
-		c.Finder = finder.Wrapped{Finder: c.Finder, Target: func(n *finder.Netns) { n.Interval = interval }}
+		c.Finder = finder.Wrapped{Finder: c.Finder, Target: func(n *finder.Netns) { n.Interval, n.Repair = interval, interval }}
 	}
 }
 
