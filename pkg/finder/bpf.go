@@ -50,6 +50,7 @@ type BPF struct {
 
 	fallback    *fallback // nil while the programs work
 	recoveredAt monotime.Time
+	minPause    time.Duration // BPFConfig.RetryPause
 	retryPause  time.Duration // of the last fallback
 }
 
@@ -70,6 +71,8 @@ type BPFConfig struct {
 	AuditInterval time.Duration
 	// AuditBudget is the share of one core that audits may cost; 0 is a fiftieth of CPUBudget.
 	AuditBudget float64
+	// RetryPause is the shortest time between a fallback and the attempt to recover; 0 is ten seconds.
+	RetryPause time.Duration
 }
 
 // What BPFConfig's zero values stand for.
@@ -86,7 +89,7 @@ func NewBPF(c BPFConfig) *BPF {
 	f := &BPF{
 		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),
-		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval),
+		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval), minPause: cmp.Or(c.RetryPause, minRetryPause),
 		visibility:    newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
