@@ -152,7 +152,7 @@ func TestNobodyIsLookedForWhileNothingIsDue(t *testing.T) {
 		n.register(busy, timing(inetdiag.CloseWait, 10*time.Minute))
 		n.awaitVerdict(pair.Server, policy.WithinGrace)
 		swept := n.status().Finder.Sweeps
-		nstest.Eventually(t, patience, "it was swept again and again", func() bool { return n.status().Finder.Sweeps > swept+200 })
+		nstest.Eventually(t, patience, "it was swept again and again", func() bool { return n.status().Finder.Sweeps > swept+20 })
 		if looks := o.looks.Load(); looks != 0 {
 			t.Errorf("it was looked %d times", looks)
 		}

@@ -91,7 +91,7 @@ func TestTheBudgetBoundsTheNodeAndIsSharedInTurn(t *testing.T) {
 }
 
 func TestWithoutABudgetNothingWaits(t *testing.T) {
-	const namespaces, sockets = 2, 40
+	const namespaces, sockets = 2, 20
 	eachFinder(t, func(t *testing.T, finder string) {
 		n := newNode(t, finder)
 		overdue(t, n, namespaces, sockets)

@@ -107,7 +107,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 // TestOwnersThatCloseWhileTheyAreExamined has owners send an answer and close while the reaper works
 // through their overdue sockets: whatever is not in the journal was not touched.
 func TestOwnersThatCloseWhileTheyAreExamined(t *testing.T) {
-	const sockets, answer = 100, 32 << 10
+	const sockets, answer = 40, 32 << 10
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, func(c *reaper.Config) { c.MaxDestroysPerSecond = sockets })

@@ -53,7 +53,7 @@ var finders = []string{finder.NameSockDiag, finder.NameBPF}
 // selectFinder returns the finder of that name for a test, with a whole core for its work. The caller closes it.
 func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend {
 	tb.Helper()
-	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) },
+	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.NewLoader(loadShare) },
 		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1})
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(tb, "load BPF programs", err)
@@ -64,7 +64,7 @@ func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend 
 	return s
 }
 
-// testSockets is how many half-closed sockets a test's programs have room for: there may be many tests at once.
+// testSockets is how many half-closed sockets the programs of the tests have room for.
 const testSockets = 1 << 14
 
 // eachFinder runs a test once per finder, side by side with others.

@@ -122,6 +122,7 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 
 func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
+		all := newNode(t, finder)
 		for name, tc := range map[string]struct {
 			state inetdiag.State
 			make  func(*testing.T, nstest.Pair)
@@ -141,8 +142,7 @@ func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := newNS(t)
-				n := newNode(t, finder)
+				ns, n := newNS(t), all.of(t)
 				p, bystander := ns.Connect(t, nstest.IPv4), ns.Connect(t, nstest.IPv4)
 				tc.make(t, p)
 				n.register(ns, timing(tc.state, soon, pendingDestroy))

@@ -29,7 +29,7 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		first := newNode(t, finder, attentive)
-		first.register(ns, timing(inetdiag.CloseWait, time.Hour))
+		first.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 		cookie, truth := first.aged(t, ns)
 		if err := first.stop(); err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 					}
 				}
 				var log outputtest.Buffer
-				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+				n.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 				n.start(finder, attentive, logTo(t, &log))
 				provenOnly(t, n.awaitConfirmed(cookie), truth)
 				if got := strings.Count(log.String(), warning); got != map[bool]int{true: 1}[tc.warns] {
@@ -86,7 +86,7 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 			if err := os.WriteFile(n.store.CandidatesPath(), file, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+			n.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 			n.start(finder, attentive)
 			if got := n.awaitConfirmed(cookie); !got.couldBe(truth) {
 				t.Errorf("half-closed since %v, %v before", got, truth)
