@@ -4,6 +4,7 @@
 package reaper_test
 
 import (
+	"cmp"
 	"net"
 	"sync"
 	"testing"
@@ -58,20 +59,27 @@ func (c *leapingClock) when(at monotime.Time) monotime.Time {
 	return told
 }
 
-// leap sets the clock forward. What has happened before it is at least two ticks of the kernel's clock ago then.
+// leap sets the clock forward. Whatever has happened before it, and whatever happens after, is at least two ticks of the
+// kernel's away from it.
 func (c *leapingClock) leap(by time.Duration) {
 	time.Sleep(2 * tick)
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.leaps = append(c.leaps, leap{c.kernel.Now(), by})
+	c.mu.Unlock()
+	time.Sleep(2 * tick)
 }
 
-// tell turns the times of a socket that the kernel looked at then into this clock's.
-func (c *leapingClock) tell(s *inetdiag.Socket, at monotime.Time) {
-	now := c.when(at)
+// tell turns the times of a socket that the kernel looked at between two moments into this clock's. It reports whether they
+// can be known: not if they may be before a leap or after it.
+func (c *leapingClock) tell(s *inetdiag.Socket, asked, at monotime.Time) (known bool) {
 	for _, ago := range []*time.Duration{&s.Info.LastDataSent, &s.Info.LastDataRecv, &s.Info.LastAckRecv} {
-		*ago = now.Sub(c.when(max(at.Add(-*ago), 1)))
+		earliest, latest := c.when(max(asked.Add(-*ago-tick), 1)), c.when(max(at.Add(-*ago), 1))
+		if s.HasInfo && latest.Sub(earliest) > at.Sub(asked)+2*tick {
+			return false
+		}
+		*ago = c.when(at).Sub(latest)
 	}
+	return true
 }
 
 // leapingSink tells a reaper what a finder reports.
@@ -82,12 +90,16 @@ type leapingSink struct {
 
 // Seen implements finder.Sink.
 func (s leapingSink) Seen(batch []finder.Seen) {
-	for i := range batch {
-		seen := &batch[i]
-		s.clock.tell(&seen.Socket, seen.At)
-		seen.At, seen.Asked, seen.Entered = s.clock.when(seen.At), s.clock.when(seen.Asked), s.clock.when(seen.Entered)
+	told := batch[:0]
+	for _, seen := range batch {
+		if s.clock.tell(&seen.Socket, cmp.Or(seen.Asked, seen.At), seen.At) { // else a later look shows it
+			seen.At, seen.Asked, seen.Entered = s.clock.when(seen.At), s.clock.when(seen.Asked), s.clock.when(seen.Entered)
+			told = append(told, seen)
+		}
 	}
-	s.Sink.Seen(batch)
+	if len(told) > 0 {
+		s.Sink.Seen(told)
+	}
 }
 
 // Swept implements finder.Sink.
@@ -102,14 +114,34 @@ type leapingConn struct {
 	clock *leapingClock
 }
 
+// LookupAll looks until all times are known.
 func (c leapingConn) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, error)) error {
-	at := c.clock.kernel.Now()
-	return c.Conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
-		if s != nil {
-			c.clock.tell(s, at)
+	type look struct {
+		socket inetdiag.Socket
+		err    error
+	}
+	found := make([]look, len(ids))
+	for known := false; !known; {
+		known = true
+		asked := c.clock.kernel.Now()
+		err := c.Conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
+			if found[i] = (look{err: err}); s != nil {
+				found[i].socket = *s
+				known = c.clock.tell(&found[i].socket, asked, c.clock.kernel.Now()) && known
+			}
+		})
+		if err != nil {
+			return err
 		}
-		yield(i, s, err)
-	})
+	}
+	for i := range found {
+		if found[i].err != nil {
+			yield(i, nil, found[i].err)
+		} else {
+			yield(i, &found[i].socket, nil)
+		}
+	}
+	return nil
 }
 
 // now is the time by the node's clock.
