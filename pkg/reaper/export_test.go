@@ -6,6 +6,7 @@ package reaper
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -31,6 +32,9 @@ func SealSaved(b []byte) []byte {
 func LayersOf(p policy.Policy) policy.Layers {
 	return policy.Layers{Network: p.Layer(policy.SourceNetwork)}
 }
+
+// SaveEvery has the reaper, which does not run yet, save its candidates so often.
+func (r *Reaper) SaveEvery(d time.Duration) { r.save = d }
 
 // Conn is what an examiner looks at single sockets through.
 type Conn = conn

@@ -34,6 +34,7 @@ type node struct {
 	store      *state.Store
 	switchPath string
 	clock      *leapingClock
+	leastWalk  time.Duration // how often the programs walk over all processes at most
 	stop       func() error
 }
 
@@ -97,7 +98,7 @@ func newNode(tb testing.TB, finder string, change ...func(*reaper.Config)) *node
 // offNode is a node on which no reaper runs yet.
 func offNode(tb testing.TB) *node {
 	tb.Helper()
-	n := &node{tb: tb, store: state.New(tb.TempDir()), clock: newLeapingClock(tb)}
+	n := &node{tb: tb, store: state.New(tb.TempDir()), clock: newLeapingClock(tb), leastWalk: leastWalkInterval}
 	n.switchPath = filepath.Join(n.store.Dir(), "mode")
 	return n
 }
@@ -125,6 +126,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	if err != nil {
 		n.tb.Fatal(err)
 	}
+	r.SaveEvery(saveEvery)
 	r.WrapConns(func(c reaper.Conn) reaper.Conn { return leapingConn{c, n.clock} })
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -153,7 +155,10 @@ func (n *node) leaping(f finder.Finder) finder.Finder {
 		Finder: f,
 		Target: func(t *finder.Netns) {
 			if t.Interval >= time.Second { // else the test says how often
-				t.Interval = sweepEachTime[f.Name()]
+				t.Interval = 100 * time.Millisecond
+			}
+			if f.Name() == finder.NameBPF { // its walk over all processes costs more
+				t.Interval = max(t.Interval, n.leastWalk)
 			}
 			t.Patience = min(t.Patience, 200*time.Millisecond)
 		},
@@ -161,8 +166,11 @@ func (n *node) leaping(f finder.Finder) finder.Finder {
 	}
 }
 
-// sweepEachTime is how often each finder looks at all there is. The programs tell of the rest, so that seldom suffices.
-var sweepEachTime = map[string]time.Duration{finder.NameSockDiag: 100 * time.Millisecond, finder.NameBPF: 500 * time.Millisecond}
+// saveEvery is how often a node's reaper saves its candidates.
+const saveEvery = time.Second
+
+// leastWalkInterval is how often a node's programs walk over all processes at most.
+const leastWalkInterval = 250 * time.Millisecond
 
 // short is a policy with a grace of a few tenths of a second.
 func short(change ...func(*policy.Policy)) policy.Policy {

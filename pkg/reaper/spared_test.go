@@ -195,6 +195,9 @@ func TestSpares(t *testing.T) {
 			}
 			n.register(ns, timing(tc.state, lenient, tc.policy))
 			all[name] = made{ns, conn, works}
+			if !tc.all {
+				n.awaitKnown(conn)
+			}
 			if tc.want == policy.Progressing {
 				moving = append(moving, conn)
 			}
