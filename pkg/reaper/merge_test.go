@@ -42,7 +42,6 @@ func abandoned(t *testing.T, ns *nstest.NS, port string) *net.TCPConn {
 // that the other would have destroyed, and beside it a socket that both would.
 func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		all := newNode(t, finder)
 		for name, tc := range map[string]struct {
 			careful func(*policy.Policy)
 			want    policy.Reason
@@ -54,18 +53,16 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns, n := newNS(t), all.of(t)
+				ns := newNS(t)
+				n := newNode(t, finder)
 				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
 				strict.CloseWaitGrace = policy.Patience(lenient)
 				careful := strict
 				tc.careful(&careful)
 				n.registerAs(ns, "eth0", strict)
 				second := n.registerAs(ns, "eth1", careful)
-				last := n.registerAs(ns, "eth2", strict)
-				nstest.Eventually(t, patience, "all are known", func() bool {
-					found, ok := n.attachment(last.Attachment)
-					return ok && found.Inert == ""
-				})
+				n.registerAs(ns, "eth2", strict)
+				nstest.Eventually(t, patience, "all are known", func() bool { return len(n.status().Attachments) == 3 })
 				conn, exempt := abandoned(t, ns, "7000"), abandoned(t, ns, "8000")
 				n.awaitKnown(conn)
 				n.outlive(ns, inetdiag.FinWait2) // the grace of the strict ones is over then
