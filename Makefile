@@ -97,7 +97,7 @@ mutants: ## Check that the tests of pkg/policy notice each of a list of mistakes
 	@go run ./tools/mutants
 
 .PHONY: demo
-demo: build cni-plugins ## Show it at work: a node, two containers, half-closed sockets (root)
+demo: build cni-plugins ## Show it at work: a node, containers, half-closed sockets, their peers (root)
 	@scripts/demo.sh
 
 .PHONY: bench

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 
-scripts/deps.sh iproute2 util-linux
+scripts/deps.sh iproute2 util-linux python3
 make --no-print-directory build
 
 # Built as halfclose is, so that a process of either costs the same to start.

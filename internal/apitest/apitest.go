@@ -52,14 +52,23 @@ func Status() api.Status {
 				Switch: &state.Switch{Mode: policy.Observe, Who: Hostile, When: at},
 			},
 			Budget:     api.BudgetView{PerSecond: 1000, Waiting: 3},
-			Namespaces: 2,
+			Namespaces: 2, Unreachable: 1,
+			Peers: api.PeersView{
+				PerSecond: 1000, Answers: map[string]uint64{"alive": 31, "reset": 4, "timeout": 1, "closed": 0},
+				NotAsked: map[string]uint64{"sigpipe": 2, "refused": 3, "other": 1, "linger": 0},
+				Refused:  map[string]uint64{"EACCES": 3}, Queued: 5, Asking: 2, Missing: 1, Stuck: 4, Suspended: true, Restored: 37, Lost: 1, Unreadable: 1,
+			},
+			Refusals: []api.RefusalView{
+				{Kind: api.RefusedNetns, Count: 1, Of: 2, Problem: "enter network namespace: operation not permitted", Do: "grant CAP_SYS_ADMIN"},
+				{Kind: api.RefusedPeers, Count: 3, Of: 140, Problem: Hostile + "[77]: permission denied", Do: "grant CAP_SYS_PTRACE"},
+			},
 			Candidates: counts(7, 1),
 			AgeBounds:  []api.Seconds{api.Seconds(time.Minute), api.Seconds(time.Hour)},
 			Ages:       ages,
 			Counts: api.Counts{
 				Destroyed:    map[inetdiag.State]uint64{inetdiag.CloseWait: 10, inetdiag.FinWait2: 1},
-				WouldDestroy: map[inetdiag.State]uint64{inetdiag.CloseWait: 2},
-				Errors:       map[string]uint64{"EPERM": 4, "EIO": 1, "EOPNOTSUPP": 2},
+				WouldDestroy: map[inetdiag.State]uint64{inetdiag.CloseWait: 2}, PeerGone: 5, WouldAsk: 6,
+				Errors: map[string]uint64{"EPERM": 4, "EIO": 1, "EOPNOTSUPP": 2},
 			},
 			Attachments: []api.AttachmentView{
 				{
@@ -88,6 +97,7 @@ func QuietStatus() api.Status {
 	return api.Status{
 		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, StartedBy: api.ByPlugin, Since: Then()},
 		ReaperStatus: api.ReaperStatus{
+			Peers:  api.PeersView{PerSecond: 1000},
 			Finder: api.FinderView{Name: "sockdiag", Why: "bpf cannot be used: the kernel does not describe its types"},
 			Mode:   api.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy, SwitchFile: "/var/lib/halfclose/mode"},
 		},
@@ -100,13 +110,13 @@ func Sockets() []api.SocketView {
 		{
 			Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Netns: "/run/netns/a", Local: "10.0.0.2:443", Peer: "10.0.0.3:50000", State: inetdiag.CloseWait,
 			Age: Seconds(10 * time.Minute), Idle: Seconds(90 * time.Second), RQueue: 1, WQueue: 0, Verdict: policy.WithinGrace, Mode: policy.Destroy,
-			Why: "half-closed for 10m0s of its 1h grace", Deadline: Seconds(50 * time.Minute),
+			Why: "half-closed for 10m0s of its 1h grace", Deadline: Seconds(50 * time.Minute), Questions: 2, PeerAlive: Seconds(70 * time.Second),
 			Owners: []owners.Process{{PID: 7, Command: "nginx", ContainerID: "fedcba9876543210"}, {PID: 8, Command: Hostile}},
 		},
 		{
 			Pod: state.Pod{Namespace: "shop", Name: "checkout-7d9f8b6c5-x2x7k"}, Local: "10.244.11.17:8443", Peer: "10.244.3.104:51234", State: inetdiag.FinWait2,
 			Age: Seconds(26 * time.Hour), Idle: Seconds(26 * time.Hour), WQueue: 0, Verdict: policy.WouldDestroy, Mode: policy.Observe,
-			Why: "its 10m grace ended 25h50m0s ago, but the mode is observe", Deadline: Seconds(-26 * time.Hour),
+			Why: "its 10m grace ended 25h50m0s ago, but the mode is observe", Deadline: Seconds(-26 * time.Hour), NotAsked: "sigpipe",
 			Owners: []owners.Process{{PID: 12345, Command: "envoy"}},
 		},
 		{

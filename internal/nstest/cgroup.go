@@ -15,10 +15,11 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// Cgroup is a cgroup of a test's own that can freeze processes.
+// Cgroup is a cgroup of a test's own.
 type Cgroup struct {
-	dir string
-	v2  bool
+	dir     string
+	v2      bool
+	freezes bool // it can freeze processes
 }
 
 // NewCgroup makes a cgroup of that version, with that parent unless it is nil, which is thawed and removed with the
@@ -26,41 +27,79 @@ type Cgroup struct {
 // must not be changed.
 func NewCgroup(tb testing.TB, version int, parent *Cgroup) *Cgroup {
 	tb.Helper()
-	c := &Cgroup{v2: version == 2}
-	root := hierarchy(tb, c.v2)
+	c := &Cgroup{v2: version == 2, freezes: true}
+	root := hierarchy(tb, c.v2, "freezer")
 	above := root
 	if parent != nil {
 		above = parent.dir
 	}
+	c.create(tb, root, above)
+	return c
+}
+
+// NewQuota makes a cgroup whose processes may use so much of one processor in each period, in whichever version has that
+// here. It is removed with the test, as one of NewCgroup is.
+func NewQuota(tb testing.TB, quota, period time.Duration) *Cgroup {
+	tb.Helper()
+	micros := func(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
+	c := new(Cgroup)
+	if len(mounted(tb, false, "cpu")) > 0 {
+		root := hierarchy(tb, false, "cpu")
+		c.create(tb, root, root)
+		c.write(tb, "cpu.cfs_period_us", micros(period))
+		c.write(tb, "cpu.cfs_quota_us", micros(quota))
+		return c
+	}
+	c.v2 = true
+	root := hierarchy(tb, true, "cpu")
+	if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+cpu"), 0); err != nil {
+		NeedPrivilege(tb, "enable the cpu controller", err)
+	}
+	c.create(tb, root, root)
+	c.write(tb, "cpu.max", micros(quota)+" "+micros(period))
+	return c
+}
+
+// create creates the cgroup, until the test ends.
+func (c *Cgroup) create(tb testing.TB, root, above string) {
+	tb.Helper()
 	var err error
 	if c.dir, err = os.MkdirTemp(above, "halfclose-test-"); err != nil {
 		NeedPrivilege(tb, "make a cgroup", err)
 	}
 	tb.Cleanup(func() {
-		c.Thaw(tb)
+		if c.freezes {
+			c.Thaw(tb)
+		}
 		text, _ := os.ReadFile(filepath.Join(c.dir, "cgroup.procs"))
 		for pid := range strings.FieldsSeq(string(text)) {
 			_ = os.WriteFile(filepath.Join(root, "cgroup.procs"), []byte(pid), 0) // it may have exited
 		}
 		Eventually(tb, 10*time.Second, "the cgroup is removed", func() bool { return os.Remove(c.dir) == nil })
 	})
-	return c
 }
 
-// hierarchy returns where the hierarchy that freezes is mounted, from its root on.
-func hierarchy(tb testing.TB, v2 bool) string {
+// hierarchy returns where the hierarchy with a controller is mounted, from its root on.
+func hierarchy(tb testing.TB, v2 bool, controller string) string {
+	tb.Helper()
+	mounts := mounted(tb, v2, controller)
+	if len(mounts) == 0 {
+		tb.Skipf("the hierarchy of cgroups with the controller %s is not mounted here (version 2: %t)", controller, v2)
+	}
+	return mounts[0].Mountpoint
+}
+
+// mounted lists where it is mounted. That of version 2 has all controllers which no other hierarchy has.
+func mounted(tb testing.TB, v2 bool, controller string) []*mountinfo.Info {
 	tb.Helper()
 	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
-		isFreezer := i.FSType == "cgroup" && slices.Contains(strings.Split(i.VFSOptions, ","), "freezer")
-		return v2 && i.FSType != "cgroup2" || !v2 && !isFreezer, false
+		has := i.FSType == "cgroup" && slices.Contains(strings.Split(i.VFSOptions, ","), controller)
+		return v2 && i.FSType != "cgroup2" || !v2 && !has, false
 	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if len(mounts) == 0 {
-		tb.Skipf("the hierarchy of cgroups that freezes is not mounted here (version 2: %t)", v2)
-	}
-	return mounts[0].Mountpoint
+	return mounts
 }
 
 // Path returns the directory of the cgroup.

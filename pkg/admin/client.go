@@ -58,6 +58,11 @@ func (c *Client) Health(ctx context.Context) (h api.Health, err error) {
 	return h, c.ask(ctx, http.MethodGet, "/healthz", nil, whole(&h))
 }
 
+// Live asks whether the reaper runs, whether or not it can do its work. If not, that is an error.
+func (c *Client) Live(ctx context.Context) (h api.Health, err error) {
+	return h, c.ask(ctx, http.MethodGet, "/livez", nil, whole(&h))
+}
+
 // Sockets asks for sockets.
 func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.SocketList, err error) {
 	v := url.Values{"all": {strconv.FormatBool(q.All)}, "owners": {strconv.FormatBool(q.Owners)}}

@@ -149,6 +149,10 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 		`destroy_lateness_seconds_count`:           3,
 		`budget_waiting`:                           0,
 		`events_missed_total`:                      0,
+		`ages_lost_total`:                          0,
+		`unreachable_netns`:                        0,
+		`looks_too_old_total`:                      0,
+		`would_ask_total`:                          0,
 	}
 	for _, reason := range []policy.Reason{
 		policy.AskingPeer, policy.PeerAlive, policy.PeerSpared, policy.WouldAsk, policy.BelowThreshold, policy.OwnerFrozen,
@@ -156,6 +160,21 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	} {
 		want[`spared_total{reason="`+reason.String()+`"}`] = 0
 	}
+	for _, st := range []string{"CLOSE_WAIT", "FIN_WAIT2"} {
+		for _, ns := range []string{"", "shop", "billing"} {
+			for _, how := range []string{"reset", "timeout"} {
+				want[fmt.Sprintf(`peer_gone_total{state=%q,namespace=%q,how=%q}`, st, ns, how)] = 0
+			}
+		}
+	}
+	for _, r := range policy.Reasons() {
+		if r != policy.NotRegistered {
+			want[fmt.Sprintf(`spared_sockets{reason=%q}`, r.String())] = 0
+		}
+	}
+	// Of each that is there, and of its peer.
+	want[`spared_sockets{reason="unread-data"}`], want[`spared_sockets{reason="exempt"}`] = 1, 1
+	want[`spared_sockets{reason="would-destroy"}`], want[`spared_sockets{reason="grace-never"}`] = 1, 3
 	for _, kind := range reaper.WarningKinds() {
 		want[`warnings_total{kind="`+kind+`"}`] = 0
 	}

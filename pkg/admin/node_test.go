@@ -53,7 +53,7 @@ func newNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	tb.Helper()
 	n := unservedNode(tb, change...)
 	n.serve()
-	nstest.Eventually(tb, patience, "the reaper is ready", func() bool { return n.get("/healthz").code == http.StatusOK })
+	nstest.Eventually(tb, patience, "the reaper is ready", func() bool { return n.get("/livez").code == http.StatusOK })
 	return n
 }
 

@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -30,6 +31,7 @@ func (s *Server) routes() []route {
 	return []route{
 		{http.MethodGet, "/metrics", anyParams(), s.metrics},
 		{http.MethodGet, "/healthz", anyParams(), s.reply(s.health)},
+		{http.MethodGet, "/livez", anyParams(), s.reply(s.live)},
 		{http.MethodGet, "/v1/status", nil, s.reply(s.status)},
 		{http.MethodGet, "/v1/sockets", []string{"all", "netns", "owners", "pod", "state", "verdict"}, s.sockets},
 		{http.MethodGet, "/v1/journal", []string{"after", "journal", "wait"}, s.journal},
@@ -128,8 +130,18 @@ func expose(w http.ResponseWriter, text []byte) {
 	_, _ = w.Write(text) // the scraper may have gone
 }
 
+// health answers whether the reaper can do its work, live whether it runs: where it cannot, to start it again helps
+// nothing.
 func (s *Server) health(r *http.Request, _ url.Values) (any, error) {
-	if err := s.ready(r.Context()); err != nil {
+	return healthOf(r, s.Reaper.Health)
+}
+
+func (s *Server) live(r *http.Request, _ url.Values) (any, error) {
+	return healthOf(r, s.Reaper.Ready)
+}
+
+func healthOf(r *http.Request, method func(context.Context) error) (any, error) {
+	if err := answers(r.Context(), method); err != nil {
 		return nil, failure{http.StatusServiceUnavailable, err.Error()}
 	}
 	return api.Health{Status: "ok"}, nil

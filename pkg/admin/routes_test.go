@@ -97,7 +97,7 @@ func TestWhatCannotBeAskedIsRefusedWithTheReason(t *testing.T) {
 func TestHEADIsAnsweredWithoutABody(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	for _, path := range []string{"/metrics", "/healthz", "/v1/status", "/v1/sockets", "/v1/journal", "/v1/mode", "/debug/pprof/profile"} {
+	for _, path := range []string{"/metrics", "/healthz", "/livez", "/v1/status", "/v1/sockets", "/v1/journal", "/v1/mode", "/debug/pprof/profile"} {
 		a := n.do(n.unix, http.MethodHead, "http://reaper"+path, "")
 		if a.code != http.StatusOK || a.body != "" {
 			t.Errorf("%s: status %d, body %q", path, a.code, a.body)

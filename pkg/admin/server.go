@@ -25,6 +25,8 @@ import (
 type Reaper interface {
 	// Ready returns nil once the reaper has read the records.
 	Ready(ctx context.Context) error
+	// Health returns nil while the reaper is ready and can do its work.
+	Health(ctx context.Context) error
 	Status(ctx context.Context) (api.ReaperStatus, error)
 	// EachSocket calls yield with each socket that q asks for, until yield returns an error. A view is valid until yield
 	// returns. The problems are what could not be read.
@@ -100,11 +102,11 @@ func serve(ctx context.Context, srv *http.Server, l net.Listener, log *slog.Logg
 // answerWithin is how long the reaper may take to say what a health check or a scrape asks it.
 const answerWithin = 2 * time.Second
 
-// ready returns nil if the reaper has read the records and answers.
-func (s *Server) ready(ctx context.Context) error {
+// answers calls a method of the reaper that returns an error if something is wrong, and does not wait for long.
+func answers(ctx context.Context, method func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	err := s.Reaper.Ready(ctx)
+	err := method(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("the reaper has not answered for %v", answerWithin)
 	}

@@ -189,13 +189,20 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 
 	notThere := map[string][]string{ // what would contradict the rest, or takes another kernel or finder
 		"status": {
-			".attachments[].problem string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
+			".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
-			".finder.why string", ".mode.kernelProblem string", ".mode.switchProblem string",
+			".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string", ".mode.switchProblem string",
+			".peers.answers.EPERM float64", ".peers.earlier float64", ".peers.lost float64", ".peers.missing float64", ".peers.notAsked.EPERM float64",
+			".peers.refused.EPERM float64", ".peers.stuck float64", ".peers.suspended bool", ".peers.unreadable float64",
+			".refusals[].count float64", ".refusals[].do string", ".refusals[].fatal bool", ".refusals[].kind string", ".refusals[].of float64",
+			".refusals[].problem string",
 		},
 		"journal": {".entries[].how string", ".entries[].ownerSees string"}, // what takes a peer that is gone
-		"mode":    {".kernelProblem string", ".switchProblem string"},
-		"sockets": {".problems[] string"},
+		"mode":    {".kernelProblem string", ".netnsProblem string", ".switchProblem string"},
+		"sockets": {
+			".problems[] string", ".sockets[].notAsked string", ".sockets[].peerAliveSecondsAgo float64",
+			".sockets[].peerAskedSecondsAgo float64", ".sockets[].questions float64", // what takes a question
+		},
 	}
 	for name, a := range map[string]answer{
 		"status": n.get("/v1/status"), "sockets": n.get("/v1/sockets?owners=true"), "journal": n.get("/v1/journal"), "mode": n.get("/v1/mode"),

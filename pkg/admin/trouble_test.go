@@ -4,7 +4,9 @@
 package admin_test
 
 import (
+	"context"
 	"math"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -12,12 +14,14 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -165,5 +169,27 @@ func TestBucketsTellWhatIsInTime(t *testing.T) {
 		if !bounds[promised] {
 			t.Errorf("no bucket ends at %v s", promised)
 		}
+	}
+}
+
+func TestAReaperThatCanEnterNoNetworkNamespaceIsAliveAndNotHealthy(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, func(c *reaper.Config) {
+		c.Trials = reaper.Trials{
+			Enter:     func() error { return unix.EPERM },
+			Processes: func(context.Context) (owners.Access, error) { return owners.Access{}, nil },
+		}
+	})
+	n.register(nstest.New(t), state.Pod{Namespace: "shop", Name: "web"}, grace(time.Hour, time.Hour))
+	n.await(`mode_info{mode="observe"}`, 1)
+	n.await("unreachable_netns", 1)
+	n.await(`warnings_total{kind="netns"}`, 1)
+	for path, want := range map[string]int{"/healthz": http.StatusServiceUnavailable, "/livez": http.StatusOK} {
+		if a := n.get(path); a.code != want {
+			t.Errorf("%s is answered with %d, not %d: %s", path, a.code, want, a.body)
+		}
+	}
+	if a := n.getTCP("/healthz"); a.code != http.StatusServiceUnavailable || !strings.Contains(a.body, "CAP_SYS_ADMIN") {
+		t.Errorf("over TCP /healthz is answered with %d: %s", a.code, a.body)
 	}
 }

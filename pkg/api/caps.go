@@ -14,6 +14,7 @@ const (
 	CapSwitch                      // the node's switch
 	CapSwitchUnreadable            // the switch cannot be read, which counts as observe
 	CapKernel                      // the kernel cannot destroy sockets, which counts as observe
+	CapNetns                       // no network namespace can be entered, which counts as observe
 )
 
 // Caps lists what keeps the mode of a node from m.
@@ -30,6 +31,9 @@ func (v ModeView) Caps(m policy.Mode) []Cap {
 	}
 	if v.KernelProblem != "" && m < policy.Observe {
 		caps = append(caps, CapKernel)
+	}
+	if v.NetnsProblem != "" && m < policy.Observe {
+		caps = append(caps, CapNetns)
 	}
 	return caps
 }

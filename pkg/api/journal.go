@@ -27,9 +27,9 @@ type Entry struct {
 	Seq     uint64    `json:"seq"`
 	Time    time.Time `json:"time"`
 	Outcome string    `json:"outcome"`
-	// How is how a peer that is gone showed it: "reset" or "timeout". Sees is what the socket's owner gets from then on.
+	// How is how a peer that is gone showed it: "reset" or "timeout". OwnerResult is what the socket's owner gets from then on.
 	How         string          `json:"how,omitempty"`
-	Sees        string          `json:"ownerSees,omitempty"`
+	OwnerResult string          `json:"ownerSees,omitempty"`
 	Pod         state.Pod       `json:"pod"`
 	Network     string          `json:"network"`
 	ContainerID string          `json:"containerID"`

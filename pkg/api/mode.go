@@ -20,6 +20,8 @@ type ModeView struct {
 	SwitchProblem string        `json:"switchProblem,omitempty"`
 	// KernelProblem is why this kernel or these privileges let nothing be destroyed, "" if they do.
 	KernelProblem string `json:"kernelProblem,omitempty"`
+	// NetnsProblem is why no network namespace can be entered, "" if one can.
+	NetnsProblem string `json:"netnsProblem,omitempty"`
 }
 
 // ModeRequest is the body of PUT /v1/mode.

@@ -35,6 +35,13 @@ func (v *SocketView) AppendJSON(b []byte) ([]byte, error) {
 	j.text("mode", v.Mode.String())
 	j.text("why", v.Why)
 	j.seconds("deadlineSeconds", v.Deadline)
+	if v.Questions != 0 {
+		j.name("questions")
+		j.b = strconv.AppendInt(j.b, int64(v.Questions), 10)
+	}
+	j.seconds("peerAskedSecondsAgo", v.PeerAsked)
+	j.seconds("peerAliveSecondsAgo", v.PeerAlive)
+	j.unlessEmpty("notAsked", v.NotAsked)
 	if len(v.Owners) > 0 {
 		j.other("owners", v.Owners)
 	}

@@ -86,3 +86,19 @@ func FuzzASocketIsWrittenAsEncodingJSONWritesIt(f *testing.F) {
 		})
 	})
 }
+
+func TestASocketOfAnotherVersionsReaperIsReadWhateverItsVerdict(t *testing.T) {
+	t.Parallel()
+	for verdict, want := range map[string]policy.Reason{`"within-grace"`: policy.WithinGrace, `"young"`: policy.Unknown} {
+		var v api.SocketView
+		if err := json.Unmarshal([]byte(`{"local":"10.0.0.1:80","verdict":`+verdict+`,"why":"because"}`), &v); err != nil {
+			t.Fatal(err)
+		}
+		if v.Verdict != want || v.Local != "10.0.0.1:80" || v.Why != "because" {
+			t.Errorf("%s is read as %+v", verdict, v)
+		}
+	}
+	if err := json.Unmarshal([]byte(`{"verdict":7}`), new(api.SocketView)); err == nil {
+		t.Error("a number is read as a verdict")
+	}
+}

@@ -32,8 +32,14 @@ type SocketView struct {
 	Mode    policy.Mode   `json:"mode"`
 	Why     string        `json:"why"`
 	// Deadline is how long until its grace ends; negative once it has.
-	Deadline *Seconds         `json:"deadlineSeconds,omitempty"`
-	Owners   []owners.Process `json:"owners,omitempty"`
+	Deadline *Seconds `json:"deadlineSeconds,omitempty"`
+	// Questions is how many questions to its peer this idle time has had. PeerAsked is how long ago the one was sent that
+	// is out, PeerAlive how long ago the peer answered last; NotAsked is why it was not asked the last time.
+	Questions int              `json:"questions,omitempty"`
+	PeerAsked *Seconds         `json:"peerAskedSecondsAgo,omitempty"`
+	PeerAlive *Seconds         `json:"peerAliveSecondsAgo,omitempty"`
+	NotAsked  string           `json:"notAsked,omitempty"`
+	Owners    []owners.Process `json:"owners,omitempty"`
 }
 
 // SocketQuery says which sockets to list.

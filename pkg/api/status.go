@@ -32,7 +32,9 @@ type ReaperStatus struct {
 	Finder      FinderView       `json:"finder"`
 	Mode        ModeView         `json:"mode"`
 	Budget      BudgetView       `json:"budget"`
+	Peers       PeersView        `json:"peers"`
 	Namespaces  int              `json:"namespaces"`
+	Unreachable int              `json:"unreachableNetns"` // how many of the namespaces cannot be entered
 	Candidates  map[string]int   `json:"candidates"`       // by state
 	AgeBounds   []Seconds        `json:"ageBoundsSeconds"` // where the buckets of all Ages end
 	Ages        Ages             `json:"ages"`
@@ -40,6 +42,8 @@ type ReaperStatus struct {
 	Attachments []AttachmentView `json:"attachments"`
 	// Problems are files in the state directory that are no record.
 	Problems []ProblemView `json:"problems"`
+	// Refusals are what the reaper is kept from.
+	Refusals []RefusalView `json:"refusals"`
 }
 
 // FinderView is how the finder keeps up.
@@ -80,9 +84,11 @@ type AttachmentView struct {
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
 	// Inert says why nothing is done about this attachment, "" if something is.
-	Inert        string         `json:"inert,omitempty"`
-	Warnings     []string       `json:"warnings,omitempty"`
-	Problem      string         `json:"problem,omitempty"` // of the last look into the namespace
+	Inert    string   `json:"inert,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Problem  string   `json:"problem,omitempty"` // of the last look into the namespace
+	// Unreachable is why its network namespace cannot be entered, "" if it can.
+	Unreachable  string         `json:"unreachable,omitempty"`
 	Candidates   map[string]int `json:"candidates"`
 	Ages         Ages           `json:"ages,omitzero"` // absent without candidates
 	Oldest       Seconds        `json:"oldestSeconds"`
@@ -132,8 +138,8 @@ type ProblemView struct {
 type Counts struct {
 	Destroyed    map[inetdiag.State]uint64 `json:"destroyed"`
 	WouldDestroy map[inetdiag.State]uint64 `json:"wouldDestroy"`
-	// PeerGone are sockets that ended because their peers do not know the connection any more, and said so when asked,
-	// or did not answer. WouldAsk are questions that the mode forbade.
+	// PeerGone are sockets that ended because their peers do not know the connection any more, as a reset showed
+	// when they were asked, or did not answer. WouldAsk are questions that the mode forbade.
 	PeerGone uint64 `json:"peerGone"`
 	WouldAsk uint64 `json:"wouldAsk"`
 	// LooksTooOld counts looks at sockets that were not destroyed by them, because too much time had passed: each was

@@ -65,7 +65,7 @@ func TestWhatTheShellCompletes(t *testing.T) {
 		{"pods where there cannot be one", []string{"sockets", "--state-dir", "/" + strings.Repeat("x", 200), "--pod", ""}, nil, noFiles},
 		{"states", []string{"sockets", "--state", ""}, []string{"CLOSE_WAIT", "FIN_WAIT2"}, noFiles},
 		{"verdicts", []string{"sockets", "--verdict", ""}, verdictNames(), noFiles},
-		{"outcomes", []string{"journal", "--outcome", ""}, []string{"destroyed", "would-destroy"}, noFiles},
+		{"outcomes", []string{"journal", "--outcome", ""}, []string{"destroyed", "peer-gone", "closed", "would-destroy"}, noFiles},
 		{"outputs of status", []string{"status", "--output", ""}, outputs, noFiles},
 		{"outputs of sockets", []string{"sockets", "-o", ""}, outputs, noFiles},
 		{"outputs of journal", []string{"journal", "-o", ""}, outputs, noFiles},

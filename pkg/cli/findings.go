@@ -68,6 +68,20 @@ func advice(s api.Status, f describe.Finding) (what, todo string) {
 		return f.Text, `or set it again with "halfclose mode observe" or "halfclose mode destroy"`
 	case describe.KernelRefuses:
 		return "nothing can be destroyed here: " + f.Text, `"halfclose doctor" says what this kernel and these privileges allow`
+	case describe.Refused:
+		return describe.Refusal(*f.Refusal), f.Refusal.Do
+	case describe.AskingSuspended:
+		return fmt.Sprintf("no peer is asked: %s blocked in closing a duplicate of a descriptor", describe.Plural(f.Count, "thread is", "threads are")),
+			"it goes on once fewer are; a socket with SO_LINGER and an unreachable peer blocks them, until its time is over"
+	case describe.AskedLost:
+		return fmt.Sprintf("%s may have kept the keepalive options of a question: no descriptor leads to %s",
+				describe.Plural(f.Count, "socket", "sockets"), map[bool]string{true: "it", false: "them"}[f.Count == 1]),
+			"nothing, unless their programs run and rely on keepalive: restart these then"
+	case describe.AskedUnreadable:
+		return fmt.Sprintf("%s of sockets that an earlier reaper asked about cannot be read: these keep the keepalive options of a question", describe.Plural(f.Count, "record", "records")),
+			"the reaper's log names them; restart the programs that rely on keepalive"
+	case describe.Unreachable:
+		return "cannot be entered, so nothing there can be looked at or destroyed: " + f.Text, `it is tried again every 10s; "halfclose doctor" tries it too, and says what to grant`
 	case describe.FinderLate:
 		return "sweeping is " + describe.Age(s.Finder.Late) + " late, and so is what it finds", "give the reaper a higher --cpu-budget if that stays"
 	case describe.BudgetWaiting:

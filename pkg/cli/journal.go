@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,8 +32,10 @@ func journalCommand(e *env) *cobra.Command {
 		Short: "List what was destroyed, or would have been, and why",
 		Long: `List the sockets that were destroyed, the newest last: when, whose, in which
 state, for how long half-closed (age) and without progress (idle), and by which
-grace. With the outcome "would-destroy" it was the mode that kept a socket from
-being destroyed.
+grace. The outcome "would-destroy" means that the mode kept a socket from being
+destroyed. "peer-gone" means that no grace ended the socket: its peer was asked,
+and answered with a reset or did not answer (timeout). "closed" means that its
+owner closed the socket while its peer was asked.
 
 The reaper keeps the last 4096 in memory, from its start on. With --follow those
 that come are printed too, until ^C; a restart of the reaper does not end it.
@@ -50,10 +53,15 @@ socket.`,
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with what is destroyed from now on, until ^C")
 	cmd.Flags().StringVar(&f.since, "since", "", "only from this `time` on: 10m ago, 15:04 today, 2006-01-02T15:04:05Z")
 	e.podFlag(cmd, &f.pod, "only the sockets of this pod")
-	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only those with this `outcome`: destroyed or would-destroy")
-	completeOneOf(cmd, "outcome", api.Destroyed, api.WouldDestroy)
+	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only those with this `outcome`: "+strings.Join(outcomes(), ", "))
+	completeOneOf(cmd, "outcome", outcomes()...)
 	e.outputFlag(cmd)
 	return cmd
+}
+
+// outcomes returns the outcomes that an entry of the history can have.
+func outcomes() []string {
+	return []string{api.Destroyed, api.PeerGone, api.Closed, api.WouldDestroy}
 }
 
 // entryFilter says which entries of the journal are shown.
@@ -64,8 +72,8 @@ type entryFilter struct {
 
 func (f journalFlags) filter(now time.Time) (entryFilter, error) {
 	filter := entryFilter{pod: f.pod, outcome: f.outcome}
-	if f.outcome != "" && f.outcome != api.Destroyed && f.outcome != api.WouldDestroy {
-		return filter, usageError{fmt.Errorf("--outcome is %s or %s, not %q", api.Destroyed, api.WouldDestroy, f.outcome)}
+	if f.outcome != "" && !slices.Contains(outcomes(), f.outcome) {
+		return filter, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(outcomes(), ", "), f.outcome)}
 	}
 	var err error
 	if f.since != "" {
@@ -170,8 +178,15 @@ func (e *env) entryTable() func([]api.Entry) error {
 		term.Column{Name: "OWNERS", Fold: 9, Lead: "; held by "})
 	return func(entries []api.Entry) error {
 		for _, en := range entries {
-			t.Row(e.stamp(en.Time), en.Outcome, describe.Pod(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(),
-				describe.Age(en.Age), describe.Age(en.Idle), en.Grace.String(), describe.Age(en.Late),
+			outcome, grace := en.Outcome, "-"
+			if en.How != "" {
+				outcome += " (" + en.How + ")"
+			}
+			if en.Grace != 0 {
+				grace = en.Grace.String()
+			}
+			t.Row(e.stamp(en.Time), outcome, describe.Pod(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(),
+				describe.Age(en.Age), describe.Age(en.Idle), grace, describe.Age(en.Late),
 				strconv.FormatUint(uint64(en.RQueue), 10), strconv.FormatUint(uint64(en.WQueue), 10), describe.Owners(en.Owners))
 		}
 		return t.Flush()

@@ -93,6 +93,16 @@ func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+func TestASocketWhosePeerIsGoneIsListedWithHowAndWithoutAGrace(t *testing.T) {
+	page := apitest.Page()
+	e := &page.Entries[0]
+	e.Outcome, e.How, e.Grace = api.PeerGone, "reset", 0
+	stdout, _ := journalOf(t, page, "--outcome", api.PeerGone)
+	if !strings.Contains(stdout, "peer-gone (reset)") || strings.Contains(stdout, "grace") || strings.Contains(stdout, page.Entries[1].Peer.String()) {
+		t.Errorf("it is listed as\n%s", stdout)
+	}
+}
+
 func TestTheJournalAsJSONIsOneObjectAndNothingElse(t *testing.T) {
 	stdout, stderr := journalOf(t, apitest.Page(), "-o", "json")
 	golden.Text(t, "journal-json", stdout)

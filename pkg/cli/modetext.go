@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/user"
@@ -34,7 +35,7 @@ func (e *env) printMode(r modeReport) error {
 	line("Switch", switchText(r.Switch, r.SwitchProblem)+" (in "+r.SwitchFile+")")
 	if r.Running {
 		line("Reaper", r.Reaper.String()+" (--mode)")
-		line("Kernel", kernelText(r.KernelProblem))
+		line("Kernel", kernelText(cmp.Or(r.KernelProblem, r.NetnsProblem)))
 	}
 	if len(r.Conservative) > 0 {
 		line("Note", conservativeText(r.Conservative))
@@ -87,6 +88,8 @@ func caps(v api.ModeView, m policy.Mode) []string {
 			by = append(by, v.SwitchProblem)
 		case api.CapKernel:
 			by = append(by, v.KernelProblem)
+		case api.CapNetns:
+			by = append(by, v.NetnsProblem)
 		}
 	}
 	return by

@@ -59,7 +59,7 @@ What is listed is what the reaper knows from its last look at each. With --all o
 	e.podFlag(cmd, &q.Pod, "only the sockets of this pod")
 	cmd.Flags().Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
-	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as young, unread or destroy")
+	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
 	completeOneOf(cmd, "verdict", verdictNames()...)
 	e.outputFlag(cmd)
 	return cmd
@@ -148,6 +148,10 @@ func (e *env) printSockets(views []api.SocketView, owners bool) error {
 		{Name: "VERDICT", Fold: 1, Lead: ", ", Paint: verdictPaint},
 		{Name: "WHY", Fold: 7, Lead: ": "},
 	}
+	wide := e.output == outputWide
+	if wide {
+		cols = append(cols, term.Column{Name: "PEER-ASKED"})
+	}
 	if owners {
 		cols = append(cols, term.Column{Name: "OWNERS", Fold: 8, Lead: "; held by "})
 	}
@@ -156,6 +160,9 @@ func (e *env) printSockets(views []api.SocketView, owners bool) error {
 		row := []string{
 			describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, orDash(v.Age), orDash(v.Idle),
 			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), v.Why,
+		}
+		if wide {
+			row = append(row, describe.Asked(v))
 		}
 		if owners {
 			row = append(row, describe.Owners(v.Owners))

@@ -35,7 +35,7 @@ sockets it has and how old the oldest is, how many were destroyed, the policy th
 applies, and then everything that is wrong, each with what to do about it.
 
 What is counted is what there was at the last look into each namespace, a quarter
-of its shortest grace ago at most. "halfclose sockets --all" looks now.
+of its shortest patience ago at most. "halfclose sockets --all" looks now.
 
 The pod with the most half-closed sockets comes first. Of more than 20 attachments
 those in which there is nothing to see are counted only; --all lists them.
@@ -87,6 +87,7 @@ func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], describe.Plural(s.Namespaces, "namespace", "namespaces")))
 	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d wait for the budget%s)",
 		describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
+	line("Peers", describe.Peers(s.Peers, s.Counts.WouldAsk)+goneText(s.Counts.PeerGone))
 	fmt.Fprintln(e.out)
 	if err := e.printAttachments(sc, s.Attachments, all); err != nil {
 		return err
@@ -107,6 +108,13 @@ func finderText(f api.FinderView) string {
 		text += "; " + f.Why
 	}
 	return text
+}
+
+func goneText(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d gone, and so %s", n, map[bool]string{true: "is its socket", false: "are their sockets"}[n == 1])
 }
 
 func refused(errs map[string]uint64) string {

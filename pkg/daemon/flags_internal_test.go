@@ -34,6 +34,7 @@ func parse(t *testing.T, set map[string]string, args ...string) (Config, *pflag.
 func defaults() Config {
 	return Config{
 		Finder: "auto", MaxBPFSockets: bpf.DefaultMaxSockets, Mode: policy.Destroy, MinGrace: time.Second, CPUBudget: 0.02, MaxDestroysPerSecond: 1000,
+		MaxAsksPerSecond: 1000, AskCPUBudget: 0.02,
 		LogFormat: "text",
 	}
 }
@@ -42,11 +43,12 @@ func defaults() Config {
 func others() (map[string]string, Config) {
 	values := map[string]string{
 		"finder": "sockdiag", "bpf-sockets": "4711", "mode": "observe", "min-grace": "7s", "cpu-budget": "0.5%", "max-destroys-per-second": "9",
+		"max-asks-per-second": "0", "ask-cpu-budget": "1%",
 		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
 		"log-format": "json", "metrics-address": "127.0.0.1:20470",
 	}
 	return values, Config{
-		Finder: "sockdiag", MaxBPFSockets: 4711, Mode: policy.Observe, MinGrace: 7 * time.Second, CPUBudget: 0.005, MaxDestroysPerSecond: 9,
+		Finder: "sockdiag", MaxBPFSockets: 4711, Mode: policy.Observe, MinGrace: 7 * time.Second, CPUBudget: 0.005, MaxDestroysPerSecond: 9, AskCPUBudget: 0.01,
 		HostRoot: "/host", AllowHostNetns: true, IdleExit: 3 * time.Minute, Wait: true, LogLevel: slog.LevelDebug,
 		LogFormat: "json", MetricsAddress: "127.0.0.1:20470",
 	}

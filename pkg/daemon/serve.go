@@ -41,22 +41,21 @@ func (d *Daemon) work(ctx context.Context) error {
 }
 
 func (d *Daemon) reaperConfig() reaper.Config {
+	processes := owners.NewProc("/proc")
 	return reaper.Config{
 		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder, Clock: d.clock,
 		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
-		IdleExit: d.cfg.IdleExit, Kernel: inetdiag.Probe, Log: d.log,
+		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
 		// A quarter of what sweeping may cost, on top of that.
-		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: owners.NewProc("/proc").Conditions,
+		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,
+		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.Try},
 	}
 }
 
-// newReaper returns a reaper and the prober that asks peers for it. The prober is nil where peers are not asked.
+// newReaper returns a reaper and the prober that asks peers for it. Where peers are not asked, the prober only restores
+// what an earlier one has left.
 func (d *Daemon) newReaper() (*reaper.Reaper, *prober.Prober, error) {
 	cfg := d.reaperConfig()
-	if d.cfg.MaxAsksPerSecond == 0 {
-		r, err := reaper.New(cfg)
-		return r, nil, err
-	}
 	var r *reaper.Reaper
 	p, err := prober.New(prober.Config{
 		Dir: filepath.Join(d.store.Dir(), "asked"), Opener: finder.Opener{Root: d.root}, Clock: d.clock,
@@ -66,7 +65,10 @@ func (d *Daemon) newReaper() (*reaper.Reaper, *prober.Prober, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	cfg.Asker = p
+	cfg.Asking = p.Stats
+	if cfg.MaxAsksPerSecond > 0 {
+		cfg.Asker = p
+	}
 	r, err = reaper.New(cfg)
 	return r, p, err
 }
@@ -77,7 +79,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, asker, err := d.newReaper()
+	r, asker, err := d.newReaper() //nolint:contextcheck // an answer waits for the loop until the reaper has ended
 	if err != nil {
 		listener.Close()
 		return err
@@ -96,9 +98,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		defer handOver() // without a reaper there is nothing to serve
 		return r.Run(ctx)
 	})
-	if asker != nil {
-		g.Go(func() error { return asker.Run(ctx) })
-	}
+	g.Go(func() error { return asker.Run(ctx) })
 	g.Go(func() error { return d.watchLock(ctx) })
 	reported := make(chan struct{})
 	go func() {

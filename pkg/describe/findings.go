@@ -18,10 +18,15 @@ type Kind int
 const (
 	SwitchUnreadable Kind = iota // Text is why
 	KernelRefuses                // no socket can be destroyed; Text is why
+	Refused                      // the reaper is kept from something; Refusal says from what
+	AskingSuspended              // no peer is asked: Count threads are blocked
+	AskedLost                    // Count sockets may have kept the options of a question
+	AskedUnreadable              // Count records of sockets that an earlier reaper was asking about cannot be read
 	FinderLate                   // the status has how late
 	BudgetWaiting                // Count sockets wait for --max-destroys-per-second
 	DestroysRefused              // the kernel has refused Count destroys with the errno Text
 	Inert                        // nothing is done about the attachment; Text is why
+	Unreachable                  // the network namespace of the attachment cannot be entered; Text is why
 	SweepFailed                  // the namespace of the attachment cannot be read; Text is why
 	ModeCapped                   // the mode of the attachment is below that of its policy; Text is why
 	Warned                       // Text is a warning of the plugin's
@@ -33,6 +38,7 @@ type Finding struct {
 	Kind       Kind
 	Text       string
 	Count      uint64
+	Refusal    *api.RefusalView    // of Refused
 	Attachment *api.AttachmentView // nil if it is about the node or a file
 }
 
@@ -44,6 +50,18 @@ func Findings(s api.Status) []Finding {
 	}
 	if p := s.Mode.KernelProblem; p != "" {
 		list = append(list, Finding{Kind: KernelRefuses, Text: p})
+	}
+	for i := range s.Refusals {
+		list = append(list, Finding{Kind: Refused, Refusal: &s.Refusals[i], Text: s.Refusals[i].Problem})
+	}
+	if p := s.Peers; p.Suspended {
+		list = append(list, Finding{Kind: AskingSuspended, Count: uint64(p.Stuck)})
+	}
+	if n := s.Peers.Lost + uint64(s.Peers.Missing); n > 0 {
+		list = append(list, Finding{Kind: AskedLost, Count: n})
+	}
+	if n := s.Peers.Unreadable; n > 0 {
+		list = append(list, Finding{Kind: AskedUnreadable, Count: n})
 	}
 	if s.Finder.Late > 0 {
 		list = append(list, Finding{Kind: FinderLate})
@@ -69,7 +87,10 @@ func AttachmentFindings(a *api.AttachmentView) []Finding {
 	if a.Inert != "" {
 		list = append(list, Finding{Kind: Inert, Text: a.Inert, Attachment: a})
 	}
-	if a.Problem != "" {
+	switch {
+	case a.Unreachable != "":
+		list = append(list, Finding{Kind: Unreachable, Text: a.Unreachable, Attachment: a})
+	case a.Problem != "":
 		list = append(list, Finding{Kind: SweepFailed, Text: a.Problem, Attachment: a})
 	}
 	if len(a.CappedBy) > 0 && a.Inert == "" {

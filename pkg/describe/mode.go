@@ -27,6 +27,9 @@ func Mode(m api.ModeView) string {
 	if m.KernelProblem != "" {
 		by = append(by, "sockets cannot be destroyed here")
 	}
+	if m.NetnsProblem != "" {
+		by = append(by, "no network namespace can be entered")
+	}
 	if len(by) == 0 {
 		return m.Effective.String()
 	}

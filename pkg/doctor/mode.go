@@ -71,6 +71,8 @@ func capsOf(v api.ModeView) []modeCap {
 			caps = append(caps, modeCap{"the switch cannot be read", "see to switch"})
 		case api.CapKernel:
 			caps = append(caps, modeCap{v.KernelProblem, "see to sock-destroy"})
+		case api.CapNetns:
+			caps = append(caps, modeCap{v.NetnsProblem, "do what netns-entry has"})
 		}
 	}
 	return caps

@@ -33,6 +33,7 @@ type BPF struct {
 	sweeps        sweeper // of the network namespaces that the programs do not cover: all, during a fallback
 	audits        sweeper // of the network namespaces that they cover
 	auditInterval time.Duration
+	maxWalk       time.Duration // between two walks
 	visibility    visibility
 	batch         batch
 	sink          Sink
@@ -78,6 +79,7 @@ type BPFConfig struct {
 // What BPFConfig's zero values stand for.
 const (
 	defaultAuditInterval = 10 * time.Minute
+	defaultMaxWalk       = time.Minute
 	defaultAuditShare    = 1.0 / 50 // of the CPU budget
 )
 
@@ -89,8 +91,8 @@ func NewBPF(c BPFConfig) *BPF {
 	f := &BPF{
 		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),
-		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval), minPause: cmp.Or(c.RetryPause, minRetryPause),
-		visibility:    newVisibility(proc), batch: newBatch(),
+		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval), maxWalk: cmp.Or(c.MaxWalkInterval, defaultMaxWalk),
+		minPause: cmp.Or(c.RetryPause, minRetryPause), visibility: newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
 	f.sweeps.looksUpRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk has the roles of the others
@@ -236,18 +238,15 @@ func (f *BPF) sweepNext(now monotime.Time) {
 	}
 }
 
-// The shortest time between two reads of the set, and the longest between two walks.
-const (
-	minReadInterval = 20 * time.Millisecond
-	maxWalkInterval = time.Minute
-)
+// minReadInterval is the shortest time between two reads of the set.
+const minReadInterval = 20 * time.Millisecond
 
 // intervals returns the times between two reads of the set, so that every socket of the set is known before its
 // grace ends, and between two walks.
 func (f *BPF) intervals() (read, walk time.Duration) {
-	read, walk = maxWalkInterval, maxWalkInterval
+	read, walk = f.maxWalk, f.maxWalk
 	for _, s := range f.states {
-		read, walk = min(read, s.Patience/4), min(walk, s.Interval)
+		read, walk = min(read, s.Patience/4), min(walk, cmp.Or(s.Repair, s.Interval))
 	}
 	return max(min(read, walk), minReadInterval), walk
 }

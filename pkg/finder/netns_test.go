@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -40,6 +41,27 @@ func TestSweepInterval(t *testing.T) {
 		"not at all if one never ends":           {[]policy.Policy{grace(4 * time.Second), grace(time.Duration(policy.Never))}, 0},
 	} {
 		if got := finder.SweepInterval(tc.policies); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+func TestOnlyAShortGraceHasSocketsReadMoreOftenThanOnceAMinute(t *testing.T) {
+	with := func(grace, probeAfter time.Duration) policy.Policy {
+		p := policy.Default()
+		p.CloseWaitGrace, p.ProbeAfter = policy.Patience(grace), policy.Patience(probeAfter)
+		return p
+	}
+	for name, tc := range map[string]struct {
+		policies []policy.Policy
+		want     time.Duration
+	}{
+		"a short time until its peer is asked does not": {[]policy.Policy{with(time.Hour, time.Second)}, time.Minute},
+		"a grace under four minutes does":               {[]policy.Policy{with(2*time.Minute, time.Hour)}, 30 * time.Second},
+		"the shortest grace at most once a second":      {[]policy.Policy{with(time.Second, time.Hour)}, time.Second},
+		"the longest of several policies counts":        {[]policy.Policy{with(time.Second, time.Hour), with(time.Hour, time.Hour)}, time.Minute},
+	} {
+		if got := finder.NewNetns(netns.Identity{}, nil, tc.policies).Repair; got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}

@@ -30,6 +30,8 @@ type Config struct {
 	// CPUBudget is the share of one core that reads, walks and sweeps may cost together, such as 0.02. Audits have
 	// a budget of their own.
 	CPUBudget float64
+	// MaxWalkInterval is the longest time between two walks of the bpf finder; 0 is a minute.
+	MaxWalkInterval time.Duration
 }
 
 // NewSockDiag returns the finder.

@@ -63,8 +63,12 @@ func (f *Figures) node(t *text) {
 	t.whole(uint64(m.Inert))
 	t.family("halfclose_namespaces", gauge, "Network namespaces of the attachments.")
 	t.whole(uint64(m.Namespaces))
+	t.family("halfclose_unreachable_netns", gauge, "Network namespaces of the attachments that cannot be entered: their sockets can be neither looked at nor destroyed.")
+	t.whole(uint64(m.Unreachable))
 	t.family("halfclose_record_problems", gauge, "Files in the state directory that are no record, and attachments made with mistakes in their configuration.")
 	t.whole(uint64(m.RecordProblems))
+	t.family("halfclose_ages_lost_total", counter, "Starts of this reaper that could not use the ages of the one before it, or not all: idle times began again.")
+	t.whole(m.AgesLost)
 	t.family("halfclose_warnings_total", counter, "Warnings in the reaper's log, by what they are about.")
 	for kind, n := range sorted(m.Warnings, cmp.Compare[string]) {
 		t.whole(n, label{"kind", kind})
@@ -86,10 +90,24 @@ func (f *Figures) sockets(t *text) {
 	t.counts(m.Destroyed)
 	t.family("halfclose_would_destroy_total", counter, "Sockets that would have been destroyed but for the mode, by the pod's namespace.")
 	t.counts(m.WouldDestroy)
+	t.family("halfclose_peer_gone_total", counter, "Sockets that ended because their peer was asked and is gone, by how it showed that: by a reset, or by no answer.")
+	t.gone(m.PeerGone)
+	t.family("halfclose_peers_asked_total", counter, "Questions to peers by how they ended, or by why the peer was not asked.")
+	for result, n := range sorted(m.PeersAsked, cmp.Compare[string]) {
+		t.whole(n, label{"result", result})
+	}
+	t.family("halfclose_would_ask_total", counter, "Questions to peers that the mode forbade.")
+	t.whole(m.WouldAsk)
+	t.family("halfclose_looks_too_old_total", counter, "Sockets that were looked at once more because too much time had passed between look and destroy.")
+	t.whole(m.LooksTooOld)
 	t.family("halfclose_gone_total", counter, "Sockets that ended by themselves between the decision to destroy them and the destroy.")
 	t.whole(m.Gone)
+	t.family("halfclose_spared_sockets", gauge, "Half-closed sockets of this moment by the reason why they are not destroyed; destroy and would-destroy: they are due.")
+	for reason, n := range sorted(m.SparedNow, byReason) {
+		t.whole(uint64(n), label{"reason", reason.String()})
+	}
 	t.family("halfclose_spared_total", counter, "How often a half-closed socket came to be spared, by the reason.")
-	for reason, n := range sorted(m.Spared, func(a, b policy.Reason) int { return cmp.Compare(a.String(), b.String()) }) {
+	for reason, n := range sorted(m.Spared, byReason) {
 		t.whole(n, label{"reason", reason.String()})
 	}
 	t.family("halfclose_destroy_errors_total", counter, "Looks and destroys that the kernel refused, by the errno.")
@@ -109,6 +127,16 @@ func (t *text) counts(counts map[reaper.CountKey]uint64) {
 	}
 	for key, n := range sorted(counts, order) {
 		t.whole(n, label{"state", key.State.String()}, label{"namespace", key.Namespace})
+	}
+}
+
+// gone writes what is counted by state, namespace and how a peer is gone.
+func (t *text) gone(counts map[reaper.GoneKey]uint64) {
+	order := func(a, b reaper.GoneKey) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), byName(a.State, b.State), cmp.Compare(a.How, b.How))
+	}
+	for key, n := range sorted(counts, order) {
+		t.whole(n, label{"state", key.State.String()}, label{"namespace", key.Namespace}, label{"how", key.How})
 	}
 }
 
@@ -138,6 +166,8 @@ func (f *Figures) process(t *text) {
 	t.family("process_open_fds", gauge, "Number of open file descriptors.")
 	t.whole(uint64(p.OpenFDs))
 }
+
+func byReason(a, b policy.Reason) int { return cmp.Compare(a.String(), b.String()) }
 
 func byName(a, b inetdiag.State) int { return cmp.Compare(a.String(), b.String()) }
 

@@ -34,7 +34,7 @@ func everything() metrics.Figures {
 			CPU: 12340 * ms, Resident: 23 << 20, OpenFDs: 17, Started: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC),
 		},
 		Reaper: reaper.Metrics{
-			Finder: "sockdiag", Mode: policy.Observe, Attachments: 5, Inert: 2, Namespaces: 4, RecordProblems: 3,
+			Finder: "sockdiag", Mode: policy.Observe, Attachments: 5, Inert: 2, Namespaces: 4, RecordProblems: 3, Unreachable: 1, AgesLost: 1,
 			Candidates: map[inetdiag.State]int{inetdiag.CloseWait: 120, inetdiag.FinWait2: 7},
 			Oldest:     map[inetdiag.State]time.Duration{inetdiag.CloseWait: 26 * time.Hour, inetdiag.FinWait2: 1500 * ms},
 			Destroyed: map[reaper.CountKey]uint64{
@@ -47,6 +47,15 @@ func everything() metrics.Figures {
 				{State: inetdiag.CloseWait, Namespace: "bill\"ing\\\n"}: 9,
 				{State: inetdiag.CloseWait, Namespace: "\xff"}:          8,
 			},
+			PeerGone: map[reaper.GoneKey]uint64{
+				{CountKey: reaper.CountKey{State: inetdiag.FinWait2, Namespace: "shop"}, How: "timeout"}: 3,
+				{CountKey: reaper.CountKey{State: inetdiag.FinWait2, Namespace: "shop"}, How: "reset"}:   2,
+				{CountKey: reaper.CountKey{State: inetdiag.CloseWait}, How: "reset"}:                     1,
+			},
+			PeersAsked:    map[string]uint64{"alive": 12, "sigpipe": 2, "reset": 3, "kernel": 0},
+			WouldAsk:      14,
+			LooksTooOld:   15,
+			SparedNow:     map[policy.Reason]int{policy.WithinGrace: 13, policy.PeerAlive: 5, policy.Destroyable: 1, policy.MPTCP: 0},
 			Gone:          4,
 			Spared:        map[policy.Reason]uint64{policy.WithinGrace: 130, policy.UnreadData: 11, policy.Exempted: 0},
 			DestroyErrors: map[string]uint64{"EPERM": 6, "EOPNOTSUPP": 0},

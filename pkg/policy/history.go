@@ -76,6 +76,9 @@ type History struct {
 	State inetdiag.State
 	Role  Role
 	Owned bool // by a process, at the last look
+	// Asks is how many questions its peer was asked in this idle time. It stands here for its size: there may be
+	// 500,000 histories.
+	Asks uint8
 
 	// Since is when it became half-closed, or the earliest moment that can be proven.
 	Since monotime.Time
@@ -90,9 +93,7 @@ type History struct {
 	// Frozen is for how long all its owners have been frozen or stopped since Since, FrozenIdle how much of that
 	// fell into the present idle time. Neither counts as idle. AddFrozen changes both.
 	Frozen, FrozenIdle time.Duration
-	// Asks is how many questions its peer was asked in this idle time, PeerAlive when it last answered one; zero
-	// if it has not. Progress makes them zero.
-	Asks      uint8 // prose:ok: a count of questions
+	// PeerAlive is when its peer last answered a question; zero if it has not. Progress makes it and Asks zero.
 	PeerAlive monotime.Time
 
 	Counters Counters

@@ -88,6 +88,7 @@ const (
 	StandingUnread               // its owner has bytes to read, and is within its patience
 	StandingNotAccepted          // it is in a listener's accept queue
 	StandingFrozen               // all its owners are frozen or stopped
+	StandingUnknown              // it has to be looked at first
 )
 
 // String returns the reason in words.
@@ -105,6 +106,8 @@ func (s Standing) String() string {
 		return "has not been accepted yet"
 	case StandingFrozen:
 		return "has a frozen or stopped owner"
+	case StandingUnknown:
+		return "has to be looked at first"
 	case StandingNone:
 	}
 	return "spares nothing"
@@ -282,12 +285,14 @@ func (v *Verdict) standing(s *inetdiag.Socket, now monotime.Time) Standing {
 		return StandingFrozen
 	case v.Act == Off && v.ActWhy.Reason == Exempted:
 		return StandingExempt
-	case v.Act != Destroy:
+	case v.Act == Off:
 		return StandingMode
 	case Unread(s) > 0 && now.Before(v.EndAt):
 		return StandingUnread
 	case v.EndAt == Forever:
 		return StandingGraceNever
+	case v.Act != Destroy: // last: where both ends are observed, the others say what would be spared
+		return StandingMode
 	}
 	return StandingNone
 }

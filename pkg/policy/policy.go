@@ -92,21 +92,30 @@ func (p *Policy) terms(r *Rule, s inetdiag.State) terms {
 // Shortest returns the shortest patience that any socket may get, which the finder's cadence follows; Never
 // if nothing can come of any.
 func (p *Policy) Shortest() Patience {
-	shortest := p.shortest(nil)
-	for i := range p.Rules {
-		shortest = min(shortest, p.shortest(&p.Rules[i]))
-	}
-	return shortest
+	return p.shortest(func(t *terms) Patience { return min(t.grace, t.probeAfter) })
 }
 
-func (p *Policy) shortest(r *Rule) Patience {
+// ShortestGrace returns the shortest grace that any socket may get, with or without pending bytes; Never if none is
+// destroyed.
+func (p *Policy) ShortestGrace() Patience {
+	return p.shortest(func(t *terms) Patience { return t.grace })
+}
+
+// shortest returns the shortest of a patience that any socket may get.
+func (p *Policy) shortest(of func(*terms) Patience) Patience {
 	shortest := Never
-	for _, s := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
-		if r != nil && r.Match.State != 0 && r.Match.State != s {
-			continue
+	for i := -1; i < len(p.Rules); i++ {
+		var r *Rule
+		if i >= 0 {
+			r = &p.Rules[i]
 		}
-		if t := p.terms(r, s); t.mode != Off {
-			shortest = min(shortest, t.grace, t.probeAfter)
+		for _, s := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
+			if r != nil && r.Match.State != 0 && r.Match.State != s {
+				continue
+			}
+			if t := p.terms(r, s); t.mode != Off {
+				shortest = min(shortest, of(&t))
+			}
 		}
 	}
 	return shortest

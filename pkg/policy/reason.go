@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -56,7 +57,7 @@ func Reasons() []Reason {
 	return all
 }
 
-// String returns the reason's name, such as "unread".
+// String returns the reason's name, such as "unread-data".
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {
 		return reasonNames[r]
@@ -76,6 +77,19 @@ func (r *Reason) UnmarshalText(text []byte) error {
 		}
 	}
 	return fmt.Errorf("unknown reason %q", text)
+}
+
+// UnmarshalJSON reads what MarshalText writes. A reaper of another version may have reasons that this one has not: those
+// are Unknown.
+func (r *Reason) UnmarshalJSON(data []byte) error {
+	var text string
+	if err := json.Unmarshal(data, &text); err != nil {
+		return fmt.Errorf("read reason: %w", err)
+	}
+	if r.UnmarshalText([]byte(text)) != nil {
+		*r = Unknown
+	}
+	return nil
 }
 
 // Age rounds a duration as people read ages: to a tenth of a second below a minute, to seconds above.

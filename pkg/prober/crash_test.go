@@ -32,6 +32,7 @@ type order struct {
 	Owner int
 	FD    int  // of the owner, 0 if unknown
 	One   bool // the process says what the answer to one question is
+	Until bool // it asks until no peer is alive, and says how many questions ended by what then
 }
 
 func (o order) encode(tb testing.TB) []byte {
@@ -84,7 +85,7 @@ func proberMain() error {
 		if s.State == inetdiag.CloseWait && s.Inode != 0 {
 			all = append(all, prober.Question{
 				Netns: o.Netns, ID: s.ID, State: s.State, Inode: s.Inode, Owners: []prober.Owner{{PID: o.Owner, FD: o.FD, HasFD: o.FD != 0}},
-				Count: 6, Interval: 10 * time.Second, ProbeAfter: time.Second,
+				Count: 6, Interval: 10 * time.Second, ProbeAfter: time.Second, Tag: uint64(len(all)),
 			})
 		}
 		return nil
@@ -101,6 +102,10 @@ func proberMain() error {
 			name = unix.ErrnoName(errno)
 		}
 		fmt.Println(inWords(a.Result, a.Obstacle, name))
+		return nil
+	}
+	if o.Until {
+		fmt.Println(askUntilAllEnd(p, all, answered))
 		return nil
 	}
 	for p.Stats().Armed < len(all) {

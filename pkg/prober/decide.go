@@ -53,19 +53,31 @@ func (b *baseline) ended(i *unix.TCPInfo) Result {
 	return Reset
 }
 
-// lookupDelay returns how long after the start of a question its nth lookup comes, from 0 on.
-func lookupDelay(n int, interval time.Duration) time.Duration {
-	switch n {
-	case 0:
-		return 50 * time.Millisecond
-	case 1:
-		return time.Second
+// lookupDelay returns how long after the start of a question its nth lookup comes, from 0 on: none comes before a probe
+// can have been answered. idle is the TCP_KEEPIDLE of the question.
+func lookupDelay(n int, idle int32, interval time.Duration) time.Duration {
+	if n == 0 {
+		// The second probe that a living peer gets comes TCP_KEEPIDLE after the first.
+		return min(time.Duration(idle)*time.Second, lastProbeDelay) + answerTime
 	}
-	return time.Second + time.Duration(n-1)*interval
+	return lastProbeDelay + time.Second + time.Duration(n-1)*interval
 }
 
 // patience is how long a question lasts if the kernel neither gets an answer nor gives up: one interval more than all
 // probes take, and what the lookups add.
 func patience(probes int, interval time.Duration) time.Duration {
-	return time.Duration(probes+1)*interval + 2*time.Second
+	return time.Duration(probes+1)*interval + lastProbeDelay + time.Second
 }
+
+const (
+	// answerTime is how long an answer to a probe usually takes, and the wake-up of an owner that it causes.
+	answerTime = 100 * time.Millisecond
+	// probeMargin is how long before a probe no duplicate of the socket is taken any more.
+	probeMargin = 250 * time.Millisecond
+	// quietTime is how long an owner has to close a socket that has ended before a duplicate of it is taken. It is also
+	// how long a restoration is put off that a probe would fall into: past the answer, and well before another probe.
+	quietTime = 500 * time.Millisecond
+)
+
+// keepaliveTimer is the inetdiag.Socket.Timer of keepalive probes.
+const keepaliveTimer = 2

@@ -70,20 +70,55 @@ func TestADuplicateSaysHowTheSocketEnded(t *testing.T) {
 	}
 }
 
-func TestLooksComeAfter50MillisecondsASecondAndEachInterval(t *testing.T) {
+func TestLookupsComeOnceAProbeCanHaveBeenAnsweredAndEachInterval(t *testing.T) {
 	t.Parallel()
 	const interval = 10 * time.Second
-	for n, want := range []time.Duration{50 * time.Millisecond, time.Second, 11 * time.Second, 21 * time.Second} {
-		if got := lookupDelay(n, interval); got != want {
+	for n, want := range []time.Duration{1600 * time.Millisecond, 2500 * time.Millisecond, 12500 * time.Millisecond, 22500 * time.Millisecond} {
+		if got := lookupDelay(n, 90, interval); got != want {
 			t.Errorf("lookup %d after %v, want %v", n, got, want)
 		}
 	}
 	last := 0
-	for lookupDelay(last, interval) < patience(6, interval) {
+	for lookupDelay(last, 90, interval) < patience(6, interval) {
 		last++
 	}
-	if got := lookupDelay(last, interval); got < 6*interval {
+	if got := lookupDelay(last, 90, interval); got < lastProbeDelay+6*interval {
 		t.Errorf("the last lookup is after %v, before all probes were out", got)
+	}
+}
+
+func TestTheFirstLookupComesBetweenTheFirstProbeAndTheSecond(t *testing.T) {
+	t.Parallel()
+	for idle := time.Duration(0); idle < 5*time.Second; idle += 10 * time.Millisecond {
+		period := armedValues(6, 10*time.Second, idle)[keepIdle]
+		first := time.Duration(period)*time.Second - idle // if the peer is alive, each period is followed by another
+		look := lookupDelay(0, period, 10*time.Second)
+		if look < first+answerTime || look >= first+time.Duration(period)*time.Second-probeMargin {
+			t.Errorf("idle for %v: probes after %v and each %d s, a lookup after %v", idle, first, period, look)
+		}
+	}
+}
+
+func TestNoDuplicateIsTakenShortlyBeforeAProbe(t *testing.T) {
+	t.Parallel()
+	const at = monotime.Time(time.Hour)
+	for name, x := range map[string]struct {
+		s     inetdiag.Socket
+		after time.Duration // since the lookup
+		want  bool
+	}{
+		"no timer runs":                       {inetdiag.Socket{}, time.Minute, false},
+		"the probe is far":                    {inetdiag.Socket{Timer: keepaliveTimer, Expires: time.Second}, 0, false},
+		"it is near":                          {inetdiag.Socket{Timer: keepaliveTimer, Expires: probeMargin - 1}, 0, true},
+		"it is due":                           {inetdiag.Socket{Timer: keepaliveTimer}, 0, true},
+		"it has come near since":              {inetdiag.Socket{Timer: keepaliveTimer, Expires: time.Second}, 800 * time.Millisecond, true},
+		"the timer is one of retransmissions": {inetdiag.Socket{Timer: 1, Expires: time.Millisecond}, 0, false},
+	} {
+		var i item
+		i.expect(&x.s, at)
+		if got := i.isLate(&environment{clock: &handClock{at.Add(x.after)}}); got != x.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

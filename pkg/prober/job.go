@@ -43,21 +43,55 @@ type item struct {
 	baseline baseline
 	withdraw bool // restore whatever the lookup shows
 	overdue  bool // restore if this lookup brings nothing
+	gone     bool // a lookup has not found the socket; on entry, one at least quietTime ago
 
-	seen bool // by a lookup: the socket exists
-	idle time.Duration
+	seen  bool          // by a lookup: the socket exists
+	idle  time.Duration // at the time of the lookup
+	until monotime.Time // take no duplicate later, since a probe leaves soon; zero: no probe does
 
 	// What came out.
 	done    bool  // the steps that are left have nothing to do for it
 	ours    bool  // its options may be those of the question
 	changed bool  // the owner changed an option between the two times it was read
+	late    bool  // it was not armed in time
 	own     bool  // the application's own keepalive asks
-	ended   bool  // searching: no socket is left to search for
+	putOff  bool  // no duplicate was taken, since the owner might be about to close the socket: again after quietTime
 	refused error // by the kernel, to restore an option
 	result  Result
 	Obstacle
 	err error
 	at  monotime.Time
+}
+
+func (i *item) netns() *finder.Netns {
+	if i.asking != nil {
+		return &i.asking.question.Netns // it has all paths
+	}
+	return &i.armed.netns
+}
+
+func (i *item) id() inetdiag.ID {
+	if i.asking != nil {
+		return i.asking.question.ID
+	}
+	return i.armed.id
+}
+
+// expect notes when the socket's next probe leaves, after a lookup.
+func (i *item) expect(s *inetdiag.Socket, at monotime.Time) {
+	if s.Timer == keepaliveTimer {
+		i.until = at.Add(s.Expires - probeMargin)
+	}
+}
+
+// isLate reports whether a duplicate of the socket might still be held when its next probe is answered.
+func (i *item) isLate(e *environment) bool { return !i.until.IsZero() && i.until.Before(e.clock.Now()) }
+
+// putOffOnceGone puts an item off whose socket has ended, unless its owner had time to close it.
+func (i *item) putOffOnceGone() {
+	if !i.gone {
+		i.gone, i.done, i.putOff = true, true, true
+	}
 }
 
 func (i *item) end(r Result, o Obstacle, err error) {
@@ -193,12 +227,15 @@ func (j *job) each(fn func(i *item)) {
 	}
 }
 
-// groups returns the items by network namespace.
+// groups returns the items to look up by network namespace.
 func (j *job) groups() [][]*item {
 	var all [][]*item
 	index := make(map[netns.Identity]int)
 	for _, i := range j.items {
-		id := i.asking.question.Netns.Identity
+		if i.gone {
+			continue
+		}
+		id := i.netns().Identity
 		n, ok := index[id]
 		if !ok {
 			n = len(all)
@@ -219,12 +256,12 @@ func (j *job) lookups(seen func(i *item, s *inetdiag.Socket), failed func(i *ite
 func (j *job) lookUp(group []*item, seen func(*item, *inetdiag.Socket), failed func(*item, error)) {
 	e := j.env
 	j.opened++
-	conn, err := e.opener.Open(group[0].asking.question.Netns)
+	conn, err := e.opener.Open(*group[0].netns())
 	visited := 0
 	if err == nil {
 		ids := make([]inetdiag.ID, len(group))
 		for n, i := range group {
-			ids[n] = i.asking.question.ID
+			ids[n] = i.id()
 		}
 		asked := e.clock.Now() // before the kernel answers, so that an acknowledgement is not dated later than it came
 		err = conn.LookupAll(ids, func(n int, s *inetdiag.Socket, err error) {
@@ -249,7 +286,7 @@ func (j *job) lookUp(group []*item, seen func(*item, *inetdiag.Socket), failed f
 func newArming(env *environment, items []*item) *job {
 	j := &job{kind: arming, env: env, items: items}
 	j.lookups(env.screen, func(i *item, err error) {
-		if errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) {
+		if isGone(err) {
 			i.end(Closed, NoObstacle, err)
 			return
 		}
@@ -399,8 +436,7 @@ func (j *job) inspect(i *item) {
 		j.follow(i)
 		return
 	}
-	i.armed.armed = armedValues(q.Count, q.Interval, i.idle)
-	i.baseline.probes = int(i.armed.armed[keepCount])
+	i.baseline.probes = min(max(q.Count, 1), maxKeepCount)
 }
 
 // follow makes the application's own keepalive the one that asks.
@@ -420,8 +456,13 @@ func (j *job) follow(i *item) {
 // write records what is about to be armed.
 func (j *job) write() {
 	var all []armed
+	now := j.env.clock.Now()
 	for _, i := range j.items {
 		if !i.done {
+			q := i.asking.question
+			idle := i.idle + now.Sub(i.at)
+			i.armed.armed = armedValues(q.Count, q.Interval, idle)
+			i.until = now.Add(time.Duration(i.armed.armed[keepIdle])*time.Second - idle - probeMargin)
 			all = append(all, i.armed)
 		}
 	}
@@ -441,6 +482,10 @@ func (j *job) write() {
 
 // arm sets a socket's options.
 func (j *job) arm(i *item) {
+	if i.isLate(j.env) {
+		i.done, i.late = true, true
+		return
+	}
 	i.ours = true // until the opposite is known
 	fd, err := j.duplicateAgain(&i.armed)
 	if err != nil {
@@ -484,6 +529,9 @@ func (j *job) duplicateAgain(a *armed) (int, error) {
 	return o.duplicate(a.number, a.identity)
 }
 
+// isGone reports whether the error of a lookup says that there is no such socket, or no such network namespace.
+func isGone(err error) bool { return errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) }
+
 // newLookup returns a job that looks up the sockets of the items, and restores those whose question has ended.
 func newLookup(env *environment, items []*item) *job {
 	j := &job{kind: lookingUp, env: env, items: items}
@@ -497,9 +545,16 @@ func newLookup(env *environment, items []*item) *job {
 			i.result, i.err = NotAsked, ErrNoProbe
 		}
 		i.done = i.result == 0
+		if i.result != 0 && i.ours {
+			i.expect(s, i.at)
+		}
+		if i.result == Alive {
+			i.at = i.at.Add(-s.Info.LastAckRecv)
+		}
 	}, func(i *item, err error) {
 		switch {
-		case errors.Is(err, inetdiag.ErrGone), netns.IsGone(err):
+		case isGone(err):
+			i.putOffOnceGone()
 		case i.withdraw:
 			i.result = Cancelled
 		case i.overdue:
@@ -515,8 +570,13 @@ func newLookup(env *environment, items []*item) *job {
 // finish ends a question: it restores the options, and finds out how the socket ended if it has.
 func (j *job) finish(i *item) {
 	q := i.asking.question
-	if !i.ours && i.result != 0 && i.result != Closed {
+	if !i.ours && i.result != 0 {
 		i.done = true
+		return
+	}
+	if i.isLate(j.env) {
+		i.result, i.err = 0, nil
+		i.done, i.putOff = true, true
 		return
 	}
 	fd, err := j.duplicateAgain(&i.armed)
@@ -559,8 +619,12 @@ func withoutFDs(all []Owner) []Owner {
 // newRestoring returns a job that restores sockets of which only the record is known, where it says that they are.
 func newRestoring(env *environment, items []*item) *job {
 	j := &job{kind: restoring, env: env, items: items}
+	j.quiet()
 	j.each(func(i *item) {
 		i.done = true
+		if i.putOff = i.isLate(env); i.putOff {
+			return
+		}
 		fd, err := j.duplicateAgain(&i.armed)
 		if errors.Is(err, errNotThere) {
 			fd, err = j.duplicate([]Owner{{PID: i.armed.table.pid, TID: i.armed.table.tid}}, &i.armed)
@@ -568,6 +632,19 @@ func newRestoring(env *environment, items []*item) *job {
 		j.put(i, fd, err)
 	})
 	return j
+}
+
+// quiet adds steps that put items off whose owner might be about to close the socket. The others go on, also where no
+// lookup is possible.
+func (j *job) quiet() {
+	j.lookups(func(i *item, s *inetdiag.Socket) {
+		i.seen, i.gone = true, s.Inode == 0 // its owner has closed it
+		i.expect(s, i.at)
+	}, func(i *item, err error) {
+		if errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) && len(i.netns().Paths) > 0 {
+			i.putOffOnceGone()
+		}
+	})
 }
 
 // put restores the socket of a duplicate, which it closes.
@@ -593,8 +670,12 @@ func newSearching(ctx context.Context, env *environment, items []*item) *job {
 		}
 		found, _ = env.procs.Find(ctx, q) // what cannot be seen is not found
 	}})
+	j.quiet()
 	j.each(func(i *item) {
 		i.done = true
+		if i.putOff = i.isLate(env); i.putOff {
+			return
+		}
 		var all []Owner
 		for _, p := range found[i.armed.inode] {
 			all = append(all, Owner{PID: p.PID})
@@ -602,23 +683,7 @@ func newSearching(ctx context.Context, env *environment, items []*item) *job {
 		fd, err := j.duplicate(all, &i.armed)
 		j.put(i, fd, err)
 	})
-	j.steps = append(j.steps, step{items: items, run: func() {
-		for _, i := range items {
-			i.ended = i.ours && env.hasEnded(&i.armed)
-		}
-	}})
 	return j
-}
-
-// hasEnded reports whether sock_diag shows the socket no more, or shows that no process owns it.
-func (e *environment) hasEnded(a *armed) bool {
-	conn, err := e.opener.Open(a.netns)
-	if err != nil {
-		return len(a.netns.Paths) > 0 && netns.IsGone(err)
-	}
-	defer conn.Close()
-	s, err := conn.Lookup(a.id)
-	return errors.Is(err, inetdiag.ErrGone) || err == nil && s.Inode == 0
 }
 
 // newTidying returns a job that removes records.

@@ -13,8 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/netns"
 )
 
 const (
@@ -65,7 +67,8 @@ type asking struct {
 	subject   subject
 	phase     phase
 	withdrawn bool
-	retries   int // because its owner changed an option between two reads
+	gone      bool // a lookup has not found the socket, and its owner gets time to close it
+	retries   int  // because its owner changed an option between two reads
 
 	held     *held // nil if the options are the owner's
 	armed    armed // where its descriptor was found, also if the options are the owner's
@@ -83,8 +86,9 @@ type held struct {
 	batch    *batch
 	earlier  bool // it was armed by an earlier Prober
 	ended    bool // sock_diag shows it no more
+	gone     bool // the same, and its owner had time to close it since
 	searches int
-	due      monotime.Time // of the next search
+	due      monotime.Time // of the next search, or of the restoration that was put off
 	busy     bool          // a job has it
 }
 
@@ -103,12 +107,13 @@ type loop struct {
 	limiter *rate.Limiter
 
 	asked     map[subject]*asking
-	queue     []*asking // with withdrawn ones, which are answered already
-	queued    int       // those of queue that are not
+	queue     *rotation.Queue[netns.Identity, *asking] // with withdrawn ones, which are answered already
+	queued    int                                      // those of queue that are not
 	due       dueHeap
 	held      map[identity]*held
 	missing   map[*held]struct{} // those of held to search for
 	recovered []*held            // those of held that an earlier Prober left, until a job has them
+	putOff    []*held            // those of them that a job has put off, the one due first in front
 	obsolete  []string           // records to remove
 
 	jobs     map[*job]struct{} // at work
@@ -129,6 +134,7 @@ func newLoop(ctx context.Context, p *Prober) *loop {
 		pacer:   finder.NewPacer(p.config.Budget, now),
 		limiter: rate.NewLimiter(rate.Limit(p.config.MaxPerSecond), max(1, p.config.MaxPerSecond/10)),
 		asked:   make(map[subject]*asking),
+		queue:   rotation.New[netns.Identity, *asking](),
 		held:    make(map[identity]*held),
 		missing: make(map[*held]struct{}),
 		jobs:    make(map[*job]struct{}), stuck: make(map[*job]struct{}),
@@ -262,9 +268,16 @@ func (l *loop) receive(m message) {
 		l.record(q, NotAsked, NoObstacle, ErrStuck, now)
 	default:
 		l.asked[s] = a
-		l.queue = append(l.queue, a)
-		l.queued++
+		l.enqueue(a)
 	}
+}
+
+// enqueue queues a question. Its network namespace has its turn, so that one with a great leak does not keep the others
+// waiting.
+func (l *loop) enqueue(a *asking) {
+	a.phase = queued
+	l.queue.Push(a.subject.netns, a)
+	l.queued++
 }
 
 func diesOfSigpipe(all []Owner) bool {
@@ -284,6 +297,9 @@ func (l *loop) withdraw(a *asking, now monotime.Time) {
 		l.queued--
 		l.answer(a, Cancelled, NoObstacle, nil, now)
 	case waiting:
+		if a.gone {
+			return // its time comes soon, and not before
+		}
 		a.due = now
 		heap.Fix(&l.due, a.index)
 	case beingArmed, beingLookedUp, stuckAt: // when the job has it no more
@@ -301,6 +317,13 @@ func (l *loop) dispatch() time.Duration {
 	}
 	if len(l.due) > 0 && l.hasRoom() {
 		soon(l.due[0].due.Sub(now) - lookupWindow/2)
+	}
+	for len(l.putOff) > 0 && !now.Before(l.putOff[0].due) {
+		l.recovered = append(l.recovered, l.putOff[0])
+		l.putOff = l.putOff[1:]
+	}
+	if len(l.putOff) > 0 {
+		soon(l.putOff[0].due.Sub(now))
 	}
 	for l.hasRoom() && len(l.recovered) > 0 {
 		l.restore()
@@ -328,7 +351,7 @@ func (l *loop) restore() {
 	n := min(len(l.recovered), maxBatch)
 	items := make([]*item, n)
 	for at, h := range l.recovered[:n] {
-		items[at] = &item{held: h, armed: h.armed, ours: true}
+		items[at] = &item{held: h, armed: h.armed, ours: true, gone: h.gone}
 	}
 	l.recovered = l.recovered[n:]
 	l.start(newRestoring(&l.p.env, items))
@@ -350,7 +373,7 @@ func (l *loop) startLookups(now monotime.Time) {
 		a.phase = beingLookedUp
 		items = append(items, &item{
 			asking: a, held: a.held, armed: a.armed, baseline: a.baseline, ours: a.held != nil,
-			withdraw: a.withdrawn, overdue: a.until.Before(now),
+			withdraw: a.withdrawn, overdue: a.until.Before(now), gone: a.gone,
 		})
 	}
 	l.start(newLookup(&l.p.env, items))
@@ -368,7 +391,7 @@ func (l *loop) search(now monotime.Time) (time.Duration, bool) {
 				wait, later = d, true
 			}
 		case len(items) < maxBatch:
-			items = append(items, &item{held: h, armed: h.armed, ours: true})
+			items = append(items, &item{held: h, armed: h.armed, ours: true, gone: h.gone})
 		}
 	}
 	if len(items) == 0 {
@@ -395,7 +418,7 @@ func (l *loop) arm(now monotime.Time) (time.Duration, bool) {
 	if len(l.stuck) >= maxStuck {
 		l.refuse(now)
 	}
-	if len(l.queue) == 0 || !l.hasRoom() || len(l.recovered) > 0 || l.running[arming]+l.running[restoring] > 0 {
+	if l.queue.Len() == 0 || !l.hasRoom() || len(l.recovered) > 0 || l.running[arming]+l.running[restoring] > 0 {
 		return 0, false // until a job has finished
 	}
 	if d := l.pacer.Wait(now); d > 0 {
@@ -403,22 +426,22 @@ func (l *loop) arm(now monotime.Time) (time.Duration, bool) {
 	}
 	var items []*item
 	limited := false
-	for len(l.queue) > 0 && len(items) < maxBatch && !limited {
-		a := l.queue[0]
-		switch {
+	for l.queue.Len() > 0 && len(items) < maxBatch && !limited {
+		if limited = l.limiter.TokensAt(wall(now)) < 1; limited {
+			break
+		}
+		_, next := l.queue.Pop(1)
+		switch a := next[0]; {
 		case a.withdrawn:
 		case l.held[a.id] != nil: // not restored yet, so that its options are not the owner's
 			l.queued--
 			l.answer(a, NotAsked, OwnerUnknown, errNotThere, now)
-		case !l.limiter.AllowN(wall(now), 1):
-			limited = true
-			continue
 		default:
+			l.limiter.AllowN(wall(now), 1)
 			l.queued--
 			a.phase = beingArmed
 			items = append(items, &item{asking: a})
 		}
-		l.queue = l.queue[1:]
 	}
 	if len(items) > 0 {
 		l.start(newArming(&l.p.env, items))
@@ -428,12 +451,12 @@ func (l *loop) arm(now monotime.Time) (time.Duration, bool) {
 
 // refuse answers the questions in the queue: no more duplicates are risked.
 func (l *loop) refuse(now monotime.Time) {
-	for _, a := range l.queue {
+	for a := range l.queue.InTurn() {
 		if !a.withdrawn {
 			l.answer(a, NotAsked, NoObstacle, ErrStuck, now)
 		}
 	}
-	l.queue, l.queued = nil, 0
+	l.queue, l.queued = rotation.New[netns.Identity, *asking](), 0
 }
 
 // start starts a job on a thread of its own.
@@ -565,13 +588,28 @@ func (l *loop) conclude(j *job, i *item, b *batch, now monotime.Time) {
 	case lookingUp:
 		l.concludeLookup(i, now)
 	case restoring, searching:
+		i.held.gone = i.gone
+		if i.putOff {
+			l.putOffRestoring(i.held, now)
+			return
+		}
 		if i.done {
 			i.held.searches++
-			i.held.ended = i.held.ended || i.ended
+			i.held.ended = i.held.ended || i.gone && j.kind == searching
 		}
 		l.letGo(i.held, i.done && !i.ours, now)
 	case tidying:
 	}
+}
+
+// putOffRestoring has a socket restored later: it stays where it was, and is not counted as missed.
+func (l *loop) putOffRestoring(h *held, now monotime.Time) {
+	h.due = now.Add(quietTime)
+	if _, ok := l.missing[h]; ok {
+		h.busy = false
+		return
+	}
+	l.putOff = append(l.putOff, h)
 }
 
 // maxRetries bounds how often a socket is read again because its owner has just changed an option.
@@ -587,13 +625,11 @@ func (l *loop) concludeArming(i *item, b *batch, now monotime.Time) {
 	case a.withdrawn:
 		l.answer(a, Cancelled, NoObstacle, nil, now)
 		return
-	case !i.done, i.changed && a.retries < maxRetries:
-		if i.done {
+	case !i.done, i.late, i.changed && a.retries < maxRetries:
+		if i.changed {
 			a.retries++
 		}
-		a.phase = queued
-		l.queue = append(l.queue, a)
-		l.queued++
+		l.enqueue(a)
 		return
 	case i.changed:
 		l.answer(a, NotAsked, NoObstacle, errors.New("its owner keeps changing the socket's keepalive options"), now)
@@ -606,16 +642,29 @@ func (l *loop) concludeArming(i *item, b *batch, now monotime.Time) {
 		l.answer(a, i.result, i.Obstacle, i.err, i.at)
 		return
 	}
-	l.wait(a, a.began.Add(lookupDelay(0, q.Interval)))
+	l.wait(a, a.began.Add(a.lookupDelay()))
 }
 
 // wait puts a question off until its next lookup.
 func (l *loop) wait(a *asking, due monotime.Time) {
-	a.phase, a.due = waiting, due
 	if a.withdrawn {
-		a.due = l.clock.Now()
+		due = l.clock.Now()
 	}
+	l.waitUntil(a, due)
+}
+
+// waitUntil puts a question off, also one that is withdrawn.
+func (l *loop) waitUntil(a *asking, due monotime.Time) {
+	a.phase, a.due = waiting, due
 	heap.Push(&l.due, a)
+}
+
+// lookupDelay returns how long after the start of the question its next lookup comes.
+func (a *asking) lookupDelay() time.Duration {
+	if a.held == nil {
+		return lookupDelay(a.lookups, 0, a.question.Interval)
+	}
+	return lookupDelay(a.lookups, a.armed.armed[keepIdle], a.question.Interval)
 }
 
 func (l *loop) concludeLookup(i *item, now monotime.Time) {
@@ -624,14 +673,18 @@ func (l *loop) concludeLookup(i *item, now monotime.Time) {
 	case !i.done: // the thread was stuck before it came to this one
 		l.wait(a, now)
 		return
+	case i.putOff:
+		a.gone = i.gone
+		l.waitUntil(a, now.Add(quietTime))
+		return
 	case i.result == 0:
 		a.lookups++
-		l.wait(a, a.began.Add(lookupDelay(a.lookups, a.question.Interval)))
+		l.wait(a, a.began.Add(a.lookupDelay()))
 		return
 	}
 	if h := i.held; h != nil {
 		h.armed = i.armed
-		h.ended = !i.seen
+		h.ended, h.gone = !i.seen, i.gone
 		l.letGo(h, !i.ours, now)
 	}
 	l.answer(a, i.result, NoObstacle, i.err, i.at)

@@ -74,6 +74,46 @@ func TestNoMorePeersAreAskedThanTheRateAllows(t *testing.T) {
 	}
 }
 
+func TestANetworkNamespaceWithAGreatLeakDoesNotKeepTheOthersWaiting(t *testing.T) {
+	t.Parallel()
+	l, clock := handLoop(t, Config{MaxPerSecond: 10})
+	for cookie := range uint64(1000) {
+		l.receive(someQuestion(cookie + 1))
+	}
+	other := someQuestion(1)
+	other.question.Netns.Identity.Cookie = 2
+	l.receive(other)
+	for range 2 {
+		l.dispatch()
+		l.finishAll()
+		clock.now = clock.now.Add(100 * time.Millisecond)
+	}
+	if len(l.answers) != 2 || l.answers[1].Question != other.question {
+		t.Errorf("%d peers were asked, the other namespace's is not the second", len(l.answers))
+	}
+}
+
+// A lookup found a socket gone, or its next probe near: no duplicate is taken for a while, whatever else happens.
+func TestAQuestionThatIsPutOffKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	l, clock := handLoop(t, Config{})
+	l.receive(someQuestion(1))
+	a := l.asked[subject{netns.Identity{Cookie: 1, Dev: 1, Inode: 1}, 1}]
+	_, _ = l.queue.Pop(1)
+	l.queued--
+	l.concludeLookup(&item{asking: a, done: true, putOff: true, gone: true}, clock.now)
+	l.withdraw(a, clock.now)
+	if d, ok := l.dispatch(), len(l.jobs) == 0; !ok || d > quietTime {
+		t.Errorf("%d jobs run, and the next starts after %v", len(l.jobs), d)
+	}
+	clock.now = clock.now.Add(quietTime)
+	l.dispatch()
+	l.finishAll()
+	if len(l.answers) != 1 || l.answers[0].Result != Closed {
+		t.Errorf("once its owner had time to close it the answers are %v", l.answers)
+	}
+}
+
 func TestNoPeerIsAskedWhileTheBudgetIsSpent(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{Budget: 0.02})

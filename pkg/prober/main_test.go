@@ -40,7 +40,7 @@ func init() {
 func TestMain(m *testing.M) {
 	role, ok := map[string]func() error{
 		"owner": ownerMain, "apart": apartMain, "headless": headlessMain, "receiver": receiverMain, "prober": proberMain,
-		"restricted": restrictedMain,
+		"restricted": restrictedMain, "poller": pollerMain,
 	}[os.Getenv(envRole)]
 	if !ok {
 		flag.Parse()
@@ -200,16 +200,20 @@ func reconnect(fd int, address string) error {
 	if _, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(ptr(&unspec)), 16); errno != 0 {
 		return errno
 	}
-	to, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return err
-	}
-	err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+	err := connectTo(fd, address)
 	if !errors.Is(err, unix.EINPROGRESS) {
 		return err
 	}
 	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(patience/time.Millisecond))
 	return err
+}
+
+func connectTo(fd int, address string) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	return unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
 }
 
 // fork starts a child that has the descriptor as its own number 3 until the test has ended.

@@ -38,7 +38,8 @@ func (o option) names() (level, name int) {
 }
 
 // armingOrder sets TCP_KEEPIDLE last, with keepalive on: then the kernel counts the time for which the socket has
-// been idle already, and the first probe leaves at once, with the interval and the count that are set by then.
+// been idle already, and the first probe leaves when all of TCP_KEEPIDLE has passed, with the interval and the count that
+// are set by then.
 func armingOrder() [optionCount]option {
 	return [...]option{keepIntvl, keepCount, userTimeout, keepalive, keepIdle}
 }
@@ -65,15 +66,22 @@ func (o option) limit() int32 {
 // values are the options of one socket.
 type values [optionCount]int32
 
+// The first probe leaves between firstProbeDelay and lastProbeDelay after arming.
+const (
+	firstProbeDelay = 500 * time.Millisecond
+	lastProbeDelay  = firstProbeDelay + time.Second // TCP_KEEPIDLE has whole seconds
+)
+
 // armedValues are the values that ask a peer. The idle time is that of the kernel's keepalive timer: since the last
 // segment with data or an acknowledgement came.
 //
-// Just below the idle time, TCP_KEEPIDLE makes the first probe leave at once, and a living peer is not probed again
-// until the same time has passed once more: not each second, should the socket never be restored.
+// Just above the idle time, TCP_KEEPIDLE makes the first probe leave when the duplicate has long been closed, and a living
+// peer is not probed again until the same time has passed once more: not each second, should the socket never be
+// restored.
 func armedValues(count int, interval, idle time.Duration) values {
 	return values{
 		keepalive:   1,
-		keepIdle:    seconds(idle - time.Second),
+		keepIdle:    seconds(idle + lastProbeDelay),
 		keepIntvl:   seconds(interval),
 		keepCount:   int32(min(max(count, 1), maxKeepCount)),
 		userTimeout: 0, // it counts from before arming, so that one unanswered probe would end the socket

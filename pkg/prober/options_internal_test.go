@@ -11,9 +11,12 @@ import (
 func TestArmedValuesFollowTheIdleTime(t *testing.T) {
 	t.Parallel()
 	for idle, want := range map[time.Duration]int32{
-		0: 1, 900 * time.Millisecond: 1, 1900 * time.Millisecond: 1, 2 * time.Second: 1, 5200 * time.Millisecond: 4,
-		90 * time.Second: 89, 100 * time.Hour: maxKeepSeconds,
+		0: 1, 499 * time.Millisecond: 1, 500 * time.Millisecond: 2, 1400 * time.Millisecond: 2, 1500 * time.Millisecond: 3,
+		5200 * time.Millisecond: 6, 90 * time.Second: 91, 90600 * time.Millisecond: 92, 100 * time.Hour: maxKeepSeconds,
 	} {
+		if d := time.Duration(want)*time.Second - idle; idle < time.Hour && (d < firstProbeDelay || d > lastProbeDelay) {
+			t.Errorf("idle for %v: the first probe leaves after %v", idle, d)
+		}
 		if got := armedValues(6, 10*time.Second, idle); got != (values{1, want, 10, 6, 0}) {
 			t.Errorf("idle for %v: %v, want TCP_KEEPIDLE %d", idle, got, want)
 		}

@@ -26,13 +26,14 @@ func (r *Reaper) Answered(answers []prober.Answer) {
 	r.do(context.Background(), func(l *loop) { l.answered(answers, l.clock.Now()) })
 }
 
-// sendQuestions sends the Asker what has been decided since the last time: first the cancellations, since a candidate
-// may be asked again at once.
+// sendQuestions sends the Asker what has been decided since the last time.
 func (l *loop) sendQuestions(at monotime.Time) {
 	t := &l.tracker
 	for _, c := range t.toCancel {
 		if _, out := l.asked[c]; out {
 			l.cfg.Asker.Cancel(c.ns.Identity, c.history.ID.Cookie())
+		}
+		if c.step.phase == phaseDropped {
 			delete(l.asked, c)
 		}
 	}
@@ -79,8 +80,7 @@ func (h *holders) toAsk() []prober.Owner {
 	return list
 }
 
-// answered handles answers. One whose question was cancelled is ignored: the candidate has another phase, or another
-// question.
+// answered handles answers. That to a question of a candidate that was forgotten since is ignored.
 func (l *loop) answered(answers []prober.Answer, at monotime.Time) {
 	for i := range answers {
 		a := &answers[i]
@@ -101,11 +101,12 @@ func (l *loop) answered(answers []prober.Answer, at monotime.Time) {
 func (l *loop) answer(c *candidate, a *prober.Answer, at monotime.Time) {
 	t := &l.tracker
 	e := answerEvent(a)
-	switch e {
-	case eventPeerAlive:
+	switch {
+	case c.step.phase != phaseAsking: // the question was cancelled, and may be of an earlier idle time
+	case e == eventPeerAlive:
 		c.history.AddQuestion()
 		c.history.PeerAlive, c.verdict.obstacle = a.At, prober.NoObstacle
-	case eventNotAsked:
+	case e == eventNotAsked:
 		c.history.AddQuestion() // it is tried again when the next question is due
 		c.verdict.obstacle = a.Obstacle
 	}
@@ -141,8 +142,9 @@ func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 	e := l.entry(c.ns, &c.history, &s, at)
 	e.Outcome, e.Owners = api.Closed, c.holding(s.Inode)
 	if a.Result != prober.Closed {
-		e.Outcome, e.How, e.Sees = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
+		e.Outcome, e.How, e.OwnerResult = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
 		l.counts.PeerGone++
+		l.tally.peerGone[GoneKey{CountKey{State: s.State, Namespace: c.ns.records[0].Pod.Namespace}, e.How}]++
 	}
 	l.journal.add(e)
 }

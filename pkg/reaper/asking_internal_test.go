@@ -49,7 +49,7 @@ func newAskingLoop(t *testing.T, mode policy.Mode) (*loop, *registered, *asker) 
 	t.Helper()
 	l, ns := newTestLoop(t, mode)
 	a := new(asker)
-	l.cfg.Asker, l.tracker.asks = a, true
+	l.cfg.Asker, l.tracker.canAsk = a, true
 	ns.policies[0].ProbeAfter, ns.policies[0].CloseWaitGrace = policy.Patience(testProbeAfter), policy.Patience(time.Hour)
 	return l, ns, a
 }
@@ -60,11 +60,11 @@ func idleLook(cookie uint64, idle time.Duration) finder.Seen {
 	return finder.Seen{Socket: closeWait(cookie, idle), At: at, Entered: at.Add(-idle)}
 }
 
-// settle does what the loop does between two events, with an examiner at hand.
-func settleLoop(l *loop, k *kernel) {
+// runUntilQuiet does what the loop does between two events, with an examiner at hand.
+func runUntilQuiet(l *loop, k *kernel) {
 	for {
-		l.sendQuestions(now())
 		j := l.nextJob(now(), l.clock.Wall())
+		l.sendQuestions(now())
 		if j == nil {
 			return
 		}
@@ -77,12 +77,12 @@ func TestAPeerIsAskedWhenItsTimeHasCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, 0), idleLook(8, 4*time.Second))
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if len(a.questions) != 0 {
 			t.Fatalf("it asks %v at once", a.questions)
 		}
 		time.Sleep(time.Second)
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		q := a.last(t)
 		if len(a.questions) != 1 || q.ID != closeWait(8, 0).ID {
 			t.Fatalf("after a second it asks %v", a.questions)
@@ -94,7 +94,7 @@ func TestAPeerIsAskedWhenItsTimeHasCome(t *testing.T) {
 			t.Errorf("the question (-want +got):\n%s", diff)
 		}
 		sweep(l, ns, 7, 8) // looks while the question is out change nothing
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if len(a.questions) != 1 || len(a.cancelled) != 0 {
 			t.Errorf("it asks %v and cancels %v", a.questions, a.cancelled)
 		}
@@ -106,11 +106,11 @@ func TestAnAnswerDecidesWhatComesNext(t *testing.T) {
 		answer  prober.Answer
 		outcome map[string]int // in the history
 		phase   phase
-		again   time.Duration // when it asks again, after the half-close; 0 for not in the next ten minutes
+		retryAt time.Duration // when it asks again, after the half-close; 0 for not in the next ten minutes
 		why     string        // what the list says
 	}{
 		"alive: it is asked again at three times the patience": {
-			answer: prober.Answer{Result: prober.Alive}, phase: phaseTimed, again: 3 * testProbeAfter, why: "its peer answered",
+			answer: prober.Answer{Result: prober.Alive}, phase: phaseTimed, retryAt: 3 * testProbeAfter, why: "its peer answered",
 		},
 		"reset: it is gone": {
 			answer: prober.Answer{Result: prober.Reset}, phase: phaseDropped, outcome: map[string]int{api.PeerGone: 1},
@@ -122,24 +122,24 @@ func TestAnAnswerDecidesWhatComesNext(t *testing.T) {
 			answer: prober.Answer{Result: prober.Closed}, phase: phaseDropped, outcome: map[string]int{api.Closed: 1},
 		},
 		"not asked: grace alone counts until the next question is due": {
-			answer: prober.Answer{Result: prober.NotAsked, Obstacle: prober.Linger}, phase: phaseTimed, again: 3 * testProbeAfter,
+			answer: prober.Answer{Result: prober.NotAsked, Obstacle: prober.Linger}, phase: phaseTimed, retryAt: 3 * testProbeAfter,
 			why: "its peer cannot be asked: linger",
 		},
 		"no probe went out: the same": {
-			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrNoProbe}, phase: phaseTimed, again: 3 * testProbeAfter,
+			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrNoProbe}, phase: phaseTimed, retryAt: 3 * testProbeAfter,
 		},
 		"cancelled by the prober: it is retried": {
-			answer: prober.Answer{Result: prober.Cancelled}, phase: phaseRefused, again: testProbeAfter + retryAfter,
+			answer: prober.Answer{Result: prober.Cancelled}, phase: phaseRefused, retryAt: testProbeAfter + retryAfter,
 		},
 		"the prober is stuck: it is retried": {
-			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrStuck}, phase: phaseRefused, again: testProbeAfter + retryAfter,
+			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrStuck}, phase: phaseRefused, retryAt: testProbeAfter + retryAfter,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, ns, a := newAskingLoop(t, policy.Destroy)
 				see(l, ns.Identity, idleLook(7, testProbeAfter))
-				settleLoop(l, new(kernel))
+				runUntilQuiet(l, new(kernel))
 				c := ns.candidates[7]
 				tc.answer.Question, tc.answer.At = a.last(t), now()
 				l.answered([]prober.Answer{tc.answer, tc.answer}, now()) // the second is none to any question
@@ -160,10 +160,10 @@ func TestAnAnswerDecidesWhatComesNext(t *testing.T) {
 				half := c.history.Since
 				for len(a.questions) < 2 && now().Sub(half) < 10*time.Minute {
 					time.Sleep(time.Second)
-					settleLoop(l, new(kernel))
+					runUntilQuiet(l, new(kernel))
 				}
-				if got := now().Sub(half); len(a.questions) == 2 && got != tc.again || len(a.questions) < 2 && tc.again != 0 {
-					t.Errorf("it has asked %d times, the last %v after the half-close, want after %v", len(a.questions), got, tc.again)
+				if got := now().Sub(half); len(a.questions) == 2 && got != tc.retryAt || len(a.questions) < 2 && tc.retryAt != 0 {
+					t.Errorf("it has asked %d times, the last %v after the half-close, want after %v", len(a.questions), got, tc.retryAt)
 				}
 			})
 		})
@@ -181,13 +181,13 @@ func TestTheHistorySaysHowAPeerWasFoundGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		ns.candidates[7].owners = newHolders(&ownersLook{}, []owners.Process{{PID: 42, Command: "leaky"}}, now(), time.Minute)
 		time.Sleep(time.Second)
 		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Reset, At: now()}}, now())
 		got := l.journal.after(0)[0]
 		want := api.Entry{
-			Seq: 1, Time: time.Now(), Outcome: api.PeerGone, How: "reset", Sees: "recv: unread bytes, then EOF; send: EPIPE",
+			Seq: 1, Time: time.Now(), Outcome: api.PeerGone, How: "reset", OwnerResult: "recv: unread bytes, then EOF; send: EPIPE",
 			Local: got.Local, Peer: got.Peer, State: got.State, Age: api.Seconds(testProbeAfter + time.Second),
 			Idle: api.Seconds(testProbeAfter + time.Second), Cookie: 7, Owners: []owners.Process{{PID: 42, Command: "leaky"}},
 		}
@@ -209,14 +209,16 @@ func TestAQuestionIsCancelled(t *testing.T) {
 		see(l, ns.Identity, s)
 	}
 	for name, tc := range map[string]struct {
-		change func(l *loop, ns *registered)
-		phase  phase
-		again  bool // it is asked again at once
+		change  func(l *loop, ns *registered)
+		phase   phase
+		isRetry bool // it is asked again at once
+		// destroyed is set if it is destroyed once the prober has let go of it.
+		destroyed bool
 	}{
 		"by progress": {change: moved, phase: phaseTimed},
 		"by a DEL":    {change: func(l *loop, _ *registered) { l.counted(census{}) }, phase: phaseDropped},
 		"by the end of its grace": {
-			change: func(*loop, *registered) { time.Sleep(time.Hour) }, phase: phaseDropped, // destroyed
+			change: func(*loop, *registered) { time.Sleep(time.Hour) }, phase: phaseDropped, destroyed: true,
 		},
 		"by a policy that asks later": {
 			change: func(l *loop, ns *registered) {
@@ -230,7 +232,7 @@ func TestAQuestionIsCancelled(t *testing.T) {
 				ns.policies = slices.Clone(ns.policies)
 				ns.policies[0].ProbeCount = 3
 				l.tracker.rejudge(ns, now())
-			}, phase: phaseAsking, again: true,
+			}, phase: phaseAsking, isRetry: true,
 		},
 		"by the node's switch": {change: func(l *loop, _ *registered) { turnTo(l, policy.Observe, now()) }, phase: phaseForbidden},
 	} {
@@ -238,22 +240,49 @@ func TestAQuestionIsCancelled(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, ns, a := newAskingLoop(t, policy.Destroy)
 				see(l, ns.Identity, idleLook(7, testProbeAfter))
-				settleLoop(l, new(kernel))
+				runUntilQuiet(l, new(kernel))
 				c, q := ns.candidates[7], a.last(t)
 				time.Sleep(time.Second)
 				tc.change(l, ns)
-				settleLoop(l, new(kernel))
-				if !slices.Equal(a.cancelled, []uint64{7}) || c.step.phase != tc.phase || len(a.questions) == 2 != tc.again {
-					t.Errorf("cancelled are %v, it is %v, and %d questions were asked", a.cancelled, c.step.phase, len(a.questions))
+				k := new(kernel)
+				runUntilQuiet(l, k)
+				phase := phaseWithdrawn
+				if tc.phase == phaseDropped && !tc.destroyed {
+					phase = phaseDropped
 				}
-				was := outcomesOf(l)
-				l.answered([]prober.Answer{{Question: q, Result: prober.Reset, At: now()}}, now())
-				if diff := cmp.Diff(was, outcomesOf(l)); diff != "" || c.step.phase != tc.phase {
-					t.Errorf("the answer to a question that was cancelled makes it %v; the history (-before +after):\n%s", c.step.phase, diff)
+				if !slices.Equal(a.cancelled, []uint64{7}) || c.step.phase != phase || len(a.questions) != 1 || len(outcomesOf(l)) != 0 {
+					t.Errorf("cancelled are %v, it is %v, %d questions were asked, and the history has %v", a.cancelled, c.step.phase,
+						len(a.questions), outcomesOf(l))
+				}
+				l.answered([]prober.Answer{{Question: q, Result: prober.Cancelled, At: now()}}, now())
+				runUntilQuiet(l, k)
+				if c.step.phase != tc.phase || len(a.questions) == 2 != tc.isRetry || (outcomesOf(l)[api.Destroyed] == 1) != tc.destroyed {
+					t.Errorf("once that is answered it is %v, %d questions were asked, and the history has %v", c.step.phase, len(a.questions), outcomesOf(l))
+				}
+				if tc.isRetry {
+					delete(l.asked, c)
+				}
+				if len(l.asked) != 0 {
+					t.Errorf("%d questions are still out", len(l.asked))
 				}
 			})
 		})
 	}
+}
+
+// TestAQuestionThatIsCancelledMayHaveEndedItsSocket answers one that was cancelled too late.
+func TestAQuestionThatIsCancelledMayHaveEndedItsSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, a := newAskingLoop(t, policy.Destroy)
+		see(l, ns.Identity, idleLook(7, testProbeAfter))
+		runUntilQuiet(l, new(kernel))
+		turnTo(l, policy.Observe, now())
+		runUntilQuiet(l, new(kernel))
+		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Reset, At: now()}}, now())
+		if diff := cmp.Diff(map[string]int{api.PeerGone: 1}, outcomesOf(l)); diff != "" || ns.candidates[7] != nil {
+			t.Errorf("the history (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
@@ -264,7 +293,7 @@ func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
 		for range 240 {
 			time.Sleep(time.Second)
 			sweep(l, ns, 7)
-			settleLoop(l, new(kernel))
+			runUntilQuiet(l, new(kernel))
 		}
 		if len(a.questions) != 0 || l.allCounts().WouldAsk != 1 {
 			t.Errorf("%d were asked, %d would have been", len(a.questions), l.allCounts().WouldAsk)
@@ -273,7 +302,7 @@ func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
 			t.Errorf("the history (-want +got):\n%s", diff)
 		}
 		turnTo(l, policy.Destroy, now()) // which the policy does not forbid
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if diff := cmp.Diff(map[string]int{api.WouldDestroy: 1, api.Destroyed: 1}, outcomesOf(l)); diff != "" {
 			t.Errorf("in mode destroy the history (-want +got):\n%s", diff)
 		}
@@ -283,15 +312,15 @@ func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
 func TestWithoutAnAskerGraceAloneCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
-		l.tracker.asks = false
+		l.tracker.canAsk = false
 		see(l, ns.Identity, idleLook(7, 0))
 		time.Sleep(time.Hour - time.Second)
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if len(a.questions) != 0 || len(outcomesOf(l)) != 0 {
 			t.Errorf("%d were asked; the history has %v", len(a.questions), outcomesOf(l))
 		}
 		time.Sleep(time.Second)
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if outcomesOf(l)[api.Destroyed] != 1 {
 			t.Errorf("the history has %v", outcomesOf(l))
 		}
@@ -305,7 +334,7 @@ func TestAQuestionGoesToTheOwnersThatWereFound(t *testing.T) {
 		l.attribution = newAttribution(owners.NewProc("/proc"), 0, now())
 		l.tracker.findsOwners = true
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		if len(a.questions) != 0 {
 			t.Fatalf("it asks %v before the owners are known", a.questions)
 		}
@@ -313,7 +342,7 @@ func TestAQuestionGoesToTheOwnersThatWereFound(t *testing.T) {
 		k.found = map[uint32][]owners.Process{1: {{PID: 42, Command: "a", TID: 42, FD: 7}, {PID: 43, Command: "b", TID: 44, FD: 8}}}
 		k.conditions = map[int]owners.Condition{42: {Sigpipe: owners.SigpipeIgnored}, 43: {Sigpipe: owners.SigpipeUnknown}}
 		l.attributed(k, now())
-		settleLoop(l, new(kernel))
+		runUntilQuiet(l, new(kernel))
 		want := []prober.Owner{{PID: 42, FD: 7, HasFD: true}, {PID: 43, TID: 44, FD: 8, HasFD: true, DiesOfSigpipe: true}}
 		if diff := cmp.Diff(want, a.last(t).Owners); diff != "" {
 			t.Errorf("asked through (-want +got):\n%s", diff)
@@ -334,13 +363,13 @@ func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
 		run := func(d time.Duration) {
 			for range d / time.Second {
 				time.Sleep(time.Second)
-				settleLoop(l, new(kernel))
+				runUntilQuiet(l, new(kernel))
 				if k := nextLook(l, now()); k != nil {
 					k.found = map[uint32][]owners.Process{1: {{PID: 42}}}
 					k.conditions = map[int]owners.Condition{42: {Pause: pause, Sigpipe: owners.SigpipeIgnored}}
 					l.attributed(k, now())
 				}
-				settleLoop(l, new(kernel))
+				runUntilQuiet(l, new(kernel))
 			}
 		}
 		run(3 * testGrace)
@@ -353,6 +382,8 @@ func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
 			t.Error("it was destroyed before it had its whole grace")
 		}
 		run(testGrace + freshFor)
+		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Cancelled, At: now()}}, now())
+		run(time.Second)
 		if outcomesOf(l)[api.Destroyed] != 1 {
 			t.Errorf("the history has %v", outcomesOf(l))
 		}

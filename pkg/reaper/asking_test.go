@@ -55,7 +55,7 @@ func asks(t *testing.T) (change func(*reaper.Config), begin func(*reaper.Reaper)
 	return change, func(r *reaper.Reaper) { reapers <- r }
 }
 
-// orphanTimeout makes the kernel end the connections that a namespace's processes have closed after so many seconds.
+// orphanTimeout makes the kernel end the connections that a namespace's processes have closed after some seconds.
 func orphanTimeout(t *testing.T, ns *nstest.NS, seconds string) {
 	t.Helper()
 	ns.Do(t, func() {
@@ -65,9 +65,9 @@ func orphanTimeout(t *testing.T, ns *nstest.NS, seconds string) {
 	})
 }
 
-// TestAPeerThatHasClosedIsToldFromOneThatComputes has two connections with the same policy: the peer of one has closed it
+// TestAPeerThatHasClosedIsDistinguishedFromOneThatComputes has two connections with the same policy: the peer of one has closed it
 // and left a farewell unread, that of the other has shut its side and still computes its answer.
-func TestAPeerThatHasClosedIsToldFromOneThatComputes(t *testing.T) {
+func TestAPeerThatHasClosedIsDistinguishedFromOneThatComputes(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns, far := newNS(t), newNS(t)
 		nstest.Link(t, ns, far)
@@ -86,8 +86,8 @@ func TestAPeerThatHasClosedIsToldFromOneThatComputes(t *testing.T) {
 		check(t, "the other peer's shutdown", computing.Server.CloseWrite(), nil)
 
 		e := n.awaitEntry(leaked.Client, api.PeerGone)
-		if e.How != "reset" || e.Sees != "recv: unread bytes, then EOF; send: EPIPE" || time.Duration(e.Age) > 30*time.Second {
-			t.Errorf("the history says %q, %q, at the age of %v", e.How, e.Sees, time.Duration(e.Age))
+		if e.How != "reset" || e.OwnerResult != "recv: unread bytes, then EOF; send: EPIPE" || time.Duration(e.Age) > 30*time.Second {
+			t.Errorf("the history says %q, %q, at the age of %v", e.How, e.OwnerResult, time.Duration(e.Age))
 		}
 		if got, err := io.ReadAll(leaked.Client); err != nil || !bytes.Equal(got, farewell) {
 			t.Errorf("its owner reads %q, %v", got, err)

@@ -37,6 +37,7 @@ type ownersLook struct {
 	query      owners.Query
 	candidates []*candidate // whose owners are asked for
 	inodes     []uint32     // that each had then
+	ends       []*candidate // of these, the other ends of connections
 
 	found      map[uint32][]owners.Process
 	conditions map[int]owners.Condition // of their processes
@@ -159,9 +160,9 @@ func (l *loop) attribute(at monotime.Time) {
 	if a.source == nil || a.busy || at.Before(a.next) {
 		return
 	}
-	if l.tracker.unowned.count == 0 {
+	if l.tracker.unowned.Len() == 0 {
 		next, some := l.tracker.next()
-		soon := some && next.Before(at.Add(a.ahead)) || l.tracker.fresh.count+l.tracker.held.count > 0
+		soon := some && next.Before(at.Add(a.ahead)) || l.tracker.fresh.Len()+l.tracker.held.Len() > 0
 		if !soon || at.Before(a.scan) {
 			return
 		}
@@ -185,12 +186,11 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	if a.wide.IsZero() || at.Sub(a.wide) >= wideEvery {
 		k.query.Scope = owners.Beyond
 	}
-	for l.tracker.unowned.count > 0 && len(k.candidates) < atOnceLook {
-		_, list := l.tracker.unowned.pop(atOnceLook - len(k.candidates))
+	for l.tracker.unowned.Len() > 0 && len(k.candidates) < atOnceLook {
+		_, list := l.tracker.unowned.Pop(atOnceLook - len(k.candidates))
 		for _, c := range list {
 			if c.step.phase == phaseUnowned {
-				k.ask(c.shown.inode, c.ns.Identity.Inode)
-				k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+				l.askOwners(k, c, at)
 				urgent = true
 			}
 		}
@@ -198,15 +198,14 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	until, soon := at.Add(a.ahead), at.Add(a.ahead/2)
 	take := func(c *candidate) bool {
 		if l.toBeOwned(c, at, until) {
-			k.ask(c.shown.inode, c.ns.Identity.Inode)
-			k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+			l.askOwners(k, c, at)
 			urgent = urgent || c.verdict.deadline.Before(soon)
 		}
 		return len(k.candidates) < atOnceLook
 	}
 	visited := 0
-	for _, queue := range []*rotation{l.tracker.held, l.tracker.fresh} {
-		for c := range queue.inTurn() {
+	for _, queue := range []*candidateQueue{l.tracker.held, l.tracker.fresh} {
+		for c := range queue.InTurn() {
 			if visited++; !take(c) || visited >= atOnceLook { // a queue may hold all candidates that there are
 				break
 			}
@@ -224,8 +223,22 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 // maxDescriptors is for how many sockets a look returns the descriptors too: they share no memory.
 const maxDescriptors = 256
 
-func (k *ownersLook) ask(inode uint32, netns uint64) {
-	k.query.Inodes[inode], k.query.Netns[netns] = struct{}{}, struct{}{}
+func (k *ownersLook) ask(c *candidate) {
+	k.query.Inodes[c.shown.inode], k.query.Netns[c.ns.Identity.Inode] = struct{}{}, struct{}{}
+	k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+}
+
+// askOwners asks for the owners of a candidate, and for those of the other end of its connection, who may be frozen.
+func (l *loop) askOwners(k *ownersLook, c *candidate, at monotime.Time) {
+	k.ask(c)
+	end := c.end()
+	for o := range l.tracker.ends.opposite(&end) {
+		known := o.owners != nil && at.Before(o.owners.until)
+		if o != c && !known && o.shown.inode != 0 && o.step.phase != phaseUnowned {
+			k.ask(o)
+			k.ends = append(k.ends, o)
+		}
+	}
 }
 
 // toBeOwned reports whether it should be looked who holds a candidate: nothing but time keeps it until then
@@ -258,17 +271,17 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 	}
 	l.noticeBlindness(k)
 	lifetime := max(freshFor, a.ahead)
-	nobody := newHolders(k, nil, at, lifetime)
+	none := newHolders(k, nil, at, lifetime)
 	shared := map[*owners.Process]*holders{}
 	for i, c := range k.candidates {
 		if c.shown.inode != k.inodes[i] {
 			if c.step.phase == phaseUnowned {
-				l.tracker.unowned.push(c) // it was accepted since
+				l.tracker.unowned.Push(c.ns, c) // it was accepted since
 			}
 			continue
 		}
 		before := c.owners
-		c.owners = nobody
+		c.owners = none
 		if list := k.found[c.shown.inode]; len(list) > 0 {
 			if shared[&list[0]] == nil {
 				shared[&list[0]] = newHolders(k, list, at, lifetime)
@@ -276,7 +289,12 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 			c.owners = shared[&list[0]]
 		}
 		c.thawed(before, at)
-		if c.step.phase == phaseUnowned {
+	}
+	for _, c := range k.ends { // first: the others are judged by what is known of these too
+		l.tracker.reconsiderIfJudged(c, at)
+	}
+	for i, c := range k.candidates {
+		if c.shown.inode == k.inodes[i] && c.step.phase == phaseUnowned {
 			l.tracker.handle(c, eventOwnersLookedUp, at)
 			l.tracker.reconsider(c, at)
 		}

@@ -146,14 +146,16 @@ func TestOwnersAreOfTheSocketThatWasAskedFor(t *testing.T) {
 	k := nextLook(l, moment(0))
 	look := c.socket()
 	look.Inode = 9 // it was accepted meanwhile
-	c.take(c.history, &look, l.tracker.judge(c, moment(0)))
+	v := l.tracker.judge(c, moment(0))
+	c.take(c.history, &look, v, v.Deadline)
 	answer(l, k, moment(0), owners.Process{PID: 42})
 	if c.owners != nil {
 		t.Errorf("the owner of the socket before is taken for its: %+v", c.owners)
 	}
 	look = other.socket()
 	look.Inode = 10
-	if other.take(other.history, &look, l.tracker.judge(other, moment(0))); other.owners != nil {
+	v = l.tracker.judge(other, moment(0))
+	if other.take(other.history, &look, v, v.Deadline); other.owners != nil {
 		t.Errorf("the owner of the socket before stays: %+v", other.owners)
 	}
 }

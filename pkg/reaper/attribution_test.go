@@ -126,7 +126,7 @@ func TestAllWhoShareASocketAreInTheJournal(t *testing.T) {
 				n.awaitVerdict(conn, verdict)
 				n.awaitSweeps(3)
 				if _, early := n.entry(conn, name); early {
-					t.Error("it is in the journal before its owners have been looked up")
+					t.Error("it is in the history before its owners have been looked up")
 				}
 				close(o.gate)
 				e := n.awaitEntry(conn, name)

@@ -122,8 +122,8 @@ func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
 	j := nextOf(t, l, 3)
 	(&kernel{inodes: map[uint64]uint32{2: 2, 3: 3}}).examine(j)
 	l.examined(j, now())
-	if l.tracker.held.count != 3 {
-		t.Fatalf("%d wait for the budget", l.tracker.held.count)
+	if l.tracker.held.Len() != 3 {
+		t.Fatalf("%d wait for the budget", l.tracker.held.Len())
 	}
 	if k := nextLook(l, now()); len(asked(k)) != 3 {
 		t.Errorf("it looks for %v", asked(k))

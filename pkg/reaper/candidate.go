@@ -20,8 +20,9 @@ type candidate struct {
 	index   int32          // in the agenda, -1 if it is not there
 	verdict verdict        // on the last look
 	step    step           // what it waits for
-	owners  *holders       // as they were found for shown.inode, nil if nobody has looked
+	owners  *holders       // as they were found for shown.inode, nil if they were not looked up
 	excused monotime.Time  // a destroy is late from then on at the earliest
+	nextEnd *candidate     // in the index of ends
 }
 
 // shown is what a look showed beside the history: as much as judging the socket again and listing it need.
@@ -55,8 +56,12 @@ func (u ulp) String() string { return [...]string{ulpOther: "", ulpMPTCP: "mptcp
 
 // verdict is what is kept of a policy.Verdict.
 type verdict struct {
-	deadline monotime.Time
+	deadline monotime.Time // of the policies alone: the other end of the connection may spare it
 	reason   policy.Reason
+	standing policy.Standing // what spares the other end
+	other    policy.Standing // what of the other end spares this one
+	surplus  bool            // due, and a rule with a number matches
+	allowed  bool            // such a rule lets it go
 	recorded recorded
 	obstacle prober.Obstacle // why its peer was not asked last, in this idle time
 }
@@ -69,11 +74,11 @@ const (
 	recordedQuestion
 )
 
-// take takes over a look at the socket and the verdict on it. It reports whether the socket's idle time has begun
-// again since the look before.
-func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict) (renewed bool) {
+// take takes over a look at the socket, the verdict on it and its deadline by the policies alone. It reports whether the
+// socket's idle time has begun again since the look before.
+func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
 	was := &c.verdict
-	renewed = !was.deadline.IsZero() && (v.Deadline != was.deadline || h.ID != c.history.ID)
+	renewed = !was.deadline.IsZero() && (deadline != was.deadline || h.ID != c.history.ID)
 	if s.Inode != c.shown.inode {
 		c.owners = nil
 	}
@@ -81,7 +86,7 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict)
 	if renewed {
 		was.recorded, was.obstacle = 0, prober.NoObstacle
 	}
-	was.deadline, was.reason = v.Deadline, v.Reason
+	was.deadline, was.reason, was.standing, was.other = deadline, v.Reason, v.Standing, v.Other
 	c.shown = shown{rqueue: s.RQueue, wqueue: s.WQueue, inode: s.Inode, uid: s.UID, hasInfo: s.HasInfo, ulp: ulpOf(s.ULP)}
 	return renewed
 }
@@ -98,9 +103,10 @@ func (c *candidate) socket() inetdiag.Socket {
 // isConfirmed reports whether this reaper has looked at it: it may be known from the saved candidates alone.
 func (c *candidate) isConfirmed() bool { return c.verdict.reason != policy.Unknown || c.shown.hasInfo }
 
-// isOverdue reports whether the deadline of the last verdict has passed.
+// isOverdue reports whether the deadline of the last verdict has passed, and nothing else spares it.
 func (c *candidate) isOverdue(now monotime.Time) bool {
-	return !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
+	isSpared := c.verdict.reason == policy.PeerSpared || c.verdict.surplus && !c.verdict.allowed
+	return !isSpared && !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 
 // judge judges a socket of the network namespace.

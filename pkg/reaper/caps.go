@@ -61,6 +61,16 @@ func (c *caps) set(sw state.Switch, written bool) bool {
 	return c.reload()
 }
 
+// setNetnsProblem sets why no network namespace can be entered, "" if one can, and reports whether what may be done has
+// changed.
+func (c *caps) setNetnsProblem(problem string) bool {
+	if problem == c.view.NetnsProblem {
+		return false
+	}
+	c.view.NetnsProblem = problem
+	return c.reload()
+}
+
 // reload reads the switch, and reports whether what may be done has changed.
 func (c *caps) reload() bool {
 	was := c.view.Effective
@@ -93,7 +103,7 @@ func (c *caps) load() {
 		c.view.Switch = c.unwritten
 		modes = append(modes, c.unwritten.Mode)
 	}
-	if c.view.KernelProblem != "" {
+	if c.view.KernelProblem != "" || c.view.NetnsProblem != "" {
 		modes = append(modes, policy.Observe)
 	}
 	c.view.Effective = policy.MostConservative(modes...)
@@ -101,7 +111,7 @@ func (c *caps) load() {
 
 // limit returns the most that may be done in a network namespace, whatever its policies say.
 func (c *caps) limit(ns *registered) policy.Mode {
-	if len(ns.holds) > 0 {
+	if len(ns.blockers) > 0 {
 		return policy.MostConservative(c.view.Effective, policy.Observe)
 	}
 	return c.view.Effective
@@ -120,10 +130,12 @@ func (c *caps) capped(ns *registered, m policy.Mode) []string {
 			by = append(by, "the switch cannot be read")
 		case api.CapKernel:
 			by = append(by, c.view.KernelProblem)
+		case api.CapNetns:
+			by = append(by, c.view.NetnsProblem)
 		}
 	}
 	if m < policy.Observe {
-		for _, h := range ns.holds {
+		for _, h := range ns.blockers {
 			by = append(by, fmt.Sprintf("the file %q: %s", h.File, h.Reason))
 		}
 	}

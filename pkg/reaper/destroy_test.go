@@ -43,7 +43,7 @@ func TestDestroysPastGrace(t *testing.T) {
 		}{
 			{
 				state: inetdiag.CloseWait,
-				spare: func(p *policy.Policy) { p.FinWait2Grace = policy.Never },
+				spare: func(p *policy.Policy) { p.FinWait2Grace = endless },
 				sees: func(t *testing.T, client, server net.Conn) {
 					check(t, "its owner's recv", received(server), io.EOF)
 					check(t, "its owner's send", sent(server), unix.ECONNABORTED)
@@ -52,7 +52,7 @@ func TestDestroysPastGrace(t *testing.T) {
 			},
 			{
 				state: inetdiag.FinWait2,
-				spare: func(p *policy.Policy) { p.CloseWaitGrace = policy.Never },
+				spare: func(p *policy.Policy) { p.CloseWaitGrace = endless },
 				sees: func(t *testing.T, client, server net.Conn) {
 					check(t, "its owner's recv", received(client), unix.ECONNABORTED)
 					check(t, "its peer's recv", received(server), io.EOF)

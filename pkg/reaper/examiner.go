@@ -33,6 +33,8 @@ type job struct {
 
 	histories []policy.History
 	facts     []policy.Facts
+	others    []policy.Standing // what of the other ends spares them
+	allowed   []bool            // by rules with a number
 	results   []examined
 	err       error         // why the rest has no result
 	old       uint64        // looks that were too old to destroy by
@@ -41,13 +43,14 @@ type job struct {
 
 // examined is what was found and done about one socket.
 type examined struct {
-	event   event
-	at      monotime.Time // before the kernel looked
-	sent    monotime.Time // when the destroy was sent, zero if none was
-	history policy.History
-	socket  inetdiag.Socket
-	verdict policy.Verdict
-	err     error
+	event    event
+	at       monotime.Time // before the kernel looked
+	sent     monotime.Time // when the destroy was sent, zero if none was
+	history  policy.History
+	socket   inetdiag.Socket
+	verdict  policy.Verdict
+	deadline monotime.Time // by the policies alone
+	err      error
 }
 
 // conn looks at and destroys single sockets of one network namespace, as inetdiag.Conn does.
@@ -92,7 +95,7 @@ func (e *examiner) examine(j *job) {
 		if n == 0 {
 			return
 		}
-		if j.err = e.look(conn, j, n); j.err == nil {
+		if j.err = e.lookUp(conn, j, n); j.err == nil {
 			j.err = e.destroy(conn, j, n)
 		}
 	}
@@ -103,8 +106,8 @@ func (e *examiner) examine(j *job) {
 	}
 }
 
-// look asks the kernel for the first n sockets of e.index, and judges each.
-func (e *examiner) look(conn conn, j *job, n int) error {
+// lookUp asks the kernel for the first n sockets of e.index, and judges each.
+func (e *examiner) lookUp(conn conn, j *job, n int) error {
 	ids := e.ids[:n]
 	for i := range ids {
 		ids[i] = j.histories[e.index[i]].ID
@@ -127,7 +130,9 @@ func (e *examiner) look(conn conn, j *job, n int) error {
 		default:
 			look := policy.Look{At: x.at, Socket: s}
 			x.history = policy.Follow(&j.histories[i], look)
-			x.verdict = j.judge.judge(&x.history, s, j.facts[i], x.at)
+			own := j.judge.judge(&x.history, s, j.facts[i], x.at)
+			v := sparedByOther(own, j.others[i], x.at)
+			x.verdict, x.deadline = limited(v, j.allowed[i], j.facts[i].OwnersKnown, x.at), own.Deadline
 			x.socket = *s
 			x.event = j.decide(x.verdict)
 		}

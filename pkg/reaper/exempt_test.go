@@ -66,7 +66,7 @@ func TestExemptSocketsAreSpared(t *testing.T) {
 				`[{"peerPorts": "5432"}]`, inetdiag.FinWait2, from("", "127.0.0.1:5432"), from("", "127.0.0.1:5433"), "5432",
 			},
 			"by the peer's address": {
-				`[{"peers": "198.51.100.0/24"}]`, inetdiag.CloseWait, from(inNet, inNet+":0"), from(outOfNet, inNet+":0"), "198.51.100.0/24",
+				`[{"peers": "198.51.100.0/24"}]`, inetdiag.CloseWait, from(inNet, inNet+":0"), from(outOfNet, outOfNet+":0"), "198.51.100.0/24",
 			},
 			"by the peer's address on a v4-mapped socket": {
 				`[{"peers": "127.0.0.0/8"}]`, inetdiag.CloseWait, over(nstest.Mapped), from(outOfNet, outOfNet+":0"), "127.0.0.0/8",

@@ -129,6 +129,7 @@ func (l *loop) failed(id netns.Identity, err error) {
 		return
 	}
 	ns.problem = err.Error()
+	l.noteEntry(ns, err)
 	if netns.IsGone(err) {
 		l.tracker.forget(ns, l.clock.Now())
 	}

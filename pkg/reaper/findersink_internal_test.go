@@ -65,8 +65,8 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 	if len(left) != 1 || left[0] != second.Identity || first.lastSweep != sweep.Began || !second.lastSweep.IsZero() {
 		t.Fatalf("left are %v", left)
 	}
-	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.tracker.fresh.count != maxLoopCandidates+1 {
-		t.Errorf("left are %v, and %d candidates are queued", left, l.tracker.fresh.count)
+	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.tracker.fresh.Len() != maxLoopCandidates+1 {
+		t.Errorf("left are %v, and %d candidates are queued", left, l.tracker.fresh.Len())
 	}
 }
 

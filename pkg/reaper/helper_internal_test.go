@@ -58,6 +58,9 @@ type kernel struct {
 	looks   []int               // how many sockets each look was for
 	written map[uint64]uint64   // how many bytes were sent and acknowledged, by cookie
 
+	sockets map[uint64]inetdiag.Socket // by cookie, those that are not closeWait's
+	refused map[uint64]error           // by cookie, why it is not shown
+
 	destroyed []uint64 // cookies
 }
 
@@ -72,8 +75,14 @@ func (k *kernel) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, 
 	for i, id := range ids {
 		s := closeWait(id.Cookie(), 12*time.Hour)
 		s.ID, s.Inode = id, max(s.Inode, k.inodes[id.Cookie()])
+		if other, ok := k.sockets[id.Cookie()]; ok {
+			s = other
+			s.Info.LastAckRecv, s.Info.LastDataRecv = 12*time.Hour, 12*time.Hour
+		}
 		s.Info.BytesAcked += k.written[id.Cookie()]
-		if k.gone[id.Cookie()] || slices.Contains(k.destroyed, id.Cookie()) {
+		if err := k.refused[id.Cookie()]; err != nil {
+			yield(i, nil, err)
+		} else if k.gone[id.Cookie()] || slices.Contains(k.destroyed, id.Cookie()) {
 			yield(i, nil, inetdiag.ErrGone)
 		} else {
 			yield(i, &s, nil)

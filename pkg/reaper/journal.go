@@ -70,7 +70,7 @@ func (j *journal) add(e api.Entry) {
 		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie),
 	}
 	if e.How != "" {
-		attrs = append(attrs, slog.String("how", e.How), slog.String("owner_sees", e.Sees))
+		attrs = append(attrs, slog.String("how", e.How), slog.String("owner_sees", e.OwnerResult))
 	}
 	if len(e.Owners) > 0 {
 		attrs = append(attrs, slog.String("owners", owners.Names(e.Owners)))

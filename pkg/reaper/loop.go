@@ -28,12 +28,14 @@ type loop struct {
 	budget        *budget
 	journal       *journal
 	attribution   attribution
-	busy          bool // the examiner has a job
-	spare         *job // the last job, for its room
-	retarget      bool // the finder has to hear of another set of namespaces
+	reach         reach
+	agesLost      uint64 // 1 if the ages of an earlier reaper could not be used, or not all
+	busy          bool   // the examiner has a job
+	spare         *job   // the last job, for its room
+	retarget      bool   // the finder has to hear of another set of namespaces
 	restorable    []savedCandidate
 	asked         map[*candidate]uint64 // whose questions are out, and their tags
-	questions     uint64                // so many were sent
+	questions     uint64                // the number sent, which is the last one's tag
 	counts        api.Counts
 	tally         tally
 	sweeping      sweeping
@@ -63,7 +65,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		},
 	}
 	l.attribution.conditions = cfg.Conditions
-	l.tracker.findsOwners, l.tracker.asks = cfg.Owners != nil, cfg.Asker != nil
+	l.tracker.findsOwners, l.tracker.canAsk = cfg.Owners != nil, cfg.Asker != nil
 	return l
 }
 
@@ -79,6 +81,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 	defer second.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
+	l.try(l.clock.Now())
 	for {
 		select {
 		case <-ctx.Done():
@@ -90,6 +93,8 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			l.examined(j, l.clock.Now())
 		case k := <-l.attribution.looked:
 			l.attributed(k, l.clock.Now())
+		case t := <-l.reach.done:
+			l.tried(t)
 		case <-wake.C:
 		case <-saveTick.C:
 			if l.tracker.changed && save.start(l.encode) {
@@ -98,6 +103,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 		case <-second.C:
 			l.journal.flush()
 			l.keepingUp(l.clock.Now())
+			l.try(l.clock.Now())
 			if l.idle(l.clock.Now()) {
 				return ErrIdle
 			}
@@ -135,15 +141,16 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 	if next, ok := l.tracker.next(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
-	if l.tracker.held.count > 0 {
-		wait = min(wait, l.budget.wait(wall, l.tracker.held.count))
+	wait = min(wait, l.tracker.untilChoice(now))
+	if l.tracker.held.Len() > 0 {
+		wait = min(wait, l.budget.wait(wall, l.tracker.held.Len()))
 	}
 	return wait
 }
 
 // idle reports whether there has been no record for as long as the reaper is to stay without one.
 func (l *loop) idle(now monotime.Time) bool {
-	if len(l.registry.census.records)+len(l.registry.census.inert) > 0 {
+	if !l.ready || len(l.registry.census.records)+len(l.registry.census.inert) > 0 {
 		l.idleSince = now
 	}
 	return l.cfg.IdleExit > 0 && now.Sub(l.idleSince) >= l.cfg.IdleExit

@@ -171,8 +171,8 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	j := nextOf(t, l, 2)
 	new(kernel).examine(j)
 	l.examined(j, now())
-	if l.tracker.held.count != 2 {
-		t.Fatalf("%d wait for the budget", l.tracker.held.count)
+	if l.tracker.held.Len() != 2 {
+		t.Fatalf("%d wait for the budget", l.tracker.held.Len())
 	}
 	see(l, ns.Identity, overdueLook(3))
 	j = nextOf(t, l, 1)
@@ -180,8 +180,8 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	l.counted(census{}) // its DEL, while the examiner is at work
 	l.examined(j, now())
 	noneNext(t, l)
-	if _, ok := l.tracker.next(); ok || l.tracker.held.count+l.tracker.fresh.count != 0 || len(ns.candidates) != 0 || !l.retarget {
-		t.Errorf("%d held, %d fresh, %d candidates are left", l.tracker.held.count, l.tracker.fresh.count, len(ns.candidates))
+	if _, ok := l.tracker.next(); ok || l.tracker.held.Len()+l.tracker.fresh.Len() != 0 || len(ns.candidates) != 0 || !l.retarget {
+		t.Errorf("%d held, %d fresh, %d candidates are left", l.tracker.held.Len(), l.tracker.fresh.Len(), len(ns.candidates))
 	}
 	see(l, ns.Identity, overdueLook(4)) // the finder has not heard of it yet
 	noneNext(t, l)
@@ -224,7 +224,7 @@ func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 
 func TestLoopIdle(t *testing.T) {
 	l, _ := newTestLoop(t, policy.Destroy)
-	l.cfg.IdleExit = time.Minute
+	l.cfg.IdleExit, l.ready = time.Minute, true
 	begin := l.idleSince
 	idle := func(after time.Duration, want bool) {
 		t.Helper()

@@ -54,7 +54,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
-				n := newNode(t, finder)
+				n, connect := newNode(t, finder), apart(t, ns)
 				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
 				strict.CloseWaitGrace = policy.Patience(lenient)
 				careful := strict
@@ -65,7 +65,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 				nstest.Eventually(t, patience, "all are known", func() bool { return len(n.status().Attachments) == 3 })
 				conn, exempt := abandoned(t, ns, "7000"), abandoned(t, ns, "8000")
 				n.awaitKnown(conn)
-				n.outlive(ns, inetdiag.FinWait2) // the grace of the strict ones is over then
+				n.outliveBy(inetdiag.FinWait2, connect) // the grace of the strict ones is over then
 				n.stillSpared(conn, api.SocketQuery{}, tc.want)
 
 				// Without the careful one it has to go.

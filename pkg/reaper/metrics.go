@@ -24,13 +24,20 @@ type Metrics struct {
 	Attachments    int         // records that can be acted on
 	Inert          int         // records that cannot
 	Namespaces     int
-	RecordProblems int // files in the state directory that are no record, and records made with mistakes
+	Unreachable    int    // how many of the namespaces cannot be entered
+	AgesLost       uint64 // 1 if the ages of an earlier reaper could not be used, or not all
+	RecordProblems int    // files in the state directory that are no record, and records made with mistakes
 	Candidates     map[inetdiag.State]int
 	Oldest         map[inetdiag.State]time.Duration
 	Destroyed      map[CountKey]uint64
 	WouldDestroy   map[CountKey]uint64
+	PeerGone       map[GoneKey]uint64       // ended because their peer is gone
+	PeersAsked     map[string]uint64        // by result, or the obstacle
+	WouldAsk       uint64                   // questions that the mode forbade
+	LooksTooOld    uint64                   // see api.Counts
 	Gone           uint64                   // ended by themselves between decision and destroy
 	Spared         map[policy.Reason]uint64 // how often a socket came to be spared for a reason
+	SparedNow      map[policy.Reason]int    // the candidates of this moment, by the reason why they are not destroyed
 	DestroyErrors  map[string]uint64        // by errno
 	Events         map[string]uint64        // what has happened to candidates, by the event's name
 	Lateness       Histogram                // destroy minus deadline, the wait for the budget left out
@@ -40,6 +47,8 @@ type Metrics struct {
 	SweepLate      time.Duration // how far sweeping lags behind what the graces ask for
 	EventsMissed   uint64        // sockets that a sweep found and the finder's events should have
 	Warnings       map[string]uint64
+
+	canAsk bool // peers are asked
 }
 
 // CountKey is what destroys are counted by.
@@ -58,6 +67,7 @@ func (r *Reaper) Metrics(ctx context.Context) (Metrics, error) {
 // tally is what the loop counts for Metrics alone.
 type tally struct {
 	destroyed, wouldDestroy map[CountKey]uint64
+	peerGone                map[GoneKey]uint64
 	lateness, sweeps        Histogram
 }
 
@@ -67,7 +77,7 @@ type tally struct {
 func newTally() tally {
 	const us, ms, s = time.Microsecond, time.Millisecond, time.Second
 	return tally{
-		destroyed: make(map[CountKey]uint64), wouldDestroy: make(map[CountKey]uint64),
+		destroyed: make(map[CountKey]uint64), wouldDestroy: make(map[CountKey]uint64), peerGone: make(map[GoneKey]uint64),
 		lateness: newHistogram(1*ms, 5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 500*ms, 1*s, 2500*ms, 5*s, 15*s, 30*s, 60*s, 300*s),
 		sweeps:   newHistogram(100*us, 250*us, 500*us, 1*ms, 2500*us, 5*ms, 10*ms, 25*ms, 50*ms, 100*ms, 250*ms, 1*s, 5*s),
 	}
@@ -82,17 +92,23 @@ func halfClosed() [2]inetdiag.State {
 func (l *loop) metrics() Metrics {
 	pods, cost := l.podNamespaces(), l.finderCosts.total()
 	m := Metrics{
+		canAsk: l.tracker.canAsk,
 		Finder: l.finder.Name, Mode: l.caps.view.Effective,
 		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
 		Namespaces: len(l.registry.namespaces), RecordProblems: l.registry.census.mistakes(),
 		Candidates: map[inetdiag.State]int{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
 		Oldest:     map[inetdiag.State]time.Duration{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
 		Destroyed:  withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
-		Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
+		PeerGone: withZeros(l.tally.peerGone, goneKeys(pods)), PeersAsked: l.questionCounts(), WouldAsk: l.tracker.wouldAsk,
+		SparedNow: make(map[policy.Reason]int), Unreachable: l.unreachable(), AgesLost: l.agesLost,
+		LooksTooOld: l.counts.LooksTooOld, Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
-		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.count,
+		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.Len(),
 		SweepDuration: l.tally.sweeps.clone(), SweepCPU: cost.CPU, SweepLate: l.sweeping.late,
 		EventsMissed: cost.Missed, Warnings: withZeros(l.warnings.all(), WarningKinds()),
+	}
+	for _, r := range append(sparing(), policy.Destroyable) {
+		m.SparedNow[r] = 0
 	}
 	l.tally.forget(pods)
 	return m
@@ -103,8 +119,10 @@ func (m *Metrics) add(ns *registered, at monotime.Time) {
 	var (
 		count  [2]int
 		oldest [2]time.Duration
+		spared [256]int // by reason: a map costs more for each candidate
 	)
 	for _, c := range ns.candidates {
+		spared[c.sparedNow(m.canAsk, at)]++
 		if !c.history.Owned {
 			continue
 		}
@@ -114,6 +132,9 @@ func (m *Metrics) add(ns *registered, at monotime.Time) {
 		}
 		count[i]++
 		oldest[i] = max(oldest[i], at.Sub(c.history.Since))
+	}
+	for r := range m.SparedNow {
+		m.SparedNow[r] += spared[r]
 	}
 	for i, state := range halfClosed() {
 		m.Candidates[state] += count[i]
@@ -157,12 +178,15 @@ func (t *tally) forget(here []CountKey) {
 			maps.DeleteFunc(counts, func(k CountKey, _ uint64) bool { return !slices.Contains(here, k) })
 		}
 	}
+	if len(t.peerGone) > 2*(len(here)+manyCounts) {
+		maps.DeleteFunc(t.peerGone, func(k GoneKey, _ uint64) bool { return !slices.Contains(here, k.CountKey) })
+	}
 }
 
 // sparing are the reasons for which a candidate is spared.
 func sparing() []policy.Reason {
 	return slices.DeleteFunc(policy.Reasons(), func(r policy.Reason) bool {
-		// Namespaces that are not registered, or whose mode is off, have no candidates.
+		// Network namespaces that are not registered have no candidates.
 		return r == policy.Destroyable || r == policy.NotRegistered
 	})
 }

@@ -195,6 +195,7 @@ func TestDELDropsTheCandidates(t *testing.T) {
 		n.register(beside, timing(inetdiag.CloseWait, lenient))
 		p := shut(t, ns.Connect(t, nstest.IPv4))
 		n.awaitVerdict(p.Server, policy.WithinGrace)
+		nstest.Eventually(t, patience, "both namespaces are known", func() bool { return n.status().Namespaces == 2 })
 		if err := n.store.Delete(r.Attachment); err != nil {
 			t.Fatal(err)
 		}

@@ -55,7 +55,7 @@ var finders = []string{finder.NameSockDiag, finder.NameBPF}
 func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend {
 	tb.Helper()
 	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.NewLoader(loadShare) },
-		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1})
+		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1, MaxWalkInterval: time.Second})
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(tb, "load BPF programs", err)
 	}
@@ -157,9 +157,7 @@ func (n *node) leaping(f finder.Finder) finder.Finder {
 			if t.Interval >= time.Second { // else the test says how often
 				t.Interval = 100 * time.Millisecond
 			}
-			if f.Name() == finder.NameBPF { // its walk over all processes costs more
-				t.Interval = max(t.Interval, n.leastWalk)
-			}
+			t.Repair = max(t.Interval, n.leastWalk) // a walk over all processes costs more
 			t.Patience = min(t.Patience, 200*time.Millisecond)
 		},
 		Sink: func(s finder.Sink) finder.Sink { return leapingSink{s, n.clock} },

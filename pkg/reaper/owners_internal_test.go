@@ -42,7 +42,7 @@ func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
 			got = append(got, c.history.ID.Cookie())
 		}
 		for cookie, c := range ns.candidates {
-			if !moment(until).Before(c.step.again) {
+			if !moment(until).Before(c.step.dueAt) {
 				want = append(want, cookie)
 			}
 		}
@@ -56,29 +56,4 @@ func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
 		break // nothing goes on
 	}
 	checkAgenda(t, &tr, []*registered{ns}, 0)
-}
-
-func TestRotationInTurnIsTheOrderOfSingleTurns(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 50 {
-		r := newRotation()
-		for i := range rnd.IntN(5) {
-			ns := newRegistered(uint64(i))
-			for range rnd.IntN(6) {
-				r.push(&candidate{ns: ns})
-			}
-		}
-		got, want := slices.Collect(r.inTurn()), []*candidate(nil)
-		count := r.count
-		for {
-			_, list := r.pop(1)
-			if len(list) == 0 {
-				break
-			}
-			want = append(want, list...)
-		}
-		if !slices.Equal(got, want) || len(got) != count {
-			t.Fatalf("%d of %d candidates, and in another order than they are served", len(got), len(want))
-		}
-	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -50,6 +51,13 @@ type Config struct {
 	Asker Asker
 	// IdleExit ends the reaper after so long without a record; 0 never does.
 	IdleExit time.Duration
+
+	// Trials try at the start what the reaper needs, and again while something is refused; none without them.
+	Trials Trials
+	// Asking returns the figures of what asks peers; nil without it.
+	Asking func() prober.Stats
+	// MaxAsksPerSecond is the Asker's bound.
+	MaxAsksPerSecond int
 
 	// Kernel says whether this kernel lets sockets be destroyed: inetdiag.Probe.
 	Kernel func() error
@@ -100,8 +108,10 @@ func (r *Reaper) Run(ctx context.Context) error {
 	}
 	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
 	l.saveEvery = r.save
+	l.reach = newReach(r.cfg.Trials, r.open)
+	l.tryFirst()
 	l.finder.Name = r.cfg.Finder.Name()
-	l.restorable = r.loadCandidates()
+	l.restorable, l.agesLost = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
 	targets := make(chan []finder.Netns, 1)
@@ -135,6 +145,10 @@ func (r *Reaper) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		l.attribution.work(ctx)
+		return nil
+	})
+	g.Go(func() error {
+		l.reach.work(ctx)
 		return nil
 	})
 	g.Go(func() error {
@@ -198,11 +212,11 @@ func (r *Reaper) kernelProblem() string {
 	}
 }
 
-// loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove.
-func (r *Reaper) loadCandidates() []savedCandidate {
+// loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove. It returns 1
+// for ages that were lost.
+func (r *Reaper) loadCandidates() (all []savedCandidate, lost uint64) {
 	path := r.cfg.Store.CandidatesPath()
 	b, err := hostfs.ReadFile(path, maxSaved, unix.O_NOFOLLOW)
-	var all []savedCandidate
 	implausible := 0
 	if err == nil {
 		all, implausible, err = decodeCandidates(b, r.boot, r.cfg.Clock.Now())
@@ -211,8 +225,10 @@ func (r *Reaper) loadCandidates() []savedCandidate {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errOtherBoot):
 	case err != nil:
 		r.warnings.warn(WarnCandidates, "take over the saved candidates: ages are what the kernel can prove", "file", path, "error", err)
+		return all, 1
 	case implausible > 0:
 		r.warnings.warn(WarnCandidates, "some saved candidates have times that cannot be: their ages are what the kernel can prove", "file", path, "candidates", implausible)
+		return all, 1
 	}
-	return all
+	return all, 0
 }

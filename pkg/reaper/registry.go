@@ -21,12 +21,15 @@ type registered struct {
 	records      []state.Record
 	resolved     []policy.Resolved // of each record
 	policies     []policy.Policy   // of all records, which are judged each; replaced, never changed
-	holds        []state.Hold      // files that keep it at observe
+	blockers     []state.Hold      // files that keep it at observe
 	limit        policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
 
 	candidates              map[uint64]*candidate // by cookie
+	surplus                 surplus
 	destroyed, wouldDestroy uint64
 	problem                 string        // why the last sweep could not read it
+	tried                   bool          // to enter it
+	unreachable             string        // why it could not be entered the last time that this was tried
 	registeredAt            monotime.Time // in this reaper's time
 	lastSweep               monotime.Time // when the last complete sweep began
 	sweepLate               time.Duration // how long after it was due that sweep began
@@ -41,7 +44,7 @@ func (ns *registered) mode() policy.Mode {
 	return m
 }
 
-// watched reports whether anything is looked for in it.
+// watched reports whether anything is looked for in it: its own sockets may never be destroyed.
 func (ns *registered) watched() bool { return ns.Interval > 0 }
 
 // paths returns the paths of a namespace's records, each once.
@@ -68,7 +71,7 @@ func newRegistry(minGrace time.Duration) *registry {
 // changes is what a census has changed.
 type changes struct {
 	removed  []*registered // registered no longer
-	repolicy []*registered // with other policies, or held or not held any more
+	repolicy []*registered // with other policies, held or not held any more, or watched no more
 	targets  bool          // there is something new, or less, or something else, to tell the finder
 }
 
@@ -85,26 +88,30 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 			ch.removed, ch.targets = append(ch.removed, ns), true
 		}
 	}
+	resolved := make(map[netns.Identity]*registered, len(groups))
 	for id, records := range groups {
-		n := r.resolve(id, records)
+		resolved[id] = r.resolve(id, records)
+	}
+	watchQuiet(resolved)
+	for id, n := range resolved {
 		ns := r.namespaces[id]
 		if ns == nil {
 			n.candidates, n.registeredAt = make(map[uint64]*candidate), now
 			r.namespaces[id], ch.targets = n, true
 			continue
 		}
-		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.holds) == 0 != (len(n.holds) == 0) {
+		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.blockers) == 0 != (len(n.blockers) == 0) || ns.watched() && !n.watched() {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
 		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
-		ns.Netns, ns.records, ns.resolved, ns.policies, ns.holds = n.Netns, n.records, n.resolved, n.policies, n.holds
+		ns.Netns, ns.records, ns.resolved, ns.policies, ns.blockers = n.Netns, n.records, n.resolved, n.policies, n.blockers
 	}
 	return ch
 }
 
 // resolve returns a network namespace with what its records and the census say of it, and nothing else.
 func (r *registry) resolve(id netns.Identity, records []state.Record) *registered {
-	ns := &registered{records: records, holds: r.census.heldBy(id)}
+	ns := &registered{records: records, blockers: r.census.heldBy(id)}
 	for i := range records {
 		resolved := records[i].Layers.Resolve(r.minGrace)
 		ns.resolved = append(ns.resolved, resolved)
@@ -116,6 +123,34 @@ func (r *registry) resolve(id netns.Identity, records []state.Record) *registere
 	}
 	ns.Netns = finder.NewNetns(id, paths(records), ns.policies)
 	return ns
+}
+
+// quietSweeps is how long after each other, on average, the quiet network namespaces are swept at the soonest: all of
+// them together cost at most two sweeps a second.
+const quietSweeps = 500 * time.Millisecond
+
+// watchQuiet has the finder look in the network namespaces in which nothing can be done, if there is one in which
+// something can: their sockets may be the other ends of connections. They are looked at as often as that one, so that an
+// end is known before the other one's time comes, or more rarely if there are many of them. The sweeps are sock_diag's;
+// the bpf finder has all sockets in one set.
+func watchQuiet(all map[netns.Identity]*registered) {
+	var interval time.Duration
+	var quiet []*registered
+	for _, ns := range all {
+		switch {
+		case !ns.watched():
+			quiet = append(quiet, ns)
+		case interval == 0 || ns.Interval < interval:
+			interval = ns.Interval
+		}
+	}
+	if interval == 0 {
+		return
+	}
+	interval = min(max(interval, time.Duration(len(quiet))*quietSweeps), time.Minute)
+	for _, ns := range quiet {
+		ns.Interval = interval
+	}
 }
 
 // targets lists the namespaces in which there is something to look for.

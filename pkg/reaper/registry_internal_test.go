@@ -4,12 +4,13 @@
 package reaper
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -110,7 +111,7 @@ func TestRegistryUpdate(t *testing.T) {
 				return found
 			}
 			got := effect{inodes(slices.Collect(maps.Values(r.namespaces))), inodes(ch.removed), inodes(ch.repolicy), ch.targets}
-			if diff := cmp.Diff(tc.want, got); diff != "" {
+			if diff := gocmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			for id, ns := range r.namespaces {
@@ -135,10 +136,21 @@ func TestRegistryTargets(t *testing.T) {
 		recordOf(3, "eth0", with(func(p *policy.Policy) { p.Mode = policy.Off })),
 	}}, moment(0))
 	want := []finder.Netns{{
-		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second,
+		Identity: netns.Identity{Cookie: 1, Dev: 4, Inode: 1}, Paths: []string{"/run/netns/a", "/proc/7/ns/net"}, Interval: 22500 * time.Millisecond, Patience: 90 * time.Second, Repair: time.Minute,
 	}}
-	if diff := cmp.Diff(want, r.targets()); diff != "" {
+	for _, inode := range []uint64{2, 3} { // in which nothing can be done, but which may have the other ends of connections
+		want = append(want, finder.Netns{
+			Identity: netns.Identity{Cookie: inode, Dev: 4, Inode: inode}, Paths: []string{"/run/netns/a"}, Interval: want[0].Interval, Patience: time.Duration(policy.Never), Repair: time.Minute,
+		})
+	}
+	got := r.targets()
+	slices.SortFunc(got, func(a, b finder.Netns) int { return cmp.Compare(a.Identity.Inode, b.Identity.Inode) })
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)
+	}
+	r.update(census{records: []state.Record{recordOf(2, "eth0", never), recordOf(3, "eth0", never)}}, moment(1))
+	if got := r.targets(); len(got) != 0 {
+		t.Errorf("without any in which something can be done, looked at are %v", got)
 	}
 }
 

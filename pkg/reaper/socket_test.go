@@ -23,11 +23,15 @@ import (
 // tick is the longest of the kernel's: what tcp_info says of a moment may be that much too early.
 const tick = 10 * time.Millisecond
 
-// timing is a policy under which the sockets of one state have a grace, and those of the other are never
-// destroyed: the peers of the sockets in question.
+// endless is a grace that no test lives to see the end of. It spares the socket and, other than policy.Never, not the
+// other end of its connection.
+const endless = policy.Patience(10_000 * time.Hour)
+
+// timing is a policy under which the sockets of one state have a grace, and those of the other are not destroyed: the
+// peers of the sockets in question.
 func timing(st inetdiag.State, grace time.Duration, change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter, p.PendingGrace = policy.Never, policy.Never, policy.Never, policy.Never
+	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter, p.PendingGrace = endless, endless, policy.Never, endless
 	if st == inetdiag.CloseWait {
 		p.CloseWaitGrace = policy.Patience(grace)
 	} else {
@@ -66,8 +70,14 @@ func end(p nstest.Pair, st inetdiag.State) *net.TCPConn {
 // then: it was spared. moving are connections of the namespace that are used all the while.
 func (n *node) outlive(ns *nstest.NS, st inetdiag.State, moving ...net.Conn) {
 	n.tb.Helper()
+	n.outliveBy(st, func(inetdiag.State) nstest.Pair { return shut(n.tb, ns.Connect(n.tb, nstest.IPv4)) }, moving...)
+}
+
+// outliveBy is outlive with sockets that connect makes.
+func (n *node) outliveBy(st inetdiag.State, connect func(inetdiag.State) nstest.Pair, moving ...net.Conn) {
+	n.tb.Helper()
 	for range 2 {
-		victim := end(shut(n.tb, ns.Connect(n.tb, nstest.IPv4)), st)
+		victim := end(connect(st), st)
 		nstest.Eventually(n.tb, patience, "the socket is known, or is gone already", func() bool {
 			_, known := n.find(victim, api.SocketQuery{})
 			_, gone := n.entry(victim, api.Destroyed)
@@ -75,6 +85,20 @@ func (n *node) outlive(ns *nstest.NS, st inetdiag.State, moving ...net.Conn) {
 		})
 		n.pass(lenient, moving...)
 		n.awaitDestroyed(victim)
+	}
+}
+
+// apart returns a function that makes connections of the namespace to another one, whose end in the former gets to a
+// state. The other ends are not known to any reaper, and spare nothing.
+func apart(tb testing.TB, ns *nstest.NS) func(st inetdiag.State) nstest.Pair {
+	tb.Helper()
+	far := newNS(tb)
+	nstest.Link(tb, ns, far)
+	return func(st inetdiag.State) nstest.Pair {
+		if st == inetdiag.CloseWait {
+			return shut(tb, far.ConnectFrom(tb, nstest.LinkB, ns.ListenAt(tb, nstest.LinkA+":0")))
+		}
+		return shut(tb, ns.ConnectFrom(tb, nstest.LinkA, far.ListenAt(tb, nstest.LinkB+":0")))
 	}
 }
 

@@ -143,7 +143,7 @@ func TestSpares(t *testing.T) {
 			},
 		},
 		"one whose state's grace is never": {
-			state: inetdiag.FinWait2, want: policy.GraceNever,
+			state: inetdiag.FinWait2, policy: func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }, want: policy.GraceNever,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := ns.Connect(t, nstest.IPv4)
 				if err := p.Server.CloseWrite(); err != nil { // the client is in CLOSE_WAIT then
@@ -181,9 +181,9 @@ func TestSpares(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		n := newNode(t, finder, attentive)
 		type made struct {
-			ns    *nstest.NS
-			conn  net.Conn
-			works func(*testing.T)
+			connect func(inetdiag.State) nstest.Pair // makes a victim
+			conn    net.Conn
+			works   func(*testing.T)
 		}
 		all := make(map[string]made)
 		var moving []net.Conn
@@ -194,7 +194,7 @@ func TestSpares(t *testing.T) {
 				tc.policy = nothingElse
 			}
 			n.register(ns, timing(tc.state, lenient, tc.policy))
-			all[name] = made{ns, conn, works}
+			all[name] = made{apart(t, ns), conn, works}
 			if !tc.all {
 				n.awaitKnown(conn)
 			}
@@ -205,7 +205,7 @@ func TestSpares(t *testing.T) {
 		for range 2 { // as outlive does, in all of the network namespaces at once
 			var victims []net.Conn
 			for name, tc := range cases {
-				victims = append(victims, end(shut(t, all[name].ns.Connect(t, nstest.IPv4)), tc.state))
+				victims = append(victims, end(all[name].connect(tc.state), tc.state))
 			}
 			for _, v := range victims {
 				n.awaitKnown(v)

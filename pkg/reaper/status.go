@@ -70,11 +70,12 @@ func (l *loop) status() api.ReaperStatus {
 			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.late),
 		},
 		Mode:       l.caps.view,
-		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.count},
-		Namespaces: len(l.registry.namespaces),
-		Counts:     l.allCounts(),
+		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.Len()},
+		Peers:      l.peers(),
+		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(),
+		Counts: l.allCounts(),
 		// Never null: a list may be empty.
-		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{},
+		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{}, Refusals: []api.RefusalView{},
 	}
 	for _, b := range api.AgeBounds() {
 		s.AgeBounds = append(s.AgeBounds, api.Seconds(b))
@@ -86,13 +87,14 @@ func (l *loop) status() api.ReaperStatus {
 	for _, p := range l.registry.census.problems {
 		s.Problems = append(s.Problems, api.ProblemView{File: p.File, Problem: p.Err.Error()})
 	}
+	s.Refusals = append(s.Refusals, l.refusals()...)
 	return s
 }
 
 // addNamespace adds what is known of a namespace to a status.
 func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time) {
 	view := api.AttachmentView{
-		Mode: ns.mode(), Problem: ns.problem,
+		Mode: ns.mode(), Problem: ns.problem, Unreachable: ns.unreachable,
 		Destroyed: ns.destroyed, WouldDestroy: ns.wouldDestroy,
 	}
 	if !ns.lastSweep.IsZero() {

@@ -25,6 +25,7 @@ type survey struct {
 	record       state.Record
 	ns           registered // its policies and its limit alone
 	findsOwners  bool
+	canAsk       bool
 	known        []candidate
 	views        []api.SocketView
 	unregistered bool // the namespace is not registered
@@ -40,7 +41,8 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 		return
 	}
 	s.netns, s.record, s.findsOwners = ns.Netns, ns.records[0], l.tracker.findsOwners
-	s.ns = registered{policies: ns.policies, limit: ns.limit}
+	s.canAsk = l.tracker.canAsk
+	s.ns = registered{policies: ns.policies, limit: ns.limit, surplus: ns.surplus}
 	s.known = slices.Grow(s.known, len(ns.candidates))
 	for _, c := range ns.candidates {
 		s.known = append(s.known, *c)
@@ -71,7 +73,7 @@ func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 	for i := range s.known {
 		c := &s.known[i]
 		sock := c.socket()
-		v := s.view(&c.history, &sock, s.facts(c, at), at)
+		v := s.view(c, &c.history, &sock, at)
 		if !c.isConfirmed() {
 			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
 		}
@@ -83,6 +85,9 @@ func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 // conclude adds to the last view what the candidate waits for, and drops the view if it is not asked for. c is nil for
 // a socket that is no candidate.
 func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, c *candidate) {
+	if v.Verdict == policy.AskingPeer && !s.canAsk {
+		v.Verdict, v.Why = policy.WithinGrace, "its peer is due to be asked, and no peer is asked here (--max-asks-per-second 0): its grace alone counts"
+	}
 	if !q.Wants(v) {
 		s.views = s.views[:len(s.views)-1]
 		return
@@ -93,6 +98,7 @@ func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, c *candidate) {
 	if c == nil {
 		return
 	}
+	c.addPeer(v, s.clock.Now())
 	switch {
 	case v.Verdict == policy.Destroyable && c.step.phase == phaseHeld:
 		v.Why += ", waiting for --max-destroys-per-second"
@@ -138,7 +144,7 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 		prev = &c.history
 	}
 	h := policy.Follow(prev, policy.Look{At: at, Socket: sock})
-	v := s.view(&h, sock, s.facts(c, at), at)
+	v := s.view(c, &h, sock, at)
 	if s.unregistered {
 		v.Verdict, v.Deadline = policy.NotRegistered, nil
 		v.Why = policy.Explain(&policy.Verdict{Reason: policy.NotRegistered}, nil, &policy.History{}, sock, at)
@@ -146,9 +152,13 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 	s.conclude(v, q, c)
 }
 
-// view appends a view of a socket as policy judges it.
-func (s *survey) view(h *policy.History, sock *inetdiag.Socket, f policy.Facts, at monotime.Time) *api.SocketView {
-	verdict := s.ns.judge(h, sock, f, at)
+// view appends a view of a socket as policy judges it; c is what is known of it, or nil.
+func (s *survey) view(c *candidate, h *policy.History, sock *inetdiag.Socket, at monotime.Time) *api.SocketView {
+	verdict := s.ns.judge(h, sock, s.facts(c, at), at)
+	if c != nil {
+		verdict = sparedByOther(verdict, c.verdict.other, at)
+	}
+	verdict = limited(verdict, c != nil && c.verdict.allowed && !s.ns.surplus.shrunk, true, at)
 	s.views = append(s.views, api.SocketView{
 		Pod: s.record.Pod, ContainerID: s.record.ContainerID, Netns: s.record.Netns.Path,
 		Local: sock.ID.Local().String(), Peer: sock.ID.Peer().String(), State: sock.State,

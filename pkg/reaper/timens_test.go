@@ -49,7 +49,7 @@ func runReaper() error {
 	}
 	defer root.Close()
 	load := func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) }
-	by, err := finder.Select(name, load, finder.Config{Root: root, Clock: clock, CPUBudget: 1})
+	by, err := finder.Select(name, load, finder.Config{Root: root, Clock: clock, CPUBudget: 1, MaxWalkInterval: time.Second})
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,9 @@ func runReaper() error {
 // reaperIn starts a reaper in a time namespace. stop lets it save its candidates and exit.
 func reaperIn(t *testing.T, offset, finderName, dir string) (printed *bufio.Scanner, stop func()) {
 	t.Helper()
-	cmd := exec.Command("unshare", "--time", "--monotonic", offset, os.Args[0])
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, "unshare", "--time", "--monotonic", offset, os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s", envReaper, finderName, dir))
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
@@ -128,12 +130,13 @@ func TestTimeNamespaceMakesNoSocketOlder(t *testing.T) {
 				t.Parallel()
 				ns, n := newNS(t), offNode(t)
 				old := ns.Connect(t, nstest.IPv4)
-				n.register(ns, timing(inetdiag.CloseWait, grace))
+				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
 				printed, stop := reaperIn(t, offsets[0], finder, n.store.Dir())
 				began := time.Now()
 				shut(t, old)
 				printed.Scan()
 				stop()
+				n.register(ns, timing(inetdiag.CloseWait, grace))
 				history, _ := reaperIn(t, offsets[1], finder, n.store.Dir())
 				history.Scan()
 				if !history.Scan() {

@@ -8,32 +8,42 @@ import (
 	"container/heap"
 	"iter"
 
+	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
+// candidateQueue has candidates of all network namespaces, which have their turns.
+type candidateQueue = rotation.Queue[*registered, *candidate]
+
+func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *candidate]() }
+
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
-	agenda  agenda
-	fresh   *rotation // candidates in phaseQueued
-	held    *rotation // candidates in phaseHeld
-	unowned *rotation // candidates in phaseUnowned, and some that were
-	changed bool      // since the candidates were last saved
-	events  [numEvents]uint64
+	agenda   agenda
+	fresh    *candidateQueue // candidates in phaseQueued
+	held     *candidateQueue // candidates in phaseHeld
+	unowned  *candidateQueue // candidates in phaseUnowned, and some that were
+	ends     ends
+	toChoose map[*registered]struct{} // in which rules with a number may let others go than before
+	changed  bool                     // since the candidates were last saved
+	events   [numEvents]uint64
 
 	findsOwners bool         // else judgements do without
-	asks        bool         // peers can be asked
-	toAsk       []*candidate // in phaseAsking, whose question is to be sent
-	toCancel    []*candidate // that were in it, whose question is to be cancelled
+	canAsk      bool         // peers can be asked
+	toAsk       []*candidate // in phaseAsking, whose question must be sent
+	toCancel    []*candidate // that were in it, whose question must be cancelled
 	wouldAsk    uint64       // questions that the mode forbade, one for each idle time
 
 	spared map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
 }
 
 func newTracker() tracker {
-	return tracker{fresh: newRotation(), held: newRotation(), unowned: newRotation(), spared: make(map[policy.Reason]uint64)}
+	return tracker{
+		fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), toChoose: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
+	}
 }
 
 // handle moves a candidate to its next phase, and returns what is left to do: the queues are served.
@@ -42,10 +52,10 @@ func (t *tracker) handle(c *candidate, e event, now monotime.Time) action {
 }
 
 // handleUntil is handle for a judgement that wants the candidate to be looked at again at a time.
-func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) action {
+func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) action {
 	t.events[e]++
 	was := c.step
-	next, act := was.next(e, again, now)
+	next, act := was.next(e, dueAt, now)
 	c.step = next
 	if was.phase == phaseHeld && next.phase != phaseHeld {
 		c.excuse(now.Sub(was.since))
@@ -56,16 +66,19 @@ func (t *tracker) handleUntil(c *candidate, e event, again, now monotime.Time) a
 	}
 	switch {
 	case act&actQueue != 0:
-		t.fresh.push(c)
+		t.fresh.Push(c.ns, c)
 	case act&actHold != 0:
-		t.held.push(c)
+		t.held.Push(c.ns, c)
 	case act&actLookUp != 0:
-		t.unowned.push(c)
+		t.unowned.Push(c.ns, c)
 	case act&actAsk != 0:
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
 		delete(c.ns.candidates, c.history.ID.Cookie())
+		t.ends.remove(c)
+		t.uncount(c)
 		t.changed = true
+		t.reconsiderOthersOf(c, now)
 	}
 	return act
 }
@@ -98,11 +111,14 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	if s.Inode == c.shown.inode {
 		facts = t.facts(c, now)
 	}
-	v := ns.judge(&h, s, facts, now)
-	if t.take(c, h, s, v) {
+	own := ns.judge(&h, s, facts, now)
+	v, was := t.conclude(c, &h, own, now), c.verdict.standing
+	if t.take(c, h, s, v, own.Deadline) {
 		t.handle(c, eventRenewed, now)
 	}
+	t.count(c, &v)
 	t.judged(c, v, now)
+	t.reconsiderOther(c, was, true, now)
 }
 
 // facts returns what is known of a candidate beside its looks.
@@ -114,26 +130,48 @@ func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
 
 // judge judges a candidate as it was at its last look, at a later moment.
 func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
+	return t.conclude(c, &c.history, t.judgeAlone(c, now), now)
+}
+
+// conclude returns a candidate's own verdict with the say of all other sockets: the other end of its connection, and those
+// that a rule counts with it.
+func (t *tracker) conclude(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
+	return limited(t.withOther(c, h, own, now), c.isAllowed(), c.owners != nil, now)
+}
+
+// judgeAlone is judge without the say of other sockets.
+func (t *tracker) judgeAlone(c *candidate, now monotime.Time) policy.Verdict {
 	s := c.socket()
 	return c.ns.judge(&c.history, &s, t.facts(c, now), now)
 }
 
 // reconsider judges a candidate again after something else than a look has changed.
 func (t *tracker) reconsider(c *candidate, now monotime.Time) {
-	s, v := c.socket(), t.judge(c, now)
-	t.take(c, c.history, &s, v)
+	s, own, was := c.socket(), t.judgeAlone(c, now), c.verdict.standing
+	v := t.conclude(c, &c.history, own, now)
+	t.take(c, c.history, &s, v, own.Deadline)
+	t.count(c, &v)
 	t.judged(c, v, now)
+	t.reconsiderOther(c, was, false, now)
 }
 
 // take takes over a look and the verdict on it, as candidate.take does.
-func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict) (renewed bool) {
+func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
 	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
 	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable {
 		t.spared[v.Reason]++
 	}
-	return c.take(h, s, v)
+	if h.ID == c.history.ID {
+		return c.take(h, s, v, deadline)
+	}
+	if !c.history.Last.IsZero() {
+		t.ends.remove(c)
+	}
+	renewed = c.take(h, s, v, deadline)
+	t.ends.add(c)
+	return renewed
 }
 
 // judged handles the verdict on the last look.
@@ -147,10 +185,12 @@ func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
 		c.verdict.recorded |= recordedQuestion
 		t.wouldAsk++
 	}
+	if v.Other == policy.StandingUnknown {
+		t.lookAtOther(c, now)
+	}
 }
 
-// judgement returns the event that a verdict is. A rule's threshold and the other end of the connection have their
-// say here.
+// judgement returns the event that a verdict is.
 func (t *tracker) judgement(v *policy.Verdict) event {
 	switch {
 	case v.NeedsOwners:
@@ -159,7 +199,7 @@ func (t *tracker) judgement(v *policy.Verdict) event {
 		return eventDestroyDue
 	case v.Reason == policy.WouldAsk:
 		return eventAskForbidden
-	case v.Reason == policy.AskingPeer && t.asks:
+	case v.Reason == policy.AskingPeer && t.canAsk:
 		return eventAskDue
 	}
 	return eventSpared
@@ -167,6 +207,7 @@ func (t *tracker) judgement(v *policy.Verdict) event {
 
 // rejudge handles a change of a network namespace's policy, or of the mode.
 func (t *tracker) rejudge(ns *registered, now monotime.Time) {
+	t.chooseAgain(ns)
 	for _, c := range ns.candidates {
 		t.handle(c, eventRejudged, now)
 		if !c.isConfirmed() {
@@ -185,17 +226,20 @@ func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
 	}
 	c := &candidate{ns: ns, index: -1, history: h, excused: now, verdict: verdict{reason: policy.Unknown}}
 	ns.candidates[cookie] = c
+	t.ends.add(c)
 	t.handle(c, eventTimeCame, now)
 }
 
 // forget drops all candidates of a network namespace.
 func (t *tracker) forget(ns *registered, now monotime.Time) {
-	t.fresh.drop(ns)
-	t.held.drop(ns)
-	t.unowned.drop(ns)
 	for _, c := range ns.candidates {
 		t.handle(c, eventForgotten, now)
 	}
+	delete(t.toChoose, ns)
+	// Last: the end of one candidate may have had another one of them queued.
+	t.fresh.Drop(ns)
+	t.held.Drop(ns)
+	t.unowned.Drop(ns)
 }
 
 // missed handles the candidates that a sweep of their network namespace did not show. They may be gone, or the
@@ -210,7 +254,7 @@ func (t *tracker) missed(ns *registered, swept, now monotime.Time) {
 
 // due handles the candidates whose time has come.
 func (t *tracker) due(now monotime.Time) {
-	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.again) {
+	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.dueAt) {
 		t.handle(t.agenda[0], eventTimeCame, now) // which takes it off the agenda
 	}
 }
@@ -218,7 +262,7 @@ func (t *tracker) due(now monotime.Time) {
 // schedule puts a candidate on the agenda, or takes it off, as its step says.
 func (t *tracker) schedule(c *candidate) {
 	switch {
-	case c.step.again.IsZero():
+	case c.step.dueAt.IsZero():
 		if c.index >= 0 {
 			heap.Remove(&t.agenda, int(c.index))
 		}
@@ -234,7 +278,7 @@ func (t *tracker) next() (monotime.Time, bool) {
 	if len(t.agenda) == 0 {
 		return 0, false
 	}
-	return t.agenda[0].step.again, true
+	return t.agenda[0].step.dueAt, true
 }
 
 // upcoming yields the candidates whose time comes by then, the earlier ones mostly first. It visits no others.
@@ -243,7 +287,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 	return func(yield func(*candidate) bool) {
 		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 			i := queue[0]
-			if i >= len(t.agenda) || until.Before(t.agenda[i].step.again) {
+			if i >= len(t.agenda) || until.Before(t.agenda[i].step.dueAt) {
 				continue // nor are those below it any sooner
 			}
 			if !yield(t.agenda[i]) {
@@ -258,7 +302,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 type agenda []*candidate
 
 func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].step.again < a[j].step.again }
+func (a agenda) Less(i, j int) bool { return a[i].step.dueAt < a[j].step.dueAt }
 func (a agenda) Swap(i, j int) {
 	a[i], a[j] = a[j], a[i]
 	a[i].index, a[j].index = int32(i), int32(j)

@@ -17,7 +17,7 @@ import (
 func dueAt(t *tracker, at monotime.Time) []uint64 {
 	var cookies []uint64
 	t.due(at)
-	for ns, list := t.fresh.pop(100); ns != nil; ns, list = t.fresh.pop(100) {
+	for ns, list := t.fresh.Pop(100); ns != nil; ns, list = t.fresh.Pop(100) {
 		for _, c := range list {
 			cookies = append(cookies, c.history.ID.Cookie())
 			t.handle(c, eventTaken, at)
@@ -213,8 +213,8 @@ func TestTrackerAgendaStaysInOrder(t *testing.T) {
 		case 2:
 			tr.due(at)
 		case 3:
-			for _, queue := range []*rotation{tr.fresh, tr.held} {
-				_, list := queue.pop(1 + rnd.IntN(20))
+			for _, queue := range []*candidateQueue{tr.fresh, tr.held} {
+				_, list := queue.Pop(1 + rnd.IntN(20))
 				for _, c := range list {
 					tr.handle(c, eventTaken, at)
 				}
@@ -250,16 +250,16 @@ func checkAgenda(t *testing.T, tr *tracker, namespaces []*registered, step int) 
 			}
 			phases[c.step.phase]++
 			if c.index < 0 {
-				if !c.step.again.IsZero() {
+				if !c.step.dueAt.IsZero() {
 					t.Fatalf("step %d: candidate %d is not on the agenda: %+v", step, cookie, c)
 				}
 				continue
 			}
 			scheduled++
-			if tr.agenda[c.index] != c || c.step.again.IsZero() {
+			if tr.agenda[c.index] != c || c.step.dueAt.IsZero() {
 				t.Fatalf("step %d: candidate %d is in the wrong place: %+v", step, cookie, c)
 			}
-			if parent := tr.agenda[(c.index-1)/2]; c.index > 0 && c.step.again.Before(parent.step.again) {
+			if parent := tr.agenda[(c.index-1)/2]; c.index > 0 && c.step.dueAt.Before(parent.step.dueAt) {
 				t.Fatalf("step %d: candidate %d is behind a later one", step, cookie)
 			}
 		}
@@ -267,8 +267,8 @@ func checkAgenda(t *testing.T, tr *tracker, namespaces []*registered, step int) 
 	if scheduled != len(tr.agenda) {
 		t.Fatalf("step %d: %d are on the agenda, %d of them known", step, len(tr.agenda), scheduled)
 	}
-	if phases[phaseQueued] != tr.fresh.count || phases[phaseHeld] != tr.held.count {
-		t.Fatalf("step %d: %v, but the queues have %d and %d", step, phases, tr.fresh.count, tr.held.count)
+	if phases[phaseQueued] != tr.fresh.Len() || phases[phaseHeld] != tr.held.Len() {
+		t.Fatalf("step %d: %v, but the queues have %d and %d", step, phases, tr.fresh.Len(), tr.held.Len())
 	}
 	if phases[phaseDropped] != 0 {
 		t.Fatalf("step %d: %d dropped candidates are known", step, phases[phaseDropped])

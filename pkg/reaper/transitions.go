@@ -22,6 +22,7 @@ const (
 	phaseRefused                // for the time to retry what was refused
 	phaseUnowned                // for a look-up of its owners
 	phaseAsking                 // for its peer's answer
+	phaseWithdrawn              // for the end of the question that was cancelled
 	phaseDropped                // for nothing: it is no candidate any more
 	numPhases
 )
@@ -88,6 +89,9 @@ const (
 // In three states the candidate is in the hands of another component, and comes back on its own: queued and held, with the
 // queue, and examined, with the examiner. So no look and no answer takes it out of these; what changes while the
 // examiner works makes its answer one about the past, and the candidate is examined again.
+//
+// Nor does anything but the prober's answer end a question: until then the prober may have a duplicate of the socket's
+// descriptor, and were the socket destroyed its owner could get events for a descriptor that it has closed.
 func transition(s phase, e event) (phase, action) {
 	if e == eventForgotten {
 		return forget(s)
@@ -160,18 +164,21 @@ func transition(s phase, e event) (phase, action) {
 		}
 	case phaseAsking:
 		switch e {
-		case eventRenewed, eventSpared, eventRejudged:
-			return phaseTimed, actCancel
-		case eventAskForbidden:
-			return phaseForbidden, actCancel | actRecord
-		case eventDestroyDue, eventTimeCame:
-			return phaseQueued, actCancel | actQueue
+		case eventRenewed, eventSpared, eventRejudged, eventAskForbidden, eventDestroyDue, eventTimeCame:
+			return phaseWithdrawn, actCancel
 		case eventPeerAlive, eventNotAsked:
 			return phaseTimed, 0
 		case eventPeerGone, eventClosed:
 			return phaseDropped, actRecord | actDrop
 		case eventCancelled:
 			return phaseRefused, 0
+		}
+	case phaseWithdrawn:
+		switch e {
+		case eventPeerAlive, eventNotAsked, eventCancelled:
+			return phaseTimed, 0 // and judged
+		case eventPeerGone, eventClosed:
+			return phaseDropped, actRecord | actDrop
 		}
 	case phaseDropped:
 		if e == eventDestroyed { // it was forgotten while the examiner destroyed it
@@ -186,7 +193,7 @@ func forget(s phase) (phase, action) {
 	switch s {
 	case phaseDropped:
 		return phaseDropped, 0
-	case phaseAsking:
+	case phaseAsking, phaseWithdrawn:
 		return phaseDropped, actCancel | actDrop
 	}
 	return phaseDropped, actDrop
@@ -194,7 +201,7 @@ func forget(s phase) (phase, action) {
 
 // step is where a candidate stands.
 type step struct {
-	again monotime.Time // eventTimeCame is due; zero: never
+	dueAt monotime.Time // of eventTimeCame; zero: never
 	since monotime.Time // in this phase
 	phase phase
 }
@@ -202,24 +209,24 @@ type step struct {
 // retryAfter is how long a socket is left alone after the kernel refused to look at or destroy it.
 const retryAfter = 10 * time.Second
 
-// next returns the step after an event. again is when a judgement wants the socket to be looked at again, and counts
-// for the events that are judgements alone.
-func (s step) next(e event, again, now monotime.Time) (step, action) {
+// next returns the step after an event. dueAt is when a judgement requires the next look, and counts for the events that
+// are judgements alone.
+func (s step) next(e event, dueAt, now monotime.Time) (step, action) {
 	to, act := transition(s.phase, e)
-	n := step{phase: to, again: s.again, since: s.since}
+	n := step{phase: to, dueAt: s.dueAt, since: s.since}
 	if to != s.phase {
-		n.again, n.since = 0, now
+		n.dueAt, n.since = 0, now
 	}
 	switch {
 	case to == phaseRefused && s.phase != phaseRefused:
-		n.again = now.Add(retryAfter)
+		n.dueAt = now.Add(retryAfter)
 	case e.isJudgement() && to.isJudged():
-		n.again = again
+		n.dueAt = dueAt
 	}
 	return n, act
 }
 
-// isJudgement reports whether the event is a judgement after which the socket has to be looked at again at some time.
+// isJudgement reports whether the event is a judgement that requires another look at some time.
 func (e event) isJudgement() bool {
 	switch e {
 	case eventSpared, eventOwnersNeeded, eventAskDue, eventAskForbidden:
@@ -240,7 +247,7 @@ func (s phase) isJudged() bool {
 // String returns the phase as /debug and tests show it.
 func (s phase) String() string {
 	return [numPhases]string{
-		"timed", "queued", "examined", "overtaken", "held", "forbidden", "refused", "unowned", "asking", "dropped",
+		"timed", "queued", "examined", "overtaken", "held", "forbidden", "refused", "unowned", "asking", "withdrawn", "dropped",
 	}[s]
 }
 

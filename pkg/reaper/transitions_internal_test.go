@@ -13,30 +13,30 @@ import (
 // transitionTable is every transition: the phase that an event leads to from the phase of its column, with
 // what is done; a dot where nothing changes.
 const transitionTable = `
-                   timed           queued    examined          overtaken      held      forbidden     refused      unowned           asking                  dropped
-renewed            .               .         overtaken         .              .         timed         .            timed             timed,cancel            .
-spared             .               .         .                 .              .         timed         .            timed             timed,cancel            .
-owners-needed      unowned,lookup  .         .                 .              .         .             .            .                 .                       .
-ask-due            asking,ask      .         .                 .              .         asking,ask    .            asking,ask        .                       .
-ask-forbidden      forbidden,rec   .         .                 .              .         .             .            forbidden,rec     forbidden,cancel,rec    .
-destroy-due        queued,queue    .         .                 .              .         .             .            queued,queue      queued,cancel,queue     .
-time-came          queued,queue    .         .                 .              .         queued,queue  queued,queue queued,queue      queued,cancel,queue     .
-missed             queued,queue    .         .                 .              .         queued,queue  .            queued,queue      .                       .
-taken              .               examined  .                 .              examined  .             .            .                 .                       .
-examined           .               .         timed             queued,queue   .         .             .            .                 .                       .
-gone               .               .         dropped,drop      queued,queue   .         .             .            .                 .                       .
-destroyed          .               .         dropped,rec,drop  queued,rec,queue  .      .             .            .                 .                       dropped,rec
-destroy-forbidden  .               .         forbidden,rec     queued,rec,queue  .      .             .            .                 .                       .
-over-budget        .               .         held,hold         queued,queue   .         .             .            .                 .                       .
-refused            .               .         refused           refused        .         .             .            .                 .                       .
-owners-looked-up   .               .         .                 .              .         .             .            timed             .                       .
-peer-alive         .               .         .                 .              .         .             .            .                 timed                   .
-peer-gone          .               .         .                 .              .         .             .            .                 dropped,rec,drop        .
-closed             .               .         .                 .              .         .             .            .                 dropped,rec,drop        .
-not-asked          .               .         .                 .              .         .             .            .                 timed                   .
-cancelled          .               .         .                 .              .         .             .            .                 refused                 .
-rejudged           .               .         overtaken         .              .         timed         .            timed             timed,cancel            .
-forgotten          dropped,drop    dropped,drop  dropped,drop  dropped,drop   dropped,drop  dropped,drop  dropped,drop  dropped,drop  dropped,cancel,drop    .
+                   timed           queued        examined          overtaken         held          forbidden     refused       unowned        asking               withdrawn            dropped
+renewed            .               .             overtaken         .                 .             timed         .             timed          withdrawn,cancel     .                    .
+spared             .               .             .                 .                 .             timed         .             timed          withdrawn,cancel     .                    .
+owners-needed      unowned,lookup  .             .                 .                 .             .             .             .              .                    .                    .
+ask-due            asking,ask      .             .                 .                 .             asking,ask    .             asking,ask     .                    .                    .
+ask-forbidden      forbidden,rec   .             .                 .                 .             .             .             forbidden,rec  withdrawn,cancel     .                    .
+destroy-due        queued,queue    .             .                 .                 .             .             .             queued,queue   withdrawn,cancel     .                    .
+time-came          queued,queue    .             .                 .                 .             queued,queue  queued,queue  queued,queue   withdrawn,cancel     .                    .
+missed             queued,queue    .             .                 .                 .             queued,queue  .             queued,queue   .                    .                    .
+taken              .               examined      .                 .                 examined      .             .             .              .                    .                    .
+examined           .               .             timed             queued,queue      .             .             .             .              .                    .                    .
+gone               .               .             dropped,drop      queued,queue      .             .             .             .              .                    .                    .
+destroyed          .               .             dropped,rec,drop  queued,rec,queue  .             .             .             .              .                    .                    dropped,rec
+destroy-forbidden  .               .             forbidden,rec     queued,rec,queue  .             .             .             .              .                    .                    .
+over-budget        .               .             held,hold         queued,queue      .             .             .             .              .                    .                    .
+refused            .               .             refused           refused           .             .             .             .              .                    .                    .
+owners-looked-up   .               .             .                 .                 .             .             .             timed          .                    .                    .
+peer-alive         .               .             .                 .                 .             .             .             .              timed                timed                .
+peer-gone          .               .             .                 .                 .             .             .             .              dropped,rec,drop     dropped,rec,drop     .
+closed             .               .             .                 .                 .             .             .             .              dropped,rec,drop     dropped,rec,drop     .
+not-asked          .               .             .                 .                 .             .             .             .              timed                timed                .
+cancelled          .               .             .                 .                 .             .             .             .              refused              timed                .
+rejudged           .               .             overtaken         .                 .             timed         .             timed          withdrawn,cancel     .                    .
+forgotten          dropped,drop    dropped,drop  dropped,drop      dropped,drop      dropped,drop  dropped,drop  dropped,drop  dropped,drop   dropped,cancel,drop  dropped,cancel,drop  .
 `
 
 // cell writes a transition as the table does.
@@ -104,10 +104,11 @@ func TestTransitionsKeepTheirPromises(t *testing.T) {
 		examiner := e >= eventExamined && e <= eventRefused
 		return from != phaseExamined && from != phaseOvertaken || to == from || to == phaseOvertaken || examiner || e == eventForgotten
 	})
-	each("a question begins and ends", func(from phase, e event, to phase, act action) bool {
+	out := func(s phase) bool { return s == phaseAsking || s == phaseWithdrawn }
+	each("a question begins once, is cancelled, and only its answer ends it", func(from phase, e event, to phase, act action) bool {
 		answered := e >= eventPeerAlive && e <= eventCancelled
-		return (act&actAsk != 0) == (from != phaseAsking && to == phaseAsking) &&
-			(act&actCancel != 0) == (from == phaseAsking && to != phaseAsking && !answered)
+		return (act&actAsk != 0) == (!out(from) && to == phaseAsking) && (!out(from) || out(to) || answered || e == eventForgotten) &&
+			(act&actCancel != 0) == (from == phaseAsking && to == phaseWithdrawn || out(from) && e == eventForgotten)
 	})
 	each("what is dropped stays so, and is dropped once", func(from phase, _ event, to phase, act action) bool {
 		return (act&actDrop != 0) == (from != phaseDropped && to == phaseDropped) && (from != phaseDropped || to == phaseDropped)
@@ -122,7 +123,7 @@ func TestStepKnowsWhenItsTimeComes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		from        step
 		e           event
-		again, want monotime.Time
+		dueAt, want monotime.Time
 	}{
 		"a judgement says when":                        {step{soon, 1, phaseTimed}, eventSpared, later, later},
 		"a judgement says never":                       {step{soon, 1, phaseTimed}, eventSpared, 0, 0},
@@ -138,9 +139,9 @@ func TestStepKnowsWhenItsTimeComes(t *testing.T) {
 		"the prober's own cancellation is retried":     {step{later, 1, phaseAsking}, eventCancelled, 0, monotime.Time(now).Add(retryAfter)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, _ := tc.from.next(tc.e, tc.again, now)
-			if got.again != tc.want {
-				t.Errorf("its time comes at %v, want %v", got.again, tc.want)
+			got, _ := tc.from.next(tc.e, tc.dueAt, now)
+			if got.dueAt != tc.want {
+				t.Errorf("its time comes at %v, want %v", got.dueAt, tc.want)
 			}
 			want := tc.from.since
 			if got.phase != tc.from.phase {

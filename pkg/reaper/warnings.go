@@ -21,12 +21,15 @@ const (
 	WarnOwners      = "owners"       // the holders of sockets cannot be found
 	WarnLookAge     = "look-age"     // the machine leaves no time between a look at a socket and its destroy
 	WarnFinder      = "finder"       // a finder fell back to another
+	WarnNetns       = "netns"        // network namespaces cannot be entered
+	WarnAsking      = "asking"       // peers cannot be asked
 )
 
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
 		WarnHostNetns, WarnSockDestroy, WarnCandidates, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnFinder,
+		WarnNetns, WarnAsking,
 	}
 }
 

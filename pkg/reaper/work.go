@@ -21,19 +21,20 @@ import (
 // served first when there is some.
 func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 	l.tracker.due(at)
-	if l.tracker.held.count > 0 {
-		if grant := l.budget.share(wall, l.tracker.held.count, l.tracker.held.namespaces(), jobSize); grant > 0 {
-			ns, list := l.tracker.held.pop(grant)
+	l.tracker.choose(at)
+	if l.tracker.held.Len() > 0 {
+		if grant := l.budget.share(wall, l.tracker.held.Len(), l.tracker.held.Groups(), jobSize); grant > 0 {
+			ns, list := l.tracker.held.Pop(grant)
 			return l.job(ns, list, grant, at)
 		}
 	}
-	ns, list := l.tracker.fresh.pop(jobSize)
+	ns, list := l.tracker.fresh.Pop(jobSize)
 	if ns == nil {
 		return nil
 	}
 	grant := 0
-	if l.tracker.held.count == 0 { // else it is their turn
-		grant = l.budget.share(wall, len(list)+l.tracker.fresh.count, l.tracker.fresh.namespaces()+1, jobSize)
+	if l.tracker.held.Len() == 0 { // else it is their turn
+		grant = l.budget.share(wall, len(list)+l.tracker.fresh.Len(), l.tracker.fresh.Groups()+1, jobSize)
 	}
 	return l.job(ns, list, grant, at)
 }
@@ -42,16 +43,20 @@ func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
 func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Time) *job {
 	j := l.spare
 	if j == nil {
-		j = &job{histories: make([]policy.History, 0, jobSize), facts: make([]policy.Facts, 0, jobSize), results: make([]examined, 0, jobSize)}
+		j = &job{
+			histories: make([]policy.History, 0, jobSize), facts: make([]policy.Facts, 0, jobSize), others: make([]policy.Standing, 0, jobSize),
+			allowed: make([]bool, 0, jobSize), results: make([]examined, 0, jobSize),
+		}
 	}
 	*j = job{
 		ns: ns, list: list, netns: ns.Netns, grant: grant,
 		judge:     registered{policies: ns.policies, limit: ns.limit},
-		histories: j.histories[:0], facts: j.facts[:0], results: j.results[:0],
+		histories: j.histories[:0], facts: j.facts[:0], others: j.others[:0], allowed: j.allowed[:0], results: j.results[:0],
 	}
 	for _, c := range list {
 		l.tracker.handle(c, eventTaken, at)
 		j.histories, j.facts = append(j.histories, c.history), append(j.facts, l.tracker.facts(c, at))
+		j.others, j.allowed = append(j.others, l.tracker.otherForJob(c, at)), append(j.allowed, c.isAllowed())
 	}
 	return j
 }
@@ -61,6 +66,7 @@ func (l *loop) examined(j *job, at monotime.Time) {
 	if j.err != nil {
 		j.ns.problem = j.err.Error()
 	}
+	l.noteEntry(j.ns, j.err)
 	for i, c := range j.list {
 		switch {
 		case i < len(j.results):
@@ -97,7 +103,10 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 			l.counts.Gone++
 		}
 	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // else a finder has looked since
-		t.take(c, x.history, &x.socket, x.verdict)
+		was := c.verdict.standing
+		t.take(c, x.history, &x.socket, x.verdict, x.deadline)
+		t.count(c, &x.verdict)
+		defer t.reconsiderOther(c, was, true, at)
 	}
 	if t.handle(c, x.event, at)&actRecord != 0 {
 		l.record(j, c, x)
@@ -107,7 +116,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	}
 }
 
-// record counts a destroy, or what would have been one, and writes it to the journal.
+// record counts a destroy, or what would have been one, and writes it to the history.
 func (l *loop) record(j *job, c *candidate, x *examined) {
 	key := CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
 	switch {

@@ -41,6 +41,19 @@ func (t *model) findings() []line {
 			waiting = append(waiting, describe.Plural(f.Count, "socket waits", "sockets wait"))
 		case describe.Inert:
 			grouped[f.Kind] = append(grouped[f.Kind], name+"nothing is done: "+f.Text)
+		case describe.Refused:
+			switch {
+			case f.Refusal.Fatal:
+				say(term.Bad, "%s", describe.Refusal(*f.Refusal))
+			case f.Refusal.Kind != api.RefusedNetns: // those have a finding each
+				say(term.Odd, "%s", describe.Refusal(*f.Refusal))
+			}
+		case describe.AskingSuspended:
+			say(term.Odd, "no peer is asked: %s blocked", describe.Plural(f.Count, "thread is", "threads are"))
+		case describe.Unreachable:
+			if f.Attachment.Inert == "" {
+				grouped[f.Kind] = append(grouped[f.Kind], name+"cannot be entered: "+f.Text)
+			}
 		case describe.SweepFailed:
 			if f.Attachment.Inert == "" {
 				grouped[f.Kind] = append(grouped[f.Kind], name+f.Text)
@@ -53,6 +66,7 @@ func (t *model) findings() []line {
 		case describe.NotARecord:
 			grouped[f.Kind] = append(grouped[f.Kind], f.Text)
 		case describe.SwitchUnreadable, describe.KernelRefuses, describe.FinderLate, describe.ModeCapped: // elsewhere on the screen
+		case describe.AskedLost, describe.AskedUnreadable: // status has them
 		}
 	}
 	if len(refused) > 0 {
@@ -65,6 +79,7 @@ func (t *model) findings() []line {
 		kind describe.Kind
 		what string
 	}{
+		{describe.Unreachable, "cannot be entered"},
 		{describe.SweepFailed, "cannot be looked into"},
 		{describe.Warned, "carry warnings"},
 		{describe.Inert, "are left alone"},

@@ -7,150 +7,219 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os/exec"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// AskRow is how long a question to a busy reaper takes, from its start to the last byte of its answer.
+// AskRow is what one way of asking peers cost: to arm the socket, to look for the answer, to restore the socket.
 type AskRow struct {
-	Way    string  `json:"way"`
-	Rounds int     `json:"rounds"`
-	P50    float64 `json:"p50Milliseconds"`
-	Worst  float64 `json:"worstMilliseconds"`
-	Bytes  int64   `json:"answerBytes"`
-	Target bool    `json:"hasTarget"` // to be answered within 100 ms
+	Way        string  `json:"way"`
+	Namespaces int     `json:"namespaces"`
+	Sockets    int     `json:"sockets"` // in each round
+	Best       float64 `json:"bestCPUMicrosecondsPerSocket"`
+	Worst      float64 `json:"worstCPUMicrosecondsPerSocket"`
+	Ratio      float64 `json:"ratioToProber"` // of the bests
 }
 
-// Ask is how a reaper with many candidates answers, and what that does to its own work.
+// Ask is what asking peers cost, and what it costs with its default bounds when there is always a peer to ask.
 type Ask struct {
-	Namespaces int           `json:"namespaces"`
-	Candidates int           `json:"candidates"`
-	Rows       []AskRow      `json:"rows"`
-	Lateness   []LatenessRow `json:"lateness"`
+	Rows    []AskRow `json:"rows"`
+	Budget  float64  `json:"budgetCores"`
+	Used    float64  `json:"usedCores"`        // by the prober's own account
+	Process float64  `json:"usedProcessCores"` // by the whole process, which asks again as well
+	Seconds float64  `json:"seconds"`
+	Answers int      `json:"answers"` // in that time
 }
 
-// question is one way to ask.
-type question struct {
-	name   string
-	target bool
-	ask    func(ctx context.Context) (int64, error)
+// The ways of asking. That with known descriptors has a target, and the others are compared with it.
+const (
+	knownName    = "pkg/prober, descriptors known"
+	searchedName = "pkg/prober, descriptors searched"
+	scriptName   = "a Python script with pidfd_getfd, one process for all, descriptors known"
+	scriptsName  = "the same script, once a socket"
+	ssAskName    = "nsenter ss -tnoi, once a socket: a look, without a question"
+)
+
+// askTarget is how much CPU time a question may cost, in microseconds.
+const askTarget = 120
+
+// askedIdle is how long sockets are idle before they are asked about: the first probe leaves at once after a second.
+const askedIdle = 1500 * time.Millisecond
+
+// sampled is how many sockets the ways that start a process for each are measured with.
+const sampled = 32
+
+// subject is a socket to ask about, with the place of its descriptor.
+type subject struct {
+	netns  finder.Netns
+	socket inetdiag.Socket
+	pid    int
+	fd     int
 }
 
-// measureAsk asks the real reaper on a full node.
-func measureAsk(ctx context.Context, o options, nd *node) (_ *Ask, err error) {
-	rounds, namespaces := 40, 250
+// crowd is the sockets to ask about in a number of network namespaces.
+type crowd struct {
+	namespaces int
+	subjects   []subject
+}
+
+// measureAsk asks about many sockets in one network namespace, and about one in each of many.
+func measureAsk(ctx context.Context, o options) (_ *Ask, err error) {
+	rounds, namespaces, many := 6, 252, 512
 	if o.short {
-		rounds, namespaces = 4, len(nd.names)-disturbed
+		rounds, namespaces, many = 2, 8, 64
 	}
-	if err := nd.fill(0, namespaces, perNamespace()); err != nil {
-		return nil, err
-	}
-	if err := nd.fill(namespaces, len(nd.names), sockets{}); err != nil {
-		return nil, err
-	}
-	store := state.New(filepath.Join(runDir, "ask"))
-	if err := record(store, nd.targets[:namespaces], policy.Default()); err != nil {
-		return nil, err
-	}
-	cmd, err := startReaper(o, store, "--max-destroys-per-second", "0")
+	nd, err := newNode("ask-", 1+namespaces, false)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, endReaper(cmd)) }()
-	a := &Ask{Namespaces: namespaces, Candidates: namespaces * perNamespace().halfClosed()}
-	if err := awaitCandidates(ctx, store, a.Candidates); err != nil {
+	defer func() { err = errors.Join(err, nd.end()) }()
+	if err := errors.Join(nd.fill(0, 1, sockets{Shut: many}), nd.fill(1, 1+namespaces, sockets{Shut: 1})); err != nil {
 		return nil, err
 	}
-	progress("asking a reaper with %d candidates", a.Candidates)
-	for _, q := range questions(o, store, nd) {
-		row, err := q.measure(ctx, rounds)
+	one, err := nd.crowd(nd.targets[:1])
+	if err != nil {
+		return nil, err
+	}
+	each, err := nd.crowd(nd.targets[1:])
+	if err != nil {
+		return nil, err
+	}
+	a := &Ask{}
+	for _, c := range []*crowd{one, each} {
+		costs := make(map[string][]cost)
+		for round := range rounds {
+			progress("asking %d peers in %d namespaces, round %d of %d", len(c.subjects), c.namespaces, round+1, rounds)
+			for _, w := range askWays() {
+				if err := pause(ctx, askedIdle); err != nil {
+					return nil, err
+				}
+				runtime.GC() // what the way before left behind is not this one's to clear
+				done, err := w.ask(ctx, c)
+				if err != nil {
+					return nil, fmt.Errorf("%s: %w", w.name, err)
+				}
+				costs[w.name] = append(costs[w.name], done)
+			}
+		}
+		a.Rows = append(a.Rows, askRows(c.namespaces, costs)...)
+	}
+	return a, errors.Join(a.measureBudget(ctx, o, slices.Concat(one.subjects, each.subjects)), restored(nd.targets))
+}
+
+// restored returns an error if a socket still has the timer of keepalive, which none has on its own.
+func restored(targets []finder.Netns) error {
+	const keepaliveTimer = 2
+	armed := 0
+	for _, t := range targets {
+		err := dump(t, inetdiag.Filter{States: inetdiag.AllStates}, func(s *inetdiag.Socket) {
+			if s.Timer == keepaliveTimer {
+				armed++
+			}
+		})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", q.name, err)
-		}
-		a.Rows = append(a.Rows, row)
-	}
-	a.Lateness, err = measureDisturbed(ctx, store, nd, namespaces)
-	return a, err
-}
-
-// questions are what is asked, and the loop that somebody without halfclose would run.
-func questions(o options, store *state.Store, nd *node) []question {
-	client := overSocket(store.SocketPath())
-	get := func(path string) func(context.Context) (int64, error) {
-		return func(ctx context.Context) (int64, error) { return fetch(ctx, client, path) }
-	}
-	command := func(args ...string) func(context.Context) (int64, error) {
-		return func(ctx context.Context) (int64, error) {
-			out, err := exec.CommandContext(ctx, o.halfclose, append(args, "--state-dir", store.Dir())...).Output()
-			return int64(len(out)), err
+			return err
 		}
 	}
-	return []question{
-		{"GET /metrics", true, get("/metrics")},
-		{"GET /v1/status", true, get("/v1/status")},
-		{"GET /v1/sockets", true, get("/v1/sockets")},
-		{"halfclose status", false, command("status")},
-		{"halfclose sockets", false, command("sockets")},
-		{"halfclose sockets --output json", false, command("sockets", "--output", "json")},
-		{"ss loop", false, func(ctx context.Context) (int64, error) {
-			out, err := loop(ctx, nd.targets).Output()
-			return int64(len(out)), err
-		}},
+	if armed > 0 {
+		return fmt.Errorf("%d sockets still have keepalive on", armed)
 	}
+	return nil
 }
 
-// measure asks so often, one question after the other.
-func (q question) measure(ctx context.Context, rounds int) (AskRow, error) {
-	row := AskRow{Way: q.name, Rounds: rounds, Target: q.target}
-	var took []time.Duration
-	for range rounds {
-		began := time.Now()
-		n, err := q.ask(ctx)
+// askRows compares the ways.
+func askRows(namespaces int, costs map[string][]cost) []AskRow {
+	var rows []AskRow
+	for _, w := range askWays() {
+		var all []float64
+		for _, c := range costs[w.name] {
+			all = append(all, microseconds(c.cpu)/float64(c.sockets))
+		}
+		rows = append(rows, AskRow{
+			Way: w.name, Namespaces: namespaces, Sockets: costs[w.name][0].sockets, Best: slices.Min(all), Worst: slices.Max(all),
+		})
+	}
+	for i := range rows {
+		rows[i].Ratio = rows[i].Best / rows[0].Best
+	}
+	return rows
+}
+
+// crowd finds the sockets in CLOSE_WAIT and their descriptors.
+func (n *node) crowd(targets []finder.Netns) (*crowd, error) {
+	c := &crowd{namespaces: len(targets)}
+	for _, t := range targets {
+		err := dump(t, inetdiag.Filter{States: 1 << inetdiag.CloseWait, Info: true}, func(s *inetdiag.Socket) {
+			c.subjects = append(c.subjects, subject{netns: t, socket: *s})
+		})
 		if err != nil {
-			return row, err
+			return nil, err
 		}
-		if n == 0 {
-			return row, errors.New("the answer is empty")
-		}
-		took, row.Bytes = append(took, time.Since(began)), n
 	}
-	row.P50, row.Worst = milliseconds(median(took)), milliseconds(slices.Max(took))
-	return row, nil
+	places := make(map[uint32]subject)
+	for _, h := range n.holders {
+		if err := descriptors(h.cmd.Process.Pid, places); err != nil {
+			return nil, err
+		}
+	}
+	for i := range c.subjects {
+		s := &c.subjects[i]
+		place, ok := places[s.socket.Inode]
+		if !ok {
+			return nil, fmt.Errorf("no process has socket %d", s.socket.Inode)
+		}
+		s.pid, s.fd = place.pid, place.fd
+	}
+	return c, nil
 }
 
-// overSocket makes an HTTP client for a unix socket.
-func overSocket(path string) *http.Client {
-	return &http.Client{Timeout: patience, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
-		},
-	}}
+// descriptors adds the sockets of a process by inode.
+func descriptors(pid int, places map[uint32]subject) error {
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		target, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		text, isSocket := strings.CutPrefix(target, "socket:[")
+		if !isSocket {
+			continue
+		}
+		inode, err := strconv.ParseUint(strings.TrimSuffix(text, "]"), 10, 32)
+		if err != nil {
+			return err
+		}
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			return err
+		}
+		places[uint32(inode)] = subject{pid: pid, fd: fd}
+	}
+	return nil
 }
 
-// fetch asks for a path, and returns how long the answer is.
-func fetch(ctx context.Context, client *http.Client, path string) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://reaper"+path, http.NoBody)
-	if err != nil {
-		return 0, err
+// questions are those about the sockets of a crowd.
+func questions(subjects []subject, known bool) []prober.Question {
+	list := make([]prober.Question, len(subjects))
+	for i, s := range subjects {
+		list[i] = prober.Question{
+			Netns: s.netns, ID: s.socket.ID, State: s.socket.State, Inode: s.socket.Inode, Tag: uint64(i),
+			Owners: []prober.Owner{{PID: s.pid, FD: s.fd, HasFD: known}},
+			Count:  6, Interval: 10 * time.Second, ProbeAfter: time.Minute,
+		}
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	n, err := io.Copy(io.Discard, resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = errors.New(resp.Status)
-	}
-	return n, err
+	return list
 }

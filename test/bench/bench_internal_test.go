@@ -184,6 +184,14 @@ func full() *report {
 			{Plugin: externalName, CPURatio: 1.26, Ratio: 1.25},
 			{Plugin: autoName, CPURatio: 1.2, Ratio: 1.3},
 		},
+		Ask: &Ask{
+			Rows: []AskRow{
+				{Way: knownName, Namespaces: 1, Sockets: 512, Best: 48, Ratio: 1},
+				{Way: searchedName, Namespaces: 252, Sockets: 252, Best: 121, Ratio: 2.5},
+				{Way: scriptName, Namespaces: 1, Sockets: 512, Best: 480, Ratio: 10},
+			},
+			Budget: 0.02, Used: 0.0199, Process: 0.021,
+		},
 		Memory: []Memory{{Finder: "bpf", Namespaces: 250, Candidates: 50000, Largest: 33}},
 	}
 	r.finish()
@@ -202,7 +210,8 @@ func TestTargetsAreOfTheFullestNodeAndSayWhatWasMissed(t *testing.T) {
 		true, true, true, false, // lateness, a connection's life, a burst
 		true, true, // destroys per second, to the kernel's
 		false, true, true, false, // ADD, external and auto, CPU and wall
-		false, // memory
+		false,             // memory
+		true, false, true, // asking, descriptors known and searched, and its budget
 	}
 	if diff := cmp.Diff(want, met); diff != "" {
 		t.Errorf("met (-want +got):\n%s", diff)
@@ -214,7 +223,7 @@ func TestReportIsPrinted(t *testing.T) {
 	if err := full().write(&table, "table"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"1/2.5", "1/5.0", "MISSED", "125000", "50000", "0.300", "A BURST", "LIFE"} {
+	for _, want := range []string{"1/2.5", "1/5.0", "MISSED", "125000", "50000", "0.300", "A BURST", "LIFE", "ASKING"} {
 		if !strings.Contains(table.String(), want) {
 			t.Errorf("no %q in the tables:\n%s", want, table.String())
 		}

@@ -87,10 +87,6 @@ func measureDestroy(ctx context.Context, o options) (_ []DestroyRow, err error) 
 		if err := nd.fill(0, total, leak()); err != nil {
 			return nil, err
 		}
-		// For the reaper all are past their grace by then.
-		if err := pause(ctx, destroyGrace); err != nil {
-			return nil, err
-		}
 		if err := survived(nd.targets, 0); err != nil {
 			return nil, fmt.Errorf("before anything was destroyed: %w", err)
 		}

@@ -24,11 +24,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// destroyGrace is the grace of what is destroyed. A socket has to be seen twice, a quarter of its grace
-// apart: so finding them all is over when the first is due.
+// destroyGrace is the grace of what is destroyed. It begins at the first look at a socket, so that finding them all is
+// over when the first is due.
 const destroyGrace = 6 * time.Second
 
-// byReaper lets a reaper without a budget destroy the leaked sockets, all of which are past their grace.
+// byReaper lets a reaper without a budget destroy the leaked sockets.
 func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost, err error) {
 	dir, err := os.MkdirTemp(runDir, "destroy-")
 	if err != nil {
@@ -89,7 +89,7 @@ func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost,
 // awaitDestroyed waits until a reaper has destroyed as many sockets. It asks when they should be due and gone
 // for the first time, and rarely after that, since an answer costs the reaper's CPU time too.
 func awaitDestroyed(ctx context.Context, r *reaper.Reaper, want uint64) error {
-	wait := destroyGrace/4 + time.Second
+	wait := destroyGrace + time.Second
 	for end := time.Now().Add(patience); ; wait = time.Second / 2 {
 		if err := pause(ctx, wait); err != nil {
 			return fmt.Errorf("destroy sockets: %w", err)

@@ -93,12 +93,12 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 			r.Memory = append(r.Memory, *m)
 		}
 	}
-	if want["ask"] {
-		a, err := measureAsk(ctx, o, nd)
+	if want["api"] {
+		a, err := measureAPI(ctx, o, nd)
 		if err != nil {
-			return fmt.Errorf("measure asking: %w", err)
+			return fmt.Errorf("measure the API: %w", err)
 		}
-		r.Ask = a
+		r.API = a
 	}
 	return nil
 }

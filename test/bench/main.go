@@ -31,7 +31,7 @@ type options struct {
 
 // measures are the parts of a run, in order.
 func measures() []string {
-	return []string{"find", "steady", "life", "lateness", "burst", "memory", "ask", "destroy", "add"}
+	return []string{"find", "steady", "life", "lateness", "burst", "memory", "api", "ask", "destroy", "add"}
 }
 
 // onNodes are those of the measures that take a node full of namespaces.
@@ -39,7 +39,7 @@ func onNodes() []string { return slices.Concat(onSharedHash(), onOwnHashes()) }
 
 // onSharedHash are those on a node as it is by default, onOwnHashes those where each namespace has a hash of its own.
 func onSharedHash() []string { return []string{"find", "steady", "life", "lateness", "burst"} }
-func onOwnHashes() []string  { return []string{"find", "memory", "ask"} }
+func onOwnHashes() []string  { return []string{"find", "memory", "api"} }
 
 // run does what the command line asks for and returns the exit code.
 func run(args []string) int {
@@ -121,6 +121,13 @@ func bench(o options) error {
 		if err := onNode(ctx, o, want, &r); err != nil {
 			return err
 		}
+	}
+	if want["ask"] {
+		a, err := measureAsk(ctx, o)
+		if err != nil {
+			return fmt.Errorf("measure asking peers: %w", err)
+		}
+		r.Ask = a
 	}
 	if want["destroy"] {
 		d, err := measureDestroy(ctx, o)

@@ -21,6 +21,7 @@ type report struct {
 	Lateness []LatenessRow `json:"lateness,omitempty"`
 	Burst    []BurstRow    `json:"burst,omitempty"`
 	Memory   []Memory      `json:"memory,omitempty"`
+	API      *API          `json:"api,omitempty"`
 	Ask      *Ask          `json:"ask,omitempty"`
 	Destroy  []DestroyRow  `json:"destroy,omitempty"`
 	Add      []AddRow      `json:"add,omitempty"`
@@ -80,6 +81,14 @@ func (r *report) finish() {
 	}
 	if a := r.Ask; a != nil {
 		for _, row := range a.Rows {
+			if row.Way == knownName || row.Way == searchedName {
+				r.aim(fmt.Sprintf("%s, %d sockets in %d namespaces, us of CPU", row.Way, row.Sockets, row.Namespaces), "<=", askTarget, row.Best, "%.0f")
+			}
+		}
+		r.aim("asking without a pause, % of a core", "<=", 100*a.Budget, 100*a.Used, "%.2f")
+	}
+	if a := r.API; a != nil {
+		for _, row := range a.Rows {
 			if row.Target {
 				r.aim(fmt.Sprintf("%s, %d candidates, p50 ms", row.Way, a.Candidates), "<=", 100, row.P50, "%.1f")
 			}
@@ -101,7 +110,8 @@ func (r *report) tables(w io.Writer) error {
 	}
 	r.findTable(t)
 	r.bpfTables(t)
-	r.askTables(t)
+	r.apiTables(t)
+	r.askTable(t)
 	if r.Destroy != nil {
 		fmt.Fprint(t, "\nDESTROYING: CPU time, the best of the rounds\n")
 		fmt.Fprint(t, "WAY\tSOCKETS\tUS EACH\tWORST\tPER S AND CORE\tTO THE KERNEL'S\n")
@@ -137,20 +147,34 @@ func (r *report) tables(w io.Writer) error {
 	return t.Flush()
 }
 
-// askTables writes how long answers took, and what asking did to the reaper's deadlines.
-func (r *report) askTables(t io.Writer) {
-	if r.Ask == nil {
+// apiTables writes how long answers took, and what the requests did to the reaper's deadlines.
+func (r *report) apiTables(t io.Writer) {
+	if r.API == nil {
 		return
 	}
-	fmt.Fprintf(t, "\nASKING: a reaper with %d candidates in %d namespaces\n", r.Ask.Candidates, r.Ask.Namespaces)
+	fmt.Fprintf(t, "\nTHE API: a reaper with %d candidates in %d namespaces\n", r.API.Candidates, r.API.Namespaces)
 	fmt.Fprint(t, "WAY\tROUNDS\tP50 MS\tWORST\tKIB\n")
-	for _, a := range r.Ask.Rows {
+	for _, a := range r.API.Rows {
 		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%d\n", a.Way, a.Rounds, a.P50, a.Worst, a.Bytes>>10)
 	}
 	fmt.Fprint(t, "\nLATENESS: destroy minus deadline\nWHILE\tSOCKETS\tP50 MS\tP99 MS\tWORST\n")
-	for _, l := range r.Ask.Lateness {
+	for _, l := range r.API.Lateness {
 		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\n", l.While, l.Sockets, l.P50, l.P99, l.Worst)
 	}
+}
+
+// askTable writes what asking peers cost.
+func (r *report) askTable(t io.Writer) {
+	if r.Ask == nil {
+		return
+	}
+	fmt.Fprint(t, "\nASKING: CPU time of a question, the best of the rounds\n")
+	fmt.Fprint(t, "NAMESPACES\tSOCKETS\tWAY\tUS EACH\tWORST\tTO THE PROBER\n")
+	for _, a := range r.Ask.Rows {
+		fmt.Fprintf(t, "%d\t%d\t%s\t%.1f\t%.1f\t%.1f\n", a.Namespaces, a.Sockets, a.Way, a.Best, a.Worst, a.Ratio)
+	}
+	fmt.Fprintf(t, "without a pause for %.0f s: %d answers, %.4f cores of a budget of %.4f, the whole process %.4f\n",
+		r.Ask.Seconds, r.Ask.Answers, r.Ask.Used, r.Ask.Budget, r.Ask.Process)
 }
 
 // findTable writes what finding cost, a table a kind of node.

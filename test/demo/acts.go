@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/test/peer"
 )
 
-// The graces that the containers ask for by annotation, in place of the ten minutes of the network.
+// The graces that the containers ask for by annotation, in place of the network's.
 const (
 	clientGrace = 4 * time.Second // of FIN_WAIT2
 	serverGrace = 8 * time.Second // of CLOSE_WAIT
@@ -36,7 +36,8 @@ func (d *demo) attach(ctx context.Context) (err error) {
 		return err
 	}
 	d.sayf("ADD for each, by %s: bridge with host-local, tuning, then halfclose.", conflist)
-	d.sayf("The network's grace is 10m. By annotation the client asks for %v in FIN_WAIT2, the server for %v in CLOSE_WAIT.\n", clientGrace, serverGrace)
+	d.sayf("The network's grace is %v in either state. By annotation the client asks for %v in FIN_WAIT2, the server for %v in CLOSE_WAIT.\n",
+		d.policy.CloseWaitGrace, clientGrace, serverGrace)
 	for _, c := range []*container{d.client, d.server} {
 		if err := c.attach(ctx, d.cni, d.network); err != nil {
 			return err
@@ -115,16 +116,7 @@ const (
 func (d *demo) connect(context.Context) error {
 	client, server := d.client.process, d.server.process
 	for _, name := range []string{busy, quiet, halfShut, leaked} {
-		local, err := client.Tell("open", name, d.server.addr.String())
-		if err != nil {
-			return err
-		}
-		addr, err := netip.ParseAddrPort(local)
-		if err != nil {
-			return err
-		}
-		d.ports[name] = addr.Port()
-		if _, err := server.Tell("wait", name); err != nil {
+		if err := d.open(name, "open", d.client, d.server); err != nil {
 			return err
 		}
 	}
@@ -155,7 +147,7 @@ func (d *demo) connect(context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.showSockets(); err != nil {
+	if err := d.showSockets(d.client, d.server); err != nil {
 		return err
 	}
 	return d.check(
@@ -166,6 +158,19 @@ func (d *demo) connect(context.Context) error {
 		claim{"busy is in the same two states, and at work", errors.Join(before.is(busy, atClient, "FIN-WAIT-2"), before.is(busy, atServer, "CLOSE-WAIT"))},
 		claim{"quiet is ESTAB at both ends", errors.Join(before.is(quiet, atClient, "ESTAB"), before.is(quiet, atServer, "ESTAB"))},
 	)
+}
+
+// open makes a connection by the order of that name.
+func (d *demo) open(name, order string, from, to *container) error {
+	local, err := from.process.Tell(order, name, to.addr.String())
+	if err != nil {
+		return err
+	}
+	if d.connected[name], err = netip.ParseAddrPort(local); err != nil {
+		return err
+	}
+	_, err = to.process.Tell("wait", name)
+	return err
 }
 
 // look shows what the reaper makes of it.
@@ -198,23 +203,7 @@ func (d *demo) look(ctx context.Context) error {
 // wait follows the journal until both have been destroyed.
 func (d *demo) wait(ctx context.Context) error {
 	d.sayf("%v for the client's FIN_WAIT2, %v for the server's CLOSE_WAIT:\n", clientGrace, serverGrace)
-	var entries []api.Entry
-	shown, began := 0, time.Now()
-	err := eventually(30*time.Second, func() (err error) {
-		page, err := d.reaper.Journal(ctx, api.JournalQuery{})
-		if entries = page.Entries; err != nil {
-			return err
-		}
-		for ; shown < len(entries); shown++ {
-			e := entries[shown]
-			d.sayf("  after %4.1fs  %s %s in %s, %s to %s, half-closed for %.1fs, idle for %.1fs", time.Since(began).Seconds(),
-				e.Outcome, e.State, e.Pod, e.Local, e.Peer, time.Duration(e.Age).Seconds(), time.Duration(e.Idle).Seconds())
-		}
-		if len(entries) < 2 {
-			return fmt.Errorf("%d sockets were destroyed, not 2", len(entries))
-		}
-		return nil
-	})
+	entries, err := d.follow(ctx, 2)
 	if err != nil {
 		return err
 	}
@@ -225,13 +214,38 @@ func (d *demo) wait(ctx context.Context) error {
 	)
 }
 
+// follow waits until the history has the number of entries, prints each new one as it comes, and returns all.
+func (d *demo) follow(ctx context.Context, number int) (entries []api.Entry, err error) {
+	began := time.Now()
+	err = eventually(30*time.Second, func() error {
+		page, err := d.reaper.Journal(ctx, api.JournalQuery{})
+		if entries = page.Entries; err != nil {
+			return err
+		}
+		for ; d.shown < len(entries); d.shown++ {
+			e := entries[d.shown]
+			outcome := e.Outcome
+			if e.How != "" {
+				outcome += " (" + e.How + ")"
+			}
+			d.sayf("  after %4.1fs  %s %s in %s, %s to %s, half-closed for %.1fs, idle for %.1fs", time.Since(began).Seconds(),
+				outcome, e.State, e.Pod, e.Local, e.Peer, time.Duration(e.Age).Seconds(), time.Duration(e.Idle).Seconds())
+		}
+		if len(entries) < number {
+			return fmt.Errorf("%d sockets have ended, not %d", len(entries), number)
+		}
+		return nil
+	})
+	return entries, err
+}
+
 // destroyed returns an error unless the entry says so of the named connection.
 func (d *demo) destroyed(e api.Entry, name string, state inetdiag.State, grace time.Duration) error {
-	local, remote := fmt.Sprintf("%s:%d", d.server.addr, peer.Port), fmt.Sprintf("%s:%d", d.client.addr, d.ports[name])
+	local, remote := netip.AddrPortFrom(d.server.addr, peer.Port), d.connected[name]
 	if state == inetdiag.FinWait2 {
 		local, remote = remote, local
 	}
-	err := errors.Join(want("destroyed", e.Outcome), want(local, e.Local.String()), want(remote, e.Peer.String()), want(state, e.State))
+	err := errors.Join(want(api.Destroyed, e.Outcome), want(local, e.Local), want(remote, e.Peer), want(state, e.State))
 	if time.Duration(e.Age) < grace {
 		err = errors.Join(err, fmt.Errorf("its age was %v, less than %v", time.Duration(e.Age), grace))
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -36,8 +38,11 @@ type demo struct {
 	network        *libcni.NetworkConfigList
 	store          *state.Store
 	reaper         *admin.Client
+	policy         policy.Policy // the network's
 	client, server *container
-	ports          map[string]uint16 // the client's port of each connection
+	app, web       *container                // the containers of the act in which peers are asked
+	connected      map[string]netip.AddrPort // the client's end of each connection
+	shown          int                       // entries of the history that have been printed
 }
 
 // newDemo prepares a demo with the programs in bin: the command, and in cni the plugins.
@@ -46,11 +51,24 @@ func newDemo(out io.Writer, bin string) (*demo, error) {
 	if err != nil {
 		return nil, err
 	}
+	parsed, problems := policy.ParseNetwork(network.Plugins[len(network.Plugins)-1].Bytes)
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("%s: %w", conflist, problems)
+	}
 	store := state.New(state.DefaultDir)
 	return &demo{
-		out: out, binary: filepath.Join(bin, "halfclose"), ports: make(map[string]uint16), network: network, store: store, reaper: admin.NewClient(store.SocketPath()),
-		cni: libcni.NewCNIConfig([]string{filepath.Join(bin, "cni")}, nil),
+		out: out, binary: filepath.Join(bin, "halfclose"), connected: make(map[string]netip.AddrPort),
+		network: network, policy: parsed.Layers(nil).Resolve(time.Second).Policies[0],
+		store: store, reaper: admin.NewClient(store.SocketPath()), cni: libcni.NewCNIConfig([]string{filepath.Join(bin, "cni")}, nil),
 	}, nil
+}
+
+// containers returns the attached containers.
+func (d *demo) containers() []*container {
+	if d.app == nil {
+		return []*container{d.client, d.server}
+	}
+	return []*container{d.client, d.server, d.app, d.web}
 }
 
 // play shows one act after the other.
@@ -65,6 +83,7 @@ func (d *demo) play(ctx context.Context) error {
 		{"The graces end", d.wait},
 		{"What is left, and why", d.left},
 		{"What the owners of the destroyed sockets are told", d.owners},
+		{"Two connections that look alike, and their peers are asked", d.ask},
 		{"The containers end", d.detach},
 	} {
 		fmt.Fprintf(d.out, "\n=== %d. %s\n\n", i+1, act.title)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/test/node"
 )
@@ -41,7 +42,7 @@ func (d *demo) left(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.showSockets(); err != nil {
+	if err := d.showSockets(d.client, d.server); err != nil {
 		return err
 	}
 	if err := d.show(d.halfclose("sockets", "--all")); err != nil {
@@ -103,7 +104,7 @@ func (d *demo) detach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range []*container{d.client, d.server} {
+	for _, c := range d.containers() {
 		if err := c.process.end(); err != nil {
 			return err
 		}
@@ -111,8 +112,16 @@ func (d *demo) detach(ctx context.Context) error {
 	if err := eventually(10*time.Second, d.ended); err != nil {
 		return err
 	}
-	d.sayf("  both processes have ended, and with them their connections")
-	for _, c := range []*container{d.client, d.server} {
+	var ids []netns.Identity
+	for _, c := range d.containers() {
+		id, err := netns.Identify(c.runtime.NetNS)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id)
+	}
+	d.sayf("  all processes have ended, and with them their connections")
+	for _, c := range d.containers() {
 		if err := d.cni.DelNetworkList(ctx, d.network, c.runtime); err != nil {
 			return fmt.Errorf("DEL %s: %w", c.name, err)
 		}
@@ -125,7 +134,7 @@ func (d *demo) detach(ctx context.Context) error {
 	if err := d.check(
 		claim{"no record is left", empty(d.store.AttachmentsDir())},
 		claim{"the reaper has noticed", eventually(5*time.Second, func() error { return d.forgotten(ctx) })},
-		claim{"the kernel has freed both namespaces, although the reaper runs", eventually(10*time.Second, noNamespaces)},
+		claim{"the kernel has freed all namespaces, although the reaper runs", eventually(30*time.Second, func() error { return freed(ids) })},
 		claim{"no veth is left", noVeths()},
 		claim{"no address is left with host-local", noAddresses("/var/lib/cni/networks/pods")},
 		claim{"no result is left with libcni", empty("/var/lib/cni/results")},

@@ -16,10 +16,11 @@ type host map[string]bool
 // lookAtHost looks for them.
 func lookAtHost() host {
 	h := make(host)
-	for _, path := range []string{
-		"/run/halfclose", "/var/lib/halfclose", "/run/cni", "/run/netns/client", "/run/netns/server",
-		"/var/lib/cni/networks/pods", "/var/lib/cni/results/pods-demo-client-eth0", "/var/lib/cni/results/pods-demo-server-eth0",
-	} {
+	paths := []string{"/run/halfclose", "/var/lib/halfclose", "/run/cni", "/var/lib/cni/networks/pods"}
+	for _, name := range []string{"client", "server", "app", "web"} {
+		paths = append(paths, "/run/netns/"+name, "/var/lib/cni/results/pods-demo-"+name+"-eth0")
+	}
+	for _, path := range paths {
 		_, err := os.Lstat(path)
 		h[path] = err == nil
 	}

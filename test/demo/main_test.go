@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -99,6 +101,32 @@ func TestTheDemoLeavesItsHostAsItWas(t *testing.T) {
 	})
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("the host (-before +after)\n%s", diff)
+	}
+}
+
+func TestASocketThatHoldsANetworkNamespaceIsNamed(t *testing.T) {
+	ns := nstest.New(t)
+	id, err := netns.Identify(ns.Path())
+	if err != nil {
+		nstest.NeedPrivilege(t, "enter a network namespace", err)
+	}
+	sockets := func() string {
+		list, err := holders([]netns.Identity{id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(slices.DeleteFunc(list, func(text string) bool { return !strings.Contains(text, "socket:[") }), "\n")
+	}
+	if got := sockets(); got != "" {
+		t.Errorf("before there is one:\n%s", got)
+	}
+	l := ns.ListenAt(t, "127.0.0.1:0")
+	if got, want := sockets(), fmt.Sprintf("process %d, ", os.Getpid()); !strings.HasPrefix(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	l.Close()
+	if got := sockets(); got != "" {
+		t.Errorf("after it has been closed:\n%s", got)
 	}
 }
 

@@ -52,21 +52,21 @@ func (d *demo) nameOf(local, peer string) string {
 	if err1 != nil || err2 != nil {
 		return ""
 	}
-	for name, port := range d.ports {
-		switch port {
-		case l.Port():
+	for name, client := range d.connected {
+		switch client {
+		case l:
 			return name + atClient
-		case p.Port():
+		case p:
 			return name + atServer
 		}
 	}
 	return ""
 }
 
-// sockets reads ss in both namespaces.
+// sockets reads ss in all containers' namespaces.
 func (d *demo) sockets() (table, error) {
 	t := table{states: make(map[string]string)}
-	for _, c := range []*container{d.client, d.server} {
+	for _, c := range d.containers() {
 		out, err := output(node.Command(c.runtime.NetNS, "ss", "-Htan"))
 		if err != nil {
 			return table{}, err
@@ -87,9 +87,9 @@ func (d *demo) sockets() (table, error) {
 	return t, nil
 }
 
-// showSockets shows ss in both namespaces.
-func (d *demo) showSockets() error {
-	for _, c := range []*container{d.client, d.server} {
+// showSockets shows ss in the containers' namespaces.
+func (d *demo) showSockets(containers ...*container) error {
+	for _, c := range containers {
 		if err := d.show(node.Command(c.runtime.NetNS, "ss", "-tan")); err != nil {
 			return err
 		}

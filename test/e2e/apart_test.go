@@ -20,7 +20,7 @@ func TestAReaperInAPIDNamespaceOfItsOwnDestroysTheSameAndSaysWhatItCannotSee(t *
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
-	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "closeWaitGrace": "1s", "finWait2Grace": "never"`))); r.code != 0 {
+	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`))); r.code != 0 {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	before := leak(t, c)

@@ -20,7 +20,7 @@ import (
 func mistakes() []string {
 	return []string{
 		`"mode": "destroy",`, `"mode": "destroyy", "gracee": "1m", "exempt": [{"peers": "10.0.0.0/40"}],`,
-		`"grace": "10m"`, `"grace": "ten minutes"`,
+		`"grace": "1h"`, `"grace": "an hour"`,
 	}
 }
 

@@ -30,7 +30,7 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 	w := newWorld(t)
 	list := network(t)
 	leaky := newContainer(t, map[string]string{"halfclose.cni/grace": "1s"})
-	patient := newContainer(t, nil) // the network's ten minutes
+	patient := newContainer(t, nil) // the network's hour
 	w.add(t, list, leaky)
 	w.add(t, list, patient)
 

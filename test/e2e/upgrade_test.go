@@ -102,10 +102,11 @@ func (u *upgrade) says(t *testing.T, command string, texts ...string) {
 	}
 }
 
-// network is the node's network as it is now. Sockets in CLOSE_WAIT have a grace of four seconds.
+// network is the node's network as it is now, without the keys that the old release does not know. Sockets in CLOSE_WAIT
+// have a grace of four seconds.
 func (u *upgrade) network(t *testing.T) *libcni.NetworkConfigList {
 	t.Helper()
-	return network(t, `"grace": "10m"`, `"grace": "never", "closeWaitGrace": "4s"`)
+	return network(t, `"probeAfter": "90s",`, "", `"pendingGrace": "2h",`, "", `"grace": "1h"`, `"grace": "1h", "closeWaitGrace": "4s"`)
 }
 
 // container adds a container to the network.

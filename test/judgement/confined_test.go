@@ -4,9 +4,17 @@
 package judgement_test
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
+	"regexp"
 	"runtime"
+	"strings"
+	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +29,7 @@ const (
 	noGetfd   = "no-pidfd-getfd"
 )
 
-// confined executes a program under a limit, in the place of this process.
+// confined executes a program under a limit, which replaces this process.
 func confined(limit string, command []string) error {
 	runtime.LockOSThread() // the bounding set is the thread's
 	var err error
@@ -41,4 +49,96 @@ func confined(limit string, command []string) error {
 		return err
 	}
 	return unix.Exec(command[0], command, os.Environ())
+}
+
+// under is the command line that executes what follows under a limit.
+func under(limit string) []string {
+	return []string{"env", envRole + "=" + roleConfined, self(), limit}
+}
+
+// TestAReaperThatCannotDoItsWorkReportsIt refuses the reaper what it needs. Each way in which it may be noticed has the reason
+// within ten seconds, and containers still start.
+func TestAReaperThatCannotDoItsWorkReportsIt(t *testing.T) {
+	const soon = 10 * time.Second
+	unreachable := regexp.MustCompile(`(?m)^halfclose_unreachable_netns 1$`)
+	eachFinder(t, func(t *testing.T, finder string) {
+		for _, tt := range []struct {
+			limit  string
+			reason string // in log and status
+			fatal  bool   // to health
+			doctor string
+			metric *regexp.Regexp
+		}{
+			{noSetns, "setns", true, "fail  netns-entry", unreachable},
+			{noAdmin, "CAP_SYS_ADMIN", true, "fail  netns-entry", unreachable},
+			{noNetlink, "AF_NETLINK", true, "fail  sock-destroy", unreachable},
+			{noGetfd, "pidfd_getfd", false, "warn  peers", regexp.MustCompile(`(?m)^halfclose_\w*ask\w*\{[^}]*"refused"[^}]*\} [1-9]`)},
+		} {
+			t.Run(tt.limit, func(t *testing.T) {
+				t.Parallel()
+				r, s := idleReaper(t, finder), newScene(t)
+				r.put(r.record(s.near, "pod", `{"probeAfter": "1s", "grace": "1h"}`))
+				s.leftByServer()
+				r.launch(under(tt.limit))
+				nstest.Eventually(t, patience, "the reaper answers", func() bool {
+					_, err := r.statusText()
+					return err == nil
+				})
+				within := time.Now().Add(soon)
+				reported := func(where string, is func() bool) {
+					t.Helper()
+					for !is() {
+						if time.Now().After(within) {
+							t.Errorf("not within %v in %s", soon, where)
+							return
+						}
+						time.Sleep(100 * time.Millisecond)
+					}
+				}
+				reported("the log", func() bool {
+					for _, line := range r.logged(tt.reason) {
+						if !strings.Contains(line, "level=INFO") {
+							return true
+						}
+					}
+					return false
+				})
+				reported("the status", func() bool {
+					text, _ := r.statusText()
+					return strings.Contains(text, tt.reason)
+				})
+				reported("the metrics", func() bool { return tt.metric.MatchString(r.metrics()) })
+				reported("health", func() bool {
+					_, err := r.Health(context.Background())
+					return (err != nil) == tt.fatal
+				})
+				// Doctor does not hear it from the reaper, but tries.
+				if out, _ := r.runIn(under(tt.limit), "doctor"); !strings.Contains(out, tt.doctor) {
+					t.Errorf("doctor does not print %q:\n%s", tt.doctor, out)
+				}
+				if out, err := r.add(nstest.New(t), "eth0", `"grace": "1h"`); err != nil {
+					t.Errorf("ADD: %v\n%s", err, out)
+				}
+			})
+		}
+	})
+}
+
+// metrics returns what the reaper exposes.
+func (r *reaper) metrics() string {
+	r.t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", r.store.SocketPath())
+	}}}
+	resp, err := client.Get("http://reaper/metrics")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(text)
 }

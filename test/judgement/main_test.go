@@ -29,7 +29,7 @@ const envRole = "_HALFCLOSE_JUDGEMENT_ROLE"
 
 // The roles, followed by their arguments on the command line.
 const (
-	rolePeer     = "peer"     // NAME: does what it is told with connections that it inherits
+	rolePeer     = "peer"     // NAME: carries out orders on connections that it inherits
 	roleConfined = "confined" // LIMIT PROGRAM ARGUMENT...: executes a program under a limit
 )
 

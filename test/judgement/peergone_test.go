@@ -133,8 +133,8 @@ func TestAFarewellLeftUnreadInAPoolGoesOnceThePeerIsFoundGone(t *testing.T) {
 	})
 }
 
-// TestAPeerThatClosedIsToldFromOneThatShutItsSide has two connections with the same policy and nothing unread.
-func TestAPeerThatClosedIsToldFromOneThatShutItsSide(t *testing.T) {
+// TestAPeerThatClosedIsDistinguishedFromOneThatShutItsSide has two connections with the same policy and nothing unread.
+func TestAPeerThatClosedIsDistinguishedFromOneThatShutItsSide(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "client", `{"probeAfter": "1s"}`)

@@ -31,8 +31,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// patience bounds a wait for what must happen, on the busiest of machines.
-const patience = 90 * time.Second
+// patience bounds a wait for what must happen, on the busiest of machines. The bpf finder's walk, which finds a socket of which
+// the kernel has not called the program, comes once a minute.
+const patience = 2 * time.Minute
 
 // eachFinder runs a test once per finder, side by side with others.
 func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
@@ -177,12 +178,7 @@ func (r *reaper) signal(s unix.Signal) {
 	}
 }
 
-// run runs a command of the same state directory, and returns what it prints.
-func (r *reaper) run(args ...string) (output string, err error) {
-	r.t.Helper()
-	return r.runIn(nil, args...)
-}
-
+// runIn runs a command of the same state directory in surroundings of its own, and returns what it prints.
 func (r *reaper) runIn(surroundings []string, args ...string) (output string, err error) {
 	r.t.Helper()
 	args = slices.Concat(surroundings, []string{command()}, args)
@@ -254,7 +250,7 @@ func (r *reaper) attachment(a state.Attachment) (api.AttachmentView, bool) {
 }
 
 // view returns what the reaper knows of a half-closed socket.
-func (r *reaper) view(c net.Conn) (api.SocketView, bool) {
+func (r *reaper) view(c addressedConn) (api.SocketView, bool) {
 	r.t.Helper()
 	local, peer := addresses(c)
 	for _, v := range r.views() {
@@ -275,7 +271,7 @@ func (r *reaper) views() []api.SocketView {
 }
 
 // awaitView waits until what the reaper knows of a socket is as wanted.
-func (r *reaper) awaitView(c net.Conn, what string, want func(api.SocketView) bool) (v api.SocketView) {
+func (r *reaper) awaitView(c addressedConn, what string, want func(api.SocketView) bool) (v api.SocketView) {
 	r.t.Helper()
 	nstest.Eventually(r.t, patience, what, func() (ok bool) {
 		v, ok = r.view(c)
@@ -284,12 +280,12 @@ func (r *reaper) awaitView(c net.Conn, what string, want func(api.SocketView) bo
 	return v
 }
 
-func (r *reaper) awaitVerdict(c net.Conn, want policy.Reason) api.SocketView {
+func (r *reaper) awaitVerdict(c addressedConn, want policy.Reason) {
 	r.t.Helper()
-	return r.awaitView(c, "the verdict is "+want.String(), func(v api.SocketView) bool { return v.Verdict == want })
+	r.awaitView(c, "the verdict is "+want.String(), func(v api.SocketView) bool { return v.Verdict == want })
 }
 
-func (r *reaper) awaitKnown(c net.Conn) api.SocketView {
+func (r *reaper) awaitKnown(c addressedConn) api.SocketView {
 	r.t.Helper()
 	return r.awaitView(c, "the reaper has looked at it", func(v api.SocketView) bool { return v.Verdict != policy.Unknown })
 }
@@ -305,7 +301,7 @@ func (r *reaper) entries() []api.Entry {
 }
 
 // entry returns what the history has of a socket, with one of the outcomes or any if there is none.
-func (r *reaper) entry(c net.Conn, outcomes ...string) (api.Entry, bool) {
+func (r *reaper) entry(c addressedConn, outcomes ...string) (api.Entry, bool) {
 	r.t.Helper()
 	local, peer := addresses(c)
 	for _, e := range r.entries() {
@@ -316,7 +312,7 @@ func (r *reaper) entry(c net.Conn, outcomes ...string) (api.Entry, bool) {
 	return api.Entry{}, false
 }
 
-func (r *reaper) awaitEntry(c net.Conn, outcomes ...string) (e api.Entry) {
+func (r *reaper) awaitEntry(c addressedConn, outcomes ...string) (e api.Entry) {
 	r.t.Helper()
 	nstest.Eventually(r.t, patience, strings.Join(outcomes, " or ")+" is in the history", func() (ok bool) {
 		e, ok = r.entry(c, outcomes...)
@@ -363,8 +359,22 @@ func (r *reaper) statusText() (string, error) {
 	return string(text), err
 }
 
+// endpoints are the addresses of a connection that the test may no longer have.
+type endpoints struct{ local, peer net.Addr }
+
+func addressed(c net.Conn) endpoints { return endpoints{c.LocalAddr(), c.RemoteAddr()} }
+
+func (e endpoints) LocalAddr() net.Addr  { return e.local }
+func (e endpoints) RemoteAddr() net.Addr { return e.peer }
+
+// addressedConn is what has the addresses of a connection.
+type addressedConn interface {
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+}
+
 // addresses returns a connection's own addresses, as the reaper writes them.
-func addresses(c net.Conn) (local, peer netip.AddrPort) {
+func addresses(c addressedConn) (local, peer netip.AddrPort) {
 	plain := func(a net.Addr) netip.AddrPort {
 		ap := a.(*net.TCPAddr).AddrPort()
 		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())

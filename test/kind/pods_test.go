@@ -24,6 +24,7 @@ type pod struct {
 	annotations map[string]string
 	args        []string // of the peer
 	shell       string   // what a shell runs among other people's programs, in the place of the peer
+	sysctls     []object
 }
 
 // spec is the pod's specification. The scheduler is not asked, which would keep pods off the control plane.
@@ -38,6 +39,7 @@ func (p pod) spec() object {
 		"automountServiceAccountToken":  false,
 		"enableServiceLinks":            false,
 		"containers":                    []object{container},
+		"securityContext":               object{"sysctls": p.sysctls},
 	}
 }
 

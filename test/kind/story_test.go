@@ -36,11 +36,12 @@ func TestCluster(t *testing.T) {
 		test  func(*testing.T)
 	}{
 		{"pods start and end before anything is installed", s.nothingInstalled},
-		{"an upgrade from the release that was one program loses no registration, no age and no switch", s.upgrade},
+		{"an upgrade from the release that was one program loses no registration and no switch", s.upgrade},
 		{"the chart chains the plugin on every node, and pods that start are registered", s.install},
 		{"at first a leak is observed, and nothing destroyed", s.observe},
 		{"one switch lets a leaking client be cleaned by its annotation's grace, and its well-behaved twin be left alone", s.destroy},
 		{"programs that leak are cleaned, whatever they are written in", s.programs},
+		{"the peers of a connection pool are asked, and what belongs to those that closed for good ends", s.peers},
 		{"pods on two nodes that half-close towards each other are cleaned by their own node", s.acrossNodes},
 		{"an operator sees from inside the reaper's pod whose the sockets are, and what the node allows", s.operator},
 		{"Prometheus can ask every node", s.metrics},

@@ -72,7 +72,7 @@ func startFleet(t *testing.T) *fleet {
 	f.leaky = append(f.leaky,
 		busy.add(t, "shop", "cart", `"grace": "1s"`),
 		busy.add(t, "web", "search", `"grace": "1s", "mode": "observe"`))
-	unread := busy.add(t, "bank", "ledger", `"closeWaitGrace": "1s", "finWait2Grace": "never"`).Connect(t, nstest.IPv4)
+	unread := busy.add(t, "bank", "ledger", `"closeWaitGrace": "1s", "finWait2Grace": "1h"`).Connect(t, nstest.IPv4)
 	if _, err := unread.Client.Write([]byte("unread")); err != nil {
 		t.Fatal(err)
 	}
@@ -80,12 +80,12 @@ func startFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	// Peers are asked: of some that are there, of others that are gone, and of one whose owner rules it out.
-	asked := busy.add(t, "shop", "asked", `"probeAfter": "1s", "grace": "never"`)
+	asked := busy.add(t, "shop", "asked", `"probeAfter": "1s", "grace": "1h"`)
 	lingers := asked.Connect(t, nstest.IPv4)
 	if err := errors.Join(lingers.Server.SetLinger(1), lingers.Client.CloseWrite()); err != nil {
 		t.Fatal(err)
 	}
-	gone := busy.add(t, "shop", "abandoned", `"probeAfter": "1s", "grace": "never"`)
+	gone := busy.add(t, "shop", "abandoned", `"probeAfter": "1s", "grace": "1h"`)
 	var err error
 	gone.Do(t, func() { err = os.WriteFile("/proc/sys/net/ipv4/tcp_fin_timeout", []byte("1"), 0o644) })
 	if err != nil {

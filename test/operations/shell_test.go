@@ -32,9 +32,9 @@ func newShell(t *testing.T, dir string) *shell {
 	t.Helper()
 	cmd := exec.Command("bash", "--noprofile", "--norc")
 	cmd.Dir = dir
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool {
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "MAKE") || strings.HasPrefix(kv, "MFLAGS=") // of the make that runs the tests
-	})
+	}), "TMPDIR="+t.TempDir())
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -7,6 +7,8 @@ package peer
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -21,8 +23,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Port is where a peer listens.
-const Port = 8080
+// Port is where a peer listens, TLSPort where it listens for TLS after the order tls.
+const (
+	Port    = 8080
+	TLSPort = 8443
+)
 
 // Socket is where a peer of a container takes its orders, for who cannot reach its stdin: an abstract socket
 // (unix(7)), which every process in its network namespace can connect to, and no other.
@@ -37,7 +42,8 @@ type Peer struct {
 
 type connection struct {
 	*net.TCPConn
-	moved atomic.Int64 // bytes that stream or drain have moved
+	secured *tls.Conn    // over TCPConn; nil without TLS
+	moved   atomic.Int64 // bytes that stream or drain have moved
 }
 
 // New returns a peer that does not listen. Its process is shown under the given name.
@@ -48,18 +54,24 @@ func New(name string) (*Peer, error) {
 	return &Peer{conns: make(map[string]*connection), named: make(chan struct{}, 1)}, nil
 }
 
-// Listen makes a peer that takes connections in, on every address. Its process is shown under the given name.
+// Listen makes a peer that takes connections in, on every address. Its process is shown under the given name. No
+// connection has keepalive on, as Go would have it: the application would find out on its own that its peer is gone.
 func Listen(name string) (*Peer, error) {
 	p, err := New(name)
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{Port: Port})
+	l, err := listenAt(Port)
 	if err != nil {
 		return nil, err
 	}
 	go p.accept(l)
 	return p, nil
+}
+
+func listenAt(port int) (net.Listener, error) {
+	config := net.ListenConfig{KeepAlive: -1}
+	return config.Listen(context.Background(), "tcp4", ":"+strconv.Itoa(port))
 }
 
 // Serve does what it is told, one order a line, until there are no more, and answers each with a line; the
@@ -72,6 +84,13 @@ func Listen(name string) (*Peer, error) {
 //	stream NAME, drain NAME   sends without end, or reads
 //	moved NAME          answers with the bytes that those have moved
 //	send NAME WORD, recv NAME   a line; what the kernel says in the place of one is answered by name
+//	drop NAME           reads all that is left, and answers with their number and how the stream ends
+//	options NAME        answers with the options of keepalive
+//
+// Without a connection:
+//
+//	tls                 listens on TLSPort too, for openTLS
+//	openTLS NAME ADDRESS   is open over TLS, with an answer that it reads; close ends TLS first, as a polite server does
 func (p *Peer) Serve(in io.Reader, out io.Writer) error {
 	if _, err := fmt.Fprintln(out, "ready"); err != nil {
 		return err
@@ -107,7 +126,7 @@ func (p *Peer) accept(l net.Listener) {
 }
 
 // readName reads up to the end of a line and no further: the rest is not ours to read.
-func readName(c net.Conn) (string, error) {
+func readName(c io.Reader) (string, error) {
 	var name []byte
 	for b := make([]byte, 1); ; {
 		if _, err := c.Read(b); err != nil {
@@ -121,8 +140,13 @@ func readName(c net.Conn) (string, error) {
 }
 
 func (p *Peer) add(name string, c net.Conn) {
+	conn := &connection{}
+	if secured, ok := c.(*tls.Conn); ok {
+		conn.secured, c = secured, secured.NetConn()
+	}
+	conn.TCPConn = c.(*net.TCPConn)
 	p.mu.Lock()
-	p.conns[name] = &connection{TCPConn: c.(*net.TCPConn)}
+	p.conns[name] = conn
 	p.mu.Unlock()
 	select {
 	case p.named <- struct{}{}:
@@ -150,16 +174,14 @@ func (p *Peer) find(name string) (*connection, error) {
 
 // obey carries out one order.
 func (p *Peer) obey(order, name, arg string) (string, error) {
-	if order == "open" {
-		c, err := net.DialTimeout("tcp4", net.JoinHostPort(arg, strconv.Itoa(Port)), 10*time.Second)
-		if err != nil {
-			return "", err
-		}
-		p.add(name, c)
-		_, err = fmt.Fprintln(c, name)
-		return c.LocalAddr().String(), err
-	}
-	if order == "inherit" {
+	switch order {
+	case "open":
+		return p.open(name, arg, Port)
+	case "openTLS":
+		return p.openTLS(name, arg)
+	case "tls":
+		return "ok", p.listenTLS()
+	case "inherit":
 		return "ok", p.inherit(name, arg)
 	}
 	c, err := p.find(name)
@@ -170,6 +192,9 @@ func (p *Peer) obey(order, name, arg string) (string, error) {
 	case "wait": // until it is there
 		return "ok", nil
 	case "close":
+		if c.secured != nil {
+			return "ok", c.secured.Close()
+		}
 		return "ok", c.Close()
 	case "shut":
 		return "ok", c.CloseWrite()
@@ -186,6 +211,10 @@ func (p *Peer) obey(order, name, arg string) (string, error) {
 		return told(err), nil
 	case "recv":
 		return c.recv(), nil
+	case "drop":
+		return c.drop(), nil
+	case "options":
+		return c.options()
 	}
 	return "", fmt.Errorf("there is no order %q", order)
 }
@@ -204,6 +233,22 @@ func (p *Peer) inherit(name, fd string) error {
 	}
 	p.add(name, c)
 	return nil
+}
+
+// open makes a connection and sends its name.
+func (p *Peer) open(name, addr string, port int) (string, error) {
+	c, err := dial(addr, port)
+	if err != nil {
+		return "", err
+	}
+	p.add(name, c)
+	_, err = fmt.Fprintln(c, name)
+	return c.LocalAddr().String(), err
+}
+
+func dial(addr string, port int) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: 10 * time.Second, KeepAlive: -1}
+	return dialer.Dial("tcp4", net.JoinHostPort(addr, strconv.Itoa(port)))
 }
 
 func (c *connection) stream() {
@@ -237,6 +282,44 @@ func (c *connection) recv() string {
 		return told(err)
 	}
 	return line
+}
+
+// drop reads all that is left, without TLS.
+func (c *connection) drop() string {
+	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return told(err)
+	}
+	n, err := io.Copy(io.Discard, c.TCPConn)
+	if err == nil {
+		err = io.EOF
+	}
+	return fmt.Sprintf("%d bytes, then %s", n, told(err))
+}
+
+// options returns the options of keepalive.
+func (c *connection) options() (text string, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return "", err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		for _, o := range []struct {
+			name          string
+			level, number int
+		}{
+			{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+			{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+			{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL},
+			{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+			{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+		} {
+			value, err := unix.GetsockoptInt(int(fd), o.level, o.number)
+			failed = errors.Join(failed, err)
+			text += fmt.Sprintf(" %s %d", o.name, value)
+		}
+	})
+	return strings.TrimSpace(text), errors.Join(err, failed)
 }
 
 // told is what a system call told its caller, by the name of its errno.

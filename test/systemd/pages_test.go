@@ -48,7 +48,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	m := newBareMachine(t)
 	m.boot()
 	m.follow("README.md", "All install what they need and leave nothing behind. To use it on a node:\n", unpacked)
-	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "never"`)
+	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`)
 	nstest.Eventually(t, soon, "the reaper that the first container has started would destroy the leak", func() bool {
 		page, err := m.reaper().Journal(t.Context(), api.JournalQuery{})
 		return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool { return e.Outcome == api.WouldDestroy })

@@ -91,7 +91,7 @@ func startRestricted(t *testing.T, finder string, keep []string, paths ...string
 		add := exec.Command(filepath.Join(bin, "cni/halfclose"))
 		add.Env = append(env, "CNI_COMMAND=ADD", fmt.Sprintf("CNI_CONTAINERID=container%d", i), "CNI_IFNAME=eth0", "CNI_NETNS="+path, "CNI_PATH=/")
 		add.Stdin = strings.NewReader(`{"cniVersion": "1.0.0", "name": "net", "type": "halfclose", "prevResult": {"cniVersion": "1.0.0"},
-			"reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "never"}`)
+			"reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "1h"}`)
 		if out, err := add.CombinedOutput(); err != nil {
 			t.Fatalf("ADD: %v\n%s", err, out)
 		}

@@ -25,7 +25,7 @@ func (m *machine) upgrade() { m.follow("docs/operations.md", "### From one progr
 func (m *machine) goBack()  { m.follow("docs/operations.md", "### Back\n", single) }
 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
-const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "never"`
+const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "1h"`
 
 // reads waits until the reaper, of that version or of any other, has these attachments, and wants them in force.
 func (m *machine) reads(when string, single bool, want ...string) {

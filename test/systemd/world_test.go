@@ -12,7 +12,6 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -48,7 +47,7 @@ func network(more string) string {
 const hold = `, "reaper": "external", "mode": "observe", "grace": "4s"`
 
 // destroy is that of attachments whose CLOSE_WAIT sockets end after a second.
-const destroy = `, "reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "never"`
+const destroy = `, "reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "1h"`
 
 // add makes a network namespace with a name and calls the plugin, as a runtime does.
 func (m *machine) add(name, more string) {
@@ -77,14 +76,15 @@ func (m *machine) start(more string) *process {
 	return startContainer(m.t, cmd, cmd.Start)
 }
 
-// age is what the reaper says of a socket's age, 0 if it has not looked at it.
+// age is what the reaper says of a socket's age, 0 if it has not looked at it. One of another version may have verdicts
+// that are unknown here.
 func (m *machine) age(a addresses) time.Duration {
 	list, err := m.reaper().Sockets(m.t.Context(), api.SocketQuery{})
 	if err != nil {
 		return 0 // between two reapers
 	}
 	for _, v := range list.Sockets {
-		if v.Local == a.Local && v.Peer == a.Peer && v.Verdict != policy.Unknown && v.Age != nil {
+		if v.Local == a.Local && v.Peer == a.Peer && v.Age != nil && !strings.Contains(v.Why, "not looked at yet") {
 			return time.Duration(*v.Age)
 		}
 	}

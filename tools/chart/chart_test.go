@@ -164,9 +164,17 @@ func TestTheModeIsTheReapersCapAndNotThePolicys(t *testing.T) {
 
 func TestProbesAskOnTheReapersOwnSocket(t *testing.T) {
 	c := container(t, render(t).daemonSet(t), "reaper")
-	for name, p := range map[string]*corev1.Probe{"startup": c.StartupProbe, "readiness": c.ReadinessProbe, "liveness": c.LivenessProbe} {
-		if p.Exec == nil || !slices.Equal(p.Exec.Command, []string{"halfclose", "health"}) {
-			t.Errorf("%s: %+v", name, p.ProbeHandler)
+	for name, p := range map[string]struct {
+		probe *corev1.Probe
+		want  []string
+	}{
+		"startup": {c.StartupProbe, []string{"halfclose", "health", "--live"}},
+		// A restart gives no reaper the privileges that it lacks.
+		"liveness":  {c.LivenessProbe, []string{"halfclose", "health", "--live"}},
+		"readiness": {c.ReadinessProbe, []string{"halfclose", "health"}},
+	} {
+		if p.probe.Exec == nil || !slices.Equal(p.probe.Exec.Command, p.want) {
+			t.Errorf("%s: %+v", name, p.probe.ProbeHandler)
 		}
 	}
 }

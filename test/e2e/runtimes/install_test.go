@@ -33,7 +33,7 @@ func uninstalledAndInstalled(t *testing.T, s *site) {
 		t.Errorf("DEL came from what ADD had: %v, want %v", !s.recorded(t, during), s.cachedDEL)
 	}
 
-	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "never")
+	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "1h")
 	s.awaitLoaded(t, true)
 	with := s.run(t, "with", nil)
 	s.destroyed(t, with.leak(t, "leak", after))
@@ -68,7 +68,7 @@ func (s *site) awaitLoaded(t *testing.T, want bool) {
 func dropInIsLoaded(t *testing.T, s *site) {
 	s.halfclose(t, "uninstall")
 	s.awaitLoaded(t, false)
-	s.halfclose(t, "install", "--drop-in", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "never")
+	s.halfclose(t, "install", "--drop-in", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "1h")
 	files, err := filepath.Glob(filepath.Join(confDir, network, "*.conf"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("the files for the network are %v: %v", files, err)

@@ -20,7 +20,7 @@ import (
 )
 
 // leakIsDestroyed has a leak destroyed in a pod, beside a half-closed connection that is at work, an idle one
-// that is open, and FIN_WAIT2, which the network gives no grace.
+// that is open, and FIN_WAIT2, which the network gives an hour. (Had it none, both ends of the leak would be spared.)
 func leakIsDestroyed(t *testing.T, s *site) {
 	client, server := s.run(t, "leaky", nil), s.run(t, "server", nil)
 	client.open(t, "quiet", server)

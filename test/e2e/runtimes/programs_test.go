@@ -49,12 +49,13 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// The policy of a pod that leaks, and of the pods at the other ends.
+// The policy of a pod that leaks, and of the pods at the other ends. Those may not have a grace of never, for which the
+// leaks would be spared too.
 func leaks() map[string]string {
 	return map[string]string{policy.AnnotationGrace: grace.String()}
 }
 
-func waits() map[string]string { return map[string]string{policy.AnnotationGrace: "never"} }
+func waits() map[string]string { return map[string]string{policy.AnnotationGrace: "1h"} }
 
 // box makes a pod in which only what the test starts runs.
 func (s *site) box(t *testing.T, name string, annotations map[string]string) *pod {

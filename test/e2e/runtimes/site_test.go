@@ -55,7 +55,7 @@ func newSite(t *testing.T, tr traits) *site {
 	s.makeNetwork(t)
 	install(t, "halfclose", command)
 	install(t, "cni/halfclose", "/usr/local/lib/halfclose/cni/halfclose")
-	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "never")
+	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "1h")
 	s.addLast(t)
 	s.runtime.start(t)
 	t.Cleanup(func() { s.endReaper(t) })

@@ -133,7 +133,7 @@ spec:
           {{- end }}
           # Asked on its own unix socket, whatever listens on the node's ports and whether there are metrics or not.
           startupProbe:
-            exec: {command: [halfclose, health]}
+            exec: {command: [halfclose, health, --live]}
             periodSeconds: 1
             timeoutSeconds: 5
             failureThreshold: 30
@@ -142,7 +142,7 @@ spec:
             periodSeconds: 15
             timeoutSeconds: 5
           livenessProbe:
-            exec: {command: [halfclose, health]}
+            exec: {command: [halfclose, health, --live]}
             periodSeconds: 30
             timeoutSeconds: 10
           resources: {{ toJson .Values.reaper.resources }}

@@ -1,0 +1,162 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package judgement_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	finders "github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// TestARuleForClientsSparesTheServersOfTheSameNetns has a server that computes for six times the clients' grace. A server whose
+// listener closed before its client shut its side may be either: it is spared as well.
+func TestARuleForClientsSparesTheServersOfTheSameNetns(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		r, s := newReaper(t, finder), newScene(t)
+		r.register(s.near, "both", `{"probeAfter": "1s", "rules": [
+			{"match": {"role": "client"}, "grace": "1s"}, {"match": {"role": "server"}, "grace": "never"}]}`)
+		client, server := s.connect(), s.leftByClient()
+		listenerClosed := s.accept()
+		if err := s.nearPort.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.shut(listenerClosed.Client, listenerClosed.Server)
+		if err := client.Server.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitEntry(client.Client, api.PeerGone, api.Destroyed)
+		r.awaitView(server.Server, "it has been half-closed for six seconds", func(v api.SocketView) bool {
+			return v.Age != nil && time.Duration(*v.Age) >= 6*time.Second
+		})
+		r.untouched(closeWait, server.Server, listenerClosed.Server)
+		answers(t, server.Server, server.Client)
+		answers(t, listenerClosed.Server, listenerClosed.Client)
+	})
+}
+
+// byRole is a policy in which the time until a socket's deadline shows its role. Its probeAfter has the finders look often.
+const byRole = `{"probeAfter": "1s", "pendingGrace": "1s", "grace": "3h", "rules": [
+	{"match": {"role": "client"}, "grace": "1h"}, {"match": {"role": "server"}, "grace": "2h"}]}`
+
+// roleIn returns the role of a socket under byRole.
+func roleIn(t *testing.T, v api.SocketView) policy.Role {
+	t.Helper()
+	if v.Deadline == nil || v.Idle == nil {
+		t.Fatalf("it has no deadline: %+v", v)
+	}
+	switch patience := time.Duration(*v.Deadline + *v.Idle).Round(time.Hour); patience {
+	case time.Hour:
+		return policy.RoleClient
+	case 2 * time.Hour:
+		return policy.RoleServer
+	case 3 * time.Hour:
+		return policy.RoleUnknown
+	default:
+		t.Fatalf("its grace is %v", patience)
+		return policy.RoleUnknown
+	}
+}
+
+// TestWhichSideOpenedAConnectionIsKnown has both ends of each connection in one network namespace.
+func TestWhichSideOpenedAConnectionIsKnown(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		type end struct {
+			what string
+			want policy.Role
+		}
+		r, ends := newReaper(t, finder), make(map[uint64]end)
+		for i, o := range nstest.Openings {
+			ns := nstest.New(t)
+			r.put(r.record(ns, "pod"+string(rune('a'+i)), byRole))
+			client, server := o.Make(t, ns)
+			if err := unix.Shutdown(client, unix.SHUT_WR); err != nil {
+				t.Fatal(err)
+			}
+			clientRole, serverRole := policy.RoleClient, policy.RoleServer
+			if o.Bound {
+				clientRole = policy.RoleUnknown
+			}
+			if finder == finders.NameSockDiag {
+				clientRole = policy.RoleUnknown // nothing proves it
+				if o.Shared {
+					clientRole = policy.RoleServer // as documented
+				}
+				if o.Closed {
+					serverRole = policy.RoleUnknown
+				}
+			}
+			ends[nstest.CookieOf(t, client)] = end{"the client: " + o.Name, clientRole}
+			ends[nstest.CookieOf(t, server)] = end{"the server: " + o.Name, serverRole}
+		}
+		var found map[uint64]api.SocketView
+		nstest.Eventually(t, patience, "the reaper has looked at all of them", func() bool {
+			found = make(map[uint64]api.SocketView)
+			for _, v := range r.views() {
+				if v.Verdict != policy.Unknown {
+					found[v.Cookie] = v
+				}
+			}
+			return len(found) >= len(ends)
+		})
+		for cookie, e := range ends {
+			if got := roleIn(t, found[cookie]); got != e.want {
+				t.Errorf("%s is taken for %v, want %v", e.what, got, e.want)
+			}
+		}
+	})
+}
+
+// TestARoleIsKeptWhenTheListenerClosesAndTheReaperIsKilled has a role that no later look could find out.
+func TestARoleIsKeptWhenTheListenerClosesAndTheReaperIsKilled(t *testing.T) {
+	eachFinder(t, func(t *testing.T, finder string) {
+		r, s := newReaper(t, finder), newScene(t)
+		r.register(s.near, "pod", byRole)
+		client, server := s.leftByServer(), s.leftByClient()
+		wantClient := policy.RoleClient
+		if finder == finders.NameSockDiag {
+			wantClient = policy.RoleUnknown
+		}
+		check := func(when string) {
+			t.Helper()
+			if got := roleIn(t, r.awaitKnown(server.Server)); got != policy.RoleServer {
+				t.Errorf("%s the server is taken for %v", when, got)
+			}
+			if got := roleIn(t, r.awaitKnown(client.Client)); got != wantClient {
+				t.Errorf("%s the client is taken for %v, want %v", when, got, wantClient)
+			}
+		}
+		check("at first")
+		if err := s.nearPort.Close(); err != nil {
+			t.Fatal(err)
+		}
+		r.awaitSaved(cookieOf(t, server.Server), cookieOf(t, client.Client))
+		check("after the listener has closed")
+		r.kill()
+		r.start()
+		check("after the reaper was killed")
+	})
+}
+
+// awaitSaved waits until the file of saved ages has the sockets.
+func (r *reaper) awaitSaved(cookies ...uint64) {
+	r.t.Helper()
+	nstest.Eventually(r.t, patience, "the sockets' ages are saved", func() bool {
+		file, err := os.ReadFile(r.store.CandidatesPath())
+		for _, c := range cookies {
+			if err != nil || !bytes.Contains(file, binary.NativeEndian.AppendUint64(nil, c)) {
+				return false
+			}
+		}
+		return true
+	})
+}

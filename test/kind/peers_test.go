@@ -1,0 +1,65 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package kind_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// peers has one pod with two half-closed connections of the same policy, to a server that closes them and to one that
+// goes on holding them. No grace of theirs ends here.
+func (s *story) peers(t *testing.T) {
+	server := startPods(t, pod{name: "farewell", node: controlPlane,
+		// Its kernel forgets a connection that it has closed after two seconds, and not after a minute.
+		sysctls: []object{{"name": "net.ipv4.tcp_fin_timeout", "value": "2"}},
+		args:    []string{"serve", ":7001", "close", "--", "serve", ":7002", "hold"},
+	})[0]
+	startPods(t, pod{
+		name: "pool", node: worker,
+		annotations: map[string]string{"halfclose.cni/probeAfter": "4s", "halfclose.cni/grace": "1h"},
+		args:        []string{"connect", server + ":7001", "leak", "--", "connect", server + ":7002", "shut"},
+	})
+	registered(t, worker, "pool")
+	eventually(t, "the connection whose peer closed for good is gone", func() bool {
+		return slices.Equal(journal(t, "pool"), []string{api.PeerGone})
+	})
+	eventually(t, "the other peer has answered", func() bool {
+		all := sockets(t, worker, "pool")
+		return len(all) == 1 && all[0].Verdict == policy.PeerAlive && all[0].PeerAlive != nil
+	})
+	if all := sockets(t, worker, "pool"); len(all) != 1 || all[0].State != inetdiag.FinWait2 || all[0].Peer != server+":7002" {
+		t.Errorf("the pool has %+v, and not its connection to a peer that is there", all)
+	}
+	if a, _ := attachment(t, worker, "pool"); a.Destroyed != 0 {
+		t.Errorf("%d sockets of the pool were destroyed", a.Destroyed)
+	}
+	if log := said(t, "pool"); containsLine(log, ":7002 after") {
+		t.Errorf("the connection to a peer that is there has ended:\n%s", log)
+	}
+	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, worker))
+	if metrics := kubectl(t, "get", "--raw", path); !containsLine(metrics, `halfclose_peer_gone_total{state="CLOSE_WAIT",namespace="default",how="reset"} 1`) {
+		t.Errorf("the metrics do not count the peer that is gone:\n%s", metrics)
+	}
+	s.mayAsk(t)
+	deletePods(t, "pool", "farewell")
+}
+
+// mayAsk checks that on each node the reaper may ask peers, in a container that is confined by a seccomp profile.
+func (s *story) mayAsk(t *testing.T) {
+	t.Helper()
+	for _, node := range nodes() {
+		st := status(t, node)
+		if len(st.Refusals) != 0 || len(st.Peers.Refused) != 0 {
+			t.Errorf("the reaper on %s is refused %+v, and of peers says %+v", node, st.Refusals, st.Peers)
+		}
+		seccomp := onNode(t, node, fmt.Sprintf("grep ^Seccomp: /proc/%d/status", st.Holder.PID))
+		t.Logf("the reaper on %s has %s", node, seccomp)
+	}
+}
