@@ -51,6 +51,7 @@ type BPF struct {
 
 	fallback    *fallback // nil while the programs work
 	recoveredAt monotime.Time
+	minPause    time.Duration // BPFConfig.RetryPause
 	retryPause  time.Duration // of the last fallback
 }
 
@@ -71,6 +72,8 @@ type BPFConfig struct {
 	AuditInterval time.Duration
 	// AuditBudget is the share of one core that audits may cost; 0 is a fiftieth of CPUBudget.
 	AuditBudget float64
+	// RetryPause is the shortest time between a fallback and the attempt to recover; 0 is ten seconds.
+	RetryPause time.Duration
 }
 
 // What BPFConfig's zero values stand for.
@@ -89,7 +92,7 @@ func NewBPF(c BPFConfig) *BPF {
 		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),
 		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval), maxWalk: cmp.Or(c.MaxWalkInterval, defaultMaxWalk),
-		visibility: newVisibility(proc), batch: newBatch(),
+		minPause: cmp.Or(c.RetryPause, minRetryPause), visibility: newVisibility(proc), batch: newBatch(),
 		states: make(map[uint64]*netnsState),
 	}
 	f.sweeps.looksUpRoles = func(id netns.Identity) bool { return !f.covers(id) } // the walk has the roles of the others

@@ -26,11 +26,11 @@ const (
 
 // fallBack has sock_diag do all of the work, at once.
 func (f *BPF) fallBack(now monotime.Time, format string, args ...any) {
-	pause := minRetryPause
+	pause := f.minPause
 	if now.Sub(f.recoveredAt) < maxRetryPause {
 		pause = min(2*f.retryPause, maxRetryPause)
 	}
-	f.retryPause = max(pause, minRetryPause)
+	f.retryPause = max(pause, f.minPause)
 	f.fallback = &fallback{why: fmt.Sprintf(format, args...), retry: now.Add(f.retryPause)}
 	f.assign()
 }

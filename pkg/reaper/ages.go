@@ -178,7 +178,7 @@ type savedAges struct {
 // than a reaper takes to write one.
 func (l *loop) noticeLostAges() {
 	s := &l.saved
-	older := func(r state.Record) bool { return r.Time.Before(l.began.Add(-saveEvery)) }
+	older := func(r state.Record) bool { return r.Time.Before(l.began.Add(-l.saveEvery)) }
 	if s.missing && slices.ContainsFunc(l.registry.census.records, older) {
 		s.lost = "there are no saved candidates, though there were attachments before this reaper"
 		l.warnings.warn(WarnCandidates, "no saved candidates: idle times begin with this reaper", "file", l.cfg.Store.CandidatesPath())

@@ -101,7 +101,9 @@ func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
 	return newNode(t, finder.NameSockDiag, func(c *reaper.Config) {
 		c.Finder = finder.NewBPF(finder.BPFConfig{
 			Config: finder.Config{Root: c.Root, Clock: c.Clock, CPUBudget: 1, MaxWalkInterval: time.Second}, Loader: loader, AuditInterval: 200 * time.Millisecond, AuditBudget: 1,
+			RetryPause: 500 * time.Millisecond,
 		})
 		often(c)
+		findsOwners(c)
 	}), a
 }

@@ -28,6 +28,7 @@ func asks(t *testing.T) (change func(*reaper.Config), begin func(*reaper.Reaper)
 	t.Helper()
 	reapers := make(chan *reaper.Reaper, 1)
 	change = func(c *reaper.Config) {
+		findsOwners(c)
 		c.Conditions = owners.NewProc("/proc").Conditions
 		p, err := prober.New(prober.Config{
 			Dir: t.TempDir(), Opener: finder.Opener{Root: c.Root}, Clock: c.Clock, Budget: 1, Log: c.Log,

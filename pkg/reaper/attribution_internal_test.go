@@ -160,6 +160,29 @@ func TestOwnersAreOfTheSocketThatWasAskedFor(t *testing.T) {
 	}
 }
 
+// TestOwnersOfAnotherSocketAreNotJournalled has a socket's inode change between the look-up of its owners and its destroy.
+func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	l.tracker.findsOwners = true
+	for _, cookie := range []uint64{7, 8} {
+		seen := overdueLook(cookie)
+		seen.Socket.Inode = uint32(10 * cookie)
+		see(l, ns.Identity, seen)
+	}
+	answer(l, nextLook(l, now()), now(), owners.Process{PID: 42, Command: "leaky"})
+	j := nextOf(t, l, 2)
+	(&kernel{inodes: map[uint64]uint32{7: 71, 8: 80}}).examine(j)
+	l.examined(j, now())
+	got := make(map[uint64][]owners.Process)
+	for _, e := range l.journal.after(0) {
+		got[e.Cookie] = e.Owners
+	}
+	want := map[uint64][]owners.Process{7: nil, 8: {{PID: 42, Command: "leaky"}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("owners in the journal (-want +got):\n%s", diff)
+	}
+}
+
 func TestWhatIsHeldByTheSameSharesMemory(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	a, b, c := leaks(l, ns, 1, moment(0), time.Second), leaks(l, ns, 2, moment(0), time.Second), leaks(l, ns, 3, moment(0), time.Second)

@@ -64,7 +64,10 @@ func TestTheBudgetBoundsTheNodeAndIsSharedInTurn(t *testing.T) {
 
 		// They take turns once all wait; until then a namespace may have had all that there was at its first look.
 		began := len(n.destroyedEntries())
-		nstest.Eventually(t, patience, "some are destroyed", func() bool { return len(n.destroyedEntries()) >= began+enough })
+		nstest.Eventually(t, patience, "some are destroyed", func() bool {
+			n.leap(100 * time.Millisecond)
+			return len(n.destroyedEntries()) >= began+enough
+		})
 		entries := n.destroyedEntries()
 		share := make(map[string]int)
 		for i, e := range entries {
@@ -88,7 +91,7 @@ func TestTheBudgetBoundsTheNodeAndIsSharedInTurn(t *testing.T) {
 }
 
 func TestWithoutABudgetNothingWaits(t *testing.T) {
-	const namespaces, sockets = 2, 40
+	const namespaces, sockets = 2, 20
 	eachFinder(t, func(t *testing.T, finder string) {
 		n := newNode(t, finder)
 		overdue(t, n, namespaces, sockets)
@@ -109,11 +112,15 @@ func TestWhatWaitsForTheBudgetIsLookedAtAgain(t *testing.T) {
 		ns := newNS(t)
 		n := newNode(t, finder, func(c *reaper.Config) { c.MaxDestroysPerSecond = 1 })
 		n.turn(policy.Observe)
-		n.register(ns, timing(inetdiag.CloseWait, time.Second))
+		n.register(ns, timing(inetdiag.CloseWait, lenient))
 		pairs := make([]nstest.Pair, sockets)
 		for i := range pairs {
 			pairs[i] = shut(t, ns.Connect(t, nstest.IPv4))
 		}
+		for _, p := range pairs {
+			n.awaitKnown(p.Server)
+		}
+		n.leap(lenient)
 		for _, p := range pairs {
 			n.awaitEntry(p.Server, "would-destroy")
 		}
@@ -129,9 +136,12 @@ func TestWhatWaitsForTheBudgetIsLookedAtAgain(t *testing.T) {
 			t.Fatalf("only %d of %d sockets are left", len(busy), sockets)
 		}
 		// Each has a full grace from now on. The reaper notices as it comes to look.
-		nstest.Eventually(t, patience, "none waits", func() bool { return n.status().Budget.Waiting == 0 })
+		nstest.Eventually(t, patience, "none waits", func() bool {
+			n.leap(time.Second)
+			return n.status().Budget.Waiting == 0
+		})
 		for _, p := range busy {
-			if e, ok := n.entry(p.Server, "destroyed"); ok && time.Duration(e.Idle) < time.Second {
+			if e, ok := n.entry(p.Server, "destroyed"); ok && time.Duration(e.Idle) < lenient {
 				t.Errorf("destroyed %v after it was last busy", time.Duration(e.Idle))
 			}
 		}

@@ -32,7 +32,7 @@ func TestDamageToOneOfTwoRecordsDestroysNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachFinder(t, func(t *testing.T, finder string) {
-				ns, other := nstest.New(t), nstest.New(t)
+				ns, other := newNS(t), newNS(t)
 				n := newNode(t, finder)
 				process := exec.Command("sleep", "1000")
 				ns.Do(t, func() {

@@ -35,6 +35,7 @@ func sent(c net.Conn) error {
 // owner and its peer see of that.
 func TestDestroysPastGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
+		all := newNode(t, finder)
 		for _, tc := range []struct {
 			state inetdiag.State
 			spare func(*policy.Policy) // the other end
@@ -62,8 +63,7 @@ func TestDestroysPastGrace(t *testing.T) {
 			for _, network := range nstest.Networks {
 				t.Run(tc.state.String()+" over "+network, func(t *testing.T) {
 					t.Parallel()
-					ns := newNS(t)
-					n := newNode(t, finder)
+					ns, n := newNS(t), all.of(t)
 					pair, bystander := ns.Connect(t, network), ns.Connect(t, network)
 					if err := pair.Client.CloseWrite(); err != nil {
 						t.Fatal(err)

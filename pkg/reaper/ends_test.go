@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -24,7 +25,7 @@ func TestTheClientOfAServerUnderNeverSurvives(t *testing.T) {
 		n.register(beside, timing(inetdiag.FinWait2, soon))
 		n.awaitVerdict(p.Client, policy.PeerSpared)
 		n.outlive(beside, inetdiag.FinWait2)
-		n.stillSpared(p.Client, live, policy.PeerSpared)
+		n.stillSpared(p.Client, api.SocketQuery{}, policy.PeerSpared)
 		answers(t, p)
 
 		never.Layers = n.record(server, timing(inetdiag.FinWait2, soon)).Layers // with a longer grace it is for the client's alone to say
@@ -39,12 +40,12 @@ func TestTheClientOfAServerUnderNeverSurvives(t *testing.T) {
 func TestAReceiverThatStandsStillSparesItsSender(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
-		p := backlogged(t, ns)
+		p, connect := backlogged(t, ns), apart(t, ns)
 		n := newNode(t, finder)
-		n.register(ns, timing(inetdiag.FinWait2, soon))
+		n.register(ns, short(func(p *policy.Policy) { p.PendingGrace = endless }))
 		n.awaitVerdict(p.Client, policy.PeerSpared)
-		n.outlive(ns, inetdiag.FinWait2)
-		n.stillSpared(p.Client, live, policy.PeerSpared)
+		n.outliveBy(inetdiag.FinWait2, connect)
+		n.stillSpared(p.Server, api.SocketQuery{}, policy.UnreadData)
 		drain(t, p.Server, bytesBacklog)
 		answers(t, p)
 	})

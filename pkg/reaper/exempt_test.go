@@ -52,6 +52,7 @@ func TestExemptSocketsAreSpared(t *testing.T) {
 		return func(t *testing.T, ns *nstest.NS) nstest.Pair { return ns.Connect(t, network) }
 	}
 	eachFinder(t, func(t *testing.T, finder string) {
+		all := newNode(t, finder)
 		for name, tc := range map[string]struct {
 			exempt          string
 			state           inetdiag.State
@@ -82,8 +83,7 @@ func TestExemptSocketsAreSpared(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := aliased(t)
-				n := newNode(t, finder)
+				ns, n := aliased(t), all.of(t)
 				survivor := shut(t, tc.matches(t, ns))
 				conn := end(survivor, tc.state)
 				n.register(ns, timing(tc.state, soon, exempting(t, tc.exempt)))

@@ -6,7 +6,9 @@ package reaper
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"time"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -29,4 +31,22 @@ func SealSaved(b []byte) []byte {
 // LayersOf returns layers that resolve to the policy.
 func LayersOf(p policy.Policy) policy.Layers {
 	return policy.Layers{Network: p.Layer(policy.SourceNetwork)}
+}
+
+// SaveEvery has the reaper, which does not run yet, save its candidates so often.
+func (r *Reaper) SaveEvery(d time.Duration) { r.save = d }
+
+// Conn is what an examiner looks at single sockets through.
+type Conn = conn
+
+// WrapConns has the reaper, which does not run yet, use what wrap returns of each Conn.
+func (r *Reaper) WrapConns(wrap func(Conn) Conn) {
+	open := r.open
+	r.open = func(n finder.Netns) (conn, error) {
+		c, err := open(n)
+		if err != nil {
+			return nil, err
+		}
+		return wrap(c), nil
+	}
 }

@@ -38,7 +38,7 @@ func crowded(t *testing.T, far *nstest.NS, pairs int) (ns *nstest.NS, end func()
 // TestADeletedNamespaceIsGoneWhileItIsBeingSwept ends a namespace in the middle of the reaper's looking at it,
 // and one of the same kind that the reaper knows nothing of.
 func TestADeletedNamespaceIsGoneWhileItIsBeingSwept(t *testing.T) {
-	const pairs = 500
+	const pairs = 150
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, del := range map[string]bool{"after its DEL": true, "without any DEL": false} {
 			t.Run(name, func(t *testing.T) {

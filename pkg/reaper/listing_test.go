@@ -45,7 +45,7 @@ func TestSocketsAreListedByPodAndAge(t *testing.T) {
 		for range 2 {
 			leak("beta", second)
 		}
-		n := newNode(t, finder)
+		n := newNode(t, finder, findsOwners)
 		for pod, ns := range map[string]*nstest.NS{"beta": second, "alpha": first} {
 			r := n.record(ns, timing(inetdiag.CloseWait, time.Hour))
 			r.Pod = state.Pod{Namespace: "default", Name: pod}

@@ -42,11 +42,12 @@ type loop struct {
 	sweeping      sweeping
 	finderCosts   finderCosts
 	finder        finder.State
-	finderKnown   bool            // its first State has been logged
-	idleSince     monotime.Time   // since when there is no record
-	ready         bool            // the records have been read once
-	switchProblem string          // that has been warned of
-	looksOld      bool            // that has been warned of
+	finderKnown   bool          // its first State has been logged
+	idleSince     monotime.Time // since when there is no record
+	ready         bool          // the records have been read once
+	switchProblem string        // that has been warned of
+	looksOld      bool          // that has been warned of
+	saveEvery     time.Duration
 	noticed       map[string]bool // what has been warned of about the records
 }
 
@@ -57,6 +58,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
+		saveEvery:   defaultSaveEvery,
 		tracker:     newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
@@ -68,14 +70,14 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	return l
 }
 
-// saveEvery is how much of the candidates' ages a crash may lose at most.
-const saveEvery = 10 * time.Second
+// defaultSaveEvery is how much of the candidates' ages a crash may lose at most.
+const defaultSaveEvery = 10 * time.Second
 
 // run is the loop.
 func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []finder.Netns, jobs chan<- *job, results <-chan *job) error {
 	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings)
 	defer save.wait()
-	saveTick, second := time.NewTicker(saveEvery), time.NewTicker(time.Second)
+	saveTick, second := time.NewTicker(l.saveEvery), time.NewTicker(time.Second)
 	defer saveTick.Stop()
 	defer second.Stop()
 	wake := time.NewTimer(0)
@@ -149,7 +151,7 @@ func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
 
 // idle reports whether there has been no record for as long as the reaper is to stay without one.
 func (l *loop) idle(now monotime.Time) bool {
-	if len(l.registry.census.records)+len(l.registry.census.inert) > 0 {
+	if !l.ready || len(l.registry.census.records)+len(l.registry.census.inert) > 0 {
 		l.idleSince = now
 	}
 	return l.cfg.IdleExit > 0 && now.Sub(l.idleSince) >= l.cfg.IdleExit

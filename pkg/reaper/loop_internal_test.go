@@ -224,7 +224,7 @@ func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
 
 func TestLoopIdle(t *testing.T) {
 	l, _ := newTestLoop(t, policy.Destroy)
-	l.cfg.IdleExit = time.Minute
+	l.cfg.IdleExit, l.ready = time.Minute, true
 	begin := l.idleSince
 	idle := func(after time.Duration, want bool) {
 		t.Helper()

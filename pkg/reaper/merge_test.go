@@ -46,7 +46,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 			careful func(*policy.Policy)
 			want    policy.Reason
 		}{
-			"the longer grace":       {func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(time.Hour) }, policy.WithinGrace},
+			"the longer grace":       {func(p *policy.Policy) { p.CloseWaitGrace = policy.Patience(100 * time.Hour) }, policy.WithinGrace},
 			"no grace that ends":     {func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }, policy.GraceNever},
 			"pending data kept":      {func(p *policy.Policy) { p.PendingGrace = policy.Never }, policy.UnreadData},
 			"its exemptions as well": {exempting(t, `[{"localPorts": "7000"}]`), policy.Exempted},
@@ -54,7 +54,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
-				n := newNode(t, finder)
+				n, connect := newNode(t, finder), apart(t, ns)
 				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
 				strict.CloseWaitGrace = policy.Patience(lenient)
 				careful := strict
@@ -64,15 +64,8 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 				n.registerAs(ns, "eth2", strict)
 				nstest.Eventually(t, patience, "all are known", func() bool { return len(n.status().Attachments) == 3 })
 				conn, exempt := abandoned(t, ns, "7000"), abandoned(t, ns, "8000")
-				nstest.Eventually(t, patience, "the grace of the strict ones is over", func() bool {
-					v, ok := n.find(conn, api.SocketQuery{})
-					return ok && time.Duration(*v.Age) > lenient
-				})
-				if tc.want == policy.GraceNever {
-					n.outliveApart(ns, inetdiag.FinWait2)
-				} else {
-					n.outlive(ns, inetdiag.FinWait2)
-				}
+				n.awaitKnown(conn)
+				n.outliveBy(inetdiag.FinWait2, connect) // the grace of the strict ones is over then
 				n.stillSpared(conn, api.SocketQuery{}, tc.want)
 
 				// Without the careful one it has to go.

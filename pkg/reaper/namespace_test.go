@@ -105,6 +105,8 @@ func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
 				if err := n.store.Put(r); err != nil {
 					t.Fatal(err)
 				}
+				n.awaitKnown(own.Server)
+				n.leap(lenient)
 				n.awaitDestroyed(own.Server)
 				n.untouched(foreign.Server)
 			})
@@ -228,6 +230,8 @@ func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 		if err := n.store.Put(r); err != nil {
 			t.Fatal(err)
 		}
+		n.awaitKnown(p.Server)
+		n.leap(lenient)
 		n.awaitDestroyed(p.Server)
 	})
 }

@@ -33,6 +33,8 @@ type node struct {
 	tb         testing.TB
 	store      *state.Store
 	switchPath string
+	clock      *leapingClock
+	leastWalk  time.Duration // how often the programs walk over all processes at most
 	stop       func() error
 }
 
@@ -52,7 +54,7 @@ var finders = []string{finder.NameSockDiag, finder.NameBPF}
 // selectFinder returns the finder of that name for a test, with a whole core for its work. The caller closes it.
 func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend {
 	tb.Helper()
-	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) },
+	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.NewLoader(loadShare) },
 		finder.Config{Root: root, Clock: nstest.Clock(tb), CPUBudget: 1, MaxWalkInterval: time.Second})
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(tb, "load BPF programs", err)
@@ -63,7 +65,7 @@ func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend 
 	return s
 }
 
-// testSockets is how many half-closed sockets a test's programs have room for: there may be many tests at once.
+// testSockets is how many half-closed sockets the programs of the tests have room for.
 const testSockets = 1 << 14
 
 // eachFinder runs a test once per finder, side by side with others.
@@ -78,6 +80,13 @@ func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 	}
 }
 
+// of returns the node for a subtest, which is what fails then.
+func (n *node) of(tb testing.TB) *node {
+	sub := *n
+	sub.tb = tb
+	return &sub
+}
+
 // newNode starts a reaper that ends with the test.
 func newNode(tb testing.TB, finder string, change ...func(*reaper.Config)) *node {
 	tb.Helper()
@@ -89,7 +98,7 @@ func newNode(tb testing.TB, finder string, change ...func(*reaper.Config)) *node
 // offNode is a node on which no reaper runs yet.
 func offNode(tb testing.TB) *node {
 	tb.Helper()
-	n := &node{tb: tb, store: state.New(tb.TempDir())}
+	n := &node{tb: tb, store: state.New(tb.TempDir()), clock: newLeapingClock(tb), leastWalk: leastWalkInterval}
 	n.switchPath = filepath.Join(n.store.Dir(), "mode")
 	return n
 }
@@ -104,16 +113,21 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	n.tb.Cleanup(func() { root.Close() })
 	by := selectFinder(n.tb, finder, root)
 	cfg := reaper.Config{
-		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: by.Finder, Clock: nstest.Clock(n.tb), Mode: policy.Destroy,
+		Store: n.store, Root: root, SwitchPath: n.switchPath, Finder: n.leaping(by.Finder), Clock: n.clock, Mode: policy.Destroy,
 		Kernel: func() error { return nil }, Owners: by.Owners, OwnersBudget: 0.05, Log: slog.New(slog.NewTextHandler(n.tb.Output(), nil)),
 	}
 	for _, c := range change {
 		c(&cfg)
 	}
+	if cfg.Owners == by.Owners {
+		cfg.Owners = nil // nothing has asked for it
+	}
 	r, err := reaper.New(cfg)
 	if err != nil {
 		n.tb.Fatal(err)
 	}
+	r.SaveEvery(saveEvery)
+	r.WrapConns(func(c reaper.Conn) reaper.Conn { return leapingConn{c, n.clock} })
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
@@ -133,6 +147,28 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 		}
 	})
 }
+
+// leaping returns the finder as a node's reaper is to have it: in the time of the node's clock, and looking ten times a
+// second, however long the graces are.
+func (n *node) leaping(f finder.Finder) finder.Finder {
+	return finder.Wrapped{
+		Finder: f,
+		Target: func(t *finder.Netns) {
+			if t.Interval >= time.Second { // else the test says how often
+				t.Interval = 100 * time.Millisecond
+			}
+			t.Repair = max(t.Interval, n.leastWalk) // a walk over all processes costs more
+			t.Patience = min(t.Patience, 200*time.Millisecond)
+		},
+		Sink: func(s finder.Sink) finder.Sink { return leapingSink{s, n.clock} },
+	}
+}
+
+// saveEvery is how often a node's reaper saves its candidates.
+const saveEvery = time.Second
+
+// leastWalkInterval is how often a node's programs walk over all processes at most.
+const leastWalkInterval = 250 * time.Millisecond
 
 // short is a policy with a grace of a few tenths of a second.
 func short(change ...func(*policy.Policy)) policy.Policy {

@@ -38,7 +38,7 @@ func (n *node) noneMoved(t *testing.T) {
 }
 
 func TestKeepalivesDoNotPostpone(t *testing.T) {
-	const grace = 4 * time.Second
+	const grace = time.Minute
 	eachFinder(t, func(t *testing.T, finder string) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {
@@ -51,11 +51,15 @@ func TestKeepalivesDoNotPostpone(t *testing.T) {
 				cookie := cookieOf(t, conn)
 				keepalive(t, conn)
 				shut(t, p)
-				nstest.Eventually(t, patience, "keepalives are answered", func() bool {
-					v, ok := n.find(conn, api.SocketQuery{})
-					last := kernelSockets(t, ns)[cookie].Info.LastAckRecv
-					return ok && time.Duration(*v.Age) > 2500*time.Millisecond && last < 2*time.Second
+				n.awaitKnown(conn)
+				n.leap(grace / 2)
+				leapt := time.Now()
+				nstest.Eventually(t, patience, "a keepalive is answered", func() bool {
+					looked := time.Now()
+					return looked.Add(-kernelSockets(t, ns)[cookie].Info.LastAckRecv).After(leapt.Add(tick))
 				})
+				n.awaitSweeps(2)
+				n.leap(grace / 2)
 				n.neverMoved(t, n.awaitDestroyed(conn), grace)
 			})
 		}
@@ -87,7 +91,7 @@ func awaitState(t *testing.T, ns *nstest.NS, cookie uint64, want inetdiag.State)
 }
 
 func TestRetransmissionsAreNoProgress(t *testing.T) {
-	const grace = 2 * time.Second
+	const grace = lenient
 	eachFinder(t, func(t *testing.T, finder string) {
 		t.Run("pending data may be destroyed", func(t *testing.T) {
 			t.Parallel()
@@ -95,6 +99,8 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 			n := newNode(t, finder)
 			conn := retransmitting(t, ns)
 			n.register(ns, timing(inetdiag.CloseWait, grace, pendingDestroy))
+			n.awaitKnown(conn)
+			n.leap(grace)
 			e := n.awaitDestroyed(conn)
 			n.neverMoved(t, e, grace)
 			if e.WQueue != 1 {
@@ -116,6 +122,7 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 
 func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
+		all := newNode(t, finder)
 		for name, tc := range map[string]struct {
 			state inetdiag.State
 			make  func(*testing.T, nstest.Pair)
@@ -131,8 +138,7 @@ func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				ns := newNS(t)
-				n := newNode(t, finder)
+				ns, n := newNS(t), all.of(t)
 				p, bystander := ns.Connect(t, nstest.IPv4), ns.Connect(t, nstest.IPv4)
 				tc.make(t, p)
 				n.register(ns, timing(tc.state, soon, pendingDestroy))
@@ -171,6 +177,8 @@ func TestClockStateCountsFromTheHalfCloseWhateverMoves(t *testing.T) {
 					return nil
 				})
 				n.register(ns, timing(st, lenient, clockState))
+				n.awaitKnown(end(p, st))
+				n.leap(lenient)
 				e := n.awaitDestroyed(end(p, st))
 				if age := time.Duration(e.Age); age < lenient {
 					t.Errorf("destroyed at the age of %v, with a grace of %v", age, lenient)

@@ -73,7 +73,8 @@ type Reaper struct {
 	boot     string
 	began    time.Time
 	opener   finder.Opener
-	open     opener // for the examiner
+	open     opener        // for the examiner
+	save     time.Duration // how often the candidates are saved
 	warnings *warnings
 	calls    chan func(*loop)
 	recounts chan chan<- struct{} // who asks for a census now; closed once that has been taken in
@@ -92,6 +93,7 @@ func New(cfg Config) (*Reaper, error) {
 		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log),
 		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
 		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}),
+		save:    defaultSaveEvery,
 		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
@@ -105,6 +107,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	}
 	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
+	l.saveEvery = r.save
 	l.reach = newReach(r.cfg.Trials, r.open)
 	l.tryFirst()
 	l.finder.Name = r.cfg.Finder.Name()

@@ -15,12 +15,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// aging makes a socket in CLOSE_WAIT whose owner sends a keepalive each second.
+// aging makes a socket in CLOSE_WAIT.
 func aging(t *testing.T, ns *nstest.NS) (p nstest.Pair, cookie uint64) {
 	t.Helper()
-	p = ns.Connect(t, nstest.IPv4)
-	keepalive(t, p.Server)
-	shut(t, p)
+	p = shut(t, ns.Connect(t, nstest.IPv4))
 	return p, cookieOf(t, p.Server)
 }
 
@@ -32,10 +30,9 @@ func (n *node) aged(t *testing.T, ns *nstest.NS) (cookie uint64, since span) {
 	for range 5 {
 		p, c := aging(t, ns)
 		cookie = c
-		n.awaitAge(cookie, 0)
-		unprovable(t, ns, p.Server)
+		n.unprovable(ns, p.Server)
 		since = n.awaitAge(cookie, unproven)
-		proven := time.Now().Add(-kernelSockets(t, ns)[cookie].Info.LastAckRecv)
+		proven := n.now().Add(-time.Second - kernelSockets(t, ns)[cookie].Info.LastAckRecv) // and it has leapt by a second since
 		if proven.Sub(since.to) > unproven/2 {
 			return cookie, since
 		}
@@ -71,14 +68,14 @@ func TestACleanStopLosesNoAge(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, attentive)
-		n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+		n.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 		quiet, still := aging(t, ns)
 		busy, busyCookie := aging(t, ns)
 		ended, endedCookie := aging(t, ns)
 		n.awaitConfirmed(busyCookie)
 		answers(t, busy)
 		n.awaitVerdict(busy.Server, policy.Progressing)
-		unprovable(t, ns, quiet.Server, busy.Server)
+		n.unprovable(ns, quiet.Server, busy.Server)
 		progress := n.moved(busyCookie)
 		since, busySince := n.awaitAge(still, unproven), n.awaitAge(busyCookie, unproven)
 		for range 2 {
@@ -107,32 +104,33 @@ func TestACleanStopLosesNoAge(t *testing.T) {
 // moved returns when the reaper noticed that a socket last made progress.
 func (n *node) moved(cookie uint64) span {
 	n.tb.Helper()
-	from := time.Now()
+	from := n.now()
 	v, ok := n.byCookie(cookie)
 	if !ok || v.Idle == nil {
 		n.tb.Fatal("the socket is not known")
 	}
 	idle := time.Duration(*v.Idle)
-	return span{from.Add(-idle), time.Now().Add(-idle)}
+	return span{from.Add(-idle), n.now().Add(-idle)}
 }
 
 func TestAGraceGoesOnAcrossARestart(t *testing.T) {
-	const grace = 8 * time.Second
+	const grace = 2 * unproven
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, attentive)
 		n.register(ns, timing(inetdiag.CloseWait, grace))
 		p, cookie := aging(t, ns)
-		n.awaitAge(cookie, 0)
-		unprovable(t, ns, p.Server)
+		n.unprovable(ns, p.Server)
 		since := n.awaitAge(cookie, unproven)
 		if err := n.stop(); err != nil {
 			t.Fatal(err)
 		}
 		n.start(finder, attentive)
+		n.awaitConfirmed(cookie)
+		n.leap(grace - unproven)
 		e := n.awaitDestroyed(p.Server)
 		n.neverMoved(t, e, grace)
-		if age, most := time.Duration(e.Age), time.Since(since.from); age > most {
+		if age, most := time.Duration(e.Age), n.ago(since.from); age > most {
 			t.Errorf("destroyed at the age of %v, which began %v ago", age, most)
 		}
 	})
@@ -144,7 +142,7 @@ func TestACrashLosesWhatWasNotSaved(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, attentive)
-		n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+		n.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 		saved, since := n.aged(t, ns)
 		var file []byte
 		nstest.Eventually(t, patience, "the candidates are saved", func() (ok bool) {
@@ -180,17 +178,17 @@ func TestASavedHistoryOfAnotherConnectionIsNotBelieved(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
 				n := newNode(t, finder, attentive)
-				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+				n.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 				l := ns.Listen(t, nstest.IPv4)
 				s := newSocket(t, ns)
 				s.halfClose(t, ns, l, inetdiag.CloseWait, 10)
-				n.awaitAge(s.cookie, time.Second)
+				n.awaitAge(s.cookie, 0)
+				n.leap(time.Minute)
 				if err := n.stop(); err != nil {
 					t.Fatal(err)
 				}
-				stopped := time.Now()
-				nstest.Eventually(t, patience, "the last look is not just now", func() bool { return time.Since(stopped) > 200*time.Millisecond })
-				reconnected := time.Now().Add(-tick)
+				n.leap(time.Minute) // so that the last look is not just now
+				reconnected := n.now().Add(-tick)
 				s.disconnect(t)
 				s.halfClose(t, ns, l, inetdiag.CloseWait, bytes)
 				n.start(finder, attentive)

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -29,7 +28,7 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		first := newNode(t, finder, attentive)
-		first.register(ns, timing(inetdiag.CloseWait, time.Hour))
+		first.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 		cookie, truth := first.aged(t, ns)
 		if err := first.stop(); err != nil {
 			t.Fatal(err)
@@ -55,24 +54,25 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 			"a truncated one":        {func(b []byte) []byte { return b[:len(b)-20] }, true},
 			"one with a bit flipped": {func(b []byte) []byte { b[reaper.SavedHeader+reaper.SavedSince] ^= 1; return b }, true},
 			"one with a look in the future": {func(b []byte) []byte {
-				return put(b, reaper.SavedLast, nstest.Clock(t).Now().Add(time.Hour))
+				return put(b, reaper.SavedLast, first.clock.Now().Add(time.Hour))
 			}, true},
 			"one with an age that never began": {func(b []byte) []byte { return put(b, reaper.SavedSince, 0) }, true},
 			"one whose look was before the half-close": {func(b []byte) []byte {
-				return put(b, reaper.SavedSince, nstest.Clock(t).Now())
+				return put(b, reaper.SavedSince, first.clock.Now())
 			}, true},
 			"none": {nil, false},
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				n := offNode(t)
+				n.clock = first.clock
 				if tc.change != nil {
 					if err := os.WriteFile(n.store.CandidatesPath(), tc.change(append([]byte(nil), file...)), 0o600); err != nil {
 						t.Fatal(err)
 					}
 				}
 				var log outputtest.Buffer
-				n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+				n.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 				n.start(finder, attentive, logTo(t, &log))
 				provenOnly(t, n.awaitConfirmed(cookie), truth)
 				if got := strings.Count(log.String(), warning); got != map[bool]int{true: 1}[tc.warns] {
@@ -83,10 +83,11 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 		t.Run("but the file itself is", func(t *testing.T) {
 			t.Parallel()
 			n := offNode(t)
+			n.clock = first.clock
 			if err := os.WriteFile(n.store.CandidatesPath(), file, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			n.register(ns, timing(inetdiag.CloseWait, time.Hour))
+			n.register(ns, timing(inetdiag.CloseWait, 100*time.Hour))
 			n.start(finder, attentive)
 			if got := n.awaitConfirmed(cookie); !got.couldBe(truth) {
 				t.Errorf("half-closed since %v, %v before", got, truth)

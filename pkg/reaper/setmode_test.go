@@ -34,7 +34,7 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 		}
 		spared := shut(t, ns.Connect(t, nstest.IPv4))
 		n.awaitEntry(spared.Server, api.WouldDestroy)
-		n.awaitSweeps(20)
+		n.goOn()
 		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
 			t.Errorf("the journal has %v", got)
 		}
@@ -42,7 +42,7 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 		if _, err := n.SetMode(context.Background(), state.Switch{Mode: policy.Destroy, Who: "alice", When: time.Now()}); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("destroy could not be written either, and that is what is said: %v", err)
 		}
-		n.awaitSweeps(20)
+		n.goOn()
 		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
 			t.Errorf("the bound was lifted all the same: the journal has %v", got)
 		}

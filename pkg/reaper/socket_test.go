@@ -67,11 +67,24 @@ func end(p nstest.Pair, st inetdiag.State) *net.TCPConn {
 
 // outlive waits until two sockets in that state, which nothing spares, were destroyed one after the other
 // in the namespace, both half-closed after this was called. What was past its grace before has had its turn
-// then: it was spared.
-func (n *node) outlive(ns *nstest.NS, st inetdiag.State) {
+// then: it was spared. moving are connections of the namespace that are used all the while.
+func (n *node) outlive(ns *nstest.NS, st inetdiag.State, moving ...net.Conn) {
+	n.tb.Helper()
+	n.outliveBy(st, func(inetdiag.State) nstest.Pair { return shut(n.tb, ns.Connect(n.tb, nstest.IPv4)) }, moving...)
+}
+
+// outliveBy is outlive with sockets that connect makes.
+func (n *node) outliveBy(st inetdiag.State, connect func(inetdiag.State) nstest.Pair, moving ...net.Conn) {
 	n.tb.Helper()
 	for range 2 {
-		n.awaitDestroyed(end(shut(n.tb, ns.Connect(n.tb, nstest.IPv4)), st))
+		victim := end(connect(st), st)
+		nstest.Eventually(n.tb, patience, "the socket is known, or is gone already", func() bool {
+			_, known := n.find(victim, api.SocketQuery{})
+			_, gone := n.entry(victim, api.Destroyed)
+			return known || gone
+		})
+		n.pass(lenient, moving...)
+		n.awaitDestroyed(victim)
 	}
 }
 
@@ -204,40 +217,40 @@ func keepalive(tb testing.TB, conn *net.TCPConn) {
 }
 
 // unproven is how much less of their age the kernel proves of the sockets that unprovable has dealt with.
-const unproven = time.Second
+const unproven = time.Hour
 
-// unprovable waits until keepalives have moved last_ack_recv of half-closed sockets by more than unproven, and
-// ends them. It returns when the last answer is some time ago, so that nothing that is looked at from now on
-// can be taken for something that happened after the look before.
-func unprovable(tb testing.TB, ns *nstest.NS, conns ...*net.TCPConn) {
-	tb.Helper()
+// unprovable lets half-closed sockets become older by unproven, waits until keepalives have moved their last_ack_recv
+// since, and ends these. Then it lets some time pass, so that nothing that is looked at from now on can be taken for
+// something that happened after the look before.
+func (n *node) unprovable(ns *nstest.NS, conns ...*net.TCPConn) {
+	n.tb.Helper()
+	for _, c := range conns {
+		n.awaitKnown(c)
+	}
+	n.leap(unproven)
+	leapt := time.Now()
 	cookies := make([]uint64, len(conns))
 	for i, c := range conns {
-		cookies[i] = cookieOf(tb, c)
+		keepalive(n.tb, c)
+		cookies[i] = cookieOf(n.tb, c)
 	}
-	all := func(holds func(s inetdiag.Socket) bool) func() bool {
-		return func() bool {
-			found := kernelSockets(tb, ns)
-			for _, c := range cookies {
-				if s, ok := found[c]; ok && !holds(s) {
-					return false
-				}
+	nstest.Eventually(n.tb, patience, "keepalives were answered", func() bool {
+		looked := time.Now()
+		found := kernelSockets(n.tb, ns)
+		for _, c := range cookies {
+			if s, ok := found[c]; ok && looked.Add(-s.Info.LastAckRecv).Before(leapt.Add(tick)) {
+				return false
 			}
-			return true
 		}
-	}
-	began := time.Now()
-	nstest.Eventually(tb, patience, "keepalives were answered", all(func(s inetdiag.Socket) bool {
-		return time.Since(began)-s.Info.LastAckRecv > unproven
-	}))
+		return true
+	})
 	for _, c := range conns {
 		if err := c.SetKeepAlive(false); err != nil {
-			tb.Fatal(err)
+			n.tb.Fatal(err)
 		}
 	}
-	nstest.Eventually(tb, patience, "the last answer is some time ago", all(func(s inetdiag.Socket) bool {
-		return s.Info.LastAckRecv > 500*time.Millisecond
-	}))
+	n.awaitSweeps(2)
+	n.leap(time.Second)
 }
 
 // trickle calls step over and over, a fraction of the shortest grace apart, until the test ends or stop is

@@ -18,17 +18,16 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// The graces of these tests: one for sockets that do nothing, one for those that must move a byte before it
-// ends, however busy the machine is.
+// The graces of these tests: one that ends by itself, and one that ends where the test lets time pass, however busy the
+// machine is.
 const (
 	soon    = 300 * time.Millisecond
-	lenient = 5 * time.Second
+	lenient = 5 * time.Minute
 )
 
 // spared is a socket that must survive others of its state in its namespace.
 type spared struct {
 	state  inetdiag.State // that the policy has a grace for
-	grace  time.Duration
 	policy func(*policy.Policy)
 	// make makes the socket, and returns a check that it still does its work.
 	make func(t *testing.T, ns *nstest.NS) (net.Conn, func(t *testing.T))
@@ -76,49 +75,49 @@ func streaming(t *testing.T, ns *nstest.NS) (nstest.Pair, func(*testing.T)) {
 func TestSpares(t *testing.T) {
 	cases := map[string]spared{
 		"an established connection": {
-			state: inetdiag.CloseWait, grace: soon, want: policy.NotHalfClosed, all: true,
+			state: inetdiag.CloseWait, want: policy.NotHalfClosed, all: true,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := ns.Connect(t, nstest.IPv4)
 				return p.Server, func(t *testing.T) { alive(t, p) }
 			},
 		},
 		"one that keeps sending in CLOSE_WAIT": {
-			state: inetdiag.CloseWait, grace: lenient, want: policy.Progressing,
+			state: inetdiag.CloseWait, want: policy.Progressing,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p, works := streaming(t, ns)
 				return p.Server, works
 			},
 		},
 		"one that keeps receiving in FIN_WAIT2": {
-			state: inetdiag.FinWait2, grace: lenient, want: policy.Progressing,
+			state: inetdiag.FinWait2, want: policy.Progressing,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p, works := streaming(t, ns)
 				return p.Client, works
 			},
 		},
 		"one whose owner reads its backlog slowly, though pending data may be destroyed": {
-			state: inetdiag.CloseWait, grace: lenient, policy: pendingDestroy, want: policy.Progressing,
+			state: inetdiag.CloseWait, policy: pendingDestroy, want: policy.Progressing,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := backlogged(t, ns)
 				return p.Server, slowly(t, p)
 			},
 		},
 		"one whose owner reads its backlog slowly": {
-			state: inetdiag.CloseWait, grace: lenient, want: policy.Progressing,
+			state: inetdiag.CloseWait, want: policy.Progressing,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := backlogged(t, ns)
 				return p.Server, slowly(t, p)
 			},
 		},
 		"one with unread bytes in CLOSE_WAIT": {
-			state: inetdiag.CloseWait, grace: soon, want: policy.UnreadData,
+			state: inetdiag.CloseWait, want: policy.UnreadData,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := backlogged(t, ns)
 				return p.Server, func(t *testing.T) { drain(t, p.Server, bytesBacklog); answers(t, p) }
 			},
 		},
 		"one with a single unread byte in CLOSE_WAIT": {
-			state: inetdiag.CloseWait, grace: soon, want: policy.UnreadData,
+			state: inetdiag.CloseWait, want: policy.UnreadData,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := ns.Connect(t, nstest.IPv4)
 				check(t, "the client's send", sent(p.Client), nil)
@@ -127,7 +126,7 @@ func TestSpares(t *testing.T) {
 			},
 		},
 		"one with unread bytes in FIN_WAIT2": {
-			state: inetdiag.FinWait2, grace: soon, want: policy.UnreadData,
+			state: inetdiag.FinWait2, want: policy.UnreadData,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := shut(t, ns.Connect(t, nstest.IPv4))
 				check(t, "the server's send", sent(p.Server), nil)
@@ -136,7 +135,7 @@ func TestSpares(t *testing.T) {
 		},
 		// The peer's window is closed for good, and it answers the zero-window probes for ever.
 		"one with bytes that its peer does not acknowledge": {
-			state: inetdiag.CloseWait, grace: soon, want: policy.UnackedData,
+			state: inetdiag.CloseWait, want: policy.UnackedData,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := shut(t, ns.Connect(t, nstest.IPv4))
 				written := fill(t, p.Server)
@@ -144,7 +143,7 @@ func TestSpares(t *testing.T) {
 			},
 		},
 		"one whose state's grace is never": {
-			state: inetdiag.FinWait2, grace: soon, policy: func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }, want: policy.GraceNever,
+			state: inetdiag.FinWait2, policy: func(p *policy.Policy) { p.CloseWaitGrace = policy.Never }, want: policy.GraceNever,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := ns.Connect(t, nstest.IPv4)
 				if err := p.Server.CloseWrite(); err != nil { // the client is in CLOSE_WAIT then
@@ -156,7 +155,7 @@ func TestSpares(t *testing.T) {
 		},
 		// What the kernel keeps of it is a mini-socket, under the same cookie.
 		"an orphan FIN_WAIT2": {
-			state: inetdiag.FinWait2, grace: soon, want: policy.Orphan,
+			state: inetdiag.FinWait2, want: policy.Orphan,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := ns.Connect(t, nstest.IPv4)
 				cookie := cookieOf(t, p.Client)
@@ -166,7 +165,7 @@ func TestSpares(t *testing.T) {
 			},
 		},
 		"an orphan FIN_WAIT2 that the kernel keeps whole": {
-			state: inetdiag.FinWait2, grace: soon, want: policy.Orphan,
+			state: inetdiag.FinWait2, want: policy.Orphan,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
 				p := ns.Connect(t, nstest.IPv4)
 				cookie := cookieOf(t, p.Client)
@@ -180,24 +179,46 @@ func TestSpares(t *testing.T) {
 		},
 	}
 	eachFinder(t, func(t *testing.T, finder string) {
+		n := newNode(t, finder, attentive)
+		type made struct {
+			connect func(inetdiag.State) nstest.Pair // makes a victim
+			conn    net.Conn
+			works   func(*testing.T)
+		}
+		all := make(map[string]made)
+		var moving []net.Conn
+		for name, tc := range cases {
+			ns := newNS(t)
+			conn, works := tc.make(t, ns)
+			if tc.policy == nil {
+				tc.policy = nothingElse
+			}
+			n.register(ns, timing(tc.state, lenient, tc.policy))
+			all[name] = made{apart(t, ns), conn, works}
+			if !tc.all {
+				n.awaitKnown(conn)
+			}
+			if tc.want == policy.Progressing {
+				moving = append(moving, conn)
+			}
+		}
+		for range 2 { // as outlive does, in all of the network namespaces at once
+			var victims []net.Conn
+			for name, tc := range cases {
+				victims = append(victims, end(all[name].connect(tc.state), tc.state))
+			}
+			for _, v := range victims {
+				n.awaitKnown(v)
+			}
+			n.pass(lenient, moving...)
+			for _, v := range victims {
+				n.awaitDestroyed(v)
+			}
+		}
 		for name, tc := range cases {
 			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				ns := newNS(t)
-				n := newNode(t, finder)
-				conn, works := tc.make(t, ns)
-				if tc.policy == nil {
-					tc.policy = nothingElse
-				}
-				n.register(ns, timing(tc.state, tc.grace, tc.policy))
-				q := api.SocketQuery{All: tc.all}
-				if tc.want == policy.GraceNever {
-					n.outliveApart(ns, tc.state)
-				} else {
-					n.outlive(ns, tc.state)
-				}
-				n.stillSpared(conn, q, tc.want)
-				works(t)
+				n.of(t).stillSpared(all[name].conn, api.SocketQuery{All: tc.all}, tc.want)
+				all[name].works(t)
 			})
 		}
 	})
@@ -254,7 +275,7 @@ func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
 		}
 
 		// Its owner's time begins when it is accepted, though it has been in CLOSE_WAIT for longer than its grace.
-		accepted := time.Now()
+		accepted := n.now()
 		server, err := l.AcceptTCP()
 		if err != nil {
 			t.Fatal(err)
@@ -262,9 +283,11 @@ func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
 		t.Cleanup(func() { server.Close() })
 		n.awaitVerdict(server, policy.WithinGrace)
 		answers(t, nstest.Pair{Client: client, Server: server})
+		n.awaitSweeps(2)
+		n.pass(lenient)
 		e := n.awaitDestroyed(server)
-		if age := time.Duration(e.Age); age < lenient || age > time.Since(accepted)+tick {
-			t.Errorf("destroyed at the age of %v, %v after it was accepted, with a grace of %v", age, time.Since(accepted), lenient)
+		if age := time.Duration(e.Age); age < lenient || age > n.ago(accepted)+tick {
+			t.Errorf("destroyed at the age of %v, %v after it was accepted, with a grace of %v", age, n.ago(accepted), lenient)
 		}
 	})
 }
@@ -276,21 +299,22 @@ func TestAYoungOneIsSparedUntilItsGraceEnds(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
 				n := newNode(t, finder)
-				n.register(ns, timing(st, 1500*time.Millisecond))
+				n.register(ns, timing(st, lenient))
 				old := shut(t, ns.Connect(t, nstest.IPv4))
-				nstest.Eventually(t, patience, "the old one is half through its grace", func() bool {
-					v, ok := n.find(end(old, st), api.SocketQuery{})
-					return ok && time.Duration(*v.Age) > 700*time.Millisecond
-				})
-				before := time.Now()
+				n.awaitKnown(end(old, st))
+				n.leap(lenient / 2) // the old one is half through its grace
+				before := n.now()
 				young := shut(t, ns.Connect(t, nstest.IPv4))
+				n.awaitKnown(end(young, st))
+				n.leap(lenient / 2)
 				n.awaitDestroyed(end(old, st))
-				if e, ok := n.entry(end(young, st), "destroyed"); ok && time.Since(before) < 1500*time.Millisecond {
+				if e, ok := n.entry(end(young, st), "destroyed"); ok {
 					t.Errorf("the young one was destroyed too: %+v", e)
 				}
+				n.leap(lenient / 2)
 				e := n.awaitDestroyed(end(young, st))
-				if age := time.Duration(e.Age); age < 1500*time.Millisecond || age > time.Since(before)+tick {
-					t.Errorf("destroyed at the age of %v, %v after it was made", age, time.Since(before))
+				if age := time.Duration(e.Age); age < lenient || age > n.ago(before)+tick {
+					t.Errorf("destroyed at the age of %v, %v after it was made", age, n.ago(before))
 				}
 			})
 		}

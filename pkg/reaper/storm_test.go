@@ -19,7 +19,7 @@ import (
 )
 
 // raging is how long a storm of a test lasts.
-const raging = 2 * time.Second
+const raging = time.Second
 
 // both is a policy with the same grace for both states.
 func both(grace time.Duration) policy.Policy {
@@ -105,7 +105,7 @@ func TestAfterAStormTheReaperKnowsWhatTheKernelDoes(t *testing.T) {
 // TestInAStormNothingIsDestroyedBeforeItsTime lets graces end all the time, and has the storm watch over what was
 // half-closed for less.
 func TestInAStormNothingIsDestroyedBeforeItsTime(t *testing.T) {
-	const grace = time.Second
+	const grace = 300 * time.Millisecond
 	eachFinder(t, func(t *testing.T, finder string) {
 		all := makeNamespaces(t, 4)
 		n := newNode(t, finder)

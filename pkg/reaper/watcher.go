@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -35,7 +36,8 @@ type watcher struct {
 	liveness *netns.Liveness // nil until it is needed
 
 	minGrace    time.Duration
-	resolutions uint64 // how often layers were resolved
+	resolutions uint64        // how often layers were resolved
+	every       time.Duration // without a change, if not recount
 
 	last    census
 	useless map[string]monotime.Time // since when a file has been of no use, by its name
@@ -50,7 +52,7 @@ const (
 
 // watch calls take with each census until ctx ends.
 func (w *watcher) watch(ctx context.Context, take func(census)) error {
-	every := recount
+	every := cmp.Or(w.every, recount)
 	var (
 		events chan fsnotify.Event
 		failed chan error      // has to be read, or there are no more events

@@ -361,6 +361,7 @@ func TestWatcherDoesNotPruneTheHostsOwn(t *testing.T) {
 // watchIt runs the watcher until the test ends, and returns what it counts.
 func watchIt(t *testing.T, w *watcher, take func(census)) {
 	t.Helper()
+	w.every = time.Hour // it has to be told of each change
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- w.watch(ctx, take) }()
@@ -372,10 +373,6 @@ func watchIt(t *testing.T, w *watcher, take func(census)) {
 	})
 }
 
-// soonNoticed is less than the half minute after which the watcher looks without having been told of a
-// change.
-const soonNoticed = recount / 2
-
 // watchInert lets the watcher watch, and returns a wait until so many records without a namespace are known.
 func watchInert(t *testing.T, w *watcher) (inert func(want int)) {
 	t.Helper()
@@ -383,7 +380,7 @@ func watchInert(t *testing.T, w *watcher) (inert func(want int)) {
 	watchIt(t, w, func(c census) { last <- c })
 	return func(want int) {
 		t.Helper()
-		nstest.Eventually(t, soonNoticed, strconv.Itoa(want)+" records are known", func() bool {
+		nstest.Eventually(t, patience, strconv.Itoa(want)+" records are known", func() bool {
 			select {
 			case c := <-last:
 				return len(c.inert) == want
@@ -397,6 +394,7 @@ func watchInert(t *testing.T, w *watcher) (inert func(want int)) {
 // TestWatcherFollowsTheDirectoryThatReplacesItsOwn moves the directory away: what is recorded from then on is in
 // another one.
 func TestWatcherFollowsTheDirectoryThatReplacesItsOwn(t *testing.T) {
+	t.Parallel()
 	w := newTestWatcher(t)
 	inert := watchInert(t, w)
 	inert(0)
@@ -413,6 +411,7 @@ func TestWatcherFollowsTheDirectoryThatReplacesItsOwn(t *testing.T) {
 }
 
 func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
+	t.Parallel()
 	w := newTestWatcher(t)
 	inert := watchInert(t, w)
 	inert(0)
@@ -429,6 +428,7 @@ func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
 // TestWatcherSurvivesMoreChangesThanTheKernelKeeps holds the watcher up while more files come and go than an
 // inotify queue has room for.
 func TestWatcherSurvivesMoreChangesThanTheKernelKeeps(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	if err != nil {
 		t.Fatal(err)
@@ -472,7 +472,7 @@ func TestWatcherSurvivesMoreChangesThanTheKernelKeeps(t *testing.T) {
 			}
 		}
 	}
-	nstest.Eventually(t, soonNoticed, "what came before is known", known(1))
+	nstest.Eventually(t, patience, "what came before is known", known(1))
 	put(t, w, "second")
-	nstest.Eventually(t, soonNoticed, "what comes after is known", known(2))
+	nstest.Eventually(t, patience, "what comes after is known", known(2))
 }

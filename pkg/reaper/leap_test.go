@@ -1,0 +1,183 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper_test
+
+import (
+	"cmp"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/reaper"
+)
+
+// leapingClock is the kernel's clock, ahead of it by all leaps so far: graces of an hour end without a wait, however busy
+// the machine is. What the kernel says of real sockets is told in its time by leapingSink and leapingConn.
+type leapingClock struct {
+	kernel monotime.Clock
+
+	mu    sync.Mutex
+	leaps []leap
+}
+
+type leap struct {
+	at monotime.Time // of the kernel's clock
+	by time.Duration
+}
+
+func newLeapingClock(tb testing.TB) *leapingClock {
+	tb.Helper()
+	return &leapingClock{kernel: nstest.Clock(tb)}
+}
+
+// Now implements monotime.Clock.
+func (c *leapingClock) Now() monotime.Time { return c.when(c.kernel.Now()) }
+
+// Wall implements monotime.Clock.
+func (c *leapingClock) Wall() time.Time {
+	now := c.kernel.Now()
+	return c.kernel.Wall().Add(c.when(now).Sub(now))
+}
+
+// when returns this clock's time at a moment of the kernel's.
+func (c *leapingClock) when(at monotime.Time) monotime.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	told := at
+	for _, l := range c.leaps {
+		if !at.IsZero() && !at.Before(l.at) {
+			told = told.Add(l.by)
+		}
+	}
+	return told
+}
+
+// leap sets the clock forward. Whatever has happened before it, and whatever happens after, is at least two ticks of the
+// kernel's away from it.
+func (c *leapingClock) leap(by time.Duration) {
+	time.Sleep(2 * tick)
+	c.skip(by)
+	time.Sleep(2 * tick)
+}
+
+// skip sets the clock forward where nothing has happened to any socket lately, nor will.
+func (c *leapingClock) skip(by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaps = append(c.leaps, leap{c.kernel.Now(), by})
+}
+
+// tell turns the times of a socket that the kernel looked at between two moments into this clock's. It reports whether they
+// can be known: not if they may be before a leap or after it.
+func (c *leapingClock) tell(s *inetdiag.Socket, asked, at monotime.Time) (known bool) {
+	for _, ago := range []*time.Duration{&s.Info.LastDataSent, &s.Info.LastDataRecv, &s.Info.LastAckRecv} {
+		earliest, latest := c.when(max(asked.Add(-*ago-tick), 1)), c.when(max(at.Add(-*ago), 1))
+		if s.HasInfo && latest.Sub(earliest) > at.Sub(asked)+2*tick {
+			return false
+		}
+		*ago = c.when(at).Sub(latest)
+	}
+	return true
+}
+
+// leapingSink tells a reaper what a finder reports.
+type leapingSink struct {
+	finder.Sink
+	clock *leapingClock
+}
+
+// Seen implements finder.Sink.
+func (s leapingSink) Seen(batch []finder.Seen) {
+	told := batch[:0]
+	for _, seen := range batch {
+		if s.clock.tell(&seen.Socket, cmp.Or(seen.Asked, seen.At), seen.At) { // else a later look shows it
+			seen.At, seen.Asked, seen.Entered = s.clock.when(seen.At), s.clock.when(seen.Asked), s.clock.when(seen.Entered)
+			told = append(told, seen)
+		}
+	}
+	if len(told) > 0 {
+		s.Sink.Seen(told)
+	}
+}
+
+// Swept implements finder.Sink.
+func (s leapingSink) Swept(sweep finder.Sweep) {
+	sweep.Began = s.clock.when(sweep.Began)
+	s.Sink.Swept(sweep)
+}
+
+// leapingConn tells an examiner what the kernel says.
+type leapingConn struct {
+	reaper.Conn
+	clock *leapingClock
+}
+
+// LookupAll looks until all times are known.
+func (c leapingConn) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, error)) error {
+	type look struct {
+		socket inetdiag.Socket
+		err    error
+	}
+	found := make([]look, len(ids))
+	for known := false; !known; {
+		known = true
+		asked := c.clock.kernel.Now()
+		err := c.Conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
+			if found[i] = (look{err: err}); s != nil {
+				found[i].socket = *s
+				known = c.clock.tell(&found[i].socket, asked, c.clock.kernel.Now()) && known
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i := range found {
+		if found[i].err != nil {
+			yield(i, nil, found[i].err)
+		} else {
+			yield(i, &found[i].socket, nil)
+		}
+	}
+	return nil
+}
+
+// now is the time by the node's clock.
+func (n *node) now() time.Time { return n.clock.Wall() }
+
+// ago is how long ago a time of the node's clock is.
+func (n *node) ago(t time.Time) time.Duration { return n.now().Sub(t) }
+
+// leap sets the node's clock forward.
+func (n *node) leap(by time.Duration) { n.clock.leap(by) }
+
+// pass lets so much time pass, and more, in steps that are shorter than a grace of as much, and waits after each until the
+// reaper has noticed that the moving connections have moved since.
+func (n *node) pass(d time.Duration, moving ...net.Conn) {
+	n.tb.Helper()
+	for range 2 {
+		n.leap(d * 3 / 4)
+		for _, c := range moving {
+			nstest.Eventually(n.tb, patience, "its progress is noticed", func() bool {
+				v, ok := n.find(c, api.SocketQuery{})
+				return ok && v.Idle != nil && time.Duration(*v.Idle) < d/2
+			})
+		}
+	}
+}
+
+// awaitKnown waits until the reaper knows the socket that conn is.
+func (n *node) awaitKnown(conn net.Conn) {
+	n.tb.Helper()
+	nstest.Eventually(n.tb, patience, "the socket is known", func() bool {
+		_, ok := n.find(conn, api.SocketQuery{})
+		return ok
+	})
+}
