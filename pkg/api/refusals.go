@@ -30,7 +30,7 @@ type RefusalView struct {
 // PeersView is how asking peers goes.
 type PeersView struct {
 	PerSecond int `json:"asksPerSecond"` // 0: none is asked
-	// Answers counts the questions by how they ended, NotAsked those that were not asked by why.
+	// Answers counts the questions by how they ended, NotAsked the questions that were not asked, by the reason.
 	Answers  map[string]uint64 `json:"answers"`
 	NotAsked map[string]uint64 `json:"notAsked"`
 	// Refused counts by errno what the kernel refused.

@@ -116,8 +116,11 @@ func valued(v *policy.Values) (words []string) {
 		name  string
 		value *policy.Patience
 	}{
-		{"probe after", v.ProbeAfter}, {"grace", v.Grace}, {"grace in CLOSE_WAIT", v.CloseWaitGrace},
-		{"grace in FIN_WAIT2", v.FinWait2Grace}, {"pending grace", v.PendingGrace},
+		{"probe after", v.ProbeAfter},
+		{"grace", v.Grace},
+		{"grace in CLOSE_WAIT", v.CloseWaitGrace},
+		{"grace in FIN_WAIT2", v.FinWait2Grace},
+		{"pending grace", v.PendingGrace},
 	} {
 		if p.value != nil {
 			add(p.name, p.value)

@@ -42,7 +42,7 @@ func SweepInterval(policies []policy.Policy) time.Duration {
 }
 
 // repairInterval returns a quarter of the shortest grace, but at most once a second and at least once a minute. A socket
-// that a finder was not told of has its whole patience before it once it is found, so a question can wait.
+// that a finder was not notified of has its whole patience before it once it is found, so a question can wait.
 func repairInterval(policies []policy.Policy) time.Duration {
 	return quarter(longest(policies, (*policy.Policy).ShortestGrace))
 }

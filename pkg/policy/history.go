@@ -78,7 +78,7 @@ type History struct {
 	Owned bool // by a process, at the last look
 	// Asks is how many questions its peer was asked in this idle time. It stands here for its size: there may be
 	// 500,000 histories.
-	Asks uint8
+	Asks uint8 // prose:ok: a count of questions
 
 	// Since is when it became half-closed, or the earliest moment that can be proven.
 	Since monotime.Time

@@ -88,7 +88,7 @@ const (
 	StandingUnread               // its owner has bytes to read, and is within its patience
 	StandingNotAccepted          // it is in a listener's accept queue
 	StandingFrozen               // all its owners are frozen or stopped
-	StandingUnknown              // it has to be looked at first
+	StandingUnknown              // it must be looked up first
 )
 
 // String returns the reason in words.
@@ -107,7 +107,7 @@ func (s Standing) String() string {
 	case StandingFrozen:
 		return "has a frozen or stopped owner"
 	case StandingUnknown:
-		return "has to be looked at first"
+		return "must be looked up first"
 	case StandingNone:
 	}
 	return "spares nothing"

@@ -39,7 +39,7 @@ const (
 
 func newAges() ages { return ages{former: make(map[netns.Identity]*formerNetns)} }
 
-// longestPatience returns the longest time that any socket may get, of those that end.
+// longestPatience returns the longest time that any socket may get, except never.
 func longestPatience(policies []policy.Policy) (longest time.Duration) {
 	add := func(p policy.Patience) {
 		if p != policy.Never {

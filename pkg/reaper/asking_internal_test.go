@@ -285,7 +285,7 @@ func TestAQuestionThatIsCancelledMayHaveEndedItsSocket(t *testing.T) {
 	})
 }
 
-func TestObserveAsksNobodyAndCountsOnce(t *testing.T) {
+func TestObserveAsksNoPeerAndCountsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Observe)
 		ns.policies[0].CloseWaitGrace = policy.Patience(time.Minute)

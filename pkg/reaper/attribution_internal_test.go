@@ -179,7 +179,7 @@ func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
 	}
 	want := map[uint64][]owners.Process{7: nil, 8: {{PID: 42, Command: "leaky"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("owners in the journal (-want +got):\n%s", diff)
+		t.Errorf("owners in the history (-want +got):\n%s", diff)
 	}
 }
 
@@ -219,7 +219,7 @@ func TestNothingIsDestroyedBeforeItsOwnersHaveBeenLookedUp(t *testing.T) {
 	}
 	want := map[uint64][]owners.Process{7: {{PID: 42, Command: "leaky"}}, 8: nil}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("owners in the journal (-want +got):\n%s", diff)
+		t.Errorf("owners in the history (-want +got):\n%s", diff)
 	}
 	if k := nextLook(l, now()); !slices.Equal(asked(k), []uint32{90}) {
 		t.Errorf("then it looks for %v", asked(k))

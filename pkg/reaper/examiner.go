@@ -65,12 +65,12 @@ type opener func(finder.Netns) (conn, error)
 
 // examiner looks at single sockets again, judges what it sees and destroys at once.
 type examiner struct {
-	open  opener
-	clock monotime.Clock
-	age   lookAge
-	ids   [handful]inetdiag.ID
-	index [handful]int // in the job, of each of ids
-	again []int        // in the job, of those whose look was too old
+	open    opener
+	clock   monotime.Clock
+	age     lookAge
+	ids     [handful]inetdiag.ID
+	index   [handful]int // in the job, of each of ids
+	retries []int        // in the job, of the sockets whose look was too old
 }
 
 // examine works through a job. What it has no answer for it leaves without a result.
@@ -81,12 +81,12 @@ func (e *examiner) examine(j *job) {
 		return
 	}
 	defer conn.Close()
-	e.again = e.again[:0]
+	e.retries = e.retries[:0]
 	for next := 0; j.err == nil; {
 		n := 0
-		for ; n < e.age.batch() && (len(e.again) > 0 || next < len(j.histories)); n++ {
-			if last := len(e.again) - 1; last >= 0 {
-				e.index[n], e.again = e.again[last], e.again[:last]
+		for ; n < e.age.batch() && (len(e.retries) > 0 || next < len(j.histories)); n++ {
+			if last := len(e.retries) - 1; last >= 0 {
+				e.index[n], e.retries = e.retries[last], e.retries[:last]
 			} else {
 				e.index[n] = next
 				next++
@@ -159,7 +159,7 @@ func (j *job) decide(v policy.Verdict) event {
 }
 
 // destroy destroys those of the first n sockets of e.index for which that was decided. Those whose look has become too
-// old by then it leaves in e.again.
+// old by then it leaves in e.retries.
 func (e *examiner) destroy(conn conn, j *job, n int) error {
 	decided := 0
 	for _, i := range e.index[:n] {
@@ -186,7 +186,7 @@ func (e *examiner) destroy(conn conn, j *job, n int) error {
 		switch {
 		case errors.Is(err, inetdiag.ErrNotReady):
 			j.grant, j.tried = j.grant+1, j.tried-1
-			e.again = append(e.again, e.index[i])
+			e.retries = append(e.retries, e.index[i])
 			old++
 		case errors.Is(err, inetdiag.ErrGone):
 			x.event = eventGone

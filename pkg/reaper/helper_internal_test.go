@@ -58,7 +58,7 @@ type kernel struct {
 	looks   []int               // how many sockets each look was for
 	written map[uint64]uint64   // how many bytes were sent and acknowledged, by cookie
 
-	sockets map[uint64]inetdiag.Socket // by cookie, those that are not closeWait's
+	sockets map[uint64]inetdiag.Socket // by cookie, except for closeWait's
 	refused map[uint64]error           // by cookie, why it is not shown
 
 	destroyed []uint64 // cookies

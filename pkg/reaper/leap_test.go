@@ -19,7 +19,7 @@ import (
 )
 
 // leapingClock is the kernel's clock, ahead of it by all leaps so far: graces of an hour end without a wait, however busy
-// the machine is. What the kernel says of real sockets is told in its time by leapingSink and leapingConn.
+// the machine is. leapingSink and leapingConn convert the kernel's reports of real sockets to its time.
 type leapingClock struct {
 	kernel monotime.Clock
 
@@ -50,13 +50,13 @@ func (c *leapingClock) Wall() time.Time {
 func (c *leapingClock) when(at monotime.Time) monotime.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	told := at
+	converted := at
 	for _, l := range c.leaps {
 		if !at.IsZero() && !at.Before(l.at) {
-			told = told.Add(l.by)
+			converted = converted.Add(l.by)
 		}
 	}
-	return told
+	return converted
 }
 
 // leap sets the clock forward. Whatever has happened before it, and whatever happens after, is at least two ticks of the
@@ -74,9 +74,9 @@ func (c *leapingClock) skip(by time.Duration) {
 	c.leaps = append(c.leaps, leap{c.kernel.Now(), by})
 }
 
-// tell turns the times of a socket that the kernel looked at between two moments into this clock's. It reports whether they
+// convert turns the times of a socket that the kernel looked at between two moments into this clock's. It reports whether they
 // can be known: not if they may be before a leap or after it.
-func (c *leapingClock) tell(s *inetdiag.Socket, asked, at monotime.Time) (known bool) {
+func (c *leapingClock) convert(s *inetdiag.Socket, asked, at monotime.Time) (known bool) {
 	for _, ago := range []*time.Duration{&s.Info.LastDataSent, &s.Info.LastDataRecv, &s.Info.LastAckRecv} {
 		earliest, latest := c.when(max(asked.Add(-*ago-tick), 1)), c.when(max(at.Add(-*ago), 1))
 		if s.HasInfo && latest.Sub(earliest) > at.Sub(asked)+2*tick {
@@ -87,7 +87,7 @@ func (c *leapingClock) tell(s *inetdiag.Socket, asked, at monotime.Time) (known 
 	return true
 }
 
-// leapingSink tells a reaper what a finder reports.
+// leapingSink converts for a reaper what a finder reports.
 type leapingSink struct {
 	finder.Sink
 	clock *leapingClock
@@ -95,15 +95,15 @@ type leapingSink struct {
 
 // Seen implements finder.Sink.
 func (s leapingSink) Seen(batch []finder.Seen) {
-	told := batch[:0]
+	converted := batch[:0]
 	for _, seen := range batch {
-		if s.clock.tell(&seen.Socket, cmp.Or(seen.Asked, seen.At), seen.At) { // else a later look shows it
+		if s.clock.convert(&seen.Socket, cmp.Or(seen.Asked, seen.At), seen.At) { // else a later look shows it
 			seen.At, seen.Asked, seen.Entered = s.clock.when(seen.At), s.clock.when(seen.Asked), s.clock.when(seen.Entered)
-			told = append(told, seen)
+			converted = append(converted, seen)
 		}
 	}
-	if len(told) > 0 {
-		s.Sink.Seen(told)
+	if len(converted) > 0 {
+		s.Sink.Seen(converted)
 	}
 }
 
@@ -113,7 +113,7 @@ func (s leapingSink) Swept(sweep finder.Sweep) {
 	s.Sink.Swept(sweep)
 }
 
-// leapingConn tells an examiner what the kernel says.
+// leapingConn converts for an examiner what the kernel reports.
 type leapingConn struct {
 	reaper.Conn
 	clock *leapingClock
@@ -132,7 +132,7 @@ func (c leapingConn) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Sock
 		err := c.Conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
 			if found[i] = (look{err: err}); s != nil {
 				found[i].socket = *s
-				known = c.clock.tell(&found[i].socket, asked, c.clock.kernel.Now()) && known
+				known = c.clock.convert(&found[i].socket, asked, c.clock.kernel.Now()) && known
 			}
 		})
 		if err != nil {

@@ -7,7 +7,7 @@ import "time"
 
 // lookAge bounds how old a look may be when the destroy that it led to is sent: in between the socket may be used, and the
 // kernel does not compare. Both take microseconds, unless the thread waits for the processor between them, as it does
-// under a CPU quota. A bound that is never kept would destroy nothing, so it gives way on a machine that is too slow.
+// under a CPU quota. A bound that is never kept would destroy nothing, so it grows on a machine that is too slow.
 type lookAge struct {
 	vain int // looks in a row that were too old
 }

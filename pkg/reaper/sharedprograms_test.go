@@ -64,7 +64,7 @@ func (p *sharedPrograms) watchAll() error {
 		all = append(all, cookies...)
 	}
 	slices.Sort(all)
-	return p.Programs.Watch(slices.Compact(all))
+	return p.Watch(slices.Compact(all))
 }
 
 // watches returns whether a network namespace is one of the share's.

@@ -67,13 +67,13 @@ func end(p nstest.Pair, st inetdiag.State) *net.TCPConn {
 
 // outlive waits until two sockets in that state, which nothing spares, were destroyed one after the other
 // in the namespace, both half-closed after this was called. What was past its grace before has had its turn
-// then: it was spared. moving are connections of the namespace that are used all the while.
-func (n *node) outlive(ns *nstest.NS, st inetdiag.State, moving ...net.Conn) {
+// then: it was spared.
+func (n *node) outlive(ns *nstest.NS, st inetdiag.State) {
 	n.tb.Helper()
-	n.outliveBy(st, func(inetdiag.State) nstest.Pair { return shut(n.tb, ns.Connect(n.tb, nstest.IPv4)) }, moving...)
+	n.outliveBy(st, func(inetdiag.State) nstest.Pair { return shut(n.tb, ns.Connect(n.tb, nstest.IPv4)) })
 }
 
-// outliveBy is outlive with sockets that connect makes.
+// outliveBy is outlive with sockets that connect makes. moving are connections that are used all the while.
 func (n *node) outliveBy(st inetdiag.State, connect func(inetdiag.State) nstest.Pair, moving ...net.Conn) {
 	n.tb.Helper()
 	for range 2 {
@@ -99,15 +99,6 @@ func apart(tb testing.TB, ns *nstest.NS) func(st inetdiag.State) nstest.Pair {
 			return shut(tb, far.ConnectFrom(tb, nstest.LinkB, ns.ListenAt(tb, nstest.LinkA+":0")))
 		}
 		return shut(tb, ns.ConnectFrom(tb, nstest.LinkA, far.ListenAt(tb, nstest.LinkB+":0")))
-	}
-}
-
-// outliveApart is outlive for a network namespace whose policy spares the other ends of its sockets for good.
-func (n *node) outliveApart(ns *nstest.NS, st inetdiag.State) {
-	n.tb.Helper()
-	connect := apart(n.tb, ns)
-	for range 2 {
-		n.awaitDestroyed(end(connect(st), st))
 	}
 }
 

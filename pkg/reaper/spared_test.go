@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// The graces of these tests: one that ends by itself, and one that ends where the test lets time pass, however busy the
+// The graces of these tests: one that ends on its own, and one that ends where the test lets time pass, however busy the
 // machine is.
 const (
 	soon    = 300 * time.Millisecond

@@ -137,7 +137,7 @@ func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
 	return t.conclude(c, &c.history, t.judgeAlone(c, now), now)
 }
 
-// conclude returns a candidate's own verdict with the say of all other sockets: the other end of its connection, and those
+// conclude returns a candidate's own verdict with the say of all other sockets: the other end of its connection, and the others
 // that a rule counts with it.
 func (t *tracker) conclude(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
 	return limited(t.withOther(c, h, own, now), c.isAllowed(), c.owners != nil, now)

@@ -257,7 +257,7 @@ func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 	}
 }
 
-// TestADirectoryThatCannotBeReadHoldsEveryNetns puts something else in the place of the directory, and then the directory.
+// TestADirectoryThatCannotBeReadHoldsEveryNetns puts something else where the directory was, and then the directory.
 func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 	w := newTestWatcher(t)
 	ns, later := nstest.New(t), nstest.New(t)
@@ -361,7 +361,7 @@ func TestWatcherDoesNotPruneTheHostsOwn(t *testing.T) {
 // watchIt runs the watcher until the test ends, and returns what it counts.
 func watchIt(t *testing.T, w *watcher, take func(census)) {
 	t.Helper()
-	w.every = time.Hour // it has to be told of each change
+	w.every = time.Hour // each change must reach it as an event
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- w.watch(ctx, take) }()

@@ -131,7 +131,7 @@ func unsafes() []unsafe {
 	}
 }
 
-// copyFile has another process copy a program: had this one the copy open, a child that it starts meanwhile would too, and
+// copyFile has another process copy a program: had this one the copy open, a child that it starts during the copy would too, and
 // the copy could not be run.
 func copyFile(from, to string) error {
 	return exec.Command("install", "-m", "755", from, to).Run()

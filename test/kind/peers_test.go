@@ -17,7 +17,8 @@ import (
 // peers has one pod with two half-closed connections of the same policy, to a server that closes them and to one that
 // goes on holding them. No grace of theirs ends here.
 func (s *story) peers(t *testing.T) {
-	server := startPods(t, pod{name: "farewell", node: controlPlane,
+	server := startPods(t, pod{
+		name: "farewell", node: controlPlane,
 		// Its kernel forgets a connection that it has closed after two seconds, and not after a minute.
 		sysctls: []object{{"name": "net.ipv4.tcp_fin_timeout", "value": "2"}},
 		args:    []string{"serve", ":7001", "close", "--", "serve", ":7002", "hold"},

@@ -41,7 +41,7 @@ func TestCluster(t *testing.T) {
 		{"at first a leak is observed, and nothing destroyed", s.observe},
 		{"one switch lets a leaking client be cleaned by its annotation's grace, and its well-behaved twin be left alone", s.destroy},
 		{"programs that leak are cleaned, whatever they are written in", s.programs},
-		{"the peers of a connection pool are asked, and what belongs to those that closed for good ends", s.peers},
+		{"the peers of a connection pool are asked, and the connections of peers that closed for good end", s.peers},
 		{"pods on two nodes that half-close towards each other are cleaned by their own node", s.acrossNodes},
 		{"an operator sees from inside the reaper's pod whose the sockets are, and what the node allows", s.operator},
 		{"Prometheus can ask every node", s.metrics},

@@ -76,7 +76,7 @@ func (m *machine) start(more string) *process {
 	return startContainer(m.t, cmd, cmd.Start)
 }
 
-// age is what the reaper says of a socket's age, 0 if it has not looked at it. One of another version may have verdicts
+// age is the age of a socket that the reaper reports, 0 if it has not looked at it. One of another version may have verdicts
 // that are unknown here.
 func (m *machine) age(a addresses) time.Duration {
 	list, err := m.reaper().Sockets(m.t.Context(), api.SocketQuery{})
