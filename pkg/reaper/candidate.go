@@ -130,7 +130,7 @@ func (c *candidate) facts(now monotime.Time) policy.Facts {
 	if c.owners == nil {
 		return policy.Facts{}
 	}
-	return policy.Facts{Owners: c.owners.facts, OwnersKnown: now.Before(c.owners.until)}
+	return policy.Facts{Owners: c.owners.facts, OwnersKnown: now.Before(c.owners.until), OwnersComplete: c.owners.complete}
 }
 
 // dueSince returns since when it could have been destroyed, if its deadline is that one: not before this reaper knew
