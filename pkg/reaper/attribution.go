@@ -429,6 +429,9 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 		if c.shown.inode == k.inodes[i] && c.step.phase == phaseUnowned {
 			l.tracker.handle(c, eventOwnersLookedUp, at)
 			l.tracker.reconsider(c, at)
+			if c.verdict.reason == policy.OwnerUnknown && len(c.owners.list) == 0 && c.step.phase == phaseTimed {
+				l.tracker.handle(c, eventTimeCame, at) // most of those that nobody has are closed
+			}
 		}
 	}
 }
