@@ -218,21 +218,21 @@ func TestWithoutAProcFileSystemItSaysSo(t *testing.T) {
 	}
 }
 
-// TestWhetherAllHoldersWereFoundIsTold has a socket with one holder, one that nobody has, and one with more holders than are named.
-func TestWhetherAllHoldersWereFoundIsTold(t *testing.T) {
+// TestWhetherAllHoldersWereFoundIsReported has a socket that one process holds, and one that no process holds.
+func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	held, none := newSocket(t, ns), socket{inode: 1<<32 - 2}
-	whole := func(t *testing.T, scope owners.Scope, find func(owners.Query) error) (told map[uint32]bool, denied bool) {
+	whole := func(t *testing.T, scope owners.Scope, find func(owners.Query) error) (reported map[uint32]bool, denied bool) {
 		t.Helper()
-		told = make(map[uint32]bool)
+		reported = make(map[uint32]bool)
 		q := query(scope, []*nstest.NS{ns}, held, none)
-		q.Whole = func(inode uint32) { told[inode] = true }
+		q.Whole = func(inode uint32) { reported[inode] = true }
 		err := find(q)
 		if _, denied = errors.AsType[*owners.UnseenError](err); err != nil && !denied {
 			t.Fatal(err)
 		}
-		return told, denied
+		return reported, denied
 	}
 	p := owners.NewProc("/proc")
 	byProc := func(q owners.Query) error { _, err := p.Find(t.Context(), q); return err }
@@ -264,12 +264,12 @@ func TestWhetherAllHoldersWereFoundIsTold(t *testing.T) {
 		{"everywhere", owners.Everywhere, byProc, true, true, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			told, denied := whole(t, tc.scope, tc.find)
+			reported, denied := whole(t, tc.scope, tc.find)
 			if denied && !tc.source {
 				tc.held, tc.none = false, false
 			}
-			if told[held.inode] != tc.held || told[none.inode] != tc.none {
-				t.Errorf("told of the one that is held: %v, want %v; of the one that nobody has: %v, want %v", told[held.inode], tc.held, told[none.inode], tc.none)
+			if reported[held.inode] != tc.held || reported[none.inode] != tc.none {
+				t.Errorf("all holders: %v, want %v; of the socket that no process holds: %v, want %v", reported[held.inode], tc.held, reported[none.inode], tc.none)
 			}
 		})
 	}

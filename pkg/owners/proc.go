@@ -56,15 +56,15 @@ func (p *Proc) Find(ctx context.Context, q Query) (map[uint32][]Process, error) 
 	if err != nil {
 		return found, fmt.Errorf("look for owners: %w", err)
 	}
-	p.tellWhole(w, found)
+	p.reportWhole(w, found)
 	if e := p.unseen(w); e != nil {
 		return found, e
 	}
 	return found, nil
 }
 
-// tellWhole names the sockets all of whose holders were found.
-func (p *Proc) tellWhole(w *walk, found map[uint32][]Process) {
+// reportWhole names the sockets all of whose holders were found.
+func (p *Proc) reportWhole(w *walk, found map[uint32][]Process) {
 	if w.query.Whole == nil || w.denied > 0 || w.tooMany || w.query.Scope == Inside || !p.First() {
 		return
 	}

@@ -25,7 +25,7 @@ type Facts struct {
 	Owners []Owner
 	// OwnersKnown is set once the owners have been looked for, though none may have been found.
 	OwnersKnown bool
-	// OwnersComplete is set where the socket has no owner but those of Owners, as far as a look at all processes tells:
+	// OwnersComplete is set where the socket has no owner but those of Owners, as far as a look at all processes shows:
 	// else there may be others. Where none was found then, its owners may be frozen.
 	OwnersComplete bool
 }

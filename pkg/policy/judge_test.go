@@ -458,10 +458,10 @@ func TestJudge(t *testing.T) {
 		"one that is not frozen is enough": {
 			facts: &policy.Facts{OwnersKnown: true, OwnersComplete: true, Owners: []policy.Owner{{Frozen: true}, {}}}, looks: idle(99), want: policy.Destroyable, due: 20.5,
 		},
-		"nobody holds it, as a look at all processes tells": {
+		"no process holds it, as a look at all of them shows": {
 			facts: &policy.Facts{OwnersKnown: true, OwnersComplete: true}, looks: idle(99), want: policy.Destroyable, due: 20.5,
 		},
-		"nobody was found, and a frozen owner may not have been seen": {
+		"no owner was found, and a frozen one may not have been seen": {
 			facts: &policy.Facts{OwnersKnown: true}, looks: idle(99), want: policy.OwnerUnknown, due: 20.5,
 		},
 		"nor is its peer asked then": {
@@ -470,7 +470,7 @@ func TestJudge(t *testing.T) {
 		"before its time that makes no difference": {
 			facts: &policy.Facts{OwnersKnown: true}, looks: idle(18), want: policy.WithinGrace, due: 20.5,
 		},
-		"an owner that runs is enough, whoever else there is": {
+		"an owner that runs is enough, whatever others there are": {
 			facts: &policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{}}}, looks: idle(99), want: policy.Destroyable, due: 20.5,
 		},
 		"unless a rule may name another one": {

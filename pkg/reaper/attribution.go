@@ -60,7 +60,7 @@ type sampled struct {
 // holders are the owners of some candidates, as they were found.
 type holders struct {
 	list     []owners.Process // shared with the journal and its readers: not to be changed
-	facts    []policy.Owner   // those that can be judged, as the judgement knows them
+	facts    []policy.Owner   // the owners of list that can be judged, as the judgement knows them
 	complete bool             // these are all that there are
 	// diesOfSigpipe says of each of list whether SIGPIPE kills it, or may.
 	diesOfSigpipe []bool
@@ -113,8 +113,8 @@ func (h *holders) judge(conditions map[int]owners.Condition) {
 	}
 }
 
-// again returns the same owners with their conditions as they are later. What was found counts for no longer.
-func (h *holders) again(conditions map[int]owners.Condition, at monotime.Time) *holders {
+// withConditions returns the same owners with their conditions as they are later. What was found counts for no longer.
+func (h *holders) withConditions(conditions map[int]owners.Condition, at monotime.Time) *holders {
 	n := &holders{list: h.list, descriptors: h.descriptors, complete: h.complete, at: at, until: h.until}
 	n.judge(conditions)
 	return n
@@ -430,7 +430,7 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 			l.tracker.handle(c, eventOwnersLookedUp, at)
 			l.tracker.reconsider(c, at)
 			if c.verdict.reason == policy.OwnerUnknown && len(c.owners.list) == 0 && c.step.phase == phaseTimed {
-				l.tracker.handle(c, eventTimeCame, at) // most of those that nobody has are closed
+				l.tracker.handle(c, eventTimeCame, at) // most sockets without an owner are closed
 			}
 		}
 	}
@@ -445,7 +445,7 @@ func (l *loop) sampled(k *ownersLook, at monotime.Time) {
 			continue // looked for again, or of another socket
 		}
 		if later[s.owners] == nil {
-			later[s.owners] = s.owners.again(k.conditions, at)
+			later[s.owners] = s.owners.withConditions(k.conditions, at)
 		}
 		c.owners = later[s.owners]
 		c.thawed(s.owners, at)

@@ -228,7 +228,7 @@ func TestOwnersThatWereFoundLongAgoAreLookedUpAgainBeforeADestroy(t *testing.T) 
 // TestAnIncompleteLookDestroysNothingThatDependsOnIt has a socket due whose owners were looked for.
 func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 	keep := policy.Rule{Match: policy.Match{Commands: []string{"keep"}}, Values: policy.Values{Mode: new(policy.Off)}}
-	unknown := owners.Condition{Err: errors.New("no cgroup is to be seen")}
+	unknown := owners.Condition{Err: errors.New("no cgroup is visible")}
 	for name, tc := range map[string]struct {
 		rules      []policy.Rule
 		found      []owners.Process
@@ -237,8 +237,8 @@ func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 		want       policy.Reason
 	}{
 		"one that runs was found":                                  {found: []owners.Process{{PID: 1}}, want: policy.Destroyable},
-		"nobody was found, nor can there be anybody":               {whole: true, want: policy.Destroyable},
-		"nobody was found, of whom some were not looked at":        {want: policy.OwnerUnknown},
+		"no owner was found, nor can there be any":                 {whole: true, want: policy.Destroyable},
+		"no owner was found, and not all processes were looked at": {want: policy.OwnerUnknown},
 		"one was found of whom it is not known whether it runs":    {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{1: unknown}, want: policy.OwnerUnknown},
 		"one whose condition was not read":                         {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{}, want: policy.OwnerUnknown},
 		"one that has exited since":                                {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{1: {Exited: true}}, want: policy.OwnerUnknown},
@@ -277,7 +277,7 @@ func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 }
 
 // TestAnOwnerThatIsStoppedForAWhileGetsItsPatienceAgain has the owner stopped from 12 to 28 s of a grace of 40 s: the kernel counts
-// that nowhere. Meanwhile its owners are looked for once, and after that their conditions alone are read.
+// that nowhere. Its owners are looked for once, and after that their conditions alone are read.
 func TestAnOwnerThatIsStoppedForAWhileGetsItsPatienceAgain(t *testing.T) {
 	for name, stops := range map[string]bool{"stopped": true, "running": false} {
 		t.Run(name, func(t *testing.T) {

@@ -93,7 +93,7 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict,
 }
 
 // isOfAnotherTime reports whether the socket's idle time has begun again since the verdict. What is never destroyed has no
-// deadline, and is asked about all the same.
+// deadline, and its peer is still asked.
 func (v *verdict) isOfAnotherTime(deadline, start monotime.Time) bool {
 	if v.deadline.IsZero() && deadline.IsZero() {
 		return !v.start.IsZero() && !start.IsZero() && start != v.start

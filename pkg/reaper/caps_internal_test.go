@@ -183,12 +183,12 @@ func TestASwitchThatChangedJustNowIsReadAgain(t *testing.T) {
 		t.Fatal("no time of change")
 	}
 	for _, tc := range []struct {
-		at      time.Duration // after the change
-		settled bool
+		at    time.Duration // after the change
+		later bool
 	}{{switchTick / 2, false}, {switchTick/2 + switchAge, true}, {time.Hour, true}} {
 		c.refresh(changed.Add(tc.at))
-		if c.hasSettled() != tc.settled {
-			t.Errorf("%v after the change it has settled: %v, want %v", tc.at, c.hasSettled(), tc.settled)
+		if c.isReadLater() != tc.later {
+			t.Errorf("%v after the change it is read again: %v, want %v", tc.at, c.isReadLater(), tc.later)
 		}
 	}
 }
