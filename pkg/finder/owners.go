@@ -26,8 +26,8 @@ func (r *programResolver) Find(ctx context.Context, q owners.Query) (map[uint32]
 		err := r.programs.Holders(func(h *bpf.Holder) error {
 			return holds(owners.Holder{Inode: h.Inode, PID: h.PID, TID: h.TID, FD: h.FD, Command: h.Command})
 		})
-		if ctx.Err() == nil {
-			return nil // if the programs failed, FindBy searches /proc for all of the sockets
+		if err != nil && ctx.Err() == nil {
+			return owners.ErrPartial // FindBy searches /proc for the rest
 		}
 		return err
 	})

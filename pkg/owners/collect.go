@@ -13,9 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Source lists who holds sockets, process by process, in a cheaper way than by looking at every descriptor. It need
-// not list all of them.
+// Source lists who holds sockets, process by process, in a cheaper way than by looking at every descriptor. If it has not
+// looked at all processes, it returns ErrPartial.
 type Source func(holds func(Holder) error) error
+
+// ErrPartial says that a source may have left out processes. What it has listed counts.
+var ErrPartial = errors.New("not all processes were looked at")
 
 // Holder is a descriptor of a process that leads to a socket.
 type Holder struct {
@@ -33,19 +36,42 @@ func (p *Proc) FindBy(ctx context.Context, q Query, source Source) (map[uint32][
 	}
 	w := newWalk(ctx, -1, q)
 	err := p.listed(w, source)
+	partial := errors.Is(err, ErrPartial)
+	if partial {
+		err = nil
+	}
 	found := w.result()
+	whole := func(inode uint32) {
+		if q.Whole != nil && err == nil && !partial && len(found[inode]) < MaxHolders {
+			q.Whole(inode)
+		}
+	}
+	for inode := range found {
+		whole(inode)
+	}
 	if err != nil || w.left() == 0 {
 		return found, err
 	}
 	rest := q
+	wholeByProc := make(map[uint32]bool)
+	rest.Whole = func(inode uint32) { wholeByProc[inode] = true }
 	rest.Inodes = make(map[uint32]struct{}, w.left())
 	for inode := range q.Inodes {
 		if found[inode] == nil {
 			rest.Inodes[inode] = struct{}{}
 		}
 	}
-	more, err := p.Find(ctx, rest)
+	more, restErr := p.Find(ctx, rest)
+	for inode := range rest.Inodes {
+		switch {
+		case wholeByProc[inode] && q.Whole != nil:
+			q.Whole(inode)
+		case more[inode] == nil: // the source has not found any either
+			whole(inode)
+		}
+	}
 	maps.Copy(found, more)
+	err = restErr
 	if unseen, ok := errors.AsType[*UnseenError](err); ok {
 		unseen.Asked = len(q.Inodes)
 	}

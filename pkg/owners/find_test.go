@@ -217,3 +217,60 @@ func TestWithoutAProcFileSystemItSaysSo(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestWhetherAllHoldersWereFoundIsReported has a socket that one process holds, and one that no process holds.
+func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
+	t.Parallel()
+	ns := nstest.New(t)
+	held, none := newSocket(t, ns), socket{inode: 1<<32 - 2}
+	whole := func(t *testing.T, scope owners.Scope, find func(owners.Query) error) (reported map[uint32]bool, denied bool) {
+		t.Helper()
+		reported = make(map[uint32]bool)
+		q := query(scope, []*nstest.NS{ns}, held, none)
+		q.Whole = func(inode uint32) { reported[inode] = true }
+		err := find(q)
+		if _, denied = errors.AsType[*owners.UnseenError](err); err != nil && !denied {
+			t.Fatal(err)
+		}
+		return reported, denied
+	}
+	p := owners.NewProc("/proc")
+	byProc := func(q owners.Query) error { _, err := p.Find(t.Context(), q); return err }
+	bySource := func(holders int, also error) func(owners.Query) error {
+		return func(q owners.Query) error {
+			_, err := p.FindBy(t.Context(), q, func(holds func(owners.Holder) error) error {
+				for i := range holders {
+					if err := holds(owners.Holder{Inode: held.inode, PID: i + 1, Command: "a"}); err != nil {
+						return err
+					}
+				}
+				return also
+			})
+			return err
+		}
+	}
+	for _, tc := range []struct {
+		name       string
+		scope      owners.Scope
+		find       func(owners.Query) error
+		held, none bool // where no process refuses to be looked at, as one may where the tests run
+		source     bool // is all that matters
+	}{
+		{"by a source, whatever the scope", owners.Inside, bySource(1, nil), true, true, true},
+		{"by a source that finds too many", owners.Inside, bySource(owners.MaxHolders, nil), false, true, true},
+		{"by a source that left out some", owners.Inside, bySource(1, owners.ErrPartial), false, false, false},
+		{"inside", owners.Inside, byProc, false, false, false},
+		{"beyond", owners.Beyond, byProc, false, true, false},
+		{"everywhere", owners.Everywhere, byProc, true, true, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			reported, denied := whole(t, tc.scope, tc.find)
+			if denied && !tc.source {
+				tc.held, tc.none = false, false
+			}
+			if reported[held.inode] != tc.held || reported[none.inode] != tc.none {
+				t.Errorf("all holders: %v, want %v; of the socket that no process holds: %v, want %v", reported[held.inode], tc.held, reported[none.inode], tc.none)
+			}
+		})
+	}
+}

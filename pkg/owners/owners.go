@@ -41,6 +41,10 @@ type Query struct {
 	// Descriptors asks for TID and FD of each process. Lists of several sockets then share no memory: ask so for
 	// hundreds of sockets, not for all.
 	Descriptors bool
+	// Whole, if not nil, is called with the inode of each socket whose holders were all found. It is not
+	// where processes may not be looked at or were not, an error kept Find from it, or there may be more than MaxHolders.
+	// A socket in flight over a unix socket, or registered with io_uring, is held by no process.
+	Whole func(inode uint32)
 }
 
 // Scope says which processes are looked at.

@@ -56,10 +56,23 @@ func (p *Proc) Find(ctx context.Context, q Query) (map[uint32][]Process, error) 
 	if err != nil {
 		return found, fmt.Errorf("look for owners: %w", err)
 	}
+	p.reportWhole(w, found)
 	if e := p.unseen(w); e != nil {
 		return found, e
 	}
 	return found, nil
+}
+
+// reportWhole names the sockets all of whose holders were found.
+func (p *Proc) reportWhole(w *walk, found map[uint32][]Process) {
+	if w.query.Whole == nil || w.denied > 0 || w.tooMany || w.query.Scope == Inside || !p.First() {
+		return
+	}
+	for inode := range w.query.Inodes {
+		if n := len(found[inode]); n == 0 || w.query.Scope == Everywhere && n < MaxHolders {
+			w.query.Whole(inode)
+		}
+	}
 }
 
 // walk looks at the processes that the query's scope names.
@@ -78,7 +91,7 @@ func (p *Proc) walk(w *walk) error {
 		}
 	}
 	for _, pid := range inside {
-		if err == nil && w.left() > 0 {
+		if err == nil && (w.left() > 0 || w.query.Scope == Everywhere && w.query.Whole != nil) {
 			_, err = w.visitThreads(pid)
 		}
 	}

@@ -25,6 +25,7 @@ func (w *walk) visitThreads(pid int) (holds bool, err error) {
 	tables := []int{pid} // one thread of each table
 	for _, tid := range tids {
 		if len(tables) == maxTables {
+			w.tooMany = true
 			break
 		}
 		if slices.ContainsFunc(tables, func(other int) bool { return sharesTable(other, tid) }) {

@@ -20,10 +20,12 @@ type walk struct {
 	proc   int // the proc file system
 	query  Query
 	denied int // processes that may not be looked at
-	found  map[uint32]*holders
-	dirent [32 << 10]byte
-	names  []string
-	link   [40]byte // longer than what is looked for: "socket:[4294967295]"
+	// tooMany is set once a process had more descriptor tables than are looked at.
+	tooMany bool
+	found   map[uint32]*holders
+	dirent  [32 << 10]byte
+	names   []string
+	link    [40]byte // longer than what is looked for: "socket:[4294967295]"
 }
 
 // holders is a list of processes that some sockets have in common.

@@ -164,7 +164,7 @@ func TestBelowThresholdHoldsBackTheDestroyAndNotTheQuestion(t *testing.T) {
 }
 
 func owners(commands ...string) policy.Facts {
-	f := policy.Facts{OwnersKnown: true}
+	f := policy.Facts{OwnersKnown: true, OwnersComplete: true}
 	for _, c := range commands {
 		f.Owners = append(f.Owners, policy.Owner{Command: c})
 	}

@@ -115,7 +115,7 @@ func TestStandingReasonsSpareTheOtherEnd(t *testing.T) {
 		"unread bytes past their patience":  {nil, unread, owners("a"), 100, policy.StandingNone},
 		"one that has not been accepted":    {nil, queued, policy.Facts{}, 25, policy.StandingNotAccepted},
 		"an orphan does not":                {nil, orphan, policy.Facts{}, 25, policy.StandingNone},
-		"a frozen owner":                    {nil, plain, policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Frozen: true}}}, 25, policy.StandingFrozen},
+		"a frozen owner":                    {nil, plain, policy.Facts{OwnersKnown: true, OwnersComplete: true, Owners: []policy.Owner{{Frozen: true}}}, 25, policy.StandingFrozen},
 		"a rule that may keep by its owner": {func(p *policy.Policy) { p.Exempt = []policy.Match{{Commands: []string{"a"}}} }, plain, policy.Facts{}, 25, policy.StandingExempt},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -25,6 +25,9 @@ type Facts struct {
 	Owners []Owner
 	// OwnersKnown is set once the owners have been looked for, though none may have been found.
 	OwnersKnown bool
+	// OwnersComplete is set where the socket has no owner but those of Owners, as far as a look at all processes shows:
+	// else there may be others. Where none was found then, its owners may be frozen.
+	OwnersComplete bool
 }
 
 // Verdict is what is to be done about one socket.
@@ -142,6 +145,11 @@ func Judge(policies []Policy, h *History, s *inetdiag.Socket, f Facts, now monot
 		v.AskWhy.May, v.EndWhy.May = false, false
 		least = v.Sentence
 	}
+	if f.OwnersKnown && !f.OwnersComplete && len(f.Owners) == 0 { // they may be frozen
+		v.AskAt, v.EndAt = Forever, Forever
+		v.AskWhy.Reason, v.EndWhy.Reason = OwnerFrozen, OwnerFrozen
+		v.AskWhy.May, v.EndWhy.May = true, true
+	}
 	v.conclude(&least, h, s, f, now)
 	return v
 }
@@ -199,7 +207,13 @@ func (x *examination) judgePolicy() (joined, least Sentence) {
 			joined = Join(joined, sentence)
 		}
 	}
-	return joined, joined
+	least = joined
+	if !x.f.OwnersComplete { // another owner may be any
+		x.command, x.unknown = "", true
+		sentence, _ := x.from(0)
+		joined = Join(joined, sentence)
+	}
+	return joined, least
 }
 
 // from returns the sentence of the policy's entries from the i-th on, exemptions first. An entry that matches ends the

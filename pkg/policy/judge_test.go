@@ -66,9 +66,9 @@ func TestJudge(t *testing.T) {
 		return func(s *inetdiag.Socket) { s.UID = n }
 	}
 
-	owned := policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Command: "srv"}}}
+	owned := policy.Facts{OwnersKnown: true, OwnersComplete: true, Owners: []policy.Owner{{Command: "srv"}}}
 	by := func(commands ...string) policy.Facts {
-		f := policy.Facts{OwnersKnown: true}
+		f := policy.Facts{OwnersKnown: true, OwnersComplete: true}
 		for _, c := range commands {
 			f.Owners = append(f.Owners, policy.Owner{Command: c})
 		}
@@ -453,10 +453,34 @@ func TestJudge(t *testing.T) {
 			facts:  &policy.Facts{}, looks: idle(6), want: policy.WithinGrace, due: 20.5,
 		},
 		"a frozen owner spares": {
-			facts: &policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Frozen: true}, {Frozen: true}}}, looks: idle(99), want: policy.OwnerFrozen,
+			facts: &policy.Facts{OwnersKnown: true, OwnersComplete: true, Owners: []policy.Owner{{Frozen: true}, {Frozen: true}}}, looks: idle(99), want: policy.OwnerFrozen,
 		},
 		"one that is not frozen is enough": {
-			facts: &policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Frozen: true}, {}}}, looks: idle(99), want: policy.Destroyable, due: 20.5,
+			facts: &policy.Facts{OwnersKnown: true, OwnersComplete: true, Owners: []policy.Owner{{Frozen: true}, {}}}, looks: idle(99), want: policy.Destroyable, due: 20.5,
+		},
+		"no process holds it, as a look at all of them shows": {
+			facts: &policy.Facts{OwnersKnown: true, OwnersComplete: true}, looks: idle(99), want: policy.Destroyable, due: 20.5,
+		},
+		"no owner was found, and a frozen one may not have been seen": {
+			facts: &policy.Facts{OwnersKnown: true}, looks: idle(99), want: policy.OwnerUnknown, due: 20.5,
+		},
+		"nor is its peer asked then": {
+			policy: func(p *policy.Policy) { p.ProbeAfter = second }, facts: &policy.Facts{OwnersKnown: true}, looks: idle(2), want: policy.OwnerUnknown, due: 20.5,
+		},
+		"before its time that makes no difference": {
+			facts: &policy.Facts{OwnersKnown: true}, looks: idle(18), want: policy.WithinGrace, due: 20.5,
+		},
+		"an owner that runs is enough, whatever others there are": {
+			facts: &policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{}}}, looks: idle(99), want: policy.Destroyable, due: 20.5,
+		},
+		"unless a rule may name another one": {
+			policy: rules(rule(command("keep"), policy.Values{Mode: new(policy.Off)})),
+			facts:  &policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Command: "python3"}}}, looks: idle(99), want: policy.OwnerUnknown, due: 20.5,
+		},
+		"which there is not if all are known": {
+			policy: rules(rule(command("keep"), policy.Values{Mode: new(policy.Off)})),
+			facts:  &policy.Facts{OwnersKnown: true, OwnersComplete: true, Owners: []policy.Owner{{Command: "python3"}}}, looks: idle(99),
+			want: policy.Destroyable, due: 20.5,
 		},
 		"frozen time does not count": {
 			looks: idle(99), change: func(h *policy.History) { h.AddFrozen(80 * time.Second) }, want: policy.WithinGrace, due: 100.5,
@@ -582,7 +606,7 @@ func answered(asks int, seconds float64) func(*policy.History) {
 func TestJudgeWithoutAPolicyIsNotRegistered(t *testing.T) {
 	s := closeWait(time.Hour)
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
-	if v := policy.Judge(nil, &h, s, policy.Facts{OwnersKnown: true}, at(99999)); v.Reason != policy.NotRegistered || v.Destroy() || v.Act != policy.Off {
+	if v := policy.Judge(nil, &h, s, policy.Facts{OwnersKnown: true, OwnersComplete: true}, at(99999)); v.Reason != policy.NotRegistered || v.Destroy() || v.Act != policy.Off {
 		t.Errorf("%v, act %v", v.Reason, v.Act)
 	}
 }
@@ -634,7 +658,7 @@ func TestQuestionsNeverOverflow(t *testing.T) {
 func TestCapped(t *testing.T) {
 	s := closeWait(0)
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
-	f := policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{}}}
+	f := policy.Facts{OwnersKnown: true, OwnersComplete: true, Owners: []policy.Owner{{}}}
 	p := testPolicy()
 	p.ProbeAfter = 5 * second
 	for name, tt := range map[string]struct {
@@ -732,7 +756,7 @@ func TestAReaderIsNotMissed(t *testing.T) {
 			if tc.again != 0 {
 				want = at(tc.again)
 			}
-			if v := policy.Judge([]policy.Policy{p}, &h, last.socket, policy.Facts{OwnersKnown: true}, at(last.at)); v.Again != want {
+			if v := policy.Judge([]policy.Policy{p}, &h, last.socket, policy.Facts{OwnersKnown: true, OwnersComplete: true}, at(last.at)); v.Again != want {
 				t.Errorf("%v, again after %v, want after %v s", v.Reason, v.Again.Sub(at(0)), tc.again)
 			}
 		})

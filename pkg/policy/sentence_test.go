@@ -66,7 +66,7 @@ func TestSentencesJoinByComponent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := closeWait(0)
 			h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
-			v := policy.Judge([]policy.Policy{tt.a, tt.b}, &h, s, policy.Facts{OwnersKnown: true}, at(tt.now))
+			v := policy.Judge([]policy.Policy{tt.a, tt.b}, &h, s, policy.Facts{OwnersKnown: true, OwnersComplete: true}, at(tt.now))
 			if v.Reason != tt.want {
 				t.Errorf("got %v, want %v", v.Reason, tt.want)
 			}
@@ -98,7 +98,7 @@ func TestRelaxCanNeverShortenARule(t *testing.T) {
 	r := resolve(t, `{"grace": "20s", "rules": [{"match": {"localPorts": "8080"}, "mode": "off"}]}`, "relax", pod("rules", "[]", "grace", "1s"))
 	s := closeWait(0)
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
-	if v := policy.Judge(r.Policies, &h, s, policy.Facts{OwnersKnown: true}, at(99)); v.Reason != policy.ModeOff {
+	if v := policy.Judge(r.Policies, &h, s, policy.Facts{OwnersKnown: true, OwnersComplete: true}, at(99)); v.Reason != policy.ModeOff {
 		t.Errorf("an annotation dropped the network's rule: %v", v.Reason)
 	}
 }

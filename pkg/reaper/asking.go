@@ -68,7 +68,7 @@ func (h *holders) toAsk() []prober.Owner {
 	}
 	list := make([]prober.Owner, len(h.list))
 	for i, p := range h.list {
-		list[i] = prober.Owner{PID: p.PID, DiesOfSigpipe: h.facts[i].DiesOfSigpipe}
+		list[i] = prober.Owner{PID: p.PID, DiesOfSigpipe: h.diesOfSigpipe[i]}
 		if i < len(h.descriptors) {
 			d := h.descriptors[i]
 			list[i].FD, list[i].HasFD = d.FD, true

@@ -182,7 +182,7 @@ func TestTheHistorySaysHowAPeerWasFoundGone(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
 		runUntilQuiet(l, new(kernel))
-		ns.candidates[7].owners = newHolders(&ownersLook{}, []owners.Process{{PID: 42, Command: "leaky"}}, now(), time.Minute)
+		ns.candidates[7].owners = newHolders(&ownersLook{}, []owners.Process{{PID: 42, Command: "leaky"}}, true, now(), time.Minute)
 		time.Sleep(time.Second)
 		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Reset, At: now()}}, now())
 		got := l.journal.after(0)[0]

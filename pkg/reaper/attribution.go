@@ -28,6 +28,9 @@ type attribution struct {
 	next  monotime.Time // no look before: there is nothing to spend
 	scan  monotime.Time // nor a search for what is due soon: there was nothing
 	ahead time.Duration // how far ahead it looks
+	// sampling is when owners are looked at next that may have been frozen or stopped.
+	sampling monotime.Time
+
 	wide  monotime.Time // of the last look at all processes that found nobody for some socket
 	blind int           // how many looks in a row found nobody, of whom some may not be seen
 }
@@ -38,17 +41,29 @@ type ownersLook struct {
 	candidates []*candidate // whose owners are asked for
 	inodes     []uint32     // that each had then
 	ends       []*candidate // of these, the other ends of connections
+	everywhere bool         // of some of them all owners are asked for
+	sampled    []sampled    // whose owners are known, and may be frozen or stopped by now
 
 	found      map[uint32][]owners.Process
+	whole      map[uint32]bool          // sockets that no other process holds
 	conditions map[int]owners.Condition // of their processes
 	err        error
 	cpu        time.Duration
 }
 
+// sampled is a candidate with the owners whose conditions are read.
+type sampled struct {
+	candidate *candidate
+	owners    *holders
+}
+
 // holders are the owners of some candidates, as they were found.
 type holders struct {
-	list  []owners.Process // shared with the journal and its readers: not to be changed
-	facts []policy.Owner   // the same, as the judgement knows them
+	list     []owners.Process // shared with the journal and its readers: not to be changed
+	facts    []policy.Owner   // the owners of list that can be judged, as the judgement knows them
+	complete bool             // these are all that there are
+	// diesOfSigpipe says of each of list whether SIGPIPE kills it, or may.
+	diesOfSigpipe []bool
 	// descriptors are the same with TID and FD; nil if they were not looked up.
 	descriptors []owners.Process
 
@@ -57,25 +72,52 @@ type holders struct {
 	until      monotime.Time // they count as known
 }
 
-func newHolders(k *ownersLook, list []owners.Process, at monotime.Time, lifetime time.Duration) *holders {
-	h := &holders{list: list, at: at, until: at.Add(lifetime)}
+// newHolders returns what a look found. whole says that there are no others.
+func newHolders(k *ownersLook, list []owners.Process, whole bool, at monotime.Time, lifetime time.Duration) *holders {
+	h := &holders{list: list, at: at, until: at.Add(lifetime), complete: whole}
 	if k.query.Descriptors {
 		h.descriptors, h.list = list, slices.Clone(list)
 		for i := range h.list {
 			h.list[i].TID, h.list[i].FD = 0, 0
 		}
 	}
-	for i, p := range list {
-		c := k.conditions[p.PID]
+	h.judge(k.conditions)
+	return h
+}
+
+// judge takes over the conditions of the owners. One of which it is not known whether it is frozen counts as one that was
+// not found. One that has exited is none; if none is left, another process may have the socket by now.
+func (h *holders) judge(conditions map[int]owners.Condition) {
+	exited := false
+	for _, p := range h.list {
+		c, read := conditions[p.PID]
+		h.diesOfSigpipe = append(h.diesOfSigpipe, c.Sigpipe != owners.SigpipeIgnored)
+		switch {
+		case c.Exited:
+			exited = true
+			continue
+		case conditions != nil && (!read || c.Err != nil && c.Pause == owners.PauseUnknown):
+			h.complete = false
+			continue
+		}
+		if len(h.facts) == 0 || c.FrozenTime < h.frozenTime {
+			h.frozenTime = c.FrozenTime
+		}
 		h.facts = append(h.facts, policy.Owner{
 			Command: p.Command, Frozen: c.Pause == owners.Frozen || c.Pause == owners.Stopped,
 			DiesOfSigpipe: c.Sigpipe != owners.SigpipeIgnored,
 		})
-		if i == 0 || c.FrozenTime < h.frozenTime {
-			h.frozenTime = c.FrozenTime
-		}
 	}
-	return h
+	if exited && len(h.facts) == 0 {
+		h.complete = false
+	}
+}
+
+// withConditions returns the same owners with their conditions as they are later. What was found counts for no longer.
+func (h *holders) withConditions(conditions map[int]owners.Condition, at monotime.Time) *holders {
+	n := &holders{list: h.list, descriptors: h.descriptors, complete: h.complete, at: at, until: h.until}
+	n.judge(conditions)
+	return n
 }
 
 // allFrozen reports whether no owner can act.
@@ -106,6 +148,8 @@ const (
 	// wideEvery is how seldom all processes are looked at for sockets that may have no holder any more: those
 	// that were closed since the last sweep, mostly.
 	wideEvery = 2 * time.Minute
+	// unfoundFor is how long it counts that no holder was found by a look that was not complete.
+	unfoundFor = 5 * time.Second
 	// blindLooks is how many looks have to find nobody before that is said.
 	blindLooks = 3
 )
@@ -135,19 +179,32 @@ func (a *attribution) work(ctx context.Context) {
 
 // find looks for the owners, and for what they can do about their sockets.
 func (a *attribution) find(ctx context.Context, k *ownersLook) {
-	k.found, k.err = a.source.Find(ctx, k.query)
+	if k.everywhere {
+		k.query.Scope = owners.Everywhere
+	}
+	if len(k.query.Inodes) > 0 {
+		k.whole = make(map[uint32]bool)
+		k.query.Whole = func(inode uint32) { k.whole[inode] = true }
+		k.found, k.err = a.source.Find(ctx, k.query)
+	}
 	if a.conditions == nil {
 		return
 	}
 	seen := make(map[int]bool)
 	var pids []int
-	for _, list := range k.found {
+	add := func(list []owners.Process) {
 		for _, p := range list {
 			if !seen[p.PID] {
 				seen[p.PID] = true
 				pids = append(pids, p.PID)
 			}
 		}
+	}
+	for _, list := range k.found {
+		add(list)
+	}
+	for _, s := range k.sampled {
+		add(s.owners.list)
 	}
 	conditions, err := a.conditions(ctx, pids)
 	k.conditions, k.err = conditions, errors.Join(k.err, err)
@@ -158,6 +215,9 @@ func (a *attribution) find(ctx context.Context, k *ownersLook) {
 func (l *loop) attribute(at monotime.Time) {
 	a := &l.attribution
 	if a.source == nil || a.busy || at.Before(a.next) {
+		return
+	}
+	if l.sample(at) {
 		return
 	}
 	if l.tracker.unowned.Len() == 0 {
@@ -179,18 +239,19 @@ func (l *loop) attribute(at monotime.Time) {
 // ownersLook makes a look of all that lacks owners. It is urgent when a candidate waits for it, or is due within half
 // of the time that it looks ahead.
 func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
-	k = &ownersLook{query: owners.Query{
-		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Inside,
-	}}
+	k = newOwnersLook()
 	a := &l.attribution
-	if a.wide.IsZero() || at.Sub(a.wide) >= wideEvery {
+	if a.isWideDue(at) {
 		k.query.Scope = owners.Beyond
 	}
 	for l.tracker.unowned.Len() > 0 && len(k.candidates) < atOnceLook {
 		_, list := l.tracker.unowned.Pop(atOnceLook - len(k.candidates))
 		for _, c := range list {
 			if c.step.phase == phaseUnowned {
-				l.askOwners(k, c, at)
+				if c.owners != nil && len(c.owners.facts) == 0 && !c.owners.complete && at.Sub(a.wide) >= unfoundFor {
+					k.query.Scope = owners.Beyond // it waits for that
+				}
+				l.askOwners(k, c, at) // which may ask for more
 				urgent = true
 			}
 		}
@@ -220,12 +281,74 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	return k, urgent
 }
 
+// sample has the owners looked at of what is past half of its patience, each quarter of it: for how long a process was
+// stopped is counted nowhere, nor does each kernel count for how long it was frozen. Of owners that are known it reads the
+// conditions alone. It reports whether there is such a look, which waits for any that is due.
+func (l *loop) sample(at monotime.Time) bool {
+	a := &l.attribution
+	if a.conditions == nil || at.Before(a.sampling) || l.tracker.unowned.Len() > 0 {
+		return false
+	}
+	k := newOwnersLook()
+	if a.isWideDue(at) {
+		k.query.Scope = owners.Beyond
+	}
+	shortest := maxSampling
+	for _, ns := range l.registry.namespaces {
+		for i := range ns.policies { // of what there may be before the next round
+			shortest = min(shortest, time.Duration(min(ns.policies[i].CloseWaitGrace, ns.policies[i].FinWait2Grace))/16)
+		}
+		for _, c := range ns.candidates {
+			patience := c.verdict.deadline.Sub(c.verdict.start)
+			if c.verdict.deadline.IsZero() || c.verdict.start.IsZero() || patience <= 0 || c.shown.inode == 0 {
+				continue
+			}
+			shortest = min(shortest, patience/16)
+			switch {
+			case !c.step.phase.isJudged() || at.Sub(c.verdict.start) < patience/2 || len(k.candidates)+len(k.sampled) >= atOnceLook:
+			case c.owners == nil:
+				l.askOwners(k, c, at)
+			case at.Sub(c.owners.at) >= patience*3/16: // at the latest after a quarter, at the next round
+				if len(c.owners.list) == 0 {
+					continue // none is known: they are looked for before anything is done
+				}
+				k.sampled = append(k.sampled, sampled{c, c.owners})
+			}
+		}
+	}
+	a.sampling = at.Add(max(shortest, minSampling))
+	if len(k.candidates)+len(k.sampled) == 0 {
+		return false
+	}
+	k.query.Descriptors = len(k.candidates) <= maxDescriptors
+	a.busy = true
+	a.looks <- k // has room: there is only this one
+	return true
+}
+
+// Between two rounds of samples there is a sixteenth of the shortest patience, within these bounds.
+const minSampling, maxSampling = time.Second, time.Minute
+
+func newOwnersLook() *ownersLook {
+	return &ownersLook{query: owners.Query{
+		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Inside,
+	}}
+}
+
+// isWideDue reports whether all processes are looked at for what has no holder in its network namespace.
+func (a *attribution) isWideDue(at monotime.Time) bool {
+	return a.wide.IsZero() || at.Sub(a.wide) >= wideEvery
+}
+
 // maxDescriptors is for how many sockets a look returns the descriptors too: they share no memory.
 const maxDescriptors = 256
 
 func (k *ownersLook) ask(c *candidate) {
 	k.query.Inodes[c.shown.inode], k.query.Netns[c.ns.Identity.Inode] = struct{}{}, struct{}{}
 	k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+	if c.ns.namesCommands {
+		k.everywhere = true // each of its owners counts
+	}
 }
 
 // askOwners asks for the owners of a candidate, and for those of the other end of its connection, who may be frozen.
@@ -263,7 +386,7 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 		wait := a.pacer.Wait(at)
 		a.next, a.ahead = at.Add(wait), min(max(minAhead, 2*wait), maxAhead)
 	}
-	if k.query.Scope == owners.Beyond && len(k.found) < len(k.query.Inodes) {
+	if k.query.Scope != owners.Inside && len(k.found) < len(k.query.Inodes) {
 		a.wide = at
 	}
 	if k.err != nil {
@@ -271,8 +394,12 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 	}
 	l.noticeBlindness(k)
 	lifetime := max(freshFor, a.ahead)
-	none := newHolders(k, nil, at, lifetime)
-	shared := map[*owners.Process]*holders{}
+	none, noneWhole := newHolders(k, nil, false, at, unfoundFor), newHolders(k, nil, true, at, lifetime)
+	type list struct {
+		first *owners.Process
+		whole bool
+	}
+	shared := map[list]*holders{}
 	for i, c := range k.candidates {
 		if c.shown.inode != k.inodes[i] {
 			if c.step.phase == phaseUnowned {
@@ -281,15 +408,20 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 			continue
 		}
 		before := c.owners
-		c.owners = none
-		if list := k.found[c.shown.inode]; len(list) > 0 {
-			if shared[&list[0]] == nil {
-				shared[&list[0]] = newHolders(k, list, at, lifetime)
+		whole := k.whole[c.shown.inode]
+		if c.owners = none; whole {
+			c.owners = noneWhole
+		}
+		if found := k.found[c.shown.inode]; len(found) > 0 {
+			key := list{&found[0], whole}
+			if shared[key] == nil {
+				shared[key] = newHolders(k, found, whole, at, lifetime)
 			}
-			c.owners = shared[&list[0]]
+			c.owners = shared[key]
 		}
 		c.thawed(before, at)
 	}
+	l.sampled(k, at)
 	for _, c := range k.ends { // first: the others are judged by what is known of these too
 		l.tracker.reconsiderIfJudged(c, at)
 	}
@@ -297,7 +429,27 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 		if c.shown.inode == k.inodes[i] && c.step.phase == phaseUnowned {
 			l.tracker.handle(c, eventOwnersLookedUp, at)
 			l.tracker.reconsider(c, at)
+			if c.verdict.reason == policy.OwnerUnknown && len(c.owners.list) == 0 && c.step.phase == phaseTimed {
+				l.tracker.handle(c, eventTimeCame, at) // most sockets without an owner are closed
+			}
 		}
+	}
+}
+
+// sampled takes in the conditions of owners that were known.
+func (l *loop) sampled(k *ownersLook, at monotime.Time) {
+	later := make(map[*holders]*holders)
+	for _, s := range k.sampled {
+		c := s.candidate
+		if c.owners != s.owners || c.step.phase == phaseDropped {
+			continue // looked for again, or of another socket
+		}
+		if later[s.owners] == nil {
+			later[s.owners] = s.owners.withConditions(k.conditions, at)
+		}
+		c.owners = later[s.owners]
+		c.thawed(s.owners, at)
+		l.tracker.reconsiderIfJudged(c, at)
 	}
 }
 
@@ -305,6 +457,7 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 func (l *loop) noticeBlindness(k *ownersLook) {
 	a := &l.attribution
 	switch {
+	case len(k.query.Inodes) == 0: // it was about conditions
 	case a.blind == blindLooks: // it was said
 	case len(k.found) > 0:
 		a.blind = 0

@@ -4,6 +4,8 @@
 package reaper
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -57,7 +60,9 @@ func asked(k *ownersLook) []uint32 {
 func answer(l *loop, k *ownersLook, at monotime.Time, by owners.Process, nobody ...uint32) {
 	k.found = make(map[uint32][]owners.Process)
 	list := []owners.Process{by}
+	k.whole = make(map[uint32]bool)
 	for inode := range k.query.Inodes {
+		k.whole[inode] = true
 		if !slices.Contains(nobody, inode) {
 			k.found[inode] = list
 		}
@@ -240,5 +245,101 @@ func TestOwnersThatWereFoundLongAgoAreLookedUpAgainBeforeADestroy(t *testing.T) 
 	answer(l, nextLook(l, late), late, owners.Process{PID: 43, Command: "other"})
 	if c.step.phase != phaseQueued || c.owners.list[0].PID != 43 {
 		t.Errorf("it is %v, held by %v", c.step.phase, c.owners.list)
+	}
+}
+
+// TestAnIncompleteLookDestroysNothingThatDependsOnIt has a socket due whose owners were looked for.
+func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
+	keep := policy.Rule{Match: policy.Match{Commands: []string{"keep"}}, Values: policy.Values{Mode: new(policy.Off)}}
+	unknown := owners.Condition{Err: errors.New("no cgroup is visible")}
+	for name, tc := range map[string]struct {
+		rules      []policy.Rule
+		found      []owners.Process
+		whole      bool
+		conditions map[int]owners.Condition
+		want       policy.Reason
+	}{
+		"one that runs was found":                                  {found: []owners.Process{{PID: 1}}, want: policy.Destroyable},
+		"no owner was found, nor can there be any":                 {whole: true, want: policy.Destroyable},
+		"no owner was found, and not all processes were looked at": {want: policy.OwnerUnknown},
+		"one was found of whom it is not known whether it runs":    {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{1: unknown}, want: policy.OwnerUnknown},
+		"one whose condition was not read":                         {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{}, want: policy.OwnerUnknown},
+		"one that has exited since":                                {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{1: {Exited: true}}, want: policy.OwnerUnknown},
+		"such a one, and one that runs":                            {found: []owners.Process{{PID: 1}, {PID: 2}}, whole: true, conditions: map[int]owners.Condition{1: unknown, 2: {Pause: owners.Running}}, want: policy.Destroyable},
+		"such a one, and one that is frozen":                       {found: []owners.Process{{PID: 1}, {PID: 2}}, whole: true, conditions: map[int]owners.Condition{1: unknown, 2: {Pause: owners.Frozen}}, want: policy.OwnerFrozen},
+		"one was found, a rule names another, who may not be seen": {rules: []policy.Rule{keep}, found: []owners.Process{{PID: 1, Command: "python3"}}, want: policy.OwnerUnknown},
+		"one was found, a rule names another, and all were seen":   {rules: []policy.Rule{keep}, found: []owners.Process{{PID: 1, Command: "python3"}}, whole: true, want: policy.Destroyable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, ns := newOwningLoop(t, 0)
+			l.tracker.findsOwners = true
+			ns.policies[0].Rules, ns.namesCommands = tc.rules, tc.rules != nil
+			c := leaks(l, ns, 7, moment(0), 0)
+			k := nextLook(l, moment(0))
+			if k == nil || k.everywhere != ns.namesCommands {
+				t.Fatalf("the look is %+v, want all processes looked at: %v", k, ns.namesCommands)
+			}
+			k.found, k.whole, k.conditions = map[uint32][]owners.Process{7: tc.found}, map[uint32]bool{7: tc.whole}, tc.conditions
+			l.attributed(k, moment(0))
+			if got := l.tracker.judge(c, moment(0)).Reason; got != tc.want {
+				t.Errorf("%v, want %v", got, tc.want)
+			}
+			if tc.want != policy.OwnerUnknown {
+				return
+			}
+			// It may be gone. If it is not, it is looked for again.
+			again := !c.step.dueAt.IsZero() && c.step.dueAt.Before(moment(freshFor+1))
+			if len(tc.found) == 0 {
+				again = l.nextJob(moment(0), time.Now()) != nil
+			}
+			if !again {
+				t.Errorf("nothing follows: %v at %v", c.step.phase, c.step.dueAt)
+			}
+		})
+	}
+}
+
+// TestAnOwnerThatIsStoppedForAWhileGetsItsPatienceAgain has the owner stopped from 12 to 28 s of a grace of 40 s: the kernel counts
+// that nowhere. Its owners are looked for once, and after that their conditions alone are read.
+func TestAnOwnerThatIsStoppedForAWhileGetsItsPatienceAgain(t *testing.T) {
+	for name, stops := range map[string]bool{"stopped": true, "running": false} {
+		t.Run(name, func(t *testing.T) {
+			l, ns := newOwningLoop(t, 0)
+			l.tracker.findsOwners = true
+			l.attribution.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+			const grace = 40 * time.Second
+			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
+			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}
+			look.Socket.Inode = 7
+			l.tracker.seen(ns, &look, moment(0))
+			c := ns.candidates[7]
+			searches, samples := 0, 0
+			for at := time.Duration(0); at < grace; at += 500 * time.Millisecond {
+				k := nextLook(l, moment(at))
+				if k == nil {
+					continue
+				}
+				if at < grace/2 {
+					t.Errorf("it looks at %v", at)
+				}
+				pause := owners.Running
+				if stops && at >= 12*time.Second && at < 28*time.Second {
+					pause = owners.Stopped
+				}
+				k.conditions = map[int]owners.Condition{42: {Pause: pause}}
+				searches, samples = searches+len(k.candidates), samples+len(k.sampled)
+				answer(l, k, moment(at), owners.Process{PID: 42})
+			}
+			if searches > 2 || samples == 0 || samples > 3 {
+				t.Errorf("its owners were looked for %d times, and their conditions read %d times", searches, samples)
+			}
+			want := moment(grace)
+			if stops {
+				want = moment(grace + 28*time.Second)
+			}
+			if got := c.verdict.deadline; got.Before(want) || !stops && got != want {
+				t.Errorf("it is destroyed at %v, want %v", got, want)
+			}
+		})
 	}
 }

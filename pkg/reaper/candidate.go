@@ -92,7 +92,7 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict,
 }
 
 // isOfAnotherTime reports whether the socket's idle time has begun again since the verdict. What is never destroyed has no
-// deadline, and is still asked about.
+// deadline, and its peer is still asked.
 func (v *verdict) isOfAnotherTime(deadline, start monotime.Time) bool {
 	if v.deadline.IsZero() && deadline.IsZero() {
 		return !v.start.IsZero() && !start.IsZero() && start != v.start
@@ -130,5 +130,5 @@ func (c *candidate) facts(now monotime.Time) policy.Facts {
 	if c.owners == nil {
 		return policy.Facts{}
 	}
-	return policy.Facts{Owners: c.owners.facts, OwnersKnown: now.Before(c.owners.until)}
+	return policy.Facts{Owners: c.owners.facts, OwnersKnown: now.Before(c.owners.until), OwnersComplete: c.owners.complete}
 }

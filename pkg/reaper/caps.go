@@ -46,7 +46,7 @@ func (c *caps) refresh(now time.Time) bool {
 	if err != nil {
 		info = nil
 	}
-	if (info == nil && c.seen == nil && c.view.SwitchProblem == "") || (info != nil && c.seen != nil && sameFile(info, c.seen) && c.isUnchanged()) {
+	if (info == nil && c.seen == nil && c.view.SwitchProblem == "") || (info != nil && c.seen != nil && sameFile(info, c.seen) && c.isReadLater()) {
 		return false
 	}
 	c.read = now
@@ -57,8 +57,8 @@ func (c *caps) refresh(now time.Time) bool {
 // kernel's clock, at most 10 ms.
 const switchTick = 100 * time.Millisecond
 
-// isUnchanged reports whether the file was read so long after its last change that any later one has another time.
-func (c *caps) isUnchanged() bool {
+// isReadLater reports whether the file was read so long after its last change that any later one has another time.
+func (c *caps) isReadLater() bool {
 	changed, ok := changeTime(c.seen)
 	return ok && c.read.Sub(changed) >= switchTick
 }

@@ -183,12 +183,12 @@ func TestASwitchThatChangedJustNowIsReadAgain(t *testing.T) {
 		t.Fatal("no time of change")
 	}
 	for _, tc := range []struct {
-		at        time.Duration // after the change
-		unchanged bool
+		at    time.Duration // after the change
+		later bool
 	}{{switchTick / 2, false}, {switchTick/2 + switchAge, true}, {time.Hour, true}} {
 		c.refresh(changed.Add(tc.at))
-		if c.isUnchanged() != tc.unchanged {
-			t.Errorf("%v after the change it has unchanged: %v, want %v", tc.at, c.isUnchanged(), tc.unchanged)
+		if c.isReadLater() != tc.later {
+			t.Errorf("%v after the change it is read again: %v, want %v", tc.at, c.isReadLater(), tc.later)
 		}
 	}
 }

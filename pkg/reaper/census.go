@@ -57,7 +57,7 @@ type inertRecord struct {
 func (w *watcher) census(now monotime.Time) census {
 	listing, err := w.store.List()
 	if err != nil {
-		w.warnings.fail(WarnRecords, "list the attachments: going on with the attachments known before, observing only", "error", err)
+		w.warnings.fail(WarnRecords, "list the attachments: the earlier ones stay registered, observing only", "error", err)
 		c := w.last
 		c.unlisted, c.dir = err.Error(), w.store.AttachmentsDir()
 		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}

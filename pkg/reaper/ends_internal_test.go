@@ -123,7 +123,7 @@ func TestAnEndIsSparedByAStandingReasonOfTheOther(t *testing.T) {
 func freezeOwners(_ *loop, other *registered, _ *kernel) {
 	for _, c := range other.candidates {
 		k := &ownersLook{conditions: map[int]owners.Condition{42: {Pause: owners.Frozen}}}
-		c.owners = newHolders(k, []owners.Process{{PID: 42}}, now(), time.Hour)
+		c.owners = newHolders(k, []owners.Process{{PID: 42}}, true, now(), time.Hour)
 	}
 }
 

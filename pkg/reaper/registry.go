@@ -17,12 +17,13 @@ import (
 
 // registered is one network namespace with the attachments in it.
 type registered struct {
-	finder.Netns // what the finder and the examiner need to know; replaced, never changed
-	records      []state.Record
-	resolved     []policy.Resolved // of each record
-	policies     []policy.Policy   // of all records, which are judged each; replaced, never changed
-	blockers     []state.Hold      // files that keep it at observe
-	limit        policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
+	finder.Netns  // what the finder and the examiner need to know; replaced, never changed
+	records       []state.Record
+	resolved      []policy.Resolved // of each record
+	policies      []policy.Policy   // of all records, which are judged each; replaced, never changed
+	namesCommands bool              // an entry of them asks for a process's name
+	blockers      []state.Hold      // files that keep it at observe
+	limit         policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
 
 	candidates              map[uint64]*candidate // by cookie
 	surplus                 surplus
@@ -107,6 +108,7 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 		ns.longest = max(ns.longest, longestPatience(ns.policies))
 		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
 		ns.Netns, ns.records, ns.resolved, ns.policies, ns.blockers = n.Netns, n.records, n.resolved, n.policies, n.blockers
+		ns.namesCommands = n.namesCommands
 	}
 	return ch
 }
@@ -126,8 +128,15 @@ func (r *registry) resolve(id netns.Identity, records []state.Record) *registere
 			}
 		}
 	}
+	ns.namesCommands = slices.ContainsFunc(ns.policies, namesCommands)
 	ns.Netns = finder.NewNetns(id, paths(records), ns.policies)
 	return ns
+}
+
+// namesCommands reports whether any entry of a policy asks for a process's name.
+func namesCommands(p policy.Policy) bool {
+	return slices.ContainsFunc(p.Exempt, func(m policy.Match) bool { return len(m.Commands) > 0 }) ||
+		slices.ContainsFunc(p.Rules, func(r policy.Rule) bool { return len(r.Match.Commands) > 0 })
 }
 
 // quietSweeps is how long after each other, on average, the quiet network namespaces are swept at the soonest: all of

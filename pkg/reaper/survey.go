@@ -112,7 +112,7 @@ func (s *survey) facts(c *candidate, at monotime.Time) (f policy.Facts) {
 	if c != nil {
 		f = c.facts(at)
 	}
-	f.OwnersKnown = f.OwnersKnown || !s.findsOwners
+	f.OwnersKnown, f.OwnersComplete = f.OwnersKnown || !s.findsOwners, f.OwnersComplete || !s.findsOwners
 	return f
 }
 

@@ -111,7 +111,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 		ns.candidates[s.ID.Cookie()] = c
 	}
 	h := policy.Follow(prev, policy.Look{At: seen.At, Asked: seen.Asked, Socket: s, Entered: seen.Entered, Role: seen.Role})
-	facts := policy.Facts{OwnersKnown: !t.findsOwners}
+	facts := policy.Facts{OwnersKnown: !t.findsOwners, OwnersComplete: !t.findsOwners}
 	if s.Inode == c.shown.inode {
 		facts = t.facts(c, now)
 	}
@@ -128,7 +128,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 // facts returns what is known of a candidate beside its looks.
 func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
 	f := c.facts(now)
-	f.OwnersKnown = f.OwnersKnown || !t.findsOwners
+	f.OwnersKnown, f.OwnersComplete = f.OwnersKnown || !t.findsOwners, f.OwnersComplete || !t.findsOwners
 	return f
 }
 
@@ -186,7 +186,11 @@ func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
 	if v.Reason == policy.OwnerFrozen && !t.facts(c, now).OwnersKnown {
 		e = eventOwnersNeeded // they may have been thawed
 	}
-	act := t.handleUntil(c, e, v.Again, now)
+	again := v.Again
+	if v.Reason == policy.OwnerUnknown && c.owners != nil && now.Before(c.owners.until) && (again.IsZero() || c.owners.until.Before(again)) {
+		again = c.owners.until // another look may find them
+	}
+	act := t.handleUntil(c, e, again, now)
 	if act&actRecord != 0 && c.verdict.recorded&recordedQuestion == 0 {
 		c.verdict.recorded |= recordedQuestion
 		t.wouldAsk++

@@ -257,7 +257,7 @@ func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 	}
 }
 
-// TestADirectoryThatCannotBeReadHoldsEveryNetns puts something else where the directory was, and then the directory.
+// TestADirectoryThatCannotBeReadHoldsEveryNetns replaces the directory with a file, and then puts it back.
 func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 	w := newTestWatcher(t)
 	ns, later := nstest.New(t), nstest.New(t)

@@ -289,8 +289,8 @@ func (s *Store) Remove(r Record) error {
 	return nil
 }
 
-// DeleteSharing removes the records of all attachments of a container, and those of a netns, whichever program made them and whatever
-// their files hold. It returns the names of their files, and needs no room on the disk. Of a netns without an identity the
+// DeleteSharing removes the records of all attachments of a container, and those of a netns, those made by hand
+// too, whatever their files hold. It returns the names of their files, and needs no room on the disk. Of a netns without an identity the
 // path decides.
 func (s *Store) DeleteSharing(id string, in Netns) (files []string, err error) {
 	samePath := make(map[string]bool)

@@ -53,7 +53,7 @@ func (s idler) judge(t *testing.T, conf string) policy.Verdict {
 	if h.Asks = s.answered; s.answered > 0 {
 		h.PeerAlive = start.Add(s.idle / 2)
 	}
-	f := policy.Facts{Role: s.role, OwnersKnown: true}
+	f := policy.Facts{Role: s.role, OwnersKnown: true, OwnersComplete: true}
 	if s.command != "" {
 		f.Owners = []policy.Owner{{Command: s.command}}
 	}
