@@ -573,7 +573,7 @@ func testPolicy() policy.Policy {
 func answered(asks int, seconds float64) func(*policy.History) {
 	return func(h *policy.History) {
 		for range asks {
-			h.AddQuestion()
+			h.AddQuestion(at(seconds))
 		}
 		h.PeerAlive = at(seconds)
 	}
@@ -609,7 +609,44 @@ func TestQuestionsAreAskedAtDoublingGapsOfAnHourAtMost(t *testing.T) {
 				if got := v.AskAt; got != at(0).Add(want) && (want != 0 || got != policy.Forever) {
 					t.Errorf("question %d after %v, want %v", i+1, got.Sub(at(0)), want)
 				}
-				h.AddQuestion()
+				h.AddQuestion(min(v.AskAt, at(1e6)))
+			}
+		})
+	}
+}
+
+func TestQuestionsStayRareHoweverManyThereWere(t *testing.T) {
+	for name, tt := range map[string]struct {
+		clock    policy.Clock
+		progress time.Duration // how often a byte moves, 0 for never
+		lasts    time.Duration
+		want     int
+	}{
+		"idle for twenty days: each hour in the end":          {policy.ClockProgress, 0, 480 * time.Hour, 487},
+		"the state clock does not begin again with each byte": {policy.ClockState, 5 * time.Second, 10 * time.Minute, 5},
+		"the progress clock does, and is never over":          {policy.ClockProgress, 5 * time.Second, 10 * time.Minute, 0},
+		"it asks once between bytes that are far apart":       {policy.ClockProgress, 25 * time.Second, 10 * time.Minute, 24},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := testPolicy()
+			p.CloseWaitGrace, p.ProbeAfter, p.Clock = policy.Never, 10*second, tt.clock
+			s := closeWait(0)
+			h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
+			asked := 0
+			for now := at(0); now < at(0).Add(tt.lasts); now = now.Add(5 * time.Second) {
+				if tt.progress > 0 && now > at(0) && now.Sub(at(0))%tt.progress == 0 {
+					s.Info.BytesAcked++
+				}
+				s.Info.LastAckRecv, s.Info.SegsIn = 0, s.Info.SegsIn+1
+				h = policy.Follow(&h, policy.Look{At: now, Socket: s})
+				v := policy.Judge([]policy.Policy{p}, &h, s, policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{}}}, now)
+				if v.Ask {
+					h.AddQuestion(now)
+					asked++
+				}
+			}
+			if asked != tt.want {
+				t.Errorf("asked %d times, want %d", asked, tt.want)
 			}
 		})
 	}
@@ -624,7 +661,7 @@ func TestQuestionsNeverOverflow(t *testing.T) {
 		if v := policy.Judge([]policy.Policy{p}, &h, s, policy.Facts{}, at(1)); v.AskAt != policy.Forever {
 			t.Fatalf("after %d questions asked at %d", h.Asks, v.AskAt)
 		}
-		h.AddQuestion()
+		h.AddQuestion(at(1))
 	}
 	if h.Asks != 255 {
 		t.Errorf("%d questions are counted", h.Asks)

@@ -124,7 +124,7 @@ func TestIdleStart(t *testing.T) {
 
 func TestFollowKeepsWhatBelongsToTheConnection(t *testing.T) {
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: closeWait(0), Role: policy.RoleServer})
-	h.AddQuestion()
+	h.AddQuestion(at(1))
 	h.AddFrozen(time.Second)
 	h.PeerAlive = at(1)
 	next := policy.Follow(&h, policy.Look{At: at(5), Socket: closeWait(5 * time.Second)})

@@ -75,7 +75,7 @@ func mutants() []mutant {
 		{"rule-mode-is-ignored", "policy.go", "t.mode = MostConservative(*v.Mode)", "_ = v.Mode"},
 		{"rules-escape-the-cap", "policy.go", "v.Mode = new(MostConservative(*v.Mode, m))", "_ = m"},
 		{"rules-escape-the-least", "policy.go", "*to = new(max(**to, least))", "_ = least"},
-		{"rules-do-not-set-the-cadence", "policy.go", "shortest = min(shortest, p.shortest(&p.Rules[i]))", "_ = i"},
+		{"rules-do-not-set-the-cadence", "policy.go", "r = &p.Rules[i]", "_ = i"},
 		{"grace-beats-the-states", "rule.go", "case s == inetdiag.CloseWait && v.CloseWaitGrace != nil:", "case s == inetdiag.CloseWait && v.Grace == nil:"},
 		{"relax-judges-the-annotations-alone", "layers.go", "if l.PodOverrides == OverridesAny {", "if l.PodOverrides != OverridesNone {"},
 		{"wrong-annotation-destroys", "layers.go", "if wrong {", "if wrong && false {"},
