@@ -193,7 +193,7 @@ func TestTheJournalIsAnsweredWhenThereIsSomething(t *testing.T) {
 	if err != nil || len(page.Entries) != 0 {
 		t.Fatalf("%+v, %v", page, err)
 	}
-	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
+	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, time.Hour))
 	p := shut(t, ns)
 	nstest.Eventually(t, patience, "an entry comes", func() bool { // each request waits for it
 		next, err := n.Journal(t.Context(), api.JournalQuery{Journal: page.Journal, After: page.Last, Wait: time.Hour})

@@ -170,7 +170,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 		r.Warnings = []string{"a mistake"}
 		r.Pod.UID, r.Plugin = "0-1-2-3", buildinfo.Build{Version: "v1.2.3", Commit: "abc"}
 	}
-	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never), sources)
+	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, time.Hour), sources)
 	n.register(bill, state.Pod{Namespace: "bill", Name: "db"}, grace(time.Hour, time.Hour), func(r *state.Record) {
 		r.Layers.Network.Exempt = []policy.Match{{Loopback: true}}
 		r.Layers.Network.Rules = []policy.Rule{{Match: policy.Match{Role: policy.RoleClient}, Values: policy.Values{Grace: new(policy.Never)}}}
@@ -189,7 +189,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 
 	notThere := map[string][]string{ // what would contradict the rest, or takes another kernel or finder
 		"status": {
-			".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
+			".attachments[].blockedBy[]", ".attachments[].blockedBy[].file string", ".attachments[].blockedBy[].problem string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
 			".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string", ".mode.switchProblem string",
 			".peers.answers.EPERM float64", ".peers.earlier float64", ".peers.lost float64", ".peers.missing float64", ".peers.notAsked.EPERM float64",

@@ -32,7 +32,7 @@ func TestASocketThatEndsByItselfIsCountedAsGone(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	n := newNode(t)
-	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
+	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, time.Hour))
 	turn := func(m policy.Mode) {
 		if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: m, Who: "the test"}); err != nil {
 			t.Fatal(err)
@@ -66,7 +66,7 @@ func TestARefusedDestroyIsCountedByItsErrno(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	n := disarmedNode(t)
-	n.register(ns, state.Pod{}, grace(time.Second, never))
+	n.register(ns, state.Pod{}, grace(time.Second, time.Hour))
 	p := shut(t, ns)
 	n.await(`destroy_errors_total{errno="EPERM"}`, 1)
 	if m := n.metrics(); m[`destroyed_total{state="CLOSE_WAIT",namespace=""}`] != 0 || m["destroy_lateness_seconds_count"] != 0 {
@@ -82,7 +82,7 @@ func TestWhatWaitsForTheBudgetIsCounted(t *testing.T) {
 	const leaks = 5
 	ns := nstest.New(t)
 	n := newNode(t, func(c *reaper.Config) { c.MaxDestroysPerSecond = 1 })
-	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, never))
+	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, time.Hour))
 	for range leaks {
 		shut(t, ns)
 	}

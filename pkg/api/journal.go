@@ -39,11 +39,15 @@ type Entry struct {
 	Age         Seconds         `json:"ageSeconds"`
 	Idle        Seconds         `json:"idleSeconds"`
 	Grace       policy.Patience `json:"grace,omitzero"` // absent where no grace ended it
-	Late        Seconds         `json:"lateSeconds"`    // after its deadline
-	RQueue      uint32          `json:"rqueueBytes"`
-	WQueue      uint32          `json:"wqueueBytes"`
-	UID         uint32          `json:"uid"`
-	Cookie      uint64          `json:"cookie"`
+	// Late is how long after its last progress, or after it became half-closed, and its grace it was destroyed, without
+	// Excused, which ExcusedBy has the reasons of: registered-later, found-late, budget, owners, spared and policy.
+	Late      Seconds  `json:"lateSeconds"`
+	Excused   Seconds  `json:"excusedSeconds,omitempty"`
+	ExcusedBy []string `json:"excusedBy,omitempty"`
+	RQueue    uint32   `json:"rqueueBytes"`
+	WQueue    uint32   `json:"wqueueBytes"`
+	UID       uint32   `json:"uid"`
+	Cookie    uint64   `json:"cookie"`
 	// Owners are the processes that held it, as far as they were found before they let go of it: those in its
 	// network namespace, or others where none was.
 	Owners []owners.Process `json:"owners,omitempty"`

@@ -29,16 +29,18 @@ type Health struct {
 
 // ReaperStatus is what the reaper does and for whom.
 type ReaperStatus struct {
-	Finder      FinderView       `json:"finder"`
-	Mode        ModeView         `json:"mode"`
-	Budget      BudgetView       `json:"budget"`
-	Peers       PeersView        `json:"peers"`
-	Namespaces  int              `json:"namespaces"`
-	Unreachable int              `json:"unreachableNetns"` // how many of the namespaces cannot be entered
-	Candidates  map[string]int   `json:"candidates"`       // by state
-	AgeBounds   []Seconds        `json:"ageBoundsSeconds"` // where the buckets of all Ages end
-	Ages        Ages             `json:"ages"`
-	Counts      Counts           `json:"counts"`
+	Finder      FinderView     `json:"finder"`
+	Mode        ModeView       `json:"mode"`
+	Budget      BudgetView     `json:"budget"`
+	Peers       PeersView      `json:"peers"`
+	Namespaces  int            `json:"namespaces"`
+	Unreachable int            `json:"unreachableNetns"` // how many of the namespaces cannot be entered
+	Candidates  map[string]int `json:"candidates"`       // by state
+	AgeBounds   []Seconds      `json:"ageBoundsSeconds"` // where the buckets of all Ages end
+	Ages        Ages           `json:"ages"`
+	Counts      Counts         `json:"counts"`
+	// AgesLost says why this reaper found no usable ages of sockets when it started, "" if it did: idle times began with it.
+	AgesLost    string           `json:"agesLost,omitempty"`
 	Attachments []AttachmentView `json:"attachments"`
 	// Problems are files in the state directory that are no record.
 	Problems []ProblemView `json:"problems"`
@@ -83,6 +85,9 @@ type AttachmentView struct {
 	// Mode is what happens, CappedBy what makes it more conservative than the policy's.
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
+	// BlockedBy are the files that do so, at the end of CappedBy: they name its network namespace, and cannot be read or acted
+	// on.
+	BlockedBy []ProblemView `json:"blockedBy,omitempty"`
 	// Inert says why nothing is done about this attachment, "" if something is.
 	Inert    string   `json:"inert,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`

@@ -94,6 +94,9 @@ func advice(s api.Status, f describe.Finding) (what, todo string) {
 			"if it runs, recreate it"
 	case describe.SweepFailed:
 		return f.Text, "it is tried again; if it stays, see the reaper's log"
+	case describe.Blocked:
+		return "* only observed, since a file names its network namespace: " + f.Text,
+			"it may ask for less than the other records do: delete it if its attachment is gone, else recreate the pod"
 	case describe.ModeCapped:
 		return "* the mode is more conservative than the policy: " + f.Text, `"halfclose mode" says what may be done on this node, and sets it`
 	case describe.NotARecord:

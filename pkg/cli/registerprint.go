@@ -30,30 +30,38 @@ func (e *env) printRegistration(r registration, flag func(key string) string) er
 			fmt.Fprintf(e.out, "in place of %s\n", old)
 		}
 	}
-	t := term.NewTable(e.out, e.screen(), term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
 	p := r.Record.Layers.Resolve(0).Policies[0]
-	row := func(name, key, value string) {
-		from := p.Sources[key]
+	t := term.NewTable(e.out, e.screen(), term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
+	for _, v := range policyValues(p) {
+		from := p.Sources[v.key]
 		if from == state.SourceRegister {
-			from = flag(key)
+			from = flag(v.key)
 		}
-		t.Row(name, value, from)
+		t.Row(v.name, v.value, from)
 	}
-	row("mode", "mode", p.Mode.String())
-	row("probe after", "probeAfter", p.ProbeAfter.String())
-	row("probe count", "probeCount", strconv.Itoa(p.ProbeCount))
-	row("probe interval", "probeInterval", policy.FormatDuration(p.ProbeInterval))
-	row("grace in CLOSE_WAIT", "closeWaitGrace", p.CloseWaitGrace.String())
-	row("grace in FIN_WAIT2", "finWait2Grace", p.FinWait2Grace.String())
-	row("pending grace", "pendingGrace", p.PendingGrace.String())
-	row("clock", "clock", p.Clock.String())
-	row("exempt", "exempt", exempted(p.Exempt))
-	row("rules", "rules", ruled(p.Rules))
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	e.printNotes(r.Notes)
 	return nil
+}
+
+// policyValue is one value of a policy, in words.
+type policyValue struct{ name, key, value string }
+
+func policyValues(p policy.Policy) []policyValue {
+	return []policyValue{
+		{"mode", "mode", p.Mode.String()},
+		{"probe after", "probeAfter", p.ProbeAfter.String()},
+		{"probe count", "probeCount", strconv.Itoa(p.ProbeCount)},
+		{"probe interval", "probeInterval", policy.FormatDuration(p.ProbeInterval)},
+		{"grace in CLOSE_WAIT", "closeWaitGrace", p.CloseWaitGrace.String()},
+		{"grace in FIN_WAIT2", "finWait2Grace", p.FinWait2Grace.String()},
+		{"pending grace", "pendingGrace", p.PendingGrace.String()},
+		{"clock", "clock", p.Clock.String()},
+		{"exempt", "exempt", exempted(p.Exempt)},
+		{"rules", "rules", ruled(p.Rules)},
+	}
 }
 
 // printUnregistration says what unregister has done.

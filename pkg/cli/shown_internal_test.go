@@ -44,12 +44,36 @@ func crowded() api.Status {
 	return s
 }
 
+// ofOnePod is the status of one pod's attachment, with a policy of many sources, a file that holds it and a wrong
+// annotation.
+func ofOnePod() api.Status {
+	layers := policy.Layers{
+		Network: policy.Layer{
+			Source: "the network pods", Values: policy.Values{Grace: new(policy.Patience(30 * time.Minute)), ProbeAfter: new(policy.Patience(time.Minute))},
+			Rules: []policy.Rule{{Match: policy.Match{Role: policy.RoleClient}, Values: policy.Values{Grace: new(policy.Patience(2 * time.Minute)), Above: new(100)}}},
+		},
+		Annotations: map[string]string{"halfclose.cni/grace": "1d", "halfclose.cni/exempt": `[{"commands": ["postgres"]}]`},
+	}
+	r := layers.Resolve(time.Second)
+	s := apitest.QuietStatus()
+	s.Attachments = []api.AttachmentView{{
+		Attachment: state.Attachment{ContainerID: "0123456789abcdef0123", IfName: "eth0"}, Network: "pods", Pod: state.Pod{Namespace: "shop", Name: "web-1"},
+		Policy: api.PolicyView(r.Policies[0]), Sources: r.Sources, Mode: policy.Observe, Candidates: map[string]int{"CLOSE_WAIT": 1, "FIN_WAIT2": 0},
+		CappedBy:  []string{`the file "fedcba@eth1.4711.json": not a valid record: unexpected end of JSON input`},
+		BlockedBy: []api.ProblemView{{File: "fedcba@eth1.4711.json", Problem: "not a valid record: unexpected end of JSON input"}}, Warnings: r.Problems,
+	}}
+	return s
+}
+
 // shows are all that is shown in a table or as JSON.
 func shows() map[string]func(*env) error {
 	return map[string]func(*env) error{
-		"status":         func(e *env) error { return e.printStatus(apitest.Status(), false) },
-		"status-empty":   func(e *env) error { return e.printStatus(apitest.QuietStatus(), false) },
-		"status-crowded": func(e *env) error { return e.printStatus(crowded(), false) },
+		"status": func(e *env) error { return e.printStatus(apitest.Status(), statusView{}) },
+		"status-pod": func(e *env) error {
+			return e.printStatus(ofOnePod(), statusView{all: true, policies: true})
+		},
+		"status-empty":   func(e *env) error { return e.printStatus(apitest.QuietStatus(), statusView{}) },
+		"status-crowded": func(e *env) error { return e.printStatus(crowded(), statusView{}) },
 		"sockets":        func(e *env) error { return e.printSockets(apitest.Sockets(), false) },
 		"sockets-owners": func(e *env) error { return e.printSockets(apitest.Sockets(), true) },
 		"sockets-empty":  func(e *env) error { return e.printSockets(nil, false) },
@@ -219,26 +243,26 @@ func TestNamespacesRegisteredByHandAreSaidToBe(t *testing.T) {
 	for i := range s.Attachments {
 		s.Attachments[i].Network, s.Attachments[i].IfName = state.ManualNetwork, state.ManualIfName
 	}
-	got := shown(t, func(e *env) error { return e.printStatus(s, false) })
+	got := shown(t, func(e *env) error { return e.printStatus(s, statusView{}) })
 	if !strings.Contains(got, "\nAll of these were registered by hand.\n") || strings.Contains(got, "manual in network") {
 		t.Errorf("got\n%s", got)
 	}
 }
 
 func TestTheWorstLeakComesFirst(t *testing.T) {
-	got := shown(t, func(e *env) error { return e.printStatus(crowded(), false) })
+	got := shown(t, func(e *env) error { return e.printStatus(crowded(), statusView{}) })
 	worst, old, held := strings.Index(got, "shop/web-17"), strings.Index(got, "shop/web-3 "), strings.Index(got, "shop/web-20")
 	if worst < 0 || old < worst || held < old || strings.Contains(got, "shop/web-4 ") || !strings.Contains(got, "27 attachments") {
 		t.Errorf("got\n%s", got)
 	}
-	all := shown(t, func(e *env) error { return e.printStatus(crowded(), true) })
+	all := shown(t, func(e *env) error { return e.printStatus(crowded(), statusView{all: true}) })
 	if !strings.Contains(all, "shop/web-4 ") || strings.Contains(all, "not listed") {
 		t.Errorf("with --all it is\n%s", all)
 	}
 	var out bytes.Buffer
 	few := crowded()
 	few.Attachments = few.Attachments[:quietRows]
-	if err := showing(&out, nil).printStatus(few, false); err != nil || !strings.Contains(out.String(), "shop/web-4 ") {
+	if err := showing(&out, nil).printStatus(few, statusView{}); err != nil || !strings.Contains(out.String(), "shop/web-4 ") {
 		t.Errorf("of a few not all are listed: %v\n%s", err, out.String())
 	}
 }

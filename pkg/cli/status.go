@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -32,7 +34,8 @@ func statusCommand(e *env) *cobra.Command {
 		Short: "Show the attachments, their policies and what was found in them",
 		Long: `Show the reaper and the attachments on this node: the pod, how many half-closed
 sockets it has and how old the oldest is, how many were destroyed, the policy that
-applies, and then everything that is wrong, each with what to do about it.
+applies, and then everything that is wrong, each with what to do about it. With --pod
+the policy is shown in full, and where each of its values comes from.
 
 What is counted is what there was at the last look into each namespace, a quarter
 of its shortest patience ago at most. "halfclose sockets --all" looks now.
@@ -67,7 +70,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	if e.output == outputJSON {
 		err = printJSON(e.out, s)
 	} else {
-		err = e.printStatus(s, f.all || f.pod != "", other...)
+		err = e.printStatus(s, statusView{all: f.all || f.pod != "", policies: f.pod != ""}, other...)
 	}
 	if err == nil && f.pod != "" && len(s.Attachments) == 0 {
 		e.note("%s", noSuchPod(f.pod))
@@ -75,7 +78,13 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	return err
 }
 
-func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
+// statusView is what a status shows beside its summary and what is wrong.
+type statusView struct {
+	all      bool // the attachments with nothing to see in them too
+	policies bool // of each attachment, with where each value comes from
+}
+
+func (e *env) printStatus(s api.Status, v statusView, first ...finding) error {
 	sc := e.screen()
 	line := func(label, text string) {
 		fmt.Fprintln(e.out, term.Fill(sc.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), term.Clean(text)))
@@ -89,10 +98,50 @@ func (e *env) printStatus(s api.Status, all bool, first ...finding) error {
 		describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
 	line("Peers", describe.Peers(s.Peers, s.Counts.WouldAsk)+goneText(s.Counts.PeerGone))
 	fmt.Fprintln(e.out)
-	if err := e.printAttachments(sc, s.Attachments, all); err != nil {
+	if err := e.printAttachments(sc, s.Attachments, v.all); err != nil {
 		return err
 	}
+	if v.policies {
+		if err := e.printPolicies(sc, s.Attachments); err != nil {
+			return err
+		}
+	}
 	return e.printFindings(sc, append(first, findings(s)...))
+}
+
+// printPolicies prints the policies of attachments with their sources, each policy once.
+func (e *env) printPolicies(sc term.Screen, list []api.AttachmentView) error {
+	type shown struct {
+		policy  api.PolicyView
+		sources policy.Sources
+	}
+	var all []shown
+	var b strings.Builder
+	for _, a := range list {
+		one := shown{a.Policy, a.Sources}
+		if slices.ContainsFunc(all, func(s shown) bool { return reflect.DeepEqual(s, one) }) {
+			continue
+		}
+		all = append(all, one)
+		head := "Policy"
+		if len(list) > 1 {
+			head += " of " + describe.Pod(a.Pod, a.ContainerID) + " " + a.IfName
+		}
+		b.WriteString("\n" + term.Fill(sc.Width, "", "", term.Clean(head)) + "\n")
+		for _, v := range policyValues(policy.Policy(a.Policy)) {
+			text := v.value
+			if from := a.Sources[v.key]; from != "" {
+				text += " (" + term.Clean(from) + ")"
+			}
+			first, rest := fmt.Sprintf("  %-20s", v.name), strings.Repeat(" ", 22)
+			if sc.Width > 0 && sc.Width < 50 {
+				first, rest, text = "  ", "    ", v.name+" "+text
+			}
+			b.WriteString(term.Fill(sc.Width, first, rest, text) + "\n")
+		}
+	}
+	_, err := fmt.Fprint(e.out, b.String())
+	return err
 }
 
 // finderText returns the name of the finder, how it keeps up, and why it is not the cheapest one.

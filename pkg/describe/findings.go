@@ -28,6 +28,7 @@ const (
 	Inert                        // nothing is done about the attachment; Text is why
 	Unreachable                  // the network namespace of the attachment cannot be entered; Text is why
 	SweepFailed                  // the namespace of the attachment cannot be read; Text is why
+	Blocked                      // a file keeps the attachment from more than being observed; Text is which, and why
 	ModeCapped                   // the mode of the attachment is below that of its policy; Text is why
 	Warned                       // Text is a warning of the plugin's
 	NotARecord                   // Text is a file in the state directory, and what it is not
@@ -93,8 +94,13 @@ func AttachmentFindings(a *api.AttachmentView) []Finding {
 	case a.Problem != "":
 		list = append(list, Finding{Kind: SweepFailed, Text: a.Problem, Attachment: a})
 	}
-	if len(a.CappedBy) > 0 && a.Inert == "" {
-		list = append(list, Finding{Kind: ModeCapped, Text: strings.Join(a.CappedBy, "; "), Attachment: a})
+	if a.Inert == "" {
+		for _, h := range a.BlockedBy {
+			list = append(list, Finding{Kind: Blocked, Text: "record " + h.File + ": " + h.Problem, Attachment: a})
+		}
+		if by := a.CappedBy[:max(0, len(a.CappedBy)-len(a.BlockedBy))]; len(by) > 0 {
+			list = append(list, Finding{Kind: ModeCapped, Text: strings.Join(by, "; "), Attachment: a})
+		}
 	}
 	for _, w := range a.Warnings {
 		list = append(list, Finding{Kind: Warned, Text: w, Attachment: a})

@@ -199,7 +199,7 @@ func TestTheConflistThatIsShippedIsInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, judgeNet(t, netOf(t, map[string]string{"10-halfclose.conflist": string(text)})),
-		want{"cni", OK, "which chains halfclose: destroy, grace 10m", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
+		want{"cni", OK, "which chains halfclose: destroy, grace 1h", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
 }
 
 // What install can edit, the doctor can read, and what install leaves, install can edit again.

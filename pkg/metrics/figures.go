@@ -114,7 +114,7 @@ func (f *Figures) sockets(t *text) {
 	for errno, n := range sorted(m.DestroyErrors, cmp.Compare[string]) {
 		t.whole(n, label{"errno", errno})
 	}
-	t.family("halfclose_destroy_lateness_seconds", histogram, "How long after the end of their grace sockets were destroyed, the wait for the budget left out.")
+	t.family("halfclose_destroy_lateness_seconds", histogram, "How long after the end of their patience sockets were destroyed, without what is excused: the history has both.")
 	t.histogram(m.Lateness)
 	t.family("halfclose_budget_waiting", gauge, "Sockets past their grace that wait for --max-destroys-per-second.")
 	t.whole(uint64(m.BudgetWaiting))

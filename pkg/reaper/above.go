@@ -11,7 +11,7 @@ import (
 )
 
 // surplus is what a network namespace knows of its sockets past their grace that rules with a number match: its due ones.
-// Those that exceed the number are allowed to go. They are chosen all together, at most once a second, since a choice
+// The ones above the number may go. They are chosen all together, at most once a second, since a choice
 // costs O(n log n).
 type surplus struct {
 	chosenAt monotime.Time // when the allowed ones were last chosen
@@ -30,7 +30,7 @@ func (c *candidate) isSurplus(v *policy.Verdict) bool {
 }
 
 // limited returns a verdict with the say of the rules with a number. ownersSought is set once owners have been looked
-// for: they do not have to be again for a socket that stays.
+// for: a socket that stays needs no second search.
 func limited(v policy.Verdict, allowed, ownersSought bool, now monotime.Time) policy.Verdict {
 	if len(v.Above) == 0 || allowed {
 		return v
@@ -68,7 +68,7 @@ func (t *tracker) uncount(c *candidate) {
 	c.verdict.surplus, c.verdict.allowed = false, false
 }
 
-// choose chooses those that may go in each network namespace in which that may have changed.
+// choose chooses the sockets that may go in each network namespace in which they may have changed.
 func (t *tracker) choose(now monotime.Time) {
 	for ns := range t.toChoose {
 		if at := ns.surplus.chosenAt; at.IsZero() || now.Sub(at) >= chooseEvery {
@@ -78,7 +78,7 @@ func (t *tracker) choose(now monotime.Time) {
 	}
 }
 
-// untilChoice is how long nothing has to be chosen.
+// untilChoice returns how long no choice is due.
 func (t *tracker) untilChoice(now monotime.Time) time.Duration {
 	wait := time.Hour
 	for ns := range t.toChoose {

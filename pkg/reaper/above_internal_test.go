@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// leaveAlone adds a rule for all sockets that leaves so many of them alone.
+// leaveAlone adds a rule for all sockets that leaves n of them alone.
 func leaveAlone(ns *registered, n int) {
 	ns.policies[0].Rules = append(ns.policies[0].Rules, policy.Rule{Values: policy.Values{Above: &n}})
 }
@@ -90,12 +90,12 @@ func TestThosePastTheirGraceAreChosenTogetherAtMostOnceASecond(t *testing.T) {
 		see(l, ns.Identity, overdueLook(1))
 		runUntilQuiet(l, k)
 		see(l, ns.Identity, overdueLook(2), overdueLook(3))
-		time.Sleep(chooseEvery - 1)
+		time.Sleep(chooseEvery - time.Nanosecond)
 		runUntilQuiet(l, k)
 		if len(k.destroyed) != 0 {
 			t.Fatalf("destroyed within the second: %v", k.destroyed)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		runUntilQuiet(l, k)
 		if !slices.Equal(sorted(k.destroyed), []uint64{1, 2}) {
 			t.Errorf("destroyed are %v", k.destroyed)
@@ -119,7 +119,7 @@ func TestNoneGoesAfterOneThatStayedHasEndedUntilTheNextChoice(t *testing.T) {
 		if l.tracker.held.Len() != 2 || len(k.destroyed) != 0 {
 			t.Fatalf("%d wait for the budget, %v are destroyed", l.tracker.held.Len(), k.destroyed)
 		}
-		k.gone[4], k.gone[5] = true, true // two of those that stayed
+		k.gone[4], k.gone[5] = true, true // two that stayed
 		time.Sleep(time.Millisecond)
 		sweep(l, ns, 1, 2, 3)
 		pass(l, k, time.Minute)
@@ -147,7 +147,7 @@ func TestWithoutARuleWithANumberNothingIsChosen(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLooks(1, 10, time.Hour)...)
 		if len(l.tracker.toChoose) != 0 {
-			t.Error("it is to be chosen in the network namespace")
+			t.Error("a choice is due in the network namespace")
 		}
 		runUntilQuiet(l, new(kernel))
 		if !ns.surplus.chosenAt.IsZero() {

@@ -4,8 +4,6 @@
 package reaper
 
 import (
-	"time"
-
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -63,6 +61,7 @@ type verdict struct {
 	surplus  bool            // due, and a rule with a number matches
 	allowed  bool            // such a rule lets it go
 	recorded recorded
+	excuses  excuse          // reasons of candidate.excused
 	obstacle prober.Obstacle // why its peer was not asked last, in this idle time
 }
 
@@ -84,7 +83,7 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict,
 	}
 	c.history = h
 	if renewed {
-		was.recorded, was.obstacle = 0, prober.NoObstacle
+		was.recorded, was.excuses, was.obstacle = 0, 0, prober.NoObstacle
 	}
 	was.deadline, was.reason, was.standing, was.other = deadline, v.Reason, v.Standing, v.Other
 	c.shown = shown{rqueue: s.RQueue, wqueue: s.WQueue, inode: s.Inode, uid: s.UID, hasInfo: s.HasInfo, ulp: ulpOf(s.ULP)}
@@ -105,7 +104,8 @@ func (c *candidate) isConfirmed() bool { return c.verdict.reason != policy.Unkno
 
 // isOverdue reports whether the deadline of the last verdict has passed, and nothing else spares it.
 func (c *candidate) isOverdue(now monotime.Time) bool {
-	isSpared := c.verdict.reason == policy.PeerSpared || c.verdict.surplus && !c.verdict.allowed
+	byOther := c.verdict.reason == policy.PeerSpared && c.verdict.other != policy.StandingUnknown
+	isSpared := byOther || c.verdict.surplus && !c.verdict.allowed
 	return !isSpared && !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 
@@ -121,15 +121,4 @@ func (c *candidate) facts(now monotime.Time) policy.Facts {
 		return policy.Facts{}
 	}
 	return policy.Facts{Owners: c.owners.facts, OwnersKnown: now.Before(c.owners.until)}
-}
-
-// dueSince returns since when it could have been destroyed, if its deadline is that one: not before this reaper knew
-// its network namespace, and without the time that a destroy had to wait.
-func (c *candidate) dueSince(deadline monotime.Time) monotime.Time {
-	return max(deadline, c.ns.registeredAt, c.excused)
-}
-
-// excuse leaves a wait out of how late its destroy will be.
-func (c *candidate) excuse(wait time.Duration) {
-	c.excused = c.dueSince(c.verdict.deadline).Add(wait)
 }

@@ -106,9 +106,9 @@ func (c *candidate) isFreshFor(h *policy.History, since monotime.Time) bool {
 }
 
 // otherEnd returns what of the other end of its connection spares a candidate of which something has been due since a time.
-// Exactly one other candidate has to be that end. StandingUnknown means that it is not known: then nothing is done.
+// Exactly one other candidate must be that end. StandingUnknown means that it is not known: then nothing is done.
 //
-// needsOwners is set where it has to be looked first who holds the other end: its owners may be frozen.
+// needsOwners is set where the owners of the other end must be looked up first: they may be frozen.
 func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict, since, now monotime.Time) (spares policy.Standing, needsOwners bool) {
 	end := endOf(c.ns, h)
 	var other *candidate
@@ -121,7 +121,7 @@ func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict,
 		}
 		if oe := o.end(); policy.AreTwoEnds(&end, &oe) {
 			if other != nil {
-				return policy.StandingNone, false // which of them it is cannot be told
+				return policy.StandingNone, false // either may be it
 			}
 			other = o
 		}
@@ -132,7 +132,7 @@ func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict,
 	facts, s := t.facts(other, now), other.socket()
 	v := other.ns.judge(&other.history, &s, facts, now)
 	if v.Standing == policy.StandingMode && v.Act == policy.Observe && own.Act == policy.Observe {
-		v.Standing = policy.StandingNone // both are observed: that it would be destroyed is what is to be told
+		v.Standing = policy.StandingNone // both are observed: the history reports what would be destroyed
 	}
 	if !facts.OwnersKnown && s.Inode != 0 {
 		may := v.ActWhy.May || v.EndWhy.May
@@ -142,7 +142,7 @@ func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict,
 }
 
 // withOther returns a candidate's own verdict with the say of the other end of its connection, which it has once
-// something is due: until then the candidate's own reasons are the ones to be told.
+// something is due: until then the candidate's own reasons count.
 func (t *tracker) withOther(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
 	since := dueSince(&own, now)
 	if since.IsZero() {
@@ -156,8 +156,8 @@ func (t *tracker) withOther(c *candidate, h *policy.History, own policy.Verdict,
 	return v
 }
 
-// lookAtOther has the other end looked at, for which a candidate waits.
-func (t *tracker) lookAtOther(c *candidate, now monotime.Time) {
+// queueOther queues the other end for the examiner, for whose answer a candidate waits.
+func (t *tracker) queueOther(c *candidate, now monotime.Time) {
 	own := t.judgeAlone(c, now)
 	since, end := dueSince(&own, now), c.end()
 	for o := range t.ends.opposite(&end) {

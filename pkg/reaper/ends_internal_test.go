@@ -35,13 +35,9 @@ func peerOf(cookie uint64, age time.Duration) inetdiag.Socket {
 }
 
 // peerLook is a finder's look at it.
-func peerLook(cookie uint64, idle time.Duration, change ...func(*inetdiag.Socket)) finder.Seen {
+func peerLook(cookie uint64, idle time.Duration) finder.Seen {
 	at := now()
-	s := peerOf(cookie, idle)
-	for _, c := range change {
-		c(&s)
-	}
-	return finder.Seen{Socket: s, At: at, Entered: max(at.Add(-idle), 1)}
+	return finder.Seen{Socket: peerOf(cookie, idle), At: at, Entered: max(at.Add(-idle), 1)}
 }
 
 // newEndsLoop is a loop with two network namespaces.

@@ -39,14 +39,12 @@ func TestTheClientOfAServerUnderNeverSurvives(t *testing.T) {
 func TestAReceiverThatStandsStillSparesItsSender(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
-		p, connect := backlogged(t, ns), apart(t, ns)
+		p := backlogged(t, ns)
 		n := newNode(t, finder)
-		n.register(ns, short(func(p *policy.Policy) { p.PendingGrace = endless }))
+		n.register(ns, timing(inetdiag.FinWait2, soon))
 		n.awaitVerdict(p.Client, policy.PeerSpared)
-		for range 2 {
-			n.awaitDestroyed(connect(inetdiag.FinWait2).Client)
-		}
-		n.stillSpared(p.Server, live, policy.UnreadData)
+		n.outlive(ns, inetdiag.FinWait2)
+		n.stillSpared(p.Client, live, policy.PeerSpared)
 		drain(t, p.Server, bytesBacklog)
 		answers(t, p)
 	})

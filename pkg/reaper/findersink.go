@@ -131,7 +131,7 @@ func (l *loop) failed(id netns.Identity, err error) {
 	ns.problem = err.Error()
 	l.noteEntry(ns, err)
 	if netns.IsGone(err) {
-		l.tracker.forget(ns, l.clock.Now())
+		l.forget(ns, l.clock.Now())
 	}
 }
 

@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"log/slog"
+	"strings"
 
 	"golang.org/x/time/rate"
 
@@ -68,6 +69,9 @@ func (j *journal) add(e api.Entry) {
 		slog.String("grace", e.Grace.String()), slog.Duration("late", e.Late.Rounded()),
 		slog.Uint64("rqueue_bytes", uint64(e.RQueue)), slog.Uint64("wqueue_bytes", uint64(e.WQueue)),
 		slog.Uint64("uid", uint64(e.UID)), slog.Uint64("cookie", e.Cookie),
+	}
+	if e.Excused > 0 {
+		attrs = append(attrs, slog.Duration("excused", e.Excused.Rounded()), slog.String("excused_by", strings.Join(e.ExcusedBy, ",")))
 	}
 	if e.How != "" {
 		attrs = append(attrs, slog.String("how", e.How), slog.String("owner_sees", e.OwnerResult))

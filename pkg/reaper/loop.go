@@ -29,11 +29,12 @@ type loop struct {
 	journal       *journal
 	attribution   attribution
 	reach         reach
-	agesLost      uint64 // 1 if the ages of an earlier reaper could not be used, or not all
-	busy          bool   // the examiner has a job
-	spare         *job   // the last job, for its room
-	retarget      bool   // the finder has to hear of another set of namespaces
-	restorable    []savedCandidate
+	busy          bool // the examiner has a job
+	spare         *job // the last job, for its room
+	retarget      bool // the finder has to hear of another set of namespaces
+	ages          ages
+	saved         savedAges // until the first census
+	began         time.Time
 	asked         map[*candidate]uint64 // whose questions are out, and their tags
 	questions     uint64                // the number sent, which is the last one's tag
 	counts        api.Counts
@@ -56,7 +57,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
-		tracker:     newTracker(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
+		tracker:     newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
@@ -163,22 +164,17 @@ func (l *loop) counted(c census) {
 	}
 	l.noticeRecords(c)
 	for _, ns := range ch.removed {
-		l.tracker.forget(ns, at)
+		l.forget(ns, at)
 	}
 	for _, ns := range ch.repolicy {
 		if !ns.watched() {
-			l.tracker.forget(ns, at) // no look would ever confirm what is known
+			l.forget(ns, at) // no look would ever confirm what is known
 			continue
 		}
 		l.tracker.rejudge(ns, at)
 	}
-	// What the reaper before this one knew of a namespace is confirmed socket by socket, at once.
-	for _, s := range l.restorable {
-		if ns := l.registry.namespaces[s.netns]; ns != nil && ns.watched() {
-			l.tracker.restore(ns, s.history, at)
-		}
-	}
-	l.restorable, l.ready = nil, true
+	l.restoreAges(at)
+	l.ready = true
 	l.retarget = l.retarget || ch.targets
 }
 
@@ -203,5 +199,6 @@ func (l *loop) encode(w io.Writer) error {
 				}
 			}
 		}
+		l.ages.all()(yield)
 	})
 }

@@ -54,7 +54,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
-				n, connect := newNode(t, finder), apart(t, ns)
+				n := newNode(t, finder)
 				strict := short(pendingDestroy, exempting(t, `[{"localPorts": "8000"}]`))
 				strict.CloseWaitGrace = policy.Patience(lenient)
 				careful := strict
@@ -68,8 +68,10 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 					v, ok := n.find(conn, api.SocketQuery{})
 					return ok && time.Duration(*v.Age) > lenient
 				})
-				for range 2 {
-					n.awaitDestroyed(connect(inetdiag.FinWait2).Client)
+				if tc.want == policy.GraceNever {
+					n.outliveApart(ns, inetdiag.FinWait2)
+				} else {
+					n.outlive(ns, inetdiag.FinWait2)
 				}
 				n.stillSpared(conn, api.SocketQuery{}, tc.want)
 

@@ -40,7 +40,7 @@ type Metrics struct {
 	SparedNow      map[policy.Reason]int    // the candidates of this moment, by the reason why they are not destroyed
 	DestroyErrors  map[string]uint64        // by errno
 	Events         map[string]uint64        // what has happened to candidates, by the event's name
-	Lateness       Histogram                // destroy minus deadline, the wait for the budget left out
+	Lateness       Histogram                // of destroys, what is excused left out
 	BudgetWaiting  int
 	SweepDuration  Histogram // of one namespace
 	SweepCPU       time.Duration
@@ -100,7 +100,7 @@ func (l *loop) metrics() Metrics {
 		Oldest:     map[inetdiag.State]time.Duration{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
 		Destroyed:  withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
 		PeerGone: withZeros(l.tally.peerGone, goneKeys(pods)), PeersAsked: l.questionCounts(), WouldAsk: l.tracker.wouldAsk,
-		SparedNow: make(map[policy.Reason]int), Unreachable: l.unreachable(), AgesLost: l.agesLost,
+		SparedNow: make(map[policy.Reason]int), Unreachable: l.unreachable(), AgesLost: l.ages.lost,
 		LooksTooOld: l.counts.LooksTooOld, Gone: l.counts.Gone, Spared: withZeros(l.tracker.spared, sparing()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
 		Events:        l.tracker.eventCounts(), Lateness: l.tally.lateness.clone(), BudgetWaiting: l.tracker.held.Len(),

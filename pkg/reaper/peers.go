@@ -100,7 +100,7 @@ func (c *candidate) addPeer(v *api.SocketView, at monotime.Time) {
 func (c *candidate) sparedNow(asks bool, at monotime.Time) policy.Reason {
 	r := c.verdict.reason
 	switch r {
-	case policy.WithinGrace, policy.Progressing, policy.PeerAlive, policy.AskingPeer, policy.UnreadData, policy.UnackedData:
+	case policy.WithinGrace, policy.Progressing, policy.PeerAlive, policy.AskingPeer, policy.UnreadData, policy.UnackedData, policy.PeerSpared:
 		switch {
 		case c.isOverdue(at) && c.ns.mode() == policy.Destroy:
 			return policy.Destroyable

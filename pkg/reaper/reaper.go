@@ -108,7 +108,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	l.reach = newReach(r.cfg.Trials, r.open)
 	l.tryFirst()
 	l.finder.Name = r.cfg.Finder.Name()
-	l.restorable, l.agesLost = r.loadCandidates()
+	l.saved = r.loadCandidates()
 
 	g, ctx := errgroup.WithContext(ctx)
 	targets := make(chan []finder.Netns, 1)
@@ -209,23 +209,24 @@ func (r *Reaper) kernelProblem() string {
 	}
 }
 
-// loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove. It returns 1
-// for ages that were lost.
-func (r *Reaper) loadCandidates() (all []savedCandidate, lost uint64) {
+// loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove.
+func (r *Reaper) loadCandidates() (s savedAges) {
 	path := r.cfg.Store.CandidatesPath()
 	b, err := hostfs.ReadFile(path, maxSaved, unix.O_NOFOLLOW)
 	implausible := 0
 	if err == nil {
-		all, implausible, err = decodeCandidates(b, r.boot, r.cfg.Clock.Now())
+		s.candidates, implausible, err = decodeCandidates(b, r.boot, r.cfg.Clock.Now())
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errOtherBoot):
+	case errors.Is(err, fs.ErrNotExist):
+		s.missing = true
+	case errors.Is(err, errOtherBoot): // no socket is that old
 	case err != nil:
+		s.lost = err.Error()
 		r.warnings.warn(WarnCandidates, "take over the saved candidates: ages are what the kernel can prove", "file", path, "error", err)
-		return all, 1
 	case implausible > 0:
+		s.lost = fmt.Sprintf("%d saved candidates have times that cannot be", implausible)
 		r.warnings.warn(WarnCandidates, "some saved candidates have times that cannot be: their ages are what the kernel can prove", "file", path, "candidates", implausible)
-		return all, 1
 	}
-	return all, 0
+	return s
 }

@@ -31,6 +31,7 @@ type registered struct {
 	tried                   bool          // to enter it
 	unreachable             string        // why it could not be entered the last time that this was tried
 	registeredAt            monotime.Time // in this reaper's time
+	longest                 time.Duration // the longest patience that its sockets have had
 	lastSweep               monotime.Time // when the last complete sweep began
 	sweepLate               time.Duration // how long after it was due that sweep began
 }
@@ -103,6 +104,7 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.blockers) == 0 != (len(n.blockers) == 0) || ns.watched() && !n.watched() {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
+		ns.longest = max(ns.longest, longestPatience(ns.policies))
 		ch.targets = ch.targets || !reflect.DeepEqual(ns.Netns, n.Netns)
 		ns.Netns, ns.records, ns.resolved, ns.policies, ns.blockers = n.Netns, n.records, n.resolved, n.policies, n.blockers
 	}

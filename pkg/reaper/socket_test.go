@@ -89,6 +89,15 @@ func apart(tb testing.TB, ns *nstest.NS) func(st inetdiag.State) nstest.Pair {
 	}
 }
 
+// outliveApart is outlive for a network namespace whose policy spares the other ends of its sockets for good.
+func (n *node) outliveApart(ns *nstest.NS, st inetdiag.State) {
+	n.tb.Helper()
+	connect := apart(n.tb, ns)
+	for range 2 {
+		n.awaitDestroyed(end(connect(st), st))
+	}
+}
+
 // stillSpared checks that the socket that conn is was not destroyed, and why not.
 func (n *node) stillSpared(conn net.Conn, q api.SocketQuery, want policy.Reason) {
 	n.tb.Helper()

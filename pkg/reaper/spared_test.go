@@ -184,15 +184,17 @@ func TestSpares(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				ns := newNS(t)
-				n, connect := newNode(t, finder), apart(t, ns)
+				n := newNode(t, finder)
 				conn, works := tc.make(t, ns)
 				if tc.policy == nil {
 					tc.policy = nothingElse
 				}
 				n.register(ns, timing(tc.state, tc.grace, tc.policy))
 				q := api.SocketQuery{All: tc.all}
-				for range 2 {
-					n.awaitDestroyed(end(connect(tc.state), tc.state))
+				if tc.want == policy.GraceNever {
+					n.outliveApart(ns, tc.state)
+				} else {
+					n.outlive(ns, tc.state)
 				}
 				n.stillSpared(conn, q, tc.want)
 				works(t)

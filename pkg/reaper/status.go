@@ -72,7 +72,7 @@ func (l *loop) status() api.ReaperStatus {
 		Mode:       l.caps.view,
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.Len()},
 		Peers:      l.peers(),
-		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(),
+		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(), AgesLost: l.ages.lostWhy,
 		Counts: l.allCounts(),
 		// Never null: a list may be empty.
 		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{}, Refusals: []api.RefusalView{},
@@ -115,6 +115,11 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 	for i, rec := range ns.records {
 		view := attachmentView(view, rec, ns.resolved[i])
 		view.CappedBy = l.caps.capped(ns, view.Policy.Mode)
+		if view.Policy.Mode < policy.Observe {
+			for _, h := range ns.blockers {
+				view.BlockedBy = append(view.BlockedBy, api.ProblemView{File: h.File, Problem: h.Reason})
+			}
+		}
 		s.Attachments = append(s.Attachments, view)
 	}
 }
@@ -130,7 +135,12 @@ func attachmentView(v api.AttachmentView, r state.Record, resolved policy.Resolv
 	v.Policy = api.PolicyView(resolved.Policies[len(resolved.Policies)-1])
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
 	v.Recorded, v.Plugin, v.Sources = r.Time, r.Plugin, resolved.Sources
-	v.Warnings = slices.Concat(r.Warnings, resolved.Problems)
+	v.Warnings = slices.Clone(r.Warnings)
+	for _, p := range resolved.Problems { // the plugin has recorded the same, unless it is of another version
+		if !slices.Contains(v.Warnings, p) {
+			v.Warnings = append(v.Warnings, p)
+		}
+	}
 	return v
 }
 

@@ -57,8 +57,12 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 	was := c.step
 	next, act := was.next(e, dueAt, now)
 	c.step = next
-	if was.phase == phaseHeld && next.phase != phaseHeld {
-		c.excuse(now.Sub(was.since))
+	switch {
+	case next.phase == was.phase:
+	case was.phase == phaseHeld:
+		c.excuse(was.since, now, excuseBudget)
+	case was.phase == phaseUnowned:
+		c.excuse(was.since, now, excuseOwners)
 	}
 	t.schedule(c)
 	if act&actCancel != 0 {
@@ -113,7 +117,7 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	}
 	own := ns.judge(&h, s, facts, now)
 	v, was := t.conclude(c, &h, own, now), c.verdict.standing
-	if t.take(c, h, s, v, own.Deadline) {
+	if t.take(c, h, s, v, own.Deadline, now) {
 		t.handle(c, eventRenewed, now)
 	}
 	t.count(c, &v)
@@ -149,18 +153,20 @@ func (t *tracker) judgeAlone(c *candidate, now monotime.Time) policy.Verdict {
 func (t *tracker) reconsider(c *candidate, now monotime.Time) {
 	s, own, was := c.socket(), t.judgeAlone(c, now), c.verdict.standing
 	v := t.conclude(c, &c.history, own, now)
-	t.take(c, c.history, &s, v, own.Deadline)
+	t.take(c, c.history, &s, v, own.Deadline, now)
 	t.count(c, &v)
 	t.judged(c, v, now)
 	t.reconsiderOther(c, was, false, now)
 }
 
 // take takes over a look and the verdict on it, as candidate.take does.
-func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
+func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline, now monotime.Time) (renewed bool) {
+	c.excuseSparing(&v, now)
 	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
-	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable {
+	waits := v.Other == policy.StandingUnknown // for a look at the other end, which spares nothing yet
+	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable && !waits {
 		t.spared[v.Reason]++
 	}
 	if h.ID == c.history.ID {
@@ -186,7 +192,7 @@ func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
 		t.wouldAsk++
 	}
 	if v.Other == policy.StandingUnknown {
-		t.lookAtOther(c, now)
+		t.queueOther(c, now)
 	}
 }
 
@@ -213,8 +219,8 @@ func (t *tracker) rejudge(ns *registered, now monotime.Time) {
 		if !c.isConfirmed() {
 			continue // it is queued for its first look, or nothing is known of it
 		}
-		c.excused = now
 		t.reconsider(c, now)
+		c.excuse(0, now, excusePolicy)
 	}
 }
 
@@ -224,7 +230,7 @@ func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
 	if ns.candidates[cookie] != nil {
 		return
 	}
-	c := &candidate{ns: ns, index: -1, history: h, excused: now, verdict: verdict{reason: policy.Unknown}}
+	c := &candidate{ns: ns, index: -1, history: h, excused: now, verdict: verdict{reason: policy.Unknown, excuses: excuseRegistered}}
 	ns.candidates[cookie] = c
 	t.ends.add(c)
 	t.handle(c, eventTimeCame, now)

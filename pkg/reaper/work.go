@@ -104,7 +104,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 		}
 	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // else a finder has looked since
 		was := c.verdict.standing
-		t.take(c, x.history, &x.socket, x.verdict, x.deadline)
+		t.take(c, x.history, &x.socket, x.verdict, x.deadline, at)
 		t.count(c, &x.verdict)
 		defer t.reconsiderOther(c, was, true, at)
 	}
@@ -124,7 +124,7 @@ func (l *loop) record(j *job, c *candidate, x *examined) {
 		l.log.Debug("destroy sent", "cookie", x.socket.ID.Cookie(), "looked", int64(x.at), "sent", int64(x.sent))
 		l.account(j, c, x, api.Destroyed)
 		j.ns.destroyed++
-		l.tally.lateness.observe(late(c, x))
+		l.tally.lateness.observe(latenessOf(c, &x.history, &x.verdict, x.doneAt()).late)
 		l.tally.destroyed[key]++
 		l.counts.Destroyed[key.State]++
 	case c.verdict.recorded&recordedDestroy == 0:
@@ -136,15 +136,15 @@ func (l *loop) record(j *job, c *candidate, x *examined) {
 	}
 }
 
-// late returns how long after it was due a socket was destroyed.
-func late(c *candidate, x *examined) time.Duration {
-	return max(0, x.at.Sub(c.dueSince(x.verdict.Deadline)))
-}
+// doneAt returns when the destroy was sent, or would have been.
+func (x *examined) doneAt() monotime.Time { return max(x.at, x.sent) }
 
 // account writes a destroy, or what would have been one, to the history.
 func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	e := l.entry(j.ns, &x.history, &x.socket, x.at)
-	e.Outcome, e.Grace, e.Late, e.Owners = outcome, x.verdict.EndWhy.Patience, api.Seconds(late(c, x)), c.holding(x.socket.Inode)
+	late := latenessOf(c, &x.history, &x.verdict, x.doneAt())
+	e.Outcome, e.Grace, e.Owners = outcome, x.verdict.EndWhy.Patience, c.holding(x.socket.Inode)
+	e.Late, e.Excused, e.ExcusedBy = api.Seconds(late.late), api.Seconds(late.excused), late.by.names()
 	l.journal.add(e)
 }
 

@@ -66,6 +66,8 @@ func (t *model) findings() []line {
 		case describe.NotARecord:
 			grouped[f.Kind] = append(grouped[f.Kind], f.Text)
 		case describe.SwitchUnreadable, describe.KernelRefuses, describe.FinderLate, describe.ModeCapped: // elsewhere on the screen
+		case describe.Blocked:
+			grouped[f.Kind] = append(grouped[f.Kind], name+"only observed: "+f.Text)
 		case describe.AskedLost, describe.AskedUnreadable: // status has them
 		}
 	}
@@ -81,6 +83,7 @@ func (t *model) findings() []line {
 	}{
 		{describe.Unreachable, "cannot be entered"},
 		{describe.SweepFailed, "cannot be looked into"},
+		{describe.Blocked, "are only observed because of a file"},
 		{describe.Warned, "carry warnings"},
 		{describe.Inert, "are left alone"},
 		{describe.NotARecord, "files are no records"},

@@ -56,7 +56,7 @@ const askTarget = 120
 const askedIdle = 1500 * time.Millisecond
 
 // sampled is how many sockets the ways that start a process for each are measured with.
-const sampled = 32
+const sampled = 8
 
 // subject is a socket to ask about, with the place of its descriptor.
 type subject struct {
@@ -74,7 +74,7 @@ type crowd struct {
 
 // measureAsk asks about many sockets in one network namespace, and about one in each of many.
 func measureAsk(ctx context.Context, o options) (_ *Ask, err error) {
-	rounds, namespaces, many := 6, 252, 512
+	rounds, namespaces, many := 5, 252, 512
 	if o.short {
 		rounds, namespaces, many = 2, 8, 64
 	}

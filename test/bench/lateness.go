@@ -56,7 +56,8 @@ func measureLateness(ctx context.Context, o options, nd *node) (rows []LatenessR
 func spreadOut(ctx context.Context, o options, nd *node, finder string, namespaces, n int, within time.Duration) (late []time.Duration, err error) {
 	store, grace := state.New(filepath.Join(runDir, "late-"+finder)), o.spreadGrace()
 	p := policy.Default()
-	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(grace), policy.Never
+	// A grace of never would spare the other end too, which is in the same network namespace.
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(grace), policy.Patience(time.Hour)
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
 	}

@@ -46,7 +46,8 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 		Pod:   state.Pod{Namespace: "e2e", Name: c.name, UID: "uid-" + c.name},
 		Layers: policy.Layers{
 			Network: policy.Layer{Source: policy.SourceNetwork, Values: policy.Values{
-				Mode: new(policy.Destroy), Grace: new(policy.Patience(10 * time.Minute)),
+				Mode: new(policy.Destroy), Grace: new(policy.Patience(time.Hour)),
+				ProbeAfter: new(policy.Patience(90 * time.Second)), PendingGrace: new(policy.Patience(2 * time.Hour)),
 			}},
 			Annotations: map[string]string{policy.AnnotationCloseWaitGrace: "2m"},
 		},

@@ -97,7 +97,7 @@ func TestTablesShowThePodAndTheOwner(t *testing.T) {
 	w.status(t)
 	conn := leak(t, c)
 	nstest.Eventually(t, soon, "its grace has ended", func() bool {
-		return w.socket(t, conn.LocalAddr(), conn.RemoteAddr()).Verdict == policy.Destroyable
+		return w.socket(t, conn.LocalAddr(), conn.RemoteAddr()).Verdict == policy.WouldDestroy
 	})
 	status := w.run(t, "status")
 	if status.code != 0 || !strings.Contains(status.stdout, "e2e/"+c.name) {

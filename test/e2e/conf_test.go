@@ -111,7 +111,7 @@ func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
 	}
 }
 
-func TestAWrongAnnotationLeavesThePodRunningAndShowsInStatus(t *testing.T) {
+func TestAWrongAnnotationLeavesThePodRunningAndObservedAndShowsInStatus(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, map[string]string{
@@ -124,14 +124,15 @@ func TestAWrongAnnotationLeavesThePodRunningAndShowsInStatus(t *testing.T) {
 	w.status(t)
 	a := statusOf(t, w).Attachments[0]
 	want := policy.Default()
-	want.FinWait2Grace = policy.Never
+	want.Mode, want.FinWait2Grace = policy.Observe, policy.Never
+	want.Sources = nil // which stand beside it
 	if diff := cmp.Diff(want, policy.Policy(a.Policy)); diff != "" {
 		t.Errorf("policy (-want +got)\n%s", diff)
 	}
-	if a.Mode != policy.Destroy {
+	if a.Mode != policy.Observe {
 		t.Errorf("the mode is %v", a.Mode)
 	}
-	if len(a.Warnings) != 2 || !strings.Contains(a.Warnings[0], "close-wait-grce") || !strings.Contains(a.Warnings[1], "halfclose.cni/grace ") {
+	if len(a.Warnings) != 2 || !strings.Contains(a.Warnings[0], "halfclose.cni/grace:") || !strings.Contains(a.Warnings[1], "close-wait-grce") {
 		t.Errorf("the warnings are %q", a.Warnings)
 	}
 }

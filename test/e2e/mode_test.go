@@ -205,7 +205,7 @@ func TestModeNamesWhatCapsItAndWhichPodsAreMoreConservative(t *testing.T) {
 	w.add(t, network(t), c)
 	w.status(t)
 	r := w.run(t, "mode", "destroy")
-	if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, "1 attachment is more conservative by its own policy: e2e/"+c.name+" eth0 (observe)") {
+	if r.code != 0 || r.stderr != "" || !strings.Contains(strings.Join(strings.Fields(r.stdout), " "), "1 attachment is more conservative by its own policy: e2e/"+c.name+" eth0 (observe)") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	capped := w.start(t, "--mode", "observe")

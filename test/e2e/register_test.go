@@ -205,7 +205,7 @@ func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
 		cmd.Env = append(os.Environ(), w.said.env...)
 		return run(t, cmd)
 	}
-	if r := elsewhere("register", "1"); r.code != 1 || !strings.Contains(r.stderr, "/proc/1/ns/net is that of process 1: --allow-host-netns registers it all the same, and the reaper needs that flag too") {
+	if r := elsewhere("register", "1"); r.code != 1 || !strings.Contains(r.stderr, "/proc/1/ns/net is that of process 1: --allow-host-netns registers it, and the reaper needs that flag too") {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	if r := w.run(t, "register", "1"); r.code != 1 || !strings.Contains(r.stderr, "is this command's own") {

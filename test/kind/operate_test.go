@@ -57,7 +57,7 @@ func (s *story) metrics(t *testing.T) {
 
 func (s *story) rollout(t *testing.T) {
 	// A leak that nobody is in a hurry to end, nor to ask about.
-	patient := map[string]string{"halfclose.cni/grace": "1h", "halfclose.cni/probeAfter": "never"}
+	patient := map[string]string{"halfclose.cni/grace": "1h", "halfclose.cni/probe-after": "never"}
 	startPods(t, pod{name: "aging", node: worker, annotations: patient, args: []string{"connect", s.server + ":7001", "leak"}})
 	registered(t, worker, "aging")
 	age := func() (time.Duration, bool) { return ageOf(t, worker, "aging") }

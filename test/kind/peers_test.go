@@ -6,6 +6,7 @@ package kind_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/halfclose/halfclose/pkg/api"
@@ -23,7 +24,7 @@ func (s *story) peers(t *testing.T) {
 	})[0]
 	startPods(t, pod{
 		name: "pool", node: worker,
-		annotations: map[string]string{"halfclose.cni/probeAfter": "4s", "halfclose.cni/grace": "1h"},
+		annotations: map[string]string{"halfclose.cni/probe-after": "4s", "halfclose.cni/grace": "1h"},
 		args:        []string{"connect", server + ":7001", "leak", "--", "connect", server + ":7002", "shut"},
 	})
 	registered(t, worker, "pool")
@@ -59,7 +60,9 @@ func (s *story) mayAsk(t *testing.T) {
 		if len(st.Refusals) != 0 || len(st.Peers.Refused) != 0 {
 			t.Errorf("the reaper on %s is refused %+v, and of peers says %+v", node, st.Refusals, st.Peers)
 		}
-		seccomp := onNode(t, node, fmt.Sprintf("grep ^Seccomp: /proc/%d/status", st.Holder.PID))
-		t.Logf("the reaper on %s has %s", node, seccomp)
+		seccomp := strings.Fields(onNode(t, node, fmt.Sprintf("grep ^Seccomp: /proc/%d/status", st.Holder.PID)))
+		if !slices.Equal(seccomp, []string{"Seccomp:", "2"}) { // SECCOMP_MODE_FILTER
+			t.Errorf("no seccomp profile confines the reaper on %s: %s", node, seccomp)
+		}
 	}
 }

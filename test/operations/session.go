@@ -58,20 +58,34 @@ func Sessions(markdown string) ([]Step, error) {
 const anything = "..."
 
 // Match reports whether what was printed is what the document says, apart from what is another each time:
-// numbers, times, durations and how columns are padded.
-func Match(want, got []string) bool {
+// numbers, times, durations, how columns are padded, and where a line that does not fit goes on, indented, in the next.
+func Match(want, got []string) bool { return match(unfold(want), unfold(got)) }
+
+// unfold joins each line with the indented ones below.
+func unfold(lines []string) (joined []string) {
+	for _, line := range lines {
+		if n := len(joined); n > 0 && strings.HasPrefix(line, " ") && joined[n-1] != anything {
+			joined[n-1] += line
+		} else {
+			joined = append(joined, line)
+		}
+	}
+	return joined
+}
+
+func match(want, got []string) bool {
 	if len(want) == 0 {
 		return len(got) == 0
 	}
 	if want[0] == anything {
 		for skip := 0; skip <= len(got); skip++ {
-			if Match(want[1:], got[skip:]) {
+			if match(want[1:], got[skip:]) {
 				return true
 			}
 		}
 		return false
 	}
-	return len(got) > 0 && same(want[0], got[0]) && Match(want[1:], got[1:])
+	return len(got) > 0 && same(want[0], got[0]) && match(want[1:], got[1:])
 }
 
 func same(want, got string) bool { return normal(want) == normal(got) }

@@ -45,6 +45,8 @@ func TestWhatIsAnotherEachTimeIsTheSame(t *testing.T) {
 		{"moments", []string{"at 2026-01-02T03:04:05Z"}, []string{"at 2027-11-12T13:14:15+02:00"}, true},
 		{"moments of this year", []string{"Jan  2 03:04:05  destroyed"}, []string{"Nov 12 13:14:15  destroyed"}, true},
 		{"versions", []string{"version v1.2.3-4-gabcdef0-dirty"}, []string{"version 0123abc"}, true},
+		{"a line that goes on elsewhere", []string{"a", "  b 2s;", "  c d"}, []string{"a", "  b 14.7s; c", "  d"}, true},
+		{"a line that goes on with another word", []string{"a", "  b 2s;", "  c d"}, []string{"a", "  b 2s; c", "  e"}, false},
 		{"another word", []string{"mode observe"}, []string{"mode destroy"}, false},
 		{"another state", []string{"CLOSE_WAIT 1"}, []string{"FIN_WAIT2 1"}, false},
 		{"a line more", []string{"a"}, []string{"a", "b"}, false},

@@ -1,0 +1,189 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"bytes"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// registration is the record of a pure test's network namespace.
+func registration(ns *registered) state.Record {
+	r := recordOf(ns.Identity.Inode, "eth0")
+	r.Netns.Identity, r.Layers, r.Time = ns.Identity, LayersOf(ns.policies[0]), time.Now()
+	return r
+}
+
+// lateLook is a look at a socket whose half-close no finder saw.
+func lateLook(cookie uint64) finder.Seen {
+	return finder.Seen{Socket: closeWait(cookie, 12*time.Hour), At: now()}
+}
+
+func TestAgesOutliveARegistration(t *testing.T) {
+	for name, tc := range map[string]struct {
+		away  time.Duration // without the registration
+		other bool          // bytes have moved by then
+		renew func(t *testing.T, l *loop, r state.Record) *loop
+		kept  bool
+	}{
+		"DEL and ADD": {away: time.Second, kept: true},
+		"off, and on again": {
+			away: time.Second, kept: true,
+			renew: func(_ *testing.T, l *loop, r state.Record) *loop {
+				off := r
+				off.Layers = LayersOf(policy.Policy{Mode: policy.Off})
+				l.counted(census{records: []state.Record{off}})
+				l.counted(census{records: []state.Record{r}})
+				return l
+			},
+		},
+		"another reaper in between": {
+			away: time.Second, kept: true,
+			renew: func(t *testing.T, l *loop, r state.Record) *loop {
+				next, _ := newTestLoop(t, policy.Destroy)
+				restart(t, l, next)
+				next.counted(census{})
+				next.counted(census{records: []state.Record{r}})
+				return next
+			},
+		},
+		"until the longest patience is over": {away: 2 * time.Hour, kept: false},
+		"not if bytes have moved":            {away: time.Second, other: true, kept: false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, ns := newTestLoop(t, policy.Destroy)
+				r := registration(ns)
+				l.counted(census{records: []state.Record{r}})
+				ns = l.registry.namespaces[ns.Identity]
+				see(l, ns.Identity, lateLook(7))
+				start := ns.candidates[7].history.Start
+				ns.candidates[7].history.Role = policy.RoleServer
+				time.Sleep(time.Second)
+				l.counted(census{})
+				if len(ns.candidates) != 0 || l.ages.count != 1 {
+					t.Fatalf("%d candidates, %d ages are kept", len(ns.candidates), l.ages.count)
+				}
+				time.Sleep(tc.away)
+				if tc.renew == nil {
+					l.counted(census{records: []state.Record{r}})
+				} else {
+					l = tc.renew(t, l, r)
+				}
+				k := new(kernel)
+				if tc.other {
+					k.written = map[uint64]uint64{7: 5}
+				}
+				ns = l.registry.namespaces[ns.Identity]
+				runUntilQuiet(l, k)
+				if !tc.kept && !tc.other {
+					if len(ns.candidates) != 0 {
+						t.Errorf("it is known with %+v", ns.candidates[7].history)
+					}
+					return
+				}
+				h := ns.candidates[7].history
+				if kept := h.IdleStart(policy.ClockProgress) == start; kept != tc.kept || h.Role != policy.RoleServer {
+					t.Errorf("its idle time started at %v, %v before; its role is %v", h.IdleStart(policy.ClockProgress), start, h.Role)
+				}
+				if l.ages.count != 0 {
+					t.Errorf("%d ages are kept beside", l.ages.count)
+				}
+			})
+		})
+	}
+}
+
+// savedTestBoot is a boot id of the length that there are.
+const savedTestBoot = "01234567-89ab-cdef-0123-456789abcdef"
+
+// restart gives another loop what a loop saves.
+func restart(t *testing.T, from, to *loop) {
+	t.Helper()
+	from.boot, to.boot = savedTestBoot, savedTestBoot
+	var file bytes.Buffer
+	if err := from.encode(&file); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	to.saved.candidates, _, err = decodeCandidates(file.Bytes(), to.boot, now())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheAgesKeptAreBoundedInNumberAndTime(t *testing.T) {
+	a := newAges()
+	id := func(i uint64) netns.Identity { return netns.Identity{Cookie: i, Inode: i} }
+	half := make([]policy.History, maxFormer/2)
+	a.keep(id(1), half, moment(3*time.Hour), moment(0))
+	a.keep(id(2), half, moment(time.Hour), moment(0))
+	a.keep(id(2), half, moment(2*time.Hour), moment(0)) // instead of the ones before
+	a.keep(id(3), half, moment(4*time.Hour), moment(0))
+	if a.former[id(2)] != nil || a.former[id(1)] == nil || a.former[id(3)] == nil || a.count != maxFormer {
+		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))
+	}
+	a.keep(id(4), make([]policy.History, 2*maxFormer), moment(time.Hour), moment(0))
+	if a.count != maxFormer || len(a.former) != 1 {
+		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))
+	}
+	if got := a.take(id(4), moment(time.Hour)); got != nil || a.count != 0 {
+		t.Errorf("%d are kept for too long", len(got))
+	}
+}
+
+func TestLongestPatience(t *testing.T) {
+	p := policy.Default()
+	p.CloseWaitGrace, p.FinWait2Grace = policy.Never, policy.Patience(3*time.Hour)
+	rule := p
+	day, year := policy.Patience(24*time.Hour), policy.Patience(365*24*time.Hour)
+	rule.Rules = []policy.Rule{{Values: policy.Values{PendingGrace: &day}}}
+	long := p
+	long.PendingGrace = year
+	for want, policies := range map[time.Duration][]policy.Policy{
+		3 * time.Hour: {p}, 24 * time.Hour: {p, rule}, maxKept: {long}, 0: nil,
+	} {
+		if got := longestPatience(policies); got != want {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
+func TestAStartWithoutUsableAgesIsCounted(t *testing.T) {
+	for name, tc := range map[string]struct {
+		saved  savedAges
+		record time.Duration // how long before the reaper it was written
+		want   bool
+	}{
+		"a file that cannot be read":       {saved: savedAges{lost: "checksum"}, want: true},
+		"no file, and an older attachment": {saved: savedAges{missing: true}, record: time.Minute, want: true},
+		"no file, and a new attachment":    {saved: savedAges{missing: true}, record: time.Second},
+		"a file, and an older attachment":  {record: time.Minute},
+		"no file, and no attachment":       {saved: savedAges{missing: true}, record: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, ns := newTestLoop(t, policy.Destroy)
+			l.saved = tc.saved
+			var c census
+			if tc.record >= 0 {
+				r := registration(ns)
+				r.Time = l.began.Add(-tc.record)
+				c.records = append(c.records, r)
+			}
+			l.counted(c)
+			l.counted(c)
+			status, m := wholeStatus(l), l.metrics()
+			if got := status.AgesLost != ""; got != tc.want || m.AgesLost != map[bool]uint64{true: 1}[tc.want] {
+				t.Errorf("the status says %q, the metric %d", status.AgesLost, m.AgesLost)
+			}
+		})
+	}
+}
