@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // AnnotationPrefix begins every annotation that is ours.
@@ -68,9 +69,9 @@ const (
 	maxWarning   = 512
 )
 
-// ReservedAnnotations returns those of a pod's annotations that a record has to keep, so that what a pod writes cannot fill
-// a disk: each that there is, and the names of the first unknown ones, which status reports. It is nil only
-// for nil.
+// ReservedAnnotations returns those of a pod's annotations that a record has to keep, so that what a pod writes can neither
+// fill a disk nor be more than a record holds: each that there is, and the names of the first unknown ones, which status
+// reports. What is wrong for its length, or for not being JSON, is cut short and stays wrong. It is nil only for nil.
 func ReservedAnnotations(annotations map[string]string) map[string]string {
 	if annotations == nil {
 		return nil
@@ -79,11 +80,37 @@ func ReservedAnnotations(annotations map[string]string) map[string]string {
 	kept := make(map[string]string, len(known)+len(unknown))
 	for _, name := range known {
 		kept[name] = annotations[name]
+		switch isList := name == AnnotationExempt || name == AnnotationRules; {
+		case isList && len(kept[name]) > maxListBytes:
+			kept[name] = cutMark
+		case !isList || !isPlain(kept[name]):
+			kept[name] = cut(kept[name])
+		}
+	}
+	if len(kept[AnnotationExempt])+len(kept[AnnotationRules]) > maxListBytes {
+		kept[AnnotationRules] = cutMark // each fits, both do not
 	}
 	for _, name := range unknown {
-		kept[name] = ""
+		kept[cut(name)] = ""
 	}
 	return kept
+}
+
+// cutMark ends what is kept of a value that is too long, and stands for a list that is. No JSON value ends so.
+const cutMark = "..."
+
+// cut returns a scalar, or its beginning with cutMark where it is longer than any may be.
+func cut(s string) string {
+	if len(s) <= maxScalar {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxScalar], strings.Repeat("?", utf8.UTFMax)) + cutMark
+}
+
+// isPlain reports whether a list takes at most twice its bytes in a record: control characters and what is no UTF-8, which
+// are in no list that is right, take six times as many there.
+func isPlain(list string) bool {
+	return utf8.ValidString(list) && !strings.ContainsFunc(list, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\r", r) })
 }
 
 // sortAnnotations returns the names of ours that exist, in the order of annotationKeys; the names that begin like ours but do
@@ -152,8 +179,8 @@ func (l *Layer) annotated(c *collector, annotations map[string]string, names []s
 		if key == keyExempt || key == keyRules {
 			most = maxListBytes
 		}
-		if len(value) > most {
-			c.addf(path, "its value has %d bytes, at most %d are allowed", len(value), most)
+		if len(value) > most || value == cutMark {
+			c.addf(path, "its value has more than %d bytes", most) // how many more, no record keeps
 			continue
 		}
 		raw, err := annotationJSON(key, value)

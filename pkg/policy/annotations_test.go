@@ -199,8 +199,8 @@ func TestAnnotations(t *testing.T) {
 			"any", pod("grace", many("0", 256)+"9m", "exempt", "["+many(" ", 256<<10)+"]"),
 			[]policy.Policy{observed},
 			[]string{
-				`annotation halfclose.cni/grace: its value has 258 bytes, at most 256 are allowed (the pod is only observed)`,
-				`annotation halfclose.cni/exempt: its value has 262146 bytes, at most 262144 are allowed (the pod is only observed)`,
+				`annotation halfclose.cni/grace: its value has more than 256 bytes (the pod is only observed)`,
+				`annotation halfclose.cni/exempt: its value has more than 262144 bytes (the pod is only observed)`,
 			},
 		},
 	} {
@@ -389,6 +389,38 @@ func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
 	}
 	if policy.ReservedAnnotations(nil) != nil || policy.ReservedAnnotations(pod()) == nil {
 		t.Error("annotations that the runtime did not pass are not distinguished from a pod without ours")
+	}
+}
+
+func TestReservedAnnotationsAreBounded(t *testing.T) {
+	const list = 256 << 10
+	for name, tt := range map[string]struct {
+		annotations map[string]string
+		most        int // bytes of JSON
+	}{
+		"a mode of characters that HTML escapes": {pod("mode", many("<", 200_000)), 1 << 10},
+		"a mode of control characters":           {pod("mode", many("\x01", 200_000)), 4 << 10},
+		"a mode of what is no UTF-8":             {pod("mode", many("\x80", 200_000)), 4 << 10},
+		"a grace cut within a character":         {pod("grace", many("x", 255)+many("ä", 99)), 1 << 10},
+		"a list of characters that HTML escapes": {pod("exempt", `["`+many("<", list-4)+`"]`), list + 1<<10},
+		"a list of control characters":           {pod("exempt", many("\x01", list)), 4 << 10},
+		"a list of what is no UTF-8":             {pod("rules", `["`+many("\xff", list-4)+`"]`), 4 << 10},
+		"a list that is too long":                {pod("rules", "["+many(" ", list)+"]"), 1 << 10},
+		"a list with something behind it":        {pod("rules", "[]"+many(" ", 1000)+"x"), 2 << 10},
+		"two lists that are too long together":   {pod("rules", "["+many("\n", list-2)+"]", "exempt", `[{}`+many("\n", list-4)+"]"), 2*list + 1<<10},
+		"an unknown name":                        {pod(many("y", 200_000), "1"), 1 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kept := policy.Layers{Annotations: policy.ReservedAnnotations(tt.annotations)}
+			data, err := kept.MarshalJSON()
+			if err != nil || len(data) > tt.most {
+				t.Errorf("%d bytes, %v", len(data), err)
+			}
+			if p := kept.Resolve(0).Policies[0]; p.Mode != policy.Observe {
+				t.Errorf("the pod's mode is %s", p.Mode)
+			}
+			checkWarnings(t, kept.Resolve(0).Problems)
+		})
 	}
 }
 

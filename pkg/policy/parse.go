@@ -195,3 +195,14 @@ func optional[T any](to **T, read func(path string, raw json.RawMessage, to *T) 
 		}
 	}
 }
+
+// marshalPlain does what json.Marshal does without escaping for HTML, which makes six bytes of one.
+func marshalPlain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -184,6 +184,25 @@ func TestAsManyExemptionsAsThereMayBeFitAnAnnotation(t *testing.T) {
 	}
 }
 
+func TestAddRecordsWhateverIsWrongAndHoweverMuch(t *testing.T) {
+	keys := object{}
+	for i := range 12_000 {
+		keys[fmt.Sprintf("key%05d", i)] = i
+	}
+	for name, conf := range map[string]object{
+		"a mode of 200,000 characters": annotated(object{"halfclose.cni/mode": strings.Repeat("<", 200_000)}),
+		"12,000 unknown keys":          keys,
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.call(t, "ADD", chained("1.0.0").with(conf)).ok(t)
+			if r := n.record(t, blue); joined(r).Mode != policy.Observe || len(r.Warnings) == 0 {
+				t.Errorf("mode %v, warnings %q", joined(r).Mode, r.Warnings)
+			}
+		})
+	}
+}
+
 func TestAddBoundsAndEscapesWhatAPodSupplies(t *testing.T) {
 	for name, value := range map[string]any{"strings": "x", "numbers": 7} {
 		t.Run(name, func(t *testing.T) {

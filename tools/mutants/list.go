@@ -20,7 +20,7 @@ func mutants() []mutant {
 		{"unread-is-not-pending", "sentence.go", "case unread || s.WQueue > 0:", "case s.WQueue > 0:"},
 		{"gaps-triple", "sentence.go", "min(gap, math.MaxInt64/2) * 2", "min(gap, math.MaxInt64/3) * 3"},
 		{"gaps-of-minutes", "sentence.go", "const maxGap = time.Hour", "const maxGap = time.Minute"},
-		{"held-up-questions-follow-closely", "sentence.go", "at = max(at, h.PeerAlive.Add(gap/2))", "at = min(at, h.PeerAlive.Add(gap/2))"},
+		{"held-up-questions-follow-closely", "sentence.go", "return max(at, asked.Add(gap/2))", "return at"},
 		{"end-too-late", "sentence.go", "return s.Act != Off && !now.Before(s.EndAt)", "return s.Act != Off && s.EndAt.Before(now)"},
 		{"ask-too-late", "sentence.go", "return s.Act != Off && !now.Before(s.AskAt)", "return s.Act != Off && s.AskAt.Before(now)"},
 
@@ -80,6 +80,9 @@ func mutants() []mutant {
 		{"relax-judges-the-annotations-alone", "layers.go", "if l.PodOverrides == OverridesAny {", "if l.PodOverrides != OverridesNone {"},
 		{"wrong-annotation-destroys", "layers.go", "if wrong {", "if wrong && false {"},
 		{"wrong-network-destroys", "layers.go", `if l.Observe != "" {`, "if false {"},
+		{"long-annotations-are-kept", "annotations.go", "case !isList || !isPlain(kept[name]):", "case false:"},
+		{"long-lists-are-kept", "annotations.go", "case isList && len(kept[name]) > maxListBytes:", "case false:"},
+		{"cut-lists-are-right", "annotations.go", "if len(value) > most || value == cutMark {", "if value == cutMark {\n\t\t\tcontinue\n\t\t}\n\t\tif len(value) > most {"},
 		{"unknown-annotation-is-ignored", "annotations.go", "return l, c.count() > 0, w.list()", "return l, false, w.list()"},
 
 		{"the-idle-shortest-go", "above.go", "cmp.Compare(due[a].Start, due[b].Start)", "cmp.Compare(due[b].Start, due[a].Start)"},
