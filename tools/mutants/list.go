@@ -43,6 +43,8 @@ func mutants() []mutant {
 		{"match-does-not-end-the-search", "judge.go", "if c == yes {\n\t\t\tx.bound(ref)\n\t\t\treturn own, own\n\t\t}", "if c == yes {\n\t\t\tx.bound(ref)\n\t\t}"},
 		{"unknown-owner-never-shortens", "judge.go", "least = lessen(own, least)", "least = Join(own, least)"},
 		{"unknown-role-shortens", "judge.go", "least = Join(own, least)", "least = lessen(own, least)"},
+		{"reason-of-what-may-be", "judge.go", "v.ActWhy, v.AskWhy, v.EndWhy = least.ActWhy, least.AskWhy, least.EndWhy", "v.ActWhy = least.ActWhy"},
+		{"owners-of-one-name-are-judged-each", "judge.go", "if isNamed(x.f.Owners[:i], o.Command) {", "if i > 0 && o.Command == x.command {"},
 		{"owner-unknown-is-not-said", "judge.go", "v.Reason = OwnerUnknown", "v.Reason = WithinGrace"},
 		{"above-of-a-rule-without", "judge.go", "ref.List == ListRules && x.policy.Rules[ref.Index].Values.Above != nil", "ref.List == ListRules"},
 		{"observed-end-spares-nothing", "judge.go", "case v.Act != Destroy:", "case v.Act == Off:"},
@@ -89,6 +91,9 @@ func mutants() []mutant {
 		{"one-rule-allows-for-all", "above.go", "spared[i] = true", "spared[i] = !spared[i]"},
 		{"one-more-goes", "above.go", "set[max(len(set)-above, 0):]", "set[min(max(len(set)-above, 0)+1, len(set)):]"},
 		{"threshold-holds-back-the-question", "above.go", "if v.isAskDue(now) {", "if false {"},
+
+		{"rule-gives-what-it-does-not-name", "explain.go", "ref.Index < len(p.Rules) && p.Rules[ref.Index].Values.names(key)", "ref.Index < len(p.Rules)"},
+		{"may-be-is-said-for-certain", "explain.go", "v.Act == Off || v.Deadline != v.EndAt", "v.Act == Off"},
 
 		{"ends-of-any-counts", "ends.go", "within1(a.sent(), b.Counters.Received) && within1(b.sent(), a.Counters.Received)", "within1(b.sent(), a.Counters.Received)"},
 		{"loopback-is-everywhere", "ends.go", "return a.IsLoopback() || a.IsLinkLocalUnicast()", "return a.IsLinkLocalUnicast()"},
