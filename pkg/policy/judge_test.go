@@ -693,6 +693,9 @@ func TestCapped(t *testing.T) {
 			if v.Reason != tt.want || v.Ask != tt.ask || v.Destroy() != (tt.want == policy.Destroyable) {
 				t.Errorf("%v, ask %v, destroy %v", v.Reason, v.Ask, v.Destroy())
 			}
+			if off := tt.want == policy.ModeOff; off != (v.AskAt == policy.Forever) || off != (v.EndAt == policy.Forever) {
+				t.Errorf("asked from %d, destroyed from %d", v.AskAt, v.EndAt)
+			}
 			if (tt.mode == policy.Destroy) != (v.Standing == policy.StandingNone) {
 				t.Errorf("its other end is spared: %v", v.Standing)
 			}
@@ -704,6 +707,40 @@ func TestCapped(t *testing.T) {
 	orphan := closeWait(0, finWait2, func(s *inetdiag.Socket) { s.Inode = 0 })
 	if v := policy.Judge([]policy.Policy{p}, &h, orphan, f, at(99)).Capped(policy.Off); v.Reason != policy.Orphan {
 		t.Errorf("an orphan is reported as %v", v.Reason)
+	}
+}
+
+func TestKernelTLSSparesOnlyWhatHasBytesToRead(t *testing.T) {
+	p := testPolicy()
+	p.ProbeAfter = 5 * second
+	for name, tt := range map[string]struct {
+		ulp    string
+		rqueue uint32 // with the FIN
+		spared bool
+	}{
+		"kernel TLS with bytes to read":       {"tls", 2, true},
+		"kernel TLS with nothing to read":     {"tls", 1, false},
+		"without kernel TLS, bytes to read":   {"", 2, false},
+		"another protocol with bytes to read": {"espintcp", 2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := closeWait(0, func(s *inetdiag.Socket) { s.ULP, s.RQueue = tt.ulp, tt.rqueue })
+			h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
+			v := policy.Judge([]policy.Policy{p}, &h, s, policy.Facts{}, at(1))
+			if (v.AskAt == policy.Forever) != tt.spared || (v.EndAt == policy.Forever) != tt.spared {
+				t.Errorf("asked from %d, destroyed from %d", v.AskAt, v.EndAt)
+			}
+		})
+	}
+}
+
+func TestAFrozenOwnerIsLookedAtAgain(t *testing.T) {
+	s := closeWait(0)
+	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
+	f := policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Frozen: true}}}
+	v := policy.Judge([]policy.Policy{testPolicy()}, &h, s, f, at(8))
+	if v.Reason != policy.OwnerFrozen || v.Again != at(10) {
+		t.Errorf("%v, again after %v, want after 10 s", v.Reason, v.Again.Sub(at(0)))
 	}
 }
 

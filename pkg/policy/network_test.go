@@ -330,6 +330,14 @@ func TestParseNetworkKeepsTheGoodValuesBesideTheBad(t *testing.T) {
 	}
 }
 
+func TestTheFirstValueOfARepeatedKeyStands(t *testing.T) {
+	for _, conf := range []string{`{"mode": "off", "mode": "destroy"}`, `{"mode": "off", "mode": "destroy", "mode": "observe"}`} {
+		if n, problems := policy.ParseNetwork([]byte(conf)); len(problems) == 0 || *n.Layer.Mode != policy.Off {
+			t.Errorf("%s: mode %v, %v", conf, *n.Layer.Mode, problems)
+		}
+	}
+}
+
 func TestParseNetworkMessagesAreBounded(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	_, problems := policy.ParseNetwork([]byte(`{"` + long + `": 1, "mode": "` + long + `", "grace": 1` + many("0", 1<<20) + `}`))

@@ -15,6 +15,7 @@ func mutants() []mutant {
 		{"ask-with-bytes-unacknowledged", "sentence.go", "case s.WQueue > 0:", "case false:"},
 		{"ask-under-ktls", "sentence.go", "case hidesBytes(s):", "case false:"},
 		{"end-under-ktls", "sentence.go", "if hidesBytes(s) {", "if false {"},
+		{"ktls-without-bytes-is-spared", "sentence.go", "s.ULP == \"tls\" && Unread(s) > 0", "s.ULP == \"tls\""},
 		{"pending-shortens", "sentence.go", "max(t.grace, t.pendingGrace), UnackedData", "t.pendingGrace, UnackedData"},
 		{"unacknowledged-is-not-pending", "sentence.go", "case unread || s.WQueue > 0:", "case unread:"},
 		{"unread-is-not-pending", "sentence.go", "case unread || s.WQueue > 0:", "case s.WQueue > 0:"},
@@ -30,6 +31,8 @@ func mutants() []mutant {
 		{"ask-without-owners", "judge.go", "AskingPeer, !v.NeedsOwners", "AskingPeer, true"},
 		{"cap-raises", "judge.go", "if m <= v.Act.orOff() {", "if m >= v.Act.orOff() {"},
 		{"cap-keeps-the-question", "judge.go", "v.Act, v.ActWhy, v.Ask = m, Why{Reason: ModeOff}, false", "v.Act, v.ActWhy = m, Why{Reason: ModeOff}"},
+		{"cap-keeps-the-times", "judge.go", "v.AskAt, v.EndAt = Forever, Forever\n\tcase v.Reason == Destroyable:", "\n\tcase v.Reason == Destroyable:"},
+		{"frozen-is-never-looked-at-again", "judge.go", "if v.Reason == OwnerFrozen {\n\t\treturn rarer", "if v.Reason == OwnerFrozen {\n\t\treturn 0"},
 		{"history-role-ignored", "judge.go", "f.Role = h.Role", "f.Role = RoleUnknown"},
 		{"one-frozen-owner-is-enough", "judge.go", "!slices.ContainsFunc(f.Owners, func(o Owner) bool { return !o.Frozen })", "slices.ContainsFunc(f.Owners, func(o Owner) bool { return o.Frozen })"},
 		{"frozen-is-destroyed", "judge.go", "v.AskAt, v.EndAt = Forever, Forever\n\t\tv.AskWhy.Reason", "v.AskAt = Forever\n\t\tv.AskWhy.Reason"},
@@ -65,6 +68,12 @@ func mutants() []mutant {
 		{"fewer-bytes-are-the-same-connection", "history.go", "case c.Acked < d.Acked, c.Received < d.Received:", "case c.Acked < d.Acked:"},
 		{"reconnected-is-the-same", "history.go", "case h.ID != prev.ID, h.State != prev.State,", "case"},
 
+		{"seconds-of-slack", "history.go", "const slack = 50 * time.Millisecond", "const slack = 5 * time.Second"},
+		{"entry-seen-late-proves-nothing", "history.go", "next.Since = min(next.Since, look.Entered)", "_ = look.Entered"},
+		{"idle-from-before-it-was-half-closed", "history.go", "return max(max(h.Start, h.Progress).Add(h.FrozenIdle), h.Since.Add(h.Frozen))", "return max(h.Start, h.Progress).Add(h.FrozenIdle)"},
+		{"accepted-keeps-the-frozen-time", "history.go", "next.Frozen, next.AllAsks = 0, 0", "next.AllAsks = 0"},
+
+		{"repeated-key-last-wins", "parse.go", "c.addf(at, \"given more than once\")", "c.addf(at, \"given more than once\")\n\t\t\tread(at, f.raw)"},
 		{"unknown-role-does-not-match", "match.go", "if role != RoleUnknown {\n\t\t\treturn no\n\t\t}", "return no"},
 		{"unknown-owner-does-not-match", "match.go", "case unknown:\n\t\t\tbyOwner = true", "case unknown:\n\t\t\treturn no"},
 		{"sixteen-bytes-of-a-command", "match.go", "commandLength = 15", "commandLength = 16"},
@@ -95,6 +104,7 @@ func mutants() []mutant {
 		{"rule-gives-what-it-does-not-name", "explain.go", "ref.Index < len(p.Rules) && p.Rules[ref.Index].Values.names(key)", "ref.Index < len(p.Rules)"},
 		{"may-be-is-said-for-certain", "explain.go", "v.Act == Off || v.Deadline != v.EndAt", "v.Act == Off"},
 
+		{"loopback-at-one-end-is-everywhere", "ends.go", "!isLocalToNetns(local.Addr()) && !isLocalToNetns(peer.Addr())", "!isLocalToNetns(local.Addr()) || !isLocalToNetns(peer.Addr())"},
 		{"ends-of-any-counts", "ends.go", "within1(a.sent(), b.Counters.Received) && within1(b.sent(), a.Counters.Received)", "within1(b.sent(), a.Counters.Received)"},
 		{"loopback-is-everywhere", "ends.go", "return a.IsLoopback() || a.IsLinkLocalUnicast()", "return a.IsLinkLocalUnicast()"},
 		{"link-local-is-everywhere", "ends.go", "return a.IsLoopback() || a.IsLinkLocalUnicast()", "return a.IsLoopback()"},
