@@ -6,6 +6,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,7 +77,7 @@ func ReservedAnnotations(annotations map[string]string) map[string]string {
 	if annotations == nil {
 		return nil
 	}
-	known, unknown, _ := sortAnnotations(annotations)
+	known, unknown, more := sortAnnotations(annotations)
 	kept := make(map[string]string, len(known)+len(unknown))
 	for _, name := range known {
 		kept[name] = annotations[name]
@@ -93,11 +94,18 @@ func ReservedAnnotations(annotations map[string]string) map[string]string {
 	for _, name := range unknown {
 		kept[cut(name)] = ""
 	}
+	if more > 0 {
+		kept[annotationMore] = strconv.Itoa(more)
+	}
 	return kept
 }
 
 // cutMark ends what is kept of a value that is too long, and stands for a list that is. No JSON value ends so.
 const cutMark = "..."
+
+// annotationMore stands in a record for the unknown annotations that it does not name, with their number. Kubernetes
+// allows no such name.
+const annotationMore = AnnotationPrefix + cutMark
 
 // cut returns a scalar, or its beginning with cutMark where it is longer than any may be.
 func cut(s string) string {
@@ -125,6 +133,12 @@ func sortAnnotations(annotations map[string]string) (known, unknown []string, mo
 		if !strings.HasPrefix(name, AnnotationPrefix) || slices.Contains(known, name) {
 			continue
 		}
+		if name == annotationMore {
+			if n, err := strconv.Atoi(annotations[name]); err == nil && n > 0 {
+				more += min(n, math.MaxInt32)
+				continue
+			}
+		}
 		at, _ := slices.BinarySearch(unknown, name)
 		if at < maxUnknown {
 			unknown = slices.Insert(unknown, at, name)
@@ -143,12 +157,12 @@ func sortAnnotations(annotations map[string]string) (known, unknown []string, mo
 // anything is wrong with them, so that the pod is only observed; and what to report.
 func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *Layer, wrong bool, problems []string) {
 	known, unknown, more := sortAnnotations(annotations)
-	if len(known)+len(unknown) == 0 {
+	if len(known)+len(unknown)+more == 0 {
 		return nil, false, nil
 	}
 	var w warnings
 	if overrides != OverridesAny && overrides != OverridesRelax {
-		first := append(known, unknown...)[0]
+		first := append(append(known, unknown...), annotationMore)[0]
 		w.addf("the pod's annotations %s* are ignored: the network's podOverrides is %q (%d of them, the first %s)",
 			AnnotationPrefix, OverridesNone, len(known)+len(unknown)+more, quote(first))
 		return nil, false, w.list()

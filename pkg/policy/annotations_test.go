@@ -265,6 +265,13 @@ func TestResolveRaisesEveryPatienceToTheLeast(t *testing.T) {
 	if p.CloseWaitGrace != 10*second || p.FinWait2Grace != 20*second || p.ProbeAfter != 10*second || p.PendingGrace != policy.Never {
 		t.Errorf("got %+v", p)
 	}
+	for key, want := range map[string]string{
+		"closeWaitGrace": policy.SourceMinGrace, "probeAfter": policy.SourceMinGrace, "finWait2Grace": policy.SourceNetwork, "pendingGrace": policy.SourceNetwork,
+	} {
+		if p.Sources[key] != want {
+			t.Errorf("%s comes from %q, want %q", key, p.Sources[key], want)
+		}
+	}
 	want := policy.Values{
 		Grace: new(10 * second), CloseWaitGrace: new(11 * second), FinWait2Grace: new(10 * second), ProbeAfter: new(10 * second),
 		PendingGrace: new(10 * second),
@@ -378,7 +385,7 @@ func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
 		annotations[fmt.Sprintf("%sx%03d", policy.AnnotationPrefix, i)] = many("x", 1000)
 	}
 	kept := policy.ReservedAnnotations(annotations)
-	if len(kept) != 2+16 || kept["halfclose.cni/grace"] != "1m" || kept["halfclose.cni/exempt"] != `[{"loopback": true}]` {
+	if len(kept) != 2+16+1 || kept["halfclose.cni/grace"] != "1m" || kept["halfclose.cni/exempt"] != `[{"loopback": true}]` {
 		t.Errorf("kept %d: %v", len(kept), kept)
 	}
 	if value, ok := kept["halfclose.cni/x015"]; !ok || value != "" {
@@ -386,6 +393,13 @@ func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
 	}
 	if r := (policy.Layers{Annotations: kept}).Resolve(0); r.Policies[0].Mode != policy.Observe {
 		t.Errorf("mode %s", r.Policies[0].Mode)
+	}
+	for _, overrides := range []policy.PodOverrides{policy.OverridesAny, policy.OverridesNone} {
+		all := policy.Layers{Annotations: annotations, PodOverrides: overrides}.Resolve(0).Problems
+		recorded := policy.Layers{Annotations: policy.ReservedAnnotations(kept), PodOverrides: overrides}.Resolve(0).Problems
+		if diff := cmp.Diff(all, recorded); diff != "" {
+			t.Errorf("a record says other than what there is (-want +got):\n%s", diff)
+		}
 	}
 	if policy.ReservedAnnotations(nil) != nil || policy.ReservedAnnotations(pod()) == nil {
 		t.Error("annotations that the runtime did not pass are not distinguished from a pod without ours")

@@ -41,7 +41,7 @@ func notOurs() []string {
 	}
 }
 
-// isComment reports whether a key is by convention nobody's: the way to write a comment in JSON.
+// isComment reports whether a key is by convention of no program: the way to write a comment in JSON.
 func isComment(key string) bool { return strings.HasPrefix(key, "_") }
 
 // ParseNetwork reads the plugin's object of a conflist, as it stands there or as a runtime hands it to a

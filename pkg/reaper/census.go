@@ -40,7 +40,7 @@ type inertRecord struct {
 }
 
 // census reads all records, sorts them by what can be done about them, and prunes what has been of no use
-// for long. What cannot be read for now is what it was: a registration is lost only when its record is.
+// for long. What cannot be read for now counts as before: a registration is lost only when its record is.
 func (w *watcher) census(now monotime.Time) census {
 	listing, err := w.store.List()
 	if err != nil {
@@ -104,7 +104,7 @@ func (w *watcher) unreadable(problems []state.Problem) []state.Record {
 
 // judge says why nothing can be done about a record, "" if something can, and whether that is for good. A
 // path that cannot be looked at for any other reason than that the namespace is gone decides nothing:
-// whoever works in the namespace looks again, and says what is wrong.
+// the one that works in the namespace looks again, and says what is wrong.
 func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 	if r.Boot != w.boot {
 		return "recorded before the last boot", true
