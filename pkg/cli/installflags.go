@@ -96,14 +96,11 @@ func (f *installFlags) programs(ctx context.Context, c *install.Config) (warning
 
 // entry makes the plugin's object, of the flags or of a file.
 func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
-	object, err := objectFrom(flags, entryFlags())
-	if err != nil {
-		return install.Entry{}, err
-	}
 	if f.configFile == "" {
+		object, wrong := objectFrom(flags, entryFlags())
 		entry, problems := install.NewEntry(object)
-		if len(problems) > 0 {
-			return install.Entry{}, usageError{errors.New(inFlags(problems, entryFlags()))}
+		if wrong = append(wrong, inFlags(problems, entryFlags())...); len(wrong) > 0 {
+			return install.Entry{}, usageError{errors.New(strings.Join(wrong, "; "))}
 		}
 		return entry, nil
 	}
@@ -112,7 +109,8 @@ func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
 			return install.Entry{}, usageError{fmt.Errorf("--config says what --%s would: leave out one of them", flag.name)}
 		}
 	}
-	if object, err = os.ReadFile(f.configFile); err != nil {
+	object, err := os.ReadFile(f.configFile)
+	if err != nil {
 		return install.Entry{}, fmt.Errorf("read --config: %w", err)
 	}
 	entry, problems := install.NewEntry(object)

@@ -6,6 +6,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,6 +175,9 @@ func (e *env) afterRegister(ctx context.Context, r *registration, allowHost bool
 		r.note("the reaper does nothing about it: %s", term.Clean(v.Inert))
 	case len(v.CappedBy) > 0:
 		r.note("the mode is %s for now, because of %s", v.Mode, term.Clean(strings.Join(v.CappedBy, "; ")))
+	}
+	if slices.Contains(slices.Collect(maps.Values(v.Sources)), policy.SourceMinGrace) {
+		r.note("the reaper's --min-grace is longer than some of these times, and counts: halfclose status shows them")
 	}
 }
 

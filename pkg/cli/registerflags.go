@@ -59,19 +59,17 @@ func addPolicyFlags(cmd *cobra.Command, list []policyFlag) {
 
 // layerFrom returns what the flags say of the policy, read as the plugin reads its configuration.
 func layerFrom(flags *pflag.FlagSet) (policy.Layer, error) {
-	object, err := objectFrom(flags, policyFlags())
-	if err != nil {
-		return policy.Layer{}, err
-	}
+	object, wrong := objectFrom(flags, policyFlags())
 	layer, problems := policy.ParseLayer(object, state.SourceRegister)
-	if len(problems) > 0 {
-		return policy.Layer{}, usageError{errors.New(inFlags(problems, policyFlags()))}
+	if wrong = append(wrong, inFlags(problems, policyFlags())...); len(wrong) > 0 {
+		return policy.Layer{}, usageError{errors.New(strings.Join(wrong, "; "))}
 	}
 	return layer, nil
 }
 
-// objectFrom returns the plugin's object that the flags ask for, in the order in which they are listed.
-func objectFrom(flags *pflag.FlagSet, list []policyFlag) ([]byte, error) {
+// objectFrom returns the plugin's object that the flags ask for, in the order in which they are listed, and what is wrong
+// with those that are left out of it.
+func objectFrom(flags *pflag.FlagSet, list []policyFlag) (object []byte, wrong []string) {
 	var members []string
 	for _, f := range list {
 		if !flags.Changed(f.name) {
@@ -79,11 +77,12 @@ func objectFrom(flags *pflag.FlagSet, list []policyFlag) ([]byte, error) {
 		}
 		raw, err := f.json(flags.Lookup(f.name).Value.String())
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--%s: %w", f.name, err)}
+			wrong = append(wrong, fmt.Sprintf("--%s: %v", f.name, err))
+			continue
 		}
 		members = append(members, fmt.Sprintf("%q: %s", f.key, raw))
 	}
-	return []byte("{" + strings.Join(members, ", ") + "}"), nil
+	return []byte("{" + strings.Join(members, ", ") + "}"), wrong
 }
 
 // json returns the JSON value that the flag's text stands for. What is no number is a string, so that the parser says what
@@ -115,7 +114,7 @@ func flagOf(key string, flags *pflag.FlagSet) string {
 }
 
 // inFlags says what is wrong with flags in place of the object that was made of them.
-func inFlags(problems policy.Problems, list []policyFlag) string {
+func inFlags(problems policy.Problems, list []policyFlag) []string {
 	lines := make([]string, 0, len(problems))
 	for _, p := range problems {
 		flag, rest := p.Path, ""
@@ -132,5 +131,5 @@ func inFlags(problems policy.Problems, list []policyFlag) string {
 		}
 		lines = append(lines, flag+rest+": "+p.Message)
 	}
-	return strings.Join(lines, "; ")
+	return lines
 }

@@ -45,6 +45,10 @@ func TestEveryMistakeInAPolicyFlagNamesTheFlag(t *testing.T) {
 		{[]string{"--exempt", `{"mode": "observe"`}, []string{`--exempt: not JSON: '[{"localPorts": "22"}`}},
 		{[]string{"--exempt", ""}, []string{"--exempt: not JSON"}},
 		{[]string{"--mode", "kill", "--grace", "soon"}, []string{"--mode: ", "--grace: "}},
+		{
+			[]string{"--exempt", "x", "--rules", "y", "--mode", "Off", "--grace", "1d"},
+			[]string{"--exempt: not JSON", "--rules: not JSON", "--mode: unknown mode", `--grace: "1d"`},
+		},
 		{[]string{"--graze", "2m"}, []string{"--graze"}},
 	} {
 		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, append([]string{"register", "x"}, tt.args...)...)

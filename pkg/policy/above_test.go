@@ -153,7 +153,7 @@ func TestBelowThresholdHoldsBackTheDestroyAndNotTheQuestion(t *testing.T) {
 			s := closeWait(0)
 			h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
 			for range tt.questions {
-				h.AddQuestion()
+				h.AddQuestion(at(0))
 			}
 			v := policy.Judge([]policy.Policy{p}, &h, s, tt.facts, at(tt.now)).BelowThreshold(at(tt.now))
 			if v.Reason != tt.want || v.Ask != tt.ask || v.NeedsOwners != tt.needs || v.Destroy() {

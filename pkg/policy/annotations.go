@@ -6,9 +6,11 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // AnnotationPrefix begins every annotation that is ours.
@@ -68,22 +70,55 @@ const (
 	maxWarning   = 512
 )
 
-// ReservedAnnotations returns those of a pod's annotations that a record has to keep, so that what a pod writes cannot fill
-// a disk: each that there is, and the names of the first unknown ones, which status reports. It is nil only
-// for nil.
+// ReservedAnnotations returns those of a pod's annotations that a record has to keep, so that what a pod writes can neither
+// fill a disk nor be more than a record holds: each that there is, and the names of the first unknown ones, which status
+// reports. What is wrong for its length, or for not being JSON, is cut short and stays wrong. It is nil only for nil.
 func ReservedAnnotations(annotations map[string]string) map[string]string {
 	if annotations == nil {
 		return nil
 	}
-	known, unknown, _ := sortAnnotations(annotations)
+	known, unknown, more := sortAnnotations(annotations)
 	kept := make(map[string]string, len(known)+len(unknown))
 	for _, name := range known {
 		kept[name] = annotations[name]
+		switch isList := name == AnnotationExempt || name == AnnotationRules; {
+		case isList && len(kept[name]) > maxListBytes:
+			kept[name] = cutMark
+		case !isList || !isPlain(kept[name]):
+			kept[name] = cut(kept[name])
+		}
+	}
+	if len(kept[AnnotationExempt])+len(kept[AnnotationRules]) > maxListBytes {
+		kept[AnnotationRules] = cutMark // each fits, both do not
 	}
 	for _, name := range unknown {
-		kept[name] = ""
+		kept[cut(name)] = ""
+	}
+	if more > 0 {
+		kept[annotationMore] = strconv.Itoa(more)
 	}
 	return kept
+}
+
+// cutMark ends what is kept of a value that is too long, and stands for a list that is. No JSON value ends so.
+const cutMark = "..."
+
+// annotationMore stands in a record for the unknown annotations that it does not name, with their number. Kubernetes
+// allows no such name.
+const annotationMore = AnnotationPrefix + cutMark
+
+// cut returns a scalar, or its beginning with cutMark where it is longer than any may be.
+func cut(s string) string {
+	if len(s) <= maxScalar {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxScalar], strings.Repeat("?", utf8.UTFMax)) + cutMark
+}
+
+// isPlain reports whether a list takes at most twice its bytes in a record: control characters and what is no UTF-8, which
+// are in no list that is right, take six times as many there.
+func isPlain(list string) bool {
+	return utf8.ValidString(list) && !strings.ContainsFunc(list, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\r", r) })
 }
 
 // sortAnnotations returns the names of ours that exist, in the order of annotationKeys; the names that begin like ours but do
@@ -97,6 +132,12 @@ func sortAnnotations(annotations map[string]string) (known, unknown []string, mo
 	for name := range annotations {
 		if !strings.HasPrefix(name, AnnotationPrefix) || slices.Contains(known, name) {
 			continue
+		}
+		if name == annotationMore {
+			if n, err := strconv.Atoi(annotations[name]); err == nil && n > 0 {
+				more += min(n, math.MaxInt32)
+				continue
+			}
 		}
 		at, _ := slices.BinarySearch(unknown, name)
 		if at < maxUnknown {
@@ -116,12 +157,12 @@ func sortAnnotations(annotations map[string]string) (known, unknown []string, mo
 // anything is wrong with them, so that the pod is only observed; and what to report.
 func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *Layer, wrong bool, problems []string) {
 	known, unknown, more := sortAnnotations(annotations)
-	if len(known)+len(unknown) == 0 {
+	if len(known)+len(unknown)+more == 0 {
 		return nil, false, nil
 	}
 	var w warnings
 	if overrides != OverridesAny && overrides != OverridesRelax {
-		first := append(known, unknown...)[0]
+		first := append(append(known, unknown...), annotationMore)[0]
 		w.addf("the pod's annotations %s* are ignored: the network's podOverrides is %q (%d of them, the first %s)",
 			AnnotationPrefix, OverridesNone, len(known)+len(unknown)+more, quote(first))
 		return nil, false, w.list()
@@ -152,8 +193,8 @@ func (l *Layer) annotated(c *collector, annotations map[string]string, names []s
 		if key == keyExempt || key == keyRules {
 			most = maxListBytes
 		}
-		if len(value) > most {
-			c.addf(path, "its value has %d bytes, at most %d are allowed", len(value), most)
+		if len(value) > most || value == cutMark {
+			c.addf(path, "its value has more than %d bytes", most) // how many more, no record keeps
 			continue
 		}
 		raw, err := annotationJSON(key, value)

@@ -199,8 +199,8 @@ func TestAnnotations(t *testing.T) {
 			"any", pod("grace", many("0", 256)+"9m", "exempt", "["+many(" ", 256<<10)+"]"),
 			[]policy.Policy{observed},
 			[]string{
-				`annotation halfclose.cni/grace: its value has 258 bytes, at most 256 are allowed (the pod is only observed)`,
-				`annotation halfclose.cni/exempt: its value has 262146 bytes, at most 262144 are allowed (the pod is only observed)`,
+				`annotation halfclose.cni/grace: its value has more than 256 bytes (the pod is only observed)`,
+				`annotation halfclose.cni/exempt: its value has more than 262144 bytes (the pod is only observed)`,
 			},
 		},
 	} {
@@ -264,6 +264,13 @@ func TestResolveRaisesEveryPatienceToTheLeast(t *testing.T) {
 	p := l.Resolve(10 * time.Second).Policies[0]
 	if p.CloseWaitGrace != 10*second || p.FinWait2Grace != 20*second || p.ProbeAfter != 10*second || p.PendingGrace != policy.Never {
 		t.Errorf("got %+v", p)
+	}
+	for key, want := range map[string]string{
+		"closeWaitGrace": policy.SourceMinGrace, "probeAfter": policy.SourceMinGrace, "finWait2Grace": policy.SourceNetwork, "pendingGrace": policy.SourceNetwork,
+	} {
+		if p.Sources[key] != want {
+			t.Errorf("%s comes from %q, want %q", key, p.Sources[key], want)
+		}
 	}
 	want := policy.Values{
 		Grace: new(10 * second), CloseWaitGrace: new(11 * second), FinWait2Grace: new(10 * second), ProbeAfter: new(10 * second),
@@ -378,7 +385,7 @@ func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
 		annotations[fmt.Sprintf("%sx%03d", policy.AnnotationPrefix, i)] = many("x", 1000)
 	}
 	kept := policy.ReservedAnnotations(annotations)
-	if len(kept) != 2+16 || kept["halfclose.cni/grace"] != "1m" || kept["halfclose.cni/exempt"] != `[{"loopback": true}]` {
+	if len(kept) != 2+16+1 || kept["halfclose.cni/grace"] != "1m" || kept["halfclose.cni/exempt"] != `[{"loopback": true}]` {
 		t.Errorf("kept %d: %v", len(kept), kept)
 	}
 	if value, ok := kept["halfclose.cni/x015"]; !ok || value != "" {
@@ -387,8 +394,47 @@ func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
 	if r := (policy.Layers{Annotations: kept}).Resolve(0); r.Policies[0].Mode != policy.Observe {
 		t.Errorf("mode %s", r.Policies[0].Mode)
 	}
+	for _, overrides := range []policy.PodOverrides{policy.OverridesAny, policy.OverridesNone} {
+		all := policy.Layers{Annotations: annotations, PodOverrides: overrides}.Resolve(0).Problems
+		recorded := policy.Layers{Annotations: policy.ReservedAnnotations(kept), PodOverrides: overrides}.Resolve(0).Problems
+		if diff := cmp.Diff(all, recorded); diff != "" {
+			t.Errorf("a record says other than what there is (-want +got):\n%s", diff)
+		}
+	}
 	if policy.ReservedAnnotations(nil) != nil || policy.ReservedAnnotations(pod()) == nil {
 		t.Error("annotations that the runtime did not pass are not distinguished from a pod without ours")
+	}
+}
+
+func TestReservedAnnotationsAreBounded(t *testing.T) {
+	const list = 256 << 10
+	for name, tt := range map[string]struct {
+		annotations map[string]string
+		most        int // bytes of JSON
+	}{
+		"a mode of characters that HTML escapes": {pod("mode", many("<", 200_000)), 1 << 10},
+		"a mode of control characters":           {pod("mode", many("\x01", 200_000)), 4 << 10},
+		"a mode of what is no UTF-8":             {pod("mode", many("\x80", 200_000)), 4 << 10},
+		"a grace cut within a character":         {pod("grace", many("x", 255)+many("ä", 99)), 1 << 10},
+		"a list of characters that HTML escapes": {pod("exempt", `["`+many("<", list-4)+`"]`), list + 1<<10},
+		"a list of control characters":           {pod("exempt", many("\x01", list)), 4 << 10},
+		"a list of what is no UTF-8":             {pod("rules", `["`+many("\xff", list-4)+`"]`), 4 << 10},
+		"a list that is too long":                {pod("rules", "["+many(" ", list)+"]"), 1 << 10},
+		"a list with something behind it":        {pod("rules", "[]"+many(" ", 1000)+"x"), 2 << 10},
+		"two lists that are too long together":   {pod("rules", "["+many("\n", list-2)+"]", "exempt", `[{}`+many("\n", list-4)+"]"), 2*list + 1<<10},
+		"an unknown name":                        {pod(many("y", 200_000), "1"), 1 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kept := policy.Layers{Annotations: policy.ReservedAnnotations(tt.annotations)}
+			data, err := kept.MarshalJSON()
+			if err != nil || len(data) > tt.most {
+				t.Errorf("%d bytes, %v", len(data), err)
+			}
+			if p := kept.Resolve(0).Policies[0]; p.Mode != policy.Observe {
+				t.Errorf("the pod's mode is %s", p.Mode)
+			}
+			checkWarnings(t, kept.Resolve(0).Problems)
+		})
 	}
 }
 

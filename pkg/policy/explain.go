@@ -60,7 +60,11 @@ func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now 
 		if v.Reason == UnackedData {
 			text = fmt.Sprintf("its peer has %d bytes still to acknowledge", s.WQueue)
 		}
-		return text + e.by(keyPendingGrace, v.EndWhy.Ref) + e.next(v, now)
+		key := keyPendingGrace
+		if v.EndWhy.Patience == v.EndWhy.Grace {
+			key = e.graceKey()
+		}
+		return text + e.by(key, v.EndWhy.Ref) + e.next(v, now)
 	case Destroyable, WouldDestroy:
 		key := e.graceKey()
 		if v.EndWhy.Reason != Unknown && v.EndWhy.Patience > v.EndWhy.Grace {
@@ -111,7 +115,7 @@ func (e *explanation) by(key string, ref RuleRef) string {
 	if ref.Policy >= len(e.policies) {
 		return ""
 	}
-	if ref.List != ListBase {
+	if p := &e.policies[ref.Policy]; ref.List == ListRules && ref.Index < len(p.Rules) && p.Rules[ref.Index].Values.names(key) {
 		return " (" + e.entry(ref) + ")"
 	}
 	return " (" + e.source(ref.Policy, key) + ")"
@@ -146,16 +150,20 @@ func (e *explanation) next(v *Verdict, now monotime.Time) string {
 		text = "; its peer " + e.would(v, "is asked", "would be asked") + " in " + ago(v.AskAt, now)
 	}
 	if now.Before(v.Deadline) {
-		text += "; it " + e.would(v, "is destroyed", "would be destroyed") + " in " + ago(v.Deadline, now)
+		is := "is destroyed"
+		if v.Act == Off || v.Deadline != v.EndAt {
+			is = "may be destroyed, depending on its owner,"
+		}
+		text += "; it " + e.would(v, is, "would be destroyed") + " in " + ago(v.Deadline, now)
 	}
 	return text
 }
 
 func (e *explanation) would(v *Verdict, is, would string) string {
-	if v.Act == Destroy {
-		return is
+	if v.Act == Observe {
+		return would
 	}
-	return would
+	return is
 }
 
 // ago is how long a moment is before another, as people read it.

@@ -13,7 +13,7 @@ import (
 // a few letters may be wrong or missing, more of them after a beginning that is right.
 func nearest(s string, names []string) (string, bool) {
 	const (
-		longest = 64  // nobody mistypes a name into something longer, and the distance is quadratic
+		longest = 64  // no name is mistyped into something longer, and the distance is quadratic
 		enough  = 0.7 // of 1: "graze" is 0.86 of "grace", "closeWait" 0.79 of "closeWaitGrace"
 	)
 	if s == "" || len(s) > longest {

@@ -76,9 +76,10 @@ type History struct {
 	State inetdiag.State
 	Role  Role
 	Owned bool // by a process, at the last look
-	// Asks is how many questions its peer was asked in this idle time. It stands here for its size: there may be
+	// Asks is how many questions its peer was asked in this idle time, AllAsks since Since. They stand here for their
+	// size: there may be
 	// 500,000 histories.
-	Asks uint8 // prose:ok: a count of questions
+	Asks, AllAsks uint8 // prose:ok: counts of questions
 
 	// Since is when it became half-closed, or the earliest moment that can be proven.
 	Since monotime.Time
@@ -93,8 +94,9 @@ type History struct {
 	// Frozen is for how long all its owners have been frozen or stopped since Since, FrozenIdle how much of that
 	// fell into the present idle time. Neither counts as idle. AddFrozen changes both.
 	Frozen, FrozenIdle time.Duration
-	// PeerAlive is when its peer last answered a question; zero if it has not. Progress makes it and Asks zero.
-	PeerAlive monotime.Time
+	// Asked is when its peer was last asked, or could not be; zero if it never was. PeerAlive is when its peer last
+	// answered a question in this idle time; zero if it has not.
+	Asked, PeerAlive monotime.Time
 
 	Counters Counters
 	SegsIn   uint32
@@ -108,8 +110,12 @@ func (h *History) AddFrozen(d time.Duration) {
 	}
 }
 
-// AddQuestion notes that the peer was asked.
-func (h *History) AddQuestion() { h.Asks += min(1, math.MaxUint8-h.Asks) }
+// AddQuestion notes that the peer was asked, or could not be.
+func (h *History) AddQuestion(at monotime.Time) {
+	h.Asks += min(1, math.MaxUint8-h.Asks)
+	h.AllAsks += min(1, math.MaxUint8-h.AllAsks)
+	h.Asked = at
+}
 
 // IdleStart returns when the socket's idle time starts by a clock, the time added in which it could not act.
 func (h *History) IdleStart(c Clock) monotime.Time {
@@ -143,7 +149,8 @@ func Follow(prev *History, look Look) History {
 		return next
 	}
 	next.Start, next.Since, next.Progress = prev.Start, prev.Since, prev.Progress
-	next.Frozen, next.FrozenIdle, next.Asks, next.PeerAlive = prev.Frozen, prev.FrozenIdle, prev.Asks, prev.PeerAlive
+	next.Frozen, next.FrozenIdle = prev.Frozen, prev.FrozenIdle
+	next.Asks, next.AllAsks, next.Asked, next.PeerAlive = prev.Asks, prev.AllAsks, prev.Asked, prev.PeerAlive
 	if prev.Role != RoleUnknown {
 		next.Role = prev.Role // decided once: the listener that proved it may be gone
 	}
@@ -153,7 +160,7 @@ func Follow(prev *History, look Look) History {
 	if next.Owned && !prev.Owned {
 		// It was just taken from the listener's queue: its owner's time begins now.
 		next.Since, next.Start = look.At, look.At
-		next.Frozen = 0
+		next.Frozen, next.AllAsks = 0, 0
 		next.restart()
 	}
 	if next.Counters != prev.Counters {

@@ -186,6 +186,7 @@ type examination struct {
 	above  []RuleRef
 
 	command string // of the owner whose sentence is sought
+	looks   int    // how often entries were searched
 	unknown bool   // no owner is known
 }
 
@@ -197,7 +198,7 @@ func (x *examination) judgePolicy() (joined, least Sentence) {
 		return x.from(0)
 	}
 	for i, o := range x.f.Owners {
-		if i > 0 && o.Command == x.command {
+		if isNamed(x.f.Owners[:i], o.Command) {
 			continue
 		}
 		x.command = o.Command
@@ -216,9 +217,15 @@ func (x *examination) judgePolicy() (joined, least Sentence) {
 	return joined, least
 }
 
+// isNamed reports whether one of the owners has the name.
+func isNamed(all []Owner, command string) bool {
+	return slices.ContainsFunc(all, func(o Owner) bool { return sameCommand(o.Command, command) })
+}
+
 // from returns the sentence of the policy's entries from the i-th on, exemptions first. An entry that matches ends the
 // search; one that may match contributes its sentence, and the search goes on.
 func (x *examination) from(i int) (joined, least Sentence) {
+	x.looks++
 	exempt := len(x.policy.Exempt)
 	for ; i < exempt+len(x.policy.Rules); i++ {
 		ref := RuleRef{Policy: x.index, List: ListExempt, Index: i}
@@ -285,6 +292,7 @@ func (v *Verdict) conclude(least *Sentence, h *History, s *inetdiag.Socket, f Fa
 		v.Reason = OwnerUnknown
 	default:
 		v.Reason = least.reason(h, now)
+		v.ActWhy, v.AskWhy, v.EndWhy = least.ActWhy, least.AskWhy, least.EndWhy // what the reason is of
 	}
 	if least.EndAt != Forever {
 		v.Deadline = least.EndAt

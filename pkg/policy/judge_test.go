@@ -597,7 +597,7 @@ func testPolicy() policy.Policy {
 func answered(asks int, seconds float64) func(*policy.History) {
 	return func(h *policy.History) {
 		for range asks {
-			h.AddQuestion()
+			h.AddQuestion(at(seconds))
 		}
 		h.PeerAlive = at(seconds)
 	}
@@ -633,7 +633,44 @@ func TestQuestionsAreAskedAtDoublingGapsOfAnHourAtMost(t *testing.T) {
 				if got := v.AskAt; got != at(0).Add(want) && (want != 0 || got != policy.Forever) {
 					t.Errorf("question %d after %v, want %v", i+1, got.Sub(at(0)), want)
 				}
-				h.AddQuestion()
+				h.AddQuestion(min(v.AskAt, at(1e6)))
+			}
+		})
+	}
+}
+
+func TestQuestionsStayRareHoweverManyThereWere(t *testing.T) {
+	for name, tt := range map[string]struct {
+		clock    policy.Clock
+		progress time.Duration // how often a byte moves, 0 for never
+		lasts    time.Duration
+		want     int
+	}{
+		"idle for twenty days: each hour in the end":          {policy.ClockProgress, 0, 480 * time.Hour, 487},
+		"the state clock does not begin again with each byte": {policy.ClockState, 5 * time.Second, 10 * time.Minute, 5},
+		"the progress clock does, and is never over":          {policy.ClockProgress, 5 * time.Second, 10 * time.Minute, 0},
+		"it asks once between bytes that are far apart":       {policy.ClockProgress, 25 * time.Second, 10 * time.Minute, 24},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := testPolicy()
+			p.CloseWaitGrace, p.ProbeAfter, p.Clock = policy.Never, 10*second, tt.clock
+			s := closeWait(0)
+			h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
+			asked := 0
+			for now := at(0); now < at(0).Add(tt.lasts); now = now.Add(5 * time.Second) {
+				if tt.progress > 0 && now > at(0) && now.Sub(at(0))%tt.progress == 0 {
+					s.Info.BytesAcked++
+				}
+				s.Info.LastAckRecv, s.Info.SegsIn = 0, s.Info.SegsIn+1
+				h = policy.Follow(&h, policy.Look{At: now, Socket: s})
+				v := policy.Judge([]policy.Policy{p}, &h, s, policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{}}}, now)
+				if v.Ask {
+					h.AddQuestion(now)
+					asked++
+				}
+			}
+			if asked != tt.want {
+				t.Errorf("asked %d times, want %d", asked, tt.want)
 			}
 		})
 	}
@@ -648,7 +685,7 @@ func TestQuestionsNeverOverflow(t *testing.T) {
 		if v := policy.Judge([]policy.Policy{p}, &h, s, policy.Facts{}, at(1)); v.AskAt != policy.Forever {
 			t.Fatalf("after %d questions asked at %d", h.Asks, v.AskAt)
 		}
-		h.AddQuestion()
+		h.AddQuestion(at(1))
 	}
 	if h.Asks != 255 {
 		t.Errorf("%d questions are counted", h.Asks)
@@ -680,6 +717,9 @@ func TestCapped(t *testing.T) {
 			if v.Reason != tt.want || v.Ask != tt.ask || v.Destroy() != (tt.want == policy.Destroyable) {
 				t.Errorf("%v, ask %v, destroy %v", v.Reason, v.Ask, v.Destroy())
 			}
+			if off := tt.want == policy.ModeOff; off != (v.AskAt == policy.Forever) || off != (v.EndAt == policy.Forever) {
+				t.Errorf("asked from %d, destroyed from %d", v.AskAt, v.EndAt)
+			}
 			if (tt.mode == policy.Destroy) != (v.Standing == policy.StandingNone) {
 				t.Errorf("its other end is spared: %v", v.Standing)
 			}
@@ -691,6 +731,40 @@ func TestCapped(t *testing.T) {
 	orphan := closeWait(0, finWait2, func(s *inetdiag.Socket) { s.Inode = 0 })
 	if v := policy.Judge([]policy.Policy{p}, &h, orphan, f, at(99)).Capped(policy.Off); v.Reason != policy.Orphan {
 		t.Errorf("an orphan is reported as %v", v.Reason)
+	}
+}
+
+func TestKernelTLSSparesOnlyWhatHasBytesToRead(t *testing.T) {
+	p := testPolicy()
+	p.ProbeAfter = 5 * second
+	for name, tt := range map[string]struct {
+		ulp    string
+		rqueue uint32 // with the FIN
+		spared bool
+	}{
+		"kernel TLS with bytes to read":       {"tls", 2, true},
+		"kernel TLS with nothing to read":     {"tls", 1, false},
+		"without kernel TLS, bytes to read":   {"", 2, false},
+		"another protocol with bytes to read": {"espintcp", 2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := closeWait(0, func(s *inetdiag.Socket) { s.ULP, s.RQueue = tt.ulp, tt.rqueue })
+			h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
+			v := policy.Judge([]policy.Policy{p}, &h, s, policy.Facts{}, at(1))
+			if (v.AskAt == policy.Forever) != tt.spared || (v.EndAt == policy.Forever) != tt.spared {
+				t.Errorf("asked from %d, destroyed from %d", v.AskAt, v.EndAt)
+			}
+		})
+	}
+}
+
+func TestAFrozenOwnerIsLookedAtAgain(t *testing.T) {
+	s := closeWait(0)
+	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
+	f := policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Frozen: true}}}
+	v := policy.Judge([]policy.Policy{testPolicy()}, &h, s, f, at(8))
+	if v.Reason != policy.OwnerFrozen || v.Again != at(10) {
+		t.Errorf("%v, again after %v, want after 10 s", v.Reason, v.Again.Sub(at(0)))
 	}
 }
 

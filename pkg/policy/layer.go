@@ -130,7 +130,7 @@ func readInterval(c *collector, path string, raw json.RawMessage, to *time.Durat
 // What has a problem is left out.
 func ParseLayer(data []byte, source string) (Layer, Problems) {
 	l := Layer{Source: source}
-	var c collector
+	c := collector{most: maxProblems}
 	if obj, ok := c.object("$", data); ok {
 		keys := l.readers(&c)
 		ours := slices.Sorted(maps.Keys(keys))
@@ -141,7 +141,7 @@ func ParseLayer(data []byte, source string) (Layer, Problems) {
 		})
 		l.check(&c, "$")
 	}
-	return l, c.problems
+	return l, c.bounded()
 }
 
 // layerJSON is a layer as it stands in a conflist.
@@ -165,7 +165,7 @@ func (l Layer) MarshalJSON() ([]byte, error) {
 	if l.Rules != nil {
 		out.Rules = &l.Rules
 	}
-	return json.Marshal(out)
+	return marshalPlain(out)
 }
 
 // UnmarshalJSON reads a layer from a record. Any problem, an unknown key too, is an error that wraps Problems,

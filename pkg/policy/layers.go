@@ -100,7 +100,7 @@ func (l Layers) MarshalJSON() ([]byte, error) {
 	if l.Network.Source != SourceNetwork {
 		out.Source = l.Network.Source
 	}
-	return json.Marshal(out)
+	return marshalPlain(out)
 }
 
 // UnmarshalJSON reads the layers from a record. A key that is missing or unknown, or given twice, and any value that is

@@ -109,7 +109,7 @@ func (m *Match) certain(s *inetdiag.Socket) bool {
 		return true
 	}
 	local, peer := s.ID.Local(), s.ID.Peer()
-	addr := peer.Addr().Unmap().WithZone("") // a prefix contains no address that has a zone
+	addr := peer.Addr().Unmap() // the kernel gives no zone, with which no prefix would contain it
 	return (len(m.LocalPorts) == 0 || m.LocalPorts.Contains(local.Port())) &&
 		(len(m.PeerPorts) == 0 || m.PeerPorts.Contains(peer.Port())) &&
 		(len(m.Peers) == 0 || slices.ContainsFunc(m.Peers, func(p netip.Prefix) bool { return p.Contains(addr) })) &&

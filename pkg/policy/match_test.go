@@ -165,6 +165,23 @@ func TestExemptProblems(t *testing.T) {
 			`[{"_why": "?"}]`,
 			[]string{`$.exempt[0]: an entry without keys would exempt every socket: write "mode": "off" for that`},
 		},
+		"too many, and one of the first wrong": {
+			`[{"peers": "x"}` + many(`, {"loopback": true}`, 64) + `]`,
+			[]string{"$.exempt: 65 entries, at most 64 are allowed", `$.exempt[0].peers: "x" is no address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`},
+		},
+		"too many ranges, and one of the first wrong": {
+			`[{"peers": "x` + many(",10.0.0.1", 16) + `", "uids": "x` + many(",1", 16) + `", "localPorts": "x` + many(",1", 16) + `", "commands": [""` + many(`,"a"`, 16) + `]}]`,
+			[]string{
+				"$.exempt[0].peers: 17 networks, at most 16 are allowed",
+				`$.exempt[0].peers: "x" is no address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
+				"$.exempt[0].uids: 17 ranges, at most 16 are allowed",
+				`$.exempt[0].uids: "x": a user ID is a number from 0 to 4294967295`,
+				"$.exempt[0].localPorts: 17 ranges, at most 16 are allowed",
+				`$.exempt[0].localPorts: "x": a port is a number from 1 to 65535`,
+				"$.exempt[0].commands: 17 entries, at most 16 are allowed",
+				"$.exempt[0].commands[0]: a process name is missing",
+			},
+		},
 		"not a list": {
 			`{"loopback": true}`,
 			[]string{`$.exempt: want a list such as [{"localPorts": "22"}, {"loopback": true}], got an object`},

@@ -41,15 +41,15 @@ func notOurs() []string {
 	}
 }
 
-// isComment reports whether a key is by convention nobody's: the way to write a comment in JSON.
+// isComment reports whether a key is by convention of no program: the way to write a comment in JSON.
 func isComment(key string) bool { return strings.HasPrefix(key, "_") }
 
 // ParseNetwork reads the plugin's object of a conflist, as it stands there or as a runtime hands it to a
-// plugin. It never fails: a value that has a problem is left out, and every problem is returned. What is not
-// a JSON object at all is one problem, and the layer is empty.
+// plugin. It never fails: a value that has a problem is left out, and every problem is returned, up to a number that
+// a record can hold. What is not a JSON object at all is one problem, and the layer is empty.
 func ParseNetwork(conf []byte) (Network, Problems) {
 	n := Network{Layer: Layer{Source: SourceNetwork}}
-	var c collector
+	c := collector{most: maxProblems}
 	if err := json.Unmarshal(conf, new(json.RawMessage)); err != nil {
 		c.addf("$", "not JSON: %s", err)
 		return n, c.problems
@@ -71,7 +71,7 @@ func ParseNetwork(conf []byte) (Network, Problems) {
 	})
 	n.Layer.check(&c, "$")
 	n.PodAnnotations = declares(obj, CapabilityPodAnnotations)
-	return n, c.problems
+	return n, c.bounded()
 }
 
 // Layers returns the layers of an attachment to the network. The annotations are the ones that the runtime passed,

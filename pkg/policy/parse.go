@@ -83,7 +83,7 @@ func (c *collector) text(path string, raw json.RawMessage, want string) (string,
 	return s, true
 }
 
-// list reads a list of at most most values.
+// list reads a list. Of one with more than most values the first are returned, so that what is wrong in them is told at once.
 func (c *collector) list(path string, raw json.RawMessage, want string, most int) ([]json.RawMessage, bool) {
 	var values []json.RawMessage
 	if len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &values) != nil {
@@ -92,7 +92,7 @@ func (c *collector) list(path string, raw json.RawMessage, want string, most int
 	}
 	if len(values) > most {
 		c.addf(path, "%d entries, at most %d are allowed", len(values), most)
-		return nil, false
+		values = values[:most]
 	}
 	return values, true
 }
@@ -194,4 +194,15 @@ func optional[T any](to **T, read func(path string, raw json.RawMessage, to *T) 
 			*to = v
 		}
 	}
+}
+
+// marshalPlain does what json.Marshal does without escaping for HTML, which makes six bytes of one.
+func marshalPlain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -138,8 +138,13 @@ func (p Policy) capped(m Mode, source string) Policy {
 
 // atLeast returns the policy with no patience below least.
 func (p Policy) atLeast(least Patience) Policy {
-	for _, to := range []*Patience{&p.CloseWaitGrace, &p.FinWait2Grace, &p.ProbeAfter, &p.PendingGrace} {
-		*to = max(*to, least)
+	p.Sources = maps.Clone(p.Sources)
+	for key, to := range map[string]*Patience{
+		keyCloseWaitGrace: &p.CloseWaitGrace, keyFinWait2Grace: &p.FinWait2Grace, keyProbeAfter: &p.ProbeAfter, keyPendingGrace: &p.PendingGrace,
+	} {
+		if *to < least {
+			*to, p.Sources[key] = least, SourceMinGrace
+		}
 	}
 	p.changeRules(func(v *Values) {
 		for _, to := range v.patiences() {
@@ -170,6 +175,8 @@ const (
 	SourceBuiltIn    = "built-in"
 	SourceNetwork    = "network"
 	SourceAnnotation = "annotation"
+	// SourceMinGrace is the source of a patience that was shorter than the reaper allows.
+	SourceMinGrace = "--min-grace"
 	// SourceWrongAnnotation is the source of a mode that is observe because of a mistake in an annotation.
 	SourceWrongAnnotation = "wrong annotation"
 	// SourceTooManyRules is that of one because several layers come to more rules and exemptions than one may have.

@@ -85,14 +85,15 @@ func (p Ports) canonical() Ports {
 }
 
 func parsePorts(s string) (Ports, []error) {
-	items := strings.Split(s, ",")
-	if len(items) > maxRanges {
-		return nil, []error{fmt.Errorf("%d ranges, at most %d are allowed", len(items), maxRanges)}
-	}
 	var (
 		ports Ports
 		errs  []error
 	)
+	items := strings.Split(s, ",")
+	if len(items) > maxRanges {
+		errs = append(errs, fmt.Errorf("%d ranges, at most %d are allowed", len(items), maxRanges))
+		items = items[:maxRanges] // the others are not looked at
+	}
 	for _, item := range items {
 		r, err := parseRange(strings.TrimSpace(item))
 		if err != nil {

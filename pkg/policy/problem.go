@@ -42,6 +42,9 @@ func (p Problems) Strings() []string {
 	return all
 }
 
+// maxProblems is how many problems of one configuration are told apart: an attachment's record keeps them.
+const maxProblems = 64
+
 // maxHints is how often the name that was probably meant is looked for in one configuration: the search costs
 // far more than the message, and the author of a configuration may be a tenant.
 const maxHints = 64
@@ -56,6 +59,14 @@ type collector struct {
 
 // count returns how many problems there are, kept or not.
 func (c *collector) count() int { return len(c.problems) + c.dropped }
+
+// bounded returns the problems that are kept, with one more that says how many are not.
+func (c *collector) bounded() Problems {
+	if c.dropped == 0 {
+		return c.problems
+	}
+	return append(c.problems, Problem{Path: "$", Message: fmt.Sprintf("and %d more", c.dropped)})
+}
 
 // isFull reports whether a further problem would not be kept.
 func (c *collector) isFull() bool { return c.most > 0 && len(c.problems) >= c.most }

@@ -125,6 +125,9 @@ func (r random) judged() *judged {
 	if r.IntN(3) == 0 {
 		j.history.Progress = max(since, r.moment())
 	}
+	if j.history.Asks > 0 {
+		j.history.AllAsks, j.history.Asked = j.history.Asks+uint8(r.IntN(3)), r.moment()
+	}
 	if j.history.Asks > 0 && r.IntN(2) == 0 {
 		j.history.PeerAlive = r.moment()
 	}

@@ -62,6 +62,23 @@ func (v *Values) grace(s inetdiag.State) (*Patience, string) {
 	return v.Grace, keyGrace
 }
 
+// names reports whether the values name the one of a policy's key, one that a key for both states gives included.
+func (v *Values) names(key string) bool {
+	switch key {
+	case keyMode:
+		return v.Mode != nil
+	case keyCloseWaitGrace:
+		return v.Grace != nil || v.CloseWaitGrace != nil
+	case keyFinWait2Grace:
+		return v.Grace != nil || v.FinWait2Grace != nil
+	case keyProbeAfter:
+		return v.ProbeAfter != nil
+	case keyPendingGrace:
+		return v.PendingGrace != nil
+	}
+	return false
+}
+
 // patiences are the times that the values name, to be changed.
 func (v *Values) patiences() []**Patience {
 	return []**Patience{&v.Grace, &v.CloseWaitGrace, &v.FinWait2Grace, &v.ProbeAfter, &v.PendingGrace}

@@ -161,11 +161,10 @@ func askAt(t terms, why Why, h *History, s *inetdiag.Socket) (monotime.Time, Why
 		why.Reason = UnreadData
 		return Forever, why
 	}
-	wait, gap := questionAfter(time.Duration(t.probeAfter), h.Asks)
-	at := why.Start.Add(wait)
-	if !h.PeerAlive.IsZero() {
-		// Questions that were held up do not follow each other closely.
-		at = max(at, h.PeerAlive.Add(gap/2))
+	at := nextQuestion(t.probeAfter, h.IdleStart(ClockProgress), h.Asks, h.Asked)
+	if t.clock == ClockState {
+		// Its idle time does not begin again with progress, and so its questions do not.
+		at = min(at, nextQuestion(t.probeAfter, why.Start, h.AllAsks, h.Asked))
 	}
 	return at, why
 }
@@ -189,6 +188,21 @@ func endAt(t terms, why Why, s *inetdiag.Socket) (monotime.Time, Why) {
 		return Forever, why
 	}
 	return why.Start.Add(time.Duration(why.Patience)), why
+}
+
+// nextQuestion returns when a peer is asked next that was asked a number of times since the start of an idle time, and
+// last at a time, zero if never.
+func nextQuestion(probeAfter Patience, start monotime.Time, asks uint8, asked monotime.Time) monotime.Time {
+	wait, gap := questionAfter(time.Duration(probeAfter), asks)
+	at := start.Add(wait)
+	switch {
+	case asked.IsZero():
+		return at
+	case gap < maxGap:
+		return max(at, asked.Add(gap/2)) // questions that were held up do not follow each other closely
+	default:
+		return max(at, asked.Add(gap)) // for longer than questions are counted
+	}
 }
 
 // maxGap is the longest time between two questions to a peer that is alive. It is not to be below 20 minutes:

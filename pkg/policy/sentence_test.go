@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -120,11 +121,15 @@ func TestIdleStart(t *testing.T) {
 	check(10, 2)
 	h.AddFrozen(3 * time.Second)
 	check(13, 5)
+	h = policy.History{Since: at(5), Start: at(0)} // one that cannot be
+	check(5, 5)
+	h.Frozen = 2 * time.Second
+	check(7, 7)
 }
 
 func TestFollowKeepsWhatBelongsToTheConnection(t *testing.T) {
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: closeWait(0), Role: policy.RoleServer})
-	h.AddQuestion()
+	h.AddQuestion(at(1))
 	h.AddFrozen(time.Second)
 	h.PeerAlive = at(1)
 	next := policy.Follow(&h, policy.Look{At: at(5), Socket: closeWait(5 * time.Second)})
@@ -147,5 +152,42 @@ func TestFollowKeepsWhatBelongsToTheConnection(t *testing.T) {
 	next = policy.Follow(&h, policy.Look{At: at(5), Socket: other})
 	if next.Role != policy.RoleUnknown || next.Asks != 0 || next.PeerAlive != 0 || next.Frozen != 0 || next.Start != at(5) {
 		t.Errorf("another connection took something over: %+v", next)
+	}
+}
+
+func TestFollowProvesWhenASocketBecameHalfClosed(t *testing.T) {
+	first := policy.Follow(nil, policy.Look{At: at(5), Socket: closeWait(0)})
+	if next := policy.Follow(&first, policy.Look{At: at(6), Entered: at(3), Socket: closeWait(time.Second)}); next.Since != at(3) || next.Start != at(5) {
+		t.Errorf("half-closed since %v, idle since %v, want 3s and 5s", next.Since.Sub(at(0)), next.Start.Sub(at(0)))
+	}
+}
+
+func TestFollowNoticesAnotherConnectionByASegmentThatIsNotCounted(t *testing.T) {
+	h := policy.Follow(nil, policy.Look{At: at(0), Socket: closeWait(0)})
+	for name, tt := range map[string]struct {
+		lastAck float64 // after the first look
+		another bool
+	}{
+		"one that was being processed at the earlier look": {0.04, false},
+		"one that came after it":                           {0.06, true},
+		"one that came long after it":                      {4, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ago := at(10).Sub(at(tt.lastAck))
+			next := policy.Follow(&h, policy.Look{At: at(10), Socket: closeWait(ago)})
+			if (next.Start == at(10)) != tt.another {
+				t.Errorf("idle since %v", next.Start.Sub(at(0)))
+			}
+		})
+	}
+}
+
+func TestAnOwnersTimeBeginsWhenItAccepts(t *testing.T) {
+	h := policy.Follow(nil, policy.Look{At: at(0), Socket: closeWait(0, func(s *inetdiag.Socket) { s.Inode = 0 })})
+	h.AddFrozen(3 * time.Second)
+	h.AddQuestion(at(1))
+	next := policy.Follow(&h, policy.Look{At: at(5), Socket: closeWait(5 * time.Second)})
+	if next.Start != at(5) || next.Since != at(5) || next.Frozen != 0 || next.FrozenIdle != 0 || next.AllAsks != 0 || next.Asks != 0 {
+		t.Errorf("it took something over from the queue: %+v", next)
 	}
 }

@@ -67,7 +67,7 @@ func (c *collector) uids(path string, raw json.RawMessage) []UIDRange {
 	items := strings.Split(text, ",")
 	if len(items) > maxRanges {
 		c.addf(path, "%d ranges, at most %d are allowed", len(items), maxRanges)
-		return nil
+		items = items[:maxRanges] // the others are not looked at
 	}
 	var uids []UIDRange
 	for _, item := range items {

@@ -142,7 +142,7 @@ func (w *watcher) unreadable(problems []state.Problem) []state.Record {
 
 // judge says why nothing can be done about a record, "" if something can, and whether that is for good. A
 // path that cannot be looked at for any other reason than that the namespace is gone decides nothing:
-// whoever works in the namespace looks again, and says what is wrong.
+// the one that works in the namespace looks again, and says what is wrong.
 func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 	if r.Boot != w.boot {
 		return "recorded before the last boot", true

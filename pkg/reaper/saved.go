@@ -29,8 +29,8 @@ type savedCandidate struct {
 // namespace, so the next reaper may run in another one. Version 1 had the times of the reaper's own and
 // did not say which: its ages are not trusted.
 const (
-	savedMagic  = "halfclose candidates 2\n"
-	savedEntry  = 3*8 + inetdiag.SizeofID + 4 + 7*8 + 4*8 + 4
+	savedMagic  = "halfclose candidates 3\n"
+	savedEntry  = 3*8 + inetdiag.SizeofID + 5 + 8*8 + 4*8 + 4
 	savedHeader = len(savedMagic) + bootIDLength
 	// bootIDLength is that of /proc/sys/kernel/random/boot_id without its newline.
 	bootIDLength = 36
@@ -47,8 +47,8 @@ func appendCandidate(b []byte, s savedCandidate) []byte {
 	if h.Owned {
 		owned = 1
 	}
-	b = append(b, byte(h.State), owned, byte(h.Role), h.Asks)
-	for _, t := range []monotime.Time{h.Since, h.Start, h.Progress, h.Last, h.PeerAlive} {
+	b = append(b, byte(h.State), owned, byte(h.Role), h.Asks, h.AllAsks)
+	for _, t := range []monotime.Time{h.Since, h.Start, h.Progress, h.Last, h.Asked, h.PeerAlive} {
 		b = le.AppendUint64(b, uint64(t))
 	}
 	b = le.AppendUint64(b, uint64(h.Frozen))
@@ -104,7 +104,7 @@ func decodeCandidates(b []byte, boot string, now monotime.Time) (all []savedCand
 // plausible reports whether a history is such as an earlier reaper can have saved: no time is before boot or to come, a
 // socket was not looked at before it became half-closed, and was not frozen for longer than it was that.
 func plausible(h policy.History, now monotime.Time) bool {
-	for _, t := range []monotime.Time{h.Progress, h.PeerAlive} {
+	for _, t := range []monotime.Time{h.Progress, h.Asked, h.PeerAlive} {
 		if t < 0 || now < t {
 			return false
 		}
@@ -128,9 +128,9 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 		return s, fmt.Errorf("saved candidates: %w", err)
 	}
 	e = e[inetdiag.SizeofID:]
-	h.State, h.Owned, h.Role, h.Asks = inetdiag.State(e[0]), e[1] == 1, policy.Role(e[2]), e[3]
-	e = e[4:]
-	for _, t := range []*monotime.Time{&h.Since, &h.Start, &h.Progress, &h.Last, &h.PeerAlive} {
+	h.State, h.Owned, h.Role, h.Asks, h.AllAsks = inetdiag.State(e[0]), e[1] == 1, policy.Role(e[2]), e[3], e[4]
+	e = e[5:]
+	for _, t := range []*monotime.Time{&h.Since, &h.Start, &h.Progress, &h.Last, &h.Asked, &h.PeerAlive} {
 		*t = monotime.Time(u64())
 	}
 	h.Frozen, h.FrozenIdle = time.Duration(u64()), time.Duration(u64())

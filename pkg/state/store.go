@@ -149,7 +149,7 @@ func unlinkAt(dir int, name string) error {
 }
 
 // makeDirs makes the state directory and that of the records, and opens the latter. The state directory is
-// left as it is when it exists, whoever made it; that of the records is nobody's but ours.
+// left as it is when it exists, also where another program made it; that of the records is only ours.
 func (s *Store) makeDirs() (*os.Root, error) {
 	if err := makeDir(s.dir); err != nil {
 		return nil, fmt.Errorf("make state directory (%s sets another): %w", EnvDir, err)

@@ -184,6 +184,25 @@ func TestAsManyExemptionsAsThereMayBeFitAnAnnotation(t *testing.T) {
 	}
 }
 
+func TestAddRecordsWhateverIsWrongAndHoweverMuch(t *testing.T) {
+	keys := object{}
+	for i := range 12_000 {
+		keys[fmt.Sprintf("key%05d", i)] = i
+	}
+	for name, conf := range map[string]object{
+		"a mode of 200,000 characters": annotated(object{"halfclose.cni/mode": strings.Repeat("<", 200_000)}),
+		"12,000 unknown keys":          keys,
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.call(t, "ADD", chained("1.0.0").with(conf)).ok(t)
+			if r := n.record(t, blue); joined(r).Mode != policy.Observe || len(r.Warnings) == 0 {
+				t.Errorf("mode %v, warnings %q", joined(r).Mode, r.Warnings)
+			}
+		})
+	}
+}
+
 func TestAddBoundsAndEscapesWhatAPodSupplies(t *testing.T) {
 	for name, value := range map[string]any{"strings": "x", "numbers": 7} {
 		t.Run(name, func(t *testing.T) {
@@ -197,7 +216,7 @@ func TestAddBoundsAndEscapesWhatAPodSupplies(t *testing.T) {
 			if len(r.Warnings) == 0 || len(r.Warnings) > 20 || joined(r).Mode != policy.Observe {
 				t.Errorf("%d warnings in mode %v, want a few in observe", len(r.Warnings), joined(r).Mode)
 			}
-			if len(r.Layers.Annotations) > 16 {
+			if len(r.Layers.Annotations) > 16+1 { // and how many more
 				t.Errorf("%d unknown annotations are recorded", len(r.Layers.Annotations))
 			}
 			if strings.ContainsRune(o.stderr, '\x1b') || strings.Count(o.stderr, "\n") > 20 || len(o.stderr) > 1<<14 {

@@ -33,7 +33,7 @@ func (p *plugin) delAnyway(refused *types.Error) *types.Error {
 			return refused
 		}
 	}
-	p.warnf("go on in spite of: %v", refused)
+	p.warnf("go on despite: %v", refused)
 	p.drop(a)
 	return nil
 }

@@ -39,7 +39,7 @@ type plugin struct {
 
 	version  string       // the spec version that the configuration asks for, once it has been read
 	result   types.Result // what ADD is to print, once skel has no objection either
-	warnings []string     // what went wrong and keeps nobody from anything
+	warnings []string     // what went wrong and prevents nothing
 }
 
 // warner is a system log.
