@@ -342,7 +342,7 @@ func TestTheLargestListsFitAnAnnotation(t *testing.T) {
 		list(func(j int) string { return fmt.Sprintf("%d-%d", 4000000000+3*j, 4000000001+3*j) }),
 		list(func(j int) string { return fmt.Sprintf("%q", fmt.Sprintf("fifteen-bytes%02d", j)) }))
 	exempt := "[" + strings.Join(slices.Repeat([]string{match}, 64), ",") + "]"
-	rule := `{"match":` + match + `,"mode":"destroy","grace":"24h59m59s","closeWaitGrace":"24h59m59s","finWait2Grace":"24h59m59s",` +
+	rule := `{"match":` + strings.Replace(match, `"state":"CLOSE_WAIT",`, "", 1) + `,"mode":"destroy","grace":"24h59m59s","closeWaitGrace":"24h59m59s","finWait2Grace":"24h59m59s",` +
 		`"probeAfter":"24h59m59s","pendingGrace":"24h59m59s","clock":"progress","above":10000000,"askSigpipe":false}`
 	rules := "[" + strings.Join(slices.Repeat([]string{rule}, 64), ",") + "]"
 	for name, value := range map[string]string{"exempt": exempt, "rules": rules} {

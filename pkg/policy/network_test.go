@@ -31,9 +31,9 @@ const completeObject = `{
   "pendingGrace": "1h",
   "clock": "progress",
   "exempt": [
-    {"localPorts": "22,8000-8999"}, {"peers": "10.0.0.0/8", "peerPorts": "5432"}, {"loopback": true} ],
+    {"localPorts": "22,8000-8999"}, {"peers": "10.0.0.0/8", "peerPorts": "5432"}, {"loopback": true, "state": "CLOSE_WAIT"} ],
   "rules": [
-    {"match": {"role": "client", "state": "CLOSE_WAIT", "uids": "1000-1999", "commands": ["nc"]},
+    {"match": {"role": "client", "uids": "1000-1999", "commands": ["nc"]},
      "mode": "observe", "grace": "2m", "closeWaitGrace": "3m", "finWait2Grace": "never", "probeAfter": "30s",
      "pendingGrace": "never", "clock": "state", "above": 1000, "askSigpipe": true} ],
   "podOverrides": "any",
@@ -64,11 +64,11 @@ func complete() policy.Layer {
 		Exempt: []policy.Match{
 			{LocalPorts: policy.Ports{{22, 22}, {8000, 8999}}},
 			{Peers: prefixes("10.0.0.0/8"), PeerPorts: policy.Ports{{5432, 5432}}},
-			{Loopback: true},
+			{Loopback: true, State: inetdiag.CloseWait},
 		},
 		Rules: []policy.Rule{{
 			Match: policy.Match{
-				Role: policy.RoleClient, State: inetdiag.CloseWait, UIDs: []policy.UIDRange{{1000, 1999}}, Commands: []string{"nc"},
+				Role: policy.RoleClient, UIDs: []policy.UIDRange{{1000, 1999}}, Commands: []string{"nc"},
 			},
 			Values: policy.Values{
 				Mode: new(policy.Observe), Grace: new(2 * minute), CloseWaitGrace: new(3 * minute), FinWait2Grace: new(policy.Never),
@@ -330,6 +330,27 @@ func TestParseNetworkKeepsTheGoodValuesBesideTheBad(t *testing.T) {
 	}
 }
 
+func TestWhatIsCertainlyWithoutEffectIsAMistake(t *testing.T) {
+	for rule, want := range map[string]string{
+		`{"match": {"state": "CLOSE_WAIT"}, "finWait2Grace": "never"}`:                  `write "closeWaitGrace"`,
+		`{"match": {"state": "FIN_WAIT2"}, "closeWaitGrace": "never"}`:                  `write "finWait2Grace"`,
+		`{"match": {"role": "client"}, "closeWaitGrace": "never"}`:                      "",
+		`{"match": {"role": "client"}, "mode": "off", "askSigpipe": true}`:              `beside "mode": "off"`,
+		`{"match": {"role": "client"}, "probeAfter": "never", "askSigpipe": true}`:      `beside "probeAfter": "never"`,
+		`{"match": {"role": "client"}, "probeAfter": "never", "askSigpipe": false}`:     "",
+		`{"match": {"loopback": true, "peers": "10.0.0.0/8,fe80::/10"}, "grace": "1m"}`: "no loopback address is in 10.0.0.0/8,fe80::/10",
+		`{"match": {"loopback": true, "peers": "10.0.0.0/8,127.0.0.9"}, "grace": "1m"}`: "",
+		`{"match": {"loopback": true, "peers": "::/0"}, "grace": "1m"}`:                 "",
+		`{"match": {"role": "client"}, "grace": "1m", "probeAfter": "2m"}`:              "", // pending bytes make the grace longer
+		`{"match": {"role": "client"}, "grace": "10m", "pendingGrace": "1m"}`:           "", // otherwise it is the base one
+	} {
+		_, problems := policy.ParseNetwork([]byte(`{"rules": [` + rule + `]}`))
+		if text := strings.Join(problems.Strings(), "; "); (want == "") != (text == "") || !strings.Contains(text, want) {
+			t.Errorf("%s: %q, want %q", rule, text, want)
+		}
+	}
+}
+
 func TestTheFirstValueOfARepeatedKeyStands(t *testing.T) {
 	for _, conf := range []string{`{"mode": "off", "mode": "destroy"}`, `{"mode": "off", "mode": "destroy", "mode": "observe"}`} {
 		if n, problems := policy.ParseNetwork([]byte(conf)); len(problems) == 0 || *n.Layer.Mode != policy.Off {
@@ -411,7 +432,7 @@ func TestLayerIsWrittenAsInAConflist(t *testing.T) {
 	got, err := json.Marshal(complete())
 	want := `{"mode":"destroy","grace":"10m","closeWaitGrace":"2m","finWait2Grace":"never","probeAfter":"1m30s","pendingGrace":"1h",` +
 		`"clock":"progress","probeCount":3,"probeInterval":"5s","exempt":[{"localPorts":"22,8000-8999"},` +
-		`{"peerPorts":"5432","peers":"10.0.0.0/8"},{"loopback":true}],"rules":[{"match":{"state":"CLOSE_WAIT","role":"client",` +
+		`{"peerPorts":"5432","peers":"10.0.0.0/8"},{"state":"CLOSE_WAIT","loopback":true}],"rules":[{"match":{"role":"client",` +
 		`"uids":"1000-1999","commands":["nc"]},"mode":"observe","grace":"2m","closeWaitGrace":"3m","finWait2Grace":"never",` +
 		`"probeAfter":"30s","pendingGrace":"never","clock":"state","above":1000,"askSigpipe":true}]}`
 	if err != nil || string(got) != want {

@@ -164,9 +164,23 @@ func (c *collector) rule(path string, raw []byte) Rule {
 	return r
 }
 
-// check reports values that contradict each other.
+// check reports values that contradict each other, and those that are certainly without effect, whatever other layers say.
 func (r *Rule) check(c *collector, path string) {
 	v := &r.Values
+	if r.Match.State == inetdiag.CloseWait && v.FinWait2Grace != nil {
+		c.addf(child(path, keyFinWait2Grace), `has no effect on "state": "CLOSE_WAIT": write "closeWaitGrace"`)
+	}
+	if r.Match.State == inetdiag.FinWait2 && v.CloseWaitGrace != nil {
+		c.addf(child(path, keyCloseWaitGrace), `has no effect on "state": "FIN_WAIT2": write "finWait2Grace"`)
+	}
+	if v.AskSigpipe != nil && *v.AskSigpipe {
+		switch {
+		case v.Mode != nil && *v.Mode == Off:
+			c.addf(child(path, keyAskSigpipe), `has no effect beside "mode": "off", in which no peer is asked`)
+		case v.ProbeAfter != nil && *v.ProbeAfter == Never:
+			c.addf(child(path, keyAskSigpipe), `has no effect beside "probeAfter": "never", with which no peer is asked`)
+		}
+	}
 	if v.Above == nil {
 		return
 	}
