@@ -68,7 +68,7 @@ func layerFrom(flags *pflag.FlagSet) (policy.Layer, error) {
 }
 
 // objectFrom returns the plugin's object that the flags ask for, in the order in which they are listed, and what is wrong
-// with those that are left out of it.
+// with the flags that it leaves out.
 func objectFrom(flags *pflag.FlagSet, list []policyFlag) (object []byte, wrong []string) {
 	var members []string
 	for _, f := range list {

@@ -83,7 +83,7 @@ func (c *collector) text(path string, raw json.RawMessage, want string) (string,
 	return s, true
 }
 
-// list reads a list. Of one with more than most values the first are returned, so that what is wrong in them is told at once.
+// list reads a list. Of one with more than most values the first are returned, so that all mistakes in them are reported at once.
 func (c *collector) list(path string, raw json.RawMessage, want string, most int) ([]json.RawMessage, bool) {
 	var values []json.RawMessage
 	if len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &values) != nil {

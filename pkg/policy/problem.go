@@ -42,7 +42,7 @@ func (p Problems) Strings() []string {
 	return all
 }
 
-// maxProblems is how many problems of one configuration are told apart: an attachment's record keeps them.
+// maxProblems is how many problems of one configuration are listed one by one: an attachment's record keeps them.
 const maxProblems = 64
 
 // maxHints is how often the name that was probably meant is looked for in one configuration: the search costs
