@@ -145,11 +145,6 @@ func Judge(policies []Policy, h *History, s *inetdiag.Socket, f Facts, now monot
 		v.AskWhy.May, v.EndWhy.May = false, false
 		least = v.Sentence
 	}
-	if f.OwnersKnown && !f.OwnersComplete && len(f.Owners) == 0 { // they may be frozen
-		v.AskAt, v.EndAt = Forever, Forever
-		v.AskWhy.Reason, v.EndWhy.Reason = OwnerFrozen, OwnerFrozen
-		v.AskWhy.May, v.EndWhy.May = true, true
-	}
 	v.conclude(&least, h, s, f, now)
 	return v
 }

@@ -23,7 +23,7 @@ func TestEachNameOfTheOwnersIsJudgedOnce(t *testing.T) {
 		"all different":                     {[]string{"a", "b", "c"}, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var f Facts
+			f := Facts{OwnersKnown: true, OwnersComplete: true}
 			for _, command := range tt.owners {
 				f.Owners = append(f.Owners, Owner{Command: command})
 			}

@@ -85,19 +85,16 @@ func newHolders(k *ownersLook, list []owners.Process, whole bool, at monotime.Ti
 	return h
 }
 
-// judge takes over the conditions of the owners. One of which it is not known whether it is frozen counts as one that was
-// not found. One that has exited is none; if none is left, another process may have the socket by now.
+// judge takes over the conditions of the owners. One whose condition cannot be read counts as running: where cgroups are
+// hidden from the reaper, no socket would ever be destroyed otherwise. One that has exited is none; if none is left, another
+// process may have the socket by now.
 func (h *holders) judge(conditions map[int]owners.Condition) {
 	exited := false
 	for _, p := range h.list {
-		c, read := conditions[p.PID]
+		c := conditions[p.PID]
 		h.diesOfSigpipe = append(h.diesOfSigpipe, c.Sigpipe != owners.SigpipeIgnored)
-		switch {
-		case c.Exited:
+		if c.Exited {
 			exited = true
-			continue
-		case conditions != nil && (!read || c.Err != nil && c.Pause == owners.PauseUnknown):
-			h.complete = false
 			continue
 		}
 		if len(h.facts) == 0 || c.FrozenTime < h.frozenTime {
