@@ -461,11 +461,8 @@ func TestJudge(t *testing.T) {
 		"no process holds it, as a look at all of them shows": {
 			facts: &policy.Facts{OwnersKnown: true, OwnersComplete: true}, looks: idle(99), want: policy.Destroyable, due: 20.5,
 		},
-		"no owner was found, and a frozen one may not have been seen": {
-			facts: &policy.Facts{OwnersKnown: true}, looks: idle(99), want: policy.OwnerUnknown, due: 20.5,
-		},
-		"nor is its peer asked then": {
-			policy: func(p *policy.Policy) { p.ProbeAfter = second }, facts: &policy.Facts{OwnersKnown: true}, looks: idle(2), want: policy.OwnerUnknown, due: 20.5,
+		"no owner was found, and one may be hidden: whether it is frozen cannot be known": {
+			facts: &policy.Facts{OwnersKnown: true}, looks: idle(99), want: policy.Destroyable, due: 20.5,
 		},
 		"before its time that makes no difference": {
 			facts: &policy.Facts{OwnersKnown: true}, looks: idle(18), want: policy.WithinGrace, due: 20.5,

@@ -86,10 +86,11 @@ func newHolders(k *ownersLook, list []owners.Process, whole bool, at monotime.Ti
 }
 
 // judge takes over the conditions of the owners. One whose condition cannot be read counts as running: where cgroups are
-// hidden from the reaper, no socket would ever be destroyed otherwise. One that has exited is none; if none is left, another
-// process may have the socket by now.
+// hidden from the reaper, no socket would ever be destroyed otherwise. Beside one that is frozen it counts as frozen. One
+// that has exited is none; if none is left, another process may have the socket by now, and is looked for.
 func (h *holders) judge(conditions map[int]owners.Condition) {
-	exited := false
+	exited, isUnread := false, make([]bool, 0, len(h.list))
+	frozen, running := false, false
 	for _, p := range h.list {
 		c := conditions[p.PID]
 		h.diesOfSigpipe = append(h.diesOfSigpipe, c.Sigpipe != owners.SigpipeIgnored)
@@ -100,13 +101,19 @@ func (h *holders) judge(conditions map[int]owners.Condition) {
 		if len(h.facts) == 0 || c.FrozenTime < h.frozenTime {
 			h.frozenTime = c.FrozenTime
 		}
-		h.facts = append(h.facts, policy.Owner{
+		o := policy.Owner{
 			Command: p.Command, Frozen: c.Pause == owners.Frozen || c.Pause == owners.Stopped,
 			DiesOfSigpipe: c.Sigpipe != owners.SigpipeIgnored,
-		})
+		}
+		unread := c.Pause == owners.PauseUnknown
+		frozen, running = frozen || o.Frozen, running || !o.Frozen && !unread
+		h.facts, isUnread = append(h.facts, o), append(isUnread, unread)
+	}
+	for i := range h.facts {
+		h.facts[i].Frozen = h.facts[i].Frozen || isUnread[i] && frozen && !running
 	}
 	if exited && len(h.facts) == 0 {
-		h.complete = false
+		h.complete, h.until = false, h.at
 	}
 }
 

@@ -248,6 +248,19 @@ func TestOwnersThatWereFoundLongAgoAreLookedUpAgainBeforeADestroy(t *testing.T) 
 	}
 }
 
+func TestTheOwnersAreLookedUpAgainOnceTheOnlyOneHasExited(t *testing.T) {
+	l, ns := newOwningLoop(t, 0)
+	l.tracker.findsOwners = true
+	c := leaks(l, ns, 7, moment(0), 0)
+	k := nextLook(l, moment(0))
+	k.found = map[uint32][]owners.Process{7: {{PID: 1}}}
+	k.whole, k.conditions = map[uint32]bool{7: true}, map[int]owners.Condition{1: {Exited: true}}
+	l.attributed(k, moment(0))
+	if v := l.tracker.judge(c, moment(0)); v.Destroy() || !v.NeedsOwners || c.step.phase != phaseUnowned {
+		t.Errorf("destroyed %t, it needs owners %t, and it is %v", v.Destroy(), v.NeedsOwners, c.step.phase)
+	}
+}
+
 // TestAnIncompleteLookDestroysNothingThatDependsOnIt has a socket due whose owners were looked for.
 func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 	keep := policy.Rule{Match: policy.Match{Commands: []string{"keep"}}, Values: policy.Values{Mode: new(policy.Off)}}
@@ -259,16 +272,16 @@ func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 		conditions map[int]owners.Condition
 		want       policy.Reason
 	}{
-		"one that runs was found":                                  {found: []owners.Process{{PID: 1}}, want: policy.Destroyable},
-		"no owner was found, nor can there be any":                 {whole: true, want: policy.Destroyable},
-		"no owner was found, and not all processes were looked at": {want: policy.OwnerUnknown},
-		"one was found of whom it is not known whether it runs":    {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{1: unknown}, want: policy.OwnerUnknown},
-		"one whose condition was not read":                         {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{}, want: policy.OwnerUnknown},
-		"one that has exited since":                                {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{1: {Exited: true}}, want: policy.OwnerUnknown},
-		"such a one, and one that runs":                            {found: []owners.Process{{PID: 1}, {PID: 2}}, whole: true, conditions: map[int]owners.Condition{1: unknown, 2: {Pause: owners.Running}}, want: policy.Destroyable},
-		"such a one, and one that is frozen":                       {found: []owners.Process{{PID: 1}, {PID: 2}}, whole: true, conditions: map[int]owners.Condition{1: unknown, 2: {Pause: owners.Frozen}}, want: policy.OwnerFrozen},
-		"one was found, a rule names another, who may not be seen": {rules: []policy.Rule{keep}, found: []owners.Process{{PID: 1, Command: "python3"}}, want: policy.OwnerUnknown},
-		"one was found, a rule names another, and all were seen":   {rules: []policy.Rule{keep}, found: []owners.Process{{PID: 1, Command: "python3"}}, whole: true, want: policy.Destroyable},
+		"one that runs was found":                                   {found: []owners.Process{{PID: 1}}, want: policy.Destroyable},
+		"no owner was found, nor can there be any":                  {whole: true, want: policy.Destroyable},
+		"no owner was found, and not all processes were looked at":  {want: policy.Destroyable},
+		"one was found of whom it is not known whether it runs":     {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{1: unknown}, want: policy.Destroyable},
+		"one whose condition was not read":                          {found: []owners.Process{{PID: 1}}, whole: true, conditions: map[int]owners.Condition{}, want: policy.Destroyable},
+		"such a one, and one that runs":                             {found: []owners.Process{{PID: 1}, {PID: 2}}, whole: true, conditions: map[int]owners.Condition{1: unknown, 2: {Pause: owners.Running}}, want: policy.Destroyable},
+		"such a one, and one that is frozen":                        {found: []owners.Process{{PID: 1}, {PID: 2}}, whole: true, conditions: map[int]owners.Condition{1: unknown, 2: {Pause: owners.Frozen}}, want: policy.OwnerFrozen},
+		"no owner was found, a rule names one, who may not be seen": {rules: []policy.Rule{keep}, want: policy.OwnerUnknown},
+		"one was found, a rule names another, who may not be seen":  {rules: []policy.Rule{keep}, found: []owners.Process{{PID: 1, Command: "python3"}}, want: policy.OwnerUnknown},
+		"one was found, a rule names another, and all were seen":    {rules: []policy.Rule{keep}, found: []owners.Process{{PID: 1, Command: "python3"}}, whole: true, want: policy.Destroyable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newOwningLoop(t, 0)

@@ -109,8 +109,8 @@ func TestSavedFilesThatAreNone(t *testing.T) {
 		"a longer one":        append(slices.Clone(whole), 0),
 		"a shorter one":       whole[:len(whole)-1],
 		"an entry too little": append(slices.Clone(whole[:savedHeader]), whole[len(whole)-4:]...),
-		"another version":     []byte(strings.Replace(string(whole), "candidates 2", "candidates 3", 1)),
-		"the version whose times were those of its time namespace": []byte(strings.Replace(string(whole), "candidates 2", "candidates 1", 1)),
+		"another version":     []byte(strings.Replace(string(whole), "candidates 3", "candidates 4", 1)),
+		"the version whose times were those of its time namespace": []byte(strings.Replace(string(whole), "candidates 3", "candidates 1", 1)),
 	} {
 		if got, _, err := decodeCandidates(b, testBoot, moment(0)); err == nil || got != nil {
 			t.Errorf("%s: %v, %v", name, got, err)
