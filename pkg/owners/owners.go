@@ -42,7 +42,8 @@ type Query struct {
 	// hundreds of sockets, not for all.
 	Descriptors bool
 	// Whole, if not nil, is called with the inode of each socket whose holders were all found. It is not
-	// where processes may not be looked at or were not, an error kept Find from it, or there may be more than MaxHolders.
+	// where processes were not looked at, an error kept Find from it, or there may be more than MaxHolders; nor where none was
+	// found and a process may not be looked at.
 	// A socket in flight over a unix socket, or registered with io_uring, is held by no process.
 	Whole func(inode uint32)
 }

@@ -63,13 +63,15 @@ func (p *Proc) Find(ctx context.Context, q Query) (map[uint32][]Process, error) 
 	return found, nil
 }
 
-// reportWhole names the sockets all of whose holders were found.
+// reportWhole names the sockets all of whose holders were found. A process that may not be looked at may have a socket to
+// which no holder was found. That it shares one with a holder is so unlikely that a process of that kind, of which most
+// nodes have one, does not make all of them doubtful.
 func (p *Proc) reportWhole(w *walk, found map[uint32][]Process) {
-	if w.query.Whole == nil || w.denied > 0 || w.tooMany || w.query.Scope == Inside || !p.First() {
+	if w.query.Whole == nil || w.tooMany || w.query.Scope == Inside || !p.First() {
 		return
 	}
 	for inode := range w.query.Inodes {
-		if n := len(found[inode]); n == 0 || w.query.Scope == Everywhere && n < MaxHolders {
+		if n := len(found[inode]); n == 0 && w.denied == 0 || n > 0 && w.query.Scope == Everywhere && n < MaxHolders {
 			w.query.Whole(inode)
 		}
 	}

@@ -87,7 +87,7 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 		State: inetdiag.CloseWait, Grace: policy.Patience(time.Second), RQueue: 1, // the FIN
 		Owners: []owners.Process{self(t)},
 	}}
-	measured := cmpopts.IgnoreFields(api.Entry{}, "Time", "Age", "Idle", "Late", "UID", "Cookie")
+	measured := cmpopts.IgnoreFields(api.Entry{}, "Time", "Age", "Idle", "Late", "Excused", "ExcusedBy", "UID", "Cookie")
 	if diff := cmp.Diff(want, entries, measured, cmpopts.IgnoreFields(owners.Process{}, "ContainerID"), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Fatalf("journal (-want +got)\n%s", diff)
 	}
