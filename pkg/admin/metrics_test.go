@@ -21,6 +21,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -69,8 +70,10 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	// Outside of Kubernetes one is destroyed in the other state.
 	n.register(bare, state.Pod{}, grace(time.Hour, short))
 	shut(t, bare)
-	// One record is of another boot, and one file is none.
-	n.register(bare, state.Pod{}, grace(short, short), func(r *state.Record) { r.Boot, r.ContainerID = "another", "other" })
+	// One record is of another boot, and of a netns that has ended with that; and one file is none.
+	n.register(bare, state.Pod{}, grace(short, short), func(r *state.Record) {
+		r.Boot, r.ContainerID, r.Netns.Identity = "another", "other", netns.Identity{Cookie: 1, Dev: r.Netns.Dev, Inode: 1}
+	})
 	if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), "x@eth0.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -189,7 +189,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 
 	notThere := map[string][]string{ // what would contradict the rest, or takes another kernel or finder
 		"status": {
-			".attachments[].blockedBy[]", ".attachments[].blockedBy[].file string", ".attachments[].blockedBy[].problem string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
+			".agesLost string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
 			".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string", ".mode.switchProblem string",
 			".peers.answers.EPERM float64", ".peers.earlier float64", ".peers.lost float64", ".peers.missing float64", ".peers.notAsked.EPERM float64",

@@ -26,7 +26,7 @@ type Facts struct {
 	// OwnersKnown is set once the owners have been looked for, though none may have been found.
 	OwnersKnown bool
 	// OwnersComplete is set where the socket has no owner but those of Owners, as far as a look at all processes shows:
-	// else there may be others. Where none was found then, its owners may be frozen.
+	// else there may be others, which count as running.
 	OwnersComplete bool
 }
 

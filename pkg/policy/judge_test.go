@@ -461,8 +461,15 @@ func TestJudge(t *testing.T) {
 		"no process holds it, as a look at all of them shows": {
 			facts: &policy.Facts{OwnersKnown: true, OwnersComplete: true}, looks: idle(99), want: policy.Destroyable, due: 20.5,
 		},
-		"no owner was found, and one may be hidden: whether it is frozen cannot be known": {
+		"an owner that was not found counts as running": {
 			facts: &policy.Facts{OwnersKnown: true}, looks: idle(99), want: policy.Destroyable, due: 20.5,
+		},
+		"and its peer is asked": {
+			policy: func(p *policy.Policy) { p.ProbeAfter = second }, facts: &policy.Facts{OwnersKnown: true}, looks: idle(2), want: policy.AskingPeer, due: 20.5,
+		},
+		"unless a rule may name it": {
+			policy: rules(rule(command("keep"), policy.Values{Mode: new(policy.Off)})),
+			facts:  &policy.Facts{OwnersKnown: true}, looks: idle(99), want: policy.OwnerUnknown, due: 20.5,
 		},
 		"before its time that makes no difference": {
 			facts: &policy.Facts{OwnersKnown: true}, looks: idle(18), want: policy.WithinGrace, due: 20.5,

@@ -274,15 +274,7 @@ func (c *collector) match(path string, raw []byte, empty string) Match {
 	if !asks {
 		c.addf(path, "%s", empty)
 	}
-	if m.Loopback && len(m.Peers) > 0 && !slices.ContainsFunc(m.Peers, holdsLoopback) {
-		c.addf(child(path, keyPeers), `no loopback address is in %s: leave out this key or "loopback"`, joinPeers(m.Peers))
-	}
 	return m
-}
-
-// holdsLoopback reports whether a network has a loopback address in it.
-func holdsLoopback(p netip.Prefix) bool {
-	return p.Overlaps(netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)) || p.Contains(netip.IPv6Loopback())
 }
 
 // state reads one of the two half-closed states.

@@ -170,7 +170,7 @@ func (r random) moreConservative(j *judged) (changed *judged, what string) {
 		c.history.Role, c.facts.Role = policy.RoleUnknown, policy.RoleUnknown
 		return c, "an unknown role"
 	case 2:
-		if !frozen { // whether an owner that is not found is frozen cannot be known
+		if !frozen { // owners that are not found count as running
 			c.facts.Owners, c.facts.OwnersKnown, c.facts.OwnersComplete = nil, c.facts.OwnersKnown && r.IntN(2) == 0, false
 		}
 		return c, "unknown owners"

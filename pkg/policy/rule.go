@@ -164,7 +164,7 @@ func (c *collector) rule(path string, raw []byte) Rule {
 	return r
 }
 
-// check reports values that contradict each other, and those that are certainly without effect, whatever other layers say.
+// check reports values that contradict each other, and values that are certainly without effect, whatever other layers say.
 func (r *Rule) check(c *collector, path string) {
 	v := &r.Values
 	if r.Match.State == inetdiag.CloseWait && v.FinWait2Grace != nil {

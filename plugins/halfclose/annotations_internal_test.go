@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/cni/pkg/skel"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -236,7 +237,21 @@ func cpu(t *testing.T) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// As many as Kubernetes lets a pod have. It is CPU time that is bounded, of which a busy machine takes no more.
+// leastCPU returns the least CPU time of a few calls of ADD, since other goroutines and the collector take some.
+func leastCPU(t *testing.T, n *node, conf object) time.Duration {
+	t.Helper()
+	args := &skel.CmdArgs{ContainerID: blue.ContainerID, IfName: blue.IfName, Netns: n.netns, StdinData: conf.bytes(t)}
+	least := time.Hour
+	for range 10 {
+		before := cpu(t)
+		n.callWith(t, "ADD", args).ok(t)
+		least = min(least, cpu(t)-before)
+	}
+	return least
+}
+
+// As many as Kubernetes lets a pod have. It is CPU time that is bounded, of which a busy machine takes no more, by that of
+// as many bytes in one annotation of another project: the race detector makes both slower.
 func TestUnknownAnnotationsCostLittle(t *testing.T) {
 	for name, value := range map[string]any{"strings": "", "numbers": 7} {
 		t.Run(name, func(t *testing.T) {
@@ -245,19 +260,13 @@ func TestUnknownAnnotationsCostLittle(t *testing.T) {
 				bad[fmt.Sprintf("halfclose.cni/x%05d", len(bad))] = value
 			}
 			n := newNode(t)
-			conf := chained("1.0.0").with(annotated(bad))
-			stdin := conf.bytes(t)
-			least := time.Hour // of a few, since other goroutines and the collector take some
-			for range 5 {
-				before := cpu(t)
-				n.call(t, "ADD", conf).ok(t)
-				least = min(least, cpu(t)-before)
-			}
+			one := leastCPU(t, n, chained("1.0.0").with(annotated(object{"example.org/x": strings.Repeat("x", len(bad.bytes(t)))})))
+			least := leastCPU(t, n, chained("1.0.0").with(annotated(bad)))
 			if joined(n.record(t, blue)).Mode != policy.Observe {
 				t.Error("the pod is not observed")
 			}
-			if least > 50*time.Millisecond {
-				t.Errorf("%d annotations in %d bytes cost %v of CPU time", len(bad), len(stdin), least)
+			if least > 3*one {
+				t.Errorf("%d annotations cost %v of CPU time, as many bytes in one %v", len(bad), least, one)
 			}
 		})
 	}

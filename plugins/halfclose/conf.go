@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
@@ -97,42 +96,32 @@ func (c conf) annotations() annotations {
 	if isNull(raw) {
 		return annotations{}
 	}
-	var a annotations
-	if err := json.Unmarshal(raw, &a.found); err == nil {
-		a.atHand = true
-		return a
-	}
-	var mixed map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &mixed); err != nil {
+	if raw[0] != '{' {
 		return annotations{warnings: []string{fmt.Sprintf(
 			"runtimeConfig[%q] is not an object: the pod's annotations are unknown, and it is only observed", policy.CapabilityPodAnnotations)}}
 	}
-	a = annotations{found: make(map[string]string), atHand: true}
-	for name, value := range mixed {
-		if !strings.HasPrefix(name, policy.AnnotationPrefix) {
-			continue
-		}
-		if s, ok := asString(value); ok {
-			a.found[name] = s
-		} else {
+	a := annotations{found: make(map[string]string), atHand: true}
+	more := 0
+	for key, value := range members(raw) {
+		name := unquoted(key)
+		switch {
+		case !strings.HasPrefix(name, policy.AnnotationPrefix):
+		case value[0] == '"':
+			a.found[name] = unquoted(value)
+		case len(a.warnings) < maxTypeWarnings-1:
 			a.warnings = append(a.warnings, fmt.Sprintf("annotation %.80q is not a string (the pod is only observed)", name))
+		default:
+			more++
 		}
 	}
-	slices.Sort(a.warnings)
-	a.warnings = a.warnings[:min(len(a.warnings), maxTypeWarnings)]
+	if more > 0 {
+		a.warnings = append(a.warnings, fmt.Sprintf("and %d more annotations that are not strings", more))
+	}
 	return a
 }
 
 // maxTypeWarnings bounds what a pod can make the record say: there are fewer annotations of ours.
 const maxTypeWarnings = 16
-
-func asString(raw json.RawMessage) (string, bool) {
-	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
-		return "", false
-	}
-	return *s, true
-}
 
 // validAttachments returns the attachments that GC is to keep, and whether there is such a list: an absent or
 // null one is none. Of a list with anything wrong in it nothing is returned but the error.
