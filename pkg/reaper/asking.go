@@ -104,10 +104,10 @@ func (l *loop) answer(c *candidate, a *prober.Answer, at monotime.Time) {
 	switch {
 	case c.step.phase != phaseAsking: // the question was cancelled, and may be of an earlier idle time
 	case e == eventPeerAlive:
-		c.history.AddQuestion(at)
+		c.history.AddQuestion(c.step.since)
 		c.history.PeerAlive, c.verdict.obstacle = a.At, prober.NoObstacle
 	case e == eventNotAsked:
-		c.history.AddQuestion(at) // it is tried again when the next question is due
+		c.history.AddQuestion(c.step.since) // it is tried again when the next question is due
 		c.verdict.obstacle = a.Obstacle
 	}
 	t.changed = true

@@ -19,7 +19,7 @@ func TestAKilledReapersQuestionsAreTakenBackAndAgesAreKept(t *testing.T) {
 	const questions, closedWhileDown = 200, 50
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
-		r.register(s.near, "client", `{"probeAfter": "1s"}`)
+		r.register(s.near, "client", `{"probeAfter": "1s", "probeCount": 60}`) // none is over before the last is asked
 		var (
 			conns  []*net.TCPConn
 			before [questions][5]int
