@@ -10,7 +10,7 @@ import (
 )
 
 // members yields the keys, quoted, and the values of a JSON object that is known to be valid. A pod may have thousands of
-// annotations: encoding/json takes many times as long to make a map of them, most of which is of no use here.
+// annotations: encoding/json takes many times as long to make a map of them, most of which is unused here.
 func members(object []byte) iter.Seq2[json.RawMessage, json.RawMessage] {
 	return func(yield func(key, value json.RawMessage) bool) {
 		rest := skipSpace(object[1:])
