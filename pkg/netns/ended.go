@@ -49,6 +49,7 @@ func endedByProcesses(id Identity, proc string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrUnproven, err)
 	}
+	var hidden error
 	for _, name := range names {
 		if _, err := strconv.Atoi(name); err != nil {
 			continue
@@ -57,10 +58,10 @@ func endedByProcesses(id Identity, proc string) (bool, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH): // the process has exited
 		case err != nil:
-			return false, fmt.Errorf("%w: process %s: %w (needs CAP_SYS_PTRACE)", ErrUnproven, name, err)
+			hidden = fmt.Errorf("%w: process %s: %w (needs CAP_SYS_PTRACE)", ErrUnproven, name, err)
 		case st.Ino == id.Inode:
 			return false, nil
 		}
 	}
-	return true, nil
+	return hidden == nil, hidden
 }

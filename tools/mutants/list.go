@@ -95,8 +95,8 @@ func mutants() []mutant {
 		{"long-annotations-are-kept", "annotations.go", "case !isList || !isPlain(kept[name]):", "case false:"},
 		{"long-lists-are-kept", "annotations.go", "case isList && len(kept[name]) > maxListBytes:", "case false:"},
 		{"cut-lists-are-right", "annotations.go", "if len(value) > most || value == cutMark {", "if value == cutMark {\n\t\t\tcontinue\n\t\t}\n\t\tif len(value) > most {"},
-		{"raised-patience-keeps-its-source", "policy.go", "*to, p.Sources[key] = least, SourceMinGrace", "*to = least"},
-		{"further-annotations-are-not-counted", "annotations.go", "more += min(n, math.MaxInt32)", "_ = n"},
+		{"raised-patience-keeps-its-source", "policy.go", "*to, p.Sources[key] = least, SourceMinGrace", "*to, _ = least, key"},
+		{"further-annotations-are-not-counted", "annotations.go", "more += min(n, math.MaxInt32)", "more += min(0*n, math.MaxInt32)"},
 		{"unknown-annotation-is-ignored", "annotations.go", "return l, c.count() > 0, w.list()", "return l, false, w.list()"},
 
 		{"the-idle-shortest-go", "above.go", "cmp.Compare(due[a].Start, due[b].Start)", "cmp.Compare(due[b].Start, due[a].Start)"},
