@@ -142,7 +142,7 @@ func (m Match) String() string {
 		parts = append(parts, m.PeerPorts.words("peer"))
 	}
 	if len(m.UIDs) > 0 {
-		parts = append(parts, plural("uid", len(m.UIDs))+" "+joinUIDs(m.UIDs))
+		parts = append(parts, plural("uid", len(m.UIDs))+" "+joinRanges(m.UIDs))
 	}
 	if len(m.Commands) > 0 {
 		quoted := make([]string, len(m.Commands))
@@ -167,10 +167,10 @@ func plural(noun string, n int) string {
 // Equal reports whether both are written the same, except for the order in their lists.
 func (m Match) Equal(other Match) bool {
 	return m.State == other.State && m.Role == other.Role && m.Loopback == other.Loopback &&
-		slices.Equal(m.LocalPorts.canonical(), other.LocalPorts.canonical()) &&
-		slices.Equal(m.PeerPorts.canonical(), other.PeerPorts.canonical()) &&
+		slices.Equal(canonicalRanges(m.LocalPorts), canonicalRanges(other.LocalPorts)) &&
+		slices.Equal(canonicalRanges(m.PeerPorts), canonicalRanges(other.PeerPorts)) &&
 		slices.Equal(canonicalPeers(m.Peers), canonicalPeers(other.Peers)) &&
-		slices.Equal(canonicalUIDs(m.UIDs), canonicalUIDs(other.UIDs)) &&
+		slices.Equal(canonicalRanges(m.UIDs), canonicalRanges(other.UIDs)) &&
 		slices.Equal(slices.Sorted(slices.Values(m.Commands)), slices.Sorted(slices.Values(other.Commands)))
 }
 
@@ -189,7 +189,7 @@ type matchJSON struct {
 func (m Match) MarshalJSON() ([]byte, error) {
 	out := matchJSON{
 		LocalPorts: m.LocalPorts.String(), Peers: joinPeers(m.Peers), PeerPorts: m.PeerPorts.String(), Loopback: m.Loopback,
-		UIDs: joinUIDs(m.UIDs), Commands: m.Commands,
+		UIDs: joinRanges(m.UIDs), Commands: m.Commands,
 	}
 	if m.State != 0 {
 		out.State = m.State.String()

@@ -4,45 +4,29 @@
 package policy
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // PortRange is a range of TCP ports, both ends included. Neither end is 0.
-type PortRange struct{ First, Last uint16 }
+type PortRange = Range[uint16]
 
 // Ports are the ports of an exemption; no ranges at all ask for nothing, which every port satisfies.
 type Ports []PortRange
 
-const portsExample = `ports in a string such as "22,8000-8999"`
+func portKind() *rangeKind[uint16] {
+	return &rangeKind[uint16]{"a port", `ports in a string such as "22,8000-8999"`, parsePort}
+}
 
 // Contains reports whether port is in one of the ranges.
 func (p Ports) Contains(port uint16) bool {
-	return slices.ContainsFunc(p, func(r PortRange) bool { return r.First <= port && port <= r.Last })
+	return slices.ContainsFunc(p, func(r PortRange) bool { return r.contains(port) })
 }
 
 // String returns the ranges as they stand in a conflist: "22,8000-8999".
-func (p Ports) String() string {
-	parts := make([]string, len(p))
-	for i, r := range p {
-		parts[i] = r.String()
-	}
-	return strings.Join(parts, ",")
-}
-
-// String returns "8000-8999", or "22" where both ends are the same.
-func (r PortRange) String() string {
-	first := strconv.Itoa(int(r.First))
-	if r.First == r.Last {
-		return first
-	}
-	return first + "-" + strconv.Itoa(int(r.Last))
-}
+func (p Ports) String() string { return joinRanges(p) }
 
 // MarshalText returns what String does.
 func (p Ports) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
@@ -66,70 +50,12 @@ func (p Ports) words(whose string) string {
 	return whose + " ports " + p.String()
 }
 
-func (r PortRange) compare(other PortRange) int {
-	return cmp.Or(cmp.Compare(r.First, other.First), cmp.Compare(r.Last, other.Last))
-}
-
-// canonical returns the ranges sorted, with those that overlap or touch made one.
-func (p Ports) canonical() Ports {
-	var out Ports
-	for _, r := range slices.SortedFunc(slices.Values(p), PortRange.compare) {
-		// In int, since 65535 has no port after it.
-		if n := len(out); n > 0 && int(r.First) <= int(out[n-1].Last)+1 {
-			out[n-1].Last = max(out[n-1].Last, r.Last)
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
 func parsePorts(s string) (Ports, []error) {
-	var (
-		ports Ports
-		errs  []error
-	)
-	items := strings.Split(s, ",")
-	if len(items) > maxRanges {
-		errs = append(errs, fmt.Errorf("%d ranges, at most %d are allowed", len(items), maxRanges))
-		items = items[:maxRanges] // the others are not looked at
-	}
-	for _, item := range items {
-		r, err := parseRange(strings.TrimSpace(item))
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		ports = append(ports, r)
-	}
+	ports, errs := portKind().parseRanges(s)
 	if len(errs) > 0 {
 		return nil, errs
 	}
-	return ports.canonical(), nil
-}
-
-func parseRange(s string) (PortRange, error) {
-	if s == "" {
-		return PortRange{}, fmt.Errorf("a port is missing: want %s", portsExample)
-	}
-	first, last, isRange := strings.Cut(s, "-")
-	var (
-		r   PortRange
-		err error
-	)
-	if r.First, err = parsePort(strings.TrimSpace(first)); err != nil {
-		return r, fmt.Errorf("%s: %w", quote(s), err)
-	}
-	if r.Last = r.First; !isRange {
-		return r, nil
-	}
-	if r.Last, err = parsePort(strings.TrimSpace(last)); err != nil {
-		return r, fmt.Errorf("%s: %w", quote(s), err)
-	}
-	if r.Last < r.First {
-		return r, fmt.Errorf("%s ends before it begins: write %q", quote(s), PortRange{r.Last, r.First})
-	}
-	return r, nil
+	return ports, nil
 }
 
 func parsePort(s string) (uint16, error) {
@@ -143,10 +69,10 @@ func parsePort(s string) (uint16, error) {
 // ports reads ports from JSON.
 func (c *collector) ports(path string, raw json.RawMessage) Ports {
 	if port, err := parsePort(string(raw)); err == nil {
-		c.addf(path, "want %s, got the number %d: write \"%d\"", portsExample, port, port)
+		c.addf(path, "want %s, got the number %d: write \"%d\"", portKind().example, port, port)
 		return nil
 	}
-	text, ok := c.text(path, raw, portsExample)
+	text, ok := c.text(path, raw, portKind().example)
 	if !ok {
 		return nil
 	}
