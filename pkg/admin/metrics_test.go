@@ -103,6 +103,9 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	// A machine may be so busy that a sweep comes a whole interval late.
 	got.take(t, "sweep_late_seconds", 0, patience.Seconds())
 	got.take(t, `warnings_total{kind="`+reaper.WarnSweeping+`"}`, 0, 1)
+	// A look is repeated if the machine took its thread away for a millisecond before the destroy.
+	got.take(t, "looks_too_old_total", 0, 100)
+	got.take(t, "budget_waiting", 0, 3)
 	got.take(t, "gone_total", 0, 3) // a sweep may show what was destroyed while it went on
 	got.take(t, "process_cpu_seconds_total", 1e-3, 3600)
 	got.take(t, "process_resident_memory_bytes", 1<<20, 4<<30)
@@ -150,11 +153,9 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 		`destroy_errors_total{errno="EPERM"}`:      0,
 		`destroy_errors_total{errno="EOPNOTSUPP"}`: 0,
 		`destroy_lateness_seconds_count`:           3,
-		`budget_waiting`:                           0,
 		`events_missed_total`:                      0,
 		`ages_lost_total`:                          0,
 		`unreachable_netns`:                        0,
-		`looks_too_old_total`:                      0,
 		`would_ask_total`:                          0,
 	}
 	for _, reason := range []policy.Reason{
