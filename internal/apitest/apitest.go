@@ -127,7 +127,7 @@ func Sockets() []api.SocketView {
 	}
 }
 
-// Entries are entries of a journal.
+// Entries are entries of a history.
 func Entries() []api.Entry {
 	return []api.Entry{
 		{
@@ -150,9 +150,9 @@ func Entries() []api.Entry {
 	}
 }
 
-// Page is a page with these entries, of a journal that has had more.
-func Page() api.JournalPage {
-	return api.JournalPage{
-		Journal: "j", Since: Then().Add(-48 * time.Hour), Entries: Entries(), Last: 13, Missed: 10,
+// Page is a page with these entries, of a history that has had more.
+func Page() api.HistoryPage {
+	return api.HistoryPage{
+		History: "j", Since: Then().Add(-48 * time.Hour), Entries: Entries(), Last: 13, Missed: 10,
 	}
 }

@@ -80,17 +80,17 @@ func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.Socke
 	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), nil, func(d *json.Decoder) error { return readSockets(d, &list) })
 }
 
-// Journal asks what was destroyed, newest last.
-func (c *Client) Journal(ctx context.Context, q api.JournalQuery) (page api.JournalPage, err error) {
+// History asks what was destroyed, newest last.
+func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.HistoryPage, err error) {
 	v := url.Values{}
-	if q.Journal != "" {
-		v.Set("journal", q.Journal)
+	if q.History != "" {
+		v.Set("history", q.History)
 		v.Set("after", strconv.FormatUint(q.After, 10))
 	}
 	if q.Wait > 0 {
 		v.Set("wait", q.Wait.String())
 	}
-	return page, c.ask(ctx, http.MethodGet, "/v1/journal?"+v.Encode(), nil, whole(&page))
+	return page, c.ask(ctx, http.MethodGet, "/v1/history?"+v.Encode(), nil, whole(&page))
 }
 
 // SetMode sets the node's switch, and returns what may be done then and what says so.

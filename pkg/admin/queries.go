@@ -121,12 +121,12 @@ func (o *socketWriter) send() error {
 	return err
 }
 
-// maxWait is how long a request may wait for the next entry of the journal.
+// maxWait is how long a request may wait for the next entry of the history.
 const maxWait = 30 * time.Second
 
-// journalQuery reads the parameters of GET /v1/journal.
-func journalQuery(v url.Values) (api.JournalQuery, error) {
-	q := api.JournalQuery{Journal: v.Get("journal")}
+// historyQuery reads the parameters of GET /v1/history.
+func historyQuery(v url.Values) (api.HistoryQuery, error) {
+	q := api.HistoryQuery{History: v.Get("history")}
 	if text := v.Get("after"); text != "" {
 		after, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {

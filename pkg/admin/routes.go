@@ -34,7 +34,7 @@ func (s *Server) routes() []route {
 		{http.MethodGet, "/livez", anyParams(), s.reply(s.live)},
 		{http.MethodGet, "/v1/status", nil, s.reply(s.status)},
 		{http.MethodGet, "/v1/sockets", []string{"all", "netns", "owners", "pod", "state", "verdict"}, s.sockets},
-		{http.MethodGet, "/v1/journal", []string{"after", "journal", "wait"}, s.journal},
+		{http.MethodGet, "/v1/history", []string{"after", "history", "wait"}, s.history},
 		{http.MethodGet, "/v1/mode", nil, s.reply(s.mode)},
 		{http.MethodPut, "/v1/mode", nil, s.setMode},
 		{http.MethodPost, "/v1/handover", nil, s.handOver},

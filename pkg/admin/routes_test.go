@@ -60,9 +60,9 @@ func TestWhatCannotBeAskedIsRefusedWithTheReason(t *testing.T) {
 		{method: "GET", path: "/v1/sockets?verdict=maybe", code: 400, says: `verdict: unknown reason "maybe"`},
 		{method: "GET", path: "/v1/sockets?all=yes", code: 400, says: `all is true or false, not "yes"`},
 		{method: "GET", path: "/v1/sockets?owners=2", code: 400, says: `owners is true or false, not "2"`},
-		{method: "GET", path: "/v1/journal?after=-1", code: 400, says: `after is the number of an entry, not "-1"`},
-		{method: "GET", path: "/v1/journal?wait=10", code: 400, says: `wait is a duration such as 10s, not "10"`},
-		{method: "GET", path: "/v1/journal?wait=-1s", code: 400, says: `wait is a duration`},
+		{method: "GET", path: "/v1/history?after=-1", code: 400, says: `after is the number of an entry, not "-1"`},
+		{method: "GET", path: "/v1/history?wait=10", code: 400, says: `wait is a duration such as 10s, not "10"`},
+		{method: "GET", path: "/v1/history?wait=-1s", code: 400, says: `wait is a duration`},
 		{method: "GET", path: "/debug/pprof/heap?debug=x", code: 400, says: `debug is a number from 0 on, not "x"`},
 		{method: "GET", path: "/debug/pprof/profile?seconds=0", code: 400, says: "from 1 to 300, not 0"},
 		{method: "GET", path: "/debug/pprof/trace?seconds=301", code: 400, says: "from 1 to 300, not 301"},
@@ -97,7 +97,7 @@ func TestWhatCannotBeAskedIsRefusedWithTheReason(t *testing.T) {
 func TestHEADIsAnsweredWithoutABody(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	for _, path := range []string{"/metrics", "/healthz", "/livez", "/v1/status", "/v1/sockets", "/v1/journal", "/v1/mode", "/debug/pprof/profile"} {
+	for _, path := range []string{"/metrics", "/healthz", "/livez", "/v1/status", "/v1/sockets", "/v1/history", "/v1/mode", "/debug/pprof/profile"} {
 		a := n.do(n.unix, http.MethodHead, "http://reaper"+path, "")
 		if a.code != http.StatusOK || a.body != "" {
 			t.Errorf("%s: status %d, body %q", path, a.code, a.body)
@@ -160,7 +160,7 @@ func TestHealthIsThatOfTheReaper(t *testing.T) {
 				t.Errorf("over %s: status %d: %s", over, a.code, a.body)
 			}
 		}
-		for _, path := range []string{"/metrics", "/v1/status", "/v1/sockets", "/v1/journal", "/v1/mode"} {
+		for _, path := range []string{"/metrics", "/v1/status", "/v1/sockets", "/v1/history", "/v1/mode"} {
 			if a := n.get(path); a.code != http.StatusServiceUnavailable || a.wrong(t) != "the reaper is stopping" {
 				t.Errorf("%s: status %d: %s", path, a.code, a.body)
 			}
@@ -185,18 +185,18 @@ func TestHealthIsThatOfTheReaper(t *testing.T) {
 	})
 }
 
-func TestTheJournalIsAnsweredWhenThereIsSomething(t *testing.T) {
+func TestTheHistoryIsAnsweredWhenThereIsSomething(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	n := newNode(t)
-	page, err := n.Journal(t.Context(), api.JournalQuery{})
+	page, err := n.History(t.Context(), api.HistoryQuery{})
 	if err != nil || len(page.Entries) != 0 {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	n.register(ns, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Second, time.Hour))
 	p := shut(t, ns)
 	nstest.Eventually(t, patience, "an entry comes", func() bool { // each request waits for it
-		next, err := n.Journal(t.Context(), api.JournalQuery{Journal: page.Journal, After: page.Last, Wait: time.Hour})
+		next, err := n.History(t.Context(), api.HistoryQuery{History: page.History, After: page.Last, Wait: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +206,7 @@ func TestTheJournalIsAnsweredWhenThereIsSomething(t *testing.T) {
 	if e := page.Entries[0]; e.Local.String() != p.Server.LocalAddr().String() || e.Outcome != api.Destroyed {
 		t.Errorf("it is %+v", e)
 	}
-	if page, err := n.Journal(t.Context(), api.JournalQuery{Journal: page.Journal, After: page.Last, Wait: 10 * time.Millisecond}); err != nil || len(page.Entries) != 0 {
+	if page, err := n.History(t.Context(), api.HistoryQuery{History: page.History, After: page.Last, Wait: 10 * time.Millisecond}); err != nil || len(page.Entries) != 0 {
 		t.Errorf("after that: %+v, %v", page, err)
 	}
 }

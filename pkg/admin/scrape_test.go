@@ -48,7 +48,7 @@ func TestThereIsNothingElseOverTCP(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	for _, path := range []string{
-		"/", "//", "/v1/status", "/v1/sockets", "/v1/journal", "/v1/mode", "/v1/handover", "/debug/pprof/", "/debug/pprof/heap",
+		"/", "//", "/v1/status", "/v1/sockets", "/v1/history", "/v1/mode", "/v1/handover", "/debug/pprof/", "/debug/pprof/heap",
 		"//metrics", "/metrics/", "/metrics//", "/./metrics", "/metrics/.", "/METRICS", "/metrics%00", "/metrics%20", "/metrics%2f",
 		"/metrics/../v1/status", "/healthz/../v1/status", "/healthz/%2e%2e/v1/status", "/metrics/..%2fv1%2fstatus", "//v1/status",
 		"/v1/status?/metrics", "/v1/status#/metrics", "/metrics;/v1/status", "http://reaper/v1/status", "http://reaper//v1/status", "http://reaper",

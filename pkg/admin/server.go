@@ -31,7 +31,7 @@ type Reaper interface {
 	// EachSocket calls yield with each socket that q asks for, until yield returns an error. A view is valid until yield
 	// returns. The problems are what could not be read.
 	EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error)
-	Journal(ctx context.Context, q api.JournalQuery) (api.JournalPage, error)
+	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
 	Mode(ctx context.Context) (api.ModeView, error)
 	SetMode(ctx context.Context, sw state.Switch) (api.ModeView, error)
 }

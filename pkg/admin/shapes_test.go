@@ -96,7 +96,7 @@ func shapes(t *testing.T) map[string]any {
 	return map[string]any{
 		"status":   full[api.Status](t),
 		"sockets":  full[api.SocketList](t),
-		"journal":  full[api.JournalPage](t),
+		"history":  full[api.HistoryPage](t),
 		"mode":     full[api.ModeView](t),
 		"handover": full[api.Holder](t),
 		"healthz":  full[api.Health](t),
@@ -197,7 +197,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 			".refusals[].count float64", ".refusals[].do string", ".refusals[].fatal bool", ".refusals[].kind string", ".refusals[].of float64",
 			".refusals[].problem string",
 		},
-		"journal": {".entries[].how string", ".entries[].ownerSees string"}, // what takes a peer that is gone
+		"history": {".entries[].how string", ".entries[].ownerSees string"}, // what takes a peer that is gone
 		"mode":    {".kernelProblem string", ".netnsProblem string", ".switchProblem string"},
 		"sockets": {
 			".problems[] string", ".sockets[].notAsked string", ".sockets[].peerAliveSecondsAgo float64",
@@ -205,7 +205,7 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 		},
 	}
 	for name, a := range map[string]answer{
-		"status": n.get("/v1/status"), "sockets": n.get("/v1/sockets?owners=true"), "journal": n.get("/v1/journal"), "mode": n.get("/v1/mode"),
+		"status": n.get("/v1/status"), "sockets": n.get("/v1/sockets?owners=true"), "history": n.get("/v1/history"), "mode": n.get("/v1/mode"),
 		"healthz": n.get("/healthz"), "handover": n.do(n.unix, http.MethodPost, "http://reaper/v1/handover", ""),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -135,7 +135,7 @@ namespace and policy. The reaper, one per node, does the work; the other command
 ask it what it does.`,
 		Example: `  halfclose status                 # which pods leak, and what is done about it
   halfclose sockets --owners       # which processes, and why a socket is spared
-  halfclose journal --since 10m    # what was destroyed
+  halfclose history --since 10m    # what was destroyed
   halfclose mode observe           # stop destroying, now`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -147,7 +147,7 @@ ask it what it does.`,
 	root.SetHelpFunc(help)
 	root.SetHelpCommand(helpCommand())
 	root.AddCommand(
-		statusCommand(e), socketsCommand(e), journalCommand(e), modeCommand(e),
+		statusCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
 		topCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
 		healthCommand(e), completionCommand(e), versionCommand(e),

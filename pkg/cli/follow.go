@@ -12,24 +12,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// The times of following the journal: how long the reaper holds a request that has nothing to answer yet, and
+// The times of following the history: how long the reaper holds a request that has nothing to answer yet, and
 // how often a reaper that is away is asked for again.
 const (
 	pollFor    = 25 * time.Second
 	reaskEvery = 500 * time.Millisecond
 )
 
-// follow shows what comes after a page of the journal, until ctx ends. A reaper that goes away is waited for:
-// another will come, with a journal of its own.
-func (e *env) follow(ctx context.Context, client *admin.Client, page api.JournalPage, show func([]api.Entry) error) error {
-	q := api.JournalQuery{Journal: page.Journal, After: page.Last}
+// follow shows what comes after a page of the history, until ctx ends. A reaper that goes away is waited for:
+// another will come, with a history of its own.
+func (e *env) follow(ctx context.Context, client *admin.Client, page api.HistoryPage, show func([]api.Entry) error) error {
+	q := api.HistoryQuery{History: page.History, After: page.Last}
 	away, why := false, ""
 	for {
 		asked := time.Now()
 		if q.Wait = pollFor; away { // so that it is told at once when one answers again
 			q.Wait = 0
 		}
-		page, err := client.Journal(ctx, q)
+		page, err := client.History(ctx, q)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was to go on until told to end
 		}
@@ -46,8 +46,8 @@ func (e *env) follow(ctx context.Context, client *admin.Client, page api.Journal
 			continue
 		}
 		switch {
-		case page.Journal != q.Journal:
-			e.note("the reaper was restarted at %s and has begun another journal; what came last in the one before may be missing here",
+		case page.History != q.History:
+			e.note("the reaper was restarted at %s and has begun another history; what came last in the one before may be missing here",
 				e.stamp(page.Since))
 		case away:
 			e.note("the reaper answers again")
@@ -56,7 +56,7 @@ func (e *env) follow(ctx context.Context, client *admin.Client, page api.Journal
 		if page.Missed > 0 {
 			e.note("%d entries are missing here: more came at once than are kept; see the reaper's log", page.Missed)
 		}
-		q.Journal, q.After = page.Journal, page.Last
+		q.History, q.After = page.History, page.Last
 		if err := show(page.Entries); err != nil {
 			return err
 		}

@@ -77,8 +77,8 @@ func shows() map[string]func(*env) error {
 		"sockets":        func(e *env) error { return e.printSockets(apitest.Sockets(), false) },
 		"sockets-owners": func(e *env) error { return e.printSockets(apitest.Sockets(), true) },
 		"sockets-empty":  func(e *env) error { return e.printSockets(nil, false) },
-		"journal":        func(e *env) error { return e.entryTable()(apitest.Entries()) },
-		"journal-empty":  func(e *env) error { return e.entryTable()(nil) },
+		"history":        func(e *env) error { return e.entryTable()(apitest.Entries()) },
+		"history-empty":  func(e *env) error { return e.entryTable()(nil) },
 		"mode": func(e *env) error {
 			return e.printMode(withReaper(apitest.Status().Mode, apitest.Status().Attachments))
 		},
@@ -130,7 +130,7 @@ func TestWhatIsShownOnScreensOfOtherWidths(t *testing.T) {
 }
 
 func TestWideTablesHaveOneLinePerRow(t *testing.T) {
-	for name, lines := range map[string]int{"sockets-owners": 1 + len(apitest.Sockets()), "journal": 1 + len(apitest.Entries())} {
+	for name, lines := range map[string]int{"sockets-owners": 1 + len(apitest.Sockets()), "history": 1 + len(apitest.Entries())} {
 		got := shown(t, func(e *env) error {
 			e.output = outputWide
 			return shows()[name](e)
@@ -146,7 +146,7 @@ func TestWhatIsShownAsJSON(t *testing.T) {
 	for name, v := range map[string]any{
 		"status-json":  apitest.Status(),
 		"sockets-json": api.SocketList{Sockets: apitest.Sockets(), Problems: []string{apitest.Hostile}},
-		"journal-json": apitest.Page(),
+		"history-json": apitest.Page(),
 		"mode-json":    withReaper(apitest.Status().Mode, apitest.Status().Attachments),
 		"mode-json-no-reaper": modeReport{
 			SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: apitest.Hostile, When: apitest.Then()},
@@ -156,8 +156,8 @@ func TestWhatIsShownAsJSON(t *testing.T) {
 			golden.Text(t, name, shown(t, func(e *env) error { return printJSON(e.out, v) }))
 		})
 	}
-	t.Run("journal-follow-json", func(t *testing.T) {
-		golden.Text(t, "journal-follow-json", shown(t, func(e *env) error { return e.entryLines(apitest.Entries()) }))
+	t.Run("history-follow-json", func(t *testing.T) {
+		golden.Text(t, "history-follow-json", shown(t, func(e *env) error { return e.entryLines(apitest.Entries()) }))
 	})
 }
 

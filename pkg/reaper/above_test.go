@@ -36,7 +36,7 @@ func TestOf140SocketsAboveAHundredThe40LongestIdleGo(t *testing.T) {
 		gone := func(want int) {
 			t.Helper()
 			nstest.Eventually(t, patience, "those above the number are gone", func() bool {
-				return states(t, ns)[inetdiag.CloseWait] <= len(conns)-want && len(n.journal()) >= want
+				return states(t, ns)[inetdiag.CloseWait] <= len(conns)-want && len(n.history()) >= want
 			})
 			for i, p := range conns {
 				_, destroyed := n.entry(p.Server, "destroyed")
@@ -53,7 +53,7 @@ func TestOf140SocketsAboveAHundredThe40LongestIdleGo(t *testing.T) {
 				}
 				return spared == 100
 			})
-			if got := len(n.journal()); got != want {
+			if got := len(n.history()); got != want {
 				t.Errorf("%d were destroyed", got)
 			}
 			answers(t, conns[len(conns)-1])

@@ -146,7 +146,7 @@ func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 		l.counts.PeerGone++
 		l.tally.peerGone[GoneKey{CountKey{State: s.State, Namespace: c.ns.records[0].Pod.Namespace}, e.How}]++
 	}
-	l.journal.add(e)
+	l.history.add(e)
 }
 
 // ownerSees returns what the owner of a socket gets from it after its peer was found gone (docs/operations.md).

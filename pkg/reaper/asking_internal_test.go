@@ -185,7 +185,7 @@ func TestTheHistorySaysHowAPeerWasFoundGone(t *testing.T) {
 		ns.candidates[7].owners = newHolders(&ownersLook{}, []owners.Process{{PID: 42, Command: "leaky"}}, true, now(), time.Minute)
 		time.Sleep(time.Second)
 		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Reset, At: now()}}, now())
-		got := l.journal.after(0)[0]
+		got := l.history.after(0)[0]
 		want := api.Entry{
 			Seq: 1, Time: time.Now(), Outcome: api.PeerGone, How: "reset", OwnerResult: "recv: unread bytes, then EOF; send: EPIPE",
 			Local: got.Local, Peer: got.Peer, State: got.State, Age: api.Seconds(testProbeAfter + time.Second),

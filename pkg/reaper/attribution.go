@@ -59,7 +59,7 @@ type sampled struct {
 
 // holders are the owners of some candidates, as they were found.
 type holders struct {
-	list     []owners.Process // shared with the journal and its readers: not to be changed
+	list     []owners.Process // shared with the history and its readers: not to be changed
 	facts    []policy.Owner   // the owners of list that can be judged, as the judgement knows them
 	complete bool             // these are all that there are
 	// diesOfSigpipe says of each of list whether SIGPIPE kills it, or may.
@@ -469,6 +469,6 @@ func (l *loop) noticeBlindness(k *ownersLook) {
 		if a.blind++; a.blind < blindLooks {
 			return
 		}
-		l.warnings.warn(WarnOwners, "nobody is found who holds sockets that are destroyed: the journal does not name owners", "error", k.err)
+		l.warnings.warn(WarnOwners, "nobody is found who holds sockets that are destroyed: the history does not name owners", "error", k.err)
 	}
 }

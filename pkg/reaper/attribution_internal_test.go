@@ -165,8 +165,8 @@ func TestOwnersAreOfTheSocketThatWasAskedFor(t *testing.T) {
 	}
 }
 
-// TestOwnersOfAnotherSocketAreNotJournalled has a socket's inode change between the look-up of its owners and its destroy.
-func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
+// TestOwnersOfAnotherSocketAreNotRecorded has a socket's inode change between the look-up of its owners and its destroy.
+func TestOwnersOfAnotherSocketAreNotRecorded(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.tracker.findsOwners = true
 	for _, cookie := range []uint64{7, 8} {
@@ -179,7 +179,7 @@ func TestOwnersOfAnotherSocketAreNotJournalled(t *testing.T) {
 	(&kernel{inodes: map[uint64]uint32{7: 71, 8: 80}}).examine(j)
 	l.examined(j, now())
 	got := make(map[uint64][]owners.Process)
-	for _, e := range l.journal.after(0) {
+	for _, e := range l.history.after(0) {
 		got[e.Cookie] = e.Owners
 	}
 	want := map[uint64][]owners.Process{7: nil, 8: {{PID: 42, Command: "leaky"}}}
@@ -219,7 +219,7 @@ func TestNothingIsDestroyedBeforeItsOwnersHaveBeenLookedUp(t *testing.T) {
 	(&kernel{inodes: map[uint64]uint32{7: 70, 8: 80}}).examine(j)
 	l.examined(j, now())
 	got := make(map[uint64][]owners.Process)
-	for _, e := range l.journal.after(0) {
+	for _, e := range l.history.after(0) {
 		got[e.Cookie] = e.Owners
 	}
 	want := map[uint64][]owners.Process{7: {{PID: 42, Command: "leaky"}}, 8: nil}

@@ -66,9 +66,9 @@ func handed(t *testing.T, ns *nstest.NS, st inetdiag.State) (conn *net.TCPConn, 
 	return conn, func() { conn.Close() }
 }
 
-// TestWhoLetsGoAtOnceIsInTheJournal has a process close its socket as soon as it is told of the destroy, and
-// reads of that as a follower of the journal does: when the entry is new.
-func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
+// TestWhoLetsGoAtOnceIsInTheHistory has a process close its socket as soon as it is told of the destroy, and
+// reads of that as a follower of the history does: when the entry is new.
+func TestWhoLetsGoAtOnceIsInTheHistory(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, (&observed{}).use)
@@ -79,11 +79,11 @@ func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
 			t.Fatalf("it says %q", said)
 		}
 		n.register(ns, timing(inetdiag.FinWait2, 3*time.Second))
-		var page api.JournalPage
+		var page api.HistoryPage
 		for len(page.Entries) == 0 {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			var err error
-			page, err = n.Journal(ctx, api.JournalQuery{Journal: page.Journal, After: page.Last, Wait: patience})
+			page, err = n.History(ctx, api.HistoryQuery{History: page.History, After: page.Last, Wait: patience})
 			cancel()
 			if err != nil {
 				t.Fatal(err)
@@ -92,7 +92,7 @@ func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
 		local, peer := addrs(conn)
 		e := page.Entries[0]
 		if e.Local.String() != local || e.Peer.String() != peer || e.Outcome != api.Destroyed {
-			t.Errorf("the journal has %+v", e)
+			t.Errorf("the history has %+v", e)
 		}
 		if diff := cmp.Diff([]owners.Process{p.Process}, e.Owners, whichContainer()); diff != "" {
 			t.Errorf("its owners (-want +got):\n%s", diff)
@@ -103,8 +103,8 @@ func TestWhoLetsGoAtOnceIsInTheJournal(t *testing.T) {
 	})
 }
 
-// TestAllWhoShareASocketAreInTheJournal holds the look-up of its owners up: the socket is not destroyed before.
-func TestAllWhoShareASocketAreInTheJournal(t *testing.T) {
+// TestAllWhoShareASocketAreInTheHistory holds the look-up of its owners up: the socket is not destroyed before.
+func TestAllWhoShareASocketAreInTheHistory(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, change := range map[string]func(*policy.Policy){"destroyed": func(*policy.Policy) {}, "would-destroy": observe} {
 			verdict := policy.Destroyable

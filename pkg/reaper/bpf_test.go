@@ -158,7 +158,7 @@ func TestASocketInFlightIsDestroyedToo(t *testing.T) {
 		n := newNode(t, finder)
 		n.register(ns, timing(inetdiag.CloseWait, soon))
 		nstest.Eventually(t, patience, "it is destroyed", func() bool {
-			for _, e := range n.journal() {
+			for _, e := range n.history() {
 				if e.Local.String() == local && e.Peer.String() == peer && e.Outcome == api.Destroyed {
 					return true
 				}

@@ -27,12 +27,12 @@ func overdue(t *testing.T, n *node, namespaces, sockets int) {
 		}
 		n.register(ns, timing(inetdiag.CloseWait, soon))
 	}
-	nstest.Eventually(t, patience, "all are past their grace", func() bool { return len(n.journal()) == namespaces*sockets })
+	nstest.Eventually(t, patience, "all are past their grace", func() bool { return len(n.history()) == namespaces*sockets })
 }
 
-// destroyedEntries returns the journal without what was observed.
+// destroyedEntries returns the history without what was observed.
 func (n *node) destroyedEntries() (list []api.Entry) {
-	for _, e := range n.journal() {
+	for _, e := range n.history() {
 		if e.Outcome == "destroyed" {
 			list = append(list, e)
 		}

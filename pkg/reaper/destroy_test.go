@@ -70,7 +70,7 @@ func TestDestroysPastGrace(t *testing.T) {
 					}
 					n.register(ns, short(tc.spare))
 					if e := n.awaitDestroyed(end(pair, tc.state)); e.State != tc.state {
-						t.Errorf("journalled as %v", e.State)
+						t.Errorf("recorded as %v", e.State)
 					}
 					tc.sees(t, pair.Client, pair.Server)
 					alive(t, bystander)

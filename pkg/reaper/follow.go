@@ -10,11 +10,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// Journal returns what was destroyed, or would have been, newest last. It is kept in memory: the last 4096
+// History returns what was destroyed, or would have been, newest last. It is kept in memory: the last 4096
 // entries since the reaper started.
-func (r *Reaper) Journal(ctx context.Context, q api.JournalQuery) (api.JournalPage, error) {
-	page := api.JournalPage{Journal: r.began.Format(time.RFC3339Nano), Since: r.began}
-	if q.Journal != page.Journal {
+func (r *Reaper) History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error) {
+	page := api.HistoryPage{History: r.began.Format(time.RFC3339Nano), Since: r.began}
+	if q.History != page.History {
 		q.After = 0
 	}
 	late := time.NewTimer(q.Wait)
@@ -22,9 +22,9 @@ func (r *Reaper) Journal(ctx context.Context, q api.JournalQuery) (api.JournalPa
 	for {
 		var more <-chan struct{}
 		err := r.read(ctx, func(l *loop) {
-			page.Entries, page.Last = l.journal.after(q.After), l.journal.total
+			page.Entries, page.Last = l.history.after(q.After), l.history.total
 			if len(page.Entries) == 0 && q.Wait > 0 {
-				more = l.journal.more()
+				more = l.history.more()
 			}
 		})
 		if err != nil {

@@ -105,7 +105,7 @@ func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 }
 
 // TestOwnersThatCloseWhileTheyAreExamined has owners send an answer and close while the reaper works
-// through their overdue sockets: whatever is not in the journal was not touched.
+// through their overdue sockets: whatever is not in the history was not touched.
 func TestOwnersThatCloseWhileTheyAreExamined(t *testing.T) {
 	const sockets, answer = 40, 32 << 10
 	eachFinder(t, func(t *testing.T, finder string) {

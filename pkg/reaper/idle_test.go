@@ -90,8 +90,8 @@ func TestAnEndedReaperSaysSo(t *testing.T) {
 		if _, err := n.Sockets(context.Background(), api.SocketQuery{}); !errors.Is(err, api.ErrStopped) {
 			t.Errorf("Sockets: %v", err)
 		}
-		if _, err := n.Journal(context.Background(), api.JournalQuery{}); !errors.Is(err, api.ErrStopped) {
-			t.Errorf("Journal: %v", err)
+		if _, err := n.History(context.Background(), api.HistoryQuery{}); !errors.Is(err, api.ErrStopped) {
+			t.Errorf("History: %v", err)
 		}
 		if err := n.Ready(context.Background()); !errors.Is(err, api.ErrStopped) {
 			t.Errorf("Ready: %v", err)

@@ -119,7 +119,7 @@ func TestTheHistoryReportsWhatIsExcusedOfALateDestroy(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, ns, other, k := newEndsLoop(t)
 				tc.run(t, l, ns, other, k)
-				for _, e := range l.journal.after(0) {
+				for _, e := range l.history.after(0) {
 					if e.Outcome != api.Destroyed || e.Cookie != 7 {
 						continue
 					}
@@ -154,7 +154,7 @@ func TestWhatCannotBeDestroyedIsOverdueAndItsLatenessCounts(t *testing.T) {
 			t.Errorf("the ages are %+v", s.Ages)
 		}
 		pass(l, new(kernel), retryAfter)
-		e := l.journal.after(0)
+		e := l.history.after(0)
 		if len(e) != 1 || e[0].State != inetdiag.CloseWait || time.Duration(e[0].Late) < held || e[0].Excused != 0 {
 			t.Errorf("the history has %+v", e)
 		}

@@ -26,7 +26,7 @@ type loop struct {
 	tracker       tracker
 	caps          *caps
 	budget        *budget
-	journal       *journal
+	history       *history
 	attribution   attribution
 	reach         reach
 	ages          ages
@@ -56,7 +56,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 	l := &loop{
 		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
 		caps:   caps,
-		budget: newBudget(cfg.MaxDestroysPerSecond), journal: newJournal(cfg.Log),
+		budget: newBudget(cfg.MaxDestroysPerSecond), history: newHistory(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
 		saveEvery:   defaultSaveEvery,
 		tracker:     newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
@@ -102,7 +102,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 				l.tracker.changed = false
 			}
 		case <-second.C:
-			l.journal.flush()
+			l.history.flush()
 			l.keepingUp(l.clock.Now())
 			l.try(l.clock.Now())
 			if l.idle(l.clock.Now()) {

@@ -68,7 +68,7 @@ func noneNext(t *testing.T, l *loop) {
 
 func outcomesOf(l *loop) map[string]int {
 	found := make(map[string]int)
-	for _, e := range l.journal.after(0) {
+	for _, e := range l.history.after(0) {
 		found[e.Outcome]++
 	}
 	return found
@@ -77,7 +77,7 @@ func outcomesOf(l *loop) map[string]int {
 func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before, after policy.Mode
-		journal       map[string]int
+		history       map[string]int
 	}{
 		"observed, and to be destroyed now": {policy.Observe, policy.Destroy, map[string]int{api.WouldDestroy: 1, api.Destroyed: 1}},
 		"off, and to be observed now":       {policy.Off, policy.Observe, map[string]int{api.WouldDestroy: 1}},
@@ -104,14 +104,14 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 			k.examine(j)
 			l.examined(j, now())
 			noneNext(t, l)
-			if got := outcomesOf(l); len(got) != len(tc.journal) || got[api.Destroyed] != tc.journal[api.Destroyed] || got[api.WouldDestroy] != tc.journal[api.WouldDestroy] {
-				t.Errorf("the journal has %v, want %v", got, tc.journal)
+			if got := outcomesOf(l); len(got) != len(tc.history) || got[api.Destroyed] != tc.history[api.Destroyed] || got[api.WouldDestroy] != tc.history[api.WouldDestroy] {
+				t.Errorf("the history has %v, want %v", got, tc.history)
 			}
 		})
 	}
 }
 
-func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
+func TestLoopRecordsOnceWhateverComesBetween(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Observe)
 	see(l, ns.Identity, overdueLook(7))
 	for range 3 {
@@ -126,7 +126,7 @@ func TestLoopJournalsOnceWhateverComesBetween(t *testing.T) {
 	}
 	noneNext(t, l)
 	if got := outcomesOf(l); got[api.WouldDestroy] != 1 || len(got) != 1 {
-		t.Errorf("the journal has %v", got)
+		t.Errorf("the history has %v", got)
 	}
 }
 

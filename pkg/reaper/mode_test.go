@@ -32,11 +32,11 @@ func (n *node) goOn() {
 	}
 }
 
-// outcomes counts the journal's entries of a socket, by outcome.
+// outcomes counts the history's entries of a socket, by outcome.
 func (n *node) outcomes(cookie uint64) map[string]int {
 	n.tb.Helper()
 	found := make(map[string]int)
-	for _, e := range n.journal() {
+	for _, e := range n.history() {
 		if e.Cookie == cookie {
 			found[e.Outcome]++
 		}
@@ -44,7 +44,7 @@ func (n *node) outcomes(cookie uint64) map[string]int {
 	return found
 }
 
-func TestObserveDestroysNothingAndJournalsOnce(t *testing.T) {
+func TestObserveDestroysNothingAndRecordsOnce(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tc := range map[string]struct {
 			record func(*policy.Policy)
@@ -72,7 +72,7 @@ func TestObserveDestroysNothingAndJournalsOnce(t *testing.T) {
 				n.goOn()
 				for _, p := range pairs {
 					if got := n.outcomes(cookieOf(t, p.Server)); len(got) != 1 || got["would-destroy"] != 1 {
-						t.Errorf("the journal has %v of a socket", got)
+						t.Errorf("the history has %v of a socket", got)
 					}
 					v, ok := n.find(p.Server, api.SocketQuery{})
 					if !ok || v.Verdict != policy.WouldDestroy || v.Mode != policy.Observe || !strings.Contains(v.Why, "but the mode is observe") {
@@ -89,7 +89,7 @@ func TestObserveDestroysNothingAndJournalsOnce(t *testing.T) {
 	})
 }
 
-func TestObserveJournalsASocketAgainAfterItMadeProgress(t *testing.T) {
+func TestObserveRecordsASocketAgainAfterItMadeProgress(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder)
@@ -98,7 +98,7 @@ func TestObserveJournalsASocketAgainAfterItMadeProgress(t *testing.T) {
 		cookie := cookieOf(t, p.Server)
 		n.awaitEntry(p.Server, "would-destroy")
 		answers(t, p)
-		nstest.Eventually(t, patience, "it is journalled again", func() bool { return n.outcomes(cookie)["would-destroy"] == 2 })
+		nstest.Eventually(t, patience, "it is recorded again", func() bool { return n.outcomes(cookie)["would-destroy"] == 2 })
 	})
 }
 
@@ -151,7 +151,7 @@ func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 		}
 		answers(t, p)
 
-		// It changes: what is overdue is destroyed, though it was journalled as observed.
+		// It changes: what is overdue is destroyed, though it was recorded as observed.
 		n.turn(policy.Destroy)
 		n.awaitDestroyed(p.Server)
 

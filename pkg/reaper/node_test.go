@@ -262,7 +262,7 @@ func (n *node) awaitVerdict(conn net.Conn, want policy.Reason) api.SocketView {
 	return last
 }
 
-// awaitDestroyed waits until the journal says that the socket that conn was is destroyed.
+// awaitDestroyed waits until the history says that the socket that conn was is destroyed.
 func (n *node) awaitDestroyed(conn net.Conn) api.Entry {
 	n.tb.Helper()
 	return n.awaitEntry(conn, "destroyed")
@@ -270,7 +270,7 @@ func (n *node) awaitDestroyed(conn net.Conn) api.Entry {
 
 func (n *node) awaitEntry(conn net.Conn, outcome string) (entry api.Entry) {
 	n.tb.Helper()
-	nstest.Eventually(n.tb, patience, outcome+" is in the journal", func() bool {
+	nstest.Eventually(n.tb, patience, outcome+" is in the history", func() bool {
 		e, ok := n.entry(conn, outcome)
 		entry = e
 		return ok
@@ -281,7 +281,7 @@ func (n *node) awaitEntry(conn net.Conn, outcome string) (entry api.Entry) {
 func (n *node) entry(conn net.Conn, outcome string) (api.Entry, bool) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
-	page, err := n.Journal(context.Background(), api.JournalQuery{})
+	page, err := n.History(context.Background(), api.HistoryQuery{})
 	if err != nil {
 		n.tb.Fatal(err)
 	}

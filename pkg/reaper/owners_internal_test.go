@@ -16,7 +16,7 @@ import (
 )
 
 func TestALineOfTheLogNamesOwnersIfAnyAreKnown(t *testing.T) {
-	j, b := newTestJournal()
+	j, b := newTestHistory()
 	j.add(api.Entry{Time: time.Now(), Outcome: api.Destroyed, Owners: []owners.Process{{PID: 7, Command: "nginx"}, {PID: 9, Command: "sidecar"}}})
 	j.add(api.Entry{Time: time.Now(), Outcome: api.Destroyed})
 	lines := logged(t, b)

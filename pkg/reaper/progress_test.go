@@ -104,7 +104,7 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 			e := n.awaitDestroyed(conn)
 			n.neverMoved(t, e, grace)
 			if e.WQueue != 1 {
-				t.Errorf("journalled with %d bytes to be acknowledged, want 1", e.WQueue)
+				t.Errorf("recorded with %d bytes to be acknowledged, want 1", e.WQueue)
 			}
 		})
 		t.Run("pending data is kept", func(t *testing.T) {

@@ -40,7 +40,7 @@ type Config struct {
 	MaxDestroysPerSecond int
 	// AllowHostNetns lets records of the host's own namespace be acted on.
 	AllowHostNetns bool
-	// Owners finds who holds sockets; without it the journal names nobody. OwnersBudget is the share of one core
+	// Owners finds who holds sockets; without it the history names nobody. OwnersBudget is the share of one core
 	// that it may cost to find the owners of what is destroyed, such as 0.005; 0 is no bound.
 	Owners       owners.Resolver
 	OwnersBudget float64
@@ -161,7 +161,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	})
 	err = g.Wait()
 	newSaver(r.cfg.Store.CandidatesPath(), r.warnings).save(l.encode)
-	l.journal.flush()
+	l.history.flush()
 	return err
 }
 

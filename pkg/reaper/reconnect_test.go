@@ -214,9 +214,9 @@ func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
 			if state := stateAt(t, ns, fixedPort); state != inetdiag.CloseWait && state != inetdiag.Established {
 				t.Errorf("the socket is in %v now", state)
 			}
-			for _, e := range n.journal() {
+			for _, e := range n.history() {
 				if e.Peer.String() == hostPort(l.Addr()) || e.Cookie == s.cookie {
-					t.Errorf("it is in the journal: %+v", e)
+					t.Errorf("it is in the history: %+v", e)
 				}
 			}
 			if v, ok := n.byCookie(s.cookie); ok && v.Verdict != policy.WithinGrace {
@@ -263,8 +263,8 @@ func (n *node) outlast(s *socket, grace time.Duration) api.Entry {
 // awaitCookieDestroyed is awaitDestroyed for a socket that the test has no connection of.
 func (n *node) awaitCookieDestroyed(cookie uint64) (entry api.Entry) {
 	n.tb.Helper()
-	nstest.Eventually(n.tb, patience, "destroyed is in the journal", func() bool {
-		for _, e := range n.journal() {
+	nstest.Eventually(n.tb, patience, "destroyed is in the history", func() bool {
+		for _, e := range n.history() {
 			if e.Cookie == cookie && e.Outcome == "destroyed" {
 				entry = e
 				return true

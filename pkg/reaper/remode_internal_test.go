@@ -10,9 +10,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestLoopJournalsOnceWhereTheSwitchMakesNoDifference has an attachment that observes, on a node whose switch is
+// TestLoopRecordsOnceWhereTheSwitchMakesNoDifference has an attachment that observes, on a node whose switch is
 // turned back and forth.
-func TestLoopJournalsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
+func TestLoopRecordsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	other := newRegistered(2)
 	l.registry.namespaces[other.Identity] = other

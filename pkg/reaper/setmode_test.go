@@ -36,7 +36,7 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 		n.awaitEntry(spared.Server, api.WouldDestroy)
 		n.goOn()
 		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
-			t.Errorf("the journal has %v", got)
+			t.Errorf("the history has %v", got)
 		}
 
 		if _, err := n.SetMode(context.Background(), state.Switch{Mode: policy.Destroy, Who: "alice", When: time.Now()}); !errors.Is(err, fs.ErrNotExist) {
@@ -44,7 +44,7 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 		}
 		n.goOn()
 		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
-			t.Errorf("the bound was lifted all the same: the journal has %v", got)
+			t.Errorf("the bound was lifted all the same: the history has %v", got)
 		}
 	})
 }

@@ -99,7 +99,7 @@ func TestObserveHoldsBeforeItIsWritten(t *testing.T) {
 			t.Errorf("the next reaper finds %+v, %v: %v", sw, ok, err)
 		}
 		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
-			t.Errorf("the journal has %v", got)
+			t.Errorf("the history has %v", got)
 		}
 	})
 }

@@ -114,21 +114,21 @@ func (n *node) stillSpared(conn net.Conn, q api.SocketQuery, want policy.Reason)
 	n.untouched(conn)
 }
 
-// untouched checks that the journal has nothing of the socket that conn is.
+// untouched checks that the history has nothing of the socket that conn is.
 func (n *node) untouched(conn net.Conn) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
-	for _, e := range n.journal() {
+	for _, e := range n.history() {
 		if e.Local.String() == local && e.Peer.String() == peer {
-			n.tb.Errorf("it is in the journal: %+v", e)
+			n.tb.Errorf("it is in the history: %+v", e)
 		}
 	}
 }
 
-// journal returns the journal.
-func (n *node) journal() []api.Entry {
+// history returns the history.
+func (n *node) history() []api.Entry {
 	n.tb.Helper()
-	page, err := n.Journal(context.Background(), api.JournalQuery{})
+	page, err := n.History(context.Background(), api.HistoryQuery{})
 	if err != nil {
 		n.tb.Fatal(err)
 	}

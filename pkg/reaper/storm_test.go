@@ -124,7 +124,7 @@ func TestInAStormNothingIsDestroyedBeforeItsTime(t *testing.T) {
 			return true
 		})
 		t.Logf("%d connections; destroyed were %v", made, n.status().Counts.Destroyed)
-		for _, e := range n.journal() {
+		for _, e := range n.history() {
 			if time.Duration(e.Age) < grace || time.Duration(e.Idle) < grace {
 				t.Errorf("destroyed before its time: %+v", e)
 			}

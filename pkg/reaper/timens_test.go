@@ -68,16 +68,16 @@ func runReaper() error {
 			known = err == nil && status.Candidates[inetdiag.CloseWait.String()] > 0
 		}
 		fmt.Println("knows a candidate")
-		out, q := json.NewEncoder(os.Stdout), api.JournalQuery{Wait: time.Minute}
+		out, q := json.NewEncoder(os.Stdout), api.HistoryQuery{Wait: time.Minute}
 		for {
-			page, err := r.Journal(ctx, q)
+			page, err := r.History(ctx, q)
 			if err != nil {
 				return
 			}
 			for _, e := range page.Entries {
 				_ = out.Encode(e) // the test notices what it does not read
 			}
-			q.Journal, q.After = page.Journal, page.Last
+			q.History, q.After = page.History, page.Last
 		}
 	}()
 	return errors.Join(r.Run(ctx), by.Close())

@@ -145,7 +145,7 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	late := latenessOf(c, &x.history, &x.verdict, x.doneAt())
 	e.Outcome, e.Grace, e.Owners = outcome, x.verdict.EndWhy.Patience, c.holding(x.socket.Inode)
 	e.Late, e.Excused, e.ExcusedBy = api.Seconds(late.late), api.Seconds(late.excused), late.by.names()
-	l.journal.add(e)
+	l.history.add(e)
 }
 
 // entry returns what an entry of the history says of a socket itself.

@@ -68,7 +68,7 @@ func (s *Store) SocketPath() string { return filepath.Join(s.dir, "reaper.sock")
 // CandidatesPath returns the file that the reaper saves its candidates in.
 func (s *Store) CandidatesPath() string { return filepath.Join(s.dir, "candidates") }
 
-// LogPath returns the file that a reaper logs to where there is no journal.
+// LogPath returns the file that a reaper logs to where there is no history.
 func (s *Store) LogPath() string { return filepath.Join(s.dir, "reaper.log") }
 
 // Put writes the record of an attachment, in place of an older one, and makes the directories it needs.

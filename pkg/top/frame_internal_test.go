@@ -105,13 +105,13 @@ func nodeStatus(pods int) api.Status {
 // firstAnswer is what the reaper of that node says when it is asked first.
 func firstAnswer(pods int) answer {
 	at := moment()
-	page := api.JournalPage{Since: at.Add(-100 * time.Minute)}
+	page := api.HistoryPage{Since: at.Add(-100 * time.Minute)}
 	for i := range 90 {
 		page.Entries = append(page.Entries, api.Entry{
 			Time: at.Add(-time.Duration(i*i) * 7 * time.Millisecond), Outcome: api.Destroyed,
 		})
 	}
-	return answer{at: at, status: nodeStatus(pods), journal: &page}
+	return answer{at: at, status: nodeStatus(pods), history: &page}
 }
 
 func newModel(pods int) *model {
@@ -175,7 +175,7 @@ func press(m *model, keys ...key) {
 func open(m *model, sockets int) {
 	press(m, keyEnter)
 	h := firstAnswer(len(m.status.Attachments))
-	h.journal = nil
+	h.history = nil
 	h.key, h.sockets, h.owners = m.detail.key, podSockets(sockets), true
 	m.update(h)
 }
@@ -205,7 +205,7 @@ func TestTopFrames(t *testing.T) {
 		{"empty", func() *model {
 			m := &model{interval: time.Second}
 			h := firstAnswer(0)
-			h.journal.Entries, h.status.Counts = nil, api.Counts{}
+			h.history.Entries, h.status.Counts = nil, api.Counts{}
 			m.update(h)
 			return m
 		}},
@@ -217,7 +217,7 @@ func TestTopFrames(t *testing.T) {
 		{"wrong", func() *model {
 			m := newModel(30)
 			h := firstAnswer(30)
-			h.journal, h.at = nil, h.at.Add(10*time.Second)
+			h.history, h.at = nil, h.at.Add(10*time.Second)
 			h.status.Finder.CPU += api.Seconds(time.Second)
 			h.status.Finder.Late = api.Seconds(90 * time.Second)
 			h.status.Mode = api.ModeView{Effective: policy.Observe, Reaper: policy.Observe, KernelProblem: "this kernel cannot destroy sockets"}

@@ -50,7 +50,7 @@ type detail struct {
 type answer struct {
 	at      time.Time
 	status  api.Status
-	journal *api.JournalPage // if it was asked for
+	history *api.HistoryPage // if it was asked for
 	key     string           // the detail that was asked for, "" if none was
 	sockets api.SocketList
 	owners  bool // they were asked for

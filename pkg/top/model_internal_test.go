@@ -96,7 +96,7 @@ func TestTopSortsTheWorstFirst(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", tt.key, got, tt.want)
 		}
 		h := firstAnswer(5)
-		h.journal = nil
+		h.history = nil
 		m.update(h)
 		if got := names(m)[:4]; !slices.Equal(got, tt.want) {
 			t.Errorf("%s, after the next look: got %v, want %v", tt.key, got, tt.want)
@@ -130,7 +130,7 @@ func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
 	m.frame(80, 24)
 	chosen := m.rows[m.list.at].key
 	h := firstAnswer(30)
-	h.journal = nil
+	h.history = nil
 	h.status.Attachments[20].Candidates["CLOSE_WAIT"] = 10_000 // it comes first now
 	m.update(h)
 	m.frame(80, 24)
@@ -140,7 +140,7 @@ func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
 	press(m, "g")
 	m.frame(80, 24)
 	h = firstAnswer(30)
-	h.journal = nil
+	h.history = nil
 	m.update(h)
 	m.frame(80, 24)
 	if m.list.at != 0 || m.rows[0].name != "shop/web-2" {
@@ -186,7 +186,7 @@ func TestEnterShowsThePodAndEscapeGoesBack(t *testing.T) {
 		t.Errorf("before they are there:\n%s", frame)
 	}
 	h := firstAnswer(30)
-	h.journal, h.key, h.sockets = nil, "another", podSockets(3)
+	h.history, h.key, h.sockets = nil, "another", podSockets(3)
 	m.update(h)
 	if m.detail.loaded {
 		t.Error("it shows the sockets of another pod")
@@ -212,11 +212,11 @@ func TestEnterShowsThePodAndEscapeGoesBack(t *testing.T) {
 func TestTheRateIsThatOfTheLastMinute(t *testing.T) {
 	m := newModel(3)
 	if got := m.rates.destroyed.perSecond(); got < 1.45 || got > 1.55 { // 90 in the minute
-		t.Errorf("from the journal: %v/s", got)
+		t.Errorf("from the history: %v/s", got)
 	}
 	look := func(after time.Duration, destroyed, would uint64) {
 		h := firstAnswer(3)
-		h.journal, h.at = nil, m.at.Add(after)
+		h.history, h.at = nil, m.at.Add(after)
 		h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: destroyed}
 		h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: would}
 		m.update(h)
@@ -241,7 +241,7 @@ func TestTheRateIsThatOfTheLastMinute(t *testing.T) {
 func TestAnotherReaperCountsFromZero(t *testing.T) {
 	m := newModel(3)
 	h := firstAnswer(3)
-	h.journal, h.at = nil, m.at.Add(time.Minute)
+	h.history, h.at = nil, m.at.Add(time.Minute)
 	h.status.Holder.Since = h.at.Add(-30 * time.Second)
 	h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: 60}
 	h.status.Finder.CPU = api.Seconds(3 * time.Second)
@@ -257,8 +257,8 @@ func TestAnotherReaperCountsFromZero(t *testing.T) {
 func TestARateThatIsKnownForAShortTimeIsOfThatTime(t *testing.T) {
 	m := &model{}
 	h := firstAnswer(3)
-	h.journal.Since = h.at.Add(-10 * time.Second)
-	h.journal.Entries = h.journal.Entries[:20] // of the last 2.6 s
+	h.history.Since = h.at.Add(-10 * time.Second)
+	h.history.Entries = h.history.Entries[:20] // of the last 2.6 s
 	m.update(h)
 	if got := m.rates.destroyed.perSecond(); got != 2 {
 		t.Errorf("20 in the first 10 s of a reaper are %v/s", got)
@@ -328,7 +328,7 @@ func TestCutAndPadCountColumns(t *testing.T) {
 
 func BenchmarkTopFrame(b *testing.B) {
 	h := firstAnswer(250)
-	h.journal = nil
+	h.history = nil
 	m := newModel(250)
 	for b.Loop() {
 		m.update(h)

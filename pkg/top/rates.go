@@ -21,8 +21,8 @@ type rates struct {
 func (r *rates) update(t *model, h answer) {
 	began := h.status.Holder.Since
 	switch {
-	case h.journal != nil:
-		r.countJournal(*h.journal, h.at)
+	case h.history != nil:
+		r.countHistory(*h.history, h.at)
 		return
 	case !t.seen:
 		r.destroyed.advance(h.at)
@@ -43,8 +43,8 @@ func (r *rates) update(t *model, h answer) {
 	r.would.add(from, h.at, grown(h.status.Counts.WouldDestroy, was.WouldDestroy))
 }
 
-// countJournal counts the entries of the last minute.
-func (r *rates) countJournal(page api.JournalPage, at time.Time) {
+// countHistory counts the entries of the last minute.
+func (r *rates) countHistory(page api.HistoryPage, at time.Time) {
 	since := at.Add(-rateSpan * time.Second)
 	if page.Since.After(since) {
 		since = page.Since

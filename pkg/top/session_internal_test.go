@@ -61,8 +61,8 @@ func (s *saying) Sockets(_ context.Context, q api.SocketQuery) (api.SocketList, 
 	return list, s.err
 }
 
-func (s *saying) Journal(context.Context, api.JournalQuery) (api.JournalPage, error) {
-	return api.JournalPage{}, errors.New("not asked for again")
+func (s *saying) History(context.Context, api.HistoryQuery) (api.HistoryPage, error) {
+	return api.HistoryPage{}, errors.New("not asked for again")
 }
 
 // startSession starts a session on a terminal.

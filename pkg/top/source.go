@@ -14,12 +14,12 @@ import (
 type Source interface {
 	Status(ctx context.Context) (api.Status, error)
 	Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error)
-	Journal(ctx context.Context, q api.JournalQuery) (api.JournalPage, error)
+	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
 }
 
 // question is what the view needs from the reaper.
 type question struct {
-	journal bool
+	history bool
 	key     string // of the pod whose sockets are shown, "" if none are
 	query   string
 	owners  bool
@@ -41,12 +41,12 @@ func ask(ctx context.Context, src Source, q question, now func() time.Time) (h a
 		return h
 	}
 	h.at = now()
-	if q.journal {
-		page, err := src.Journal(soon, api.JournalQuery{})
+	if q.history {
+		page, err := src.History(soon, api.HistoryQuery{})
 		if h.err = err; err != nil {
 			return h
 		}
-		h.journal = &page
+		h.history = &page
 	}
 	if q.key != "" {
 		var err error

@@ -39,7 +39,7 @@ type View struct {
 // Open asks the reaper for the first time. It fails if the reaper does not answer.
 func Open(ctx context.Context, cfg Config) (*View, error) {
 	v := &View{cfg: cfg, model: model{interval: cfg.Interval, order: cfg.Order}}
-	a := ask(ctx, cfg.Source, question{journal: true}, cfg.Now)
+	a := ask(ctx, cfg.Source, question{history: true}, cfg.Now)
 	if a.err != nil {
 		return nil, a.err
 	}

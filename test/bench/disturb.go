@@ -79,7 +79,7 @@ func measureDisturbed(ctx context.Context, store *state.Store, nd *node, first i
 // becomeDue makes sockets that leak, waits until the reaper has destroyed all of them, and returns how late
 // it was with each.
 func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd *node, first int) ([]time.Duration, error) {
-	before, err := client.Journal(ctx, api.JournalQuery{})
+	before, err := client.History(ctx, api.HistoryQuery{})
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd
 	}
 	want := disturbed * leak().Closed
 	for end := time.Now().Add(patience); ; {
-		page, err := client.Journal(ctx, api.JournalQuery{Journal: before.Journal, After: before.Last})
+		page, err := client.History(ctx, api.HistoryQuery{History: before.History, After: before.Last})
 		if err != nil {
 			return nil, err
 		}

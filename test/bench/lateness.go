@@ -91,7 +91,7 @@ func spreadOut(ctx context.Context, o options, nd *node, finder string, namespac
 	for _, s := range r.shut {
 		at, ok := destroyed[containers[s.Namespace]+" "+s.Local+" "+s.Peer]
 		if !ok {
-			return nil, fmt.Errorf("the journal does not have %s", s.Local)
+			return nil, fmt.Errorf("the history does not have %s", s.Local)
 		}
 		late = append(late, at.Sub(s.At)-grace)
 	}
@@ -101,19 +101,19 @@ func spreadOut(ctx context.Context, o options, nd *node, finder string, namespac
 // gatherDestroys reads when sockets were destroyed, until there are n.
 func gatherDestroys(ctx context.Context, client *admin.Client, n int, within time.Duration) (map[string]time.Time, error) {
 	all := make(map[string]time.Time)
-	q := api.JournalQuery{}
+	q := api.HistoryQuery{}
 	for end := time.Now().Add(within); len(all) < n; {
-		page, err := client.Journal(ctx, q)
+		page, err := client.History(ctx, q)
 		if err != nil {
 			return nil, err
 		}
-		if page.Missed > 0 && q.Journal != "" {
+		if page.Missed > 0 && q.History != "" {
 			return nil, fmt.Errorf("%d destroys went by unread", page.Missed)
 		}
 		for _, e := range page.Entries {
 			all[e.ContainerID+" "+e.Local.String()+" "+e.Peer.String()] = e.Time
 		}
-		q.Journal, q.After = page.Journal, page.Last
+		q.History, q.After = page.History, page.Last
 		if time.Now().After(end) {
 			return nil, fmt.Errorf("not within %v: %d of %d are destroyed", within, len(all), n)
 		}

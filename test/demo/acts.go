@@ -200,7 +200,7 @@ func (d *demo) look(ctx context.Context) error {
 	)
 }
 
-// wait follows the journal until both have been destroyed.
+// wait follows the history until both have been destroyed.
 func (d *demo) wait(ctx context.Context) error {
 	d.sayf("%v for the client's FIN_WAIT2, %v for the server's CLOSE_WAIT:\n", clientGrace, serverGrace)
 	entries, err := d.follow(ctx, 2)
@@ -218,7 +218,7 @@ func (d *demo) wait(ctx context.Context) error {
 func (d *demo) follow(ctx context.Context, number int) (entries []api.Entry, err error) {
 	began := time.Now()
 	err = eventually(30*time.Second, func() error {
-		page, err := d.reaper.Journal(ctx, api.JournalQuery{})
+		page, err := d.reaper.History(ctx, api.HistoryQuery{})
 		if entries = page.Entries; err != nil {
 			return err
 		}

@@ -145,7 +145,7 @@ func (d *demo) awaitAnswers(ctx context.Context) error {
 		return err
 	}
 	d.sayf("")
-	for _, command := range []string{"journal", "sockets"} {
+	for _, command := range []string{"history", "sockets"} {
 		if err := d.show(d.halfclose(command, "--pod", "demo/app")); err != nil {
 			return err
 		}

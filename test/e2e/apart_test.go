@@ -29,7 +29,7 @@ func TestAReaperInAPIDNamespaceOfItsOwnDestroysTheSameAndSaysWhatItCannotSee(t *
 	after := leak(t, c)
 	for name, conn := range map[string]net.Conn{"before the reaper": before, "with it": after} {
 		nstest.Eventually(t, soon, "the leak made "+name+" is destroyed", func() bool {
-			page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
+			page, err := w.admin.History(t.Context(), api.HistoryQuery{})
 			return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool {
 				return e.Outcome == api.Destroyed && e.Local.String() == conn.LocalAddr().String() && e.Peer.String() == conn.RemoteAddr().String()
 			})

@@ -151,7 +151,7 @@ func TestMistakesOnTheCommandLineAreOneLineAndExitTwo(t *testing.T) {
 func TestWithoutAReaperOneLineSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, command := range []string{"status", "sockets", "journal", "journal --follow"} {
+	for _, command := range []string{"status", "sockets", "history", "history --follow"} {
 		r := w.run(t, strings.Fields(command)...)
 		want := "halfclose: no reaper is running: nothing listens on " + w.store.SocketPath() + "; start one with \"halfclose reaper\""
 		if r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
@@ -175,7 +175,7 @@ func TestWithoutPermissionOneLineSaysWhatToDo(t *testing.T) {
 	if err := (&exec.Cmd{Path: "/bin/true", SysProcAttr: nobody}).Run(); err != nil {
 		nstest.NeedPrivilege(t, "run a command as another user", err)
 	}
-	for _, command := range []string{"status", "sockets", "journal", "journal --follow", "mode", "mode observe"} {
+	for _, command := range []string{"status", "sockets", "history", "history --follow", "mode", "mode observe"} {
 		cmd := w.command(strings.Fields(command)...)
 		cmd.SysProcAttr = nobody
 		r := run(t, cmd)

@@ -94,11 +94,11 @@ func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
 	w.add(t, network(t), c)
 	w.status(t)
 	conn := leak(t, c)
-	nstest.Eventually(t, soon, "the journal has it", func() bool {
-		page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
+	nstest.Eventually(t, soon, "the history has it", func() bool {
+		page, err := w.admin.History(t.Context(), api.HistoryQuery{})
 		for _, e := range page.Entries {
 			if e.Outcome != "would-destroy" {
-				t.Errorf("the journal has %+v", e)
+				t.Errorf("the history has %+v", e)
 			}
 			if e.Local.String() == conn.LocalAddr().String() && e.Peer.String() == conn.RemoteAddr().String() {
 				return true

@@ -47,7 +47,7 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 
 	var entries []api.Entry
 	nstest.Eventually(t, soon, "a socket is destroyed, and it is known whose it was", func() (ok bool) {
-		page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
+		page, err := w.admin.History(t.Context(), api.HistoryQuery{})
 		entries = page.Entries
 		return err == nil && len(entries) > 0 && len(entries[0].Owners) > 0
 	})
@@ -89,7 +89,7 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 	}}
 	measured := cmpopts.IgnoreFields(api.Entry{}, "Time", "Age", "Idle", "Late", "Excused", "ExcusedBy", "UID", "Cookie")
 	if diff := cmp.Diff(want, entries, measured, cmpopts.IgnoreFields(owners.Process{}, "ContainerID"), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
-		t.Fatalf("journal (-want +got)\n%s", diff)
+		t.Fatalf("history (-want +got)\n%s", diff)
 	}
 	if age := time.Duration(entries[0].Age); age < time.Second {
 		t.Errorf("it was destroyed at the age of %v", age)
@@ -183,7 +183,7 @@ func timeWaits(t *testing.T, c *container) (n int) {
 	return n
 }
 
-// addrPort returns an IPv4 address as the journal has it.
+// addrPort returns an IPv4 address as the history has it.
 func addrPort(a net.Addr) netip.AddrPort {
 	ap := a.(*net.TCPAddr).AddrPort()
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())

@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// outcomes counts what a reaper's journal has, by outcome.
+// outcomes counts what a reaper's history has, by outcome.
 func (w *world) outcomes(t *testing.T) map[string]int {
 	t.Helper()
 	counts := make(map[string]int)
@@ -29,10 +29,10 @@ func (w *world) outcomes(t *testing.T) map[string]int {
 	return counts
 }
 
-// entries returns what a reaper's journal has; nothing while none answers.
+// entries returns what a reaper's history has; nothing while none answers.
 func (w *world) entries(t *testing.T) []api.Entry {
 	t.Helper()
-	page, err := w.admin.Journal(t.Context(), api.JournalQuery{})
+	page, err := w.admin.History(t.Context(), api.HistoryQuery{})
 	if err != nil {
 		return nil
 	}

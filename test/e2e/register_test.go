@@ -264,8 +264,8 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	}
 }
 
-// A journal entry of a manual registration names it.
-func TestTheJournalNamesWhatWasRegisteredByHand(t *testing.T) {
+// A history entry of a manual registration names it.
+func TestTheHistoryNamesWhatWasRegisteredByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
@@ -273,11 +273,11 @@ func TestTheJournalNamesWhatWasRegisteredByHand(t *testing.T) {
 	c := newContainer(t, nil)
 	w.register(t, c.path, "--grace", "1s", "--name", "a-long-name-of-its-own")
 	destroyed(t, "the leak", leak(t, c))
-	var page api.JournalPage
-	nstest.Eventually(t, soon, "it is in the journal", func() (ok bool) {
-		r := w.run(t, "journal", "--output", "json")
+	var page api.HistoryPage
+	nstest.Eventually(t, soon, "it is in the history", func() (ok bool) {
+		r := w.run(t, "history", "--output", "json")
 		if r.code != 0 {
-			t.Fatalf("journal: %s", r.stderr)
+			t.Fatalf("history: %s", r.stderr)
 		}
 		err := json.Unmarshal([]byte(r.stdout), &page)
 		return err == nil && len(page.Entries) > 0

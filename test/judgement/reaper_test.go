@@ -314,9 +314,9 @@ func (r *reaper) awaitKnown(c addressedConn) api.SocketView {
 // entries returns the history of the process.
 func (r *reaper) entries() []api.Entry {
 	r.t.Helper()
-	var page api.JournalPage
+	var page api.HistoryPage
 	r.ask(func() (err error) {
-		page, err = r.Journal(context.Background(), api.JournalQuery{})
+		page, err = r.History(context.Background(), api.HistoryQuery{})
 		return err
 	})
 	return page.Entries

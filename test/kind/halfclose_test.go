@@ -136,11 +136,11 @@ func ageOf(t *testing.T, node, pod string) (age time.Duration, ok bool) {
 	return time.Duration(*all[0].Age), true
 }
 
-// journal is what was done on the worker to the sockets of a pod of the default namespace, or would have been.
-func journal(t *testing.T, pod string) (outcomes []string) {
+// history is what was done on the worker to the sockets of a pod of the default namespace, or would have been.
+func history(t *testing.T, pod string) (outcomes []string) {
 	t.Helper()
 	var view struct{ Entries []api.Entry }
-	decode(t, halfclose(t, worker, "journal", "--output", "json"), &view)
+	decode(t, halfclose(t, worker, "history", "--output", "json"), &view)
 	for _, e := range view.Entries {
 		if e.Pod.Namespace == "default" && e.Pod.Name == pod {
 			outcomes = append(outcomes, e.Outcome)

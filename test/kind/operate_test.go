@@ -29,8 +29,8 @@ func (s *story) operator(t *testing.T) {
 	if out := halfclose(t, worker, "sockets", "--owners", "--output", "wide"); !strings.Contains(out, "peer") {
 		t.Errorf("halfclose sockets --owners does not name the process:\n%s", out)
 	}
-	if out := halfclose(t, worker, "journal"); !containsLine(out, "default/leaky") {
-		t.Errorf("halfclose journal does not name the pod:\n%s", out)
+	if out := halfclose(t, worker, "history"); !containsLine(out, "default/leaky") {
+		t.Errorf("halfclose history does not name the pod:\n%s", out)
 	}
 	for _, node := range nodes() {
 		t.Logf("halfclose doctor on %s:\n%s", node, halfclose(t, node, "doctor"))
@@ -85,7 +85,7 @@ func (s *story) rollout(t *testing.T) {
 	for _, name := range meanwhile {
 		registered(t, worker, name)
 		waitSaid(t, name, ": EOF")
-		// Which reaper has cleaned it is not known: a journal ends with its reaper.
+		// Which reaper has cleaned it is not known: a history ends with its reaper.
 		eventually(t, name+" is cleaned", func() bool { return len(sockets(t, worker, name)) == 0 })
 	}
 	deletePods(t, meanwhile...)
@@ -138,11 +138,11 @@ func (s *story) reboot(t *testing.T) {
 		t.Errorf("the switch was not kept: %+v", m)
 	}
 	eventually(t, "the leak is there again, and observed", func() bool {
-		return slices.Contains(journal(t, "leaky"), api.WouldDestroy)
+		return slices.Contains(history(t, "leaky"), api.WouldDestroy)
 	})
 	halfclose(t, worker, "mode", "destroy")
 	eventually(t, "the leak is cleaned", func() bool {
-		return slices.Contains(journal(t, "leaky"), api.Destroyed)
+		return slices.Contains(history(t, "leaky"), api.Destroyed)
 	})
 }
 

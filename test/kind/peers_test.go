@@ -30,7 +30,7 @@ func (s *story) peers(t *testing.T) {
 	})
 	registered(t, worker, "pool")
 	eventually(t, "the connection whose peer closed for good is gone", func() bool {
-		return slices.Equal(journal(t, "pool"), []string{api.PeerGone})
+		return slices.Equal(history(t, "pool"), []string{api.PeerGone})
 	})
 	eventually(t, "the other peer has answered", func() bool {
 		all := sockets(t, worker, "pool")

@@ -97,7 +97,7 @@ func (s *story) install(t *testing.T) {
 
 func (s *story) observe(t *testing.T) {
 	eventually(t, "the leak is due", func() bool {
-		return slices.Contains(journal(t, "leaky"), api.WouldDestroy)
+		return slices.Contains(history(t, "leaky"), api.WouldDestroy)
 	})
 	if a, _ := attachment(t, worker, "leaky"); a.Destroyed != 0 || a.WouldDestroy != 1 || a.Mode != policy.Observe {
 		t.Errorf("of leaky's sockets %d were destroyed and %d would have been, in mode %s", a.Destroyed, a.WouldDestroy, a.Mode)
@@ -111,8 +111,8 @@ func (s *story) observe(t *testing.T) {
 func (s *story) destroy(t *testing.T) {
 	deploy(t, "mode=destroy")
 	eventually(t, "the leak is gone", func() bool { return len(sockets(t, worker, "leaky")) == 0 })
-	if got := journal(t, "leaky"); !slices.Equal(got, []string{api.Destroyed}) {
-		t.Errorf("the journal has %v of leaky", got)
+	if got := history(t, "leaky"); !slices.Equal(got, []string{api.Destroyed}) {
+		t.Errorf("the history has %v of leaky", got)
 	}
 	s.twinIsAlone(t)
 }
@@ -120,8 +120,8 @@ func (s *story) destroy(t *testing.T) {
 // twinIsAlone says what must be so as long as the twin runs: it is half-closed for longer than its grace, at work.
 func (s *story) twinIsAlone(t *testing.T) {
 	t.Helper()
-	if got := journal(t, "twin"); len(got) != 0 {
-		t.Errorf("the journal has %v of the twin", got)
+	if got := history(t, "twin"); len(got) != 0 {
+		t.Errorf("the history has %v of the twin", got)
 	}
 	all := sockets(t, worker, "twin")
 	if len(all) != 1 || all[0].State != inetdiag.FinWait2 || all[0].Age == nil || time.Duration(*all[0].Age) < patience {

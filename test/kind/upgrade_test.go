@@ -52,7 +52,7 @@ func (s *story) upgrade(t *testing.T) {
 		})
 	}
 	eventually(t, "the switch has spared a leak past its grace", func() bool {
-		return slices.Contains(journal(t, "spared"), api.WouldDestroy)
+		return slices.Contains(history(t, "spared"), api.WouldDestroy)
 	})
 	before := make(map[string][]api.AttachmentView)
 	for _, node := range nodes() {
@@ -205,7 +205,7 @@ func (s *story) newPods(t *testing.T) {
 		return a.Destroyed == 1 && len(sockets(t, controlPlane, "new-here")) == 0
 	})
 	eventually(t, "the new leak on the node that observes is past its grace", func() bool {
-		return slices.Contains(journal(t, "new-there"), api.WouldDestroy)
+		return slices.Contains(history(t, "new-there"), api.WouldDestroy)
 	})
 	if a, _ := attachment(t, worker, "new-there"); a.Destroyed != 0 || len(sockets(t, worker, "new-there")) != 1 {
 		t.Errorf("%d sockets of new-there were destroyed on a node that observes", a.Destroyed)

@@ -38,7 +38,7 @@ const patience = 45 * time.Second
 // looks reports whether a command only looks, so that it may be repeated until it shows what the document
 // says: the reader is told to wait for it.
 func looks(command string) bool {
-	for _, verb := range []string{"status", "sockets", "journal", "doctor", "top --once"} {
+	for _, verb := range []string{"status", "sockets", "history", "doctor", "top --once"} {
 		if strings.HasPrefix(command, "halfclose "+verb) {
 			return true
 		}

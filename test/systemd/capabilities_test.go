@@ -79,7 +79,7 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 	}
 	for name, p := range all {
 		nstest.Eventually(t, soon, "the leak of "+name+" is destroyed", func() bool {
-			page, err := r.Journal(t.Context(), api.JournalQuery{})
+			page, err := r.History(t.Context(), api.HistoryQuery{})
 			return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool {
 				return e.Outcome == api.Destroyed && e.Local.String() == p.Leak.Local && e.Peer.String() == p.Leak.Peer
 			})

@@ -50,7 +50,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	m.follow("README.md", "All install what they need and leave nothing behind. To use it on a node:\n", unpacked)
 	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`)
 	nstest.Eventually(t, soon, "the reaper that the first container has started would destroy the leak", func() bool {
-		page, err := m.reaper().Journal(t.Context(), api.JournalQuery{})
+		page, err := m.reaper().History(t.Context(), api.HistoryQuery{})
 		return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool { return e.Outcome == api.WouldDestroy })
 	})
 	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {

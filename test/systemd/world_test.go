@@ -111,11 +111,11 @@ func (m *machine) status() api.Status {
 	return s
 }
 
-// destroyed waits until the journal of the reaper has the end of a socket.
+// destroyed waits until the history of the reaper has the end of a socket.
 func (m *machine) destroyed(a addresses) (entry api.Entry) {
 	m.t.Helper()
 	nstest.Eventually(m.t, soon, "the leak is destroyed", func() bool {
-		page, err := m.reaper().Journal(m.t.Context(), api.JournalQuery{})
+		page, err := m.reaper().History(m.t.Context(), api.HistoryQuery{})
 		if err != nil {
 			return false
 		}

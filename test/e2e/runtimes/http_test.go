@@ -71,7 +71,7 @@ func pools(library string) func(*testing.T, *site) {
 		}
 		entries := s.destroyedIn(t, client)
 		if e := entries[0]; e.State != inetdiag.CloseWait || e.Owners[0].Command != "python3" {
-			t.Errorf("the journal says %+v", e)
+			t.Errorf("the history says %+v", e)
 		}
 		s.outlives(t, client, inetdiag.CloseWait, policy.Progressing, policy.UnreadData)
 		if _, err := io.WriteString(p.in, "again\n"); err != nil {
@@ -138,7 +138,7 @@ func httpBody(t *testing.T, s *site) {
 		}
 	}()
 	if e := s.destroyedIn(t, client)[0]; e.State != inetdiag.CloseWait {
-		t.Errorf("the journal says %+v", e)
+		t.Errorf("the history says %+v", e)
 	}
 	s.outlives(t, client, inetdiag.CloseWait, policy.Progressing, policy.UnreadData)
 	if n := <-total; n != long {
@@ -195,6 +195,6 @@ func httpHandler(t *testing.T, s *site) {
 	}
 	entries := s.destroyedIn(t, server)
 	if len(entries) != 1 || entries[0].State != inetdiag.CloseWait {
-		t.Errorf("the journal says %+v", entries)
+		t.Errorf("the history says %+v", entries)
 	}
 }

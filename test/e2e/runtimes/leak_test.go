@@ -32,16 +32,16 @@ func leakIsDestroyed(t *testing.T, s *site) {
 
 	e := s.destroyed(t, leak)
 	if e.State != inetdiag.CloseWait || time.Duration(e.Age) < grace || e.ContainerID != client.id {
-		t.Errorf("the journal says %+v", e)
+		t.Errorf("the history says %+v", e)
 	}
 	if want := s.podOf(client); e.Pod != want {
-		t.Errorf("the journal says that it was of the pod %+v, not %+v", e.Pod, want)
+		t.Errorf("the history says that it was of the pod %+v, not %+v", e.Pod, want)
 	}
 	switch {
 	case len(e.Owners) != 1 || e.Owners[0].Command != "peer":
-		t.Errorf("the journal says that %v held it", e.Owners)
+		t.Errorf("the history says that %v held it", e.Owners)
 	case s.owner && e.Owners[0].ContainerID != client.owner:
-		t.Errorf("the journal says that the container %q held it, not %q", e.Owners[0].ContainerID, client.owner)
+		t.Errorf("the history says that the container %q held it, not %q", e.Owners[0].ContainerID, client.owner)
 	}
 	if said := client.tell(t, "send", "leak", "x"); said != "ECONNABORTED" {
 		t.Errorf("the leak's owner writes and is told %q", said)
@@ -68,8 +68,8 @@ func leakIsDestroyed(t *testing.T, s *site) {
 	if said := server.tell(t, "recv", "quiet"); said != "hello" {
 		t.Errorf("on the open connection comes %q", said)
 	}
-	if entries := s.journal(t); len(entries) != 1 {
-		t.Errorf("the journal has %d entries, not that of the leak alone: %+v", len(entries), entries)
+	if entries := s.history(t); len(entries) != 1 {
+		t.Errorf("the history has %d entries, not that of the leak alone: %+v", len(entries), entries)
 	}
 }
 
@@ -97,27 +97,27 @@ func moved(t *testing.T, p *pod, name string) int {
 	return n
 }
 
-// journal returns what the reaper has done.
-func (s *site) journal(t *testing.T) []api.Entry {
+// history returns what the reaper has done.
+func (s *site) history(t *testing.T) []api.Entry {
 	t.Helper()
-	page, err := s.admin.Journal(t.Context(), api.JournalQuery{})
+	page, err := s.admin.History(t.Context(), api.HistoryQuery{})
 	if err != nil {
 		return nil
 	}
 	return page.Entries
 }
 
-// destroyed waits until the journal has the end of a socket and says who held it.
+// destroyed waits until the history has the end of a socket and says who held it.
 func (s *site) destroyed(t *testing.T, local netip.AddrPort) (found api.Entry) {
 	t.Helper()
 	return s.outcome(t, local, api.Destroyed)
 }
 
-// outcome waits until the journal has an entry of a socket and says who held it.
+// outcome waits until the history has an entry of a socket and says who held it.
 func (s *site) outcome(t *testing.T, local netip.AddrPort, outcome string) (found api.Entry) {
 	t.Helper()
-	nstest.Eventually(t, soon, local.String()+" is in the journal: "+outcome, func() bool {
-		for _, e := range s.journal(t) {
+	nstest.Eventually(t, soon, local.String()+" is in the history: "+outcome, func() bool {
+		for _, e := range s.history(t) {
 			if e.Local == local && e.Outcome == outcome && len(e.Owners) > 0 {
 				found = e
 				return true

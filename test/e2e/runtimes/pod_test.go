@@ -51,7 +51,7 @@ func (s *site) run(t *testing.T, name string, annotations map[string]string) *po
 	return p
 }
 
-// unique makes a name one that no pod has had: the journal outlives pods.
+// unique makes a name one that no pod has had: the history outlives pods.
 func (s *site) unique(name string) string {
 	s.pods++
 	return fmt.Sprintf("%s-%d", name, s.pods)

@@ -130,7 +130,7 @@ func (s *site) destroyedIn(t *testing.T, p *pod) (found []api.Entry) {
 	t.Helper()
 	nstest.Eventually(t, soon, "a socket of "+p.name+" is destroyed", func() bool {
 		found = nil
-		for _, e := range s.journal(t) {
+		for _, e := range s.history(t) {
 			if e.ContainerID == p.id && e.Outcome == api.Destroyed && len(e.Owners) > 0 {
 				found = append(found, e)
 			}
@@ -185,7 +185,7 @@ func pipes(comm string, command ...string) func(*testing.T, *site) {
 
 		entries := s.destroyedIn(t, client)
 		if e := entries[0]; e.State != inetdiag.FinWait2 || e.Owners[0].Command != comm {
-			t.Errorf("the journal says %+v", e)
+			t.Errorf("the history says %+v", e)
 		}
 		for leak.out.Scan() { // until it has ended, by the error that it is told
 		}

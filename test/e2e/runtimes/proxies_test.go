@@ -78,7 +78,7 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 		entries := s.destroyedIn(t, proxy)
 		for _, e := range entries {
 			if e.Owners[0].Command != comm {
-				t.Errorf("the journal says that %v held it", e.Owners)
+				t.Errorf("the history says that %v held it", e.Owners)
 			}
 		}
 		nstest.Eventually(t, soon, "the server's end of the leak is gone too", func() bool {

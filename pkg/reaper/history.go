@@ -19,12 +19,12 @@ var logText = map[string]string{
 	api.PeerGone: "half-closed socket ended: its peer is gone", api.Closed: "half-closed socket was closed while its peer was asked",
 }
 
-// journalSize is how many entries are kept.
-const journalSize = 4096
+// historySize is how many entries are kept.
+const historySize = 4096
 
-// journal keeps the last entries and logs each, up to a rate past which it sums them per namespace. The
+// history keeps the last entries and logs each, up to a rate past which it sums them per namespace. The
 // loop owns it.
-type journal struct {
+type history struct {
 	log     *slog.Logger
 	limit   *rate.Limiter
 	entries []api.Entry // a ring once it is full
@@ -39,23 +39,23 @@ type sumKey struct {
 	outcome string
 }
 
-func newJournal(log *slog.Logger) *journal {
-	return &journal{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int)}
+func newHistory(log *slog.Logger) *history {
+	return &history{log: log, limit: rate.NewLimiter(20, 100), summed: make(map[sumKey]int)}
 }
 
 // add takes in an entry.
-func (j *journal) add(e api.Entry) {
+func (j *history) add(e api.Entry) {
 	j.total++
 	e.Seq = j.total
 	if j.added != nil {
 		close(j.added)
 		j.added = nil
 	}
-	if len(j.entries) < journalSize {
+	if len(j.entries) < historySize {
 		j.entries = append(j.entries, e)
 	} else {
 		j.entries[j.next] = e
-		j.next = (j.next + 1) % journalSize
+		j.next = (j.next + 1) % historySize
 	}
 	if !j.limit.AllowN(e.Time, 1) {
 		j.summed[sumKey{e.Pod, e.Outcome}]++
@@ -83,7 +83,7 @@ func (j *journal) add(e api.Entry) {
 }
 
 // flush logs the sums of what had no line of its own.
-func (j *journal) flush() {
+func (j *history) flush() {
 	for key, n := range j.summed {
 		j.log.Info(logText[key.outcome]+", without a line each",
 			slog.String("pod_namespace", key.pod.Namespace), slog.String("pod", key.pod.Name), slog.Int("sockets", n))
@@ -92,7 +92,7 @@ func (j *journal) flush() {
 }
 
 // after returns the entries that came after the one of that number, newest last, as far as they are kept.
-func (j *journal) after(seq uint64) []api.Entry {
+func (j *history) after(seq uint64) []api.Entry {
 	n := len(j.entries)
 	wanted := 0
 	if seq < j.total {
@@ -106,7 +106,7 @@ func (j *journal) after(seq uint64) []api.Entry {
 }
 
 // more returns a channel that is closed when there is another entry.
-func (j *journal) more() <-chan struct{} {
+func (j *history) more() <-chan struct{} {
 	if j.added == nil {
 		j.added = make(chan struct{})
 	}

@@ -19,16 +19,16 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// journalFlags are the flags of halfclose journal.
-type journalFlags struct {
+// historyFlags are the flags of halfclose history.
+type historyFlags struct {
 	follow              bool
 	since, pod, outcome string
 }
 
-func journalCommand(e *env) *cobra.Command {
-	var f journalFlags
+func historyCommand(e *env) *cobra.Command {
+	var f historyFlags
 	cmd := &cobra.Command{
-		Use:   "journal",
+		Use:   "history",
 		Short: "List what was destroyed, or would have been, and why",
 		Long: `List the sockets that were destroyed, the newest last: when, whose, in which
 state, for how long half-closed (age) and without progress (idle), and by which
@@ -42,13 +42,13 @@ that come are printed too, until ^C; a restart of the reaper does not end it.
 
 With --output json it is one object, with --follow one object per line and
 socket.`,
-		Example: `  halfclose journal --since 10m
-  halfclose journal --since 03:00 --pod shop/web-1
-  halfclose journal --follow --since 0s    # only what happens from now on
-  halfclose journal --outcome would-destroy -o wide | grep 10.0.0.7:
-  halfclose journal --follow -o json | jq -r '.pod.name'`,
+		Example: `  halfclose history --since 10m
+  halfclose history --since 03:00 --pod shop/web-1
+  halfclose history --follow --since 0s    # only what happens from now on
+  halfclose history --outcome would-destroy -o wide | grep 10.0.0.7:
+  halfclose history --follow -o json | jq -r '.pod.name'`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return e.journal(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.history(cmd.Context(), f) },
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with what is destroyed from now on, until ^C")
 	cmd.Flags().StringVar(&f.since, "since", "", "only from this `time` on: 10m ago, 15:04 today, 2006-01-02T15:04:05Z")
@@ -64,13 +64,13 @@ func outcomes() []string {
 	return []string{api.Destroyed, api.PeerGone, api.Closed, api.WouldDestroy}
 }
 
-// entryFilter says which entries of the journal are shown.
+// entryFilter says which entries of the history are shown.
 type entryFilter struct {
 	since        time.Time
 	pod, outcome string
 }
 
-func (f journalFlags) filter(now time.Time) (entryFilter, error) {
+func (f historyFlags) filter(now time.Time) (entryFilter, error) {
 	filter := entryFilter{pod: f.pod, outcome: f.outcome}
 	if f.outcome != "" && !slices.Contains(outcomes(), f.outcome) {
 		return filter, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(outcomes(), ", "), f.outcome)}
@@ -89,7 +89,7 @@ func (f entryFilter) of(entries []api.Entry) []api.Entry {
 	})
 }
 
-func (e *env) journal(ctx context.Context, f journalFlags) error {
+func (e *env) history(ctx context.Context, f historyFlags) error {
 	filter, err := f.filter(e.clock())
 	if err != nil {
 		return err
@@ -98,7 +98,7 @@ func (e *env) journal(ctx context.Context, f journalFlags) error {
 	if err != nil {
 		return err
 	}
-	page, err := client.Journal(ctx, api.JournalQuery{})
+	page, err := client.History(ctx, api.HistoryQuery{})
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (e *env) journal(ctx context.Context, f journalFlags) error {
 			return err
 		}
 	}
-	e.note("%s", e.aboutJournal(page, oldest, filter))
+	e.note("%s", e.aboutHistory(page, oldest, filter))
 	if !f.follow {
 		return nil
 	}
@@ -131,14 +131,14 @@ func (e *env) journal(ctx context.Context, f journalFlags) error {
 	})
 }
 
-// aboutJournal says how far back the entries go that were listed.
-func (e *env) aboutJournal(page api.JournalPage, oldest time.Time, f entryFilter) string {
-	text := "the journal begins at " + e.stamp(page.Since) + ", when the reaper started"
+// aboutHistory says how far back the entries go that were listed.
+func (e *env) aboutHistory(page api.HistoryPage, oldest time.Time, f entryFilter) string {
+	text := "the history begins at " + e.stamp(page.Since) + ", when the reaper started"
 	switch {
 	case page.Missed > 0 && f.since.Before(oldest):
 		text = fmt.Sprintf("%d entries from before %s are kept no longer: see the reaper's log", page.Missed, e.stamp(oldest))
 	case !f.since.Before(page.Since):
-		text = "the journal has all from then on"
+		text = "the history has all from then on"
 	}
 	switch {
 	case len(page.Entries) > 0:

@@ -26,21 +26,21 @@ func (p *pieces) Write(b []byte) (int, error) {
 	return p.Buffer.Write(b)
 }
 
-// TestAJournalIsNeverTextAsAWhole has sockets that hundreds of workers share: as text that would be 18 MB.
-func TestAJournalIsNeverTextAsAWhole(t *testing.T) {
+// TestAHistoryIsNeverTextAsAWhole has sockets that hundreds of workers share: as text that would be 18 MB.
+func TestAHistoryIsNeverTextAsAWhole(t *testing.T) {
 	var workers []owners.Process
 	for i := range 200 {
 		workers = append(workers, owners.Process{PID: i, Command: "[] <worker>", ContainerID: "c0ffee"})
 	}
 	for name, entries := range map[string]int{"none": 0, "one": 1, "many": 100} {
 		t.Run(name, func(t *testing.T) {
-			page := api.JournalPage{Journal: "j", Since: time.Unix(1, 0).UTC(), Entries: []api.Entry{}, Last: 9, Missed: 3}
+			page := api.HistoryPage{History: "j", Since: time.Unix(1, 0).UTC(), Entries: []api.Entry{}, Last: 9, Missed: 3}
 			for i := range entries {
 				page.Entries = append(page.Entries, api.Entry{Seq: uint64(i), Outcome: api.Destroyed, Owners: workers})
 			}
 			var got, want bytes.Buffer
 			var sent pieces
-			if err := writeJournal(&sent, page); err != nil {
+			if err := writeHistory(&sent, page); err != nil {
 				t.Fatal(err)
 			}
 			text, err := json.Marshal(page)

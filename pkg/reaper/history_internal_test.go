@@ -19,10 +19,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// newTestJournal logs JSON lines to what it returns.
-func newTestJournal() (*journal, *strings.Builder) {
+// newTestHistory logs JSON lines to what it returns.
+func newTestHistory() (*history, *strings.Builder) {
 	var b strings.Builder
-	return newJournal(slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{
+	return newHistory(slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -46,14 +46,14 @@ func logged(t *testing.T, b *strings.Builder) (lines []map[string]any) {
 	return lines
 }
 
-func TestJournalKeepsTheLastEntries(t *testing.T) {
-	for _, n := range []int{0, 1, journalSize - 1, journalSize, journalSize + 1, 3*journalSize + 7} {
-		j, _ := newTestJournal()
+func TestHistoryKeepsTheLastEntries(t *testing.T) {
+	for _, n := range []int{0, 1, historySize - 1, historySize, historySize + 1, 3*historySize + 7} {
+		j, _ := newTestHistory()
 		for i := range n {
 			j.add(api.Entry{Cookie: uint64(i)})
 		}
 		list := j.after(0)
-		if want := min(n, journalSize); len(list) != want || j.total != uint64(n) {
+		if want := min(n, historySize); len(list) != want || j.total != uint64(n) {
 			t.Fatalf("of %d entries %d are kept, and %d counted", n, len(list), j.total)
 		}
 		for i, e := range list {
@@ -64,8 +64,8 @@ func TestJournalKeepsTheLastEntries(t *testing.T) {
 	}
 }
 
-func TestJournalGivesCopies(t *testing.T) {
-	j, _ := newTestJournal()
+func TestHistoryGivesCopies(t *testing.T) {
+	j, _ := newTestHistory()
 	j.add(api.Entry{Cookie: 1})
 	list := j.after(0)
 	list[0].Cookie = 2
@@ -75,8 +75,8 @@ func TestJournalGivesCopies(t *testing.T) {
 	}
 }
 
-func TestJournalLogsWhoWhatAndWhy(t *testing.T) {
-	j, b := newTestJournal()
+func TestHistoryLogsWhoWhatAndWhy(t *testing.T) {
+	j, b := newTestHistory()
 	j.add(api.Entry{
 		Time: time.Now(), Outcome: api.Destroyed, Pod: state.Pod{Namespace: "shop", Name: "cart-0"}, Network: "pods", ContainerID: "c1",
 		Local: netip.MustParseAddrPort("10.0.0.1:80"), Peer: netip.MustParseAddrPort("10.0.0.2:5000"), State: inetdiag.CloseWait, Age: api.Seconds(90*time.Second + 1), Idle: api.Seconds(time.Minute),
@@ -92,8 +92,8 @@ func TestJournalLogsWhoWhatAndWhy(t *testing.T) {
 	}
 }
 
-func TestJournalSumsWhatIsPastTheRate(t *testing.T) {
-	j, b := newTestJournal()
+func TestHistorySumsWhatIsPastTheRate(t *testing.T) {
+	j, b := newTestHistory()
 	at := time.Now()
 	a, c := state.Pod{Namespace: "shop", Name: "cart-0"}, state.Pod{Namespace: "shop", Name: "cart-1"}
 	for range 100 { // the burst

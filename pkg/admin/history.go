@@ -14,24 +14,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-func (s *Server) journal(w http.ResponseWriter, r *http.Request, v url.Values) {
-	q, err := journalQuery(v)
+func (s *Server) history(w http.ResponseWriter, r *http.Request, v url.Values) {
+	q, err := historyQuery(v)
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
-	page, err := s.Reaper.Journal(r.Context(), q)
+	page, err := s.Reaper.History(r.Context(), q)
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	s.written(writeJournal(w, page))
+	s.written(writeHistory(w, page))
 }
 
-// writeJournal writes a page as encoding/json does, but a few entries at a time: where hundreds of workers hold
+// writeHistory writes a page as encoding/json does, but a few entries at a time: where hundreds of workers hold
 // every socket, the entries share one list of them in memory, and as text each has its own.
-func writeJournal(w io.Writer, page api.JournalPage) error {
+func writeHistory(w io.Writer, page api.HistoryPage) error {
 	entries := page.Entries
 	page.Entries = []api.Entry{}
 	frame, err := json.Marshal(page)

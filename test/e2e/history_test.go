@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-func TestTheJournalIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.T) {
+func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
@@ -27,7 +27,7 @@ func TestTheJournalIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	p := w.start(t)
 	w.holds(t, p.pid())
 
-	follow := w.command("journal", "--follow")
+	follow := w.command("history", "--follow")
 	var stdout, stderr outputtest.Buffer
 	follow.Stdout, follow.Stderr = &stdout, &stderr
 	if err := follow.Start(); err != nil {
@@ -77,7 +77,7 @@ func cpu(t *testing.T, cmd *exec.Cmd) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-func TestTheJournalIsFilteredAndPrintedForPrograms(t *testing.T) {
+func TestTheHistoryIsFilteredAndPrintedForPrograms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	quick := newContainer(t, map[string]string{"halfclose.cni/grace": "1s"})
@@ -91,8 +91,8 @@ func TestTheJournalIsFilteredAndPrintedForPrograms(t *testing.T) {
 		return counts[api.Destroyed] > 0 && counts[api.WouldDestroy] > 0
 	})
 	peers := func(args ...string) (all []string) {
-		r := w.run(t, append([]string{"journal", "-o", "json"}, args...)...)
-		var page api.JournalPage
+		r := w.run(t, append([]string{"history", "-o", "json"}, args...)...)
+		var page api.HistoryPage
 		parse(t, r, &page)
 		for _, en := range page.Entries {
 			all = append(all, en.Local.String(), en.Peer.String()) // either end may be the one that was destroyed

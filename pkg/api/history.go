@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// The outcomes in the journal.
+// The outcomes in the history.
 const (
 	Destroyed    = "destroyed"
 	WouldDestroy = "would-destroy" // but for the mode
@@ -53,20 +53,20 @@ type Entry struct {
 	Owners []owners.Process `json:"owners,omitempty"`
 }
 
-// JournalQuery says which entries of the journal to list.
-type JournalQuery struct {
-	// Journal and After are those of the page before, Journal and Last: only what came later is listed.
-	// Entries of another reaper's journal have other numbers, so with another Journal all are.
-	Journal string
+// HistoryQuery says which entries of the history to list.
+type HistoryQuery struct {
+	// History and After are those of the page before, History and Last: only what came later is listed.
+	// Entries of another reaper's history have other numbers, so with another History all are.
+	History string
 	After   uint64
 	// Wait is how long to wait for an entry if there is none yet.
 	Wait time.Duration
 }
 
-// JournalPage is an answer to a JournalQuery.
-type JournalPage struct {
-	// Journal names the journal: a reaper begins another each time it starts.
-	Journal string    `json:"journal"`
+// HistoryPage is an answer to a HistoryQuery.
+type HistoryPage struct {
+	// History names the history: a reaper begins another each time it starts.
+	History string    `json:"history"`
 	Since   time.Time `json:"since"` // when it was begun
 	Entries []Entry   `json:"entries"`
 	Last    uint64    `json:"last"` // the number of the newest entry that there is

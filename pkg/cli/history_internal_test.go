@@ -18,27 +18,27 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// journalOf runs halfclose journal with a reaper that answers with somePage.
-func journalOf(t *testing.T, page api.JournalPage, args ...string) (stdout, stderr string) {
+// historyOf runs halfclose history with a reaper that answers with somePage.
+func historyOf(t *testing.T, page api.HistoryPage, args ...string) (stdout, stderr string) {
 	t.Helper()
 	dir := stateDir(t)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, page) })
 	var out, errs outputtest.Buffer
 	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
-	if code := run(t.Context(), append([]string{"journal", "--state-dir", dir}, args...), e); code != exitSuccess {
+	if code := run(t.Context(), append([]string{"history", "--state-dir", dir}, args...), e); code != exitSuccess {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	return out.String(), errs.String()
 }
 
-func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
+func TestTheHistoryListsWhatIsAskedFor(t *testing.T) {
 	none := apitest.Page()
 	none.Entries, none.Last, none.Missed = nil, 0, 0
 	all := apitest.Page()
 	all.Missed = 0
 	for _, tt := range []struct {
 		name string
-		page api.JournalPage
+		page api.HistoryPage
 		args []string
 		want []string // the peers
 		says string
@@ -51,29 +51,29 @@ func TestTheJournalListsWhatIsAskedFor(t *testing.T) {
 		{
 			"everything there was", all, nil,
 			[]string{"10.0.0.3:50000", "[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: the journal begins at Dec 31 03:04:05, when the reaper started\n",
+			"halfclose: the history begins at Dec 31 03:04:05, when the reaper started\n",
 		},
 		{
 			"what was since a time", apitest.Page(),
 			[]string{"--since", "5m"},
 			[]string{"[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: the journal has all from then on\n",
+			"halfclose: the history has all from then on\n",
 		},
-		{"since another", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the journal has all from then on\n"}, // prose:ok: an output, as it was
+		{"since another", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the history has all from then on\n"}, // prose:ok: an output, as it was
 		{
 			"since before it began", all,
 			[]string{"--since", "2025-01-01T00:00:00Z"},
 			[]string{"10.0.0.3:50000", "[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: the journal begins at Dec 31 03:04:05, when the reaper started\n",
+			"halfclose: the history begins at Dec 31 03:04:05, when the reaper started\n",
 		},
 		{"a pod's", apitest.Page(), []string{"--pod", "shop/web-1"}, []string{"10.0.0.3:50000"}, "10 entries"},
 		{"a container's", all, []string{"--pod", "fedcba"}, []string{"[fd00::3]:51234", "127.0.0.1:2"}, "begins"},
 		{"by outcome", all, []string{"--outcome", "would-destroy"}, []string{"10.0.0.3:50000"}, "begins"},
-		{"what there is not", all, []string{"--pod", "web-9"}, nil, "halfclose: no entry matches; the journal begins at Dec 31 03:04:05, when the reaper started\n"},
-		{"nothing at all", none, nil, nil, "halfclose: nothing has been destroyed; the journal begins at Dec 31 03:04:05, when the reaper started\n"},
+		{"what there is not", all, []string{"--pod", "web-9"}, nil, "halfclose: no entry matches; the history begins at Dec 31 03:04:05, when the reaper started\n"},
+		{"nothing at all", none, nil, nil, "halfclose: nothing has been destroyed; the history begins at Dec 31 03:04:05, when the reaper started\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			stdout, stderr := journalOf(t, tt.page, tt.args...)
+			stdout, stderr := historyOf(t, tt.page, tt.args...)
 			for _, en := range tt.page.Entries {
 				wanted := false
 				for _, peer := range tt.want {
@@ -97,31 +97,31 @@ func TestASocketWhosePeerIsGoneIsListedWithHowAndWithoutAGrace(t *testing.T) {
 	page := apitest.Page()
 	e := &page.Entries[0]
 	e.Outcome, e.How, e.Grace = api.PeerGone, "reset", 0
-	stdout, _ := journalOf(t, page, "--outcome", api.PeerGone)
+	stdout, _ := historyOf(t, page, "--outcome", api.PeerGone)
 	if !strings.Contains(stdout, "peer-gone (reset)") || strings.Contains(stdout, "grace") || strings.Contains(stdout, page.Entries[1].Peer.String()) {
 		t.Errorf("it is listed as\n%s", stdout)
 	}
 }
 
-func TestTheJournalAsJSONIsOneObjectAndNothingElse(t *testing.T) {
-	stdout, stderr := journalOf(t, apitest.Page(), "-o", "json")
-	golden.Text(t, "journal-json", stdout)
+func TestTheHistoryAsJSONIsOneObjectAndNothingElse(t *testing.T) {
+	stdout, stderr := historyOf(t, apitest.Page(), "-o", "json")
+	golden.Text(t, "history-json", stdout)
 	if stderr != "" {
 		t.Errorf("it says %s", stderr)
 	}
-	if stdout, _ := journalOf(t, apitest.Page(), "-o", "json", "--pod", "web-9"); !strings.Contains(stdout, `"entries": []`) {
+	if stdout, _ := historyOf(t, apitest.Page(), "-o", "json", "--pod", "web-9"); !strings.Contains(stdout, `"entries": []`) {
 		t.Errorf("of none it is\n%s", stdout)
 	}
 }
 
-// following runs halfclose journal --follow on a state directory until end is called, which wants it to be a success.
+// following runs halfclose history --follow on a state directory until end is called, which wants it to be a success.
 func following(t *testing.T, dir string, args ...string) (out, errs *outputtest.Buffer, end func()) {
 	t.Helper()
 	out, errs = new(outputtest.Buffer), new(outputtest.Buffer)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	e := &env{out: out, err: errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
-	go func() { ended <- run(ctx, append([]string{"journal", "--follow", "--state-dir", dir}, args...), e) }()
+	go func() { ended <- run(ctx, append([]string{"history", "--follow", "--state-dir", dir}, args...), e) }()
 	return out, errs, func() {
 		t.Helper()
 		cancel()
@@ -139,9 +139,9 @@ func TestFollowingGoesOnWithTheNextReaper(t *testing.T) {
 	serve := func(name string, first, later []api.Entry, missed uint64) func() {
 		return answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
 			asked <- name
-			page := api.JournalPage{Journal: name, Since: apitest.Then(), Last: 1, Entries: first, Missed: missed}
+			page := api.HistoryPage{History: name, Since: apitest.Then(), Last: 1, Entries: first, Missed: missed}
 			switch {
-			case r.URL.Query().Get("journal") != name:
+			case r.URL.Query().Get("history") != name:
 			case r.URL.Query().Get("after") == "1" && later != nil:
 				page.Entries, page.Last = later, 2
 			default:
@@ -165,7 +165,7 @@ func TestFollowingGoesOnWithTheNextReaper(t *testing.T) {
 	serve("second", entries[2:], nil, 7)
 	nstest.Eventually(t, soon, "the entry of the next reaper is shown", func() bool { return strings.Contains(out.String(), "127.0.0.1:2") })
 	for _, want := range []string{
-		"the reaper was restarted at Jan  2 03:04:05 and has begun another journal; what came last in the one before may be missing here",
+		"the reaper was restarted at Jan  2 03:04:05 and has begun another history; what came last in the one before may be missing here",
 		"7 entries are missing here",
 	} {
 		if strings.Count(errs.String(), want) != 1 {
@@ -188,7 +188,7 @@ func TestFollowingSaysAtOnceThatAnotherReaperAnswers(t *testing.T) {
 				<-r.Context().Done() // nothing comes
 				return
 			}
-			answer(t, w, api.JournalPage{Journal: name, Since: apitest.Then()})
+			answer(t, w, api.HistoryPage{History: name, Since: apitest.Then()})
 		})
 	}
 	stop := serve("first")
@@ -198,7 +198,7 @@ func TestFollowingSaysAtOnceThatAnotherReaperAnswers(t *testing.T) {
 	stop()
 	nstest.Eventually(t, soon, "it says that it waits", func() bool { return strings.Contains(errs.String(), "waiting for it, or for another") })
 	serve("second")
-	nstest.Eventually(t, soon, "it says that there is another", func() bool { return strings.Contains(errs.String(), "has begun another journal") })
+	nstest.Eventually(t, soon, "it says that there is another", func() bool { return strings.Contains(errs.String(), "has begun another history") })
 }
 
 func TestFollowingAsksAReaperThatDoesNotWaitOnlyNowAndThen(t *testing.T) {
@@ -207,7 +207,7 @@ func TestFollowingAsksAReaperThatDoesNotWaitOnlyNowAndThen(t *testing.T) {
 	asked := make(chan struct{}, 10000)
 	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) {
 		asked <- struct{}{}
-		answer(t, w, api.JournalPage{Journal: "j", Since: apitest.Then()})
+		answer(t, w, api.HistoryPage{History: "j", Since: apitest.Then()})
 	})
 	began := time.Now()
 	_, _, end := following(t, dir)
@@ -223,7 +223,7 @@ func TestFollowingAsksAReaperThatDoesNotWaitOnlyNowAndThen(t *testing.T) {
 func TestFollowingAsJSONIsALinePerSocket(t *testing.T) {
 	dir := stateDir(t)
 	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Get("journal") != "" {
+		if r.URL.Query().Get("history") != "" {
 			<-r.Context().Done()
 			return
 		}
@@ -232,11 +232,11 @@ func TestFollowingAsJSONIsALinePerSocket(t *testing.T) {
 	out, _, end := following(t, dir, "-o", "json")
 	nstest.Eventually(t, soon, "all are shown", func() bool { return strings.Count(out.String(), "\n") == len(apitest.Entries()) })
 	end()
-	golden.Text(t, "journal-follow-json", out.String())
+	golden.Text(t, "history-follow-json", out.String())
 }
 
 func TestFollowingAReaperThatIsNotThereIsAFailure(t *testing.T) {
-	code, stdout, stderr := call(t, nil, "journal", "--follow", "--state-dir", stateDir(t))
+	code, stdout, stderr := call(t, nil, "history", "--follow", "--state-dir", stateDir(t))
 	if code != exitFailure || stdout != "" || !strings.HasPrefix(stderr, "halfclose: no reaper is running") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
