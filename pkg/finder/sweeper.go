@@ -27,7 +27,7 @@ type sweeper struct {
 
 // newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
 func newSweeper(opener Opener, pacer *Pacer, clock monotime.Clock, order sweepOrder) sweeper {
-	return sweeper{opener: opener, clock: clock, pacer: pacer, queue: sweepQueue{order: order}, batch: newBatch()}
+	return sweeper{opener: opener, clock: clock, pacer: pacer, queue: newSweepQueue(order), batch: newBatch()}
 }
 
 // replace replaces the set of network namespaces to sweep.

@@ -16,7 +16,7 @@ func target(inode uint64, interval time.Duration) Netns {
 }
 
 func TestSweepQueueWhatIsNewIsDueAtOnce(t *testing.T) {
-	var q sweepQueue
+	q := newSweepQueue(dueNow)
 	if q.peek() != nil {
 		t.Error("an empty one has something due")
 	}
@@ -44,7 +44,7 @@ func TestSweepQueueReplace(t *testing.T) {
 		"it is never moved back by an equal request": {50 * time.Second, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var q sweepQueue
+			q := newSweepQueue(dueNow)
 			q.replace([]Netns{target(1, time.Minute), target(2, time.Minute)}, moment(0))
 			for range 2 {
 				q.reschedule(q.peek(), moment(0))
@@ -69,7 +69,7 @@ func TestSweepQueueReplace(t *testing.T) {
 // TestSweepQueueSweepsEachNetnsInItsTime changes a random set again and again.
 func TestSweepQueueSweepsEachNetnsInItsTime(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(9, 10))
-	var q sweepQueue
+	q := newSweepQueue(dueNow)
 	at := moment(0)
 	for range 200 {
 		var set []Netns
@@ -86,9 +86,9 @@ func TestSweepQueueSweepsEachNetnsInItsTime(t *testing.T) {
 				at = at.Add(time.Second)
 				continue
 			}
-			for _, other := range q.entries {
+			for other := range q.entries.While(func(*sweepEntry) bool { return true }) {
 				if other.due < e.due {
-					t.Fatal("an earlier one is behind")
+					t.Fatalf("%v is due before the first entry", other.netns.Identity)
 				}
 			}
 			swept[e.netns.Identity.Inode]++

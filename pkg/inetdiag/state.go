@@ -50,26 +50,34 @@ func (s State) HalfClosed() bool { return s == CloseWait || s == FinWait2 }
 // MarshalText returns the state's name.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes a state's name in any case, with "_" or "-" between its words.
-func (s *State) UnmarshalText(text []byte) error {
-	want := strings.ReplaceAll(strings.ToUpper(string(text)), "-", "_")
-	for i, name := range stateNames {
-		if name != "" && name == want {
-			*s = State(i)
-			return nil
+// UnmarshalText is ParseState of any state.
+func (s *State) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseState(string(text), AllStates)
+	return err
+}
+
+// ParseState returns the state of accepted with that name, in any case and as any of the kernel, netstat(8) and ss(8)
+// write it: FIN_WAIT2, fin-wait2, FIN-WAIT-2. The error lists the accepted states.
+func ParseState(text string, accepted States) (State, error) {
+	fold := strings.NewReplacer("-", "", "_", "").Replace
+	var names []string
+	for s := Established; s <= BoundInactive; s++ {
+		if accepted&(1<<s) == 0 {
+			continue
 		}
+		if strings.EqualFold(fold(text), fold(s.String())) {
+			return s, nil
+		}
+		names = append(names, s.String())
 	}
-	return fmt.Errorf("unknown TCP state %q", text)
+	return 0, fmt.Errorf("unknown TCP state %q: want one of %s", text, strings.Join(names, ", "))
 }
 
 // States is a set of states: bit 1<<state, as in idiag_states of include/uapi/linux/inet_diag.h.
 type States uint32
 
-// The sets that a dump is usually asked for.
+// The usual sets.
 const (
 	HalfClosed States = 1<<CloseWait | 1<<FinWait2
 	AllStates  States = 1<<(BoundInactive+1) - 2
 )
-
-// Has reports whether the set holds s.
-func (m States) Has(s State) bool { return s < 32 && m&(1<<s) != 0 }
