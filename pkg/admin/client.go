@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -25,22 +24,16 @@ import (
 // Client asks the reaper that listens on a unix socket.
 type Client struct {
 	socket string
+	dialer dialer
 	http   http.Client
 }
 
 // NewClient makes a client for the socket at path; it connects when something is asked.
 func NewClient(path string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
-	}
-	return &Client{socket: path, http: http.Client{
-		Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true},
-	}}
+	c := &Client{socket: path, dialer: dialer{path: path}}
+	c.http.Transport = &http.Transport{DialContext: c.dialer.dial, DisableKeepAlives: true}
+	return c
 }
-
-// patience is how long a reaper may take to answer: looking at all sockets of a full node takes seconds.
-const patience = time.Minute
 
 // ErrNotRunning says that no reaper listens on the socket.
 var ErrNotRunning = errors.New("no reaper is running")
@@ -50,17 +43,17 @@ var ErrRefused = errors.New("the reaper says")
 
 // Status asks what the reaper does now.
 func (c *Client) Status(ctx context.Context) (s api.Status, err error) {
-	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, whole(&s))
+	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, answerTimeout, whole(&s))
 }
 
 // Health asks whether the reaper is at work. If not, that is an error.
 func (c *Client) Health(ctx context.Context) (h api.Health, err error) {
-	return h, c.ask(ctx, http.MethodGet, "/healthz", nil, whole(&h))
+	return h, c.ask(ctx, http.MethodGet, "/healthz", nil, answerTimeout, whole(&h))
 }
 
 // Live asks whether the reaper runs, whether or not it can do its work. If not, that is an error.
 func (c *Client) Live(ctx context.Context) (h api.Health, err error) {
-	return h, c.ask(ctx, http.MethodGet, "/livez", nil, whole(&h))
+	return h, c.ask(ctx, http.MethodGet, "/livez", nil, answerTimeout, whole(&h))
 }
 
 // Sockets asks for sockets.
@@ -77,7 +70,11 @@ func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.Socke
 	if q.Verdict != nil {
 		v.Set("verdict", q.Verdict.String())
 	}
-	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), nil, func(d *json.Decoder) error { return readSockets(d, &list) })
+	// A stopped reaper is reported within answerTimeout, however long the list may take.
+	if err := c.ask(ctx, http.MethodGet, "/livez", nil, answerTimeout, nil); errors.Is(err, ErrNoAnswer) {
+		return list, err
+	}
+	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), nil, listTimeout, func(d *json.Decoder) error { return readSockets(d, &list) })
 }
 
 // History asks what was destroyed, newest last.
@@ -90,22 +87,23 @@ func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.Hist
 	if q.Wait > 0 {
 		v.Set("wait", q.Wait.String())
 	}
-	return page, c.ask(ctx, http.MethodGet, "/v1/history?"+v.Encode(), nil, whole(&page))
+	return page, c.ask(ctx, http.MethodGet, "/v1/history?"+v.Encode(), nil, q.Wait+answerTimeout, whole(&page))
 }
 
 // SetMode sets the node's switch, and returns what may be done then and what says so.
 func (c *Client) SetMode(ctx context.Context, m api.ModeRequest) (view api.ModeView, err error) {
-	return view, c.ask(ctx, http.MethodPut, "/v1/mode", m, whole(&view))
+	return view, c.ask(ctx, http.MethodPut, "/v1/mode", m, answerTimeout, whole(&view))
 }
 
 // HandOver asks the reaper to end for another one.
 func (c *Client) HandOver(ctx context.Context) error {
-	return c.ask(ctx, http.MethodPost, "/v1/handover", nil, nil)
+	return c.ask(ctx, http.MethodPost, "/v1/handover", nil, answerTimeout, nil)
 }
 
-// ask sends one request, with a body unless that is nil, and reads the answer to it unless read is nil.
-func (c *Client) ask(ctx context.Context, method, path string, body any, read func(*json.Decoder) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// ask sends one request, with a body unless that is nil, and reads the answer to it unless read is nil. It fails if nothing
+// arrives for timeout.
+func (c *Client) ask(ctx context.Context, method, path string, body any, timeout time.Duration, read func(*json.Decoder) error) error {
+	ctx, silence, cancel := limitSilence(ctx, timeout)
 	defer cancel()
 	var content io.Reader = http.NoBody
 	if body != nil {
@@ -124,13 +122,14 @@ func (c *Client) ask(ctx context.Context, method, path string, body any, read fu
 		return c.explain(ctx, err)
 	}
 	defer resp.Body.Close()
+	silence.restart()
 	if resp.StatusCode >= http.StatusBadRequest {
 		return refusal(resp)
 	}
 	if read == nil {
 		return nil
 	}
-	if err := read(json.NewDecoder(resp.Body)); err != nil {
+	if err := read(json.NewDecoder(noisyReader{resp.Body, silence})); err != nil {
 		return c.explain(ctx, err)
 	}
 	return nil
@@ -147,6 +146,9 @@ func refusal(resp *http.Response) error {
 
 // explain says what to do about a reaper that cannot be reached, or whose answer cannot be read.
 func (c *Client) explain(ctx context.Context, err error) error {
+	if silence, ok := errors.AsType[silenceError](context.Cause(ctx)); ok {
+		return c.dialer.noAnswer(" within " + silence.limit.String())
+	}
 	if ctx.Err() != nil {
 		err = ctx.Err() // whatever it broke off
 	}
@@ -161,7 +163,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s belongs to another user: run this as root", c.socket)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, unix.EAGAIN): // which is what a full queue gives
-		return fmt.Errorf("the reaper that listens on %s does not answer: see what its process does, and end it if it is stuck", c.socket)
+		return c.dialer.noAnswer("")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return fmt.Errorf("the reaper that listens on %s ended before its answer did: see its log, and ask again", c.socket)
 	}

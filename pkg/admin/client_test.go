@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -183,7 +184,7 @@ func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		_, err := admin.NewClient(path).Status(ctx)
-		checkAdvice(t, err, path, "does not answer", "end it if it is stuck")
+		checkAdvice(t, err, path, "does not answer", "restart it")
 	})
 	t.Run("not to the end", func(t *testing.T) {
 		gone := make(chan struct{})
@@ -195,7 +196,7 @@ func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		_, err := admin.NewClient(path).Sockets(ctx, api.SocketQuery{})
-		checkAdvice(t, err, path, "does not answer", "end it if it is stuck")
+		checkAdvice(t, err, path, "does not answer", "restart it")
 	})
 	t.Run("until who asks ends", func(t *testing.T) {
 		gone := make(chan struct{})
@@ -206,6 +207,41 @@ func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
 			t.Errorf("the error is %v", err)
 		}
 	})
+}
+
+// TestEveryRequestToASilentReaperFailsWithin5s asks a reaper that accepts connections and sends nothing.
+func TestEveryRequestToASilentReaperFailsWithin5s(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "reaper.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	client := admin.NewClient(path)
+	for name, request := range map[string]func(context.Context) error{
+		"status":  func(ctx context.Context) error { _, err := client.Status(ctx); return err },
+		"health":  func(ctx context.Context) error { _, err := client.Health(ctx); return err },
+		"live":    func(ctx context.Context) error { _, err := client.Live(ctx); return err },
+		"history": func(ctx context.Context) error { _, err := client.History(ctx, api.HistoryQuery{}); return err },
+		"sockets": func(ctx context.Context) error { _, err := client.Sockets(ctx, api.SocketQuery{}); return err },
+		"mode": func(ctx context.Context) error {
+			_, err := client.SetMode(ctx, api.ModeRequest{Mode: policy.Observe})
+			return err
+		},
+		"handover": client.HandOver,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // on a busy machine
+			defer cancel()
+			err := request(ctx)
+			if !errors.Is(err, admin.ErrNoAnswer) || ctx.Err() != nil {
+				t.Errorf("the error is %v", err)
+			}
+			checkAdvice(t, err, path, fmt.Sprintf("the reaper (pid %d, on ", os.Getpid()), "does not answer within 5s")
+		})
+	}
 }
 
 func TestWhatTheReaperSaysIsWrongIsPassedOn(t *testing.T) {

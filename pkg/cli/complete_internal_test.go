@@ -114,6 +114,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// linkToSelf returns a path, named halfclose, that executes the test binary as halfclose.
+func linkToSelf(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "halfclose")
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(self, path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // bashCompletion is the part of the bash-completion package that the script needs: which word is completed.
 const bashCompletion = `
 _get_comp_words_by_ref() {
@@ -129,14 +143,7 @@ func TestBashCompletes(t *testing.T) {
 	}
 	dir := stateDir(t)
 	withPods(t, dir)
-	bin := t.TempDir()
-	self, err := os.Executable()
-	if err == nil {
-		err = os.Symlink(self, filepath.Join(bin, "halfclose"))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := filepath.Dir(linkToSelf(t))
 	for _, tt := range []struct {
 		words []string
 		want  []string

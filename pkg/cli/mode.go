@@ -92,19 +92,14 @@ func (e *env) showMode(ctx context.Context, path string) error {
 	return e.printMode(withReaper(s.Mode, s.Attachments))
 }
 
-// answerTime is how long a reaper may take to obey.
-const answerTime = 5 * time.Second
-
 // setMode sets the switch by way of the reaper, or for the next one if none runs.
 func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 	client, err := e.client()
 	if err != nil {
 		return err
 	}
-	soon, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	view, err := client.SetMode(soon, api.ModeRequest{Mode: m, Who: e.who()})
-	stuck := err != nil && soon.Err() != nil && ctx.Err() == nil
+	view, err := client.SetMode(ctx, api.ModeRequest{Mode: m, Who: e.who()})
+	stuck := errors.Is(err, admin.ErrNoAnswer)
 	if stuck || errors.Is(err, admin.ErrNotRunning) {
 		if err := state.StoreSwitch(path, state.Switch{Mode: m, Who: e.who(), When: time.Now().UTC().Round(time.Second)}); err != nil {
 			return fmt.Errorf("%w (see to %s, and set it again)", err, path)

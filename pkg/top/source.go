@@ -10,7 +10,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// Source answers for a reaper: a client of its HTTP API.
+// Source is a reaper: a client of its HTTP API. Its requests fail on their own if the reaper does not answer.
 type Source interface {
 	Status(ctx context.Context) (api.Status, error)
 	Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error)
@@ -27,22 +27,19 @@ type question struct {
 
 // The times of questions.
 const (
-	patience    = 5 * time.Second  // for an answer; the sockets of a pod may take longer
 	ownersEvery = 10 * time.Second // between two questions for owners, which cost the reaper a walk over /proc
 	restFactor  = 10               // the pause after an answer, in times of what it took
 )
 
 // ask asks the reaper.
 func ask(ctx context.Context, src Source, q question, now func() time.Time) (h answer) {
-	soon, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	h.key, h.owners = q.key, q.owners
-	if h.status, h.err = src.Status(soon); h.err != nil {
+	if h.status, h.err = src.Status(ctx); h.err != nil {
 		return h
 	}
 	h.at = now()
 	if q.history {
-		page, err := src.History(soon, api.HistoryQuery{})
+		page, err := src.History(ctx, api.HistoryQuery{})
 		if h.err = err; err != nil {
 			return h
 		}

@@ -1,0 +1,65 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
+	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// TestAFrozenReaperIsReportedWithin5s sends SIGSTOP to a real reaper.
+func TestAFrozenReaperIsReportedWithin5s(t *testing.T) {
+	t.Parallel()
+	dir := stateDir(t)
+	var stderr outputtest.Buffer
+	cmd := exec.Command(linkToSelf(t), "reaper", "--state-dir", dir)
+	cmd.Stderr = &stderr
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("the reaper's log:\n%s", stderr.String())
+		}
+	})
+	nstest.Eventually(t, soon, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
+	if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("the reaper (pid %d, on %s) does not answer within 5s", cmd.Process.Pid, filepath.Join(dir, "reaper.sock"))
+	t.Run("every question", func(t *testing.T) {
+		for _, args := range [][]string{{"status"}, {"health"}, {"health", "--live"}, {"mode"}, {"mode", "observe"}, {"sockets"}, {"history"}, {"top", "--once"}} {
+			t.Run(strings.Join(args, " "), func(t *testing.T) {
+				t.Parallel()
+				began := time.Now()
+				code, stdout, stderr := call(t, nil, append(args, "--state-dir", dir)...)
+				if code != exitFailure || stdout != "" || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
+					t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
+				}
+				if took := time.Since(began); took > soon {
+					t.Errorf("it took %v", took)
+				}
+			})
+		}
+	})
+	if sw, ok, err := state.LoadSwitch(filepath.Join(dir, "mode")); err != nil || !ok || sw.Mode != policy.Observe {
+		t.Errorf("the switch for the reaper to obey later is %+v, %v, %v", sw, ok, err)
+	}
+}
