@@ -15,6 +15,17 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
+// RunVar is an environment variable with the ID of a run of test suites, by which test/hostcheck recognizes their cgroups.
+const RunVar = "HALFCLOSE_TEST_RUN"
+
+// CgroupPrefix returns the prefix of the names of all cgroups that tests create at the top of a hierarchy.
+func CgroupPrefix() string {
+	if run := os.Getenv(RunVar); run != "" {
+		return "halfclose-test-" + run + "-"
+	}
+	return "halfclose-test-"
+}
+
 // Cgroup is a cgroup of a test's own.
 type Cgroup struct {
 	dir     string
@@ -64,7 +75,7 @@ func NewQuota(tb testing.TB, quota, period time.Duration) *Cgroup {
 func (c *Cgroup) create(tb testing.TB, root, above string) {
 	tb.Helper()
 	var err error
-	if c.dir, err = os.MkdirTemp(above, "halfclose-test-"); err != nil {
+	if c.dir, err = os.MkdirTemp(above, CgroupPrefix()); err != nil {
 		NeedPrivilege(tb, "make a cgroup", err)
 	}
 	tb.Cleanup(func() {

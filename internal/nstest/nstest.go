@@ -70,14 +70,20 @@ func made(tb testing.TB, build func() (*NS, error)) *NS {
 	return ns
 }
 
-// NeedPrivilege skips the test for want of a privilege, saying how to get it; where CI is set it fails.
+// NeedPrivilege skips the test because a privilege is missing, with how to get it. If CI is set, the test fails.
 func NeedPrivilege(tb testing.TB, what string, err error) {
 	tb.Helper()
-	msg := fmt.Sprintf("%s: %v: run as root, or under unshare -rmn", what, err)
+	Skip(tb, fmt.Sprintf("%s: %v: run as root, or under unshare -rmn", what, err))
+}
+
+// Skip skips the test because this machine lacks something that a CI machine has: why says what, and how to get it. If
+// CI is set, the test fails.
+func Skip(tb testing.TB, why string) {
+	tb.Helper()
 	if os.Getenv("CI") != "" {
-		tb.Fatal(msg)
+		tb.Fatal(why)
 	}
-	tb.Skip(msg)
+	tb.Skip(why)
 }
 
 // newNS makes the namespace on a thread that is thrown away with it, after before has run on that.

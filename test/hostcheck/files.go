@@ -10,13 +10,16 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// lookAtMounts notes the mounts of the namespace that this program is in.
-func lookAtMounts(s state) error {
+// readMounts reads the mounts of this mount namespace.
+func readMounts(s snapshot) error {
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
 		return fmt.Errorf("list mounts: %w", err)
@@ -27,9 +30,9 @@ func lookAtMounts(s state) error {
 	return nil
 }
 
-// lookAtCgroups notes the cgroups of each hierarchy that is mounted. Those of other tests, which are named as
-// test/systemd and test/node name theirs, are not this command's: each run removes its own, or fails.
-func lookAtCgroups(s state) error {
+// readCgroups reads the cgroups of each hierarchy that is mounted. It skips those of other runs of test suites: each run
+// removes its own, or fails.
+func readCgroups(s snapshot) error {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return m.FSType != "cgroup" && m.FSType != "cgroup2", false
 	})
@@ -40,7 +43,7 @@ func lookAtCgroups(s state) error {
 		err := walk(m.Mountpoint, func(name string, d fs.DirEntry) error {
 			switch {
 			case !d.IsDir():
-			case strings.HasPrefix(d.Name(), "halfclose-test-"):
+			case strings.HasPrefix(d.Name(), "halfclose-test-") && !strings.HasPrefix(d.Name(), nstest.CgroupPrefix()):
 				return fs.SkipDir
 			default:
 				s["cgroup "+name] = ""
@@ -54,8 +57,8 @@ func lookAtCgroups(s state) error {
 	return nil
 }
 
-// lookAtPaths notes the files in the places where container runtimes keep theirs, whatever else they are told.
-func lookAtPaths(s state) error {
+// readFiles reads the names of the files in the places where container runtimes keep theirs by default.
+func readFiles(s snapshot) error {
 	for _, top := range []string{
 		"/etc/cni", "/opt/cni", "/var/lib/cni", "/run/cni", "/run/netns", "/run/halfclose", "/var/lib/halfclose",
 		"/run/containerd", "/var/lib/containerd", "/run/runc", "/run/docker", "/run/docker.sock", "/run/docker.pid", "/var/lib/docker", "/etc/docker",
@@ -73,8 +76,8 @@ func lookAtPaths(s state) error {
 	return nil
 }
 
-// lookAtSysctls notes the value of each sysctl but those that change by themselves.
-func lookAtSysctls(s state) error {
+// readSysctls reads the value of each sysctl that only changes if a process writes it.
+func readSysctls(s snapshot) error {
 	const top = "/proc/sys"
 	err := walk(top, func(name string, d fs.DirEntry) error {
 		rel := strings.TrimPrefix(name, top+"/")
@@ -91,7 +94,7 @@ func lookAtSysctls(s state) error {
 		}
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return nil //nolint:nilerr // some can only be written, some have to be asked for by their owner
+			return nil //nolint:nilerr // some are write-only, some are readable by their owner alone
 		}
 		s["sysctl "+strings.ReplaceAll(rel, "/", ".")] = string(b)
 		return nil
@@ -102,7 +105,7 @@ func lookAtSysctls(s state) error {
 	return nil
 }
 
-// volatile are the sysctls, as patterns of path.Match, that the kernel changes by itself or that show the time.
+// volatile lists the sysctls, as patterns of path.Match, that change although no process writes them.
 func volatile() []string {
 	return []string{
 		"fs/aio-nr", "fs/dentry-state", "fs/file-nr", "fs/inode-nr", "fs/inode-state", "fs/quota", "fs/binfmt_misc",
@@ -113,8 +116,36 @@ func volatile() []string {
 	}
 }
 
-// walk calls see for the file or directory and all that is below it, but for what is gone by the time that it
-// is looked at.
+// neededDirs lists the directories in /run and /var/lib that have the working directory, or a directory that an
+// environment variable names.
+func neededDirs() ([]string, error) {
+	wd, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	paths := []string{wd}
+	for _, variable := range os.Environ() {
+		_, value, _ := strings.Cut(variable, "=")
+		paths = append(paths, value)
+	}
+	var needed []string
+	for _, p := range paths {
+		for _, hidden := range []string{"/run/", "/var/lib/"} {
+			below, isBelow := strings.CutPrefix(path.Clean(p), hidden)
+			if !isBelow {
+				continue
+			}
+			name, _, _ := strings.Cut(below, "/")
+			dir := hidden + name
+			if info, err := os.Lstat(dir); err == nil && info.IsDir() && !slices.Contains(needed, dir) {
+				needed = append(needed, dir)
+			}
+		}
+	}
+	return needed, nil
+}
+
+// walk calls see for a directory and everything below it, except for files that vanish before they are read.
 func walk(top string, see func(name string, d fs.DirEntry) error) error {
 	return filepath.WalkDir(top, func(name string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -15,8 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// lookAtLinks notes links, their addresses, and routes.
-func lookAtLinks(s state) error {
+// readLinks reads links, their addresses, and routes.
+func readLinks(s snapshot) error {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
@@ -41,12 +41,12 @@ func lookAtLinks(s state) error {
 	return nil
 }
 
-// lookAtRules notes the rules and chains of packet filters. What is not installed can have left none.
-func lookAtRules(s state) error {
-	if err := noteLines(s, "nftables", "nft", "--stateless", "list", "ruleset"); err != nil {
+// readRules reads the rules and chains of packet filters. A packet filter whose program is not installed has none.
+func readRules(s snapshot) error {
+	if err := countLines(s, "nftables", "nft", "--stateless", "list", "ruleset"); err != nil {
 		return err
 	}
-	// To list the rules of a legacy table makes the table: only those are listed that are there.
+	// Listing the rules of a legacy table creates the table: list only the existing ones.
 	for family, names := range map[string]string{"iptables": "/proc/net/ip_tables_names", "ip6tables": "/proc/net/ip6_tables_names"} {
 		b, err := os.ReadFile(names)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -56,7 +56,7 @@ func lookAtRules(s state) error {
 			return err
 		}
 		for table := range strings.FieldsSeq(string(b)) {
-			if err := noteLines(s, family+" "+table, family+"-legacy-save", "-t", table); err != nil {
+			if err := countLines(s, family+" "+table, family+"-legacy-save", "-t", table); err != nil {
 				return err
 			}
 		}
@@ -64,8 +64,8 @@ func lookAtRules(s state) error {
 	return nil
 }
 
-// noteLines notes each line that a command prints, but for comments and the counters of chains.
-func noteLines(s state, kind, name string, args ...string) error {
+// countLines counts each line that a command prints, without comments and the counters of chains.
+func countLines(s snapshot, kind, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

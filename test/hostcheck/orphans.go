@@ -15,15 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// endOrphans waits for the processes that the command has left, which are this process's children now. Those
-// that do not end are named and killed, with what they leave in turn.
-func endOrphans(patience time.Duration) (left []string, err error) {
-	for late := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+// killOrphans waits for the processes that the command has left, which are now children of this process. After the timeout
+// it kills the others, and then their children, and returns a line for each.
+func killOrphans(timeout time.Duration) (left []string, err error) {
+	for deadline := time.Now().Add(timeout); ; time.Sleep(20 * time.Millisecond) {
 		none, err := reap()
 		if none || err != nil {
 			return left, err
 		}
-		if time.Now().Before(late) {
+		if time.Now().Before(deadline) {
 			continue
 		}
 		pids, err := children()
@@ -35,7 +35,7 @@ func endOrphans(patience time.Duration) (left []string, err error) {
 			if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 				return left, fmt.Errorf("kill process %d: %w", pid, err)
 			}
-			// Its end may take a while, and then its children come here.
+			// Once it has exited, its children become children of this process.
 			if _, err := unix.Wait4(pid, nil, 0, nil); err != nil && !errors.Is(err, unix.ECHILD) && !errors.Is(err, unix.EINTR) {
 				return left, fmt.Errorf("wait for process %d: %w", pid, err)
 			}
@@ -43,7 +43,7 @@ func endOrphans(patience time.Duration) (left []string, err error) {
 	}
 }
 
-// reap takes leave of the children that have ended, and reports whether there are no others.
+// reap reaps the children that have exited, and reports whether there are no others.
 func reap() (none bool, err error) {
 	for {
 		pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil)
@@ -59,7 +59,7 @@ func reap() (none bool, err error) {
 	}
 }
 
-// children are this process's, those that have ended included.
+// children returns the PIDs of this process's children, zombies included.
 func children() (pids []int, err error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -72,7 +72,7 @@ func children() (pids []int, err error) {
 		}
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
-			continue // it has ended
+			continue // it has exited
 		}
 		// pid (comm) state ppid ...: proc_pid_stat(5). comm may hold anything, a parenthesis too.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))

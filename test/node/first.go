@@ -60,7 +60,7 @@ func orphaned() bool {
 // tmp is where the program's temporary files are on the node.
 const tmp = "/run/tmp"
 
-// hidden are the directories of the host in whose place the node has empty ones.
+// hidden lists the directories of the host over which a node has empty ones.
 func hidden() []string { return []string{"/run", "/var/lib"} }
 
 // furnish mounts the node's own file systems, sets its loopback up, and does what the program wants done.
@@ -105,15 +105,39 @@ func (p Program) openBin() (*os.File, error) {
 
 // mountOwn mounts the node's own file systems, and sets its loopback up.
 func mountOwn(keep []string) error {
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	kept, err := hold(keep)
-	if err != nil {
+	if err := hide(keep); err != nil {
 		return err
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := os.Mkdir(tmp, 0o1777); err != nil {
+		return err
+	}
+	return setLoopbackUp()
+}
+
+// Isolate moves the calling thread into a new mount namespace and a new network namespace, with a private, empty /run
+// and /var/lib and a loopback that is up. The keep directories stay reachable. The goroutine must be locked to its thread.
+func Isolate(keep []string) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("create a mount and a network namespace: %w", err)
+	}
+	if err := hide(keep); err != nil {
+		return err
+	}
+	return setLoopbackUp()
+}
+
+// hide makes all mounts of this mount namespace private, and mounts an empty directory over each hidden one. The keep
+// directories are mounted again at their paths.
+func hide(keep []string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	kept, err := openKept(keep)
+	if err != nil {
+		return err
 	}
 	for _, dir := range hidden() {
 		err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755")
@@ -122,13 +146,14 @@ func mountOwn(keep []string) error {
 		}
 	}
 	for _, k := range kept {
-		if err := k.putBack(); err != nil {
+		if err := k.mount(); err != nil {
 			return err
 		}
 	}
-	if err := os.Mkdir(tmp, 0o1777); err != nil {
-		return err
-	}
+	return nil
+}
+
+func setLoopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)
@@ -139,15 +164,15 @@ func mountOwn(keep []string) error {
 	return nil
 }
 
-// held is a directory of the host while others are mounted over it.
-type held struct {
+// keptDir is a directory of the host that stays reachable where its parent is hidden.
+type keptDir struct {
 	path string
-	fd   int
+	fd   int // a detached copy of its mounts
 }
 
-// hold takes hold of those of the directories that will be hidden.
-func hold(dirs []string) ([]held, error) {
-	var all []held
+// openKept opens those of the directories that will be hidden.
+func openKept(dirs []string) ([]keptDir, error) {
+	var all []keptDir
 	for _, dir := range dirs {
 		path, err := filepath.EvalSymlinks(dir)
 		if err != nil {
@@ -158,9 +183,9 @@ func hold(dirs []string) ([]held, error) {
 		}
 		fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		if err != nil {
-			return nil, fmt.Errorf("take hold of %s: %w", path, err)
+			return nil, fmt.Errorf("copy the mounts of %s: %w", path, err)
 		}
-		all = append(all, held{path, fd})
+		all = append(all, keptDir{path, fd})
 	}
 	return all, nil
 }
@@ -174,14 +199,14 @@ func isHidden(path string) bool {
 	return false
 }
 
-// putBack mounts the directory where it was.
-func (h held) putBack() error {
-	defer unix.Close(h.fd)
-	if err := os.MkdirAll(h.path, 0o755); err != nil {
+// mount mounts the directory at its path, and closes fd.
+func (k keptDir) mount() error {
+	defer unix.Close(k.fd)
+	if err := os.MkdirAll(k.path, 0o755); err != nil {
 		return err
 	}
-	if err := unix.MoveMount(h.fd, "", unix.AT_FDCWD, h.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-		return fmt.Errorf("put %s back: %w", h.path, err)
+	if err := unix.MoveMount(k.fd, "", unix.AT_FDCWD, k.path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("mount %s: %w", k.path, err)
 	}
 	return nil
 }

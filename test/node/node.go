@@ -17,6 +17,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // roleVar says, in the environment, which part a process has: none for the program as it was called, then
@@ -83,7 +85,7 @@ func Run(p Program) (code int, err error) {
 		}
 	}
 	if p.Cgroups {
-		name := fmt.Sprintf("halfclose-test-%d", os.Getpid())
+		name := nstest.CgroupPrefix() + strconv.Itoa(os.Getpid())
 		defer func() { err = errors.Join(err, removeCgroups(name)) }()
 		if err := errors.Join(makeCgroups(name), os.Setenv(cgroupVar, name)); err != nil {
 			return 1, err

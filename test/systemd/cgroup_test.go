@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +52,7 @@ func makeCgroups() error {
 		return err
 	}
 	defer root.Close()
-	name := fmt.Sprintf("halfclose-test-%d", os.Getpid())
+	name := nstest.CgroupPrefix() + strconv.Itoa(os.Getpid())
 	err = os.Mkdir(below(root, name), 0o755)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
 		return nil
