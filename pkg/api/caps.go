@@ -3,7 +3,11 @@
 
 package api
 
-import "github.com/halfclose/halfclose/pkg/policy"
+import (
+	"fmt"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+)
 
 // Cap is one thing that keeps the mode of a node from what an operator or a policy asks for.
 type Cap int
@@ -16,6 +20,38 @@ const (
 	CapKernel                      // the kernel cannot destroy sockets, which counts as observe
 	CapNetns                       // no network namespace can be entered, which counts as observe
 )
+
+// CapReasons describes in words each of Caps(m), in the same order. Every reason is a noun, or a noun with details after
+// a colon, so that it fits "capped by REASON" and a list of reasons alike:
+//
+//	the reaper's --mode observe
+//	the switch, set to observe by alice at 2026-01-02T03:04:05Z
+//
+// It is the only place with these words: status, mode, top, doctor and the attachments' cappedBy show them. What to do
+// about a cap depends on the command, and is not part of the reason.
+func (v ModeView) CapReasons(m policy.Mode) []string {
+	var reasons []string
+	for _, c := range v.Caps(m) {
+		reasons = append(reasons, v.capReason(c))
+	}
+	return reasons
+}
+
+func (v ModeView) capReason(c Cap) string {
+	switch c {
+	case CapReaper:
+		return "the reaper's --mode " + v.Reaper.String()
+	case CapSwitch:
+		return fmt.Sprintf("the switch, set to %v by %s", v.Switch.Mode, v.Switch.By())
+	case CapSwitchUnreadable:
+		return "the unreadable switch: " + v.SwitchProblem
+	case CapKernel:
+		return "the kernel: " + v.KernelProblem
+	case CapNetns:
+		return "unreachable network namespaces: " + v.NetnsProblem
+	}
+	return fmt.Sprintf("cap %d", c)
+}
 
 // Caps lists what keeps the mode of a node from m.
 func (v ModeView) Caps(m policy.Mode) []Cap {

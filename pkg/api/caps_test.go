@@ -5,6 +5,7 @@ package api_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,5 +34,26 @@ func TestCapsAreWhatAllowsLessThanTheModeAskedFor(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestEachCapHasAReasonInWords(t *testing.T) {
+	v := api.ModeView{
+		Reaper: policy.Observe, Switch: &state.Switch{Mode: policy.Off, Who: "alice", When: time.Unix(0, 0)},
+		SwitchProblem: "not JSON", KernelProblem: "not supported", NetnsProblem: "operation not permitted",
+	}
+	want := []string{
+		"the reaper's --mode observe",
+		"the switch, set to off by alice at 1970-01-01T00:00:00Z",
+		"the unreadable switch: not JSON",
+		"the kernel: not supported",
+		"unreachable network namespaces: operation not permitted",
+	}
+	if diff := cmp.Diff(want, v.CapReasons(policy.Destroy)); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	v.Switch.Who, v.Switch.When = "", time.Time{}
+	if diff := cmp.Diff([]string{"the switch, set to off by hand"}, v.CapReasons(policy.Observe)); diff != "" {
+		t.Errorf("a switch set by hand (-want +got)\n%s", diff)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/halfclose/halfclose/internal/safetext"
 )
 
 // AnnotationPrefix begins every annotation that is ours.
@@ -258,11 +260,7 @@ func (w *warnings) addf(format string, args ...any) {
 		w.more++
 		return
 	}
-	s := fmt.Sprintf(format, args...)
-	if len(s) > maxWarning {
-		s = strings.ToValidUTF8(s[:maxWarning-len("...")], "") + "..."
-	}
-	w.all = append(w.all, s)
+	w.all = append(w.all, safetext.Cut(fmt.Sprintf(format, args...), maxWarning))
 }
 
 func (w *warnings) list() []string {

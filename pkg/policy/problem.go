@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/halfclose/halfclose/internal/safetext"
 )
 
 // Problem is one thing that is wrong with a configuration.
@@ -113,12 +115,5 @@ func isName(s string) bool {
 // maxQuoted is how many bytes of a value a message shows.
 const maxQuoted = 64
 
-// quote shows a value that anyone may have written: escaped, and cut short.
-func quote(s string) string {
-	more := ""
-	if len(s) > maxQuoted {
-		s, more = strings.ToValidUTF8(s[:maxQuoted], ""), "..."
-	}
-	// What is no UTF-8 came as the replacement character out of JSON.
-	return strings.ReplaceAll(strconv.Quote(s), "\ufffd", `\ufffd`) + more
-}
+// quote returns a value of foreign origin, escaped and cut short.
+func quote(s string) string { return safetext.Quote(s, maxQuoted) }

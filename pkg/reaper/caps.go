@@ -4,7 +4,6 @@
 package reaper
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"syscall"
@@ -143,23 +142,9 @@ func (c *caps) limit(ns *registered) policy.Mode {
 	return c.view.Effective
 }
 
-// capped lists what makes the mode of a network namespace more conservative than a policy's.
-func (c *caps) capped(ns *registered, m policy.Mode) []string {
-	var by []string
-	for _, limit := range c.view.Caps(m) {
-		switch limit {
-		case api.CapReaper:
-			by = append(by, "the reaper's --mode "+c.view.Reaper.String())
-		case api.CapSwitch:
-			by = append(by, "the switch, set to "+c.view.Switch.Mode.String()+" by "+cmp.Or(c.view.Switch.Who, "hand"))
-		case api.CapSwitchUnreadable:
-			by = append(by, "the switch cannot be read")
-		case api.CapKernel:
-			by = append(by, c.view.KernelProblem)
-		case api.CapNetns:
-			by = append(by, c.view.NetnsProblem)
-		}
-	}
+// cappedBy lists what keeps the mode of a network namespace below that of a policy, in words.
+func (c *caps) cappedBy(ns *registered, m policy.Mode) []string {
+	by := c.view.CapReasons(m)
 	if m < policy.Observe {
 		for _, h := range ns.blockers {
 			by = append(by, fmt.Sprintf("the file %q: %s", h.File, h.Reason))

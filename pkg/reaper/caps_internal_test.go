@@ -6,6 +6,7 @@ package reaper
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ func writeSwitch(t *testing.T, path string, m policy.Mode) {
 	}
 }
 
-func TestTheMostCarefulModeWins(t *testing.T) {
+func TestMostConservativeModeApplies(t *testing.T) {
 	const kernel = "no CONFIG_INET_DIAG_DESTROY"
 	for name, tc := range map[string]struct {
 		record, reaper, set policy.Mode
@@ -48,7 +49,7 @@ func TestTheMostCarefulModeWins(t *testing.T) {
 		capped              []string
 	}{
 		"nothing caps it": {record: policy.Destroy, reaper: policy.Destroy, want: policy.Destroy},
-		"the switch says what is done anyway": {
+		"a switch that is set to the mode of the record": {
 			record: policy.Destroy, reaper: policy.Destroy, set: policy.Destroy, want: policy.Destroy,
 		},
 		"the record's mode": {record: policy.Observe, reaper: policy.Destroy, set: policy.Destroy, want: policy.Observe},
@@ -58,18 +59,18 @@ func TestTheMostCarefulModeWins(t *testing.T) {
 		},
 		"the switch": {
 			record: policy.Destroy, reaper: policy.Destroy, set: policy.Observe, want: policy.Observe,
-			capped: []string{"the switch, set to observe by root"},
+			capped: []string{"the switch, set to observe by root at 1970-01-01T00:00:00Z"},
 		},
-		"a switch that cannot be read": {
+		"an unreadable switch": {
 			record: policy.Destroy, reaper: policy.Destroy, set: badSwitch, want: policy.Observe,
-			capped: []string{"the switch cannot be read"},
+			capped: []string{"the unreadable switch: PROBLEM"},
 		},
 		"the kernel": {
-			record: policy.Destroy, reaper: policy.Destroy, kernel: kernel, want: policy.Observe, capped: []string{kernel},
+			record: policy.Destroy, reaper: policy.Destroy, kernel: kernel, want: policy.Observe, capped: []string{"the kernel: " + kernel},
 		},
-		"off, whoever says it": {
+		"off by the switch is more conservative than observe by all others": {
 			record: policy.Destroy, reaper: policy.Observe, set: policy.Off, kernel: kernel, want: policy.Off,
-			capped: []string{"the reaper's --mode observe", "the switch, set to off by root", kernel},
+			capped: []string{"the reaper's --mode observe", "the switch, set to off by root at 1970-01-01T00:00:00Z", "the kernel: " + kernel},
 		},
 		"a record that is off needs no cap": {
 			record: policy.Off, reaper: policy.Observe, set: badSwitch, kernel: kernel, want: policy.Off,
@@ -88,7 +89,10 @@ func TestTheMostCarefulModeWins(t *testing.T) {
 			if got := effectiveMode(c, ns); got != tc.want {
 				t.Errorf("mode %v, want %v", got, tc.want)
 			}
-			if diff := cmp.Diff(tc.capped, c.capped(ns, tc.record)); diff != "" {
+			for i := range tc.capped {
+				tc.capped[i] = strings.ReplaceAll(tc.capped[i], "PROBLEM", c.view.SwitchProblem)
+			}
+			if diff := cmp.Diff(tc.capped, c.cappedBy(ns, tc.record)); diff != "" {
 				t.Errorf("capped by (-want +got):\n%s", diff)
 			}
 			if problem := c.view.SwitchProblem != ""; problem != (tc.set == badSwitch) {

@@ -114,7 +114,7 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 	s.Ages.Merge(&view.Ages)
 	for i, rec := range ns.records {
 		view := attachmentView(view, rec, ns.resolved[i])
-		view.CappedBy = l.caps.capped(ns, view.Policy.Mode)
+		view.CappedBy = l.caps.cappedBy(ns, view.Policy.Mode)
 		if view.Policy.Mode < policy.Observe {
 			for _, h := range ns.blockers {
 				view.BlockedBy = append(view.BlockedBy, api.ProblemView{File: h.File, Problem: h.Reason})

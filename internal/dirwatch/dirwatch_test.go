@@ -1,0 +1,173 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dirwatch
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/halfclose/halfclose/internal/nstest"
+)
+
+var testConfig = Config{Debounce: 10 * time.Millisecond, Recheck: time.Hour, Poll: time.Second}
+
+// fake is a source of events that the test sends.
+type fake struct {
+	events  chan fsnotify.Event
+	errors  chan error
+	refused error // what add returns
+}
+
+func newFake() *fake { return &fake{events: make(chan fsnotify.Event), errors: make(chan error)} }
+
+func (f *fake) start(t *testing.T) *Watcher {
+	w := start(testConfig, source{
+		events: f.events, errors: f.errors, add: func(string) error { return f.refused }, close: func() error { return nil },
+	})
+	t.Cleanup(func() { w.Close() })
+	return w
+}
+
+// received returns the next report, and how long it took. It waits for a minute at most.
+func received(w *Watcher) (err error, after time.Duration, ok bool) {
+	start := time.Now()
+	select {
+	case err = <-w.Changes():
+		return err, time.Since(start), true
+	case <-time.After(time.Minute):
+		return nil, 0, false
+	}
+}
+
+func TestBurstIsReportedOnceAfterItHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		w := f.start(t)
+		go func() {
+			for range 5 {
+				f.events <- fsnotify.Event{}
+				time.Sleep(testConfig.Debounce / 2)
+			}
+		}()
+		if err, after, ok := received(w); !ok || err != nil || after != 3*testConfig.Debounce {
+			t.Errorf("reported %v after %v, %v, want nil after %v", err, after, ok, 3*testConfig.Debounce)
+		}
+		if err, after, ok := received(w); ok {
+			t.Errorf("reported again, %v, after %v", err, after)
+		}
+	})
+}
+
+func TestUnendingBurstIsReportedAfterTenDebounceTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		w := f.start(t)
+		stop := make(chan struct{})
+		var sender sync.WaitGroup
+		defer sender.Wait()
+		defer close(stop)
+		sender.Go(func() {
+			for {
+				select {
+				case f.events <- fsnotify.Event{}:
+				case <-stop:
+					return
+				}
+				time.Sleep(testConfig.Debounce / 2)
+			}
+		})
+		for range 3 {
+			if err, after, ok := received(w); !ok || err != nil || after > 11*testConfig.Debounce {
+				t.Errorf("reported %v after %v, %v, want nil after about %v", err, after, ok, 10*testConfig.Debounce)
+			}
+		}
+	})
+}
+
+func TestMissedChangesAreReportedAsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		w := f.start(t)
+		go func() { f.errors <- fsnotify.ErrEventOverflow }()
+		if err, _, ok := received(w); !ok || !errors.Is(err, fsnotify.ErrEventOverflow) {
+			t.Errorf("reported %v, %v", err, ok)
+		}
+	})
+}
+
+func TestDirectoryThatIsNotFollowedIsPolled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		w := f.start(t)
+		if got := w.Interval(); got != testConfig.Poll {
+			t.Errorf("before Follow: %v", got)
+		}
+		for _, refused := range []error{nil, os.ErrNotExist, nil} {
+			f.refused = refused
+			if err := w.Follow("a", "b"); !errors.Is(err, refused) {
+				t.Errorf("Follow returned %v, want %v", err, refused)
+			}
+			want := testConfig.Recheck
+			if refused != nil {
+				want = testConfig.Poll
+			}
+			if got := w.Interval(); got != want {
+				t.Errorf("with %v the interval is %v, want %v", refused, got, want)
+			}
+		}
+	})
+}
+
+func TestWatcherWithoutInotifyPolls(t *testing.T) {
+	w := &Watcher{config: testConfig, err: os.ErrPermission}
+	defer w.Close()
+	if err := w.Follow(t.TempDir()); !errors.Is(err, os.ErrPermission) || w.Interval() != testConfig.Poll {
+		t.Errorf("Follow returned %v, and the interval is %v", err, w.Interval())
+	}
+	select {
+	case err := <-w.Changes():
+		t.Errorf("reported %v", err)
+	default:
+	}
+}
+
+func TestDirectoryThatReplacesAnotherIsFollowed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	w := New(testConfig)
+	defer w.Close()
+	announced := func(what string) {
+		t.Helper()
+		nstest.Eventually(t, 10*time.Second, what+" is announced", func() bool {
+			select {
+			case err := <-w.Changes():
+				return err == nil
+			default:
+				return false
+			}
+		})
+	}
+	for _, name := range []string{"first", "second"} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Follow(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		announced("a file in the " + name + " directory")
+		if err := os.Rename(dir, dir+name); err != nil {
+			t.Fatal(err)
+		}
+		announced("the move of the " + name + " directory")
+	}
+}
