@@ -149,7 +149,7 @@ func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 	l.history.add(e)
 }
 
-// ownerSees returns what the owner of a socket gets from it after its peer was found gone (docs/operations.md).
+// ownerSees returns what the owner of a socket gets from it after its peer was found gone (docs/operate.md).
 func ownerSees(st inetdiag.State, r prober.Result) string {
 	closeWait := st == inetdiag.CloseWait
 	switch {

@@ -145,7 +145,7 @@ func TestColoursGoWithEitherTheme(t *testing.T) {
 
 func TestLinksOfPanelsLeadToTheRunbook(t *testing.T) {
 	t.Parallel()
-	const runbook = "https://github.com/halfclose/halfclose/blob/main/docs/operations.md"
+	const runbook = "https://github.com/halfclose/halfclose/blob/main/docs/alerts.md"
 	sections := make(map[string]bool)
 	for _, a := range alerts(t) {
 		sections[runbook+"#"+strings.ToLower(a.name)] = false

@@ -111,12 +111,12 @@ func TestEveryAlertHasItsSectionInTheRunbook(t *testing.T) {
 		want = append(want, a.name)
 	}
 	var got []string
-	for _, heading := range regexp.MustCompile(`(?m)^#+ (Halfclose[A-Za-z]+)$`).FindAllStringSubmatch(read(t, top+"/docs/operations.md"), -1) {
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (Halfclose[A-Za-z]+)$`).FindAllStringSubmatch(read(t, top+"/docs/alerts.md"), -1) {
 		got = append(got, heading[1])
 	}
 	slices.Sort(want)
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("headings of docs/operations.md, which links of alerts lead to (-want +got)\n%s", diff)
+		t.Errorf("headings of docs/alerts.md, which links of alerts lead to (-want +got)\n%s", diff)
 	}
 }

@@ -22,14 +22,14 @@ import (
 type idler struct {
 	state           inetdiag.State
 	role            policy.Role
-	command         string // "" for an owner that was looked for and not found
+	command         string // "" if the owner was not found
 	local, peer     string
 	unread, unacked uint32
 	idle            time.Duration
-	answered        uint8 // questions that its peer has answered
+	answered        uint8 // number of questions that its peer has answered
 }
 
-// judge returns what a policy says of it.
+// judge returns the verdict of a policy on the socket.
 func (s idler) judge(t *testing.T, conf string) policy.Verdict {
 	t.Helper()
 	network, problems := policy.ParseNetwork([]byte(conf))
@@ -60,17 +60,17 @@ func (s idler) judge(t *testing.T, conf string) policy.Verdict {
 	return policy.Judge(network.Layers(nil).Resolve(time.Second).Policies, &h, diag, f, now)
 }
 
-// cookbook returns the examples of the chapter on rules by what their text begins with.
+// cookbook returns the examples of the section on rules by the title of their paragraph.
 func cookbook(t *testing.T) map[string][]string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(top, "docs/operations.md"))
+	b, err := os.ReadFile(filepath.Join(top, "docs/operate.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, chapter, _ := strings.Cut(string(b), "\n## Rules\n")
-	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	_, section, _ := strings.Cut(string(b), "\n## Rules\n")
+	section, _, _ = strings.Cut(section, "\n## ")
 	found := make(map[string][]string)
-	for _, text := range strings.Split(chapter, "\n**")[1:] {
+	for _, text := range strings.Split(section, "\n**")[1:] {
 		title, rest, _ := strings.Cut(text, ".**")
 		for _, example := range fenced.FindAllStringSubmatch(rest, -1) {
 			found[title] = append(found[title], example[1])
@@ -79,8 +79,8 @@ func cookbook(t *testing.T) map[string][]string {
 	return found
 }
 
-// Each example is judged on sockets that its text speaks of, and on others that it leaves as they were.
-func TestRulesOfTheCookbookDoWhatTheirTextsSay(t *testing.T) {
+// Each example is judged on sockets that its text describes, and on others that it must not change.
+func TestEachRuleDoesWhatItsTextDescribes(t *testing.T) {
 	const (
 		pod, web    = "10.1.2.3:43210", "10.9.8.7:443"
 		server      = "10.1.2.3:8080"
@@ -150,7 +150,7 @@ func TestRulesOfTheCookbookDoWhatTheirTextsSay(t *testing.T) {
 		tested := make(map[int]bool)
 		for _, c := range claims {
 			if c.example >= len(examples) {
-				t.Fatalf("%s has only %d examples", title, len(examples))
+				t.Fatalf("%s has %d examples", title, len(examples))
 			}
 			tested[c.example] = true
 			if v := c.idler.judge(t, examples[c.example]); v.Reason != c.want {
@@ -158,17 +158,17 @@ func TestRulesOfTheCookbookDoWhatTheirTextsSay(t *testing.T) {
 			}
 		}
 		if len(tested) != len(examples) {
-			t.Errorf("%s: only %d of %d examples are tested", title, len(tested), len(examples))
+			t.Errorf("%s: %d of %d examples are tested", title, len(tested), len(examples))
 		}
 	}
 	for title := range all {
-		t.Errorf("no claim is made about %s", title)
+		t.Errorf("no claim tests %s", title)
 	}
 }
 
-func TestARuleWithANumberLeavesTheOthers(t *testing.T) {
+func TestAboveBoundsTheVerdict(t *testing.T) {
 	s := idler{state: inetdiag.FinWait2, role: policy.RoleServer, local: "10.1.2.3:443", peer: "10.1.2.3:43210", idle: 3 * time.Minute, answered: 1}
 	if v := s.judge(t, cookbook(t)["Only above a number"][0]); len(v.Above) != 1 {
-		t.Errorf("%d rules bound the number, want 1", len(v.Above))
+		t.Errorf("%d rules bound the verdict, want 1", len(v.Above))
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// example is the plugin's object in a conflist, as a document or a shipped file shows it.
+// example is the plugin's object in a conflist, as a page shows it.
 type example struct {
 	path string
 	line int
@@ -26,7 +26,7 @@ var (
 	indented = regexp.MustCompile(`(?m)^    \{"type": "halfclose".*\n(?:    .*\n)*`)
 )
 
-// examples finds the objects of all documents.
+// examples returns the objects of all pages.
 func examples(t *testing.T) (list []example) {
 	t.Helper()
 	paths := []string{filepath.Join(top, "deploy/kubernetes/chart/README.md")}
@@ -56,15 +56,15 @@ func examples(t *testing.T) (list []example) {
 	return list
 }
 
-func TestExamplesOfTheDocumentsAreWhatThePluginTakes(t *testing.T) {
+func TestThePluginAcceptsEachExample(t *testing.T) {
 	all := examples(t)
 	if len(all) < 10 {
-		t.Errorf("there are only %d examples", len(all))
+		t.Errorf("the pages have %d examples, want at least 10", len(all))
 	}
 	for _, e := range all {
 		var object struct{ Type string }
 		if err := json.Unmarshal([]byte(e.text), &object); err != nil || object.Type != "halfclose" {
-			t.Errorf("%s:%d is no object of the plugin: %v\n%s", e.path, e.line, err, e.text)
+			t.Errorf("%s:%d is not an object of the plugin: %v\n%s", e.path, e.line, err, e.text)
 			continue
 		}
 		if _, problems := policy.ParseNetwork([]byte(e.text)); len(problems) > 0 {
@@ -73,7 +73,7 @@ func TestExamplesOfTheDocumentsAreWhatThePluginTakes(t *testing.T) {
 	}
 }
 
-func TestTheShippedConflistIsWhatThePluginTakes(t *testing.T) {
+func TestThePluginAcceptsTheShippedConflist(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(top, "deploy/cni/10-halfclose.conflist"))
 	if err != nil {
 		t.Fatal(err)

@@ -19,11 +19,11 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// top is the repository.
+// top is the directory of the repository.
 const top = "../.."
 
-// onNode is nil if the tests run on a node of their own, and otherwise says why not.
-var onNode error // set once, before the tests run
+// onNode is nil if the tests run on their own node, and otherwise the reason why not. TestMain sets it.
+var onNode error
 
 func TestMain(m *testing.M) {
 	os.Exit(node.Suite{Name: "operations", Top: top}.Run(func(err error) int {
@@ -32,12 +32,14 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// patience is how long a command that only looks may take to show what it should.
-const patience = 45 * time.Second
+// rereadTimeout is how long a query command is repeated until it prints the output on the page.
+const rereadTimeout = 45 * time.Second
 
-// looks reports whether a command only looks, so that it may be repeated until it shows what the document
-// says: the reader is told to wait for it.
-func looks(command string) bool {
+// pages are the operator's pages. Each has console blocks, or other tests that run its commands.
+var pages = []string{"operate.md", "install.md", "kubernetes.md", "alerts.md"}
+
+// isQuery reports whether a command changes nothing, so that the test may repeat it as a reader would.
+func isQuery(command string) bool {
 	for _, verb := range []string{"status", "sockets", "history", "doctor", "top --once"} {
 		if strings.HasPrefix(command, "halfclose "+verb) {
 			return true
@@ -46,23 +48,35 @@ func looks(command string) bool {
 	return false
 }
 
-// TestOperationsRunAsPrinted follows docs/operations.md from the first command to the last.
-func TestOperationsRunAsPrinted(t *testing.T) {
+// TestConsoleBlocksRunAsPrinted runs each page from its first command to its last.
+func TestConsoleBlocksRunAsPrinted(t *testing.T) {
 	if onNode != nil {
 		nstest.NeedPrivilege(t, "make a node to test on", onNode)
 	}
-	text, err := os.ReadFile(filepath.Join(top, "docs/operations.md"))
-	if err != nil {
-		t.Fatal(err)
+	total := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(filepath.Join(top, "docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps, err := Sessions(string(text))
+		if err != nil {
+			t.Fatalf("docs/%s: %v", page, err)
+		}
+		total += len(steps)
+		if len(steps) > 0 {
+			t.Run(page, func(t *testing.T) { runSteps(t, page, steps) })
+		}
 	}
-	steps, err := Sessions(string(text))
-	if err != nil {
-		t.Fatal(err)
+	if total < 30 {
+		t.Errorf("the pages have %d commands, want at least 30", total)
 	}
-	if len(steps) < 10 {
-		t.Fatalf("there are only %d commands", len(steps))
-	}
+}
+
+// runSteps runs the commands of one page in one shell.
+func runSteps(t *testing.T, page string, steps []Step) {
 	cover(t, "/etc", "/usr/local", "/opt")
+	furnishNetwork(t)
 	s := newShell(t, clone(t))
 	for _, step := range steps {
 		began := time.Now()
@@ -71,19 +85,49 @@ func TestOperationsRunAsPrinted(t *testing.T) {
 			if err == nil && code == 0 && Match(step.Output, out) {
 				break
 			}
-			if err != nil || !looks(step.Command) || time.Since(began) > patience {
-				t.Fatalf("docs/operations.md:%d: $ %s\n--- the document says\n%s\n--- it prints (exit code %d, %v)\n%s",
-					step.Line, step.Command, strings.Join(step.Output, "\n"), code, err, strings.Join(out, "\n"))
+			if err != nil || !isQuery(step.Command) || time.Since(began) > rereadTimeout {
+				t.Fatalf("docs/%s:%d: $ %s\n--- on the page\n%s\n--- printed (exit code %d, %v)\n%s",
+					page, step.Line, step.Command, strings.Join(step.Output, "\n"), code, err, strings.Join(out, "\n"))
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
 	}
 }
 
-// cover mounts a layer over directories of the host, so that what is written there goes with the node.
+// furnishNetwork gives the node the network that a network plugin would have configured.
+func furnishNetwork(t *testing.T) {
+	t.Helper()
+	const conflist = `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [
+    {
+      "type": "bridge"
+    }
+  ]
+}
+`
+	for dir, file := range map[string]struct {
+		name, content string
+		mode          os.FileMode
+	}{
+		"/etc/cni/net.d": {"10-pods.conflist", conflist, 0o644},
+		"/opt/cni/bin":   {"bridge", "#!/bin/sh\nexit 1\n", 0o755},
+	} {
+		err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, file.name), []byte(file.content), file.mode)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// cover mounts an overlay on directories of the host, so that files that are written there disappear with the test.
 func cover(t *testing.T, dirs ...string) {
 	t.Helper()
-	layers := t.TempDir() // on the node's own /run
+	layers := t.TempDir() // on the node's /run
 	for _, dir := range dirs {
 		upper, work := filepath.Join(layers, filepath.Base(dir), "upper"), filepath.Join(layers, filepath.Base(dir), "work")
 		err := errors.Join(os.MkdirAll(upper, 0o755), os.MkdirAll(work, 0o755))
@@ -101,7 +145,7 @@ func cover(t *testing.T, dirs ...string) {
 	}
 }
 
-// clone returns a copy of the repository as it is, without what was built.
+// clone returns a copy of the working tree without build results.
 func clone(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "halfclose")

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package operations does what docs/operations.md says, and compares what it gets with what is printed there.
+// Package operations runs the commands of the operator's pages in docs, and compares their output with the pages.
 package operations
 
 import (
@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// Step is a command of a session and what it prints.
+// Step is a command of a session with its output.
 type Step struct {
-	Line    int // in the document
+	Line    int // in the page
 	Command string
 	Output  []string
 }
 
-// Sessions returns the steps of all console blocks of a Markdown document, in order. A command begins with
-// "$ " and goes on in lines that begin with "> "; what follows, up to the next command, is its output.
+// Sessions returns the steps of all console blocks of a Markdown page, in order. A command begins with "$ " and
+// continues in lines that begin with "> ". All lines up to the next command are its output.
 func Sessions(markdown string) ([]Step, error) {
 	var steps []Step
 	inside := false
@@ -49,19 +49,19 @@ func Sessions(markdown string) ([]Step, error) {
 		last.Output = append(last.Output, line)
 	}
 	if inside {
-		return nil, fmt.Errorf("line %d: the document ends within a console block", n)
+		return nil, fmt.Errorf("line %d: the page ends inside a console block", n)
 	}
 	return steps, nil
 }
 
-// anything is a line of the document that stands for any number of lines.
+// anything is a line of a page that matches any number of lines.
 const anything = "..."
 
-// Match reports whether what was printed is what the document says, apart from what is another each time:
-// numbers, times, durations, how columns are padded, and where a line that does not fit goes on, indented, in the next.
+// Match reports whether the output got matches the page's. It ignores differences that each run has: numbers, times,
+// durations, the padding of columns, and where a long line is wrapped into indented ones.
 func Match(want, got []string) bool { return match(unfold(want), unfold(got)) }
 
-// unfold joins each line with the indented ones below.
+// unfold joins each line with the indented lines below it.
 func unfold(lines []string) (joined []string) {
 	for _, line := range lines {
 		if n := len(joined); n > 0 && strings.HasPrefix(line, " ") && joined[n-1] != anything {
@@ -90,9 +90,9 @@ func match(want, got []string) bool {
 
 func same(want, got string) bool { return normal(want) == normal(got) }
 
-// normal replaces what is another each time.
+// normal replaces the parts of a line that differ in each run.
 func normal(line string) string {
-	for _, r := range []struct{ what, by string }{
+	for _, r := range []struct{ pattern, by string }{
 		{`\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})`, "TIME"},
 		{`\b((Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +\d+ )?\d{2}:\d{2}:\d{2}\b`, "TIME"},
 		{`\b(\d+(\.\d+)?(ms|h|m|s))+\b`, "DURATION"},
@@ -101,7 +101,7 @@ func normal(line string) string {
 		{`-{3,}`, "---"},
 		{`\s+`, " "},
 	} {
-		line = regexp.MustCompile(r.what).ReplaceAllString(line, r.by)
+		line = regexp.MustCompile(r.pattern).ReplaceAllString(line, r.by)
 	}
 	return strings.TrimSpace(line)
 }

@@ -5,6 +5,7 @@ package operations
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shell is a bash that is told one command after the other.
+// shell is a bash that runs one command after the other.
 type shell struct {
 	in    io.WriteCloser
 	lines chan string
@@ -27,13 +28,13 @@ type shell struct {
 // endOfStep is printed after each command, with its exit code.
 const endOfStep = "--- end of step "
 
-// newShell starts a bash in dir. It and all that it started end with the test.
+// newShell starts a bash in dir. At the end of the test it is killed, with all processes that it started.
 func newShell(t *testing.T, dir string) *shell {
 	t.Helper()
 	cmd := exec.Command("bash", "--noprofile", "--norc")
 	cmd.Dir = dir
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		return strings.HasPrefix(kv, "MAKE") || strings.HasPrefix(kv, "MFLAGS=") // of the make that runs the tests
+		return strings.HasPrefix(kv, "MAKE") || strings.HasPrefix(kv, "MFLAGS=") // set by the make that runs the tests
 	}), "TMPDIR="+t.TempDir())
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	r, w, err := os.Pipe()
@@ -62,18 +63,18 @@ func newShell(t *testing.T, dir string) *shell {
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		_ = cmd.Wait()
 		r.Close()
-		for range s.lines { // until the reader has ended
+		for range s.lines { // until the scanner has returned
 		}
 	})
 	return s
 }
 
-// run runs a command, and returns what it prints and its exit code.
+// run runs a command, and returns its output and exit code.
 func (s *shell) run(command string) (out []string, code int, err error) {
 	if _, err := fmt.Fprintf(s.in, "%s\necho; echo '%s'$?\n", command, endOfStep); err != nil {
 		return nil, 0, err
 	}
-	late := time.After(2 * time.Minute)
+	timeout := time.After(2 * time.Minute)
 	for {
 		select {
 		case line, ok := <-s.lines:
@@ -85,13 +86,13 @@ func (s *shell) run(command string) (out []string, code int, err error) {
 				return trim(out), code, err
 			}
 			out = append(out, line)
-		case <-late:
-			return out, 0, fmt.Errorf("it has not ended after two minutes")
+		case <-timeout:
+			return out, 0, errors.New("no exit within two minutes")
 		}
 	}
 }
 
-// trim cuts empty lines off the end.
+// trim removes empty lines at the end.
 func trim(lines []string) []string {
 	for len(lines) > 0 && lines[len(lines)-1] == "" {
 		lines = lines[:len(lines)-1]

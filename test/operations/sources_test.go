@@ -8,10 +8,10 @@ import (
 	"slices"
 )
 
-// sources are the files of the repository without what was built and what git keeps.
+// sources is the working tree without build results and git's directory.
 type sources struct{ fs.ReadLinkFS }
 
-// ReadDir leaves out what is not copied.
+// ReadDir hides the entries that are not copied.
 func (s sources) ReadDir(name string) ([]fs.DirEntry, error) {
 	entries, err := fs.ReadDir(s.ReadLinkFS, name)
 	if name == "." {

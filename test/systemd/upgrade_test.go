@@ -20,9 +20,9 @@ import (
 // singleVersion is that of the last release that was one program.
 const singleVersion = "single"
 
-// upgrade replaces one program by two, and goBack two by one, as docs/operations.md says.
-func (m *machine) upgrade() { m.follow("docs/operations.md", "### From one program\n", unpacked) }
-func (m *machine) goBack()  { m.follow("docs/operations.md", "### Back\n", single) }
+// upgrade replaces one program by two, and goBack two by one, as docs/install.md says.
+func (m *machine) upgrade() { m.follow("docs/install.md", "### From one program\n", unpacked) }
+func (m *machine) goBack()  { m.follow("docs/install.md", "### Back\n", single) }
 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
 const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "1h"`
@@ -128,7 +128,7 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 	}
 }
 
-// TestTheOldLinkWouldRunThePlugin is why docs/operations.md has the command installed first: the single program's
+// TestTheOldLinkWouldRunThePlugin is why docs/install.md has the command installed first: the single program's
 // documentation made the command a link to the plugin.
 func TestTheOldLinkWouldRunThePlugin(t *testing.T) {
 	t.Parallel()
