@@ -20,7 +20,7 @@ fi
 # <asm/types.h> where the host's architecture is.
 cd pkg/bpf
 GOPACKAGE=bpf go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -output-dir "$to" \
-  -type look -type holder -type holding kernel src/halfclose.c -- \
+  -type snapshot -type descriptor -type owned_socket kernel src/halfclose.c -- \
   -O2 -mcpu=v2 -Wall -Werror -idirafter "/usr/include/$(gcc -print-multiarch)" "-ffile-prefix-map=$PWD=."
 
 if [ "${1-}" = check ]; then

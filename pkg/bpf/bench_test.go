@@ -16,21 +16,21 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-// crowd makes as many half-closed sockets in so many namespaces as the descriptors of a process suffice for, up
-// to 200 in each, and has them watched. It returns how many there are.
-func crowd(b *testing.B, p *bpf.Programs, namespaces int) int {
+// createHalfClosed creates up to 200 half-closed sockets in each of as many watched network namespaces, as far as the
+// process's descriptors suffice. It returns their number.
+func createHalfClosed(b *testing.B, p *bpf.Programs, namespaces int) int {
 	b.Helper()
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
 		b.Fatal(err)
 	}
 	each := min(100, (int(lim.Cur)-1000)/namespaces/2)
-	places := make([]place, namespaces)
-	for i := range places {
-		places[i] = newPlace(b)
+	list := make([]testNetns, namespaces)
+	for i := range list {
+		list[i] = newNetns(b)
 	}
-	watch(b, p, places...)
-	for _, at := range places {
+	watch(b, p, list...)
+	for _, at := range list {
 		l := at.Listen(b, nstest.IPv4)
 		for range each {
 			connected(b, at, l, func(client, _ *net.TCPConn) {
@@ -45,8 +45,8 @@ func crowd(b *testing.B, p *bpf.Programs, namespaces int) int {
 	return 2 * each * namespaces
 }
 
-// connected makes a connection and does with both ends what use says.
-func connected(b *testing.B, at place, l *net.TCPListener, use func(client, server *net.TCPConn)) {
+// connected creates a connection and calls use with both ends.
+func connected(b *testing.B, at testNetns, l *net.TCPListener, use func(client, server *net.TCPConn)) {
 	b.Helper()
 	client := at.Dial(b, nstest.IPv4, l.Addr().(*net.TCPAddr).Port)
 	server, err := l.AcceptTCP()
@@ -57,7 +57,7 @@ func connected(b *testing.B, at place, l *net.TCPListener, use func(client, serv
 	use(client, server)
 }
 
-// cpuTime is what the process has taken of processors' time.
+// cpuTime returns the CPU time that the process has used.
 func cpuTime(b *testing.B) time.Duration {
 	b.Helper()
 	var ru unix.Rusage
@@ -67,16 +67,16 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// BenchmarkFind is one pass over half-closed sockets: over the set, and over what processes hold.
+// BenchmarkFind reads all half-closed sockets once: from the set, and by a walk.
 func BenchmarkFind(b *testing.B) {
 	p := load(b, bpf.Options{})
-	sockets := crowd(b, p, 250)
+	sockets := createHalfClosed(b, p, 250)
 	for _, way := range []struct {
 		name string
 		pass func(n *int) error
 	}{
 		{"entries", func(n *int) error { return p.Entries(func(*bpf.Socket) error { *n++; return nil }) }},
-		{"walk", func(n *int) error { return p.Walk(func(*bpf.Holding) error { *n++; return nil }) }},
+		{"walk", func(n *int) error { return p.Walk(func(*bpf.OwnedSocket) error { *n++; return nil }) }},
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -95,15 +95,14 @@ func BenchmarkFind(b *testing.B) {
 	}
 }
 
-// BenchmarkLife is a connection from connect to close, both ends of it. What the program takes of that is told as
-// bpf-ns/op, by the kernel's own count.
+// BenchmarkLife opens and closes a connection. bpf-ns/op is the program's share, as the kernel counts it.
 func BenchmarkLife(b *testing.B) {
 	for _, way := range []struct {
 		name         string
 		load, follow bool
 	}{{"no program", false, false}, {"not watched", true, false}, {"watched", true, true}} {
 		b.Run(way.name, func(b *testing.B) {
-			at := newPlace(b)
+			at := newNetns(b)
 			var p *bpf.Programs
 			if way.load {
 				p = load(b, bpf.Options{})
@@ -119,7 +118,7 @@ func BenchmarkLife(b *testing.B) {
 			l := at.Listen(b, nstest.IPv4)
 			for b.Loop() {
 				connected(b, at, l, func(client, server *net.TCPConn) {
-					// Both ends are half-closed for a moment. No TIME_WAIT stays, ports would run out.
+					// Both ends are half-closed for a moment. The reset leaves no TIME_WAIT, which would use up the ports.
 					if err := errors.Join(client.CloseWrite(), server.Close(), client.SetLinger(0), client.Close()); err != nil {
 						b.Fatal(err)
 					}
@@ -128,12 +127,12 @@ func BenchmarkLife(b *testing.B) {
 			if !way.load {
 				return
 			}
-			health, err := p.Health()
+			stats, err := bpf.Stats(p)
 			if err != nil {
 				b.Fatal(err)
 			}
-			b.ReportMetric(float64(health.RunTime.Nanoseconds())/float64(b.N), "bpf-ns/op")
-			b.ReportMetric(float64(health.Runs)/float64(b.N), "bpf-runs/op")
+			b.ReportMetric(float64(stats.Runtime.Nanoseconds())/float64(b.N), "bpf-ns/op")
+			b.ReportMetric(float64(stats.RunCount)/float64(b.N), "bpf-runs/op")
 		})
 	}
 }

@@ -10,47 +10,47 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-// TestWhatADetachedProgramMissesTheWalkFinds has a kernel that calls the program for nothing for a while.
-func TestWhatADetachedProgramMissesTheWalkFinds(t *testing.T) {
+// TestWalkFindsSocketsThatADetachedProgramMissed detaches the program for a while.
+func TestWalkFindsSocketsThatADetachedProgramMissed(t *testing.T) {
 	p := load(t, bpf.Options{})
 	sometime(t, func(t *testing.T) string {
-		at := newPlace(t)
+		at := newNetns(t)
 		watch(t, p, at)
-		left := at.Connect(t, nstest.IPv4)
-		at.halfClose(t, left)
-		if complaint := want(2, entries(t, p)); complaint != "" {
-			return complaint
+		first := at.Connect(t, nstest.IPv4)
+		at.halfClose(t, first)
+		if failure := want(2, entries(t, p)); failure != "" {
+			return failure
 		}
 
 		attach, err := bpf.Detach(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		gone := at.sockets(t)
-		left.Server.Close()
-		left.Client.Close()
-		nstest.Eventually(t, patience, "both ends are gone", func() bool { return len(at.sockets(t)) == 0 })
+		closed := at.sockets(t)
+		first.Server.Close()
+		first.Client.Close()
+		nstest.Eventually(t, patience, "both ends closed", func() bool { return len(at.sockets(t)) == 0 })
 		at.halfClose(t, at.Connect(t, nstest.IPv4))
 		missed := at.sockets(t)
 		for cookie := range entries(t, p) {
 			if _, ok := missed[cookie]; ok {
-				t.Errorf("socket %#x is in the set, of which nobody told", cookie)
+				t.Errorf("socket %#x is in the set, although the program was detached", cookie)
 			}
 		}
 
 		if err := attach(); err != nil {
 			t.Fatal(err)
 		}
-		held, set := walk(t, p), entries(t, p)
+		walked, set := walk(t, p), entries(t, p)
 		for cookie := range missed {
 			s, ok := set[cookie]
-			if len(held[cookie]) != 1 || !ok || !s.Entered.IsZero() {
-				t.Errorf("socket %#x: the walk shows %v, the set has %v", cookie, held[cookie], s)
+			if len(walked[cookie]) != 1 || !ok || !s.Entered.IsZero() {
+				t.Errorf("socket %#x: the walk reports %v, the set has %v", cookie, walked[cookie], s)
 			}
 		}
-		for cookie := range gone { // nobody told of their leaving: whoever reads the set finds out
-			if _, ok := set[cookie]; !ok || len(held[cookie]) != 0 {
-				t.Errorf("socket %#x is gone: the walk shows %v, the set has it: %t", cookie, held[cookie], ok)
+		for cookie := range closed { // they stay in the set until Forget
+			if _, ok := set[cookie]; !ok || len(walked[cookie]) != 0 {
+				t.Errorf("closed socket %#x: the walk reports %v, the set has it: %t", cookie, walked[cookie], ok)
 			}
 		}
 		at.halfClose(t, at.Connect(t, nstest.IPv4))

@@ -3,11 +3,13 @@
 
 package bpf
 
-// Detach keeps the kernel from calling the program that follows changes of state, until attach is called.
+import "github.com/cilium/ebpf"
+
+// Detach keeps the kernel from running the program at state changes, until attach is called.
 func Detach(p *Programs) (attach func() error, err error) {
-	attach = func() (err error) {
-		p.change, err = attachTracepoint(p.objects.StateChange)
-		return err
-	}
-	return attach, p.change.Close()
+	return p.attachStateChange, p.stateChange.Close()
 }
+
+// Stats returns how often the program ran at a state change, and for how long. The kernel counts that only while
+// ebpf.EnableStats is in effect.
+func Stats(p *Programs) (*ebpf.ProgramStats, error) { return p.objects.StateChange.Stats() }

@@ -46,27 +46,27 @@ func fill(tb testing.TB, c *net.TCPConn) {
 	}
 }
 
-// kinds are the sockets that there are: each makes a pair whose ends halfClose can half-close.
+// kinds has the kinds of sockets: each creates a pair for halfClose.
 var kinds = []struct {
 	name string
-	make func(t *testing.T, at place) nstest.Pair
+	make func(t *testing.T, at testNetns) nstest.Pair
 }{
-	{"IPv4", func(t *testing.T, at place) nstest.Pair { return at.Connect(t, nstest.IPv4) }},
-	{"IPv6", func(t *testing.T, at place) nstest.Pair { return at.Connect(t, nstest.IPv6) }},
-	{"v4-mapped", func(t *testing.T, at place) nstest.Pair { return at.Connect(t, nstest.Mapped) }},
-	{"bound to a device", func(t *testing.T, at place) nstest.Pair {
+	{"IPv4", func(t *testing.T, at testNetns) nstest.Pair { return at.Connect(t, nstest.IPv4) }},
+	{"IPv6", func(t *testing.T, at testNetns) nstest.Pair { return at.Connect(t, nstest.IPv6) }},
+	{"v4-mapped", func(t *testing.T, at testNetns) nstest.Pair { return at.Connect(t, nstest.Mapped) }},
+	{"bound to a device", func(t *testing.T, at testNetns) nstest.Pair {
 		pair := at.Connect(t, nstest.IPv4)
 		for _, c := range []*net.TCPConn{pair.Client, pair.Server} {
 			control(t, c, func(fd int) error { return unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "lo") })
 		}
 		return pair
 	}},
-	{"of another user", func(t *testing.T, at place) nstest.Pair {
+	{"of another user", func(t *testing.T, at testNetns) nstest.Pair {
 		pair := at.Connect(t, nstest.IPv4)
 		control(t, pair.Server, func(fd int) error { return unix.Fchown(fd, 4242, -1) })
 		return pair
 	}},
-	{"with unread bytes at both ends", func(t *testing.T, at place) nstest.Pair {
+	{"with unread bytes at both ends", func(t *testing.T, at testNetns) nstest.Pair {
 		pair := at.Connect(t, nstest.IPv4)
 		for c, text := range map[*net.TCPConn]string{pair.Client: "question", pair.Server: "the answer"} {
 			if _, err := c.Write([]byte(text)); err != nil {
@@ -75,7 +75,7 @@ var kinds = []struct {
 		}
 		return pair
 	}},
-	{"with bytes read", func(t *testing.T, at place) nstest.Pair {
+	{"with bytes read", func(t *testing.T, at testNetns) nstest.Pair {
 		pair := at.Connect(t, nstest.IPv6)
 		if _, err := pair.Client.Write([]byte("question")); err != nil {
 			t.Fatal(err)
@@ -85,17 +85,17 @@ var kinds = []struct {
 		}
 		return pair
 	}},
-	{"with unacknowledged bytes", func(t *testing.T, at place) nstest.Pair {
+	{"with unacknowledged bytes", func(t *testing.T, at testNetns) nstest.Pair {
 		pair := at.Connect(t, nstest.IPv4)
 		fill(t, pair.Server)
 		return pair
 	}},
-	{"MPTCP that fell back", func(t *testing.T, at place) nstest.Pair { return at.ConnectMPTCP(t, true, false) }},
-	{"not accepted yet", func(t *testing.T, at place) nstest.Pair {
+	{"MPTCP fallen back to TCP", func(t *testing.T, at testNetns) nstest.Pair { return at.ConnectMPTCP(t, true, false) }},
+	{"not accepted yet", func(t *testing.T, at testNetns) nstest.Pair {
 		l := at.Listen(t, nstest.IPv4)
 		return nstest.Pair{Client: at.Dial(t, nstest.IPv4, l.Addr().(*net.TCPAddr).Port)}
 	}},
-	{"reconnected", func(t *testing.T, at place) nstest.Pair {
+	{"reconnected", func(t *testing.T, at testNetns) nstest.Pair {
 		pair, again := at.Connect(t, nstest.IPv4), at.Listen(t, nstest.IPv4)
 		at.halfClose(t, pair)
 		control(t, pair.Client, func(fd int) error {
@@ -115,13 +115,13 @@ var kinds = []struct {
 		}
 		t.Cleanup(func() { server.Close() })
 		pair.Server.Close()
-		nstest.Eventually(t, patience, "the first connection gone", func() bool { return len(at.sockets(t)) == 0 })
+		nstest.Eventually(t, patience, "the first connection closed", func() bool { return len(at.sockets(t)) == 0 })
 		return nstest.Pair{Client: pair.Client, Server: server}
 	}},
 }
 
-// told is what a socket's history and verdict need, and what names it.
-type told struct {
+// fields has a socket's name, and the fields that its history and verdict need.
+type fields struct {
 	ID                         string
 	State, InfoState           string
 	RQueue, WQueue, UID, Inode uint32
@@ -131,20 +131,20 @@ type told struct {
 	HasInfo                    bool
 }
 
-func toldOf(s *inetdiag.Socket) told {
-	return told{
+func fieldsOf(s *inetdiag.Socket) fields {
+	return fields{
 		ID: s.ID.String(), State: s.State.String(), InfoState: s.Info.State.String(),
 		RQueue: s.RQueue, WQueue: s.WQueue, UID: s.UID, Inode: s.Inode, ULP: s.ULP,
 		BytesAcked: s.Info.BytesAcked, BytesReceived: s.Info.BytesReceived, SegsIn: s.Info.SegsIn, HasInfo: s.HasInfo,
 	}
 }
 
-func TestProgramsTellOfASocketWhatSockDiagTells(t *testing.T) {
+func TestProgramsReportTheSameFieldsAsSockDiag(t *testing.T) {
 	p := load(t, bpf.Options{})
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			sometime(t, func(t *testing.T) string {
-				at := newPlace(t)
+				at := newNetns(t)
 				watch(t, p, at)
 				at.halfClose(t, kind.make(t, at))
 				set := compare(t, at, "the set", true, func() map[uint64]bpf.Socket { return entries(t, p) })
@@ -166,26 +166,25 @@ func walked(tb testing.TB, p *bpf.Programs) map[uint64]bpf.Socket {
 	return found
 }
 
-// compare compares what the programs tell with sock_diag, socket by socket, and returns what differs. A socket that is
-// being probed changes between two looks now and then, so it must be the same at some time. The walk sees what
-// processes have, the set sees all.
-func compare(t *testing.T, at place, name string, all bool, look func() map[uint64]bpf.Socket) string {
+// compare compares the programs' sockets with sock_diag's and returns the difference. The kernel may probe a peer between
+// the two reads, so compare retries. all is true for the set: a walk reports only the sockets that processes own.
+func compare(t *testing.T, at testNetns, name string, all bool, read func() map[uint64]bpf.Socket) string {
 	t.Helper()
 	var diff string
 	soon(func() bool {
-		want, got := make(map[uint64]told), make(map[uint64]told)
-		truth, now := at.sockets(t), nstest.Clock(t).Now()
-		for cookie, s := range truth {
+		want, got := make(map[uint64]fields), make(map[uint64]fields)
+		diag, now := at.sockets(t), nstest.Clock(t).Now()
+		for cookie, s := range diag {
 			if all || s.Inode != 0 && s.ULP != "mptcp" {
-				want[cookie] = toldOf(&s)
+				want[cookie] = fieldsOf(&s)
 			}
 		}
-		for cookie, s := range look() {
-			got[cookie] = toldOf(&s.Socket)
+		for cookie, s := range read() {
+			got[cookie] = fieldsOf(&s.Socket)
 			if s.Netns != at.cookie {
-				t.Errorf("%s says netns %d of a socket in %d", name, s.Netns, at.cookie)
+				t.Errorf("%s has netns %d for a socket in %d", name, s.Netns, at.cookie)
 			}
-			if d, ok := truth[cookie]; ok {
+			if d, ok := diag[cookie]; ok {
 				sameMoment(t, name+": last ACK", now.Add(-d.Info.LastAckRecv), s.At.Add(-s.Info.LastAckRecv))
 				sameMoment(t, name+": last data", now.Add(-d.Info.LastDataRecv), s.At.Add(-s.Info.LastDataRecv))
 			}
@@ -199,15 +198,15 @@ func compare(t *testing.T, at place, name string, all bool, look func() map[uint
 	return diff
 }
 
-// sameMoment compares moments that were read by ticks, with a busy machine between them.
+// sameMoment compares two times, which differ by ticks and by the delay between the reads on a busy machine.
 func sameMoment(t *testing.T, what string, want, got monotime.Time) {
 	t.Helper()
 	if d := got.Sub(want).Abs(); d > time.Second {
-		t.Errorf("%s: %v from what sock_diag says", what, d)
+		t.Errorf("%s: %v from that of sock_diag", what, d)
 	}
 }
 
-// disconnect dissolves a socket's connection, as connect(2) to AF_UNSPEC does.
+// disconnect dissolves a connection by connect(2) to AF_UNSPEC.
 func disconnect(fd int) error {
 	var to unix.RawSockaddr // AF_UNSPEC is 0
 	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&to)), unsafe.Sizeof(to))

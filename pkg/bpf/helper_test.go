@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// patience bounds a wait in a broken run.
+// patience is the timeout of waits.
 const patience = 20 * time.Second
 
 // load loads the programs until the test ends.
@@ -36,16 +36,16 @@ func load(tb testing.TB, o bpf.Options) *bpf.Programs {
 	return p
 }
 
-// place is a namespace, and sock_diag's view of it.
-type place struct {
+// testNetns is a network namespace with a sock_diag socket in it.
+type testNetns struct {
 	*nstest.NS
 	diag   *inetdiag.Conn
 	cookie uint64
 }
 
-func newPlace(tb testing.TB) place {
+func newNetns(tb testing.TB) testNetns {
 	tb.Helper()
-	at := place{NS: nstest.New(tb)}
+	at := testNetns{NS: nstest.New(tb)}
 	var err error
 	at.Do(tb, func() { at.diag, err = inetdiag.Open() })
 	if err != nil {
@@ -58,8 +58,8 @@ func newPlace(tb testing.TB) place {
 	return at
 }
 
-// sockets are the half-closed ones that sock_diag tells of, by cookie.
-func (at place) sockets(tb testing.TB) map[uint64]inetdiag.Socket {
+// sockets returns the half-closed sockets that sock_diag reports, by cookie.
+func (at testNetns) sockets(tb testing.TB) map[uint64]inetdiag.Socket {
 	tb.Helper()
 	found := make(map[uint64]inetdiag.Socket)
 	err := at.diag.Dump(inetdiag.Filter{States: inetdiag.HalfClosed, Info: true}, func(s *inetdiag.Socket) error {
@@ -72,10 +72,10 @@ func (at place) sockets(tb testing.TB) map[uint64]inetdiag.Socket {
 	return found
 }
 
-func watch(tb testing.TB, p *bpf.Programs, places ...place) {
+func watch(tb testing.TB, p *bpf.Programs, namespaces ...testNetns) {
 	tb.Helper()
-	cookies := make([]uint64, 0, len(places))
-	for _, at := range places {
+	cookies := make([]uint64, 0, len(namespaces))
+	for _, at := range namespaces {
 		cookies = append(cookies, at.cookie)
 	}
 	if err := p.Watch(cookies); err != nil {
@@ -83,7 +83,7 @@ func watch(tb testing.TB, p *bpf.Programs, places ...place) {
 	}
 }
 
-// entries are the set, by cookie.
+// entries returns the set, by cookie.
 func entries(tb testing.TB, p *bpf.Programs) map[uint64]bpf.Socket {
 	tb.Helper()
 	found := make(map[uint64]bpf.Socket)
@@ -93,12 +93,12 @@ func entries(tb testing.TB, p *bpf.Programs) map[uint64]bpf.Socket {
 	return found
 }
 
-// walk is what Walk finds, by cookie.
-func walk(tb testing.TB, p *bpf.Programs) map[uint64][]bpf.Holding {
+// walk returns the sockets that Walk reports, by cookie.
+func walk(tb testing.TB, p *bpf.Programs) map[uint64][]bpf.OwnedSocket {
 	tb.Helper()
-	found := make(map[uint64][]bpf.Holding)
-	err := p.Walk(func(h *bpf.Holding) error {
-		found[h.ID.Cookie()] = append(found[h.ID.Cookie()], *h)
+	found := make(map[uint64][]bpf.OwnedSocket)
+	err := p.Walk(func(s *bpf.OwnedSocket) error {
+		found[s.ID.Cookie()] = append(found[s.ID.Cookie()], *s)
 		return nil
 	})
 	if err != nil {
@@ -108,7 +108,7 @@ func walk(tb testing.TB, p *bpf.Programs) map[uint64][]bpf.Holding {
 }
 
 // halfClose shuts the client's side of a connection, and waits until both ends are half-closed.
-func (at place) halfClose(tb testing.TB, pair nstest.Pair) {
+func (at testNetns) halfClose(tb testing.TB, pair nstest.Pair) {
 	tb.Helper()
 	want := len(at.sockets(tb)) + 2
 	if err := pair.Client.CloseWrite(); err != nil {
@@ -126,18 +126,18 @@ func inodeOf(tb testing.TB, fd int) uint32 {
 	return uint32(st.Ino)
 }
 
-// sometime tries until try finds nothing to complain of. The kernel does not call a program at every change of
-// state, the less so the busier the machine is, so a single try proves nothing: ten do.
-func sometime(t *testing.T, try func(t *testing.T) string) {
+// sometime calls try up to ten times, until it returns no failure. The kernel skips the program at some state changes,
+// more often on a busy machine, so one failure proves nothing.
+func sometime(t *testing.T, try func(t *testing.T) (failure string)) {
 	t.Helper()
-	complaint := ""
+	failure := ""
 	for range 10 {
-		if complaint = try(t); complaint == "" {
+		if failure = try(t); failure == "" {
 			return
 		}
-		t.Logf("trying again: %s", complaint)
+		t.Logf("retry: %s", failure)
 	}
-	t.Error(complaint)
+	t.Error(failure)
 }
 
 // soon reports whether cond holds within a second.

@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type kernelHolder struct {
+type kernelDescriptor struct {
 	_       structs.HostLayout
 	Pid     uint32
 	Fd      uint32
@@ -22,13 +22,13 @@ type kernelHolder struct {
 	Tid     uint32
 }
 
-type kernelHolding struct {
-	_      structs.HostLayout
-	Holder kernelHolder
-	Look   kernelLook
+type kernelOwnedSocket struct {
+	_          structs.HostLayout
+	Descriptor kernelDescriptor
+	Snapshot   kernelSnapshot
 }
 
-type kernelLook struct {
+type kernelSnapshot struct {
 	_             structs.HostLayout
 	At            uint64
 	Entered       uint64
@@ -64,7 +64,7 @@ type kernelLook struct {
 const (
 	kernelMapSockets      = "sockets"
 	kernelMapWatched      = "watched"
-	kernelProgHolders     = "holders"
+	kernelProgDescriptors = "descriptors"
 	kernelProgStateChange = "state_change"
 	kernelProgWalk        = "walk"
 	kernelVarLost         = "lost"
@@ -114,7 +114,7 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	Holders     *ebpf.ProgramSpec `ebpf:"holders"`
+	Descriptors *ebpf.ProgramSpec `ebpf:"descriptors"`
 	StateChange *ebpf.ProgramSpec `ebpf:"state_change"`
 	Walk        *ebpf.ProgramSpec `ebpf:"walk"`
 }
@@ -180,14 +180,14 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	Holders     *ebpf.Program `ebpf:"holders"`
+	Descriptors *ebpf.Program `ebpf:"descriptors"`
 	StateChange *ebpf.Program `ebpf:"state_change"`
 	Walk        *ebpf.Program `ebpf:"walk"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
-		p.Holders,
+		p.Descriptors,
 		p.StateChange,
 		p.Walk,
 	)

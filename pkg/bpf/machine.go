@@ -8,73 +8,58 @@ import (
 	"fmt"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/features"
+	"github.com/moby/sys/capability"
 
+	"github.com/halfclose/halfclose/internal/capabilities"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-const (
-	kernelTypes  = "/sys/kernel/btf/vmlinux"
-	lockdownFile = "/sys/kernel/security/lockdown"
-)
+// lockdownFile has the kernel's lockdown mode in brackets: "none [integrity] confidentiality".
+const lockdownFile = "/sys/kernel/security/lockdown"
 
-// SeesAllProcesses reports whether a walk sees all processes of the machine, as it does in the first pid namespace
-// only. In a container's it sees those of the container.
-func SeesAllProcesses() bool {
-	return hostfs.NamespaceInode("/proc/self/ns/pid") == hostfs.InitialPIDNS
-}
-
-// machine is what loading the programs depends on.
+// machine has the facts on which loading the programs depends.
 type machine struct {
-	release  string   // of the kernel, as uname(1) prints it
-	types    bool     // the kernel tells its types
-	lockdown bool     // the kernel keeps its memory from root too
-	missing  []string // capabilities that this thread does not have
-	nested   bool     // not in the machine's first user namespace
+	version  uint32   // as LINUX_VERSION_CODE; 0: unknown
+	btf      error    // of reading the kernel's BTF
+	tracing  error    // of loading an empty program of the type of ours
+	lockdown bool     // lockdown=confidentiality
+	missing  []string // capabilities
+	nested   bool     // not in the initial user namespace
 }
 
-// thisMachine looks at what there is. What cannot be seen is taken for as it should be.
-func thisMachine() machine {
+// readMachine reads the facts of this machine and the calling thread. A fact that it cannot read counts as no obstacle.
+func readMachine() machine {
 	var m machine
-	_, err := os.Stat(kernelTypes)
-	m.types = err == nil
-	if now, err := os.ReadFile(lockdownFile); err == nil {
-		m.lockdown = bytes.Contains(now, []byte("[confidentiality]"))
+	m.version, _ = features.LinuxVersionCode()
+	_, m.btf = btf.LoadKernelSpec()
+	m.tracing = features.HaveProgramType(ebpf.Tracing)
+	if mode, err := os.ReadFile(lockdownFile); err == nil {
+		m.lockdown = bytes.Contains(mode, []byte("[confidentiality]"))
 	}
-	m.nested = hostfs.NamespaceInode("/proc/self/ns/user") != hostfs.InitialUserNS
-	var u unix.Utsname
-	if err := unix.Uname(&u); err == nil {
-		m.release = unix.ByteSliceToString(u.Release[:])
-	}
+	ns := hostfs.NamespaceInode("/proc/thread-self/ns/user")
+	m.nested = ns != 0 && ns != hostfs.InitialUserNS
 	m.missing = missingCapabilities()
 	return m
 }
 
-// missingCapabilities names those that loading takes and this thread does not have.
-func missingCapabilities() (missing []string) {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
+// missingCapabilities returns the names of the capabilities that the calling thread lacks. CAP_SYS_ADMIN includes them.
+func missingCapabilities() []string {
+	if missing, err := capabilities.Missing(capability.CAP_SYS_ADMIN); err != nil || len(missing) == 0 {
 		return nil
 	}
-	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
-	if has(unix.CAP_SYS_ADMIN) {
-		return nil
-	}
-	if !has(unix.CAP_BPF) {
-		missing = append(missing, "CAP_BPF")
-	}
-	if !has(unix.CAP_PERFMON) {
-		missing = append(missing, "CAP_PERFMON")
-	}
-	return missing
+	missing, _ := capabilities.Missing(capability.CAP_BPF, capability.CAP_PERFMON)
+	return capabilities.Names("CAP_", missing...)
 }
 
-// olderThan reports whether the kernel's version is below major.minor.
-func (m machine) olderThan(major, minor int) bool {
-	var a, b int
-	if _, err := fmt.Sscanf(m.release, "%d.%d", &a, &b); err != nil {
-		return false
-	}
-	return a < major || a == major && b < minor
+// release returns the kernel's version, such as 5.10.0.
+func (m machine) release() string {
+	return fmt.Sprintf("%d.%d.%d", m.version>>16, m.version>>8&0xff, m.version&0xff)
+}
+
+// olderThan reports whether the kernel's version is below major.minor; false if it is unknown.
+func (m machine) olderThan(major, minor uint32) bool {
+	return m.version != 0 && m.version>>8 < major<<8|minor
 }

@@ -18,7 +18,7 @@ func TestProgramsReportWhichSideOpenedAConnection(t *testing.T) {
 	for _, o := range nstest.Openings {
 		t.Run(o.Name, func(t *testing.T) {
 			sometime(t, func(t *testing.T) string {
-				at := newPlace(t)
+				at := newNetns(t)
 				watch(t, p, at)
 				client, server := o.Make(t, at.NS)
 				before := len(at.sockets(t))
@@ -33,14 +33,14 @@ func TestProgramsReportWhichSideOpenedAConnection(t *testing.T) {
 				set, walked := entries(t, p), walk(t, p)
 				for cookie, opened := range want {
 					if len(walked[cookie]) != 1 || walked[cookie][0].Opened != opened {
-						t.Errorf("the walk shows %v, want opened %d", walked[cookie], opened)
+						t.Errorf("the walk reports %v, want opened %d", walked[cookie], opened)
 					}
 					s, ok := set[cookie]
 					if !ok {
-						return "the program was not called"
+						return "the kernel skipped the program"
 					}
 					if s.Opened != opened {
-						t.Errorf("the set says opened %d of %v, want %d", s.Opened, s.ID, opened)
+						t.Errorf("the set has opened %d for %v, want %d", s.Opened, s.ID, opened)
 					}
 				}
 				return ""
@@ -49,7 +49,8 @@ func TestProgramsReportWhichSideOpenedAConnection(t *testing.T) {
 	}
 }
 
-// TestNoOptionMakesAClientLookAccepted tries the options that set of a datagram socket what marks an accepted one.
+// TestNoOptionMakesAClientLookAccepted tries the options that, on a datagram socket, set the field by which the programs
+// recognise an accepted socket.
 func TestNoOptionMakesAClientLookAccepted(t *testing.T) {
 	ns := nstest.New(t)
 	v4, v6 := ns.Socket(t, unix.AF_INET), ns.Socket(t, unix.AF_INET6)
@@ -61,7 +62,7 @@ func TestNoOptionMakesAClientLookAccepted(t *testing.T) {
 		"IPV6_MULTICAST_IF over IPv4": unix.SetsockoptInt(v4, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, 1),
 	} {
 		if err == nil {
-			t.Errorf("a stream socket takes %s", name)
+			t.Errorf("a stream socket accepts %s", name)
 		}
 	}
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-func TestLoadingAndReadingTakesCapBPFAndCapPerfmonAndNoMore(t *testing.T) {
+func TestLoadingAndReadingNeedsOnlyCapBPFAndCapPerfmon(t *testing.T) {
 	load(t, bpf.Options{}) // or skip
-	at := newPlace(t)
-	seen := at.Connect(t, nstest.IPv4)
+	at := newNetns(t)
+	pair := at.Connect(t, nstest.IPv4)
 	at.halfClose(t, at.Connect(t, nstest.IPv4)) // before it is watched
 	at.Do(t, func() {
 		nstest.KeepCapabilities(t, unix.CAP_BPF, unix.CAP_PERFMON)
@@ -28,13 +28,13 @@ func TestLoadingAndReadingTakesCapBPFAndCapPerfmonAndNoMore(t *testing.T) {
 			return
 		}
 		defer p.Close()
-		held, set := 0, 0
+		walked, set := 0, 0
 		for _, step := range []func() error{
 			func() error { return p.Watch([]uint64{at.cookie}) },
-			seen.Server.CloseWrite,
-			func() error { return p.Walk(func(*bpf.Holding) error { held++; return nil }) },
+			pair.Server.CloseWrite,
+			func() error { return p.Walk(func(*bpf.OwnedSocket) error { walked++; return nil }) },
 			func() error { return p.Entries(func(*bpf.Socket) error { set++; return nil }) },
-			func() error { return p.Holders(func(*bpf.Holder) error { return nil }) },
+			func() error { return p.Descriptors(func(*bpf.Descriptor) error { return nil }) },
 			func() error { _, err := p.Health(); return err },
 			func() error { return p.Forget([]uint64{1}) },
 			func() error { return p.Watch(nil) },
@@ -43,15 +43,15 @@ func TestLoadingAndReadingTakesCapBPFAndCapPerfmonAndNoMore(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if held < 2 || set < 2 {
-			t.Errorf("the walk finds %d, the set has %d, want two at least", held, set)
+		if walked < 2 || set < 2 {
+			t.Errorf("the walk reports %d sockets, the set has %d, want at least 2", walked, set)
 		}
 	})
 }
 
 func TestAMissingCapabilityIsNamed(t *testing.T) {
 	load(t, bpf.Options{}) // or skip
-	at := newPlace(t)
+	at := newNetns(t)
 	for name, tt := range map[string]struct {
 		keep    []int
 		missing []string
@@ -81,7 +81,7 @@ func TestAMissingCapabilityIsNamed(t *testing.T) {
 						named = named || m == c
 					}
 					if strings.Contains(e.Remedy, c) != named {
-						t.Errorf("%s: %q, missing are %v", c, e.Remedy, tt.missing)
+						t.Errorf("%s in the remedy %q: want that of %v", c, e.Remedy, tt.missing)
 					}
 				}
 			})

@@ -6,57 +6,57 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
+
+	"github.com/cilium/ebpf/link"
 )
 
-// Options says how to load the programs.
+// Options has the capacities of the programs' maps.
 type Options struct {
-	// MaxSockets is how many half-closed sockets the set can hold, 0 for DefaultMaxSockets. Each takes some 200
-	// bytes of the kernel's memory from the start.
+	// MaxSockets is the capacity of the set of half-closed sockets, 0 for DefaultMaxSockets. The kernel allocates about
+	// 200 bytes for each at once.
 	MaxSockets int
-	// MaxNamespaces is how many namespaces can be watched, 0 for DefaultMaxNamespaces.
+	// MaxNamespaces is how many network namespaces can be watched, 0 for DefaultMaxNamespaces.
 	MaxNamespaces int
 }
 
-// The sizes where Options says nothing else.
+// The defaults of Options.
 const (
 	DefaultMaxSockets    = 1 << 16
 	DefaultMaxNamespaces = 4096
 )
 
-// Programs are the programs, loaded and running. Its methods may be called concurrently, but not from the
-// functions that they call.
+// Programs are the loaded and attached programs. Its methods may be called concurrently, but not from the functions
+// that they call.
 type Programs struct {
-	objects kernelObjects
-	change  *os.File // each is the program's being attached
-	walk    *os.File
-	holders *os.File
-	ticks   ticks
-	size    int // of the set
+	objects     kernelObjects
+	stateChange link.Link
+	walk        *link.Iter
+	descriptors *link.Iter
+	ticks       ticks
+	capacity    int // of the set
 
-	reading sync.Mutex // the set, or what a walk found
-	keys    []uint64
-	looks   []kernelLook
-	output  []byte
+	reading   sync.Mutex // guards the buffers below
+	keys      []uint64
+	snapshots []kernelSnapshot
+	output    []byte
 
 	watching sync.Mutex
-	watched  map[uint64]struct{}
+	watched  map[uint64]struct{} // network namespaces, by cookie
 }
 
-// Load loads the programs and begins to follow the watched namespaces: none yet. The error is an
-// *UnsupportedError.
+// Load loads and attaches the programs. They watch no network namespace yet. The error is an *UnsupportedError.
 func Load(o Options) (*Programs, error) {
-	p := &Programs{watched: make(map[uint64]struct{}), size: o.MaxSockets}
-	if p.size == 0 {
-		p.size = DefaultMaxSockets
+	p := &Programs{watched: make(map[uint64]struct{}), capacity: o.MaxSockets}
+	if p.capacity == 0 {
+		p.capacity = DefaultMaxSockets
 	}
 	if o.MaxNamespaces == 0 {
 		o.MaxNamespaces = DefaultMaxNamespaces
 	}
 	if err := p.load(o); err != nil {
 		p.Close()
-		return nil, explain(err, thisMachine())
+		return nil, explain(err, readMachine())
 	}
 	return p, nil
 }
@@ -69,32 +69,37 @@ func (p *Programs) load(o Options) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the programs: %w", err)
 	}
-	spec.Maps[kernelMapSockets].MaxEntries = uint32(p.size)
+	spec.Maps[kernelMapSockets].MaxEntries = uint32(p.capacity)
 	spec.Maps[kernelMapWatched].MaxEntries = uint32(o.MaxNamespaces)
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return fmt.Errorf("load the programs: %w", err)
 	}
-	if p.walk, err = attachIterator(p.objects.Walk); err != nil {
-		return fmt.Errorf("attach the walk of processes: %w", err)
+	if p.walk, err = link.AttachIter(link.IterOptions{Program: p.objects.Walk}); err != nil {
+		return fmt.Errorf("attach the walk over half-closed sockets: %w", err)
 	}
-	if p.holders, err = attachIterator(p.objects.Holders); err != nil {
-		return fmt.Errorf("attach the walk of processes: %w", err)
+	if p.descriptors, err = link.AttachIter(link.IterOptions{Program: p.objects.Descriptors}); err != nil {
+		return fmt.Errorf("attach the walk over descriptors: %w", err)
 	}
-	if p.change, err = attachTracepoint(p.objects.StateChange); err != nil {
-		return fmt.Errorf("attach to the changes of state: %w", err)
+	return p.attachStateChange()
+}
+
+func (p *Programs) attachStateChange() (err error) {
+	p.stateChange, err = link.AttachTracing(link.TracingOptions{Program: p.objects.StateChange})
+	if err != nil {
+		return fmt.Errorf("attach to the tracepoint inet_sock_set_state: %w", err)
 	}
 	return nil
 }
 
-// Close ends the programs and forgets the set. Closing again does nothing.
+// Close unloads the programs; their set is lost. Closing again does nothing.
 func (p *Programs) Close() error {
 	var errs []error
-	for _, f := range []*os.File{p.change, p.walk, p.holders} {
-		if f == nil {
-			continue
-		}
-		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
-			errs = append(errs, err)
+	if p.stateChange != nil {
+		errs = append(errs, p.stateChange.Close())
+	}
+	for _, l := range []*link.Iter{p.walk, p.descriptors} {
+		if l != nil {
+			errs = append(errs, l.Close())
 		}
 	}
 	errs = append(errs, p.objects.Close())

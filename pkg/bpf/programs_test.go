@@ -15,8 +15,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-func TestClosingLeavesNothingOpenAndIsToBeRepeated(t *testing.T) {
-	load(t, bpf.Options{}) // or skip; and what the runtime opens once is open then
+func TestCloseLeavesNoDescriptorOpenAndMayBeRepeated(t *testing.T) {
+	load(t, bpf.Options{}) // or skip; the runtime opens its own descriptors now
 	open := func() int {
 		fds, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
@@ -36,39 +36,39 @@ func TestClosingLeavesNothingOpenAndIsToBeRepeated(t *testing.T) {
 			}
 		}
 		if err := p.Entries(func(*bpf.Socket) error { return nil }); err == nil {
-			t.Error("a set that is gone can be read")
+			t.Error("Entries of closed programs returns no error")
 		}
 	}
 	if after := open(); after > before {
-		t.Errorf("%d descriptors are open, %d were before", after, before)
+		t.Errorf("%d descriptors are open, %d before", after, before)
 	}
 }
 
-func TestThereIsRoomForSoManyNamespaces(t *testing.T) {
+func TestWatchFailsBeyondMaxNamespaces(t *testing.T) {
 	p := load(t, bpf.Options{MaxNamespaces: 2})
 	if err := p.Watch([]uint64{1, 2}); err != nil {
 		t.Error(err)
 	}
 	if err := p.Watch([]uint64{2, 3}); err != nil {
-		t.Errorf("one leaves and another comes: %v", err)
+		t.Errorf("replace one: %v", err)
 	}
 	if err := p.Watch([]uint64{2, 3, 4}); !errors.Is(err, unix.E2BIG) {
 		t.Errorf("a third: %v, want %v", err, unix.E2BIG)
 	}
 	if err := p.Watch([]uint64{5, 5, 6}); err != nil {
-		t.Errorf("after that: %v", err)
+		t.Errorf("after the failure: %v", err)
 	}
 }
 
-func TestProgramsAreUsedByManyAtATime(t *testing.T) {
-	p, at := load(t, bpf.Options{}), newPlace(t)
+func TestProgramsMayBeUsedConcurrently(t *testing.T) {
+	p, at := load(t, bpf.Options{}), newNetns(t)
 	watch(t, p, at)
 	at.halfClose(t, at.Connect(t, nstest.IPv4))
 	var wg sync.WaitGroup
 	for _, use := range []func() error{
 		func() error { return p.Entries(func(*bpf.Socket) error { return nil }) },
-		func() error { return p.Walk(func(*bpf.Holding) error { return nil }) },
-		func() error { return p.Holders(func(*bpf.Holder) error { return nil }) },
+		func() error { return p.Walk(func(*bpf.OwnedSocket) error { return nil }) },
+		func() error { return p.Descriptors(func(*bpf.Descriptor) error { return nil }) },
 		func() error { return p.Watch([]uint64{at.cookie, 1}) },
 		func() error { return p.Watch([]uint64{at.cookie}) },
 		func() error { return p.Forget([]uint64{1}) },
@@ -84,7 +84,7 @@ func TestProgramsAreUsedByManyAtATime(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if held := walk(t, p); len(held) != 2 {
-		t.Errorf("the walk finds %d sockets, want both ends", len(held))
+	if walked := walk(t, p); len(walked) != 2 {
+		t.Errorf("the walk reports %d sockets, want both ends", len(walked))
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// byState are the cookies of the set's sockets.
+// byState returns the cookies of the sockets in the set.
 func byState(set map[uint64]bpf.Socket) map[inetdiag.State]uint64 {
 	found := make(map[inetdiag.State]uint64)
 	for cookie, s := range set {
@@ -28,10 +28,10 @@ func byState(set map[uint64]bpf.Socket) map[inetdiag.State]uint64 {
 	return found
 }
 
-func TestASocketIsInTheSetFromTheMomentItIsHalfClosed(t *testing.T) {
+func TestSetHasASocketFromTheMomentItIsHalfClosed(t *testing.T) {
 	p := load(t, bpf.Options{})
 	sometime(t, func(t *testing.T) string {
-		at := newPlace(t)
+		at := newNetns(t)
 		watch(t, p, at)
 		pair := at.Connect(t, nstest.IPv4)
 		if set := entries(t, p); len(set) != 0 {
@@ -44,14 +44,14 @@ func TestASocketIsInTheSetFromTheMomentItIsHalfClosed(t *testing.T) {
 		set := entries(t, p)
 		for _, s := range set {
 			if s.Entered.Before(before) || after.Before(s.Entered) || s.At != s.Entered {
-				t.Errorf("%v entered at %d, seen at %d; it was half-closed from %d to %d", s.ID, s.Entered, s.At, before, after)
+				t.Errorf("%v entered at %d, read at %d; it became half-closed between %d and %d", s.ID, s.Entered, s.At, before, after)
 			}
 		}
 		return want(2, set)
 	})
 }
 
-// want complains where the set has not so many sockets.
+// want returns a failure unless the set has n sockets.
 func want(n int, set map[uint64]bpf.Socket) string {
 	if len(set) == n {
 		return ""
@@ -59,16 +59,16 @@ func want(n int, set map[uint64]bpf.Socket) string {
 	return fmt.Sprintf("%d sockets in the set, want %d: %v", len(set), n, slices.Collect(maps.Keys(set)))
 }
 
-func TestASocketLeavesTheSetAsItLeavesItsState(t *testing.T) {
-	for name, leave := range map[string]func(t *testing.T, at place, pair nstest.Pair) error{
-		"its owner closes it": func(_ *testing.T, _ place, pair nstest.Pair) error { return pair.Server.Close() },
-		"both owners close": func(_ *testing.T, _ place, pair nstest.Pair) error {
+func TestASocketLeavesTheSetWhenItIsNotHalfClosedAnyMore(t *testing.T) {
+	for name, leave := range map[string]func(t *testing.T, at testNetns, pair nstest.Pair) error{
+		"its owner closes it": func(_ *testing.T, _ testNetns, pair nstest.Pair) error { return pair.Server.Close() },
+		"both owners close": func(_ *testing.T, _ testNetns, pair nstest.Pair) error {
 			return errors.Join(pair.Client.Close(), pair.Server.Close())
 		},
-		"a reset": func(_ *testing.T, _ place, pair nstest.Pair) error {
+		"a reset": func(_ *testing.T, _ testNetns, pair nstest.Pair) error {
 			return errors.Join(pair.Server.SetLinger(0), pair.Server.Close())
 		},
-		"a destroy": func(t *testing.T, at place, pair nstest.Pair) error {
+		"a destroy": func(t *testing.T, at testNetns, pair nstest.Pair) error {
 			for _, s := range at.sockets(t) {
 				if int(s.ID.Peer().Port()) != pair.Server.LocalAddr().(*net.TCPAddr).Port {
 					continue
@@ -77,7 +77,7 @@ func TestASocketLeavesTheSetAsItLeavesItsState(t *testing.T) {
 			}
 			return errors.New("not found")
 		},
-		"connect(AF_UNSPEC)": func(t *testing.T, _ place, pair nstest.Pair) error {
+		"connect(AF_UNSPEC)": func(t *testing.T, _ testNetns, pair nstest.Pair) error {
 			control(t, pair.Client, disconnect)
 			control(t, pair.Server, disconnect)
 			return nil
@@ -86,24 +86,24 @@ func TestASocketLeavesTheSetAsItLeavesItsState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := load(t, bpf.Options{})
 			sometime(t, func(t *testing.T) string {
-				at := newPlace(t)
+				at := newNetns(t)
 				watch(t, p, at)
-				stays, goes := at.Connect(t, nstest.IPv4), at.Connect(t, nstest.IPv6)
-				at.halfClose(t, stays)
-				left := at.sockets(t)
-				at.halfClose(t, goes)
-				if complaint := want(4, entries(t, p)); complaint != "" {
-					return complaint
+				staying, leaving := at.Connect(t, nstest.IPv4), at.Connect(t, nstest.IPv6)
+				at.halfClose(t, staying)
+				remaining := at.sockets(t)
+				at.halfClose(t, leaving)
+				if failure := want(4, entries(t, p)); failure != "" {
+					return failure
 				}
-				if err := leave(t, at, goes); err != nil {
+				if err := leave(t, at, leaving); err != nil {
 					t.Fatal(err)
 				}
 				if !soon(func() bool { return len(entries(t, p)) == 2 }) {
 					return want(2, entries(t, p))
 				}
-				for cookie := range left {
+				for cookie := range remaining {
 					if _, ok := entries(t, p)[cookie]; !ok {
-						t.Errorf("socket %#x stays half-closed and left the set", cookie)
+						t.Errorf("socket %#x is still half-closed, and not in the set", cookie)
 					}
 				}
 				return ""
@@ -115,7 +115,7 @@ func TestASocketLeavesTheSetAsItLeavesItsState(t *testing.T) {
 func TestOrphansAreNotInTheSet(t *testing.T) {
 	p := load(t, bpf.Options{})
 	sometime(t, func(t *testing.T) string {
-		at := newPlace(t)
+		at := newNetns(t)
 		watch(t, p, at)
 		if err := at.Connect(t, nstest.IPv4).Client.Close(); err != nil {
 			t.Fatal(err)
@@ -129,27 +129,27 @@ func TestOrphansAreNotInTheSet(t *testing.T) {
 	})
 }
 
-func TestOnlyWatchedNamespacesAreInTheSet(t *testing.T) {
+func TestSetHasSocketsOfWatchedNamespacesOnly(t *testing.T) {
 	p := load(t, bpf.Options{})
 	sometime(t, func(t *testing.T) string {
-		one, two, never := newPlace(t), newPlace(t), newPlace(t)
+		one, two, never := newNetns(t), newNetns(t), newNetns(t)
 		watch(t, p, one, two)
-		var complaints []string
+		var failures []string
 		expect := func(sockets map[uint64]int) {
 			got := make(map[uint64]int)
 			for _, s := range entries(t, p) {
 				got[s.Netns]++
 			}
 			if diff := cmp.Diff(sockets, got); diff != "" {
-				complaints = append(complaints, diff)
+				failures = append(failures, diff)
 			}
 			for netns := range got {
 				if _, ok := sockets[netns]; !ok {
-					t.Errorf("sockets of netns %d are in the set, which is not watched", netns)
+					t.Errorf("the set has sockets of netns %d, which is not watched", netns)
 				}
 			}
 		}
-		for _, at := range []place{one, two, never} {
+		for _, at := range []testNetns{one, two, never} {
 			at.halfClose(t, at.Connect(t, nstest.IPv4))
 		}
 		expect(map[uint64]int{one.cookie: 2, two.cookie: 2})
@@ -157,14 +157,14 @@ func TestOnlyWatchedNamespacesAreInTheSet(t *testing.T) {
 		expect(map[uint64]int{two.cookie: 2})
 		one.halfClose(t, one.Connect(t, nstest.IPv4))
 		expect(map[uint64]int{two.cookie: 2})
-		return strings.Join(complaints, "")
+		return strings.Join(failures, "")
 	})
 }
 
-func TestTheWalkFillsTheSetAndChangesNothingThere(t *testing.T) {
+func TestWalkAddsMissingSocketsAndChangesNoEntry(t *testing.T) {
 	p := load(t, bpf.Options{})
 	sometime(t, func(t *testing.T) string {
-		at := newPlace(t)
+		at := newNetns(t)
 		at.halfClose(t, at.Connect(t, nstest.IPv4)) // not watched yet
 		watch(t, p, at)
 		late := at.sockets(t)
@@ -172,12 +172,12 @@ func TestTheWalkFillsTheSetAndChangesNothingThere(t *testing.T) {
 		before := entries(t, p)
 		walk(t, p)
 		after := entries(t, p)
-		if complaint := want(4, after); complaint != "" {
-			t.Error(complaint)
+		if failure := want(4, after); failure != "" {
+			t.Error(failure)
 		}
 		for cookie, s := range after {
-			if _, unseen := late[cookie]; unseen && !s.Entered.IsZero() {
-				t.Errorf("socket %#x entered at %d, which nobody saw", cookie, s.Entered)
+			if _, unknown := late[cookie]; unknown && !s.Entered.IsZero() {
+				t.Errorf("socket %#x has the time of entry %d, before its netns was watched", cookie, s.Entered)
 			}
 			if was, ok := before[cookie]; ok && was != s {
 				t.Errorf("the walk changed %v to %v", was, s)
@@ -187,30 +187,30 @@ func TestTheWalkFillsTheSetAndChangesNothingThere(t *testing.T) {
 	})
 }
 
-func TestWhatTheSetHasNoRoomForIsCountedAndFoundByTheWalk(t *testing.T) {
-	p, at := load(t, bpf.Options{MaxSockets: 4}), newPlace(t)
+func TestAFullSetCountsTheOverflowAndTheWalkReportsAllSockets(t *testing.T) {
+	p, at := load(t, bpf.Options{MaxSockets: 4}), newNetns(t)
 	watch(t, p, at)
 	for range 5 {
 		at.halfClose(t, at.Connect(t, nstest.IPv4))
 	}
-	held, set := walk(t, p), entries(t, p)
+	walked, set := walk(t, p), entries(t, p)
 	health, err := p.Health()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(set)+int(health.Overflow) < 10 || health.Overflow == 0 || health.Lost != 0 || health.Capacity != 4 {
-		t.Errorf("10 sockets, %d in the set and %+v", len(set), health)
+	if len(set)+int(health.Overflow) < 10 || health.Overflow == 0 || health.Capacity != 4 {
+		t.Errorf("10 sockets: %d in the set, %+v", len(set), health)
 	}
-	if len(held) != 10 {
-		t.Errorf("the walk finds %d sockets, want 10", len(held))
+	if len(walked) != 10 {
+		t.Errorf("the walk reports %d sockets, want 10", len(walked))
 	}
 }
 
-func TestForgettingASocketLeavesTheOthers(t *testing.T) {
-	p, at := load(t, bpf.Options{}), newPlace(t)
+func TestForgetRemovesOnlyTheGivenSockets(t *testing.T) {
+	p, at := load(t, bpf.Options{}), newNetns(t)
 	watch(t, p, at)
 	at.halfClose(t, at.Connect(t, nstest.IPv4))
-	walk(t, p) // for what the program was not called for
+	walk(t, p) // adds the sockets that the program missed
 	cookie := byState(entries(t, p))[inetdiag.CloseWait]
 	for range 2 {
 		if err := p.Forget([]uint64{cookie}); err != nil {
@@ -222,9 +222,9 @@ func TestForgettingASocketLeavesTheOthers(t *testing.T) {
 	}
 }
 
-func TestMoreSocketsThanABatchAreRead(t *testing.T) {
+func TestASetLargerThanABatchIsReadWhole(t *testing.T) {
 	const pairs = 700
-	p, at := load(t, bpf.Options{}), newPlace(t)
+	p, at := load(t, bpf.Options{}), newNetns(t)
 	watch(t, p, at)
 	l := at.Listen(t, nstest.IPv4)
 	for range pairs {
@@ -239,26 +239,26 @@ func TestMoreSocketsThanABatchAreRead(t *testing.T) {
 		}
 	}
 	nstest.Eventually(t, patience, "all half-closed", func() bool { return len(at.sockets(t)) == 2*pairs })
-	held, set := walk(t, p), entries(t, p) // first the walk, for what the program was not called for
-	if len(held) != 2*pairs || len(set) != 2*pairs {
-		t.Errorf("%d sockets, of which the walk finds %d and the set has %d", 2*pairs, len(held), len(set))
+	walked, set := walk(t, p), entries(t, p) // the walk first: it adds the sockets that the program missed
+	if len(walked) != 2*pairs || len(set) != 2*pairs {
+		t.Errorf("%d sockets: the walk reports %d, the set has %d", 2*pairs, len(walked), len(set))
 	}
 }
 
-func TestWhoReadsMayStop(t *testing.T) {
-	p, at := load(t, bpf.Options{}), newPlace(t)
+func TestAnErrorOfVisitEndsTheReading(t *testing.T) {
+	p, at := load(t, bpf.Options{}), newNetns(t)
 	watch(t, p, at)
 	at.halfClose(t, at.Connect(t, nstest.IPv4))
-	walk(t, p) // for what the program was not called for
+	walk(t, p) // adds the sockets that the program missed
 	enough := errors.New("enough")
 	for name, read := range map[string]func(*int) error{
-		"entries": func(n *int) error { return p.Entries(func(*bpf.Socket) error { *n++; return enough }) },
-		"walk":    func(n *int) error { return p.Walk(func(*bpf.Holding) error { *n++; return enough }) },
-		"holders": func(n *int) error { return p.Holders(func(*bpf.Holder) error { *n++; return enough }) },
+		"entries":     func(n *int) error { return p.Entries(func(*bpf.Socket) error { *n++; return enough }) },
+		"walk":        func(n *int) error { return p.Walk(func(*bpf.OwnedSocket) error { *n++; return enough }) },
+		"descriptors": func(n *int) error { return p.Descriptors(func(*bpf.Descriptor) error { *n++; return enough }) },
 	} {
 		n := 0
 		if err := read(&n); !errors.Is(err, enough) || n != 1 {
-			t.Errorf("%s: went on for %d and returned %v", name, n, err)
+			t.Errorf("%s: %d calls of visit, returned %v", name, n, err)
 		}
 	}
 }

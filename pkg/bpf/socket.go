@@ -12,66 +12,64 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Socket is a half-closed socket as a program saw it: what sock_diag would have said of it, as far as a socket's
-// history and verdict need it. Of Info that is State, BytesAcked, BytesReceived, SegsIn, LastAckRecv and
-// LastDataRecv.
+// Socket is a half-closed socket as a program read it. Its inetdiag.Socket has the fields that a socket's history and
+// verdict need, with the values that sock_diag would report: ID, State, RQueue, WQueue, UID, Inode, ULP, and of Info State,
+// BytesAcked, BytesReceived, SegsIn, LastAckRecv and LastDataRecv.
 type Socket struct {
 	inetdiag.Socket
 	Netns uint64 // the cookie of its network namespace
-	// At is when the program looked.
+	// At is when the program read the socket.
 	At monotime.Time
-	// Entered is when it became half-closed, where the program was called for that: then At is the same moment.
-	// Else zero.
+	// Entered is when the socket became half-closed, which is At too; zero if the kernel did not run the program then.
 	Entered monotime.Time
 	Opened  Opened
 }
 
-// Opened is which side opened a connection, as far as its socket proves it. Whether a listener is still open does not
-// matter.
+// Opened is the side that opened a connection, as far as its socket proves it. The listener may have closed.
 type Opened uint8
 
-// The values of Opened, as in src/look.h.
+// The values of Opened, as in src/snapshot.h.
 const (
 	OpenedUnknown Opened = iota // bind() chose the local port, then connect() was called
 	OpenedHere                  // connect() chose the local port
-	OpenedByPeer                // the socket is a listener's
+	OpenedByPeer                // the socket was accepted
 )
 
-// Holding is one descriptor of a process that leads to a half-closed socket. A socket that several descriptors
-// lead to has as many.
-type Holding struct {
+// OwnedSocket is a half-closed socket with a file descriptor of a process that refers to it. A socket to which several
+// descriptors refer is reported once for each.
+type OwnedSocket struct {
 	Socket
-	PID, TID, FD int    // TID: of the thread whose descriptor table has FD; PID unless a thread has a table of its own
+	PID, TID, FD int    // as of a Descriptor
 	Command      string // as in /proc/PID/comm
 }
 
-// Holder is one descriptor of a process that leads to a TCP socket.
-type Holder struct {
+// Descriptor is a file descriptor of a process that refers to a TCP socket.
+type Descriptor struct {
 	Inode        uint32 // the socket's
-	PID, TID, FD int    // as of a Holding
+	PID, TID, FD int    // TID owns the descriptor table: it is PID unless a thread has a table of its own
 	Command      string // as in /proc/PID/comm
 }
 
-// set makes s what the program wrote.
-func (s *Socket) set(l *kernelLook, t ticks) error {
-	// Family and id are in the kernel's memory as inetdiag has them.
-	raw := (*[unsafe.Sizeof(*l)]byte)(unsafe.Pointer(l))[unsafe.Offsetof(l.Family):]
+// set converts a program's output.
+func (s *Socket) set(k *kernelSnapshot, t ticks) error {
+	// Family and id together are the binary form of an inetdiag.ID.
+	raw := (*[unsafe.Sizeof(*k)]byte)(unsafe.Pointer(k))[unsafe.Offsetof(k.Family):]
 	if err := s.ID.UnmarshalBinary(raw); err != nil {
-		return fmt.Errorf("read a socket of the programs': %w", err)
+		return fmt.Errorf("read a socket that a program reports: %w", err)
 	}
-	s.State = inetdiag.State(l.State)
-	s.RQueue, s.WQueue, s.UID, s.Inode = l.Rqueue, l.Wqueue, l.Uid, l.Inode
-	s.ULP = upperLayer(text(l.Ulp[:]))
+	s.State = inetdiag.State(k.State)
+	s.RQueue, s.WQueue, s.UID, s.Inode = k.Rqueue, k.Wqueue, k.Uid, k.Inode
+	s.ULP = upperLayer(cString(k.Ulp[:]))
 	s.Info.State = s.State
-	s.Info.BytesAcked, s.Info.BytesReceived, s.Info.SegsIn = l.BytesAcked, l.BytesReceived, l.SegsIn
-	s.Info.LastAckRecv, s.Info.LastDataRecv = t.duration(l.SinceAck), t.duration(l.SinceData)
+	s.Info.BytesAcked, s.Info.BytesReceived, s.Info.SegsIn = k.BytesAcked, k.BytesReceived, k.SegsIn
+	s.Info.LastAckRecv, s.Info.LastDataRecv = t.duration(k.SinceAck), t.duration(k.SinceData)
 	s.HasInfo = true
-	s.Netns, s.At, s.Entered = l.Netns, monotime.Time(l.At), monotime.Time(l.Entered)
-	s.Opened = Opened(l.Opened)
+	s.Netns, s.At, s.Entered = k.Netns, monotime.Time(k.At), monotime.Time(k.Entered)
+	s.Opened = Opened(k.Opened)
 	return nil
 }
 
-// upperLayer is name as a string. The usual ones need no memory.
+// upperLayer returns name as a string, without an allocation for the usual protocols.
 func upperLayer(name []byte) string {
 	switch string(name) {
 	case "":
@@ -84,8 +82,8 @@ func upperLayer(name []byte) string {
 	return string(name)
 }
 
-// text is what a C string has.
-func text(s []int8) []byte {
+// cString returns s up to its first NUL.
+func cString(s []int8) []byte {
 	b := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), len(s))
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]

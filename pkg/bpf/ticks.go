@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ticks is how long the tick is (jiffy) by which the kernel's TCP counts time.
+// ticks is the length of the kernel's tick (jiffy), in which its TCP counts time.
 type ticks time.Duration
 
-// readTicks asks for the resolution of a clock that is read once a tick.
+// readTicks returns the resolution of the coarse clock, which advances once a tick.
 func readTicks() (ticks, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
@@ -22,7 +22,7 @@ func readTicks() (ticks, error) {
 	return ticks(ts.Nano()), nil
 }
 
-// duration is how long n ticks take, in whole milliseconds as tcp_info has it.
+// duration returns the length of n ticks, in whole milliseconds like tcp_info.
 func (t ticks) duration(n uint32) time.Duration {
 	return (time.Duration(n) * time.Duration(t)).Truncate(time.Millisecond)
 }

@@ -7,54 +7,59 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"unsafe"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
-// Walk lists what half-closed sockets of watched namespaces the processes hold, and puts those into the set that
-// it lacks. The Holding is valid until found returns; an error of found's ends the walk and is returned.
-func (p *Programs) Walk(found func(*Holding) error) error {
-	var h Holding
-	return iterate(p, p.walk, func(k *kernelHolding) error {
-		if err := h.set(&k.Look, p.ticks); err != nil {
+// Walk calls visit for each descriptor that refers to a half-closed socket of a watched network namespace, and adds
+// the sockets that the set lacks. The next call of visit reuses its OwnedSocket. An error of visit ends the walk, and Walk
+// returns it.
+func (p *Programs) Walk(visit func(*OwnedSocket) error) error {
+	var s OwnedSocket
+	return iterate(p, p.walk, func(k *kernelOwnedSocket) error {
+		if err := s.set(&k.Snapshot, p.ticks); err != nil {
 			return err
 		}
-		h.PID, h.TID, h.FD = int(k.Holder.Pid), int(k.Holder.Tid), int(k.Holder.Fd)
-		if name := text(k.Holder.Command[:]); string(name) != h.Command {
-			h.Command = string(name)
-		}
-		return found(&h)
+		d := &k.Descriptor
+		s.PID, s.TID, s.FD = int(d.Pid), int(d.Tid), int(d.Fd)
+		setCommand(&s.Command, d)
+		return visit(&s)
 	})
 }
 
-// Holders lists what TCP sockets the processes hold, in whatever state and namespace. The Holder is valid until
-// found returns; an error of found's ends the walk and is returned.
-func (p *Programs) Holders(found func(*Holder) error) error {
-	var h Holder
-	return iterate(p, p.holders, func(k *kernelHolder) error {
-		h.Inode, h.PID, h.TID, h.FD = k.Inode, int(k.Pid), int(k.Tid), int(k.Fd)
-		if name := text(k.Command[:]); string(name) != h.Command {
-			h.Command = string(name)
-		}
-		return found(&h)
+// Descriptors calls visit for each descriptor that refers to a TCP socket, in any state and network namespace. The next
+// call of visit reuses its Descriptor. An error of visit ends the walk, and Descriptors returns it.
+func (p *Programs) Descriptors(visit func(*Descriptor) error) error {
+	var d Descriptor
+	return iterate(p, p.descriptors, func(k *kernelDescriptor) error {
+		d.Inode, d.PID, d.TID, d.FD = k.Inode, int(k.Pid), int(k.Tid), int(k.Fd)
+		setCommand(&d.Command, k)
+		return visit(&d)
 	})
 }
 
-// outputSize is what the kernel hands over at once at most (bpf_seq_read of kernel/bpf/bpf_iter.c).
+// setCommand allocates only if the command differs from the previous one.
+func setCommand(command *string, d *kernelDescriptor) {
+	if name := cString(d.Command[:]); string(name) != *command {
+		*command = string(name)
+	}
+}
+
+// outputSize is the most that the kernel returns at once (bpf_seq_read of kernel/bpf/bpf_iter.c).
 const outputSize = 32 << 10
 
-// iterate runs an iterator, whose program writes a T for each thing it finds.
-func iterate[T any](p *Programs, iterator *os.File, visit func(*T) error) error {
+// iterate runs an iterator whose program writes values of type T.
+func iterate[T any](p *Programs, iterator *link.Iter, visit func(*T) error) error {
 	p.reading.Lock()
 	defer p.reading.Unlock()
 	if p.output == nil {
 		p.output = make([]byte, outputSize)
 	}
-	r, err := startIterator(iterator)
+	r, err := iterator.Open()
 	if err != nil {
-		return fmt.Errorf("start a walk of processes: %w", err)
+		return fmt.Errorf("start a walk over processes: %w", err)
 	}
 	defer r.Close()
 	size := int(unsafe.Sizeof(*new(T)))
@@ -71,9 +76,9 @@ func iterate[T any](p *Programs, iterator *os.File, visit func(*T) error) error 
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, unix.EAGAIN): // it has looked at a million things since it found any
+		case errors.Is(err, unix.EAGAIN): // a million descriptors without output: read again
 		case err != nil:
-			return fmt.Errorf("walk processes: %w", err)
+			return fmt.Errorf("walk over processes: %w", err)
 		}
 	}
 }

@@ -17,20 +17,24 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/thread"
 	"github.com/halfclose/halfclose/pkg/bpf"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-func TestTheWalkSaysWhoHoldsASocketAndByWhichDescriptor(t *testing.T) {
-	if !bpf.SeesAllProcesses() {
-		t.Skip("the process ids that the kernel has are not ours: not in the machine's first pid namespace")
+// inInitialPIDNS reports whether the test is in the initial PID namespace.
+func inInitialPIDNS() bool { return hostfs.NamespaceInode("/proc/self/ns/pid") == hostfs.InitialPIDNS }
+
+func TestWalkReportsTheProcessesThatOwnASocketAndTheirDescriptors(t *testing.T) {
+	if !inInitialPIDNS() {
+		t.Skip("the programs report PIDs of the initial PID namespace, and the test is in another one")
 	}
-	p, at := load(t, bpf.Options{}), newPlace(t)
+	p, at := load(t, bpf.Options{}), newNetns(t)
 	watch(t, p, at)
 	pair := at.Connect(t, nstest.IPv4)
 	at.halfClose(t, pair)
-	walk(t, p) // for what the program was not called for
+	walk(t, p) // adds the sockets that the program missed
 	cookie := byState(entries(t, p))[inetdiag.CloseWait]
-	share := shareWithChild(t, pair.Server)
+	child := shareWithChild(t, pair.Server)
 
 	var want int
 	control(t, pair.Server, func(fd int) error { want = fd; return nil })
@@ -38,24 +42,24 @@ func TestTheWalkSaysWhoHoldsASocketAndByWhichDescriptor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine := bpf.Holding{PID: os.Getpid(), TID: os.Getpid(), FD: want, Command: strings.TrimSpace(string(comm))}
-	theirs := bpf.Holding{PID: share, TID: share, FD: 3, Command: "cat"}
-	for _, h := range walk(t, p)[cookie] {
-		switch h.Socket = (bpf.Socket{}); h {
-		case mine:
-			mine.PID = 0
-		case theirs:
-			theirs.PID = 0
+	own := bpf.OwnedSocket{PID: os.Getpid(), TID: os.Getpid(), FD: want, Command: strings.TrimSpace(string(comm))}
+	childs := bpf.OwnedSocket{PID: child, TID: child, FD: 3, Command: "cat"}
+	for _, s := range walk(t, p)[cookie] {
+		switch s.Socket = (bpf.Socket{}); s {
+		case own:
+			own.PID = 0
+		case childs:
+			childs.PID = 0
 		default:
-			t.Errorf("a holding that is none, or found twice: %+v", h)
+			t.Errorf("unknown, or reported twice: %+v", s)
 		}
 	}
-	if mine.PID != 0 || theirs.PID != 0 {
-		t.Errorf("not found: %+v and %+v", mine, theirs)
+	if own.PID != 0 || childs.PID != 0 {
+		t.Errorf("not reported: %+v and %+v", own, childs)
 	}
 }
 
-// shareWithChild starts a process that has the socket as descriptor 3, and returns its id.
+// shareWithChild starts a process that has the socket as descriptor 3, and returns its PID.
 func shareWithChild(t *testing.T, c *net.TCPConn) int {
 	t.Helper()
 	file, err := c.File()
@@ -91,8 +95,8 @@ func shareWithChild(t *testing.T, c *net.TCPConn) int {
 	return child.Process.Pid
 }
 
-func TestHoldersAreFoundOfSocketsInAnyStateAndNamespace(t *testing.T) {
-	p, at := load(t, bpf.Options{}), newPlace(t)
+func TestDescriptorsReportsSocketsInAnyStateAndNamespace(t *testing.T) {
+	p, at := load(t, bpf.Options{}), newNetns(t)
 	established := at.Connect(t, nstest.IPv6)
 	closed := at.Connect(t, nstest.IPv4)
 	control(t, closed.Server, disconnect)
@@ -100,9 +104,9 @@ func TestHoldersAreFoundOfSocketsInAnyStateAndNamespace(t *testing.T) {
 	for name, c := range map[string]*net.TCPConn{"established": established.Client, "closed": closed.Server} {
 		control(t, c, func(fd int) error { inodes[inodeOf(t, fd)] = name; return nil })
 	}
-	err := p.Holders(func(h *bpf.Holder) error {
-		if h.Command != "" && h.FD > 2 && (h.PID == os.Getpid() || !bpf.SeesAllProcesses()) {
-			delete(inodes, h.Inode)
+	err := p.Descriptors(func(d *bpf.Descriptor) error {
+		if d.Command != "" && d.FD > 2 && (d.PID == os.Getpid() || !inInitialPIDNS()) {
+			delete(inodes, d.Inode)
 		}
 		return nil
 	})
@@ -110,12 +114,12 @@ func TestHoldersAreFoundOfSocketsInAnyStateAndNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(inodes) != 0 {
-		t.Errorf("no holder of %v", inodes)
+		t.Errorf("no descriptor of %v", inodes)
 	}
 }
 
-func TestAHolderIsTheThreadWhoseTableItIs(t *testing.T) {
-	p, at := load(t, bpf.Options{}), newPlace(t)
+func TestDescriptorsReportsTheThreadThatOwnsTheTable(t *testing.T) {
+	p, at := load(t, bpf.Options{}), newNetns(t)
 	pair := at.Connect(t, nstest.IPv4)
 	var inode uint32
 	descriptor := -1
@@ -127,9 +131,9 @@ func TestAHolderIsTheThreadWhoseTableItIs(t *testing.T) {
 			t.Error(err)
 		}
 		own = unix.Gettid()
-		if err := p.Holders(func(h *bpf.Holder) error {
-			if h.Inode == inode {
-				got[h.TID] = h.FD
+		if err := p.Descriptors(func(d *bpf.Descriptor) error {
+			if d.Inode == inode {
+				got[d.TID] = d.FD
 			}
 			return nil
 		}); err != nil {
@@ -137,7 +141,7 @@ func TestAHolderIsTheThreadWhoseTableItIs(t *testing.T) {
 		}
 	})
 	want := map[int]int{os.Getpid(): descriptor, own: descriptor}
-	if !bpf.SeesAllProcesses() { // the programs know threads by their numbers in the first PID namespace
+	if !inInitialPIDNS() { // the programs report TIDs of the initial PID namespace
 		if len(got) != len(want) {
 			t.Errorf("%d threads, want %d", len(got), len(want))
 		}

@@ -105,7 +105,7 @@ func (f *BPF) walk(ctx context.Context, now monotime.Time) {
 
 // readHoldings reports the sockets that visible processes hold.
 func (f *BPF) readHoldings() error {
-	err := f.loader.Walk(func(h *bpf.Holding) error {
+	err := f.loader.Walk(func(h *bpf.OwnedSocket) error {
 		f.audit.addKnown(&h.Socket)
 		if s := f.states[h.Netns]; s != nil {
 			f.visibility.add(s.Identity)

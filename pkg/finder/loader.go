@@ -89,7 +89,7 @@ func (l *Loader) Entries(visit func(*bpf.Socket) error) error {
 }
 
 // Walk implements Programs.
-func (l *Loader) Walk(visit func(*bpf.Holding) error) error {
+func (l *Loader) Walk(visit func(*bpf.OwnedSocket) error) error {
 	return l.use(func(p LoadedPrograms) error { return p.Walk(visit) })
 }
 
@@ -107,7 +107,7 @@ func (l *Loader) Health() (h bpf.Health, err error) {
 	return h, err
 }
 
-// Holders implements OwnerPrograms.
-func (l *Loader) Holders(visit func(*bpf.Holder) error) error {
-	return l.use(func(p LoadedPrograms) error { return p.Holders(visit) })
+// Descriptors implements OwnerPrograms.
+func (l *Loader) Descriptors(visit func(*bpf.Descriptor) error) error {
+	return l.use(func(p LoadedPrograms) error { return p.Descriptors(visit) })
 }

@@ -23,7 +23,7 @@ func (r *programResolver) Find(ctx context.Context, q owners.Query) (map[uint32]
 		return r.proc.Find(ctx, q)
 	}
 	return r.proc.FindBy(ctx, q, func(holds func(owners.Holder) error) error {
-		err := r.programs.Holders(func(h *bpf.Holder) error {
+		err := r.programs.Descriptors(func(h *bpf.Descriptor) error {
 			return holds(owners.Holder{Inode: h.Inode, PID: h.PID, TID: h.TID, FD: h.FD, Command: h.Command})
 		})
 		if err != nil && ctx.Err() == nil {

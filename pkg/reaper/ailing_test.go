@@ -67,11 +67,11 @@ func (a *ailing) Entries(found func(*bpf.Socket) error) error {
 	return errors.Join(err, a.LoadedPrograms.Forget(unheard)) // as if it had never been called for them
 }
 
-func (a *ailing) Walk(found func(*bpf.Holding) error) error {
+func (a *ailing) Walk(found func(*bpf.OwnedSocket) error) error {
 	if a.broken.Load() {
 		return errBroken
 	}
-	return a.LoadedPrograms.Walk(func(h *bpf.Holding) error {
+	return a.LoadedPrograms.Walk(func(h *bpf.OwnedSocket) error {
 		if h.ID.Cookie() == a.unseen.Load() {
 			return nil
 		}

@@ -87,9 +87,9 @@ func (s *share) Entries(visit func(*bpf.Socket) error) error {
 }
 
 // Walk implements finder.Programs.
-func (s *share) Walk(visit func(*bpf.Holding) error) error {
+func (s *share) Walk(visit func(*bpf.OwnedSocket) error) error {
 	own := s.watches()
-	return s.Programs.Walk(func(h *bpf.Holding) error {
+	return s.Programs.Walk(func(h *bpf.OwnedSocket) error {
 		if !own(h.Netns) {
 			return nil
 		}

@@ -32,7 +32,7 @@ func watching(targets []finder.Netns) (*bpf.Programs, error) {
 		cookies[i] = t.Identity.Cookie
 	}
 	if err = p.Watch(cookies); err == nil {
-		err = p.Walk(func(*bpf.Holding) error { return nil })
+		err = p.Walk(func(*bpf.OwnedSocket) error { return nil })
 	}
 	if err != nil {
 		p.Close()
@@ -51,7 +51,7 @@ func findBySet(p *bpf.Programs) func(context.Context, []finder.Netns) (int, erro
 
 func findByWalk(p *bpf.Programs) func(context.Context, []finder.Netns) (int, error) {
 	return func(context.Context, []finder.Netns) (n int, err error) {
-		err = p.Walk(func(*bpf.Holding) error { n++; return nil })
+		err = p.Walk(func(*bpf.OwnedSocket) error { n++; return nil })
 		return n, err
 	}
 }

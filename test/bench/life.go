@@ -75,13 +75,16 @@ func (l *Life) count(t finder.Netns) error {
 		if _, err := lives(t, l.Connections); err != nil {
 			return err
 		}
-		h, err := p.Health()
-		if err == nil && h.Runs == 0 {
-			err = errors.New("the kernel counts no run of the program")
+		stats, err := stateChangeStats()
+		if err != nil {
+			return err
 		}
-		l.Kernel = float64(h.RunTime.Nanoseconds()) / float64(l.Connections)
-		l.Calls = float64(h.Runs) / float64(l.Connections)
-		return err
+		if stats.RunCount == 0 {
+			return errors.New("the kernel counts no run of the program")
+		}
+		l.Kernel = float64(stats.Runtime.Nanoseconds()) / float64(l.Connections)
+		l.Calls = float64(stats.RunCount) / float64(l.Connections)
+		return nil
 	})
 }
 
@@ -120,12 +123,17 @@ func percentile(values []time.Duration, percent int) time.Duration {
 	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]
 }
 
-// room is what the programs' maps take of the kernel's memory.
+// room returns the kernel memory of the programs' maps, and the capacity of their set.
 func room() (mebibytes float64, sockets int, err error) {
 	p, err := bpf.Load(bpf.Options{})
 	if err != nil {
 		return 0, 0, err
 	}
+	defer func() { err = errors.Join(err, p.Close()) }()
 	h, err := p.Health()
-	return float64(h.Memory) / (1 << 20), h.Capacity, errors.Join(err, p.Close())
+	if err != nil {
+		return 0, 0, err
+	}
+	bytes, err := mapMemory("sockets", "watched")
+	return float64(bytes) / (1 << 20), h.Capacity, err
 }

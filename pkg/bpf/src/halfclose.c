@@ -3,13 +3,13 @@
 
 #include <linux/bpf.h>
 
-#include "look.h"
+#include "snapshot.h"
 
 #include <bpf/bpf_tracing.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* The network namespaces to look at, by cookie. */
+/* The cookies of the network namespaces whose sockets the programs report. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -17,45 +17,46 @@ struct {
 	__type(value, __u8);
 } watched SEC(".maps");
 
-/* The sockets that are half-closed now, by cookie. Preallocated: allocation fails in a burst. */
+/* The half-closed sockets, by cookie. Preallocated, because allocation can fail in a burst. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u64);
-	__type(value, struct look);
+	__type(value, struct snapshot);
 } sockets SEC(".maps");
 
-/* How often a socket found no room in the set, or was kept out of it or in it by something else. */
+/* overflow counts sockets that did not fit into the full set. lost counts other failures to insert or delete. */
 __u64 overflow, lost;
 
-/* What the iterators write: a descriptor of a process that leads to a socket. */
-struct holder {
+/* The output of the iterators: a file descriptor of a process that refers to a TCP socket. */
+struct descriptor {
 	__u32 pid;
 	__u32 fd;
 	char command[16];
 	__u32 inode;
-	__u32 tid; /* whose descriptor table it is: not pid's where a thread has its own, or the main thread has exited */
+	__u32 tid; /* owner of the descriptor table: differs from pid if a thread has its own or the main thread has exited */
 };
 
-struct holding {
-	struct holder holder;
-	struct look look;
+struct owned_socket {
+	struct descriptor descriptor;
+	struct snapshot snapshot;
 };
 
-/* Go's types are made of what a variable has. */
-const struct holding *unused __attribute__((unused));
+/* bpf2go generates Go types only for types that a variable uses. */
+const struct owned_socket *unused __attribute__((unused));
 
 static __always_inline int is_watched(__u64 netns)
 {
 	return bpf_map_lookup_elem(&watched, &netns) != NULL;
 }
 
-/* What is called returns an int on kernels before 6.4, whatever the helper says: the upper half is anything. */
-static __always_inline void put(__u64 cookie, struct look *l, __u64 flags)
+/* Before Linux 6.4 the map's function returns an int, although the helper is declared with long: the upper 32 bits are
+ * undefined. */
+static __always_inline void put(__u64 cookie, struct snapshot *s, __u64 flags)
 {
-	switch ((int)bpf_map_update_elem(&sockets, &cookie, l, flags)) {
+	switch ((int)bpf_map_update_elem(&sockets, &cookie, s, flags)) {
 	case 0:
-	case -17: /* EEXIST: the walk found what was there */
+	case -17: /* EEXIST: the set already has the socket that the walk found */
 		break;
 	case -7: /* E2BIG */
 		__sync_fetch_and_add(&overflow, 1);
@@ -76,15 +77,15 @@ static __always_inline void drop(__u64 cookie)
 	}
 }
 
-/* Called before the new state is stored, for sockets of every protocol that is like TCP. It is called for FIN_WAIT2
- * in FIN_WAIT2 too: then its owner closes it, and it is the kernel's to end. */
+/* The tracepoint fires before the new state is stored, and for other protocols than TCP too. It fires from FIN_WAIT2 to
+ * FIN_WAIT2 when the owner closes the socket: from then on the kernel times the socket out (tcp_fin_timeout). */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(state_change, struct sock *sk, int from, int to)
 {
 	if ((!half_closed(from) && !half_closed(to)) || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
 	if (!half_closed(to) || from == to) {
-		/* What has no cookie yet was never put into the set. */
+		/* A socket without a cookie was never in the set. */
 		__u64 cookie = sk->__sk_common.skc_cookie.counter;
 		if (cookie)
 			drop(cookie);
@@ -96,11 +97,11 @@ int BPF_PROG(state_change, struct sock *sk, int from, int to)
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
-	struct look l = {};
+	struct snapshot s = {};
 	__u64 cookie = bpf_get_socket_cookie(sk);
-	read_look(&l, tp, to, netns, cookie);
-	l.entered = l.at;
-	put(cookie, &l, BPF_ANY);
+	read_snapshot(&s, tp, to, netns, cookie);
+	s.entered = s.at;
+	put(cookie, &s, BPF_ANY);
 	return 0;
 }
 
@@ -110,17 +111,17 @@ static __always_inline struct sock *socket_of(struct file *file)
 	return socket ? socket->sk : NULL;
 }
 
-static __always_inline void read_holder(struct holder *h, struct task_struct *task, __u32 fd, struct sock *sk)
+static __always_inline void read_descriptor(struct descriptor *d, struct task_struct *task, __u32 fd, struct sock *sk)
 {
-	h->pid = task->tgid;
-	h->tid = task->pid;
-	h->fd = fd;
-	h->inode = inode_of(sk);
-	copy8(h->command, task->group_leader->comm);
-	copy8(h->command + 8, task->group_leader->comm + 8);
+	d->pid = task->tgid;
+	d->tid = task->pid;
+	d->fd = fd;
+	d->inode = inode_of(sk);
+	copy8(d->command, task->group_leader->comm);
+	copy8(d->command + 8, task->group_leader->comm + 8);
 }
 
-/* Lists the half-closed sockets of watched namespaces that processes hold. */
+/* Lists the descriptors that refer to half-closed sockets of watched namespaces, and adds missing sockets to the set. */
 SEC("iter/task_file")
 int walk(struct bpf_iter__task_file *ctx)
 {
@@ -138,32 +139,32 @@ int walk(struct bpf_iter__task_file *ctx)
 	int state = sk->__sk_common.skc_state;
 	if (!half_closed(state))
 		return 0;
-	struct holding h = {};
+	struct owned_socket o = {};
 	__u64 cookie = bpf_get_socket_cookie(sk);
-	read_holder(&h.holder, task, ctx->fd, sk);
-	read_look(&h.look, tp, state, netns, cookie);
+	read_descriptor(&o.descriptor, task, ctx->fd, sk);
+	read_snapshot(&o.snapshot, tp, state, netns, cookie);
 	if (!bpf_map_lookup_elem(&sockets, &cookie)) {
-		put(cookie, &h.look, BPF_NOEXIST);
-		/* It may have left before it was put in: then nobody else will take it out. What is too quick even
-		 * for this is left to who reads the set. */
+		put(cookie, &o.snapshot, BPF_NOEXIST);
+		/* If the socket has left the state before it was inserted, state_change does not delete it. A change after
+		 * this check is still missed: an audit in user space removes such an entry. */
 		if (!half_closed(sk->__sk_common.skc_state))
 			drop(cookie);
 	}
-	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+	bpf_seq_write(ctx->meta->seq, &o, sizeof(o));
 	return 0;
 }
 
-/* Lists the TCP sockets that processes hold. */
+/* Lists the descriptors that refer to TCP sockets. */
 SEC("iter/task_file")
-int holders(struct bpf_iter__task_file *ctx)
+int descriptors(struct bpf_iter__task_file *ctx)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct sock *sk = task && file ? socket_of(file) : NULL;
 	if (!sk || sk->sk_protocol != IPPROTO_TCP)
 		return 0;
-	struct holder h = {};
-	read_holder(&h, task, ctx->fd, sk);
-	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
+	struct descriptor d = {};
+	read_descriptor(&d, task, ctx->fd, sk);
+	bpf_seq_write(ctx->meta->seq, &d, sizeof(d));
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* Copyright The halfclose Authors
  * SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
  *
- * What the programs read of the kernel: names and types of its own, and no more fields than are used. Where they
- * are is looked up in the running kernel's BTF when the programs are loaded.
+ * The kernel's types with the fields that the programs read. The loader finds the offsets of these fields in the
+ * running kernel's BTF (CO-RE).
  */
 #pragma once
 
@@ -80,7 +80,7 @@ struct ipv6_pinfo {
 
 struct inet_sock {
 	struct sock sk;
-	struct ipv6_pinfo *pinet6; /* a kernel without IPv6 has none */
+	struct ipv6_pinfo *pinet6; /* only with CONFIG_IPV6 */
 	int mc_index;
 };
 
@@ -136,7 +136,7 @@ struct bpf_iter__task_file {
 /* include/net/tcp_states.h */
 enum { TCP_FIN_WAIT2 = 5, TCP_CLOSE_WAIT = 8 };
 
-/* enum sock_flags of include/net/sock.h: no process owns the socket any more. */
+/* enum sock_flags of include/net/sock.h: the socket is an orphan. */
 enum { SOCK_DEAD = 0 };
 
 /* include/linux/socket.h and include/uapi/linux/in.h */
