@@ -111,7 +111,7 @@ func TestNamespacesAreCompleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := e.completeRegistered("we"); !slices.Equal(got, []string{"web\t/run/netns/web"}) {
+	if got := e.completeRegistered(t.Context(), "we"); !slices.Equal(got, []string{"web\t/run/netns/web"}) {
 		t.Errorf("registrations are completed with %q", got)
 	}
 	code, stdout, _ := call(t, map[string]string{"HALFCLOSE_STATE_DIR": e.stateDir}, "__complete", "unregister", "w")

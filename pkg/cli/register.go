@@ -74,7 +74,7 @@ socket gets the more conservative verdict of both policies.`,
 			if err != nil {
 				return err
 			}
-			r, err := e.register(args[0], cmd.Flags().Changed("name"), state.Record{
+			r, err := e.register(cmd.Context(), args[0], cmd.Flags().Changed("name"), state.Record{
 				Attachment: state.ManualAttachment(name), Layers: policy.Layers{Network: layer, PodOverrides: policy.OverridesNone},
 			}, allowHost)
 			if err != nil {
@@ -100,7 +100,7 @@ func oneNetns(_ *cobra.Command, args []string) error {
 }
 
 // register records the namespace that arg names. rec has the policy, and the name if named.
-func (e *env) register(arg string, named bool, rec state.Record, allowHost bool) (registration, error) {
+func (e *env) register(ctx context.Context, arg string, named bool, rec state.Record, allowHost bool) (registration, error) {
 	where, err := locate(arg, hostfs.NetnsDirs())
 	if err != nil {
 		return registration{}, err
@@ -150,7 +150,7 @@ func (e *env) register(arg string, named bool, rec state.Record, allowHost bool)
 		return registration{}, err
 	}
 	r.Record = rec
-	return r, e.put(&r)
+	return r, e.put(ctx, &r)
 }
 
 // afterRegister says what will become of the registration: the reaper is asked, if one runs.

@@ -105,7 +105,7 @@ func TestRegistrationAsPrinted(t *testing.T) {
 // recordsIn reads the records of a state directory.
 func recordsIn(t *testing.T, dir string) []state.Record {
 	t.Helper()
-	listing, err := state.New(dir).List()
+	listing, err := state.New(dir).List(t.Context())
 	if err != nil || len(listing.Problems) > 0 {
 		t.Fatal(err, listing.Problems)
 	}

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +16,8 @@ import (
 )
 
 // put writes the record, in place of earlier registrations of the namespace.
-func (e *env) put(r *registration) error {
-	listing, err := e.store().List()
+func (e *env) put(ctx context.Context, r *registration) error {
+	listing, err := e.store().List(ctx)
 	if err != nil {
 		return err
 	}

@@ -45,11 +45,11 @@ namespace need not be there any more. What CNI recorded stays until its DEL.`,
   halfclose unregister /run/docker/netns/1a2b
   halfclose unregister pid-4711    # what register calls a process's namespace`,
 		Args: oneNetns,
-		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 || isPath(toComplete) {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return e.completeRegistered(toComplete), cobra.ShellCompDirectiveNoFileComp
+			return e.completeRegistered(cmd.Context(), toComplete), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := e.checkStateDir(); err != nil {
@@ -67,9 +67,9 @@ namespace need not be there any more. What CNI recorded stays until its DEL.`,
 }
 
 // completeRegistered lists the registrations whose names begin as toComplete does.
-func (e *env) completeRegistered(toComplete string) []string {
+func (e *env) completeRegistered(ctx context.Context, toComplete string) []string {
 	var names []string
-	listing, err := e.store().List()
+	listing, err := e.store().List(ctx)
 	if err != nil {
 		return nil // a shell that completes has no place for it
 	}
@@ -84,7 +84,7 @@ func (e *env) completeRegistered(toComplete string) []string {
 // unregister deletes the record that was made by hand of what arg names.
 func (e *env) unregister(ctx context.Context, arg string) (unregistration, error) {
 	u := unregistration{StillRecorded: []state.Attachment{}, Notes: []string{}} // never null
-	listing, err := e.store().List()
+	listing, err := e.store().List(ctx)
 	if err != nil {
 		return u, err
 	}

@@ -5,12 +5,16 @@ package daemon_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/cli"
 	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/systemlog"
@@ -35,6 +39,9 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 		{name: "of a state directory whose path is too long", args: []string{"--state-dir", long}, code: 2, says: "has 96 bytes"},
 		{name: "of no state directory", args: []string{"--state-dir", ""}, code: 2, says: "--state-dir is a directory"},
 		{name: "of a log file that is none", prepare: func(dir string) error { return os.MkdirAll(filepath.Join(dir, "reaper.log"), 0o700) }, code: 1, says: "open log file"},
+		{name: "of a FIFO in the place of the log file", prepare: func(dir string) error {
+			return errors.Join(os.Mkdir(dir, 0o700), unix.Mkfifo(filepath.Join(dir, "reaper.log"), 0o600))
+		}, code: 1, says: "open log file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := os.Stat(systemlog.DefaultJournalSocket); err == nil && strings.Contains(tt.says, "log file") {
@@ -61,9 +68,12 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 			if len(syslog) != 1 || !strings.HasPrefix(syslog[0], "reaper ends ") || !strings.Contains(syslog[0], tt.says) {
 				t.Errorf("in the system log: %q", syslog)
 			}
+			if !tt.file {
+				return
+			}
 			log, err := os.ReadFile(filepath.Join(dir, "reaper.log"))
 			said := strings.ReplaceAll(string(log), `\"`, `"`)
-			if tt.file && (err != nil || !strings.Contains(said, tt.says) || strings.Count(said, "\n") != 1) {
+			if err != nil || !strings.Contains(said, tt.says) || strings.Count(said, "\n") != 1 {
 				t.Errorf("in the file: %q, %v", log, err)
 			}
 		})
@@ -84,5 +94,56 @@ func TestAReaperThatWasNotAutoStartedLeavesNoTrace(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
 		t.Errorf("in the state directory: %v, %v", files, err)
+	}
+}
+
+// A reaper runs as root: whatever another user put into such a directory must not lead it to root's files.
+func TestAReaperRefusesAStateDirectoryThatAnotherUserCanWriteTo(t *testing.T) {
+	const text = "root's own"
+	for name, spoil := range map[string]func(dir string) error{
+		"of another user": func(dir string) error { return os.Chown(dir, 65534, -1) },
+		"open to all":     func(dir string) error { return os.Chmod(dir, 0o777) },
+	} {
+		for _, auto := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, auto %v", name, auto), func(t *testing.T) {
+				target := filepath.Join(t.TempDir(), "target")
+				if err := os.WriteFile(target, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				dir := t.TempDir()
+				for _, file := range []string{"reaper.lock", "reaper.log", "reaper.sock", "candidates"} {
+					if err := os.Symlink(target, filepath.Join(dir, file)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := spoil(dir); err != nil {
+					nstest.NeedPrivilege(t, "give a directory to another user", err)
+				}
+				var stderr bytes.Buffer
+				logged := 0
+				reaper := daemon.Command(daemon.Environment{
+					Getenv: func(string) string { return "" },
+					Syslog: func(string, ...any) { logged++ },
+				})
+				args := []string{"reaper", "--state-dir", dir}
+				if auto {
+					args = append(args, "--auto")
+				}
+				code := cli.Main(args, &stderr, &stderr, reaper)
+				if code != 1 || !strings.Contains(stderr.String(), dir) || !strings.Contains(stderr.String(), "run ch") {
+					t.Errorf("exit code %d: %s", code, stderr.String())
+				}
+				if auto != (logged == 1) {
+					t.Errorf("%d lines in the system log", logged)
+				}
+				info, err := os.Stat(target)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := os.ReadFile(target); err != nil || string(got) != text || info.Mode() != 0o644 {
+					t.Errorf("the links' target has %q, %v, %v", got, info.Mode(), err)
+				}
+			})
+		}
 	}
 }

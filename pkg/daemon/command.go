@@ -109,7 +109,7 @@ func (c *command) traced(cmd *cobra.Command, err error) error {
 	}
 	dir, _ := cmd.Flags().GetString(stateDirFlag)           // the flag's value may be the mistake
 	c.Syslog("reaper ends", "error", err, "state_dir", dir) // prose:ok: an output, as it was
-	if filepath.IsAbs(dir) {
+	if filepath.IsAbs(dir) && state.CheckDir(dir) == nil {
 		_ = logging.Trace(state.New(dir).LogPath(), "reaper ends", "error", err) // the directory may be the mistake (prose:ok: an output, as it was)
 	}
 	return err

@@ -98,6 +98,9 @@ func New(cfg Config) (*Daemon, error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
 	}
+	if err := state.CheckDir(cfg.StateDir); err != nil {
+		return nil, fmt.Errorf("use the state directory: %w", err)
+	}
 	var err error
 	d.log, d.logFile, err = logging.New(logging.Options{
 		Level: cfg.LogLevel, Format: cfg.LogFormat, Stderr: cfg.Stderr, Auto: cfg.Auto, File: d.store.LogPath(),

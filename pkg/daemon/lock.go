@@ -32,7 +32,7 @@ type Lock struct {
 // Acquire takes the lock and writes me into the file, for people and other reapers to read. The error is a
 // *HeldError if another process holds the lock.
 func Acquire(path string, me api.Holder) (*Lock, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := hostfs.OpenRegular(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the reaper's lock: %w", err)
 	}
@@ -80,7 +80,7 @@ func (l *Lock) sign(me api.Holder) error {
 // Valid returns nil while the lock's path leads to the locked file. On an error another process has removed or
 // replaced the file, another reaper may hold a lock on the new one, and this reaper must exit.
 func (l *Lock) Valid() error {
-	at, err := os.Stat(l.file.Name())
+	at, err := os.Lstat(l.file.Name())
 	if err != nil {
 		return fmt.Errorf("the reaper's lock is gone: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/daemon"
@@ -165,4 +166,35 @@ func TestLockIsAnErrorWithoutItsDirectory(t *testing.T) {
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Acquire: %v", err)
 	}
+}
+
+func TestLockIsARegularFile(t *testing.T) {
+	t.Parallel()
+	const text = "untouched"
+	target := filepath.Join(t.TempDir(), "target")
+	if err := os.WriteFile(target, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, create := range map[string]func(path string) error{
+		"not a symbolic link": func(path string) error { return os.Symlink(target, path) },
+		"not a FIFO":          func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"not a directory":     func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := lockPath(t)
+			if err := create(path); err != nil {
+				t.Fatal(err)
+			}
+			if l, err := daemon.Acquire(path, api.Holder{}); err == nil {
+				l.Release()
+				t.Error("it was locked")
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if got, err := os.ReadFile(target); err != nil || string(got) != text {
+			t.Errorf("the link's target has %q, %v", got, err)
+		}
+	})
 }

@@ -33,7 +33,7 @@ func (d *Daemon) work(ctx context.Context) error {
 			}
 			return err
 		}
-		if listing, err := d.store.List(); err == nil && len(listing.Records) == 0 {
+		if listing, err := d.store.List(ctx); err == nil && len(listing.Records) == 0 {
 			d.log.Info("reaper ends: there are no attachments", "for", d.cfg.IdleExit) // prose:ok: an output, as it was
 			return nil
 		}

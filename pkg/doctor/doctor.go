@@ -152,7 +152,7 @@ func look(ctx context.Context, cfg Config) *world {
 	start(ctx, &l, &w.modeFile, "the mode switch", func(context.Context) switchFile { return inspectSwitch(cfg.SwitchPath) })
 	start(ctx, &l, &w.mounts, "the mounts", func(context.Context) mounts { return inspectMounts(cfg.HostRoot) })
 	start(ctx, &l, &w.cni, "the network configurations", func(ctx context.Context) chains { return inspectChains(ctx, cfg) })
-	start(ctx, &l, &w.records, "the records", func(context.Context) records { return inspectRecords(store, cfg.HostRoot) })
+	start(ctx, &l, &w.records, "the records", func(ctx context.Context) records { return inspectRecords(ctx, store, cfg.HostRoot) })
 	start(ctx, &l, &w.named, "the namespaces with a name", func(context.Context) named { return inspectNamed(cfg.HostRoot) })
 	start(ctx, &l, &w.reaper, "the reaper", func(ctx context.Context) running { return askReaper(ctx, store.SocketPath()) })
 	l.wait()

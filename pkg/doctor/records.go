@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"time"
@@ -33,9 +34,9 @@ type recorded struct {
 	lives bool // its netns is there, though the path does not lead to it
 }
 
-func inspectRecords(store *state.Store, root string) records {
+func inspectRecords(ctx context.Context, store *state.Store, root string) records {
 	r := records{root: hostfs.Dir(root)}
-	listing, err := store.List()
+	listing, err := store.List(ctx)
 	if err != nil {
 		r.err = err
 		return r

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
@@ -22,8 +21,6 @@ type directory struct {
 	long   error // its path is too long
 	stat   error // of looking at it
 	isDir  bool
-	mode   fs.FileMode
-	owner  int
 	fs     filesystem // of it, or of the deepest directory on the way to it
 	write  error      // of writing in it, or there
 	shared sameness   // with the host's directory of that path
@@ -43,10 +40,7 @@ func inspectStateDir(store *state.Store, root string) directory {
 	d := directory{path: store.Dir(), long: launch.CheckStateDir(store.Dir())}
 	info, err := os.Stat(d.path)
 	if d.stat = err; err == nil {
-		d.isDir, d.mode = info.IsDir(), info.Mode().Perm()
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			d.owner = int(st.Uid)
-		}
+		d.isDir = info.IsDir()
 	}
 	d.fs = inspectFilesystem(deepest(d.path))
 	d.write = store.Probe()
@@ -87,9 +81,6 @@ func judgeStateDir(d directory, p process) []Finding {
 			Do: d.long.Error(),
 		})
 	}
-	if d.stat == nil && d.isDir {
-		all = append(all, judgeSafety(d, p)...)
-	}
 	all = append(all, judgeFilesystem(d)...)
 	return append(all, judgeShared(d, p.mountNS)...)
 }
@@ -98,10 +89,13 @@ func judgeStateDir(d directory, p process) []Finding {
 func judgeDirectory(d directory, p process) Finding {
 	f := Finding{Check: "state-dir"}
 	absent := errors.Is(d.stat, fs.ErrNotExist)
+	unsafe, isUnsafe := errors.AsType[*state.UnsafeDirError](d.write)
 	switch {
 	case d.stat == nil && !d.isDir:
 		f.Level, f.What = Fail, d.path+" is there, but no directory"
 		f.Do = fmt.Sprintf("remove it, or set %s to a directory, for plugin and reaper alike", state.EnvDir)
+	case isUnsafe:
+		f.Level, f.What, f.Do = Fail, unsafe.Problem()+": plugin and reaper refuse it", unsafe.Remedy()
 	case d.write != nil && errors.Is(d.write, fs.ErrPermission) && p.uid != 0:
 		f.Level, f.What = Warn, fmt.Sprintf("%s cannot be written to by user %d: %v", d.path, p.uid, d.write)
 		f.Do = "run it as root, as the plugin is"
@@ -117,24 +111,6 @@ func judgeDirectory(d directory, p process) Finding {
 		f.What = fmt.Sprintf("%s can be written to (%s)", d.path, d.fs.name())
 	}
 	return f
-}
-
-// judgeSafety says whether somebody else can decide what is destroyed.
-func judgeSafety(d directory, p process) []Finding {
-	var all []Finding
-	if p.uid == 0 && d.owner != 0 {
-		all = append(all, Finding{
-			Check: "state-dir", Level: Warn, What: fmt.Sprintf("%s belongs to user %d, who can decide what is destroyed", d.path, d.owner),
-			Do: "chown root: " + d.path,
-		})
-	}
-	if d.mode&0o022 != 0 {
-		all = append(all, Finding{
-			Check: "state-dir", Level: Warn, What: fmt.Sprintf("%s has mode %#o: others than its owner can decide what is destroyed", d.path, d.mode),
-			Do: "chmod 700 " + d.path,
-		})
-	}
-	return all
 }
 
 func judgeFilesystem(d directory) []Finding {

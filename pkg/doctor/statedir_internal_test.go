@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func TestTheStateDirectoryIsJudgedByWhoCanWriteThereAndWhatItIsOn(t *testing.T) 
 		wants  []want
 	}{
 		{"a good one", func(*directory) {}, root(), []want{usable}},
-		{"none yet", func(d *directory) { d.stat, d.isDir, d.mode = fs.ErrNotExist, false, 0 }, root(), []want{{"state-dir", OK, "is not there yet, and can be made", ""}}},
+		{"none yet", func(d *directory) { d.stat, d.isDir = fs.ErrNotExist, false }, root(), []want{{"state-dir", OK, "is not there yet, and can be made", ""}}},
 		{"a file", func(d *directory) { d.isDir, d.write = false, unix.ENOTDIR }, root(), []want{{"state-dir", Fail, "no directory", "remove it, or set HALFCLOSE_STATE_DIR"}}},
 		{"a read-only one", func(d *directory) { d.write = unix.EROFS }, root(), []want{{"state-dir", Fail, "read-only file system", "another directory"}}},
 		{"one that is full", func(d *directory) { d.write, d.fs.bytes = unix.ENOSPC, 8<<10 }, root(), []want{
@@ -41,9 +42,10 @@ func TestTheStateDirectoryIsJudgedByWhoCanWriteThereAndWhatItIsOn(t *testing.T) 
 		{"one with few inodes", func(d *directory) { d.fs.inodes = 12 }, root(), []want{usable, {"state-dir", Warn, "only 12 inodes are left", "df -i"}}},
 		{"another's, to a user", func(d *directory) { d.write = denied }, nobody, []want{{"state-dir", Warn, "by user 65534", "run it as root"}}},
 		{"one that cannot be looked at", func(d *directory) { d.stat = denied }, nobody, []want{{"state-dir", Warn, "cannot be looked at", "run it as root"}}},
-		{"another's, to root", func(d *directory) { d.owner = 1000 }, root(), []want{usable, {"state-dir", Warn, "belongs to user 1000", "chown root: /run/halfclose"}}},
-		{"one that others can write to", func(d *directory) { d.mode = 0o770 }, root(), []want{usable, {"state-dir", Warn, "has mode 0770", "chmod 700 /run/halfclose"}}},
-		{"one that others can read", func(d *directory) { d.mode = 0o755 }, root(), []want{usable}},
+		{"of another user", func(d *directory) {
+			d.write = fmt.Errorf("write: %w", &state.UnsafeDirError{Path: d.path, UID: 1000, Mode: 0o700, Foreign: true})
+		}, root(), []want{{"state-dir", Fail, "belongs to user 1000", "chown root: /run/halfclose"}}},
+		{"writable by others", func(d *directory) { d.write = &state.UnsafeDirError{Path: d.path, Mode: 0o770} }, root(), []want{{"state-dir", Fail, "has mode 0770", "chmod go-w /run/halfclose"}}},
 		{"a path that is too long", func(d *directory) { d.long = errors.New("use a shorter path") }, root(), []want{usable, {"state-dir", Fail, "is too long", "shorter path"}}},
 		{"on another machine", func(d *directory) { d.fs = on(unix.NFS_SUPER_MAGIC) }, root(), []want{
 			{"state-dir", OK, "(nfs)", ""}, {"state-dir", Warn, "is on nfs", "/run"},
@@ -63,7 +65,7 @@ func TestTheStateDirectoryIsJudgedByWhoCanWriteThereAndWhatItIsOn(t *testing.T) 
 		{"not there on the host", func(d *directory) { d.shared = hostHasNone }, inside, []want{usable, {"state-dir", Warn, "the host has no /run/halfclose yet", "hostPath"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := directory{path: "/run/halfclose", isDir: true, mode: 0o700, fs: tmpfs}
+			d := directory{path: "/run/halfclose", isDir: true, fs: tmpfs}
 			tt.change(&d)
 			expect(t, judgeStateDir(d, tt.by), tt.wants...)
 		})
@@ -82,13 +84,13 @@ func TestARealStateDirectoryIsSeenAsItIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := func(path, hostRoot string) directory { return inspectStateDir(state.New(path), hostRoot) }
-	if d := at(there, ""); d.stat != nil || !d.isDir || d.mode != 0o700 || d.owner != os.Geteuid() || d.write != nil || d.long != nil || d.fs.kind == 0 || d.fs.bytes == 0 {
+	if d := at(there, ""); d.stat != nil || !d.isDir || d.write != nil || d.long != nil || d.fs.kind == 0 || d.fs.bytes == 0 {
 		t.Errorf("one that is there: %+v", d)
 	}
 	if d := at(filepath.Join(dir, "a/b/c"), ""); !errors.Is(d.stat, fs.ErrNotExist) || d.write != nil || d.fs.kind == 0 {
 		t.Errorf("one that is not there: %+v", d)
 	}
-	if d := at(filepath.Join(dir, "open"), ""); d.mode != 0o777 {
+	if d := at(filepath.Join(dir, "open"), ""); !isUnsafe(d.write) {
 		t.Errorf("one that is open to all: %+v", d)
 	}
 	if d := at(filepath.Join(dir, "file"), ""); d.isDir || d.write == nil {
@@ -141,4 +143,9 @@ func mustNames(t *testing.T, dir string) (names []string) {
 		names = append(names, e.Name())
 	}
 	return names
+}
+
+func isUnsafe(err error) bool {
+	_, ok := errors.AsType[*state.UnsafeDirError](err)
+	return ok
 }

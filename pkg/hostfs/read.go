@@ -35,6 +35,29 @@ func ReadFile(path string, limit, flags int) ([]byte, error) {
 	return data, err
 }
 
+// OpenRegular opens a regular file in the process's own root, or creates it with mode if flags have O_CREATE. Anything else
+// at the path, a symbolic link too, is a NotRegularError and does not block.
+func OpenRegular(path string, flags int, mode fs.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, mode)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) { // a link, or a FIFO without a reader
+		if info, statErr := os.Lstat(path); statErr == nil && !info.Mode().IsRegular() {
+			err = &fs.PathError{Op: "open", Path: path, Err: &NotRegularError{info.Mode()}}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: &NotRegularError{info.Mode()}}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // ReadRegular reads a regular file of at most limit bytes from its current offset. The file was opened with
 // O_NONBLOCK, so that a FIFO in its place did not block. info, of before the read, is nil if it is unknown. A
 // TooLargeError comes with the first limit+1 bytes.

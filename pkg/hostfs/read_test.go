@@ -93,3 +93,37 @@ func TestAnInterruptedCallIsRepeated(t *testing.T) {
 		t.Errorf("got %q, %v after %d calls", v, err, calls)
 	}
 }
+
+func TestOpenRegularOpensNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	target := filepath.Join(dir, "target")
+	if err := os.WriteFile(target, []byte("untouched"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, create := range map[string]func(path string) error{
+		"a symbolic link":           func(path string) error { return os.Symlink(target, path) },
+		"a link that leads nowhere": func(path string) error { return os.Symlink(filepath.Join(dir, "absent"), path) },
+		"a FIFO":                    func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a directory":               func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		for access, flags := range map[string]int{"to read": os.O_RDONLY, "to append": os.O_WRONLY | os.O_APPEND | os.O_CREATE, "to change": os.O_RDWR | os.O_CREATE} {
+			t.Run(name+" "+access, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "x")
+				if err := create(path); err != nil {
+					t.Fatal(err)
+				}
+				f, err := hostfs.OpenRegular(path, flags, 0o600)
+				if err == nil {
+					f.Close()
+					t.Error("it was opened")
+				}
+			})
+		}
+	}
+	if text, err := os.ReadFile(target); err != nil || string(text) != "untouched" {
+		t.Errorf("the link's target has %q, %v", text, err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v, want the target alone", entries, err)
+	}
+}

@@ -19,6 +19,7 @@ import (
 
 	"gopkg.in/natefinch/lumberjack.v2"
 
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
@@ -138,7 +139,7 @@ func lineHandler(w io.Writer, opts Options, times bool) slog.Handler {
 // openFile opens the rotated file. It opens the file once by itself first, because lumberjack would only
 // do so at the first line, and with nobody to tell.
 func openFile(path string) (io.WriteCloser, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := hostfs.OpenRegular(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}

@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -54,8 +55,11 @@ type inertRecord struct {
 // census reads all records, sorts them by what can be done about them, and prunes what has been of no use
 // for long. What cannot be read for now still counts as it was read last, and holds its netns: a registration is lost
 // only when its record is.
-func (w *watcher) census(now monotime.Time) census {
-	listing, err := w.store.List()
+func (w *watcher) census(ctx context.Context, now monotime.Time) census {
+	listing, err := w.store.List(ctx)
+	if ctx.Err() != nil {
+		return w.last
+	}
 	if err != nil {
 		w.warnings.fail(WarnRecords, "list the attachments: the earlier ones stay registered, observing only", "error", err)
 		c := w.last

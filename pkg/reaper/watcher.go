@@ -77,7 +77,10 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 		}
 	}
 	for {
-		w.last = w.census(w.clock.Now())
+		w.last = w.census(ctx, w.clock.Now())
+		if ctx.Err() != nil { // the records may not all have been read
+			return nil
+		}
 		take(w.last)
 		if taken != nil {
 			close(taken)

@@ -71,8 +71,8 @@ func identify(t *testing.T, ns *nstest.NS) netns.Identity {
 }
 
 // count takes a census as the watcher does.
-func count(w *watcher, at monotime.Time) census {
-	w.last = w.census(at)
+func count(ctx context.Context, w *watcher, at monotime.Time) census {
+	w.last = w.census(ctx, at)
 	return w.last
 }
 
@@ -111,23 +111,23 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	half("endedhalf@eth0:1-1.json", "")
 	half("livehalf@eth0:"+state.KeyOf(identify(t, ns)).String()+".json", "")
 
-	c := count(w, moment(0))
+	c := count(t.Context(), w, moment(0))
 	if len(c.records) != 1 || c.records[0].ContainerID != "used" || len(c.inert) != 4 || len(c.problems) != 4 {
 		t.Fatalf("%d records, %d inert, %d problems", len(c.records), len(c.inert), len(c.problems))
 	}
-	count(w, moment(pruneAfter-1))
+	count(t.Context(), w, moment(pruneAfter-1))
 	if got := left(t, w); got != "elsewhere endedhalf gone half livehalf oldhalf rebooted replaced used" {
 		t.Errorf("too soon, what is left is %s", got)
 	}
 	// One is put again meanwhile, and its time begins anew as it has a namespace for a while.
 	put(t, w, "replaced", in)
-	count(w, moment(pruneAfter-1))
+	count(t.Context(), w, moment(pruneAfter-1))
 	put(t, w, "replaced")
-	count(w, moment(pruneAfter))
+	count(t.Context(), w, moment(pruneAfter))
 	if got := left(t, w); got != "half livehalf rebooted replaced used" {
 		t.Errorf("after ten minutes what is left is %s", got)
 	}
-	count(w, moment(2*pruneAfter))
+	count(t.Context(), w, moment(2*pruneAfter))
 	if got := left(t, w); got != "half livehalf rebooted used" { // what seems of another boot may be damaged
 		t.Errorf("after ten more what is left is %s", got)
 	}
@@ -163,7 +163,7 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	if c := count(w, moment(0)); len(c.records) != 3 || len(files()) > 0 {
+	if c := count(t.Context(), w, moment(0)); len(c.records) != 3 || len(files()) > 0 {
 		t.Errorf("%d records, held by %q, want three and none", len(c.records), files())
 	}
 	if err := process.Process.Kill(); err != nil {
@@ -202,7 +202,7 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 	}
 	want := []string{"alien", "boot", "dir", "empty", "half", "halfboot", "link", "newer", "nul", "process", "word"}
 	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
-		c := count(w, moment(at))
+		c := count(t.Context(), w, moment(at))
 		if len(c.records) != 2 || !slices.Equal(files(), want) {
 			t.Errorf("after %v: %d records, held by %q, want two and %q", at, len(c.records), files(), want)
 		}
@@ -240,7 +240,7 @@ func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 	} {
 		tc.change()
 		before := w.resolutions
-		c := count(w, moment(0))
+		c := count(t.Context(), w, moment(0))
 		if got := w.resolutions - before; got != tc.want {
 			t.Errorf("census %d resolves %d times, want %d", i, got, tc.want)
 		}
@@ -266,7 +266,7 @@ func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 	}
 	put(t, w, "used", in(ns))
 	held := func(c census) bool { return len(c.heldBy(identify(t, ns))) > 0 }
-	if c := count(w, moment(0)); len(c.records) != 1 || held(c) {
+	if c := count(t.Context(), w, moment(0)); len(c.records) != 1 || held(c) {
 		t.Fatalf("%d records, held: %v", len(c.records), held(c))
 	}
 	dir := w.store.AttachmentsDir()
@@ -277,7 +277,7 @@ func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		c := count(w, moment(0))
+		c := count(t.Context(), w, moment(0))
 		if len(c.records) != 1 || !held(c) || len(c.heldBy(identify(t, later))) == 0 {
 			t.Errorf("%d records, held: %v, want one, and every netns", len(c.records), held(c))
 		}
@@ -293,7 +293,7 @@ func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 	if err := os.Rename(dir+".away", dir); err != nil {
 		t.Fatal(err)
 	}
-	if c := count(w, moment(0)); len(c.records) != 1 || held(c) {
+	if c := count(t.Context(), w, moment(0)); len(c.records) != 1 || held(c) {
 		t.Errorf("%d records, held: %v, want one, and not any more", len(c.records), held(c))
 	}
 }
@@ -310,7 +310,7 @@ func TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee(t *testing.T) {
 	put(t, w, "ended", at("/proc/4194305/ns/net")) // more than the kernel's highest pid
 	put(t, w, "gone")
 
-	c := count(w, moment(0))
+	c := count(t.Context(), w, moment(0))
 	if len(c.records) != 0 || len(c.inert) != 4 {
 		t.Fatalf("%d records, %d inert", len(c.records), len(c.inert))
 	}
@@ -319,7 +319,7 @@ func TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee(t *testing.T) {
 			t.Errorf("%s: %s", r.record.ContainerID, r.reason)
 		}
 	}
-	count(w, moment(pruneAfter))
+	count(t.Context(), w, moment(pruneAfter))
 	if got := left(t, w); got != "unmounted" {
 		t.Errorf("after ten minutes what is left is %s", got)
 	}
@@ -336,7 +336,7 @@ func TestWatcherActsOnNoRecordThatLacksTheCookie(t *testing.T) {
 	defer h.Close()
 	put(t, w, "a", func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: h.Stat()} })
 	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
-		c := count(w, moment(at))
+		c := count(t.Context(), w, moment(at))
 		if len(c.records) != 0 || len(c.inert) != 1 || !strings.Contains(c.inert[0].reason, "without a netns cookie") {
 			t.Errorf("after %v: %d records, inert %+v", at, len(c.records), c.inert)
 		}
@@ -351,7 +351,7 @@ func TestWatcherDoesNotPruneTheHostsOwn(t *testing.T) {
 	r := put(t, w, "host")
 	w.never = []netns.Identity{r.Netns.Identity}
 	for _, at := range []time.Duration{0, pruneAfter, 2 * pruneAfter} {
-		c := count(w, moment(at))
+		c := count(t.Context(), w, moment(at))
 		if len(c.inert) != 1 || !strings.Contains(c.inert[0].reason, "--allow-host-netns") || left(t, w) != "host" {
 			t.Errorf("after %v: %+v", at, c.inert)
 		}

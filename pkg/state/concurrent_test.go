@@ -80,7 +80,7 @@ func TestWritersAndReadersAtOnceSeeWholeRecords(t *testing.T) {
 				if got, err := s.Get(variants[0].Attachment); err == nil && !whole(got) || err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("Get = %+v, %v, want a whole record or none", got, err)
 				}
-				l, err := s.List()
+				l, err := s.List(t.Context())
 				if err != nil || len(l.Problems) > 0 || len(l.Records) == 0 || !equal(l.Records[0], stays) {
 					t.Errorf("List = %+v, %v, want no problem, and the record that stays", l, err)
 				}

@@ -78,7 +78,7 @@ func TestADirectoryThatIsThereAlready(t *testing.T) {
 
 func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 	dir := t.TempDir()
-	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "size=1m")
+	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "mode=700,size=1m")
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(t, "mount a read-only file system", err)
 	}
@@ -114,7 +114,7 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
 
 func TestAFullFileSystemKeepsTheOldRecord(t *testing.T) {
 	dir := t.TempDir()
-	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "size=64k")
+	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "mode=700,size=64k")
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(t, "mount a small file system", err)
 	}
@@ -153,7 +153,7 @@ func TestWhatIsInTheWayOfTheDirectoryIsAnError(t *testing.T) {
 	for _, dir := range []string{file, filepath.Join(file, "below"), fifo, filepath.Join(fifo, "below"), held} {
 		s := state.New(dir)
 		_, getErr := s.Get(r.Attachment)
-		_, listErr := s.List()
+		_, listErr := s.List(t.Context())
 		for verb, err := range map[string]error{
 			"Put": s.Put(r), "Get": getErr, "Delete": s.Delete(r.Attachment), "List": listErr, "Prune": s.Prune(),
 			"Probe": s.Probe(),
@@ -176,7 +176,7 @@ func TestADirectoryOfRecordsThatLeadsElsewhereIsRefused(t *testing.T) {
 	}
 	r := record(t, "c", "eth0")
 	plant(t, s, file("c@eth0"), "precious")
-	_, listErr := s.List()
+	_, listErr := s.List(t.Context())
 	for verb, err := range map[string]error{
 		"Put": s.Put(r), "Delete": s.Delete(r.Attachment), "List": listErr, "Prune": s.Prune(file("c@eth0")), "Probe": s.Probe(),
 	} {

@@ -4,6 +4,7 @@
 package state_test
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -87,7 +88,7 @@ func put(tb testing.TB, s *state.Store, records ...state.Record) {
 
 func list(tb testing.TB, s *state.Store) state.Listing {
 	tb.Helper()
-	l, err := s.List()
+	l, err := s.List(context.Background())
 	if err != nil {
 		tb.Fatal(err)
 	}

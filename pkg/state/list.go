@@ -6,6 +6,7 @@ package state
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -58,17 +59,17 @@ type Problem struct {
 	OtherBoot bool
 }
 
-// List reads all records. It errs only when the directory cannot be read; an absent one is an empty
-// Listing. A record that is written or deleted meanwhile may be in the Listing or not.
-func (s *Store) List() (Listing, error) {
-	l, err := s.list()
+// List reads all records until ctx ends. It fails only if ctx ends or the directory cannot be read; an absent
+// directory is an empty Listing. The Listing may or may not have a record that is written or deleted at the same time.
+func (s *Store) List(ctx context.Context) (Listing, error) {
+	l, err := s.list(ctx)
 	if err != nil {
 		return Listing{}, fmt.Errorf("list records: %w", err)
 	}
 	return l, nil
 }
 
-func (s *Store) list() (Listing, error) {
+func (s *Store) list(ctx context.Context) (Listing, error) {
 	root, err := s.openDir()
 	if errors.Is(err, fs.ErrNotExist) {
 		return Listing{}, nil
@@ -79,7 +80,7 @@ func (s *Store) list() (Listing, error) {
 	defer root.Close()
 	// A file that is deleted between the two steps may have been replaced by one that is not among the names.
 	for tries := 0; ; tries++ {
-		l, whole, err := listOnce(root)
+		l, whole, err := listOnce(ctx, root)
 		if err != nil || whole || tries == maxListTries {
 			return l, err
 		}
@@ -90,13 +91,16 @@ func (s *Store) list() (Listing, error) {
 const maxListTries = 3
 
 // listOnce reports whether all files that had a name were there to be read.
-func listOnce(root *os.Root) (l Listing, whole bool, err error) {
+func listOnce(ctx context.Context, root *os.Root) (l Listing, whole bool, err error) {
 	names, err := readNames(root)
 	if err != nil {
 		return Listing{}, false, err
 	}
 	whole = true
 	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return Listing{}, false, err
+		}
 		data, info, err := readFile(root, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			whole = false

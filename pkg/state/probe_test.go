@@ -66,8 +66,8 @@ func TestProbeErrsWhereThereIsNoRoom(t *testing.T) {
 		options string
 		fill    func(dir string) error
 	}{
-		"for the file":     {"size=1m,nr_inodes=2", func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), nil, 0o600) }},
-		"for what it says": {"size=4k", func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o600) }},
+		"for the file":     {"mode=700,size=1m,nr_inodes=2", func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), nil, 0o600) }},
+		"for what it says": {"mode=700,size=4k", func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o600) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -100,7 +100,9 @@ func decode(name string, data []byte) (Record, error) {
 	}
 	// The version first: the rest may have another shape in a newer one.
 	var head struct {
-		Version int `json:"version"`
+		Version int             `json:"version"`
+		Netns   json.RawMessage `json:"netns"`
+		Layers  json.RawMessage `json:"layers"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -111,11 +113,11 @@ func decode(name string, data []byte) (Record, error) {
 	case head.Version < 1:
 		return Record{}, fmt.Errorf("%w: it has no version", ErrInvalid)
 	}
-	var r Record
-	if err := json.Unmarshal(data, &r); err != nil {
+	if err := checkPresent(head.Version, head.Netns, head.Layers); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	if err := checkPresent(data); err != nil {
+	var r Record
+	if err := json.Unmarshal(data, &r); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if r.Attachment != a {
@@ -141,21 +143,19 @@ func decode(name string, data []byte) (Record, error) {
 // checkPresent checks that a record has those fields for which the zero value would stand for something. A cookie is 0 only
 // where the kernel has none to give; left out, it would stand for any namespace of the inode number, and those are reused.
 // Layers without a value are those of a network that says nothing.
-func checkPresent(data []byte) error {
-	var r struct {
-		Version int `json:"version"`
-		Netns   struct {
-			Cookie *uint64 `json:"cookie"`
-		} `json:"netns"`
-		Layers *json.RawMessage `json:"layers"`
+func checkPresent(version int, netnsObject, layers json.RawMessage) error {
+	var ns struct {
+		Cookie *uint64 `json:"cookie"`
 	}
-	err := json.Unmarshal(data, &r)
+	if len(netnsObject) > 0 {
+		if err := json.Unmarshal(netnsObject, &ns); err != nil {
+			return err
+		}
+	}
 	switch {
-	case err != nil:
-		return err
-	case r.Netns.Cookie == nil:
+	case ns.Cookie == nil:
 		return errors.New("no netns cookie")
-	case r.Layers == nil && r.Version != version1:
+	case version != version1 && (len(layers) == 0 || string(layers) == "null"):
 		return errors.New("no policy layers")
 	}
 	return nil

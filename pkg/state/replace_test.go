@@ -118,7 +118,7 @@ func TestDeleteRemovesEachFileOfItsAttachment(t *testing.T) {
 
 func TestTheRecordsOfAContainerCanBeDroppedFromAFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "size=64k,nr_inodes=8")
+	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "mode=700,size=64k,nr_inodes=8")
 	if errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(t, "mount a small file system", err)
 	}

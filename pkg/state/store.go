@@ -5,6 +5,7 @@ package state
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,8 +27,9 @@ const EnvDir = "HALFCLOSE_STATE_DIR"
 const (
 	dirPerm  = 0o700
 	filePerm = 0o600
-	// maxFileSize bounds what is read of a record, and so what is written.
-	maxFileSize = 1 << 20
+	// maxFileSize bounds a record in bytes, for reading and for writing. The largest record that pkg/policy allows, with
+	// 64 rules of 16 elements in each list and annotations of 256 KiB, has 720 KiB.
+	maxFileSize = 768 << 10
 	// attachmentsDir is the directory of the records, in the state directory.
 	attachmentsDir = "attachments"
 )
@@ -159,13 +161,16 @@ func (s *Store) makeDirs() (*os.Root, error) {
 		return nil, err
 	}
 	defer parent.Close()
+	if err := checkRoot(parent, s.dir); err != nil {
+		return nil, err
+	}
 	if err := parent.Mkdir(attachmentsDir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	if err := restrict(parent); err != nil {
 		return nil, err
 	}
-	return openAttachments(parent)
+	return s.openChecked(parent)
 }
 
 // restrict gives the directory of the records mode 0700 if it has another, from the umask or of old.
@@ -195,9 +200,35 @@ func makeDir(dir string) error {
 	return os.Chmod(dir, dirPerm)
 }
 
-// openDir opens the directory of the records. Nothing outside of it can be reached through what it returns,
-// and it is never outside of the state directory itself.
+// openDir opens the directory of the records for reading. It fails if another user can write to the state directory.
+// Neither the directory nor a path below it can lead out of the state directory.
 func (s *Store) openDir() (*os.Root, error) {
+	parent, err := openDirectory(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	if err := checkRoot(parent, s.dir); err != nil {
+		return nil, err
+	}
+	return s.openChecked(parent)
+}
+
+// openChecked opens the directory of the records unless another user can write to it.
+func (s *Store) openChecked(parent *os.Root) (*os.Root, error) {
+	root, err := openAttachments(parent)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRoot(root, s.AttachmentsDir()); err != nil {
+		root.Close()
+		return nil, err
+	}
+	return root, nil
+}
+
+// openToRemove opens the directory of the records for removing some of them, which is safe whoever can write there.
+func (s *Store) openToRemove() (*os.Root, error) {
 	parent, err := openDirectory(s.dir)
 	if err != nil {
 		return nil, err
@@ -295,7 +326,7 @@ func (s *Store) Remove(r Record) error {
 func (s *Store) DeleteSharing(id string, in Netns) (files []string, err error) {
 	samePath := make(map[string]bool)
 	if in.Inode == 0 {
-		listing, listErr := s.List()
+		listing, listErr := s.List(context.Background())
 		err = listErr
 		for _, r := range listing.Records {
 			if name, nameErr := r.FileName(); nameErr == nil && in.Path != "" && r.Netns.Path == in.Path {
@@ -331,7 +362,7 @@ func (s *Store) remove(match func(name string) bool) error {
 
 // removeRead is remove for a match that may have to read the file: as much as there is of it.
 func (s *Store) removeRead(match func(name string, read func() []byte) bool) error {
-	root, err := s.openDir()
+	root, err := s.openToRemove()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -146,7 +146,7 @@ func TestWhatIsNoRecordIsNotWritten(t *testing.T) {
 		"without a netns inode":                  {func(r *state.Record) { r.Netns.Inode = 0 }, "inode"},
 		"with podOverrides of none of the kinds": {func(r *state.Record) { r.Layers.PodOverrides = 99 }, "podOverrides"},
 		"with a bad container":                   {func(r *state.Record) { r.ContainerID = "../c" }, "containerID"},
-		"too large to read back":                 {func(r *state.Record) { r.Warnings = []string{strings.Repeat("w", 1<<20)} }, "bytes"},
+		"too large to read back":                 {func(r *state.Record) { r.Warnings = []string{strings.Repeat("w", state.MaxFileSize)} }, "bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)

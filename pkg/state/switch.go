@@ -63,6 +63,9 @@ func SwitchPath(dir string) string {
 // LoadSwitch reads the switch, and reports whether it is set: where there is no file it is not. On an error it may have
 // been set to anything; the caller must be as conservative as mode observe.
 func LoadSwitch(path string) (Switch, bool, error) {
+	if unsafe, ok := errors.AsType[*UnsafeDirError](CheckDir(filepath.Dir(path))); ok {
+		return Switch{}, false, fmt.Errorf("read switch %s: %w", path, unsafe)
+	}
 	s, err := loadSwitch(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = checkAbsent(path); err == nil {
@@ -172,5 +175,8 @@ func storeSwitch(path string, s Switch) error {
 		return &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(fd)
+	if err := checkFD(fd, dir); err != nil {
+		return err
+	}
 	return replaceIn(fd, filepath.Base(path), data, acrossReboots)
 }

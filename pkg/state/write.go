@@ -46,12 +46,15 @@ func (s *Store) openMade() (fd int, ok bool) {
 		return -1, false
 	}
 	defer unix.Close(parent)
+	if checkFD(parent, s.dir) != nil {
+		return -1, false
+	}
 	fd, err = openat(parent, attachmentsDir, flags|unix.O_NOFOLLOW)
 	if err != nil {
 		return -1, false
 	}
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Mode&0o7777 != dirPerm {
+	if unix.Fstat(fd, &st) != nil || st.Mode&0o7777 != dirPerm || checkOwner(s.AttachmentsDir(), st) != nil {
 		_ = unix.Close(fd)
 		return -1, false
 	}

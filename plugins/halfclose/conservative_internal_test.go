@@ -140,7 +140,7 @@ func TestGCRemovesTheRecordThatIsNotValidAndNoOtherOfItsAttachment(t *testing.T)
 	}
 	none := object{"cni.dev/valid-attachments": []int{}}
 	n.call(t, "GC", chained("1.1.0").with(object{"name": "red"}).with(none)).silent(t)
-	l, err := n.store.List()
+	l, err := n.store.List(t.Context())
 	if err != nil || len(l.Records) != 1 || l.Records[0].Network != "blue" {
 		t.Errorf("left are %+v (%v), want the record of blue", l.Records, err)
 	}

@@ -218,7 +218,7 @@ func joined(r state.Record) policy.Policy {
 // recorded returns the attachments that have a record.
 func (n *node) recorded(t *testing.T) []state.Attachment {
 	t.Helper()
-	l, err := n.store.List()
+	l, err := n.store.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"slices"
 
@@ -26,7 +27,7 @@ func (p *plugin) gc(args *skel.CmdArgs) error {
 	if !listed {
 		return nil
 	}
-	listing, err := p.store.List()
+	listing, err := p.store.List(context.Background())
 	if err != nil {
 		return types.NewError(types.ErrIOFailure, "no record was removed", err.Error())
 	}

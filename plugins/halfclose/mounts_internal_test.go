@@ -25,7 +25,7 @@ func (n *node) readOnly() error {
 
 // cramped mounts a small file system on the state directory. It is for inMounts.
 func (n *node) cramped() error {
-	return unix.Mount("halfclose", n.store.Dir(), "tmpfs", unix.MS_NOSUID, "size=1m,nr_inodes=8")
+	return unix.Mount("halfclose", n.store.Dir(), "tmpfs", unix.MS_NOSUID, "mode=700,size=1m,nr_inodes=8")
 }
 
 // fill takes all inodes of a file system that is cramped.

@@ -59,7 +59,7 @@ func (r *runtime) process(verb, stdin string, env map[string]string) process {
 
 func (r *runtime) isRecorded(t *testing.T) bool {
 	t.Helper()
-	l, err := r.store.List()
+	l, err := r.store.List(t.Context())
 	if err != nil || len(l.Problems) > 0 {
 		t.Fatalf("list records: %v, %v", err, l.Problems)
 	}

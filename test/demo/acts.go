@@ -53,7 +53,7 @@ func (d *demo) attach(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	listing, err := d.store.List()
+	listing, err := d.store.List(ctx)
 	if err != nil {
 		return err
 	}

@@ -197,7 +197,7 @@ func gcRemoves(t *testing.T, w *world, list *libcni.NetworkConfigList, c *contai
 	if !there {
 		want = append(want, "stray")
 	}
-	listing, err := w.store.List()
+	listing, err := w.store.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func TestAWrongConflistUnderFailNamesEveryMistakeAtOnce(t *testing.T) {
 	if missing := unnamed(strings.Split(e.Details, "; ")); missing != nil {
 		t.Errorf("the error does not name %v: %s", missing, e.Details)
 	}
-	if listing, err := w.store.List(); err != nil || len(listing.Records) > 0 {
+	if listing, err := w.store.List(t.Context()); err != nil || len(listing.Records) > 0 {
 		t.Errorf("there are records: %v, %v", listing.Records, err)
 	}
 }

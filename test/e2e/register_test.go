@@ -166,7 +166,7 @@ func TestAProcessIdRegistersItsNamespaceByWhatStays(t *testing.T) {
 	_ = inNameless.Wait()
 	w.unregister(t, "pid-"+pid) // the process is gone
 	w.unregister(t, strconv.Itoa(inNamed.Process.Pid))
-	listing, err := w.store.List()
+	listing, err := w.store.List(t.Context())
 	if err != nil || len(listing.Records) > 0 {
 		t.Errorf("left are %+v, %v", listing.Records, err)
 	}

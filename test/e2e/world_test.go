@@ -208,7 +208,7 @@ func (w *world) add(t *testing.T, list *libcni.NetworkConfigList, c *container) 
 // status waits until a reaper works and has read all records, and returns what it says.
 func (w *world) status(t *testing.T) api.Status {
 	t.Helper()
-	listing, err := w.store.List()
+	listing, err := w.store.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

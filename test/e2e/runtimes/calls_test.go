@@ -132,7 +132,7 @@ func failedAddLeavesNothing(t *testing.T, s *site) {
 	} else if !strings.Contains(err.Error(), "it was told to fail") {
 		t.Errorf("the error is of something else: %v", err)
 	}
-	listing, err := s.store.List()
+	listing, err := s.store.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -196,7 +196,7 @@ func try(cmd *exec.Cmd) (string, error) {
 func (s *site) status(t *testing.T) (st api.Status) {
 	t.Helper()
 	nstest.Eventually(t, soon, "the reaper has read all records", func() bool {
-		listing, err := s.store.List()
+		listing, err := s.store.List(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -124,7 +124,7 @@ func statusFails(t *testing.T, s *site) {
 	}
 	succeeds("at first")
 	dir := s.store.AttachmentsDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, "mode=755"); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
