@@ -6,11 +6,11 @@ package e2e_test
 import (
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 )
@@ -25,21 +25,16 @@ func TestAReaperInAPIDNamespaceOfItsOwnDestroysTheSameAndSaysWhatItCannotSee(t *
 	}
 	before := leak(t, c)
 	w.startApart(t)
-	w.status(t)
+	w.AwaitStatus()
 	after := leak(t, c)
-	for name, conn := range map[string]net.Conn{"before the reaper": before, "with it": after} {
-		nstest.Eventually(t, soon, "the leak made "+name+" is destroyed", func() bool {
-			page, err := w.admin.History(t.Context(), api.HistoryQuery{})
-			return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool {
-				return e.Outcome == api.Destroyed && e.Local.String() == conn.LocalAddr().String() && e.Peer.String() == conn.RemoteAddr().String()
-			})
-		})
+	for _, conn := range []net.Conn{before, after} {
+		w.AwaitEntry(testnode.ConnOf(conn), api.Destroyed)
 	}
 	if os.Getenv(finderVar) != finder.NameBPF {
 		return
 	}
-	nstest.Eventually(t, soon, "it says what it cannot see", func() bool {
-		f := w.status(t).Finder
+	nstest.Eventually(t, testnode.Patience, "it says what it cannot see", func() bool {
+		f := w.AwaitStatus().Finder
 		return f.Name == finder.NameBPF && strings.Contains(f.Why, "hostPID: true")
 	})
 }

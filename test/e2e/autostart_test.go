@@ -40,7 +40,7 @@ func TestAddReturnsWhileTheReaperThatItStartedGoesOn(t *testing.T) {
 		t.Fatalf("ADD: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 
-	pid := w.status(t).Holder.PID
+	pid := w.AwaitStatus().Holder.PID
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
 		t.Fatal(err)
@@ -173,20 +173,20 @@ func TestAReaperThatAnotherUserCouldReplaceIsNotStartedAndThePodRuns(t *testing.
 			if !strings.Contains(r.stderr, why) {
 				t.Errorf("on stderr there is\n%swant\n%s", r.stderr, why)
 			}
-			record, err := w.store.Get(c.attachment())
+			record, err := w.Store.Get(c.attachment())
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(record.Warnings) != 1 || !strings.Contains(record.Warnings[0], why) {
 				t.Errorf("the record's warnings are %q, want one with %s", record.Warnings, why)
 			}
-			if _, err := os.Stat(w.store.LockPath()); !os.IsNotExist(err) {
+			if _, err := os.Stat(w.Store.LockPath()); !os.IsNotExist(err) {
 				t.Errorf("a reaper has been there: %v", err)
 			}
 
 			// The pod is registered: a reaper that is started otherwise does its work, and shows the warning.
 			p := w.start(t)
-			w.holds(t, p.pid())
+			w.holds(t, p.PID())
 			destroyed(t, "the leak", leak(t, c))
 			if out := w.run(t, "status", "--output", "wide").stdout; !strings.Contains(out, why) {
 				t.Errorf("status does not show %q:\n%s", why, out)
@@ -211,7 +211,7 @@ func TestAReaperThatRootAloneCouldReplaceIsStarted(t *testing.T) {
 			if r := run(t, add); r.code != 0 || r.stderr != "" {
 				t.Fatalf("ADD: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 			}
-			if by := w.status(t).Holder.StartedBy; by != api.ByPlugin {
+			if by := w.AwaitStatus().Holder.StartedBy; by != api.ByPlugin {
 				t.Errorf("the reaper was started by %q", by)
 			}
 		})
@@ -223,7 +223,7 @@ func TestAddWithAReaperThatIsExternalStartsNone(t *testing.T) {
 	w := newWorld(t)
 	c := newContainer(t, nil)
 	w.add(t, network(t, `"reaper": "auto"`, `"reaper": "external"`), c)
-	if _, err := os.Stat(w.store.LockPath()); !os.IsNotExist(err) {
+	if _, err := os.Stat(w.Store.LockPath()); !os.IsNotExist(err) {
 		t.Errorf("a reaper has been there: %v", err)
 	}
 }
@@ -232,7 +232,7 @@ func TestTheSwitchInTheStateDirectoryCapsTheMode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.add(t, network(t), newContainer(t, nil))
-	s := w.status(t)
+	s := w.AwaitStatus()
 	if s.Mode.Effective != policy.Destroy {
 		t.Errorf("the mode is %v before the switch is set", s.Mode.Effective)
 	}

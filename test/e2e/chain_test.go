@@ -32,7 +32,7 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 	}
 	w.add(t, list, c)
 
-	got, err := w.store.Get(c.attachment())
+	got, err := w.Store.Get(c.attachment())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,15 +58,15 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(state.Record{}, "Time"), cmp.AllowUnexported(policy.Layer{})); diff != "" {
 		t.Errorf("record (-want +got)\n%s", diff)
 	}
-	info, err := os.Stat(w.store.AttachmentsDir())
+	info, err := os.Stat(w.Store.AttachmentsDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info.Mode().Perm() != 0o700 {
-		t.Errorf("mode of %s is %v", w.store.AttachmentsDir(), info.Mode())
+		t.Errorf("mode of %s is %v", w.Store.AttachmentsDir(), info.Mode())
 	}
 
-	s := w.status(t)
+	s := w.AwaitStatus()
 	if s.Holder.StartedBy != api.ByPlugin {
 		t.Errorf("the reaper was started by %q", s.Holder.StartedBy)
 	}
@@ -128,7 +128,7 @@ func TestEveryVerbThroughLibcni(t *testing.T) {
 			if result.Version() != tt.version {
 				t.Errorf("the result is of version %s", result.Version())
 			}
-			first, err := w.store.Get(c.attachment())
+			first, err := w.Store.Get(c.attachment())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,7 +145,7 @@ func TestEveryVerbThroughLibcni(t *testing.T) {
 				if err := w.cni.DelNetworkList(t.Context(), list, c.runtime); err != nil {
 					t.Errorf("DEL: %v", err)
 				}
-				if _, err := w.store.Get(c.attachment()); !errors.Is(err, fs.ErrNotExist) {
+				if _, err := w.Store.Get(c.attachment()); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("after DEL the record is still there: %v", err)
 				}
 			}
@@ -159,13 +159,13 @@ func checkRepairs(t *testing.T, w *world, list *libcni.NetworkConfigList, c *con
 	if err := w.cni.CheckNetworkList(t.Context(), list, c.runtime); err != nil {
 		t.Errorf("CHECK: %v", err)
 	}
-	if err := w.store.Delete(c.attachment()); err != nil {
+	if err := w.Store.Delete(c.attachment()); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.cni.CheckNetworkList(t.Context(), list, c.runtime); err != nil {
 		t.Errorf("CHECK with the record gone: %v", err)
 	}
-	got, err := w.store.Get(c.attachment())
+	got, err := w.Store.Get(c.attachment())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,13 +180,13 @@ func checkRepairs(t *testing.T, w *world, list *libcni.NetworkConfigList, c *con
 // gcRemoves calls GC with two attachments that are not valid, one of them another network's.
 func gcRemoves(t *testing.T, w *world, list *libcni.NetworkConfigList, c *container, there bool) {
 	t.Helper()
-	record, err := w.store.Get(c.attachment())
+	record, err := w.Store.Get(c.attachment())
 	if err != nil {
 		t.Fatal(err)
 	}
 	stray, other := record, record
 	stray.ContainerID, other.ContainerID, other.Network = "stray", "other", "another"
-	if err := errors.Join(w.store.Put(stray), w.store.Put(other)); err != nil {
+	if err := errors.Join(w.Store.Put(stray), w.Store.Put(other)); err != nil {
 		t.Fatal(err)
 	}
 	valid := []types.GCAttachment{{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}}
@@ -197,7 +197,7 @@ func gcRemoves(t *testing.T, w *world, list *libcni.NetworkConfigList, c *contai
 	if !there {
 		want = append(want, "stray")
 	}
-	listing, err := w.store.List(t.Context())
+	listing, err := w.Store.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestDELSucceedsWhateverItIsGiven(t *testing.T) {
 					if r := run(t, w.plugin("ADD", c.attachment(), c.path, conf+"}")); r.code != 0 || r.stderr != "" {
 						t.Fatalf("ADD: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 					}
-					if _, err := w.store.Get(c.attachment()); err != nil {
+					if _, err := w.Store.Get(c.attachment()); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -242,7 +242,7 @@ func TestDELSucceedsWhateverItIsGiven(t *testing.T) {
 						t.Errorf("DEL: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 					}
 				}
-				if _, err := w.store.Get(c.attachment()); !errors.Is(err, fs.ErrNotExist) {
+				if _, err := w.Store.Get(c.attachment()); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("the record is still there: %v", err)
 				}
 			})

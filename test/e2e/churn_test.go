@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -23,8 +24,8 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
-	descriptorsBefore := len(descriptors(t, p.pid()))
+	w.holds(t, p.PID())
+	descriptorsBefore := len(descriptors(t, p.PID()))
 
 	const rounds, perNamespace = 1000, 50
 	began := time.Now()
@@ -38,13 +39,13 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 	})
 	t.Logf("%d rounds in %v", rounds, time.Since(began))
 
-	if s := w.status(t); s.Namespaces != 0 {
+	if s := w.AwaitStatus(); s.Namespaces != 0 {
 		t.Errorf("the reaper still knows %d namespaces", s.Namespaces)
 	}
-	nstest.Eventually(t, soon, "the reaper has no more descriptors than before", func() bool {
-		return len(descriptors(t, p.pid())) <= descriptorsBefore
+	nstest.Eventually(t, testnode.Patience, "the reaper has no more descriptors than before", func() bool {
+		return len(descriptors(t, p.PID())) <= descriptorsBefore
 	})
-	p.stop(t)
+	p.Stop()
 	var left []string
 	err := filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -87,7 +88,7 @@ func (w *world) churn(t *testing.T, i, rounds int) {
 	leak.Server.Close()
 	c.remove(t)
 	c.Close()
-	nstest.Eventually(t, soon, "the namespace is gone, and its veth with it", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the namespace is gone, and its veth with it", func() bool {
 		_, err := netlink.LinkByName(veth)
 		return err != nil
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/owners"
@@ -47,7 +48,7 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 	w := newWorld(t)
 	c := newContainer(t, nil)
 	w.add(t, network(t), c)
-	s := w.status(t)
+	s := w.AwaitStatus()
 	conn := leak(t, c)
 
 	printed := statusOf(t, w)
@@ -94,11 +95,9 @@ func TestTablesShowThePodAndTheOwner(t *testing.T) {
 	w := newWorld(t)
 	c := newContainer(t, map[string]string{"halfclose.cni/grace": "1s", "halfclose.cni/mode": "observe"})
 	w.add(t, network(t), c)
-	w.status(t)
+	w.AwaitStatus()
 	conn := leak(t, c)
-	nstest.Eventually(t, soon, "its grace has ended", func() bool {
-		return w.socket(t, conn.LocalAddr(), conn.RemoteAddr()).Verdict == policy.WouldDestroy
-	})
+	w.AwaitVerdict(testnode.ConnOf(conn), policy.WouldDestroy)
 	status := w.run(t, "status")
 	if status.code != 0 || !strings.Contains(status.stdout, "e2e/"+c.name) {
 		t.Errorf("status: exit code %d\n%s%s", status.code, status.stdout, status.stderr)
@@ -153,7 +152,7 @@ func TestWithoutAReaperOneLineSaysWhatToDo(t *testing.T) {
 	w := newWorld(t)
 	for _, command := range []string{"status", "sockets", "history", "history --follow"} {
 		r := w.run(t, strings.Fields(command)...)
-		want := "halfclose: no reaper is running: nothing listens on " + w.store.SocketPath() + "; start one with \"halfclose reaper\""
+		want := "halfclose: no reaper is running: nothing listens on " + w.Store.SocketPath() + "; start one with \"halfclose reaper\""
 		if r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
 			t.Errorf("%s: exit code %d, stdout %q, stderr:\n%s", command, r.code, r.stdout, r.stderr)
 		}
@@ -167,7 +166,7 @@ func TestWithoutPermissionOneLineSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	if err := os.Chmod(w.dir, 0o755); err != nil { // else nobody can see that there is a socket
 		t.Fatal(err)
 	}
@@ -179,12 +178,12 @@ func TestWithoutPermissionOneLineSaysWhatToDo(t *testing.T) {
 		cmd := w.command(strings.Fields(command)...)
 		cmd.SysProcAttr = nobody
 		r := run(t, cmd)
-		want := "halfclose: " + w.store.SocketPath() + " belongs to another user: run this as root\n"
+		want := "halfclose: " + w.Store.SocketPath() + " belongs to another user: run this as root\n"
 		if r.code != 1 || r.stdout != "" || r.stderr != want {
 			t.Errorf("%s: exit code %d, stdout %q, stderr:\n%s", command, r.code, r.stdout, r.stderr)
 		}
 	}
-	if m := w.status(t).Mode; m.Switch != nil {
+	if m := w.AwaitStatus().Mode; m.Switch != nil {
 		t.Errorf("the switch is %+v", m.Switch)
 	}
 }

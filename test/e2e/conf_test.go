@@ -11,7 +11,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -59,7 +59,7 @@ func TestAWrongConflistUnderFailNamesEveryMistakeAtOnce(t *testing.T) {
 	if missing := unnamed(strings.Split(e.Details, "; ")); missing != nil {
 		t.Errorf("the error does not name %v: %s", missing, e.Details)
 	}
-	if listing, err := w.store.List(t.Context()); err != nil || len(listing.Records) > 0 {
+	if listing, err := w.Store.List(t.Context()); err != nil || len(listing.Records) > 0 {
 		t.Errorf("there are records: %v, %v", listing.Records, err)
 	}
 }
@@ -72,7 +72,7 @@ func TestAWrongConflistUnderIgnoreIsObservedWithEveryMistakeInStatus(t *testing.
 	if said := w.said.stderr["halfclose ADD"]; strings.Count(said, "\n") != len(paths) {
 		t.Errorf("on stderr there is\n%swant %d lines", said, len(paths))
 	}
-	w.status(t)
+	w.AwaitStatus()
 	s := statusOf(t, w)
 	a := s.Attachments[0]
 	if a.Mode != policy.Observe || a.Policy.Mode != policy.Observe {
@@ -92,20 +92,18 @@ func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
 	w := newWorld(t)
 	c := newContainer(t, map[string]string{"halfclose.cni/mode": "observe", "halfclose.cni/grace": "1s"})
 	w.add(t, network(t), c)
-	w.status(t)
+	w.AwaitStatus()
 	conn := leak(t, c)
-	nstest.Eventually(t, soon, "the history has it", func() bool {
-		page, err := w.admin.History(t.Context(), api.HistoryQuery{})
-		for _, e := range page.Entries {
-			if e.Outcome != "would-destroy" {
-				t.Errorf("the history has %+v", e)
-			}
-			if e.Local.String() == conn.LocalAddr().String() && e.Peer.String() == conn.RemoteAddr().String() {
-				return true
-			}
+	w.AwaitEntry(testnode.ConnOf(conn), api.WouldDestroy)
+	entries, err := w.Entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Outcome != api.WouldDestroy {
+			t.Errorf("the history has %+v", e)
 		}
-		return err != nil
-	})
+	}
 	if _, err := conn.Write([]byte("x")); err != nil {
 		t.Errorf("it does not live: %v", err)
 	}
@@ -115,13 +113,13 @@ func TestAWrongAnnotationLeavesThePodRunningAndObservedAndShowsInStatus(t *testi
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, map[string]string{
-		"halfclose.cni/grace":           "soon",
+		"halfclose.cni/grace":           "testnode.Patience",
 		"halfclose.cni/close-wait-grce": "1m",
 		"halfclose.cni/fin-wait2-grace": "never",
-		"kubernetes.io/something-else":  "soon",
+		"kubernetes.io/something-else":  "testnode.Patience",
 	})
 	w.add(t, network(t), c)
-	w.status(t)
+	w.AwaitStatus()
 	a := statusOf(t, w).Attachments[0]
 	want := policy.Default()
 	want.Mode, want.FinWait2Grace = policy.Observe, policy.Never

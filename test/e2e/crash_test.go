@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -38,11 +39,11 @@ func TestAReaperKilledAtAnyMomentLosesNoRegistration(t *testing.T) {
 		}
 		want = append(want, a.ContainerID)
 		<-killed
-		p.kill(t)
+		p.Kill()
 	}
 	p := w.start(t)
 	var got []string
-	for _, a := range w.status(t).Attachments {
+	for _, a := range w.AwaitStatus().Attachments {
 		if a.Inert != "" {
 			t.Errorf("%s is inert: %s", a.ContainerID, a.Inert)
 		}
@@ -51,7 +52,7 @@ func TestAReaperKilledAtAnyMomentLosesNoRegistration(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("attachments (-want +got)\n%s", diff)
 	}
-	p.stop(t)
+	p.Stop()
 }
 
 // A socket whose owner asks its peer for a sign of life every second: the acknowledgements keep the kernel
@@ -62,16 +63,16 @@ func TestOfTheAges(t *testing.T) {
 		t.Parallel()
 		w, leak := agedWorld(t)
 		p := w.start(t)
-		nstest.Eventually(t, soon, "the leak has an age", func() bool { return w.age(t, leak) > 3*time.Second })
-		before := w.age(t, leak)
-		p.stop(t)
+		nstest.Eventually(t, testnode.Patience, "the leak has an age", func() bool { return w.age(leak) > 3*time.Second })
+		before := w.age(leak)
+		p.Stop()
 		p = w.start(t)
 		if after := w.knownAge(t, leak); after < before {
 			t.Errorf("the leak was %v old before, and is %v now", before, after)
 		}
 		// And it is that file that has it.
-		p.stop(t)
-		if err := os.Remove(w.store.CandidatesPath()); err != nil {
+		p.Stop()
+		if err := os.Remove(w.Store.CandidatesPath()); err != nil {
 			t.Fatal(err)
 		}
 		w.start(t)
@@ -83,9 +84,9 @@ func TestOfTheAges(t *testing.T) {
 		t.Parallel()
 		w, leak := agedWorld(t)
 		p := w.start(t)
-		nstest.Eventually(t, soon, "the leak has an age", func() bool { return w.age(t, leak) > 13*time.Second })
-		before := w.age(t, leak)
-		p.kill(t)
+		nstest.Eventually(t, testnode.Patience, "the leak has an age", func() bool { return w.age(leak) > 13*time.Second })
+		before := w.age(leak)
+		p.Kill()
 		w.start(t)
 		if after := w.knownAge(t, leak); after < before-10*time.Second {
 			t.Errorf("the leak was %v old before, and is %v now", before, after)
@@ -120,27 +121,20 @@ func leak(t *testing.T, c *container) *net.TCPConn {
 	return p.Server
 }
 
-// age is what the reaper knows of a socket's age, 0 if it knows nothing, or has only been told and has not
-// looked yet.
-func (w *world) age(t *testing.T, c *net.TCPConn) time.Duration {
-	t.Helper()
-	list, err := w.admin.Sockets(t.Context(), api.SocketQuery{})
-	if err != nil {
-		return 0 // between two reapers
+// age returns the age that the reaper knows of a socket, 0 if it has not looked at the socket itself yet.
+func (w *world) age(c *net.TCPConn) time.Duration {
+	v, _, err := w.FindSocket(testnode.ConnOf(c), api.SocketQuery{})
+	if err != nil || v.Verdict == policy.Unknown || v.Age == nil { // an error between two reapers
+		return 0
 	}
-	for _, v := range list.Sockets {
-		if v.Local == c.LocalAddr().String() && v.Peer == c.RemoteAddr().String() && v.Verdict != policy.Unknown && v.Age != nil {
-			return time.Duration(*v.Age)
-		}
-	}
-	return 0
+	return time.Duration(*v.Age)
 }
 
 // knownAge waits until the reaper knows a socket, and returns its age.
 func (w *world) knownAge(t *testing.T, c *net.TCPConn) (age time.Duration) {
 	t.Helper()
-	nstest.Eventually(t, soon, "the leak is known", func() bool {
-		age = w.age(t, c)
+	nstest.Eventually(t, testnode.Patience, "the leak is known", func() bool {
+		age = w.age(c)
 		return age > 0
 	})
 	return age
@@ -160,24 +154,24 @@ func TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack(t *testing.T) {
 		}
 	}
 	p := w.start(t, "--cpu-budget", "100%")
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { nstest.Storm{Keep: 10}.Run(t, stop, namespaces...) })
 	for range 3 {
 		time.Sleep(300 * time.Millisecond) // of the storm
-		p.kill(t)
+		p.Kill()
 		p = w.start(t, "--cpu-budget", "100%")
 	}
 	close(stop)
 	wg.Wait()
-	nstest.Eventually(t, soon, "the reaper knows what the kernel does", func() bool {
-		known, err := w.admin.Sockets(t.Context(), api.SocketQuery{})
-		now, err2 := w.admin.Sockets(t.Context(), api.SocketQuery{All: true})
+	nstest.Eventually(t, testnode.Patience, "the reaper knows what the kernel does", func() bool {
+		known, err := w.Client.Sockets(t.Context(), api.SocketQuery{})
+		now, err2 := w.Client.Sockets(t.Context(), api.SocketQuery{All: true})
 		there := halfClosed(now.Sockets)
 		return err == nil && err2 == nil && len(there) > 0 && cmp.Equal(halfClosed(known.Sockets), there)
 	})
-	p.stop(t)
+	p.Stop()
 }
 
 // halfClosed returns the cookies of those sockets that are half-closed and that somebody has.

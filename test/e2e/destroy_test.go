@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
@@ -45,19 +46,16 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 		}
 	}
 
-	var entries []api.Entry
-	nstest.Eventually(t, soon, "a socket is destroyed, and it is known whose it was", func() (ok bool) {
-		page, err := w.admin.History(t.Context(), api.HistoryQuery{})
-		entries = page.Entries
-		return err == nil && len(entries) > 0 && len(entries[0].Owners) > 0
+	entries := w.AwaitEntries("a socket is destroyed, and its owner is known", func(entries []api.Entry) bool {
+		return len(entries) > 0 && len(entries[0].Owners) > 0
 	})
 	if _, err := leak.Server.Write([]byte("x")); !errors.Is(err, unix.ECONNABORTED) {
 		t.Errorf("the leak's owner writes and is told %v, want ECONNABORTED", err)
 	}
 	var busyAge time.Duration
-	nstest.Eventually(t, soon, "the busy one is older than its grace", func() bool {
-		v := w.socket(t, busy.Server.LocalAddr(), busy.Server.RemoteAddr())
-		if v.Age != nil {
+	nstest.Eventually(t, testnode.Patience, "the busy one is older than its grace", func() bool {
+		v, _, err := w.FindSocket(testnode.ConnOf(busy.Server), api.SocketQuery{All: true})
+		if err == nil && v.Age != nil {
 			busyAge = time.Duration(*v.Age)
 		}
 		return busyAge > 2*time.Second && v.Verdict == policy.Progressing
@@ -81,9 +79,10 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 		t.Errorf("the twin did not survive: %v", err)
 	}
 
+	at := testnode.ConnOf(leak.Server)
 	want := []api.Entry{{
 		Seq: 1, Outcome: "destroyed", Pod: state.Pod{Namespace: "e2e", Name: leaky.name, UID: "uid-" + leaky.name}, Network: "pods",
-		ContainerID: leaky.runtime.ContainerID, Local: addrPort(leak.Server.LocalAddr()), Peer: addrPort(leak.Server.RemoteAddr()),
+		ContainerID: leaky.runtime.ContainerID, Local: at.Local, Peer: at.Peer,
 		State: inetdiag.CloseWait, Grace: policy.Patience(time.Second), RQueue: 1, // the FIN
 		Owners: []owners.Process{self(t)},
 	}}
@@ -138,26 +137,11 @@ func keepSending(t *testing.T, p nstest.Pair) (stop func() error) {
 }
 
 func readByte(c *net.TCPConn) error {
-	if err := c.SetReadDeadline(time.Now().Add(soon)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(testnode.Patience)); err != nil {
 		return err
 	}
 	_, err := io.ReadFull(c, make([]byte, 1))
 	return err
-}
-
-// socket returns what the reaper says of the socket with these addresses, looking now.
-func (w *world) socket(t *testing.T, local, peer net.Addr) api.SocketView {
-	t.Helper()
-	list, err := w.admin.Sockets(t.Context(), api.SocketQuery{All: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range list.Sockets {
-		if v.Local == local.String() && v.Peer == peer.String() {
-			return v
-		}
-	}
-	return api.SocketView{}
 }
 
 // timeWaits counts the sockets in TIME_WAIT.
@@ -181,10 +165,4 @@ func timeWaits(t *testing.T, c *container) (n int) {
 		}
 	})
 	return n
-}
-
-// addrPort returns an IPv4 address as the history has it.
-func addrPort(a net.Addr) netip.AddrPort {
-	ap := a.(*net.TCPAddr).AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
@@ -25,7 +26,7 @@ func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 
 	follow := w.command("history", "--follow")
 	var stdout, stderr outputtest.Buffer
@@ -38,18 +39,18 @@ func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	t.Cleanup(func() { _ = follow.Process.Kill() }) // it may have ended already
 
 	before := leak(t, c)
-	nstest.Eventually(t, soon, "the first destroy is shown", func() bool { return strings.Contains(stdout.String(), before.RemoteAddr().String()) })
-	p.kill(t)
-	nstest.Eventually(t, soon, "it says that it waits", func() bool { return strings.Contains(stderr.String(), "the reaper does not answer any more; waiting") })
+	nstest.Eventually(t, testnode.Patience, "the first destroy is shown", func() bool { return strings.Contains(stdout.String(), before.RemoteAddr().String()) })
+	p.Kill()
+	nstest.Eventually(t, testnode.Patience, "it says that it waits", func() bool { return strings.Contains(stderr.String(), "the reaper does not answer any more; waiting") })
 	away := cpu(t, follow)
 	since := time.Now()
-	nstest.Eventually(t, soon, "two seconds go by", func() bool { return time.Since(since) > 2*time.Second })
+	nstest.Eventually(t, testnode.Patience, "two seconds go by", func() bool { return time.Since(since) > 2*time.Second })
 	if used := cpu(t, follow) - away; used > 200*time.Millisecond {
 		t.Errorf("while it waited for two seconds it used %v of CPU", used)
 	}
 	after := leak(t, c)
 	w.start(t)
-	nstest.Eventually(t, soon, "a destroy of the next reaper is shown", func() bool { return strings.Contains(stdout.String(), after.RemoteAddr().String()) })
+	nstest.Eventually(t, testnode.Patience, "a destroy of the next reaper is shown", func() bool { return strings.Contains(stdout.String(), after.RemoteAddr().String()) })
 	if !strings.Contains(stderr.String(), "the reaper was restarted at ") || strings.Count(stdout.String(), "TIME") != 1 {
 		t.Errorf("it says\n%s\nand shows\n%s", stderr.String(), stdout.String())
 	}
@@ -61,7 +62,7 @@ func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 		if err != nil {
 			t.Errorf("after ^C: %v", err)
 		}
-	case <-time.After(soon):
+	case <-time.After(testnode.Patience):
 		t.Errorf("it goes on after ^C")
 	}
 }
@@ -86,8 +87,8 @@ func TestTheHistoryIsFilteredAndPrintedForPrograms(t *testing.T) {
 	w.add(t, list, quick)
 	w.add(t, list, watched)
 	dead, spared := leak(t, quick), leak(t, watched)
-	nstest.Eventually(t, soon, "both are past their grace", func() bool {
-		counts := w.outcomes(t)
+	nstest.Eventually(t, testnode.Patience, "both are past their grace", func() bool {
+		counts := w.outcomes()
 		return counts[api.Destroyed] > 0 && counts[api.WouldDestroy] > 0
 	})
 	peers := func(args ...string) (all []string) {

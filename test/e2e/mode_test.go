@@ -14,39 +14,30 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // outcomes counts what a reaper's history has, by outcome.
-func (w *world) outcomes(t *testing.T) map[string]int {
-	t.Helper()
+func (w *world) outcomes() map[string]int {
 	counts := make(map[string]int)
-	for _, en := range w.entries(t) {
+	entries, _ := w.Entries() // none between two reapers
+	for _, en := range entries {
 		counts[en.Outcome]++
 	}
 	return counts
 }
 
-// entries returns what a reaper's history has; nothing while none answers.
-func (w *world) entries(t *testing.T) []api.Entry {
-	t.Helper()
-	page, err := w.admin.History(t.Context(), api.HistoryQuery{})
-	if err != nil {
-		return nil
-	}
-	return page.Entries
-}
-
 // onlyObserves waits until a reaper has found sockets that it would destroy, and wants it to have destroyed none.
 func (w *world) onlyObserves(t *testing.T, when string) {
 	t.Helper()
-	nstest.Eventually(t, soon, when+": sockets are found past their grace", func() bool { return w.outcomes(t)[api.WouldDestroy] > 20 })
-	if n := w.outcomes(t)[api.Destroyed]; n > 0 {
+	nstest.Eventually(t, testnode.Patience, when+": sockets are found past their grace", func() bool { return w.outcomes()[api.WouldDestroy] > 20 })
+	if n := w.outcomes()[api.Destroyed]; n > 0 {
 		t.Errorf("%s: %d sockets were destroyed", when, n)
 	}
-	if m := w.status(t).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
+	if m := w.AwaitStatus().Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
 		t.Errorf("%s: the mode is %+v", when, m)
 	}
 }
@@ -79,23 +70,27 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	first := w.start(t, "--max-destroys-per-second", "20", "--log-level", "warn") // half a minute's work
-	nstest.Eventually(t, soon, "the storm is on", func() bool { return w.outcomes(t)[api.Destroyed] > 50 })
+	nstest.Eventually(t, testnode.Patience, "the storm is on", func() bool { return w.outcomes()[api.Destroyed] > 50 })
 
 	r := w.run(t, "mode", "observe")
 	returned := time.Now()
 	if r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, "Mode      observe\n") || !strings.Contains(r.stdout, "/var/lib/halfclose/mode") {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	nstest.Eventually(t, soon, "sockets are past their grace for three seconds more", func() bool {
-		return time.Since(returned) > 3*time.Second && w.outcomes(t)[api.WouldDestroy] > 100
+	nstest.Eventually(t, testnode.Patience, "sockets are past their grace for three seconds more", func() bool {
+		return time.Since(returned) > 3*time.Second && w.outcomes()[api.WouldDestroy] > 100
 	})
 	var last time.Time
-	for _, en := range w.entries(t) {
+	entries, err := w.Entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, en := range entries {
 		if en.Outcome == api.Destroyed && en.Time.After(last) {
 			last = en.Time
 		}
 	}
-	destroyed := w.outcomes(t)[api.Destroyed]
+	destroyed := w.outcomes()[api.Destroyed]
 	t.Logf("%d sockets were destroyed, the last %v after the command returned", destroyed, last.Sub(returned))
 	if last.After(returned.Add(time.Second)) {
 		t.Errorf("a socket was destroyed %v after the command returned", last.Sub(returned))
@@ -106,7 +101,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 
 	// A crash, and a boot that leaves nothing in /run; then the first pod starts a reaper, by a conflist that is
 	// newer than the switch.
-	first.kill(t)
+	first.Kill()
 	if err := os.RemoveAll(state.DefaultDir); err != nil {
 		t.Fatal(err)
 	}
@@ -114,19 +109,19 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	w.onlyObserves(t, "with the plugin's reaper")
-	if by := w.status(t).Holder.StartedBy; by != api.ByPlugin {
+	if by := w.AwaitStatus().Holder.StartedBy; by != api.ByPlugin {
 		t.Errorf("the reaper was started by %q", by)
 	}
 	// Another reaper, with flags that would let it.
 	second := w.start(t, "--mode", "destroy", "--min-grace", "1ms", "--max-destroys-per-second", "0", "--log-level", "warn")
-	w.holds(t, second.pid())
+	w.holds(t, second.PID())
 	w.onlyObserves(t, "with other flags")
 
 	if r := w.run(t, "mode", "destroy"); r.code != 0 || !strings.HasPrefix(r.stdout, "Mode      destroy\n") {
 		t.Errorf("mode destroy: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	nstest.Eventually(t, soon, "what is past its grace is destroyed", func() bool {
-		return destroyed+w.outcomes(t)[api.Destroyed] >= leaks
+	nstest.Eventually(t, testnode.Patience, "what is past its grace is destroyed", func() bool {
+		return destroyed+w.outcomes()[api.Destroyed] >= leaks
 	})
 	if _, err := open.Client.Write([]byte("x")); err != nil {
 		t.Errorf("the open connection did not survive: %v", err)
@@ -134,7 +129,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 	if err := readByte(open.Server); err != nil {
 		t.Errorf("the open connection did not survive: %v", err)
 	}
-	second.stop(t)
+	second.Stop()
 }
 
 func TestTheSwitchOutlivesAReaperThatIsKilledAsSoonAsItIsSet(t *testing.T) {
@@ -145,9 +140,9 @@ func TestTheSwitchOutlivesAReaperThatIsKilledAsSoonAsItIsSet(t *testing.T) {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	r := w.run(t, "mode", "observe")
-	p.kill(t)
+	p.Kill()
 	storm(t, c, 30)
 	if r.code != 0 || !strings.Contains(r.stdout, filepath.Join(w.dir, "mode")) {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
@@ -166,10 +161,10 @@ func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	storm(t, c, 30)
 	past := time.After(8 * time.Second)
-	if err := unix.Kill(p.pid(), unix.SIGSTOP); err != nil {
+	if err := unix.Kill(p.PID(), unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	r := w.run(t, "mode", "observe")
@@ -177,7 +172,7 @@ func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	<-past
-	if err := unix.Kill(p.pid(), unix.SIGCONT); err != nil {
+	if err := unix.Kill(p.PID(), unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	w.onlyObserves(t, "when it goes on")
@@ -203,13 +198,13 @@ func TestModeNamesWhatCapsItAndWhichPodsAreMoreConservative(t *testing.T) {
 	w := newWorld(t)
 	c := newContainer(t, map[string]string{"halfclose.cni/mode": "observe"})
 	w.add(t, network(t), c)
-	w.status(t)
+	w.AwaitStatus()
 	r := w.run(t, "mode", "destroy")
 	if r.code != 0 || r.stderr != "" || !strings.Contains(strings.Join(strings.Fields(r.stdout), " "), "1 attachment is more conservative by its own policy: e2e/"+c.name+" eth0 (observe)") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	capped := w.start(t, "--mode", "observe")
-	w.holds(t, capped.pid())
+	w.holds(t, capped.PID())
 	r = w.run(t, "mode", "destroy")
 	want := "halfclose: the switch is set to destroy, but the mode is observe: the reaper was started with --mode observe: start it with --mode destroy\n"
 	if r.code != 1 || r.stderr != want || !strings.HasPrefix(r.stdout, "Mode      observe\n") {
@@ -218,5 +213,5 @@ func TestModeNamesWhatCapsItAndWhichPodsAreMoreConservative(t *testing.T) {
 	if r := w.run(t, "mode", "observe"); r.code != 0 {
 		t.Errorf("observe, which it is: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	capped.stop(t)
+	capped.Stop()
 }

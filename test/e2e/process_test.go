@@ -10,13 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -77,36 +74,14 @@ func pluginConf(more string) string {
 // external keeps the plugin from starting a reaper.
 const external = `, "reaper": "external"`
 
-// process is a reaper that a test started.
-type process struct {
-	cmd    *exec.Cmd
-	ended  chan struct{}
-	mu     sync.Mutex
-	stderr bytes.Buffer
-}
-
-// Write takes what the reaper prints to stderr.
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stderr.Write(b)
-}
-
-// log is what it has printed so far.
-func (p *process) log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stderr.String()
-}
-
 // start starts a reaper; it is killed when the test ends, unless it has ended before.
-func (w *world) start(t *testing.T, args ...string) *process {
+func (w *world) start(t *testing.T, args ...string) *testnode.Process {
 	t.Helper()
-	return startCommand(t, w.command(append([]string{"reaper"}, args...)...))
+	return testnode.Start(t, w.command(append([]string{"reaper"}, args...)...))
 }
 
 // startApart is start in a pid namespace of the reaper's own, as in a container without the host's.
-func (w *world) startApart(t *testing.T, args ...string) *process {
+func (w *world) startApart(t *testing.T, args ...string) *testnode.Process {
 	t.Helper()
 	cmd := w.command(args...)
 	cmd.Args = append([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc", cmd.Path, "reaper"}, args...)
@@ -115,68 +90,13 @@ func (w *world) startApart(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	cmd.Path = path
-	return startCommand(t, cmd)
-}
-
-func startCommand(t *testing.T, cmd *exec.Cmd) *process {
-	t.Helper()
-	p := &process{cmd: cmd, ended: make(chan struct{})}
-	p.cmd.Stderr = p
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait() // the tests look at ProcessState
-	}()
-	t.Cleanup(func() { p.kill(t) })
-	return p
-}
-
-func (p *process) pid() int { return p.cmd.Process.Pid }
-
-func (p *process) running() bool {
-	select {
-	case <-p.ended:
-		return false
-	default:
-		return true
-	}
-}
-
-// wait waits for the end, and returns the exit code.
-func (p *process) wait(t *testing.T) int {
-	t.Helper()
-	select {
-	case <-p.ended:
-	case <-time.After(soon):
-		t.Fatalf("the reaper has not ended within %v; it says:\n%s", soon, p.log())
-	}
-	return p.cmd.ProcessState.ExitCode()
-}
-
-// stop ends the reaper as systemd does.
-func (p *process) stop(t *testing.T) {
-	t.Helper()
-	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if code := p.wait(t); code != 0 {
-		t.Errorf("after SIGTERM the exit code is %d; it says:\n%s", code, p.log())
-	}
-}
-
-// kill ends the reaper as a crash does.
-func (p *process) kill(t *testing.T) {
-	t.Helper()
-	_ = p.cmd.Process.Kill() // it may have ended already
-	p.wait(t)
+	return testnode.Start(t, cmd)
 }
 
 // holder reads who has the lock.
 func (w *world) holder(t *testing.T) (h api.Holder) {
 	t.Helper()
-	b, err := os.ReadFile(w.store.LockPath())
+	b, err := os.ReadFile(w.Store.LockPath())
 	if err == nil && len(b) > 0 {
 		err = json.Unmarshal(b, &h)
 	}
@@ -189,8 +109,8 @@ func (w *world) holder(t *testing.T) (h api.Holder) {
 // holds waits until the reaper with this process id has the lock and answers.
 func (w *world) holds(t *testing.T, pid int) {
 	t.Helper()
-	nstest.Eventually(t, soon, "the reaper has the lock and answers", func() bool {
-		s, err := w.admin.Status(t.Context())
+	nstest.Eventually(t, testnode.Patience, "the reaper has the lock and answers", func() bool {
+		s, err := w.Client.Status(t.Context())
 		return err == nil && s.Holder.PID == pid && w.holder(t).PID == pid
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -55,7 +56,7 @@ func (w *world) unregister(t *testing.T, arg string) {
 // destroyed waits until a connection has been destroyed.
 func destroyed(t *testing.T, what string, c *net.TCPConn) {
 	t.Helper()
-	nstest.Eventually(t, soon, what+" is destroyed", func() bool { return !lives(c) })
+	nstest.Eventually(t, testnode.Patience, what+" is destroyed", func() bool { return !lives(c) })
 }
 
 // lives reports whether a half-closed connection is still there.
@@ -77,7 +78,7 @@ func TestWhatIsRegisteredByHandIsReapedUntilItIsUnregistered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	c, witness, stranger, far := newContainer(t, nil), newContainer(t, nil), newContainer(t, nil), nstest.New(t)
 	nstest.Link(t, c.NS, far)
 
@@ -107,7 +108,7 @@ func TestWhatIsRegisteredByHandIsReapedUntilItIsUnregistered(t *testing.T) {
 		t.Error("a leak was destroyed in what is not registered any more, or never was")
 	}
 	w.unregister(t, witness.path)
-	if s := w.status(t); len(s.Attachments) > 0 {
+	if s := w.AwaitStatus(); len(s.Attachments) > 0 {
 		t.Errorf("the reaper still has %+v", s.Attachments)
 	}
 
@@ -120,7 +121,7 @@ func TestWhatIsRegisteredByHandIsReapedUntilItIsUnregistered(t *testing.T) {
 	}
 	c.remove(t)
 	c.Close()
-	nstest.Eventually(t, soon, "the namespace is gone", func() bool { return !far.HasLink(t, nstest.LinkName) })
+	nstest.Eventually(t, testnode.Patience, "the namespace is gone", func() bool { return !far.HasLink(t, nstest.LinkName) })
 }
 
 // sleeper starts a process in a namespace.
@@ -134,7 +135,7 @@ func sleeper(t *testing.T, path string) *exec.Cmd {
 		_ = cmd.Process.Kill() // it may have ended
 		_ = cmd.Wait()
 	})
-	nstest.Eventually(t, soon, "the process sleeps", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the process sleeps", func() bool {
 		comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "comm"))
 		return err == nil && string(comm) == "sleep\n"
 	})
@@ -158,15 +159,15 @@ func TestAProcessIdRegistersItsNamespaceByWhatStays(t *testing.T) {
 		t.Errorf("of a process in one without: %+v", r)
 	}
 	p := w.start(t)
-	w.holds(t, p.pid())
-	w.status(t)
+	w.holds(t, p.PID())
+	w.AwaitStatus()
 	if err := inNameless.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = inNameless.Wait()
 	w.unregister(t, "pid-"+pid) // the process is gone
 	w.unregister(t, strconv.Itoa(inNamed.Process.Pid))
-	listing, err := w.store.List(t.Context())
+	listing, err := w.Store.List(t.Context())
 	if err != nil || len(listing.Records) > 0 {
 		t.Errorf("left are %+v, %v", listing.Records, err)
 	}
@@ -198,7 +199,7 @@ func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t, "--mode", "observe")
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	c := newContainer(t, nil)
 	elsewhere := func(args ...string) result {
 		cmd := node.Command(c.path, halfclose(), args...)
@@ -222,7 +223,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t, "--mode", "observe")
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	c := newContainer(t, map[string]string{"halfclose.cni/close-wait-grace": "20m", "halfclose.cni/fin-wait2-grace": "1m"})
 	w.add(t, network(t), c)
 	r := w.register(t, c.name, "--grace", "5m")
@@ -233,7 +234,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 		r.Notes[1] != "the mode is observe for now, because of the reaper's --mode observe" {
 		t.Errorf("it says %q", r.Notes)
 	}
-	for _, a := range w.status(t).Attachments {
+	for _, a := range w.AwaitStatus().Attachments {
 		closeWait, finWait2 := 20*time.Minute, time.Minute
 		if a.Network == state.ManualNetwork {
 			closeWait, finWait2 = 5*time.Minute, 5*time.Minute
@@ -247,7 +248,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if r := run(t, gc); r.code != 0 {
 		t.Errorf("GC: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
-	if _, err := w.store.Get(state.ManualAttachment(c.name)); err != nil {
+	if _, err := w.Store.Get(state.ManualAttachment(c.name)); err != nil {
 		t.Errorf("after GC: %v", err)
 	}
 	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Layers.Resolve(0).Policies[0].Mode != policy.Off {
@@ -259,7 +260,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if r := w.run(t, "unregister", c.path); r.code != 1 || !strings.Contains(r.stderr, "its DEL is what ends that") {
 		t.Errorf("what CNI recorded: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
-	if _, err := w.store.Get(c.attachment()); err != nil {
+	if _, err := w.Store.Get(c.attachment()); err != nil {
 		t.Errorf("CNI's record: %v", err)
 	}
 }
@@ -269,12 +270,12 @@ func TestTheHistoryNamesWhatWasRegisteredByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	c := newContainer(t, nil)
 	w.register(t, c.path, "--grace", "1s", "--name", "a-long-name-of-its-own")
 	destroyed(t, "the leak", leak(t, c))
 	var page api.HistoryPage
-	nstest.Eventually(t, soon, "it is in the history", func() (ok bool) {
+	nstest.Eventually(t, testnode.Patience, "it is in the history", func() (ok bool) {
 		r := w.run(t, "history", "--output", "json")
 		if r.code != 0 {
 			t.Fatalf("history: %s", r.stderr)
@@ -285,7 +286,7 @@ func TestTheHistoryNamesWhatWasRegisteredByHand(t *testing.T) {
 	if e := page.Entries[0]; e.ContainerID != "a-long-name-of-its-own" || e.Network != state.ManualNetwork {
 		t.Errorf("the entry is %+v", e)
 	}
-	if _, err := w.store.Get(state.ManualAttachment("a-long-name-of-its-own")); err != nil {
+	if _, err := w.Store.Get(state.ManualAttachment("a-long-name-of-its-own")); err != nil {
 		t.Error(err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/termtest"
+	"github.com/halfclose/halfclose/internal/testnode"
 )
 
 // onTerminal starts a program on a terminal that is its own, as a login does.
@@ -54,7 +55,7 @@ func ends(t *testing.T, cmd *exec.Cmd, code int) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(soon):
+	case <-time.After(testnode.Patience):
 		t.Fatal("it does not end")
 	}
 	if got := cmd.ProcessState.ExitCode(); got != code {
@@ -66,7 +67,7 @@ func TestTopShowsLeaksAsTheyComeAndGo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t, "--mode", "observe")
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	calm, leaky := newContainer(t, nil), newContainer(t, nil)
 	w.register(t, calm.name)
 	w.register(t, leaky.name, "--grace", "1s")
@@ -97,11 +98,11 @@ func TestTopShowsLeaksAsTheyComeAndGo(t *testing.T) {
 	term.Press(t, "\x1b")
 	term.Shows(t, "sort by")
 
-	p.stop(t)
+	p.Stop()
 	term.Shows(t, "no answer since")
 	term.Shows(t, leaky.name) // what was last known
 	again := w.start(t, "--mode", "observe")
-	w.holds(t, again.pid())
+	w.holds(t, again.PID())
 	term.Until(t, "the reaper's return is seen", func() bool { return !strings.Contains(term.Frame(), "no answer since") })
 
 	term.Resize(t, 60, 10)
@@ -118,7 +119,7 @@ func TestTopGivesTheTerminalBackHoweverItEnds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	for name, end := range map[string]func(term *termtest.Terminal, cmd *exec.Cmd) error{
 		"by SIGTERM": func(_ *termtest.Terminal, cmd *exec.Cmd) error { return cmd.Process.Signal(unix.SIGTERM) },
 		"by SIGINT":  func(_ *termtest.Terminal, cmd *exec.Cmd) error { return cmd.Process.Signal(unix.SIGINT) },
@@ -160,7 +161,7 @@ func TestTopCanBeSuspended(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	for name, suspend := range map[string]func(*testing.T, *termtest.Terminal, int){
 		"by ^Z":      func(t *testing.T, term *termtest.Terminal, _ int) { term.Press(t, "\x1a") },
 		"by SIGTSTP": func(t *testing.T, _ *termtest.Terminal, pid int) { kill(t, pid, unix.SIGTSTP) },
@@ -179,7 +180,7 @@ func TestTopCanBeSuspended(t *testing.T) {
 			shell := w.onTerminal(t, term, "sh", "-c", suspended, "sh", dir)
 			term.Shows(t, "No attachment is recorded on this node.")
 			suspend(t, term, childOf(t, shell.Process.Pid))
-			nstest.Eventually(t, soon, "the shell has the terminal", func() bool { return read("stopped") != "" })
+			nstest.Eventually(t, testnode.Patience, "the shell has the terminal", func() bool { return read("stopped") != "" })
 			if read("code") == "0" || read("stopped") != read("before") {
 				t.Errorf("stopped with exit code %s, and the settings %s; before they were %s", read("code"), read("stopped"), read("before"))
 			}
@@ -224,11 +225,11 @@ func TestTopOncePrintsOneLook(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	c := newContainer(t, nil)
 	w.register(t, c.name, "--grace", "1s", "--mode", "observe")
 	leak(t, c)
-	nstest.Eventually(t, soon, "it shows the leak", func() bool {
+	nstest.Eventually(t, testnode.Patience, "it shows the leak", func() bool {
 		r := w.run(t, "top", "--once")
 		if r.code != 0 || r.stderr != "" || strings.Contains(r.stdout, "\x1b") || strings.Contains(r.stdout, "q quit") {
 			t.Fatalf("exit code %d: %q%s", r.code, r.stdout, r.stderr)
@@ -241,7 +242,7 @@ func TestTopObeysNoColor(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
-	w.holds(t, p.pid())
+	w.holds(t, p.PID())
 	for _, tt := range []struct {
 		name, value string
 		colour      bool

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -120,7 +121,7 @@ func (u *upgrade) container(t *testing.T) *container {
 // names are the attachments that the reaper has, sorted.
 func (u *upgrade) names(t *testing.T) (names []string) {
 	t.Helper()
-	for _, a := range u.status(t).Attachments {
+	for _, a := range u.AwaitStatus().Attachments {
 		if a.Inert != "" {
 			t.Errorf("%s is inert: %s", a.ContainerID, a.Inert)
 		}
@@ -133,13 +134,13 @@ func (u *upgrade) names(t *testing.T) (names []string) {
 // restart ends the reaper that a plugin started, and starts the next one by an ADD.
 func (u *upgrade) restart(t *testing.T) *container {
 	t.Helper()
-	pid := u.status(t).Holder.PID
+	pid := u.AwaitStatus().Holder.PID
 	if err := unix.Kill(pid, unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	waitGone(t, pid)
+	testnode.AwaitExit(t, pid)
 	c := u.container(t)
-	if h := u.status(t).Holder; h.PID == pid || h.StartedBy != api.ByPlugin {
+	if h := u.AwaitStatus().Holder; h.PID == pid || h.StartedBy != api.ByPlugin {
 		t.Errorf("the reaper is %v", h)
 	}
 	return c
@@ -215,7 +216,7 @@ func (u *upgrade) singleAge(t *testing.T, leak *net.TCPConn) time.Duration {
 // spared wants the switch to be in force, and nothing to have been destroyed.
 func (u *upgrade) spared(t *testing.T, when string, conns ...*net.TCPConn) {
 	t.Helper()
-	if m := u.status(t).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
+	if m := u.AwaitStatus().Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
 		t.Errorf("%s: the mode is %+v", when, m)
 	}
 	for _, c := range conns {
@@ -234,12 +235,12 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 		t.Fatalf("mode observe: %s%s", r.stdout, r.stderr)
 	}
 	first, second := u.container(t), u.container(t)
-	s := u.status(t)
+	s := u.AwaitStatus()
 	if s.Version.Version != singleVersion || s.Holder.StartedBy != api.ByPlugin {
 		t.Fatalf("the reaper is %v, of version %v", s.Holder, s.Version)
 	}
 	leak, busy := keptAlive(t, first), atWork(t, first)
-	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return u.singleAge(t, leak) > 5*time.Second })
+	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return u.singleAge(t, leak) > 5*time.Second })
 
 	u.says(t, "doctor", "/halfclose does not say which build of halfclose it is: it is older than this")
 	// The programs are replaced. The reaper that runs goes on.
@@ -247,7 +248,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	u.says(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
 	u.says(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
 	third := u.container(t)
-	if now := u.status(t); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
+	if now := u.AwaitStatus(); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
 		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
 	}
 	// It cannot read those of the new plugin: it reports them, and does nothing in their namespaces.
@@ -261,7 +262,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 
 	// It is ended, and the next container starts the new one.
 	fourth := u.restart(t)
-	if v := u.status(t).Version.Version; v == singleVersion {
+	if v := u.AwaitStatus().Version.Version; v == singleVersion {
 		t.Errorf("the new reaper's version is %s", v)
 	}
 	want = append(want, third.runtime.ContainerID, fourth.runtime.ContainerID)
@@ -285,11 +286,11 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	if err := u.cni.DelNetworkList(context.Background(), u.network(t), second.runtime); err != nil {
 		t.Errorf("DEL: %v", err)
 	}
-	if _, err := u.store.Get(second.attachment()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := u.Store.Get(second.attachment()); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after DEL the record is still there: %v", err)
 	}
-	nstest.Eventually(t, soon, "the reaper has forgotten the attachment", func() bool {
-		s, err := u.admin.Status(t.Context())
+	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten the attachment", func() bool {
+		s, err := u.Client.Status(t.Context())
 		return err == nil && len(s.Attachments) == 3
 	})
 }
@@ -297,8 +298,8 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 // unread waits until the reaper reports the record of a container as a file that it cannot read.
 func (u *upgrade) unread(t *testing.T, c *container) {
 	t.Helper()
-	nstest.Eventually(t, soon, "the record is reported", func() bool {
-		return slices.ContainsFunc(u.status(t).Problems, func(p api.ProblemView) bool {
+	nstest.Eventually(t, testnode.Patience, "the record is reported", func() bool {
+		return slices.ContainsFunc(u.AwaitStatus().Problems, func(p api.ProblemView) bool {
 			return strings.HasPrefix(p.File, c.runtime.ContainerID+"@")
 		})
 	})
@@ -312,15 +313,15 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 		t.Fatalf("mode observe: %s%s", r.stdout, r.stderr)
 	}
 	c := u.container(t)
-	if v := u.status(t).Version.Version; v == singleVersion {
+	if v := u.AwaitStatus().Version.Version; v == singleVersion {
 		t.Fatalf("the first reaper's version is %s", v)
 	}
 	leak, busy := keptAlive(t, c), atWork(t, c)
-	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return u.age(t, leak) > 5*time.Second })
+	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return u.age(leak) > 5*time.Second })
 
 	u.installSingle(t)
 	later := u.restart(t)
-	if v := u.status(t).Version.Version; v != singleVersion {
+	if v := u.AwaitStatus().Version.Version; v != singleVersion {
 		t.Errorf("the reaper's version is %s, want %s", v, singleVersion)
 	}
 	if got := u.names(t); !slices.Equal(got, []string{later.runtime.ContainerID}) {
@@ -337,7 +338,7 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 	if !lives(leak) || !lives(busy) {
 		t.Error("a connection was destroyed of which the old reaper has no record that it can read")
 	}
-	if _, err := u.store.Get(state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}); err != nil {
+	if _, err := u.Store.Get(state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}); err != nil {
 		t.Error(err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/invoke"
@@ -20,25 +19,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// soon bounds what should happen at once, for a machine that is busy with everything else.
-const soon = 30 * time.Second
-
-// world is a state directory, and what works on it.
+// world is a test node and the plugin that libcni calls for it.
 type world struct {
-	dir   string
-	store *state.Store
-	admin *admin.Client
-	cni   *libcni.CNIConfig
-	said  *execs
+	*testnode.Node
+
+	dir  string
+	cni  *libcni.CNIConfig
+	said *execs
 }
 
-// newWorld makes a state directory of the test's own. What is left of a reaper on it is ended with the test.
+// newWorld creates a world with a state directory of its own. Its reaper is stopped when the test ends.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	needNode(t)
@@ -49,14 +44,13 @@ func newWorld(t *testing.T) *world {
 	return newWorldAt(t, dir, []string{state.EnvDir + "=" + dir})
 }
 
-// newWorldAt makes a world of the directory that the plugins' environment leads to.
+// newWorldAt creates a world with the state directory that the plugins' environment leads to.
 func newWorldAt(t *testing.T, dir string, env []string) *world {
 	t.Helper()
 	needNode(t)
-	w := &world{dir: dir, store: state.New(dir), said: &execs{env: env}}
-	w.admin = admin.NewClient(w.store.SocketPath())
+	w := &world{Node: testnode.New(t, dir), dir: dir, said: &execs{env: env}}
 	w.cni = libcni.NewCNIConfigWithCacheDir([]string{pluginDir()}, filepath.Join(t.TempDir(), "cache"), w.said)
-	t.Cleanup(func() { w.endReaper(t) })
+	t.Cleanup(w.StopReaper)
 	return w
 }
 
@@ -65,24 +59,6 @@ func needNode(t *testing.T) {
 	if onNode != nil {
 		nstest.NeedPrivilege(t, "make a node to test on", onNode)
 	}
-}
-
-// endReaper ends the reaper that the plugin started, if there is one.
-func (w *world) endReaper(t *testing.T) {
-	s, err := w.admin.Status(context.Background())
-	if err != nil {
-		return
-	}
-	if err := unix.Kill(s.Holder.PID, unix.SIGTERM); err != nil {
-		t.Errorf("end the reaper: %v", err)
-	}
-	waitGone(t, s.Holder.PID)
-}
-
-// waitGone waits until a process has ended.
-func waitGone(t *testing.T, pid int) {
-	t.Helper()
-	nstest.Eventually(t, soon, fmt.Sprintf("process %d ends", pid), func() bool { return unix.Kill(pid, 0) != nil })
 }
 
 // execs is how libcni calls plugins; it adds to their environment, and keeps what they print.
@@ -203,20 +179,4 @@ func (w *world) add(t *testing.T, list *libcni.NetworkConfigList, c *container) 
 		}
 	})
 	return r
-}
-
-// status waits until a reaper works and has read all records, and returns what it says.
-func (w *world) status(t *testing.T) api.Status {
-	t.Helper()
-	listing, err := w.store.List(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var s api.Status
-	nstest.Eventually(t, soon, "a reaper has read all records", func() bool {
-		s, err = w.admin.Status(t.Context())
-		// A reaper of another version may not read all of them.
-		return err == nil && len(s.Attachments)+len(s.Problems) == len(listing.Records)+len(listing.Problems)
-	})
-	return s
 }

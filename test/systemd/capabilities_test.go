@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -69,26 +70,24 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 	all := containersOfOthers(t)
 	r := startRestricted(t, finder, unitCapabilities(t), paths(all)...)
 	for name, p := range all {
-		nstest.Eventually(t, soon, "the leak of "+name+" is known with its owner", func() bool {
-			v, problems := r.socket(t, p.Leak, api.SocketQuery{Owners: true})
-			return len(v.Owners) == 1 && v.Owners[0].PID == p.cmd.Process.Pid && len(problems) == 0
+		r.AwaitSocket(p.Leak, api.SocketQuery{Owners: true}, "the leak of "+name+" is known with its owner", func(v api.SocketView) bool {
+			return len(v.Owners) == 1 && v.Owners[0].PID == p.cmd.Process.Pid
 		})
+		list, err := r.Sockets(t.Context(), api.SocketQuery{Owners: true})
+		if err != nil || len(list.Problems) > 0 {
+			t.Errorf("with owners it cannot look at %v: %v", list.Problems, err)
+		}
 	}
-	if _, err := r.SetMode(t.Context(), api.ModeRequest{Mode: policy.Destroy, Who: "the test"}); err != nil {
+	if _, err := r.Client.SetMode(t.Context(), api.ModeRequest{Mode: policy.Destroy, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
 	for name, p := range all {
-		nstest.Eventually(t, soon, "the leak of "+name+" is destroyed", func() bool {
-			page, err := r.History(t.Context(), api.HistoryQuery{})
-			return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool {
-				return e.Outcome == api.Destroyed && e.Local.String() == p.Leak.Local && e.Peer.String() == p.Leak.Peer
-			})
-		})
+		r.AwaitEntry(p.Leak, api.Destroyed)
 		if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
 			t.Errorf("%s: writing to the leak comes to %s, and to the connection that is at work to %s", name, leak, live)
 		}
 	}
-	s, err := r.Status(t.Context())
+	s, err := r.Client.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +100,7 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 		}
 	}
 	if r.said("level=WARN") || r.said("level=ERROR") {
-		t.Errorf("it complains:\n%s", &r.log)
+		t.Errorf("it complains:\n%s", r.Output())
 	}
 }
 
@@ -110,7 +109,7 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 func complaints() map[string]func(t *testing.T, r *restrictedReaper) string {
 	status := func(t *testing.T, r *restrictedReaper) api.Status {
 		t.Helper()
-		s, err := r.Status(t.Context())
+		s, err := r.Client.Status(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +151,7 @@ func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
 			}
 			keep := slices.DeleteFunc(unitCapabilities(t), func(c string) bool { return c == missing })
 			r := startRestricted(t, finder.NameAuto, keep, paths(containersOfOthers(t))...)
-			nstest.Eventually(t, soon, "it says that "+missing+" is missing", func() bool {
+			nstest.Eventually(t, testnode.Patience, "it says that "+missing+" is missing", func() bool {
 				return strings.Contains(complaint(t, r), missing)
 			})
 		})
@@ -162,17 +161,15 @@ func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
 func TestSIGHUPNeverEndsAReaper(t *testing.T) {
 	t.Parallel()
 	r := startRestricted(t, finder.NameAuto, unitCapabilities(t))
-	s, err := r.Status(t.Context())
+	s, err := r.Client.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(s.Holder.PID, unix.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	nstest.Eventually(t, soon, "it says that it has read the records again", func() bool {
+	r.Signal(unix.SIGHUP)
+	nstest.Eventually(t, testnode.Patience, "it says that it has read the records again", func() bool {
 		return r.said(`msg="records and mode switch read again" attachments=0 `)
 	})
-	if after, err := r.Status(t.Context()); err != nil || after.Holder != s.Holder {
+	if after, err := r.Client.Status(t.Context()); err != nil || after.Holder != s.Holder {
 		t.Errorf("the reaper was %v, and is %v: %v", s.Holder, after.Holder, err)
 	}
 }

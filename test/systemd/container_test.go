@@ -20,19 +20,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 )
 
 // container is where this program is on a machine.
 const container = "/opt/container"
 
-// addresses are those of a socket, as the reaper writes them.
-type addresses struct{ Local, Peer string }
-
 // report is what a container says of itself.
 type report struct {
-	Leak addresses // a connection's server side, in CLOSE_WAIT
-	Live addresses // that of a connection which is open in both directions
-	Busy addresses // that of a connection which is in CLOSE_WAIT too, and on which a byte is written ten times a second
+	Leak testnode.Conn // a connection's server side, in CLOSE_WAIT
+	Live testnode.Conn // that of a connection which is open in both directions
+	Busy testnode.Conn // that of a connection which is in CLOSE_WAIT too, and on which a byte is written ten times a second
 }
 
 // runContainer is a container's process: in its own network namespace it leaks one connection and uses
@@ -61,8 +59,7 @@ func runContainer() error {
 		return err
 	}
 	out := json.NewEncoder(os.Stdout)
-	of := func(c *net.TCPConn) addresses { return addresses{c.LocalAddr().String(), c.RemoteAddr().String()} }
-	if err := out.Encode(report{Leak: of(leak), Live: of(live), Busy: of(busy)}); err != nil {
+	if err := out.Encode(report{Leak: testnode.ConnOf(leak), Live: testnode.ConnOf(live), Busy: testnode.ConnOf(busy)}); err != nil {
 		return err
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
@@ -165,7 +162,7 @@ func startContainer(t *testing.T, cmd *exec.Cmd, start func() error) *process {
 	}
 	t.Cleanup(func() {
 		p.in.Close()
-		late := time.AfterFunc(soon, func() { _ = cmd.Process.Kill() })
+		late := time.AfterFunc(testnode.Patience, func() { _ = cmd.Process.Kill() })
 		defer late.Stop()
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("the container ended: %v", err)

@@ -16,7 +16,7 @@ import (
 // spoil puts a file into the state directory that is no record, which the reaper warns of.
 func (m *machine) spoil() {
 	m.t.Helper()
-	if err := os.WriteFile(filepath.Join(m.store().AttachmentsDir(), "spoilt.json"), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(m.node().Store.AttachmentsDir(), "spoilt.json"), []byte("{"), 0o600); err != nil {
 		m.t.Fatal(err)
 	}
 }

@@ -15,16 +15,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/test/node"
 )
-
-// soon bounds what should happen at once, for a machine that is busy with everything else.
-const soon = 30 * time.Second
 
 // machine is namespaces in which a systemd is the first process. It has the host's /usr, read-only, and its
 // own everything else.
@@ -184,7 +181,7 @@ func (m *machine) boot() {
 			m.t.Logf("the machine said:\n%s", &said)
 		}
 	})
-	nstest.Eventually(m.t, soon, "the machine has booted", func() bool {
+	nstest.Eventually(m.t, testnode.Patience, "the machine has booted", func() bool {
 		select {
 		case <-ended:
 			m.t.Fatalf("the machine has ended: %v", cmd.ProcessState)
@@ -264,7 +261,7 @@ func (m *machine) journal(args ...string) (entries []map[string]any) {
 // logged waits for an entry of the service whose message begins so, and returns it.
 func (m *machine) logged(message string, args ...string) (entry map[string]any) {
 	m.t.Helper()
-	nstest.Eventually(m.t, soon, "the journal has an entry: "+message, func() bool {
+	nstest.Eventually(m.t, testnode.Patience, "the journal has an entry: "+message, func() bool {
 		for _, e := range m.journal(args...) {
 			if text, ok := e["MESSAGE"].(string); ok && strings.HasPrefix(text, message) {
 				entry = e

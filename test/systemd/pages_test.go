@@ -6,11 +6,9 @@ package systemd_test
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -49,10 +47,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	m.boot()
 	m.follow("README.md", "All install what they need and leave nothing behind. To use it on a node:\n", unpacked)
 	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`)
-	nstest.Eventually(t, soon, "the reaper that the first container has started would destroy the leak", func() bool {
-		page, err := m.reaper().History(t.Context(), api.HistoryQuery{})
-		return err == nil && slices.ContainsFunc(page.Entries, func(e api.Entry) bool { return e.Outcome == api.WouldDestroy })
-	})
+	m.node().AwaitEntry(p.Leak, api.WouldDestroy)
 	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
 		t.Errorf("the reaper is %v, and its mode %+v", s.Holder, s.Mode)
 	}

@@ -4,7 +4,6 @@
 package systemd_test
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,14 +11,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -58,22 +54,11 @@ func restricted(cmd *exec.Cmd, keep []string) error {
 
 // restrictedReaper is a reaper that runs with some capabilities only, on a state directory of its own.
 type restrictedReaper struct {
-	*admin.Client
-	mu  sync.Mutex
-	log bytes.Buffer
+	*testnode.Node
+	*testnode.Process
 }
 
-func (r *restrictedReaper) Write(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.Write(b)
-}
-
-func (r *restrictedReaper) said(text string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return strings.Contains(r.log.String(), text)
-}
+func (r *restrictedReaper) said(text string) bool { return strings.Contains(r.Output(), text) }
 
 // startRestricted starts a reaper with that finder and those capabilities, for the containers at the paths, and waits until it
 // is ready. It destroys nothing before it is told to.
@@ -84,7 +69,6 @@ func startRestricted(t *testing.T, finder string, keep []string, paths ...string
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := state.New(dir)
 	bin := os.Getenv(binVar)
 	env := append(os.Environ(), state.EnvDir+"="+dir)
 	for i, path := range paths { // by the runtime's plugin, which has all capabilities
@@ -96,39 +80,14 @@ func startRestricted(t *testing.T, finder string, keep []string, paths ...string
 			t.Fatalf("ADD: %v\n%s", err, out)
 		}
 	}
-	r := &restrictedReaper{Client: admin.NewClient(store.SocketPath())}
-	cmd := exec.Command(filepath.Join(bin, "halfclose"), "reaper", "--mode", "destroy", "--finder", finder)
-	cmd.Env, cmd.Stderr = env, r
 	if err := state.StoreSwitch(filepath.Join(dir, "mode"), state.Switch{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := restricted(cmd, keep); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(unix.SIGTERM)
-		if err := cmd.Wait(); err != nil || t.Failed() {
-			t.Errorf("the reaper ended with %v, and said:\n%s", err, &r.log)
-		}
-	})
-	nstest.Eventually(t, soon, "the reaper has read the records", func() bool {
-		s, err := r.Status(t.Context())
-		return err == nil && len(s.Attachments) == len(paths)
-	})
+	cmd := exec.Command(filepath.Join(bin, "halfclose"), "reaper", "--mode", "destroy", "--finder", finder)
+	cmd.Env = env
+	p := testnode.StartBy(t, cmd, func() error { return restricted(cmd, keep) })
+	t.Cleanup(p.Stop)
+	r := &restrictedReaper{testnode.New(t, dir), p}
+	r.AwaitStatus()
 	return r
-}
-
-// socket is what the reaper says of a socket.
-func (r *restrictedReaper) socket(t *testing.T, a addresses, q api.SocketQuery) (api.SocketView, []string) {
-	t.Helper()
-	list, err := r.Sockets(t.Context(), q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range list.Sockets {
-		if v.Local == a.Local && v.Peer == a.Peer {
-			return v, list.Problems
-		}
-	}
-	return api.SocketView{}, list.Problems
 }

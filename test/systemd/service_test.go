@@ -25,7 +25,7 @@ func TestTheServiceIsActiveWhenItHasReadTheRecordsAndAnswers(t *testing.T) {
 	if !strings.Contains(out, "early") {
 		t.Errorf("status does not show the attachment:\n%s", out)
 	}
-	s, err := m.reaper().Status(t.Context())
+	s, err := m.node().Client.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestTheSandboxPermitsWhatAPersonMayAskFor(t *testing.T) {
 		t.Errorf("after halfclose mode observe the mode is %+v", mode)
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", m.store().SocketPath())
+		return new(net.Dialer).DialContext(ctx, "unix", m.node().Store.SocketPath())
 	}
 	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	resp, err := client.Get("http://reaper/debug/pprof/profile?seconds=1") // which takes a timer and a signal
@@ -82,7 +82,7 @@ func TestTheServiceDestroysInNamespacesThatAreMadeWhileItRuns(t *testing.T) {
 	if e.Pod.Name != "web" {
 		t.Errorf("the entry is %+v", e)
 	}
-	list, err := m.reaper().Sockets(t.Context(), api.SocketQuery{All: true, Owners: true})
+	list, err := m.node().Client.Sockets(t.Context(), api.SocketQuery{All: true, Owners: true})
 	if err != nil || len(list.Problems) > 0 {
 		t.Fatalf("%v %v", err, list.Problems)
 	}

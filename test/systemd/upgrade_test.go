@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -31,8 +32,8 @@ const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": 
 func (m *machine) reads(when string, single bool, want ...string) {
 	m.t.Helper()
 	var got []string
-	nstest.Eventually(m.t, soon, when+": the reaper has all attachments", func() bool {
-		s, err := m.reaper().Status(m.t.Context())
+	nstest.Eventually(m.t, testnode.Patience, when+": the reaper has all attachments", func() bool {
+		s, err := m.node().Client.Status(m.t.Context())
 		if err != nil {
 			return false
 		}
@@ -56,15 +57,13 @@ func (m *machine) reads(when string, single bool, want ...string) {
 }
 
 // halfClosed reports whether a socket is half-closed in the kernel.
-func (m *machine) halfClosed(a addresses) bool {
+func (m *machine) halfClosed(c testnode.Conn) bool {
 	m.t.Helper()
-	list, err := m.reaper().Sockets(m.t.Context(), api.SocketQuery{All: true})
+	v, _, err := m.node().FindSocket(c, api.SocketQuery{All: true})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return slices.ContainsFunc(list.Sockets, func(v api.SocketView) bool {
-		return v.Local == a.Local && v.Peer == a.Peer && v.State.HalfClosed()
-	})
+	return v.State.HalfClosed()
 }
 
 // kept wants both a leak and a connection at work to be there.
@@ -84,7 +83,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	p := m.start(aging)
 	m.add("removed", aging)
 	m.reads("before", true, "removed", "web")
-	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return m.age(p.Leak) > 5*time.Second })
+	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return m.age(p.Leak) > 5*time.Second })
 
 	m.upgrade()
 	m.reads("after the upgrade", false, "removed", "web")
@@ -103,10 +102,10 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 
 	// DEL by the new plugin of what the old one has added.
 	m.call("DEL", "removed", aging)
-	if _, err := m.store().Get(state.Attachment{ContainerID: "removed", IfName: "eth0"}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := m.node().Store.Get(state.Attachment{ContainerID: "removed", IfName: "eth0"}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("after DEL the record is still there: %v", err)
 	}
-	nstest.Eventually(t, soon, "the reaper has forgotten the attachment", func() bool { return len(m.status().Attachments) == 2 })
+	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten the attachment", func() bool { return len(m.status().Attachments) == 2 })
 }
 
 func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.T) {
@@ -117,11 +116,11 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 	m.run("halfclose", "mode", "observe")
 	p := m.start(aging)
 	m.reads("before", false, "web")
-	nstest.Eventually(t, soon, "the leak is past its grace", func() bool { return m.age(p.Leak) > 5*time.Second })
+	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return m.age(p.Leak) > 5*time.Second })
 
 	m.goBack()
 	m.reads("with the old program again", true)
-	nstest.Eventually(t, soon, "the record that it cannot read is reported", func() bool { return len(m.status().Problems) == 1 })
+	nstest.Eventually(t, testnode.Patience, "the record that it cannot read is reported", func() bool { return len(m.status().Problems) == 1 })
 	m.run("halfclose", "mode", "destroy")
 	if leak, live := p.write(); leak != "ok" || live != "ok" {
 		t.Errorf("writing to the leak comes to %s, and to the open connection to %s", leak, live)

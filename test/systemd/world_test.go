@@ -10,9 +10,8 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // The unit's directories.
@@ -33,9 +32,8 @@ const (
 // at is where a path of the machine is for the test.
 func (m *machine) at(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.pid, path) }
 
-// store is the machine's state directory, and reaper asks the reaper that works on it.
-func (m *machine) store() *state.Store   { return state.New(m.at(runtimeDir)) }
-func (m *machine) reaper() *admin.Client { return admin.NewClient(m.store().SocketPath()) }
+// node has the machine's state directory, and queries the reaper that works on it.
+func (m *machine) node() *testnode.Node { return testnode.New(m.t, m.at(runtimeDir)) }
 
 // network is a plugin's configuration, with further keys.
 func network(more string) string {
@@ -76,25 +74,20 @@ func (m *machine) start(more string) *process {
 	return startContainer(m.t, cmd, cmd.Start)
 }
 
-// age is the age of a socket that the reaper reports, 0 if it has not looked at it. One of another version may have verdicts
-// that are unknown here.
-func (m *machine) age(a addresses) time.Duration {
-	list, err := m.reaper().Sockets(m.t.Context(), api.SocketQuery{})
-	if err != nil {
-		return 0 // between two reapers
+// age returns the age of a socket that the reaper reports, 0 if the reaper has not looked at it. A reaper of another version
+// may have verdicts that are unknown here.
+func (m *machine) age(c testnode.Conn) time.Duration {
+	v, _, err := m.node().FindSocket(c, api.SocketQuery{})
+	if err != nil || v.Age == nil || strings.Contains(v.Why, "not looked at yet") { // an error between two reapers
+		return 0
 	}
-	for _, v := range list.Sockets {
-		if v.Local == a.Local && v.Peer == a.Peer && v.Age != nil && !strings.Contains(v.Why, "not looked at yet") {
-			return time.Duration(*v.Age)
-		}
-	}
-	return 0
+	return time.Duration(*v.Age)
 }
 
 // knownAge waits until the reaper knows a socket.
-func (m *machine) knownAge(a addresses) (age time.Duration) {
+func (m *machine) knownAge(a testnode.Conn) (age time.Duration) {
 	m.t.Helper()
-	nstest.Eventually(m.t, soon, "the leak is known", func() bool {
+	nstest.Eventually(m.t, testnode.Patience, "the leak is known", func() bool {
 		age = m.age(a)
 		return age > 0
 	})
@@ -104,36 +97,23 @@ func (m *machine) knownAge(a addresses) (age time.Duration) {
 // status asks the reaper how it is.
 func (m *machine) status() api.Status {
 	m.t.Helper()
-	s, err := m.reaper().Status(m.t.Context())
+	s, err := m.node().Client.Status(m.t.Context())
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	return s
 }
 
-// destroyed waits until the history of the reaper has the end of a socket.
-func (m *machine) destroyed(a addresses) (entry api.Entry) {
+// destroyed waits until the history has a destroyed socket.
+func (m *machine) destroyed(c testnode.Conn) api.Entry {
 	m.t.Helper()
-	nstest.Eventually(m.t, soon, "the leak is destroyed", func() bool {
-		page, err := m.reaper().History(m.t.Context(), api.HistoryQuery{})
-		if err != nil {
-			return false
-		}
-		for _, e := range page.Entries {
-			if e.Outcome == api.Destroyed && e.Local.String() == a.Local && e.Peer.String() == a.Peer {
-				entry = e
-				return true
-			}
-		}
-		return false
-	})
-	return entry
+	return m.node().AwaitEntry(c, api.Destroyed)
 }
 
 // active waits until the service is ready with another process than before, and returns that.
 func (m *machine) active(before int) (pid int) {
 	m.t.Helper()
-	nstest.Eventually(m.t, soon, "the service is active, with another process than before", func() bool {
+	nstest.Eventually(m.t, testnode.Patience, "the service is active, with another process than before", func() bool {
 		pid = m.mainPID()
 		return m.property("ActiveState") == "active" && pid != 0 && pid != before
 	})

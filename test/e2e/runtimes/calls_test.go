@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/test/e2e/runtimes/record"
 )
@@ -77,15 +78,15 @@ func removedPodLeavesNothing(t *testing.T, s *site) {
 	ended, stays := s.run(t, "ended", nil), s.run(t, "stays", nil)
 	local := ended.open(t, "line", stays)
 	leak := ended.leak(t, "leak", stays)
-	s.destroyed(t, leak)
-	before, veth := s.status(t).Namespaces, ended.veth(t)
+	s.awaitDestroyed(leak)
+	before, veth := s.AwaitStatus().Namespaces, ended.veth(t)
 	s.remove(t, ended)
 
-	if s.recorded(t, ended) {
+	if s.recorded(ended) {
 		t.Error("its record is still there")
 	}
-	nstest.Eventually(t, soon, "the reaper has forgotten its namespace", func() bool { return s.status(t).Namespaces == before-1 })
-	nstest.Eventually(t, soon, "the kernel has freed its namespace: its veth is gone from the node", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten its namespace", func() bool { return s.AwaitStatus().Namespaces == before-1 })
+	nstest.Eventually(t, testnode.Patience, "the kernel has freed its namespace: its veth is gone from the node", func() bool {
 		_, err := netlink.LinkByIndex(veth)
 		return err != nil
 	})
@@ -93,7 +94,7 @@ func removedPodLeavesNothing(t *testing.T, s *site) {
 	if err != nil || len(addresses) > 0 {
 		t.Errorf("its address is still taken: %v %v", addresses, err)
 	}
-	if !s.recorded(t, stays) {
+	if !s.recorded(stays) {
 		t.Error("the record of the other pod is gone too")
 	}
 	if said := stays.tell(t, "recv", "line"); said != "EOF" && said != "ECONNRESET" {
@@ -132,7 +133,7 @@ func failedAddLeavesNothing(t *testing.T, s *site) {
 	} else if !strings.Contains(err.Error(), "it was told to fail") {
 		t.Errorf("the error is of something else: %v", err)
 	}
-	listing, err := s.store.List(t.Context())
+	listing, err := s.Store.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func failedAddLeavesNothing(t *testing.T, s *site) {
 			t.Errorf("there is a record of %s", r.ContainerID)
 		}
 	}
-	if !s.recorded(t, lives) {
+	if !s.recorded(lives) {
 		t.Error("the record of the pod that runs is gone")
 	}
 	last := calls(t, nil, record.Last, "ADD")

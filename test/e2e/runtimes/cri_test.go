@@ -15,6 +15,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 )
 
 // criClient is what a kubelet is to a runtime.
@@ -37,7 +38,7 @@ func (c *criClient) connect(t *testing.T, socket string) {
 
 func (c *criClient) ready(t *testing.T) {
 	t.Helper()
-	nstest.Eventually(t, soon, "the runtime answers", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the runtime answers", func() bool {
 		_, err := c.runtime.Version(t.Context(), &runtimeapi.VersionRequest{})
 		return err == nil
 	})
@@ -45,7 +46,7 @@ func (c *criClient) ready(t *testing.T) {
 
 // context is for one call, also when the test has ended.
 func (c *criClient) context() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), soon)
+	return context.WithTimeout(context.Background(), testnode.Patience)
 }
 
 func (c *criClient) run(t *testing.T, name string, annotations map[string]string) (*pod, error) {
@@ -147,7 +148,7 @@ func (c *criClient) networkReady(t *testing.T) (ready bool, why, loaded string) 
 // loaded waits until the configuration in memory has halfclose in it, or has not.
 func (c *criClient) loaded(t *testing.T, _ *site, want bool) {
 	t.Helper()
-	nstest.Eventually(t, soon, fmt.Sprintf("the runtime has loaded the network, with halfclose in it: %v", want), func() bool {
+	nstest.Eventually(t, testnode.Patience, fmt.Sprintf("the runtime has loaded the network, with halfclose in it: %v", want), func() bool {
 		_, _, config := c.networkReady(t)
 		return strings.Contains(config, `"halfclose"`) == want
 	})

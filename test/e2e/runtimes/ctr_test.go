@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 )
 
 // ctr is containerd's own command line with --cni: plugins are called by ctr itself, which stays with the
@@ -35,7 +36,7 @@ func (c *ctr) start(t *testing.T) {
 	c.containerd.config, c.running = "containerd-1.6.toml", make(map[string]*foreground)
 	c.containerd.launch(t)
 	t.Cleanup(func() { c.containerd.end(t, unix.SIGTERM) })
-	nstest.Eventually(t, soon, "containerd answers", func() bool {
+	nstest.Eventually(t, testnode.Patience, "containerd answers", func() bool {
 		_, err := c.ctr("version")
 		return err == nil
 	})
@@ -63,7 +64,7 @@ func (c *ctr) run(t *testing.T, name string, annotations map[string]string) (*po
 		_ = f.cmd.Wait() // it ends with the exit code of its container
 	}()
 	p := &pod{name: name, id: "default-" + name}
-	nstest.Eventually(t, soon, name+" runs, or has failed", func() bool {
+	nstest.Eventually(t, testnode.Patience, name+" runs, or has failed", func() bool {
 		select {
 		case <-f.ended:
 			return true
@@ -102,7 +103,7 @@ func (c *ctr) remove(t *testing.T, p *pod) {
 	f := c.running[p.name]
 	select {
 	case <-f.ended:
-	case <-time.After(soon):
+	case <-time.After(testnode.Patience):
 		t.Errorf("ctr run %s does not end", p.name)
 	}
 	if f.stderr.Len() > 0 {
@@ -123,19 +124,19 @@ func detachedIsForgotten(t *testing.T, s *site) {
 	}
 	p := &pod{name: name, id: "default-" + name, netns: c.netns(t, name)}
 	p.connect(t)
-	s.destroyed(t, p.leak(t, "leak", stays))
-	namespaces := s.status(t).Namespaces
+	s.awaitDestroyed(p.leak(t, "leak", stays))
+	namespaces := s.AwaitStatus().Namespaces
 	for _, args := range [][]string{{"tasks", "rm", "--force", name}, {"containers", "rm", name}} {
 		if _, err := c.ctr(args...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := len(calls(t, p, before, "DEL")); n > 0 || !s.recorded(t, p) {
+	if n := len(calls(t, p, before, "DEL")); n > 0 || !s.recorded(p) {
 		t.Errorf("there were %d DELs", n)
 	}
 	s.run(t, "next", nil) // whose ADD lets the reaper look at all records
-	nstest.Eventually(t, soon, "the reaper has forgotten the namespace that is gone", func() bool { return s.status(t).Namespaces == namespaces })
-	if err := s.store.Delete(p.attachment()); err != nil { // which the reaper does ten minutes later
+	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten the namespace that is gone", func() bool { return s.AwaitStatus().Namespaces == namespaces })
+	if err := s.Store.Delete(p.attachment()); err != nil { // which the reaper does ten minutes later
 		t.Fatal(err)
 	}
 }

@@ -22,7 +22,7 @@ import (
 // before the client has read it.
 const long = 50_000
 
-// serveHTTP serves in a pod until the test ends, and returns the URL. It closes idle connections soon.
+// serveHTTP serves in a pod until the test ends, and returns the URL. It closes idle connections testnode.Patience.
 func serveHTTP(t *testing.T, p *pod, handle http.HandlerFunc) string {
 	t.Helper()
 	var l net.Listener
@@ -69,7 +69,7 @@ func pools(library string) func(*testing.T, *site) {
 		if code := p.line(t); code != "200" {
 			t.Fatalf("the first answer is %s", code)
 		}
-		entries := s.destroyedIn(t, client)
+		entries := s.destroyedIn(client)
 		if e := entries[0]; e.State != inetdiag.CloseWait || e.Owners[0].Command != "python3" {
 			t.Errorf("the history says %+v", e)
 		}
@@ -137,7 +137,7 @@ func httpBody(t *testing.T, s *site) {
 			}
 		}
 	}()
-	if e := s.destroyedIn(t, client)[0]; e.State != inetdiag.CloseWait {
+	if e := s.destroyedIn(client)[0]; e.State != inetdiag.CloseWait {
 		t.Errorf("the history says %+v", e)
 	}
 	s.outlives(t, client, inetdiag.CloseWait, policy.Progressing, policy.UnreadData)
@@ -193,7 +193,7 @@ func httpHandler(t *testing.T, s *site) {
 	if n := bytes.Count(text, []byte("part\n")); err != nil || n != 8 {
 		t.Errorf("of the slow answer came %d parts of 8: %v", n, err)
 	}
-	entries := s.destroyedIn(t, server)
+	entries := s.destroyedIn(server)
 	if len(entries) != 1 || entries[0].State != inetdiag.CloseWait {
 		t.Errorf("the history says %+v", entries)
 	}

@@ -10,42 +10,43 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 )
 
 // uninstalledAndInstalled takes halfclose out of the conflist while pods run, and puts it back. Pods start at
 // every step; those that are removed meanwhile are forgotten, whether the runtime calls DEL or not.
 func uninstalledAndInstalled(t *testing.T, s *site) {
 	during, after := s.run(t, "during", nil), s.run(t, "after", nil)
-	namespaces := s.status(t).Namespaces
+	namespaces := s.AwaitStatus().Namespaces
 	s.halfclose(t, "uninstall")
 	if _, err := os.Stat(filepath.Join(pluginDir, "halfclose")); err != nil {
 		t.Errorf("DELs to come do not find the binary: %v", err)
 	}
 	s.awaitLoaded(t, false)
 	without := s.run(t, "without", nil)
-	if s.recorded(t, without) {
+	if s.recorded(without) {
 		t.Error("halfclose was called after it was uninstalled")
 	}
 	// A pod from before is still looked after.
-	s.destroyed(t, during.leak(t, "leak", without))
+	s.awaitDestroyed(during.leak(t, "leak", without))
 	s.remove(t, during)
-	if s.recorded(t, during) == s.cachedDEL {
-		t.Errorf("DEL came from what ADD had: %v, want %v", !s.recorded(t, during), s.cachedDEL)
+	if s.recorded(during) == s.cachedDEL {
+		t.Errorf("DEL came from what ADD had: %v, want %v", !s.recorded(during), s.cachedDEL)
 	}
 
 	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "1h")
 	s.awaitLoaded(t, true)
 	with := s.run(t, "with", nil)
-	s.destroyed(t, with.leak(t, "leak", after))
-	nstest.Eventually(t, soon, "the reaper has forgotten the namespace that is gone, DEL or not", func() bool {
-		st, err := s.admin.Status(t.Context())
+	s.awaitDestroyed(with.leak(t, "leak", after))
+	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten the namespace that is gone, DEL or not", func() bool {
+		st, err := s.Client.Status(t.Context())
 		return err == nil && st.Namespaces == namespaces
 	})
-	if s.recorded(t, without) {
+	if s.recorded(without) {
 		t.Error("a pod from before the installation has a record")
 	}
 	s.remove(t, after)
-	if s.recorded(t, after) {
+	if s.recorded(after) {
 		t.Error("a pod from before the removal is removed, and its record is still there")
 	}
 }
@@ -84,11 +85,11 @@ func dropInIsLoaded(t *testing.T, s *site) {
 	if s.dropIn {
 		s.awaitLoaded(t, true)
 		p, far := s.run(t, "dropped-in", nil), s.run(t, "dropped-far", nil)
-		s.destroyed(t, p.leak(t, "leak", far))
+		s.awaitDestroyed(p.leak(t, "leak", far))
 		return
 	}
 	p := s.run(t, "ignores", nil)
-	if s.recorded(t, p) {
+	if s.recorded(p) {
 		t.Error("the drop-in was loaded after all")
 	}
 }
@@ -96,7 +97,7 @@ func dropInIsLoaded(t *testing.T, s *site) {
 // fails waits until pods fail to start, and returns the error that the last one failed with.
 func (s *site) fails(t *testing.T, when string) (last error) {
 	t.Helper()
-	nstest.Eventually(t, soon, "pods fail to start "+when, func() bool {
+	nstest.Eventually(t, testnode.Patience, "pods fail to start "+when, func() bool {
 		p, err := s.runtime.run(t, s.unique("fails"), nil)
 		if last = err; err == nil {
 			p.connect(t)
@@ -131,7 +132,7 @@ func missingBinaryFails(t *testing.T, s *site) {
 	}
 	s.start(t, "with the binary back")
 	p := s.run(t, "found", nil)
-	if !s.recorded(t, p) {
+	if !s.recorded(p) {
 		t.Error("with the binary back, a pod has no record")
 	}
 }
@@ -139,7 +140,7 @@ func missingBinaryFails(t *testing.T, s *site) {
 // start waits until pods start.
 func (s *site) start(t *testing.T, when string) {
 	t.Helper()
-	nstest.Eventually(t, soon, "pods start "+when, func() bool {
+	nstest.Eventually(t, testnode.Patience, "pods start "+when, func() bool {
 		p, err := s.runtime.run(t, s.unique("starts"), nil)
 		if err == nil {
 			p.connect(t)

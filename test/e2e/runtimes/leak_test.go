@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -30,7 +31,7 @@ func leakIsDestroyed(t *testing.T, s *site) {
 	client.tell(t, "drain", "busy")
 	leak := client.leak(t, "leak", server)
 
-	e := s.destroyed(t, leak)
+	e := s.awaitDestroyed(leak)
 	if e.State != inetdiag.CloseWait || time.Duration(e.Age) < grace || e.ContainerID != client.id {
 		t.Errorf("the history says %+v", e)
 	}
@@ -55,12 +56,11 @@ func leakIsDestroyed(t *testing.T, s *site) {
 
 	// The server's end of busy is in CLOSE_WAIT, and older than the grace before long.
 	at := netip.MustParseAddrPort(server.addr + ":8080")
-	nstest.Eventually(t, soon, "the busy connection is older than its grace, and spared", func() bool {
-		v := s.socket(t, at, busy)
+	s.awaitSocket(at, busy, "the busy connection is older than its grace, and spared", func(v api.SocketView) bool {
 		return v.Age != nil && time.Duration(*v.Age) > grace+time.Second && v.Verdict == policy.Progressing
 	})
 	moved := moved(t, client, "busy")
-	nstest.Eventually(t, soon, "the busy connection still moves", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the busy connection still moves", func() bool {
 		n, err := client.Tell("moved", "busy")
 		return err == nil && n != strconv.Itoa(moved)
 	})
@@ -68,8 +68,8 @@ func leakIsDestroyed(t *testing.T, s *site) {
 	if said := server.tell(t, "recv", "quiet"); said != "hello" {
 		t.Errorf("on the open connection comes %q", said)
 	}
-	if entries := s.history(t); len(entries) != 1 {
-		t.Errorf("the history has %d entries, not that of the leak alone: %+v", len(entries), entries)
+	if entries, err := s.Entries(); err != nil || len(entries) != 1 {
+		t.Errorf("the history has %d entries, not that of the leak alone: %+v, %v", len(entries), entries, err)
 	}
 }
 
@@ -97,56 +97,26 @@ func moved(t *testing.T, p *pod, name string) int {
 	return n
 }
 
-// history returns what the reaper has done.
-func (s *site) history(t *testing.T) []api.Entry {
-	t.Helper()
-	page, err := s.admin.History(t.Context(), api.HistoryQuery{})
-	if err != nil {
-		return nil
-	}
-	return page.Entries
+// awaitDestroyed waits until a socket is destroyed and its owner is known.
+func (s *site) awaitDestroyed(local netip.AddrPort) api.Entry {
+	return s.awaitOutcome(local, api.Destroyed)
 }
 
-// destroyed waits until the history has the end of a socket and says who held it.
-func (s *site) destroyed(t *testing.T, local netip.AddrPort) (found api.Entry) {
-	t.Helper()
-	return s.outcome(t, local, api.Destroyed)
-}
-
-// outcome waits until the history has an entry of a socket and says who held it.
-func (s *site) outcome(t *testing.T, local netip.AddrPort, outcome string) (found api.Entry) {
-	t.Helper()
-	nstest.Eventually(t, soon, local.String()+" is in the history: "+outcome, func() bool {
-		for _, e := range s.history(t) {
-			if e.Local == local && e.Outcome == outcome && len(e.Owners) > 0 {
-				found = e
-				return true
-			}
-		}
-		return false
+// awaitOutcome waits until the history has an entry of a socket with this outcome and the socket's owner.
+func (s *site) awaitOutcome(local netip.AddrPort, outcome string) (e api.Entry) {
+	s.TB.Helper()
+	s.AwaitEntries(local.String()+" is in the history with its owner: "+outcome, func([]api.Entry) (found bool) {
+		var err error
+		e, found, err = s.FindEntry(testnode.Conn{Local: local}, outcome)
+		return found && err == nil && len(e.Owners) > 0
 	})
-	return found
+	return e
 }
 
-// socket returns what the reaper says of a socket, looking now.
-func (s *site) socket(t *testing.T, local, remote netip.AddrPort) api.SocketView {
-	t.Helper()
-	list, err := s.admin.Sockets(t.Context(), api.SocketQuery{All: true})
-	if err != nil {
-		return api.SocketView{} // between two reapers
-	}
-	for _, v := range list.Sockets {
-		if same(v.Local, local) && same(v.Peer, remote) {
-			return v
-		}
-	}
-	return api.SocketView{}
-}
-
-// same reports whether a socket's address is the one given: a socket of both families writes IPv4 otherwise.
-func same(shown string, want netip.AddrPort) bool {
-	got, err := netip.ParseAddrPort(shown)
-	return err == nil && netip.AddrPortFrom(got.Addr().Unmap(), got.Port()) == want
+// awaitSocket waits until a dump that the reaper makes now shows a socket as wanted.
+func (s *site) awaitSocket(local, remote netip.AddrPort, what string, want func(v api.SocketView) bool) {
+	s.TB.Helper()
+	s.AwaitSocket(testnode.Conn{Local: local, Peer: remote}, api.SocketQuery{All: true}, what, want)
 }
 
 // annotationsChangeThePolicy has two pods leak alike, one of which asks for more patience.
@@ -171,14 +141,13 @@ func annotationsChangeThePolicy(t *testing.T, s *site) {
 
 	patientLeak := patient.leak(t, "patient", hasty)
 	hastyLeak := hasty.leak(t, "hasty", patient)
-	s.destroyed(t, hastyLeak)
+	s.awaitDestroyed(hastyLeak)
 	if !s.annotations {
-		s.destroyed(t, patientLeak)
+		s.awaitDestroyed(patientLeak)
 		return
 	}
 	at := netip.MustParseAddrPort(hasty.addr + ":8080")
-	nstest.Eventually(t, soon, "the patient pod's leak is older than the network's grace, and waits", func() bool {
-		v := s.socket(t, patientLeak, at)
+	s.awaitSocket(patientLeak, at, "the patient pod's leak is older than the network's grace, and waits", func(v api.SocketView) bool {
 		return v.Age != nil && time.Duration(*v.Age) > grace+time.Second && v.Deadline != nil && time.Duration(*v.Deadline) > 50*time.Minute
 	})
 	// Its owner still writes, and is heard.

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -85,7 +86,7 @@ func (o *ocicniCaller) status(t *testing.T) error {
 // it has loaded.
 func (o *ocicniCaller) loaded(t *testing.T, s *site, want bool) {
 	t.Helper()
-	nstest.Eventually(t, soon, fmt.Sprintf("the driver has loaded the network, with halfclose in it: %v", want), func() bool {
+	nstest.Eventually(t, testnode.Patience, fmt.Sprintf("the driver has loaded the network, with halfclose in it: %v", want), func() bool {
 		path, err := node.AddNetns("probe")
 		if err != nil {
 			t.Fatal(err)
@@ -94,7 +95,7 @@ func (o *ocicniCaller) loaded(t *testing.T, s *site, want bool) {
 		if err := o.add(t, p, nil); err != nil {
 			t.Fatal(err)
 		}
-		recorded := s.recorded(t, p)
+		recorded := s.recorded(p)
 		if err := errors.Join(o.del(t, p), node.DeleteNetns("probe")); err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -53,8 +54,8 @@ func (s *site) run(t *testing.T, name string, annotations map[string]string) *po
 
 // unique makes a name one that no pod has had: the history outlives pods.
 func (s *site) unique(name string) string {
-	s.pods++
-	return fmt.Sprintf("%s-%d", name, s.pods)
+	*s.pods++
+	return fmt.Sprintf("%s-%d", name, *s.pods)
 }
 
 // remove ends and removes a pod.
@@ -68,7 +69,7 @@ func (s *site) remove(t *testing.T, p *pod) {
 // connect takes up the line to the pod's peer, and learns its address.
 func (p *pod) connect(t *testing.T) {
 	t.Helper()
-	nstest.Eventually(t, soon, "the peer of "+p.name+" takes orders", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the peer of "+p.name+" takes orders", func() bool {
 		return p.inside(func() (err error) {
 			p.line, err = net.Dial("unix", peer.Socket)
 			return err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -45,7 +46,7 @@ func TestPrograms(t *testing.T) {
 		{"Go's net/http is left with a body that nobody closes", httpBody},
 		{"Go's net/http answers a client that has shut its direction", httpHandler},
 	} {
-		t.Run(tt.name, func(t *testing.T) { tt.play(t, s) })
+		t.Run(tt.name, func(t *testing.T) { tt.play(t, s.in(t)) })
 	}
 }
 
@@ -126,11 +127,11 @@ func (p *process) line(t *testing.T) string {
 }
 
 // destroyedIn waits until a socket of a pod has been destroyed, and returns the entries of all that have.
-func (s *site) destroyedIn(t *testing.T, p *pod) (found []api.Entry) {
-	t.Helper()
-	nstest.Eventually(t, soon, "a socket of "+p.name+" is destroyed", func() bool {
+func (s *site) destroyedIn(p *pod) (found []api.Entry) {
+	s.TB.Helper()
+	s.AwaitEntries("a socket of "+p.name+" is destroyed", func(entries []api.Entry) bool {
 		found = nil
-		for _, e := range s.history(t) {
+		for _, e := range entries {
 			if e.ContainerID == p.id && e.Outcome == api.Destroyed && len(e.Owners) > 0 {
 				found = append(found, e)
 			}
@@ -144,8 +145,8 @@ func (s *site) destroyedIn(t *testing.T, p *pod) (found []api.Entry) {
 // the pod until then is counted.
 func (s *site) outlives(t *testing.T, p *pod, state inetdiag.State, verdicts ...policy.Reason) {
 	t.Helper()
-	nstest.Eventually(t, soon, "a half-closed connection of "+p.name+" that is at work outlives the grace", func() bool {
-		list, err := s.admin.Sockets(t.Context(), api.SocketQuery{All: true, Pod: p.id, State: state})
+	nstest.Eventually(t, testnode.Patience, "a half-closed connection of "+p.name+" that is at work outlives the grace", func() bool {
+		list, err := s.Client.Sockets(t.Context(), api.SocketQuery{All: true, Pod: p.id, State: state})
 		if err != nil {
 			return false
 		}
@@ -183,14 +184,14 @@ func pipes(comm string, command ...string) func(*testing.T, *site) {
 		go func() { n, _ := io.Copy(io.Discard, readerOf(busy)); got <- n }()
 		leak := at("leak")
 
-		entries := s.destroyedIn(t, client)
+		entries := s.destroyedIn(client)
 		if e := entries[0]; e.State != inetdiag.FinWait2 || e.Owners[0].Command != comm {
 			t.Errorf("the history says %+v", e)
 		}
 		for leak.out.Scan() { // until it has ended, by the error that it is told
 		}
 		s.outlives(t, client, inetdiag.FinWait2, policy.Progressing)
-		if n := len(s.destroyedIn(t, client)); n != 1 {
+		if n := len(s.destroyedIn(client)); n != 1 {
 			t.Errorf("%d sockets were destroyed", n)
 		}
 		server.tell(t, "close", "busy")

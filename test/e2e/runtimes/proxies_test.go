@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -62,7 +63,7 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 			command = append(command, strings.Replace(arg, "FILE", file, 1))
 		}
 		proxy.exec(t, comm, command...)
-		nstest.Eventually(t, soon, "the proxy takes connections", func() bool {
+		nstest.Eventually(t, testnode.Patience, "the proxy takes connections", func() bool {
 			_, err := client.Tell("open", "first", proxy.addr)
 			return err == nil
 		})
@@ -75,13 +76,13 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 		server.tell(t, "stream", "busy")
 		client.tell(t, "drain", "busy")
 
-		entries := s.destroyedIn(t, proxy)
+		entries := s.destroyedIn(proxy)
 		for _, e := range entries {
 			if e.Owners[0].Command != comm {
 				t.Errorf("the history says that %v held it", e.Owners)
 			}
 		}
-		nstest.Eventually(t, soon, "the server's end of the leak is gone too", func() bool {
+		nstest.Eventually(t, testnode.Patience, "the server's end of the leak is gone too", func() bool {
 			said, err := server.Tell("send", "leak", "x")
 			return err == nil && said != "ok"
 		})
@@ -90,13 +91,13 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 		}
 		s.outlives(t, proxy, inetdiag.CloseWait, policy.Progressing)
 		s.outlives(t, proxy, inetdiag.FinWait2, policy.Progressing)
-		for _, e := range s.destroyedIn(t, proxy) {
+		for _, e := range s.destroyedIn(proxy) {
 			if e.RQueue > 1 || e.WQueue > 0 {
 				t.Errorf("there was data in what was destroyed: %+v", e)
 			}
 		}
 		before := moved(t, client, "busy")
-		nstest.Eventually(t, soon, "the busy connection still moves", func() bool { return moved(t, client, "busy") > before })
+		nstest.Eventually(t, testnode.Patience, "the busy connection still moves", func() bool { return moved(t, client, "busy") > before })
 		client.tell(t, "send", "first", "hello")
 		if said := server.tell(t, "recv", "first"); said != "hello" {
 			t.Errorf("on the open connection comes %q", said)

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -22,21 +22,20 @@ func reaperRestarts(t *testing.T, s *site) {
 	defer s.halfclose(t, "mode", "destroy")
 	client, server := s.run(t, "watched", nil), s.run(t, "far", nil)
 	leak := client.leak(t, "leak", server)
-	s.outcome(t, leak, api.WouldDestroy)
+	s.awaitOutcome(leak, api.WouldDestroy)
 
 	began := time.Now()
-	old := s.status(t).Holder.PID
+	old := s.AwaitStatus().Holder.PID
 	if err := unix.Kill(old, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	nstest.Eventually(t, soon, "the reaper is gone", func() bool { return unix.Kill(old, 0) != nil })
+	testnode.AwaitExit(t, old)
 	s.run(t, "starts", nil) // whose ADD starts a reaper
-	if st := s.status(t); st.Holder.PID == old || st.Mode.Effective != policy.Observe {
+	if st := s.AwaitStatus(); st.Holder.PID == old || st.Mode.Effective != policy.Observe {
 		t.Errorf("the reaper is %d, after %d, and its mode %v", st.Holder.PID, old, st.Mode.Effective)
 	}
 	at := netip.MustParseAddrPort(server.addr + ":8080")
-	nstest.Eventually(t, soon, "the reaper knows the leak as of an age that it could not know by itself", func() bool {
-		v := s.socket(t, leak, at)
+	s.awaitSocket(leak, at, "the reaper knows the leak as of an age that it could not know by itself", func(v api.SocketView) bool {
 		return v.Age != nil && time.Duration(*v.Age) > grace+time.Since(began)-time.Second
 	})
 	if said := client.tell(t, "send", "leak", "hello"); said != "ok" {
@@ -46,7 +45,7 @@ func reaperRestarts(t *testing.T, s *site) {
 		t.Errorf("the leak's peer reads %q", said)
 	}
 	s.halfclose(t, "mode", "destroy")
-	s.destroyed(t, leak)
+	s.awaitDestroyed(leak)
 }
 
 // runtimeRestarts kills the runtime's daemon under its pods. What is leaked meanwhile is destroyed meanwhile, and
@@ -59,25 +58,25 @@ func runtimeRestarts(t *testing.T, s *site) {
 	client, server := s.run(t, "orphan", nil), s.run(t, "other", nil)
 	client.open(t, "line", server)
 	leak := client.leak(t, "leak", server)
-	reaper := s.status(t).Holder.PID
+	reaper := s.AwaitStatus().Holder.PID
 	d.crash(t)
-	s.destroyed(t, leak)
+	s.awaitDestroyed(leak)
 	d.restart(t)
 
-	if now := s.status(t).Holder.PID; now != reaper {
+	if now := s.AwaitStatus().Holder.PID; now != reaper {
 		t.Errorf("the reaper is %d now, after %d", now, reaper)
 	}
 	second := client.leak(t, "second", server)
-	s.destroyed(t, second)
+	s.awaitDestroyed(second)
 	client.tell(t, "send", "line", "hello")
 	if said := server.tell(t, "recv", "line"); said != "hello" {
 		t.Errorf("on the open connection comes %q", said)
 	}
 	s.remove(t, client)
-	if s.recorded(t, client) {
+	if s.recorded(client) {
 		t.Error("after the removal by the next daemon the record is still there")
 	}
-	if !s.recorded(t, server) {
+	if !s.recorded(server) {
 		t.Error("the record of the other pod is gone too")
 	}
 }

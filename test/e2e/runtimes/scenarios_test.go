@@ -48,7 +48,7 @@ func TestScenarios(t *testing.T) {
 		}
 		s := newSite(t, tr)
 		for _, sc := range scenarios() {
-			t.Run(sc.name, func(t *testing.T) { sc.play(t, s) })
+			t.Run(sc.name, func(t *testing.T) { sc.play(t, s.in(t)) })
 		}
 		return
 	}

@@ -4,11 +4,8 @@
 package runtimes_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,18 +13,12 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/admin"
-	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/test/e2e/runtimes/record"
 )
 
 const (
-	// soon bounds what should happen at once, for a machine that is busy with everything else.
-	soon = 60 * time.Second
 	// grace is the network's for CLOSE_WAIT; FIN_WAIT2 has none.
 	grace = 2 * time.Second
 
@@ -39,27 +30,33 @@ const (
 	before    = "before" // the plugin that notes how it is called, before halfclose in the chain
 )
 
-// site is the node with a network and halfclose in it, and one runtime.
+// site is a node with halfclose in its network, and one runtime.
 type site struct {
 	traits
-	store *state.Store
-	admin *admin.Client
-	pods  int // how many there have been
+	*testnode.Node
+
+	pods *int // how many pods have been created
 }
 
-// newSite makes the network, installs halfclose as its documentation says, and starts the runtime.
+// newSite creates the network, installs halfclose as its documentation says, and starts the runtime.
 func newSite(t *testing.T, tr traits) *site {
 	t.Helper()
-	s := &site{traits: tr, store: state.New(state.DefaultDir)}
-	s.admin = admin.NewClient(s.store.SocketPath())
+	s := &site{traits: tr, Node: testnode.New(t, state.DefaultDir), pods: new(int)}
 	s.makeNetwork(t)
 	install(t, "halfclose", command)
 	install(t, "cni/halfclose", "/usr/local/lib/halfclose/cni/halfclose")
 	s.halfclose(t, "install", "--close-wait-grace", grace.String(), "--fin-wait2-grace", "1h")
 	s.addLast(t)
 	s.runtime.start(t)
-	t.Cleanup(func() { s.endReaper(t) })
+	t.Cleanup(s.StopReaper)
 	return s
+}
+
+// in returns the site for a subtest.
+func (s *site) in(t *testing.T) *site {
+	sub := *s
+	sub.Node = s.In(t)
+	return &sub
 }
 
 // makeNetwork puts plugins and conflist where every runtime looks for them.
@@ -192,50 +189,20 @@ func try(cmd *exec.Cmd) (string, error) {
 	return stdout.String(), nil
 }
 
-// status waits until the reaper has read all records, and returns what it says.
-func (s *site) status(t *testing.T) (st api.Status) {
-	t.Helper()
-	nstest.Eventually(t, soon, "the reaper has read all records", func() bool {
-		listing, err := s.store.List(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		st, err = s.admin.Status(t.Context())
-		return err == nil && len(st.Attachments) == len(listing.Records)
-	})
-	return st
-}
-
-// endReaper ends the reaper that a plugin started.
-func (s *site) endReaper(t *testing.T) {
-	st, err := s.admin.Status(context.Background()) // the test's own has ended
-	if err != nil {
-		return
-	}
-	if err := unix.Kill(st.Holder.PID, unix.SIGTERM); err != nil {
-		t.Errorf("end the reaper: %v", err)
-	}
-	nstest.Eventually(t, soon, "the reaper ends", func() bool { return unix.Kill(st.Holder.PID, 0) != nil })
-}
-
 // record returns the record of a pod.
 func (s *site) record(t *testing.T, p *pod) state.Record {
 	t.Helper()
-	r, err := s.store.Get(p.attachment())
-	if err != nil {
-		t.Fatalf("the record of %s: %v", p.name, err)
+	r, found := s.Record(p.attachment())
+	if !found {
+		t.Fatalf("%s has no record", p.name)
 	}
 	return r
 }
 
 // recorded reports whether a pod has a record.
-func (s *site) recorded(t *testing.T, p *pod) bool {
-	t.Helper()
-	_, err := s.store.Get(p.attachment())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("the record of %s: %v", p.name, err)
-	}
-	return err == nil
+func (s *site) recorded(p *pod) bool {
+	_, found := s.Record(p.attachment())
+	return found
 }
 
 // calls returns how a plugin was called for a pod, or for none if p is nil.

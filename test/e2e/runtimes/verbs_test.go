@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -38,7 +39,7 @@ func checkRepairs(t *testing.T, s *site) {
 		t.Errorf("CHECK has changed the record (-was +is)\n%s", diff)
 	}
 
-	if err := s.store.Delete(p.attachment()); err != nil {
+	if err := s.Store.Delete(p.attachment()); err != nil {
 		t.Fatal(err)
 	}
 	if err := v.check(t, p); err != nil {
@@ -54,13 +55,13 @@ func checkRepairs(t *testing.T, s *site) {
 
 	wrong := was
 	wrong.Netns = s.record(t, other).Netns
-	if err := s.store.Put(wrong); err != nil {
+	if err := s.Store.Put(wrong); err != nil {
 		t.Fatal(err)
 	}
 	if err := v.check(t, p); err == nil || !strings.Contains(err.Error(), "another namespace") {
 		t.Errorf("CHECK of a record that names another namespace: %v", err)
 	}
-	if err := s.store.Put(was); err != nil {
+	if err := s.Store.Put(was); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -71,12 +72,12 @@ func gcRemoves(t *testing.T, s *site) {
 	stray, foreign := s.record(t, p), s.record(t, p)
 	stray.ContainerID = "stray"
 	foreign.ContainerID, foreign.Network = "foreign", "another"
-	if err := errors.Join(s.store.Put(stray), s.store.Put(foreign)); err != nil {
+	if err := errors.Join(s.Store.Put(stray), s.Store.Put(foreign)); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
 		for _, r := range []state.Record{stray, foreign} {
-			if err := s.store.Delete(r.Attachment); err != nil {
+			if err := s.Store.Delete(r.Attachment); err != nil {
 				t.Error(err)
 			}
 		}
@@ -93,7 +94,7 @@ func gcRemoves(t *testing.T, s *site) {
 	}
 	got := map[string]bool{}
 	for id := range want {
-		got[id] = s.recorded(t, &pod{name: id, id: id})
+		got[id] = s.recorded(&pod{name: id, id: id})
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("records after GC (-want +got)\n%s", diff)
@@ -120,10 +121,10 @@ func statusFails(t *testing.T, s *site) {
 	}
 	succeeds := func(when string) {
 		t.Helper()
-		nstest.Eventually(t, soon, "STATUS succeeds "+when, func() bool { return status() == nil })
+		nstest.Eventually(t, testnode.Patience, "STATUS succeeds "+when, func() bool { return status() == nil })
 	}
 	succeeds("at first")
-	dir := s.store.AttachmentsDir()
+	dir := s.Store.AttachmentsDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_RDONLY, "mode=755"); err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func statusFails(t *testing.T, s *site) {
 	}()
 	succeeds("with a state directory that cannot be used, by default")
 	s.editEntry(t, func(entry map[string]any) { entry["failurePolicy"] = "fail" })
-	nstest.Eventually(t, soon, "STATUS fails with a failure policy of fail", func() bool {
+	nstest.Eventually(t, testnode.Patience, "STATUS fails with a failure policy of fail", func() bool {
 		err := status()
 		return err != nil && strings.Contains(err.Error(), "state directory cannot be used")
 	})
