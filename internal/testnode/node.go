@@ -101,7 +101,7 @@ func (n *Node) Record(a state.Attachment) (state.Record, bool) {
 func (n *Node) AwaitStatus() (s api.Status) {
 	n.TB.Helper()
 	n.await("the reaper has read all records", func() (bool, error) {
-		listing, err := n.Store.List()
+		listing, err := n.Store.List(context.Background())
 		if err != nil {
 			return false, err
 		}

@@ -36,9 +36,6 @@ const (
 	binVar  = "DEMO_TEST_BIN"
 )
 
-// onNode is nil if the tests run on a node of their own, and otherwise says why not.
-var onNode error // set once, before the tests run
-
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == peerArg:
@@ -47,17 +44,12 @@ func TestMain(m *testing.M) {
 	case os.Getenv(demoVar) != "":
 		os.Exit(run(os.Getenv(binVar)))
 	}
-	os.Exit(node.Suite{Name: "demo", Top: top, BinVar: binVar, Parallel: 8}.Run(func(err error) int {
-		onNode = err
-		return m.Run()
-	}))
+	os.Exit(node.Suite{Name: "demo", Top: top, BinVar: binVar, Parallel: 8}.Run(m.Run))
 }
 
 // The node that the tests run on is the demo's host: nothing else is going on there.
 func TestTheDemoLeavesItsHostAsItWas(t *testing.T) {
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
+	node.Need(t)
 	before := look(t)
 	t.Run("however it ends", func(t *testing.T) { // which ends when all of them have
 		for _, tt := range []struct {

@@ -23,9 +23,6 @@ const (
 	binVar = "E2E_BIN"
 )
 
-// onNode is nil if the tests run on a node of their own, and otherwise says why not.
-var onNode error // set once, before the tests run
-
 const finderVar = "HALFCLOSE_FINDER"
 
 // parallelTests is how many tests run side by side with each finder: they mostly wait for graces to expire.
@@ -42,9 +39,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
-	os.Exit(node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true, Parallel: parallelTests}.Run(func(err error) int {
+	os.Exit(node.Suite{Name: "e2e", Top: top, BinVar: binVar, Single: true, Parallel: parallelTests}.Run(func() int {
 		fmt.Println("e2e: --finder", one)
-		onNode = err
 		return m.Run()
 	}))
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/test/node"
 )
 
 // world is a test node and the plugin that libcni calls for it.
@@ -36,7 +37,7 @@ type world struct {
 // newWorld creates a world with a state directory of its own. Its reaper is stopped when the test ends.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	dir, err := os.MkdirTemp("/run", "hc") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
@@ -47,18 +48,11 @@ func newWorld(t *testing.T) *world {
 // newWorldAt creates a world with the state directory that the plugins' environment leads to.
 func newWorldAt(t *testing.T, dir string, env []string) *world {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	w := &world{Node: testnode.New(t, dir), dir: dir, said: &execs{env: env}}
 	w.cni = libcni.NewCNIConfigWithCacheDir([]string{pluginDir()}, filepath.Join(t.TempDir(), "cache"), w.said)
 	t.Cleanup(w.StopReaper)
 	return w
-}
-
-func needNode(t *testing.T) {
-	t.Helper()
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
 }
 
 // execs is how libcni calls plugins; it adds to their environment, and keeps what they print.
@@ -125,7 +119,7 @@ var containers atomic.Int64
 // newContainer makes a namespace with a name, which goes with the test if it has not gone before.
 func newContainer(t *testing.T, annotations map[string]string) *container {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	name := fmt.Sprintf("c%d", containers.Add(1))
 	c := &container{NS: nstest.New(t), name: name, path: "/run/netns/" + name}
 	if err := os.MkdirAll("/run/netns", 0o755); err != nil {

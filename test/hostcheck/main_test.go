@@ -27,26 +27,18 @@ import (
 // roleVar makes the test binary run as hostcheck.
 const roleVar = "_HALFCLOSE_HOSTCHECK_ROLE"
 
-// onNode is nil if the tests run on a node of their own, and otherwise the reason why not.
-var onNode error // set once, before the tests run
-
 func TestMain(m *testing.M) {
 	if os.Getenv(roleVar) != "" {
 		os.Unsetenv(roleVar)
 		os.Exit(checker{release: 100 * time.Millisecond, exit: 100 * time.Millisecond}.main(os.Args[1], os.Args[2:]))
 	}
-	os.Exit(node.Suite{Name: "hostcheck", Top: "../.."}.Run(func(err error) int {
-		onNode = err
-		return m.Run()
-	}))
+	os.Exit(node.Suite{Name: "hostcheck", Top: "../.."}.Run(m.Run))
 }
 
 // prepare prepares hostcheck with a shell script as its command.
 func prepare(t *testing.T, script string) (cmd *exec.Cmd, stderr *bytes.Buffer) {
 	t.Helper()
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
+	node.Need(t)
 	stderr = new(bytes.Buffer)
 	cmd = exec.Command(os.Args[0], "sh", "-c", script)
 	cmd.Env = append(os.Environ(), roleVar+"=hostcheck")

@@ -62,7 +62,7 @@ func abandon(t *testing.T, ns *nstest.NS) {
 // startFleet starts five nodes and a Prometheus. On each something else is wrong.
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	need(t, "prometheus")
 
 	f := &fleet{t: t}

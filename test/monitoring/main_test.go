@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"testing"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -25,27 +24,13 @@ const (
 	binVar = "MONITORING_BIN"
 )
 
-// onNode is nil if the tests run on a node of their own, and otherwise says why not.
-var onNode error // set once, before the tests run
-
 func TestMain(m *testing.M) {
-	os.Exit(node.Suite{Name: "monitoring", Top: top, BinVar: binVar}.Run(func(err error) int {
-		onNode = err
-		return m.Run()
-	}))
+	os.Exit(node.Suite{Name: "monitoring", Top: top, BinVar: binVar}.Run(m.Run))
 }
 
 func TestSourcesAreNoted(t *testing.T) {
 	if err := node.NoteSources(top, "pkg", "cmd", "plugins", "deploy", "docs"); err != nil {
 		t.Error(err)
-	}
-}
-
-// needNode skips the test where it has no node of its own, or fails it where CI is set.
-func needNode(t *testing.T) {
-	t.Helper()
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
 	}
 }
 

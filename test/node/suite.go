@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 )
@@ -30,9 +31,23 @@ type Suite struct {
 	Cgroups       bool         // as Program's
 }
 
-// Run runs the tests and returns the exit code. run is called on the node with nil or, where no node may be made,
-// with the reason: then every test that needs one says that it is skipped, and why.
-func (s Suite) Run(run func(onNode error) int) int {
+// denied is the reason why the tests of this process do not run on a node, nil if they do.
+var denied error // set once, before the tests run
+
+// Need skips the test if it does not run on a node, with the reason. If CI is set, the test fails.
+func Need(tb testing.TB) {
+	tb.Helper()
+	if denied != nil {
+		nstest.NeedPrivilege(tb, "create a node to test on", denied)
+	}
+}
+
+// OnNode reports whether the tests of this process run on a node.
+func OnNode() bool { return denied == nil }
+
+// Run calls run on a node, or here if this process may not create one, and returns the exit code. Tests that need the node
+// call [Need].
+func (s Suite) Run(run func() int) int {
 	if s.Parallel != 0 {
 		if err := nstest.SetParallel(s.Parallel); err != nil {
 			fmt.Fprintln(os.Stderr, s.Name+":", err)
@@ -62,12 +77,13 @@ func (s Suite) Run(run func(onNode error) int) int {
 					return 1
 				}
 			}
-			return run(nil)
+			return run()
 		},
 		Furnish: s.Furnish, Cgroups: s.Cgroups,
 	})
 	if Denied(err) {
-		code, err = run(err), nil
+		denied, err = err, nil
+		code = run()
 	}
 	if bin != "" { // so not on the node, where this is run too
 		err = errors.Join(err, os.RemoveAll(bin))

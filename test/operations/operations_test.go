@@ -15,21 +15,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/test/node"
 )
 
 // top is the directory of the repository.
 const top = "../.."
 
-// onNode is nil if the tests run on their own node, and otherwise the reason why not. TestMain sets it.
-var onNode error
-
 func TestMain(m *testing.M) {
-	os.Exit(node.Suite{Name: "operations", Top: top}.Run(func(err error) int {
-		onNode = err
-		return m.Run()
-	}))
+	os.Exit(node.Suite{Name: "operations", Top: top}.Run(m.Run))
 }
 
 // rereadTimeout is how long a query command is repeated until it prints the output on the page.
@@ -50,9 +43,7 @@ func isQuery(command string) bool {
 
 // TestConsoleBlocksRunAsPrinted runs each page from its first command to its last.
 func TestConsoleBlocksRunAsPrinted(t *testing.T) {
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
+	node.Need(t)
 	total := 0
 	for _, page := range pages {
 		text, err := os.ReadFile(filepath.Join(top, "docs", page))

@@ -14,7 +14,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/test/node"
 )
@@ -35,8 +34,6 @@ const (
 )
 
 var (
-	// onNode is nil if the tests run on a node of their own, and otherwise the reason why not.
-	onNode error // set once, before the tests run
 	// reapers are one per finder, each with a state directory of its own.
 	reapers []*reaper // set once, before the tests run
 )
@@ -49,8 +46,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run()) // each test skips with the reason
 	}
 	suite := node.Suite{Name: "programs", Top: top, BinVar: binVar}
-	os.Exit(suite.Run(func(err error) int {
-		if onNode = err; err != nil {
+	os.Exit(suite.Run(func() int {
+		if !node.OnNode() {
 			return m.Run()
 		}
 		code, err := runWithReapers(m)
@@ -89,7 +86,5 @@ func needNode(t *testing.T) {
 	if os.Getenv(madeVar) == "" {
 		t.Skip("the tests need what scripts/e2e-programs.sh installs: run make e2e-programs")
 	}
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
+	node.Need(t)
 }

@@ -19,13 +19,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/test/node"
 )
 
 // containersOfOthers starts two containers whose processes are another user's: one in a network namespace that
 // is root's, one in namespaces of that user's own, as without root.
 func containersOfOthers(t *testing.T) map[string]*process {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	self := func() *exec.Cmd { return &exec.Cmd{Path: "/proc/self/exe", Args: []string{os.Args[0]}} }
 	ns := nstest.New(t)
 	plain := self()

@@ -49,7 +49,7 @@ func TestTheJournalHasPrioritiesAndFields(t *testing.T) {
 		{"PRIORITY": "4", "SYSLOG_IDENTIFIER": "halfclose", "_SYSTEMD_UNIT": "halfclose.service", "FILE": "spoilt.json"},
 		{
 			"PRIORITY": "6", "SYSLOG_IDENTIFIER": "halfclose", "_SYSTEMD_UNIT": "halfclose.service", "POD_NAMESPACE": "shop",
-			"STATE": "CLOSE_WAIT", "LOCAL": p.Leak.Local, "PEER": p.Leak.Peer,
+			"STATE": "CLOSE_WAIT", "LOCAL": p.Leak.Local.String(), "PEER": p.Leak.Peer.String(),
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

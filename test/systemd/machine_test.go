@@ -38,7 +38,7 @@ type machine struct {
 // gone when the test ends.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	systemdBinary(t)
 	return (&machine{t: t, root: t.TempDir()}).furnish(unitFile)
 }
@@ -54,7 +54,7 @@ func newBareMachine(t *testing.T) *machine {
 // newSingleMachine makes a machine with the last release installed that was one program, as its README.md said.
 func newSingleMachine(t *testing.T) *machine {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	systemdBinary(t)
 	m := &machine{t: t, root: t.TempDir(), bare: true, single: node.NeedSingle(t)}
 	return m.furnish(filepath.Join(m.single, "systemd/halfclose.service"))
@@ -78,13 +78,6 @@ func (m *machine) furnish(unitFile string) *machine {
 		}
 	}
 	return m
-}
-
-func needNode(t *testing.T) {
-	t.Helper()
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
 }
 
 // unneeded are the units of a plain installation that have nothing to do here.

@@ -24,9 +24,6 @@ const (
 	roleVar = "_HALFCLOSE_SYSTEMD_ROLE"
 )
 
-// onNode is nil if the tests run on a node of their own, and otherwise says why not.
-var onNode error // set once, before the tests run
-
 func TestMain(m *testing.M) {
 	if role := roles()[os.Getenv(roleVar)]; role != nil {
 		if err := role(); err != nil {
@@ -37,10 +34,7 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(node.Suite{
 		Name: "systemd", Top: top, BinVar: binVar, Single: true, Parallel: 12, Before: makeCgroups, After: removeCgroups,
-	}.Run(func(err error) int {
-		onNode = err
-		return m.Run()
-	}))
+	}.Run(m.Run))
 }
 
 // roles are what this program is besides the test.

@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/test/node"
 )
 
 // capabilities are those that the unit may leave a service, by their names.
@@ -64,7 +65,7 @@ func (r *restrictedReaper) said(text string) bool { return strings.Contains(r.Ou
 // is ready. It destroys nothing before it is told to.
 func startRestricted(t *testing.T, finder string, keep []string, paths ...string) *restrictedReaper {
 	t.Helper()
-	needNode(t)
+	node.Need(t)
 	dir, err := os.MkdirTemp("/run", "hc") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)

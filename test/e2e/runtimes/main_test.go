@@ -27,15 +27,11 @@ const (
 	logVar        = "E2E_LOG"        // where logs are kept
 )
 
-// onNode is nil if the tests run on a node of their own, and otherwise says why not.
-var onNode error // set once, before the tests run
-
 func TestMain(m *testing.M) {
 	suite := node.Suite{Name: "runtimes", Top: "../../..", Furnish: furnish, Cgroups: true}
-	os.Exit(suite.Run(func(err error) int {
-		onNode = err
+	os.Exit(suite.Run(func() int {
 		code := m.Run()
-		if err == nil {
+		if node.OnNode() {
 			if err := keepLogs(); err != nil {
 				fmt.Fprintln(os.Stderr, "runtimes: keep logs:", err)
 			}

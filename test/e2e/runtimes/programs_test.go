@@ -26,9 +26,7 @@ import (
 // TestPrograms lets programs that people use leak sockets, each beside a half-closed connection of the same
 // program that is at work.
 func TestPrograms(t *testing.T) {
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
+	node.Need(t)
 	if os.Getenv(runtimeVar) != "programs" {
 		t.Skip("it has a run of its own: make e2e")
 	}

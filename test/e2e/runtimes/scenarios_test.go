@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/test/node"
 )
 
 // scenarios are what every runtime goes through, in this order: the last ones change what the first rely on.
@@ -39,9 +39,7 @@ type scenario struct {
 }
 
 func TestScenarios(t *testing.T) {
-	if onNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", onNode)
-	}
+	node.Need(t)
 	for _, tr := range known() {
 		if tr.name != os.Getenv(runtimeVar) {
 			continue
