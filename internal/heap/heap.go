@@ -46,7 +46,7 @@ func (h *Heap[T]) Replace(elements []T) {
 }
 
 // While yields the elements for which fn returns true, roughly in their order. If fn returns false for an element, it
-// must return false for all that come after it: While does not visit those. The heap must not change during the loop.
+// must return false for every later one too: While does not visit those. The heap must not change during the loop.
 func (h *Heap[T]) While(fn func(T) bool) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {

@@ -24,11 +24,10 @@ type Conn struct {
 	slots *slots // space for several, during a pipeline; longer only if something in it stays unread
 	left  int    // in a pipeline, how many answers to the requests sent are still to come
 
-	one         [1]ID  // asked for by Lookup and Destroy
-	socket      Socket // handed to visit functions
-	seen        map[uint64]struct{}
-	noLegacy    bool // the kernel refused the legacy dump
-	interrupted bool
+	one      [1]ID  // asked for by Lookup and Destroy
+	socket   Socket // handed to visit functions
+	seen     map[uint64]struct{}
+	noLegacy bool // the kernel refused the legacy dump
 }
 
 // recvSize is the length of a receive buffer. In a dump the kernel fills as much as it is offered, up to

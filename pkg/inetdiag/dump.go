@@ -42,7 +42,6 @@ func (c *Conn) Dump(f Filter, visit func(*Socket) error) error {
 		c.seen = make(map[uint64]struct{})
 	}
 	clear(c.seen)
-	c.interrupted = false
 	if f.States != 0 {
 		d.run(f)
 	}
@@ -54,10 +53,6 @@ func (c *Conn) Dump(f Filter, visit func(*Socket) error) error {
 	}
 	return d.kernel
 }
-
-// Interrupted reports whether the kernel marked the last Dump as inconsistent (NLM_F_DUMP_INTR). That it did
-// not proves nothing: dumps miss sockets and repeat them without that mark.
-func (c *Conn) Interrupted() bool { return c.interrupted }
 
 // dump is one call of Dump and what ended it.
 type dump struct {
@@ -131,7 +126,6 @@ func (d *dump) walk() (errno unix.Errno, answered bool) {
 		if m, d.transport = c.next(c.seq); d.transport != nil {
 			return 0, answered
 		}
-		c.interrupted = c.interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
 		switch m.typ {
 		case unix.NLMSG_DONE, unix.NLMSG_ERROR:
 			errno, d.transport = parseErrno(m)

@@ -146,18 +146,3 @@ func TestWhatTheKernelSaysOfADump(t *testing.T) {
 		})
 	}
 }
-
-func TestAnInterruptedDumpCanBeSeen(t *testing.T) {
-	flags := uint16(unix.NLM_F_DUMP_INTR)
-	c := &Conn{t: &script{answer: func(m message) [][]byte {
-		done := errnoMessage(unix.NLMSG_DONE, m.seq, 0)
-		done[6], done[7] = byte(flags), byte(flags>>8)
-		return [][]byte{socketMessage(typeLegacy, m.seq, testID(unix.AF_INET, 1), CloseWait), done}
-	}}}
-	for _, want := range []bool{true, false} {
-		if _, err := cookies(t, c, Filter{States: HalfClosed}); err != nil || c.Interrupted() != want {
-			t.Errorf("interrupted is %v, %v; want %v", c.Interrupted(), err, want)
-		}
-		flags = 0
-	}
-}

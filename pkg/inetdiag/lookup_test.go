@@ -35,7 +35,7 @@ func TestLookupTellsWhatADumpTells(t *testing.T) {
 		}
 		// Time goes by between the two.
 		for _, i := range []*inetdiag.TCPInfo{&want.Info, &got.Info} {
-			i.LastDataSent, i.LastDataRecv, i.LastAckRecv = 0, 0, 0
+			i.LastDataRecv, i.LastAckRecv = 0, 0
 		}
 		want.Expires, got.Expires = 0, 0
 		if diff := cmp.Diff(want, got, cmp.Comparer(sameID)); diff != "" {

@@ -8,14 +8,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const sizeofDiagMsg = 4 + sizeofSockID + 20 // struct inet_diag_msg
 
-// parseSocket reads a struct inet_diag_msg and the attributes behind it into s, all of which it sets. What it
-// does not know it skips.
+// parseSocket reads a struct inet_diag_msg and its attributes into s, and sets every field of s. It skips unknown
+// attributes.
 func parseSocket(b []byte, s *Socket) error {
 	*s = Socket{}
 	if len(b) < sizeofDiagMsg {
@@ -28,7 +29,7 @@ func parseSocket(b []byte, s *Socket) error {
 	copy(s.ID.sockid[:], b[4:])
 	s.State, s.Timer, s.Retrans = State(b[1]), b[2], b[3]
 	tail := b[4+sizeofSockID : sizeofDiagMsg]
-	s.Expires = milliseconds(tail[0:])
+	s.Expires = time.Duration(binary.NativeEndian.Uint32(tail)) * time.Millisecond
 	s.RQueue = binary.NativeEndian.Uint32(tail[4:])
 	s.WQueue = binary.NativeEndian.Uint32(tail[8:])
 	s.UID = binary.NativeEndian.Uint32(tail[12:])
@@ -45,10 +46,6 @@ func parseSocket(b []byte, s *Socket) error {
 			if len(data) > 0 {
 				s.HasInfo = true
 				parseTCPInfo(data, &s.Info)
-			}
-		case attrShutdown:
-			if len(data) > 0 {
-				s.HasShutdown, s.Shutdown = true, data[0]
 			}
 		case attrClassID:
 			if len(data) >= 4 {
@@ -74,7 +71,7 @@ func parseULP(b []byte) (string, error) {
 			if i := bytes.IndexByte(data, 0); i >= 0 {
 				data = data[:i]
 			}
-			// The common ones without an allocation.
+			// No allocation for the usual protocols.
 			switch string(data) {
 			case "mptcp":
 				return "mptcp", nil
@@ -88,59 +85,17 @@ func parseULP(b []byte) (string, error) {
 	return "", nil
 }
 
-// sizeofTCPInfo is how much of struct tcp_info is read: up to tcpi_snd_wnd, Linux 5.4.
-const sizeofTCPInfo = 232
-
-// parseTCPInfo reads struct tcp_info (include/uapi/linux/tcp.h). The struct only ever grew at its end, so a
-// shorter one lacks the later fields and a longer one has some that are not read.
+// parseTCPInfo reads a struct tcp_info. The struct has only ever grown at its end: a shorter one is of an older kernel and
+// lacks the later fields, and a longer one has fields that are not read.
 func parseTCPInfo(b []byte, i *TCPInfo) {
-	if len(b) < sizeofTCPInfo {
-		b = append(make([]byte, 0, sizeofTCPInfo), b...)[:sizeofTCPInfo]
+	var k unix.TCPInfo
+	copy((*[unsafe.Sizeof(k)]byte)(unsafe.Pointer(&k))[:], b)
+	*i = TCPInfo{
+		State:        State(k.State),
+		Probes:       k.Probes,
+		LastDataRecv: time.Duration(k.Last_data_recv) * time.Millisecond,
+		LastAckRecv:  time.Duration(k.Last_ack_recv) * time.Millisecond,
+		BytesAcked:   k.Bytes_acked, BytesReceived: k.Bytes_received,
+		SegsOut: k.Segs_out, SegsIn: k.Segs_in,
 	}
-	b = b[:sizeofTCPInfo]
-	u32, u64 := binary.NativeEndian.Uint32, binary.NativeEndian.Uint64
-
-	i.State = State(b[0])
-	i.CAState, i.Retransmits, i.Probes, i.Backoff, i.Options = b[1], b[2], b[3], b[4], b[5]
-	// b[6] and b[7] are bit fields.
-	i.RTO, i.ATO = microseconds(b[8:]), microseconds(b[12:])
-	i.SndMSS, i.RcvMSS = u32(b[16:]), u32(b[20:])
-	i.Unacked, i.Sacked, i.Lost = u32(b[24:]), u32(b[28:]), u32(b[32:])
-	i.Retrans, i.Fackets = u32(b[36:]), u32(b[40:])
-
-	i.LastDataSent = milliseconds(b[44:])
-	// b[48:52] is tcpi_last_ack_sent: "Not remembered, sorry."
-	i.LastDataRecv, i.LastAckRecv = milliseconds(b[52:]), milliseconds(b[56:])
-
-	i.PMTU, i.RcvSSThresh = u32(b[60:]), u32(b[64:])
-	i.RTT, i.RTTVar = microseconds(b[68:]), microseconds(b[72:])
-	i.SndSSThresh, i.SndCwnd = u32(b[76:]), u32(b[80:])
-	i.AdvMSS, i.Reorder = u32(b[84:]), u32(b[88:])
-	i.RcvRTT = microseconds(b[92:])
-	i.RcvSpace, i.TotalRetrans = u32(b[96:]), u32(b[100:])
-
-	i.PacingRate, i.MaxPacingRate = u64(b[104:]), u64(b[112:])
-	i.BytesAcked, i.BytesReceived = u64(b[120:]), u64(b[128:])
-	i.SegsOut, i.SegsIn = u32(b[136:]), u32(b[140:])
-
-	i.NotSentBytes, i.MinRTT = u32(b[144:]), microseconds(b[148:])
-	i.DataSegsIn, i.DataSegsOut = u32(b[152:]), u32(b[156:])
-	i.DeliveryRate = u64(b[160:])
-
-	i.BusyTime = time.Duration(u64(b[168:])) * time.Microsecond
-	i.RwndLimited = time.Duration(u64(b[176:])) * time.Microsecond
-	i.SndbufLimited = time.Duration(u64(b[184:])) * time.Microsecond
-	i.Delivered, i.DeliveredCE = u32(b[192:]), u32(b[196:])
-
-	i.BytesSent, i.BytesRetrans = u64(b[200:]), u64(b[208:])
-	i.DSACKDups, i.ReordSeen = u32(b[216:]), u32(b[220:])
-	i.RcvOOOPack, i.SndWnd = u32(b[224:]), u32(b[228:])
-}
-
-func milliseconds(b []byte) time.Duration {
-	return time.Duration(binary.NativeEndian.Uint32(b)) * time.Millisecond
-}
-
-func microseconds(b []byte) time.Duration {
-	return time.Duration(binary.NativeEndian.Uint32(b)) * time.Microsecond
 }

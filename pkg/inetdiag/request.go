@@ -18,11 +18,10 @@ const (
 
 // Attributes of an answer (include/uapi/linux/inet_diag.h).
 const (
-	attrInfo     = 2  // INET_DIAG_INFO
-	attrShutdown = 8  // INET_DIAG_SHUTDOWN
-	attrTClass   = 6  // INET_DIAG_TCLASS
-	attrClassID  = 17 // INET_DIAG_CLASS_ID
-	attrULP      = 19 // INET_DIAG_ULP_INFO
+	attrInfo    = 2  // INET_DIAG_INFO
+	attrTClass  = 6  // INET_DIAG_TCLASS
+	attrClassID = 17 // INET_DIAG_CLASS_ID
+	attrULP     = 19 // INET_DIAG_ULP_INFO
 
 	attrULPName = 1 // INET_ULP_INFO_NAME, inside attrULP
 )

@@ -192,7 +192,7 @@ func TestJudge(t *testing.T) {
 		},
 		"one that only retransmits is spared no longer than pendingGrace": {
 			looks: []look{{at: 0, socket: closeWait(0, unacked)}, {at: 100, socket: closeWait(100*time.Second, unacked, func(s *inetdiag.Socket) {
-				s.Retrans, s.Info.BytesSent, s.Info.BytesRetrans, s.Info.LastDataSent = 5, 500, 450, time.Second
+				s.Retrans, s.Info.SegsOut = 5, 500
 			})}},
 			want: policy.Destroyable, due: 100,
 		},

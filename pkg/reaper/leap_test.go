@@ -77,7 +77,7 @@ func (c *leapingClock) skip(by time.Duration) {
 // convert turns the times of a socket that the kernel looked at between two moments into this clock's. It reports whether they
 // can be known: not if they may be before a leap or after it.
 func (c *leapingClock) convert(s *inetdiag.Socket, asked, at monotime.Time) (known bool) {
-	for _, ago := range []*time.Duration{&s.Info.LastDataSent, &s.Info.LastDataRecv, &s.Info.LastAckRecv} {
+	for _, ago := range []*time.Duration{&s.Info.LastDataRecv, &s.Info.LastAckRecv} {
 		earliest, latest := c.when(max(asked.Add(-*ago-tick), 1)), c.when(max(at.Add(-*ago), 1))
 		if s.HasInfo && latest.Sub(earliest) > at.Sub(asked)+2*tick {
 			return false
