@@ -122,3 +122,30 @@ func TestContentsListEverySection(t *testing.T) {
 		}
 	}
 }
+
+func TestDecisionRecordsAreCompleteAndListed(t *testing.T) {
+	index, err := os.ReadFile(filepath.Join(top, "docs/decisions/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob(filepath.Join(top, "docs/decisions/2*.md"))
+	if err != nil || len(paths) < 50 {
+		t.Fatalf("%d records, %v", len(paths), err)
+	}
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, record := filepath.Base(path), string(b)
+		for _, part := range []string{"- Status: ", "- Date: " + name[:len("2026-11-29")], "## Context", "## Decision", "## Alternatives", "## Consequences"} {
+			if !strings.Contains(record, "\n"+part) {
+				t.Errorf("%s has no %q", name, part)
+			}
+		}
+		title, _, _ := strings.Cut(strings.TrimPrefix(record, "# "), "\n")
+		if line := "- " + name[:len("2026-11-29")] + " [" + title + "](" + name + ")"; !strings.Contains(string(index), "\n"+line) {
+			t.Errorf("docs/decisions/README.md lacks the line %q", line)
+		}
+	}
+}
