@@ -33,7 +33,7 @@ const podsConflist = `{
 }
 `
 
-// cniNode makes the directories of a node with one network, below a root of its own.
+// cniNode creates the directories of a node with one network below a root.
 func cniNode(t *testing.T, files map[string]string) (root string) {
 	t.Helper()
 	root = t.TempDir()
@@ -46,7 +46,7 @@ func cniNode(t *testing.T, files map[string]string) (root string) {
 	return root
 }
 
-// putFile writes a file as it would have been written long ago.
+// putFile writes a file with an old modification time.
 func putFile(t *testing.T, path, data string) {
 	t.Helper()
 	err := os.MkdirAll(filepath.Dir(path), 0o755)
@@ -71,7 +71,7 @@ func getFile(t *testing.T, path string) string {
 	return string(data)
 }
 
-// fakePlugin makes a plugin that answers as that of a build does, and returns its path.
+// fakePlugin creates a plugin that reports a build, and returns its path.
 func fakePlugin(t *testing.T, info buildinfo.Info) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "plugin")
@@ -86,7 +86,7 @@ exit 2
 	return path
 }
 
-func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
+func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 	t.Parallel()
 	root := cniNode(t, map[string]string{"etc/cni/net.d/00-broken.conf": `{"type":`})
 	for _, tt := range []struct {
@@ -96,7 +96,7 @@ func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
 	}{
 		{"install-dry-run", []string{"install", "--mode", "observe", "--dry-run"}, "00-broken.conf cannot be loaded"},
 		{"install", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
-		{"install-drop-in", []string{"install", "--mode", "observe", "--drop-in"}, "containerd from 2.1 and CRI-O from 1.34 load this file"},
+		{"install-drop-in", []string{"install", "--mode", "observe", "--drop-in"}, "stays until the reaper prunes it"},
 		{"install-from-drop-in", []string{"install", "--mode", "observe", "--dry-run"}, "00-broken.conf cannot be loaded"},
 		{"install-inline", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
 		{"install-again", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
@@ -106,7 +106,7 @@ func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
 		{"uninstall", []string{"uninstall"}, ""},
 		{"uninstall-again", []string{"uninstall"}, ""},
 		{"uninstall-again-json", []string{"uninstall", "-o", "json"}, ""},
-		{"uninstall-binary", []string{"uninstall", "--remove-binary"}, "may need it to be deleted"},
+		{"uninstall-binary", []string{"uninstall", "--remove-binary"}, ""},
 	} {
 		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_HOST_ROOT": root}, tt.args...)
 		if code != 0 || !strings.Contains(stderr, tt.stderr) || (stderr == "") != (tt.stderr == "") {
@@ -115,11 +115,11 @@ func TestInstallAndUninstallSayWhatTheyDo(t *testing.T) {
 		golden.Text(t, tt.golden, stdout)
 	}
 	if got := getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist")); got != podsConflist {
-		t.Errorf("it is not as it was:\n%s", got)
+		t.Errorf("it has changed:\n%s", got)
 	}
 }
 
-func TestInstallMakesTheEntryOfItsFlags(t *testing.T) {
+func TestInstallCreatesTheEntryOfItsFlags(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "entry.json")
 	putFile(t, file, `{"mode": "off", "_why": "a test", "capabilities": {}}`)
@@ -165,42 +165,42 @@ func TestInstallRefusals(t *testing.T) {
 	putFile(t, wrong, `{"mode": "obsrve", "graze": "1m"}`)
 	none := filepath.Join(t.TempDir(), "none.json")
 	for name, tt := range map[string]struct {
-		files map[string]string
-		args  []string
-		code  int
-		says  []string
+		files   map[string]string
+		args    []string
+		code    int
+		wantErr []string
 	}{
 		"every mistake, with its flag": {
 			args: []string{"install", "--mode", "obsrve", "--reaper", "none", "--exempt", `[{"loopback": 1}]`}, code: 2,
-			says: []string{`--mode: unknown mode "obsrve", did you mean "observe"?`, `--reaper: unknown reaper "none"`, `--exempt, at $[0].loopback: want true`},
+			wantErr: []string{`--mode: unknown mode "obsrve", did you mean "observe"?`, `--reaper: unknown reaper "none"`, `--exempt, at $[0].loopback: want true`},
 		},
 		"every mistake of a file, with its path": {
 			args: []string{"install", "--config", wrong}, code: 2,
-			says: []string{"--config " + wrong + `: $.mode: unknown mode "obsrve"`, `$.graze: unknown key, did you mean "grace"?`},
+			wantErr: []string{"--config " + wrong + `: $.mode: unknown mode "obsrve"`, `$.graze: unknown key, did you mean "grace"?`},
 		},
 		"every mistake in a rule": {
 			args: []string{"install", "--probe-count", "many", "--rules", `[{"match": {"roll": "client"}}, {"match": {"role": "peer"}, "grace": "1d"}]`}, code: 2,
-			says: []string{
+			wantErr: []string{
 				`--probe-count: want a number of probes such as 6, got a string`, `--rules, at $[0].match.roll: unknown key, did you mean "role"?`,
 				`--rules, at $[1].match.role: unknown role "peer": want "client" or "server"`, `--rules, at $[1].grace: "1d": Go durations have no days: write "24h"`,
 			},
 		},
-		"rules that are no JSON":           {args: []string{"install", "--rules", "role=server"}, code: 2, says: []string{`--rules: not JSON: '[{"match": `}},
-		"exemptions that are no JSON":      {args: []string{"install", "--exempt", "22"}, code: 2, says: []string{"--exempt: want a list"}},
-		"a file that is not there":         {args: []string{"install", "--config", none}, code: 1, says: []string{"read --config: open " + none}},
-		"a file and a flag":                {args: []string{"install", "--config", wrong, "--mode", "off"}, code: 2, says: []string{"--config says what --mode would"}},
-		"to stay and to change nothing":    {args: []string{"install", "--watch", "--dry-run"}, code: 2, says: []string{"leave out one of them"}},
-		"to stay and to wait":              {args: []string{"install", "--watch", "--wait", "1s"}, code: 2, says: []string{"leave out --wait"}},
-		"to wait for less than no time":    {args: []string{"install", "--wait", "-1s"}, code: 2, says: []string{"--wait is a duration from 0s on, not -1s"}},
-		"a log format that there is not":   {args: []string{"install", "--watch", "--log-format", "xml"}, code: 2, says: []string{`--log-format is text or json, not "xml"`}},
-		"a directory that is relative":     {args: []string{"install", "--cni-conf-dir", "net.d"}, code: 2, says: []string{"--cni-conf-dir is an absolute path"}},
-		"the same of uninstall":            {args: []string{"uninstall", "--cni-bin-dir", "bin"}, code: 2, says: []string{"--cni-bin-dir is an absolute path"}},
-		"a host root that is not there":    {args: []string{"uninstall", "--host-root", none}, code: 1, says: []string{none, "no such file"}},
-		"a plugin that is not there":       {args: []string{"install", "--plugin", none}, code: 1, says: []string{"ask " + none + " for its CNI versions", "no such file"}},
-		"a plugin that is none":            {args: []string{"install", "--plugin", "/bin/true"}, code: 1, says: []string{"it is no CNI plugin"}},
-		"no network yet":                   {args: []string{"install", "--cni-conf-dir", "/none"}, code: 1, says: []string{"there is no network configuration yet: there is no directory /none", "with --wait 5m"}},
-		"plugins in another directory":     {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "bridge", "calico", 1)}, args: []string{"install"}, code: 1, says: []string{"/opt/cni/bin/calico is not there", "--cni-bin-dir"}},
-		"a version that it does not speak": {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "1.0.0", "0.2.0", 1)}, args: []string{"install"}, code: 1, says: []string{`05-x.conflist has cniVersion "0.2.0"`}},
+		"rules that are no JSON":             {args: []string{"install", "--rules", "role=server"}, code: 2, wantErr: []string{`--rules: not JSON: '[{"match": `}},
+		"exemptions that are no JSON":        {args: []string{"install", "--exempt", "22"}, code: 2, wantErr: []string{"--exempt: want a list"}},
+		"a missing file":                     {args: []string{"install", "--config", none}, code: 1, wantErr: []string{"read --config: open " + none}},
+		"a file and a flag":                  {args: []string{"install", "--config", wrong, "--mode", "off"}, code: 2, wantErr: []string{"--config and --mode exclude each other"}},
+		"a watch and a dry run":              {args: []string{"install", "--watch", "--dry-run"}, code: 2, wantErr: []string{"leave out one of them"}},
+		"a watch with a limit":               {args: []string{"install", "--watch", "--wait", "1s"}, code: 2, wantErr: []string{"leave out --wait"}},
+		"a negative wait":                    {args: []string{"install", "--wait", "-1s"}, code: 2, wantErr: []string{"--wait: want a duration of at least 0s, not -1s"}},
+		"an unknown log format":              {args: []string{"install", "--watch", "--log-format", "xml"}, code: 2, wantErr: []string{`--log-format: want text or json, not "xml"`}},
+		"a relative directory":               {args: []string{"install", "--cni-conf-dir", "net.d"}, code: 2, wantErr: []string{"--cni-conf-dir: want an absolute path"}},
+		"a relative directory of uninstall":  {args: []string{"uninstall", "--cni-bin-dir", "bin"}, code: 2, wantErr: []string{"--cni-bin-dir: want an absolute path"}},
+		"a missing host root":                {args: []string{"uninstall", "--host-root", none}, code: 1, wantErr: []string{none, "no such file"}},
+		"a missing plugin":                   {args: []string{"install", "--plugin", none}, code: 1, wantErr: []string{"ask " + none + " for its CNI versions", "no such file"}},
+		"a program that is no plugin":        {args: []string{"install", "--plugin", "/bin/true"}, code: 1, wantErr: []string{"it is no CNI plugin"}},
+		"no network yet":                     {args: []string{"install", "--cni-conf-dir", "/none"}, code: 1, wantErr: []string{"there is no network configuration yet: there is no directory /none", "with --wait 5m"}},
+		"plugins in another directory":       {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "bridge", "calico", 1)}, args: []string{"install"}, code: 1, wantErr: []string{"/opt/cni/bin/calico, the first plugin of 05-x.conflist, does not exist", "--cni-bin-dir"}},
+		"a version that it does not support": {files: map[string]string{"etc/cni/net.d/05-x.conflist": strings.Replace(podsConflist, "1.0.0", "0.2.0", 1)}, args: []string{"install"}, code: 1, wantErr: []string{`05-x.conflist has cniVersion "0.2.0"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := cniNode(t, tt.files)
@@ -208,9 +208,9 @@ func TestInstallRefusals(t *testing.T) {
 			if code != tt.code || stdout != "" || strings.Count(stderr, "\n") != 1 {
 				t.Errorf("exit code %d, want %d; stdout %q; stderr %q", code, tt.code, stdout, stderr)
 			}
-			for _, says := range tt.says {
-				if !strings.Contains(stderr, says) {
-					t.Errorf("stderr %q, want %q in it", stderr, says)
+			for _, want := range tt.wantErr {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr %q, want %q in it", stderr, want)
 				}
 			}
 			if got := getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist")); got != podsConflist {
@@ -220,7 +220,7 @@ func TestInstallRefusals(t *testing.T) {
 	}
 }
 
-func TestADirectoryThatIsNamedIsTakenAsItIs(t *testing.T) {
+func TestAPluginDirectoryOnTheCommandLineIsTrusted(t *testing.T) {
 	root := cniNode(t, map[string]string{"usr/local/libexec/cni/other": ""})
 	code, _, stderr := call(t, nil, "install", "--host-root", root, "--cni-bin-dir", "/usr/local/libexec/cni")
 	if code != 0 || stderr != "" {
@@ -228,7 +228,7 @@ func TestADirectoryThatIsNamedIsTakenAsItIs(t *testing.T) {
 	}
 }
 
-func TestInstallSaysWhereTheReapersProgramLeads(t *testing.T) {
+func TestInstallPrintsTheTargetOfTheReapersProgram(t *testing.T) {
 	root := cniNode(t, nil)
 	bin := filepath.Join(root, "opt/cni/bin")
 	self, err := os.Executable()
@@ -245,7 +245,7 @@ func TestInstallSaysWhereTheReapersProgramLeads(t *testing.T) {
 		t.Errorf("exit code %d: %q, want %q in it", code, stdout, want)
 	}
 	for _, want := range []string{
-		"v0.0.1 (commit abc), and this command is " + buildinfo.Get().Build().String(), // it was named, so it is installed
+		"v0.0.1 (commit abc), and this command is " + buildinfo.Get().Build().String(), // installed, since the flag names it
 		"ADD will not start the reaper: directory /",
 	} {
 		if !strings.Contains(stderr, want) {
@@ -253,7 +253,7 @@ func TestInstallSaysWhereTheReapersProgramLeads(t *testing.T) {
 		}
 	}
 	if to, err := os.Readlink(filepath.Join(bin, "halfclose-reaper")); err != nil || to != self {
-		t.Errorf("it leads to %q, %v", to, err)
+		t.Errorf("its target is %q, %v", to, err)
 	}
 }
 
@@ -266,7 +266,7 @@ func TestInstallNeedsThePluginOfItsOwnBuild(t *testing.T) {
 	}
 }
 
-func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
+func TestInstallWatchLogsItsEvents(t *testing.T) {
 	t.Parallel()
 	root := cniNode(t, nil)
 	path := filepath.Join(root, "etc/cni/net.d/10-pods.conflist")
@@ -279,11 +279,11 @@ func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
 			out: io.Writer(&out), err: io.Writer(&log), getenv: func(string) string { return "" },
 		})
 	}()
-	says := func(what string) {
+	logs := func(text string) {
 		t.Helper()
-		nstest.Eventually(t, 20*time.Second, "the log says "+what, func() bool { return strings.Contains(log.String(), what) })
+		nstest.Eventually(t, 20*time.Second, "the log has "+text, func() bool { return strings.Contains(log.String(), text) })
 	}
-	says(`"msg":"installed: it stays so from now on","network":"pods","file":"/etc/cni/net.d/10-pods.conflist"`)
+	logs(`"msg":"installed; watching the entry","network":"pods","file":"/etc/cni/net.d/10-pods.conflist"`)
 	if !strings.Contains(out.String(), "Network   pods in /etc/cni/net.d/10-pods.conflist: written") {
 		t.Errorf("stdout %q", out.String())
 	}
@@ -291,19 +291,19 @@ func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
-	says("the entry was gone, and is put back")
+	logs("restored the missing entry")
 	if err := os.Remove(filepath.Join(root, "opt/cni/bin/halfclose")); err != nil {
 		t.Fatal(err)
 	}
-	says(`"msg":"a program was gone, and is put back","path":"/opt/cni/bin/halfclose"`)
+	logs(`"msg":"restored a missing program","path":"/opt/cni/bin/halfclose"`)
 	if err := os.Remove(filepath.Join(root, "opt/cni/bin/halfclose-reaper")); err != nil {
 		t.Fatal(err)
 	}
-	says(`"msg":"a program was gone, and is put back","path":"/opt/cni/bin/halfclose-reaper"`)
+	logs(`"msg":"restored a missing program","path":"/opt/cni/bin/halfclose-reaper"`)
 
-	// Who uninstalls is told that somebody undoes it.
+	// uninstall reports that another process restores the entry.
 	code, _, stderr := call(t, nil, "uninstall", "--host-root", root)
-	if code != 1 || !strings.Contains(stderr, "10-pods.conflist has the entry again: stop what puts it back") {
+	if code != 1 || !strings.Contains(stderr, "10-pods.conflist has the entry again: stop the process that restores it") {
 		t.Errorf("uninstall: exit code %d: %s", code, stderr)
 	}
 
@@ -313,6 +313,30 @@ func TestInstallWatchStaysAndSaysWhatItDoes(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, log.String())
 	}
 	if got := getFile(t, path); got != before || !strings.Contains(got, "halfclose") {
-		t.Errorf("when it was told to end it changed the network to\n%s", got)
+		t.Errorf("it changed the network on exit to\n%s", got)
+	}
+}
+
+// A cached configuration as CRI-O 1.37 has it: the runtime would run DEL from it.
+const cachedPod = `{"kind":"cniCacheV1","containerId":"0123456789ab","config":"eyJjbmlWZXJzaW9uIjoiMS4wLjAiLCJuYW1lIjoicG9kcyIsInBsdWdpbnMiOlt7InR5cGUiOiJicmlkZ2UifSx7InR5cGUiOiJoYWxmY2xvc2UifV19",` +
+	`"ifName":"eth0","networkName":"pods","cniArgs":[["K8S_POD_NAMESPACE","shop"],["K8S_POD_NAME","web-0"]],"result":{}}`
+
+func TestUninstallKeepsAPluginThatARuntimeWouldCall(t *testing.T) {
+	t.Parallel()
+	root := cniNode(t, map[string]string{
+		"var/lib/cni/results/pods-0123456789ab-eth0": cachedPod,
+		"opt/cni/bin/halfclose":                      "the plugin",
+	})
+	plugin := filepath.Join(root, "opt/cni/bin/halfclose")
+	code, _, stderr := call(t, nil, "uninstall", "--host-root", root, "--remove-binary")
+	if _, err := os.Stat(plugin); code != 1 || !strings.Contains(stderr, "shop/web-0") || !strings.Contains(stderr, "--force") || err != nil {
+		t.Errorf("exit code %d: %s, %v", code, stderr, err)
+	}
+	if code, _, stderr := call(t, nil, "uninstall", "--host-root", root, "--force"); code != 2 || !strings.Contains(stderr, "--force needs --remove-binary") {
+		t.Errorf("--force alone: exit code %d: %s", code, stderr)
+	}
+	code, _, stderr = call(t, nil, "uninstall", "--host-root", root, "--remove-binary", "--force")
+	if _, err := os.Stat(plugin); code != 0 || !os.IsNotExist(err) {
+		t.Errorf("with --force: exit code %d: %s, %v", code, stderr, err)
 	}
 }

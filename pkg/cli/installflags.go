@@ -16,9 +16,11 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/install"
 	"github.com/halfclose/halfclose/pkg/logging"
+	"github.com/halfclose/halfclose/pkg/pluginbuild"
 )
 
 // installFlags are the flags of halfclose install.
@@ -37,38 +39,38 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	f.node.add(cmd)
 	addPolicyFlags(cmd, entryFlags())
 	flags := cmd.Flags()
-	flags.StringVar(&f.configFile, "config", "", "the `file` that holds the plugin's object as JSON, in place of the flags above")
+	flags.StringVar(&f.configFile, "config", "", "the `file` with the plugin's object as JSON, instead of the flags above")
 	flags.StringVar(&f.plugin, "plugin", "", "the `file` to install as the plugin (default cni/halfclose beside this command, or ../lib/halfclose/cni/halfclose)")
-	flags.BoolVar(&f.copy, "copy", false, "put a copy of this command beside the plugin, for ADD to start as the reaper, and no link to it")
-	flags.BoolVar(&f.dropIn, "drop-in", false, "put the entry into a file of its own, which containerd from 2.1 and CRI-O from 1.34 load")
-	flags.BoolVar(&f.watch, "watch", false, "stay, wait for a network, and put the entry back when somebody rewrites it")
-	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for a network where there is none yet")
-	flags.StringVar(&f.logFormat, "log-format", logging.Text, "of --watch, on stderr: text or json")
+	flags.BoolVar(&f.copy, "copy", false, "install a copy of this command as halfclose-reaper instead of a symbolic link")
+	flags.BoolVar(&f.dropIn, "drop-in", false, "put the entry into a drop-in file, which containerd from 2.1 and CRI-O from 1.34 load")
+	flags.BoolVar(&f.watch, "watch", false, "keep running, wait for a network, and restore the entry when another process rewrites the file")
+	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for the first network to appear")
+	flags.StringVar(&f.logFormat, "log-format", logging.Text, "format of the log of --watch: text or json")
 	completeOneOf(cmd, "log-format", logging.Text, logging.JSON)
 	_ = cobra.MarkFlagFilename(flags, "config", "json") // the flag exists
 	_ = cobra.MarkFlagFilename(flags, "plugin")
 }
 
-// entryFlags are the flags that say what the plugin's object in a conflist says.
+// entryFlags are the flags for the plugin's object in a conflist.
 func entryFlags() []policyFlag {
 	return append(policyFlags(),
 		policyFlag{"pod-overrides", "podOverrides", "what a pod's annotations may change: any, relax or none (default any)", []string{"any", "relax", "none"}, textFlag},
-		policyFlag{"failure-policy", "failurePolicy", "what ADD does about a mistake: ignore or fail (default ignore)", []string{"ignore", "fail"}, textFlag},
-		policyFlag{"reaper", "reaper", "auto, where ADD starts one when none runs, or external (default auto)", []string{"auto", "external"}, textFlag},
+		policyFlag{"failure-policy", "failurePolicy", "what ADD does with a mistake in the policy: ignore or fail (default ignore)", []string{"ignore", "fail"}, textFlag},
+		policyFlag{"reaper", "reaper", "auto (ADD starts a reaper if none runs) or external (default auto)", []string{"auto", "external"}, textFlag},
 	)
 }
 
-// config makes what the flags ask for. Every mistake in the entry is in the error, with the flag or the path.
+// config returns the configuration of the flags. The error has every mistake in the entry, with the flag or the path.
 func (f *installFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	switch {
 	case f.watch && f.node.dryRun:
-		return install.Config{}, usageError{errors.New("--watch changes what it finds, and --dry-run changes nothing: leave out one of them")}
+		return install.Config{}, usageError{errors.New("--watch and --dry-run exclude each other: leave out one of them")}
 	case f.watch && flags.Changed("wait"):
-		return install.Config{}, usageError{errors.New("--watch waits as long as it takes: leave out --wait")}
+		return install.Config{}, usageError{errors.New("--watch waits without a limit: leave out --wait")}
 	case f.wait < 0:
-		return install.Config{}, usageError{fmt.Errorf("--wait is a duration from 0s on, not %v", f.wait)}
+		return install.Config{}, usageError{fmt.Errorf("--wait: want a duration of at least 0s, not %v", f.wait)}
 	case f.logFormat != logging.Text && f.logFormat != logging.JSON:
-		return install.Config{}, usageError{fmt.Errorf("--log-format is text or json, not %q", f.logFormat)}
+		return install.Config{}, usageError{fmt.Errorf("--log-format: want text or json, not %q", f.logFormat)}
 	}
 	c, err := f.node.config(flags)
 	if err != nil {
@@ -79,22 +81,22 @@ func (f *installFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	return c, err
 }
 
-// programs adds the programs to install. The plugin must be of this command's build, unless a flag names it: then another
-// build is returned as a warning.
-func (f *installFlags) programs(ctx context.Context, c *install.Config) (warning string, err error) {
+// findPrograms adds the programs to install. The plugin must be of this command's build. If a flag names it, another build
+// is only a warning.
+func (f *installFlags) findPrograms(ctx context.Context, c *install.Config) (warning string, err error) {
 	if c.Command, err = os.Executable(); err != nil {
 		return "", fmt.Errorf("find this command's own path: %w", err)
 	}
 	c.Copy, c.Plugin = f.copy, f.plugin
 	own := buildinfo.Get().Build()
 	if f.plugin != "" {
-		return install.CheckPlugin(ctx, f.plugin, own)
+		return pluginbuild.Check(ctx, f.plugin, own)
 	}
-	c.Plugin, err = install.FindPlugin(ctx, c.Command, own)
+	c.Plugin, err = pluginbuild.Find(ctx, c.Command, own)
 	return "", err
 }
 
-// entry makes the plugin's object, of the flags or of a file.
+// entry creates the plugin's object from the flags or a file.
 func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
 	if f.configFile == "" {
 		object, wrong := objectFrom(flags, entryFlags())
@@ -106,7 +108,7 @@ func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
 	}
 	for _, flag := range entryFlags() {
 		if flags.Changed(flag.name) {
-			return install.Entry{}, usageError{fmt.Errorf("--config says what --%s would: leave out one of them", flag.name)}
+			return install.Entry{}, usageError{fmt.Errorf("--config and --%s exclude each other: leave out one of them", flag.name)}
 		}
 	}
 	object, err := os.ReadFile(f.configFile)
@@ -120,7 +122,7 @@ func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
 	return entry, nil
 }
 
-// nodeFlags say where a node has its plugins and networks.
+// nodeFlags are the flags for a node's plugin and network directories.
 type nodeFlags struct {
 	hostRoot, binDir, confDir string
 	dryRun                    bool
@@ -128,13 +130,13 @@ type nodeFlags struct {
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.hostRoot, "host-root", "", "the `dir` where the host's file system is mounted, when run in a container (HALFCLOSE_HOST_ROOT)")
-	flags.StringVar(&f.binDir, "cni-bin-dir", spec.DefaultBinDir, "the `dir` where the runtime finds CNI plugins, on the host")
-	flags.StringVar(&f.confDir, "cni-conf-dir", spec.DefaultConfDir, "the `dir` where the runtime finds its networks, on the host")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, and show what would change")
+	flags.StringVar(&f.hostRoot, "host-root", "", "the `dir` where the host's file system is mounted in a container (HALFCLOSE_HOST_ROOT)")
+	flags.StringVar(&f.binDir, "cni-bin-dir", spec.DefaultBinDir, "the runtime's plugin `dir`, on the host")
+	flags.StringVar(&f.confDir, "cni-conf-dir", spec.DefaultConfDir, "the runtime's network `dir`, on the host")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "change nothing, and show the changes")
 }
 
-// fromEnvironment takes the host's root from the environment where no flag says it, as the reaper does.
+// fromEnvironment sets the host's root from the environment unless a flag is given, as the reaper does.
 func (f *nodeFlags) fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) {
 	if root := getenv("HALFCLOSE_HOST_ROOT"); root != "" && !flags.Changed("host-root") {
 		f.hostRoot = root
@@ -144,11 +146,11 @@ func (f *nodeFlags) fromEnvironment(flags *pflag.FlagSet, getenv func(string) st
 func (f *nodeFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	for name, dir := range map[string]string{"cni-bin-dir": f.binDir, "cni-conf-dir": f.confDir} {
 		if !filepath.IsAbs(dir) {
-			return install.Config{}, usageError{fmt.Errorf("--%s is an absolute path on the host, such as %s, not %q", name, spec.DefaultBinDir, dir)}
+			return install.Config{}, usageError{fmt.Errorf("--%s: want an absolute path on the host, such as %s, not %q", name, spec.DefaultBinDir, dir)}
 		}
 	}
 	return install.Config{
 		HostRoot: f.hostRoot, BinDir: filepath.Clean(f.binDir), ConfDir: filepath.Clean(f.confDir),
-		TrustBinDir: flags.Changed("cni-bin-dir"), DryRun: f.dryRun,
+		TrustBinDir: flags.Changed("cni-bin-dir"), DryRun: f.dryRun, CacheDirs: cniconf.CacheDirs(),
 	}, nil
 }

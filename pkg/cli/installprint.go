@@ -11,7 +11,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// printInstall says what install has done, or would do.
+// printInstall prints the result of an installation or a dry run.
 func (e *env) printInstall(c install.Config, r install.Result) error {
 	for _, w := range r.Warnings {
 		e.note("warning: %s", w)
@@ -27,14 +27,13 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 	e.printDiff(r.Diff)
 	if c.DropIn {
 		e.note("note: containerd from 2.1 and CRI-O from 1.34 load this file, since they have libcni 1.3.0; other runtimes ignore it")
-	}
-	if c.DropIn && r.Changed && !c.DryRun {
-		e.note("note: they do not see it change: a file in %s was written and removed, upon which they load it", c.ConfDir)
+		e.note("note: CRI-O runs DEL and CHECK from a cached configuration without drop-ins, so they do not reach halfclose: " +
+			"a deleted container's record stays until the reaper prunes it, ten minutes later")
 	}
 	return nil
 }
 
-// printRemoval says what uninstall has done, or would do.
+// printRemoval prints the result of an uninstallation or a dry run.
 func (e *env) printRemoval(c install.Config, r install.Removal) error {
 	for _, w := range r.Warnings {
 		e.note("warning: %s", w)
@@ -43,7 +42,7 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 		return printJSON(e.out, r)
 	}
 	for _, f := range r.Files {
-		e.printLine("Network", f.Network+" in "+f.File, done(c.DryRun, true, "taken out"))
+		e.printLine("Network", f.Network+" in "+f.File, done(c.DryRun, true, "removed"))
 	}
 	if len(r.Files) == 0 {
 		e.printLine("Network", "none in "+c.ConfDir+" lists halfclose", "nothing to do")
@@ -52,7 +51,7 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 	case r.Plugin.Changed:
 		e.printLine("Plugin", r.Plugin.Path, done(c.DryRun, true, "removed"))
 	case len(r.Files) > 0:
-		e.printLine("Plugin", r.Plugin.Path, "left for the pods that were created with it")
+		e.printLine("Plugin", r.Plugin.Path, "kept for the pods that were created with it")
 	}
 	if r.Reaper.Changed {
 		e.printLine("Reaper", r.Reaper.Path, done(c.DryRun, true, "removed"))
@@ -61,7 +60,7 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 	return nil
 }
 
-// program names an installed program.
+// program returns the path of an installed program, with the target of a symbolic link.
 func program(p install.Program) string {
 	if p.Link != "" {
 		return p.Path + " -> " + p.Link
@@ -69,11 +68,11 @@ func program(p install.Program) string {
 	return p.Path
 }
 
-// done says what has become of something.
+// done returns the state of a file after an operation.
 func done(dryRun, changed bool, verb string) string {
 	switch {
 	case !changed:
-		return "as it was"
+		return "unchanged"
 	case dryRun:
 		return "would be " + verb
 	}
@@ -84,7 +83,7 @@ func (e *env) printLine(what, which, how string) {
 	fmt.Fprintln(e.out, term.Fill(e.screen().Width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), term.Clean(which+": "+how)))
 }
 
-// printDiff prints a difference, coloured as other tools do.
+// printDiff prints a diff with the colours of other tools.
 func (e *env) printDiff(diff string) {
 	if diff == "" {
 		return
@@ -102,7 +101,7 @@ func (e *env) printDiff(diff string) {
 		case strings.HasPrefix(line, "+"):
 			st = term.Good
 		}
-		// Tabs are how many files are indented.
+		// Clean would replace tabs, which many files use for indentation.
 		shown := strings.Split(line, "\t")
 		for i := range shown {
 			shown[i] = term.Clean(shown[i])

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,26 +16,27 @@ import (
 
 func uninstallCommand(e *env) *cobra.Command {
 	var (
-		f      nodeFlags
-		binary bool
+		f             nodeFlags
+		binary, force bool
 	)
 	cmd := &cobra.Command{
 		Use:   "uninstall",
-		Short: "Take the plugin out of this node's CNI configuration",
-		Long: `Take the plugin's entry out of every network in the directory. Pods that are made
-from then on are not registered; those that are registered stay so until they end,
-and the reaper works on: stop it too, or switch it with halfclose mode observe.
+		Short: "Remove the plugin from this node's CNI configuration",
+		Long: `Remove the plugin's entry from every network in the directory. Pods created from then
+on are not registered. Registered pods stay registered until they are deleted, and the
+reaper keeps running: stop it too, or switch it with halfclose mode observe.
 
-The plugin is left. Runtimes call it for pods that they made while it was listed:
-CRI-O and podman from a configuration that they have kept, for as long as those pods
-live. Without it such a pod cannot be deleted. With --remove-binary it goes too, and
-then halfclose-reaper beside it, which is for a node whose pods are all gone or new.
+The plugin itself stays, because runtimes still call it for existing pods: CRI-O and
+podman run DEL from a cached configuration that lists it. Without the plugin they leak
+the pod's IP address. --remove-binary also removes the plugin and halfclose-reaper, on a
+node without such pods; it refuses while libcni's result cache lists halfclose. --force
+removes them anyway: containerd does not use the cached configuration.
 
-Stop halfclose install --watch first: it would put the entry back.`,
-		Example: `  halfclose uninstall --dry-run         # see what would change
+Stop halfclose install --watch first, or it restores the entry.`,
+		Example: `  halfclose uninstall --dry-run         # show the changes
   halfclose uninstall
-  halfclose uninstall --remove-binary   # on a node that was drained
-  halfclose uninstall --host-root /host # in a container that has it there`,
+  halfclose uninstall --remove-binary   # on a drained node
+  halfclose uninstall --host-root /host # in a container with the host at /host`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.fromEnvironment(cmd.Flags(), e.getenv)
@@ -42,38 +44,48 @@ Stop halfclose install --watch first: it would put the entry back.`,
 			if err != nil {
 				return err
 			}
-			return e.uninstall(cmd.Context(), c, binary)
+			programs := install.KeepPrograms
+			switch {
+			case force && !binary:
+				return usageError{errors.New("--force needs --remove-binary")}
+			case force:
+				programs = install.RemovePrograms
+			case binary:
+				programs = install.RemoveUnusedPrograms
+			}
+			return e.uninstall(cmd.Context(), c, programs)
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&binary, "remove-binary", false, "remove the plugin and halfclose-reaper too; pods that were created with the plugin may still need it")
+	cmd.Flags().BoolVar(&binary, "remove-binary", false, "also remove the plugin and halfclose-reaper, unless the result cache of a runtime lists the plugin")
+	cmd.Flags().BoolVar(&force, "force", false, "with --remove-binary: remove them even then")
 	e.outputFlag(cmd)
 	return cmd
 }
 
-func (e *env) uninstall(ctx context.Context, c install.Config, binary bool) error {
-	r, err := install.Uninstall(ctx, c, binary)
+func (e *env) uninstall(ctx context.Context, c install.Config, programs install.ProgramRemoval) error {
+	r, err := install.Uninstall(ctx, c, programs)
 	if err != nil {
+		for _, w := range r.Warnings {
+			e.note("warning: %s", w)
+		}
 		return err
 	}
 	if err := e.printRemoval(c, r); err != nil {
 		return err
 	}
-	if r.Plugin.Changed && !c.DryRun {
-		e.note("warning: pods that were made while the plugin was listed may need it to be deleted: if one hangs, run halfclose install and uninstall again")
-	}
 	if len(r.Files) == 0 || c.DryRun {
 		return nil
 	}
-	return stillOut(ctx, c)
+	return checkRemoved(ctx, c)
 }
 
-// putBackTime is how soon a watch puts back what is taken out.
-const putBackTime = time.Second
+// restoreTime is how soon a watch restores a removed entry.
+const restoreTime = time.Second
 
-// stillOut says that somebody has put the entry back.
-func stillOut(ctx context.Context, c install.Config) error {
-	wait := time.NewTimer(putBackTime)
+// checkRemoved returns an error if another process has restored the entry.
+func checkRemoved(ctx context.Context, c install.Config) error {
+	wait := time.NewTimer(restoreTime)
 	defer wait.Stop()
 	select {
 	case <-ctx.Done():
@@ -81,12 +93,12 @@ func stillOut(ctx context.Context, c install.Config) error {
 	case <-wait.C:
 	}
 	c.DryRun = true
-	r, err := install.Uninstall(ctx, c, false)
+	r, err := install.Uninstall(ctx, c, install.KeepPrograms)
 	if err != nil {
 		return err
 	}
 	if len(r.Files) > 0 {
-		return fmt.Errorf("%s has the entry again: stop what puts it back (halfclose install --watch, such as the DaemonSet's), and run this again", r.Files[0].File)
+		return fmt.Errorf("%s has the entry again: stop the process that restores it (halfclose install --watch, such as the DaemonSet's), and run this again", r.Files[0].File)
 	}
 	return nil
 }

@@ -24,8 +24,8 @@ func TestContainerdLoadsEachChange(t *testing.T) {
 		"an entry in a list":    {files: map[string]string{"10-pods.conflist": bridgeList}, want: []string{"bridge", "halfclose"}},
 		"a single plugin":       {files: map[string]string{"10-pods.conf": bridgeConf}, want: []string{"bridge", "halfclose"}},
 		"a drop-in":             {files: map[string]string{"10-pods.conflist": bridgeList}, dropIn: true, want: []string{"bridge", "halfclose"}},
-		"an entry taken out":    {files: map[string]string{"10-pods.conflist": bridgeAndOurs}, removal: true, want: []string{"bridge"}},
-		"a drop-in taken out":   {files: map[string]string{"10-pods.conflist": bridgeList, "pods/halfclose.conf": oursDropIn}, removal: true, want: []string{"bridge"}},
+		"an entry removed":      {files: map[string]string{"10-pods.conflist": bridgeAndOurs}, removal: true, want: []string{"bridge"}},
+		"a drop-in removed":     {files: map[string]string{"10-pods.conflist": bridgeList, "pods/halfclose.conf": oursDropIn}, removal: true, want: []string{"bridge"}},
 		"the old file restored": {files: map[string]string{"10-a.conflist": bridgeConfList, "10-a.conf.halfclose": bridgeConf}, removal: true, want: []string{"bridge"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -42,9 +42,8 @@ func TestContainerdLoadsEachChange(t *testing.T) {
 	}
 }
 
-// containerd loads the networks when containerd does: on a change of the directory, but not when a file is made
-// or its mode changes (internal/cri/server/cni_conf_syncer.go). It returns what the plugins were when they were
-// loaded last.
+// containerd loads the networks on the same events as containerd: any except the creation of a file and a change of its
+// mode (internal/cri/server/cni_conf_syncer.go). It returns the plugins of the last load.
 func (n node) containerd(t testing.TB) func() []string {
 	t.Helper()
 	notify, err := fsnotify.NewWatcher()
@@ -67,7 +66,7 @@ func (n node) containerd(t testing.TB) func() []string {
 			}
 			_, plugins, err := n.load()
 			if err != nil {
-				continue // a file that it had listed has gone: it loads again, on the event of that
+				continue // a listed file is gone, which causes another event
 			}
 			mu.Lock()
 			loaded = plugins

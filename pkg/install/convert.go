@@ -8,7 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/containernetworking/cni/libcni"
 	"github.com/tailscale/hujson"
@@ -16,47 +19,156 @@ import (
 	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
-// fromConf makes a conflist of the configuration of a single plugin, as every runtime does in memory, and adds
-// the entry. The plugin's object is kept as it is written, but for being moved to the right. Others are plugins
-// that somebody has chained before, as they are written.
-func fromConf(conf []byte, others [][]byte, entry Entry) ([]byte, error) {
-	single, err := parseConf(conf)
+// A file with a single plugin (.conf, .json) cannot hold a second one, so a conflist replaces it. The conflist is created
+// first, when runtimes still choose the old file or already the new one, both of the same network. Then the old file is
+// renamed to a name that no runtime loads.
+
+// savedSuffix is appended to the name of a file that a conflist has replaced.
+const savedSuffix = ".halfclose"
+
+// listName returns the name of the conflist that replaces a file.
+func listName(name string) string {
+	return strings.TrimSuffix(name, filepath.Ext(name)) + ".conflist"
+}
+
+// confNames returns the names of the files that a conflist may have replaced.
+func confNames(list string) []string {
+	base := strings.TrimSuffix(list, filepath.Ext(list))
+	return []string{base + ".conf", base + ".json"}
+}
+
+// indexOf returns the index of the file of that name, or -1.
+func indexOf(files []file, name string) int {
+	return slices.IndexFunc(files, func(f file) bool { return f.Name == name })
+}
+
+// planConversion plans to replace a file with a single plugin by a conflist with the entry. If an earlier install has
+// created that conflist and another tool has written the old file again, the conflist gets the file's plugin and keeps its
+// other chained plugins.
+func (c Config) planConversion(d *directory, files []file, f file) ([]change, error) {
+	name := listName(f.Name)
+	if f.Link {
+		return nil, fmt.Errorf("%s is a symbolic link, and replacing it would break the tool that manages it: make it a regular file", f.Name)
+	}
+	for _, other := range files {
+		if other.Name != f.Name && other.Err == nil && other.Name < name {
+			return nil, fmt.Errorf("install would replace %s by %s, but runtimes would then choose %s: rename that file", f.Name, name, other.Name)
+		}
+	}
+	list, err := listOf(f.Data, nil, c.Entry)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	if err := checkSize(name, list); err != nil {
+		return nil, err
+	}
+	save := d.planMove(f, f.Name+savedSuffix)
+	i := indexOf(files, name)
+	if i < 0 {
+		save.diff = "" // the diff of the conflist covers it
+		create := change{
+			diff:  unified(filepath.Join(d.path, f.Name), filepath.Join(d.path, name), f.Data, list),
+			apply: func() error { return d.createNew(name, list, f.Stat) },
+		}
+		return append(d.planRemoveDropIns(f.List.Name), create, save), nil
+	}
+	if files[i].Err != nil && files[i].recent {
+		return nil, fmt.Errorf("%s cannot be loaded (%w): %w", name, files[i].Err, errBusy)
+	}
+	if !isConversionOf(files[i], f) {
+		return nil, fmt.Errorf("install would replace %s by %s, but that exists and is not halfclose's: remove one of them", f.Name, name)
+	}
+	changes, err := d.planEdit(files[i], func(data []byte) ([]byte, error) { return updateConversion(data, f, c.Entry) })
+	return append(append(d.planRemoveDropIns(f.List.Name), changes...), save), err
+}
+
+// rewrittenConf returns the file that a conflist of ours has replaced, if another tool has written that file again and
+// runtimes choose the conflist.
+func rewrittenConf(files []file, list file) (file, bool) {
+	for _, f := range files {
+		if !f.IsList() && f.Err == nil && listName(f.Name) == list.Name && isConversionOf(list, f) {
+			return f, true
+		}
+	}
+	return file{}, false
+}
+
+// isConversionOf reports whether a conflist is one that replaced a file: it has the same network and first plugin, and
+// lists halfclose.
+func isConversionOf(list, conf file) bool {
+	d, err := parse(list.Data)
+	return err == nil && d.countOurs() > 0 && !d.isOurs(0) && d.list.Name == conf.List.Name &&
+		d.list.Plugins[0].Network.Type == conf.List.Plugins[0].Network.Type
+}
+
+// updateConversion returns the conflist that replaced a file, with the current plugin of that file.
+func updateConversion(data []byte, conf file, entry Entry) ([]byte, error) {
+	d, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
-	const unit = "  "
+	if d.list.CNIVersion == conf.List.CNIVersion && samePlugin(d.list.Plugins[0], conf.List.Plugins[0]) {
+		return addEntry(data, entry)
+	}
+	var others [][]byte
+	for i, p := range d.plugins.Elements {
+		if i > 0 && !d.isOurs(i) {
+			others = append(others, text(p))
+		}
+	}
+	return listOf(conf.Data, others, entry)
+}
+
+// isUnchangedConversion reports whether a conflist without our entry is equal to the saved file that it replaced.
+func isUnchangedConversion(list file, saved []byte) bool {
+	conf, err := parseSingle(saved)
+	if err != nil {
+		return false
+	}
+	data, err := removeEntry(list.Data)
+	if err != nil {
+		return false
+	}
+	without, err := libcni.NetworkConfFromBytes(data)
+	return err == nil && len(without.Plugins) == 1 && without.Name == conf.list.Name &&
+		without.CNIVersion == conf.list.CNIVersion && samePlugin(without.Plugins[0], conf.list.Plugins[0])
+}
+
+// listOf returns a conflist of a single plugin's configuration, as every runtime makes one in memory, of the other plugins
+// and of the entry. The texts of the plugins stay as they are.
+func listOf(conf []byte, others [][]byte, entry Entry) ([]byte, error) {
+	single, err := parseSingle(conf)
+	if err != nil {
+		return nil, err
+	}
 	var b bytes.Buffer
 	b.WriteString("{\n")
 	for _, key := range []string{"cniVersion", "name"} {
 		if m := find(single.top, key); m != nil {
-			fmt.Fprintf(&b, "%s%q: %s,\n", unit, key, text(m.Value))
+			fmt.Fprintf(&b, "  %q: %s,\n", key, text(m.Value))
 		}
 	}
-	fmt.Fprintf(&b, "%s\"plugins\": [\n%s%s", unit, unit+unit, indented(text(single.value), unit+unit))
-	for _, other := range others {
-		fmt.Fprintf(&b, ",\n%s%s", unit+unit, indented(other, unit+unit))
-	}
-	fmt.Fprintf(&b, "\n%s]\n}\n", unit)
-	before := b.Bytes()
-	list, err := libcni.NetworkConfFromBytes(before)
+	plugins := append([][]byte{text(single.value)}, others...)
+	fmt.Fprintf(&b, "  \"plugins\": [\n    %s\n  ]\n}\n", bytes.Join(plugins, []byte(",\n    ")))
+	list, err := libcni.NetworkConfFromBytes(b.Bytes())
 	if err != nil {
 		return nil, err
 	}
 	if list.Name != single.list.Name || list.CNIVersion != single.list.CNIVersion || !samePlugin(list.Plugins[0], single.list.Plugins[0]) {
-		return nil, errors.New("change nothing, since a runtime would read something else in the list")
+		return nil, errors.New("change nothing, since the list would not be equal to it for a runtime")
 	}
-	return add(before, entry)
+	return addEntry(b.Bytes(), entry)
 }
 
-// single is the configuration of one plugin.
+// single is the configuration of a single plugin.
 type single struct {
 	value hujson.Value
 	top   *hujson.Object
-	list  *libcni.NetworkConfigList // what a runtime makes of it
+	list  *libcni.NetworkConfigList // as a runtime parses it
 }
 
-// parseConf reads the configuration of a single plugin as a runtime does, strictly.
-func parseConf(data []byte) (*single, error) {
+// parseSingle is parse for the configuration of a single plugin.
+func parseSingle(data []byte) (*single, error) {
 	list, err := cniconf.ParseSingle(data)
 	if err != nil {
 		return nil, err
@@ -69,26 +181,20 @@ func parseConf(data []byte) (*single, error) {
 	if !ok {
 		return nil, errors.New("it is no object")
 	}
-	if key, twice := repeated(top); twice {
-		return nil, fmt.Errorf("its key %q is given more than once", key)
+	if key, found := duplicateKey(top); found {
+		return nil, fmt.Errorf("its key %q occurs more than once", key)
 	}
 	if find(top, "plugins") != nil {
-		return nil, errors.New("it is a plugin's configuration and a list of plugins at once")
+		return nil, errors.New("it is both a plugin and a list of plugins")
 	}
 	if cniconf.IsOurs(list.Plugins[0]) {
-		return nil, errAlone
+		return nil, errOnlyPlugin
 	}
 	s.top = top
 	return s, nil
 }
 
-// indented returns JSON with so much more space before each line but the first. A newline is never part of a
-// string there.
-func indented(data []byte, by string) []byte {
-	return bytes.ReplaceAll(data, []byte("\n"), []byte("\n"+by))
-}
-
-// samePlugin reports whether a runtime reads the same in two plugins.
+// samePlugin reports whether a runtime reads the same values in two plugins.
 func samePlugin(a, b *libcni.PluginConfig) bool {
 	var x, y any
 	return json.Unmarshal(a.Bytes, &x) == nil && json.Unmarshal(b.Bytes, &y) == nil && reflect.DeepEqual(x, y)

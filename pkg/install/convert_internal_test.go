@@ -18,7 +18,7 @@ func TestASinglePluginBecomesAList(t *testing.T) {
 	"cniVersion": "0.3.1"
 }
 `
-	got, err := fromConf([]byte(conf), nil, entry(t, `{}`))
+	got, err := listOf([]byte(conf), nil, entry(t, `{}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,16 +27,11 @@ func TestASinglePluginBecomesAList(t *testing.T) {
   "name": "pods",
   "plugins": [
     {
-    	"name": "pods",
-    	"type": "ptp", "mtu": 9000,
-    	"cniVersion": "0.3.1"
-    },
-    {
-    	"type": "halfclose",
-    	"capabilities": {
-    		"io.kubernetes.cri.pod-annotations": true
-    	}
-    }
+	"name": "pods",
+	"type": "ptp", "mtu": 9000,
+	"cniVersion": "0.3.1"
+},
+    {"type":"halfclose","capabilities":{"io.kubernetes.cri.pod-annotations":true}}
   ]
 }
 `
@@ -56,22 +51,22 @@ func TestASinglePluginBecomesAList(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(runtime.Plugins[0].Network, list.Plugins[0].Network); diff != "" || list.Name != runtime.Name || list.CNIVersion != runtime.CNIVersion {
-		t.Errorf("a runtime reads other than it did: %q %q (-want +got)\n%s", list.Name, list.CNIVersion, diff)
+		t.Errorf("a runtime reads something else: %q %q (-want +got)\n%s", list.Name, list.CNIVersion, diff)
 	}
 }
 
-func TestASinglePluginThatIsNotUnderstoodIsRefused(t *testing.T) {
-	for name, tt := range map[string]struct{ data, says string }{
+func TestAnAmbiguousSinglePluginIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct{ data, wantErr string }{
 		"half of one":                 {`{"name":"a","type":"b"`, "unexpected end"},
-		"a key twice":                 {`{"name":"a","type":"b","type":"c"}`, `its key "type" is given more than once`},
-		"a plugin and a list at once": {`{"name":"a","type":"b","plugins":[{"type":"c"}]}`, "at once"},
-		"nothing but ours":            {`{"name":"a","type":"halfclose"}`, "no plugin but halfclose"},
+		"a key twice":                 {`{"name":"a","type":"b","type":"c"}`, `its key "type" occurs more than once`},
+		"a plugin and a list at once": {`{"name":"a","type":"b","plugins":[{"type":"c"}]}`, "both a plugin and a list"},
+		"only ours":                   {`{"name":"a","type":"halfclose"}`, "no plugin except halfclose"},
 		"no name":                     {`{"type":"b"}`, "no name"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := fromConf([]byte(tt.data), nil, entry(t, `{}`))
-			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %q and %v, want an error with %q", got, err, tt.says)
+			got, err := listOf([]byte(tt.data), nil, entry(t, `{}`))
+			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+				t.Errorf("got %q and %v, want an error with %q", got, err, tt.wantErr)
 			}
 		})
 	}

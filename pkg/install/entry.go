@@ -21,15 +21,14 @@ const (
 	keyCapabilities = "capabilities"
 )
 
-// Entry is the plugin's object in a network configuration. NewEntry makes one.
+// Entry is the plugin's object in a network configuration. Create one with NewEntry.
 type Entry struct {
 	text []byte // compact JSON
 }
 
-// NewEntry makes the entry of a JSON object that holds the keys of the policy, in the order in which they stand.
-// The type comes first if the object has none, and the capability by which a runtime hands over a pod's
-// annotations comes last if the object says nothing of capabilities. Everything that the plugin's ADD would
-// complain of is a problem, and there is no entry with one.
+// NewEntry creates an entry from a JSON object with the keys of a policy, whose order it keeps. It prepends the type, and
+// appends the capability with which a runtime passes a pod's annotations, unless the object has them. Every mistake that
+// the plugin's ADD would report is a problem; with a problem the entry is empty.
 func NewEntry(object []byte) (Entry, policy.Problems) {
 	_, problems := policy.ParseNetwork(object)
 	var value hujson.Value
@@ -46,14 +45,14 @@ func NewEntry(object []byte) (Entry, policy.Problems) {
 	member := func(key string, value hujson.ValueTrimmed) hujson.ObjectMember {
 		return hujson.ObjectMember{Name: hujson.Value{Value: hujson.String(key)}, Value: hujson.Value{Value: value}}
 	}
-	if key, twice := repeated(obj); twice {
-		problems = append(problems, policy.Problem{Path: "$." + key, Message: "given more than once"})
+	if key, found := duplicateKey(obj); found {
+		problems = append(problems, policy.Problem{Path: "$." + key, Message: "occurs more than once"})
 	}
 	switch m := find(obj, keyType); {
 	case m == nil:
 		obj.Members = append([]hujson.ObjectMember{member(keyType, hujson.String(spec.PluginType))}, obj.Members...)
 	case !isString(m.Value, spec.PluginType):
-		problems = append(problems, policy.Problem{Path: "$." + keyType, Message: fmt.Sprintf("want %q, or no type at all", spec.PluginType)})
+		problems = append(problems, policy.Problem{Path: "$." + keyType, Message: fmt.Sprintf("want %q or no type", spec.PluginType)})
 	}
 	if find(obj, keyCapabilities) == nil {
 		obj.Members = append(obj.Members, member(keyCapabilities, &hujson.Object{Members: []hujson.ObjectMember{
@@ -70,15 +69,7 @@ func NewEntry(object []byte) (Entry, policy.Problems) {
 // String returns the entry as compact JSON.
 func (e Entry) String() string { return string(e.text) }
 
-// MarshalJSON returns the entry as it is, and null for none.
-func (e Entry) MarshalJSON() ([]byte, error) {
-	if e.text == nil {
-		return []byte("null"), nil
-	}
-	return e.text, nil
-}
-
-// startsReaper reports whether the entry leaves it to the plugin to start a reaper.
+// startsReaper reports whether the plugin is to start a reaper.
 func (e Entry) startsReaper() bool {
 	if e.text == nil {
 		return false
@@ -87,8 +78,8 @@ func (e Entry) startsReaper() bool {
 	return network.Reaper == policy.Auto
 }
 
-// says reports whether another object says the same, however it is written.
-func (e Entry) says(other []byte) bool {
+// equals reports whether another object has the same keys and values, in any order and spelling.
+func (e Entry) equals(other []byte) bool {
 	var a, b any
 	if json.Unmarshal(e.text, &a) != nil || json.Unmarshal(other, &b) != nil {
 		return false
@@ -96,7 +87,7 @@ func (e Entry) says(other []byte) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// find returns the member of that name; nil if there is none.
+// find returns the member of that name, or nil.
 func find(obj *hujson.Object, key string) *hujson.ObjectMember {
 	for i := range obj.Members {
 		if isString(obj.Members[i].Name, key) {
@@ -111,8 +102,8 @@ func isString(v hujson.Value, s string) bool {
 	return ok && literal.Kind() == '"' && literal.String() == s
 }
 
-// repeated returns the first key of an object that is given more than once.
-func repeated(obj *hujson.Object) (string, bool) {
+// duplicateKey returns the first key that an object has more than once.
+func duplicateKey(obj *hujson.Object) (string, bool) {
 	seen := make(map[string]bool, len(obj.Members))
 	for _, m := range obj.Members {
 		key := m.Name.Value.(hujson.Literal).String()
@@ -124,7 +115,7 @@ func repeated(obj *hujson.Object) (string, bool) {
 	return "", false
 }
 
-// text returns a value as it is written, without what is around it.
+// text returns the text of a value without the white space around it.
 func text(v hujson.Value) []byte {
 	return bytes.Clone(hujson.Value{Value: v.Value}.Pack())
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// follower is told of changes in the directories of networks and plugins. Without one who is told, it only waits.
+// follower waits for changes of the network and plugin directories. The zero follower gets no events and only waits.
 type follower struct {
 	root   hostfs.Dir
 	dirs   []string
@@ -33,8 +33,8 @@ func (f *follower) close() {
 	}
 }
 
-// follow sees to it that the directories that are there now are followed, and reports whether all of them are. One
-// that was replaced is followed from its next call on.
+// follow subscribes to the directories that exist now, and reports whether all do. A directory that was replaced is
+// followed from the next call on.
 func (f *follower) follow() bool {
 	if f.notify == nil {
 		return false
@@ -50,31 +50,31 @@ func (f *follower) follow() bool {
 	return all
 }
 
-// wait waits for a change to be over, or so long, and reports whether ctx lasted. A change is over when nothing
-// has changed for as long as settle says.
-func (f *follower) wait(ctx context.Context, long, settle time.Duration) bool {
+// wait waits for a change to complete, but at most for timeout, and reports whether ctx is still valid. A change is
+// complete after settle without an event, or after ten times that.
+func (f *follower) wait(ctx context.Context, timeout, settle time.Duration) bool {
 	if f.notify == nil {
-		return pause(ctx, long)
+		return sleep(ctx, timeout)
 	}
-	timer := time.NewTimer(long)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
-	latest := time.Time{}
+	deadline := time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case <-timer.C:
 			return true
-		case _, ok := <-f.notify.Errors: // such as more changes at once than the kernel keeps: one looks anyway
+		case _, ok := <-f.notify.Errors: // such as an overflow of the kernel's queue, which is a change too
 			if !ok {
 				return false
 			}
 		case <-f.notify.Events:
 		}
 		now := time.Now()
-		if latest.IsZero() {
-			latest = now.Add(10 * settle)
+		if deadline.IsZero() {
+			deadline = now.Add(10 * settle)
 		}
-		timer.Reset(min(settle, latest.Sub(now)))
+		timer.Reset(min(settle, deadline.Sub(now)))
 	}
 }

@@ -11,23 +11,21 @@ import (
 	"testing"
 )
 
-// foreignList is what another installer writes: a network of the same name, with more in it than before.
+// foreignList is the network that another process writes: of the same name, with more content.
 const foreignList = `{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge", "mtu": 9000}, {"type": "portmap"}], "x": {"y": 1}}`
 
-// foreign is another installer, which writes at one step of ours.
+// foreignWriter is another process, which writes at one step of an installer.
 type foreignWriter struct {
-	// write begins to write the file; finish, if there is one, is called some steps later, or, where late says so,
-	// when an installer that does not wait for it would have ended.
+	// write writes the file, or begins to if it returns finish, which is called some steps later.
 	write func(t *testing.T, path string) (finish func())
-	late  bool
-	// want is what the file must say in the end, but for our entry.
+	// want returns the final content without our entry.
 	want func(before string) string
 }
 
 func foreignWriters() map[string]foreignWriter {
 	its := func(string) string { return foreignList }
 	return map[string]foreignWriter{
-		"renames a file into its place": {write: func(t *testing.T, path string) func() {
+		"renames a file into place": {write: func(t *testing.T, path string) func() {
 			renameTo(t, path, foreignList)
 			return nil
 		}, want: its},
@@ -35,7 +33,7 @@ func foreignWriters() map[string]foreignWriter {
 			write(t, path, foreignList)
 			return nil
 		}, want: its},
-		"truncates the file and writes it in two goes": {write: func(t *testing.T, path string) func() {
+		"truncates the file and writes it in two parts": {write: func(t *testing.T, path string) func() {
 			f, err := os.Create(path)
 			half := len(foreignList) / 2
 			put(t, f, err, foreignList[:half])
@@ -44,25 +42,14 @@ func foreignWriters() map[string]foreignWriter {
 				f.Close()
 			}
 		}, want: its},
-		"opens the file, and writes it later": {late: true, write: func(t *testing.T, path string) func() {
-			f, err := os.OpenFile(path, os.O_RDWR, 0)
-			put(t, f, err, "")
-			return func() {
-				if err := f.Truncate(0); err != nil {
-					t.Error(err)
-				}
-				put(t, f, nil, foreignList)
-				f.Close()
-			}
-		}, want: its},
-		"chains a plugin behind all that are there": {write: func(t *testing.T, path string) func() {
+		"appends a plugin": {write: func(t *testing.T, path string) func() {
 			var all map[string]any
 			data, err := os.ReadFile(path)
 			if err == nil {
 				err = json.Unmarshal(data, &all)
 			}
 			if err != nil {
-				t.Fatalf("another installer reads %q: %v", data, err)
+				t.Fatalf("another process reads %q: %v", data, err)
 			}
 			all["plugins"] = append(all["plugins"].([]any), map[string]any{"type": "istio-cni"})
 			if data, err = json.MarshalIndent(all, "", "\t"); err != nil {

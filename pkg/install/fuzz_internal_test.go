@@ -11,7 +11,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 )
 
-// FuzzSplice holds any conflist that is taken to what a runtime reads in it: our entry once, and all else as it was.
+// FuzzSplice checks that a runtime reads our entry once in every conflist that is accepted, and everything else unchanged.
 func FuzzSplice(f *testing.F) {
 	for _, seed := range []string{
 		`{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"}]}`,
@@ -30,7 +30,7 @@ func FuzzSplice(f *testing.F) {
 			return
 		}
 		checkAdd(t, before, e)
-		if after, err := fromConf(before, nil, e); err == nil {
+		if after, err := listOf(before, nil, e); err == nil {
 			checkOnce(t, after, e)
 		}
 	})
@@ -38,7 +38,7 @@ func FuzzSplice(f *testing.F) {
 
 func checkAdd(t *testing.T, before []byte, e Entry) {
 	t.Helper()
-	after, err := add(before, e)
+	after, err := addEntry(before, e)
 	if err != nil {
 		return
 	}
@@ -46,23 +46,23 @@ func checkAdd(t *testing.T, before []byte, e Entry) {
 	if !reflect.DeepEqual(foreign(t, before), foreign(t, after)) {
 		t.Errorf("more than our entry changed\nfrom %s\nto   %s", before, after)
 	}
-	if again, err := add(after, e); err != nil || string(again) != string(after) {
-		t.Errorf("what is as it should be changed (%v)\nfrom %s\nto   %s", err, after, again)
+	if again, err := addEntry(after, e); err != nil || string(again) != string(after) {
+		t.Errorf("a second addition changes it (%v)\nfrom %s\nto   %s", err, after, again)
 	}
-	out, err := remove(after)
+	out, err := removeEntry(after)
 	if err != nil {
-		t.Fatalf("it does not come out of %s: %v", after, err)
+		t.Fatalf("the removal from %s fails: %v", after, err)
 	}
-	clean, err := remove(before)
-	if err == nil && string(clean) == string(before) && string(out) != string(before) { // it had none of ours
-		t.Errorf("in and out again is not the same\nfrom %s\nto   %s", before, out)
+	clean, err := removeEntry(before)
+	if err == nil && string(clean) == string(before) && string(out) != string(before) { // it had no entry
+		t.Errorf("addition and removal change it\nfrom %s\nto   %s", before, out)
 	}
 	if !reflect.DeepEqual(foreign(t, before), foreign(t, out)) {
-		t.Errorf("taken out with more than our entry\nfrom %s\nto   %s", before, out)
+		t.Errorf("the removal changes more than our entry\nfrom %s\nto   %s", before, out)
 	}
 }
 
-// checkOnce fails unless a runtime reads our entry once in a conflist, behind another plugin.
+// checkOnce fails unless a runtime reads our entry once in a conflist, after another plugin.
 func checkOnce(t *testing.T, data []byte, e Entry) {
 	t.Helper()
 	list, err := libcni.NetworkConfFromBytes(data)
@@ -75,8 +75,8 @@ func checkOnce(t *testing.T, data []byte, e Entry) {
 			continue
 		}
 		n++
-		if i == 0 || !e.says(p.Bytes) {
-			t.Errorf("plugin %d is %s, want it behind another, and %s", i, p.Bytes, e)
+		if i == 0 || !e.equals(p.Bytes) {
+			t.Errorf("plugin %d is %s, want %s after another plugin", i, p.Bytes, e)
 		}
 	}
 	if n != 1 {
@@ -84,7 +84,7 @@ func checkOnce(t *testing.T, data []byte, e Entry) {
 	}
 }
 
-// foreign is all that a conflist says but for our entries.
+// foreign returns the content of a conflist without our entries.
 func foreign(t *testing.T, data []byte) map[string]any {
 	t.Helper()
 	var all map[string]any

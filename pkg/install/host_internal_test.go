@@ -4,20 +4,18 @@
 package install
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// below makes a node's file system in a directory, whose links lead where they do only from inside.
+// below creates a node's file system below a root. Its symbolic links resolve only within that root.
 func below(t *testing.T) (node, string) {
 	t.Helper()
 	root := t.TempDir()
@@ -39,7 +37,7 @@ func below(t *testing.T) (node, string) {
 	return n, root
 }
 
-func TestBelowAHostRootPathsAreTheNodes(t *testing.T) {
+func TestPathsBelowAHostRootAreTheNodes(t *testing.T) {
 	n, root := below(t)
 	r := n.install(t)
 	if r.File != "/etc/cni/net.d/10-pods.conflist" || r.Plugin.Path != "/opt/cni/bin/halfclose" || !r.Changed || !r.Plugin.Changed {
@@ -50,14 +48,14 @@ func TestBelowAHostRootPathsAreTheNodes(t *testing.T) {
 	if data, err := os.ReadFile(filepath.Join(root, "usr/lib/cni/halfclose")); err != nil || string(data) != "the program" {
 		t.Errorf("got %q, %v", data, err)
 	}
-	// A link to the command would lead into the container.
+	// A link to the command would be dangling on the node.
 	if data, err := os.ReadFile(filepath.Join(root, "usr/lib/cni/halfclose-reaper")); err != nil || string(data) != theCommand || r.Reaper.Link != "" {
 		t.Errorf("got %q, %v, %+v", data, err, r.Reaper)
 	}
 	if len(r.Warnings) > 0 {
 		t.Errorf("warnings %q", r.Warnings)
 	}
-	// A file that is a link leads to the node's, too.
+	// A network file that is a link resolves below the root too.
 	n.config.ConfDir = "/etc/cni/net.d"
 	if err := os.Symlink("/var/lib/other", filepath.Join(root, "var/cni/00-link.conflist")); err != nil {
 		t.Fatal(err)
@@ -71,18 +69,18 @@ func TestBelowAHostRootPathsAreTheNodes(t *testing.T) {
 	}
 }
 
-func TestWatchIsToldOfChangesBelowAHostRoot(t *testing.T) {
+func TestWatchSeesChangesBelowAHostRoot(t *testing.T) {
 	t.Parallel()
 	n, root := below(t)
-	w := n.watch(t, usualTimes(), newPace())
+	w := n.watch(t, defaultTimes(), newBackoff())
 	w.wait(t, Installed)
 	renameTo(t, filepath.Join(root, "var/cni/10-pods.conflist"), foreignList)
-	if e := w.wait(t, PutBack); e.Result.File != "/etc/cni/net.d/10-pods.conflist" {
+	if e := w.wait(t, Restored); e.Result.File != "/etc/cni/net.d/10-pods.conflist" {
 		t.Errorf("got %+v", e)
 	}
 }
 
-func TestAHostRootThatIsNotThereIsAnError(t *testing.T) {
+func TestAMissingHostRootIsAnError(t *testing.T) {
 	n, root := below(t)
 	n.config.HostRoot = filepath.Join(root, "none")
 	if _, err := Install(t.Context(), n.config); err == nil || !strings.Contains(err.Error(), root) {
@@ -90,7 +88,7 @@ func TestAHostRootThatIsNotThereIsAnError(t *testing.T) {
 	}
 }
 
-func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysWhatToDo(t *testing.T) {
+func TestTheErrorForAReadOnlyDirectoryHasARemedy(t *testing.T) {
 	for _, dir := range []string{"net.d", "bin"} {
 		n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 		readOnly(t, filepath.Join(n.dir(), dir))
@@ -104,11 +102,11 @@ func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	readOnly(t, n.config.ConfDir)
 	readOnly(t, n.config.BinDir)
 	if r := n.install(t); r.Changed || r.Plugin.Changed {
-		t.Errorf("where nothing is to be written: %+v", r)
+		t.Errorf("with nothing to write: %+v", r)
 	}
 }
 
-// readOnly makes a directory one that is mounted read-only.
+// readOnly mounts a directory read-only.
 func readOnly(t *testing.T, dir string) {
 	t.Helper()
 	err := unix.Mount(dir, dir, "", unix.MS_BIND, "")
@@ -125,34 +123,5 @@ func readOnly(t *testing.T, dir string) {
 	})
 	if err := unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestAnotherInstallersLockIsWaitedForAndNamed(t *testing.T) {
-	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	d, err := openDirectory("", n.config.ConfDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.lock(t.Context(), time.Second); err != nil {
-		t.Fatal(err)
-	}
-	second, err := openDirectory("", n.config.ConfDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.close()
-	if err := second.lock(t.Context(), 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "another halfclose install or uninstall works there") {
-		t.Errorf("got %v", err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := Install(ctx, n.config); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("told to end, it says %v", err)
-	}
-	done := n.begin(t)
-	d.close()
-	if r := <-done; !r.Changed {
-		t.Errorf("got %+v", r)
 	}
 }

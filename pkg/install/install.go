@@ -14,55 +14,57 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// Config says what is installed, and where. Directories are paths of the node.
+// Config is what to install and where. Directories are paths of the node.
 type Config struct {
-	HostRoot string // where the node's file system is mounted; empty, or "/", where it is one's own
-	BinDir   string // where the node's runtime looks for plugins, such as spec.DefaultBinDir
-	ConfDir  string // and for networks, such as spec.DefaultConfDir
-	Plugin   string // the plugin to install, a path of this process; see FindPlugin
-	Command  string // the halfclose command that the plugin starts as the reaper, absolute and without links
-	// Copy puts a copy of the command beside the plugin. Else it is a symbolic link, unless HostRoot is another root: the
-	// command is then a path of a container.
+	HostRoot string // where the node's file system is mounted; "" or "/" for this process's own
+	BinDir   string // the runtime's plugin directory, such as spec.DefaultBinDir
+	ConfDir  string // the runtime's network directory, such as spec.DefaultConfDir
+	Plugin   string // the plugin to install, a path of this process; see pluginbuild.Find
+	Command  string // the halfclose command that the plugin starts as the reaper, absolute and without symbolic links
+	// Copy installs a copy of the command next to the plugin instead of a symbolic link. Below another HostRoot it is
+	// always a copy, since the command is a path of the container.
 	Copy bool
 
 	Entry  Entry
-	DropIn bool // in a file of its own, which only some runtimes load
+	DropIn bool // put the entry into a drop-in file, which only some runtimes load
 
-	// TrustBinDir takes BinDir as it is. Else the network's first plugin must be in it, since a runtime that
-	// looks elsewhere would find no halfclose, and start no pod.
+	// TrustBinDir accepts any BinDir. Otherwise it must hold the first plugin of the network: with an entry for a plugin
+	// that the runtime does not find, no pod starts.
 	TrustBinDir bool
-	DryRun      bool          // change nothing, and say what would change
-	Wait        time.Duration // how long Install waits for the first network
-	// OnWait is told once why Install waits for it; nil for nobody. It does not go to another process with the rest.
-	OnWait func(error) `json:"-"`
+	DryRun      bool          // change nothing, return the diff
+	Wait        time.Duration // how long Install waits for the first network to appear
+	OnWait      func(error)   // called once with the reason when Install starts to wait for a network; may be nil
+
+	CacheDirs []string // libcni's result caches, which Uninstall reads; see cniconf.CacheDirs
+
+	onStep func(op, path string) // called before each operation on a file, for tests; may be nil
 }
 
-// Result is what became of the plugin's entry.
+// Result describes an installation.
 type Result struct {
 	Network string `json:"network"` // the network that runtimes choose
-	File    string `json:"file"`    // where its entry is
-	Changed bool   `json:"changed"` // the configuration was written, or would be
+	File    string `json:"file"`    // the file with the entry
+	Changed bool   `json:"changed"` // the configuration was written; in a dry run, would be
 	Programs
 	Warnings []string `json:"warnings,omitempty"`
 	Diff     string   `json:"diff,omitempty"` // of a dry run
 }
 
-// Install puts the program that the plugin starts as the reaper among the node's plugins, then the plugin, and then the
-// entry into the network that runtimes choose, once. It writes nothing that is as it should be. If another process is
-// writing the configuration, it retries for 5 s. The error is ErrNoNetwork where there is no network, for as long as Wait
-// says.
+// Install installs the reaper's program, then the plugin, then the entry in the network that runtimes choose. It writes
+// only what differs. If another process is writing the configuration, it retries for 5 s. If there is no network after
+// Wait, the error is ErrNoNetwork.
 //
-// It needs the right to write in both directories.
+// It needs write access to both directories.
 func Install(ctx context.Context, c Config) (Result, error) {
 	programs, err := c.putPrograms(ctx, false)
 	if err != nil {
 		return Result{Programs: programs}, err
 	}
-	told := c.OnWait == nil || c.Wait == 0
-	r, err := patiently(ctx, c.Wait, func() (Result, error) {
+	reported := c.OnWait == nil || c.Wait == 0
+	r, err := retryBusy(ctx, c.Wait, func() (Result, error) {
 		r, err := c.chain(ctx)
-		if errors.Is(err, ErrNoNetwork) && !told {
-			told = true
+		if errors.Is(err, ErrNoNetwork) && !reported {
+			reported = true
 			c.OnWait(err)
 		}
 		return r, err
@@ -70,41 +72,55 @@ func Install(ctx context.Context, c Config) (Result, error) {
 	return c.complete(r, programs), err
 }
 
-// complete adds what the programs' part of an installation has to report.
+// complete adds the programs and their warnings to a result.
 func (c Config) complete(r Result, programs Programs) Result {
 	r.Programs = programs
 	r.Warnings = append(c.launchWarnings(), r.Warnings...)
 	return r
 }
 
-// How long somebody else may be writing before that is an error, and how often one looks.
+// While another process writes the configuration, an operation is repeated at this interval for this long.
 const (
-	busyPatience = 5 * time.Second
-	lookEvery    = 100 * time.Millisecond
+	busyTimeout       = 5 * time.Second
+	busyRetryInterval = 100 * time.Millisecond
 )
 
-// patiently tries again what may be right in a moment, or within the time given where there is no network yet.
-func patiently[T any](ctx context.Context, wait time.Duration, try func() (T, error)) (T, error) {
+// errBusy is the error of changing a file that another process is writing. A retry may succeed.
+var errBusy = errors.New("another process is writing it")
+
+// retryBusy repeats try while its error is errBusy, and for the time given while it is ErrNoNetwork.
+func retryBusy[T any](ctx context.Context, wait time.Duration, try func() (T, error)) (T, error) {
 	began := time.Now()
 	for {
 		v, err := try()
-		patience := time.Duration(0)
+		timeout := time.Duration(0)
 		switch {
 		case errors.Is(err, errBusy):
-			patience = max(wait, busyPatience)
+			timeout = max(wait, busyTimeout)
 		case errors.Is(err, ErrNoNetwork):
-			patience = wait
+			timeout = wait
 		}
-		if time.Since(began) >= patience || !pause(ctx, min(lookEvery, patience-time.Since(began))) {
+		if left := timeout - time.Since(began); left <= 0 || !sleep(ctx, min(busyRetryInterval, left)) {
 			return v, err
 		}
 	}
 }
 
+// sleep reports whether the time has passed, and not ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
 // chain puts the entry into the network that runtimes choose.
-func (c Config) chain(ctx context.Context) (Result, error) {
-	var r Result
-	d, err := c.openConfDir(ctx)
+func (c Config) chain(ctx context.Context) (r Result, err error) {
+	d, err := c.openDirectory(c.ConfDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, fmt.Errorf("%w: there is no directory %s", ErrNoNetwork, c.ConfDir)
 	}
@@ -112,50 +128,53 @@ func (c Config) chain(ctx context.Context) (Result, error) {
 		return r, err
 	}
 	defer d.close()
+	r.Changed, r.Diff, err = c.converge(ctx, d, func() ([]change, error) { return c.plan(d, &r) })
+	return r, err
+}
+
+// maxRounds bounds how often in a row a change by another process makes a plan or a replacement obsolete.
+const maxRounds = 10
+
+// converge plans and applies changes until none is needed. It takes the directory's lock before the first change. A plan
+// may consist of changes and an error about files that it leaves out. In a dry run it returns the diff of the first plan.
+func (c Config) converge(ctx context.Context, d *directory, plan func() ([]change, error)) (changed bool, diff string, err error) {
+	wrap := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", d.path, err)
+	}
+	if !c.DryRun && d.hasRemains() {
+		if err := d.lock(ctx, lockTimeout); err != nil {
+			return false, "", err
+		}
+	}
 	complete := false
-	for range tries {
-		changes, err := c.plan(d, &r)
-		if err != nil {
-			return r, fmt.Errorf("%s: %w", c.ConfDir, err)
+	for range maxRounds {
+		changes, err := plan()
+		switch {
+		case len(changes) == 0:
+			return changed, "", wrap(err)
+		case c.DryRun:
+			return true, diffs(changes), errors.Join(d.checkWritable(), wrap(err))
+		case complete: // another process has undone the last change: leave the next try to the caller
+			return changed, "", wrap(errBusy)
+		case !d.locked():
+			if err := d.lock(ctx, lockTimeout); err != nil {
+				return false, "", err
+			}
+			continue // the files may have changed since the plan
 		}
-		if len(changes) == 0 {
-			return r, nil
-		}
-		if c.DryRun {
-			r.Changed, r.Diff = true, diffs(changes)
-			return r, d.checkWritable()
-		}
-		if complete { // all was as it should be, and is not any more: that is for later
-			break
-		}
-		taken, err := apply(ctx, changes)
-		r.Changed, complete = r.Changed || taken > 0, taken == len(changes)
-		if err != nil {
-			return r, fmt.Errorf("%s: %w", c.ConfDir, err)
+		applied, failed := apply(changes)
+		changed, complete = changed || applied > 0, applied == len(changes)
+		if failed != nil {
+			return changed, "", errors.Join(wrap(failed), wrap(err))
 		}
 	}
-	return r, fmt.Errorf("%s: %w", c.ConfDir, errBusy)
+	return changed, "", wrap(errBusy)
 }
 
-// openConfDir opens the directory of the networks. It is one's own until it is closed, and what another left
-// that was killed there is gone, unless this is a dry run.
-func (c Config) openConfDir(ctx context.Context) (*directory, error) {
-	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.ConfDir)
-	if err != nil || c.DryRun {
-		return d, err
-	}
-	err = d.lock(ctx, lockPatience)
-	if err == nil {
-		err = d.tidy()
-	}
-	if err != nil {
-		d.close()
-		return nil, err
-	}
-	return d, nil
-}
-
-// plan says what is to be changed for the entry to be where it should be.
+// plan returns the changes that put the entry where it belongs.
 func (c Config) plan(d *directory, r *Result) ([]change, error) {
 	files, err := d.load()
 	if err != nil {
@@ -166,20 +185,29 @@ func (c Config) plan(d *directory, r *Result) ([]change, error) {
 		return nil, err
 	}
 	r.Network, r.File, r.Warnings = f.List.Name, filepath.Join(d.path, f.Name), warnings
-	if err := errors.Join(f.checkVersion(), c.checkPlugins(f)); err != nil {
+	if err := errors.Join(f.checkVersion(), c.checkFirstPlugin(f)); err != nil {
 		return nil, err
 	}
-	conf, again := rewritten(files, f)
+	conf, rewritten := rewrittenConf(files, f)
 	switch {
 	case c.DropIn:
 		r.File = filepath.Join(d.path, f.List.Name, dropInName)
 		return c.planDropIn(d, f)
-	case again:
-		return c.planConvert(d, files, conf)
+	case rewritten:
+		return c.planConversion(d, files, conf)
 	case f.IsList():
-		changes, err := d.planEdit(f, func(data []byte) ([]byte, error) { return add(data, c.Entry) })
+		changes, err := d.planEdit(f, func(data []byte) ([]byte, error) { return addEntry(data, c.Entry) })
 		return append(d.planRemoveDropIns(f.List.Name), changes...), err
 	}
 	r.File = filepath.Join(d.path, listName(f.Name))
-	return c.planConvert(d, files, f)
+	return c.planConversion(d, files, f)
+}
+
+// openDirectory opens a directory of the node.
+func (c Config) openDirectory(path string) (*directory, error) {
+	dir, err := hostfs.Dir(c.HostRoot).OpenDirectory(path)
+	if err != nil {
+		return nil, err
+	}
+	return &directory{dir: dir, path: path, onStep: c.onStep}, nil
 }

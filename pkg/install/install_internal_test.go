@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -20,7 +21,7 @@ func TestInstallExtendsTheNetworkThatRuntimesChoose(t *testing.T) {
 		files   map[string]string
 		file    string
 		network string
-		changed map[string]string // against files; empty is gone
+		changed map[string]string // compared with files; "" is removed
 		plugins []string
 	}{
 		"the only one": {
@@ -28,49 +29,49 @@ func TestInstallExtendsTheNetworkThatRuntimesChoose(t *testing.T) {
 			file:  "10-pods.conflist", network: "pods",
 			changed: map[string]string{"10-pods.conflist": bridgeAndOurs}, plugins: []string{"bridge", "halfclose"},
 		},
-		"the first by name, whatever else is there": {
+		"the first by name": {
 			files: map[string]string{
 				"99-other.conflist": otherList, "10-pods.conflist": bridgeList, "05-none.conflist.bak": otherList, "00-calico-kubeconfig": "x", "cni.lock": "",
 			},
 			file: "10-pods.conflist", network: "pods",
 			changed: map[string]string{"10-pods.conflist": bridgeAndOurs}, plugins: []string{"bridge", "halfclose"},
 		},
-		"one that is as it should be": {
+		"one with the entry": {
 			files: map[string]string{"10-pods.conflist": bridgeAndOurs},
 			file:  "10-pods.conflist", network: "pods", changed: nil, plugins: []string{"bridge", "halfclose"},
 		},
-		"one that is chosen since another was extended, which stays so": {
+		"a new first network, while the old one keeps its entry": {
 			files: map[string]string{"10-pods.conflist": bridgeAndOurs, "05-other.conflist": otherList},
 			file:  "05-other.conflist", network: "other",
 			changed: map[string]string{"05-other.conflist": strings.TrimSuffix(otherList, "]}") +
 				`,{"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}}]}`},
 			plugins: []string{"bridge", "tuning", "halfclose"},
 		},
-		"one of a single plugin, which a list takes the place of": {
+		"a single plugin, which a list replaces": {
 			files: map[string]string{"10-single.conf": bridgeConf, "99-other.conflist": otherList},
 			file:  "10-single.conflist", network: "single",
 			changed: map[string]string{"10-single.conf": "", "10-single.conf.halfclose": bridgeConf, "10-single.conflist": bridgeConfList},
 			plugins: []string{"bridge", "halfclose"},
 		},
-		"one of a single plugin by another name": {
+		"a single plugin in a .json": {
 			files: map[string]string{"10-single.json": bridgeConf},
 			file:  "10-single.conflist", network: "single",
 			changed: map[string]string{"10-single.json": "", "10-single.json.halfclose": bridgeConf, "10-single.conflist": bridgeConfList},
 			plugins: []string{"bridge", "halfclose"},
 		},
-		"one that a list took the place of, and that is written anew": {
+		"a single plugin that another tool has written again": {
 			files: map[string]string{
 				"10-single.conf": strings.Replace(bridgeConf, "1400", "9000", 1), "10-single.conf.halfclose": bridgeConf,
-				"10-single.conflist": strings.Replace(bridgeConfList, ourLine, `{"type": "istio-cni"}, `+ourLine, 1),
+				"10-single.conflist": strings.Replace(bridgeConfList, ourEntry, `{"type": "istio-cni"}, `+ourEntry, 1),
 			},
 			file: "10-single.conflist", network: "single",
 			changed: map[string]string{
 				"10-single.conf": "", "10-single.conf.halfclose": strings.Replace(bridgeConf, "1400", "9000", 1),
-				"10-single.conflist": strings.Replace(strings.Replace(bridgeConfList, "1400", "9000", 1), ourLine, "{\"type\": \"istio-cni\"},\n    "+ourLine, 1),
+				"10-single.conflist": strings.Replace(strings.Replace(bridgeConfList, "1400", "9000", 1), ourEntry, "{\"type\": \"istio-cni\"},\n    "+ourEntry, 1),
 			},
 			plugins: []string{"bridge", "istio-cni", "halfclose"},
 		},
-		"the same where runtimes choose the list first": {
+		"the same if runtimes choose the list": {
 			files: map[string]string{"10-single.json": strings.Replace(bridgeConf, "1400", "9000", 1), "10-single.conflist": bridgeConfList},
 			file:  "10-single.conflist", network: "single",
 			changed: map[string]string{
@@ -79,7 +80,7 @@ func TestInstallExtendsTheNetworkThatRuntimesChoose(t *testing.T) {
 			},
 			plugins: []string{"bridge", "halfclose"},
 		},
-		"one with a drop-in of ours, which goes": {
+		"one with a drop-in of ours, which is removed": {
 			files: map[string]string{"10-pods.conflist": bridgeList, "pods/halfclose.conf": oursDropIn, "pods/tuning.conf": `{"type":"tuning"}`},
 			file:  "10-pods.conflist", network: "pods",
 			changed: map[string]string{"10-pods.conflist": bridgeAndOurs, "pods/halfclose.conf": ""}, plugins: []string{"bridge", "halfclose", "tuning"},
@@ -103,16 +104,16 @@ func TestInstallExtendsTheNetworkThatRuntimesChoose(t *testing.T) {
 					Reaper: &Program{Path: filepath.Join(n.config.BinDir, "halfclose-reaper"), Link: n.config.Command, Changed: true},
 				},
 			}
-			r.Warnings, plan.Warnings = nil, nil // of directories above the test's own
+			r.Warnings, plan.Warnings = nil, nil // about directories above the temporary one
 			if diff := cmp.Diff(want, r); diff != "" {
 				t.Errorf("result (-want +got)\n%s", diff)
 			}
 			if (plan.Diff != "") != plan.Changed {
-				t.Errorf("changed is %t, with this difference:\n%s", plan.Changed, plan.Diff)
+				t.Errorf("changed is %t, with this diff:\n%s", plan.Changed, plan.Diff)
 			}
 			plan.Diff = ""
 			if diff := cmp.Diff(want, plan); diff != "" {
-				t.Errorf("what a dry run said (-want +got)\n%s", diff)
+				t.Errorf("dry run (-want +got)\n%s", diff)
 			}
 			after := maps.Clone(before)
 			for file, data := range tt.changed {
@@ -127,14 +128,14 @@ func TestInstallExtendsTheNetworkThatRuntimesChoose(t *testing.T) {
 				t.Errorf("containerd loads %s with %v, libcni %v; want %s with %v", network, plugins, named, tt.network, tt.plugins)
 			}
 			if r := n.install(t); r.Changed || r.Plugin.Changed {
-				t.Errorf("the second time: %+v", r)
+				t.Errorf("the second run: %+v", r)
 			}
 			n.want(t, after)
 		})
 	}
 }
 
-func TestAPluginThatIsALinkIsThereWhereverItLeads(t *testing.T) {
+func TestADanglingLinkCountsAsThePlugin(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	bridge := filepath.Join(n.config.BinDir, "bridge")
 	if err := errors.Join(os.Remove(bridge), os.Symlink("/out/of/the/container/bridge", bridge)); err != nil {
@@ -144,56 +145,56 @@ func TestAPluginThatIsALinkIsThereWhereverItLeads(t *testing.T) {
 	n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
 }
 
-func TestInstallRefusesWhatItWouldBreak(t *testing.T) {
+func TestInstallRefusesToBreakANetwork(t *testing.T) {
 	for name, tt := range map[string]struct {
-		files  map[string]string
-		change func(*Config)
-		says   string
+		files   map[string]string
+		change  func(*Config)
+		wantErr string
 	}{
-		"no network": {says: "there is no network configuration yet"},
+		"no network": {wantErr: "there is no network configuration yet"},
 		"none that can be loaded": {
-			files: map[string]string{"10-pods.conflist": halfWritten, "20.conf": `{"name":"x"}`},
-			says:  "no network configuration can be loaded: 10-pods.conflist cannot be loaded: error parsing configuration list: unexpected end of JSON input; 20.conf",
+			files:   map[string]string{"10-pods.conflist": halfWritten, "20.conf": `{"name":"x"}`},
+			wantErr: "no network configuration can be loaded: 10-pods.conflist cannot be loaded: error parsing configuration list: unexpected end of JSON input; 20.conf",
 		},
 		"a version that the plugin does not speak": {
-			files: map[string]string{"10-pods.conflist": strings.Replace(bridgeList, "1.0.0", "0.2.0", 1)},
-			says:  `10-pods.conflist has cniVersion "0.2.0", and halfclose speaks 0.3.1, 0.4.0, 1.0.0, 1.1.0`,
+			files:   map[string]string{"10-pods.conflist": strings.Replace(bridgeList, "1.0.0", "0.2.0", 1)},
+			wantErr: `10-pods.conflist has cniVersion "0.2.0", and halfclose supports 0.3.1, 0.4.0, 1.0.0, 1.1.0`,
 		},
-		"a version that older runtimes would take": {
-			files: map[string]string{"10-pods.conflist": strings.Replace(bridgeList, `"1.0.0"`, `"0.2.0", "cniVersions": ["0.2.0", "1.0.0"]`, 1)},
-			says:  `10-pods.conflist has cniVersion "0.2.0"`,
+		"a version that older runtimes use": {
+			files:   map[string]string{"10-pods.conflist": strings.Replace(bridgeList, `"1.0.0"`, `"0.2.0", "cniVersions": ["0.2.0", "1.0.0"]`, 1)},
+			wantErr: `10-pods.conflist has cniVersion "0.2.0"`,
 		},
 		"no version at all": {
-			files: map[string]string{"10-pods.conflist": `{"name":"pods","plugins":[{"type":"bridge"}]}`},
-			says:  `10-pods.conflist has no cniVersion`,
+			files:   map[string]string{"10-pods.conflist": `{"name":"pods","plugins":[{"type":"bridge"}]}`},
+			wantErr: `10-pods.conflist has no cniVersion`,
 		},
-		"plugins that are elsewhere": {
-			files: map[string]string{"10-pods.conflist": strings.Replace(bridgeList, "bridge", "calico", 1)},
-			says:  "/bin/calico is not there, the first plugin of 10-pods.conflist: name the directory in which the runtime looks for plugins with --cni-bin-dir",
+		"plugins in another directory": {
+			files:   map[string]string{"10-pods.conflist": strings.Replace(bridgeList, "bridge", "calico", 1)},
+			wantErr: "/bin/calico, the first plugin of 10-pods.conflist, does not exist: name the runtime's plugin directory with --cni-bin-dir",
 		},
-		"a list that is not ours where one would be": {
-			files: map[string]string{"10-single.conf": bridgeConf, "10-single.conflist": otherList},
-			says:  "10-single.conf would have to become 10-single.conflist, which is there already and is not halfclose's",
+		"a foreign list with the name of the new one": {
+			files:   map[string]string{"10-single.conf": bridgeConf, "10-single.conflist": otherList},
+			wantErr: "install would replace 10-single.conf by 10-single.conflist, but that exists and is not halfclose's",
 		},
-		"a network that would be chosen instead": {
-			files: map[string]string{"10-single.conf": bridgeConf, "10-single.conf.conflist": otherList},
-			says:  "runtimes would choose 10-single.conf.conflist instead",
+		"another network that runtimes would then choose": {
+			files:   map[string]string{"10-single.conf": bridgeConf, "10-single.conf.conflist": otherList},
+			wantErr: "runtimes would then choose 10-single.conf.conflist",
 		},
 		"a key twice": {
-			files: map[string]string{"10-pods.conflist": `{"cniVersion":"1.0.0","name":"pods","name":"pods","plugins":[{"type":"bridge"}]}`},
-			says:  `10-pods.conflist: its key "name" is given more than once`,
+			files:   map[string]string{"10-pods.conflist": `{"cniVersion":"1.0.0","name":"pods","name":"pods","plugins":[{"type":"bridge"}]}`},
+			wantErr: `10-pods.conflist: its key "name" occurs more than once`,
 		},
 		"a drop-in for a single plugin": {
 			files: map[string]string{"10-single.conf": bridgeConf}, change: func(c *Config) { c.DropIn = true },
-			says: "10-single.conf holds a single plugin, and no runtime loads drop-ins for that",
+			wantErr: "10-single.conf holds a single plugin, for which no runtime loads drop-ins",
 		},
 		"a drop-in that no runtime would load": {
-			files:  map[string]string{"10-pods.conflist": strings.Replace(bridgeList, `"name"`, `"loadOnlyInlinedPlugins": true, "name"`, 1)},
-			change: func(c *Config) { c.DropIn = true },
-			says:   "10-pods.conflist says loadOnlyInlinedPlugins",
+			files:   map[string]string{"10-pods.conflist": strings.Replace(bridgeList, `"name"`, `"loadOnlyInlinedPlugins": true, "name"`, 1)},
+			change:  func(c *Config) { c.DropIn = true },
+			wantErr: "10-pods.conflist sets loadOnlyInlinedPlugins",
 		},
-		"no directory of networks": {change: func(c *Config) { c.ConfDir += "/none" }, says: "there is no network configuration yet: there is no directory"},
-		"no directory of plugins":  {change: func(c *Config) { c.BinDir += "/none" }, says: "there is no directory"},
+		"no directory of networks": {change: func(c *Config) { c.ConfDir += "/none" }, wantErr: "there is no network configuration yet: there is no directory"},
+		"no directory of plugins":  {change: func(c *Config) { c.BinDir += "/none" }, wantErr: "there is no directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, tt.files)
@@ -205,8 +206,8 @@ func TestInstallRefusesWhatItWouldBreak(t *testing.T) {
 			for _, dry := range []bool{true, false} {
 				n.config.DryRun = dry
 				_, err := Install(t.Context(), n.config)
-				if err == nil || !strings.Contains(err.Error(), tt.says) {
-					t.Errorf("got %v, want an error with %q", err, tt.says)
+				if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+					t.Errorf("got %v, want an error with %q", err, tt.wantErr)
 				}
 			}
 			all.want(t, before)
@@ -214,7 +215,7 @@ func TestInstallRefusesWhatItWouldBreak(t *testing.T) {
 	}
 }
 
-func TestABrokenNetworkThatComesFirstIsPassedOverAndWarnedOf(t *testing.T) {
+func TestABrokenFirstNetworkIsSkippedWithAWarning(t *testing.T) {
 	n := newNode(t, map[string]string{"00-broken.conflist": halfWritten, "10-pods.conflist": bridgeList})
 	r := n.install(t)
 	r.Warnings = slices.DeleteFunc(r.Warnings, func(w string) bool { return strings.HasPrefix(w, "ADD will not start") })
@@ -224,7 +225,7 @@ func TestABrokenNetworkThatComesFirstIsPassedOverAndWarnedOf(t *testing.T) {
 	n.want(t, map[string]string{"00-broken.conflist": halfWritten, "10-pods.conflist": bridgeAndOurs})
 }
 
-func TestDropInsThatKeepNewerRuntimesFromLoadingTheNetworkAreWarnedOf(t *testing.T) {
+func TestInstallWarnsOfDropInsThatNewerRuntimesCannotLoad(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList, "20-other.conflist": otherList})
 	write(t, filepath.Join(n.config.ConfDir, "pods/50-broken.conf"), halfWritten)
 	r := n.install(t)
@@ -239,7 +240,7 @@ func TestDropInsThatKeepNewerRuntimesFromLoadingTheNetworkAreWarnedOf(t *testing
 	}
 }
 
-func TestALinkIsReadAsRuntimesReadItAndNotReplaced(t *testing.T) {
+func TestASymbolicLinkIsReadAndNotReplaced(t *testing.T) {
 	n := newNode(t, nil)
 	elsewhere := filepath.Join(t.TempDir(), "managed.conflist")
 	manage := func(data string) {
@@ -274,7 +275,7 @@ func TestModeAndOwnerStay(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := os.Chown(n.path(file), 1234, 5678); err != nil {
-			t.Logf("the owner stays the same, of whom there is one: %v", err)
+			t.Logf("the owner cannot be changed: %v", err)
 		}
 		before := stat(t, n.path(file))
 		n.install(t)
@@ -283,5 +284,48 @@ func TestModeAndOwnerStay(t *testing.T) {
 			t.Errorf("%s: mode %o of %d:%d, inode %d; was %o of %d:%d, inode %d", file,
 				after.Mode, after.Uid, after.Gid, after.Ino, before.Mode, before.Uid, before.Gid, before.Ino)
 		}
+	}
+}
+
+func TestInstallWaitsForANetwork(t *testing.T) {
+	n := newNode(t, nil)
+	n.config.Wait = time.Minute
+	waits := make(chan error, 100)
+	n.config.OnWait = func(reason error) { waits <- reason }
+	if err := os.Remove(n.config.ConfDir); err != nil {
+		t.Fatal(err)
+	}
+	done := n.begin(t)
+	if reason := <-waits; !errors.Is(reason, ErrNoNetwork) {
+		t.Errorf("it waits because of %v", reason)
+	}
+	write(t, n.path("10-pods.conflist"), bridgeList)
+	if r := <-done; !r.Changed || r.Network != "pods" {
+		t.Errorf("got %+v", r)
+	}
+	n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
+	if len(waits) > 0 {
+		t.Error("it reports again that it waits")
+	}
+}
+
+func TestInstallWaitsForAnotherProcessToFinishWriting(t *testing.T) {
+	for name, file := range map[string]string{"the only network": "10-pods.conflist", "a new first network": "05-pods.conflist"} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, map[string]string{"10-pods.conflist": otherList})
+			write(t, n.path(file), halfWritten)
+			before := n.files(t)
+			done := n.begin(t)
+			if sleep(t.Context(), 300*time.Millisecond); len(done) > 0 {
+				t.Errorf("it did not wait: %+v", <-done)
+			}
+			n.want(t, before)
+			write(t, n.path(file), bridgeList)
+			if r := <-done; r.File != n.path(file) || !r.Changed {
+				t.Errorf("got %+v", r)
+			}
+			before[file] = bridgeAndOurs
+			n.want(t, before)
+		})
 	}
 }

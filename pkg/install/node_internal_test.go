@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the tests' networks look like.
+// The networks of the tests.
 const (
 	bridgeList = `{
   "cniVersion": "1.0.0",
@@ -35,55 +35,42 @@ const (
     {
       "type": "bridge"
     },
-    {
-      "type": "halfclose",
-      "mode": "observe",
-      "capabilities": {
-        "io.kubernetes.cri.pod-annotations": true
-      }
-    }
+    ` + ourEntry + `
   ]
 }
 `
+	ourEntry   = `{"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`
 	otherList  = `{"cniVersion":"1.0.0","name":"other","plugins":[{"type":"bridge"},{"type":"tuning"}]}`
 	bridgeConf = `{"cniVersion": "0.3.1", "name": "single", "type": "bridge", "mtu": 1400}
 `
-	ourLine        = `{"type": "halfclose", "mode": "observe", "capabilities": {"io.kubernetes.cri.pod-annotations": true}}`
 	bridgeConfList = `{
   "cniVersion": "0.3.1",
   "name": "single",
   "plugins": [
     {"cniVersion": "0.3.1", "name": "single", "type": "bridge", "mtu": 1400},
-    ` + ourLine + `
+    ` + ourEntry + `
   ]
 }
 `
-	oursDropIn = `{
-  "type": "halfclose",
-  "mode": "observe",
-  "capabilities": {
-    "io.kubernetes.cri.pod-annotations": true
-  }
-}
-`
-	// theCommand is a program as far as ADD looks at it.
+	oursDropIn = ourEntry + "\n"
+	// theCommand has as much of a program as ADD checks.
 	theCommand  = "\x7fELF, the command"
 	halfWritten = `{"cniVersion":"1.0.0","name":"pods","plug`
 )
 
-// node is a node's directories, in a directory of the test's own.
+// node is the directories of a node in a temporary directory.
 type node struct {
 	config Config
 }
 
-// newNode makes a node with the networks of these files, and a bridge plugin.
+// newNode creates a node with these network files and a bridge plugin.
 func newNode(t testing.TB, files map[string]string) node {
 	t.Helper()
 	return newNodeIn(t, t.TempDir(), files)
 }
 
-// newMemoryNode is newNode on a tmpfs, if there is one: a disk takes long to write what an installer syncs, which counts
-// where a test has hundreds of nodes.
+// newMemoryNode is newNode on a tmpfs, if there is one. An installer syncs its files, which is slow on a disk for a test with
+// hundreds of nodes.
 func newMemoryNode(t testing.TB, files map[string]string) node {
 	t.Helper()
 	const memory = "/dev/shm"
@@ -125,7 +112,7 @@ func newNodeIn(t testing.TB, dir string, files map[string]string) node {
 
 func (n node) path(name string) string { return filepath.Join(n.config.ConfDir, name) }
 
-// write writes files as they would have been written long ago.
+// write writes files with an old modification time.
 func (n node) write(t testing.TB, files map[string]string) {
 	t.Helper()
 	for name, data := range files {
@@ -144,7 +131,7 @@ func write(t testing.TB, path, data string) {
 	}
 }
 
-// old makes a file one that nobody is at work on.
+// old gives a file an old modification time, so that no process seems to be writing it.
 func old(t testing.TB, path string) {
 	t.Helper()
 	long := fileTime()
@@ -153,7 +140,7 @@ func old(t testing.TB, path string) {
 	}
 }
 
-// files returns all files of the networks' directory, those below it too.
+// files returns all files in and below the network directory.
 func (n node) files(t testing.TB) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -182,7 +169,7 @@ func (n node) files(t testing.TB) map[string]string {
 func (n node) want(t testing.TB, want map[string]string) {
 	t.Helper()
 	if diff := cmp.Diff(want, n.files(t)); diff != "" {
-		t.Errorf("files of the networks (-want +got)\n%s", diff)
+		t.Errorf("network files (-want +got)\n%s", diff)
 	}
 }
 
@@ -197,14 +184,14 @@ func (n node) install(t testing.TB) Result {
 
 func (n node) uninstall(t testing.TB) Removal {
 	t.Helper()
-	r, err := Uninstall(t.Context(), n.config, false)
+	r, err := Uninstall(t.Context(), n.config, KeepPrograms)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-// chosen returns the network that containerd loads, by its own code, and the types of its plugins.
+// chosen returns the network that containerd's code loads, and the types of its plugins.
 func (n node) chosen(t testing.TB) (network string, plugins []string) {
 	t.Helper()
 	network, plugins, err := n.load()
@@ -229,7 +216,7 @@ func (n node) load() (network string, plugins []string, err error) {
 	return config.Name, plugins, nil
 }
 
-// named returns the types of the plugins of the network that libcni finds by its name, as podman does.
+// named returns the types of the plugins of the network that libcni finds by name, as podman does.
 func (n node) named(t testing.TB, name string) (plugins []string) {
 	t.Helper()
 	list, err := libcni.LoadNetworkConf(n.config.ConfDir, name)
@@ -242,7 +229,7 @@ func (n node) named(t testing.TB, name string) (plugins []string) {
 	return plugins
 }
 
-// fileTime is long before any test.
+// fileTime is the modification time of old files.
 func fileTime() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
 func stat(t testing.TB, path string) unix.Stat_t {
@@ -254,7 +241,7 @@ func stat(t testing.TB, path string) unix.Stat_t {
 	return s
 }
 
-// begin installs while the test goes on.
+// begin starts an installation.
 func (n node) begin(t testing.TB) <-chan Result {
 	t.Helper()
 	done := make(chan Result, 1)

@@ -4,6 +4,7 @@
 package install
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,130 +19,125 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
-// Program is a file among the node's plugins.
+// programMode is the mode of an installed program.
+const programMode = 0o755
+
+// Program is a file in the plugin directory.
 type Program struct {
 	Path    string `json:"path"`
-	Link    string `json:"link,omitempty"` // what it leads to, if it is a symbolic link
-	Changed bool   `json:"changed"`        // it was written, or removed, or would be
+	Link    string `json:"link,omitempty"` // the target if it is a symbolic link
+	Changed bool   `json:"changed"`        // it was written or removed; in a dry run, would be
 }
 
-// Programs are the files among the node's plugins.
+// Programs are our files in the plugin directory.
 type Programs struct {
 	Plugin Program `json:"plugin"`
-	// Reaper is what the plugin starts as the reaper; nil where the entry says that it starts none.
+	// Reaper is what the plugin starts as the reaper; nil if the entry has an external reaper.
 	Reaper *Program `json:"reaper,omitempty"`
 }
 
-// changed reports whether one of them was written, or removed, or would be.
 func (p Programs) changed() bool { return p.Plugin.Changed || p.Reaper != nil && p.Reaper.Changed }
 
-// programs are the files as they are called in the directory of the plugins.
+// programs returns the files to install, unchanged so far.
 func (c Config) programs() Programs {
 	p := Programs{Plugin: Program{Path: filepath.Join(c.BinDir, spec.PluginType)}}
 	if c.Entry.startsReaper() {
 		p.Reaper = &Program{Path: filepath.Join(c.BinDir, launch.ReaperName)}
-		if c.links() {
+		if c.linksReaper() {
 			p.Reaper.Link = c.Command
 		}
 	}
 	return p
 }
 
-// links reports whether the reaper's program is a symbolic link to the command. In a container it would lead to a path
-// that the host does not have.
-func (c Config) links() bool { return !c.Copy && hostfs.Dir(c.HostRoot).IsOwn() }
+// linksReaper reports whether the reaper's program is a symbolic link to the command. A link to a path of a container
+// would be dangling on the host.
+func (c Config) linksReaper() bool { return !c.Copy && hostfs.Dir(c.HostRoot).IsOwn() }
 
-// putPrograms puts the plugin among the node's plugins, and before it the program that it starts as the reaper if the
-// entry asks for that. Each takes one step: another process may be executing the old one. With keep an existing
-// program is left, whichever it is.
+// putPrograms installs the reaper's program, if the entry needs it, and then the plugin. Each is replaced in one step, since
+// another process may be executing the old one. With keep, an existing executable file stays, whatever it holds.
 func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
 	done := c.programs()
 	if err := hostfs.Dir(c.HostRoot).Check(); err != nil {
 		return done, err
 	}
-	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.BinDir)
+	d, err := c.openDirectory(c.BinDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return done, fmt.Errorf("there is no directory %s: name the one in which the runtime looks for plugins with --cni-bin-dir", c.BinDir)
+		return done, fmt.Errorf("there is no directory %s: name the runtime's plugin directory with --cni-bin-dir", c.BinDir)
 	}
 	if err != nil {
 		return done, err
 	}
 	defer d.close()
-	put := putter{config: c, directory: d, keep: keep}
+	i := programInstaller{config: c, dir: d, keep: keep}
 	if done.Reaper != nil {
-		if done.Reaper.Changed, err = put.reaper(ctx); err != nil {
+		if done.Reaper.Changed, err = i.installReaper(ctx); err != nil {
 			return done, err
 		}
 	}
-	done.Plugin.Changed, err = put.copy(ctx, spec.PluginType, c.Plugin)
+	done.Plugin.Changed, err = i.installCopy(ctx, spec.PluginType, c.Plugin)
 	return done, err
 }
 
-// putter puts programs into a directory. It locks the directory before the first change.
-type putter struct {
-	config    Config
-	directory *directory
-	keep      bool // existing programs
-	locked    bool
+// programInstaller installs programs into a directory, which it locks before the first change.
+type programInstaller struct {
+	config Config
+	dir    *directory
+	keep   bool // existing programs
 }
 
-// reaper puts the program that the plugin starts as the reaper, and reports whether it changed.
-func (p *putter) reaper(ctx context.Context) (changed bool, err error) {
-	c, d := p.config, p.directory
-	if !c.links() {
-		return p.copy(ctx, launch.ReaperName, c.Command)
+func (i *programInstaller) installReaper(ctx context.Context) (changed bool, err error) {
+	c, d := i.config, i.dir
+	if !c.linksReaper() {
+		return i.installCopy(ctx, launch.ReaperName, c.Command)
 	}
 	switch {
 	case d.isFile(launch.ReaperName, c.Command):
-		return false, nil // the command runs from there
+		return false, nil // the command was started from there
 	case d.isFile(spec.PluginType, c.Command):
-		return false, fmt.Errorf("this command is %s, where the plugin belongs: move it to another directory, such as /usr/local/bin, or use --copy", c.Command)
-	case p.keep && d.runnable(launch.ReaperName), d.leadsTo(launch.ReaperName, c.Command):
+		return false, fmt.Errorf("this command is %s, which is the plugin's path: move it to another directory, such as /usr/local/bin, or use --copy", c.Command)
+	case i.keep && d.isExecutable(launch.ReaperName), d.isLinkTo(launch.ReaperName, c.Command):
 		return false, nil
 	}
-	return p.placeFile(ctx, launch.ReaperName, []byte(c.Command), func(tmp string) error {
-		return d.failed("link", tmp, unix.Symlinkat(c.Command, d.fd(), tmp))
+	return i.put(ctx, launch.ReaperName, []byte(c.Command), func(tmp string) error {
+		d.step("link", tmp)
+		return d.pathError("link", tmp, unix.Symlinkat(c.Command, d.fd(), tmp))
 	})
 }
 
-// copy puts a copy of a program, and reports whether it changed.
-func (p *putter) copy(ctx context.Context, name, source string) (changed bool, err error) {
-	d := p.directory
-	if p.keep && d.runnable(name) {
+func (i *programInstaller) installCopy(ctx context.Context, name, source string) (changed bool, err error) {
+	d := i.dir
+	if i.keep && d.isExecutable(name) {
 		return false, nil
 	}
 	program, err := os.ReadFile(source)
 	if err != nil {
 		return false, fmt.Errorf("read the program to install: %w", err)
 	}
-	if d.isLike(name, mine(programMode)) && d.holds(name, program) {
+	if d.holdsProgram(name, program) {
 		return false, nil
 	}
-	return p.placeFile(ctx, name, program, func(tmp string) error {
-		_, err := d.create(tmp, program, mine(programMode))
+	return i.put(ctx, name, program, func(tmp string) error {
+		_, err := d.create(tmp, program, defaultOwner(programMode))
 		return err
 	})
 }
 
-// placeFile makes a file under a temporary name and renames it, unless this is a dry run.
-func (p *putter) placeFile(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
-	d := p.directory
-	if err := d.checkPlace(name); err != nil {
+// put creates a file under a temporary name and renames it. In a dry run it only checks whether that can work.
+func (i *programInstaller) put(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
+	d := i.dir
+	if err := d.checkNoDirectory(name); err != nil {
 		return false, err
 	}
-	if p.config.DryRun {
+	if i.config.DryRun {
 		return true, d.checkWritable()
 	}
-	if !p.locked {
-		if err := d.lock(ctx, lockPatience); err != nil {
-			return true, err
-		}
-		p.locked = true
-		if err := d.tidy(); err != nil {
+	if !d.locked() {
+		if err := d.lock(ctx, lockTimeout); err != nil {
 			return true, err
 		}
 	}
-	tmp := temporary(name, content)
+	tmp := temporaryName(digest(content), name)
 	if err := create(tmp); err != nil {
 		return true, err
 	}
@@ -151,23 +147,68 @@ func (p *putter) placeFile(ctx context.Context, name string, content []byte, cre
 	return true, d.sync()
 }
 
-// isFile reports whether a file in the directory is the one at a path of this process, and no link to it.
-func (d *directory) isFile(name, path string) bool {
-	var a, b unix.Stat_t
-	return unix.Fstatat(d.fd(), name, &a, unix.AT_SYMLINK_NOFOLLOW) == nil && unix.Stat(path, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+// isExecutable reports whether a file, or the target of a symbolic link, can be executed by everyone.
+func (d *directory) isExecutable(name string) bool {
+	var stat unix.Stat_t
+	return unix.Fstatat(d.fd(), name, &stat, 0) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Mode&0o111 == 0o111
 }
 
-// leadsTo reports whether a file is a symbolic link with this text.
-func (d *directory) leadsTo(name, target string) bool {
+// holdsProgram reports whether a regular file has the data, the mode and the owner of an installed program.
+func (d *directory) holdsProgram(name string, program []byte) bool {
+	f, err := d.open(name, unix.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var stat unix.Stat_t
+	want := defaultOwner(programMode)
+	if unix.Fstat(int(f.Fd()), &stat) != nil || stat.Mode != unix.S_IFREG|want.Mode || stat.Uid != want.Uid || stat.Size != int64(len(program)) {
+		return false
+	}
+	data := make([]byte, len(program))
+	_, err = f.ReadAt(data, 0)
+	return err == nil && bytes.Equal(data, program)
+}
+
+// isFile reports whether a file in the directory is the one at a path of this process, and no symbolic link.
+func (d *directory) isFile(name, path string) bool {
+	var other unix.Stat_t
+	stat, err := d.lstat(name)
+	return err == nil && unix.Stat(path, &other) == nil && stat.Dev == other.Dev && stat.Ino == other.Ino
+}
+
+// isLinkTo reports whether a file is a symbolic link with that target.
+func (d *directory) isLinkTo(name, target string) bool {
 	b := make([]byte, len(target)+1)
 	n, err := unix.Readlinkat(d.fd(), name, b)
 	return err == nil && string(b[:n]) == target
 }
 
+// checkNoDirectory returns an error if a program's name is that of a directory, which neither rename(2) nor unlink(2)
+// removes.
+func (d *directory) checkNoDirectory(name string) error {
+	stat, err := d.lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return fmt.Errorf("%w, and a program needs this name: remove it", d.pathError("check", name, unix.EISDIR))
+	}
+	return d.pathError("stat", name, err)
+}
+
+// installedPrograms returns the files to remove, unchanged so far.
+func (c Config) installedPrograms() Programs {
+	return Programs{
+		Plugin: Program{Path: filepath.Join(c.BinDir, spec.PluginType)},
+		Reaper: &Program{Path: filepath.Join(c.BinDir, launch.ReaperName)},
+	}
+}
+
 // removePrograms removes the plugin, and then the program that it starts as the reaper.
 func (c Config) removePrograms(ctx context.Context) (Programs, error) {
-	done := c.leftPrograms()
-	d, err := openDirectory(hostfs.Dir(c.HostRoot), c.BinDir)
+	done := c.installedPrograms()
+	d, err := c.openDirectory(c.BinDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return done, nil
 	}
@@ -175,32 +216,27 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 		return done, err
 	}
 	defer d.close()
-	if !c.DryRun {
-		if err := d.lock(ctx, lockPatience); err != nil {
-			return done, err
-		}
-	}
-	present := Programs{Plugin: done.Plugin, Reaper: &Program{Path: done.Reaper.Path}}
-	for _, p := range []*Program{&present.Plugin, present.Reaper} {
+	existing := c.installedPrograms()
+	for _, p := range []*Program{&existing.Plugin, existing.Reaper} {
 		name := filepath.Base(p.Path)
-		var st unix.Stat_t
-		p.Changed = !errors.Is(unix.Fstatat(d.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW), fs.ErrNotExist)
-		if err := d.checkPlace(name); err != nil {
+		_, err := d.lstat(name)
+		p.Changed = !errors.Is(err, fs.ErrNotExist)
+		if err := d.checkNoDirectory(name); err != nil {
 			return done, err
 		}
 	}
 	switch {
-	case !present.changed():
+	case !existing.changed():
 		return done, nil
 	case c.DryRun:
-		return present, d.checkWritable()
+		return existing, d.checkWritable()
 	}
-	if err := d.tidy(); err != nil {
+	if err := d.lock(ctx, lockTimeout); err != nil {
 		return done, err
 	}
 	for _, p := range []*Program{&done.Plugin, done.Reaper} {
 		err := d.remove(filepath.Base(p.Path))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another process may have removed it without the lock
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another uninstall may have removed it before the lock was taken
 			return done, errors.Join(err, d.sync())
 		}
 		p.Changed = err == nil
@@ -208,15 +244,7 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 	return done, d.sync()
 }
 
-// leftPrograms are the programs of an uninstallation that leaves them.
-func (c Config) leftPrograms() Programs {
-	return Programs{
-		Plugin: Program{Path: filepath.Join(c.BinDir, spec.PluginType)},
-		Reaper: &Program{Path: filepath.Join(c.BinDir, launch.ReaperName)},
-	}
-}
-
-// launchWarnings says why the plugin will not start the reaper, as ADD finds it out.
+// launchWarnings returns why the plugin's ADD will refuse to start the reaper.
 func (c Config) launchWarnings() []string {
 	if !c.Entry.startsReaper() {
 		return nil
@@ -225,25 +253,26 @@ func (c Config) launchWarnings() []string {
 	if err == nil {
 		return nil
 	}
-	owned := errors.Is(err, launch.ErrNotRoots) || errors.Is(err, launch.ErrWritable)
+	wrongOwner := errors.Is(err, launch.ErrNotRoots) || errors.Is(err, launch.ErrWritable)
 	remedy := "run halfclose reaper as a service and install with --reaper external"
 	switch {
-	case owned && c.links() && launch.CheckDirectory(c.HostRoot, c.BinDir) == nil:
+	case wrongOwner && c.linksReaper() && launch.CheckDirectory(c.HostRoot, c.BinDir) == nil:
 		remedy = "make it root's and writable by root alone, or use --copy"
-	case owned:
+	case wrongOwner:
 		remedy = "make it root's and writable by root alone, or " + remedy
 	}
 	return []string{fmt.Sprintf("ADD will not start the reaper: %v: %s", err, remedy)}
 }
 
-// checkReaper is ADD's own check after an installation. A dry run checks what it can before the files are in place.
+// checkReaper checks the installed reaper's program as ADD does. A dry run checks as much as it can before the
+// installation.
 func (c Config) checkReaper() error {
 	var p *launch.Program
 	var err error
 	switch {
 	case !c.DryRun:
 		p, err = launch.SiblingOf(c.HostRoot, filepath.Join(c.BinDir, spec.PluginType))
-	case launch.CheckDirectory(c.HostRoot, c.BinDir) != nil || !c.links():
+	case launch.CheckDirectory(c.HostRoot, c.BinDir) != nil || !c.linksReaper():
 		return launch.CheckDirectory(c.HostRoot, c.BinDir)
 	default:
 		p, err = launch.Check("", c.Command)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,12 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
-	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
-// link returns where the program leads that the plugin starts as the reaper, "" if it is absent or no link.
+// link returns the target of the reaper's program, "" if it is absent or no symbolic link.
 func (n node) link(t testing.TB) string {
 	t.Helper()
 	to, err := os.Readlink(filepath.Join(n.config.BinDir, launch.ReaperName))
@@ -34,7 +34,7 @@ func (n node) link(t testing.TB) string {
 
 func (n node) reaper() string { return filepath.Join(n.config.BinDir, launch.ReaperName) }
 
-// put makes a program among the plugins, and returns its path.
+// put creates a program in the plugin directory, and returns its path.
 func (n node) put(t testing.TB, name, data string) string {
 	t.Helper()
 	path := filepath.Join(n.config.BinDir, name)
@@ -47,13 +47,13 @@ func (n node) put(t testing.TB, name, data string) string {
 
 func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 	list := map[string]string{"10-pods.conflist": bridgeList}
-	t.Run("a link that is there is not made again", func(t *testing.T) {
+	t.Run("an existing link stays", func(t *testing.T) {
 		n := newNode(t, list)
 		if r := n.install(t); !r.Reaper.Changed || n.link(t) != n.config.Command {
 			t.Errorf("got %+v", r.Reaper)
 		}
 		if r := n.install(t); r.Reaper.Changed {
-			t.Errorf("the second time: %+v", r.Reaper)
+			t.Errorf("the second run: %+v", r.Reaper)
 		}
 		if data, err := os.ReadFile(n.reaper()); err != nil || string(data) != theCommand {
 			t.Errorf("it leads to %q, %v", data, err)
@@ -68,7 +68,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 			t.Errorf("got %+v", r.Reaper)
 		}
 	})
-	t.Run("a copy is replaced by a link and the other way round", func(t *testing.T) {
+	t.Run("a link replaces a copy and vice versa", func(t *testing.T) {
 		n := newNode(t, list)
 		n.config.Copy = true
 		if r := n.install(t); !r.Reaper.Changed || r.Reaper.Link != "" || n.link(t) != "" {
@@ -78,7 +78,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 			t.Errorf("it holds %q, %v", data, err)
 		}
 		if r := n.install(t); r.Reaper.Changed {
-			t.Errorf("the second time: %+v", r.Reaper)
+			t.Errorf("the second run: %+v", r.Reaper)
 		}
 		n.config.Copy = false
 		if r := n.install(t); !r.Reaper.Changed || n.link(t) != n.config.Command {
@@ -89,10 +89,10 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 			t.Errorf("got %+v", r.Reaper)
 		}
 	})
-	t.Run("with an external reaper there is none, and one from before is left", func(t *testing.T) {
+	t.Run("with an external reaper there is none, and an existing one stays", func(t *testing.T) {
 		n := newNode(t, list)
 		n.config.Entry = entry(t, `{"reaper": "external"}`)
-		if r := n.install(t); r.Reaper != nil || n.link(t) != "" || !n.runnable(t) || r.Warnings != nil {
+		if r := n.install(t); r.Reaper != nil || n.link(t) != "" || !n.isInstalled(t) || r.Warnings != nil {
 			t.Errorf("got %+v", r)
 		}
 		if err := os.Symlink("/before", n.reaper()); err != nil {
@@ -102,22 +102,22 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 			t.Errorf("got %+v", r)
 		}
 	})
-	t.Run("a dry run makes none", func(t *testing.T) {
+	t.Run("a dry run creates none", func(t *testing.T) {
 		n := newNode(t, list)
 		n.config.DryRun = true
-		if r := n.install(t); !r.Reaper.Changed || !r.Plugin.Changed || n.link(t) != "" || n.runnable(t) {
+		if r := n.install(t); !r.Reaper.Changed || !r.Plugin.Changed || n.link(t) != "" || n.isInstalled(t) {
 			t.Errorf("got %+v", r)
 		}
 	})
-	t.Run("what a killed installer left goes", func(t *testing.T) {
+	t.Run("the temporary file of a killed installer is removed", func(t *testing.T) {
 		n := newNode(t, list)
-		left := filepath.Join(n.config.BinDir, temporary(launch.ReaperName, []byte(n.config.Command)))
+		left := filepath.Join(n.config.BinDir, temporaryName(digest([]byte(n.config.Command)), launch.ReaperName))
 		if err := os.Symlink(n.config.Command, left); err != nil {
 			t.Fatal(err)
 		}
 		n.install(t)
 		if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) || n.link(t) != n.config.Command {
-			t.Errorf("it is left: %v", err)
+			t.Errorf("it stays: %v", err)
 		}
 	})
 	t.Run("a command that runs as the reaper's program stays", func(t *testing.T) {
@@ -131,12 +131,12 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 	})
 }
 
-// The old single binary is where the plugin belongs, and so is a new command that replaced it.
+// Releases with a single binary installed it as the plugin, so a newer command may have replaced it there.
 func TestACommandAtThePluginsPathIsNotOverwrittenByIt(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	n.config.Command = n.put(t, spec.PluginType, theCommand)
 	before := n.files(t)
-	if r, err := Install(t.Context(), n.config); err == nil || !strings.Contains(err.Error(), "where the plugin belongs: move it") {
+	if r, err := Install(t.Context(), n.config); err == nil || !strings.Contains(err.Error(), "which is the plugin's path: move it") {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	n.want(t, before)
@@ -152,8 +152,8 @@ func TestACommandAtThePluginsPathIsNotOverwrittenByIt(t *testing.T) {
 	}
 }
 
-// At no time may an entry name a plugin that is not there, nor a plugin start a program that is not there.
-func TestTheReapersProgramComesFirstAndTheEntryLast(t *testing.T) {
+// An entry must never name a plugin that does not exist, and a plugin never start a program that does not exist.
+func TestTheReapersProgramIsInstalledFirstAndTheEntryLast(t *testing.T) {
 	list := map[string]string{"10-pods.conflist": bridgeList}
 	t.Run("without the plugin there is no entry", func(t *testing.T) {
 		n := newNode(t, list)
@@ -169,32 +169,32 @@ func TestTheReapersProgramComesFirstAndTheEntryLast(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(n.reaper(), "in the way"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := Install(t.Context(), n.config); err == nil || r.Plugin.Changed || n.runnable(t) {
+		if r, err := Install(t.Context(), n.config); err == nil || r.Plugin.Changed || n.isInstalled(t) {
 			t.Errorf("got %+v, %v", r, err)
 		}
 		n.want(t, list)
 	})
-	t.Run("the reaper's program goes after the plugin", func(t *testing.T) {
+	t.Run("the reaper's program is removed after the plugin", func(t *testing.T) {
 		n := newNode(t, list)
 		n.install(t)
 		path := filepath.Join(n.config.BinDir, spec.PluginType)
 		if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil { // which unlink(2) does not remove
 			t.Fatal(err)
 		}
-		if r, err := Uninstall(t.Context(), n.config, true); err == nil || n.link(t) == "" || len(r.Files) != 1 {
+		if r, err := Uninstall(t.Context(), n.config, RemovePrograms); err == nil || n.link(t) == "" || len(r.Files) != 1 {
 			t.Errorf("got %+v, %v", r, err)
 		}
 		n.want(t, list)
 	})
 }
 
-// ADD starts no program that another user could replace, so an installation that left one would be none.
-func TestAnInstalledProgramGetsItsOwnerAndItsModeBack(t *testing.T) {
+// ADD starts no program that another user could replace, so install repairs its owner and mode.
+func TestInstallRepairsTheOwnerAndModeOfAProgram(t *testing.T) {
 	n, root := below(t)
 	n.install(t)
 	bin := filepath.Join(root, "usr/lib/cni")
 	if r := n.install(t); r.changed() {
-		t.Errorf("the second time: %+v", r)
+		t.Errorf("the second run: %+v", r)
 	}
 	for name, spoil := range map[string]func(t *testing.T, path string) error{
 		"writable by its group": func(_ *testing.T, path string) error { return os.Chmod(path, 0o775) },
@@ -266,7 +266,7 @@ func TestADryRunFailsWhereTheInstallationWould(t *testing.T) {
 	}
 	t.Run("another user's directory", func(t *testing.T) {
 		n := newNode(t, list)
-		if err := os.Chmod(filepath.Dir(n.dir()), 0o755); err != nil { // which is root's alone
+		if err := os.Chmod(filepath.Dir(n.dir()), 0o755); err != nil { // which only root can enter
 			t.Fatal(err)
 		}
 		dry := n.config
@@ -300,7 +300,7 @@ func TestUninstallRemovesNoProgramIfItCannotRemoveBoth(t *testing.T) {
 	}
 	mkdir(t, n.reaper())
 	for _, n.config.DryRun = range []bool{true, false} {
-		if r, err := Uninstall(t.Context(), n.config, true); !errors.Is(err, unix.EISDIR) || r.Plugin.Changed || !n.runnable(t) {
+		if r, err := Uninstall(t.Context(), n.config, RemovePrograms); !errors.Is(err, unix.EISDIR) || r.Plugin.Changed || !n.isInstalled(t) {
 			t.Errorf("dry run %t: got %+v, %v", n.config.DryRun, r, err)
 		}
 	}
@@ -309,7 +309,7 @@ func TestUninstallRemovesNoProgramIfItCannotRemoveBoth(t *testing.T) {
 	}
 	readOnly(t, n.config.BinDir)
 	for _, n.config.DryRun = range []bool{true, false} {
-		if r, err := Uninstall(t.Context(), n.config, true); !errors.Is(err, unix.EROFS) || !n.runnable(t) {
+		if r, err := Uninstall(t.Context(), n.config, RemovePrograms); !errors.Is(err, unix.EROFS) || !n.isInstalled(t) {
 			t.Errorf("dry run %t on a read-only mount: got %+v, %v", n.config.DryRun, r, err)
 		}
 	}
@@ -323,7 +323,7 @@ func TestUninstallersAtOnceAllSucceed(t *testing.T) {
 		var removed atomic.Int32
 		for range 4 {
 			all.Go(func() {
-				r, err := Uninstall(t.Context(), n.config, true)
+				r, err := Uninstall(t.Context(), n.config, RemovePrograms)
 				if err != nil {
 					t.Error(err)
 				}
@@ -333,7 +333,7 @@ func TestUninstallersAtOnceAllSucceed(t *testing.T) {
 			})
 		}
 		all.Wait()
-		if n.runnable(t) || n.link(t) != "" || removed.Load() != 1 {
+		if n.isInstalled(t) || n.link(t) != "" || removed.Load() != 1 {
 			t.Errorf("%d report that they removed the programs", removed.Load())
 		}
 	}
@@ -346,7 +346,7 @@ func mkdir(t *testing.T, path string) {
 	}
 }
 
-func TestInstallWarnsOfWhatADDWillNotStart(t *testing.T) {
+func TestInstallWarnsOfAProgramThatADDWillNotStart(t *testing.T) {
 	n, root := below(t)
 	if r := n.install(t); len(r.Warnings) > 0 {
 		t.Errorf("warnings %q of directories of root", r.Warnings)
@@ -370,65 +370,64 @@ func TestInstallWarnsOfWhatADDWillNotStart(t *testing.T) {
 	}
 	n.config.Entry = entry(t, `{"reaper": "external"}`)
 	if r := n.install(t); len(r.Warnings) > 0 {
-		t.Errorf("warnings %q where it starts none", r.Warnings)
+		t.Errorf("warnings %q with an external reaper", r.Warnings)
 	}
 }
 
-// fakePlugin answers as the plugin of a build does.
-func fakePlugin(t *testing.T, path string, info buildinfo.Info) {
-	t.Helper()
-	write(t, path, `#!/bin/sh
-[ "$CNI_COMMAND" = VERSION ] && echo '{"cniVersion":"1.1.0","supportedVersions":["1.0.0"]}' && exit
-echo "`+info.PluginLine()+`" >&2
-exit 2
-`)
-	if err := os.Chmod(path, 0o755); err != nil {
+func TestThePluginIsReplacedWhileItRuns(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	path := filepath.Join(n.config.BinDir, spec.PluginType)
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
 		t.Fatal(err)
 	}
+	data, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, string(data))
+	if err := os.Chmod(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	running := exec.Command(path, "60")
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = running.Process.Kill()
+		_ = running.Wait()
+	})
+	if f, err := os.OpenFile(path, os.O_WRONLY, 0); !errors.Is(err, unix.ETXTBSY) {
+		f.Close()
+		t.Fatalf("it can be written while it runs: %v", err)
+	}
+	if r := n.install(t); !r.Plugin.Changed || r.Plugin.Path != path {
+		t.Errorf("got %+v", r)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "the program" || stat(t, path).Mode != unix.S_IFREG|0o755 {
+		t.Errorf("got %q with mode %o, %v", got, stat(t, path).Mode, err)
+	}
+	if err := running.Process.Signal(unix.Signal(0)); err != nil {
+		t.Errorf("the running one has exited: %v", err)
+	}
 }
 
-func TestThePluginIsFoundWhereItIsBuiltOrPackaged(t *testing.T) {
-	own := buildinfo.Info{Version: "v1.2.3", Commit: "abc", Go: "go1.26.8", Platform: "linux/amd64"}
-	older := own
-	older.Version = "v1.2.2"
-	for _, tt := range []struct {
-		name    string
-		plugins map[string]buildinfo.Info
-		want    string
-		wantErr string
-	}{
-		{name: "built", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": own}, want: "bin/cni/halfclose"},
-		{name: "packaged", plugins: map[string]buildinfo.Info{"lib/halfclose/cni/halfclose": own}, want: "lib/halfclose/cni/halfclose"},
-		{name: "both", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": own, "lib/halfclose/cni/halfclose": older}, want: "bin/cni/halfclose"},
-		{name: "none", wantErr: "bin/cni/halfclose nor "},
-		{
-			name: "of another build", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": older},
-			wantErr: "bin/cni/halfclose is v1.2.2 (commit abc), and this command is v1.2.3 (commit abc): install both of one build, or name it with --plugin",
-		},
-		{name: "of no build", plugins: map[string]buildinfo.Info{"bin/cni/halfclose": {}}, wantErr: "does not say which build it is"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			dir := t.TempDir()
-			for path, info := range tt.plugins {
-				fakePlugin(t, filepath.Join(dir, path), info)
-			}
-			got, err := FindPlugin(t.Context(), filepath.Join(dir, "bin/halfclose"), own.Build())
-			if tt.wantErr != "" {
-				if err == nil || !strings.Contains(err.Error(), tt.wantErr) || !strings.Contains(err.Error(), "--plugin") {
-					t.Errorf("got %v, want %q in it", err, tt.wantErr)
-				}
-				return
-			}
-			if err != nil || got != filepath.Join(dir, tt.want) {
-				t.Errorf("got %s, %v; want %s", got, err, tt.want)
-			}
-		})
+func TestAnEqualPluginIsNotWritten(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	path := filepath.Join(n.config.BinDir, spec.PluginType)
+	n.install(t)
+	before := stat(t, path)
+	if r := n.install(t); r.Plugin.Changed || stat(t, path).Ino != before.Ino || stat(t, path).Mtim != before.Mtim {
+		t.Errorf("got %+v", r)
 	}
-	t.Run("what answers no VERSION", func(t *testing.T) {
-		dir := t.TempDir()
-		write(t, filepath.Join(dir, "bin/cni/halfclose"), "text")
-		if _, err := FindPlugin(t.Context(), filepath.Join(dir, "bin/halfclose"), own.Build()); err == nil || !strings.Contains(err.Error(), "permission denied") {
-			t.Errorf("got %v", err)
-		}
-	})
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := n.install(t); !r.Plugin.Changed || !n.isInstalled(t) {
+		t.Errorf("one that is not executable: %+v", r)
+	}
+	write(t, path, "the prograM")
+	if r := n.install(t); !r.Plugin.Changed {
+		t.Errorf("one with another letter: %+v", r)
+	}
 }

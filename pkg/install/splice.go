@@ -4,6 +4,7 @@
 package install
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,21 +15,21 @@ import (
 	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
-// What is the matter with a list that cannot be changed.
+// The errors for a list that cannot be changed.
 var (
-	errAlone = errors.New("it lists no plugin but halfclose, which makes no interface of its own")
-	errNone  = errors.New("it lists no plugins itself: they are in files of their own, for which there is --drop-in")
+	errOnlyPlugin = errors.New("it lists no plugin except halfclose, which creates no interface")
+	errNoInline   = errors.New("it has no plugins of its own, only drop-ins: use --drop-in")
 )
 
-// document is a conflist that can be changed in one place and is otherwise kept as it is written.
+// document is a conflist whose text outside the changed plugin stays as it is.
 type document struct {
 	value   hujson.Value
 	top     *hujson.Object
 	plugins *hujson.Array
-	list    *libcni.NetworkConfigList // what a runtime reads in it
+	list    *libcni.NetworkConfigList // as a runtime parses it
 }
 
-// parse reads a conflist, strictly: what a runtime takes in another way than it looks is refused.
+// parse reads a conflist. It refuses duplicate keys, which parsers interpret in different ways.
 func parse(data []byte) (*document, error) {
 	list, err := libcni.NetworkConfFromBytes(data)
 	if err != nil {
@@ -38,87 +39,89 @@ func parse(data []byte) (*document, error) {
 	if d.value, err = hujson.Parse(data); err != nil {
 		return nil, err
 	}
-	d.top = d.value.Value.(*hujson.Object) // or libcni had refused it
-	if key, twice := repeated(d.top); twice {
-		return nil, fmt.Errorf("its key %q is given more than once", key)
+	d.top = d.value.Value.(*hujson.Object) // libcni refuses anything else
+	if key, found := duplicateKey(d.top); found {
+		return nil, fmt.Errorf("its key %q occurs more than once", key)
 	}
 	plugins := find(d.top, "plugins")
 	if plugins == nil {
-		return nil, errNone
+		return nil, errNoInline
 	}
 	d.plugins = plugins.Value.Value.(*hujson.Array)
 	for i, p := range d.plugins.Elements {
-		if key, twice := repeated(p.Value.(*hujson.Object)); twice {
-			return nil, fmt.Errorf("the key %q of plugin %d is given more than once", key, i)
+		if key, found := duplicateKey(p.Value.(*hujson.Object)); found {
+			return nil, fmt.Errorf("the key %q of plugin %d occurs more than once", key, i)
 		}
 	}
 	return d, nil
 }
 
-func (d *document) ours(i int) bool { return cniconf.IsOurs(d.list.Plugins[i]) }
+func (d *document) isOurs(i int) bool { return cniconf.IsOurs(d.list.Plugins[i]) }
 
-// count returns how many plugins of the list are halfclose.
-func (d *document) count() (n int) {
+// countOurs returns how many plugins of the list are halfclose.
+func (d *document) countOurs() (n int) {
 	for i := range d.list.Plugins {
-		if d.ours(i) {
+		if d.isOurs(i) {
 			n++
 		}
 	}
 	return n
 }
 
-// add returns the conflist with the entry in it once, and all else as it was. An entry that is there already is
-// brought up to date where it stands; one that says the same is left as it is written. An entry without a plugin
-// before it would fail every ADD, so it goes to the end. Of several, the first remains.
-func add(data []byte, entry Entry) ([]byte, error) {
+// addEntry returns the conflist with exactly one entry of ours. An existing entry is updated in place, and keeps its text
+// if it is equal. If it is the first plugin, which would make every ADD fail, it moves to the end. Of several entries the
+// first remains. All other text stays.
+func addEntry(data []byte, entry Entry) ([]byte, error) {
 	d, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
-	if d.count() == len(d.plugins.Elements) {
-		return nil, errAlone
+	others := d.others()
+	if len(others) == 0 {
+		return nil, errOnlyPlugin
 	}
 	keep := -1
 	for i := range d.plugins.Elements {
-		if d.ours(i) && i > 0 {
+		if d.isOurs(i) && i > 0 {
 			keep = i
 			break
 		}
 	}
-	if keep > 0 && d.count() == 1 && entry.says(text(d.plugins.Elements[keep])) {
+	current := keep > 0 && entry.equals(text(d.plugins.Elements[keep]))
+	if current && d.countOurs() == 1 {
 		return data, nil
 	}
-	if keep > 0 && !entry.says(text(d.plugins.Elements[keep])) {
-		old := d.plugins.Elements[keep]
-		d.plugins.Elements[keep].Value = styleOf(old).render(entry)
+	if keep > 0 && !current {
+		d.plugins.Elements[keep].Value = hujson.Literal(entry.text) // packed as it is
 	}
-	d.drop(func(i int) bool { return d.ours(i) && i != keep })
+	d.drop(func(i int) bool { return d.isOurs(i) && i != keep })
 	if keep < 0 {
 		last := d.plugins.Elements[len(d.plugins.Elements)-1]
-		s := styleOf(last)
 		d.plugins.Elements = append(d.plugins.Elements, hujson.Value{
-			BeforeExtra: s.before(last, len(d.plugins.Elements) == 1), Value: s.render(entry),
+			BeforeExtra: bytes.Clone(last.BeforeExtra), Value: hujson.Literal(entry.text),
 		})
 	}
-	return d.changed(data, &entry)
+	return d.pack(others, &entry)
 }
 
-// remove returns the conflist without any entry of ours, and all else as it was.
-func remove(data []byte) ([]byte, error) {
+// removeEntry returns the conflist without entries of ours. All other text stays.
+func removeEntry(data []byte) ([]byte, error) {
 	d, err := parse(data)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case d.count() == 0:
-		return data, nil
-	case d.count() == len(d.plugins.Elements):
-		return nil, errAlone
 	}
-	d.drop(d.ours)
-	return d.changed(data, nil)
+	others := d.others()
+	switch len(others) {
+	case len(d.plugins.Elements):
+		return data, nil
+	case 0:
+		return nil, errOnlyPlugin
+	}
+	d.drop(d.isOurs)
+	return d.pack(others, nil)
 }
 
-// drop takes out the plugins that are not wanted.
+// drop removes plugins from the list.
 func (d *document) drop(unwanted func(int) bool) {
 	var kept []hujson.Value
 	for i, p := range d.plugins.Elements {
@@ -126,59 +129,38 @@ func (d *document) drop(unwanted func(int) bool) {
 			kept = append(kept, p)
 		}
 	}
-	kept[len(kept)-1].AfterExtra = nil // else a comma would follow it
+	kept[len(kept)-1].AfterExtra = nil // otherwise Pack writes a trailing comma
 	d.plugins.Elements = kept
 }
 
-// changed returns the text of the document after a change, once it is proven that a runtime reads in it what it
-// read before, but for our entry: that once, or not at all where there is none.
-func (d *document) changed(before []byte, entry *Entry) ([]byte, error) {
-	after := d.value.Pack()
-	if err := onlyOurs(before, after, entry); err != nil {
-		return nil, fmt.Errorf("change nothing, since more would change than our entry: %w", err)
-	}
-	return after, nil
-}
-
-// onlyOurs says what differs between two conflists other than our entry.
-func onlyOurs(before, after []byte, entry *Entry) error {
-	was, err := parse(before)
+// pack returns the text of the changed document. It checks that a runtime reads the same other
+// plugins in it, and the entry; nil stands for none.
+func (d *document) pack(others []string, entry *Entry) ([]byte, error) {
+	data := d.value.Pack()
+	changed, err := parse(data)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	is, err := parse(after)
-	if err != nil {
-		return err
-	}
-	if !slices.EqualFunc(was.top.Members, is.top.Members, func(a, b hujson.ObjectMember) bool {
-		return string(text(a.Name)) == string(text(b.Name)) &&
-			(isString(a.Name, "plugins") || string(text(a.Value)) == string(text(b.Value)))
-	}) {
-		return errors.New("the keys of the list")
-	}
-	if !slices.Equal(was.others(), is.others()) {
-		return errors.New("the other plugins")
-	}
-	want := 0
-	if entry != nil {
-		want = 1
-	}
-	if is.count() != want {
-		return fmt.Errorf("%d entries of ours", is.count())
-	}
-	for i, p := range is.plugins.Elements {
-		if is.ours(i) && (i == 0 || !entry.says(text(p))) {
-			return errors.New("our entry")
+	ours := 0
+	for i, p := range changed.plugins.Elements {
+		if !changed.isOurs(i) {
+			continue
+		}
+		if ours++; i == 0 || entry == nil || !entry.equals(text(p)) {
+			return nil, errors.New("change nothing, since the entry would be another")
 		}
 	}
-	return nil
+	if !slices.Equal(others, changed.others()) || (ours == 1) != (entry != nil) {
+		return nil, errors.New("change nothing, since more than the entry would change")
+	}
+	return data, nil
 }
 
-// others returns the text of each plugin that is not ours.
+// others returns the text of each plugin that is not ours, as parsed.
 func (d *document) others() []string {
 	var all []string
 	for i, p := range d.plugins.Elements {
-		if !d.ours(i) {
+		if !d.isOurs(i) {
 			all = append(all, string(text(p)))
 		}
 	}

@@ -11,100 +11,68 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTheEntryGoesIntoAConflistAndOutOfItAgain(t *testing.T) {
+func TestTheEntryIsAddedAndRemovedAgain(t *testing.T) {
 	const object = `{"mode": "observe"}`
+	const ours = `{"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`
 	for name, tt := range map[string]struct{ before, after string }{
-		"in lines, as most are": {
-			before: `{
-  "cniVersion": "1.0.0",
-  "name": "pods",
-  "plugins": [
-    {
-      "type": "bridge",
-      "ipam": {"type": "host-local"}
-    }
-  ]
-}
-`,
-			after: `{
-  "cniVersion": "1.0.0",
-  "name": "pods",
-  "plugins": [
-    {
-      "type": "bridge",
-      "ipam": {"type": "host-local"}
-    },
-    {
-      "type": "halfclose",
-      "mode": "observe",
-      "capabilities": {
-        "io.kubernetes.cri.pod-annotations": true
-      }
-    }
-  ]
-}
-`,
+		"on several lines": {
+			before: bridgeList, after: bridgeAndOurs,
 		},
-		"in one line": {
+		"on one line": {
 			before: `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},{"type":"tuning"}]}`,
-			after: `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},{"type":"tuning"},` +
-				`{"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}}]}`,
+			after:  `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},{"type":"tuning"},` + ours + `]}`,
 		},
-		"a line for each plugin": {
+		"one line for each plugin": {
 			before: "{\"name\": \"pods\", \"cniVersion\": \"1.0.0\", \"plugins\": [\n\t{\"type\": \"bridge\", \"mtu\": 1500},\n\t{\"type\": \"tuning\"}\n]}",
-			after: "{\"name\": \"pods\", \"cniVersion\": \"1.0.0\", \"plugins\": [\n\t{\"type\": \"bridge\", \"mtu\": 1500},\n\t{\"type\": \"tuning\"},\n" +
-				"\t{\"type\": \"halfclose\", \"mode\": \"observe\", \"capabilities\": {\"io.kubernetes.cri.pod-annotations\": true}}\n]}",
+			after:  "{\"name\": \"pods\", \"cniVersion\": \"1.0.0\", \"plugins\": [\n\t{\"type\": \"bridge\", \"mtu\": 1500},\n\t{\"type\": \"tuning\"},\n\t" + ours + "\n]}",
 		},
-		"with tabs, the brackets together, keys behind the list": {
+		"with the list before other keys": {
 			before: "{\n\t\"plugins\": [{\n\t\t\"type\": \"bridge\"\n\t}],\n\t\"name\": \"pods\",\n\t\"cniVersion\": \"0.3.1\"\n}",
-			after: "{\n\t\"plugins\": [{\n\t\t\"type\": \"bridge\"\n\t}, {\n\t\t\"type\": \"halfclose\",\n\t\t\"mode\": \"observe\",\n" +
-				"\t\t\"capabilities\": {\n\t\t\t\"io.kubernetes.cri.pod-annotations\": true\n\t\t}\n\t}],\n\t\"name\": \"pods\",\n\t\"cniVersion\": \"0.3.1\"\n}",
+			after:  "{\n\t\"plugins\": [{\n\t\t\"type\": \"bridge\"\n\t}," + ours + "],\n\t\"name\": \"pods\",\n\t\"cniVersion\": \"0.3.1\"\n}",
 		},
 		"with carriage returns": {
-			before: "{\r\n  \"cniVersion\": \"1.0.0\",\r\n  \"name\": \"pods\",\r\n  \"plugins\": [\r\n    {\r\n      \"type\": \"bridge\"\r\n    }\r\n  ]\r\n}\r\n",
-			after: "{\r\n  \"cniVersion\": \"1.0.0\",\r\n  \"name\": \"pods\",\r\n  \"plugins\": [\r\n    {\r\n      \"type\": \"bridge\"\r\n    },\r\n    {\r\n" +
-				"      \"type\": \"halfclose\",\r\n      \"mode\": \"observe\",\r\n      \"capabilities\": {\r\n        \"io.kubernetes.cri.pod-annotations\": true\r\n" +
-				"      }\r\n    }\r\n  ]\r\n}\r\n",
+			before: "{\r\n  \"cniVersion\": \"1.0.0\",\r\n  \"name\": \"pods\",\r\n  \"plugins\": [\r\n    {\"type\": \"bridge\"}\r\n  ]\r\n}\r\n",
+			after:  "{\r\n  \"cniVersion\": \"1.0.0\",\r\n  \"name\": \"pods\",\r\n  \"plugins\": [\r\n    {\"type\": \"bridge\"},\r\n    " + ours + "\r\n  ]\r\n}\r\n",
 		},
-		"with odd space, numbers and escapes, which stay as they are": {
+		"with unusual spaces, numbers and escapes": {
 			before: ` { "name" :"pods" , "cniVersion":"1.0.0","x": 1.0e3, "plugins":[ { "type":"bri\u0064ge" , "n":10000000000000000001 } ] , "_note": "\u00e9\/" } `,
-			after: ` { "name" :"pods" , "cniVersion":"1.0.0","x": 1.0e3, "plugins":[ { "type":"bri\u0064ge" , "n":10000000000000000001 },` +
-				` {"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}} ] , "_note": "\u00e9\/" } `,
+			after: ` { "name" :"pods" , "cniVersion":"1.0.0","x": 1.0e3, "plugins":[ { "type":"bri\u0064ge" , "n":10000000000000000001 }, ` + ours +
+				` ] , "_note": "\u00e9\/" } `,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := entry(t, object)
-			after, err := add([]byte(tt.before), e)
+			after, err := addEntry([]byte(tt.before), e)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.after, string(after)); diff != "" {
 				t.Errorf("with the entry (-want +got)\n%s", diff)
 			}
-			again, err := add(after, e)
+			again, err := addEntry(after, e)
 			if err != nil || string(again) != string(after) {
-				t.Errorf("it is not left as it is: %v\n%s", err, again)
+				t.Errorf("a second addition changes it: %v\n%s", err, again)
 			}
-			out, err := remove(after)
+			out, err := removeEntry(after)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.before, string(out)); diff != "" {
-				t.Errorf("without it again (-want +got)\n%s", diff)
+				t.Errorf("after the removal (-want +got)\n%s", diff)
 			}
 			list, err := libcni.NetworkConfFromBytes(after)
 			if err != nil {
 				t.Fatal(err)
 			}
 			last := list.Plugins[len(list.Plugins)-1]
-			if !e.says(last.Bytes) || !last.Network.Capabilities["io.kubernetes.cri.pod-annotations"] {
+			if !e.equals(last.Bytes) || !last.Network.Capabilities["io.kubernetes.cri.pod-annotations"] {
 				t.Errorf("libcni reads %s", last.Bytes)
 			}
 		})
 	}
 }
 
-func TestAnEntryThatIsThereIsBroughtUpToDateWhereItIs(t *testing.T) {
+func TestAnExistingEntryIsUpdatedInPlace(t *testing.T) {
 	const (
 		head  = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},`
 		want  = `{"type":"halfclose","mode":"observe","capabilities":{"io.kubernetes.cri.pod-annotations":true}}`
@@ -112,74 +80,74 @@ func TestAnEntryThatIsThereIsBroughtUpToDateWhereItIs(t *testing.T) {
 		istio = `{"type":"istio-cni"}`
 	)
 	for name, tt := range map[string]struct{ before, after string }{
-		"with other values":                      {head + other + `]}`, head + want + `]}`},
-		"before somebody else's":                 {head + other + `,` + istio + `]}`, head + want + `,` + istio + `]}`},
-		"twice":                                  {head + want + `,` + want + `]}`, head + want + `]}`},
-		"twice, and both are old":                {head + other + `,` + istio + `,` + other + `]}`, head + want + `,` + istio + `]}`},
-		"three times, with somebody else's last": {head + other + `,` + want + `,` + other + `,` + istio + `]}`, head + want + `,` + istio + `]}`},
-		"written in another case, as a runtime reads it too": {
+		"with other values":                     {head + other + `]}`, head + want + `]}`},
+		"before another plugin":                 {head + other + `,` + istio + `]}`, head + want + `,` + istio + `]}`},
+		"twice":                                 {head + want + `,` + want + `]}`, head + want + `]}`},
+		"twice, both old":                       {head + other + `,` + istio + `,` + other + `]}`, head + want + `,` + istio + `]}`},
+		"three times, with another plugin last": {head + other + `,` + want + `,` + other + `,` + istio + `]}`, head + want + `,` + istio + `]}`},
+		"with a key in another case, which a runtime accepts": {
 			head + `{"Type":"halfclose"}` + `]}`, head + want + `]}`,
 		},
-		"before the plugin that makes the interface, where it fails each ADD": {
+		"as the first plugin, which makes every ADD fail": {
 			`{"cniVersion":"1.0.0","name":"pods","plugins":[` + want + `,{"type":"bridge"}]}`, head + want + `]}`,
 		},
-		"there and behind it": {
+		"as the first and the last plugin": {
 			`{"cniVersion":"1.0.0","name":"pods","plugins":[` + other + `,{"type":"bridge"},` + want + `]}`, head + want + `]}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := add([]byte(tt.before), entry(t, `{"mode":"observe"}`))
+			got, err := addEntry([]byte(tt.before), entry(t, `{"mode":"observe"}`))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.after, string(got)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			out, err := remove([]byte(tt.before))
+			out, err := removeEntry([]byte(tt.before))
 			if err != nil || strings.Contains(string(out), "halfclose") {
-				t.Errorf("taken out: %v\n%s", err, out)
+				t.Errorf("after the removal: %v\n%s", err, out)
 			}
 		})
 	}
 }
 
-func TestAnEntryThatSaysTheSameIsLeftAsItIsWritten(t *testing.T) {
+func TestAnEqualEntryKeepsItsText(t *testing.T) {
 	before := `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge"},
   {"capabilities": {"io.kubernetes.cri.pod-annotations": true}, "mode": "obser\u0076e",
    "type": "halfclose"}]}`
-	got, err := add([]byte(before), entry(t, `{"mode":"observe"}`))
+	got, err := addEntry([]byte(before), entry(t, `{"mode":"observe"}`))
 	if err != nil || string(got) != before {
 		t.Errorf("got %v\n%s", err, got)
 	}
 }
 
-func TestAConflistThatIsNotUnderstoodIsRefused(t *testing.T) {
-	for name, tt := range map[string]struct{ data, says string }{
-		"nothing":                          {"", "unexpected end of JSON input"},
-		"half of one":                      {`{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"br`, "unexpected end of JSON input"},
-		"two of them":                      {`{"name":"a","plugins":[{"type":"b"}]}{}`, "after top-level value"},
-		"a comment":                        {"{\"name\":\"a\",// b\n\"plugins\":[{\"type\":\"b\"}]}", "invalid character '/'"},
-		"a comma too many":                 {`{"name":"a","plugins":[{"type":"b"},]}`, "invalid character ']'"},
-		"no object":                        {`[]`, "cannot unmarshal array"},
-		"no name":                          {`{"plugins":[{"type":"b"}]}`, "no name"},
-		"no plugins":                       {`{"name":"a"}`, "--drop-in"},
-		"an empty list of plugins":         {`{"name":"a","plugins":[]}`, "no plugins in list"},
-		"plugins that are no list":         {`{"name":"a","plugins":{"type":"b"}}`, "invalid 'plugins' type"},
-		"a plugin that is no object":       {`{"name":"a","plugins":["b"]}`, "plugin config 0"},
-		"a plugin without a type":          {`{"name":"a","plugins":[{"typ":"b"}]}`, "missing 'type'"},
-		"a type that is no text":           {`{"name":"a","plugins":[{"type":1}]}`, "plugin config 0"},
-		"two lists of plugins":             {`{"name":"a","plugins":[{"type":"b"}],"plugins":[{"type":"c"}]}`, `its key "plugins" is given more than once`},
-		"the same key written in two ways": {`{"name":"a","n\u0061me":"b","plugins":[{"type":"b"}]}`, `its key "name" is given more than once`},
-		"a plugin of two types":            {`{"name":"a","plugins":[{"type":"b"},{"type":"c","type":"halfclose"}]}`, `the key "type" of plugin 1 is given more than once`},
-		"nothing but ours":                 {`{"name":"a","plugins":[{"type":"halfclose"}]}`, "no plugin but halfclose"},
+func TestAnInvalidOrAmbiguousConflistIsRefused(t *testing.T) {
+	for name, tt := range map[string]struct{ data, wantErr string }{
+		"nothing":                            {"", "unexpected end of JSON input"},
+		"half of one":                        {`{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"br`, "unexpected end of JSON input"},
+		"two of them":                        {`{"name":"a","plugins":[{"type":"b"}]}{}`, "after top-level value"},
+		"a comment":                          {"{\"name\":\"a\",// b\n\"plugins\":[{\"type\":\"b\"}]}", "invalid character '/'"},
+		"a trailing comma":                   {`{"name":"a","plugins":[{"type":"b"},]}`, "invalid character ']'"},
+		"no object":                          {`[]`, "cannot unmarshal array"},
+		"no name":                            {`{"plugins":[{"type":"b"}]}`, "no name"},
+		"no plugins":                         {`{"name":"a"}`, "--drop-in"},
+		"an empty list of plugins":           {`{"name":"a","plugins":[]}`, "no plugins in list"},
+		"plugins that are no list":           {`{"name":"a","plugins":{"type":"b"}}`, "invalid 'plugins' type"},
+		"a plugin that is no object":         {`{"name":"a","plugins":["b"]}`, "plugin config 0"},
+		"a plugin without a type":            {`{"name":"a","plugins":[{"typ":"b"}]}`, "missing 'type'"},
+		"a type that is no text":             {`{"name":"a","plugins":[{"type":1}]}`, "plugin config 0"},
+		"two lists of plugins":               {`{"name":"a","plugins":[{"type":"b"}],"plugins":[{"type":"c"}]}`, `its key "plugins" occurs more than once`},
+		"the same key with another spelling": {`{"name":"a","n\u0061me":"b","plugins":[{"type":"b"}]}`, `its key "name" occurs more than once`},
+		"a plugin of two types":              {`{"name":"a","plugins":[{"type":"b"},{"type":"c","type":"halfclose"}]}`, `the key "type" of plugin 1 occurs more than once`},
+		"only ours":                          {`{"name":"a","plugins":[{"type":"halfclose"}]}`, "no plugin except halfclose"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := add([]byte(tt.data), entry(t, `{}`))
-			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %q and %v, want an error with %q", got, err, tt.says)
+			got, err := addEntry([]byte(tt.data), entry(t, `{}`))
+			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+				t.Errorf("got %q and %v, want an error with %q", got, err, tt.wantErr)
 			}
-			if got, err := remove([]byte(tt.data)); err == nil {
-				t.Errorf("it was taken out of it: %q", got)
+			if got, err := removeEntry([]byte(tt.data)); err == nil {
+				t.Errorf("the entry was removed: %q", got)
 			}
 		})
 	}

@@ -14,13 +14,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// Removal is what became of the plugin's entries.
+// Removal describes an uninstallation.
 type Removal struct {
-	Files []Removed `json:"files"` // that held one
+	Files []Removed `json:"files"` // that held an entry
 	Programs
 	Warnings []string `json:"warnings,omitempty"`
 	Diff     string   `json:"diff,omitempty"` // of a dry run
@@ -32,26 +33,78 @@ type Removed struct {
 	Network string `json:"network"`
 }
 
-// Uninstall takes the plugin out of every network of the node. It goes on past what it cannot change, and returns
-// all of that in the error; it is no error if there is nothing to do. With programs it removes the plugin
-// and what that starts as the reaper too, once no network lists it: a runtime that has made pods while it was listed may
-// still call it for them.
-func Uninstall(ctx context.Context, c Config, programs bool) (Removal, error) {
+// ProgramRemoval is whether Uninstall also removes the plugin and the reaper's program.
+type ProgramRemoval int
+
+// The choices of ProgramRemoval.
+const (
+	KeepPrograms         ProgramRemoval = iota
+	RemoveUnusedPrograms                // refuse with a *CachedError while the result cache lists the plugin
+	RemovePrograms                      // even then
+)
+
+// CachedError is the error of removing the plugin while libcni's result cache lists it.
+type CachedError struct{ Attachments []cniconf.CachedAttachment }
+
+// maxListedContainers bounds the containers in the text of a CachedError.
+const maxListedContainers = 5
+
+func (e *CachedError) Error() string {
+	var names string
+	for i, a := range e.Attachments {
+		if i == maxListedContainers {
+			names += fmt.Sprintf(" and %d more", len(e.Attachments)-i)
+			break
+		}
+		if i > 0 {
+			names += ", "
+		}
+		names += a.Container()
+	}
+	return fmt.Sprintf("remove the plugin: a cached network configuration of these containers lists it: %s: CRI-O and podman run DEL from that cache, "+
+		"and without the plugin they leak the container's addresses: delete the containers first, or use --force (containerd does not use the cache)", names)
+}
+
+// Uninstall removes the plugin from every network of the node. It continues past files that it cannot change, and returns
+// all of those in the error. It is no error if there is nothing to remove. The programs are removed last, if no network
+// lists the plugin any more.
+func Uninstall(ctx context.Context, c Config, programs ProgramRemoval) (Removal, error) {
 	r := Removal{Files: []Removed{}}
 	if err := hostfs.Dir(c.HostRoot).Check(); err != nil {
 		return r, err
 	}
-	_, err := patiently(ctx, 0, func() (struct{}, error) { return struct{}{}, c.unchain(ctx, &r) })
-	r.Programs = c.leftPrograms()
-	if err == nil && programs {
+	if programs == RemoveUnusedPrograms {
+		if err := c.checkCache(&r); err != nil {
+			return r, err
+		}
+	}
+	_, err := retryBusy(ctx, 0, func() (struct{}, error) { return struct{}{}, c.unchain(ctx, &r) })
+	r.Programs = c.installedPrograms()
+	if err == nil && programs == RemoveUnusedPrograms {
+		err = c.checkCache(&r) // a container may have been created until the entry was removed
+	}
+	if err == nil && programs != KeepPrograms {
 		r.Programs, err = c.removePrograms(ctx)
 	}
 	return r, err
 }
 
-// unchain takes the plugin out of every network.
+// checkCache returns a *CachedError if libcni's result cache lists the plugin. Files that it cannot read become warnings.
+func (c Config) checkCache(r *Removal) error {
+	all, problems := cniconf.ReadCache(hostfs.Dir(c.HostRoot), c.CacheDirs)
+	for _, p := range problems {
+		r.warn("skipped in libcni's result cache: " + p.Error())
+	}
+	all = slices.DeleteFunc(all, func(a cniconf.CachedAttachment) bool { return !a.Lists(spec.PluginType) })
+	if len(all) == 0 {
+		return nil
+	}
+	return &CachedError{all}
+}
+
+// unchain removes the plugin from every network.
 func (c Config) unchain(ctx context.Context, r *Removal) error {
-	d, err := c.openConfDir(ctx)
+	d, err := c.openDirectory(c.ConfDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -59,27 +112,12 @@ func (c Config) unchain(ctx context.Context, r *Removal) error {
 		return err
 	}
 	defer d.close()
-	for range tries {
-		changes, err := d.planRemoval(r)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", d.path, err)
-		}
-		if len(changes) == 0 {
-			return err
-		}
-		if c.DryRun {
-			r.Diff = diffs(changes)
-			return errors.Join(d.checkWritable(), err)
-		}
-		if _, failed := apply(ctx, changes); failed != nil {
-			return errors.Join(failed, err)
-		}
-	}
-	return fmt.Errorf("%s: %w", d.path, errBusy)
+	_, r.Diff, err = c.converge(ctx, d, func() ([]change, error) { return d.planRemoval(r) })
+	return err
 }
 
-// planRemoval says what is to be changed for no network to list the plugin, and what of that cannot be. It notes
-// where entries are.
+// planRemoval returns the changes that remove every entry, and an error for those that cannot be removed. It adds the
+// files with an entry to r.
 func (d *directory) planRemoval(r *Removal) (changes []change, err error) {
 	files, err := d.load()
 	if err != nil {
@@ -91,64 +129,73 @@ func (d *directory) planRemoval(r *Removal) (changes []change, err error) {
 	}
 	var problems []error
 	for _, f := range files {
-		more, err := d.planTakeOut(files, f, r)
+		more, err := d.planUnchain(files, f, r)
 		changes = append(changes, more...)
 		problems = append(problems, err)
 	}
 	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
 		for _, p := range d.ourDropIns(e.Name()) {
-			r.note(Removed{File: filepath.Join(d.path, e.Name(), p.Name), Network: e.Name()})
+			r.add(Removed{File: filepath.Join(d.path, e.Name(), p.Name), Network: e.Name()})
 		}
 		changes = append(changes, d.planRemoveDropIns(e.Name())...)
 	}
 	return changes, errors.Join(problems...)
 }
 
-func (r *Removal) note(file Removed) {
+func (r *Removal) add(file Removed) {
 	if !slices.Contains(r.Files, file) {
 		r.Files = append(r.Files, file)
 	}
 }
 
-// planTakeOut plans that a file has no entry of ours any more. If it has taken the place of a file that holds a
-// single plugin, and that is still all that is in it, the old file comes back.
-func (d *directory) planTakeOut(files []file, f file, r *Removal) ([]change, error) {
+func (r *Removal) warn(text string) {
+	if !slices.Contains(r.Warnings, text) {
+		r.Warnings = append(r.Warnings, text)
+	}
+}
+
+// planUnchain plans to remove the entry from a file. A conflist that replaced a file with a single plugin is removed and
+// that file restored, unless the conflist has changed otherwise.
+func (d *directory) planUnchain(files []file, f file, r *Removal) ([]change, error) {
 	switch {
 	case f.Err != nil:
-		return nil, f.unread()
-	case !f.IsList() || !f.lists():
+		return nil, f.checkUnreadable()
+	case !f.IsList() || !f.listsPlugin():
 		return nil, nil
 	}
-	r.note(Removed{File: filepath.Join(d.path, f.Name), Network: f.List.Name})
+	r.add(Removed{File: filepath.Join(d.path, f.Name), Network: f.List.Name})
 	for _, name := range confNames(f.Name) {
 		i := indexOf(files, name)
 		saved, err := d.read(name + savedSuffix)
-		gone := d.planAside(f, "")
+		removal := d.planMove(f, "")
 		switch {
-		case i >= 0 && restores(f, files[i].Data): // by an installer that was killed
-			return []change{gone}, nil
+		case i >= 0 && isUnchangedConversion(f, files[i].Data): // restored by an uninstall that was killed
+			return []change{removal}, nil
 		case err != nil:
-		case i < 0 && restores(f, saved.data):
-			gone.diff = unified(filepath.Join(d.path, f.Name), filepath.Join(d.path, name), string(f.Data), string(saved.data))
-			back := change{apply: func(context.Context) error { return d.place(name+savedSuffix, name) }}
-			return []change{back, gone}, nil
+		case i < 0 && isUnchangedConversion(f, saved.data):
+			removal.diff = unified(filepath.Join(d.path, f.Name), filepath.Join(d.path, name), f.Data, saved.data)
+			restore := change{apply: func() error { return d.renameNew(name+savedSuffix, name) }}
+			return []change{restore, removal}, nil
 		default:
-			r.Warnings = append(r.Warnings, fmt.Sprintf("%s is left: it is what %s was before halfclose was installed, and the network has changed since",
+			r.warn(fmt.Sprintf("%s stays: it is %s as of the installation, and the network has changed since",
 				filepath.Join(d.path, name+savedSuffix), name))
 		}
 	}
-	return d.planEdit(f, remove)
+	return d.planEdit(f, removeEntry)
 }
 
-// unread says what is wrong with a file that no runtime can load, if it may hold an entry of ours.
-func (f file) unread() error {
+// checkUnreadable returns an error for a file that no runtime can load and that may hold an entry of ours.
+func (f file) checkUnreadable() error {
 	errno, failed := errors.AsType[unix.Errno](f.Err)
 	switch {
-	case failed && !errors.Is(errno, fs.ErrNotExist) && errno != unix.ELOOP: // a link that leads nowhere is no network
+	case failed && !errors.Is(errno, fs.ErrNotExist) && errno != unix.ELOOP: // a dangling symbolic link is no network
 		return fmt.Errorf("%s may list halfclose, and cannot be read: %w", f.Name, f.Err)
 	case !bytes.Contains(f.Data, []byte(`"`+spec.PluginType+`"`)):
 		return nil
-	case f.fresh:
+	case f.recent:
 		return fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, errBusy)
 	}
 	return fmt.Errorf("%s cannot be loaded (%w), and names halfclose: repair or remove it", f.Name, f.Err)

@@ -4,6 +4,7 @@
 package install
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -19,40 +20,40 @@ import (
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 )
 
-func TestUninstallTakesTheEntryOutOfEveryNetwork(t *testing.T) {
+func TestUninstallRemovesTheEntryFromEveryNetwork(t *testing.T) {
 	renewed := strings.Replace(bridgeConfList, "1400", "9000", 1)
 	for name, tt := range map[string]struct {
 		files   map[string]string
-		changed map[string]string // against files; empty is gone
+		changed map[string]string // compared with files; "" is removed
 		removed []string
-		warns   string
+		warning string
 	}{
 		"none at all":    {files: map[string]string{"10-pods.conflist": bridgeList, "20.conf": bridgeConf, "30.conflist": halfWritten}},
 		"one of several": {files: map[string]string{"10-pods.conflist": otherList, "20-b.conflist": bridgeAndOurs}, changed: map[string]string{"20-b.conflist": bridgeList}, removed: []string{"20-b.conflist pods"}},
-		"in a file of its own": {
+		"in drop-ins": {
 			files:   map[string]string{"10-pods.conflist": bridgeAndOurs, "x/halfclose.conf": oursDropIn, "y/a.conf": oursDropIn, "y/b.conf": bridgeConf},
 			changed: map[string]string{"10-pods.conflist": bridgeList, "x/halfclose.conf": "", "x": "", "y/a.conf": ""},
 			removed: []string{"10-pods.conflist pods", "x/halfclose.conf x", "y/a.conf y"},
 		},
-		"a list in the place of a file": {
+		"a list that replaced a file": {
 			files:   map[string]string{"10-a.conflist": bridgeConfList, "10-a.conf.halfclose": bridgeConf},
 			changed: map[string]string{"10-a.conflist": "", "10-a.conf.halfclose": "", "10-a.conf": bridgeConf},
 			removed: []string{"10-a.conflist single"},
 		},
-		"one that says something else by now": {
+		"a list that replaced a file and has changed": {
 			files:   map[string]string{"10-a.conflist": renewed, "10-a.conf.halfclose": bridgeConf},
-			changed: map[string]string{"10-a.conflist": strings.Replace(renewed, ",\n    "+ourLine, "", 1)},
+			changed: map[string]string{"10-a.conflist": strings.Replace(renewed, ",\n    "+ourEntry, "", 1)},
 			removed: []string{"10-a.conflist single"},
-			warns:   "10-a.conf.halfclose is left",
+			warning: "10-a.conf.halfclose stays",
 		},
-		"one that another has chained a plugin to": {
+		"a list that replaced a file and has another plugin": {
 			files: map[string]string{
-				"10-a.conflist":       strings.Replace(bridgeConfList, ourLine, "{\"type\": \"istio-cni\"},\n    "+ourLine, 1),
+				"10-a.conflist":       strings.Replace(bridgeConfList, ourEntry, "{\"type\": \"istio-cni\"},\n    "+ourEntry, 1),
 				"10-a.json.halfclose": bridgeConf,
 			},
-			changed: map[string]string{"10-a.conflist": strings.Replace(bridgeConfList, ourLine, `{"type": "istio-cni"}`, 1)},
+			changed: map[string]string{"10-a.conflist": strings.Replace(bridgeConfList, ourEntry, `{"type": "istio-cni"}`, 1)},
 			removed: []string{"10-a.conflist single"},
-			warns:   "10-a.json.halfclose is left",
+			warning: "10-a.json.halfclose stays",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +61,7 @@ func TestUninstallTakesTheEntryOutOfEveryNetwork(t *testing.T) {
 			before := n.files(t)
 			dry := n.config
 			dry.DryRun = true
-			plan, err := Uninstall(t.Context(), dry, true)
+			plan, err := Uninstall(t.Context(), dry, RemovePrograms)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,10 +79,10 @@ func TestUninstallTakesTheEntryOutOfEveryNetwork(t *testing.T) {
 				t.Errorf("removed (-want +got)\n%s", diff)
 			}
 			if !cmp.Equal(r.Files, plan.Files) || (plan.Diff == "") != (len(tt.changed) == 0) {
-				t.Errorf("a dry run said %+v, and it was %+v", plan, r)
+				t.Errorf("a dry run returned %+v, and the run %+v", plan, r)
 			}
-			if warned := strings.Join(r.Warnings, "\n"); !strings.Contains(warned, tt.warns) || (warned == "") != (tt.warns == "") {
-				t.Errorf("warnings %q, want %q", warned, tt.warns)
+			if warned := strings.Join(r.Warnings, "\n"); !strings.Contains(warned, tt.warning) || (warned == "") != (tt.warning == "") {
+				t.Errorf("warnings %q, want %q", warned, tt.warning)
 			}
 			after := maps.Clone(before)
 			for file, data := range tt.changed {
@@ -91,7 +92,7 @@ func TestUninstallTakesTheEntryOutOfEveryNetwork(t *testing.T) {
 			}
 			n.want(t, after)
 			if r := n.uninstall(t); len(r.Files) > 0 || r.Plugin.Changed {
-				t.Errorf("the second time: %+v", r)
+				t.Errorf("the second run: %+v", r)
 			}
 			n.want(t, after)
 		})
@@ -106,13 +107,13 @@ func TestUninstallUndoesInstall(t *testing.T) {
 		n.install(t)
 		n.uninstall(t)
 		n.want(t, files)
-		if !n.runnable(t) {
-			t.Error("the binary is gone, which runtimes still call for pods that they made while it was listed")
+		if !n.isInstalled(t) {
+			t.Error("the plugin is gone, which runtimes still call for existing pods")
 		}
 	}
 }
 
-func TestUninstallGoesOnPastWhatItCannotChange(t *testing.T) {
+func TestUninstallContinuesPastAFileThatItCannotChange(t *testing.T) {
 	alone := `{"cniVersion":"1.0.0","name":"alone","plugins":[{"type":"halfclose"}]}`
 	broken := `{"cniVersion":"1.0.0","name":"b","plugins":[{"type":"halfclose"}`
 	n := newNode(t, map[string]string{"10-alone.conflist": alone, "20-pods.conflist": bridgeAndOurs, "30-broken.conflist": broken})
@@ -122,25 +123,25 @@ func TestUninstallGoesOnPastWhatItCannotChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(n.config.BinDir, spec.PluginType), "")
-	_, err := Uninstall(t.Context(), n.config, true)
-	for _, says := range []string{
-		"10-alone.conflist: it lists no plugin but halfclose", "30-broken.conflist cannot be loaded", "40-link.conflist is a symbolic link",
+	_, err := Uninstall(t.Context(), n.config, RemovePrograms)
+	for _, want := range []string{
+		"10-alone.conflist: it lists no plugin except halfclose", "30-broken.conflist cannot be loaded", "40-link.conflist is a symbolic link",
 	} {
-		if err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("got %v, want %q in it", err, says)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q in it", err, want)
 		}
 	}
 	n.want(t, map[string]string{
 		"10-alone.conflist": alone, "20-pods.conflist": bridgeList, "30-broken.conflist": broken, "40-link.conflist": bridgeAndOurs,
 	})
 	if _, err := os.Stat(filepath.Join(n.config.BinDir, spec.PluginType)); err != nil {
-		t.Errorf("the binary that is still listed: %v", err)
+		t.Errorf("the plugin, which is still listed: %v", err)
 	}
 }
 
-func TestUninstallSaysWhatItCouldNotRead(t *testing.T) {
+func TestUninstallReportsAFileThatItCannotRead(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
-	all := filepath.Dir(filepath.Dir(n.config.ConfDir)) // which is root's alone
+	all := filepath.Dir(filepath.Dir(n.config.ConfDir)) // which only root can enter
 	if err := errors.Join(os.Chmod(all, 0o755), os.Chmod(n.path("10-pods.conflist"), 0)); err != nil {
 		t.Fatal(err)
 	}
@@ -148,22 +149,22 @@ func TestUninstallSaysWhatItCouldNotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	asNobody(t, func() { _, err = Uninstall(t.Context(), n.config, false) })
+	asNobody(t, func() { _, err = Uninstall(t.Context(), n.config, KeepPrograms) })
 	if !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "10-pods.conflist may list halfclose, and cannot be read") {
 		t.Errorf("got %v", err)
 	}
 	if err != nil && strings.Contains(err.Error(), "dangling") {
-		t.Errorf("it complains of a link that leads nowhere, too: %v", err)
+		t.Errorf("it reports the dangling link too: %v", err)
 	}
 }
 
-// asNobody runs f as a user who may read what everybody may. It takes root, who may become one.
+// asNobody runs f as an unprivileged user, which requires root.
 func asNobody(t *testing.T, f func()) {
 	t.Helper()
 	const nobody = 65534
 	ran := make(chan bool)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the function
+		runtime.LockOSThread() // not unlocked: the thread exits with the goroutine
 		_, _ = unix.SetfsuidRetUid(nobody)
 		now, _ := unix.SetfsuidRetUid(-1)
 		if now == nobody {
@@ -172,23 +173,64 @@ func asNobody(t *testing.T, f func()) {
 		ran <- now == nobody
 	}()
 	if !<-ran {
-		nstest.NeedPrivilege(t, "become nobody", unix.EPERM)
+		nstest.NeedPrivilege(t, "become an unprivileged user", unix.EPERM)
 	}
 }
 
-func TestTheProgramsGoLastAndWhenAskedTo(t *testing.T) {
+func TestTheProgramsAreRemovedLastAndOnRequest(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	n.install(t)
-	if r := n.uninstall(t); r.changed() || !n.runnable(t) || n.link(t) != n.config.Command {
-		t.Errorf("unasked: %+v", r)
+	if r := n.uninstall(t); r.changed() || !n.isInstalled(t) || n.link(t) != n.config.Command {
+		t.Errorf("without a request: %+v", r)
 	}
 	for _, want := range []bool{true, false} {
-		r, err := Uninstall(t.Context(), n.config, true)
-		if err != nil || r.Plugin.Changed != want || r.Reaper.Changed != want || n.runnable(t) || n.link(t) != "" {
+		r, err := Uninstall(t.Context(), n.config, RemovePrograms)
+		if err != nil || r.Plugin.Changed != want || r.Reaper.Changed != want || n.isInstalled(t) || n.link(t) != "" {
 			t.Errorf("got %+v, %v", r, err)
 		}
 	}
-	if r, err := Uninstall(t.Context(), Config{BinDir: "/none", ConfDir: "/none"}, true); err != nil || len(r.Files) > 0 || r.Plugin.Changed {
-		t.Errorf("where there is no directory: %+v, %v", r, err)
+	if r, err := Uninstall(t.Context(), Config{BinDir: "/none", ConfDir: "/none"}, RemovePrograms); err != nil || len(r.Files) > 0 || r.Plugin.Changed {
+		t.Errorf("without directories: %+v, %v", r, err)
+	}
+}
+
+func TestACachedConfigurationKeepsThePrograms(t *testing.T) {
+	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
+	n.install(t)
+	cache := filepath.Join(n.dir(), "results")
+	n.config.CacheDirs = []string{filepath.Join(n.dir(), "none"), cache}
+	put := func(file, id, config string) {
+		t.Helper()
+		data, err := json.Marshal(map[string]any{"kind": "cniCacheV1", "containerId": id, "config": []byte(config)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(cache, file), string(data))
+	}
+	put("other-a-eth0", "a", otherList)
+	put("pods-b-eth0", "b", bridgeAndOurs)
+	write(t, filepath.Join(cache, "pods-c-eth0"), "{")
+	for _, n.config.DryRun = range []bool{true, false} {
+		r, err := Uninstall(t.Context(), n.config, RemoveUnusedPrograms)
+		cached, ok := errors.AsType[*CachedError](err)
+		if !ok || len(cached.Attachments) != 1 || cached.Attachments[0].ContainerID != "b" || !strings.Contains(err.Error(), ": b: ") || !n.isInstalled(t) {
+			t.Errorf("got %v", err)
+		}
+		if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "pods-c-eth0") {
+			t.Errorf("warnings %q", r.Warnings)
+		}
+		n.want(t, map[string]string{"10-pods.conflist": bridgeAndOurs})
+	}
+	if err := os.Remove(filepath.Join(cache, "pods-b-eth0")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Uninstall(t.Context(), n.config, RemoveUnusedPrograms)
+	if err != nil || !r.Plugin.Changed || len(r.Warnings) != 1 || n.isInstalled(t) {
+		t.Errorf("with an unreadable file in the cache: %+v, %v", r, err)
+	}
+	n.install(t)
+	put("pods-b-eth0", "b", bridgeAndOurs)
+	if r, err := Uninstall(t.Context(), n.config, RemovePrograms); err != nil || !r.Plugin.Changed {
+		t.Errorf("forced: %+v, %v", r, err)
 	}
 }

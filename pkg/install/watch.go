@@ -11,76 +11,76 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// Event is something that Watch tells.
+// Event is what Watch reports.
 type Event struct {
 	Kind   Kind
-	Result Result // of Installed, PutBack and Contested
+	Result Result // of Installed, Restored and Contested
 	Err    error  // of Waiting, Failed and Polling
 }
 
-// Kind says what happened.
+// Kind is the kind of an event.
 type Kind uint8
 
 // The kinds of events.
 const (
-	Installed Kind = 1 + iota // the entry is there for the first time
-	PutBack                   // it, or a program, was gone, and is there again
-	Contested                 // it was put back again and again: somebody else takes it out each time
-	Calm                      // it was contested, and is no more
-	Waiting                   // there is no network yet
-	Failed                    // something keeps it from being there; it is tried again
-	Polling                   // changes of the directory are not announced: it is read every second
+	Installed   Kind = 1 + iota // the entry is present for the first time
+	Restored                    // the entry or a program was missing, and has been restored
+	Contested                   // another tool keeps removing the entry
+	Uncontested                 // it has stopped removing it
+	Waiting                     // there is no network yet
+	Failed                      // the entry cannot be put in place; the watch retries
+	Polling                     // the kernel reports no changes of the directories, which are read every second instead
 )
 
-// watchTimes are the times of a watch.
+// watchTimes are the intervals of a watch.
 type watchTimes struct {
-	settle  time.Duration // how long after a change nothing must change for it to be over
-	recheck time.Duration // how often it looks without an event
-	poll    time.Duration // how often where there are no events
-	busy    time.Duration // how soon it looks again at what somebody is writing
+	settle  time.Duration // a change is complete when nothing else changes for this long
+	recheck time.Duration // interval of checks without an event
+	poll    time.Duration // the same where the kernel reports no events
+	busy    time.Duration // delay of the next check while another process writes
 }
 
-func usualTimes() watchTimes {
+func defaultTimes() watchTimes {
 	return watchTimes{settle: 100 * time.Millisecond, recheck: 30 * time.Second, poll: time.Second, busy: 500 * time.Millisecond}
 }
 
-// Watch is Install, again and again until ctx ends: it waits for a network to appear, and puts the entry back
-// when another process rewrites the file or another file becomes the one that runtimes choose, and each program when
-// that is gone. It does not fight: the more often that was in vain, the longer it waits (see Contested). It
-// tells what happens, one event at a time, and each condition once.
+// Watch installs, and keeps the installation in place until ctx ends. It waits for the first network. It restores the
+// entry when another process rewrites the file or when runtimes choose another file, and a program that is removed. If
+// another tool keeps removing the entry, it backs off. It calls report for one event at a time, and once for each
+// condition.
 //
-// It ends with an error where a directory that is mounted, in a container, was deleted on the node: only a new mount
-// shows the one that is there now.
-func Watch(ctx context.Context, c Config, tell func(Event)) error {
-	w := watch{config: c, tell: tell, pace: newPace(), times: usualTimes()}
+// It returns an error if a directory that is mounted into a container has been deleted on the node, since only a new mount
+// shows the directory that replaced it.
+func Watch(ctx context.Context, c Config, report func(Event)) error {
+	w := watch{config: c, report: report, backoff: newBackoff(), times: defaultTimes()}
 	return w.run(ctx)
 }
 
 // watch is the state of a Watch.
 type watch struct {
 	config    Config
-	tell      func(Event)
-	pace      pace
+	report    func(Event)
+	backoff   backoff
 	times     watchTimes
 	installed bool
-	told      string // of what is wrong
-	busy      int    // how often in a row somebody was writing
-	ended     error  // why it can do no more
+	reported  string // the text of the last reported error, "" if it is over
+	busyCount int    // checks in a row that found another process writing
+	fatal     error  // why the watch cannot continue
 }
 
 func (w *watch) run(ctx context.Context) error {
 	f, err := newFollower(w.config)
 	if err != nil {
-		w.tell(Event{Kind: Polling, Err: err})
+		w.report(Event{Kind: Polling, Err: err})
 		f = &follower{}
 	}
 	defer f.close()
 	for {
-		// Followed first and read then: what changes in between is announced.
+		// First follow, then read: a change in between causes an event.
 		followed := f.follow()
-		wait := w.look(ctx, time.Now())
-		if w.ended != nil {
-			return w.ended
+		wait := w.check(ctx, time.Now())
+		if w.fatal != nil {
+			return w.fatal
 		}
 		if !followed {
 			wait = min(wait, w.times.poll)
@@ -91,14 +91,14 @@ func (w *watch) run(ctx context.Context) error {
 	}
 }
 
-// look sees to it that all is as it should be, and returns how soon to look again at the latest.
-func (w *watch) look(ctx context.Context, now time.Time) time.Duration {
+// check installs what is missing, and returns the maximum delay of the next check.
+func (w *watch) check(ctx context.Context, now time.Time) time.Duration {
 	programs, err := w.config.putPrograms(ctx, w.installed)
 	if err != nil {
 		return w.failed(ctx, err)
 	}
 	if w.installed && programs.changed() {
-		w.tell(Event{Kind: PutBack, Result: Result{Programs: programs}})
+		w.report(Event{Kind: Restored, Result: Result{Programs: programs}})
 		programs = w.config.programs()
 	}
 	if w.installed {
@@ -109,76 +109,112 @@ func (w *watch) look(ctx context.Context, now time.Time) time.Duration {
 			return w.failed(ctx, err)
 		}
 		if !r.Changed {
-			return w.fine(now)
+			return w.succeeded(now)
 		}
-		if at := w.pace.next(now); at.After(now) {
+		if at := w.backoff.next(now); at.After(now) {
 			return min(at.Sub(now), w.times.recheck)
 		}
 	}
 	r, err := w.config.chain(ctx)
 	r = w.config.complete(r, programs)
 	switch {
-	case r.Changed && (w.installed || err != nil): // it was put back, or is gone again already
-		worse := w.pace.again(now)
-		w.tell(Event{Kind: w.kind(), Result: r})
-		if worse {
-			w.tell(Event{Kind: Contested, Result: r})
+	case r.Changed && (w.installed || err != nil): // with an error: it has been removed again
+		contested := w.backoff.restored(now)
+		kind := Installed
+		if w.installed {
+			kind = Restored
+		}
+		w.report(Event{Kind: kind, Result: r})
+		if contested {
+			w.report(Event{Kind: Contested, Result: r})
 		}
 		w.installed = true
 	case err == nil && !w.installed:
-		w.tell(Event{Kind: Installed, Result: r})
+		w.report(Event{Kind: Installed, Result: r})
 		w.installed = true
 	}
 	if err != nil {
 		return w.failed(ctx, err)
 	}
-	return w.fine(now)
+	return w.succeeded(now)
 }
 
-// kind is what it is to have written the entry.
-func (w *watch) kind() Kind {
-	if w.installed {
-		return PutBack
-	}
-	return Installed
-}
-
-// fine notes that the entry is there.
-func (w *watch) fine(now time.Time) time.Duration {
-	w.told, w.busy = "", 0
-	if w.pace.rested(now) {
-		if w.pace.times >= contested {
-			w.tell(Event{Kind: Calm})
+// succeeded records that the entry is present.
+func (w *watch) succeeded(now time.Time) time.Duration {
+	w.reported, w.busyCount = "", 0
+	if w.backoff.isOver(now) {
+		if w.backoff.count >= contestedCount {
+			w.report(Event{Kind: Uncontested})
 		}
-		w.pace.times = 0
+		w.backoff.count = 0
 	}
 	return w.times.recheck
 }
 
-// busyOften is how often in a row somebody may be writing before that is told.
-const busyOften = 10
+// maxUnreportedBusy is how many checks in a row may find another process writing before the watch reports it.
+const maxUnreportedBusy = 9
 
-// failed tells what is wrong, unless it is what was told last.
+// failed reports an error, unless it is the last one that was reported.
 func (w *watch) failed(ctx context.Context, err error) time.Duration {
 	if ctx.Err() != nil {
 		return w.times.recheck
 	}
-	kind, again := Failed, w.times.recheck
+	kind, next := Failed, w.times.recheck
 	switch {
 	case errors.Is(err, hostfs.ErrDeleted):
-		w.ended = err
+		w.fatal = err
 		return 0
 	case errors.Is(err, errBusy):
-		again = w.times.busy
-		if w.busy++; w.busy < busyOften {
-			return again
+		next = w.times.busy
+		if w.busyCount++; w.busyCount <= maxUnreportedBusy {
+			return next
 		}
 	case errors.Is(err, ErrNoNetwork):
 		kind = Waiting
 	}
-	if err.Error() != w.told {
-		w.told = err.Error()
-		w.tell(Event{Kind: kind, Err: err})
+	if err.Error() != w.reported {
+		w.reported = err.Error()
+		w.report(Event{Kind: kind, Err: err})
 	}
-	return again
+	return next
 }
+
+// backoff delays the restoration of an entry that another tool keeps removing: the first time it is immediate, then the
+// delay doubles up to the maximum. It is reset when the entry has stayed for the reset time.
+type backoff struct {
+	initial, maximum, reset time.Duration
+	last                    time.Time // of the last restoration
+	count                   int       // restorations since the last reset
+}
+
+// contestedCount is how many restorations in a row are reported as a conflict.
+const contestedCount = 3
+
+func newBackoff() backoff {
+	return backoff{initial: time.Second, maximum: 5 * time.Minute, reset: 10 * time.Minute}
+}
+
+// next returns when an entry that is missing now may be restored.
+func (b *backoff) next(now time.Time) time.Time {
+	if b.isOver(now) {
+		b.count = 0
+	}
+	if b.count == 0 {
+		return now
+	}
+	delay := b.maximum
+	if doublings := b.count - 1; doublings < 20 {
+		delay = min(b.initial<<doublings, b.maximum)
+	}
+	return b.last.Add(delay)
+}
+
+// restored records a restoration, and reports whether it is the one from which on the entry is contested.
+func (b *backoff) restored(now time.Time) bool {
+	b.last = now
+	b.count++
+	return b.count == contestedCount
+}
+
+// isOver reports whether the entry, which is present, has stayed long enough.
+func (b *backoff) isOver(now time.Time) bool { return b.count > 0 && now.Sub(b.last) >= b.reset }

@@ -30,12 +30,12 @@ type watching struct {
 	stop   func()
 }
 
-func (n node) watch(t testing.TB, times watchTimes, p pace) *watching {
+func (n node) watch(t testing.TB, times watchTimes, b backoff) *watching {
 	t.Helper()
 	w := &watching{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	run := watch{config: n.config, times: times, pace: p, tell: func(e Event) {
+	run := watch{config: n.config, times: times, backoff: b, report: func(e Event) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.events = append(w.events, e)
@@ -51,7 +51,7 @@ func (n node) watch(t testing.TB, times watchTimes, p pace) *watching {
 	return w
 }
 
-// take returns the first event of a kind that was not taken yet, and takes all up to it.
+// take removes and returns the first event of a kind, with all events before it.
 func (w *watching) take(kind Kind) (Event, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,23 +84,23 @@ func (w *watching) kinds() (kinds []Kind) {
 	return kinds
 }
 
-func TestWatchPutsTheEntryBack(t *testing.T) {
+func TestWatchRestoresTheEntry(t *testing.T) {
 	n := newNode(t, nil)
-	w := n.watch(t, usualTimes(), newPace())
+	w := n.watch(t, defaultTimes(), newBackoff())
 	if e := w.wait(t, Waiting); !errors.Is(e.Err, ErrNoNetwork) {
-		t.Errorf("it waits for %v", e.Err)
+		t.Errorf("it waits because of %v", e.Err)
 	}
 	write(t, n.path("10-pods.conflist"), bridgeList)
 	if e := w.wait(t, Installed); e.Result.Network != "pods" {
 		t.Errorf("got %+v", e)
 	}
 	renameTo(t, n.path("10-pods.conflist"), foreignList)
-	w.wait(t, PutBack)
+	w.wait(t, Restored)
 	n.checkForeign(t, foreignList)
 
-	// A network that comes first is extended too; the one that was keeps its entry.
+	// A network that sorts before it is extended too. The other keeps its entry.
 	renameTo(t, n.path("05-other.conflist"), otherList)
-	w.wait(t, PutBack)
+	w.wait(t, Restored)
 	if network, plugins := n.chosen(t); network != "other" || !cmp.Equal([]string{"bridge", "tuning", "halfclose"}, plugins) {
 		t.Errorf("containerd loads %s with %v", network, plugins)
 	}
@@ -111,31 +111,31 @@ func TestWatchPutsTheEntryBack(t *testing.T) {
 	if err := os.Remove(filepath.Join(n.config.BinDir, spec.PluginType)); err != nil {
 		t.Fatal(err)
 	}
-	if e := w.wait(t, PutBack); !e.Result.Plugin.Changed || !n.runnable(t) {
+	if e := w.wait(t, Restored); !e.Result.Plugin.Changed || !n.isInstalled(t) {
 		t.Errorf("got %+v", e)
 	}
 	if err := os.Remove(filepath.Join(n.config.BinDir, launch.ReaperName)); err != nil {
 		t.Fatal(err)
 	}
-	if e := w.wait(t, PutBack); !e.Result.Reaper.Changed || e.Result.Plugin.Changed || n.link(t) != n.config.Command {
+	if e := w.wait(t, Restored); !e.Result.Reaper.Changed || e.Result.Plugin.Changed || n.link(t) != n.config.Command {
 		t.Errorf("got %+v", e)
 	}
 	w.stop()
 	if kinds := w.kinds(); len(kinds) > 0 {
-		t.Errorf("more was told: %v", kinds)
+		t.Errorf("it reports more: %v", kinds)
 	}
 }
 
-func TestWatchLeavesABinaryThatAnotherHasInstalled(t *testing.T) {
+func TestWatchKeepsAPluginThatAnotherInstallHasReplaced(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	w := n.watch(t, usualTimes(), newPace())
+	w := n.watch(t, defaultTimes(), newBackoff())
 	w.wait(t, Installed)
 	other := n
 	other.config.Plugin = filepath.Join(t.TempDir(), "newer")
 	write(t, other.config.Plugin, "a newer program")
 	other.install(t)
-	renameTo(t, n.path("10-pods.conflist"), foreignList) // it looks again
-	w.wait(t, PutBack)
+	renameTo(t, n.path("10-pods.conflist"), foreignList) // which causes a check
+	w.wait(t, Restored)
 	if data, err := os.ReadFile(filepath.Join(n.config.BinDir, spec.PluginType)); err != nil || string(data) != "a newer program" {
 		t.Errorf("got %q, %v", data, err)
 	}
@@ -143,24 +143,24 @@ func TestWatchLeavesABinaryThatAnotherHasInstalled(t *testing.T) {
 
 func TestWatchFollowsADirectoryThatIsReplaced(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	times := usualTimes()
+	times := defaultTimes()
 	times.poll = 20 * time.Millisecond
-	w := n.watch(t, times, newPace())
+	w := n.watch(t, times, newBackoff())
 	w.wait(t, Installed)
 	if err := os.RemoveAll(n.config.ConfDir); err != nil {
 		t.Fatal(err)
 	}
 	w.wait(t, Waiting)
 	write(t, n.path("20-other.conflist"), otherList)
-	w.wait(t, PutBack)
+	w.wait(t, Restored)
 	renameTo(t, n.path("20-other.conflist"), foreignList)
-	w.wait(t, PutBack)
+	w.wait(t, Restored)
 	n.checkFile(t, "20-other.conflist", foreignList)
 }
 
-// TestWatchEndsWhereItsDirectoryIsNotTheNodesAnyMore is about a container, in which a mount outlives what is mounted: started
-// again it has the directory that is there now.
-func TestWatchEndsWhereItsDirectoryIsNotTheNodesAnyMore(t *testing.T) {
+// TestWatchExitsIfItsMountedDirectoryIsDeletedOnTheNode is about a container, where the mount of a deleted directory stays. A
+// restarted container mounts the new one.
+func TestWatchExitsIfItsMountedDirectoryIsDeletedOnTheNode(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	inside := filepath.Join(t.TempDir(), "net.d")
 	if err := os.Mkdir(inside, 0o755); err != nil {
@@ -176,10 +176,10 @@ func TestWatchEndsWhereItsDirectoryIsNotTheNodesAnyMore(t *testing.T) {
 	})
 	outside := n.config.ConfDir
 	n.config.ConfDir = inside
-	ended := make(chan error, 1)
+	result := make(chan error, 1)
 	installed := make(chan struct{}, 1)
 	go func() {
-		ended <- Watch(t.Context(), n.config, func(e Event) {
+		result <- Watch(t.Context(), n.config, func(e Event) {
 			if e.Kind == Installed {
 				installed <- struct{}{}
 			}
@@ -189,25 +189,25 @@ func TestWatchEndsWhereItsDirectoryIsNotTheNodesAnyMore(t *testing.T) {
 	if err := errors.Join(os.RemoveAll(outside), os.Mkdir(outside, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; !errors.Is(err, hostfs.ErrDeleted) {
-		t.Errorf("it ends with %v", err)
+	if err := <-result; !errors.Is(err, hostfs.ErrDeleted) {
+		t.Errorf("it returns %v", err)
 	}
 }
 
-func TestWatchToleratesWhatIsHalfWritten(t *testing.T) {
+func TestWatchDoesNotTouchAPartlyWrittenFile(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	times := usualTimes()
+	times := defaultTimes()
 	times.busy = 20 * time.Millisecond
-	w := n.watch(t, times, newPace())
+	w := n.watch(t, times, newBackoff())
 	w.wait(t, Installed)
 	f, err := os.Create(n.path("10-pods.conflist"))
 	put(t, f, err, foreignList[:20])
-	if pause(t.Context(), 300*time.Millisecond); string(n.read(t)) != foreignList[:20] {
-		t.Errorf("what is half written was touched: %q", n.read(t))
+	if sleep(t.Context(), 300*time.Millisecond); string(n.read(t)) != foreignList[:20] {
+		t.Errorf("it was touched: %q", n.read(t))
 	}
 	put(t, f, nil, foreignList[20:])
 	f.Close()
-	w.wait(t, PutBack)
+	w.wait(t, Restored)
 	n.checkForeign(t, foreignList)
 }
 
@@ -220,75 +220,75 @@ func (n node) read(t testing.TB) []byte {
 	return data
 }
 
-func TestWatchDoesNotFight(t *testing.T) {
+func TestWatchBacksOff(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	times := watchTimes{settle: time.Millisecond, recheck: 20 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
-	w := n.watch(t, times, pace{first: 10 * time.Millisecond, longest: 200 * time.Millisecond, calm: 500 * time.Millisecond})
+	w := n.watch(t, times, backoff{initial: 10 * time.Millisecond, maximum: 200 * time.Millisecond, reset: 500 * time.Millisecond})
 	w.wait(t, Installed)
 
-	// Another installer takes the entry out whenever it is there, for two seconds.
-	taken := 0
+	// For two seconds another tool removes the entry whenever it is present.
+	removed := 0
 	began := time.Now()
 	for time.Since(began) < 2*time.Second {
 		if strings.Contains(string(n.read(t)), "halfclose") {
 			renameTo(t, n.path("10-pods.conflist"), bridgeList)
-			taken++
+			removed++
 		}
-		pause(t.Context(), time.Millisecond)
+		sleep(t.Context(), time.Millisecond)
 	}
 	w.wait(t, Contested)
 	// 0, 10, 20, 40, 80, 160 ms and then every 200 ms, at most.
-	if taken < 6 || taken > 18 {
-		t.Errorf("it was taken out %d times in two seconds", taken)
+	if removed < 6 || removed > 18 {
+		t.Errorf("it was removed %d times in two seconds", removed)
 	}
-	w.wait(t, Calm)
+	w.wait(t, Uncontested)
 	n.checkForeign(t, bridgeList)
 	if _, plugins := n.chosen(t); count(plugins) != 1 {
-		t.Errorf("in the end containerd loads %v", plugins)
+		t.Errorf("containerd finally loads %v", plugins)
 	}
 	w.stop()
 	for _, kind := range w.kinds() {
 		if kind == Contested {
-			t.Error("it was said to be contested more than once")
+			t.Error("it was reported as contested more than once")
 		}
 	}
 }
 
-func TestTwoWatchesThatWantOtherThingsDoNotFight(t *testing.T) {
+func TestTwoWatchesWithDifferentEntriesBackOff(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	other := n
 	other.config.Entry = entry(t, `{"mode": "off"}`)
 	times := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
-	p := pace{first: 10 * time.Millisecond, longest: 200 * time.Millisecond, calm: time.Hour}
+	p := backoff{initial: 10 * time.Millisecond, maximum: 200 * time.Millisecond, reset: time.Hour}
 	both := []*watching{n.watch(t, times, p), other.watch(t, times, p)}
-	pause(t.Context(), 1500*time.Millisecond)
+	sleep(t.Context(), 1500*time.Millisecond)
 	for _, w := range both {
 		w.stop()
-		told := map[Kind]int{}
+		reported := map[Kind]int{}
 		for _, kind := range w.kinds() {
-			told[kind]++
+			reported[kind]++
 		}
-		if told[Installed] != 1 || told[Contested] != 1 || told[PutBack] < 3 || told[PutBack] > 15 {
-			t.Errorf("it told %v of each kind", told)
+		if reported[Installed] != 1 || reported[Contested] != 1 || reported[Restored] < 3 || reported[Restored] > 15 {
+			t.Errorf("it reported %v of each kind", reported)
 		}
 	}
 	n.checkForeign(t, bridgeList)
 	if _, plugins := n.chosen(t); count(plugins) != 1 {
-		t.Errorf("in the end containerd loads %v", plugins)
+		t.Errorf("containerd finally loads %v", plugins)
 	}
 }
 
-func TestWatchWritesNothingWhereNothingIsToBeChanged(t *testing.T) {
+func TestWatchWritesNothingIfTheEntryIsPresent(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	times := watchTimes{settle: time.Millisecond, recheck: time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
-	w := n.watch(t, times, newPace())
+	w := n.watch(t, times, newBackoff())
 	w.wait(t, Installed)
-	// Another tool orders the keys and writes the file in its own way; what it says is the same.
+	// Another tool writes the same content with another order of keys.
 	const reordered = `{"plugins":[{"type":"bridge"},{"type":"halfclose","capabilities":{"io.kubernetes.cri.pod-annotations":true},"mode":"observe"}],"name":"pods","cniVersion":"1.0.0"}`
 	renameTo(t, n.path("10-pods.conflist"), reordered)
 	before := stat(t, n.path("10-pods.conflist"))
 	dir := stat(t, n.config.ConfDir)
-	pause(t.Context(), 300*time.Millisecond)
+	sleep(t.Context(), 300*time.Millisecond)
 	w.stop()
 	after := stat(t, n.path("10-pods.conflist"))
 	if kinds := w.kinds(); len(kinds) > 0 || after.Ino != before.Ino || after.Mtim != before.Mtim || stat(t, n.config.ConfDir).Mtim != dir.Mtim {
@@ -296,16 +296,16 @@ func TestWatchWritesNothingWhereNothingIsToBeChanged(t *testing.T) {
 	}
 }
 
-func TestWatchSaysOnceWhatIsWrong(t *testing.T) {
+func TestWatchReportsAnErrorOnce(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": strings.Replace(bridgeList, "1.0.0", "0.1.0", 1)})
 	times := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
-	w := n.watch(t, times, newPace())
+	w := n.watch(t, times, newBackoff())
 	if e := w.wait(t, Failed); e.Err == nil || !strings.Contains(e.Err.Error(), "cniVersion") {
 		t.Errorf("got %+v", e)
 	}
-	pause(t.Context(), 100*time.Millisecond)
+	sleep(t.Context(), 100*time.Millisecond)
 	if kinds := w.kinds(); len(kinds) > 0 {
-		t.Errorf("it was said again: %v", kinds)
+		t.Errorf("it was reported again: %v", kinds)
 	}
 	renameTo(t, n.path("10-pods.conflist"), bridgeList)
 	w.wait(t, Installed)
