@@ -45,7 +45,7 @@ type request struct {
 }
 
 // measureAPI sends requests to the real reaper on a full node.
-func measureAPI(ctx context.Context, o options, nd *node) (_ *API, err error) {
+func measureAPI(ctx context.Context, o options, nd *netnsSet) (_ *API, err error) {
 	rounds, namespaces := 40, 250
 	if o.short {
 		rounds, namespaces = 4, len(nd.names)-disturbed
@@ -82,7 +82,7 @@ func measureAPI(ctx context.Context, o options, nd *node) (_ *API, err error) {
 }
 
 // requests returns the measured requests, and the loop that an operator without halfclose would run.
-func requests(o options, store *state.Store, nd *node) []request {
+func requests(o options, store *state.Store, nd *netnsSet) []request {
 	client := overSocket(store.SocketPath())
 	get := func(path string) func(context.Context) (int64, error) {
 		return func(ctx context.Context) (int64, error) { return fetch(ctx, client, path) }

@@ -78,7 +78,7 @@ func measureAsk(ctx context.Context, o options) (_ *Ask, err error) {
 	if o.short {
 		rounds, namespaces, many = 2, 8, 64
 	}
-	nd, err := newNode("ask-", 1+namespaces, false)
+	nd, err := newNetnsSet("ask-", 1+namespaces, false)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func askRows(namespaces int, costs map[string][]cost) []AskRow {
 }
 
 // crowd finds the sockets in CLOSE_WAIT and their descriptors.
-func (n *node) crowd(targets []finder.Netns) (*crowd, error) {
+func (n *netnsSet) crowd(targets []finder.Netns) (*crowd, error) {
 	c := &crowd{namespaces: len(targets)}
 	for _, t := range targets {
 		err := dump(t, inetdiag.Filter{States: 1 << inetdiag.CloseWait, Info: true}, func(s *inetdiag.Socket) {

@@ -34,7 +34,7 @@ func (o options) burstGrace() time.Duration {
 }
 
 // measureBurst half-closes very many connections as fast as it can with each finder.
-func measureBurst(ctx context.Context, o options, nd *node) (rows []BurstRow, err error) {
+func measureBurst(ctx context.Context, o options, nd *netnsSet) (rows []BurstRow, err error) {
 	namespaces, each := 125, sockets{Established: 200}
 	if o.short {
 		namespaces, each = 2, sockets{Established: 20}
@@ -55,7 +55,7 @@ func measureBurst(ctx context.Context, o options, nd *node) (rows []BurstRow, er
 	return rows, nil
 }
 
-func burst(ctx context.Context, o options, nd *node, finder string, namespaces, n int) (row *BurstRow, err error) {
+func burst(ctx context.Context, o options, nd *netnsSet, finder string, namespaces, n int) (row *BurstRow, err error) {
 	store, grace := state.New(filepath.Join(runDir, "burst-"+finder)), o.burstGrace()
 	p := policy.Default()
 	p.Mode = policy.Observe

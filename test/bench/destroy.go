@@ -72,10 +72,10 @@ func measureDestroy(ctx context.Context, o options) (_ []DestroyRow, err error) 
 		total += w.share
 	}
 	own := true
-	nd, err := newNode("destroy-", total, own)
+	nd, err := newNetnsSet("destroy-", total, own)
 	if errors.Is(err, errNoChildTables) {
 		own = false
-		nd, err = newNode("destroy-", total, own)
+		nd, err = newNetnsSet("destroy-", total, own)
 	}
 	if err != nil {
 		return nil, err
@@ -116,6 +116,22 @@ func pause(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	case <-time.After(d):
 		return nil
+	}
+}
+
+// poll calls cond at this interval until it returns true or an error.
+func poll(ctx context.Context, timeout, interval time.Duration, what string, cond func() (bool, error)) error {
+	for end := time.Now().Add(timeout); ; {
+		done, err := cond()
+		if done || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("not within %v: %s", timeout, what)
+		}
+		if err := pause(ctx, interval); err != nil {
+			return err
+		}
 	}
 }
 

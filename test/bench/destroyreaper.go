@@ -89,26 +89,20 @@ func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost,
 // awaitDestroyed waits until a reaper has destroyed as many sockets. It asks when they should be due and gone
 // for the first time, and rarely after that, since an answer costs the reaper's CPU time too.
 func awaitDestroyed(ctx context.Context, r *reaper.Reaper, want uint64) error {
-	wait := destroyGrace + time.Second
-	for end := time.Now().Add(patience); ; wait = time.Second / 2 {
-		if err := pause(ctx, wait); err != nil {
-			return fmt.Errorf("destroy sockets: %w", err)
-		}
+	if err := pause(ctx, destroyGrace+time.Second); err != nil {
+		return err
+	}
+	return poll(ctx, patience, time.Second/2, fmt.Sprintf("%d sockets are destroyed", want), func() (bool, error) {
 		status, err := r.Status(ctx)
 		if err != nil {
-			return err
+			return false, err
 		}
 		c := status.Counts
-		if time.Now().After(end) {
-			return fmt.Errorf("not within %v: %d sockets are destroyed; counts are %+v, candidates %v", patience, want, c, status.Candidates)
-		}
 		if c.Gone != 0 || len(c.Errors) > 0 || c.Destroyed[inetdiag.FinWait2] != 0 {
-			return fmt.Errorf("the reaper counts %+v, want only sockets in CLOSE_WAIT destroyed", c)
+			return false, fmt.Errorf("the reaper counts %+v, want only sockets in CLOSE_WAIT destroyed", c)
 		}
-		if c.Destroyed[inetdiag.CloseWait] == want {
-			return nil
-		}
-	}
+		return c.Destroyed[inetdiag.CloseWait] == want, nil
+	})
 }
 
 // profile starts a CPU profile, written to the first file of this name and a number that is not there yet.

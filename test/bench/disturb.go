@@ -36,7 +36,7 @@ const dueGrace = 8 * time.Second
 
 // measureDisturbed lets sockets in namespaces from the first on become due, while nobody asks the reaper
 // anything and while somebody asks all the time.
-func measureDisturbed(ctx context.Context, store *state.Store, nd *node, first int) ([]LatenessRow, error) {
+func measureDisturbed(ctx context.Context, store *state.Store, nd *netnsSet, first int) ([]LatenessRow, error) {
 	var rows []LatenessRow
 	client := admin.NewClient(store.SocketPath())
 	http := overSocket(store.SocketPath())
@@ -78,7 +78,7 @@ func measureDisturbed(ctx context.Context, store *state.Store, nd *node, first i
 
 // becomeDue makes sockets that leak, waits until the reaper has destroyed all of them, and returns how late
 // it was with each.
-func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd *node, first int) ([]time.Duration, error) {
+func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd *netnsSet, first int) ([]time.Duration, error) {
 	before, err := client.History(ctx, api.HistoryQuery{})
 	if err != nil {
 		return nil, err
@@ -92,23 +92,16 @@ func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd
 		return nil, err
 	}
 	want := disturbed * leak().Closed
-	for end := time.Now().Add(patience); ; {
+	var late []time.Duration
+	err = poll(ctx, patience, time.Second, fmt.Sprintf("%d sockets are destroyed", want), func() (bool, error) {
 		page, err := client.History(ctx, api.HistoryQuery{History: before.History, After: before.Last})
-		if err != nil {
-			return nil, err
+		if err != nil || len(page.Entries) != want {
+			return false, err
 		}
-		if len(page.Entries) == want {
-			var late []time.Duration
-			for _, e := range page.Entries {
-				late = append(late, time.Duration(e.Late))
-			}
-			return late, nil
+		for _, e := range page.Entries {
+			late = append(late, time.Duration(e.Late))
 		}
-		if time.Now().After(end) {
-			return nil, fmt.Errorf("not within %v: %d of %d sockets are destroyed", patience, len(page.Entries), want)
-		}
-		if err := pause(ctx, time.Second); err != nil {
-			return nil, err
-		}
-	}
+		return true, nil
+	})
+	return late, err
 }

@@ -69,7 +69,7 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 	if own {
 		prefix = "own-"
 	}
-	nd, err := newNode(prefix, full, own)
+	nd, err := newNetnsSet(prefix, full, own)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 }
 
 // measureBPF measures what the bpf finder is for, beside the other.
-func measureBPF(ctx context.Context, o options, want map[string]bool, nd *node, r *report) (err error) {
+func measureBPF(ctx context.Context, o options, want map[string]bool, nd *netnsSet, r *report) (err error) {
 	if want["steady"] {
 		if r.Steady, err = measureSteady(ctx, o, nd); err != nil {
 			return fmt.Errorf("measure what a quiet node costs: %w", err)
@@ -138,7 +138,7 @@ func tables(own bool) string {
 
 // measureFind measures finding nothing in all namespaces of a node, and then finding what is in more and
 // more of them.
-func measureFind(ctx context.Context, o options, nd *node, own bool) ([]FindRow, error) {
+func measureFind(ctx context.Context, o options, nd *netnsSet, own bool) ([]FindRow, error) {
 	loop := way{"nsenter ss loop", children, findByLoop}
 	library := way{"SocketDiagTCPInfo, both families", self, findByLibrary}
 	families := way{"halfclose, family by family", self, findByFamily}
@@ -165,7 +165,7 @@ func measureFind(ctx context.Context, o options, nd *node, own bool) ([]FindRow,
 }
 
 // compareWatching is compare with the ways of the bpf finder besides, whose programs watch the same namespaces.
-func compareWatching(ctx context.Context, o options, nd *node, size int, own bool, s sockets, ways ...way) (_ []FindRow, err error) {
+func compareWatching(ctx context.Context, o options, nd *netnsSet, size int, own bool, s sockets, ways ...way) (_ []FindRow, err error) {
 	p, err := watching(nd.targets[:size])
 	if err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func compareWatching(ctx context.Context, o options, nd *node, size int, own boo
 
 // compare measures several ways in turn, in the first so many namespaces of a node. The first way is what the
 // others are compared with.
-func compare(ctx context.Context, o options, nd *node, size int, own bool, s sockets, ways ...way) ([]FindRow, error) {
+func compare(ctx context.Context, o options, nd *netnsSet, size int, own bool, s sockets, ways ...way) ([]FindRow, error) {
 	rounds := 5
 	switch {
 	case o.short:

@@ -9,20 +9,15 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime"
 	"time"
 
-	"github.com/vishvananda/netns"
-
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/test/node"
 )
 
 // holdCommand is the argument that makes this program a holder: a process that owns sockets in several
 // namespaces, because one process alone may not have as many as a full node has.
 const holdCommand = "hold"
-
-// netnsDir is where netns.NewNamed and ip-netns(8) put namespaces.
-const netnsDir = "/run/netns"
 
 // order asks a holder for namespaces, made if they are not there yet, with these sockets in each and no
 // others of the holder's.
@@ -89,23 +84,14 @@ func (o order) carryOut(held map[string][]int) error {
 
 // at is the namespace of a name, its identity left out.
 func at(name string) finder.Netns {
-	return finder.Netns{Paths: []string{filepath.Join(netnsDir, name)}, Interval: time.Hour}
+	return finder.Netns{Paths: []string{filepath.Join(node.NetnsDir, name)}, Interval: time.Hour}
 }
 
-// makeNamespace makes a namespace that is empty but for a loopback interface.
+// makeNamespace creates a network namespace with nothing but a loopback interface that is up.
 func makeNamespace(name string) error {
-	done := make(chan error)
-	go func() {
-		// Never unlocked, so that the thread, which is left in the new namespace, is used for nothing else.
-		runtime.LockOSThread()
-		done <- func() error {
-			h, err := netns.NewNamed(name)
-			if err != nil {
-				return fmt.Errorf("make network namespace: %w", err)
-			}
-			defer h.Close()
-			return loopbackUp()
-		}()
-	}()
-	return <-done
+	path, err := node.AddNetns(name)
+	if err != nil {
+		return err
+	}
+	return inside(finder.Netns{Paths: []string{path}}, node.SetLoopbackUp)
 }

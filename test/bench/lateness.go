@@ -29,7 +29,7 @@ func (o options) spreadGrace() time.Duration {
 
 // measureLateness lets deadlines fall due evenly over half a minute with each finder, and measures by the clock of who
 // half-closed the sockets: destroyed, minus half-closed, minus the grace.
-func measureLateness(ctx context.Context, o options, nd *node) (rows []LatenessRow, err error) {
+func measureLateness(ctx context.Context, o options, nd *netnsSet) (rows []LatenessRow, err error) {
 	namespaces, each, within := 50, sockets{Established: 200}, 30*time.Second
 	if o.short {
 		namespaces, each, within = 2, sockets{Established: 20}, 2*time.Second
@@ -53,7 +53,7 @@ func measureLateness(ctx context.Context, o options, nd *node) (rows []LatenessR
 	return rows, nil
 }
 
-func spreadOut(ctx context.Context, o options, nd *node, finder string, namespaces, n int, within time.Duration) (late []time.Duration, err error) {
+func spreadOut(ctx context.Context, o options, nd *netnsSet, finder string, namespaces, n int, within time.Duration) (late []time.Duration, err error) {
 	store, grace := state.New(filepath.Join(runDir, "late-"+finder)), o.spreadGrace()
 	p := policy.Default()
 	// A grace of never would spare the other end too, which is in the same network namespace.
@@ -102,24 +102,19 @@ func spreadOut(ctx context.Context, o options, nd *node, finder string, namespac
 func gatherDestroys(ctx context.Context, client *admin.Client, n int, within time.Duration) (map[string]time.Time, error) {
 	all := make(map[string]time.Time)
 	q := api.HistoryQuery{}
-	for end := time.Now().Add(within); len(all) < n; {
+	err := poll(ctx, within, time.Second/2, fmt.Sprintf("%d sockets are destroyed", n), func() (bool, error) {
 		page, err := client.History(ctx, q)
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		if page.Missed > 0 && q.History != "" {
-			return nil, fmt.Errorf("%d destroys went by unread", page.Missed)
+			return false, fmt.Errorf("%d entries of the history were overwritten before they were read", page.Missed)
 		}
 		for _, e := range page.Entries {
 			all[e.ContainerID+" "+e.Local.String()+" "+e.Peer.String()] = e.Time
 		}
 		q.History, q.After = page.History, page.Last
-		if time.Now().After(end) {
-			return nil, fmt.Errorf("not within %v: %d of %d are destroyed", within, len(all), n)
-		}
-		if err := pause(ctx, time.Second/2); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+		return len(all) >= n, nil
+	})
+	return all, err
 }

@@ -36,7 +36,7 @@ type Memory struct {
 }
 
 // measureMemory runs the real reaper on a node whose half-closed sockets never get as old as their grace.
-func measureMemory(ctx context.Context, o options, nd *node, name string) (*Memory, error) {
+func measureMemory(ctx context.Context, o options, nd *netnsSet, name string) (*Memory, error) {
 	watch, namespaces := 40*time.Second, 250
 	if o.short {
 		watch, namespaces = 12*time.Second, len(nd.names)
@@ -111,21 +111,14 @@ func endReaper(cmd *exec.Cmd) error {
 // awaitCandidates waits until the reaper knows as many candidates.
 func awaitCandidates(ctx context.Context, store *state.Store, want int) error {
 	client := admin.NewClient(store.SocketPath())
-	for end := time.Now().Add(patience); ; time.Sleep(time.Second) {
+	return poll(ctx, patience, time.Second, fmt.Sprintf("the reaper knows %d candidates", want), func() (bool, error) {
 		status, err := client.Status(ctx)
 		n := 0
 		for _, count := range status.Candidates {
 			n += count
 		}
-		switch {
-		case err == nil && n == want:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case time.Now().After(end):
-			return errors.Join(err, fmt.Errorf("the reaper knows %d candidates, but there are %d", n, want))
-		}
-	}
+		return err == nil && n == want, nil // no answer: the reaper is starting
+	})
 }
 
 // readMemory reads the sizes in KiB from /proc/PID/status (proc_pid_status(5)).

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -153,25 +154,12 @@ func retry(call func() error) error {
 	return err
 }
 
-// awaitState waits until a socket is in the state that it is bound to get into.
+// awaitState waits until a socket is in a state.
 func awaitState(fd int, want inetdiag.State) error {
-	return await("a socket is in "+want.String(), func() (bool, error) {
+	return poll(context.Background(), patience, time.Millisecond, "a socket is in "+want.String(), func() (bool, error) {
 		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		return err == nil && inetdiag.State(info.State) == want, err
 	})
-}
-
-// await waits until cond holds.
-func await(what string, cond func() (bool, error)) error {
-	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		ok, err := cond()
-		if ok || err != nil {
-			return err
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("not within %v: %s", patience, what)
-		}
-	}
 }
 
 // closeAll closes sockets so that nothing of them stays, no TIME_WAIT either.

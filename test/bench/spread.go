@@ -71,7 +71,7 @@ func addrPort(sa unix.Sockaddr) string {
 }
 
 // halfClose has all holders half-close what is established in the namespaces from and up to but without to.
-func (n *node) halfClose(from, to int, within time.Duration) ([]shut, error) {
+func (n *netnsSet) halfClose(from, to int, within time.Duration) ([]shut, error) {
 	answers, err := n.orderAll(from, to, order{Within: within, HalfClose: true})
 	return slices.Concat(answers...), err
 }

@@ -31,7 +31,7 @@ type SteadyRow struct {
 func quiet() sockets { return sockets{Established: 2} }
 
 // measureSteady runs the real reaper with each finder, as it is by default, on a node on which nothing is half-closed.
-func measureSteady(ctx context.Context, o options, nd *node) (rows []SteadyRow, err error) {
+func measureSteady(ctx context.Context, o options, nd *netnsSet) (rows []SteadyRow, err error) {
 	namespaces, watch := 250, time.Minute
 	if o.short {
 		namespaces, watch = len(nd.names), 3*time.Second
@@ -54,7 +54,7 @@ func measureSteady(ctx context.Context, o options, nd *node) (rows []SteadyRow, 
 	return rows, nil
 }
 
-func steady(ctx context.Context, o options, nd *node, finder string, namespaces int, watch time.Duration) (row *SteadyRow, err error) {
+func steady(ctx context.Context, o options, nd *netnsSet, finder string, namespaces int, watch time.Duration) (row *SteadyRow, err error) {
 	store := state.New(filepath.Join(runDir, "steady-"+finder))
 	if err := record(store, nd.targets[:namespaces], policy.Default()); err != nil {
 		return nil, err
@@ -85,18 +85,14 @@ func steady(ctx context.Context, o options, nd *node, finder string, namespaces 
 // awaitSweeps waits until a reaper has swept so many namespaces, and is past what that cost.
 func awaitSweeps(ctx context.Context, store *state.Store, n int) error {
 	client := admin.NewClient(store.SocketPath())
-	for end := time.Now().Add(5 * patience); ; {
+	err := poll(ctx, 5*patience, time.Second, fmt.Sprintf("%d namespaces are swept", n), func() (bool, error) {
 		status, err := client.Status(ctx)
-		if err == nil && status.Finder.Sweeps >= uint64(n) {
-			return pause(ctx, 2*time.Second)
-		}
-		if time.Now().After(end) {
-			return errors.Join(err, fmt.Errorf("not within %v: %d of %d namespaces are swept", 5*patience, status.Finder.Sweeps, n))
-		}
-		if err := pause(ctx, time.Second); err != nil {
-			return err
-		}
+		return err == nil && status.Finder.Sweeps >= uint64(n), nil // no answer: the reaper is starting
+	})
+	if err != nil {
+		return err
 	}
+	return pause(ctx, 2*time.Second)
 }
 
 // usedBy is the CPU time that a process has used: of all its threads (proc_pid_schedstat), in ns.
@@ -117,7 +113,7 @@ func usedBy(pid int) (all time.Duration, err error) {
 }
 
 // inhabit starts a process in each of the first n namespaces, as every container has one.
-func (nd *node) inhabit(n int) (end func() error, err error) {
+func (nd *netnsSet) inhabit(n int) (end func() error, err error) {
 	var all []*exec.Cmd
 	end = func() error {
 		var errs []error

@@ -114,7 +114,7 @@ func mountOwn(keep []string) error {
 	if err := os.Mkdir(tmp, 0o1777); err != nil {
 		return err
 	}
-	return setLoopbackUp()
+	return SetLoopbackUp()
 }
 
 // Isolate moves the calling thread into a new mount namespace and a new network namespace, with a private, empty /run
@@ -126,7 +126,7 @@ func Isolate(keep []string) error {
 	if err := hide(keep); err != nil {
 		return err
 	}
-	return setLoopbackUp()
+	return SetLoopbackUp()
 }
 
 // hide makes all mounts of this mount namespace private, and mounts an empty directory over each hidden one. The keep
@@ -153,7 +153,8 @@ func hide(keep []string) error {
 	return nil
 }
 
-func setLoopbackUp() error {
+// SetLoopbackUp sets the loopback interface of this thread's network namespace up.
+func SetLoopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil {
 		err = netlink.LinkSetUp(lo)

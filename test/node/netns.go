@@ -12,8 +12,8 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// netnsDir is where ip-netns(8) and container runtimes keep the namespaces that have a name.
-const netnsDir = "/run/netns"
+// NetnsDir is where ip-netns(8) and container runtimes keep the namespaces that have a name.
+const NetnsDir = "/run/netns"
 
 // AddNetns makes a network namespace that has a name, as a runtime does before it calls ADD, and returns
 // its path.
@@ -30,7 +30,7 @@ func AddNetns(name string) (path string, err error) {
 	if err := <-done; err != nil {
 		return "", fmt.Errorf("make network namespace %s: %w", name, err)
 	}
-	return filepath.Join(netnsDir, name), nil
+	return filepath.Join(NetnsDir, name), nil
 }
 
 // DeleteNetns takes the name away. The namespace goes with the last that holds it: a process in it, a

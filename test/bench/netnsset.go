@@ -7,31 +7,30 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/test/node"
 )
 
-// node is a number of namespaces and the processes that own the sockets in them.
-type node struct {
+// netnsSet is a number of network namespaces and the processes that own the sockets in them.
+type netnsSet struct {
 	names   []string
 	targets []finder.Netns
 	holders []*holder
 	each    int // namespaces that a holder has, the last one less
 }
 
-// newNode makes n empty namespaces. childTables says whether each is to have a hash of its own for its
+// newNetnsSet creates n empty namespaces. childTables says whether each is to have a hash of its own for its
 // connections; the error is errNoChildTables where the kernel has no such thing.
-func newNode(prefix string, n int, childTables bool) (*node, error) {
+func newNetnsSet(prefix string, n int, childTables bool) (*netnsSet, error) {
 	if err := setChildTables(childTables); err != nil {
 		return nil, err
 	}
@@ -39,7 +38,7 @@ func newNode(prefix string, n int, childTables bool) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	nd := &node{each: each}
+	nd := &netnsSet{each: each}
 	for i := range n {
 		nd.names = append(nd.names, prefix+strconv.Itoa(i))
 	}
@@ -120,13 +119,13 @@ func readNumber(path string) (int, error) {
 }
 
 // fill replaces the sockets in the namespaces from and up to but without to.
-func (n *node) fill(from, to int, s sockets) error {
+func (n *netnsSet) fill(from, to int, s sockets) error {
 	_, err := n.orderAll(from, to, order{Sockets: s})
 	return err
 }
 
 // orderAll gives each holder the order for those of the namespaces from and up to but without to that it has.
-func (n *node) orderAll(from, to int, o order) ([][]shut, error) {
+func (n *netnsSet) orderAll(from, to int, o order) ([][]shut, error) {
 	var g errgroup.Group
 	answers := make([][]shut, len(n.holders))
 	for i, h := range n.holders {
@@ -146,16 +145,15 @@ func (n *node) orderAll(from, to int, o order) ([][]shut, error) {
 }
 
 // end ends the holders and takes the namespaces down.
-func (n *node) end() error {
+func (n *netnsSet) end() error {
 	var errs []error
 	for _, h := range n.holders {
 		h.stdin.Close()
 		errs = append(errs, h.cmd.Wait())
 	}
 	for _, name := range n.names {
-		path := filepath.Join(netnsDir, name)
-		if err := unix.Unmount(path, unix.MNT_DETACH); err == nil {
-			errs = append(errs, os.Remove(path))
+		if err := node.DeleteNetns(name); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
