@@ -116,23 +116,6 @@ func fileConn(fd int) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// Eventually waits until cond holds, and fails the test when it does not within the time given: a bound
-// for a broken run, not a measure of speed.
-//
-// It checks cond after 5 ms, and then at intervals of a tenth of the time waited, up to 50 ms: a condition may start a
-// process or ask a reaper, and what the tests beside it need most is CPU time.
-func Eventually(tb testing.TB, within time.Duration, what string, cond func() bool) {
-	tb.Helper()
-	began := time.Now()
-	for !cond() {
-		waited := time.Since(began)
-		if waited > within {
-			tb.Fatalf("not within %v: %s", within, what)
-		}
-		time.Sleep(min(max(waited/10, 5*time.Millisecond), 50*time.Millisecond))
-	}
-}
-
 // ConnectMPTCP makes a connection over IPv4 loopback inside the namespace, of which each end wants MPTCP or
 // not, with keepalive off at the client. Both ends are closed when the test ends.
 func (n *NS) ConnectMPTCP(tb testing.TB, client, server bool) Pair {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -71,7 +72,7 @@ func (d *demo) attach(ctx context.Context) (err error) {
 
 // started looks at the reaper that the first ADD started.
 func (d *demo) started(ctx context.Context) error {
-	err := eventually(10*time.Second, func() error {
+	err := nstest.Retry(10*time.Second, func() error {
 		s, err := d.reaper.Status(ctx)
 		if err != nil {
 			return err
@@ -138,7 +139,7 @@ func (d *demo) connect(context.Context) error {
 	}
 	d.sayf("  nobody does anything on quiet\n")
 	var before table
-	err := eventually(5*time.Second, func() (err error) { // the peer's kernel acknowledges a FIN when it sees fit
+	err := nstest.Retry(5*time.Second, func() (err error) { // the peer's kernel acknowledges a FIN when it sees fit
 		if before, err = d.sockets(); err != nil {
 			return err
 		}
@@ -176,7 +177,7 @@ func (d *demo) open(name, order string, from, to *container) error {
 // look shows what the reaper makes of it.
 func (d *demo) look(ctx context.Context) error {
 	var views map[string]api.SocketView
-	err := eventually(clientGrace, func() (err error) {
+	err := nstest.Retry(clientGrace, func() (err error) {
 		if views, err = d.views(ctx, api.SocketQuery{All: true, Owners: true}); err != nil {
 			return err
 		}
@@ -217,7 +218,7 @@ func (d *demo) wait(ctx context.Context) error {
 // follow waits until the history has the number of entries, prints each new one as it comes, and returns all.
 func (d *demo) follow(ctx context.Context, number int) (entries []api.Entry, err error) {
 	began := time.Now()
-	err = eventually(30*time.Second, func() error {
+	err = nstest.Retry(30*time.Second, func() error {
 		page, err := d.reaper.History(ctx, api.HistoryQuery{})
 		if entries = page.Entries; err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -77,7 +78,7 @@ func (d *demo) attachAsked(ctx context.Context) error {
 	if _, err := web.process.Tell("tls"); err != nil {
 		return err
 	}
-	return eventually(10*time.Second, func() error {
+	return nstest.Retry(10*time.Second, func() error {
 		s, err := d.reaper.Status(ctx)
 		return errors.Join(err, want(len(d.containers()), s.Namespaces))
 	})
@@ -112,7 +113,7 @@ func (d *demo) connectAsked() (options string, err error) {
 		}
 	}
 	d.sayf("")
-	alike := eventually(5*time.Second, func() error {
+	alike := nstest.Retry(5*time.Second, func() error {
 		now, err := d.sockets()
 		return errors.Join(err, now.is(polite, atClient, "CLOSE-WAIT"), now.is(computing, atServer, "CLOSE-WAIT"))
 	})
@@ -131,7 +132,7 @@ func (d *demo) awaitAnswers(ctx context.Context) error {
 		return err
 	}
 	var views map[string]api.SocketView
-	err = eventually(15*time.Second, func() (err error) {
+	err = nstest.Retry(15*time.Second, func() (err error) {
 		if views, err = d.views(ctx, api.SocketQuery{}); err != nil {
 			return err
 		}
@@ -168,7 +169,7 @@ func (d *demo) awaitAnswers(ctx context.Context) error {
 
 // afterAnswers shows what the applications notice.
 func (d *demo) afterAnswers(before string) error {
-	restored := eventually(5*time.Second, func() error { // unless the next question is out
+	restored := nstest.Retry(5*time.Second, func() error { // unless the next question is out
 		after, err := d.app.process.Tell("options", computing)
 		return errors.Join(err, want(before, after))
 	})

@@ -152,21 +152,6 @@ func (d *demo) halfclose(args ...string) *exec.Cmd {
 	return exec.Command(d.binary, args...)
 }
 
-// eventually waits until cond holds, and returns its last error if it does not within the time given.
-func eventually(within time.Duration, cond func() error) error {
-	late := time.Now().Add(within)
-	for {
-		err := cond()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(late) {
-			return fmt.Errorf("not within %v: %w", within, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
 // gone returns an error if there is something at path.
 func gone(path string) error {
 	switch _, err := os.Lstat(path); {

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -27,7 +28,7 @@ import (
 // left shows what has survived, and why.
 func (d *demo) left(ctx context.Context) error {
 	var views map[string]api.SocketView
-	err := eventually(10*time.Second, func() (err error) {
+	err := nstest.Retry(10*time.Second, func() (err error) {
 		if views, err = d.views(ctx, api.SocketQuery{All: true}); err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (d *demo) moves(p *process) error {
 	if err != nil {
 		return err
 	}
-	return eventually(5*time.Second, func() error {
+	return nstest.Retry(5*time.Second, func() error {
 		now, err := moved(p)
 		if err == nil && now <= first {
 			err = fmt.Errorf("no byte moved after %d", first)
@@ -109,7 +110,7 @@ func (d *demo) detach(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := eventually(10*time.Second, d.ended); err != nil {
+	if err := nstest.Retry(10*time.Second, d.ended); err != nil {
 		return err
 	}
 	var ids []netns.Identity
@@ -133,8 +134,8 @@ func (d *demo) detach(ctx context.Context) error {
 	d.sayf("")
 	if err := d.check(
 		claim{"no record is left", empty(d.store.AttachmentsDir())},
-		claim{"the reaper has noticed", eventually(5*time.Second, func() error { return d.forgotten(ctx) })},
-		claim{"the kernel has freed all namespaces, although the reaper runs", eventually(30*time.Second, func() error { return freed(ids) })},
+		claim{"the reaper has noticed", nstest.Retry(5*time.Second, func() error { return d.forgotten(ctx) })},
+		claim{"the kernel has freed all namespaces, although the reaper runs", nstest.Retry(30*time.Second, func() error { return freed(ids) })},
 		claim{"no veth is left", noVeths()},
 		claim{"no address is left with host-local", noAddresses("/var/lib/cni/networks/pods")},
 		claim{"no result is left with libcni", empty("/var/lib/cni/results")},
@@ -145,7 +146,7 @@ func (d *demo) detach(ctx context.Context) error {
 		return fmt.Errorf("end the reaper: %w", err)
 	}
 	if err := d.check(
-		claim{"the reaper ends when it is told to (by itself after five minutes without containers)", eventually(10*time.Second, onlyUs)},
+		claim{"the reaper ends when it is told to (by itself after five minutes without containers)", nstest.Retry(10*time.Second, onlyUs)},
 		claim{"its socket is gone", gone(d.store.SocketPath())},
 	); err != nil {
 		return err

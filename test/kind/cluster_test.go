@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // name is the cluster's; its nodes are called after it.
@@ -71,7 +73,7 @@ func startCluster(t *testing.T) {
 		kubectl(t, "create", "clusterrolebinding", "nodes-see-nodes", "--clusterrole=system:node", "--group=system:nodes")
 	}
 	kubectl(t, "wait", "--for=condition=Ready", "node", "--all", "--timeout", slow.String())
-	eventually(t, "the default service account is there", func() bool {
+	nstest.Eventually(t, slow, "the default service account is there", func() bool {
 		_, err := tryKubectl(t, "get", "serviceaccount", "default")
 		return err == nil
 	})
@@ -171,15 +173,4 @@ func output(cmd *exec.Cmd) (string, error) {
 		err = fmt.Errorf("%s: %w\n%s%s", strings.Join(cmd.Args, " "), err, out, &stderr)
 	}
 	return string(out), err
-}
-
-// eventually waits until a condition holds, for as long as a cluster may take, and asks so seldom that asking is
-// not what keeps the cluster from it.
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(slow); !cond(); time.Sleep(200 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", slow, what)
-		}
-	}
 }

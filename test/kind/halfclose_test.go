@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
@@ -112,7 +113,7 @@ func attachment(t *testing.T, node, pod string) (a api.AttachmentView, ok bool) 
 // registered waits until a pod of the default namespace is.
 func registered(t *testing.T, node, pod string) {
 	t.Helper()
-	eventually(t, "pod "+pod+" is registered", func() bool {
+	nstest.Eventually(t, slow, "pod "+pod+" is registered", func() bool {
 		_, ok := attachment(t, node, pod)
 		return ok
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -48,7 +49,7 @@ func (s *story) metrics(t *testing.T) {
 			want = append(want, `halfclose_candidates{state="FIN_WAIT2"} 1`)
 		}
 		for _, sample := range want {
-			eventually(t, "the metrics of "+node+" have "+sample, func() bool {
+			nstest.Eventually(t, slow, "the metrics of "+node+" have "+sample, func() bool {
 				return containsLine(kubectl(t, "get", "--raw", path), sample)
 			})
 		}
@@ -62,7 +63,7 @@ func (s *story) rollout(t *testing.T) {
 	registered(t, worker, "aging")
 	age := func() (time.Duration, bool) { return ageOf(t, worker, "aging") }
 	var before time.Duration
-	eventually(t, "the leak has an age", func() (ok bool) {
+	nstest.Eventually(t, slow, "the leak has an age", func() (ok bool) {
 		before, ok = age()
 		return ok
 	})
@@ -86,7 +87,7 @@ func (s *story) rollout(t *testing.T) {
 		registered(t, worker, name)
 		waitSaid(t, name, ": EOF")
 		// Which reaper has cleaned it is not known: a history ends with its reaper.
-		eventually(t, name+" is cleaned", func() bool { return len(sockets(t, worker, name)) == 0 })
+		nstest.Eventually(t, slow, name+" is cleaned", func() bool { return len(sockets(t, worker, name)) == 0 })
 	}
 	deletePods(t, meanwhile...)
 	s.twinIsAlone(t)
@@ -95,7 +96,7 @@ func (s *story) rollout(t *testing.T) {
 func (s *story) rewritten(t *testing.T) {
 	for _, node := range nodes() {
 		rewrite(t, node, s.before[node])
-		eventually(t, "the entry is back on "+node, func() bool { return chained(t, node) == 1 })
+		nstest.Eventually(t, slow, "the entry is back on "+node, func() bool { return chained(t, node) == 1 })
 	}
 	startPods(t, pod{name: "afterwards", node: worker, args: []string{"pause"}})
 	registered(t, worker, "afterwards")
@@ -105,9 +106,9 @@ func (s *story) rewritten(t *testing.T) {
 func (s *story) hundreds(t *testing.T) {
 	kept := len(status(t, worker).Attachments)
 	s.with = churn(t, 200, func() {
-		eventually(t, "the batch is registered", func() bool { return len(status(t, worker).Attachments) == kept+batch })
+		nstest.Eventually(t, slow, "the batch is registered", func() bool { return len(status(t, worker).Attachments) == kept+batch })
 	})
-	eventually(t, "no record is left", func() bool { return len(status(t, worker).Attachments) == kept })
+	nstest.Eventually(t, slow, "no record is left", func() bool { return len(status(t, worker).Attachments) == kept })
 	if out := onNode(t, worker, "ls /run/halfclose/attachments"); len(strings.Fields(out)) != kept {
 		t.Errorf("there are records of %d attachments, and not of %d:\n%s", len(strings.Fields(out)), kept, out)
 	}
@@ -122,11 +123,11 @@ func (s *story) reboot(t *testing.T) {
 	docker(t, "kill", "--signal", "SIGRTMIN+3", worker) // systemd halts
 	docker(t, "wait", worker)
 	docker(t, "start", worker)
-	eventually(t, "the node has booted and has a reaper", func() bool {
+	nstest.Eventually(t, slow, "the node has booted and has a reaper", func() bool {
 		out, err := tryHalfclose(t, worker, "status", "--output", "json")
 		return err == nil && strings.Contains(out, `"twin"`)
 	})
-	eventually(t, "the pods are registered anew", func() bool {
+	nstest.Eventually(t, slow, "the pods are registered anew", func() bool {
 		_, leaky := attachment(t, worker, "leaky")
 		_, twin := attachment(t, worker, "twin")
 		return leaky && twin
@@ -137,11 +138,11 @@ func (s *story) reboot(t *testing.T) {
 	if m := status(t, worker).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
 		t.Errorf("the switch was not kept: %+v", m)
 	}
-	eventually(t, "the leak is there again, and observed", func() bool {
+	nstest.Eventually(t, slow, "the leak is there again, and observed", func() bool {
 		return slices.Contains(history(t, "leaky"), api.WouldDestroy)
 	})
 	halfclose(t, worker, "mode", "destroy")
-	eventually(t, "the leak is cleaned", func() bool {
+	nstest.Eventually(t, slow, "the leak is cleaned", func() bool {
 		return slices.Contains(history(t, "leaky"), api.Destroyed)
 	})
 }
@@ -162,7 +163,7 @@ func (s *story) tookBack(t *testing.T) {
 			t.Errorf("the network of %s is not what it was:\n%s\nwas\n%s", node, now, s.before[node])
 		}
 	}
-	eventually(t, "nothing is left in the cluster", func() bool {
+	nstest.Eventually(t, slow, "nothing is left in the cluster", func() bool {
 		return kubectl(t, "get", "all", "--namespace", namespace, "--selector", selector, "--output", "name") == ""
 	})
 	works(t)
@@ -177,7 +178,7 @@ func (s *story) manifest(t *testing.T) {
 	rolledOut(t)
 	works(t)
 	kubectl(t, "delete", "-f", need(t, "deploy/halfclose-uninstall.yaml"), "--wait")
-	eventually(t, "its pods are gone", func() bool { return reaperPod(t, worker) == "" && reaperPod(t, controlPlane) == "" })
+	nstest.Eventually(t, slow, "its pods are gone", func() bool { return reaperPod(t, worker) == "" && reaperPod(t, controlPlane) == "" })
 	s.tookBack(t)
 	deletePods(t, "registered")
 }

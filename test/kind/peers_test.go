@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -29,10 +30,10 @@ func (s *story) peers(t *testing.T) {
 		args:        []string{"connect", server + ":7001", "leak", "--", "connect", server + ":7002", "shut"},
 	})
 	registered(t, worker, "pool")
-	eventually(t, "the connection whose peer closed for good is gone", func() bool {
+	nstest.Eventually(t, slow, "the connection whose peer closed for good is gone", func() bool {
 		return slices.Equal(history(t, "pool"), []string{api.PeerGone})
 	})
-	eventually(t, "the other peer has answered", func() bool {
+	nstest.Eventually(t, slow, "the other peer has answered", func() bool {
 		all := sockets(t, worker, "pool")
 		return len(all) == 1 && all[0].Verdict == policy.PeerAlive && all[0].PeerAlive != nil
 	})

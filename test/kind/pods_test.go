@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // The images that pods are made of: of the program in peer/, an end of connections, and of a Debian with programs
@@ -82,7 +84,7 @@ func said(t *testing.T, pod string) string {
 // waitSaid waits until a pod has said something.
 func waitSaid(t *testing.T, pod, what string) {
 	t.Helper()
-	eventually(t, "pod "+pod+" says "+what, func() bool {
+	nstest.Eventually(t, slow, "pod "+pod+" says "+what, func() bool {
 		return strings.Contains(said(t, pod), what)
 	})
 }

@@ -6,6 +6,8 @@ package kind_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // python is a connection pool that does not notice that the server has closed.
@@ -51,7 +53,7 @@ func (s *story) programs(t *testing.T) {
 		{"haproxy", 1, "the client's connection or the one to the server: told of one, it closes the other"},
 		{"netcat", 1, "its only connection"},
 	} {
-		eventually(t, want.pod+" is cleaned: "+want.why, func() bool {
+		nstest.Eventually(t, slow, want.pod+" is cleaned: "+want.why, func() bool {
 			a, _ := attachment(t, worker, want.pod)
 			return a.Destroyed >= want.destroyed && len(sockets(t, worker, want.pod)) == 0
 		})

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // sandboxes is what a node's kubelet has measured of making pods' sandboxes, the CNI chain's ADDs included.
@@ -84,7 +86,7 @@ func churn(t *testing.T, pods int, during func()) sandboxes {
 	before := madeOn(t, worker)
 	for started := 0; started < pods; started += batch {
 		kubectl(t, "scale", "replicaset", set, "--replicas", strconv.Itoa(batch))
-		eventually(t, "a batch of pods runs", func() bool {
+		nstest.Eventually(t, slow, "a batch of pods runs", func() bool {
 			ready := kubectl(t, "get", "replicaset", set, "-o", "jsonpath={.status.readyReplicas}")
 			return ready == strconv.Itoa(batch)
 		})
@@ -92,7 +94,7 @@ func churn(t *testing.T, pods int, during func()) sandboxes {
 			during()
 		}
 		kubectl(t, "scale", "replicaset", set, "--replicas", "0")
-		eventually(t, "a batch of pods is gone", func() bool {
+		nstest.Eventually(t, slow, "a batch of pods is gone", func() bool {
 			return kubectl(t, "get", "pods", "-l", "app="+set, "-o", "name") == ""
 		})
 	}

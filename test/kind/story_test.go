@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -96,7 +97,7 @@ func (s *story) install(t *testing.T) {
 }
 
 func (s *story) observe(t *testing.T) {
-	eventually(t, "the leak is due", func() bool {
+	nstest.Eventually(t, slow, "the leak is due", func() bool {
 		return slices.Contains(history(t, "leaky"), api.WouldDestroy)
 	})
 	if a, _ := attachment(t, worker, "leaky"); a.Destroyed != 0 || a.WouldDestroy != 1 || a.Mode != policy.Observe {
@@ -110,7 +111,7 @@ func (s *story) observe(t *testing.T) {
 
 func (s *story) destroy(t *testing.T) {
 	deploy(t, "mode=destroy")
-	eventually(t, "the leak is gone", func() bool { return len(sockets(t, worker, "leaky")) == 0 })
+	nstest.Eventually(t, slow, "the leak is gone", func() bool { return len(sockets(t, worker, "leaky")) == 0 })
 	if got := history(t, "leaky"); !slices.Equal(got, []string{api.Destroyed}) {
 		t.Errorf("the history has %v of leaky", got)
 	}
@@ -143,7 +144,7 @@ func (s *story) acrossNodes(t *testing.T) {
 	startPods(t, pod{name: "here-too", node: controlPlane, annotations: grace("1h"), args: []string{"connect", there + ":7002", "shut"}})
 	waitSaid(t, "here", "after 12 bytes: EOF")
 	waitSaid(t, "there", "after 12 bytes: EOF")
-	eventually(t, "both connections are gone", func() bool {
+	nstest.Eventually(t, slow, "both connections are gone", func() bool {
 		return len(sockets(t, worker, "there"))+len(sockets(t, controlPlane, "here"))+len(sockets(t, controlPlane, "here-too")) == 0
 	})
 	if a, _ := attachment(t, worker, "there"); a.Destroyed != 2 {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -45,13 +46,13 @@ func (s *story) upgrade(t *testing.T) {
 	s.startAging(t)
 	ages := make(map[string]time.Duration)
 	for pod, node := range aging() {
-		eventually(t, pod+"'s socket has some age", func() bool {
+		nstest.Eventually(t, slow, pod+"'s socket has some age", func() bool {
 			age, ok := ageOf(t, node, pod)
 			ages[pod] = age
 			return ok && age >= 5*time.Second
 		})
 	}
-	eventually(t, "the switch has spared a leak past its grace", func() bool {
+	nstest.Eventually(t, slow, "the switch has spared a leak past its grace", func() bool {
 		return slices.Contains(history(t, "spared"), api.WouldDestroy)
 	})
 	before := make(map[string][]api.AttachmentView)
@@ -84,7 +85,7 @@ func (s *story) upgrade(t *testing.T) {
 		t.Errorf("%d sockets were destroyed on a node that observes", a.Destroyed)
 	}
 	halfclose(t, worker, "mode", "destroy")
-	eventually(t, "the spared leak is cleaned once the switch allows it", func() bool {
+	nstest.Eventually(t, slow, "the spared leak is cleaned once the switch allows it", func() bool {
 		return len(sockets(t, worker, "spared")) == 0
 	})
 	s.endAging(t)
@@ -151,7 +152,7 @@ func (s *story) endAging(t *testing.T) {
 	}
 	deletePods(t, names...)
 	for _, node := range nodes() {
-		eventually(t, "no pod of the test is registered on "+node, func() bool {
+		nstest.Eventually(t, slow, "no pod of the test is registered on "+node, func() bool {
 			return !slices.ContainsFunc(status(t, node).Attachments, func(a api.AttachmentView) bool {
 				return slices.Contains(names, a.Pod.Name)
 			})
@@ -200,11 +201,11 @@ func (s *story) newPods(t *testing.T) {
 		pod{name: "new-there", node: worker, annotations: grace("2s"), args: []string{"connect", s.server + ":7001", "leak"}})
 	registered(t, controlPlane, "new-here")
 	registered(t, worker, "new-there")
-	eventually(t, "the new leak on the node without a switch is destroyed", func() bool {
+	nstest.Eventually(t, slow, "the new leak on the node without a switch is destroyed", func() bool {
 		a, _ := attachment(t, controlPlane, "new-here")
 		return a.Destroyed == 1 && len(sockets(t, controlPlane, "new-here")) == 0
 	})
-	eventually(t, "the new leak on the node that observes is past its grace", func() bool {
+	nstest.Eventually(t, slow, "the new leak on the node that observes is past its grace", func() bool {
 		return slices.Contains(history(t, "new-there"), api.WouldDestroy)
 	})
 	if a, _ := attachment(t, worker, "new-there"); a.Destroyed != 0 || len(sockets(t, worker, "new-there")) != 1 {
