@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/launch"
@@ -40,9 +38,7 @@ func TestAFrozenReaperIsReportedWithin5s(t *testing.T) {
 		}
 	})
 	nstest.Eventually(t, soon, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
-	if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	nstest.Suspend(t, cmd.Process.Pid)
 	want := fmt.Sprintf("the reaper (pid %d, on %s) does not answer within 5s", cmd.Process.Pid, filepath.Join(dir, "reaper.sock"))
 	t.Run("every question", func(t *testing.T) {
 		for _, args := range [][]string{{"status"}, {"health"}, {"health", "--live"}, {"mode"}, {"mode", "observe"}, {"sockets"}, {"history"}, {"top", "--once"}} {

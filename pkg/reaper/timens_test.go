@@ -65,7 +65,7 @@ func runReaper() error {
 	go func() {
 		for known := false; !known && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
 			status, err := r.Status(ctx)
-			known = err == nil && status.Candidates[inetdiag.CloseWait.String()] > 0
+			known = err == nil && (status.Candidates[inetdiag.CloseWait.String()] > 0 || len(status.Counts.Destroyed) > 0)
 		}
 		fmt.Println("knows a candidate")
 		out, q := json.NewEncoder(os.Stdout), api.HistoryQuery{Wait: time.Minute}

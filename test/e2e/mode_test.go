@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -164,17 +162,13 @@ func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
 	w.holds(t, p.PID())
 	storm(t, c, 30)
 	past := time.After(8 * time.Second)
-	if err := unix.Kill(p.PID(), unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	resume := nstest.Suspend(t, p.PID())
 	r := w.run(t, "mode", "observe")
 	if r.code != 1 || !strings.HasPrefix(r.stderr, "halfclose: the switch is set to observe") || !strings.Contains(r.stderr, "does not answer") {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	<-past
-	if err := unix.Kill(p.PID(), unix.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	resume()
 	w.onlyObserves(t, "when it goes on")
 }
 

@@ -4,11 +4,8 @@
 package judgement_test
 
 import (
-	"strconv"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -22,10 +19,7 @@ func TestAServerThatWasFrozenForThreeGracesAnswersLater(t *testing.T) {
 		for name, freeze := range map[string]func(t *testing.T, p *process) (thaw func()){
 			"by the freezer of version 2": func(t *testing.T, p *process) func() { return p.freeze(2) },
 			"by the freezer of version 1": func(t *testing.T, p *process) func() { return p.freeze(1) },
-			"by SIGSTOP": func(t *testing.T, p *process) func() {
-				p.signal(unix.SIGSTOP)
-				return func() { p.signal(unix.SIGCONT) }
-			},
+			"by SIGSTOP":                  func(t *testing.T, p *process) func() { return nstest.Suspend(t, p.pid) },
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -65,11 +59,4 @@ func (p *process) freeze(version int) (thaw func()) {
 	c.Add(p.t, p.pid)
 	c.Freeze(p.t)
 	return func() { c.Thaw(p.t) }
-}
-
-func (p *process) signal(s unix.Signal) {
-	p.t.Helper()
-	if err := unix.Kill(p.pid, s); err != nil {
-		p.t.Fatalf("signal %s to process %s: %v", unix.SignalName(s), strconv.Itoa(p.pid), err)
-	}
 }
