@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// halfClosedPairs makes n connections of which one end is in CLOSE_WAIT and the other in FIN_WAIT2.
+// halfClosedPairs creates n connections with one end in CLOSE_WAIT and the other in FIN_WAIT2.
 func halfClosedPairs(tb testing.TB, ns *nstest.NS, n int) {
 	tb.Helper()
 	var lim unix.Rlimit
@@ -58,8 +58,7 @@ func BenchmarkOpenClose(b *testing.B) {
 	}
 }
 
-// BenchmarkDump is one walk (legacy) against two (by family), of a small table and of the one that the
-// machine's network namespaces share.
+// BenchmarkDump compares one walk (legacy) with two (by family) over the hash table of connections.
 func BenchmarkDump(b *testing.B) {
 	for _, pairs := range []int{0, 200, 2000} {
 		ns := nstest.New(b)
@@ -107,7 +106,7 @@ func BenchmarkLookup(b *testing.B) {
 	b.Run("pipelined", func(b *testing.B) {
 		b.ReportAllocs()
 		n := 0
-		for b.Loop() { // one operation is one look-up of a pipeline of 16
+		for b.Loop() { // one operation is one lookup of a pipeline of 16
 			if n++; n%16 != 0 {
 				continue
 			}
@@ -123,7 +122,7 @@ func BenchmarkLookup(b *testing.B) {
 	})
 }
 
-// BenchmarkDestroy makes its sockets outside of the measured time.
+// BenchmarkDestroy does not measure the creation of its sockets.
 func BenchmarkDestroy(b *testing.B) {
 	for _, size := range []int{1, 16} {
 		b.Run(fmt.Sprintf("pipeline=%d", size), func(b *testing.B) {
@@ -141,7 +140,7 @@ func benchDestroy(b *testing.B, size int, look bool) {
 		ns := nstest.New(b)
 		halfClosedPairs(b, ns, pairs)
 		c := open(b, ns)
-		// One end of each only: the reset takes the other with it.
+		// One end of each: the reset closes the other.
 		ids := idsIn(b, c, 1<<inetdiag.CloseWait)
 		ids = ids[:min(len(ids), b.N-done)]
 		done += len(ids)

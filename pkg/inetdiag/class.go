@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OwnClassID returns the ClassID of the sockets that this process creates. It makes a connection of its own over
-// IPv4 loopback in the network namespace of the calling thread, and leaves nothing behind.
+// OwnClassID returns the ClassID of the sockets that this process creates. It reads that of a connection over IPv4
+// loopback, which it creates and closes in the network namespace of the calling thread.
 func OwnClassID() (uint32, error) {
 	runtime.LockOSThread() // all sockets in the same namespace
 	defer runtime.UnlockOSThread()

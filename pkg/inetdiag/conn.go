@@ -11,32 +11,32 @@ import (
 
 // Conn is a sock_diag socket in one network namespace. It is not safe for concurrent use.
 //
-// When a request or its answer is lost on the way the Conn cannot tell later answers from missing ones: from
-// then on every call returns the error that made it so, and all that is left is to close it and open another.
+// If a request or an answer is lost, the Conn cannot match later answers to requests. From then on every method
+// returns the error of that loss: close the Conn and open another.
 type Conn struct {
 	t   transport
-	err error // why it cannot be used, or nil
+	err error // of each later use; nil: the Conn is free
 	seq uint32
 	out []byte // requests to send
-	in  []byte // space for a datagram
-	got []byte // what is unread of the last datagram
+	in  []byte // buffer for a datagram
+	got []byte // unread rest of the last datagram
 
-	slots *slots // space for several, during a pipeline; longer only if something in it stays unread
-	left  int    // in a pipeline, how many answers to the requests sent are still to come
+	slots *slots // buffers of a pipeline; kept after it while they have unread answers
+	left  int    // answers of the pipeline that have not been received
 
-	one      [1]ID  // asked for by Lookup and Destroy
-	socket   Socket // handed to visit functions
-	seen     map[uint64]struct{}
-	noLegacy bool // the kernel refused the legacy dump
+	one      [1]ID               // argument of Lookup and Destroy
+	socket   Socket              // argument of visit functions
+	seen     map[uint64]struct{} // cookies that the dump has reported
+	noLegacy bool                // the kernel refused the legacy dump
 }
 
-// recvSize is the length of a receive buffer. In a dump the kernel fills as much as it is offered, up to
-// 32 KiB (netlink_dump of net/netlink/af_netlink.c).
+// recvSize is the length of a receive buffer in bytes. In a dump the kernel fills a buffer of up to 32 KiB
+// (netlink_dump of net/netlink/af_netlink.c).
 const recvSize = 32 << 10
 
-// Open opens a sock_diag socket in the network namespace of the calling thread: to open one elsewhere lock
-// the thread (runtime.LockOSThread) and setns(2) first. It needs no privilege. The Conn belongs to the
-// namespace and keeps it alive until it is closed.
+// Open opens a sock_diag socket in the network namespace of the calling thread. It needs no privilege. The Conn pins the
+// network namespace until it is closed. To open a Conn in another network namespace, lock the thread
+// (runtime.LockOSThread) and call setns(2) first.
 func Open() (*Conn, error) {
 	t, err := openNetlink()
 	if err != nil {
@@ -58,8 +58,8 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// NetnsCookie returns the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14): no other namespace
-// has or had the same one since the machine was booted. On an older kernel the error is ENOPROTOOPT.
+// NetnsCookie returns the cookie of the network namespace (SO_NETNS_COOKIE, Linux 5.14), which is unique since the machine
+// booted. On an older kernel the error is ENOPROTOOPT.
 func (c *Conn) NetnsCookie() (uint64, error) {
 	if c.t == nil {
 		return 0, errClosed
@@ -71,7 +71,7 @@ func (c *Conn) NetnsCookie() (uint64, error) {
 	return cookie, nil
 }
 
-// begin claims the Conn for one operation. What it leaves behind is right if the operation never ends.
+// begin claims the Conn for one operation. If a visit function panics, the Conn stays claimed.
 func (c *Conn) begin() error {
 	if c.err != nil {
 		return fmt.Errorf("use sock_diag socket: %w", c.err)
@@ -80,20 +80,20 @@ func (c *Conn) begin() error {
 	return nil
 }
 
-// end releases the Conn, for good if err is one of the transport.
+// end releases the Conn, except after an error of the transport.
 func (c *Conn) end(err error) error {
 	c.left = 0
 	if err == nil && c.slots != nil && len(c.got) == 0 && !c.slots.unread() {
 		slotPool.Put(c.slots)
 		c.slots = nil
 	}
-	if c.t != nil { // else it was closed meanwhile, and c.err says so
+	if c.t != nil { // else visit has closed it, and c.err is errClosed
 		c.err = err
 	}
 	return err
 }
 
-// sendOut sends the requests that were put in c.out.
+// sendOut sends the requests in c.out.
 func (c *Conn) sendOut() error {
 	if c.t == nil {
 		return errClosed
@@ -104,7 +104,7 @@ func (c *Conn) sendOut() error {
 	return nil
 }
 
-// next returns the next message, which has to be an answer to request seq.
+// next returns the next message. A message that does not answer request seq is an error.
 func (c *Conn) next(seq uint32) (message, error) {
 	for {
 		if c.t == nil {
@@ -127,7 +127,7 @@ func (c *Conn) next(seq uint32) (message, error) {
 		case m.typ == unix.NLMSG_OVERRUN:
 			return message{}, fmt.Errorf("receive sock_diag answer: data lost: %w", unix.ENOBUFS)
 		case m.seq != seq:
-			return message{}, fmt.Errorf("receive sock_diag answer: it is to request %d, not %d", m.seq, seq)
+			return message{}, fmt.Errorf("receive sock_diag answer: it answers request %d, not %d", m.seq, seq)
 		}
 		c.left--
 		return m, nil
@@ -153,7 +153,7 @@ func (c *Conn) receive() ([]byte, error) {
 	return c.in[:n], err
 }
 
-// expect says that n requests of a pipeline were sent.
+// expect prepares for the answers to n requests.
 func (c *Conn) expect(n int) {
 	c.left = n
 	if n > 1 && c.slots == nil {

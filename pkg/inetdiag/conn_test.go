@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-func TestNetnsCookieIsTheNamespaces(t *testing.T) {
+func TestNetnsCookieBelongsToTheNetworkNamespace(t *testing.T) {
 	here, there := nstest.New(t), nstest.New(t)
 	cookie := func(c *inetdiag.Conn) uint64 {
 		t.Helper()
@@ -26,11 +26,11 @@ func TestNetnsCookieIsTheNamespaces(t *testing.T) {
 	}
 	a, b, other := cookie(open(t, here)), cookie(open(t, here)), cookie(open(t, there))
 	if a != b || a == other || a == 0 {
-		t.Errorf("two conns of one namespace say %d and %d, one of another says %d", a, b, other)
+		t.Errorf("cookies of two conns in one namespace: %d and %d, in another: %d", a, b, other)
 	}
 }
 
-func TestAConnSeesItsOwnNamespaceOnly(t *testing.T) {
+func TestAConnReachesItsOwnNamespaceOnly(t *testing.T) {
 	here, there := nstest.New(t), nstest.New(t)
 	p := here.Connect(t, nstest.IPv4)
 	id := socketOf(t, open(t, here), p.Client).ID
@@ -44,7 +44,7 @@ func TestAConnSeesItsOwnNamespaceOnly(t *testing.T) {
 	assertWorks(t, p)
 }
 
-func TestAConnIsNotToBeUsedFromVisit(t *testing.T) {
+func TestUsingAConnInVisitIsAnError(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	p := ns.Connect(t, nstest.IPv4)
@@ -56,23 +56,23 @@ func TestAConnIsNotToBeUsedFromVisit(t *testing.T) {
 	} {
 		var inside error
 		if err := c.Dump(everything(), func(*inetdiag.Socket) error { inside = call(); return nil }); err != nil {
-			t.Errorf("%s: dump around it: %v", name, err)
+			t.Errorf("%s: the outer dump: %v", name, err)
 		}
 		if inside == nil || !strings.Contains(inside.Error(), "visit") {
-			t.Errorf("%s inside visit: %v, want an error that says why not", name, inside)
+			t.Errorf("%s in visit: %v, want an error with the reason", name, inside)
 		}
 		inside = nil
 		if err := c.LookupAll([]inetdiag.ID{id}, func(int, *inetdiag.Socket, error) { inside = call() }); err != nil {
-			t.Errorf("%s: look-up around it: %v", name, err)
+			t.Errorf("%s: the outer lookup: %v", name, err)
 		}
 		if inside == nil {
-			t.Errorf("%s inside visit: no error", name)
+			t.Errorf("%s in visit: no error", name)
 		}
 	}
 	assertWorks(t, p)
 }
 
-func TestAConnIsOfNoUseAfterVisitPanicked(t *testing.T) {
+func TestAConnCannotBeUsedAfterVisitHasPanicked(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	ns.Connect(t, nstest.IPv4)
@@ -81,11 +81,11 @@ func TestAConnIsOfNoUseAfterVisitPanicked(t *testing.T) {
 		_ = c.Dump(everything(), func(*inetdiag.Socket) error { panic("no") })
 	}()
 	if err := c.Dump(everything(), func(*inetdiag.Socket) error { return nil }); err == nil {
-		t.Error("a dump that goes on where another stopped is no error")
+		t.Error("no error for a dump after the panic")
 	}
 }
 
-func TestAClosedConnSaysSo(t *testing.T) {
+func TestAClosedConnReturnsAnError(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	p := ns.Connect(t, nstest.IPv4)
@@ -99,18 +99,18 @@ func TestAClosedConnSaysSo(t *testing.T) {
 	_, lookupErr := c.Lookup(id)
 	for _, err := range []error{cookieErr, lookupErr, c.Destroy(id), c.Dump(everything(), nil)} {
 		if err == nil || !strings.Contains(err.Error(), "closed") {
-			t.Errorf("got %v, want an error that says the conn is closed", err)
+			t.Errorf("got %v, want the error that the conn is closed", err)
 		}
 	}
 	c = open(t, ns)
 	err := c.Dump(everything(), func(*inetdiag.Socket) error { return c.Close() })
 	if err == nil || !strings.Contains(err.Error(), "closed") {
-		t.Errorf("closed in visit: %v, want an error that says so", err)
+		t.Errorf("closed in visit: %v, want the error that the conn is closed", err)
 	}
 	assertWorks(t, p)
 }
 
-func TestNoFileDescriptorIsLeftOpen(t *testing.T) {
+func TestCloseLeavesNoDescriptorOpen(t *testing.T) {
 	ns := nstest.New(t)
 	p := ns.Connect(t, nstest.IPv4)
 	round := func() {
@@ -135,15 +135,15 @@ func TestNoFileDescriptorIsLeftOpen(t *testing.T) {
 		round()
 	}
 	if after := countFDs(t); after > before {
-		t.Errorf("%d file descriptors are open, %d were before", after, before)
+		t.Errorf("%d descriptors are open, %d before", after, before)
 	}
 	assertWorks(t, p)
 }
 
-func TestAFamilyThatIsNoneOfTCPIsRefused(t *testing.T) {
+func TestDumpRefusesAFamilyWithoutTCP(t *testing.T) {
 	c := open(t, nstest.New(t))
 	err := c.Dump(inetdiag.Filter{Family: unix.AF_UNIX, States: inetdiag.AllStates}, nil)
 	if err == nil || !strings.Contains(err.Error(), "family 1") {
-		t.Errorf("got %v, want an error that names the family", err)
+		t.Errorf("got %v, want an error with the family", err)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// told is what recv and send, each as the first call, tell an application of its socket.
-type told struct{ recv, send error }
+// outcome has the results of recv and of send, each as the first call on its socket.
+type outcome struct{ recv, send error }
 
 func recvOf(c *net.TCPConn) error {
 	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
@@ -33,7 +33,7 @@ func sendOf(c *net.TCPConn) error {
 	return rootOf(err)
 }
 
-// rootOf is the errno in an error, or io.EOF, or the error.
+// rootOf returns the errno in an error, or io.EOF, or the error.
 func rootOf(err error) error {
 	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		return errno
@@ -41,20 +41,20 @@ func rootOf(err error) error {
 	return err
 }
 
-func TestDestroyTellsOwnerAndPeer(t *testing.T) {
+func TestDestroyHasTheDocumentedEffectOnOwnerAndPeer(t *testing.T) {
 	for _, tt := range []struct {
 		state       inetdiag.State
-		owner, peer told
+		owner, peer outcome
 	}{
 		{
 			state: inetdiag.CloseWait,
-			owner: told{recv: io.EOF, send: unix.ECONNABORTED},
-			peer:  told{recv: unix.ECONNRESET, send: unix.ECONNRESET},
+			owner: outcome{recv: io.EOF, send: unix.ECONNABORTED},
+			peer:  outcome{recv: unix.ECONNRESET, send: unix.ECONNRESET},
 		},
 		{
 			state: inetdiag.FinWait2,
-			owner: told{recv: unix.ECONNABORTED, send: unix.ECONNABORTED},
-			peer:  told{recv: io.EOF, send: unix.EPIPE},
+			owner: outcome{recv: unix.ECONNABORTED, send: unix.ECONNABORTED},
+			peer:  outcome{recv: io.EOF, send: unix.EPIPE},
 		},
 	} {
 		for _, network := range nstest.Networks {
@@ -70,43 +70,43 @@ func TestDestroyTellsOwnerAndPeer(t *testing.T) {
 					}
 					s, other := socketOf(t, c, owner), socketOf(t, c, peer)
 					if s.State != tt.state || s.ID.Mapped() != (network == nstest.Mapped) {
-						t.Fatalf("about to destroy %v in %v", s.ID, s.State)
+						t.Fatalf("%v is in %v", s.ID, s.State)
 					}
 					if err := c.Destroy(s.ID); err != nil {
 						t.Fatal(err)
 					}
 					if err := c.Destroy(s.ID); !errors.Is(err, inetdiag.ErrGone) {
-						t.Errorf("destroyed again: %v, want %v", err, inetdiag.ErrGone)
+						t.Errorf("destroy again: %v, want %v", err, inetdiag.ErrGone)
 					}
 					if _, err := c.Lookup(s.ID); !errors.Is(err, inetdiag.ErrGone) {
-						t.Errorf("looked up: %v, want %v", err, inetdiag.ErrGone)
+						t.Errorf("look up: %v, want %v", err, inetdiag.ErrGone)
 					}
 					awaitGone(t, c, other.ID)
 					return owner, peer
 				}
-				// Whichever call comes first takes the pending error, so each gets a connection of its own.
+				// The first call consumes the pending error, so each call gets its own connection.
 				owner, peer := destroyed()
-				got := map[string]told{"owner": {recv: recvOf(owner)}, "peer": {recv: recvOf(peer)}}
+				got := map[string]outcome{"owner": {recv: recvOf(owner)}, "peer": {recv: recvOf(peer)}}
 				owner, peer = destroyed()
-				got["owner"] = told{got["owner"].recv, sendOf(owner)}
-				got["peer"] = told{got["peer"].recv, sendOf(peer)}
+				got["owner"] = outcome{got["owner"].recv, sendOf(owner)}
+				got["peer"] = outcome{got["peer"].recv, sendOf(peer)}
 
-				want := map[string]told{"owner": tt.owner, "peer": tt.peer}
-				if diff := cmp.Diff(want, got, cmp.AllowUnexported(told{}), cmp.Comparer(sameError)); diff != "" {
-					t.Errorf("what owner and peer are told (-want +got):\n%s", diff)
+				want := map[string]outcome{"owner": tt.owner, "peer": tt.peer}
+				if diff := cmp.Diff(want, got, cmp.AllowUnexported(outcome{}), cmp.Comparer(sameError)); diff != "" {
+					t.Errorf("results of owner and peer (-want +got):\n%s", diff)
 				}
 				if left := dump(t, c, everything()); len(left) != 0 {
-					t.Errorf("left behind: %v", left)
+					t.Errorf("remaining sockets: %v", left)
 				}
 			})
 		}
 	}
 }
 
-// sameError compares what rootOf makes of errors, and the errors of a look-up or a destroy.
+// sameError compares errors of rootOf, of a lookup and of a destroy.
 func sameError(a, b error) bool { return errors.Is(a, b) && errors.Is(b, a) }
 
-func TestAStaleCookieTouchesNothing(t *testing.T) {
+func TestAStaleCookieHasNoEffect(t *testing.T) {
 	for _, network := range nstest.Networks {
 		t.Run(network, func(t *testing.T) {
 			ns := nstest.New(t)
@@ -157,7 +157,7 @@ func withCookie(id inetdiag.ID, cookie uint64) inetdiag.ID {
 	return inetdiag.NewID(family, id.Local(), id.Peer(), id.Interface(), cookie)
 }
 
-func TestAConnectionThatTookOverTheTupleSurvives(t *testing.T) {
+func TestAnotherConnectionWithTheSameAddressesSurvives(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	l := ns.Listen(t, nstest.IPv4)
@@ -191,7 +191,7 @@ func TestAConnectionThatTookOverTheTupleSurvives(t *testing.T) {
 	taken := connect(from)
 	id := socketOf(t, c, taken.Client).ID
 	if id.Local() != oldIDs[0].Local() || id.Peer() != oldIDs[0].Peer() || id.Cookie() == oldIDs[0].Cookie() {
-		t.Fatalf("new connection is %v, want the addresses of %v under another cookie", id, oldIDs[0])
+		t.Fatalf("the new connection is %v, want the addresses of %v and another cookie", id, oldIDs[0])
 	}
 	for _, stale := range oldIDs {
 		if _, err := c.Lookup(stale); !errors.Is(err, inetdiag.ErrGone) {

@@ -33,12 +33,12 @@ func TestAnAnswerAboutAnotherSocketMeansGone(t *testing.T) {
 		return [][]byte{socketMessage(typeByFamily, m.seq, bound, CloseWait)}
 	}}}
 	if s, err := c.Lookup(asked); err != nil || s.ID != bound {
-		t.Errorf("the same socket, its interface changed: %v, %v", s.ID, err)
+		t.Errorf("the same socket with another interface: %v, %v", s.ID, err)
 	}
 }
 
-// TestALostAnswerSpoilsTheConn: whatever goes wrong, no later answer is taken for that of another request.
-func TestALostAnswerSpoilsTheConn(t *testing.T) {
+// TestALostAnswerMakesTheConnUnusable covers each way to lose an answer: no later answer may count for another request.
+func TestALostAnswerMakesTheConnUnusable(t *testing.T) {
 	ids := []ID{testID(unix.AF_INET, 1), testID(unix.AF_INET, 2)}
 	ok := func(m message) []byte {
 		if m.typ == typeDestroy {
@@ -49,7 +49,7 @@ func TestALostAnswerSpoilsTheConn(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		bad  func(m message) [][]byte // what answers the first request
+		bad  func(m message) [][]byte // the answer to the first request
 	}{
 		{"no answer", func(message) [][]byte { return nil }},
 		{"an answer to an earlier request", func(m message) [][]byte {
@@ -100,11 +100,11 @@ func TestALostAnswerSpoilsTheConn(t *testing.T) {
 				visited := 0
 				first := op.do(c, &visited)
 				if first == nil || visited != 0 {
-					t.Fatalf("got %v after %d visits, want an error and none", first, visited)
+					t.Fatalf("got %v after %d visits, want an error and no visit", first, visited)
 				}
 				sent := len(s.sent)
 				if err := op.do(c, &visited); err == nil || visited != 0 || len(s.sent) != sent {
-					t.Errorf("used again: %v, %d visits, %d requests; want an error and none", err, visited, len(s.sent)-sent)
+					t.Errorf("next use: %v, %d visits, %d requests; want an error and none of these", err, visited, len(s.sent)-sent)
 				}
 			})
 		}
@@ -135,7 +135,7 @@ func TestSeveralMessagesInOneDatagramAndPaddingAreRead(t *testing.T) {
 	}
 }
 
-// openWithSocket opens a Conn in ns and shows the netlink socket in it.
+// openWithSocket opens a Conn in ns and returns it with its netlink socket.
 func openWithSocket(t *testing.T, ns *nstest.NS) (*Conn, *netlinkSocket) {
 	t.Helper()
 	var (
@@ -150,7 +150,7 @@ func openWithSocket(t *testing.T, ns *nstest.NS) (*Conn, *netlinkSocket) {
 	return c, c.t.(*netlinkSocket)
 }
 
-func TestAnswersThatFindNoRoomSpoilTheConn(t *testing.T) {
+func TestAFullReceiveBufferMakesTheConnUnusable(t *testing.T) {
 	ns := nstest.New(t)
 	c, s := openWithSocket(t, ns)
 	p := ns.Connect(t, nstest.IPv4)
@@ -174,10 +174,10 @@ func TestAnswersThatFindNoRoomSpoilTheConn(t *testing.T) {
 		t.Fatalf("got %v, want %v", err, unix.ENOBUFS)
 	}
 	if err := c.Destroy(all[0]); !errors.Is(err, unix.ENOBUFS) {
-		t.Errorf("used again: %v, want the same", err)
+		t.Errorf("next use: %v, want the same error", err)
 	}
 	if _, err := p.Client.Write([]byte("x")); err != nil {
-		t.Errorf("connection that was to survive: %v", err)
+		t.Errorf("the connection should survive: %v", err)
 	}
 }
 
@@ -186,7 +186,7 @@ func allIDs(c *Conn) (ids []ID, err error) {
 	return ids, err
 }
 
-func TestALateAnswerIsWaitedForAndNoneIsAnError(t *testing.T) {
+func TestReceiveWaitsForALateAnswerAndFailsWithoutOne(t *testing.T) {
 	_, s := openWithSocket(t, nstest.New(t))
 	if _, err := s.receive(make([]byte, 64)); !errors.Is(err, errNoAnswer) || !errors.Is(err, unix.EAGAIN) {
 		t.Errorf("got %v, want %v", err, errNoAnswer)
@@ -209,7 +209,7 @@ func TestAnAnswerLongerThanTheBufferIsAnError(t *testing.T) {
 	}
 }
 
-func TestWhatAnotherProcessSendsIsNoAnswer(t *testing.T) {
+func TestDatagramsOfOtherProcessesAreIgnored(t *testing.T) {
 	ns := nstest.New(t)
 	c, s := openWithSocket(t, ns)
 	p := ns.Connect(t, nstest.IPv4)
@@ -222,7 +222,7 @@ func TestWhatAnotherProcessSendsIsNoAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The next answer, forged: the socket was destroyed.
+	// A forged answer: the socket was destroyed.
 	if err := unix.Sendto(forger.fd, errnoMessage(unix.NLMSG_ERROR, c.seq+1, 0), 0, at); err != nil {
 		t.Fatal(err)
 	}
@@ -235,6 +235,6 @@ func TestWhatAnotherProcessSendsIsNoAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := p.Client.Write([]byte("x")); err != nil {
-		t.Errorf("connection that was to survive: %v", err)
+		t.Errorf("the connection should survive: %v", err)
 	}
 }

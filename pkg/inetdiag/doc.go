@@ -1,32 +1,33 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package inetdiag speaks sock_diag, Linux's netlink protocol about sockets (sock_diag(7)), for TCP.
+// Package inetdiag lists, looks up and destroys TCP sockets by sock_diag, Linux's netlink protocol for sockets
+// (sock_diag(7)).
 //
-// A [Conn] is one netlink socket in one network namespace. [Conn.Dump] lists sockets, [Conn.Lookup] asks for
-// one of them again, [Conn.Destroy] aborts one as SOCK_DESTROY does (CONFIG_INET_DIAG_DESTROY, Linux 4.5):
-// the owner of the socket gets ECONNABORTED, the peer gets a reset, and no TIME_WAIT is left behind.
-// LookupAll and DestroyAll do the same for many at a time. The answer to every request is read.
+// A [Conn] is one netlink socket in one network namespace. [Conn.Dump] lists sockets, [Conn.Lookup] reads one socket,
+// [Conn.Destroy] aborts one (SOCK_DESTROY: CONFIG_INET_DIAG_DESTROY, Linux 4.5): the owner of the socket gets
+// ECONNABORTED, the peer gets a reset, and no TIME_WAIT remains. LookupAll and DestroyAll do the same for many sockets.
+// The Conn reads the answer to every request.
 //
 // # Identity
 //
-// A socket is named by an [ID], which carries the socket's cookie, and look-ups and destroys always send the
-// cookie. One that is out of date answers [ErrGone] and touches nothing, also when another socket has taken
-// over the addresses and ports. An ID without a cookie is refused ([ErrBadID]): nothing is ever destroyed by
-// its addresses alone. Yet a cookie names a socket, not a connection and not a state: after
-// connect(AF_UNSPEC) and another connect() the same socket is a new connection, and between a look and a
-// destroy its state may change. Look and destroy back to back.
+// An [ID] names a socket. It includes the socket's cookie, which every lookup and destroy sends. If the cookie is out of
+// date the answer is [ErrGone] and nothing happens, even if another socket has the same addresses and ports now. An ID
+// without a cookie is refused ([ErrBadID]): no socket is ever destroyed by its addresses alone.
+//
+// A cookie names a socket, but neither its connection nor its state: after connect(AF_UNSPEC) and another connect() the
+// same socket has a new connection, and its state may change between a lookup and a destroy. Destroy a socket right after
+// its lookup.
 //
 // # A dump is no snapshot
 //
-// The kernel walks its hash tables a piece at a time while sockets come and go: a dump may miss a socket
-// that was there all the time, and may report one twice. Dump drops the repeats, by cookie. What a dump did
-// not show is not therefore gone: ask with Lookup.
+// The kernel walks its hash table piece by piece while sockets are created and closed. A dump can miss a socket that exists
+// all the time, and can repeat one. Dump drops repeats, by cookie. A socket that a dump does not report may still exist:
+// use Lookup.
 //
 // # Namespaces and privileges
 //
-// [Open] opens its socket in the network namespace of the calling thread; from then on the Conn belongs to
-// that namespace, whatever thread uses it, and keeps the namespace alive until it is closed. Dumps and
-// look-ups need no privilege, except that older kernels tell [Socket.ULP] only to holders of CAP_NET_ADMIN.
-// Destroying needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
+// [Open] opens a socket in the network namespace of the calling thread. The Conn belongs to that namespace, on whatever
+// thread it is used, and pins it until it is closed. Dumps and lookups need no privilege, except that [Socket.ULP] needs
+// CAP_NET_ADMIN before Linux 6.18. Destroying needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
 package inetdiag

@@ -9,27 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Filter says which sockets a dump is about. The kernel does the filtering.
+// Filter selects the sockets of a dump. The kernel applies it.
 type Filter struct {
-	// States are the states wanted. The empty set finds nothing.
+	// States are the states to report. The empty set reports nothing.
 	States States
-	// Family is AF_INET, AF_INET6 (which has the v4-mapped sockets too), or AF_UNSPEC (0) for both.
+	// Family is AF_INET, AF_INET6 (including v4-mapped sockets), or AF_UNSPEC (0) for both.
 	Family uint8
-	// Info asks for tcp_info, and with it the ULP. It makes a dump longer.
+	// Info requests tcp_info and the ULP. The answers are longer.
 	Info bool
-	// NoLegacy asks for each family in a walk of its own where one legacy walk would have done for both.
+	// NoLegacy dumps both families in two walks, although one legacy walk does both.
 	NoLegacy bool
 }
 
-// Dump calls visit once for each socket that the kernel reports. It needs no privilege. The *Socket is reused
-// between calls, and visit must not use the Conn. When visit returns an error the rest is read and dropped,
-// and the error is returned as it is; the Conn stays usable.
+// Dump calls visit once for each socket that the kernel reports. It needs no privilege. The next call of visit reuses the
+// *Socket, and visit must not use the Conn. If visit returns an error, Dump drops the remaining answers and returns that
+// error unchanged; the Conn stays usable.
 //
-// A dump is no snapshot: while connections come and go it may miss sockets that exist all along. It never
-// reports the same cookie twice.
+// A dump is no snapshot: it can miss a socket that exists all the time. It never reports the same cookie twice.
 //
-// Both families are dumped by one TCPDIAG_GETSOCK, which walks the kernel's table once. A kernel that refuses
-// it is asked with SOCK_DIAG_BY_FAMILY, one family after the other, then and for the rest of the Conn's life.
+// One TCPDIAG_GETSOCK dumps both families in one walk over the kernel's table. If the kernel refuses it, this Conn uses
+// SOCK_DIAG_BY_FAMILY from then on, one family after the other.
 func (c *Conn) Dump(f Filter, visit func(*Socket) error) error {
 	if f.Family != unix.AF_UNSPEC && f.Family != unix.AF_INET && f.Family != unix.AF_INET6 {
 		return fmt.Errorf("dump sockets: family %d is neither AF_INET, AF_INET6 nor AF_UNSPEC", f.Family)
@@ -54,12 +53,12 @@ func (c *Conn) Dump(f Filter, visit func(*Socket) error) error {
 	return d.kernel
 }
 
-// dump is one call of Dump and what ended it.
+// dump is one call of Dump.
 type dump struct {
 	c         *Conn
 	visit     func(*Socket) error
-	stop      error // what visit returned
-	kernel    error // what the kernel refused
+	stop      error // of visit
+	kernel    error // the kernel's refusal
 	transport error
 }
 
@@ -95,7 +94,7 @@ func (d *dump) run(f Filter) {
 	}
 }
 
-// refused reports whether an errno as the first answer means that the kernel does not know the request.
+// refused reports whether an errno in the first answer means that the kernel does not know the request.
 func refused(errno unix.Errno) bool {
 	switch errno {
 	case unix.ENOENT, unix.EINVAL, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT:
@@ -114,8 +113,8 @@ func (d *dump) setKernel(errno unix.Errno) {
 	}
 }
 
-// walk sends the request in c.out and reads all answers. It returns what the kernel ended the dump with, and
-// whether anything came before that.
+// walk sends the request in c.out and reads all answers. It returns the errno of the last answer, and whether the kernel
+// reported a socket before it.
 func (d *dump) walk() (errno unix.Errno, answered bool) {
 	c := d.c
 	if d.transport = c.sendOut(); d.transport != nil {
@@ -145,7 +144,7 @@ func (d *dump) walk() (errno unix.Errno, answered bool) {
 	}
 }
 
-// report hands a socket to visit unless it has been reported already or visit wanted no more.
+// report calls visit with a socket, except for a repeat and after an error of visit.
 func (d *dump) report(b []byte) error {
 	c := d.c
 	if d.stop != nil {
@@ -155,7 +154,7 @@ func (d *dump) report(b []byte) error {
 		return err
 	}
 	cookie := c.socket.ID.Cookie()
-	if _, again := c.seen[cookie]; again {
+	if _, repeated := c.seen[cookie]; repeated {
 		return nil
 	}
 	c.seen[cookie] = struct{}{}

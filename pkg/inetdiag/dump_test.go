@@ -59,7 +59,7 @@ func TestDumpReportsEachNetworkOnce(t *testing.T) {
 	}
 }
 
-func TestDumpReportsOnlyTheStatesAskedFor(t *testing.T) {
+func TestDumpReportsTheRequestedStatesOnly(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	ns.Connect(t, nstest.IPv4)
@@ -89,7 +89,7 @@ func TestDumpReportsOnlyTheStatesAskedFor(t *testing.T) {
 	}
 }
 
-func TestDumpTellsTCPInfoOnlyWhenAsked(t *testing.T) {
+func TestDumpReportsTCPInfoOnRequestOnly(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	p := ns.Connect(t, nstest.IPv4)
@@ -101,14 +101,14 @@ func TestDumpTellsTCPInfoOnlyWhenAsked(t *testing.T) {
 	for _, noLegacy := range []bool{false, true} {
 		f := inetdiag.Filter{States: inetdiag.HalfClosed, NoLegacy: noLegacy}
 		if s := dump(t, c, f)[cookie]; s.HasInfo || s.Info != (inetdiag.TCPInfo{}) {
-			t.Errorf("tcp_info came unasked: %+v", s.Info)
+			t.Errorf("tcp_info without a request: %+v", s.Info)
 		}
 		f.Info = true
 		s := dump(t, c, f)[cookie]
 		if !s.HasInfo || s.Info.State != inetdiag.CloseWait {
-			t.Errorf("tcp_info was asked for and is %v, %+v", s.HasInfo, s.Info)
+			t.Errorf("requested tcp_info: %v, %+v", s.HasInfo, s.Info)
 		}
-		// Five bytes and a FIN are unread; the SYN was counted, too, but is not in the queue.
+		// Five bytes and the FIN are unread. BytesReceived counts the SYN too.
 		if got, want := [2]uint64{uint64(s.RQueue), s.Info.BytesReceived}, [2]uint64{6, 6}; got != want {
 			t.Errorf("rqueue and bytes received are %d, want %d", got, want)
 		}
@@ -119,7 +119,7 @@ func TestSocketsWithoutAnOwnerHaveInodeZero(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 
-	t.Run("a connection that was not accepted yet", func(t *testing.T) {
+	t.Run("a connection in the accept queue", func(t *testing.T) {
 		l := ns.Listen(t, nstest.IPv4)
 		port := l.Addr().(*net.TCPAddr).Port
 		client := ns.Dial(t, nstest.IPv4, port)
@@ -129,7 +129,7 @@ func TestSocketsWithoutAnOwnerHaveInodeZero(t *testing.T) {
 		awaitState(t, c, client, inetdiag.FinWait2)
 		s := only(t, dump(t, c, inetdiag.Filter{States: 1 << inetdiag.CloseWait, Info: true}))
 		if s.Inode != 0 || !s.HasInfo {
-			t.Errorf("inode is %d, tcp_info is there: %v; want 0, true", s.Inode, s.HasInfo)
+			t.Errorf("inode is %d, has tcp_info: %v; want 0, true", s.Inode, s.HasInfo)
 		}
 		server, err := l.AcceptTCP()
 		if err != nil {
@@ -137,7 +137,7 @@ func TestSocketsWithoutAnOwnerHaveInodeZero(t *testing.T) {
 		}
 		defer server.Close()
 		if s, err = c.Lookup(s.ID); err != nil || s.Inode == 0 {
-			t.Errorf("accepted: inode is %d, %v; want one", s.Inode, err)
+			t.Errorf("accepted: inode is %d, %v; want an inode", s.Inode, err)
 		}
 	})
 
@@ -158,15 +158,15 @@ func TestSocketsWithoutAnOwnerHaveInodeZero(t *testing.T) {
 			t.Errorf("got %+v, want no inode, no tcp_info, and timer 3 running", s)
 		}
 		if s.ID != id {
-			t.Errorf("id is %v, was %v while it had an owner", s.ID, id)
+			t.Errorf("id is %v, with its owner it was %v", s.ID, id)
 		}
 	})
 }
 
-func TestDumpWithManySocketsRepeatsNone(t *testing.T) {
+func TestDumpOfSeveralDatagramsRepeatsNoSocket(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
-	const pairs = 300 // several datagrams' worth
+	const pairs = 300 // several datagrams
 	want := make(map[uint64]bool)
 	for i := range pairs {
 		p := ns.Connect(t, nstest.Networks[i%len(nstest.Networks)])
@@ -183,12 +183,12 @@ func TestDumpWithManySocketsRepeatsNone(t *testing.T) {
 	}
 }
 
-func TestDumpEndsWithTheErrorOfVisit(t *testing.T) {
+func TestDumpReturnsTheErrorOfVisit(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	ns.Connect(t, nstest.IPv4)
 	ns.Connect(t, nstest.IPv6)
-	stop := errors.New("seen enough")
+	stop := errors.New("stop")
 	for _, noLegacy := range []bool{false, true} {
 		visits := 0
 		f := inetdiag.Filter{States: inetdiag.AllStates, NoLegacy: noLegacy}

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel may say of one socket. errors.Is finds them, and also the errno behind each.
+// The kernel's errors about one socket. errors.Is also finds the errno of each.
 var (
-	// ErrGone means that no such socket exists any more: another one under the same addresses and ports
-	// does not count. It is ENOENT.
+	// ErrGone means that the socket does not exist any more. Another socket may have the same addresses and ports. It is
+	// ENOENT.
 	ErrGone error = &kernelError{"socket is gone", unix.ENOENT}
 
 	// ErrUnsupported means that the kernel cannot destroy sockets. It is EOPNOTSUPP.
 	ErrUnsupported error = &kernelError{"kernel was built without CONFIG_INET_DIAG_DESTROY: " +
 		"use one that has it (Debian, Ubuntu, RHEL 9 and later do)", unix.EOPNOTSUPP}
 
-	// ErrDenied means that the caller may not destroy sockets of this network namespace. It is EPERM, or
-	// EACCES where a security module refused.
+	// ErrDenied means that the caller may not destroy sockets of this network namespace. It is EPERM, or EACCES from a
+	// security module.
 	ErrDenied error = &kernelError{"destroying sockets needs CAP_NET_ADMIN in the user namespace " +
 		"that owns the network namespace", unix.EPERM}
 )
@@ -40,24 +40,24 @@ func (e *OpenError) Error() string {
 // Unwrap returns the errno.
 func (e *OpenError) Unwrap() error { return e.Err }
 
-// Refused reports whether something refuses all sockets of AF_NETLINK. Otherwise the kernel lacks sock_diag, or memory
-// or descriptors are short.
+// Refused reports whether a seccomp filter or a security module refuses AF_NETLINK sockets. Other causes are a kernel
+// without sock_diag, and a lack of memory or descriptors.
 func (e *OpenError) Refused() bool {
 	return errors.Is(e.Err, unix.EPERM) || errors.Is(e.Err, unix.EACCES) || errors.Is(e.Err, unix.EAFNOSUPPORT)
 }
 
-// ErrBadID means that an ID does not name one TCP socket, so the kernel was not asked: its cookie is 0 or
-// INET_DIAG_NOCOOKIE (all ones), or its family is neither AF_INET nor AF_INET6.
+// ErrBadID means that an ID does not name one TCP socket, and no request was sent: its cookie is 0 or INET_DIAG_NOCOOKIE
+// (all ones), or its family is neither AF_INET nor AF_INET6.
 var ErrBadID = errors.New("socket id lacks a cookie or an address family: take it from a dump, or the cookie from SO_COOKIE")
 
-// ErrNotReady means that the kernel was not asked, because the caller's function ready returned false.
-var ErrNotReady = errors.New("caller was not ready any more")
+// ErrNotReady means that no request was sent, because the caller's function ready returned false.
+var ErrNotReady = errors.New("cancelled by the caller before the request was sent")
 
 var (
 	errClosed   = errors.New("conn is closed")
 	errBusy     = errors.New("conn is in use: do not call it from a visit function, nor after one panicked")
 	errNoAnswer = errors.New("kernel sent no answer")
-	errNotAsked = errors.New("kernel acknowledged what was not to be acknowledged")
+	errNotAsked = errors.New("kernel acknowledged a request that asked for no acknowledgement")
 )
 
 // kernelError is an errno with advice.
@@ -70,7 +70,7 @@ func (e *kernelError) Error() string { return e.msg + " (" + unix.ErrnoName(e.er
 
 func (e *kernelError) Unwrap() error { return e.errno }
 
-// lookupError is what an errno means as the answer to a look-up; nil for 0.
+// lookupError returns the error for the errno in the answer to a lookup; nil for 0.
 func lookupError(errno unix.Errno) error {
 	switch errno {
 	case 0:
@@ -81,7 +81,7 @@ func lookupError(errno unix.Errno) error {
 	return fmt.Errorf("look up socket: %w", errno)
 }
 
-// destroyError is what an errno means as the answer to a destroy; nil for 0.
+// destroyError returns the error for the errno in the answer to a destroy; nil for 0.
 func destroyError(errno unix.Errno) error {
 	switch errno {
 	case 0:

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestErrorsKeepTheErrnoAndSayWhatToDo(t *testing.T) {
+func TestErrorsHaveTheErrnoAndARemedy(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		err   error
-		kind  error // or nil where callers have nothing to branch on
+		kind  error // nil: callers do not distinguish it
 		errno unix.Errno
 		text  string
 	}{
@@ -43,7 +43,7 @@ func TestErrorsKeepTheErrnoAndSayWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAKernelWithoutNetnsCookiesSaysWhichHasThem(t *testing.T) {
+func TestErrorOfAnOldKernelNamesTheVersionWithNetnsCookies(t *testing.T) {
 	c := &Conn{t: &script{}}
 	if _, err := c.NetnsCookie(); !errors.Is(err, unix.ENOPROTOOPT) || !strings.Contains(err.Error(), "Linux 5.14") {
 		t.Errorf("got %v, want %v and the version", err, unix.ENOPROTOOPT)

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chunk is how many requests go out at once: few enough for their answers, of which one takes some 1.3 KB of
-// the socket's receive buffer, to fit it several times over.
+// chunk is how many requests one pipeline has in flight. An answer takes about 1.3 KB of the socket's receive buffer of
+// 128 KiB, so the answers fit three times.
 const chunk = 32
 
-// Lookup asks the kernel for one socket, tcp_info included. It needs no privilege. It returns [ErrGone] when
-// there is no socket with this family, these addresses and ports, and this cookie.
+// Lookup returns one socket, with tcp_info. It needs no privilege. It returns [ErrGone] if no socket has this family, these
+// addresses and ports, and this cookie.
 //
-// The interface in the ID is where the kernel looks: a socket bound to a device is found only with the
-// device's index there, as a dump reports it.
+// The kernel compares the interface in the ID too: a socket that is bound to a device is found only with the device's
+// index, as a dump reports it.
 func (c *Conn) Lookup(id ID) (s Socket, err error) {
 	c.one[0] = id
 	if terr := c.LookupAll(c.one[:], func(_ int, found *Socket, e error) {
@@ -30,13 +30,13 @@ func (c *Conn) Lookup(id ID) (s Socket, err error) {
 	return s, err
 }
 
-// LookupAll looks up many sockets and calls visit for each, in order: with the index into ids and either the
-// socket or the error that [Conn.Lookup] would return. The requests are pipelined, 32 at a time, so a state
-// that is reported may be older than the last answer by that much. The Socket is reused between calls; visit
-// must not use the Conn, nor change ids past i.
+// LookupAll looks up many sockets. It calls visit for each, in order, with the index into ids and either the socket or the
+// error that [Conn.Lookup] would return. It sends 32 requests at a time, so the kernel may have read a socket before visit
+// was called for up to 31 others. The next call of visit reuses the Socket. visit must not use the Conn, nor change ids
+// after i.
 //
-// An error returned by LookupAll itself means that the conversation with the kernel failed: of the sockets
-// that were not visited nothing is known, and the Conn is of no more use.
+// If LookupAll itself returns an error, the exchange with the kernel failed: the remaining sockets are unknown, and the
+// Conn cannot be used any more.
 func (c *Conn) LookupAll(ids []ID, visit func(i int, s *Socket, err error)) error {
 	if err := c.begin(); err != nil {
 		return err
@@ -72,16 +72,16 @@ func (c *Conn) LookupAll(ids []ID, visit func(i int, s *Socket, err error)) erro
 	}))
 }
 
-// Destroy aborts one socket (SOCK_DESTROY) and reads the kernel's answer: nil when the socket was destroyed,
-// [ErrGone] when it was there no more, [ErrUnsupported] or [ErrDenied] when that cannot be done here. The
-// kernel checks the cookie but not the state: look first.
+// Destroy aborts one socket (SOCK_DESTROY). It returns nil if the kernel has destroyed the socket, [ErrGone] if it does not
+// exist any more, and [ErrUnsupported] or [ErrDenied] if the kernel or the privileges do not allow it. The kernel compares
+// the cookie but not the state: look the socket up first.
 //
-// In CLOSE_WAIT the owner then reads its end of file as before and its writes fail with ECONNABORTED, and the
-// peer's reads fail with ECONNRESET. In FIN_WAIT2 the owner's reads fail with ECONNABORTED, and the peer reads
-// its end of file and its writes fail with EPIPE. No TIME_WAIT is left.
+// In CLOSE_WAIT the owner still reads end of file and its writes fail with ECONNABORTED; the peer's reads fail with
+// ECONNRESET. In FIN_WAIT2 the owner's reads fail with ECONNABORTED; the peer reads end of file and its writes fail with
+// EPIPE. No TIME_WAIT remains.
 //
-// It needs CAP_NET_ADMIN in the user namespace that owns the network namespace. Leave sockets without an owner
-// (inode 0) to the kernel: before Linux 6.11 an orphan that is destroyed stays for ever.
+// It needs CAP_NET_ADMIN in the user namespace that owns the network namespace. Do not destroy sockets without an owner
+// (inode 0): before Linux 6.11 a destroyed orphan stays for ever.
 func (c *Conn) Destroy(id ID) (err error) {
 	c.one[0] = id
 	if terr := c.DestroyAll(c.one[:], nil, func(_ int, e error) { err = e }); terr != nil {
@@ -90,14 +90,13 @@ func (c *Conn) Destroy(id ID) (err error) {
 	return err
 }
 
-// DestroyAll destroys many sockets and calls visit for each, in order: with the index into ids and what
-// [Conn.Destroy] would return. It sends each request on its own, which the kernel handles before the next is sent, and
-// reads the answers of 32 together. Right before it sends a request it calls ready, unless that is nil; where ready
-// returns false it does not send the request, and visit gets [ErrNotReady]. Neither function may use the Conn, nor
-// change ids past i.
+// DestroyAll destroys many sockets. It calls visit for each, in order, with the index into ids and the result that
+// [Conn.Destroy] would return. The kernel handles each request before DestroyAll sends the next one; the answers are read
+// 32 at a time. Right before each request DestroyAll calls ready, unless that is nil. If ready returns false the request is
+// not sent, and visit gets [ErrNotReady]. Neither function may use the Conn, nor change ids after i.
 //
-// An error returned by DestroyAll itself means that the conversation with the kernel failed: of the sockets
-// that were not visited up to 32 may have been destroyed, and the Conn is of no more use.
+// If DestroyAll itself returns an error, the exchange with the kernel failed: up to 32 of the remaining sockets may have
+// been destroyed, and the Conn cannot be used any more.
 func (c *Conn) DestroyAll(ids []ID, ready func(i int) bool, visit func(i int, err error)) error {
 	if err := c.begin(); err != nil {
 		return err
@@ -119,15 +118,15 @@ func (c *Conn) DestroyAll(ids []ID, ready func(i int) bool, visit func(i int, er
 	}))
 }
 
-// pipelined is how the requests of a pipeline are sent.
+// pipelined is how a pipeline sends its requests.
 type pipelined struct {
 	request func(b []byte, seq uint32, id *ID) []byte
-	single  bool             // each in a datagram of its own
-	ready   func(i int) bool // whether it is sent, asked right before; nil for all
+	single  bool             // one request per datagram
+	ready   func(i int) bool // reports whether to send request i; nil: send all
 }
 
-// pipeline sends a request for each id, and hands the one answer of each to answer, in order, a chunk at a time. An id
-// that names no socket is not sent: answer gets ErrBadID. Nor is one that is not ready: answer gets ErrNotReady.
+// pipeline sends a request for each id, a chunk at a time, and calls answer with the one answer to each, in order. It does
+// not send an id that names no socket, for which answer gets ErrBadID, nor one that is not ready (ErrNotReady).
 func (c *Conn) pipeline(ids []ID, p pipelined, answer func(i int, m message, err error) error) error {
 	for start := 0; start < len(ids); start += chunk {
 		end := min(start+chunk, len(ids))
@@ -152,8 +151,8 @@ func (c *Conn) pipeline(ids []ID, p pipelined, answer func(i int, m message, err
 	return nil
 }
 
-// sendChunk sends the requests for a chunk of ids, of which the first has the index first and the sequence number seq.
-// It returns for each why it was not sent, nil if it was.
+// sendChunk sends the requests for a chunk of ids. The first one has the index first and the sequence number seq. unsent
+// has the reason for each request that it does not send.
 func (c *Conn) sendChunk(ids []ID, seq uint32, first int, p pipelined) (unsent [chunk]error, err error) {
 	c.out = c.out[:0]
 	sent := 0

@@ -42,7 +42,7 @@ func ExampleConn_Dump() {
 	// FIN_WAIT2 127.0.0.1:50000 127.0.0.1:8080 unread 0 owned true
 }
 
-// Destroy one socket, by its cookie, if it is still as it was.
+// Destroy one socket, by its cookie, if its state is still the same.
 func ExampleConn_Destroy() {
 	inFreshNamespace(func(server, client *net.TCPConn) {
 		halfClosed(client)
@@ -61,7 +61,7 @@ func ExampleConn_Destroy() {
 			log.Fatal(err)
 		}
 
-		// Whatever happened since the dump, look again and destroy at once.
+		// The state may have changed since the dump: look the socket up and destroy it at once.
 		s, err := c.Lookup(id)
 		if err != nil {
 			log.Fatal(err)
@@ -141,7 +141,7 @@ func inFreshNamespace(fn func(server, client *net.TCPConn)) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and the namespace with it
+		runtime.LockOSThread() // never unlocked: the thread exits with the goroutine, and with it the namespace
 		ns, err := netns.New()
 		if err != nil {
 			log.Fatalf("make a network namespace: %v: run as root, or under unshare -rmn", err)
@@ -182,7 +182,7 @@ func connect() (server, client *net.TCPConn) {
 	return server, conn.(*net.TCPConn)
 }
 
-// halfClosed shuts the client's sending direction and waits until the server's kernel has acknowledged it.
+// halfClosed closes the client's sending direction and waits for the acknowledgement.
 func halfClosed(client *net.TCPConn) {
 	if err := client.CloseWrite(); err != nil {
 		log.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// refusing is the kernel, but for the legacy dump, which it refuses.
+// refusing passes requests to the kernel, except for the legacy dump, which it refuses.
 type refusing struct {
 	transport
 	how     unix.Errno
@@ -41,7 +41,7 @@ func (r *refusing) receive(b []byte) (int, error) {
 	return n, nil
 }
 
-func TestAKernelThatRefusesTheLegacyDumpIsAskedByFamily(t *testing.T) {
+func TestDumpByFamilyReplacesARefusedLegacyDump(t *testing.T) {
 	ns := nstest.New(t)
 	for _, network := range nstest.Networks {
 		ns.Connect(t, network)
@@ -65,13 +65,13 @@ func TestAKernelThatRefusesTheLegacyDumpIsAskedByFamily(t *testing.T) {
 				}
 			}
 			if r.refused != 1 {
-				t.Errorf("refused with %v: the legacy dump was asked for %d times, want once for the conn", errno, r.refused)
+				t.Errorf("refused with %v: %d legacy dumps, want one per conn", errno, r.refused)
 			}
 		}
 	}
 }
 
-// byFamily answers a dump of one family and refuses the legacy one.
+// byFamily answers dumps of one family and refuses the legacy dump.
 func byFamily(v4, v6 func(seq uint32) [][]byte) func(m message) [][]byte {
 	return func(m message) [][]byte {
 		switch {
@@ -94,7 +94,7 @@ func answers(typ uint16, errno unix.Errno, ids ...ID) func(uint32) [][]byte {
 	}
 }
 
-func TestWhatTheKernelSaysOfADump(t *testing.T) {
+func TestDumpOfScriptedAnswers(t *testing.T) {
 	four, six := testID(unix.AF_INET, 4), testID(unix.AF_INET6, 6)
 	sixAgain := testID(unix.AF_INET6, 4) // the cookie of an AF_INET socket
 	done := func(ids ...ID) func(uint32) [][]byte { return answers(unix.NLMSG_DONE, 0, ids...) }
@@ -115,7 +115,7 @@ func TestWhatTheKernelSaysOfADump(t *testing.T) {
 		{name: "a socket twice in one walk counts once", answer: legacy(done(four, six, four)), want: []uint64{4, 6}},
 		{name: "a kernel without IPv6", answer: byFamily(done(four), fails(unix.ENOENT)), want: []uint64{4}},
 		{
-			name: "IPv6 alone, of a kernel without it", filter: Filter{Family: unix.AF_INET6},
+			name: "IPv6 alone, without IPv6 in the kernel", filter: Filter{Family: unix.AF_INET6},
 			answer: byFamily(done(four), fails(unix.ENOENT)), err: unix.ENOENT,
 		},
 		{
@@ -131,7 +131,7 @@ func TestWhatTheKernelSaysOfADump(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := &Conn{t: &script{answer: tt.answer}}
 			tt.filter.States = HalfClosed
-			for range 2 { // what the kernel said does not spoil the conn
+			for range 2 { // the conn stays usable
 				got, err := cookies(t, c, tt.filter)
 				if diff := cmp.Diff(tt.want, got); diff != "" {
 					t.Errorf("cookies (-want +got):\n%s", diff)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// seed gives a fuzz test the captured answers: whole datagrams, or the payload of each message in them.
+// seed adds the captured answers to a fuzz test: whole datagrams, or the payload of each message.
 func seed(f *testing.F, payload bool) {
 	f.Helper()
 	files, err := filepath.Glob("testdata/*.bin")
@@ -50,10 +50,10 @@ func FuzzParseDatagram(f *testing.F) {
 				return
 			}
 			if len(rest) >= len(b) || len(m.data)+sizeofHeader+len(rest) > len(b) {
-				t.Fatalf("%d bytes make a message of %d and leave %d", len(b), len(m.data), len(rest))
+				t.Fatalf("%d bytes: a message of %d and a rest of %d", len(b), len(m.data), len(rest))
 			}
 			if errno, err := parseErrno(m); err != nil && errno != 0 {
-				t.Fatalf("errno %v beside error %v", errno, err)
+				t.Fatalf("errno %v and error %v", errno, err)
 			}
 			checkSocket(t, m.data)
 			b = rest
@@ -76,9 +76,9 @@ func checkSocket(t *testing.T, b []byte) {
 		t.Fatalf("family is %d", s.ID.family)
 	}
 	if !s.HasInfo && s.Info != (TCPInfo{}) {
-		t.Fatalf("%+v has values that it says it lacks", s)
+		t.Fatalf("%+v has tcp_info without HasInfo", s)
 	}
-	// Everything that an ID can do.
+	// All methods of an ID.
 	_, _, _ = s.ID.String(), s.State.String(), s.ID.namesOne()
 	raw, err := s.ID.AppendBinary(nil)
 	if err != nil {
@@ -90,7 +90,7 @@ func checkSocket(t *testing.T, b []byte) {
 	}
 }
 
-// FuzzParseConversation lets a kernel gone mad answer each operation.
+// FuzzParseConversation answers each operation with arbitrary datagrams.
 func FuzzParseConversation(f *testing.F) {
 	seed(f, false)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -103,10 +103,10 @@ func FuzzParseConversation(f *testing.F) {
 			next := 0
 			_ = c.LookupAll(ids, func(i int, s *Socket, err error) {
 				if i != next || (s == nil) == (err == nil) {
-					t.Fatalf("visit %d is of index %d: %v, %v", next, i, s, err)
+					t.Fatalf("visit %d has index %d: %v, %v", next, i, s, err)
 				}
 				if err == nil && !s.ID.sameSocket(&ids[i]) {
-					t.Fatalf("asked for %v, told of %v", ids[i], s.ID)
+					t.Fatalf("requested %v, got %v", ids[i], s.ID)
 				}
 				next++
 			})

@@ -22,16 +22,16 @@ import (
 //
 //	go test -run TestRewriteTestdata ./pkg/inetdiag -capture
 //
-// NAME.bin is a datagram as it came, on a little-endian machine; NAME.json is what it says.
-var capture = flag.Bool("capture", false, "write testdata anew from answers of this kernel")
+// NAME.bin is a datagram of a little-endian machine, NAME.json has its sockets.
+var capture = flag.Bool("capture", false, "rewrite testdata with answers of this kernel")
 
-// golden is a Socket with its ID in words.
+// golden is a Socket with its ID as text.
 type golden struct {
-	ID     string
-	Socket // its own ID is not shown
+	ID string // instead of Socket.ID
+	Socket
 }
 
-func TestCapturedAnswersReadAsTheyDid(t *testing.T) {
+func TestCapturedAnswersAreReadAsRecorded(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.bin")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("find captured answers: %d, %v", len(files), err)
@@ -53,7 +53,7 @@ func TestCapturedAnswersReadAsTheyDid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(string(text), inWords(t, got)); diff != "" {
+			if diff := cmp.Diff(string(text), toJSON(t, got)); diff != "" {
 				t.Errorf("sockets (-want +got):\n%s", diff)
 			}
 		})
@@ -81,7 +81,7 @@ func readAll(b []byte) ([]golden, error) {
 	return all, nil
 }
 
-func inWords(t *testing.T, all []golden) string {
+func toJSON(t *testing.T, all []golden) string {
 	t.Helper()
 	var text strings.Builder
 	e := json.NewEncoder(&text)
@@ -95,7 +95,7 @@ func inWords(t *testing.T, all []golden) string {
 
 func littleEndian() bool { return attr(1)[0] != 0 }
 
-// recorder keeps each datagram that has a socket in it.
+// recorder keeps the received datagrams.
 type recorder struct {
 	transport
 	got [][]byte
@@ -158,7 +158,7 @@ func write(t *testing.T, name string, b []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for ext, content := range map[string][]byte{".bin": b, ".json": []byte(inWords(t, all))} {
+	for ext, content := range map[string][]byte{".bin": b, ".json": []byte(toJSON(t, all))} {
 		if err := os.WriteFile(filepath.Join("testdata", name+ext), content, 0o644); err != nil {
 			t.Fatal(err)
 		}

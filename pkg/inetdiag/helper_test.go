@@ -18,10 +18,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// patience bounds the waiting of a broken run.
+// patience is the timeout of waits.
 const patience = 10 * time.Second
 
-// open opens a Conn in ns that is closed when the test ends.
+// open opens a Conn in ns until the test ends.
 func open(tb testing.TB, ns *nstest.NS) *inetdiag.Conn {
 	tb.Helper()
 	var (
@@ -36,7 +36,7 @@ func open(tb testing.TB, ns *nstest.NS) *inetdiag.Conn {
 	return c
 }
 
-// dump returns what a dump reports, by cookie.
+// dump returns the sockets of a dump, by cookie.
 func dump(tb testing.TB, c *inetdiag.Conn, f inetdiag.Filter) map[uint64]inetdiag.Socket {
 	tb.Helper()
 	found := make(map[uint64]inetdiag.Socket)
@@ -52,12 +52,12 @@ func dump(tb testing.TB, c *inetdiag.Conn, f inetdiag.Filter) map[uint64]inetdia
 	return found
 }
 
-// everything asks for all sockets with all that is known of them.
+// everything requests all sockets with all fields.
 func everything() inetdiag.Filter {
 	return inetdiag.Filter{States: inetdiag.AllStates, Info: true}
 }
 
-// cookieOf asks the socket itself for its cookie (SO_COOKIE).
+// cookieOf returns the cookie from the socket itself (SO_COOKIE).
 func cookieOf(tb testing.TB, conn syscall.Conn) uint64 {
 	tb.Helper()
 	raw, err := conn.SyscallConn()
@@ -74,7 +74,7 @@ func cookieOf(tb testing.TB, conn syscall.Conn) uint64 {
 	return cookie
 }
 
-// socketOf is what the kernel says of a socket of the test's.
+// socketOf returns the kernel's report of a socket of the test.
 func socketOf(tb testing.TB, c *inetdiag.Conn, conn syscall.Conn) inetdiag.Socket {
 	tb.Helper()
 	s, ok := dump(tb, c, everything())[cookieOf(tb, conn)]
@@ -84,8 +84,8 @@ func socketOf(tb testing.TB, c *inetdiag.Conn, conn syscall.Conn) inetdiag.Socke
 	return s
 }
 
-// halfClose shuts the client's sending direction and waits until both sides know: the server's end is then
-// in CLOSE_WAIT and the client's in FIN_WAIT2.
+// halfClose closes the client's sending direction and waits until the server's end is in CLOSE_WAIT and the client's in
+// FIN_WAIT2.
 func halfClose(tb testing.TB, c *inetdiag.Conn, p nstest.Pair) {
 	tb.Helper()
 	if err := p.Client.CloseWrite(); err != nil {
@@ -140,7 +140,7 @@ func countFDs(tb testing.TB) int {
 	return len(entries)
 }
 
-// only returns the one socket that there is.
+// only returns the single socket.
 func only(tb testing.TB, found map[uint64]inetdiag.Socket) inetdiag.Socket {
 	tb.Helper()
 	if len(found) != 1 {

@@ -27,23 +27,21 @@ const (
 	offCookie = 40
 )
 
-// noCookie is INET_DIAG_NOCOOKIE in both halves: to the kernel it means any socket at these addresses.
+// noCookie is INET_DIAG_NOCOOKIE in both halves. To the kernel it means any socket with these addresses.
 const noCookie = ^uint64(0)
 
-// ID names one socket to the kernel: its address family and its struct inet_diag_sockid, kept byte for
-// byte as the kernel sent it, so that a look-up or a destroy echoes what the kernel compares: ports,
-// addresses, bound interface and cookie. It is comparable and can be a map's key.
+// ID names one socket to the kernel: it has the address family and the kernel's struct inet_diag_sockid, byte for byte. The
+// kernel compares the ports, addresses, bound interface and cookie in it. It is comparable and can be a map's key.
 //
-// The addresses may change under one cookie: after connect(AF_UNSPEC) and a new connect() the same socket
-// is a new connection.
+// The addresses of one cookie may change: after connect(AF_UNSPEC) and another connect() the same socket has a new
+// connection.
 type ID struct {
 	family uint8
 	sockid [sizeofSockID]byte
 }
 
-// NewID makes an ID from its parts, as a program that knows a socket by its addresses would. A v4-mapped
-// address needs family AF_INET6; a plain IPv4 address AF_INET. The interface index is that of
-// SO_BINDTODEVICE, or 0. Parts that do not fit together, as an IPv6 address and AF_INET, make the zero ID.
+// NewID returns the ID with these parts. A v4-mapped address needs the family AF_INET6, a plain IPv4 address AF_INET. The
+// interface index is that of SO_BINDTODEVICE, or 0. For an IPv6 address with AF_INET the ID is zero.
 func NewID(family uint8, local, peer netip.AddrPort, ifindex uint32, cookie uint64) ID {
 	if family == unix.AF_INET && (isIPv6(local.Addr()) || isIPv6(peer.Addr())) {
 		return ID{}
@@ -76,13 +74,13 @@ func putAddr(b []byte, family uint8, a netip.Addr) {
 // Family returns AF_INET or AF_INET6. A v4-mapped socket is AF_INET6.
 func (id ID) Family() uint8 { return id.family }
 
-// Local returns the local address and port, a v4-mapped address as the IPv4 address that it is.
+// Local returns the local address and port, a v4-mapped address as IPv4.
 func (id ID) Local() netip.AddrPort { return id.addrPort(offSrc, offSport) }
 
-// Peer returns the peer's address and port, a v4-mapped address as the IPv4 address that it is.
+// Peer returns the peer's address and port, a v4-mapped address as IPv4.
 func (id ID) Peer() netip.AddrPort { return id.addrPort(offDst, offDport) }
 
-// Mapped reports whether this is a v4-mapped socket: AF_INET6 carrying IPv4.
+// Mapped reports whether the socket is v4-mapped: AF_INET6 with IPv4 addresses.
 func (id ID) Mapped() bool {
 	return id.family == unix.AF_INET6 && netip.AddrFrom16([16]byte(id.sockid[offSrc:offDst])).Is4In6()
 }
@@ -90,13 +88,13 @@ func (id ID) Mapped() bool {
 // Interface returns the index of the interface that the socket is bound to, or 0.
 func (id ID) Interface() uint32 { return binary.NativeEndian.Uint32(id.sockid[offIf:]) }
 
-// Cookie returns the socket's cookie: unique in its network namespace for as long as the machine is up.
+// Cookie returns the socket's cookie, which is unique in its network namespace since the machine booted.
 func (id ID) Cookie() uint64 {
 	return uint64(binary.NativeEndian.Uint32(id.sockid[offCookie:])) |
 		uint64(binary.NativeEndian.Uint32(id.sockid[offCookie+4:]))<<32
 }
 
-// String returns the ID for a person to read: family, addresses, ports, interface if any, and cookie.
+// String returns the family, addresses, ports, interface if any, and cookie.
 func (id ID) String() string {
 	if id.family == 0 {
 		return "no socket"
@@ -115,14 +113,14 @@ func (id ID) String() string {
 	return fmt.Sprintf("%s %v -> %v%s cookie %#x", family, id.Local(), id.Peer(), dev, id.Cookie())
 }
 
-// namesOne reports whether the kernel will take the ID for one TCP socket and no other.
+// namesOne reports whether the ID names one TCP socket, and not any socket with its addresses.
 func (id *ID) namesOne() bool {
 	cookie := id.Cookie()
 	return (id.family == unix.AF_INET || id.family == unix.AF_INET6) && cookie != 0 && cookie != noCookie
 }
 
-// sameSocket reports whether both IDs have the same family, addresses, ports and cookie. The interface is
-// left out: the kernel has compared it, and takes an unbound socket for one of any interface.
+// sameSocket reports whether both IDs have the same family, addresses, ports and cookie. It ignores the interface: the
+// kernel has compared it, and an unbound socket matches any interface.
 func (id *ID) sameSocket(other *ID) bool {
 	return id.family == other.family &&
 		[offIf]byte(id.sockid[:offIf]) == [offIf]byte(other.sockid[:offIf]) &&
@@ -139,8 +137,8 @@ func (id ID) addrPort(addr, port int) netip.AddrPort {
 	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(id.sockid[port:]))
 }
 
-// AppendBinary appends the SizeofID bytes of id to b; it never fails. They mean the same only on this
-// machine until it is booted again.
+// AppendBinary appends the SizeofID bytes of id to b. It returns no error. The bytes are valid on this machine until it
+// reboots.
 func (id ID) AppendBinary(b []byte) ([]byte, error) {
 	return append(append(b, id.family), id.sockid[:]...), nil
 }

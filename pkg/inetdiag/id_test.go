@@ -13,13 +13,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-func TestAnIDGivesBackWhatItWasMadeOf(t *testing.T) {
+func TestAnIDReturnsItsParts(t *testing.T) {
 	const cookie = 0x1122334455667788
 	for _, tt := range []struct {
 		name        string
 		family      uint8
 		local, peer string
-		want        [2]string // as Local and Peer give them back
+		want        [2]string // of Local and Peer
 		mapped      bool
 		text        string
 	}{
@@ -71,18 +71,18 @@ func TestAnIDGivesBackWhatItWasMadeOf(t *testing.T) {
 	}
 }
 
-func TestAnIPv6AddressAndAFINETMakeNoID(t *testing.T) {
+func TestAnIPv6AddressWithAFINETIsTheZeroID(t *testing.T) {
 	four, six := netip.MustParseAddrPort("192.0.2.1:80"), netip.MustParseAddrPort("[2001:db8::1]:80")
 	for _, id := range []inetdiag.ID{
 		inetdiag.NewID(unix.AF_INET, six, four, 0, 1), inetdiag.NewID(unix.AF_INET, four, six, 0, 1),
 	} {
 		if id != (inetdiag.ID{}) {
-			t.Errorf("made %v", id)
+			t.Errorf("got %v", id)
 		}
 	}
 }
 
-func TestBytesThatAreNoIDAreRefused(t *testing.T) {
+func TestUnmarshalBinaryRefusesBytesOfNoID(t *testing.T) {
 	good, _ := inetdiag.NewID(unix.AF_INET, netip.AddrPort{}, netip.AddrPort{}, 0, 1).AppendBinary(nil)
 	alien := append([]byte{unix.AF_UNIX}, good[1:]...)
 	for name, b := range map[string][]byte{

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HasListenerAll asks for many connections whether a listener is open that would accept a SYN of the same peer for
-// the same local address, port and interface, by the kernel's own rules: wildcard addresses, IPV6_V6ONLY and
-// SO_BINDTODEVICE count. It calls visit for each, in order: with the index into ids and the answer, or with an error
-// where the kernel does not give one. It needs no privilege, and costs 3 to 5 us a connection.
+// HasListenerAll finds out for many connections whether an open listener would accept a SYN from the same peer to the same
+// local address, port and interface. The kernel decides: wildcard addresses, IPV6_V6ONLY and SO_BINDTODEVICE count. It
+// calls visit for each connection, in order, with the index into ids and the result or an error. It needs no privilege, and
+// costs 3 to 5 us per connection.
 //
-// A listener proves that its side was not connected from here only as far as no client calls bind(2) on a listening
-// port (SO_REUSEPORT). That there is no listener proves nothing: it may have closed.
+// A listener shows that the connection was accepted, unless a client binds its socket to a listening port (SO_REUSEPORT).
+// No listener shows nothing: it may have closed.
 //
-// Otherwise HasListenerAll is as [Conn.LookupAll].
+// Otherwise HasListenerAll is like [Conn.LookupAll].
 func (c *Conn) HasListenerAll(ids []ID, visit func(i int, has bool, err error)) error {
 	if err := c.begin(); err != nil {
 		return err

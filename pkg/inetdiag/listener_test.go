@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// hasListener asks for one connection.
+// hasListener returns the result for one connection.
 func hasListener(t *testing.T, c *inetdiag.Conn, id inetdiag.ID) (has bool) {
 	t.Helper()
 	visited := 0
@@ -28,7 +28,7 @@ func hasListener(t *testing.T, c *inetdiag.Conn, id inetdiag.ID) (has bool) {
 	return has
 }
 
-func TestAListenerIsFoundAsTheKernelWouldFindIt(t *testing.T) {
+func TestHasListenerFollowsTheKernelsRules(t *testing.T) {
 	for _, o := range nstest.Openings {
 		t.Run(o.Name, func(t *testing.T) {
 			ns := nstest.New(t)
@@ -45,7 +45,7 @@ func TestAListenerIsFoundAsTheKernelWouldFindIt(t *testing.T) {
 	}
 }
 
-func TestListenersOfManyAreAnsweredInOrder(t *testing.T) {
+func TestHasListenerAllAnswersInOrder(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	closed := socketOf(t, c, ns.Connect(t, nstest.IPv4).Server).ID
@@ -65,7 +65,7 @@ func TestListenersOfManyAreAnsweredInOrder(t *testing.T) {
 	next := 0
 	err = c.HasListenerAll(ids, func(i int, has bool, err error) {
 		if i != next || has != (ids[i] == listening) || errors.Is(err, inetdiag.ErrBadID) != (ids[i] == inetdiag.ID{}) {
-			t.Errorf("visit %d is of %d: %v has a listener: %t, %v", next, i, ids[i], has, err)
+			t.Errorf("visit %d has index %d: %v has a listener: %t, %v", next, i, ids[i], has, err)
 		}
 		next++
 	})
@@ -73,6 +73,6 @@ func TestListenersOfManyAreAnsweredInOrder(t *testing.T) {
 		t.Errorf("%d visits of %d: %v", next, len(ids), err)
 	}
 	if _, err := c.Lookup(listening); err != nil {
-		t.Errorf("the Conn is unusable afterwards: %v", err)
+		t.Errorf("the Conn cannot be used afterwards: %v", err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-func TestLookupTellsWhatADumpTells(t *testing.T) {
+func TestLookupReportsTheSameAsADump(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	for _, network := range nstest.Networks {
@@ -33,7 +33,7 @@ func TestLookupTellsWhatADumpTells(t *testing.T) {
 			t.Errorf("look up %v: %v", want.ID, err)
 			continue
 		}
-		// Time goes by between the two.
+		// These change between the two requests.
 		for _, i := range []*inetdiag.TCPInfo{&want.Info, &got.Info} {
 			i.LastDataRecv, i.LastAckRecv = 0, 0
 		}
@@ -46,7 +46,7 @@ func TestLookupTellsWhatADumpTells(t *testing.T) {
 
 func sameID(a, b inetdiag.ID) bool { return a == b }
 
-func TestAnIDMadeFromAddressesAndSOCookieIsTheKernels(t *testing.T) {
+func TestNewIDWithTheSocketsCookieEqualsTheKernelsID(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	for _, tt := range []struct {
@@ -94,7 +94,7 @@ func TestASocketBoundToADeviceIsFoundOnlyWithItsInterface(t *testing.T) {
 
 	s := only(t, dump(t, c, inetdiag.Filter{States: 1 << inetdiag.CloseWait}))
 	if s.ID.Interface() != 1 {
-		t.Fatalf("interface is %d, want 1, that of lo", s.ID.Interface())
+		t.Fatalf("interface is %d, want 1 (lo)", s.ID.Interface())
 	}
 	without := inetdiag.NewID(s.ID.Family(), s.ID.Local(), s.ID.Peer(), 0, s.ID.Cookie())
 	if _, err := c.Lookup(without); !errors.Is(err, inetdiag.ErrGone) {
@@ -111,7 +111,7 @@ func TestASocketBoundToADeviceIsFoundOnlyWithItsInterface(t *testing.T) {
 	}
 }
 
-func TestPipelinedAnswersMatchTheirIndex(t *testing.T) {
+func TestEachPipelinedAnswerComesWithItsIndex(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	const pairs = 75 // two full chunks and a part of one
@@ -136,7 +136,7 @@ func TestPipelinedAnswersMatchTheirIndex(t *testing.T) {
 	got := make([]error, 0, pairs)
 	if err := c.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
 		if i != len(got) {
-			t.Fatalf("visit %d is of index %d", len(got), i)
+			t.Fatalf("visit %d has index %d", len(got), i)
 		}
 		if err == nil && (s.ID != ids[i] || !s.HasInfo) {
 			t.Errorf("index %d: got %v, want %v with tcp_info", i, s.ID, ids[i])
@@ -152,7 +152,7 @@ func TestPipelinedAnswersMatchTheirIndex(t *testing.T) {
 		t.Errorf("looked up (-want +got):\n%s", diff)
 	}
 
-	// Every third survives.
+	// Every third one survives.
 	doomed := make([]inetdiag.ID, 0, pairs)
 	doomedWant := make([]error, 0, pairs)
 	for i := range ids {
@@ -163,7 +163,7 @@ func TestPipelinedAnswersMatchTheirIndex(t *testing.T) {
 	got = got[:0]
 	if err := c.DestroyAll(doomed, nil, func(i int, err error) {
 		if i != len(got) {
-			t.Fatalf("visit %d is of index %d", len(got), i)
+			t.Fatalf("visit %d has index %d", len(got), i)
 		}
 		got = append(got, err)
 	}); err != nil {
@@ -177,12 +177,12 @@ func TestPipelinedAnswersMatchTheirIndex(t *testing.T) {
 			assertWorks(t, conns[i])
 		}
 		if _, err := c.Lookup(ids[i]); i%3 != 0 && want[i] == nil && !errors.Is(err, inetdiag.ErrGone) {
-			t.Errorf("index %d was destroyed; look up says %v", i, err)
+			t.Errorf("look up destroyed index %d: %v", i, err)
 		}
 	}
 }
 
-func TestNothingToAskIsNoError(t *testing.T) {
+func TestAnEmptyListIsNoError(t *testing.T) {
 	c := open(t, nstest.New(t))
 	if err := c.LookupAll(nil, nil); err != nil {
 		t.Error(err)

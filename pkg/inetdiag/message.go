@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// message is one netlink message (struct nlmsghdr); data is what follows its header.
+// message is one netlink message: the fields of its struct nlmsghdr, and the data after it.
 type message struct {
 	typ, flags uint16
 	seq        uint32
 	data       []byte
 }
 
-var errShort = errors.New("netlink message is shorter than it says")
+var errShort = errors.New("netlink message is shorter than its length field says")
 
-// parseMessage takes the first message off a datagram and returns the rest.
+// parseMessage returns the first message of a datagram and the rest.
 func parseMessage(b []byte) (m message, rest []byte, err error) {
 	if len(b) < sizeofHeader {
 		return message{}, nil, errShort
@@ -38,8 +38,7 @@ func parseMessage(b []byte) (m message, rest []byte, err error) {
 	return m, b[min(align4(int(n)), len(b)):], nil
 }
 
-// parseErrno reads the errno that NLMSG_ERROR and NLMSG_DONE carry, 0 for success. A done message may be
-// without one.
+// parseErrno returns the errno of NLMSG_ERROR or NLMSG_DONE, 0 for success and for NLMSG_DONE without data.
 func parseErrno(m message) (unix.Errno, error) {
 	if len(m.data) < 4 {
 		if m.typ == unix.NLMSG_DONE && len(m.data) == 0 {
@@ -49,14 +48,14 @@ func parseErrno(m message) (unix.Errno, error) {
 	}
 	n := int32(binary.NativeEndian.Uint32(m.data))
 	if n > 0 || n < -maxErrno {
-		return 0, fmt.Errorf("read answer: %d is no errno", n)
+		return 0, fmt.Errorf("read answer: %d is not an errno", n)
 	}
 	return unix.Errno(-n), nil
 }
 
 const maxErrno = 4095 // MAX_ERRNO of include/linux/err.h
 
-// parseAttr takes the first attribute (struct nlattr) off b and returns the rest.
+// parseAttr returns the first attribute (struct nlattr) of b and the rest.
 func parseAttr(b []byte) (typ uint16, data, rest []byte, err error) {
 	if len(b) < unix.SizeofNlAttr {
 		return 0, nil, nil, errAttr
@@ -70,6 +69,6 @@ func parseAttr(b []byte) (typ uint16, data, rest []byte, err error) {
 	return typ, b[unix.SizeofNlAttr:n], b[min(align4(n), len(b)):], nil
 }
 
-var errAttr = errors.New("attribute is shorter than it says")
+var errAttr = errors.New("attribute is shorter than its length field says")
 
 func align4(n int) int { return (n + 3) &^ 3 }

@@ -72,7 +72,7 @@ func attr(typ uint16, data ...byte) []byte {
 	return b
 }
 
-func TestAttributesAreReadAndUnknownOnesSkipped(t *testing.T) {
+func TestKnownAttributesAreReadAndOthersSkipped(t *testing.T) {
 	id := testID(unix.AF_INET6, 9)
 	base := socketMessage(typeByFamily, 1, id, CloseWait)[sizeofHeader:]
 	plain := Socket{ID: id, State: CloseWait}
@@ -104,9 +104,9 @@ func TestAttributesAreReadAndUnknownOnesSkipped(t *testing.T) {
 		{name: "the last one without its padding", attrs: attr(attrInfo, byte(FinWait2))[:5], want: with(func(s *Socket) {
 			s.HasInfo, s.Info.State = true, FinWait2
 		})},
-		{name: "half an attribute", attrs: []byte{8, 0, 2}, err: "shorter than it says"},
-		{name: "one that is too long", attrs: attr(attrInfo, 1, 2, 3, 4)[:6], err: "shorter than it says"},
-		{name: "one that is too short", attrs: []byte{3, 0, 2, 0}, err: "shorter than it says"},
+		{name: "half an attribute", attrs: []byte{8, 0, 2}, err: "shorter than its length"},
+		{name: "one that is too long", attrs: attr(attrInfo, 1, 2, 3, 4)[:6], err: "shorter than its length"},
+		{name: "one that is too short", attrs: []byte{3, 0, 2, 0}, err: "shorter than its length"},
 		{name: "a ULP that is broken", attrs: attr(attrULP, 1), err: "ULP"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,15 +128,15 @@ func TestAttributesAreReadAndUnknownOnesSkipped(t *testing.T) {
 	}
 }
 
-func TestASocketCutShortIsAnError(t *testing.T) {
+func TestATruncatedSocketIsAnError(t *testing.T) {
 	whole := socketMessage(typeByFamily, 1, testID(unix.AF_INET, 1), FinWait2)[sizeofHeader:]
 	for n := range whole {
 		if err := parseSocket(whole[:n], new(Socket)); err == nil {
-			t.Errorf("%d bytes of %d are no error", n, len(whole))
+			t.Errorf("no error for %d bytes of %d", n, len(whole))
 		}
 	}
 	whole[0] = unix.AF_UNIX
 	if err := parseSocket(whole, new(Socket)); err == nil {
-		t.Error("a socket of another family is no error")
+		t.Error("no error for a socket of AF_UNIX")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-func TestWithoutCapabilitiesOneMayLookButNotDestroy(t *testing.T) {
+func TestWithoutCapabilitiesLookupsWorkAndDestroysDoNot(t *testing.T) {
 	ns := nstest.New(t)
 	p := ns.Connect(t, nstest.IPv4)
 	halfClose(t, open(t, ns), p)
@@ -30,7 +30,7 @@ func TestWithoutCapabilitiesOneMayLookButNotDestroy(t *testing.T) {
 		defer c.Close()
 		s := dump(t, c, everything())[cookie]
 		if !s.HasInfo || s.Inode == 0 {
-			t.Errorf("dump tells less: %+v", s)
+			t.Errorf("the dump lacks fields: %+v", s)
 		}
 		if s, err = c.Lookup(s.ID); err != nil || !s.HasInfo {
 			t.Errorf("look up: %v", err)
@@ -40,16 +40,16 @@ func TestWithoutCapabilitiesOneMayLookButNotDestroy(t *testing.T) {
 				t.Errorf("%s: %v, want %v", name, err, inetdiag.ErrDenied)
 			}
 			if err != nil && !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
-				t.Errorf("%s: %q does not say what is missing", name, err)
+				t.Errorf("%s: %q lacks the missing capability", name, err)
 			}
 		}
 	})
 	if _, err := p.Server.Write([]byte("x")); err != nil {
-		t.Errorf("socket that was to survive: %v", err)
+		t.Errorf("the socket should survive: %v", err)
 	}
 }
 
-func TestDestroyingNeedsCapNetAdminAlone(t *testing.T) {
+func TestDestroyNeedsOnlyCapNetAdmin(t *testing.T) {
 	ns := nstest.New(t)
 	p := ns.Connect(t, nstest.IPv4)
 	id := socketOf(t, open(t, ns), p.Server).ID
@@ -70,7 +70,7 @@ func TestDestroyingNeedsCapNetAdminAlone(t *testing.T) {
 	})
 }
 
-func TestProbeLeavesNothingBehind(t *testing.T) {
+func TestProbeLeavesNoSocket(t *testing.T) {
 	ns := nstest.New(t)
 	c := open(t, ns)
 	ns.Do(t, func() {
@@ -81,13 +81,13 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	nstest.Eventually(t, patience, "nothing left", func() bool { return len(dump(t, c, everything())) == 0 })
 }
 
-func TestProbeWithoutLoopbackSaysSo(t *testing.T) {
+func TestProbeReportsThatLoIsDown(t *testing.T) {
 	ns := nstest.New(t)
 	setLoopbackDown(t, ns)
 	ns.Do(t, func() {
 		err := inetdiag.Probe()
 		if err == nil || !strings.Contains(err.Error(), "is lo up?") {
-			t.Errorf("got %v, want an error that says lo is down", err)
+			t.Errorf("got %v, want an error with lo", err)
 		}
 	})
 }

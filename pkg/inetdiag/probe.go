@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probeWait bounds each step of a probe, in milliseconds.
+// probeWait is the timeout of each step of a probe, in milliseconds.
 const probeWait = 2000
 
-// Probe finds out whether sockets can be destroyed here, by doing it: it makes a connection of its own over
-// IPv4 loopback in the network namespace of the calling thread, destroys one end, and sees that it is dead.
-// It returns nil if that works, [ErrUnsupported] or [ErrDenied] if the kernel says so, and another error if
-// the probe itself could not be made, as where lo is down. Nothing is left behind.
+// Probe finds out whether this process can destroy sockets: it creates a connection over IPv4 loopback in the network
+// namespace of the calling thread, destroys one end, and checks that the end is dead. It returns nil if so,
+// [ErrUnsupported] or [ErrDenied] if the kernel refuses, and another error if the probe cannot run, for example because lo
+// is down. It leaves no socket open.
 func Probe() error {
 	runtime.LockOSThread() // all sockets in the same namespace
 	defer runtime.UnlockOSThread()
@@ -57,13 +57,13 @@ func probe() error {
 	case errors.Is(err, unix.ECONNABORTED):
 		return nil
 	case err == nil:
-		return errors.New("kernel acknowledged the destroy, but the socket is alive")
+		return errors.New("kernel acknowledged the destroy, but the socket still works")
 	default:
-		return fmt.Errorf("kernel acknowledged the destroy, but the socket is alive: read: %w", err)
+		return fmt.Errorf("kernel acknowledged the destroy, but the socket still works: read: %w", err)
 	}
 }
 
-// loopbackPair makes a TCP connection over 127.0.0.1 from non-blocking sockets.
+// loopbackPair creates a TCP connection over 127.0.0.1 between non-blocking sockets.
 func loopbackPair() (client, server int, err error) {
 	listener, err := tcpSocket()
 	if err != nil {
@@ -129,7 +129,7 @@ func await(fd int, events int16) error {
 	}
 }
 
-// idOf makes the ID of an IPv4 socket of this process.
+// idOf returns the ID of an IPv4 socket of this process.
 func idOf(fd int) (ID, error) {
 	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_COOKIE)
 	if err != nil {

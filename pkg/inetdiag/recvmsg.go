@@ -9,15 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recvArgs are the arguments of recvmsg(2). They live on the heap so that giving the kernel their addresses
-// costs no allocation.
+// recvArgs has the arguments of recvmsg(2) on the heap, so that a call allocates nothing.
 type recvArgs struct {
 	from unix.RawSockaddrNetlink
 	iov  unix.Iovec
 	msg  unix.Msghdr
 }
 
-// recvmsg is recvmsg(2) without the allocations of x/sys.
+// recvmsg is recvmsg(2) without the allocations of unix.Recvmsg.
 func (a *recvArgs) recvmsg(fd int, b []byte) (int, unix.Errno) {
 	a.from = unix.RawSockaddrNetlink{}
 	a.iov.Base = unsafe.SliceData(b)
@@ -41,14 +40,14 @@ type mmsghdr struct {
 	len uint32
 }
 
-// manyArgs are the arguments of recvmmsg(2): a message, the sender's address and a piece of memory per slot.
+// manyArgs has the arguments of recvmmsg(2): for each slot a message header, the sender's address and a buffer.
 type manyArgs struct {
 	msgs  [slotCount]mmsghdr
 	froms [slotCount]unix.RawSockaddrNetlink
 	iovs  [slotCount]unix.Iovec
 }
 
-// setSlot says that message i is received into b.
+// setSlot sets the buffer of message i.
 func (a *manyArgs) setSlot(i int, b []byte) {
 	a.iovs[i].Base = unsafe.SliceData(b)
 	a.iovs[i].SetLen(len(b))
@@ -57,7 +56,7 @@ func (a *manyArgs) setSlot(i int, b []byte) {
 	a.msgs[i].hdr.SetIovlen(1)
 }
 
-// recvmmsg receives up to n datagrams, of which there is one at least, and says how many they were.
+// recvmmsg receives up to n datagrams and returns their number, which is at least 1 without an errno.
 func (a *manyArgs) recvmmsg(fd, n int) (int, unix.Errno) {
 	for i := range a.msgs[:n] {
 		a.froms[i] = unix.RawSockaddrNetlink{}

@@ -26,7 +26,7 @@ const (
 	attrULPName = 1 // INET_ULP_INFO_NAME, inside attrULP
 )
 
-// The bits of idiag_ext. It has 8 bits, so INET_DIAG_CLASS_ID has none: the kernel sends it with INET_DIAG_TCLASS.
+// The bits of idiag_ext. It has 8 bits and none for INET_DIAG_CLASS_ID, which the kernel sends with INET_DIAG_TCLASS.
 const (
 	extInfo    = 1 << (attrInfo - 1)
 	extClassID = 1 << (attrTClass - 1)
@@ -44,11 +44,11 @@ func appendHeader(b []byte, typ, flags uint16, seq uint32, size int) []byte {
 	b = binary.NativeEndian.AppendUint16(b, typ)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = binary.NativeEndian.AppendUint32(b, seq)
-	return binary.NativeEndian.AppendUint32(b, 0) // the kernel knows the sender's port
+	return binary.NativeEndian.AppendUint32(b, 0) // the kernel fills in the port
 }
 
-// appendLegacyDump appends a request for the sockets of both families in one walk. The kernel looks at no
-// family there ("compatibility" in inet_diag_dump_compat of net/ipv4/inet_diag.c).
+// appendLegacyDump appends a request for the sockets of both families in one walk. The kernel ignores the family of this
+// request (inet_diag_dump_compat of net/ipv4/inet_diag.c).
 func appendLegacyDump(b []byte, seq uint32, states States, ext uint8) []byte {
 	b = appendHeader(b, typeLegacy, unix.NLM_F_DUMP, seq, sizeofLegacyReq)
 	b = append(b, unix.AF_UNSPEC, 0, 0, ext)
@@ -62,13 +62,13 @@ func appendDump(b []byte, seq uint32, family uint8, states States, ext uint8) []
 	return appendReqV2(b, typeByFamily, unix.NLM_F_DUMP, seq, states, ext, &ID{family: family})
 }
 
-// appendLookup appends a request for one socket. The one answer is the socket or an error.
+// appendLookup appends a request for one socket. The answer is the socket or an error.
 func appendLookup(b []byte, seq uint32, id *ID) []byte {
 	return appendReqV2(b, typeByFamily, 0, seq, AllStates, extInfo|extClassID, id)
 }
 
 // appendListenerLookup appends a request for the listener of a connection. No connection has the peer port 0, so the
-// kernel's exact look-up (inet_diag_find_one_icsk of net/ipv4/inet_diag.c) goes on to the listeners.
+// kernel's lookup (inet_diag_find_one_icsk of net/ipv4/inet_diag.c) continues with the listeners.
 func appendListenerLookup(b []byte, seq uint32, id *ID) []byte {
 	listener := *id
 	binary.BigEndian.PutUint16(listener.sockid[offDport:], 0)
@@ -76,7 +76,7 @@ func appendListenerLookup(b []byte, seq uint32, id *ID) []byte {
 	return appendReqV2(b, typeByFamily, 0, seq, AllStates, 0, &listener)
 }
 
-// appendDestroy appends a request to destroy one socket. The one answer is the ACK or an error.
+// appendDestroy appends a request to destroy one socket. The answer is an ACK or an error.
 func appendDestroy(b []byte, seq uint32, id *ID) []byte {
 	return appendReqV2(b, typeDestroy, unix.NLM_F_ACK, seq, AllStates, 0, id)
 }

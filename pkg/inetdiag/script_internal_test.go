@@ -11,14 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// script is a transport that answers as a test says: it is told of each request and returns the datagrams of
-// its answer.
+// script is a transport that calls a function of the test with each request, for the datagrams of the answer.
 type script struct {
 	answer func(m message) [][]byte
 	queue  [][]byte
 	sent   []message
-	most   int   // how many datagrams are received at once, or 0 for as many as there are
-	asked  []int // how many were asked for, each time
+	most   int   // most datagrams per receive, or 0 for no limit
+	asked  []int // the limit of the caller, for each receive
 }
 
 func (s *script) send(b []byte) error {
@@ -66,13 +65,13 @@ func (s *script) netnsCookie() (uint64, error) { return 0, unix.ENOPROTOOPT }
 
 func (s *script) close() error { return nil }
 
-// errnoMessage is an NLMSG_ERROR or NLMSG_DONE that carries an errno.
+// errnoMessage returns an NLMSG_ERROR or NLMSG_DONE with an errno.
 func errnoMessage(typ uint16, seq uint32, errno unix.Errno) []byte {
 	b := appendHeader(nil, typ, 0, seq, 4)
 	return binary.NativeEndian.AppendUint32(b, uint32(-int32(errno)))
 }
 
-// socketMessage is the answer that says that a socket is there.
+// socketMessage returns the answer with a socket.
 func socketMessage(typ uint16, seq uint32, id ID, state State) []byte {
 	b := appendHeader(nil, typ, 0, seq, sizeofDiagMsg)
 	b = append(b, id.family, uint8(state), 0, 0)
@@ -80,7 +79,7 @@ func socketMessage(typ uint16, seq uint32, id ID, state State) []byte {
 	return append(b, make([]byte, sizeofDiagMsg-4-sizeofSockID)...)
 }
 
-// testID is an ID of family that differs by its cookie only.
+// testID returns an ID of family with a cookie, and the same addresses as all others.
 func testID(family uint8, cookie uint64) ID {
 	local, peer := netip.MustParseAddrPort("192.0.2.1:80"), netip.MustParseAddrPort("192.0.2.2:50000")
 	if family == unix.AF_INET6 {

@@ -10,20 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slotCount is how many datagrams are received at once.
+// slotCount is how many datagrams one system call receives.
 const slotCount = 8
 
-// slots is where the answers of a pipeline are received, several by one system call, and from where they are
-// taken one after the other.
+// slots has the buffers of a pipeline, one for each answer that a system call receives, and a queue of the unread
+// answers.
 //
-// Each slot is as long as the buffer for a single datagram. An answer is some 500 bytes, but it can be longer:
-// to those who may destroy, the kernel tells a socket's TCP_MD5SIG keys as well, 100 bytes each, and any
-// process may give its sockets a hundred of them.
+// Each slot has recvSize bytes. An answer has about 500 bytes, but to a caller with CAP_NET_ADMIN the kernel also reports the
+// socket's TCP_MD5SIG keys, 100 bytes each, and any process may set a hundred of them.
 type slots struct {
 	args  manyArgs
 	mem   []byte
 	queue [slotCount]datagram
-	at, n int // what is unread of queue
+	at, n int // queue[at:n] is unread
 }
 
 type datagram struct {
@@ -31,8 +30,7 @@ type datagram struct {
 	truncated bool
 }
 
-// slotPool keeps slots between pipelines, so that a Conn that lives for one of them only need not make its own.
-// Nothing but spare memory is in it.
+// slotPool keeps slots without unread answers, so that a Conn that runs one pipeline does not allocate its own.
 var slotPool = sync.Pool{New: func() any { return newSlots(recvSize) }}
 
 func newSlots(size int) *slots {
@@ -43,22 +41,22 @@ func newSlots(size int) *slots {
 	return s
 }
 
-// slot is the memory of slot i.
+// slot returns the buffer of slot i.
 func (s *slots) slot(i int) []byte {
 	size := len(s.mem) / slotCount
 	return s.mem[i*size : (i+1)*size : (i+1)*size]
 }
 
-// add queues the n bytes that were received in slot i.
+// add queues the n bytes in slot i.
 func (s *slots) add(i, n int, truncated bool) {
 	s.queue[s.n] = datagram{s.slot(i)[:n], truncated}
 	s.n++
 }
 
-// unread reports whether there is something to take.
+// unread reports whether take has a datagram to return.
 func (s *slots) unread() bool { return s.at < s.n }
 
-// take returns the next datagram. It is valid until the slots are filled again.
+// take returns the next datagram, which is valid until the next receive.
 func (s *slots) take() ([]byte, error) {
 	d := &s.queue[s.at]
 	s.at++
@@ -68,7 +66,7 @@ func (s *slots) take() ([]byte, error) {
 	return d.b, nil
 }
 
-// truncated is the error about an answer of which the end is lost.
+// truncated returns the error for an answer whose end is lost.
 func truncated(size int) error {
 	return fmt.Errorf("answer is longer than %d bytes: %w", size, unix.EMSGSIZE)
 }

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pipelines are the operations that have several requests under way. Each returns the error of every visit.
+// pipelines are the operations with several requests in flight. Each returns the error of every visit.
 var pipelines = map[string]func(c *Conn, ids []ID) ([]error, error){
 	"look up": func(c *Conn, ids []ID) (got []error, err error) {
 		err = c.LookupAll(ids, func(i int, s *Socket, err error) {
 			if err == nil && s.ID != ids[i] {
-				err = fmt.Errorf("index %d is told of %v", i, s.ID)
+				err = fmt.Errorf("index %d got %v", i, s.ID)
 			}
 			got = append(got, err)
 		})
@@ -29,7 +29,7 @@ var pipelines = map[string]func(c *Conn, ids []ID) ([]error, error){
 	},
 }
 
-// mixed returns IDs of sockets that are there, that are gone and that are none, and what is to be said of each.
+// mixed returns IDs of existing sockets, of gone sockets and of no socket, with the expected error of each.
 func mixed(n int) (ids []ID, want []error) {
 	for i := range n {
 		id, err := testID(unix.AF_INET, uint64(i+1)), error(nil)
@@ -46,7 +46,7 @@ func mixed(n int) (ids []ID, want []error) {
 
 const goneFrom = 1000
 
-// answerOf is the one answer to a request.
+// answerOf returns the answer to a request.
 func answerOf(m message) []byte {
 	id := ID{family: m.data[0], sockid: [sizeofSockID]byte(m.data[8:])}
 	switch {
@@ -60,7 +60,7 @@ func answerOf(m message) []byte {
 
 func sameError(a, b error) bool { return errors.Is(a, b) && errors.Is(b, a) }
 
-func TestAnswersMayComeInAnyNumberOfReads(t *testing.T) {
+func TestAnswersMayArriveInAnyNumberOfReads(t *testing.T) {
 	for name, op := range pipelines {
 		for _, n := range []int{1, 2, slotCount, slotCount + 1, chunk + 1, 2*chunk + slotCount + 3} {
 			for _, most := range []int{0, 1, 2, 3, slotCount - 1} {
@@ -77,25 +77,25 @@ func TestAnswersMayComeInAnyNumberOfReads(t *testing.T) {
 					}
 				}
 				if c.slots != nil || len(s.queue) != 0 {
-					t.Errorf("%s %d, %d at once: slots kept, or answers left", name, n, most)
+					t.Errorf("%s %d, %d at once: the slots were not returned, or answers are unread", name, n, most)
 				}
 			}
 		}
 	}
 }
 
-func TestNoMoreAnswersAreReadThanRequestsWereSent(t *testing.T) {
+func TestNoMoreAnswersAreReadThanRequestsSent(t *testing.T) {
 	s := &script{most: 3, answer: func(m message) [][]byte { return [][]byte{answerOf(m)} }}
-	ids, _ := mixed(7) // of which one is not sent
+	ids, _ := mixed(7) // one of them is not sent
 	if _, err := pipelines["look up"](&Conn{t: s}, ids); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]int{6, 3}, s.asked); diff != "" {
-		t.Errorf("datagrams asked for (-want +got):\n%s", diff)
+		t.Errorf("requested datagrams (-want +got):\n%s", diff)
 	}
 }
 
-// TestABadAnswerAmongOthersEndsThePipelineThere: what came before it counts, what came with it does not.
+// TestABadAnswerAmongOthersEndsThePipelineThere: answers before it count, later ones of the same read do not.
 func TestABadAnswerAmongOthersEndsThePipelineThere(t *testing.T) {
 	const bad = 5
 	for name, answer := range map[string]func(m message) [][]byte{
@@ -134,7 +134,7 @@ func TestABadAnswerAmongOthersEndsThePipelineThere(t *testing.T) {
 					sent := len(s.sent)
 					for opName, op := range pipelines {
 						if got, err := op(c, ids); err == nil || len(got) != 0 || len(s.sent) != sent {
-							t.Errorf("%s after it: %v, %d visits, %d requests; want an error and none",
+							t.Errorf("%s after it: %v, %d visits, %d requests; want an error and none of these",
 								opName, err, len(got), len(s.sent)-sent)
 						}
 					}
@@ -144,8 +144,8 @@ func TestABadAnswerAmongOthersEndsThePipelineThere(t *testing.T) {
 	}
 }
 
-// TestAnAnswerTooManyIsNotTakenForALaterOne: it may have been read already, in one go with those before it.
-func TestAnAnswerTooManyIsNotTakenForALaterOne(t *testing.T) {
+// TestAnExtraAnswerDoesNotCountForALaterRequest: the Conn may have read it together with the expected answers.
+func TestAnExtraAnswerDoesNotCountForALaterRequest(t *testing.T) {
 	ids := []ID{testID(unix.AF_INET, 1), testID(unix.AF_INET, 2), testID(unix.AF_INET, 3)}
 	for firstName, first := range pipelines {
 		for name, next := range map[string]func(c *Conn) (visits int, err error){
@@ -161,7 +161,7 @@ func TestAnAnswerTooManyIsNotTakenForALaterOne(t *testing.T) {
 					switch len(s.sent) {
 					case 1:
 						return nil
-					case 2: // two answers in one datagram, so that there is a slot to spare
+					case 2: // two answers in one datagram, so one slot stays free
 						return [][]byte{append(answerOf(s.sent[0]), answerOf(m)...)}
 					case 3:
 						return [][]byte{answerOf(m), answerOf(m)}
@@ -173,11 +173,11 @@ func TestAnAnswerTooManyIsNotTakenForALaterOne(t *testing.T) {
 					t.Fatalf("%s: %v, %v", firstName, got, err)
 				}
 				if visits, err := next(c); err == nil || visits != 0 || sameError(err, ErrGone) {
-					t.Errorf("%s after %s, %d at once: %v and %d visits, want an error of the transport and none",
+					t.Errorf("%s after %s, %d at once: %v and %d visits, want an error of the transport and no visit",
 						name, firstName, most, err, visits)
 				}
 				if c.err == nil {
-					t.Errorf("%s after %s, %d at once: the conn is still used", name, firstName, most)
+					t.Errorf("%s after %s, %d at once: the conn is still usable", name, firstName, most)
 				}
 			}
 		}

@@ -24,20 +24,20 @@ func TestAnAnswerLongerThanItsSlotIsAnError(t *testing.T) {
 	}
 	gone := ids[0]
 	gone.sockid[offCookie]++
-	c.slots = newSlots(64) // room for an error, not for a socket
+	c.slots = newSlots(64) // an error fits, a socket does not
 	got, err := pipelines["look up"](c, []ID{gone, gone, ids[0], gone})
 	if !errors.Is(err, unix.EMSGSIZE) || len(got) != 2 || !errors.Is(got[0], ErrGone) || !errors.Is(got[1], ErrGone) {
-		t.Fatalf("got %v and %v, want what is gone twice and then %v", got, err, unix.EMSGSIZE)
+		t.Fatalf("got %v and %v, want twice ErrGone and then %v", got, err, unix.EMSGSIZE)
 	}
 	if err := c.Destroy(ids[0]); !errors.Is(err, unix.EMSGSIZE) {
-		t.Errorf("used again: %v, want the same", err)
+		t.Errorf("next use: %v, want the same error", err)
 	}
 	if _, err := p.Client.Write([]byte("x")); err != nil {
-		t.Errorf("connection that was to survive: %v", err)
+		t.Errorf("the connection should survive: %v", err)
 	}
 }
 
-func TestNoAnswerAtAllToAPipelineIsAnError(t *testing.T) {
+func TestAPipelineWithoutAnswersFails(t *testing.T) {
 	_, s := openWithSocket(t, nstest.New(t))
 	err := s.receiveMany(newSlots(64), slotCount)
 	if !errors.Is(err, errNoAnswer) || !errors.Is(err, unix.EAGAIN) {
@@ -45,7 +45,7 @@ func TestNoAnswerAtAllToAPipelineIsAnError(t *testing.T) {
 	}
 }
 
-func TestWhatAnotherProcessSendsIsNoAnswerInAPipeline(t *testing.T) {
+func TestAPipelineIgnoresDatagramsOfOtherProcesses(t *testing.T) {
 	ns := nstest.New(t)
 	c, s := openWithSocket(t, ns)
 	p := ns.Connect(t, nstest.IPv4)
@@ -65,7 +65,7 @@ func TestWhatAnotherProcessSendsIsNoAnswerInAPipeline(t *testing.T) {
 		many[i] = missing
 	}
 	for _, forged := range []int{1, slotCount - 1, slotCount, 2*slotCount + 1} {
-		for i := range forged { // the next answers: the sockets were destroyed
+		for i := range forged { // forged answers: the sockets were destroyed
 			b := errnoMessage(unix.NLMSG_ERROR, c.seq+1+uint32(i), 0)
 			if err := unix.Sendto(forger.fd, b, 0, at); err != nil {
 				t.Fatal(err)
@@ -82,11 +82,11 @@ func TestWhatAnotherProcessSendsIsNoAnswerInAPipeline(t *testing.T) {
 		}
 	}
 	if _, err := p.Client.Write([]byte("x")); err != nil {
-		t.Errorf("connection that was to survive: %v", err)
+		t.Errorf("the connection should survive: %v", err)
 	}
 }
 
-// setKeys gives a socket n TCP_MD5SIG keys, for peers that it does not have.
+// setKeys sets n TCP_MD5SIG keys on a socket, for peers that do not exist.
 func setKeys(t *testing.T, conn *net.TCPConn, n int) {
 	t.Helper()
 	raw, err := conn.SyscallConn()
@@ -114,8 +114,8 @@ func setKeys(t *testing.T, conn *net.TCPConn, n int) {
 	}
 }
 
-// TestNobodyHidesBehindKeys: an application that makes the answer about its sockets long stops no pipeline.
-func TestNobodyHidesBehindKeys(t *testing.T) {
+// TestManyKeysDoNotBreakAPipeline: an application can make the kernel's answer about its sockets long.
+func TestManyKeysDoNotBreakAPipeline(t *testing.T) {
 	ns := nstest.New(t)
 	c, s := openWithSocket(t, ns)
 	for range 3 {
@@ -143,11 +143,11 @@ func TestNobodyHidesBehindKeys(t *testing.T) {
 		long = max(long, n)
 	}
 	if long < 60*100 {
-		t.Errorf("the longest answer is %d bytes: the keys are not in it", long)
+		t.Errorf("the longest answer has %d bytes, without the keys", long)
 	}
 }
 
-func TestConnsThatWorkAtTheSameTimeDoNotShareAnswers(t *testing.T) {
+func TestConcurrentConnsDoNotShareAnswers(t *testing.T) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for range 4 {

@@ -43,7 +43,7 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// HalfClosed reports whether one direction has been shut and the other has not: CLOSE_WAIT or FIN_WAIT2
+// HalfClosed reports whether one direction of the connection is closed and the other is not: CLOSE_WAIT or FIN_WAIT2
 // (RFC 9293, section 3.3.2).
 func (s State) HalfClosed() bool { return s == CloseWait || s == FinWait2 }
 
@@ -73,7 +73,7 @@ func ParseState(text string, accepted States) (State, error) {
 	return 0, fmt.Errorf("unknown TCP state %q: want one of %s", text, strings.Join(names, ", "))
 }
 
-// States is a set of states: bit 1<<state, as in idiag_states of include/uapi/linux/inet_diag.h.
+// States is a set of states with the bits 1<<state, as idiag_states of include/uapi/linux/inet_diag.h.
 type States uint32
 
 // The usual sets.

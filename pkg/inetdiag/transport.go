@@ -13,19 +13,17 @@ import (
 // transport carries datagrams to and from the kernel.
 type transport interface {
 	send(b []byte) error
-	// receive puts the kernel's next datagram in b and returns its length.
+	// receive reads the kernel's next datagram into b and returns its length.
 	receive(b []byte) (int, error)
-	// receiveMany fills s, which has nothing unread, with one at least and at most n of the kernel's next
-	// datagrams.
+	// receiveMany reads at least one and at most n of the kernel's next datagrams into s, which has no unread one.
 	receiveMany(s *slots, n int) error
 	netnsCookie() (uint64, error)
 	close() error
 }
 
-// netlinkSocket is a NETLINK_SOCK_DIAG socket. The kernel handles a request inside send and queues the
-// answers there, or, in a dump, inside receive: there is never a reason to wait for one. So, unlike those of
-// vishvananda/netlink's package nl, the socket is not registered with the Go runtime's poller, which every
-// answer would wake: look-ups in a pipeline take half as much CPU again if it is.
+// netlinkSocket is a NETLINK_SOCK_DIAG socket. The kernel queues the answers to a request during send, those of a dump
+// during receive, so no receive has to wait. Unlike the sockets of vishvananda/netlink's package nl it is not registered
+// with the Go runtime's poller, which every answer would wake: lookups in a pipeline would cost half as much CPU again.
 type netlinkSocket struct {
 	fd   int
 	args recvArgs
@@ -37,12 +35,12 @@ func openNetlink() (*netlinkSocket, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Room for the answers to a chunk, and twice as much again, even where net.core.rmem_default is small.
+	// Three times the answers to a chunk, even if net.core.rmem_default is small.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 128<<10); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	// An ACK need not echo the request. Before Linux 4.3, which cannot do this, it does, and is longer.
+	// An ACK without a copy of the request is shorter (Linux 4.3).
 	_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 	return &netlinkSocket{fd: fd}, nil
 }
@@ -55,7 +53,7 @@ func (s *netlinkSocket) netnsCookie() (uint64, error) {
 
 func (s *netlinkSocket) send(b []byte) error {
 	for {
-		// What has no address goes to the kernel.
+		// Without an address, a datagram goes to the kernel.
 		n, err := unix.Write(s.fd, b)
 		switch {
 		case errors.Is(err, unix.EINTR):
@@ -63,13 +61,13 @@ func (s *netlinkSocket) send(b []byte) error {
 		case err != nil:
 			return err
 		case n != len(b):
-			return fmt.Errorf("%d of %d bytes went out", n, len(b))
+			return fmt.Errorf("sent %d of %d bytes", n, len(b))
 		}
 		return nil
 	}
 }
 
-// answerWait is for how many milliseconds an answer that ought to be there is waited for after all.
+// answerWait is the timeout for an answer that should be queued already, in milliseconds.
 const answerWait = 200
 
 func (s *netlinkSocket) receive(b []byte) (int, error) {
@@ -82,7 +80,7 @@ func (s *netlinkSocket) receive(b []byte) (int, error) {
 			}
 			continue
 		case s.args.from.Pid != 0:
-			continue // not from the kernel: another process found our port
+			continue // not from the kernel: another process sent it to our port
 		case s.args.msg.Flags&unix.MSG_TRUNC != 0:
 			return 0, truncated(len(b))
 		}
@@ -101,7 +99,7 @@ func (s *netlinkSocket) receiveMany(to *slots, n int) error {
 		}
 		to.at, to.n = 0, 0
 		for i := range got {
-			if to.args.froms[i].Pid == 0 { // else as above
+			if to.args.froms[i].Pid == 0 { // else another process sent it
 				msg := &to.args.msgs[i]
 				to.add(i, int(msg.len), msg.hdr.Flags&unix.MSG_TRUNC != 0)
 			}
@@ -112,7 +110,7 @@ func (s *netlinkSocket) receiveMany(to *slots, n int) error {
 	}
 }
 
-// failed returns the error that an errno of receiving is, or nil after it did what another try needs.
+// failed returns the error for an errno of a receive, or nil if the caller should retry.
 func (s *netlinkSocket) failed(errno unix.Errno, waited *bool) error {
 	switch {
 	case errno == unix.EINTR:
@@ -127,7 +125,7 @@ func (s *netlinkSocket) failed(errno unix.Errno, waited *bool) error {
 	return errno
 }
 
-// wait returns when there is something to receive or after answerWait.
+// wait waits for a datagram, at most answerWait.
 func (s *netlinkSocket) wait() {
 	fds := []unix.PollFd{{Fd: int32(s.fd), Events: unix.POLLIN}}
 	for {

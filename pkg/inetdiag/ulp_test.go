@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-func TestULPTellsMPTCPSubflows(t *testing.T) {
+func TestMPTCPSubflowsHaveAULP(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		client, server bool
@@ -44,7 +44,7 @@ func TestULPTellsMPTCPSubflows(t *testing.T) {
 					}
 					got[end] = s.ULP
 					if found, err := c.Lookup(s.ID); err != nil || found.ULP != s.ULP {
-						t.Errorf("look-up says ULP %q, %v; the dump says %q", found.ULP, err, s.ULP)
+						t.Errorf("lookup has ULP %q, %v; the dump has %q", found.ULP, err, s.ULP)
 					}
 				}
 				if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -53,7 +53,7 @@ func TestULPTellsMPTCPSubflows(t *testing.T) {
 			}
 			for _, s := range dump(t, c, inetdiag.Filter{States: inetdiag.AllStates}) {
 				if s.ULP != "" {
-					t.Errorf("ULP %q came without tcp_info", s.ULP)
+					t.Errorf("ULP %q without tcp_info", s.ULP)
 				}
 			}
 		})
