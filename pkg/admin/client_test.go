@@ -264,8 +264,8 @@ func TestTheClientAsksForWhatItIsAsked(t *testing.T) {
 	in := map[string]nstest.Pair{"shop": shut(t, shop), "bill": shut(t, bill), "strange": shut(t, strange)}
 	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(time.Hour, never))
 	n.register(bill, state.Pod{Namespace: "bill", Name: "db"}, grace(time.Hour, never))
-	n.await(`candidates{state="CLOSE_WAIT"}`, 2)
-	n.await(`candidates{state="FIN_WAIT2"}`, 2)
+	n.awaitSockets("CLOSE_WAIT", 2)
+	n.awaitSockets("FIN_WAIT2", 2)
 	for name, tt := range map[string]struct {
 		query api.SocketQuery
 		want  []string // pod namespace and state

@@ -66,6 +66,6 @@ func crowdedNode(tb testing.TB, namespaces int) *node {
 			r.ContainerID = fmt.Sprintf("%064x", i)
 		})
 	}
-	n.await(`candidates{state="CLOSE_WAIT"}`, float64(namespaces*crowdSockets))
+	n.awaitSockets("CLOSE_WAIT", float64(namespaces*crowdSockets))
 	return n
 }

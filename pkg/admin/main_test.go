@@ -21,6 +21,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -107,7 +108,7 @@ func playDisarmed(dir string) error {
 	g.Go(func() error {
 		return (&admin.Server{
 			Reaper: r, Holder: api.Holder{PID: os.Getpid(), Since: time.Now()}, Log: log,
-			Figures: func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, time.Now()) },
+			Metrics: metrics.NewExporter(r, buildinfo.Get()).Text,
 		}).Serve(ctx, l)
 	})
 	return g.Wait()

@@ -78,12 +78,12 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	n.await(`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`, 2)
-	n.await(`destroyed_total{state="FIN_WAIT2",namespace=""}`, 1)
-	n.await(`would_destroy_total{state="CLOSE_WAIT",namespace="billing"}`, 1)
+	n.await(`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`, 2)
+	n.await(`destroyed_total{namespace="",state="FIN_WAIT2"}`, 1)
+	n.await(`would_destroy_total{namespace="billing",state="CLOSE_WAIT"}`, 1)
 	n.await(`spared_total{reason="unread-data"}`, 1)
-	n.await(`candidates{state="CLOSE_WAIT"}`, 3) // slow, exempt, observed
-	n.await(`candidates{state="FIN_WAIT2"}`, 3)  // and their peers
+	n.awaitSockets("CLOSE_WAIT", 3) // slow, exempt, observed
+	n.awaitSockets("FIN_WAIT2", 3)  // and their peers
 	n.await(`warnings_total{kind="records"}`, 2)
 
 	got := n.metrics()
@@ -92,7 +92,7 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	}
 	got.take(t, `sweep_duration_seconds_count{finder="sockdiag"}`, 3, 10000)
 	for _, st := range []string{"CLOSE_WAIT", "FIN_WAIT2"} {
-		got.take(t, `oldest_candidate_seconds{state="`+st+`"}`, short.Seconds(), time.Since(began).Seconds())
+		got.take(t, `oldest_socket_age_seconds{state="`+st+`"}`, short.Seconds(), time.Since(began).Seconds())
 	}
 	// On a busy machine a socket may be found when its grace is over, and is looked at twice before it is judged.
 	young := got[`spared_total{reason="within-grace"}`]
@@ -101,43 +101,67 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	}
 	delete(got, `spared_total{reason="within-grace"}`)
 	// A machine may be so busy that a sweep comes a whole interval late.
-	got.take(t, "sweep_late_seconds", 0, patience.Seconds())
+	got.take(t, "sweep_lag_seconds", 0, patience.Seconds())
 	got.take(t, `warnings_total{kind="`+reaper.WarnSweeping+`"}`, 0, 1)
 	// A look is repeated if the machine took its thread away for a millisecond before the destroy.
-	got.take(t, "looks_too_old_total", 0, 100)
-	got.take(t, "budget_waiting", 0, 3)
-	got.take(t, "gone_total", 0, 3) // a sweep may show what was destroyed while it went on
+	got.take(t, "stale_lookups_total", 0, 100)
+	got.take(t, "destroys_queued", 0, 3)
 	got.take(t, "process_cpu_seconds_total", 1e-3, 3600)
 	got.take(t, "process_resident_memory_bytes", 1<<20, 4<<30)
 	got.take(t, "process_open_fds", 10, 10000)
-	since := float64(n.server.Holder.Since.UnixMilli()) / 1000
-	got.take(t, "process_start_time_seconds", since, since)
+	now := float64(time.Now().Unix())
+	got.take(t, "process_start_time_seconds", now-3600, now+2)
+	for name := range got { // others of the library
+		if strings.HasPrefix(name, "go_") || strings.HasPrefix(name, "process_") {
+			delete(got, name)
+		}
+	}
+	for _, st := range []string{"CLOSE_WAIT", "FIN_WAIT2"} {
+		for _, end := range []string{"destroyed", "peer-gone", "closed"} {
+			key := fmt.Sprintf("{end=%q,state=%q}", end, st)
+			got.take(t, "half_closed_seconds_sum"+key, 0, 10*time.Since(began).Seconds())
+		}
+		// The peers of destroyed sockets close, which a sweep notices some time later.
+		got.take(t, fmt.Sprintf(`half_closed_seconds_count{end="closed",state=%q}`, st), 0, 3)
+	}
 
 	info := buildinfo.Get()
 	want := series{
-		fmt.Sprintf(`build_info{version=%q,commit=%q,goversion=%q}`, info.Version, info.Commit, info.Go): 1,
+		fmt.Sprintf(`build_info{commit=%q,goversion=%q,version=%q}`, info.Commit, info.Go, info.Version): 1,
 
 		`finder_info{finder="sockdiag"}`: 1,
-		`mode_info{mode="destroy"}`:      1,
+		`mode{mode="destroy"}`:           1,
+		`mode{mode="observe"}`:           0,
+		`mode{mode="off"}`:               0,
 		`attachments`:                    3,
 		`inert_attachments`:              1,
-		`namespaces`:                     3,
+		`netns`:                          3,
 		`record_problems`:                2, // the file, and the mistake
-		`candidates{state="CLOSE_WAIT"}`: 3,
-		`candidates{state="FIN_WAIT2"}`:  3,
 
-		`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`:        2,
-		`destroyed_total{state="FIN_WAIT2",namespace="shop"}`:         0,
-		`destroyed_total{state="CLOSE_WAIT",namespace="billing"}`:     0,
-		`destroyed_total{state="FIN_WAIT2",namespace="billing"}`:      0,
-		`destroyed_total{state="CLOSE_WAIT",namespace=""}`:            0,
-		`destroyed_total{state="FIN_WAIT2",namespace=""}`:             1,
-		`would_destroy_total{state="CLOSE_WAIT",namespace="shop"}`:    0,
-		`would_destroy_total{state="FIN_WAIT2",namespace="shop"}`:     0,
-		`would_destroy_total{state="CLOSE_WAIT",namespace="billing"}`: 1,
-		`would_destroy_total{state="FIN_WAIT2",namespace="billing"}`:  0,
-		`would_destroy_total{state="CLOSE_WAIT",namespace=""}`:        0,
-		`would_destroy_total{state="FIN_WAIT2",namespace=""}`:         0,
+		`sockets{namespace="shop",state="CLOSE_WAIT"}`:    2, // with unread data, and exempt
+		`sockets{namespace="shop",state="FIN_WAIT2"}`:     2, // their peers
+		`sockets{namespace="billing",state="CLOSE_WAIT"}`: 1,
+		`sockets{namespace="billing",state="FIN_WAIT2"}`:  1,
+		`sockets{namespace="",state="CLOSE_WAIT"}`:        0,
+		`sockets{namespace="",state="FIN_WAIT2"}`:         0,
+
+		`half_closed_seconds_count{end="destroyed",state="CLOSE_WAIT"}`: 2,
+		`half_closed_seconds_count{end="destroyed",state="FIN_WAIT2"}`:  1,
+		`half_closed_seconds_count{end="peer-gone",state="CLOSE_WAIT"}`: 0,
+		`half_closed_seconds_count{end="peer-gone",state="FIN_WAIT2"}`:  0,
+
+		`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`:        2,
+		`destroyed_total{namespace="shop",state="FIN_WAIT2"}`:         0,
+		`destroyed_total{namespace="billing",state="CLOSE_WAIT"}`:     0,
+		`destroyed_total{namespace="billing",state="FIN_WAIT2"}`:      0,
+		`destroyed_total{namespace="",state="CLOSE_WAIT"}`:            0,
+		`destroyed_total{namespace="",state="FIN_WAIT2"}`:             1,
+		`would_destroy_total{namespace="shop",state="CLOSE_WAIT"}`:    0,
+		`would_destroy_total{namespace="shop",state="FIN_WAIT2"}`:     0,
+		`would_destroy_total{namespace="billing",state="CLOSE_WAIT"}`: 1,
+		`would_destroy_total{namespace="billing",state="FIN_WAIT2"}`:  0,
+		`would_destroy_total{namespace="",state="CLOSE_WAIT"}`:        0,
+		`would_destroy_total{namespace="",state="FIN_WAIT2"}`:         0,
 
 		`spared_total{reason="unread-data"}`:       1,
 		`spared_total{reason="exempt"}`:            1,
@@ -167,7 +191,7 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	for _, st := range []string{"CLOSE_WAIT", "FIN_WAIT2"} {
 		for _, ns := range []string{"", "shop", "billing"} {
 			for _, how := range []string{"reset", "timeout"} {
-				want[fmt.Sprintf(`peer_gone_total{state=%q,namespace=%q,how=%q}`, st, ns, how)] = 0
+				want[fmt.Sprintf(`peer_gone_total{how=%q,namespace=%q,state=%q}`, how, ns, st)] = 0
 			}
 		}
 	}

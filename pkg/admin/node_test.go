@@ -21,6 +21,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -81,7 +82,7 @@ func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	}
 	n.server = &admin.Server{
 		Reaper: r, Log: log,
-		Figures:  func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, n.server.Holder.Since) },
+		Metrics:  metrics.NewExporter(r, buildinfo.Get()).Text,
 		HandOver: func() { close(n.handOver) },
 		Holder:   api.Holder{PID: os.Getpid(), StartedBy: api.ByPlugin, Since: time.Now().UTC(), Version: "v0"},
 	}

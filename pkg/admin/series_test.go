@@ -16,10 +16,10 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// series are samples by name and labels, such as candidates{state="CLOSE_WAIT"}. halfclose_ is left out.
+// series are samples by name and labels, such as sockets{namespace="shop",state="CLOSE_WAIT"}, without halfclose_.
 type series map[string]float64
 
-// read reads a scrape as Prometheus' library does.
+// read parses a scrape with Prometheus' library.
 func read(tb testing.TB, a answer) series {
 	tb.Helper()
 	if want := "text/plain; version=0.0.4; charset=utf-8"; a.code != http.StatusOK || a.header.Get("Content-Type") != want {
@@ -28,7 +28,7 @@ func read(tb testing.TB, a answer) series {
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(a.body))
 	if err != nil {
-		tb.Fatalf("it does not parse: %v\n%s", err, a.body)
+		tb.Fatalf("parse the scrape: %v\n%s", err, a.body)
 	}
 	s := make(series)
 	for name, f := range families {
@@ -40,6 +40,7 @@ func read(tb testing.TB, a answer) series {
 				s[name+labels] = m.GetCounter().GetValue()
 			case dto.MetricType_GAUGE:
 				s[name+labels] = m.GetGauge().GetValue()
+			case dto.MetricType_SUMMARY: // of the Go runtime
 			case dto.MetricType_HISTOGRAM:
 				s[name+"_count"+labels], s[name+"_sum"+labels] = float64(m.GetHistogram().GetSampleCount()), m.GetHistogram().GetSampleSum()
 			default:
@@ -61,7 +62,7 @@ func labelsOf(m *dto.Metric) string {
 	return "{" + strings.Join(list, ",") + "}"
 }
 
-// take takes a sample out, of which only bounds are known, and checks them.
+// take removes a sample whose value depends on time, and checks its bounds.
 func (s series) take(tb testing.TB, name string, from, to float64) {
 	tb.Helper()
 	v, ok := s[name]
@@ -90,5 +91,25 @@ func (n *node) await(name string, want float64) {
 		got = n.metrics()
 		v, ok := got[name]
 		return ok && v == want
+	})
+}
+
+// awaitSockets waits until all namespaces together have that many half-closed sockets in a state.
+func (n *node) awaitSockets(state string, want float64) {
+	n.tb.Helper()
+	got := 0.0
+	defer func() {
+		if n.tb.Failed() {
+			n.tb.Logf("%v sockets in the last scrape", got)
+		}
+	}()
+	nstest.Eventually(n.tb, patience, fmt.Sprintf("%v sockets are in %s", want, state), func() bool {
+		got = 0
+		for name, v := range n.metrics() {
+			if strings.HasPrefix(name, "sockets{") && strings.HasSuffix(name, `,state="`+state+`"}`) {
+				got += v
+			}
+		}
+		return got == want
 	})
 }

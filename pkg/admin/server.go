@@ -39,8 +39,8 @@ type Reaper interface {
 // Server answers for one reaper.
 type Server struct {
 	Reaper Reaper
-	// Figures returns the reaper's metrics in the Prometheus text format. If it is nil, a scrape is answered with 503.
-	Figures func(ctx context.Context) ([]byte, error)
+	// Metrics returns the reaper's metrics in Prometheus' text format. If it is nil, a scrape is answered with 503.
+	Metrics func(ctx context.Context) ([]byte, error)
 	Holder  api.Holder
 	// HandOver makes the reaper stop cleanly for another one to take its place.
 	HandOver func()
@@ -117,8 +117,8 @@ func answers(ctx context.Context, method func(context.Context) error) error {
 func (s *Server) exposition(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	if s.Figures == nil {
+	if s.Metrics == nil {
 		return nil, failure{http.StatusServiceUnavailable, "this reaper serves no metrics"}
 	}
-	return s.Figures(ctx)
+	return s.Metrics(ctx)
 }

@@ -179,13 +179,13 @@ func TestTheAnswersOfAReaperAtWorkHaveTheseShapes(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), "x@eth0.json"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n.await(`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`, 1)
-	n.await(`candidates{state="CLOSE_WAIT"}`, 1)
+	n.await(`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`, 1)
+	n.awaitSockets("CLOSE_WAIT", 1)
 	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
 	shut(t, shop)
-	n.await(`would_destroy_total{state="CLOSE_WAIT",namespace="shop"}`, 1)
+	n.await(`would_destroy_total{namespace="shop",state="CLOSE_WAIT"}`, 1)
 
 	notThere := map[string][]string{ // what would contradict the rest, or takes another kernel or finder
 		"status": {

@@ -46,17 +46,21 @@ func TestASocketThatEndsByItselfIsCountedAsGone(t *testing.T) {
 			pairs = append(pairs, shut(t, ns))
 			would++
 		}
-		n.await(`would_destroy_total{state="CLOSE_WAIT",namespace="shop"}`, would)
+		n.await(`would_destroy_total{namespace="shop",state="CLOSE_WAIT"}`, would)
 		for _, p := range pairs {
 			_ = p.Server.SetLinger(0)
 			p.Server.Close()
 		}
 		turn(policy.Destroy)
-		n.await(`candidates{state="CLOSE_WAIT"}`, 0)
-		gone = n.metrics()["gone_total"]
+		n.awaitSockets("CLOSE_WAIT", 0)
+		s, err := n.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone = float64(s.Counts.Gone)
 		return gone > 0
 	})
-	if m := n.metrics(); gone > would || m[`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`] != 0 || m[`destroy_errors_total{errno="EPERM"}`] != 0 {
+	if m := n.metrics(); gone > would || m[`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`] != 0 || m[`destroy_errors_total{errno="EPERM"}`] != 0 {
 		t.Errorf("of %v that ended: %v", would, m)
 	}
 }
@@ -69,7 +73,7 @@ func TestARefusedDestroyIsCountedByItsErrno(t *testing.T) {
 	n.register(ns, state.Pod{}, grace(time.Second, time.Hour))
 	p := shut(t, ns)
 	n.await(`destroy_errors_total{errno="EPERM"}`, 1)
-	if m := n.metrics(); m[`destroyed_total{state="CLOSE_WAIT",namespace=""}`] != 0 || m["destroy_lateness_seconds_count"] != 0 {
+	if m := n.metrics(); m[`destroyed_total{namespace="",state="CLOSE_WAIT"}`] != 0 || m["destroy_lateness_seconds_count"] != 0 {
 		t.Errorf("destroyed all the same: %v", m)
 	}
 	if _, err := p.Server.Write([]byte("x")); err != nil {
@@ -89,19 +93,19 @@ func TestWhatWaitsForTheBudgetIsCounted(t *testing.T) {
 	most := 0.0
 	nstest.Eventually(t, patience, "all are destroyed", func() bool {
 		m := n.metrics()
-		most = max(most, m["budget_waiting"])
-		return m[`destroyed_total{state="CLOSE_WAIT",namespace="shop"}`] == leaks
+		most = max(most, m["destroys_queued"])
+		return m[`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`] == leaks
 	})
 	if most < 1 || most > leaks {
 		t.Errorf("at most %v were seen to wait", most)
 	}
-	n.await("budget_waiting", 0)
+	n.await("destroys_queued", 0)
 }
 
 // newLate returns a finder that sweeps all namespaces of each set at once, too late.
 func newLate() *finder.Fake {
 	return finder.NewFake("late", func(set []finder.Netns, sink finder.Sink) {
-		sweep := finder.Sweep{Began: monotime.Fake{}.Now(), Late: 90 * time.Second, Duration: 250 * time.Millisecond}
+		sweep := finder.Sweep{Finder: "late", Began: monotime.Fake{}.Now(), Late: 90 * time.Second, Duration: 250 * time.Millisecond}
 		for _, n := range set {
 			sweep.Netns = append(sweep.Netns, n.Identity)
 		}
@@ -117,7 +121,7 @@ func TestAFinderThatIsLateIsSeenToBe(t *testing.T) {
 	ns := nstest.New(t)
 	n := newNode(t, func(c *reaper.Config) { c.Finder = newLate() })
 	n.register(ns, state.Pod{}, grace(time.Second, time.Second))
-	n.await("sweep_late_seconds", 90)
+	n.await("sweep_lag_seconds", 90)
 	n.await(`warnings_total{kind="sweeping"}`, 1)
 	m := n.metrics()
 	for name, want := range map[string]float64{
@@ -133,23 +137,23 @@ func TestAFinderThatIsLateIsSeenToBe(t *testing.T) {
 func TestTheModeAndWhatIsWrongWithIt(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *reaper.Config) { c.Kernel = func() error { return inetdiag.ErrUnsupported } })
-	n.await(`mode_info{mode="observe"}`, 1)
+	n.await(`mode{mode="observe"}`, 1)
 	n.await(`warnings_total{kind="sock-destroy"}`, 1)
 
 	n = newNode(t)
-	n.await(`mode_info{mode="destroy"}`, 1)
+	n.await(`mode{mode="destroy"}`, 1)
 	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
 	m := n.metrics()
-	if _, was := m[`mode_info{mode="destroy"}`]; was || m[`mode_info{mode="observe"}`] != 1 {
+	if m[`mode{mode="destroy"}`] != 0 || m[`mode{mode="observe"}`] != 1 || m[`mode{mode="off"}`] != 0 {
 		t.Errorf("after the switch was set: %v", m)
 	}
 	if err := os.WriteFile(n.sw, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	n.await(`warnings_total{kind="switch"}`, 1)
-	n.await(`mode_info{mode="observe"}`, 1)
+	n.await(`mode{mode="observe"}`, 1)
 }
 
 // TestBucketsTellWhatIsInTime checks that there is a bucket's bound at each promise that is made of lateness.
@@ -181,7 +185,7 @@ func TestAReaperThatCanEnterNoNetworkNamespaceIsAliveAndNotHealthy(t *testing.T)
 		}
 	})
 	n.register(nstest.New(t), state.Pod{Namespace: "shop", Name: "web"}, grace(time.Hour, time.Hour))
-	n.await(`mode_info{mode="observe"}`, 1)
+	n.await(`mode{mode="observe"}`, 1)
 	n.await("unreachable_netns", 1)
 	n.await(`warnings_total{kind="netns"}`, 1)
 	for path, want := range map[string]int{"/healthz": http.StatusServiceUnavailable, "/livez": http.StatusOK} {

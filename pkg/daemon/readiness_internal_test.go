@@ -191,8 +191,8 @@ func TestStatusLine(t *testing.T) {
 		{"a node without containers", reaper.Metrics{Mode: policy.Destroy}, "mode destroy, attachments 0, half-closed 0, destroyed 0"},
 		{"a leak", reaper.Metrics{
 			Mode: policy.Destroy, Attachments: 3,
-			Candidates: map[inetdiag.State]int{inetdiag.CloseWait: 2, inetdiag.FinWait2: 1},
-			Oldest:     map[inetdiag.State]time.Duration{inetdiag.CloseWait: 90*time.Second + 400*time.Millisecond, inetdiag.FinWait2: time.Second},
+			Sockets: map[reaper.CountKey]int{{State: inetdiag.CloseWait, Namespace: "a"}: 2, {State: inetdiag.FinWait2, Namespace: "b"}: 1},
+			Oldest:  map[inetdiag.State]time.Duration{inetdiag.CloseWait: 90*time.Second + 400*time.Millisecond, inetdiag.FinWait2: time.Second},
 			Destroyed: map[reaper.CountKey]uint64{
 				{State: inetdiag.CloseWait, Namespace: "a"}: 3, {State: inetdiag.FinWait2, Namespace: "a"}: 4, {State: inetdiag.CloseWait, Namespace: "b"}: 5,
 			},

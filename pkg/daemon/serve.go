@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/metrics"
@@ -89,7 +90,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	server := admin.Server{
 		Reaper: r, Holder: d.me, HandOver: handOver, Log: d.log,
-		Figures: func(ctx context.Context) ([]byte, error) { return metrics.Of(ctx, r, d.me.Since) },
+		Metrics: metrics.NewExporter(r, buildinfo.Get()).Text,
 	}
 	d.metrics.scrape.For(&server)
 	defer d.metrics.scrape.None("the reaper has ended its work")

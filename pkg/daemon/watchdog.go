@@ -59,9 +59,11 @@ func (s *service) status(ctx context.Context) (message string, ok bool) {
 // statusLine sums up the reaper's figures in one line, for "systemctl status".
 func statusLine(m reaper.Metrics) string {
 	candidates, oldest := 0, time.Duration(0)
-	for state, n := range m.Candidates {
+	for _, n := range m.Sockets {
 		candidates += n
-		oldest = max(oldest, m.Oldest[state])
+	}
+	for _, age := range m.Oldest {
+		oldest = max(oldest, age)
 	}
 	var destroyed, would uint64
 	for _, n := range m.Destroyed {

@@ -100,7 +100,7 @@ func (f *BPF) walk(ctx context.Context, now monotime.Time) {
 		f.assign()
 	}
 	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
-	f.reportWalk(Sweep{Began: now, Duration: f.clock.Now().Sub(now), Late: max(now.Sub(due), 0)})
+	f.reportWalk(Sweep{Finder: NameBPF, Began: now, Duration: f.clock.Now().Sub(now), Late: max(now.Sub(due), 0)})
 }
 
 // readHoldings reports the sockets that visible processes hold.

@@ -65,6 +65,7 @@ type Seen struct {
 
 // Sweep is one complete read of one or more network namespaces.
 type Sweep struct {
+	Finder   string           // NameSockDiag for a dump of one network namespace, also one that bpf asks for; NameBPF for a walk over the node's processes
 	Netns    []netns.Identity // at least one
 	Began    monotime.Time
 	Duration time.Duration // wall time, for all of Netns together

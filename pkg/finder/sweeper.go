@@ -71,7 +71,7 @@ func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete boo
 		sink.Failed(id, err)
 		return Sweep{}, false
 	}
-	return Sweep{Netns: []netns.Identity{id}, Began: began, Duration: ended.Sub(began), Late: late}, true
+	return Sweep{Finder: NameSockDiag, Netns: []netns.Identity{id}, Began: began, Duration: ended.Sub(began), Late: late}, true
 }
 
 // cheapDump is the cost of a dump below which it is not worth asking first whether the network namespace has

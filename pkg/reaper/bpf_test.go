@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -96,8 +98,15 @@ func TestWithoutItsProgramsTheFinderFallsBackUntilTheyCanBeLoaded(t *testing.T) 
 	if why := n.awaitFinder(finder.NameSockDiag); !strings.Contains(why, errBroken.Error()) {
 		t.Errorf("it does not say why: %s", why)
 	}
+	walks := n.sweeps(finder.NameBPF)
 	halfClosed(t, ns, 3)
 	n.awaitEqual(ns)
+	if now := n.sweeps(finder.NameBPF); walks.GetSampleCount() == 0 || now.String() != walks.String() {
+		t.Errorf("while sockdiag sweeps, the histogram of bpf changes from %v to %v", walks, now)
+	}
+	if n.sweeps(finder.NameSockDiag).GetSampleCount() == 0 {
+		t.Error("the histogram of sockdiag has no sweep")
+	}
 	if m, err := n.Metrics(t.Context()); err != nil || m.Finder != finder.NameSockDiag || m.Warnings[reaper.WarnFinder] != 1 {
 		t.Errorf("the metrics say %s, and %d warnings: %v", m.Finder, m.Warnings[reaper.WarnFinder], err)
 	}
@@ -225,4 +234,25 @@ func TestTheKernelTellsTheMoment(t *testing.T) {
 		n.start(finder.NameBPF, often)
 		n.awaitConfirmed(cookie)
 	}
+}
+
+// sweeps returns the histogram of a finder's sweeps.
+func (n *node) sweeps(name string) *dto.Histogram {
+	n.tb.Helper()
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(n.Histograms()); err != nil {
+		n.tb.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "halfclose_sweep_duration_seconds" && m.GetLabel()[0].GetValue() == name {
+				return m.GetHistogram()
+			}
+		}
+	}
+	return nil
 }

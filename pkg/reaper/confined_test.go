@@ -128,7 +128,7 @@ func runConfined() error {
 			m, _ := r.Metrics(ctx)
 			rep.Status, _ = r.Status(ctx)
 			rep.Mode, rep.Unreachable, rep.PeersAsked, rep.Health = m.Mode, m.Unreachable, m.PeersAsked, fmt.Sprint(r.Health(ctx))
-			seen := m.SparedNow[policy.WouldDestroy]+m.SparedNow[policy.Destroyable] > 0 || m.PeersAsked[prober.Refused.String()] > 0 ||
+			seen := m.Spared[policy.WouldDestroy]+m.Spared[policy.Destroyable] > 0 || m.PeersAsked[prober.Refused.String()] > 0 ||
 				name == finder.NameSockDiag && m.Unreachable > 0 // which finds nothing where it cannot enter
 			enough = len(rep.Status.Refusals) > 0 && seen
 		}

@@ -103,7 +103,7 @@ func (l *loop) seen(batch []finder.Seen) {
 func (l *loop) countSweep(sweep *finder.Sweep) {
 	if slices.ContainsFunc(sweep.Netns, func(id netns.Identity) bool { return l.active(id) != nil }) {
 		l.sweeping.sweeps++
-		l.tally.sweeps.observe(sweep.Duration)
+		l.histograms.sweeps.WithLabelValues(sweep.Finder).Observe(sweep.Duration.Seconds())
 	}
 }
 

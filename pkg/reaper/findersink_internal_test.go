@@ -76,9 +76,9 @@ func TestASweepIsCountedOnceUnlessAllOfItsNamespacesAreUnregistered(t *testing.T
 	if l.sweeping.sweeps != 0 {
 		t.Error("a sweep of an unregistered namespace is counted")
 	}
-	l.countSweep(&finder.Sweep{Netns: []netns.Identity{{Inode: 99}, ns.Identity, ns.Identity}, Duration: time.Second})
-	if l.sweeping.sweeps != 1 || l.tally.sweeps.Sum != time.Second {
-		t.Errorf("%d sweeps of %v are counted", l.sweeping.sweeps, l.tally.sweeps.Sum)
+	l.countSweep(&finder.Sweep{Finder: finder.NameBPF, Netns: []netns.Identity{{Inode: 99}, ns.Identity, ns.Identity}, Duration: time.Second})
+	if h := histogramsOf(t, l)[`halfclose_sweep_duration_seconds finder=bpf`]; l.sweeping.sweeps != 1 || h.GetSampleCount() != 1 || h.GetSampleSum() != 1 {
+		t.Errorf("%d sweeps are counted, the histogram has %v", l.sweeping.sweeps, h)
 	}
 }
 

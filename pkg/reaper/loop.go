@@ -39,6 +39,7 @@ type loop struct {
 	questions     uint64                // the number sent, which is the last one's tag
 	counts        api.Counts
 	tally         tally
+	histograms    *histograms
 	sweeping      sweeping
 	finderCosts   finderCosts
 	finder        finder.State
@@ -51,10 +52,10 @@ type loop struct {
 	noticed       map[string]bool // what has been warned of about the records
 }
 
-func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
+func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
 	l := &loop{
-		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), registry: newRegistry(cfg.MinGrace),
+		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), histograms: h, registry: newRegistry(cfg.MinGrace),
 		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), history: newHistory(cfg.Log),
 		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
@@ -66,6 +67,7 @@ func newLoop(cfg Config, w *warnings, boot, kernelProblem string) *loop {
 		},
 	}
 	l.attribution.conditions = cfg.Conditions
+	l.tracker.histograms = h
 	l.tracker.findsOwners, l.tracker.canAsk = cfg.Owners != nil, cfg.Asker != nil
 	return l
 }

@@ -24,7 +24,7 @@ func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 	store := state.New(t.TempDir())
 	l := newLoop(Config{
 		Clock: monotime.Fake{}, Store: store, SwitchPath: filepath.Join(store.Dir(), "mode"), Mode: mode, Log: slog.New(slog.DiscardHandler),
-	}, newWarnings(slog.New(slog.DiscardHandler)), "boot", "")
+	}, newWarnings(slog.New(slog.DiscardHandler)), newHistograms(), "boot", "")
 	ns := newRegistered(1)
 	l.registry.namespaces[ns.Identity] = ns
 	ns.limit = l.caps.limit(ns)

@@ -32,7 +32,7 @@ func (n *node) noneMoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if moved := m.Spared[policy.Progressing]; moved != 0 {
+	if moved := m.SparedTotal[policy.Progressing]; moved != 0 {
 		t.Errorf("progress was noticed %d times", moved)
 	}
 }

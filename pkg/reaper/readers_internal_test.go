@@ -28,7 +28,7 @@ const (
 func crowdedLoop(tb testing.TB) *loop {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
-	l := newLoop(Config{Clock: monotime.Fake{}, Finder: finder.NewSockDiag(finder.Config{Clock: monotime.Fake{}, CPUBudget: 1}), Log: log, Mode: policy.Destroy}, newWarnings(log), "boot", "")
+	l := newLoop(Config{Clock: monotime.Fake{}, Finder: finder.NewSockDiag(finder.Config{Clock: monotime.Fake{}, CPUBudget: 1}), Log: log, Mode: policy.Destroy}, newWarnings(log), newHistograms(), "boot", "")
 	at := now()
 	for i := range uint64(crowdNamespaces) {
 		ns := newRegistered(i + 1)

@@ -69,17 +69,18 @@ var ErrIdle = errors.New("no record for the idle time")
 
 // Reaper is the shared reaper. Its methods may be called from any goroutine, while Run runs.
 type Reaper struct {
-	cfg      Config
-	boot     string
-	began    time.Time
-	opener   finder.Opener
-	open     opener        // for the examiner
-	save     time.Duration // how often the candidates are saved
-	warnings *warnings
-	calls    chan func(*loop)
-	recounts chan chan<- struct{} // who asks for a census now; closed once that has been taken in
-	counted  chan struct{}        // closed once the records have been read
-	ended    chan struct{}
+	cfg        Config
+	boot       string
+	began      time.Time
+	opener     finder.Opener
+	open       opener        // for the examiner
+	save       time.Duration // how often the candidates are saved
+	warnings   *warnings
+	histograms *histograms
+	calls      chan func(*loop)
+	recounts   chan chan<- struct{} // who asks for a census now; closed once that has been taken in
+	counted    chan struct{}        // closed once the records have been read
+	ended      chan struct{}
 }
 
 // New makes a reaper; nothing happens until Run.
@@ -90,7 +91,7 @@ func New(cfg Config) (*Reaper, error) {
 	}
 	by := finder.Opener{Root: cfg.Root}
 	return &Reaper{
-		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log),
+		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log), histograms: newHistograms(),
 		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
 		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}),
 		save:    defaultSaveEvery,
@@ -106,7 +107,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := newLoop(r.cfg, r.warnings, r.boot, r.kernelProblem())
+	l := newLoop(r.cfg, r.warnings, r.histograms, r.boot, r.kernelProblem())
 	l.saveEvery = r.save
 	l.reach = newReach(r.cfg.Trials, r.open)
 	l.tryFirst()

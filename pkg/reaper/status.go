@@ -101,15 +101,8 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 		ago := api.Seconds(at.Sub(ns.lastSweep))
 		view.Swept = &ago
 	}
-	bounds := api.AgeBounds()
-	for _, c := range ns.candidates {
-		if !c.history.Owned {
-			continue
-		}
-		age := at.Sub(c.history.Since)
-		view.Ages.Of(c.history.State).Add(age, c.isOverdue(at), &bounds)
-		view.Oldest = max(view.Oldest, api.Seconds(age))
-	}
+	counts := ns.countCandidates(l.tracker.canAsk, at)
+	view.Ages, view.Oldest = counts.ages, api.Seconds(max(counts.closeWait, counts.finWait2))
 	view.Candidates = view.Ages.Totals()
 	s.Ages.Merge(&view.Ages)
 	for i, rec := range ns.records {

@@ -37,12 +37,14 @@ type tracker struct {
 	toCancel    []*candidate // that were in it, whose question must be cancelled
 	wouldAsk    uint64       // questions that the mode forbade, one for each idle time
 
-	spared map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
+	spared     map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
+	histograms *histograms
 }
 
 func newTracker() tracker {
 	return tracker{
-		fresh: newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), toChoose: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
+		histograms: newHistograms(),
+		fresh:      newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), toChoose: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
 	}
 }
 
@@ -78,6 +80,7 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 	case act&actAsk != 0:
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
+		t.histograms.observeEnd(c, e, now)
 		delete(c.ns.candidates, c.history.ID.Cookie())
 		t.ends.remove(c)
 		t.uncount(c)
@@ -85,15 +88,6 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 		t.reconsiderOthersOf(c, now)
 	}
 	return act
-}
-
-// eventCounts returns how often each event has happened.
-func (t *tracker) eventCounts() map[string]uint64 {
-	counts := make(map[string]uint64, numEvents)
-	for e, n := range t.events {
-		counts[event(e).String()] = n
-	}
-	return counts
 }
 
 // seen handles a finder's look at one socket.
@@ -168,6 +162,9 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 	waits := v.Other == policy.StandingUnknown // for a look at the other end, which spares nothing yet
 	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable && !waits {
 		t.spared[v.Reason]++
+	}
+	if c.history.Owned && !h.Owned {
+		t.histograms.observeEnd(c, eventClosed, now)
 	}
 	if h.ID == c.history.ID {
 		return c.take(h, s, v, deadline)

@@ -124,7 +124,7 @@ func (l *loop) record(j *job, c *candidate, x *examined) {
 		l.log.Debug("destroy sent", "cookie", x.socket.ID.Cookie(), "looked", int64(x.at), "sent", int64(x.sent))
 		l.account(j, c, x, api.Destroyed)
 		j.ns.destroyed++
-		l.tally.lateness.observe(latenessOf(c, &x.history, &x.verdict, x.doneAt()).late)
+		l.histograms.lateness.Observe(latenessOf(c, &x.history, &x.verdict, x.doneAt()).late.Seconds())
 		l.tally.destroyed[key]++
 		l.counts.Destroyed[key.State]++
 	case c.verdict.recorded&recordedDestroy == 0:

@@ -44,9 +44,9 @@ func (s *story) operator(t *testing.T) {
 func (s *story) metrics(t *testing.T) {
 	for _, node := range nodes() {
 		path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, node))
-		want := []string{"halfclose_build_info{", `halfclose_mode_info{mode="destroy"} 1`}
+		want := []string{"halfclose_build_info{", `halfclose_mode{mode="destroy"} 1`}
 		if node == worker { // where the twin is
-			want = append(want, `halfclose_candidates{state="FIN_WAIT2"} 1`)
+			want = append(want, `halfclose_sockets{namespace="default",state="FIN_WAIT2"} 1`)
 		}
 		for _, sample := range want {
 			nstest.Eventually(t, slow, "the metrics of "+node+" have "+sample, func() bool {

@@ -47,7 +47,7 @@ func (s *story) peers(t *testing.T) {
 		t.Errorf("the connection to a peer that is there has ended:\n%s", log)
 	}
 	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, worker))
-	if metrics := kubectl(t, "get", "--raw", path); !containsLine(metrics, `halfclose_peer_gone_total{state="CLOSE_WAIT",namespace="default",how="reset"} 1`) {
+	if metrics := kubectl(t, "get", "--raw", path); !containsLine(metrics, `halfclose_peer_gone_total{how="reset",namespace="default",state="CLOSE_WAIT"} 1`) {
 		t.Errorf("the metrics do not count the peer that is gone:\n%s", metrics)
 	}
 	s.mayAsk(t)

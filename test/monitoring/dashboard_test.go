@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// dashboardFile is what is shipped for Grafana.
+// dashboardFile is the shipped Grafana dashboard.
 const dashboardFile = top + "/deploy/grafana/halfclose.json"
 
-// dashboard is as much of one as the tests look at.
+// dashboard has the fields that the tests check.
 type dashboard struct {
 	SchemaVersion int
 	Panels        []panel
@@ -41,30 +41,30 @@ type target struct {
 	Instant, Range     bool
 }
 
-// variable is something to choose at the top of the dashboard.
+// variable is a variable of the dashboard.
 type variable struct {
 	Type, Name, Definition, AllValue string
 	Datasource                       source
 }
 
-// annotation is a mark on the time axis.
+// annotation is an annotation query.
 type annotation struct {
 	Name, Expr, TitleFormat string
 }
 
-// readDashboard reads the dashboard as Grafana does.
+// readDashboard parses the dashboard.
 func readDashboard(t *testing.T) (d dashboard) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(read(t, dashboardFile)), &d); err != nil {
 		t.Fatal(err)
 	}
 	if len(d.Panels) == 0 {
-		t.Fatal("there is no panel")
+		t.Fatal("no panels")
 	}
 	return d
 }
 
-// graphs returns the panels that show something.
+// graphs returns the panels with queries.
 func (d dashboard) graphs() (list []panel) {
 	for _, p := range d.Panels {
 		if p.Type != "row" {
@@ -74,7 +74,7 @@ func (d dashboard) graphs() (list []panel) {
 	return list
 }
 
-func TestEveryPanelSaysWhichQuestionItAnswersAndInWhatUnit(t *testing.T) {
+func TestEveryPanelHasATitleADescriptionAUnitAndQueries(t *testing.T) {
 	t.Parallel()
 	d := readDashboard(t)
 	if d.SchemaVersion != 39 {
@@ -83,20 +83,20 @@ func TestEveryPanelSaysWhichQuestionItAnswersAndInWhatUnit(t *testing.T) {
 	ids, titles := make(map[int]bool), make(map[string]bool)
 	for _, p := range d.Panels {
 		if p.ID < 1 || ids[p.ID] || p.Title == "" || titles[p.Title] {
-			t.Errorf("panel %d, %q, needs an id and a title that no other has", p.ID, p.Title)
+			t.Errorf("panel %d, %q, needs a unique id and title", p.ID, p.Title)
 		}
 		ids[p.ID], titles[p.Title] = true, true
 	}
 	ours := source{"prometheus", "${datasource}"}
 	for _, p := range d.graphs() {
-		if !strings.Contains(p.Description, "?") {
-			t.Errorf("%s: the description %q asks nothing", p.Title, p.Description)
+		if !strings.HasSuffix(p.Description, ".") {
+			t.Errorf("%s: the description %q is no sentence", p.Title, p.Description)
 		}
 		if p.FieldConfig.Defaults.Unit == "" {
 			t.Errorf("%s has no unit", p.Title)
 		}
 		if p.Datasource != ours {
-			t.Errorf("%s is of the data source %v, want the one that was chosen", p.Title, p.Datasource)
+			t.Errorf("%s has the data source %v, want the variable", p.Title, p.Datasource)
 		}
 		refs := make(map[string]bool)
 		for _, q := range p.Targets {
@@ -111,7 +111,7 @@ func TestEveryPanelSaysWhichQuestionItAnswersAndInWhatUnit(t *testing.T) {
 	}
 }
 
-func TestPanelsFillTheGridWithoutCoveringEachOther(t *testing.T) {
+func TestPanelsFillTheGridAndDoNotOverlap(t *testing.T) {
 	t.Parallel()
 	const columns = 24 // of Grafana's grid
 	taken := make(map[[2]int]string)
@@ -136,14 +136,14 @@ func TestPanelsFillTheGridWithoutCoveringEachOther(t *testing.T) {
 	}
 }
 
-func TestColoursGoWithEitherTheme(t *testing.T) {
+func TestColoursAdaptToTheTheme(t *testing.T) {
 	t.Parallel()
 	if fixed := regexp.MustCompile(`"(#[0-9a-fA-F]{3,8}|rgba?\([^"]*)"`).FindAllString(read(t, dashboardFile), -1); len(fixed) > 0 {
-		t.Errorf("colours that Grafana does not adapt to its theme: %q", fixed)
+		t.Errorf("fixed colours: %q", fixed)
 	}
 }
 
-func TestLinksOfPanelsLeadToTheRunbook(t *testing.T) {
+func TestEveryRunbookSectionIsLinkedFromAPanel(t *testing.T) {
 	t.Parallel()
 	const runbook = "https://github.com/halfclose/halfclose/blob/main/docs/alerts.md"
 	sections := make(map[string]bool)
@@ -153,12 +153,12 @@ func TestLinksOfPanelsLeadToTheRunbook(t *testing.T) {
 	for _, p := range readDashboard(t).graphs() {
 		for _, l := range p.Links {
 			if _, there := sections[l.URL]; !there && l.URL != runbook {
-				t.Errorf("%s links to %s, which is no alert's section", p.Title, l.URL)
+				t.Errorf("%s links to %s, which is no section of an alert", p.Title, l.URL)
 			}
 			sections[l.URL] = true
 		}
 	}
-	delete(sections, runbook+"#halfclosereaperrestarting") // to be seen in the marks, not in a panel
+	delete(sections, runbook+"#halfclosereaperrestarting") // shown by an annotation, not by a panel
 	for url, linked := range sections {
 		if !linked {
 			t.Errorf("no panel links to %s", url)

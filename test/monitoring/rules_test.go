@@ -14,10 +14,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// alert is one alerting rule as it is written.
+// alert is an alerting rule and its text.
 type alert struct{ name, text string }
 
-// alerts reads the alerting rules.
+// alerts returns the alerting rules.
 func alerts(t *testing.T) (list []alert) {
 	t.Helper()
 	for _, text := range strings.Split(read(t, rules+"/halfclose.rules.yaml"), "\n      - alert: ")[1:] {
@@ -25,12 +25,12 @@ func alerts(t *testing.T) (list []alert) {
 		list = append(list, alert{name, text})
 	}
 	if len(list) == 0 {
-		t.Fatal("there is no alert")
+		t.Fatal("no alerts")
 	}
 	return list
 }
 
-func TestPromtoolAcceptsWhatIsShipped(t *testing.T) {
+func TestPromtoolAcceptsTheRulesAndTheConfiguration(t *testing.T) {
 	t.Parallel()
 	promtool := need(t, "promtool")
 	for _, args := range [][]string{
@@ -43,7 +43,7 @@ func TestPromtoolAcceptsWhatIsShipped(t *testing.T) {
 	}
 }
 
-func TestTheRulesDoWhatTheirUnitTestsSay(t *testing.T) {
+func TestTheRulesPassTheirUnitTests(t *testing.T) {
 	t.Parallel()
 	promtool := need(t, "promtool")
 	files, err := filepath.Glob(rules + "/*.test.yaml")
@@ -60,8 +60,7 @@ func TestTheRulesDoWhatTheirUnitTestsSay(t *testing.T) {
 	}
 }
 
-// Each alert has to be expected by some unit test, and by another not to be there.
-func TestEveryAlertIsTestedToFireAndToKeepQuiet(t *testing.T) {
+func TestEveryAlertHasUnitTestsThatItFiresAndThatItDoesNot(t *testing.T) {
 	t.Parallel()
 	fires, quiet := make(map[string]bool), make(map[string]bool)
 	for _, file := range []string{"minutes.test.yaml", "days.test.yaml", "weeks.test.yaml"} {
@@ -80,22 +79,22 @@ func TestEveryAlertIsTestedToFireAndToKeepQuiet(t *testing.T) {
 		want[a.name] = true
 	}
 	if diff := cmp.Diff(want, fires); diff != "" {
-		t.Errorf("alerts that are tested to fire (-want +got)\n%s", diff)
+		t.Errorf("alerts with a test that they fire (-want +got)\n%s", diff)
 	}
 	if diff := cmp.Diff(want, quiet); diff != "" {
-		t.Errorf("alerts that are tested to keep quiet (-want +got)\n%s", diff)
+		t.Errorf("alerts with a test that they do not fire (-want +got)\n%s", diff)
 	}
 }
 
-func TestEveryAlertSaysWhereWhatAndWhatToDo(t *testing.T) {
+func TestEveryAlertHasASeverityTextsAndARunbook(t *testing.T) {
 	t.Parallel()
 	for _, a := range alerts(t) {
 		for _, want := range []string{
 			`severity: (info|warning)\n`, `\n          summary: '.+'\n`, `\n          description: >-\n`,
-			`\n          runbook_url: https://github\.com/halfclose/halfclose/blob/main/docs/operations\.md#` + strings.ToLower(a.name) + `\n`,
+			`\n          runbook_url: https://github\.com/halfclose/halfclose/blob/main/docs/alerts\.md#` + strings.ToLower(a.name) + `\n`,
 		} {
 			if !regexp.MustCompile(want).MatchString(a.text) {
-				t.Errorf("%s has nothing like %q", a.name, want)
+				t.Errorf("%s does not match %q", a.name, want)
 			}
 		}
 		if a.name != "HalfcloseReapersAbsent" && strings.Count(a.text, "{{ $labels.instance }}") < 2 {
@@ -104,7 +103,7 @@ func TestEveryAlertSaysWhereWhatAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestEveryAlertHasItsSectionInTheRunbook(t *testing.T) {
+func TestEveryAlertHasASectionInTheRunbook(t *testing.T) {
 	t.Parallel()
 	var want []string
 	for _, a := range alerts(t) {
@@ -117,6 +116,6 @@ func TestEveryAlertHasItsSectionInTheRunbook(t *testing.T) {
 	slices.Sort(want)
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("headings of docs/alerts.md, which links of alerts lead to (-want +got)\n%s", diff)
+		t.Errorf("headings of docs/alerts.md that alerts link to (-want +got)\n%s", diff)
 	}
 }
