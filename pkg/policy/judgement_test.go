@@ -55,7 +55,7 @@ func TestTheDocumentedReasonsAreTheReasons(t *testing.T) {
 		t.Errorf("(-code +docs)\n%s", diff)
 	}
 	seen := map[string]bool{"below-threshold": true, "peer-spared": true}
-	for _, heading := range []string{"## Sockets that are no policy's business", "## The verdict"} {
+	for _, heading := range []string{"## Sockets that no policy covers", "## The verdict"} {
 		for _, row := range rowsOf(t, heading) {
 			seen[row[1]] = true
 		}
