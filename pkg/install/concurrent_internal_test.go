@@ -37,7 +37,7 @@ func TestAChangeByAnotherProcessAtAnyStepIsNotLost(t *testing.T) {
 					}
 					steps++
 					n.checkForeign(t, writer.want(bridgeList))
-					n.checkSettled(t, uninstall)
+					n.checkComplete(t, uninstall)
 					n.checkForeign(t, writer.want(bridgeList))
 					if t.Failed() {
 						t.Fatalf("written before step %d of %d", at, last.n)
@@ -65,7 +65,7 @@ func TestAChangeByAnotherProcessBeforeAnInstallerIsKilledIsNotLost(t *testing.T)
 					if last.n < at {
 						return
 					}
-					n.checkSettled(t, false)
+					n.checkComplete(t, false)
 					n.checkForeign(t, writer.want(bridgeList))
 					if t.Failed() {
 						t.Fatalf("written before step %d, killed before %v", at, last)
@@ -102,8 +102,8 @@ func (n node) disturb(t *testing.T, uninstall bool, at int, writer foreignWriter
 	return last, finished
 }
 
-// checkSettled fails unless another run leaves nothing to do and no temporary files.
-func (n node) checkSettled(t *testing.T, uninstall bool) {
+// checkComplete fails unless another run leaves nothing to do and no temporary files.
+func (n node) checkComplete(t *testing.T, uninstall bool) {
 	t.Helper()
 	n.runAgain(t, uninstall)
 	want := 1

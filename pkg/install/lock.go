@@ -29,7 +29,7 @@ const (
 
 	temporaryPrefix = ".halfclose-"
 	temporarySuffix = ".tmp"
-	// movedTag marks a file that is to be moved or removed, until its content is verified.
+	// movedTag marks a file before it is moved or removed, until its content is verified.
 	movedTag = "moved"
 )
 

@@ -57,7 +57,7 @@ func TestALockOfAnotherUserDelaysNothing(t *testing.T) {
 	}
 	// flockAll locks everything that an unprivileged user can open.
 	flockAll := func() {
-		asNobody(t, func() {
+		asUser(t, func() {
 			for _, dir := range []string{n.config.ConfDir, n.config.BinDir} {
 				entries, err := os.ReadDir(dir)
 				if err != nil {
@@ -107,7 +107,7 @@ func TestALockOfAnotherUserDelaysNothing(t *testing.T) {
 	if err := d.lock(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	asNobody(t, func() {
+	asUser(t, func() {
 		if f, err := os.Open(n.path(lockName)); !errors.Is(err, unix.EACCES) {
 			f.Close()
 			t.Errorf("an unprivileged user opens the lock file: %v", err)

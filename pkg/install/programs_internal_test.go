@@ -272,7 +272,7 @@ func TestADryRunFailsWhereTheInstallationWould(t *testing.T) {
 		dry := n.config
 		dry.DryRun = true
 		for _, c := range []Config{dry, n.config} {
-			asNobody(t, func() {
+			asUser(t, func() {
 				if r, err := Install(t.Context(), c); !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "run this as root") {
 					t.Errorf("dry run %t: got %+v, %v", c.DryRun, r, err)
 				}

@@ -37,7 +37,7 @@ func TestInstallersAndAnotherWriterAtTheSameTimeLoseNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, map[string]string{"10-pods.conflist": bridgeList, "20-other.conflist": otherList})
-			fast := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: 5 * time.Millisecond, busy: time.Millisecond}
+			fast := watchTimes{debounce: time.Millisecond, recheck: 5 * time.Millisecond, poll: 5 * time.Millisecond, busy: time.Millisecond}
 			eager := backoff{initial: time.Millisecond, maximum: 2 * time.Millisecond, reset: time.Hour}
 			watches := []*watching{n.watch(t, fast, eager), n.watch(t, fast, eager)}
 			atomic := name == "the writer renames"

@@ -66,7 +66,7 @@ func (e *CachedError) Error() string {
 }
 
 // Uninstall removes the plugin from every network of the node. It continues past files that it cannot change, and returns
-// all of those in the error. It is no error if there is nothing to remove. The programs are removed last, if no network
+// all of them in the error. It is no error if there is nothing to remove. The programs are removed last, if no network
 // lists the plugin any more.
 func Uninstall(ctx context.Context, c Config, programs ProgramRemoval) (Removal, error) {
 	r := Removal{Files: []Removed{}}
@@ -116,7 +116,7 @@ func (c Config) unchain(ctx context.Context, r *Removal) error {
 	return err
 }
 
-// planRemoval returns the changes that remove every entry, and an error for those that cannot be removed. It adds the
+// planRemoval returns the changes that remove every entry, and an error for the others. It adds the
 // files with an entry to r.
 func (d *directory) planRemoval(r *Removal) (changes []change, err error) {
 	files, err := d.load()

@@ -149,7 +149,7 @@ func TestUninstallReportsAFileThatItCannotRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	asNobody(t, func() { _, err = Uninstall(t.Context(), n.config, KeepPrograms) })
+	asUser(t, func() { _, err = Uninstall(t.Context(), n.config, KeepPrograms) })
 	if !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "10-pods.conflist may list halfclose, and cannot be read") {
 		t.Errorf("got %v", err)
 	}
@@ -158,19 +158,19 @@ func TestUninstallReportsAFileThatItCannotRead(t *testing.T) {
 	}
 }
 
-// asNobody runs f as an unprivileged user, which requires root.
-func asNobody(t *testing.T, f func()) {
+// asUser runs f as an unprivileged user, which requires root.
+func asUser(t *testing.T, f func()) {
 	t.Helper()
-	const nobody = 65534
+	const unprivileged = 65534
 	ran := make(chan bool)
 	go func() {
 		runtime.LockOSThread() // not unlocked: the thread exits with the goroutine
-		_, _ = unix.SetfsuidRetUid(nobody)
+		_, _ = unix.SetfsuidRetUid(unprivileged)
 		now, _ := unix.SetfsuidRetUid(-1)
-		if now == nobody {
+		if now == unprivileged {
 			f()
 		}
-		ran <- now == nobody
+		ran <- now == unprivileged
 	}()
 	if !<-ran {
 		nstest.NeedPrivilege(t, "become an unprivileged user", unix.EPERM)

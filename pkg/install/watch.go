@@ -6,8 +6,10 @@ package install
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
@@ -34,14 +36,14 @@ const (
 
 // watchTimes are the intervals of a watch.
 type watchTimes struct {
-	settle  time.Duration // a change is complete when nothing else changes for this long
-	recheck time.Duration // interval of checks without an event
-	poll    time.Duration // the same where the kernel reports no events
-	busy    time.Duration // delay of the next check while another process writes
+	debounce time.Duration // a change is complete when nothing else changes for this long
+	recheck  time.Duration // interval of checks without an event
+	poll     time.Duration // the same if the kernel reports no events
+	busy     time.Duration // delay of the next check while another process writes
 }
 
 func defaultTimes() watchTimes {
-	return watchTimes{settle: 100 * time.Millisecond, recheck: 30 * time.Second, poll: time.Second, busy: 500 * time.Millisecond}
+	return watchTimes{debounce: 100 * time.Millisecond, recheck: 30 * time.Second, poll: time.Second, busy: 500 * time.Millisecond}
 }
 
 // Watch installs, and keeps the installation in place until ctx ends. It waits for the first network. It restores the
@@ -65,30 +67,52 @@ type watch struct {
 	installed bool
 	reported  string // the text of the last reported error, "" if it is over
 	busyCount int    // checks in a row that found another process writing
+	polling   bool   // reported
 	fatal     error  // why the watch cannot continue
 }
 
 func (w *watch) run(ctx context.Context) error {
-	f, err := newFollower(w.config)
-	if err != nil {
-		w.report(Event{Kind: Polling, Err: err})
-		f = &follower{}
-	}
-	defer f.close()
+	dirs := dirwatch.New(dirwatch.Config{Debounce: w.times.debounce, Recheck: w.times.recheck, Poll: w.times.poll})
+	defer dirs.Close()
 	for {
 		// First follow, then read: a change in between causes an event.
-		followed := f.follow()
-		wait := w.check(ctx, time.Now())
+		interval := w.follow(dirs)
+		next := w.check(ctx, time.Now())
 		if w.fatal != nil {
 			return w.fatal
 		}
-		if !followed {
-			wait = min(wait, w.times.poll)
-		}
-		if !f.wait(ctx, wait, w.times.settle) {
+		timer := time.NewTimer(min(next, interval))
+		select {
+		case <-ctx.Done():
 			return nil
+		case <-timer.C:
+		case <-dirs.Changes(): // with an error: changes were missed, and are found now
 		}
+		timer.Stop()
 	}
+}
+
+// follow follows the directories that exist now, and returns the interval of checks without an event.
+func (w *watch) follow(dirs *dirwatch.Watcher) time.Duration {
+	var paths []string
+	missing := false
+	for _, dir := range []string{w.config.ConfDir, w.config.BinDir} {
+		path, err := hostfs.Dir(w.config.HostRoot).Resolve(dir)
+		if err != nil {
+			missing = true
+			continue
+		}
+		paths = append(paths, path)
+	}
+	err := dirs.Follow(paths...)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !w.polling {
+		w.polling = true
+		w.report(Event{Kind: Polling, Err: err})
+	}
+	if missing {
+		return w.times.poll
+	}
+	return dirs.Interval()
 }
 
 // check installs what is missing, and returns the maximum delay of the next check.

@@ -222,7 +222,7 @@ func (n node) read(t testing.TB) []byte {
 
 func TestWatchBacksOff(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	times := watchTimes{settle: time.Millisecond, recheck: 20 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
+	times := watchTimes{debounce: time.Millisecond, recheck: 20 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
 	w := n.watch(t, times, backoff{initial: 10 * time.Millisecond, maximum: 200 * time.Millisecond, reset: 500 * time.Millisecond})
 	w.wait(t, Installed)
 
@@ -258,7 +258,7 @@ func TestTwoWatchesWithDifferentEntriesBackOff(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
 	other := n
 	other.config.Entry = entry(t, `{"mode": "off"}`)
-	times := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
+	times := watchTimes{debounce: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Second, busy: time.Millisecond}
 	p := backoff{initial: 10 * time.Millisecond, maximum: 200 * time.Millisecond, reset: time.Hour}
 	both := []*watching{n.watch(t, times, p), other.watch(t, times, p)}
 	sleep(t.Context(), 1500*time.Millisecond)
@@ -280,7 +280,7 @@ func TestTwoWatchesWithDifferentEntriesBackOff(t *testing.T) {
 
 func TestWatchWritesNothingIfTheEntryIsPresent(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": bridgeList})
-	times := watchTimes{settle: time.Millisecond, recheck: time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
+	times := watchTimes{debounce: time.Millisecond, recheck: time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
 	w := n.watch(t, times, newBackoff())
 	w.wait(t, Installed)
 	// Another tool writes the same content with another order of keys.
@@ -298,7 +298,7 @@ func TestWatchWritesNothingIfTheEntryIsPresent(t *testing.T) {
 
 func TestWatchReportsAnErrorOnce(t *testing.T) {
 	n := newNode(t, map[string]string{"10-pods.conflist": strings.Replace(bridgeList, "1.0.0", "0.1.0", 1)})
-	times := watchTimes{settle: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
+	times := watchTimes{debounce: time.Millisecond, recheck: 5 * time.Millisecond, poll: time.Millisecond, busy: time.Millisecond}
 	w := n.watch(t, times, newBackoff())
 	if e := w.wait(t, Failed); e.Err == nil || !strings.Contains(e.Err.Error(), "cniVersion") {
 		t.Errorf("got %+v", e)

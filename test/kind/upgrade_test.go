@@ -227,7 +227,7 @@ func (s *story) removeWithoutHook(t *testing.T) {
 	works(t) // with a plugin whose reaper is gone
 	for _, node := range nodes() {
 		out := kubectl(t, "debug", "node/"+node, "--profile", "general", "--image", image, "--",
-			"halfclose", "uninstall", "--host-root", "/host", "--remove-binary")
+			"halfclose", "uninstall", "--host-root", "/host", "--remove-binary", "--force") // containerd runs no DEL from its cache
 		debugger := "pod/" + strings.Fields(out)[3] // Creating debugging pod NAME
 		kubectl(t, "wait", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", slow.String(), debugger)
 		t.Log(kubectl(t, "logs", debugger))
