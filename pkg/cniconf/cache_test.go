@@ -31,7 +31,9 @@ func (*runPlugins) ExecPlugin(context.Context, string, []byte, []string) ([]byte
 	return []byte(result), nil
 }
 
-func (*runPlugins) FindInPath(plugin string, _ []string) (string, error) { return "/bin/" + plugin, nil }
+func (*runPlugins) FindInPath(plugin string, _ []string) (string, error) {
+	return "/bin/" + plugin, nil
+}
 
 var _ invoke.Exec = (*runPlugins)(nil)
 

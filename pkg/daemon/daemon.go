@@ -21,6 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/launch/detach"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -118,7 +119,7 @@ func (d *Daemon) Close() error { return d.logFile.Close() }
 // plugin started the process, Run logs its error: stderr has no reader then. Run may be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	if d.cfg.Auto {
-		if err := launch.Detach(); err != nil {
+		if err := detach.FromRuntime(); err != nil {
 			d.log.Warn("leave the container runtime's surroundings", "error", err)
 		}
 	}

@@ -18,28 +18,28 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// The reaper is started inside a cgroup of the test's own and in a cgroup namespace, whose roots are where
-// this process is: it leaves the test's cgroup, and no other.
-func TestDetach(t *testing.T) {
-	var tried int
+// The reaper starts in a cgroup of the test and in a cgroup namespace, whose roots are the cgroups of this process. So it
+// leaves only the test's cgroup.
+func TestTheReaperLeavesItsCgroup(t *testing.T) {
+	tested := 0
 	for line := range strings.Lines(read("/proc/self/cgroup")) {
 		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		fstype, controllers, path := "cgroup", part[1], part[2]
 		switch {
 		case controllers == "":
 			fstype = "cgroup2"
-		case controllers != "pids" && controllers != "name=systemd": // one of a kind is enough
+		case controllers != "pids" && controllers != "name=systemd": // one of each kind is enough
 			continue
 		}
 		hierarchy := mountpoint(fstype, controllers)
 		if hierarchy == "" {
 			continue
 		}
-		tried++
+		tested++
 		t.Run(fstype+" "+controllers, func(t *testing.T) {
 			dir := filepath.Join(hierarchy, path, "halfclose-test-"+strconv.Itoa(os.Getpid()))
 			if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EROFS) {
-				nstest.NeedPrivilege(t, "make a cgroup", err)
+				nstest.NeedPrivilege(t, "create a cgroup", err)
 			} else if err != nil {
 				t.Fatal(err)
 			}
@@ -63,19 +63,19 @@ func TestDetach(t *testing.T) {
 				t.Errorf("oom_score_adj is %s", r.OOMScoreAfter)
 			}
 			if r.Name != "halfclose" {
-				t.Errorf("the process is called %q", r.Name)
+				t.Errorf("the process has the name %q", r.Name)
 			}
 			if r.UmaskAfter != "0077" {
 				t.Errorf("umask is %s", r.UmaskAfter)
 			}
 		})
 	}
-	if tried == 0 {
+	if tested == 0 {
 		t.Skip("no cgroup hierarchy is mounted")
 	}
 }
 
-// mountpoint finds a mount of a hierarchy's root.
+// mountpoint returns where a hierarchy's root is mounted, "" for nowhere.
 func mountpoint(fstype, controllers string) string {
 	for line := range strings.Lines(read("/proc/self/mountinfo")) {
 		f := strings.Fields(line)

@@ -18,12 +18,12 @@ import (
 // firstFD is the first file descriptor after stdin, stdout and stderr.
 const firstFD = 3
 
-// Environ returns those of the variables that a reaper started by the plugin keeps: PATH, the language and
-// time zone, what tunes the Go runtime, and HALFCLOSE_*. CNI's own, and those by which systemd addresses
-// one particular process (NOTIFY_SOCKET, LISTEN_FDS, JOURNAL_STREAM, INVOCATION_ID), are not among them.
+// Environ returns the variables that a reaper started by the plugin keeps: PATH, language and time zone, the settings of
+// the Go runtime, and HALFCLOSE_*. It drops CNI's variables, and those of systemd for one particular process (NOTIFY_SOCKET,
+// LISTEN_FDS, JOURNAL_STREAM, INVOCATION_ID).
 func Environ(env []string) []string {
 	keep := []string{"PATH", "LANG", "TZ", "GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK"}
-	kept := []string{} // not nil, which os.StartProcess takes for the whole environment
+	kept := []string{} // not nil, which means the whole environment to os.StartProcess
 	for _, kv := range env {
 		key, _, ok := strings.Cut(kv, "=")
 		if ok && (slices.Contains(keep, key) || strings.HasPrefix(key, "HALFCLOSE_") || strings.HasPrefix(key, "LC_")) {
@@ -33,17 +33,16 @@ func Environ(env []string) []string {
 	return kept
 }
 
-// closeOnExec marks every descriptor from firstFD up. The Go runtime marks what it opens; what the
-// process was started with it does not know.
+// closeOnExec marks every descriptor from firstFD up. The Go runtime marks only the descriptors that it opens.
 func closeOnExec() error {
 	if unix.CloseRange(firstFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return nil
 	}
-	// Linux before 5.11 does not know the flag, and an old seccomp profile may refuse the call.
+	// Linux before 5.11 does not support the flag, and an old seccomp profile may refuse the call.
 	return closeOnExecByProc()
 }
 
-// closeOnExecByProc does the same, one descriptor at a time.
+// closeOnExecByProc is closeOnExec without close_range(2).
 func closeOnExecByProc() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -54,7 +53,7 @@ func closeOnExecByProc() error {
 		if err != nil || fd < firstFD {
 			continue
 		}
-		// EBADF: the descriptor that the listing itself used.
+		// EBADF: the descriptor of the listing itself.
 		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC)
 		if err != nil && !errors.Is(err, unix.EBADF) {
 			return fmt.Errorf("mark descriptor %d close-on-exec: %w", fd, err)

@@ -3,10 +3,10 @@
 
 // Package launch starts the shared reaper when none runs.
 //
-// The plugin asks [Running], and starts its [Sibling] if the answer is no. The runtime waits until the plugin's
-// stdout and stderr are closed everywhere, kills what it finds in the plugin's process group and cgroup,
-// and tunes both to its own needs; so the reaper takes nothing along: Start leaves behind all that a
-// parent can leave behind before the exec, and the reaper drops the rest with [Detach].
+// The plugin calls [Running], and starts its [Sibling] if no reaper runs. The runtime waits until every process has closed
+// the plugin's stdout and stderr, and kills the processes in the plugin's process group and cgroup. So the reaper inherits
+// nothing: [Program.Start] drops everything that a parent can drop before the exec, and the reaper drops the rest with
+// package detach.
 package launch
 
 import (
@@ -22,9 +22,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Running reports whether a reaper listens on the unix socket at path. It does not block, and sends
-// nothing: a reaper that is too busy to accept is running all the same. Where it cannot tell (no
-// permission), it says yes: starting another reaper would not help.
+// Running reports whether a reaper listens on the unix socket at path. It does not block and sends nothing: a reaper that
+// is too busy to accept counts as running. So does one that cannot be reached for lack of permission, since starting
+// another would not help.
 func Running(path string) bool {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -32,50 +32,49 @@ func Running(path string) bool {
 	}
 	defer unix.Close(fd)
 	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR): // never started, or cleanly ended
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR): // not started, or exited cleanly
 		return false
-	case errors.Is(err, unix.ECONNREFUSED): // ended without removing its socket
+	case errors.Is(err, unix.ECONNREFUSED): // exited without removing its socket
 		return false
-	case errors.Is(err, unix.EINVAL): // longer than a socket's path can be: nobody can listen there
+	case errors.Is(err, unix.EINVAL): // longer than the path of a socket can be
 		return false
 	}
 	return true // connected, or EAGAIN: the backlog is full
 }
 
-// Config says how a program is started.
+// Config is how to start a program.
 type Config struct {
-	StateDir string   // given to the reaper as --state-dir, unless empty
+	StateDir string   // the reaper's --state-dir, unless ""
 	Args     []string // further arguments
-	Env      []string // the environment to choose from, as KEY=VALUE; nil is that of this process
+	Env      []string // the environment before Environ, as KEY=VALUE; nil for that of this process
 }
 
-// maxSocketPath is the longest path of a unix socket, in bytes: sun_path holds 108 (linux/un.h), of which the
-// last is for the zero at its end.
+// maxSocketPath is the maximum length of a unix socket's path in bytes: sun_path has 108 (linux/un.h), the last of which is
+// the terminating zero.
 const maxSocketPath = len(unix.RawSockaddrUnix{}.Path) - 1
 
-// CheckStateDir says whether dir is too long a path for the reaper's socket in it to have an address.
+// CheckStateDir returns an error if the path of the reaper's socket in dir would be too long.
 func CheckStateDir(dir string) error {
 	socket := len(state.New(dir).SocketPath())
 	if socket <= maxSocketPath {
 		return nil
 	}
 	clean := len(state.New(dir).Dir())
-	return fmt.Errorf("use a state directory with a shorter path: that of %s has %d bytes, and %d are the most that leave room for the name of the reaper's socket",
+	return fmt.Errorf("use a state directory with a shorter path: %s has %d bytes, and the name of the reaper's socket leaves room for %d",
 		dir, clean, maxSocketPath-(socket-clean))
 }
 
-// Start starts the program as "<path> reaper --auto" and returns as soon as it was executed, without waiting for it to
-// be ready. An error means that no process was started. One that could only fail is not: see [CheckStateDir].
+// Start starts the program as "<path> reaper --auto". It returns after the exec, before the reaper is ready. An error means
+// that no process was started. It starts none that would fail because of [CheckStateDir].
 //
-// What is executed is the file that was checked, by its descriptor, whatever its path leads to by now.
+// It executes the checked file by its descriptor, even if the path has been replaced since.
 //
-// The reaper gets a session of its own, /dev/null as stdin, stdout and stderr, no other file descriptor,
-// the directory /, no blocked signal, and of the environment what [Environ] keeps. It shares the calling thread's
-// namespaces, so Start must not be called from a thread that is in a pod's.
+// The reaper gets its own session, /dev/null as stdin, stdout and stderr, no other file descriptor, the directory /, no
+// blocked signal, and the environment variables that [Environ] keeps. It shares the calling thread's namespaces, so the
+// thread must not be in a pod's.
 //
-// Start marks every descriptor of the calling process from 3 up close-on-exec, also those that were
-// inherited without that mark. It never waits for the reaper: if the reaper exits before its parent does,
-// it stays a zombie until then. No privilege is needed to start it.
+// Start marks every descriptor of the calling process from 3 up as close-on-exec, including inherited ones. It does not
+// wait for the reaper: if the reaper exits before its parent does, it is a zombie until then. It requires no privilege.
 func (p *Program) Start(cfg Config) error {
 	if err := p.start(cfg); err != nil {
 		return fmt.Errorf("start reaper: %w", err)
@@ -108,7 +107,7 @@ func (p *Program) start(cfg Config) error {
 		return err
 	}
 	defer unblock()
-	// The kernel looks the path up in the child, which has the same descriptors, before it closes them.
+	// The kernel resolves the path in the child, which still has the descriptors.
 	_, err = syscall.ForkExec(p.descriptor(), append(args, cfg.Args...), &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   Environ(env),
@@ -121,8 +120,8 @@ func (p *Program) start(cfg Config) error {
 	return nil
 }
 
-// unblockSignals empties the signal mask of this thread, which a process started from it inherits (a
-// blocked SIGTERM would make a reaper that cannot be stopped). The function returned puts the mask back.
+// unblockSignals clears the signal mask of this thread, which a child process inherits: with SIGTERM blocked the reaper
+// could not be stopped. restore resets the mask.
 func unblockSignals() (restore func(), err error) {
 	runtime.LockOSThread()
 	var none, old unix.Sigset_t

@@ -24,21 +24,21 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
-// reaperLife is a started reaper: what it said of itself, and the connection that ends it when closed.
+// reaperLife is a started reaper: its report, and the connection whose close makes it exit.
 type reaperLife struct {
 	report
 	conn   net.Conn
 	in     *bufio.Reader
-	socket string // that it reported to
-	plugin int    // process id of the plugin that started it, which has ended
+	socket string // that received the report
+	plugin int    // process ID of the plugin that started it and has exited
 }
 
-// runPlugin runs the plugin to its end, and returns the reaper that it left behind.
+// runPlugin runs the plugin until it exits, and returns the reaper that it started.
 func runPlugin(t *testing.T, attr *syscall.SysProcAttr, env ...string) reaperLife {
 	t.Helper()
 	rep := newReporter(t)
 	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
-	cmd.Env = append(env, roleVar+"=plugin", socketVar+"="+rep.path) // and nothing of the test's own
+	cmd.Env = append(env, roleVar+"=plugin", socketVar+"="+rep.path) // without the test's variables
 	cmd.Dir = t.TempDir()
 	cmd.SysProcAttr = attr
 	var stdout, stderr strings.Builder
@@ -51,7 +51,7 @@ func runPlugin(t *testing.T, attr *syscall.SysProcAttr, env ...string) reaperLif
 	return r
 }
 
-// accept returns the reaper that reports next. The test waits for it to exit.
+// accept returns the next reaper to report. The test waits for it to exit.
 func (rep *reporter) accept(t *testing.T) reaperLife {
 	t.Helper()
 	if err := rep.listener.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
@@ -64,7 +64,7 @@ func (rep *reporter) accept(t *testing.T) reaperLife {
 	r := reaperLife{conn: conn, in: bufio.NewReader(conn), socket: rep.path}
 	t.Cleanup(func() {
 		conn.Close()
-		if _, err := unix.Wait4(r.PID, nil, 0, nil); err != nil { // TestMain made it this process's to wait for
+		if _, err := unix.Wait4(r.PID, nil, 0, nil); err != nil { // a child of this process because of TestMain
 			t.Errorf("wait for the reaper: %v", err)
 		}
 	})
@@ -114,7 +114,7 @@ func TestStartTakesNothingAlong(t *testing.T) {
 		t.Errorf("pid %d has session %d, process group %d", r.PID, r.SID, r.PGID)
 	}
 	if r.Exe != exe {
-		t.Errorf("it runs %s, want %s: the descriptor that it was executed by is not to be seen", r.Exe, exe)
+		t.Errorf("it runs %s, want %s: the descriptor by which it was executed must not show", r.Exe, exe)
 	}
 	if strings.Trim(r.BlockedSigs, "0") != "" {
 		t.Errorf("blocked signals: %s", r.BlockedSigs)
@@ -123,8 +123,7 @@ func TestStartTakesNothingAlong(t *testing.T) {
 
 func TestTheReaperOutlivesThePluginsSession(t *testing.T) {
 	r := runPlugin(t, &syscall.SysProcAttr{Setsid: true})
-	// runPlugin has seen the plugin end and both its pipes at EOF; who ends its process group and session
-	// finds nobody there.
+	// runPlugin has seen the plugin exit and both pipes at EOF, so its process group is empty.
 	if err := unix.Kill(-r.plugin, 0); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("the plugin's process group: %v, want ESRCH", err)
 	}
@@ -163,14 +162,14 @@ func TestNoReaperIsStartedThatCouldNotListen(t *testing.T) {
 	defer unix.Close(fd)
 	for _, tt := range []struct {
 		name, dir string
-		address   error // what the kernel says of a socket there; the directory does not exist
-		says      string
+		address   error // of a socket there; the directory does not exist
+		wantErr   string
 	}{
-		{"the usual one is short enough", "/run/halfclose", unix.ENOENT, ""},
-		{"the longest there can be", longest, unix.ENOENT, ""},
-		{"only what counts is counted", longest + "//", unix.ENOENT, ""},
-		{"a byte more", longest + "x", unix.EINVAL, "has 96 bytes, and 95 are the most"},
-		{"many more", longest + longest, unix.EINVAL, "has 190 bytes, and 95 are the most"},
+		{"the default is short enough", "/run/halfclose", unix.ENOENT, ""},
+		{"the longest possible", longest, unix.ENOENT, ""},
+		{"trailing slashes do not count", longest + "//", unix.ENOENT, ""},
+		{"one byte more", longest + "x", unix.EINVAL, "has 96 bytes, and the name of the reaper's socket leaves room for 95"},
+		{"many more", longest + longest, unix.EINVAL, "has 190 bytes, and the name of the reaper's socket leaves room for 95"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			socket := filepath.Join(tt.dir, "reaper.sock")
@@ -178,14 +177,14 @@ func TestNoReaperIsStartedThatCouldNotListen(t *testing.T) {
 				t.Fatalf("connect to %s: %v, want %v", socket, err, tt.address)
 			}
 			err := launch.CheckStateDir(tt.dir)
-			if tt.says == "" {
+			if tt.wantErr == "" {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("got %v, want %q in it", err, tt.says)
+			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+				t.Errorf("got %v, want %q in it", err, tt.wantErr)
 			}
 			// A directory cannot be executed: an attempt to start it would fail with that.
 			p, err := launch.Unchecked(t.TempDir())
@@ -194,8 +193,8 @@ func TestNoReaperIsStartedThatCouldNotListen(t *testing.T) {
 			}
 			defer p.Close()
 			err = p.Start(launch.Config{StateDir: tt.dir})
-			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("start: got %v, want %q in it", err, tt.says)
+			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+				t.Errorf("start: got %v, want %q in it", err, tt.wantErr)
 			}
 		})
 	}
@@ -228,7 +227,7 @@ func TestRunning(t *testing.T) {
 	listen("idle", 16)
 	listen("bound", -1)
 	listen("full", 0)
-	for { // nobody accepts
+	for { // no process accepts
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -254,7 +253,7 @@ func TestRunning(t *testing.T) {
 	}{
 		{"a listener runs", path("idle"), true},
 		{"one whose backlog is full runs", path("full"), true},
-		{"a socket nobody listens on does not", path("bound"), false},
+		{"a socket without a listener does not", path("bound"), false},
 		{"a socket left behind does not", path("stale"), false},
 		{"no socket does not", path("none"), false},
 		{"no directory does not", path("none/none"), false},

@@ -19,13 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/launch/detach"
 )
 
-// The test binary plays all parts: it is the plugin when roleVar says so, and the reaper when it was
-// started as one.
+// The test binary is also the plugin, by roleVar, and the reaper, by its first argument.
 const (
 	roleVar   = "HALFCLOSE_TEST_ROLE"
-	socketVar = "HALFCLOSE_TEST_SOCKET" // where the reaper reports
+	socketVar = "HALFCLOSE_TEST_SOCKET" // the socket to which the reaper sends its report
 	mountVar  = "HALFCLOSE_TEST_MOUNT"  // fstype:options:directory of a cgroup file system to mount first
 	cgroupVar = "HALFCLOSE_TEST_CGROUP" // cgroup.procs of the cgroup to be in
 )
@@ -37,19 +37,19 @@ func TestMain(m *testing.M) {
 	case os.Getenv(roleVar) == "plugin":
 		unix.Exit(plugin())
 	}
-	// Reapers become orphans when their plugin ends, and then this process's children.
+	// A reaper whose plugin has exited becomes a child of this process.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// report is what a started reaper finds about itself.
+// report is what a started reaper reports about its process.
 type report struct {
 	Args          []string
 	Env           []string
 	Dir           string
-	Files         map[int]string // descriptor to what it leads to
+	Files         map[int]string // the target of each descriptor
 	PID, PGID     int
 	SID           int
 	BlockedSigs   string
@@ -58,13 +58,13 @@ type report struct {
 	OOMScoreAfter string
 	CgroupsBefore string
 	CgroupsAfter  string
-	Exe, Name     string // Name is after Detach
+	Exe, Name     string // Name is after detach.FromRuntime
 }
 
-// reaper reports over the socket named in its environment, and lives until that is closed.
+// reaper sends its report to the socket in its environment, and exits when the connection is closed.
 func reaper() int {
 	files := map[int]string{}
-	for fd := range 4096 { // no directory is read: that would open a descriptor of its own
+	for fd := range 4096 { // reading /proc/self/fd would open another descriptor
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
 			files[fd], _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 		}
@@ -74,8 +74,8 @@ func reaper() int {
 	r.SID, _ = unix.Getsid(0)
 	r.BlockedSigs = status("SigBlk")
 	r.CgroupsBefore = read("/proc/self/cgroup")
-	if os.Getenv(mountVar) != "" { // only a cgroup of the test's own is left
-		if err := launch.Detach(); err != nil {
+	if os.Getenv(mountVar) != "" { // only a test's own cgroup is left
+		if err := detach.FromRuntime(); err != nil {
 			r.DetachErr = err.Error()
 		}
 	}
@@ -91,11 +91,11 @@ func reaper() int {
 	if json.NewEncoder(conn).Encode(r) != nil {
 		return 1
 	}
-	_, _ = io.Copy(conn, conn) // an echo shows that it still lives
+	_, _ = io.Copy(conn, conn) // an echo proves that it still runs
 	return 0
 }
 
-// plugin calls Start with everything around it that a reaper must not take along.
+// plugin calls Start with everything that a reaper must not inherit.
 func plugin() int {
 	fail := func(what string, err error) int {
 		fmt.Fprintln(os.Stderr, what, err)
@@ -117,7 +117,7 @@ func plugin() int {
 		}
 	}
 	unix.Umask(0)
-	for range 3 { // descriptors that nobody marked: they would pass through an exec
+	for range 3 { // without close-on-exec
 		if _, err := unix.Open(os.Args[0], unix.O_RDONLY, 0); err != nil {
 			return fail("open:", err)
 		}
@@ -145,9 +145,9 @@ func plugin() int {
 	}
 	var now unix.Sigset_t
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, nil, &now); err != nil || now.Val[0]&1 == 0 {
-		return fail("the signal mask is not as it was before Start:", err)
+		return fail("the signal mask has changed since Start:", err)
 	}
-	if _, err := os.Stdout.WriteString("started"); err != nil { // the pipe's other end sees EOF next
+	if _, err := os.Stdout.WriteString("started"); err != nil { // the other end of the pipe reads EOF next
 		return fail("write:", err)
 	}
 	return 0
@@ -176,7 +176,7 @@ func read(path string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// reporter is the test's end of a started reaper.
+// reporter receives the report of a started reaper.
 type reporter struct {
 	path     string
 	listener *net.UnixListener

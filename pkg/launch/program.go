@@ -18,12 +18,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// ReaperName is the name of the file, in the directory of the plugin's own executable, that the plugin starts as
-// the reaper. It is the command, or a symbolic link to it.
+// ReaperName is the name of the file in the plugin's directory that the plugin starts as the reaper: the command, or a
+// symbolic link to it.
 const ReaperName = "halfclose-reaper"
 
-// The reasons why a program is not started. The plugin runs as root, so a file that another user can replace would
-// run as root.
+// The reasons for not starting a program. The plugin runs as root, and so would a file that another user can replace.
 var (
 	ErrMissing       = errors.New("missing")
 	ErrNotRoots      = errors.New("not owned by root")
@@ -48,13 +47,13 @@ type Program struct {
 // fileID identifies a file while it is open.
 type fileID struct{ dev, inode uint64 }
 
-// Path is the program's path below the root, with every link resolved.
+// Path returns the program's path below the root, with every link resolved.
 func (p *Program) Path() string { return p.path }
 
 // Close closes the descriptor.
 func (p *Program) Close() { _ = unix.Close(p.fd) } // an O_PATH descriptor has nothing to write back
 
-// descriptor is the path by which this process opens the checked file, wherever its path leads by now.
+// descriptor returns the path by which this process opens the checked file, even if the file has been replaced.
 func (p *Program) descriptor() string { return "/proc/self/fd/" + strconv.Itoa(p.fd) }
 
 // Sibling opens the program that this process, the plugin, may start as the reaper: ReaperName in the directory of
@@ -65,12 +64,12 @@ func Sibling() (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the plugin's own directory: %w", err)
 	}
-	// During an upgrade another file has the plugin's name, and the kernel marks the one that runs as deleted.
+	// After an upgrade another file has the plugin's name, and the kernel marks the running one as deleted.
 	return beside("", filepath.Dir(self), exe, strings.TrimSuffix(self, " (deleted)"))
 }
 
 // SiblingOf is Sibling for the plugin at an absolute path below root, which is "" or "/" for the process's own root
-// directory. Links in the path of the plugin are followed first, as the kernel does before the plugin runs.
+// directory. Symbolic links in the plugin's path are resolved first, as the kernel resolves them to run the plugin.
 func SiblingOf(root, plugin string) (*Program, error) {
 	w := walk{root: clean(root)}
 	at, _, err := w.to(plugin)
@@ -88,8 +87,8 @@ func beside(root, dir string, plugins ...string) (*Program, error) {
 		return nil, err
 	}
 	for _, plugin := range plugins {
-		is, err := p.isFile(plugin)
-		if err == nil && is {
+		same, err := p.isFile(plugin)
+		if err == nil && same {
 			err = fmt.Errorf("%s: %w", path, ErrPlugin)
 		}
 		if err != nil {
@@ -108,7 +107,7 @@ func (p *Program) isFile(path string) (bool, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
 	case err != nil:
-		return false, fmt.Errorf("look at the plugin: %w", &fs.PathError{Op: "stat", Path: path, Err: err})
+		return false, fmt.Errorf("check the plugin: %w", &fs.PathError{Op: "stat", Path: path, Err: err})
 	case idOf(st) == p.id:
 		return true, nil
 	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != p.size:
@@ -125,10 +124,10 @@ func (p *Program) isFile(path string) (bool, error) {
 	return bytes.Equal(plugin, program), nil
 }
 
-// Check opens the program that an absolute path below root leads to. The error wraps one of the reasons above, with the
-// path at fault, unless the file is an ELF program that may be executed where it is mounted, and the file and each
-// directory on the way to it, from / on and by way of every link, are owned by root and writable by root alone. The
-// sticky bit changes nothing: in such a directory another user may create what is not there yet.
+// Check opens the program at an absolute path below root. The program must be an executable ELF file on a file system that
+// is not mounted noexec. The file, and each directory from / to it and to the target of each symbolic link, must be owned
+// by root and writable by root alone. Otherwise the error wraps one of the reasons above, with the path. A sticky bit makes
+// no exception, since another user can create new files in such a directory.
 func Check(root, path string) (*Program, error) {
 	w := walk{root: clean(root), check: checkDirectory}
 	at, seen, err := w.to(path)
@@ -140,7 +139,7 @@ func Check(root, path string) (*Program, error) {
 		return nil, &fs.PathError{Op: "open", Path: at, Err: err}
 	}
 	p := &Program{path: at, fd: fd, id: idOf(seen)}
-	// The descriptor is judged, not the path: what is started is what was looked at.
+	// Check the descriptor and not the path, since the descriptor is executed.
 	var st unix.Stat_t
 	err = unix.Fstat(fd, &st)
 	switch {
@@ -161,8 +160,8 @@ func Check(root, path string) (*Program, error) {
 	return p, nil
 }
 
-// CheckDirectory returns why a program in the directory at an absolute path below root would not be started, nil if
-// that is up to the program.
+// CheckDirectory returns why no program in the directory at an absolute path below root would be started, or nil if that
+// depends on the program.
 func CheckDirectory(root, dir string) error {
 	w := walk{root: clean(root), check: checkDirectory}
 	_, _, err := w.to(dir)
@@ -186,8 +185,8 @@ func checkFile(path string, st unix.Stat_t) error {
 	return checkOwner(path, st)
 }
 
-// checkExecutable finds what execve(2) would refuse, and a script, which it would not: the script's interpreter could
-// not open the descriptor, which is closed by then.
+// checkExecutable returns why the program cannot be executed. A script cannot: its interpreter would open the descriptor
+// after it was closed.
 func (p *Program) checkExecutable() error {
 	var fsStat unix.Statfs_t
 	if err := unix.Fstatfs(p.fd, &fsStat); err != nil {
@@ -214,7 +213,7 @@ func (p *Program) checkExecutable() error {
 
 func checkDirectory(path string, st unix.Stat_t) error { return checkOwner("directory "+path, st) }
 
-// checkOwner looks at the bits that are the mask where there is an access control list (acl(5)).
+// checkOwner checks the owner and the mode. With an access control list, the group bits are its mask (acl(5)).
 func checkOwner(what string, st unix.Stat_t) error {
 	switch {
 	case st.Uid != 0:
@@ -225,17 +224,17 @@ func checkOwner(what string, st unix.Stat_t) error {
 	return nil
 }
 
-// maxLinks is how many links the kernel follows in one path (path_resolution(7)).
+// maxLinks is the kernel's limit of symbolic links in one path (path_resolution(7)).
 const maxLinks = 40
 
-// walk resolves a path below a root one link at a time. A path with only directories that root alone may write to is
-// the same one when it is opened.
+// walk resolves a path below a root one component at a time. If only root can write to all of its directories, the path
+// still resolves to the same file when it is opened.
 type walk struct {
 	root  string                                  // "" is the process's own
-	check func(path string, st unix.Stat_t) error // of each directory on the way; nil checks nothing
+	check func(path string, st unix.Stat_t) error // of each directory on the path; may be nil
 }
 
-// to returns what a path leads to, with every link resolved.
+// to returns the file at a path, with every symbolic link resolved.
 func (w *walk) to(path string) (at string, st unix.Stat_t, err error) {
 	at, links := "/", 0
 	rest := strings.Split(path, "/")
@@ -291,7 +290,7 @@ func (w *walk) to(path string) (at string, st unix.Stat_t, err error) {
 	return at, st, nil
 }
 
-// enter looks at a directory that the walk is in, which is no link.
+// enter checks a directory that is no symbolic link.
 func (w *walk) enter(dir string) (st unix.Stat_t, err error) {
 	if err := unix.Lstat(w.root+dir, &st); err != nil {
 		return st, &fs.PathError{Op: "look up", Path: dir, Err: err}
@@ -302,7 +301,7 @@ func (w *walk) enter(dir string) (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// lookupError is that of a path of which one component could not be looked up.
+// lookupError returns the error for a path with a component that cannot be looked up.
 func lookupError(path, at string, err error) error {
 	switch {
 	case !errors.Is(err, fs.ErrNotExist):

@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 )
 
-// tree is a root directory of the test's own, of which the directories above are not looked at.
+// tree is the root directory of a node in a temporary directory. The directories above it are not checked.
 type tree struct {
 	t    *testing.T
 	root string
@@ -29,7 +29,7 @@ const (
 	commandPath = "/usr/local/bin/halfclose"
 )
 
-// newTree makes a node as halfclose install leaves it: the plugin, the command, and the link beside the plugin.
+// newTree creates the files of halfclose install: the plugin, the command, and the link next to the plugin.
 func newTree(t *testing.T) tree {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -62,14 +62,14 @@ func (n tree) chmod(path string, mode os.FileMode) {
 	n.do(os.Chmod(n.root+path, mode))
 }
 
-// write writes a program, which no machine could execute, of a content of its own.
+// write writes a program with unique content. No machine could execute it.
 func (n tree) write(path string, mode os.FileMode) {
 	n.t.Helper()
 	n.do(os.WriteFile(n.root+path, []byte("\x7fELF"+path), mode))
 	n.chmod(path, mode)
 }
 
-// text writes an executable file that is no program.
+// text writes an executable file with any content.
 func (n tree) text(path, text string) {
 	n.t.Helper()
 	n.do(os.WriteFile(n.root+path, []byte(text), 0o755))
@@ -83,7 +83,7 @@ func (n tree) link(to, path string) {
 	n.do(os.Symlink(to, n.root+path))
 }
 
-// chown gives a file to another user. A user namespace may have no other.
+// chown changes a file's owner. A user namespace may have only one.
 func (n tree) chown(path string, uid int) {
 	n.t.Helper()
 	if err := os.Lchown(n.root+path, uid, 0); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
@@ -93,7 +93,7 @@ func (n tree) chown(path string, uid int) {
 	}
 }
 
-// noexec mounts a file system on a directory from which no program may be executed.
+// noexec mounts a file system with noexec on a directory.
 func (n tree) noexec(path string) {
 	n.t.Helper()
 	at := n.root + path
@@ -109,7 +109,7 @@ func (n tree) noexec(path string) {
 	})
 }
 
-func TestTheProgramBesideThePluginIsFound(t *testing.T) {
+func TestTheProgramNextToThePluginIsFound(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		prepare func(tree)
@@ -126,15 +126,15 @@ func TestTheProgramBesideThePluginIsFound(t *testing.T) {
 			n.mkdir("/usr/bin", 0o755)
 			n.link("../local/bin/halfclose", "/usr/bin/halfclose")
 		}, pluginPath, commandPath},
-		{"by way of a linked directory", func(n tree) {
+		{"through a linked directory", func(n tree) {
 			n.link("local", "/usr/here")
 			n.link("/usr/here/bin/halfclose", reaperPath)
 		}, pluginPath, commandPath},
-		{"beside the file that a linked plugin leads to", func(n tree) {
+		{"next to the target of a linked plugin", func(n tree) {
 			n.mkdir("/usr/lib/cni", 0o755)
 			n.link(pluginPath, "/usr/lib/cni/halfclose")
 		}, "/usr/lib/cni/halfclose", commandPath},
-		{"with a group that may only read", func(n tree) { n.chmod("/usr/local/bin", 0o2755); n.chown(commandPath, 0) }, pluginPath, commandPath},
+		{"with a group that can only read", func(n tree) { n.chmod("/usr/local/bin", 0o2755); n.chown(commandPath, 0) }, pluginPath, commandPath},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newTree(t)
@@ -173,12 +173,12 @@ func TestAProgramThatOthersCouldReplaceIsNotStarted(t *testing.T) {
 		{"a directory of the target is writable", func(n tree) { n.chmod("/usr/local", 0o775) }, launch.ErrWritable, "directory /usr/local: writable"},
 		{"a sticky directory", func(n tree) { n.chmod("/usr/local/bin", 0o777|os.ModeSticky) }, launch.ErrWritable, "directory /usr/local/bin: writable by other users than root (mode 1777)"},
 		{"the root directory is writable", func(n tree) { n.chmod("/", 0o777) }, launch.ErrWritable, "directory /: writable"},
-		{"a link on the way is in a writable directory", func(n tree) {
+		{"a link on the path is in a writable directory", func(n tree) {
 			n.mkdir("/tmp", 0o777|os.ModeSticky)
 			n.link(commandPath, "/tmp/halfclose")
 			n.link("/tmp/halfclose", reaperPath)
 		}, launch.ErrWritable, "directory /tmp: writable"},
-		{"the way climbs through a writable directory", func(n tree) {
+		{"the path leads through a writable directory", func(n tree) {
 			n.mkdir("/tmp/sub", 0o755)
 			n.chmod("/tmp", 0o777)
 			n.link("/tmp/../usr/local/bin/halfclose", reaperPath)
@@ -241,7 +241,7 @@ func TestADirectoryAloneIsChecked(t *testing.T) {
 }
 
 // A file that replaces the program after the check is not started.
-func TestWhatIsStartedIsWhatWasChecked(t *testing.T) {
+func TestTheCheckedFileIsStarted(t *testing.T) {
 	rep := newReporter(t)
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
