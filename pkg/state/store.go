@@ -77,14 +77,22 @@ func (s *Store) LogPath() string { return filepath.Join(s.dir, "reaper.log") }
 // Version is set for the caller. A process that is killed at any moment leaves the old record or the new one, or both if
 // they name different namespaces, and at worst a temporary file that Prune removes. A power failure may leave neither: no
 // record outlives the boot anyway.
-func (s *Store) Put(r Record) error {
-	if err := s.put(r); err != nil {
+func (s *Store) Put(r Record) error { return s.write(r, removeOthers) }
+
+// Add writes the record of an attachment as Put does, but keeps the attachment's files that name another netns or none.
+// Delete removes them all.
+func (s *Store) Add(r Record) error {
+	return s.write(r, func(int, Attachment, string) error { return nil })
+}
+
+func (s *Store) write(r Record, replaceOthers func(dir int, a Attachment, name string) error) error {
+	if err := s.put(r, replaceOthers); err != nil {
 		return fmt.Errorf("write record of %s: %w", r.Attachment, err)
 	}
 	return nil
 }
 
-func (s *Store) put(r Record) error {
+func (s *Store) put(r Record, replaceOthers func(dir int, a Attachment, name string) error) error {
 	if err := r.CheckName(); err != nil {
 		return err
 	}
@@ -105,7 +113,7 @@ func (s *Store) put(r Record) error {
 	if err := replaceIn(dir, name, data, untilReboot); err != nil {
 		return err
 	}
-	return removeOthers(dir, r.Attachment, name)
+	return replaceOthers(dir, r.Attachment, name)
 }
 
 // removeOthers removes the files of an attachment that Put has just replaced, which name another netns or are of
@@ -248,8 +256,8 @@ func openAttachments(parent *os.Root) (*os.Root, error) {
 	return parent.OpenRoot(attachmentsDir + "/.")
 }
 
-// Get reads the record of an attachment, the newest if a Put was killed before it removed an older one. The error is
-// fs.ErrNotExist when there is none.
+// Get reads the record of an attachment, the newest if there are several. The error is fs.ErrNotExist if there is none, and
+// ErrInvalid if there are only damaged files.
 func (s *Store) Get(a Attachment) (Record, error) {
 	r, err := s.get(a)
 	if err != nil {
@@ -285,7 +293,9 @@ func (s *Store) get(a Attachment) (Record, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			none = err
+			if errors.Is(none, fs.ErrNotExist) || errors.Is(none, ErrInvalid) { // a file that may be right comes before damage
+				none = err
+			}
 		case newest.Version == 0 || r.Time.After(newest.Time):
 			newest = r
 		}

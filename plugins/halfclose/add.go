@@ -12,11 +12,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// add records the attachment and hands on the result of the plugins before it (CNI spec, "ADD"). Called
-// again for the same attachment it replaces the record.
+// add records the attachment and passes on the result of the plugins before it (CNI spec, "ADD"). A second ADD of the
+// same attachment replaces the record.
 //
-// It needs a prevResult: without one the chain is wrong, whatever the failure policy. All else that can go
-// wrong is an error only where the failure policy is fail.
+// Without a prevResult it fails whatever the failure policy: the chain is wrong. Any other error fails it only if the
+// failure policy is fail.
 func (p *plugin) add(args *skel.CmdArgs) error {
 	c, err := p.read(args)
 	if err != nil {
@@ -34,14 +34,14 @@ func (p *plugin) add(args *skel.CmdArgs) error {
 	network, problems := policy.ParseNetwork(args.StdinData)
 	fail := network.FailurePolicy == policy.Fail
 	if fail && len(problems) > 0 {
-		return types.NewError(types.ErrInvalidNetworkConfig, "wrong configuration of halfclose", problems.Error())
+		return types.NewError(types.ErrInvalidNetworkConfig, "invalid configuration of halfclose", problems.Error())
 	}
 	layers := p.layers(network, problems, c.annotations())
-	if err := p.register(args, c.Name, layers, network.Reaper); err != nil {
+	if err := p.register(args, c.Name, layers, network.Reaper, p.store.Put); err != nil {
 		if fail {
 			return err
 		}
-		p.warnf("%v", err)
+		p.logf("%v", err)
 		p.dropSharing(args)
 	}
 	return nil

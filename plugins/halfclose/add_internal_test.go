@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -214,11 +215,11 @@ func TestAddNeverRecordsTheNamespaceItRunsIn(t *testing.T) {
 	n := newNode(t)
 	n.netns = "/proc/thread-self/ns/net"
 	e := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": "fail"})).cniError(t)
-	if e.Code != types.ErrInvalidNetNS || !strings.Contains(e.Details, "runs in itself") {
+	if e.Code != types.ErrInvalidNetNS || !strings.Contains(e.Details, "of the plugin itself") {
 		t.Errorf("under fail: %+v, want code 8 that says so", e)
 	}
 	o := n.call(t, "ADD", chained("1.0.0")).ok(t)
-	if o.stdout == "" || !strings.Contains(o.stderr, "runs in itself") {
+	if o.stdout == "" || !strings.Contains(o.stderr, "of the plugin itself") {
 		t.Errorf("under ignore: stdout %q, stderr %q, want the result and a warning", o.stdout, o.stderr)
 	}
 	if got := n.recorded(t); got != nil {
@@ -240,6 +241,16 @@ func TestAddDoesWhatTheFailurePolicySaysWhenItCannotRegister(t *testing.T) {
 			}
 		}, types.ErrInvalidNetNS},
 		{"an unusable state directory", func(t *testing.T, n *node) { n.unusable(t) }, types.ErrIOFailure},
+		{"a state directory that all users can write to", func(t *testing.T, n *node) {
+			if err := errors.Join(os.Mkdir(n.store.Dir(), 0o777), os.Chmod(n.store.Dir(), 0o777)); err != nil {
+				t.Fatal(err)
+			}
+		}, types.ErrIOFailure},
+		{"a state directory of another user", func(t *testing.T, n *node) {
+			if err := errors.Join(os.Mkdir(n.store.Dir(), 0o700), os.Chown(n.store.Dir(), 65534, -1)); err != nil {
+				nstest.NeedPrivilege(t, "give a directory to another user", err)
+			}
+		}, types.ErrIOFailure},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -276,8 +287,8 @@ func TestAddOnlyWarnsWhenTheReaperCannotBeStarted(t *testing.T) {
 			n.fail = errors.New("fork: out of processes")
 			o := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": failure})).ok(t)
 			r := n.record(t, blue)
-			if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "out of processes") {
-				t.Errorf("the record's warnings are %q, want one that says why", r.Warnings)
+			if r.Warnings != nil { // it was written before the start
+				t.Errorf("the record's warnings are %q, want none", r.Warnings)
 			}
 			if joined(r).Mode != policy.Destroy {
 				t.Errorf("mode %v, want destroy as configured", joined(r).Mode)
@@ -297,26 +308,26 @@ func TestAddOnlyWarnsWhenTheReaperCannotBeStarted(t *testing.T) {
 func TestAddWarnsOfAProgramThatItMustNotStartWhereNoReaperRuns(t *testing.T) {
 	refused := fmt.Errorf("/opt/cni/bin/halfclose-reaper: %w", launch.ErrWritable)
 	for _, tt := range []struct {
-		name    string
-		socket  bool
-		running []bool // after the record is written
-		refuse  error
-		fail    error
-		warns   string
-		starts  int
+		name     string
+		running  []bool // before and after the record is written
+		refuse   error
+		fail     error
+		warns    string
+		recorded bool // the warning is in the record
+		starts   int
 	}{
-		{name: "none runs", refuse: refused, warns: "halfclose-reaper: writable"},
-		{name: "one runs", socket: true, running: []bool{true}, refuse: refused},
-		{name: "the one that ran was killed", socket: true, refuse: refused, warns: "halfclose-reaper: writable"},
-		{name: "one is started by another process", running: []bool{true}, refuse: refused, warns: "halfclose-reaper: writable"},
+		{name: "none runs", refuse: refused, warns: "halfclose-reaper: writable", recorded: true},
+		{name: "one runs", running: []bool{true}, refuse: refused},
+		{name: "another process starts one", running: []bool{false, true}, refuse: refused, warns: "halfclose-reaper: writable", recorded: true},
+		{name: "one exits while the record is written", running: []bool{true, false}, refuse: refused, warns: "halfclose-reaper: writable"},
 		{name: "one may be started", starts: 1},
-		{name: "one may be started after one was killed", socket: true, starts: 1},
-		{name: "one may be started and none need be", socket: true, running: []bool{true}},
+		{name: "one may be started after another exits while the record is written", running: []bool{true, false}, starts: 1},
+		{name: "one may be started but another process does", running: []bool{false, true}},
 		{name: "the start fails", fail: unix.ENOEXEC, starts: 1, warns: "exec format error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t)
-			n.socket, n.running, n.refuse, n.fail = tt.socket, tt.running, tt.refuse, tt.fail
+			n.running, n.refuse, n.fail = tt.running, tt.refuse, tt.fail
 			o := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": "fail"})).ok(t)
 			warnings := n.record(t, blue).Warnings
 			if !strings.Contains(o.stdout, "10.1.0.5/24") || n.starts != tt.starts {
@@ -332,17 +343,34 @@ func TestAddWarnsOfAProgramThatItMustNotStartWhereNoReaperRuns(t *testing.T) {
 				}
 				return
 			}
-			if len(warnings) != 1 || !strings.Contains(warnings[0], tt.warns) || !strings.Contains(o.stderr, tt.warns) {
-				t.Errorf("warnings %q, stderr %q, want one with %q", warnings, o.stderr, tt.warns)
+			if strings.Count(o.stderr, "\n") != 1 || !strings.Contains(o.stderr, tt.warns) {
+				t.Errorf("stderr %q, want one line with %q", o.stderr, tt.warns)
+			}
+			if recorded := len(warnings) == 1 && strings.Contains(warnings[0], tt.warns); recorded != tt.recorded || len(warnings) > 1 {
+				t.Errorf("the record's warnings are %q, want the one in it: %v", warnings, tt.recorded)
 			}
 		})
 	}
 }
 
 // A record that is written twice changes twice for the reaper, and a kill between the two loses the warning.
-func TestARecordIsWrittenOnceWithTheWarning(t *testing.T) {
-	n := newNode(t)
-	n.refuse = launch.ErrMissing
+func TestARecordIsWrittenOnce(t *testing.T) {
+	for name, spoil := range map[string]func(n *node){
+		"where a reaper starts":             func(*node) {},
+		"where no program may be started":   func(n *node) { n.refuse = launch.ErrMissing },
+		"where the start fails":             func(n *node) { n.fail = unix.ENOEXEC },
+		"where a reaper exits at that time": func(n *node) { n.running, n.refuse = []bool{true, false, true, false}, launch.ErrMissing },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			spoil(n)
+			testWrittenOnce(t, n)
+		})
+	}
+}
+
+func testWrittenOnce(t *testing.T, n *node) {
+	t.Helper()
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		t.Fatal(err)
@@ -353,9 +381,6 @@ func TestARecordIsWrittenOnceWithTheWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.call(t, "ADD", chained("1.0.0")).ok(t)
-	if len(n.record(t, blue).Warnings) != 1 {
-		t.Error("the record has no warning")
-	}
 	name := filepath.Base(n.file(t, blue))
 	marker := filepath.Join(n.store.AttachmentsDir(), "end")
 	if err := os.WriteFile(marker, nil, 0o600); err != nil {

@@ -6,84 +6,83 @@ package main
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 
 	"github.com/containernetworking/cni/pkg/skel"
-	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// check makes sure that the attachment is recorded (CNI spec, "CHECK"). An existing record is left as it is, and is an
-// error if it names another netns than CNI_NETNS; a missing one is written again, and so is one of another boot,
-// which names none. What cannot be read as a record stays: it holds its netns at observe, a newer version may have
-// written it, and its own DEL deletes it. Nothing else is an error: some runtimes take one for the end of the pod.
+// check makes sure that the attachment is recorded with the netns of CNI_NETNS (CNI spec, "CHECK"). It repairs a record that
+// is missing, damaged, of another boot, or of another netns, and keeps any other: what the configuration says now may not be
+// what it said at ADD. A repair is a warning in the log and no error: after one, CRI-O reports the pod without an address,
+// and the kubelet recreates it.
+//
+// A record that check cannot read for another reason stays, since a newer version may have written it. Such a file holds
+// its netns at observe until the attachment's DEL removes it.
 func (p *plugin) check(args *skel.CmdArgs) error {
 	c, err := p.read(args)
 	if err != nil {
 		return err
 	}
 	record, err := p.store.Get(attachment(args))
-	if errors.Is(err, fs.ErrNotExist) {
-		p.warnf("the record was missing, and is written again")
-		p.repair(args, c, "")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		p.logf("recreated the attachment's record, which was missing")
+		p.repair(args, c, "", p.store.Put)
 		return nil
-	}
-	if err != nil {
-		p.warnf("the record is left as it is: %v", err)
+	case errors.Is(err, state.ErrInvalid):
+		p.logf("recreated the attachment's record, which was damaged (%v): the mode is at most observe", err)
+		p.repair(args, c, sourceDamaged, p.store.Add)
+		return nil
+	case err != nil:
+		p.logf("kept the attachment's record, which cannot be read: %v", err)
 		return nil
 	}
 	boot, err := netns.BootID()
 	switch {
 	case err != nil:
-		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
+		p.logf("cannot compare the record's netns with CNI_NETNS: %v", err)
 		return nil
 	case record.Inert(boot):
-		p.warnf("the record was made in another boot, and is written again: the mode is at most observe")
-		p.repair(args, c, sourceOtherBoot)
+		p.logf("recreated the attachment's record, which was of another boot: the mode is at most observe")
+		p.repair(args, c, sourceOtherBoot, p.store.Put)
 		return nil
 	}
-	return p.compare(record, args.Netns)
+	at, err := identify(args.Netns)
+	switch {
+	case err != nil:
+		p.logf("cannot compare the record's netns with CNI_NETNS: %v", err)
+	case !record.Netns.Same(at):
+		p.logf("added a record of the netns in CNI_NETNS: the attachment's record names %s (%s), but %s is %s. The mode is at most observe",
+			record.Netns.Identity, record.Netns.Path, args.Netns, at)
+		p.repair(args, c, sourceOtherNetns, p.store.Add)
+	}
+	return nil
 }
 
-// repair writes the record as ADD would, but where there is a doubt it only observes. Besides the caller's
-// there is one where annotations may have shaped the lost record and are not at hand: they may have been more
-// conservative than the network.
-func (p *plugin) repair(args *skel.CmdArgs, c conf, doubt string) {
+// repair writes the record as ADD would, with a mode of at most observe if there is a doubt that the policy is the one of
+// ADD. It adds such a doubt itself if annotations may have made the lost policy more conservative and the runtime did not
+// pass them to CHECK. If it cannot write the record, no attachment of the container stays registered.
+func (p *plugin) repair(args *skel.CmdArgs, c conf, doubt string, write func(state.Record) error) {
 	network, problems := policy.ParseNetwork(args.StdinData)
 	annotations := c.annotations()
 	layers := p.layers(network, problems, annotations)
-	if !annotations.atHand && network.PodAnnotations && network.PodOverrides != policy.OverridesNone {
-		p.warnf("CHECK did not get the pod's annotations, which may have been more conservative: the mode is at most observe")
+	if !annotations.passed && network.PodAnnotations && network.PodOverrides != policy.OverridesNone {
+		p.logf("the runtime did not pass the pod's annotations to CHECK: the mode is at most observe, since they may ask for that")
 		layers.Observe = cmp.Or(layers.Observe, sourceNoAnnotations)
 	}
 	layers.Observe = cmp.Or(layers.Observe, doubt)
-	if err := p.register(args, c.Name, layers, network.Reaper); err != nil {
-		p.warnf("%v", err)
+	if err := p.register(args, c.Name, layers, network.Reaper, write); err != nil {
+		p.logf("%v", err)
 		p.dropSharing(args)
 	}
 }
 
-// compare returns an error if the record names another namespace than the one that the path leads to. Where
-// that cannot be told, nothing is wrong that the record could tell.
-func (p *plugin) compare(r state.Record, path string) error {
-	id, err := identify(path)
-	if err != nil {
-		p.warnf("cannot compare the record with CNI_NETNS: %v", err)
-		return nil
-	}
-	if r.Netns.Same(id) {
-		return nil
-	}
-	return types.NewError(types.ErrInvalidNetNS, "the record of the attachment names another namespace than CNI_NETNS",
-		fmt.Sprintf("it names %s (%s), and %s is %s", r.Netns.Identity, r.Netns.Path, path, id))
-}
-
-// identify returns which namespace a path leads to; without the right to enter it, all but its cookie.
+// identify returns the identity of the netns at a path, without its cookie if the plugin may not enter it.
 func identify(path string) (netns.Identity, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {

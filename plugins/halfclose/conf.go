@@ -17,8 +17,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// conf is what the verbs themselves need of a network configuration (CNI spec, "Execution Protocol"). What a
-// policy is made of, policy.ParseNetwork reads from the same bytes.
+// conf has the parts of a network configuration that the verbs need (CNI spec, "Execution Protocol"), except for the
+// policy: policy.ParseNetwork reads that from the same bytes.
 type conf struct {
 	CNIVersion       string
 	Name             string
@@ -27,11 +27,11 @@ type conf struct {
 	ValidAttachments json.RawMessage
 }
 
-// parseConf reads a configuration that skel has found to be a JSON object with a network name. The parts that
-// a runtime adds are kept raw: each is read where it is needed, so that no other verb trips over it.
+// parseConf parses a configuration that skel has checked to be a JSON object with a network name. The parts that a runtime
+// adds stay raw: a verb that does not need them does not fail because of them.
 //
-// Keys are taken as they are written. For the fields of a struct encoding/json takes them in any case, and the
-// last of several: a key that only looks like that of the valid attachments would decide what GC removes.
+// It parses a map since keys are case-sensitive: encoding/json would match the fields of a struct in any case, and a key
+// that only resembles cni.dev/valid-attachments would choose the records that GC removes.
 func parseConf(stdin []byte) (conf, error) {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(stdin, &all); err != nil {
@@ -56,10 +56,10 @@ func isNull(raw json.RawMessage) bool {
 	return len(raw) == 0 || bytes.Equal(raw, []byte("null"))
 }
 
-// errNoPrevResult: the plugin makes no interface of its own, so that there is nothing it could pass on.
+// errNoPrevResult is the error of ADD without a prevResult: the plugin creates no interface, so it has no result of its own.
 var errNoPrevResult = errors.New("no prevResult: chain halfclose after a main plugin")
 
-// result returns what the plugins before this one in the chain made, in the version of the configuration.
+// result returns the result of the plugins before this one in the chain, in the version of the configuration.
 func (c conf) result() (types.Result, error) {
 	if isNull(c.PrevResult) {
 		return nil, errNoPrevResult
@@ -74,23 +74,22 @@ func (c conf) result() (types.Result, error) {
 	return p.PrevResult.GetAsVersion(c.CNIVersion)
 }
 
-// annotations are what a runtime passes of a pod's annotations.
+// annotations are the pod's annotations that begin with policy.AnnotationPrefix.
 type annotations struct {
-	found  map[string]string
-	atHand bool // the runtime passed some, perhaps none of ours
-	// warnings are what is wrong with their shape, where that could have been meant for us.
-	warnings []string
+	found    map[string]string
+	passed   bool     // the runtime passed the pod's annotations, perhaps without any of ours
+	warnings []string // about values of a wrong type
 }
 
-// annotations returns the annotations of the pod. Null, which containerd writes for a pod without annotations, is none and
-// no mistake. What is of a wrong type is left out, and warned of if it may be one of ours.
+// annotations returns the annotations of the pod. Null, which containerd passes for a pod without annotations, is no
+// mistake. Values of a wrong type are left out.
 func (c conf) annotations() annotations {
 	if isNull(c.RuntimeConfig) {
 		return annotations{}
 	}
 	var runtime map[string]json.RawMessage
 	if err := json.Unmarshal(c.RuntimeConfig, &runtime); err != nil {
-		return annotations{warnings: []string{"runtimeConfig is not an object: the pod's annotations are unknown, and it is only observed"}}
+		return annotations{warnings: []string{"runtimeConfig is not an object: the pod's annotations are unknown (the pod is only observed)"}}
 	}
 	raw := runtime[policy.CapabilityPodAnnotations]
 	if isNull(raw) {
@@ -98,9 +97,9 @@ func (c conf) annotations() annotations {
 	}
 	if raw[0] != '{' {
 		return annotations{warnings: []string{fmt.Sprintf(
-			"runtimeConfig[%q] is not an object: the pod's annotations are unknown, and it is only observed", policy.CapabilityPodAnnotations)}}
+			"runtimeConfig[%q] is not an object: the pod's annotations are unknown (the pod is only observed)", policy.CapabilityPodAnnotations)}}
 	}
-	a := annotations{found: make(map[string]string), atHand: true}
+	a := annotations{found: make(map[string]string), passed: true}
 	more := 0
 	for key, value := range members(raw) {
 		name := unquoted(key)
@@ -120,11 +119,11 @@ func (c conf) annotations() annotations {
 	return a
 }
 
-// maxTypeWarnings bounds what a pod can make the record say: there are fewer annotations of ours.
+// maxTypeWarnings bounds the warnings that a pod can put into its record. There are fewer annotations of ours.
 const maxTypeWarnings = 16
 
-// validAttachments returns the attachments that GC is to keep, and whether there is such a list: an absent or
-// null one is none. Of a list with anything wrong in it nothing is returned but the error.
+// validAttachments returns the attachments that GC keeps, and whether the runtime passed a list: null counts as absent. It
+// returns only an error if any entry is invalid.
 func (c conf) validAttachments() (keep []state.Attachment, listed bool, err error) {
 	if isNull(c.ValidAttachments) {
 		return nil, false, nil

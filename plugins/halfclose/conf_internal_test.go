@@ -42,7 +42,7 @@ func FuzzPodFromArgs(f *testing.F) {
 	f.Fuzz(func(t *testing.T, args string) {
 		pod := podFromArgs(args)
 		for _, v := range []string{pod.Namespace, pod.Name, pod.UID} {
-			if len(v) > maxPodValue {
+			if len(v) > maxPodNameBytes {
 				t.Errorf("%d bytes are kept", len(v))
 			}
 			if utf8.ValidString(args) && !utf8.ValidString(v) {
@@ -67,8 +67,8 @@ func FuzzConf(f *testing.F) {
 		if result, err := c.result(); (result == nil) == (err == nil) {
 			t.Errorf("result %v, error %v", result, err)
 		}
-		if a := c.annotations(); !a.atHand && len(a.found) > 0 || len(a.warnings) > maxTypeWarnings {
-			t.Errorf("annotations %v, at hand %v, %d warnings", a.found, a.atHand, len(a.warnings))
+		if a := c.annotations(); !a.passed && len(a.found) > 0 || len(a.warnings) > maxTypeWarnings {
+			t.Errorf("annotations %v, at hand %v, %d warnings", a.found, a.passed, len(a.warnings))
 		}
 		keep, listed, err := c.validAttachments()
 		if len(keep) > 0 && (!listed || err != nil) || listed && err != nil {

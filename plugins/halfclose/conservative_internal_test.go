@@ -39,7 +39,7 @@ func TestAnAttachmentThatCannotBeRecordedDropsTheOthersOfItsContainerAndNetns(t 
 	}{
 		{"on a full disk", func(n *node) func() error { return n.cramped }, func(t *testing.T, n *node) { n.fill(t) }, "no space left", true},
 		{"without a namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/run/netns/gone" }, "no such file", false},
-		{"with the plugin's own namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/proc/thread-self/ns/net" }, "runs in itself", false},
+		{"with the plugin's own namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/proc/thread-self/ns/net" }, "of the plugin itself", false},
 	}
 	for _, tt := range tests {
 		for _, verb := range []string{"ADD", "CHECK"} {
@@ -58,7 +58,7 @@ func TestAnAttachmentThatCannotBeRecordedDropsTheOthersOfItsContainerAndNetns(t 
 					}
 					tt.spoil(t, n)
 					o := n.callFor(t, net1, verb, observe).ok(t)
-					if !strings.Contains(o.stderr, tt.warns) || !strings.Contains(o.stderr, "is registered any more, since one could not be recorded") {
+					if !strings.Contains(o.stderr, tt.warns) || !strings.Contains(o.stderr, "unregistered all attachments of the container") {
 						t.Errorf("stderr %q, want what went wrong and what follows", o.stderr)
 					}
 					if diff := cmp.Diff(want, n.recorded(t)); diff != "" {

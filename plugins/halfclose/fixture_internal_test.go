@@ -36,26 +36,23 @@ var (
 type node struct {
 	store  *state.Store
 	netns  string
+	at     time.Time
 	starts int   // how often a reaper was started
 	fail   error // why the program that is found cannot be started
 	refuse error // why there is no program to be started
 	opened int   // how many programs were opened
 	closed int   // and closed
-	socket bool  // there is a reaper's socket
 	// running answers each question whether a reaper runs; the last answer stays. None is no.
 	running []bool
 }
 
 func newNode(t *testing.T) *node {
 	t.Helper()
-	return &node{store: state.New(filepath.Join(t.TempDir(), "state")), netns: nstest.New(t).Path()}
+	return &node{store: state.New(filepath.Join(t.TempDir(), "state")), netns: nstest.New(t).Path(), at: testTime}
 }
 
 // testBuild is the build of the plugin.
 var testBuild = buildinfo.Build{Version: "v1.2.3", Commit: "abc"}
-
-// HasSocket makes the node a starter.
-func (n *node) HasSocket() bool { return n.socket }
 
 // Running makes the node a starter.
 func (n *node) Running() bool {
@@ -180,7 +177,7 @@ func (n *node) dispatched(verb, containerID, ifname string, call dispatch) outco
 		stderr: &stderr,
 		syslog: &o,
 		store:  n.store,
-		now:    func() time.Time { return testTime },
+		now:    func() time.Time { return n.at },
 		reaper: n,
 		build:  testBuild,
 	}
@@ -227,6 +224,20 @@ func (n *node) recorded(t *testing.T) []state.Attachment {
 		all = append(all, r.Attachment)
 	}
 	return all
+}
+
+// files returns the names of all files among the records.
+func (n *node) files(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(n.store.AttachmentsDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 // put writes a record as ADD would have.

@@ -12,9 +12,9 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// gc removes the records of this network's attachments that are not among the valid ones (CNI spec, "GC").
-// Without a list of those it removes nothing. It goes on past errors and returns them all. What cannot be
-// read as a record belongs to no network, and stays.
+// gc removes the records of this network's attachments that are not in the runtime's list (CNI spec, "GC"). Without a list
+// it removes nothing. An error does not stop it; it returns all errors. A file that is no record belongs to no network and
+// stays.
 func (p *plugin) gc(args *skel.CmdArgs) error {
 	c, err := p.read(args)
 	if err != nil {

@@ -1,17 +1,15 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command halfclose is the CNI plugin, chained behind a main plugin: it records each attachment's network namespace
-// and policy, and starts the shared reaper when the configuration asks for that and none is running.
+// Command halfclose is the CNI plugin, chained after a main plugin. It records each attachment's network namespace and
+// policy, and starts the shared reaper if the configuration asks for that and none is running.
 //
-// It is the plugin and nothing else. The reaper and the command line are a program of their own: see cmd/halfclose.
+// The reaper and the command line are another program: see cmd/halfclose.
 package main
 
 import (
 	"os"
 	"time"
-
-	"github.com/containernetworking/cni/pkg/skel"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/launch"
@@ -35,5 +33,5 @@ func main() {
 		reaper: sibling{store},
 		build:  buildinfo.Get().Build(),
 	}
-	os.Exit(p.run(skel.PluginMainFuncsWithError))
+	os.Exit(p.run(dispatchSkel))
 }

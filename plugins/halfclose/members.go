@@ -9,8 +9,8 @@ import (
 	"iter"
 )
 
-// members yields the keys, quoted, and the values of a JSON object that is known to be valid. A pod may have thousands of
-// annotations: encoding/json takes many times as long to make a map of them, most of which is unused here.
+// members yields the quoted keys and the values of a valid JSON object. A pod may have thousands of annotations, most of
+// them not ours: creating a map of all with encoding/json takes many times as long.
 func members(object []byte) iter.Seq2[json.RawMessage, json.RawMessage] {
 	return func(yield func(key, value json.RawMessage) bool) {
 		rest := skipSpace(object[1:])
@@ -37,7 +37,7 @@ func skipSpace(b []byte) []byte {
 	return b
 }
 
-// valueLength returns the length of the JSON value that b begins with.
+// valueLength returns the length of the JSON value at the start of b.
 func valueLength(b []byte) int {
 	depth := 0
 	for i := 0; ; i++ {
@@ -63,7 +63,7 @@ func valueLength(b []byte) int {
 	}
 }
 
-// stringLength returns the length of the JSON string that b begins with.
+// stringLength returns the length of the JSON string at the start of b.
 func stringLength(b []byte) int {
 	end := 1
 	for {
@@ -75,13 +75,13 @@ func stringLength(b []byte) int {
 	}
 }
 
-// unquoted returns what a JSON string stands for.
+// unquoted returns the value of a JSON string.
 func unquoted(b json.RawMessage) string {
 	inner := b[1 : len(b)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && bytes.IndexFunc(inner, func(r rune) bool { return r >= 0x80 }) < 0 {
 		return string(inner)
 	}
 	var s string
-	_ = json.Unmarshal(b, &s) // a valid one is always read
+	_ = json.Unmarshal(b, &s) // a valid string never fails
 	return s
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,14 +21,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// What skel has checked and used, and does not pass on where it refuses a call (CNI spec, "Parameters").
+// The parameters of a call (CNI spec, "Parameters"). The plugin reads them itself where skel refuses a call: skel does not
+// pass them on then.
 const (
-	envCommand     = "CNI_COMMAND"
-	envContainerID = "CNI_CONTAINERID"
-	envIfName      = "CNI_IFNAME"
+	envCommand       = "CNI_COMMAND"
+	envContainerID   = "CNI_CONTAINERID"
+	envIfName        = "CNI_IFNAME"
+	envNetns         = "CNI_NETNS"
+	envNetnsOverride = "CNI_NETNS_OVERRIDE" // skel's own: skip its check of CNI_NETNS
 )
 
-// plugin is one call of the CNI plugin: where it reads and writes, and what it is about to say.
+// plugin is one call of the CNI plugin.
 type plugin struct {
 	getenv func(string) string
 	stdout io.Writer // the protocol's: a result or an error, nothing else
@@ -37,9 +42,10 @@ type plugin struct {
 	reaper starter
 	build  buildinfo.Build
 
-	version  string       // the spec version that the configuration asks for, once it has been read
-	result   types.Result // what ADD is to print, once skel has no objection either
-	warnings []string     // what went wrong and prevents nothing
+	version  string       // the spec version in the configuration; empty until the configuration is read
+	result   types.Result // of ADD; printed if skel accepts the call too
+	warnings []string     // mistakes in the configuration and the annotations: for the record and the log
+	logged   []string     // warnings for the log alone
 }
 
 // warner is a system log.
@@ -49,24 +55,32 @@ type warner interface {
 
 // starter starts the node's shared reaper.
 type starter interface {
-	// HasSocket reports whether there is a socket, on which a reaper may listen or have listened. It costs one call.
-	HasSocket() bool
 	// Running reports whether a reaper runs.
 	Running() bool
-	// Find returns a program that may be started as the reaper, to be closed.
+	// Find opens the program to start as the reaper.
 	Find() (program, error)
 }
 
-// program is one that may be started as the reaper.
+// program is an open program that may be started as the reaper.
 type program interface {
-	// Start starts it, and does not wait for it to be ready.
+	// Start starts the program without waiting for it to be ready.
 	Start() error
 	Close()
 }
 
-// dispatch is skel.PluginMainFuncsWithError: it checks the environment and the configuration of a call, and
-// calls the verb.
+// dispatch checks the environment and the configuration of a call and calls the verb's function, as
+// skel.PluginMainFuncsWithError does.
 type dispatch func(skel.CNIFuncs, version.PluginInfo, string) *types.Error
+
+// dispatchSkel is skel.PluginMainFuncsWithError without skel's check of CNI_NETNS if that leads to a file that cannot be a
+// network namespace. After ADD and DEL, skel opens the path for reading: a FIFO would block it for ever. The plugin opens
+// the path with O_PATH and refuses any other file than a network namespace itself.
+func dispatchSkel(funcs skel.CNIFuncs, info version.PluginInfo, about string) *types.Error {
+	if st, err := os.Stat(os.Getenv(envNetns)); err == nil && !st.Mode().IsRegular() {
+		_ = os.Setenv(envNetnsOverride, "TRUE") // fails for invalid names only
+	}
+	return skel.PluginMainFuncsWithError(funcs, info, about)
+}
 
 // run makes one call of the plugin and returns its exit code.
 func (p *plugin) run(call dispatch) int {
@@ -88,7 +102,7 @@ func (p *plugin) run(call dispatch) int {
 	return 0
 }
 
-// read reads the configuration of a call.
+// read parses the configuration of a call.
 func (p *plugin) read(args *skel.CmdArgs) (conf, error) {
 	c, err := parseConf(args.StdinData)
 	if err != nil {
@@ -102,30 +116,36 @@ func attachment(args *skel.CmdArgs) state.Attachment {
 	return state.Attachment{ContainerID: args.ContainerID, IfName: args.IfName}
 }
 
-// warnf notes what went wrong and keeps the call from nothing.
+// warnf adds a warning that lasts as long as the attachment: register puts it into the record too.
 func (p *plugin) warnf(format string, args ...any) {
 	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
 }
 
-// report writes the warnings to stderr, one a line, and to the system log, in one entry: that can be slow
-// where the log is stuck, and a runtime is waiting.
+// logf adds a warning about this call alone.
+func (p *plugin) logf(format string, args ...any) {
+	p.logged = append(p.logged, fmt.Sprintf(format, args...))
+}
+
+// report writes the warnings to stderr, one a line, and to the system log, all in one entry: each entry can block for
+// systemlog.MaxWait, and the runtime waits.
 func (p *plugin) report() {
-	if len(p.warnings) == 0 {
+	all := slices.Concat(p.logged, p.warnings)
+	if len(all) == 0 {
 		return
 	}
 	command := p.getenv(envCommand)
 	a := state.Attachment{ContainerID: p.getenv(envContainerID), IfName: p.getenv(envIfName)}
-	for _, w := range p.warnings {
+	for _, w := range all {
 		if a.ContainerID != "" {
 			w = a.String() + ": " + w
 		}
 		fmt.Fprintf(p.stderr, "halfclose: %s: %s\n", command, w)
 	}
-	p.syslog.Warn(command+": "+strings.Join(p.warnings, "; "), "container", a.ContainerID, "ifname", a.IfName)
+	p.syslog.Warn(command+": "+strings.Join(all, "; "), "container", a.ContainerID, "ifname", a.IfName)
 }
 
-// print prints an error as the protocol wants it (CNI spec, "Error"). The version is left out where skel
-// refused the call before it was known.
+// print writes a CNI error (CNI spec, "Error") to stdout, without the version if skel refused the call before the plugin
+// read the configuration.
 func (p *plugin) print(e *types.Error) {
 	data, err := json.MarshalIndent(struct {
 		CNIVersion string `json:"cniVersion,omitempty"`
@@ -135,6 +155,6 @@ func (p *plugin) print(e *types.Error) {
 		_, err = fmt.Fprintf(p.stdout, "%s\n", data)
 	}
 	if err != nil {
-		fmt.Fprintf(p.stderr, "halfclose: print error: %v (it was: %v)\n", err, e)
+		fmt.Fprintf(p.stderr, "halfclose: print CNI error %v: %v\n", e, err)
 	}
 }

@@ -5,15 +5,18 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -248,8 +251,8 @@ func TestStdoutCarriesOneObjectAndNothingElse(t *testing.T) {
 		{"a wrong conflist under ignore", chained("1.0.0", `, "graec": "1m", "mode": "kill"`), nil, 0, "$.graec"},
 		{"no prevResult", conf("1.0.0", ""), nil, 7, ""},
 		{"a configuration that is no JSON", `{"name": "blue"`, nil, 6, ""},
-		{"the plugin's own namespace", chained("1.0.0", ""), own, 8, "runs in itself"},
-		{"the plugin's own namespace, which skel was told to let pass", chained("1.0.0", ""), overridden, 0, "runs in itself"},
+		{"the plugin's own namespace", chained("1.0.0", ""), own, 8, "of the plugin itself"},
+		{"the plugin's own namespace, which skel was told to let pass", chained("1.0.0", ""), overridden, 0, "of the plugin itself"},
 		{"the same under fail", chained("1.0.0", `, "failurePolicy": "fail"`), overridden, 8, ""},
 		{"no namespace", chained("1.0.0", ""), map[string]string{"CNI_NETNS": "/run/netns/no-such"}, 0, "no such file"},
 		{"no state directory", chained("1.0.0", ""), map[string]string{state.EnvDir: "/dev/null"}, 0, "/dev/null"},
@@ -277,6 +280,41 @@ func TestStdoutCarriesOneObjectAndNothingElse(t *testing.T) {
 	}
 }
 
+// skel opens CNI_NETNS for reading after ADD and DEL, which waits for ever on a FIFO.
+func TestAFileThatIsNoNamespaceBlocksNoVerb(t *testing.T) {
+	for name, create := range map[string]func(path string) error{
+		"a FIFO": func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link to a FIFO": func(path string) error {
+			return errors.Join(unix.Mkfifo(path+".fifo", 0o600), os.Symlink(path+".fifo", path))
+		},
+		"a directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"a device":    func(path string) error { return os.Symlink("/dev/null", path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRuntime(t)
+			if e := r.call(t, "ADD", chained("1.0.0", ""), nil); e.code != 0 || !r.isRecorded(t) {
+				t.Fatalf("ADD: %+v", e)
+			}
+			r.netns = filepath.Join(t.TempDir(), "netns")
+			if err := create(r.netns); err != nil {
+				t.Fatal(err)
+			}
+			if e := r.call(t, "CHECK", chained("1.0.0", ""), nil); e.code != 0 || !strings.Contains(e.stderr, "not a network namespace") || !r.isRecorded(t) {
+				t.Errorf("CHECK: %+v, want a warning", e)
+			}
+			if e := r.call(t, "DEL", chained("1.0.0", ""), nil); e != (exited{}) || r.isRecorded(t) {
+				t.Errorf("DEL: %+v, want success without a word, and no record", e)
+			}
+			if e := r.call(t, "ADD", chained("1.0.0", ""), nil); e.code != 0 || !strings.Contains(e.stdout, "example.org") || !strings.Contains(e.stderr, "not a network namespace") || r.isRecorded(t) {
+				t.Errorf("ADD: %+v, want the result, a warning and no record", e)
+			}
+			if e := r.call(t, "ADD", chained("1.0.0", `, "failurePolicy": "fail"`), nil).cniError(t); e.Code != types.ErrInvalidNetNS {
+				t.Errorf("ADD under fail: %+v, want code 8", e)
+			}
+		})
+	}
+}
+
 func TestWithoutCNICommandItSaysWhatItIs(t *testing.T) {
 	r := newRuntime(t)
 	e, err := process{path: r.binary}.run()
@@ -290,7 +328,7 @@ func TestWithoutCNICommandItSaysWhatItIs(t *testing.T) {
 	if want := goruntime.Version(); !ok || info.Go != want || info.Version == "" || info.Commit == "" {
 		t.Errorf("the build that it names is %+v, want one of %s", info, want)
 	}
-	for _, want := range []string{"0.3.1, 0.4.0, 1.0.0, 1.1.0", "CNI_COMMAND", "a program of its own", "ADD does not start it"} {
+	for _, want := range []string{"0.3.1, 0.4.0, 1.0.0, 1.1.0", "CNI_COMMAND", "another program", "ADD cannot start it"} {
 		if !strings.Contains(e.stderr, want) {
 			t.Errorf("stderr %q, want %q in it", e.stderr, want)
 		}

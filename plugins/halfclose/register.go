@@ -20,15 +20,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// The reasons why an attachment is no more than observed that are shown as the source of its mode.
+// The reasons why an attachment is at most observed, shown as the source of its mode.
 const (
 	sourceWrongConf     = "wrong configuration"
 	sourceNoAnnotations = "annotations unknown at CHECK"
 	sourceOtherBoot     = "recorded in another boot"
+	sourceOtherNetns    = "recorded with another netns"
+	sourceDamaged       = "record damaged before CHECK"
 )
 
-// layers returns what the network and the pod's annotations say of the attachment's policy, to be recorded; what is wrong
-// with either is warned of. A configuration with mistakes destroys nothing: it may say other than what was meant.
+// layers returns the policy layers of the attachment to record, and warns of mistakes in the configuration and the pod's
+// annotations. An attachment with mistakes is at most observed: they may have been meant to be more conservative.
 func (p *plugin) layers(network policy.Network, problems policy.Problems, pod annotations) policy.Layers {
 	l := network.Layers(pod.found)
 	p.warnings = append(p.warnings, problems.Strings()...)
@@ -36,7 +38,7 @@ func (p *plugin) layers(network policy.Network, problems policy.Problems, pod an
 		l.Observe = sourceWrongConf
 	}
 	if network.PodOverrides == policy.OverridesNone {
-		p.warnings = append(p.warnings, l.Resolve(0).Problems...) // that they are not read
+		p.warnings = append(p.warnings, l.Resolve(0).Problems...) // that they are ignored
 		l.Annotations = nil
 		return l
 	}
@@ -48,15 +50,14 @@ func (p *plugin) layers(network policy.Network, problems policy.Problems, pod an
 	return l
 }
 
-// register writes the record of the call's attachment, and starts a reaper if none runs and the configuration leaves
-// that to the plugin. No reaper is a warning and not an error, whatever the failure policy: the record stands, and
-// the next ADD tries again.
+// register writes the record of the call's attachment with write, a method of the store. If no reaper runs and start is
+// auto, it starts one. Without a reaper it only warns, whatever the failure policy: the record is valid, and the next ADD
+// tries again.
 //
-// The order matters. A reaper that exits because it has nothing to do looks for records once more after no process can
-// take it for running any longer: so whether one runs is asked after the record is written. Where there is no socket none
-// runs, and whether one could be started is found out before, so that the record is written once with what is wrong. It is
-// written twice only if the start fails, or if a killed reaper left its socket and no other may be started.
-func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Layers, start policy.ReaperStart) error {
+// The order matters. An idle reaper removes its socket and then looks for records once more before it exits, so register
+// has to ask again whether a reaper runs once the record is written. The record itself is written once, with the reason why
+// no reaper can be started if that was known before.
+func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Layers, start policy.ReaperStart, write func(state.Record) error) error {
 	path, id, err := target(args.Netns)
 	if err != nil {
 		return err
@@ -65,18 +66,11 @@ func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Laye
 	if err != nil {
 		return err
 	}
-	var reaper program
-	var none error // why no reaper can be started
-	warned := false
-	defer func() {
-		if reaper != nil {
-			reaper.Close()
-		}
-	}()
-	if start == policy.Auto && !p.reaper.HasSocket() {
-		if reaper, none = p.reaper.Find(); none != nil {
-			p.warnNoReaper(none)
-			warned = true
+	reaper := &lazyProgram{find: p.reaper.Find}
+	defer reaper.close()
+	if start == policy.Auto && !p.reaper.Running() {
+		if err := reaper.open(); err != nil {
+			p.warnf(noReaper, err, launch.ReaperName)
 		}
 	}
 	record := state.Record{
@@ -88,42 +82,58 @@ func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Laye
 		Layers:     layers,
 		Warnings:   p.warnings,
 		Plugin:     p.build,
-		Time:       p.now().UTC(), // local time would cost a look at the zone file
+		Time:       p.now().UTC(), // local time would read the zone file
 	}
-	if err := p.store.Put(record); err != nil {
+	if err := write(record); err != nil {
 		return types.NewError(types.ErrIOFailure, "register the attachment", err.Error())
 	}
-	if start != policy.Auto || p.reaper.Running() {
-		return nil
-	}
-	if reaper == nil && none == nil {
-		reaper, none = p.reaper.Find()
-	}
-	if none == nil {
-		none = reaper.Start()
-	}
-	if none == nil || warned {
-		return nil
-	}
-	p.warnNoReaper(none)
-	record.Warnings = p.warnings
-	if err := p.store.Put(record); err != nil {
-		p.warnf("%v", err)
+	if start == policy.Auto && !p.reaper.Running() {
+		if warned, err := reaper.failed(), reaper.start(); err != nil && !warned {
+			p.logf(noReaper, err, launch.ReaperName)
+		}
 	}
 	return nil
 }
 
-func (p *plugin) warnNoReaper(why error) {
-	p.warnf("no reaper runs, and ADD did not start one: %v (halfclose install puts %s in place; or run halfclose reaper as a service)",
-		why, launch.ReaperName)
+// noReaper is the warning that no reaper runs. Its arguments are why none was started, and the program's name.
+const noReaper = "no reaper runs, and ADD cannot start one: %v (halfclose install installs %s; or run halfclose reaper as a service)"
+
+// lazyProgram is the reaper's program, opened at its first use.
+type lazyProgram struct {
+	find    func() (program, error)
+	program program
+	err     error
 }
 
-// errOwnNamespace says that a path leads to where the plugin itself runs: the host's namespace, or that of
-// the container a runtime runs in.
-var errOwnNamespace = errors.New("it is the namespace that the plugin runs in itself, which is never recorded")
+func (l *lazyProgram) open() error {
+	if l.program == nil && l.err == nil {
+		l.program, l.err = l.find()
+	}
+	return l.err
+}
 
-// target returns the absolute path of a namespace to be recorded, and which one that is. It enters the namespace on the
-// calling thread; when it returns, that is back, or the error is netns.ErrNotReturned.
+// failed reports whether the program was looked for and may not be started.
+func (l *lazyProgram) failed() bool { return l.err != nil }
+
+func (l *lazyProgram) start() error {
+	if err := l.open(); err != nil {
+		return err
+	}
+	return l.program.Start()
+}
+
+func (l *lazyProgram) close() {
+	if l.program != nil {
+		l.program.Close()
+	}
+}
+
+// errOwnNamespace is the error of a path that leads to the plugin's own netns: the host's, or that of the container in
+// which a runtime runs.
+var errOwnNamespace = errors.New("it is the network namespace of the plugin itself, which is never recorded: the runtime must pass the container's")
+
+// target returns the absolute path and the identity of the netns to record. It enters the netns on the calling thread and
+// leaves it before it returns, unless the error is netns.ErrNotReturned.
 func target(path string) (string, netns.Identity, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -136,7 +146,7 @@ func target(path string) (string, netns.Identity, error) {
 	defer h.Close()
 	thread, err := netns.LockThread()
 	if err != nil {
-		return "", netns.Identity{}, fmt.Errorf("find out which namespace the plugin runs in: %w", err)
+		return "", netns.Identity{}, fmt.Errorf("identify the plugin's own network namespace: %w", err)
 	}
 	defer thread.Close()
 	if thread.Stat().Same(h.Stat()) {
@@ -149,27 +159,26 @@ func target(path string) (string, netns.Identity, error) {
 	return path, id, nil
 }
 
-// invalidNetns is the CNI error for a namespace that cannot be recorded. Where it is the plugin that lacks a
-// privilege nothing is wrong with CNI_NETNS, and the CNI specification has no code for that: it is the one of
-// an error of any other kind (skel's 999), whose details name the capability.
+// invalidNetns returns the CNI error for a netns that cannot be recorded. If the plugin lacks a privilege, CNI_NETNS is
+// right; the CNI specification has no code for that, so the error has skel's code 999 and names the capability.
 func invalidNetns(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return types.NewError(types.ErrInternal, "the plugin may not enter the namespace", err.Error())
+		return types.NewError(types.ErrInternal, "the plugin may not enter the network namespace", err.Error())
 	}
 	return types.NewError(types.ErrInvalidNetNS, "register the attachment", err.Error())
 }
 
-// maxPodValue bounds what is recorded of each of a pod's names; Kubernetes allows 253 bytes.
-const maxPodValue = 253
+// maxPodNameBytes bounds a pod's name, namespace and UID in a record. Kubernetes allows 253 bytes.
+const maxPodNameBytes = 253
 
-// podFromArgs returns the pod that CNI_ARGS names: "K=V;K=V" in any order (CNI spec, "Parameters"). What
-// else is in there is for other plugins, and what is not written so is passed over.
+// podFromArgs returns the pod that CNI_ARGS names: "K=V;K=V" in any order (CNI spec, "Parameters"). It ignores other keys,
+// which are for other plugins, and malformed pairs.
 func podFromArgs(args string) state.Pod {
 	var pod state.Pod
 	for pair := range strings.SplitSeq(args, ";") {
 		key, value, _ := strings.Cut(pair, "=")
-		if len(value) > maxPodValue {
-			value = strings.ToValidUTF8(value[:maxPodValue], "")
+		if len(value) > maxPodNameBytes {
+			value = strings.ToValidUTF8(value[:maxPodNameBytes], "")
 		}
 		switch key {
 		case "K8S_POD_NAMESPACE":

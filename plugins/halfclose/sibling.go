@@ -8,21 +8,14 @@ import (
 	"io"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// sibling starts the program beside the plugin as the reaper of a state directory.
+// sibling is the reaper of a state directory. Its program is in the plugin's own directory.
 type sibling struct{ store *state.Store }
-
-// HasSocket implements starter.
-func (s sibling) HasSocket() bool {
-	return unix.Faccessat(unix.AT_FDCWD, s.store.SocketPath(), unix.F_OK, unix.AT_SYMLINK_NOFOLLOW) == nil
-}
 
 // Running implements starter.
 func (s sibling) Running() bool { return launch.Running(s.store.SocketPath()) }
@@ -39,7 +32,7 @@ func (s sibling) Find() (program, error) {
 	return found{p, launch.Config{StateDir: s.store.Dir()}}, nil
 }
 
-// found is the program beside the plugin.
+// found is the reaper's program with its configuration.
 type found struct {
 	*launch.Program
 	config launch.Config
@@ -48,17 +41,17 @@ type found struct {
 // Start implements program.
 func (f found) Start() error { return f.Program.Start(f.config) }
 
-// describe says what this program is, for a person who runs it, and where the command is. The first line is for
-// programs: buildinfo.ParsePlugin reads it.
+// describe prints what this program is and where the command is, for a person who runs it without CNI_COMMAND.
+// buildinfo.ParsePlugin reads the first line.
 func describe(w io.Writer, find func() (*launch.Program, error)) {
 	fmt.Fprintln(w, buildinfo.Get().PluginLine())
-	fmt.Fprintf(w, "Container runtimes call it, with CNI_COMMAND set. It speaks versions %s of the CNI specification.\n",
+	fmt.Fprintf(w, "Container runtimes run it with CNI_COMMAND set. It supports versions %s of the CNI specification.\n",
 		strings.Join(spec.Versions(), ", "))
 	p, err := find()
 	if err != nil {
-		fmt.Fprintf(w, "The command is a program of its own, halfclose. ADD does not start it as the reaper: %v\n", err)
+		fmt.Fprintf(w, "The reaper and the command line are another program, halfclose. ADD cannot start it as the reaper: %v\n", err)
 		return
 	}
 	defer p.Close()
-	fmt.Fprintf(w, "The command is a program of its own, which ADD starts as the reaper: %s\n", p.Path())
+	fmt.Fprintf(w, "The reaper and the command line are another program, which ADD starts as the reaper: %s\n", p.Path())
 }

@@ -10,9 +10,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// status says whether ADD can be expected to work (CNI spec, "STATUS"). An error makes the whole node not
-// ready, so there is one only where ADD would fail for every pod: the failure policy is fail, and nothing
-// can be recorded. A wrong configuration alone is for ADD to judge.
+// status returns an error if every ADD would fail (CNI spec, "STATUS"): the failure policy is fail, and no record can be
+// written. An error makes the whole node not ready, so a wrong configuration alone is none: ADD reports that.
 func (p *plugin) status(args *skel.CmdArgs) error {
 	if _, err := p.read(args); err != nil {
 		return err

@@ -21,7 +21,7 @@ func scenarios() []scenario {
 		{"the reaper restarts under running pods", reaperRestarts},
 		{"the runtime restarts under running pods", runtimeRestarts},
 		{"a container that ctr detaches from is forgotten without a DEL", detachedIsForgotten},
-		{"CHECK repairs a record and objects to another namespace", checkRepairs},
+		{"CHECK repairs a record", checkRepairs},
 		{"GC removes what is not valid and nothing else", gcRemoves},
 		{"STATUS fails only where every ADD would", statusFails},
 		{"halfclose is uninstalled and installed under running pods", uninstalledAndInstalled},

@@ -49,8 +49,8 @@ func checkRepairs(t *testing.T, s *site) {
 	if diff := cmp.Diff(was, again, cmpopts.IgnoreFields(state.Record{}, "Time", "Warnings", "Layers")); diff != "" {
 		t.Errorf("CHECK wrote another record than ADD (-want +got)\n%s", diff)
 	}
-	if len(again.Warnings) == 0 {
-		t.Error("nobody is told that the record was missing")
+	if diff := cmp.Diff(was.Warnings, again.Warnings); diff != "" {
+		t.Errorf("the repair counts as a mistake (-want +got)\n%s", diff)
 	}
 
 	wrong := was
@@ -58,8 +58,11 @@ func checkRepairs(t *testing.T, s *site) {
 	if err := s.Store.Put(wrong); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.check(t, p); err == nil || !strings.Contains(err.Error(), "another namespace") {
+	if err := v.check(t, p); err != nil {
 		t.Errorf("CHECK of a record that names another namespace: %v", err)
+	}
+	if repaired := s.record(t, p); repaired.Netns != was.Netns || repaired.Layers.Observe == "" {
+		t.Errorf("CHECK of a record that names another namespace left %+v, want one of %s that observes", repaired, was.Netns.Path)
 	}
 	if err := s.Store.Put(was); err != nil {
 		t.Fatal(err)
