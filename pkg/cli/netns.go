@@ -135,9 +135,9 @@ func whose(h *netns.Handle) (owner, doubt string, err error) {
 		return "", "", err
 	case host.Own.Same(h.Stat()):
 		return "this command's own", "", nil
-	case host.Hidden != nil:
+	case host.PID1Err != nil:
 		return "", "whether it is the network namespace of process 1 cannot be seen: make sure that it is not the host's own", nil
-	case host.First.Same(h.Stat()):
+	case host.PID1.Same(h.Stat()):
 		return "that of process 1", "", nil
 	}
 	return "", "", nil

@@ -49,7 +49,7 @@ func (d *Daemon) reaperConfig() reaper.Config {
 		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
 		// A quarter of what sweeping may cost, on top of that.
 		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,
-		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.Try},
+		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.TryAccess},
 	}
 }
 

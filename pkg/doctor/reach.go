@@ -24,7 +24,7 @@ type reach struct {
 // tryReach tries: a capability that is held proves nothing where a seccomp filter or a security module refuses.
 func tryReach(ctx context.Context) (r reach) {
 	r.enter = netns.TryEnter()
-	r.access, r.err = owners.NewProc("/proc").Try(ctx)
+	r.access, r.err = owners.NewProc("/proc").TryAccess(ctx)
 	return r
 }
 

@@ -74,7 +74,7 @@ func enterHost() bool {
 	if hostfs.NamespaceInode("/proc/self/ns/pid") != hostfs.InitialPIDNS { // the first process is a container's
 		return false
 	}
-	h, err := netns.First()
+	h, err := netns.OpenPID1()
 	if err != nil {
 		return false
 	}

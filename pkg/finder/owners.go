@@ -19,15 +19,15 @@ type programResolver struct {
 
 // Find implements owners.Resolver.
 func (r *programResolver) Find(ctx context.Context, q owners.Query) (map[uint32][]owners.Process, error) {
-	if !r.proc.First() { // the walk returns the initial PID namespace's PIDs, which are not those of /proc
+	if !r.proc.InInitialPIDNS() { // the walk returns the initial PID namespace's PIDs, which are not those of /proc
 		return r.proc.Find(ctx, q)
 	}
-	return r.proc.FindBy(ctx, q, func(holds func(owners.Holder) error) error {
+	return r.proc.FindWith(ctx, q, func(holds func(owners.Descriptor) error) error {
 		err := r.programs.Descriptors(func(h *bpf.Descriptor) error {
-			return holds(owners.Holder{Inode: h.Inode, PID: h.PID, TID: h.TID, FD: h.FD, Command: h.Command})
+			return holds(owners.Descriptor{Inode: h.Inode, PID: h.PID, TID: h.TID, FD: h.FD, Command: h.Command})
 		})
 		if err != nil && ctx.Err() == nil {
-			return owners.ErrPartial // FindBy searches /proc for the rest
+			return owners.ErrPartial // FindWith searches /proc for the rest
 		}
 		return err
 	})

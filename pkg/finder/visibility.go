@@ -22,7 +22,7 @@ type visibility struct {
 }
 
 func newVisibility(proc *owners.Proc) visibility {
-	return visibility{proc: proc, all: proc.First(), visible: make(map[netns.Identity]bool)}
+	return visibility{proc: proc, all: proc.InInitialPIDNS(), visible: make(map[netns.Identity]bool)}
 }
 
 // covers reports whether a walk shows the sockets of a network namespace.
@@ -51,7 +51,7 @@ func (v *visibility) refresh(ctx context.Context, set []Netns) (grown bool) {
 			hidden[n.Identity.Inode] = struct{}{}
 		}
 	}
-	inhabited, _ := v.proc.Inhabited(ctx, hidden) // after an error the rest stays hidden
+	inhabited, _ := v.proc.NetnsWithProcesses(ctx, hidden) // after an error the rest stays hidden
 	for _, n := range set {
 		if _, ok := inhabited[n.Identity.Inode]; ok {
 			v.add(n.Identity)

@@ -3,19 +3,17 @@
 
 package netns
 
-// firstPath leads to the network namespace of process 1, which on a node is the host's own.
-const firstPath = "/proc/1/ns/net"
-
-// First opens the network namespace of process 1. It needs CAP_SYS_PTRACE, and every capability of that process.
-func First() (*Handle, error) { return Open(firstPath) }
+// OpenPID1 opens the network namespace of process 1: on a node, the host's own. It needs CAP_SYS_PTRACE, and every
+// capability of that process.
+func OpenPID1() (*Handle, error) { return Open("/proc/1/ns/net") }
 
 // Host has the network namespaces that may be the host's own, without their cookies. Unless the operator allows it,
-// halfclose registers neither and destroys nothing in them.
+// halfclose registers neither and destroys no socket in them.
 type Host struct {
-	Own   Identity // of this process, as with the function Own
-	First Identity // of process 1; zero if Hidden is set
-	// Hidden is why First is unknown: of the host's namespaces, only this process's own can be recognised.
-	Hidden error
+	Own  Identity // of this process, as of the function Own
+	PID1 Identity // of process 1; zero if PID1Err is set
+	// PID1Err is why PID1 is unknown: then the host's network namespace is recognised only if this process is in it.
+	PID1Err error
 }
 
 // FindHost returns the host's network namespaces as far as this process sees them.
@@ -27,26 +25,26 @@ func FindHost() (Host, error) {
 	}
 	defer own.Close()
 	h.Own = own.Stat()
-	first, err := First()
+	first, err := OpenPID1()
 	if err != nil {
-		h.Hidden = err
+		h.PID1Err = err
 		return h, nil
 	}
 	defer first.Close()
-	h.First = first.Stat()
+	h.PID1 = first.Stat()
 	return h, nil
 }
 
-// Identities returns the namespaces that are known.
+// Identities returns the known ones.
 func (h Host) Identities() []Identity {
-	if h.Hidden != nil {
+	if h.PID1Err != nil {
 		return []Identity{h.Own}
 	}
-	return []Identity{h.Own, h.First}
+	return []Identity{h.Own, h.PID1}
 }
 
-// Identify returns the identity of the namespace that an absolute path leads to, with its cookie where this process
-// may enter the namespace to ask for it.
+// Identify returns the identity of the network namespace at an absolute path. It has the cookie if this process may enter
+// the namespace.
 func Identify(path string) (Identity, error) {
 	h, err := Open(path)
 	if err != nil {

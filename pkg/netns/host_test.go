@@ -34,7 +34,7 @@ func TestTheHostsNamespacesAreThisProcesssAndTheFirstOnes(t *testing.T) {
 		}
 		return
 	}
-	first, err := netns.First()
+	first, err := netns.OpenPID1()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestTheHostsNamespacesAreThisProcesssAndTheFirstOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := ownIdentity(t)
-	if own.Same(first.Stat()) || host.Own != own || host.First != first.Stat() || host.Hidden != nil {
+	if own.Same(first.Stat()) || host.Own != own || host.PID1 != first.Stat() || host.PID1Err != nil {
 		t.Errorf("got %+v, want %v and %v", host, own, first.Stat())
 	}
 	if all := host.Identities(); !slices.Equal(all, []netns.Identity{own, first.Stat()}) {

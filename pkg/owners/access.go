@@ -34,12 +34,12 @@ func (d *Denial) add(p Process, err error) {
 	}
 }
 
-// maxTried bounds how many processes Try tries.
+// maxTried bounds how many processes TryAccess tries.
 const maxTried = 4096
 
-// Try finds out what the caller may do with processes. It changes nothing: it reads one link of each process, and asks
+// TryAccess finds out what the caller may do with processes. It changes nothing: it reads one link of each process, and asks
 // for a descriptor that none has, which the kernel refuses with EBADF once it has checked the caller's rights.
-func (p *Proc) Try(ctx context.Context) (a Access, err error) {
+func (p *Proc) TryAccess(ctx context.Context) (a Access, err error) {
 	fd, err := open(unix.AT_FDCWD, p.dir)
 	if err != nil {
 		return a, fmt.Errorf("try processes: open %s: %w", p.dir, err)

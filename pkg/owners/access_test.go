@@ -28,12 +28,12 @@ func TestWhatMayBeDoneWithProcessesIsTried(t *testing.T) {
 		"without CAP_SYS_PTRACE":      {[]int{unix.CAP_DAC_READ_SEARCH}, false, false},
 	} {
 		thread.Discard(func() {
-			before, err := p.Try(context.Background())
+			before, err := p.TryAccess(context.Background())
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			nstest.KeepCapabilities(t, tc.keep...)
-			a, err := p.Try(context.Background())
+			a, err := p.TryAccess(context.Background())
 			if err != nil || a.Processes == 0 {
 				t.Errorf("%s: %+v, %v", name, a, err)
 			}

@@ -41,11 +41,11 @@ func BenchmarkProcOnAFullNode(b *testing.B) {
 		netns   []*nstest.NS
 		sockets []socket
 	}{
-		{"a socket of a pod, inside", owners.Inside, pods[7:8], []socket{leak}},
-		{"a socket of a pod, everywhere", owners.Everywhere, pods[7:8], []socket{leak}},
-		{"a socket that is gone, beyond", owners.Beyond, pods[7:8], []socket{gone}},
-		{"as one of every pod, inside", owners.Inside, pods, []socket{leak}},
-		{"all of one process, everywhere", owners.Everywhere, nil, monster},
+		{"a socket of a pod, inside", owners.NetnsProcesses, pods[7:8], []socket{leak}},
+		{"a socket of a pod, everywhere", owners.AllProcesses, pods[7:8], []socket{leak}},
+		{"a socket that is gone, beyond", owners.NetnsProcessesFirst, pods[7:8], []socket{gone}},
+		{"as one of every pod, inside", owners.NetnsProcesses, pods, []socket{leak}},
+		{"all of one process, everywhere", owners.AllProcesses, nil, monster},
 	} {
 		q := query(bb.scope, bb.netns, bb.sockets...)
 		b.Run(bb.name, func(b *testing.B) {

@@ -15,22 +15,22 @@ import (
 
 // Source lists who holds sockets, process by process, in a cheaper way than by looking at every descriptor. If it has not
 // looked at all processes, it returns ErrPartial.
-type Source func(holds func(Holder) error) error
+type Source func(holds func(Descriptor) error) error
 
 // ErrPartial says that a source may have left out processes. What it has listed counts.
 var ErrPartial = errors.New("not all processes were looked at")
 
-// Holder is a descriptor of a process that leads to a socket.
-type Holder struct {
+// Descriptor is a descriptor of a process that leads to a socket.
+type Descriptor struct {
 	Inode   uint32 // the socket's
 	PID     int
 	TID, FD int // as of a Process
 	Command string
 }
 
-// FindBy is Find for a caller with such a source: only what that does not list is looked for among the processes.
+// FindWith is Find for a caller with such a source: only what that does not list is looked for among the processes.
 // What is listed counts as found, whatever the query's scope.
-func (p *Proc) FindBy(ctx context.Context, q Query, source Source) (map[uint32][]Process, error) {
+func (p *Proc) FindWith(ctx context.Context, q Query, source Source) (map[uint32][]Process, error) {
 	if len(q.Inodes) == 0 {
 		return nil, ctx.Err()
 	}
@@ -42,8 +42,8 @@ func (p *Proc) FindBy(ctx context.Context, q Query, source Source) (map[uint32][
 	}
 	found := w.result()
 	whole := func(inode uint32) {
-		if q.Whole != nil && err == nil && !partial && len(found[inode]) < MaxHolders {
-			q.Whole(inode)
+		if q.OnComplete != nil && err == nil && !partial && len(found[inode]) < MaxOwners {
+			q.OnComplete(inode)
 		}
 	}
 	for inode := range found {
@@ -54,7 +54,7 @@ func (p *Proc) FindBy(ctx context.Context, q Query, source Source) (map[uint32][
 	}
 	rest := q
 	wholeByProc := make(map[uint32]bool)
-	rest.Whole = func(inode uint32) { wholeByProc[inode] = true }
+	rest.OnComplete = func(inode uint32) { wholeByProc[inode] = true }
 	rest.Inodes = make(map[uint32]struct{}, w.left())
 	for inode := range q.Inodes {
 		if found[inode] == nil {
@@ -64,8 +64,8 @@ func (p *Proc) FindBy(ctx context.Context, q Query, source Source) (map[uint32][
 	more, restErr := p.Find(ctx, rest)
 	for inode := range rest.Inodes {
 		switch {
-		case wholeByProc[inode] && q.Whole != nil:
-			q.Whole(inode)
+		case wholeByProc[inode] && q.OnComplete != nil:
+			q.OnComplete(inode)
 		case more[inode] == nil: // the source has not found any either
 			whole(inode)
 		}
@@ -89,7 +89,7 @@ func (p *Proc) listed(w *walk, source Source) error {
 		me   Process
 		with map[*holders]*holders
 	)
-	return source(func(h Holder) error {
+	return source(func(h Descriptor) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}

@@ -20,12 +20,12 @@ func TestWhatASourceListsIsTakenOverAndTheRestIsLookedFor(t *testing.T) {
 	ns := nstest.New(t)
 	listed, shared, rest, unasked := newSocket(t, ns), newSocket(t, ns), newSocket(t, ns), newSocket(t, ns)
 	me := owners.Process{PID: os.Getpid(), Command: "owners.test"}
-	source := func(holds func(owners.Holder) error) error {
+	source := func(holds func(owners.Descriptor) error) error {
 		for _, h := range []struct {
 			socket socket
 			pid    int
 		}{{listed, me.PID}, {listed, me.PID}, {shared, me.PID}, {unasked, me.PID}, {shared, 1}} {
-			if err := holds(owners.Holder{
+			if err := holds(owners.Descriptor{
 				Inode: h.socket.inode, PID: h.pid, TID: h.pid, FD: 7, Command: map[int]string{me.PID: me.Command, 1: "first"}[h.pid],
 			}); err != nil {
 				return err
@@ -33,7 +33,7 @@ func TestWhatASourceListsIsTakenOverAndTheRestIsLookedFor(t *testing.T) {
 		}
 		return nil
 	}
-	got, err := owners.NewProc("/proc").FindBy(t.Context(), query(owners.Everywhere, []*nstest.NS{ns}, listed, shared, rest), source)
+	got, err := owners.NewProc("/proc").FindWith(t.Context(), query(owners.AllProcesses, []*nstest.NS{ns}, listed, shared, rest), source)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,16 +53,16 @@ func TestASourceThatFailsIsAnError(t *testing.T) {
 	t.Parallel()
 	s := newSocket(t, nil)
 	failed := errors.New("no walk today")
-	got, err := owners.NewProc("/proc").FindBy(t.Context(), query(owners.Everywhere, nil, s), func(holds func(owners.Holder) error) error {
-		return errors.Join(holds(owners.Holder{Inode: s.inode, PID: os.Getpid(), Command: "owners.test"}), failed)
+	got, err := owners.NewProc("/proc").FindWith(t.Context(), query(owners.AllProcesses, nil, s), func(holds func(owners.Descriptor) error) error {
+		return errors.Join(holds(owners.Descriptor{Inode: s.inode, PID: os.Getpid(), Command: "owners.test"}), failed)
 	})
 	if !errors.Is(err, failed) || len(got[s.inode]) != 1 {
 		t.Errorf("found %v, error %v", got, err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	_, err = owners.NewProc("/proc").FindBy(ctx, query(owners.Everywhere, nil, s), func(holds func(owners.Holder) error) error {
-		return holds(owners.Holder{Inode: s.inode, PID: os.Getpid(), Command: "owners.test"})
+	_, err = owners.NewProc("/proc").FindWith(ctx, query(owners.AllProcesses, nil, s), func(holds func(owners.Descriptor) error) error {
+		return holds(owners.Descriptor{Inode: s.inode, PID: os.Getpid(), Command: "owners.test"})
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("after its context ended: %v", err)
@@ -74,7 +74,7 @@ func TestANamespaceIsInhabitedByWhoeverIsInIt(t *testing.T) {
 	lived, empty := nstest.New(t), nstest.New(t)
 	cat(t, lived)
 	inodes := map[uint64]struct{}{inodeOf(t, lived.FD()): {}, inodeOf(t, empty.FD()): {}}
-	got, err := owners.NewProc("/proc").Inhabited(t.Context(), inodes)
+	got, err := owners.NewProc("/proc").NetnsWithProcesses(t.Context(), inodes)
 	if diff := cmp.Diff(map[uint64]struct{}{inodeOf(t, lived.FD()): {}}, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got)\n%s", err, diff)
 	}

@@ -42,7 +42,7 @@ func TestAProcessIsInTheContainerThatItsCgroupIsNamedAfter(t *testing.T) {
 	}
 	within.ContainerID = id
 	want := []owners.Process{within.Process, without.Process}
-	got := find(t, owners.NewProc("/proc"), query(owners.Everywhere, nil, s))
+	got := find(t, owners.NewProc("/proc"), query(owners.AllProcesses, nil, s))
 	if diff := cmp.Diff(want, got[s.inode]); diff != "" {
 		t.Errorf("holders (-want +got):\n%s", diff)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // scopes are all of them by name.
-var scopes = map[string]owners.Scope{"everywhere": owners.Everywhere, "inside": owners.Inside, "beyond": owners.Beyond}
+var scopes = map[string]owners.Scope{"everywhere": owners.AllProcesses, "inside": owners.NetnsProcesses, "beyond": owners.NetnsProcessesFirst}
 
 func TestAllHoldersOfASocketAreFound(t *testing.T) {
 	t.Parallel()
@@ -63,12 +63,12 @@ func TestWhatIsPassedOnIsFound(t *testing.T) {
 	}
 	near := map[uint32][]owners.Process{kept.inode: {inside.Process}}
 	both := map[uint32][]owners.Process{kept.inode: {inside.Process}, passed.inode: {outside.Process}}
-	look("inside, at first", owners.Inside, near)
-	look("everywhere", owners.Everywhere, both)
-	look("beyond", owners.Beyond, both)
-	look("inside, once it is known to hold such sockets", owners.Inside, both)
+	look("inside, at first", owners.NetnsProcesses, near)
+	look("everywhere", owners.AllProcesses, both)
+	look("beyond", owners.NetnsProcessesFirst, both)
+	look("inside, once it is known to hold such sockets", owners.NetnsProcesses, both)
 	outside.end()
-	look("inside, after its end", owners.Inside, near)
+	look("inside, after its end", owners.NetnsProcesses, near)
 }
 
 // TestALookBeyondFindsWhatALookEverywhereDoes compares the two where sockets are held inside their namespaces,
@@ -99,11 +99,11 @@ func TestALookBeyondFindsWhatALookEverywhereDoes(t *testing.T) {
 			sockets = append(sockets, s, more)
 		}
 	}
-	want := find(t, owners.NewProc("/proc"), query(owners.Everywhere, nil, sockets...))
+	want := find(t, owners.NewProc("/proc"), query(owners.AllProcesses, nil, sockets...))
 	if len(want) != len(sockets) {
 		t.Errorf("of %d sockets %d have a holder", len(sockets), len(want))
 	}
-	got := find(t, owners.NewProc("/proc"), query(owners.Beyond, all, sockets...))
+	got := find(t, owners.NewProc("/proc"), query(owners.NetnsProcessesFirst, all, sockets...))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("holders (-everywhere +beyond):\n%s", diff)
 	}
@@ -115,8 +115,8 @@ func TestALookBeyondFindsWhatALookEverywhereDoes(t *testing.T) {
 		scope owners.Scope
 		want  []owners.Process
 	}{
-		"everywhere":                  {owners.Everywhere, []owners.Process{in.Process, out.Process}},
-		"beyond, where one is inside": {owners.Beyond, []owners.Process{in.Process}},
+		"everywhere":                  {owners.AllProcesses, []owners.Process{in.Process, out.Process}},
+		"beyond, where one is inside": {owners.NetnsProcessesFirst, []owners.Process{in.Process}},
 	} {
 		got := find(t, owners.NewProc("/proc"), query(tc.scope, all[:1], mixed))
 		if diff := cmp.Diff(tc.want, got[mixed.inode]); diff != "" {
@@ -134,7 +134,7 @@ func TestSocketsWithTheSameHoldersShareTheList(t *testing.T) {
 	for _, s := range []socket{a, b, c} {
 		s.Close()
 	}
-	got := find(t, owners.NewProc("/proc"), query(owners.Inside, []*nstest.NS{ns}, a, b, c))
+	got := find(t, owners.NewProc("/proc"), query(owners.NetnsProcesses, []*nstest.NS{ns}, a, b, c))
 	if len(got[a.inode]) != 2 || len(got[c.inode]) != 1 {
 		t.Fatalf("found %v", got)
 	}
@@ -159,7 +159,7 @@ func TestACommandIsWhatTheProcessCallsItself(t *testing.T) {
 	s.Close()
 	p.Command = name
 	want := map[uint32][]owners.Process{s.inode: {p.Process}}
-	if diff := cmp.Diff(want, find(t, owners.NewProc("/proc"), query(owners.Everywhere, nil, s))); diff != "" {
+	if diff := cmp.Diff(want, find(t, owners.NewProc("/proc"), query(owners.AllProcesses, nil, s))); diff != "" {
 		t.Errorf("holders (-want +got):\n%s", diff)
 	}
 }
@@ -186,9 +186,9 @@ func TestProcessesThatEndMeanwhileArePassedOver(t *testing.T) {
 	}()
 	p := owners.NewProc("/proc")
 	for i := range 60 {
-		q := query(owners.Everywhere, []*nstest.NS{ns}, s)
+		q := query(owners.AllProcesses, []*nstest.NS{ns}, s)
 		if i%2 == 1 {
-			q.Scope = owners.Inside
+			q.Scope = owners.NetnsProcesses
 		}
 		if diff := cmp.Diff(map[uint32][]owners.Process{s.inode: {holder.Process}}, find(t, p, q)); diff != "" {
 			t.Fatalf("look %d (-want +got):\n%s", i, diff)
@@ -212,7 +212,7 @@ func TestALookCanBeEnded(t *testing.T) {
 
 func TestWithoutAProcFileSystemItSaysSo(t *testing.T) {
 	t.Parallel()
-	_, err := owners.NewProc(filepath.Join(t.TempDir(), "proc")).Find(context.Background(), query(owners.Everywhere, nil, newSocket(t, nil)))
+	_, err := owners.NewProc(filepath.Join(t.TempDir(), "proc")).Find(context.Background(), query(owners.AllProcesses, nil, newSocket(t, nil)))
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
@@ -227,7 +227,7 @@ func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
 		t.Helper()
 		reported = make(map[uint32]bool)
 		q := query(scope, []*nstest.NS{ns}, held, none)
-		q.Whole = func(inode uint32) { reported[inode] = true }
+		q.OnComplete = func(inode uint32) { reported[inode] = true }
 		err := find(q)
 		if _, denied = errors.AsType[*owners.UnseenError](err); err != nil && !denied {
 			t.Fatal(err)
@@ -238,9 +238,9 @@ func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
 	byProc := func(q owners.Query) error { _, err := p.Find(t.Context(), q); return err }
 	bySource := func(holders int, also error) func(owners.Query) error {
 		return func(q owners.Query) error {
-			_, err := p.FindBy(t.Context(), q, func(holds func(owners.Holder) error) error {
+			_, err := p.FindWith(t.Context(), q, func(holds func(owners.Descriptor) error) error {
 				for i := range holders {
-					if err := holds(owners.Holder{Inode: held.inode, PID: i + 1, Command: "a"}); err != nil {
+					if err := holds(owners.Descriptor{Inode: held.inode, PID: i + 1, Command: "a"}); err != nil {
 						return err
 					}
 				}
@@ -256,12 +256,12 @@ func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
 		held, none bool // where no process refuses to be looked at, as one may where the tests run
 		source     bool // is all that matters
 	}{
-		{"by a source, whatever the scope", owners.Inside, bySource(1, nil), true, true, true},
-		{"by a source that finds too many", owners.Inside, bySource(owners.MaxHolders, nil), false, true, true},
-		{"by a source that left out some", owners.Inside, bySource(1, owners.ErrPartial), false, false, false},
-		{"inside", owners.Inside, byProc, false, false, false},
-		{"beyond", owners.Beyond, byProc, false, true, false},
-		{"everywhere", owners.Everywhere, byProc, true, true, false},
+		{"by a source, whatever the scope", owners.NetnsProcesses, bySource(1, nil), true, true, true},
+		{"by a source that finds too many", owners.NetnsProcesses, bySource(owners.MaxOwners, nil), false, true, true},
+		{"by a source that left out some", owners.NetnsProcesses, bySource(1, owners.ErrPartial), false, false, false},
+		{"inside", owners.NetnsProcesses, byProc, false, false, false},
+		{"beyond", owners.NetnsProcessesFirst, byProc, false, true, false},
+		{"everywhere", owners.AllProcesses, byProc, true, true, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			reported, denied := whole(t, tc.scope, tc.find)

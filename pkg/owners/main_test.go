@@ -103,7 +103,7 @@ func lookApart() error {
 		return err
 	}
 	_, err := owners.NewProc("/proc").Find(context.Background(), owners.Query{
-		Inodes: map[uint32]struct{}{1: {}}, Netns: map[uint64]struct{}{netns: {}}, Scope: owners.Beyond,
+		Inodes: map[uint32]struct{}{1: {}}, Netns: map[uint64]struct{}{netns: {}}, Scope: owners.NetnsProcessesFirst,
 	})
 	fmt.Println(err)
 	return nil

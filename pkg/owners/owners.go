@@ -41,25 +41,25 @@ type Query struct {
 	// Descriptors asks for TID and FD of each process. Lists of several sockets then share no memory: ask so for
 	// hundreds of sockets, not for all.
 	Descriptors bool
-	// Whole, if not nil, is called with the inode of each socket whose holders were all found. It is not
-	// where processes were not looked at, an error kept Find from it, or there may be more than MaxHolders; nor where none was
+	// OnComplete, if not nil, is called with the inode of each socket whose holders were all found. It is not
+	// where processes were not looked at, an error kept Find from it, or there may be more than MaxOwners; nor where none was
 	// found and a process may not be looked at.
 	// A socket in flight over a unix socket, or registered with io_uring, is held by no process.
-	Whole func(inode uint32)
+	OnComplete func(inode uint32)
 }
 
 // Scope says which processes are looked at.
 type Scope uint8
 
 const (
-	// Everywhere looks at all processes: each holder of each socket is found.
-	Everywhere Scope = iota
-	// Inside looks only at processes that are in the sockets' network namespaces, and at those elsewhere that
+	// AllProcesses looks at all processes: each holder of each socket is found.
+	AllProcesses Scope = iota
+	// NetnsProcesses looks only at processes that are in the sockets' network namespaces, and at those elsewhere that
 	// were found to hold such sockets before: proxies that enter namespaces.
-	Inside
-	// Beyond looks inside, and for what has no holder there among all other processes. A socket that has one
+	NetnsProcesses
+	// NetnsProcessesFirst looks inside, and for what has no holder there among all other processes. A socket that has one
 	// may have others elsewhere, which are not found.
-	Beyond
+	NetnsProcessesFirst
 )
 
 // UnseenError says that some sockets were found no holder for, and that there are processes which could not
@@ -69,14 +69,14 @@ type UnseenError struct {
 	Asked   int // sockets in all
 	// Denied is how many processes may not be looked at.
 	Denied int
-	// Foreign is set where no process of the sockets' network namespaces is to be seen at all, and the caller
+	// OtherPIDNS is set where no process of the sockets' network namespaces is to be seen at all, and the caller
 	// is not in the machine's first pid namespace.
-	Foreign bool
+	OtherPIDNS bool
 }
 
 func (e *UnseenError) Error() string {
 	text := fmt.Sprintf("no owner is to be seen of %d of %d sockets: ", e.Sockets, e.Asked)
-	if e.Foreign {
+	if e.OtherPIDNS {
 		return text + "their processes are in another pid namespace, it takes the host's (hostPID: true, --pid=host)"
 	}
 	return text + fmt.Sprintf("%d processes may not be looked at, it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH", e.Denied)

@@ -52,7 +52,7 @@ func TestOtherUsersProcessesTakeTwoCapabilities(t *testing.T) {
 		"without any":                         {nil, few},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for name, scope := range map[string]owners.Scope{"everywhere": owners.Everywhere, "beyond": owners.Beyond} {
+			for name, scope := range map[string]owners.Scope{"everywhere": owners.AllProcesses, "beyond": owners.NetnsProcessesFirst} {
 				var got map[uint32][]owners.Process
 				ns.Do(t, func() {
 					nstest.KeepCapabilities(t, tc.keep...)
@@ -65,7 +65,7 @@ func TestOtherUsersProcessesTakeTwoCapabilities(t *testing.T) {
 						return
 					}
 					var e *owners.UnseenError
-					if got, e = unseen(t, owners.NewProc("/proc"), q); e.Sockets != 1 || e.Asked != 2 || e.Denied == 0 || e.Foreign {
+					if got, e = unseen(t, owners.NewProc("/proc"), q); e.Sockets != 1 || e.Asked != 2 || e.Denied == 0 || e.OtherPIDNS {
 						t.Errorf("%s: %+v", name, e)
 					}
 					for _, want := range []string{"1 of 2 sockets", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"} {
@@ -90,8 +90,8 @@ func TestAProcessThatIsDeniedIsCountedOnce(t *testing.T) {
 	s.Close()
 	ns.Do(t, func() {
 		nstest.KeepCapabilities(t)
-		_, everywhere := unseen(t, owners.NewProc("/proc"), query(owners.Everywhere, []*nstest.NS{ns}, s))
-		_, beyond := unseen(t, owners.NewProc("/proc"), query(owners.Beyond, []*nstest.NS{ns}, s))
+		_, everywhere := unseen(t, owners.NewProc("/proc"), query(owners.AllProcesses, []*nstest.NS{ns}, s))
+		_, beyond := unseen(t, owners.NewProc("/proc"), query(owners.NetnsProcessesFirst, []*nstest.NS{ns}, s))
 		// Others come and go meanwhile.
 		if all := processes(t); everywhere.Denied > all*3/2 || beyond.Denied > all*3/2 {
 			t.Errorf("of some %d processes %d and %d may not be looked at", all, everywhere.Denied, beyond.Denied)

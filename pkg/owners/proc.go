@@ -32,11 +32,11 @@ type Proc struct {
 // NewProc returns the finder for the proc file system at dir: /proc.
 func NewProc(dir string) *Proc { return &Proc{dir: dir, init: 1, elsewhere: make(map[int]struct{})} }
 
-// MaxHolders is how many holders of one socket are named. A server that forks a process for each connection and
+// MaxOwners is how many holders of one socket are named. A server that forks a process for each connection and
 // leaves all the others open in it would else take memory by the square of its processes.
-const MaxHolders = 100
+const MaxOwners = 100
 
-// Find returns the holders of each of the sockets that has any, by pid, MaxHolders at most. Lists may share memory:
+// Find returns the holders of each of the sockets that has any, by pid, MaxOwners at most. Lists may share memory:
 // they are not to be changed.
 //
 // Processes that end meanwhile are passed over. Where some could not be looked at and might hold what was
@@ -67,12 +67,12 @@ func (p *Proc) Find(ctx context.Context, q Query) (map[uint32][]Process, error) 
 // which no holder was found. That it shares one with a holder is so unlikely that a process of that kind, of which most
 // nodes have one, does not make all of them doubtful.
 func (p *Proc) reportWhole(w *walk, found map[uint32][]Process) {
-	if w.query.Whole == nil || w.tooMany || w.query.Scope == Inside || !p.First() {
+	if w.query.OnComplete == nil || w.tooMany || w.query.Scope == NetnsProcesses || !p.InInitialPIDNS() {
 		return
 	}
 	for inode := range w.query.Inodes {
-		if n := len(found[inode]); n == 0 && w.denied == 0 || n > 0 && w.query.Scope == Everywhere && n < MaxHolders {
-			w.query.Whole(inode)
+		if n := len(found[inode]); n == 0 && w.denied == 0 || n > 0 && w.query.Scope == AllProcesses && n < MaxOwners {
+			w.query.OnComplete(inode)
 		}
 	}
 }
@@ -84,7 +84,7 @@ func (p *Proc) walk(w *walk) error {
 		return err
 	}
 	inside, others := pids, []int(nil)
-	if w.query.Scope != Everywhere {
+	if w.query.Scope != AllProcesses {
 		inside, others, err = w.sort(pids, p.known(pids))
 	}
 	for _, pid := range inside {
@@ -93,11 +93,11 @@ func (p *Proc) walk(w *walk) error {
 		}
 	}
 	for _, pid := range inside {
-		if err == nil && (w.left() > 0 || w.query.Scope == Everywhere && w.query.Whole != nil) {
+		if err == nil && (w.left() > 0 || w.query.Scope == AllProcesses && w.query.OnComplete != nil) {
 			_, err = w.visitThreads(pid)
 		}
 	}
-	if w.query.Scope != Beyond {
+	if w.query.Scope != NetnsProcessesFirst {
 		return err
 	}
 	for _, visit := range []func(pid int) (bool, error){w.visit, w.visitThreads} {
@@ -136,14 +136,14 @@ func (p *Proc) known(pids []int) map[int]struct{} {
 
 // First reports whether this process is in the machine's first pid namespace, where all processes are to be seen. It
 // says so too where that cannot be told.
-func (p *Proc) First() bool {
+func (p *Proc) InInitialPIDNS() bool {
 	own := hostfs.NamespaceInode(filepath.Join(p.dir, "self/ns/pid"))
 	return own == 0 || own == hostfs.InitialPIDNS
 }
 
-// Inhabited returns which of the network namespaces, told by their inodes, a process is in that can be seen and may
+// NetnsWithProcesses returns which of the network namespaces, told by their inodes, a process is in that can be seen and may
 // be looked at. An error may come with what was found before.
-func (p *Proc) Inhabited(ctx context.Context, netns map[uint64]struct{}) (map[uint64]struct{}, error) {
+func (p *Proc) NetnsWithProcesses(ctx context.Context, netns map[uint64]struct{}) (map[uint64]struct{}, error) {
 	found := make(map[uint64]struct{})
 	if len(netns) == 0 {
 		return found, nil
@@ -175,10 +175,10 @@ func (p *Proc) unseen(w *walk) *UnseenError {
 		return nil
 	case e.Denied > 0:
 		return e
-	case w.query.Scope == Inside:
+	case w.query.Scope == NetnsProcesses:
 		return nil // they may be held elsewhere
 	}
-	if p.First() {
+	if p.InInitialPIDNS() {
 		return nil
 	}
 	pids, err := w.pids()
@@ -188,6 +188,6 @@ func (p *Proc) unseen(w *walk) *UnseenError {
 	if inside, _, err := w.sort(pids, nil); err != nil || len(inside) > 0 {
 		return nil
 	}
-	e.Foreign = true
+	e.OtherPIDNS = true
 	return e
 }

@@ -88,7 +88,7 @@ func TestEachSocketHasItsDescriptor(t *testing.T) {
 	p := cat(t, ns, a, b, b)
 	a.Close()
 	b.Close()
-	q := query(owners.Everywhere, []*nstest.NS{ns}, a, b)
+	q := query(owners.AllProcesses, []*nstest.NS{ns}, a, b)
 	q.Descriptors = true
 	found := find(t, owners.NewProc("/proc"), q)
 	for fd, s := range map[int]socket{3: a, 4: b} {

@@ -158,7 +158,7 @@ func (w *walk) hold(inode uint32, p Process, tid, fd int, with map[*holders]*hol
 	if had != nil {
 		list = had.list
 	}
-	if n := len(list); n == MaxHolders || n > 0 && list[n-1].PID == p.PID {
+	if n := len(list); n == MaxOwners || n > 0 && list[n-1].PID == p.PID {
 		return
 	}
 	if w.query.Descriptors {

@@ -11,7 +11,7 @@ import (
 // TestHoldersAreBounded is a server that forks a process for each connection, each of which keeps all that were
 // open before.
 func TestHoldersAreBounded(t *testing.T) {
-	const processes = 3 * MaxHolders
+	const processes = 3 * MaxOwners
 	w := newWalk(context.Background(), -1, Query{})
 	for pid := range processes {
 		with := make(map[*holders]*holders)
@@ -21,7 +21,7 @@ func TestHoldersAreBounded(t *testing.T) {
 	}
 	for inode, list := range w.result() {
 		first := int(inode) // the process that accepted it
-		if want := min(processes-first, MaxHolders); len(list) != want || list[0].PID != first || list[want-1].PID != first+want-1 {
+		if want := min(processes-first, MaxOwners); len(list) != want || list[0].PID != first || list[want-1].PID != first+want-1 {
 			t.Fatalf("socket %d is held by %d from %v to %v, want %d from %d on", inode, len(list), list[0].PID, list[len(list)-1].PID, want, first)
 		}
 	}

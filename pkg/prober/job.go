@@ -667,7 +667,7 @@ func newSearching(ctx context.Context, env *environment, items []*item) *job {
 	j := &job{kind: searching, env: env, items: items}
 	var found map[uint32][]owners.Process
 	j.steps = append(j.steps, step{items: items, run: func() {
-		q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Beyond}
+		q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.NetnsProcessesFirst}
 		for _, i := range items {
 			q.Inodes[i.armed.inode] = struct{}{}
 			q.Netns[i.armed.netns.Identity.Inode] = struct{}{}

@@ -184,11 +184,11 @@ func (a *attribution) work(ctx context.Context) {
 // find looks for the owners, and for what they can do about their sockets.
 func (a *attribution) find(ctx context.Context, k *ownersLook) {
 	if k.everywhere {
-		k.query.Scope = owners.Everywhere
+		k.query.Scope = owners.AllProcesses
 	}
 	if len(k.query.Inodes) > 0 {
 		k.whole = make(map[uint32]bool)
-		k.query.Whole = func(inode uint32) { k.whole[inode] = true }
+		k.query.OnComplete = func(inode uint32) { k.whole[inode] = true }
 		k.found, k.err = a.source.Find(ctx, k.query)
 	}
 	if a.conditions == nil {
@@ -246,14 +246,14 @@ func (l *loop) ownersLook(at monotime.Time) (k *ownersLook, urgent bool) {
 	k = newOwnersLook()
 	a := &l.attribution
 	if a.isWideDue(at) {
-		k.query.Scope = owners.Beyond
+		k.query.Scope = owners.NetnsProcessesFirst
 	}
 	for l.tracker.unowned.Len() > 0 && len(k.candidates) < atOnceLook {
 		_, list := l.tracker.unowned.Pop(atOnceLook - len(k.candidates))
 		for _, c := range list {
 			if c.step.phase == phaseUnowned {
 				if c.owners != nil && len(c.owners.facts) == 0 && !c.owners.complete && at.Sub(a.wide) >= unfoundFor {
-					k.query.Scope = owners.Beyond // it waits for that
+					k.query.Scope = owners.NetnsProcessesFirst // it waits for that
 				}
 				l.askOwners(k, c, at) // which may ask for more
 				urgent = true
@@ -295,7 +295,7 @@ func (l *loop) sample(at monotime.Time) bool {
 	}
 	k := newOwnersLook()
 	if a.isWideDue(at) {
-		k.query.Scope = owners.Beyond
+		k.query.Scope = owners.NetnsProcessesFirst
 	}
 	shortest := maxSampling
 	for _, ns := range l.registry.namespaces {
@@ -335,7 +335,7 @@ const minSampling, maxSampling = time.Second, time.Minute
 
 func newOwnersLook() *ownersLook {
 	return &ownersLook{query: owners.Query{
-		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.Inside,
+		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.NetnsProcesses,
 	}}
 }
 
@@ -390,7 +390,7 @@ func (l *loop) attributed(k *ownersLook, at monotime.Time) {
 		wait := a.pacer.Wait(at)
 		a.next, a.ahead = at.Add(wait), min(max(minAhead, 2*wait), maxAhead)
 	}
-	if k.query.Scope != owners.Inside && len(k.found) < len(k.query.Inodes) {
+	if k.query.Scope != owners.NetnsProcesses && len(k.found) < len(k.query.Inodes) {
 		a.wide = at
 	}
 	if k.err != nil {

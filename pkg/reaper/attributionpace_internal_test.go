@@ -71,12 +71,12 @@ func TestOnlyNowAndThenAllProcessesAreLookedAtForWhatNobodyHas(t *testing.T) {
 		nobody uint32
 		want   owners.Scope
 	}{
-		{0, 0, owners.Beyond},
-		{time.Second, 0, owners.Beyond}, // all were found, wherever
-		{2 * time.Second, 3, owners.Beyond},
-		{3 * time.Second, 0, owners.Inside},
-		{wideEvery + time.Second, 0, owners.Inside},
-		{wideEvery + 2*time.Second, 0, owners.Beyond},
+		{0, 0, owners.NetnsProcessesFirst},
+		{time.Second, 0, owners.NetnsProcessesFirst}, // all were found, wherever
+		{2 * time.Second, 3, owners.NetnsProcessesFirst},
+		{3 * time.Second, 0, owners.NetnsProcesses},
+		{wideEvery + time.Second, 0, owners.NetnsProcesses},
+		{wideEvery + 2*time.Second, 0, owners.NetnsProcessesFirst},
 	} {
 		if got := scope(step.at, step.nobody); got != step.want {
 			t.Errorf("after %v: %v, want %v", step.at, got, step.want)

@@ -114,7 +114,7 @@ func runConfined() error {
 	r, err = reaper.New(reaper.Config{
 		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: by.Finder, Clock: clock, Mode: policy.Destroy,
 		Kernel: inetdiag.Probe, Log: handler, Owners: by.Owners, Conditions: processes.Conditions, Asker: p, Asking: p.Stats, MaxAsksPerSecond: 1000,
-		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.Try},
+		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.TryAccess},
 	})
 	if err != nil {
 		return err

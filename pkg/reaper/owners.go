@@ -19,7 +19,7 @@ func (r *Reaper) addOwners(ctx context.Context, views []api.SocketView) error {
 	if r.cfg.Owners == nil {
 		return errNoOwners
 	}
-	q := owners.Query{Inodes: make(map[uint32]struct{}, len(views)), Netns: make(map[uint64]struct{}), Scope: owners.Everywhere}
+	q := owners.Query{Inodes: make(map[uint32]struct{}, len(views)), Netns: make(map[uint64]struct{}), Scope: owners.AllProcesses}
 	for i := range views {
 		if inode := views[i].Inode; inode != 0 {
 			q.Inodes[inode] = struct{}{}

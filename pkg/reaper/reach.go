@@ -23,7 +23,7 @@ import (
 // security module may refuse what it allows.
 type Trials struct {
 	Enter     func() error                                     // entering a network namespace: finder.TryOpen
-	Processes func(ctx context.Context) (owners.Access, error) // finding owners and asking peers: owners.Proc's Try
+	Processes func(ctx context.Context) (owners.Access, error) // finding owners and asking peers: owners.Proc's TryAccess
 }
 
 // reach is what the reaper is kept from, as trying has shown. The loop owns it, and waits for no trial.

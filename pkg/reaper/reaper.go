@@ -191,8 +191,8 @@ func (r *Reaper) hostNamespaces() ([]netns.Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identify the reaper's own namespace: %w", err)
 	}
-	if host.Hidden != nil {
-		r.warnings.warn(WarnHostNetns, "the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it needs CAP_SYS_PTRACE and every capability of that process", "error", host.Hidden)
+	if host.PID1Err != nil {
+		r.warnings.warn(WarnHostNetns, "the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it needs CAP_SYS_PTRACE and every capability of that process", "error", host.PID1Err)
 	}
 	return host.Identities(), nil
 }
