@@ -54,7 +54,7 @@ func TestTheHostsNamespacesAreThisProcesssAndTheFirstOnes(t *testing.T) {
 
 func TestOfAHostWhoseProcess1IsHiddenOnlyTheProcesssOwnNamespaceIsKnown(t *testing.T) {
 	own := ownIdentity(t)
-	hidden := netns.Host{Own: own, Hidden: fs.ErrPermission}
+	hidden := netns.Host{Own: own, PID1Err: fs.ErrPermission}
 	if all := hidden.Identities(); !slices.Equal(all, []netns.Identity{own}) {
 		t.Errorf("got %v", all)
 	}
