@@ -12,30 +12,30 @@ FUZZTIME  ?= 10s
 # For one package or test: make test PKGS=./pkg/state ARGS='-run TestName -v'
 PKGS      ?=
 ARGS      ?=
-# For some of them: make e2e RUNTIMES='containerd-2 podman'
+# For some runtimes: make e2e RUNTIMES='containerd-2 podman'
 RUNTIMES  ?=
-# For some of them: make e2e-programs FAMILIES='pools retries', and QUICK=1 for one scenario of each
+# For some families: make e2e-programs FAMILIES='pools retries', and QUICK=1 for one scenario of each
 FAMILIES  ?=
 QUICK     ?=
 
 STAMP    := $(PKG)/pkg/buildinfo
 LDFLAGS  := -s -w -X $(STAMP).version=$(VERSION) -X $(STAMP).commit=$(COMMIT)
-# The stamp says what git knows; the toolchain need not ask it again, nor fail where it may not.
+# LDFLAGS have the version and commit, so the toolchain need not run git, which can fail in a container.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 
-# The image is called what chart and manifest call it.
+# The image has the name that the chart and the manifests use.
 IMAGE   ?= ghcr.io/halfclose/halfclose:$(shell awk '$$1 == "appVersion:" { gsub(/"/, "", $$2); print $$2 }' deploy/kubernetes/chart/Chart.yaml)
 CREATED := $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
 
 CNI_PLUGINS := github.com/containernetworking/plugins/plugins
 export FUZZTIME
-# The go command keeps its caches there, and finds none without.
+# The go command keeps its caches there, and fails without HOME.
 HOME      ?= $(shell echo ~)
 export HOME
 
 .PHONY: help
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/halfclose and the plugin bin/cni/halfclose, static, for this machine
@@ -52,7 +52,7 @@ $(PLATFORMS:%=dist/%): dist/%:
 	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o dist/halfclose-cni-$(*D)-$(*F) ./plugins/halfclose
 
 .PHONY: image
-image: build-all ## Make dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)
+image: build-all ## Build dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)
 	@cd tools/image && go run . -ref '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' -created '$(CREATED)' \
 		-o ../../dist/halfclose-image.tar \
 		$(foreach p,$(subst /,-,$(PLATFORMS)),-command ../../dist/halfclose-$(p) -plugin ../../dist/halfclose-cni-$(p))
@@ -71,21 +71,21 @@ test: build cni-plugins ## Run all tests: unit, kernel and end to end (PKGS=, AR
 	@scripts/test.sh $(ARGS) $(or $(PKGS),$(if $(ARGS),./...))
 
 .PHONY: test-deploy
-# What they read is out of their modules, so that the go command does not see it change.
+# These tests read files outside their modules, so the go command does not notice changes: -count=1.
 test-deploy: image ## Test the image, and the chart with the manifests rendered from it
 	@cd tools/image && go test -count=1 ./...
 	@cd tools/chart && go test -count=1 ./...
 
 .PHONY: e2e
-e2e: ## Test it with real container runtimes: libcni, cnitool, ocicni, containerd, ctr, podman (RUNTIMES=, root)
+e2e: ## Test with real container runtimes: libcni, cnitool, ocicni, containerd, ctr, podman (RUNTIMES=, root)
 	@scripts/e2e.sh $(RUNTIMES)
 
 .PHONY: e2e-kind
-e2e-kind: ## Test it on a real Kubernetes cluster of two nodes, building first what that takes, once (root)
+e2e-kind: ## Test on a real Kubernetes cluster of two nodes; the first run builds its parts (root)
 	@scripts/e2e-kind.sh
 
 .PHONY: e2e-programs
-e2e-programs: ## Test it with programs that leak, retry, stand still or half-close, beside what they see without it (FAMILIES=, QUICK=1, root)
+e2e-programs: ## Test with programs that leak, retry, stop or half-close, with and without halfclose (FAMILIES=, QUICK=1, root)
 	@QUICK='$(QUICK)' scripts/e2e-programs.sh $(FAMILIES)
 
 .PHONY: fuzz
@@ -93,19 +93,19 @@ fuzz: ## Fuzz each parser for FUZZTIME (10s)
 	@scripts/fuzz.sh
 
 .PHONY: mutants
-mutants: ## Check that the tests of pkg/policy notice each of a list of mistakes in it
+mutants: ## Check that the tests of pkg/policy fail with each of a list of mistakes in it
 	@go run ./tools/mutants
 
 .PHONY: demo
-demo: build cni-plugins ## Show it at work: a node, containers, half-closed sockets, their peers (root)
+demo: build cni-plugins ## Show halfclose on a node with containers, half-closed sockets and their peers (root)
 	@scripts/demo.sh
 
 .PHONY: bench
-bench: build ## Measure it beside the alternatives, and print the ratios (root)
+bench: build ## Measure halfclose next to the alternatives, and print the ratios (root)
 	@scripts/bench.sh
 
 .PHONY: generate
-generate: ## Compile the BPF programs of pkg/bpf anew (installs clang, if missing)
+generate: ## Recompile the BPF programs of pkg/bpf (installs clang, if missing)
 	@scripts/generate.sh
 
 .PHONY: lint
@@ -113,7 +113,7 @@ lint: ## Check code, scripts and module files, and the words of new lines (tools
 	@scripts/lint.sh
 
 .PHONY: fmt
-fmt: ## Format the code as lint wants it
+fmt: ## Format the code as lint requires
 	@$$(scripts/tool.sh golangci-lint) fmt
 
 .PHONY: tools
@@ -125,5 +125,5 @@ deps: ## Install the Debian packages that tests and demo need, if missing (root)
 	@scripts/deps.sh
 
 .PHONY: clean
-clean: ## Remove what was built
+clean: ## Remove build results
 	rm -rf bin dist .ci/log

@@ -2,17 +2,17 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Prints the directory of something that a test needs, making it the first time, from Debian's packages and
-# Go's modules alone:
+# Prints the directory of files that a test needs, building them on the first call from Debian's packages and Go's
+# modules only:
 #
 #   artefact.sh kubernetes      the program of tools/kubernetes, under each of its names
-#   artefact.sh node|programs   a Debian's root file system, rootfs/, with what a node of Kubernetes needs, or with
+#   artefact.sh node|programs   a Debian root file system, rootfs/, with the packages of a Kubernetes node, or with
 #                               programs that half-close
 #   artefact.sh single          the last release that was one program, to upgrade from: bin/halfclose, image.tar,
-#                               chart/ and systemd/; exits 3 where the repository's history is not there
+#                               chart/ and systemd/; exits 3 without the repository's history
 #
-# They stay in ${HALFCLOSE_CACHE:-~/.cache/halfclose}, each under the digest of what it is made of: a changed version
-# gets a new one, and worktrees share what they have in common.
+# They stay in ${HALFCLOSE_CACHE:-~/.cache/halfclose}, each under the digest of its inputs: a changed version gets a new
+# directory, and worktrees share equal ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
@@ -20,7 +20,7 @@ export HOME=${HOME-~} # where the go command keeps its caches
 name=$1
 cache=${HALFCLOSE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/halfclose}
 
-# The kubelet and kubeadm compare versions, those that the linker writes.
+# The kubelet and kubeadm compare versions, which the linker sets.
 make_kubernetes() {
   local version at=k8s.io/component-base/version program
   version=$(cd tools/kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
@@ -34,7 +34,7 @@ make_kubernetes() {
   echo "$version" >"$1/version"
 }
 
-# debian OUTPUT PACKAGE... unpacks a Debian of the host's own release, from where the host has it.
+# debian OUTPUT PACKAGE... unpacks a Debian of the host's release, from the host's mirror.
 debian() {
   local to=$1 suite mirror
   shift
@@ -43,7 +43,7 @@ debian() {
   suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
   # shellcheck disable=SC2016
   mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $suite" | head -n 1)
-  # In namespaces of its own what it mounts and starts goes with it, however it ends.
+  # In its own namespaces, so that the kernel removes its mounts and processes when it exits.
   unshare --mount --pid --fork --kill-child debootstrap --variant=minbase \
     --include="$(IFS=, && echo "$*")" "$suite" "$to/rootfs" "$mirror"
   rm -rf "$to/rootfs"/{var/{cache/apt,lib/apt/lists,log},usr/share/{doc,locale,man,info}}/*
@@ -58,7 +58,7 @@ make_programs() {
   debian "$1" python3-minimal haproxy netcat-openbsd
 }
 
-# The image has a tag of its own, and the plugin its version: an upgrade leaves neither.
+# The image gets the tag, and the programs get the version, single: neither may be left after an upgrade.
 make_single() {
   local commit=a9402e8187edcae43e83d0d34033a29758c451df arch tree=$1/tree created
   git cat-file -e "$commit^{commit}" 2>/dev/null || {
@@ -86,14 +86,14 @@ place=$cache/$name-$key
 
 mkdir -p "$cache"
 exec 9>"$cache/$name.lock"
-flock 9 # who else builds the same is waited for
+flock 9 # wait for another process that builds the same
 if [ ! -d "$place" ]; then
   from=$SECONDS
   echo "artefact: building $name, once" >&2
   rm -rf "$cache/$name-"*.part
   mkdir "$place.part"
   "make_$name" "$place.part" >&2
-  mv "$place.part" "$place" # what was cut short is no artefact
+  mv "$place.part" "$place" # an interrupted build leaves nothing at this path
   echo "artefact: built $name in $((SECONDS - from))s" >&2
 fi
 echo "$place"

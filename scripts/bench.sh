@@ -2,10 +2,10 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Measures halfclose beside what else would do its job: bench.sh [the benchmark's arguments, see -help]
+# Measures halfclose next to the alternatives: bench.sh [the benchmark's arguments, see -help]
 #
-# BENCH_SHORT=1, or -short, is a run of less than a minute that shows that everything works; its figures
-# mean little. All of it happens in mount, network and PID namespaces of its own: see docs/performance.md.
+# BENCH_SHORT=1, or -short, is a run of 90 s that shows that everything works; its figures mean little. The benchmark
+# enters its own mount, network and PID namespaces: see docs/performance.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
@@ -13,7 +13,7 @@ export HOME=${HOME-~} # where the go command keeps its caches
 scripts/deps.sh iproute2 util-linux python3
 make --no-print-directory build
 
-# Built as halfclose is, so that a process of either costs the same to start.
+# Built with halfclose's flags, so that a process of either costs the same to start.
 for program in bench noop; do
   dir=./test/bench
   [ "$program" = bench ] || dir=./test/bench/$program

@@ -2,7 +2,7 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Shows halfclose at work, on a node of namespaces that goes with the demo however that ends.
+# Runs the demo, on a node made of namespaces that the kernel removes when the demo exits, for any reason.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches

@@ -2,12 +2,12 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Installs Debian packages, only those that are missing: deps.sh [PACKAGE...]
+# Installs the missing ones of some Debian packages: deps.sh [PACKAGE...]
 set -euo pipefail
 
 [ $# -gt 0 ] || set -- iproute2 util-linux gcc libc6-dev
 
-# A package counts as there when what it is needed for works, whoever installed it.
+# A package counts as present if its program works, however it was installed.
 present() {
   case $1 in
     iproute2) command -v ip && command -v ss ;;
@@ -38,7 +38,7 @@ if [ "$(id -u)" -ne 0 ]; then
   exit 1
 fi
 if ! command -v apt-get >/dev/null; then
-  echo "deps: missing: $need: there is no apt-get here, install what has them by hand" >&2
+  echo "deps: missing: $need: without apt-get, install the packages of your distribution that contain them" >&2
   exit 1
 fi
 
@@ -46,7 +46,7 @@ log=$(mktemp)
 remove=("$log")
 trap 'rm -f "${remove[@]}"' EXIT
 
-# The services that packages bring are not started: tests start what they need, where they need it.
+# Services in the packages are not started: tests start the services that they need on their own nodes.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   remove+=("$policy")
@@ -56,8 +56,8 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-# apt ARGUMENTS... runs apt-get once nobody else does. It waits for dpkg's lock itself, but for none of its
-# own; then it is repeated, for five minutes.
+# apt ARGUMENTS... runs apt-get when no other apt-get runs. apt-get waits for dpkg's lock, but not for its own locks, so
+# it is retried for five minutes.
 apt() {
   local try
   for try in {1..60}; do

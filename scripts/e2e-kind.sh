@@ -4,21 +4,21 @@
 #
 # Tests halfclose on a real Kubernetes cluster of two nodes: e2e-kind.sh [go test's flags, as -test.run=...]
 #
-# With a Docker that works and the internet it is kind's usual cluster. Without, everything that a cluster is made
-# of is built from Debian's packages and Go's modules, once (see artefact.sh), and a Docker is started for the test,
-# on a node of its own (test/node) that goes with it; the host is compared before and after.
-# Needs root, Go and make. Logs of what fails are kept in bin/e2e-kind.
+# With a working Docker and the internet it is kind's usual cluster. Without, all parts of a cluster are built once from
+# Debian's packages and Go's modules (see artefact.sh), and a Docker is started for the test, on its own node
+# (test/node) that disappears with it; the host is compared before and after.
+# Needs root, Go and make. Logs of failures are kept in bin/e2e-kind.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 started=$SECONDS
 
 if [ "$(id -u)" -ne 0 ]; then
-  echo "e2e-kind: run this as root: it makes images of root's files, and may have to start a Docker" >&2
+  echo "e2e-kind: run this as root: it builds images from root's files, and may start a Docker" >&2
   exit 1
 fi
 
-# step WHAT COMMAND... says what is done, and how long it took if it did.
+# step WHAT COMMAND... prints the step, and how long it took if that is 2 s or more.
 step() {
   local what=$1 from=$SECONDS
   shift
@@ -27,12 +27,12 @@ step() {
   [ $((SECONDS - from)) -lt 2 ] || echo "e2e-kind: $what took $((SECONDS - from))s"
 }
 
-# has_docker says whether there is a Docker that works.
+# has_docker reports whether a Docker works here.
 has_docker() {
   command -v docker && docker info
 } >/dev/null 2>&1
 
-# can_pull says whether kind's own image of a node can be had.
+# can_pull reports whether kind's node image is here or can be pulled.
 can_pull() {
   local image
   image=$(cd tools/kind && go list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go
@@ -40,7 +40,7 @@ can_pull() {
   docker image inspect "$image" || timeout 300 docker pull --quiet "$image"
 } >/dev/null 2>&1
 
-# fetch NAME PATH COMMAND... makes known to the test what is at PATH below the place that a command prints.
+# fetch NAME PATH COMMAND... links PATH, below the directory that the command prints, for the test.
 fetch() {
   local name=$1 path=$2 place
   shift 2
@@ -48,8 +48,8 @@ fetch() {
   ln -s "$(realpath "$place")$path" "$needs/$name"
 }
 
-# fetch_single fetches the release that an upgrade starts from, unless the repository's history is not there: the test
-# then skips that chapter, or fails it in CI.
+# fetch_single fetches the release that an upgrade starts from. Without the repository's history the test skips that
+# chapter, or fails it in CI.
 fetch_single() {
   local place code=0
   place=$(scripts/artefact.sh single) || code=$?
@@ -60,8 +60,8 @@ fetch_single() {
   esac
 }
 
-# node_parts gathers what is on a node beside its Debian. What make build puts into bin/cni is not part of a node: the
-# chart installs halfclose.
+# node_parts collects the files of a node that are not from Debian. The plugin that make build puts into bin/cni is not
+# part of a node: the chart installs halfclose.
 node_parts() {
   mkdir -p "$needs/node/usr/bin" "$needs/node/opt/cni/bin"
   cp -a "$needs"/{kubernetes,containerd}/* "$needs/node/usr/bin/"
@@ -85,7 +85,7 @@ run() {
   "$@" &
   child=$!
   wait "$child" || code=$?
-  while kill -0 "$child" 2>/dev/null; do # a signal has interrupted the wait
+  while kill -0 "$child" 2>/dev/null; do # a signal interrupted the wait
     code=0
     wait "$child" || code=$?
   done
@@ -101,7 +101,7 @@ pass() {
 
 finish() {
   local code=$?
-  [ $code -eq 0 ] || echo "e2e-kind: failed: what there is to know is in $log" >&2
+  [ $code -eq 0 ] || echo "e2e-kind: failed: logs are in $log" >&2
   rm -rf --one-file-system "$work"
 }
 
@@ -112,7 +112,7 @@ log=$PWD/bin/e2e-kind
 mkdir -p "$cache"
 exec 8>"$cache/e2e-kind.lock"
 flock 8                           # one cluster at a time
-rm -rf --one-file-system "$work" # of a run that was killed
+rm -rf --one-file-system "$work" # left by a run that was killed
 rm -rf "$log"
 mkdir -p "$needs" "$log"
 trap finish EXIT
@@ -125,7 +125,7 @@ step "build Helm" fetch helm "" scripts/tool.sh helm
 if has_docker; then
   check=
 else
-  check=$work/hostcheck # a given Docker keeps images and a network
+  check=$work/hostcheck # an existing Docker keeps images and a network
   export E2E_KIND_DOCKER=$work/docker
   mkdir "$E2E_KIND_DOCKER"
 fi
@@ -145,7 +145,7 @@ ln -s "$log" "$needs/logs"
 step "build the test" build_test
 export E2E_KIND_NEEDS=$needs
 cd test/kind
-# shellcheck disable=SC2086 # it is one word or none
+# shellcheck disable=SC2086 # one word or none
 step "test" run $check "$work/kind.test" -test.v -test.timeout=40m "$@"
 cd ../..
 echo "e2e-kind: passed in $((SECONDS - started))s"

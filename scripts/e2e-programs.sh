@@ -4,8 +4,8 @@
 #
 # Tests halfclose with programs that leak and that half-close: e2e-programs.sh [FAMILY...]
 #
-# Families are the tests of test/programs without "Test", in lower case: pools, retries, answers and so on; all of them
-# if none is named. With QUICK=1 only the first scenario of each family runs. HALFCLOSE_FINDER names one finder.
+# Families are the tests of test/programs without "Test", in lower case: pools, retries, answers and so on. Without an
+# argument all of them run. With QUICK=1 only the first scenario of each family runs. HALFCLOSE_FINDER names one finder.
 # Needs root and Go. Installs the other programs from Debian's packages and npm. The logs of the reapers are kept in
 # bin/e2e-programs/log.
 set -euo pipefail
@@ -25,7 +25,7 @@ retry() {
   return 1
 }
 
-# install_npm installs the packages of npm that the lock file names, unless they are installed.
+# install_npm installs the npm packages that the lock file names, unless they are installed.
 install_npm() {
   local from=test/programs/testdata/npm log=$made/log/npm.log
   cmp -s "$from/package-lock.json" "$made/npm/installed" && return 0
@@ -56,6 +56,6 @@ if [ $# -gt 0 ]; then
   run="(?i)^Test(${run:1})$"
 fi
 export E2E_PROGRAMS=$made
-# Most of the time a scenario waits, so that many are played at the same time.
+# A scenario waits most of the time, so several run at the same time.
 go test -count=1 -timeout 15m -parallel "${PARALLEL:-8}" -run "$run" -v ./test/programs
 echo "e2e-programs: passed in $((SECONDS - started))s"

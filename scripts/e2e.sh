@@ -4,8 +4,8 @@
 #
 # Tests halfclose with real container runtimes: e2e.sh [RUNTIME...]
 #
-# Each runtime has a node of its own (test/node), which goes with it; the host is compared before and after.
-# Logs of what fails are kept in bin/e2e/log.
+# Each runtime has its own node (test/node), which disappears with it; the host is compared before and after.
+# Logs of failures are kept in bin/e2e/log.
 #
 # shellcheck disable=SC2317 # functions are called by name, by step
 set -euo pipefail
@@ -14,11 +14,11 @@ export HOME=${HOME-~} # where the go command keeps its caches
 
 top=$PWD
 out=$top/bin/e2e log=$top/bin/e2e/log
-# So many at once: they wait more than they work.
-at_once=3
+# Runtimes that are tested at the same time: they wait more than they work.
+parallel_runtimes=3
 
-# step NAME COMMAND... runs a command, and says how long that took. What it prints is kept. A signal to end is
-# passed on as SIGTERM, and waited for: nodes clean up.
+# step NAME COMMAND... runs a command and prints how long it took. Its output goes to a log file. A terminating
+# signal is passed on as SIGTERM, and the command is waited for, because nodes clean up.
 step() {
   local name=$1 from=$SECONDS code=0 child
   shift
@@ -28,11 +28,11 @@ step() {
   trap "kill -TERM $child 2>/dev/null || true" INT TERM HUP
   while :; do
     wait "$child" && code=0 && break || code=$?
-    kill -0 "$child" 2>/dev/null || break # or a signal came in between
+    kill -0 "$child" 2>/dev/null || break # otherwise a signal interrupted the wait
   done
   trap - INT TERM HUP
   if [ "$code" -gt 128 ]; then
-    echo "e2e: ended $name by a signal after $((SECONDS - from))s" >&2
+    echo "e2e: $name was stopped by a signal after $((SECONDS - from))s" >&2
     return 1
   elif [ "$code" -ne 0 ]; then
     { tail -n 60 "$log/$name.log" && echo "e2e: FAILED $name after $((SECONDS - from))s; logs are in $log"; } >&2
@@ -41,7 +41,7 @@ step() {
   echo "e2e: passed $name in $((SECONDS - from))s"
 }
 
-# build makes the programs under test and those around them. Each is built beside its place and moved there.
+# build compiles the programs under test and the test programs, beside their final directory, and renames it.
 build() {
   local new
   rm -rf "$out"/bin.*
@@ -61,7 +61,7 @@ build() {
   mv -T "$new" "$out/bin"
 }
 
-# runtime NAME runs the scenarios on one, or the programs that leak.
+# runtime NAME runs the scenarios on one runtime, or the programs that leak.
 runtime() {
   local tests='^TestScenarios$'
   [ "$1" != programs ] || tests='^TestPrograms$'
@@ -70,12 +70,12 @@ runtime() {
   E2E_RUNTIME=$1 E2E_LOG=$log/$1 exec "$out/bin/runtimes.test" -test.v -test.run "$tests" -test.timeout 10m
 }
 
-# all RUNTIME... runs them, some at once.
+# all RUNTIME... tests the runtimes, several at the same time.
 all() {
   local name failed=0 ended=''
   trap 'failed=1 ended=1; kill -TERM $(jobs -rp) 2>/dev/null || true' INT TERM HUP
   for name; do
-    while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do
+    while [ "$(jobs -rp | wc -l)" -ge "$parallel_runtimes" ]; do
       wait -n || failed=1
     done
     [ -z "$ended" ] || break

@@ -4,16 +4,15 @@
 #
 # Fuzzes each fuzz target for a short while: fuzz.sh [PACKAGE DIRECTORY...]
 #
-# FUZZTIME is the time for each (10s). An input that breaks one is left in its testdata, to be committed
-# with the fix.
+# FUZZTIME is the time for each (10s). A failing input is written to the package's testdata: commit it with the fix.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 
 [ $# -gt 0 ] || set -- internal pkg plugins test
 
-# fuzz DIRECTORY TARGET fuzzes one. At the end of its time the go command now and then takes its own
-# workers' cancelled context for a failure; that is no finding, so such a run is repeated, once.
+# fuzz DIRECTORY TARGET runs one target. When its time is over, the go command sometimes reports its own workers'
+# cancelled context as a failure; such a run is repeated once.
 fuzz() {
   local try
   for try in 1 2; do

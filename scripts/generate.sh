@@ -2,8 +2,8 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Compiles the BPF programs, with the compiler that the committed object was made with: generate.sh [check]
-# With check nothing is changed: it fails if what is committed is not what the source gives, byte for byte.
+# Compiles the BPF programs, with the compiler of the committed object: generate.sh [check]
+# With check it changes nothing, and fails if the committed files differ from the compiled ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
@@ -16,8 +16,8 @@ if [ "${1-}" = check ]; then
   trap 'rm -rf "$to"' EXIT
 fi
 
-# One object for amd64 and arm64: no program sees a register, and both are little-endian. The kernel's headers have
-# <asm/types.h> where the host's architecture is.
+# One object serves amd64 and arm64: no program uses a register, and both are little-endian. <asm/types.h> is in the
+# directory of the host's architecture.
 cd pkg/bpf
 GOPACKAGE=bpf go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -output-dir "$to" \
   -type snapshot -type descriptor -type owned_socket kernel src/halfclose.c -- \
@@ -26,7 +26,7 @@ GOPACKAGE=bpf go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -ou
 if [ "${1-}" = check ]; then
   for file in kernel_bpfel.go kernel_bpfel.o; do
     cmp "$to/$file" "$file" || {
-      echo "generate: pkg/bpf/$file is not what pkg/bpf/src gives: run make generate" >&2
+      echo "generate: pkg/bpf/$file differs from the compiled pkg/bpf/src: run make generate" >&2
       exit 1
     }
   done

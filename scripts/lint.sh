@@ -32,7 +32,7 @@ go run ./tools/prose || status=1
 
 lint=$(scripts/tool.sh golangci-lint)
 "$lint" run "$@" || status=1
-for module in tools/image tools/chart test/e2e/runtimes; do # those with code of their own
+for module in tools/image tools/chart test/e2e/runtimes; do # the modules with Go code
   (cd "$module" && "$lint" run "$@") || status=1
 done
 

@@ -2,13 +2,13 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Renders the plain manifests from the chart, into deploy/kubernetes or the directory that is given: manifests.sh [DIR]
+# Renders the plain manifests from the chart, into deploy/kubernetes or DIR: manifests.sh [DIR]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 helm=$(scripts/tool.sh helm)
 dir=${1:-deploy/kubernetes}
 
-# render FILE HELM'S-ARGUMENTS... leaves out what speaks of Helm: who applies a manifest does not use it.
+# render FILE HELM'S-ARGUMENTS... renders one manifest, without the lines that only Helm needs.
 render() {
   local file=$1
   shift
@@ -20,5 +20,5 @@ render() {
 }
 
 render halfclose.yaml
-# The same DaemonSet, which takes everything back.
+# The same DaemonSet, which removes the entry from each node.
 render halfclose-uninstall.yaml --set uninstall=true

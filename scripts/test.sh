@@ -2,15 +2,15 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs vet and all tests with the race detector, or those that are asked for: test.sh [go test's arguments]
+# Runs vet and all tests, or the given ones, with the race detector: test.sh [go test's arguments]
 #
-# The tests make network namespaces. Root just does; anybody else gets user, mount and network namespaces
-# of their own to do it in.
+# The tests create network namespaces, which needs root. For any other user the script enters new user, mount and
+# network namespaces first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches
 
-# Not in the namespaces below, from which neither packages nor modules can be fetched.
+# Before the namespaces below are entered: they have no network to fetch packages or modules.
 if [ -z "${HALFCLOSE_TEST_UNSHARED:-}" ]; then
   scripts/deps.sh iproute2 util-linux python3
   # The race detector links with C.
@@ -23,13 +23,13 @@ if [ -z "${HALFCLOSE_TEST_UNSHARED:-}" ]; then
   if [ "$(id -u)" -ne 0 ]; then
     if ! why=$(unshare -rmn true 2>&1); then
       cat >&2 <<END
-test: cannot make namespaces: $why
-Run as root, or let users make namespaces of their own: sysctl user.max_user_namespaces,
-kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns say whether they may.
+test: cannot create namespaces: $why
+Run as root, or allow users to create namespaces: see the sysctls user.max_user_namespaces,
+kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns.
 END
       exit 1
     fi
-    # For the tests of upgrades, which skip with the reason where it cannot be had.
+    # For the tests of upgrades, which are skipped with the reason without it.
     scripts/artefact.sh single >/dev/null || true
     HALFCLOSE_TEST_UNSHARED=1 exec unshare -rmn "$0" "$@"
   fi
@@ -41,16 +41,16 @@ flags=(-shuffle=on)
 if [ -n "$HALFCLOSE_TEST_RACE" ]; then
   export CGO_ENABLED=1
   flags+=(-race)
-  # A program waits at its exit for other threads to report a race: a second by default. A report takes
+  # At its exit a program waits for other threads to report a race, for one second by default. A report takes
   # milliseconds, and the tests start hundreds of programs.
   export GORACE="atexit_sleep_ms=50 ${GORACE:-}"
 fi
 unset HALFCLOSE_TEST_RACE HALFCLOSE_TEST_UNSHARED
 
 if [ $# -eq 0 ]; then
-  # All of vet, which go test otherwise runs in part: so each package is vetted once, while others are tested. Twice as many
-  # packages as CPUs are tested side by side, since most of them wait half of the time. The slowest come first, so that the
-  # shorter ones fill the time beside them; pkg/reaper, which measures time, does not run beside all of those.
+  # All of vet, instead of go test's subset, so that each package is vetted once, while others are tested. Twice as many
+  # packages as CPUs run in parallel, because most of them wait half of the time. The slowest come first, so that
+  # shorter ones fill the gaps; pkg/reaper, which measures time, does not run beside all of the slow ones.
   flags+=(-vet=all "-p=$((2 * $(nproc)))")
   set -- ./test/e2e ./test/systemd ./test/monitoring ./pkg/install ./test/demo ./pkg/reaper ./pkg/doctor ./...
 fi

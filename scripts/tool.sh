@@ -2,8 +2,8 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Prints the path of a development tool at the version that a module below tools pins, building it the first
-# time: tool.sh NAME
+# Prints the path of a development tool at the version that a module below tools pins, building it on the first
+# call: tool.sh NAME
 set -euo pipefail
 cd "$(dirname "$0")/../tools"
 export HOME=${HOME-~} # where the go command keeps its caches
@@ -19,7 +19,7 @@ version=$(go list -f '{{.Module.Version}}' "$package")
 bin=$(cd ../.. && pwd)/bin/tools/$name-$version
 if [ ! -x "$bin" ]; then
   echo "tool: building $name $version, once" >&2
-  # Built beside its place and moved there: a build that was cut short is no tool.
+  # Built beside its final path and renamed: an interrupted build leaves nothing at that path.
   CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$bin.$$" "$package"
   mv "$bin.$$" "$bin"
 fi

@@ -45,7 +45,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	t.Parallel()
 	m := newBareMachine(t)
 	m.boot()
-	m.follow("README.md", "All install what they need and leave nothing behind. To use it on a node:\n", unpacked)
+	m.follow("README.md", "halfclose on a node:\n", unpacked)
 	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`)
 	m.node().AwaitEntry(p.Leak, api.WouldDestroy)
 	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
@@ -54,7 +54,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	if b, err := os.ReadFile(m.at("/etc/cni/net.d/10-net.conflist")); err != nil || !strings.Contains(string(b), `"type": "halfclose"`) {
 		t.Errorf("the network is %s, %v", b, err)
 	}
-	m.follow("README.md", "finds, and turn it on once that is what it should find:\n", unpacked)
+	m.follow("README.md", "it lists only leaked sockets, allow destruction:\n", unpacked)
 	m.destroyed(p.Leak)
 	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
 		t.Errorf("writing to the leak comes to %s, and to the open connection to %s", leak, live)
