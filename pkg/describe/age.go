@@ -11,21 +11,19 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Age is a time that has passed, rounded as in the reasons of a verdict and without the units that are zero at its end.
-// A time below 0 is 0s.
+// Age formats a duration that has passed in two units at most: "1.5s", "9m5s", "26h", "4d3h". A negative one is "0s".
 func Age(s api.Seconds) string {
-	return policy.FormatDuration(max(0, policy.Age(time.Duration(s))))
-}
-
-// ShortAge is an age in two units at most.
-func ShortAge(d time.Duration) string {
+	d := max(0, time.Duration(s))
 	switch {
 	case d < time.Minute:
-		return d.Round(100 * time.Millisecond).String()
+		d = d.Round(100 * time.Millisecond)
 	case d < time.Hour:
-		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
+		d = d.Round(time.Second)
 	case d < 100*time.Hour:
-		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
+		d = d.Round(time.Minute)
+	default:
+		hours := int64(d.Round(time.Hour) / time.Hour)
+		return fmt.Sprintf("%dd%dh", hours/24, hours%24)
 	}
-	return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	return policy.FormatDuration(d)
 }

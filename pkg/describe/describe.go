@@ -1,9 +1,9 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package describe puts the reaper's answers into words, for the commands and for the full-screen view: what pods,
-// ages, modes and verdicts are called, and what is wrong. Only text that is documented as safe to show is; for the rest
-// see term.Clean.
+// Package describe formats the reaper's answers for people: names of pods, ages, modes, and findings with advice. Commands
+// and the full-screen view share it. Its texts are safe to show only where that is documented; pass others through
+// term.Clean.
 package describe
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Pod names a pod, or the container if the runtime has passed no pod.
+// Pod returns the name of a pod, or the container ID if the runtime has passed no pod.
 func Pod(p state.Pod, containerID string) string {
 	if p.Name == "" {
 		return ContainerID(containerID)
@@ -25,8 +25,8 @@ func Pod(p state.Pod, containerID string) string {
 	return p.Namespace + "/" + p.Name
 }
 
-// ContainerID cuts the container ID of a runtime to the length that other tools show. An ID that a person chose stays
-// whole.
+// ContainerID shortens the container ID of a runtime to the length that other tools show. A name that an operator chose
+// is not shortened.
 func ContainerID(id string) string {
 	switch {
 	case id == "":
@@ -37,7 +37,7 @@ func ContainerID(id string) string {
 	return id
 }
 
-// Plural returns n with the word for one thing or for many.
+// Plural returns n with its singular or plural noun.
 func Plural[N int | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -45,7 +45,7 @@ func Plural[N int | uint64](n N, one, many string) string {
 	return strconv.FormatUint(uint64(n), 10) + " " + many
 }
 
-// Owners lists the processes that hold a socket, and their containers.
+// Owners lists the processes that own a socket, with their containers.
 func Owners(list []owners.Process) string {
 	if len(list) == 0 {
 		return "-"
@@ -61,7 +61,7 @@ func Owners(list []owners.Process) string {
 	return strings.Join(names, ", ")
 }
 
-// Graces are the graces of a policy: one if both states have the same, else that of CLOSE_WAIT and that of FIN_WAIT2.
+// Graces returns the graces of a policy: one if both states share it, else "CLOSE_WAIT's/FIN_WAIT2's".
 func Graces(p api.PolicyView) string {
 	if p.CloseWaitGrace == p.FinWait2Grace {
 		return p.CloseWaitGrace.String()
@@ -69,7 +69,7 @@ func Graces(p api.PolicyView) string {
 	return p.CloseWaitGrace.String() + "/" + p.FinWait2Grace.String()
 }
 
-// Total adds the counts of all states up.
+// Total adds up the counts of all states.
 func Total(counts map[inetdiag.State]uint64) (n uint64) {
 	for _, c := range counts {
 		n += c
@@ -77,7 +77,7 @@ func Total(counts map[inetdiag.State]uint64) (n uint64) {
 	return n
 }
 
-// Late says how far the finder lags behind. It begins with a comma; it is empty while the finder keeps up.
+// Late returns the delay of the finder, after a comma; "" if it keeps up.
 func Late(f api.FinderView) string {
 	if f.Late == 0 {
 		return ""

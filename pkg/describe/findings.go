@@ -6,44 +6,45 @@ package describe
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// Kind is what a Finding is about.
+// Kind is the subject of a Finding.
 type Kind int
 
-// The kinds, in the order of their importance: those of the node, of an attachment, of a file.
+// The kinds: of the node, of an attachment, of a file.
 const (
-	SwitchUnreadable Kind = iota // Text is why
-	KernelRefuses                // no socket can be destroyed; Text is why
-	Refused                      // the reaper is kept from something; Refusal says from what
+	SwitchUnreadable Kind = iota // Text is the reason
+	KernelRefuses                // no socket can be destroyed; Text is the reason
+	Refused                      // the reaper lacks a privilege; see Refusal
 	AskingSuspended              // no peer is asked: Count threads are blocked
-	AskedLost                    // Count sockets may have kept the options of a question
-	AskedUnreadable              // Count records of sockets that an earlier reaper was asking about cannot be read
-	FinderLate                   // the status has how late
-	BudgetWaiting                // Count sockets wait for --max-destroys-per-second
+	AskedLost                    // Count sockets may have kept the keepalive options of the reaper
+	AskedUnreadable              // Count records of an earlier reaper's asked sockets cannot be read
+	FinderLate                   // Text is the delay of the sweeps
 	DestroysRefused              // the kernel has refused Count destroys with the errno Text
-	Inert                        // nothing is done about the attachment; Text is why
-	Unreachable                  // the network namespace of the attachment cannot be entered; Text is why
-	SweepFailed                  // the namespace of the attachment cannot be read; Text is why
-	Blocked                      // a file keeps the attachment from more than being observed; Text is which, and why
-	ModeCapped                   // the mode of the attachment is below that of its policy; Text is why
-	Warned                       // Text is a warning of the plugin's
-	NotARecord                   // Text is a file in the state directory, and what it is not
+	BudgetWaiting                // Count sockets wait for --max-destroys-per-second, which is Text
+	Inert                        // the reaper ignores the attachment; Text is the reason
+	Unreachable                  // the network namespace of the attachment cannot be entered; Text is the reason
+	SweepFailed                  // the sockets of the attachment cannot be listed; Text is the reason
+	Blocked                      // an unreadable record caps the attachment at observe; Text is the file and the reason
+	ModeCapped                   // the mode of the attachment is below that of its policy; Text is the reason
+	Warned                       // Text is a warning of the plugin
+	NotARecord                   // Text is a file in the state directory, and the reason
 )
 
-// Finding is one thing that a person should look at. Its text is not yet safe to show.
+// Finding is one condition that needs an operator's attention. Its text is not safe to show.
 type Finding struct {
 	Kind       Kind
 	Text       string
 	Count      uint64
 	Refusal    *api.RefusalView    // of Refused
-	Attachment *api.AttachmentView // nil if it is about the node or a file
+	Attachment *api.AttachmentView // nil for the node or a file
 }
 
-// Findings lists what a person should look at on a node.
+// Findings lists the conditions of a node that need attention.
 func Findings(s api.Status) []Finding {
 	var list []Finding
 	if p := s.Mode.SwitchProblem; p != "" {
@@ -65,13 +66,13 @@ func Findings(s api.Status) []Finding {
 		list = append(list, Finding{Kind: AskedUnreadable, Count: n})
 	}
 	if s.Finder.Late > 0 {
-		list = append(list, Finding{Kind: FinderLate})
-	}
-	if s.Budget.Waiting > 0 {
-		list = append(list, Finding{Kind: BudgetWaiting, Count: uint64(s.Budget.Waiting)})
+		list = append(list, Finding{Kind: FinderLate, Text: Age(s.Finder.Late)})
 	}
 	for _, errno := range slices.Sorted(maps.Keys(s.Counts.Errors)) {
 		list = append(list, Finding{Kind: DestroysRefused, Text: errno, Count: s.Counts.Errors[errno]})
+	}
+	if s.Budget.Waiting > 0 {
+		list = append(list, Finding{Kind: BudgetWaiting, Count: uint64(s.Budget.Waiting), Text: strconv.Itoa(s.Budget.PerSecond)})
 	}
 	for i := range s.Attachments {
 		list = append(list, AttachmentFindings(&s.Attachments[i])...)
@@ -82,7 +83,7 @@ func Findings(s api.Status) []Finding {
 	return list
 }
 
-// AttachmentFindings lists what a person should look at of one attachment.
+// AttachmentFindings lists the conditions of one attachment that need attention.
 func AttachmentFindings(a *api.AttachmentView) []Finding {
 	var list []Finding
 	if a.Inert != "" {
@@ -108,7 +109,7 @@ func AttachmentFindings(a *api.AttachmentView) []Finding {
 	return list
 }
 
-// HasProblem reports whether something is wrong with an attachment. A capped mode is not: an operator wants it so.
+// HasProblem reports whether an attachment has a finding. A capped mode does not count: an operator has set it.
 func HasProblem(a *api.AttachmentView) bool {
 	return slices.ContainsFunc(AttachmentFindings(a), func(f Finding) bool { return f.Kind != ModeCapped })
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// Mode is the mode of a node with what sets it, in brackets. It is safe to show.
+// Mode returns the mode of a node, and in brackets the settings that cap it. It is safe to show.
 func Mode(m api.ModeView) string {
 	var by []string
 	if m.Reaper != policy.Destroy {
@@ -36,7 +36,7 @@ func Mode(m api.ModeView) string {
 	return m.Effective.String() + " (" + strings.Join(by, "; ") + ")"
 }
 
-// AttachmentMode is the mode of an attachment, with a star if it is below that of the policy.
+// AttachmentMode returns the mode of an attachment, with a star if it is below that of the policy.
 func AttachmentMode(a api.AttachmentView) string {
 	switch {
 	case a.Inert != "":

@@ -8,27 +8,26 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// Refusal says what a refusal means.
+// Refusal describes the effect of a missing privilege.
 func Refusal(v api.RefusalView) string {
 	switch {
 	case v.Kind == api.RefusedNetlink:
-		return "no sock_diag socket can be opened, so nothing can be looked at or destroyed: " + v.Problem
+		return "no sock_diag socket can be opened, so no socket can be listed or destroyed: " + v.Problem
 	case v.Kind == api.RefusedNetns && v.Fatal:
-		return "no network namespace can be entered, so nothing can be looked at or destroyed: " + v.Problem
+		return "no network namespace can be entered, so no socket can be listed or destroyed: " + v.Problem
 	case v.Kind == api.RefusedNetns:
-		return fmt.Sprintf("%d of %s cannot be entered, so nothing there can be looked at or destroyed: %s", v.Count, Plural(v.Of, "namespace", "namespaces"), v.Problem)
+		return fmt.Sprintf("%d of %s cannot be entered, so their sockets can be neither listed nor destroyed: %s", v.Count, Plural(v.Of, "namespace", "namespaces"), v.Problem)
 	case v.Kind == api.RefusedOwners:
-		return fmt.Sprintf("the owners of some sockets cannot be found: %d of %s do not let their descriptors be listed (%s)", v.Count, Plural(v.Of, "process", "processes"), v.Problem)
+		return fmt.Sprintf("the owners of some sockets cannot be found: the file descriptors of %d of %s cannot be listed (%s)", v.Count, Plural(v.Of, "process", "processes"), v.Problem)
 	}
-	return fmt.Sprintf("the peers of some sockets cannot be asked, so grace alone decides about these: %d of %s refuse pidfd_getfd (%s)", v.Count, Plural(v.Of, "process", "processes"), v.Problem)
+	return fmt.Sprintf("the peers of some sockets cannot be asked, so only their grace counts: %d of %s refuse pidfd_getfd (%s)", v.Count, Plural(v.Of, "process", "processes"), v.Problem)
 }
 
-// Peers says how asking peers goes: what they answered, and why some were not asked.
+// Peers summarizes the asked peers: their answers, and the reasons why some were not asked.
 func Peers(p api.PeersView, wouldAsk uint64) string {
 	text := counted(p.Answers, "asked") + ", " + counted(p.NotAsked, "could not be")
 	if p.PerSecond == 0 {
@@ -46,7 +45,7 @@ func Peers(p api.PeersView, wouldAsk uint64) string {
 	return text
 }
 
-// counted returns the sum of the counts, what they are, and in brackets each that is not 0.
+// counted returns the sum of the counts with a word, and in brackets each count that is not 0.
 func counted(counts map[string]uint64, what string) string {
 	sum := uint64(0)
 	var list []string
@@ -62,16 +61,15 @@ func counted(counts map[string]uint64, what string) string {
 	return text
 }
 
-// Asked says in a few words what is known of a socket's peer.
+// Asked summarizes what is known about a socket's peer.
 func Asked(v api.SocketView) string {
-	ago := func(s *api.Seconds) string { return ShortAge(time.Duration(*s)) }
 	switch {
 	case v.PeerAsked != nil:
-		return "for " + ago(v.PeerAsked)
+		return "for " + Age(*v.PeerAsked)
 	case v.NotAsked != "":
 		return v.NotAsked
 	case v.PeerAlive != nil:
-		return "alive " + ago(v.PeerAlive) + " ago"
+		return "alive " + Age(*v.PeerAlive) + " ago"
 	}
 	return "-"
 }

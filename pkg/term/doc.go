@@ -1,6 +1,6 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package term is text for a terminal: safe to show, measured in columns, broken into lines, in tables and in styles.
-// Names come from pods and may hold anything: text goes through Clean before any other function here gets it.
+// Package term formats text for a terminal: it escapes what does not print, measures columns, breaks lines, and draws
+// tables and styles. Names come from pods and may hold any byte: pass text through Clean before any other function here.
 package term

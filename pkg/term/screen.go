@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Screen is what text is shown on.
+// Screen is the terminal or file that text is written to.
 type Screen struct {
-	Width  int  // in columns; 0 where a line may have any length
-	Colour bool // whether escape sequences colour it
+	Width  int  // in columns; 0 is any width
+	Colour bool // whether text has escape sequences for colours
 }
 
-// UsualWidth is the width of a screen that does not know its own.
+// UsualWidth is the width of a screen of unknown width.
 const UsualWidth = 80
 
 // ScreenOf returns the screen that w writes to. A terminal has its own width, and colours unless NO_COLOR is set or TERM
-// is dumb; elsewhere the width is COLUMNS, and there are no colours.
+// is dumb. For a file the width is COLUMNS, and there are no colours.
 func ScreenOf(w any, getenv func(string) string) Screen {
 	width, terminal := terminalWidth(w)
 	s := Screen{Width: width, Colour: terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
@@ -34,7 +34,7 @@ func ScreenOf(w any, getenv func(string) string) Screen {
 	return s
 }
 
-// terminalWidth reports whether w is a terminal, and how many columns it has: 0 if it does not know.
+// terminalWidth reports whether w is a terminal, and how many columns it has, 0 if that is unknown.
 func terminalWidth(w any) (width int, terminal bool) {
 	f, ok := w.(syscall.Conn)
 	if !ok {
@@ -52,21 +52,21 @@ func terminalWidth(w any) (width int, terminal bool) {
 	return width, terminal && err == nil
 }
 
-// Style is how text is shown: the parameters of SGR (ECMA-48, section 8.3.117).
+// Style is the look of text: the parameters of SGR (ECMA-48, section 8.3.117).
 type Style string
 
-// The styles. A colour never says what the text does not say too.
+// The styles. Text must mean the same without its colour.
 const (
 	Plain   Style = ""
 	Strong  Style = "1"  // headers
 	Faint   Style = "2"  // on a full screen only
 	Inverse Style = "7"  // on a full screen only
-	Bad     Style = "31" // red: harm that was done, or will be
-	Odd     Style = "33" // yellow: a person should look at it
+	Bad     Style = "31" // red: destructive or broken
+	Odd     Style = "33" // yellow: needs attention
 	Good    Style = "32" // green
 )
 
-// Colourless returns the style without its colour: the parameters that set none.
+// Colourless returns the style without its colour: the parameters that set no colour.
 func (st Style) Colourless() Style {
 	var kept []string
 	for p := range strings.SplitSeq(string(st), ";") {
@@ -77,7 +77,7 @@ func (st Style) Colourless() Style {
 	return Style(strings.Join(kept, ";"))
 }
 
-// Paint returns text in a style, where there are colours.
+// Paint returns text in a style if the screen has colours.
 func (s Screen) Paint(st Style, text string) string {
 	if !s.Colour {
 		return text

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/text/width"
 )
 
-// Clean returns s with escapes in place of what does not print, so that no name from outside can move the cursor or
-// break a line.
+// Clean escapes characters that do not print, so that a name from a pod cannot move the cursor or break a line.
 func Clean(s string) string {
 	if isASCII(s) || utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
 		return s
@@ -32,7 +31,7 @@ func isASCII(s string) bool {
 	return true
 }
 
-// Columns returns how many columns of a terminal s takes. Like all other functions here it wants clean text.
+// Columns returns the number of terminal columns of s, which must be clean.
 func Columns(s string) int {
 	if isASCII(s) {
 		return len(s)
@@ -50,8 +49,8 @@ func Columns(s string) int {
 	return n
 }
 
-// Fill breaks text at its spaces into lines of at most width columns; 0 is no bound. The first line begins with first,
-// the others with rest. A word that is too long has a line to itself.
+// Fill breaks text at its spaces into lines of at most width columns; 0 is any width. The first line begins with first,
+// the others with rest. A word that is too long has its own line.
 func Fill(width int, first, rest, text string) string {
 	if width <= 0 || text == "" || Columns(first)+Columns(text) <= width {
 		return first + text
@@ -59,7 +58,7 @@ func Fill(width int, first, rest, text string) string {
 	return fillWords(width, first, rest, strings.Split(text, " "))
 }
 
-// fillWords fills with words, which may have spaces inside.
+// fillWords is Fill for words that may contain spaces.
 func fillWords(width int, first, rest string, words []string) string {
 	var b strings.Builder
 	b.WriteString(first)
@@ -71,7 +70,7 @@ func fillWords(width int, first, rest string, words []string) string {
 			b.WriteByte(' ')
 			at++
 		case !empty || at+n > width && at > Columns(rest) && width > 0:
-			if empty { // the beginning has a line to itself
+			if empty { // first has its own line
 				b.Reset()
 				b.WriteString(strings.TrimRight(first, " "))
 			}
@@ -86,7 +85,7 @@ func fillWords(width int, first, rest string, words []string) string {
 	return b.String()
 }
 
-// Cut cuts s to width columns. It ends in "…" then.
+// Cut cuts s to width columns, with "…" at its end.
 func Cut(s string, width int) string {
 	if Columns(s) <= width {
 		return s
@@ -106,14 +105,8 @@ func Cut(s string, width int) string {
 	return b.String() + "…"
 }
 
-// Pad cuts s or adds spaces at its end, so that it is width columns wide.
+// Pad cuts s or adds spaces at its end to make it width columns wide.
 func Pad(s string, width int) string {
 	s = Cut(s, width)
 	return s + strings.Repeat(" ", max(0, width-Columns(s)))
-}
-
-// PadLeft is Pad with the spaces in front, as for numbers.
-func PadLeft(s string, width int) string {
-	s = Cut(s, width)
-	return strings.Repeat(" ", max(0, width-Columns(s))) + s
 }

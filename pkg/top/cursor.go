@@ -8,54 +8,54 @@ import (
 	"slices"
 )
 
-// cursor is the chosen row of a list whose rows come, go and change places. It follows the row that was chosen; until
-// one is chosen, it stays at the first.
+// cursor is the selected row of a list that changes. It follows its row to other places in the list. Until the operator
+// moves it, it stays on the first row.
 type cursor struct {
-	chosen string // the row's key, "" for the first, whichever that is
-	at     int
-	first  int // the row that is shown first
+	selected string // the row's key; "" is the first row, whatever its key
+	index    int
+	first    int // index of the first visible row
 }
 
-// locate finds the chosen row again in a list of which height rows are shown.
+// locate finds the selected row in a changed list with room for height rows.
 func (c *cursor) locate(keys []string, height int) {
-	switch i := slices.Index(keys, c.chosen); {
-	case c.chosen == "":
-		c.at = 0
+	switch i := slices.Index(keys, c.selected); {
+	case c.selected == "":
+		c.index = 0
 	case i >= 0:
-		c.at = i
+		c.index = i
 	}
-	c.at = max(0, min(c.at, len(keys)-1)) // in place of a row that is gone, the next is chosen
+	c.index = max(0, min(c.index, len(keys)-1)) // if the row has gone, its successor is selected
 	c.show(len(keys), height)
 }
 
-// show scrolls as little as possible.
+// show scrolls to the selected row, as little as possible.
 func (c *cursor) show(rows, height int) {
 	height = max(1, height)
-	c.first = min(c.first, c.at, max(0, rows-height))
-	c.first = max(c.first, c.at-height+1, 0)
+	c.first = min(c.first, c.index, max(0, rows-height))
+	c.first = max(c.first, c.index-height+1, 0)
 }
 
-// move goes by rows down; up if by is negative.
+// move moves the cursor down by a number of rows, up if that is negative.
 func (c *cursor) move(keys []string, by int) {
 	if len(keys) == 0 {
 		return
 	}
-	c.at = max(0, min(c.at+by, len(keys)-1))
-	c.chosen = keys[c.at]
-	if c.at == 0 {
-		c.chosen = ""
+	c.index = max(0, min(c.index+by, len(keys)-1))
+	c.selected = keys[c.index]
+	if c.index == 0 {
+		c.selected = ""
 	}
 }
 
-// position returns which rows are shown, "" if all are.
+// position returns the range of visible rows, "" if all are visible.
 func (c *cursor) position(rows, height int) string {
 	if rows <= height {
 		return ""
 	}
-	return fmt.Sprintf("%d–%d/%d", c.first+1, min(c.first+height, rows), rows)
+	return fmt.Sprintf("%d-%d/%d", c.first+1, min(c.first+height, rows), rows)
 }
 
-// handleKey moves the cursor if k is a key for that, and reports whether it is.
+// handleKey moves the cursor if k is a movement key, and reports whether it is.
 func (c *cursor) handleKey(k key, keys []string, height int) bool {
 	page := max(1, height-1)
 	by, ok := map[key]int{

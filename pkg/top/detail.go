@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// detailFacts are the policy of the pod, its totals and its container.
+// detailFacts returns the policy of the pod, its totals and its container.
 func (t *model) detailFacts() []line {
 	for _, r := range t.rows {
 		if r.key != t.detail.key {
@@ -33,7 +32,7 @@ func (t *model) detailFacts() []line {
 			text(term.Clean(fmt.Sprintf("Container %s, %s of network %s, %s", describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))),
 		}
 	}
-	return []line{{{"It is not registered any more: press Esc.", term.Odd}}}
+	return []line{{{"The pod is no longer registered: press Esc.", term.Odd}}}
 }
 
 func (d *detail) keys() []string {
@@ -44,82 +43,85 @@ func (d *detail) keys() []string {
 	return keys
 }
 
-// lines lists the pod's sockets in height lines, with everything about the chosen one.
+// lines lists the pod's sockets in height lines, with the details of the selected one.
 func (d *detail) lines(width, height int) []line {
 	if len(d.sockets) == 0 {
-		word := "  No socket of it is half-closed."
+		word := "  This pod has no half-closed sockets."
 		if !d.loaded {
-			word = "  Asking for its sockets ..."
+			word = "  Loading its sockets ..."
 		}
 		return []line{text(word)}
 	}
 	keys := d.keys()
 	d.page = max(0, height-1)
-	var chosen []line
+	var selected []line
 	if height >= 9 {
 		d.list.locate(keys, d.page)
-		chosen = d.chosen(d.sockets[d.list.at], width)
-		d.page -= len(chosen) + 1
+		selected = d.socketLines(d.sockets[d.list.index], width)
+		d.page -= len(selected) + 1
 	}
 	d.list.locate(keys, d.page)
 	last := min(len(keys), d.list.first+d.page)
-	var rows []gridRow
+	var rows [][]string
 	for _, v := range d.sockets[d.list.first:last] {
 		rows = append(rows, d.cells(v))
 	}
 	address := min(len("255.255.255.255:65535"), max(8, (width-11)/2))
-	cols := []column{
-		{name: "LOCAL", least: address},
-		{name: "PEER", least: address},
-		{name: "STATE", spare: 2},
-		{name: "AGE", right: true},
-		{name: "IDLE", right: true, spare: 5},
-		{name: "RECV-Q", right: true, spare: 6},
-		{name: "SEND-Q", right: true, spare: 7},
-		{name: "VERDICT", spare: 1},
-		{name: "OWNERS", spare: 8},
+	layout := term.NewLayout(width, []term.Column{
+		{Name: "LOCAL", Least: address},
+		{Name: "PEER", Least: address},
+		{Name: "STATE", Fold: 2},
+		{Name: "AGE", Right: true},
+		{Name: "IDLE", Right: true, Fold: 5},
+		{Name: "RECV-Q", Right: true, Fold: 6},
+		{Name: "SEND-Q", Right: true, Fold: 7},
+		{Name: "VERDICT", Fold: 1},
+		{Name: "OWNERS", Fold: 8},
+	}, rows)
+	lines := []line{{{layout.Header(), term.Strong}}}
+	for i, cells := range rows {
+		l := text(layout.Line(cells))
+		if i == d.list.index-d.list.first {
+			l = l.in(term.Inverse, width)
+		}
+		lines = append(lines, l)
 	}
-	head, lines := grid(cols, rows, rows, width)
-	if i := d.list.at - d.list.first; i < len(lines) {
-		lines[i] = lines[i].in(term.Inverse, width)
-	}
-	lines = append([]line{head}, lines...)
-	if len(chosen) > 0 {
-		for len(lines) < height-len(chosen) {
+	if len(selected) > 0 {
+		for len(lines) < height-len(selected) {
 			lines = append(lines, line{})
 		}
-		lines = append(lines, chosen...)
+		lines = append(lines, selected...)
 	}
 	return lines
 }
 
-func (d *detail) cells(v api.SocketView) gridRow {
-	seconds := func(s *api.Seconds) string {
+func (d *detail) cells(v api.SocketView) []string {
+	age := func(s *api.Seconds) string {
 		if s == nil {
 			return "-"
 		}
-		return describe.ShortAge(time.Duration(*s))
+		return describe.Age(*s)
 	}
-	return gridRow{text: []string{
-		term.Clean(v.Local), term.Clean(v.Peer), v.State.String(), seconds(v.Age), seconds(v.Idle),
+	return []string{
+		term.Clean(v.Local), term.Clean(v.Peer), v.State.String(), age(v.Age), age(v.Idle),
 		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), d.ownerNames(v),
-	}}
+	}
 }
 
-// ownerNames lists the processes that hold a socket, as of the last request for owners.
+// ownerNames lists the processes that own a socket, as of the last answer with owners.
 func (d *detail) ownerNames(v api.SocketView) string {
 	return term.Clean(describe.Owners(d.owners[v.Cookie]))
 }
 
-// chosen is everything about one socket.
-func (d *detail) chosen(v api.SocketView, width int) []line {
+// socketLines returns the details of one socket.
+func (d *detail) socketLines(v api.SocketView, width int) []line {
 	queues := fmt.Sprintf("RECV-Q %d, SEND-Q %d, uid %d, inode %d, cookie %d",
 		v.RQueue, v.WQueue, v.UID, v.Inode, v.Cookie)
 	left := ""
 	if v.Deadline != nil && *v.Deadline > 0 {
-		left = ", " + describe.ShortAge(time.Duration(*v.Deadline)) + " to go"
+		left = ", " + describe.Age(*v.Deadline) + " to go"
 	}
-	owners := "nobody has been found to hold it yet"
+	owners := "no owner found yet"
 	if d.ownerNames(v) != "-" {
 		owners = "held by " + d.ownerNames(v)
 	}

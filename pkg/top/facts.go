@@ -7,31 +7,31 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// facts are the totals, the most important first.
+// facts returns the totals, the most important first.
 func (t *model) facts() []line {
 	if t.detail != nil {
 		return t.detailFacts()
 	}
 	s := t.status
-	overdue, oldest := 0, 0*time.Second
+	overdue, oldest := 0, api.Seconds(0)
 	for _, n := range slices.Concat(s.Ages.CloseWait.Overdue[:], s.Ages.FinWait2.Overdue[:]) {
 		overdue += n
 	}
 	for _, a := range s.Attachments {
-		oldest = max(oldest, time.Duration(a.Oldest))
+		oldest = max(oldest, a.Oldest)
 	}
 	found := text(fmt.Sprintf("Found     %d CLOSE_WAIT, %d FIN_WAIT2",
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()]))
 	if oldest > 0 {
-		found = found.with(term.Plain, ", oldest "+describe.ShortAge(oldest))
+		found = found.with(term.Plain, ", oldest "+describe.Age(oldest))
 	}
 	if overdue > 0 {
 		found = found.with(term.Odd, fmt.Sprintf(", %d past their grace", overdue))
@@ -46,14 +46,14 @@ func (t *model) facts() []line {
 	return []line{found, t.destroyed(), finder}
 }
 
-// destroyed is how many sockets were destroyed, and how many per second.
+// destroyed returns the number of destroyed sockets, and the rate of the last minute.
 func (t *model) destroyed() line {
 	s := t.status
 	done, would := describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy)
 	l := text("Destroyed " + strconv.FormatUint(done, 10))
 	r := &t.rates.destroyed
 	switch {
-	case s.Mode.Effective != policy.Destroy: // the rate is that of would-destroy
+	case s.Mode.Effective != policy.Destroy: // the rate of observed sockets
 		r, l = &t.rates.would, l.with(term.Plain, fmt.Sprintf("; %d would have been", would))
 	case would > 0:
 		l = l.with(term.Plain, fmt.Sprintf(" (%d would have been)", would))

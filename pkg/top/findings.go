@@ -5,7 +5,6 @@ package top
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
@@ -13,93 +12,76 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// findings lists what a person should look at, a line each, the worst first. Of what many attachments have, the line
-// names one.
+// findings lists the conditions that need attention, one line each, the worst first. If several attachments or files have
+// one of a kind, the line counts them and names the first.
 func (t *model) findings() []line {
 	var lines []line
-	say := func(st term.Style, format string, args ...any) {
-		lines = append(lines, line{{"! " + term.Clean(fmt.Sprintf(format, args...)), st}})
+	add := func(st term.Style, text string) {
+		lines = append(lines, line{{"! " + term.Clean(text), st}})
 	}
 	if t.problem != "" {
-		say(term.Bad, "no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem)
+		add(term.Bad, fmt.Sprintf("no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem))
 	}
 	if t.detail != nil {
 		return append(lines, t.detail.findings(t.rows)...)
 	}
-	var refused, waiting []string
 	grouped := make(map[describe.Kind][]string)
 	warned := make(map[*api.AttachmentView]bool)
 	for _, f := range describe.Findings(t.status) {
-		name := ""
+		text, _ := f.Advice()
 		if f.Attachment != nil {
-			name = rowName(*f.Attachment) + ": "
+			text = rowName(*f.Attachment) + ": " + text
 		}
 		switch f.Kind {
-		case describe.DestroysRefused:
-			refused = append(refused, fmt.Sprintf("%d with %s", f.Count, f.Text))
-		case describe.BudgetWaiting:
-			waiting = append(waiting, describe.Plural(f.Count, "socket waits", "sockets wait"))
-		case describe.Inert:
-			grouped[f.Kind] = append(grouped[f.Kind], name+"nothing is done: "+f.Text)
+		case describe.SwitchUnreadable, describe.KernelRefuses, describe.FinderLate, describe.ModeCapped: // shown elsewhere
+		case describe.AskedLost, describe.AskedUnreadable: // "halfclose status" shows them
 		case describe.Refused:
 			switch {
 			case f.Refusal.Fatal:
-				say(term.Bad, "%s", describe.Refusal(*f.Refusal))
-			case f.Refusal.Kind != api.RefusedNetns: // those have a finding each
-				say(term.Odd, "%s", describe.Refusal(*f.Refusal))
+				add(term.Bad, text)
+			case f.Refusal.Kind != api.RefusedNetns: // these have a finding each
+				add(term.Odd, text)
 			}
-		case describe.AskingSuspended:
-			say(term.Odd, "no peer is asked: %s blocked", describe.Plural(f.Count, "thread is", "threads are"))
-		case describe.Unreachable:
+		case describe.DestroysRefused:
+			add(term.Bad, text)
+		case describe.AskingSuspended, describe.BudgetWaiting:
+			add(term.Odd, text)
+		case describe.Unreachable, describe.SweepFailed:
 			if f.Attachment.Inert == "" {
-				grouped[f.Kind] = append(grouped[f.Kind], name+"cannot be entered: "+f.Text)
-			}
-		case describe.SweepFailed:
-			if f.Attachment.Inert == "" {
-				grouped[f.Kind] = append(grouped[f.Kind], name+f.Text)
+				grouped[f.Kind] = append(grouped[f.Kind], text)
 			}
 		case describe.Warned:
 			if !warned[f.Attachment] { // its other warnings are in its detail
 				warned[f.Attachment] = true
-				grouped[f.Kind] = append(grouped[f.Kind], name+f.Text)
+				grouped[f.Kind] = append(grouped[f.Kind], text)
 			}
-		case describe.NotARecord:
-			grouped[f.Kind] = append(grouped[f.Kind], f.Text)
-		case describe.SwitchUnreadable, describe.KernelRefuses, describe.FinderLate, describe.ModeCapped: // elsewhere on the screen
-		case describe.Blocked:
-			grouped[f.Kind] = append(grouped[f.Kind], name+"only observed: "+f.Text)
-		case describe.AskedLost, describe.AskedUnreadable: // status has them
+		case describe.Blocked, describe.Inert, describe.NotARecord:
+			grouped[f.Kind] = append(grouped[f.Kind], text)
 		}
 	}
-	if len(refused) > 0 {
-		say(term.Bad, "destroys were refused: %s", strings.Join(refused, ", "))
-	}
-	for _, text := range waiting {
-		say(term.Odd, "%s for --max-destroys-per-second %d", text, t.status.Budget.PerSecond)
-	}
 	for _, g := range []struct {
-		kind describe.Kind
-		what string
+		kind   describe.Kind
+		plural string
 	}{
-		{describe.Unreachable, "cannot be entered"},
-		{describe.SweepFailed, "cannot be looked into"},
-		{describe.Blocked, "are only observed because of a file"},
-		{describe.Warned, "carry warnings"},
-		{describe.Inert, "are left alone"},
-		{describe.NotARecord, "files are no records"},
+		{describe.Unreachable, "pods cannot be entered"},
+		{describe.SweepFailed, "pods cannot be swept"},
+		{describe.Blocked, "pods are only observed because of a file"},
+		{describe.Warned, "pods have warnings"},
+		{describe.Inert, "pods are left alone"},
+		{describe.NotARecord, "files are not records"},
 	} {
 		switch list := grouped[g.kind]; len(list) {
 		case 0:
 		case 1:
-			say(term.Odd, "%s", list[0])
+			add(term.Odd, list[0])
 		default:
-			say(term.Odd, "%d %s, such as %s", len(list), g.what, list[0])
+			add(term.Odd, fmt.Sprintf("%d %s, such as %s", len(list), g.plural, list[0]))
 		}
 	}
 	return lines
 }
 
-// findings lists what a person should look at of one pod.
+// findings lists the conditions of the pod that need attention.
 func (d *detail) findings(rows []row) []line {
 	var lines []line
 	for _, r := range rows {

@@ -14,8 +14,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// frame is what the screen shows: height lines of at most width columns. With a height of 0 it has any number of lines,
-// and none for the keys.
+// frame draws the screen: height lines of at most width columns. If height is 0 it draws every row, without the line of
+// keys.
 func (t *model) frame(width, height int) []line {
 	all := height == 0
 	lines := t.head(width)
@@ -25,7 +25,7 @@ func (t *model) frame(width, height int) []line {
 		height-- // for the keys
 	}
 	wrong := t.findings()
-	table := 4 // lines that are left to the table, with its header
+	table := 4 // lines reserved for the table and its header
 	if t.detail != nil {
 		table = 12
 	}
@@ -63,19 +63,19 @@ func cutAll(lines []line, width int) []line {
 	return lines
 }
 
-// firstLines cuts lines to room. The last of several lines is then how many are not shown.
+// firstLines cuts lines to room. If it drops any, the last line counts them.
 func firstLines(lines []line, room int) []line {
 	if len(lines) <= room {
 		return lines
 	}
 	shown := slices.Clone(lines[:room])
 	if room > 1 {
-		shown[room-1] = line{{fmt.Sprintf("! and %d more: \"halfclose status\" tells all", len(lines)-room+1), term.Odd}} // prose:ok: an output, as it was
+		shown[room-1] = line{{fmt.Sprintf("! and %d more: see \"halfclose status\"", len(lines)-room+1), term.Odd}}
 	}
 	return shown
 }
 
-// head is shown on a screen of any size.
+// head returns the two lines that a screen of any size shows.
 func (t *model) head(width int) []line {
 	left := line{{"halfclose", term.Strong}}
 	if t.detail != nil {
@@ -120,14 +120,14 @@ func blankBefore(s string) string {
 	return " " + s
 }
 
-// keyLine lists the keys, and which rows of the list are shown.
+// keyLine returns the line of keys, with the range of visible rows.
 func (t *model) keyLine(width int) line {
 	l := line{}
-	add := func(k, does string) {
+	add := func(k, action string) {
 		if len(l) > 0 {
 			l = l.with(term.Plain, "  ")
 		}
-		l = l.with(term.Strong, k).with(term.Plain, " "+does)
+		l = l.with(term.Strong, k).with(term.Plain, " "+action)
 	}
 	add("q", "quit")
 	if t.detail != nil {
@@ -135,7 +135,7 @@ func (t *model) keyLine(width int) line {
 	} else {
 		add("Enter", "sockets")
 	}
-	add("p", map[bool]string{false: "pause", true: "go on"}[t.paused])
+	add("p", map[bool]string{false: "pause", true: "resume"}[t.paused])
 	position := t.list.position(len(t.rows), t.page)
 	if d := t.detail; d != nil {
 		position = d.list.position(len(d.sockets), d.page)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,10 +23,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// moment is when the tests look.
-func moment() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) }
+// answerTime is the time of the answers.
+func answerTime() time.Time { return time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC) }
 
-// pod is an attachment with these numbers of sockets in the buckets of age; those of 15 minutes and more are overdue.
+// pod returns an attachment with numbers of sockets by age. Sockets of 15 minutes and more are past their grace.
 func pod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
 	a := api.AttachmentView{
 		Attachment: state.Attachment{ContainerID: fmt.Sprintf("%08x0123456789abcdef", i), IfName: "eth0"}, Network: "pods",
@@ -52,10 +53,10 @@ func pod(i int, closeWait, finWait2 [5]int) api.AttachmentView {
 	return a
 }
 
-// nodeStatus is a node with pods, the first few of which leak.
+// nodeStatus returns the status of a node with pods. The first few leak.
 func nodeStatus(pods int) api.Status {
 	s := api.Status{
-		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, Since: moment().Add(-100 * time.Minute)},
+		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, Since: answerTime().Add(-100 * time.Minute)},
 		ReaperStatus: api.ReaperStatus{
 			Finder:     api.FinderView{Name: "sockdiag", Sweeps: 1234, CPU: api.Seconds(50 * time.Second)},
 			Mode:       api.ModeView{Effective: policy.Destroy, Reaper: policy.Destroy},
@@ -102,9 +103,9 @@ func nodeStatus(pods int) api.Status {
 	return s
 }
 
-// firstAnswer is what the reaper of that node says when it is asked first.
+// firstAnswer returns the first answer of the reaper of that node.
 func firstAnswer(pods int) answer {
-	at := moment()
+	at := answerTime()
 	page := api.HistoryPage{Since: at.Add(-100 * time.Minute)}
 	for i := range 90 {
 		page.Entries = append(page.Entries, api.Entry{
@@ -120,7 +121,7 @@ func newModel(pods int) *model {
 	return t
 }
 
-// shown is a frame as text. Each line must have its place.
+// shown returns a frame as text. It must have the size of the screen.
 func shown(t *testing.T, m *model, width, height int) string {
 	t.Helper()
 	lines := m.frame(width, height)
@@ -136,12 +137,12 @@ func shown(t *testing.T, m *model, width, height int) string {
 		b.WriteByte('\n')
 	}
 	if strings.ContainsFunc(b.String(), func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) {
-		t.Errorf("at %dx%d something acts on the terminal:\n%q", width, height, b.String())
+		t.Errorf("at %dx%d a control character is in the frame:\n%q", width, height, b.String())
 	}
 	return b.String()
 }
 
-// podSockets are sockets of a pod, the oldest first.
+// podSockets returns sockets of a pod, the oldest first.
 func podSockets(n int) api.SocketList {
 	list := api.SocketList{}
 	for i := range n {
@@ -154,7 +155,7 @@ func podSockets(n int) api.SocketList {
 		switch i {
 		case 0:
 			v.Local, v.Peer = "[2001:db8:1111:2222:3333:4444:5555:6666]:65535", "[2001:db8:1111:2222:3333:4444:5555:7777]:65535"
-			v.Verdict, v.RQueue, v.Why, v.Deadline = policy.UnreadData, 4097, "its owner has 4096 bytes still to read", nil
+			v.Verdict, v.RQueue, v.Why, v.Deadline = policy.UnreadData, 4097, "its owner has 4096 bytes to read", nil
 			v.Owners = []owners.Process{{PID: 7, Command: "nginx"}, {PID: 8, Command: apitest.Hostile}}
 		case 1:
 			v.State = inetdiag.FinWait2
@@ -164,14 +165,14 @@ func podSockets(n int) api.SocketList {
 	return list
 }
 
-// press presses one key after the other.
+// press presses keys in sequence.
 func press(m *model, keys ...key) {
 	for _, k := range keys {
 		m.press(k)
 	}
 }
 
-// open shows the sockets of the first pod.
+// open opens the detail of the first pod.
 func open(m *model, sockets int) {
 	press(m, keyEnter)
 	h := firstAnswer(len(m.status.Attachments))
@@ -180,74 +181,132 @@ func open(m *model, sockets int) {
 	m.update(h)
 }
 
-func TestTopFrames(t *testing.T) {
-	for _, size := range []struct{ width, height int }{{80, 24}, {40, 10}, {200, 50}, {120, 40}} {
-		for _, tt := range []struct {
-			name string
-			make func() *model
-		}{
-			{"busy", func() *model { return newModel(30) }},
-			{"detail", func() *model {
-				m := newModel(30)
-				open(m, 40)
-				press(m, keyDown, keyUp)
-				return m
-			}},
-		} {
-			name := fmt.Sprintf("%s-%dx%d", tt.name, size.width, size.height)
-			t.Run(name, func(t *testing.T) { golden.Text(t, name, shown(t, tt.make(), size.width, size.height)) })
-		}
-	}
-	for _, tt := range []struct {
-		name string
-		make func() *model
-	}{
-		{"empty", func() *model {
-			m := &model{interval: time.Second}
-			h := firstAnswer(0)
-			h.history.Entries, h.status.Counts = nil, api.Counts{}
-			m.update(h)
-			return m
-		}},
-		{"gone", func() *model {
-			m := newModel(3)
-			m.update(answer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
-			return m
-		}},
-		{"wrong", func() *model {
-			m := newModel(30)
-			h := firstAnswer(30)
-			h.history, h.at = nil, h.at.Add(10*time.Second)
-			h.status.Finder.CPU += api.Seconds(time.Second)
-			h.status.Finder.Late = api.Seconds(90 * time.Second)
-			h.status.Mode = api.ModeView{Effective: policy.Observe, Reaper: policy.Observe, KernelProblem: "this kernel cannot destroy sockets"}
-			h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: 50}
-			h.status.Counts.Errors = map[string]uint64{"EPERM": 4, "EIO": 1}
-			h.status.Budget = api.BudgetView{PerSecond: 1000, Waiting: 12}
-			h.status.Attachments[0].Problem = "open network namespace: permission denied"
-			h.status.Attachments[1].Problem = "open network namespace: permission denied"
-			h.status.Problems = []api.ProblemView{{File: apitest.Hostile, Problem: "not a valid record"}}
-			m.update(h)
-			press(m, " ")
-			return m
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) { golden.Text(t, tt.name, shown(t, tt.make(), 80, 24)) })
-	}
-	t.Run("once", func(t *testing.T) {
-		m := newModel(30)
-		m.interval = 0
-		golden.Text(t, "once", shown(t, m, 80, 0))
-	})
+// withProblems returns a paused model of a node with many problems.
+func withProblems() *model {
+	m := newModel(30)
+	h := firstAnswer(30)
+	h.history, h.at = nil, h.at.Add(10*time.Second)
+	h.status.Finder.CPU += api.Seconds(time.Second)
+	h.status.Finder.Late = api.Seconds(90 * time.Second)
+	h.status.Mode = api.ModeView{Effective: policy.Observe, Reaper: policy.Observe, KernelProblem: "this kernel cannot destroy sockets"}
+	h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: 50}
+	h.status.Counts.Errors = map[string]uint64{"EPERM": 4, "EIO": 1}
+	h.status.Budget = api.BudgetView{PerSecond: 1000, Waiting: 12}
+	h.status.Attachments[0].Problem = "open network namespace: permission denied"
+	h.status.Attachments[1].Problem = "open network namespace: permission denied"
+	h.status.Problems = []api.ProblemView{{File: apitest.Hostile, Problem: "not a valid record"}}
+	m.update(h)
+	press(m, " ")
+	return m
 }
 
-func TestTopFitsAnyScreen(t *testing.T) {
-	detailed, gone := newModel(30), newModel(30)
-	open(detailed, 40)
+// detailed returns a model with the detail of a pod that has 40 sockets.
+func detailed() *model {
+	m := newModel(30)
+	open(m, 40)
+	press(m, keyDown, keyUp)
+	return m
+}
+
+func TestFrames(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		model         *model
+		width, height int
+	}{
+		{"busy-80x24", newModel(30), 80, 24},
+		{"busy-40x10", newModel(30), 40, 10},
+		{"detail-120x40", detailed(), 120, 40},
+		{"problems", withProblems(), 80, 24},
+	} {
+		t.Run(tt.name, func(t *testing.T) { golden.Text(t, tt.name, shown(t, tt.model, tt.width, tt.height)) })
+	}
+}
+
+// fields returns the words of the line that begins with prefix.
+func fields(t *testing.T, frame, prefix string) []string {
+	t.Helper()
+	for line := range strings.Lines(frame) {
+		if strings.HasPrefix(line, prefix) {
+			return strings.Fields(line)
+		}
+	}
+	t.Errorf("no line begins with %q:\n%s", prefix, frame)
+	return nil
+}
+
+func TestAWiderScreenShowsMoreColumns(t *testing.T) {
+	for _, tt := range []struct {
+		width         int
+		pods, sockets []string
+	}{
+		{40, []string{"POD", "CLOSE_WAIT", "OLDEST"}, []string{"LOCAL", "PEER", "AGE"}},
+		{60, []string{"POD", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST"}, []string{"LOCAL", "PEER", "AGE"}},
+		{80, []string{"POD", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST", "AGES", "DESTROYED"}, []string{"LOCAL", "PEER", "STATE", "AGE", "VERDICT"}},
+		{200, []string{"POD", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST", "AGES", "DESTROYED", "GRACE"},
+			[]string{"LOCAL", "PEER", "STATE", "AGE", "IDLE", "RECV-Q", "SEND-Q", "VERDICT", "OWNERS"}},
+	} {
+		if got := fields(t, shown(t, newModel(30), tt.width, 50), "  POD"); !slices.Equal(got, tt.pods) {
+			t.Errorf("%d columns: the list has %v, want %v", tt.width, got, tt.pods)
+		}
+		if got := fields(t, shown(t, detailed(), tt.width, 50), "LOCAL"); !slices.Equal(got, tt.sockets) {
+			t.Errorf("%d columns: the detail has %v, want %v", tt.width, got, tt.sockets)
+		}
+	}
+	wide := shown(t, newModel(30), 200, 50)
+	if got, want := fields(t, wide, "  shop/web-2 "), []string{"shop/web-2", "194", "6", "3h", "█▃▂▁▁", "1100", "1h"}; !slices.Equal(got, want) {
+		t.Errorf("the row is %v, want %v", got, want)
+	}
+	if got, want := fields(t, wide, "  shop/web-4 "), []string{"shop/web-4", "7", "0", "3h", "····█", "0", "(7)", "1h", "observe"}; !slices.Equal(got, want) {
+		t.Errorf("the row of an observed pod is %v, want %v", got, want)
+	}
+}
+
+func TestANodeWithoutAttachmentsSaysSo(t *testing.T) {
+	m := &model{interval: time.Second}
+	h := firstAnswer(0)
+	h.history.Entries, h.status.Counts = nil, api.Counts{}
+	m.update(h)
+	frame := shown(t, m, 80, 24)
+	for _, want := range []string{"0 namespaces", "No attachment is registered on this node.", "Destroyed 0, 0/s"} {
+		if !strings.Contains(frame, want) {
+			t.Errorf("%q is not in\n%s", want, frame)
+		}
+	}
+}
+
+func TestALostReaperKeepsItsLastAnswerOnTheScreen(t *testing.T) {
+	m := newModel(3)
+	m.update(answer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
+	frame := shown(t, m, 120, 24)
+	for _, want := range []string{"! no answer since 15:04:05: no reaper is running: nothing listens on /run/halfclose/reaper.sock", "Mode      destroy", "shop/web-2"} {
+		if !strings.Contains(frame, want) {
+			t.Errorf("%q is not in\n%s", want, frame)
+		}
+	}
+}
+
+func TestAPrintedFrameHasEveryRowAndNoKeys(t *testing.T) {
+	m := newModel(30)
+	m.interval = 0
+	frame := shown(t, m, 80, 0)
+	for i := range 30 {
+		if i == 5 || i == 6 {
+			continue // have other names
+		}
+		fields(t, frame[strings.Index(frame, "  POD"):], fmt.Sprintf("%sshop/web-%d ", map[bool]string{false: "  ", true: "! "}[i == 7], i))
+	}
+	if strings.Contains(frame, "quit") || strings.Contains(frame, "every") {
+		t.Errorf("it shows keys or an interval:\n%s", frame)
+	}
+}
+
+func TestAFrameFitsAnyScreen(t *testing.T) {
+	gone := newModel(30)
 	gone.update(answer{err: errors.New(apitest.Hostile)})
-	for name, m := range map[string]*model{"list": newModel(70), "detail": detailed, "gone": gone, "empty": newModel(0)} {
+	for name, m := range map[string]*model{"list": newModel(70), "detail": detailed(), "gone": gone, "empty": newModel(0)} {
 		for width := 1; width <= 130; width += 3 {
-			for height := 1; height <= 60; height += 1 + height/25*2 { // from 25 on only the list grows
+			for height := 1; height <= 60; height += 1 + height/25*2 { // above 25 only the list grows
 				shown(t, m, width, height)
 				if t.Failed() {
 					t.Fatalf("%s", name)
@@ -257,8 +316,8 @@ func TestTopFitsAnyScreen(t *testing.T) {
 	}
 }
 
-// FuzzTopFrame draws what any names, sizes and keys come to.
-func FuzzTopFrame(f *testing.F) {
+// FuzzFrame draws frames of any names, sizes and keys.
+func FuzzFrame(f *testing.F) {
 	f.Add("web-1", "kube-system", "nothing", uint8(80), uint8(24), "jjq", int64(1))
 	f.Add(apitest.Hostile, "\xff\xfe", strings.Repeat("宽", 200), uint8(40), uint8(10), "GdGa\rj", int64(2))
 	f.Add("e\u0301\u0301", "\u200d", "🙂", uint8(3), uint8(2), "\r\x1b[6~\x1b", int64(3))

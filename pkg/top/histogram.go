@@ -13,13 +13,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// The signs of the histogram: sockets that are past their grace, and the others.
+// The characters of the bars: sockets past their grace, and within it.
 const (
-	signOverdue = "█"
-	signYoung   = "░"
+	charOverdue     = "█"
+	charWithinGrace = "░"
 )
 
-// histogram draws how old the sockets are, of each state in a column of its own where there is room for two.
+// histogram draws the ages of the sockets: one column for each state, or one for both on a narrow screen.
 func (t *model) histogram(width int) []line {
 	ages := t.status.Ages
 	if t.detail != nil {
@@ -55,12 +55,12 @@ func (t *model) histogram(width int) []line {
 		}
 		head = head.with(term.Strong, c.name)
 	}
-	head = head.cut(width).spread(text(signYoung+" in grace  "+signOverdue+" past it"), width)
+	head = head.cut(width).spread(text(charWithinGrace+" in grace  "+charOverdue+" past it"), width)
 	lines := []line{head}
 	for i, name := range bucketNames(t.status.AgeBounds) {
 		l := text(term.Pad(name, label))
 		if i >= len(ages.CloseWait.Sockets) {
-			break // of a reaper with other buckets
+			break // the reaper is of a version with other buckets
 		}
 		for _, c := range shown {
 			l = append(l, bar(c.counts.Sockets[i], c.counts.Overdue[i], highest, wide)...)
@@ -70,7 +70,7 @@ func (t *model) histogram(width int) []line {
 	return lines
 }
 
-// bucketNames names the buckets of a histogram of ages.
+// bucketNames returns the labels of the buckets of ages.
 func bucketNames(bounds []api.Seconds) []string {
 	if len(bounds) == 0 {
 		return nil
@@ -88,12 +88,12 @@ func bucketNames(bounds []api.Seconds) []string {
 		if from[len(from)-1] == to[len(to)-1] { // the unit
 			from = from[:len(from)-1]
 		}
-		names = append(names, from+"–"+to)
+		names = append(names, from+"-"+to)
 	}
 	return append(names, ">"+word(bounds[len(bounds)-1]))
 }
 
-// bar draws a bar of n sockets, with the number, in width columns. The bar of highest fills them.
+// bar draws n sockets as a bar and a number, in width columns. A bar of highest sockets fills the width.
 func bar(n, overdue, highest, width int) line {
 	if n == 0 {
 		return line{{term.Pad("·", width), term.Faint}}
@@ -101,12 +101,12 @@ func bar(n, overdue, highest, width int) line {
 	figure := " " + strconv.Itoa(n)
 	room := max(1, width-len(strconv.Itoa(highest))-3)
 	length := max(1, n*room/highest)
-	solid := min(length, (overdue*length+n-1)/n) // one socket past its grace is enough for a sign
-	l := line{{strings.Repeat(signOverdue, solid), term.Odd}, {strings.Repeat(signYoung, length-solid), term.Plain}, {figure, term.Plain}}
+	solid := min(length, (overdue*length+n-1)/n) // at least one character if any is past its grace
+	l := line{{strings.Repeat(charOverdue, solid), term.Odd}, {strings.Repeat(charWithinGrace, length-solid), term.Plain}, {figure, term.Plain}}
 	return l.with(term.Plain, strings.Repeat(" ", max(0, width-l.width())))
 }
 
-// miniature draws the ages of both states together, a column for each bucket.
+// miniature draws the ages of both states, one character for each bucket.
 func miniature(a api.Ages) string {
 	counts := make([]float64, len(a.CloseWait.Sockets))
 	for i := range counts {

@@ -7,10 +7,10 @@ import (
 	"bytes"
 )
 
-// key is a key that was pressed: a letter, or one of the keys below.
+// key is a pressed key: a letter or one of the constants.
 type key string
 
-// The keys that are no letters.
+// The keys other than letters.
 const (
 	keyUp        key = "up"
 	keyDown      key = "down"
@@ -27,8 +27,8 @@ const (
 
 const escape = '\x1b'
 
-// parseKeys reads keys from the bytes of a terminal. It returns as rest what may be the beginning of a key. The caller
-// sets complete if nothing has followed for keyDelay: then such bytes are keys of their own.
+// parseKeys parses the input of a terminal. It returns as rest the possible beginning of an escape sequence. If complete,
+// no input has followed for keyDelay, and such bytes are keys themselves.
 func parseKeys(in []byte, complete bool) (keys []key, rest []byte) {
 	for len(in) > 0 {
 		n := 1
@@ -58,17 +58,17 @@ func parseKeys(in []byte, complete bool) (keys []key, rest []byte) {
 	return keys, nil
 }
 
-// maxSequence is how long a sequence may be, in bytes. What follows in a longer one is read as other keys.
+// maxSequence is the longest escape sequence, in bytes. The rest of a longer one is parsed as other keys.
 const maxSequence = 32
 
-// parseEscape reads one escape sequence (ECMA-48, section 5.4) and returns its length: 0 if it may go on.
-// For a sequence that is none of the keys above, the key is empty.
+// parseEscape parses one escape sequence (ECMA-48, section 5.4). It returns its length, 0 if the sequence is incomplete. The
+// key is "" if the sequence is none of the constants.
 func parseEscape(in []byte) (key, int) {
 	if len(in) == 1 {
 		return keyEscape, 0
 	}
 	switch in[1] {
-	case 'O': // as keypads and terminals in application mode send it
+	case 'O': // from keypads and in application mode
 		if len(in) == 2 {
 			return "", 0
 		}
@@ -87,7 +87,7 @@ func parseEscape(in []byte) (key, int) {
 	return keyEscape, 1
 }
 
-// final is the key of a sequence with this last byte and these parameters.
+// final returns the key of a sequence by its last byte and its parameters.
 func final(last byte, params []byte) key {
 	switch last {
 	case 'A':

@@ -31,7 +31,7 @@ func (l line) width() (n int) {
 	return n
 }
 
-// cut cuts the line to width columns. It ends in "…" then.
+// cut cuts the line to width columns, with "…" at its end.
 func (l line) cut(width int) line {
 	if l.width() <= width {
 		return l
@@ -41,7 +41,7 @@ func (l line) cut(width int) line {
 	for _, s := range l {
 		n := term.Columns(s.text)
 		if n >= left {
-			// Something is cut off here, or in the next span: there is room for the sign of it.
+			// The line is cut in this span or the next, and "…" fits in this one.
 			return append(shortened, span{term.Cut(s.text+"…", left), s.style})
 		}
 		shortened = append(shortened, s)
@@ -50,7 +50,7 @@ func (l line) cut(width int) line {
 	return shortened
 }
 
-// spread puts l and right at the two ends of a line; without room for both, l alone.
+// spread aligns l left and right right. If both do not fit, it drops right.
 func (l line) spread(right line, width int) line {
 	blanks := width - l.width() - right.width()
 	if blanks < 2 {
@@ -59,12 +59,12 @@ func (l line) spread(right line, width int) line {
 	return append(l.with(term.Plain, strings.Repeat(" ", blanks)), right...)
 }
 
-// in gives the whole line a style of its own, to the end of the screen.
+// in returns the line in one style, padded to the width of the screen.
 func (l line) in(st term.Style, width int) line {
 	return line{{term.Pad(l.plain(), width), st}}
 }
 
-// plain is the line without any style.
+// plain returns the text of the line.
 func (l line) plain() string {
 	var b strings.Builder
 	for _, s := range l {
@@ -73,7 +73,7 @@ func (l line) plain() string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-// draw writes the line for a terminal, with colours or with the other styles alone.
+// draw writes the line with its styles; without colour, only with styles such as bold.
 func (l line) draw(b *strings.Builder, colour, faded bool) {
 	for _, s := range l {
 		st := s.style

@@ -12,28 +12,27 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// model is what the screen of "halfclose top" shows, and where the person is on it. It is made of values alone: keys
-// and the reaper's answers change it, and frame draws it.
+// model is the state of the screen. It holds only values: keys and answers of the reaper change it, and frame draws it.
 type model struct {
 	interval time.Duration
 	paused   bool
 	order    Order
 	list     cursor
-	detail   *detail // nil: all pods are shown
+	detail   *detail // nil: the list of all pods
 
-	seen    bool // the reaper has answered once
-	at      time.Time
+	loaded  bool      // the reaper has answered
+	at      time.Time // of the last answer
 	status  api.Status
-	share   float64 // of a core, that the finder has used lately
+	share   float64 // the finder's recent use of a core, 0 to 1
 	rates   rates
-	problem string // why the last request failed, "" if it did not
-	since   time.Time
+	problem string    // of the last request, "" if it succeeded
+	since   time.Time // of the problem
 
 	rows []row
-	page int // rows that were shown last
+	page int // number of rows in the last frame
 }
 
-// detail is one pod's part of the screen.
+// detail is the state of the view of one pod.
 type detail struct {
 	key      string
 	query    string // a container ID
@@ -42,22 +41,22 @@ type detail struct {
 	problems []string
 	loaded   bool
 	owners   map[uint64][]owners.Process // by cookie
-	asked    time.Time                   // when the owners were asked for
+	ownersAt time.Time                   // when the owners were loaded
 	page     int
 }
 
-// answer is the reaper's answer to a question.
+// answer holds the reaper's answers to a question.
 type answer struct {
 	at      time.Time
 	status  api.Status
-	history *api.HistoryPage // if it was asked for
-	key     string           // the detail that was asked for, "" if none was
+	history *api.HistoryPage // nil if the question did not include it
+	key     string           // of the pod whose sockets were requested, "" if none
 	sockets api.SocketList
-	owners  bool // they were asked for
+	owners  bool // the sockets have their owners
 	err     error
 }
 
-// update takes in an answer.
+// update applies an answer.
 func (t *model) update(h answer) {
 	if h.err != nil {
 		if t.problem == "" {
@@ -68,7 +67,7 @@ func (t *model) update(h answer) {
 	}
 	t.share = finderShare(t, h)
 	t.rates.update(t, h)
-	t.problem, t.seen, t.at, t.status = "", true, h.at, h.status
+	t.problem, t.loaded, t.at, t.status = "", true, h.at, h.status
 	t.rows = newRows(t.status)
 	slices.SortStableFunc(t.rows, t.order.compare)
 	if d := t.detail; d != nil && h.key == d.key {
@@ -81,21 +80,21 @@ func (d *detail) update(h answer) {
 		d.problems = h.sockets.Problems
 	}
 	d.sockets = slices.DeleteFunc(h.sockets.Sockets, func(v api.SocketView) bool {
-		return v.ContainerID != d.query && strings.HasPrefix(v.ContainerID, d.query) // of a container with a longer name
+		return v.ContainerID != d.query && strings.HasPrefix(v.ContainerID, d.query) // of a container whose name has this one as a prefix
 	})
 	if !h.owners {
 		return
 	}
-	d.asked, d.owners = h.at, make(map[uint64][]owners.Process)
+	d.ownersAt, d.owners = h.at, make(map[uint64][]owners.Process)
 	for _, v := range d.sockets {
 		d.owners[v.Cookie] = v.Owners
 	}
 }
 
-// finderShare is how much of a core the finder has used since the reaper was asked before, or since it started.
+// finderShare returns the finder's use of a core since the last answer, or since the reaper started.
 func finderShare(t *model, h answer) float64 {
 	used, from := time.Duration(h.status.Finder.CPU), h.status.Holder.Since
-	if t.seen && h.status.Holder.Since.Equal(t.status.Holder.Since) {
+	if t.loaded && h.status.Holder.Since.Equal(t.status.Holder.Since) {
 		used, from = used-time.Duration(t.status.Finder.CPU), t.at
 	}
 	if passed := h.at.Sub(from); passed > 0 {
@@ -104,18 +103,18 @@ func finderShare(t *model, h answer) float64 {
 	return t.share
 }
 
-// What a session does after a key.
-type ending int
+// action is what the session does after a key.
+type action int
 
 const (
-	proceed ending = iota
+	proceed action = iota
 	quit
 	suspend
 	redraw
 )
 
 // press handles a key.
-func (t *model) press(k key) ending {
+func (t *model) press(k key) action {
 	switch k {
 	case "q", keyInterrupt:
 		return quit
@@ -138,9 +137,9 @@ func (t *model) press(k key) ending {
 		t.order = o
 		slices.SortStableFunc(t.rows, o.compare)
 	}
-	if k == keyEnter && t.list.at < len(t.rows) {
-		r := t.rows[t.list.at]
-		t.list.chosen = r.key
+	if k == keyEnter && t.list.index < len(t.rows) {
+		r := t.rows[t.list.index]
+		t.list.selected = r.key
 		t.detail = &detail{key: r.key, query: r.a.ContainerID}
 	}
 	t.list.handleKey(k, t.keys(), t.page)

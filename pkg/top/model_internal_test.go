@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-func TestKeysAreReadFromWhatATerminalSends(t *testing.T) {
+func TestTerminalInputIsParsedIntoKeys(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		in       string
@@ -33,14 +33,14 @@ func TestKeysAreReadFromWhatATerminalSends(t *testing.T) {
 		{name: "home and end of three kinds of terminal", in: "\x1b[H\x1b[1~\x1b[7~\x1b[F\x1b[4~\x1b[8~", want: []key{keyHome, keyHome, keyHome, keyEnd, keyEnd, keyEnd}},
 		{name: "enter", in: "\r", want: []key{keyEnter}},
 		{name: "control keys", in: "\x03\x1a\x0c", want: []key{keyInterrupt, keySuspend, keyRedraw}},
-		{name: "half an arrow waits for its other half", in: "j\x1b[", want: []key{"j"}, rest: "\x1b["},
-		{name: "what may be the escape key waits too", in: "\x1b", rest: "\x1b"},
-		{name: "and is that key when nothing follows", in: "\x1b", complete: true, want: []key{keyEscape}},
+		{name: "half an arrow waits for the rest", in: "j\x1b[", want: []key{"j"}, rest: "\x1b["},
+		{name: "an escape character alone waits too", in: "\x1b", rest: "\x1b"},
+		{name: "and is the escape key if nothing follows", in: "\x1b", complete: true, want: []key{keyEscape}},
 		{name: "an escape key before another key", in: "\x1bq", want: []key{keyEscape, "q"}},
 		{name: "two escape keys", in: "\x1b\x1b", complete: true, want: []key{keyEscape, keyEscape}},
-		{name: "a sequence that is no key of ours is none", in: "\x1b[2~\x1b[200~q", want: []key{"q"}},
-		{name: "nor is a letter of another alphabet", in: "é店q", want: []key{"q"}},
-		{name: "an endless sequence ends", in: "\x1b[" + strings.Repeat("1", maxSequence) + "q", want: []key{"1", "1", "q"}},
+		{name: "an unknown sequence is ignored", in: "\x1b[2~\x1b[200~q", want: []key{"q"}},
+		{name: "a letter outside of ASCII is ignored", in: "é店q", want: []key{"q"}},
+		{name: "the length of a sequence is bounded", in: "\x1b[" + strings.Repeat("1", maxSequence) + "q", want: []key{"1", "1", "q"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			keys, rest := parseKeys([]byte(tt.in), tt.complete)
@@ -58,12 +58,12 @@ func FuzzParseKeys(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte, split int) {
 		whole, rest := parseKeys(in, true)
 		if len(rest) > 0 {
-			t.Errorf("complete, and %q is left", rest)
+			t.Errorf("complete, with the rest %q", rest)
 		}
 		if split < 0 || split > len(in) {
 			return
 		}
-		// In two pieces it is the same, as long as the pieces come soon after each other.
+		// Two pieces in quick succession are parsed as one.
 		first, rest := parseKeys(in[:split], false)
 		second, _ := parseKeys(slices.Concat(rest, in[split:]), true)
 		if diff := cmp.Diff(whole, slices.Concat(first, second)); diff != "" {
@@ -72,7 +72,7 @@ func FuzzParseKeys(f *testing.F) {
 	})
 }
 
-// names are the rows in their order.
+// names returns the names of the rows in order.
 func names(m *model) []string {
 	var list []string
 	for _, r := range m.rows {
@@ -81,7 +81,7 @@ func names(m *model) []string {
 	return list
 }
 
-func TestTopSortsTheWorstFirst(t *testing.T) {
+func TestRowsAreSortedLargestFirst(t *testing.T) {
 	for _, tt := range []struct {
 		key  key
 		want []string
@@ -99,7 +99,7 @@ func TestTopSortsTheWorstFirst(t *testing.T) {
 		h.history = nil
 		m.update(h)
 		if got := names(m)[:4]; !slices.Equal(got, tt.want) {
-			t.Errorf("%s, after the next look: got %v, want %v", tt.key, got, tt.want)
+			t.Errorf("%s, after the next answer: got %v, want %v", tt.key, got, tt.want)
 		}
 	}
 	m := newModel(9)
@@ -108,7 +108,7 @@ func TestTopSortsTheWorstFirst(t *testing.T) {
 	}
 }
 
-func TestAttachmentsOfOneContainerAreOneRow(t *testing.T) {
+func TestAttachmentsOfOneContainerShareARow(t *testing.T) {
 	m := &model{}
 	h := firstAnswer(3)
 	second := h.status.Attachments[1]
@@ -119,23 +119,23 @@ func TestAttachmentsOfOneContainerAreOneRow(t *testing.T) {
 		t.Fatalf("%d rows, want 3", len(m.rows))
 	}
 	if r := m.rows[1]; r.name != "shop/web-1" || !r.bad {
-		t.Errorf("the row is %+v, want that of web-1 with the other's warning", r)
+		t.Errorf("the row is %+v, want web-1 with the warning of its second attachment", r)
 	}
 }
 
-func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
+func TestTheCursorFollowsItsRow(t *testing.T) {
 	m := newModel(30)
 	m.frame(80, 24)
 	press(m, keyDown, "j")
 	m.frame(80, 24)
-	chosen := m.rows[m.list.at].key
+	selected := m.rows[m.list.index].key
 	h := firstAnswer(30)
 	h.history = nil
-	h.status.Attachments[20].Candidates["CLOSE_WAIT"] = 10_000 // it comes first now
+	h.status.Attachments[20].Candidates["CLOSE_WAIT"] = 10_000 // moves to the first place
 	m.update(h)
 	m.frame(80, 24)
-	if m.list.at != 3 || m.rows[3].key != chosen {
-		t.Errorf("the cursor is at %d, %s; want it at %s", m.list.at, m.rows[m.list.at].name, chosen)
+	if m.list.index != 3 || m.rows[3].key != selected {
+		t.Errorf("the cursor is at %d, %s; want %s", m.list.index, m.rows[m.list.index].name, selected)
 	}
 	press(m, "g")
 	m.frame(80, 24)
@@ -143,8 +143,8 @@ func TestTheCursorStaysWithWhatWasChosen(t *testing.T) {
 	h.history = nil
 	m.update(h)
 	m.frame(80, 24)
-	if m.list.at != 0 || m.rows[0].name != "shop/web-2" {
-		t.Errorf("at the top, the cursor is at %d, %s", m.list.at, m.rows[m.list.at].name)
+	if m.list.index != 0 || m.rows[0].name != "shop/web-2" {
+		t.Errorf("at the top, the cursor is at %d, %s", m.list.index, m.rows[m.list.index].name)
 	}
 }
 
@@ -153,8 +153,8 @@ func TestTheListScrolls(t *testing.T) {
 	m.frame(80, 24)
 	page := m.page
 	for _, tt := range []struct {
-		key       key
-		at, first int
+		key          key
+		index, first int
 	}{
 		{keyPageDown, page - 1, 0},
 		{keyPageDown, 2 * (page - 1), page - 1},
@@ -168,22 +168,22 @@ func TestTheListScrolls(t *testing.T) {
 	} {
 		press(m, tt.key)
 		m.frame(80, 24)
-		if m.list.at != tt.at || m.list.first != tt.first {
-			t.Errorf("after %s at %d from %d, want %d from %d", tt.key, m.list.at, m.list.first, tt.at, tt.first)
+		if m.list.index != tt.index || m.list.first != tt.first {
+			t.Errorf("after %s: row %d of a list from row %d, want row %d from row %d", tt.key, m.list.index, m.list.first, tt.index, tt.first)
 		}
 	}
 }
 
-func TestEnterShowsThePodAndEscapeGoesBack(t *testing.T) {
+func TestEnterShowsAPodAndEscapeReturns(t *testing.T) {
 	m := newModel(30)
 	press(m, keyDown)
 	m.frame(80, 24)
 	press(m, keyEnter)
 	if m.detail == nil || m.detail.query != "000000010123456789abcdef" {
-		t.Fatalf("the detail is %+v, want that of web-1", m.detail)
+		t.Fatalf("the detail is %+v, want web-1", m.detail)
 	}
-	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "Asking for its sockets") || strings.Contains(frame, "web-2") {
-		t.Errorf("before they are there:\n%s", frame)
+	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "Loading its sockets") || strings.Contains(frame, "web-2") {
+		t.Errorf("before they are loaded:\n%s", frame)
 	}
 	h := firstAnswer(30)
 	h.history, h.key, h.sockets = nil, "another", podSockets(3)
@@ -200,45 +200,45 @@ func TestEnterShowsThePodAndEscapeGoesBack(t *testing.T) {
 	}
 	h.status.Attachments = slices.Delete(h.status.Attachments, 1, 2)
 	m.update(h)
-	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "not registered any more") {
+	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "no longer registered") {
 		t.Errorf("after its DEL:\n%s", frame)
 	}
 	press(m, keyEscape)
 	if m.detail != nil {
-		t.Error("it still shows the pod")
+		t.Error("Escape did not return to the list")
 	}
 }
 
-func TestTheRateIsThatOfTheLastMinute(t *testing.T) {
+func TestTheRateCoversTheLastMinute(t *testing.T) {
 	m := newModel(3)
 	if got := m.rates.destroyed.perSecond(); got < 1.45 || got > 1.55 { // 90 in the minute
 		t.Errorf("from the history: %v/s", got)
 	}
-	look := func(after time.Duration, destroyed, would uint64) {
+	answerAfter := func(after time.Duration, destroyed, would uint64) {
 		h := firstAnswer(3)
 		h.history, h.at = nil, m.at.Add(after)
 		h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: destroyed}
 		h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: would}
 		m.update(h)
 	}
-	look(time.Minute, 1234+600, 60)
+	answerAfter(time.Minute, 1234+600, 60)
 	if got := m.rates.destroyed.perSecond(); got != 10 {
 		t.Errorf("600 in a minute are %v/s", got)
 	}
 	if got := m.rates.would.perSecond(); got != 1 {
-		t.Errorf("60 in a minute that would have been are %v/s", got)
+		t.Errorf("60 observed in a minute are %v/s", got)
 	}
-	look(30*time.Second, 1234+600, 60)
+	answerAfter(30*time.Second, 1234+600, 60)
 	if got := m.rates.destroyed.perSecond(); got != 5 {
-		t.Errorf("and none in the next half: %v/s", got)
+		t.Errorf("and none in the next 30 s: %v/s", got)
 	}
-	look(time.Hour, 1234+600+3600, 60)
+	answerAfter(time.Hour, 1234+600+3600, 60)
 	if got := m.rates.destroyed.perSecond(); got != 1 {
 		t.Errorf("3600 in an hour are %v/s", got)
 	}
 }
 
-func TestAnotherReaperCountsFromZero(t *testing.T) {
+func TestTheTotalsOfANewReaperBeginAtZero(t *testing.T) {
 	m := newModel(3)
 	h := firstAnswer(3)
 	h.history, h.at = nil, m.at.Add(time.Minute)
@@ -247,14 +247,14 @@ func TestAnotherReaperCountsFromZero(t *testing.T) {
 	h.status.Finder.CPU = api.Seconds(3 * time.Second)
 	m.update(h)
 	if got := m.rates.destroyed.perSecond(); got != 1 {
-		t.Errorf("60 of the last 30 s are %v/s of the last minute", got)
+		t.Errorf("60 in 30 s are %v/s of the last minute", got)
 	}
 	if m.share != 0.1 {
 		t.Errorf("3 s of CPU in 30 s are %v of a core", m.share)
 	}
 }
 
-func TestARateThatIsKnownForAShortTimeIsOfThatTime(t *testing.T) {
+func TestTheRateOfAYoungReaperCoversItsLifetime(t *testing.T) {
 	m := &model{}
 	h := firstAnswer(3)
 	h.history.Since = h.at.Add(-10 * time.Second)
@@ -265,21 +265,21 @@ func TestARateThatIsKnownForAShortTimeIsOfThatTime(t *testing.T) {
 	}
 }
 
-func TestAPauseIsShownAndEnds(t *testing.T) {
+func TestAPauseIsShownUntilItEnds(t *testing.T) {
 	m := newModel(3)
 	for _, k := range []key{"p", " "} {
 		press(m, k)
-		if frame := shown(t, m, 80, 24); !strings.Contains(frame, "PAUSED") || !strings.Contains(frame, "p go on") {
+		if frame := shown(t, m, 80, 24); !strings.Contains(frame, "PAUSED") || !strings.Contains(frame, "p resume") {
 			t.Errorf("paused with %q:\n%s", k, frame)
 		}
 		press(m, k)
 		if frame := shown(t, m, 80, 24); strings.Contains(frame, "PAUSED") {
-			t.Errorf("going on with %q:\n%s", k, frame)
+			t.Errorf("resumed with %q:\n%s", k, frame)
 		}
 	}
 }
 
-func TestStyles(t *testing.T) {
+func TestLinesAreDrawnInTheirStyles(t *testing.T) {
 	l := line{{"plain ", term.Plain}, {"bold", term.Strong}, {"red", term.Bad}, {"both", term.Strong + ";" + term.Bad}}
 	for _, tt := range []struct {
 		name          string
@@ -336,28 +336,27 @@ func BenchmarkTopFrame(b *testing.B) {
 	}
 }
 
-// TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere is about somebody who observes, and must not read that
-// sockets are destroyed.
-func TestWhatTheModeHoldsBackIsCalledTheSameAsElsewhere(t *testing.T) {
+// TestObservedSocketsAreShownAsWouldDestroy checks that an operator who only observes never reads "destroy".
+func TestObservedSocketsAreShownAsWouldDestroy(t *testing.T) {
 	m := newModel(30)
 	open(m, 5)
 	for i := range m.detail.sockets {
 		m.detail.sockets[i].Verdict, m.detail.sockets[i].Mode = policy.WouldDestroy, policy.Observe
 	}
 	frame := shown(t, m, 120, 40)
-	if n := strings.Count(frame, policy.WouldDestroy.String()); n != 6 { // one of them is the chosen one's
+	if n := strings.Count(frame, policy.WouldDestroy.String()); n != 6 { // five rows and the details of the selected one
 		t.Errorf("%d times %s, want 6:\n%s", n, policy.WouldDestroy.String(), frame)
 	}
 }
 
-func TestOneOfAKindIsCountedAsOne(t *testing.T) {
+func TestSingularNouns(t *testing.T) {
 	m := newModel(1)
 	m.status.Budget = api.BudgetView{PerSecond: 10, Waiting: 1}
 	m.rows[0].a.Candidates = map[string]int{inetdiag.CloseWait.String(): 1}
 	frame := shown(t, m, 80, 24)
 	m.detail = &detail{key: m.rows[0].key}
 	frame += shown(t, m, 80, 24)
-	for _, want := range []string{"v1.2.3, 1 namespace ", "1 socket waits for", "Found     1 socket, "} {
+	for _, want := range []string{"v1.2.3, 1 namespace ", "1 socket waits past", "Found     1 socket, "} {
 		if !strings.Contains(frame, want) {
 			t.Errorf("%q is not in\n%s", want, frame)
 		}

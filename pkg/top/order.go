@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// Order is what the pods are sorted by, the most of it first.
+// Order is the sort order of the pods, largest first.
 type Order int
 
 // The orders.
@@ -18,7 +18,7 @@ const (
 	ByDestroyed              // sockets that were destroyed
 )
 
-// orders lists the orders with the key and the word of each.
+// orders lists the orders with their keys and names.
 func orders() []struct {
 	key  key
 	word string
@@ -29,7 +29,7 @@ func orders() []struct {
 	}{ByCount: {"c", "count"}, ByAge: {"a", "age"}, ByDestroyed: {"d", "destroyed"}}
 }
 
-// Orders lists the words of the orders.
+// Orders lists the names of the orders.
 func Orders() []string {
 	var words []string
 	for _, o := range orders() {
@@ -38,13 +38,13 @@ func Orders() []string {
 	return words
 }
 
-// ParseOrder returns the order of a word, and reports whether there is one.
+// ParseOrder returns the order of a name, and reports whether it exists.
 func ParseOrder(word string) (Order, bool) {
 	i := slices.Index(Orders(), word)
 	return Order(max(0, i)), i >= 0
 }
 
-// orderOf returns the order of a key, and reports whether there is one.
+// orderOf returns the order of a key, and reports whether it exists.
 func orderOf(k key) (Order, bool) {
 	for i, o := range orders() {
 		if o.key == k {
@@ -54,17 +54,17 @@ func orderOf(k key) (Order, bool) {
 	return 0, false
 }
 
-// compare compares two rows: the more of what is sorted by, then the more sockets, then the older, then the
-// name, so that rows change places only for a reason.
+// compare orders two rows: by the sort order, then by count and age, inert pods last, then by name. A total order keeps
+// equal rows in place.
 func (o Order) compare(a, b row) int {
-	count, age, ended := cmp.Compare(b.total(), a.total()), cmp.Compare(b.a.Oldest, a.a.Oldest), cmp.Compare(b.destroyed(), a.destroyed())
+	count, age, destroyed := cmp.Compare(b.total(), a.total()), cmp.Compare(b.a.Oldest, a.a.Oldest), cmp.Compare(b.destroyed(), a.destroyed())
 	inert := cmp.Compare(len(a.a.Inert), 0) - cmp.Compare(len(b.a.Inert), 0) // last
 	rest := cmp.Or(inert, cmp.Compare(a.name, b.name), cmp.Compare(a.key, b.key))
 	switch o {
 	case ByAge:
 		return cmp.Or(age, count, rest)
 	case ByDestroyed:
-		return cmp.Or(ended, count, age, rest)
+		return cmp.Or(destroyed, count, age, rest)
 	case ByCount:
 	}
 	return cmp.Or(count, age, rest)

@@ -11,26 +11,26 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// rates are how often sockets were destroyed lately, or would have been.
+// rates are the numbers of destroyed and of observed sockets per second.
 type rates struct {
 	destroyed, would rate
 }
 
-// update takes in an answer. What happened before the first answer is in its history; what has happened since is the
-// growth of the counts: a page of the history each time would cost far more.
+// update adds an answer. The first answer brings the history of the last minute; later ones count by the growth of the
+// totals, which costs the reaper far less than a page of the history.
 func (r *rates) update(t *model, h answer) {
 	began := h.status.Holder.Since
 	switch {
 	case h.history != nil:
 		r.countHistory(*h.history, h.at)
 		return
-	case !t.seen:
+	case !t.loaded:
 		r.destroyed.advance(h.at)
 		r.would.advance(h.at)
 		return
 	}
 	from, was := t.at, t.status.Counts
-	if !began.Equal(t.status.Holder.Since) { // another reaper, which counts from 0
+	if !began.Equal(t.status.Holder.Since) { // another reaper, whose totals began at 0
 		was = api.Counts{}
 		if began.After(from) {
 			from = began
@@ -66,4 +66,76 @@ func (r *rates) countHistory(page api.HistoryPage, at time.Time) {
 			to.add(e.Time, e.Time, 1)
 		}
 	}
+}
+
+// rateSpan is the time that a rate is averaged over, in seconds.
+const rateSpan = 60
+
+// rate counts events in each of the last rateSpan seconds.
+type rate struct {
+	counts [rateSpan]float64
+	newest int64     // the second of the last count, in Unix time
+	since  time.Time // the beginning of the known time
+}
+
+// advance shifts the counts, with t as the newest second.
+func (r *rate) advance(t time.Time) {
+	if r.since.IsZero() {
+		r.since, r.newest = t, t.Unix()
+	}
+	steps := min(t.Unix()-r.newest, rateSpan)
+	if steps <= 0 {
+		return
+	}
+	copy(r.counts[:], r.counts[steps:])
+	clear(r.counts[rateSpan-steps:])
+	r.newest = t.Unix()
+}
+
+// add counts n events, spread evenly between two times.
+func (r *rate) add(from, to time.Time, n float64) {
+	r.advance(to)
+	last := to.Unix()
+	first := min(from.Unix()+1, last)
+	each := n / float64(last-first+1)
+	for second := max(first, r.newest-rateSpan+1); second <= last; second++ {
+		r.counts[rateSpan-1-(r.newest-second)] += each
+	}
+}
+
+// perSecond returns the average over rateSpan, or over the known part of it.
+func (r *rate) perSecond() float64 {
+	var sum float64
+	for _, n := range r.counts {
+		sum += n
+	}
+	known := min(float64(rateSpan), max(1, float64(r.newest-r.since.Unix())))
+	return sum / known
+}
+
+// bars draws rateSpan in width columns, the newest on the right.
+func (r *rate) bars(width int) string {
+	counts := make([]float64, width)
+	for i, n := range r.counts {
+		counts[i*width/rateSpan] += n
+	}
+	return bars(counts)
+}
+
+// bars draws each count as a vertical bar of one column. The highest fills the line.
+func bars(counts []float64) string {
+	highest := 0.0
+	for _, n := range counts {
+		highest = max(highest, n)
+	}
+	signs := []rune("▁▂▃▄▅▆▇█")
+	b := make([]rune, 0, len(counts))
+	for _, n := range counts {
+		if n <= 0 {
+			b = append(b, '·')
+			continue
+		}
+		b = append(b, signs[min(len(signs)-1, int(n/highest*float64(len(signs))))])
+	}
+	return string(b)
 }

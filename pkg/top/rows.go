@@ -16,10 +16,10 @@ type row struct {
 	key  string
 	name string
 	a    api.AttachmentView
-	bad  bool // something is wrong with one of its attachments
+	bad  bool // one of its attachments has a problem
 }
 
-// newRows makes a row of each container's attachments in a namespace.
+// newRows returns one row for each container and namespace.
 func newRows(s api.Status) []row {
 	rows := make([]row, 0, len(s.Attachments))
 	seen := make(map[string]int, len(s.Attachments))
@@ -36,7 +36,7 @@ func newRows(s api.Status) []row {
 	return rows
 }
 
-// rowName names an attachment. A name that a person chose is not cut.
+// rowName returns the name of an attachment. A name that an operator chose is not shortened.
 func rowName(a api.AttachmentView) string {
 	if a.Network == state.ManualNetwork {
 		return a.ContainerID
@@ -48,5 +48,5 @@ func (r row) sockets(s inetdiag.State) int { return r.a.Candidates[s.String()] }
 
 func (r row) total() int { return r.sockets(inetdiag.CloseWait) + r.sockets(inetdiag.FinWait2) }
 
-// destroyed is how many sockets were destroyed or would have been.
+// destroyed returns the number of sockets that were destroyed or observed.
 func (r row) destroyed() uint64 { return r.a.Destroyed + r.a.WouldDestroy }

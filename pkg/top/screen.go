@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// Control sequences of ECMA-48 and xterm. Mode 2026 lets terminals that have it show a frame only when it is whole.
+// Control sequences of ECMA-48 and xterm. Mode 2026 lets a terminal that supports it show only whole frames.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // alternate screen, no cursor, no line wrap
 	leaveScreen = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -26,21 +26,21 @@ const (
 	endOfLine   = "\x1b[K"
 )
 
-// fullScreen is the terminal that a full screen is shown on.
+// fullScreen shows frames on a terminal.
 type fullScreen struct {
 	in, out *os.File
 	colour  bool
 
 	mu      sync.Mutex
-	before  *xterm.State // what restore restores; nil before enter
-	control []byte       // to write first
-	frame   []byte       // to write next; a newer frame replaces it
+	before  *xterm.State // the settings to restore; nil before enter
+	control []byte       // control sequences to write before the frame
+	frame   []byte       // the frame to write; a newer frame replaces it
 	written []chan struct{}
-	wake    chan struct{} // one of the three above was set
+	wake    chan struct{} // signals that one of the three fields above was set
 }
 
-// newFullScreen starts the goroutine that writes to the terminal, until close. A terminal that reads nothing, such as
-// one behind a network that hangs, delays that goroutine alone.
+// newFullScreen starts the goroutine that writes to the terminal until close. A terminal that blocks, such as one behind a
+// hung network connection, blocks only that goroutine.
 func newFullScreen(in, out *os.File, colour bool) *fullScreen {
 	t := &fullScreen{in: in, out: out, colour: colour, wake: make(chan struct{}, 1)}
 	go func() {
@@ -66,8 +66,8 @@ func (t *fullScreen) wakeWriter() {
 	}
 }
 
-// enter makes the terminal a full screen whose keys come one by one. It may be called again, after another program has
-// changed the terminal.
+// enter switches the terminal to a full screen and to raw input. It may be called again after another program has changed
+// the terminal.
 func (t *fullScreen) enter() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,11 +83,11 @@ func (t *fullScreen) enter() error {
 	return nil
 }
 
-// flushWithin is how long restore waits for the terminal to read the last bytes.
-const flushWithin = time.Second
+// flushTimeout bounds restore's wait for the terminal to read the last bytes.
+const flushTimeout = time.Second
 
-// restore makes the terminal what it was before enter, and waits up to flushWithin for it to show that. It may be
-// called at any time, and again.
+// restore reverts enter, and waits up to flushTimeout for the terminal to receive that. It may be called at any time, and
+// again.
 func (t *fullScreen) restore() error {
 	t.mu.Lock()
 	before := t.before
@@ -100,34 +100,34 @@ func (t *fullScreen) restore() error {
 	t.control = append(t.control, leaveScreen...)
 	t.wakeWriter()
 	t.mu.Unlock()
-	late := time.NewTimer(flushWithin)
-	defer late.Stop()
+	timeout := time.NewTimer(flushTimeout)
+	defer timeout.Stop()
 	select {
 	case <-written:
-	case <-late.C:
+	case <-timeout.C:
 	}
-	if err := xterm.Restore(int(t.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: it is gone
+	if err := xterm.Restore(int(t.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: the terminal is gone
 		return fmt.Errorf("restore the terminal: %w", err)
 	}
 	return nil
 }
 
-// close restores the terminal and ends the goroutine that writes to it.
+// close restores the terminal and stops the goroutine that writes to it.
 func (t *fullScreen) close() error {
 	err := t.restore()
 	close(t.wake)
 	return err
 }
 
-// restoreOnPanic restores the terminal if the goroutine that defers it panics, so that the panic can be read.
+// restoreOnPanic, deferred, restores the terminal if its goroutine panics, so that the panic can be read.
 func (t *fullScreen) restoreOnPanic() {
 	if v := recover(); v != nil {
-		_ = t.restore() // the panic is what matters
-		panic(v)        //nolint:forbidigo // it is the panic that was under way
+		_ = t.restore() // the panic matters more
+		panic(v)        //nolint:forbidigo // re-panics
 	}
 }
 
-// size is the size of the screen; 80x24 if the terminal does not know.
+// size returns the size of the screen, 80x24 if it is unknown.
 func (t *fullScreen) size() (width, height int) {
 	width, height, err := xterm.GetSize(int(t.out.Fd()))
 	if err != nil || width <= 0 || height <= 0 {
@@ -136,8 +136,8 @@ func (t *fullScreen) size() (width, height int) {
 	return width, height
 }
 
-// show draws a frame over the one before, in one write, and clears only what the frame does not cover: so it does not
-// flicker. After a line that fills the screen it clears nothing: that would be the last column.
+// show draws a frame over the last one in one write. To avoid flicker it clears only the rest of each line; after a line as
+// wide as the screen that would clear the last column, so it does not.
 func (t *fullScreen) show(lines []line, width int, faded bool) {
 	var b strings.Builder
 	b.WriteString(beginFrame)

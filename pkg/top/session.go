@@ -13,24 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// session is one person's look at the screen. Its goroutine owns the model.
+// session runs the screen. Its goroutine owns the model.
 type session struct {
 	model *model
 	term  *fullScreen
 	src   Source
 	now   func() time.Time
 
-	answers chan answer
-	asking  bool
-	began   time.Time   // when the last question was asked
-	next    *time.Timer // when to ask again
-	again   bool        // at once
+	answers  chan answer
+	inFlight bool        // a question has no answer yet
+	askedAt  time.Time   // when the last question was asked
+	next     *time.Timer // for the next question
+	urgent   bool        // the next question does not wait for the timer
 }
 
-// keyDelay is how long an escape key waits for the rest of another key.
+// keyDelay is the wait after an escape character for the rest of an escape sequence.
 const keyDelay = 50 * time.Millisecond
 
-// run shows the screen until the person quits, the terminal is gone, or ctx ends.
+// run shows the screen until the operator quits, the terminal is gone, or ctx is done.
 func (s *session) run(ctx context.Context) (err error) {
 	if err := s.term.enter(); err != nil {
 		return err
@@ -45,7 +45,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	s.next = time.NewTimer(s.model.interval)
 	defer s.next.Stop()
 	var rest []byte
-	lone := time.NewTimer(time.Hour) // after an escape key that no other byte follows
+	lone := time.NewTimer(time.Hour) // fires after an escape character that nothing follows
 	defer lone.Stop()
 	s.draw()
 	for {
@@ -82,7 +82,7 @@ func (s *session) run(ctx context.Context) (err error) {
 	}
 }
 
-// press handles keys, and reports whether one of them ends the session.
+// press handles keys, and reports whether one of them quits.
 func (s *session) press(ctx context.Context, keys []key, signals chan os.Signal) (done bool, err error) {
 	for _, k := range keys {
 		shown, paused := s.model.detail, s.model.paused
@@ -99,16 +99,15 @@ func (s *session) press(ctx context.Context, keys []key, signals chan os.Signal)
 			return true, err
 		}
 		if s.model.detail != shown && s.model.detail != nil || paused && !s.model.paused {
-			s.again = true
+			s.urgent = true
 			s.ask(ctx)
 		}
 	}
 	return false, nil
 }
 
-// suspend restores the terminal and stops this process until SIGCONT. It stops with SIGSTOP: os/signal does not restore
-// the default action of SIGTSTP. Without a shell in the session, which could continue the process, suspend does
-// nothing.
+// suspend restores the terminal and stops this process until SIGCONT. It sends SIGSTOP, because os/signal does not restore
+// the default action of SIGTSTP. Without a shell in the session to continue the process, suspend does nothing.
 func (s *session) suspend(signals chan os.Signal) error {
 	parent, err := unix.Getsid(os.Getppid())
 	own, ownErr := unix.Getsid(0)
@@ -121,20 +120,20 @@ func (s *session) suspend(signals chan os.Signal) error {
 	if err := unix.Kill(os.Getpid(), unix.SIGSTOP); err != nil {
 		return fmt.Errorf("stop this process: %w", err)
 	}
-	late := time.NewTimer(time.Second) // this thread may get here before the process stops
-	defer late.Stop()
+	timeout := time.NewTimer(time.Second) // this thread may get here before the process stops
+	defer timeout.Stop()
 	for waiting := true; waiting; {
 		select {
 		case sig := <-signals:
 			waiting = sig != unix.SIGCONT
-		case <-late.C:
+		case <-timeout.C:
 			waiting = false
 		}
 	}
 	return s.term.enter()
 }
 
-// read reads from the terminal until it is gone.
+// read passes the terminal's input on until the terminal is gone.
 func (s *session) read(ctx context.Context, typed chan<- []byte) {
 	defer s.term.restoreOnPanic()
 	defer close(typed)
@@ -152,12 +151,12 @@ func (s *session) read(ctx context.Context, typed chan<- []byte) {
 	}
 }
 
-// ask asks the reaper, unless a question is open or the view is paused.
+// ask asks the reaper, unless a question is in flight or the view is paused.
 func (s *session) ask(ctx context.Context) {
-	if s.asking || s.model.paused && !s.again {
+	if s.inFlight || s.model.paused && !s.urgent {
 		return
 	}
-	s.asking, s.again, s.began = true, false, time.Now()
+	s.inFlight, s.urgent, s.askedAt = true, false, time.Now()
 	q := s.model.question(s.now())
 	go func() {
 		defer s.term.restoreOnPanic()
@@ -169,16 +168,16 @@ func (s *session) ask(ctx context.Context) {
 	}()
 }
 
-// receive takes in an answer, and decides when to ask again.
+// receive applies an answer, and schedules the next question.
 func (s *session) receive(ctx context.Context, h answer) {
-	s.asking = false
+	s.inFlight = false
 	s.model.update(h)
-	took := time.Since(s.began)
+	took := time.Since(s.askedAt)
 	s.next.Reset(max(s.model.interval-took, restFactor*took))
-	if d := s.model.detail; d != nil && h.err == nil && (!d.loaded || d.asked.IsZero()) {
-		s.again = true
+	if d := s.model.detail; d != nil && h.err == nil && (!d.loaded || d.ownersAt.IsZero()) {
+		s.urgent = true
 	}
-	if s.again {
+	if s.urgent {
 		s.ask(ctx)
 	}
 }

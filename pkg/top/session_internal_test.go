@@ -21,36 +21,37 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// soon bounds what should happen at once, for a machine that is busy with everything else.
-const soon = 30 * time.Second
+// patience bounds the wait for an immediate effect on a busy machine.
+const patience = 30 * time.Second
 
-// saying is a reaper that says what the test wants.
-type saying struct {
+// fakeReaper is a Source with the answers of a test.
+type fakeReaper struct {
 	mu      sync.Mutex
 	status  api.Status
 	sockets api.SocketList
 	err     error
-	asked   []api.SocketQuery
-	looks   int
+	queries []api.SocketQuery
+	// statuses counts the requests for the status.
+	statuses int
 }
 
-func (s *saying) set(err error) {
+func (s *fakeReaper) set(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = err
 }
 
-func (s *saying) Status(context.Context) (api.Status, error) {
+func (s *fakeReaper) Status(context.Context) (api.Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looks++
+	s.statuses++
 	return s.status, s.err
 }
 
-func (s *saying) Sockets(_ context.Context, q api.SocketQuery) (api.SocketList, error) {
+func (s *fakeReaper) Sockets(_ context.Context, q api.SocketQuery) (api.SocketList, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked = append(s.asked, q)
+	s.queries = append(s.queries, q)
 	list := api.SocketList{}
 	for _, v := range s.sockets.Sockets {
 		if !q.Owners {
@@ -61,30 +62,30 @@ func (s *saying) Sockets(_ context.Context, q api.SocketQuery) (api.SocketList, 
 	return list, s.err
 }
 
-func (s *saying) History(context.Context, api.HistoryQuery) (api.HistoryPage, error) {
-	return api.HistoryPage{}, errors.New("not asked for again")
+func (s *fakeReaper) History(context.Context, api.HistoryQuery) (api.HistoryPage, error) {
+	return api.HistoryPage{}, errors.New("unexpected request for the history")
 }
 
 // startSession starts a session on a terminal.
-func startSession(t *testing.T, p *termtest.Terminal, src Source) (stop func(), ended <-chan error) {
+func startSession(t *testing.T, p *termtest.Terminal, src Source) (stop func(), result <-chan error) {
 	t.Helper()
 	m := newModel(30)
 	m.interval = 20 * time.Millisecond
 	screen := newFullScreen(p.TTY, p.TTY, true)
 	s := session{model: m, term: screen, src: src, now: time.Now, answers: make(chan answer)}
 	ctx, cancel := context.WithCancel(t.Context())
-	end := make(chan error, 1)
-	go func() { end <- errors.Join(s.run(ctx), screen.close()) }()
-	return cancel, end
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(s.run(ctx), screen.close()) }()
+	return cancel, done
 }
 
 func TestTopOnATerminal(t *testing.T) {
 	p := termtest.New(t, 80, 24)
-	src := &saying{status: nodeStatus(30), sockets: podSockets(40)}
-	_, ended := startSession(t, p, src)
+	src := &fakeReaper{status: nodeStatus(30), sockets: podSockets(40)}
+	_, result := startSession(t, p, src)
 	p.Shows(t, "shop/web-2")
 	if p.Settings(t).Lflag&unix.ECHO != 0 {
-		t.Error("what is typed is echoed")
+		t.Error("input is echoed")
 	}
 	p.Press(t, "a")
 	p.Shows(t, "\x1b[7mage")
@@ -98,13 +99,13 @@ func TestTopOnATerminal(t *testing.T) {
 	p.Press(t, "p")
 	p.Shows(t, "PAUSED")
 	src.mu.Lock()
-	looks := src.looks
+	statuses := src.statuses
 	src.mu.Unlock()
-	p.Press(t, "jjjj") // four times as long as the interval at least, since each is shown
+	p.Press(t, "jjjj") // takes at least four intervals, because each key is shown
 	p.Shows(t, "\x1b[7m  shop/web-3")
 	src.mu.Lock()
-	if src.looks > looks+1 {
-		t.Errorf("while it pauses it has looked %d times", src.looks-looks)
+	if src.statuses > statuses+1 {
+		t.Errorf("%d requests during the pause", src.statuses-statuses)
 	}
 	src.mu.Unlock()
 	p.Press(t, "p")
@@ -113,58 +114,58 @@ func TestTopOnATerminal(t *testing.T) {
 	if err := unix.Kill(os.Getpid(), unix.SIGWINCH); err != nil {
 		t.Fatal(err)
 	}
-	nstest.Eventually(t, soon, "the frame is as small as the terminal", func() bool { return strings.Count(p.Frame(), "\r\n") == 11 })
+	nstest.Eventually(t, patience, "the frame fits the smaller terminal", func() bool { return strings.Count(p.Frame(), "\r\n") == 11 })
 	p.Press(t, "q")
-	if err := <-ended; err != nil {
+	if err := <-result; err != nil {
 		t.Error(err)
 	}
 	p.Restored(t, 1)
 	if strings.Contains(p.Written(), "\x1b[2J") {
-		t.Error("the screen is cleared, so it flickers")
+		t.Error("the screen is cleared, which flickers")
 	}
-	asked := map[bool]int{}
-	for _, q := range src.asked {
-		asked[q.Owners]++
+	byOwners := map[bool]int{}
+	for _, q := range src.queries {
+		byOwners[q.Owners]++
 	}
-	if asked[true] != 1 || asked[false] < 1 {
-		t.Errorf("it has looked for owners %d times of %d", asked[true], len(src.asked))
+	if byOwners[true] != 1 || byOwners[false] < 1 {
+		t.Errorf("%d of %d requests for sockets ask for owners, want 1", byOwners[true], len(src.queries))
 	}
 }
 
-func TestTopShowsThatTheReaperHasGoneAndIsBack(t *testing.T) {
+func TestALostReaperIsShownUntilItIsBack(t *testing.T) {
 	p := termtest.New(t, 80, 24)
-	src := &saying{status: nodeStatus(30)}
-	_, ended := startSession(t, p, src)
+	src := &fakeReaper{status: nodeStatus(30)}
+	_, result := startSession(t, p, src)
 	p.Shows(t, "\x1b[1mhalfclose")
 	src.set(errors.New("no reaper is running: start one"))
 	p.Shows(t, "no answer since")
 	if frame := p.Frame(); !strings.Contains(frame, "\x1b[2mMode") || !strings.Contains(frame, "shop/web-2") || strings.Contains(frame, "\x1b[31m") {
-		t.Errorf("what was last known is not there, and fainter:\n%q", frame)
+		t.Errorf("the last answer is not shown in a faint style:\n%q", frame)
 	}
 	src.set(nil)
-	nstest.Eventually(t, soon, "it is shown again", func() bool {
+	nstest.Eventually(t, patience, "the next answer is shown", func() bool {
 		return !strings.Contains(p.Frame(), "no answer since") && strings.Contains(p.Frame(), "\x1b[1mhalfclose")
 	})
 	p.Press(t, "\x03")
-	if err := <-ended; err != nil {
+	if err := <-result; err != nil {
 		t.Error(err)
 	}
 	p.Restored(t, 1)
 }
 
-func TestTopEndsWithItsContext(t *testing.T) {
+func TestASessionEndsWithItsContext(t *testing.T) {
 	p := termtest.New(t, 80, 24)
-	stop, ended := startSession(t, p, &saying{status: nodeStatus(3)})
+	stop, result := startSession(t, p, &fakeReaper{status: nodeStatus(3)})
 	p.Shows(t, "shop/web-2")
 	stop()
-	if err := <-ended; err != nil {
+	if err := <-result; err != nil {
 		t.Error(err)
 	}
 	p.Restored(t, 1)
 }
 
-func TestATerminalThatTakesNothingHoldsNobodyUp(t *testing.T) {
-	keys, tty, err := pty.Open() // nobody reads from keys
+func TestABlockedTerminalDoesNotBlockTheSession(t *testing.T) {
+	keys, tty, err := pty.Open() // no goroutine reads from keys
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,39 +174,39 @@ func TestATerminalThatTakesNothingHoldsNobodyUp(t *testing.T) {
 	p := &termtest.Terminal{TTY: tty}
 	p.Resize(t, 500, 200)
 	before := p.Settings(t)
-	stop, ended := startSession(t, p, &saying{status: nodeStatus(30)})
-	nstest.Eventually(t, soon, "the terminal is full", func() bool {
+	stop, result := startSession(t, p, &fakeReaper{status: nodeStatus(30)})
+	nstest.Eventually(t, patience, "the buffer of the terminal is full", func() bool {
 		fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLOUT}}
 		n, err := unix.Poll(fds, 0)
 		return err == nil && n == 0
 	})
 	stop()
 	select {
-	case err := <-ended:
+	case err := <-result:
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(soon):
-		t.Fatal("it has not ended")
+	case <-time.After(patience):
+		t.Fatal("the session has not ended")
 	}
 	if diff := cmp.Diff(before, p.Settings(t)); diff != "" {
 		t.Errorf("the terminal's settings (-before +now)\n%s", diff)
 	}
 }
 
-func TestAPanicGivesTheTerminalBack(t *testing.T) {
+func TestAPanicRestoresTheTerminal(t *testing.T) {
 	p := termtest.New(t, 80, 24)
 	screen := newFullScreen(p.TTY, p.TTY, true)
 	if err := screen.enter(); err != nil {
 		t.Fatal(err)
 	}
-	said := func() (v any) {
+	recovered := func() (v any) {
 		defer func() { v = recover() }()
 		defer screen.restoreOnPanic()
 		panic("a mistake of ours")
 	}()
-	if said != "a mistake of ours" {
-		t.Errorf("the panic says %v", said)
+	if recovered != "a mistake of ours" {
+		t.Errorf("the panic is %v", recovered)
 	}
 	p.Restored(t, 1)
 	if err := screen.close(); err != nil {

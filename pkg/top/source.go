@@ -17,18 +17,18 @@ type Source interface {
 	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
 }
 
-// question is what the view needs from the reaper.
+// question is a request for the data of a frame.
 type question struct {
 	history bool
-	key     string // of the pod whose sockets are shown, "" if none are
+	key     string // of the pod whose sockets are requested, "" if none
 	query   string
 	owners  bool
 }
 
-// The times of questions.
+// The pace of questions.
 const (
-	ownersEvery = 10 * time.Second // between two questions for owners, which cost the reaper a walk over /proc
-	restFactor  = 10               // the pause after an answer, in times of what it took
+	ownersEvery = 10 * time.Second // between two requests for owners, which cost the reaper a walk over /proc
+	restFactor  = 10               // the pause after an answer, as a multiple of the time it took
 )
 
 // ask asks the reaper.
@@ -54,12 +54,12 @@ func ask(ctx context.Context, src Source, q question, now func() time.Time) (h a
 	return h
 }
 
-// question is the next question.
+// question returns the next question.
 func (t *model) question(now time.Time) question {
 	q := question{}
 	if d := t.detail; d != nil {
 		q.key, q.query = d.key, d.query
-		q.owners = d.loaded && now.Sub(d.asked) >= ownersEvery // the sockets come first: they cost less
+		q.owners = d.loaded && now.Sub(d.ownersAt) >= ownersEvery // the sockets come first: they cost less
 	}
 	return q
 }

@@ -6,7 +6,6 @@ package top
 import (
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -15,72 +14,80 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// table lists the pods in height lines, with the header.
+// table lists the pods in height lines, with a header.
 func (t *model) table(width, height int) []line {
 	t.page = max(0, height-1)
 	t.list.locate(t.keys(), t.page)
 	last := min(len(t.rows), t.list.first+t.page)
-	cols := []column{
-		{name: "  POD", least: max(16, width*3/8)},
-		{name: "CLOSE_WAIT", right: true},
-		{name: "FIN_WAIT2", right: true, spare: 1},
-		{name: "OLDEST", right: true, least: 7},
-		{name: "AGES", least: 5, spare: 3},
-		{name: "DESTROYED", right: true, spare: 2},
-		{name: "GRACE", spare: 4},
-	}
-	var rows []gridRow
+	var rows [][]string
 	for _, r := range t.rows {
 		rows = append(rows, r.cells())
 	}
-	head, lines := grid(cols, rows, rows[t.list.first:last], width)
-	if at := t.list.at - t.list.first; t.interval > 0 && at < len(lines) {
-		lines[at] = lines[at].in(term.Inverse, width)
+	layout := term.NewLayout(width, []term.Column{
+		{Name: "  POD", Least: max(16, width*3/8)},
+		{Name: "CLOSE_WAIT", Right: true},
+		{Name: "FIN_WAIT2", Right: true, Fold: 1},
+		{Name: "OLDEST", Right: true, Least: 7},
+		{Name: "AGES", Least: 5, Fold: 3},
+		{Name: "DESTROYED", Right: true, Fold: 2},
+		{Name: "GRACE", Fold: 4},
+	}, rows)
+	lines := []line{{{layout.Header(), term.Strong}}}
+	for i := t.list.first; i < last; i++ {
+		l := line{{layout.Line(rows[i]), t.rows[i].style()}}
+		if i == t.list.index && t.interval > 0 {
+			l = l.in(term.Inverse, width)
+		}
+		lines = append(lines, l)
 	}
 	if len(t.rows) == 0 {
-		lines = []line{text("  No attachment is recorded on this node.")}
+		lines = append(lines, text("  No attachment is registered on this node."))
 	}
-	return append([]line{head}, lines...)
+	return lines
 }
 
-// cells is the row as it is shown.
-func (r row) cells() gridRow {
+// cells returns the row's text for each column.
+func (r row) cells() []string {
 	mark := "  "
 	if r.bad {
 		mark = "! "
 	}
-	c := gridRow{text: []string{
+	return []string{
 		mark + r.name, strconv.Itoa(r.sockets(inetdiag.CloseWait)), strconv.Itoa(r.sockets(inetdiag.FinWait2)),
-		ageCell(r.a.Oldest), miniature(r.a.Ages), r.account(), r.policy(),
-	}}
+		ageCell(r.a.Oldest), miniature(r.a.Ages), r.destroyedCell(), r.graceCell(),
+	}
+}
+
+// style returns the look of the row: rows with a problem stand out, rows without sockets step back.
+func (r row) style() term.Style {
 	switch {
 	case r.a.Inert != "":
-		c.style = term.Faint
+		return term.Faint
 	case r.bad:
-		c.style = term.Odd
+		return term.Odd
 	case r.total() == 0:
-		c.style = term.Faint
+		return term.Faint
 	}
-	return c
+	return term.Plain
 }
 
 func ageCell(s api.Seconds) string {
 	if s == 0 {
 		return "-"
 	}
-	return describe.ShortAge(time.Duration(s))
+	return describe.Age(s)
 }
 
-// account is how many sockets were destroyed, and in brackets how many would have been.
-func (r row) account() string {
+// destroyedCell returns the number of destroyed sockets, and in brackets the number of those that the mode kept.
+func (r row) destroyedCell() string {
 	if r.a.WouldDestroy == 0 {
 		return strconv.FormatUint(r.a.Destroyed, 10)
 	}
 	return fmt.Sprintf("%d (%d)", r.a.Destroyed, r.a.WouldDestroy)
 }
 
-// policy is the graces, with the mode where nothing is destroyed.
-func (r row) policy() string {
+// graceCell returns the graces, with the mode if it is not destroy.
+func (r row) graceCell() string {
 	switch {
 	case r.a.Inert != "":
 		return "inert"

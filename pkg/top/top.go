@@ -3,8 +3,8 @@
 
 // Package top is the full-screen view of a node: the pods with the most or the oldest half-closed sockets first.
 //
-// A model holds what the screen shows and where the person is on it, and is made of values alone; frame draws it. A
-// session passes keys, signals and the reaper's answers to the model, and its frames to the terminal.
+// A model holds the state of the screen as values, and frame draws it. A session passes keys, signals and the reaper's
+// answers to the model, and frames to the terminal.
 package top
 
 import (
@@ -19,18 +19,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// MinInterval is the least time between two requests to the reaper.
+// MinInterval is the shortest time between two requests to the reaper.
 const MinInterval = 250 * time.Millisecond
 
-// Config is what a View is created with.
+// Config configures a View.
 type Config struct {
 	Source   Source
-	Interval time.Duration // between two requests, MinInterval or more; 0 for a View that is only printed
+	Interval time.Duration // between two requests, MinInterval or more; 0 if the View is only printed
 	Order    Order
-	Now      func() time.Time // in the time zone that times are shown in
+	Now      func() time.Time // in the time zone of the shown times
 }
 
-// View is one person's view of a node.
+// View is a view of a node.
 type View struct {
 	cfg   Config
 	model model
@@ -47,7 +47,7 @@ func Open(ctx context.Context, cfg Config) (*View, error) {
 	return v, nil
 }
 
-// Print prints one frame of any length.
+// Print prints one frame with all rows.
 func (v *View) Print(w io.Writer, width int) error {
 	var b strings.Builder
 	for _, l := range v.model.frame(width, 0) {
@@ -58,7 +58,7 @@ func (v *View) Print(w io.Writer, width int) error {
 	return err
 }
 
-// Run shows the view on a terminal, of which in and out are file descriptors, until the person quits or ctx ends.
+// Run shows the view on a terminal, open as in and out, until the operator quits or ctx is done.
 func (v *View) Run(ctx context.Context, in, out *os.File, screen term.Screen) (err error) {
 	terminal := newFullScreen(in, out, screen.Colour)
 	defer func() { err = errors.Join(err, terminal.close()) }()

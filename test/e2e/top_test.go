@@ -131,7 +131,7 @@ func TestTopGivesTheTerminalBackHoweverItEnds(t *testing.T) {
 			t.Parallel()
 			term := termtest.New(t, 80, 24)
 			cmd := w.top(t, term)
-			term.Shows(t, "No attachment is recorded on this node.")
+			term.Shows(t, "No attachment is registered on this node.")
 			if term.Settings(t).Lflag&(unix.ECHO|unix.ICANON) != 0 {
 				t.Error("the terminal waits for whole lines, or echoes")
 			}
@@ -178,7 +178,7 @@ func TestTopCanBeSuspended(t *testing.T) {
 			}
 			term := termtest.New(t, 80, 24)
 			shell := w.onTerminal(t, term, "sh", "-c", suspended, "sh", dir)
-			term.Shows(t, "No attachment is recorded on this node.")
+			term.Shows(t, "No attachment is registered on this node.")
 			suspend(t, term, childOf(t, shell.Process.Pid))
 			nstest.Eventually(t, testnode.Patience, "the shell has the terminal", func() bool { return read("stopped") != "" })
 			if read("code") == "0" || read("stopped") != read("before") {
