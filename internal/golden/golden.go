@@ -1,7 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package golden compares what tests get with files in testdata.
+// Package golden compares outputs with files in testdata. Use it only for whole screens that a person should review; other
+// outputs are better asserted as data.
 package golden
 
 import (
@@ -13,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write what the tests get to testdata, for you to look at the difference")
+var update = flag.Bool("update", false, "write the outputs to testdata, for a review of the difference")
 
 // Text compares got with the file name.txt in testdata.
 func Text(t *testing.T, name, got string) {
@@ -29,6 +30,6 @@ func Text(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("not as in %s; if it should be, run the test with -update (-want +got)\n%s", path, diff)
+		t.Errorf("differs from %s; if that is intended, run the test with -update (-want +got)\n%s", path, diff)
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outputtest keeps what programs and logs write in tests.
+// Package outputtest buffers the output of programs and logs in tests.
 package outputtest
 
 import (
@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// Buffer is a bytes.Buffer that a test may read while other goroutines write to it.
+// Buffer is a bytes.Buffer that is safe for concurrent use.
 type Buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -22,7 +22,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.b.Write(p)
 }
 
-// String returns all that has been written.
+// String returns all output.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package termtest is a terminal for tests of what is shown on a full screen.
+// Package termtest provides a terminal for tests of full screens.
 package termtest
 
 import (
@@ -19,27 +19,26 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// The sequences between which a frame is, and those that take another screen and give it back (xterm's control
-// sequences).
+// xterm's control sequences around a frame, and those that enter and leave the alternate screen.
 const (
-	beginFrame = "\x1b[H"
-	endFrame   = "\x1b[?2026l"
-	takeScreen = "\x1b[?1049h"
-	giveScreen = "\x1b[?1049l"
+	beginFrame  = "\x1b[H"
+	endFrame    = "\x1b[?2026l"
+	enterScreen = "\x1b[?1049h"
+	leaveScreen = "\x1b[?1049l"
 )
 
-// Terminal is a terminal that lasts as long as the test.
+// Terminal is a terminal of a test.
 type Terminal struct {
 	TTY  *os.File // for the program
-	keys *os.File // the terminal's own end
+	keys *os.File // the terminal's end
 
-	settings unix.Termios // at the beginning
+	settings unix.Termios // at the start
 
 	mu      sync.Mutex
 	written strings.Builder
 }
 
-// New makes a terminal of a size.
+// New creates a terminal of a size.
 func New(t *testing.T, width, height int) *Terminal {
 	t.Helper()
 	keys, tty, err := pty.Open()
@@ -49,9 +48,9 @@ func New(t *testing.T, width, height int) *Terminal {
 	p := &Terminal{keys: keys, TTY: tty}
 	p.Resize(t, width, height)
 	p.settings = p.Settings(t)
-	ended := make(chan struct{})
+	done := make(chan struct{})
 	go func() {
-		defer close(ended)
+		defer close(done)
 		b := make([]byte, 1<<16)
 		for {
 			n, err := keys.Read(b)
@@ -64,15 +63,15 @@ func New(t *testing.T, width, height int) *Terminal {
 		}
 	}()
 	t.Cleanup(func() {
-		_, _ = keys.WriteString("\n") // for who still waits for a key, and holds the terminal open
+		_, _ = keys.WriteString("\n") // unblocks a reader that holds the terminal open
 		tty.Close()
-		<-ended // the other end has gone
+		<-done
 		keys.Close()
 	})
 	return p
 }
 
-// Resize makes it larger or smaller; the kernel tells the programs in its foreground.
+// Resize changes the size. The kernel sends SIGWINCH to the foreground processes.
 func (p *Terminal) Resize(t *testing.T, width, height int) {
 	t.Helper()
 	if err := pty.Setsize(p.TTY, &pty.Winsize{Cols: uint16(width), Rows: uint16(height)}); err != nil {
@@ -80,7 +79,7 @@ func (p *Terminal) Resize(t *testing.T, width, height int) {
 	}
 }
 
-// Settings are those of the line discipline.
+// Settings returns the settings of the line discipline.
 func (p *Terminal) Settings(t *testing.T) unix.Termios {
 	t.Helper()
 	settings, err := unix.IoctlGetTermios(int(p.TTY.Fd()), unix.TCGETS)
@@ -90,14 +89,14 @@ func (p *Terminal) Settings(t *testing.T) unix.Termios {
 	return *settings
 }
 
-// Written is all that has been written to it.
+// Written returns all output to the terminal.
 func (p *Terminal) Written() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.written.String()
 }
 
-// Frame is the last whole frame, with its styles.
+// Frame returns the last whole frame with its styles.
 func (p *Terminal) Frame() string {
 	text := p.Written()
 	end := strings.LastIndex(text, endFrame)
@@ -108,7 +107,7 @@ func (p *Terminal) Frame() string {
 	return text[start+len(beginFrame) : end]
 }
 
-// Press types keys.
+// Press writes keys to the terminal.
 func (p *Terminal) Press(t *testing.T, keys string) {
 	t.Helper()
 	if _, err := p.keys.WriteString(keys); err != nil {
@@ -116,43 +115,43 @@ func (p *Terminal) Press(t *testing.T, keys string) {
 	}
 }
 
-// within bounds what should happen at once, for a machine that is busy with everything else.
-const within = 30 * time.Second
+// patience bounds the wait for an immediate effect on a busy machine.
+const patience = 30 * time.Second
 
-// Shows waits until the frame holds a text, in a style if that is given with it.
-func (p *Terminal) Shows(t *testing.T, what string) {
+// Shows waits until the frame contains text, with or without its styles.
+func (p *Terminal) Shows(t *testing.T, text string) {
 	t.Helper()
 	styles := regexp.MustCompile("\x1b\\[[0-9;]*[mK]")
-	p.Until(t, "it shows "+what, func() bool {
+	p.Until(t, "the frame contains "+text, func() bool {
 		frame := p.Frame()
-		return strings.Contains(frame, what) || strings.Contains(styles.ReplaceAllString(frame, ""), what)
+		return strings.Contains(frame, text) || strings.Contains(styles.ReplaceAllString(frame, ""), text)
 	})
 }
 
-// Until waits until something is so.
+// Until waits until cond holds.
 func (p *Terminal) Until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	defer func() {
 		if t.Failed() {
-			t.Logf("on the screen is:\n%s", p.Frame())
+			t.Logf("the frame is:\n%s", p.Frame())
 		}
 	}()
-	nstest.Eventually(t, within, what, cond)
+	nstest.Eventually(t, patience, what, cond)
 }
 
-// Restored checks that the terminal is as it was before a screen was taken so many times.
+// Restored checks that the terminal has its initial settings after times full screens.
 func (p *Terminal) Restored(t *testing.T, times int) {
 	t.Helper()
 	if diff := cmp.Diff(p.settings, p.Settings(t)); diff != "" {
 		t.Errorf("the terminal's settings (-before +now)\n%s", diff)
 	}
-	p.Until(t, "the screen is given back", func() bool { return strings.Count(p.Written(), giveScreen) >= times })
+	p.Until(t, "the screen is restored", func() bool { return strings.Count(p.Written(), leaveScreen) >= times })
 	all := p.Written()
-	if taken, given := strings.Count(all, takeScreen), strings.Count(all, giveScreen); taken != times || given != times {
-		t.Errorf("a screen was taken %d times and given back %d times, want %d", taken, given, times)
+	if entered, left := strings.Count(all, enterScreen), strings.Count(all, leaveScreen); entered != times || left != times {
+		t.Errorf("the screen was entered %d times and left %d times, want %d", entered, left, times)
 	}
-	rest := all[max(0, strings.LastIndex(all, giveScreen)):]
+	rest := all[max(0, strings.LastIndex(all, leaveScreen)):]
 	if strings.Contains(rest, beginFrame) || strings.LastIndex(all, "\x1b[?25h") < strings.LastIndex(all, "\x1b[?25l") {
-		t.Errorf("after that it shows frames, or no cursor: %q", rest)
+		t.Errorf("after that there are frames, or no cursor: %q", rest)
 	}
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// CheckWidth wants every line to fit, unless it is a single word, behind nothing but what it is indented by
-// and the word's own label.
+// CheckWidth checks that every line fits width, except for a single word, and that no line ends in blanks.
 func CheckWidth(t *testing.T, width int, printed string) {
 	t.Helper()
 	for line := range strings.Lines(printed) {

@@ -17,10 +17,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// quietRows is how many attachments are listed whatever is in them.
+// quietRows is the number of attachments up to which quiet ones are listed too.
 const quietRows = 20
 
-// printAttachments prints the table of the attachments, those of the worst leak first.
+// printAttachments prints the table of attachments, the worst leak first.
 func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bool) error {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b api.AttachmentView) int {
@@ -32,7 +32,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 		list = slices.DeleteFunc(list, isQuiet)
 		quiet = n - len(list)
 	}
-	// Where all have the same interface and network, as on most nodes, that need not be said of each.
+	// On most nodes all attachments have the same interface and network: print these once.
 	same := len(list) > 1 && sc.Width > 0 && !slices.ContainsFunc(list, func(a api.AttachmentView) bool {
 		return a.IfName != list[0].IfName || a.Network != list[0].Network
 	})
@@ -69,7 +69,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 		more = append(more, fmt.Sprintf("All of these are %s in network %s.", list[0].IfName, list[0].Network))
 	}
 	if quiet > 0 {
-		more = append(more, describe.Plural(quiet, "attachment has", "attachments have")+" nothing to show; --all lists them too.")
+		more = append(more, describe.Plural(quiet, "quiet attachment is", "quiet attachments are")+" not listed; --all lists them.")
 	}
 	if len(more) == 0 {
 		return nil
@@ -82,7 +82,7 @@ func count(a api.AttachmentView, s inetdiag.State) string {
 	return strconv.Itoa(a.Candidates[s.String()])
 }
 
-// leaked is how many half-closed sockets are in an attachment's namespace.
+// leaked returns the number of half-closed sockets of an attachment.
 func leaked(a api.AttachmentView) (n int) {
 	for _, c := range a.Candidates {
 		n += c
@@ -90,7 +90,7 @@ func leaked(a api.AttachmentView) (n int) {
 	return n
 }
 
-// isQuiet reports whether there is nothing to see in an attachment.
+// isQuiet reports whether an attachment has no half-closed sockets, no destroys and no findings.
 func isQuiet(a api.AttachmentView) bool {
 	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && !describe.HasProblem(&a)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// fullNode are 50,000 half-closed sockets in 250 pods.
+// fullNode returns 50,000 half-closed sockets in 250 pods.
 func fullNode() api.SocketList {
 	var list api.SocketList
 	for i := range 50_000 {
@@ -34,14 +34,14 @@ func fullNode() api.SocketList {
 	return list
 }
 
-// BenchmarkSocketsOfAFullNode is what halfclose sockets costs beside the reaper: to read its answer and to print it.
+// BenchmarkSocketsOfAFullNode measures halfclose sockets without the reaper: parsing the answer and printing it.
 func BenchmarkSocketsOfAFullNode(b *testing.B) {
 	body, err := json.Marshal(fullNode())
 	if err != nil {
 		b.Fatal(err)
 	}
 	dir := b.TempDir()
-	answering(b, dir, func(w http.ResponseWriter, _ *http.Request) {
+	serveReaper(b, dir, func(w http.ResponseWriter, _ *http.Request) {
 		if _, err := w.Write(body); err != nil {
 			b.Error(err)
 		}

@@ -32,19 +32,18 @@ const (
 	exitUsage   = 2
 )
 
-// env is what the commands know of the world.
+// env is the environment of the commands.
 type env struct {
 	out, err io.Writer
 	getenv   func(string) string
-	now      func() time.Time // in the time zone that times are shown in; nil is that of this machine
-	more     []*cobra.Command // commands that other packages provide
+	now      func() time.Time // in the time zone of the output; nil is time.Now
+	more     []*cobra.Command // commands from other packages
 	stateDir string
 	output   string
 }
 
-// Main runs the command line, with the commands that other packages provide beside its own, and returns the exit
-// code. Such a command finds the state directory in the flag --state-dir, and its mistakes in usage have a method
-// IsUsageError.
+// Main runs the command line, with more commands from other packages, and returns the exit code. These commands find the
+// state directory in the flag --state-dir, and their usage errors have a method IsUsageError.
 func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
 	if verb := os.Getenv("CNI_COMMAND"); verb != "" && len(args) == 0 {
 		return refuseCall(verb, stdout, stderr)
@@ -54,9 +53,9 @@ func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
 	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, more: more})
 }
 
-// run runs one command. What fails before a command begins is a mistake in its usage.
+// run runs one command. An error before the command begins is a usage error.
 func run(ctx context.Context, args []string, e *env) int {
-	root := rootCommand(e) //nolint:contextcheck // each command takes the context that it is executed with
+	root := rootCommand(e) //nolint:contextcheck // each command gets its context from ExecuteContextC
 	began := false
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		if err := e.check(); err != nil {
@@ -66,14 +65,12 @@ func run(ctx context.Context, args []string, e *env) int {
 		return nil
 	}
 	root.SetArgs(args)
-	root.SetOut(e.out)
-	root.SetErr(e.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitSuccess
 	}
 	if !began {
-		e.note("%s (see \"%s --help\")", strings.Join(strings.Fields(err.Error()), " "), cmd.CommandPath()) // a suggestion has lines of its own
+		e.note("%s (see \"%s --help\")", strings.Join(strings.Fields(err.Error()), " "), cmd.CommandPath()) // cobra prints suggestions in lines of their own
 		return exitUsage
 	}
 	e.note("%s%s", strings.ReplaceAll(err.Error(), "\n", "; "), asRoot(err, os.Geteuid()))
@@ -86,7 +83,7 @@ func run(ctx context.Context, args []string, e *env) int {
 	return exitFailure
 }
 
-// asRoot says what to do about an error of somebody who may not do what only root may.
+// asRoot returns advice for a permission error of a user other than root.
 func asRoot(err error, uid int) string {
 	if uid == 0 || !errors.Is(err, fs.ErrPermission) {
 		return ""
@@ -94,96 +91,113 @@ func asRoot(err error, uid int) string {
 	return " (run this as root)"
 }
 
-// note says something to whoever runs the command, in one line on stderr. What it says may hold names from
-// outside.
+// note prints one line on stderr, with names from pods escaped. It waits for at most 1 s: a full pipe must not keep the
+// process from exiting.
 func (e *env) note(format string, args ...any) {
-	e.say("halfclose: %s\n", term.Clean(fmt.Sprintf(format, args...)))
-}
-
-// say prints on stderr. It waits for a moment only for somebody to take it: the process is about to end.
-func (e *env) say(format string, args ...any) {
+	text := term.Clean(fmt.Sprintf(format, args...))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		fmt.Fprintf(e.err, format, args...)
+		fmt.Fprintf(e.err, "halfclose: %s\n", text)
 	}()
-	late := time.NewTimer(time.Second)
-	defer late.Stop()
+	timeout := time.NewTimer(time.Second)
+	defer timeout.Stop()
 	select {
 	case <-done:
-	case <-late.C:
+	case <-timeout.C:
 	}
 }
 
-// usageError is a value that a command cannot work with.
+// usageError is a mistake in the flags or arguments of a command.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// IsUsageError reports that the exit code is that of a mistake in usage.
+// IsUsageError reports that the exit code is exitUsage.
 func (e usageError) IsUsageError() bool { return true }
 
 func rootCommand(e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "halfclose",
 		Short: "Destroys TCP sockets that stay half-closed past their grace, per container",
-		Long: `halfclose destroys TCP sockets that stay half-closed (CLOSE_WAIT, FIN_WAIT2) past
-their grace, in the network namespaces of this node's containers.
+		Long: `halfclose destroys TCP sockets that stay half-closed (CLOSE_WAIT, FIN_WAIT2)
+past their grace, in the network namespaces of this node's containers.
 
-As a CNI plugin, chained behind a main plugin, it records each container's
-namespace and policy. The reaper, one per node, does the work; the other commands
-ask it what it does.`,
-		Example: `  halfclose status                 # which pods leak, and what is done about it
-  halfclose sockets --owners       # which processes, and why a socket is spared
-  halfclose history --since 10m    # what was destroyed
-  halfclose mode observe           # stop destroying, now`,
+The CNI plugin, chained behind a main plugin, records the network namespace and
+the policy of each container. The reaper (one per node) finds and destroys
+sockets; the other commands query it.`,
+		Example: `  halfclose status                 # which pods leak, and how many sockets
+  halfclose sockets --owners       # which processes leak, and each verdict
+  halfclose history --since 10m    # destroyed sockets
+  halfclose mode observe           # stop destroying now`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.SetOut(e.out)
+	root.SetErr(e.err)
 	root.PersistentFlags().StringVar(&e.stateDir, "state-dir", state.DirFromEnv(e.getenv),
-		"the `dir` where plugin and reaper keep their state (HALFCLOSE_STATE_DIR)")
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetUsageFunc(usage)
-	root.SetHelpFunc(help)
-	root.SetHelpCommand(helpCommand())
+		"state `dir` of plugin and reaper (HALFCLOSE_STATE_DIR)")
 	root.AddCommand(
 		statusCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
 		topCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
-		healthCommand(e), completionCommand(e), versionCommand(e),
+		healthCommand(e), versionCommand(e),
 	)
 	root.AddCommand(e.more...)
 	completePaths(root)
+	adaptCobra(root)
 	return root
 }
 
-// check checks the flags that many commands have.
+// adaptCobra fits the help to 80 columns, and makes unknown arguments of cobra's own commands usage errors: cobra prints
+// their help with exit code 0.
+func adaptCobra(root *cobra.Command) {
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprintf(".FlagUsagesWrapped %d", term.UsualWidth)))
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				_, _, err := root.Find(args)
+				return err
+			}
+		case "completion":
+			cmd.Short = "Generate the shell completion script"
+			cmd.RunE = func(*cobra.Command, []string) error {
+				return usageError{errors.New("want a shell: bash, zsh, fish or powershell")}
+			}
+		}
+	}
+}
+
+// check validates the common flags.
 func (e *env) check() error {
 	if err := e.checkOutput(); err != nil {
 		return err
 	}
 	if e.stateDir == "" {
-		return usageError{fmt.Errorf("--state-dir is a directory, such as %s, not empty", state.DefaultDir)}
+		return usageError{fmt.Errorf("--state-dir is empty: want a directory such as %s", state.DefaultDir)}
 	}
-	dir, err := filepath.Abs(e.stateDir) // the reaper's own may change
+	dir, err := filepath.Abs(e.stateDir) // the reaper has another working directory
 	e.stateDir = dir
 	return err
 }
 
 func (e *env) store() *state.Store { return state.New(e.stateDir) }
 
-// client returns what asks the reaper of the state directory.
+// client returns a client of the reaper with this state directory.
 func (e *env) client() (*admin.Client, error) {
 	if err := e.checkStateDir(); err != nil {
 		return nil, err
 	}
 	if info, err := os.Stat(e.stateDir); err == nil && !info.IsDir() {
-		return nil, usageError{fmt.Errorf("--state-dir is the directory that the reaper works on, and %s is none", e.stateDir)}
+		return nil, usageError{fmt.Errorf("--state-dir %s is not a directory", e.stateDir)}
 	}
 	return admin.NewClient(e.store().SocketPath()), nil
 }
 
-// checkStateDir is for the commands that need the reaper's socket.
+// checkStateDir reports a state directory whose path is too long for the reaper's socket.
 func (e *env) checkStateDir() error {
 	if err := launch.CheckStateDir(e.stateDir); err != nil {
 		return usageError{err}
@@ -191,5 +205,5 @@ func (e *env) checkStateDir() error {
 	return nil
 }
 
-// switchPath is where this node's mode switch is kept.
+// switchPath returns the file of this node's mode switch.
 func (e *env) switchPath() string { return state.SwitchPath(e.stateDir) }

@@ -33,58 +33,58 @@ func TestExitCodes(t *testing.T) {
 		args []string
 		env  map[string]string
 		code int
-		says string // in the one line on stderr
+		want string // in the one line on stderr
 	}{
-		{name: "a command that can be carried out is success", args: []string{"version"}, code: 0},
-		{name: "no command at all shows the help", code: 0},
-		{name: "no reaper is a failure, with what to do", args: []string{"status"}, code: 1, says: `start one with "halfclose reaper"`},
-		{name: "the same of sockets", args: []string{"sockets"}, code: 1, says: "no reaper is running"},
-		{name: "and of the history", args: []string{"history"}, code: 1, says: "no reaper is running"},
-		{name: "and of following it", args: []string{"history", "-f"}, code: 1, says: "no reaper is running"},
-		{name: "but not of the mode, which has a switch", args: []string{"mode"}, code: 0},
-		{name: "a command that does not exist is a mistake", args: []string{"raeper"}, code: 2, says: `unknown command "raeper"`},
-		{name: "help about one that does not exist is a mistake", args: []string{"help", "raeper"}, code: 2, says: `unknown command "raeper"`},
-		{name: "help about one that does is none", args: []string{"help", "sockets"}, code: 0},
-		{name: "a flag that does not exist is a mistake", args: []string{"status", "--al"}, code: 2, says: `--al (see "halfclose status --help")`},
-		{name: "a mode that does not exist is a mistake", args: []string{"mode", "kill"}, code: 2, says: `"kill"`},
-		{name: "so is one that only a policy can have", args: []string{"mode", "off"}, code: 2, says: `"off"`},
-		{name: "two modes are a mistake", args: []string{"mode", "destroy", "observe"}, code: 2, says: `set to destroy or to observe, not to "destroy observe" (see "halfclose mode --help")`},
-		{name: "a shell that does not exist is a mistake", args: []string{"completion", "powershell"}, code: 2, says: `"powershell"`},
-		{name: "no shell is a mistake", args: []string{"completion"}, code: 2, says: "the shell is bash, zsh or fish"},
-		{name: "a state that does not exist is a mistake", args: []string{"sockets", "--state", "OPEN"}, code: 2, says: "want CLOSE_WAIT, FIN_WAIT2"},
-		{name: "a state that is not followed is a mistake", args: []string{"sockets", "--state", "listen"}, code: 2, says: "with --all"},
-		{name: "a verdict that does not exist is a mistake", args: []string{"sockets", "--verdict", "dead"}, code: 2, says: "want one of unknown, destroy, would-destroy"},
-		{name: "a time that is none is a mistake", args: []string{"history", "--since", "yesterday"}, code: 2, says: "--since is a duration such as 10m"},
-		{name: "an outcome that does not exist is a mistake", args: []string{"history", "--outcome", "killed"}, code: 2, says: `not "killed"`},
-		{name: "an argument too many is a mistake", args: []string{"version", "please"}, code: 2, says: `"please"`},
-		{name: "an output that does not exist is a mistake", args: []string{"version", "--output", "xml"}, code: 2, says: `--output is table, wide or json, not "xml"`},
-		{name: "a flag that does not parse is a mistake", args: []string{"reaper", "--min-grace", "1"}, code: 2, says: "--min-grace"},
-		{name: "a value that cannot be is a mistake", args: []string{"reaper", "--min-grace", "-1s"}, code: 2, says: "--min-grace is a duration from 0s on, not -1s"},
-		{name: "no budget at all is a mistake", args: []string{"reaper", "--cpu-budget", "0"}, code: 2, says: "above 0% and up to 100%"},
-		{name: "fewer destroys than none is a mistake", args: []string{"reaper", "--max-destroys-per-second", "-1"}, code: 2, says: "--max-destroys-per-second"},
-		{name: "an address without a port is a mistake", args: []string{"reaper", "--metrics-address", "127.0.0.1"}, code: 2, says: `--metrics-address is HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not "127.0.0.1"`},
-		{name: "so is an address with a name for a port", args: []string{"reaper", "--metrics-address", ":http"}, code: 2, says: `not ":http"`},
-		{name: "so is one with a port that cannot be", args: []string{"reaper", "--metrics-address", ":65536"}, code: 2, says: `not ":65536"`},
-		{name: "so is an IPv6 address without brackets", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_METRICS_ADDRESS": "::1:20470"}, code: 2, says: `not "::1:20470"`},
-		{name: "a level that does not exist is a mistake", args: []string{"reaper", "--log-level", "loud"}, code: 2, says: "loud"},
-		{name: "a wrong value in the environment is a mistake too", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, says: `HALFCLOSE_MODE="kill"`},
-		{name: "so is one that cannot be", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, says: `--finder is auto, sockdiag or bpf, not "none"`},
-		{name: "a state directory whose path is too long is a mistake", args: []string{"reaper", "--state-dir", long}, code: 2, says: "has 96 bytes, and 95 are the most"},
-		{name: "to those who ask the reaper too", args: []string{"status"}, env: map[string]string{"HALFCLOSE_STATE_DIR": long}, code: 2, says: "has 96 bytes"},
-		{name: "to all of them", args: []string{"sockets", "--state-dir", long}, code: 2, says: "has 96 bytes"},
-		{name: "to the history", args: []string{"history", "--state-dir", long}, code: 2, says: "has 96 bytes"},
-		{name: "to the mode", args: []string{"mode", "--state-dir", long}, code: 2, says: "has 96 bytes"},
-		{name: "one that is no directory is a mistake", args: []string{"status", "--state-dir", file}, code: 2, says: "file is none"},
-		{name: "to all", args: []string{"mode", "observe", "--state-dir", file}, code: 2, says: "file is none"},
-		{name: "one that is not there has no reaper", args: []string{"history", "--state-dir", "/nowhere"}, code: 1, says: "nothing listens on /nowhere/reaper.sock"},
-		{name: "but not to who asks none", args: []string{"version", "--state-dir", long}, code: 0},
+		{name: "a successful command", args: []string{"version"}, code: 0},
+		{name: "no command prints the help", code: 0},
+		{name: "no reaper, with advice", args: []string{"status"}, code: 1, want: `start one with "halfclose reaper"`},
+		{name: "sockets without a reaper", args: []string{"sockets"}, code: 1, want: "no reaper is running"},
+		{name: "history without a reaper", args: []string{"history"}, code: 1, want: "no reaper is running"},
+		{name: "history --follow without a reaper", args: []string{"history", "-f"}, code: 1, want: "no reaper is running"},
+		{name: "mode without a reaper shows the switch", args: []string{"mode"}, code: 0},
+		{name: "an unknown command", args: []string{"raeper"}, code: 2, want: `unknown command "raeper"`},
+		{name: "help about an unknown command", args: []string{"help", "raeper"}, code: 2, want: `unknown command "raeper"`},
+		{name: "help about a command", args: []string{"help", "sockets"}, code: 0},
+		{name: "an unknown flag", args: []string{"status", "--al"}, code: 2, want: `--al (see "halfclose status --help")`},
+		{name: "an unknown mode", args: []string{"mode", "kill"}, code: 2, want: `"kill"`},
+		{name: "a mode for policies only", args: []string{"mode", "off"}, code: 2, want: `"off"`},
+		{name: "two modes", args: []string{"mode", "destroy", "observe"}, code: 2, want: `want destroy or observe, not "destroy observe" (see "halfclose mode --help")`},
+		{name: "an unknown shell", args: []string{"completion", "tcsh"}, code: 2, want: `"tcsh"`},
+		{name: "no shell", args: []string{"completion"}, code: 2, want: "want a shell: bash, zsh, fish or powershell"},
+		{name: "an unknown state", args: []string{"sockets", "--state", "OPEN"}, code: 2, want: "want CLOSE_WAIT, FIN_WAIT2"},
+		{name: "an untracked state", args: []string{"sockets", "--state", "listen"}, code: 2, want: "use --all for other states"},
+		{name: "an unknown verdict", args: []string{"sockets", "--verdict", "dead"}, code: 2, want: "want one of unknown, destroy, would-destroy"},
+		{name: "an invalid time", args: []string{"history", "--since", "yesterday"}, code: 2, want: "--since is a duration such as 10m"},
+		{name: "an unknown outcome", args: []string{"history", "--outcome", "killed"}, code: 2, want: `not "killed"`},
+		{name: "an extra argument", args: []string{"version", "please"}, code: 2, want: `"please"`},
+		{name: "an unknown output format", args: []string{"version", "--output", "xml"}, code: 2, want: `--output is table, wide or json, not "xml"`},
+		{name: "a flag that does not parse", args: []string{"reaper", "--min-grace", "1"}, code: 2, want: "--min-grace"},
+		{name: "a negative duration", args: []string{"reaper", "--min-grace", "-1s"}, code: 2, want: "--min-grace is a duration from 0s on, not -1s"},
+		{name: "a budget of 0", args: []string{"reaper", "--cpu-budget", "0"}, code: 2, want: "above 0% and up to 100%"},
+		{name: "a negative rate", args: []string{"reaper", "--max-destroys-per-second", "-1"}, code: 2, want: "--max-destroys-per-second"},
+		{name: "an address without a port", args: []string{"reaper", "--metrics-address", "127.0.0.1"}, code: 2, want: `--metrics-address is HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not "127.0.0.1"`},
+		{name: "an address with a port name", args: []string{"reaper", "--metrics-address", ":http"}, code: 2, want: `not ":http"`},
+		{name: "an address with an invalid port", args: []string{"reaper", "--metrics-address", ":65536"}, code: 2, want: `not ":65536"`},
+		{name: "an IPv6 address without brackets", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_METRICS_ADDRESS": "::1:20470"}, code: 2, want: `not "::1:20470"`},
+		{name: "an unknown log level", args: []string{"reaper", "--log-level", "loud"}, code: 2, want: "loud"},
+		{name: "an invalid value in the environment", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, want: `HALFCLOSE_MODE="kill"`},
+		{name: "an unknown finder in the environment", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, want: `--finder is auto, sockdiag or bpf, not "none"`},
+		{name: "reaper with a state directory whose path is too long", args: []string{"reaper", "--state-dir", long}, code: 2, want: "has 96 bytes, and the name of the reaper's socket leaves room for 95"},
+		{name: "status with a state directory whose path is too long", args: []string{"status"}, env: map[string]string{"HALFCLOSE_STATE_DIR": long}, code: 2, want: "has 96 bytes"},
+		{name: "sockets with a state directory whose path is too long", args: []string{"sockets", "--state-dir", long}, code: 2, want: "has 96 bytes"},
+		{name: "history with a state directory whose path is too long", args: []string{"history", "--state-dir", long}, code: 2, want: "has 96 bytes"},
+		{name: "mode with a state directory whose path is too long", args: []string{"mode", "--state-dir", long}, code: 2, want: "has 96 bytes"},
+		{name: "status with a file as state directory", args: []string{"status", "--state-dir", file}, code: 2, want: "file is not a directory"},
+		{name: "mode with a file as state directory", args: []string{"mode", "observe", "--state-dir", file}, code: 2, want: "file is not a directory"},
+		{name: "a missing state directory has no reaper", args: []string{"history", "--state-dir", "/nowhere"}, code: 1, want: "nothing listens on /nowhere/reaper.sock"},
+		{name: "version ignores the state directory", args: []string{"version", "--state-dir", long}, code: 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			env := map[string]string{"HALFCLOSE_STATE_DIR": dir}
 			maps.Copy(env, tt.env)
 			code, stdout, stderr := call(t, env, tt.args...)
-			if code != tt.code || !strings.Contains(stderr, tt.says) {
-				t.Errorf("exit code %d, want %d; stderr %q, want %q in it", code, tt.code, stderr, tt.says)
+			if code != tt.code || !strings.Contains(stderr, tt.want) {
+				t.Errorf("exit code %d, want %d; stderr %q, want %q in it", code, tt.code, stderr, tt.want)
 			}
 			if code != 0 && (stdout != "" || !strings.HasPrefix(stderr, "halfclose: ") || strings.Count(stderr, "\n") != 1) {
 				t.Errorf("stdout %q, stderr not one line:\n%s", stdout, stderr)
@@ -93,7 +93,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestWhoMayNotIsToldToBeRoot(t *testing.T) {
+func TestPermissionErrorsOfOtherUsersAdviseRoot(t *testing.T) {
 	denied := fmt.Errorf("open the reaper's lock: %w", &fs.PathError{Op: "open", Path: "/run/halfclose/reaper.lock", Err: unix.EACCES})
 	for _, tt := range []struct {
 		name string
@@ -101,10 +101,10 @@ func TestWhoMayNotIsToldToBeRoot(t *testing.T) {
 		uid  int
 		want string
 	}{
-		{"a user who may not", denied, 1000, " (run this as root)"},
-		{"one who may not enter a namespace", fmt.Errorf("enter network namespace: %w", unix.EPERM), 1000, " (run this as root)"},
-		{"a user, of something else", errors.New("no reaper is running"), 1000, ""},
-		{"root is it already", denied, 0, ""},
+		{"a user without permission", denied, 1000, " (run this as root)"},
+		{"a user who may not enter a namespace", fmt.Errorf("enter network namespace: %w", unix.EPERM), 1000, " (run this as root)"},
+		{"another error of a user", errors.New("no reaper is running"), 1000, ""},
+		{"root", denied, 0, ""},
 	} {
 		if got := asRoot(tt.err, tt.uid); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
@@ -123,19 +123,19 @@ func TestVersionAsJSON(t *testing.T) {
 	}
 }
 
-func TestTheSwitchIsBesideTheStateWhereThatIsNotInItsUsualPlace(t *testing.T) {
+func TestTheSwitchIsInTheStateDirectoryUnlessThatIsTheDefault(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
 		env  string
 		want string
 	}{
-		{"nothing is set", nil, "", "/var/lib/halfclose/mode"},
-		{"by the environment", nil, "/a", "/a/mode"},
-		{"by the flag", []string{"--state-dir", "/b"}, "", "/b/mode"},
-		{"by the flag before the environment", []string{"--state-dir", "/b"}, "/a", "/b/mode"},
-		{"the usual place by the environment", nil, "/run/halfclose", "/var/lib/halfclose/mode"},
-		{"the usual place by the flag", []string{"--state-dir", "/run/halfclose"}, "/a", "/var/lib/halfclose/mode"},
+		{"default", nil, "", "/var/lib/halfclose/mode"},
+		{"environment", nil, "/a", "/a/mode"},
+		{"flag", []string{"--state-dir", "/b"}, "", "/b/mode"},
+		{"flag and environment", []string{"--state-dir", "/b"}, "/a", "/b/mode"},
+		{"default in the environment", nil, "/run/halfclose", "/var/lib/halfclose/mode"},
+		{"default in the flag", []string{"--state-dir", "/run/halfclose"}, "/a", "/var/lib/halfclose/mode"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := &env{out: &bytes.Buffer{}, err: &bytes.Buffer{}, getenv: func(name string) string {

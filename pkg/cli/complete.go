@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -16,41 +15,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/describe"
 )
 
-func completionCommand(e *env) *cobra.Command {
-	return &cobra.Command{
-		Use:   "completion bash|zsh|fish",
-		Short: "Print what lets a shell complete this command line",
-		Long: `Print the script that lets a shell complete halfclose's commands and flags, and
-the names of the pods on this node.`,
-		Example: `  . <(halfclose completion bash)   # for this bash; it needs bash-completion
-  halfclose completion bash > /etc/bash_completion.d/halfclose
-  halfclose completion zsh > "${fpath[1]}/_halfclose"
-  halfclose completion fish > ~/.config/fish/completions/halfclose.fish`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)(cmd, args) != nil {
-				return fmt.Errorf("the shell is bash, zsh or fish, not %q", strings.Join(args, " "))
-			}
-			return nil
-		},
-		ValidArgs: []string{"bash", "zsh", "fish"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			switch args[0] {
-			case "zsh":
-				return cmd.Root().GenZshCompletion(e.out)
-			case "fish":
-				return cmd.Root().GenFishCompletion(e.out, true)
-			}
-			return cmd.Root().GenBashCompletionV2(e.out, true)
-		},
-	}
-}
-
-// completeOneOf lets a flag be completed with one of the words.
+// completeOneOf completes a flag with the given words.
 func completeOneOf(cmd *cobra.Command, flag string, words ...string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 }
 
-// completePaths lets nothing be completed with the names of files but the flags that take one.
+// completePaths turns off the completion of file names, except for flags that take a path.
 func completePaths(root *cobra.Command) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	for _, cmd := range append(root.Commands(), root) {
@@ -64,10 +34,10 @@ func completePaths(root *cobra.Command) {
 	}
 }
 
-// completionPatience is how long somebody who has pressed the tab key waits.
-const completionPatience = time.Second
+// completionTimeout bounds the wait after the tab key.
+const completionTimeout = time.Second
 
-// completePods lets --pod be completed with the pods that the reaper knows; without a reaper with nothing.
+// completePods completes --pod with the reaper's pods, or with nothing if no reaper is running.
 func (e *env) completePods(cmd *cobra.Command) {
 	_ = cmd.RegisterFlagCompletionFunc("pod", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		return e.pods(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
@@ -82,7 +52,7 @@ func (e *env) pods(ctx context.Context) []string {
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, completionPatience)
+	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
 	s, err := client.Status(ctx)
 	if err != nil {
@@ -90,7 +60,7 @@ func (e *env) pods(ctx context.Context) []string {
 	}
 	var names []string
 	for _, a := range s.Attachments {
-		if name := describe.Pod(a.Pod, a.ContainerID); strings.IndexFunc(name, foreign) < 0 {
+		if name := describe.Pod(a.Pod, a.ContainerID); strings.IndexFunc(name, isForeign) < 0 {
 			names = append(names, name)
 		}
 	}
@@ -98,8 +68,8 @@ func (e *env) pods(ctx context.Context) []string {
 	return slices.Compact(names)
 }
 
-// foreign reports whether r has no place in the name of a pod or container: what a shell may take for more
-// than a name is not offered to it.
-func foreign(r rune) bool {
+// isForeign reports whether r cannot be in the name of a pod or container. Such names are not completed: a shell might
+// interpret them.
+func isForeign(r rune) bool {
 	return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./", r)
 }

@@ -24,8 +24,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// withPods answers with attachments of pods and of a container, one of which a shell must not get.
-func withPods(t *testing.T, dir string) {
+// servePods answers with attachments of pods and a container. Some names must not reach a shell.
+func servePods(t *testing.T, dir string) {
 	t.Helper()
 	s := apitest.QuietStatus()
 	for _, a := range []api.AttachmentView{
@@ -39,12 +39,12 @@ func withPods(t *testing.T, dir string) {
 		a.Policy, a.Mode = api.PolicyView(policy.Default()), policy.Destroy
 		s.Attachments = append(s.Attachments, a)
 	}
-	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, s) })
+	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, s) })
 }
 
-func TestWhatTheShellCompletes(t *testing.T) {
+func TestCompletion(t *testing.T) {
 	dir, empty := stateDir(t), stateDir(t)
-	withPods(t, dir)
+	servePods(t, dir)
 	const noFiles = cobra.ShellCompDirectiveNoFileComp
 	outputs := []string{"table", "wide", "json"}
 	pods := []string{"0123456789abc", "shop/web-1", "shop/web-2"}
@@ -55,14 +55,14 @@ func TestWhatTheShellCompletes(t *testing.T) {
 		directive cobra.ShellCompDirective
 	}{
 		{"modes", []string{"mode", ""}, []string{"destroy", "observe"}, noFiles},
-		{"one mode is enough", []string{"mode", "destroy", ""}, nil, noFiles},
-		{"shells", []string{"completion", ""}, []string{"bash", "zsh", "fish"}, noFiles},
+		{"nothing after a mode", []string{"mode", "destroy", ""}, nil, noFiles},
+		{"shells", []string{"completion", ""}, []string{"bash", "fish", "powershell", "zsh"}, noFiles},
 		{"pods of sockets", []string{"sockets", "--state-dir", dir, "--pod", ""}, pods, noFiles},
 		{"pods of status", []string{"status", "--state-dir", dir, "--pod", ""}, pods, noFiles},
-		{"pods of history, as one word", []string{"history", "--state-dir", dir, "--pod="}, pods, noFiles},
-		{"pods where no reaper runs", []string{"sockets", "--state-dir", empty, "--pod", ""}, nil, noFiles},
-		{"pods where there is no state directory", []string{"sockets", "--state-dir", "/nowhere/at/all", "--pod", ""}, nil, noFiles},
-		{"pods where there cannot be one", []string{"sockets", "--state-dir", "/" + strings.Repeat("x", 200), "--pod", ""}, nil, noFiles},
+		{"pods of history, in one word", []string{"history", "--state-dir", dir, "--pod="}, pods, noFiles},
+		{"pods without a reaper", []string{"sockets", "--state-dir", empty, "--pod", ""}, nil, noFiles},
+		{"pods without a state directory", []string{"sockets", "--state-dir", "/nowhere/at/all", "--pod", ""}, nil, noFiles},
+		{"pods of an invalid state directory", []string{"sockets", "--state-dir", "/" + strings.Repeat("x", 200), "--pod", ""}, nil, noFiles},
 		{"states", []string{"sockets", "--state", ""}, []string{"CLOSE_WAIT", "FIN_WAIT2"}, noFiles},
 		{"verdicts", []string{"sockets", "--verdict", ""}, verdictNames(), noFiles},
 		{"outcomes", []string{"history", "--outcome", ""}, []string{"destroyed", "peer-gone", "closed", "would-destroy"}, noFiles},
@@ -75,7 +75,7 @@ func TestWhatTheShellCompletes(t *testing.T) {
 		{"finders", []string{"reaper", "--finder", ""}, []string{"auto", "sockdiag", "bpf"}, noFiles},
 		{"levels", []string{"reaper", "--log-level", ""}, []string{"debug", "info", "warn", "error"}, noFiles},
 		{"formats", []string{"reaper", "--log-format", ""}, []string{"text", "json"}, noFiles},
-		{"no files where there are no arguments", []string{"sockets", ""}, nil, noFiles},
+		{"no files for a command without arguments", []string{"sockets", ""}, nil, noFiles},
 		{"commands", []string{"hist"}, []string{"history"}, noFiles},
 		{"directories, by the shell", []string{"status", "--state-dir", ""}, nil, cobra.ShellCompDirectiveFilterDirs},
 		{"directories of a reaper", []string{"reaper", "--host-root", ""}, nil, cobra.ShellCompDirectiveFilterDirs},
@@ -106,7 +106,7 @@ func TestWhatTheShellCompletes(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary be halfclose itself, for a shell to complete.
+// TestMain runs the test binary as halfclose if it has that name.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "halfclose" {
 		os.Exit(Main(os.Args[1:], os.Stdout, os.Stderr, daemon.Command(daemon.Environment{})))
@@ -128,21 +128,21 @@ func linkToSelf(t *testing.T) string {
 	return path
 }
 
-// bashCompletion is the part of the bash-completion package that the script needs: which word is completed.
+// bashCompletion is the function of the bash-completion package that the script needs.
 const bashCompletion = `
 _get_comp_words_by_ref() {
 	cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
 }
 `
 
-func TestBashCompletes(t *testing.T) {
+func TestBashRunsTheCompletionScript(t *testing.T) {
 	t.Parallel()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip("there is no bash")
+		t.Skip("no bash")
 	}
 	dir := stateDir(t)
-	withPods(t, dir)
+	servePods(t, dir)
 	bin := filepath.Dir(linkToSelf(t))
 	for _, tt := range []struct {
 		words []string
@@ -165,7 +165,7 @@ __start_halfclose
 printf '%s\n' "${COMPREPLY[@]}"
 `
 			cmd := exec.Command(bash, "--norc", "--noprofile", "-c", script)
-			// The race detector lets each process wait for a second at its exit, unless GORACE sets another time.
+			// The race detector delays each exit by 1 s unless GORACE sets another time.
 			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HALFCLOSE_STATE_DIR=" + dir, "GORACE=atexit_sleep_ms=0"}
 			out, err := cmd.Output()
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -183,7 +183,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 	}
 }
 
-// quoted writes words for a shell.
+// quoted quotes words for a shell.
 func quoted(words []string) string {
 	var list []string
 	for _, w := range words {
@@ -192,11 +192,11 @@ func quoted(words []string) string {
 	return strings.Join(list, " ")
 }
 
-func TestOtherShellsGetAScriptOfTheirOwn(t *testing.T) {
-	for shell, want := range map[string]string{"zsh": "#compdef halfclose", "fish": "complete -c halfclose", "bash": "complete -o default -F __start_halfclose halfclose"} {
+func TestEachShellHasItsScript(t *testing.T) {
+	for shell, want := range map[string]string{"zsh": "#compdef halfclose", "fish": "complete -c halfclose", "powershell": "Register-ArgumentCompleter", "bash": "complete -o default -F __start_halfclose halfclose"} {
 		code, stdout, stderr := call(t, nil, "completion", shell)
 		if code != 0 || stderr != "" || !strings.Contains(stdout, want) {
-			t.Errorf("%s: exit code %d, %s; %q is not in its script", shell, code, stderr, want)
+			t.Errorf("%s: exit code %d, %s; its script lacks %q", shell, code, stderr, want)
 		}
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestTheCommandLineLinksNeitherDaemonNorReaper: commands ask a reaper over its HTTP API, and cmd/halfclose alone
-// puts both into one program.
+// TestTheCommandLineLinksNeitherDaemonNorReaper checks that commands use the reaper's HTTP API only. cmd/halfclose links
+// both into one program.
 func TestTheCommandLineLinksNeitherDaemonNorReaper(t *testing.T) {
 	const module = "github.com/halfclose/halfclose/"
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
@@ -20,7 +20,7 @@ func TestTheCommandLineLinksNeitherDaemonNorReaper(t *testing.T) {
 	}
 	deps := strings.Fields(string(out))
 	if !slices.Contains(deps, module+"pkg/admin") {
-		t.Fatalf("the list lacks pkg/admin, so it is not that of this package: %v", deps)
+		t.Fatalf("the list lacks pkg/admin: %v", deps)
 	}
 	for _, banned := range []string{"pkg/daemon", "pkg/reaper", "pkg/metrics"} {
 		if slices.Contains(deps, module+banned) {

@@ -20,34 +20,34 @@ func doctorCommand(e *env) *cobra.Command {
 	strict := false
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this node allows, what is wrong with it and what to do",
-		Long: `Look at what this kernel, these privileges and this node's configuration allow, and
-say of everything that is not as it should be what to do about it.
+		Short: "Check this node, and report problems with their fixes",
+		Long: `Check what this kernel, these privileges and this node's configuration allow,
+and report each problem with its fix.
 
-It changes nothing: what has to be tried (destroying a socket, loading a BPF
-program) is tried on things of its own, in a network namespace of its own where it
-may make one. The plugin's binary is run to ask for its version. What it may not
-look at it says, with what that would take.
+The doctor changes nothing. It tries destroying a socket and loading a BPF
+program on objects of its own, in a network namespace of its own if it may
+create one. It runs the plugin's binary to read its version. It reports each
+check that it lacks a privilege for, and names the privilege.
 
-  ok    as it should be
-  info  worth knowing; nothing need be done
-  warn  works, but not as it should; or could not be looked at
-  fail  keeps sockets from being destroyed, or containers from being registered
-        or started
+  ok    correct
+  info  worth knowing; no action needed
+  warn  works with limits, or could not be checked
+  fail  prevents destroying sockets, or registering or starting containers
 
-It exits with 0 when nothing fails, and with 1 when something does: as an init
-container before the reaper it keeps a pod from starting on a node where the reaper
-could not work. Run it with what the reaper has: the same privileges, mounts and
-environment. With --strict a warning counts too. That is not for an init container:
-one pod's mistaken annotation is a warning, and so is that no reaper runs yet.`,
+The exit code is 1 if a check fails. As an init container before the reaper,
+the doctor keeps a pod from starting on a node where the reaper could not work.
+Run it with the reaper's privileges, mounts and environment. With --strict the
+exit code is 1 for a warning too. Do not use --strict in an init container: a
+mistake in one pod's annotation is a warning, and so is a reaper that is not
+running yet.`,
 		Example: `  halfclose doctor
-  halfclose doctor --strict            # in a script: a warning counts too
-  halfclose doctor --host-root /host   # in a container that has it there
+  halfclose doctor --strict            # in a script: fail on warnings too
+  halfclose doctor --host-root /host   # in a container
   halfclose doctor -o json | jq -r '.findings[] | select(.level == "fail").do'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.StateDir, cfg.SwitchPath = e.stateDir, e.switchPath()
-			cfg.Slow = func(what string) { e.note("still looking at %s", what) }
+			cfg.Slow = func(what string) { e.note("still checking %s", what) }
 			report := doctor.Run(cmd.Context(), cfg)
 			if err := cmd.Context().Err(); err != nil {
 				return err
@@ -55,20 +55,20 @@ one pod's mistaken annotation is a warning, and so is that no reaper runs yet.`,
 			if err := e.printReport(report); err != nil {
 				return err
 			}
-			return verdictOf(report, strict)
+			return reportError(report, strict)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cfg.HostRoot, "host-root", e.getenv("HALFCLOSE_HOST_ROOT"), "the `dir` where the host's file system is mounted, when run in a container (HALFCLOSE_HOST_ROOT)")
-	flags.StringVar(&cfg.ConfDir, "cni-conf-dir", spec.DefaultConfDir, "the `dir` where the runtime finds its network configurations, on the host")
-	flags.StringVar(&cfg.BinDir, "cni-bin-dir", spec.DefaultBinDir, "the `dir` where the runtime finds CNI plugins, on the host")
-	flags.BoolVar(&strict, "strict", false, "exit with 1 for a warning too")
+	flags.StringVar(&cfg.HostRoot, "host-root", e.getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
+	flags.StringVar(&cfg.ConfDir, "cni-conf-dir", spec.DefaultConfDir, "`dir` of the runtime's network configurations, on the host")
+	flags.StringVar(&cfg.BinDir, "cni-bin-dir", spec.DefaultBinDir, "`dir` of the runtime's CNI plugins, on the host")
+	flags.BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
 	e.outputFlag(cmd)
 	return cmd
 }
 
-// verdictOf is the error that the command ends with, nil if nothing is bad enough.
-func verdictOf(r doctor.Report, strict bool) error {
+// reportError returns the error of the command: the failed checks, nil if there are none.
+func reportError(r doctor.Report, strict bool) error {
 	limit := doctor.Fail
 	if strict {
 		limit = doctor.Warn
@@ -82,10 +82,10 @@ func verdictOf(r doctor.Report, strict bool) error {
 	if len(checks) == 0 {
 		return nil
 	}
-	return fmt.Errorf("not in order: %s (what to do stands below each)", strings.Join(checks, ", "))
+	return fmt.Errorf("not in order: %s (the fix is below each)", strings.Join(checks, ", "))
 }
 
-// printReport prints the findings: the level and the check in columns, what to do below.
+// printReport prints each finding with its level and check, and its fix below.
 func (e *env) printReport(r doctor.Report) error {
 	if e.output == outputJSON {
 		return printJSON(e.out, r)

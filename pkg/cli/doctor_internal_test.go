@@ -15,22 +15,22 @@ import (
 	"github.com/halfclose/halfclose/pkg/doctor"
 )
 
-// aReport has a finding of each level, with names from outside in it.
+// aReport returns a report with a finding of each level, some with hostile names.
 func aReport() doctor.Report {
 	return doctor.Report{
 		Version: buildinfo.Info{Version: "v1.2.3", Commit: "0123abc", Go: "go1.26", Platform: "linux/amd64"},
 		Findings: []doctor.Finding{
 			{Check: "kernel", Level: doctor.OK, What: "Linux 6.18.5-amd64 on x86_64"},
 			{
-				Check: "child-tables", Level: doctor.Info, What: "namespaces share one table of connections of 262144 buckets, so that a sweep of one walks all of it",
+				Check: "child-tables", Level: doctor.Info, What: "namespaces share one hash table of 262144 buckets, so each sweep walks all of it",
 				Do: "set net.ipv4.tcp_child_ehash_entries=4096 on the host (sysctl -w, and in /etc/sysctl.d)",
 			},
 			{
 				Check: "records", Level: doctor.Warn, What: "1 record with warnings: a\x1b[2J\tb\nc/\u202ed\a",
-				Do: "correct the pod's annotation that it names, and make the pod anew",
+				Do: "correct the annotation of the pod, and recreate the pod",
 			},
 			{
-				Check: "records", Level: doctor.Fail, What: "1 record cannot be acted on, since /run/netns/cni-01234567-89ab-cdef-0123-456789abcdef0123456789 is no namespace here",
+				Check: "records", Level: doctor.Fail, What: "1 record is inert: /run/netns/cni-01234567-89ab-cdef-0123-456789abcdef0123456789 is not a namespace here",
 				Do: "mount the host's directory with propagation: -v /run/netns:/run/netns:rslave in docker and podman",
 			},
 		},
@@ -52,15 +52,25 @@ func printed(t *testing.T, e *env, r doctor.Report) string {
 
 func TestAReportFitsTheTerminal(t *testing.T) {
 	golden.Text(t, "doctor", printed(t, &env{}, aReport()))
-	golden.Text(t, "doctor-json", printed(t, &env{output: outputJSON}, aReport()))
-	golden.Text(t, "doctor-empty", printed(t, &env{}, doctor.Report{}))
-	t.Run("in wide there is one line for what is and one for what to do", func(t *testing.T) {
+	if got, want := printed(t, &env{}, doctor.Report{}), "\n0 ok, 0 info, 0 warn, 0 fail\n"; got != want {
+		t.Errorf("an empty report is %q, want %q", got, want)
+	}
+	t.Run("as JSON it is the whole report", func(t *testing.T) {
+		checkJSON(t, printed(t, &env{output: outputJSON}, aReport()), map[string]any{
+			"level": "fail", "version.version": "v1.2.3", "version.commit": "0123abc", "version.go": "go1.26", "version.platform": "linux/amd64",
+			"findings.0.check": "kernel", "findings.0.level": "ok", "findings.0.what": "Linux 6.18.5-amd64 on x86_64",
+			"findings.1.check": "child-tables", "findings.1.level": "info", "findings.1.what": aReport().Findings[1].What, "findings.1.do": aReport().Findings[1].Do,
+			"findings.2.check": "records", "findings.2.level": "warn", "findings.2.what": aReport().Findings[2].What, "findings.2.do": aReport().Findings[2].Do,
+			"findings.3.check": "records", "findings.3.level": "fail", "findings.3.what": aReport().Findings[3].What, "findings.3.do": aReport().Findings[3].Do,
+		})
+	})
+	t.Run("in wide the finding and the fix have one line each", func(t *testing.T) {
 		wide := printed(t, &env{output: outputWide}, aReport())
 		if n := strings.Count(wide, "\n"); n != 4+3+2 {
 			t.Errorf("%d lines:\n%s", n, wide)
 		}
 	})
-	t.Run("it is as narrow as the terminal", func(t *testing.T) {
+	t.Run("it fits a narrow terminal", func(t *testing.T) {
 		narrow := printed(t, &env{getenv: func(name string) string { return map[string]string{"COLUMNS": "50"}[name] }}, aReport())
 		for line := range strings.Lines(narrow) {
 			if alone := !strings.Contains(strings.TrimSpace(line), " "); len(line) > 51 && !alone { // a word is not broken
@@ -68,16 +78,16 @@ func TestAReportFitsTheTerminal(t *testing.T) {
 			}
 		}
 	})
-	t.Run("names from outside cannot act on the terminal", func(t *testing.T) {
+	t.Run("hostile names are escaped", func(t *testing.T) {
 		for _, output := range []string{outputTable, outputWide, outputJSON} {
 			if text := printed(t, &env{output: output}, aReport()); strings.ContainsAny(text, "\x1b\a\t") {
-				t.Errorf("%s: it is shown as it is:\n%q", output, text)
+				t.Errorf("%s: control characters in\n%q", output, text)
 			}
 		}
 	})
 }
 
-func TestTheDoctorsVerdictIsTheWorstLevel(t *testing.T) {
+func TestTheWorstLevelDecidesTheDoctorsExit(t *testing.T) {
 	level := func(levels ...doctor.Level) (r doctor.Report) {
 		for _, l := range levels {
 			r.Findings = append(r.Findings, doctor.Finding{Check: "check-" + l.String(), Level: l})
@@ -88,26 +98,26 @@ func TestTheDoctorsVerdictIsTheWorstLevel(t *testing.T) {
 		name   string
 		report doctor.Report
 		strict bool
-		says   string // "" for success
+		want   string // "" for success
 	}{
-		{"all is well", level(doctor.OK, doctor.Info), false, ""},
-		{"all is well, strictly", level(doctor.OK, doctor.Info), true, ""},
+		{"no problem", level(doctor.OK, doctor.Info), false, ""},
+		{"no problem, strict", level(doctor.OK, doctor.Info), true, ""},
 		{"a warning passes", level(doctor.OK, doctor.Warn), false, ""},
-		{"a warning does not pass strictly", level(doctor.OK, doctor.Warn, doctor.Warn), true, "not in order: check-warn (what to do stands below each)"},
-		{"a failure never does", level(doctor.Warn, doctor.Fail), false, "not in order: check-fail (what to do stands below each)"},
-		{"each is named", level(doctor.Warn, doctor.Fail), true, "not in order: check-warn, check-fail (what to do stands below each)"},
+		{"a warning fails if strict", level(doctor.OK, doctor.Warn, doctor.Warn), true, "not in order: check-warn (the fix is below each)"},
+		{"a failure", level(doctor.Warn, doctor.Fail), false, "not in order: check-fail (the fix is below each)"},
+		{"the error lists every check", level(doctor.Warn, doctor.Fail), true, "not in order: check-warn, check-fail (the fix is below each)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := verdictOf(tt.report, tt.strict)
-			if (err == nil) != (tt.says == "") || err != nil && err.Error() != tt.says {
-				t.Errorf("got %v, want %q", err, tt.says)
+			err := reportError(tt.report, tt.strict)
+			if (err == nil) != (tt.want == "") || err != nil && err.Error() != tt.want {
+				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}
 }
 
-// TestTheDoctorLooksAtThisMachine runs it for real: whatever it finds, its exit code agrees with its report.
-func TestTheDoctorLooksAtThisMachine(t *testing.T) {
+// TestTheDoctorOnThisMachine checks that the exit code agrees with the report.
+func TestTheDoctorOnThisMachine(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := dir + "/file"
@@ -117,11 +127,11 @@ func TestTheDoctorLooksAtThisMachine(t *testing.T) {
 	for _, tt := range []struct {
 		name, dir string
 		args      []string
-		fails     bool // whatever the machine is like
+		fails     bool // on any machine
 	}{
-		{name: "as it is", dir: dir},
-		{name: "strictly", dir: dir, args: []string{"--strict"}},
-		{name: "with a file for a state directory", dir: file, fails: true},
+		{name: "default", dir: dir},
+		{name: "strict", dir: dir, args: []string{"--strict"}},
+		{name: "a file as state directory", dir: file, fails: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			args := append([]string{"doctor", "--output", "json", "--cni-conf-dir", dir}, tt.args...)
@@ -149,7 +159,7 @@ func TestTheDoctorLooksAtThisMachine(t *testing.T) {
 				"confinement", "state-dir", "netns-mounts", "records", "unregistered", "cni", "finder", "reaper", "switch", "mode",
 			} {
 				if !checks[name] {
-					t.Errorf("there is nothing about %s", name)
+					t.Errorf("the check %s is missing", name)
 				}
 			}
 		})

@@ -15,7 +15,7 @@ import (
 
 // podFlag adds --pod to a command.
 func (e *env) podFlag(cmd *cobra.Command, pod *string, usage string) {
-	cmd.Flags().StringVar(pod, "pod", "", usage+", a `name`, namespace/name or the beginning of a container ID")
+	cmd.Flags().StringVar(pod, "pod", "", usage+": a `name`, namespace/name or prefix of a container ID")
 	e.completePods(cmd)
 }
 
@@ -31,16 +31,14 @@ func (v stateValue) String() string {
 	return v.to.String()
 }
 
-// Set takes a state's name as the kernel, ss(8) and netstat(8) write it: CLOSE_WAIT, FIN-WAIT-2, fin_wait2.
+// Set parses the name of a state.
 func (v stateValue) Set(text string) error {
-	fold := strings.NewReplacer("-", "", "_", "").Replace
-	for s := inetdiag.Established; s <= inetdiag.BoundInactive; s++ {
-		if strings.EqualFold(fold(text), fold(s.String())) {
-			*v.to = s
-			return nil
-		}
+	s, err := inetdiag.ParseState(text, inetdiag.AllStates)
+	if err != nil {
+		return fmt.Errorf("want %v, %v, or with --all any TCP state", inetdiag.CloseWait, inetdiag.FinWait2)
 	}
-	return fmt.Errorf("want %v, %v, or with --all any TCP state", inetdiag.CloseWait, inetdiag.FinWait2)
+	*v.to = s
+	return nil
 }
 
 // verdictValue is the value of --verdict.
@@ -58,7 +56,7 @@ func (v *verdictValue) String() string {
 	return v.reason.String()
 }
 
-// Set takes a verdict's name.
+// Set parses the name of a verdict.
 func (v *verdictValue) Set(text string) error {
 	var r policy.Reason
 	if err := r.UnmarshalText([]byte(strings.ToLower(text))); err != nil {
@@ -68,7 +66,7 @@ func (v *verdictValue) Set(text string) error {
 	return nil
 }
 
-// verdictNames lists what --verdict takes.
+// verdictNames lists the values of --verdict.
 func verdictNames() []string {
 	var names []string
 	for _, r := range policy.Reasons() {

@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestStatesAreTakenAsAllToolsWriteThem(t *testing.T) {
+func TestStatesOfAllToolsAreParsed(t *testing.T) {
 	for text, want := range map[string]inetdiag.State{
 		"CLOSE_WAIT": inetdiag.CloseWait, "close-wait": inetdiag.CloseWait, "closewait": inetdiag.CloseWait, "Close_Wait": inetdiag.CloseWait,
 		"FIN_WAIT2": inetdiag.FinWait2, "fin-wait2": inetdiag.FinWait2, "FIN-WAIT-2": inetdiag.FinWait2, "fin_wait_2": inetdiag.FinWait2,
@@ -31,52 +31,52 @@ func TestStatesAreTakenAsAllToolsWriteThem(t *testing.T) {
 	}
 }
 
-func TestEveryVerdictCanBeAskedFor(t *testing.T) {
+func TestEveryVerdictIsParsed(t *testing.T) {
 	for _, name := range verdictNames() {
 		var v verdictValue
 		if err := v.Set(name); err != nil || v.String() != name {
-			t.Errorf("%s: %v, and it is %s", name, err, v.String())
+			t.Errorf("%s: %v, parsed as %s", name, err, v.String())
 		}
 	}
 	if got := len(verdictNames()); got != len(policy.Reasons()) {
-		t.Errorf("there are %d", got)
+		t.Errorf("%d names, want one for each verdict", got)
 	}
 	var v verdictValue
 	if err := v.Set("UNREAD-DATA"); err != nil || v.reason != policy.UnreadData {
 		t.Errorf("got %+v, %v", v, err)
 	}
 	if err := v.Set("dead"); err == nil {
-		t.Error("there is no verdict dead")
+		t.Error("an unknown verdict is parsed")
 	}
 }
 
-func TestAPodIsMeantByItsNameOrItsContainer(t *testing.T) {
+func TestAPodMatchesByNameOrContainerID(t *testing.T) {
 	pod := state.Pod{Namespace: "shop", Name: "web-1"}
-	for want, is := range map[string]bool{
+	for query, want := range map[string]bool{
 		"": true, "web-1": true, "shop/web-1": true, "0123": true, "0123456789ab": true,
 		"web": false, "shop": false, "web-12": false, "prod/web-1": false, "123": false,
 	} {
-		if got := api.CoversPod(want, pod, "0123456789ab"); got != is {
-			t.Errorf("%q: got %v", want, got)
+		if got := api.CoversPod(query, pod, "0123456789ab"); got != want {
+			t.Errorf("%q: got %v", query, got)
 		}
 	}
 }
 
-func FuzzWhatIsTakenIsShownTheSame(f *testing.F) {
+func FuzzParsedValuesRoundTrip(f *testing.F) {
 	for _, text := range []string{"CLOSE_WAIT", "fin-wait-2", "would-destroy", "Unread-data", "", "unknown"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		var s, again inetdiag.State
+		var s, reparsed inetdiag.State
 		if (stateValue{&s}).Set(text) == nil {
-			if err := (stateValue{&again}).Set(stateValue{&s}.String()); err != nil || again != s {
-				t.Errorf("%q is %v, which is %v: %v", text, s, again, err)
+			if err := (stateValue{&reparsed}).Set(stateValue{&s}.String()); err != nil || reparsed != s {
+				t.Errorf("%q is %v, then %v: %v", text, s, reparsed, err)
 			}
 		}
-		var v, vAgain verdictValue
+		var v, vReparsed verdictValue
 		if v.Set(text) == nil {
-			if err := vAgain.Set(v.String()); err != nil || vAgain != v {
-				t.Errorf("%q is %+v, which is %+v: %v", text, v, vAgain, err)
+			if err := vReparsed.Set(v.String()); err != nil || vReparsed != v {
+				t.Errorf("%q is %+v, then %+v: %v", text, v, vReparsed, err)
 			}
 		}
 	})

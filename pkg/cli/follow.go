@@ -12,61 +12,59 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// The times of following the history: how long the reaper holds a request that has nothing to answer yet, and
-// how often a reaper that is away is asked for again.
 const (
-	pollFor    = 25 * time.Second
-	reaskEvery = 500 * time.Millisecond
+	pollTimeout   = 25 * time.Second       // how long the reaper holds a request until there is a new entry
+	retryInterval = 500 * time.Millisecond // between requests to a reaper that does not answer
 )
 
-// follow shows what comes after a page of the history, until ctx ends. A reaper that goes away is waited for:
-// another will come, with a history of its own.
+// follow shows the entries after a page of the history until ctx is done. If the reaper goes away, it waits for the next
+// one, which has its own history.
 func (e *env) follow(ctx context.Context, client *admin.Client, page api.HistoryPage, show func([]api.Entry) error) error {
 	q := api.HistoryQuery{History: page.History, After: page.Last}
-	away, why := false, ""
+	away, problem := false, ""
 	for {
 		asked := time.Now()
-		if q.Wait = pollFor; away { // so that it is told at once when one answers again
+		if q.Wait = pollTimeout; away { // do not wait for an entry: report the reaper's return at once
 			q.Wait = 0
 		}
 		page, err := client.History(ctx, q)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // it was to go on until told to end
+			return nil //nolint:nilerr // an interrupt ends it
 		}
 		if err != nil {
 			switch {
 			case !away:
-				e.note("the reaper does not answer any more; waiting for it, or for another")
-			case !errors.Is(err, admin.ErrNotRunning) && err.Error() != why:
-				why = err.Error()
-				e.note("%s", why)
+				e.note("lost the reaper; waiting for it or its successor")
+			case !errors.Is(err, admin.ErrNotRunning) && err.Error() != problem:
+				problem = err.Error()
+				e.note("%s", problem)
 			}
-			away = true // how it went, the first error, says nothing
-			wait(ctx, reaskEvery)
+			away = true // the first error is only that of the lost connection
+			wait(ctx, retryInterval)
 			continue
 		}
 		switch {
 		case page.History != q.History:
-			e.note("the reaper was restarted at %s and has begun another history; what came last in the one before may be missing here",
+			e.note("the reaper was restarted at %s with a new history; the last entries of the previous one may be missing",
 				e.stamp(page.Since))
 		case away:
-			e.note("the reaper answers again")
+			e.note("the reaper is back")
 		}
-		away, why = false, ""
+		away, problem = false, ""
 		if page.Missed > 0 {
-			e.note("%d entries are missing here: more came at once than are kept; see the reaper's log", page.Missed)
+			e.note("%d entries are missing: the reaper dropped them before they were read; see its log", page.Missed)
 		}
 		q.History, q.After = page.History, page.Last
 		if err := show(page.Entries); err != nil {
 			return err
 		}
-		if len(page.Entries) == 0 && time.Since(asked) < reaskEvery { // it has not waited
-			wait(ctx, reaskEvery)
+		if len(page.Entries) == 0 && time.Since(asked) < retryInterval { // the reaper did not wait
+			wait(ctx, retryInterval)
 		}
 	}
 }
 
-// wait waits for so long, or until ctx ends.
+// wait waits for d, or until ctx is done.
 func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -37,7 +37,7 @@ func TestAFrozenReaperIsReportedWithin5s(t *testing.T) {
 			t.Logf("the reaper's log:\n%s", stderr.String())
 		}
 	})
-	nstest.Eventually(t, soon, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
+	nstest.Eventually(t, patience, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
 	nstest.Suspend(t, cmd.Process.Pid)
 	want := fmt.Sprintf("the reaper (pid %d, on %s) does not answer within 5s", cmd.Process.Pid, filepath.Join(dir, "reaper.sock"))
 	t.Run("every question", func(t *testing.T) {
@@ -49,13 +49,13 @@ func TestAFrozenReaperIsReportedWithin5s(t *testing.T) {
 				if code != exitFailure || stdout != "" || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
 					t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
 				}
-				if took := time.Since(began); took > soon {
+				if took := time.Since(began); took > patience {
 					t.Errorf("it took %v", took)
 				}
 			})
 		}
 	})
 	if sw, ok, err := state.LoadSwitch(filepath.Join(dir, "mode")); err != nil || !ok || sw.Mode != policy.Observe {
-		t.Errorf("the switch for the reaper to obey later is %+v, %v, %v", sw, ok, err)
+		t.Errorf("the switch that the reaper obeys later is %+v, %v, %v", sw, ok, err)
 	}
 }

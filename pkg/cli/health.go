@@ -15,16 +15,16 @@ func healthCommand(e *env) *cobra.Command {
 	live := false
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Ask the reaper whether it is at work, as a probe does",
-		Long: `Ask the reaper on this node whether it has read the records, its loop turns, and it
-can enter network namespaces. The exit code is 1, with the reason, if not.
+		Short: "Query the reaper's health, for probes",
+		Long: `Query the health of this node's reaper. It is healthy if it has read the
+records, its main loop is running, and it can enter network namespaces.
+Otherwise the exit code is 1, with the reason.
 
-With --live it is enough that it has read the records and its loop turns: for
-liveness and startup probes, since a restart does not give a reaper the privileges
-that it lacks.
+With --live the network namespaces do not count. Use it for liveness and
+startup probes: a restart does not give the reaper a privilege that it lacks.
 
-It is for the probes of a container, which is why it asks on the reaper's own
-unix socket: on a port of the node another process may answer.`,
+The query goes over the reaper's unix socket, because another process might
+answer on a port of the node.`,
 		Example: "  halfclose health\n  halfclose health --live",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,7 +47,7 @@ unix socket: on a port of the node another process may answer.`,
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&live, "live", false, "ask only whether it runs")
+	cmd.Flags().BoolVar(&live, "live", false, "do not check that the reaper can enter network namespaces")
 	e.outputFlag(cmd)
 	return cmd
 }

@@ -11,14 +11,14 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-func TestHealthSucceedsOnlyWhileTheReaperIsAtWork(t *testing.T) {
+func TestHealthFailsWithoutAHealthyReaper(t *testing.T) {
 	dir := stateDir(t)
 	code, _, stderr := call(t, nil, "health", "--state-dir", dir)
 	if code != exitFailure || !strings.Contains(stderr, "no reaper is running") {
 		t.Errorf("without a reaper: exit code %d, %s", code, stderr)
 	}
 
-	stop := answering(t, dir, func(w http.ResponseWriter, _ *http.Request) {
+	stop := serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte(`{"error": "the records have not been read yet"}`))
 	})
@@ -29,11 +29,11 @@ func TestHealthSucceedsOnlyWhileTheReaperIsAtWork(t *testing.T) {
 	stop()
 }
 
-func TestHealthIsForAReaperThatRuns(t *testing.T) {
+func TestHealthSucceedsWithAHealthyReaper(t *testing.T) {
 	t.Parallel()
 	dir := stateDir(t)
-	reaping(t, dir)
-	nstest.Eventually(t, soon, "the records have been read", func() bool {
+	runReaper(t, dir)
+	nstest.Eventually(t, patience, "the records have been read", func() bool {
 		code, _, _ := call(t, nil, "health", "--state-dir", dir)
 		return code == exitSuccess
 	})

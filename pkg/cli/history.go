@@ -29,42 +29,45 @@ func historyCommand(e *env) *cobra.Command {
 	var f historyFlags
 	cmd := &cobra.Command{
 		Use:   "history",
-		Short: "List what was destroyed, or would have been, and why",
-		Long: `List the sockets that were destroyed, the newest last: when, whose, in which
-state, for how long half-closed (age) and without progress (idle), and by which
-grace. The outcome "would-destroy" means that the mode kept a socket from being
-destroyed. "peer-gone" means that no grace ended the socket: its peer was asked,
-and answered with a reset or did not answer (timeout). "closed" means that its
-owner closed the socket while its peer was asked.
+		Short: "List destroyed and observed sockets",
+		Long: `List the destroyed sockets, the newest last: time, pod, state, time since the
+half-close (age) and since the last progress (idle), and the grace that ended
+it.
 
-The reaper keeps the last 4096 in memory, from its start on. With --follow those
-that come are printed too, until ^C; a restart of the reaper does not end it.
+  destroyed      the grace has ended
+  would-destroy  the grace has ended, but the mode kept the socket
+  peer-gone      the peer was asked, and reset the connection or did not
+                 answer (timeout)
+  closed         the owner closed the socket while its peer was asked
 
-With --output json it is one object, with --follow one object per line and
-socket.`,
+The reaper keeps the last 4096 entries in memory since its start. With --follow
+new entries are printed until ^C, also after a restart of the reaper.
+
+With --output json the output is one object; with --follow it is one object per
+line and socket.`,
 		Example: `  halfclose history --since 10m
   halfclose history --since 03:00 --pod shop/web-1
-  halfclose history --follow --since 0s    # only what happens from now on
+  halfclose history --follow --since 0s    # only new entries
   halfclose history --outcome would-destroy -o wide | grep 10.0.0.7:
   halfclose history --follow -o json | jq -r '.pod.name'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.history(cmd.Context(), f) },
 	}
-	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on with what is destroyed from now on, until ^C")
-	cmd.Flags().StringVar(&f.since, "since", "", "only from this `time` on: 10m ago, 15:04 today, 2006-01-02T15:04:05Z")
-	e.podFlag(cmd, &f.pod, "only the sockets of this pod")
-	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only those with this `outcome`: "+strings.Join(outcomes(), ", "))
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "print new entries until ^C")
+	cmd.Flags().StringVar(&f.since, "since", "", "only entries since this `time`: 10m, 15:04 or 2006-01-02T15:04:05Z")
+	e.podFlag(cmd, &f.pod, "only sockets of this pod")
+	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only entries with this `outcome`: "+strings.Join(outcomes(), ", "))
 	completeOneOf(cmd, "outcome", outcomes()...)
 	e.outputFlag(cmd)
 	return cmd
 }
 
-// outcomes returns the outcomes that an entry of the history can have.
+// outcomes lists the outcomes of an entry.
 func outcomes() []string {
 	return []string{api.Destroyed, api.PeerGone, api.Closed, api.WouldDestroy}
 }
 
-// entryFilter says which entries of the history are shown.
+// entryFilter selects entries of the history.
 type entryFilter struct {
 	since        time.Time
 	pod, outcome string
@@ -82,7 +85,7 @@ func (f historyFlags) filter(now time.Time) (entryFilter, error) {
 	return filter, err
 }
 
-// of returns those of the entries that the filter lets through.
+// of returns the selected entries.
 func (f entryFilter) of(entries []api.Entry) []api.Entry {
 	return slices.DeleteFunc(entries, func(en api.Entry) bool {
 		return en.Time.Before(f.since) || !api.CoversPod(f.pod, en.Pod, en.ContainerID) || f.outcome != "" && f.outcome != en.Outcome
@@ -114,12 +117,12 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 	if e.output == outputJSON {
 		show = e.entryLines
 	}
-	if len(page.Entries) > 0 || !f.follow { // the header of the table waits until its columns are known
+	if len(page.Entries) > 0 || !f.follow { // a followed table prints its header with its first entries
 		if err := show(page.Entries); err != nil {
 			return err
 		}
 	}
-	e.note("%s", e.aboutHistory(page, oldest, filter))
+	e.note("%s", e.historyNote(page, oldest, filter))
 	if !f.follow {
 		return nil
 	}
@@ -131,20 +134,20 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 	})
 }
 
-// aboutHistory says how far back the entries go that were listed.
-func (e *env) aboutHistory(page api.HistoryPage, oldest time.Time, f entryFilter) string {
+// historyNote describes how far back the listed entries go.
+func (e *env) historyNote(page api.HistoryPage, oldest time.Time, f entryFilter) string {
 	text := "the history begins at " + e.stamp(page.Since) + ", when the reaper started"
 	switch {
 	case page.Missed > 0 && f.since.Before(oldest):
-		text = fmt.Sprintf("%d entries from before %s are kept no longer: see the reaper's log", page.Missed, e.stamp(oldest))
+		text = fmt.Sprintf("%d entries before %s are no longer kept: see the reaper's log", page.Missed, e.stamp(oldest))
 	case !f.since.Before(page.Since):
-		text = "the history has all from then on"
+		text = "the history is complete since then"
 	}
 	switch {
 	case len(page.Entries) > 0:
 		return text
 	case f == entryFilter{}:
-		return "nothing has been destroyed; " + text
+		return "no socket has been destroyed; " + text
 	}
 	return "no entry matches; " + text
 }
@@ -160,7 +163,7 @@ func (e *env) entryLines(entries []api.Entry) error {
 	return nil
 }
 
-// entryTable returns what prints entries as rows of a table that goes on.
+// entryTable returns a function that prints entries as further rows of one table.
 func (e *env) entryTable() func([]api.Entry) error {
 	t := term.NewTable(e.out, e.screen(),
 		term.Column{Name: "TIME"},

@@ -20,30 +20,31 @@ func installCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Install the plugin into this node's CNI configuration",
-		Long: `Install the plugin into the node's plugin directory, and add one entry to the network
-that the container runtime chooses: the first by name that can be loaded. Pods created
-from then on are registered.
+		Long: `Install the plugin into the node's plugin directory, and add one entry to the
+network that the container runtime chooses: the first by name that can be
+loaded. Pods created from then on are registered.
 
-The plugin is a separate program of the same build as this command. If the entry has
-reaper auto (the default) and no reaper runs, the plugin's ADD starts halfclose-reaper
-in the plugin directory: a symbolic link to this command, or a copy of it with --copy
-or below --host-root. ADD refuses to start it unless the file and each directory above
-it belong to root and only root can write to them; install warns in that case. With
---reaper external only the plugin is installed, and an existing halfclose-reaper stays.
+The plugin is a separate program of the same build as this command. If the
+entry has reaper auto (the default) and no reaper runs, the plugin's ADD starts
+halfclose-reaper in the plugin directory: a symbolic link to this command, or a
+copy of it with --copy or below --host-root. ADD refuses to start it unless the
+file and each directory above it belong to root and only root can write to
+them; install warns in that case. With --reaper external only the plugin is
+installed, and an existing halfclose-reaper stays.
 
-Only the entry changes; the rest of the file stays as it is. An existing entry is
-updated in place, and nothing is written if nothing would change. install refuses an
-entry with mistakes, and a file that it cannot parse. A .conf with a single plugin
-becomes a .conflist.
+Only the entry changes; the rest of the file stays as it is. An existing entry
+is updated in place, and nothing is written if nothing would change. install
+refuses an entry with mistakes, and a file that it cannot parse. A .conf with a
+single plugin becomes a .conflist.
 
-With --watch it keeps running, and restores the entry when another process rewrites
-the file. If another tool keeps removing the entry, it is restored with exponential
-backoff (up to five minutes), and this is logged once.
+With --watch it keeps running, and restores the entry when another process
+rewrites the file. If another tool keeps removing the entry, it is restored
+with exponential backoff (up to five minutes), and this is logged once.
 
 With --drop-in the entry goes into a drop-in file, and the network's file stays
-unchanged. Only runtimes with libcni 1.3.0 or later load it: containerd from 2.1,
-CRI-O from 1.34. Others ignore it and register nothing. CRI-O runs DEL and CHECK
-without drop-ins, so a record stays until the reaper prunes it.`,
+unchanged. Only runtimes with libcni 1.3.0 or later load it: containerd from
+2.1, CRI-O from 1.34. Others ignore it and register nothing. CRI-O runs DEL and
+CHECK without drop-ins, so a record stays until the reaper prunes it.`,
 		Example: `  halfclose install --mode observe --dry-run     # see what would change
   halfclose install --mode observe               # count leaks, destroy nothing
   halfclose install --probe-after 2m --exempt '[{"localPorts": "22"}]'

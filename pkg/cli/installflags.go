@@ -101,7 +101,7 @@ func (f *installFlags) entry(flags *pflag.FlagSet) (install.Entry, error) {
 	if f.configFile == "" {
 		object, wrong := objectFrom(flags, entryFlags())
 		entry, problems := install.NewEntry(object)
-		if wrong = append(wrong, inFlags(problems, entryFlags())...); len(wrong) > 0 {
+		if wrong = append(wrong, flagProblems(problems, entryFlags())...); len(wrong) > 0 {
 			return install.Entry{}, usageError{errors.New(strings.Join(wrong, "; "))}
 		}
 		return entry, nil

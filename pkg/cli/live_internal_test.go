@@ -22,10 +22,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// soon bounds what should happen at once, for a machine that is busy with everything else.
-const soon = 30 * time.Second
+// patience bounds the wait for an immediate effect on a busy machine.
+const patience = 30 * time.Second
 
-// stateDir makes a state directory, whose path is short enough for a socket in it.
+// stateDir creates a state directory whose path is short enough for a socket.
 func stateDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "hc")
@@ -40,47 +40,47 @@ func stateDir(t *testing.T) string {
 	return dir
 }
 
-// reaping runs a reaper on the state directory until the test ends.
-func reaping(t *testing.T, dir string, args ...string) {
+// runReaper runs a reaper on the state directory until the test ends.
+func runReaper(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan int, 1)
+	exited := make(chan int, 1)
 	var stderr outputtest.Buffer
 	getenv := func(string) string { return "" }
 	e := &env{out: &stderr, err: &stderr, getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}}
-	go func() { ended <- run(ctx, append([]string{"reaper", "--state-dir", dir}, args...), e) }()
+	go func() { exited <- run(ctx, append([]string{"reaper", "--state-dir", dir}, args...), e) }()
 	t.Cleanup(func() {
 		cancel()
-		if code := <-ended; code != exitSuccess {
-			t.Errorf("the reaper's exit code is %d; it says:\n%s", code, stderr.String())
+		if code := <-exited; code != exitSuccess {
+			t.Errorf("the reaper's exit code is %d; its log:\n%s", code, stderr.String())
 		}
 	})
-	nstest.Eventually(t, soon, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
+	nstest.Eventually(t, patience, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
 }
 
-// answering serves h on the reaper's socket of a state directory, until the test ends or stop is called.
-func answering(t testing.TB, dir string, h http.HandlerFunc) (stop func()) {
+// serveReaper serves h on the reaper's socket of a state directory until the test ends or stop is called.
+func serveReaper(t testing.TB, dir string, h http.HandlerFunc) (stop func()) {
 	t.Helper()
 	l, err := net.Listen("unix", state.New(dir).SocketPath())
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: soon}
-	ended := make(chan struct{})
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: patience}
+	done := make(chan struct{})
 	go func() {
-		defer close(ended)
-		_ = srv.Serve(l) // ends when it is closed
+		defer close(done)
+		_ = srv.Serve(l) // returns on Close
 	}()
 	stop = sync.OnceFunc(func() {
 		srv.Close()
-		<-ended
+		<-done
 	})
 	t.Cleanup(stop)
 	return stop
 }
 
-// answer answers a request with v.
-func answer(t *testing.T, w http.ResponseWriter, v any) {
+// writeJSON answers a request with v.
+func writeJSON(t *testing.T, w http.ResponseWriter, v any) {
 	t.Helper()
 	if err := json.NewEncoder(w).Encode(v); err != nil {
 		t.Error(err)

@@ -11,9 +11,9 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-// refuseCall answers a container runtime that has executed the command as a CNI plugin: the command is where the plugin
-// belongs. The answer is an error (CNI spec, "Error"); help on stdout would be an unreadable result. A DEL succeeds, so
-// that no pod is kept from ending: the reaper removes records whose namespace is gone.
+// refuseCall answers a container runtime that has executed the command as a CNI plugin, because it is installed in the
+// plugin's place. The answer is an error (CNI spec, "Error"). DEL succeeds, so that pods can be deleted: the reaper removes
+// the records of namespaces that are gone.
 func refuseCall(verb string, stdout, stderr io.Writer) int {
 	e := types.NewError(types.ErrInternal, "this is the halfclose command, not the CNI plugin",
 		"move it to another directory, such as /usr/local/bin, and run halfclose install")

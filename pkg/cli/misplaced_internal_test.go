@@ -12,7 +12,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 )
 
-func TestACommandThatIsCalledAsAPluginReportsIt(t *testing.T) {
+func TestACommandCalledAsAPluginReportsItsWrongPlace(t *testing.T) {
 	t.Setenv("CNI_COMMAND", "VERSION")
 	var stdout, stderr bytes.Buffer
 	code := Main(nil, &stdout, &stderr)

@@ -21,23 +21,25 @@ import (
 func modeCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mode [destroy|observe]",
-		Short: "Show or set what may be done on this node: destroy or only observe",
-		Long: `Show what may be done on this node and what says so, or set this node's switch.
+		Short: "Show or set this node's mode: destroy or observe",
+		Long: `Show this node's mode and the settings behind it, or set the node's switch.
 
-"halfclose mode observe" stops all destruction on this node within a second:
-sockets past their grace are only accounted for. The switch holds for every
-reaper on this node, through restarts and reboots, until "halfclose mode destroy".
+"halfclose mode observe" stops all destruction on this node within a second.
+Sockets past their grace are then only counted. The switch survives restarts
+and reboots, and applies to every reaper on this node, until "halfclose mode
+destroy".
 
-The most conservative of the switch, the reaper's --mode, what the kernel allows
-and a pod's own policy is what happens. The exit code is 1, with the reason, if the
-node is more conservative than what was asked for. Where no reaper runs the switch
-is written for the next.`,
-		Example: `  halfclose mode              # what may be done, and what says so
-  halfclose mode observe      # stop destroying now, and until further notice
-  halfclose mode destroy`,
+The effective mode of a pod is the most conservative of the switch, the
+reaper's --mode, the pod's policy, and observe if the kernel cannot destroy
+sockets. If the node stays more conservative than the requested mode, the
+command prints the reason and exits with 1. Without a running reaper, the
+switch applies to the next.`,
+		Example: `  halfclose mode              # the mode and the settings behind it
+  halfclose mode observe      # stop destroying now
+  halfclose mode destroy      # revert "mode observe"`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)(cmd, args) != nil {
-				return fmt.Errorf("the mode is set to destroy or to observe, not to %q", strings.Join(args, " "))
+				return fmt.Errorf("want destroy or observe, not %q", strings.Join(args, " "))
 			}
 			return nil
 		},
@@ -58,15 +60,14 @@ is written for the next.`,
 	return cmd
 }
 
-// modeReport is what halfclose mode prints. Without a reaper nothing is done, and there is no more than the
-// switch that the next one will find.
+// modeReport is the output of halfclose mode. Without a reaper it has only the switch, which applies to the next one.
 type modeReport struct {
-	Running bool `json:"running"` // whether a reaper runs
+	Running bool `json:"running"` // a reaper is running
 	*api.ModeView
 	SwitchFile    string        `json:"switchFile"`
 	Switch        *state.Switch `json:"switch,omitempty"`
 	SwitchProblem string        `json:"switchProblem,omitempty"`
-	// Conservative are the attachments whose own policy is more conservative than the node.
+	// Conservative lists the attachments whose policy is more conservative than the node.
 	Conservative []conservativeView `json:"moreConservative,omitempty"`
 }
 
@@ -92,7 +93,7 @@ func (e *env) showMode(ctx context.Context, path string) error {
 	return e.printMode(withReaper(s.Mode, s.Attachments))
 }
 
-// setMode sets the switch by way of the reaper, or for the next one if none runs.
+// setMode sets the switch through the reaper. If none is running or it does not answer, it writes the file itself.
 func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 	client, err := e.client()
 	if err != nil {
@@ -102,10 +103,10 @@ func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 	stuck := errors.Is(err, admin.ErrNoAnswer)
 	if stuck || errors.Is(err, admin.ErrNotRunning) {
 		if err := state.StoreSwitch(path, state.Switch{Mode: m, Who: e.who(), When: time.Now().UTC().Round(time.Second)}); err != nil {
-			return fmt.Errorf("%w (see to %s, and set it again)", err, path)
+			return fmt.Errorf("%w (fix %s and set it again)", err, path)
 		}
 		if stuck {
-			return fmt.Errorf("the switch is set to %v, and holds for every reaper that looks at it, but %w", m, err)
+			return fmt.Errorf("the switch is set to %v for every reaper that reads it, but %w", m, err)
 		}
 		return e.printMode(withoutReaper(path))
 	}
@@ -115,9 +116,9 @@ func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 	s, statusErr := client.Status(ctx)
 	switch {
 	case err != nil && m != policy.Destroy && (statusErr != nil || s.Mode.Effective < m):
-		return fmt.Errorf("%w (to stop the destruction all the same, end the reaper or start it with --mode %v)", err, m)
+		return fmt.Errorf("%w (to stop destroying now, stop the reaper or start it with --mode %v)", err, m)
 	case err != nil:
-		return fmt.Errorf("%w (see to %s, and set it again)", err, path)
+		return fmt.Errorf("%w (fix %s and set it again)", err, path)
 	}
 	var attachments []api.AttachmentView
 	if statusErr == nil {
@@ -127,12 +128,12 @@ func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 		return err
 	}
 	if view.Effective > m {
-		return fmt.Errorf("the switch is set to %v, but the mode is %v: %s", m, view.Effective, strings.Join(caps(view, m), "; "))
+		return fmt.Errorf("the switch is set to %v, but the mode is %v because of %s", m, view.Effective, strings.Join(capReasons(view, m), "; "))
 	}
 	return statusErr
 }
 
-// withoutReaper reports on the switch alone.
+// withoutReaper returns a report of the switch alone.
 func withoutReaper(path string) modeReport {
 	r := modeReport{SwitchFile: path}
 	sw, ok, err := state.LoadSwitch(path)
@@ -145,7 +146,7 @@ func withoutReaper(path string) modeReport {
 	return r
 }
 
-// withReaper reports on what a reaper says.
+// withReaper returns a report of a running reaper.
 func withReaper(view api.ModeView, attachments []api.AttachmentView) modeReport {
 	r := modeReport{
 		Running: true, ModeView: &view, SwitchFile: view.SwitchFile, Switch: view.Switch, SwitchProblem: view.SwitchProblem,

@@ -30,7 +30,7 @@ func (e *env) printMode(r modeReport) error {
 	if r.Running {
 		line("Mode", r.Effective.String())
 	} else {
-		line("Mode", "nothing is done: no reaper runs; the switch applies when one starts")
+		line("Mode", "no reaper is running; the switch applies when one starts")
 	}
 	line("Switch", switchText(r.Switch, r.SwitchProblem)+" (in "+r.SwitchFile+")")
 	if r.Running {
@@ -61,7 +61,7 @@ func kernelText(problem string) string {
 	return "observe: " + problem
 }
 
-// conservativeText names the first few of the attachments that are more conservative than the node.
+// conservativeText lists the first few attachments that are more conservative than the node.
 func conservativeText(list []conservativeView) string {
 	const few = 5
 	names := make([]string, 0, few)
@@ -75,36 +75,27 @@ func conservativeText(list []conservativeView) string {
 	return text
 }
 
-// caps lists what keeps a node more conservative than m, and what to do about each.
-func caps(v api.ModeView, m policy.Mode) []string {
-	var by []string
-	for _, limit := range v.Caps(m) {
-		switch limit {
-		case api.CapReaper:
-			by = append(by, fmt.Sprintf("the reaper was started with --mode %v: start it with --mode %v", v.Reaper, m))
-		case api.CapSwitch:
-			by = append(by, fmt.Sprintf("%s has set the switch to %v meanwhile", v.Switch.Who, v.Switch.Mode))
-		case api.CapSwitchUnreadable:
-			by = append(by, v.SwitchProblem)
-		case api.CapKernel:
-			by = append(by, v.KernelProblem)
-		case api.CapNetns:
-			by = append(by, v.NetnsProblem)
+// capReasons lists the caps that keep a node below m, with advice for the reaper's --mode.
+func capReasons(v api.ModeView, m policy.Mode) []string {
+	reasons := v.CapReasons(m)
+	for i, limit := range v.Caps(m) {
+		if limit == api.CapReaper {
+			reasons[i] += fmt.Sprintf(" (start it with --mode %v)", m)
 		}
 	}
-	return by
+	return reasons
 }
 
-// who is the person who runs this, as far as can be told.
+// who returns the name of the user for the switch file.
 func (e *env) who() string {
-	const longest = 100 // bytes: nothing that is called so keeps the switch from being set
+	const maxWhoBytes = 100 // so that no name makes the switch invalid
 	name := e.getenv("SUDO_USER")
 	if name != "" {
 		name += " (sudo)"
-	} else if u, err := user.Current(); err == nil && u.Username != "" && u.Username != u.Uid { // a container may name nobody
+	} else if u, err := user.Current(); err == nil && u.Username != "" && u.Username != u.Uid { // in a container the user may have no name
 		name = u.Username
 	} else {
 		name = "uid " + strconv.Itoa(os.Getuid())
 	}
-	return strings.ToValidUTF8(name[:min(len(name), longest)], "")
+	return strings.ToValidUTF8(name[:min(len(name), maxWhoBytes)], "")
 }

@@ -18,25 +18,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// located is where a namespace is.
-type located struct {
+// netnsPath is the location of a network namespace.
+type netnsPath struct {
 	path string // absolute
-	pid  string // of the process whose namespace was asked for, "" if none was
+	pid  string // the process id that the argument was, "" if it was none
 }
 
-// locate says where the namespace is that somebody names: by a path, by the id of a process in it, or by its
-// name in one of dirs.
-func locate(arg string, dirs []string) (located, error) {
+// locate resolves an argument NETNS: a path, the id of a process in the namespace, or a name in one of dirs.
+func locate(arg string, dirs []string) (netnsPath, error) {
 	if arg == "" {
-		return located{}, usageError{fmt.Errorf("NETNS is a path, a process id or a name under %s, not empty", dirs[0])}
+		return netnsPath{}, usageError{fmt.Errorf("NETNS is empty: want a path, a process id or a name under %s", dirs[0])}
 	}
 	if isPath(arg) {
 		path, err := filepath.Abs(arg)
 		if err == nil && isOwnProc(path) {
-			err = usageError{fmt.Errorf("%s leads every process to its own namespace: write the process id in place of %s",
+			err = usageError{fmt.Errorf("%s is another namespace for each process: replace %s by a process id",
 				term.Clean(arg), term.Clean(strings.Split(path, "/")[2]))}
 		}
-		return located{path: path}, err
+		return netnsPath{path: path}, err
 	}
 	named := ""
 	for _, dir := range dirs {
@@ -47,29 +46,29 @@ func locate(arg string, dirs []string) (located, error) {
 	}
 	switch {
 	case isPID(arg) && named != "":
-		return located{}, usageError{fmt.Errorf("%s can be a process id or a name: write %s or %s", arg, procPath(arg), named)}
+		return netnsPath{}, usageError{fmt.Errorf("%s is a process id and a name: use %s or %s", arg, procPath(arg), named)}
 	case isPID(arg):
-		return located{path: procPath(arg), pid: arg}, nil
+		return netnsPath{path: procPath(arg), pid: arg}, nil
 	case named == "":
-		return located{}, fmt.Errorf("there is no namespace %q in %s: give a path, a process id or a name that is there",
+		return netnsPath{}, fmt.Errorf("no namespace %q in %s: want a path, a process id or an existing name",
 			arg, strings.Join(dirs, " or "))
 	}
-	return located{path: named}, nil
+	return netnsPath{path: named}, nil
 }
 
 func isPath(arg string) bool { return strings.Contains(arg, "/") || arg == "." || arg == ".." }
 
 func isPID(arg string) bool { return arg != "" && strings.Trim(arg, "0123456789") == "" }
 
-// procPath leads to the namespace of a process for as long as that lives.
+// procPath returns the path of a process's namespace, which is valid while the process lives.
 func procPath(pid string) string { return "/proc/" + pid + "/ns/net" }
 
-// isOwnProc reports whether a path means another namespace to each process that follows it.
+// isOwnProc reports whether a path means another namespace for each process.
 func isOwnProc(path string) bool {
 	return strings.HasPrefix(path, "/proc/self/") || strings.HasPrefix(path, "/proc/thread-self/")
 }
 
-// processOf returns the process that a path under /proc is of, "" if it is none.
+// processOf returns the process id in a path under /proc, "" for other paths.
 func processOf(path string) string {
 	rest, ok := strings.CutPrefix(path, "/proc/")
 	pid, _, below := strings.Cut(rest, "/")
@@ -79,7 +78,7 @@ func processOf(path string) string {
 	return pid
 }
 
-// nameOf makes a name for a registration of the namespace at path: "" if it has nothing to make one of.
+// nameOf derives the name of a registration from the path of its namespace. It is "" if no character is valid in a name.
 func nameOf(path string) string {
 	text := filepath.Base(path)
 	if pid := processOf(path); pid != "" {
@@ -99,7 +98,7 @@ func isAlphanumeric(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 }
 
-// mountedAt returns a path in dirs that leads to the namespace, "" if there is none.
+// mountedAt returns the path in dirs where the namespace is mounted, "" if there is none.
 func mountedAt(id netns.Identity, dirs []string) string {
 	for _, path := range mounts(dirs) {
 		if h, err := netns.Open(path); err == nil {
@@ -113,11 +112,11 @@ func mountedAt(id netns.Identity, dirs []string) string {
 	return ""
 }
 
-// mounts lists what is in dirs.
+// mounts lists the files in dirs.
 func mounts(dirs []string) []string {
 	var all []string
 	for _, dir := range dirs {
-		entries, _ := os.ReadDir(dir) // most nodes have but one of the two
+		entries, _ := os.ReadDir(dir) // most nodes have only one of the directories
 		for _, e := range entries {
 			all = append(all, filepath.Join(dir, e.Name()))
 		}
@@ -125,10 +124,9 @@ func mounts(dirs []string) []string {
 	return all
 }
 
-// whose says whose own a namespace is that is not for halfclose to touch: this command's, or the first
-// process's. It is "" for any other. Where the first process's cannot be seen, doubt says so: as for the reaper
-// it is then only this command's own that is sure to be refused.
-func whose(h *netns.Handle) (owner, doubt string, err error) {
+// hostOwner returns the owner of a protected namespace: this command's, or that of process 1. It is "" for any other. If the
+// namespace of process 1 is hidden, only this command's own is detected, as in the reaper, and warning reports that.
+func hostOwner(h *netns.Handle) (owner, warning string, err error) {
 	host, err := netns.FindHost()
 	switch {
 	case err != nil:
@@ -136,14 +134,14 @@ func whose(h *netns.Handle) (owner, doubt string, err error) {
 	case host.Own.Same(h.Stat()):
 		return "this command's own", "", nil
 	case host.PID1Err != nil:
-		return "", "whether it is the network namespace of process 1 cannot be seen: make sure that it is not the host's own", nil
+		return "", "cannot check that it is not the network namespace of process 1: make sure that it is not the host's own", nil
 	case host.PID1.Same(h.Stat()):
 		return "that of process 1", "", nil
 	}
 	return "", "", nil
 }
 
-// completeNetns lets a namespace be completed for cobra.
+// completeNetns completes an argument NETNS.
 func completeNetns(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	names, files := namesOf(toComplete, hostfs.NetnsDirs())
 	if files {
@@ -152,7 +150,7 @@ func completeNetns(_ *cobra.Command, _ []string, toComplete string) ([]string, c
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// namesOf completes the name of a namespace; paths are the shell's to complete.
+// namesOf completes the name of a namespace. It leaves paths to the shell.
 func namesOf(toComplete string, dirs []string) (names []string, files bool) {
 	if isPath(toComplete) {
 		return nil, true
@@ -166,10 +164,10 @@ func namesOf(toComplete string, dirs []string) (names []string, files bool) {
 	return slices.Compact(names), false
 }
 
-// explainProcess says why the namespace of a process is not there.
+// explainProcess explains a missing namespace of a process.
 func explainProcess(pid string, err error) error {
 	if pid != "" && errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no process %s runs here: %w", pid, err)
+		return fmt.Errorf("no process %s: %w", pid, err)
 	}
 	return err
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestNetnsIsAPathAProcessOrAName(t *testing.T) {
+func TestNetnsIsAPathAProcessIDOrAName(t *testing.T) {
 	first, second, working := t.TempDir(), t.TempDir(), t.TempDir()
 	for _, path := range []string{first + "/web", second + "/web", second + "/db", first + "/4711"} {
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -24,34 +24,34 @@ func TestNetnsIsAPathAProcessOrAName(t *testing.T) {
 	t.Chdir(working)
 	for _, tt := range []struct {
 		arg  string
-		want located
-		says string // in the error
+		want netnsPath
+		err  string
 		code int
 	}{
-		{arg: "web", want: located{path: first + "/web"}},
-		{arg: "db", want: located{path: second + "/db"}},
-		{arg: "/run/docker/netns/x", want: located{path: "/run/docker/netns/x"}},
-		{arg: "./web", want: located{path: working + "/web"}},
-		{arg: "..", want: located{path: filepath.Dir(working)}},
-		{arg: "42", want: located{path: "/proc/42/ns/net", pid: "42"}},
-		{arg: "4711", says: "write /proc/4711/ns/net or " + first + "/4711", code: exitUsage},
-		{arg: "", says: "not empty", code: exitUsage},
-		{arg: "/proc/self/ns/net", says: "write the process id in place of self", code: exitUsage},
-		{arg: "/proc/thread-self/ns/net", says: "in place of thread-self", code: exitUsage},
-		{arg: "../../../../../../proc/self/ns/net", says: "in place of self", code: exitUsage},
-		{arg: "nothing", says: fmt.Sprintf("there is no namespace %q in %s or %s", "nothing", first, second), code: exitFailure},
-		{arg: "a\x1b[2J", says: `"a\x1b[2J"`, code: exitFailure},
+		{arg: "web", want: netnsPath{path: first + "/web"}},
+		{arg: "db", want: netnsPath{path: second + "/db"}},
+		{arg: "/run/docker/netns/x", want: netnsPath{path: "/run/docker/netns/x"}},
+		{arg: "./web", want: netnsPath{path: working + "/web"}},
+		{arg: "..", want: netnsPath{path: filepath.Dir(working)}},
+		{arg: "42", want: netnsPath{path: "/proc/42/ns/net", pid: "42"}},
+		{arg: "4711", err: "use /proc/4711/ns/net or " + first + "/4711", code: exitUsage},
+		{arg: "", err: "NETNS is empty", code: exitUsage},
+		{arg: "/proc/self/ns/net", err: "replace self by a process id", code: exitUsage},
+		{arg: "/proc/thread-self/ns/net", err: "replace thread-self by", code: exitUsage},
+		{arg: "../../../../../../proc/self/ns/net", err: "replace self by", code: exitUsage},
+		{arg: "nothing", err: fmt.Sprintf("no namespace %q in %s or %s", "nothing", first, second), code: exitFailure},
+		{arg: "a\x1b[2J", err: `"a\x1b[2J"`, code: exitFailure},
 	} {
 		got, err := locate(tt.arg, []string{first, second})
 		code := exitSuccess
 		if err != nil {
 			code = exitFailure
-			if _, ok := err.(usageError); ok { //nolint:errorlint // it is not wrapped
+			if _, ok := err.(usageError); ok { //nolint:errorlint // locate does not wrap it
 				code = exitUsage
 			}
 		}
-		if code != tt.code || err != nil && !strings.Contains(err.Error(), tt.says) || err == nil && got != tt.want {
-			t.Errorf("%q: got %+v, %v (code %d), want %+v, %q (code %d)", tt.arg, got, err, code, tt.want, tt.says, tt.code)
+		if code != tt.code || err != nil && !strings.Contains(err.Error(), tt.err) || err == nil && got != tt.want {
+			t.Errorf("%q: got %+v, %v (code %d), want %+v, %q (code %d)", tt.arg, got, err, code, tt.want, tt.err, tt.code)
 		}
 	}
 }
@@ -82,10 +82,10 @@ func FuzzNameOf(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path string) {
 		name := nameOf(path)
 		if len(name) == 0 || len(name) > 200 {
-			return // it takes a --name
+			return // needs --name
 		}
 		if err := state.ManualAttachment(name).CheckName(); err != nil {
-			t.Errorf("%q names no registration: %v", name, err)
+			t.Errorf("%q is not a valid name: %v", name, err)
 		}
 	})
 }
@@ -116,6 +116,6 @@ func TestNamespacesAreCompleted(t *testing.T) {
 	}
 	code, stdout, _ := call(t, map[string]string{"HALFCLOSE_STATE_DIR": e.stateDir}, "__complete", "unregister", "w")
 	if code != 0 || !strings.HasPrefix(stdout, "web\t/run/netns/web\n") {
-		t.Errorf("the shell is told %q", stdout)
+		t.Errorf("the shell gets %q", stdout)
 	}
 }

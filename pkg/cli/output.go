@@ -19,29 +19,29 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// The ways to print.
+// The output formats.
 const (
 	outputTable = "table"
-	outputWide  = "wide" // a table of one line per row, however long
+	outputWide  = "wide" // a table with one line per row of any width
 	outputJSON  = "json"
 )
 
-// outputFlag adds --output to a command that prints.
+// outputFlag adds --output to a command.
 func (e *env) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&e.output, "output", "o", outputTable, "the `format`: table, wide (one line per row) or json")
+	cmd.Flags().StringVarP(&e.output, "output", "o", outputTable, "output `format`: table, wide (one line per row) or json")
 	completeOneOf(cmd, "output", outputTable, outputWide, outputJSON)
 }
 
-// checkOutput says what is wrong with --output.
+// checkOutput validates --output.
 func (e *env) checkOutput() error {
 	switch e.output {
-	case "", outputTable, outputWide, outputJSON: // a command that prints nothing has none
+	case "", outputTable, outputWide, outputJSON: // "": the command does not have the flag
 		return nil
 	}
 	return usageError{fmt.Errorf("--output is table, wide or json, not %q", e.output)}
 }
 
-// screen is what stdout is shown on. With -o wide a line may have any length.
+// screen returns the screen of stdout. With -o wide it has any width.
 func (e *env) screen() term.Screen {
 	s := term.ScreenOf(e.out, e.getenv)
 	if e.output == outputWide {
@@ -50,18 +50,18 @@ func (e *env) screen() term.Screen {
 	return s
 }
 
-// printJSON prints v for programs.
+// printJSON prints v as indented JSON.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(printable{w})
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
-// printable writes JSON on, with what does not print as escapes: what is for programs is looked at by people
-// too, and names come from pods. Outside of strings JSON is ASCII.
+// printable escapes non-printing characters in JSON: people read it on terminals too, and names come from pods. Outside of
+// strings JSON is ASCII.
 type printable struct{ w io.Writer }
 
-// Write implements io.Writer. What is written must not end within a rune, as nothing that encoding/json writes does.
+// Write implements io.Writer. It must not be called with part of a rune; encoding/json does not.
 func (p printable) Write(b []byte) (int, error) {
 	from := 0
 	for i := 0; i < len(b); {

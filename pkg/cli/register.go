@@ -22,15 +22,15 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// registration is what register has done.
+// registration is the result of register.
 type registration struct {
 	Record state.Record `json:"record"`
-	// Replaced are the registrations that this one took the place of, by name.
+	// Replaced lists the names of the earlier registrations that this one replaces.
 	Replaced []string `json:"replaced"`
-	// SharedWith are the attachments that CNI has recorded of the same namespace.
+	// SharedWith lists the attachments of the same namespace that CNI has recorded.
 	SharedWith    []state.Attachment `json:"sharedWith"`
 	ReaperRunning bool               `json:"reaperRunning"`
-	Notes         []string           `json:"notes"` // what else there is to know
+	Notes         []string           `json:"notes"`
 }
 
 func (r *registration) note(format string, args ...any) {
@@ -43,19 +43,20 @@ func registerCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "register NETNS",
 		Short: "Register a network namespace that no CNI plugin records",
-		Long: `Register a network namespace by hand, for containers that are created without CNI. Its
-half-closed sockets are then found and destroyed as those of any attachment, until
-"halfclose unregister", the end of the namespace or a reboot.
+		Long: `Register a network namespace by hand, for containers that are created without
+CNI. The reaper then treats it like any attachment, until "halfclose
+unregister", the end of the namespace, or a reboot.
 
 NETNS is the path of a namespace, the id of a process in it, or its name under
-/run/netns. A path under /proc is good while the process lives. If the process exits
-and the namespace stays, other registrations of the namespace only observe from then on.
+/run/netns. A path under /proc is valid while the process lives. If the process
+exits and the namespace stays, other registrations of the namespace only
+observe from then on.
 
-Registering a namespace again replaces the policy. If CNI has recorded it as well, each
-socket gets the more conservative verdict of both policies.`,
-		Example: `  halfclose register web    # /run/netns/web, with the usual policy
+Registering a namespace again replaces its policy. If CNI has recorded it too,
+each socket gets the more conservative verdict of both policies.`,
+		Example: `  halfclose register web    # /run/netns/web, with the default policy
   halfclose register web --mode observe --grace 2m    # destroy nothing yet
-  halfclose register web --grace never    # end only what has lost its peer
+  halfclose register web --grace never    # only sockets without a peer
   halfclose register $(docker inspect -f '{{.State.Pid}}' web) --name web
   halfclose register /run/docker/netns/1a2b --exempt '[{"peerPorts": "5432"}]'
   halfclose register web --rules '[{"match": {"uids": "0"}, "mode": "off"}]'`,
@@ -80,26 +81,63 @@ socket gets the more conservative verdict of both policies.`,
 			if err != nil {
 				return err
 			}
-			e.afterRegister(cmd.Context(), &r, allowHost)
+			e.noteReaper(cmd.Context(), &r, allowHost)
 			return e.printRegistration(r, func(key string) string { return "--" + flagOf(key, cmd.Flags()) })
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "", "what the registration is called (default: from the path or process id)")
+	cmd.Flags().StringVar(&name, "name", "", "name of the registration (default: from the path or process id)")
 	addPolicyFlags(cmd, policyFlags())
-	cmd.Flags().BoolVar(&allowHost, "allow-host-netns", false, "allow the host's own namespace; the reaper needs this flag too")
+	cmd.Flags().BoolVar(&allowHost, "allow-host-netns", false, "allow the host's namespace; the reaper needs this flag too")
 	e.outputFlag(cmd)
 	return cmd
+}
+
+// printRegistration prints a registration, and its notes on stderr. flag returns the flag that set a key of the policy.
+func (e *env) printRegistration(r registration, flag func(key string) string) error {
+	if e.output == outputJSON {
+		return printJSON(e.out, r)
+	}
+	again := ""
+	if slices.Contains(r.Replaced, r.Record.ContainerID) {
+		again = " again"
+	}
+	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", r.Record.ContainerID, again, term.Clean(r.Record.Netns.Path), r.Record.Netns.Identity)
+	for _, old := range r.Replaced {
+		if old != r.Record.ContainerID {
+			fmt.Fprintf(e.out, "replaces %s\n", old)
+		}
+	}
+	p := r.Record.Layers.Resolve(0).Policies[0]
+	t := term.NewTable(e.out, e.screen(), term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
+	for _, v := range policyValues(p) {
+		from := p.Sources[v.key]
+		if from == state.SourceRegister {
+			from = flag(v.key)
+		}
+		t.Row(v.name, v.value, from)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	e.printNotes(r.Notes)
+	return nil
+}
+
+func (e *env) printNotes(notes []string) {
+	for _, note := range notes {
+		e.note("note: %s", note)
+	}
 }
 
 // oneNetns checks that a command has its one argument.
 func oneNetns(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("want one NETNS: a path, a process id or a name under %s, not %d arguments", hostfs.NetnsDirs()[0], len(args))
+		return fmt.Errorf("want one NETNS, a path, process id or name under %s, not %d arguments", hostfs.NetnsDirs()[0], len(args))
 	}
 	return nil
 }
 
-// register records the namespace that arg names. rec has the policy, and the name if named.
+// register records the namespace arg. rec has the policy and, if named, the name.
 func (e *env) register(ctx context.Context, arg string, named bool, rec state.Record, allowHost bool) (registration, error) {
 	where, err := locate(arg, hostfs.NetnsDirs())
 	if err != nil {
@@ -112,16 +150,16 @@ func (e *env) register(ctx context.Context, arg string, named bool, rec state.Re
 	defer h.Close()
 	r := registration{Replaced: []string{}, SharedWith: []state.Attachment{}, Notes: []string{}} // never null
 	if !allowHost {
-		owner, doubt, err := whose(h)
+		owner, warning, err := hostOwner(h)
 		if err == nil && owner != "" {
-			err = fmt.Errorf("%s is %s: --allow-host-netns registers it, and the reaper needs that flag too",
+			err = fmt.Errorf("%s is %s: use --allow-host-netns to register it, here and for the reaper",
 				where.path, owner)
 		}
 		if err != nil {
 			return r, err
 		}
-		if doubt != "" {
-			r.note("%s", doubt)
+		if warning != "" {
+			r.note("%s", warning)
 		}
 	}
 	if pid := processOf(where.path); pid != "" {
@@ -132,7 +170,7 @@ func (e *env) register(ctx context.Context, arg string, named bool, rec state.Re
 		case where.pid != "":
 			where.path = mounted
 		default:
-			r.note("the registration lasts as long as process %s: %s is the same namespace and stays", pid, mounted)
+			r.note("the registration lasts as long as process %s; to outlast it, register %s, the same namespace", pid, mounted)
 		}
 	}
 	if !named {
@@ -140,7 +178,7 @@ func (e *env) register(ctx context.Context, arg string, named bool, rec state.Re
 	}
 	if err := rec.CheckName(); err != nil {
 		return registration{}, usageError{fmt.Errorf(
-			"--name is letters, digits, \"_\", \".\" and \"-\" after a letter or digit, not %q: %w", rec.ContainerID, err)}
+			"--name %q: want a letter or digit, then letters, digits, \"_\", \".\" or \"-\": %w", rec.ContainerID, err)}
 	}
 	rec.Version, rec.Network, rec.Netns.Path, rec.Time = state.Version, state.ManualNetwork, where.path, time.Now().UTC()
 	if rec.Netns.Identity, err = h.Identify(); err != nil {
@@ -150,11 +188,11 @@ func (e *env) register(ctx context.Context, arg string, named bool, rec state.Re
 		return registration{}, err
 	}
 	r.Record = rec
-	return r, e.put(ctx, &r)
+	return r, e.putRecord(ctx, &r)
 }
 
-// afterRegister says what will become of the registration: the reaper is asked, if one runs.
-func (e *env) afterRegister(ctx context.Context, r *registration, allowHost bool) {
+// noteReaper adds notes about the effect of the registration: whether a reaper is running, and what it does with it.
+func (e *env) noteReaper(ctx context.Context, r *registration, allowHost bool) {
 	r.ReaperRunning = launch.Running(e.store().SocketPath())
 	if !r.ReaperRunning {
 		start := "halfclose reaper"
@@ -167,23 +205,23 @@ func (e *env) afterRegister(ctx context.Context, r *registration, allowHost bool
 		r.note("no reaper is running: start one with %q", start)
 		return
 	}
-	v, err := e.noticed(ctx, r.Record)
+	v, err := e.awaitAttachment(ctx, r.Record)
 	switch {
 	case err != nil:
-		r.note("the reaper has not taken notice yet: %v", err)
+		r.note("the reaper has not read the record yet: %v", err)
 	case v.Inert != "":
-		r.note("the reaper does nothing about it: %s", term.Clean(v.Inert))
+		r.note("the reaper leaves its sockets alone: %s", term.Clean(v.Inert))
 	case len(v.CappedBy) > 0:
-		r.note("the mode is %s for now, because of %s", v.Mode, term.Clean(strings.Join(v.CappedBy, "; ")))
+		r.note("the mode is %s because of %s", v.Mode, term.Clean(strings.Join(v.CappedBy, "; ")))
 	}
 	if slices.Contains(slices.Collect(maps.Values(v.Sources)), policy.SourceMinGrace) {
-		r.note("the reaper's --min-grace is longer than some of these times, and counts: halfclose status shows them")
+		r.note("the reaper's --min-grace replaces shorter times of the policy: see halfclose status")
 	}
 }
 
-// noticed waits until the reaper works by the record, and returns what it makes of it.
-func (e *env) noticed(ctx context.Context, rec state.Record) (view api.AttachmentView, err error) {
-	err = e.untilReaper(ctx, func(views []api.AttachmentView) bool {
+// awaitAttachment waits until the reaper has read the record, and returns its view of the attachment.
+func (e *env) awaitAttachment(ctx context.Context, rec state.Record) (view api.AttachmentView, err error) {
+	err = e.awaitStatus(ctx, func(views []api.AttachmentView) bool {
 		for _, v := range views {
 			if v.Attachment == rec.Attachment && v.Recorded.Equal(rec.Time) {
 				view = v

@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// manualRecord is a registration by hand; cookie identifies the netns.
+// manualRecord returns a registration. cookie identifies the namespace.
 func manualRecord(name, path string, cookie uint64) state.Record {
 	return state.Record{
 		Network: state.ManualNetwork, Attachment: state.ManualAttachment(name), Boot: "this",
@@ -44,31 +44,31 @@ func ids(records []state.Record) []string {
 	return list
 }
 
-func TestARegistrationTakesThePlaceOfThoseOfItsNamespace(t *testing.T) {
+func TestARegistrationReplacesThoseOfItsNamespace(t *testing.T) {
 	old := manualRecord("web", "/run/netns/web", 9)
 	old.Boot = "before"
 	for _, tt := range []struct {
 		name             string
 		others           []state.Record
-		dead             bool // no other's namespace is there
+		dead             bool // the namespaces of the others are gone
 		replaced, shared []string
-		says             string
+		wantErr          string
 	}{
-		{name: "there is none", others: []state.Record{manualRecord("db", "/run/netns/db", 2), cniRecord("x", "/run/netns/x", 3)}},
+		{name: "no related record", others: []state.Record{manualRecord("db", "/run/netns/db", 2), cniRecord("x", "/run/netns/x", 3)}},
 		{name: "the same namespace", others: []state.Record{manualRecord("web", "/run/netns/web", 1)}, replaced: []string{"web"}},
-		{name: "by another name and path", others: []state.Record{manualRecord("pid-1", "/proc/1/ns/net", 1)}, replaced: []string{"pid-1"}},
-		{name: "what was at the path before", others: []state.Record{manualRecord("other", "/run/netns/web", 2)}, dead: true, replaced: []string{"other"}},
-		{name: "of another boot", others: []state.Record{old}, replaced: []string{"web"}},
-		{name: "another namespace of the name", others: []state.Record{manualRecord("web", "/srv/web", 2)}, says: "web is the name of another registration, of /srv/web: give this one another with --name"},
-		{name: "that is gone", others: []state.Record{manualRecord("web", "/srv/web", 2)}, dead: true, replaced: []string{"web"}},
-		{name: "CNI has it too", others: []state.Record{cniRecord("pod", "/run/netns/cni-1", 1)}, shared: []string{"pod"}},
-		{name: "CNI has it in another boot", others: []state.Record{func() state.Record { r := cniRecord("pod", "/x", 1); r.Boot = "before"; return r }()}},
+		{name: "the same namespace by another name and path", others: []state.Record{manualRecord("pid-1", "/proc/1/ns/net", 1)}, replaced: []string{"pid-1"}},
+		{name: "the previous namespace at the path", others: []state.Record{manualRecord("other", "/run/netns/web", 2)}, dead: true, replaced: []string{"other"}},
+		{name: "a record of another boot", others: []state.Record{old}, replaced: []string{"web"}},
+		{name: "another namespace with the name", others: []state.Record{manualRecord("web", "/srv/web", 2)}, wantErr: "web is the name of another registration, of /srv/web: choose another with --name"},
+		{name: "a dead namespace with the name", others: []state.Record{manualRecord("web", "/srv/web", 2)}, dead: true, replaced: []string{"web"}},
+		{name: "also recorded by CNI", others: []state.Record{cniRecord("pod", "/run/netns/cni-1", 1)}, shared: []string{"pod"}},
+		{name: "recorded by CNI in another boot", others: []state.Record{func() state.Record { r := cniRecord("pod", "/x", 1); r.Boot = "before"; return r }()}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := compare(tt.others, manualRecord("web", "/run/netns/web", 1), func(state.Record) bool { return !tt.dead })
-			if tt.says != "" {
-				if err == nil || err.Error() != tt.says {
-					t.Errorf("got %v, want %q", err, tt.says)
+			got, err := findRelated(tt.others, manualRecord("web", "/run/netns/web", 1), func(state.Record) bool { return !tt.dead })
+			if tt.wantErr != "" {
+				if err == nil || err.Error() != tt.wantErr {
+					t.Errorf("got %v, want %q", err, tt.wantErr)
 				}
 				return
 			}
@@ -79,7 +79,7 @@ func TestARegistrationTakesThePlaceOfThoseOfItsNamespace(t *testing.T) {
 	}
 }
 
-func TestRegistrationAsPrinted(t *testing.T) {
+func TestRegistrationsArePrinted(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	rec := manualRecord("web", "/run/netns/web", 1)
 	layer, problems := policy.ParseLayer([]byte(`{"mode": "observe", "finWait2Grace": "never", "probeCount": 3,
@@ -96,10 +96,26 @@ func TestRegistrationAsPrinted(t *testing.T) {
 		ReaperRunning: true, Notes: []string{"something of " + apitest.Hostile},
 	}
 	golden.Text(t, "register", shown(t, func(e *env) error { e.err = e.out; return e.printRegistration(r, flag) }))
-	golden.Text(t, "register-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printRegistration(r, flag) }))
+	checkJSON(t, shown(t, func(e *env) error { e.output = outputJSON; return e.printRegistration(r, flag) }), map[string]any{
+		"record.version": 2.0, "record.containerID": "web", "record.ifname": "manual", "record.network": "(manual)", "record.boot": "this",
+		"record.netns.path": "/run/netns/web", "record.netns.cookie": 1.0, "record.netns.dev": 4.0, "record.netns.inode": 1001.0,
+		"record.time": "2026-01-02T03:04:05.000000006Z", "record.layers.source": "halfclose register", "record.layers.podOverrides": "none",
+		"record.layers.network.mode": "observe", "record.layers.network.finWait2Grace": "never", "record.layers.network.probeCount": 3.0,
+		"record.layers.network.exempt.0.localPorts": "22", "record.layers.network.exempt.1.peers": "10.0.0.0/8",
+		"record.layers.network.rules.0.match.role": "client", "record.layers.network.rules.0.match.peerPorts": "443",
+		"record.layers.network.rules.0.grace": "2m", "record.layers.network.rules.0.above": 100.0,
+		"record.layers.network.rules.1.match.commands.0": "postgres", "record.layers.network.rules.1.mode": "off",
+		"replaced.0": "pid-4711", "sharedWith.0.containerID": "pod", "sharedWith.0.ifname": "eth0", "reaperRunning": true,
+		"notes.0": "something of " + apitest.Hostile,
+	})
 	u := unregistration{Name: "web", Path: "/run/netns/web", StillRecorded: r.SharedWith, Notes: r.Notes}
-	golden.Text(t, "unregister", shown(t, func(e *env) error { e.err = e.out; return e.printUnregistration(u) }))
-	golden.Text(t, "unregister-json", shown(t, func(e *env) error { e.output = outputJSON; return e.printUnregistration(u) }))
+	if got, want := shown(t, func(e *env) error { e.err = e.out; return e.printUnregistration(u) }),
+		"unregistered web: /run/netns/web\nhalfclose: note: something of "+apitest.Harmless+"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	checkJSON(t, shown(t, func(e *env) error { e.output = outputJSON; return e.printUnregistration(u) }), map[string]any{
+		"name": "web", "path": "/run/netns/web", "stillRecorded.0.containerID": "pod", "stillRecorded.0.ifname": "eth0", "notes.0": "something of " + apitest.Hostile,
+	})
 }
 
 // recordsIn reads the records of a state directory.
@@ -116,16 +132,16 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	ns, other := nstest.New(t), nstest.New(t)
 	dir := filepath.Join(t.TempDir(), "state")
 	set := map[string]string{"HALFCLOSE_STATE_DIR": dir}
-	run := func(code int, says string, args ...string) {
+	run := func(code int, want string, args ...string) {
 		t.Helper()
 		got, stdout, stderr := call(t, set, args...)
-		if got != code || !strings.Contains(stdout+stderr, says) {
-			t.Errorf("%q: exit code %d, want %d; %q is not in\n%s%s", args, got, code, says, stdout, stderr)
+		if got != code || !strings.Contains(stdout+stderr, want) {
+			t.Errorf("%q: exit code %d, want %d; %q is not in\n%s%s", args, got, code, want, stdout, stderr)
 		}
 	}
-	run(exitFailure, `"web" is not registered, and nothing is`, "unregister", "web")
+	run(exitFailure, `"web" is not registered, and neither is any other namespace`, "unregister", "web")
 	if _, err := os.Stat(dir); err == nil {
-		t.Error("unregister made a state directory")
+		t.Error("unregister created a state directory")
 	}
 	run(exitSuccess, `no reaper is running: start one with "halfclose reaper --state-dir `+dir+`"`, "register", ns.Path(), "--name", "web", "--grace", "2m")
 	records := recordsIn(t, dir)
@@ -152,35 +168,35 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	}
 	run(exitSuccess, "registered web again", "register", ns.Path(), "--name", "web", "--mode", "observe")
 	run(exitFailure, "web is the name of another registration", "register", other.Path(), "--name", "web")
-	run(exitSuccess, "in place of web", "register", ns.Path(), "--name", "site")
+	run(exitSuccess, "replaces web", "register", ns.Path(), "--name", "site")
 	run(exitSuccess, "the registration lasts as long as process "+strconv.Itoa(os.Getpid()), "register", other.Path())
 	if got := ids(recordsIn(t, dir)); len(got) != 2 || !slices.Contains(got, "site") || !strings.HasPrefix(nameOf(other.Path()), "pid-") {
 		t.Errorf("registered are %v", got)
 	}
 
-	// A file that cannot be read, of another attachment of the namespace, is reported; the registration's own is replaced.
+	// An unreadable record of another attachment is reported; that of the registration is replaced.
 	held, own := "pod@eth0:"+state.KeyOf(id).String()+".json", "site@manual:"+state.KeyOf(id).String()+".json"
 	for _, file := range []string{held, own} {
 		if err := os.WriteFile(filepath.Join(dir, "attachments", file), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run(exitSuccess, "this namespace is only observed while \""+held+"\" is in "+dir, "register", ns.Path(), "--name", "site")
+	run(exitSuccess, "this namespace is only observed as long as \""+held+"\" is in "+dir, "register", ns.Path(), "--name", "site")
 	if err := os.Remove(filepath.Join(dir, "attachments", held)); err != nil {
 		t.Fatal(err)
 	}
 
-	// What CNI has recorded is not for unregister to take away.
+	// unregister keeps records of CNI.
 	byCNI := cniRecord("pod", ns.Path(), 1)
 	byCNI.Netns.Identity, byCNI.Boot = id, boot
 	if err := state.New(dir).Put(byCNI); err != nil {
 		t.Fatal(err)
 	}
 	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): each socket gets the more conservative verdict of both policies", "register", ns.Path(), "--name", "site")
-	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): that stays until its DEL", "unregister", ns.Path())
-	run(exitFailure, "its DEL is what ends that", "unregister", ns.Path())
+	run(exitSuccess, "note: CNI has recorded this namespace too (shop/pod): that record stays until its DEL", "unregister", ns.Path())
+	run(exitFailure, "its DEL removes the record", "unregister", ns.Path())
 
-	// A namespace that is gone can be unregistered by the name of its registration.
+	// A registration of a dead namespace is removed by its name.
 	name := nameOf(other.Path())
 	other.Close()
 	code, stdout, stderr := call(t, set, "unregister", name, "--output", "json")
@@ -193,15 +209,15 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	}
 }
 
-func TestTheHostsOwnNamespaceIsNotRegisteredByAccident(t *testing.T) {
-	nstest.New(t) // the privilege
+func TestRegisteringTheHostsNamespaceNeedsAFlag(t *testing.T) {
+	nstest.New(t) // skips without the privilege
 	dir := t.TempDir()
 	set := map[string]string{"HALFCLOSE_STATE_DIR": dir}
-	for path, says := range map[string]string{
-		procPath(strconv.Itoa(os.Getpid())): "is this command's own: --allow-host-netns registers it, and the reaper needs that flag too",
+	for path, want := range map[string]string{
+		procPath(strconv.Itoa(os.Getpid())): "is this command's own: use --allow-host-netns to register it, here and for the reaper",
 	} {
 		code, stdout, stderr := call(t, set, "register", path)
-		if code != exitFailure || stdout != "" || !strings.Contains(stderr, says) {
+		if code != exitFailure || stdout != "" || !strings.Contains(stderr, want) {
 			t.Errorf("%s: exit code %d: %s%s", path, code, stdout, stderr)
 		}
 	}
@@ -214,7 +230,7 @@ func TestTheHostsOwnNamespaceIsNotRegisteredByAccident(t *testing.T) {
 	}
 }
 
-func TestRegisterRefusesWhatItCannotRecord(t *testing.T) {
+func TestRegisterRejectsInvalidArguments(t *testing.T) {
 	t.Parallel()
 	nstest.New(t)
 	dir := t.TempDir()
@@ -227,22 +243,22 @@ func TestRegisterRefusesWhatItCannotRecord(t *testing.T) {
 		name string
 		args []string
 		code int
-		says string
+		want string
 	}{
 		{"nothing at the path", []string{"/nowhere"}, exitFailure, "no such file"},
 		{"no namespace at the path", []string{file}, exitFailure, "not a network namespace"},
 		{"another kind of namespace", []string{"/proc/" + strconv.Itoa(os.Getpid()) + "/ns/uts"}, exitFailure, "another type (uts)"},
-		{"no such process", []string{"4194305"}, exitFailure, "no process 4194305 runs here"},
+		{"no such process", []string{"4194305"}, exitFailure, "no process 4194305"},
 		{"no argument", nil, exitUsage, "want one NETNS"},
 		{"two arguments", []string{"a", "b"}, exitUsage, "not 2 arguments"},
-		{"a name that cannot be", []string{ns.Path(), "--name", "a/b"}, exitUsage, `not "a/b"`},
-		{"no name at all", []string{ns.Path(), "--name", ""}, exitUsage, "--name is letters"},
-		{"a name that is too long", []string{ns.Path(), "--name", strings.Repeat("x", 250)}, exitUsage, "too long"},
+		{"an invalid name", []string{ns.Path(), "--name", "a/b"}, exitUsage, `--name "a/b": want a letter or digit`},
+		{"an empty name", []string{ns.Path(), "--name", ""}, exitUsage, `--name "": want a letter`},
+		{"a name over the limit", []string{ns.Path(), "--name", strings.Repeat("x", 250)}, exitUsage, "too long"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": dir}, append([]string{"register"}, tt.args...)...)
-			if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.says) || strings.Count(stderr, "\n") != 1 {
-				t.Errorf("exit code %d, want %d; stdout %q; %q is not in %q", code, tt.code, stdout, tt.says, stderr)
+			if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("exit code %d, want %d; stdout %q; %q is not in %q", code, tt.code, stdout, tt.want, stderr)
 			}
 		})
 	}

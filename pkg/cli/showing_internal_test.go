@@ -11,7 +11,7 @@ import (
 	"github.com/halfclose/halfclose/internal/apitest"
 )
 
-// showing is an environment with nothing set in it but what is in set, which prints to out.
+// showing returns an environment that prints to out, with only the variables of set.
 func showing(out *bytes.Buffer, set map[string]string) *env {
 	return &env{
 		out: out, err: &bytes.Buffer{}, getenv: func(name string) string { return set[name] },
@@ -19,10 +19,10 @@ func showing(out *bytes.Buffer, set map[string]string) *env {
 	}
 }
 
-// shown is what is shown on a screen of 80 columns.
+// shown returns the output on a screen of 80 columns.
 func shown(t *testing.T, show func(*env) error) string { return shownAt(t, "", show) }
 
-// shownAt is what is shown on a screen of so many columns.
+// shownAt returns the output on a screen with this number of columns, 80 for "".
 func shownAt(t *testing.T, width string, show func(*env) error) string {
 	t.Helper()
 	var out bytes.Buffer

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,12 +18,13 @@ import (
 	"github.com/halfclose/halfclose/internal/termtest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// crowded is the status of a node with many attachments, in two of which there is something to see.
+// crowded returns the status of a node with many attachments, of which three are not quiet.
 func crowded() api.Status {
 	s := apitest.QuietStatus()
 	for i := range 30 {
@@ -44,8 +46,8 @@ func crowded() api.Status {
 	return s
 }
 
-// ofOnePod is the status of one pod's attachment, with a policy of many sources, a file that holds it and a wrong
-// annotation.
+// ofOnePod returns the status of one pod: its policy has many sources, an unreadable record caps it, and an annotation is
+// wrong.
 func ofOnePod() api.Status {
 	layers := policy.Layers{
 		Network: policy.Layer{
@@ -65,7 +67,7 @@ func ofOnePod() api.Status {
 	return s
 }
 
-// shows are all that is shown in a table or as JSON.
+// shows returns every output in lines.
 func shows() map[string]func(*env) error {
 	return map[string]func(*env) error{
 		"status": func(e *env) error { return e.printStatus(apitest.Status(), statusView{}) },
@@ -105,72 +107,146 @@ func manyConservative() []api.AttachmentView {
 	return list
 }
 
-func TestWhatIsShownOnAScreenOf80Columns(t *testing.T) {
+// TestWholeScreens compares the outputs that an operator sees first with golden texts.
+func TestWholeScreens(t *testing.T) {
+	for _, name := range []string{"status", "status-pod", "sockets", "history", "mode"} {
+		t.Run(name, func(t *testing.T) { golden.Text(t, name, shown(t, shows()[name])) })
+	}
+	t.Run("sockets-owners-40", func(t *testing.T) {
+		golden.Text(t, "sockets-owners-40", shownAt(t, "40", shows()["sockets-owners"]))
+	})
+}
+
+func TestOutputFitsScreensOfAnyWidth(t *testing.T) {
 	for name, show := range shows() {
+		for _, width := range []int{20, 40, 60, 80, 100, 132, 200, 400} {
+			t.Run(name+" "+strconv.Itoa(width), func(t *testing.T) { termtest.CheckWidth(t, width, shownAt(t, strconv.Itoa(width), show)) })
+		}
+	}
+}
+
+// TestOutputWithoutTables checks outputs line by line, on a screen that fits each in one line.
+func TestOutputWithoutTables(t *testing.T) {
+	for name, want := range map[string][]string{
+		"sockets-empty": {"POD  STATE  LOCAL  PEER  AGE  IDLE  RECV-Q  SEND-Q  VERDICT  WHY"},
+		"history-empty": {"TIME  OUTCOME  POD  STATE  LOCAL  PEER  AGE  IDLE  GRACE  LATE  RECV-Q  SEND-Q  OWNERS"},
+		"mode-destroy": {
+			"Mode      destroy", "Switch    not set (in /var/lib/halfclose/mode)", "Reaper    destroy (--mode)", "Kernel    lets sockets be destroyed",
+		},
+		"mode-conservative": {
+			"Mode      destroy", "Switch    not set (in /var/lib/halfclose/mode)", "Reaper    destroy (--mode)", "Kernel    lets sockets be destroyed",
+			"Note      6 attachments are more conservative by their own policy: shop/web-0 eth0 (observe), shop/web-1 eth0 (off), " +
+				"shop/web-4 eth0 (observe), shop/web-5 eth0 (observe), shop/web-6 eth0 (observe) and 1 more",
+		},
+		"mode-problems": {
+			"Mode      observe", "Switch    cannot be read, which counts as observe: read switch /s/mode: it has no mode (in /s/mode)",
+			"Reaper    destroy (--mode)", "Kernel    observe: probe SOCK_DESTROY: not supported by this kernel",
+		},
+		"mode-no-reaper": {
+			"Mode      no reaper is running; the switch applies when one starts",
+			"Switch    observe, set by alice (sudo) at 2026-01-02T03:04:05Z (in /s/mode)",
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
-			got := shown(t, show)
-			termtest.CheckWidth(t, 80, got)
-			golden.Text(t, name, got)
+			got := slices.Collect(strings.Lines(shownAt(t, "1000", shows()[name])))
+			if diff := cmp.Diff(strings.Join(want, "\n")+"\n", strings.Join(got, "")); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
 		})
 	}
 }
 
-func TestWhatIsShownOnScreensOfOtherWidths(t *testing.T) {
-	for name, show := range shows() {
-		for _, width := range []int{20, 40, 60, 100, 132, 200, 400} {
-			t.Run(name+" "+strconv.Itoa(width), func(t *testing.T) {
-				got := shownAt(t, strconv.Itoa(width), show)
-				termtest.CheckWidth(t, width, got)
-				if strings.HasPrefix(name, "sockets-owners") && (width == 40 || width == 200) {
-					golden.Text(t, name+"-"+strconv.Itoa(width), got)
-				}
-			})
+func TestStatusOfManyAttachmentsListsThoseWithSockets(t *testing.T) {
+	got := shown(t, func(e *env) error { return e.printStatus(crowded(), statusView{}) })
+	_, table, _ := strings.Cut(got, "\n\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	want := `POD          CLOSE_WAIT  FIN_WAIT2  OLDEST  DESTROYED  MODE      GRACE
+shop/web-17       26123          0      3s          0  observe*  1h
+shop/web-3            0          5      7s          0  observe*  1h
+shop/web-20           0          0      0s          0  observe*  1h
+All of these are eth0 in network pods. 27 quiet attachments are not listed;
+--all lists them.`
+	if diff := cmp.Diff(want, table); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestStatusOfANodeWithoutAttachments(t *testing.T) {
+	got := shown(t, func(e *env) error { return e.printStatus(apitest.QuietStatus(), statusView{}) })
+	for _, want := range []string{"Mode      destroy\n", "Found     0 CLOSE_WAIT, 0 FIN_WAIT2 in 0 namespaces\n", "\nPOD  CLOSE_WAIT  FIN_WAIT2  OLDEST  DESTROYED  MODE  GRACE  IFNAME  NETWORK\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
 		}
 	}
 }
 
 func TestWideTablesHaveOneLinePerRow(t *testing.T) {
-	for name, lines := range map[string]int{"sockets-owners": 1 + len(apitest.Sockets()), "history": 1 + len(apitest.Entries())} {
-		got := shown(t, func(e *env) error {
+	wide := func(name string) []string {
+		return slices.Collect(strings.Lines(shown(t, func(e *env) error {
 			e.output = outputWide
 			return shows()[name](e)
-		})
-		if strings.Count(got, "\n") != lines {
-			t.Errorf("%s has not %d lines:\n%s", name, lines, got)
+		})))
+	}
+	sockets, history := wide("sockets-owners"), wide("history")
+	if len(sockets) != 1+len(apitest.Sockets()) || len(history) != 1+len(apitest.Entries()) {
+		t.Fatalf("%d lines of sockets and %d of history", len(sockets), len(history))
+	}
+	if got, want := strings.Join(strings.Fields(sockets[0]), " "), "POD STATE LOCAL PEER AGE IDLE RECV-Q SEND-Q VERDICT WHY PEER-ASKED OWNERS"; got != want {
+		t.Errorf("the columns are %s, want %s", got, want)
+	}
+	for i, v := range apitest.Sockets() {
+		for _, want := range []string{describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, v.Verdict.String(), term.Clean(v.Why), term.Clean(describe.Owners(v.Owners))} {
+			if !strings.Contains(sockets[1+i], want) {
+				t.Errorf("%q is not in %s", want, sockets[1+i])
+			}
 		}
-		golden.Text(t, name+"-wide", got)
+	}
+	for i, en := range apitest.Entries() {
+		for _, want := range []string{en.Outcome, describe.Pod(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(), term.Clean(describe.Owners(en.Owners))} {
+			if !strings.Contains(history[1+i], want) {
+				t.Errorf("%q is not in %s", want, history[1+i])
+			}
+		}
 	}
 }
 
-func TestWhatIsShownAsJSON(t *testing.T) {
+func TestJSONOutputHasEveryField(t *testing.T) {
 	for name, v := range map[string]any{
-		"status-json":  apitest.Status(),
-		"sockets-json": api.SocketList{Sockets: apitest.Sockets(), Problems: []string{apitest.Hostile}},
-		"history-json": apitest.Page(),
-		"mode-json":    withReaper(apitest.Status().Mode, apitest.Status().Attachments),
-		"mode-json-no-reaper": modeReport{
-			SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: apitest.Hostile, When: apitest.Then()},
-		},
+		"status":  apitest.Status(),
+		"sockets": api.SocketList{Sockets: apitest.Sockets(), Problems: []string{apitest.Hostile}},
+		"history": apitest.Page(),
 	} {
-		t.Run(name, func(t *testing.T) {
-			golden.Text(t, name, shown(t, func(e *env) error { return printJSON(e.out, v) }))
-		})
+		t.Run(name, func(t *testing.T) { checkJSONOf(t, shown(t, func(e *env) error { return printJSON(e.out, v) }), v) })
 	}
-	t.Run("history-follow-json", func(t *testing.T) {
-		golden.Text(t, "history-follow-json", shown(t, func(e *env) error { return e.entryLines(apitest.Entries()) }))
+	t.Run("mode", func(t *testing.T) {
+		s := apitest.Status()
+		list := crowded().Attachments[:1]
+		list[0].Policy.Mode = policy.Off
+		checkJSON(t, shown(t, func(e *env) error { e.output = outputJSON; return e.printMode(withReaper(s.Mode, list)) }), map[string]any{
+			"running": true, "effective": "observe", "reaper": "observe", "switchFile": "/var/lib/halfclose/mode",
+			"switch.mode": "observe", "switch.who": apitest.Hostile, "switch.when": "2026-01-02T03:04:05Z",
+			"moreConservative.0.containerID": "c0", "moreConservative.0.ifname": "eth0", "moreConservative.0.mode": "off",
+			"moreConservative.0.pod.namespace": "shop", "moreConservative.0.pod.name": "web-0",
+		})
+	})
+	t.Run("mode without a reaper", func(t *testing.T) {
+		r := modeReport{SwitchFile: "/s/mode", Switch: &state.Switch{Mode: policy.Observe, Who: apitest.Hostile, When: apitest.Then()}}
+		checkJSON(t, shown(t, func(e *env) error { e.output = outputJSON; return e.printMode(r) }), map[string]any{
+			"running": false, "switchFile": "/s/mode", "switch.mode": "observe", "switch.who": apitest.Hostile, "switch.when": "2026-01-02T03:04:05Z",
+		})
 	})
 }
 
-func TestNothingThatIsShownActsOnTheTerminal(t *testing.T) {
+func TestControlCharactersAreEscaped(t *testing.T) {
 	for name, show := range shows() {
 		got := shown(t, show)
 		if strings.ContainsAny(got, "\x1b\t\a\u202e") {
-			t.Errorf("%s shows it as it is:\n%q", name, got)
+			t.Errorf("%s has some:\n%q", name, got)
 		}
 	}
 }
 
-func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
+func TestFindingsWithTheSameAdviceShareIt(t *testing.T) {
 	list := findings(api.Status{ReaperStatus: api.ReaperStatus{Attachments: []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"one", "two"}},
 		{Pod: state.Pod{Namespace: "shop", Name: "web-2"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"three"}, Problem: "broken"},
@@ -179,20 +255,20 @@ func TestWhatToDoAboutSeveralMistakesIsSaidOnce(t *testing.T) {
 	want := `
 ! shop/web-1 eth0: one
 ! shop/web-1 eth0: two
-  > correct the annotation or the network configuration, and recreate the pod: attachments keep their policy
+  > correct the annotation or the network configuration, and recreate the pod: an attachment keeps its policy
 
 ! shop/web-2 eth0: broken
-  > it is tried again; if it stays, see the reaper's log
+  > the reaper retries; if this lasts, see its log
 
 ! shop/web-2 eth0: three
-  > correct the annotation or the network configuration, and recreate the pod: attachments keep their policy
+  > correct the annotation or the network configuration, and recreate the pod: an attachment keeps its policy
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
 
-func TestStatusReportsThatThePluginOrTheCommandIsOfAnotherBuildThanTheReaper(t *testing.T) {
+func TestStatusReportsPluginsAndCommandsOfAnotherBuild(t *testing.T) {
 	reaperBuild, newer := buildinfo.Build{Version: "v1.2.3", Commit: "abc"}, buildinfo.Build{Version: "v1.2.4", Commit: "def"}
 	record := func(minute int, b buildinfo.Build) api.AttachmentView {
 		return api.AttachmentView{Recorded: apitest.Then().Add(time.Duration(minute) * time.Minute), Plugin: b}
@@ -203,12 +279,12 @@ func TestStatusReportsThatThePluginOrTheCommandIsOfAnotherBuildThanTheReaper(t *
 		command buildinfo.Build
 		want    string
 	}{
-		{"none", nil, reaperBuild, ""},
-		{"of the same build", []api.AttachmentView{record(0, reaperBuild)}, reaperBuild, ""},
+		{"no records", nil, reaperBuild, ""},
+		{"the same build", []api.AttachmentView{record(0, reaperBuild)}, reaperBuild, ""},
 		{"the plugin was upgraded", []api.AttachmentView{record(2, newer), record(1, reaperBuild)}, reaperBuild, "the plugin is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
 		{"both were upgraded", []api.AttachmentView{record(1, newer), record(2, reaperBuild)}, reaperBuild, ""},
-		{"the newest does not say", []api.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, reaperBuild, "the plugin is v1.2.4"},
-		{"none says", []api.AttachmentView{record(1, buildinfo.Build{})}, reaperBuild, ""},
+		{"the newest record has no build", []api.AttachmentView{record(1, newer), record(2, buildinfo.Build{})}, reaperBuild, "the plugin is v1.2.4"},
+		{"no record has a build", []api.AttachmentView{record(1, buildinfo.Build{})}, reaperBuild, ""},
 		{"the reaper is older than the field", []api.AttachmentView{record(1, buildinfo.Build{})}, newer, "this command is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -221,23 +297,23 @@ func TestStatusReportsThatThePluginOrTheCommandIsOfAnotherBuildThanTheReaper(t *
 				t.Errorf("got %q, want %q in it", got, tt.want)
 			}
 			if tt.want != "" && !strings.Contains(got, `"halfclose install" for the plugin`) {
-				t.Errorf("got %q, which does not say what to do", got)
+				t.Errorf("got %q, without advice", got)
 			}
 		})
 	}
 }
 
-func TestAWarningThatNoReaperRanIsOfThePast(t *testing.T) {
+func TestAWarningThatNoReaperRanIsReportedAsPast(t *testing.T) {
 	list := findings(api.Status{ReaperStatus: api.ReaperStatus{Attachments: []api.AttachmentView{
 		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"no reaper runs, and ADD did not start one: x"}},
 	}}})
 	got := shown(t, func(e *env) error { return e.printFindings(term.Screen{}, list) })
-	if !strings.Contains(got, "when it was registered: no reaper runs") || !strings.Contains(got, "a reaper runs now") {
+	if !strings.Contains(got, "when it was registered: no reaper runs") || !strings.Contains(got, "a reaper is running now") {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestNamespacesRegisteredByHandAreSaidToBe(t *testing.T) {
+func TestManualRegistrationsAreReportedAsSuch(t *testing.T) {
 	s := crowded()
 	s.Attachments = s.Attachments[:2]
 	for i := range s.Attachments {
@@ -252,7 +328,7 @@ func TestNamespacesRegisteredByHandAreSaidToBe(t *testing.T) {
 func TestTheWorstLeakComesFirst(t *testing.T) {
 	got := shown(t, func(e *env) error { return e.printStatus(crowded(), statusView{}) })
 	worst, old, held := strings.Index(got, "shop/web-17"), strings.Index(got, "shop/web-3 "), strings.Index(got, "shop/web-20")
-	if worst < 0 || old < worst || held < old || strings.Contains(got, "shop/web-4 ") || !strings.Contains(got, "27 attachments") {
+	if worst < 0 || old < worst || held < old || strings.Contains(got, "shop/web-4 ") || !strings.Contains(got, "27 quiet attachments") {
 		t.Errorf("got\n%s", got)
 	}
 	all := shown(t, func(e *env) error { return e.printStatus(crowded(), statusView{all: true}) })
@@ -263,6 +339,6 @@ func TestTheWorstLeakComesFirst(t *testing.T) {
 	few := crowded()
 	few.Attachments = few.Attachments[:quietRows]
 	if err := showing(&out, nil).printStatus(few, statusView{}); err != nil || !strings.Contains(out.String(), "shop/web-4 ") {
-		t.Errorf("of a few not all are listed: %v\n%s", err, out.String())
+		t.Errorf("a short list leaves some out: %v\n%s", err, out.String())
 	}
 }

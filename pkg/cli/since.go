@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// parseSince reads the value of --since: so long ago, a time of the last 24 hours, or a date and time.
+// parseSince parses --since: a duration before now, a time of day within the last 24 hours, or a date and time.
 func parseSince(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 		return now.Add(-d), nil
@@ -21,10 +21,10 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
-	return time.Time{}, usageError{fmt.Errorf("--since is a duration such as 10m, a time such as 15:04, or one such as 2006-01-02T15:04:05Z, not %q", text)}
+	return time.Time{}, usageError{fmt.Errorf("--since is a duration such as 10m, a time such as 15:04 or 2006-01-02T15:04:05Z, not %q", text)}
 }
 
-// lastAt is when a clock last showed that time of day.
+// lastAt returns the last time at which a clock showed this time of day.
 func lastAt(clock, now time.Time) time.Time {
 	year, month, day := now.Date()
 	at := time.Date(year, month, day, clock.Hour(), clock.Minute(), clock.Second(), 0, now.Location())
@@ -34,7 +34,7 @@ func lastAt(clock, now time.Time) time.Time {
 	return at
 }
 
-// clock is what time it is, in the time zone that times are shown in.
+// clock returns the time, in the time zone of the output.
 func (e *env) clock() time.Time {
 	if e.now != nil {
 		return e.now()
@@ -42,5 +42,5 @@ func (e *env) clock() time.Time {
 	return time.Now()
 }
 
-// stamp shows a time as logs do, in the zone of the clock.
+// stamp formats a time as logs do, in the time zone of the output.
 func (e *env) stamp(t time.Time) string { return t.In(e.clock().Location()).Format(time.Stamp) }

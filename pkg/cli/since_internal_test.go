@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestSinceWhen(t *testing.T) {
+func TestSinceIsParsed(t *testing.T) {
 	berlin := time.FixedZone("CET", 3600)
 	now := time.Date(2026, 3, 1, 9, 30, 0, 0, berlin)
 	for text, want := range map[string]time.Time{
@@ -31,12 +31,12 @@ func TestSinceWhen(t *testing.T) {
 	for _, text := range []string{"", "-10m", "10", "yesterday", "24:00", "12:60", "2026-02-28", "10d"} {
 		got, err := parseSince(text, now)
 		if _, ok := errors.AsType[usageError](err); !ok {
-			t.Errorf("%q: got %v, %v, want a mistake in usage", text, got, err)
+			t.Errorf("%q: got %v, %v, want a usage error", text, got, err)
 		}
 	}
 }
 
-func FuzzSinceIsNeverLater(f *testing.F) {
+func FuzzSinceIsNotInTheFuture(f *testing.F) {
 	for _, text := range []string{"10m", "09:15", "23:59:59", "2026-02-28T22:00:00Z", "-1h", "9999999h"} {
 		f.Add(text, int64(1772353800))
 	}

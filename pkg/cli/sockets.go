@@ -23,7 +23,7 @@ import (
 // socketFlags are the flags of halfclose sockets.
 type socketFlags struct {
 	query   api.SocketQuery
-	netns   string // as somebody names it
+	netns   string // the argument NETNS
 	verdict verdictValue
 }
 
@@ -31,32 +31,33 @@ func socketsCommand(e *env) *cobra.Command {
 	var f socketFlags
 	cmd := &cobra.Command{
 		Use:   "sockets",
-		Short: "List the half-closed sockets, and why each is spared",
-		Long: `List the half-closed sockets of all registered namespaces, the oldest of each pod
-first: how long each has been half-closed and without progress, what is queued in
-it, the verdict on it, and why.
+		Short: "List half-closed sockets with their verdicts",
+		Long: `List the half-closed sockets of all registered namespaces, the oldest of each
+pod first: time since the half-close (age) and since the last progress (idle),
+queued bytes, verdict, and its reason.
 
-The verdict "destroy" is on a socket whose grace has ended, "would-destroy" where
-the mode keeps it from being destroyed; any other names what spares it.
+The verdict is "destroy" if the grace has ended, "would-destroy" if it has
+ended but the mode keeps the socket; any other verdict names the reason to keep
+it.
 
-What is listed is what the reaper knows from its last look at each. With --all or
---netns it looks now, at sockets in every state.`,
-		Example: `  halfclose sockets                              # each half-closed socket
-  halfclose sockets --pod shop/web-1 --owners    # and which processes hold it
+The list is from the reaper's last sweep of each namespace. With --all or
+--netns the reaper queries the kernel now, for sockets in every state.`,
+		Example: `  halfclose sockets                              # half-closed sockets
+  halfclose sockets --pod shop/web-1 --owners    # with their processes
   halfclose sockets --state CLOSE_WAIT --verdict unread-data
-  halfclose sockets --verdict would-destroy      # what mode destroy would end
-  halfclose sockets --all                        # every TCP socket, looking now
+  halfclose sockets --verdict would-destroy      # kept only by the mode
+  halfclose sockets --all                        # every TCP socket, as of now
   halfclose sockets --netns web                  # of any namespace
   halfclose sockets -o wide | grep 10.0.0.7:     # one line per socket`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.sockets(cmd.Context(), f) },
 	}
 	q := &f.query
-	cmd.Flags().BoolVar(&q.All, "all", false, "look now, at every TCP socket of the registered namespaces")
-	cmd.Flags().StringVar(&f.netns, "netns", "", "look now, at every TCP socket of the `NETNS`, registered or not: a path, a process id or a name under /run/netns")
+	cmd.Flags().BoolVar(&q.All, "all", false, "query the kernel now, for every TCP socket of the registered namespaces")
+	cmd.Flags().StringVar(&f.netns, "netns", "", "query the kernel now, for every TCP socket of this `NETNS`: a path, a process id or a name under /run/netns")
 	_ = cmd.RegisterFlagCompletionFunc("netns", completeNetns) // the flag exists
-	cmd.Flags().BoolVar(&q.Owners, "owners", false, "find the processes that hold each socket (walks over /proc)")
-	e.podFlag(cmd, &q.Pod, "only the sockets of this pod")
+	cmd.Flags().BoolVar(&q.Owners, "owners", false, "find the processes that own each socket (walks over /proc)")
+	e.podFlag(cmd, &q.Pod, "only sockets of this pod")
 	cmd.Flags().Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
 	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
@@ -65,10 +66,10 @@ What is listed is what the reaper knows from its last look at each. With --all o
 	return cmd
 }
 
-// check says what is wrong with the flags together.
+// check validates the combination of flags.
 func (f socketFlags) check() error {
 	if s := f.query.State; s != 0 && !s.HalfClosed() && !f.query.All && f.netns == "" {
-		return usageError{fmt.Errorf("--state %v: only half-closed sockets are followed; with --all the others are looked at too", s)}
+		return usageError{fmt.Errorf("--state %v: only half-closed sockets are tracked; use --all for other states", s)}
 	}
 	return nil
 }
@@ -78,7 +79,7 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		return err
 	}
 	q := f.query
-	if f.netns != "" { // the reaper works in another directory, and is another process
+	if f.netns != "" { // the reaper has another working directory and process id
 		where, err := locate(f.netns, hostfs.NetnsDirs())
 		if err != nil {
 			return err
@@ -102,16 +103,16 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		err = e.printSockets(list.Sockets, q.Owners)
 	}
 	if err == nil && len(list.Problems) > 0 {
-		err = fmt.Errorf("not everything could be looked at: %s", strings.Join(list.Problems, "; "))
+		err = fmt.Errorf("the list is incomplete: %s", strings.Join(list.Problems, "; "))
 	}
 	if err == nil && len(list.Sockets) == 0 {
-		e.note("%s", nothing(ctx, client, f))
+		e.note("%s", emptyReason(ctx, client, f))
 	}
 	return err
 }
 
-// nothing says why no socket is listed.
-func nothing(ctx context.Context, client *admin.Client, f socketFlags) string {
+// emptyReason explains an empty list.
+func emptyReason(ctx context.Context, client *admin.Client, f socketFlags) string {
 	q := f.query
 	if q.Pod != "" && f.netns == "" {
 		s, err := client.Status(ctx)
@@ -119,16 +120,16 @@ func nothing(ctx context.Context, client *admin.Client, f socketFlags) string {
 			return noSuchPod(q.Pod)
 		}
 	}
-	matches := q.Pod != "" || q.State != 0 || f.verdict.set
-	switch looked := q.All || f.netns != ""; {
-	case looked && matches:
+	filtered := q.Pod != "" || q.State != 0 || f.verdict.set
+	switch queried := q.All || f.netns != ""; {
+	case queried && filtered:
 		return "no TCP socket matches"
-	case looked:
-		return "there is no TCP socket"
-	case matches:
-		return "no half-closed socket that the last look found matches; --all looks now"
+	case queried:
+		return "no TCP sockets"
+	case filtered:
+		return "no half-closed socket of the last sweep matches; use --all to query the kernel now"
 	}
-	return "the last look found no half-closed socket; --all looks now"
+	return "the last sweep found no half-closed sockets; use --all to query the kernel now"
 }
 
 func noSuchPod(pod string) string {

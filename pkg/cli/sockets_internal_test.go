@@ -17,54 +17,57 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// socketsOf runs halfclose sockets with a reaper that answers with the list, and returns what it was asked too.
+// socketsOf runs halfclose sockets with a reaper that answers with list. asked is the query that the reaper received.
 func socketsOf(t *testing.T, list api.SocketList, args ...string) (code int, stdout, stderr string, asked url.Values) {
 	t.Helper()
 	dir := stateDir(t)
-	answering(t, dir, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/status" {
-			answer(t, w, apitest.Status())
+	serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/v1/status":
+			writeJSON(t, w, apitest.Status())
+			return
+		case "/livez":
 			return
 		}
 		asked = r.URL.Query()
 		list.Sockets = slices.DeleteFunc(slices.Clone(list.Sockets), func(v api.SocketView) bool {
 			return asked.Has("verdict") && asked.Get("verdict") != v.Verdict.String()
 		})
-		answer(t, w, list)
+		writeJSON(t, w, list)
 	})
 	code, stdout, stderr = call(t, nil, append([]string{"sockets", "--state-dir", dir}, args...)...)
 	return code, stdout, stderr, asked
 }
 
-func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
+func TestFlagsBecomeTheQuery(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
 		want url.Values
 	}{
-		{"everything that it follows", nil, url.Values{"all": {"false"}, "owners": {"false"}}},
+		{"default", nil, url.Values{"all": {"false"}, "owners": {"false"}}},
 		{
-			"what the flags say",
+			"every flag",
 			[]string{"--all", "--owners", "--pod", "shop/web-1", "--state", "fin-wait-2", "--verdict", "unread-data"},
 			url.Values{"all": {"true"}, "owners": {"true"}, "pod": {"shop/web-1"}, "state": {"FIN_WAIT2"}, "verdict": {"unread-data"}},
 		},
 		{
-			"what the mode holds back",
+			"kept by the mode",
 			[]string{"--verdict", "would-destroy"},
 			url.Values{"all": {"false"}, "owners": {"false"}, "verdict": {"would-destroy"}},
 		},
 		{
-			"what the kernel does not say",
+			"an unknown verdict",
 			[]string{"--verdict", "unknown"},
 			url.Values{"all": {"false"}, "owners": {"false"}, "verdict": {"unknown"}},
 		},
 		{
-			"a namespace by a process in it",
+			"a namespace by process id",
 			[]string{"--netns", "42"},
 			url.Values{"all": {"false"}, "owners": {"false"}, "netns": {"/proc/42/ns/net"}},
 		},
 		{
-			"a namespace by its whole path",
+			"a namespace by path",
 			[]string{"--netns", "/run/../run/netns/a", "--state", "listen"},
 			url.Values{"all": {"false"}, "owners": {"false"}, "netns": {"/run/netns/a"}, "state": {"LISTEN"}},
 		},
@@ -81,7 +84,7 @@ func TestTheReaperIsAskedForWhatIsWanted(t *testing.T) {
 	}
 }
 
-func TestTheSocketsWithAVerdictAreListed(t *testing.T) {
+func TestSocketsAreFilteredByVerdict(t *testing.T) {
 	list := api.SocketList{Sockets: apitest.Sockets()}
 	held := list.Sockets[1]
 	for verdict, want := range map[string]string{"would-destroy": held.Peer, "destroy": "", "unknown": "", "orphan": list.Sockets[3].Peer} {
@@ -100,18 +103,18 @@ func TestTheSocketsWithAVerdictAreListed(t *testing.T) {
 	}
 }
 
-func TestThatThereIsNothingIsSaid(t *testing.T) {
+func TestAnEmptyListIsExplained(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
 		want string
 	}{
-		{"at all", nil, "the last look found no half-closed socket; --all looks now"},
-		{"of any state", []string{"--all"}, "there is no TCP socket"},
-		{"of what was asked for", []string{"--state", "CLOSE_WAIT"}, "no half-closed socket that the last look found matches; --all looks now"},
-		{"of a pod", []string{"--pod", "web-1"}, "no half-closed socket that the last look found matches; --all looks now"},
-		{"now, of what was asked for", []string{"--all", "--state", "CLOSE_WAIT"}, "no TCP socket matches"},
-		{"of a pod that there is not", []string{"--pod", "web-\n9"}, `no attachment matches --pod web-\n9; \"halfclose status --all\" lists them`},
+		{"no filter", nil, "the last sweep found no half-closed sockets; use --all to query the kernel now"},
+		{"all states", []string{"--all"}, "no TCP sockets"},
+		{"a state", []string{"--state", "CLOSE_WAIT"}, "no half-closed socket of the last sweep matches; use --all to query the kernel now"},
+		{"a pod", []string{"--pod", "web-1"}, "no half-closed socket of the last sweep matches; use --all to query the kernel now"},
+		{"all states with a filter", []string{"--all", "--state", "CLOSE_WAIT"}, "no TCP socket matches"},
+		{"an unknown pod", []string{"--pod", "web-\n9"}, `no attachment matches --pod web-\n9; \"halfclose status --all\" lists them`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, tt.args...)
@@ -121,14 +124,14 @@ func TestThatThereIsNothingIsSaid(t *testing.T) {
 		})
 	}
 	_, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, "-o", "json")
-	if want := "{\n  \"sockets\": [],\n  \"problems\": []\n}\n"; stdout != want || !strings.HasPrefix(stderr, "halfclose: the last look found no") {
+	if want := "{\n  \"sockets\": [],\n  \"problems\": []\n}\n"; stdout != want || !strings.HasPrefix(stderr, "halfclose: the last sweep found no") {
 		t.Errorf("as JSON it is\n%s%s", stdout, stderr)
 	}
 }
 
-func TestWhatCouldNotBeLookedAtIsAFailureOfOneLine(t *testing.T) {
+func TestAnIncompleteListIsAnErrorInOneLine(t *testing.T) {
 	code, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: apitest.Sockets(), Problems: []string{"look at a\nb: gone", apitest.Hostile}})
-	if want := "halfclose: not everything could be looked at: look at a; b: gone; "; code != exitFailure || !strings.HasPrefix(stderr, want) ||
+	if want := "halfclose: the list is incomplete: look at a; b: gone; "; code != exitFailure || !strings.HasPrefix(stderr, want) ||
 		strings.Count(stderr, "\n") != 1 || !strings.Contains(stdout, "shop/web-1") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
@@ -136,16 +139,16 @@ func TestWhatCouldNotBeLookedAtIsAFailureOfOneLine(t *testing.T) {
 
 func TestStatusOfOnePod(t *testing.T) {
 	dir := stateDir(t)
-	answering(t, dir, func(w http.ResponseWriter, _ *http.Request) { answer(t, w, crowded()) })
+	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, crowded()) })
 	for _, tt := range []struct {
-		pod, want, not, says string
+		pod, want, not, stderr string
 	}{
 		{"shop/web-4", "shop/web-4 ", "shop/web-5 ", ""},
 		{"web-5", "shop/web-5 ", "shop/web-4 ", ""},
 		{"web-99", "POD ", "shop/", "halfclose: no attachment matches --pod web-99; \"halfclose status --all\" lists them\n"},
 	} {
 		code, stdout, stderr := call(t, nil, "status", "--state-dir", dir, "--pod", tt.pod)
-		if code != exitSuccess || stderr != tt.says || !strings.Contains(stdout, tt.want) || strings.Contains(stdout, tt.not) {
+		if code != exitSuccess || stderr != tt.stderr || !strings.Contains(stdout, tt.want) || strings.Contains(stdout, tt.not) {
 			t.Errorf("--pod %s: exit code %d\n%s%s", tt.pod, code, stdout, stderr)
 		}
 		_, stdout, _ = call(t, nil, "status", "--state-dir", dir, "--pod", tt.pod, "-o", "json")

@@ -31,18 +31,19 @@ func statusCommand(e *env) *cobra.Command {
 	var f statusFlags
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the attachments, their policies and what was found in them",
-		Long: `Show the reaper and the attachments on this node: the pod, how many half-closed
-sockets it has and how old the oldest is, how many were destroyed, the policy that
-applies, and then everything that is wrong, each with what to do about it. With --pod
-the policy is shown in full, and where each of its values comes from.
+		Short: "Show the reaper, the attachments and their problems",
+		Long: `Show the reaper and the attachments on this node: for each pod the number of
+half-closed sockets, the age of the oldest, the number of destroyed sockets and
+the policy. Problems follow, each with its fix. With --pod the whole policy is
+shown, with the source of each value.
 
-What is counted is what there was at the last look into each namespace, a quarter
-of its shortest patience ago at most. "halfclose sockets --all" looks now.
+The counts are from the last sweep of each namespace, which is at most a
+quarter of its shortest grace or probe-after old. "halfclose sockets --all"
+queries the kernel now.
 
-The pod with the most half-closed sockets comes first. Of more than 20 attachments
-those in which there is nothing to see are counted only; --all lists them.
---output json has everything.`,
+The pod with the most half-closed sockets comes first. If there are more than
+20 attachments, those without sockets, destroys and problems are only counted;
+--all lists them. --output json has every field.`,
 		Example: `  halfclose status
   halfclose status --pod shop/web-1
   halfclose status --all -o wide | grep observe
@@ -50,8 +51,8 @@ those in which there is nothing to see are counted only; --all lists them.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.status(cmd.Context(), f) },
 	}
-	cmd.Flags().BoolVar(&f.all, "all", false, "list the attachments with nothing to see in them too")
-	e.podFlag(cmd, &f.pod, "only the attachments of this pod")
+	cmd.Flags().BoolVar(&f.all, "all", false, "list attachments without sockets, destroys and problems too")
+	e.podFlag(cmd, &f.pod, "only attachments of this pod")
 	e.outputFlag(cmd)
 	return cmd
 }
@@ -78,10 +79,10 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	return err
 }
 
-// statusView is what a status shows beside its summary and what is wrong.
+// statusView selects the parts of a status, besides the summary and the problems.
 type statusView struct {
-	all      bool // the attachments with nothing to see in them too
-	policies bool // of each attachment, with where each value comes from
+	all      bool // quiet attachments too
+	policies bool // the policies, with the source of each value
 }
 
 func (e *env) printStatus(s api.Status, v statusView, first ...finding) error {
@@ -109,7 +110,7 @@ func (e *env) printStatus(s api.Status, v statusView, first ...finding) error {
 	return e.printFindings(sc, append(first, findings(s)...))
 }
 
-// printPolicies prints the policies of attachments with their sources, each policy once.
+// printPolicies prints each distinct policy of the attachments, with the source of each value.
 func (e *env) printPolicies(sc term.Screen, list []api.AttachmentView) error {
 	type shown struct {
 		policy  api.PolicyView
@@ -144,7 +145,7 @@ func (e *env) printPolicies(sc term.Screen, list []api.AttachmentView) error {
 	return err
 }
 
-// finderText returns the name of the finder, how it keeps up, and why it is not the cheapest one.
+// finderText returns the finder's name, cost and delay, and the reason if it is not the cheapest one.
 func finderText(f api.FinderView) string {
 	text := fmt.Sprintf("%s, %s, %s of CPU%s", f.Name, describe.Plural(f.Sweeps, "sweep", "sweeps"), describe.Age(f.CPU), describe.Late(f))
 	if f.Room > 0 {

@@ -23,26 +23,27 @@ func topCommand(e *env) *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "top",
-		Short: "Watch who leaks half-closed sockets, on a full screen",
-		Long: `Watch this node on a full screen: the pods with the most or the oldest half-closed
-sockets first, the ages of all of them as a histogram, how many are destroyed a
-second, what caps the mode and everything that is wrong.
+		Short: "Watch the pods that leak half-closed sockets, on a full screen",
+		Long: `Watch this node on a full screen: the pods with the most or the oldest
+half-closed sockets first, a histogram of ages, the rate of destroys, the mode
+and its caps, and problems.
 
-A solid bar in the histogram is what is past its grace and still there: spared,
-observed only, or waiting for the budget. AGES is the histogram of one pod.
+A solid bar in the histogram is sockets past their grace that still exist:
+kept, only observed, or queued for the rate limit. AGES is the histogram of one
+pod.
 
   c, a, d          sort by count, age or number destroyed
   ↑ ↓ j k g G      move; page up and down, home and end too
-  Enter, Esc       the sockets of a pod, with their owners; and back
+  Enter, Esc       show the sockets of a pod with their owners; return
   p or space       pause
   q                quit`,
 		Example: `  halfclose top
   halfclose top --interval 500ms --sort age
-  halfclose top --once    # one look, for a script or a bug report`,
+  halfclose top --once    # print one frame, for a bug report`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if interval < top.MinInterval {
-				return usageError{fmt.Errorf("--interval is a duration from %v on, not %v", top.MinInterval, interval)}
+				return usageError{fmt.Errorf("--interval is at least %v, not %v", top.MinInterval, interval)}
 			}
 			order, ok := top.ParseOrder(sort)
 			if !ok {
@@ -56,14 +57,14 @@ observed only, or waiting for the budget. AGES is the histogram of one pod.
 			return e.topOn(cmd.Context(), cfg)
 		},
 	}
-	cmd.Flags().DurationVar(&interval, "interval", interval, "how often to look, from 250ms on")
-	cmd.Flags().StringVar(&sort, "sort", "count", "what comes first: count, age or destroyed")
+	cmd.Flags().DurationVar(&interval, "interval", interval, "time between two updates, at least 250ms")
+	cmd.Flags().StringVar(&sort, "sort", "count", "sort order: count, age or destroyed")
 	completeOneOf(cmd, "sort", top.Orders()...)
-	cmd.Flags().BoolVar(&once, "once", false, "look once and print what there is to see, without a full screen")
+	cmd.Flags().BoolVar(&once, "once", false, "print one frame with every pod, without a full screen")
 	return cmd
 }
 
-// openTop asks the reaper for the first time, which has to succeed.
+// openTop opens the view. The reaper must answer.
 func (e *env) openTop(ctx context.Context, cfg top.Config) (*top.View, error) {
 	client, err := e.client()
 	if err != nil {
@@ -73,7 +74,7 @@ func (e *env) openTop(ctx context.Context, cfg top.Config) (*top.View, error) {
 	return top.Open(ctx, cfg)
 }
 
-// topOnce prints one frame, of any length.
+// topOnce prints one frame with every pod.
 func (e *env) topOnce(ctx context.Context, cfg top.Config) error {
 	view, err := e.openTop(ctx, cfg)
 	if err != nil {
@@ -87,11 +88,11 @@ func (e *env) topOn(ctx context.Context, cfg top.Config) error {
 	out, ok := e.out.(*os.File)
 	switch {
 	case !ok || !term.IsTerminal(int(out.Fd())):
-		return usageError{errors.New("stdout is not a terminal: use --once to print one look")}
+		return usageError{errors.New("stdout is not a terminal: use --once to print one frame")}
 	case !term.IsTerminal(int(os.Stdin.Fd())):
-		return usageError{errors.New("stdin is not a terminal, so no key could end this: use --once to print one look")}
+		return usageError{errors.New("stdin is not a terminal, so no key can quit: use --once to print one frame")}
 	case e.getenv("TERM") == "dumb":
-		return usageError{errors.New("TERM is dumb, and a full screen needs a terminal that is not: use --once to print one look")}
+		return usageError{errors.New("TERM is dumb, which cannot show a full screen: use --once to print one frame")}
 	}
 	view, err := e.openTop(ctx, cfg)
 	if err != nil {

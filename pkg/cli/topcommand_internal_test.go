@@ -8,23 +8,23 @@ import (
 	"testing"
 )
 
-func TestTopNeedsATerminalUnlessItLooksOnce(t *testing.T) {
+func TestTopNeedsATerminalWithoutOnce(t *testing.T) {
 	code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, "top")
-	if code != exitUsage || stdout != "" || stderr != "halfclose: stdout is not a terminal: use --once to print one look\n" {
+	if code != exitUsage || stdout != "" || stderr != "halfclose: stdout is not a terminal: use --once to print one frame\n" {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 	for _, tt := range []struct {
 		args []string
 		code int
-		says string
+		want string
 	}{
-		{[]string{"--interval", "100ms"}, exitUsage, "--interval is a duration from 250ms on, not 100ms"},
+		{[]string{"--interval", "100ms"}, exitUsage, "--interval is at least 250ms, not 100ms"},
 		{[]string{"--sort", "name"}, exitUsage, `--sort is one of count, age, destroyed, not "name"`},
 		{[]string{"--once"}, exitFailure, "no reaper is running"},
 		{[]string{"web"}, exitUsage, `"web"`},
 	} {
 		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_STATE_DIR": t.TempDir()}, append([]string{"top"}, tt.args...)...)
-		if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.says) || strings.Count(stderr, "\n") != 1 {
+		if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d: %s%s", tt.args, code, stdout, stderr)
 		}
 	}

@@ -22,15 +22,17 @@ func uninstallCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "uninstall",
 		Short: "Remove the plugin from this node's CNI configuration",
-		Long: `Remove the plugin's entry from every network in the directory. Pods created from then
-on are not registered. Registered pods stay registered until they are deleted, and the
-reaper keeps running: stop it too, or switch it with halfclose mode observe.
+		Long: `Remove the plugin's entry from every network in the directory. Pods created
+from then on are not registered. Registered pods stay registered until they are
+deleted, and the reaper keeps running: stop it too, or switch it with halfclose
+mode observe.
 
-The plugin itself stays, because runtimes still call it for existing pods: CRI-O and
-podman run DEL from a cached configuration that lists it. Without the plugin they leak
-the pod's IP address. --remove-binary also removes the plugin and halfclose-reaper, on a
-node without such pods; it refuses while libcni's result cache lists halfclose. --force
-removes them anyway: containerd does not use the cached configuration.
+The plugin itself stays, because runtimes still call it for existing pods:
+CRI-O and podman run DEL from a cached configuration that lists it. Without the
+plugin they leak the pod's IP address. --remove-binary also removes the plugin
+and halfclose-reaper, on a node without such pods; it refuses while libcni's
+result cache lists halfclose. --force removes them anyway: containerd does not
+use the cached configuration.
 
 Stop halfclose install --watch first, or it restores the entry.`,
 		Example: `  halfclose uninstall --dry-run         # show the changes

@@ -23,11 +23,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// unregistration is what unregister has done.
+// unregistration is the result of unregister.
 type unregistration struct {
 	Name string `json:"name"`
-	Path string `json:"path"` // "" if its record could not be read
-	// StillRecorded are the attachments that CNI has recorded of the same namespace.
+	Path string `json:"path"` // "" for an unreadable record
+	// StillRecorded lists the attachments of the same namespace that CNI has recorded.
 	StillRecorded []state.Attachment `json:"stillRecorded"`
 	Notes         []string           `json:"notes"`
 }
@@ -35,15 +35,15 @@ type unregistration struct {
 func unregisterCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unregister NETNS",
-		Short: "Take back a registration that was made with \"halfclose register\"",
-		Long: `Take back a registration that was made with "halfclose register". When this returns,
-the reaper has let go of the namespace.
+		Short: "Remove a registration of \"halfclose register\"",
+		Long: `Remove a registration of "halfclose register". When the command returns, the
+reaper has released the namespace.
 
-NETNS is what was given to register, or what the registration is called; the
-namespace need not be there any more. What CNI recorded stays until its DEL.`,
+NETNS is the argument of register, or the name of the registration. The
+namespace may be gone already. Records of CNI stay until its DEL.`,
 		Example: `  halfclose unregister web
   halfclose unregister /run/docker/netns/1a2b
-  halfclose unregister pid-4711    # what register calls a process's namespace`,
+  halfclose unregister pid-4711    # the name that register gives a process`,
 		Args: oneNetns,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 || isPath(toComplete) {
@@ -66,12 +66,26 @@ namespace need not be there any more. What CNI recorded stays until its DEL.`,
 	return cmd
 }
 
-// completeRegistered lists the registrations whose names begin as toComplete does.
+// printUnregistration prints an unregistration, and its notes on stderr.
+func (e *env) printUnregistration(u unregistration) error {
+	if e.output == outputJSON {
+		return printJSON(e.out, u)
+	}
+	path := term.Clean(u.Path)
+	if path == "" {
+		path = "unreadable record"
+	}
+	fmt.Fprintf(e.out, "unregistered %s: %s\n", u.Name, path)
+	e.printNotes(u.Notes)
+	return nil
+}
+
+// completeRegistered lists the registrations whose names begin with toComplete.
 func (e *env) completeRegistered(ctx context.Context, toComplete string) []string {
 	var names []string
 	listing, err := e.store().List(ctx)
 	if err != nil {
-		return nil // a shell that completes has no place for it
+		return nil // a shell cannot show it during completion
 	}
 	for _, rec := range listing.Records {
 		if rec.Manual() && strings.HasPrefix(rec.ContainerID, toComplete) {
@@ -81,7 +95,7 @@ func (e *env) completeRegistered(ctx context.Context, toComplete string) []strin
 	return names
 }
 
-// unregister deletes the record that was made by hand of what arg names.
+// unregister deletes the registration that arg names.
 func (e *env) unregister(ctx context.Context, arg string) (unregistration, error) {
 	u := unregistration{StillRecorded: []state.Attachment{}, Notes: []string{}} // never null
 	listing, err := e.store().List(ctx)
@@ -92,7 +106,7 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 	if err != nil {
 		return u, err
 	}
-	rec, err := pick(listing, meant(arg, boot))
+	rec, err := findRegistration(listing, newSelector(arg, boot))
 	if err != nil {
 		return u, err
 	}
@@ -103,30 +117,30 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 	for _, other := range listing.Records {
 		if !other.Manual() && other.Boot == rec.Boot && other.Netns.Same(rec.Netns.Identity) {
 			u.StillRecorded = append(u.StillRecorded, other.Attachment)
-			u.Notes = append(u.Notes, fmt.Sprintf("CNI has recorded this namespace too (%s): that stays until its DEL",
+			u.Notes = append(u.Notes, fmt.Sprintf("CNI has recorded this namespace too (%s): that record stays until its DEL",
 				term.Clean(describe.Pod(other.Pod, other.ContainerID))))
 		}
 	}
 	if launch.Running(e.store().SocketPath()) {
-		if err := e.forgotten(ctx, rec.Attachment); err != nil {
-			u.Notes = append(u.Notes, fmt.Sprintf("the reaper has not taken notice yet: %v", err))
+		if err := e.awaitRemoval(ctx, rec.Attachment); err != nil {
+			u.Notes = append(u.Notes, fmt.Sprintf("the reaper has not released it yet: %v", err))
 		}
 	}
 	return u, nil
 }
 
-// wanted is what an argument of unregister can mean.
-type wanted struct {
+// selector matches registrations with an argument of unregister.
+type selector struct {
 	arg   string
-	exact bool // arg is a path: the registration of that path is meant, whatever else is
+	exact bool // arg is a path: a registration of that path takes precedence
 	paths []string
-	ids   []netns.Identity // of what is at the paths now
+	ids   []netns.Identity // of the namespaces at the paths
 	boot  string
 }
 
-// meant looks up what arg can mean.
-func meant(arg, boot string) wanted {
-	w := wanted{arg: arg, exact: isPath(arg), boot: boot}
+// newSelector resolves arg as a name, a path and a process id.
+func newSelector(arg, boot string) selector {
+	w := selector{arg: arg, exact: isPath(arg), boot: boot}
 	if w.exact {
 		path, err := filepath.Abs(arg)
 		if err != nil {
@@ -149,22 +163,22 @@ func meant(arg, boot string) wanted {
 	return w
 }
 
-// means reports whether a record can be meant.
-func (w wanted) means(rec state.Record) bool {
+// matches reports whether arg can name a record.
+func (w selector) matches(rec state.Record) bool {
 	return rec.ContainerID == w.arg || slices.Contains(w.paths, rec.Netns.Path) ||
 		rec.Boot == w.boot && slices.ContainsFunc(w.ids, rec.Netns.Same)
 }
 
-// pick returns the one registration by hand that is meant.
-func pick(listing state.Listing, w wanted) (state.Record, error) {
+// findRegistration returns the only registration that matches.
+func findRegistration(listing state.Listing, w selector) (state.Record, error) {
 	var manual, byCNI []state.Record
 	for _, rec := range listing.Records {
 		switch {
-		case !rec.Manual() && w.means(rec):
+		case !rec.Manual() && w.matches(rec):
 			byCNI = append(byCNI, rec)
 		case rec.Manual() && w.exact && slices.Contains(w.paths, rec.Netns.Path):
 			return rec, nil
-		case rec.Manual() && w.means(rec):
+		case rec.Manual() && w.matches(rec):
 			manual = append(manual, rec)
 		}
 	}
@@ -172,31 +186,31 @@ func pick(listing state.Listing, w wanted) (state.Record, error) {
 	case len(manual) == 1:
 		return manual[0], nil
 	case len(manual) > 1:
-		return state.Record{}, usageError{fmt.Errorf("%q can be any of %s: give the path of the one", w.arg, registered(manual))}
+		return state.Record{}, usageError{fmt.Errorf("%q matches several registrations: %s: use the path of one", w.arg, listRegistrations(manual))}
 	}
-	for _, p := range listing.Problems { // a record that cannot be read can be taken back all the same
+	for _, p := range listing.Problems { // an unreadable record can be removed too
 		if a, _, err := state.ParseFileName(p.File); err == nil && a == state.ManualAttachment(w.arg) {
 			return state.Record{Attachment: a}, nil
 		}
 	}
 	if len(byCNI) > 0 {
-		return state.Record{}, fmt.Errorf("CNI has recorded %q (%s), and its DEL is what ends that: delete the container",
+		return state.Record{}, fmt.Errorf("CNI has recorded %q (%s): delete the container, and its DEL removes the record",
 			w.arg, term.Clean(describe.Pod(byCNI[0].Pod, byCNI[0].ContainerID)))
 	}
 	all := slices.DeleteFunc(slices.Clone(listing.Records), func(rec state.Record) bool { return !rec.Manual() })
 	if len(all) == 0 {
-		return state.Record{}, fmt.Errorf("%q is not registered, and nothing is", w.arg)
+		return state.Record{}, fmt.Errorf("%q is not registered, and neither is any other namespace", w.arg)
 	}
-	return state.Record{}, fmt.Errorf("%q is not registered: there is %s", w.arg, registered(all))
+	return state.Record{}, fmt.Errorf("%q is not registered; registered are %s", w.arg, listRegistrations(all))
 }
 
-// registered lists registrations in one line.
-func registered(records []state.Record) string {
-	const most = 8
+// listRegistrations formats registrations in one line.
+func listRegistrations(records []state.Record) string {
+	const maxListed = 8
 	var list []string
 	for i, rec := range records {
-		if i == most {
-			list = append(list, fmt.Sprintf("and %d more", len(records)-most))
+		if i == maxListed {
+			list = append(list, fmt.Sprintf("and %d more", len(records)-maxListed))
 			break
 		}
 		list = append(list, rec.ContainerID+" ("+term.Clean(rec.Netns.Path)+")")
@@ -204,29 +218,28 @@ func registered(records []state.Record) string {
 	return strings.Join(list, ", ")
 }
 
-// forgotten waits until the reaper knows nothing of an attachment any more.
-func (e *env) forgotten(ctx context.Context, a state.Attachment) error {
-	return e.untilReaper(ctx, func(views []api.AttachmentView) bool {
+// awaitRemoval waits until the reaper has released an attachment.
+func (e *env) awaitRemoval(ctx context.Context, a state.Attachment) error {
+	return e.awaitStatus(ctx, func(views []api.AttachmentView) bool {
 		return !slices.ContainsFunc(views, func(v api.AttachmentView) bool { return v.Attachment == a })
 	})
 }
 
-// The reaper looks at its directory at once when something changes there, and every second where changes are
-// not announced.
+// The reaper reads changed records at once; without inotify, within 1 s.
 const (
-	noticeWithin = 3 * time.Second
-	noticeEvery  = 20 * time.Millisecond
+	recordTimeout = 3 * time.Second
+	recordPoll    = 20 * time.Millisecond
 )
 
-// untilReaper waits until the attachments that the reaper has are as they should be.
-func (e *env) untilReaper(ctx context.Context, cond func([]api.AttachmentView) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, noticeWithin)
+// awaitStatus waits until the reaper's attachments satisfy cond.
+func (e *env) awaitStatus(ctx context.Context, cond func([]api.AttachmentView) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
 	defer cancel()
 	client, err := e.client()
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(noticeEvery)
+	tick := time.NewTicker(recordPoll)
 	defer tick.Stop()
 	for {
 		s, err := client.Status(ctx)

@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestUnregisterKnowsWhichOneIsMeant(t *testing.T) {
+func TestUnregisterFindsTheRegistration(t *testing.T) {
 	listing := state.Listing{
 		Records: []state.Record{
 			manualRecord("web", "/run/netns/web", 1), manualRecord("pid-4711", "/proc/4711/ns/net", 2),
@@ -29,35 +29,35 @@ func TestUnregisterKnowsWhichOneIsMeant(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name string
-		w    wanted
+		w    selector
 		want string // the registration
-		says string
+		err  string
 	}{
-		{name: "by its name", w: wanted{arg: "db"}, want: "db"},
-		{name: "by the name of the namespace", w: wanted{arg: "web", paths: []string{"/run/netns/web", "/var/run/netns/web"}}, want: "web"},
-		{name: "by the path, though the namespace is another now", w: wanted{arg: "/run/netns/web", exact: true, paths: []string{"/run/netns/web"}, ids: at(2)}, want: "web"},
-		{name: "by another path to the namespace", w: wanted{arg: "/proc/9/ns/net", exact: true, paths: []string{"/proc/9/ns/net"}, ids: at(3)}, want: "db"},
-		{name: "by the process id", w: wanted{arg: "4711", paths: []string{"/run/netns/4711", "/proc/4711/ns/net"}, ids: at(2)}, want: "pid-4711"},
+		{name: "by its name", w: selector{arg: "db"}, want: "db"},
+		{name: "by the name of the namespace", w: selector{arg: "web", paths: []string{"/run/netns/web", "/var/run/netns/web"}}, want: "web"},
+		{name: "by the path, with another namespace now", w: selector{arg: "/run/netns/web", exact: true, paths: []string{"/run/netns/web"}, ids: at(2)}, want: "web"},
+		{name: "by another path to the namespace", w: selector{arg: "/proc/9/ns/net", exact: true, paths: []string{"/proc/9/ns/net"}, ids: at(3)}, want: "db"},
+		{name: "by the process id", w: selector{arg: "4711", paths: []string{"/run/netns/4711", "/proc/4711/ns/net"}, ids: at(2)}, want: "pid-4711"},
 		{
-			name: "a process id that is another's now", w: wanted{arg: "4711", paths: []string{"/proc/4711/ns/net"}, ids: at(1)},
-			says: `"4711" can be any of web (/run/netns/web), pid-4711 (/proc/4711/ns/net): give the path of the one`,
+			name: "a process id that was reused", w: selector{arg: "4711", paths: []string{"/proc/4711/ns/net"}, ids: at(1)},
+			err: `"4711" matches several registrations: web (/run/netns/web), pid-4711 (/proc/4711/ns/net): use the path of one`,
 		},
-		{name: "a record that cannot be read", w: wanted{arg: "broken"}, want: "broken"},
-		{name: "a record of CNI that cannot be read is not ours", w: wanted{arg: "alien"}, says: `"alien" is not registered: there is web (`},
-		{name: "of CNI, by container", w: wanted{arg: "pod"}, says: `CNI has recorded "pod" (shop/pod), and its DEL is what ends that`},
-		{name: "of CNI, by path", w: wanted{arg: "/run/netns/cni-1", exact: true, paths: []string{"/run/netns/cni-1"}, ids: at(4)}, says: "its DEL is what ends that"},
-		{name: "of both, by the path that CNI has", w: wanted{arg: "/run/netns/cni-5", exact: true, paths: []string{"/run/netns/cni-5"}, ids: at(5)}, want: "shared"},
-		{name: "another boot's namespace of the same number", w: wanted{arg: "/x", exact: true, paths: []string{"/x"}, ids: at(1), boot: "next"}, says: "is not registered"},
-		{name: "nobody", w: wanted{arg: "x"}, says: `"x" is not registered: there is web (/run/netns/web), pid-4711 (/proc/4711/ns/net), db (/srv/web), shared (/srv/shared)`},
+		{name: "an unreadable record", w: selector{arg: "broken"}, want: "broken"},
+		{name: "an unreadable record of CNI", w: selector{arg: "alien"}, err: `"alien" is not registered; registered are web (`},
+		{name: "a record of CNI, by container", w: selector{arg: "pod"}, err: `CNI has recorded "pod" (shop/pod): delete the container`},
+		{name: "a record of CNI, by path", w: selector{arg: "/run/netns/cni-1", exact: true, paths: []string{"/run/netns/cni-1"}, ids: at(4)}, err: "its DEL removes the record"},
+		{name: "a namespace of both, by the path of CNI", w: selector{arg: "/run/netns/cni-5", exact: true, paths: []string{"/run/netns/cni-5"}, ids: at(5)}, want: "shared"},
+		{name: "a namespace of another boot with the same identity", w: selector{arg: "/x", exact: true, paths: []string{"/x"}, ids: at(1), boot: "next"}, err: "is not registered"},
+		{name: "unknown", w: selector{arg: "x"}, err: `"x" is not registered; registered are web (/run/netns/web), pid-4711 (/proc/4711/ns/net), db (/srv/web), shared (/srv/shared)`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.w.boot == "" {
 				tt.w.boot = "this"
 			}
-			got, err := pick(listing, tt.w)
+			got, err := findRegistration(listing, tt.w)
 			if err != nil {
-				if tt.says == "" || !strings.Contains(err.Error(), tt.says) {
-					t.Errorf("got %v, want %q", err, tt.says)
+				if tt.err == "" || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("got %v, want %q", err, tt.err)
 				}
 				return
 			}
@@ -66,14 +66,14 @@ func TestUnregisterKnowsWhichOneIsMeant(t *testing.T) {
 			}
 		})
 	}
-	if _, err := pick(state.Listing{}, wanted{arg: "x"}); err == nil || err.Error() != `"x" is not registered, and nothing is` {
-		t.Errorf("where nothing is registered: %v", err)
+	if _, err := findRegistration(state.Listing{}, selector{arg: "x"}); err == nil || err.Error() != `"x" is not registered, and neither is any other namespace` {
+		t.Errorf("without registrations: %v", err)
 	}
 	var many []state.Record
 	for i := range 20 {
 		many = append(many, manualRecord("n"+strconv.Itoa(i), "/n", uint64(i+1)))
 	}
-	if _, err := pick(state.Listing{Records: many}, wanted{arg: "x"}); err == nil || !strings.HasSuffix(err.Error(), "n7 (/n), and 12 more") {
-		t.Errorf("where many are: %v", err)
+	if _, err := findRegistration(state.Listing{Records: many}, selector{arg: "x"}); err == nil || !strings.HasSuffix(err.Error(), "n7 (/n), and 12 more") {
+		t.Errorf("with many registrations: %v", err)
 	}
 }

@@ -20,7 +20,7 @@ func versionCommand(e *env) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			info := buildinfo.Get()
-			if e.output == "json" {
+			if e.output == outputJSON {
 				return printJSON(e.out, info)
 			}
 			_, err := fmt.Fprintln(e.out, info)

@@ -37,7 +37,7 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 		{name: "of an argument", args: []string{"now"}, code: 2, says: `"now"`, file: true},
 		{name: "of a state directory that is none", prepare: func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, code: 1, says: "make the state directory"},
 		{name: "of a state directory whose path is too long", args: []string{"--state-dir", long}, code: 2, says: "has 96 bytes"},
-		{name: "of no state directory", args: []string{"--state-dir", ""}, code: 2, says: "--state-dir is a directory"},
+		{name: "of no state directory", args: []string{"--state-dir", ""}, code: 2, says: "--state-dir is empty"},
 		{name: "of a log file that is none", prepare: func(dir string) error { return os.MkdirAll(filepath.Join(dir, "reaper.log"), 0o700) }, code: 1, says: "open log file"},
 		{name: "of a FIFO in the place of the log file", prepare: func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), unix.Mkfifo(filepath.Join(dir, "reaper.log"), 0o600))

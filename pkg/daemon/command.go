@@ -50,21 +50,21 @@ func Command(env Environment) *cobra.Command {
 	c := command{Environment: env}
 	cmd := &cobra.Command{
 		Use:   "reaper",
-		Short: "Run the reaper: find half-closed sockets and destroy those past their grace",
-		Long: `Run the reaper. It watches the attachments that the CNI plugin records, finds the
-half-closed sockets in their network namespaces, looks again at each whose grace
-is over, and destroys it if that look says so too.
+		Short: "Run the reaper, which finds and destroys half-closed sockets",
+		Long: `Run the reaper. It watches the attachments that the CNI plugin records, finds
+the half-closed sockets in their network namespaces, looks again at each whose
+grace is over, and destroys it if that look says so too.
 
-One reaper works on a state directory. One that the CNI plugin started hands over
-to one that is started by hand or by systemd. Every flag can be set in the
-environment too: --min-grace is HALFCLOSE_MIN_GRACE. SIGTERM ends it cleanly; what
-it knows of the sockets' ages is saved for the next. SIGHUP has it read the records and
-the mode switch again at once.
+One reaper works on a state directory. One that the CNI plugin started hands
+over to one that is started by hand or by systemd. Every flag can be set in the
+environment too: --min-grace is HALFCLOSE_MIN_GRACE. SIGTERM ends it cleanly;
+what it knows of the sockets' ages is saved for the next. SIGHUP has it read
+the records and the mode switch again at once.
 
-It needs CAP_SYS_ADMIN to enter network namespaces, CAP_NET_ADMIN to destroy sockets
-in them, CAP_SYS_PTRACE for paths like /proc/PID/ns/net, and for the owners of
-sockets CAP_DAC_READ_SEARCH too. CAP_SYS_ADMIN is enough for the bpf finder too: it
-includes CAP_BPF and CAP_PERFMON.`,
+It needs CAP_SYS_ADMIN to enter network namespaces, CAP_NET_ADMIN to destroy
+sockets in them, CAP_SYS_PTRACE for paths like /proc/PID/ns/net, and for the
+owners of sockets CAP_DAC_READ_SEARCH too. CAP_SYS_ADMIN is enough for the bpf
+finder too: it includes CAP_BPF and CAP_PERFMON.`,
 		Example: `  halfclose reaper --mode observe    # account for what would be destroyed
   halfclose reaper --max-destroys-per-second 100 --log-format json
   halfclose reaper --metrics-address 127.0.0.1:20470`,

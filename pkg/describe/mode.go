@@ -4,36 +4,18 @@
 package describe
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// Mode returns the mode of a node, and in brackets the settings that cap it. It is safe to show.
+// Mode returns the mode of a node, and in brackets the caps that keep it from destroy.
 func Mode(m api.ModeView) string {
-	var by []string
-	if m.Reaper != policy.Destroy {
-		by = append(by, "--mode "+m.Reaper.String())
+	if reasons := m.CapReasons(policy.Destroy); len(reasons) > 0 {
+		return m.Effective.String() + " (" + strings.Join(reasons, "; ") + ")"
 	}
-	if m.Switch != nil {
-		by = append(by, fmt.Sprintf("switched to %s by %s", m.Switch.Mode, term.Clean(m.Switch.By())))
-	}
-	if m.SwitchProblem != "" {
-		by = append(by, "the switch cannot be read")
-	}
-	if m.KernelProblem != "" {
-		by = append(by, "sockets cannot be destroyed here")
-	}
-	if m.NetnsProblem != "" {
-		by = append(by, "no network namespace can be entered")
-	}
-	if len(by) == 0 {
-		return m.Effective.String()
-	}
-	return m.Effective.String() + " (" + strings.Join(by, "; ") + ")"
+	return m.Effective.String()
 }
 
 // AttachmentMode returns the mode of an attachment, with a star if it is below that of the policy.

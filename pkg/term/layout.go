@@ -35,7 +35,7 @@ type Layout struct {
 }
 
 // NewLayout fits columns to width, 0 for any width: it makes columns with a Least narrower, then leaves out columns with a
-// Fold. The rows are those that the columns are to be wide enough for.
+// Fold. If there is room, each column fits its widest cell in rows.
 func NewLayout(width int, cols []Column, rows [][]string) Layout {
 	natural := make([]int, len(cols))
 	for i, c := range cols {

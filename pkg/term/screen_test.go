@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-func TestTheScreenIsThatOfTheOutput(t *testing.T) {
+func TestScreenOf(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		width int // of a terminal; -1 for none
@@ -20,16 +20,16 @@ func TestTheScreenIsThatOfTheOutput(t *testing.T) {
 		want  term.Screen
 	}{
 		{"a terminal has its width and colours", 132, map[string]string{"TERM": "xterm"}, term.Screen{132, true}},
-		{"whatever COLUMNS says", 132, map[string]string{"COLUMNS": "40"}, term.Screen{132, true}},
-		{"NO_COLOR takes the colours away", 132, map[string]string{"NO_COLOR": "1"}, term.Screen{132, false}},
-		{"an empty one does not", 132, map[string]string{"NO_COLOR": ""}, term.Screen{132, true}},
+		{"COLUMNS does not count for a terminal", 132, map[string]string{"COLUMNS": "40"}, term.Screen{132, true}},
+		{"NO_COLOR turns colours off", 132, map[string]string{"NO_COLOR": "1"}, term.Screen{132, false}},
+		{"an empty NO_COLOR does not", 132, map[string]string{"NO_COLOR": ""}, term.Screen{132, true}},
 		{"a dumb terminal has none", 132, map[string]string{"TERM": "dumb"}, term.Screen{132, false}},
-		{"of a terminal that does not know its width COLUMNS says it", 0, map[string]string{"COLUMNS": "40"}, term.Screen{40, true}},
-		{"else it is 80", 0, nil, term.Screen{80, true}},
-		{"what is no terminal has 80 columns", -1, nil, term.Screen{80, false}},
-		{"or what COLUMNS says", -1, map[string]string{"COLUMNS": "40"}, term.Screen{40, false}},
-		{"unless that is nonsense", -1, map[string]string{"COLUMNS": "-1"}, term.Screen{80, false}},
-		{"or no number", -1, map[string]string{"COLUMNS": "wide"}, term.Screen{80, false}},
+		{"COLUMNS counts for a terminal of unknown width", 0, map[string]string{"COLUMNS": "40"}, term.Screen{40, true}},
+		{"a terminal of unknown width has 80", 0, nil, term.Screen{80, true}},
+		{"a file has 80 columns", -1, nil, term.Screen{80, false}},
+		{"COLUMNS counts for a file", -1, map[string]string{"COLUMNS": "40"}, term.Screen{40, false}},
+		{"a negative COLUMNS does not", -1, map[string]string{"COLUMNS": "-1"}, term.Screen{80, false}},
+		{"neither does one that is not a number", -1, map[string]string{"COLUMNS": "wide"}, term.Screen{80, false}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out any = &bytes.Buffer{}

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-func TestTablesFitAnyScreenAndLoseNothing(t *testing.T) {
+func TestTablesFitAnyScreenAndKeepEveryWord(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	word := func(i int) string { return fmt.Sprintf("w%d%s", i, strings.Repeat("x", random.IntN(30))) }
 	for round := range 300 {
@@ -52,36 +52,36 @@ func TestTablesFitAnyScreenAndLoseNothing(t *testing.T) {
 		slices.Sort(got)
 		slices.Sort(words)
 		if !slices.Equal(got, words) {
-			t.Fatalf("round %d: the words are\n%v\nand shown are\n%v\n%s", round, words, got, out.String())
+			t.Fatalf("round %d: the words are\n%v\nprinted are\n%v\n%s", round, words, got, out.String())
 		}
 	}
 }
 
-func TestWhatARowHasNoRoomForIsBelowIt(t *testing.T) {
+func TestCellsThatDoNotFitAreBelowTheirRow(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		width int
 		want  string
 	}{
-		{"where all fits there is one line per row", 32, `
+		{"a wide screen has one line per row", 32, `
 NAME    N  WHERE       WHY
 a       1  10.0.0.1:1  too young
 漢字  222  -
 `},
-		{"the column that matters least is first to go", 31, `
+		{"the column with the highest fold leaves first", 31, `
 NAME    N  WHERE
 a       1  10.0.0.1:1
   because too young
 漢字  222  -
 `},
-		{"then others", 20, `
+		{"then the others", 20, `
 NAME    N
 a       1
   at 10.0.0.1:1:
   because too young
 漢字  222
 `},
-		{"what is left has a line to itself", 5, `
+		{"the last column may be too wide", 5, `
 NAME
 a
   n
@@ -95,7 +95,7 @@ a
   n
   222
 `},
-		{"without a bound there is one line per row", 0, `
+		{"any width has one line per row", 0, `
 NAME    N  WHERE       WHY
 a       1  10.0.0.1:1  too young
 漢字  222  -
@@ -117,7 +117,7 @@ a       1  10.0.0.1:1  too young
 	}
 }
 
-func TestATableThatGoesOnRepeatsItsHeaderWhenItsColumnsChange(t *testing.T) {
+func TestAGrowingTableRepeatsItsHeaderIfItsColumnsChange(t *testing.T) {
 	var out bytes.Buffer
 	table := term.NewTable(&out, term.Screen{Width: 20}, term.Column{Name: "NAME"}, term.Column{Name: "WHY", Fold: 1, Lead: ", "})
 	for _, row := range [][]string{{"a", "young"}, {"longer", "old"}, {"b", "half-closed for ten minutes"}, {"c", "young"}} {
@@ -141,7 +141,7 @@ c
 	}
 }
 
-func TestColoursAreOutsideOfWhatIsMeasured(t *testing.T) {
+func TestColoursDoNotCountAsColumns(t *testing.T) {
 	var out bytes.Buffer
 	red := func(text string) term.Style {
 		if text == "destroy" {
@@ -158,5 +158,26 @@ func TestColoursAreOutsideOfWhatIsMeasured(t *testing.T) {
 	want := "\x1b[1mVERDICT\x1b[0m   \x1b[1mN\x1b[0m  \x1b[1mWHY\x1b[0m\n\x1b[31mdestroy\x1b[0m   1  x\nyoung    22  y\n"
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", out.String(), want)
+	}
+}
+
+func TestALayoutCutsColumnsBeforeItLeavesThemOut(t *testing.T) {
+	cols := []term.Column{{Name: "POD", Least: 6}, {Name: "N", Right: true}, {Name: "MODE", Fold: 1}}
+	rows := [][]string{{"shop/checkout-1", "12", "destroy"}, {"a", "7", "off"}}
+	for _, tt := range []struct {
+		width int
+		want  string
+	}{
+		{0, "POD               N  MODE|shop/checkout-1  12  destroy|a                 7  off"},
+		{28, "POD               N  MODE|shop/checkout-1  12  destroy|a                 7  off"},
+		{24, "POD           N  MODE|shop/ch…t-1  12  destroy|a             7  off"},
+		{19, "POD      N  MODE|sho…-1  12  destroy|a        7  off"},
+		{18, "POD              N|shop/chec…ut-1  12|a                7"},
+		{5, "POD      N|sho…-1  12|a        7"},
+	} {
+		layout := term.NewLayout(tt.width, cols, rows)
+		if got := strings.Join([]string{layout.Header(), layout.Line(rows[0]), layout.Line(rows[1])}, "|"); got != tt.want {
+			t.Errorf("%d columns:\n%s, want\n%s", tt.width, got, tt.want)
+		}
 	}
 }

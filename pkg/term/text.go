@@ -4,22 +4,17 @@
 package term
 
 import (
-	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/text/width"
+
+	"github.com/halfclose/halfclose/internal/safetext"
 )
 
-// Clean escapes characters that do not print, so that a name from a pod cannot move the cursor or break a line.
-func Clean(s string) string {
-	if isASCII(s) || utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0 {
-		return s
-	}
-	quoted := strconv.Quote(s)
-	return quoted[1 : len(quoted)-1]
-}
+// Clean is safetext.Escape: it escapes characters that do not print, so that a name from a pod cannot move the cursor or
+// break a line.
+func Clean(s string) string { return safetext.Escape(s) }
 
 // isASCII reports whether s is printable ASCII, as nearly everything is.
 func isASCII(s string) bool {

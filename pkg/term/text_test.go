@@ -14,11 +14,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-func TestNamesFromOutsideCannotActOnTheTerminal(t *testing.T) {
+func TestCleanEscapesWhatDoesNotPrint(t *testing.T) {
 	for text, want := range map[string]string{
 		apitest.Hostile:  apitest.Harmless,
 		"web-1":          "web-1",
-		`say "hi"`:       `say "hi"`, // harmless as it is
+		`say "hi"`:       `say "hi"`, // prints
 		"übergröße":      "übergröße",
 		"\xff\"":         `\xff\"`,
 		"\u2028\u200b":   `\u2028\u200b`,
@@ -34,7 +34,7 @@ func TestNamesFromOutsideCannotActOnTheTerminal(t *testing.T) {
 	}
 }
 
-func TestColumnsCountsWhatATerminalShows(t *testing.T) {
+func TestColumnsAreThoseOfATerminal(t *testing.T) {
 	for text, want := range map[string]int{
 		"": 0, "web-1": 5, "übergröße": 9, "漢字": 4, "e\u0301": 1, "🙂": 2, "ｆｕｌｌ": 8, "ﾊﾝｶｸ": 4, "→": 1,
 	} {
@@ -51,13 +51,13 @@ func TestFillBreaksLinesAtSpaces(t *testing.T) {
 		first, rest, text string
 		want              string
 	}{
-		{"what fits is one line", 12, "Mode  ", "      ", "active", "Mode  active"},
-		{"what does not is broken", 12, "Mode  ", "      ", "of no use", "Mode  of no\n      use"},
-		{"without a bound it is one line", 0, "Mode  ", "      ", "of no use", "Mode  of no use"},
-		{"a word too long has a line to itself", 8, "> ", "  ", "a 10.0.0.1:443 b", "> a\n  10.0.0.1:443\n  b"},
-		{"even the first, where the label is in its way", 10, "Destroyed ", "  ", "unacknowledged", "Destroyed\n  unacknowledged"},
-		{"blanks of a name stay", 9, "", "", "a  b   c d e f", "a  b   c\nd e f"},
-		{"nothing is nothing", 3, "Mode ", "", "", "Mode "},
+		{"text that fits is one line", 12, "Mode  ", "      ", "active", "Mode  active"},
+		{"longer text is broken", 12, "Mode  ", "      ", "not at all", "Mode  not at\n      all"},
+		{"any width is one line", 0, "Mode  ", "      ", "not at all", "Mode  not at all"},
+		{"a long word has its own line", 8, "> ", "  ", "a 10.0.0.1:443 b", "> a\n  10.0.0.1:443\n  b"},
+		{"a long first word leaves the label alone", 10, "Destroyed ", "  ", "unacknowledged", "Destroyed\n  unacknowledged"},
+		{"repeated spaces stay", 9, "", "", "a  b   c d e f", "a  b   c\nd e f"},
+		{"empty text", 3, "Mode ", "", "", "Mode "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := term.Fill(tt.width, tt.first, tt.rest, tt.text); got != tt.want {

@@ -93,7 +93,7 @@ func (t *model) head(width int) []line {
 	word, why, _ := strings.Cut(describe.Mode(t.status.Mode), " ")
 	return []line{
 		left.spread(right, width),
-		text("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, blankBefore(why)),
+		text("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, term.Clean(blankBefore(why))),
 	}
 }
 

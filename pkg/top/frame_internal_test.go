@@ -262,7 +262,7 @@ func TestAWiderScreenShowsMoreColumns(t *testing.T) {
 	}
 }
 
-func TestANodeWithoutAttachmentsSaysSo(t *testing.T) {
+func TestANodeWithoutAttachments(t *testing.T) {
 	m := &model{interval: time.Second}
 	h := firstAnswer(0)
 	h.history.Entries, h.status.Counts = nil, api.Counts{}

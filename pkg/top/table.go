@@ -78,7 +78,7 @@ func ageCell(s api.Seconds) string {
 	return describe.Age(s)
 }
 
-// destroyedCell returns the number of destroyed sockets, and in brackets the number of those that the mode kept.
+// destroyedCell returns the number of destroyed sockets, and in brackets the number of observed ones.
 func (r row) destroyedCell() string {
 	if r.a.WouldDestroy == 0 {
 		return strconv.FormatUint(r.a.Destroyed, 10)

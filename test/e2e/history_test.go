@@ -41,7 +41,7 @@ func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	before := leak(t, c)
 	nstest.Eventually(t, testnode.Patience, "the first destroy is shown", func() bool { return strings.Contains(stdout.String(), before.RemoteAddr().String()) })
 	p.Kill()
-	nstest.Eventually(t, testnode.Patience, "it says that it waits", func() bool { return strings.Contains(stderr.String(), "the reaper does not answer any more; waiting") })
+	nstest.Eventually(t, testnode.Patience, "it says that it waits", func() bool { return strings.Contains(stderr.String(), "lost the reaper; waiting") })
 	away := cpu(t, follow)
 	since := time.Now()
 	nstest.Eventually(t, testnode.Patience, "two seconds go by", func() bool { return time.Since(since) > 2*time.Second })

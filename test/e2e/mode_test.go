@@ -178,7 +178,7 @@ func TestTheSwitchCanBeSetBeforeThereIsAReaper(t *testing.T) {
 	c := newContainer(t, nil)
 	storm(t, c, 30)
 	r := w.run(t, "mode", "observe")
-	if r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, "Mode      nothing is done: no reaper runs") {
+	if r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, "Mode      no reaper is running") {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(`, "grace": "1s"`))); r.code != 0 {
@@ -200,7 +200,7 @@ func TestModeNamesWhatCapsItAndWhichPodsAreMoreConservative(t *testing.T) {
 	capped := w.start(t, "--mode", "observe")
 	w.holds(t, capped.PID())
 	r = w.run(t, "mode", "destroy")
-	want := "halfclose: the switch is set to destroy, but the mode is observe: the reaper was started with --mode observe: start it with --mode destroy\n"
+	want := "halfclose: the switch is set to destroy, but the mode is observe because of the reaper's --mode observe (start it with --mode destroy)\n"
 	if r.code != 1 || r.stderr != want || !strings.HasPrefix(r.stdout, "Mode      observe\n") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}

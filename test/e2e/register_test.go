@@ -206,14 +206,14 @@ func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
 		cmd.Env = append(os.Environ(), w.said.env...)
 		return run(t, cmd)
 	}
-	if r := elsewhere("register", "1"); r.code != 1 || !strings.Contains(r.stderr, "/proc/1/ns/net is that of process 1: --allow-host-netns registers it, and the reaper needs that flag too") {
+	if r := elsewhere("register", "1"); r.code != 1 || !strings.Contains(r.stderr, "/proc/1/ns/net is that of process 1: use --allow-host-netns to register it, here and for the reaper") {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	if r := w.run(t, "register", "1"); r.code != 1 || !strings.Contains(r.stderr, "is this command's own") {
 		t.Errorf("from inside: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	r := w.register(t, "1", "--allow-host-netns")
-	if len(r.Notes) != 2 || !strings.Contains(r.Notes[1], "the reaper does nothing about it: it is the host's own namespace") {
+	if len(r.Notes) != 2 || !strings.Contains(r.Notes[1], "the reaper leaves its sockets alone: it is the host's own namespace") {
 		t.Errorf("with the flag, and a reaper without: %q", r.Notes)
 	}
 	w.unregister(t, "1")
@@ -254,10 +254,10 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Layers.Resolve(0).Policies[0].Mode != policy.Off {
 		t.Errorf("again: %+v", again)
 	}
-	if r := w.run(t, "unregister", c.path); r.code != 0 || !strings.Contains(r.stderr, "that stays until its DEL") {
+	if r := w.run(t, "unregister", c.path); r.code != 0 || !strings.Contains(r.stderr, "that record stays until its DEL") {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
-	if r := w.run(t, "unregister", c.path); r.code != 1 || !strings.Contains(r.stderr, "its DEL is what ends that") {
+	if r := w.run(t, "unregister", c.path); r.code != 1 || !strings.Contains(r.stderr, "its DEL removes the record") {
 		t.Errorf("what CNI recorded: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	if _, err := w.Store.Get(c.attachment()); err != nil {

@@ -73,7 +73,7 @@ func TestTopShowsLeaksAsTheyComeAndGo(t *testing.T) {
 	w.register(t, leaky.name, "--grace", "1s")
 	term := termtest.New(t, 100, 30)
 	cmd := w.top(t, term)
-	term.Shows(t, "Mode      observe (--mode observe)")
+	term.Shows(t, "Mode      observe (the reaper's --mode observe)")
 	term.Shows(t, "Found     0 CLOSE_WAIT, 0 FIN_WAIT2")
 
 	var socket string
@@ -268,9 +268,9 @@ func TestTopSaysWhatItNeeds(t *testing.T) {
 		script, says string
 		code         int
 	}{
-		"keys":                           {`"$HALFCLOSE" top </dev/null`, "halfclose: stdin is not a terminal, so no key could end this: use --once to print one look\r\n", 2},
-		"a terminal that is not dumb":    {`TERM=dumb "$HALFCLOSE" top`, "halfclose: TERM is dumb, and a full screen needs a terminal that is not: use --once to print one look\r\n", 2},
-		"a screen":                       {`"$HALFCLOSE" top | cat`, "halfclose: stdout is not a terminal: use --once to print one look\r\n", 0}, // cat's
+		"keys":                           {`"$HALFCLOSE" top </dev/null`, "halfclose: stdin is not a terminal, so no key can quit: use --once to print one frame\r\n", 2},
+		"a terminal that is not dumb":    {`TERM=dumb "$HALFCLOSE" top`, "halfclose: TERM is dumb, which cannot show a full screen: use --once to print one frame\r\n", 2},
+		"a screen":                       {`"$HALFCLOSE" top | cat`, "halfclose: stdout is not a terminal: use --once to print one frame\r\n", 0}, // cat's
 		"a reaper, before any of a mess": {`"$HALFCLOSE" top`, "halfclose: no reaper is running: ", 1},
 	} {
 		t.Run(name, func(t *testing.T) {

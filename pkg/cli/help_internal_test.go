@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// call runs a command line where nothing is set in the environment but what is in set.
+// call runs a command line in an environment with only the variables of set.
 func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -35,13 +35,13 @@ func call(t *testing.T, set map[string]string, args ...string) (code int, stdout
 	return code, out.String(), errs.String()
 }
 
-// wholeCommandLine is the command line with the commands that cmd/halfclose adds.
+// wholeCommandLine returns the command line with the commands that cmd/halfclose adds.
 func wholeCommandLine() *cobra.Command {
 	getenv := func(string) string { return "" }
 	return rootCommand(&env{getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}})
 }
 
-// commandsBelow finds every command of the tree, "" for the tree itself.
+// commandsBelow returns the path of every command of the tree, nil for the root.
 func commandsBelow(cmd *cobra.Command) (paths [][]string) {
 	paths = append(paths, nil)
 	for _, c := range cmd.Commands() {
@@ -54,7 +54,12 @@ func commandsBelow(cmd *cobra.Command) (paths [][]string) {
 	return paths
 }
 
-func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
+// isCobras reports whether a command is one of cobra's own.
+func isCobras(path []string) bool {
+	return len(path) > 0 && (path[0] == "completion" || path[0] == "help")
+}
+
+func TestHelpHasExamplesAndFits80Columns(t *testing.T) {
 	root := wholeCommandLine()
 	for _, path := range commandsBelow(root) {
 		name := strings.Join(append([]string{"help"}, path...), "-")
@@ -63,21 +68,39 @@ func TestHelpTeachesByExampleWithin80Columns(t *testing.T) {
 			if code != 0 || stderr != "" {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
-			golden.Text(t, name, stdout)
+			if name == "help" {
+				golden.Text(t, name, stdout)
+			}
+			cmd, _, err := root.Find(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := cmd.Long
+			if text == "" {
+				text = cmd.Short
+			}
+			for _, want := range []string{strings.TrimSpace(text), "Usage:", cmd.Example, "--help", "--state-dir dir"} {
+				if !strings.Contains(stdout, want) {
+					t.Errorf("it lacks %q:\n%s", want, stdout)
+				}
+			}
+			if isCobras(path) {
+				return
+			}
 			for line := range strings.Lines(stdout) {
 				if term.Columns(strings.TrimSuffix(line, "\n")) > 80 {
 					t.Errorf("a line of more than 80 columns: %s", line)
 				}
 			}
-			if cmd, _, err := root.Find(path); err != nil || !cmd.HasExample() {
-				t.Errorf("it has no example (%v)", err)
+			if !cmd.HasExample() || !strings.Contains(stdout, "\nExamples:\n") {
+				t.Error("it has no example")
 			}
 		})
 	}
 }
 
-// TestExamplesAreOfCommandsThatExist parses the flags and arguments of every example in a help text.
-func TestExamplesAreOfCommandsThatExist(t *testing.T) {
+// TestExamplesAreValid parses the flags and arguments of every example in a help text.
+func TestExamplesAreValid(t *testing.T) {
 	found := 0
 	for _, path := range commandsBelow(wholeCommandLine()) {
 		cmd, _, err := wholeCommandLine().Find(path)
@@ -92,7 +115,7 @@ func TestExamplesAreOfCommandsThatExist(t *testing.T) {
 			line, _, _ = strings.Cut(line, ")")
 			_, line, ok := strings.Cut(line, "halfclose ")
 			if !ok {
-				continue // the line before goes on
+				continue // continues the line above
 			}
 			args := regexp.MustCompile(`'[^']*'|\S+`).FindAllString(line, -1)
 			found++
@@ -110,6 +133,6 @@ func TestExamplesAreOfCommandsThatExist(t *testing.T) {
 		}
 	}
 	if found < 20 {
-		t.Errorf("only %d examples were found", found)
+		t.Errorf("only %d examples found", found)
 	}
 }

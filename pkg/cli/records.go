@@ -15,13 +15,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// put writes the record, in place of earlier registrations of the namespace.
-func (e *env) put(ctx context.Context, r *registration) error {
+// putRecord writes the record, and deletes earlier registrations of the namespace.
+func (e *env) putRecord(ctx context.Context, r *registration) error {
 	listing, err := e.store().List(ctx)
 	if err != nil {
 		return err
 	}
-	c, err := compare(listing.Records, r.Record, alive)
+	c, err := findRelated(listing.Records, r.Record, isAlive)
 	if err != nil {
 		return err
 	}
@@ -30,13 +30,13 @@ func (e *env) put(ctx context.Context, r *registration) error {
 	}
 	for _, old := range c.replaced {
 		r.Replaced = append(r.Replaced, old.ContainerID)
-		if old.Attachment != r.Record.Attachment { // else it is overwritten
+		if old.Attachment != r.Record.Attachment { // else Put has replaced it
 			err = errors.Join(err, e.store().Delete(old.Attachment))
 		}
 	}
 	for _, h := range listing.Holds {
 		if a, _, err := state.ParseFileName(h.File); h.Names(r.Record.Netns.Identity) && (err != nil || a != r.Record.Attachment) {
-			r.note("this namespace is only observed while %q is in %s: %s", h.File, e.store().AttachmentsDir(), term.Clean(h.Reason))
+			r.note("this namespace is only observed as long as %q is in %s: %s", h.File, e.store().AttachmentsDir(), term.Clean(h.Reason))
 		}
 	}
 	for _, rec := range c.shared {
@@ -47,16 +47,15 @@ func (e *env) put(ctx context.Context, r *registration) error {
 	return err
 }
 
-// compared is what other records mean for one.
-type compared struct {
-	replaced []state.Record // registrations by hand that it takes the place of
-	shared   []state.Record // of CNI, and the same namespace
+// related are the records with the name, path or namespace of a new one.
+type related struct {
+	replaced []state.Record // registrations that the new record replaces
+	shared   []state.Record // records of CNI of the same namespace
 }
 
-// compare looks for a record's place among the others. alive says whether a registration's namespace is still
-// there: one that is keeps its name.
-func compare(records []state.Record, rec state.Record, alive func(state.Record) bool) (compared, error) {
-	var c compared
+// findRelated finds the related records of rec. It fails if a registration with a live namespace has rec's name.
+func findRelated(records []state.Record, rec state.Record, isAlive func(state.Record) bool) (related, error) {
+	var c related
 	for _, other := range records {
 		same := other.Boot == rec.Boot && other.Netns.Same(rec.Netns.Identity)
 		switch {
@@ -65,8 +64,8 @@ func compare(records []state.Record, rec state.Record, alive func(state.Record) 
 		case !other.Manual():
 		case same, other.Netns.Path == rec.Netns.Path:
 			c.replaced = append(c.replaced, other)
-		case other.Attachment == rec.Attachment && other.Boot == rec.Boot && alive(other):
-			return c, fmt.Errorf("%s is the name of another registration, of %s: give this one another with --name",
+		case other.Attachment == rec.Attachment && other.Boot == rec.Boot && isAlive(other):
+			return c, fmt.Errorf("%s is the name of another registration, of %s: choose another with --name",
 				other.ContainerID, term.Clean(other.Netns.Path))
 		case other.Attachment == rec.Attachment:
 			c.replaced = append(c.replaced, other)
@@ -75,8 +74,8 @@ func compare(records []state.Record, rec state.Record, alive func(state.Record) 
 	return c, nil
 }
 
-// alive reports whether the namespace of a record of this boot is there, or cannot be looked at.
-func alive(rec state.Record) bool {
+// isAlive reports whether the namespace of a record of this boot exists, or cannot be checked.
+func isAlive(rec state.Record) bool {
 	id, err := netns.Identify(rec.Netns.Path)
 	if err != nil {
 		return !errors.Is(err, netns.ErrNotNamespace) && !errors.Is(err, fs.ErrNotExist)

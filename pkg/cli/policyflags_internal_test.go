@@ -14,11 +14,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestEveryMistakeInAPolicyFlagNamesTheFlag(t *testing.T) {
+func TestProblemsOfAPolicyNameTheFlag(t *testing.T) {
 	tooMany := "[" + strings.Repeat(`{"loopback": true}, `, 63) + `{"loopback": true}]`
 	for _, tt := range []struct {
 		args []string
-		says []string
+		want []string
 	}{
 		{[]string{"--mode", "destro"}, []string{`--mode: unknown mode "destro", did you mean "destroy"?`}},
 		{[]string{"--mode", ""}, []string{"--mode: "}},
@@ -27,7 +27,7 @@ func TestEveryMistakeInAPolicyFlagNamesTheFlag(t *testing.T) {
 		{[]string{"--close-wait-grace", "2d"}, []string{`--close-wait-grace: "2d": Go durations have no days: write "48h"`}},
 		{[]string{"--fin-wait2-grace", "-1s"}, []string{"--fin-wait2-grace: "}},
 		{[]string{"--clock", "progres"}, []string{`--clock: unknown clock "progres", did you mean "progress"?`}},
-		{[]string{"--pending-data", "keep"}, []string{"--pending-data"}}, // there was such a flag
+		{[]string{"--pending-data", "keep"}, []string{"--pending-data"}}, // a flag of older versions
 		{[]string{"--probe-after", "1.5d"}, []string{"--probe-after: "}},
 		{[]string{"--probe-after", "90"}, []string{`--probe-after: "90" has no unit: write "90s"`}},
 		{[]string{"--pending-grace", "0s"}, []string{"--pending-grace: "}},
@@ -44,7 +44,7 @@ func TestEveryMistakeInAPolicyFlagNamesTheFlag(t *testing.T) {
 		{[]string{"--exempt", `[{"localPorts": "99999"}]`}, []string{"--exempt, at $[0].localPorts: "}},
 		{[]string{"--exempt", `{"mode": "observe"`}, []string{`--exempt: not JSON: '[{"localPorts": "22"}`}},
 		{[]string{"--exempt", ""}, []string{"--exempt: not JSON"}},
-		{[]string{"--mode", "kill", "--grace", "soon"}, []string{"--mode: ", "--grace: "}},
+		{[]string{"--mode", "kill", "--grace", "patience"}, []string{"--mode: ", "--grace: "}},
 		{
 			[]string{"--exempt", "x", "--rules", "y", "--mode", "Off", "--grace", "1d"},
 			[]string{"--exempt: not JSON", "--rules: not JSON", "--mode: unknown mode", `--grace: "1d"`},
@@ -55,15 +55,15 @@ func TestEveryMistakeInAPolicyFlagNamesTheFlag(t *testing.T) {
 		if code != exitUsage || stdout != "" || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%q: exit code %d, stdout %q, stderr %q", tt.args, code, stdout, stderr)
 		}
-		for _, says := range tt.says {
-			if !strings.Contains(stderr, says) {
-				t.Errorf("%q: %q does not say %q", tt.args, stderr, says)
+		for _, want := range tt.want {
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%q: %q lacks %q", tt.args, stderr, want)
 			}
 		}
 	}
 }
 
-func TestAPolicyFromFlagsIsThePluginsWithOtherSources(t *testing.T) {
+func TestFlagsAndEntryResultInTheSamePolicy(t *testing.T) {
 	cmd := registerCommand(&env{})
 	if err := cmd.ParseFlags([]string{
 		"--mode", "observe", "--grace", "2m", "--fin-wait2-grace", "never", "--probe-after", "never", "--probe-count", "3", "--probe-interval", "5s",
@@ -91,7 +91,6 @@ func TestAPolicyFromFlagsIsThePluginsWithOtherSources(t *testing.T) {
 	}
 }
 
-// Each key of a conflist that says something of the policy has a flag.
 func TestEveryKeyOfThePolicyHasAFlag(t *testing.T) {
 	var keys []string
 	for _, f := range policyFlags() {
@@ -99,7 +98,7 @@ func TestEveryKeyOfThePolicyHasAFlag(t *testing.T) {
 	}
 	for key := range policy.Default().Sources {
 		if !slices.Contains(keys, key) {
-			t.Errorf("there is no flag for %s", key)
+			t.Errorf("no flag for %s", key)
 		}
 	}
 }

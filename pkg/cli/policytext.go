@@ -1,0 +1,85 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+// policyValue is the text of one value of a policy.
+type policyValue struct{ name, key, value string }
+
+func policyValues(p policy.Policy) []policyValue {
+	return []policyValue{
+		{"mode", "mode", p.Mode.String()},
+		{"probe after", "probeAfter", p.ProbeAfter.String()},
+		{"probe count", "probeCount", strconv.Itoa(p.ProbeCount)},
+		{"probe interval", "probeInterval", policy.FormatDuration(p.ProbeInterval)},
+		{"grace in CLOSE_WAIT", "closeWaitGrace", p.CloseWaitGrace.String()},
+		{"grace in FIN_WAIT2", "finWait2Grace", p.FinWait2Grace.String()},
+		{"pending grace", "pendingGrace", p.PendingGrace.String()},
+		{"clock", "clock", p.Clock.String()},
+		{"exempt", "exempt", exemptText(p.Exempt)},
+		{"rules", "rules", rulesText(p.Rules)},
+	}
+}
+
+func exemptText(list []policy.Match) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	words := make([]string, 0, len(list))
+	for _, x := range list {
+		words = append(words, x.String())
+	}
+	return term.Clean(strings.Join(words, "; "))
+}
+
+// rulesText lists the rules of a policy: the match and the values of each.
+func rulesText(list []policy.Rule) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	words := make([]string, 0, len(list))
+	for _, r := range list {
+		words = append(words, r.Match.String()+": "+strings.Join(valueTexts(&r.Values), ", "))
+	}
+	return term.Clean(strings.Join(words, "; "))
+}
+
+func valueTexts(v *policy.Values) (words []string) {
+	add := func(name string, value fmt.Stringer) { words = append(words, name+" "+value.String()) }
+	if v.Mode != nil {
+		add("mode", v.Mode)
+	}
+	for _, p := range []struct {
+		name  string
+		value *policy.Patience
+	}{
+		{"probe after", v.ProbeAfter},
+		{"grace", v.Grace},
+		{"grace in CLOSE_WAIT", v.CloseWaitGrace},
+		{"grace in FIN_WAIT2", v.FinWait2Grace},
+		{"pending grace", v.PendingGrace},
+	} {
+		if p.value != nil {
+			add(p.name, p.value)
+		}
+	}
+	if v.Clock != nil {
+		add("clock", v.Clock)
+	}
+	if v.Above != nil {
+		words = append(words, "above "+strconv.Itoa(*v.Above))
+	}
+	if v.AskSigpipe != nil {
+		words = append(words, "ask SIGPIPE "+strconv.FormatBool(*v.AskSigpipe))
+	}
+	return words
+}
