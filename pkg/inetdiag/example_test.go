@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	"github.com/halfclose/halfclose/internal/thread"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
@@ -138,10 +139,7 @@ func ExampleProbe() {
 // inFreshNamespace calls fn in a new network namespace in which 127.0.0.1:50000 is connected to
 // 127.0.0.1:8080.
 func inFreshNamespace(fn func(server, client *net.TCPConn)) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread exits with the goroutine, and with it the namespace
+	thread.Discard(func() {
 		ns, err := netns.New()
 		if err != nil {
 			log.Fatalf("make a network namespace: %v: run as root, or under unshare -rmn", err)
@@ -158,8 +156,7 @@ func inFreshNamespace(fn func(server, client *net.TCPConn)) {
 		defer server.Close()
 		defer client.Close()
 		fn(server, client)
-	}()
-	<-done
+	})
 }
 
 func connect() (server, client *net.TCPConn) {

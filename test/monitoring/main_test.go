@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -40,11 +41,7 @@ func need(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		msg := fmt.Sprintf("%v: install it, as by scripts/deps.sh prometheus", err)
-		if os.Getenv("CI") != "" {
-			t.Fatal(msg)
-		}
-		t.Skip(msg)
+		nstest.Skip(t, fmt.Sprintf("%v: run scripts/deps.sh prometheus", err))
 	}
 	return path
 }
