@@ -18,13 +18,22 @@ import (
 
 // Main runs the tests of a package, and returns the exit code. If all pass but they leave a goroutine, a file descriptor
 // or a thread in another network namespace, it prints each, and the exit code is 1. TestMain calls it.
-func Main(m *testing.M) int {
+// closers close what the tests share.
+func Main(m *testing.M, closers ...func() error) int {
 	before := resources()
 	code := m.Run()
+	var err error
+	for _, closer := range closers {
+		err = errors.Join(err, closer())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "close what the tests share:", err)
+		return 1
+	}
 	if code != 0 {
 		return code
 	}
-	err := Retry(5*time.Second, func() error { // connections and threads take a moment to close and to exit
+	err = Retry(5*time.Second, func() error { // connections and threads take a moment to close and to exit
 		return before.leaked(resources())
 	})
 	if err != nil {

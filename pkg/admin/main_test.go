@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 		err = playDisarmed(os.Getenv(envDisarmed))
 	default:
 		if err = nstest.SetParallel(parallelTests); err == nil {
-			os.Exit(m.Run())
+			os.Exit(nstest.Main(m))
 		}
 	}
 	if err != nil {

@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 		if !chosen {
 			_ = flag.Set("test.parallel", parallelTests) // cannot fail: the testing package has it
 		}
-		os.Exit(m.Run())
+		os.Exit(nstest.Main(m))
 	}
 	if err := role(); err != nil {
 		fmt.Println("failed:", err)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // parallelTests is how many tests run side by side. Each waits for the kernel and for its reaper, but not for graces to end;
@@ -44,5 +46,5 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	os.Exit(m.Run())
+	os.Exit(nstest.Main(m, func() error { return closeShared() }))
 }

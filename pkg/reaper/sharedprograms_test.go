@@ -15,10 +15,16 @@ import (
 // calls all that are loaded at each change of a socket's state.
 var loadOnce = sync.OnceValues(func() (*sharedPrograms, error) {
 	p, err := bpf.Load(bpf.Options{MaxSockets: testSockets})
+	if err == nil {
+		closeShared = p.Close
+	}
 	return &sharedPrograms{Programs: p, shares: make(map[*share][]uint64)}, err
 })
 
-// sharedPrograms are programs that are loaded until the process exits.
+// closeShared unloads the shared programs after the last test, if one has loaded them.
+var closeShared = func() error { return nil }
+
+// sharedPrograms are programs that stay loaded for all tests.
 type sharedPrograms struct {
 	*bpf.Programs
 
