@@ -6,8 +6,8 @@ package rotation
 
 import "iter"
 
-// Queue queues values by group, such as a network namespace, and serves the groups in turn, so that one group with a
-// great leak does not keep the others waiting. It is not safe for concurrent use.
+// Queue queues values by group, such as a network namespace, and serves the groups in turn, so that a group with many
+// values does not delay the others. It is not safe for concurrent use.
 type Queue[G comparable, V any] struct {
 	order []G
 	lists map[G][]V
@@ -17,7 +17,7 @@ type Queue[G comparable, V any] struct {
 // New returns an empty queue.
 func New[G comparable, V any]() *Queue[G, V] { return &Queue[G, V]{lists: make(map[G][]V)} }
 
-// Push queues v behind the others of its group.
+// Push appends v to the values of its group.
 func (q *Queue[G, V]) Push(group G, v V) {
 	list, ok := q.lists[group]
 	if !ok {
@@ -27,13 +27,13 @@ func (q *Queue[G, V]) Push(group G, v V) {
 	q.count++
 }
 
-// Len returns how many values are queued.
+// Len returns the number of queued values.
 func (q *Queue[G, V]) Len() int { return q.count }
 
-// Groups returns how many groups have something queued.
+// Groups returns the number of groups with queued values.
 func (q *Queue[G, V]) Groups() int { return len(q.order) }
 
-// Pop returns at most limit values of the group whose turn it is. It returns none if nothing is queued.
+// Pop removes and returns up to limit values of the next group; none if the queue is empty.
 func (q *Queue[G, V]) Pop(limit int) (group G, values []V) {
 	if len(q.order) == 0 || limit < 1 {
 		return group, nil
@@ -52,7 +52,7 @@ func (q *Queue[G, V]) Pop(limit int) (group G, values []V) {
 	return group, list[:n:n]
 }
 
-// InTurn yields what is queued in the order in which it is served if each turn is for one value.
+// InTurn yields the queued values in the order of Pop(1).
 func (q *Queue[G, V]) InTurn() iter.Seq[V] {
 	return func(yield func(V) bool) {
 		lists := make([][]V, 0, len(q.order))
@@ -74,7 +74,7 @@ func (q *Queue[G, V]) InTurn() iter.Seq[V] {
 	}
 }
 
-// Drop forgets what is queued of a group.
+// Drop removes the values of a group.
 func (q *Queue[G, V]) Drop(group G) {
 	list, ok := q.lists[group]
 	if !ok {

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package thread runs functions that change their thread.
+// Package thread runs functions that change the namespaces or capabilities of their thread.
 package thread
 
 import (
@@ -11,19 +11,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Discard runs fn on a thread that ends when fn returns, whatever namespaces and capabilities the thread has by then.
+// Discard runs fn on a thread that exits when fn returns, so fn may change the thread's namespaces and capabilities.
 func Discard(fn func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
 		if unix.Gettid() == os.Getpid() {
-			// The main thread never ends: it would keep the namespace. While it is locked, another thread is used.
+			// The main thread cannot exit, and would stay in the namespace. While it is locked, Discard gets another one.
 			defer runtime.UnlockOSThread()
 			Discard(fn)
 			return
 		}
-		fn() // never unlocked: the thread ends with this goroutine
+		fn() // never unlocked: the thread exits with this goroutine
 	}()
 	<-done
 }

@@ -183,12 +183,12 @@ func TestAFileThatIsNoneOrTooLargeBlocksNothing(t *testing.T) {
 		}
 	}
 	files := load(t, "", dir)
-	for i, want := range []string{"it is no regular file (prw-------)", "it has more than 4194304 bytes", ""} {
+	for i, want := range []string{"not a regular file (prw-------)", "larger than 4194304 bytes", ""} {
 		if err := files[i].Err; (err != nil || want != "") && (err == nil || err.Error() != want) {
 			t.Errorf("%s: %v, want %q", files[i].Name, err, want)
 		}
 	}
-	if err := files[2].DropInsErr; err == nil || err.Error() != "pods/10-fifo.conf: it is no regular file (prw-------)" {
+	if err := files[2].DropInsErr; err == nil || err.Error() != "pods/10-fifo.conf: not a regular file (prw-------)" {
 		t.Errorf("the drop-in: %v", err)
 	}
 }

@@ -10,38 +10,25 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// hasTCP reports whether the calling thread's network namespace has any TCP socket that is not a mini-socket.
-// That costs a two-hundredth of a dump. If it cannot find out, it returns true.
+// hasTCP reports whether the calling thread's network namespace has any TCP socket except for mini-sockets. It costs a
+// two-hundredth of a dump. If it cannot read the counts, it returns true.
 func hasTCP() bool {
 	return inUse("/proc/thread-self/net/sockstat", "TCP: ") || inUse("/proc/thread-self/net/sockstat6", "TCP6: ")
 }
 
 func inUse(file, line string) bool {
-	var room [1024]byte // the files are a few hundred bytes long
-	text, err := read(file, room[:])
+	var buf [1024]byte // the files have a few hundred bytes
+	text, err := hostfs.ReadStart(unix.AT_FDCWD, file, buf[:])
 	if err != nil {
-		// Without IPv6 there is no sockstat6, and nothing in use.
+		// A kernel without IPv6 has no sockstat6.
 		return !errors.Is(err, fs.ErrNotExist) || strings.HasSuffix(file, "sockstat")
 	}
 	n, ok := sockstatInUse(string(text), line)
 	return !ok || n != 0
-}
-
-// read reads the beginning of a file in /proc. os.ReadFile would cost as much again as the kernel's part, for
-// each network namespace.
-func read(file string, room []byte) ([]byte, error) {
-	fd, err := unix.Open(file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	n, err := unix.Read(fd, room)
-	if err != nil {
-		return nil, err
-	}
-	return room[:n], nil
 }
 
 // sockstatInUse returns the number after "inuse" in the line of /proc/net/sockstat or sockstat6 that begins

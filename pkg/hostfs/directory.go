@@ -15,17 +15,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Directory is an open directory of the node. Names are those of files right in it; no symbolic link is followed
-// except by Follow and FollowBelow.
+// Directory is an open directory of the node. Its methods take names of files in it, and follow no symbolic link except for
+// Follow and FollowBelow.
 type Directory struct {
 	f    *os.File
 	path string // on the node
 	root Dir
 }
 
-// ErrDeleted is the error of opening a directory that the node has removed. In a container its mount stays, and
-// hides the directory that the node may have in its place.
-var ErrDeleted = errors.New("was deleted on the node while it is mounted here: start this again to see what is in its place")
+// ErrDeleted is the error of opening a directory that was deleted on the node. In a container its mount remains, and hides a
+// directory that the node has recreated.
+var ErrDeleted = errors.New("was deleted on the node while it is mounted here: restart this container to mount the current one")
 
 // OpenDirectory opens the directory that an absolute path of the node leads to.
 func (d Dir) OpenDirectory(path string) (*Directory, error) {
@@ -40,7 +40,7 @@ func (d Dir) OpenDirectory(path string) (*Directory, error) {
 			return &Directory{f: f, path: path, root: d}, nil
 		}
 		f.Close()
-		if stat.Ino == deleted { // twice the same: it was not deleted between resolving and opening
+		if stat.Ino == deleted { // the same again: it was not deleted between resolving and opening
 			return nil, fmt.Errorf("%s %w", path, ErrDeleted)
 		}
 		deleted = stat.Ino
@@ -50,13 +50,13 @@ func (d Dir) OpenDirectory(path string) (*Directory, error) {
 // Path returns the directory's path on the node.
 func (d *Directory) Path() string { return d.path }
 
-// FD returns the descriptor of the directory, which the Directory closes.
+// FD returns the descriptor of the directory, which Close closes.
 func (d *Directory) FD() int { return int(d.f.Fd()) }
 
 // Close closes the directory.
 func (d *Directory) Close() error { return d.f.Close() }
 
-// Sync makes the names in the directory outlive a power failure.
+// Sync writes the directory to disk, so that its names survive a power failure.
 func (d *Directory) Sync() error { return d.f.Sync() }
 
 // Open opens a file in the directory. A symbolic link is an error (ELOOP), and a FIFO does not block it.
@@ -71,7 +71,7 @@ func (d *Directory) Open(name string, flags int, mode uint32) (*os.File, error) 
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// Follow opens a file in the directory for reading, or the one that a symbolic link there leads to on the node.
+// Follow opens a file in the directory for reading, or the target of a symbolic link in it.
 func (d *Directory) Follow(name string) (*os.File, error) {
 	f, err := d.Open(name, unix.O_RDONLY, 0)
 	if errors.Is(err, unix.ELOOP) {
@@ -89,10 +89,10 @@ func (d *Directory) Below(name string) (*Directory, error) {
 	return &Directory{f: f, path: filepath.Join(d.path, name), root: d.root}, nil
 }
 
-// FollowBelow opens a directory in the directory, or the one that a symbolic link there leads to on the node.
+// FollowBelow opens a directory in the directory, or the target of a symbolic link in it.
 func (d *Directory) FollowBelow(name string) (*Directory, error) {
 	sub, err := d.Below(name)
-	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) { // it is a link, or no directory
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) { // a link, or not a directory
 		return d.root.OpenDirectory(filepath.Join(d.path, name))
 	}
 	return sub, err
@@ -100,7 +100,7 @@ func (d *Directory) FollowBelow(name string) (*Directory, error) {
 
 // Entries returns the files in the directory, sorted by name.
 func (d *Directory) Entries() ([]fs.DirEntry, error) {
-	again, err := d.Below(".") // its offset is at the beginning
+	again, err := d.Below(".") // at offset 0
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (d *Directory) Entries() ([]fs.DirEntry, error) {
 	return all, nil
 }
 
-// cause returns an error without the operation and the path that the os package added to it.
+// cause returns an error without the operation and the path of package os.
 func cause(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Retry repeats a system call that a signal interrupts.
+// Retry repeats a system call after EINTR.
 func Retry[T any](call func() (T, error)) (T, error) {
 	for {
 		v, err := call()
@@ -19,7 +19,7 @@ func Retry[T any](call func() (T, error)) (T, error) {
 	}
 }
 
-// RetryErr is Retry for a system call that returns an error alone.
+// RetryErr is Retry for a system call that returns only an error.
 func RetryErr(call func() error) error {
 	_, err := Retry(func() (struct{}, error) { return struct{}{}, call() })
 	return err

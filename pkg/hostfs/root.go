@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir names the root directory below which the node's paths resolve: "" and "/" are the process's own. Each method
-// opens it again, so a mount that appears there later is seen.
+// Dir is the path of the root directory below which the node's paths resolve: "" and "/" are the process's own. Each method
+// opens it again, and so follows a mount that appears there later.
 type Dir string
 
 // IsOwn reports whether the node's paths are the process's own.
@@ -25,19 +25,19 @@ func (d Dir) IsOwn() bool { return isOwn(string(d)) }
 
 func isOwn(dir string) bool { return dir == "" || filepath.Clean(dir) == "/" }
 
-// Check returns why nothing of the node can be reached at all.
+// Check returns an error if no path of the node can be opened.
 func (d Dir) Check() error {
 	if d.IsOwn() {
 		return nil
 	}
 	f, err := d.Open("/", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return fmt.Errorf("reach the node's files below %s (with openat2, which needs Linux 5.6): %w", string(d), err)
+		return fmt.Errorf("open the node's root %s (needs openat2, Linux 5.6): %w", string(d), err)
 	}
 	return f.Close()
 }
 
-// Open opens the file that an absolute path of the node leads to. A FIFO does not block it.
+// Open opens the file at an absolute path of the node. A FIFO does not block it.
 func (d Dir) Open(path string, flags int) (*os.File, error) {
 	fd, err := d.open(path, flags)
 	if err != nil {
@@ -68,7 +68,7 @@ func (d Dir) Stat(path string) (fs.FileInfo, error) {
 	return f.Stat()
 }
 
-// Resolve returns the path by which this process reaches the file that a path of the node leads to.
+// Resolve returns this process's path of the file at a path of the node, without symbolic links.
 func (d Dir) Resolve(path string) (string, error) {
 	f, err := d.Open(path, unix.O_PATH)
 	if err != nil {
@@ -78,7 +78,7 @@ func (d Dir) Resolve(path string) (string, error) {
 	return os.Readlink("/proc/self/fd/" + strconv.Itoa(int(f.Fd())))
 }
 
-// NodePath returns the node's name for a path of this process, and false for one outside the root.
+// NodePath returns the node's path for a path of this process, and false for a path outside of the root.
 func (d Dir) NodePath(path string) (string, bool) {
 	if d.IsOwn() {
 		return path, true
@@ -87,8 +87,8 @@ func (d Dir) NodePath(path string) (string, bool) {
 	return rest, ok && strings.HasPrefix(rest, "/")
 }
 
-// MountID returns the number of the mount that a path is on (proc_pid_fdinfo(5), Linux 3.15), 0 if it is unknown.
-// The path alone does not determine it: another mount may hide a mount.
+// MountID returns the ID of the mount of a path (proc_pid_fdinfo(5), Linux 3.15), 0 if it is unknown. The path alone does
+// not determine the mount: a mount may hide another one.
 func (d Dir) MountID(path string) int {
 	f, err := d.Open(path, unix.O_PATH)
 	if err != nil {
@@ -102,11 +102,11 @@ func (d Dir) MountID(path string) int {
 	return mountID(string(text))
 }
 
-// mountID returns the mount's number in a /proc/PID/fdinfo/FD, 0 if there is none.
+// mountID returns the mount ID in the text of /proc/PID/fdinfo/FD, 0 without one.
 func mountID(fdinfo string) int {
 	for line := range strings.Lines(fdinfo) {
 		if value, ok := strings.CutPrefix(line, "mnt_id:"); ok {
-			id, _ := strconv.Atoi(strings.TrimSpace(value)) // no mount has number 0
+			id, _ := strconv.Atoi(strings.TrimSpace(value)) // no mount has the ID 0
 			return id
 		}
 	}
@@ -116,7 +116,7 @@ func mountID(fdinfo string) int {
 // Root is an open root directory, or the process's own. Its methods may be called concurrently.
 type Root struct {
 	mu  sync.RWMutex
-	fd  int // O_PATH; -1 for the process's own root, and once it is closed
+	fd  int // O_PATH; -1 for the process's own root, and after Close
 	dir string
 }
 
@@ -142,11 +142,10 @@ func OpenRoot(dir string) (*Root, error) {
 	return r, nil
 }
 
-// Dir returns the directory that the root was opened by, "" for the process's own.
+// Dir returns the directory of OpenRoot, "" for the process's own root.
 func (r *Root) Dir() string { return r.dir }
 
-// OpenPath returns an O_PATH descriptor of the file that a path below the root leads to. Opening it has no effect on
-// the file.
+// OpenPath returns an O_PATH descriptor of the file at a path below the root. It has no effect on the file.
 func (r *Root) OpenPath(path string) (fd int, err error) {
 	if r.dir == "" {
 		return openOwn(path, unix.O_PATH)
@@ -159,7 +158,7 @@ func (r *Root) OpenPath(path string) (fd int, err error) {
 	return openBelow(r.fd, path, unix.O_PATH)
 }
 
-// Has reports whether a path leads to a file that is not deleted: a mount outlives the directory that it shows.
+// Has reports whether a path leads to a file that is not deleted: a mount can show a deleted directory.
 func (r *Root) Has(path string) bool {
 	fd, err := r.OpenPath(path)
 	if err != nil {
@@ -170,8 +169,8 @@ func (r *Root) Has(path string) bool {
 	return unix.Fstat(fd, &stat) == nil && stat.Nlink > 0
 }
 
-// Close closes the root directory. It may be called again; below a root other than the process's own, nothing can be
-// opened afterwards.
+// Close closes the root directory. Closing again does nothing. Afterwards the methods fail, except for the process's own
+// root.
 func (r *Root) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -189,7 +188,7 @@ func (r *Root) Close() error {
 // OpenPath is Root.OpenPath in the process's own root.
 func OpenPath(path string) (fd int, err error) { return openOwn(path, unix.O_PATH) }
 
-// Probe returns why paths below a root cannot be resolved on this kernel.
+// Probe returns an error if this kernel cannot resolve paths below a root.
 func Probe() error {
 	fd, err := openBelow(unix.AT_FDCWD, "/", unix.O_PATH)
 	if err != nil {
@@ -206,7 +205,7 @@ func openOwn(path string, flags int) (int, error) {
 	return Retry(func() (int, error) { return unix.Open(path, withDefaults(flags), 0) })
 }
 
-// withDefaults adds the flags that every open has. openat2(2) refuses O_NONBLOCK beside O_PATH.
+// withDefaults adds the flags of every open. openat2(2) refuses O_NONBLOCK with O_PATH.
 func withDefaults(flags int) int {
 	if flags&unix.O_PATH == 0 {
 		flags |= unix.O_NONBLOCK
@@ -214,12 +213,12 @@ func withDefaults(flags int) int {
 	return flags | unix.O_CLOEXEC
 }
 
-// resolveTries bounds how often a path is resolved again after a rename or a mount anywhere on the system kept the
-// kernel from being sure that it stays below the root.
+// resolveTries is how often openBelow resolves a path. A concurrent rename or mount anywhere on the system makes the
+// kernel give up, because it cannot be sure that the path stays below the root.
 const resolveTries = 128
 
-// openBelow opens a path below the directory root. The kernel returns EAGAIN when a rename or a mount happened while
-// it followed a "..", and EXDEV when the file that it found had been moved out of the root by then.
+// openBelow opens a path below the directory root. The kernel returns EAGAIN after a rename or a mount while it followed a
+// "..", and EXDEV if the file was moved out of the root.
 func openBelow(root int, path string, flags int) (int, error) {
 	how := unix.OpenHow{Flags: uint64(withDefaults(flags)), Resolve: unix.RESOLVE_IN_ROOT}
 	for try := 1; ; try++ {

@@ -11,7 +11,7 @@ import (
 
 // Clock reads the time. It has no timers: those of package time serve both clocks of this package.
 type Clock interface {
-	// Now returns the current moment.
+	// Now returns the current time.
 	Now() Time
 	// Wall returns the current date and time, for people.
 	Wall() time.Time
@@ -40,8 +40,8 @@ func (c system) Now() Time {
 
 func (c system) Wall() time.Time { return time.Now() }
 
-// Fake is a clock for tests. It follows time.Now, which is fake in a bubble of testing/synctest, and so
-// do the timers of package time. The kernel's times cannot be compared with it.
+// Fake is a clock for tests. It follows time.Now, which is fake in a bubble of testing/synctest, like the timers of package
+// time. Its times are not comparable with the kernel's.
 type Fake struct{}
 
 // Now implements Clock.

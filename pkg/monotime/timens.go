@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// initialTimeNamespace is what the link of the initial time namespace reads on every kernel that has such
-// namespaces: PROC_TIME_INIT_INO.
+// initialTimeNamespace is the target of the initial time namespace's link, on every kernel with time namespaces
+// (PROC_TIME_INIT_INO).
 const initialTimeNamespace = "time:[4026531834]"
 
 // namespaceOffset returns how far CLOCK_MONOTONIC of a process's time namespace is ahead of the initial one's.
@@ -24,7 +24,7 @@ func namespaceOffset(process string) (time.Duration, error) {
 	own, err := os.Readlink(filepath.Join(process, "ns/time"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && exists(process):
-		return 0, nil // a kernel before 5.6, or without CONFIG_TIME_NS: there is one time only
+		return 0, nil // a kernel before 5.6 or without CONFIG_TIME_NS: no time namespaces
 	case err != nil:
 		return 0, refuse(err)
 	case own == initialTimeNamespace:
@@ -50,7 +50,7 @@ func namespaceOffset(process string) (time.Duration, error) {
 	return offset, nil
 }
 
-// exists reports whether there is a file. Without /proc there is no link either, and that proves nothing.
+// exists reports whether a file exists. Without /proc, the missing link proves nothing.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
@@ -82,5 +82,5 @@ func parseOffsets(text string) (time.Duration, error) {
 		}
 		return time.Duration(sec)*time.Second + time.Duration(nsec), nil
 	}
-	return 0, errors.New("no line says monotonic")
+	return 0, errors.New("no line for the clock monotonic")
 }

@@ -14,29 +14,29 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// ErrLivenessUnknown means that this kernel, or this process's privileges, do not show whether a network namespace exists.
+// ErrLivenessUnknown means that this kernel or this process's privileges do not show whether a network namespace exists.
 var ErrLivenessUnknown = errors.New("unknown whether a network namespace exists")
 
-// Liveness knows whether network namespaces still exist. Its methods may be called concurrently.
-type Liveness struct{ why error }
+// Liveness finds out whether network namespaces still exist. Its methods may be called concurrently.
+type Liveness struct{ unsupported error }
 
-// NewLiveness finds out whether this kernel and these privileges show it: it needs Linux 6.18, and CAP_SYS_ADMIN in the machine's first
-// user namespace.
+// NewLiveness returns a Liveness. It needs Linux 6.18, and CAP_SYS_ADMIN in the initial user namespace; without these each
+// answer is ErrLivenessUnknown.
 //
-// The kernel answers ESTALE both for a namespace that is gone and for one that the caller must not open, so it does not
-// suffice that it answers: NewLiveness creates a network namespace for a trial, which takes some milliseconds.
+// The kernel returns ESTALE both for a namespace that does not exist and for one that the caller must not open. So
+// NewLiveness creates a network namespace and opens it, which takes some milliseconds.
 func NewLiveness() *Liveness {
 	if err := tryHandles(); err != nil {
-		return &Liveness{fmt.Errorf("%w: %w (needs Linux 6.18, and CAP_SYS_ADMIN in the machine's first user namespace)", ErrLivenessUnknown, err)}
+		return &Liveness{fmt.Errorf("%w: %w (needs Linux 6.18, and CAP_SYS_ADMIN in the initial user namespace)", ErrLivenessUnknown, err)}
 	}
 	return &Liveness{}
 }
 
-// Alive reports whether a network namespace still exists, whatever keeps it: a process, a mount, a descriptor or a
-// socket. It opens the namespace by a file handle, so it needs no path. An error is ErrLivenessUnknown: it may exist.
+// Alive reports whether a network namespace still exists, kept by a process, a mount, a descriptor or a socket. It opens
+// the namespace by a file handle, so it needs no path. Any error is ErrLivenessUnknown.
 func (l *Liveness) Alive(id Identity) (bool, error) {
-	if l.why != nil {
-		return false, l.why
+	if l.unsupported != nil {
+		return false, l.unsupported
 	}
 	if id.Cookie == 0 || id.Inode == 0 {
 		return false, fmt.Errorf("%w: %v has no cookie", ErrLivenessUnknown, id)
@@ -52,10 +52,10 @@ func (l *Liveness) Alive(id Identity) (bool, error) {
 	return false, fmt.Errorf("%w: %w", ErrLivenessUnknown, err)
 }
 
-// tryHandles opens a network namespace by its handle that is not the caller's own.
+// tryHandles creates a network namespace and opens it by its handle.
 func tryHandles() error {
 	if hostfs.NamespaceInode("/proc/thread-self/ns/user") != hostfs.InitialUserNS {
-		return errors.New("in a user namespace of its own")
+		return errors.New("not in the initial user namespace")
 	}
 	var (
 		other *Handle

@@ -12,25 +12,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// bootIDPath is described in random(4); it is the same in every container of the machine.
+// bootIDPath is described in random(4). Every container of the machine has the same.
 const bootIDPath = "/proc/sys/kernel/random/boot_id"
 
-// BootID returns what names this boot of the machine: identities of another boot mean nothing in it.
-//
-// It reads with plain system calls: os.ReadFile would set up the runtime's poller, which is a twentieth of
-// what a plugin process costs.
+// BootID returns the ID of this boot of the machine. Identities of another boot are invalid.
 func BootID() (string, error) {
-	fd, err := hostfs.Retry(func() (int, error) { return unix.Open(bootIDPath, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	var buf [64]byte
+	b, err := hostfs.ReadStart(unix.AT_FDCWD, bootIDPath, buf[:])
 	if err != nil {
-		return "", fmt.Errorf("read boot id: open %s: %w", bootIDPath, err)
+		return "", fmt.Errorf("read boot id: %s: %w", bootIDPath, err)
 	}
-	defer unix.Close(fd)
-	var b [64]byte
-	n, err := hostfs.Retry(func() (int, error) { return unix.Read(fd, b[:]) })
-	if err != nil {
-		return "", fmt.Errorf("read boot id: read %s: %w", bootIDPath, err)
-	}
-	id := strings.TrimSpace(string(b[:n]))
+	id := strings.TrimSpace(string(b))
 	if id == "" {
 		return "", fmt.Errorf("read boot id: %s is empty", bootIDPath)
 	}

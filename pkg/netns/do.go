@@ -14,46 +14,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errGoexit says that a function passed to Do ended its goroutine.
-var errGoexit = errors.New("function ended its goroutine (runtime.Goexit, or FailNow of a test)")
+// errGoexit means that the function that Do ran has called runtime.Goexit.
+var errGoexit = errors.New("function called runtime.Goexit (or FailNow of a test)")
 
-// Panic is what Do panics with when the function passed to it did.
+// Panic is the value that Do panics with after its function has panicked.
 type Panic struct {
-	Value any    // what the function panicked with
-	Stack []byte // where it did
+	Value any    // of the function's panic
+	Stack []byte // of the function's goroutine
 }
 
 func (p *Panic) Error() string { return fmt.Sprintf("%v\n\n%s", p.Value, p.Stack) }
 
-// Unwrap returns the value that the function panicked with if that is an error.
+// Unwrap returns Value if it is an error.
 func (p *Panic) Unwrap() error {
 	err, _ := p.Value.(error)
 	return err
 }
 
-// Do runs fn in the namespace, on a thread that nothing else runs on meanwhile, and returns its error. What
-// fn opens there stays there; goroutines that it starts are in the process's own namespace.
+// Do runs fn in the namespace, on a thread of its own, and returns the error of fn. Sockets that fn opens stay in the
+// namespace; goroutines that fn starts run in the process's own namespace.
 //
-// The caller never leaves its namespace. When the thread cannot be brought back to its own, it is ended
-// rather than used again, and the error says so. If fn panics, Do panics with a *Panic after that.
+// The caller's thread never leaves its namespace. If fn's thread cannot return to its own namespace, it exits, and the error
+// reports that. If fn panics, Do panics with a *Panic afterwards.
 func (h *Handle) Do(fn func() error) error { return in(h.ns, netns.Set, fn) }
 
-// outcome is how a function ended.
+// outcome is the result of a function.
 type outcome struct {
 	err      error
 	panicked *Panic
 }
 
-// in runs fn in ns. setns is netns.Set, but for tests.
+// in runs fn in ns. setns is netns.Set, except in tests.
 func in(ns netns.NsHandle, setns func(netns.NsHandle) error, fn func() error) error {
 	out := run(ns, setns, fn)
 	if out.panicked != nil {
-		panic(out.panicked) //nolint:forbidigo // it is the panic of the caller's own function
+		panic(out.panicked) //nolint:forbidigo // the panic of the caller's own function
 	}
 	return out.err
 }
 
-// run runs fn in ns on a goroutine of its own, and waits for it.
+// run runs fn in ns on another goroutine, and waits for it.
 func run(ns netns.NsHandle, setns func(netns.NsHandle) error, fn func() error) outcome {
 	ch := make(chan outcome, 1)
 	go func() {
@@ -61,20 +61,20 @@ func run(ns netns.NsHandle, setns func(netns.NsHandle) error, fn func() error) o
 		defer func() { ch <- out }()
 		runtime.LockOSThread()
 		if unix.Gettid() != os.Getpid() {
-			visit(&out, ns, setns, fn)
+			runHere(&out, ns, setns, fn)
 			return
 		}
-		// Not the main thread: it can be parked but never ended, and for other processes its namespace is
-		// that of the whole process (/proc/PID/ns/net). While it is locked here, another one is used.
+		// Not on the main thread: it cannot exit, and other processes take its namespace for that of the whole process
+		// (/proc/PID/ns/net). While it is locked here, the recursive call gets another thread.
 		defer runtime.UnlockOSThread()
 		out = run(ns, setns, fn)
 	}()
 	return <-ch
 }
 
-// visit runs fn in ns on the calling goroutine's thread, which is locked to it. The thread is unlocked again
-// unless it could not be brought back: then it ends with the goroutine.
-func visit(out *outcome, ns netns.NsHandle, setns func(netns.NsHandle) error, fn func() error) {
+// runHere runs fn in ns on the calling goroutine's thread, to which it is locked. It unlocks the thread, unless the thread
+// cannot return to its own namespace: then the thread exits with the goroutine.
+func runHere(out *outcome, ns netns.NsHandle, setns func(netns.NsHandle) error, fn func() error) {
 	own, err := netns.GetFromPath(threadPath)
 	if err != nil {
 		runtime.UnlockOSThread()
@@ -92,10 +92,10 @@ func visit(out *outcome, ns netns.NsHandle, setns func(netns.NsHandle) error, fn
 			*out = outcome{panicked: &Panic{Value: v, Stack: debug.Stack()}}
 		}
 		if err := setns(own); err != nil {
-			out.err = errors.Join(out.err, fmt.Errorf("return to own network namespace (thread ended): %w", err))
+			out.err = errors.Join(out.err, fmt.Errorf("return to own network namespace (the thread exits): %w", err))
 			return
 		}
 		runtime.UnlockOSThread()
 	}()
-	out.err = fn() // if it never returns, out says so already
+	out.err = fn() // after runtime.Goexit, out.err is still errGoexit
 }

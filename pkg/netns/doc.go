@@ -3,13 +3,13 @@
 
 // Package netns identifies the network namespace that a path leads to.
 //
-// A namespace is known by its Identity: the device and inode of its nsfs file and its cookie. Inode numbers
-// are reused as soon as a namespace is gone; cookies are unique until the next boot, when both start afresh.
+// An Identity names a namespace: the device and inode of its nsfs file, and its cookie. The kernel reuses the inode number of
+// a deleted namespace at once. A cookie is unique until the next boot.
 //
-// # Holding a namespace
+// # Pinning a namespace
 //
-// A Handle pins its namespace: as long as one is open, the namespace lives on after its last process and its
-// last mount are gone, with its interfaces and their addresses. Open one for one operation and close it.
+// An open Handle pins its namespace: the namespace exists, with its interfaces and addresses, even after its last process
+// and its last mount are gone. Open a Handle for one operation and close it.
 //
 // # Privileges
 //

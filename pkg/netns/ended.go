@@ -12,16 +12,16 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// ErrUnproven means that it cannot be found out whether a network namespace has ended.
-var ErrUnproven = errors.New("cannot find out whether the network namespace has ended")
+// ErrUnproven means that this process cannot find out whether a network namespace still exists.
+var ErrUnproven = errors.New("cannot find out whether the network namespace still exists")
 
-// Ended reports whether a network namespace of this boot has ended: not only its path, but the namespace. It is false with
-// ErrUnproven where that cannot be found out.
+// Ended reports whether a network namespace of this boot does not exist any more. Any error is ErrUnproven.
 //
-// Where Alive cannot answer, a namespace counts as ended if no process is in it; the caller knows of the paths that may lead
-// to it.
+// If Alive returns an error, a namespace without a process counts as ended: the caller checks the paths that may lead to it.
 func (l *Liveness) Ended(id Identity) (bool, error) {
 	alive, err := l.Alive(id)
 	if err == nil {
@@ -30,15 +30,12 @@ func (l *Liveness) Ended(id Identity) (bool, error) {
 	return endedByProcesses(id, "/proc")
 }
 
-// firstPIDNamespace is the inode number of the initial pid namespace (PROC_PID_INIT_INO of <linux/proc_ns.h>), in which
-// every process of the machine is seen.
-const firstPIDNamespace = 0xEFFFFFFC
-
-// endedByProcesses looks for a process in a namespace.
+// endedByProcesses reports whether no process is in a namespace. It needs the initial PID namespace, which shows all
+// processes.
 func endedByProcesses(id Identity, proc string) (bool, error) {
 	var st unix.Stat_t
-	if err := unix.Stat(filepath.Join(proc, "self/ns/pid"), &st); err != nil || st.Ino != firstPIDNamespace {
-		return false, fmt.Errorf("%w: not all processes are seen from here", ErrUnproven)
+	if err := unix.Stat(filepath.Join(proc, "self/ns/pid"), &st); err != nil || st.Ino != hostfs.InitialPIDNS {
+		return false, fmt.Errorf("%w: processes outside of this PID namespace are not visible", ErrUnproven)
 	}
 	dir, err := os.Open(proc)
 	if err != nil {

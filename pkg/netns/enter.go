@@ -13,11 +13,11 @@ import (
 // EnterError is the error of entering a network namespace.
 type EnterError struct {
 	Err error
-	// Held means that the thread has CAP_SYS_ADMIN, so that something else refuses setns(2).
+	// Held means that the thread has CAP_SYS_ADMIN, so the cause is another one.
 	Held bool
 }
 
-// newEnterError returns the error for what setns(2) has returned, called on the same thread.
+// newEnterError returns the error for an error of setns(2). The caller is on the same thread.
 func newEnterError(err error) *EnterError {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
@@ -29,14 +29,14 @@ func (e *EnterError) Error() string {
 	if !e.Held || !errors.Is(e.Err, unix.EPERM) && !errors.Is(e.Err, unix.EACCES) {
 		return fmt.Sprintf("enter network namespace (needs CAP_SYS_ADMIN): %v", e.Err)
 	}
-	return fmt.Sprintf("enter network namespace: %v: CAP_SYS_ADMIN is held, so a seccomp filter or a security module refuses setns(2), or a user namespace outside of this one owns the network namespace", e.Err)
+	return fmt.Sprintf("enter network namespace: %v: CAP_SYS_ADMIN is held, so a seccomp filter or a security module refuses setns(2), or another user namespace than this one or its descendants owns the network namespace", e.Err)
 }
 
 // Unwrap returns the errno.
 func (e *EnterError) Unwrap() error { return e.Err }
 
-// TryEnter enters the network namespace that the process is in, which takes the same privilege as any other that the
-// same user namespace owns. The error is an *EnterError if the kernel or a filter refuses that.
+// TryEnter enters the process's own network namespace, which needs the same privilege as any other network namespace of the
+// same user namespace. The error is an *EnterError if the kernel or a filter refuses that.
 func TryEnter() error {
 	own, err := Own()
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// ErrNotNamespace says that there is something at a path, but no network namespace.
+// ErrNotNamespace means that the file at a path is not a network namespace.
 var ErrNotNamespace = errors.New("not a network namespace")
 
 // Handle is an open network namespace, which it pins until it is closed. Its methods may be called
@@ -28,24 +28,23 @@ type Handle struct {
 
 // Open opens the network namespace that an absolute path leads to; symbolic links are followed.
 //
-// Nothing is opened but a namespace: a FIFO does not block and a device notices nothing. The error is
-// fs.ErrNotExist when there is nothing at the path, and ErrNotNamespace when it is something else, such as
-// the plain file that a namespace's mount hides where the mount is not visible.
+// It opens only namespaces, so a FIFO does not block it, and it has no effect on a device. The error is fs.ErrNotExist if
+// the path leads nowhere, and ErrNotNamespace if it leads to another kind of file, such as the plain file below a
+// namespace's mount if that mount is not visible here.
 func Open(path string) (*Handle, error) {
 	return open(path, hostfs.OpenPath)
 }
 
 // Own opens the network namespace that this process is in, called from within Do as well.
 //
-// It is the namespace of the threads that are not in a Do, and not /proc/self/ns/net: that is the main
-// thread's alone. For a process started on the host, or in a container with the host's network, it is the
-// host's own.
+// It is the namespace of the threads that do not run the function of a Do. /proc/self/ns/net is that of the main thread
+// only. For a process on the host, or in a container with the host's network, it is the host's own.
 func Own() (*Handle, error) {
 	type opened struct {
 		h   *Handle
 		err error
 	}
-	// A new goroutine runs on a thread of the process's own namespace: those in a Do are locked.
+	// A new goroutine runs on a thread in the process's own namespace: the threads of a Do are locked.
 	ch := make(chan opened)
 	go func() {
 		h, err := Open(threadPath)
@@ -55,10 +54,10 @@ func Own() (*Handle, error) {
 	return o.h, o.err
 }
 
-// threadPath leads to the namespace that the calling thread is in.
+// threadPath leads to the network namespace of the calling thread.
 const threadPath = "/proc/thread-self/ns/net"
 
-// open opens a path by way of an O_PATH descriptor, which has no effect on what is there.
+// open opens a path by an O_PATH descriptor, which has no effect on the file.
 func open(path string, openPath func(string) (int, error)) (*Handle, error) {
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("open network namespace %q: path is not absolute", path)
@@ -75,7 +74,7 @@ func open(path string, openPath func(string) (int, error)) (*Handle, error) {
 	return h, nil
 }
 
-// needs says which capability it takes where a path must not be opened, "" if that is not known.
+// needs returns the missing capability for an error of opening a path, "" if it is unknown.
 func needs(path string, err error) string {
 	if errors.Is(err, fs.ErrPermission) && strings.HasPrefix(path, "/proc/") {
 		return " (needs CAP_SYS_PTRACE)"
@@ -83,7 +82,7 @@ func needs(path string, err error) string {
 	return ""
 }
 
-// fromPathFD opens what an O_PATH descriptor refers to, if that is a network namespace.
+// fromPathFD opens the network namespace of an O_PATH descriptor.
 func fromPathFD(fd int) (*Handle, error) {
 	var fsys unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fsys); err != nil {
@@ -107,11 +106,11 @@ func fromPathFD(fd int) (*Handle, error) {
 	return h, nil
 }
 
-// checkType asks a namespace for its type (ioctl_nsfs(2), NS_GET_NSTYPE, Linux 4.11).
+// checkType returns ErrNotNamespace for another type of namespace (ioctl_nsfs(2), NS_GET_NSTYPE, Linux 4.11).
 func checkType(ns netns.NsHandle) error {
 	kind, err := unix.IoctlRetInt(int(ns), unix.NS_GET_NSTYPE)
 	if err != nil {
-		return fmt.Errorf("ask for the type of namespace: %w", err)
+		return fmt.Errorf("get the type of the namespace: %w", err)
 	}
 	if kind != unix.CLONE_NEWNET {
 		return fmt.Errorf("%w: it is a namespace of another type (%s)", ErrNotNamespace, typeName(kind))
@@ -140,7 +139,7 @@ func typeName(kind int) string {
 	return fmt.Sprintf("CLONE_ flag %#x", kind)
 }
 
-// describe says what is in the place of a namespace, and for a plain file why that is likely.
+// describe names the kind of a file that is not a namespace, and the likely cause of a plain file.
 func describe(mode uint32) string {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:
@@ -158,26 +157,26 @@ func describe(mode uint32) string {
 	return "something else"
 }
 
-// Close lets go of the namespace. It may be called again.
+// Close closes the namespace. Closing again does nothing.
 func (h *Handle) Close() error {
 	if !h.ns.IsOpen() {
 		return nil
 	}
 	if err := h.ns.Close(); err != nil {
-		h.ns = netns.None() // Linux frees the descriptor whatever close(2) returns
+		h.ns = netns.None() // Linux frees the descriptor even if close(2) fails
 		return fmt.Errorf("close network namespace: %w", err)
 	}
 	return nil
 }
 
-// FD returns the file descriptor that holds the namespace; it is the Handle's to close.
+// FD returns the file descriptor of the namespace, which Close closes.
 func (h *Handle) FD() int { return int(h.ns) }
 
 // Stat returns the identity without the cookie. It needs no privilege beyond what Open needed.
 func (h *Handle) Stat() Identity { return h.id }
 
-// Identify returns the identity with the cookie, which it enters the namespace to ask for. On a kernel
-// without SO_NETNS_COOKIE (before 5.14) the cookie is 0.
+// Identify returns the identity with the cookie. It enters the namespace, which needs CAP_SYS_ADMIN. On a kernel without
+// SO_NETNS_COOKIE (before 5.14) the cookie is 0.
 func (h *Handle) Identify() (Identity, error) {
 	id := h.id
 	err := h.Do(func() (err error) {
@@ -190,7 +189,7 @@ func (h *Handle) Identify() (Identity, error) {
 	return id, nil
 }
 
-// cookie returns that of the namespace that the calling thread is in. Any socket will do.
+// cookie returns the cookie of the calling thread's network namespace, from a socket of any family.
 func cookie() (uint64, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -5,18 +5,17 @@ package netns
 
 import "fmt"
 
-// Identity says which network namespace is meant, until the next boot. It is comparable.
+// Identity names a network namespace until the next boot. It is comparable.
 type Identity struct {
-	// Cookie is the kernel's SO_NETNS_COOKIE, never reused within a boot; 0 if unknown: the kernel is
-	// older than 5.14, or nobody has asked it.
+	// Cookie is the kernel's SO_NETNS_COOKIE, never reused within a boot; 0 if it is unknown, as on kernels before 5.14.
 	Cookie uint64 `json:"cookie"`
 	// Dev and Inode are those of the namespace's nsfs file (stat(2)). Inodes are reused.
 	Dev   uint64 `json:"dev"`
 	Inode uint64 `json:"inode"`
 }
 
-// Same reports whether both name the same namespace, as far as can be told: device and inode are equal, and
-// the cookies too where both are known. An identity without an inode names nothing and is the same as none.
+// Same reports whether both name the same namespace: device and inode are equal, and the cookies too if both are known. An
+// identity without an inode names no namespace and is the same as no other.
 func (id Identity) Same(other Identity) bool {
 	if id.Inode == 0 || id.Dev != other.Dev || id.Inode != other.Inode {
 		return false
@@ -24,7 +23,7 @@ func (id Identity) Same(other Identity) bool {
 	return id.Cookie == 0 || other.Cookie == 0 || id.Cookie == other.Cookie
 }
 
-// String returns the namespace as /proc/PID/ns/net shows it, with its cookie when that is known.
+// String returns the namespace as /proc/PID/ns/net shows it, with its cookie if that is known.
 func (id Identity) String() string {
 	if id.Cookie == 0 {
 		return fmt.Sprintf("net:[%d]", id.Inode)

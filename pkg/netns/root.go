@@ -11,14 +11,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// Root is where paths are resolved: the process's own root directory, or the one that a container sees the
-// host's file system under. Its methods may be called concurrently.
+// Root is the root directory below which paths resolve: the process's own, or the directory at which a container has the
+// host's file system mounted. Its methods may be called concurrently.
 type Root struct{ root *hostfs.Root }
 
-// NewRoot returns the root dir, or the process's own for "" and "/".
+// NewRoot opens the root directory dir, or the process's own for "" and "/".
 //
-// Below another dir, paths resolve as chroot(2) in it would make them (see hostfs.Root). Paths under /proc are the
-// exception: they are always looked up in the process's own /proc.
+// Below another dir, paths resolve as after chroot(2) (see hostfs.Root), except for paths under /proc: these always resolve
+// in the process's own /proc.
 func NewRoot(dir string) (*Root, error) {
 	root, err := hostfs.OpenRoot(dir)
 	if err != nil {
@@ -27,7 +27,7 @@ func NewRoot(dir string) (*Root, error) {
 	return &Root{root}, nil
 }
 
-// Open opens the network namespace that an absolute path leads to below the root, as the function Open does.
+// Open is the function Open for a path below the root.
 func (r *Root) Open(path string) (*Handle, error) {
 	if r.root.Dir() == "" {
 		return Open(path)
@@ -42,14 +42,14 @@ func (r *Root) Open(path string) (*Handle, error) {
 	return h, nil
 }
 
-// SeesDirOf reports whether the directory is there that a path below the root is in. Where it is not, that nothing is
-// at the path says little: in a container the directory may just not be mounted. Of /proc, the process's own is meant,
-// and what is not there has ended.
+// SeesDirOf reports whether the directory of a path below the root exists here. If it does not, a missing file at the path
+// proves nothing, because a container may not have the directory mounted. It is true for paths under /proc, which always
+// resolve in the process's own /proc.
 func (r *Root) SeesDirOf(path string) bool {
 	dir := filepath.Dir(filepath.Clean(path))
 	return strings.HasPrefix(dir+"/", "/proc/") || r.root.Has(dir)
 }
 
-// Close closes the root directory. It may be called again; below a root other than the process's own, nothing can be
-// opened afterwards.
+// Close closes the root directory. Closing again does nothing. Afterwards Open fails below a root other than the process's
+// own.
 func (r *Root) Close() error { return r.root.Close() }

@@ -13,24 +13,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// ErrNotReturned says that a thread is still in a namespace that it entered. Nothing may be started from the process
-// any more that is not for that namespace.
+// ErrNotReturned means that a thread is still in a namespace that it has entered. The process must not start any child
+// that does not belong into that namespace.
 var ErrNotReturned = errors.New("return to own network namespace")
 
-// Thread is the calling goroutine's thread, with the namespace that it is in. It is for a process that does one thing and
-// exits, such as the plugin: [Handle.Do] runs its function on another thread, which costs two switches between threads,
-// each of them up to a time slice on a busy machine. The goroutine stays on the thread until Close.
+// Thread is the calling goroutine's thread and its network namespace. It is for a short-lived process such as the plugin:
+// [Handle.Do] runs its function on another thread, which costs two switches between threads, each up to a time slice on a
+// busy machine. The goroutine stays on the thread until Close.
 //
-// While it is in another namespace, the runtime starts no thread from it: a locked thread never is what others are
-// cloned from.
+// While the thread is in another namespace, the runtime starts no thread there: it does not clone new threads from a locked
+// one.
 type Thread struct {
 	fd       int
 	id       Identity
 	stranded bool
 }
 
-// LockThread locks the calling goroutine to its thread, and opens the namespace that it is in. The same goroutine must
-// call the methods, and Close.
+// LockThread locks the calling goroutine to its thread, and opens the thread's network namespace. The same goroutine must
+// call the methods.
 func LockThread() (*Thread, error) {
 	runtime.LockOSThread()
 	fd, err := hostfs.Retry(func() (int, error) { return unix.Open(threadPath, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
@@ -51,8 +51,8 @@ func LockThread() (*Thread, error) {
 // Stat returns the identity of the thread's own namespace, without the cookie.
 func (t *Thread) Stat() Identity { return t.id }
 
-// Identify is Handle.Identify on this thread. If the error is ErrNotReturned, the thread is still in the namespace, and
-// the goroutine stays locked to it for good.
+// Identify is Handle.Identify on this thread. If the error is ErrNotReturned, the thread is still in the namespace, and the
+// goroutine stays locked to it.
 func (t *Thread) Identify(h *Handle) (Identity, error) { return t.identify(h, setns) }
 
 // setns moves the calling thread.
@@ -75,7 +75,7 @@ func (t *Thread) identify(h *Handle, setns func(fd int) error) (Identity, error)
 	return id, nil
 }
 
-// Close closes the namespace, and lets the goroutine run on other threads again, unless the thread did not return.
+// Close closes the namespace and unlocks the goroutine, unless the thread has not returned to its own namespace.
 func (t *Thread) Close() {
 	_ = unix.Close(t.fd)
 	if !t.stranded {

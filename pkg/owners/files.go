@@ -78,21 +78,7 @@ func open(dir int, name string) (int, error) {
 	})
 }
 
-// read reads a file's beginning.
+// read returns up to limit bytes of a file.
 func read(dir int, name string, limit int) ([]byte, error) {
-	fd, err := hostfs.Retry(func() (int, error) { return unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd)
-	b := make([]byte, limit)
-	for n := 0; ; {
-		m, err := hostfs.Retry(func() (int, error) { return unix.Read(fd, b[n:]) })
-		if err != nil {
-			return b[:n], err
-		}
-		if n += m; m == 0 || n == limit {
-			return b[:n], nil
-		}
-	}
+	return hostfs.ReadStart(dir, name, make([]byte, limit))
 }
