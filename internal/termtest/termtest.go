@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// xterm's control sequences around a frame, and those that enter and leave the alternate screen.
+// xterm's control sequences around a frame. Others enter and leave the alternate screen.
 const (
 	beginFrame  = "\x1b[H"
 	endFrame    = "\x1b[?2026l"

@@ -8,8 +8,10 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,34 +91,105 @@ exit 2
 func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 	t.Parallel()
 	root := cniNode(t, map[string]string{"etc/cni/net.d/00-broken.conf": `{"type":`})
+	const (
+		reaper, plugin = "Reaper    /opt/cni/bin/halfclose-reaper: ", "Plugin    /opt/cni/bin/halfclose: "
+		file           = "/etc/cni/net.d/10-pods.conflist"
+		network        = "Network   pods in " + file + ": "
+		broken         = "00-broken.conf cannot be loaded"
+		add            = "+    {\"type\":\"halfclose\",\"mode\":\"observe\",\"capabilities\":{\"io.kubernetes.cri.pod-annotations\":true}}\n"
+	)
 	for _, tt := range []struct {
-		golden string
 		args   []string
+		want   []string // the lines before a diff
+		diff   []string // parts of the diff
 		stderr string
 	}{
-		{"install-dry-run", []string{"install", "--mode", "observe", "--dry-run"}, "00-broken.conf cannot be loaded"},
-		{"install", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
-		{"install-drop-in", []string{"install", "--mode", "observe", "--drop-in"}, "stays until the reaper prunes it"},
-		{"install-from-drop-in", []string{"install", "--mode", "observe", "--dry-run"}, "00-broken.conf cannot be loaded"},
-		{"install-inline", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
-		{"install-again", []string{"install", "--mode", "observe"}, "00-broken.conf cannot be loaded"},
-		{"install-json", []string{"install", "--mode", "destroy", "--dry-run", "-o", "json"}, "00-broken.conf cannot be loaded"},
-		{"uninstall-dry-run", []string{"uninstall", "--remove-binary", "--dry-run"}, ""},
-		{"uninstall-json", []string{"uninstall", "--dry-run", "-o", "json"}, ""},
-		{"uninstall", []string{"uninstall"}, ""},
-		{"uninstall-again", []string{"uninstall"}, ""},
-		{"uninstall-again-json", []string{"uninstall", "-o", "json"}, ""},
-		{"uninstall-binary", []string{"uninstall", "--remove-binary"}, ""},
+		{[]string{"install", "--dry-run"}, []string{reaper + "would be written", plugin + "would be written", network + "would be written"}, []string{"+++ " + file, add}, broken},
+		{[]string{"install"}, []string{reaper + "written", plugin + "written", network + "written"}, nil, broken},
+		{
+			[]string{"install", "--drop-in"}, []string{reaper + "unchanged", plugin + "unchanged", "Network   pods in /etc/cni/net.d/pods/halfclose.conf: written"},
+			nil, "stays until the reaper prunes it",
+		},
+		{
+			[]string{"install", "--dry-run"}, []string{reaper + "unchanged", plugin + "unchanged", network + "would be written"},
+			[]string{"--- /etc/cni/net.d/pods/halfclose.conf\n+++ /dev/null\n", "+++ " + file, add}, broken,
+		},
+		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "written"}, nil, broken},
+		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "unchanged"}, nil, broken},
+		{
+			[]string{"uninstall", "--remove-binary", "--dry-run"}, []string{network + "would be removed", plugin + "would be removed", reaper + "would be removed"},
+			[]string{"+++ " + file, "-" + add[1:]}, "",
+		},
+		{[]string{"uninstall"}, []string{network + "removed", plugin + "kept for the pods that were created with it"}, nil, ""},
+		{[]string{"uninstall"}, []string{"Network   none in /etc/cni/net.d lists halfclose: nothing to do"}, nil, ""},
+		{
+			[]string{"uninstall", "--remove-binary"},
+			[]string{"Network   none in /etc/cni/net.d lists halfclose: nothing to do", plugin + "removed", reaper + "removed"}, nil, "",
+		},
 	} {
-		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_HOST_ROOT": root}, tt.args...)
-		if code != 0 || !strings.Contains(stderr, tt.stderr) || (stderr == "") != (tt.stderr == "") {
-			t.Errorf("%v: exit code %d: %q, want %q", tt.args, code, stderr, tt.stderr)
+		args := tt.args
+		if args[0] == "install" {
+			args = append(slices.Clone(args), "--mode", "observe")
 		}
-		golden.Text(t, tt.golden, stdout)
+		code, stdout, stderr := call(t, map[string]string{"HALFCLOSE_HOST_ROOT": root}, args...)
+		if code != 0 || !strings.Contains(stderr, tt.stderr) || (stderr == "") != (tt.stderr == "") {
+			t.Errorf("%v: exit code %d: %q, want %q", args, code, stderr, tt.stderr)
+		}
+		results, diff, _ := strings.Cut(stdout, "\n\n")
+		if got, want := strings.TrimSuffix(results, "\n"), strings.Join(tt.want, "\n"); got != want || (diff == "") != (tt.diff == nil) {
+			t.Errorf("%v: it prints\n%s\nwant\n%s", args, stdout, want)
+		}
+		for _, want := range tt.diff {
+			if !strings.Contains(diff, want) {
+				t.Errorf("%v: %q is not in the diff\n%s", args, want, diff)
+			}
+		}
 	}
 	if got := getFile(t, filepath.Join(root, "etc/cni/net.d/10-pods.conflist")); got != podsConflist {
 		t.Errorf("it has changed:\n%s", got)
 	}
+}
+
+func TestInstallPrintsADiff(t *testing.T) {
+	t.Parallel()
+	_, stdout, _ := call(t, map[string]string{"HALFCLOSE_HOST_ROOT": cniNode(t, nil)}, "install", "--mode", "observe", "--dry-run")
+	golden.Text(t, "install-dry-run", stdout)
+}
+
+func TestInstallAndUninstallPrintJSON(t *testing.T) {
+	t.Parallel()
+	set := map[string]string{"HALFCLOSE_HOST_ROOT": cniNode(t, map[string]string{"etc/cni/net.d/00-broken.conf": `{"type":`})}
+	diffOf := func(args ...string) string {
+		_, stdout, _ := call(t, set, args...)
+		_, diff, _ := strings.Cut(stdout, "\n\n")
+		return diff
+	}
+	if code, _, stderr := call(t, set, "install", "--mode", "observe"); code != 0 {
+		t.Fatal(stderr)
+	}
+	code, stdout, _ := call(t, set, "install", "--mode", "destroy", "--dry-run", "-o", "json")
+	var result struct{ Warnings []string }
+	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != 0 || len(result.Warnings) != 1 {
+		t.Fatalf("exit code %d, %v:\n%s", code, err, stdout)
+	}
+	checkJSON(t, stdout, map[string]any{
+		"network": "pods", "file": "/etc/cni/net.d/10-pods.conflist", "changed": true, "plugin.path": "/opt/cni/bin/halfclose", "plugin.changed": false,
+		"reaper.path": "/opt/cni/bin/halfclose-reaper", "reaper.changed": false, "warnings.0": result.Warnings[0], "diff": diffOf("install", "--mode", "destroy", "--dry-run"),
+	})
+	programs := map[string]any{
+		"plugin.path": "/opt/cni/bin/halfclose", "plugin.changed": false, "reaper.path": "/opt/cni/bin/halfclose-reaper", "reaper.changed": false,
+	}
+	want := maps.Clone(programs)
+	want["files.0.file"], want["files.0.network"], want["diff"] = "/etc/cni/net.d/10-pods.conflist", "pods", diffOf("uninstall", "--dry-run")
+	_, stdout, _ = call(t, set, "uninstall", "--dry-run", "-o", "json")
+	checkJSON(t, stdout, want)
+	if code, _, stderr := call(t, set, "uninstall"); code != 0 {
+		t.Fatal(stderr)
+	}
+	want = maps.Clone(programs)
+	want["files"] = []any{}
+	_, stdout, _ = call(t, set, "uninstall", "-o", "json")
+	checkJSON(t, stdout, want)
 }
 
 func TestInstallCreatesTheEntryOfItsFlags(t *testing.T) {
