@@ -14,36 +14,35 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// ages keeps what is known of candidates beyond the registration of their network namespace: a DEL and an ADD of
-// the same one start nothing over. A look confirms each history before anything follows from it, as after a restart.
+// ages keeps the histories of candidates after their network namespace is unregistered, so that a DEL and an ADD of the
+// same namespace reset no idle time. A look confirms each history before it has an effect, as after a restart.
 type ages struct {
 	former map[netns.Identity]*formerNetns
 	count  int // histories
 
-	lost    uint64 // starts that found no usable ages; it is 0 or 1 for one reaper
+	lost    uint64 // starts without usable ages: 0 or 1 per reaper
 	lostWhy string
 }
 
-// formerNetns is what was known of a network namespace that is not registered now.
+// formerNetns has the histories of a network namespace that is no longer registered.
 type formerNetns struct {
 	histories []policy.History
-	until     monotime.Time // it is kept
+	expires   monotime.Time
 }
 
 const (
-	// maxFormer is how many histories are kept of network namespaces that are not registered, 160 bytes each.
-	maxFormer = 100_000
-	// maxKept is the longest that a history is kept.
-	maxKept = 7 * 24 * time.Hour
+	// maxFormerHistories bounds the memory of histories in unregistered network namespaces, 160 bytes each.
+	maxFormerHistories = 100_000
+	maxFormerAge       = 7 * 24 * time.Hour
 )
 
 func newAges() ages { return ages{former: make(map[netns.Identity]*formerNetns)} }
 
-// longestPatience returns the longest time that any socket may get, except never.
+// longestPatience returns the longest patience of any policy or rule, at most maxFormerAge. It ignores "never".
 func longestPatience(policies []policy.Policy) (longest time.Duration) {
 	add := func(p policy.Patience) {
 		if p != policy.Never {
-			longest = min(max(longest, time.Duration(p)), maxKept)
+			longest = min(max(longest, time.Duration(p)), maxFormerAge)
 		}
 	}
 	for i := range policies {
@@ -63,34 +62,34 @@ func longestPatience(policies []policy.Policy) (longest time.Duration) {
 	return longest
 }
 
-// keep keeps the histories of a network namespace for a time. If there are too many in all, it drops the network namespace
-// first whose time is over first.
-func (a *ages) keep(id netns.Identity, histories []policy.History, until, now monotime.Time) {
+// keep keeps the histories of a network namespace until they expire. Above maxFormerHistories it drops the network
+// namespaces that expire first.
+func (a *ages) keep(id netns.Identity, histories []policy.History, expires, now monotime.Time) {
 	a.expire(now)
-	histories = histories[:min(len(histories), maxFormer)]
+	histories = histories[:min(len(histories), maxFormerHistories)]
 	if len(histories) == 0 {
 		return
 	}
 	if f := a.former[id]; f != nil {
 		a.drop(id, f)
 	}
-	for a.count+len(histories) > maxFormer {
+	for a.count+len(histories) > maxFormerHistories {
 		var first netns.Identity
 		for id, f := range a.former {
-			if a.former[first] == nil || f.until.Before(a.former[first].until) {
+			if a.former[first] == nil || f.expires.Before(a.former[first].expires) {
 				first = id
 			}
 		}
 		a.drop(first, a.former[first])
 	}
-	a.former[id] = &formerNetns{histories, until}
+	a.former[id] = &formerNetns{histories, expires}
 	a.count += len(histories)
 }
 
-// expire drops the histories that have been kept for long enough.
+// expire drops the expired histories.
 func (a *ages) expire(now monotime.Time) {
 	for id, f := range a.former {
-		if !now.Before(f.until) {
+		if !now.Before(f.expires) {
 			a.drop(id, f)
 		}
 	}
@@ -101,7 +100,7 @@ func (a *ages) drop(id netns.Identity, f *formerNetns) {
 	a.count -= len(f.histories)
 }
 
-// take returns the histories of a network namespace that is registered again, and keeps them no longer.
+// take removes and returns the histories of a network namespace that is registered again.
 func (a *ages) take(id netns.Identity, now monotime.Time) []policy.History {
 	a.expire(now)
 	f := a.former[id]
@@ -112,7 +111,7 @@ func (a *ages) take(id netns.Identity, now monotime.Time) []policy.History {
 	return f.histories
 }
 
-// all yields every history that is kept.
+// all yields every kept history.
 func (a *ages) all() iter.Seq[savedCandidate] {
 	return func(yield func(savedCandidate) bool) {
 		for id, f := range a.former {
@@ -125,7 +124,7 @@ func (a *ages) all() iter.Seq[savedCandidate] {
 	}
 }
 
-// forget forgets the candidates of a network namespace, and keeps their ages.
+// forget drops the candidates of a network namespace, and keeps their histories.
 func (l *loop) forget(ns *registered, at monotime.Time) {
 	histories := make([]policy.History, 0, len(ns.candidates))
 	for _, c := range ns.candidates {
@@ -136,21 +135,21 @@ func (l *loop) forget(ns *registered, at monotime.Time) {
 	l.tracker.forget(ns, at)
 }
 
-// restoreAges takes over what an earlier registration, or an earlier reaper, knew of the sockets of network namespaces that are
-// registered now. Each is confirmed at once.
+// restoreAges restores the candidates that an earlier registration or an earlier reaper had in the network namespaces
+// that are registered now. The examiner looks at each at once.
 func (l *loop) restoreAges(at monotime.Time) {
 	if !l.ready {
-		// What the reaper before this one had of a network namespace that is not registered is kept for as long as the
-		// default policy asks for: its own is not known.
-		until := at.Add(longestPatience([]policy.Policy{policy.Default()}))
+		// The policies of an unregistered network namespace are unknown: its saved histories are kept for the longest
+		// patience of the default policy.
+		expires := at.Add(longestPatience([]policy.Policy{policy.Default()}))
 		for id, histories := range byNetns(l.saved.candidates) {
-			l.ages.keep(id, histories, until, at)
+			l.ages.keep(id, histories, expires, at)
 		}
 		l.noticeLostAges()
 		l.saved = savedAges{}
 	}
 	for id, ns := range l.registry.namespaces {
-		if !ns.watched() {
+		if !ns.isSwept() {
 			continue
 		}
 		for _, h := range l.ages.take(id, at) {
@@ -167,21 +166,21 @@ func byNetns(all []savedCandidate) map[netns.Identity][]policy.History {
 	return groups
 }
 
-// savedAges is what a reaper found of the one before it.
+// savedAges is the content of the previous reaper's file of candidates.
 type savedAges struct {
 	candidates []savedCandidate
-	missing    bool   // there was no file
-	lost       string // why it could not be used, or not all of it
+	missing    bool   // the file does not exist
+	lost       string // why it, or a part of it, could not be used
 }
 
-// noticeLostAges counts a start that found no usable ages. That there is no file is a loss where an attachment is older
-// than a reaper takes to write one.
+// noticeLostAges counts a start without usable ages. A missing file is a loss if an attachment is older than the
+// interval at which a reaper writes the file.
 func (l *loop) noticeLostAges() {
 	s := &l.saved
-	older := func(r state.Record) bool { return r.Time.Before(l.began.Add(-l.saveEvery)) }
+	older := func(r state.Record) bool { return r.Time.Before(l.began.Add(-l.saveInterval)) }
 	if s.missing && slices.ContainsFunc(l.registry.census.records, older) {
-		s.lost = "there are no saved candidates, though there were attachments before this reaper"
-		l.warnings.warn(WarnCandidates, "no saved candidates: idle times begin with this reaper", "file", l.cfg.Store.CandidatesPath())
+		s.lost = "no saved candidates, although attachments are older than this reaper"
+		l.warnings.warn(WarnCandidates, "no saved candidates: idle times start now", "file", l.cfg.Store.CandidatesPath())
 	}
 	if s.lost != "" {
 		l.ages.lost, l.ages.lostWhy = 1, s.lost

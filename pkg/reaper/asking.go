@@ -6,11 +6,13 @@ package reaper
 import (
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
@@ -21,12 +23,12 @@ type Asker interface {
 	Cancel(id netns.Identity, cookie uint64)
 }
 
-// Answered handles the answers of the Asker. It returns once the loop has handled them, or Run has returned.
+// Answered takes in answers of the Asker. It returns when the loop has handled them, or Run has returned.
 func (r *Reaper) Answered(answers []prober.Answer) {
 	r.do(context.Background(), func(l *loop) { l.answered(answers, l.clock.Now()) })
 }
 
-// sendQuestions sends the Asker what has been decided since the last time.
+// sendQuestions sends the new questions and cancellations to the Asker.
 func (l *loop) sendQuestions(at monotime.Time) {
 	t := &l.tracker
 	for _, c := range t.toCancel {
@@ -61,8 +63,8 @@ func (l *loop) question(c *candidate, tag uint64, at monotime.Time) prober.Quest
 	}
 }
 
-// toAsk returns the owners as the Asker needs them.
-func (h *holders) toAsk() []prober.Owner {
+// toAsk converts the owners for a question.
+func (h *ownerSet) toAsk() []prober.Owner {
 	if h == nil {
 		return nil
 	}
@@ -80,7 +82,7 @@ func (h *holders) toAsk() []prober.Owner {
 	return list
 }
 
-// answered handles answers. That to a question of a candidate that was forgotten since is ignored.
+// answered handles answers. It ignores an answer about a candidate that has been dropped.
 func (l *loop) answered(answers []prober.Answer, at monotime.Time) {
 	for i := range answers {
 		a := &answers[i]
@@ -102,12 +104,12 @@ func (l *loop) answer(c *candidate, a *prober.Answer, at monotime.Time) {
 	t := &l.tracker
 	e := answerEvent(a)
 	switch {
-	case c.step.phase != phaseAsking: // the question was cancelled, and may be of an earlier idle time
+	case c.step.phase != phaseAsking: // the question was cancelled, and may belong to an earlier idle time
 	case e == eventPeerAlive:
 		c.history.AddQuestion(c.step.since)
 		c.history.PeerAlive, c.verdict.obstacle = a.At, prober.NoObstacle
 	case e == eventNotAsked:
-		c.history.AddQuestion(c.step.since) // it is tried again when the next question is due
+		c.history.AddQuestion(c.step.since) // the next question is due at its usual time
 		c.verdict.obstacle = a.Obstacle
 	}
 	t.changed = true
@@ -119,7 +121,7 @@ func (l *loop) answer(c *candidate, a *prober.Answer, at monotime.Time) {
 	}
 }
 
-// answerEvent returns the event that an answer is.
+// answerEvent returns the event of an answer.
 func answerEvent(a *prober.Answer) event {
 	switch a.Result {
 	case prober.Alive:
@@ -133,14 +135,14 @@ func answerEvent(a *prober.Answer) event {
 			return eventNotAsked
 		}
 	}
-	return eventCancelled // and asked again soon
+	return eventCancelled // the question is repeated soon
 }
 
-// recordAnswer counts that a question's socket has ended, and writes it to the history.
+// recordAnswer counts a socket that was closed or reset during a question, and adds it to the history.
 func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 	s := c.socket()
 	e := l.entry(c.ns, &c.history, &s, at)
-	e.Outcome, e.Owners = api.Closed, c.holding(s.Inode)
+	e.Outcome, e.Owners = api.Closed, c.ownersOf(s.Inode)
 	if a.Result != prober.Closed {
 		e.Outcome, e.How, e.OwnerResult = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
 		l.counts.PeerGone++
@@ -149,7 +151,7 @@ func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 	l.history.add(e)
 }
 
-// ownerSees returns what the owner of a socket gets from it after its peer was found gone (docs/operate.md).
+// ownerSees returns the results of the owner's next system calls after its peer was found gone (docs/operate.md).
 func ownerSees(st inetdiag.State, r prober.Result) string {
 	closeWait := st == inetdiag.CloseWait
 	switch {
@@ -161,4 +163,104 @@ func ownerSees(st inetdiag.State, r prober.Result) string {
 		return "recv: unread bytes, then ECONNRESET once, then EOF; send: EPIPE"
 	}
 	return "recv: ETIMEDOUT once, then EOF; send: EPIPE"
+}
+
+// peers returns the state and the figures of asking peers.
+func (l *loop) peers() api.PeersView {
+	v := api.PeersView{Answers: make(map[string]uint64), NotAsked: make(map[string]uint64)}
+	if l.tracker.canAsk {
+		v.PerSecond = l.cfg.MaxAsksPerSecond
+	}
+	if l.cfg.Asking == nil {
+		return v
+	}
+	s := l.cfg.Asking()
+	countQuestions(&v, s)
+	v.Queued, v.Asking, v.Missing, v.Stuck, v.Suspended = s.Queued, s.Asking, s.Missing, s.Stuck, s.Suspended
+	v.Restored, v.Earlier, v.Unreadable, v.Lost, v.CPU = s.Restored, s.Earlier, s.Unreadable, s.Lost, api.Seconds(s.CPU)
+	for errno, n := range s.Refused {
+		if v.Refused == nil {
+			v.Refused = make(map[string]uint64)
+		}
+		v.Refused[errnoName(errno)] += n
+	}
+	return v
+}
+
+// notAskedOther counts peers that were not asked for a temporary reason, such as unacknowledged bytes, with which the
+// kernel sends no probe.
+const notAskedOther = "other"
+
+// countQuestions adds the number of questions for each result, zeros included.
+func countQuestions(v *api.PeersView, s prober.Stats) {
+	for _, r := range prober.Results() {
+		if r != prober.NotAsked {
+			v.Answers[r.String()] = s.Answers[r]
+		}
+	}
+	other := s.Answers[prober.NotAsked]
+	for _, o := range prober.Obstacles() {
+		v.NotAsked[o.String()] = s.Obstacles[o]
+		other -= s.Obstacles[o]
+	}
+	v.NotAsked[notAskedOther] = other
+}
+
+// questionCounts returns the number of questions by result, or by why the peer was not asked.
+func (l *loop) questionCounts() map[string]uint64 {
+	v := l.peers()
+	maps.Copy(v.Answers, v.NotAsked)
+	return v.Answers
+}
+
+// GoneKey has the labels of the sockets whose peer is gone.
+type GoneKey struct {
+	CountKey
+	How string // "reset" or "timeout"
+}
+
+// goneKeys returns every GoneKey of the registered pods.
+func goneKeys(pods []CountKey) []GoneKey {
+	var keys []GoneKey
+	for _, pod := range pods {
+		for _, how := range []prober.Result{prober.Reset, prober.TimedOut} {
+			keys = append(keys, GoneKey{pod, how.String()})
+		}
+	}
+	return keys
+}
+
+// addPeer adds the questions to a socket's peer, and their results, to its view.
+func (c *candidate) addPeer(v *api.SocketView, at monotime.Time) {
+	h := &c.history
+	v.Questions = int(h.Asks)
+	since := func(t monotime.Time) *api.Seconds {
+		s := api.Seconds(at.Sub(t))
+		return &s
+	}
+	if !h.PeerAlive.IsZero() {
+		v.PeerAlive = since(h.PeerAlive)
+	}
+	if c.step.phase == phaseAsking {
+		v.PeerAsked = since(c.step.since)
+	}
+	v.NotAsked = c.verdict.obstacle.String()
+}
+
+// sparedNow returns why a candidate is spared at a moment, by the verdict on its last look. Once its deadline has passed
+// that is policy.Destroyable or policy.WouldDestroy, even if no look has followed. asks reports whether peers are asked.
+func (c *candidate) sparedNow(asks bool, at monotime.Time) policy.Reason {
+	r := c.verdict.reason
+	switch r {
+	case policy.WithinGrace, policy.Progressing, policy.PeerAlive, policy.AskingPeer, policy.UnreadData, policy.UnackedData, policy.PeerSpared:
+		switch {
+		case c.isOverdue(at) && c.ns.mode() == policy.Destroy:
+			return policy.Destroyable
+		case c.isOverdue(at):
+			return policy.WouldDestroy
+		case r == policy.AskingPeer && !asks:
+			return policy.WithinGrace
+		}
+	}
+	return r
 }

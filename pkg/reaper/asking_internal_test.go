@@ -123,7 +123,7 @@ func TestAnAnswerDecidesWhatComesNext(t *testing.T) {
 		},
 		"not asked: grace alone counts until the next question is due": {
 			answer: prober.Answer{Result: prober.NotAsked, Obstacle: prober.Linger}, phase: phaseTimed, retryAt: 3 * testProbeAfter,
-			why: "its peer cannot be asked: linger",
+			why: "the peer cannot be asked: linger",
 		},
 		"no probe went out: the same": {
 			answer: prober.Answer{Result: prober.NotAsked, Err: prober.ErrNoProbe}, phase: phaseTimed, retryAt: 3 * testProbeAfter,
@@ -182,7 +182,7 @@ func TestTheHistorySaysHowAPeerWasFoundGone(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
 		runUntilQuiet(l, new(kernel))
-		ns.candidates[7].owners = newHolders(&ownersLook{}, []owners.Process{{PID: 42, Command: "leaky"}}, true, now(), time.Minute)
+		ns.candidates[7].owners = newOwnerSet(&ownerLookup{}, []owners.Process{{PID: 42, Command: "leaky"}}, true, now(), time.Minute)
 		time.Sleep(time.Second)
 		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Reset, At: now()}}, now())
 		got := l.history.after(0)[0]
@@ -216,7 +216,7 @@ func TestAQuestionIsCancelled(t *testing.T) {
 		destroyed bool
 	}{
 		"by progress": {change: moved, phase: phaseTimed},
-		"by a DEL":    {change: func(l *loop, _ *registered) { l.counted(census{}) }, phase: phaseDropped},
+		"by a DEL":    {change: func(l *loop, _ *registered) { l.applyCensus(census{}) }, phase: phaseDropped},
 		"by the end of its grace": {
 			change: func(*loop, *registered) { time.Sleep(time.Hour) }, phase: phaseDropped, destroyed: true,
 		},
@@ -368,7 +368,7 @@ func TestWithoutAnAskerGraceAloneCounts(t *testing.T) {
 func TestAQuestionGoesToTheOwnersThatWereFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
-		l.attribution = newAttribution(owners.NewProc("/proc"), 0, now())
+		l.owners = l.newOwnerLookups(owners.NewProc("/proc"), 0, now())
 		l.tracker.findsOwners = true
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
 		runUntilQuiet(l, new(kernel))
@@ -378,7 +378,7 @@ func TestAQuestionGoesToTheOwnersThatWereFound(t *testing.T) {
 		k := nextLook(l, now())
 		k.found = map[uint32][]owners.Process{1: {{PID: 42, Command: "a", TID: 42, FD: 7}, {PID: 43, Command: "b", TID: 44, FD: 8}}}
 		k.conditions = map[int]owners.Condition{42: {Sigpipe: owners.SigpipeIgnored}, 43: {Sigpipe: owners.SigpipeUnknown}}
-		l.attributed(k, now())
+		l.owners.finish(k, now())
 		runUntilQuiet(l, new(kernel))
 		want := []prober.Owner{{PID: 42, FD: 7, HasFD: true}, {PID: 43, TID: 44, FD: 8, HasFD: true, DiesOfSigpipe: true}}
 		if diff := cmp.Diff(want, a.last(t).Owners); diff != "" {
@@ -393,7 +393,7 @@ func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		ns.policies[0].CloseWaitGrace = policy.Patience(testGrace)
-		l.attribution = newAttribution(owners.NewProc("/proc"), 0, now())
+		l.owners = l.newOwnerLookups(owners.NewProc("/proc"), 0, now())
 		l.tracker.findsOwners = true
 		see(l, ns.Identity, idleLook(7, 0))
 		pause := owners.Stopped
@@ -404,7 +404,7 @@ func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
 				if k := nextLook(l, now()); k != nil {
 					k.found = map[uint32][]owners.Process{1: {{PID: 42}}}
 					k.conditions = map[int]owners.Condition{42: {Pause: pause, Sigpipe: owners.SigpipeIgnored}}
-					l.attributed(k, now())
+					l.owners.finish(k, now())
 				}
 				runUntilQuiet(l, new(kernel))
 			}
@@ -418,7 +418,7 @@ func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
 		if n := outcomesOf(l)[api.Destroyed]; n != 0 {
 			t.Error("it was destroyed before it had its whole grace")
 		}
-		run(testGrace + freshFor)
+		run(testGrace + ownersLifetime)
 		l.answered([]prober.Answer{{Question: a.last(t), Result: prober.Cancelled, At: now()}}, now())
 		run(time.Second)
 		if outcomesOf(l)[api.Destroyed] != 1 {

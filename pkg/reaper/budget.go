@@ -9,15 +9,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// budget bounds how many sockets are destroyed on this node in any one second. Once it is used up it is
-// saved up again before it is spent: each turn of the loop costs more than a destroy.
+// budget is the rate limit on this node's destroys. Once it is used up it collects a whole burst before the next
+// destroy: an iteration of the loop costs more than a destroy.
 type budget struct {
-	limiter *rate.Limiter // nil: no bound
-	saving  bool
+	limiter    *rate.Limiter // nil: no limit
+	collecting bool
 }
 
-// newBudget makes a budget of perSecond destroys, 0 for no bound. A bucket that holds b and fills at r
-// lets r+b through in its worst second, so the two together make perSecond.
+// newBudget returns a budget of perSecond destroys, 0 for no limit. A bucket of size b that fills at rate r lets r+b
+// through in its worst second, so their sum is perSecond.
 func newBudget(perSecond int) *budget {
 	if perSecond == 0 {
 		return &budget{}
@@ -26,34 +26,35 @@ func newBudget(perSecond int) *budget {
 	return &budget{limiter: rate.NewLimiter(rate.Limit(max(1, perSecond-burst)), burst)}
 }
 
-// share returns how many sockets one of n namespaces may have destroyed now, at most limit, when wanted
-// are waiting in all.
+// share returns how many sockets may be destroyed now in one of n network namespaces, at most limit. wanted is the
+// number of waiting sockets in all of them.
 func (b *budget) share(now time.Time, wanted, n, limit int) int {
 	if b.limiter == nil {
 		return limit
 	}
 	if b.wait(now, wanted) > 0 {
-		b.saving = true
+		b.collecting = true
 		return 0
 	}
-	b.saving = false
+	b.collecting = false
 	return min(limit, max(1, int(b.limiter.TokensAt(now))/max(1, n)))
 }
 
-// spend takes what was destroyed from the budget.
+// spend subtracts n destroys.
 func (b *budget) spend(now time.Time, n int) {
 	if b.limiter != nil {
 		b.limiter.ReserveN(now, n)
 	}
 }
 
-// wait returns how long to wait until there is something to spend on wanted sockets.
+// wait returns the time until a destroy is allowed; while the budget collects, until a burst is, or until all wanted
+// sockets may be destroyed.
 func (b *budget) wait(now time.Time, wanted int) time.Duration {
 	if b.limiter == nil {
 		return 0
 	}
 	need := 1
-	if b.saving {
+	if b.collecting {
 		need = max(1, min(wanted, b.limiter.Burst()))
 	}
 	missing := float64(need) - b.limiter.TokensAt(now)

@@ -30,7 +30,7 @@ func TestBudgetBoundsEverySecond(t *testing.T) {
 				default:
 					at = at.Add(b.wait(at, wanted))
 				}
-				grant := b.share(at, wanted, 1+rnd.IntN(4), jobSize)
+				grant := b.share(at, wanted, 1+rnd.IntN(4), maxJobSockets)
 				done := at.Add(time.Duration(rnd.IntN(int(5 * time.Millisecond))))
 				n := rnd.IntN(grant + 1) // not all that may be is
 				for range n {
@@ -64,7 +64,7 @@ func TestBudgetIsUsedUp(t *testing.T) {
 		for at.Sub(begin) < 10*time.Second {
 			wait := b.wait(at, 1000)
 			at = at.Add(wait)
-			grant := b.share(at, 1000, 3, jobSize)
+			grant := b.share(at, 1000, 3, maxJobSockets)
 			if grant < 1 {
 				t.Fatalf("nothing is granted after waiting for %v", wait)
 			}
@@ -108,14 +108,14 @@ func TestBudgetSavesUp(t *testing.T) {
 	} {
 		b := newBudget(1000)
 		b.spend(now, 20)
-		if got := b.share(now, wanted, 1, jobSize); got != 0 {
+		if got := b.share(now, wanted, 1, maxJobSockets); got != 0 {
 			t.Errorf("when it is spent, %d are granted", got)
 		}
 		wait := b.wait(now, wanted)
 		if wait < want || wait > want+10*time.Microsecond {
 			t.Errorf("for %d, the wait is %v, want %v", wanted, wait, want)
 		}
-		if got := b.share(now.Add(wait), wanted, 1, jobSize); got != min(wanted, 20) {
+		if got := b.share(now.Add(wait), wanted, 1, maxJobSockets); got != min(wanted, 20) {
 			t.Errorf("for %d, %d are granted after the wait", wanted, got)
 		}
 	}

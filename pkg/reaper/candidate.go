@@ -13,17 +13,17 @@ import (
 // candidate is a half-closed socket being timed. There may be 500,000 of them.
 type candidate struct {
 	ns      *registered
-	history policy.History // all looks together
+	history policy.History // of all looks
 	shown   shown          // by the last look
-	index   int32          // in the agenda, -1 if it is not there
+	index   int32          // in the agenda, -1 if it has no due time
 	verdict verdict        // on the last look
-	step    step           // what it waits for
-	owners  *holders       // as they were found for shown.inode, nil if they were not looked up
-	excused monotime.Time  // a destroy is late from then on at the earliest
-	nextEnd *candidate     // in the index of ends
+	step    step
+	owners  *ownerSet     // of shown.inode; nil if they were not looked up
+	excused monotime.Time // lateness counts from this time at the earliest
+	nextEnd *candidate    // in the same bucket of the index of ends
 }
 
-// shown is what a look showed beside the history: as much as judging the socket again and listing it need.
+// shown has the fields of the last look that are not part of the history: enough to judge the socket again and to list it.
 type shown struct {
 	rqueue, wqueue, inode, uid uint32
 
@@ -31,7 +31,7 @@ type shown struct {
 	ulp     ulp
 }
 
-// ulp is the upper layer protocol of a socket, in one byte: what of it the judgement asks for.
+// ulp is the upper layer protocol of a socket, in one byte. It distinguishes the values that the judgement uses.
 type ulp uint8
 
 const (
@@ -52,21 +52,21 @@ func ulpOf(name string) ulp {
 
 func (u ulp) String() string { return [...]string{ulpOther: "", ulpMPTCP: "mptcp", ulpTLS: "tls"}[u] }
 
-// verdict is what is kept of a policy.Verdict.
+// verdict has the fields of a policy.Verdict that the reaper keeps.
 type verdict struct {
-	deadline monotime.Time // of the policies alone: the other end of the connection may spare it
-	start    monotime.Time // of the idle time that the patience before a question is counted from; zero if there is none
+	deadline monotime.Time // by the policies alone, without the other end and the above rules
+	start    monotime.Time // from which probeAfter counts; zero if no question is due
 	reason   policy.Reason
-	standing policy.Standing // what spares the other end
-	other    policy.Standing // what of the other end spares this one
-	surplus  bool            // due, and a rule with a number matches
-	allowed  bool            // such a rule lets it go
+	standing policy.Standing // spares the other end
+	other    policy.Standing // of the other end, spares this one
+	surplus  bool            // counted by an above rule
+	allowed  bool            // selected by it
 	recorded recorded
 	excuses  excuse          // reasons of candidate.excused
-	obstacle prober.Obstacle // why its peer was not asked last, in this idle time
+	obstacle prober.Obstacle // why its peer was last not asked, in this idle time
 }
 
-// recorded is what has been recorded in this idle time of what the mode forbids.
+// recorded is a set of forbidden actions that were recorded in this idle time: each is recorded once.
 type recorded uint8
 
 const (
@@ -74,8 +74,8 @@ const (
 	recordedQuestion
 )
 
-// take takes over a look at the socket, the verdict on it and its deadline by the policies alone. It reports whether the
-// socket's idle time has begun again since the look before.
+// take stores a look at the socket, the verdict on it and its deadline by the policies alone. It reports whether the
+// socket's idle time has restarted since the previous look.
 func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {
 	was := &c.verdict
 	renewed = was.isOfAnotherTime(deadline, v.AskWhy.Start) || !c.history.Last.IsZero() && h.ID != c.history.ID
@@ -91,8 +91,8 @@ func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict,
 	return renewed
 }
 
-// isOfAnotherTime reports whether the socket's idle time has begun again since the verdict. What is never destroyed has no
-// deadline, and its peer is still asked.
+// isOfAnotherTime reports whether the socket's idle time has restarted since the verdict. A socket with grace "never" has
+// no deadline, and its peer is still asked: then start decides.
 func (v *verdict) isOfAnotherTime(deadline, start monotime.Time) bool {
 	if v.deadline.IsZero() && deadline.IsZero() {
 		return !v.start.IsZero() && !start.IsZero() && start != v.start
@@ -100,7 +100,7 @@ func (v *verdict) isOfAnotherTime(deadline, start monotime.Time) bool {
 	return !v.deadline.IsZero() && deadline != v.deadline
 }
 
-// socket returns as much of the last look as judging and listing the socket need.
+// socket returns the last look as a socket: the fields that judging and listing need.
 func (c *candidate) socket() inetdiag.Socket {
 	return inetdiag.Socket{
 		ID: c.history.ID, State: c.history.State, RQueue: c.shown.rqueue, WQueue: c.shown.wqueue,
@@ -109,23 +109,24 @@ func (c *candidate) socket() inetdiag.Socket {
 	}
 }
 
-// isConfirmed reports whether this reaper has looked at it: it may be known from the saved candidates alone.
+// isConfirmed reports whether this reaper has looked at it. A restored candidate has only its saved history.
 func (c *candidate) isConfirmed() bool { return c.verdict.reason != policy.Unknown || c.shown.hasInfo }
 
-// isOverdue reports whether the deadline of the last verdict has passed, and nothing else spares it.
+// isOverdue reports whether the deadline of the last verdict has passed, and neither the other end nor an above rule
+// spares the socket.
 func (c *candidate) isOverdue(now monotime.Time) bool {
 	byOther := c.verdict.reason == policy.PeerSpared && c.verdict.other != policy.StandingUnknown
 	isSpared := byOther || c.verdict.surplus && !c.verdict.allowed
 	return !isSpared && !c.verdict.deadline.IsZero() && !now.Before(c.verdict.deadline)
 }
 
-// judge judges a socket of the network namespace.
+// judge returns the verdict of the namespace's policies and mode on one of its sockets.
 func (ns *registered) judge(h *policy.History, s *inetdiag.Socket, f policy.Facts, now monotime.Time) policy.Verdict {
 	return policy.Judge(ns.policies, h, s, f, now).Capped(ns.limit)
 }
 
-// facts returns what is known of the candidate beside its looks. Owners that were found some time ago still count, so
-// that its deadline stays; but nothing is done before they have been looked up again.
+// facts returns the facts that no look shows. Expired owners still count, so that the deadline stays; but no destroy and
+// no question follows before they are looked up again.
 func (c *candidate) facts(now monotime.Time) policy.Facts {
 	if c.owners == nil {
 		return policy.Facts{}

@@ -18,23 +18,23 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// census is what is recorded on this node, and which of it can be acted on.
+// census has all records of this node, sorted by what can be done with them.
 type census struct {
-	records  []state.Record  // that can be acted on
-	inert    []inertRecord   // that cannot, such as those whose namespace is gone
-	problems []state.Problem // files that are no record, or cannot be read
-	holds    []state.Hold    // what keeps a netns at observe at most, whatever its records ask for (prose:ok: a noun)
+	records  []state.Record  // active ones
+	inert    []inertRecord   // such as those of deleted network namespaces
+	problems []state.Problem // unreadable and invalid files
+	holds    []state.Hold    // files that cap the mode of a netns at observe
 
-	// unlisted is why the records could not be listed, and the directory: what else is recorded by now is not known, and
-	// every netns is kept at observe.
+	// unlisted is why the directory dir could not be listed. New records are then unknown, and every netns is capped at
+	// observe.
 	unlisted, dir string
 
-	resolved map[string]policy.Resolved // what the records that can be acted on come to, by file name
+	resolved map[string]policy.Resolved // the policies of the active records, by file name
 }
 
-// heldBy returns what keeps a netns at observe at most: files that speak of it and cannot be read or acted on, or the whole
-// directory where that cannot be read.
-func (c *census) heldBy(id netns.Identity) (holds []state.Hold) {
+// holdsOn returns the files that cap a netns at observe: unreadable and inert ones whose names carry it, or the whole
+// directory if that cannot be listed.
+func (c *census) holdsOn(id netns.Identity) (holds []state.Hold) {
 	if c.unlisted != "" {
 		holds = append(holds, state.Hold{Netns: state.KeyOf(id), File: c.dir, Reason: c.unlisted})
 	}
@@ -46,66 +46,66 @@ func (c *census) heldBy(id netns.Identity) (holds []state.Hold) {
 	return holds
 }
 
-// inertRecord is a record that nothing is done about.
+// inertRecord is a record without effect.
 type inertRecord struct {
 	record state.Record
 	reason string
 }
 
-// census reads all records, sorts them by what can be done about them, and prunes what has been of no use
-// for long. What cannot be read for now still counts as it was read last, and holds its netns: a registration is lost
-// only when its record is.
+// census reads all records, classifies them, and prunes files that have been inert for pruneAfter. An unreadable file
+// keeps its last known record and caps its netns at observe: a registration ends only when its record is removed.
+// If ctx is done it returns the last census.
 func (w *watcher) census(ctx context.Context, now monotime.Time) census {
 	listing, err := w.store.List(ctx)
 	if ctx.Err() != nil {
 		return w.last
 	}
 	if err != nil {
-		w.warnings.fail(WarnRecords, "list the attachments: the earlier ones stay registered, observing only", "error", err)
+		w.warnings.fail(WarnRecords, "cannot list the attachments: the known ones stay registered and are only observed", "error", err)
 		c := w.last
 		c.unlisted, c.dir = err.Error(), w.store.AttachmentsDir()
 		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}
 		return c
 	}
 	c := census{problems: listing.Problems, holds: listing.Holds}
-	useless := make(map[string]monotime.Time)
-	var overdue []state.Record
+	inertSince := make(map[string]monotime.Time)
+	var expired []state.Record
 	for _, r := range slices.Concat(listing.Records, w.unreadable(listing.Problems)) {
-		reason, ended := w.judge(r)
+		reason, ended := w.classify(r)
 		if reason == "" {
 			c.records = append(c.records, r)
 			continue
 		}
 		c.inert = append(c.inert, inertRecord{r, reason})
-		// Its path ends before its netns may: then it still asks for what it says.
+		// The path may disappear before the netns does. Until then the record's policy must not be exceeded.
 		c.holds = append(c.holds, w.holdOf(r, reason))
-		if ended && w.overdue(fileName(r), useless, now) {
-			overdue = append(overdue, r)
+		if ended && w.isExpired(fileName(r), inertSince, now) {
+			expired = append(expired, r)
 		}
 	}
-	for _, r := range overdue {
+	for _, r := range expired {
 		if w.ended(w.holdOf(r, ""), c.records) {
 			w.prune(r)
 		}
 	}
 	for _, h := range listing.Holds {
-		if w.overdue(h.File, useless, now) && w.ended(h, c.records) {
-			w.log.Info("prune a file that is no record, and whose namespace has ended", "file", h.File, "error", w.store.Prune(h.File))
+		if w.isExpired(h.File, inertSince, now) && w.ended(h, c.records) {
+			w.log.Info("pruned an invalid record of a deleted network namespace", "file", h.File, "error", w.store.Prune(h.File))
 		}
 	}
 	for _, p := range listing.Problems {
 		holds := slices.ContainsFunc(listing.Holds, func(h state.Hold) bool { return h.File == p.File })
-		if p.OtherBoot && !holds && w.overdue(p.File, useless, now) {
-			w.log.Info("prune a file of another boot", "file", p.File, "error", w.store.Prune(p.File))
+		if p.OtherBoot && !holds && w.isExpired(p.File, inertSince, now) {
+			w.log.Info("pruned a record of an earlier boot", "file", p.File, "error", w.store.Prune(p.File))
 		}
 	}
-	w.useless = useless
+	w.inertSince = inertSince
 	c.resolved = w.resolve(c.records)
 	return c
 }
 
-// resolve returns what records come to. That of one that says the same as before is not computed again: a pod may choose
-// annotations that take long to read. Nor does the loop wait for it.
+// resolve returns the policies of records. It reuses those of an unchanged record, since a pod can choose annotations
+// that take long to parse. It runs here and not on the loop for the same reason.
 func (w *watcher) resolve(records []state.Record) map[string]policy.Resolved {
 	known := make(map[string]*state.Record, len(w.last.records))
 	for i := range w.last.records {
@@ -128,12 +128,12 @@ func (w *watcher) resolveLayers(l *policy.Layers) policy.Resolved {
 	return l.Resolve(w.minGrace)
 }
 
-// unreadable returns the records that the last census had of files that only cannot be read for now.
+// unreadable returns the last known records of files that cannot be read now. A file with invalid content is not one.
 func (w *watcher) unreadable(problems []state.Problem) []state.Record {
 	var known []state.Record
 	for _, p := range problems {
 		if _, ok := errors.AsType[unix.Errno](p.Err); !ok {
-			continue // what it holds is no record
+			continue // it was read, and its content is invalid
 		}
 		for _, r := range w.last.records {
 			if fileName(r) == p.File {
@@ -144,23 +144,22 @@ func (w *watcher) unreadable(problems []state.Problem) []state.Record {
 	return known
 }
 
-// judge says why nothing can be done about a record, "" if something can, and whether that is for good. A
-// path that cannot be looked at for any other reason than that the namespace is gone decides nothing:
-// the one that works in the namespace looks again, and says what is wrong.
-func (w *watcher) judge(r state.Record) (reason string, ended bool) {
+// classify returns why a record is inert, "" if it is active, and whether it will stay so. If its path cannot be opened
+// although it exists, the record is active: the finder opens it again, and reports the error.
+func (w *watcher) classify(r state.Record) (reason string, ended bool) {
 	if r.Boot != w.boot {
 		return "recorded before the last boot", true
 	}
 	for _, id := range w.never {
 		if id.Same(r.Netns.Identity) {
-			return "it is the host's own namespace, which is never touched without --allow-host-netns", false
+			return "this is the host's own network namespace, which needs --allow-host-netns", false
 		}
 	}
 	h, err := w.root.Open(r.Netns.Path)
 	switch {
 	case err != nil && netns.IsGone(err):
 		if !w.root.SeesDirOf(r.Netns.Path) {
-			return fmt.Sprintf("%v, nor is its directory: in a container, mount the host's with propagation", err), false
+			return fmt.Sprintf("%v, and its directory does not exist either: in a container, mount the host's directory with propagation", err), false
 		}
 		return err.Error(), true
 	case err != nil:
@@ -176,27 +175,27 @@ func (w *watcher) judge(r state.Record) (reason string, ended bool) {
 	return "", false
 }
 
-// cookieless says why nothing can be done about a record without a cookie, "" if the kernel has none to give:
-// elsewhere the namespace could be a later one of the same inode number.
+// cookieless returns why a record without a netns cookie is inert, "" if this kernel has no cookies. Where it has, the
+// path could lead to a later namespace with the same inode number.
 func cookieless(h *netns.Handle) string {
 	id, err := h.Identify()
 	switch {
 	case err != nil:
 		return fmt.Sprintf("recorded without a netns cookie, and %v", err)
 	case id.Cookie != 0:
-		return "recorded without a netns cookie, though this kernel has them: it may be another namespace"
+		return "recorded without a netns cookie, although this kernel has them: it may be a different namespace"
 	}
 	return ""
 }
 
-// holdOf returns what a record that cannot be acted on says of its netns.
+// holdOf returns the cap of an inert record on its netns.
 func (w *watcher) holdOf(r state.Record, reason string) state.Hold {
 	return state.Hold{Netns: state.KeyOf(r.Netns.Identity), File: fileName(r), Reason: reason, OtherBoot: r.Boot != w.boot}
 }
 
-// overdue notes in next that a file is of no use, and reports whether it has been for long enough.
-func (w *watcher) overdue(name string, next map[string]monotime.Time, now monotime.Time) bool {
-	since, ok := w.useless[name]
+// isExpired records in next since when a file has been inert, and reports whether that is pruneAfter or longer.
+func (w *watcher) isExpired(name string, next map[string]monotime.Time, now monotime.Time) bool {
+	since, ok := w.inertSince[name]
 	if !ok {
 		since = now
 	}
@@ -204,8 +203,8 @@ func (w *watcher) overdue(name string, next map[string]monotime.Time, now monoti
 	return now.Sub(since) >= pruneAfter
 }
 
-// ended reports whether a namespace is proven to have ended: by the kernel, or since neither the path of a record nor a
-// process leads there.
+// ended reports whether a network namespace is proven to be deleted: by the kernel, or because neither a record's path
+// nor a process leads to it.
 func (w *watcher) ended(h state.Hold, records []state.Record) bool {
 	if slices.ContainsFunc(records, func(r state.Record) bool { return h.Names(r.Netns.Identity) }) {
 		return false
@@ -217,17 +216,17 @@ func (w *watcher) ended(h state.Hold, records []state.Record) bool {
 	return ended && err == nil
 }
 
-// prune deletes the file of a record that has been inert for long, unless it has been written again since.
+// prune deletes the file of an inert record, unless it has been rewritten since.
 func (w *watcher) prune(r state.Record) {
 	current, err := w.store.Get(r.Attachment)
 	if err == nil && current.Netns == r.Netns && !current.Time.Equal(r.Time) {
 		return
 	}
-	w.log.Info("prune a record whose namespace has ended", "container", r.ContainerID, "ifname", r.IfName,
+	w.log.Info("pruned the record of a deleted network namespace", "container", r.ContainerID, "ifname", r.IfName,
 		"pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name, "error", w.store.Prune(fileName(r)))
 }
 
-// fileName is what the file of a record that was listed is called.
+// fileName returns the file name of a listed record.
 func fileName(r state.Record) string {
 	name, _ := r.FileName() // no error: it was listed under that name
 	return name

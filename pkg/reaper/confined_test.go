@@ -147,10 +147,10 @@ func TestAReaperThatIsKeptFromItsWorkReportsThat(t *testing.T) {
 		log   string
 		do    string
 	}{
-		{noSetns, api.RefusedNetns, true, "no network namespace can be entered", "setns"},
-		{noAdmin, api.RefusedNetns, true, "no network namespace can be entered", "CAP_SYS_ADMIN"},
-		{noNetlink, api.RefusedNetlink, true, "no sock_diag socket can be opened", "AF_NETLINK"},
-		{noGetfd, api.RefusedPeers, false, "the peers of some sockets cannot be asked", "pidfd_getfd"},
+		{noSetns, api.RefusedNetns, true, "cannot enter network namespaces", "setns"},
+		{noAdmin, api.RefusedNetns, true, "cannot enter network namespaces", "CAP_SYS_ADMIN"},
+		{noNetlink, api.RefusedNetlink, true, "cannot open sock_diag sockets", "AF_NETLINK"},
+		{noGetfd, api.RefusedPeers, false, "cannot ask the peers of some sockets", "pidfd_getfd"},
 	} {
 		t.Run(tt.limit, func(t *testing.T) {
 			eachFinder(t, func(t *testing.T, name string) {

@@ -13,39 +13,36 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// handful is how many sockets are looked at before those of them that are past their grace are destroyed.
-// The smaller it is, the less time a socket has to change between the two; the larger, the fewer system
-// calls there are.
-const handful = 8
+// destroyBatch is how many sockets are looked at before the destroys among them are sent. A smaller batch leaves a socket
+// less time to change in between; a larger one needs fewer system calls.
+const destroyBatch = 8
 
-// jobSize is how many sockets the examiner takes on at once.
-const jobSize = 256
+const maxJobSockets = 256
 
-// job is a number of sockets of one namespace that are to be looked at and, where that is the verdict,
-// destroyed.
+// job is the examiner's work: up to maxJobSockets sockets of one network namespace to look at, judge and destroy.
 type job struct {
-	ns    *registered // for the loop: the examiner does not touch it
+	ns    *registered // for the loop alone
 	list  []*candidate
 	netns finder.Netns
-	judge registered // with its policies and its limit alone
-	grant int        // how many may be destroyed
-	tried int        // how many it was tried to destroy
+	judge registered // has only the policies and the limit
+	grant int        // destroys that the budget allows
+	tried int        // destroys that were sent
 
 	histories []policy.History
 	facts     []policy.Facts
-	others    []policy.Standing // what of the other ends spares them
-	allowed   []bool            // by rules with a number
+	others    []policy.Standing // of the other ends
+	allowed   []bool            // by above rules
 	results   []examined
-	err       error         // why the rest has no result
+	err       error         // why the remaining sockets have no result
 	old       uint64        // looks that were too old to destroy by
-	bound     time.Duration // the greatest age of a look that was allowed
+	bound     time.Duration // the largest age of a look that was allowed
 }
 
-// examined is what was found and done about one socket.
+// examined is the result for one socket.
 type examined struct {
 	event    event
-	at       monotime.Time // before the kernel looked
-	sent     monotime.Time // when the destroy was sent, zero if none was
+	at       monotime.Time // just before the look
+	sent     monotime.Time // when the destroy was sent; zero if none was
 	history  policy.History
 	socket   inetdiag.Socket
 	verdict  policy.Verdict
@@ -53,7 +50,7 @@ type examined struct {
 	err      error
 }
 
-// conn looks at and destroys single sockets of one network namespace, as inetdiag.Conn does.
+// conn looks up and destroys single sockets of one network namespace; see inetdiag.Conn.
 type conn interface {
 	LookupAll(ids []inetdiag.ID, yield func(i int, s *inetdiag.Socket, err error)) error
 	DestroyAll(ids []inetdiag.ID, ready func(i int) bool, yield func(i int, err error)) error
@@ -63,17 +60,17 @@ type conn interface {
 // opener opens a conn in a network namespace.
 type opener func(finder.Netns) (conn, error)
 
-// examiner looks at single sockets again, judges what it sees and destroys at once.
+// examiner looks up single sockets, judges each look, and destroys at once.
 type examiner struct {
 	open    opener
 	clock   monotime.Clock
 	age     lookAge
-	ids     [handful]inetdiag.ID
-	index   [handful]int // in the job, of each of ids
-	retries []int        // in the job, of the sockets whose look was too old
+	ids     [destroyBatch]inetdiag.ID
+	index   [destroyBatch]int // in the job, of each of ids
+	retries []int             // indexes in the job of the sockets whose look was too old
 }
 
-// examine works through a job. What it has no answer for it leaves without a result.
+// examine works through a job. After an error the remaining sockets have no result.
 func (e *examiner) examine(j *job) {
 	conn, err := e.open(j.netns)
 	if err != nil {
@@ -100,24 +97,24 @@ func (e *examiner) examine(j *job) {
 		}
 	}
 	for i := range j.results {
-		if x := &j.results[i]; x.event == eventDestroyed && x.sent.IsZero() { // its look is no answer any more
+		if x := &j.results[i]; x.event == eventDestroyed && x.sent.IsZero() { // it waited for another look
 			x.event, x.err = eventRefused, j.err
 		}
 	}
 }
 
-// lookUp asks the kernel for the first n sockets of e.index, and judges each.
+// lookUp looks up the first n sockets of e.index, and judges each.
 func (e *examiner) lookUp(conn conn, j *job, n int) error {
 	ids := e.ids[:n]
 	for i := range ids {
 		ids[i] = j.histories[e.index[i]].ID
 	}
-	// One reading of the clock for all: it is a system call. Being early by the time of a look makes no
-	// socket older than the kernel's tick does.
+	// The clock is read once for the batch, since that is a system call. The error is the duration of the look-up, which
+	// is less than the resolution of the kernel's timestamps.
 	at := e.clock.Now()
 	return conn.LookupAll(ids, func(i int, s *inetdiag.Socket, err error) {
 		i = e.index[i]
-		if i == len(j.results) { // else it is looked at again
+		if i == len(j.results) { // otherwise this is a retry
 			j.results = append(j.results, examined{})
 		}
 		x := &j.results[i]
@@ -132,14 +129,14 @@ func (e *examiner) lookUp(conn conn, j *job, n int) error {
 			x.history = policy.Follow(&j.histories[i], look)
 			own := j.judge.judge(&x.history, s, j.facts[i], x.at)
 			v := sparedByOther(own, j.others[i], x.at)
-			x.verdict, x.deadline = limited(v, j.allowed[i], j.facts[i].OwnersKnown, x.at), own.Deadline
+			x.verdict, x.deadline = withThreshold(v, j.allowed[i], j.facts[i].OwnersKnown, x.at), own.Deadline
 			x.socket = *s
 			x.event = j.decide(x.verdict)
 		}
 	})
 }
 
-// decide returns what is done by the verdict; a destroy is taken from the grant.
+// decide returns the event that follows from a verdict. A destroy reduces the grant.
 func (j *job) decide(v policy.Verdict) event {
 	switch {
 	case v.Reason == policy.NotHalfClosed:
@@ -158,8 +155,8 @@ func (j *job) decide(v policy.Verdict) event {
 	return eventDestroyed
 }
 
-// destroy destroys those of the first n sockets of e.index for which that was decided. Those whose look has become too
-// old by then it leaves in e.retries.
+// destroy destroys the sockets with that decision among the first n of e.index. If a look is too old by then, it adds the
+// socket to e.retries.
 func (e *examiner) destroy(conn conn, j *job, n int) error {
 	decided := 0
 	for _, i := range e.index[:n] {
@@ -194,12 +191,59 @@ func (e *examiner) destroy(conn conn, j *job, n int) error {
 			x.event, x.err = eventRefused, err
 		}
 	})
-	for _, i := range e.index[answered:decided] { // whether these are destroyed is not known
+	for _, i := range e.index[answered:decided] { // the kernel may have destroyed them or not
 		x := &j.results[i]
 		x.event, x.err = eventRefused, err
 	}
 	j.old += uint64(old)
-	e.age.note(old > 0)
+	e.age.update(old > 0)
 	j.bound = max(j.bound, e.age.bound())
 	return err
+}
+
+// lookAge bounds the age of a look when its destroy is sent: in between an application may use the socket, and the kernel
+// has no compare-and-destroy. The age is microseconds unless the thread waits for a CPU in between, as it does under a CPU
+// quota. If the bound could never be kept, nothing would be destroyed, so it grows on a machine that is too slow.
+type lookAge struct {
+	tooOld int // looks in a row that were
+}
+
+const (
+	minLookAge = time.Millisecond
+	maxLookAge = 100 * time.Millisecond
+	// maxOldBatches is after how many looks that were too old sockets are looked at one at a time.
+	maxOldBatches = 3
+	// maxOldSingles is after how many of them the bound doubles with each.
+	maxOldSingles = 10
+)
+
+// batch returns how many sockets to look at before their destroys.
+func (a *lookAge) batch() int {
+	if a.tooOld < maxOldBatches {
+		return destroyBatch
+	}
+	return 1
+}
+
+// bound returns the largest allowed age.
+func (a *lookAge) bound() time.Duration {
+	bound := minLookAge
+	for range a.tooOld - maxOldSingles + 1 {
+		if bound *= 2; bound >= maxLookAge {
+			return maxLookAge
+		}
+	}
+	return bound
+}
+
+// allows reports whether a look of that age is recent enough.
+func (a *lookAge) allows(age time.Duration) bool { return age <= a.bound() }
+
+// update records whether any look of a batch was too old.
+func (a *lookAge) update(tooOld bool) {
+	if !tooOld {
+		a.tooOld = 0
+		return
+	}
+	a.tooOld++
 }

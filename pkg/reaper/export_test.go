@@ -16,8 +16,8 @@ import (
 // What tests that damage the file of saved candidates need to know of it.
 const (
 	SavedBootID = len(savedMagic)
-	SavedHeader = savedHeader
-	SavedEntry  = savedEntry
+	SavedHeader = savedHeaderSize
+	SavedEntry  = savedEntrySize
 	SavedSince  = 3*8 + inetdiag.SizeofID + 5 // in an entry
 	SavedLast   = SavedSince + 3*8
 )

@@ -35,15 +35,15 @@ func TestSweepingLagsOnlyWhereItIsAskedFor(t *testing.T) {
 			l, ns := newTestLoop(t, policy.Destroy)
 			r := recordOf(1, "eth0")
 			r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
-			l.counted(census{records: []state.Record{r}})
+			l.applyCensus(census{records: []state.Record{r}})
 			l.swept(&finder.Sweep{Began: now(), Late: tc.late}, []netns.Identity{ns.Identity})
 			p := ns.policies[0]
 			tc.change(&p)
 			r.Layers = LayersOf(p)
-			l.counted(census{records: []state.Record{r}})
-			l.keepingUp(now())
-			if l.sweeping.late != tc.want || l.sweeping.warned != (tc.want > 0) {
-				t.Errorf("it lags by %v, and that was said: %v; want %v", l.sweeping.late, l.sweeping.warned, tc.want)
+			l.applyCensus(census{records: []state.Record{r}})
+			l.checkSweepLag(now())
+			if l.sweeping.lag != tc.want || l.sweeping.warned != (tc.want > 0) {
+				t.Errorf("it lags by %v, and that was said: %v; want %v", l.sweeping.lag, l.sweeping.warned, tc.want)
 			}
 		})
 	}
@@ -65,8 +65,8 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 	if len(left) != 1 || left[0] != second.Identity || first.lastSweep != sweep.Began || !second.lastSweep.IsZero() {
 		t.Fatalf("left are %v", left)
 	}
-	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.tracker.fresh.Len() != maxLoopCandidates+1 {
-		t.Errorf("left are %v, and %d candidates are queued", left, l.tracker.fresh.Len())
+	if left = l.swept(&sweep, left); len(left) != 0 || second.lastSweep != sweep.Began || l.tracker.examineQ.Len() != maxLoopCandidates+1 {
+		t.Errorf("left are %v, and %d candidates are queued", left, l.tracker.examineQ.Len())
 	}
 }
 

@@ -40,8 +40,8 @@ func TestAgesOutliveARegistration(t *testing.T) {
 			renew: func(_ *testing.T, l *loop, r state.Record) *loop {
 				off := r
 				off.Layers = LayersOf(policy.Policy{Mode: policy.Off})
-				l.counted(census{records: []state.Record{off}})
-				l.counted(census{records: []state.Record{r}})
+				l.applyCensus(census{records: []state.Record{off}})
+				l.applyCensus(census{records: []state.Record{r}})
 				return l
 			},
 		},
@@ -50,8 +50,8 @@ func TestAgesOutliveARegistration(t *testing.T) {
 			renew: func(t *testing.T, l *loop, r state.Record) *loop {
 				next, _ := newTestLoop(t, policy.Destroy)
 				restart(t, l, next)
-				next.counted(census{})
-				next.counted(census{records: []state.Record{r}})
+				next.applyCensus(census{})
+				next.applyCensus(census{records: []state.Record{r}})
 				return next
 			},
 		},
@@ -62,19 +62,19 @@ func TestAgesOutliveARegistration(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l, ns := newTestLoop(t, policy.Destroy)
 				r := registration(ns)
-				l.counted(census{records: []state.Record{r}})
+				l.applyCensus(census{records: []state.Record{r}})
 				ns = l.registry.namespaces[ns.Identity]
 				see(l, ns.Identity, lateLook(7))
 				start := ns.candidates[7].history.Start
 				ns.candidates[7].history.Role = policy.RoleServer
 				time.Sleep(time.Second)
-				l.counted(census{})
+				l.applyCensus(census{})
 				if len(ns.candidates) != 0 || l.ages.count != 1 {
 					t.Fatalf("%d candidates, %d ages are kept", len(ns.candidates), l.ages.count)
 				}
 				time.Sleep(tc.away)
 				if tc.renew == nil {
-					l.counted(census{records: []state.Record{r}})
+					l.applyCensus(census{records: []state.Record{r}})
 				} else {
 					l = tc.renew(t, l, r)
 				}
@@ -123,16 +123,16 @@ func restart(t *testing.T, from, to *loop) {
 func TestTheAgesKeptAreBoundedInNumberAndTime(t *testing.T) {
 	a := newAges()
 	id := func(i uint64) netns.Identity { return netns.Identity{Cookie: i, Inode: i} }
-	half := make([]policy.History, maxFormer/2)
+	half := make([]policy.History, maxFormerHistories/2)
 	a.keep(id(1), half, moment(3*time.Hour), moment(0))
 	a.keep(id(2), half, moment(time.Hour), moment(0))
 	a.keep(id(2), half, moment(2*time.Hour), moment(0)) // instead of the ones before
 	a.keep(id(3), half, moment(4*time.Hour), moment(0))
-	if a.former[id(2)] != nil || a.former[id(1)] == nil || a.former[id(3)] == nil || a.count != maxFormer {
+	if a.former[id(2)] != nil || a.former[id(1)] == nil || a.former[id(3)] == nil || a.count != maxFormerHistories {
 		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))
 	}
-	a.keep(id(4), make([]policy.History, 2*maxFormer), moment(time.Hour), moment(0))
-	if a.count != maxFormer || len(a.former) != 1 {
+	a.keep(id(4), make([]policy.History, 2*maxFormerHistories), moment(time.Hour), moment(0))
+	if a.count != maxFormerHistories || len(a.former) != 1 {
 		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))
 	}
 	if got := a.take(id(4), moment(time.Hour)); got != nil || a.count != 0 {
@@ -149,7 +149,7 @@ func TestLongestPatience(t *testing.T) {
 	long := p
 	long.PendingGrace = year
 	for want, policies := range map[time.Duration][]policy.Policy{
-		3 * time.Hour: {p}, 24 * time.Hour: {p, rule}, maxKept: {long}, 0: nil,
+		3 * time.Hour: {p}, 24 * time.Hour: {p, rule}, maxFormerAge: {long}, 0: nil,
 	} {
 		if got := longestPatience(policies); got != want {
 			t.Errorf("got %v, want %v", got, want)
@@ -178,8 +178,8 @@ func TestAStartWithoutUsableAgesIsCounted(t *testing.T) {
 				r.Time = l.began.Add(-tc.record)
 				c.records = append(c.records, r)
 			}
-			l.counted(c)
-			l.counted(c)
+			l.applyCensus(c)
+			l.applyCensus(c)
 			status, m := wholeStatus(l), l.metrics()
 			if got := status.AgesLost != ""; got != tc.want || m.AgesLost != map[bool]uint64{true: 1}[tc.want] {
 				t.Errorf("the status says %q, the metric %d", status.AgesLost, m.AgesLost)

@@ -47,13 +47,13 @@ func logged(t *testing.T, b *strings.Builder) (lines []map[string]any) {
 }
 
 func TestHistoryKeepsTheLastEntries(t *testing.T) {
-	for _, n := range []int{0, 1, historySize - 1, historySize, historySize + 1, 3*historySize + 7} {
+	for _, n := range []int{0, 1, maxHistoryEntries - 1, maxHistoryEntries, maxHistoryEntries + 1, 3*maxHistoryEntries + 7} {
 		j, _ := newTestHistory()
 		for i := range n {
 			j.add(api.Entry{Cookie: uint64(i)})
 		}
 		list := j.after(0)
-		if want := min(n, historySize); len(list) != want || j.total != uint64(n) {
+		if want := min(n, maxHistoryEntries); len(list) != want || j.total != uint64(n) {
 			t.Fatalf("of %d entries %d are kept, and %d counted", n, len(list), j.total)
 		}
 		for i, e := range list {
@@ -153,5 +153,19 @@ func TestSecondsInJSON(t *testing.T) {
 	var s api.Seconds
 	if err := json.Unmarshal([]byte(`"soon"`), &s); err == nil {
 		t.Error("a string is taken for seconds")
+	}
+}
+
+func TestLogOfAPeerThatIsGoneHasNoGrace(t *testing.T) {
+	var log strings.Builder
+	h := newHistory(slog.New(slog.NewTextHandler(&log, nil)))
+	h.add(api.Entry{Outcome: api.PeerGone, How: "reset"})
+	h.add(api.Entry{Outcome: api.Closed})
+	if got := log.String(); strings.Contains(got, "grace=") || strings.Contains(got, "late=") {
+		t.Errorf("logged\n%s", got)
+	}
+	h.add(api.Entry{Outcome: api.Destroyed, Grace: policy.Patience(time.Hour)})
+	if got := log.String(); !strings.Contains(got, "grace=1h late=0s") {
+		t.Errorf("logged\n%s", got)
 	}
 }

@@ -15,11 +15,11 @@ type excuse uint8
 
 const (
 	excuseRegistered excuse = 1 << iota // its network namespace was registered later, or no reaper ran
-	excuseFound                         // it was found by a sweep or a walk, not as it became half-closed
+	excuseFound                         // a sweep or a walk found it after it became half-closed
 	excuseBudget                        // it waited for --max-destroys-per-second
-	excuseOwners                        // it waited for its owners
-	excuseSpared                        // it was spared by another socket, or by its owner
-	excusePolicy                        // another policy or mode made it due
+	excuseOwners                        // it waited for a look-up of its owners
+	excuseSpared                        // another socket or its owner spared it
+	excusePolicy                        // a later policy or mode made it due
 )
 
 var excuseNames = [...]string{"registered-later", "found-late", "budget", "owners", "spared", "policy"}
@@ -34,15 +34,15 @@ func (e excuse) names() (list []string) {
 	return list
 }
 
-// lateness is how late a destroy is.
+// lateness is the delay of a destroy.
 type lateness struct {
-	late, excused time.Duration // together the time since it was due
+	late, excused time.Duration // their sum is the time since it was due
 	by            excuse        // reasons of excused
 }
 
-// latenessOf returns how late a destroy is: since its last progress, or else since the socket became half-closed as far as
-// that is known, more than its patience has passed. The deadline that was judged by is no part of it: where the finder
-// was held up, or the socket was found late for another reason, the deadline is as late.
+// latenessOf returns the delay of a destroy: the time since the last progress, or since the socket became half-closed as
+// far as that is known, minus the patience. It does not use the deadline of the verdict, which is as late as the look
+// from which it counts.
 func latenessOf(c *candidate, h *policy.History, v *policy.Verdict, at monotime.Time) lateness {
 	start, patience, registered := v.EndWhy.Start, time.Duration(v.EndWhy.Patience), c.ns.registeredAt
 	began := h.Since.Add(h.Frozen)
@@ -58,8 +58,8 @@ func latenessOf(c *candidate, h *policy.History, v *policy.Verdict, at monotime.
 			l.by |= by
 		}
 	}
-	// Its idle time counts from the first look. Before the registration no look was due, and from then on one each
-	// interval: only what exceeds that is halfclose's own delay.
+	// The idle time counts from the first look. No look is due before the registration, and one per interval after it.
+	// Only the time beyond that is halfclose's own delay.
 	found := max(start.Sub(began), 0)
 	if start.Before(registered) { // an earlier reaper's look, or before another registration
 		excused(found, excuseFound)
@@ -68,7 +68,7 @@ func latenessOf(c *candidate, h *policy.History, v *policy.Verdict, at monotime.
 		excused(before, excuseRegistered)
 		excused(min(found-before, c.ns.Interval), excuseFound)
 	}
-	// What came after the patience was over.
+	// The time after the end of the patience.
 	due := start.Add(patience)
 	excused(registered.Sub(due), excuseRegistered)
 	excused(c.excused.Sub(max(due, registered)), c.verdict.excuses)
@@ -76,25 +76,25 @@ func latenessOf(c *candidate, h *policy.History, v *policy.Verdict, at monotime.
 	return l
 }
 
-// dueSince returns since when it could have been destroyed, if its deadline is that one: not before this reaper knew
-// its network namespace, and without what is excused.
-func (c *candidate) dueSince(deadline monotime.Time) monotime.Time {
+// lateSince returns from when a destroy after a deadline is late: not before the network namespace was registered, and
+// after the excused time.
+func (c *candidate) lateSince(deadline monotime.Time) monotime.Time {
 	return max(deadline, c.ns.registeredAt, c.excused)
 }
 
-// excuse excuses that a candidate past its deadline was not destroyed since a time.
+// excuse excuses the time since which a candidate past its deadline was not destroyed.
 func (c *candidate) excuse(since, now monotime.Time, by excuse) {
 	if c.verdict.deadline.IsZero() {
 		return
 	}
-	due := c.dueSince(c.verdict.deadline)
+	due := c.lateSince(c.verdict.deadline)
 	if wait := now.Sub(max(since, due)); wait > 0 {
 		c.excused = due.Add(wait)
 		c.verdict.excuses |= by
 	}
 }
 
-// excuseSparing excuses the time in which a candidate was spared past its deadline, at a verdict that spares it no more.
+// excuseSparing excuses the time for which a candidate was spared past its deadline, once a verdict has another reason.
 func (c *candidate) excuseSparing(v *policy.Verdict, now monotime.Time) {
 	switch c.verdict.reason {
 	case policy.PeerSpared, policy.BelowThreshold, policy.OwnerFrozen, policy.OwnerUnknown:

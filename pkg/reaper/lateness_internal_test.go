@@ -83,7 +83,7 @@ func TestTheHistoryReportsWhatIsExcusedOfALateDestroy(t *testing.T) {
 			runUntilQuiet(l, k)
 			c := ns.candidates[7]
 			time.Sleep(5 * time.Second)
-			c.owners = newHolders(&ownersLook{}, nil, true, now(), time.Minute)
+			c.owners = newOwnerSet(&ownerLookup{}, nil, true, now(), time.Minute)
 			l.tracker.handle(c, eventOwnersLookedUp, now())
 			l.tracker.reconsider(c, now())
 			runUntilQuiet(l, k)

@@ -60,8 +60,8 @@ func TestNoDestroyIsSentByALookThatIsTooOld(t *testing.T) {
 					}
 				}
 				l.examined(j, now())
-				if l.counts.LooksTooOld != tc.old || l.looksOld != (tc.bound > minLookAge) {
-					t.Errorf("counted %d looks, warned: %t", l.counts.LooksTooOld, l.looksOld)
+				if l.counts.LooksTooOld != tc.old || l.warnedLookAge != (tc.bound > minLookAge) {
+					t.Errorf("counted %d looks, warned: %t", l.counts.LooksTooOld, l.warnedLookAge)
 				}
 			})
 		})
@@ -90,11 +90,11 @@ func TestASocketThatIsUsedAfterALookThatIsTooOldSurvives(t *testing.T) {
 }
 
 func TestTheAgeOfALookThatIsAllowedHasAnEnd(t *testing.T) {
-	a := lookAge{vain: 1_000_000}
+	a := lookAge{tooOld: 1_000_000}
 	if got := a.bound(); got != maxLookAge {
 		t.Errorf("%v", got)
 	}
-	if a.note(false); a.bound() != minLookAge || a.batch() != handful {
+	if a.update(false); a.bound() != minLookAge || a.batch() != destroyBatch {
 		t.Errorf("after a look in time the bound is %v for %d sockets", a.bound(), a.batch())
 	}
 }

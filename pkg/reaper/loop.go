@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// loop owns all of the reaper's state. Its methods are called by its one goroutine only.
+// loop owns the reaper's state. Only its goroutine calls its methods.
 type loop struct {
 	cfg           Config
 	boot          string
@@ -27,16 +27,16 @@ type loop struct {
 	caps          *caps
 	budget        *budget
 	history       *history
-	attribution   attribution
-	reach         reach
+	owners        ownerLookups
+	access        access
 	ages          ages
 	saved         savedAges // until the first census
 	began         time.Time
-	busy          bool                  // the examiner has a job
-	spare         *job                  // the last job, for its room
-	retarget      bool                  // the finder has to hear of another set of namespaces
-	asked         map[*candidate]uint64 // whose questions are out, and their tags
-	questions     uint64                // the number sent, which is the last one's tag
+	examining     bool                  // the examiner has a job
+	spareJob      *job                  // the previous job, whose slices are reused
+	netnsChanged  bool                  // the finder needs the new set of network namespaces
+	asked         map[*candidate]uint64 // the tags of the questions under way
+	questions     uint64                // sent so far; also the tag of the last one
 	counts        api.Counts
 	tally         tally
 	histograms    *histograms
@@ -46,10 +46,10 @@ type loop struct {
 	finderKnown   bool          // its first State has been logged
 	idleSince     monotime.Time // since when there is no record
 	ready         bool          // the records have been read once
-	switchProblem string        // that has been warned of
-	looksOld      bool          // that has been warned of
-	saveEvery     time.Duration
-	noticed       map[string]bool // what has been warned of about the records
+	switchProblem string        // the last one that was logged
+	warnedLookAge bool
+	saveInterval  time.Duration
+	noticed       map[string]bool // warnings about records that were logged
 }
 
 func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string) *loop {
@@ -58,33 +58,33 @@ func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string)
 		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), histograms: h, registry: newRegistry(cfg.MinGrace),
 		caps:   caps,
 		budget: newBudget(cfg.MaxDestroysPerSecond), history: newHistory(cfg.Log),
-		attribution: newAttribution(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now()),
-		saveEvery:   defaultSaveEvery,
-		tracker:     newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
+		saveInterval: defaultSaveInterval,
+		tracker:      newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
 		counts: api.Counts{
 			Destroyed: make(map[inetdiag.State]uint64), WouldDestroy: make(map[inetdiag.State]uint64),
 			Errors: make(map[string]uint64),
 		},
 	}
-	l.attribution.conditions = cfg.Conditions
+	l.owners = l.newOwnerLookups(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now())
+	l.owners.conditions = cfg.Conditions
 	l.tracker.histograms = h
 	l.tracker.findsOwners, l.tracker.canAsk = cfg.Owners != nil, cfg.Asker != nil
 	return l
 }
 
-// defaultSaveEvery is how much of the candidates' ages a crash may lose at most.
-const defaultSaveEvery = 10 * time.Second
+// defaultSaveInterval bounds the progress of ages that a crash can lose.
+const defaultSaveInterval = 10 * time.Second
 
-// run is the loop.
+// run runs until ctx is done, or returns ErrIdle.
 func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []finder.Netns, jobs chan<- *job, results <-chan *job) error {
 	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings)
 	defer save.wait()
-	saveTick, second := time.NewTicker(l.saveEvery), time.NewTicker(time.Second)
+	saveTick, second := time.NewTicker(l.saveInterval), time.NewTicker(time.Second)
 	defer saveTick.Stop()
 	defer second.Stop()
 	wake := time.NewTimer(0)
 	defer wake.Stop()
-	l.try(l.clock.Now())
+	l.startTrial(l.clock.Now())
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,12 +92,12 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 		case call := <-calls:
 			call(l)
 		case j := <-results:
-			l.busy = false
+			l.examining = false
 			l.examined(j, l.clock.Now())
-		case k := <-l.attribution.looked:
-			l.attributed(k, l.clock.Now())
-		case t := <-l.reach.done:
-			l.tried(t)
+		case k := <-l.owners.results:
+			l.owners.finish(k, l.clock.Now())
+		case t := <-l.access.done:
+			l.finishTrial(t)
 		case <-wake.C:
 		case <-saveTick.C:
 			if l.tracker.changed && save.start(l.encode) {
@@ -105,62 +105,62 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			}
 		case <-second.C:
 			l.history.flush()
-			l.keepingUp(l.clock.Now())
-			l.try(l.clock.Now())
-			if l.idle(l.clock.Now()) {
+			l.checkSweepLag(l.clock.Now())
+			l.startTrial(l.clock.Now())
+			if l.isIdle(l.clock.Now()) {
 				return ErrIdle
 			}
 		}
 		if l.caps.refresh(l.clock.Wall()) {
-			l.remode(l.clock.Now())
+			l.applyMode(l.clock.Now())
 		}
 		l.noticeSwitch()
-		if l.retarget {
-			l.retarget = false
+		if l.netnsChanged {
+			l.netnsChanged = false
 			select {
-			case <-targets: // not taken yet, and out of date
+			case <-targets: // outdated, and not received yet
 			default:
 			}
 			targets <- l.registry.targets()
 		}
-		if !l.busy {
+		if !l.examining {
 			if j := l.nextJob(l.clock.Now(), l.clock.Wall()); j != nil {
-				l.busy = true
-				jobs <- j // has room: there is only this one
+				l.examining = true
+				jobs <- j // never blocks: capacity 1, at most one job in flight
 			}
 		}
 		l.sendQuestions(l.clock.Now())
-		l.attribute(l.clock.Now())
+		l.owners.start(l.clock.Now())
 		wake.Reset(l.untilWork(l.clock.Now(), l.clock.Wall()))
 	}
 }
 
-// untilWork is how long there is nothing to do unless something happens.
+// untilWork returns the time until the loop has work without an event.
 func (l *loop) untilWork(now monotime.Time, wall time.Time) time.Duration {
-	if l.busy {
+	if l.examining {
 		return time.Hour // the result wakes the loop
 	}
 	wait := time.Hour
-	if next, ok := l.tracker.next(); ok {
+	if next, ok := l.tracker.nextDue(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
 	}
-	wait = min(wait, l.tracker.untilChoice(now))
-	if l.tracker.held.Len() > 0 {
-		wait = min(wait, l.budget.wait(wall, l.tracker.held.Len()))
+	wait = min(wait, l.tracker.untilSelection(now))
+	if l.tracker.budgetQ.Len() > 0 {
+		wait = min(wait, l.budget.wait(wall, l.tracker.budgetQ.Len()))
 	}
 	return wait
 }
 
-// idle reports whether there has been no record for as long as the reaper is to stay without one.
-func (l *loop) idle(now monotime.Time) bool {
+// isIdle reports whether there has been no record for Config.IdleExit.
+func (l *loop) isIdle(now monotime.Time) bool {
 	if !l.ready || len(l.registry.census.records)+len(l.registry.census.inert) > 0 {
 		l.idleSince = now
 	}
 	return l.cfg.IdleExit > 0 && now.Sub(l.idleSince) >= l.cfg.IdleExit
 }
 
-// counted takes in a census.
-func (l *loop) counted(c census) {
+// applyCensus updates the registered network namespaces.
+func (l *loop) applyCensus(c census) {
 	at := l.clock.Now()
 	ch := l.registry.update(c, at)
 	for _, ns := range l.registry.namespaces {
@@ -171,19 +171,19 @@ func (l *loop) counted(c census) {
 		l.forget(ns, at)
 	}
 	for _, ns := range ch.repolicy {
-		if !ns.watched() {
-			l.forget(ns, at) // no look would ever confirm what is known
+		if !ns.isSwept() {
+			l.forget(ns, at) // no look would confirm its candidates
 			continue
 		}
 		l.tracker.rejudge(ns, at)
 	}
 	l.restoreAges(at)
 	l.ready = true
-	l.retarget = l.retarget || ch.targets
+	l.netnsChanged = l.netnsChanged || ch.targets
 }
 
-// remode judges again, after what may be done on this node has changed, wherever that makes a difference.
-func (l *loop) remode(at monotime.Time) {
+// applyMode judges the candidates again in each network namespace whose mode changes with the node's effective mode.
+func (l *loop) applyMode(at monotime.Time) {
 	l.log.Info("mode changed", "mode", l.caps.view.Effective.String(), "switch_problem", l.caps.view.SwitchProblem)
 	for _, ns := range l.registry.namespaces {
 		was := ns.mode()
@@ -193,7 +193,7 @@ func (l *loop) remode(at monotime.Time) {
 	}
 }
 
-// encode writes the file of saved candidates.
+// encode writes the file of saved candidates: those of registered network namespaces and the kept histories.
 func (l *loop) encode(w io.Writer) error {
 	return encodeCandidates(w, l.boot, func(yield func(savedCandidate) bool) {
 		for _, ns := range l.registry.namespaces {

@@ -37,10 +37,10 @@ func turn(t *testing.T, l *loop, mode policy.Mode) {
 	if err := state.StoreSwitch(l.cfg.SwitchPath, state.Switch{Mode: mode, Who: "the test"}); err != nil {
 		t.Fatal(err)
 	}
-	if !l.caps.refresh(l.caps.at.Add(switchAge)) {
+	if !l.caps.refresh(l.caps.checkedAt.Add(switchCheckInterval)) {
 		t.Fatal("the switch changes nothing")
 	}
-	l.remode(now())
+	l.applyMode(now())
 }
 
 // overdueLook is a finder's look at an overdue socket whose entry it saw.
@@ -171,17 +171,17 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	j := nextOf(t, l, 2)
 	new(kernel).examine(j)
 	l.examined(j, now())
-	if l.tracker.held.Len() != 2 {
-		t.Fatalf("%d wait for the budget", l.tracker.held.Len())
+	if l.tracker.budgetQ.Len() != 2 {
+		t.Fatalf("%d wait for the budget", l.tracker.budgetQ.Len())
 	}
 	see(l, ns.Identity, overdueLook(3))
 	j = nextOf(t, l, 1)
 	new(kernel).examine(j)
-	l.counted(census{}) // its DEL, while the examiner is at work
+	l.applyCensus(census{}) // its DEL, while the examiner is at work
 	l.examined(j, now())
 	noneNext(t, l)
-	if _, ok := l.tracker.next(); ok || l.tracker.held.Len()+l.tracker.fresh.Len() != 0 || len(ns.candidates) != 0 || !l.retarget {
-		t.Errorf("%d held, %d fresh, %d candidates are left", l.tracker.held.Len(), l.tracker.fresh.Len(), len(ns.candidates))
+	if _, ok := l.tracker.nextDue(); ok || l.tracker.budgetQ.Len()+l.tracker.examineQ.Len() != 0 || len(ns.candidates) != 0 || !l.netnsChanged {
+		t.Errorf("%d held, %d fresh, %d candidates are left", l.tracker.budgetQ.Len(), l.tracker.examineQ.Len(), len(ns.candidates))
 	}
 	see(l, ns.Identity, overdueLook(4)) // the finder has not heard of it yet
 	noneNext(t, l)
@@ -191,12 +191,12 @@ func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	r := recordOf(1, "eth0")
 	r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
-	l.counted(census{records: []state.Record{r}})
+	l.applyCensus(census{records: []state.Record{r}})
 	see(l, ns.Identity, overdueLook(1))
 	j := nextOf(t, l, 1)
 	new(kernel).examine(j)
 	r.Layers = LayersOf(policy.Policy{Mode: policy.Off})
-	l.counted(census{records: []state.Record{r}}) // while the examiner is at work
+	l.applyCensus(census{records: []state.Record{r}}) // while the examiner is at work
 	l.examined(j, now())
 	see(l, ns.Identity, overdueLook(1), overdueLook(2)) // the finder has not heard of it yet
 	noneNext(t, l)
@@ -228,7 +228,7 @@ func TestLoopIdle(t *testing.T) {
 	begin := l.idleSince
 	idle := func(after time.Duration, want bool) {
 		t.Helper()
-		if got := l.idle(begin.Add(after)); got != want {
+		if got := l.isIdle(begin.Add(after)); got != want {
 			t.Errorf("after %v: %v, want %v", after, got, want)
 		}
 	}
@@ -257,7 +257,7 @@ func TestLoopSleepsUntilThereIsWork(t *testing.T) {
 	if got := l.untilWork(at.Add(time.Hour), wall); got != 0 {
 		t.Errorf("when it is late it waits %v", got)
 	}
-	l.busy = true
+	l.examining = true
 	if got := l.untilWork(at.Add(time.Hour), wall); got < time.Minute {
 		t.Errorf("while the examiner is at work it wakes up after %v", got)
 	}

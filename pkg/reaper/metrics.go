@@ -92,13 +92,13 @@ func (l *loop) metrics() Metrics {
 		RecordProblems: l.registry.census.mistakes(),
 		Sockets:        make(map[CountKey]int),
 		Oldest:         map[inetdiag.State]time.Duration{inetdiag.CloseWait: 0, inetdiag.FinWait2: 0},
-		Spared:         make(map[policy.Reason]int), Queued: l.tracker.held.Len(),
+		Spared:         make(map[policy.Reason]int), Queued: l.tracker.budgetQ.Len(),
 		Destroyed: withZeros(l.tally.destroyed, pods), WouldDestroy: withZeros(l.tally.wouldDestroy, pods),
 		PeerGone: withZeros(l.tally.peerGone, goneKeys(pods)), PeersAsked: l.questionCounts(), WouldAsk: l.tracker.wouldAsk,
 		SparedTotal:   withZeros(l.tracker.spared, sparingReasons()),
 		DestroyErrors: withZeros(l.counts.Errors, []string{errnoName(unix.EPERM), errnoName(unix.EOPNOTSUPP)}),
 		StaleLookups:  l.counts.LooksTooOld,
-		SweepCPU:      cost.CPU, SweepLag: l.sweeping.late, EventsMissed: cost.Missed,
+		SweepCPU:      cost.CPU, SweepLag: l.sweeping.lag, EventsMissed: cost.Missed,
 		Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
 	for _, key := range pods {

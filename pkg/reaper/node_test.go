@@ -126,7 +126,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	if err != nil {
 		n.tb.Fatal(err)
 	}
-	r.SaveEvery(saveEvery)
+	r.SaveEvery(saveInterval)
 	r.WrapConns(func(c reaper.Conn) reaper.Conn { return leapingConn{c, n.clock} })
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -164,8 +164,8 @@ func (n *node) leaping(f finder.Finder) finder.Finder {
 	}
 }
 
-// saveEvery is how often a node's reaper saves its candidates.
-const saveEvery = time.Second
+// saveInterval is how often a node's reaper saves its candidates.
+const saveInterval = time.Second
 
 // leastWalkInterval is how often a node's programs walk over all processes at most.
 const leastWalkInterval = 250 * time.Millisecond

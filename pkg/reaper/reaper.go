@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -26,64 +27,67 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Config is what a reaper needs to know.
+// Config is the configuration of a Reaper. Store, Root, Finder, Clock, Kernel and Log are required: New or Run panics
+// if one is nil. The zero value of every other field is valid, as documented.
 type Config struct {
 	Store      *state.Store
-	Root       *netns.Root // where records' paths resolve
-	SwitchPath string      // where the node's mode switch is kept
+	Root       *netns.Root // resolves the paths of records
+	SwitchPath string      // the file of the node's mode switch; it may not exist
 	Finder     finder.Finder
 	Clock      monotime.Clock
 
-	Mode     policy.Mode   // the cap on every record's mode
-	MinGrace time.Duration // no grace is shorter
-	// MaxDestroysPerSecond bounds the whole node; 0 is no bound.
+	Mode     policy.Mode   // caps the mode of every record; policy.Destroy is no cap, the zero value is policy.Off
+	MinGrace time.Duration // raises shorter graces of records to it; 0 raises none
+	// MaxDestroysPerSecond is the rate limit of the whole node; 0 is none.
 	MaxDestroysPerSecond int
-	// AllowHostNetns lets records of the host's own namespace be acted on.
+	// AllowHostNetns allows records of the host's own network namespace.
 	AllowHostNetns bool
-	// Owners finds who holds sockets; without it the history names nobody. OwnersBudget is the share of one core
-	// that it may cost to find the owners of what is destroyed, such as 0.005; 0 is no bound.
+	// Owners finds the processes that hold sockets: it needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH for those of other
+	// users. If it is nil, history entries have no owners, rules with commands match as if the owners were unknown, and no
+	// peer is asked. OwnersBudget is the share of one core for the look-ups before a destroy, such as 0.005; 0 is no limit.
 	Owners       owners.Resolver
 	OwnersBudget float64
-	// Conditions finds out what processes can do about their sockets: owners.Proc's. Without it none is frozen, and
-	// each dies of SIGPIPE.
+	// Conditions returns which processes are frozen or stopped, and which SIGPIPE kills: see owners.Proc. If it is nil,
+	// none counts as frozen, and every one as killed by SIGPIPE.
 	Conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
-	// Asker asks peers; without it the graces alone count.
+	// Asker asks peers; if it is nil none is asked, and only the graces count.
 	Asker Asker
-	// IdleExit ends the reaper after so long without a record; 0 never does.
+	// IdleExit is the time without any record after which Run returns ErrIdle; 0 disables it.
 	IdleExit time.Duration
 
-	// Trials try at the start what the reaper needs, and again while something is refused; none without them.
+	// Trials run at the start, and again while an operation is refused. With the zero value nothing is tried.
 	Trials Trials
-	// Asking returns the figures of what asks peers; nil without it.
+	// Asking returns the figures of the Asker; nil if there are none.
 	Asking func() prober.Stats
-	// MaxAsksPerSecond is the Asker's bound.
+	// MaxAsksPerSecond is the Asker's rate limit, for the status.
 	MaxAsksPerSecond int
 
-	// Kernel says whether this kernel lets sockets be destroyed: inetdiag.Probe.
+	// Kernel returns why this kernel, or these privileges, cannot destroy sockets: inetdiag.Probe.
 	Kernel func() error
 	Log    *slog.Logger
 }
 
-// ErrIdle is what Run returns when there has been no record for Config.IdleExit.
+// ErrIdle is returned by Run if there has been no record for Config.IdleExit.
 var ErrIdle = errors.New("no record for the idle time")
 
-// Reaper is the shared reaper. Its methods may be called from any goroutine, while Run runs.
+// Reaper finds and destroys the half-closed sockets of registered network namespaces. Its methods are safe for
+// concurrent use while Run runs.
 type Reaper struct {
-	cfg        Config
-	boot       string
-	began      time.Time
-	opener     finder.Opener
-	open       opener        // for the examiner
-	save       time.Duration // how often the candidates are saved
-	warnings   *warnings
-	histograms *histograms
-	calls      chan func(*loop)
-	recounts   chan chan<- struct{} // who asks for a census now; closed once that has been taken in
-	counted    chan struct{}        // closed once the records have been read
-	ended      chan struct{}
+	cfg            Config
+	boot           string
+	began          time.Time
+	opener         finder.Opener
+	open           opener        // for the examiner
+	save           time.Duration // how often the candidates are saved
+	warnings       *warnings
+	histograms     *histograms
+	calls          chan func(*loop)
+	censusRequests chan chan<- struct{} // for a census at once; the watcher closes each after the census
+	counted        chan struct{}        // closed after the first census
+	ended          chan struct{}
 }
 
-// New makes a reaper; nothing happens until Run.
+// New returns a reaper. It does nothing until Run.
 func New(cfg Config) (*Reaper, error) {
 	boot, err := netns.BootID()
 	if err != nil {
@@ -93,14 +97,14 @@ func New(cfg Config) (*Reaper, error) {
 	return &Reaper{
 		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log), histograms: newHistograms(),
 		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
-		calls: make(chan func(*loop)), recounts: make(chan chan<- struct{}),
-		save:    defaultSaveEvery,
+		calls: make(chan func(*loop)), censusRequests: make(chan chan<- struct{}),
+		save:    defaultSaveInterval,
 		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
 
-// Run works until ctx ends, when it saves what it knows of the candidates and returns nil. It may be called
-// once. It needs CAP_SYS_ADMIN to enter namespaces and CAP_NET_ADMIN in the user namespaces that own them.
+// Run runs the reaper until ctx is done. Then it saves the candidates and returns nil. It may be called once. It needs
+// CAP_SYS_ADMIN to enter network namespaces, and CAP_NET_ADMIN in the user namespaces that own them.
 func (r *Reaper) Run(ctx context.Context) error {
 	defer close(r.ended)
 	never, err := r.hostNamespaces()
@@ -108,9 +112,9 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	}
 	l := newLoop(r.cfg, r.warnings, r.histograms, r.boot, r.kernelProblem())
-	l.saveEvery = r.save
-	l.reach = newReach(r.cfg.Trials, r.open)
-	l.tryFirst()
+	l.saveInterval = r.save
+	l.access = newAccess(r.cfg.Trials, r.open)
+	l.tryEntry()
 	l.finder.Name = r.cfg.Finder.Name()
 	l.saved = r.loadCandidates()
 
@@ -120,11 +124,11 @@ func (r *Reaper) Run(ctx context.Context) error {
 	g.Go(func() error {
 		w := watcher{
 			store: r.cfg.Store, root: r.cfg.Root, clock: r.cfg.Clock, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
-			asked: r.recounts, minGrace: r.cfg.MinGrace,
+			requests: r.censusRequests, minGrace: r.cfg.MinGrace,
 		}
 		announce := sync.OnceFunc(func() { close(r.counted) })
 		return w.watch(ctx, func(c census) {
-			if r.do(ctx, func(l *loop) { l.counted(c) }) {
+			if r.do(ctx, func(l *loop) { l.applyCensus(c) }) {
 				announce()
 			}
 		})
@@ -140,22 +144,22 @@ func (r *Reaper) Run(ctx context.Context) error {
 		e := examiner{open: r.open, clock: r.cfg.Clock}
 		for j := range jobs {
 			e.examine(j)
-			results <- j // has room: there is only this one
+			results <- j // never blocks: capacity 1, at most one job in flight
 		}
 		return nil
 	})
 	g.Go(func() error {
-		l.attribution.work(ctx)
+		l.owners.work(ctx)
 		return nil
 	})
 	g.Go(func() error {
-		l.reach.work(ctx)
+		l.access.work(ctx)
 		return nil
 	})
 	g.Go(func() error {
 		defer close(jobs)
 		err := l.run(ctx, r.calls, targets, jobs, results)
-		if l.busy { // what is destroyed is accounted for, also at the end
+		if l.examining { // the destroys of the last job are counted too
 			l.examined(<-results, l.clock.Now())
 		}
 		return err
@@ -166,14 +170,13 @@ func (r *Reaper) Run(ctx context.Context) error {
 	return err
 }
 
-// do runs fn on the loop and waits for its end. It reports whether fn has run: not if ctx or Run ended
-// first.
+// do runs fn on the loop and waits until it returns. It reports false if ctx is done or Run has returned before fn starts.
 func (r *Reaper) do(ctx context.Context, fn func(*loop)) bool {
 	done := make(chan struct{})
 	call := func(l *loop) { defer close(done); fn(l) }
 	select {
 	case r.calls <- call:
-		<-done // the loop runs every call that it takes
+		<-done // the loop runs every call that it receives
 		return true
 	case <-ctx.Done():
 	case <-r.ended:
@@ -181,42 +184,42 @@ func (r *Reaper) do(ctx context.Context, fn func(*loop)) bool {
 	return false
 }
 
-// hostNamespaces returns the namespaces that are not touched whatever is recorded: the one that the reaper
-// runs in, and that of the first process.
+// hostNamespaces returns the network namespaces whose records are refused: the reaper's own, and that of process 1.
 func (r *Reaper) hostNamespaces() ([]netns.Identity, error) {
 	if r.cfg.AllowHostNetns {
 		return nil, nil
 	}
 	host, err := netns.FindHost()
 	if err != nil {
-		return nil, fmt.Errorf("identify the reaper's own namespace: %w", err)
+		return nil, fmt.Errorf("identify the reaper's own network namespace: %w", err)
 	}
 	if host.PID1Err != nil {
-		r.warnings.warn(WarnHostNetns, "the first process's network namespace cannot be seen: of the host's namespaces only the reaper's own is sure to be refused; it needs CAP_SYS_PTRACE and every capability of that process", "error", host.PID1Err)
+		r.warnings.warn(WarnHostNetns, "cannot read /proc/1/ns/net: only the reaper's own network namespace is protected", "error", host.PID1Err,
+			"needs", "CAP_SYS_PTRACE and every capability of process 1")
 	}
 	return host.Identities(), nil
 }
 
-// kernelProblem says why nothing can be destroyed here, "" if something can.
+// kernelProblem returns why sockets cannot be destroyed, "" if they can.
 func (r *Reaper) kernelProblem() string {
 	err := r.cfg.Kernel()
 	switch {
 	case err == nil:
 		return ""
 	case errors.Is(err, inetdiag.ErrUnsupported), errors.Is(err, inetdiag.ErrDenied):
-		r.warnings.fail(WarnSockDestroy, "no socket can be destroyed here: observing only", "error", err)
+		r.warnings.fail(WarnSockDestroy, "cannot destroy sockets: observing only", "error", err)
 		return err.Error()
 	default:
-		// The probe itself did not work, which says nothing of the containers' namespaces.
-		r.warnings.warn(WarnSockDestroy, "whether sockets can be destroyed here could not be tried", "error", err)
+		// The probe failed in the reaper's own network namespace: in the containers' it may work.
+		r.warnings.warn(WarnSockDestroy, "cannot probe whether sockets can be destroyed", "error", err)
 		return ""
 	}
 }
 
-// loadCandidates reads what the reaper before this one saved. Without it ages are what the kernel can prove.
+// loadCandidates reads the candidates that the previous reaper saved. Without them ages restart from tcp_info.
 func (r *Reaper) loadCandidates() (s savedAges) {
 	path := r.cfg.Store.CandidatesPath()
-	b, err := hostfs.ReadFile(path, maxSaved, unix.O_NOFOLLOW)
+	b, err := hostfs.ReadFile(path, maxSavedBytes, unix.O_NOFOLLOW)
 	implausible := 0
 	if err == nil {
 		s.candidates, implausible, err = decodeCandidates(b, r.boot, r.cfg.Clock.Now())
@@ -224,13 +227,41 @@ func (r *Reaper) loadCandidates() (s savedAges) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.missing = true
-	case errors.Is(err, errOtherBoot): // no socket is that old
+	case errors.Is(err, errOtherBoot): // none of its sockets exists
 	case err != nil:
 		s.lost = err.Error()
-		r.warnings.warn(WarnCandidates, "take over the saved candidates: ages are what the kernel can prove", "file", path, "error", err)
+		r.warnings.warn(WarnCandidates, "cannot load saved candidates: ages restart from tcp_info", "file", path, "error", err)
 	case implausible > 0:
-		s.lost = fmt.Sprintf("%d saved candidates have times that cannot be", implausible)
-		r.warnings.warn(WarnCandidates, "some saved candidates have times that cannot be: their ages are what the kernel can prove", "file", path, "candidates", implausible)
+		s.lost = fmt.Sprintf("%d saved candidates have impossible times", implausible)
+		r.warnings.warn(WarnCandidates, "ignored saved candidates with impossible times: their ages restart from tcp_info", "file", path, "candidates", implausible)
 	}
 	return s
+}
+
+// Reload reads the records and the mode switch again, and opens the records' paths, even if no change was announced. When
+// it returns, the reaper acts by them. It logs the numbers of records.
+func (r *Reaper) Reload(ctx context.Context) error {
+	applied := make(chan struct{})
+	select {
+	case r.censusRequests <- applied:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.ended:
+		return api.ErrStopped
+	}
+	select {
+	case <-applied:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.ended:
+		return api.ErrStopped
+	}
+	return r.read(ctx, func(l *loop) {
+		if l.caps.reload() {
+			l.applyMode(l.clock.Now())
+		}
+		c := &l.registry.census
+		l.log.Info("reloaded records and mode switch", "attachments", len(c.records), "inert", len(c.inert),
+			"problems", len(c.problems), "mode", l.caps.view.Effective.String())
+	})
 }

@@ -15,29 +15,29 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// registered is one network namespace with the attachments in it.
+// registered is a registered network namespace with its attachments and candidates.
 type registered struct {
-	finder.Netns  // what the finder and the examiner need to know; replaced, never changed
+	finder.Netns  // for finder and examiner; replaced, never changed
 	records       []state.Record
 	resolved      []policy.Resolved // of each record
-	policies      []policy.Policy   // of all records, which are judged each; replaced, never changed
-	namesCommands bool              // an entry of them asks for a process's name
-	blockers      []state.Hold      // files that keep it at observe
-	limit         policy.Mode       // the most that may be done in it: the node's mode, and observe where it is held
+	policies      []policy.Policy   // the distinct ones of all records; replaced, never changed
+	namesCommands bool              // any rule or exemption matches commands
+	blockers      []state.Hold      // files that cap it at observe
+	limit         policy.Mode       // cap on its mode: the node's effective mode, and observe if it has blockers
 
 	candidates              map[uint64]*candidate // by cookie
 	surplus                 surplus
 	destroyed, wouldDestroy uint64
-	problem                 string        // why the last sweep could not read it
-	tried                   bool          // to enter it
-	unreachable             string        // why it could not be entered the last time that this was tried
-	registeredAt            monotime.Time // in this reaper's time
-	longest                 time.Duration // the longest patience that its sockets have had
+	problem                 string        // error of the last sweep, "" if there was none
+	tried                   bool          // a trial has entered it, or failed to
+	unreachable             string        // why it could not be entered at the last attempt
+	registeredAt            monotime.Time // by this reaper
+	longest                 time.Duration // the longest patience since then
 	lastSweep               monotime.Time // when the last complete sweep began
-	sweepLate               time.Duration // how long after it was due that sweep began
+	sweepLag                time.Duration // delay of that beginning
 }
 
-// mode returns the most that any socket of it may get: rules may say less.
+// mode returns the mode of the most permissive policy in it. A rule's mode may be more conservative.
 func (ns *registered) mode() policy.Mode {
 	m := ns.limit
 	for i := range ns.policies {
@@ -46,10 +46,10 @@ func (ns *registered) mode() policy.Mode {
 	return m
 }
 
-// watched reports whether anything is looked for in it: its own sockets may never be destroyed.
-func (ns *registered) watched() bool { return ns.Interval > 0 }
+// isSwept reports whether the finder looks for sockets in it. It may do so for the other ends of connections alone.
+func (ns *registered) isSwept() bool { return ns.Interval > 0 }
 
-// paths returns the paths of a namespace's records, each once.
+// paths returns the distinct paths of a namespace's records.
 func paths(records []state.Record) (list []string) {
 	for _, r := range records {
 		if !slices.Contains(list, r.Netns.Path) {
@@ -59,7 +59,7 @@ func paths(records []state.Record) (list []string) {
 	return list
 }
 
-// registry knows the registered namespaces.
+// registry has the registered network namespaces.
 type registry struct {
 	minGrace   time.Duration
 	namespaces map[netns.Identity]*registered
@@ -70,14 +70,14 @@ func newRegistry(minGrace time.Duration) *registry {
 	return &registry{minGrace: minGrace, namespaces: make(map[netns.Identity]*registered)}
 }
 
-// changes is what a census has changed.
+// changes are the differences between two censuses.
 type changes struct {
-	removed  []*registered // registered no longer
-	repolicy []*registered // with other policies, held or not held any more, or watched no more
-	targets  bool          // there is something new, or less, or something else, to tell the finder
+	removed  []*registered
+	repolicy []*registered // policies or the cap at observe changed, or it is no longer swept
+	targets  bool          // the finder's set of network namespaces changed
 }
 
-// update takes over a census.
+// update registers and unregisters network namespaces according to a census.
 func (r *registry) update(c census, now monotime.Time) (ch changes) {
 	r.census = c
 	groups := make(map[netns.Identity][]state.Record)
@@ -94,7 +94,7 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 	for id, records := range groups {
 		resolved[id] = r.resolve(id, records)
 	}
-	watchQuiet(resolved)
+	sweepQuiet(resolved)
 	for id, n := range resolved {
 		ns := r.namespaces[id]
 		if ns == nil {
@@ -102,7 +102,7 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 			r.namespaces[id], ch.targets = n, true
 			continue
 		}
-		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.blockers) == 0 != (len(n.blockers) == 0) || ns.watched() && !n.watched() {
+		if !reflect.DeepEqual(ns.policies, n.policies) || len(ns.blockers) == 0 != (len(n.blockers) == 0) || ns.isSwept() && !n.isSwept() {
 			ch.repolicy = append(ch.repolicy, ns)
 		}
 		ns.longest = max(ns.longest, longestPatience(ns.policies))
@@ -113,18 +113,18 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 	return ch
 }
 
-// resolve returns a network namespace with what its records and the census say of it, and nothing else.
+// resolve returns a network namespace with the fields that follow from its records and the census.
 func (r *registry) resolve(id netns.Identity, records []state.Record) *registered {
-	ns := &registered{records: records, blockers: r.census.heldBy(id)}
+	ns := &registered{records: records, blockers: r.census.holdsOn(id)}
 	for i := range records {
 		resolved, known := r.census.resolved[fileName(records[i])]
-		if !known { // what is not the watcher's census
+		if !known { // a census of a test
 			resolved = records[i].Layers.Resolve(r.minGrace)
 		}
 		ns.resolved = append(ns.resolved, resolved)
 		for _, p := range resolved.Policies {
 			if !slices.ContainsFunc(ns.policies, func(q policy.Policy) bool { return reflect.DeepEqual(p, q) }) {
-				ns.policies = append(ns.policies, p) // attachments of one pod mostly have the same
+				ns.policies = append(ns.policies, p) // the attachments of a pod usually have the same policy
 			}
 		}
 	}
@@ -133,26 +133,26 @@ func (r *registry) resolve(id netns.Identity, records []state.Record) *registere
 	return ns
 }
 
-// namesCommands reports whether any entry of a policy asks for a process's name.
+// namesCommands reports whether any rule or exemption of a policy matches commands.
 func namesCommands(p policy.Policy) bool {
 	return slices.ContainsFunc(p.Exempt, func(m policy.Match) bool { return len(m.Commands) > 0 }) ||
 		slices.ContainsFunc(p.Rules, func(r policy.Rule) bool { return len(r.Match.Commands) > 0 })
 }
 
-// quietSweeps is how long after each other, on average, the quiet network namespaces are swept at the soonest: all of
-// them together cost at most two sweeps a second.
-const quietSweeps = 500 * time.Millisecond
+// minQuietSpacing is the mean time between two sweeps of quiet network namespaces at least: all of them together cost at
+// most two sweeps per second.
+const minQuietSpacing = 500 * time.Millisecond
 
-// watchQuiet has the finder look in the network namespaces in which nothing can be done, if there is one in which
-// something can: their sockets may be the other ends of connections. They are looked at as often as that one, so that an
-// end is known before the other one's time comes, or more rarely if there are many of them. The sweeps are sock_diag's;
-// the bpf finder has all sockets in one set.
-func watchQuiet(all map[netns.Identity]*registered) {
+// sweepQuiet makes the finder sweep quiet network namespaces, in which no socket is due for a question or a destroy, if
+// there are others: their sockets may be the other ends of connections. They are swept as often as the others, so that an
+// end is known before the other end is due, or less often if there are many. With the bpf finder this costs nothing: its
+// set has the sockets of all network namespaces.
+func sweepQuiet(all map[netns.Identity]*registered) {
 	var interval time.Duration
 	var quiet []*registered
 	for _, ns := range all {
 		switch {
-		case !ns.watched():
+		case !ns.isSwept():
 			quiet = append(quiet, ns)
 		case interval == 0 || ns.Interval < interval:
 			interval = ns.Interval
@@ -161,17 +161,17 @@ func watchQuiet(all map[netns.Identity]*registered) {
 	if interval == 0 {
 		return
 	}
-	interval = min(max(interval, time.Duration(len(quiet))*quietSweeps), time.Minute)
+	interval = min(max(interval, time.Duration(len(quiet))*minQuietSpacing), time.Minute)
 	for _, ns := range quiet {
 		ns.Interval = interval
 	}
 }
 
-// targets lists the namespaces in which there is something to look for.
+// targets lists the network namespaces for the finder.
 func (r *registry) targets() []finder.Netns {
 	targets := make([]finder.Netns, 0, len(r.namespaces))
 	for _, ns := range r.namespaces {
-		if ns.watched() {
+		if ns.isSwept() {
 			targets = append(targets, ns.Netns)
 		}
 	}

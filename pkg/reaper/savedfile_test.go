@@ -43,7 +43,7 @@ func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
 			}
 			return reaper.SealSaved(b)
 		}
-		const warning = "ages are what the kernel can prove"
+		const warning = "ages restart from tcp_info"
 		for name, tc := range map[string]struct {
 			change func(b []byte) []byte // of a copy
 			warns  bool

@@ -29,7 +29,7 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 		n.register(ns, timing(inetdiag.CloseWait, soon))
 
 		view, err := n.SetMode(context.Background(), state.Switch{Mode: policy.Observe, Who: "alice", When: time.Now()})
-		if !errors.Is(err, fs.ErrNotExist) || view.Effective != policy.Observe || view.Switch == nil || view.Switch.Who != "alice (until this reaper ends)" {
+		if !errors.Is(err, fs.ErrNotExist) || view.Effective != policy.Observe || view.Switch == nil || view.Switch.Who != "alice (until this reaper exits)" {
 			t.Errorf("mode %v by %+v: %v", view.Effective, view.Switch, err)
 		}
 		spared := shut(t, ns.Connect(t, nstest.IPv4))

@@ -6,15 +6,17 @@ package reaper
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Sockets lists sockets, pod after pod, the oldest of each first.
+// Sockets lists sockets by pod, the oldest of each first.
 func (r *Reaper) Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error) {
 	list := api.SocketList{Sockets: []api.SocketView{}} // never null
 	var err error
@@ -25,8 +27,8 @@ func (r *Reaper) Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList
 	return list, err
 }
 
-// EachSocket calls yield with each socket that Sockets lists, until it returns an error. A view is good until yield
-// returns; what it points to stays. The problems are those of a SocketList.
+// EachSocket calls yield with each socket that Sockets lists, until yield returns an error. The view is valid until yield
+// returns; the values that its fields point to stay valid. The problems are those of a SocketList.
 func (r *Reaper) EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error) {
 	if q.Owners {
 		return r.eachOwned(ctx, q, yield)
@@ -51,17 +53,17 @@ func (r *Reaper) EachSocket(ctx context.Context, q api.SocketQuery, yield func(*
 	}
 	var s survey
 	for _, id := range ids {
-		if err == nil { // one namespace at a time, so that the loop has time for its deadlines
+		if err == nil { // one network namespace at a time, so that the loop can serve deadlines in between
 			err = r.read(ctx, func(l *loop) { l.survey(id, &s) })
 		}
-		if err == nil && !s.gone {
+		if err == nil && !s.isUnknown {
 			err = list(&s)
 		}
 	}
 	return problems, err
 }
 
-// eachOwned is EachSocket with the owners, which are found for all sockets in one walk.
+// eachOwned is EachSocket with owners, which it looks up for all sockets in one walk.
 func (r *Reaper) eachOwned(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) ([]string, error) {
 	q.Owners = false
 	list, err := r.Sockets(ctx, q)
@@ -78,25 +80,25 @@ func (r *Reaper) eachOwned(ctx context.Context, q api.SocketQuery, yield func(*a
 	return list.Problems, err
 }
 
-// covered lists the registered namespaces whose sockets are asked for, by pod and container, and reports whether
-// the one that is asked for by its path is registered.
+// covered lists the registered network namespaces that the query covers, by pod and container, and reports whether
+// the one of its path (asked) is registered.
 func (r *Reaper) covered(ctx context.Context, q api.SocketQuery, asked netns.Identity) (ids []netns.Identity, registered bool, err error) {
-	type place struct {
+	type sortKey struct {
 		pod       state.Pod
 		container string
 	}
-	places := make(map[netns.Identity]place)
+	keys := make(map[netns.Identity]sortKey)
 	err = r.read(ctx, func(l *loop) {
 		for id, ns := range l.registry.namespaces {
 			same := id.Same(asked)
 			registered = registered || same
 			if (same || q.All || q.Netns == "") && coversAny(q, ns.records) {
-				places[id] = place{ns.records[0].Pod, ns.records[0].ContainerID}
+				keys[id] = sortKey{ns.records[0].Pod, ns.records[0].ContainerID}
 			}
 		}
 	})
-	ids = slices.SortedFunc(maps.Keys(places), func(a, b netns.Identity) int {
-		p, q := places[a], places[b]
+	ids = slices.SortedFunc(maps.Keys(keys), func(a, b netns.Identity) int {
+		p, q := keys[a], keys[b]
 		return cmp.Or(
 			cmp.Compare(p.pod.Namespace, q.pod.Namespace), cmp.Compare(p.pod.Name, q.pod.Name),
 			cmp.Compare(p.container, q.container), cmp.Compare(a.Inode, b.Inode))
@@ -104,19 +106,50 @@ func (r *Reaper) covered(ctx context.Context, q api.SocketQuery, asked netns.Ide
 	return ids, registered, err
 }
 
-// coversAny reports whether the sockets of a network namespace with these records can be among those asked for.
+// coversAny reports whether the query covers a network namespace with these records.
 func coversAny(q api.SocketQuery, records []state.Record) bool {
 	return slices.ContainsFunc(records, func(r state.Record) bool { return api.CoversPod(q.Pod, r.Pod, r.ContainerID) })
 }
 
-// identify says which namespace is at a path; the zero Identity if none is, or none can be seen.
+// identify returns the network namespace at a path; the zero Identity if the path cannot be opened.
 func (r *Reaper) identify(path string) (id netns.Identity) {
 	if path == "" {
 		return id
 	}
-	if h, err := r.cfg.Root.Open(path); err == nil { // else the look will say what is wrong
+	if h, err := r.cfg.Root.Open(path); err == nil { // otherwise the survey returns the error
 		defer h.Close()
 		id = h.Stat()
 	}
 	return id
+}
+
+var errNoOwners = errors.New("this reaper does not look up owners")
+
+// addOwners looks up the owners of all sockets in one walk.
+func (r *Reaper) addOwners(ctx context.Context, views []api.SocketView) error {
+	if r.cfg.Owners == nil {
+		return errNoOwners
+	}
+	q := owners.Query{Inodes: make(map[uint32]struct{}, len(views)), Netns: make(map[uint64]struct{}), Scope: owners.AllProcesses}
+	for i := range views {
+		if inode := views[i].Inode; inode != 0 {
+			q.Inodes[inode] = struct{}{}
+		}
+	}
+	if len(q.Inodes) == 0 {
+		return nil
+	}
+	err := r.read(ctx, func(l *loop) {
+		for id := range l.registry.namespaces {
+			q.Netns[id.Inode] = struct{}{}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	found, err := r.cfg.Owners.Find(ctx, q)
+	for i := range views {
+		views[i].Owners = found[views[i].Inode]
+	}
+	return err
 }

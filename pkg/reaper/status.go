@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Status returns what the reaper does now.
+// Status returns the current state of the reaper.
 func (r *Reaper) Status(ctx context.Context) (api.ReaperStatus, error) {
 	var s api.ReaperStatus
 	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { addNamespace(&s, l, ns, l.clock.Now()) })
@@ -25,7 +25,7 @@ func (r *Reaper) Status(ctx context.Context) (api.ReaperStatus, error) {
 	return s, err
 }
 
-// read runs fn on the loop.
+// read runs fn on the loop. Its error is ctx's, or api.ErrStopped if Run has returned.
 func (r *Reaper) read(ctx context.Context, fn func(*loop)) error {
 	if r.do(ctx, fn) {
 		return nil
@@ -36,12 +36,12 @@ func (r *Reaper) read(ctx context.Context, fn func(*loop)) error {
 	return api.ErrStopped
 }
 
-// maxLoopCandidates is how many candidates the loop visits in one call, which takes it about a millisecond. It visits
-// those of one namespace in one call, however many there are.
+// maxLoopCandidates is the number of candidates after which a call that visits many of them returns: about a millisecond
+// of the loop's time. It visits all candidates of a network namespace in the same call.
 const maxLoopCandidates = 10_000
 
-// each runs first on the loop, and then fn for each namespace that is registered by then. In between the loop has
-// time for its deadlines.
+// each runs first on the loop, and then fn for each network namespace that is registered at that time, in several calls, so
+// that the loop can serve deadlines in between.
 func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *registered)) error {
 	var ids []netns.Identity
 	err := r.read(ctx, func(l *loop) {
@@ -61,20 +61,20 @@ func (r *Reaper) each(ctx context.Context, first func(*loop), fn func(*loop, *re
 	return err
 }
 
-// status is what does not depend on any namespace.
+// status returns the parts of a status that do not depend on network namespaces.
 func (l *loop) status() api.ReaperStatus {
 	cost := l.finderCosts.total()
 	s := api.ReaperStatus{
 		Finder: api.FinderView{
 			Name: l.finder.Name, Why: l.finder.Why, Known: l.finder.Known, Room: l.finder.Room, Missed: cost.Missed,
-			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.late),
+			Sweeps: l.sweeping.sweeps, CPU: api.Seconds(cost.CPU), Late: api.Seconds(l.sweeping.lag),
 		},
 		Mode:       l.caps.view,
-		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.held.Len()},
+		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.budgetQ.Len()},
 		Peers:      l.peers(),
 		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(), AgesLost: l.ages.lostWhy,
 		Counts: l.allCounts(),
-		// Never null: a list may be empty.
+		// Empty instead of null in JSON.
 		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{}, Refusals: []api.RefusalView{},
 	}
 	for _, b := range api.AgeBounds() {
@@ -91,7 +91,7 @@ func (l *loop) status() api.ReaperStatus {
 	return s
 }
 
-// addNamespace adds what is known of a namespace to a status.
+// addNamespace adds a network namespace to a status.
 func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time) {
 	view := api.AttachmentView{
 		Mode: ns.mode(), Problem: ns.problem, Unreachable: ns.unreachable,
@@ -117,19 +117,19 @@ func addNamespace(s *api.ReaperStatus, l *loop, ns *registered, at monotime.Time
 	}
 }
 
-// finishStatus sums up, once all namespaces have been added.
+// finishStatus computes the sums after all network namespaces have been added.
 func finishStatus(s *api.ReaperStatus) {
 	s.Candidates = s.Ages.Totals()
 	sortAttachments(s.Attachments)
 }
 
-// attachmentView returns v with what is the record's own.
+// attachmentView returns v with the fields of a record.
 func attachmentView(v api.AttachmentView, r state.Record, resolved policy.Resolved) api.AttachmentView {
 	v.Policy = api.PolicyView(resolved.Policies[len(resolved.Policies)-1])
 	v.Attachment, v.Network, v.Pod, v.Netns = r.Attachment, r.Network, r.Pod, r.Netns.Path
 	v.Recorded, v.Plugin, v.Sources = r.Time, r.Plugin, resolved.Sources
 	v.Warnings = slices.Clone(r.Warnings)
-	for _, p := range resolved.Problems { // the plugin has recorded the same, unless it is of another version
+	for _, p := range resolved.Problems { // a plugin of the same version has recorded them already
 		if !slices.Contains(v.Warnings, p) {
 			v.Warnings = append(v.Warnings, p)
 		}
@@ -137,7 +137,7 @@ func attachmentView(v api.AttachmentView, r state.Record, resolved policy.Resolv
 	return v
 }
 
-// sortAttachments puts them in an order that stays: by pod, then by container and interface.
+// sortAttachments sorts by pod, container and interface.
 func sortAttachments(list []api.AttachmentView) {
 	slices.SortFunc(list, func(a, b api.AttachmentView) int {
 		return cmp.Or(
@@ -146,10 +146,10 @@ func sortAttachments(list []api.AttachmentView) {
 	})
 }
 
-// errNotCounted is what Ready returns before the first census.
+// errNotCounted is the error of Ready before the first census.
 var errNotCounted = errors.New("the records have not been read yet")
 
-// Counted is closed once the reaper has read the records for the first time.
+// Counted returns a channel that is closed after the reaper has read the records for the first time.
 func (r *Reaper) Counted() <-chan struct{} { return r.counted }
 
 // Ready returns nil once the records have been read.

@@ -18,47 +18,47 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// survey is what is known of the sockets of one namespace, copied for a reader.
+// survey lists the sockets of one network namespace. It has copies, so that it can work outside the loop.
 type survey struct {
-	clock        monotime.Clock
-	netns        finder.Netns
-	record       state.Record
-	ns           registered // its policies and its limit alone
-	findsOwners  bool
-	canAsk       bool
-	known        []candidate
-	views        []api.SocketView
-	unregistered bool // the namespace is not registered
-	gone         bool // nor is it any more
+	clock          monotime.Clock
+	netns          finder.Netns
+	record         state.Record
+	ns             registered // has only policies, limit and surplus
+	findsOwners    bool
+	canAsk         bool
+	candidates     []candidate
+	views          []api.SocketView
+	isUnregistered bool // surveyed by its path
+	isUnknown      bool // unregistered between two calls of the loop
 }
 
-// survey copies what is known of a namespace's sockets into s, whose room is used again.
+// survey copies the candidates of a network namespace into s, whose slices are reused.
 func (l *loop) survey(id netns.Identity, s *survey) {
-	*s = survey{clock: l.clock, known: s.known[:0], views: s.views[:0]}
+	*s = survey{clock: l.clock, candidates: s.candidates[:0], views: s.views[:0]}
 	ns := l.registry.namespaces[id]
 	if ns == nil {
-		s.gone = true
+		s.isUnknown = true
 		return
 	}
 	s.netns, s.record, s.findsOwners = ns.Netns, ns.records[0], l.tracker.findsOwners
 	s.canAsk = l.tracker.canAsk
 	s.ns = registered{policies: ns.policies, limit: ns.limit, surplus: ns.surplus}
-	s.known = slices.Grow(s.known, len(ns.candidates))
+	s.candidates = slices.Grow(s.candidates, len(ns.candidates))
 	for _, c := range ns.candidates {
-		s.known = append(s.known, *c)
+		s.candidates = append(s.candidates, *c)
 	}
 }
 
-// surveyUnregistered returns the survey of a namespace that is not registered.
+// surveyUnregistered returns the survey of an unregistered network namespace.
 func surveyUnregistered(clock monotime.Clock, path string, id netns.Identity) *survey {
 	return &survey{
 		clock: clock,
 		netns: finder.Netns{Paths: []string{path}, Identity: id}, record: state.Record{Netns: state.Netns{Path: path}},
-		ns: registered{limit: policy.Off}, unregistered: true,
+		ns: registered{limit: policy.Off}, isUnregistered: true,
 	}
 }
 
-// list lists the namespace's sockets that are asked for, in no order.
+// list lists the sockets that the query covers, in no particular order.
 func (s *survey) list(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
 	if q.All || q.Netns != "" {
 		return s.dump(o, q)
@@ -66,27 +66,27 @@ func (s *survey) list(o finder.Opener, q api.SocketQuery) ([]api.SocketView, err
 	return s.fromMemory(q), nil
 }
 
-// fromMemory lists what is known of the half-closed sockets.
+// fromMemory lists the candidates as they were at their last looks.
 func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 	at := s.clock.Now()
-	s.views = slices.Grow(s.views, len(s.known))
-	for i := range s.known {
-		c := &s.known[i]
+	s.views = slices.Grow(s.views, len(s.candidates))
+	for i := range s.candidates {
+		c := &s.candidates[i]
 		sock := c.socket()
 		v := s.view(c, &c.history, &sock, at)
 		if !c.isConfirmed() {
-			v.Verdict, v.Why = policy.Unknown, "taken over from the reaper before this one, not looked at yet"
+			v.Verdict, v.Why = policy.Unknown, "restored from the previous reaper, not examined yet"
 		}
-		s.conclude(v, q, c)
+		s.annotate(v, q, c)
 	}
 	return s.views
 }
 
-// conclude adds to the last view what the candidate waits for, and drops the view if it is not asked for. c is nil for
-// a socket that is no candidate.
-func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, c *candidate) {
+// annotate adds to the last view what the candidate waits for. It removes the view if the query does not cover it. c is
+// nil for a socket that is not a candidate.
+func (s *survey) annotate(v *api.SocketView, q api.SocketQuery, c *candidate) {
 	if v.Verdict == policy.AskingPeer && !s.canAsk {
-		v.Verdict, v.Why = policy.WithinGrace, "its peer is due to be asked, and no peer is asked here (--max-asks-per-second 0): its grace alone counts"
+		v.Verdict, v.Why = policy.WithinGrace, "the peer is due to be asked, but asking is disabled (--max-asks-per-second 0): only the grace counts"
 	}
 	if !q.Wants(v) {
 		s.views = s.views[:len(s.views)-1]
@@ -100,14 +100,14 @@ func (s *survey) conclude(v *api.SocketView, q api.SocketQuery, c *candidate) {
 	}
 	c.addPeer(v, s.clock.Now())
 	switch {
-	case v.Verdict == policy.Destroyable && c.step.phase == phaseHeld:
+	case v.Verdict == policy.Destroyable && c.step.phase == phaseOverBudget:
 		v.Why += ", waiting for --max-destroys-per-second"
 	case c.verdict.obstacle != prober.NoObstacle:
-		v.Why += "; its peer cannot be asked: " + c.verdict.obstacle.String()
+		v.Why += "; the peer cannot be asked: " + c.verdict.obstacle.String()
 	}
 }
 
-// facts returns what is known of a candidate beside its looks, nil if it is none.
+// facts returns the facts about a candidate that no look shows; c may be nil.
 func (s *survey) facts(c *candidate, at monotime.Time) (f policy.Facts) {
 	if c != nil {
 		f = c.facts(at)
@@ -116,28 +116,28 @@ func (s *survey) facts(c *candidate, at monotime.Time) (f policy.Facts) {
 	return f
 }
 
-// dump dumps the namespace and judges every socket in it.
+// dump dumps the network namespace and judges every socket in it.
 func (s *survey) dump(o finder.Opener, q api.SocketQuery) ([]api.SocketView, error) {
 	conn, err := o.Open(s.netns)
 	if err != nil {
-		return nil, fmt.Errorf("look at the sockets of %s: %w", s.netns.Paths[0], err)
+		return nil, fmt.Errorf("dump sockets of %s: %w", s.netns.Paths[0], err)
 	}
 	defer conn.Close()
-	known := make(map[uint64]*candidate, len(s.known))
-	for i := range s.known {
-		known[s.known[i].history.ID.Cookie()] = &s.known[i]
+	known := make(map[uint64]*candidate, len(s.candidates))
+	for i := range s.candidates {
+		known[s.candidates[i].history.ID.Cookie()] = &s.candidates[i]
 	}
 	err = conn.Dump(inetdiag.Filter{States: inetdiag.AllStates, Info: true}, func(sock *inetdiag.Socket) error {
 		s.judge(q, sock, known[sock.ID.Cookie()], s.clock.Now())
 		return nil
 	})
 	if err != nil {
-		return s.views, fmt.Errorf("look at the sockets of %s: %w", s.netns.Paths[0], err)
+		return s.views, fmt.Errorf("dump sockets of %s: %w", s.netns.Paths[0], err)
 	}
 	return s.views, nil
 }
 
-// judge lists a socket of the namespace; c is what is known of it, or nil.
+// judge lists a dumped socket; c is its candidate, or nil.
 func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, at monotime.Time) {
 	var prev *policy.History
 	if c != nil {
@@ -145,20 +145,20 @@ func (s *survey) judge(q api.SocketQuery, sock *inetdiag.Socket, c *candidate, a
 	}
 	h := policy.Follow(prev, policy.Look{At: at, Socket: sock})
 	v := s.view(c, &h, sock, at)
-	if s.unregistered {
+	if s.isUnregistered {
 		v.Verdict, v.Deadline = policy.NotRegistered, nil
 		v.Why = policy.Explain(&policy.Verdict{Reason: policy.NotRegistered}, nil, &policy.History{}, sock, at)
 	}
-	s.conclude(v, q, c)
+	s.annotate(v, q, c)
 }
 
-// view appends a view of a socket as policy judges it; c is what is known of it, or nil.
+// view appends the view of a socket with its verdict; c is its candidate, or nil.
 func (s *survey) view(c *candidate, h *policy.History, sock *inetdiag.Socket, at monotime.Time) *api.SocketView {
 	verdict := s.ns.judge(h, sock, s.facts(c, at), at)
 	if c != nil {
 		verdict = sparedByOther(verdict, c.verdict.other, at)
 	}
-	verdict = limited(verdict, c != nil && c.verdict.allowed && !s.ns.surplus.shrunk, true, at)
+	verdict = withThreshold(verdict, c != nil && c.verdict.allowed && !s.ns.surplus.shrunk, true, at)
 	s.views = append(s.views, api.SocketView{
 		Pod: s.record.Pod, ContainerID: s.record.ContainerID, Netns: s.record.Netns.Path,
 		Local: sock.ID.Local().String(), Peer: sock.ID.Peer().String(), State: sock.State,
@@ -177,7 +177,7 @@ func (s *survey) view(c *candidate, h *policy.History, sock *inetdiag.Socket, at
 	return v
 }
 
-// modeOf returns the mode that applies to a socket: that of its sentence, or its network namespace's if it has none.
+// modeOf returns the mode of a socket's verdict, or of its network namespace if the verdict has none.
 func (s *survey) modeOf(v *policy.Verdict) policy.Mode {
 	if v.ActWhy == (policy.Why{}) {
 		return s.ns.mode()
@@ -185,7 +185,7 @@ func (s *survey) modeOf(v *policy.Verdict) policy.Mode {
 	return v.Act
 }
 
-// oldestFirst returns the sockets by age, those without one last.
+// oldestFirst returns the sockets by descending age; those without an age are last.
 func oldestFirst(views []api.SocketView) []*api.SocketView {
 	age := func(v *api.SocketView) api.Seconds {
 		if v.Age == nil {

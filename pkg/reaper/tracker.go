@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// candidateQueue has candidates of all network namespaces, which have their turns.
+// candidateQueue serves the candidates of all network namespaces in rotation.
 type candidateQueue = rotation.Queue[*registered, *candidate]
 
 func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *candidate]() }
@@ -23,37 +23,39 @@ func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *can
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
 	agenda   agenda
-	fresh    *candidateQueue // candidates in phaseQueued
-	held     *candidateQueue // candidates in phaseHeld
-	unowned  *candidateQueue // candidates in phaseUnowned, and some that were
+	examineQ *candidateQueue // candidates in phaseQueued
+	budgetQ  *candidateQueue // candidates in phaseOverBudget
+	ownersQ  *candidateQueue // candidates in phaseUnowned, and some that have left it
 	ends     ends
-	toChoose map[*registered]struct{} // in which rules with a number may let others go than before
+	toSelect map[*registered]struct{} // where the selection of above rules may have changed
 	changed  bool                     // since the candidates were last saved
 	events   [numEvents]uint64
 
-	findsOwners bool         // else judgements do without
+	findsOwners bool         // otherwise owners count as known, and there are none
 	canAsk      bool         // peers can be asked
-	toAsk       []*candidate // in phaseAsking, whose question must be sent
-	toCancel    []*candidate // that were in it, whose question must be cancelled
-	wouldAsk    uint64       // questions that the mode forbade, one for each idle time
+	toAsk       []*candidate // entered phaseAsking: send the question
+	toCancel    []*candidate // left it: cancel the question
+	wouldAsk    uint64       // questions that the mode forbade, at most one per idle time
 
-	spared     map[policy.Reason]uint64 // how often a candidate came to be spared for a reason
+	spared     map[policy.Reason]uint64 // how often a candidate's reason became this one
 	histograms *histograms
 }
 
 func newTracker() tracker {
 	return tracker{
 		histograms: newHistograms(),
-		fresh:      newCandidateQueue(), held: newCandidateQueue(), unowned: newCandidateQueue(), ends: newEnds(), toChoose: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
+		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(),
+		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
 	}
 }
 
-// handle moves a candidate to its next phase, and returns what is left to do: the queues are served.
+// handle moves a candidate to its next phase and into the queue of that phase. It returns the actions of the transition;
+// actRecord is left to the caller.
 func (t *tracker) handle(c *candidate, e event, now monotime.Time) action {
 	return t.handleUntil(c, e, 0, now)
 }
 
-// handleUntil is handle for a judgement that wants the candidate to be looked at again at a time.
+// handleUntil is handle for a judgement that requires the next look at dueAt.
 func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) action {
 	t.events[e]++
 	was := c.step
@@ -61,7 +63,7 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 	c.step = next
 	switch {
 	case next.phase == was.phase:
-	case was.phase == phaseHeld:
+	case was.phase == phaseOverBudget:
 		c.excuse(was.since, now, excuseBudget)
 	case was.phase == phaseUnowned:
 		c.excuse(was.since, now, excuseOwners)
@@ -72,32 +74,32 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 	}
 	switch {
 	case act&actQueue != 0:
-		t.fresh.Push(c.ns, c)
-	case act&actHold != 0:
-		t.held.Push(c.ns, c)
+		t.examineQ.Push(c.ns, c)
+	case act&actAwaitBudget != 0:
+		t.budgetQ.Push(c.ns, c)
 	case act&actLookUp != 0:
-		t.unowned.Push(c.ns, c)
+		t.ownersQ.Push(c.ns, c)
 	case act&actAsk != 0:
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
 		t.histograms.observeEnd(c, e, now)
 		delete(c.ns.candidates, c.history.ID.Cookie())
 		t.ends.remove(c)
-		t.uncount(c)
+		t.uncountSurplus(c)
 		t.changed = true
 		t.reconsiderOthersOf(c, now)
 	}
 	return act
 }
 
-// seen handles a finder's look at one socket.
+// seen handles a socket that the finder has reported.
 func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 	s := &seen.Socket
 	c := ns.candidates[s.ID.Cookie()]
 	var prev *policy.History
 	if c != nil {
 		if cmp.Or(seen.Asked, seen.At).Before(c.history.Last) {
-			return // the examiner has looked since
+			return // the examiner's look is newer
 		}
 		prev = &c.history
 	} else {
@@ -110,56 +112,56 @@ func (t *tracker) seen(ns *registered, seen *finder.Seen, now monotime.Time) {
 		facts = t.facts(c, now)
 	}
 	own := ns.judge(&h, s, facts, now)
-	v, was := t.conclude(c, &h, own, now), c.verdict.standing
+	v, was := t.withOthers(c, &h, own, now), c.verdict.standing
 	if t.take(c, h, s, v, own.Deadline, now) {
 		t.handle(c, eventRenewed, now)
 	}
-	t.count(c, &v)
-	t.judged(c, v, now)
+	t.countSurplus(c, &v)
+	t.handleVerdict(c, v, now)
 	t.reconsiderOther(c, was, true, now)
 }
 
-// facts returns what is known of a candidate beside its looks.
+// facts returns the facts about a candidate that no look shows.
 func (t *tracker) facts(c *candidate, now monotime.Time) policy.Facts {
 	f := c.facts(now)
 	f.OwnersKnown, f.OwnersComplete = f.OwnersKnown || !t.findsOwners, f.OwnersComplete || !t.findsOwners
 	return f
 }
 
-// judge judges a candidate as it was at its last look, at a later moment.
+// judge returns the verdict at a moment on a candidate's last look.
 func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
-	return t.conclude(c, &c.history, t.judgeAlone(c, now), now)
+	return t.withOthers(c, &c.history, t.judgeAlone(c, now), now)
 }
 
-// conclude returns a candidate's own verdict with the say of all other sockets: the other end of its connection, and the others
-// that a rule counts with it.
-func (t *tracker) conclude(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
-	return limited(t.withOther(c, h, own, now), c.isAllowed(), c.owners != nil, now)
+// withOthers returns a candidate's verdict with the influence of other sockets: the other end of its connection, and those
+// that an above rule counts with it.
+func (t *tracker) withOthers(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
+	return withThreshold(t.withOther(c, h, own, now), c.isAllowed(), c.owners != nil, now)
 }
 
-// judgeAlone is judge without the say of other sockets.
+// judgeAlone is judge without the influence of other sockets.
 func (t *tracker) judgeAlone(c *candidate, now monotime.Time) policy.Verdict {
 	s := c.socket()
 	return c.ns.judge(&c.history, &s, t.facts(c, now), now)
 }
 
-// reconsider judges a candidate again after something else than a look has changed.
+// reconsider judges a candidate again without a new look, after a change of its policy, its owners or other sockets.
 func (t *tracker) reconsider(c *candidate, now monotime.Time) {
 	s, own, was := c.socket(), t.judgeAlone(c, now), c.verdict.standing
-	v := t.conclude(c, &c.history, own, now)
+	v := t.withOthers(c, &c.history, own, now)
 	t.take(c, c.history, &s, v, own.Deadline, now)
-	t.count(c, &v)
-	t.judged(c, v, now)
+	t.countSurplus(c, &v)
+	t.handleVerdict(c, v, now)
 	t.reconsiderOther(c, was, false, now)
 }
 
-// take takes over a look and the verdict on it, as candidate.take does.
+// take calls candidate.take, and updates the index of ends and the counts.
 func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline, now monotime.Time) (renewed bool) {
 	c.excuseSparing(&v, now)
 	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
-	waits := v.Other == policy.StandingUnknown // for a look at the other end, which spares nothing yet
+	waits := v.Other == policy.StandingUnknown // for a look at the other end: its reason is not known yet
 	if v.Reason != c.verdict.reason && v.Reason != policy.Destroyable && !waits {
 		t.spared[v.Reason]++
 	}
@@ -177,17 +179,17 @@ func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v pol
 	return renewed
 }
 
-// judged handles the verdict on the last look.
-func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
-	e := t.judgement(&v)
+// handleVerdict handles the event of a verdict on the last look.
+func (t *tracker) handleVerdict(c *candidate, v policy.Verdict, now monotime.Time) {
+	e := t.verdictEvent(&v)
 	if v.Reason == policy.OwnerFrozen && !t.facts(c, now).OwnersKnown {
 		e = eventOwnersNeeded // they may have been thawed
 	}
-	again := v.Again
-	if v.Reason == policy.OwnerUnknown && c.owners != nil && now.Before(c.owners.until) && (again.IsZero() || c.owners.until.Before(again)) {
-		again = c.owners.until // another look may find them
+	dueAt := v.Again
+	if v.Reason == policy.OwnerUnknown && c.owners != nil && now.Before(c.owners.until) && (dueAt.IsZero() || c.owners.until.Before(dueAt)) {
+		dueAt = c.owners.until // the next look-up may find them
 	}
-	act := t.handleUntil(c, e, again, now)
+	act := t.handleUntil(c, e, dueAt, now)
 	if act&actRecord != 0 && c.verdict.recorded&recordedQuestion == 0 {
 		c.verdict.recorded |= recordedQuestion
 		t.wouldAsk++
@@ -197,8 +199,8 @@ func (t *tracker) judged(c *candidate, v policy.Verdict, now monotime.Time) {
 	}
 }
 
-// judgement returns the event that a verdict is.
-func (t *tracker) judgement(v *policy.Verdict) event {
+// verdictEvent returns the event of a verdict.
+func (t *tracker) verdictEvent(v *policy.Verdict) event {
 	switch {
 	case v.NeedsOwners:
 		return eventOwnersNeeded
@@ -212,20 +214,20 @@ func (t *tracker) judgement(v *policy.Verdict) event {
 	return eventSpared
 }
 
-// rejudge handles a change of a network namespace's policy, or of the mode.
+// rejudge judges the candidates of a network namespace again after a change of its policies or its mode.
 func (t *tracker) rejudge(ns *registered, now monotime.Time) {
-	t.chooseAgain(ns)
+	t.resetSurplus(ns)
 	for _, c := range ns.candidates {
 		t.handle(c, eventRejudged, now)
 		if !c.isConfirmed() {
-			continue // it is queued for its first look, or nothing is known of it
+			continue // its first look follows
 		}
 		t.reconsider(c, now)
 		c.excuse(0, now, excusePolicy)
 	}
 }
 
-// restore takes over a history that an earlier process saved: a look has to confirm it at once.
+// restore adds a candidate with a saved history. The examiner looks at it at once to confirm the history.
 func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
 	cookie := h.ID.Cookie()
 	if ns.candidates[cookie] != nil {
@@ -242,31 +244,31 @@ func (t *tracker) forget(ns *registered, now monotime.Time) {
 	for _, c := range ns.candidates {
 		t.handle(c, eventForgotten, now)
 	}
-	delete(t.toChoose, ns)
-	// Last: the end of one candidate may have had another one of them queued.
-	t.fresh.Drop(ns)
-	t.held.Drop(ns)
-	t.unowned.Drop(ns)
+	delete(t.toSelect, ns)
+	// After the candidates: dropping one may queue the other end of its connection.
+	t.examineQ.Drop(ns)
+	t.budgetQ.Drop(ns)
+	t.ownersQ.Drop(ns)
 }
 
-// missed handles the candidates that a sweep of their network namespace did not show. They may be gone, or the
-// dump, which is no snapshot, has missed them.
-func (t *tracker) missed(ns *registered, swept, now monotime.Time) {
+// queueNotShown handles the candidates that a sweep of their network namespace did not show. They may be closed, or the
+// dump, which is not a snapshot, has missed them.
+func (t *tracker) queueNotShown(ns *registered, swept, now monotime.Time) {
 	for _, c := range ns.candidates {
 		if c.history.Last.Before(swept) {
-			t.handle(c, eventMissed, now)
+			t.handle(c, eventNotShown, now)
 		}
 	}
 }
 
-// due handles the candidates whose time has come.
-func (t *tracker) due(now monotime.Time) {
+// handleDue handles the candidates whose time has come.
+func (t *tracker) handleDue(now monotime.Time) {
 	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.dueAt) {
-		t.handle(t.agenda[0], eventTimeCame, now) // which takes it off the agenda
+		t.handle(t.agenda[0], eventTimeCame, now) // removes it from the agenda
 	}
 }
 
-// schedule puts a candidate on the agenda, or takes it off, as its step says.
+// schedule adds a candidate to the agenda, moves it or removes it, according to step.dueAt.
 func (t *tracker) schedule(c *candidate) {
 	switch {
 	case c.step.dueAt.IsZero():
@@ -280,22 +282,22 @@ func (t *tracker) schedule(c *candidate) {
 	}
 }
 
-// next returns when the next candidate's time comes.
-func (t *tracker) next() (monotime.Time, bool) {
+// nextDue returns when the next candidate is due.
+func (t *tracker) nextDue() (monotime.Time, bool) {
 	if len(t.agenda) == 0 {
 		return 0, false
 	}
 	return t.agenda[0].step.dueAt, true
 }
 
-// upcoming yields the candidates whose time comes by then, the earlier ones mostly first. It visits no others.
-// Nothing may be scheduled meanwhile.
+// upcoming yields the candidates that are due by a time, roughly in order. It visits no others. The agenda must not change
+// while it runs.
 func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 	return func(yield func(*candidate) bool) {
 		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
 			i := queue[0]
 			if i >= len(t.agenda) || until.Before(t.agenda[i].step.dueAt) {
-				continue // nor are those below it any sooner
+				continue // its heap children are not due either
 			}
 			if !yield(t.agenda[i]) {
 				return
@@ -305,7 +307,7 @@ func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
 	}
 }
 
-// agenda is a heap of candidates by the time of their next look.
+// agenda is a heap of candidates by their due time.
 type agenda []*candidate
 
 func (a agenda) Len() int           { return len(a) }

@@ -16,8 +16,8 @@ import (
 // dueAt lists the cookies of what is due.
 func dueAt(t *tracker, at monotime.Time) []uint64 {
 	var cookies []uint64
-	t.due(at)
-	for ns, list := t.fresh.Pop(100); ns != nil; ns, list = t.fresh.Pop(100) {
+	t.handleDue(at)
+	for ns, list := t.examineQ.Pop(100); ns != nil; ns, list = t.examineQ.Pop(100) {
 		for _, c := range list {
 			cookies = append(cookies, c.history.ID.Cookie())
 			t.handle(c, eventTaken, at)
@@ -36,13 +36,13 @@ func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
 	if got := dueAt(&tr, moment(testGrace-5*time.Second-1)); got != nil {
 		t.Errorf("due before its grace has ended: %v", got)
 	}
-	if next, ok := tr.next(); !ok || next != moment(testGrace-5*time.Second) {
+	if next, ok := tr.nextDue(); !ok || next != moment(testGrace-5*time.Second) {
 		t.Errorf("next look at %v, %v", next, ok)
 	}
 	if got := dueAt(&tr, moment(testGrace-5*time.Second)); !slices.Equal(got, []uint64{7}) {
 		t.Errorf("due at the end of its grace: %v", got)
 	}
-	if _, ok := tr.next(); ok {
+	if _, ok := tr.nextDue(); ok {
 		t.Error("what was due is due again")
 	}
 }
@@ -52,7 +52,7 @@ func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
 		tr := newTracker()
 		ns := newRegistered(1)
 		tr.seen(ns, seenAt(7, time.Hour, moment(0)), moment(0))
-		if next, _ := tr.next(); next != moment(testGrace) || ns.candidates[7].verdict.reason != policy.WithinGrace {
+		if next, _ := tr.nextDue(); next != moment(testGrace) || ns.candidates[7].verdict.reason != policy.WithinGrace {
 			t.Errorf("next look at %v for being %v", next.Sub(moment(0)), ns.candidates[7].verdict.reason)
 		}
 	})
@@ -102,7 +102,7 @@ func TestTrackerProgressPostponesAndUndoesWhatWasDealtWith(t *testing.T) {
 	moved.Socket.Info.BytesAcked += 10
 	moved.Socket.Info.SegsIn++
 	tr.seen(ns, moved, moment(10*time.Second))
-	if next, _ := tr.next(); next != moment(10*time.Second+testGrace) {
+	if next, _ := tr.nextDue(); next != moment(10*time.Second+testGrace) {
 		t.Errorf("next look at %v", next.Sub(moment(0)))
 	}
 	if got := ns.candidates[7].step.phase; got != phaseTimed {
@@ -119,9 +119,9 @@ func TestTrackerMissed(t *testing.T) {
 	swept := moment(time.Second)
 	tr.seen(ns, seenAt(1, 0, swept.Add(time.Millisecond)), swept.Add(time.Millisecond)) // the sweep showed it
 	tr.handle(ns.candidates[2], eventTimeCame, swept)                                   // its turn comes anyway
-	tr.missed(ns, swept, swept)
-	if got := dueAt(&tr, swept); !slices.Equal(got, []uint64{0, 2, 3}) || tr.events[eventMissed] != 3 {
-		t.Errorf("to be looked at are %v, %d of them missed", got, tr.events[eventMissed])
+	tr.queueNotShown(ns, swept, swept)
+	if got := dueAt(&tr, swept); !slices.Equal(got, []uint64{0, 2, 3}) || tr.events[eventNotShown] != 3 {
+		t.Errorf("to be looked at are %v, %d of them missed", got, tr.events[eventNotShown])
 	}
 }
 
@@ -136,7 +136,7 @@ func TestTrackerRejudgesAfterAChange(t *testing.T) {
 		ns.policies = []policy.Policy{p}
 		ns.candidates[7].step.phase = phaseForbidden
 		tr.rejudge(ns, moment(11*time.Second))
-		next, _ := tr.next()
+		next, _ := tr.nextDue()
 		if got := ns.candidates[7].step.phase; got == phaseForbidden {
 			t.Errorf("it is still %v", got)
 		}
@@ -211,9 +211,9 @@ func TestTrackerAgendaStaysInOrder(t *testing.T) {
 				tr.handleUntil(c, e, at.Add(time.Duration(rnd.IntN(int(time.Minute)))), at)
 			}
 		case 2:
-			tr.due(at)
+			tr.handleDue(at)
 		case 3:
-			for _, queue := range []*candidateQueue{tr.fresh, tr.held} {
+			for _, queue := range []*candidateQueue{tr.examineQ, tr.budgetQ} {
 				_, list := queue.Pop(1 + rnd.IntN(20))
 				for _, c := range list {
 					tr.handle(c, eventTaken, at)
@@ -267,8 +267,8 @@ func checkAgenda(t *testing.T, tr *tracker, namespaces []*registered, step int) 
 	if scheduled != len(tr.agenda) {
 		t.Fatalf("step %d: %d are on the agenda, %d of them known", step, len(tr.agenda), scheduled)
 	}
-	if phases[phaseQueued] != tr.fresh.Len() || phases[phaseHeld] != tr.held.Len() {
-		t.Fatalf("step %d: %v, but the queues have %d and %d", step, phases, tr.fresh.Len(), tr.held.Len())
+	if phases[phaseQueued] != tr.examineQ.Len() || phases[phaseOverBudget] != tr.budgetQ.Len() {
+		t.Fatalf("step %d: %v, but the queues have %d and %d", step, phases, tr.examineQ.Len(), tr.budgetQ.Len())
 	}
 	if phases[phaseDropped] != 0 {
 		t.Fatalf("step %d: %d dropped candidates are known", step, phases[phaseDropped])

@@ -13,17 +13,17 @@ import (
 type phase uint8
 
 const (
-	phaseTimed     phase = iota // for its time, or for the finder's next look
-	phaseQueued                 // for the examiner to have room
-	phaseExamined               // for the examiner's answer
-	phaseOvertaken              // for the examiner's answer, which will be about the past
-	phaseHeld                   // for the budget of destroys
-	phaseForbidden              // for a change: it is due, and the mode forbids what it is due for
-	phaseRefused                // for the time to retry what was refused
-	phaseUnowned                // for a look-up of its owners
-	phaseAsking                 // for its peer's answer
-	phaseWithdrawn              // for the end of the question that was cancelled
-	phaseDropped                // for nothing: it is no candidate any more
+	phaseTimed      phase = iota // for its due time, or for the finder's next look
+	phaseQueued                  // for the examiner to be free
+	phaseExamined                // for the examiner's answer
+	phaseOvertaken               // for the examiner's answer, which is outdated already
+	phaseOverBudget              // for the rate limit on destroys
+	phaseForbidden               // for a change of mode: it is due, and the mode forbids the question or the destroy
+	phaseRefused                 // for retryAfter, after the kernel refused
+	phaseUnowned                 // for a look-up of its owners
+	phaseAsking                  // for its peer's answer
+	phaseWithdrawn               // for the answer to a cancelled question
+	phaseDropped                 // for nothing: it is no longer a candidate
 	numPhases
 )
 
@@ -32,7 +32,7 @@ type event uint8
 
 const (
 	// A finder's look at it.
-	eventRenewed event = iota // its idle time began again: progress, or another connection
+	eventRenewed event = iota // its idle time restarted: progress, or another connection
 
 	// A judgement, of any look.
 	eventSpared       // nothing is due
@@ -43,16 +43,16 @@ const (
 
 	// The agenda, a sweep and the queues.
 	eventTimeCame
-	eventMissed // a sweep has not shown it
-	eventTaken  // by the examiner
+	eventNotShown // by a sweep
+	eventTaken    // by the examiner
 
 	// The examiner's answer.
-	eventExamined // it is there, and neither is nor would be destroyed now
-	eventGone     // it is not there, or not half-closed
+	eventExamined // it exists and is spared
+	eventGone     // it does not exist, or is not half-closed
 	eventDestroyed
-	eventDestroyForbidden // it would be destroyed, and the mode forbids it
+	eventDestroyForbidden // its destroy is due, and the mode forbids it
 	eventOverBudget
-	eventRefused // by the kernel; or its network namespace cannot be entered
+	eventRefused // by the kernel, or its network namespace cannot be entered
 
 	// Its owners.
 	eventOwnersLookedUp // found or not
@@ -64,34 +64,34 @@ const (
 	eventNotAsked  // the peer cannot be asked
 	eventCancelled // by the prober
 
-	// What happens around it.
-	eventRejudged  // its policy or its mode has changed
-	eventForgotten // its network namespace is not registered any more, or has ended
+	// Changes of its network namespace.
+	eventRejudged  // its policies or its mode have changed
+	eventForgotten // it was unregistered or deleted
 	numEvents
 )
 
-// action is what a transition has the loop do, a set of bits.
+// action is a set of actions that a transition requires.
 type action uint8
 
 const (
-	actQueue  action = 1 << iota // queue it for the examiner
-	actHold                      // queue it for the budget
-	actLookUp                    // have its owners looked up
-	actAsk                       // ask its peer
-	actCancel                    // cancel the question
-	actRecord                    // count what happened, and write it to the history
-	actDrop                      // forget it
+	actQueue       action = 1 << iota // queue it for the examiner
+	actAwaitBudget                    // queue it for the rate limit
+	actLookUp                         // queue it for a look-up of its owners
+	actAsk                            // ask its peer
+	actCancel                         // cancel the question
+	actRecord                         // count the event, and add it to the history
+	actDrop                           // remove the candidate
 )
 
-// transition is the whole state machine of a candidate: its next phase after an event, and what is done. An event that
-// a phase has no line for changes nothing, such as an answer to a question that was cancelled.
+// transition is the state machine of a candidate: it returns the next phase after an event, and the required actions. An
+// event that is not listed for a phase has no effect, such as the answer to a cancelled question.
 //
-// In three states the candidate is in the hands of another component, and comes back on its own: queued and held, with the
-// queue, and examined, with the examiner. So no look and no answer takes it out of these; what changes while the
-// examiner works makes its answer one about the past, and the candidate is examined again.
+// A candidate in phaseQueued, phaseOverBudget or phaseExamined belongs to a queue or to the examiner, and leaves the phase
+// only through it: neither a look nor an answer of another component moves it. A change while the examiner works makes
+// its answer outdated, and the candidate is examined again.
 //
-// Nor does anything but the prober's answer end a question: until then the prober may have a duplicate of the socket's
-// descriptor, and were the socket destroyed its owner could get events for a descriptor that it has closed.
+// Only the prober's answer ends a question. Until then the prober may have a duplicate of the socket's descriptor: if the
+// socket were destroyed, its owner could get epoll events for a descriptor that it has closed.
 func transition(s phase, e event) (phase, action) {
 	if e == eventForgotten {
 		return forget(s)
@@ -105,10 +105,10 @@ func transition(s phase, e event) (phase, action) {
 			return phaseAsking, actAsk
 		case eventAskForbidden:
 			return phaseForbidden, actRecord
-		case eventDestroyDue, eventTimeCame, eventMissed:
+		case eventDestroyDue, eventTimeCame, eventNotShown:
 			return phaseQueued, actQueue
 		}
-	case phaseQueued, phaseHeld:
+	case phaseQueued, phaseOverBudget:
 		if e == eventTaken {
 			return phaseExamined, 0
 		}
@@ -125,7 +125,7 @@ func transition(s phase, e event) (phase, action) {
 		case eventDestroyForbidden:
 			return phaseForbidden, actRecord
 		case eventOverBudget:
-			return phaseHeld, actHold
+			return phaseOverBudget, actAwaitBudget
 		case eventRefused:
 			return phaseRefused, 0
 		}
@@ -144,7 +144,7 @@ func transition(s phase, e event) (phase, action) {
 			return phaseTimed, 0
 		case eventAskDue:
 			return phaseAsking, actAsk
-		case eventTimeCame, eventMissed:
+		case eventTimeCame, eventNotShown:
 			return phaseQueued, actQueue
 		}
 	case phaseRefused:
@@ -159,7 +159,7 @@ func transition(s phase, e event) (phase, action) {
 			return phaseAsking, actAsk
 		case eventAskForbidden:
 			return phaseForbidden, actRecord
-		case eventDestroyDue, eventTimeCame, eventMissed:
+		case eventDestroyDue, eventTimeCame, eventNotShown:
 			return phaseQueued, actQueue
 		}
 	case phaseAsking:
@@ -176,19 +176,19 @@ func transition(s phase, e event) (phase, action) {
 	case phaseWithdrawn:
 		switch e {
 		case eventPeerAlive, eventNotAsked, eventCancelled:
-			return phaseTimed, 0 // and judged
+			return phaseTimed, 0 // the caller judges it again
 		case eventPeerGone, eventClosed:
 			return phaseDropped, actRecord | actDrop
 		}
 	case phaseDropped:
-		if e == eventDestroyed { // it was forgotten while the examiner destroyed it
+		if e == eventDestroyed { // it was dropped while the examiner destroyed it
 			return phaseDropped, actRecord
 		}
 	}
 	return s, 0
 }
 
-// forget is the transition of eventForgotten. The queues of the network namespace are dropped with it.
+// forget is the transition of eventForgotten. The caller drops the queues of the network namespace.
 func forget(s phase) (phase, action) {
 	switch s {
 	case phaseDropped:
@@ -199,18 +199,17 @@ func forget(s phase) (phase, action) {
 	return phaseDropped, actDrop
 }
 
-// step is where a candidate stands.
+// step is a candidate's phase with its times.
 type step struct {
 	dueAt monotime.Time // of eventTimeCame; zero: never
-	since monotime.Time // in this phase
+	since monotime.Time // when it entered the phase
 	phase phase
 }
 
-// retryAfter is how long a socket is left alone after the kernel refused to look at or destroy it.
+// retryAfter is the time until the next attempt after the kernel refused to look up or destroy a socket.
 const retryAfter = 10 * time.Second
 
-// next returns the step after an event. dueAt is when a judgement requires the next look, and counts for the events that
-// are judgements alone.
+// next returns the step after an event. dueAt is when a judgement requires the next look; other events ignore it.
 func (s step) next(e event, dueAt, now monotime.Time) (step, action) {
 	to, act := transition(s.phase, e)
 	n := step{phase: to, dueAt: s.dueAt, since: s.since}
@@ -226,7 +225,7 @@ func (s step) next(e event, dueAt, now monotime.Time) (step, action) {
 	return n, act
 }
 
-// isJudgement reports whether the event is a judgement that requires another look at some time.
+// isJudgement reports whether the event is a judgement with a time for the next look.
 func (e event) isJudgement() bool {
 	switch e {
 	case eventSpared, eventOwnersNeeded, eventAskDue, eventAskForbidden:
@@ -235,7 +234,7 @@ func (e event) isJudgement() bool {
 	return false
 }
 
-// isJudged reports whether a judgement decides when the candidate's time comes.
+// isJudged reports whether the last judgement determines when the candidate is due.
 func (s phase) isJudged() bool {
 	switch s {
 	case phaseTimed, phaseForbidden, phaseUnowned, phaseAsking:
@@ -244,14 +243,14 @@ func (s phase) isJudged() bool {
 	return false
 }
 
-// String returns the phase as /debug and tests show it.
+// String returns the phase for tests.
 func (s phase) String() string {
 	return [numPhases]string{
-		"timed", "queued", "examined", "overtaken", "held", "forbidden", "refused", "unowned", "asking", "withdrawn", "dropped",
+		"timed", "queued", "examined", "overtaken", "over-budget", "forbidden", "refused", "unowned", "asking", "withdrawn", "dropped",
 	}[s]
 }
 
-// String returns the event as metrics and tests show it.
+// String returns the event for metrics and tests.
 func (e event) String() string {
 	return [numEvents]string{
 		"renewed", "spared", "owners-needed", "ask-due", "ask-forbidden", "destroy-due", "time-came", "missed", "taken",

@@ -13,7 +13,7 @@ import (
 // transitionTable is every transition: the phase that an event leads to from the phase of its column, with
 // what is done; a dot where nothing changes.
 const transitionTable = `
-                   timed           queued        examined          overtaken         held          forbidden     refused       unowned        asking               withdrawn            dropped
+                   timed           queued        examined          overtaken         over-budget   forbidden     refused       unowned        asking               withdrawn            dropped
 renewed            .               .             overtaken         .                 .             timed         .             timed          withdrawn,cancel     .                    .
 spared             .               .             .                 .                 .             timed         .             timed          withdrawn,cancel     .                    .
 owners-needed      unowned,lookup  .             .                 .                 .             .             .             .              .                    .                    .
@@ -27,7 +27,7 @@ examined           .               .             timed             queued,queue 
 gone               .               .             dropped,drop      queued,queue      .             .             .             .              .                    .                    .
 destroyed          .               .             dropped,rec,drop  queued,rec,queue  .             .             .             .              .                    .                    dropped,rec
 destroy-forbidden  .               .             forbidden,rec     queued,rec,queue  .             .             .             .              .                    .                    .
-over-budget        .               .             held,hold         queued,queue      .             .             .             .              .                    .                    .
+over-budget        .               .             over-budget,budget queued,queue    .             .             .             .              .                    .                    .
 refused            .               .             refused           refused           .             .             .             .              .                    .                    .
 owners-looked-up   .               .             .                 .                 .             .             .             timed          .                    .                    .
 peer-alive         .               .             .                 .                 .             .             .             .              timed                timed                .
@@ -49,7 +49,7 @@ func cell(from, to phase, act action) string {
 		bit  action
 		word string
 	}{
-		{actCancel, "cancel"}, {actRecord, "rec"}, {actQueue, "queue"}, {actHold, "hold"}, {actLookUp, "lookup"}, {actAsk, "ask"}, {actDrop, "drop"},
+		{actCancel, "cancel"}, {actRecord, "rec"}, {actQueue, "queue"}, {actAwaitBudget, "budget"}, {actLookUp, "lookup"}, {actAsk, "ask"}, {actDrop, "drop"},
 	} {
 		if act&a.bit != 0 {
 			words = append(words, a.word)
@@ -95,10 +95,10 @@ func TestTransitionsKeepTheirPromises(t *testing.T) {
 		}
 	}
 	each("it is put into a queue where it waits in that queue from then on", func(from phase, _ event, to phase, act action) bool {
-		return (act&actQueue != 0) == (to == phaseQueued && from != phaseQueued) && (act&actHold != 0) == (to == phaseHeld && from != phaseHeld)
+		return (act&actQueue != 0) == (to == phaseQueued && from != phaseQueued) && (act&actAwaitBudget != 0) == (to == phaseOverBudget && from != phaseOverBudget)
 	})
 	each("a queue gives it to the examiner or is dropped with its network namespace", func(from phase, e event, to phase, _ action) bool {
-		return from != phaseQueued && from != phaseHeld || to == from || e == eventTaken && to == phaseExamined || e == eventForgotten
+		return from != phaseQueued && from != phaseOverBudget || to == from || e == eventTaken && to == phaseExamined || e == eventForgotten
 	})
 	each("only the examiner gives it back", func(from phase, e event, to phase, _ action) bool {
 		examiner := e >= eventExamined && e <= eventRefused

@@ -12,14 +12,14 @@ import (
 
 // The kinds of warnings, as they are counted.
 const (
-	WarnHostNetns   = "host-netns"   // not all of the host's own namespaces can be told
-	WarnSockDestroy = "sock-destroy" // nothing can be destroyed here, or that could not be tried
-	WarnCandidates  = "candidates"   // ages could not be saved, or taken over
-	WarnRecords     = "records"      // files that are no record, records with mistakes, changes missed
+	WarnHostNetns   = "host-netns"   // the network namespace of process 1 is unknown, and not protected
+	WarnSockDestroy = "sock-destroy" // sockets cannot be destroyed, or the probe failed
+	WarnCandidates  = "candidates"   // ages could not be saved or loaded
+	WarnRecords     = "records"      // invalid records, records with warnings, missed changes
 	WarnSwitch      = "switch"       // the mode switch cannot be read
-	WarnSweeping    = "sweeping"     // sweeping lags behind what the graces ask for
-	WarnOwners      = "owners"       // the holders of sockets cannot be found
-	WarnLookAge     = "look-age"     // the machine leaves no time between a look at a socket and its destroy
+	WarnSweeping    = "sweeping"     // sweeps are behind schedule
+	WarnOwners      = "owners"       // the owners of sockets cannot be found
+	WarnLookAge     = "look-age"     // looks are too old when their destroys are sent
 	WarnFinder      = "finder"       // a finder fell back to another
 	WarnNetns       = "netns"        // network namespaces cannot be entered
 	WarnAsking      = "asking"       // peers cannot be asked
@@ -33,7 +33,7 @@ func WarningKinds() []string {
 	}
 }
 
-// warnings logs what is wrong and counts it by its kind. Its methods may be called from any goroutine.
+// warnings logs problems, and counts them by kind. Its methods are safe for concurrent use.
 type warnings struct {
 	log *slog.Logger
 
@@ -45,13 +45,13 @@ func newWarnings(log *slog.Logger) *warnings {
 	return &warnings{log: log, counts: make(map[string]uint64)}
 }
 
-// warn says that something is wrong that somebody should look at.
+// warn logs and counts a problem that an operator should fix.
 func (w *warnings) warn(kind, text string, args ...any) {
 	w.count(kind)
 	w.log.Warn(text, args...)
 }
 
-// fail says that something is wrong that keeps the reaper from its work.
+// fail logs and counts a problem that keeps the reaper from destroying sockets or from reading records.
 func (w *warnings) fail(kind, text string, args ...any) {
 	w.count(kind)
 	w.log.Error(text, args...)
@@ -63,29 +63,29 @@ func (w *warnings) count(kind string) {
 	w.counts[kind]++
 }
 
-// all returns how often each kind has been warned of.
+// all returns the number of problems of each kind.
 func (w *warnings) all() map[string]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.counts)
 }
 
-// noticeRecords warns, once each, of files that are no record and of what a record was written with.
+// noticeRecords logs each invalid record, and each record with warnings, once.
 func (l *loop) noticeRecords(c census) {
 	noticed := make(map[string]bool)
-	first := func(key string) bool {
+	isNew := func(key string) bool {
 		noticed[key] = true
 		return !l.noticed[key]
 	}
 	for _, p := range c.problems {
-		if text := p.Err.Error(); first(p.File + " " + text) {
-			l.warnings.warn(WarnRecords, "a file in the state directory is no record", "file", p.File, "error", text)
+		if text := p.Err.Error(); isNew(p.File + " " + text) {
+			l.warnings.warn(WarnRecords, "invalid record in the state directory", "file", p.File, "error", text)
 		}
 	}
 	for _, r := range c.records {
-		if len(r.Warnings) > 0 && first(fileName(r)+" "+r.Time.Format(time.RFC3339Nano)) {
-			l.warnings.warn(WarnRecords, "an attachment was made with mistakes", "pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name,
-				"network", r.Network, "container", r.ContainerID, "ifname", r.IfName, "mistakes", r.Warnings)
+		if len(r.Warnings) > 0 && isNew(fileName(r)+" "+r.Time.Format(time.RFC3339Nano)) {
+			l.warnings.warn(WarnRecords, "attachment has configuration warnings", "pod_namespace", r.Pod.Namespace, "pod", r.Pod.Name,
+				"network", r.Network, "container", r.ContainerID, "ifname", r.IfName, "warnings", r.Warnings)
 		}
 	}
 	l.noticed = noticed

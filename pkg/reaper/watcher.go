@@ -6,98 +6,75 @@ package reaper
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
+	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// pruneAfter is how long a record without a namespace is kept.
+// pruneAfter is how long the record of a deleted network namespace is kept.
 const pruneAfter = 10 * time.Minute
 
-// watcher takes the census of this node's records, whenever one comes or goes and at least twice a minute:
-// a namespace may end without any DEL.
+// watcher takes a census of this node's records when a record is written or removed, and at least twice a minute: a
+// network namespace may be deleted without a DEL.
 type watcher struct {
 	store    *state.Store
 	root     *netns.Root
 	clock    monotime.Clock
 	boot     string
-	never    []netns.Identity // namespaces that are not touched whatever is recorded
+	never    []netns.Identity // the host's own network namespaces: no record registers them
 	log      *slog.Logger
 	warnings *warnings
-	asked    <-chan chan<- struct{} // for a census now; what comes is closed once that has been taken in
+	requests <-chan chan<- struct{} // for a census at once; the watcher closes each after the census
 
-	liveness *netns.Liveness // nil until it is needed
+	liveness *netns.Liveness // nil until the first use
 
 	minGrace    time.Duration
 	resolutions uint64        // how often layers were resolved
-	every       time.Duration // without a change, if not recount
+	recheck     time.Duration // 0: recordCheckInterval
 
-	last    census
-	useless map[string]monotime.Time // since when a file has been of no use, by its name
+	last       census
+	inertSince map[string]monotime.Time // by file name
+	polling    bool                     // a warning that the directory cannot be followed is out
 }
 
-// The watcher's times: how soon after a change it looks, and how often without one.
 const (
-	settle     = 10 * time.Millisecond
-	recount    = 30 * time.Second
-	recountBad = time.Second // where changes are not announced
+	recordDebounce      = 10 * time.Millisecond
+	recordCheckInterval = 30 * time.Second // without a change
+	recordPollInterval  = time.Second      // where changes are not announced
 )
 
-// watch calls take with each census until ctx ends.
+// watch calls take with each census until ctx is done.
 func (w *watcher) watch(ctx context.Context, take func(census)) error {
-	every := cmp.Or(w.every, recount)
-	var (
-		events chan fsnotify.Event
-		failed chan error      // has to be read, or there are no more events
-		taken  chan<- struct{} // who waits for the census
-	)
-	notify, err := fsnotify.NewWatcher()
-	if err == nil {
-		defer notify.Close()
-		events, failed = notify.Events, notify.Errors
-		err = w.follow(notify)
-	}
-	if err != nil {
-		w.warnings.warn(WarnRecords, "changes of the attachments directory are not announced: it is read every second instead", "error", err)
-		events, every = nil, recountBad
-	}
-	follow := func() {
-		if events == nil {
-			return
-		}
-		if err := w.follow(notify); err != nil { // the directory may have been replaced
-			w.warnings.warn(WarnRecords, "follow the attachments directory", "error", err)
-		}
-	}
+	dirs := dirwatch.New(dirwatch.Config{
+		Debounce: recordDebounce, Recheck: cmp.Or(w.recheck, recordCheckInterval), Poll: recordPollInterval,
+	})
+	defer dirs.Close()
+	var waiting chan<- struct{} // closed once the census has been taken in
 	for {
+		w.follow(dirs)
 		w.last = w.census(ctx, w.clock.Now())
-		if ctx.Err() != nil { // the records may not all have been read
+		if ctx.Err() != nil { // not all records may have been read
 			return nil
 		}
 		take(w.last)
-		if taken != nil {
-			close(taken)
-			taken = nil
+		if waiting != nil {
+			close(waiting)
+			waiting = nil
 		}
-		timer := time.NewTimer(every)
+		timer := time.NewTimer(dirs.Interval())
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-			follow()
-		case taken = <-w.asked:
-			follow()
-		case <-events:
-			w.drain(ctx, events)
-			follow() // the directory itself may be what has gone
-		case err := <-failed: // such as more changes at once than the kernel keeps
-			w.warnings.warn(WarnRecords, "changes of the attachments directory were missed: it is read again", "error", err)
+		case waiting = <-w.requests:
+		case err := <-dirs.Changes():
+			if err != nil { // such as an overflow of the kernel's queue
+				w.warnings.warn(WarnRecords, "missed changes of the attachments directory: reading it again", "error", err)
+			}
 		}
 		timer.Stop()
 		if ctx.Err() != nil {
@@ -106,29 +83,14 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 	}
 }
 
-// follow makes sure that the directory is there and its changes are announced.
-func (w *watcher) follow(notify *fsnotify.Watcher) error {
-	if err := os.MkdirAll(w.store.AttachmentsDir(), 0o700); err != nil {
-		return fmt.Errorf("make the attachments directory: %w", err)
+// follow creates the attachments directory if it does not exist, and follows its changes. It warns once while it cannot.
+func (w *watcher) follow(dirs *dirwatch.Watcher) {
+	err := os.MkdirAll(w.store.AttachmentsDir(), 0o700)
+	if err == nil {
+		err = dirs.Follow(w.store.AttachmentsDir())
 	}
-	return notify.Add(w.store.AttachmentsDir())
-}
-
-// drain waits until a burst of changes has settled.
-func (w *watcher) drain(ctx context.Context, events <-chan fsnotify.Event) {
-	quiet := time.NewTimer(settle)
-	defer quiet.Stop()
-	latest := time.After(10 * settle)
-	for {
-		select {
-		case <-events:
-			quiet.Reset(settle)
-		case <-quiet.C:
-			return
-		case <-latest:
-			return
-		case <-ctx.Done():
-			return
-		}
+	if err != nil && !w.polling {
+		w.warnings.warn(WarnRecords, "cannot follow the attachments directory: reading it every second instead", "error", err)
 	}
+	w.polling = err != nil
 }

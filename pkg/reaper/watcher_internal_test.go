@@ -153,7 +153,7 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 	put(t, w, "other", func(r *state.Record) { r.Netns = state.Netns{Path: other.Path(), Identity: identify(t, other)} })
 	put(t, w, "used", in(ns.Path()))
 	files := func() (names []string) {
-		for _, h := range w.last.heldBy(id) {
+		for _, h := range w.last.holdsOn(id) {
 			if h.Reason == "" {
 				t.Errorf("%s: no reason", h.File)
 			}
@@ -206,7 +206,7 @@ func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
 		if len(c.records) != 2 || !slices.Equal(files(), want) {
 			t.Errorf("after %v: %d records, held by %q, want two and %q", at, len(c.records), files(), want)
 		}
-		if held := c.heldBy(identify(t, other)); len(held) > 0 {
+		if held := c.holdsOn(identify(t, other)); len(held) > 0 {
 			t.Errorf("after %v the other netns is held by %+v", at, held)
 		}
 	}
@@ -265,7 +265,7 @@ func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 		return func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)} }
 	}
 	put(t, w, "used", in(ns))
-	held := func(c census) bool { return len(c.heldBy(identify(t, ns))) > 0 }
+	held := func(c census) bool { return len(c.holdsOn(identify(t, ns))) > 0 }
 	if c := count(t.Context(), w, moment(0)); len(c.records) != 1 || held(c) {
 		t.Fatalf("%d records, held: %v", len(c.records), held(c))
 	}
@@ -278,7 +278,7 @@ func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 	}
 	for range 2 {
 		c := count(t.Context(), w, moment(0))
-		if len(c.records) != 1 || !held(c) || len(c.heldBy(identify(t, later))) == 0 {
+		if len(c.records) != 1 || !held(c) || len(c.holdsOn(identify(t, later))) == 0 {
 			t.Errorf("%d records, held: %v, want one, and every netns", len(c.records), held(c))
 		}
 		r := newRegistry(0)
@@ -361,7 +361,7 @@ func TestWatcherDoesNotPruneTheHostsOwn(t *testing.T) {
 // watchIt runs the watcher until the test ends, and returns what it counts.
 func watchIt(t *testing.T, w *watcher, take func(census)) {
 	t.Helper()
-	w.every = time.Hour // each change must reach it as an event
+	w.recheck = time.Hour // each change must reach it as an event
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- w.watch(ctx, take) }()

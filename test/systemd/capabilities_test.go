@@ -168,7 +168,7 @@ func TestSIGHUPNeverEndsAReaper(t *testing.T) {
 	}
 	r.Signal(unix.SIGHUP)
 	nstest.Eventually(t, testnode.Patience, "it says that it has read the records again", func() bool {
-		return r.said(`msg="records and mode switch read again" attachments=0 `)
+		return r.said(`msg="reloaded records and mode switch" attachments=0 `)
 	})
 	if after, err := r.Client.Status(t.Context()); err != nil || after.Holder != s.Holder {
 		t.Errorf("the reaper was %v, and is %v: %v", s.Holder, after.Holder, err)

@@ -33,11 +33,11 @@ func TestReload(t *testing.T) {
 	nstest.Eventually(t, testnode.Patience, "systemctl status shows what was done", func() bool {
 		return want.MatchString(m.run("systemctl", "status", "halfclose"))
 	})
-	m.logged("records and mode switch read again attachments=1 inert=0 problems=0 mode=destroy")
+	m.logged("reloaded records and mode switch attachments=1 inert=0 problems=0 mode=destroy")
 	// Nobody is asked whether the one who sends the signal is systemd.
 	m.run("systemctl", "kill", "--kill-whom=main", "-s", "HUP", "halfclose")
 	nstest.Eventually(t, testnode.Patience, "the records are read once more", func() bool {
-		return len(m.journal("--grep", "^records and mode switch read again")) >= 2
+		return len(m.journal("--grep", "^reloaded records and mode switch")) >= 2
 	})
 	if now := m.mainPID(); now != pid || m.property("ActiveState") != "active" || m.property("NRestarts") != "0" {
 		t.Errorf("the service is %s with process %d, which was %d", m.property("ActiveState"), now, pid)

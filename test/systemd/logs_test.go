@@ -21,7 +21,7 @@ func (m *machine) spoil() {
 	}
 }
 
-const spoilt = "a file in the state directory is no record"
+const spoilt = "invalid record in the state directory"
 
 func TestTheJournalHasPrioritiesAndFields(t *testing.T) {
 	t.Parallel()

@@ -108,7 +108,7 @@ func TestSavedFilesThatAreNone(t *testing.T) {
 		"the magic alone":     []byte(savedMagic),
 		"a longer one":        append(slices.Clone(whole), 0),
 		"a shorter one":       whole[:len(whole)-1],
-		"an entry too little": append(slices.Clone(whole[:savedHeader]), whole[len(whole)-4:]...),
+		"an entry too little": append(slices.Clone(whole[:savedHeaderSize]), whole[len(whole)-4:]...),
 		"another version":     []byte(strings.Replace(string(whole), "candidates 3", "candidates 4", 1)),
 		"the version whose times were those of its time namespace": []byte(strings.Replace(string(whole), "candidates 3", "candidates 1", 1)),
 	} {

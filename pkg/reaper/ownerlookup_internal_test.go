@@ -24,7 +24,7 @@ import (
 func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
 	t.Helper()
 	l, ns := newTestLoop(t, policy.Destroy)
-	l.attribution = newAttribution(owners.NewProc("/proc"), budget, moment(0))
+	l.owners = l.newOwnerLookups(owners.NewProc("/proc"), budget, moment(0))
 	return l, ns
 }
 
@@ -38,10 +38,10 @@ func leaks(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Du
 }
 
 // nextLook takes the look that the loop has begun, nil if it has none.
-func nextLook(l *loop, at monotime.Time) *ownersLook {
-	l.attribute(at)
+func nextLook(l *loop, at monotime.Time) *ownerLookup {
+	l.owners.start(at)
 	select {
-	case k := <-l.attribution.looks:
+	case k := <-l.owners.requests:
 		return k
 	default:
 		return nil
@@ -49,7 +49,7 @@ func nextLook(l *loop, at monotime.Time) *ownersLook {
 }
 
 // asked are the inodes that a look is for.
-func asked(k *ownersLook) []uint32 {
+func asked(k *ownerLookup) []uint32 {
 	if k == nil {
 		return nil
 	}
@@ -57,7 +57,7 @@ func asked(k *ownersLook) []uint32 {
 }
 
 // answer ends a look: everything that it is for is held by the process, but for what is held by nobody.
-func answer(l *loop, k *ownersLook, at monotime.Time, by owners.Process, nobody ...uint32) {
+func answer(l *loop, k *ownerLookup, at monotime.Time, by owners.Process, nobody ...uint32) {
 	k.found = make(map[uint32][]owners.Process)
 	list := []owners.Process{by}
 	k.whole = make(map[uint32]bool)
@@ -67,13 +67,13 @@ func answer(l *loop, k *ownersLook, at monotime.Time, by owners.Process, nobody 
 			k.found[inode] = list
 		}
 	}
-	l.attributed(k, at)
+	l.owners.finish(k, at)
 }
 
 // turnTo bounds what may be done on the node.
 func turnTo(l *loop, m policy.Mode, at monotime.Time) {
 	l.caps.view.Effective = m
-	l.remode(at)
+	l.applyMode(at)
 }
 
 func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
@@ -91,7 +91,7 @@ func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
 	unread.Socket.RQueue, unread.Socket.Inode = 100, 16
 	l.tracker.seen(ns, unread, at)
 	leaks(l, off, 17, at, 3*time.Second)
-	l.tracker.handle(leaks(l, ns, 18, at, 15*time.Second), eventMissed, at)
+	l.tracker.handle(leaks(l, ns, 18, at, 15*time.Second), eventNotShown, at)
 	leaks(l, ns, 19, at, 0)
 	turnTo(l, policy.Off, at)
 	if k := nextLook(l, at); k != nil {
@@ -140,8 +140,8 @@ func TestOwnersThatAreKnownAreLookedForAgainWhenThatIsLongAgo(t *testing.T) {
 		t.Errorf("known is %+v", c.owners)
 	}
 	// It waits, for the budget or because the kernel refused.
-	if got := nextLook(l, moment(freshFor+time.Second)); !slices.Equal(asked(got), []uint32{7}) {
-		t.Errorf("after %v it looks for %v", freshFor+time.Second, asked(got))
+	if got := nextLook(l, moment(ownersLifetime+time.Second)); !slices.Equal(asked(got), []uint32{7}) {
+		t.Errorf("after %v it looks for %v", ownersLifetime+time.Second, asked(got))
 	}
 }
 
@@ -237,7 +237,7 @@ func TestOwnersThatWereFoundLongAgoAreLookedUpAgainBeforeADestroy(t *testing.T) 
 	c := leaks(l, ns, 7, moment(0), 3*time.Second)
 	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42, Command: "leaky"})
 	deadline := c.verdict.deadline
-	late := moment(freshFor + time.Second)
+	late := moment(ownersLifetime + time.Second)
 	l.tracker.reconsider(c, late)
 	if c.step.phase != phaseUnowned || c.verdict.deadline != deadline {
 		t.Fatalf("it is %v, and its deadline has moved by %v", c.step.phase, c.verdict.deadline.Sub(deadline))
@@ -255,7 +255,7 @@ func TestTheOwnersAreLookedUpAgainOnceTheOnlyOneHasExited(t *testing.T) {
 	k := nextLook(l, moment(0))
 	k.found = map[uint32][]owners.Process{7: {{PID: 1}}}
 	k.whole, k.conditions = map[uint32]bool{7: true}, map[int]owners.Condition{1: {Exited: true}}
-	l.attributed(k, moment(0))
+	l.owners.finish(k, moment(0))
 	if v := l.tracker.judge(c, moment(0)); v.Destroy() || !v.NeedsOwners || c.step.phase != phaseUnowned {
 		t.Errorf("destroyed %t, it needs owners %t, and it is %v", v.Destroy(), v.NeedsOwners, c.step.phase)
 	}
@@ -289,11 +289,11 @@ func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 			ns.policies[0].Rules, ns.namesCommands = tc.rules, tc.rules != nil
 			c := leaks(l, ns, 7, moment(0), 0)
 			k := nextLook(l, moment(0))
-			if k == nil || k.everywhere != ns.namesCommands {
+			if k == nil || k.allOwners != ns.namesCommands {
 				t.Fatalf("the look is %+v, want all processes looked at: %v", k, ns.namesCommands)
 			}
 			k.found, k.whole, k.conditions = map[uint32][]owners.Process{7: tc.found}, map[uint32]bool{7: tc.whole}, tc.conditions
-			l.attributed(k, moment(0))
+			l.owners.finish(k, moment(0))
 			if got := l.tracker.judge(c, moment(0)).Reason; got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
@@ -301,7 +301,7 @@ func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 				return
 			}
 			// It may be gone. If it is not, it is looked for again.
-			again := !c.step.dueAt.IsZero() && c.step.dueAt.Before(moment(freshFor+1))
+			again := !c.step.dueAt.IsZero() && c.step.dueAt.Before(moment(ownersLifetime+1))
 			if len(tc.found) == 0 {
 				again = l.nextJob(moment(0), time.Now()) != nil
 			}
@@ -319,7 +319,7 @@ func TestAnOwnerThatIsStoppedForAWhileGetsItsPatienceAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newOwningLoop(t, 0)
 			l.tracker.findsOwners = true
-			l.attribution.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
+			l.owners.conditions = func(context.Context, []int) (map[int]owners.Condition, error) { return nil, nil }
 			const grace = 40 * time.Second
 			ns.policies[0].CloseWaitGrace, ns.policies[0].ProbeAfter = policy.Patience(grace), policy.Never
 			look := finder.Seen{Socket: closeWait(7, 0), At: moment(0), Entered: moment(0)}

@@ -12,18 +12,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// ends finds candidates of all network namespaces by their addresses, for the other end of a connection. Its keys are
-// hashes: a policy.EndKey has 72 bytes, and there may be 500,000 candidates.
+// ends is an index of the candidates of all network namespaces by their addresses. It finds the other end of a
+// connection. It is keyed by hashes: a policy.EndKey has 72 bytes, and there may be 500,000 candidates.
 type ends struct {
 	seed  maphash.Seed
-	first map[uint64]*candidate // by the hash of the key; candidate.nextEnd leads to the others with the same hash
+	first map[uint64]*candidate // by hash; candidate.nextEnd links the others of the same bucket
 }
 
 func newEnds() ends {
 	return ends{seed: maphash.MakeSeed(), first: make(map[uint64]*candidate)}
 }
 
-// add adds a candidate under the addresses that it has now.
+// add adds a candidate under its current addresses.
 func (e *ends) add(c *candidate) {
 	end := c.end()
 	h := maphash.Comparable(e.seed, end.Key())
@@ -31,7 +31,7 @@ func (e *ends) add(c *candidate) {
 	e.first[h] = c
 }
 
-// remove removes a candidate, which still has the addresses that it was added under.
+// remove removes a candidate. Its addresses must be those of the call of add.
 func (e *ends) remove(c *candidate) {
 	end := c.end()
 	h := maphash.Comparable(e.seed, end.Key())
@@ -52,7 +52,7 @@ func (e *ends) remove(c *candidate) {
 	c.nextEnd = nil
 }
 
-// opposite yields the candidates whose addresses are those of an end the other way round.
+// opposite yields the candidates whose addresses are those of an end with local and peer exchanged.
 func (e *ends) opposite(end *policy.End) iter.Seq[*candidate] {
 	return func(yield func(*candidate) bool) {
 		key := end.OtherKey()
@@ -72,7 +72,7 @@ func endOf(ns *registered, h *policy.History) policy.End {
 	return policy.End{Netns: cmp.Or(id.Cookie, id.Inode), ID: h.ID, State: h.State, Counters: h.Counters}
 }
 
-// dueSince returns since when a verdict asks for something to be done, zero if it does not.
+// dueSince returns since when the verdict has required a question or a destroy, zero if it requires neither.
 func dueSince(v *policy.Verdict, now monotime.Time) (since monotime.Time) {
 	if v.Act == policy.Off {
 		return 0
@@ -85,16 +85,15 @@ func dueSince(v *policy.Verdict, now monotime.Time) (since monotime.Time) {
 	return since
 }
 
-// isFreshFor reports whether what is known of a candidate is new enough to act on its other end, which has been due
-// since a time and whose history is h.
+// isFreshFor reports whether the candidate's last look is recent enough to act on its other end, which has the history h
+// and has been due since a time.
 //
-// A look after that time is always new enough. The other end has not moved a byte for a whole patience before it, as
-// the examiner's look confirms at the moment of the destroy. So no byte has moved at this end either, and what this
-// look showed can have changed in one direction only: unread bytes may have been read, and a queued connection may
-// have been accepted, after which it spares less. Only its policy and its owners can make it spare more: a policy's
-// change has it judged again at once, and the owners are looked up for both ends together.
+// Any look after that time is. The other end has not moved a byte for a whole patience before it, as the examiner's look
+// confirms at the destroy, so this end has not moved one either. Its state can only have changed in a way that makes it
+// spare less: unread bytes were read, or a queued connection was accepted. Only its policy and its owners can make it
+// spare more: after a change of policy it is judged again at once, and the owners of both ends are looked up together.
 //
-// A peer is asked after a look, and a byte that moves ends the question: there is no need to cancel it for another.
+// A question is sent after a look, and a byte that moves cancels it: there is no need to cancel it for a later look.
 func (c *candidate) isFreshFor(h *policy.History, since monotime.Time) bool {
 	if !c.isConfirmed() {
 		return false
@@ -105,10 +104,11 @@ func (c *candidate) isFreshFor(h *policy.History, since monotime.Time) bool {
 	return !c.history.Last.Before(since)
 }
 
-// otherEnd returns what of the other end of its connection spares a candidate of which something has been due since a time.
-// Exactly one other candidate must be that end. StandingUnknown means that it is not known: then nothing is done.
+// otherEnd returns whether, and why, the other end of its connection spares a candidate that has been due since a time.
+// Exactly one other candidate must be that end. StandingUnknown means that it needs a look first: until then the
+// candidate is spared.
 //
-// needsOwners is set where the owners of the other end must be looked up first: they may be frozen.
+// needsOwners reports that the owners of the other end must be looked up first: they may be frozen.
 func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict, since, now monotime.Time) (spares policy.Standing, needsOwners bool) {
 	end := endOf(c.ns, h)
 	var other *candidate
@@ -121,7 +121,7 @@ func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict,
 		}
 		if oe := o.end(); policy.AreTwoEnds(&end, &oe) {
 			if other != nil {
-				return policy.StandingNone, false // either may be it
+				return policy.StandingNone, false // ambiguous
 			}
 			other = o
 		}
@@ -132,7 +132,7 @@ func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict,
 	facts, s := t.facts(other, now), other.socket()
 	v := other.ns.judge(&other.history, &s, facts, now)
 	if v.Standing == policy.StandingMode && v.Act == policy.Observe && own.Act == policy.Observe {
-		v.Standing = policy.StandingNone // both are observed: the history reports what would be destroyed
+		v.Standing = policy.StandingNone // both are observed: the history reports a would-destroy
 	}
 	if !facts.OwnersKnown && s.Inode != 0 {
 		may := v.ActWhy.May || v.EndWhy.May
@@ -141,8 +141,8 @@ func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict,
 	return v.Standing, needsOwners
 }
 
-// withOther returns a candidate's own verdict with the say of the other end of its connection, which it has once
-// something is due: until then the candidate's own reasons count.
+// withOther returns a candidate's verdict with the influence of the other end of its connection. Until a question or a
+// destroy is due there is none.
 func (t *tracker) withOther(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
 	since := dueSince(&own, now)
 	if since.IsZero() {
@@ -156,7 +156,7 @@ func (t *tracker) withOther(c *candidate, h *policy.History, own policy.Verdict,
 	return v
 }
 
-// queueOther queues the other end for the examiner, for whose answer a candidate waits.
+// queueOther queues the other end of a candidate for a look, unless it was looked at recently enough.
 func (t *tracker) queueOther(c *candidate, now monotime.Time) {
 	own := t.judgeAlone(c, now)
 	since, end := dueSince(&own, now), c.end()
@@ -167,14 +167,13 @@ func (t *tracker) queueOther(c *candidate, now monotime.Time) {
 		switch o.step.phase {
 		case phaseTimed, phaseForbidden, phaseUnowned, phaseAsking:
 			t.handle(o, eventTimeCame, now)
-		default: // it is looked at anyway; in phaseRefused, when that is tried again
+		default: // a look is under way; in phaseRefused one follows after retryAfter
 		}
 	}
 }
 
-// reconsiderOther judges the other end again after what spares it may have changed: a candidate's own reason, or
-// with looked its last look, for which the other end may have waited. It ends, since a second judgement at the same moment
-// finds the same reason.
+// reconsiderOther judges the other end again if the candidate's standing has changed, or if it waited for a look at the
+// candidate (looked). The recursion terminates: a second judgement at the same moment finds the same standing.
 func (t *tracker) reconsiderOther(c *candidate, was policy.Standing, looked bool, now monotime.Time) {
 	changed := was != c.verdict.standing
 	if !changed && !looked {
@@ -188,7 +187,7 @@ func (t *tracker) reconsiderOther(c *candidate, was policy.Standing, looked bool
 	}
 }
 
-// reconsiderOthersOf judges the ends again that a candidate has spared, which is dropped.
+// reconsiderOthersOf judges the ends again that a dropped candidate has spared.
 func (t *tracker) reconsiderOthersOf(c *candidate, now monotime.Time) {
 	end := c.end()
 	for o := range t.ends.opposite(&end) {
@@ -198,15 +197,15 @@ func (t *tracker) reconsiderOthersOf(c *candidate, now monotime.Time) {
 	}
 }
 
-// reconsiderIfJudged judges a candidate again, unless it will be judged anyway after what it waits for.
+// reconsiderIfJudged judges a candidate again, unless its phase leads to a judgement anyway.
 func (t *tracker) reconsiderIfJudged(c *candidate, now monotime.Time) {
 	if c.isConfirmed() && c.step.phase.isJudged() {
 		t.reconsider(c, now)
 	}
 }
 
-// otherForJob returns what of the other end spares a candidate that the examiner is to look at. Where nothing was due
-// of it yet, the look may find that something is: then it is first made sure of the other end.
+// otherForJob returns otherEnd for a candidate of an examiner's job. If the candidate is not due yet, but has another
+// end, it returns StandingUnknown: the look may find it due.
 func (t *tracker) otherForJob(c *candidate, now monotime.Time) policy.Standing {
 	own := t.judgeAlone(c, now)
 	if since := dueSince(&own, now); !since.IsZero() {
@@ -225,7 +224,7 @@ func (t *tracker) otherForJob(c *candidate, now monotime.Time) policy.Standing {
 	return policy.StandingNone
 }
 
-// sparedByOther returns a verdict of the examiner with the say of the other end.
+// sparedByOther returns the examiner's verdict with the influence of the other end.
 func sparedByOther(own policy.Verdict, other policy.Standing, now monotime.Time) policy.Verdict {
 	if dueSince(&own, now).IsZero() {
 		return own

@@ -123,10 +123,10 @@ func TestCapsFollowTheSwitch(t *testing.T) {
 		{noSwitch, policy.Destroy, false},
 	} {
 		writeSwitch(t, path, step.set)
-		if c.refresh(at.Add(switchAge / 2)) {
+		if c.refresh(at.Add(switchCheckInterval / 2)) {
 			t.Errorf("step %d: it is looked at all the time", i)
 		}
-		at = at.Add(switchAge)
+		at = at.Add(switchCheckInterval)
 		if changes := c.refresh(at); changes != step.changes || c.view.Effective != step.want {
 			t.Errorf("step %d: mode %v, changed %v; want %v, %v", i, c.view.Effective, changes, step.want, step.changes)
 		}
@@ -170,7 +170,7 @@ func TestASwitchThatIsRewrittenInPlaceIsRead(t *testing.T) {
 	}
 	for i, m := range []policy.Mode{policy.Observe, policy.Destroy} {
 		rewrite(m)
-		at = at.Add(switchAge)
+		at = at.Add(switchCheckInterval)
 		if !c.refresh(at) || c.view.Effective != m {
 			t.Errorf("rewrite %d: the mode is %v, want %v", i, c.view.Effective, m)
 		}
@@ -182,17 +182,43 @@ func TestASwitchThatChangedJustNowIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
 	c := newCaps(policy.Destroy, path, "")
-	changed, ok := changeTime(c.seen)
+	changed, ok := changeTime(c.info)
 	if !ok {
 		t.Fatal("no time of change")
 	}
 	for _, tc := range []struct {
 		at    time.Duration // after the change
 		later bool
-	}{{switchTick / 2, false}, {switchTick/2 + switchAge, true}, {time.Hour, true}} {
+	}{{ctimeGranularity / 2, false}, {ctimeGranularity/2 + switchCheckInterval, true}, {time.Hour, true}} {
 		c.refresh(changed.Add(tc.at))
-		if c.isReadLater() != tc.later {
-			t.Errorf("%v after the change it is read again: %v, want %v", tc.at, c.isReadLater(), tc.later)
+		if c.isSettled() != tc.later {
+			t.Errorf("%v after the change it is read again: %v, want %v", tc.at, c.isSettled(), tc.later)
 		}
+	}
+}
+
+// TestLoopRecordsOnceWhereTheSwitchMakesNoDifference has an attachment that observes, on a node whose switch is
+// turned back and forth.
+func TestLoopRecordsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
+	l, ns := newTestLoop(t, policy.Destroy)
+	other := newRegistered(2)
+	l.registry.namespaces[other.Identity] = other
+	ns.policies[0].Mode = policy.Observe
+	see(l, ns.Identity, overdueLook(7))
+	for i, mode := range []policy.Mode{policy.Observe, policy.Destroy, policy.Observe, policy.Destroy} {
+		if i == 1 {
+			see(l, other.Identity, overdueLook(8)) // where it does make one
+		}
+		for j := l.nextJob(now(), time.Now()); j != nil; j = l.nextJob(now(), time.Now()) {
+			new(kernel).examine(j)
+			l.examined(j, now())
+		}
+		turn(t, l, mode)
+	}
+	if ns.wouldDestroy != 1 || ns.destroyed != 0 {
+		t.Errorf("%d would have been destroyed, %d were, of the one that is only observed", ns.wouldDestroy, ns.destroyed)
+	}
+	if other.wouldDestroy != 1 || other.destroyed != 1 {
+		t.Errorf("%d would have been destroyed, %d were, of the one that the switch is for", other.wouldDestroy, other.destroyed)
 	}
 }

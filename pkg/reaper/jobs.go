@@ -17,35 +17,34 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// nextJob makes the examiner's next job of what is due, nil if nothing is. What waits for the budget is
-// served first when there is some.
+// nextJob returns the examiner's next job, nil if no candidate is due. Candidates that wait for the budget come first.
 func (l *loop) nextJob(at monotime.Time, wall time.Time) *job {
-	l.tracker.due(at)
-	l.tracker.choose(at)
-	if l.tracker.held.Len() > 0 {
-		if grant := l.budget.share(wall, l.tracker.held.Len(), l.tracker.held.Groups(), jobSize); grant > 0 {
-			ns, list := l.tracker.held.Pop(grant)
+	l.tracker.handleDue(at)
+	l.tracker.selectSurplus(at)
+	if l.tracker.budgetQ.Len() > 0 {
+		if grant := l.budget.share(wall, l.tracker.budgetQ.Len(), l.tracker.budgetQ.Groups(), maxJobSockets); grant > 0 {
+			ns, list := l.tracker.budgetQ.Pop(grant)
 			return l.job(ns, list, grant, at)
 		}
 	}
-	ns, list := l.tracker.fresh.Pop(jobSize)
+	ns, list := l.tracker.examineQ.Pop(maxJobSockets)
 	if ns == nil {
 		return nil
 	}
 	grant := 0
-	if l.tracker.held.Len() == 0 { // else it is their turn
-		grant = l.budget.share(wall, len(list)+l.tracker.fresh.Len(), l.tracker.fresh.Groups()+1, jobSize)
+	if l.tracker.budgetQ.Len() == 0 { // otherwise the budget is theirs
+		grant = l.budget.share(wall, len(list)+l.tracker.examineQ.Len(), l.tracker.examineQ.Groups()+1, maxJobSockets)
 	}
 	return l.job(ns, list, grant, at)
 }
 
-// job has the examiner look at candidates of one network namespace.
+// job returns a job with candidates of one network namespace.
 func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Time) *job {
-	j := l.spare
+	j := l.spareJob
 	if j == nil {
 		j = &job{
-			histories: make([]policy.History, 0, jobSize), facts: make([]policy.Facts, 0, jobSize), others: make([]policy.Standing, 0, jobSize),
-			allowed: make([]bool, 0, jobSize), results: make([]examined, 0, jobSize),
+			histories: make([]policy.History, 0, maxJobSockets), facts: make([]policy.Facts, 0, maxJobSockets), others: make([]policy.Standing, 0, maxJobSockets),
+			allowed: make([]bool, 0, maxJobSockets), results: make([]examined, 0, maxJobSockets),
 		}
 	}
 	*j = job{
@@ -61,12 +60,12 @@ func (l *loop) job(ns *registered, list []*candidate, grant int, at monotime.Tim
 	return j
 }
 
-// examined handles the examiner's answers.
+// examined handles a finished job.
 func (l *loop) examined(j *job, at monotime.Time) {
 	if j.err != nil {
 		j.ns.problem = j.err.Error()
 	}
-	l.noteEntry(j.ns, j.err)
+	l.recordEntry(j.ns, j.err)
 	for i, c := range j.list {
 		switch {
 		case i < len(j.results):
@@ -79,20 +78,20 @@ func (l *loop) examined(j *job, at monotime.Time) {
 	}
 	l.budget.spend(l.clock.Wall(), j.tried)
 	l.noticeLookAge(j)
-	l.spare = j
+	l.spareJob = j
 }
 
-// noticeLookAge counts the looks that were too old, and warns once where destroys had to go by older ones than usual.
+// noticeLookAge counts the looks that were too old, and warns once if the bound on their age had to grow.
 func (l *loop) noticeLookAge(j *job) {
 	l.counts.LooksTooOld += j.old
-	if j.bound > minLookAge && !l.looksOld {
-		l.looksOld = true
-		l.warnings.warn(WarnLookAge, "the reaper is kept from the processor between a look at a socket and its destroy: raise its CPU limit, or remove it",
+	if j.bound > minLookAge && !l.warnedLookAge {
+		l.warnedLookAge = true
+		l.warnings.warn(WarnLookAge, "the reaper waits too long for a CPU between a look at a socket and its destroy: raise its CPU limit, or remove it",
 			"age", j.bound, "usual", minLookAge, "looks_too_old", l.counts.LooksTooOld)
 	}
 }
 
-// result handles the examiner's answer about one socket.
+// result handles the examiner's result for one socket.
 func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	t := &l.tracker
 	switch {
@@ -102,10 +101,10 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 		if t.judge(c, x.at).Reason == policy.Destroyable {
 			l.counts.Gone++
 		}
-	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // else a finder has looked since
+	case c.step.phase == phaseExamined && !x.at.Before(c.history.Last): // otherwise the finder's look is newer
 		was := c.verdict.standing
 		t.take(c, x.history, &x.socket, x.verdict, x.deadline, at)
-		t.count(c, &x.verdict)
+		t.countSurplus(c, &x.verdict)
 		defer t.reconsiderOther(c, was, true, at)
 	}
 	if t.handle(c, x.event, at)&actRecord != 0 {
@@ -116,7 +115,7 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	}
 }
 
-// record counts a destroy, or what would have been one, and writes it to the history.
+// record counts a destroy or a would-destroy, and adds it to the history.
 func (l *loop) record(j *job, c *candidate, x *examined) {
 	key := CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
 	switch {
@@ -136,19 +135,19 @@ func (l *loop) record(j *job, c *candidate, x *examined) {
 	}
 }
 
-// doneAt returns when the destroy was sent, or would have been.
+// doneAt returns when the destroy was sent, or decided if it is forbidden.
 func (x *examined) doneAt() monotime.Time { return max(x.at, x.sent) }
 
-// account writes a destroy, or what would have been one, to the history.
+// account adds a destroy or a would-destroy to the history.
 func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	e := l.entry(j.ns, &x.history, &x.socket, x.at)
 	late := latenessOf(c, &x.history, &x.verdict, x.doneAt())
-	e.Outcome, e.Grace, e.Owners = outcome, x.verdict.EndWhy.Patience, c.holding(x.socket.Inode)
+	e.Outcome, e.Grace, e.Owners = outcome, x.verdict.EndWhy.Patience, c.ownersOf(x.socket.Inode)
 	e.Late, e.Excused, e.ExcusedBy = api.Seconds(late.late), api.Seconds(late.excused), late.by.names()
 	l.history.add(e)
 }
 
-// entry returns what an entry of the history says of a socket itself.
+// entry returns a history entry with the fields of the socket and its attachment.
 func (l *loop) entry(ns *registered, h *policy.History, s *inetdiag.Socket, at monotime.Time) api.Entry {
 	first := ns.records[0]
 	return api.Entry{
@@ -159,32 +158,32 @@ func (l *loop) entry(ns *registered, h *policy.History, s *inetdiag.Socket, at m
 	}
 }
 
-// holding returns the owners of the candidate, if it still has the inode.
-func (c *candidate) holding(inode uint32) []owners.Process {
+// ownersOf returns the owners of the candidate, nil if they are unknown or of another inode.
+func (c *candidate) ownersOf(inode uint32) []owners.Process {
 	if c.owners == nil || c.shown.inode != inode {
 		return nil
 	}
 	return c.owners.list
 }
 
-// allCounts returns the counts, which do not change any more.
+// allCounts returns a copy of the counts.
 func (l *loop) allCounts() api.Counts {
 	counts := l.counts.Clone()
 	counts.WouldAsk = l.tracker.wouldAsk
 	return counts
 }
 
-// refused counts and logs a destroy or look that the kernel refused: the first of each kind in full.
+// refused counts a refused look-up or destroy. It logs the first of each errno as an error, later ones at level debug.
 func (l *loop) refused(c *candidate, err error) {
 	name := "unknown"
 	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		name = errnoName(errno)
 	}
 	l.counts.Errors[name]++
-	say := l.log.Debug
+	log := l.log.Debug
 	if l.counts.Errors[name] == 1 {
-		say = l.log.Error
+		log = l.log.Error
 	}
-	say("the kernel refused to look at or destroy a socket", "error", err,
+	log("the kernel refused to look up or destroy a socket", "error", err,
 		"local", c.history.ID.Local().String(), "peer", c.history.ID.Peer().String(), "errno", name)
 }

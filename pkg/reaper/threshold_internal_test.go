@@ -90,7 +90,7 @@ func TestThosePastTheirGraceAreChosenTogetherAtMostOnceASecond(t *testing.T) {
 		see(l, ns.Identity, overdueLook(1))
 		runUntilQuiet(l, k)
 		see(l, ns.Identity, overdueLook(2), overdueLook(3))
-		time.Sleep(chooseEvery - time.Nanosecond)
+		time.Sleep(selectInterval - time.Nanosecond)
 		runUntilQuiet(l, k)
 		if len(k.destroyed) != 0 {
 			t.Fatalf("destroyed within the second: %v", k.destroyed)
@@ -116,8 +116,8 @@ func TestNoneGoesAfterOneThatStayedHasEndedUntilTheNextChoice(t *testing.T) {
 			see(l, ns.Identity, idleLook(i+1, time.Hour-time.Duration(i)*time.Second))
 		}
 		runUntilQuiet(l, k)
-		if l.tracker.held.Len() != 2 || len(k.destroyed) != 0 {
-			t.Fatalf("%d wait for the budget, %v are destroyed", l.tracker.held.Len(), k.destroyed)
+		if l.tracker.budgetQ.Len() != 2 || len(k.destroyed) != 0 {
+			t.Fatalf("%d wait for the budget, %v are destroyed", l.tracker.budgetQ.Len(), k.destroyed)
 		}
 		k.gone[4], k.gone[5] = true, true // two that stayed
 		time.Sleep(time.Millisecond)
@@ -146,11 +146,11 @@ func TestWithoutARuleWithANumberNothingIsChosen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLooks(1, 10, time.Hour)...)
-		if len(l.tracker.toChoose) != 0 {
+		if len(l.tracker.toSelect) != 0 {
 			t.Error("a choice is due in the network namespace")
 		}
 		runUntilQuiet(l, new(kernel))
-		if !ns.surplus.chosenAt.IsZero() {
+		if !ns.surplus.selectedAt.IsZero() {
 			t.Error("it was chosen in the network namespace")
 		}
 	})

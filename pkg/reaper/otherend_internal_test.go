@@ -122,8 +122,8 @@ func TestAnEndIsSparedByAStandingReasonOfTheOther(t *testing.T) {
 // freezeOwners gives the candidates of a network namespace owners that are frozen.
 func freezeOwners(_ *loop, other *registered, _ *kernel) {
 	for _, c := range other.candidates {
-		k := &ownersLook{conditions: map[int]owners.Condition{42: {Pause: owners.Frozen}}}
-		c.owners = newHolders(k, []owners.Process{{PID: 42}}, true, now(), time.Hour)
+		k := &ownerLookup{conditions: map[int]owners.Condition{42: {Pause: owners.Frozen}}}
+		c.owners = newOwnerSet(k, []owners.Process{{PID: 42}}, true, now(), time.Hour)
 	}
 }
 
@@ -307,7 +307,7 @@ func TestTheOwnersOfBothEndsAreLookedUpTogether(t *testing.T) {
 	peer.Socket.Inode = 77
 	see(l, other.Identity, peer)
 	leaks(l, ns, 7, now(), testGrace)
-	k, _ := l.ownersLook(now().Add(testGrace - time.Second))
+	k, _ := l.owners.collect(now().Add(testGrace - time.Second))
 	if _, asked := k.query.Inodes[77]; !asked || len(k.ends) != 1 {
 		t.Errorf("owners are asked for of %v", k.query.Inodes)
 	}

@@ -75,8 +75,8 @@ func TestOnlyNowAndThenAllProcessesAreLookedAtForWhatNobodyHas(t *testing.T) {
 		{time.Second, 0, owners.NetnsProcessesFirst}, // all were found, wherever
 		{2 * time.Second, 3, owners.NetnsProcessesFirst},
 		{3 * time.Second, 0, owners.NetnsProcesses},
-		{wideEvery + time.Second, 0, owners.NetnsProcesses},
-		{wideEvery + 2*time.Second, 0, owners.NetnsProcessesFirst},
+		{fullWalkInterval + time.Second, 0, owners.NetnsProcesses},
+		{fullWalkInterval + 2*time.Second, 0, owners.NetnsProcessesFirst},
 	} {
 		if got := scope(step.at, step.nobody); got != step.want {
 			t.Errorf("after %v: %v, want %v", step.at, got, step.want)
@@ -86,24 +86,24 @@ func TestOnlyNowAndThenAllProcessesAreLookedAtForWhatNobodyHas(t *testing.T) {
 
 func TestALookForOwnersIsForABoundedNumber(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
-	for i := range uint64(2 * atOnceLook) {
-		leaks(l, ns, i+1, moment(0), time.Duration(i+1)*time.Second/atOnceLook)
+	for i := range uint64(2 * maxLookupSockets) {
+		leaks(l, ns, i+1, moment(0), time.Duration(i+1)*time.Second/maxLookupSockets)
 	}
 	k := nextLook(l, moment(0))
-	if len(k.query.Inodes) != atOnceLook || len(k.candidates) != atOnceLook {
+	if len(k.query.Inodes) != maxLookupSockets || len(k.candidates) != maxLookupSockets {
 		t.Errorf("it is for %d sockets", len(k.query.Inodes))
 	}
 	first := 0
 	for inode := range k.query.Inodes {
-		if inode <= atOnceLook {
+		if inode <= maxLookupSockets {
 			first++
 		}
 	}
-	if first < atOnceLook*3/4 {
-		t.Errorf("of the earlier half of the sockets it is for %d of %d", first, atOnceLook)
+	if first < maxLookupSockets*3/4 {
+		t.Errorf("of the earlier half of the sockets it is for %d of %d", first, maxLookupSockets)
 	}
 	answer(l, k, moment(0), owners.Process{PID: 42})
-	if k := nextLook(l, moment(0)); len(k.query.Inodes) != atOnceLook {
+	if k := nextLook(l, moment(0)); len(k.query.Inodes) != maxLookupSockets {
 		t.Errorf("the second is for %d sockets", len(k.query.Inodes))
 	}
 }
@@ -122,8 +122,8 @@ func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
 	j := nextOf(t, l, 3)
 	(&kernel{inodes: map[uint64]uint32{2: 2, 3: 3}}).examine(j)
 	l.examined(j, now())
-	if l.tracker.held.Len() != 3 {
-		t.Fatalf("%d wait for the budget", l.tracker.held.Len())
+	if l.tracker.budgetQ.Len() != 3 {
+		t.Fatalf("%d wait for the budget", l.tracker.budgetQ.Len())
 	}
 	if k := nextLook(l, now()); len(asked(k)) != 3 {
 		t.Errorf("it looks for %v", asked(k))
@@ -134,6 +134,7 @@ func TestThatNoOwnersAreFoundIsSaidOnce(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	var b strings.Builder
 	l.warnings = newWarnings(slog.New(slog.NewTextHandler(&b, nil)))
+	l.owners.warnings = l.warnings
 	look := func(i int, err error, found bool) uint64 {
 		at := moment(time.Duration(i) * time.Second)
 		leaks(l, ns, uint64(i+1), at, time.Second)

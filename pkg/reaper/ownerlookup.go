@@ -1,0 +1,383 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// ownerLookups looks up the owners of candidates before they are destroyed or their peers are asked: ahead of time and
+// for all together that are due soon, so that few have to wait. The loop owns it and calls start and finish; the walks run
+// in a goroutine of their own.
+type ownerLookups struct {
+	tracker  *tracker
+	registry *registry
+	log      *slog.Logger
+	warnings *warnings
+
+	source     owners.Resolver // nil: no look-ups
+	conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
+	pacer      *finder.Pacer     // nil: no limit
+	requests   chan *ownerLookup // to the goroutine
+	results    chan *ownerLookup // from it
+
+	isRunning  bool
+	nextLookup monotime.Time // none before, to stay within the budget
+	nextScan   monotime.Time // no scan of the agenda before: the last one found nothing urgent
+	nextSample monotime.Time // see sample
+	lookahead  time.Duration // before its deadline a candidate is looked up
+
+	lastFullWalk monotime.Time // that found no owner for some socket
+	failures     int           // look-ups in a row that failed and found no owner at all
+}
+
+// ownerLookup is one look-up of the owners of sockets.
+type ownerLookup struct {
+	query      owners.Query
+	candidates []*candidate
+	inodes     []uint32     // of the candidates when the look-up started
+	ends       []*candidate // of the candidates, those that are other ends of connections
+	allOwners  bool         // of some candidates all owners must be found
+	sampled    []sampled
+
+	found      map[uint32][]owners.Process
+	whole      map[uint32]bool          // the sockets whose owners are all found
+	conditions map[int]owners.Condition // of the owners
+	err        error
+	cpu        time.Duration
+}
+
+// sampled is a candidate with known owners, whose conditions are read again.
+type sampled struct {
+	candidate *candidate
+	owners    *ownerSet
+}
+
+const (
+	// minLookahead and maxLookahead bound how long before its deadline a candidate is looked up. Between them it is twice
+	// the time that the budget requires between two look-ups.
+	minLookahead, maxLookahead = 10 * time.Second, 2 * time.Minute
+	// ownersLifetime is how long found owners count as known, at least.
+	ownersLifetime = 30 * time.Second
+	// unfoundLifetime is the same if no owner was found and there may be others.
+	unfoundLifetime = 5 * time.Second
+	// maxLookupSockets bounds the sockets of a look-up.
+	maxLookupSockets = 8192
+	// maxDescriptorSockets bounds the sockets of a look-up that returns descriptors too, which share no memory.
+	maxDescriptorSockets = 256
+	// fullWalkInterval is the time between two walks over all processes for sockets without an owner in their network
+	// namespace. Most of them have been closed since the last sweep.
+	fullWalkInterval = 2 * time.Minute
+	// maxFailures is the number of failed look-ups in a row after which a warning is logged.
+	maxFailures = 3
+	// minSampleInterval and maxSampleInterval bound the time between two samples. Between them it is a sixteenth of the
+	// shortest patience.
+	minSampleInterval, maxSampleInterval = time.Second, time.Minute
+)
+
+func (l *loop) newOwnerLookups(source owners.Resolver, budget float64, now monotime.Time) ownerLookups {
+	o := ownerLookups{
+		tracker: &l.tracker, registry: l.registry, log: l.log, warnings: l.warnings, source: source,
+		lookahead: minLookahead, requests: make(chan *ownerLookup, 1), results: make(chan *ownerLookup, 1),
+	}
+	if budget > 0 {
+		o.pacer = finder.NewPacer(budget, now)
+	}
+	return o
+}
+
+// work runs look-ups until ctx is done.
+func (o *ownerLookups) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case k := <-o.requests:
+			k.cpu = finder.MeasureCPU(func() { o.run(ctx, k) })
+			o.results <- k // never blocks: capacity 1, at most one look-up in flight
+		}
+	}
+}
+
+// run finds the owners, and reads their conditions.
+func (o *ownerLookups) run(ctx context.Context, k *ownerLookup) {
+	if k.allOwners {
+		k.query.Scope = owners.AllProcesses
+	}
+	if len(k.query.Inodes) > 0 {
+		k.whole = make(map[uint32]bool)
+		k.query.OnComplete = func(inode uint32) { k.whole[inode] = true }
+		k.found, k.err = o.source.Find(ctx, k.query)
+	}
+	if o.conditions == nil {
+		return
+	}
+	seen := make(map[int]bool)
+	var pids []int
+	add := func(list []owners.Process) {
+		for _, p := range list {
+			if !seen[p.PID] {
+				seen[p.PID] = true
+				pids = append(pids, p.PID)
+			}
+		}
+	}
+	for _, list := range k.found {
+		add(list)
+	}
+	for _, s := range k.sampled {
+		add(s.owners.list)
+	}
+	conditions, err := o.conditions(ctx, pids)
+	k.conditions, k.err = conditions, errors.Join(k.err, err)
+}
+
+// start starts a look-up if one is due. The loop calls it after each of its iterations, at least once per second.
+func (o *ownerLookups) start(at monotime.Time) {
+	if o.source == nil || o.isRunning || at.Before(o.nextLookup) {
+		return
+	}
+	if o.sample(at) {
+		return
+	}
+	if o.tracker.ownersQ.Len() == 0 {
+		next, ok := o.tracker.nextDue()
+		isSoon := ok && next.Before(at.Add(o.lookahead)) || o.tracker.examineQ.Len()+o.tracker.budgetQ.Len() > 0
+		if !isSoon || at.Before(o.nextScan) {
+			return
+		}
+	}
+	k, urgent := o.collect(at)
+	if !urgent {
+		o.nextScan = at.Add(o.lookahead / 10)
+		return
+	}
+	o.isRunning = true
+	o.requests <- k // never blocks: capacity 1, at most one look-up in flight
+}
+
+// collect returns a look-up of all candidates that are due soon and whose owners are unknown. It is urgent if a candidate
+// waits for it, or is due within half of the lookahead.
+func (o *ownerLookups) collect(at monotime.Time) (k *ownerLookup, urgent bool) {
+	k = o.newLookup(at)
+	for o.tracker.ownersQ.Len() > 0 && len(k.candidates) < maxLookupSockets {
+		_, list := o.tracker.ownersQ.Pop(maxLookupSockets - len(k.candidates))
+		for _, c := range list {
+			if c.step.phase == phaseUnowned {
+				if c.owners != nil && len(c.owners.facts) == 0 && !c.owners.complete && at.Sub(o.lastFullWalk) >= unfoundLifetime {
+					k.query.Scope = owners.NetnsProcessesFirst // without a full walk it would wait on
+				}
+				o.addWithOtherEnd(k, c, at) // may exceed maxLookupSockets
+				urgent = true
+			}
+		}
+	}
+	until, soon := at.Add(o.lookahead), at.Add(o.lookahead/2)
+	take := func(c *candidate) bool {
+		if o.needsOwners(c, at, until) {
+			o.addWithOtherEnd(k, c, at)
+			urgent = urgent || c.verdict.deadline.Before(soon)
+		}
+		return len(k.candidates) < maxLookupSockets
+	}
+	visited := 0
+	for _, queue := range []*candidateQueue{o.tracker.budgetQ, o.tracker.examineQ} {
+		for c := range queue.InTurn() {
+			if visited++; !take(c) || visited >= maxLookupSockets { // a queue may have all candidates of the node
+				break
+			}
+		}
+	}
+	for c := range o.tracker.upcoming(until) {
+		if !take(c) {
+			break
+		}
+	}
+	k.query.Descriptors = len(k.candidates) <= maxDescriptorSockets
+	return k, urgent
+}
+
+// sample starts a look-up of the candidates that are past half of their patience, at each quarter of it: no kernel counts
+// for how long a process was stopped, and not every kernel for how long it was frozen. It only reads the conditions of
+// owners that are known. It reports whether a look-up was started; a waiting candidate has precedence.
+func (o *ownerLookups) sample(at monotime.Time) bool {
+	if o.conditions == nil || at.Before(o.nextSample) || o.tracker.ownersQ.Len() > 0 {
+		return false
+	}
+	k := o.newLookup(at)
+	interval := maxSampleInterval
+	for _, ns := range o.registry.namespaces {
+		for i := range ns.policies { // of candidates that are found before the next sample
+			interval = min(interval, time.Duration(min(ns.policies[i].CloseWaitGrace, ns.policies[i].FinWait2Grace))/16)
+		}
+		for _, c := range ns.candidates {
+			patience := c.verdict.deadline.Sub(c.verdict.start)
+			if c.verdict.deadline.IsZero() || c.verdict.start.IsZero() || patience <= 0 || c.shown.inode == 0 {
+				continue
+			}
+			interval = min(interval, patience/16)
+			switch {
+			case !c.step.phase.isJudged() || at.Sub(c.verdict.start) < patience/2 || len(k.candidates)+len(k.sampled) >= maxLookupSockets:
+			case c.owners == nil:
+				o.addWithOtherEnd(k, c, at)
+			case at.Sub(c.owners.at) >= patience*3/16: // the next sample would be later than a quarter
+				if len(c.owners.list) == 0 {
+					continue // they are looked up before its destroy
+				}
+				k.sampled = append(k.sampled, sampled{c, c.owners})
+			}
+		}
+	}
+	o.nextSample = at.Add(max(interval, minSampleInterval))
+	if len(k.candidates)+len(k.sampled) == 0 {
+		return false
+	}
+	k.query.Descriptors = len(k.candidates) <= maxDescriptorSockets
+	o.isRunning = true
+	o.requests <- k // never blocks: capacity 1, at most one look-up in flight
+	return true
+}
+
+// newLookup returns a look-up without candidates. Its scope is the network namespaces of the candidates, and all others if
+// a full walk is due.
+func (o *ownerLookups) newLookup(at monotime.Time) *ownerLookup {
+	k := &ownerLookup{query: owners.Query{
+		Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: owners.NetnsProcesses,
+	}}
+	if o.lastFullWalk.IsZero() || at.Sub(o.lastFullWalk) >= fullWalkInterval {
+		k.query.Scope = owners.NetnsProcessesFirst
+	}
+	return k
+}
+
+func (k *ownerLookup) add(c *candidate) {
+	k.query.Inodes[c.shown.inode], k.query.Netns[c.ns.Identity.Inode] = struct{}{}, struct{}{}
+	k.candidates, k.inodes = append(k.candidates, c), append(k.inodes, c.shown.inode)
+	k.allOwners = k.allOwners || c.ns.namesCommands
+}
+
+// addWithOtherEnd adds a candidate, and the other end of its connection, whose owners may be frozen.
+func (o *ownerLookups) addWithOtherEnd(k *ownerLookup, c *candidate, at monotime.Time) {
+	k.add(c)
+	end := c.end()
+	for other := range o.tracker.ends.opposite(&end) {
+		if other != c && !other.owners.isKnown(at) && other.shown.inode != 0 && other.step.phase != phaseUnowned {
+			k.add(other)
+			k.ends = append(k.ends, other)
+		}
+	}
+}
+
+// needsOwners reports whether a candidate's owners are unknown, and only the time until its deadline keeps it from a
+// destroy or a would-destroy.
+func (o *ownerLookups) needsOwners(c *candidate, at, until monotime.Time) bool {
+	switch c.verdict.reason {
+	case policy.WithinGrace, policy.Progressing, policy.PeerAlive, policy.Destroyable, policy.WouldDestroy:
+	default:
+		return false
+	}
+	return !c.owners.isKnown(at) && c.step.phase != phaseForbidden && c.step.phase != phaseUnowned && c.shown.inode != 0 &&
+		!c.verdict.deadline.IsZero() && c.verdict.deadline.Before(until)
+}
+
+// finish stores the results of a look-up, and judges the candidates that waited for it.
+func (o *ownerLookups) finish(k *ownerLookup, at monotime.Time) {
+	o.isRunning = false
+	if o.pacer != nil {
+		o.pacer.Spend(at, k.cpu)
+		wait := o.pacer.Wait(at)
+		o.nextLookup, o.lookahead = at.Add(wait), min(max(minLookahead, 2*wait), maxLookahead)
+	}
+	if k.query.Scope != owners.NetnsProcesses && len(k.found) < len(k.query.Inodes) {
+		o.lastFullWalk = at
+	}
+	if k.err != nil {
+		o.log.Debug("look up socket owners", "sockets", len(k.query.Inodes), "found", len(k.found), "error", k.err)
+	}
+	o.noticeFailures(k)
+	o.setOwners(k, at)
+	o.setSampled(k, at)
+	for _, c := range k.ends { // first: the verdicts on the others depend on these
+		o.tracker.reconsiderIfJudged(c, at)
+	}
+	for i, c := range k.candidates {
+		if c.shown.inode == k.inodes[i] && c.step.phase == phaseUnowned {
+			o.tracker.handle(c, eventOwnersLookedUp, at)
+			o.tracker.reconsider(c, at)
+			if c.verdict.reason == policy.OwnerUnknown && len(c.owners.list) == 0 && c.step.phase == phaseTimed {
+				o.tracker.handle(c, eventTimeCame, at) // most sockets without an owner are closed: look again
+			}
+		}
+	}
+}
+
+// setOwners stores the found owners with the candidates.
+func (o *ownerLookups) setOwners(k *ownerLookup, at monotime.Time) {
+	lifetime := max(ownersLifetime, o.lookahead)
+	none, noneWhole := newOwnerSet(k, nil, false, at, unfoundLifetime), newOwnerSet(k, nil, true, at, lifetime)
+	type key struct {
+		first *owners.Process
+		whole bool
+	}
+	shared := map[key]*ownerSet{} // the same list of processes: the same set
+	for i, c := range k.candidates {
+		if c.shown.inode != k.inodes[i] {
+			if c.step.phase == phaseUnowned {
+				o.tracker.ownersQ.Push(c.ns, c) // it was accepted since
+			}
+			continue
+		}
+		before, whole := c.owners, k.whole[c.shown.inode]
+		if c.owners = none; whole {
+			c.owners = noneWhole
+		}
+		if found := k.found[c.shown.inode]; len(found) > 0 {
+			id := key{&found[0], whole}
+			if shared[id] == nil {
+				shared[id] = newOwnerSet(k, found, whole, at, lifetime)
+			}
+			c.owners = shared[id]
+		}
+		c.excludeFrozenTime(before, at)
+	}
+}
+
+// setSampled stores newer conditions of known owners.
+func (o *ownerLookups) setSampled(k *ownerLookup, at monotime.Time) {
+	newer := make(map[*ownerSet]*ownerSet)
+	for _, s := range k.sampled {
+		c := s.candidate
+		if c.owners != s.owners || c.step.phase == phaseDropped {
+			continue // looked up again since, or of another socket
+		}
+		if newer[s.owners] == nil {
+			newer[s.owners] = s.owners.withConditions(k.conditions, at)
+		}
+		c.owners = newer[s.owners]
+		c.excludeFrozenTime(s.owners, at)
+		o.tracker.reconsiderIfJudged(c, at)
+	}
+}
+
+// noticeFailures warns once if look-ups fail and find no owner at all.
+func (o *ownerLookups) noticeFailures(k *ownerLookup) {
+	switch {
+	case len(k.query.Inodes) == 0: // a sample
+	case o.failures == maxFailures: // the warning was logged
+	case len(k.found) > 0:
+		o.failures = 0
+	case k.err != nil:
+		if o.failures++; o.failures == maxFailures {
+			o.warnings.warn(WarnOwners, "cannot find socket owners: history entries will have none", "error", k.err)
+		}
+	}
+}

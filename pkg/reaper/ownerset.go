@@ -1,0 +1,101 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"slices"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+// ownerSet has the owners of one or more candidates, as a look-up found them.
+type ownerSet struct {
+	list     []owners.Process // shared with the history and its readers: immutable
+	facts    []policy.Owner   // of the owners that exist
+	complete bool             // there are no others
+	// diesOfSigpipe reports for each of list whether SIGPIPE kills it, or may.
+	diesOfSigpipe []bool
+	// descriptors is list with TID and FD; nil if they were not looked up.
+	descriptors []owners.Process
+
+	frozenTime time.Duration // for which all of them have been frozen together, at most
+	at         monotime.Time // of the look-up
+	until      monotime.Time // from then on the owners count as unknown
+}
+
+// newOwnerSet returns the owners of a socket that a look-up found; whole reports that there are no others.
+func newOwnerSet(k *ownerLookup, list []owners.Process, whole bool, at monotime.Time, lifetime time.Duration) *ownerSet {
+	h := &ownerSet{list: list, at: at, until: at.Add(lifetime), complete: whole}
+	if k.query.Descriptors {
+		h.descriptors, h.list = list, slices.Clone(list)
+		for i := range h.list {
+			h.list[i].TID, h.list[i].FD = 0, 0
+		}
+	}
+	h.setConditions(k.conditions)
+	return h
+}
+
+// setConditions derives the facts from the conditions of the owners. An owner whose condition cannot be read counts as
+// running: if cgroups are hidden from the reaper, no socket would ever be destroyed otherwise. Next to a frozen owner, and
+// without a running one, it counts as frozen. An owner that has exited does not count; if none remains, another process
+// may have the socket now, and the next look-up is due at once.
+func (h *ownerSet) setConditions(conditions map[int]owners.Condition) {
+	hasExited, isUnread := false, make([]bool, 0, len(h.list))
+	hasFrozen, hasRunning := false, false
+	for _, p := range h.list {
+		c := conditions[p.PID]
+		h.diesOfSigpipe = append(h.diesOfSigpipe, c.Sigpipe != owners.SigpipeIgnored)
+		if c.Exited {
+			hasExited = true
+			continue
+		}
+		if len(h.facts) == 0 || c.FrozenTime < h.frozenTime {
+			h.frozenTime = c.FrozenTime
+		}
+		o := policy.Owner{
+			Command: p.Command, Frozen: c.Pause == owners.Frozen || c.Pause == owners.Stopped,
+			DiesOfSigpipe: c.Sigpipe != owners.SigpipeIgnored,
+		}
+		unread := c.Pause == owners.PauseUnknown
+		hasFrozen, hasRunning = hasFrozen || o.Frozen, hasRunning || !o.Frozen && !unread
+		h.facts, isUnread = append(h.facts, o), append(isUnread, unread)
+	}
+	for i := range h.facts {
+		h.facts[i].Frozen = h.facts[i].Frozen || isUnread[i] && hasFrozen && !hasRunning
+	}
+	if hasExited && len(h.facts) == 0 {
+		h.complete, h.until = false, h.at
+	}
+}
+
+// withConditions returns the same owners with newer conditions. The owners expire when they did before.
+func (h *ownerSet) withConditions(conditions map[int]owners.Condition, at monotime.Time) *ownerSet {
+	n := &ownerSet{list: h.list, descriptors: h.descriptors, complete: h.complete, at: at, until: h.until}
+	n.setConditions(conditions)
+	return n
+}
+
+// isKnown reports whether there has been a look-up that has not expired.
+func (h *ownerSet) isKnown(at monotime.Time) bool { return h != nil && at.Before(h.until) }
+
+// areAllFrozen reports whether there are owners, and none can run.
+func (h *ownerSet) areAllFrozen() bool {
+	return h != nil && len(h.facts) > 0 && !slices.ContainsFunc(h.facts, func(o policy.Owner) bool { return !o.Frozen })
+}
+
+// excludeFrozenTime excludes from a candidate's idle time the time for which its owners were frozen. The kernel counts
+// that time per cgroup, and also before this connection. Where it does not, owners that were found frozen and run now
+// have the whole patience before them.
+func (c *candidate) excludeFrozenTime(before *ownerSet, at monotime.Time) {
+	idle := at.Sub(c.history.IdleStart(policy.ClockProgress))
+	frozen := c.owners.frozenTime - c.history.Frozen
+	if before.areAllFrozen() {
+		frozen = idle
+	}
+	c.history.AddFrozen(min(frozen, idle))
+}
