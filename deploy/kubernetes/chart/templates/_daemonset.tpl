@@ -2,7 +2,7 @@
 Copyright The halfclose Authors
 SPDX-License-Identifier: Apache-2.0
 
-The DaemonSet of a chart, which takes everything back if .uninstall is true.
+The DaemonSet. If .uninstall is true, it removes the entry from each node's network.
 */}}
 {{- define "halfclose.daemonset" -}}
 {{- $uninstall := .uninstall -}}
@@ -42,19 +42,18 @@ spec:
         {{- toYaml . | nindent 8 }}
         {{- end }}
     spec:
-      # The reaper tells the node's own network namespace by being in it, and leaves it alone. Nor does it wait for a
-      # network of pods that is not there yet.
+      # The reaper recognizes the node's own network namespace because it runs in it, and leaves it alone. Also, it does not
+      # wait for a pod network that does not exist yet.
       hostNetwork: true
-      # It finds out which processes hold a socket, asks peers through their descriptors, and follows paths like
-      # /proc/PID/ns/net.
+      # The reaper finds the owners of sockets, asks peers through their descriptors, and opens paths like /proc/PID/ns/net.
       hostPID: true
-      # Nothing here talks to the API server.
+      # No container uses the API server.
       serviceAccountName: {{ include "halfclose.fullname" . }}
       automountServiceAccountToken: false
       enableServiceLinks: false
       priorityClassName: {{ .Values.priorityClassName }}
-      # A stop saves the ages of the sockets, which takes a moment. It takes nothing out of the node's network: pods
-      # that start meanwhile are registered, and found by the next reaper.
+      # A stop saves the ages of the sockets, which takes less than a second. It removes nothing from the node's network:
+      # pods that start in the gap are registered, and the next reaper finds them.
       terminationGracePeriodSeconds: 15
       securityContext:
         runAsUser: 0
@@ -84,7 +83,7 @@ spec:
             {{- include "halfclose.cniArgs" . | nindent 12 }}
           {{- include "halfclose.installer" . | nindent 10 }}
         {{- else }}
-        # A mistake shows here, before the rollout goes on to the next nodes.
+        # A mistake fails here, before the rollout continues with the next nodes.
         - name: install
           image: {{ include "halfclose.image" . }}
           imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -131,7 +130,7 @@ spec:
           ports:
             - {name: metrics, containerPort: {{ .Values.metrics.port }}, protocol: TCP}
           {{- end }}
-          # Asked on its own unix socket, whatever listens on the node's ports and whether there are metrics or not.
+          # The probes use the reaper's own unix socket: another process may listen on the node's ports, and metrics may be off.
           startupProbe:
             exec: {command: [halfclose, health, --live]}
             periodSeconds: 1

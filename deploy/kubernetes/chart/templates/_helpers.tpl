@@ -87,13 +87,13 @@ securityContext:
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL], add: {{ toJson .Values.reaper.capabilities }}}
   {{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
-  # Runtimes' AppArmor profile forbids what owners and peers need: access to the node's other processes.
+  # Runtimes' AppArmor profile forbids access to the node's other processes, which finding owners and asking peers needs.
   appArmorProfile: {type: Unconfined}
   {{- end }}
 volumeMounts:
   - {name: run, mountPath: /run/halfclose}
   - {name: lib, mountPath: /var/lib/halfclose}
-  # Namespaces that get their name later appear here too. Without, their pods' records would lead nowhere.
+  # Network namespaces that are mounted later appear here too. Without propagation their records would be inert.
   {{- range $i, $dir := include "halfclose.netnsDirs" . | fromJsonArray }}
   - {name: netns-{{ $i }}, mountPath: {{ $dir | quote }}, mountPropagation: HostToContainer, readOnly: true}
   {{- end }}
