@@ -280,7 +280,7 @@ func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(cfg.HostRoot, cfg.ConfDir, "20-fifo.conflist"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, judgeNet(t, cfg), want{"cni", Warn, "20-fifo.conflist is no valid network configuration: it is no regular file", ""},
+	expect(t, judgeNet(t, cfg), want{"cni", Warn, "20-fifo.conflist is no valid network configuration: not a regular file", ""},
 		want{"cni", Warn, "30-large.conf is no valid network configuration: larger than", ""}, want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
 }
 

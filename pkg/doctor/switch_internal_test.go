@@ -38,7 +38,7 @@ func TestTheSwitchIsJudgedByWhetherItCanBeReadAndSet(t *testing.T) {
 		{"none, nor a directory for it", filepath.Join(dir, "a/b/mode"), []want{{"switch", OK, "can stop all destroying", ""}}},
 		{"one that is set", write("set", `{"mode": "observe", "who": "sre", "when": "2026-01-02T03:04:05Z"}`), []want{{"switch", OK, "can stop all destroying", ""}}},
 		{"one that is spoilt", write("spoilt", `{"mode": "kill"}`), []want{{"switch", Warn, "every reaper observes only", "halfclose mode"}}},
-		{"a directory", dir, []want{{"switch", Warn, "no regular file", "halfclose mode"}}},
+		{"a directory", dir, []want{{"switch", Warn, "not a regular file", "halfclose mode"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := inspectSwitch(tt.path)
