@@ -31,6 +31,9 @@ func TestUnprintableTextIsEscapedOrReplaced(t *testing.T) {
 		"two\nlines":   {`two\nlines`, "two?lines", `"two\nlines"`},
 		"\u202eevil":   {`\u202eevil`, "?evil", `"\u202eevil"`},
 		"bad \xff\xfe": {`bad \xff\xfe`, "bad ?", `"bad \xff\xfe"`},
+		"del\x7f\r":    {`del\x7f\r`, "del??", `"del\x7f\r"`},
+		"\x9b31m":      {`\x9b31m`, "?31m", `"\x9b31m"`},
+		"\u2028\u200b": {`\u2028\u200b`, "??", `"\u2028\u200b"`},
 		"json \ufffd":  {"json \ufffd", "json \ufffd", `"json \ufffd"`},
 	} {
 		if got := safetext.Escape(s); got != want.escaped {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -74,7 +75,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 	if len(more) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintln(e.out, term.Fill(sc.Width, "", "", term.Clean(strings.Join(more, " "))))
+	_, err := fmt.Fprintln(e.out, term.Fill(sc.Width, "", "", safetext.Escape(strings.Join(more, " "))))
 	return err
 }
 

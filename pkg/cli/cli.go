@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -94,7 +95,7 @@ func asRoot(err error, uid int) string {
 // note prints one line on stderr, with names from pods escaped. It waits for at most 1 s: a full pipe must not keep the
 // process from exiting.
 func (e *env) note(format string, args ...any) {
-	text := term.Clean(fmt.Sprintf(format, args...))
+	text := safetext.Escape(fmt.Sprintf(format, args...))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

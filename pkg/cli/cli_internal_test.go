@@ -42,7 +42,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "history without a reaper", args: []string{"history"}, code: 1, want: "no reaper is running"},
 		{name: "history --follow without a reaper", args: []string{"history", "-f"}, code: 1, want: "no reaper is running"},
 		{name: "mode without a reaper shows the switch", args: []string{"mode"}, code: 0},
-		{name: "an unknown command", args: []string{"raeper"}, code: 2, want: `unknown command "raeper"`},
+		{name: "an unknown command, with a suggestion", args: []string{"raeper"}, code: 2, want: `unknown command "raeper" for "halfclose" Did you mean this? reaper`},
 		{name: "help about an unknown command", args: []string{"help", "raeper"}, code: 2, want: `unknown command "raeper"`},
 		{name: "help about a command", args: []string{"help", "sockets"}, code: 0},
 		{name: "an unknown flag", args: []string{"status", "--al"}, code: 2, want: `--al (see "halfclose status --help")`},

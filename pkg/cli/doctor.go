@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/doctor"
 	"github.com/halfclose/halfclose/pkg/term"
@@ -101,11 +102,11 @@ func (e *env) printReport(r doctor.Report) error {
 		counts[f.Level]++
 		first := fmt.Sprintf("%-4s  %-*s  ", f.Level, widest, f.Check)
 		rest := strings.Repeat(" ", len(first))
-		text := term.Fill(s.Width, first, rest, term.Clean(f.What))
+		text := term.Fill(s.Width, first, rest, safetext.Escape(f.What))
 		level := f.Level.String()
 		b.WriteString(s.Paint(levelPaint(f.Level), level) + text[len(level):] + "\n")
 		if f.Do != "" {
-			b.WriteString(term.Fill(s.Width, rest+"do: ", rest+"    ", term.Clean(f.Do)) + "\n")
+			b.WriteString(term.Fill(s.Width, rest+"do: ", rest+"    ", safetext.Escape(f.Do)) + "\n")
 		}
 	}
 	fmt.Fprintf(&b, "\n%d ok, %d info, %d warn, %d fail\n", counts[doctor.OK], counts[doctor.Info], counts[doctor.Warn], counts[doctor.Fail])

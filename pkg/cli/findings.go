@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -82,13 +83,13 @@ func (e *env) printFindings(s term.Screen, list []finding) error {
 		if len(f.where) > 0 {
 			text = firstFew(f.where) + ": " + text
 		}
-		text = term.Fill(s.Width, "! ", "  ", term.Clean(text))
+		text = term.Fill(s.Width, "! ", "  ", safetext.Escape(text))
 		if i == 0 || f.todo != list[i-1].todo {
 			b.WriteString("\n")
 		}
 		b.WriteString(s.Paint(term.Odd, text[:1]) + text[1:] + "\n")
 		if i == len(list)-1 || f.todo != list[i+1].todo { // else the next finding has the same advice
-			b.WriteString(term.Fill(s.Width, "  > ", "    ", term.Clean(f.todo)) + "\n")
+			b.WriteString(term.Fill(s.Width, "  > ", "    ", safetext.Escape(f.todo)) + "\n")
 		}
 	}
 	_, err := fmt.Fprint(e.out, b.String())

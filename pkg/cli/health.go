@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/pkg/term"
+	"github.com/halfclose/halfclose/internal/safetext"
 )
 
 func healthCommand(e *env) *cobra.Command {
@@ -43,7 +43,7 @@ answer on a port of the node.`,
 			if e.output == outputJSON {
 				return printJSON(e.out, h)
 			}
-			_, err = fmt.Fprintln(e.out, term.Clean(h.Status))
+			_, err = fmt.Fprintln(e.out, safetext.Escape(h.Status))
 			return err
 		},
 	}

@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"bytes"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,27 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/internal/golden"
-	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/term"
 )
-
-// call runs a command line in an environment with only the variables of set.
-func call(t *testing.T, set map[string]string, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	var out, errs bytes.Buffer
-	args = append([]string{}, args...)
-	if len(args) > 0 && args[0] == "install" && !slices.Contains(args, "--plugin") {
-		args = append(args, "--plugin", fakePlugin(t, buildinfo.Get()))
-	}
-	getenv := func(name string) string { return set[name] }
-	reaper := daemon.Command(daemon.Environment{
-		Getenv: getenv,
-		Syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
-	})
-	code = run(t.Context(), args, &env{out: &out, err: &errs, getenv: getenv, more: []*cobra.Command{reaper}})
-	return code, out.String(), errs.String()
-}
 
 // wholeCommandLine returns the command line with the commands that cmd/halfclose adds.
 func wholeCommandLine() *cobra.Command {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/install"
 	"github.com/halfclose/halfclose/pkg/term"
 )
@@ -80,7 +81,7 @@ func done(dryRun, changed bool, verb string) string {
 }
 
 func (e *env) printLine(what, which, how string) {
-	fmt.Fprintln(e.out, term.Fill(e.screen().Width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), term.Clean(which+": "+how)))
+	fmt.Fprintln(e.out, term.Fill(e.screen().Width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), safetext.Escape(which+": "+how)))
 }
 
 // printDiff prints a diff with the colours of other tools.
@@ -101,10 +102,10 @@ func (e *env) printDiff(diff string) {
 		case strings.HasPrefix(line, "+"):
 			st = term.Good
 		}
-		// Clean would replace tabs, which many files use for indentation.
+		// Escape would replace tabs, which many files use for indentation.
 		shown := strings.Split(line, "\t")
 		for i := range shown {
-			shown[i] = term.Clean(shown[i])
+			shown[i] = safetext.Escape(shown[i])
 		}
 		fmt.Fprintln(e.out, s.Paint(st, strings.Join(shown, "\t")))
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -25,7 +26,7 @@ func (e *env) printMode(r modeReport) error {
 	s := e.screen()
 	var b strings.Builder
 	line := func(label, text string) {
-		b.WriteString(term.Fill(s.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), term.Clean(text)) + "\n")
+		b.WriteString(term.Fill(s.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), safetext.Escape(text)) + "\n")
 	}
 	if r.Running {
 		line("Mode", r.Effective.String())

@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // netnsPath is the location of a network namespace.
@@ -33,7 +33,7 @@ func locate(arg string, dirs []string) (netnsPath, error) {
 		path, err := filepath.Abs(arg)
 		if err == nil && isOwnProc(path) {
 			err = usageError{fmt.Errorf("%s is another namespace for each process: replace %s by a process id",
-				term.Clean(arg), term.Clean(strings.Split(path, "/")[2]))}
+				safetext.Escape(arg), safetext.Escape(strings.Split(path, "/")[2]))}
 		}
 		return netnsPath{path: path}, err
 	}
@@ -156,7 +156,7 @@ func namesOf(toComplete string, dirs []string) (names []string, files bool) {
 		return nil, true
 	}
 	for _, path := range mounts(dirs) {
-		if name := filepath.Base(path); strings.HasPrefix(name, toComplete) && term.Clean(name) == name {
+		if name := filepath.Base(path); strings.HasPrefix(name, toComplete) && safetext.Escape(name) == name {
 			names = append(names, name)
 		}
 	}

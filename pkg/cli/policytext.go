@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // policyValue is the text of one value of a policy.
@@ -38,7 +38,7 @@ func exemptText(list []policy.Match) string {
 	for _, x := range list {
 		words = append(words, x.String())
 	}
-	return term.Clean(strings.Join(words, "; "))
+	return safetext.Escape(strings.Join(words, "; "))
 }
 
 // rulesText lists the rules of a policy: the match and the values of each.
@@ -50,7 +50,7 @@ func rulesText(list []policy.Rule) string {
 	for _, r := range list {
 		words = append(words, r.Match.String()+": "+strings.Join(valueTexts(&r.Values), ", "))
 	}
-	return term.Clean(strings.Join(words, "; "))
+	return safetext.Escape(strings.Join(words, "; "))
 }
 
 func valueTexts(v *policy.Values) (words []string) {

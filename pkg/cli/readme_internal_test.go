@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestTheReadmeRunsWhatThereIs looks up every command that README mentions, with its flags.
-func TestTheReadmeRunsWhatThereIs(t *testing.T) {
+// TestCommandsInTheReadmeExist looks up every command of README with its flags.
+func TestCommandsInTheReadmeExist(t *testing.T) {
 	readme := readme(t)
 	root := wholeCommandLine()
 	lines := regexp.MustCompile("(?m)(?:^    |`)halfclose ([a-z]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(readme, -1)
@@ -21,12 +21,12 @@ func TestTheReadmeRunsWhatThereIs(t *testing.T) {
 		t.Fatalf("README mentions only %d commands", len(lines))
 	}
 	for _, line := range lines {
-		hasFlags(t, root, line[1], line[2])
+		checkFlags(t, root, line[1], line[2])
 	}
 }
 
-// TestTheDocumentsRunWhatThereIs looks up the commands of the other documents and of the shipped files.
-func TestTheDocumentsRunWhatThereIs(t *testing.T) {
+// TestCommandsInTheDocumentsExist looks up the commands of the other documents and of the shipped files.
+func TestCommandsInTheDocumentsExist(t *testing.T) {
 	root := wholeCommandLine()
 	for path, least := range map[string]int{
 		"../../docs/operate.md":                             40,
@@ -48,12 +48,12 @@ func TestTheDocumentsRunWhatThereIs(t *testing.T) {
 			t.Errorf("%s mentions only %d commands", path, len(lines))
 		}
 		for _, line := range lines {
-			hasFlags(t, root, line[1], line[2])
+			checkFlags(t, root, line[1], line[2])
 		}
 	}
 }
 
-// TestTheReadmeListsEveryCommand compares README's table of commands with what there is.
+// TestTheReadmeListsEveryCommand compares README's table of commands with the command line.
 func TestTheReadmeListsEveryCommand(t *testing.T) {
 	root := wholeCommandLine()
 	_, table, _ := strings.Cut(readme(t), "## Commands")
@@ -61,7 +61,7 @@ func TestTheReadmeListsEveryCommand(t *testing.T) {
 	listed := make(map[string]bool)
 	for _, row := range regexp.MustCompile("(?m)^\\| `halfclose ([a-z]+)[^`]*`(?:, `halfclose ([a-z]+)[^`]*`)? \\|(.*)$").FindAllStringSubmatch(table, -1) {
 		listed[row[1]], listed[row[2]] = true, true
-		hasFlags(t, root, row[1], row[3])
+		checkFlags(t, root, row[1], row[3])
 	}
 	for _, cmd := range root.Commands() {
 		if cmd.IsAvailableCommand() && !listed[cmd.Name()] {
@@ -79,12 +79,12 @@ func readme(t *testing.T) string {
 	return string(b)
 }
 
-// hasFlags wants a command to exist and to have every flag that a text names.
-func hasFlags(t *testing.T, root *cobra.Command, name, text string) {
+// checkFlags checks that a command exists and has every flag in text.
+func checkFlags(t *testing.T, root *cobra.Command, name, text string) {
 	t.Helper()
 	cmd, _, err := root.Find([]string{name})
 	if err != nil || cmd == root {
-		t.Errorf("there is no halfclose %s: %v", name, err)
+		t.Errorf("no command halfclose %s: %v", name, err)
 		return
 	}
 	cmd.InitDefaultHelpFlag()

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // putRecord writes the record, and deletes earlier registrations of the namespace.
@@ -36,13 +36,13 @@ func (e *env) putRecord(ctx context.Context, r *registration) error {
 	}
 	for _, h := range listing.Holds {
 		if a, _, err := state.ParseFileName(h.File); h.Names(r.Record.Netns.Identity) && (err != nil || a != r.Record.Attachment) {
-			r.note("this namespace is only observed as long as %q is in %s: %s", h.File, e.store().AttachmentsDir(), term.Clean(h.Reason))
+			r.note("this namespace is only observed as long as %q is in %s: %s", h.File, e.store().AttachmentsDir(), safetext.Escape(h.Reason))
 		}
 	}
 	for _, rec := range c.shared {
 		r.SharedWith = append(r.SharedWith, rec.Attachment)
 		r.note("CNI has recorded this namespace too (%s): each socket gets the more conservative verdict of both policies",
-			term.Clean(describe.Pod(rec.Pod, rec.ContainerID)))
+			safetext.Escape(describe.Pod(rec.Pod, rec.ContainerID)))
 	}
 	return err
 }
@@ -66,7 +66,7 @@ func findRelated(records []state.Record, rec state.Record, isAlive func(state.Re
 			c.replaced = append(c.replaced, other)
 		case other.Attachment == rec.Attachment && other.Boot == rec.Boot && isAlive(other):
 			return c, fmt.Errorf("%s is the name of another registration, of %s: choose another with --name",
-				other.ContainerID, term.Clean(other.Netns.Path))
+				other.ContainerID, safetext.Escape(other.Netns.Path))
 		case other.Attachment == rec.Attachment:
 			c.replaced = append(c.replaced, other)
 		}

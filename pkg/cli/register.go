@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
@@ -101,7 +102,7 @@ func (e *env) printRegistration(r registration, flag func(key string) string) er
 	if slices.Contains(r.Replaced, r.Record.ContainerID) {
 		again = " again"
 	}
-	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", r.Record.ContainerID, again, term.Clean(r.Record.Netns.Path), r.Record.Netns.Identity)
+	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", r.Record.ContainerID, again, safetext.Escape(r.Record.Netns.Path), r.Record.Netns.Identity)
 	for _, old := range r.Replaced {
 		if old != r.Record.ContainerID {
 			fmt.Fprintf(e.out, "replaces %s\n", old)
@@ -197,7 +198,7 @@ func (e *env) noteReaper(ctx context.Context, r *registration, allowHost bool) {
 	if !r.ReaperRunning {
 		start := "halfclose reaper"
 		if e.stateDir != state.DefaultDir {
-			start += " --state-dir " + term.Clean(e.stateDir)
+			start += " --state-dir " + safetext.Escape(e.stateDir)
 		}
 		if allowHost {
 			start += " --allow-host-netns"
@@ -210,9 +211,9 @@ func (e *env) noteReaper(ctx context.Context, r *registration, allowHost bool) {
 	case err != nil:
 		r.note("the reaper has not read the record yet: %v", err)
 	case v.Inert != "":
-		r.note("the reaper leaves its sockets alone: %s", term.Clean(v.Inert))
+		r.note("the reaper leaves its sockets alone: %s", safetext.Escape(v.Inert))
 	case len(v.CappedBy) > 0:
-		r.note("the mode is %s because of %s", v.Mode, term.Clean(strings.Join(v.CappedBy, "; ")))
+		r.note("the mode is %s because of %s", v.Mode, safetext.Escape(strings.Join(v.CappedBy, "; ")))
 	}
 	if slices.Contains(slices.Collect(maps.Values(v.Sources)), policy.SourceMinGrace) {
 		r.note("the reaper's --min-grace replaces shorter times of the policy: see halfclose status")

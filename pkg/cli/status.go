@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/describe"
@@ -88,7 +89,7 @@ type statusView struct {
 func (e *env) printStatus(s api.Status, v statusView, first ...finding) error {
 	sc := e.screen()
 	line := func(label, text string) {
-		fmt.Fprintln(e.out, term.Fill(sc.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), term.Clean(text)))
+		fmt.Fprintln(e.out, term.Fill(sc.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), safetext.Escape(text)))
 	}
 	line("Reaper", fmt.Sprintf("%s, version %s", s.Holder, s.Version.Version))
 	line("Finder", finderText(s.Finder))
@@ -128,11 +129,11 @@ func (e *env) printPolicies(sc term.Screen, list []api.AttachmentView) error {
 		if len(list) > 1 {
 			head += " of " + describe.Pod(a.Pod, a.ContainerID) + " " + a.IfName
 		}
-		b.WriteString("\n" + term.Fill(sc.Width, "", "", term.Clean(head)) + "\n")
+		b.WriteString("\n" + term.Fill(sc.Width, "", "", safetext.Escape(head)) + "\n")
 		for _, v := range policyValues(policy.Policy(a.Policy)) {
 			text := v.value
 			if from := a.Sources[v.key]; from != "" {
-				text += " (" + term.Clean(from) + ")"
+				text += " (" + safetext.Escape(from) + ")"
 			}
 			first, rest := fmt.Sprintf("  %-20s", v.name), strings.Repeat(" ", 22)
 			if sc.Width > 0 && sc.Width < 50 {

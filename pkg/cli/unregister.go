@@ -14,13 +14,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // unregistration is the result of unregister.
@@ -71,7 +71,7 @@ func (e *env) printUnregistration(u unregistration) error {
 	if e.output == outputJSON {
 		return printJSON(e.out, u)
 	}
-	path := term.Clean(u.Path)
+	path := safetext.Escape(u.Path)
 	if path == "" {
 		path = "unreadable record"
 	}
@@ -89,7 +89,7 @@ func (e *env) completeRegistered(ctx context.Context, toComplete string) []strin
 	}
 	for _, rec := range listing.Records {
 		if rec.Manual() && strings.HasPrefix(rec.ContainerID, toComplete) {
-			names = append(names, rec.ContainerID+"\t"+term.Clean(rec.Netns.Path))
+			names = append(names, rec.ContainerID+"\t"+safetext.Escape(rec.Netns.Path))
 		}
 	}
 	return names
@@ -118,7 +118,7 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 		if !other.Manual() && other.Boot == rec.Boot && other.Netns.Same(rec.Netns.Identity) {
 			u.StillRecorded = append(u.StillRecorded, other.Attachment)
 			u.Notes = append(u.Notes, fmt.Sprintf("CNI has recorded this namespace too (%s): that record stays until its DEL",
-				term.Clean(describe.Pod(other.Pod, other.ContainerID))))
+				safetext.Escape(describe.Pod(other.Pod, other.ContainerID))))
 		}
 	}
 	if launch.Running(e.store().SocketPath()) {
@@ -195,7 +195,7 @@ func findRegistration(listing state.Listing, w selector) (state.Record, error) {
 	}
 	if len(byCNI) > 0 {
 		return state.Record{}, fmt.Errorf("CNI has recorded %q (%s): delete the container, and its DEL removes the record",
-			w.arg, term.Clean(describe.Pod(byCNI[0].Pod, byCNI[0].ContainerID)))
+			w.arg, safetext.Escape(describe.Pod(byCNI[0].Pod, byCNI[0].ContainerID)))
 	}
 	all := slices.DeleteFunc(slices.Clone(listing.Records), func(rec state.Record) bool { return !rec.Manual() })
 	if len(all) == 0 {
@@ -213,7 +213,7 @@ func listRegistrations(records []state.Record) string {
 			list = append(list, fmt.Sprintf("and %d more", len(records)-maxListed))
 			break
 		}
-		list = append(list, rec.ContainerID+" ("+term.Clean(rec.Netns.Path)+")")
+		list = append(list, rec.ContainerID+" ("+safetext.Escape(rec.Netns.Path)+")")
 	}
 	return strings.Join(list, ", ")
 }

@@ -3,7 +3,7 @@
 
 // Package describe formats the reaper's answers for people: names of pods, ages, modes, and findings with advice. Commands
 // and the full-screen view share it. Its texts are safe to show only where that is documented; pass others through
-// term.Clean.
+// safetext.Escape.
 package describe
 
 import (

@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/halfclose/halfclose/internal/safetext"
 )
 
 // Table prints rows in columns that fit the screen. Cells that do not fit are printed below their row, so none is lost.
@@ -32,7 +34,7 @@ func NewTable(out io.Writer, s Screen, cols ...Column) *Table {
 // Row adds a row, which has a cell for each column.
 func (t *Table) Row(cells ...string) {
 	for i, c := range cells {
-		cells[i] = Clean(c)
+		cells[i] = safetext.Escape(c)
 		t.widths[i] = max(t.widths[i], Columns(cells[i]))
 	}
 	t.rows = append(t.rows, cells)

@@ -8,13 +8,7 @@ import (
 	"unicode"
 
 	"golang.org/x/text/width"
-
-	"github.com/halfclose/halfclose/internal/safetext"
 )
-
-// Clean is safetext.Escape: it escapes characters that do not print, so that a name from a pod cannot move the cursor or
-// break a line.
-func Clean(s string) string { return safetext.Escape(s) }
 
 // isASCII reports whether s is printable ASCII, as nearly everything is.
 func isASCII(s string) bool {

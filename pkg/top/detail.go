@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/term"
@@ -23,13 +24,13 @@ func (t *model) detailFacts() []line {
 		policy := text(fmt.Sprintf("Policy    %s, grace %s in CLOSE_WAIT, %s in FIN_WAIT2",
 			describe.AttachmentMode(a), a.Policy.CloseWaitGrace, a.Policy.FinWait2Grace))
 		if len(a.CappedBy) > 0 {
-			policy = policy.with(term.Odd, term.Clean(", capped by "+strings.Join(a.CappedBy, "; ")))
+			policy = policy.with(term.Odd, safetext.Escape(", capped by "+strings.Join(a.CappedBy, "; ")))
 		}
 		return []line{
 			policy,
 			text(fmt.Sprintf("Found     %s, oldest %s; %d destroyed, %d would have been",
 				describe.Plural(r.total(), "socket", "sockets"), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy)),
-			text(term.Clean(fmt.Sprintf("Container %s, %s of network %s, %s", describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))),
+			text(safetext.Escape(fmt.Sprintf("Container %s, %s of network %s, %s", describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))),
 		}
 	}
 	return []line{{{"The pod is no longer registered: press Esc.", term.Odd}}}
@@ -103,14 +104,14 @@ func (d *detail) cells(v api.SocketView) []string {
 		return describe.Age(*s)
 	}
 	return []string{
-		term.Clean(v.Local), term.Clean(v.Peer), v.State.String(), age(v.Age), age(v.Idle),
+		safetext.Escape(v.Local), safetext.Escape(v.Peer), v.State.String(), age(v.Age), age(v.Idle),
 		strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), d.ownerNames(v),
 	}
 }
 
 // ownerNames lists the processes that own a socket, as of the last answer with owners.
 func (d *detail) ownerNames(v api.SocketView) string {
-	return term.Clean(describe.Owners(d.owners[v.Cookie]))
+	return safetext.Escape(describe.Owners(d.owners[v.Cookie]))
 }
 
 // socketLines returns the details of one socket.
@@ -127,8 +128,8 @@ func (d *detail) socketLines(v api.SocketView, width int) []line {
 	}
 	return []line{
 		{{strings.Repeat("─", max(0, width)), term.Faint}},
-		line{{term.Clean(v.Local + " from " + v.Peer), term.Strong}}.with(term.Plain, "  "+v.State.String()),
-		text(term.Clean(v.Verdict.String() + ": " + v.Why + left)),
+		line{{safetext.Escape(v.Local + " from " + v.Peer), term.Strong}}.with(term.Plain, "  "+v.State.String()),
+		text(safetext.Escape(v.Verdict.String() + ": " + v.Why + left)),
 		text(owners),
 		text(queues),
 	}

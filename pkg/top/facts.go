@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -36,12 +37,12 @@ func (t *model) facts() []line {
 	if overdue > 0 {
 		found = found.with(term.Odd, fmt.Sprintf(", %d past their grace", overdue))
 	}
-	finder := text(fmt.Sprintf("Finder    %s, %s of a core", term.Clean(s.Finder.Name), perCent(t.share)))
+	finder := text(fmt.Sprintf("Finder    %s, %s of a core", safetext.Escape(s.Finder.Name), perCent(t.share)))
 	if s.Finder.Late > 0 {
 		finder = finder.with(term.Odd, describe.Late(s.Finder))
 	}
 	if s.Finder.Why != "" {
-		finder = finder.with(term.Plain, "; "+term.Clean(s.Finder.Why))
+		finder = finder.with(term.Plain, "; "+safetext.Escape(s.Finder.Why))
 	}
 	return []line{found, t.destroyed(), finder}
 }

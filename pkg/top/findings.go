@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/term"
@@ -17,7 +18,7 @@ import (
 func (t *model) findings() []line {
 	var lines []line
 	add := func(st term.Style, text string) {
-		lines = append(lines, line{{"! " + term.Clean(text), st}})
+		lines = append(lines, line{{"! " + safetext.Escape(text), st}})
 	}
 	if t.problem != "" {
 		add(term.Bad, fmt.Sprintf("no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem))
@@ -96,7 +97,7 @@ func (d *detail) findings(rows []row) []line {
 		}
 		for _, problem := range append(problems, d.problems...) {
 			if problem != "" {
-				lines = append(lines, line{{"! " + term.Clean(problem), term.Odd}})
+				lines = append(lines, line{{"! " + safetext.Escape(problem), term.Odd}})
 			}
 		}
 	}

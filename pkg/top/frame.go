@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/term"
@@ -81,7 +82,7 @@ func (t *model) head(width int) []line {
 	if t.detail != nil {
 		left = left.with(term.Strong, " "+t.detailName())
 	} else {
-		left = left.with(term.Plain, fmt.Sprintf(" %s, %s", term.Clean(t.status.Version.Version), describe.Plural(t.status.Namespaces, "namespace", "namespaces")))
+		left = left.with(term.Plain, fmt.Sprintf(" %s, %s", safetext.Escape(t.status.Version.Version), describe.Plural(t.status.Namespaces, "namespace", "namespaces")))
 	}
 	right := text(t.at.Format(time.TimeOnly))
 	if t.interval > 0 {
@@ -93,7 +94,7 @@ func (t *model) head(width int) []line {
 	word, why, _ := strings.Cut(describe.Mode(t.status.Mode), " ")
 	return []line{
 		left.spread(right, width),
-		text("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, term.Clean(blankBefore(why))),
+		text("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, safetext.Escape(blankBefore(why))),
 	}
 }
 
@@ -103,7 +104,7 @@ func (t *model) detailName() string {
 			return r.name
 		}
 	}
-	return term.Clean(t.detail.query) + " (gone)"
+	return safetext.Escape(t.detail.query) + " (gone)"
 }
 
 func modeStyle(m policy.Mode) term.Style {

@@ -4,11 +4,11 @@
 package top
 
 import (
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/state"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // row is one container with its sockets. Its attachments share them.
@@ -31,7 +31,7 @@ func newRows(s api.Status) []row {
 			continue
 		}
 		seen[key] = len(rows)
-		rows = append(rows, row{key: key, name: term.Clean(rowName(a)), a: a, bad: bad})
+		rows = append(rows, row{key: key, name: safetext.Escape(rowName(a)), a: a, bad: bad})
 	}
 	return rows
 }

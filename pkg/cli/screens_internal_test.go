@@ -15,6 +15,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/internal/golden"
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/internal/termtest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -195,14 +196,14 @@ func TestWideTablesHaveOneLinePerRow(t *testing.T) {
 		t.Errorf("the columns are %s, want %s", got, want)
 	}
 	for i, v := range apitest.Sockets() {
-		for _, want := range []string{describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, v.Verdict.String(), term.Clean(v.Why), term.Clean(describe.Owners(v.Owners))} {
+		for _, want := range []string{describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, v.Verdict.String(), safetext.Escape(v.Why), safetext.Escape(describe.Owners(v.Owners))} {
 			if !strings.Contains(sockets[1+i], want) {
 				t.Errorf("%q is not in %s", want, sockets[1+i])
 			}
 		}
 	}
 	for i, en := range apitest.Entries() {
-		for _, want := range []string{en.Outcome, describe.Pod(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(), term.Clean(describe.Owners(en.Owners))} {
+		for _, want := range []string{en.Outcome, describe.Pod(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(), safetext.Escape(describe.Owners(en.Owners))} {
 			if !strings.Contains(history[1+i], want) {
 				t.Errorf("%q is not in %s", want, history[1+i])
 			}
