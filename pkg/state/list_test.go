@@ -96,7 +96,7 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		{file("relative@eth0"), write(edit(t, as("relative"), `"/run/netns/cni-1"`, `"run/netns/cni-1"`)), state.ErrInvalid, "not absolute"},
 		{file("huge@eth0"), func(path string) error {
 			return errors.Join(write("")(path), os.Truncate(path, 1<<40))
-		}, state.ErrInvalid, "more than 786432 bytes"},
+		}, state.ErrInvalid, "larger than 786432 bytes"},
 		{file("dir@eth0"), func(path string) error { return os.Mkdir(path, 0o700) }, state.ErrInvalid, "regular"},
 		{file("link@eth0"), func(path string) error { return os.Symlink(outside, path) }, state.ErrInvalid, "regular"},
 		{file("near@eth0"), func(path string) error { return os.Symlink(file("good@eth0"), path) }, state.ErrInvalid, "regular"},
