@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package journaltest stands in for journald in tests.
+// Package journaltest is a journald for tests.
 package journaltest
 
 import (
@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// Journald stands in for the daemon: it reads the datagrams of a real socket.
+// Journald reads the datagrams of a unix socket, as journald does.
 type Journald struct {
 	Path string
 	Conn *net.UnixConn
 }
 
-// New makes one that listens until the test ends.
+// New returns a Journald that listens until the test ends.
 func New(t *testing.T) *Journald {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "socket")
 	return &Journald{Path: path, Conn: Listen(t, path)}
 }
 
-// Listen takes datagrams at path until the test ends.
+// Listen receives datagrams at path until the test ends.
 func Listen(t *testing.T, path string) *net.UnixConn {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -40,11 +40,11 @@ func Listen(t *testing.T, path string) *net.UnixConn {
 // Next reads one entry.
 func (j *Journald) Next(t *testing.T) map[string]string {
 	t.Helper()
-	return parseEntry(t, NextGram(t, j.Conn))
+	return parseEntry(t, NextDatagram(t, j.Conn))
 }
 
-// NextGram reads one datagram.
-func NextGram(t *testing.T, conn *net.UnixConn) []byte {
+// NextDatagram reads one datagram.
+func NextDatagram(t *testing.T, conn *net.UnixConn) []byte {
 	t.Helper()
 	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func NextGram(t *testing.T, conn *net.UnixConn) []byte {
 	return b[:n]
 }
 
-// parseEntry reads the native protocol as its page describes it.
+// parseEntry parses an entry of the native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/).
 func parseEntry(t *testing.T, b []byte) map[string]string {
 	t.Helper()
 	entry := map[string]string{}
@@ -73,7 +73,7 @@ func parseEntry(t *testing.T, b []byte) map[string]string {
 			value, tail = tail[8:8+n], strings.TrimPrefix(tail[8+n:], "\n")
 		}
 		if _, twice := entry[name]; twice {
-			t.Errorf("field %s is there twice", name)
+			t.Errorf("field %s occurs twice", name)
 		}
 		entry[name], rest = value, tail
 	}

@@ -27,7 +27,7 @@ const autoIdleExit = 5 * time.Minute
 // Environment is what Command takes from its process. The zero value is the process itself.
 type Environment struct {
 	Getenv func(name string) string          // nil is os.Getenv
-	Syslog func(message string, args ...any) // writes a warning to the system log; nil is systemlog.New
+	Syslog func(message string, args ...any) // writes a warning to the system log; nil is systemlog.Log
 }
 
 // usageError is a mistake in how the command was called.
@@ -45,7 +45,7 @@ func Command(env Environment) *cobra.Command {
 		env.Getenv = os.Getenv
 	}
 	if env.Syslog == nil {
-		env.Syslog = systemlog.New(systemlog.Identifier).Warn
+		env.Syslog = systemlog.Log{}.Warn
 	}
 	c := command{Environment: env}
 	cmd := &cobra.Command{

@@ -1,13 +1,11 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package logging decides where log lines go.
+// Package logging creates the logger of a reaper.
 //
-// A reaper that a person or Kubernetes started writes to stderr, which somebody keeps. Where systemd reads
-// that for the journal, the lines go to the journal itself, so that their priority and attributes are fields
-// of their own. One that the plugin started has no stderr: its lines go to the journal too, or to a small
-// file where there is none. The plugin, whose stdout belongs to CNI and whose stderr few runtimes show, puts a warning
-// into the system log with package systemlog.
+// A reaper that a person, a service manager or Kubernetes starts logs to stderr. If systemd reads stderr for the journal,
+// lines go to journald directly, so that priority and attributes are fields. A reaper that the plugin starts has no stderr:
+// it logs to journald, or to a small file on a node without journald.
 package logging
 
 import (
@@ -17,14 +15,12 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"gopkg.in/natefinch/lumberjack.v2"
 
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/systemlog"
 )
-
-// Identifier is the SYSLOG_IDENTIFIER of every line in the journal: "journalctl -t halfclose" shows them.
-const Identifier = systemlog.Identifier
 
 // The formats of lines on stderr and in a file.
 const (
@@ -32,29 +28,28 @@ const (
 	JSON = "json" // one object a line
 )
 
-// The file that an auto-started reaper logs to is rotated at maxFileMiB; one older file is kept.
+// The file of a reaper that the plugin starts is rotated at maxFileMiB. maxBackups older files are kept.
 const (
 	maxFileMiB = 1
 	maxBackups = 1
 )
 
-// Options says where a reaper's lines go. The zero value is text to os.Stderr, at level info.
+// Options selects the destination of the lines. The zero value is text to os.Stderr, at level info.
 type Options struct {
-	Level  slog.Level // what is below it is not written
+	Level  slog.Level // of the lowest lines that are written
 	Format string     // Text or JSON; empty is Text
 	Stderr io.Writer  // where lines go unless Auto is set; nil is os.Stderr
 
-	Auto          bool   // started by the plugin: the journal if it is there, in its own format, else File
-	File          string // used when Auto is set and there is no journal; its directory must exist
+	Auto          bool   // the plugin started the process: use journald, or File if there is none
+	File          string // its directory must exist
 	JournalSocket string // empty is systemlog.DefaultJournalSocket
 }
 
-// New returns the logger that opts asks for, and what to close once nothing logs any more.
+// New returns a logger, and the Closer that writes what is left of the log. It fails if the format is unknown, or if Auto is
+// set and neither journald nor the file can be opened.
 //
-// The logger never makes its user wait for more than a tenth of a second, nor tells it that a line could
-// not be written: lines that find no room are dropped, and the next one that does says how many they were
-// (lost_lines). Close waits a moment, and no longer, for the lines that are not written yet; it does not close
-// stderr. New fails when the format is unknown, or when neither a journal nor the file can be written to.
+// The logger never blocks and never fails. If its reader is stuck it drops lines, and the next line has their number
+// (lost_lines). Close waits up to flushTime for the lines that are not written yet. It does not close stderr.
 func New(opts Options) (*slog.Logger, io.Closer, error) {
 	if opts.Format == "" {
 		opts.Format = Text
@@ -65,86 +60,76 @@ func New(opts Options) (*slog.Logger, io.Closer, error) {
 	if opts.Stderr == nil {
 		opts.Stderr = os.Stderr
 	}
-	switch {
-	case opts.Auto:
-	case isJournalStream(opts.Stderr, os.Getenv("JOURNAL_STREAM")):
-		log, closer := streamLogger(opts)
+	if !opts.Auto {
+		log, closer := stderrLogger(opts, isJournalStream(opts.Stderr))
 		return log, closer, nil
-	default:
-		log, q := queuedLogger(opts.Stderr, opts)
-		return log, q, nil
 	}
-	j, err := systemlog.Dial(opts.JournalSocket)
+	j, err := systemlog.DialJournal(opts.JournalSocket)
 	if err == nil {
-		return slog.New(newJournalHandler(j, opts.Level)), j, nil
+		log, closer := journalLogger(opts, j)
+		return log, closer, nil
 	}
 	if opts.File == "" {
-		return nil, nil, fmt.Errorf("log to the journal: %w (and no log file is named)", err)
+		return nil, nil, err
 	}
 	f, err := openFile(opts.File)
 	if err != nil {
 		return nil, nil, err
 	}
-	log, q := queuedLogger(f, opts)
-	return log, fileCloser{q, f}, nil
+	log, closer := queuedLogger(opts, f, f.Close, nil)
+	return log, closer, nil
 }
 
-// Trace leaves one warning in the file at path, for a reaper that ends before it has a logger.
+// isJournalStream reports whether w is the process's stderr and systemd reads that for the journal.
+func isJournalStream(w io.Writer) bool {
+	isStream, err := journal.StderrIsJournalStream()
+	return err == nil && isStream && w == os.Stderr
+}
+
+// stderrLogger returns a logger to stderr. If that is the journal's stream, text goes to journald directly; lines of JSON,
+// or of text without journald's socket, go to stderr with their priority in front.
+func stderrLogger(opts Options, isJournal bool) (*slog.Logger, io.Closer) {
+	if !isJournal {
+		return queuedLogger(opts, opts.Stderr, nil, nil)
+	}
+	if opts.Format == Text {
+		if j, err := systemlog.DialJournal(opts.JournalSocket); err == nil {
+			return journalLogger(opts, j)
+		}
+	}
+	return queuedLogger(opts, priorityWriter{opts.Stderr}, nil, withoutTime)
+}
+
+func journalLogger(opts Options, j *systemlog.Journal) (*slog.Logger, io.Closer) {
+	opts.Format = Text
+	return queuedLogger(opts, entryWriter{j}, j.Close, withoutTime)
+}
+
+// queuedLogger returns a logger that writes lines to w by way of a queue. Closing the queue calls closeWriter unless it is
+// nil.
+func queuedLogger(opts Options, w io.Writer, closeWriter func() error, replace replaceAttr) (*slog.Logger, io.Closer) {
+	q := newQueue(w, closeWriter, lostCounter(opts.Format))
+	return slog.New(lineHandler(q, opts, replace)), q
+}
+
+// Trace writes one warning to the file at path, for a reaper that exits before it has a logger.
 func Trace(path, message string, args ...any) error {
 	f, err := openFile(path)
 	if err != nil {
 		return err
 	}
-	slog.New(lineHandler(f, Options{}, true)).Warn(message, args...)
+	slog.New(lineHandler(f, Options{}, nil)).Warn(message, args...)
 	return f.Close()
 }
 
-// queuedLogger writes a line a record to w, by way of a queue.
-func queuedLogger(w io.Writer, opts Options) (*slog.Logger, *queue) {
-	q := newQueue(w, counter(opts.Format))
-	return slog.New(lineHandler(q, opts, true)), q
-}
-
-// fileCloser closes a file after the queue in front of it.
-type fileCloser struct {
-	queue *queue
-	file  io.Closer
-}
-
-// Close leaves a file open that is still being written to: closing it would wait for that.
-func (c fileCloser) Close() error {
-	if err := c.queue.Close(); err != nil {
-		return err
-	}
-	return c.file.Close()
-}
-
-// lineHandler writes a line a record to w.
-func lineHandler(w io.Writer, opts Options, times bool) slog.Handler {
-	ho := &slog.HandlerOptions{Level: opts.Level}
-	if !times {
-		ho.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}
-	}
-	if opts.Format == JSON {
-		return slog.NewJSONHandler(w, ho)
-	}
-	return slog.NewTextHandler(w, ho)
-}
-
-// openFile opens the rotated file. It opens the file once by itself first, because lumberjack would only
-// do so at the first line, and with nobody to tell.
+// openFile opens the rotated file. It opens the file itself first: lumberjack would open it at the first line, with nowhere
+// to report an error, and would follow a link or block on a FIFO.
 func openFile(path string) (io.WriteCloser, error) {
 	f, err := hostfs.OpenRegular(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open log file: %w", err)
+	if err == nil { // the mode of an existing file is restricted; rotation keeps it
+		err = errors.Join(f.Chmod(0o600), f.Close())
 	}
-	// A file that somebody else made wider is narrowed; rotation keeps the mode.
-	if err := errors.Join(f.Chmod(0o600), f.Close()); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("open log file: %w", err)
 	}
 	return &lumberjack.Logger{Filename: path, MaxSize: maxFileMiB, MaxBackups: maxBackups, LocalTime: true}, nil

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/logging"
 )
@@ -140,7 +142,7 @@ func TestNewErrors(t *testing.T) {
 		want string
 	}{
 		{"the format is unknown", logging.Options{Format: "xml"}, `unknown log format "xml": use "text" or "json"`},
-		{"no journal and no file named", logging.Options{Auto: true, JournalSocket: none}, "no such file or directory (and no log file is named)"},
+		{"no journal and no file named", logging.Options{Auto: true, JournalSocket: none}, "connect to journald: dial unixgram " + none + ": connect: no such file or directory"},
 		{"no journal and no directory", logging.Options{Auto: true, JournalSocket: none, File: none + "/log"}, "open log file: open " + none + "/log: no such file or directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,5 +169,40 @@ func TestATraceIsLeftInTheFileOfAReaperWithoutALogger(t *testing.T) {
 	mode(t, file)
 	if err := logging.Trace(file+"/none", "reaper ends"); err == nil {
 		t.Error("no error where there can be no file")
+	}
+}
+
+// Root's reaper must not append to a file that another user chose, nor wait for the reader of a FIFO.
+func TestOnlyARegularFileIsTheLog(t *testing.T) {
+	const text = "untouched"
+	target := filepath.Join(t.TempDir(), "target")
+	if err := os.WriteFile(target, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, create := range map[string]func(path string) error{
+		"a symbolic link": func(path string) error { return os.Symlink(target, path) },
+		"a FIFO":          func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a directory":     func(path string) error { return os.Mkdir(path, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "reaper.log")
+			if err := create(file); err != nil {
+				t.Fatal(err)
+			}
+			if _, closer, err := logging.New(logging.Options{Auto: true, File: file, JournalSocket: file + ".none"}); err == nil {
+				closer.Close()
+				t.Error("New logs to it")
+			}
+			if err := logging.Trace(file, "reaper exits"); err == nil {
+				t.Error("Trace writes to it")
+			}
+		})
+	}
+	info, err := os.Stat(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(target); err != nil || string(got) != text || info.Mode() != 0o644 {
+		t.Errorf("the link's target has %q, %v, %v", got, info.Mode(), err)
 	}
 }

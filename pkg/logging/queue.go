@@ -10,48 +10,45 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
-// What waits for a reader that is busy or stuck is bounded, in lines and in bytes. A line of any size is
-// taken when nothing else waits.
+// The bounds of the lines that wait for a busy or stuck reader. An empty queue accepts a line of any size.
 const (
 	maxQueuedLines = 1024
 	maxQueuedBytes = 1 << 20
 )
 
-// flushTime bounds how long Close waits for the lines that are still in the queue.
+// flushTime bounds how long Close waits for the lines in the queue.
 const flushTime = 300 * time.Millisecond
 
-// queue is a writer of lines that never makes its user wait: a goroutine writes them to what may. Lines for
-// which there is no room are lost, and counted on the next line that is written. It is safe for concurrent use.
+// queue is a writer of lines that never blocks: a goroutine writes them to a writer that may. It drops lines that do not fit
+// and adds their number to the next line. It is safe for concurrent use.
 type queue struct {
-	to    io.Writer
-	count func(line []byte, lost int) []byte // adds the number of lines lost to a line
-	lines chan queued
-	ended chan struct{} // closed when everything was written
+	to      io.Writer
+	closeTo func() error                       // nil leaves it open
+	addLost func(line []byte, lost int) []byte // adds the number of lost lines to a line
+	lines   chan queuedLine
+	written chan struct{} // closed when the last line is written
 
 	mu     sync.Mutex
-	size   int // bytes that wait
-	lost   int // lines lost since the last one that was taken
+	size   int // bytes in the queue
+	lost   int // lines dropped since the last one in the queue
 	closed bool
 }
 
-// queued is a line that waits.
-type queued struct {
-	line []byte
-	lost int // lines lost before it
+type queuedLine struct {
+	text []byte
+	lost int // lines dropped before it
 }
 
-// newQueue starts a queue in front of to. Close ends it; it does not close to.
-func newQueue(to io.Writer, count func([]byte, int) []byte) *queue {
-	q := &queue{to: to, count: count, lines: make(chan queued, maxQueuedLines), ended: make(chan struct{})}
+// newQueue starts a queue in front of to. Close calls closeTo unless it is nil.
+func newQueue(to io.Writer, closeTo func() error, addLost func([]byte, int) []byte) *queue {
+	q := &queue{to: to, closeTo: closeTo, addLost: addLost, lines: make(chan queuedLine, maxQueuedLines), written: make(chan struct{})}
 	go q.drain()
 	return q
 }
 
-// Write takes one line. It fails only after Close.
+// Write appends one line. It fails only after Close.
 func (q *queue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -63,32 +60,31 @@ func (q *queue) Write(line []byte) (int, error) {
 		return len(line), nil
 	}
 	q.size += len(line)
-	q.lines <- queued{bytes.Clone(line), q.lost} // there is room, and nobody else fills it
+	q.lines <- queuedLine{bytes.Clone(line), q.lost} // never blocks: only Write fills the channel
 	q.lost = 0
 	return len(line), nil
 }
 
-// drain writes what is queued. A line that cannot be written is lost like one that found no room.
+// drain writes the lines. It counts a line that cannot be written as lost.
 func (q *queue) drain() {
-	defer close(q.ended)
+	defer close(q.written)
 	failed := 0
 	for next := range q.lines {
-		line, lost := next.line, failed+next.lost
+		line, lost := next.text, failed+next.lost
 		if lost > 0 {
-			line = q.count(line, lost)
+			line = q.addLost(line, lost)
 		}
 		failed = 0
 		if _, err := q.to.Write(line); err != nil {
 			failed = lost + 1
 		}
 		q.mu.Lock()
-		q.size -= len(next.line)
+		q.size -= len(next.text)
 		q.mu.Unlock()
 	}
 }
 
-// Close waits until everything is written, for flushTime at most: the process that calls it is about to end,
-// whoever reads or does not. After an error what is behind the queue may still be in use.
+// Close waits up to flushTime until all lines are written. After an error the writer may still be in use.
 func (q *queue) Close() error {
 	q.mu.Lock()
 	if !q.closed {
@@ -96,30 +92,29 @@ func (q *queue) Close() error {
 		close(q.lines)
 	}
 	q.mu.Unlock()
-	late := time.NewTimer(flushTime)
-	defer late.Stop()
+	timeout := time.NewTimer(flushTime)
+	defer timeout.Stop()
 	select {
-	case <-q.ended:
+	case <-q.written:
+	case <-timeout.C: // closing a file would wait for the write
+		return fmt.Errorf("write the last log lines: their reader accepts none for %v", flushTime)
+	}
+	if q.closeTo == nil {
 		return nil
-	case <-late.C:
-		return fmt.Errorf("write the last log lines: nobody took them for %v", flushTime)
 	}
+	return q.closeTo()
 }
 
-// counter returns what adds the number of lines lost to a line of that format.
-func counter(format string) func(line []byte, lost int) []byte {
+// lostKey is the attribute with the number of lines that were lost before a line.
+const lostKey = "lost_lines"
+
+// lostCounter returns the function that adds the number of lost lines to a line of a format.
+func lostCounter(format string) func(line []byte, lost int) []byte {
+	end, added := "\n", " %s=%d\n"
 	if format == JSON {
-		return countJSON
+		end, added = "}\n", ",%q:%d}\n"
 	}
-	return countText
-}
-
-// countText adds the number of lines lost to a line of key=value pairs.
-func countText(line []byte, lost int) []byte {
-	return fmt.Appendf(bytes.TrimSuffix(line, []byte("\n")), " %s=%d\n", systemlog.LostKey, lost)
-}
-
-// countJSON adds it to a line that is an object.
-func countJSON(line []byte, lost int) []byte {
-	return fmt.Appendf(bytes.TrimSuffix(line, []byte("}\n")), ",%q:%d}\n", systemlog.LostKey, lost)
+	return func(line []byte, lost int) []byte {
+		return fmt.Appendf(bytes.TrimSuffix(line, []byte(end)), added, lostKey, lost)
+	}
 }

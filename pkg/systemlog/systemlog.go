@@ -1,80 +1,113 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package systemlog writes lines to the node's system log: to journald in its own protocol, or to /dev/log.
+// Package systemlog writes to the node's system log: entries to journald, or single warnings to journald or syslog.
 //
-// The plugin links it, which lives for a few milliseconds: it opens nothing before there is a line to write.
+// The plugin links it, and runs for a few milliseconds: the package opens nothing before there is a line to write.
 package systemlog
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"log/syslog"
 	"net"
-	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// Identifier says who speaks, in every line of plugin and reaper: "journalctl -t halfclose" shows them.
+// Identifier is the SYSLOG_IDENTIFIER of every line of plugin and reaper: "journalctl -t halfclose" shows them.
 const Identifier = "halfclose"
 
-// defaultSyslogSocket is where a syslog daemon takes messages, in the format of syslog(3).
-const defaultSyslogSocket = "/dev/log"
+// DefaultJournalSocket is where systemd-journald receives datagrams.
+const DefaultJournalSocket = "/run/systemd/journal/socket"
 
-// daemonWarning is facility LOG_DAEMON at priority LOG_WARNING, from syslog.h.
-const daemonWarning = 3<<3 | 4
+// MaxWait bounds how long a warning waits for a reader that is busy or stuck.
+const MaxWait = 100 * time.Millisecond
 
-// Log puts single warnings into the node's system log, for a process that lives too shortly for a
-// logger and must not be held up by one.
+// Journal is a connection to journald: an io.WriteCloser for entries. It is not safe for concurrent use.
+//
+// The kernel reports an unconnected socket, as go-systemd's, as writable while journald's queue is full, so a write to one
+// uses all of a core until there is room. See docs/decisions/2026-11-29-own-journald-connection.md.
+type Journal struct {
+	path string
+	conn *net.UnixConn
+}
+
+// DialJournal connects to the socket at path, or DefaultJournalSocket if it is empty. It fails if no process is bound to it.
+func DialJournal(path string) (*Journal, error) {
+	if path == "" {
+		path = DefaultJournalSocket
+	}
+	j := &Journal{path: path}
+	return j, j.dial()
+}
+
+func (j *Journal) dial() error {
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: j.path, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("connect to journald: %w", err)
+	}
+	if j.conn != nil {
+		j.conn.Close()
+	}
+	j.conn = conn
+	return nil
+}
+
+// Write sends one entry. It blocks while journald's queue is full, and reconnects if journald has a new socket.
+func (j *Journal) Write(entry []byte) (int, error) {
+	n, err := j.conn.Write(entry)
+	if err == nil || errors.Is(err, unix.EMSGSIZE) {
+		return n, err
+	}
+	if err := j.dial(); err != nil {
+		return 0, err
+	}
+	return j.conn.Write(entry)
+}
+
+// Close closes the connection.
+func (j *Journal) Close() error { return j.conn.Close() }
+
+// Log writes single warnings, for a process that exits too soon for a logger. The zero value is the node's.
 type Log struct {
-	tag     string
-	journal string
-	syslog  string
+	journalSocket string                         // empty is DefaultJournalSocket
+	dialSyslog    func() (io.WriteCloser, error) // nil is the local syslog daemon
 }
 
-// New returns the system log, in which tag says who speaks. It opens nothing yet.
-func New(tag string) *Log {
-	return &Log{tag: tag, journal: DefaultJournalSocket, syslog: defaultSyslogSocket}
-}
-
-// Warn writes one line: to the journal if its socket is there, else to /dev/log, else nowhere. It takes
-// a tenth of a second at most and does not fail. args are keys and values in turn.
-func (s *Log) Warn(message string, args ...any) {
+// Warn writes one line to journald, or to syslog if it cannot connect to journald. It returns within MaxWait, and without
+// either it drops the line. args are keys and values in turn.
+func (l Log) Warn(message string, args ...any) {
 	var attrs []Attr
 	for i := 0; i+1 < len(args); i += 2 {
 		attrs = append(attrs, Attr{fmt.Sprint(args[i]), fmt.Sprint(args[i+1])})
 	}
-	deadline := time.Now().Add(MaxWait)
-	if s.toJournal(deadline, message, attrs) != nil {
-		s.toSyslog(deadline, line(message, attrs))
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_ = l.write(message, attrs) // there is no other log to report an error to
+	}()
+	select {
+	case <-written:
+	case <-time.After(MaxWait):
 	}
 }
 
-// toJournal sends one entry to the journal.
-func (s *Log) toJournal(deadline time.Time, message string, attrs []Attr) error {
-	j, err := Dial(s.journal)
+func (l Log) write(message string, attrs []Attr) error {
+	if j, err := DialJournal(l.journalSocket); err == nil {
+		_, err := j.Write(Entry(PriorityWarning, message, attrs))
+		return errors.Join(err, j.Close())
+	}
+	dial := l.dialSyslog
+	if dial == nil {
+		dial = func() (io.WriteCloser, error) { return syslog.New(syslog.LOG_DAEMON|syslog.LOG_WARNING, Identifier) }
+	}
+	w, err := dial()
 	if err != nil {
 		return err
 	}
-	defer j.Close()
-	return j.Send(deadline, func(_ int, small bool) []byte {
-		return Entry(s.tag, PriorityWarning, message, attrs, 0, small)
-	})
-}
-
-// toSyslog sends one line to the syslog daemon, whose socket takes datagrams or, with a few daemons, a
-// stream. Where neither is there, or there is no time left, the line is lost.
-func (s *Log) toSyslog(deadline time.Time, text string) {
-	d := net.Dialer{Deadline: deadline}
-	for _, network := range []string{"unixgram", "unix"} {
-		conn, err := d.Dial(network, s.syslog)
-		if err != nil {
-			continue
-		}
-		_ = conn.SetWriteDeadline(deadline) // it fails only on a closed connection
-		_, err = fmt.Fprintf(conn, "<%d>%s %s[%d]: %s\n",
-			daemonWarning, time.Now().Format(time.Stamp), s.tag, os.Getpid(), truncate(text))
-		_ = conn.Close()
-		if err == nil {
-			return
-		}
-	}
+	_, err = io.WriteString(w, line(message, attrs))
+	return errors.Join(err, w.Close())
 }

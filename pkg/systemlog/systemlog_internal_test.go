@@ -4,12 +4,16 @@
 package systemlog
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
+	"io"
+	"log/syslog"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -17,79 +21,169 @@ import (
 	"github.com/halfclose/halfclose/internal/journaltest"
 )
 
-// syslogLine is what syslog(3) sends to a local daemon for this test's warning.
-var syslogLine = regexp.MustCompile(`^<28>[A-Z][a-z]{2} [ 1-3]\d \d\d:\d\d:\d\d halfclose\[\d+\]: bad value path=\.grace\n$`)
-
-// system returns a system log whose sockets, none of them there yet, are the test's own.
-func system(t *testing.T) *Log {
+// testLog returns a system log with sockets of the test, which nothing listens on yet.
+func testLog(t *testing.T) (l Log, syslogSocket string) {
 	t.Helper()
 	dir := t.TempDir()
-	s := New("halfclose")
-	s.journal, s.syslog = filepath.Join(dir, "journal"), filepath.Join(dir, "log")
-	return s
+	syslogSocket = filepath.Join(dir, "log")
+	return Log{
+		journalSocket: filepath.Join(dir, "journal"),
+		dialSyslog: func() (io.WriteCloser, error) {
+			return syslog.Dial("unixgram", syslogSocket, syslog.LOG_DAEMON|syslog.LOG_WARNING, Identifier)
+		},
+	}, syslogSocket
 }
 
-func TestAWarningGoesToTheJournalFirst(t *testing.T) {
-	s := system(t)
-	d := &journaltest.Journald{Path: s.journal, Conn: journaltest.Listen(t, s.journal)}
-	syslog := journaltest.Listen(t, s.syslog)
-	s.Warn("bad value", "path", ".grace")
+func TestAWarningGoesToJournaldFirst(t *testing.T) {
+	l, syslogSocket := testLog(t)
+	d := &journaltest.Journald{Path: l.journalSocket, Conn: journaltest.Listen(t, l.journalSocket)}
+	syslogd := journaltest.Listen(t, syslogSocket)
+	l.Warn("bad value", "path", ".grace")
 	want := map[string]string{
 		"MESSAGE": "bad value path=.grace", "PRIORITY": "4", "SYSLOG_IDENTIFIER": "halfclose", "PATH": ".grace",
 	}
 	if diff := cmp.Diff(want, d.Next(t)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	expectNothing(t, syslog)
+	expectNothing(t, syslogd)
 }
 
-func TestAWarningGoesToSyslogWhereThereIsNoJournal(t *testing.T) {
-	s := system(t)
-	syslog := journaltest.Listen(t, s.syslog)
-	s.Warn("bad value", "path", ".grace")
-	if got := journaltest.NextGram(t, syslog); !syslogLine.Match(got) {
+func TestAWarningGoesToSyslogWithoutJournald(t *testing.T) {
+	l, syslogSocket := testLog(t)
+	syslogd := journaltest.Listen(t, syslogSocket)
+	l.Warn("bad\nvalue", "path", "\x1b[2J")
+	want := regexp.MustCompile(`^<28>.* halfclose\[\d+\]: bad value path="\\x1b\[2J"\n$`)
+	if got := journaltest.NextDatagram(t, syslogd); !want.Match(got) {
 		t.Errorf("got %q", got)
 	}
 }
 
-func TestAWarningGoesToASyslogThatTakesAStream(t *testing.T) {
-	s := system(t)
-	l, err := net.Listen("unix", s.syslog)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s.Warn("bad value", "path", ".grace")
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	got, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil || !syslogLine.MatchString(got) {
-		t.Errorf("got %q, %v", got, err)
+func TestAWarningIsDroppedWithoutJournaldAndSyslog(t *testing.T) {
+	l, _ := testLog(t)
+	l.Warn("bad value", "path", ".grace")
+}
+
+func TestAWarningDoesNotWaitForAStuckReader(t *testing.T) {
+	for name, stuck := range map[string]func(l Log, syslogSocket string) string{
+		"journald": func(l Log, _ string) string { return l.journalSocket },
+		"syslog":   func(_ Log, syslogSocket string) string { return syslogSocket },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, syslogSocket := testLog(t)
+			path := stuck(l, syslogSocket)
+			journaltest.Listen(t, path)
+			fill(t, path)
+			l.Warn("bad value", "path", ".grace") // the test hangs if it waits
+		})
 	}
 }
 
-func TestAWarningWithNobodyToTakeItIsDropped(t *testing.T) {
-	system(t).Warn("bad value", "path", ".grace")
+// fill sends datagrams to a socket until its queue is full, and returns their number.
+func fill(t *testing.T, path string) (queued int) {
+	t.Helper()
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	for ; ; queued++ {
+		if err := conn.SetWriteDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("MESSAGE=filler\n")); errors.Is(err, os.ErrDeadlineExceeded) {
+			return queued
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
-func TestAWarningDoesNotWaitForAStuckJournal(t *testing.T) {
-	s := system(t)
-	journaltest.Listen(t, s.journal)
-	syslog := journaltest.Listen(t, s.syslog)
-	j, err := Dial(s.journal)
+func TestABlockedWriteGoesOnWhenJournaldReads(t *testing.T) {
+	d := journaltest.New(t)
+	queued := fill(t, d.Path)
+	j, err := DialJournal(d.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	fill(t, j)
-	s.Warn("bad value", "path", ".grace") // comes back at all: nobody ever reads
-	expectNothing(t, syslog)              // and has used up its time
+	written := make(chan error)
+	go func() {
+		_, err := j.Write([]byte("MESSAGE=patient\n"))
+		written <- err
+	}()
+	for range queued {
+		d.Next(t)
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Next(t)["MESSAGE"]; got != "patient" {
+		t.Errorf("got %q", got)
+	}
 }
 
-// expectNothing checks that no datagram waits.
+// cpuTime returns the CPU time of this process.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// A write to an unconnected socket would take all of a core meanwhile.
+func TestABlockedWriteCostsNoCPU(t *testing.T) {
+	d := journaltest.New(t)
+	fill(t, d.Path)
+	j, err := DialJournal(d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := cpuTime(t)
+	const wait = 500 * time.Millisecond
+	if err := j.conn.SetWriteDeadline(time.Now().Add(wait)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.conn.Write([]byte("MESSAGE=patient\n")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if used := cpuTime(t) - before; used > wait/4 {
+		t.Errorf("%v of CPU in %v", used, wait)
+	}
+}
+
+func TestANewJournaldIsFound(t *testing.T) {
+	d := journaltest.New(t)
+	j, err := DialJournal(d.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	d.Conn.Close()
+	if err := os.Remove(d.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if _, err := j.Write([]byte("MESSAGE=lost\n")); err == nil {
+		t.Fatal("a write without journald succeeded")
+	}
+	d.Conn = journaltest.Listen(t, d.Path)
+	if _, err := j.Write([]byte("MESSAGE=hello\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.Next(t)["MESSAGE"]; got != "hello" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestNoJournaldIsAnErrorWithItsErrno(t *testing.T) {
+	_, err := DialJournal(filepath.Join(t.TempDir(), "none"))
+	if !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v, want ENOENT", err)
+	}
+}
+
+// expectNothing fails the test if a datagram is in the socket's queue.
 func expectNothing(t *testing.T, conn *net.UnixConn) {
 	t.Helper()
 	rc, err := conn.SyscallConn()
@@ -97,20 +191,13 @@ func expectNothing(t *testing.T, conn *net.UnixConn) {
 		t.Fatal(err)
 	}
 	var n int
-	var rerr error
+	var readErr error
 	b := make([]byte, 1<<10)
 	err = rc.Read(func(fd uintptr) bool {
-		n, rerr = unix.Read(int(fd), b)
+		n, readErr = unix.Read(int(fd), b)
 		return true
 	})
-	if err := errors.Join(err, rerr); !errors.Is(err, unix.EAGAIN) {
-		t.Errorf("got %q, %v", b[:max(n, 0)], err)
-	}
-}
-
-func TestTheNodesSocketsAreUsed(t *testing.T) {
-	want := &Log{tag: "x", journal: "/run/systemd/journal/socket", syslog: "/dev/log"}
-	if got := New("x"); *got != *want {
-		t.Errorf("got %+v", got)
+	if err := errors.Join(err, readErr); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("got %q, %v", bytes.TrimSpace(b[:max(n, 0)]), err)
 	}
 }

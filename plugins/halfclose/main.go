@@ -27,7 +27,7 @@ func main() {
 		getenv: os.Getenv,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		syslog: systemlog.New(systemlog.Identifier),
+		syslog: systemlog.Log{},
 		store:  store,
 		now:    time.Now,
 		reaper: sibling{store},
