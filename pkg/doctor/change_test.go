@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestLookingChangesNothing(t *testing.T) {
+func TestTheChecksChangeNothing(t *testing.T) {
 	dir := t.TempDir()
 	store := state.New(dir)
 	record(t, store, "web", nameNetns(t, "web"))
@@ -27,14 +27,14 @@ func TestLookingChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	const setting = "/proc/sys/net/ipv4/tcp_child_ehash_entries"
-	look := func() map[string]string {
-		seen := map[string]string{}
+	snapshot := func() map[string]string {
+		files := map[string]string{}
 		for _, file := range []string{setting, "/proc/self/mountinfo"} {
 			b, err := os.ReadFile(file)
 			if err != nil && (file != setting || !errors.Is(err, fs.ErrNotExist)) {
 				t.Fatal(err)
 			}
-			seen[file] = string(b)
+			files[file] = string(b)
 		}
 		for _, dir := range []string{dir, conf, "/run/netns"} {
 			err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -43,7 +43,7 @@ func TestLookingChangesNothing(t *testing.T) {
 				}
 				info, err := d.Info()
 				if err == nil {
-					seen[path] = fmt.Sprint(info.Mode(), info.Size(), info.ModTime())
+					files[path] = fmt.Sprint(info.Mode(), info.Size(), info.ModTime())
 				}
 				return err
 			})
@@ -51,18 +51,18 @@ func TestLookingChangesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		return seen
+		return files
 	}
 	p := patient{StateDir: dir, ConfDir: conf}
-	doctor.Run(t.Context(), p.config()) // what the runtime opens once it keeps open
-	before, files := look(), openFiles(t)
+	doctor.Run(t.Context(), p.config()) // the Go runtime keeps some files open
+	before, open := snapshot(), openFiles(t)
 	r := doctor.Run(t.Context(), p.config())
-	has(t, r, "sock-destroy", doctor.OK, "it destroyed a connection made for it")
-	if diff := cmp.Diff(before, look()); diff != "" {
+	has(t, r, "sock-destroy", doctor.OK, "it destroyed a connection created for this test")
+	if diff := cmp.Diff(before, snapshot()); diff != "" {
 		t.Errorf("(-before +after)\n%s", diff)
 	}
-	nstest.Eventually(t, patience, "no file stays open, and no thread in another namespace", func() bool {
-		return openFiles(t) <= files && len(threadNamespaces(t)) == 1
+	nstest.Eventually(t, patience, "every file is closed, and every thread in one namespace", func() bool {
+		return openFiles(t) <= open && len(threadNamespaces(t)) == 1
 	})
 }
 
@@ -75,7 +75,7 @@ func openFiles(t *testing.T) int {
 	return len(entries)
 }
 
-// threadNamespaces are the network namespaces of this process's threads.
+// threadNamespaces returns the network namespaces of this process's threads.
 func threadNamespaces(t *testing.T) map[string]bool {
 	t.Helper()
 	links, err := filepath.Glob("/proc/self/task/*/ns/net")
@@ -84,7 +84,7 @@ func threadNamespaces(t *testing.T) map[string]bool {
 	}
 	all := map[string]bool{}
 	for _, link := range links {
-		if to, err := os.Readlink(link); err == nil { // else it has ended
+		if to, err := os.Readlink(link); err == nil { // otherwise the thread has exited
 			all[to] = true
 		}
 	}

@@ -1,12 +1,11 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package doctor says what this kernel, these privileges and this node's configuration allow, and what to
-// change.
+// Package doctor checks what this kernel, these privileges and this node's configuration allow, and recommends changes.
 //
-// Each check looks at something and judges what it saw. The judgement is a function of what was seen alone;
-// the looking changes nothing on the node: what has to be tried is tried in a network namespace made for it,
-// where the privileges allow. What cannot be looked at is a finding too, and says what that would take.
+// Each check consists of an inspection and a report. The report is a pure function of the inspected state. An inspection
+// changes nothing on the node: experiments run in a network namespace created for them if the privileges allow one. An
+// inspection that fails is a finding too, with what it requires.
 package doctor
 
 import (
@@ -20,18 +19,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Level is how bad a finding is.
+// Level is the severity of a finding.
 type Level int
 
 // The levels.
 const (
 	OK   Level = iota
-	Info       // worth knowing, and nothing need be done
-	Warn       // works, but not as it should, or could not be looked at
-	Fail       // keeps the reaper from destroying, or pods from being registered or started
+	Info       // no action required
+	Warn       // works with limits, or could not be checked
+	Fail       // the reaper destroys nothing, or pods are not registered or do not start
 )
 
 // String returns ok, info, warn or fail.
@@ -49,10 +49,10 @@ func (l Level) String() string {
 	return fmt.Sprintf("level %d", int(l))
 }
 
-// MarshalText returns what String does.
+// MarshalText returns the level as String does.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 
-// UnmarshalText takes what String returns.
+// UnmarshalText parses a level.
 func (l *Level) UnmarshalText(text []byte) error {
 	for _, v := range []Level{OK, Info, Warn, Fail} {
 		if v.String() == string(text) {
@@ -63,22 +63,22 @@ func (l *Level) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown level %q", text)
 }
 
-// Finding is what a check found. What and Do may hold names of files and pods as they are.
+// Finding is one result of a check. What and Do may contain unescaped names of files and pods.
 type Finding struct {
 	Check string `json:"check"`
 	Level Level  `json:"level"`
 	What  string `json:"what"`
-	// Do is what to do about it: it is there unless the level is ok.
+	// Do is the recommended action; "" only if the level is ok.
 	Do string `json:"do,omitempty"`
 }
 
-// Report is what all checks found, in an order that stays.
+// Report has the findings of all checks, always in the same order.
 type Report struct {
 	Version  buildinfo.Info `json:"version"`
 	Findings []Finding      `json:"findings"`
 }
 
-// Worst is the worst level of all findings.
+// Worst returns the highest level of all findings.
 func (r Report) Worst() Level {
 	worst := OK
 	for _, f := range r.Findings {
@@ -87,7 +87,7 @@ func (r Report) Worst() Level {
 	return worst
 }
 
-// MarshalJSON adds the worst level, by which a program may go.
+// MarshalJSON adds the highest level, for scripts.
 func (r Report) MarshalJSON() ([]byte, error) {
 	type fields Report // without this method
 	return json.Marshal(struct {
@@ -96,106 +96,126 @@ func (r Report) MarshalJSON() ([]byte, error) {
 	}{r.Worst(), fields(r)})
 }
 
-// Config says which node is looked at.
+// Config is the node to check.
 type Config struct {
-	StateDir   string // of plugin and reaper
+	StateDir   string // of the plugin and the reaper
 	SwitchPath string // of the mode switch
-	HostRoot   string // where the host's file system is mounted; "" or "/" if that is the process's own
-	ConfDir    string // of the runtime's network configurations, below HostRoot
-	BinDir     string // of the CNI plugins, below HostRoot
-	// Limit bounds each look: a mount that hangs, or a reaper that is stuck, is reported.
+	HostRoot   string // where the host's file system is mounted; "" or "/" for the process's own
+	ConfDir    string // the runtime's network directory, below HostRoot
+	BinDir     string // the runtime's plugin directory, below HostRoot
+	// Limit bounds each inspection: a mount or a reaper that hangs is reported.
 	Limit time.Duration
-	// Slow, unless nil, is told what is still being looked at after a second.
+	// Slow is called once if inspections take more than a second, with their names; may be nil.
 	Slow func(what string)
 }
 
 // DefaultLimit is the usual Limit.
 const DefaultLimit = 2 * time.Second
 
-// Run looks at everything, and judges it. It takes no longer than a few times the limit, whatever hangs.
+// Run runs all checks. It takes at most a few times the limit, even if an inspection hangs.
 func Run(ctx context.Context, cfg Config) Report {
-	w := look(ctx, cfg)
-	return Report{Version: buildinfo.Get(), Findings: w.judge()}
+	s := inspect(ctx, cfg)
+	return Report{Version: buildinfo.Get(), Findings: s.report()}
 }
 
-// world is everything that was looked at.
-type world struct {
-	hostRoot seen[error]
-	process  seen[process]
-	kernel   seen[kernel]
-	destroy  seen[destroy]
-	reach    seen[reach]
-	bpf      seen[bpf]
-	tables   seen[tables]
-	stateDir seen[directory]
-	modeFile seen[switchFile]
-	mounts   seen[mounts]
-	cni      seen[chains]
-	records  seen[records]
-	named    seen[named]
-	reaper   seen[running]
+// nodeState is the inspected state.
+type nodeState struct {
+	hostRoot inspected[error]
+	process  inspected[process]
+	kernel   inspected[kernel]
+	destroy  inspected[destroy]
+	reach    inspected[reach]
+	bpf      inspected[bpf]
+	tables   inspected[tables]
+	stateDir inspected[directory]
+	modeFile inspected[switchFile]
+	mounts   inspected[mounts]
+	cni      inspected[chains]
+	records  inspected[records]
+	named    inspected[named]
+	reaper   inspected[running]
 }
 
-// look looks at everything at the same time.
-func look(ctx context.Context, cfg Config) *world {
+// inspect runs all inspections concurrently.
+func inspect(ctx context.Context, cfg Config) *nodeState {
 	store := state.New(cfg.StateDir)
-	var w world
-	l := looker{limit: cfg.Limit, slow: cfg.Slow}
-	start(ctx, &l, &w.hostRoot, "the host's file system", func(context.Context) error { return inspectRoot(cfg.HostRoot) })
-	start(ctx, &l, &w.process, "this process", func(context.Context) process { return inspectProcess("/proc") })
-	start(ctx, &l, &w.kernel, "the kernel", func(context.Context) kernel { return inspectKernel() })
-	start(ctx, &l, &w.destroy, "SOCK_DESTROY", func(context.Context) destroy { return tryDestroy() })
-	start(ctx, &l, &w.reach, "network namespaces and processes", tryReach)
-	start(ctx, &l, &w.bpf, "BPF", func(context.Context) bpf { return inspectBPF() })
-	start(ctx, &l, &w.tables, "the connection tables", func(context.Context) tables { return inspectTables() })
-	start(ctx, &l, &w.stateDir, "the state directory", func(context.Context) directory { return inspectStateDir(store, cfg.HostRoot) })
-	start(ctx, &l, &w.modeFile, "the mode switch", func(context.Context) switchFile { return inspectSwitch(cfg.SwitchPath) })
-	start(ctx, &l, &w.mounts, "the mounts", func(context.Context) mounts { return inspectMounts(cfg.HostRoot) })
-	start(ctx, &l, &w.cni, "the network configurations", func(ctx context.Context) chains { return inspectChains(ctx, cfg) })
-	start(ctx, &l, &w.records, "the records", func(ctx context.Context) records { return inspectRecords(ctx, store, cfg.HostRoot) })
-	start(ctx, &l, &w.named, "the namespaces with a name", func(context.Context) named { return inspectNamed(cfg.HostRoot) })
-	start(ctx, &l, &w.reaper, "the reaper", func(ctx context.Context) running { return askReaper(ctx, store.SocketPath()) })
-	l.wait()
-	return &w
+	var s nodeState
+	i := inspector{limit: cfg.Limit, slow: cfg.Slow}
+	start(ctx, &i, &s.hostRoot, "the host's file system", func(context.Context) error { return inspectRoot(cfg.HostRoot) })
+	start(ctx, &i, &s.process, "this process", func(context.Context) process { return inspectProcess("/proc") })
+	start(ctx, &i, &s.kernel, "the kernel", func(context.Context) kernel { return inspectKernel() })
+	start(ctx, &i, &s.destroy, "SOCK_DESTROY", func(context.Context) destroy { return tryDestroy() })
+	start(ctx, &i, &s.reach, "network namespaces and processes", tryReach)
+	start(ctx, &i, &s.bpf, "BPF", func(context.Context) bpf { return inspectBPF() })
+	start(ctx, &i, &s.tables, "the connection tables", func(context.Context) tables { return inspectTables() })
+	start(ctx, &i, &s.stateDir, "the state directory", func(context.Context) directory { return inspectStateDir(store, cfg.HostRoot) })
+	start(ctx, &i, &s.modeFile, "the mode switch", func(context.Context) switchFile { return inspectSwitch(cfg.SwitchPath) })
+	start(ctx, &i, &s.mounts, "the mounts", func(context.Context) mounts { return inspectMounts(cfg.HostRoot) })
+	start(ctx, &i, &s.cni, "the network configurations", func(ctx context.Context) chains { return inspectChains(ctx, cfg) })
+	start(ctx, &i, &s.records, "the records", func(ctx context.Context) records { return inspectRecords(ctx, store, cfg.HostRoot) })
+	start(ctx, &i, &s.named, "the named namespaces", func(context.Context) named { return inspectNamed(cfg.HostRoot) })
+	start(ctx, &i, &s.reaper, "the reaper", func(ctx context.Context) running { return askReaper(ctx, store.SocketPath()) })
+	i.wait()
+	return &s
 }
 
-// judge says what is to be said of what was seen.
-func (w *world) judge() []Finding {
-	process, records := w.process.value, w.records.value
-	records.err = errors.Join(records.err, w.records.err)
-	asked, modeFile := w.reaper.value, w.modeFile.value
-	asked.err = errors.Join(asked.err, w.reaper.err)
-	programs := w.bpf.value
-	programs.load = errors.Join(programs.load, w.bpf.err)
-	modeFile.err = errors.Join(modeFile.err, w.modeFile.err)
+// report returns the findings about the inspected state.
+func (s *nodeState) report() []Finding {
+	process, records := s.process.value, s.records.value
+	records.err = errors.Join(records.err, s.records.err)
+	asked, modeFile := s.reaper.value, s.modeFile.value
+	asked.err = errors.Join(asked.err, s.reaper.err)
+	programs := s.bpf.value
+	programs.load = errors.Join(programs.load, s.bpf.err)
+	modeFile.err = errors.Join(modeFile.err, s.modeFile.err)
 	return slices.Concat(
-		judge("host-root", w.hostRoot, judgeRoot),
-		judge("kernel", w.kernel, judgeKernel),
-		judge("sock-destroy", w.destroy, func(d destroy) []Finding { return judgeDestroy(d, process) }),
-		judge("netns-entry", w.reach, func(r reach) []Finding { return judgeReach(r, process) }),
-		judge("bpf", w.bpf, func(b bpf) []Finding { return judgeBPF(b, process) }),
-		judge("child-tables", w.tables, func(t tables) []Finding { return judgeTables(t, records.intervals()) }),
-		judge("capabilities", w.process, judgeProcess),
-		judge("state-dir", w.stateDir, func(d directory) []Finding { return judgeStateDir(d, process) }),
-		judge("netns-mounts", w.mounts, func(m mounts) []Finding { return judgeMounts(m, process.mountNS) }),
-		judge("records", w.records, judgeRecords),
-		judge("unregistered", w.named, func(n named) []Finding { return judgeNamed(n, records) }),
-		judge("cni", w.cni, judgeChains),
-		judge("finder", w.destroy, func(d destroy) []Finding { return judgeFinder(d, programs) }),
-		judge("reaper", w.reaper, func(r running) []Finding { return judgeReaper(r, len(records.usable())) }),
-		judge("switch", w.modeFile, judgeSwitch),
-		judgeMode(asked, modeFile, w.destroy.value),
+		report("host-root", s.hostRoot, reportRoot),
+		report("kernel", s.kernel, reportKernel),
+		report("sock-destroy", s.destroy, func(d destroy) []Finding { return reportDestroy(d, process) }),
+		report("netns-entry", s.reach, func(r reach) []Finding { return reportReach(r, process) }),
+		report("bpf", s.bpf, func(b bpf) []Finding { return reportBPF(b, process) }),
+		report("child-tables", s.tables, func(t tables) []Finding { return reportTables(t, records.intervals()) }),
+		report("capabilities", s.process, reportProcess),
+		report("state-dir", s.stateDir, func(d directory) []Finding { return reportStateDir(d, process) }),
+		report("netns-mounts", s.mounts, func(m mounts) []Finding { return reportMounts(m, process.mountNS) }),
+		report("records", s.records, reportRecords),
+		report("unregistered", s.named, func(n named) []Finding { return reportNamed(n, records) }),
+		report("cni", s.cni, reportChains),
+		report("finder", s.destroy, func(d destroy) []Finding { return reportFinder(d, programs) }),
+		report("reaper", s.reaper, func(r running) []Finding { return reportReaper(r, len(records.usable())) }),
+		report("switch", s.modeFile, reportSwitch),
+		reportMode(asked, modeFile, s.destroy.value),
 	)
 }
 
-// judgeFinder says which finder --finder auto chooses, and why.
-func judgeFinder(d destroy, b bpf) []Finding {
-	f := Finding{Check: "finder", What: "--finder auto chooses bpf, which costs least: the kernel lets its programs be loaded"}
+// inspectRoot opens the host root as the reaper does.
+func inspectRoot(dir string) error {
+	root, err := netns.NewRoot(dir)
+	if err != nil {
+		return err
+	}
+	return root.Close()
+}
+
+// reportRoot has a finding only for an error.
+func reportRoot(err error) []Finding {
+	if err == nil {
+		return nil
+	}
+	return []Finding{{
+		Check: "host-root", Level: Fail, What: err.Error() + ": a reaper does not start with this --host-root",
+		Do: "mount the host's root there, or set --host-root (HALFCLOSE_HOST_ROOT) to its path; omit it on the host itself",
+	}}
+}
+
+// reportFinder reports which finder --finder auto selects.
+func reportFinder(d destroy, b bpf) []Finding {
+	f := Finding{Check: "finder", What: "--finder auto selects bpf, which costs least: its programs can be loaded"}
 	if b.load != nil {
-		f.What = "--finder auto chooses sockdiag, which works wherever sock_diag does: see bpf for why not the other, which costs less"
+		f.What = "--finder auto selects sockdiag, which costs more than bpf: the check bpf has the reason"
 	}
 	if errors.Is(d.err, unix.ENOENT) || errors.Is(d.err, unix.EPROTONOSUPPORT) || isRefused(d.err) {
-		f.Level, f.What, f.Do = Fail, "sock_diag does not work here, and no finder does without", "see to sock-destroy"
+		f.Level, f.What, f.Do = Fail, "sock_diag does not work here, and every finder needs it", "fix sock-destroy"
 	}
 	return []Finding{f}
 }

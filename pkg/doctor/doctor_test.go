@@ -22,7 +22,7 @@ func has(t *testing.T, r doctor.Report, check string, level doctor.Level, what s
 			return f
 		}
 	}
-	t.Errorf("there is no %s %s with %q in\n%s", level, check, what, text(r))
+	t.Errorf("no %s %s with %q in\n%s", level, check, what, text(r))
 	return doctor.Finding{}
 }
 
@@ -31,7 +31,7 @@ func hasNone(t *testing.T, r doctor.Report, check string, level doctor.Level) {
 	t.Helper()
 	for _, f := range r.Findings {
 		if (check == "" || f.Check == check) && f.Level >= level {
-			t.Errorf("there is a finding that should not be: %s %s: %s", f.Level, f.Check, f.What)
+			t.Errorf("unexpected finding: %s %s: %s", f.Level, f.Check, f.What)
 		}
 	}
 }
@@ -45,7 +45,7 @@ func childTables(t *testing.T, r doctor.Report) doctor.Finding {
 			return f
 		}
 	}
-	t.Fatalf("there is nothing of child tables in\n%s", text(r))
+	t.Fatalf("no finding about child tables in\n%s", text(r))
 	return doctor.Finding{}
 }
 
@@ -57,21 +57,22 @@ func text(r doctor.Report) string {
 	return b.String()
 }
 
-func TestWithEveryPrivilegeWhatHasToBeTriedIsTried(t *testing.T) {
+func TestWithEveryPrivilegeEverythingIsTried(t *testing.T) {
 	r := examine(t, patient{StateDir: t.TempDir()}.command(t), func() {})
 	hasNone(t, r, "", doctor.Fail)
-	has(t, r, "sock-destroy", doctor.OK, "SOCK_DESTROY works: it destroyed a connection made for it")
+	has(t, r, "sock-destroy", doctor.OK, "SOCK_DESTROY works: it destroyed a connection created for this test")
 	has(t, r, "capabilities", doctor.OK, "CAP_SYS_ADMIN and CAP_NET_ADMIN are held")
 	has(t, r, "netns-entry", doctor.OK, "")
 	has(t, r, "owners", doctor.OK, "visible processes can be listed")
+	has(t, r, "process-access", doctor.OK, "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH are held")
 	has(t, r, "peers", doctor.OK, "pidfd_getfd works")
 	has(t, r, "netns-cookie", doctor.OK, "")
-	has(t, r, "pid-namespace", doctor.Warn, "") // the node's is its own
+	has(t, r, "pid-namespace", doctor.Warn, "") // the test's node has its own
 	if f := childTables(t, r); !strings.Contains(f.What, "250 namespaces with the default grace") || !strings.Contains(f.Do, "as measured here") {
 		t.Errorf("child tables were not measured: %s: %s", f.What, f.Do)
 	}
 	if got := r.Worst(); got != doctor.Warn {
-		t.Errorf("the worst of it is %v", got)
+		t.Errorf("the worst level is %v", got)
 	}
 }
 
@@ -97,6 +98,6 @@ func TestLevelsAndReportsCanBeReadBack(t *testing.T) {
 	}
 	var l doctor.Level
 	if err := l.UnmarshalText([]byte("bad")); err == nil {
-		t.Error("bad is a level")
+		t.Error("bad is accepted as a level")
 	}
 }

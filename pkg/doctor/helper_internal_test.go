@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/moby/sys/capability"
 )
 
 // want is what is expected of one finding.
@@ -67,7 +69,7 @@ func lines(findings []Finding) string {
 // every capability.
 const every capabilities = 1<<41 - 1
 
-func without(list ...capability) capabilities {
+func without(list ...capability.Cap) capabilities {
 	s := every
 	for _, c := range list {
 		s &^= 1 << c

@@ -25,9 +25,9 @@ import (
 )
 
 const (
-	// onNodeVar is set on the node. A fuzzing test starts the test binary again there.
+	// onNodeVar is set on the node, where a fuzzing test starts the test binary again.
 	onNodeVar = "HALFCLOSE_TEST_ON_NODE"
-	// patientVar holds, in the environment, what the test binary is to look at instead of running tests.
+	// patientVar has the configuration that the test binary checks instead of running tests.
 	patientVar = "HALFCLOSE_TEST_PATIENT"
 )
 
@@ -37,7 +37,7 @@ var noNode error // set once, before the tests run
 // TestMain runs the tests on a node of their own, which has names of namespaces of its own in /run/netns.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "version" {
-		unix.Exit(beCommand()) // os.Exit waits a second for the race detector, each time
+		unix.Exit(beCommand()) // os.Exit waits a second for the race detector
 	}
 	if os.Getenv(patientVar) != "" {
 		os.Exit(bePatient())
@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 	})
 	if node.Denied(err) {
 		noNode, err = err, nil
-		code = withProgram(m.Run) // tests that need a node say that they are skipped, and why
+		code = withProgram(m.Run) // tests that need a node are skipped with the reason
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -92,7 +92,7 @@ func beCommand() int {
 	if err != nil {
 		return 1
 	}
-	version, err := os.Open(self + ".version") // one that leads to /dev/zero has no end
+	version, err := os.Open(self + ".version") // a link to /dev/zero has no end
 	if err != nil {
 		return 1
 	}
@@ -103,16 +103,16 @@ func beCommand() int {
 func needNode(t *testing.T) {
 	t.Helper()
 	if noNode != nil {
-		nstest.NeedPrivilege(t, "make a node to test on", noNode)
+		nstest.NeedPrivilege(t, "create a node for the test", noNode)
 	}
 }
 
 // patient is a process that looks at itself and the node.
 type patient struct {
 	StateDir, HostRoot, ConfDir string
-	// Propagation is what the process does with all its mounts before it looks: 0, or one of mount(2)'s.
+	// Propagation is set on all mounts of the process before the checks; 0 or one of mount(2)'s.
 	Propagation uintptr
-	HideRun     bool // by an empty /run of its own
+	HideRun     bool // with an empty tmpfs
 	Refuse      []nstest.Refusal
 }
 
@@ -142,15 +142,15 @@ func (p patient) command(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// examine runs the process; before it looks, and after it has changed its mounts, meanwhile runs.
-func examine(t *testing.T, cmd *exec.Cmd, meanwhile func()) doctor.Report {
+// examine runs the checks in a process. before runs after the process has changed its mounts and before its checks.
+func examine(t *testing.T, cmd *exec.Cmd, before func()) doctor.Report {
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdin, inErr := cmd.StdinPipe()
 	stdout, outErr := cmd.StdoutPipe()
 	err := errors.Join(inErr, outErr, cmd.Start())
-	if errors.Is(err, unix.EPERM) { // on a node that has one user alone
+	if errors.Is(err, unix.EPERM) { // on a node with only one user
 		nstest.NeedPrivilege(t, "start a process with other privileges", err)
 	}
 	if err != nil {
@@ -160,7 +160,7 @@ func examine(t *testing.T, cmd *exec.Cmd, meanwhile func()) doctor.Report {
 	if _, err := io.ReadFull(stdout, ready); err != nil {
 		t.Fatalf("the process is not ready: %v, %v\n%s", err, cmd.Wait(), stderr.String())
 	}
-	meanwhile()
+	before()
 	stdin.Close()
 	var report doctor.Report
 	err = json.NewDecoder(stdout).Decode(&report)
@@ -177,7 +177,7 @@ func without(t *testing.T, capability uintptr, run func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		runtime.LockOSThread() // not unlocked: the thread exits with the goroutine
 		if err = unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0); err == nil {
 			run()
 		}

@@ -4,13 +4,15 @@
 package doctor
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/sys/mountinfo"
 )
 
-// aContainersMounts is what a container with the host's root at /host and /run/netns mounted as a volume sees.
+// aContainersMounts is the mount table of a container with the host's root at /host and a volume at /run/netns.
 const aContainersMounts = `700 650 0:50 / / rw,relatime - overlay overlay rw,lowerdir=/a:/b
 701 700 0:51 / /proc rw,nosuid - proc proc rw
 702 700 0:24 /netns /run/netns rw,nosuid master:5 - tmpfs tmpfs rw,mode=755
@@ -21,32 +23,26 @@ const aContainersMounts = `700 650 0:50 / / rw,relatime - overlay overlay rw,low
 707 705 0:4 mnt:[4026532556] /host/run/snap/mnt rw - nsfs nsfs rw
 `
 
-func points(t *testing.T, text string) []point {
+func parseTable(t *testing.T, text string) []*mountinfo.Info {
 	t.Helper()
-	list, err := parseMounts(strings.NewReader(text))
+	list, err := mountinfo.GetMountsFromReader(strings.NewReader(text), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return list
 }
 
-func TestMountsAreRead(t *testing.T) {
-	got := points(t, aContainersMounts)
-	want := []point{
-		{700, "/", "overlay", "/", false},
-		{701, "/proc", "proc", "/", false},
-		{702, "/run/netns", "tmpfs", "/netns", true},
-		{703, "/run/netns/cni-1 a", "nsfs", "net:[4026532555]", true},
-		{704, "/host", "ext4", "/", false},
-		{705, "/host/run", "tmpfs", "/", true},
-		{706, "/host/run/netns/cni-1 a", "nsfs", "net:[4026532555]", false},
-		{707, "/host/run/snap/mnt", "nsfs", "mnt:[4026532556]", false},
+func TestAPeerOrSlaveReceivesMounts(t *testing.T) {
+	received := map[string]bool{}
+	for _, m := range parseTable(t, aContainersMounts) {
+		received[m.Mountpoint] = receivesMounts(m)
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(point{})); diff != "" {
+	want := map[string]bool{
+		"/": false, "/proc": false, "/run/netns": true, "/run/netns/cni-1 a": true, "/host": false, "/host/run": true,
+		"/host/run/netns/cni-1 a": false, "/host/run/snap/mnt": false,
+	}
+	if diff := cmp.Diff(want, received); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
-	}
-	if _, err := parseMounts(strings.NewReader("700 650 /")); err == nil {
-		t.Error("half a line is no error")
 	}
 }
 
@@ -54,9 +50,9 @@ func FuzzMounts(f *testing.F) {
 	f.Add(aContainersMounts)
 	f.Fuzz(func(t *testing.T, text string) {
 		m := mounts{dirs: []netnsDir{{"/run/netns", "/run/netns", 2}}}
-		m.points, m.err = parseMounts(strings.NewReader(text))
-		complete(t, judgeMounts(m, elsewhere))
-		for _, p := range namePaths("/nonexistent", m.points) {
+		m.table, m.err = mountinfo.GetMountsFromReader(strings.NewReader(text), nil)
+		complete(t, reportMounts(m, elsewhere))
+		for _, p := range namePaths("/nonexistent", m.table) {
 			if !strings.HasPrefix(p, "/") {
 				t.Errorf("%q is no path", p)
 			}
@@ -64,7 +60,7 @@ func FuzzMounts(f *testing.F) {
 	})
 }
 
-func TestMountPropagationIsJudged(t *testing.T) {
+func TestMountPropagationIsChecked(t *testing.T) {
 	const private = "1 0 0:1 / / rw - ext4 /dev/vda rw\n2 1 0:24 / /run rw - tmpfs tmpfs rw\n3 1 0:24 / /host rw - ext4 x rw\n"
 	shared := strings.ReplaceAll(private, "rw - tmpfs", "rw shared:3 - tmpfs")
 	slave := strings.ReplaceAll(private, "rw - tmpfs", "rw master:3 - tmpfs")
@@ -78,10 +74,10 @@ func TestMountPropagationIsJudged(t *testing.T) {
 		want want
 	}{
 		{"on the host", mounts{dirs: one}, private, onHost, want{level: OK, what: "host's mount namespace"}},
-		{"a slave", mounts{dirs: one}, slave, elsewhere, want{level: OK, what: "/run/netns is on a mount that what is mounted on the host appears in (/run)"}},
-		{"a peer", mounts{dirs: one}, shared, elsewhere, want{level: OK, what: "appears in (/run)"}},
+		{"a slave", mounts{dirs: one}, slave, elsewhere, want{level: OK, what: "/run/netns receives mounts from the host (/run)"}},
+		{"a peer", mounts{dirs: one}, shared, elsewhere, want{level: OK, what: "receives mounts from the host (/run)"}},
 		{"a private one", mounts{dirs: one}, private, elsewhere, want{level: Warn, what: "private mount (/run)", do: "-v /run/netns:/run/netns:rslave"}},
-		{"a private one, perhaps on the host", mounts{dirs: one}, private, unknown, want{level: Info, what: "cannot be told", do: "on the host itself nothing"}},
+		{"a private one, perhaps on the host", mounts{dirs: one}, private, unknown, want{level: Info, what: "cannot determine", do: "nothing on the host itself"}},
 		{"none", mounts{dirs: []netnsDir{{path: "/run/netns"}, {path: "/var/run/netns"}}}, private, elsewhere, want{level: Warn, what: "there is no /run/netns here", do: "mountPropagation: HostToContainer"}},
 		{"none, perhaps on the host", mounts{dirs: []netnsDir{{path: "/run/netns"}}}, private, unknown, want{level: Warn, what: "there is no /run/netns here"}},
 		{"one of two", mounts{dirs: []netnsDir{{path: "/run/netns"}, {"/var/run/netns", "/run/netns", 2}}}, slave, elsewhere, want{level: OK}},
@@ -95,24 +91,23 @@ func TestMountPropagationIsJudged(t *testing.T) {
 		{"none below a host root", mounts{root: "/host/", dirs: []netnsDir{{path: "/run/netns"}}}, private, elsewhere, want{level: Warn, what: "no /run/netns below /host", do: "hostPath volume of / at /host with"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.m.points = points(t, tt.text)
+			tt.m.table = parseTable(t, tt.text)
 			tt.want.check = "netns-mounts"
-			expect(t, judgeMounts(tt.m, tt.in), tt.want)
+			expect(t, reportMounts(tt.m, tt.in), tt.want)
 		})
 	}
-	t.Run("a mount that is not in the table", func(t *testing.T) {
-		expect(t, judgeMounts(mounts{dirs: one}, elsewhere), want{"netns-mounts", Warn, "which mount /run/netns is on cannot be told", "/proc"})
+	t.Run("a mount outside the table", func(t *testing.T) {
+		expect(t, reportMounts(mounts{dirs: one}, elsewhere), want{"netns-mounts", Warn, "cannot determine the mount of /run/netns", "/proc"})
 	})
-	t.Run("not to be read", func(t *testing.T) {
-		var m mounts
-		m.points, m.err = readMounts("/nonexistent")
-		expect(t, judgeMounts(m, elsewhere), want{"netns-mounts", Warn, "read the mount table", "/proc"})
+	t.Run("unreadable", func(t *testing.T) {
+		m := mounts{err: errors.New("read the mount table: none")}
+		expect(t, reportMounts(m, elsewhere), want{"netns-mounts", Warn, "read the mount table", "/proc"})
 	})
 }
 
-func TestNamesOfNamespacesAreThoseOfTheHost(t *testing.T) {
-	list := points(t, aContainersMounts)
-	got := namePaths("/host", list) // which has no such directories here
+func TestNamedNamespacesHavePathsOfTheHost(t *testing.T) {
+	list := parseTable(t, aContainersMounts)
+	got := namePaths("/host", list) // does not exist here
 	if diff := cmp.Diff([]string{"/run/netns/cni-1 a"}, got); diff != "" {
 		t.Errorf("below a host root (-want +got)\n%s", diff)
 	}

@@ -9,18 +9,20 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
+
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// named is which network namespaces have a name in the file system.
+// named is the network namespaces with a name in the file system.
 type named struct {
-	err   error // why that is not known
+	err   error // why they are unknown
 	paths []namedPath
-	never []netns.Identity // of the host: never registered
+	host  []netns.Identity // of the host, which are never registered
 }
 
-// namedPath is a path on the host that leads to a namespace.
+// namedPath is the path of a namespace on the host.
 type namedPath struct {
 	path string
 	id   netns.Identity
@@ -28,8 +30,7 @@ type namedPath struct {
 
 func inspectNamed(root string) named {
 	var n named
-	h := hostfs.Dir(root)
-	points, err := readMounts("/proc/thread-self/mountinfo")
+	table, err := readMounts()
 	if err != nil {
 		n.err = err
 		return n
@@ -41,31 +42,31 @@ func inspectNamed(root string) named {
 	}
 	defer below.Close()
 	if host, err := netns.FindHost(); err == nil {
-		n.never = host.Identities()
+		n.host = host.Identities()
 	}
-	for _, path := range namePaths(h, points) {
-		open, err := below.Open(path)
+	for _, path := range namePaths(hostfs.Dir(root), table) {
+		h, err := below.Open(path)
 		if err != nil {
-			continue // no namespace, of another type, or gone since
+			continue // no network namespace, or removed since
 		}
-		n.add(namedPath{path, open.Stat()})
-		_ = open.Close() // nothing was written
+		n.add(namedPath{path, h.Stat()})
+		_ = h.Close() // nothing was written
 	}
 	return n
 }
 
-// namePaths returns the paths on the host where a namespace may have a name: what is in the usual directories,
-// and every mount of a namespace elsewhere.
-func namePaths(h hostfs.Dir, points []point) []string {
+// namePaths returns the paths on the host that may be named namespaces: the files in the usual directories, and every
+// mount of a network namespace elsewhere.
+func namePaths(h hostfs.Dir, table []*mountinfo.Info) []string {
 	var paths []string
 	for _, dir := range hostfs.NetnsDirs() {
-		for _, name := range namesIn(h, dir) {
+		for _, name := range fileNames(h, dir) {
 			paths = append(paths, filepath.Join(dir, name))
 		}
 	}
-	for _, p := range points {
-		path, ok := h.NodePath(p.path)
-		if ok && p.fsType == "nsfs" && strings.HasPrefix(p.root, "net:") {
+	for _, m := range table {
+		path, ok := h.NodePath(m.Mountpoint)
+		if ok && m.FSType == "nsfs" && strings.HasPrefix(m.Root, "net:") {
 			paths = append(paths, path)
 		}
 	}
@@ -73,8 +74,8 @@ func namePaths(h hostfs.Dir, points []point) []string {
 	return slices.Compact(paths)
 }
 
-// namesIn lists a directory of the host, which usually is one of two and need not be there.
-func namesIn(h hostfs.Dir, dir string) []string {
+// fileNames returns the names in a directory of the host, none if it does not exist.
+func fileNames(h hostfs.Dir, dir string) []string {
 	d, err := h.OpenDirectory(dir)
 	if err != nil {
 		return nil
@@ -91,38 +92,38 @@ func namesIn(h hostfs.Dir, dir string) []string {
 	return names
 }
 
-// add takes a namespace in, unless it has been found by another name.
+// add adds a namespace, unless it is known by another name.
 func (n *named) add(p namedPath) {
 	if !slices.ContainsFunc(n.paths, func(q namedPath) bool { return q.id.Same(p.id) }) {
 		n.paths = append(n.paths, p)
 	}
 }
 
-// judgeNamed says which namespaces with a name are not registered.
-func judgeNamed(n named, r records) []Finding {
+// reportNamed reports named namespaces that are not registered.
+func reportNamed(n named, r records) []Finding {
 	if err := cmp.Or(n.err, r.err); err != nil {
 		return []Finding{{
-			Check: "unregistered", Level: Warn, What: "namespaces and records cannot be compared: " + err.Error(), Do: "see to records first; run it as root",
+			Check: "unregistered", Level: Warn, What: "namespaces and records cannot be compared: " + err.Error(), Do: "fix records first; run it as root",
 		}}
 	}
-	var strangers []namedPath
+	var unregistered []namedPath
 	for _, p := range n.paths {
-		known := slices.ContainsFunc(r.list, func(rec recorded) bool { return !rec.Inert(r.boot) && p.id.Same(rec.Netns.Identity) })
-		host := slices.ContainsFunc(n.never, func(id netns.Identity) bool { return p.id.Same(id) })
-		if !known && !host {
-			strangers = append(strangers, p)
+		registered := slices.ContainsFunc(r.list, func(rec recorded) bool { return !rec.Inert(r.boot) && p.id.Same(rec.Netns.Identity) })
+		host := slices.ContainsFunc(n.host, func(id netns.Identity) bool { return p.id.Same(id) })
+		if !registered && !host {
+			unregistered = append(unregistered, p)
 		}
 	}
 	if len(n.paths) == 0 {
-		return []Finding{{Check: "unregistered", What: "no namespace has a name in the file system"}}
+		return []Finding{{Check: "unregistered", What: "there is no named network namespace"}}
 	}
-	if len(strangers) == 0 {
-		return []Finding{{Check: "unregistered", What: "every namespace that has a name is registered (" + count(len(n.paths), "namespace") + ")"}}
+	if len(unregistered) == 0 {
+		return []Finding{{Check: "unregistered", What: "every named network namespace is registered (" + count(len(n.paths), "namespace") + ")"}}
 	}
 	return []Finding{{
 		Check: "unregistered", Level: Info,
-		What: count(len(strangers), "namespace that has a name is", "namespaces that have a name are") + " not registered: made before halfclose was chained, or not by CNI: " +
-			few(strangers, func(p namedPath) string { return p.path }),
-		Do: "nothing, if nothing is to be done in them; else restart the pod, or halfclose register " + strangers[0].path,
+		What: count(len(unregistered), "named network namespace is", "named network namespaces are") + " not registered, because they were created before halfclose was chained or without CNI: " +
+			firstNames(unregistered, func(p namedPath) string { return p.path }),
+		Do: "nothing unless halfclose should manage them; then restart the pod, or run halfclose register " + unregistered[0].path,
 	}}
 }

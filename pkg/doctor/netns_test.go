@@ -22,7 +22,7 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// nameNetns makes a namespace with a name, which goes with the test.
+// nameNetns creates a named network namespace for the test.
 func nameNetns(t *testing.T, name string) (path string) {
 	t.Helper()
 	needNode(t)
@@ -57,9 +57,9 @@ func record(t *testing.T, store *state.Store, name, path string) {
 	}
 }
 
-// TestNamesThatAppearAfterThePrivateMountAreTheTrap makes two processes with mounts of their own, and only then
-// a namespace with a name: where mounts propagate it is one, and elsewhere a plain file.
-func TestNamesThatAppearAfterThePrivateMountAreTheTrap(t *testing.T) {
+// TestANamespaceNamedAfterAPrivateMountIsReported creates a process with its own mounts, and then a named namespace. With a
+// private mount the process sees a plain file.
+func TestANamespaceNamedAfterAPrivateMountIsReported(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		propagation uintptr
@@ -68,14 +68,14 @@ func TestNamesThatAppearAfterThePrivateMountAreTheTrap(t *testing.T) {
 		{"private", unix.MS_PRIVATE, func(t *testing.T, r doctor.Report, path string) {
 			f := has(t, r, "records", doctor.Fail, "1 record cannot be acted on, since "+path+" is no namespace here but a plain file")
 			if !strings.Contains(f.Do, "HostToContainer") || !strings.Contains(f.What, "late") || strings.Contains(f.What, "early") {
-				t.Errorf("it says %q and to do %q", f.What, f.Do)
+				t.Errorf("it reports %q and recommends %q", f.What, f.Do)
 			}
 			has(t, r, "netns-mounts", doctor.Warn, "/run/netns is on a private mount")
 			has(t, r, "records", doctor.OK, "2 attachments are registered, of which 1 can be acted on from here")
 		}},
 		{"slave", unix.MS_SLAVE, func(t *testing.T, r doctor.Report, _ string) {
 			hasNone(t, r, "records", doctor.Info)
-			has(t, r, "netns-mounts", doctor.OK, "/run/netns is on a mount that what is mounted on the host appears in (/run)")
+			has(t, r, "netns-mounts", doctor.OK, "/run/netns receives mounts from the host (/run)")
 			has(t, r, "records", doctor.OK, "2 attachments are registered, of which 2 can be acted on from here")
 		}},
 	} {
@@ -96,16 +96,16 @@ func TestNamesThatAppearAfterThePrivateMountAreTheTrap(t *testing.T) {
 	}
 }
 
-func TestAnEmptyRunOfOnesOwnIsSaidToBeOne(t *testing.T) {
+func TestAnEmptyRunIsReported(t *testing.T) {
 	cmd := patient{StateDir: t.TempDir(), Propagation: unix.MS_PRIVATE, HideRun: true}.command(t)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
 	f := has(t, examine(t, cmd, func() {}), "netns-mounts", doctor.Warn, "there is no /run/netns here")
 	if !strings.Contains(f.Do, "-v /run/netns:/run/netns:rslave") {
-		t.Errorf("to do: %s", f.Do)
+		t.Errorf("it recommends %s", f.Do)
 	}
 }
 
-func TestBelowAHostRootPlainFilesAreTheTrapToo(t *testing.T) {
+func TestAPlainFileBelowAHostRootIsReported(t *testing.T) {
 	dir, root := t.TempDir(), t.TempDir()
 	path := nameNetns(t, "web")
 	record(t, state.New(dir), "web", path)
@@ -116,28 +116,28 @@ func TestBelowAHostRootPlainFilesAreTheTrapToo(t *testing.T) {
 	p := patient{StateDir: dir, HostRoot: root, ConfDir: spec.DefaultConfDir}
 	f := has(t, examine(t, p.command(t), func() {}), "records", doctor.Fail, path+" is no namespace here but a plain file")
 	if !strings.Contains(f.Do, "-v /:"+root+":ro,rslave") {
-		t.Errorf("to do: %s", f.Do)
+		t.Errorf("it recommends %s", f.Do)
 	}
 	has(t, examine(t, p.command(t), func() {}), "state-dir", doctor.Warn, "the host has no "+dir+" yet")
 }
 
-func TestAHostRootThatIsNotThereIsAFailure(t *testing.T) {
+func TestAMissingHostRootIsAFailure(t *testing.T) {
 	nowhere := filepath.Join(t.TempDir(), "host")
 	r := examine(t, patient{StateDir: t.TempDir(), HostRoot: nowhere, ConfDir: spec.DefaultConfDir}.command(t), func() {})
 	f := has(t, r, "host-root", doctor.Fail, nowhere+": no such file or directory: a reaper does not start")
 	if !strings.Contains(f.Do, "--host-root") {
-		t.Errorf("to do: %s", f.Do)
+		t.Errorf("it recommends %s", f.Do)
 	}
 	if f := has(t, r, "unregistered", doctor.Warn, nowhere); strings.Contains(f.What, "\n") {
-		t.Errorf("it is said twice: %q", f.What)
+		t.Errorf("it is reported twice: %q", f.What)
 	}
 }
 
-func TestNamespacesWithANameAndNoRecordAreNamed(t *testing.T) {
+func TestNamedNamespacesWithoutARecordAreReported(t *testing.T) {
 	dir := t.TempDir()
-	stranger, web := nameNetns(t, "stranger"), nameNetns(t, "web")
+	other, web := nameNetns(t, "other"), nameNetns(t, "web")
 	record(t, state.New(dir), "web", web)
-	elsewhere := filepath.Join(t.TempDir(), "third") // a mount in no usual place
+	elsewhere := filepath.Join(t.TempDir(), "third") // outside the usual directories
 	if err := os.WriteFile(elsewhere, nil, 0o444); err != nil {
 		t.Fatal(err)
 	}
@@ -150,10 +150,10 @@ func TestNamespacesWithANameAndNoRecordAreNamed(t *testing.T) {
 		}
 	})
 	r := examine(t, patient{StateDir: dir}.command(t), func() {})
-	f := has(t, r, "unregistered", doctor.Info, "2 namespaces that have a name are not registered")
-	if !strings.Contains(f.What, stranger) || !strings.Contains(f.What, elsewhere) || strings.Contains(f.What, web) || !strings.Contains(f.Do, "halfclose register /run/") {
-		t.Errorf("it says %q and to do %q", f.What, f.Do)
+	f := has(t, r, "unregistered", doctor.Info, "2 named network namespaces are not registered")
+	if !strings.Contains(f.What, other) || !strings.Contains(f.What, elsewhere) || strings.Contains(f.What, web) || !strings.Contains(f.Do, "halfclose register /run/") {
+		t.Errorf("it reports %q and recommends %q", f.What, f.Do)
 	}
 	has(t, r, "records", doctor.OK, "1 attachment is registered, of which 1 can be acted on from here")
-	has(t, r, "reaper", doctor.Warn, "none runs, and 1 attachment is registered")
+	has(t, r, "reaper", doctor.Warn, "no reaper runs, and 1 attachment is registered")
 }

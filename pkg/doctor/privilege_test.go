@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestWithoutACapabilityTheReportSaysWhichAndWhatThatKeepsFrom(t *testing.T) {
+func TestAMissingCapabilityIsReportedWithItsEffect(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		capability uintptr
@@ -32,13 +32,13 @@ func TestWithoutACapabilityTheReportSaysWhichAndWhatThatKeepsFrom(t *testing.T) 
 		}},
 		{"CAP_NET_ADMIN", unix.CAP_NET_ADMIN, func(t *testing.T, r doctor.Report) {
 			has(t, r, "capabilities", doctor.Fail, "CAP_NET_ADMIN is missing here: a reaper with these privileges can destroy nothing")
-			has(t, r, "sock-destroy", doctor.Warn, "for want of CAP_NET_ADMIN; the kernel itself has it")
+			has(t, r, "sock-destroy", doctor.Warn, "refused without CAP_NET_ADMIN; the kernel supports it")
 		}},
 		{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE, func(t *testing.T, r doctor.Report) {
-			has(t, r, "capabilities", doctor.Warn, "CAP_SYS_PTRACE is missing here")
+			has(t, r, "process-access", doctor.Warn, "CAP_SYS_PTRACE is missing here")
 			has(t, r, "owners", doctor.Warn, "cannot be listed")
 			if f := has(t, r, "peers", doctor.Warn, "refuse pidfd_getfd"); !strings.Contains(f.Do, "SYS_PTRACE") {
-				t.Errorf("it does not say which capability: %s", f.Do)
+				t.Errorf("it does not name the capability: %s", f.Do)
 			}
 			hasNone(t, r, "", doctor.Fail)
 		}},
@@ -52,7 +52,7 @@ func TestWithoutACapabilityTheReportSaysWhichAndWhatThatKeepsFrom(t *testing.T) 
 	}
 }
 
-func TestAUserIsToldWhatOnlyRootCanSee(t *testing.T) {
+func TestTheReportForAUserRecommendsRoot(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	store := state.New(dir)
 	record(t, store, "web", nameNetns(t, "web"))
@@ -60,29 +60,29 @@ func TestAUserIsToldWhatOnlyRootCanSee(t *testing.T) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	r := examine(t, cmd, func() {})
 	for check, what := range map[string]string{
-		"records": "for their owner alone", "state-dir": "by user 65534", "capabilities": "CAP_SYS_PTRACE", "sock-destroy": "for want of CAP_NET_ADMIN", "unregistered": "cannot be compared",
-		"reaper": "its socket is for its owner alone",
+		"records": "for their owner only", "state-dir": "by user 65534", "process-access": "CAP_SYS_PTRACE", "sock-destroy": "refused without CAP_NET_ADMIN", "unregistered": "cannot be compared",
+		"reaper": "its socket is for its owner only",
 	} {
 		if f := has(t, r, check, doctor.Warn, what); !strings.Contains(f.Do, "run it as root") {
-			t.Errorf("%s does not say to run it as root: %s", check, f.Do)
+			t.Errorf("%s does not recommend root: %s", check, f.Do)
 		}
 	}
 	has(t, r, "capabilities", doctor.Fail, "CAP_SYS_ADMIN, CAP_NET_ADMIN are missing")
 }
 
-func TestAUserNamespaceIsSeenToBeOne(t *testing.T) {
+func TestAUserNamespaceIsReported(t *testing.T) {
 	cmd := patient{StateDir: t.TempDir()}.command(t)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWUSER, UidMappings: []syscall.SysProcIDMap{{Size: 1}}, GidMappings: []syscall.SysProcIDMap{{Size: 1}},
 	}
 	r := examine(t, cmd, func() {})
 	has(t, r, "user-namespace", doctor.Warn, "not the host's user namespace")
-	has(t, r, "sock-destroy", doctor.OK, "it destroyed a connection made for it") // in a namespace that it owns
+	has(t, r, "sock-destroy", doctor.OK, "it destroyed a connection created for this test") // in a namespace that it owns
 	has(t, r, "bpf", doctor.Info, "host's user namespace")
 }
 
-// TestWhatASeccompFilterRefusesIsFoundByTrying refuses system calls to a process that holds every capability.
-func TestWhatASeccompFilterRefusesIsFoundByTrying(t *testing.T) {
+// TestARefusalByASeccompFilterIsReported refuses system calls to a process that holds every capability.
+func TestARefusalByASeccompFilterIsReported(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		refuse nstest.Refusal
@@ -90,7 +90,7 @@ func TestWhatASeccompFilterRefusesIsFoundByTrying(t *testing.T) {
 	}{
 		{"setns", nstest.Refusal{Call: unix.SYS_SETNS, Errno: unix.EPERM}, func(t *testing.T, r doctor.Report) {
 			if f := has(t, r, "netns-entry", doctor.Fail, "CAP_SYS_ADMIN is held"); !strings.Contains(f.Do, "allow setns in the seccomp profile") {
-				t.Errorf("it does not say what to allow: %s", f.Do)
+				t.Errorf("it does not name the system call: %s", f.Do)
 			}
 			hasNone(t, r, "sock-destroy", doctor.Warn)
 			hasNone(t, r, "owners", doctor.Warn)
@@ -103,13 +103,13 @@ func TestWhatASeccompFilterRefusesIsFoundByTrying(t *testing.T) {
 		}},
 		{"pidfd_getfd", nstest.Refusal{Call: unix.SYS_PIDFD_GETFD, Errno: unix.EPERM}, func(t *testing.T, r doctor.Report) {
 			if f := has(t, r, "peers", doctor.Warn, "refuse pidfd_getfd"); !strings.Contains(f.Do, "allow pidfd_open and pidfd_getfd in the seccomp profile") {
-				t.Errorf("it does not say what to allow: %s", f.Do)
+				t.Errorf("it does not name the system call: %s", f.Do)
 			}
 			hasNone(t, r, "owners", doctor.Warn)
 			hasNone(t, r, "", doctor.Fail)
 		}},
 		{"pidfd_getfd as if the kernel had none", nstest.Refusal{Call: unix.SYS_PIDFD_GETFD, Errno: unix.ENOSYS}, func(t *testing.T, r doctor.Report) {
-			has(t, r, "peers", doctor.Warn, "no peer can be asked")
+			has(t, r, "peers", doctor.Warn, "no peer can be probed")
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,52 +8,53 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// reach is what came of trying what the reaper does with network namespaces and with processes.
+// reach is the result of the reaper's operations on network namespaces and processes.
 type reach struct {
 	enter  error // of entering a network namespace
 	access owners.Access
-	err    error // why the processes have not been tried
+	err    error // why the processes were not tried
 }
 
-// tryReach tries: a capability that is held proves nothing where a seccomp filter or a security module refuses.
+// tryReach performs the operations, since a seccomp filter or a security module may refuse them despite a capability.
 func tryReach(ctx context.Context) (r reach) {
 	r.enter = netns.TryEnter()
 	r.access, r.err = owners.NewProc("/proc").TryAccess(ctx)
 	return r
 }
 
-// allowCalls says how to lift a refusal that is no missing capability.
+// allowCalls returns what to do if system calls are refused for another reason than a missing capability.
 func allowCalls(calls string) string {
 	return "allow " + calls + " in the seccomp profile (Kubernetes: seccompProfile, docker and podman: --security-opt seccomp=, systemd: SystemCallFilter=), " +
-		"and see whether a security module (SELinux, AppArmor) logged that it refused"
+		"and check the logs of security modules (SELinux, AppArmor) for a denial"
 }
 
-func judgeReach(r reach, p process) []Finding {
-	return []Finding{judgeEntry(r.enter, p), judgeOwners(r, p), judgePeers(r, p)}
+func reportReach(r reach, p process) []Finding {
+	return []Finding{reportEntry(r.enter, p), reportOwners(r, p), reportPeers(r, p)}
 }
 
-func judgeEntry(err error, p process) Finding {
+func reportEntry(err error, p process) Finding {
 	f := Finding{Check: "netns-entry", What: "network namespaces can be entered: this process entered its own"}
 	if err == nil {
 		return f
 	}
 	f.Level, f.Do = Fail, allowCalls("setns")
 	f.What = fmt.Sprintf("no network namespace can be entered, so no pod's sockets can be destroyed: %v", err)
-	if !p.effective.has(sysAdmin) {
-		f.Do = grant(p, sysAdmin)
+	if !p.effective.has(capability.CAP_SYS_ADMIN) {
+		f.Do = grant(p, capability.CAP_SYS_ADMIN)
 	}
 	return f
 }
 
-func judgeOwners(r reach, p process) Finding {
-	f := Finding{Check: "owners", What: fmt.Sprintf("the owners of sockets can be found: the descriptors of all %d visible processes can be listed", r.access.Processes)}
-	if g, untried := notTried(f.Check, r); untried {
+func reportOwners(r reach, p process) Finding {
+	f := Finding{Check: "owners", What: fmt.Sprintf("socket owners can be found: the file descriptors of all %d visible processes can be listed", r.access.Processes)}
+	if g, failed := reportUntried(f.Check, r); failed {
 		return g
 	}
 	d := r.access.List
@@ -61,15 +62,15 @@ func judgeOwners(r reach, p process) Finding {
 		return f
 	}
 	f.Level = Warn
-	f.What = fmt.Sprintf("the owners of some sockets cannot be found by the sockdiag finder: the descriptors of %d of %d visible processes cannot be listed (%v: %v); rules with commands spare their sockets",
+	f.What = fmt.Sprintf("the sockdiag finder cannot find the owners of some sockets: the file descriptors of %d of %d visible processes cannot be listed (%v: %v); rules with commands spare their sockets",
 		d.Count, r.access.Processes, d.First, d.Err)
-	f.Do = accessAdvice(p, "readlink and openat", sysPtrace, dacRead)
+	f.Do = accessAdvice(p, "readlink and openat", capability.CAP_SYS_PTRACE, capability.CAP_DAC_READ_SEARCH)
 	return f
 }
 
-func judgePeers(r reach, p process) Finding {
-	f := Finding{Check: "peers", What: fmt.Sprintf("the peers of sockets can be asked: pidfd_getfd works for all %d visible processes", r.access.Processes)}
-	if g, untried := notTried(f.Check, r); untried {
+func reportPeers(r reach, p process) Finding {
+	f := Finding{Check: "peers", What: fmt.Sprintf("peers can be probed: pidfd_getfd works for all %d visible processes", r.access.Processes)}
+	if g, failed := reportUntried(f.Check, r); failed {
 		return g
 	}
 	d := r.access.Receive
@@ -77,22 +78,22 @@ func judgePeers(r reach, p process) Finding {
 	case d.Count == 0:
 		return f
 	case errors.Is(d.Err, unix.ENOSYS):
-		f.Level, f.Do = Warn, "use Linux 5.6 or later, and a seccomp profile that allows pidfd_open and pidfd_getfd; grace alone decides until then"
-		f.What = fmt.Sprintf("no peer can be asked: the kernel, or a seccomp filter in its name, knows no pidfd_open or pidfd_getfd: %v", d.Err)
+		f.Level, f.Do = Warn, "use Linux 5.6 or later, and a seccomp profile that allows pidfd_open and pidfd_getfd; until then only the grace decides"
+		f.What = fmt.Sprintf("no peer can be probed: the kernel or a seccomp filter has no pidfd_open or pidfd_getfd: %v", d.Err)
 		return f
 	}
 	f.Level = Warn
-	f.What = fmt.Sprintf("the peers of some sockets cannot be asked, so grace alone decides about these: %d of %d visible processes refuse pidfd_getfd (%v: %v)",
+	f.What = fmt.Sprintf("the peers of some sockets cannot be probed, so only the grace decides about them: %d of %d visible processes refuse pidfd_getfd (%v: %v)",
 		d.Count, r.access.Processes, d.First, d.Err)
-	f.Do = accessAdvice(p, "pidfd_open and pidfd_getfd", sysPtrace)
-	if p.effective.has(sysPtrace) {
+	f.Do = accessAdvice(p, "pidfd_open and pidfd_getfd", capability.CAP_SYS_PTRACE)
+	if p.effective.has(capability.CAP_SYS_PTRACE) {
 		f.Do += "; kernel.yama.ptrace_scope=3 refuses it too"
 	}
 	return f
 }
 
-// notTried returns the finding for processes that could not be tried.
-func notTried(check string, r reach) (f Finding, untried bool) {
+// reportUntried returns the finding if no process could be tried.
+func reportUntried(check string, r reach) (f Finding, failed bool) {
 	f = Finding{Check: check, Level: Warn, Do: "mount a proc file system on /proc and run this again"}
 	switch {
 	case r.err != nil:
@@ -106,8 +107,8 @@ func notTried(check string, r reach) (f Finding, untried bool) {
 	return f, true
 }
 
-// accessAdvice says how to get at processes: by the capabilities that are missing, else by lifting what refuses.
-func accessAdvice(p process, calls string, needed ...capability) string {
+// accessAdvice returns how to get access to processes: by the missing capabilities, or by allowing the system calls.
+func accessAdvice(p process, calls string, needed ...capability.Cap) string {
 	if missing := p.effective.lacks(needed...); len(missing) > 0 {
 		return grant(p, missing...)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -17,48 +18,50 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// running is what the reaper says of itself.
+// running is the status of the reaper.
 type running struct {
-	status api.Status
-	err    error
-	denied bool // its socket is another user's
-	stuck  bool // it did not answer in time
+	status   api.Status
+	err      error
+	denied   bool // the socket belongs to another user
+	timedOut bool
 }
 
 func askReaper(ctx context.Context, socket string) running {
 	var r running
 	r.status, r.err = admin.NewClient(socket).Status(ctx)
 	if r.err != nil {
-		r.stuck = ctx.Err() != nil
+		r.timedOut = ctx.Err() != nil
 		r.denied = errors.Is(unix.Faccessat(unix.AT_FDCWD, socket, unix.W_OK, unix.AT_EACCESS), unix.EACCES)
 	}
 	return r
 }
 
-// judgeReaper says whether a reaper works and keeps up. It is told how many records there are for it.
-func judgeReaper(r running, records int) []Finding {
+// reportReaper reports whether a reaper works and keeps up. records is the number of records that it can act on.
+func reportReaper(r running, records int) []Finding {
 	if r.err != nil {
-		return []Finding{judgeNoReaper(r, records)}
+		return []Finding{reportNoReaper(r, records)}
 	}
 	s := r.status
-	all := []Finding{{Check: "reaper", What: fmt.Sprintf("it runs (%s) and looks after %s", s.Holder, count(s.Namespaces, "namespace"))}}
-	add := func(what, do string) {
+	all := []Finding{{Check: "reaper", What: fmt.Sprintf("a reaper runs (%s) with %s", s.Holder, count(s.Namespaces, "namespace"))}}
+	warn := func(what, do string) {
 		all = append(all, Finding{Check: "reaper", Level: Warn, What: what, Do: do})
 	}
 	if own := buildinfo.Get(); own.Version != s.Version.Version || own.Commit != s.Version.Commit {
-		add(fmt.Sprintf("it is %s, and this is %s", s.Version, own), "restart the reaper, if this is the newer one: its records and candidates are taken over")
+		warn(fmt.Sprintf("it is %s, and this is %s", s.Version, own), "restart the reaper if this is the newer version: it takes over all records and tracked sockets")
 	}
 	if s.Finder.Why != "" {
-		all = append(all, Finding{Check: "reaper", Level: Info, What: "its finder is " + s.Finder.Name + ": " + s.Finder.Why, Do: "see bpf and pid-namespace, if sweeping should cost less"})
+		all = append(all, Finding{Check: "reaper", Level: Info, What: "its finder is " + s.Finder.Name + ": " + s.Finder.Why, Do: "to reduce the cost, fix bpf and pid-namespace"})
 	}
 	if s.Finder.Late > 0 {
-		add(fmt.Sprintf("sweeping lags %v behind what the graces ask for: half-closed sockets are destroyed late", rounded(time.Duration(s.Finder.Late))),
-			"see child-tables, or raise the reaper's --cpu-budget")
+		warn(fmt.Sprintf("sweeps are %v behind the schedule of the graces: destroys are late", roundDuration(time.Duration(s.Finder.Late))),
+			"fix child-tables, or raise the reaper's --cpu-budget")
 	}
 	if n := s.Budget.Waiting; n > 0 {
-		add(fmt.Sprintf("%s for the budget of %d destroys a second", count(n, "socket waits", "sockets wait"), s.Budget.PerSecond),
+		warn(fmt.Sprintf("%s for the rate limit of %d destroys per second", count(n, "socket waits", "sockets wait"), s.Budget.PerSecond),
 			"wait, or raise the reaper's --max-destroys-per-second; halfclose status shows which pod leaks")
 	}
 	if errs := s.Counts.Errors; len(errs) > 0 {
@@ -66,38 +69,87 @@ func judgeReaper(r running, records int) []Finding {
 		for _, name := range slices.Sorted(maps.Keys(errs)) {
 			list = append(list, fmt.Sprintf("%d with %s", errs[name], name))
 		}
-		add("destroys were refused: "+strings.Join(list, ", "), "see the reaper's log, which says for which sockets; EPERM: see user-namespace")
+		warn("destroys were refused: "+strings.Join(list, ", "), "read the reaper's log for the sockets; for EPERM fix user-namespace")
 	}
 	return all
 }
 
-func judgeNoReaper(r running, records int) Finding {
+func reportNoReaper(r running, records int) Finding {
 	f := Finding{Check: "reaper", Level: Warn}
 	switch {
 	case errors.Is(r.err, admin.ErrNotRunning) && records > 0:
-		f.What = fmt.Sprintf("none runs, and %s: nothing is done for them", count(records, "attachment is registered", "attachments are registered"))
+		f.What = fmt.Sprintf("no reaper runs, and %s: their leaks stay", count(records, "attachment is registered", "attachments are registered"))
 		f.Do = "start one (systemctl start halfclose, or halfclose reaper), or let the plugin start one with the next container: \"reaper\": \"auto\" in its configuration"
 	case errors.Is(r.err, admin.ErrNotRunning):
-		f.Level, f.What = Info, "none runs, and nothing is registered that it could look after"
-		f.Do = "nothing where the plugin starts one (\"reaper\": \"auto\"); else start it: systemctl start halfclose, or halfclose reaper"
+		f.Level, f.What = Info, "no reaper runs, and nothing is registered"
+		f.Do = "nothing if the plugin starts one (\"reaper\": \"auto\"); otherwise start it: systemctl start halfclose, or halfclose reaper"
 	case r.denied:
-		f.What, f.Do = "whether one runs cannot be asked: its socket is for its owner alone", "run it as root"
-	case r.stuck:
-		f.Level, f.What = Fail, "one runs and does not answer"
-		f.Do = "see what it waits for (its log; /proc/PID/stack of the process that holds reaper.lock), and end it if it is stuck: the next takes over what it knew"
+		f.What, f.Do = "cannot query the reaper: its socket is for its owner only", "run it as root"
+	case r.timedOut:
+		f.Level, f.What = Fail, "a reaper runs and does not answer"
+		f.Do = "find out what it waits for (its log; /proc/PID/stack of the process that holds reaper.lock), and kill it if it hangs: the next one takes over its tracked sockets"
 	default:
-		f.What, f.Do = r.err.Error(), "see the reaper's log"
+		f.What, f.Do = r.err.Error(), "read the reaper's log"
 	}
 	return f
 }
 
-// count says how many: "1 record", "2 records", or in other words than that.
-func count(n int, one string, many ...string) string {
+// reportMode reports what caps the mode on this node: according to the reaper, or derived from the switch and the kernel
+// if no reaper answered.
+func reportMode(r running, s switchFile, d destroy) []Finding {
+	view, caveat := r.status.Mode, ""
 	switch {
-	case n == 1:
-		return "1 " + one
-	case len(many) > 0:
-		return fmt.Sprintf("%d %s", n, many[0])
+	case r.err == nil:
+	case errors.Is(s.err, fs.ErrPermission): // the reaper, as root, may read something else
+		return []Finding{{
+			Check: "mode", Level: Warn, What: "cannot determine what caps the mode: this user can read neither the reaper's status nor the switch", Do: "run it as root",
+		}}
+	default:
+		view = expectedMode(s, d)
+		caveat = " (without the reaper's --mode: no reaper answered)"
 	}
-	return fmt.Sprintf("%d %ss", n, one)
+	caps := view.Caps(policy.Destroy)
+	if len(caps) == 0 {
+		return []Finding{{Check: "mode", What: "nothing caps the mode: each record's policy applies" + caveat}}
+	}
+	var remedies []string
+	for _, c := range caps {
+		remedies = append(remedies, capRemedy(c))
+	}
+	return []Finding{{
+		Check: "mode", Level: Info, What: "nothing is destroyed on this node: capped by " + strings.Join(view.CapReasons(policy.Destroy), "; ") + caveat,
+		Do: "nothing if that is intended; otherwise " + strings.Join(remedies, ", and "),
+	}}
+}
+
+// expectedMode returns the mode of a reaper without flags.
+func expectedMode(s switchFile, d destroy) api.ModeView {
+	view := api.ModeView{Reaper: policy.Destroy}
+	if s.set {
+		view.Switch = &s.value
+	}
+	if s.err != nil {
+		view.SwitchProblem = s.err.Error()
+	}
+	if errors.Is(d.err, inetdiag.ErrUnsupported) {
+		view.KernelProblem = d.err.Error()
+	}
+	return view
+}
+
+// capRemedy returns how to lift a cap.
+func capRemedy(c api.Cap) string {
+	switch c {
+	case api.CapReaper:
+		return "start the reaper without --mode and HALFCLOSE_MODE"
+	case api.CapSwitch:
+		return "run halfclose mode destroy"
+	case api.CapSwitchUnreadable:
+		return "fix switch"
+	case api.CapKernel:
+		return "fix sock-destroy"
+	case api.CapNetns:
+		return "fix netns-entry"
+	}
+	return "upgrade this command"
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// shortDir is a state directory whose path leaves room for the name of a socket.
+// shortDir creates a state directory with a path that is short enough for a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "hc")
@@ -73,7 +73,7 @@ func startReaper(t *testing.T, store *state.Store, mode policy.Mode) *admin.Clie
 	return admin.NewClient(store.SocketPath())
 }
 
-func TestAReaperIsAskedWhatItDoesAndWhatCapsIt(t *testing.T) {
+func TestTheStatusOfTheReaperIsReported(t *testing.T) {
 	needNode(t)
 	dir := shortDir(t)
 	store := state.New(dir)
@@ -87,16 +87,16 @@ func TestAReaperIsAskedWhatItDoesAndWhatCapsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := doctor.Run(t.Context(), patient{StateDir: dir, ConfDir: t.TempDir()}.config())
-	has(t, r, "reaper", doctor.OK, "looks after 1 namespace")
-	hasNone(t, r, "reaper", doctor.Info) // it is of this version, and in time
-	has(t, r, "mode", doctor.Info, "nothing is destroyed on this node: the reaper's --mode is observe; the switch was set to observe by the test")
+	has(t, r, "reaper", doctor.OK, "with 1 namespace")
+	hasNone(t, r, "reaper", doctor.Info) // it is of this version, and on schedule
+	has(t, r, "mode", doctor.Info, "nothing is destroyed on this node: capped by the reaper's --mode observe; the switch, set to observe by the test")
 	hasNone(t, r, "switch", doctor.Warn)
 	hasNone(t, r, "", doctor.Fail)
 }
 
-func TestAReaperThatIsStuckHoldsNobodyUp(t *testing.T) {
+func TestAReaperThatHangsDoesNotBlock(t *testing.T) {
 	dir := shortDir(t)
-	l, err := net.Listen("unix", state.New(dir).SocketPath()) // and nobody accepts
+	l, err := net.Listen("unix", state.New(dir).SocketPath()) // no process accepts
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,21 +105,21 @@ func TestAReaperThatIsStuckHoldsNobodyUp(t *testing.T) {
 	cfg.Limit = 200 * time.Millisecond
 	began := time.Now()
 	r := doctor.Run(t.Context(), cfg)
-	has(t, r, "reaper", doctor.Fail, "one runs and does not answer")
-	has(t, r, "mode", doctor.OK, "no reaper was asked")
+	has(t, r, "reaper", doctor.Fail, "a reaper runs and does not answer")
+	has(t, r, "mode", doctor.OK, "no reaper answered")
 	if took := time.Since(began); took > patience {
 		t.Errorf("it took %v", took)
 	}
 }
 
-func TestAReaperThatEndedIsNone(t *testing.T) {
+func TestTheSocketOfAKilledReaperIsNoReaper(t *testing.T) {
 	dir := shortDir(t)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: state.New(dir).SocketPath()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.SetUnlinkOnClose(false) // as if it had been killed
+	l.SetUnlinkOnClose(false) // as after SIGKILL
 	l.Close()
 	r := doctor.Run(t.Context(), patient{StateDir: dir, ConfDir: t.TempDir()}.config())
-	has(t, r, "reaper", doctor.Info, "none runs")
+	has(t, r, "reaper", doctor.Info, "no reaper runs")
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// aRecord is one of the boot "now", whose path leads to it.
+// aRecord is a record of the boot "now" with its namespace at the path.
 func aRecord(name string, inode uint64) recorded {
 	id := netns.Identity{Cookie: inode + 1000, Dev: 4, Inode: inode}
 	return recorded{
@@ -30,7 +30,7 @@ func aRecord(name string, inode uint64) recorded {
 	}
 }
 
-func TestRecordsAreJudgedByWhatTheirPathsLeadTo(t *testing.T) {
+func TestRecordsAreCheckedByTheFilesAtTheirPaths(t *testing.T) {
 	plain := fmt.Errorf("open: %w: it is a plain file", netns.ErrNotNamespace)
 	change := func(f func(*recorded)) recorded {
 		r := aRecord("web", 1)
@@ -48,9 +48,9 @@ func TestRecordsAreJudgedByWhatTheirPathsLeadTo(t *testing.T) {
 		{"a good one", records{list: []recorded{aRecord("web", 1)}}, []want{one}},
 		{"of another boot", records{list: []recorded{change(func(r *recorded) { r.Boot, r.open = "then", plain })}}, []want{none, {"records", Info, "1 record of an earlier boot: shop/web", "prunes"}}},
 		{"of a namespace that is gone", records{list: []recorded{change(func(r *recorded) { r.open = fs.ErrNotExist })}}, []want{none, {"records", Info, "1 record of namespaces that are gone: shop/web", "prunes"}}},
-		{"of a path that leads elsewhere", records{list: []recorded{change(func(r *recorded) { r.at.Inode = 2 })}}, []want{none, {"records", Info, "that are gone", "prunes"}}},
-		{"of a netns that lives, at another path", records{list: []recorded{change(func(r *recorded) { r.open, r.lives = fs.ErrNotExist, true })}}, []want{none, {
-			"records", Warn, "1 record of namespaces that live and that its path does not lead to any more: their other attachments are only observed: shop/web", "unregister",
+		{"of a path with another namespace", records{list: []recorded{change(func(r *recorded) { r.at.Inode = 2 })}}, []want{none, {"records", Info, "that are gone", "prunes"}}},
+		{"of a namespace at another path", records{list: []recorded{change(func(r *recorded) { r.open, r.lives = fs.ErrNotExist, true })}}, []want{none, {
+			"records", Warn, "1 record of namespaces that exist, but not at the recorded path: their other attachments are only observed: shop/web", "unregister",
 		}}},
 		{"a plain file here", records{list: []recorded{change(func(r *recorded) { r.open = plain })}}, []want{none, {
 			"records", Fail, "1 record cannot be acted on, since /run/netns/web is no namespace here but a plain file", "-v /run/netns:/run/netns:rslave",
@@ -61,7 +61,7 @@ func TestRecordsAreJudgedByWhatTheirPathsLeadTo(t *testing.T) {
 		{"a plain file of docker's", records{list: []recorded{change(func(r *recorded) { r.open, r.Netns.Path = plain, "/run/docker/netns/1" })}}, []want{none, {
 			"records", Fail, "", "-v /run/docker/netns:/run/docker/netns:rslave",
 		}}},
-		{"of a process that may not be looked at", records{list: []recorded{change(func(r *recorded) { r.open = unix.EACCES })}}, []want{none, {
+		{"of an inaccessible process", records{list: []recorded{change(func(r *recorded) { r.open = unix.EACCES })}}, []want{none, {
 			"records", Warn, "cannot be acted on from here (permission denied)", "pid-namespace",
 		}}},
 		{"with a warning", records{list: []recorded{change(func(r *recorded) { r.Warnings = []string{"annotation x is ignored"} })}}, []want{one, {
@@ -71,20 +71,20 @@ func TestRecordsAreJudgedByWhatTheirPathsLeadTo(t *testing.T) {
 			{"records", OK, "5 attachments are registered, of which 0 can", ""}, {"records", Info, "5 records of namespaces that are gone: shop/c0, shop/c1, shop/c2 and 2 more", ""},
 		}},
 		{"without a pod", records{list: []recorded{change(func(r *recorded) { r.Pod, r.open = state.Pod{}, fs.ErrNotExist })}}, []want{none, {"records", Info, "are gone: web", ""}}},
-		{"files that are none", records{problems: []state.Problem{{File: "x", Err: state.ErrInvalid}, {File: "y", Err: state.ErrNewer}}}, []want{
+		{"files that are no records", records{problems: []state.Problem{{File: "x", Err: state.ErrInvalid}, {File: "y", Err: state.ErrNewer}}}, []want{
 			{"records", OK, "nothing is registered", ""}, {"records", Warn, "2 files are no record (not a valid record): x, y", "upgrade"},
 		}},
-		{"files that are none and name a netns", records{
-			problems: []state.Problem{{File: "x", Err: state.ErrInvalid}, {File: "y", Err: state.ErrNewer}}, holds: []state.Hold{{File: "y"}},
+		{"files that are no records and name a namespace", records{
+			problems: []state.Problem{{File: "x", Err: state.ErrInvalid}, {File: "y", Err: state.ErrNewer}}, observed: []state.Hold{{File: "y"}},
 		}, []want{
 			{"records", OK, "nothing is registered", ""}, {"records", Warn, "x, y; 1 names a namespace, which is only observed", "upgrade"},
 		}},
-		{"not for this user", records{err: fmt.Errorf("list records: %w", unix.EACCES)}, []want{{"records", Warn, "for their owner alone", "run it as root"}}},
-		{"not to be read", records{err: errors.New("list records: disk")}, []want{{"records", Warn, "list records: disk", "state-dir"}}},
+		{"of another user", records{err: fmt.Errorf("list records: %w", unix.EACCES)}, []want{{"records", Warn, "for their owner only", "run it as root"}}},
+		{"unreadable", records{err: errors.New("list records: disk")}, []want{{"records", Warn, "list records: disk", "state-dir"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.r.boot = "now"
-			expect(t, judgeRecords(tt.r), tt.wants...)
+			expect(t, reportRecords(tt.r), tt.wants...)
 		})
 	}
 }
@@ -98,7 +98,7 @@ func many(n int, change func(*recorded)) (list []recorded) {
 	return list
 }
 
-func TestNetnsAreSweptAsTheirPatiencesAsk(t *testing.T) {
+func TestTheSweepIntervalFollowsTheGraces(t *testing.T) {
 	graced := func(name string, inode uint64, closeWait, finWait2 time.Duration) recorded {
 		r := aRecord(name, inode)
 		r.Layers.Network.CloseWaitGrace, r.Layers.Network.FinWait2Grace = new(policy.Patience(closeWait)), new(policy.Patience(finWait2))
@@ -108,7 +108,7 @@ func TestNetnsAreSweptAsTheirPatiencesAsk(t *testing.T) {
 	off.Layers.Network.Mode, gone.open = new(policy.Off), fs.ErrNotExist
 	never.Layers.Network.ProbeAfter = new(policy.Never)
 	r := records{boot: "now", list: []recorded{
-		graced("a", 1, 40*time.Second, time.Hour), graced("b", 2, time.Second, time.Second), graced("c", 3, time.Hour, time.Hour), // its peers are asked after 90 s
+		graced("a", 1, 40*time.Second, time.Hour), graced("b", 2, time.Second, time.Second), graced("c", 3, time.Hour, time.Hour), // its peers are probed after 90 s
 		graced("a2", 1, 80*time.Second, time.Hour), // in a's namespace: the longer grace applies
 		off, never, gone,
 	}}
@@ -119,23 +119,23 @@ func TestNetnsAreSweptAsTheirPatiencesAsk(t *testing.T) {
 	}
 }
 
-func TestNamespacesThatAreNotRegisteredAreNamed(t *testing.T) {
+func TestUnregisteredNamespacesAreReported(t *testing.T) {
 	at := func(path string, inode uint64) namedPath {
 		return namedPath{path, netns.Identity{Dev: 4, Inode: inode}}
 	}
 	var n named
-	for _, p := range []namedPath{at("/run/netns/web", 1), at("/run/netns/stranger", 2), at("/run/docker/netns/web", 1), at("/run/netns/host", 9)} {
+	for _, p := range []namedPath{at("/run/netns/web", 1), at("/run/netns/other", 2), at("/run/docker/netns/web", 1), at("/run/netns/host", 9)} {
 		n.add(p)
 	}
-	n.never = []netns.Identity{{Dev: 4, Inode: 9}}
+	n.host = []netns.Identity{{Dev: 4, Inode: 9}}
 	web := aRecord("web", 1)
-	expect(t, judgeNamed(n, records{boot: "now", list: []recorded{web}}),
-		want{"unregistered", Info, "1 namespace that has a name is not registered: made before halfclose was chained, or not by CNI: /run/netns/stranger", "halfclose register /run/netns/stranger"})
-	expect(t, judgeNamed(n, records{boot: "now", list: []recorded{web, aRecord("stranger", 2)}}),
-		want{"unregistered", OK, "every namespace that has a name is registered (3 namespaces)", ""})
-	expect(t, judgeNamed(n, records{boot: "later", list: []recorded{web, aRecord("stranger", 2)}}), // inode numbers mean nothing in another boot
-		want{"unregistered", Info, "2 namespaces that have a name are not registered: made before halfclose was chained, or not by CNI: /run/netns/web, /run/netns/stranger", ""})
-	expect(t, judgeNamed(named{}, records{}), want{"unregistered", OK, "no namespace has a name", ""})
-	expect(t, judgeNamed(n, records{err: unix.EACCES}), want{"unregistered", Warn, "cannot be compared: permission denied", "records"})
-	expect(t, judgeNamed(named{err: errors.New("no /proc")}, records{}), want{"unregistered", Warn, "no /proc", ""})
+	expect(t, reportNamed(n, records{boot: "now", list: []recorded{web}}),
+		want{"unregistered", Info, "1 named network namespace is not registered, because they were created before halfclose was chained or without CNI: /run/netns/other", "halfclose register /run/netns/other"})
+	expect(t, reportNamed(n, records{boot: "now", list: []recorded{web, aRecord("other", 2)}}),
+		want{"unregistered", OK, "every named network namespace is registered (3 namespaces)", ""})
+	expect(t, reportNamed(n, records{boot: "later", list: []recorded{web, aRecord("other", 2)}}), // inode numbers are valid for one boot
+		want{"unregistered", Info, "2 named network namespaces are not registered, because they were created before halfclose was chained or without CNI: /run/netns/web, /run/netns/other", ""})
+	expect(t, reportNamed(named{}, records{}), want{"unregistered", OK, "there is no named network namespace", ""})
+	expect(t, reportNamed(n, records{err: unix.EACCES}), want{"unregistered", Warn, "cannot be compared: permission denied", "records"})
+	expect(t, reportNamed(named{err: errors.New("no /proc")}, records{}), want{"unregistered", Warn, "no /proc", ""})
 }

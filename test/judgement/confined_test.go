@@ -112,7 +112,7 @@ func TestAReaperThatCannotDoItsWorkReportsIt(t *testing.T) {
 					_, err := r.Health(context.Background())
 					return (err != nil) == tt.fatal
 				})
-				// Doctor does not hear it from the reaper, but tries.
+				// doctor tries it and does not ask the reaper.
 				if out, _ := r.runIn(under(tt.limit), "doctor"); !strings.Contains(out, tt.doctor) {
 					t.Errorf("doctor does not print %q:\n%s", tt.doctor, out)
 				}

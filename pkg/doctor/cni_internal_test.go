@@ -36,8 +36,7 @@ func ourObject(keys ...string) string {
 	return "{" + strings.Join(append([]string{`"type": "halfclose"`, theCapability}, keys...), ", ") + "}"
 }
 
-// net puts files where a runtime finds its network configurations, below a host root of the test's own, with
-// the plugin itself in place.
+// netOf creates network configurations and the plugin below a host root.
 func netOf(t *testing.T, files map[string]string) Config {
 	t.Helper()
 	cfg := Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir, BinDir: spec.DefaultBinDir}
@@ -48,7 +47,7 @@ func netOf(t *testing.T, files map[string]string) Config {
 	return cfg
 }
 
-// putPrograms puts in place what answers as the plugin and the command of a build do.
+// putPrograms creates a plugin and a command that report a build.
 func putPrograms(t *testing.T, cfg Config, build buildinfo.Info) {
 	t.Helper()
 	info, err := json.Marshal(build)
@@ -67,12 +66,11 @@ exit 2`, 0o755)
 	}
 }
 
-// ProgramVar names, in the environment, a copy of the test's program beside the directories of the tests. TestMain makes
-// it: with the race detector the program has 25 MB, and many tests need a link to it.
+// ProgramVar is the environment variable with the path of a copy of the test binary, which TestMain creates on the file
+// system of the tests' directories. Many tests link to it: with the race detector it has 25 MB.
 const ProgramVar = "HALFCLOSE_TEST_PROGRAM"
 
-// putCommand puts a program in place that prints that as its version: the test's own. "" is none, with which it exits
-// with 1.
+// putCommand creates a command, the test binary, that prints a version. With "" it exits with 1.
 func putCommand(t *testing.T, cfg Config, version string) {
 	t.Helper()
 	path := filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")
@@ -94,7 +92,7 @@ func put(t *testing.T, path, text string, mode os.FileMode) {
 	t.Helper()
 	if program, err := os.Stat(os.Getenv(ProgramVar)); err == nil {
 		if old, err := os.Lstat(path); err == nil && os.SameFile(program, old) {
-			remove(t, path) // not to write to the other tests' links
+			remove(t, path) // writing would change the other tests' links
 		}
 	}
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode)); err != nil {
@@ -102,14 +100,14 @@ func put(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-func judgeNet(t *testing.T, cfg Config) []Finding {
+func reportNet(t *testing.T, cfg Config) []Finding {
 	t.Helper()
-	return judgeChains(inspectChains(t.Context(), cfg))
+	return reportChains(inspectChains(t.Context(), cfg))
 }
 
-func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
+func TestNetworkConfigurationsAreCheckedAsRuntimesReadThem(t *testing.T) {
 	good := conflist("1.0.0", ourObject())
-	takes := want{"cni", OK, "runtimes take 10-pods.conflist (network pods), which chains halfclose: destroy, grace 1h, podOverrides any, reaper auto, failurePolicy ignore", ""}
+	chosen := want{"cni", OK, "runtimes choose 10-pods.conflist (network pods), which chains halfclose: destroy, grace 1h, podOverrides any, reaper auto, failurePolicy ignore", ""}
 	binary := want{"cni-binary", OK, "of the same build", ""}
 	sibling := want{"auto-start", OK, "ADD starts /usr/bin/halfclose as the reaper", ""}
 	for _, tt := range []struct {
@@ -118,92 +116,92 @@ func TestNetworkConfigurationsAreJudgedAsRuntimesReadThem(t *testing.T) {
 		wants []want
 	}{
 		{"none", map[string]string{"README": "nothing here"}, []want{{"cni", Info, "holds no valid network configuration", "halfclose install"}}},
-		{"a good one", map[string]string{"10-pods.conflist": good}, []want{takes, binary}},
-		{"another before it", map[string]string{"05-other.conflist": conflist("1.0.0"), "10-pods.conflist": good}, []want{
-			{"cni", Warn, "runtimes take 05-other.conflist (network pods), the first by name, which does not chain halfclose; 10-pods.conflist does", `append {"type": "halfclose"`}, binary,
+		{"a good one", map[string]string{"10-pods.conflist": good}, []want{chosen, binary}},
+		{"another sorts before it", map[string]string{"05-other.conflist": conflist("1.0.0"), "10-pods.conflist": good}, []want{
+			{"cni", Warn, "runtimes choose 05-other.conflist (network pods), the first by name, which does not chain halfclose; 10-pods.conflist does", `appends {"type": "halfclose"`}, binary,
 		}},
-		{"another behind it", map[string]string{"10-pods.conflist": good, "20-more.conflist": good}, []want{
-			takes, {"cni", OK, "20-more.conflist chains halfclose too", ""}, binary,
+		{"another sorts after it", map[string]string{"10-pods.conflist": good, "20-more.conflist": good}, []want{
+			chosen, {"cni", OK, "20-more.conflist chains halfclose too", ""}, binary,
 		}},
 		{"none of them ours", map[string]string{"05-other.conflist": conflist("1.0.0")}, []want{{"cni", Info, "does not chain halfclose: no container is registered", "halfclose install"}}},
-		{"a broken one before it", map[string]string{"05-broken.conflist": "{", "10-pods.conflist": good}, []want{
-			{"cni", Warn, "05-broken.conflist is no valid network configuration: error parsing configuration list: unexpected end of JSON input; containerd goes no further", "correct it, or remove it from /etc/cni/net.d"}, takes, binary,
+		{"a broken one sorts before it", map[string]string{"05-broken.conflist": "{", "10-pods.conflist": good}, []want{
+			{"cni", Warn, "05-broken.conflist is no valid network configuration: error parsing configuration list: unexpected end of JSON input; containerd stops at it", "correct it, or remove it from /etc/cni/net.d"}, chosen, binary,
 		}},
-		{"a broken one behind it", map[string]string{"10-pods.conflist": good, "99-broken.conf": "{}"}, []want{
-			{"cni", Warn, "99-broken.conf is no valid network configuration: error parsing configuration: missing 'type'", ""}, takes, binary,
+		{"a broken one sorts after it", map[string]string{"10-pods.conflist": good, "99-broken.conf": "{}"}, []want{
+			{"cni", Warn, "99-broken.conf is no valid network configuration: error parsing configuration: missing 'type'", ""}, chosen, binary,
 		}},
-		{"a broken one alone", map[string]string{"10-broken.conflist": "[]"}, []want{{"cni", Warn, "containerd goes no further", ""}, {"cni", Info, "no valid", ""}}},
-		{"one of no plugins", map[string]string{"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods"}`}, []want{{"cni", Warn, "it has no plugins", ""}, {"cni", Info, "no valid", ""}}},
-		{"what runtimes do not read", map[string]string{"10-pods.conflist": good, "05-pods.conflist.bak": "{"}, []want{takes, binary}},
+		{"a broken one alone", map[string]string{"10-broken.conflist": "[]"}, []want{{"cni", Warn, "containerd stops at it", ""}, {"cni", Info, "no valid", ""}}},
+		{"one without plugins", map[string]string{"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods"}`}, []want{{"cni", Warn, "it has no plugins", ""}, {"cni", Info, "no valid", ""}}},
+		{"a file that runtimes do not read", map[string]string{"10-pods.conflist": good, "05-pods.conflist.bak": "{"}, []want{chosen, binary}},
 		{"other values", map[string]string{"10-pods.conflist": conflist("0.4.0",
 			ourObject(`"mode": "observe"`, `"closeWaitGrace": "2m"`, `"finWait2Grace": "never"`, `"clock": "state"`, `"pendingGrace": "3h"`, `"probeAfter": "never"`, `"rules": [{"match": {"role": "client"}, "grace": "1m"}]`, `"exempt": [{"loopback": true}]`, `"podOverrides": "none"`, `"reaper": "external"`))}, []want{
 			{"cni", OK, "observe, grace of CLOSE_WAIT 2m, of FIN_WAIT2 never, clock state, probeAfter never, pendingGrace 3h, 1 exemption, 1 rule, podOverrides none, reaper external", ""}, binary,
 		}},
 		{"mistakes", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(`"graec": "1m"`, `"mode": "kill"`))}, []want{
-			takes,
-			{"cni", Warn, `10-pods.conflist: $.plugins[1].graec: unknown key, did you mean "grace"? (the network's containers are observed only)`, "correct it"},
+			chosen,
+			{"cni", Warn, `10-pods.conflist: $.plugins[1].graec: unknown key, did you mean "grace"? (the network's containers are only observed)`, "correct it"},
 			{"cni", Warn, `$.plugins[1].mode: `, "correct it"},
 			binary,
 		}},
-		{"a mistake that keeps pods from starting", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(`"grace": 600`, `"failurePolicy": "fail"`))}, []want{
+		{"a mistake with which no pod starts", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(`"grace": 600`, `"failurePolicy": "fail"`))}, []want{
 			{"cni", OK, "failurePolicy fail", ""}, {"cni", Fail, `$.plugins[1].grace: want a duration`, "correct it"}, binary,
 		}},
 		{"no capability", map[string]string{"10-pods.conflist": conflist("1.0.0", `{"type": "halfclose"}`)}, []want{
-			takes, {"cni", Warn, "does not declare the capability io.kubernetes.cri.pod-annotations", `"podOverrides": "none"`}, binary,
+			chosen, {"cni", Warn, "does not declare the capability io.kubernetes.cri.pod-annotations", `"podOverrides": "none"`}, binary,
 		}},
 		{"no capability, and none needed", map[string]string{"10-pods.conflist": conflist("1.0.0", `{"type": "halfclose", "podOverrides": "none"}`)}, []want{
 			{"cni", OK, "podOverrides none", ""}, binary,
 		}},
 		{"the first of its chain", map[string]string{"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods", "plugins": [` + ourObject() + `]}`}, []want{
-			takes, {"cni", Fail, "$.plugins[0] is the first of the chain", "behind the plugin"}, binary,
+			chosen, {"cni", Fail, "$.plugins[0] is the first of the chain", "after the plugin"}, binary,
 		}},
-		{"a plugin by itself", map[string]string{"10-pods.conf": `{"cniVersion": "1.0.0", "name": "pods", "type": "halfclose", ` + theCapability + `}`}, []want{
+		{"a single plugin", map[string]string{"10-pods.conf": `{"cniVersion": "1.0.0", "name": "pods", "type": "halfclose", ` + theCapability + `}`}, []want{
 			{"cni", OK, "10-pods.conf", ""}, {"cni", Fail, "the first of the chain", ""}, binary,
 		}},
 		{"twice", map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject(), ourObject(`"mode": "observe"`))}, []want{
 			{"cni", OK, "observe, grace 1h", ""}, {"cni", Warn, "in the chain 2 times", "leave one"}, binary,
 		}},
-		{"for containerd 1.7 and later", map[string]string{"10-pods.conflist": conflist("1.1.0", ourObject())}, []want{takes, {"cni", Info, "refused by containerd 1.6", "write 1.0.0"}, binary}},
-		{"of a version that is not spoken", map[string]string{"10-pods.conflist": conflist("0.2.0", ourObject())}, []want{takes, {"cni", Fail, `does not speak cniVersion "0.2.0"`, "write 1.0.0"}, binary}},
-		{"a plugin in a file of its own", map[string]string{"10-pods.conflist": conflist("1.0.0"), "pods/50-halfclose.conf": ourObject(), "pods/README": "x"}, []want{takes, binary}},
-		{"that not asked for", map[string]string{
+		{"for containerd 1.7 and later", map[string]string{"10-pods.conflist": conflist("1.1.0", ourObject())}, []want{chosen, {"cni", Info, "refused by containerd 1.6", "write 1.0.0"}, binary}},
+		{"of an unsupported version", map[string]string{"10-pods.conflist": conflist("0.2.0", ourObject())}, []want{chosen, {"cni", Fail, `does not support cniVersion "0.2.0"`, "write 1.0.0"}, binary}},
+		{"a drop-in", map[string]string{"10-pods.conflist": conflist("1.0.0"), "pods/50-halfclose.conf": ourObject(), "pods/README": "x"}, []want{chosen, binary}},
+		{"a drop-in that is not loaded", map[string]string{
 			"10-pods.conflist": `{"cniVersion": "1.0.0", "name": "pods", "loadOnlyInlinedPlugins": true, "plugins": [{"type": "bridge"}]}`, "pods/50-halfclose.conf": ourObject(),
 		}, []want{{"cni", Info, "does not chain halfclose", ""}}},
-		{"a plugin in a file of its own, of a network of a single plugin", map[string]string{
+		{"a drop-in of a single plugin", map[string]string{
 			"10-pods.conf": `{"cniVersion": "1.0.0", "name": "pods", "type": "bridge"}`, "pods/50-halfclose.conf": ourObject(),
-		}, []want{{"cni", Info, "runtimes take 10-pods.conf (network pods), which does not chain halfclose", ""}}},
-		{"a broken one in a file of its own", map[string]string{
+		}, []want{{"cni", Info, "runtimes choose 10-pods.conf (network pods), which does not chain halfclose", ""}}},
+		{"a broken drop-in", map[string]string{
 			"10-pods.conflist": conflist("1.0.0"), "pods/50-halfclose.conf": ourObject(), "pods/60-broken.conf": "{", "20-more.conflist": good,
 		}, []want{
 			{"cni", Warn, "10-pods.conflist is no valid network configuration: pods/60-broken.conf: ", ""},
 			{"cni", Warn, "20-more.conflist is no valid network configuration: pods/60-broken.conf: ", ""},
 			{"cni", Info, "no valid", ""},
 		}},
-		{"a directory named like a network", map[string]string{"05-pods.conflist/README": "x", "10-pods.conflist": good}, []want{takes, binary}},
-		{"for older runtimes of a version that is not spoken", map[string]string{
+		{"a directory named like a network", map[string]string{"05-pods.conflist/README": "x", "10-pods.conflist": good}, []want{chosen, binary}},
+		{"an unsupported version for older runtimes", map[string]string{
 			"10-pods.conflist": strings.Replace(good, `"name"`, `"cniVersions": ["1.0.0"], "name"`, 1), "20-more.conflist": strings.Replace(good, `"1.0.0", "name"`, `"0.2.0", "cniVersions": ["1.0.0"], "name"`, 1),
-		}, []want{takes, {"cni", OK, "20-more.conflist", ""}, {"cni", Fail, `20-more.conflist: halfclose does not speak cniVersion "0.2.0"`, "0.3.1, 0.4.0, 1.0.0 and 1.1.0"}, binary}},
+		}, []want{chosen, {"cni", OK, "20-more.conflist", ""}, {"cni", Fail, `20-more.conflist: halfclose does not support cniVersion "0.2.0"`, "0.3.1, 0.4.0, 1.0.0 and 1.1.0"}, binary}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.wants[len(tt.wants)-1] == binary && tt.name != "other values" { // which have reaper external
+			if tt.wants[len(tt.wants)-1] == binary && tt.name != "other values" { // with an external reaper
 				tt.wants = append(tt.wants, sibling)
 			}
-			expect(t, judgeNet(t, netOf(t, tt.files)), tt.wants...)
+			expect(t, reportNet(t, netOf(t, tt.files)), tt.wants...)
 		})
 	}
 }
 
-func TestTheConflistThatIsShippedIsInOrder(t *testing.T) {
+func TestTheShippedConflistPasses(t *testing.T) {
 	text, err := os.ReadFile("../../deploy/cni/10-halfclose.conflist")
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, judgeNet(t, netOf(t, map[string]string{"10-halfclose.conflist": string(text)})),
+	expect(t, reportNet(t, netOf(t, map[string]string{"10-halfclose.conflist": string(text)})),
 		want{"cni", OK, "which chains halfclose: destroy, grace 1h", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
 }
 
-// What install can edit, the doctor can read, and what install leaves, install can edit again.
-func TestANetworkThatInstallExtendedIsInOrderHoweverLargeItIs(t *testing.T) {
+// install and doctor have one limit of a file's size: install writes no file that doctor cannot read.
+func TestALargeNetworkThatInstallExtendedPasses(t *testing.T) {
 	large := func(size int) string {
 		text := conflist("1.0.0")
 		return text + strings.Repeat(" ", size-len(text))
@@ -232,11 +230,11 @@ func TestANetworkThatInstallExtendedIsInOrderHoweverLargeItIs(t *testing.T) {
 		if (err == nil) != tt.fits || err != nil && !strings.Contains(err.Error(), "10-pods.conflist would have 41") {
 			t.Errorf("install in a file of %d bytes: %v", tt.size, err)
 		}
-		expect(t, judgeNet(t, cfg), tt.wants...)
+		expect(t, reportNet(t, cfg), tt.wants...)
 	}
 }
 
-func TestADirectoryOfConfigurationsThatTheNodeDeletedIsNotTakenForEmpty(t *testing.T) {
+func TestADeletedNetworkDirectoryIsNotReportedAsEmpty(t *testing.T) {
 	cfg := Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir}
 	at, deleted := filepath.Join(cfg.HostRoot, cfg.ConfDir), filepath.Join(t.TempDir(), "net.d")
 	if err := errors.Join(os.MkdirAll(at, 0o755), os.Mkdir(deleted, 0o755)); err != nil {
@@ -250,17 +248,17 @@ func TestADirectoryOfConfigurationsThatTheNodeDeletedIsNotTakenForEmpty(t *testi
 			t.Error(err)
 		}
 	})
-	expect(t, judgeNet(t, cfg), want{"cni", Info, "holds no valid network configuration", ""})
+	expect(t, reportNet(t, cfg), want{"cni", Info, "holds no valid network configuration", ""})
 	remove(t, deleted)
-	expect(t, judgeNet(t, cfg), want{"cni", Warn, "/etc/cni/net.d was deleted on the node", "restart this container"})
+	expect(t, reportNet(t, cfg), want{"cni", Warn, "/etc/cni/net.d was deleted on the node", "restart this container"})
 }
 
-func TestNoDirectoryOfConfigurationsIsNoCNI(t *testing.T) {
-	expect(t, judgeNet(t, Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir}), want{"cni", Info, "there is no /etc/cni/net.d", "--cni-conf-dir"})
-	expect(t, judgeChains(chains{dir: "/d", err: unix.EACCES}), want{"cni", Warn, "/d cannot be looked at: permission denied", "as root"})
+func TestWithoutANetworkDirectoryThereIsNoCNI(t *testing.T) {
+	expect(t, reportNet(t, Config{HostRoot: t.TempDir(), ConfDir: spec.DefaultConfDir}), want{"cni", Info, "there is no /etc/cni/net.d", "--cni-conf-dir"})
+	expect(t, reportChains(chains{dir: "/d", err: unix.EACCES}), want{"cni", Warn, "/d cannot be read: permission denied", "as root"})
 }
 
-func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
+func TestSymbolicLinksResolveBelowTheHostRoot(t *testing.T) {
 	cfg := netOf(t, nil)
 	put(t, filepath.Join(cfg.HostRoot, "var/cni/real.conflist"), conflist("1.0.0", ourObject()), 0o644)
 	for at, to := range map[string]string{
@@ -272,26 +270,26 @@ func TestLinksAreFollowedAsTheHostWould(t *testing.T) {
 		}
 	}
 	cfg.BinDir = "/opt/cni/link"
-	expect(t, judgeNet(t, cfg), want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "/opt/cni/link/halfclose", ""}, want{"auto-start", OK, "", ""})
+	expect(t, reportNet(t, cfg), want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "/opt/cni/link/halfclose", ""}, want{"auto-start", OK, "", ""})
 }
 
-func TestWhatIsNoFileHoldsNobodyUp(t *testing.T) {
+func TestAFIFOOrALargeFileDoesNotBlock(t *testing.T) {
 	cfg := netOf(t, map[string]string{"10-pods.conflist": conflist("1.0.0", ourObject()), "30-large.conf": strings.Repeat(" ", cniconf.MaxFileSize+1)})
 	if err := unix.Mkfifo(filepath.Join(cfg.HostRoot, cfg.ConfDir, "20-fifo.conflist"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, judgeNet(t, cfg), want{"cni", Warn, "20-fifo.conflist is no valid network configuration: not a regular file", ""},
+	expect(t, reportNet(t, cfg), want{"cni", Warn, "20-fifo.conflist is no valid network configuration: not a regular file", ""},
 		want{"cni", Warn, "30-large.conf is no valid network configuration: larger than", ""}, want{"cni", OK, "10-pods.conflist", ""}, want{"cni-binary", OK, "", ""}, want{"auto-start", OK, "", ""})
 }
 
-func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
+func TestThePluginIsRunForItsVersion(t *testing.T) {
 	fail := func(what, do string) want { return want{"cni-binary", Fail, what, do} }
 	for _, tt := range []struct {
 		name   string
 		change func(t *testing.T, cfg Config, path string)
 		want   want
 	}{
-		{"none", func(t *testing.T, _ Config, path string) { remove(t, path) }, fail("there is no /opt/cni/bin/halfclose, though halfclose is chained", "--cni-bin-dir")},
+		{"none", func(t *testing.T, _ Config, path string) { remove(t, path) }, fail("there is no /opt/cni/bin/halfclose, but halfclose is chained", "--cni-bin-dir")},
 		{"a directory", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
 			put(t, filepath.Join(path, "x"), "", 0o600)
@@ -305,19 +303,19 @@ func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 		{"something else", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
 			put(t, path, "#!/bin/sh\necho it is something else >&2; exit 3", 0o755)
-		}, fail("exit status 3: it is something else", "see whether it is halfclose")},
+		}, fail("exit status 3: it is something else", "check whether it is halfclose")},
 		{"something that prints something else", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
 			put(t, path, "#!/bin/sh\necho hello", 0o755)
-		}, fail("it is no CNI plugin", "see whether it is halfclose")},
+		}, fail("it is no CNI plugin", "check whether it is halfclose")},
 		{"another version", func(t *testing.T, cfg Config, _ string) {
 			putPrograms(t, cfg, buildinfo.Info{Version: "v0.0.1", Commit: "c", Go: "g", Platform: "p"})
-		}, want{"cni-binary", Warn, "is halfclose v0.0.1 (commit c, g, p), and this is halfclose", "of the newer of the two"}},
-		{"a plugin that does not say which build it is", func(t *testing.T, _ Config, path string) {
+		}, want{"cni-binary", Warn, "is halfclose v0.0.1 (commit c, g, p), and this is halfclose", "of the newer build"}},
+		{"a plugin that reports no build", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
 			put(t, path, `#!/bin/sh`+"\n"+`echo '{"supportedVersions":["1.0.0"]}'`, 0o755)
-		}, want{"cni-binary", Warn, "does not say which build of halfclose it is", "run halfclose install"}},
-		{"the one that asks", func(t *testing.T, _ Config, path string) {
+		}, want{"cni-binary", Warn, "does not report a build of halfclose", "run halfclose install"}},
+		{"this command", func(t *testing.T, _ Config, path string) {
 			remove(t, path)
 			if own, err := os.Executable(); err != nil {
 				t.Fatal(err)
@@ -326,21 +324,21 @@ func TestTheBinaryIsAskedForItsVersion(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-		}, fail("is the command that runs here and not the plugin", "move the command")},
+		}, fail("is this command and not the plugin", "move the command")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
 			tt.change(t, cfg, filepath.Join(cfg.HostRoot, cfg.BinDir, "halfclose"))
-			expect(t, judgeBinary(inspectBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+			expect(t, reportBinary(inspectBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
-	t.Run("not for this user to run", func(t *testing.T) {
-		expect(t, judgeBinary(binary{path: "/p", mode: 0o700, run: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be run", "as root"})
-		expect(t, judgeBinary(binary{path: "/p", err: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be looked at", "as root"})
+	t.Run("another user's", func(t *testing.T) {
+		expect(t, reportBinary(binary{path: "/p", mode: 0o700, run: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be run", "as root"})
+		expect(t, reportBinary(binary{path: "/p", err: unix.EACCES}), want{"cni-binary", Warn, "/p cannot be inspected", "as root"})
 	})
 }
 
-func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
+func TestTheReapersProgramIsCheckedAsADDChecksIt(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(t *testing.T, cfg Config)
@@ -350,7 +348,7 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 		{"the command of another build", func(t *testing.T, cfg Config) {
 			putPrograms(t, cfg, buildinfo.Info{Version: "v0.0.1", Commit: "c", Go: "g", Platform: "p"})
 		}, want{"auto-start", Warn, "/usr/bin/halfclose, which ADD starts as the reaper, is halfclose v0.0.1 (commit c, g, p), and this is", "run halfclose install"}},
-		{"the command that runs here", func(t *testing.T, cfg Config) {
+		{"this command", func(t *testing.T, cfg Config) {
 			path := filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")
 			remove(t, path)
 			if own, err := os.Executable(); err != nil {
@@ -360,16 +358,16 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-		}, want{"auto-start", OK, "ADD starts the command that runs here as the reaper (/usr/bin/halfclose)", ""}},
+		}, want{"auto-start", OK, "ADD starts this command as the reaper (/usr/bin/halfclose)", ""}},
 		{
 			"none", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)) },
 			want{"auto-start", Warn, "/opt/cni/bin/halfclose-reaper: missing", "run halfclose install"},
 		},
 		{
-			"a link that leads nowhere", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")) },
+			"a dangling link", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")) },
 			want{"auto-start", Warn, "leads to /usr/bin/halfclose, which is missing", "run halfclose install"},
 		},
-		{"in a directory that others may write to", func(t *testing.T, cfg Config) {
+		{"in a directory that others can write to", func(t *testing.T, cfg Config) {
 			if err := os.Chmod(filepath.Join(cfg.HostRoot, "/usr/bin"), 0o777); err != nil {
 				t.Fatal(err)
 			}
@@ -385,19 +383,19 @@ func TestWhatADDStartsIsJudgedAsADDJudgesIt(t *testing.T) {
 		{"a script", func(t *testing.T, cfg Config) {
 			put(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose"), "#!/bin/sh\nexec /usr/local/bin/halfclose \"$@\"", 0o755)
 		}, want{"auto-start", Warn, "/usr/bin/halfclose: not executable: a script, or no ELF program", "run halfclose install"}},
-		{"what does not say its version", func(t *testing.T, cfg Config) {
+		{"a command that reports no version", func(t *testing.T, cfg Config) {
 			putCommand(t, cfg, "")
-		}, want{"auto-start", Warn, "does not say its version: exit status 1", "run halfclose install"}},
+		}, want{"auto-start", Warn, "does not report its version: exit status 1", "run halfclose install"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
 			tt.change(t, cfg)
-			expect(t, judgeSibling(inspectBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
+			expect(t, reportSibling(inspectBinary(t.Context(), hostfs.Dir(cfg.HostRoot), filepath.Join(cfg.BinDir, "halfclose"))), tt.want)
 		})
 	}
 }
 
-func TestAProgramThatDoesNotExitIsReportedAndTheOtherOneJudged(t *testing.T) {
+func TestAProgramThatDoesNotExitDoesNotPreventTheCheckOfTheOther(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(t *testing.T, cfg Config)
 		wants  []want
@@ -415,7 +413,7 @@ func TestAProgramThatDoesNotExitIsReportedAndTheOtherOneJudged(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			[]want{{"cni-binary", OK, "of the same build as this", ""}, {"auto-start", Warn, "does not say its version: it does not answer within ", "run halfclose install"}},
+			[]want{{"cni-binary", OK, "of the same build as this", ""}, {"auto-start", Warn, "does not report its version: it does not answer within ", "run halfclose install"}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -458,6 +456,6 @@ func FuzzNetworkConfiguration(f *testing.F) {
 		if f.List, f.Err = cniconf.Parse(name, data); f.Err == nil && len(f.List.Plugins) == 0 {
 			f.Err = errors.New("it has no plugins")
 		}
-		complete(t, judgeChains(chains{dir: "/d", files: []confFile{withOurs(f)}}))
+		complete(t, reportChains(chains{dir: "/d", files: []confFile{{File: f, ours: ourPlugins(f)}}}))
 	})
 }
