@@ -38,9 +38,9 @@ half-closed sockets, the age of the oldest, the number of destroyed sockets and
 the policy. Problems follow, each with its fix. With --pod the whole policy is
 shown, with the source of each value.
 
-The counts are from the last sweep of each namespace, which is at most a
-quarter of its shortest grace or probe-after old. "halfclose sockets --all"
-queries the kernel now.
+The counts are from the last sweep of each namespace. The interval between two
+sweeps is at most a quarter of the namespace's shortest grace or probe-after.
+"halfclose sockets --all" queries the kernel now.
 
 The pod with the most half-closed sockets comes first. If there are more than
 20 attachments, those without sockets, destroys and problems are only counted;

@@ -12,7 +12,7 @@ import (
 func (f Finding) Advice() (what, todo string) {
 	switch f.Kind {
 	case SwitchUnreadable:
-		return f.Text, `or set it again with "halfclose mode observe" or "halfclose mode destroy"`
+		return f.Text, `set the switch again with "halfclose mode observe" or "halfclose mode destroy"`
 	case KernelRefuses:
 		return "no socket can be destroyed here: " + f.Text, `run "halfclose doctor": it reports what this kernel and these privileges allow`
 	case Refused:
