@@ -8,6 +8,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
@@ -29,9 +30,9 @@ type BPF struct {
 	clock         monotime.Clock
 	opener        Opener
 	proc          *owners.Proc
-	pacer         *Pacer  // of reads, walks and sweeps together
-	sweeps        sweeper // of the network namespaces that the programs do not cover: all, during a fallback
-	audits        sweeper // of the network namespaces that they cover
+	pacer         *pacing.Pacer // of reads, walks and sweeps together
+	sweeps        sweeper       // of the network namespaces that the programs do not cover: all, during a fallback
+	audits        sweeper       // of the network namespaces that they cover
 	auditInterval time.Duration
 	maxWalk       time.Duration // between two walks
 	visibility    visibility
@@ -86,8 +87,8 @@ const (
 // NewBPF returns the finder.
 func NewBPF(c BPFConfig) *BPF {
 	now, opener, proc := c.Clock.Now(), Opener{c.Root}, owners.NewProc("/proc")
-	pacer := NewPacer(c.CPUBudget, now)
-	audits := NewPacer(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
+	pacer := pacing.New(c.CPUBudget, now)
+	audits := pacing.New(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
 	f := &BPF{
 		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),

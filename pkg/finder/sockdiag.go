@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -38,7 +39,7 @@ type Config struct {
 func NewSockDiag(c Config) *SockDiag { return newSockDiag(c, "") }
 
 func newSockDiag(c Config, why string) *SockDiag {
-	pacer := NewPacer(c.CPUBudget, c.Clock.Now())
+	pacer := pacing.New(c.CPUBudget, c.Clock.Now())
 	f := &SockDiag{clock: c.Clock, sweeps: newSweeper(Opener{c.Root}, pacer, c.Clock, dueNow), why: why}
 	f.sweeps.looksUpRoles = func(netns.Identity) bool { return true }
 	return f

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -17,7 +18,7 @@ import (
 type sweeper struct {
 	opener   Opener
 	clock    monotime.Clock
-	pacer    *Pacer
+	pacer    *pacing.Pacer
 	queue    sweepQueue
 	batch    batch
 	lastDump time.Duration // what the last dump of any network namespace cost
@@ -26,7 +27,7 @@ type sweeper struct {
 }
 
 // newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
-func newSweeper(opener Opener, pacer *Pacer, clock monotime.Clock, order sweepOrder) sweeper {
+func newSweeper(opener Opener, pacer *pacing.Pacer, clock monotime.Clock, order sweepOrder) sweeper {
 	return sweeper{opener: opener, clock: clock, pacer: pacer, queue: newSweepQueue(order), batch: newBatch()}
 }
 
@@ -86,7 +87,7 @@ func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) 
 		if expected > 0 && expected < cheapDump {
 			return true
 		}
-		cpu += MeasureCPU(func() { inUse = hasTCP() })
+		cpu += pacing.MeasureCPU(func() { inUse = hasTCP() })
 		return inUse
 	})
 	if err != nil || conn == nil {
@@ -96,7 +97,7 @@ func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) 
 	if s.looksUpRoles == nil || !s.looksUpRoles(e.netns.Identity) {
 		lookup.off = true
 	}
-	s.lastDump = MeasureCPU(func() { err = s.read(conn, &lookup, sink) })
+	s.lastDump = pacing.MeasureCPU(func() { err = s.read(conn, &lookup, sink) })
 	e.roles = lookup.finish(err == nil)
 	e.dump = s.lastDump
 	conn.Close() // not later: it pins the network namespace

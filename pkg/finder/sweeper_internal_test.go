@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -49,7 +50,7 @@ func testRoot(t *testing.T) *netns.Root {
 func newTestSweeper(t *testing.T, n Netns, share float64, due monotime.Time) *sweeper {
 	t.Helper()
 	clock := nstest.Clock(t)
-	s := newSweeper(Opener{testRoot(t)}, NewPacer(share, clock.Now()), clock, dueNow)
+	s := newSweeper(Opener{testRoot(t)}, pacing.New(share, clock.Now()), clock, dueNow)
 	s.replace([]Netns{n}, due)
 	return &s
 }

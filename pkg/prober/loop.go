@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/internal/rotation"
-	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -103,7 +103,7 @@ type loop struct {
 	ctx     context.Context // of Run
 	p       *Prober
 	clock   monotime.Clock
-	pacer   *finder.Pacer
+	pacer   *pacing.Pacer
 	limiter *rate.Limiter
 
 	asked     map[subject]*asking
@@ -131,7 +131,7 @@ func newLoop(ctx context.Context, p *Prober) *loop {
 	now := p.config.Clock.Now()
 	return &loop{
 		ctx: ctx, p: p, clock: p.config.Clock,
-		pacer:   finder.NewPacer(p.config.Budget, now),
+		pacer:   pacing.New(p.config.Budget, now),
 		limiter: rate.NewLimiter(rate.Limit(p.config.MaxPerSecond), max(1, p.config.MaxPerSecond/10)),
 		asked:   make(map[subject]*asking),
 		queue:   rotation.New[netns.Identity, *asking](),
@@ -465,7 +465,7 @@ func (l *loop) start(j *job) {
 	l.running[j.kind]++
 	finished, stopped := l.finished, l.stopped
 	go func() {
-		j.cpu = finder.MeasureCPU(j.run)
+		j.cpu = pacing.MeasureCPU(j.run)
 		j.cpu += time.Duration(j.opened) * openCost
 		select {
 		case finished <- j:

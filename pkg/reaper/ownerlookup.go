@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -26,7 +26,7 @@ type ownerLookups struct {
 
 	source     owners.Resolver // nil: no look-ups
 	conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
-	pacer      *finder.Pacer     // nil: no limit
+	pacer      *pacing.Pacer     // nil: no limit
 	requests   chan *ownerLookup // to the goroutine
 	results    chan *ownerLookup // from it
 
@@ -90,7 +90,7 @@ func (l *loop) newOwnerLookups(source owners.Resolver, budget float64, now monot
 		lookahead: minLookahead, requests: make(chan *ownerLookup, 1), results: make(chan *ownerLookup, 1),
 	}
 	if budget > 0 {
-		o.pacer = finder.NewPacer(budget, now)
+		o.pacer = pacing.New(budget, now)
 	}
 	return o
 }
@@ -102,7 +102,7 @@ func (o *ownerLookups) work(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case k := <-o.requests:
-			k.cpu = finder.MeasureCPU(func() { o.run(ctx, k) })
+			k.cpu = pacing.MeasureCPU(func() { o.run(ctx, k) })
 			o.results <- k // never blocks: capacity 1, at most one look-up in flight
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
@@ -29,7 +30,7 @@ func TestLooksForOwnersStayWithinTheirBudget(t *testing.T) {
 		}
 	}
 	most := time.Duration(share * hour * float64(time.Second))
-	if saved := time.Duration(share * float64(finder.BurstWindow)); spent > most+saved+cost || spent < most*4/5 {
+	if saved := time.Duration(share * float64(pacing.BurstWindow)); spent > most+saved+cost || spent < most*4/5 {
 		t.Errorf("in an hour it spent %v of %v", spent, most)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -127,7 +128,7 @@ func allAlive(answers []prober.Answer) error {
 // measureBudget asks about all sockets again and again, with the reaper's own bounds. It does not count the time in which
 // the prober spends what it had saved while there was nothing to ask.
 func (r *Ask) measureBudget(ctx context.Context, o options, subjects []subject) (err error) {
-	span, before := 30*time.Second, finder.BurstWindow+5*time.Second
+	span, before := 30*time.Second, pacing.BurstWindow+5*time.Second
 	if o.short {
 		span, before = 3*time.Second, time.Second
 	}

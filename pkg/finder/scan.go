@@ -7,6 +7,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -23,7 +24,7 @@ func (f *BPF) readSet(now monotime.Time) {
 		missed uint64
 		err    error
 	)
-	cpu := MeasureCPU(func() { missed, err = f.readEntries(now) })
+	cpu := pacing.MeasureCPU(func() { missed, err = f.readEntries(now) })
 	f.pacer.Spend(f.clock.Now(), cpu)
 	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
 	if err != nil {
@@ -86,7 +87,7 @@ func (f *BPF) walk(ctx context.Context, now monotime.Time) {
 		missed uint64
 		err    error
 	)
-	cpu := MeasureCPU(func() {
+	cpu := pacing.MeasureCPU(func() {
 		if missed, err = f.readEntries(now); err == nil { // first: entries have the time of entry, holdings do not
 			err = f.readHoldings()
 		}

@@ -1,7 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package finder
+// Package pacing limits work to a share of the CPU time of one core.
+package pacing
 
 import (
 	"runtime"
@@ -12,44 +13,45 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Pacer keeps the CPU time of some work below a share of one core. It earns CPU time at that share of real
-// time, keeps what it earns in BurstWindow at most, and may run into debt, since a dump cannot be cut short.
-// It is not safe for concurrent use.
+// Pacer limits the CPU time of some work to a share of one core. Its balance grows at that share of real time, up to the
+// share of one BurstWindow. The cost of a piece of work is known only afterwards, so the balance may become negative: then
+// the next piece of work waits. It is not safe for concurrent use.
 type Pacer struct {
 	share   float64
 	balance time.Duration
 	at      monotime.Time // of the balance
 }
 
-// BurstWindow is how long an idle Pacer keeps what it earns.
+// BurstWindow bounds the balance of an idle Pacer.
 const BurstWindow = 10 * time.Second
 
-// NewPacer returns a Pacer that has earned for one BurstWindow. share is a part of one core, such as 0.02.
-func NewPacer(share float64, now monotime.Time) *Pacer {
+// New returns a Pacer with the balance of one BurstWindow. share is a part of one core, such as 0.02.
+func New(share float64, now monotime.Time) *Pacer {
 	return &Pacer{share: share, balance: time.Duration(share * float64(BurstWindow)), at: now}
 }
 
-func (p *Pacer) earn(now monotime.Time) {
+// update adds the share of the time since the last update to the balance.
+func (p *Pacer) update(now monotime.Time) {
 	p.balance = min(p.balance+time.Duration(p.share*float64(now.Sub(p.at))), time.Duration(p.share*float64(BurstWindow)))
 	p.at = now
 }
 
-// Spend takes used CPU time from the balance.
+// Spend subtracts used CPU time from the balance.
 func (p *Pacer) Spend(now monotime.Time, cpu time.Duration) {
-	p.earn(now)
+	p.update(now)
 	p.balance -= cpu
 }
 
-// Wait returns how long it takes until there is no debt; 0 if there is none.
+// Wait returns the time until the balance is not negative; 0 if it is not.
 func (p *Pacer) Wait(now monotime.Time) time.Duration {
-	p.earn(now)
+	p.update(now)
 	if p.balance >= 0 {
 		return 0
 	}
 	return time.Duration(float64(-p.balance)/p.share) + time.Microsecond
 }
 
-// MeasureCPU runs fn on one thread, and returns the CPU time that fn has used there.
+// MeasureCPU runs fn on one thread, and returns the CPU time that the thread has used for it, in user space and the kernel.
 func MeasureCPU(fn func()) time.Duration {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
