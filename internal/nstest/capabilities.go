@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KeepCapabilities leaves the calling thread no capability but those in keep. There is no way back: the thread
-// has to end with its goroutine, as those of NS.Do do.
+// KeepCapabilities drops all capabilities of the calling thread except keep, for good: the thread must exit with its
+// goroutine, as the threads of NS.Do do.
 func KeepCapabilities(tb testing.TB, keep ...int) {
 	tb.Helper()
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

@@ -26,16 +26,16 @@ func CgroupPrefix() string {
 	return "halfclose-test-"
 }
 
-// Cgroup is a cgroup of a test's own.
+// Cgroup is a cgroup that is removed when the test ends.
 type Cgroup struct {
 	dir     string
 	v2      bool
-	freezes bool // it can freeze processes
+	freezes bool // whether its hierarchy has the freezer
 }
 
-// NewCgroup makes a cgroup of that version, with that parent unless it is nil, which is thawed and removed with the
-// test. Processes that are still in it are moved to the root. The test is skipped where the hierarchy is not mounted or
-// must not be changed.
+// NewCgroup creates a cgroup of version 1 or 2, below parent unless that is nil. When the test ends the cgroup is thawed,
+// its processes are moved to the root, and it is removed. If the hierarchy is not mounted or not writable, the test is
+// skipped.
 func NewCgroup(tb testing.TB, version int, parent *Cgroup) *Cgroup {
 	tb.Helper()
 	c := &Cgroup{v2: version == 2, freezes: true}
@@ -48,8 +48,8 @@ func NewCgroup(tb testing.TB, version int, parent *Cgroup) *Cgroup {
 	return c
 }
 
-// NewQuota makes a cgroup whose processes may use so much of one processor in each period, in whichever version has that
-// here. It is removed with the test, as one of NewCgroup is.
+// NewQuota creates a cgroup whose processes may use this much CPU time in each period, in the cgroup version that has the
+// cpu controller here. It is removed like those of NewCgroup.
 func NewQuota(tb testing.TB, quota, period time.Duration) *Cgroup {
 	tb.Helper()
 	micros := func(d time.Duration) string { return strconv.FormatInt(d.Microseconds(), 10) }
@@ -71,7 +71,7 @@ func NewQuota(tb testing.TB, quota, period time.Duration) *Cgroup {
 	return c
 }
 
-// create creates the cgroup, until the test ends.
+// create creates the cgroup and registers its removal.
 func (c *Cgroup) create(tb testing.TB, root, above string) {
 	tb.Helper()
 	var err error
@@ -90,7 +90,7 @@ func (c *Cgroup) create(tb testing.TB, root, above string) {
 	})
 }
 
-// hierarchy returns where the hierarchy with a controller is mounted, from its root on.
+// hierarchy returns the mount point of the root of the hierarchy with a controller.
 func hierarchy(tb testing.TB, v2 bool, controller string) string {
 	tb.Helper()
 	mounts := mounted(tb, v2, controller)
@@ -104,7 +104,8 @@ func hierarchy(tb testing.TB, v2 bool, controller string) string {
 	return mounts[0].Mountpoint
 }
 
-// mounted lists where it is mounted. That of version 2 has all controllers which no other hierarchy has.
+// mounted lists the mounts of the hierarchy with a controller. Version 2 has all controllers that no version 1 hierarchy
+// has.
 func mounted(tb testing.TB, v2 bool, controller string) []*mountinfo.Info {
 	tb.Helper()
 	mounts, err := mountinfo.GetMounts(func(i *mountinfo.Info) (skip, stop bool) {
@@ -126,11 +127,10 @@ func (c *Cgroup) Add(tb testing.TB, pid int) {
 	c.write(tb, "cgroup.procs", strconv.Itoa(pid))
 }
 
-// Freeze freezes the processes of the cgroup and of those below, until the test ends or Thaw is called, and waits until
-// they are frozen.
+// Freeze freezes the cgroup, waits until its processes are frozen, and thaws it when the test ends.
 func (c *Cgroup) Freeze(tb testing.TB) {
 	tb.Helper()
-	tb.Cleanup(func() { c.Thaw(tb) }) // before what waits for its processes
+	tb.Cleanup(func() { c.Thaw(tb) }) // before the cleanup that waits for its processes
 	file, text, isFrozen := "freezer.state", "FROZEN", "FROZEN"
 	if c.v2 {
 		file, text, isFrozen = "cgroup.freeze", "1", "frozen 1"
@@ -145,7 +145,7 @@ func (c *Cgroup) Freeze(tb testing.TB) {
 	})
 }
 
-// Thaw lets them run again.
+// Thaw thaws the cgroup.
 func (c *Cgroup) Thaw(tb testing.TB) {
 	tb.Helper()
 	if c.v2 {

@@ -70,16 +70,16 @@ func resources() held {
 	return h
 }
 
-// isRuntimes reports whether the Go runtime opens such a file once and keeps it.
+// isRuntimes reports whether the Go runtime opens this file once and never closes it.
 func isRuntimes(target string) bool {
 	return slices.Contains([]string{"anon_inode:[eventpoll]", "anon_inode:[eventfd]"}, target) || strings.HasPrefix(target, "/proc/") ||
 		strings.HasPrefix(target, "/sys/")
 }
 
-// goroutines returns the stack of each goroutine that a test can have started.
+// goroutines returns the stacks of all goroutines that a test can have started.
 func goroutines() (stacks []string) {
 	var b bytes.Buffer
-	_ = pprof.Lookup("goroutine").WriteTo(&b, 2) // to a buffer, which takes everything
+	_ = pprof.Lookup("goroutine").WriteTo(&b, 2) // a buffer returns no error
 	for stack := range strings.SplitSeq(strings.TrimSpace(b.String()), "\n\n") {
 		_, frames, _ := strings.Cut(stack, "\n")
 		kept := func(name string) bool { return strings.Contains(frames, name) }
@@ -93,7 +93,7 @@ func goroutines() (stacks []string) {
 	return stacks
 }
 
-// functions returns the functions of a stack, without arguments and lines, which differ from one goroutine to the next.
+// functions returns the functions of a stack without arguments and lines, which differ between goroutines.
 func functions(frames string) string {
 	var names []string
 	for line := range strings.Lines(frames) {
@@ -109,7 +109,7 @@ func functions(frames string) string {
 	return strings.Join(names, " < ")
 }
 
-// leaked returns an error with what there is more of than before.
+// leaked returns an error that names every kind of which now has more than h.
 func (h held) leaked(now held) error {
 	var errs []error
 	for kind, n := range now {

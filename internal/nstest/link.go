@@ -12,14 +12,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// The link that Link makes has this name at both ends, and these addresses.
+// The name of the link that Link creates, at both ends, and its addresses.
 const (
 	LinkName = "veth0"
 	LinkA    = "192.0.2.1" // of TEST-NET-1 (RFC 5737)
 	LinkB    = "192.0.2.2"
 )
 
-// Link joins two namespaces by a veth pair, up and with an address at each end.
+// Link connects two namespaces by a veth pair that is up and has an address at each end.
 func Link(tb testing.TB, a, b *NS) {
 	tb.Helper()
 	a.Do(tb, func() {
@@ -36,7 +36,7 @@ func Link(tb testing.TB, a, b *NS) {
 	b.SetLink(tb, LinkName, true)
 }
 
-// AddAddress gives a link in the namespace one more IPv4 address, such as 198.51.100.1/32.
+// AddAddress adds an IPv4 address, such as 198.51.100.1/32, to a link in the namespace.
 func (n *NS) AddAddress(tb testing.TB, name, cidr string) {
 	tb.Helper()
 	n.onLink(tb, name, func(link netlink.Link) error {
@@ -59,7 +59,7 @@ func (n *NS) SetLink(tb testing.TB, name string, up bool) {
 	})
 }
 
-// HasLink reports whether there is such a link in the namespace.
+// HasLink reports whether the namespace has a link of this name.
 func (n *NS) HasLink(tb testing.TB, name string) bool {
 	tb.Helper()
 	var err error
@@ -80,7 +80,7 @@ func (n *NS) onLink(tb testing.TB, name string, change func(netlink.Link) error)
 	})
 }
 
-// ListenAt listens on an address of the namespace, such as "192.0.2.1:0", plain TCP, keepalive off.
+// ListenAt listens on an address of the namespace, such as "192.0.2.1:0", for plain TCP without keepalive.
 func (n *NS) ListenAt(tb testing.TB, address string) *net.TCPListener {
 	tb.Helper()
 	lc := net.ListenConfig{KeepAlive: -1}
@@ -97,8 +97,8 @@ func (n *NS) ListenAt(tb testing.TB, address string) *net.TCPListener {
 	return l.(*net.TCPListener)
 }
 
-// ConnectFrom makes a connection from an address of the namespace, "" for any, to a listener wherever that
-// is. Keepalive is off at both ends, and both are closed when the test ends.
+// ConnectFrom connects from an address of the namespace ("" for any) to a listener in any namespace. Keepalive is off at
+// both ends, and both are closed when the test ends.
 func (n *NS) ConnectFrom(tb testing.TB, local string, l *net.TCPListener) Pair {
 	tb.Helper()
 	d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}

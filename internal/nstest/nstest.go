@@ -1,10 +1,10 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package nstest makes network namespaces and TCP connections for tests.
+// Package nstest creates network namespaces and TCP connections for tests, and checks tests for leaks.
 //
-// Nothing is mounted and no process is started: a namespace lives as long as the file descriptor that
-// holds it, so it goes with the test, or with the test's process however that ends.
+// It mounts nothing and starts no process: a namespace lives as long as its file descriptor, so the kernel frees it when
+// the test ends or its process is killed.
 package nstest
 
 import (
@@ -21,24 +21,24 @@ import (
 	"github.com/halfclose/halfclose/internal/thread"
 )
 
-// NS is a network namespace of a test's own, with its loopback up.
+// NS is a network namespace that the test owns. Its loopback is up.
 type NS struct {
 	handle netns.NsHandle
 }
 
-// New makes a namespace that lasts until the test ends. Without the privilege to make one the test is
-// skipped, or fails where CI is set: there the privilege is part of the deal.
+// New creates a namespace that lasts until the test ends. Without the privilege the test is skipped; if CI is set, it
+// fails.
 func New(tb testing.TB) *NS {
 	tb.Helper()
 	return made(tb, func() (*NS, error) { return newNS(func() error { return nil }) })
 }
 
-// NewSmall makes a namespace with a table of established connections of its own, which has so many buckets:
-// a power of two. Connections collide in it as those of a whole machine do. It needs Linux 6.1.
+// NewSmall creates a namespace with a hash table of established connections of its own. buckets is a power of two.
+// Connections collide in a small table as those of a whole machine do in the shared one. It needs Linux 6.1.
 func NewSmall(tb testing.TB, buckets int) *NS {
 	tb.Helper()
 	return made(tb, func() (*NS, error) {
-		return newNS(func() error { // in a namespace of its own, which nothing else is made in
+		return newNS(func() error { // a namespace whose children get the small table
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func NewSmall(tb testing.TB, buckets int) *NS {
 	})
 }
 
-// made finishes a namespace that lasts until the test ends.
+// made sets the loopback of a new namespace up, and closes the namespace when the test ends.
 func made(tb testing.TB, build func() (*NS, error)) *NS {
 	tb.Helper()
 	ns, err := build()
@@ -86,7 +86,7 @@ func Skip(tb testing.TB, why string) {
 	tb.Skip(why)
 }
 
-// newNS makes the namespace on a thread that is thrown away with it, after before has run on that.
+// newNS calls before and creates the namespace, on a thread that exits afterwards.
 func newNS(before func() error) (ns *NS, err error) {
 	thread.Discard(func() {
 		if err = before(); err != nil {
@@ -100,22 +100,21 @@ func newNS(before func() error) (ns *NS, err error) {
 	return ns, err
 }
 
-// Close lets go of the namespace. It may be called before the test ends, and again.
+// Close closes the namespace's file descriptor. It may be called before the test ends, and more than once.
 func (n *NS) Close() {
 	if n.handle.IsOpen() {
 		_ = n.handle.Close()
 	}
 }
 
-// Path is a path that leads to the namespace, for this process and for any other with the right to look
-// into /proc of this one.
+// Path returns a path to the namespace for this process and for any other that may read this one's /proc/PID/fd.
 func (n *NS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.handle)) }
 
-// FD is the file descriptor that holds the namespace.
+// FD returns the file descriptor of the namespace.
 func (n *NS) FD() int { return int(n.handle) }
 
-// Do runs fn in the namespace. Sockets that it opens stay there. fn must not call FailNow, nor start
-// goroutines that need to be in the namespace too.
+// Do runs fn in the namespace. Sockets that fn opens stay there. fn must not call FailNow, and goroutines that it starts
+// are not in the namespace.
 func (n *NS) Do(tb testing.TB, fn func()) {
 	tb.Helper()
 	var err error

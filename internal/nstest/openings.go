@@ -11,20 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Opening is a way in which a connection comes about, for tests of who opened it.
+// Opening is a way to open a connection, for tests that determine which end opened it.
 type Opening struct {
 	Name string
-	// Make makes one connection over loopback by system calls alone. The descriptors are closed with the test.
+	// Make opens one connection over loopback with system calls alone. The descriptors are closed when the test ends.
 	Make func(tb testing.TB, ns *NS) (client, server int)
-	// Bound: bind(2) chose the client's port.
+	// Bound means that bind(2) chose the client's port.
 	Bound bool
-	// Closed: the server's listener has closed since.
+	// Closed means that the server's listener has been closed.
 	Closed bool
-	// Shared: another listener is open on the client's own port.
+	// Shared means that another listener is open on the client's own port.
 	Shared bool
 }
 
-// Openings lists them.
+// Openings lists all ways.
 var Openings = []Opening{
 	{Name: "plain connect, over IPv4", Make: func(tb testing.TB, ns *NS) (int, int) {
 		l := ns.Socket(tb, unix.AF_INET, bind(loopback4()), listen)
@@ -123,7 +123,7 @@ var Openings = []Opening{
 	}},
 }
 
-// Socket makes a TCP socket in the network namespace, which is closed when the test ends, and runs prepare on it.
+// Socket opens a TCP socket in the network namespace and calls prepare with it. The socket is closed when the test ends.
 func (n *NS) Socket(tb testing.TB, family int, prepare ...func(fd int) error) (fd int) {
 	tb.Helper()
 	var err error
@@ -140,7 +140,7 @@ func (n *NS) Socket(tb testing.TB, family int, prepare ...func(fd int) error) (f
 	return fd
 }
 
-// connect connects client to the listener at that address, which has no port, and accepts.
+// connect connects client to the listener at address to, whose port it sets, and accepts the connection.
 func connect(tb testing.TB, client, listener int, to unix.Sockaddr) (c, server int) {
 	tb.Helper()
 	switch to := to.(type) {

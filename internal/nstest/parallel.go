@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// SetParallel lets n tests run side by side, unless -parallel is given. The go command starts as many as there are CPUs:
-// too few where tests wait, for graces to expire or for processes. TestMain calls it before it runs the tests.
+// SetParallel lets n tests run in parallel unless -parallel is set. The default is the number of CPUs, which is too low for
+// tests that mostly wait for graces to expire or for processes. TestMain calls it before the tests run.
 func SetParallel(n int) error {
 	flag.Parse()
 	chosen := false

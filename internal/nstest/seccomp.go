@@ -19,8 +19,8 @@ type Refusal struct {
 	Arg uint32
 }
 
-// Refuse has the kernel refuse these system calls to all threads of this process and to its children, for good: it is
-// for processes that a test starts for that. It sets no_new_privs.
+// Refuse installs a seccomp filter that refuses these system calls for all threads of this process and its children, for
+// good. It is for processes that a test starts, and sets no_new_privs.
 func Refuse(list ...Refusal) error {
 	const load, jumpIfEqual, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
 	const number, firstArg = 0, 16 // in struct seccomp_data: the low half of the argument, little-endian
@@ -40,7 +40,7 @@ func Refuse(list ...Refusal) error {
 	}
 	code = append(code, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
 	program := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
-	runtime.LockOSThread() // no_new_privs is the thread's, until TSYNC gives it to all
+	runtime.LockOSThread() // no_new_privs belongs to the thread until TSYNC sets it for all
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("set no_new_privs: %w", err)

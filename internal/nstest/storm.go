@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// Storm opens, half-closes and closes connections, as fast as all cores let it.
+// Storm opens, half-closes and closes connections as fast as the CPUs allow.
 type Storm struct {
-	// Grace is how long a socket has to have been half-closed before it may be destroyed; 0 where none may be.
+	// Grace is the grace after which a half-closed socket may be destroyed; 0 if none may be.
 	Grace time.Duration
-	// Keep is how many connections of each of its workers are half-closed at any time, and when it is over.
+	// Keep is the number of half-closed connections that each worker keeps open, also when the storm stops.
 	Keep int
 }
 
-// stormWorkers is how many of them there are in each namespace.
+// stormWorkers is the number of workers in each namespace.
 const stormWorkers = 2
 
-// Run lets it rage in the namespaces until stop is closed, and returns how many connections were made. It fails the
-// test if one is destroyed that may not be. What is half-closed then stays so until the test ends.
+// Run opens connections in the namespaces until stop is closed, and returns how many. The test fails if one is destroyed
+// within its grace. The kept connections stay half-closed until the test ends.
 func (s Storm) Run(tb testing.TB, stop <-chan struct{}, namespaces ...*NS) (made int) {
 	tb.Helper()
 	var all atomic.Int64
@@ -56,7 +56,7 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// stormWorker makes one connection after the other.
+// stormWorker opens one connection after the other.
 type stormWorker struct {
 	Storm
 	tb   testing.TB
@@ -64,7 +64,7 @@ type stormWorker struct {
 	kept []Pair
 }
 
-// one makes a connection, half-closes it, uses the other direction and closes what has been kept for longest.
+// one opens a connection, half-closes it, uses the other direction, and closes the oldest kept connection.
 func (w *stormWorker) one() {
 	d := net.Dialer{KeepAlive: -1, Timeout: 10 * time.Second}
 	d.SetMultipathTCP(false)
@@ -104,14 +104,14 @@ func receiveByte(c net.Conn) error {
 	return err
 }
 
-// close closes a connection in one of the ways that there are.
+// close closes both ends of a connection in a random order, mostly without TIME_WAIT.
 func (w *stormWorker) close(p Pair) {
 	first, second := p.Client, p.Server
 	if rand.IntN(2) == 0 {
 		first, second = second, first
 	}
 	if rand.IntN(4) > 0 {
-		_ = first.SetLinger(0) // no TIME_WAIT: there are only so many ports
+		_ = first.SetLinger(0) // no TIME_WAIT, which would use up the ports
 	}
 	first.Close()
 	second.Close()

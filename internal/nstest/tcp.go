@@ -13,23 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The networks that a connection can be made over.
+// The networks of a connection.
 const (
 	IPv4   = "ipv4"
 	IPv6   = "ipv6"
 	Mapped = "v4-mapped" // AF_INET6 sockets on both sides, carrying IPv4
 )
 
-// Networks lists all of them.
+// Networks lists all networks.
 var Networks = []string{IPv4, IPv6, Mapped}
 
-// Pair is both ends of one connection.
+// Pair is the two ends of a connection.
 type Pair struct {
 	Client, Server *net.TCPConn
 }
 
-// Connect makes a connection over loopback inside the namespace, with keepalive off at both ends. Both
-// ends are closed when the test ends.
+// Connect opens a connection over loopback in the namespace, without keepalive. Both ends are closed when the test ends.
 func (n *NS) Connect(tb testing.TB, network string) Pair {
 	tb.Helper()
 	l := n.Listen(tb, network)
@@ -43,7 +42,7 @@ func (n *NS) Connect(tb testing.TB, network string) Pair {
 	return Pair{Client: client, Server: server}
 }
 
-// Listen listens on a free loopback port in the namespace, plain TCP, keepalive off.
+// Listen listens on a free loopback port in the namespace, for plain TCP without keepalive.
 func (n *NS) Listen(tb testing.TB, network string) *net.TCPListener {
 	tb.Helper()
 	lc := net.ListenConfig{KeepAlive: -1}
@@ -69,7 +68,7 @@ func (n *NS) Listen(tb testing.TB, network string) *net.TCPListener {
 	return l.(*net.TCPListener)
 }
 
-// Dial connects to a loopback port in the namespace; the client is closed when the test ends.
+// Dial connects to a loopback port in the namespace. The client is closed when the test ends.
 func (n *NS) Dial(tb testing.TB, network string, port int) *net.TCPConn {
 	tb.Helper()
 	var (
@@ -95,7 +94,7 @@ func (n *NS) Dial(tb testing.TB, network string, port int) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// dialMapped connects an AF_INET6 socket to ::ffff:127.0.0.1, which the net package never does.
+// dialMapped connects an AF_INET6 socket to ::ffff:127.0.0.1, which package net never does.
 func dialMapped(port int) (net.Conn, error) {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -109,15 +108,15 @@ func dialMapped(port int) (net.Conn, error) {
 	return fileConn(fd)
 }
 
-// fileConn makes a net.Conn of a socket; the descriptor passed in is used up.
+// fileConn returns a net.Conn for a socket, and closes fd.
 func fileConn(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close()
 	return net.FileConn(f)
 }
 
-// ConnectMPTCP makes a connection over IPv4 loopback inside the namespace, of which each end wants MPTCP or
-// not, with keepalive off at the client. Both ends are closed when the test ends.
+// ConnectMPTCP opens a connection over IPv4 loopback in the namespace, with MPTCP requested at each end or not, and without
+// keepalive at the client. Both ends are closed when the test ends.
 func (n *NS) ConnectMPTCP(tb testing.TB, client, server bool) Pair {
 	tb.Helper()
 	lc := net.ListenConfig{KeepAlive: -1}

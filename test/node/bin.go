@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 )
 
-// BinDir is where a node has its copy of [Program].Bin: the command, and in cni the plugins. The directory and all
-// above it belong to root alone, as auto-start requires; the clone of a repository may belong to another user.
+// BinDir is the directory of a node's copy of [Program].Bin: the command, and in cni the plugins. It and its parents belong
+// to root alone, as auto-start requires; the clone of the repository may belong to another user.
 const BinDir = "/run/bin"
 
-// copyBin copies the programs of dir to BinDir. dir is open, since its path may be hidden by now.
+// copyBin copies the programs in dir to BinDir. dir is open because its path may be hidden by now.
 func copyBin(dir *os.File) error {
 	from := fmt.Sprintf("/proc/self/fd/%d", dir.Fd())
 	err := errors.Join(os.Mkdir(BinDir, 0o755), os.Mkdir(BinDir+"/cni", 0o755), copyProgram(from+"/halfclose", BinDir+"/halfclose"))

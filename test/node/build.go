@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Build puts halfclose and the plugins that the shipped conflist chains it with into dir, for tests, as "make build
-// cni-plugins" lays them out: the command, and in cni the plugins and the link by which ours starts the reaper. top
-// is the repository. Of the other plugins it takes what "make cni-plugins" has built, and builds the rest.
+// Build builds halfclose and the plugins of the shipped conflist into dir, in the layout of "make build cni-plugins": the
+// command, and in cni the plugins and the link to the reaper. top is the repository. Build reuses the other plugins that
+// "make cni-plugins" has built.
 func Build(top, dir string) error {
 	cni := filepath.Join(dir, "cni")
 	err := errors.Join(os.Mkdir(cni, 0o755), buildOnce(top, dir), os.Symlink("../halfclose", filepath.Join(cni, "halfclose-reaper")))
@@ -59,8 +59,8 @@ func buildOnce(top, dir string) error {
 	return nil
 }
 
-// BuildShared builds a program of the repository in top, without the race detector, and returns its path in bin/test. The
-// tests of several packages share that: the go command links the program only if its sources have changed.
+// BuildShared builds a program of the repository top without the race detector, and returns its path in bin/test. Several
+// packages' tests share it: the go command relinks the program only if its sources have changed.
 func BuildShared(top, name, pkg string) (path string, err error) {
 	dir, err := filepath.Abs(filepath.Join(top, "bin/test"))
 	if err == nil {
@@ -81,7 +81,7 @@ func BuildShared(top, name, pkg string) (path string, err error) {
 	return path, build(top, path, pkg)
 }
 
-// build builds one program, in the module at dir.
+// build builds one program of the module in dir.
 func build(dir, to, pkg string) error {
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", to, pkg)
 	cmd.Dir = dir

@@ -17,13 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupVar tells the node's first process, in the environment, the name of the node's cgroups.
+// cgroupVar is an environment variable that passes the name of the node's cgroups to its first process.
 const cgroupVar = "_HALFCLOSE_NODE_CGROUP"
 
-// cgroupTop is where the hierarchies are mounted: one of version 2, or a directory with those of version 1.
+// cgroupTop is the mount point of cgroup v2, or the directory with the mount points of v1.
 const cgroupTop = "/sys/fs/cgroup"
 
-// hierarchies are the mounts of cgroups, the topmost first.
+// hierarchies returns the cgroup mounts, parents first.
 func hierarchies() ([]*mountinfo.Info, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return m.FSType != "cgroup" && m.FSType != "cgroup2", false
@@ -35,7 +35,7 @@ func hierarchies() ([]*mountinfo.Info, error) {
 	return mounts, nil
 }
 
-// makeCgroups makes the node's cgroup in each hierarchy, on the host.
+// makeCgroups creates the node's cgroup in each hierarchy, on the host.
 func makeCgroups(name string) error {
 	all, err := hierarchies()
 	if err != nil {
@@ -53,12 +53,12 @@ func makeCgroups(name string) error {
 	return nil
 }
 
-// inheritCpuset lets a cgroup of version 1 use what its parent does: at first it has no processor at all.
+// inheritCpuset copies a v1 parent's CPUs and memory nodes: a new cpuset is empty.
 func inheritCpuset(parent, dir string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 		b, err := os.ReadFile(filepath.Join(parent, file))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it is another controller, or the root of version 2
+			continue // another controller, or the root of v2
 		}
 		if err == nil && !isVersion2(parent) {
 			err = os.WriteFile(filepath.Join(dir, file), b, 0)
@@ -75,8 +75,8 @@ func isVersion2(path string) bool {
 	return unix.Statfs(path, &s) == nil && s.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// enterCgroups moves this process into the node's cgroups and makes them the roots of what it and its children
-// see of cgroups. It must be called on the thread that starts those.
+// enterCgroups moves this process into the node's cgroups, and makes them the cgroup roots of this process and its
+// children. It must be called on the thread that starts the children.
 func enterCgroups(name string) error {
 	all, err := hierarchies()
 	if err != nil {
@@ -88,11 +88,11 @@ func enterCgroups(name string) error {
 		}
 	}
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
-		return fmt.Errorf("make a cgroup namespace: %w", err)
+		return fmt.Errorf("create a cgroup namespace: %w", err)
 	}
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if isVersion2(cgroupTop) {
-		if err := unix.Unmount(cgroupTop, unix.MNT_DETACH); err != nil { // the same twice at one place is refused
+		if err := unix.Unmount(cgroupTop, unix.MNT_DETACH); err != nil { // the kernel refuses a second mount of it there
 			return fmt.Errorf("unmount %s: %w", cgroupTop, err)
 		}
 		if err := unix.Mount("cgroup2", cgroupTop, "cgroup2", flags, ""); err != nil {
@@ -118,7 +118,7 @@ func enterCgroups(name string) error {
 	return nil
 }
 
-// controllers are the options that choose a hierarchy of version 1.
+// controllers returns the mount options that select a v1 hierarchy.
 func controllers(h *mountinfo.Info) string {
 	var options []string
 	for option := range strings.SplitSeq(h.VFSOptions, ",") {
@@ -133,7 +133,7 @@ func controllers(h *mountinfo.Info) string {
 	return strings.Join(options, ",")
 }
 
-// delegate lets a cgroup of version 2 hand its controllers on, which takes that no process is in it.
+// delegate enables all controllers of a v2 cgroup for its children, which requires that the cgroup itself has no process.
 func delegate(top string) error {
 	leaf := filepath.Join(top, "init")
 	err := os.Mkdir(leaf, 0o755)
@@ -149,13 +149,13 @@ func delegate(top string) error {
 	}
 	for controller := range strings.FieldsSeq(string(b)) {
 		if err := os.WriteFile(filepath.Join(top, "cgroup.subtree_control"), []byte("+"+controller), 0); err != nil {
-			return fmt.Errorf("hand on %s: %w", controller, err)
+			return fmt.Errorf("enable controller %s for children: %w", controller, err)
 		}
 	}
 	return nil
 }
 
-// removeCgroups removes the node's cgroups once the node is gone.
+// removeCgroups removes the node's cgroups when all processes of the node are gone.
 func removeCgroups(name string) error {
 	all, err := hierarchies()
 	if err != nil {
@@ -168,7 +168,7 @@ func removeCgroups(name string) error {
 	return errors.Join(errs...)
 }
 
-// RemoveCgroup removes a cgroup and those below it. Their processes have been killed, but may not have ended yet.
+// RemoveCgroup removes a cgroup and its descendants. Their processes have been killed, but may still be exiting.
 func RemoveCgroup(top string) error {
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var all []string
@@ -181,7 +181,7 @@ func RemoveCgroup(top string) error {
 		if errors.Is(err, fs.ErrNotExist) && len(all) == 0 {
 			return nil
 		}
-		for i := len(all) - 1; i >= 0 && err == nil; i-- { // what is below comes first
+		for i := len(all) - 1; i >= 0 && err == nil; i-- { // children first
 			err = unix.Rmdir(all[i])
 		}
 		if err == nil || !errors.Is(err, unix.EBUSY) || time.Now().After(end) {

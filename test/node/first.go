@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// first is the node's first process: it makes the node what it is, starts the program on it, and waits for
-// it and for every process that has lost its parent, as a first process must.
+// first is the node's first process: it sets the node up, starts the program, and reaps the program and all orphans.
 func first(p Program) (int, error) {
 	unix.CloseOnExec(reportFD)
 	report := os.NewFile(reportFD, "report")
@@ -27,7 +26,7 @@ func first(p Program) (int, error) {
 	if orphaned() {
 		return 1, nil
 	}
-	cmd := again(roleProgram)
+	cmd := reexec(roleProgram)
 	cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	if err := cmd.Start(); err != nil {
 		writeReport(report, err)
@@ -49,21 +48,21 @@ func first(p Program) (int, error) {
 	}
 }
 
-// orphaned reports whether the process that reads the report has ended, which it may have before this one
-// could ask to be ended with it.
+// orphaned reports whether the reader of the report has exited, which may be before this process has set its parent-death
+// signal.
 func orphaned() bool {
 	fds := []unix.PollFd{{Fd: reportFD}}
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
 }
 
-// tmp is where the program's temporary files are on the node.
+// tmp is the directory of the program's temporary files on the node.
 const tmp = "/run/tmp"
 
 // hidden lists the directories of the host over which a node has empty ones.
 func hidden() []string { return []string{"/run", "/var/lib"} }
 
-// furnish mounts the node's own file systems, sets its loopback up, and does what the program wants done.
+// furnish mounts the node's own file systems, sets its loopback up, and calls the program's Furnish.
 func (p Program) furnish() error {
 	name := os.Getenv(cgroupVar)
 	if err := os.Unsetenv(cgroupVar); err != nil {
@@ -95,7 +94,7 @@ func (p Program) furnish() error {
 	return nil
 }
 
-// openBin opens the directory of the programs under test, nil if there are none.
+// openBin opens the directory of the programs under test. It returns nil if there is none.
 func (p Program) openBin() (*os.File, error) {
 	if p.Bin == "" {
 		return nil, nil
@@ -171,7 +170,7 @@ type keptDir struct {
 	fd   int // a detached copy of its mounts
 }
 
-// openKept opens those of the directories that will be hidden.
+// openKept opens the directories that will be hidden.
 func openKept(dirs []string) ([]keptDir, error) {
 	var all []keptDir
 	for _, dir := range dirs {

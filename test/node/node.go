@@ -21,8 +21,8 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// roleVar says, in the environment, which part a process has: none for the program as it was called, then
-// the node's first process, then the program on the node.
+// roleVar is an environment variable with the role of a process: empty for the program as the user started it, then the
+// node's first process, then the program on the node.
 const roleVar = "_HALFCLOSE_NODE_ROLE"
 
 const (
@@ -30,45 +30,44 @@ const (
 	roleProgram = "program"
 )
 
-// reportFD is where the node's first process says what kept it from making the node.
+// reportFD is the descriptor on which the node's first process reports why it cannot create the node.
 const reportFD = 3
 
-// Program is what runs on a node.
+// Program is a program that runs on a node.
 type Program struct {
-	// Before runs on the host, before the node is made, and keeps it from being made if it fails. After
-	// runs there when the node is gone, with the exit code, unless it could not be made. Either may be nil.
+	// Before runs on the host; if it fails, the node is not created. After runs on the host when the node is gone, with the
+	// exit code, unless the node could not be created. Either may be nil.
 	Before func() error
 	After  func(code int) error
 	// Run runs on the node, and returns the exit code.
 	Run func() int
-	// Furnish runs in the node's first process, once the node's own file systems are mounted. It may be nil.
+	// Furnish runs in the node's first process, when the node's own file systems are mounted. It may be nil.
 	Furnish func() error
-	// Cgroups gives the node cgroups of its own, in which all of its processes are: container runtimes make
-	// theirs below. They are named halfclose-test-PID on the host.
+	// Cgroups creates cgroups for the node. All its processes are in them, and container runtimes create theirs below.
+	// Their name on the host is nstest.CgroupPrefix and a PID.
 	Cgroups bool
-	// Keep are directories of the host that must be found on the node too, should they be below /run or
-	// /var/lib.
+	// Keep lists directories of the host that the node needs, even if they are below /run or /var/lib.
 	Keep []string
-	// Bin, unless empty, is a directory with the programs under test, as "make build cni-plugins" lays them out: the
-	// command, and in cni the plugins. The node has a copy of them in BinDir.
+	// Bin, unless empty, is a directory with the programs under test in the layout of "make build cni-plugins": the
+	// command, and in cni the plugins. The node has a copy in BinDir.
 	Bin string
 }
 
-// Run makes a node, runs p on it and returns the exit code. It must be the first that main does, and on the
-// main goroutine: it starts the program twice more, and each of those processes gets here too.
+// Run creates a node, runs p on it, and returns the exit code. main must call it first, on the main goroutine: it starts
+// the program twice more, and each of these processes calls Run too.
 //
-// An error for which Denied holds says that this process may not make the namespaces. SIGINT, SIGTERM and
-// SIGHUP end the node and everything on it; the code is then 128 and the signal's number.
+// An error for which Denied is true means that this process may not create the namespaces. SIGINT, SIGTERM and SIGHUP kill
+// everything on the node; the code is then 128 plus the number of the signal.
 func Run(p Program) (code int, err error) {
-	// The node's first process ends with the thread that started it, so that must be one that stays. On the
-	// node the main thread is kept out of other namespaces: it could not be ended there, and would hold them.
+	// The kernel kills the node's first process when the thread that started it exits, so that thread must be the main
+	// thread. On the node the main thread must not enter another namespace, since it never exits.
 	runtime.LockOSThread()
 	role := os.Getenv(roleVar)
-	if err := os.Unsetenv(roleVar); err != nil { // nobody that is started from here is part of this
+	if err := os.Unsetenv(roleVar); err != nil { // children have no role
 		return 1, err
 	}
 	if role != "" {
-		// It was executed as /proc/self/exe; how it is called tells more.
+		// The process was executed as /proc/self/exe: give it the program's name.
 		if err := os.WriteFile("/proc/self/comm", []byte(filepath.Base(os.Args[0])), 0); err != nil {
 			return 1, err
 		}
@@ -93,7 +92,7 @@ func Run(p Program) (code int, err error) {
 	}
 	code, err = enter(0)
 	if errors.Is(err, unix.EPERM) && !p.Cgroups {
-		code, err = enter(unix.CLONE_NEWUSER) // as root of a namespace of its own
+		code, err = enter(unix.CLONE_NEWUSER) // as root of a user namespace
 	}
 	if p.After != nil && err == nil {
 		err = p.After(code)
@@ -104,18 +103,18 @@ func Run(p Program) (code int, err error) {
 	return code, err
 }
 
-// enter starts the node's first process in new namespaces and waits for its end.
+// enter starts the node's first process in new namespaces and waits until it exits.
 func enter(flags uintptr) (int, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 1, err
 	}
 	defer r.Close()
-	cmd := again(roleInit)
+	cmd := reexec(roleInit)
 	cmd.ExtraFiles = []*os.File{w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWPID | flags,
-		Setsid:     true, // what is typed at the terminal is for this process to act upon
+		Setsid:     true, // the terminal's signals go to this process, which forwards them
 		Pdeathsig:  unix.SIGKILL,
 	}
 	if flags&unix.CLONE_NEWUSER != 0 {
@@ -128,7 +127,7 @@ func enter(flags uintptr) (int, error) {
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
-		return 1, fmt.Errorf("make namespaces: %w", err)
+		return 1, fmt.Errorf("create namespaces: %w", err)
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -141,7 +140,7 @@ func enter(flags uintptr) (int, error) {
 	select {
 	case <-ended:
 	case s := <-signals:
-		_ = cmd.Process.Kill() // with it the kernel kills all that is on the node
+		_ = cmd.Process.Kill() // the kernel kills all processes on the node with it
 		<-ended
 		return 128 + int(s.(syscall.Signal)), nil
 	}
@@ -150,27 +149,27 @@ func enter(flags uintptr) (int, error) {
 	case errors.As(err, &exit) && exit.Exited():
 		return exit.ExitCode(), nil
 	case err != nil:
-		return 1, fmt.Errorf("the node ended: %w", err)
+		return 1, fmt.Errorf("the node's first process was killed: %w", err)
 	}
 	return 0, nil
 }
 
-// again prepares to start this program once more, in another role.
-func again(role string) *exec.Cmd {
+// reexec prepares to start this program in another role.
+func reexec(role string) *exec.Cmd {
 	return &exec.Cmd{
 		Path: "/proc/self/exe", Args: os.Args, Env: append(os.Environ(), roleVar+"="+role),
 		Stdout: os.Stdout, Stderr: os.Stderr,
 	}
 }
 
-// writeReport says what went wrong, errno first.
+// writeReport writes an error, errno first.
 func writeReport(w io.Writer, err error) {
 	var errno unix.Errno
 	errors.As(err, &errno)
 	fmt.Fprintf(w, "%d %v", int(errno), err)
 }
 
-// readReport returns what went wrong, nil if the node was made.
+// readReport returns the reported error, nil if the node was created.
 func readReport(r io.Reader) error {
 	b, err := io.ReadAll(r)
 	if err != nil || len(b) == 0 {
@@ -181,7 +180,7 @@ func readReport(r io.Reader) error {
 	return &setupError{text: string(text), errno: unix.Errno(errno)}
 }
 
-// setupError is an error of the node's first process, of which the errno is kept.
+// setupError is an error of the node's first process, with its errno.
 type setupError struct {
 	text  string
 	errno unix.Errno
@@ -196,5 +195,5 @@ func (e *setupError) Unwrap() error {
 	return e.errno
 }
 
-// Denied reports whether err of Run says that this process may not make a node.
+// Denied reports whether err of Run means that this process may not create a node.
 func Denied(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) }

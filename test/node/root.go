@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownRoot gives the node a root directory that belongs to its root user, if it has none: in a user namespace that a
-// user made, the host's / belongs to a user who is not in it, and a program below it to one who could replace it.
-// What is in the host's / stays where it is.
+// ownRoot gives the node a root directory that belongs to its root user. In a user namespace of an ordinary user the host's
+// / belongs to a user outside of the namespace, who could replace any program below it. The content of the host's / stays
+// visible.
 func ownRoot() error {
 	var st unix.Stat_t
 	if err := unix.Stat("/", &st); err != nil || st.Uid == 0 {
@@ -57,7 +57,8 @@ func ownRoot() error {
 	if err := os.Chdir(root); err != nil {
 		return err
 	}
-	// The new root is put over the old one, which is then taken away from below it (pivot_root(2), "pivot_root(".", ".")").
+	// The new root is mounted over the old one, which is then unmounted from below it (pivot_root(2), "pivot_root(".",
+	// ".")").
 	if err := unix.PivotRoot(".", "."); err != nil {
 		return fmt.Errorf("change the root: %w", err)
 	}

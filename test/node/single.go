@@ -15,14 +15,14 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// The environment variables that have the directory of the last release that was one program, or why there is none.
+// The environment variables with the directory of the last single-program release, or with the reason why there is none.
 const (
 	singleVar    = "_HALFCLOSE_SINGLE"
 	singleWhyVar = "_HALFCLOSE_SINGLE_WHY"
 )
 
-// findSingle finds the last release that was one program, building it the first time. Where that cannot be done, as
-// without the repository's history, the reason is for [NeedSingle].
+// findSingle finds the last single-program release, and builds it the first time. If that fails, for example because the
+// clone has no history, it keeps the reason for [NeedSingle].
 func findSingle(top string) error {
 	cmd := exec.Command(filepath.Join(top, "scripts/artefact.sh"), "single")
 	var stderr bytes.Buffer
@@ -39,8 +39,8 @@ func lastLine(b []byte) []byte {
 	return b[bytes.LastIndexByte(b, '\n')+1:]
 }
 
-// NeedSingle returns the directory of the last release that was one program: bin/halfclose, and the unit in systemd. If
-// it could not be built, the test is skipped with the reason; if CI is set, the test fails.
+// NeedSingle returns the directory of the last single-program release: bin/halfclose, and the unit in systemd. If it could
+// not be built, the test is skipped with the reason; if CI is set, the test fails.
 func NeedSingle(t *testing.T) string {
 	t.Helper()
 	if why := os.Getenv(singleWhyVar); why != "" {
@@ -48,7 +48,7 @@ func NeedSingle(t *testing.T) string {
 	}
 	dir := os.Getenv(singleVar)
 	if dir == "" {
-		t.Fatal("the suite does not say that it needs the last release that was one program")
+		t.Fatal("Suite.Single is not set")
 	}
 	return dir
 }

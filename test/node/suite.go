@@ -14,21 +14,21 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// Suite is a package's tests, which run on a node.
+// Suite is a package's tests that run on a node.
 type Suite struct {
-	Name string // of the package, to say what failed
-	Top  string // the repository, which is kept on the node
-	// BinVar, unless empty, names the environment variable that has the directory of the programs that were built
-	// for the tests: the command, and in cni the plugins.
+	Name string // of the package, for error messages
+	Top  string // the repository, which the node keeps
+	// BinVar, unless empty, names the environment variable with the directory of the programs under test: the command, and
+	// in cni the plugins.
 	BinVar string
-	// Single says that tests upgrade from the last release that was one program, which [NeedSingle] returns.
+	// Single is set if tests upgrade from the last single-program release, see [NeedSingle].
 	Single bool
-	// Parallel, unless 0, is how many tests run side by side, unless -parallel is given.
+	// Parallel, unless 0, is the number of tests that run in parallel unless -parallel is set.
 	Parallel int
-	// Before and After run on the host, beside what Program's do. Either may be nil.
+	// Before and After run on the host, in addition to Program's. Either may be nil.
 	Before, After func() error
-	Furnish       func() error // as Program's
-	Cgroups       bool         // as Program's
+	Furnish       func() error // see Program
+	Cgroups       bool         // see Program
 }
 
 // denied is the reason why the tests of this process do not run on a node, nil if they do.
@@ -85,7 +85,7 @@ func (s Suite) Run(run func() int) int {
 		denied, err = err, nil
 		code = run()
 	}
-	if bin != "" { // so not on the node, where this is run too
+	if bin != "" { // only on the host: this code runs on the node too
 		err = errors.Join(err, os.RemoveAll(bin))
 		if s.After != nil {
 			err = errors.Join(err, s.After())
@@ -98,7 +98,7 @@ func (s Suite) Run(run func() int) int {
 	return code
 }
 
-// keep are the directories of the host that the node keeps. Its first process has them in the environment.
+// keep lists the directories that the node keeps. Its first process has them in the environment.
 func (s Suite) keep() []string {
 	dirs := []string{s.Top}
 	if single := os.Getenv(singleVar); s.Single && single != "" {
@@ -107,7 +107,7 @@ func (s Suite) keep() []string {
 	return dirs
 }
 
-// bin is the directory of the programs, which the node's first process has in the environment.
+// bin returns the directory of the programs, which the first process has in the environment.
 func (s Suite) bin() string {
 	if s.BinVar == "" {
 		return ""
@@ -115,7 +115,7 @@ func (s Suite) bin() string {
 	return os.Getenv(s.BinVar)
 }
 
-// build builds what is tested, and says where in the environment.
+// build builds the programs under test and sets BinVar.
 func (s Suite) build() (dir string, err error) {
 	dir, err = os.MkdirTemp("", "halfclose-"+s.Name)
 	if err != nil {
@@ -124,8 +124,8 @@ func (s Suite) build() (dir string, err error) {
 	return dir, errors.Join(os.Chmod(dir, 0o755), Build(s.Top, dir), os.Setenv(s.BinVar, dir))
 }
 
-// NoteSources lets go test know what the binaries under test are made of, so that it runs the tests again when that
-// has changed: it notes what files a test looks at.
+// NoteSources reads the sources of the programs under test, so that go test, which records the files that a test reads,
+// reruns the tests when these change.
 func NoteSources(top string, dirs ...string) error {
 	var errs []error
 	for _, dir := range dirs {

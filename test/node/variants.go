@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RunVariants runs the program once for each value of an environment variable, side by side, and returns the highest
-// exit code. The main function calls it before [Run], which it calls itself only where the variable is set. The output
-// of each run is printed as a whole: that of the first while it runs.
+// RunVariants runs the program in parallel, once for each value of an environment variable, and returns the highest exit
+// code. main calls it before [Run], and calls Run only if the variable is set. It streams the output of the first variant,
+// and prints that of each other when the variant has exited.
 func RunVariants(variable string, values []string) (code int, err error) {
-	runtime.LockOSThread() // a variant ends with the thread that starts it, as the node of Run does
+	runtime.LockOSThread() // the kernel kills a variant with the thread that started it
 	variants := make([]*variant, 0, len(values))
 	for i, value := range values {
 		v, startErr := startVariant(variable+"="+value, i == 0)
@@ -51,7 +51,7 @@ func startVariant(env string, first bool) (*variant, error) {
 	v := &variant{cmd: exec.Command("/proc/self/exe")}
 	v.cmd.Args, v.cmd.Env = os.Args, append(os.Environ(), env)
 	v.cmd.Stdout, v.cmd.Stderr = os.Stdout, os.Stderr
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // which ends its node too
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // which kills its node too
 	if !first {
 		out, err := os.CreateTemp("", "halfclose-variant")
 		if err != nil {
@@ -61,13 +61,13 @@ func startVariant(env string, first bool) (*variant, error) {
 		if err := os.Remove(out.Name()); err != nil {
 			return nil, errors.Join(err, out.Close())
 		}
-		// The go command reads from this file what the tests depend on: the first variant writes it.
+		// The go command reads the dependencies of the tests from this file: only the first variant writes it.
 		v.cmd.Args = slices.DeleteFunc(slices.Clone(os.Args), func(arg string) bool { return strings.HasPrefix(arg, "-test.testlogfile=") })
 	}
 	return v, v.cmd.Start()
 }
 
-// wait waits for the end of the run, and prints its output if that is not printed yet.
+// wait waits until the variant has exited, and prints its output unless that was streamed.
 func (v *variant) wait() error {
 	err := v.cmd.Wait()
 	if _, exited := errors.AsType[*exec.ExitError](err); exited && v.cmd.ProcessState.ExitCode() > 0 {
