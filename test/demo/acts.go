@@ -20,13 +20,13 @@ import (
 	"github.com/halfclose/halfclose/test/peer"
 )
 
-// The graces that the containers ask for by annotation, in place of the network's.
+// The graces that the containers set by annotation, in place of the network's.
 const (
 	clientGrace = 4 * time.Second // of FIN_WAIT2
 	serverGrace = 8 * time.Second // of CLOSE_WAIT
 )
 
-// attach makes the containers.
+// attach creates the containers.
 func (d *demo) attach(ctx context.Context) (err error) {
 	d.client, err = newContainer("client", map[string]string{policy.AnnotationFinWait2Grace: clientGrace.String()})
 	if err != nil {
@@ -36,8 +36,8 @@ func (d *demo) attach(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.sayf("ADD for each, by %s: bridge with host-local, tuning, then halfclose.", conflist)
-	d.sayf("The network's grace is %v in either state. By annotation the client asks for %v in FIN_WAIT2, the server for %v in CLOSE_WAIT.\n",
+	d.printf("libcni calls ADD for each container with %s: bridge with host-local, tuning, halfclose.", conflist)
+	d.printf("The network's grace is %v for both states. By annotation, the client has %v for FIN_WAIT2, and the server %v for CLOSE_WAIT.\n",
 		d.policy.CloseWaitGrace, clientGrace, serverGrace)
 	for _, c := range []*container{d.client, d.server} {
 		if err := c.attach(ctx, d.cni, d.network); err != nil {
@@ -48,7 +48,7 @@ func (d *demo) attach(ctx context.Context) (err error) {
 			return err
 		}
 		if err := d.check(claim{
-			fmt.Sprintf("%s has %s, and tcp_fin_timeout 30 for orphans, which are the kernel's", c.name, c.addr),
+			fmt.Sprintf("%s has the address %s, and tcp_fin_timeout 30: the kernel closes orphaned FIN_WAIT2 sockets after that time", c.name, c.addr),
 			want("30\n", timeout),
 		}); err != nil {
 			return err
@@ -58,7 +58,7 @@ func (d *demo) attach(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.check(claim{"each has a record in " + d.store.AttachmentsDir(), want(2, len(listing.Records))}); err != nil {
+	if err := d.check(claim{"each container has a record in " + d.store.AttachmentsDir(), want(2, len(listing.Records))}); err != nil {
 		return err
 	}
 	if err := d.started(ctx); err != nil {
@@ -70,7 +70,7 @@ func (d *demo) attach(ctx context.Context) (err error) {
 	return d.server.start("leaky-server")
 }
 
-// started looks at the reaper that the first ADD started.
+// started shows the reaper that the first ADD has started.
 func (d *demo) started(ctx context.Context) error {
 	err := nstest.Retry(10*time.Second, func() error {
 		s, err := d.reaper.Status(ctx)
@@ -95,13 +95,13 @@ func (d *demo) started(ctx context.Context) error {
 	}
 	err = d.check(
 		claim{fmt.Sprintf("the first ADD started the reaper, process %d", s.Holder.PID), want(api.ByPlugin, s.Holder.StartedBy)},
-		claim{"which has a session of its own", want(s.Holder.PID, session)},
-		claim{"and found both namespaces", want(2, s.Namespaces)},
+		claim{"the reaper has its own session", want(s.Holder.PID, session)},
+		claim{"the reaper has read both records", want(2, s.Namespaces)},
 	)
 	if err != nil {
 		return err
 	}
-	d.sayf("")
+	d.printf("")
 	return d.show(d.halfclose("status"))
 }
 
@@ -113,7 +113,7 @@ const (
 	quiet    = "quiet"    // open in both directions; nothing is sent
 )
 
-// connect makes the connections.
+// connect opens the connections.
 func (d *demo) connect(context.Context) error {
 	client, server := d.client.process, d.server.process
 	for _, name := range []string{busy, quiet, halfShut, leaked} {
@@ -127,19 +127,19 @@ func (d *demo) connect(context.Context) error {
 		text        string
 	}{
 		{client, "shut", busy, "client: shutdown(busy, SHUT_WR)"},
-		{server, "stream", busy, "server: goes on sending on busy, 10 kB a second"},
-		{client, "drain", busy, "client: goes on reading from busy"},
-		{client, "shut", halfShut, "client: shutdown(halfshut, SHUT_WR), and keeps it"},
-		{client, "close", leaked, "client: close(leaked), as in the reply on netdev; the server does nothing about it"},
+		{server, "stream", busy, "server: keeps sending on busy, 10 kB per second"},
+		{client, "drain", busy, "client: keeps reading from busy"},
+		{client, "shut", halfShut, "client: shutdown(halfshut, SHUT_WR), and keeps the socket open"},
+		{client, "close", leaked, "client: close(leaked); the server never closes its end: a leak"},
 	} {
-		d.sayf("  %s", step.text)
+		d.printf("  %s", step.text)
 		if _, err := step.by.Tell(step.order, step.name); err != nil {
 			return err
 		}
 	}
-	d.sayf("  nobody does anything on quiet\n")
+	d.printf("  quiet stays open in both directions, without traffic\n")
 	var before table
-	err := nstest.Retry(5*time.Second, func() (err error) { // the peer's kernel acknowledges a FIN when it sees fit
+	err := nstest.Retry(5*time.Second, func() (err error) { // the peer's kernel may delay its ACK of a FIN
 		if before, err = d.sockets(); err != nil {
 			return err
 		}
@@ -152,16 +152,16 @@ func (d *demo) connect(context.Context) error {
 		return err
 	}
 	return d.check(
-		claim{"leaked: CLOSE-WAIT at the server, where no timer ends it", before.is(leaked, atServer, "CLOSE-WAIT")},
-		claim{"leaked: FIN-WAIT-2 at the client, without an owner: the kernel's timer ends it", before.is(leaked, atClient, "FIN-WAIT-2")},
-		claim{"halfshut: FIN-WAIT-2 at the client, with an owner: no timer ends it", before.is(halfShut, atClient, "FIN-WAIT-2")},
+		claim{"leaked: CLOSE-WAIT at the server, for which the kernel has no timer", before.is(leaked, atServer, "CLOSE-WAIT")},
+		claim{"leaked: FIN-WAIT-2 at the client, without an owner: tcp_fin_timeout closes it", before.is(leaked, atClient, "FIN-WAIT-2")},
+		claim{"halfshut: FIN-WAIT-2 at the client, with an owner: the kernel has no timer for it", before.is(halfShut, atClient, "FIN-WAIT-2")},
 		claim{"halfshut: CLOSE-WAIT at the server", before.is(halfShut, atServer, "CLOSE-WAIT")},
-		claim{"busy is in the same two states, and at work", errors.Join(before.is(busy, atClient, "FIN-WAIT-2"), before.is(busy, atServer, "CLOSE-WAIT"))},
-		claim{"quiet is ESTAB at both ends", errors.Join(before.is(quiet, atClient, "ESTAB"), before.is(quiet, atServer, "ESTAB"))},
+		claim{"busy: the same two states, but still in use", errors.Join(before.is(busy, atClient, "FIN-WAIT-2"), before.is(busy, atServer, "CLOSE-WAIT"))},
+		claim{"quiet: ESTAB at both ends", errors.Join(before.is(quiet, atClient, "ESTAB"), before.is(quiet, atServer, "ESTAB"))},
 	)
 }
 
-// open makes a connection by the order of that name.
+// open opens a connection by that order.
 func (d *demo) open(name, order string, from, to *container) error {
 	local, err := from.process.Tell(order, name, to.addr.String())
 	if err != nil {
@@ -174,8 +174,8 @@ func (d *demo) open(name, order string, from, to *container) error {
 	return err
 }
 
-// look shows what the reaper makes of it.
-func (d *demo) look(ctx context.Context) error {
+// showVerdicts shows the reaper's verdicts.
+func (d *demo) showVerdicts(ctx context.Context) error {
 	var views map[string]api.SocketView
 	err := nstest.Retry(clientGrace, func() (err error) {
 		if views, err = d.views(ctx, api.SocketQuery{All: true, Owners: true}); err != nil {
@@ -189,33 +189,33 @@ func (d *demo) look(ctx context.Context) error {
 	if err := d.show(d.halfclose("sockets", "--all", "--owners")); err != nil {
 		return err
 	}
-	owner := "nobody"
+	owner := "no process"
 	if o := views[leaked+atServer].Owners; len(o) > 0 {
 		owner = o[0].Command
 	}
 	return d.check(
 		claim{"the server's end of leaked is owned by the process leaky-server", want("leaky-server", owner)},
-		claim{"the client's end of leaked has no owner, and is left to the kernel", want(policy.Orphan, views[leaked+atClient].Verdict)},
-		claim{"busy makes progress", want(policy.Progressing, views[busy+atServer].Verdict)},
+		claim{"the client's end of leaked has no owner: halfclose leaves it to the kernel", want(policy.Orphan, views[leaked+atClient].Verdict)},
+		claim{"busy makes progress, so it is kept", want(policy.Progressing, views[busy+atServer].Verdict)},
 		claim{"quiet is not half-closed", want(policy.NotHalfClosed, views[quiet+atServer].Verdict)},
 	)
 }
 
-// wait follows the history until both have been destroyed.
+// wait follows the history until both sockets have been destroyed.
 func (d *demo) wait(ctx context.Context) error {
-	d.sayf("%v for the client's FIN_WAIT2, %v for the server's CLOSE_WAIT:\n", clientGrace, serverGrace)
+	d.printf("The grace is %v for the client's FIN_WAIT2, and %v for the server's CLOSE_WAIT:\n", clientGrace, serverGrace)
 	entries, err := d.follow(ctx, 2)
 	if err != nil {
 		return err
 	}
-	d.sayf("")
+	d.printf("")
 	return d.check(
-		claim{"halfshut was destroyed at the client, past its grace", d.destroyed(entries[0], halfShut, inetdiag.FinWait2, clientGrace)},
-		claim{"leaked was destroyed at the server, past its grace", d.destroyed(entries[1], leaked, inetdiag.CloseWait, serverGrace)},
+		claim{"halfshut was destroyed at the client, after its grace", d.destroyed(entries[0], halfShut, inetdiag.FinWait2, clientGrace)},
+		claim{"leaked was destroyed at the server, after its grace", d.destroyed(entries[1], leaked, inetdiag.CloseWait, serverGrace)},
 	)
 }
 
-// follow waits until the history has the number of entries, prints each new one as it comes, and returns all.
+// follow waits until the history has this number of entries, prints each new one, and returns all.
 func (d *demo) follow(ctx context.Context, number int) (entries []api.Entry, err error) {
 	began := time.Now()
 	err = nstest.Retry(30*time.Second, func() error {
@@ -229,18 +229,18 @@ func (d *demo) follow(ctx context.Context, number int) (entries []api.Entry, err
 			if e.How != "" {
 				outcome += " (" + e.How + ")"
 			}
-			d.sayf("  after %4.1fs  %s %s in %s, %s to %s, half-closed for %.1fs, idle for %.1fs", time.Since(began).Seconds(),
+			d.printf("  after %4.1fs  %s %s in %s, %s to %s, half-closed for %.1fs, idle for %.1fs", time.Since(began).Seconds(),
 				outcome, e.State, e.Pod, e.Local, e.Peer, time.Duration(e.Age).Seconds(), time.Duration(e.Idle).Seconds())
 		}
 		if len(entries) < number {
-			return fmt.Errorf("%d sockets have ended, not %d", len(entries), number)
+			return fmt.Errorf("the history has %d entries, not %d", len(entries), number)
 		}
 		return nil
 	})
 	return entries, err
 }
 
-// destroyed returns an error unless the entry says so of the named connection.
+// destroyed returns an error unless the entry is that of the named connection.
 func (d *demo) destroyed(e api.Entry, name string, state inetdiag.State, grace time.Duration) error {
 	local, remote := netip.AddrPortFrom(d.server.addr, peer.Port), d.connected[name]
 	if state == inetdiag.FinWait2 {
@@ -253,7 +253,7 @@ func (d *demo) destroyed(e api.Entry, name string, state inetdiag.State, grace t
 	return err
 }
 
-// owners shows what the applications notice.
+// owners shows the effect on the applications.
 func (d *demo) owners(context.Context) error {
 	client, server := d.client.process, d.server.process
 	var claims []claim
@@ -262,10 +262,10 @@ func (d *demo) owners(context.Context) error {
 		order, name string
 		want, text  string
 	}{
-		{server, "send", leaked, "ECONNABORTED", "leaked, destroyed at the server: send there says ECONNABORTED"},
-		{client, "recv", halfShut, "ECONNABORTED", "halfshut, destroyed at the client: recv there says ECONNABORTED"},
-		{server, "recv", halfShut, "EOF", "halfshut, at the server: recv says EOF"},
-		{server, "send", halfShut, "EPIPE", "halfshut, at the server: send says EPIPE"},
+		{server, "send", leaked, "ECONNABORTED", "leaked, destroyed at the server: send there returns ECONNABORTED"},
+		{client, "recv", halfShut, "ECONNABORTED", "halfshut, destroyed at the client: recv there returns ECONNABORTED"},
+		{server, "recv", halfShut, "EOF", "halfshut, at the server: recv returns EOF"},
+		{server, "send", halfShut, "EPIPE", "halfshut, at the server: send returns EPIPE"},
 	} {
 		got, err := step.by.Tell(step.order, step.name, "hello")
 		if err != nil {

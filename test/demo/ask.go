@@ -20,20 +20,20 @@ import (
 )
 
 const (
-	probeAfter = time.Second // what the containers ask for by annotation
-	// finTimeout is the seconds for which web's kernel knows a connection that web has closed and app has not.
+	probeAfter = time.Second // by annotation
+	// finTimeout is the seconds after which web's kernel forgets a connection that web has closed and app has not.
 	finTimeout = "2"
-	// computes is how long the server computes at least: several questions are asked in that time.
+	// computes is the least time that the server computes: the reaper asks web's kernel several times in it.
 	computes = 5 * time.Second
 )
 
-// The connections whose peers are asked. app has both of their ends that look alike.
+// The connections whose peers are asked. Their ends at app look alike.
 const (
-	polite    = "polite"    // app is the client; the server web closes it as TLS says, and app reads nothing
+	polite    = "polite"    // app is the client; the server web closes it with a TLS close_notify, and app reads nothing
 	computing = "computing" // app is the server; the client web has shut its sending direction, and waits for the answer
 )
 
-// ask shows that the peer of a half-closed connection knows whether it is a leak.
+// ask shows that the kernel of the peer knows whether a half-closed connection is a leak.
 func (d *demo) ask(ctx context.Context) error {
 	if err := d.attachAsked(ctx); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (d *demo) ask(ctx context.Context) error {
 	return d.afterAnswers(before)
 }
 
-// attachAsked makes the two containers.
+// attachAsked creates the two containers.
 func (d *demo) attachAsked(ctx context.Context) error {
 	annotations := map[string]string{policy.AnnotationProbeAfter: probeAfter.String()}
 	app, err := newContainer("app", annotations)
@@ -60,8 +60,8 @@ func (d *demo) attachAsked(ctx context.Context) error {
 		return err
 	}
 	d.app, d.web = app, web
-	d.sayf("Two more containers, app and web, with one policy: by annotation a peer is asked after %v (the network says %v).", probeAfter, d.policy.ProbeAfter)
-	d.sayf("Their grace is the network's %v, so that only an answer can end a connection in this act.\n", d.policy.CloseWaitGrace)
+	d.printf("Two more containers, app and web, with the same policy: by annotation, probeAfter is %v (the network has %v).", probeAfter, d.policy.ProbeAfter)
+	d.printf("Their grace is the network's %v, so that in this act no grace expires: only the peer's answer can end a connection.\n", d.policy.CloseWaitGrace)
 	for _, c := range []*container{app, web} {
 		if err := c.attach(ctx, d.cni, d.network); err != nil {
 			return err
@@ -70,7 +70,7 @@ func (d *demo) attachAsked(ctx context.Context) error {
 			return err
 		}
 	}
-	d.sayf("  web: tcp_fin_timeout %s in place of 30: its kernel forgets a connection that web has closed after %[1]s s", finTimeout)
+	d.printf("  web: tcp_fin_timeout is %s instead of 30: its kernel forgets a connection %[1]s s after web has closed it", finTimeout)
 	_, err = output(node.Command(web.runtime.NetNS, "sh", "-c", "echo "+finTimeout+" >/proc/sys/net/ipv4/tcp_fin_timeout"))
 	if err != nil {
 		return err
@@ -84,7 +84,7 @@ func (d *demo) attachAsked(ctx context.Context) error {
 	})
 }
 
-// connectAsked makes the connections, and returns the options that app's end of computing has before it is asked about.
+// connectAsked opens the connections, and returns the socket options of app's end of computing before the first question.
 func (d *demo) connectAsked() (options string, err error) {
 	if err := d.open(computing, "open", d.web, d.app); err != nil {
 		return "", err
@@ -99,12 +99,12 @@ func (d *demo) connectAsked() (options string, err error) {
 		by                *container
 		order, name, text string
 	}{
-		{d.web, "shut", computing, "web: has sent its request on computing: shutdown(computing, SHUT_WR), and waits for the answer"},
-		{nil, "", "", "app: computes the answer, and sends nothing until it has it"},
-		{nil, "", "", "app: has read its answer on polite, which is TLS, and keeps the connection for later: it reads nothing"},
-		{d.web, "close", polite, "web: close(polite), as TLS says, with a close_notify before the FIN"},
+		{d.web, "shut", computing, "web: sends its request on computing, calls shutdown(computing, SHUT_WR), and waits for the answer"},
+		{nil, "", "", "app: computes the answer, and sends nothing until it is ready"},
+		{nil, "", "", "app: has read the answer on polite, a TLS connection, and keeps the connection in a pool: it reads nothing more"},
+		{d.web, "close", polite, "web: close(polite), with a TLS close_notify before the FIN"},
 	} {
-		d.sayf("  %s", step.text)
+		d.printf("  %s", step.text)
 		if step.by == nil {
 			continue
 		}
@@ -112,7 +112,7 @@ func (d *demo) connectAsked() (options string, err error) {
 			return "", err
 		}
 	}
-	d.sayf("")
+	d.printf("")
 	alike := nstest.Retry(5*time.Second, func() error {
 		now, err := d.sockets()
 		return errors.Join(err, now.is(polite, atClient, "CLOSE-WAIT"), now.is(computing, atServer, "CLOSE-WAIT"))
@@ -120,13 +120,13 @@ func (d *demo) connectAsked() (options string, err error) {
 	if err := d.showSockets(d.app); err != nil {
 		return "", err
 	}
-	return options, d.check(claim{"polite and computing are CLOSE-WAIT at app, and idle: time does not show which of them is a leak", alike})
+	return options, d.check(claim{"polite and computing are both in CLOSE-WAIT at app, and idle: their idle times do not show which one is a leak", alike})
 }
 
-// awaitAnswers waits until one peer has answered that it is gone, and the other that it is there.
+// awaitAnswers waits until one connection's peer is gone, and the other's has acknowledged.
 func (d *demo) awaitAnswers(ctx context.Context) error {
-	d.sayf("\nAfter %v without a byte the reaper asks web's kernel about both, by keepalive probes on app's sockets. As long as web's", probeAfter)
-	d.sayf("kernel knows a connection, the reaper asks again, each time after twice as long:\n")
+	d.printf("\nAfter %v without a byte the reaper sends keepalive probes on app's sockets of both connections. If web's kernel still", probeAfter)
+	d.printf("knows the connection, it acknowledges, and the reaper probes again after twice the time:\n")
 	entries, err := d.follow(ctx, 3)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (d *demo) awaitAnswers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.sayf("")
+	d.printf("")
 	for _, command := range []string{"history", "sockets"} {
 		if err := d.show(d.halfclose(command, "--pod", "demo/app")); err != nil {
 			return err
@@ -155,34 +155,34 @@ func (d *demo) awaitAnswers(ctx context.Context) error {
 	now, err := d.sockets()
 	return errors.Join(err, d.check(
 		claim{
-			"polite has ended at app: web's kernel answered with a reset, since web has closed the connection for good",
+			"polite is gone at app: web has closed it completely, so web's kernel answered the probe with a reset",
 			errors.Join(want(api.PeerGone, e.Outcome), want("reset", e.How), want(inetdiag.CloseWait, e.State),
 				want(d.connected[polite], e.Local), want(netip.AddrPortFrom(d.web.addr, peer.TLSPort), e.Peer),
 				now.hasNot(polite, atClient), now.hasNot(polite, atServer)),
 		},
 		claim{
-			fmt.Sprintf("computing lives after %v: web's kernel acknowledged, since web has only shut its sending direction", computes),
+			fmt.Sprintf("computing is kept after %v: web has only shut its sending direction, so web's kernel acknowledged the probe", computes),
 			errors.Join(want(policy.PeerAlive, views[computing+atServer].Verdict), now.is(computing, atServer, "CLOSE-WAIT"), now.is(computing, atClient, "FIN-WAIT-2")),
 		},
 	))
 }
 
-// afterAnswers shows what the applications notice.
+// afterAnswers shows the effect on the applications.
 func (d *demo) afterAnswers(before string) error {
-	restored := nstest.Retry(5*time.Second, func() error { // unless the next question is out
+	restored := nstest.Retry(5*time.Second, func() error { // the next question may be in progress
 		after, err := d.app.process.Tell("options", computing)
 		return errors.Join(err, want(before, after))
 	})
-	claims := []claim{{"the options of app's socket of computing are as before the questions: " + before, restored}}
-	d.sayf("\n  app: has computed, and sends the answer on computing\n")
+	claims := []claim{{"the socket options of app's end of computing are the same as before the probes: " + before, restored}}
+	d.printf("\n  app: the answer is ready, and app sends it on computing\n")
 	for _, step := range []struct {
 		by                *container
 		order, name, word string
 		want, text        string
 	}{
 		{d.app, "send", computing, "42", "ok", ""},
-		{d.web, "recv", computing, "", "42", "web: recv on computing gives the answer"},
-		{d.app, "send", polite, "more", "EPIPE", "app: send on polite says EPIPE, as after any reset: what libraries retry"},
+		{d.web, "recv", computing, "", "42", "web: recv on computing returns the answer"},
+		{d.app, "send", polite, "more", "EPIPE", "app: send on polite returns EPIPE, as after any reset: client libraries retry on a new connection"},
 	} {
 		got, err := step.by.process.Tell(step.order, step.name, step.word)
 		if err != nil {
@@ -199,7 +199,7 @@ func (d *demo) afterAnswers(before string) error {
 		return err
 	}
 	number, end, _ := strings.Cut(unread, ", then ")
-	claims = append(claims, claim{"app: recv on polite gives the close_notify that was unread, " + number + ", and then EOF", want("EOF", end)})
+	claims = append(claims, claim{"app: recv on polite returns the unread close_notify, " + number + ", and then EOF", want("EOF", end)})
 	if number == "0 bytes" {
 		return errors.New("recv on polite: the close_notify is lost")
 	}

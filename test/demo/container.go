@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/test/peer"
 )
 
-// container is as much of a container as it takes: a network namespace, its attachment, and a process.
+// container is the parts of a container that the demo needs: a network namespace, its attachment, and a process.
 type container struct {
 	name    string
 	runtime *libcni.RuntimeConf
@@ -27,7 +27,7 @@ type container struct {
 	process *process
 }
 
-// newContainer makes the network namespace, as a runtime does before it calls ADD.
+// newContainer creates the network namespace, as a runtime does before ADD.
 func newContainer(name string, annotations map[string]string) (*container, error) {
 	path, err := node.AddNetns(name)
 	if err != nil {
@@ -42,7 +42,7 @@ func newContainer(name string, annotations map[string]string) (*container, error
 	}}, nil
 }
 
-// attach calls ADD on every plugin of the network, and takes the container's address from the result.
+// attach calls ADD of the network, and reads the container's address from the result.
 func (c *container) attach(ctx context.Context, cni *libcni.CNIConfig, network *libcni.NetworkConfigList) error {
 	result, err := cni.AddNetworkList(ctx, network, c.runtime)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *container) start(comm string) error {
 	return nil
 }
 
-// process is a peer that is told what to do.
+// process is a peer that carries out orders.
 type process struct {
 	*peer.Client
 	cmd *exec.Cmd
@@ -101,7 +101,7 @@ func (p *process) start() error {
 	return err
 }
 
-// end ends the process, as a container does.
+// end closes the stdin of the process, and waits until it has exited.
 func (p *process) end() error {
 	if err := p.in.Close(); err != nil {
 		return err

@@ -24,13 +24,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// conflist is the one that is shipped; it is used as it is. bridge is the link it has made on the node.
+// conflist is the shipped conflist, used unchanged. bridge is the link that it creates on the node.
 const (
 	conflist = "deploy/cni/10-halfclose.conflist"
 	bridge   = "pods0"
 )
 
-// demo is one run of it.
+// demo is one run of the demo.
 type demo struct {
 	out            io.Writer
 	binary         string // the command
@@ -40,7 +40,7 @@ type demo struct {
 	reaper         *admin.Client
 	policy         policy.Policy // the network's
 	client, server *container
-	app, web       *container                // the containers of the act in which peers are asked
+	app, web       *container                // the containers of act 7, which asks peers
 	connected      map[string]netip.AddrPort // the client's end of each connection
 	shown          int                       // entries of the history that have been printed
 }
@@ -71,7 +71,7 @@ func (d *demo) containers() []*container {
 	return []*container{d.client, d.server, d.app, d.web}
 }
 
-// play shows one act after the other.
+// play plays all acts.
 func (d *demo) play(ctx context.Context) error {
 	for i, act := range []struct {
 		title string
@@ -79,12 +79,12 @@ func (d *demo) play(ctx context.Context) error {
 	}{
 		{"Two containers on a node", d.attach},
 		{"Connections between them, some of them half-closed", d.connect},
-		{"What halfclose sees, and what it will do", d.look},
-		{"The graces end", d.wait},
-		{"What is left, and why", d.left},
-		{"What the owners of the destroyed sockets are told", d.owners},
-		{"Two connections that look alike, and their peers are asked", d.ask},
-		{"The containers end", d.detach},
+		{"What halfclose sees, and what it will do", d.showVerdicts},
+		{"The graces expire", d.wait},
+		{"What is kept, and why", d.left},
+		{"What the applications notice", d.owners},
+		{"Two connections that look alike: halfclose asks their peers", d.ask},
+		{"The containers are removed", d.detach},
 	} {
 		fmt.Fprintf(d.out, "\n=== %d. %s\n\n", i+1, act.title)
 		if err := act.play(ctx); err != nil {
@@ -94,26 +94,26 @@ func (d *demo) play(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) sayf(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+func (d *demo) printf(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
-// claim is something that the demo says, and what is wrong with it.
+// claim is a statement that the demo prints, and the error of its check.
 type claim struct {
 	text  string
 	wrong error
 }
 
-// check says the claims, as far as they are true.
+// check prints the claims up to the first that is wrong, and returns its error.
 func (d *demo) check(claims ...claim) error {
 	for _, c := range claims {
 		if c.wrong != nil {
 			return fmt.Errorf("%s: %w", c.text, c.wrong)
 		}
-		d.sayf("  ok  %s", c.text)
+		d.printf("  ok  %s", c.text)
 	}
 	return nil
 }
 
-// want returns an error unless got is what was wanted.
+// want returns an error unless got equals want.
 func want[T comparable](want, got T) error {
 	if got != want {
 		return fmt.Errorf("want %v, got %v", want, got)
@@ -121,22 +121,22 @@ func want[T comparable](want, got T) error {
 	return nil
 }
 
-// show runs a command and shows it with what it prints.
+// show runs a command, and prints the command line and its output.
 func (d *demo) show(cmd *exec.Cmd) error {
 	shown := append([]string{filepath.Base(cmd.Path)}, cmd.Args[1:]...)
-	d.sayf("$ %s", strings.Join(shown, " "))
+	d.printf("$ %s", strings.Join(shown, " "))
 	out, err := output(cmd)
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(out) {
-		d.sayf("%s", strings.TrimRight("    "+line, " \n"))
+		d.printf("%s", strings.TrimRight("    "+line, " \n"))
 	}
-	d.sayf("")
+	d.printf("")
 	return nil
 }
 
-// output runs a command and returns what it prints.
+// output runs a command and returns its stdout.
 func output(cmd *exec.Cmd) (string, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -152,11 +152,11 @@ func (d *demo) halfclose(args ...string) *exec.Cmd {
 	return exec.Command(d.binary, args...)
 }
 
-// gone returns an error if there is something at path.
+// gone returns an error if path exists.
 func gone(path string) error {
 	switch _, err := os.Lstat(path); {
 	case err == nil:
-		return fmt.Errorf("%s is still there", path)
+		return fmt.Errorf("%s still exists", path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// left shows what has survived, and why.
+// left shows the remaining connections, and why they were kept.
 func (d *demo) left(ctx context.Context) error {
 	var views map[string]api.SocketView
 	err := nstest.Retry(10*time.Second, func() (err error) {
@@ -35,7 +35,7 @@ func (d *demo) left(ctx context.Context) error {
 		for _, end := range []string{atClient, atServer} {
 			v := views[busy+end]
 			if v.Age == nil || time.Duration(*v.Age) < serverGrace {
-				return fmt.Errorf("busy%s is not yet past the graces", end)
+				return fmt.Errorf("busy%s is not past its grace yet", end)
 			}
 		}
 		return nil
@@ -57,9 +57,9 @@ func (d *demo) left(ctx context.Context) error {
 		claim{"leaked is gone at both ends", errors.Join(now.hasNot(leaked, atClient), now.hasNot(leaked, atServer))},
 		claim{"halfshut is gone at both ends", errors.Join(now.hasNot(halfShut, atClient), now.hasNot(halfShut, atServer))},
 		claim{"no TIME_WAIT remains of them", now.noTimeWait()},
-		claim{"busy is spared at the client, half-closed for longer than any grace: it makes progress", want(policy.Progressing, views[busy+atClient].Verdict)},
-		claim{"busy is spared at the server, for the same reason", want(policy.Progressing, views[busy+atServer].Verdict)},
-		claim{"quiet is spared: it is ESTAB, and not half-closed", errors.Join(now.is(quiet, atServer, "ESTAB"), want(policy.NotHalfClosed, views[quiet+atServer].Verdict))},
+		claim{"busy is kept at the client, although half-closed for longer than its grace: bytes still move", want(policy.Progressing, views[busy+atClient].Verdict)},
+		claim{"busy is kept at the server, for the same reason", want(policy.Progressing, views[busy+atServer].Verdict)},
+		claim{"quiet is kept: it is ESTAB, not half-closed", errors.Join(now.is(quiet, atServer, "ESTAB"), want(policy.NotHalfClosed, views[quiet+atServer].Verdict))},
 		claim{"the server still sends on busy", d.moves(d.server.process)},
 		claim{"the client still receives on busy", d.moves(d.client.process)},
 		claim{"a line sent on quiet arrives", d.talks()},
@@ -89,7 +89,7 @@ func moved(p *process) (int, error) {
 	return strconv.Atoi(answer)
 }
 
-// talks returns an error unless a line gets through on quiet.
+// talks returns an error unless a line sent on quiet arrives.
 func (d *demo) talks() error {
 	sent, err := d.client.process.Tell("send", quiet, "hello")
 	if err != nil {
@@ -99,7 +99,7 @@ func (d *demo) talks() error {
 	return errors.Join(err, want("ok", sent), want("hello", got))
 }
 
-// detach ends the containers, and then the reaper, and shows that nothing of them is left.
+// detach stops the containers and then the reaper, and shows that nothing of them is left.
 func (d *demo) detach(ctx context.Context) error {
 	s, err := d.reaper.Status(ctx)
 	if err != nil {
@@ -121,7 +121,7 @@ func (d *demo) detach(ctx context.Context) error {
 		}
 		ids = append(ids, id)
 	}
-	d.sayf("  all processes have ended, and with them their connections")
+	d.printf("  all processes of the containers have exited, which closes their connections")
 	for _, c := range d.containers() {
 		if err := d.cni.DelNetworkList(ctx, d.network, c.runtime); err != nil {
 			return fmt.Errorf("DEL %s: %w", c.name, err)
@@ -129,33 +129,33 @@ func (d *demo) detach(ctx context.Context) error {
 		if err := node.DeleteNetns(c.name); err != nil {
 			return err
 		}
-		d.sayf("  DEL for %s, and its namespace loses its name", c.name)
+		d.printf("  DEL for %s, and its named network namespace is removed", c.name)
 	}
-	d.sayf("")
+	d.printf("")
 	if err := d.check(
 		claim{"no record is left", empty(d.store.AttachmentsDir())},
-		claim{"the reaper has noticed", nstest.Retry(5*time.Second, func() error { return d.forgotten(ctx) })},
-		claim{"the kernel has freed all namespaces, although the reaper runs", nstest.Retry(30*time.Second, func() error { return freed(ids) })},
+		claim{"the reaper has no attachment left", nstest.Retry(5*time.Second, func() error { return d.forgotten(ctx) })},
+		claim{"the kernel has freed all network namespaces while the reaper is running: the reaper holds none open", nstest.Retry(30*time.Second, func() error { return freed(ids) })},
 		claim{"no veth is left", noVeths()},
-		claim{"no address is left with host-local", noAddresses("/var/lib/cni/networks/pods")},
-		claim{"no result is left with libcni", empty("/var/lib/cni/results")},
+		claim{"host-local has no address allocated", noAddresses("/var/lib/cni/networks/pods")},
+		claim{"libcni has no cached result", empty("/var/lib/cni/results")},
 	); err != nil {
 		return err
 	}
 	if err := unix.Kill(s.Holder.PID, unix.SIGTERM); err != nil {
-		return fmt.Errorf("end the reaper: %w", err)
+		return fmt.Errorf("stop the reaper: %w", err)
 	}
 	if err := d.check(
-		claim{"the reaper ends when it is told to (by itself after five minutes without containers)", nstest.Retry(10*time.Second, onlyUs)},
+		claim{"the reaper exits on SIGTERM (on its own, after five minutes without containers)", nstest.Retry(10*time.Second, onlyUs)},
 		claim{"its socket is gone", gone(d.store.SocketPath())},
 	); err != nil {
 		return err
 	}
-	d.sayf("\nWhat stays in its directory until a reboot: the lock's file, the log and an empty file of candidates.\n")
+	d.printf("\nThe state directory keeps the lock file, the log and an empty file of candidates until a reboot.\n")
 	return d.show(exec.Command("find", d.store.Dir(), "-printf", `%M %4s %p\n`))
 }
 
-// ended returns an error if a connection still waits for the other end's word.
+// ended returns an error if a connection still waits for its peer.
 func (d *demo) ended() error {
 	now, err := d.sockets()
 	for name, state := range now.states {
@@ -166,47 +166,48 @@ func (d *demo) ended() error {
 	return err
 }
 
-// forgotten returns an error unless the reaper knows of no attachment.
+// forgotten returns an error if the reaper has an attachment.
 func (d *demo) forgotten(ctx context.Context) error {
 	s, err := d.reaper.Status(ctx)
 	return errors.Join(err, want(0, len(s.Attachments)), want(0, s.Namespaces))
 }
 
-// empty returns an error if there is anything in a directory.
+// empty returns an error if a directory has an entry.
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil && len(entries) > 0 {
-		err = fmt.Errorf("in %s there is %s", dir, entries[0].Name())
+		err = fmt.Errorf("%s has %s", dir, entries[0].Name())
 	}
 	return err
 }
 
-// noNamespaces returns an error if a container's namespace still lives: as long as one does, the kernel
-// keeps the id that the node's namespace knows it by.
+// noNamespaces returns an error if a container's network namespace still exists: until it is freed, the kernel keeps the ID
+// that the node's namespace has for it.
 func noNamespaces() error {
 	out, err := output(exec.Command("ip", "netns", "list-id"))
 	return errors.Join(err, want("", strings.TrimSpace(out)))
 }
 
-// noVeths returns an error if there is a veth on the node.
+// noVeths returns an error if the node has a veth.
 func noVeths() error {
 	out, err := output(exec.Command("ip", "-brief", "link", "show", "type", "veth"))
 	return errors.Join(err, want("", strings.TrimSpace(out)))
 }
 
-// noAddresses returns an error if there is a file named as an address is: host-local has one for each.
+// noAddresses returns an error if a directory has a file with an address as its name: host-local creates one for each
+// address.
 func noAddresses(dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "[0-9]*"))
 	if err == nil && len(files) > 0 {
-		err = fmt.Errorf("there is %s", files[0])
+		err = fmt.Errorf("%s exists", files[0])
 	}
 	return err
 }
 
-// onlyUs returns an error if there is any process on the node but its first one and this.
+// onlyUs returns an error if a process other than the first one and this one runs on the node.
 func onlyUs() error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -218,7 +219,7 @@ func onlyUs() error {
 			continue
 		}
 		comm, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "comm"))
-		return fmt.Errorf("there is process %d, %s", pid, strings.TrimSpace(string(comm)))
+		return fmt.Errorf("process %d, %s, is running", pid, strings.TrimSpace(string(comm)))
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// freed returns an error if the kernel has not freed the network namespaces, with what it finds that holds one of them.
+// freed returns an error if the kernel has not freed the network namespaces, with the processes that hold one.
 func freed(ids []netns.Identity) error {
 	err := noNamespaces()
 	if err == nil {
@@ -25,7 +25,7 @@ func freed(ids []netns.Identity) error {
 	}
 	list, failed := holders(ids)
 	if len(list) == 0 {
-		list = []string{"no process on the node holds one: the kernel is still at work, or holds one itself"}
+		list = []string{"no process on the node holds one: the kernel has not freed it yet, or holds it itself"}
 	}
 	return errors.Join(err, errors.New(strings.Join(list, "; ")), failed)
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// host is which of the things that the demo makes on its node are on the host.
+// host records for each thing that the demo creates on its node whether the host has it.
 type host map[string]bool
 
-// lookAtHost looks for them.
-func lookAtHost() host {
+// readHost reads the host's state.
+func readHost() host {
 	h := make(host)
 	paths := []string{"/run/halfclose", "/var/lib/halfclose", "/run/cni", "/var/lib/cni/networks/pods"}
 	for _, name := range []string{"client", "server", "app", "web"} {
@@ -29,11 +29,11 @@ func lookAtHost() host {
 	return h
 }
 
-// unchanged returns an error if anything has come or gone.
+// unchanged returns an error if something was created or removed.
 func (h host) unchanged(now host) error {
 	for name, was := range h {
 		if now[name] != was {
-			return fmt.Errorf("NOT AS TOLD: %s: there before: %v, now: %v", name, was, now[name])
+			return fmt.Errorf("CHECK FAILED: %s: existed before: %v, exists now: %v", name, was, now[name])
 		}
 	}
 	return nil

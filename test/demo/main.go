@@ -1,11 +1,10 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows halfclose at work on a node of its own: two containers, half-closed connections
-// between them, what is destroyed and what is spared. It checks all that it says, and exits 1 at the first
-// thing that is not so.
+// Command demo shows halfclose at work on a node of its own: containers with half-closed connections between them, which of
+// these are destroyed and which are kept. It checks every statement that it prints, and exits 1 at the first that is wrong.
 //
-// It is run from the top of the repository, after "make build cni-plugins".
+// Run it from the top of the repository, after "make build cni-plugins".
 package main
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/test/peer"
 )
 
-// peerArg makes this program the process of a container.
+// peerArg is the argument with which this program is the process of a container.
 const peerArg = "peer"
 
 func main() {
@@ -32,7 +31,7 @@ func main() {
 	os.Exit(run("bin"))
 }
 
-// peerMain runs a peer until its stdin ends.
+// peerMain runs a peer until EOF on its stdin.
 func peerMain(name string) error {
 	p, err := peer.Listen(name)
 	if err != nil {
@@ -41,7 +40,7 @@ func peerMain(name string) error {
 	return p.Serve(os.Stdin, os.Stdout)
 }
 
-// run makes the node and runs the demo on it, with the programs in bin: the command, and in cni the plugins.
+// run runs the demo on a node, with the programs in bin: the command, and in cni the plugins.
 func run(bin string) int {
 	top, err := os.Getwd()
 	if err == nil {
@@ -55,17 +54,18 @@ func run(bin string) int {
 	code, err := node.Run(node.Program{
 		Keep:   []string{top},
 		Bin:    bin,
-		Before: func() error { before = lookAtHost(); return needed(bin) },
+		Before: func() error { before = readHost(); return needed(bin) },
 		Run:    func() int { return show(node.BinDir) },
 		After: func(code int) error {
-			if err := before.unchanged(lookAtHost()); err != nil {
+			if err := before.unchanged(readHost()); err != nil {
 				return err
 			}
 			switch {
 			case code == 0:
-				fmt.Println("The node is gone, and the host is as it was.")
+				fmt.Println("The node is gone, and the host is unchanged.")
+				fmt.Println("\nNext: \"sudo bin/halfclose doctor\" checks this machine; docs/install.md has the installation.")
 			case code > 128:
-				fmt.Fprintln(os.Stderr, "\ndemo: interrupted; the node is gone, and the host is as it was")
+				fmt.Fprintln(os.Stderr, "\ndemo: interrupted; the node is gone, and the host is unchanged")
 			}
 			return nil
 		},
@@ -79,24 +79,24 @@ func run(bin string) int {
 	return code
 }
 
-// show is the demo, on the node.
+// show plays the demo on the node.
 func show(bin string) int {
 	d, err := newDemo(os.Stdout, bin)
 	if err == nil {
 		err = d.play(context.Background())
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "\ndemo: NOT AS TOLD:", err)
+		fmt.Fprintln(os.Stderr, "\ndemo: CHECK FAILED:", err)
 		return 1
 	}
 	return 0
 }
 
-// needed says what is not there and how to get it.
+// needed returns an error if a file is missing, with how to get it.
 func needed(bin string) error {
 	for _, name := range []string{"halfclose", "cni/halfclose", "cni/halfclose-reaper", "cni/bridge", "cni/host-local", "cni/tuning"} {
 		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
-			return fmt.Errorf("%w: run make demo, or make build cni-plugins before", err)
+			return fmt.Errorf("%w: run make demo, or first make build cni-plugins", err)
 		}
 	}
 	if _, err := os.Stat(conflist); err != nil {

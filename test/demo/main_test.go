@@ -29,10 +29,9 @@ import (
 // top is the repository.
 const top = "../.."
 
-// The test binary is the demo too, when binVar names the directory of what it shows, and then a container's
-// process as well.
+// The test binary is also the demo, if binVar is set, and the process of a container.
 const (
-	demoVar = "DEMO_TEST_DEMO" // set: be the demo
+	demoVar = "DEMO_TEST_DEMO" // set: run as the demo
 	binVar  = "DEMO_TEST_BIN"
 )
 
@@ -47,48 +46,48 @@ func TestMain(m *testing.M) {
 	os.Exit(node.Suite{Name: "demo", Top: top, BinVar: binVar, Parallel: 8}.Run(m.Run))
 }
 
-// The node that the tests run on is the demo's host: nothing else is going on there.
-func TestTheDemoLeavesItsHostAsItWas(t *testing.T) {
+// The tests' node is the demo's host: nothing else changes it.
+func TestTheDemoLeavesItsHostUnchanged(t *testing.T) {
 	node.Need(t)
-	before := look(t)
-	t.Run("however it ends", func(t *testing.T) { // which ends when all of them have
+	before := listHost(t)
+	t.Run("however it exits", func(t *testing.T) { // which waits for its parallel subtests
 		for _, tt := range []struct {
 			name   string
 			env    string
-			when   string // it has printed this
+			when   string // once it has printed this
 			signal unix.Signal
 			code   int // -1: by the signal
-			says   string
+			output string
 		}{
-			{name: "by itself", code: 0, says: "The node is gone, and the host is as it was."},
-			{name: "when something is not as told", env: "HALFCLOSE_MODE=observe", code: 1, says: "NOT AS TOLD: halfshut was destroyed"},
-			{name: "by SIGINT at its beginning", when: "=== 1.", signal: unix.SIGINT, code: 130, says: "interrupted"},
-			{name: "by SIGTERM with the reaper started", when: "started the reaper", signal: unix.SIGTERM, code: 143, says: "interrupted"},
-			{name: "by SIGINT with connections open", when: "=== 3.", signal: unix.SIGINT, code: 130, says: "interrupted"},
-			{name: "by SIGHUP while it waits", when: "=== 4.", signal: unix.SIGHUP, code: 129, says: "interrupted"},
-			{name: "by SIGKILL at its beginning", when: "=== 1.", signal: unix.SIGKILL, code: -1},
+			{name: "when it is finished", code: 0, output: "The node is gone, and the host is unchanged."},
+			{name: "when a check fails", env: "HALFCLOSE_MODE=observe", code: 1, output: "CHECK FAILED: halfshut was destroyed"},
+			{name: "by SIGINT at the start", when: "=== 1.", signal: unix.SIGINT, code: 130, output: "interrupted"},
+			{name: "by SIGTERM with the reaper started", when: "started the reaper", signal: unix.SIGTERM, code: 143, output: "interrupted"},
+			{name: "by SIGINT with connections open", when: "=== 3.", signal: unix.SIGINT, code: 130, output: "interrupted"},
+			{name: "by SIGHUP while it waits", when: "=== 4.", signal: unix.SIGHUP, code: 129, output: "interrupted"},
+			{name: "by SIGKILL at the start", when: "=== 1.", signal: unix.SIGKILL, code: -1},
 			{name: "by SIGKILL with connections open", when: "=== 3.", signal: unix.SIGKILL, code: -1},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				t.Parallel()
 				d := startDemo(t, tt.env)
 				if tt.signal != 0 {
-					nstest.Eventually(t, time.Minute, "it prints "+tt.when, func() bool { return strings.Contains(d.said(), tt.when) })
+					nstest.Eventually(t, time.Minute, "it prints "+tt.when, func() bool { return strings.Contains(d.output(), tt.when) })
 					if err := d.cmd.Process.Signal(tt.signal); err != nil {
 						t.Fatal(err)
 					}
 				}
 				<-d.ended
-				if code := d.cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(d.said(), tt.says) {
-					t.Errorf("exit code %d, want %d and %q; it said:\n%s", code, tt.code, tt.says, d.said())
+				if code := d.cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(d.output(), tt.output) {
+					t.Errorf("exit code %d, want %d and %q; its output:\n%s", code, tt.code, tt.output, d.output())
 				}
 			})
 		}
 	})
-	// What a killed one leaves to the kernel takes the kernel a moment.
+	// The kernel takes a moment to free the node of a killed demo.
 	var after []string
 	nstest.Eventually(t, time.Minute, "no process is left", func() bool {
-		after = look(t)
+		after = listHost(t)
 		return len(after) <= len(before)
 	})
 	if diff := cmp.Diff(before, after); diff != "" {
@@ -122,7 +121,7 @@ func TestASocketThatHoldsANetworkNamespaceIsNamed(t *testing.T) {
 	}
 }
 
-// running is a demo that runs.
+// running is a running demo.
 type running struct {
 	cmd    *exec.Cmd
 	ended  chan struct{}
@@ -136,7 +135,7 @@ func (r *running) Write(b []byte) (int, error) {
 	return r.output.Write(b)
 }
 
-func (r *running) said() string {
+func (r *running) output() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.output.String()
@@ -150,7 +149,7 @@ func startDemo(t *testing.T, env string) *running {
 	if env != "" {
 		r.cmd.Env = append(r.cmd.Env, env)
 	}
-	// One pipe for both, which closes when all who have it have ended.
+	// One pipe for both. It closes when all processes that have it have exited.
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -167,8 +166,8 @@ func startDemo(t *testing.T, env string) *running {
 	return r
 }
 
-// look lists what can be seen of the host: processes, mounts, links, and files below /run and /var/lib.
-func look(t *testing.T) (all []string) {
+// listHost lists the host's processes, mounts, links, and files below /run and /var/lib.
+func listHost(t *testing.T) (all []string) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -188,7 +187,7 @@ func look(t *testing.T) (all []string) {
 		t.Fatal(err)
 	}
 	all = slices.Concat(all, slices.DeleteFunc(processes, func(p string) bool {
-		_, err := os.Stat(p) // that of the glob's own threads and commands have ended
+		_, err := os.Stat(p) // the entries of commands that this function ran are gone
 		return err != nil
 	}))
 	for _, dir := range []string{"/run", "/var/lib"} {

@@ -20,24 +20,24 @@ const (
 	atServer = " at the server"
 )
 
-// table is the state of each end of each connection as ss shows it, by "name at the client" or server.
+// table has the state of each end of each connection in ss, by "name at the client" or "name at the server".
 type table struct {
 	states   map[string]string
-	timeWait []string // lines of sockets in TIME_WAIT, which have no end of ours
+	timeWait []string // the lines of sockets in TIME_WAIT
 }
 
 // is returns an error unless the end is in the state.
 func (t table) is(name, end, state string) error { return want(state, t.states[name+end]) }
 
-// hasNot returns an error if the end is there in any state.
+// hasNot returns an error if the end exists.
 func (t table) hasNot(name, end string) error {
 	if state, there := t.states[name+end]; there {
-		return fmt.Errorf("it is there, in %s", state)
+		return fmt.Errorf("it exists, in %s", state)
 	}
 	return nil
 }
 
-// noTimeWait returns an error if there is a socket in TIME_WAIT.
+// noTimeWait returns an error if a socket is in TIME_WAIT.
 func (t table) noTimeWait() error {
 	if len(t.timeWait) > 0 {
 		return errors.New(strings.Join(t.timeWait, "; "))
@@ -45,7 +45,7 @@ func (t table) noTimeWait() error {
 	return nil
 }
 
-// nameOf returns which end of which connection has these addresses, "" for none.
+// nameOf returns the connection and end with these addresses, "" for none.
 func (d *demo) nameOf(local, peer string) string {
 	l, err1 := netip.ParseAddrPort(local)
 	p, err2 := netip.ParseAddrPort(peer)
@@ -63,7 +63,7 @@ func (d *demo) nameOf(local, peer string) string {
 	return ""
 }
 
-// sockets reads ss in all containers' namespaces.
+// sockets runs ss in the namespaces of all containers.
 func (d *demo) sockets() (table, error) {
 	t := table{states: make(map[string]string)}
 	for _, c := range d.containers() {
@@ -87,7 +87,7 @@ func (d *demo) sockets() (table, error) {
 	return t, nil
 }
 
-// showSockets shows ss in the containers' namespaces.
+// showSockets shows the output of ss in the containers' namespaces.
 func (d *demo) showSockets(containers ...*container) error {
 	for _, c := range containers {
 		if err := d.show(node.Command(c.runtime.NetNS, "ss", "-tan")); err != nil {
@@ -97,7 +97,7 @@ func (d *demo) showSockets(containers ...*container) error {
 	return nil
 }
 
-// views asks the reaper, and returns what it says of each end of each connection.
+// views queries the reaper for each end of each connection.
 func (d *demo) views(ctx context.Context, q api.SocketQuery) (map[string]api.SocketView, error) {
 	list, err := d.reaper.Sockets(ctx, q)
 	if err != nil {
