@@ -72,14 +72,14 @@ func TestTheDemoLeavesItsHostUnchanged(t *testing.T) {
 				t.Parallel()
 				d := startDemo(t, tt.env)
 				if tt.signal != 0 {
-					nstest.Eventually(t, time.Minute, "it prints "+tt.when, func() bool { return strings.Contains(d.output(), tt.when) })
+					nstest.Eventually(t, time.Minute, "it prints "+tt.when, func() bool { return strings.Contains(d.text(), tt.when) })
 					if err := d.cmd.Process.Signal(tt.signal); err != nil {
 						t.Fatal(err)
 					}
 				}
 				<-d.ended
-				if code := d.cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(d.output(), tt.output) {
-					t.Errorf("exit code %d, want %d and %q; its output:\n%s", code, tt.code, tt.output, d.output())
+				if code := d.cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(d.text(), tt.output) {
+					t.Errorf("exit code %d, want %d and %q; its output:\n%s", code, tt.code, tt.output, d.text())
 				}
 			})
 		}
@@ -135,7 +135,7 @@ func (r *running) Write(b []byte) (int, error) {
 	return r.output.Write(b)
 }
 
-func (r *running) output() string {
+func (r *running) text() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.output.String()

@@ -16,29 +16,29 @@ import (
 	"github.com/halfclose/halfclose/pkg/bpf"
 )
 
-// attempt is something that a process may try, and what it comes to in the reaper's place: "ok" or an errno.
+// attempt is an action that a process tries, and its result under the unit's sandbox: "ok" or an errno.
 type attempt struct {
 	try  func() error
 	want string
 }
 
-// attemptsFile is where the results are.
+// attemptsFile is the file with the results.
 const attemptsFile = runtimeDir + "/attempts"
 
-// attempts are what the sandbox has to permit, and what it must not.
+// attempts lists actions that the sandbox must permit, and others that it must refuse.
 func attempts() map[string]attempt {
 	return map[string]attempt{
-		"enter a network namespace":      {enter("net", unix.CLONE_NEWNET), "ok"},
-		"enter a mount namespace":        {enter("mnt", unix.CLONE_NEWNS), "EPERM"},
-		"enter whatever namespace it is": {enter("net", 0), "EPERM"}, // it could be any
-		"make a mount namespace":         {func() error { return unix.Unshare(unix.CLONE_NEWNS) }, "EPERM"},
-		"make a process namespace":       {func() error { return unix.Unshare(unix.CLONE_NEWPID) }, "EPERM"},
-		"make an IPC namespace":          {func() error { return unix.Unshare(unix.CLONE_NEWIPC) }, "EPERM"},
-		"mount":                          {func() error { return unix.Mount("tmpfs", runtimeDir, "tmpfs", 0, "") }, "EPERM"},
-		"open a netlink socket":          {socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_INET_DIAG), "ok"},
-		"open a TCP socket":              {socket(unix.AF_INET6, unix.SOCK_STREAM, 0), "ok"},
-		"open a packet socket":           {socket(unix.AF_PACKET, unix.SOCK_RAW, 0), "EAFNOSUPPORT"},
-		"open a raw IP socket":           {socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP), "EPERM"},
+		"enter a network namespace":     {enter("net", unix.CLONE_NEWNET), "ok"},
+		"enter a mount namespace":       {enter("mnt", unix.CLONE_NEWNS), "EPERM"},
+		"enter a namespace of any type": {enter("net", 0), "EPERM"},
+		"make a mount namespace":        {func() error { return unix.Unshare(unix.CLONE_NEWNS) }, "EPERM"},
+		"make a process namespace":      {func() error { return unix.Unshare(unix.CLONE_NEWPID) }, "EPERM"},
+		"make an IPC namespace":         {func() error { return unix.Unshare(unix.CLONE_NEWIPC) }, "EPERM"},
+		"mount":                         {func() error { return unix.Mount("tmpfs", runtimeDir, "tmpfs", 0, "") }, "EPERM"},
+		"open a netlink socket":         {socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_INET_DIAG), "ok"},
+		"open a TCP socket":             {socket(unix.AF_INET6, unix.SOCK_STREAM, 0), "ok"},
+		"open a packet socket":          {socket(unix.AF_PACKET, unix.SOCK_RAW, 0), "EAFNOSUPPORT"},
+		"open a raw IP socket":          {socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP), "EPERM"},
 		"map memory to write and execute": {func() error {
 			_, err := unix.Mmap(-1, 0, 4096, unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
 			return err
@@ -60,11 +60,11 @@ func attempts() map[string]attempt {
 		"give a file away":        {func() error { return unix.Chown(runtimeDir, 1, 1) }, "EPERM"},
 		"make a set-user-ID file": {func() error { return setUserID(runtimeDir + "/suid") }, "EPERM"},
 		"become more urgent":      {func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, -5) }, "EPERM"},
-		"end another's process":   {func() error { return unix.Kill(1, 0) }, "ok"}, // root's own, as this is
+		"signal another process":  {func() error { return unix.Kill(1, 0) }, "ok"}, // both belong to root
 	}
 }
 
-// loadProgram loads the bpf finder's programs, and lets go of them.
+// loadProgram loads the bpf finder's programs, and closes them.
 func loadProgram() error {
 	p, err := bpf.Load(bpf.Options{MaxSockets: 1})
 	if err != nil {
@@ -124,14 +124,14 @@ func setUserID(path string) error {
 	return unix.Chmod(path, unix.S_ISUID|0o700)
 }
 
-// makeAttempts makes each attempt on a thread of its own, and writes down what comes of it.
+// makeAttempts makes each attempt on its own thread, and writes the results to a file.
 func makeAttempts() error {
 	results := make(map[string]string)
 	for name, a := range attempts() {
 		done := make(chan error)
 		go func() {
-			runtime.LockOSThread()                              // never unlocked: the thread ends with this goroutine
-			if err := unix.Unshare(unix.CLONE_FS); err != nil { // else no thread of several enters a mount namespace
+			runtime.LockOSThread()                              // never unlocked: the thread exits with this goroutine
+			if err := unix.Unshare(unix.CLONE_FS); err != nil { // a thread that shares these cannot enter a mount namespace
 				done <- err
 				return
 			}

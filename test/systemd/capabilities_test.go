@@ -22,19 +22,19 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// containersOfOthers starts two containers whose processes are another user's: one in a network namespace that
-// is root's, one in namespaces of that user's own, as without root.
+// containersOfOthers starts two containers whose processes belong to an ordinary user: one in a network namespace of root,
+// one in the user's own namespaces, as a rootless runtime creates them.
 func containersOfOthers(t *testing.T) map[string]*process {
 	t.Helper()
 	node.Need(t)
 	self := func() *exec.Cmd { return &exec.Cmd{Path: "/proc/self/exe", Args: []string{os.Args[0]}} }
 	ns := nstest.New(t)
 	plain := self()
-	plain.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	plain.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: otherUser, Gid: otherUser}}
 	own := self()
 	own.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: nobody, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: nobody, Size: 1}},
+		UidMappings: []syscall.SysProcIDMap{{HostID: otherUser, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: otherUser, Size: 1}},
 		Credential: &syscall.Credential{NoSetGroups: true},
 	}
 	return map[string]*process{
@@ -46,10 +46,10 @@ func containersOfOthers(t *testing.T) map[string]*process {
 	}
 }
 
-// nobody is a user with no rights.
-const nobody = 65534
+// otherUser is the ID of a user without privileges.
+const otherUser = 65534
 
-// paths are those of the containers' namespaces, which take the right to look into the processes.
+// paths returns the paths of the containers' network namespaces. Opening them requires access to the processes.
 func paths(all map[string]*process) (list []string) {
 	for _, p := range all {
 		list = append(list, fmt.Sprintf("/proc/%d/ns/net", p.cmd.Process.Pid))
@@ -85,7 +85,7 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 	for name, p := range all {
 		r.AwaitEntry(p.Leak, api.Destroyed)
 		if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
-			t.Errorf("%s: writing to the leak comes to %s, and to the connection that is at work to %s", name, leak, live)
+			t.Errorf("%s: a write to the leak returns %s, and to the open connection to %s", name, leak, live)
 		}
 	}
 	s, err := r.Client.Status(t.Context())
@@ -100,13 +100,12 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 			t.Errorf("%s: %s%s", a.ContainerID, a.Problem, a.Inert)
 		}
 	}
-	if r.said("level=WARN") || r.said("level=ERROR") {
-		t.Errorf("it complains:\n%s", r.Output())
+	if r.logged("level=WARN") || r.logged("level=ERROR") {
+		t.Errorf("it logs warnings:\n%s", r.Output())
 	}
 }
 
-// complaints are what the reaper says is wrong with it, one for each capability that the unit leaves it: where
-// a person looks who misses what it is for.
+// complaints has for each capability of the unit the message that a person sees where the capability is missing.
 func complaints() map[string]func(t *testing.T, r *restrictedReaper) string {
 	status := func(t *testing.T, r *restrictedReaper) api.Status {
 		t.Helper()
@@ -141,25 +140,25 @@ func complaints() map[string]func(t *testing.T, r *restrictedReaper) string {
 	}
 }
 
-func TestTheReaperSaysWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
+func TestTheReaperReportsWhichOfTheUnitsCapabilitiesIsMissing(t *testing.T) {
 	t.Parallel()
 	for _, missing := range unitCapabilities(t) {
 		t.Run(missing, func(t *testing.T) {
 			t.Parallel()
 			complaint := complaints()[missing]
 			if complaint == nil {
-				t.Fatal("the unit leaves it to the reaper, and nothing here needs it")
+				t.Fatal("the unit grants this capability, and no test needs it")
 			}
 			keep := slices.DeleteFunc(unitCapabilities(t), func(c string) bool { return c == missing })
 			r := startRestricted(t, finder.NameAuto, keep, paths(containersOfOthers(t))...)
-			nstest.Eventually(t, testnode.Patience, "it says that "+missing+" is missing", func() bool {
+			nstest.Eventually(t, testnode.Patience, "the reaper reports that "+missing+" is missing", func() bool {
 				return strings.Contains(complaint(t, r), missing)
 			})
 		})
 	}
 }
 
-func TestSIGHUPNeverEndsAReaper(t *testing.T) {
+func TestSIGHUPStopsNoReaper(t *testing.T) {
 	t.Parallel()
 	r := startRestricted(t, finder.NameAuto, unitCapabilities(t))
 	s, err := r.Client.Status(t.Context())
@@ -167,8 +166,8 @@ func TestSIGHUPNeverEndsAReaper(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Signal(unix.SIGHUP)
-	nstest.Eventually(t, testnode.Patience, "it says that it has read the records again", func() bool {
-		return r.said(`msg="reloaded records and mode switch" attachments=0 `)
+	nstest.Eventually(t, testnode.Patience, "it logs that it has read the records again", func() bool {
+		return r.logged(`msg="reloaded records and mode switch" attachments=0 `)
 	})
 	if after, err := r.Client.Status(t.Context()); err != nil || after.Holder != s.Holder {
 		t.Errorf("the reaper was %v, and is %v: %v", s.Holder, after.Holder, err)

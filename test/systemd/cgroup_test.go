@@ -17,10 +17,10 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// cgroupVar names, in the environment, the cgroup in which the machines have theirs.
+// cgroupVar is an environment variable with the name of the parent of the machines' cgroups.
 const cgroupVar = "SYSTEMD_TEST_CGROUP"
 
-// unified opens the root of the cgroup hierarchy of version 2, which need not be mounted anywhere.
+// unified opens the root of the cgroup v2 hierarchy, which need not be mounted.
 func unified() (root *os.File, err error) {
 	fsfd, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -37,12 +37,12 @@ func unified() (root *os.File, err error) {
 	return os.NewFile(uintptr(fd), "cgroup2"), nil
 }
 
-// below is a path to what is below an open directory, good until that is closed.
+// below returns a path relative to an open directory. It is valid until the directory is closed.
 func below(dir *os.File, name string) string {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name)
 }
 
-// makeCgroups makes the cgroup for this run's machines. Where that is not permitted there is none.
+// makeCgroups creates the cgroup for this run's machines, if that is permitted.
 func makeCgroups() error {
 	root, err := unified()
 	if errors.Is(err, fs.ErrPermission) {
@@ -60,7 +60,7 @@ func makeCgroups() error {
 	return errors.Join(err, os.Setenv(cgroupVar, name))
 }
 
-// removeCgroups removes it, however the machines have ended.
+// removeCgroups removes the cgroup, even if a machine was killed.
 func removeCgroups() error {
 	name := os.Getenv(cgroupVar)
 	if name == "" {
@@ -74,7 +74,7 @@ func removeCgroups() error {
 	return node.RemoveCgroup(below(root, name))
 }
 
-// newCgroup makes a cgroup for one machine, and returns its open directory.
+// newCgroup creates a cgroup for one machine, and returns its open directory.
 func newCgroup(t *testing.T) *os.File {
 	t.Helper()
 	parent := os.Getenv(cgroupVar)

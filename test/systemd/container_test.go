@@ -23,18 +23,18 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 )
 
-// container is where this program is on a machine.
+// container is the path of this program on a machine.
 const container = "/opt/container"
 
-// report is what a container says of itself.
+// report has the addresses of a container's sockets, each the server's end of a connection.
 type report struct {
-	Leak testnode.Conn // a connection's server side, in CLOSE_WAIT
-	Live testnode.Conn // that of a connection which is open in both directions
-	Busy testnode.Conn // that of a connection which is in CLOSE_WAIT too, and on which a byte is written ten times a second
+	Leak testnode.Conn // in CLOSE_WAIT, and idle
+	Live testnode.Conn // open in both directions
+	Busy testnode.Conn // in CLOSE_WAIT, and sends a byte ten times a second
 }
 
-// runContainer is a container's process: in its own network namespace it leaks one connection and uses
-// two others. It writes a byte to the leak and to the open one when it is asked to, says what came of it, and ends with its stdin.
+// runContainer is the process of a container: in its network namespace it leaks one connection and uses two others. For
+// each line on stdin it writes a byte to the leak and to the open connection and reports the results. It exits at EOF.
 func runContainer() error {
 	lo, err := netlink.LinkByName("lo")
 	if err == nil && lo.Attrs().Flags&net.FlagUp == 0 {
@@ -75,7 +75,7 @@ func runContainer() error {
 	return nil
 }
 
-// makeBusy makes a connection whose client has shut its direction and reads what its server goes on writing.
+// makeBusy opens a connection whose client has shut its direction, and reads what the server keeps writing.
 func makeBusy() (server *net.TCPConn, err error) {
 	client, server, err := pair()
 	if err == nil {
@@ -88,7 +88,7 @@ func makeBusy() (server *net.TCPConn, err error) {
 	go func() {
 		for range time.Tick(100 * time.Millisecond) {
 			if _, err := server.Write([]byte("x")); err != nil {
-				return // the test sees the connection gone
+				return // the test notices that the connection is gone
 			}
 		}
 	}()
@@ -106,8 +106,8 @@ func result(err error) string {
 	return err.Error()
 }
 
-// pair makes a connection. Its server asks for a sign of life every second: the acknowledgements keep the
-// kernel from proving more than a second of a half-closed connection's age.
+// pair opens a connection. Its server sends a keepalive probe every second: because of the acknowledgements, the kernel
+// proves no more than one second of a half-closed connection's age.
 func pair() (client, server *net.TCPConn, err error) {
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 100}}
 	lc.SetMultipathTCP(false)
@@ -129,7 +129,7 @@ func pair() (client, server *net.TCPConn, err error) {
 	return c.(*net.TCPConn), s.(*net.TCPConn), nil
 }
 
-// process is a container's process as a test sees it.
+// process is a container's process, for a test.
 type process struct {
 	t   *testing.T
 	cmd *exec.Cmd
@@ -138,8 +138,8 @@ type process struct {
 	report
 }
 
-// startContainer starts a container's process by a command that runs this program, with start, which may do so
-// in a namespace. It ends with the test.
+// startContainer starts a container's process. cmd runs this program; start starts cmd, and may do that in a namespace. The
+// process exits when the test ends.
 func startContainer(t *testing.T, cmd *exec.Cmd, start func() error) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd}
@@ -154,7 +154,7 @@ func startContainer(t *testing.T, cmd *exec.Cmd, start func() error) *process {
 		t.Fatal(err)
 	}
 	err = start()
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // the latter of a user who is nobody here
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // EINVAL: the user namespace has no such user
 		nstest.NeedPrivilege(t, "start a container's process as another user", err)
 	}
 	if err != nil {
@@ -165,17 +165,17 @@ func startContainer(t *testing.T, cmd *exec.Cmd, start func() error) *process {
 		late := time.AfterFunc(testnode.Patience, func() { _ = cmd.Process.Kill() })
 		defer late.Stop()
 		if err := cmd.Wait(); err != nil {
-			t.Errorf("the container ended: %v", err)
+			t.Errorf("the container exited: %v", err)
 		}
 	})
 	p.out = json.NewDecoder(out)
 	if err := p.out.Decode(&p.report); err != nil {
-		t.Fatalf("the container says nothing of itself: %v", err)
+		t.Fatalf("the container sends no report: %v", err)
 	}
 	return p
 }
 
-// write has the container write to its two connections, and returns what came of it: "ok" or an errno's name.
+// write makes the container write to two of its connections, and returns the results: "ok" or the name of an errno.
 func (p *process) write() (leak, live string) {
 	p.t.Helper()
 	var results [2]string

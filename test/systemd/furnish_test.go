@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startMachine is what the first process of a machine does before it becomes systemd: it makes a root of the
-// directory that it was given. Its namespaces and its cgroup are new.
+// startMachine is the first process of a machine before it executes systemd: it sets up the root directory. Its namespaces
+// and its cgroup are new.
 func startMachine() error {
-	runtime.LockOSThread() // whose cgroup namespace the process has after exec
+	runtime.LockOSThread() // the process has this thread's cgroup namespace after exec
 	root, err := os.Getenv("ROOT"), unix.Unshare(unix.CLONE_NEWCGROUP)
 	if err != nil {
 		return err
@@ -37,14 +37,14 @@ func startMachine() error {
 	env := []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"container=halfclose-test",
-		"SYSTEMD_GENERATOR_PATH=/nowhere", // the host's have nothing to say here
+		"SYSTEMD_GENERATOR_PATH=/nowhere", // without the host's generators
 	}
 	return fmt.Errorf("execute %s: %w", systemd, unix.Exec(systemd, args, env))
 }
 
-// mountSystem mounts the host's programs, read-only, and what is the machine's own.
+// mountSystem mounts the host's programs read-only, and the machine's own directories.
 func mountSystem(root string) error {
-	if err := unix.Mount(root, root, "", unix.MS_BIND, ""); err != nil { // a root has to be a mount
+	if err := unix.Mount(root, root, "", unix.MS_BIND, ""); err != nil { // a root must be a mount point
 		return fmt.Errorf("mount the root: %w", err)
 	}
 	for _, dir := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib64"} {
@@ -68,7 +68,7 @@ func mountSystem(root string) error {
 	return nil
 }
 
-// share shows a directory of the host read-only, or the symbolic link that is in its place.
+// share mounts a directory of the host read-only, or copies the symbolic link at its path.
 func share(root, dir string) error {
 	at := filepath.Join(root, dir)
 	if target, err := os.Readlink(dir); err == nil {
@@ -80,7 +80,7 @@ func share(root, dir string) error {
 	return bind(dir, at, true)
 }
 
-// bind shows a file or directory at another path, which is made.
+// bind mounts a file or directory at another path, which it creates.
 func bind(from, at string, readOnly bool) error {
 	info, err := os.Stat(from)
 	if err != nil {
@@ -103,7 +103,7 @@ func bind(from, at string, readOnly bool) error {
 	return nil
 }
 
-// mountAt mounts a new file system at a directory, which is made.
+// mountAt mounts a new file system at a directory, which it creates.
 func mountAt(root, dir, fstype string, flags uintptr, data string) error {
 	at := filepath.Join(root, dir)
 	err := os.MkdirAll(at, 0o755)
@@ -116,7 +116,7 @@ func mountAt(root, dir, fstype string, flags uintptr, data string) error {
 	return nil
 }
 
-// mountKernel mounts what the kernel shows. What belongs to the whole host is read-only.
+// mountKernel mounts /proc, /sys and the cgroups. Settings of the whole host are read-only.
 func mountKernel(root string) error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	sysctl := filepath.Join(root, "proc/sys")
@@ -132,7 +132,7 @@ func mountKernel(root string) error {
 	return mountAt(root, "sys/fs/cgroup", "cgroup2", flags, "")
 }
 
-// mountDevices makes a /dev with the few devices that every container has.
+// mountDevices mounts a /dev with the devices that every container has.
 func mountDevices(root string) error {
 	if err := mountAt(root, "dev", "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
 		return err
@@ -151,7 +151,7 @@ func mountDevices(root string) error {
 	return mountAt(root, "dev/shm", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "")
 }
 
-// installBinaries puts command and plugin where README.md does, and this program beside them.
+// installBinaries installs command and plugin as README.md does, and this program beside them.
 func installBinaries(root string) error {
 	// The network's first plugin, which is never called.
 	if err := os.Symlink("/bin/true", filepath.Join(root, pluginDir, "ptp")); err != nil {
@@ -176,7 +176,7 @@ func installBinaries(root string) error {
 	return errors.Join(copyProgram(bin+"/halfclose", root+to), copyProgram(bin+"/cni/halfclose", root+plugin), err)
 }
 
-// copyProgram copies a program to another path, whose directory is made.
+// copyProgram copies a program to another path, whose directory it creates.
 func copyProgram(from, to string) error {
 	b, err := os.ReadFile(from)
 	if err == nil {
@@ -188,7 +188,7 @@ func copyProgram(from, to string) error {
 	return err
 }
 
-// changeRoot makes the directory the root, and its mounts ones that services get to see: as on a host.
+// changeRoot makes the directory the root, with shared mounts, as on a host: services see later mounts.
 func changeRoot(root string) error {
 	if err := os.Chdir(root); err != nil {
 		return err
@@ -205,7 +205,7 @@ func changeRoot(root string) error {
 	return os.Chdir("/")
 }
 
-// dropCapabilities takes from the machine what it could change the host with, and has no namespace for.
+// dropCapabilities drops the capabilities with which the machine could change parts of the host that have no namespace.
 func dropCapabilities() error {
 	for _, c := range []uintptr{
 		unix.CAP_SYS_MODULE, unix.CAP_SYS_RAWIO, unix.CAP_SYS_TIME, unix.CAP_SYSLOG, unix.CAP_MAC_ADMIN, unix.CAP_MAC_OVERRIDE,

@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestReload(t *testing.T) {
+func TestReloadUpdatesTheStatusLine(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.boot()
@@ -27,14 +27,14 @@ func TestReload(t *testing.T) {
 	pid, p := m.mainPID(), m.start(destroy)
 	m.destroyed(p.Leak)
 
-	// What the service says of itself is told again at once.
+	// A reload updates the status line at once.
 	m.run("systemctl", "reload", "halfclose")
 	want := regexp.MustCompile(`\n +Status: "mode destroy, attachments 1, half-closed \d+( \(oldest \w+\))?, destroyed 1"\n`)
-	nstest.Eventually(t, testnode.Patience, "systemctl status shows what was done", func() bool {
+	nstest.Eventually(t, testnode.Patience, "systemctl status shows the destroyed socket", func() bool {
 		return want.MatchString(m.run("systemctl", "status", "halfclose"))
 	})
 	m.logged("reloaded records and mode switch attachments=1 inert=0 problems=0 mode=destroy")
-	// Nobody is asked whether the one who sends the signal is systemd.
+	// A SIGHUP from another process has the same effect.
 	m.run("systemctl", "kill", "--kill-whom=main", "-s", "HUP", "halfclose")
 	nstest.Eventually(t, testnode.Patience, "the records are read once more", func() bool {
 		return len(m.journal("--grep", "^reloaded records and mode switch")) >= 2
@@ -44,11 +44,11 @@ func TestReload(t *testing.T) {
 	}
 }
 
-func TestStopIsClean(t *testing.T) {
+func TestStopSavesAgesAndRemovesTheSocket(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.boot()
-	m.run("systemctl", "enable", "--now", "halfclose") // else systemd forgets it, and how it ended, at once
+	m.run("systemctl", "enable", "--now", "halfclose") // systemd forgets a stopped unit, and its result, unless the unit is enabled
 	p := m.start(hold)
 	nstest.Eventually(t, testnode.Patience, "the leak has an age", func() bool { return m.age(p.Leak) > 3*time.Second })
 	before := m.age(p.Leak)
@@ -60,15 +60,15 @@ func TestStopIsClean(t *testing.T) {
 	}
 	s := m.node().Store
 	if _, err := os.Stat(s.SocketPath()); !os.IsNotExist(err) {
-		t.Errorf("the socket is still there: %v", err)
+		t.Errorf("the socket still exists: %v", err)
 	}
 	if _, err := os.Stat(s.CandidatesPath()); err != nil {
 		t.Errorf("the candidates were not saved: %v", err)
 	}
 	if out, code := m.try("halfclose", "status"); code != 1 || !strings.Contains(out, "no reaper is running") {
-		t.Errorf("status has exit code %d and says %s", code, out)
+		t.Errorf("status has exit code %d and prints %s", code, out)
 	}
-	m.add("later", hold) // a container is made meanwhile
+	m.add("later", hold) // a container starts while the service is stopped
 	m.run("systemctl", "start", "halfclose")
 	if now := m.knownAge(p.Leak); now < before {
 		t.Errorf("the leak was %v old before, and is %v now", before, now)
@@ -78,8 +78,8 @@ func TestStopIsClean(t *testing.T) {
 	}
 }
 
-// TestAKilledServiceComesBack waits until ages have been saved, which happens every ten seconds.
-func TestAKilledServiceComesBack(t *testing.T) {
+// TestAKilledServiceRestarts waits until ages have been saved, which happens every ten seconds.
+func TestAKilledServiceRestarts(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.boot()
@@ -91,7 +91,7 @@ func TestAKilledServiceComesBack(t *testing.T) {
 		return err == nil
 	})
 	pid := m.mainPID()
-	for i, signal := range []string{"KILL", "TERM"} { // TERM by somebody else than systemd
+	for i, signal := range []string{"KILL", "TERM"} { // TERM from a process other than systemd
 		before := m.knownAge(p.Leak)
 		m.run("kill", "-s", signal, strconv.Itoa(pid))
 		pid = m.active(pid)
@@ -104,7 +104,7 @@ func TestAKilledServiceComesBack(t *testing.T) {
 	}
 }
 
-func TestTheWatchdogEndsAReaperThatDoesNothingAnyMore(t *testing.T) {
+func TestTheWatchdogRestartsAReaperThatHangs(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.configure("WatchdogSec=2s")
@@ -112,11 +112,11 @@ func TestTheWatchdogEndsAReaperThatDoesNothingAnyMore(t *testing.T) {
 	m.run("systemctl", "start", "halfclose")
 	pid := m.mainPID()
 	first := m.property("WatchdogTimestampMonotonic")
-	nstest.Eventually(t, testnode.Patience, "more signs of life come than one watchdog's time has", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the service has sent watchdog pings for longer than WatchdogSec", func() bool {
 		return microseconds(t, m.property("WatchdogTimestampMonotonic"))-microseconds(t, first) > 3*time.Second
 	})
 	if now := m.mainPID(); now != pid || m.property("NRestarts") != "0" {
-		t.Fatalf("it was restarted while it was well")
+		t.Fatalf("it was restarted although it sent watchdog pings")
 	}
 	m.run("kill", "-s", "STOP", strconv.Itoa(pid))
 	m.active(pid)
@@ -124,7 +124,7 @@ func TestTheWatchdogEndsAReaperThatDoesNothingAnyMore(t *testing.T) {
 		t.Errorf("%s restarts, want 1", n)
 	}
 	m.logged("halfclose.service: Watchdog timeout")
-	m.logged("SIGABRT: abort", "-p", "err") // and what each goroutine did
+	m.logged("SIGABRT: abort", "-p", "err") // and the stack of each goroutine
 }
 
 func microseconds(t *testing.T, text string) time.Duration {
@@ -136,30 +136,30 @@ func microseconds(t *testing.T, text string) time.Duration {
 	return time.Duration(n) * time.Microsecond
 }
 
-func TestWhatIsWrongInTheEnvironmentFileIsSaidAndCanBePutRight(t *testing.T) {
+func TestAMistakeInTheEnvironmentFileIsLoggedAndItsCorrectionStartsTheService(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.write("etc/default/halfclose", "HALFCLOSE_MODE=dismay\n")
 	m.configure("RestartSec=100ms")
 	m.boot()
 	if out, code := m.try("systemctl", "start", "halfclose"); code == 0 {
-		t.Fatalf("it starts all the same: %s", out)
+		t.Fatalf("the service starts: %s", out)
 	}
 	m.logged(`halfclose: HALFCLOSE_MODE="dismay": `, "-p", "err")
-	nstest.Eventually(t, testnode.Patience, "it is tried more often than systemd lets a unit be without being told to", func() bool {
+	nstest.Eventually(t, testnode.Patience, "systemd retries more often than its default limit of starts", func() bool {
 		n, err := strconv.Atoi(m.property("NRestarts"))
 		return err == nil && n > 10
 	})
 	if err := os.WriteFile(m.at("/etc/default/halfclose"), []byte("HALFCLOSE_MODE=observe\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m.active(0) // nobody starts it
+	m.active(0) // on its own
 	if mode := m.status().Mode; mode.Reaper != policy.Observe {
 		t.Errorf("the mode is %+v", mode)
 	}
 }
 
-func TestNobodyWaitsForAServiceThatDoesNotGetReady(t *testing.T) {
+func TestTheKubeletStartsThoughTheServiceNeverBecomesReady(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.configure("ExecStart=", "ExecStart=/bin/sleep 1000", "TimeoutStartSec=1s")
@@ -173,7 +173,7 @@ func TestNobodyWaitsForAServiceThatDoesNotGetReady(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.boot() // which ends
+	m.boot() // boot completes
 	if out, code := m.try("systemctl", "is-active", "kubelet", "multi-user.target"); code != 0 {
 		t.Errorf("kubelet and multi-user.target are: %s", out)
 	}
@@ -208,12 +208,12 @@ func TestTheServiceSurvivesTheLossOfItsStateDirectory(t *testing.T) {
 	m.run("systemctl", "start", "halfclose")
 	m.add("before", hold)
 	pid := m.mainPID()
-	nstest.Eventually(t, testnode.Patience, "the directory is removed, whatever the reaper writes there", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the directory is removed, although the reaper writes to it", func() bool {
 		return exec.Command("rm", "-rf", m.at(runtimeDir)).Run() == nil
 	})
 	m.active(pid)
 	m.add("after", hold)
-	nstest.Eventually(t, testnode.Patience, "what is made from then on is known", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the reaper knows the attachment that was recorded later", func() bool {
 		s, err := m.node().Client.Status(t.Context())
 		return err == nil && len(s.Attachments) == 1 && s.Attachments[0].ContainerID == "after"
 	})

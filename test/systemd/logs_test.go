@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// spoil puts a file into the state directory that is no record, which the reaper warns of.
+// spoil writes a file that is no record into the state directory, for which the reaper logs a warning.
 func (m *machine) spoil() {
 	m.t.Helper()
 	if err := os.WriteFile(filepath.Join(m.node().Store.AttachmentsDir(), "spoilt.json"), []byte("{"), 0o600); err != nil {
@@ -23,7 +23,7 @@ func (m *machine) spoil() {
 
 const spoilt = "invalid record in the state directory"
 
-func TestTheJournalHasPrioritiesAndFields(t *testing.T) {
+func TestJournaldHasPrioritiesAndFields(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.boot()
@@ -58,17 +58,17 @@ func TestTheJournalHasPrioritiesAndFields(t *testing.T) {
 	for _, e := range m.journal("-t", "halfclose") {
 		text := e["MESSAGE"].(string)
 		if strings.Contains(text, "time=") || strings.Contains(text, "level=") || strings.HasPrefix(text, "<") {
-			t.Errorf("the message repeats what the journal has: %s", text)
+			t.Errorf("the message repeats a field of journald: %s", text)
 		}
 	}
 	for _, e := range m.journal("-p", "warning") {
 		if text := e["MESSAGE"].(string); !strings.HasPrefix(text, spoilt) {
-			t.Errorf("a person who looks for warnings finds: %s", text)
+			t.Errorf("an unexpected warning: %s", text)
 		}
 	}
 }
 
-func TestJSONInTheJournalHasPrioritiesToo(t *testing.T) {
+func TestJSONLinesHavePrioritiesToo(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.write("etc/default/halfclose", "HALFCLOSE_LOG_FORMAT=json\n")

@@ -23,19 +23,19 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// machine is namespaces in which a systemd is the first process. It has the host's /usr, read-only, and its
-// own everything else.
+// machine is a set of namespaces whose first process is a systemd. It has the host's /usr, read-only; everything else is
+// its own.
 type machine struct {
 	t    *testing.T
-	root string // the directory that is its root
-	pid  int    // of its systemd
-	bare bool   // today's programs are in unpacked, and not installed
-	// single, unless empty, is the directory of the last release that was one program, which is installed on a bare machine.
+	root string // the path of its root directory
+	pid  int    // of systemd, on the node
+	bare bool   // the programs under test are in unpacked, not installed
+	// single, unless empty, is the directory of the last single-program release, which is installed on a bare machine.
 	single string
 }
 
-// newMachine makes a machine with halfclose installed as README.md says, which boots when it is told to and is
-// gone when the test ends.
+// newMachine returns a machine with halfclose installed as README.md says. boot starts it, and it is gone when the test
+// ends.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	node.Need(t)
@@ -43,7 +43,7 @@ func newMachine(t *testing.T) *machine {
 	return (&machine{t: t, root: t.TempDir()}).furnish(unitFile)
 }
 
-// newBareMachine makes a machine without halfclose.
+// newBareMachine returns a machine without halfclose.
 func newBareMachine(t *testing.T) *machine {
 	t.Helper()
 	m := newMachine(t)
@@ -51,7 +51,7 @@ func newBareMachine(t *testing.T) *machine {
 	return m
 }
 
-// newSingleMachine makes a machine with the last release installed that was one program, as its README.md said.
+// newSingleMachine returns a machine with the last single-program release, installed as its README.md said.
 func newSingleMachine(t *testing.T) *machine {
 	t.Helper()
 	node.Need(t)
@@ -60,10 +60,10 @@ func newSingleMachine(t *testing.T) *machine {
 	return m.furnish(filepath.Join(m.single, "systemd/halfclose.service"))
 }
 
-// furnish writes the machine's configuration, with that unit.
+// furnish writes the machine's configuration with this unit file.
 func (m *machine) furnish(unitFile string) *machine {
 	m.t.Helper()
-	m.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")
+	m.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n") // prose:ok: the name of a user
 	m.write("etc/group", "root:x:0:\nadm:x:4:\ntty:x:5:\nutmp:x:43:\nsystemd-journal:x:101:\nnogroup:x:65534:\n")
 	m.write("etc/machine-id", "")
 	m.write("etc/cni/net.d/10-net.conflist", `{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp"}]}`)
@@ -80,7 +80,7 @@ func (m *machine) furnish(unitFile string) *machine {
 	return m
 }
 
-// unneeded are the units of a plain installation that have nothing to do here.
+// unneeded lists units of a plain installation that the tests do not need.
 func unneeded() []string {
 	return []string{
 		"dbus.service", "dbus.socket", "getty.target", "console-getty.service", "systemd-logind.service",
@@ -93,7 +93,7 @@ func unneeded() []string {
 	}
 }
 
-// write writes a file of the machine.
+// write writes a file on the machine.
 func (m *machine) write(path, text string) {
 	m.t.Helper()
 	path = filepath.Join(m.root, path)
@@ -105,7 +105,7 @@ func (m *machine) write(path, text string) {
 	}
 }
 
-// configure adds lines to the service, as "systemctl edit" does.
+// configure adds lines to the service in a drop-in, as "systemctl edit" does.
 func (m *machine) configure(lines ...string) {
 	m.t.Helper()
 	m.write("etc/systemd/system/halfclose.service.d/test.conf", "[Service]\n"+strings.Join(lines, "\n")+"\n")
@@ -123,7 +123,7 @@ func systemdBinary(t *testing.T) string {
 	return ""
 }
 
-// boot starts the machine, and waits until it has booted.
+// boot starts the machine, waits until systemd has finished booting, and installs halfclose unless the machine is bare.
 func (m *machine) boot() {
 	m.t.Helper()
 	cgroup := newCgroup(m.t)
@@ -131,9 +131,9 @@ func (m *machine) boot() {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	var said bytes.Buffer
+	var output bytes.Buffer
 	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{os.Args[0]}, Stdout: &said, Stderr: &said,
+		Path: "/proc/self/exe", Args: []string{os.Args[0]}, Stdout: &output, Stderr: &output,
 		Env: []string{
 			roleVar + "=machine", "ROOT=" + m.root, "SELF=" + self, "SYSTEMD=" + systemdBinary(m.t),
 			"BIN=" + os.Getenv(binVar), "BARE=" + strconv.FormatBool(m.bare), "SINGLE=" + m.single,
@@ -145,14 +145,14 @@ func (m *machine) boot() {
 			UseCgroupFD: true, CgroupFD: int(cgroup.Fd()),
 		},
 	}
-	started, ended := make(chan error), make(chan struct{})
+	started, exited := make(chan error), make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // the machine ends with the thread that started it
-		defer close(ended)
+		runtime.LockOSThread() // the kernel kills the machine with the thread that started it
+		defer close(exited)
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // it does not end by itself but when it cannot start
+			_ = cmd.Wait() // it exits only if it cannot start
 		}
 	}()
 	if err := <-started; err != nil {
@@ -164,16 +164,16 @@ func (m *machine) boot() {
 			log, _ := m.try("journalctl", "--no-pager", "-o", "short-monotonic", "-n", "200")
 			m.t.Logf("the machine's journal:\n%s", log)
 		}
-		_ = cmd.Process.Kill() // with it the kernel kills all that is on the machine
-		<-ended
-		if said.Len() > 0 {
-			m.t.Logf("the machine said:\n%s", &said)
+		_ = cmd.Process.Kill() // the kernel kills all processes of the machine with it
+		<-exited
+		if output.Len() > 0 {
+			m.t.Logf("the output of the machine:\n%s", &output)
 		}
 	})
 	nstest.Eventually(m.t, testnode.Patience, "the machine has booted", func() bool {
 		select {
-		case <-ended:
-			m.t.Fatalf("the machine has ended: %v", cmd.ProcessState)
+		case <-exited:
+			m.t.Fatalf("the machine has exited: %v", cmd.ProcessState)
 		default:
 		}
 		state, _ := m.try("systemctl", "is-system-running", "--wait")
@@ -184,18 +184,17 @@ func (m *machine) boot() {
 	}
 }
 
-// install puts the plugin among the runtime's, with the link by which it starts the reaper, and the entry into the
-// network.
+// install runs "halfclose install" on the machine.
 func (m *machine) install() { m.run("halfclose", "install") }
 
-// command prepares a command that runs on the machine.
+// command prepares a command on the machine.
 func (m *machine) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(m.pid), "-m", "-u", "-i", "-n", "-p", "--", name}, args...)...)
 	cmd.Env = []string{"PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "SYSTEMD_COLORS=0", "SYSTEMD_PAGER="}
 	return cmd
 }
 
-// try runs a command on the machine, and returns what it prints and its exit code.
+// try runs a command on the machine, and returns its output and exit code.
 func (m *machine) try(name string, args ...string) (output string, code int) {
 	m.t.Helper()
 	cmd := m.command(name, args...)
@@ -207,7 +206,7 @@ func (m *machine) try(name string, args ...string) (output string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// run runs a command on the machine that must succeed, and returns what it prints.
+// run runs a command on the machine that must succeed, and returns its output.
 func (m *machine) run(name string, args ...string) string {
 	m.t.Helper()
 	out, code := m.try(name, args...)
@@ -217,13 +216,13 @@ func (m *machine) run(name string, args ...string) string {
 	return out
 }
 
-// property is what systemd says of the service.
+// property returns a property of the service, as systemd reports it.
 func (m *machine) property(name string) string {
 	m.t.Helper()
 	return strings.TrimSuffix(m.run("systemctl", "show", "--value", "-p", name, "halfclose"), "\n")
 }
 
-// mainPID is the reaper's process id on the machine, 0 if there is none.
+// mainPID returns the PID of the reaper on the machine, 0 if none is running.
 func (m *machine) mainPID() int {
 	m.t.Helper()
 	pid, err := strconv.Atoi(m.property("MainPID"))
@@ -233,7 +232,7 @@ func (m *machine) mainPID() int {
 	return pid
 }
 
-// journal returns the entries of the service, oldest first, that more arguments of journalctl choose.
+// journal returns journald's entries of the service that match these arguments of journalctl, oldest first.
 func (m *machine) journal(args ...string) (entries []map[string]any) {
 	m.t.Helper()
 	out := m.run("journalctl", append([]string{"-u", "halfclose", "--no-pager", "-q", "-o", "json"}, args...)...)
@@ -247,10 +246,10 @@ func (m *machine) journal(args ...string) (entries []map[string]any) {
 	return entries
 }
 
-// logged waits for an entry of the service whose message begins so, and returns it.
+// logged waits for a journald entry of the service whose message has this prefix, and returns it.
 func (m *machine) logged(message string, args ...string) (entry map[string]any) {
 	m.t.Helper()
-	nstest.Eventually(m.t, testnode.Patience, "the journal has an entry: "+message, func() bool {
+	nstest.Eventually(m.t, testnode.Patience, "journald has an entry: "+message, func() bool {
 		for _, e := range m.journal(args...) {
 			if text, ok := e["MESSAGE"].(string); ok && strings.HasPrefix(text, message) {
 				entry = e

@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package systemd tests the shipped unit: with systemd's own tools, with the capabilities that it leaves the
-// reaper, and as a service of a real systemd, on machines of the test's own.
+// Package systemd tests the shipped unit: with systemd's own tools, with the capabilities that the unit grants, and as a
+// service of a real systemd on machines that the tests create.
 package systemd_test
 
 import (
@@ -18,9 +18,9 @@ const (
 	top = "../.."
 	// unitFile is the unit under test.
 	unitFile = top + "/deploy/systemd/halfclose.service"
-	// binVar names, in the environment, the directory of the programs under test.
+	// binVar is an environment variable with the directory of the programs under test.
 	binVar = "SYSTEMD_TEST_BIN"
-	// roleVar says, in the environment, what this program is when it is not the test.
+	// roleVar is an environment variable with the role of this program, empty for the test.
 	roleVar = "_HALFCLOSE_SYSTEMD_ROLE"
 )
 
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	}.Run(m.Run))
 }
 
-// roles are what this program is besides the test.
+// roles returns the main functions of all other roles.
 func roles() map[string]func() error {
 	return map[string]func() error{"machine": startMachine, "container": runContainer, "attempts": makeAttempts}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// follow runs the commands of a page that come first after a text, in a directory with a build in bin: the indented lines
-// without those of make.
+// follow runs the first commands after a text on a page, in a directory with a build in bin: the indented lines, without
+// calls of make.
 func (m *machine) follow(page, after, dir string) {
 	m.t.Helper()
 	b, err := os.ReadFile(filepath.Join(top, page))
@@ -57,9 +57,9 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	m.follow("README.md", "it lists only leaked sockets, allow destruction:\n", unpacked)
 	m.destroyed(p.Leak)
 	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
-		t.Errorf("writing to the leak comes to %s, and to the open connection to %s", leak, live)
+		t.Errorf("a write to the leak returns %s, and to the open connection to %s", leak, live)
 	}
 	if !m.halfClosed(p.Busy) {
-		t.Error("the half-closed connection that is at work was destroyed")
+		t.Error("the half-closed connection that is in use was destroyed")
 	}
 }

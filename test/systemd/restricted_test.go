@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// capabilities are those that the unit may leave a service, by their names.
+// capabilities maps the names of the capabilities that the unit may grant to their numbers.
 func capabilities() map[string]uintptr {
 	return map[string]uintptr{
 		"CAP_DAC_OVERRIDE": unix.CAP_DAC_OVERRIDE, "CAP_DAC_READ_SEARCH": unix.CAP_DAC_READ_SEARCH,
@@ -29,12 +29,12 @@ func capabilities() map[string]uintptr {
 	}
 }
 
-// restricted starts a command as systemd does that leaves it no capability but these: as root, from a bounding
-// set without the others, and with no way to get them back.
+// restricted starts a command with these capabilities only, as systemd does: as root, with the others removed from the
+// bounding set and no_new_privs set.
 func restricted(cmd *exec.Cmd, keep []string) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		runtime.LockOSThread() // never unlocked: the thread exits with this goroutine
 		done <- func() error {
 			for c := range uintptr(unix.CAP_LAST_CAP + 1) {
 				if slices.ContainsFunc(keep, func(name string) bool { return capabilities()[name] == c && c != 0 }) {
@@ -53,16 +53,16 @@ func restricted(cmd *exec.Cmd, keep []string) error {
 	return <-done
 }
 
-// restrictedReaper is a reaper that runs with some capabilities only, on a state directory of its own.
+// restrictedReaper is a reaper with some capabilities only, on its own state directory.
 type restrictedReaper struct {
 	*testnode.Node
 	*testnode.Process
 }
 
-func (r *restrictedReaper) said(text string) bool { return strings.Contains(r.Output(), text) }
+func (r *restrictedReaper) logged(text string) bool { return strings.Contains(r.Output(), text) }
 
-// startRestricted starts a reaper with that finder and those capabilities, for the containers at the paths, and waits until it
-// is ready. It destroys nothing before it is told to.
+// startRestricted starts a reaper with this finder and these capabilities for the containers at the paths, and waits until
+// it has read their records. It observes until the test sets the mode.
 func startRestricted(t *testing.T, finder string, keep []string, paths ...string) *restrictedReaper {
 	t.Helper()
 	node.Need(t)
@@ -72,7 +72,7 @@ func startRestricted(t *testing.T, finder string, keep []string, paths ...string
 	}
 	bin := os.Getenv(binVar)
 	env := append(os.Environ(), state.EnvDir+"="+dir)
-	for i, path := range paths { // by the runtime's plugin, which has all capabilities
+	for i, path := range paths { // with all capabilities, as a runtime calls the plugin
 		add := exec.Command(filepath.Join(bin, "cni/halfclose"))
 		add.Env = append(env, "CNI_COMMAND=ADD", fmt.Sprintf("CNI_CONTAINERID=container%d", i), "CNI_IFNAME=eth0", "CNI_NETNS="+path, "CNI_PATH=/")
 		add.Stdin = strings.NewReader(`{"cniVersion": "1.0.0", "name": "net", "type": "halfclose", "prevResult": {"cniVersion": "1.0.0"},

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// procStatus reads fields of the reaper's /proc/PID/status.
+// procStatus returns the fields of the reaper's /proc/PID/status.
 func (m *machine) procStatus() map[string]string {
 	m.t.Helper()
 	fields := make(map[string]string)
@@ -46,7 +46,7 @@ func TestTheServiceHasTheUnitsCapabilitiesAndNoOthers(t *testing.T) {
 	}
 }
 
-// Whoever takes over the reaper is in its mount namespace, with its file system as it is there.
+// An attacker who controls the reaper has its mount namespace.
 func TestTheServiceWritesToItsDirectoriesOnly(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -64,7 +64,7 @@ func TestTheServiceWritesToItsDirectoriesOnly(t *testing.T) {
 		"/sys/fs/cgroup", "/sys/kernel", "/home", "/root", "/dev",
 	} {
 		if out, code := inside("touch", dir+"/test"); code == 0 || !strings.Contains(out, "Read-only file system") {
-			t.Errorf("a file can be made in %s: %s", dir, out)
+			t.Errorf("a file can be created in %s: %s", dir, out)
 		}
 	}
 	if out, code := inside("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"); code == 0 || !strings.Contains(out, "Read-only file system") {
@@ -72,22 +72,22 @@ func TestTheServiceWritesToItsDirectoriesOnly(t *testing.T) {
 	}
 	for _, dir := range []string{runtimeDir, stateDir} {
 		if out, code := inside("touch", dir+"/test"); code != 0 {
-			t.Errorf("no file can be made in %s: %s", dir, out)
+			t.Errorf("no file can be created in %s: %s", dir, out)
 		}
 		if info, err := os.Stat(m.at(dir)); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: %v, %v", dir, info.Mode(), err)
 		}
 	}
-	// What is mounted after it has started is there all the same.
+	// Later mounts of the host are visible to the service.
 	if out, code := inside("stat", "-f", "-c", "%T", "/run/netns/later"); code != 0 || out != "nsfs\n" {
-		t.Errorf("the path of a namespace that was made later leads to %s", out)
+		t.Errorf("the path of a later namespace leads to %s", out)
 	}
 }
 
-func TestTheServiceMayNotDoWhatItHasNoUseFor(t *testing.T) {
+func TestTheSandboxPermitsWhatTheReaperNeedsAndRefusesTheRest(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
-	// This program in the reaper's place tries it.
+	// This program runs in place of the reaper.
 	m.configure("ExecStart=", "ExecStart="+container, "Environment="+roleVar+"=attempts", "Type=oneshot", "WatchdogSec=0", "Restart=no")
 	m.boot()
 	m.run("systemctl", "start", "halfclose")
@@ -96,18 +96,18 @@ func TestTheServiceMayNotDoWhatItHasNoUseFor(t *testing.T) {
 		want[name] = a.want
 	}
 	if diff := cmp.Diff(want, m.attempted()); diff != "" {
-		t.Errorf("what attempts come to (-want +got)\n%s", diff)
+		t.Errorf("results of the attempts (-want +got)\n%s", diff)
 	}
-	// And it is the sandbox that says so.
+	// Outside of the sandbox the same attempts succeed.
 	m.run("env", roleVar+"=attempts", container)
 	for name, got := range m.attempted() {
 		if want := attempts()[name].want; want != "ok" && got == want {
-			t.Errorf("%s comes to %s outside of the sandbox too: the test proves nothing", name, got)
+			t.Errorf("%s returns %s outside of the sandbox too: the test proves nothing", name, got)
 		}
 	}
 }
 
-// attempted reads what the attempts have come to.
+// attempted reads the results of the attempts.
 func (m *machine) attempted() (results map[string]string) {
 	m.t.Helper()
 	b, err := os.ReadFile(m.at(attemptsFile))

@@ -19,9 +19,9 @@ func TestTheServiceIsActiveWhenItHasReadTheRecordsAndAnswers(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.boot()
-	m.add("early", hold) // what was recorded while it was not there
+	m.add("early", hold) // recorded before the reaper starts
 	m.run("systemctl", "enable", "--now", "halfclose")
-	out := m.run("halfclose", "status") // at once
+	out := m.run("halfclose", "status") // without a wait
 	if !strings.Contains(out, "early") {
 		t.Errorf("status does not show the attachment:\n%s", out)
 	}
@@ -41,7 +41,7 @@ func TestTheServiceIsActiveWhenItHasReadTheRecordsAndAnswers(t *testing.T) {
 	}
 }
 
-func TestTheSandboxPermitsWhatAPersonMayAskFor(t *testing.T) {
+func TestTheSandboxPermitsAProfileThroughTheAPI(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.write("etc/default/halfclose", "HALFCLOSE_METRICS_ADDRESS=127.0.0.1:20470\n")
@@ -59,7 +59,7 @@ func TestTheSandboxPermitsWhatAPersonMayAskFor(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, "unix", m.node().Store.SocketPath())
 	}
 	client := http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	resp, err := client.Get("http://reaper/debug/pprof/profile?seconds=1") // which takes a timer and a signal
+	resp, err := client.Get("http://reaper/debug/pprof/profile?seconds=1") // needs a timer and a signal
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func TestTheSandboxPermitsWhatAPersonMayAskFor(t *testing.T) {
 	}
 }
 
-func TestTheServiceDestroysInNamespacesThatAreMadeWhileItRuns(t *testing.T) {
+func TestTheServiceDestroysInNamespacesThatAreCreatedWhileItRuns(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	m.boot()
@@ -77,7 +77,7 @@ func TestTheServiceDestroysInNamespacesThatAreMadeWhileItRuns(t *testing.T) {
 	p := m.start(destroy)
 	e := m.destroyed(p.Leak)
 	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
-		t.Errorf("writing to the leak comes to %s, and to the connection that is at work to %s", leak, live)
+		t.Errorf("a write to the leak returns %s, and to the open connection %s", leak, live)
 	}
 	if e.Pod.Name != "web" {
 		t.Errorf("the entry is %+v", e)
@@ -86,11 +86,11 @@ func TestTheServiceDestroysInNamespacesThatAreMadeWhileItRuns(t *testing.T) {
 	if err != nil || len(list.Problems) > 0 {
 		t.Fatalf("%v %v", err, list.Problems)
 	}
-	if len(list.Sockets) < 2 { // both ends of what is at work
+	if len(list.Sockets) < 2 { // both ends of the open connection
 		t.Errorf("%d sockets are listed", len(list.Sockets))
 	}
 	for _, v := range list.Sockets {
-		if len(v.Owners) != 1 || v.UID != nobody {
+		if len(v.Owners) != 1 || v.UID != otherUser {
 			t.Errorf("%s %s of user %d has the owners %v", v.Local, v.State, v.UID, v.Owners)
 		}
 	}

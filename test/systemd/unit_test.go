@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// unitCapabilities returns those that the unit leaves the reaper, from all assignments together. One of nothing
-// forgets those before it (systemd.exec(5)).
+// unitCapabilities returns the capabilities of all CapabilityBoundingSet= lines of the unit. An empty line resets the list
+// (systemd.exec(5)).
 func unitCapabilities(t *testing.T) (names []string) {
 	t.Helper()
 	b, err := os.ReadFile(unitFile)
@@ -44,16 +44,16 @@ func TestSystemdFindsNothingWrongWithTheUnit(t *testing.T) {
 	if out, code := m.try("systemd-analyze", "verify", "--man=no", path); code != 0 || out != "" {
 		t.Errorf("systemd-analyze verify: exit code %d:\n%s", code, out)
 	}
-	// Of a mistake it would have said something.
+	// It reports a mistake.
 	m.run("sed", "-i", "s/^ProtectHome=/ProtectHmoe=/", path)
 	if out, _ := m.try("systemd-analyze", "verify", "--man=no", path); !strings.Contains(out, "ProtectHmoe") {
-		t.Errorf("systemd-analyze verify does not mind a misspelt key: %q", out)
+		t.Errorf("systemd-analyze verify accepts a misspelt key: %q", out)
 	}
 }
 
-// maxExposure is in tenths of what "systemd-analyze security" counts, from 0 for no service at all to 10 for
-// one that may do everything. What is left are the unit's four capabilities, network namespaces, bpf(2), pidfd_getfd(2),
-// for which systemd counts all of @debug, the network of the host and access to all processes.
+// maxExposure is the limit for "systemd-analyze security", in tenths: 0 is a service without any access, and 100 one
+// without a sandbox. The rest is due to the unit's four capabilities, network namespaces, bpf(2), pidfd_getfd(2), for which
+// systemd counts all of @debug, the host's network and access to all processes.
 const maxExposure = "31"
 
 func TestTheUnitIsNoMoreExposedThanItMustBe(t *testing.T) {
@@ -65,7 +65,7 @@ func TestTheUnitIsNoMoreExposedThanItMustBe(t *testing.T) {
 	if out, err := security(unitFile); err != nil {
 		t.Errorf("systemd-analyze security: %v:\n%s", err, out)
 	}
-	// Every line counts.
+	// Each line of the unit lowers the exposure.
 	b, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)
@@ -75,11 +75,11 @@ func TestTheUnitIsNoMoreExposedThanItMustBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, err := security(looser); err == nil {
-		t.Errorf("without ProtectClock it is not worse:\n%s", out)
+		t.Errorf("without ProtectClock the exposure is not higher:\n%s", out)
 	}
 }
 
-func TestREADMENamesTheCapabilitiesThatTheUnitLeavesTheReaper(t *testing.T) {
+func TestREADMENamesTheCapabilitiesOfTheUnit(t *testing.T) {
 	b, err := os.ReadFile(top + "/README.md")
 	if err != nil {
 		t.Fatal(err)

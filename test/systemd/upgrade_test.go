@@ -18,17 +18,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// singleVersion is that of the last release that was one program.
+// singleVersion is the version of the last single-program release.
 const singleVersion = "single"
 
-// upgrade replaces one program by two, and goBack two by one, as docs/install.md says.
+// upgrade replaces the single program by two, and goBack does the reverse, as docs/install.md says.
 func (m *machine) upgrade() { m.follow("docs/install.md", "### From one program\n", unpacked) }
 func (m *machine) goBack()  { m.follow("docs/install.md", "### Back\n", single) }
 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
 const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "1h"`
 
-// reads waits until the reaper, of that version or of any other, has these attachments, and wants them in force.
+// reads waits until the reaper, of the single-program version or not, has these attachments, and checks that they are in
+// force.
 func (m *machine) reads(when string, single bool, want ...string) {
 	m.t.Helper()
 	var got []string
@@ -66,7 +67,7 @@ func (m *machine) halfClosed(c testnode.Conn) bool {
 	return v.State.HalfClosed()
 }
 
-// kept wants both a leak and a connection at work to be there.
+// kept checks that neither the leak nor the busy connection was destroyed.
 func (m *machine) kept(when string, p *process) {
 	m.t.Helper()
 	if !m.halfClosed(p.Leak) || !m.halfClosed(p.Busy) {
@@ -94,16 +95,16 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	m.run("halfclose", "mode", "destroy")
 	m.destroyed(p.Leak)
 	if leak, live := p.write(); leak != "ECONNABORTED" || live != "ok" {
-		t.Errorf("writing to the leak comes to %s, and to the open connection to %s", leak, live)
+		t.Errorf("a write to the leak returns %s, and to the open connection %s", leak, live)
 	}
 	if !m.halfClosed(p.Busy) {
-		t.Error("the half-closed connection that is at work was destroyed")
+		t.Error("the half-closed connection that is in use was destroyed")
 	}
 
-	// DEL by the new plugin of what the old one has added.
+	// DEL by the new plugin of an attachment of the old one.
 	m.call("DEL", "removed", aging)
 	if _, err := m.node().Store.Get(state.Attachment{ContainerID: "removed", IfName: "eth0"}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("after DEL the record is still there: %v", err)
+		t.Errorf("after DEL the record still exists: %v", err)
 	}
 	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten the attachment", func() bool { return len(m.status().Attachments) == 2 })
 }
@@ -123,12 +124,12 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 	nstest.Eventually(t, testnode.Patience, "the record that it cannot read is reported", func() bool { return len(m.status().Problems) == 1 })
 	m.run("halfclose", "mode", "destroy")
 	if leak, live := p.write(); leak != "ok" || live != "ok" {
-		t.Errorf("writing to the leak comes to %s, and to the open connection to %s", leak, live)
+		t.Errorf("a write to the leak returns %s, and to the open connection %s", leak, live)
 	}
 }
 
-// TestTheOldLinkWouldRunThePlugin is why docs/install.md has the command installed first: the single program's
-// documentation made the command a link to the plugin.
+// TestTheOldLinkWouldRunThePlugin shows why docs/install.md installs the command first: the documentation of the single
+// program made the command a link to the plugin.
 func TestTheOldLinkWouldRunThePlugin(t *testing.T) {
 	t.Parallel()
 	m := newSingleMachine(t)

@@ -20,41 +20,40 @@ const (
 	stateDir   = "/var/lib/halfclose"
 )
 
-// Where the programs are.
+// The paths of the programs.
 const (
 	command      = "/usr/local/bin/halfclose"
-	pluginSource = "/usr/local/lib/halfclose/cni/halfclose" // from where install takes the plugin
+	pluginSource = "/usr/local/lib/halfclose/cni/halfclose" // install's source
 	pluginDir    = "/opt/cni/bin"                           // the runtime's plugins
-	unpacked     = "/opt/halfclose"                         // a build, in bin, that is not installed
-	single       = "/opt/single"                            // the last release that was one program, in bin
+	unpacked     = "/opt/halfclose"                         // a build in bin, not installed
+	single       = "/opt/single"                            // the last single-program release, in bin
 )
 
-// at is where a path of the machine is for the test.
+// at returns the path of a file of the machine on the node.
 func (m *machine) at(path string) string { return fmt.Sprintf("/proc/%d/root%s", m.pid, path) }
 
-// node has the machine's state directory, and queries the reaper that works on it.
+// node returns the machine's state directory, with queries to its reaper.
 func (m *machine) node() *testnode.Node { return testnode.New(m.t, m.at(runtimeDir)) }
 
-// network is a plugin's configuration, with further keys.
+// network returns a plugin configuration with additional keys.
 func network(more string) string {
 	return `{"cniVersion": "1.0.0", "name": "net", "type": "halfclose", "prevResult": {"cniVersion": "1.0.0"}` + more + `}`
 }
 
-// hold is the configuration of attachments that nothing happens to but that their sockets grow old. The grace
-// says no more than how often the reaper looks.
+// hold is the configuration of attachments that are only observed. The grace determines how often the reaper looks.
 const hold = `, "reaper": "external", "mode": "observe", "grace": "4s"`
 
-// destroy is that of attachments whose CLOSE_WAIT sockets end after a second.
+// destroy is the configuration of attachments whose CLOSE_WAIT sockets are destroyed after one second.
 const destroy = `, "reaper": "external", "closeWaitGrace": "1s", "finWait2Grace": "1h"`
 
-// add makes a network namespace with a name and calls the plugin, as a runtime does.
+// add creates a named network namespace and calls ADD, as a runtime does.
 func (m *machine) add(name, more string) {
 	m.t.Helper()
 	m.run("ip", "netns", "add", name)
 	m.call("ADD", name, more)
 }
 
-// call calls the plugin for the attachment of a name, as a runtime does.
+// call calls a verb of the plugin for the attachment of this name, as a runtime does.
 func (m *machine) call(verb, name, more string) {
 	m.t.Helper()
 	cmd := m.command("env", "CNI_COMMAND="+verb, "CNI_CONTAINERID="+name, "CNI_IFNAME=eth0", "CNI_NETNS=/run/netns/"+name, "CNI_PATH="+pluginDir,
@@ -65,12 +64,12 @@ func (m *machine) call(verb, name, more string) {
 	}
 }
 
-// start adds a container by the name of web and starts its process, as a user without rights.
+// start adds a container named web and starts its process, as a user without privileges.
 func (m *machine) start(more string) *process {
 	m.t.Helper()
 	m.add("web", more)
 	m.run("ip", "-n", "web", "link", "set", "lo", "up")
-	cmd := m.command("nsenter", "--net=/run/netns/web", "setpriv", "--reuid="+strconv.Itoa(nobody), "--clear-groups", container)
+	cmd := m.command("nsenter", "--net=/run/netns/web", "setpriv", "--reuid="+strconv.Itoa(otherUser), "--clear-groups", container)
 	return startContainer(m.t, cmd, cmd.Start)
 }
 
@@ -94,7 +93,7 @@ func (m *machine) knownAge(a testnode.Conn) (age time.Duration) {
 	return age
 }
 
-// status asks the reaper how it is.
+// status returns the status of the reaper.
 func (m *machine) status() api.Status {
 	m.t.Helper()
 	s, err := m.node().Client.Status(m.t.Context())
@@ -110,7 +109,7 @@ func (m *machine) destroyed(c testnode.Conn) api.Entry {
 	return m.node().AwaitEntry(c, api.Destroyed)
 }
 
-// active waits until the service is ready with another process than before, and returns that.
+// active waits until the service is ready with another main process than before, and returns its PID.
 func (m *machine) active(before int) (pid int) {
 	m.t.Helper()
 	nstest.Eventually(m.t, testnode.Patience, "the service is active, with another process than before", func() bool {
