@@ -80,15 +80,20 @@ func (i *inspector) wait() {
 	i.all.Wait()
 }
 
-// report returns the findings about an inspection's value, or that it did not return.
-func report[T any](check string, s inspected[T], fn func(T) []Finding) []Finding {
-	if s.err != nil {
-		return []Finding{{
+// report returns the findings about an inspection's value. If the inspection did not return, each check that depends on
+// it has a finding with the reason.
+func report[T any](s inspected[T], fn func(T) []Finding, checks ...string) []Finding {
+	if s.err == nil {
+		return fn(s.value)
+	}
+	var findings []Finding
+	for _, check := range checks {
+		findings = append(findings, Finding{
 			Check: check, Level: Warn, What: "could not be checked: " + s.err.Error(),
 			Do: "look for a file system that hangs (the last lines of dmesg) or a heavy load, and run this again",
-		}}
+		})
 	}
-	return fn(s.value)
+	return findings
 }
 
 // count returns a number with a noun: "1 record", "2 records", or the plural given.

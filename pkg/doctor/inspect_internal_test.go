@@ -32,8 +32,9 @@ func TestAnInspectionThatHangsIsAFinding(t *testing.T) {
 		if len(reported) != 1 || reported[0] != "a mount, a reaper" {
 			t.Errorf("pending inspections %q", reported)
 		}
-		expect(t, report("state-dir", hung, func(string) []Finding { t.Error("it reports an inspection that did not return"); return nil }),
-			want{"state-dir", Warn, "could not be checked: no answer within 2s", "run this again"})
+		expect(t, report(hung, func(string) []Finding { t.Error("it reports an inspection that did not return"); return nil }, "bpf", "btf"),
+			want{"bpf", Warn, "could not be checked: no answer within 2s", "run this again"},
+			want{"btf", Warn, "could not be checked: no answer within 2s", "run this again"})
 	})
 }
 
