@@ -10,16 +10,16 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Surplus is a socket past its grace, as far as the rules that leave a number of sockets alone need to know it.
+// Surplus is a socket past its grace that above rules count.
 type Surplus struct {
 	Cookie uint64
 	Start  monotime.Time // of its idle time: Verdict.EndWhy.Start
 	Above  []RuleRef     // Verdict.Above
 }
 
-// SpareBelow says which sockets of one netns the rules with a number leave alone. The list has all sockets of the netns
-// whose EndAt has passed; sockets that no such rule matches make no difference. A rule leaves alone all but those beyond its
-// number that have been idle longest, ties by cookie. Each rule that matches must allow a destroy.
+// SpareBelow returns which sockets of a netns the above rules spare. The list has all sockets of the netns whose EndAt has
+// passed; those that no above rule matches have no effect. A rule with number N allows the destroy of all but N of its
+// sockets: those that have been idle longest, ties by cookie. If several rules match a socket, each must allow it.
 func SpareBelow(policies []Policy, due []Surplus) []bool {
 	sets := make(map[RuleRef][]int)
 	for i := range due {
@@ -31,7 +31,7 @@ func SpareBelow(policies []Policy, due []Surplus) []bool {
 	for ref, set := range sets {
 		above, ok := threshold(policies, ref)
 		if !ok {
-			above = len(set) // a rule that is no longer there allows nothing
+			above = len(set) // a rule that no longer exists spares all
 		}
 		slices.SortFunc(set, func(a, b int) int {
 			return cmp.Or(cmp.Compare(due[a].Start, due[b].Start), cmp.Compare(due[a].Cookie, due[b].Cookie))
@@ -43,7 +43,7 @@ func SpareBelow(policies []Policy, due []Surplus) []bool {
 	return spared
 }
 
-// threshold returns the number of sockets that a rule leaves alone.
+// threshold returns the number of sockets that a rule spares.
 func threshold(policies []Policy, ref RuleRef) (int, bool) {
 	if ref.List != ListRules || ref.Policy >= len(policies) || ref.Index >= len(policies[ref.Policy].Rules) {
 		return 0, false
@@ -55,7 +55,7 @@ func threshold(policies []Policy, ref RuleRef) (int, bool) {
 	return *above, true
 }
 
-// BelowThreshold returns the verdict on a socket past its grace that a rule leaves alone. Its peer is asked nevertheless.
+// BelowThreshold returns the verdict on a socket past its grace that an above rule spares. Its peer is still asked.
 func (v Verdict) BelowThreshold(now monotime.Time) Verdict {
 	if v.Reason != Destroyable && v.Reason != WouldDestroy {
 		return v

@@ -15,10 +15,10 @@ import (
 	"github.com/halfclose/halfclose/internal/safetext"
 )
 
-// AnnotationPrefix begins every annotation that is ours.
+// AnnotationPrefix is the prefix of halfclose's annotations.
 const AnnotationPrefix = "halfclose.cni/"
 
-// The annotations by which a pod changes its network's policy, with the same values as in a conflist.
+// The annotations with which a pod changes its network's policy. Their values are those of a conflist.
 const (
 	AnnotationMode           = AnnotationPrefix + "mode"
 	AnnotationGrace          = AnnotationPrefix + "grace"
@@ -33,7 +33,7 @@ const (
 	AnnotationRules          = AnnotationPrefix + "rules"  // a JSON list
 )
 
-// annotationKeys are the annotations with the keys of a conflist that they stand for.
+// annotationKeys returns pairs of an annotation and its key in a conflist.
 func annotationKeys() [][2]string {
 	return [][2]string{
 		{AnnotationMode, keyMode},
@@ -50,7 +50,7 @@ func annotationKeys() [][2]string {
 	}
 }
 
-// annotationOf returns the annotation that stands for a key.
+// annotationOf returns the annotation of a key.
 func annotationOf(key string) string {
 	for _, pair := range annotationKeys() {
 		if pair[1] == key {
@@ -60,21 +60,21 @@ func annotationOf(key string) string {
 	return AnnotationPrefix + key
 }
 
-// What is taken from a pod, and what is said about it, is bounded: the author of a pod may write annotations,
-// and what is wrong with them is kept on disk and shown to operators.
+// Bounds on a pod's annotations and on the warnings about them. Any author of a pod can write annotations, and records
+// keep both.
 const (
-	maxScalar = 256
-	// maxListBytes is Kubernetes' bound on all annotations of an object (TotalAnnotationSizeLimitB), which 64 exemptions
-	// with 16 ranges in each of their lists do not reach.
+	maxScalar = 256 // bytes
+	// maxListBytes is Kubernetes' bound on all annotations of an object (TotalAnnotationSizeLimitB). 64 exemptions with 16
+	// ranges in each of their lists are shorter.
 	maxListBytes = 256 << 10
-	maxUnknown   = 16 // unknown annotations that are looked at
+	maxUnknown   = 16 // unknown annotations that are reported
 	maxWarnings  = 16
-	maxWarning   = 512
+	maxWarning   = 512 // bytes
 )
 
-// ReservedAnnotations returns those of a pod's annotations that a record has to keep, so that what a pod writes can neither
-// fill a disk nor be more than a record holds: each that there is, and the names of the first unknown ones, which status
-// reports. What is wrong for its length, or for not being JSON, is cut short and stays wrong. It is nil only for nil.
+// ReservedAnnotations returns the annotations of a pod that its record keeps: halfclose's own, and the names of the first
+// unknown ones with its prefix, which status reports. Invalid values that are too long are cut, and stay invalid, so that a
+// pod can neither fill a disk nor exceed the size of a record. The result is nil only for nil.
 func ReservedAnnotations(annotations map[string]string) map[string]string {
 	if annotations == nil {
 		return nil
@@ -91,7 +91,7 @@ func ReservedAnnotations(annotations map[string]string) map[string]string {
 		}
 	}
 	if len(kept[AnnotationExempt])+len(kept[AnnotationRules]) > maxListBytes {
-		kept[AnnotationRules] = cutMark // each fits, both do not
+		kept[AnnotationRules] = cutMark // together they are too long
 	}
 	for _, name := range unknown {
 		kept[cut(name)] = ""
@@ -102,14 +102,14 @@ func ReservedAnnotations(annotations map[string]string) map[string]string {
 	return kept
 }
 
-// cutMark ends what is kept of a value that is too long, and stands for a list that is. No JSON value ends so.
+// cutMark is the end of a value that was too long, and replaces a list that was. No JSON value ends with it.
 const cutMark = "..."
 
-// annotationMore stands in a record for the unknown annotations that it does not name, with their number. Kubernetes
-// allows no such name.
+// annotationMore has, in a record, the number of unknown annotations that the record does not name. It is not a valid name
+// in Kubernetes.
 const annotationMore = AnnotationPrefix + cutMark
 
-// cut returns a scalar, or its beginning with cutMark where it is longer than any may be.
+// cut returns a scalar, or its first bytes and cutMark if it is longer than maxScalar.
 func cut(s string) string {
 	if len(s) <= maxScalar {
 		return s
@@ -117,14 +117,14 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:maxScalar], strings.Repeat("?", utf8.UTFMax)) + cutMark
 }
 
-// isPlain reports whether a list takes at most twice its bytes in a record: control characters and what is no UTF-8, which
-// are in no list that is right, take six times as many there.
+// isPlain reports whether a list needs at most twice its bytes in a record. Control characters and invalid UTF-8, which no
+// valid list contains, need six times their bytes.
 func isPlain(list string) bool {
 	return utf8.ValidString(list) && !strings.ContainsFunc(list, func(r rune) bool { return r < ' ' && !strings.ContainsRune("\t\n\r", r) })
 }
 
-// sortAnnotations returns the names of ours that exist, in the order of annotationKeys; the names that begin like ours but do
-// not exist, sorted and at most maxUnknown of them; and how many more of these there are.
+// sortAnnotations returns the names of halfclose's annotations, in the order of annotationKeys; unknown names with its
+// prefix, sorted and at most maxUnknown of them; and the number of further unknown ones.
 func sortAnnotations(annotations map[string]string) (known, unknown []string, more int) {
 	for _, pair := range annotationKeys() {
 		if _, ok := annotations[pair[0]]; ok {
@@ -155,9 +155,9 @@ func sortAnnotations(annotations map[string]string) (known, unknown []string, mo
 	return known, unknown, more
 }
 
-// readAnnotations returns the layer of a pod's annotations, nil if they are not read or there are none; whether
-// anything is wrong with them, so that the pod is only observed; and what to report.
-func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *Layer, wrong bool, problems []string) {
+// readAnnotations returns the layer of a pod's annotations, nil if there are none or podOverrides ignores them; whether any
+// of them is invalid, which caps the pod at observe; and the problems to report.
+func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *Layer, isInvalid bool, problems []string) {
 	known, unknown, more := sortAnnotations(annotations)
 	if len(known)+len(unknown)+more == 0 {
 		return nil, false, nil
@@ -196,7 +196,7 @@ func (l *Layer) annotated(c *collector, annotations map[string]string, names []s
 			most = maxListBytes
 		}
 		if len(value) > most || value == cutMark {
-			c.addf(path, "its value has more than %d bytes", most) // how many more, no record keeps
+			c.addf(path, "its value has more than %d bytes", most) // records do not keep its length
 			continue
 		}
 		raw, err := annotationJSON(key, value)
@@ -209,8 +209,7 @@ func (l *Layer) annotated(c *collector, annotations map[string]string, names []s
 	l.check(c, SourceAnnotation+" "+AnnotationRules)
 }
 
-// annotationJSON returns the JSON value that an annotation's value stands for: a list and a number stand for themselves,
-// anything else for a string.
+// annotationJSON returns an annotation's value as JSON: lists and numbers are JSON already, other values are strings.
 func annotationJSON(key, value string) (json.RawMessage, error) {
 	switch key {
 	case keyExempt, keyRules:
@@ -232,13 +231,13 @@ func (c *collector) unknownAnnotation(name string) {
 	}
 	path := SourceAnnotation + " " + shownKey(name)
 	if near, ok := c.nearest(strings.TrimPrefix(name, AnnotationPrefix), names); ok {
-		c.addf(path, "there is none of this name, did you mean %s%s?", AnnotationPrefix, near)
+		c.addf(path, "unknown annotation, did you mean %s%s?", AnnotationPrefix, near)
 		return
 	}
-	c.addf(path, "there is none of this name: after %s there are %s", AnnotationPrefix, strings.Join(names, ", "))
+	c.addf(path, "unknown annotation; after %s one of these must follow: %s", AnnotationPrefix, strings.Join(names, ", "))
 }
 
-// shownKey is an annotation's name as it is, or quoted where it holds what a name should not.
+// shownKey returns an annotation's name, quoted if it has characters that no name should have.
 func shownKey(key string) string {
 	plain := func(r rune) bool {
 		return r < 0x80 && (r == '/' || r == '.' || r == '-' || isName("_"+string(r)))
@@ -249,7 +248,7 @@ func shownKey(key string) string {
 	return key
 }
 
-// warnings is a bounded list of bounded warnings.
+// warnings is a list of at most maxWarnings warnings of at most maxWarning bytes.
 type warnings struct {
 	all  []string
 	more int

@@ -142,13 +142,13 @@ func TestAnnotations(t *testing.T) {
 		"an unknown one observes": {
 			"any", pod("close_wait_grace", "never"),
 			[]policy.Policy{observed},
-			[]string{`annotation halfclose.cni/close_wait_grace: there is none of this name, did you mean halfclose.cni/close-wait-grace? (the pod is only observed)`},
+			[]string{`annotation halfclose.cni/close_wait_grace: unknown annotation, did you mean halfclose.cni/close-wait-grace? (the pod is only observed)`},
 		},
 		"the good beside the bad count": {
 			"any", pod("mode", "destroy", "pending-grace", "never", "colour", "red"),
 			[]policy.Policy{with(policy.Sources{"mode": "wrong annotation", "pendingGrace": "annotation halfclose.cni/pending-grace"},
 				func(p *policy.Policy) { p.Mode, p.PendingGrace = policy.Observe, policy.Never })},
-			[]string{`annotation halfclose.cni/colour: there is none of this name: after halfclose.cni/ there are mode, grace, close-wait-grace, ` +
+			[]string{`annotation halfclose.cni/colour: unknown annotation; after halfclose.cni/ one of these must follow: mode, grace, close-wait-grace, ` +
 				`fin-wait2-grace, probe-after, probe-count, probe-interval, pending-grace, clock, exempt, rules (the pod is only observed)`},
 		},
 		"a wrong one leaves off as it is": {
@@ -165,7 +165,7 @@ func TestAnnotations(t *testing.T) {
 					{Match: policy.Match{Role: policy.RoleServer}, Values: policy.Values{Mode: new(policy.Off)}},
 				}
 			})},
-			[]string{`annotation halfclose.cni/x: there is none of this name: after halfclose.cni/ there are mode, grace, close-wait-grace, ` +
+			[]string{`annotation halfclose.cni/x: unknown annotation; after halfclose.cni/ one of these must follow: mode, grace, close-wait-grace, ` +
 				`fin-wait2-grace, probe-after, probe-count, probe-interval, pending-grace, clock, exempt, rules (the pod is only observed)`},
 		},
 		"what the pod wrote is escaped": {
@@ -173,7 +173,7 @@ func TestAnnotations(t *testing.T) {
 			[]policy.Policy{observed},
 			[]string{
 				`annotation halfclose.cni/mode: unknown mode "\x1b[31m\n\u202eoff": want "destroy", "observe" or "off" (the pod is only observed)`,
-				`annotation "halfclose.cni/a\nb": there is none of this name: after halfclose.cni/ there are mode, grace, close-wait-grace, ` +
+				`annotation "halfclose.cni/a\nb": unknown annotation; after halfclose.cni/ one of these must follow: mode, grace, close-wait-grace, ` +
 					`fin-wait2-grace, probe-after, probe-count, probe-interval, pending-grace, clock, exempt, rules (the pod is only observed)`,
 			},
 		},
@@ -310,7 +310,7 @@ func TestLayersLieBetweenTheNetworksAndTheAnnotations(t *testing.T) {
 
 func TestLayersThatComeToTooManyRulesObserve(t *testing.T) {
 	r := resolve(t, `{"exempt": [{"loopback": true}], "rules": [`+manyRules(63)+`]}`, "any", pod("exempt", `[{"loopback": true}, {"localPorts": "1"}]`))
-	want := []string{"the layers come to 65 rules and exemptions, at most 64 are allowed together (only observed)"}
+	want := []string{"the layers have 65 rules and exemptions, at most 64 are allowed together (only observed)"}
 	if diff := cmp.Diff(want, r.Problems); diff != "" || r.Policies[0].Mode != policy.Observe || r.Sources["mode"] != "too many rules" {
 		t.Errorf("mode %v by %q, problems (-want +got)\n%s", r.Policies[0].Mode, r.Sources["mode"], diff)
 	}

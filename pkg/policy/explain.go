@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Explain says in one sentence why v was reached, by which entry of which source, and what comes next, for a person with the
-// question why a socket was, or was not, destroyed. The policies are the judged ones.
+// Explain returns a sentence with the reason of a verdict, the entry and the source that decided, and what follows. It
+// answers why a socket was, or was not, destroyed. The policies are those of the judgement.
 func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now monotime.Time) string {
 	switch v.Reason {
 	case NotHalfClosed:
@@ -27,15 +27,15 @@ func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now 
 	case MPTCP:
 		return "it is a subflow of an MPTCP connection"
 	case Unknown:
-		return "the kernel did not say enough to judge it"
+		return "the kernel returned too little to judge it"
 	case PeerSpared:
 		return "the other end of its connection " + v.Other.String()
 	case BelowThreshold:
-		return "past its grace, but its rule leaves that many sockets alone"
+		return "past its grace, but the number of such sockets is not above its rule's limit"
 	case OwnerFrozen:
 		return "all its owners are frozen or stopped"
 	case OwnerUnknown:
-		return "which values apply depends on its owner, which is not known"
+		return "its owner is unknown, and the values that apply depend on it"
 	default:
 	}
 	e := explanation{policies: policies, state: s.State}
@@ -82,7 +82,7 @@ func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now 
 	}
 }
 
-// explanation knows where values come from.
+// explanation finds the sources of values.
 type explanation struct {
 	policies []Policy
 	state    inetdiag.State
@@ -95,7 +95,7 @@ func (e *explanation) graceKey() string {
 	return keyCloseWaitGrace
 }
 
-// plainKey is what a patience is called in a sentence.
+// plainKey returns the name of a patience in a sentence.
 func plainKey(key string) string {
 	if key == keyPendingGrace {
 		return keyPendingGrace
@@ -105,12 +105,12 @@ func plainKey(key string) string {
 
 func (e *explanation) may(w Why) string {
 	if w.May {
-		return "its role or owner is not known, and it may be that "
+		return "its role or owner is unknown, and possibly "
 	}
 	return ""
 }
 
-// by names the entry, or else the source, that gave a value.
+// by returns the entry, or else the source, of a value.
 func (e *explanation) by(key string, ref RuleRef) string {
 	if ref.Policy >= len(e.policies) {
 		return ""
@@ -121,7 +121,7 @@ func (e *explanation) by(key string, ref RuleRef) string {
 	return " (" + e.source(ref.Policy, key) + ")"
 }
 
-// entry names an entry of a list: where it stands, what it matches and where the list comes from.
+// entry describes an entry of a list: its index, its match and the source of the list.
 func (e *explanation) entry(ref RuleRef) string {
 	if ref.Policy >= len(e.policies) {
 		return "an entry of another policy"
@@ -143,7 +143,7 @@ func (e *explanation) source(policy int, key string) string {
 	return "no source"
 }
 
-// next says what comes next, and when.
+// next returns what follows, and when.
 func (e *explanation) next(v *Verdict, now monotime.Time) string {
 	text := ""
 	if now.Before(v.AskAt) && v.AskAt != Forever && (v.Deadline.IsZero() || v.AskAt.Before(v.Deadline)) {
@@ -166,5 +166,5 @@ func (e *explanation) would(v *Verdict, is, would string) string {
 	return is
 }
 
-// ago is how long a moment is before another, as people read it.
+// ago returns the time from then to now, rounded for people.
 func ago(now, then monotime.Time) string { return FormatDuration(Age(time.Duration(now.Sub(then)))) }

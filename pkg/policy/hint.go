@@ -9,18 +9,18 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// nearest returns the one of names that s was probably meant to be. Case, "-" and "_" make no difference;
-// a few letters may be wrong or missing, more of them after a beginning that is right.
+// nearest returns the name of which s is probably a misspelling. It ignores case, "-" and "_", and tolerates a few wrong or
+// missing letters, more of them after a correct beginning.
 func nearest(s string, names []string) (string, bool) {
 	const (
-		longest = 64  // no name is mistyped into something longer, and the distance is quadratic
-		enough  = 0.7 // of 1: "graze" is 0.86 of "grace", "closeWait" 0.79 of "closeWaitGrace"
+		maxBytes = 64  // all names are shorter, and the distance takes quadratic time
+		minMatch = 0.7 // of 1: "graze" is 0.86 of "grace", "closeWait" 0.79 of "closeWaitGrace"
 	)
-	if s == "" || len(s) > longest {
+	if s == "" || len(s) > maxBytes {
 		return "", false
 	}
 	params := levenshtein.NewParams().BonusThreshold(0.5)
-	best, bestMatch := "", enough
+	best, bestMatch := "", minMatch
 	for _, name := range names {
 		if match := levenshtein.Match(fold(s), fold(name), params); match >= bestMatch && (best == "" || match > bestMatch) {
 			best, bestMatch = name, match

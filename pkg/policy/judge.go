@@ -11,53 +11,52 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Owner is a process that holds the socket, as far as the judgement needs to know it.
+// Owner is a process that holds a socket, with the properties that the judgement uses.
 type Owner struct {
 	Command string // comm
 	Frozen  bool   // by the cgroup freezer, or stopped
-	// DiesOfSigpipe is set where SIGPIPE has its default effect on the process.
+	// DiesOfSigpipe is set if SIGPIPE has its default action.
 	DiesOfSigpipe bool
 }
 
-// Facts are what is known of a socket beside its history and the answer of the kernel.
+// Facts are the facts about a socket that neither its history nor the kernel's answer has.
 type Facts struct {
-	Role   Role // RoleUnknown leaves it to the history
+	Role   Role // RoleUnknown: the history's applies
 	Owners []Owner
-	// OwnersKnown is set once the owners have been looked for, though none may have been found.
+	// OwnersKnown is set after a look-up of the owners, even if it has found none.
 	OwnersKnown bool
-	// OwnersComplete is set where the socket has no owner but those of Owners, as far as a look at all processes shows:
-	// else there may be others, which count as running.
+	// OwnersComplete is set if a look-up of all processes has found no other owner. Otherwise there may be others, which
+	// count as running.
 	OwnersComplete bool
 }
 
-// Verdict is what is to be done about one socket.
+// Verdict is the decision about one socket.
 type Verdict struct {
-	// Sentence is the joined one. Its components never become less conservative by a policy, a patience, an exemption
-	// or an unknown more.
+	// Sentence is the joined one. An additional policy, patience, exemption or unknown never makes any of its components
+	// less conservative.
 	Sentence
 	Reason Reason
-	// Ask is set when the peer must be asked now.
+	// Ask is set if the peer must be asked now.
 	Ask bool
-	// NeedsOwners is set when the owners must be looked for first: something is due, or may be, depending on them.
+	// NeedsOwners is set if the owners must be looked up first: they decide whether a question or a destroy is due.
 	NeedsOwners bool
-	// Deadline is when the socket will be destroyed if nothing more happens, in the future or in the past. Zero if it
-	// has none, such as one that is exempt.
+	// Deadline is when the socket will be destroyed if nothing changes; it may have passed. Zero if it will not be, for
+	// example because it is exempt.
 	Deadline monotime.Time
-	// Again is when the socket must be looked at again, zero if the next sweep is soon enough.
-	Again monotime.Time
-	// Standing is what spares the other end of the connection too, where that is known.
+	// Again is when the next look is needed, zero if the next sweep is early enough.
+	Again monotime.Time // prose:ok: the time of the next look
+	// Standing spares the other end of the connection too.
 	Standing Standing
-	// Other is the other end's where it is the reason.
+	// Other is the other end's Standing if that is the reason.
 	Other Standing
-	// Above are the rules with a number of sockets to leave alone that certainly match. Each must allow a destroy by
-	// grace.
+	// Above are the above rules that certainly match. Each must allow a destroy by grace.
 	Above []RuleRef
 }
 
 // Destroy reports whether the socket must be destroyed now, if the rules of Above allow it.
 func (v Verdict) Destroy() bool { return v.Reason == Destroyable && !v.NeedsOwners }
 
-// Capped returns the verdict as it is where no more than mode m is allowed.
+// Capped returns the verdict with a mode that is not less conservative than m.
 func (v Verdict) Capped(m Mode) Verdict {
 	m = m.orOff()
 	if m <= v.Act.orOff() {
@@ -116,9 +115,9 @@ func (s Standing) String() string {
 	return "spares nothing"
 }
 
-// Judge says whether a socket must be destroyed, its peer must be asked, or why it is spared. h is Follow's history up to
-// and with this very look at s. The policies are those of all attachments of its netns: each is judged, and the sentences
-// are joined.
+// Judge decides whether a socket must be destroyed, its peer must be asked, or why it is spared. h is Follow's history
+// including this look at s. The policies are those of all attachments of its netns: each is judged separately, and the
+// sentences are joined.
 func Judge(policies []Policy, h *History, s *inetdiag.Socket, f Facts, now monotime.Time) Verdict {
 	if v, done := judgeSocket(policies, s); done {
 		return v
@@ -145,11 +144,11 @@ func Judge(policies []Policy, h *History, s *inetdiag.Socket, f Facts, now monot
 		v.AskWhy.May, v.EndWhy.May = false, false
 		least = v.Sentence
 	}
-	v.conclude(&least, h, s, f, now)
+	v.finish(&least, h, s, f, now)
 	return v
 }
 
-// judgeSocket returns the verdict on a socket that is no policy's business.
+// judgeSocket returns the verdict on a socket that is ineligible under any policy.
 func judgeSocket(policies []Policy, s *inetdiag.Socket) (Verdict, bool) {
 	v := Verdict{Sentence: Sentence{Act: Off, AskAt: Forever, EndAt: Forever}}
 	switch {
@@ -180,13 +179,13 @@ type examination struct {
 	f      Facts
 	above  []RuleRef
 
-	command string // of the owner whose sentence is sought
-	looks   int    // how often entries were searched
-	unknown bool   // no owner is known
+	command  string // of the owner that is judged
+	searches int    // calls of from
+	unknown  bool   // the owner is unknown
 }
 
-// judgePolicy returns the policy's sentence, joined over all owners and over all that may be; and the least conservative
-// one that knowing the owners may leave of it.
+// judgePolicy returns the policy's sentence, joined over all owners and all outcomes of unknown facts; and the least
+// conservative sentence that can remain once the owners are known.
 func (x *examination) judgePolicy() (joined, least Sentence) {
 	x.command, x.unknown = "", len(x.f.Owners) == 0
 	if !x.policy.namesCommands() || x.unknown {
@@ -204,7 +203,7 @@ func (x *examination) judgePolicy() (joined, least Sentence) {
 		}
 	}
 	least = joined
-	if !x.f.OwnersComplete { // another owner may be any
+	if !x.f.OwnersComplete { // another owner may have any name
 		x.command, x.unknown = "", true
 		sentence, _ := x.from(0)
 		joined = Join(joined, sentence)
@@ -212,15 +211,15 @@ func (x *examination) judgePolicy() (joined, least Sentence) {
 	return joined, least
 }
 
-// isNamed reports whether one of the owners has the name.
+// isNamed reports whether any owner has the name.
 func isNamed(all []Owner, command string) bool {
 	return slices.ContainsFunc(all, func(o Owner) bool { return sameCommand(o.Command, command) })
 }
 
-// from returns the sentence of the policy's entries from the i-th on, exemptions first. An entry that matches ends the
-// search; one that may match contributes its sentence, and the search goes on.
+// from returns the sentence of the policy's entries from index i on, exemptions first. An entry that certainly matches ends
+// the search; one that may match contributes its sentence, and the search continues.
 func (x *examination) from(i int) (joined, least Sentence) {
-	x.looks++
+	x.searches++
 	exempt := len(x.policy.Exempt)
 	for ; i < exempt+len(x.policy.Rules); i++ {
 		ref := RuleRef{Policy: x.index, List: ListExempt, Index: i}
@@ -237,7 +236,7 @@ func (x *examination) from(i int) (joined, least Sentence) {
 		}
 		own := x.policy.sentence(ref, c != yes, x.h, x.s)
 		if c == yes {
-			x.bound(ref)
+			x.addAbove(ref)
 			return own, own
 		}
 		joined, least = x.from(i + 1)
@@ -246,7 +245,7 @@ func (x *examination) from(i int) (joined, least Sentence) {
 			least = lessen(own, least)
 		case mayByRole:
 			least = Join(own, least)
-		default: // without the owner that it asks for, the rest stands
+		default: // if the owner does not match, the remaining entries apply
 		}
 		return Join(own, joined), least
 	}
@@ -254,21 +253,22 @@ func (x *examination) from(i int) (joined, least Sentence) {
 	return base, base
 }
 
-// bound notes a rule that certainly matches and leaves a number of sockets alone.
-func (x *examination) bound(ref RuleRef) {
+// addAbove records an above rule that certainly matches.
+func (x *examination) addAbove(ref RuleRef) {
 	if ref.List == ListRules && x.policy.Rules[ref.Index].Values.Above != nil && !slices.Contains(x.above, ref) {
 		x.above = append(x.above, ref)
 	}
 }
 
-// namesCommands reports whether any entry of the policy asks for a process's name.
+// namesCommands reports whether any rule or exemption matches commands.
 func (p *Policy) namesCommands() bool {
 	return slices.ContainsFunc(p.Exempt, func(m Match) bool { return len(m.Commands) > 0 }) ||
 		slices.ContainsFunc(p.Rules, func(r Rule) bool { return len(r.Match.Commands) > 0 })
 }
 
-// conclude makes the verdict of the joined sentence and of the least conservative one that the owners may leave of it.
-func (v *Verdict) conclude(least *Sentence, h *History, s *inetdiag.Socket, f Facts, now monotime.Time) {
+// finish sets the rest of the verdict after the joined sentence. least is the least conservative sentence that can remain
+// once the owners are known.
+func (v *Verdict) finish(least *Sentence, h *History, s *inetdiag.Socket, f Facts, now monotime.Time) {
 	v.Standing = v.standing(s, now)
 	mayBeDue := least.isEndDue(now) || least.isAskDue(now)
 	v.NeedsOwners = mayBeDue && !f.OwnersKnown
@@ -287,7 +287,7 @@ func (v *Verdict) conclude(least *Sentence, h *History, s *inetdiag.Socket, f Fa
 		v.Reason = OwnerUnknown
 	default:
 		v.Reason = least.reason(h, now)
-		v.ActWhy, v.AskWhy, v.EndWhy = least.ActWhy, least.AskWhy, least.EndWhy // what the reason is of
+		v.ActWhy, v.AskWhy, v.EndWhy = least.ActWhy, least.AskWhy, least.EndWhy // of that reason
 	}
 	if least.EndAt != Forever {
 		v.Deadline = least.EndAt
@@ -295,7 +295,7 @@ func (v *Verdict) conclude(least *Sentence, h *History, s *inetdiag.Socket, f Fa
 	v.Again = v.nextLook(least, h, s, now)
 }
 
-// standing returns what spares the other end too.
+// standing returns the reason that spares the other end too.
 func (v *Verdict) standing(s *inetdiag.Socket, now monotime.Time) Standing {
 	switch {
 	case v.EndWhy.Reason == OwnerFrozen:
@@ -308,13 +308,13 @@ func (v *Verdict) standing(s *inetdiag.Socket, now monotime.Time) Standing {
 		return StandingUnread
 	case v.EndAt == Forever:
 		return StandingGraceNever
-	case v.Act != Destroy: // last: where both ends are observed, the others say what would be spared
+	case v.Act != Destroy: // last: if both ends are observed, the other reasons tell what would be spared
 		return StandingMode
 	}
 	return StandingNone
 }
 
-// reason says why nothing is due.
+// reason returns why neither a question nor a destroy is due.
 func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 	why := s.EndWhy
 	switch {
@@ -334,10 +334,10 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 	return WithinGrace
 }
 
-// nextLook says when the socket must be looked at again.
+// nextLook returns when the next look is needed, zero if the next sweep is early enough.
 func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
-	// Looks at a socket that does not move get rarer as its idle time grows.
-	rarer := now.Add(pause(now.Sub(h.IdleStart(ClockProgress)) / 4))
+	// The longer a socket is idle, the rarer are the looks at it.
+	rarer := now.Add(lookInterval(now.Sub(h.IdleStart(ClockProgress)) / 4))
 	if v.Reason == OwnerFrozen {
 		return rarer
 	}
@@ -352,8 +352,7 @@ func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now 
 	}
 	pending := s.State == inetdiag.FinWait2 || Unread(s) > 0
 	if first := min(least.AskWhy.Patience, least.EndWhy.Grace); pending && h.Last == h.Start && first != Never {
-		// It was looked at only once, and its owner may be reading since: that is progress as of the look that
-		// notices it.
+		// After its only look so far its owner may have read. That counts as progress at the look that notices it.
 		if early := h.Start.Add(time.Duration(first) / 4); now.Before(early) {
 			next = min(next, early)
 		}
@@ -367,5 +366,5 @@ func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now 
 	return next
 }
 
-// pause bounds the time until a look that notices progress, or a thaw, while it is going on.
-func pause(d time.Duration) time.Duration { return min(max(d, time.Second), 10*time.Minute) }
+// lookInterval bounds the time until a look that would notice progress or a thaw.
+func lookInterval(d time.Duration) time.Duration { return min(max(d, time.Second), 10*time.Minute) }

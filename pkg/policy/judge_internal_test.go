@@ -28,8 +28,8 @@ func TestEachNameOfTheOwnersIsJudgedOnce(t *testing.T) {
 				f.Owners = append(f.Owners, Owner{Command: command})
 			}
 			x := examination{policy: &p, h: &History{}, s: &inetdiag.Socket{State: inetdiag.CloseWait}, f: f}
-			if x.judgePolicy(); x.looks != tt.want {
-				t.Errorf("%d searches, want %d", x.looks, tt.want)
+			if x.judgePolicy(); x.searches != tt.want {
+				t.Errorf("%d searches, want %d", x.searches, tt.want)
 			}
 		})
 	}

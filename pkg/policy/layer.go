@@ -13,19 +13,19 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// Layer is what one place says of a policy: the built-in values lie below all layers. Its JSON form has the
-// keys of a conflist's object.
+// Layer has the policy values of one source. The built-in values are below all layers. Its JSON form has the keys of a
+// conflist's object.
 type Layer struct {
-	Source        string // shown as where its values came from; no part of the JSON form
-	Values               // Above and AskSigpipe are for rules alone
+	Source        string // shown as the source of its values; not part of the JSON form
+	Values               // without Above and AskSigpipe, which only rules have
 	ProbeCount    *int
 	ProbeInterval *time.Duration
-	Exempt        []Match // nil if it does not name the list; a list replaces that of a lower layer
-	Rules         []Rule
+	Exempt        []Match // nil if the layer has no such list; a list replaces that of a lower layer
+	Rules         []Rule  // likewise
 }
 
-// over returns the policy below with the layer on top. A layer that names grace or a state's own hides both of
-// all lower layers for that state.
+// over returns policy p with the layer on top. A layer with a value for grace, or for a state's own grace, hides both
+// values of all lower layers for that state.
 func (l *Layer) over(p Policy) Policy {
 	p.Sources = maps.Clone(p.Sources)
 	put(l, &p, keyMode, &p.Mode, l.Mode)
@@ -68,7 +68,7 @@ func (l *Layer) source(key string) string {
 	return l.Source
 }
 
-// Compose returns the policy that layers come to, the lowest first, on top of the built-in one.
+// Compose returns the policy of layers, the lowest first, on top of the built-in one.
 func Compose(layers ...Layer) Policy {
 	p := Default()
 	for i := range layers {
@@ -77,7 +77,7 @@ func Compose(layers ...Layer) Policy {
 	return p
 }
 
-// Layer returns a layer that names every value of the policy.
+// Layer returns a layer with every value of the policy.
 func (p Policy) Layer(source string) Layer {
 	return Layer{
 		Source: source,
@@ -89,7 +89,7 @@ func (p Policy) Layer(source string) Layer {
 	}
 }
 
-// readers returns how the keys of a layer are read into l.
+// readers returns the readers of a layer's keys, which store into l.
 func (l *Layer) readers(c *collector) map[string]reader {
 	keys := l.Values.readers(c)
 	keys[keyProbeCount] = optional(&l.ProbeCount, func(at string, raw json.RawMessage, to *int) bool {
@@ -103,7 +103,7 @@ func (l *Layer) readers(c *collector) map[string]reader {
 	return keys
 }
 
-// check reports what is wrong with a layer as a whole.
+// check reports the problems of a layer as a whole.
 func (l *Layer) check(c *collector, path string) {
 	if n := len(l.Exempt) + len(l.Rules); n > maxMatches {
 		c.addf(path, "%d rules and exemptions, at most %d are allowed together", n, maxMatches)
@@ -111,7 +111,7 @@ func (l *Layer) check(c *collector, path string) {
 	}
 }
 
-// readInterval reads the time between two probes: whole seconds, since the kernel counts in those.
+// readInterval reads the time between two probes: whole seconds, the kernel's unit.
 func readInterval(c *collector, path string, raw json.RawMessage, to *time.Duration) bool {
 	var p Patience
 	if !readPatience(c, path, raw, &p) {
@@ -126,8 +126,8 @@ func readInterval(c *collector, path string, raw json.RawMessage, to *time.Durat
 	return true
 }
 
-// ParseLayer reads a layer from JSON, for instance from the object of a network in a record, with source for its source.
-// What has a problem is left out.
+// ParseLayer reads a layer from JSON, for example from the object of a network in a record, and sets its source. It leaves
+// out values with a problem.
 func ParseLayer(data []byte, source string) (Layer, Problems) {
 	l := Layer{Source: source}
 	c := collector{most: maxProblems}
@@ -144,7 +144,7 @@ func ParseLayer(data []byte, source string) (Layer, Problems) {
 	return l, c.bounded()
 }
 
-// layerJSON is a layer as it stands in a conflist.
+// layerJSON is the JSON form of a layer.
 type layerJSON struct {
 	valuesJSON
 	ProbeCount    *int      `json:"probeCount,omitempty"`
@@ -153,7 +153,7 @@ type layerJSON struct {
 	Rules         *[]Rule   `json:"rules,omitempty"`
 }
 
-// MarshalJSON writes the values that the layer names, with the keys of a conflist's object.
+// MarshalJSON writes the layer's values with the keys of a conflist's object.
 func (l Layer) MarshalJSON() ([]byte, error) {
 	out := layerJSON{valuesJSON: valuesJSON(l.Values), ProbeCount: l.ProbeCount}
 	if l.ProbeInterval != nil {
@@ -168,8 +168,8 @@ func (l Layer) MarshalJSON() ([]byte, error) {
 	return marshalPlain(out)
 }
 
-// UnmarshalJSON reads a layer from a record. Any problem, an unknown key too, is an error that wraps Problems,
-// names them all and leaves l alone. The source is kept.
+// UnmarshalJSON reads a layer from a record. If there is any problem, such as an unknown key, it returns an error that wraps
+// all Problems, and does not change l. It never changes the source.
 func (l *Layer) UnmarshalJSON(data []byte) error {
 	parsed, problems := ParseLayer(data, l.Source)
 	if len(problems) > 0 {

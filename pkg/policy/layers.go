@@ -10,34 +10,34 @@ import (
 	"time"
 )
 
-// Layers are the places that an attachment's policy comes from, kept apart as its record keeps them.
+// Layers has the layers of an attachment's policy, as its record keeps them.
 type Layers struct {
 	Network Layer
 	// Annotations are the pod's, verbatim; nil if the runtime passed none.
 	Annotations  map[string]string
 	PodOverrides PodOverrides
-	// Observe is why the attachment is no more than observed whatever the layers say, such as "wrong
-	// configuration"; it is shown as the source of the mode. Empty if there is no such reason.
+	// Observe is why the attachment is capped at observe, such as "wrong configuration"; it is shown as the source of the
+	// mode. Empty if it is not capped.
 	Observe string
 }
 
-// Resolved is what layers come to.
+// Resolved is the result of resolving layers.
 type Resolved struct {
-	// Policies are judged each, and their sentences are joined. There is at least one, and there are two under
+	// Policies are judged separately, and their sentences are joined. There is at least one, and two with
 	// PodOverrides relax: without and with the annotations.
 	Policies []Policy
-	// Sources are those of the last of Policies, the one with everything in it.
+	// Sources are those of the last of Policies, which has all layers.
 	Sources Sources
-	// Problems are what is wrong with the annotations or with all layers together, at most 16 of at most 512 bytes;
-	// what the pod wrote is escaped in them.
+	// Problems are those of the annotations, or of all layers together: at most 16 of at most 512 bytes. The pod's text is
+	// escaped in them.
 	Problems []string
 }
 
-// Resolve returns what the layers come to, with no patience below minGrace.
+// Resolve returns the policies of the layers. It raises patiences below minGrace to it.
 func (l Layers) Resolve(minGrace time.Duration) Resolved { return l.ResolveWith(nil, nil, minGrace) }
 
-// ResolveWith does what Resolve does with more layers, each list from lowest to highest: those of below lie
-// between the network's and the annotations', those of above over the annotations'.
+// ResolveWith is Resolve with additional layers, each list from lowest to highest: those of below are between the network's
+// layer and the annotations', those of above are over the annotations'.
 func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolved {
 	network := l.Network
 	if network.Source == "" {
@@ -71,7 +71,7 @@ func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolv
 		r.Policies = append(r.Policies, p)
 	}
 	if tooMany > 0 && len(r.Problems) < maxWarnings {
-		r.Problems = append(r.Problems, fmt.Sprintf("the layers come to %d rules and exemptions, at most %d are allowed together (only observed)",
+		r.Problems = append(r.Problems, fmt.Sprintf("the layers have %d rules and exemptions, at most %d are allowed together (only observed)",
 			tooMany, maxMatches))
 	}
 	r.Sources = r.Policies[len(r.Policies)-1].Sources
@@ -80,7 +80,7 @@ func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolv
 
 type layersJSON struct {
 	Network      Layer             `json:"network"`
-	Source       string            `json:"source,omitempty"` // of the network's layer, if it is not the usual one
+	Source       string            `json:"source,omitempty"` // of the network's layer, if it is not SourceNetwork
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	PodOverrides PodOverrides      `json:"podOverrides"`
 	Observe      string            `json:"observe,omitempty"`
@@ -103,8 +103,8 @@ func (l Layers) MarshalJSON() ([]byte, error) {
 	return marshalPlain(out)
 }
 
-// UnmarshalJSON reads the layers from a record. A key that is missing or unknown, or given twice, and any value that is
-// not valid, is an error that names them all and leaves l alone: damaged layers never become less conservative ones.
+// UnmarshalJSON reads the layers from a record. If any key is missing, unknown or repeated, or any value invalid, it returns
+// an error with all problems, and does not change l: damaged layers never become less conservative ones.
 func (l *Layers) UnmarshalJSON(data []byte) error {
 	var c collector
 	obj, ok := c.object("$", data)

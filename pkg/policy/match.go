@@ -13,28 +13,28 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// How much one layer may hold.
+// Bounds on one layer.
 const (
 	maxMatches    = 64 // rules and exemptions together
 	maxRanges     = 16 // in each list of a match
-	maxCommand    = 64 // bytes in a command's name as it is written
-	commandLength = 15 // of them count: the kernel keeps no more (TASK_COMM_LEN)
+	maxCommand    = 64 // bytes in a command's name
+	commandLength = 15 // bytes of it that the kernel keeps and that are compared (TASK_COMM_LEN - 1)
 )
 
-// Match describes sockets: the ones that match every field that is set. No field at all matches every socket;
-// the parser refuses that.
+// Match selects the sockets that match every field that is set. Without any field it would match every socket; the parser
+// refuses that.
 type Match struct {
 	State                 inetdiag.State // CLOSE_WAIT or FIN_WAIT2
 	Role                  Role
 	LocalPorts, PeerPorts Ports
-	// Peers are networks of the peer's address, masked. IPv4 ones match v4-mapped sockets too, which are
-	// IPv4 on the wire.
+	// Peers are networks of the peer's address, masked. IPv4 networks match v4-mapped sockets too, which are IPv4 on the
+	// wire.
 	Peers    []netip.Prefix
-	Loopback bool // the peer is on the loopback
-	// UIDs are of the socket (idiag_uid) as the host sees it.
+	Loopback bool // the peer has a loopback address
+	// UIDs are those of the socket (idiag_uid) in the host's user namespace.
 	UIDs []UIDRange
-	// Commands are names of processes, of which the first 15 bytes count. A process names itself, so this is
-	// no protection against a hostile one.
+	// Commands are process names, of which the first 15 bytes are compared. A process chooses its own name, so this does not
+	// protect against a hostile one.
 	Commands []string
 }
 
@@ -54,21 +54,21 @@ func matchKeys() []string {
 	return []string{keyState, keyRole, keyLocalPorts, keyPeerPorts, keyPeers, keyLoopback, keyUIDs, keyCommands}
 }
 
-// certainty is whether a match describes a socket of which some things may not be known.
+// certainty reports whether a match selects a socket of which role and owner may be unknown.
 type certainty uint8
 
 const (
 	no         certainty = iota
-	mayByOwner           // it does if an owner has one of its commands
-	mayByRole            // it does if the role is the one that it asks for
-	mayByBoth            // it does if both hold
+	mayByOwner           // depending on the owner's command
+	mayByRole            // depending on the role
+	mayByBoth            // depending on both
 	yes
 )
 
-// test says whether the match describes the socket. The command is that of one owner; with unknown set the
-// owners are not known.
+// test returns whether the match selects the socket. The command is that of one owner; unknown is set if the owner is
+// unknown.
 func (m *Match) test(s *inetdiag.Socket, role Role, command string, unknown bool) certainty {
-	if !m.certain(s) {
+	if !m.matchesSocket(s) {
 		return no
 	}
 	byRole, byOwner := false, false
@@ -97,8 +97,8 @@ func (m *Match) test(s *inetdiag.Socket, role Role, command string, unknown bool
 	return yes
 }
 
-// certain reports whether the socket matches in everything but role and owners.
-func (m *Match) certain(s *inetdiag.Socket) bool {
+// matchesSocket reports whether the socket matches every field except Role and Commands.
+func (m *Match) matchesSocket(s *inetdiag.Socket) bool {
 	if m.State != 0 && m.State != s.State {
 		return false
 	}
@@ -109,7 +109,7 @@ func (m *Match) certain(s *inetdiag.Socket) bool {
 		return true
 	}
 	local, peer := s.ID.Local(), s.ID.Peer()
-	addr := peer.Addr().Unmap() // the kernel gives no zone, with which no prefix would contain it
+	addr := peer.Addr().Unmap() // the kernel returns no zone, with which no prefix would contain it
 	return (len(m.LocalPorts) == 0 || m.LocalPorts.Contains(local.Port())) &&
 		(len(m.PeerPorts) == 0 || m.PeerPorts.Contains(peer.Port())) &&
 		(len(m.Peers) == 0 || slices.ContainsFunc(m.Peers, func(p netip.Prefix) bool { return p.Contains(addr) })) &&
@@ -120,7 +120,7 @@ func sameCommand(a, b string) bool {
 	return a[:min(len(a), commandLength)] == b[:min(len(b), commandLength)]
 }
 
-// String says in words what the match asks for, such as "local ports 22,8000-8999, peer 10.0.0.0/8".
+// String describes the match in words, such as "local ports 22,8000-8999, peer 10.0.0.0/8".
 func (m Match) String() string {
 	var parts []string
 	if m.State != 0 {
@@ -164,7 +164,7 @@ func plural(noun string, n int) string {
 	return noun + "s"
 }
 
-// Equal reports whether both are written the same, except for the order in their lists.
+// Equal reports whether both have the same fields, except for the order in their lists.
 func (m Match) Equal(other Match) bool {
 	return m.State == other.State && m.Role == other.Role && m.Loopback == other.Loopback &&
 		slices.Equal(canonicalRanges(m.LocalPorts), canonicalRanges(other.LocalPorts)) &&
@@ -185,7 +185,7 @@ type matchJSON struct {
 	Commands   []string `json:"commands,omitempty"`
 }
 
-// MarshalJSON writes the match as it stands in a conflist.
+// MarshalJSON writes the match as in a conflist.
 func (m Match) MarshalJSON() ([]byte, error) {
 	out := matchJSON{
 		LocalPorts: m.LocalPorts.String(), Peers: joinPeers(m.Peers), PeerPorts: m.PeerPorts.String(), Loopback: m.Loopback,
@@ -200,8 +200,8 @@ func (m Match) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// UnmarshalJSON reads a match as strictly as ParseNetwork does: any problem is an error that wraps Problems
-// and leaves m alone.
+// UnmarshalJSON reads a match as strictly as ParseNetwork does. If there is any problem, it returns an error that wraps
+// Problems, and does not change m.
 func (m *Match) UnmarshalJSON(data []byte) error {
 	var c collector
 	parsed := c.match("$", data, exemptsAll)
@@ -212,13 +212,13 @@ func (m *Match) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// What is wrong with a match that has no keys.
+// The problems of a match without keys.
 const (
 	exemptsAll = `an entry without keys would exempt every socket: write "mode": "off" for that`
 	matchesAll = `a match without keys would match every socket: give the values outside the rules`
 )
 
-// exemptions reads a list of exemptions; with any problem in it nothing is returned.
+// exemptions reads a list of exemptions. It returns nil if there is any problem.
 func (c *collector) exemptions(path string, raw json.RawMessage) []Match {
 	before := c.count()
 	values, ok := c.list(path, raw, `a list such as [{"localPorts": "22"}, {"loopback": true}]`, maxMatches)
@@ -235,7 +235,7 @@ func (c *collector) exemptions(path string, raw json.RawMessage) []Match {
 	return all
 }
 
-// match reads a match; empty is what to say of one without keys.
+// match reads a match; empty is the problem to report if it has no keys.
 func (c *collector) match(path string, raw []byte, empty string) Match {
 	var m Match
 	obj, ok := c.object(path, raw)
@@ -252,7 +252,7 @@ func (c *collector) match(path string, raw []byte, empty string) Match {
 			switch m.Loopback = string(raw) == "true"; {
 			case m.Loopback:
 			case string(raw) == "false":
-				c.addf(at, "only true means anything: leave the key out")
+				c.addf(at, "only true is allowed: leave the key out")
 			default:
 				c.addf(at, "want true, got %s", describe(raw))
 			}
@@ -261,17 +261,17 @@ func (c *collector) match(path string, raw []byte, empty string) Match {
 		keyCommands: func(at string, raw json.RawMessage) { m.Commands = c.commands(at, raw) },
 	}
 	all := matchKeys()
-	asks := false
+	hasKeys := false
 	c.each(path, obj, keys, func(at string, f field) {
 		if !isComment(f.key) {
-			asks = true // for what, is not known
+			hasKeys = true
 			c.unknown(at, f.key, all, all)
 		}
 	})
 	for _, key := range all {
-		asks = asks || obj.has(key)
+		hasKeys = hasKeys || obj.has(key)
 	}
-	if !asks {
+	if !hasKeys {
 		c.addf(path, "%s", empty)
 	}
 	return m
@@ -298,7 +298,7 @@ func (c *collector) state(path string, raw json.RawMessage) inetdiag.State {
 	return 0
 }
 
-// commands reads a list of processes' names.
+// commands reads a list of process names.
 func (c *collector) commands(path string, raw json.RawMessage) []string {
 	values, ok := c.list(path, raw, `a list of process names such as ["postgres", "sshd"]`, maxRanges)
 	if !ok {

@@ -167,13 +167,13 @@ func TestExemptProblems(t *testing.T) {
 		},
 		"too many, and one of the first wrong": {
 			`[{"peers": "x"}` + many(`, {"loopback": true}`, 64) + `]`,
-			[]string{"$.exempt: 65 entries, at most 64 are allowed", `$.exempt[0].peers: "x" is no address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`},
+			[]string{"$.exempt: 65 entries, at most 64 are allowed", `$.exempt[0].peers: "x" is not an address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`},
 		},
 		"too many ranges, and one of the first wrong": {
 			`[{"peers": "x` + many(",10.0.0.1", 16) + `", "uids": "x` + many(",1", 16) + `", "localPorts": "x` + many(",1", 16) + `", "commands": [""` + many(`,"a"`, 16) + `]}]`,
 			[]string{
 				"$.exempt[0].peers: 17 networks, at most 16 are allowed",
-				`$.exempt[0].peers: "x" is no address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
+				`$.exempt[0].peers: "x" is not an address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
 				"$.exempt[0].uids: 17 ranges, at most 16 are allowed",
 				`$.exempt[0].uids: "x": a user ID is a number from 0 to 4294967295`,
 				"$.exempt[0].localPorts: 17 ranges, at most 16 are allowed",
@@ -196,7 +196,7 @@ func TestExemptProblems(t *testing.T) {
 		},
 		"a key like none": {
 			`[{"interface": "eth0", "loopback": true}]`,
-			[]string{`$.exempt[0].interface: unknown key: there are state, role, localPorts, peerPorts, peers, loopback, uids, commands`},
+			[]string{`$.exempt[0].interface: unknown key: want one of state, role, localPorts, peerPorts, peers, loopback, uids, commands`},
 		},
 		"a key in capitals": {
 			`[{"Peers": "10.0.0.0/8"}]`,
@@ -229,8 +229,8 @@ func TestExemptProblems(t *testing.T) {
 		"networks that are none": {
 			`[{"peers": "10.0.0.0/33,db.example,,fe80::1%eth0,::ffff:0:0/90"}]`,
 			[]string{
-				`$.exempt[0].peers: "10.0.0.0/33" is no network: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
-				`$.exempt[0].peers: "db.example" is no address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
+				`$.exempt[0].peers: "10.0.0.0/33" is not a network: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
+				`$.exempt[0].peers: "db.example" is not an address: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
 				`$.exempt[0].peers: a network is missing: want networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`,
 				`$.exempt[0].peers: "fe80::1%eth0" has a zone: write "fe80::1"`,
 				`$.exempt[0].peers: "::ffff:0:0/90" is wider than all of IPv4: write "0.0.0.0/0" or an IPv6 network`,
@@ -238,7 +238,7 @@ func TestExemptProblems(t *testing.T) {
 		},
 		"loopback that is false": {
 			`[{"loopback": false, "localPorts": "22"}]`,
-			[]string{`$.exempt[0].loopback: only true means anything: leave the key out`},
+			[]string{`$.exempt[0].loopback: only true is allowed: leave the key out`},
 		},
 		"loopback in quotes": {
 			`[{"loopback": "true"}]`,

@@ -10,22 +10,20 @@ import (
 	"strings"
 )
 
-// CapabilityPodAnnotations is the capability by which a runtime hands a pod's annotations to a plugin:
-// containerd's and CRI-O's name for it.
+// CapabilityPodAnnotations is the capability with which containerd and CRI-O pass a pod's annotations to a plugin.
 const CapabilityPodAnnotations = "io.kubernetes.cri.pod-annotations"
 
-// Network is what one plugin object of a conflist says.
+// Network is the configuration in one plugin object of a conflist.
 type Network struct {
-	Layer         Layer // what it says of the policy
+	Layer         Layer
 	PodOverrides  PodOverrides
 	FailurePolicy FailurePolicy
 	Reaper        ReaperStart
-	// PodAnnotations is whether the object declares CapabilityPodAnnotations, without which no runtime
-	// passes annotations on.
+	// PodAnnotations is set if the object declares CapabilityPodAnnotations. Otherwise no runtime passes annotations.
 	PodAnnotations bool
 }
 
-// The keys of a conflist's object that no field of Policy has.
+// The keys of a conflist's object that are not part of a policy.
 const (
 	keyPodOverrides  = "podOverrides"
 	keyFailurePolicy = "failurePolicy"
@@ -33,20 +31,20 @@ const (
 	keyCapabilities  = "capabilities"
 )
 
-// notOurs returns the keys of a plugin's object that the CNI specification or a runtime owns
-// (CNI SPEC 1.1.0, sections 1 and 3). Keys that begin with "cni.dev/" are theirs too.
-func notOurs() []string {
+// foreignKeys returns the keys of a plugin's object that belong to the CNI specification or to a runtime (CNI SPEC 1.1.0,
+// sections 1 and 3). Keys that begin with "cni.dev/" do too.
+func foreignKeys() []string {
 	return []string{
 		"cniVersion", "name", "type", keyCapabilities, "runtimeConfig", "args", "prevResult", "dns", "ipam", "ipMasq",
 	}
 }
 
-// isComment reports whether a key is by convention of no program: the way to write a comment in JSON.
+// isComment reports whether programs ignore a key by convention: the way to write a comment in JSON.
 func isComment(key string) bool { return strings.HasPrefix(key, "_") }
 
-// ParseNetwork reads the plugin's object of a conflist, as it stands there or as a runtime hands it to a
-// plugin. It never fails: a value that has a problem is left out, and every problem is returned, up to a number that
-// a record can hold. What is not a JSON object at all is one problem, and the layer is empty.
+// ParseNetwork reads the plugin's object of a conflist, from the file or as a runtime passes it to a plugin. It never fails:
+// it leaves out values with a problem, and returns all problems, up to the number that a record can hold. Input that is not
+// a JSON object is one problem, and the layer is empty.
 func ParseNetwork(conf []byte) (Network, Problems) {
 	n := Network{Layer: Layer{Source: SourceNetwork}}
 	c := collector{most: maxProblems}
@@ -62,7 +60,7 @@ func ParseNetwork(conf []byte) (Network, Problems) {
 	keys[keyPodOverrides] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, overrideWords, &n.PodOverrides) }
 	keys[keyFailurePolicy] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, failureWords, &n.FailurePolicy) }
 	keys[keyReaper] = func(path string, raw json.RawMessage) { readWord(&c, path, raw, startWords, &n.Reaper) }
-	ours, theirs := slices.Sorted(maps.Keys(keys)), notOurs()
+	ours, theirs := slices.Sorted(maps.Keys(keys)), foreignKeys()
 	c.each("$", obj, keys, func(path string, f field) {
 		if slices.Contains(theirs, f.key) || strings.HasPrefix(f.key, "cni.dev/") || isComment(f.key) {
 			return
@@ -74,14 +72,13 @@ func ParseNetwork(conf []byte) (Network, Problems) {
 	return n, c.bounded()
 }
 
-// Layers returns the layers of an attachment to the network. The annotations are the ones that the runtime passed,
-// nil if it passed none.
+// Layers returns the layers of an attachment to the network. The annotations are those that the runtime passed, nil if it
+// passed none.
 func (n Network) Layers(annotations map[string]string) Layers {
 	return Layers{Network: n.Layer, Annotations: ReservedAnnotations(annotations), PodOverrides: n.PodOverrides}
 }
 
-// declares reports whether the object's capabilities hold the one named. What else they hold, in whatever
-// shape, is the runtime's business.
+// declares reports whether the object declares a capability. It ignores the other capabilities, in whatever form.
 func declares(obj object, capability string) bool {
 	for _, f := range obj {
 		if f.key != keyCapabilities {
@@ -96,12 +93,11 @@ func declares(obj object, capability string) bool {
 	return false
 }
 
-// unknown reports a key that does not exist, with the one of near that was probably meant or else all that
-// there are.
+// unknown reports an unknown key, with the name of near that it probably misspells, or else with all names.
 func (c *collector) unknown(path, key string, near, all []string) {
 	if name, ok := c.nearest(key, near); ok {
 		c.addf(path, "unknown key, did you mean %q?", name)
 		return
 	}
-	c.addf(path, "unknown key: there are %s", strings.Join(all, ", "))
+	c.addf(path, "unknown key: want one of %s", strings.Join(all, ", "))
 }

@@ -195,12 +195,12 @@ func TestParseNetworkProblems(t *testing.T) {
 		"a key as an annotation's":    {`{"close-wait-grace": "1m"}`, []string{`$["close-wait-grace"]: unknown key, did you mean "closeWaitGrace"?`}},
 		"a key with its end missing":  {`{"closeWait": "1m"}`, []string{`$.closeWait: unknown key, did you mean "closeWaitGrace"?`}},
 		"a key of theirs with a typo": {`{"capabilites": {}}`, []string{`$.capabilites: unknown key, did you mean "capabilities"?`}},
-		"a key like none":             {`{"timeout": "1m"}`, []string{`$.timeout: unknown key: there are ` + keys}},
-		"a key that is empty":         {`{"": 1}`, []string{`$[""]: unknown key: there are ` + keys}},
-		"a key that is no name":       {`{"a\u0000\n": 1}`, []string{`$["a\x00\n"]: unknown key: there are ` + keys}},
+		"a key like none":             {`{"timeout": "1m"}`, []string{`$.timeout: unknown key: want one of ` + keys}},
+		"a key that is empty":         {`{"": 1}`, []string{`$[""]: unknown key: want one of ` + keys}},
+		"a key that is no name":       {`{"a\u0000\n": 1}`, []string{`$["a\x00\n"]: unknown key: want one of ` + keys}},
 		"a key of ours given twice":   {`{"mode": "off", "mode": "destroy"}`, []string{`$.mode: given more than once`}},
 		"a key of rules outside of one": {
-			`{"above": 10}`, []string{`$.above: unknown key: there are ` + keys},
+			`{"above": 10}`, []string{`$.above: unknown key: want one of ` + keys},
 		},
 		"overrides with a typo":        {`{"podOverrides": "relaxed"}`, []string{`$.podOverrides: unknown podOverrides "relaxed", did you mean "relax"?`}},
 		"failure policy of Kubernetes": {`{"failurePolicy": "Ignore"}`, []string{`$.failurePolicy: unknown failurePolicy "Ignore", did you mean "ignore"?`}},
@@ -238,7 +238,7 @@ func TestParseNetworkProblems(t *testing.T) {
 			[]string{
 				`$.rules[0].probeCount: is the same for all sockets: give it outside of the rules`,
 				`$.rules[0].pendingGrac: unknown key, did you mean "pendingGrace"?`,
-				`$.rules[0].colour: unknown key: there are ` + ruleKeys,
+				`$.rules[0].colour: unknown key: want one of ` + ruleKeys,
 			},
 		},
 		"a rule with wrong values": {
@@ -256,8 +256,8 @@ func TestParseNetworkProblems(t *testing.T) {
 			  {"match": {"state": "CLOSE_WAIT"}, "above": 9, "closeWaitGrace": "never", "grace": "1m"}]}`,
 			[]string{
 				`$.rules[0].above: has no effect beside "mode": "off", which destroys nothing`,
-				`$.rules[1].above: has no effect beside "grace": "never": above chooses among the sockets that are past their grace`,
-				`$.rules[2].above: has no effect beside "grace": "never": above chooses among the sockets that are past their grace`,
+				`$.rules[1].above: has no effect beside "grace": "never": above counts the sockets that are past their grace`,
+				`$.rules[2].above: has no effect beside "grace": "never": above counts the sockets that are past their grace`,
 			},
 		},
 		"more rules than there may be": {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// object is a JSON object with its keys in the order in which they stand, repeated ones included.
+// object is a JSON object with its keys in their order, repeated ones included.
 type object []field
 
 type field struct {
@@ -29,8 +29,7 @@ func (o object) has(key string) bool {
 // reader reads the value of one key.
 type reader func(path string, raw json.RawMessage)
 
-// object reads the keys of an object. They are matched exactly: encoding/json's own matching into structs
-// would take "Grace" for "grace".
+// object reads the keys of an object, which must match exactly: encoding/json would accept "Grace" for "grace".
 func (c *collector) object(path string, raw []byte) (object, bool) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
@@ -54,8 +53,7 @@ func (c *collector) object(path string, raw []byte) (object, bool) {
 	return obj, true
 }
 
-// each hands every key to its reader or, where it has none, to unknown. A key that is repeated is a problem
-// and its first value stands.
+// each calls the reader of every key, or unknown if there is none. A repeated key is a problem, and its first value counts.
 func (c *collector) each(path string, obj object, readers map[string]reader, unknown func(path string, f field)) {
 	seen := map[string]bool{}
 	for _, f := range obj {
@@ -73,7 +71,7 @@ func (c *collector) each(path string, obj object, readers map[string]reader, unk
 	}
 }
 
-// text reads a string; want says with an example what is wanted where it is none.
+// text reads a string; want describes it, with an example, in the problem of any other value.
 func (c *collector) text(path string, raw json.RawMessage, want string) (string, bool) {
 	var s string
 	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
@@ -83,7 +81,8 @@ func (c *collector) text(path string, raw json.RawMessage, want string) (string,
 	return s, true
 }
 
-// list reads a list. Of one with more than most values the first are returned, so that all mistakes in them are reported at once.
+// list reads a list of at most a number of values. Of a longer one it returns the first, so that their problems are reported
+// too.
 func (c *collector) list(path string, raw json.RawMessage, want string, most int) ([]json.RawMessage, bool) {
 	var values []json.RawMessage
 	if len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &values) != nil {
@@ -97,7 +96,7 @@ func (c *collector) list(path string, raw json.RawMessage, want string, most int
 	return values, true
 }
 
-// describe says what a JSON value is.
+// describe returns the type of a JSON value in words, with a short value.
 func describe(raw []byte) string {
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 {
@@ -152,7 +151,7 @@ func readPatience(c *collector, path string, raw json.RawMessage, to *Patience) 
 	return true
 }
 
-// readInt reads a number from first to last; want says with an example what is wanted.
+// readInt reads a number from first to last; want describes it, with an example.
 func readInt(c *collector, path string, raw json.RawMessage, want string, first, last int, to *int) bool {
 	n, err := strconv.Atoi(string(raw))
 	if err != nil {
@@ -187,7 +186,7 @@ func readBool(c *collector, path string, raw json.RawMessage, to *bool) bool {
 	return true
 }
 
-// optional makes a reader of a value that may be absent: it is set only if what is read is good.
+// optional returns a reader of an optional value, which stays nil if read fails.
 func optional[T any](to **T, read func(path string, raw json.RawMessage, to *T) bool) reader {
 	return func(path string, raw json.RawMessage) {
 		if v := new(T); read(path, raw, v) {
@@ -196,7 +195,7 @@ func optional[T any](to **T, read func(path string, raw json.RawMessage, to *T) 
 	}
 }
 
-// marshalPlain does what json.Marshal does without escaping for HTML, which makes six bytes of one.
+// marshalPlain is json.Marshal without escapes for HTML, which turn one byte into six.
 func marshalPlain(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// Patience is a time that a policy gives a half-closed socket, in nanoseconds. Its text form is a Go
-// duration ("10m", "1h30m") or "never". A patience that is not positive is invalid: no text form decodes to one,
-// and the judgement takes it for Never.
+// Patience is a time that a policy gives a half-closed socket, in nanoseconds. Its text form is a Go duration ("10m",
+// "1h30m") or "never". A patience that is not positive is invalid: no text form decodes to one, and the judgement treats it
+// as Never.
 type Patience time.Duration
 
 // Never is the patience that never ends.
 const Never Patience = math.MaxInt64
 
-// orNever is the patience that counts: one that was never set, or is not positive, never ends.
+// orNever returns the effective patience: Never if it is not positive, such as one that was not set.
 func (p Patience) orNever() Patience {
 	if p <= 0 {
 		return Never
@@ -38,7 +38,7 @@ func (p Patience) String() string {
 	return FormatDuration(time.Duration(p))
 }
 
-// FormatDuration writes a duration as Go does, without the units that are zero at its end: "10m", not "10m0s".
+// FormatDuration formats a duration as Go does, without trailing zero units: "10m" instead of "10m0s".
 func FormatDuration(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -50,10 +50,10 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
-// MarshalText returns what String does.
+// MarshalText returns the text of String.
 func (p Patience) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText takes a positive Go duration or "never". Anything else is an error that says what to write.
+// UnmarshalText parses a positive Go duration or "never". Its error for any other text contains a correction.
 func (p *Patience) UnmarshalText(text []byte) error {
 	parsed, err := parsePatience(string(text))
 	if err != nil {
@@ -111,8 +111,7 @@ func daysAsHours(s string) (string, bool) {
 	return strconv.FormatUint(n*24, 10) + "h", true
 }
 
-// isDurationTooLong reports whether s is a number with one unit that time.ParseDuration refuses for its
-// size alone.
+// isDurationTooLong reports whether s is a number with one unit that time.ParseDuration refuses only for its size.
 func isDurationTooLong(s string) bool {
 	number := strings.TrimRight(s, "hmsunµ")
 	if number == s {

@@ -13,7 +13,7 @@ import (
 
 const peersExample = `networks or addresses in a string such as "10.0.0.0/8,192.0.2.7"`
 
-// mappedBits is how many bits come before the IPv4 address in a v4-mapped one (RFC 4291, section 2.5.5.2).
+// mappedBits is the number of bits before the IPv4 address in a v4-mapped one (RFC 4291, section 2.5.5.2).
 const mappedBits = 96
 
 func joinPeers(peers []netip.Prefix) string {
@@ -28,7 +28,7 @@ func joinPeers(peers []netip.Prefix) string {
 	return strings.Join(parts, ",")
 }
 
-// canonicalPeers returns the networks masked and sorted, none of them twice.
+// canonicalPeers returns the networks masked, sorted and without duplicates.
 func canonicalPeers(peers []netip.Prefix) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range peers {
@@ -47,7 +47,7 @@ func (c *collector) peers(path string, raw json.RawMessage) []netip.Prefix {
 	items := strings.Split(text, ",")
 	if len(items) > maxRanges {
 		c.addf(path, "%d networks, at most %d are allowed", len(items), maxRanges)
-		items = items[:maxRanges] // the others are not looked at
+		items = items[:maxRanges] // the others are ignored
 	}
 	var peers []netip.Prefix
 	for _, item := range items {
@@ -61,7 +61,7 @@ func (c *collector) peers(path string, raw json.RawMessage) []netip.Prefix {
 	return canonicalPeers(peers)
 }
 
-// parsePeer reads a network or a single address. A v4-mapped one is taken as the IPv4 one it stands for.
+// parsePeer parses a network or a single address. It converts a v4-mapped one to IPv4.
 func parsePeer(s string) (netip.Prefix, error) {
 	if s == "" {
 		return netip.Prefix{}, fmt.Errorf("a network is missing: want %s", peersExample)
@@ -88,7 +88,7 @@ func splitPeer(s string) (addr netip.Addr, bits int, err error) {
 	if !strings.Contains(s, "/") {
 		addr, err = netip.ParseAddr(s)
 		if err != nil {
-			return addr, 0, fmt.Errorf("%s is no address: want %s", quote(s), peersExample)
+			return addr, 0, fmt.Errorf("%s is not an address: want %s", quote(s), peersExample)
 		}
 		if addr.Zone() != "" {
 			return addr, 0, fmt.Errorf("%s has a zone: write %q", quote(s), addr.WithZone(""))
@@ -97,7 +97,7 @@ func splitPeer(s string) (addr netip.Addr, bits int, err error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return addr, 0, fmt.Errorf("%s is no network: want %s", quote(s), peersExample)
+		return addr, 0, fmt.Errorf("%s is not a network: want %s", quote(s), peersExample)
 	}
 	return p.Addr(), p.Bits(), nil
 }

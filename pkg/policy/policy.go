@@ -10,8 +10,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// Policy says how long the half-closed sockets of one attachment may live, when their peers are asked, and
-// which of them are exempt. Layers.Resolve makes one. The zero Policy destroys nothing.
+// Policy determines how long the half-closed sockets of one attachment may live, when their peers are asked, and which of
+// them are exempt. Layers.Resolve returns policies. The zero Policy destroys nothing.
 type Policy struct {
 	Mode                     Mode
 	CloseWaitGrace           Patience
@@ -21,11 +21,11 @@ type Policy struct {
 	ProbeInterval            time.Duration
 	Clock                    Clock
 	Exempt                   []Match // before the rules
-	Rules                    []Rule  // the first that matches counts
-	Sources                  Sources // where each value came from
+	Rules                    []Rule  // the first match applies
+	Sources                  Sources
 }
 
-// Default returns the policy of a network that says nothing.
+// Default returns the policy of a network without any values.
 func Default() Policy {
 	return Policy{
 		Mode:           Destroy,
@@ -52,7 +52,7 @@ func (p *Policy) Grace(s inetdiag.State) Patience {
 	}
 }
 
-// terms are the values that count for one socket.
+// terms are the values that apply to one socket.
 type terms struct {
 	mode                            Mode
 	grace, probeAfter, pendingGrace Patience
@@ -60,7 +60,7 @@ type terms struct {
 	askSigpipe                      bool
 }
 
-// terms returns what the policy says of a socket in state s, with a rule's values on top; r may be nil.
+// terms returns the values for a socket in state s, with a rule's values on top; r may be nil.
 func (p *Policy) terms(r *Rule, s inetdiag.State) terms {
 	t := terms{
 		mode: MostConservative(p.Mode), grace: p.Grace(s),
@@ -89,19 +89,18 @@ func (p *Policy) terms(r *Rule, s inetdiag.State) terms {
 	return t
 }
 
-// Shortest returns the shortest patience that any socket may get, which the finder's cadence follows; Never
-// if nothing can come of any.
+// Shortest returns the shortest patience of any socket, which determines how often the finder sweeps; Never if no question
+// and no destroy is possible.
 func (p *Policy) Shortest() Patience {
 	return p.shortest(func(t *terms) Patience { return min(t.grace, t.probeAfter) })
 }
 
-// ShortestGrace returns the shortest grace that any socket may get, with or without pending bytes; Never if none is
-// destroyed.
+// ShortestGrace returns the shortest grace of any socket, with or without pending bytes; Never if none can be destroyed.
 func (p *Policy) ShortestGrace() Patience {
 	return p.shortest(func(t *terms) Patience { return t.grace })
 }
 
-// shortest returns the shortest of a patience that any socket may get.
+// shortest returns the shortest of one of the patiences of any socket.
 func (p *Policy) shortest(of func(*terms) Patience) Patience {
 	shortest := Never
 	for i := -1; i < len(p.Rules); i++ {
@@ -121,7 +120,8 @@ func (p *Policy) shortest(of func(*terms) Patience) Patience {
 	return shortest
 }
 
-// capped returns the policy with no mode less conservative than m, for the reason given as the mode's source.
+// capped returns the policy with modes that are not less conservative than m. If its mode changes, source becomes the mode's
+// source.
 func (p Policy) capped(m Mode, source string) Policy {
 	if mode := MostConservative(p.Mode, m); mode != p.Mode {
 		p.Mode = mode
@@ -136,7 +136,7 @@ func (p Policy) capped(m Mode, source string) Policy {
 	return p
 }
 
-// atLeast returns the policy with no patience below least.
+// atLeast returns the policy with shorter patiences raised to least.
 func (p Policy) atLeast(least Patience) Policy {
 	p.Sources = maps.Clone(p.Sources)
 	for key, to := range map[string]*Patience{
@@ -169,25 +169,25 @@ func (p *Policy) changeRules(change func(*Values)) {
 	p.Rules = rules
 }
 
-// Where a value came from, in Sources. An annotation's value has SourceAnnotation, a space and the
-// annotation's name instead.
+// The sources of values. The source of an annotation's value is SourceAnnotation, a space and the annotation's name.
 const (
 	SourceBuiltIn    = "built-in"
 	SourceNetwork    = "network"
 	SourceAnnotation = "annotation"
-	// SourceMinGrace is the source of a patience that was shorter than the reaper allows.
+	// SourceMinGrace is the source of a patience that was raised to the reaper's minimum.
 	SourceMinGrace = "--min-grace"
-	// SourceWrongAnnotation is the source of a mode that is observe because of a mistake in an annotation.
+	// SourceWrongAnnotation is the source of mode observe because of an invalid annotation.
 	SourceWrongAnnotation = "wrong annotation"
-	// SourceTooManyRules is that of one because several layers come to more rules and exemptions than one may have.
+	// SourceTooManyRules is the source of mode observe because the layers have more rules and exemptions together than
+	// allowed.
 	SourceTooManyRules = "too many rules"
 )
 
-// Sources says where each value of a policy came from: by the field's JSON name, "built-in", "network" or
-// for instance "annotation halfclose.cni/grace".
+// Sources has the source of each value of a policy, by its JSON name: "built-in", "network" or, for example,
+// "annotation halfclose.cni/grace".
 type Sources map[string]string
 
-// sourceKeys are the values that have a source.
+// sourceKeys returns the keys of values that have a source.
 func sourceKeys() []string {
 	return []string{
 		keyMode, keyCloseWaitGrace, keyFinWait2Grace, keyProbeAfter, keyProbeCount, keyProbeInterval, keyPendingGrace,

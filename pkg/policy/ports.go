@@ -13,7 +13,7 @@ import (
 // PortRange is a range of TCP ports, both ends included. Neither end is 0.
 type PortRange = Range[uint16]
 
-// Ports are the ports of an exemption; no ranges at all ask for nothing, which every port satisfies.
+// Ports are the ports of a match. Without any range, a match ignores the port.
 type Ports []PortRange
 
 func portKind() *rangeKind[uint16] {
@@ -25,14 +25,13 @@ func (p Ports) Contains(port uint16) bool {
 	return slices.ContainsFunc(p, func(r PortRange) bool { return r.contains(port) })
 }
 
-// String returns the ranges as they stand in a conflist: "22,8000-8999".
+// String returns the ranges as in a conflist: "22,8000-8999".
 func (p Ports) String() string { return joinRanges(p) }
 
-// MarshalText returns what String does.
+// MarshalText returns the text of String.
 func (p Ports) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText takes at most 16 ports and ranges of ports, separated by commas. They are kept sorted, and
-// those that touch become one.
+// UnmarshalText parses at most 16 ports and ranges of ports, separated by commas. It sorts them, and joins adjacent ranges.
 func (p *Ports) UnmarshalText(text []byte) error {
 	ports, errs := parsePorts(string(text))
 	if len(errs) > 0 {
@@ -42,7 +41,7 @@ func (p *Ports) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// words returns for instance "local port 22" or "local ports 22,8000-8999".
+// words returns, for example, "local port 22" or "local ports 22,8000-8999".
 func (p Ports) words(whose string) string {
 	if len(p) == 1 && p[0].First == p[0].Last {
 		return whose + " port " + p.String()

@@ -11,23 +11,23 @@ import (
 	"github.com/halfclose/halfclose/internal/safetext"
 )
 
-// Problem is one thing that is wrong with a configuration.
+// Problem is one mistake in a configuration.
 type Problem struct {
-	Path    string // where: a JSON path such as $.exempt[0].peers, "$" for the whole
-	Message string // what, and what to write instead
+	Path    string // a JSON path such as $.exempt[0].peers, "$" for the whole
+	Message string // the mistake, and its correction
 }
 
 // String returns "path: message".
 func (p Problem) String() string { return p.Path + ": " + p.Message }
 
-// Problems are all the things that are wrong with a configuration, in the order in which they stand in it.
-// A non-empty one is an error; use Err where an empty one must be nil.
+// Problems are all mistakes in a configuration, in their order. Problems that are not empty are an error; Err returns nil
+// for empty ones.
 type Problems []Problem
 
 // Error returns every problem, joined by "; ".
 func (p Problems) Error() string { return strings.Join(p.Strings(), "; ") }
 
-// Err returns p as an error, nil when there is no problem.
+// Err returns p as an error, nil if there is no problem.
 func (p Problems) Err() error {
 	if len(p) == 0 {
 		return nil
@@ -35,7 +35,7 @@ func (p Problems) Err() error {
 	return p
 }
 
-// Strings returns each problem as "path: message"; nil when there is none.
+// Strings returns each problem as "path: message"; nil if there is none.
 func (p Problems) Strings() []string {
 	var all []string
 	for _, problem := range p {
@@ -44,25 +44,25 @@ func (p Problems) Strings() []string {
 	return all
 }
 
-// maxProblems is how many problems of one configuration are listed one by one: an attachment's record keeps them.
+// maxProblems bounds the listed problems of one configuration, since an attachment's record keeps them.
 const maxProblems = 64
 
-// maxHints is how often the name that was probably meant is looked for in one configuration: the search costs
-// far more than the message, and the author of a configuration may be a tenant.
+// maxHints bounds the searches for a misspelled name in one configuration: a search costs far more than its message, and
+// the author of a configuration may be a tenant.
 const maxHints = 64
 
-// collector gathers problems while a configuration is read.
+// collector collects problems while a configuration is read.
 type collector struct {
 	problems Problems
-	most     int // how many are kept; 0 is all
-	dropped  int // how many were not
+	most     int // maximum number of kept problems; 0 is no limit
+	dropped  int // number of others
 	hints    int
 }
 
-// count returns how many problems there are, kept or not.
+// count returns the number of problems, kept or not.
 func (c *collector) count() int { return len(c.problems) + c.dropped }
 
-// bounded returns the problems that are kept, with one more that says how many are not.
+// bounded returns the kept problems, followed by one with the number of the others.
 func (c *collector) bounded() Problems {
 	if c.dropped == 0 {
 		return c.problems
@@ -70,10 +70,10 @@ func (c *collector) bounded() Problems {
 	return append(c.problems, Problem{Path: "$", Message: fmt.Sprintf("and %d more", c.dropped)})
 }
 
-// isFull reports whether a further problem would not be kept.
+// isFull reports whether further problems are only counted.
 func (c *collector) isFull() bool { return c.most > 0 && len(c.problems) >= c.most }
 
-// nearest returns the one of names that s was probably meant to be, until the hints are used up.
+// nearest calls the function nearest, at most maxHints times.
 func (c *collector) nearest(s string, names []string) (string, bool) {
 	if c.hints++; c.isFull() || c.hints > maxHints {
 		return "", false
@@ -89,10 +89,10 @@ func (c *collector) addf(path, format string, args ...any) {
 	c.problems = append(c.problems, Problem{Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
-// add takes an error's text as the message.
+// add adds a problem with an error's text.
 func (c *collector) add(path string, err error) { c.addf(path, "%s", err) }
 
-// child is the path of a key; a key that is no plain name is quoted.
+// child returns the path of a key, which is quoted unless it is a plain name.
 func child(path, key string) string {
 	if isName(key) {
 		return path + "." + key
@@ -112,7 +112,7 @@ func isName(s string) bool {
 	return s != "" && len(s) <= maxQuoted
 }
 
-// maxQuoted is how many bytes of a value a message shows.
+// maxQuoted is the number of bytes of a value that a message shows.
 const maxQuoted = 64
 
 // quote returns a value of foreign origin, escaped and cut short.

@@ -14,7 +14,7 @@ import (
 // Range is a range of numbers, both ends included.
 type Range[T uint16 | uint32] struct{ First, Last T }
 
-// String returns "8000-8999", or "22" where both ends are the same.
+// String returns "8000-8999", or "22" if both ends are the same.
 func (r Range[T]) String() string {
 	first := strconv.FormatUint(uint64(r.First), 10)
 	if r.First == r.Last {
@@ -29,7 +29,7 @@ func (r Range[T]) compare(other Range[T]) int {
 	return cmp.Or(cmp.Compare(r.First, other.First), cmp.Compare(r.Last, other.Last))
 }
 
-// joinRanges returns the ranges as they stand in a conflist: "22,8000-8999".
+// joinRanges returns the ranges as in a conflist: "22,8000-8999".
 func joinRanges[T uint16 | uint32](ranges []Range[T]) string {
 	parts := make([]string, len(ranges))
 	for i, r := range ranges {
@@ -38,11 +38,11 @@ func joinRanges[T uint16 | uint32](ranges []Range[T]) string {
 	return strings.Join(parts, ",")
 }
 
-// canonicalRanges returns the ranges sorted, with ranges that overlap or touch made one.
+// canonicalRanges returns the ranges sorted, with overlapping and adjacent ones joined.
 func canonicalRanges[T uint16 | uint32](ranges []Range[T]) []Range[T] {
 	var out []Range[T]
 	for _, r := range slices.SortedFunc(slices.Values(ranges), Range[T].compare) {
-		// In uint64, since the last number has none after it.
+		// In uint64, since the successor of the last number overflows.
 		if n := len(out); n > 0 && uint64(r.First) <= uint64(out[n-1].Last)+1 {
 			out[n-1].Last = max(out[n-1].Last, r.Last)
 			continue
@@ -52,20 +52,20 @@ func canonicalRanges[T uint16 | uint32](ranges []Range[T]) []Range[T] {
 	return out
 }
 
-// rangeKind is what the numbers of ranges are.
+// rangeKind describes the numbers of ranges.
 type rangeKind[T uint16 | uint32] struct {
-	name    string // with its article
-	example string // of a string with ranges
+	name    string // with its article, such as "a port"
+	example string // of a list of ranges
 	parse   func(string) (T, error)
 }
 
-// parseRanges reads numbers and ranges of numbers, separated by commas. It returns the valid ones, in their
-// canonical form, and what is wrong with the others.
+// parseRanges parses numbers and ranges of numbers, separated by commas. It returns the valid ones in canonical form, and
+// the errors of the others.
 func (k *rangeKind[T]) parseRanges(s string) (ranges []Range[T], errs []error) {
 	items := strings.Split(s, ",")
 	if len(items) > maxRanges {
 		errs = append(errs, fmt.Errorf("%d ranges, at most %d are allowed", len(items), maxRanges))
-		items = items[:maxRanges] // the others are not looked at
+		items = items[:maxRanges] // the others are ignored
 	}
 	for _, item := range items {
 		r, err := k.parseRange(strings.TrimSpace(item))

@@ -35,7 +35,7 @@ func TestTheReadmeConfiguresWhatThereIs(t *testing.T) {
 		}
 	}
 	_, problems = policy.ParseNetwork([]byte(`{"nothingLikeIt": 1}`))
-	_, keys, _ := strings.Cut(problems[0].Message, "there are ")
+	_, keys, _ := strings.Cut(problems[0].Message, "want one of ")
 	for key := range strings.SplitSeq(keys, ", ") {
 		if !strings.Contains(table, "| `"+key+"`") {
 			t.Errorf("README's table lacks %s", key)
@@ -44,7 +44,7 @@ func TestTheReadmeConfiguresWhatThereIs(t *testing.T) {
 
 	for _, name := range regexp.MustCompile("`(halfclose\\.cni/[a-z0-9-]+)`").FindAllStringSubmatch(table, -1) {
 		problems := policy.Layers{Annotations: map[string]string{name[1]: "nonsense"}}.Resolve(0).Problems
-		if len(problems) != 1 || strings.Contains(problems[0], "there is none of this name") {
+		if len(problems) != 1 || strings.Contains(problems[0], "unknown annotation") {
 			t.Errorf("annotation %s: %q", name[1], problems)
 		}
 	}

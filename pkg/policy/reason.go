@@ -9,32 +9,31 @@ import (
 	"time"
 )
 
-// Reason says why a socket is spared, or that nothing spares it. Its text is the name used in JSON, logs
-// and metrics.
+// Reason is why a socket is spared, or Destroyable if it is not. Its text is the name in JSON, logs, metrics and tables.
 type Reason uint8
 
 // The reasons.
 const (
-	Unknown        Reason = iota // the kernel did not say enough to judge
-	Destroyable                  // past its patience: nothing spares it
+	Unknown        Reason = iota // the kernel returned too little to judge it
+	Destroyable                  // past its patience, and not spared
 	WouldDestroy                 // the same, in mode observe
 	WithinGrace                  // idle for less than its grace
 	Progressing                  // a byte moved, or was read, less than its grace ago
 	AskingPeer                   // its peer is being asked
 	PeerAlive                    // its peer has answered in this idle time, and its grace is not over
-	PeerSpared                   // the other end of the connection is known, and spared for a standing reason
+	PeerSpared                   // the other end of the connection has a standing reason
 	WouldAsk                     // its peer would be asked, in mode destroy
-	UnreadData                   // past its grace, but its owner has bytes still to read
-	UnackedData                  // past its grace, but its peer has not acknowledged all that was written
-	BelowThreshold               // past its grace, but a rule leaves that number alone
+	UnreadData                   // past its grace, but its owner has not read all bytes
+	UnackedData                  // past its grace, but its peer has not acknowledged all bytes
+	BelowThreshold               // past its grace, but an above rule spares it
 	OwnerFrozen                  // all its owners are frozen or stopped
-	OwnerUnknown                 // it depends on its owner, which could not be found
-	Orphan                       // FIN_WAIT2 that no process owns: the kernel's timers end it
+	OwnerUnknown                 // the decision depends on its owner, which is not found
+	Orphan                       // FIN_WAIT2 without a process: the kernel's timer closes it
 	NotAccepted                  // CLOSE_WAIT still in a listener's accept queue
-	MPTCP                        // a subflow: the connection above it decides
+	MPTCP                        // a subflow of an MPTCP connection
 	Exempted                     // matches an entry of the policy's exempt list
-	ModeOff                      // the policy's mode is off
-	GraceNever                   // the policy's grace for it is never
+	ModeOff                      // its mode is off
+	GraceNever                   // its grace is never
 	NotHalfClosed                // any state but CLOSE_WAIT and FIN_WAIT2
 	NotRegistered                // its netns has no attachment
 )
@@ -48,7 +47,7 @@ var reasonNames = [...]string{
 	NotHalfClosed: "not-half-closed", NotRegistered: "not-registered",
 }
 
-// Reasons lists all of them.
+// Reasons returns all reasons.
 func Reasons() []Reason {
 	all := make([]Reason, len(reasonNames))
 	for i := range all {
@@ -68,7 +67,7 @@ func (r Reason) String() string {
 // MarshalText returns the reason's name.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// UnmarshalText takes a reason's name.
+// UnmarshalText parses a reason's name.
 func (r *Reason) UnmarshalText(text []byte) error {
 	for i, name := range reasonNames {
 		if name == string(text) {
@@ -79,8 +78,7 @@ func (r *Reason) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown reason %q", text)
 }
 
-// UnmarshalJSON reads what MarshalText writes. A reaper of another version may have reasons that this one has not: those
-// are Unknown.
+// UnmarshalJSON reads a reason's name. A name that this version does not have, from a reaper of another version, is Unknown.
 func (r *Reason) UnmarshalJSON(data []byte) error {
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
@@ -92,7 +90,7 @@ func (r *Reason) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Age rounds a duration as people read ages: to a tenth of a second below a minute, to seconds above.
+// Age rounds an age for people: to a tenth of a second below a minute, to seconds above.
 func Age(d time.Duration) time.Duration {
 	if d < time.Minute {
 		return d.Round(100 * time.Millisecond)

@@ -13,18 +13,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// Values are the values that a layer or a rule names; nil is one that it does not name.
+// Values are the values of a layer or a rule; nil is one that it does not have.
 type Values struct {
 	Mode                                                           *Mode
 	Grace, CloseWaitGrace, FinWait2Grace, ProbeAfter, PendingGrace *Patience
 	Clock                                                          *Clock
-	// Above and AskSigpipe stand in rules alone. Above is how many sockets past their grace the rule leaves
-	// alone; AskSigpipe lets a peer be asked although the answer may end the owner by SIGPIPE.
+	// Only rules have Above and AskSigpipe. Above is the number of sockets past their grace that the rule spares. AskSigpipe
+	// allows a question although the answer may kill the owner with SIGPIPE.
 	Above      *int
 	AskSigpipe *bool
 }
 
-// Rule gives the sockets that its match describes values of their own.
+// Rule has values for the sockets that its match selects.
 type Rule struct {
 	Match  Match
 	Values Values
@@ -48,10 +48,10 @@ const (
 	keyAskSigpipe     = "askSigpipe"
 )
 
-// maxAbove bounds above; more sockets than that no netns has ports or memory for.
+// maxAbove bounds above. No netns has ports or memory for more sockets.
 const maxAbove = 10_000_000
 
-// grace returns the grace that the values name for a state, and by which key.
+// grace returns the grace for a state, and its key.
 func (v *Values) grace(s inetdiag.State) (*Patience, string) {
 	switch {
 	case s == inetdiag.CloseWait && v.CloseWaitGrace != nil:
@@ -62,7 +62,7 @@ func (v *Values) grace(s inetdiag.State) (*Patience, string) {
 	return v.Grace, keyGrace
 }
 
-// names reports whether the values name the one of a policy's key, one that a key for both states gives included.
+// names reports whether the values have one for a policy's key. Grace counts for the keys of both states.
 func (v *Values) names(key string) bool {
 	switch key {
 	case keyMode:
@@ -79,12 +79,12 @@ func (v *Values) names(key string) bool {
 	return false
 }
 
-// patiences are the times that the values name, to be changed.
+// patiences returns pointers to all patiences.
 func (v *Values) patiences() []**Patience {
 	return []**Patience{&v.Grace, &v.CloseWaitGrace, &v.FinWait2Grace, &v.ProbeAfter, &v.PendingGrace}
 }
 
-// readers returns how the keys of a layer's values and of a rule's are read into v.
+// readers returns the readers of the keys that layers and rules have, which store into v.
 func (v *Values) readers(c *collector) map[string]reader {
 	patience := func(to **Patience) reader {
 		return optional(to, func(at string, raw json.RawMessage, to *Patience) bool { return readPatience(c, at, raw, to) })
@@ -104,7 +104,7 @@ func (v *Values) readers(c *collector) map[string]reader {
 	}
 }
 
-// rules reads a list of rules; with any problem in it nothing is returned.
+// rules reads a list of rules. It returns nil if there is any problem.
 func (c *collector) rules(path string, raw json.RawMessage) []Rule {
 	before := c.count()
 	values, ok := c.list(path, raw, `a list such as [{"match": {"role": "client"}, "grace": "10m"}]`, maxMatches)
@@ -137,17 +137,17 @@ func (c *collector) rule(path string, raw []byte) Rule {
 	values := slices.Sorted(maps.Keys(keys))
 	keys[keyMatch] = func(at string, raw json.RawMessage) { r.Match = c.match(at, raw, matchesAll) }
 	all := append([]string{keyMatch}, values...)
-	named := false
+	hasValues := false
 	c.each(path, obj, keys, func(at string, f field) {
 		switch {
 		case isComment(f.key):
 		case slices.Contains(matchKeys(), f.key):
 			c.addf(at, `belongs into "match": write "match": {"%s": ...}`, f.key)
 		case f.key == keyProbeCount || f.key == keyProbeInterval:
-			named = true
+			hasValues = true
 			c.addf(at, "is the same for all sockets: give it outside of the rules")
 		default:
-			named = true // which, is not known
+			hasValues = true
 			c.unknown(at, f.key, all, all)
 		}
 	})
@@ -155,16 +155,16 @@ func (c *collector) rule(path string, raw []byte) Rule {
 		c.addf(path, `"match" is missing: which sockets is the rule for?`)
 	}
 	for _, key := range values {
-		named = named || obj.has(key)
+		hasValues = hasValues || obj.has(key)
 	}
-	if !named {
+	if !hasValues {
 		c.addf(path, `a rule without values changes nothing: give it some, or write it into "exempt"`)
 	}
 	r.check(c, path)
 	return r
 }
 
-// check reports values that contradict each other, and values that are certainly without effect, whatever other layers say.
+// check reports values that contradict each other, and values that have no effect under any other layers.
 func (r *Rule) check(c *collector, path string) {
 	v := &r.Values
 	if r.Match.State == inetdiag.CloseWait && v.FinWait2Grace != nil {
@@ -188,11 +188,11 @@ func (r *Rule) check(c *collector, path string) {
 	case v.Mode != nil && *v.Mode == Off:
 		c.addf(child(path, keyAbove), `has no effect beside "mode": "off", which destroys nothing`)
 	case r.destroysNothingByGrace():
-		c.addf(child(path, keyAbove), `has no effect beside "grace": "never": above chooses among the sockets that are past their grace`)
+		c.addf(child(path, keyAbove), `has no effect beside "grace": "never": above counts the sockets that are past their grace`)
 	}
 }
 
-// destroysNothingByGrace reports whether the rule itself says that no socket it matches has an end to its grace.
+// destroysNothingByGrace reports whether the rule itself gives grace never to every socket that it can match.
 func (r *Rule) destroysNothingByGrace() bool {
 	for _, s := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 		if r.Match.State != 0 && r.Match.State != s {
@@ -205,7 +205,7 @@ func (r *Rule) destroysNothingByGrace() bool {
 	return true
 }
 
-// valuesJSON are values as they stand in a conflist.
+// valuesJSON is the JSON form of values.
 type valuesJSON struct {
 	Mode           *Mode     `json:"mode,omitempty"`
 	Grace          *Patience `json:"grace,omitempty"`
@@ -218,7 +218,7 @@ type valuesJSON struct {
 	AskSigpipe     *bool     `json:"askSigpipe,omitempty"`
 }
 
-// MarshalJSON writes the rule as it stands in a conflist.
+// MarshalJSON writes the rule as in a conflist.
 func (r Rule) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Match Match `json:"match"`
@@ -226,8 +226,8 @@ func (r Rule) MarshalJSON() ([]byte, error) {
 	}{r.Match, valuesJSON(r.Values)})
 }
 
-// UnmarshalJSON reads a rule as strictly as ParseNetwork does: any problem is an error that wraps Problems
-// and leaves r alone.
+// UnmarshalJSON reads a rule as strictly as ParseNetwork does. If there is any problem, it returns an error that wraps
+// Problems, and does not change r.
 func (r *Rule) UnmarshalJSON(data []byte) error {
 	var c collector
 	parsed := c.rule("$", data)

@@ -12,48 +12,48 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Forever is the moment that never comes.
+// Forever is later than any time.
 const Forever monotime.Time = math.MaxInt64
 
-// Sentence is what a policy comes to for one socket: the most that is done, from when on its peer is asked, and
-// from when on it is destroyed though its peer may be alive.
+// Sentence is the decision of a policy about one socket: what is allowed, when its peer is asked, and when it is destroyed
+// even if its peer may be alive.
 type Sentence struct {
 	Act          Mode
-	AskAt, EndAt monotime.Time // Forever for never
+	AskAt, EndAt monotime.Time // Forever: never
 
-	// Why the components are what they are.
+	// The origins of the components.
 	ActWhy, AskWhy, EndWhy Why
 
-	// How the peer is asked.
+	// The parameters of a question.
 	ProbeAfter, ProbeInterval time.Duration
 	ProbeCount                int
-	AskSigpipe                bool // though the answer may end the owner by SIGPIPE
+	AskSigpipe                bool // ask although the answer may kill the owner with SIGPIPE
 }
 
-// Why says what gave a component of a sentence.
+// Why is the origin of a component of a sentence.
 type Why struct {
 	Ref RuleRef
-	// Reason is what spares the socket for good or beyond its grace: ModeOff, Exempted, GraceNever, UnreadData,
-	// UnackedData or OwnerFrozen; Unknown where the time is all there is to it.
+	// Reason spares the socket forever or beyond its grace: ModeOff, Exempted, GraceNever, UnreadData, UnackedData or
+	// OwnerFrozen. It is Unknown if only the time spares it.
 	Reason Reason
-	// Start is when the idle time starts, Patience what is added to it, and Grace what would be if no bytes were pending.
+	// Start is the start of the idle time, Patience the time after it, and Grace the same without pending bytes.
 	Start           monotime.Time
 	Patience, Grace Patience
-	// May is set where it is not known whether the rule or the exemption matches.
+	// May is set if the rule or exemption only may match.
 	May bool
 }
 
 // List is a part of a policy.
 type List uint8
 
-// The parts, in the order in which they are read.
+// The parts, in the order in which they are searched.
 const (
 	ListExempt List = iota
 	ListRules
 	ListBase // the values outside of any rule
 )
 
-// RuleRef names one entry of one of the policies that are judged.
+// RuleRef identifies one entry of one of the judged policies.
 type RuleRef struct {
 	Policy int // index in the policies
 	List   List
@@ -75,8 +75,8 @@ func (w Why) compare(other Why) int {
 		cmp.Compare(w.Start, other.Start), cmp.Compare(w.Patience, other.Patience), cmp.Compare(w.Grace, other.Grace))
 }
 
-// Join returns the sentence of both: the least act, the latest AskAt, the latest EndAt. Where both give the same, the
-// reason is that of the policy, and in it of the entry, that comes first.
+// Join returns the joint sentence: the least act, the latest AskAt, the latest EndAt. If a component is the same in both, its
+// Why is that of the first policy, and in it of the first entry.
 func Join(a, b Sentence) Sentence {
 	act, actWhy := pick(a.Act.orOff(), a.ActWhy, b.Act.orOff(), b.ActWhy, 1)
 	askAt, askWhy := pick(a.AskAt, a.AskWhy, b.AskAt, b.AskWhy, 1)
@@ -88,7 +88,7 @@ func Join(a, b Sentence) Sentence {
 	}
 }
 
-// lessen returns the less conservative of each component: what may come of two sentences of which one applies.
+// lessen returns the less conservative of each component: the least conservative outcome if either sentence may apply.
 func lessen(a, b Sentence) Sentence {
 	act, actWhy := pick(a.Act.orOff(), a.ActWhy, b.Act.orOff(), b.ActWhy, -1)
 	askAt, askWhy := pick(a.AskAt, a.AskWhy, b.AskAt, b.AskWhy, -1)
@@ -100,7 +100,7 @@ func lessen(a, b Sentence) Sentence {
 	}
 }
 
-// pick returns the greater of two values, with sign -1 the lesser, and why it is what it is.
+// pick returns the greater of two values (with sign -1 the lesser) and its Why.
 func pick[T cmp.Ordered](a T, aWhy Why, b T, bWhy Why, sign int) (T, Why) {
 	switch c := sign * cmp.Compare(a, b); {
 	case c > 0, c == 0 && aWhy.compare(bWhy) <= 0:
@@ -109,13 +109,13 @@ func pick[T cmp.Ordered](a T, aWhy Why, b T, bWhy Why, sign int) (T, Why) {
 	return b, bWhy
 }
 
-// isEndDue reports whether the socket's time has come.
+// isEndDue reports whether a destroy is due.
 func (s *Sentence) isEndDue(now monotime.Time) bool { return s.Act != Off && !now.Before(s.EndAt) }
 
-// isAskDue reports whether its peer must be asked.
+// isAskDue reports whether a question is due.
 func (s *Sentence) isAskDue(now monotime.Time) bool { return s.Act != Off && !now.Before(s.AskAt) }
 
-// sentence returns the policy's sentence for a socket that an entry of its lists applies to, or its base values.
+// sentence returns the policy's sentence for a socket to which an entry of its lists, or its base values, apply.
 func (p *Policy) sentence(ref RuleRef, may bool, h *History, s *inetdiag.Socket) Sentence {
 	if ref.List == ListExempt {
 		return p.spare(Why{Ref: ref, Reason: Exempted, May: may})
@@ -137,7 +137,7 @@ func (p *Policy) sentence(ref RuleRef, may bool, h *History, s *inetdiag.Socket)
 	return out
 }
 
-// spare returns the sentence of a socket that is left alone.
+// spare returns the sentence of a socket with act off.
 func (p *Policy) spare(why Why) Sentence {
 	return Sentence{
 		Act: Off, AskAt: Forever, EndAt: Forever, ActWhy: why, AskWhy: why, EndWhy: why,
@@ -145,8 +145,8 @@ func (p *Policy) spare(why Why) Sentence {
 	}
 }
 
-// hidesBytes reports whether unread bytes may be lost if the connection ends: the record layer of kernel TLS
-// stops at the socket's error.
+// hidesBytes reports whether unread bytes may be lost when the connection is closed: kernel TLS returns the socket's error
+// before them.
 func hidesBytes(s *inetdiag.Socket) bool { return s.ULP == "tls" && Unread(s) > 0 }
 
 func askAt(t terms, why Why, h *History, s *inetdiag.Socket) (monotime.Time, Why) {
@@ -155,7 +155,7 @@ func askAt(t terms, why Why, h *History, s *inetdiag.Socket) (monotime.Time, Why
 	case t.probeAfter == Never:
 		return Forever, why
 	case s.WQueue > 0:
-		why.Reason = UnackedData // the kernel sends no probe then
+		why.Reason = UnackedData // with which the kernel sends no probe
 		return Forever, why
 	case hidesBytes(s):
 		why.Reason = UnreadData
@@ -163,7 +163,7 @@ func askAt(t terms, why Why, h *History, s *inetdiag.Socket) (monotime.Time, Why
 	}
 	at := nextQuestion(t.probeAfter, h.IdleStart(ClockProgress), h.Asks, h.Asked)
 	if t.clock == ClockState {
-		// Its idle time does not begin again with progress, and so its questions do not.
+		// Progress does not restart its idle time, nor the count of its questions.
 		at = min(at, nextQuestion(t.probeAfter, why.Start, h.AllAsks, h.Asked))
 	}
 	return at, why
@@ -190,8 +190,8 @@ func endAt(t terms, why Why, s *inetdiag.Socket) (monotime.Time, Why) {
 	return why.Start.Add(time.Duration(why.Patience)), why
 }
 
-// nextQuestion returns when a peer is asked next that was asked a number of times since the start of an idle time, and
-// last at a time, zero if never.
+// nextQuestion returns when the next question is due, after a number of questions since the start of an idle time, the last
+// of them at asked (zero if there was none).
 func nextQuestion(probeAfter Patience, start monotime.Time, asks uint8, asked monotime.Time) monotime.Time {
 	wait, gap := questionAfter(time.Duration(probeAfter), asks)
 	at := start.Add(wait)
@@ -199,18 +199,18 @@ func nextQuestion(probeAfter Patience, start monotime.Time, asks uint8, asked mo
 	case asked.IsZero():
 		return at
 	case gap < maxGap:
-		return max(at, asked.Add(gap/2)) // questions that were held up do not follow each other closely
+		return max(at, asked.Add(gap/2)) // a delayed question does not closely precede the next one
 	default:
-		return max(at, asked.Add(gap)) // for longer than questions are counted
+		return max(at, asked.Add(gap)) // the count of questions may have saturated
 	}
 }
 
-// maxGap is the longest time between two questions to a peer that is alive. It is not to be below 20 minutes:
-// BSD peers that have closed for good start their timer, 10 minutes, again with each probe.
+// maxGap is the longest time between two questions to a peer that is alive. It must be at least 20 minutes: a BSD peer that
+// has closed for good restarts its timer of 10 minutes with each probe.
 const maxGap = time.Hour
 
-// questionAfter returns when a peer is asked that has been asked so often, counted from the start of the idle time: at 1,
-// 3, 7, 15, ... times probeAfter; and how long after the question before.
+// questionAfter returns when the next question is due after a number of questions, from the start of the idle time (at 1, 3,
+// 7, 15, ... times probeAfter), and the time between it and the previous one.
 func questionAfter(probeAfter time.Duration, asks uint8) (after, gap time.Duration) {
 	after, gap = probeAfter, probeAfter
 	for range asks {

@@ -9,53 +9,52 @@ import (
 	"strings"
 )
 
-// Mode says what becomes of a socket that is past its patience. The modes are ordered: Destroy is less
-// conservative than Observe, which is less than Off. The zero Mode is none of them and stands for Off wherever it is
-// used, so that a mode that was never set destroys nothing; Policy.Validate reports it.
+// Mode determines what halfclose does with a socket past its patience. The modes are ordered: Destroy is less conservative
+// than Observe, and Observe than Off. The zero Mode counts as Off, so that an unset mode destroys nothing.
 type Mode uint8
 
 // The modes, least conservative first.
 const (
-	Destroy Mode = 1 + iota // destroy it
-	Observe                 // do everything but the destroy, and account for it as would-destroy
-	Off                     // leave it alone
+	Destroy Mode = 1 + iota
+	Observe      // report it as would-destroy, and change nothing
+	Off          // ignore it
 )
 
-// Clock says what a patience is counted from.
+// Clock determines from when a patience counts.
 type Clock uint8
 
 // The clocks, more conservative first.
 const (
-	ClockProgress Clock = iota // since the last progress, or else since state entry or the first look
-	ClockState                 // since state entry, whatever moves
+	ClockProgress Clock = iota // from the last progress, or else from the half-close if it was seen, or the first look
+	ClockState                 // from the half-close, regardless of progress
 )
 
-// PodOverrides says how far a pod's annotations may change its network's policy.
+// PodOverrides determines how far a pod's annotations may change its network's policy.
 type PodOverrides uint8
 
 // The kinds of PodOverrides.
 const (
 	OverridesAny   PodOverrides = iota // any value
-	OverridesRelax                     // both policies are judged, with and without the annotations, and joined
-	OverridesNone                      // none
+	OverridesRelax                     // only to more conservative ones: the policies with and without annotations are joined
+	OverridesNone                      // not at all
 )
 
-// FailurePolicy says what ADD does about a wrong configuration or a failed registration.
+// FailurePolicy determines what ADD does about an invalid configuration or a failed registration.
 type FailurePolicy uint8
 
 // The failure policies.
 const (
-	Ignore FailurePolicy = iota // the pod starts, and the record carries what went wrong
+	Ignore FailurePolicy = iota // the pod starts, and the record has a warning
 	Fail                        // ADD returns a CNI error
 )
 
-// ReaperStart says who starts the reaper.
+// ReaperStart determines how the reaper is started.
 type ReaperStart uint8
 
 // The ways to start the reaper.
 const (
-	Auto     ReaperStart = iota // ADD starts the shared reaper when none runs
-	External                    // something else does: systemd, a DaemonSet
+	Auto     ReaperStart = iota // ADD starts the shared reaper if none runs
+	External                    // by systemd, a DaemonSet or the like
 )
 
 var (
@@ -66,8 +65,8 @@ var (
 	startWords    = words{kind: "reaper", names: []string{Auto: "auto", External: "external"}}
 )
 
-// MostConservative returns the most conservative of the modes given: Off before Observe before Destroy. Of no mode at
-// all, or with a value among them that is no mode, it is Off.
+// MostConservative returns the most conservative of the modes: Off before Observe before Destroy. Without any mode, or with
+// an invalid one, it returns Off.
 func MostConservative(modes ...Mode) Mode {
 	most := Mode(0)
 	for _, m := range modes {
@@ -82,7 +81,7 @@ func MostConservative(modes ...Mode) Mode {
 	return most
 }
 
-// orOff is the mode that counts: a value that is no mode stands for Off.
+// orOff returns the effective mode: Off for an invalid value.
 func (m Mode) orOff() Mode {
 	if !modeWords.has(uint8(m)) {
 		return Off
@@ -98,7 +97,7 @@ func (m Mode) String() string {
 	return modeWords.text(uint8(m))
 }
 
-// MarshalText returns what String does; a value that is no mode is an error.
+// MarshalText returns the text of String, or an error for an invalid value.
 func (m Mode) MarshalText() ([]byte, error) {
 	if m == 0 {
 		m = Off
@@ -106,25 +105,25 @@ func (m Mode) MarshalText() ([]byte, error) {
 	return modeWords.marshal(uint8(m))
 }
 
-// UnmarshalText takes exactly one of the words that String returns.
+// UnmarshalText parses one of the words that String returns.
 func (m *Mode) UnmarshalText(text []byte) error { return unmarshalWord(m, modeWords, text) }
 
 // String returns "progress" or "state".
 func (c Clock) String() string { return clockWords.text(uint8(c)) }
 
-// MarshalText returns what String does; a value that is no clock is an error.
+// MarshalText returns the text of String, or an error for an invalid value.
 func (c Clock) MarshalText() ([]byte, error) { return clockWords.marshal(uint8(c)) }
 
-// UnmarshalText takes exactly one of the words that String returns.
+// UnmarshalText parses one of the words that String returns.
 func (c *Clock) UnmarshalText(text []byte) error { return unmarshalWord(c, clockWords, text) }
 
 // String returns "any", "relax" or "none".
 func (o PodOverrides) String() string { return overrideWords.text(uint8(o)) }
 
-// MarshalText returns what String does; a value that is none of them is an error.
+// MarshalText returns the text of String, or an error for an invalid value.
 func (o PodOverrides) MarshalText() ([]byte, error) { return overrideWords.marshal(uint8(o)) }
 
-// UnmarshalText takes exactly one of the words that String returns.
+// UnmarshalText parses one of the words that String returns.
 func (o *PodOverrides) UnmarshalText(text []byte) error { return unmarshalWord(o, overrideWords, text) }
 
 // String returns "ignore" or "fail".
@@ -133,7 +132,7 @@ func (f FailurePolicy) String() string { return failureWords.text(uint8(f)) }
 // String returns "auto" or "external".
 func (s ReaperStart) String() string { return startWords.text(uint8(s)) }
 
-// words are the names of the values of one type, by value; an empty name is no value.
+// words are the names of the values of one type, by value; an empty name is an invalid value.
 type words struct {
 	kind  string
 	names []string
@@ -165,7 +164,7 @@ func (w words) all() []string {
 	return all
 }
 
-// example is how a value of the kind is written in JSON.
+// example describes a value in JSON, with an example.
 func (w words) example() string { return "a string such as " + strconv.Quote(w.all()[0]) }
 
 func parseWord[T ~uint8](w words, s string, nearest func(string, []string) (string, bool)) (T, error) {

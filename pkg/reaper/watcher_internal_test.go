@@ -476,3 +476,43 @@ func TestWatcherSurvivesMoreChangesThanTheKernelKeeps(t *testing.T) {
 	put(t, w, "second")
 	nstest.Eventually(t, patience, "what comes after is known", known(2))
 }
+
+// expiringContext is done after a number of calls of Err.
+type expiringContext struct {
+	context.Context
+	left int
+}
+
+func (c *expiringContext) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestShutdownDoesNotWaitForAllRecordsToBeRead has 200 files of 1 MiB of nested JSON, which take seconds to parse.
+func TestShutdownDoesNotWaitForAllRecordsToBeRead(t *testing.T) {
+	w := newTestWatcher(t)
+	put(t, w, "a")
+	large := filepath.Join(w.store.AttachmentsDir(), "0@eth0.json")
+	if err := os.WriteFile(large, []byte(`{"version": 2, "x": `+strings.Repeat(`[`, 1<<20)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := os.Link(large, filepath.Join(w.store.AttachmentsDir(), fmt.Sprintf("%d@eth0.json", i+1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	expiring := &expiringContext{ctx, 3}
+	if err := w.watch(expiring, func(c census) {
+		t.Errorf("an incomplete census was taken, with %d records and %d problems", len(c.records), len(c.problems))
+		cancel()
+	}); err != nil {
+		t.Errorf("it returned %v", err)
+	}
+	if expiring.left < -3 {
+		t.Errorf("%d files were read after the shutdown", -expiring.left)
+	}
+}

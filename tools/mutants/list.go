@@ -44,7 +44,7 @@ func mutants() []mutant {
 		{"further-owners-are-ignored", "judge.go", "sentence, _ := x.from(0)\n\t\tjoined = Join(joined, sentence)", "x.from(0)"},
 		{"may-match-decides", "judge.go", "return Join(own, joined), least", "return own, least"},
 		{"may-match-is-ignored", "judge.go", "return Join(own, joined), least", "return joined, least"},
-		{"match-does-not-end-the-search", "judge.go", "if c == yes {\n\t\t\tx.bound(ref)\n\t\t\treturn own, own\n\t\t}", "if c == yes {\n\t\t\tx.bound(ref)\n\t\t}"},
+		{"match-does-not-end-the-search", "judge.go", "if c == yes {\n\t\t\tx.addAbove(ref)\n\t\t\treturn own, own\n\t\t}", "if c == yes {\n\t\t\tx.addAbove(ref)\n\t\t}"},
 		{"unknown-owner-never-shortens", "judge.go", "least = lessen(own, least)", "least = Join(own, least)"},
 		{"unknown-role-shortens", "judge.go", "least = Join(own, least)", "least = lessen(own, least)"},
 		{"reason-of-what-may-be", "judge.go", "v.ActWhy, v.AskWhy, v.EndWhy = least.ActWhy, least.AskWhy, least.EndWhy", "v.ActWhy = least.ActWhy"},
@@ -69,7 +69,7 @@ func mutants() []mutant {
 		{"fewer-bytes-are-the-same-connection", "history.go", "case c.Acked < d.Acked, c.Received < d.Received:", "case c.Acked < d.Acked:"},
 		{"reconnected-is-the-same", "history.go", "case h.ID != prev.ID, h.State != prev.State,", "case"},
 
-		{"seconds-of-slack", "history.go", "const slack = 50 * time.Millisecond", "const slack = 5 * time.Second"},
+		{"seconds-of-timestamp-error", "history.go", "const timestampError = 50 * time.Millisecond", "const timestampError = 5 * time.Second"},
 		{"entry-seen-late-proves-nothing", "history.go", "next.Since = min(next.Since, look.Entered)", "_ = look.Entered"},
 		{"idle-from-before-it-was-half-closed", "history.go", "return max(max(h.Start, h.Progress).Add(h.FrozenIdle), h.Since.Add(h.Frozen))", "return max(h.Start, h.Progress).Add(h.FrozenIdle)"},
 		{"accepted-keeps-the-frozen-time", "history.go", "next.Frozen, next.AllAsks = 0, 0", "next.AllAsks = 0"},
