@@ -15,9 +15,9 @@ import (
 )
 
 // detailFacts returns the policy of the pod, its totals and its container.
-func (t *model) detailFacts() []line {
-	for _, r := range t.rows {
-		if r.key != t.detail.key {
+func (m *model) detailFacts() []line {
+	for _, r := range m.rows {
+		if r.key != m.detail.key {
 			continue
 		}
 		a := r.a

@@ -17,11 +17,11 @@ import (
 )
 
 // facts returns the totals, the most important first.
-func (t *model) facts() []line {
-	if t.detail != nil {
-		return t.detailFacts()
+func (m *model) facts() []line {
+	if m.detail != nil {
+		return m.detailFacts()
 	}
-	s := t.status
+	s := m.status
 	overdue, oldest := 0, api.Seconds(0)
 	for _, n := range slices.Concat(s.Ages.CloseWait.Overdue[:], s.Ages.FinWait2.Overdue[:]) {
 		overdue += n
@@ -37,25 +37,25 @@ func (t *model) facts() []line {
 	if overdue > 0 {
 		found = found.with(term.Odd, fmt.Sprintf(", %d past their grace", overdue))
 	}
-	finder := text(fmt.Sprintf("Finder    %s, %s of a core", safetext.Escape(s.Finder.Name), perCent(t.share)))
+	finder := text(fmt.Sprintf("Finder    %s, %s of a core", safetext.Escape(s.Finder.Name), perCent(m.share)))
 	if s.Finder.Late > 0 {
 		finder = finder.with(term.Odd, describe.Late(s.Finder))
 	}
 	if s.Finder.Why != "" {
 		finder = finder.with(term.Plain, "; "+safetext.Escape(s.Finder.Why))
 	}
-	return []line{found, t.destroyed(), finder}
+	return []line{found, m.destroyed(), finder}
 }
 
 // destroyed returns the number of destroyed sockets, and the rate of the last minute.
-func (t *model) destroyed() line {
-	s := t.status
+func (m *model) destroyed() line {
+	s := m.status
 	done, would := describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy)
 	l := text("Destroyed " + strconv.FormatUint(done, 10))
-	r := &t.rates.destroyed
+	r := &m.rates.destroyed
 	switch {
 	case s.Mode.Effective != policy.Destroy: // the rate of observed sockets
-		r, l = &t.rates.would, l.with(term.Plain, fmt.Sprintf("; %d would have been", would))
+		r, l = &m.rates.would, l.with(term.Plain, fmt.Sprintf("; %d would have been", would))
 	case would > 0:
 		l = l.with(term.Plain, fmt.Sprintf(" (%d would have been)", would))
 	}

@@ -15,20 +15,20 @@ import (
 
 // findings lists the conditions that need attention, one line each, the worst first. If several attachments or files have
 // one of a kind, the line counts them and names the first.
-func (t *model) findings() []line {
+func (m *model) findings() []line {
 	var lines []line
 	add := func(st term.Style, text string) {
 		lines = append(lines, line{{"! " + safetext.Escape(text), st}})
 	}
-	if t.problem != "" {
-		add(term.Bad, fmt.Sprintf("no answer since %s: %s", t.since.Format(time.TimeOnly), t.problem))
+	if m.problem != "" {
+		add(term.Bad, fmt.Sprintf("no answer since %s: %s", m.since.Format(time.TimeOnly), m.problem))
 	}
-	if t.detail != nil {
-		return append(lines, t.detail.findings(t.rows)...)
+	if m.detail != nil {
+		return append(lines, m.detail.findings(m.rows)...)
 	}
 	grouped := make(map[describe.Kind][]string)
 	warned := make(map[*api.AttachmentView]bool)
-	for _, f := range describe.Findings(t.status) {
+	for _, f := range describe.Findings(m.status) {
 		text, _ := f.Advice()
 		if f.Attachment != nil {
 			text = rowName(*f.Attachment) + ": " + text

@@ -17,24 +17,24 @@ import (
 
 // frame draws the screen: height lines of at most width columns. If height is 0 it draws every row, without the line of
 // keys.
-func (t *model) frame(width, height int) []line {
+func (m *model) frame(width, height int) []line {
 	all := height == 0
-	lines := t.head(width)
+	lines := m.head(width)
 	if all {
 		height = 1 << 20
 	} else {
 		height-- // for the keys
 	}
-	wrong := t.findings()
+	wrong := m.findings()
 	table := 4 // lines reserved for the table and its header
-	if t.detail != nil {
+	if m.detail != nil {
 		table = 12
 	}
 	room := func(want int) int { return max(0, min(want, height-len(lines)-table)) }
-	facts := t.facts()
+	facts := m.facts()
 	lines = append(lines, facts[:room(len(facts))]...)
 	lines = append(lines, firstLines(wrong, room(min(3, len(wrong))))...)
-	ages := t.histogram(width)
+	ages := m.histogram(width)
 	if len(ages) > 0 && room(len(ages)+2) == len(ages)+2 {
 		lines = append(append(lines, line{}), ages...)
 	}
@@ -42,10 +42,10 @@ func (t *model) frame(width, height int) []line {
 		lines = append(lines, line{})
 	}
 	left := height - len(lines)
-	if t.detail != nil {
-		lines = append(lines, t.detail.lines(width, left)...)
+	if m.detail != nil {
+		lines = append(lines, m.detail.lines(width, left)...)
 	} else {
-		lines = append(lines, t.table(width, left)...)
+		lines = append(lines, m.table(width, left)...)
 	}
 	if all {
 		return cutAll(lines, width)
@@ -53,7 +53,7 @@ func (t *model) frame(width, height int) []line {
 	for len(lines) < height {
 		lines = append(lines, line{})
 	}
-	lines = append(lines[:max(0, height)], t.keyLine(width))
+	lines = append(lines[:max(0, height)], m.keyLine(width))
 	return cutAll(lines, width)
 }
 
@@ -77,34 +77,34 @@ func firstLines(lines []line, room int) []line {
 }
 
 // head returns the two lines that a screen of any size shows.
-func (t *model) head(width int) []line {
+func (m *model) head(width int) []line {
 	left := line{{"halfclose", term.Strong}}
-	if t.detail != nil {
-		left = left.with(term.Strong, " "+t.detailName())
+	if m.detail != nil {
+		left = left.with(term.Strong, " "+m.detailName())
 	} else {
-		left = left.with(term.Plain, fmt.Sprintf(" %s, %s", safetext.Escape(t.status.Version.Version), describe.Plural(t.status.Namespaces, "namespace", "namespaces")))
+		left = left.with(term.Plain, fmt.Sprintf(" %s, %s", safetext.Escape(m.status.Version.Version), describe.Plural(m.status.Namespaces, "namespace", "namespaces")))
 	}
-	right := text(t.at.Format(time.TimeOnly))
-	if t.interval > 0 {
-		right = append(text("every "+t.interval.String()+"  "), right...)
+	right := text(m.at.Format(time.TimeOnly))
+	if m.interval > 0 {
+		right = append(text("every "+m.interval.String()+"  "), right...)
 	}
-	if t.paused {
+	if m.paused {
 		right = append(line{{" PAUSED ", term.Inverse}, {"  ", term.Plain}}, right...)
 	}
-	word, why, _ := strings.Cut(describe.Mode(t.status.Mode), " ")
+	word, why, _ := strings.Cut(describe.Mode(m.status.Mode), " ")
 	return []line{
 		left.spread(right, width),
-		text("Mode      ").with(modeStyle(t.status.Mode.Effective), word).with(term.Odd, safetext.Escape(blankBefore(why))),
+		text("Mode      ").with(modeStyle(m.status.Mode.Effective), word).with(term.Odd, safetext.Escape(blankBefore(why))),
 	}
 }
 
-func (t *model) detailName() string {
-	for _, r := range t.rows {
-		if r.key == t.detail.key {
+func (m *model) detailName() string {
+	for _, r := range m.rows {
+		if r.key == m.detail.key {
 			return r.name
 		}
 	}
-	return safetext.Escape(t.detail.query) + " (gone)"
+	return safetext.Escape(m.detail.query) + " (gone)"
 }
 
 func modeStyle(m policy.Mode) term.Style {
@@ -122,7 +122,7 @@ func blankBefore(s string) string {
 }
 
 // keyLine returns the line of keys, with the range of visible rows.
-func (t *model) keyLine(width int) line {
+func (m *model) keyLine(width int) line {
 	l := line{}
 	add := func(k, action string) {
 		if len(l) > 0 {
@@ -131,21 +131,21 @@ func (t *model) keyLine(width int) line {
 		l = l.with(term.Strong, k).with(term.Plain, " "+action)
 	}
 	add("q", "quit")
-	if t.detail != nil {
+	if m.detail != nil {
 		add("Esc", "back")
 	} else {
 		add("Enter", "sockets")
 	}
-	add("p", map[bool]string{false: "pause", true: "resume"}[t.paused])
-	position := t.list.position(len(t.rows), t.page)
-	if d := t.detail; d != nil {
+	add("p", map[bool]string{false: "pause", true: "resume"}[m.paused])
+	position := m.list.position(len(m.rows), m.page)
+	if d := m.detail; d != nil {
 		position = d.list.position(len(d.sockets), d.page)
 	} else {
 		l = l.with(term.Plain, "  sort by")
 		for i, o := range orders() {
 			l = l.with(term.Plain, " ").with(term.Strong, string(o.key)).with(term.Plain, " ")
 			st := term.Plain
-			if Order(i) == t.order {
+			if Order(i) == m.order {
 				st = term.Inverse
 			}
 			l = l.with(st, o.word)

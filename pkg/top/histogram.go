@@ -20,14 +20,14 @@ const (
 )
 
 // histogram draws the ages of the sockets: one column for each state, or one for both on a narrow screen.
-func (t *model) histogram(width int) []line {
-	ages := t.status.Ages
-	if t.detail != nil {
-		i := slices.IndexFunc(t.rows, func(r row) bool { return r.key == t.detail.key })
+func (m *model) histogram(width int) []line {
+	ages := m.status.Ages
+	if m.detail != nil {
+		i := slices.IndexFunc(m.rows, func(r row) bool { return r.key == m.detail.key })
 		if i < 0 {
 			return nil
 		}
-		ages = t.rows[i].a.Ages
+		ages = m.rows[i].a.Ages
 	}
 	shown := []struct {
 		name   string
@@ -57,7 +57,7 @@ func (t *model) histogram(width int) []line {
 	}
 	head = head.cut(width).spread(text(charWithinGrace+" in grace  "+charOverdue+" past it"), width)
 	lines := []line{head}
-	for i, name := range bucketNames(t.status.AgeBounds) {
+	for i, name := range bucketNames(m.status.AgeBounds) {
 		l := text(term.Pad(name, label))
 		if i >= len(ages.CloseWait.Sockets) {
 			break // the reaper is of a version with other buckets

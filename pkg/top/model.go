@@ -57,50 +57,50 @@ type answer struct {
 }
 
 // update applies an answer.
-func (t *model) update(h answer) {
-	if h.err != nil {
-		if t.problem == "" {
-			t.since = t.at
+func (m *model) update(a answer) {
+	if a.err != nil {
+		if m.problem == "" {
+			m.since = m.at
 		}
-		t.problem = h.err.Error()
+		m.problem = a.err.Error()
 		return
 	}
-	t.share = finderShare(t, h)
-	t.rates.update(t, h)
-	t.problem, t.loaded, t.at, t.status = "", true, h.at, h.status
-	t.rows = newRows(t.status)
-	slices.SortStableFunc(t.rows, t.order.compare)
-	if d := t.detail; d != nil && h.key == d.key {
-		d.update(h)
+	m.share = finderShare(m, a)
+	m.rates.update(m, a)
+	m.problem, m.loaded, m.at, m.status = "", true, a.at, a.status
+	m.rows = newRows(m.status)
+	slices.SortStableFunc(m.rows, m.order.compare)
+	if d := m.detail; d != nil && a.key == d.key {
+		d.update(a)
 	}
 }
 
-func (d *detail) update(h answer) {
-	if d.loaded = true; h.owners || len(h.sockets.Problems) > 0 {
-		d.problems = h.sockets.Problems
+func (d *detail) update(a answer) {
+	if d.loaded = true; a.owners || len(a.sockets.Problems) > 0 {
+		d.problems = a.sockets.Problems
 	}
-	d.sockets = slices.DeleteFunc(h.sockets.Sockets, func(v api.SocketView) bool {
+	d.sockets = slices.DeleteFunc(a.sockets.Sockets, func(v api.SocketView) bool {
 		return v.ContainerID != d.query && strings.HasPrefix(v.ContainerID, d.query) // of a container whose name has this one as a prefix
 	})
-	if !h.owners {
+	if !a.owners {
 		return
 	}
-	d.ownersAt, d.owners = h.at, make(map[uint64][]owners.Process)
+	d.ownersAt, d.owners = a.at, make(map[uint64][]owners.Process)
 	for _, v := range d.sockets {
 		d.owners[v.Cookie] = v.Owners
 	}
 }
 
 // finderShare returns the finder's use of a core since the last answer, or since the reaper started.
-func finderShare(t *model, h answer) float64 {
-	used, from := time.Duration(h.status.Finder.CPU), h.status.Holder.Since
-	if t.loaded && h.status.Holder.Since.Equal(t.status.Holder.Since) {
-		used, from = used-time.Duration(t.status.Finder.CPU), t.at
+func finderShare(m *model, a answer) float64 {
+	used, from := time.Duration(a.status.Finder.CPU), a.status.Holder.Since
+	if m.loaded && a.status.Holder.Since.Equal(m.status.Holder.Since) {
+		used, from = used-time.Duration(m.status.Finder.CPU), m.at
 	}
-	if passed := h.at.Sub(from); passed > 0 {
+	if passed := a.at.Sub(from); passed > 0 {
 		return max(0, used.Seconds()/passed.Seconds())
 	}
-	return t.share
+	return m.share
 }
 
 // action is what the session does after a key.
@@ -114,7 +114,7 @@ const (
 )
 
 // press handles a key.
-func (t *model) press(k key) action {
+func (m *model) press(k key) action {
 	switch k {
 	case "q", keyInterrupt:
 		return quit
@@ -123,32 +123,32 @@ func (t *model) press(k key) action {
 	case keyRedraw:
 		return redraw
 	case "p", " ":
-		t.paused = !t.paused
+		m.paused = !m.paused
 		return proceed
 	}
-	if d := t.detail; d != nil {
+	if d := m.detail; d != nil {
 		if k == keyEscape {
-			t.detail = nil
+			m.detail = nil
 		}
 		d.list.handleKey(k, d.keys(), d.page)
 		return proceed
 	}
 	if o, ok := orderOf(k); ok {
-		t.order = o
-		slices.SortStableFunc(t.rows, o.compare)
+		m.order = o
+		slices.SortStableFunc(m.rows, o.compare)
 	}
-	if k == keyEnter && t.list.index < len(t.rows) {
-		r := t.rows[t.list.index]
-		t.list.selected = r.key
-		t.detail = &detail{key: r.key, query: r.a.ContainerID}
+	if k == keyEnter && m.list.index < len(m.rows) {
+		r := m.rows[m.list.index]
+		m.list.selected = r.key
+		m.detail = &detail{key: r.key, query: r.a.ContainerID}
 	}
-	t.list.handleKey(k, t.keys(), t.page)
+	m.list.handleKey(k, m.keys(), m.page)
 	return proceed
 }
 
-func (t *model) keys() []string {
-	keys := make([]string, len(t.rows))
-	for i, r := range t.rows {
+func (m *model) keys() []string {
+	keys := make([]string, len(m.rows))
+	for i, r := range m.rows {
 		keys[i] = r.key
 	}
 	return keys

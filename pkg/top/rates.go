@@ -18,19 +18,19 @@ type rates struct {
 
 // update adds an answer. The first answer brings the history of the last minute; later ones count by the growth of the
 // totals, which costs the reaper far less than a page of the history.
-func (r *rates) update(t *model, h answer) {
-	began := h.status.Holder.Since
+func (r *rates) update(m *model, a answer) {
+	began := a.status.Holder.Since
 	switch {
-	case h.history != nil:
-		r.countHistory(*h.history, h.at)
+	case a.history != nil:
+		r.countHistory(*a.history, a.at)
 		return
-	case !t.loaded:
-		r.destroyed.advance(h.at)
-		r.would.advance(h.at)
+	case !m.loaded:
+		r.destroyed.advance(a.at)
+		r.would.advance(a.at)
 		return
 	}
-	from, was := t.at, t.status.Counts
-	if !began.Equal(t.status.Holder.Since) { // another reaper, whose totals began at 0
+	from, was := m.at, m.status.Counts
+	if !began.Equal(m.status.Holder.Since) { // another reaper, whose totals began at 0
 		was = api.Counts{}
 		if began.After(from) {
 			from = began
@@ -39,8 +39,8 @@ func (r *rates) update(t *model, h answer) {
 	grown := func(now, before map[inetdiag.State]uint64) float64 {
 		return max(0, float64(describe.Total(now))-float64(describe.Total(before)))
 	}
-	r.destroyed.add(from, h.at, grown(h.status.Counts.Destroyed, was.Destroyed))
-	r.would.add(from, h.at, grown(h.status.Counts.WouldDestroy, was.WouldDestroy))
+	r.destroyed.add(from, a.at, grown(a.status.Counts.Destroyed, was.Destroyed))
+	r.would.add(from, a.at, grown(a.status.Counts.WouldDestroy, was.WouldDestroy))
 }
 
 // countHistory counts the entries of the last minute.

@@ -59,27 +59,27 @@ func newFullScreen(in, out *os.File, colour bool) *fullScreen {
 }
 
 // wakeWriter wakes the goroutine that writes. The caller holds mu.
-func (t *fullScreen) wakeWriter() {
+func (s *fullScreen) wakeWriter() {
 	select {
-	case t.wake <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
 // enter switches the terminal to a full screen and to raw input. It may be called again after another program has changed
 // the terminal.
-func (t *fullScreen) enter() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	was, err := xterm.MakeRaw(int(t.in.Fd()))
+func (s *fullScreen) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was, err := xterm.MakeRaw(int(s.in.Fd()))
 	if err != nil {
 		return fmt.Errorf("set the terminal up for a full screen: %w", err)
 	}
-	if t.before == nil {
-		t.before = was
+	if s.before == nil {
+		s.before = was
 	}
-	t.control = append(t.control, enterScreen...)
-	t.wakeWriter()
+	s.control = append(s.control, enterScreen...)
+	s.wakeWriter()
 	return nil
 }
 
@@ -88,48 +88,48 @@ const flushTimeout = time.Second
 
 // restore reverts enter, and waits up to flushTimeout for the terminal to receive that. It may be called at any time, and
 // again.
-func (t *fullScreen) restore() error {
-	t.mu.Lock()
-	before := t.before
+func (s *fullScreen) restore() error {
+	s.mu.Lock()
+	before := s.before
 	if before == nil {
-		t.mu.Unlock()
+		s.mu.Unlock()
 		return nil
 	}
 	written := make(chan struct{})
-	t.before, t.frame, t.written = nil, nil, append(t.written, written)
-	t.control = append(t.control, leaveScreen...)
-	t.wakeWriter()
-	t.mu.Unlock()
+	s.before, s.frame, s.written = nil, nil, append(s.written, written)
+	s.control = append(s.control, leaveScreen...)
+	s.wakeWriter()
+	s.mu.Unlock()
 	timeout := time.NewTimer(flushTimeout)
 	defer timeout.Stop()
 	select {
 	case <-written:
 	case <-timeout.C:
 	}
-	if err := xterm.Restore(int(t.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: the terminal is gone
+	if err := xterm.Restore(int(s.in.Fd()), before); err != nil && !errors.Is(err, unix.EIO) { // EIO: the terminal is gone
 		return fmt.Errorf("restore the terminal: %w", err)
 	}
 	return nil
 }
 
 // close restores the terminal and stops the goroutine that writes to it.
-func (t *fullScreen) close() error {
-	err := t.restore()
-	close(t.wake)
+func (s *fullScreen) close() error {
+	err := s.restore()
+	close(s.wake)
 	return err
 }
 
 // restoreOnPanic, deferred, restores the terminal if its goroutine panics, so that the panic can be read.
-func (t *fullScreen) restoreOnPanic() {
+func (s *fullScreen) restoreOnPanic() {
 	if v := recover(); v != nil {
-		_ = t.restore() // the panic matters more
+		_ = s.restore() // the panic matters more
 		panic(v)        //nolint:forbidigo // re-panics
 	}
 }
 
 // size returns the size of the screen, 80x24 if it is unknown.
-func (t *fullScreen) size() (width, height int) {
-	width, height, err := xterm.GetSize(int(t.out.Fd()))
+func (s *fullScreen) size() (width, height int) {
+	width, height, err := xterm.GetSize(int(s.out.Fd()))
 	if err != nil || width <= 0 || height <= 0 {
 		return term.UsualWidth, 24
 	}
@@ -138,23 +138,23 @@ func (t *fullScreen) size() (width, height int) {
 
 // show draws a frame over the last one in one write. To avoid flicker it clears only the rest of each line; after a line as
 // wide as the screen that would clear the last column, so it does not.
-func (t *fullScreen) show(lines []line, width int, faded bool) {
+func (s *fullScreen) show(lines []line, width int, faded bool) {
 	var b strings.Builder
 	b.WriteString(beginFrame)
 	for i, l := range lines {
 		if i > 0 {
 			b.WriteString("\r\n")
 		}
-		l.draw(&b, t.colour, faded)
+		l.draw(&b, s.colour, faded)
 		if l.width() < width {
 			b.WriteString(endOfLine)
 		}
 	}
 	b.WriteString(endFrame)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.before != nil {
-		t.frame = []byte(b.String())
-		t.wakeWriter()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.before != nil {
+		s.frame = []byte(b.String())
+		s.wakeWriter()
 	}
 }

@@ -53,8 +53,8 @@ func (s *session) run(ctx context.Context) (err error) {
 		select {
 		case <-ctx.Done():
 			return nil
-		case h := <-s.answers:
-			s.receive(ctx, h)
+		case a := <-s.answers:
+			s.receive(ctx, a)
 		case <-s.next.C:
 			s.ask(ctx)
 		case b, ok := <-typed:
@@ -160,21 +160,21 @@ func (s *session) ask(ctx context.Context) {
 	q := s.model.question(s.now())
 	go func() {
 		defer s.term.restoreOnPanic()
-		h := ask(ctx, s.src, q, s.now)
+		a := ask(ctx, s.src, q, s.now)
 		select {
-		case s.answers <- h:
+		case s.answers <- a:
 		case <-ctx.Done():
 		}
 	}()
 }
 
 // receive applies an answer, and schedules the next question.
-func (s *session) receive(ctx context.Context, h answer) {
+func (s *session) receive(ctx context.Context, a answer) {
 	s.inFlight = false
-	s.model.update(h)
+	s.model.update(a)
 	took := time.Since(s.askedAt)
 	s.next.Reset(max(s.model.interval-took, restFactor*took))
-	if d := s.model.detail; d != nil && h.err == nil && (!d.loaded || d.ownersAt.IsZero()) {
+	if d := s.model.detail; d != nil && a.err == nil && (!d.loaded || d.ownersAt.IsZero()) {
 		s.urgent = true
 	}
 	if s.urgent {

@@ -32,32 +32,32 @@ const (
 )
 
 // ask asks the reaper.
-func ask(ctx context.Context, src Source, q question, now func() time.Time) (h answer) {
-	h.key, h.owners = q.key, q.owners
-	if h.status, h.err = src.Status(ctx); h.err != nil {
-		return h
+func ask(ctx context.Context, src Source, q question, now func() time.Time) (a answer) {
+	a.key, a.owners = q.key, q.owners
+	if a.status, a.err = src.Status(ctx); a.err != nil {
+		return a
 	}
-	h.at = now()
+	a.at = now()
 	if q.history {
 		page, err := src.History(ctx, api.HistoryQuery{})
-		if h.err = err; err != nil {
-			return h
+		if a.err = err; err != nil {
+			return a
 		}
-		h.history = &page
+		a.history = &page
 	}
 	if q.key != "" {
 		var err error
-		if h.sockets, err = src.Sockets(ctx, api.SocketQuery{Pod: q.query, Owners: q.owners}); err != nil {
-			h.sockets.Problems = append(h.sockets.Problems, err.Error())
+		if a.sockets, err = src.Sockets(ctx, api.SocketQuery{Pod: q.query, Owners: q.owners}); err != nil {
+			a.sockets.Problems = append(a.sockets.Problems, err.Error())
 		}
 	}
-	return h
+	return a
 }
 
 // question returns the next question.
-func (t *model) question(now time.Time) question {
+func (m *model) question(now time.Time) question {
 	q := question{}
-	if d := t.detail; d != nil {
+	if d := m.detail; d != nil {
 		q.key, q.query = d.key, d.query
 		q.owners = d.loaded && now.Sub(d.ownersAt) >= ownersEvery // the sockets come first: they cost less
 	}

@@ -15,12 +15,12 @@ import (
 )
 
 // table lists the pods in height lines, with a header.
-func (t *model) table(width, height int) []line {
-	t.page = max(0, height-1)
-	t.list.locate(t.keys(), t.page)
-	last := min(len(t.rows), t.list.first+t.page)
+func (m *model) table(width, height int) []line {
+	m.page = max(0, height-1)
+	m.list.locate(m.keys(), m.page)
+	last := min(len(m.rows), m.list.first+m.page)
 	var rows [][]string
-	for _, r := range t.rows {
+	for _, r := range m.rows {
 		rows = append(rows, r.cells())
 	}
 	layout := term.NewLayout(width, []term.Column{
@@ -33,14 +33,14 @@ func (t *model) table(width, height int) []line {
 		{Name: "GRACE", Fold: 4},
 	}, rows)
 	lines := []line{{{layout.Header(), term.Strong}}}
-	for i := t.list.first; i < last; i++ {
-		l := line{{layout.Line(rows[i]), t.rows[i].style()}}
-		if i == t.list.index && t.interval > 0 {
+	for i := m.list.first; i < last; i++ {
+		l := line{{layout.Line(rows[i]), m.rows[i].style()}}
+		if i == m.list.index && m.interval > 0 {
 			l = l.in(term.Inverse, width)
 		}
 		lines = append(lines, l)
 	}
-	if len(t.rows) == 0 {
+	if len(m.rows) == 0 {
 		lines = append(lines, text("  No attachment is registered on this node."))
 	}
 	return lines
