@@ -99,7 +99,7 @@ func IsRefused(err error) bool {
 // TryOpen finds out whether the reaper is kept out of network namespaces, by entering its own and opening sock_diag
 // there. It changes nothing. IsRefused reports what the error means.
 func TryOpen() error {
-	own, err := netns.Own()
+	own, err := netns.OpenOwn()
 	if err != nil {
 		return err
 	}

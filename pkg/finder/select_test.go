@@ -14,20 +14,20 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-func TestAutoSelectsBPFWhereItsProgramsLoad(t *testing.T) {
+func TestAutoSelectsBPFIfItsProgramsLoad(t *testing.T) {
 	t.Parallel()
-	why := errors.New("the kernel does not describe its types")
+	why := errors.New("the kernel has no BTF")
 	for name, tc := range map[string]struct {
 		ask, want string
 		load      error
-		says, err string
+		text, err string
 	}{
-		"auto takes bpf":                          {finder.NameAuto, finder.NameBPF, nil, "", ""},
-		"auto makes do without it, and says why":  {finder.NameAuto, finder.NameSockDiag, why, why.Error(), ""},
-		"bpf is bpf":                              {finder.NameBPF, finder.NameBPF, nil, "", ""},
-		"bpf is not another":                      {finder.NameBPF, "", why, "", "use --finder auto or sockdiag"},
-		"sockdiag has no use for programs":        {finder.NameSockDiag, finder.NameSockDiag, why, "", ""},
-		"sockdiag does not load them if it could": {finder.NameSockDiag, finder.NameSockDiag, nil, "", ""},
+		"auto selects bpf":                 {finder.NameAuto, finder.NameBPF, nil, "", ""},
+		"auto falls back and reports why":  {finder.NameAuto, finder.NameSockDiag, why, why.Error(), ""},
+		"bpf":                              {finder.NameBPF, finder.NameBPF, nil, "", ""},
+		"bpf without programs is an error": {finder.NameBPF, "", why, "", "use --finder auto or sockdiag"},
+		"sockdiag without programs":        {finder.NameSockDiag, finder.NameSockDiag, why, "", ""},
+		"sockdiag does not load programs":  {finder.NameSockDiag, finder.NameSockDiag, nil, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -38,7 +38,7 @@ func TestAutoSelectsBPFWhereItsProgramsLoad(t *testing.T) {
 			}, finder.Config{Clock: monotime.Fake{}, CPUBudget: 1})
 			if tc.err != "" {
 				if !errors.Is(err, why) || !strings.Contains(err.Error(), tc.err) {
-					t.Errorf("the error is %v, want one of %v that says %q", err, why, tc.err)
+					t.Errorf("the error is %v, want %v with %q", err, why, tc.err)
 				}
 				return
 			}
@@ -48,14 +48,14 @@ func TestAutoSelectsBPFWhereItsProgramsLoad(t *testing.T) {
 			if loaded == (tc.ask == finder.NameSockDiag) {
 				t.Errorf("programs were loaded: %v", loaded)
 			}
-			if got := firstState(t, s.Finder); got.Name != tc.want || !strings.Contains(got.Why, tc.says) || (tc.says == "") != (got.Why == "") {
-				t.Errorf("the finder says %+v, want %s because %q", got, tc.want, tc.says)
+			if got := firstState(t, s.Finder); got.Name != tc.want || !strings.Contains(got.Why, tc.text) || (tc.text == "") != (got.Why == "") {
+				t.Errorf("the state is %+v, want %s and the reason %q", got, tc.want, tc.text)
 			}
 		})
 	}
 }
 
-// firstState returns what a finder reports first.
+// firstState returns the first State of a finder.
 func firstState(t *testing.T, f finder.Finder) (first finder.State) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -67,7 +67,7 @@ func firstState(t *testing.T, f finder.Finder) (first finder.State) {
 	return first
 }
 
-// onState is the sink of a finder that reports nothing but its State.
+// onState is the sink of a finder that only reports its State.
 type onState struct {
 	state func(finder.State)
 }

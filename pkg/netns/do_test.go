@@ -22,7 +22,7 @@ func TestDoRunsInTheNamespaceAndNowhereElse(t *testing.T) {
 		if inside, err = here(); err != nil {
 			return err
 		}
-		o, err := netns.Own()
+		o, err := netns.OpenOwn()
 		if err != nil {
 			return err
 		}

@@ -72,7 +72,7 @@ func TestANamespaceOfTheSameInodeNumberIsAnotherOne(t *testing.T) {
 }
 
 func TestWithoutHandlesANamespaceLivesWhileAProcessIsInIt(t *testing.T) {
-	own, err := Own()
+	own, err := OpenOwn()
 	if err != nil {
 		t.Fatal(err)
 	}

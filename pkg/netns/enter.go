@@ -38,7 +38,7 @@ func (e *EnterError) Unwrap() error { return e.Err }
 // TryEnter enters the process's own network namespace, which needs the same privilege as any other network namespace of the
 // same user namespace. The error is an *EnterError if the kernel or a filter refuses that.
 func TryEnter() error {
-	own, err := Own()
+	own, err := OpenOwn()
 	if err != nil {
 		return err
 	}

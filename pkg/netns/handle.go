@@ -35,11 +35,11 @@ func Open(path string) (*Handle, error) {
 	return open(path, hostfs.OpenPath)
 }
 
-// Own opens the network namespace that this process is in, called from within Do as well.
+// OpenOwn opens the network namespace that this process is in, called from within Do as well.
 //
 // It is the namespace of the threads that do not run the function of a Do. /proc/self/ns/net is that of the main thread
 // only. For a process on the host, or in a container with the host's network, it is the host's own.
-func Own() (*Handle, error) {
+func OpenOwn() (*Handle, error) {
 	type opened struct {
 		h   *Handle
 		err error

@@ -61,13 +61,13 @@ func TestIdentityIsTheSameThroughEveryPath(t *testing.T) {
 			t.Errorf("%s is %v, want %v", path, got, want)
 		}
 		if h.Stat().Cookie != 0 {
-			t.Errorf("Stat of %s has cookie %d, want none: nobody asked for it", path, h.Stat().Cookie)
+			t.Errorf("Stat of %s has cookie %d, want 0", path, h.Stat().Cookie)
 		}
 	}
 }
 
 func TestOwnIsTheNamespaceOfTheProcess(t *testing.T) {
-	// Not that of /proc/self, the main thread: whoever enters namespaces less carefully may have left it in one.
+	// Not that of /proc/self, the main thread: another test may have left it in another namespace.
 	want, err := here()
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestOwnIsTheNamespaceOfTheProcess(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoNetworkNamespaceIsRefused(t *testing.T) {
+func TestOpenRefusesOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	plain := filepath.Join(dir, "plain")
 	if err := os.WriteFile(plain, nil, 0o600); err != nil {
@@ -87,8 +87,8 @@ func TestWhatIsNoNetworkNamespaceIsRefused(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, tc := range []struct{ name, path, says string }{
-		{"a plain file, as behind a mount that is not visible", plain, "propagation"},
+	for _, tc := range []struct{ name, path, text string }{
+		{"a plain file, as below a mount that is not visible", plain, "propagation"},
 		{"a link to a plain file", symlink(t, plain, filepath.Join(dir, "link")), "propagation"},
 		{"a FIFO, without blocking", fifo, "FIFO"},
 		{"a directory", dir, "directory"},
@@ -105,8 +105,8 @@ func TestWhatIsNoNetworkNamespaceIsRefused(t *testing.T) {
 			if h != nil || !errors.Is(err, netns.ErrNotNamespace) {
 				t.Fatalf("Open = %v, %v, want ErrNotNamespace", h, err)
 			}
-			if !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), tc.path) {
-				t.Errorf("error %q does not say %q and the path", err, tc.says)
+			if !strings.Contains(err.Error(), tc.text) || !strings.Contains(err.Error(), tc.path) {
+				t.Errorf("error %q does not say %q and the path", err, tc.text)
 			}
 		})
 	}

@@ -27,7 +27,7 @@ func open(tb testing.TB, path string) *netns.Handle {
 // ownIdentity is the identity of the test process's own namespace.
 func ownIdentity(tb testing.TB) netns.Identity {
 	tb.Helper()
-	h, err := netns.Own()
+	h, err := netns.OpenOwn()
 	if err != nil {
 		tb.Fatal(err)
 	}

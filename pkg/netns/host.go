@@ -10,7 +10,7 @@ func OpenPID1() (*Handle, error) { return Open("/proc/1/ns/net") }
 // Host has the network namespaces that may be the host's own, without their cookies. Unless the operator allows it,
 // halfclose registers neither and destroys no socket in them.
 type Host struct {
-	Own  Identity // of this process, as of the function Own
+	Own  Identity // of this process, as of the function OpenOwn
 	PID1 Identity // of process 1; zero if PID1Err is set
 	// PID1Err is why PID1 is unknown: then the host's network namespace is recognised only if this process is in it.
 	PID1Err error
@@ -19,7 +19,7 @@ type Host struct {
 // FindHost returns the host's network namespaces as far as this process sees them.
 func FindHost() (Host, error) {
 	var h Host
-	own, err := Own()
+	own, err := OpenOwn()
 	if err != nil {
 		return h, err
 	}

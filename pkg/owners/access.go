@@ -14,18 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Access says what the caller may do with the processes that it sees, found by trying with each of them.
+// Access has the caller's rights to the visible processes.
 type Access struct {
-	Processes int    // tried, without the caller
-	List      Denial // listing the descriptors, to find owners
-	Receive   Denial // receiving a descriptor by pidfd_getfd(2), to ask a peer
+	Processes int    // tried, without the caller's own
+	List      Denial // listing descriptors, to find owners
+	Receive   Denial // receiving a descriptor by pidfd_getfd(2), to probe a peer
 }
 
 // Denial is a right that is refused for some processes.
 type Denial struct {
 	Count int
 	First Process // the first one
-	Err   error   // of that; its errno says more: ENOSYS is a kernel that cannot do it at all
+	Err   error   // of First; ENOSYS means that the kernel lacks the system call
 }
 
 func (d *Denial) add(p Process, err error) {
@@ -34,21 +34,21 @@ func (d *Denial) add(p Process, err error) {
 	}
 }
 
-// maxTried bounds how many processes TryAccess tries.
+// maxTried is how many processes TryAccess tries.
 const maxTried = 4096
 
-// TryAccess finds out what the caller may do with processes. It changes nothing: it reads one link of each process, and asks
-// for a descriptor that none has, which the kernel refuses with EBADF once it has checked the caller's rights.
+// TryAccess finds out the caller's rights to each process. It has no effect on them: it reads one link of each process, and
+// requests a descriptor that no process has. The kernel checks the caller's rights before it returns EBADF for that.
 func (p *Proc) TryAccess(ctx context.Context) (a Access, err error) {
 	fd, err := open(unix.AT_FDCWD, p.dir)
 	if err != nil {
-		return a, fmt.Errorf("try processes: open %s: %w", p.dir, err)
+		return a, fmt.Errorf("try access to processes: open %s: %w", p.dir, err)
 	}
 	defer unix.Close(fd)
 	w := newWalk(ctx, fd, Query{})
 	pids, err := w.pids()
 	if err != nil {
-		return a, fmt.Errorf("try processes: %w", err)
+		return a, fmt.Errorf("try access to processes: %w", err)
 	}
 	for _, pid := range pids {
 		if a.Processes == maxTried {
@@ -82,32 +82,32 @@ func (p *Proc) TryAccess(ctx context.Context) (a Access, err error) {
 
 func hasExited(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) }
 
-// errEnough ends a list.
-var errEnough = errors.New("enough")
+// errStop ends a loop over names.
+var errStop = errors.New("stop")
 
-// tryList lists the descriptors of a process up to the first, which it follows.
+// tryList lists the descriptors of a process up to the first one, whose link it reads.
 func (w *walk) tryList(pid int) error {
 	dir, err := open(w.proc, strconv.Itoa(pid)+"/fd")
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dir)
-	err = w.each(dir, func(name string) error {
+	err = w.eachName(dir, func(name string) error {
 		if _, err := strconv.Atoi(name); err != nil {
 			return nil
 		}
-		if _, _, err := w.follow(dir, name, ""); err != nil && !errors.Is(err, unix.ENOENT) {
+		if _, _, err := w.readLink(dir, name, ""); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
-		return errEnough
+		return errStop
 	})
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, errStop) {
 		return nil
 	}
 	return err
 }
 
-// tryReceive asks for a descriptor that no process has.
+// tryReceive requests a descriptor that no process has.
 func tryReceive(pid int) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {

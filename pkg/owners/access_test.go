@@ -16,8 +16,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-func TestWhatMayBeDoneWithProcessesIsTried(t *testing.T) {
-	stranger(t, nil)
+func TestTryAccessFindsTheCallersRights(t *testing.T) {
+	otherUser(t, nil)
 	p := owners.NewProc("/proc")
 	for name, tc := range map[string]struct {
 		keep          []int
@@ -37,7 +37,7 @@ func TestWhatMayBeDoneWithProcessesIsTried(t *testing.T) {
 			if err != nil || a.Processes == 0 {
 				t.Errorf("%s: %+v, %v", name, a, err)
 			}
-			// In a sandbox some processes are out of reach of every capability.
+			// In a sandbox, some processes are inaccessible even with every capability.
 			if denied := a.List.Count > before.List.Count; denied == tc.list || denied && !errors.Is(a.List.Err, fs.ErrPermission) {
 				t.Errorf("%s: listing is denied for %d of %d processes, before for %d: %v", name, a.List.Count, a.Processes, before.List.Count, a.List.Err)
 			}

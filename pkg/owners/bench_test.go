@@ -13,16 +13,15 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// A node that is full: so many pods of so many processes, with so many descriptors each, and one process with
-// many more.
+// The size of a full node: pods, processes per pod, descriptors per process, and one process with many more.
 const (
 	fullPods      = 250
 	fullProcesses = 5
 	fullFiles     = 30
-	fullMonster   = 15_000 // as many as a process may have on most machines
+	fullMonster   = 15_000 // below the usual limit of a process
 )
 
-// BenchmarkProcOnAFullNode looks for the holders of a pod's sockets, and of one that nobody holds any more.
+// BenchmarkProcOnAFullNode searches for the owners of a pod's sockets, and of a socket without an owner.
 func BenchmarkProcOnAFullNode(b *testing.B) {
 	pods := make([]*nstest.NS, fullPods)
 	for i := range pods {
@@ -61,7 +60,7 @@ func BenchmarkProcOnAFullNode(b *testing.B) {
 	}
 }
 
-// crowd starts processes that do nothing until the benchmark ends, or its process is no more.
+// crowd starts processes that sleep until the benchmark ends or its process exits.
 func crowd(b *testing.B, pods []*nstest.NS) {
 	b.Helper()
 	r, w, err := os.Pipe()
@@ -92,7 +91,7 @@ func crowd(b *testing.B, pods []*nstest.NS) {
 	}
 }
 
-// monsters are sockets that this process has.
+// monsters returns sockets of this process.
 func monsters(b *testing.B, n int) []socket {
 	b.Helper()
 	all := make([]socket, n)

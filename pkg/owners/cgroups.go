@@ -21,14 +21,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// membership is the cgroups of a process that can freeze it: paths relative to the reader's cgroup namespace, "" where
-// the process is in no such hierarchy.
+// membership has the cgroups of a process that can freeze it: paths relative to the reader's cgroup namespace, "" if the
+// process is in no such hierarchy.
 type membership struct {
 	v2 string
 	v1 string // of the controller freezer
 }
 
-// parseCgroup reads the text of /proc/PID/cgroup (cgroups(7)), lines of "id:controllers:path".
+// parseCgroup parses /proc/PID/cgroup (cgroups(7)): lines of "id:controllers:path".
 func parseCgroup(text string) (m membership) {
 	for line := range strings.Lines(text) {
 		id, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
@@ -46,17 +46,17 @@ func parseCgroup(text string) (m membership) {
 
 // freezer is the state of the cgroups that can freeze a process.
 type freezer struct {
-	fixed   bool // nothing can freeze it: it is the root of a hierarchy, or there is none
+	fixed   bool // it cannot freeze: the process is in the root of the hierarchy, or in none
 	frozen  bool
 	time    time.Duration
 	hasTime bool
 	inode   uint64
 }
 
-// cgroups reads cgroups, each once.
+// cgroups reads the state of cgroups, once for each.
 type cgroups struct {
 	mounts []cgroupMount
-	first  bool // the caller is in the machine's first cgroup namespace: "/" is the root of the hierarchy
+	first  bool // the caller is in the initial cgroup namespace: "/" is the root of the hierarchy
 	err    error
 	known  map[string]freezerResult // by version and path
 }
@@ -68,12 +68,12 @@ type freezerResult struct {
 
 // cgroupMount is a mounted hierarchy.
 type cgroupMount struct {
-	v2   bool   // else it is that of the controller freezer
-	root string // the cgroup that is mounted, relative to the reader's cgroup namespace
-	dir  string // where
+	v2   bool   // false: version 1 with the controller freezer
+	root string // the mounted cgroup, relative to the reader's cgroup namespace
+	dir  string // the mount point
 }
 
-// newCgroups finds the hierarchies that the caller or the process init has mounted.
+// newCgroups finds the hierarchies that are mounted in the mount namespace of the caller or of the process init.
 func newCgroups(proc string, init int) *cgroups {
 	c := &cgroups{
 		known: make(map[string]freezerResult),
@@ -107,7 +107,7 @@ func mountsOf(process, root string) ([]cgroupMount, error) {
 	return list, nil
 }
 
-// file returns the directory of a cgroup below a mount, false if the mount does not show it.
+// file returns the directory of a cgroup below the mount, and false if the mount does not have that cgroup.
 func (m cgroupMount) file(path string) (string, bool) {
 	below, ok := strings.CutPrefix(path, strings.TrimSuffix(m.root, "/"))
 	if !ok || below != "" && below[0] != '/' || slices.Contains(strings.Split(below, "/"), "..") {
@@ -128,13 +128,13 @@ func (c *cgroups) freezer(m membership) (freezer, error) {
 	return v2, errors.Join(err2, err1)
 }
 
-// deletedSuffix is what the kernel appends to the path of a cgroup that has been removed.
+// deletedSuffix is appended by the kernel to the path of a removed cgroup.
 const deletedSuffix = " (deleted)"
 
-// read returns the state of one cgroup, as of the first read.
+// read returns the state of one cgroup at the first read.
 func (c *cgroups) read(v2 bool, path string) (freezer, error) {
 	if path == "" || strings.HasSuffix(path, deletedSuffix) {
-		return freezer{fixed: true, hasTime: true}, nil // only a process that exits is in a cgroup that is gone
+		return freezer{fixed: true, hasTime: true}, nil // only an exiting process is in a removed cgroup
 	}
 	key := strconv.FormatBool(v2) + path
 	if r, known := c.known[key]; known {
@@ -162,7 +162,7 @@ func (c *cgroups) find(v2 bool, path string) (freezer, error) {
 	if path == "/" && c.first {
 		return freezer{fixed: true, hasTime: true}, nil
 	}
-	errs = append(errs, fmt.Errorf("cgroup %s is not visible from here: needs hostPID (--pid=host), CAP_SYS_ADMIN and CAP_SYS_PTRACE", path))
+	errs = append(errs, fmt.Errorf("cgroup %s is not visible: needs hostPID (--pid=host), CAP_SYS_ADMIN and CAP_SYS_PTRACE", path))
 	return freezer{}, errors.Join(errs...)
 }
 
@@ -184,17 +184,17 @@ func readFreezer(v2 bool, path string) (f freezer, err error) {
 	}
 	text, err := read(dir, name, maxCgroup)
 	if errors.Is(err, unix.ENOENT) {
-		f.fixed, f.hasTime = true, true // only the root of a hierarchy has none
+		f.fixed, f.hasTime = true, true // only the root of a hierarchy lacks the file
 		return f, nil
 	}
 	if err != nil {
 		return f, fmt.Errorf("read %s/%s: %w", path, name, err)
 	}
 	if !v2 {
-		f.frozen = strings.TrimSpace(string(text)) != "THAWED" // FREEZING: some threads are frozen already
+		f.frozen = strings.TrimSpace(string(text)) != "THAWED" // FREEZING: some threads are frozen
 		return f, nil
 	}
-	frozen, _ := valueOf(string(text), "frozen") // absent before Linux 5.2, which cannot freeze
+	frozen, _ := valueOf(string(text), "frozen") // absent before Linux 5.2, whose version 2 cannot freeze
 	f.frozen = frozen != 0
 	if text, err := read(dir, "cgroup.stat.local", maxCgroup); err == nil { // Linux 6.18
 		var microseconds uint64
@@ -204,7 +204,7 @@ func readFreezer(v2 bool, path string) (f freezer, err error) {
 	return f, nil
 }
 
-// valueOf returns the number in the line "key number" of a cgroup's file.
+// valueOf returns the number in the line "key number" of a cgroup file.
 func valueOf(text, key string) (value uint64, found bool) {
 	for line := range strings.Lines(text) {
 		name, number, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -216,9 +216,9 @@ func valueOf(text, key string) (value uint64, found bool) {
 	return 0, false
 }
 
-// inFirstCgroupNS runs fn in the cgroup namespace of the process init, if the caller is not in the machine's first one
-// and may enter that. Else it runs fn where the caller is.
-func inFirstCgroupNS(proc string, init int, fn func()) {
+// inInitialCgroupNS runs fn in the cgroup namespace of the process init if the caller is not in the initial one and may enter
+// it. Otherwise it runs fn in the caller's.
+func inInitialCgroupNS(proc string, init int, fn func()) {
 	if hostfs.NamespaceInode(filepath.Join(proc, "thread-self/ns/cgroup")) == hostfs.InitialCgroupNS {
 		fn()
 		return
@@ -230,7 +230,7 @@ func inFirstCgroupNS(proc string, init int, fn func()) {
 	}
 	defer ns.Close()
 	thread.Discard(func() {
-		_ = unix.Setns(int(ns.Fd()), unix.CLONE_NEWCGROUP) // else paths from outside remain unknown
+		_ = unix.Setns(int(ns.Fd()), unix.CLONE_NEWCGROUP) // without it, paths outside of the namespace stay unknown
 		fn()
 	})
 }

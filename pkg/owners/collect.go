@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Source lists who holds sockets, process by process, in a cheaper way than by looking at every descriptor. If it has not
-// looked at all processes, it returns ErrPartial.
-type Source func(holds func(Descriptor) error) error
+// Source calls report for the descriptors of processes that refer to sockets, process by process, and is cheaper than a
+// search of /proc. If it has not covered all processes, it returns ErrPartial.
+type Source func(report func(Descriptor) error) error
 
-// ErrPartial says that a source may have left out processes. What it has listed counts.
-var ErrPartial = errors.New("not all processes were looked at")
+// ErrPartial means that a source may have left out processes. The reported descriptors are valid.
+var ErrPartial = errors.New("not all processes were searched")
 
-// Descriptor is a descriptor of a process that leads to a socket.
+// Descriptor is a file descriptor of a process that refers to a socket.
 type Descriptor struct {
 	Inode   uint32 // the socket's
 	PID     int
@@ -28,34 +28,34 @@ type Descriptor struct {
 	Command string
 }
 
-// FindWith is Find for a caller with such a source: only what that does not list is looked for among the processes.
-// What is listed counts as found, whatever the query's scope.
+// FindWith is Find with a source: it searches /proc only for the sockets that the source does not report. The source is not
+// limited to the query's scope.
 func (p *Proc) FindWith(ctx context.Context, q Query, source Source) (map[uint32][]Process, error) {
 	if len(q.Inodes) == 0 {
 		return nil, ctx.Err()
 	}
 	w := newWalk(ctx, -1, q)
-	err := p.listed(w, source)
+	err := p.collect(w, source)
 	partial := errors.Is(err, ErrPartial)
 	if partial {
 		err = nil
 	}
 	found := w.result()
-	whole := func(inode uint32) {
+	complete := func(inode uint32) {
 		if q.OnComplete != nil && err == nil && !partial && len(found[inode]) < MaxOwners {
 			q.OnComplete(inode)
 		}
 	}
 	for inode := range found {
-		whole(inode)
+		complete(inode)
 	}
-	if err != nil || w.left() == 0 {
+	if err != nil || w.missing() == 0 {
 		return found, err
 	}
 	rest := q
-	wholeByProc := make(map[uint32]bool)
-	rest.OnComplete = func(inode uint32) { wholeByProc[inode] = true }
-	rest.Inodes = make(map[uint32]struct{}, w.left())
+	completeByProc := make(map[uint32]bool)
+	rest.OnComplete = func(inode uint32) { completeByProc[inode] = true }
+	rest.Inodes = make(map[uint32]struct{}, w.missing())
 	for inode := range q.Inodes {
 		if found[inode] == nil {
 			rest.Inodes[inode] = struct{}{}
@@ -64,10 +64,10 @@ func (p *Proc) FindWith(ctx context.Context, q Query, source Source) (map[uint32
 	more, restErr := p.Find(ctx, rest)
 	for inode := range rest.Inodes {
 		switch {
-		case wholeByProc[inode] && q.OnComplete != nil:
+		case completeByProc[inode] && q.OnComplete != nil:
 			q.OnComplete(inode)
-		case more[inode] == nil: // the source has not found any either
-			whole(inode)
+		case more[inode] == nil: // neither has the source found any
+			complete(inode)
 		}
 	}
 	maps.Copy(found, more)
@@ -78,16 +78,16 @@ func (p *Proc) FindWith(ctx context.Context, q Query, source Source) (map[uint32
 	return found, err
 }
 
-// listed takes over what the source lists. That says nothing of containers, which each process's cgroup does.
-func (p *Proc) listed(w *walk, source Source) error {
+// collect adds the owners that the source reports, with the containers of their cgroups.
+func (p *Proc) collect(w *walk, source Source) error {
 	fd, err := open(unix.AT_FDCWD, p.dir)
 	if err != nil {
-		return fmt.Errorf("look for owners: open %s: %w", p.dir, err)
+		return fmt.Errorf("find owners: open %s: %w", p.dir, err)
 	}
 	defer unix.Close(fd)
 	var (
 		me   Process
-		with map[*holders]*holders
+		with map[*ownerList]*ownerList
 	)
 	return source(func(h Descriptor) error {
 		if err := w.ctx.Err(); err != nil {
@@ -97,14 +97,14 @@ func (p *Proc) listed(w *walk, source Source) error {
 			return nil
 		}
 		if h.PID != me.PID {
-			me, with = Process{PID: h.PID, Command: h.Command}, make(map[*holders]*holders)
+			me, with = Process{PID: h.PID, Command: h.Command}, make(map[*ownerList]*ownerList)
 			cgroup, err := read(fd, strconv.Itoa(h.PID)+"/cgroup", maxCgroup)
-			if err := w.passOver(h.PID, err); err != nil {
+			if err := w.ignoreExpected(h.PID, err); err != nil {
 				return err
 			}
 			me.ContainerID = containerID(string(cgroup))
 		}
-		w.hold(h.Inode, me, h.TID, h.FD, with)
+		w.addOwner(h.Inode, me, h.TID, h.FD, with)
 		return nil
 	})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-func TestWhatASourceListsIsTakenOverAndTheRestIsLookedFor(t *testing.T) {
+func TestFindWithSearchesOnlyForTheSocketsThatItsSourceLacks(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	listed, shared, rest, unasked := newSocket(t, ns), newSocket(t, ns), newSocket(t, ns), newSocket(t, ns)
@@ -39,7 +39,7 @@ func TestWhatASourceListsIsTakenOverAndTheRestIsLookedFor(t *testing.T) {
 	}
 	for inode, list := range got {
 		for i := range list {
-			got[inode][i].ContainerID = "" // of whatever runs the tests
+			got[inode][i].ContainerID = "" // that of the test itself
 		}
 	}
 	first := owners.Process{PID: 1, Command: "first"}
@@ -49,7 +49,7 @@ func TestWhatASourceListsIsTakenOverAndTheRestIsLookedFor(t *testing.T) {
 	}
 }
 
-func TestASourceThatFailsIsAnError(t *testing.T) {
+func TestFindWithReturnsTheErrorOfItsSource(t *testing.T) {
 	t.Parallel()
 	s := newSocket(t, nil)
 	failed := errors.New("no walk today")
@@ -65,11 +65,11 @@ func TestASourceThatFailsIsAnError(t *testing.T) {
 		return holds(owners.Descriptor{Inode: s.inode, PID: os.Getpid(), Command: "owners.test"})
 	})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("after its context ended: %v", err)
+		t.Errorf("after its context is done: %v", err)
 	}
 }
 
-func TestANamespaceIsInhabitedByWhoeverIsInIt(t *testing.T) {
+func TestNetnsWithProcessesFindsTheNamespacesOfVisibleProcesses(t *testing.T) {
 	t.Parallel()
 	lived, empty := nstest.New(t), nstest.New(t)
 	cat(t, lived)

@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Condition is what a process can do about its sockets.
+// Condition has the facts of a process that decide whether it can act on its sockets.
 type Condition struct {
-	// Exited means that there is no such process any more; nothing else is set then.
+	// Exited means that the process does not exist any more; all other fields are zero then.
 	Exited bool
 	Pause  Pause
-	// FrozenTime is how long the process's cgroup has been frozen so far, in periods that have ended and the current
-	// one. It grows only while the cgroup is frozen, and is 0 if HasFrozenTime is false: the kernel does not count it
-	// (before 6.18, or version 1 of cgroups). It is comparable with an earlier one of the same Cgroup only.
+	// FrozenTime is the total time for which the process's cgroup has been frozen. It is 0 if HasFrozenTime is false:
+	// the kernel does not count it (before Linux 6.18, or version 1 of cgroups). Compare it only with an earlier one of the
+	// same Cgroup.
 	FrozenTime    time.Duration
 	HasFrozenTime bool
 	Cgroup        uint64 // inode of the cgroup that FrozenTime is of
@@ -28,34 +28,34 @@ type Condition struct {
 	Err           error // why Pause or Sigpipe is unknown
 }
 
-// Pause says whether a process runs.
+// Pause is whether a process runs.
 type Pause uint8
 
 // The values of Pause.
 const (
-	PauseUnknown Pause = iota // Condition.Err says why
+	PauseUnknown Pause = iota // Condition.Err has the reason
 	Running
 	Frozen  // by a cgroup
-	Stopped // by SIGSTOP or a tracer, all threads of it
+	Stopped // all threads, by SIGSTOP or a tracer
 )
 
-// Sigpipe says what SIGPIPE does to a process, which a write to a socket raises after the peer has reset it.
+// Sigpipe is the effect of SIGPIPE, which a write to a socket raises after the peer has reset it.
 type Sigpipe uint8
 
 // The values of Sigpipe.
 const (
-	SigpipeUnknown Sigpipe = iota // Condition.Err says why
+	SigpipeUnknown Sigpipe = iota // Condition.Err has the reason
 	SigpipeIgnored                // or handled
 	SigpipeKills
 )
 
-// Conditions returns the condition of each process. Each cgroup is read once. If ctx is done or /proc cannot be
-// opened, it returns an error with the conditions found before.
+// Conditions returns the condition of each process. It reads each cgroup once. If ctx is done or /proc cannot be opened, it
+// returns an error and the conditions that it has read.
 //
-// /proc/PID/cgroup names cgroups relative to the reader's cgroup namespace. If that is not the machine's first one,
-// Conditions enters the namespace of process 1 on a thread of its own (needs CAP_SYS_ADMIN), and looks for the cgroup
-// file systems in its own mount namespace and in that of process 1 (needs CAP_SYS_PTRACE). Where neither helps, Pause
-// is unknown unless the process is stopped.
+// /proc/PID/cgroup names cgroups relative to the reader's cgroup namespace. If that is not the initial one, Conditions enters
+// the cgroup namespace of process 1 on another thread (needs CAP_SYS_ADMIN), and looks for the cgroup file systems in its
+// own mount namespace and in that of process 1 (needs CAP_SYS_PTRACE). If neither succeeds, Pause is unknown unless the
+// process is stopped.
 func (p *Proc) Conditions(ctx context.Context, pids []int) (map[int]Condition, error) {
 	fd, err := open(unix.AT_FDCWD, p.dir)
 	if err != nil {
@@ -63,7 +63,7 @@ func (p *Proc) Conditions(ctx context.Context, pids []int) (map[int]Condition, e
 	}
 	defer unix.Close(fd)
 	found := make(map[int]Condition, len(pids))
-	inFirstCgroupNS(p.dir, p.init, func() {
+	inInitialCgroupNS(p.dir, p.init, func() {
 		cgroups := newCgroups(p.dir, p.init)
 		for _, pid := range pids {
 			if _, known := found[pid]; known {
@@ -78,7 +78,7 @@ func (p *Proc) Conditions(ctx context.Context, pids []int) (map[int]Condition, e
 	return found, err
 }
 
-// maxStatus bounds how much of /proc/PID/status is read: some 60 lines, of which the groups can be long.
+// maxStatus is how many bytes of /proc/PID/status are read: about 60 lines, of which the list of groups can be long.
 const maxStatus = 64 << 10
 
 // condition reads the condition of one process.
@@ -137,10 +137,10 @@ func readCondition(ctx context.Context, proc, pid int, cgroups *cgroups) (c Cond
 	return c, err
 }
 
-// pauseError is an error about a cgroup, which does not mean that the process has exited, even where it is ENOENT.
+// pauseError is an error about a cgroup. It does not unwrap: ENOENT of a cgroup does not mean that the process has exited.
 type pauseError struct{ err error }
 
-func (e *pauseError) Error() string { return "unknown whether it is frozen: " + e.err.Error() }
+func (e *pauseError) Error() string { return "cannot find out whether it is frozen: " + e.err.Error() }
 
 // isStopped reports whether all threads of a process are stopped, and whether all have exited.
 func isStopped(ctx context.Context, dir int, main status) (stopped, exited bool, err error) {
@@ -157,7 +157,7 @@ func isStopped(ctx context.Context, dir int, main status) (stopped, exited bool,
 	defer unix.Close(task)
 	w := newWalk(ctx, -1, Query{})
 	stopped, exited = true, true
-	err = w.each(task, func(name string) error {
+	err = w.eachName(task, func(name string) error {
 		text, err := read(task, name+"/status", maxStatus)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 			return nil // the thread has exited

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestTheCgroupsThatFreezeAreRead(t *testing.T) {
+func TestParseCgroupReturnsTheCgroupsThatCanFreeze(t *testing.T) {
 	for name, tc := range map[string]struct {
 		text string
 		want membership
@@ -46,14 +46,14 @@ func TestACgroupIsFoundBelowItsMount(t *testing.T) {
 		got, ok := cgroupMount{root: tc.root, dir: "/cg"}.file(tc.path)
 		got = strings.TrimSuffix(got, "/")
 		if got != tc.want || ok != (tc.want != "") {
-			t.Errorf("%s mounted: %s is at %q, want %q", tc.root, tc.path, got, tc.want)
+			t.Errorf("mount of %s: %s is at %q, want %q", tc.root, tc.path, got, tc.want)
 		}
 	}
 }
 
 const statusText = "Name:\tcat\\nState:\tT\nState:\tS (sleeping)\nTgid:\t7\nNSpid:\t7\t1\nThreads:\t3\nSigIgn:\t0000000000001000\nSigCgt:\t0000000180000000\n"
 
-func TestAStatusIsRead(t *testing.T) {
+func TestParseStatus(t *testing.T) {
 	s, err := parseStatus([]byte(statusText))
 	if want := (status{state: 'S', threads: 3, ignored: 0x1000, caught: 0x180000000, init: true}); err != nil || s != want {
 		t.Errorf("%+v, want %+v: %v", s, want, err)
@@ -82,7 +82,7 @@ func TestSIGPIPEKillsUnlessItIsIgnoredOrHandled(t *testing.T) {
 	}
 }
 
-func TestANumberIsFoundByItsKey(t *testing.T) {
+func TestValueOfFindsANumberByItsKey(t *testing.T) {
 	for _, tc := range []struct {
 		text, key string
 		want      uint64
@@ -125,7 +125,7 @@ func FuzzCgroup(f *testing.F) {
 				t.Errorf("the path %q is relative", path)
 			}
 			if dir, ok := (cgroupMount{root: root, dir: "/cg"}).file(path); ok && strings.Contains(dir+"/", "/../") {
-				t.Errorf("%q mounted: %q is at %q, outside of the mount", root, path, dir)
+				t.Errorf("mount of %q: %q is at %q, outside of the mount", root, path, dir)
 			}
 		}
 	})

@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// conditionOf reads the condition of one process.
+// conditionOf returns the condition of one process.
 func conditionOf(t *testing.T, pid int) owners.Condition {
 	t.Helper()
 	found, err := owners.NewProc("/proc").Conditions(t.Context(), []int{pid})
@@ -35,13 +35,13 @@ func conditionOf(t *testing.T, pid int) owners.Condition {
 	return c
 }
 
-// awaitPause waits until a process is paused like that.
+// awaitPause waits until a process has the pause.
 func awaitPause(t *testing.T, pid int, want owners.Pause) {
 	t.Helper()
-	nstest.Eventually(t, patience, "paused or not", func() bool { return conditionOf(t, pid).Pause == want })
+	nstest.Eventually(t, patience, "the pause", func() bool { return conditionOf(t, pid).Pause == want })
 }
 
-func TestAFrozenProcessIsSeen(t *testing.T) {
+func TestConditionOfAFrozenProcess(t *testing.T) {
 	for name, version := range map[string]int{"version 1": 1, "version 2": 2} {
 		t.Run(name, func(t *testing.T) {
 			above := nstest.NewCgroup(t, version, nil)
@@ -55,7 +55,7 @@ func TestAFrozenProcessIsSeen(t *testing.T) {
 					t.Errorf("%s is frozen: pause %d", what, got)
 				}
 				if got := conditionOf(t, other.PID).Pause; got != owners.Running {
-					t.Errorf("a process that runs: pause %d", got)
+					t.Errorf("a running process: pause %d", got)
 				}
 				c.Thaw(t)
 				awaitPause(t, frozen.PID, owners.Running)
@@ -64,7 +64,7 @@ func TestAFrozenProcessIsSeen(t *testing.T) {
 	}
 }
 
-func TestTheTimeThatACgroupIsFrozenIsCounted(t *testing.T) {
+func TestFrozenTimeGrowsOnlyWhileTheCgroupIsFrozen(t *testing.T) {
 	c := nstest.NewCgroup(t, 2, nil)
 	if _, err := os.Stat(c.Path() + "/cgroup.stat.local"); err != nil {
 		t.Skipf("the kernel does not count it (Linux 6.18): %v", err)
@@ -81,14 +81,14 @@ func TestTheTimeThatACgroupIsFrozenIsCounted(t *testing.T) {
 	awaitPause(t, p.PID, owners.Running)
 	after := conditionOf(t, p.PID)
 	if again := conditionOf(t, p.PID); again.FrozenTime != after.FrozenTime || again.Cgroup != before.Cgroup {
-		t.Errorf("it goes on when thawed: %v, then %v", after, again)
+		t.Errorf("it grows after the thaw: %v, then %v", after, again)
 	}
 	if after.HasFrozenTime != before.HasFrozenTime {
-		t.Errorf("counted: before %t, after %t", before.HasFrozenTime, after.HasFrozenTime)
+		t.Errorf("HasFrozenTime: before %t, after %t", before.HasFrozenTime, after.HasFrozenTime)
 	}
 }
 
-func TestAStoppedProcessIsSeen(t *testing.T) {
+func TestConditionOfAStoppedProcess(t *testing.T) {
 	stopped, other := cat(t, nil), cat(t, nil)
 	leaderless, _ := startRole(t, nil, "leaderless")
 	for _, p := range []process{stopped, leaderless} {
@@ -96,10 +96,10 @@ func TestAStoppedProcessIsSeen(t *testing.T) {
 		if err := unix.Kill(p.PID, unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = unix.Kill(p.PID, unix.SIGCONT) }) // before its end, which closes its standard input
+		t.Cleanup(func() { _ = unix.Kill(p.PID, unix.SIGCONT) }) // before the cleanup that waits for it to exit
 		awaitPause(t, p.PID, owners.Stopped)
 		if got := conditionOf(t, other.PID).Pause; got != owners.Running {
-			t.Errorf("a process that runs: pause %d", got)
+			t.Errorf("a running process: pause %d", got)
 		}
 		if err := unix.Kill(p.PID, unix.SIGCONT); err != nil {
 			t.Fatal(err)
@@ -108,12 +108,12 @@ func TestAStoppedProcessIsSeen(t *testing.T) {
 	}
 }
 
-func TestAnExitedProcessIsSeen(t *testing.T) {
+func TestConditionOfAnExitedProcess(t *testing.T) {
 	zombie := exec.Command("true")
 	if err := zombie.Start(); err != nil {
 		t.Fatal(err)
 	}
-	nstest.Eventually(t, patience, "it has exited, and nothing has waited for it", func() bool {
+	nstest.Eventually(t, patience, "it is a zombie", func() bool {
 		return conditionOf(t, zombie.Process.Pid).Exited
 	})
 	if err := zombie.Wait(); err != nil {
@@ -124,7 +124,7 @@ func TestAnExitedProcessIsSeen(t *testing.T) {
 	}
 }
 
-func TestWhatSIGPIPEDoesIsKnown(t *testing.T) {
+func TestConditionHasTheEffectOfSIGPIPE(t *testing.T) {
 	for name, c := range map[string]struct {
 		script string
 		want   owners.Sigpipe
@@ -135,12 +135,12 @@ func TestWhatSIGPIPEDoesIsKnown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := startShell(t, c.script)
-			nstest.Eventually(t, patience, "known", func() bool { return conditionOf(t, p).Sigpipe == c.want })
+			nstest.Eventually(t, patience, "the effect of SIGPIPE", func() bool { return conditionOf(t, p).Sigpipe == c.want })
 		})
 	}
 }
 
-// startShell starts a script that ends with its standard input.
+// startShell starts a script that exits at the end of its standard input.
 func startShell(t *testing.T, script string) (pid int) {
 	t.Helper()
 	cmd := exec.Command("bash", "-c", script)
@@ -158,7 +158,7 @@ func startShell(t *testing.T, script string) (pid int) {
 	return cmd.Process.Pid
 }
 
-// TestTheFirstProcessOfAPIDNamespaceSurvivesSIGPIPE sees it survive, as the kernel's source says.
+// TestTheFirstProcessOfAPIDNamespaceSurvivesSIGPIPE checks the kernel too.
 func TestTheFirstProcessOfAPIDNamespaceSurvivesSIGPIPE(t *testing.T) {
 	cmd := exec.Command("bash", "-c", `kill -PIPE $$; echo survived; cat`)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
@@ -188,7 +188,7 @@ func TestTheFirstProcessOfAPIDNamespaceSurvivesSIGPIPE(t *testing.T) {
 	}
 }
 
-func TestReadingConditionsCanBeEnded(t *testing.T) {
+func TestConditionsReturnsWhenItsContextIsDone(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if found, err := owners.NewProc("/proc").Conditions(ctx, []int{os.Getpid()}); !errors.Is(err, context.Canceled) || len(found) != 0 {
@@ -196,8 +196,8 @@ func TestReadingConditionsCanBeEnded(t *testing.T) {
 	}
 }
 
-// TestCgroupsOutsideTheReadersNamespaceAreRead has a reader that is confined to one cgroup look at a process in another
-// one, as a container does.
+// TestCgroupsOutsideTheReadersNamespaceAreRead runs the reader in a cgroup namespace, like a container, and a process in
+// another cgroup.
 func TestCgroupsOutsideTheReadersNamespaceAreRead(t *testing.T) {
 	readers, frozen := nstest.NewCgroup(t, 2, nil), nstest.NewCgroup(t, 2, nil)
 	p := cat(t, nil)

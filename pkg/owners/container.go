@@ -5,14 +5,14 @@ package owners
 
 import "strings"
 
-// maxCgroup bounds how much of /proc/PID/cgroup is read: some 15 lines, of which version 1 has most.
+// maxCgroup is how many bytes of a cgroup file or of /proc/PID/cgroup are read; the latter has up to about 15 lines.
 const maxCgroup = 16 << 10
 
-// containerID takes the container's ID from the text of /proc/PID/cgroup (cgroups(7)), lines of
-// "id:controllers:path". A runtime names the cgroup of a container after it; what is nested in one, such as a
-// node that is a container itself, has its container further down. It returns "" where no name is known.
+// containerID returns the ID of the innermost container in the text of /proc/PID/cgroup (cgroups(7)), or "". Lines have the
+// form "id:controllers:path". Runtimes name the cgroup of a container after its ID. If a node is a container itself, its
+// containers have cgroups below the node's.
 //
-// A process that may make cgroups may name them like this too: the answer is for people.
+// A process that may create cgroups can choose such a name too, so use the result for display only.
 func containerID(cgroup string) string {
 	for line := range strings.Lines(cgroup) {
 		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
@@ -28,11 +28,11 @@ func containerID(cgroup string) string {
 	return ""
 }
 
-// idOf takes the container's ID from the name of a cgroup:
+// idOf returns the container ID in the name of a cgroup, or "":
 //
 //	<id>                        containerd, Docker with the cgroupfs driver
-//	cri-containerd-<id>.scope   the same and others with the systemd driver; Podman and CRI-O in any case
-//	NAME.slice:cri-containerd:<id>   containerd told to use systemd's names without its driver
+//	cri-containerd-<id>.scope   the same and others with the systemd driver; Podman and CRI-O with any driver
+//	NAME.slice:cri-containerd:<id>   containerd with cgroup paths for systemd, but without the systemd driver
 func idOf(name string) string {
 	if cut := strings.LastIndex(name, ":cri-containerd:"); cut >= 0 {
 		name = name[cut+len(":cri-containerd:"):]
@@ -55,7 +55,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// isID reports whether s is 64 hexadecimal digits, as every runtime above makes them.
+// isID reports whether s has 64 hexadecimal digits, as the IDs of all these runtimes.
 func isID(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

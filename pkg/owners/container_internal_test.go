@@ -14,7 +14,7 @@ const (
 	idB = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 )
 
-func TestContainerIDIsTheInnermostContainers(t *testing.T) {
+func TestContainerIDIsThatOfTheInnermostContainer(t *testing.T) {
 	for name, tc := range map[string]struct{ cgroup, want string }{
 		"containerd, systemd driver":  {"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1f_2.slice/cri-containerd-" + idA + ".scope\n", idA},
 		"containerd, cgroupfs driver": {"0::/kubepods/besteffort/pod1f-2/" + idA + "\n", idA},
@@ -69,27 +69,27 @@ func FuzzContainerID(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cgroup string) {
 		id := containerID(cgroup)
 		if id != "" && (!isID(id) || !strings.Contains(cgroup, id)) {
-			t.Errorf("%q: %q is no ID that it names", cgroup, id)
+			t.Errorf("%q does not contain the ID %q", cgroup, id)
 		}
-		// Whatever there is, a line of a container before it counts first.
+		// A container in an earlier line takes precedence.
 		if got := containerID("0::/docker/" + idA + "\n" + cgroup); got != idA {
-			t.Errorf("with a line before %q: %q", cgroup, got)
+			t.Errorf("after a line in front of %q: %q", cgroup, got)
 		}
 	})
 }
 
-func FuzzNumbered(f *testing.F) {
+func FuzzLinkNumber(f *testing.F) {
 	f.Add("socket:[4294967296]", uint32(1))
 	f.Add("net:[4026531840]", uint32(4294967295))
 	f.Add("socket:[12", uint32(0))
 	f.Fuzz(func(t *testing.T, target string, n uint32) {
-		if got, ok := numbered(target, "socket:["); ok {
+		if got, ok := linkNumber(target, "socket:["); ok {
 			if digits := strings.Trim(target, "socket:[]"); strings.TrimLeft(digits, "0") != strings.TrimLeft(fmt.Sprint(got), "0") {
-				t.Errorf("%q is taken for %d", target, got)
+				t.Errorf("%q is read as %d", target, got)
 			}
 		}
-		if got, ok := numbered(fmt.Sprintf("socket:[%d]", n), "socket:["); !ok || got != n {
-			t.Errorf("%d comes back as %d, %v", n, got, ok)
+		if got, ok := linkNumber(fmt.Sprintf("socket:[%d]", n), "socket:["); !ok || got != n {
+			t.Errorf("%d is read as %d, %v", n, got, ok)
 		}
 	})
 }

@@ -18,9 +18,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// TestAProcessIsInTheContainerThatItsCgroupIsNamedAfter puts a process into a cgroup as Docker would, and
-// leaves one where it is.
-func TestAProcessIsInTheContainerThatItsCgroupIsNamedAfter(t *testing.T) {
+// TestOwnersHaveTheContainerOfTheirCgroup puts one process into a cgroup like Docker's, and leaves another one in the test's.
+func TestOwnersHaveTheContainerOfTheirCgroup(t *testing.T) {
 	t.Parallel()
 	const id = "5f3c9d1e8a7b6c5d4e3f2a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f4a3b2c1d"
 	dir := filepath.Join(hierarchy(t), "halfclose-test-"+strconv.Itoa(os.Getpid()), "docker-"+id+".scope")
@@ -44,14 +43,14 @@ func TestAProcessIsInTheContainerThatItsCgroupIsNamedAfter(t *testing.T) {
 	want := []owners.Process{within.Process, without.Process}
 	got := find(t, owners.NewProc("/proc"), query(owners.AllProcesses, nil, s))
 	if diff := cmp.Diff(want, got[s.inode]); diff != "" {
-		t.Errorf("holders (-want +got):\n%s", diff)
+		t.Errorf("owners (-want +got):\n%s", diff)
 	}
 }
 
-// hierarchy is where the test's own cgroup is, in a hierarchy that takes no settings.
+// hierarchy returns the directory of the test's own cgroup, in a hierarchy without limits.
 func hierarchy(t *testing.T) string {
 	t.Helper()
-	places := make(map[string]string) // by what the hierarchy is
+	places := make(map[string]string) // by kind of hierarchy
 	for line := range strings.Lines(read(t, "/proc/self/cgroup")) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		places[f[1]] = f[2]

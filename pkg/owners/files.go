@@ -13,11 +13,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// The files are read by system calls: there may be a hundred thousand descriptors to follow, and each would
-// cost half as much again through os, and thirty times the garbage.
+// This file uses system calls, because a search may read the links of a hundred thousand descriptors: package os costs half
+// as much CPU again, and thirty times the garbage.
 
-// each calls fn with the names in a directory.
-func (w *walk) each(dir int, fn func(name string) error) error {
+// eachName calls fn with each name in a directory.
+func (w *walk) eachName(dir int, fn func(name string) error) error {
 	for {
 		if err := w.ctx.Err(); err != nil {
 			return err
@@ -35,18 +35,18 @@ func (w *walk) each(dir int, fn func(name string) error) error {
 	}
 }
 
-// follow takes the number N from a link that leads to "prefixN]".
-func (w *walk) follow(dir int, name, prefix string) (number uint32, ok bool, err error) {
+// readLink returns the number N of a link with the target "prefixN]".
+func (w *walk) readLink(dir int, name, prefix string) (number uint32, ok bool, err error) {
 	n, err := unix.Readlinkat(dir, name, w.link[:])
 	if err != nil {
 		return 0, false, err
 	}
-	number, ok = numbered(string(w.link[:n]), prefix)
+	number, ok = linkNumber(string(w.link[:n]), prefix)
 	return number, ok, nil
 }
 
-// numbered takes the number N from "prefixN]": the kernel gives sockets and namespaces inodes of 32 bits.
-func numbered(target, prefix string) (uint32, bool) {
+// linkNumber returns the number N in "prefixN]". Inode numbers of sockets and namespaces have 32 bits.
+func linkNumber(target, prefix string) (uint32, bool) {
 	s, opened := strings.CutPrefix(target, prefix)
 	s, closed := strings.CutSuffix(s, "]")
 	if !opened || !closed {
@@ -56,8 +56,8 @@ func numbered(target, prefix string) (uint32, bool) {
 	return uint32(n), err == nil
 }
 
-// describe says which process has the fd directory that is open.
-func describe(dir, pid int) (Process, error) {
+// readProcess returns the process whose fd directory has the descriptor dir.
+func readProcess(dir, pid int) (Process, error) {
 	p := Process{PID: pid}
 	comm, err := read(dir, "../comm", 64)
 	if err != nil {
@@ -65,7 +65,7 @@ func describe(dir, pid int) (Process, error) {
 	}
 	p.Command = strings.TrimSuffix(string(comm), "\n")
 	cgroup, err := read(dir, "../cgroup", maxCgroup)
-	if err != nil && !errors.Is(err, unix.ENOENT) { // this kernel has none, or the process has ended
+	if err != nil && !errors.Is(err, unix.ENOENT) { // no cgroups in this kernel, or the process has exited
 		return p, err
 	}
 	p.ContainerID = containerID(string(cgroup))

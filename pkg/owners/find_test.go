@@ -16,10 +16,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// scopes are all of them by name.
+// scopes has each scope by name.
 var scopes = map[string]owners.Scope{"everywhere": owners.AllProcesses, "inside": owners.NetnsProcesses, "beyond": owners.NetnsProcessesFirst}
 
-func TestAllHoldersOfASocketAreFound(t *testing.T) {
+func TestFindReturnsAllOwnersOfASocket(t *testing.T) {
 	t.Parallel()
 	ns, other := nstest.New(t), nstest.New(t)
 	shared, alone, twice, bystander := newSocket(t, ns), newSocket(t, ns), newSocket(t, ns), newSocket(t, other)
@@ -34,15 +34,15 @@ func TestAllHoldersOfASocketAreFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := find(t, owners.NewProc("/proc"), query(scope, []*nstest.NS{ns}, shared, alone, twice))
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("holders (-want +got):\n%s", diff)
+				t.Errorf("owners (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// TestWhatIsPassedOnIsFound passes a socket to a process in another namespace, which then is the only one
-// that has it: as proxies have sockets that they made in a pod's namespace.
-func TestWhatIsPassedOnIsFound(t *testing.T) {
+// TestASocketOfAProcessInAnotherNamespaceIsFound passes a socket to a process in another network namespace, which is then its
+// only owner, like a proxy that has created it in a pod's namespace.
+func TestASocketOfAProcessInAnotherNamespaceIsFound(t *testing.T) {
 	t.Parallel()
 	ns, other := nstest.New(t), nstest.New(t)
 	passed, kept := newSocket(t, ns), newSocket(t, ns)
@@ -71,9 +71,8 @@ func TestWhatIsPassedOnIsFound(t *testing.T) {
 	look("inside, after its end", owners.NetnsProcesses, near)
 }
 
-// TestALookBeyondFindsWhatALookEverywhereDoes compares the two where sockets are held inside their namespaces,
-// elsewhere, and both.
-func TestALookBeyondFindsWhatALookEverywhereDoes(t *testing.T) {
+// TestNetnsProcessesFirstFindsTheSameAsAllProcesses has sockets with an owner in their network namespace or in another one.
+func TestNetnsProcessesFirstFindsTheSameAsAllProcesses(t *testing.T) {
 	t.Parallel()
 	const namespaces, each = 4, 3
 	var all []*nstest.NS
@@ -90,7 +89,7 @@ func TestALookBeyondFindsWhatALookEverywhereDoes(t *testing.T) {
 				cat(t, ns, more)
 			case 1:
 				cat(t, all[(i+1)%namespaces], s, more)
-			case 2: // the test's own
+			case 2: // the test process
 				sockets = append(sockets, s, more)
 				continue
 			}
@@ -101,11 +100,11 @@ func TestALookBeyondFindsWhatALookEverywhereDoes(t *testing.T) {
 	}
 	want := find(t, owners.NewProc("/proc"), query(owners.AllProcesses, nil, sockets...))
 	if len(want) != len(sockets) {
-		t.Errorf("of %d sockets %d have a holder", len(sockets), len(want))
+		t.Errorf("of %d sockets %d have an owner", len(sockets), len(want))
 	}
 	got := find(t, owners.NewProc("/proc"), query(owners.NetnsProcessesFirst, all, sockets...))
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("holders (-everywhere +beyond):\n%s", diff)
+		t.Errorf("owners (-all +netns first):\n%s", diff)
 	}
 
 	mixed := newSocket(t, all[0])
@@ -120,12 +119,12 @@ func TestALookBeyondFindsWhatALookEverywhereDoes(t *testing.T) {
 	} {
 		got := find(t, owners.NewProc("/proc"), query(tc.scope, all[:1], mixed))
 		if diff := cmp.Diff(tc.want, got[mixed.inode]); diff != "" {
-			t.Errorf("a socket that is shared across namespaces, %s (-want +got):\n%s", name, diff)
+			t.Errorf("a socket shared across namespaces, %s (-want +got):\n%s", name, diff)
 		}
 	}
 }
 
-func TestSocketsWithTheSameHoldersShareTheList(t *testing.T) {
+func TestSocketsWithTheSameOwnersShareTheList(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	a, b, c := newSocket(t, ns), newSocket(t, ns), newSocket(t, ns)
@@ -139,13 +138,13 @@ func TestSocketsWithTheSameHoldersShareTheList(t *testing.T) {
 		t.Fatalf("found %v", got)
 	}
 	if &got[a.inode][0] != &got[b.inode][0] {
-		t.Error("each has a list of its own")
+		t.Error("each has its own list")
 	}
 }
 
-func TestACommandIsWhatTheProcessCallsItself(t *testing.T) {
+func TestCommandIsTheNameThatTheProcessHasChosen(t *testing.T) {
 	t.Parallel()
-	const name = "\x1b[31m a\nb]\xff" // of 15 bytes at most
+	const name = "\x1b[31m a\nb]\xff" // up to 15 bytes
 	program, err := os.ReadFile("/bin/cat")
 	if err != nil {
 		t.Fatal(err)
@@ -160,11 +159,11 @@ func TestACommandIsWhatTheProcessCallsItself(t *testing.T) {
 	p.Command = name
 	want := map[uint32][]owners.Process{s.inode: {p.Process}}
 	if diff := cmp.Diff(want, find(t, owners.NewProc("/proc"), query(owners.AllProcesses, nil, s))); diff != "" {
-		t.Errorf("holders (-want +got):\n%s", diff)
+		t.Errorf("owners (-want +got):\n%s", diff)
 	}
 }
 
-func TestProcessesThatEndMeanwhileArePassedOver(t *testing.T) {
+func TestProcessesThatExitDuringTheSearchAreSkipped(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	s := newSocket(t, ns)
@@ -191,14 +190,14 @@ func TestProcessesThatEndMeanwhileArePassedOver(t *testing.T) {
 			q.Scope = owners.NetnsProcesses
 		}
 		if diff := cmp.Diff(map[uint32][]owners.Process{s.inode: {holder.Process}}, find(t, p, q)); diff != "" {
-			t.Fatalf("look %d (-want +got):\n%s", i, diff)
+			t.Fatalf("search %d (-want +got):\n%s", i, diff)
 		}
 	}
 	close(quit)
 	<-done
 }
 
-func TestALookCanBeEnded(t *testing.T) {
+func TestFindReturnsWhenItsContextIsDone(t *testing.T) {
 	t.Parallel()
 	s := newSocket(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -210,7 +209,7 @@ func TestALookCanBeEnded(t *testing.T) {
 	}
 }
 
-func TestWithoutAProcFileSystemItSaysSo(t *testing.T) {
+func TestFindFailsWithoutAProcFileSystem(t *testing.T) {
 	t.Parallel()
 	_, err := owners.NewProc(filepath.Join(t.TempDir(), "proc")).Find(context.Background(), query(owners.AllProcesses, nil, newSocket(t, nil)))
 	if !errors.Is(err, os.ErrNotExist) {
@@ -218,8 +217,8 @@ func TestWithoutAProcFileSystemItSaysSo(t *testing.T) {
 	}
 }
 
-// TestWhetherAllHoldersWereFoundIsReported has a socket that one process holds, and one that no process holds.
-func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
+// TestOnCompleteReportsSocketsWithAllOwnersKnown has a socket with one owner, and one without.
+func TestOnCompleteReportsSocketsWithAllOwnersKnown(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	held, none := newSocket(t, ns), socket{inode: 1<<32 - 2}
@@ -236,10 +235,10 @@ func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
 	}
 	p := owners.NewProc("/proc")
 	byProc := func(q owners.Query) error { _, err := p.Find(t.Context(), q); return err }
-	bySource := func(holders int, also error) func(owners.Query) error {
+	bySource := func(ownerList int, also error) func(owners.Query) error {
 		return func(q owners.Query) error {
 			_, err := p.FindWith(t.Context(), q, func(holds func(owners.Descriptor) error) error {
-				for i := range holders {
+				for i := range ownerList {
 					if err := holds(owners.Descriptor{Inode: held.inode, PID: i + 1, Command: "a"}); err != nil {
 						return err
 					}
@@ -253,8 +252,8 @@ func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
 		name       string
 		scope      owners.Scope
 		find       func(owners.Query) error
-		held, none bool // where no process refuses to be looked at, as one may where the tests run
-		source     bool // is all that matters
+		held, none bool // if every process may be searched, which depends on the sandbox of the test
+		source     bool // decides alone
 	}{
 		{"by a source, whatever the scope", owners.NetnsProcesses, bySource(1, nil), true, true, true},
 		{"by a source that finds too many", owners.NetnsProcesses, bySource(owners.MaxOwners, nil), false, true, true},
@@ -269,7 +268,7 @@ func TestWhetherAllHoldersWereFoundIsReported(t *testing.T) {
 				tc.none = false
 			}
 			if reported[held.inode] != tc.held || reported[none.inode] != tc.none {
-				t.Errorf("all holders: %v, want %v; of the socket that no process holds: %v, want %v", reported[held.inode], tc.held, reported[none.inode], tc.none)
+				t.Errorf("complete: %v, want %v; of the socket without an owner: %v, want %v", reported[held.inode], tc.held, reported[none.inode], tc.none)
 			}
 		})
 	}

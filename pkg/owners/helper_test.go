@@ -21,16 +21,16 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// patience bounds a wait for something that must happen, on the busiest of machines.
+// patience is the timeout of waits.
 const patience = 30 * time.Second
 
-// socket is a socket that a test made.
+// socket is a socket of a test.
 type socket struct {
 	*os.File
 	inode uint32
 }
 
-// newSocket makes a socket in the namespace, nil for the test's own. At first nobody has it but the test.
+// newSocket creates a socket in the namespace, nil for the test's own. The test process is its only owner.
 func newSocket(tb testing.TB, ns *nstest.NS) socket {
 	tb.Helper()
 	fd, err := -1, error(nil)
@@ -63,13 +63,13 @@ func inodeOf(tb testing.TB, fd int) uint64 {
 	return st.Ino
 }
 
-// process is a process that a test started.
+// process is a child of the test.
 type process struct {
 	owners.Process
-	end func() // ends it, and returns when it has ended
+	end func() // has it exit, and waits for that
 }
 
-// command prepares a process that has the sockets from descriptor 3 on.
+// command returns a command with the sockets as descriptors 3 and following.
 func command(name string, sockets ...socket) *exec.Cmd {
 	cmd := exec.Command(name)
 	for _, s := range sockets {
@@ -78,8 +78,8 @@ func command(name string, sockets ...socket) *exec.Cmd {
 	return cmd
 }
 
-// start starts a process in the namespace, nil for the test's own, that does nothing until its standard input
-// ends: when it is to end, when the test has ended, or when the test's process is no more.
+// start starts a process in the namespace, nil for the test's own. It exits at the end of its standard input: after end, or
+// when the test process exits.
 func start(tb testing.TB, ns *nstest.NS, cmd *exec.Cmd) process {
 	tb.Helper()
 	stdin, err := cmd.StdinPipe()
@@ -100,14 +100,14 @@ func start(tb testing.TB, ns *nstest.NS, cmd *exec.Cmd) process {
 	tb.Cleanup(end)
 	p := process{owners.Process{PID: cmd.Process.Pid, ContainerID: ownContainer(tb)}, end}
 	want := filepath.Base(cmd.Path)
-	nstest.Eventually(tb, patience, "it is called "+want, func() bool {
+	nstest.Eventually(tb, patience, "its command is "+want, func() bool {
 		p.Command = commandOf(p.PID)
 		return p.Command == want
 	})
 	return p
 }
 
-// commandOf is what a process calls itself.
+// commandOf returns the command of a process.
 func commandOf(pid int) string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
 	if err != nil {
@@ -116,7 +116,7 @@ func commandOf(pid int) string {
 	return strings.TrimSuffix(string(b), "\n")
 }
 
-// ownContainer is the container that the test itself is in, if it is in one: what it starts is there too.
+// ownContainer returns the test's own container, or "". Its children are in the same one.
 func ownContainer(tb testing.TB) string {
 	tb.Helper()
 	ids := regexp.MustCompile("[0-9a-f]{64}").FindAllString(read(tb, "/proc/self/cgroup"), -1)
@@ -135,7 +135,7 @@ func read(tb testing.TB, path string) string {
 	return string(b)
 }
 
-// processes is how many processes there are.
+// processes returns the number of processes.
 func processes(tb testing.TB) (n int) {
 	tb.Helper()
 	entries, err := os.ReadDir("/proc")
@@ -150,13 +150,13 @@ func processes(tb testing.TB) (n int) {
 	return n
 }
 
-// cat starts a process that holds the sockets and does nothing.
+// cat starts an idle process that owns the sockets.
 func cat(tb testing.TB, ns *nstest.NS, sockets ...socket) process {
 	tb.Helper()
 	return start(tb, ns, command("cat", sockets...))
 }
 
-// query asks for the holders of sockets in some namespaces.
+// query returns a query of the sockets in the namespaces.
 func query(scope owners.Scope, namespaces []*nstest.NS, sockets ...socket) owners.Query {
 	q := owners.Query{Inodes: make(map[uint32]struct{}), Netns: make(map[uint64]struct{}), Scope: scope}
 	for _, s := range sockets {
@@ -171,7 +171,7 @@ func query(scope owners.Scope, namespaces []*nstest.NS, sockets ...socket) owner
 	return q
 }
 
-// find finds all that there is to be found.
+// find requires a search without an error.
 func find(tb testing.TB, p *owners.Proc, q owners.Query) map[uint32][]owners.Process {
 	tb.Helper()
 	found, err := p.Find(context.Background(), q)
@@ -181,7 +181,7 @@ func find(tb testing.TB, p *owners.Proc, q owners.Query) map[uint32][]owners.Pro
 	return found
 }
 
-// unseen is what a look says that did not find all.
+// unseen returns the UnseenError of a search.
 func unseen(tb testing.TB, p *owners.Proc, q owners.Query) (map[uint32][]owners.Process, *owners.UnseenError) {
 	tb.Helper()
 	found, err := p.Find(context.Background(), q)

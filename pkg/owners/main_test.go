@@ -20,18 +20,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// envRole makes this test's binary another process, which plays a part in a test.
+// envRole selects a role, which the test binary runs as a child process.
 const envRole = "_HALFCLOSE_OWNERS_ROLE"
 
 func init() {
 	if os.Getenv(envRole) != "" {
-		runtime.LockOSThread() // so that the role begins on the main thread
+		runtime.LockOSThread() // the role starts on the main thread
 	}
 }
 
 func TestMain(m *testing.M) {
 	role, ok := map[string]func() error{
-		"receiver": receive, "apart": lookApart, "threaded": holdInThread, "leaderless": holdWithoutMainThread,
+		"receiver": receive, "apart": searchApart, "threaded": holdInThread, "leaderless": holdWithoutMainThread,
 		"confine": confine, "confined": readConfined,
 	}[os.Getenv(envRole)]
 	if !ok {
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// play prepares this binary to play a part.
+// play returns a command that runs this binary in a role.
 func play(role string, sockets ...socket) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
@@ -55,7 +55,7 @@ func play(role string, sockets ...socket) *exec.Cmd {
 	return cmd
 }
 
-// pass starts a process in the namespace, and passes a socket on to it.
+// pass starts a process in the namespace, and passes a socket to it.
 func pass(tb testing.TB, ns *nstest.NS, s socket) process {
 	tb.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -68,7 +68,7 @@ func pass(tb testing.TB, ns *nstest.NS, s socket) process {
 	theirs.Close()
 	err = unix.Sendmsg(fds[0], []byte("x"), unix.UnixRights(int(s.Fd())), nil, 0)
 	if err == nil {
-		_, err = unix.Read(fds[0], make([]byte, 1)) // it has come
+		_, err = unix.Read(fds[0], make([]byte, 1)) // the process has received it
 	}
 	if err != nil {
 		tb.Fatal(err)
@@ -76,7 +76,7 @@ func pass(tb testing.TB, ns *nstest.NS, s socket) process {
 	return p
 }
 
-// receive takes a descriptor from the unix socket that is descriptor 3, and holds it.
+// receive receives a descriptor over the unix socket that is descriptor 3, and keeps it open.
 func receive() error {
 	conn, err := net.FileConn(os.NewFile(3, "sender"))
 	if err != nil {
@@ -93,8 +93,8 @@ func receive() error {
 	return err
 }
 
-// lookApart looks for the holders of socket 1, which nobody has, in a pid namespace of its own.
-func lookApart() error {
+// searchApart searches for owners of socket 1, which has none, in another PID namespace.
+func searchApart() error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func lookApart() error {
 	return nil
 }
 
-// holdInThread has descriptor 3 in the descriptor table of one thread alone, and writes that thread's number.
+// holdInThread keeps descriptor 3 open in the table of one thread only, and writes the TID of that thread.
 func holdInThread() error {
 	tid := make(chan int)
 	failed := make(chan error, 1)
@@ -131,7 +131,7 @@ func holdInThread() error {
 	return err
 }
 
-// holdWithoutMainThread has the main thread exit, and writes its number before.
+// holdWithoutMainThread writes the PID and exits the main thread.
 func holdWithoutMainThread() error {
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -142,8 +142,8 @@ func holdWithoutMainThread() error {
 	return errno
 }
 
-// confine has "confined" run in the cgroup CGROUP, as the root of a cgroup namespace, and where HIDE is set without the
-// mount of its hierarchy.
+// confine runs "confined" in the cgroup CGROUP as the root of a cgroup namespace, and with HIDE set, without the mount of its
+// hierarchy.
 func confine() error {
 	if os.Getenv("HIDE") != "" {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
@@ -174,7 +174,7 @@ func confine() error {
 	return unix.Exec(self, os.Args, os.Environ())
 }
 
-// readConfined writes the pause of process PID, with process INIT as process 1.
+// readConfined writes the pause of process PID. INIT stands for process 1.
 func readConfined() error {
 	var pid, init int
 	if _, err := fmt.Sscan(os.Getenv("PID")+" "+os.Getenv("INIT"), &pid, &init); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-func TestNamesShowsNoCommandThatCouldBeTakenForAnythingElse(t *testing.T) {
+func TestNamesQuotesMisleadingCommands(t *testing.T) {
 	processes := func(commands ...string) (list []owners.Process) {
 		for i, c := range commands {
 			list = append(list, owners.Process{PID: i + 7, Command: c, ContainerID: "c1"})

@@ -1,83 +1,83 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package owners finds the processes that hold sockets.
+// Package owners finds the processes that own sockets.
 //
-// The kernel knows which sockets a process has, but not which processes have a socket. So whoever wants to
-// know looks at the descriptors of processes, which is the more expensive the more there are: ask for all
-// sockets of interest at once, and say which network namespaces they are in. Few processes are in those.
+// The kernel lists the sockets of a process, but not the processes of a socket. So a search reads the descriptors of
+// processes, and its cost grows with their number: query all sockets at once, and name their network namespaces, which have
+// few processes.
 //
 // # Privileges
 //
-// Processes of other users take CAP_SYS_PTRACE (ptrace(2), to read where /proc/PID/fd/N and /proc/PID/ns/net
-// lead) and CAP_DAC_READ_SEARCH (to list /proc/PID/fd, which has mode 0500). Only the processes of the pid
-// namespace that proc is mounted for, and of those below it, are to be seen.
+// Processes of other users need CAP_SYS_PTRACE (ptrace(2), to read the links /proc/PID/fd/N and /proc/PID/ns/net) and
+// CAP_DAC_READ_SEARCH (to list /proc/PID/fd, which has mode 0500). Only the processes of the PID namespace for which /proc is
+// mounted, and of the PID namespaces below, are visible.
 package owners
 
 import "fmt"
 
-// Process is a process that holds a socket.
+// Process is a process that owns a socket: one of its descriptors refers to the socket.
 type Process struct {
 	PID     int    `json:"pid"`
 	Command string `json:"command"` // /proc/PID/comm: at most 15 bytes, chosen by the process itself
-	// ContainerID is the container that the process's cgroup is named after, "" where that names none. Of a pod
-	// it tells the containers apart: an attachment names the container that all of them share.
+	// ContainerID is the container in the name of the process's cgroup, or "". It distinguishes the containers of a pod,
+	// while an attachment names the pod's sandbox.
 	ContainerID string `json:"containerID,omitempty"`
-	// TID and FD lead to the socket: descriptor FD of the table of thread TID, which is PID unless a thread has a table
-	// of its own or the main thread has exited. pidfd_open(2) reaches such a thread with PIDFD_THREAD (Linux 6.9) only.
-	// TID is 0 where the query has not asked for them.
+	// TID and FD name the descriptor: FD in the table of thread TID, which is PID unless a thread has its own table or the
+	// main thread has exited. pidfd_open(2) opens such a thread with PIDFD_THREAD (Linux 6.9) only. TID is 0 unless the
+	// query requests descriptors.
 	TID int `json:"-"`
 	FD  int `json:"-"`
 }
 
-// Query says whose holders to look for, and where.
+// Query selects sockets and the processes to search.
 type Query struct {
-	// Inodes are those of the sockets, as sock_diag and fstat(2) tell them: nonzero, and different for any
-	// two sockets that exist at one time.
+	// Inodes are the inode numbers of the sockets, as in sock_diag and fstat(2): nonzero, and unique among the sockets that
+	// exist at one time.
 	Inodes map[uint32]struct{}
-	// Netns are the inodes of the network namespaces that the sockets are in, as /proc/PID/ns/net shows them.
+	// Netns are the inode numbers of the sockets' network namespaces, as in /proc/PID/ns/net.
 	Netns map[uint64]struct{}
 	Scope Scope
-	// Descriptors asks for TID and FD of each process. Lists of several sockets then share no memory: ask so for
+	// Descriptors requests TID and FD of each process. Then the lists of different sockets share no memory: use it for
 	// hundreds of sockets, not for all.
 	Descriptors bool
-	// OnComplete, if not nil, is called with the inode of each socket whose holders were all found. It is not
-	// where processes were not looked at, an error kept Find from it, or there may be more than MaxOwners; nor where none was
-	// found and a process may not be looked at.
-	// A socket in flight over a unix socket, or registered with io_uring, is held by no process.
+	// OnComplete, if not nil, is called with the inode number of each socket of which Find has found all owners. It is not
+	// called if Find has skipped processes, has returned early with an error, or has found MaxOwners; nor if the socket has
+	// no known owner and a process cannot be searched. A socket in flight over a unix socket, or registered with io_uring,
+	// has no owner.
 	OnComplete func(inode uint32)
 }
 
-// Scope says which processes are looked at.
+// Scope selects the processes to search.
 type Scope uint8
 
 const (
-	// AllProcesses looks at all processes: each holder of each socket is found.
+	// AllProcesses finds each owner of each socket.
 	AllProcesses Scope = iota
-	// NetnsProcesses looks only at processes that are in the sockets' network namespaces, and at those elsewhere that
-	// were found to hold such sockets before: proxies that enter namespaces.
+	// NetnsProcesses searches the processes in the sockets' network namespaces, and processes of other namespaces that
+	// an earlier search has found to own such sockets: proxies that enter network namespaces.
 	NetnsProcesses
-	// NetnsProcessesFirst looks inside, and for what has no holder there among all other processes. A socket that has one
-	// may have others elsewhere, which are not found.
+	// NetnsProcessesFirst searches like NetnsProcesses, and then all other processes for the sockets without an owner. If a
+	// socket has an owner in its network namespace, its owners in others are not found.
 	NetnsProcessesFirst
 )
 
-// UnseenError says that some sockets were found no holder for, and that there are processes which could not
-// be looked at. What was found is valid.
+// UnseenError means that some sockets have no known owner, and that some processes could not be searched. The owners that
+// were found are valid.
 type UnseenError struct {
-	Sockets int // without a holder
+	Sockets int // without a known owner
 	Asked   int // sockets in all
-	// Denied is how many processes may not be looked at.
+	// Denied is the number of processes that the caller may not search.
 	Denied int
-	// OtherPIDNS is set where no process of the sockets' network namespaces is to be seen at all, and the caller
-	// is not in the machine's first pid namespace.
+	// OtherPIDNS means that no process of the sockets' network namespaces is visible, and that the caller is not in the
+	// initial PID namespace.
 	OtherPIDNS bool
 }
 
 func (e *UnseenError) Error() string {
-	text := fmt.Sprintf("no owner is to be seen of %d of %d sockets: ", e.Sockets, e.Asked)
+	text := fmt.Sprintf("%d of %d sockets have no visible owner: ", e.Sockets, e.Asked)
 	if e.OtherPIDNS {
-		return text + "their processes are in another pid namespace, it takes the host's (hostPID: true, --pid=host)"
+		return text + "their processes are in another PID namespace: needs the host's (hostPID: true, --pid=host)"
 	}
-	return text + fmt.Sprintf("%d processes may not be looked at, it takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH", e.Denied)
+	return text + fmt.Sprintf("%d processes cannot be searched: needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH", e.Denied)
 }

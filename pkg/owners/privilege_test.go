@@ -17,8 +17,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// stranger starts a process of another user that holds the sockets.
-func stranger(t *testing.T, ns *nstest.NS, sockets ...socket) process {
+// otherUser starts a process of another user that owns the sockets.
+func otherUser(t *testing.T, ns *nstest.NS, sockets ...socket) process {
 	t.Helper()
 	mapped, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
@@ -33,11 +33,11 @@ func stranger(t *testing.T, ns *nstest.NS, sockets ...socket) process {
 	return start(t, ns, cmd)
 }
 
-func TestOtherUsersProcessesTakeTwoCapabilities(t *testing.T) {
+func TestProcessesOfOtherUsersNeedTwoCapabilities(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	theirs, mine := newSocket(t, ns), newSocket(t, ns)
-	holder := stranger(t, ns, theirs)
+	holder := otherUser(t, ns, theirs)
 	theirs.Close()
 	me := []owners.Process{{PID: os.Getpid(), Command: commandOf(os.Getpid()), ContainerID: ownContainer(t)}}
 	all := map[uint32][]owners.Process{theirs.inode: {holder.Process}, mine.inode: me}
@@ -70,7 +70,7 @@ func TestOtherUsersProcessesTakeTwoCapabilities(t *testing.T) {
 					}
 					for _, want := range []string{"1 of 2 sockets", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"} {
 						if !strings.Contains(e.Error(), want) {
-							t.Errorf("%s: %q does not say %q", name, e, want)
+							t.Errorf("%s: %q lacks %q", name, e, want)
 						}
 					}
 				})
@@ -82,24 +82,24 @@ func TestOtherUsersProcessesTakeTwoCapabilities(t *testing.T) {
 	}
 }
 
-func TestAProcessThatIsDeniedIsCountedOnce(t *testing.T) {
+func TestADeniedProcessIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	s := newSocket(t, ns)
-	stranger(t, ns, s)
+	otherUser(t, ns, s)
 	s.Close()
 	ns.Do(t, func() {
 		nstest.KeepCapabilities(t)
 		_, everywhere := unseen(t, owners.NewProc("/proc"), query(owners.AllProcesses, []*nstest.NS{ns}, s))
 		_, beyond := unseen(t, owners.NewProc("/proc"), query(owners.NetnsProcessesFirst, []*nstest.NS{ns}, s))
-		// Others come and go meanwhile.
+		// Other processes start and exit.
 		if all := processes(t); everywhere.Denied > all*3/2 || beyond.Denied > all*3/2 {
-			t.Errorf("of some %d processes %d and %d may not be looked at", all, everywhere.Denied, beyond.Denied)
+			t.Errorf("of about %d processes %d and %d were denied", all, everywhere.Denied, beyond.Denied)
 		}
 	})
 }
 
-func TestAnotherPIDNamespaceIsSaidToBeWhy(t *testing.T) {
+func TestErrorNamesAnotherPIDNamespaceAsTheCause(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	cat(t, ns)
@@ -108,14 +108,14 @@ func TestAnotherPIDNamespaceIsSaidToBeWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	const says = "another pid namespace"
+	const cause = "another PID namespace"
 	for name, tc := range map[string]struct {
 		flags uintptr
 		netns int
 		want  bool
 	}{
-		"in a pid namespace that sees nothing of it":          {unix.CLONE_NEWPID, ns.FD(), true},
-		"in a pid namespace that sees processes where it was": {unix.CLONE_NEWPID, int(own.Fd()), false},
+		"in a PID namespace without the processes":          {unix.CLONE_NEWPID, ns.FD(), true},
+		"in a PID namespace, with processes in the network namespace": {unix.CLONE_NEWPID, int(own.Fd()), false},
 		"in the test's": {0, ns.FD(), false},
 	} {
 		cmd := play("apart")
@@ -125,8 +125,8 @@ func TestAnotherPIDNamespaceIsSaidToBeWhy(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v: %s", name, err, out)
 		}
-		if got := strings.Contains(string(out), says); got != tc.want {
-			t.Errorf("%s it says %s", name, out)
+		if got := strings.Contains(string(out), cause); got != tc.want {
+			t.Errorf("%s: %s", name, out)
 		}
 	}
 }

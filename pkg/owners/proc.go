@@ -16,58 +16,57 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// Proc finds holders in a proc file system. Its methods may be called concurrently.
+// Proc finds owners in a proc file system. Its methods may be called concurrently.
 //
-// It sees the descriptors of a process's main thread. If these do not lead to all of the sockets, it also sees those of
-// threads with a table of their own (CLONE_FILES unshared), and of processes whose main thread has exited; that takes
-// kcmp(2). It does not see a socket that is only in flight over a unix socket or registered with io_uring.
+// It searches the descriptors of each process's main thread. For sockets without an owner after that, it also searches
+// threads with their own descriptor table (CLONE_FILES unshared), and processes whose main thread has exited; that needs
+// kcmp(2). It does not find a socket that is only in flight over a unix socket or registered with io_uring.
 type Proc struct {
 	dir  string
 	init int // the process whose cgroup namespace and mounts show all cgroups
 
 	mu        sync.Mutex
-	elsewhere map[int]struct{} // processes that hold sockets of other namespaces than their own
+	outsiders map[int]struct{} // processes that own sockets of other network namespaces
 }
 
-// NewProc returns the finder for the proc file system at dir: /proc.
-func NewProc(dir string) *Proc { return &Proc{dir: dir, init: 1, elsewhere: make(map[int]struct{})} }
+// NewProc returns the Proc for the proc file system at dir, usually /proc.
+func NewProc(dir string) *Proc { return &Proc{dir: dir, init: 1, outsiders: make(map[int]struct{})} }
 
-// MaxOwners is how many holders of one socket are named. A server that forks a process for each connection and
-// leaves all the others open in it would else take memory by the square of its processes.
+// MaxOwners is how many owners of one socket are reported. In a server that forks for each connection, each process may
+// inherit all earlier sockets: without a bound, memory would grow with the square of its processes.
 const MaxOwners = 100
 
-// Find returns the holders of each of the sockets that has any, by pid, MaxOwners at most. Lists may share memory:
-// they are not to be changed.
+// Find returns up to MaxOwners owners of each socket that has any, sorted by PID. Lists may share memory, so the caller must
+// not change them.
 //
-// Processes that end meanwhile are passed over. Where some could not be looked at and might hold what was
-// found no holder for, the error is an *UnseenError. Any error comes with what was found before.
+// Find skips processes that exit during the search. If processes that it could not search may own a socket without a known
+// owner, the error is an *UnseenError. With any error it returns the owners that it has found.
 func (p *Proc) Find(ctx context.Context, q Query) (map[uint32][]Process, error) {
 	if len(q.Inodes) == 0 {
 		return nil, ctx.Err()
 	}
 	fd, err := open(unix.AT_FDCWD, p.dir)
 	if err != nil {
-		return nil, fmt.Errorf("look for owners: open %s: %w", p.dir, err)
+		return nil, fmt.Errorf("find owners: open %s: %w", p.dir, err)
 	}
 	defer unix.Close(fd)
 	w := newWalk(ctx, fd, q)
 	err = p.walk(w)
 	found := w.result()
 	if err != nil {
-		return found, fmt.Errorf("look for owners: %w", err)
+		return found, fmt.Errorf("find owners: %w", err)
 	}
-	p.reportWhole(w, found)
-	if e := p.unseen(w); e != nil {
+	p.reportComplete(w, found)
+	if e := p.unseenError(w); e != nil {
 		return found, e
 	}
 	return found, nil
 }
 
-// reportWhole names the sockets all of whose holders were found. A process that may not be looked at may have a socket to
-// which no holder was found. That it shares one with a holder is so unlikely that a process of that kind, of which most
-// nodes have one, does not make all of them doubtful.
-func (p *Proc) reportWhole(w *walk, found map[uint32][]Process) {
-	if w.query.OnComplete == nil || w.tooMany || w.query.Scope == NetnsProcesses || !p.InInitialPIDNS() {
+// reportComplete calls OnComplete. A process that cannot be searched may own a socket without a known owner. It is unlikely to
+// share a socket with a known owner, and most nodes have such a process: so it does not make the other sockets incomplete.
+func (p *Proc) reportComplete(w *walk, found map[uint32][]Process) {
+	if w.query.OnComplete == nil || w.skippedTables || w.query.Scope == NetnsProcesses || !p.InInitialPIDNS() {
 		return
 	}
 	for inode := range w.query.Inodes {
@@ -77,7 +76,7 @@ func (p *Proc) reportWhole(w *walk, found map[uint32][]Process) {
 	}
 }
 
-// walk looks at the processes that the query's scope names.
+// walk searches the processes of the query's scope.
 func (p *Proc) walk(w *walk) error {
 	pids, err := w.pids()
 	if err != nil {
@@ -85,64 +84,64 @@ func (p *Proc) walk(w *walk) error {
 	}
 	inside, others := pids, []int(nil)
 	if w.query.Scope != AllProcesses {
-		inside, others, err = w.sort(pids, p.known(pids))
+		inside, others, err = w.partition(pids, p.knownOutsiders(pids))
 	}
 	for _, pid := range inside {
 		if err == nil {
-			_, err = w.visit(pid)
+			_, err = w.searchProcess(pid)
 		}
 	}
 	for _, pid := range inside {
-		if err == nil && (w.left() > 0 || w.query.Scope == AllProcesses && w.query.OnComplete != nil) {
-			_, err = w.visitThreads(pid)
+		if err == nil && (w.missing() > 0 || w.query.Scope == AllProcesses && w.query.OnComplete != nil) {
+			_, err = w.searchThreads(pid)
 		}
 	}
 	if w.query.Scope != NetnsProcessesFirst {
 		return err
 	}
-	for _, visit := range []func(pid int) (bool, error){w.visit, w.visitThreads} {
+	for _, visit := range []func(pid int) (bool, error){w.searchProcess, w.searchThreads} {
 		for _, pid := range others {
-			if err != nil || w.left() == 0 {
+			if err != nil || w.missing() == 0 {
 				return err
 			}
-			var holds bool
-			if holds, err = visit(pid); holds {
-				p.remember(pid)
+			var owns bool
+			if owns, err = visit(pid); owns {
+				p.rememberOutsider(pid)
 			}
 		}
 	}
 	return err
 }
 
-// maxElsewhere bounds how many processes are remembered.
-const maxElsewhere = 64
+// maxOutsiders is how many processes are remembered.
+const maxOutsiders = 64
 
-func (p *Proc) remember(pid int) {
+func (p *Proc) rememberOutsider(pid int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.elsewhere) < maxElsewhere {
-		p.elsewhere[pid] = struct{}{}
+	if len(p.outsiders) < maxOutsiders {
+		p.outsiders[pid] = struct{}{}
 	}
 }
 
-// known returns those of the processes that were found to hold sockets of other namespaces, and forgets what
-// has ended. A pid that another process has by now costs a look at that, no more.
-func (p *Proc) known(pids []int) map[int]struct{} {
+// knownOutsiders returns the remembered processes, and forgets the exited ones. If another process has the PID now, the
+// search reads its descriptors in vain.
+func (p *Proc) knownOutsiders(pids []int) map[int]struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.elsewhere, func(pid int, _ struct{}) bool { return !slices.Contains(pids, pid) })
-	return maps.Clone(p.elsewhere)
+	maps.DeleteFunc(p.outsiders, func(pid int, _ struct{}) bool { return !slices.Contains(pids, pid) })
+	return maps.Clone(p.outsiders)
 }
 
-// First reports whether this process is in the machine's first pid namespace, where all processes are to be seen. It
-// says so too where that cannot be told.
+// InInitialPIDNS reports whether this process is in the initial PID namespace, where all processes are visible. It returns true
+// too if /proc does not show that.
 func (p *Proc) InInitialPIDNS() bool {
 	own := hostfs.NamespaceInode(filepath.Join(p.dir, "self/ns/pid"))
 	return own == 0 || own == hostfs.InitialPIDNS
 }
 
-// NetnsWithProcesses returns which of the network namespaces, told by their inodes, a process is in that can be seen and may
-// be looked at. An error may come with what was found before.
+// NetnsWithProcesses returns which of the network namespaces with these inode numbers have a visible process. With an error it
+// returns the ones found before.
 func (p *Proc) NetnsWithProcesses(ctx context.Context, netns map[uint64]struct{}) (map[uint64]struct{}, error) {
 	found := make(map[uint64]struct{})
 	if len(netns) == 0 {
@@ -150,7 +149,7 @@ func (p *Proc) NetnsWithProcesses(ctx context.Context, netns map[uint64]struct{}
 	}
 	fd, err := open(unix.AT_FDCWD, p.dir)
 	if err != nil {
-		return found, fmt.Errorf("look for processes: open %s: %w", p.dir, err)
+		return found, fmt.Errorf("find processes: open %s: %w", p.dir, err)
 	}
 	defer unix.Close(fd)
 	w := newWalk(ctx, fd, Query{Netns: netns})
@@ -158,7 +157,7 @@ func (p *Proc) NetnsWithProcesses(ctx context.Context, netns map[uint64]struct{}
 	for _, pid := range pids {
 		in, err := w.netns(pid)
 		if err != nil {
-			return found, fmt.Errorf("look for processes: %w", err)
+			return found, fmt.Errorf("find processes: %w", err)
 		}
 		if _, ok := netns[in]; ok {
 			found[in] = struct{}{}
@@ -167,16 +166,16 @@ func (p *Proc) NetnsWithProcesses(ctx context.Context, netns map[uint64]struct{}
 	return found, err
 }
 
-// unseen says what may be why sockets have no holder, nil if nothing may.
-func (p *Proc) unseen(w *walk) *UnseenError {
-	e := &UnseenError{Sockets: w.left(), Asked: len(w.query.Inodes), Denied: w.denied}
+// unseenError returns why sockets may have owners that the search has not found, nil if they have none.
+func (p *Proc) unseenError(w *walk) *UnseenError {
+	e := &UnseenError{Sockets: w.missing(), Asked: len(w.query.Inodes), Denied: w.denied}
 	switch {
 	case e.Sockets == 0:
 		return nil
 	case e.Denied > 0:
 		return e
 	case w.query.Scope == NetnsProcesses:
-		return nil // they may be held elsewhere
+		return nil // owners in other network namespaces are out of scope
 	}
 	if p.InInitialPIDNS() {
 		return nil
@@ -185,7 +184,7 @@ func (p *Proc) unseen(w *walk) *UnseenError {
 	if err != nil {
 		return nil
 	}
-	if inside, _, err := w.sort(pids, nil); err != nil || len(inside) > 0 {
+	if inside, _, err := w.partition(pids, nil); err != nil || len(inside) > 0 {
 		return nil
 	}
 	e.OtherPIDNS = true

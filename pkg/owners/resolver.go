@@ -5,13 +5,12 @@ package owners
 
 import "context"
 
-// Resolver finds the processes that hold sockets: *Proc, and any cheaper way that a kernel has.
+// Resolver finds the processes that own sockets: *Proc, or a cheaper way of the kernel.
 type Resolver interface {
-	// Find returns the processes that hold each socket, for the sockets for which it finds any. Lists may
-	// share memory, so the caller does not change them.
+	// Find returns the owners of each socket that has any. Lists may share memory, so the caller must not change them.
 	//
-	// An *UnseenError means that some sockets may have an owner that Find cannot see. Any error may come
-	// with the owners found before it. Find may be called concurrently, and returns soon after ctx is done.
+	// An *UnseenError means that some sockets may have an owner that is not visible. With any error Find returns the owners
+	// that it has found. Find may be called concurrently, and returns soon after ctx is done.
 	Find(ctx context.Context, q Query) (map[uint32][]Process, error)
 }
 

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// status is what /proc/PID/status says of a thread.
+// status has fields of a thread's /proc/PID/status.
 type status struct {
-	state           byte // the letter of the first word
+	state           byte // the letter of State
 	threads         int  // of its process
 	ignored, caught uint64
 	init            bool // the first process of a PID namespace
 }
 
-// parseStatus reads the text of /proc/PID/status. The kernel escapes the name that a process gives itself.
+// parseStatus parses /proc/PID/status. The kernel escapes newlines in the process's own name.
 func parseStatus(text []byte) (s status, err error) {
 	var errs []error
 	for line := range bytes.Lines(text) {
@@ -56,8 +56,8 @@ func (s status) stopped() bool { return s.state == 'T' || s.state == 't' }
 
 func (s status) exited() bool { return s.state == 'Z' || s.state == 'X' }
 
-// sigpipe returns what SIGPIPE does to the process. The kernel sends no signal of default disposition to the first
-// process of a PID namespace, as a container's often is.
+// sigpipe returns the effect of SIGPIPE. The first process of a PID namespace, as a container's main process often is, does
+// not receive signals of default disposition.
 func (s status) sigpipe() Sigpipe {
 	const bit = 1 << (unix.SIGPIPE - 1)
 	if s.init || (s.ignored|s.caught)&bit != 0 {

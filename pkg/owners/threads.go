@@ -12,33 +12,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxTables bounds how many descriptor tables of one process are looked at.
+// maxTables is how many descriptor tables of one process are searched.
 const maxTables = 64
 
-// visitThreads looks at the descriptor tables of a process's threads that are not the main thread's, and reports whether
-// any of the sockets is among them.
-func (w *walk) visitThreads(pid int) (holds bool, err error) {
+// searchThreads searches the descriptor tables of a process except for the main thread's, and reports whether they have any
+// of the sockets.
+func (w *walk) searchThreads(pid int) (owns bool, err error) {
 	tids, err := w.threads(pid)
 	if err != nil {
-		return false, w.passOver(pid, err)
+		return false, w.ignoreExpected(pid, err)
 	}
 	tables := []int{pid} // one thread of each table
 	for _, tid := range tids {
 		if len(tables) == maxTables {
-			w.tooMany = true
+			w.skippedTables = true
 			break
 		}
 		if slices.ContainsFunc(tables, func(other int) bool { return sharesTable(other, tid) }) {
 			continue
 		}
 		tables = append(tables, tid)
-		found, err := w.visitTable(pid, tid, fmt.Sprintf("%d/task/%d/fd", pid, tid))
+		found, err := w.searchTable(pid, tid, fmt.Sprintf("%d/task/%d/fd", pid, tid))
 		if err != nil {
-			return holds, err
+			return owns, err
 		}
-		holds = holds || found
+		owns = owns || found
 	}
-	return holds, nil
+	return owns, nil
 }
 
 // threads lists the threads of a process except its main thread.
@@ -48,7 +48,7 @@ func (w *walk) threads(pid int) (tids []int, err error) {
 		return nil, err
 	}
 	defer unix.Close(dir)
-	err = w.each(dir, func(name string) error {
+	err = w.eachName(dir, func(name string) error {
 		if tid, err := strconv.Atoi(name); err == nil && tid != pid {
 			tids = append(tids, tid)
 		}
@@ -57,14 +57,14 @@ func (w *walk) threads(pid int) (tids []int, err error) {
 	return tids, err
 }
 
-// netnsOfThreads returns the inode of the network namespace that the first thread is in that has not exited.
+// netnsOfThreads returns the network namespace's inode number of the first thread that has not exited.
 func (w *walk) netnsOfThreads(pid int) (uint32, error) {
 	tids, err := w.threads(pid)
 	if err != nil {
 		return 0, err
 	}
 	for _, tid := range tids {
-		inode, _, err := w.follow(w.proc, fmt.Sprintf("%d/task/%d/ns/net", pid, tid), "net:[")
+		inode, _, err := w.readLink(w.proc, fmt.Sprintf("%d/task/%d/ns/net", pid, tid), "net:[")
 		if !errors.Is(err, unix.ENOENT) {
 			return inode, err
 		}
@@ -72,12 +72,11 @@ func (w *walk) netnsOfThreads(pid int) (uint32, error) {
 	return 0, unix.ENOENT
 }
 
-// kcmpFiles is KCMP_FILES of include/uapi/linux/kcmp.h: compare the descriptor tables.
+// kcmpFiles is KCMP_FILES of include/uapi/linux/kcmp.h: compare descriptor tables.
 const kcmpFiles = 2
 
-// sharesTable reports whether two threads have one descriptor table. It returns true too on a kernel without kcmp(2), and for
-// a thread that has exited. So nearly all threads cost one system call, and no list of
-// descriptors is read twice.
+// sharesTable reports whether two threads share a descriptor table. It returns true too on a kernel without kcmp(2), and for a
+// thread that has exited. So most threads cost one system call, and no table is searched twice.
 func sharesTable(tid, other int) bool {
 	order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(other), kcmpFiles, 0, 0, 0)
 	return errno != 0 || order == 0

@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// startRole starts this binary in a role, and returns the number that it writes first.
+// startRole starts this binary in a role, and returns the first number that it writes.
 func startRole(t *testing.T, ns *nstest.NS, role string, sockets ...socket) (process, int) {
 	t.Helper()
 	cmd := play(role, sockets...)
@@ -36,16 +36,16 @@ func startRole(t *testing.T, ns *nstest.NS, role string, sockets ...socket) (pro
 	return p, number
 }
 
-// only returns the one holder of a socket.
+// only returns the single owner of a socket.
 func only(t *testing.T, found map[uint32][]owners.Process, s socket) owners.Process {
 	t.Helper()
 	if len(found[s.inode]) != 1 {
-		t.Fatalf("holders %v, want one", found[s.inode])
+		t.Fatalf("owners %v, want one", found[s.inode])
 	}
 	return found[s.inode][0]
 }
 
-func TestASocketInAThreadsOwnTableIsFound(t *testing.T) {
+func TestASocketInTheOwnTableOfAThreadIsFound(t *testing.T) {
 	ns := nstest.New(t)
 	s, plain := newSocket(t, ns), newSocket(t, ns)
 	p, tid := startRole(t, ns, "threaded", s)
@@ -57,10 +57,10 @@ func TestASocketInAThreadsOwnTableIsFound(t *testing.T) {
 		q.Descriptors = true
 		found := find(t, owners.NewProc("/proc"), q)
 		if got := only(t, found, s); got.PID != p.PID || got.TID != tid || got.FD != 3 || tid == p.PID {
-			t.Errorf("%s: held by descriptor %d of thread %d of %v, want 3 of %d of %v", name, got.FD, got.TID, got, tid, p)
+			t.Errorf("%s: descriptor %d of thread %d of %v, want 3 of %d of %v", name, got.FD, got.TID, got, tid, p)
 		}
 		if got := only(t, found, plain); got.PID != other.PID || got.TID != other.PID || got.FD != 3 {
-			t.Errorf("%s: held by descriptor %d of thread %d of %v, want 3 of the main thread of %v", name, got.FD, got.TID, got, other)
+			t.Errorf("%s: descriptor %d of thread %d of %v, want 3 of the main thread of %v", name, got.FD, got.TID, got, other)
 		}
 	}
 }
@@ -77,12 +77,12 @@ func TestASocketOfAProcessWithoutMainThreadIsFound(t *testing.T) {
 		q := query(scope, []*nstest.NS{ns}, s)
 		q.Descriptors = true
 		if got := only(t, find(t, owners.NewProc("/proc"), q), s); got.PID != p.PID || got.TID == p.PID || got.TID == 0 || got.FD != 3 {
-			t.Errorf("%s: held by descriptor %d of thread %d of %v, want 3 of another thread of %v", name, got.FD, got.TID, got, p)
+			t.Errorf("%s: descriptor %d of thread %d of %v, want 3 of another thread of %v", name, got.FD, got.TID, got, p)
 		}
 	}
 }
 
-func TestEachSocketHasItsDescriptor(t *testing.T) {
+func TestOwnersHaveTheDescriptorOfEachSocket(t *testing.T) {
 	ns := nstest.New(t)
 	a, b := newSocket(t, ns), newSocket(t, ns)
 	p := cat(t, ns, a, b, b)
@@ -93,10 +93,10 @@ func TestEachSocketHasItsDescriptor(t *testing.T) {
 	found := find(t, owners.NewProc("/proc"), q)
 	for fd, s := range map[int]socket{3: a, 4: b} {
 		if got := only(t, found, s); got.PID != p.PID || got.TID != p.PID || got.FD != fd {
-			t.Errorf("held by descriptor %d of thread %d of %v, want %d", got.FD, got.TID, got, fd)
+			t.Errorf("descriptor %d of thread %d of %v, want %d", got.FD, got.TID, got, fd)
 		}
 		if got := inodeOfPath(t, fmt.Sprintf("/proc/%d/fd/%d", p.PID, fd)); got != uint64(s.inode) {
-			t.Errorf("descriptor %d leads to %d, want %d", fd, got, s.inode)
+			t.Errorf("descriptor %d refers to %d, want %d", fd, got, s.inode)
 		}
 	}
 }

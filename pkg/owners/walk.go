@@ -14,36 +14,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// walk is one look at processes, with what it has found so far.
+// walk is one search of processes.
 type walk struct {
 	ctx    context.Context
 	proc   int // the proc file system
 	query  Query
-	denied int // processes that may not be looked at
-	// tooMany is set once a process had more descriptor tables than are looked at.
-	tooMany bool
-	found   map[uint32]*holders
-	dirent  [32 << 10]byte
-	names   []string
-	link    [40]byte // longer than what is looked for: "socket:[4294967295]"
+	denied int // processes that the caller may not search
+	// skippedTables means that a process has more descriptor tables than maxTables.
+	skippedTables bool
+	found         map[uint32]*ownerList
+	dirent        [32 << 10]byte
+	names         []string
+	link          [40]byte // longer than "socket:[4294967295]"
 }
 
-// holders is a list of processes that some sockets have in common.
-type holders struct {
+// ownerList is a list of processes that several sockets may share.
+type ownerList struct {
 	list []Process
 }
 
 func newWalk(ctx context.Context, proc int, q Query) *walk {
-	return &walk{ctx: ctx, proc: proc, query: q, found: make(map[uint32]*holders)}
+	return &walk{ctx: ctx, proc: proc, query: q, found: make(map[uint32]*ownerList)}
 }
 
-// left is how many sockets have no holder yet.
-func (w *walk) left() int { return len(w.query.Inodes) - len(w.found) }
+// missing returns the number of sockets without an owner so far.
+func (w *walk) missing() int { return len(w.query.Inodes) - len(w.found) }
 
-// result is what was found.
+// result returns the owners, sorted by PID.
 func (w *walk) result() map[uint32][]Process {
 	found := make(map[uint32][]Process, len(w.found))
-	sorted := make(map[*holders]bool)
+	sorted := make(map[*ownerList]bool)
 	for inode, h := range w.found {
 		if !sorted[h] {
 			sorted[h] = true
@@ -59,7 +59,7 @@ func (w *walk) pids() (pids []int, err error) {
 	if _, err := unix.Seek(w.proc, 0, unix.SEEK_SET); err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	err = w.each(w.proc, func(name string) error {
+	err = w.eachName(w.proc, func(name string) error {
 		if pid, err := strconv.Atoi(name); err == nil {
 			pids = append(pids, pid)
 		}
@@ -71,8 +71,8 @@ func (w *walk) pids() (pids []int, err error) {
 	return pids, nil
 }
 
-// sort tells the processes that are in the query's network namespaces, or known to matter, from the others.
-func (w *walk) sort(pids []int, known map[int]struct{}) (inside, others []int, err error) {
+// partition splits the processes: those in the query's network namespaces or in known, and the others.
+func (w *walk) partition(pids []int, known map[int]struct{}) (inside, others []int, err error) {
 	for _, pid := range pids {
 		if _, ok := known[pid]; ok {
 			inside = append(inside, pid)
@@ -91,39 +91,39 @@ func (w *walk) sort(pids []int, known map[int]struct{}) (inside, others []int, e
 	return inside, others, nil
 }
 
-// netns returns the inode of the network namespace that a process is in, 0 if it has ended or may not be looked at.
+// netns returns the inode number of a process's network namespace, 0 if the process has exited or may not be searched.
 func (w *walk) netns(pid int) (uint64, error) {
 	if err := w.ctx.Err(); err != nil {
 		return 0, err
 	}
-	inode, _, err := w.follow(w.proc, strconv.Itoa(pid)+"/ns/net", "net:[")
-	if errors.Is(err, unix.ENOENT) { // the main thread has exited, and others may run
+	inode, _, err := w.readLink(w.proc, strconv.Itoa(pid)+"/ns/net", "net:[")
+	if errors.Is(err, unix.ENOENT) { // the main thread has exited; others may run
 		inode, err = w.netnsOfThreads(pid)
 	}
 	if err != nil {
-		return 0, w.passOver(pid, err)
+		return 0, w.ignoreExpected(pid, err)
 	}
 	return uint64(inode), nil
 }
 
-// visit looks at what a process holds, and reports whether any of the sockets is among that.
-func (w *walk) visit(pid int) (holds bool, err error) {
-	return w.visitTable(pid, pid, strconv.Itoa(pid)+"/fd")
+// searchProcess searches the main thread's descriptor table, and reports whether it has any of the sockets.
+func (w *walk) searchProcess(pid int) (owns bool, err error) {
+	return w.searchTable(pid, pid, strconv.Itoa(pid)+"/fd")
 }
 
-// visitTable looks at the descriptor table of one thread, which the directory lists.
-func (w *walk) visitTable(pid, tid int, path string) (holds bool, err error) {
+// searchTable searches the descriptor table of one thread, whose fd directory is at path.
+func (w *walk) searchTable(pid, tid int, path string) (owns bool, err error) {
 	dir, err := open(w.proc, path)
 	if err != nil {
-		return false, w.passOver(pid, err)
+		return false, w.ignoreExpected(pid, err)
 	}
 	defer unix.Close(dir)
 	var me Process
-	with := make(map[*holders]*holders) // what lists become with this process
-	err = w.each(dir, func(name string) error {
-		inode, ok, err := w.follow(dir, name, "socket:[")
+	with := make(map[*ownerList]*ownerList) // the lists with this process added, by the list without it
+	err = w.eachName(dir, func(name string) error {
+		inode, ok, err := w.readLink(dir, name, "socket:[")
 		if errors.Is(err, unix.ENOENT) {
-			return nil // closed meanwhile
+			return nil // the process has closed it
 		}
 		if err != nil || !ok {
 			return err
@@ -131,28 +131,28 @@ func (w *walk) visitTable(pid, tid int, path string) (holds bool, err error) {
 		if _, wanted := w.query.Inodes[inode]; !wanted {
 			return nil
 		}
-		if !holds {
-			if me, err = describe(dir, pid); err != nil {
+		if !owns {
+			if me, err = readProcess(dir, pid); err != nil {
 				return err
 			}
-			holds = true
+			owns = true
 		}
 		fd, err := strconv.Atoi(name)
 		if err != nil {
 			return fmt.Errorf("descriptor %q: %w", name, err)
 		}
-		w.hold(inode, me, tid, fd, with)
+		w.addOwner(inode, me, tid, fd, with)
 		return nil
 	})
 	if err != nil {
-		err = w.passOver(pid, err)
+		err = w.ignoreExpected(pid, err)
 	}
-	return holds, err
+	return owns, err
 }
 
-// hold adds a process to the holders of a socket, unless there are enough. It may have the socket under several
-// descriptors, of which the first counts.
-func (w *walk) hold(inode uint32, p Process, tid, fd int, with map[*holders]*holders) {
+// addOwner adds a process to the owners of a socket, up to MaxOwners. If several of its descriptors refer to the socket, the
+// first one counts.
+func (w *walk) addOwner(inode uint32, p Process, tid, fd int, with map[*ownerList]*ownerList) {
 	var list []Process
 	had := w.found[inode]
 	if had != nil {
@@ -163,17 +163,17 @@ func (w *walk) hold(inode uint32, p Process, tid, fd int, with map[*holders]*hol
 	}
 	if w.query.Descriptors {
 		p.TID, p.FD = tid, fd
-		w.found[inode] = &holders{append(list, p)}
+		w.found[inode] = &ownerList{append(list, p)}
 		return
 	}
 	if with[had] == nil {
-		with[had] = &holders{append(slices.Clip(list), p)}
+		with[had] = &ownerList{append(slices.Clip(list), p)}
 	}
 	w.found[inode] = with[had]
 }
 
-// passOver returns nil for no error, and for one that only says that a process has ended, or may not be looked at.
-func (w *walk) passOver(pid int, err error) error {
+// ignoreExpected returns nil if err is nil or means that the process has exited or may not be searched.
+func (w *walk) ignoreExpected(pid int, err error) error {
 	switch {
 	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
 		return nil
@@ -181,5 +181,5 @@ func (w *walk) passOver(pid int, err error) error {
 		w.denied++
 		return nil
 	}
-	return fmt.Errorf("look at process %d: %w", pid, err)
+	return fmt.Errorf("search process %d: %w", pid, err)
 }

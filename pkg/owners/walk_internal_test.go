@@ -8,24 +8,23 @@ import (
 	"testing"
 )
 
-// TestHoldersAreBounded is a server that forks a process for each connection, each of which keeps all that were
-// open before.
-func TestHoldersAreBounded(t *testing.T) {
+// TestOwnersAreBounded simulates a server that forks for each connection, so that each process inherits all earlier sockets.
+func TestOwnersAreBounded(t *testing.T) {
 	const processes = 3 * MaxOwners
 	w := newWalk(context.Background(), -1, Query{})
 	for pid := range processes {
-		with := make(map[*holders]*holders)
+		with := make(map[*ownerList]*ownerList)
 		for inode := range pid + 1 {
-			w.hold(uint32(inode), Process{PID: pid}, 0, 0, with)
+			w.addOwner(uint32(inode), Process{PID: pid}, 0, 0, with)
 		}
 	}
 	for inode, list := range w.result() {
-		first := int(inode) // the process that accepted it
+		first := int(inode) // the process that has accepted it
 		if want := min(processes-first, MaxOwners); len(list) != want || list[0].PID != first || list[want-1].PID != first+want-1 {
-			t.Fatalf("socket %d is held by %d from %v to %v, want %d from %d on", inode, len(list), list[0].PID, list[len(list)-1].PID, want, first)
+			t.Fatalf("socket %d has %d owners from %v to %v, want %d from %d on", inode, len(list), list[0].PID, list[len(list)-1].PID, want, first)
 		}
 	}
 	if len(w.found) != processes {
-		t.Errorf("holders of %d sockets, want %d", len(w.found), processes)
+		t.Errorf("owners of %d sockets, want %d", len(w.found), processes)
 	}
 }

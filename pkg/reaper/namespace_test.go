@@ -158,7 +158,7 @@ func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				newNS(t) // for its privilege
-				own, err := netns.Own()
+				own, err := netns.OpenOwn()
 				if err != nil {
 					t.Fatal(err)
 				}
