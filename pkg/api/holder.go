@@ -33,7 +33,7 @@ func (h Holder) String() string {
 	}
 	by := map[StartedBy]string{ByPlugin: "the CNI plugin", BySystemd: "systemd", ByCommand: "a command"}[h.StartedBy]
 	if by == "" {
-		by = "somebody"
+		by = "an unknown process"
 	}
 	return fmt.Sprintf("process %d, started by %s at %s", h.PID, by, h.Since.Format(time.RFC3339))
 }

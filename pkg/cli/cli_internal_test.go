@@ -59,16 +59,16 @@ func TestExitCodes(t *testing.T) {
 		{name: "an extra argument", args: []string{"version", "please"}, code: 2, want: `"please"`},
 		{name: "an unknown output format", args: []string{"version", "--output", "xml"}, code: 2, want: `--output is table, wide or json, not "xml"`},
 		{name: "a flag that does not parse", args: []string{"reaper", "--min-grace", "1"}, code: 2, want: "--min-grace"},
-		{name: "a negative duration", args: []string{"reaper", "--min-grace", "-1s"}, code: 2, want: "--min-grace is a duration from 0s on, not -1s"},
+		{name: "a negative duration", args: []string{"reaper", "--min-grace", "-1s"}, code: 2, want: "--min-grace must be 0s or longer, not -1s"},
 		{name: "a budget of 0", args: []string{"reaper", "--cpu-budget", "0"}, code: 2, want: "above 0% and up to 100%"},
 		{name: "a negative rate", args: []string{"reaper", "--max-destroys-per-second", "-1"}, code: 2, want: "--max-destroys-per-second"},
-		{name: "an address without a port", args: []string{"reaper", "--metrics-address", "127.0.0.1"}, code: 2, want: `--metrics-address is HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not "127.0.0.1"`},
+		{name: "an address without a port", args: []string{"reaper", "--metrics-address", "127.0.0.1"}, code: 2, want: `--metrics-address must be HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not "127.0.0.1"`},
 		{name: "an address with a port name", args: []string{"reaper", "--metrics-address", ":http"}, code: 2, want: `not ":http"`},
 		{name: "an address with an invalid port", args: []string{"reaper", "--metrics-address", ":65536"}, code: 2, want: `not ":65536"`},
 		{name: "an IPv6 address without brackets", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_METRICS_ADDRESS": "::1:20470"}, code: 2, want: `not "::1:20470"`},
 		{name: "an unknown log level", args: []string{"reaper", "--log-level", "loud"}, code: 2, want: "loud"},
 		{name: "an invalid value in the environment", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, want: `HALFCLOSE_MODE="kill"`},
-		{name: "an unknown finder in the environment", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, want: `--finder is auto, sockdiag or bpf, not "none"`},
+		{name: "an unknown finder in the environment", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, want: `--finder must be auto, sockdiag or bpf, not "none"`},
 		{name: "reaper with a state directory whose path is too long", args: []string{"reaper", "--state-dir", long}, code: 2, want: "has 96 bytes, and the name of the reaper's socket leaves room for 95"},
 		{name: "status with a state directory whose path is too long", args: []string{"status"}, env: map[string]string{"HALFCLOSE_STATE_DIR": long}, code: 2, want: "has 96 bytes"},
 		{name: "sockets with a state directory whose path is too long", args: []string{"sockets", "--state-dir", long}, code: 2, want: "has 96 bytes"},
@@ -94,7 +94,7 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestPermissionErrorsOfOtherUsersAdviseRoot(t *testing.T) {
-	denied := fmt.Errorf("open the reaper's lock: %w", &fs.PathError{Op: "open", Path: "/run/halfclose/reaper.lock", Err: unix.EACCES})
+	denied := fmt.Errorf("open reaper lock: %w", &fs.PathError{Op: "open", Path: "/run/halfclose/reaper.lock", Err: unix.EACCES})
 	for _, tt := range []struct {
 		name string
 		err  error

@@ -28,24 +28,24 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 		env     map[string]string // besides the state directory
 		prepare func(dir string) error
 		code    int
-		says    string
+		want    string
 		file    bool // in the state directory too
 	}{
-		{name: "of a wrong value in the environment", env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, says: `HALFCLOSE_MODE="kill"`, file: true},
-		{name: "of one that cannot be", env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, says: `not "none"`, file: true},
-		{name: "of a flag that does not exist", args: []string{"--now"}, code: 2, says: "--now", file: true},
-		{name: "of an argument", args: []string{"now"}, code: 2, says: `"now"`, file: true},
-		{name: "of a state directory that is none", prepare: func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, code: 1, says: "make the state directory"},
-		{name: "of a state directory whose path is too long", args: []string{"--state-dir", long}, code: 2, says: "has 96 bytes"},
-		{name: "of no state directory", args: []string{"--state-dir", ""}, code: 2, says: "--state-dir is empty"},
-		{name: "of a log file that is none", prepare: func(dir string) error { return os.MkdirAll(filepath.Join(dir, "reaper.log"), 0o700) }, code: 1, says: "open log file"},
-		{name: "of a FIFO in the place of the log file", prepare: func(dir string) error {
+		{name: "of a wrong value in the environment", env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, want: `HALFCLOSE_MODE="kill"`, file: true},
+		{name: "of one that cannot be", env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, want: `not "none"`, file: true},
+		{name: "of a flag that does not exist", args: []string{"--now"}, code: 2, want: "--now", file: true},
+		{name: "of an argument", args: []string{"now"}, code: 2, want: `"now"`, file: true},
+		{name: "of a state directory that is none", prepare: func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, code: 1, want: "create the state directory"},
+		{name: "of a state directory whose path is too long", args: []string{"--state-dir", long}, code: 2, want: "has 96 bytes"},
+		{name: "of no state directory", args: []string{"--state-dir", ""}, code: 2, want: "--state-dir is empty"},
+		{name: "of a log file that is none", prepare: func(dir string) error { return os.MkdirAll(filepath.Join(dir, "reaper.log"), 0o700) }, code: 1, want: "open log file"},
+		{name: "of a FIFO as the log file", prepare: func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), unix.Mkfifo(filepath.Join(dir, "reaper.log"), 0o600))
-		}, code: 1, says: "open log file"},
+		}, code: 1, want: "open log file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := os.Stat(systemlog.DefaultJournalSocket); err == nil && strings.Contains(tt.says, "log file") {
-				t.Skip("this node has a journal, which is written to in place of the file")
+			if _, err := os.Stat(systemlog.DefaultJournalSocket); err == nil && strings.Contains(tt.want, "log file") {
+				t.Skip("this node has a journal, which is used instead of the file")
 			}
 			dir := filepath.Join(t.TempDir(), "state")
 			if tt.prepare == nil {
@@ -62,10 +62,10 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 				Syslog: func(message string, args ...any) { syslog = append(syslog, message+" "+fmt.Sprint(args...)) },
 			})
 			code := cli.Main(append([]string{"reaper", "--auto"}, tt.args...), &stderr, &stderr, reaper)
-			if code != tt.code || !strings.Contains(stderr.String(), tt.says) {
+			if code != tt.code || !strings.Contains(stderr.String(), tt.want) {
 				t.Errorf("exit code %d, want %d: %s", code, tt.code, stderr.String())
 			}
-			if len(syslog) != 1 || !strings.HasPrefix(syslog[0], "reaper ends ") || !strings.Contains(syslog[0], tt.says) {
+			if len(syslog) != 1 || !strings.HasPrefix(syslog[0], "reaper exits ") || !strings.Contains(syslog[0], tt.want) {
 				t.Errorf("in the system log: %q", syslog)
 			}
 			if !tt.file {
@@ -73,7 +73,7 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 			}
 			log, err := os.ReadFile(filepath.Join(dir, "reaper.log"))
 			said := strings.ReplaceAll(string(log), `\"`, `"`)
-			if err != nil || !strings.Contains(said, tt.says) || strings.Count(said, "\n") != 1 {
+			if err != nil || !strings.Contains(said, tt.want) || strings.Count(said, "\n") != 1 {
 				t.Errorf("in the file: %q, %v", log, err)
 			}
 		})

@@ -30,7 +30,7 @@ type Environment struct {
 	Syslog func(message string, args ...any) // writes a warning to the system log; nil is systemlog.Log
 }
 
-// usageError is a mistake in how the command was called.
+// usageError is a mistake in the flags or the environment.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -38,8 +38,8 @@ func (e usageError) Unwrap() error { return e.error }
 // IsUsageError lets the command line exit with its code for mistakes in usage.
 func (e usageError) IsUsageError() bool { return true }
 
-// Command returns the command "reaper", to be added to a command line with a flag --state-dir. Its mistakes in
-// usage have a method IsUsageError.
+// Command returns the command "reaper" for a command line with a flag --state-dir. Its errors about flags and environment
+// have a method IsUsageError.
 func Command(env Environment) *cobra.Command {
 	if env.Getenv == nil {
 		env.Getenv = os.Getenv
@@ -51,21 +51,22 @@ func Command(env Environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reaper",
 		Short: "Run the reaper, which finds and destroys half-closed sockets",
-		Long: `Run the reaper. It watches the attachments that the CNI plugin records, finds
-the half-closed sockets in their network namespaces, looks again at each whose
-grace is over, and destroys it if that look says so too.
+		Long: `Run the reaper. It watches the attachments that the CNI plugin records and
+finds half-closed sockets in their network namespaces. Once the grace of a
+socket is over, the reaper looks the socket up again, and destroys it if the
+socket is still half-closed and idle.
 
-One reaper works on a state directory. One that the CNI plugin started hands
-over to one that is started by hand or by systemd. Every flag can be set in the
-environment too: --min-grace is HALFCLOSE_MIN_GRACE. SIGTERM ends it cleanly;
-what it knows of the sockets' ages is saved for the next. SIGHUP has it read
-the records and the mode switch again at once.
+A state directory has one reaper. A reaper that the CNI plugin started hands
+over to one that is started by hand or by systemd. Every flag has an environment
+variable: --min-grace is HALFCLOSE_MIN_GRACE. SIGTERM stops the reaper, which
+saves the ages of sockets for the next one. SIGHUP reloads the records and the
+mode switch.
 
-It needs CAP_SYS_ADMIN to enter network namespaces, CAP_NET_ADMIN to destroy
-sockets in them, CAP_SYS_PTRACE for paths like /proc/PID/ns/net, and for the
-owners of sockets CAP_DAC_READ_SEARCH too. CAP_SYS_ADMIN is enough for the bpf
-finder too: it includes CAP_BPF and CAP_PERFMON.`,
-		Example: `  halfclose reaper --mode observe    # account for what would be destroyed
+The reaper needs CAP_SYS_ADMIN to enter network namespaces (and for the bpf
+finder), CAP_NET_ADMIN to destroy sockets, CAP_SYS_PTRACE for paths such as
+/proc/PID/ns/net, and CAP_SYS_PTRACE with CAP_DAC_READ_SEARCH to find the owners
+of sockets.`,
+		Example: `  halfclose reaper --mode observe    # report what would be destroyed
   halfclose reaper --max-destroys-per-second 100 --log-format json
   halfclose reaper --metrics-address 127.0.0.1:20470`,
 		Args: func(cmd *cobra.Command, args []string) error { return c.traced(cmd, cobra.NoArgs(cmd, args)) },
@@ -101,16 +102,16 @@ type command struct {
 	cfg Config
 }
 
-// traced returns err, the reason why the process exits before it has a log. If the plugin started it, traced writes
-// the error to the system log and to the file that the log would be in: stderr has no reader then.
+// traced returns err, with which the process exits before it has a log. If the plugin started the process, stderr has no
+// reader: traced writes the error to the system log and to the log's file.
 func (c *command) traced(cmd *cobra.Command, err error) error {
 	if err == nil || !c.cfg.Auto {
 		return err
 	}
-	dir, _ := cmd.Flags().GetString(stateDirFlag)           // the flag's value may be the mistake
-	c.Syslog("reaper ends", "error", err, "state_dir", dir) // prose:ok: an output, as it was
+	dir, _ := cmd.Flags().GetString(stateDirFlag) // the flag's value may be the mistake
+	c.Syslog("reaper exits", "error", err, "state_dir", dir)
 	if filepath.IsAbs(dir) && state.CheckDir(dir) == nil {
-		_ = logging.Trace(state.New(dir).LogPath(), "reaper ends", "error", err) // the directory may be the mistake (prose:ok: an output, as it was)
+		_ = logging.Trace(state.New(dir).LogPath(), "reaper exits", "error", err) // the directory may be the mistake
 	}
 	return err
 }
@@ -131,7 +132,7 @@ func (c *command) daemon(cmd *cobra.Command) (*Daemon, error) {
 		return nil, err
 	}
 	if c.cfg.StateDir, err = filepath.Abs(dir); err != nil {
-		return nil, fmt.Errorf("find the state directory: %w", err)
+		return nil, fmt.Errorf("make the state directory's path absolute: %w", err)
 	}
 	c.cfg.SwitchPath = state.SwitchPath(c.cfg.StateDir)
 	c.cfg.ServiceManager, c.cfg.Stderr = c.Getenv("INVOCATION_ID") != "", cmd.ErrOrStderr()

@@ -40,15 +40,15 @@ type Config struct {
 	ServiceManager bool // a service manager started the process
 
 	Finder        string  // one of finder.Names
-	MaxBPFSockets int     // how many half-closed sockets the bpf finder has room for
-	CPUBudget     float64 // the share of one core that finding may cost, such as 0.02
-	HostRoot      string  // where the host's file system is mounted; empty in the host's own mount namespace
+	MaxBPFSockets int     // capacity of the bpf finder's socket map
+	CPUBudget     float64 // share of one core for finding, such as 0.02
+	HostRoot      string  // where the host's root file system is mounted; empty in the host's own mount namespace
 
 	Mode                 policy.Mode   // the cap on every record's mode
 	MinGrace             time.Duration // no grace is shorter
 	MaxDestroysPerSecond int           // on the whole node; 0 is no bound
 	MaxAsksPerSecond     int           // on the whole node; 0 asks no peer
-	AskCPUBudget         float64       // the share of one core that asking peers may cost, such as 0.02
+	AskCPUBudget         float64       // share of one core for asking peers, such as 0.02
 	AllowHostNetns       bool          // act on records of the host's own network namespace too
 	IdleExit             time.Duration // the longest time without a record; 0 is no bound
 
@@ -58,7 +58,7 @@ type Config struct {
 	LogFormat      string // logging.Text or logging.JSON
 }
 
-// startedBy is what other reapers and the API learn of this one.
+// startedBy returns what started this reaper, for other reapers and the API.
 func (c *Config) startedBy() api.StartedBy {
 	switch {
 	case c.Auto:
@@ -86,8 +86,8 @@ type Daemon struct {
 	backend *finder.Backend
 }
 
-// New creates the state directory and opens the log. From then on SIGHUP does not end the process. An error of New
-// is in no log.
+// New creates the state directory and opens the log. From then on SIGHUP does not kill the process. An error of New is in
+// no log.
 func New(cfg Config) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, store: state.New(cfg.StateDir), hangups: notifyHangups()}
 	d.me = api.Holder{
@@ -97,7 +97,7 @@ func New(cfg Config) (*Daemon, error) {
 		return nil, usageError{err}
 	}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the state directory: %w", err)
+		return nil, fmt.Errorf("create the state directory: %w", err)
 	}
 	if err := state.CheckDir(cfg.StateDir); err != nil {
 		return nil, fmt.Errorf("use the state directory: %w", err)
@@ -115,19 +115,19 @@ func New(cfg Config) (*Daemon, error) {
 // Close writes what is left of the log.
 func (d *Daemon) Close() error { return d.logFile.Close() }
 
-// Run works until ctx ends, another reaper takes over, or there has been no record for Config.IdleExit. If the
-// plugin started the process, Run logs its error: stderr has no reader then. Run may be called once.
+// Run works until ctx ends, another reaper takes over, or there has been no record for Config.IdleExit. If the plugin
+// started the process, Run logs its error, since stderr has no reader. Run may be called once.
 func (d *Daemon) Run(ctx context.Context) error {
 	if d.cfg.Auto {
 		if err := detach.FromRuntime(); err != nil {
-			d.log.Warn("leave the container runtime's surroundings", "error", err)
+			d.log.Warn("cannot leave the container runtime's cgroup and other settings", "error", err)
 		}
 	}
 	err := d.run(ctx)
 	if _, held := errors.AsType[*HeldError](err); held && d.cfg.Auto {
-		d.log.Info("reaper ends: one works already", "holder", err) // as of many pods that start at once (prose:ok: an output, as it was)
+		d.log.Info("reaper exits: another reaper holds the lock", "error", err) // several ADDs started one at the same time
 	} else if err != nil && d.cfg.Auto {
-		d.log.Error("reaper ends", "error", err) // prose:ok: an output, as it was
+		d.log.Error("reaper exits", "error", err)
 	}
 	return err
 }
@@ -155,14 +155,14 @@ func (d *Daemon) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer context.AfterFunc(ctx, notifyStopping)()
-	// With tens of thousands of candidates, memory that waits to be collected would be most of it.
+	// With tens of thousands of candidates, garbage would be most of the memory.
 	debug.SetGCPercent(30)
 	load := func() (*finder.Loader, error) { return finder.LoadPrograms(d.cfg.MaxBPFSockets) }
 	if d.backend, err = finder.Select(d.cfg.Finder, load, finder.Config{Root: d.root, Clock: d.clock, CPUBudget: d.cfg.CPUBudget}); err != nil {
 		return err
 	}
 	defer d.backend.Close()
-	debug.FreeOSMemory() // loading the programs has read the kernel's types, once
+	debug.FreeOSMemory() // loading the programs parsed the kernel's types, once
 	d.log.Info("reaper starts",
 		"version", d.me.Version, "state_dir", d.store.Dir(), "mode", d.cfg.Mode.String(), "started_by", string(d.me.StartedBy))
 	return d.work(ctx)

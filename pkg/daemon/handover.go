@@ -14,14 +14,14 @@ import (
 
 const (
 	lockRetry        = 10 * time.Millisecond  // between two attempts to take the lock
-	lockPatience     = time.Second            // for a holder that may be about to exit
+	lockPatience     = time.Second            // longest wait for a holder that may be about to exit
 	handOverRetry    = 250 * time.Millisecond // between two requests to hand over, and for the answer to each
-	handOverPatience = 5 * time.Second        // for a holder that was asked to hand over
+	handOverPatience = 5 * time.Second        // longest wait for a holder that was asked to hand over
 )
 
-// awaitLock takes the lock of the state directory. If another reaper holds it, awaitLock waits: with Config.Wait
-// without a bound, else for lockPatience, since the holder may be about to exit. A holder that the plugin started is
-// asked to hand over, unless the plugin started this reaper too, and has handOverPatience for that.
+// awaitLock takes the lock of the state directory. If another reaper holds the lock, awaitLock waits for lockPatience, or
+// without a bound with Config.Wait. It asks a holder that the plugin started to hand over, and waits for handOverPatience,
+// unless the plugin started this reaper too.
 //
 // It returns no lock and no error if ctx ends first.
 func (d *Daemon) awaitLock(ctx context.Context) (*Lock, error) {
@@ -37,14 +37,14 @@ func (d *Daemon) awaitLock(ctx context.Context) (*Lock, error) {
 		if !ok {
 			return lock, err
 		}
-		d.metrics.scrape.None("the reaper waits for its turn: " + held.Error())
+		d.metrics.scrape.None("this reaper waits for the lock: " + held.Error())
 		patience := lockPatience
 		if d.me.StartedBy != api.ByPlugin && held.Holder.StartedBy == api.ByPlugin {
 			patience = handOverPatience
 			if time.Since(asked) >= handOverRetry {
 				asked = time.Now()
 				if err := requestHandOver(ctx, client); err != nil {
-					d.log.Debug("ask the other reaper to hand over", "error", err)
+					d.log.Debug("cannot ask the other reaper to hand over", "error", err)
 				}
 			}
 		}
@@ -53,21 +53,20 @@ func (d *Daemon) awaitLock(ctx context.Context) (*Lock, error) {
 			return nil, err
 		case d.cfg.Wait && !logged:
 			logged = true
-			d.log.Info("wait for the other reaper to end", "holder", held.Holder.String())
+			d.log.Info("waiting for the other reaper to exit", "holder", held.Holder.String())
 		}
 		select {
 		case <-ctx.Done():
-			return nil, nil //nolint:nilnil // it was ended while it waited: there is neither
+			return nil, nil //nolint:nilnil // the process was stopped while it waited
 		case <-tick.C:
 		}
-		if time.Since(began) > handOverPatience { // it will take long
+		if time.Since(began) > handOverPatience { // the wait may be long
 			tick.Reset(handOverRetry)
 		}
 	}
 }
 
-// requestHandOver asks the other reaper to hand over. A reaper that does not answer delays this one by
-// handOverRetry at most.
+// requestHandOver asks the other reaper to hand over, and waits up to handOverRetry for the answer.
 func requestHandOver(ctx context.Context, client *admin.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, handOverRetry)
 	defer cancel()

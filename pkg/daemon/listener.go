@@ -32,27 +32,27 @@ func isAddress(text string) bool {
 // metricsListener serves metrics and health over TCP, from before the lock is taken until the process exits.
 type metricsListener struct {
 	scrape  *admin.Scrape
-	address string // empty: it serves nothing
+	address string // empty serves nothing
 	log     *slog.Logger
 
-	inUse bool   // another process had the address when open tried
+	inUse bool   // another process had the address at open
 	stop  func() // nil while nothing is served
 }
 
-// open starts to serve until ctx ends or close is called. It fails where it cannot listen: to a scraper an address
-// without a listener looks like a node without a reaper. With wait, an address in use is no error but left to
-// takeOver: the holder of the lock has it, as before and after an update.
+// open serves until ctx ends or close is called. It fails if it cannot listen: a scraper could not distinguish that from a
+// node without a reaper. With wait, an address in use is no error: the holder of the lock listens there, and takeOver takes
+// the address.
 func (m *metricsListener) open(ctx context.Context, wait bool) error {
 	err := m.serve(ctx)
 	if wait && errors.Is(err, unix.EADDRINUSE) {
 		m.inUse = true
-		m.log.Info("the metrics address is in use: waiting for it as for the lock", "address", m.address)
+		m.log.Info("the metrics address is in use: waiting for it and for the lock", "address", m.address)
 		return nil
 	}
 	return err
 }
 
-// takeOver opens the address that open found in use. The reaper before this one may not have closed it yet.
+// takeOver listens at the address that was in use at open. The reaper before this one may not have closed it yet.
 func (m *metricsListener) takeOver(ctx context.Context) error {
 	if !m.inUse {
 		return nil
@@ -79,13 +79,13 @@ func (m *metricsListener) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.log.Info("metrics are served over TCP", "address", l.Addr().String())
+	m.log.Info("serving metrics over TCP", "address", l.Addr().String())
 	ctx, cancel := context.WithCancel(ctx)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
 		if err := m.scrape.Serve(ctx, l); err != nil {
-			m.log.Error("metrics are served over TCP no longer", "error", err)
+			m.log.Error("stopped serving metrics over TCP", "error", err)
 		}
 	}()
 	m.stop = func() { cancel(); <-served }

@@ -32,7 +32,7 @@ func TestIsAddress(t *testing.T) {
 	}
 }
 
-// get asks an address for a path, "" until somebody listens there.
+// get returns the answer to a request, 0 and "" while no process listens at the address.
 func get(t *testing.T, url string) (code int, body string) {
 	t.Helper()
 	resp, err := http.Get(url)
@@ -47,8 +47,7 @@ func get(t *testing.T, url string) (code int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// TestAReaperThatWaitsAnswersThatItIsNotReady has one wait for another, and then take its turn. The same listener
-// serves all the time.
+// The second reaper waits for the first one, and then takes over. Its listener serves the whole time.
 func TestAReaperThatWaitsAnswersThatItIsNotReady(t *testing.T) {
 	const soon = 30 * time.Second
 	dir := t.TempDir()
@@ -57,14 +56,14 @@ func TestAReaperThatWaitsAnswersThatItIsNotReady(t *testing.T) {
 
 	stderr, stopSecond := startReaper(t, dir, "--wait", "--metrics-address", "127.0.0.1:0")
 	address := ""
-	nstest.Eventually(t, soon, "the second says where it serves", func() bool {
-		m := regexp.MustCompile(`msg="metrics are served over TCP" address=(\S+)`).FindStringSubmatch(stderr.String())
+	nstest.Eventually(t, soon, "the second logs its address", func() bool {
+		m := regexp.MustCompile(`msg="serving metrics over TCP" address=(\S+)`).FindStringSubmatch(stderr.String())
 		if m != nil {
 			address = "http://" + m[1]
 		}
 		return m != nil
 	})
-	want := fmt.Sprintf(`{"error":"the reaper waits for its turn: another reaper works on this state directory: process %d, started by a command at `, os.Getpid())
+	want := fmt.Sprintf(`{"error":"this reaper waits for the lock: another reaper uses this state directory: process %d, started by a command at `, os.Getpid())
 	for _, path := range []string{"/healthz", "/metrics"} {
 		nstest.Eventually(t, soon, path+" says whom it waits for", func() bool {
 			code, body := get(t, address+path)
@@ -100,7 +99,7 @@ func TestAReaperThatWaitsTakesTheMetricsAddressOver(t *testing.T) {
 	said, stop := startReaper(t, dir, "--metrics-address", "127.0.0.1:0")
 	address := ""
 	nstest.Eventually(t, soon, "the first reaper is ready", func() bool {
-		m := regexp.MustCompile(`msg="metrics are served over TCP" address=(\S+)`).FindStringSubmatch(said.String())
+		m := regexp.MustCompile(`msg="serving metrics over TCP" address=(\S+)`).FindStringSubmatch(said.String())
 		if m == nil {
 			return false
 		}
@@ -110,7 +109,7 @@ func TestAReaperThatWaitsTakesTheMetricsAddressOver(t *testing.T) {
 	})
 	second, _ := startReaper(t, dir, "--wait", "--metrics-address", address)
 	nstest.Eventually(t, soon, "the second waits for both", func() bool {
-		return strings.Contains(second.String(), "the metrics address is in use") && strings.Contains(second.String(), "wait for the other reaper")
+		return strings.Contains(second.String(), "the metrics address is in use") && strings.Contains(second.String(), "waiting for the other reaper")
 	})
 	if err := stop(); err != nil {
 		t.Errorf("the first reaper: %v", err)

@@ -20,21 +20,21 @@ import (
 type HeldError struct{ Holder api.Holder }
 
 func (e *HeldError) Error() string {
-	return "another reaper works on this state directory: " + e.Holder.String()
+	return "another reaper uses this state directory: " + e.Holder.String()
 }
 
-// Lock makes a reaper the only one on its state directory. It is a flock(2) on a file in that directory, so the
-// kernel releases it however the process exits.
+// Lock makes a reaper the only one of its state directory. It is a flock(2) on a file in that directory, which the kernel
+// releases however the process exits.
 type Lock struct {
 	file *os.File
 }
 
-// Acquire takes the lock and writes me into the file, for people and other reapers to read. The error is a
-// *HeldError if another process holds the lock.
+// Acquire takes the lock and writes the holder into its file, for operators and other reapers. The error is a *HeldError if
+// another process holds the lock.
 func Acquire(path string, me api.Holder) (*Lock, error) {
 	f, err := hostfs.OpenRegular(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open the reaper's lock: %w", err)
+		return nil, fmt.Errorf("open reaper lock: %w", err)
 	}
 	l := &Lock{f}
 	err = hostfs.RetryErr(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
@@ -44,17 +44,16 @@ func Acquire(path string, me api.Holder) (*Lock, error) {
 		return nil, &HeldError{readHolder(f)}
 	case err != nil:
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("flock %s: %w", path, err)
 	}
-	if err := errors.Join(l.Valid(), l.sign(me)); err != nil {
+	if err := errors.Join(l.Valid(), l.writeHolder(me)); err != nil {
 		l.Release()
 		return nil, err
 	}
 	return l, nil
 }
 
-// readHolder reads the holder of the lock from its file. It returns the zero Holder if the file has none yet, or
-// not a whole one.
+// readHolder reads the holder from the lock's file. It returns the zero Holder while the file is empty or incomplete.
 func readHolder(f *os.File) (h api.Holder) {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, 4096))
 	if err != nil || json.Unmarshal(b, &h) != nil {
@@ -63,7 +62,7 @@ func readHolder(f *os.File) (h api.Holder) {
 	return h
 }
 
-func (l *Lock) sign(me api.Holder) error {
+func (l *Lock) writeHolder(me api.Holder) error {
 	b, err := json.Marshal(me)
 	if err == nil {
 		err = l.file.Truncate(0)
@@ -72,24 +71,24 @@ func (l *Lock) sign(me api.Holder) error {
 		_, err = l.file.WriteAt(append(b, '\n'), 0)
 	}
 	if err != nil {
-		return fmt.Errorf("sign the reaper's lock: %w", err)
+		return fmt.Errorf("write the holder into the reaper lock: %w", err)
 	}
 	return nil
 }
 
-// Valid returns nil while the lock's path leads to the locked file. On an error another process has removed or
-// replaced the file, another reaper may hold a lock on the new one, and this reaper must exit.
+// Valid returns an error if another process has removed or replaced the lock's file. Another reaper may then hold a lock on
+// the new file, and this one must exit.
 func (l *Lock) Valid() error {
 	at, err := os.Lstat(l.file.Name())
 	if err != nil {
-		return fmt.Errorf("the reaper's lock is gone: %w", err)
+		return fmt.Errorf("reaper lock was removed: %w", err)
 	}
 	held, err := l.file.Stat()
 	if err != nil {
-		return fmt.Errorf("look at the reaper's lock: %w", err)
+		return fmt.Errorf("stat reaper lock: %w", err)
 	}
 	if !os.SameFile(at, held) {
-		return fmt.Errorf("the reaper's lock %s was replaced by another file", l.file.Name())
+		return fmt.Errorf("reaper lock %s was replaced by another file", l.file.Name())
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/daemon"
 )
 
-// envHoldLock makes the test binary a process that holds the lock it names until its standard input ends.
+// envHoldLock names, in the environment, a lock that the test binary holds until its stdin is closed.
 const envHoldLock = "HALFCLOSE_TEST_HOLD_LOCK"
 
 func holdLock(path string) int {
@@ -47,7 +47,7 @@ func acquire(t *testing.T, path string, me api.Holder) *daemon.Lock {
 	return l
 }
 
-func TestLockKeepsOthersOutAndNamesItsHolder(t *testing.T) {
+func TestLockExcludesOthersAndNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	path := lockPath(t)
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -63,7 +63,7 @@ func TestLockKeepsOthersOutAndNamesItsHolder(t *testing.T) {
 	}
 	const want = "process 4711, started by systemd at 2026-01-02T03:04:05Z"
 	if !strings.Contains(err.Error(), want) {
-		t.Errorf("error %q does not say %q", err, want)
+		t.Errorf("error %q does not have %q", err, want)
 	}
 
 	first.Release()
@@ -73,13 +73,13 @@ func TestLockKeepsOthersOutAndNamesItsHolder(t *testing.T) {
 	}
 }
 
-func TestLockNamesItsHolderInWords(t *testing.T) {
+func TestHolderText(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for want, h := range map[string]api.Holder{
 		"process 7, started by the CNI plugin at 2026-01-02T03:04:05Z": {PID: 7, StartedBy: api.ByPlugin, Since: since},
 		"process 7, started by a command at 2026-01-02T03:04:05Z":      {PID: 7, StartedBy: api.ByCommand, Since: since},
-		"process 7, started by somebody at 2026-01-02T03:04:05Z":       {PID: 7, StartedBy: "\x1b[2J", Since: since},
+		"process 7, started by an unknown process at 2026-01-02T03:04:05Z":       {PID: 7, StartedBy: "\x1b[2J", Since: since},
 		"another process": {},
 	} {
 		if got := h.String(); got != want {
@@ -88,7 +88,7 @@ func TestLockNamesItsHolderInWords(t *testing.T) {
 	}
 }
 
-func TestLockWithAnUnreadableHolderStillKeepsOthersOut(t *testing.T) {
+func TestLockWithAnUnreadableHolderExcludesOthers(t *testing.T) {
 	t.Parallel()
 	path := lockPath(t)
 	acquire(t, path, api.Holder{PID: 4711})
@@ -101,7 +101,7 @@ func TestLockWithAnUnreadableHolderStillKeepsOthersOut(t *testing.T) {
 	}
 }
 
-func TestLockGoesWithItsProcess(t *testing.T) {
+func TestLockIsReleasedWhenItsProcessIsKilled(t *testing.T) {
 	t.Parallel()
 	path := lockPath(t)
 	cmd := exec.Command(os.Args[0])
@@ -118,10 +118,10 @@ func TestLockGoesWithItsProcess(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := make([]byte, 64)
-	n, _ := stdout.Read(said)
-	if got := string(said[:n]); got != "held\n" {
-		t.Errorf("the other process says %q", got)
+	line := make([]byte, 64)
+	n, _ := stdout.Read(line)
+	if got := string(line[:n]); got != "held\n" {
+		t.Errorf("the other process prints %q", got)
 	}
 	_, err = daemon.Acquire(path, api.Holder{})
 	if held, ok := errors.AsType[*daemon.HeldError](err); !ok || held.Holder.PID != cmd.Process.Pid || held.Holder.StartedBy != api.ByPlugin {
@@ -154,13 +154,13 @@ func TestLockNoticesThatItsFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := l.Valid(); err == nil {
-				t.Error("the lock says that it is valid")
+				t.Error("the lock is valid")
 			}
 		})
 	}
 }
 
-func TestLockIsAnErrorWithoutItsDirectory(t *testing.T) {
+func TestLockNeedsItsDirectory(t *testing.T) {
 	t.Parallel()
 	_, err := daemon.Acquire(filepath.Join(t.TempDir(), "absent", "reaper.lock"), api.Holder{})
 	if !errors.Is(err, os.ErrNotExist) {

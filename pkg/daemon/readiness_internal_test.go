@@ -25,8 +25,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// newTestReaper makes a reaper on a state directory of the test's own. It runs when run is called, until the
-// test ends.
+// newTestReaper returns a reaper on a state directory of the test, which runs from a call of run until the test ends.
 func newTestReaper(t *testing.T) (r *reaper.Reaper, run func()) {
 	t.Helper()
 	root, err := netns.NewRoot("")
@@ -55,12 +54,11 @@ func newTestReaper(t *testing.T) (r *reaper.Reaper, run func()) {
 	}
 }
 
-// follow has a service follow a reaper until the test ends, and returns what the manager is told and what sends
-// it a SIGHUP.
-func follow(t *testing.T, r *reaper.Reaper, watchdog time.Duration) (told <-chan string, hangup chan<- os.Signal) {
+// follow runs a notifier of a reaper until the test ends. It returns the messages to the manager, and the channel of SIGHUPs.
+func follow(t *testing.T, r *reaper.Reaper, watchdog time.Duration) (<-chan string, chan<- os.Signal) {
 	t.Helper()
 	messages, hangups := make(chan string, 100), make(chan os.Signal, 1)
-	s := &service{
+	s := &notifier{
 		reaper: r, hangups: hangups, watchdog: watchdog, log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 		send: func(message string) error { messages <- message; return nil },
 	}
@@ -68,7 +66,7 @@ func follow(t *testing.T, r *reaper.Reaper, watchdog time.Duration) (told <-chan
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.report(ctx)
+		s.run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -77,78 +75,78 @@ func follow(t *testing.T, r *reaper.Reaper, watchdog time.Duration) (told <-chan
 	return messages, hangups
 }
 
-// next wants the manager to be told what the pattern says, and nothing else before it.
-func next(t *testing.T, told <-chan string, pattern string) {
+// next fails the test unless the next message to the manager matches the pattern.
+func next(t *testing.T, messages <-chan string, pattern string) {
 	t.Helper()
 	select {
-	case got := <-told:
+	case got := <-messages:
 		if !regexp.MustCompile("^" + pattern + "$").MatchString(got) {
-			t.Errorf("the manager is told %q, want %q", got, pattern)
+			t.Errorf("the manager receives %q, want %q", got, pattern)
 		}
 	case <-time.After(30 * time.Second):
-		t.Fatalf("the manager is never told %q", pattern)
+		t.Fatalf("the manager does not receive %q", pattern)
 	}
 }
 
-const how = `STATUS=mode destroy, attachments 0, half-closed 0, destroyed 0\n`
+const statusMessage = `STATUS=mode destroy, attachments 0, half-closed 0, destroyed 0\n`
 
-func TestTheServiceManagerIsToldHowTheReaperIs(t *testing.T) {
+func TestTheServiceManagerReceivesReadinessAndReloads(t *testing.T) {
 	t.Parallel()
 	r, run := newTestReaper(t)
-	told, hangup := follow(t, r, time.Hour)
+	messages, hangup := follow(t, r, time.Hour)
 	run()
-	next(t, told, `READY=1\n`+how)
-	hangup <- os.Interrupt // whatever it is
-	next(t, told, `RELOADING=1\nMONOTONIC_USEC=\d+\n`)
-	next(t, told, `READY=1\n`+how)
+	next(t, messages, `READY=1\n`+statusMessage)
+	hangup <- os.Interrupt // any signal will do
+	next(t, messages, `RELOADING=1\nMONOTONIC_USEC=\d+\n`)
+	next(t, messages, `READY=1\n`+statusMessage)
 }
 
-func TestAReaperAtWorkGivesSignsOfLife(t *testing.T) {
+func TestARunningReaperSendsWatchdogPings(t *testing.T) {
 	t.Parallel()
 	r, run := newTestReaper(t)
 	run()
-	told, _ := follow(t, r, 50*time.Millisecond)
-	next(t, told, `READY=1\n`+how)
+	messages, _ := follow(t, r, 50*time.Millisecond)
+	next(t, messages, `READY=1\n`+statusMessage)
 	for range 3 {
-		next(t, told, `WATCHDOG=1\n`+how)
+		next(t, messages, `WATCHDOG=1\n`+statusMessage)
 	}
 }
 
-// The loop of a reaper that does not run answers as little as one that is stuck.
-func TestAReaperWhoseLoopDoesNotAnswerGivesNoSignOfLife(t *testing.T) {
+// The loop of a reaper that does not run answers no more than a stuck one.
+func TestAReaperWithAStuckLoopSendsNoWatchdogPings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newTestReaper(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		said := 0
-		s := &service{
+		sent := 0
+		s := &notifier{
 			reaper: r, watchdog: 30 * time.Second, log: slog.New(slog.DiscardHandler),
-			send: func(string) error { said++; return nil },
+			send: func(string) error { sent++; return nil },
 		}
-		go s.feedWatchdog(ctx)
+		go s.pingWatchdog(ctx)
 		time.Sleep(10 * time.Minute)
 		cancel()
 		synctest.Wait()
-		if said != 0 {
-			t.Errorf("the manager was told something %d times", said)
+		if sent != 0 {
+			t.Errorf("%d messages were sent", sent)
 		}
 	})
 }
 
-func TestSignsOfLifeComeTwiceAsOftenAsAskedFor(t *testing.T) {
+func TestWatchdogPingsAreTwiceAsFrequentAsRequired(t *testing.T) {
 	for watchdog, want := range map[time.Duration]time.Duration{
 		0: maxStatusAge, time.Second: 500 * time.Millisecond, 30 * time.Second: maxStatusAge, time.Hour: maxStatusAge,
 	} {
-		if got := (&service{watchdog: watchdog}).interval(); got != want {
+		if got := (&notifier{watchdog: watchdog}).interval(); got != want {
 			t.Errorf("for a watchdog of %v: every %v, want %v", watchdog, got, want)
 		}
 	}
 }
 
-func TestAManagerThatCannotBeToldIsComplainedOfOnce(t *testing.T) {
+func TestOfFailedNotificationsInARowTheFirstIsLogged(t *testing.T) {
 	var b strings.Builder
 	var err error
-	s := &service{log: slog.New(slog.NewTextHandler(&b, nil)), send: func(string) error { return err }}
+	s := &notifier{log: slog.New(slog.NewTextHandler(&b, nil)), send: func(string) error { return err }}
 	for _, e := range []error{nil, os.ErrNotExist, os.ErrNotExist, nil, os.ErrPermission} {
 		err = e
 		s.notify("WATCHDOG=1")
@@ -158,7 +156,7 @@ func TestAManagerThatCannotBeToldIsComplainedOfOnce(t *testing.T) {
 	}
 }
 
-func TestNotifyTellsWhoIsInTheEnvironment(t *testing.T) {
+func TestTheManagerIsTheOneInTheEnvironment(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
@@ -170,15 +168,15 @@ func TestNotifyTellsWhoIsInTheEnvironment(t *testing.T) {
 	b := make([]byte, 100)
 	n, err := conn.Read(b)
 	if err != nil || string(b[:n]) != "STOPPING=1" {
-		t.Errorf("told %q: %v", b[:n], err)
+		t.Errorf("the manager received %q, %v", b[:n], err)
 	}
 	t.Setenv("NOTIFY_SOCKET", "")
 	if err := notifyManager("READY=1"); err != nil {
-		t.Errorf("nobody is to be told: %v", err)
+		t.Errorf("without a manager: %v", err)
 	}
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "none"))
 	if err := notifyManager("READY=1"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("who is to be told is not there: %v", err)
+		t.Errorf("a manager without a socket: %v", err)
 	}
 }
 

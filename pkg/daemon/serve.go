@@ -22,20 +22,20 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// work runs one reaper after the other until there is a reason to exit. An idle reaper removes its socket before
-// it counts the records again: a plugin that recorded an attachment while the socket was still there has started no
-// reaper, and relies on this one.
+// work runs reapers, one after the other, until there is a reason to exit. An idle reaper removes its socket before work
+// lists the records again: a plugin that recorded an attachment before that has not started a reaper and relies on this
+// process.
 func (d *Daemon) work(ctx context.Context) error {
 	for {
 		err := d.serve(ctx)
 		if !errors.Is(err, reaper.ErrIdle) {
 			if err == nil {
-				d.log.Info("reaper ends") // prose:ok: an output, as it was
+				d.log.Info("reaper exits")
 			}
 			return err
 		}
 		if listing, err := d.store.List(ctx); err == nil && len(listing.Records) == 0 {
-			d.log.Info("reaper ends: there are no attachments", "for", d.cfg.IdleExit) // prose:ok: an output, as it was
+			d.log.Info("reaper exits: idle without attachments", "for", d.cfg.IdleExit)
 			return nil
 		}
 	}
@@ -47,14 +47,14 @@ func (d *Daemon) reaperConfig() reaper.Config {
 		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder, Clock: d.clock,
 		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
 		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
-		// A quarter of what sweeping may cost, on top of that.
+		// Owner lookups have a quarter of the sweeps' budget in addition to it.
 		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,
 		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.TryAccess},
 	}
 }
 
-// newReaper returns a reaper and the prober that asks peers for it. Where peers are not asked, the prober only restores
-// what an earlier one has left.
+// newReaper returns a reaper and the prober that asks peers for it. If no peers are asked, the prober only restores the
+// socket options that an earlier reaper changed.
 func (d *Daemon) newReaper() (*reaper.Reaper, *prober.Prober, error) {
 	cfg := d.reaperConfig()
 	var r *reaper.Reaper
@@ -93,7 +93,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		Metrics: metrics.NewExporter(r, buildinfo.Get()).Text,
 	}
 	d.metrics.scrape.For(&server)
-	defer d.metrics.scrape.None("the reaper has ended its work")
+	defer d.metrics.scrape.None("the reaper has stopped")
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error {
 		defer handOver() // without a reaper there is nothing to serve
@@ -101,20 +101,20 @@ func (d *Daemon) serve(ctx context.Context) error {
 	})
 	g.Go(func() error { return asker.Run(ctx) })
 	g.Go(func() error { return d.watchLock(ctx) })
-	reported := make(chan struct{})
+	notified := make(chan struct{})
 	go func() {
-		defer close(reported)
-		newService(r, d.hangups, d.log).report(ctx)
+		defer close(notified)
+		newNotifier(r, d.hangups, d.log).run(ctx)
 	}()
 	err = g.Wait()
 	select {
-	case <-reported:
+	case <-notified:
 	case <-time.After(notifyPatience): // the service manager does not read its socket
 	}
 	return errors.Join(err, d.removeSocket())
 }
 
-// notifyPatience is how long a reaper that has ended its work waits for the last message to the service manager.
+// notifyPatience bounds how long a stopped reaper waits for its last message to the service manager.
 const notifyPatience = time.Second
 
 // removeSocket removes the socket of the HTTP API, unless the lock was lost: then the socket is another reaper's.
@@ -128,10 +128,10 @@ func (d *Daemon) removeSocket() error {
 	return nil
 }
 
-// lockCheckInterval is how soon a reaper notices that its lock's file was removed or replaced.
+// lockCheckInterval is the time between two checks that the lock's file was not removed or replaced.
 const lockCheckInterval = time.Second
 
-// watchLock returns an error when the lock no longer keeps other reapers out.
+// watchLock returns an error once the lock no longer keeps other reapers out.
 func (d *Daemon) watchLock(ctx context.Context) error {
 	tick := time.NewTicker(lockCheckInterval)
 	defer tick.Stop()

@@ -13,20 +13,20 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// maxStatusAge is how old the status that the manager shows may be.
+// maxStatusAge bounds the age of the status that the manager shows.
 const maxStatusAge = 10 * time.Second
 
-// interval is the time between two signs of life: half of the time that the manager waits, or less.
-func (s *service) interval() time.Duration {
+// interval returns the time between two watchdog pings: at most half of the watchdog's.
+func (s *notifier) interval() time.Duration {
 	if s.watchdog > 0 {
 		return min(s.watchdog/2, maxStatusAge)
 	}
 	return maxStatusAge
 }
 
-// feedWatchdog sends the manager a sign of life and the status as long as the reaper's loop answers. If the loop
-// does not answer for the whole time of the watchdog, the manager ends the process and starts another.
-func (s *service) feedWatchdog(ctx context.Context) {
+// pingWatchdog sends watchdog pings and the status while the reaper's loop answers. If the loop does not answer for the
+// watchdog's time, the manager kills the process and starts another.
+func (s *notifier) pingWatchdog(ctx context.Context) {
 	tick := time.NewTicker(s.interval())
 	defer tick.Stop()
 	for {
@@ -41,22 +41,22 @@ func (s *service) feedWatchdog(ctx context.Context) {
 	}
 }
 
-// status asks the reaper's loop for its figures. It reports whether the loop has answered within the interval.
-func (s *service) status(ctx context.Context) (message string, ok bool) {
-	within := s.interval()
-	soon, cancel := context.WithTimeout(ctx, within)
+// status returns the reaper's figures as a message, and whether its loop has answered within the interval.
+func (s *notifier) status(ctx context.Context) (message string, ok bool) {
+	timeout := s.interval()
+	soon, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	m, err := s.reaper.Metrics(soon)
 	if err != nil {
 		if ctx.Err() == nil {
-			s.log.Warn("the reaper's loop does not answer", "within", within, "error", err)
+			s.log.Warn("the reaper's loop does not answer", "timeout", timeout, "error", err)
 		}
 		return "", false
 	}
 	return "STATUS=" + statusLine(m) + "\n", true
 }
 
-// statusLine sums up the reaper's figures in one line, for "systemctl status".
+// statusLine returns the reaper's figures in one line, for "systemctl status".
 func statusLine(m reaper.Metrics) string {
 	candidates, oldest := 0, time.Duration(0)
 	for _, n := range m.Sockets {

@@ -155,7 +155,7 @@ func TestEntriesKeepTheContractOfSlog(t *testing.T) {
 		})
 }
 
-// logged returns what a logger to the journal's stream writes to stderr.
+// logged returns the lines on stderr of a logger whose stderr journald reads.
 func logged(t *testing.T, opts Options, write func(*slog.Logger)) string {
 	t.Helper()
 	var stderr bytes.Buffer
@@ -180,7 +180,7 @@ func everyLevel(log *slog.Logger) {
 func TestOnTheJournalsStreamTextGoesToJournald(t *testing.T) {
 	d := journaltest.New(t)
 	if got := logged(t, Options{Format: Text, JournalSocket: d.Path}, everyLevel); got != "" {
-		t.Errorf("on stderr, and so twice in the journal:\n%s", got)
+		t.Errorf("on stderr, and so twice in journald:\n%s", got)
 	}
 	for _, want := range []map[string]string{
 		{"MESSAGE": "i with=1", "PRIORITY": "6", "WITH": "1", "SYSLOG_IDENTIFIER": "halfclose"},
@@ -235,11 +235,11 @@ func TestLinesWithAPriorityKeepTheContractOfSlog(t *testing.T) {
 		})
 }
 
-// go-systemd compares file descriptor 2 with $JOURNAL_STREAM; any other writer is none.
+// go-systemd compares file descriptor 2 with $JOURNAL_STREAM: no other writer is the stream.
 func TestAnyOtherWriterThanStderrIsNotTheJournalsStream(t *testing.T) {
 	for _, w := range []io.Writer{&bytes.Buffer{}, os.Stdout} {
 		if isJournalStream(w) {
-			t.Errorf("%T is taken for the journal's stream", w)
+			t.Errorf("%T is taken for journald's stream", w)
 		}
 	}
 }

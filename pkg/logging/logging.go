@@ -3,8 +3,8 @@
 
 // Package logging creates the logger of a reaper.
 //
-// A reaper that a person, a service manager or Kubernetes starts logs to stderr. If systemd reads stderr for the journal,
-// lines go to journald directly, so that priority and attributes are fields. A reaper that the plugin starts has no stderr:
+// A reaper that a person, a service manager or Kubernetes starts logs to stderr. If journald reads stderr, lines go to
+// journald's own socket instead, so that priority and attributes are fields. A reaper that the plugin starts has no stderr:
 // it logs to journald, or to a small file on a node without journald.
 package logging
 
@@ -80,14 +80,14 @@ func New(opts Options) (*slog.Logger, io.Closer, error) {
 	return log, closer, nil
 }
 
-// isJournalStream reports whether w is the process's stderr and systemd reads that for the journal.
+// isJournalStream reports whether w is the process's stderr and journald reads that.
 func isJournalStream(w io.Writer) bool {
 	isStream, err := journal.StderrIsJournalStream()
 	return err == nil && isStream && w == os.Stderr
 }
 
-// stderrLogger returns a logger to stderr. If that is the journal's stream, text goes to journald directly; lines of JSON,
-// or of text without journald's socket, go to stderr with their priority in front.
+// stderrLogger returns a logger to stderr. If journald reads stderr, text goes to journald's own socket instead; lines of
+// JSON, and of text if the socket cannot be reached, go to stderr with their priority in front.
 func stderrLogger(opts Options, isJournal bool) (*slog.Logger, io.Closer) {
 	if !isJournal {
 		return queuedLogger(opts, opts.Stderr, nil, nil)

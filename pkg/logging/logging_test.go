@@ -55,7 +55,7 @@ func TestStderrJSON(t *testing.T) {
 	}
 }
 
-// auto logs as an auto-started reaper does on a node without a journal, and ends.
+// auto logs as an auto-started reaper on a node without journald.
 func auto(t *testing.T, file string, write func(*slog.Logger)) {
 	t.Helper()
 	log, closer, err := logging.New(logging.Options{
@@ -70,7 +70,7 @@ func auto(t *testing.T, file string, write func(*slog.Logger)) {
 	}
 }
 
-func TestWithoutAJournalLinesGoToAPrivateFile(t *testing.T) {
+func TestWithoutJournaldLinesGoToAPrivateFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "reaper.log")
 	if err := os.WriteFile(file, []byte("from before\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -86,10 +86,10 @@ func TestWithoutAJournalLinesGoToAPrivateFile(t *testing.T) {
 	mode(t, file)
 }
 
-func TestTheFileIsRotatedAndOneOlderOneKept(t *testing.T) {
+func TestTheFileIsRotatedAndOneOlderFileIsKept(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "reaper.log")
-	for range 8 { // no more at once than the queue takes
+	for range 8 { // each fits in the queue
 		auto(t, file, func(log *slog.Logger) {
 			for range 16 { // 512 KiB
 				log.Info(strings.Repeat("x", 32<<10))
@@ -142,8 +142,8 @@ func TestNewErrors(t *testing.T) {
 		want string
 	}{
 		{"the format is unknown", logging.Options{Format: "xml"}, `unknown log format "xml": use "text" or "json"`},
-		{"no journal and no file named", logging.Options{Auto: true, JournalSocket: none}, "connect to journald: dial unixgram " + none + ": connect: no such file or directory"},
-		{"no journal and no directory", logging.Options{Auto: true, JournalSocket: none, File: none + "/log"}, "open log file: open " + none + "/log: no such file or directory"},
+		{"no journald and no file name", logging.Options{Auto: true, JournalSocket: none}, "connect to journald: dial unixgram " + none + ": connect: no such file or directory"},
+		{"no journald and no directory", logging.Options{Auto: true, JournalSocket: none, File: none + "/log"}, "open log file: open " + none + "/log: no such file or directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, _, err := logging.New(tt.opts)
@@ -154,20 +154,20 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-func TestATraceIsLeftInTheFileOfAReaperWithoutALogger(t *testing.T) {
+func TestTraceWritesOneWarningToTheFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "reaper.log")
-	if err := logging.Trace(file, "reaper ends", "error", "bad value"); err != nil {
+	if err := logging.Trace(file, "reaper exits", "error", "bad value"); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasSuffix(string(got), "level=WARN msg=\"reaper ends\" error=\"bad value\"\n") {
+	if !strings.HasSuffix(string(got), "level=WARN msg=\"reaper exits\" error=\"bad value\"\n") {
 		t.Errorf("got %q", got)
 	}
 	mode(t, file)
-	if err := logging.Trace(file+"/none", "reaper ends"); err == nil {
+	if err := logging.Trace(file+"/none", "reaper exits"); err == nil {
 		t.Error("no error where there can be no file")
 	}
 }

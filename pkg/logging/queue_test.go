@@ -22,8 +22,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/logging"
 )
 
-// stuckPipe returns a pipe whose reader does not read, as stderr is where whoever kept it hangs. Writing to
-// it holds a thread up, because it is not non-blocking.
+// stuckPipe returns a pipe that is not read, like the stderr of a process whose log collector hangs. A write to it blocks a
+// thread, because it is not non-blocking.
 func stuckPipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int
@@ -32,7 +32,7 @@ func stuckPipe(t *testing.T) (r, w *os.File) {
 	}
 	r, w = os.NewFile(uintptr(fds[0]), "read end"), os.NewFile(uintptr(fds[1]), "write end")
 	t.Cleanup(func() {
-		r.Close() // who still writes gets an error
+		r.Close() // a write that blocks returns an error
 		w.Close()
 	})
 	if _, err := unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize()); err != nil {
@@ -41,7 +41,7 @@ func stuckPipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// closeAll closes a log that is read from, however long its reader takes: each Close waits for a moment only.
+// closeAll closes a log that is being read: each Close waits for flushTime only.
 func closeAll(c io.Closer) (err error) {
 	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		if err = c.Close(); err == nil {
@@ -51,7 +51,7 @@ func closeAll(c io.Closer) (err error) {
 	return err
 }
 
-func TestAStuckStderrHoldsUpNeitherWhoLogsNorItsEnd(t *testing.T) {
+func TestAStuckStderrBlocksNeitherTheLoggerNorClose(t *testing.T) {
 	_, w := stuckPipe(t)
 	log, closer, err := logging.New(logging.Options{Stderr: w})
 	if err != nil {
@@ -65,11 +65,11 @@ func TestAStuckStderrHoldsUpNeitherWhoLogsNorItsEnd(t *testing.T) {
 	}
 	log.Info("too late")
 	if err := closer.Close(); err == nil {
-		t.Error("the second time it has nothing to say")
+		t.Error("the second Close returns no error")
 	}
 }
 
-func TestLongLinesTakeNoMoreMemoryThanManyShortOnes(t *testing.T) {
+func TestLongLinesUseNoMoreMemoryThanManyShortOnes(t *testing.T) {
 	r, w := stuckPipe(t)
 	log, closer, err := logging.New(logging.Options{Stderr: w})
 	if err != nil {
@@ -96,10 +96,10 @@ func TestLongLinesTakeNoMoreMemoryThanManyShortOnes(t *testing.T) {
 	}
 }
 
-func TestLinesThatFoundNoRoomAreCountedOnTheNextThatDoes(t *testing.T) {
+func TestTheNextLineHasTheNumberOfDroppedLines(t *testing.T) {
 	for _, tt := range []struct {
 		format string
-		lost   func(line string) (int, error) // what it says was lost before it
+		lost   func(line string) (int, error) // the number of lines lost before it
 	}{
 		{logging.Text, func(line string) (int, error) {
 			_, n, found := strings.Cut(line, " lost_lines=")
@@ -148,7 +148,7 @@ func TestLinesThatFoundNoRoomAreCountedOnTheNextThatDoes(t *testing.T) {
 				read()
 			}
 			if lost != 0 {
-				t.Errorf("%d lines are counted as lost before those that found room", lost)
+				t.Errorf("%d lines are counted as lost before the lines in the queue", lost)
 			}
 			log.Info("destroyed", "n", stuck)
 			done := make(chan struct{})
@@ -182,7 +182,7 @@ func (r *refusing) Write(p []byte) (int, error) {
 	return r.Buffer.Write(p)
 }
 
-func TestLinesThatCannotBeWrittenAreCountedToo(t *testing.T) {
+func TestLinesThatCannotBeWrittenAreCounted(t *testing.T) {
 	w := &refusing{times: 2}
 	log, closer, err := logging.New(logging.Options{Stderr: w})
 	if err != nil {
@@ -199,7 +199,7 @@ func TestLinesThatCannotBeWrittenAreCountedToo(t *testing.T) {
 	}
 }
 
-func TestACleanEndLosesNoLine(t *testing.T) {
+func TestCloseLosesNoLine(t *testing.T) {
 	var want strings.Builder
 	r, w := stuckPipe(t)
 	log, closer, err := logging.New(logging.Options{Stderr: w, Level: slog.LevelInfo})

@@ -132,7 +132,7 @@ func cpuTime(t *testing.T) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// A write to an unconnected socket would take all of a core meanwhile.
+// A write to an unconnected socket would use all of a core until there is room.
 func TestABlockedWriteCostsNoCPU(t *testing.T) {
 	d := journaltest.New(t)
 	fill(t, d.Path)

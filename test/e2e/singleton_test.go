@@ -36,7 +36,7 @@ func TestOfTenReapersOneWorks(t *testing.T) {
 	nstest.Eventually(t, testnode.Patience, "nine have ended", func() bool { return len(left()) == 1 })
 	winner := left()[0]
 	w.holds(t, winner.PID())
-	want := fmt.Sprintf("halfclose: another reaper works on this state directory: process %d, started by a command at ", winner.PID())
+	want := fmt.Sprintf("halfclose: another reaper uses this state directory: process %d, started by a command at ", winner.PID())
 	for _, p := range all {
 		if p == winner {
 			continue
@@ -143,7 +143,7 @@ func TestAReaperEndsWhenItsLockIsNoLongerTheLock(t *testing.T) {
 			if err := tt.do(w); err != nil {
 				t.Fatal(err)
 			}
-			if code := p.Wait(); code != 1 || !strings.Contains(p.Output(), "halfclose: the reaper's lock ") {
+			if code := p.Wait(); code != 1 || !strings.Contains(p.Output(), "halfclose: reaper lock ") {
 				t.Errorf("exit code %d, and it says:\n%s", code, p.Output())
 			}
 		})
