@@ -14,6 +14,7 @@ import (
 
 	"github.com/pmezard/go-difflib/difflib"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
@@ -23,15 +24,12 @@ type change struct {
 	apply func() error
 }
 
-// errChanged is the error of changing a file that differs from the one that was planned with.
-var errChanged = errors.New("it has changed since it was read")
-
 // apply applies changes in order and returns how many. It stops without an error if another process has changed a file
 // since: that requires a new plan.
 func apply(changes []change) (applied int, err error) {
 	for _, c := range changes {
 		err := c.apply()
-		if errors.Is(err, errChanged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		if errors.Is(err, atomicdir.ErrChanged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 			return applied, nil
 		}
 		if err != nil {
@@ -64,14 +62,14 @@ func (d *directory) planEdit(f file, edit func([]byte) ([]byte, error)) ([]chang
 	if err := checkSize(f.Name, edited); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(d.path, f.Name)
+	path := filepath.Join(d.Path(), f.Name)
 	return []change{{
 		diff: unified(path, path, f.Data, edited),
 		apply: func() error {
-			return d.update(f.Name, func(data []byte) ([]byte, error) {
+			return d.Update(f.Name, func(data []byte) ([]byte, error) {
 				edited, err := edit(data)
 				if err != nil {
-					return nil, errChanged // the edit succeeded when it was planned
+					return nil, atomicdir.ErrChanged // the edit succeeded when it was planned
 				}
 				return edited, nil
 			})
@@ -91,11 +89,11 @@ func checkSize(name string, data []byte) error {
 func (d *directory) planMove(f file, to string) change {
 	target := "/dev/null"
 	if to != "" {
-		target = filepath.Join(d.path, to)
+		target = filepath.Join(d.Path(), to)
 	}
 	return change{
-		diff:  unified(filepath.Join(d.path, f.Name), target, f.Data, nil),
-		apply: func() error { return d.move(f.Name, f.Data, to) },
+		diff:  unified(filepath.Join(d.Path(), f.Name), target, f.Data, nil),
+		apply: func() error { return d.Move(f.Name, f.Data, to) },
 	}
 }
 

@@ -210,7 +210,7 @@ func TestASinglePluginThatIsRewrittenAtAnyStepIsNotLost(t *testing.T) {
 					t.Fatal(err)
 				}
 				files, err := d.load()
-				d.close()
+				d.Close()
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	"github.com/tailscale/hujson"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
@@ -67,13 +68,13 @@ func (c Config) planConversion(d *directory, files []file, f file) ([]change, er
 	if i < 0 {
 		save.diff = "" // the diff of the conflist covers it
 		create := change{
-			diff:  unified(filepath.Join(d.path, f.Name), filepath.Join(d.path, name), f.Data, list),
-			apply: func() error { return d.createNew(name, list, f.Stat) },
+			diff:  unified(filepath.Join(d.Path(), f.Name), filepath.Join(d.Path(), name), f.Data, list),
+			apply: func() error { return d.CreateNew(name, list, f.Stat) },
 		}
 		return append(d.planRemoveDropIns(f.List.Name), create, save), nil
 	}
 	if files[i].Err != nil && files[i].recent {
-		return nil, fmt.Errorf("%s cannot be loaded (%w): %w", name, files[i].Err, errBusy)
+		return nil, fmt.Errorf("%s cannot be loaded (%w): %w", name, files[i].Err, atomicdir.ErrBusy)
 	}
 	if !isConversionOf(files[i], f) {
 		return nil, fmt.Errorf("install would replace %s by %s, but that exists and is not halfclose's: remove one of them", f.Name, name)

@@ -75,7 +75,7 @@ func (n node) isInstalled(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
+	defer d.Close()
 	return d.isExecutable(spec.PluginType)
 }
 

@@ -12,7 +12,5 @@
 // another process is lost. A process that is killed between any two steps leaves a directory from which a runtime can
 // load the network. The next install or uninstall removes the remains.
 //
-// Installs and uninstalls exclude each other by a lock file in the directory. Other tools ignore the lock. A file is
-// therefore exchanged with its replacement in one step (renameat2(2), RENAME_EXCHANGE), and the old file is compared with
-// the content from which the replacement was made. If they differ, the exchange is undone and repeated.
+// Package atomicdir has the lock between installs and uninstalls, and the exchange of a file that other tools write too.
 package install

@@ -11,8 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 )
 
@@ -35,7 +34,7 @@ func (c Config) planDropIn(d *directory, f file) ([]change, error) {
 			return nil, err
 		}
 	}
-	network, path, data := f.List.Name, filepath.Join(d.path, f.List.Name, dropInName), []byte(c.Entry.String()+"\n")
+	network, path, data := f.List.Name, filepath.Join(d.Path(), f.List.Name, dropInName), []byte(c.Entry.String()+"\n")
 	write := change{
 		diff:  unified("/dev/null", path, nil, data),
 		apply: func() error { return d.writeDropIn(network, data) },
@@ -55,12 +54,12 @@ func (c Config) planDropIn(d *directory, f file) ([]change, error) {
 
 // ourDropIns returns the drop-ins of a network that hold the plugin. A file that cannot be loaded is not one of them.
 func (d *directory) ourDropIns(network string) []cniconf.DropIn {
-	sub, err := d.subdirectory(network)
+	sub, err := d.Below(network)
 	if err != nil {
 		return nil
 	}
-	defer sub.close()
-	all, _ := cniconf.DropIns(sub.dir)
+	defer sub.Close()
+	all, _ := cniconf.DropIns(sub.Host())
 	return slices.DeleteFunc(all, func(p cniconf.DropIn) bool { return !cniconf.IsOurs(p.Plugin) })
 }
 
@@ -72,70 +71,61 @@ func (d *directory) planRemoveDropIns(network string) []change {
 	}
 	var diff strings.Builder
 	for _, p := range ours {
-		diff.WriteString(unified(filepath.Join(d.path, network, p.Name), "/dev/null", p.Data, nil))
+		diff.WriteString(unified(filepath.Join(d.Path(), network, p.Name), "/dev/null", p.Data, nil))
 	}
 	return []change{{diff: diff.String(), apply: func() error { return d.removeDropIns(network) }}}
 }
 
 // writeDropIn writes our drop-in of a network.
 func (d *directory) writeDropIn(network string, data []byte) error {
-	if err := d.noteDropIns(network); err != nil {
+	if err := d.Note(network); err != nil {
 		return err
 	}
-	d.step("create directory", network)
-	if err := unix.Mkdirat(d.fd(), network, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return d.pathError("create directory", network, err)
+	if err := d.Mkdir(network, 0o755); err != nil {
+		return err
 	}
-	sub, err := d.subdirectory(network)
+	sub, err := d.Below(network)
 	if err != nil {
 		return err
 	}
-	defer sub.close()
-	if err := d.sync(); err != nil {
-		return err
-	}
-	err = sub.update(dropInName, func([]byte) ([]byte, error) { return data, nil })
+	defer sub.Close()
+	err = sub.Update(dropInName, func([]byte) ([]byte, error) { return data, nil })
 	if errors.Is(err, fs.ErrNotExist) {
-		err = sub.createNew(dropInName, data, defaultOwner(0o644))
+		err = sub.CreateNew(dropInName, data, atomicdir.DefaultOwner(0o644))
 	}
 	return err
 }
 
 // removeDropIns removes our drop-ins of a network, and its directory if that is empty.
 func (d *directory) removeDropIns(network string) error {
-	if err := d.noteDropIns(network); err != nil {
+	if err := d.Note(network); err != nil {
 		return err
 	}
-	sub, err := d.subdirectory(network)
+	sub, err := d.Below(network)
 	if err != nil {
 		return err
 	}
-	defer sub.close()
+	defer sub.Close()
 	for _, p := range d.ourDropIns(network) {
-		if err := sub.remove(p.Name); err != nil {
+		if err := sub.Remove(p.Name); err != nil {
 			return err
 		}
 	}
-	return errors.Join(sub.sync(), d.tidyDropIns(network))
+	return errors.Join(sub.Sync(), d.tidyDropIns(network))
 }
 
 // tidyDropIns removes the remains of a killed process from a network's drop-ins, and their directory if it is empty.
 func (d *directory) tidyDropIns(network string) error {
-	sub, err := d.subdirectory(network)
+	sub, err := d.Below(network)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer sub.close()
-	if err := sub.tidy(""); err != nil {
+	defer sub.Close()
+	if err := sub.Tidy(); err != nil {
 		return err
 	}
-	d.step("remove directory", network)
-	err = unix.Unlinkat(d.fd(), network, unix.AT_REMOVEDIR)
-	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
-		return nil
-	}
-	return errors.Join(d.pathError("remove", network, err), d.sync())
+	return d.RmdirIfEmpty(network)
 }

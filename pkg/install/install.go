@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
@@ -85,17 +86,14 @@ const (
 	busyRetryInterval = 100 * time.Millisecond
 )
 
-// errBusy is the error of changing a file that another process is writing. A retry may succeed.
-var errBusy = errors.New("another process is writing it")
-
-// retryBusy repeats try while its error is errBusy, and for the time given while it is ErrNoNetwork.
+// retryBusy repeats try while its error is ErrBusy, and for the time given while it is ErrNoNetwork.
 func retryBusy[T any](ctx context.Context, wait time.Duration, try func() (T, error)) (T, error) {
 	began := time.Now()
 	for {
 		v, err := try()
 		timeout := time.Duration(0)
 		switch {
-		case errors.Is(err, errBusy):
+		case errors.Is(err, atomicdir.ErrBusy):
 			timeout = max(wait, busyTimeout)
 		case errors.Is(err, ErrNoNetwork):
 			timeout = wait
@@ -127,12 +125,12 @@ func (c Config) chain(ctx context.Context) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
-	defer d.close()
+	defer d.Close()
 	r.Changed, r.Diff, err = c.converge(ctx, d, func() ([]change, error) { return c.plan(d, &r) })
 	return r, err
 }
 
-// maxRounds bounds how often in a row a change by another process makes a plan or a replacement obsolete.
+// maxRounds bounds how often in a row a change by another process makes a plan obsolete.
 const maxRounds = 10
 
 // converge plans and applies changes until none is needed. It takes the directory's lock before the first change. A plan
@@ -142,10 +140,10 @@ func (c Config) converge(ctx context.Context, d *directory, plan func() ([]chang
 		if err == nil {
 			return nil
 		}
-		return fmt.Errorf("%s: %w", d.path, err)
+		return fmt.Errorf("%s: %w", d.Path(), err)
 	}
-	if !c.DryRun && d.hasRemains() {
-		if err := d.lock(ctx, lockTimeout); err != nil {
+	if !c.DryRun && d.HasRemains() {
+		if err := d.lock(ctx); err != nil {
 			return false, "", err
 		}
 	}
@@ -156,11 +154,11 @@ func (c Config) converge(ctx context.Context, d *directory, plan func() ([]chang
 		case len(changes) == 0:
 			return changed, "", wrap(err)
 		case c.DryRun:
-			return true, diffs(changes), errors.Join(d.checkWritable(), wrap(err))
+			return true, diffs(changes), errors.Join(d.CheckWritable(), wrap(err))
 		case complete: // another process has undone the last change: leave the next try to the caller
-			return changed, "", wrap(errBusy)
-		case !d.locked():
-			if err := d.lock(ctx, lockTimeout); err != nil {
+			return changed, "", wrap(atomicdir.ErrBusy)
+		case !d.Locked():
+			if err := d.lock(ctx); err != nil {
 				return false, "", err
 			}
 			continue // the files may have changed since the plan
@@ -171,7 +169,7 @@ func (c Config) converge(ctx context.Context, d *directory, plan func() ([]chang
 			return changed, "", errors.Join(wrap(failed), wrap(err))
 		}
 	}
-	return changed, "", wrap(errBusy)
+	return changed, "", wrap(atomicdir.ErrBusy)
 }
 
 // plan returns the changes that put the entry where it belongs.
@@ -184,14 +182,14 @@ func (c Config) plan(d *directory, r *Result) ([]change, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Network, r.File, r.Warnings = f.List.Name, filepath.Join(d.path, f.Name), warnings
+	r.Network, r.File, r.Warnings = f.List.Name, filepath.Join(d.Path(), f.Name), warnings
 	if err := errors.Join(f.checkVersion(), c.checkFirstPlugin(f)); err != nil {
 		return nil, err
 	}
 	conf, rewritten := rewrittenConf(files, f)
 	switch {
 	case c.DropIn:
-		r.File = filepath.Join(d.path, f.List.Name, dropInName)
+		r.File = filepath.Join(d.Path(), f.List.Name, dropInName)
 		return c.planDropIn(d, f)
 	case rewritten:
 		return c.planConversion(d, files, conf)
@@ -199,15 +197,26 @@ func (c Config) plan(d *directory, r *Result) ([]change, error) {
 		changes, err := d.planEdit(f, func(data []byte) ([]byte, error) { return addEntry(data, c.Entry) })
 		return append(d.planRemoveDropIns(f.List.Name), changes...), err
 	}
-	r.File = filepath.Join(d.path, listName(f.Name))
+	r.File = filepath.Join(d.Path(), listName(f.Name))
 	return c.planConversion(d, files, f)
 }
 
-// openDirectory opens a directory of the node.
+// directory is a directory of the node that install changes.
+type directory struct{ *atomicdir.Dir }
+
 func (c Config) openDirectory(path string) (*directory, error) {
-	dir, err := hostfs.Dir(c.HostRoot).OpenDirectory(path)
+	d, err := atomicdir.Open(hostfs.Dir(c.HostRoot), path, c.onStep)
 	if err != nil {
 		return nil, err
 	}
-	return &directory{dir: dir, path: path, onStep: c.onStep}, nil
+	return &directory{d}, nil
+}
+
+// lock locks the directory of the networks, and completes the change of drop-ins by a process that was killed.
+func (d *directory) lock(ctx context.Context) error {
+	network, err := d.Lock(ctx, atomicdir.LockTimeout)
+	if err == nil && network != "" {
+		err = d.tidyDropIns(network)
+	}
+	return err
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/halfclose/halfclose/internal/atomicdir"
 )
 
 func TestAnInstallerWaitsForTheLock(t *testing.T) {
@@ -26,11 +28,11 @@ func TestAnInstallerWaitsForTheLock(t *testing.T) {
 		return d
 	}
 	first, second := open(), open()
-	defer second.close()
-	if err := first.lock(t.Context(), time.Second); err != nil {
+	defer second.Close()
+	if _, err := first.Lock(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.lock(t.Context(), 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "another halfclose install or uninstall is running") {
+	if _, err := second.Lock(t.Context(), 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "another halfclose install or uninstall is running") {
 		t.Errorf("got %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -38,11 +40,11 @@ func TestAnInstallerWaitsForTheLock(t *testing.T) {
 	if _, err := Install(ctx, n.config); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("after a timeout it returns %v", err)
 	}
-	if mode := stat(t, n.path(lockName)).Mode; mode != unix.S_IFREG|0o600 {
+	if mode := stat(t, n.path(".halfclose.lock")).Mode; mode != unix.S_IFREG|0o600 {
 		t.Errorf("the lock file has mode %o", mode)
 	}
 	done := n.begin(t)
-	first.close()
+	first.Close()
 	if r := <-done; !r.Changed {
 		t.Errorf("got %+v", r)
 	}
@@ -94,7 +96,7 @@ func TestALockOfAnotherUserDelaysNothing(t *testing.T) {
 	if _, err := Uninstall(t.Context(), n.config, RemovePrograms); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took > lockTimeout/3 {
+	if took := time.Since(began); took > atomicdir.LockTimeout/3 {
 		t.Errorf("it took %v", took)
 	}
 	n.checkForeign(t, foreignList)
@@ -103,12 +105,12 @@ func TestALockOfAnotherUserDelaysNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.close()
-	if err := d.lock(t.Context(), time.Second); err != nil {
+	defer d.Close()
+	if _, err := d.Lock(t.Context(), time.Second); err != nil {
 		t.Fatal(err)
 	}
 	asUser(t, func() {
-		if f, err := os.Open(n.path(lockName)); !errors.Is(err, unix.EACCES) {
+		if f, err := os.Open(n.path(".halfclose.lock")); !errors.Is(err, unix.EACCES) {
 			f.Close()
 			t.Errorf("an unprivileged user opens the lock file: %v", err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
@@ -36,17 +37,17 @@ const recentAge = 2 * time.Second
 
 // load reads the files of the directory that a runtime would load, in the runtime's order.
 func (d *directory) load() ([]file, error) {
-	d.step("load", "")
-	loaded, err := cniconf.Load(d.dir)
+	d.Step("load", "")
+	loaded, err := cniconf.Load(d.Host())
 	if errors.Is(err, cniconf.ErrChanging) {
-		return nil, errBusy
+		return nil, atomicdir.ErrBusy
 	}
 	if err != nil {
-		return nil, withRemedy(err)
+		return nil, atomicdir.WithRemedy(err)
 	}
 	files := make([]file, 0, len(loaded))
 	for _, f := range loaded {
-		f.Err = withRemedy(f.Err)
+		f.Err = atomicdir.WithRemedy(f.Err)
 		files = append(files, file{f, f.Data != nil && isRecent(f.Stat)})
 	}
 	return files, nil
@@ -59,7 +60,7 @@ func isRecent(stat unix.Stat_t) bool {
 
 // choose returns the file that install extends: the first that runtimes can load. The warnings name the files before it
 // and drop-ins that cannot be loaded. Those stop only some runtimes from loading the network, so install, unlike
-// cniconf.Choose, does not skip it. While a file before it is being written, the error is errBusy.
+// cniconf.Choose, does not skip it. While a file before it is being written, the error is atomicdir.ErrBusy.
 func choose(files []file) (chosen file, warnings []string, err error) {
 	var skipped []string
 	for _, f := range files {
@@ -73,7 +74,7 @@ func choose(files []file) (chosen file, warnings []string, err error) {
 			}
 			return f, warnings, nil
 		case f.recent:
-			return file{}, nil, fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, errBusy)
+			return file{}, nil, fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, atomicdir.ErrBusy)
 		}
 		skipped = append(skipped, fmt.Sprintf("%s cannot be loaded: %v", f.Name, f.Err))
 	}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
@@ -68,7 +69,7 @@ func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
 	if err != nil {
 		return done, err
 	}
-	defer d.close()
+	defer d.Close()
 	i := programInstaller{config: c, dir: d, keep: keep}
 	if done.Reaper != nil {
 		if done.Reaper.Changed, err = i.installReaper(ctx); err != nil {
@@ -99,10 +100,7 @@ func (i *programInstaller) installReaper(ctx context.Context) (changed bool, err
 	case i.keep && d.isExecutable(launch.ReaperName), d.isLinkTo(launch.ReaperName, c.Command):
 		return false, nil
 	}
-	return i.put(ctx, launch.ReaperName, []byte(c.Command), func(tmp string) error {
-		d.step("link", tmp)
-		return d.pathError("link", tmp, unix.Symlinkat(c.Command, d.fd(), tmp))
-	})
+	return i.put(ctx, launch.ReaperName, func() error { return d.PutLink(launch.ReaperName, c.Command) })
 }
 
 func (i *programInstaller) installCopy(ctx context.Context, name, source string) (changed bool, err error) {
@@ -117,51 +115,41 @@ func (i *programInstaller) installCopy(ctx context.Context, name, source string)
 	if d.holdsProgram(name, program) {
 		return false, nil
 	}
-	return i.put(ctx, name, program, func(tmp string) error {
-		_, err := d.create(tmp, program, defaultOwner(programMode))
-		return err
-	})
+	return i.put(ctx, name, func() error { return d.PutFile(name, program, atomicdir.DefaultOwner(programMode)) })
 }
 
-// put creates a file under a temporary name and renames it. In a dry run it only checks whether that can work.
-func (i *programInstaller) put(ctx context.Context, name string, content []byte, create func(tmp string) error) (changed bool, err error) {
+// put replaces a program. In a dry run it only checks whether that can work.
+func (i *programInstaller) put(ctx context.Context, name string, put func() error) (changed bool, err error) {
 	d := i.dir
 	if err := d.checkNoDirectory(name); err != nil {
 		return false, err
 	}
 	if i.config.DryRun {
-		return true, d.checkWritable()
+		return true, d.CheckWritable()
 	}
-	if !d.locked() {
-		if err := d.lock(ctx, lockTimeout); err != nil {
+	if !d.Locked() {
+		if _, err := d.Lock(ctx, atomicdir.LockTimeout); err != nil {
 			return true, err
 		}
 	}
-	tmp := temporaryName(digest(content), name)
-	if err := create(tmp); err != nil {
-		return true, err
-	}
-	if err := d.rename(tmp, name, 0); err != nil {
-		return true, errors.Join(err, d.remove(tmp))
-	}
-	return true, d.sync()
+	return true, put()
 }
 
 // isExecutable reports whether a file, or the target of a symbolic link, can be executed by everyone.
 func (d *directory) isExecutable(name string) bool {
 	var stat unix.Stat_t
-	return unix.Fstatat(d.fd(), name, &stat, 0) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Mode&0o111 == 0o111
+	return unix.Fstatat(d.FD(), name, &stat, 0) == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Mode&0o111 == 0o111
 }
 
 // holdsProgram reports whether a regular file has the data, the mode and the owner of an installed program.
 func (d *directory) holdsProgram(name string, program []byte) bool {
-	f, err := d.open(name, unix.O_RDONLY, 0)
+	f, err := d.Host().Open(name, unix.O_RDONLY, 0)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
 	var stat unix.Stat_t
-	want := defaultOwner(programMode)
+	want := atomicdir.DefaultOwner(programMode)
 	if unix.Fstat(int(f.Fd()), &stat) != nil || stat.Mode != unix.S_IFREG|want.Mode || stat.Uid != want.Uid || stat.Size != int64(len(program)) {
 		return false
 	}
@@ -173,28 +161,28 @@ func (d *directory) holdsProgram(name string, program []byte) bool {
 // isFile reports whether a file in the directory is the one at a path of this process, and no symbolic link.
 func (d *directory) isFile(name, path string) bool {
 	var other unix.Stat_t
-	stat, err := d.lstat(name)
+	stat, err := d.Lstat(name)
 	return err == nil && unix.Stat(path, &other) == nil && stat.Dev == other.Dev && stat.Ino == other.Ino
 }
 
 // isLinkTo reports whether a file is a symbolic link with that target.
 func (d *directory) isLinkTo(name, target string) bool {
 	b := make([]byte, len(target)+1)
-	n, err := unix.Readlinkat(d.fd(), name, b)
+	n, err := unix.Readlinkat(d.FD(), name, b)
 	return err == nil && string(b[:n]) == target
 }
 
 // checkNoDirectory returns an error if a program's name is that of a directory, which neither rename(2) nor unlink(2)
 // removes.
 func (d *directory) checkNoDirectory(name string) error {
-	stat, err := d.lstat(name)
+	stat, err := d.Lstat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err == nil && stat.Mode&unix.S_IFMT == unix.S_IFDIR:
-		return fmt.Errorf("%w, and a program needs this name: remove it", d.pathError("check", name, unix.EISDIR))
+		return fmt.Errorf("%w, and a program needs this name: remove it", d.PathError("check", name, unix.EISDIR))
 	}
-	return d.pathError("stat", name, err)
+	return d.PathError("stat", name, err)
 }
 
 // installedPrograms returns the files to remove, unchanged so far.
@@ -215,11 +203,11 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 	if err != nil {
 		return done, err
 	}
-	defer d.close()
+	defer d.Close()
 	existing := c.installedPrograms()
 	for _, p := range []*Program{&existing.Plugin, existing.Reaper} {
 		name := filepath.Base(p.Path)
-		_, err := d.lstat(name)
+		_, err := d.Lstat(name)
 		p.Changed = !errors.Is(err, fs.ErrNotExist)
 		if err := d.checkNoDirectory(name); err != nil {
 			return done, err
@@ -229,19 +217,19 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 	case !existing.changed():
 		return done, nil
 	case c.DryRun:
-		return existing, d.checkWritable()
+		return existing, d.CheckWritable()
 	}
-	if err := d.lock(ctx, lockTimeout); err != nil {
+	if _, err := d.Lock(ctx, atomicdir.LockTimeout); err != nil {
 		return done, err
 	}
 	for _, p := range []*Program{&done.Plugin, done.Reaper} {
-		err := d.remove(filepath.Base(p.Path))
+		err := d.Remove(filepath.Base(p.Path))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // another uninstall may have removed it before the lock was taken
-			return done, errors.Join(err, d.sync())
+			return done, errors.Join(err, d.Sync())
 		}
 		p.Changed = err == nil
 	}
-	return done, d.sync()
+	return done, d.Sync()
 }
 
 // launchWarnings returns why the plugin's ADD will refuse to start the reaper.

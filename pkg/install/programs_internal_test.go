@@ -111,7 +111,7 @@ func TestTheReapersProgramIsALinkToTheCommandOrACopyOfIt(t *testing.T) {
 	})
 	t.Run("the temporary file of a killed installer is removed", func(t *testing.T) {
 		n := newNode(t, list)
-		left := filepath.Join(n.config.BinDir, temporaryName(digest([]byte(n.config.Command)), launch.ReaperName))
+		left := filepath.Join(n.config.BinDir, ".halfclose-0123456789abcdef-"+launch.ReaperName+".tmp")
 		if err := os.Symlink(n.config.Command, left); err != nil {
 			t.Fatal(err)
 		}

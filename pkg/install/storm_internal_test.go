@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
@@ -50,7 +51,7 @@ func TestInstallersAndAnotherWriterAtTheSameTimeLoseNothing(t *testing.T) {
 				wg.Go(func() {
 					for time.Now().Before(end) {
 						err := n.run(t, uninstalls)
-						if err != nil && !errors.Is(err, errBusy) {
+						if err != nil && !errors.Is(err, atomicdir.ErrBusy) {
 							t.Error(err)
 						}
 						sleep(t.Context(), time.Duration(rand.IntN(20))*time.Millisecond)

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
@@ -111,7 +112,7 @@ func (c Config) unchain(ctx context.Context, r *Removal) error {
 	if err != nil {
 		return err
 	}
-	defer d.close()
+	defer d.Close()
 	_, r.Diff, err = c.converge(ctx, d, func() ([]change, error) { return d.planRemoval(r) })
 	return err
 }
@@ -123,7 +124,7 @@ func (d *directory) planRemoval(r *Removal) (changes []change, err error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := d.entries()
+	entries, err := d.Entries()
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +139,7 @@ func (d *directory) planRemoval(r *Removal) (changes []change, err error) {
 			continue
 		}
 		for _, p := range d.ourDropIns(e.Name()) {
-			r.add(Removed{File: filepath.Join(d.path, e.Name(), p.Name), Network: e.Name()})
+			r.add(Removed{File: filepath.Join(d.Path(), e.Name(), p.Name), Network: e.Name()})
 		}
 		changes = append(changes, d.planRemoveDropIns(e.Name())...)
 	}
@@ -166,22 +167,22 @@ func (d *directory) planUnchain(files []file, f file, r *Removal) ([]change, err
 	case !f.IsList() || !f.listsPlugin():
 		return nil, nil
 	}
-	r.add(Removed{File: filepath.Join(d.path, f.Name), Network: f.List.Name})
+	r.add(Removed{File: filepath.Join(d.Path(), f.Name), Network: f.List.Name})
 	for _, name := range confNames(f.Name) {
 		i := indexOf(files, name)
-		saved, err := d.read(name + savedSuffix)
+		saved, err := d.Read(name + savedSuffix)
 		removal := d.planMove(f, "")
 		switch {
 		case i >= 0 && isUnchangedConversion(f, files[i].Data): // restored by an uninstall that was killed
 			return []change{removal}, nil
 		case err != nil:
-		case i < 0 && isUnchangedConversion(f, saved.data):
-			removal.diff = unified(filepath.Join(d.path, f.Name), filepath.Join(d.path, name), f.Data, saved.data)
-			restore := change{apply: func() error { return d.renameNew(name+savedSuffix, name) }}
+		case i < 0 && isUnchangedConversion(f, saved):
+			removal.diff = unified(filepath.Join(d.Path(), f.Name), filepath.Join(d.Path(), name), f.Data, saved)
+			restore := change{apply: func() error { return d.RenameNew(name+savedSuffix, name) }}
 			return []change{restore, removal}, nil
 		default:
 			r.warn(fmt.Sprintf("%s stays: it is %s as of the installation, and the network has changed since",
-				filepath.Join(d.path, name+savedSuffix), name))
+				filepath.Join(d.Path(), name+savedSuffix), name))
 		}
 	}
 	return d.planEdit(f, removeEntry)
@@ -196,7 +197,7 @@ func (f file) checkUnreadable() error {
 	case !bytes.Contains(f.Data, []byte(`"`+spec.PluginType+`"`)):
 		return nil
 	case f.recent:
-		return fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, errBusy)
+		return fmt.Errorf("%s cannot be loaded (%w): %w", f.Name, f.Err, atomicdir.ErrBusy)
 	}
 	return fmt.Errorf("%s cannot be loaded (%w), and names halfclose: repair or remove it", f.Name, f.Err)
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
@@ -188,7 +189,7 @@ func (w *watch) failed(ctx context.Context, err error) time.Duration {
 	case errors.Is(err, hostfs.ErrDeleted):
 		w.fatal = err
 		return 0
-	case errors.Is(err, errBusy):
+	case errors.Is(err, atomicdir.ErrBusy):
 		next = w.times.busy
 		if w.busyCount++; w.busyCount <= maxUnreportedBusy {
 			return next

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package install
+package atomicdir
 
 import (
 	"context"
@@ -23,8 +23,7 @@ import (
 // The names of temporary files. Only a process that is killed leaves them behind. They begin with a dot, so no runtime
 // loads them as long as they do not end in .conf, .conflist or .json.
 const (
-	// lockName is the lock file, which exists while an install or uninstall changes the directory. It holds the name of
-	// the network whose drop-ins are being changed.
+	// lockName is the lock file, which exists while a process changes the directory. It holds the process's note.
 	lockName = ".halfclose.lock"
 
 	temporaryPrefix = ".halfclose-"
@@ -51,99 +50,104 @@ func digest(data []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// lockTimeout bounds the wait for another install or uninstall, which usually takes a few milliseconds.
-const lockTimeout = 15 * time.Second
+// LockTimeout is the usual timeout. The lock is usually held for a few milliseconds.
+const LockTimeout = 15 * time.Second
 
 const lockRetryInterval = 20 * time.Millisecond
 
-func (d *directory) locked() bool { return d.lockFile != nil }
+// Locked reports whether this process holds the lock.
+func (d *Dir) Locked() bool { return d.lockFile != nil }
 
-// lock excludes other installs and uninstalls until the directory is closed, and removes the remains of killed ones. The
-// lock is a file that only root can open. With a lock on the directory itself, any local user could delay an
-// installation, since flock(2) needs read access only.
-func (d *directory) lock(ctx context.Context, timeout time.Duration) error {
+// Lock takes the lock until the directory is closed, and completes or undoes the last step of a process that was killed.
+// note is what that process has noted. The lock is a file that only root can open: with a lock on the directory itself, any
+// local user could block others, since flock(2) needs read access only.
+func (d *Dir) Lock(ctx context.Context, timeout time.Duration) (note string, err error) {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	retry := time.NewTicker(lockRetryInterval)
+	defer retry.Stop()
 	for {
-		left, err := d.tryLock()
+		note, err := d.tryLock()
 		switch {
 		case err != nil:
-			return err
-		case d.locked():
-			return d.tidy(left)
-		case sleep(limited, lockRetryInterval):
-		case ctx.Err() != nil:
-			return ctx.Err()
-		default:
-			return fmt.Errorf("lock %s: another halfclose install or uninstall is running: run this again when it has finished", d.path)
+			return "", err
+		case d.Locked():
+			return note, d.Tidy()
+		}
+		select {
+		case <-retry.C:
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return "", ctx.Err()
+			}
+			return "", fmt.Errorf("lock %s: another halfclose install or uninstall is running: run this again when it has finished", d.path)
 		}
 	}
 }
 
-// tryLock takes the lock unless another process holds it. network is what a killed process left in the lock file.
-func (d *directory) tryLock() (network string, err error) {
+// tryLock takes the lock unless another process holds it. note is what a killed process has noted.
+func (d *Dir) tryLock() (note string, err error) {
 	f, err := d.open(lockName, unix.O_RDWR|unix.O_CREAT, 0o600)
 	if err != nil {
 		return "", err
 	}
-	d.step("lock", lockName)
+	d.Step("lock", lockName)
 	err = hostfs.RetryErr(func() error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 	if err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return "", nil
 		}
-		return "", d.pathError("lock", lockName, err)
+		return "", d.PathError("lock", lockName, err)
 	}
 	var opened unix.Stat_t
-	named, err := d.lstat(lockName)
+	named, err := d.Lstat(lockName)
 	if err != nil || unix.Fstat(int(f.Fd()), &opened) != nil || opened.Ino != named.Ino {
 		f.Close() // the process that held the lock has removed the file
 		return "", nil
 	}
 	d.lockFile = f
-	data, err := io.ReadAll(io.LimitReader(f, maxNetworkName))
-	return strings.TrimSpace(string(data)), d.pathError("read", lockName, err)
+	data, err := io.ReadAll(io.LimitReader(f, maxNote))
+	return strings.TrimSpace(string(data)), d.PathError("read", lockName, err)
 }
 
-const maxNetworkName = 255 // NAME_MAX, since a directory has the network's name
+const maxNote = 255 // NAME_MAX
 
 // unlock removes the lock file, if the lock is held. Runtimes reload the directory because of that: CRI-O after a write,
 // containerd after a removal. They do not notice changes of drop-ins on their own.
-func (d *directory) unlock() {
-	if !d.locked() {
+func (d *Dir) unlock() {
+	if !d.Locked() {
 		return
 	}
 	defer d.lockFile.Close() // releases the lock
-	d.step("write", lockName)
+	d.Step("write", lockName)
 	_, _ = d.lockFile.WriteString("\n")
-	_ = d.remove(lockName) // a file that is left is taken over by the next process
+	_ = d.Remove(lockName) // a file that is left is taken over by the next process
 }
 
-// noteDropIns writes to the lock file whose drop-ins are about to change.
-func (d *directory) noteDropIns(network string) error {
-	d.step("write", lockName)
+// Note writes a name to the lock file, for the next process if this one is killed. It needs the lock.
+func (d *Dir) Note(text string) error {
+	d.Step("write", lockName)
 	if err := d.lockFile.Truncate(0); err != nil {
 		return err
 	}
-	_, err := d.lockFile.WriteAt([]byte(network), 0)
+	_, err := d.lockFile.WriteAt([]byte(text), 0)
 	return err
 }
 
-// hasRemains reports whether a process that was killed, or that is running, has left temporary files.
-func (d *directory) hasRemains() bool {
-	entries, err := d.entries()
+// HasRemains reports whether a process that was killed, or that is running, has left temporary files.
+func (d *Dir) HasRemains() bool {
+	entries, err := d.Entries()
 	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
 		_, _, temporary := parseTemporary(e.Name())
 		return temporary || e.Name() == lockName
 	})
 }
 
-// tidy completes or undoes the last step of a process that was killed. It needs the lock. A file that was moved away and
-// not yet verified goes back, since another process may have written it at that moment. network is the one whose
-// drop-ins were being changed, or "".
-func (d *directory) tidy(network string) error {
-	entries, err := d.entries()
+// Tidy completes or undoes the last step of a process that was killed. A file that was moved away and not yet verified goes
+// back, since another process may have written it at that moment. It needs the lock, of this directory or its parent.
+func (d *Dir) Tidy() error {
+	entries, err := d.Entries()
 	if err != nil {
 		return err
 	}
@@ -160,18 +164,15 @@ func (d *directory) tidy(network string) error {
 			return err
 		}
 	}
-	if network == "" {
-		return nil
-	}
-	return d.tidyDropIns(network)
+	return nil
 }
 
 // undoReplacement removes a replacement that was not put in place. If name already holds it, the temporary file is the
 // old one, which goes back.
-func (d *directory) undoReplacement(tmp, name, sum string) error {
+func (d *Dir) undoReplacement(tmp, name, sum string) error {
 	current, err := d.read(name)
 	if err != nil || digest(current.data) != sum {
-		return d.remove(tmp)
+		return d.Remove(tmp)
 	}
 	return d.undoExchange(tmp, name, current)
 }
