@@ -23,8 +23,7 @@ func TestLintFindsNothing(t *testing.T) {
 	}
 }
 
-// TestTheManifestsAreWhatTheChartMakes renders them anew.
-func TestTheManifestsAreWhatTheChartMakes(t *testing.T) {
+func TestTheManifestsAreRenderedFromTheChart(t *testing.T) {
 	dir := t.TempDir()
 	cmd := exec.Command("scripts/manifests.sh", dir)
 	cmd.Dir = repository
@@ -83,9 +82,8 @@ func TestNoContainerHasMoreThanItNeeds(t *testing.T) {
 	}
 }
 
-// TestTheReaperSeesEveryNamespaceThatGetsANameLater is what records depend on: one whose namespace cannot be seen is
-// one about which nothing is done.
-func TestTheReaperSeesEveryNamespaceThatGetsANameLater(t *testing.T) {
+// TestTheReaperSeesNetnsThatAreMountedLater matters because a record is inert if the reaper cannot see its network namespace.
+func TestTheReaperSeesNetnsThatAreMountedLater(t *testing.T) {
 	const other = "/run/containerd/io.containerd.grpc.v1.cri/netns"
 	ds := render(t, "--set", "reaper.netnsDirs={"+other+",/run/netns}").daemonSet(t)
 	volumes := make(map[string]string)
@@ -109,7 +107,7 @@ func TestTheReaperSeesEveryNamespaceThatGetsANameLater(t *testing.T) {
 	}
 }
 
-func TestItIsOnEveryNodeBeforeOtherPods(t *testing.T) {
+func TestTheDaemonSetRunsOnEveryNodeBeforeOtherPods(t *testing.T) {
 	pod := render(t).daemonSet(t).Spec.Template.Spec
 	if pod.PriorityClassName != "system-node-critical" {
 		t.Errorf("its priority is %q", pod.PriorityClassName)
@@ -119,7 +117,7 @@ func TestItIsOnEveryNodeBeforeOtherPods(t *testing.T) {
 	}
 }
 
-func TestAStopTakesNothingOutOfTheNetwork(t *testing.T) {
+func TestAStopRemovesNothingFromTheNetwork(t *testing.T) {
 	pod := render(t).daemonSet(t).Spec.Template.Spec
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		if c.Lifecycle != nil || slices.Contains(c.Args, "uninstall") {
@@ -128,7 +126,7 @@ func TestAStopTakesNothingOutOfTheNetwork(t *testing.T) {
 	}
 }
 
-func TestInstallAndWatchPutTheSameEntry(t *testing.T) {
+func TestInstallAndWatchWriteTheSameEntry(t *testing.T) {
 	ds := render(t, "--set", "policy.grace=5m,policy.podOverrides=relax,policy.probeAfter=2m,policy.probeCount=4,policy.pendingGrace=never,cni.dropIn=true",
 		"--set-json", `policy.exempt=[{"localPorts":"22"},{"loopback":true}]`,
 		"--set-json", `policy.rules=[{"match":{"role":"server"},"grace":"never"},{"match":{"commands":["postgres"]},"mode":"off"}]`).daemonSet(t)
@@ -162,7 +160,7 @@ func TestTheModeIsTheReapersCapAndNotThePolicys(t *testing.T) {
 	}
 }
 
-func TestProbesAskOnTheReapersOwnSocket(t *testing.T) {
+func TestProbesUseTheReapersOwnSocket(t *testing.T) {
 	c := container(t, render(t).daemonSet(t), "reaper")
 	for name, p := range map[string]struct {
 		probe *corev1.Probe
@@ -179,7 +177,7 @@ func TestProbesAskOnTheReapersOwnSocket(t *testing.T) {
 	}
 }
 
-func TestMetricsKeepTheNamespaceOfThePodThatTheyAreAbout(t *testing.T) {
+func TestMetricsKeepThePodsNamespace(t *testing.T) {
 	r := render(t, "--set", "metrics.podMonitor.enabled=true,metrics.port=9999,metrics.podMonitor.labels.release=prometheus")
 	m, ok := r["PodMonitor halfclose"].(*podMonitor)
 	if !ok || len(m.Spec.PodMetricsEndpoints) != 1 || !m.Spec.PodMetricsEndpoints[0].HonorLabels {
@@ -195,7 +193,7 @@ func TestMetricsKeepTheNamespaceOfThePodThatTheyAreAbout(t *testing.T) {
 	}
 }
 
-func TestRemovalUninstallsOnEachNodeAndWatchesNoMore(t *testing.T) {
+func TestRemovalUninstallsOnEachNodeWithoutAWatch(t *testing.T) {
 	r := render(t)
 	hook := r["ConfigMap halfclose-uninstall"].(*corev1.ConfigMap)
 	byHook := parse(t, hook.Data["daemonset.yaml"]).daemonSet(t)
@@ -231,8 +229,8 @@ func TestRemovalUninstallsOnEachNodeAndWatchesNoMore(t *testing.T) {
 	}
 }
 
-// TestAppArmorLetsTheReaperLookAtProcesses is about the two ways of saying so, of which a cluster knows one.
-func TestAppArmorLetsTheReaperLookAtProcesses(t *testing.T) {
+// TestAppArmorAllowsTheReaperToInspectProcesses checks an annotation before Kubernetes 1.30, and a field from then on.
+func TestAppArmorAllowsTheReaperToInspectProcesses(t *testing.T) {
 	for version, field := range map[string]bool{"1.25.0": false, "1.29.4": false, "1.30.0": true, "1.34.4+k3s1": true} {
 		text, err := template(t, version)
 		if err != nil {
@@ -253,7 +251,7 @@ func TestOlderClustersAreRefused(t *testing.T) {
 	}
 }
 
-func TestAValueThatMakesNoSenseIsRefusedByItsName(t *testing.T) {
+func TestAnInvalidValueIsRefusedByItsName(t *testing.T) {
 	for value, says := range map[string]string{
 		"mode=kill":                           "/mode",
 		"policy.grace=10":                     "/policy/grace",

@@ -28,7 +28,7 @@ const (
 	chartDir   = "deploy/kubernetes/chart" // in the repository
 )
 
-// helm runs Helm in the repository.
+// helm runs Helm in the top directory of the repository.
 func helm(t *testing.T, args ...string) (stdout string, err error) {
 	t.Helper()
 	build := exec.Command("scripts/tool.sh", "helm")
@@ -39,7 +39,7 @@ func helm(t *testing.T, args ...string) (stdout string, err error) {
 	}
 	cmd := exec.Command(strings.TrimSpace(string(path)), args...)
 	cmd.Dir = repository
-	home := t.TempDir() // whoever runs the tests may have repositories and plugins
+	home := t.TempDir() // without the repositories and plugins of the user who runs the tests
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "KUBECONFIG="+filepath.Join(home, "none"))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -55,11 +55,10 @@ func template(t *testing.T, version string, args ...string) (string, error) {
 	return helm(t, append([]string{"template", "halfclose", chartDir, "--namespace", "kube-system", "--kube-version", version}, args...)...)
 }
 
-// rendered is what a chart makes, each object by its kind and name.
+// rendered has the objects of a rendered chart by kind and name.
 type rendered map[string]any
 
-// render renders the chart, and reads each object as the API server would that is told to be strict: a field that
-// its type does not have is an error.
+// render renders the chart, and reads each object as an API server with strict validation: an unknown field is an error.
 func render(t *testing.T, args ...string) rendered {
 	t.Helper()
 	text, err := template(t, "1.34.0", args...)
@@ -69,7 +68,7 @@ func render(t *testing.T, args ...string) rendered {
 	return parse(t, text)
 }
 
-// podMonitor is as much of the Prometheus operator's type as the chart uses.
+// podMonitor has the fields of the Prometheus operator's type that the chart uses.
 type podMonitor struct {
 	Kind, APIVersion string
 	Metadata         map[string]any

@@ -22,7 +22,7 @@ const (
 	tableEnd   = "\n<!-- end of values -->\n"
 )
 
-// TestTheReadmeHasEveryValue makes the table of values from values.yaml and its comments.
+// TestTheReadmeHasEveryValue compares the README's table with values.yaml and its comments.
 func TestTheReadmeHasEveryValue(t *testing.T) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(chartFile(t, "values.yaml"), &root); err != nil {
@@ -33,7 +33,7 @@ func TestTheReadmeHasEveryValue(t *testing.T) {
 	head, rest, ok := strings.Cut(readme, tableBegin)
 	_, tail, ok2 := strings.Cut(rest, tableEnd)
 	if !ok || !ok2 {
-		t.Fatal("README.md has no place for the table of values")
+		t.Fatal("README.md has no markers for the table of values")
 	}
 	want := head + tableBegin + table + tableEnd + tail
 	if *update {
@@ -43,12 +43,12 @@ func TestTheReadmeHasEveryValue(t *testing.T) {
 		return
 	}
 	if readme != want {
-		t.Error("the table of values in README.md is not what values.yaml says: run go test -run Readme -update in tools/chart")
+		t.Error("the table of values in README.md differs from values.yaml: run go test -run Readme -update in tools/chart")
 	}
 }
 
-// rows makes a line for each value below a mapping. What has a comment of its own is one value, whatever it holds, unless
-// what it holds has comments.
+// rows returns a line for each value below a mapping. A nested mapping with a comment is one value, unless its own values
+// have comments.
 func rows(t *testing.T, n *yaml.Node, prefix string) (lines []string) {
 	t.Helper()
 	comment := ""
@@ -60,17 +60,17 @@ func rows(t *testing.T, n *yaml.Node, prefix string) (lines []string) {
 			continue
 		}
 		if c := prose(key.HeadComment); c != "" {
-			comment = c // which is of those that follow it without one, too
+			comment = c // also for the following values without a comment
 		}
 		if comment == "" {
-			t.Errorf("values.yaml says nothing about %s", name)
+			t.Errorf("values.yaml has no comment on %s", name)
 		}
 		lines = append(lines, fmt.Sprintf("| `%s` | `%s` | %s |\n", name, asJSON(t, value), strings.ReplaceAll(comment, "|", `\|`)))
 	}
 	return lines
 }
 
-// commented reports whether a mapping says something about what is in it.
+// commented reports whether a value of a mapping has a comment.
 func commented(n *yaml.Node) bool {
 	for i := 0; i < len(n.Content); i += 2 {
 		if n.Content[i].HeadComment != "" {
@@ -115,8 +115,8 @@ func chartFile(t *testing.T, name string) []byte {
 	return b
 }
 
-// TestTheSchemaKnowsEveryValue compares the schema with values.yaml: it refuses what it does not know, and says nothing
-// about what nobody can set.
+// TestTheSchemaKnowsEveryValue compares the schema with values.yaml: each value is in the schema, and each property of the
+// schema is a value.
 func TestTheSchemaKnowsEveryValue(t *testing.T) {
 	var schema schemaNode
 	if err := json.Unmarshal(chartFile(t, "values.schema.json"), &schema); err != nil {

@@ -22,9 +22,9 @@ const (
 	ociName        = "org.opencontainers.image.ref.name"
 )
 
-// write writes an archive that is both an OCI image layout with every platform, for containerd, podman and Docker
-// with containerd's image store, and an archive as older Dockers save them, with the first platform. That takes
-// one small file more: the blobs are the same.
+// write writes an archive that is both an OCI image layout with every platform, for containerd, podman and Docker with
+// containerd's image store, and a docker-save archive with the first platform, for older versions of Docker. The second
+// needs only one small additional file: the blobs are the same.
 func write(path, ref string, b built) error {
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".image-")
 	if err != nil {
@@ -46,7 +46,7 @@ func write(path, ref string, b built) error {
 	if err := os.WriteFile(filepath.Join(root, "manifest.json"), manifest, 0o644); err != nil {
 		return err
 	}
-	// Made beside its place and moved there: an archive that was cut short is none.
+	// Written beside its final path and renamed: an interrupted run leaves no archive there.
 	whole := filepath.Join(dir, "archive")
 	if err := archive(whole, root); err != nil {
 		return err
@@ -67,7 +67,7 @@ func dockerManifest(ref string, b built) ([]byte, error) {
 	return json.Marshal(tarball.Manifest{d})
 }
 
-// archive writes what is in a directory as a tar archive, which is the same for the same files.
+// archive writes the files of a directory as a reproducible tar archive.
 func archive(path, dir string) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -75,7 +75,7 @@ func archive(path, dir string) error {
 	}
 	defer f.Close()
 	w := tar.NewWriter(f)
-	err = fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error { // in the order of the names
+	err = fs.WalkDir(os.DirFS(dir), ".", func(name string, e fs.DirEntry, err error) error { // in lexical order
 		if err != nil || name == "." {
 			return err
 		}

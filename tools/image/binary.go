@@ -20,13 +20,13 @@ type executable struct {
 	platform v1.Platform
 }
 
-// architectures are the image specification's names (Go's) of what an ELF file is made for.
+// architectures maps the machine of an ELF file to the image specification's name (Go's).
 var architectures = map[elf.Machine]string{
 	elf.EM_X86_64:  "amd64",
 	elf.EM_AARCH64: "arm64",
 }
 
-// readBinary reads a program and finds its platform in it. It refuses one that needs a dynamic loader: the image has
+// readBinary reads a program and its platform. It refuses a program that needs a dynamic loader, because the image has
 // none.
 func readBinary(path string) (executable, error) {
 	program, err := os.ReadFile(path)

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// about is what is said of an image.
+// about describes an image.
 type about struct {
 	ref, version, commit string
 	created              time.Time // of the source: an image has no time of its own
@@ -27,14 +27,14 @@ type about struct {
 // built is an image for several platforms.
 type built struct {
 	index v1.ImageIndex
-	first v1.Image // the first platform's: all that an archive of Docker's own kind has room for
+	first v1.Image // of the first platform: a docker-save archive holds only one
 }
 
-// noArtifact is an image that an index lists as an image. The library would say that it is an artifact of its
-// configuration's type.
+// noArtifact is an image that an index lists as an image. The library would list it as an artifact of its configuration's
+// type.
 type noArtifact struct{ v1.Image }
 
-// ArtifactType returns that there is none.
+// ArtifactType returns no type.
 func (noArtifact) ArtifactType() (string, error) { return "", nil }
 
 // Paths in the image. The command is in the PATH of kubectl exec, and the plugin where halfclose install looks for it.
@@ -44,7 +44,7 @@ const (
 	pluginIn  = "/usr/local/lib/halfclose/cni/halfclose"
 )
 
-// build makes the image of these commands and plugins, one of each for each platform. The image holds nothing else.
+// build builds the image of these commands and plugins, one of each for each platform. The image holds nothing else.
 func build(a about, commands, plugins []string) (built, error) {
 	b := built{index: mutate.IndexMediaType(empty.Index, types.OCIImageIndex)}
 	pairs, err := pair(commands, plugins)
@@ -70,7 +70,7 @@ func build(a about, commands, plugins []string) (built, error) {
 // programs are the two programs of one platform's image.
 type programs struct{ command, plugin executable }
 
-// pair reads the programs and finds the plugin for each command.
+// pair reads the programs and returns each command with its plugin.
 func pair(commands, plugins []string) ([]programs, error) {
 	first, err := readBinaries(commands)
 	if err != nil {
@@ -96,8 +96,7 @@ func pair(commands, plugins []string) ([]programs, error) {
 	return pairs, nil
 }
 
-// image makes the image of one platform: the two programs on nothing, each in a layer of its own, as a Dockerfile's
-// COPY makes them.
+// image builds the image of one platform from scratch, with each program in its own layer, as a Dockerfile's COPY does.
 func (a about) image(p programs) (v1.Image, error) {
 	created := v1.Time{Time: a.created.UTC()}
 	image, err := mutate.ConfigFile(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1), &v1.ConfigFile{
@@ -162,8 +161,8 @@ func layer(path string, program []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// entry is the header of a file, or of a directory if the name ends in a slash. Owner and time are always the same:
-// root and the epoch.
+// entry returns the header of a file, or of a directory if the name ends in a slash. The owner is root and the time the
+// epoch, so that archives are reproducible.
 func entry(name string, size int) *tar.Header {
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(size), Mode: 0o755, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
 	if name[len(name)-1] == '/' {

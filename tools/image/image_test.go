@@ -29,7 +29,7 @@ const (
 	created = "2026-01-02T03:04:05Z"
 )
 
-// program writes an ELF file for a machine that holds this content and no code. With loader it names a dynamic loader.
+// program writes an ELF file for a machine, with this content and without code. With loader it names a dynamic loader.
 func program(t *testing.T, machine elf.Machine, loader bool, content string) string {
 	t.Helper()
 	h := elf.Header64{
@@ -61,7 +61,7 @@ func programsFor(t *testing.T, machine elf.Machine, content string) [2]string {
 	return [2]string{program(t, machine, false, content+" command"), program(t, machine, false, content+" plugin")}
 }
 
-// archiveOf makes an archive of pairs of a command and its plugin.
+// archiveOf builds an archive of pairs of a command and its plugin.
 func archiveOf(t *testing.T, pairs ...[2]string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "image.tar")
@@ -75,7 +75,7 @@ func archiveOf(t *testing.T, pairs ...[2]string) string {
 	return out
 }
 
-// shipped returns the path of what make image has made.
+// shipped returns the path of an archive that make image has built.
 func shipped(t *testing.T) string {
 	t.Helper()
 	const archive = "../../dist/halfclose-image.tar"
@@ -111,7 +111,7 @@ func read(t *testing.T, path string) []byte {
 	return b
 }
 
-func TestTheImageIsTheCommandAndThePluginOnNothingForEachPlatform(t *testing.T) {
+func TestTheImageHasOnlyTheCommandAndThePluginForEachPlatform(t *testing.T) {
 	amd, arm := programsFor(t, elf.EM_X86_64, "one"), programsFor(t, elf.EM_AARCH64, "other")
 	name, i := index(t, archiveOf(t, amd, arm))
 	if name != ref {
@@ -163,7 +163,7 @@ func TestInstallFindsThePluginBesideTheCommand(t *testing.T) {
 	}
 }
 
-// TestTheShippedCommandInstallsTheShippedPlugin runs what make image has made, as the chart does.
+// TestTheShippedCommandInstallsTheShippedPlugin runs the programs of make image, as the chart does.
 func TestTheShippedCommandInstallsTheShippedPlugin(t *testing.T) {
 	_, i := index(t, shipped(t))
 	platforms, images := images(t, i)
@@ -194,7 +194,7 @@ func TestTheShippedCommandInstallsTheShippedPlugin(t *testing.T) {
 	}
 }
 
-func TestTheImageSaysWhatItIs(t *testing.T) {
+func TestTheImageDescribesItself(t *testing.T) {
 	_, i := index(t, archiveOf(t, programsFor(t, elf.EM_X86_64, "")))
 	m, err := i.IndexManifest()
 	if err != nil {
@@ -229,7 +229,7 @@ func TestTheImageSaysWhatItIs(t *testing.T) {
 	}
 }
 
-func TestTheSameInputMakesTheSameArchive(t *testing.T) {
+func TestTheSameInputGivesTheSameArchive(t *testing.T) {
 	amd, arm := programsFor(t, elf.EM_X86_64, "one"), programsFor(t, elf.EM_AARCH64, "other")
 	first := read(t, archiveOf(t, amd, arm))
 	if !bytes.Equal(first, read(t, archiveOf(t, amd, arm))) {
@@ -264,7 +264,7 @@ func TestOlderDockersFindTheFirstPlatformInTheArchive(t *testing.T) {
 	if err := json.Unmarshal(files[m[0].Config].content, &config); err != nil || config.Architecture != "amd64" {
 		t.Errorf("its configuration is for %q (%v)", config.Architecture, err)
 	}
-	// The library reads it as docker load does, and compares what it reads with the digests.
+	// The library reads it as docker load does, and verifies the digests.
 	image, err := tarball.ImageFromPath(path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +277,7 @@ func TestOlderDockersFindTheFirstPlatformInTheArchive(t *testing.T) {
 	}
 }
 
-func TestWhatCannotRunInTheImageIsRefused(t *testing.T) {
+func TestAProgramThatCannotRunInTheImageIsRefused(t *testing.T) {
 	text := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(text, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func TestWhatCannotRunInTheImageIsRefused(t *testing.T) {
 	}
 }
 
-// TestTheShippedArchiveHoldsTheShippedBinaries reads what make image has made.
+// TestTheShippedArchiveHoldsTheShippedBinaries reads the archive of make image.
 func TestTheShippedArchiveHoldsTheShippedBinaries(t *testing.T) {
 	archive := shipped(t)
 	dist := filepath.Dir(archive) + "/"
@@ -329,7 +329,7 @@ func TestTheShippedArchiveHoldsTheShippedBinaries(t *testing.T) {
 	}
 }
 
-func TestTheDockerfileMakesTheSameImage(t *testing.T) {
+func TestTheDockerfileBuildsTheSameImage(t *testing.T) {
 	dockerfile, err := os.ReadFile("../../deploy/image/Dockerfile")
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command image puts two static programs for each platform, halfclose's command and its CNI plugin, into a container
-// image, and writes that as one archive which every loader understands. It needs no registry and no daemon.
+// Command image builds a container image with two static programs for each platform, halfclose's command and its CNI
+// plugin, and writes it as one archive that every loader reads. It needs no registry and no daemon.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 	}
 }
 
-// run writes the archive that the arguments ask for, and prints its reference and digest.
+// run writes the archive that the arguments describe, and prints its reference and digest.
 func run(args []string, stdout, stderr io.Writer) error {
 	var (
 		about             about

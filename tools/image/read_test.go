@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// file is what an archive has under a name.
+// file is a member of an archive.
 type file struct {
 	header  tar.Header
 	content []byte

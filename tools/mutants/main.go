@@ -3,8 +3,8 @@
 
 // Mutants checks that the tests of pkg/policy notice a wrong judgement: mutants [-j N] [NAME...]
 //
-// It applies each of a list of small mistakes to a copy of one file, runs the package's own tests with that copy in its
-// place, and reports the mutants that the tests do not kill. With names it runs these only.
+// It applies each of a list of small mistakes to a copy of one file, runs the package's own tests with that copy instead,
+// and reports the mutants that the tests do not kill. With names it runs these only.
 package main
 
 import (
@@ -31,7 +31,7 @@ type mutant struct {
 	name, file, old, new string
 }
 
-// errSurvivors is what run returns when it has printed which mutants live.
+// errSurvivors is the error of run after it has printed surviving mutants.
 var errSurvivors = errors.New("mutants: the tests of " + pkg + " do not notice all of them")
 
 func main() {
@@ -124,7 +124,7 @@ func (m mutant) write(top, dir string) (string, error) {
 	return at, os.WriteFile(at, overlay, 0o600)
 }
 
-// apply returns the source with the mistake in it.
+// apply returns the source with the mistake.
 func (m mutant) apply(source string) (string, error) {
 	if n := strings.Count(source, m.old); n != 1 {
 		return "", fmt.Errorf("the text to be changed is there %d times, want once: %q", n, m.old)

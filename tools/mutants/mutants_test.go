@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestEveryMutantHasAPlaceAndANameOfItsOwn(t *testing.T) {
+func TestEachMutantHasAUniquePlaceAndName(t *testing.T) {
 	seen := map[string]bool{}
 	for _, m := range mutants() {
 		if seen[m.name] || strings.ContainsAny(m.name, "/ .") {
