@@ -22,9 +22,9 @@ type finding struct {
 	todo  string
 }
 
-// otherBuilds returns a finding each if the plugin or this command is not from the reaper's build. The build of the plugin
+// buildFindings returns a finding each if the plugin or this command is not from the reaper's build. The build of the plugin
 // is that of the newest record: older records may be from before an upgrade. Reapers older than the field do not return it.
-func otherBuilds(s api.Status, command buildinfo.Build) []finding {
+func buildFindings(s api.Status, command buildinfo.Build) []finding {
 	var newest api.AttachmentView
 	for _, a := range s.Attachments {
 		if a.Plugin != (buildinfo.Build{}) && !a.Recorded.Before(newest.Recorded) {

@@ -289,7 +289,7 @@ func TestStatusReportsPluginsAndCommandsOfAnotherBuild(t *testing.T) {
 		{"the reaper is older than the field", []api.AttachmentView{record(1, buildinfo.Build{})}, newer, "this command is v1.2.4 (commit def), and the reaper is v1.2.3 (commit abc)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			list := otherBuilds(api.Status{
+			list := buildFindings(api.Status{
 				Version:      buildinfo.Info{Version: reaperBuild.Version, Commit: reaperBuild.Commit},
 				ReaperStatus: api.ReaperStatus{Attachments: tt.records},
 			}, tt.command)

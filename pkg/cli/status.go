@@ -67,12 +67,12 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	if err != nil {
 		return err
 	}
-	other := otherBuilds(s, buildinfo.Get().Build()) // of all attachments
+	builds := buildFindings(s, buildinfo.Get().Build()) // of all attachments
 	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !api.CoversPod(f.pod, a.Pod, a.ContainerID) })
 	if e.output == outputJSON {
 		err = printJSON(e.out, s)
 	} else {
-		err = e.printStatus(s, statusView{all: f.all || f.pod != "", policies: f.pod != ""}, other...)
+		err = e.printStatus(s, statusView{all: f.all || f.pod != "", policies: f.pod != ""}, builds...)
 	}
 	if err == nil && f.pod != "" && len(s.Attachments) == 0 {
 		e.note("%s", noSuchPod(f.pod))

@@ -3,7 +3,14 @@
 
 package describe
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
 
 func TestOnlyTheContainerIDsOfRuntimesAreCut(t *testing.T) {
 	for id, want := range map[string]string{
@@ -15,6 +22,50 @@ func TestOnlyTheContainerIDsOfRuntimesAreCut(t *testing.T) {
 	} {
 		if got := ContainerID(id); got != want {
 			t.Errorf("%q is shown as %q, want %q", id, got, want)
+		}
+	}
+}
+
+func TestAgesHaveTwoUnitsAtMost(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 0: "0s", 1234 * time.Millisecond: "1.2s", 59*time.Second + 960*time.Millisecond: "1m", 61 * time.Second: "1m1s",
+		59*time.Minute + 59*time.Second + 600*time.Millisecond: "1h", time.Hour + 2*time.Minute + 3*time.Second: "1h2m", 26 * time.Hour: "26h",
+		99*time.Hour + 59*time.Minute: "99h59m", 100*time.Hour + 29*time.Minute: "4d4h", 240 * time.Hour: "10d0h",
+	} {
+		if got := Age(api.Seconds(d)); got != want {
+			t.Errorf("%v: got %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestEveryFindingHasAdvice(t *testing.T) {
+	a := api.AttachmentView{Mode: policy.Observe, Policy: api.PolicyView(policy.Default())}
+	for kind := SwitchUnreadable; kind <= NotARecord; kind++ {
+		f := Finding{Kind: kind, Text: "the reason", Count: 1, Attachment: &a, Refusal: &api.RefusalView{Do: "the fix"}}
+		if what, todo := f.Advice(); what == "" || todo == "" {
+			t.Errorf("kind %d: %q, %q", kind, what, todo)
+		}
+	}
+	f := Finding{Kind: ModeCapped, Text: "the reaper's --mode observe", Attachment: &a}
+	if what, _ := f.Advice(); what != "* capped at observe by the reaper's --mode observe; the policy is destroy" {
+		t.Errorf("a cap is described as %q", what)
+	}
+}
+
+func TestTheModeNamesItsCaps(t *testing.T) {
+	for want, m := range map[string]api.ModeView{
+		"destroy":                               {Effective: policy.Destroy, Reaper: policy.Destroy},
+		"observe (the reaper's --mode observe)": {Effective: policy.Observe, Reaper: policy.Observe},
+		"off (the reaper's --mode off)":         {Effective: policy.Off, Reaper: policy.Off},
+		"observe (the unreadable switch: EIO)":  {Effective: policy.Observe, Reaper: policy.Destroy, SwitchProblem: "EIO"},
+	} {
+		if got := Mode(m); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	for _, f := range Findings(apitest.Status()) {
+		if f.Kind == FinderLate && f.Text != "1m30s" {
+			t.Errorf("the finder is late by %q", f.Text)
 		}
 	}
 }
