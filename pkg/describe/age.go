@@ -23,6 +23,9 @@ func Age(s api.Seconds) string {
 		d = d.Round(time.Minute)
 	default:
 		hours := int64(d.Round(time.Hour) / time.Hour)
+		if hours%24 == 0 {
+			return fmt.Sprintf("%dd", hours/24)
+		}
 		return fmt.Sprintf("%dd%dh", hours/24, hours%24)
 	}
 	return policy.FormatDuration(d)

@@ -30,7 +30,7 @@ func TestAgesHaveTwoUnitsAtMost(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Second: "0s", 0: "0s", 1234 * time.Millisecond: "1.2s", 59*time.Second + 960*time.Millisecond: "1m", 61 * time.Second: "1m1s",
 		59*time.Minute + 59*time.Second + 600*time.Millisecond: "1h", time.Hour + 2*time.Minute + 3*time.Second: "1h2m", 26 * time.Hour: "26h",
-		99*time.Hour + 59*time.Minute: "99h59m", 100*time.Hour + 29*time.Minute: "4d4h", 240 * time.Hour: "10d0h",
+		99*time.Hour + 59*time.Minute: "99h59m", 100*time.Hour + 29*time.Minute: "4d4h", 240 * time.Hour: "10d",
 	} {
 		if got := Age(api.Seconds(d)); got != want {
 			t.Errorf("%v: got %s, want %s", d, got, want)
