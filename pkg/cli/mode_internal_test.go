@@ -98,7 +98,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 		}
 		code, stdout, stderr := call(t, nil, "mode", "observe", "--state-dir", dir)
 		if code != exitFailure || stdout != "" || !strings.Contains(stderr, "write switch") ||
-			!strings.Contains(stderr, "the mode is observe for as long as this reaper runs") || !strings.HasSuffix(stderr, "(fix "+filepath.Join(dir, "mode")+" and set it again)\n") {
+			!strings.Contains(stderr, "the mode is observe until this reaper exits") || !strings.HasSuffix(stderr, "(fix "+filepath.Join(dir, "mode")+" and set it again)\n") {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}
 	})
