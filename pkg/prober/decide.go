@@ -12,40 +12,40 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// baseline is what was known of a socket before its peer was asked.
+// baseline is the state of a socket before its peer was asked.
 type baseline struct {
-	ack      monotime.Time // when the peer's last acknowledgement came
-	received uint64        // bytes, the FIN counting 1
-	// probes without an answer end the socket, or an unanswered one once timeout has passed since the last
-	// acknowledgement if that is not 0.
+	ack      monotime.Time // when the peer's last acknowledgement arrived
+	received uint64        // bytes, the FIN counts 1
+	// probes is the number of unanswered probes after which the kernel closes the socket. If timeout is not 0, one is enough
+	// once timeout has passed since the last acknowledgement.
 	probes  int
 	timeout time.Duration
 }
 
-// ackSlack is more than two ticks of the slowest kernel (HZ=100): the time of an acknowledgement is the difference of
+// ackTimeError is more than two ticks of the slowest kernel (HZ=100): the time of an acknowledgement is the difference of
 // two times of that resolution.
-const ackSlack = 25 * time.Millisecond
+const ackTimeError = 25 * time.Millisecond
 
-// decide returns how the question ends after a lookup, 0 if it goes on.
+// decide returns the result of a question after a lookup, 0 if it continues.
 func (b *baseline) decide(s *inetdiag.Socket, at monotime.Time) (Result, error) {
 	switch {
 	case !s.State.HalfClosed() || s.Inode == 0 || !s.HasInfo:
 		return Closed, nil
-	case s.WQueue > 0: // the kernel retransmits now, and counts that instead of probes
+	case s.WQueue > 0: // the kernel retransmits now, and sends no probes
 		return Cancelled, ErrUnacked
-	case b.ack.Add(ackSlack).Before(at.Add(-s.Info.LastAckRecv)):
+	case b.ack.Add(ackTimeError).Before(at.Add(-s.Info.LastAckRecv)):
 		return Alive, nil
 	}
 	return 0, nil
 }
 
-// ended returns how a socket ended that sock_diag shows no more, by what a duplicate says of it.
-func (b *baseline) ended(i *unix.TCPInfo) Result {
+// closedBy returns how a socket was closed that sock_diag no longer shows, from the tcp_info of a duplicate.
+func (b *baseline) closedBy(i *unix.TCPInfo) Result {
 	sinceAck := time.Duration(i.Last_ack_recv) * time.Millisecond
 	switch {
 	case inetdiag.State(i.State) != inetdiag.Close: // shut by its owner, or connected again
 		return Closed
-	case i.Bytes_received != b.received: // the peer's FIN came, or its owner disconnected it, which resets all counts
+	case i.Bytes_received != b.received: // the peer's FIN arrived, or the owner disconnected it, which resets all counts
 		return Closed
 	case int(i.Probes) >= b.probes, b.timeout > 0 && i.Probes > 0 && sinceAck >= b.timeout:
 		return TimedOut
@@ -53,29 +53,29 @@ func (b *baseline) ended(i *unix.TCPInfo) Result {
 	return Reset
 }
 
-// lookupDelay returns how long after the start of a question its nth lookup comes, from 0 on: none comes before a probe
-// can have been answered. idle is the TCP_KEEPIDLE of the question.
+// lookupDelay returns the time of the nth lookup, from 0, after the start of a question. No lookup is made before a probe can
+// have been answered. idle is the TCP_KEEPIDLE of the question.
 func lookupDelay(n int, idle int32, interval time.Duration) time.Duration {
 	if n == 0 {
-		// The second probe that a living peer gets comes TCP_KEEPIDLE after the first.
+		// A peer that is alive gets its second probe TCP_KEEPIDLE after the first.
 		return min(time.Duration(idle)*time.Second, lastProbeDelay) + answerTime
 	}
 	return lastProbeDelay + time.Second + time.Duration(n-1)*interval
 }
 
-// patience is how long a question lasts if the kernel neither gets an answer nor gives up: one interval more than all
-// probes take, and what the lookups add.
-func patience(probes int, interval time.Duration) time.Duration {
+// questionTimeout is how long a question lasts if the kernel neither receives an answer nor closes the socket: one interval
+// longer than all probes, and the delay of the lookups.
+func questionTimeout(probes int, interval time.Duration) time.Duration {
 	return time.Duration(probes+1)*interval + lastProbeDelay + time.Second
 }
 
 const (
-	// answerTime is how long an answer to a probe usually takes, and the wake-up of an owner that it causes.
+	// answerTime is the usual time of an answer to a probe, and of the wake-up of the owner after it.
 	answerTime = 100 * time.Millisecond
-	// probeMargin is how long before a probe no duplicate of the socket is taken any more.
+	// probeMargin is the time before a probe in which no duplicate of the socket is made.
 	probeMargin = 250 * time.Millisecond
-	// quietTime is how long an owner has to close a socket that has ended before a duplicate of it is taken. It is also
-	// how long a restoration is put off that a probe would fall into: past the answer, and well before another probe.
+	// quietTime is the time that an owner gets to close a reset socket before a duplicate is made. A restoration that is too
+	// close to a probe is postponed by the same time: past its answer, and well before another probe.
 	quietTime = 500 * time.Millisecond
 )
 

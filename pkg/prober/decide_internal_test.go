@@ -27,7 +27,7 @@ func TestALookDecidesByTheAcknowledgement(t *testing.T) {
 		want Result
 	}{
 		"no acknowledgement":                     {socket(inetdiag.CloseWait, 1, 0, old), 0},
-		"none, as the ticks make it":             {socket(inetdiag.CloseWait, 1, 0, old-ackSlack), 0},
+		"none, as the ticks make it":             {socket(inetdiag.CloseWait, 1, 0, old-ackTimeError), 0},
 		"one":                                    {socket(inetdiag.CloseWait, 1, 0, 40*time.Millisecond), Alive},
 		"one, in FIN_WAIT2":                      {socket(inetdiag.FinWait2, 1, 0, 40*time.Millisecond), Alive},
 		"the application has written":            {socket(inetdiag.CloseWait, 1, 6, 40*time.Millisecond), Cancelled},
@@ -64,7 +64,7 @@ func TestADuplicateSaysHowTheSocketEnded(t *testing.T) {
 		},
 	} {
 		b := baseline{received: 52, probes: 3, timeout: x.timeout}
-		if got := b.ended(&x.info); got != x.want {
+		if got := b.closedBy(&x.info); got != x.want {
 			t.Errorf("%s: %v, want %v", name, got, x.want)
 		}
 	}
@@ -79,7 +79,7 @@ func TestLookupsComeOnceAProbeCanHaveBeenAnsweredAndEachInterval(t *testing.T) {
 		}
 	}
 	last := 0
-	for lookupDelay(last, 90, interval) < patience(6, interval) {
+	for lookupDelay(last, 90, interval) < questionTimeout(6, interval) {
 		last++
 	}
 	if got := lookupDelay(last, 90, interval); got < lastProbeDelay+6*interval {

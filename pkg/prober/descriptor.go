@@ -26,7 +26,7 @@ func (o *Owner) table() table {
 	return table{o.PID, o.TID}
 }
 
-// dir is the directory of the table below /proc.
+// dir returns the directory of the table below /proc.
 func (t table) dir() string {
 	if t.tid == 0 {
 		return "/proc/" + strconv.Itoa(t.pid) + "/fd"
@@ -34,14 +34,14 @@ func (t table) dir() string {
 	return "/proc/" + strconv.Itoa(t.pid) + "/task/" + strconv.Itoa(t.tid) + "/fd"
 }
 
-// identity names a socket: no other has or had the same cookies since the machine was booted. netns is 0 where
-// the kernel has no cookies of network namespaces.
+// identity identifies a socket by cookies, which are unique since the boot. netns is 0 if the kernel has no cookies of network
+// namespaces.
 type identity struct{ netns, cookie uint64 }
 
-// errNotThere means that a descriptor leads to another socket, or to none.
-var errNotThere = errors.New("process has no such descriptor")
+// errNoDescriptor means that a descriptor is of another file, or does not exist.
+var errNoDescriptor = errors.New("process has no such descriptor")
 
-// obstacleError is an error with the reason that it stands for.
+// obstacleError is an error with its Obstacle.
 type obstacleError struct {
 	obstacle Obstacle
 	err      error
@@ -51,25 +51,25 @@ func (e *obstacleError) Error() string { return e.err.Error() }
 
 func (e *obstacleError) Unwrap() error { return e.err }
 
-// reach opens descriptor tables, each once. It is for one batch on one thread, and closed after it.
-type reach struct {
-	open    map[table]*opened
+// tables opens descriptor tables, each once. A job has its own on its thread, and closes it at its end.
+type tables struct {
+	open    map[table]*openTable
 	dirents []byte
 	names   []string
 	link    [64]byte
 }
 
-// opened is a table that a batch has opened.
-type opened struct {
+// openTable is a table that a job has opened.
+type openTable struct {
 	pidfd   int
 	started uint64 // the process's start time, 0 if unknown
 	err     error
-	// sockets are the numbers of the descriptors, by inode, of the sockets that a pass has looked for; nil before.
+	// sockets are the descriptors of the sockets that a scan has searched for, by inode; nil before the scan.
 	sockets map[uint32]int
-	passErr error
+	scanErr error
 }
 
-func (r *reach) close() {
+func (r *tables) close() {
 	for _, o := range r.open {
 		if o.pidfd >= 0 {
 			_ = unix.Close(o.pidfd)
@@ -82,14 +82,14 @@ func (r *reach) close() {
 const pidfdThread = unix.O_EXCL
 
 // table opens a table.
-func (r *reach) table(t table) *opened {
+func (r *tables) table(t table) *openTable {
 	if o, ok := r.open[t]; ok {
 		return o
 	}
 	if r.open == nil {
-		r.open = make(map[table]*opened)
+		r.open = make(map[table]*openTable)
 	}
-	o := &opened{pidfd: -1}
+	o := &openTable{pidfd: -1}
 	r.open[t] = o
 	id, flags := t.pid, 0
 	if t.tid != 0 {
@@ -106,8 +106,8 @@ func (r *reach) table(t table) *opened {
 
 func openError(t table, err error) error {
 	switch {
-	case errors.Is(err, unix.ESRCH): // it has exited, or its main thread is no process of its own
-		return errNotThere
+	case errors.Is(err, unix.ESRCH): // it has exited, or the ID is of a thread that is not a process
+		return errNoDescriptor
 	case errors.Is(err, unix.ENOSYS):
 		return &obstacleError{Kernel, fmt.Errorf("pidfd_open needs Linux 5.3: %w", err)}
 	case errors.Is(err, unix.EINVAL) && t.tid != 0:
@@ -116,7 +116,7 @@ func openError(t table, err error) error {
 	return refused("pidfd_open", err)
 }
 
-// refused is the error of a system call on another process.
+// refused returns the error of a system call on another process.
 func refused(call string, err error) error {
 	if (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)) && !hasPtrace() {
 		return &obstacleError{NoPtrace, fmt.Errorf("%s: %w: needs CAP_SYS_PTRACE", call, err)}
@@ -129,16 +129,16 @@ func hasPtrace() bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return true // unknown: do not name a reason that may be wrong
+		return true // unknown: do not report a reason that may be wrong
 	}
 	return data[unix.CAP_SYS_PTRACE/32].Effective&(1<<(unix.CAP_SYS_PTRACE%32)) != 0
 }
 
-// duplicate returns a duplicate of the process's descriptor if it leads to the socket, else errNotThere. The caller
-// calls closeDuplicate after a few system calls: while it is open, the owner's close ends nothing.
-func (o *opened) duplicate(number int, want identity) (fd int, err error) {
-	// A child of this process would have the duplicate, too, until it executes its program. If it had the last
-	// reference to a socket that lingers, it would block then, and os/exec with it.
+// duplicate returns a duplicate of the process's descriptor if it is of the wanted socket, otherwise errNoDescriptor. The
+// caller calls closeDuplicate after a few system calls: while it is open, the owner's close does not close the socket.
+func (o *openTable) duplicate(number int, want identity) (fd int, err error) {
+	// A child of this process would inherit the duplicate until it calls execve. If it had the last reference to a socket
+	// with SO_LINGER, execve would block, and os/exec with it.
 	syscall.ForkLock.RLock()
 	defer func() {
 		if err != nil {
@@ -149,7 +149,7 @@ func (o *opened) duplicate(number int, want identity) (fd int, err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, unix.EBADF), errors.Is(err, unix.ESRCH):
-		return -1, errNotThere
+		return -1, errNoDescriptor
 	case errors.Is(err, unix.ENOSYS):
 		return -1, &obstacleError{Kernel, fmt.Errorf("pidfd_getfd needs Linux 5.6: %w", err)}
 	default:
@@ -157,12 +157,12 @@ func (o *opened) duplicate(number int, want identity) (fd int, err error) {
 	}
 	if !isSocket(fd, want) {
 		_ = unix.Close(fd)
-		return -1, errNotThere
+		return -1, errNoDescriptor
 	}
 	return fd, nil
 }
 
-// closeDuplicate closes a duplicate. It blocks if that is the last reference to a socket with SO_LINGER.
+// closeDuplicate closes a duplicate. It blocks if the duplicate is the last reference to a socket with SO_LINGER.
 func closeDuplicate(fd int) {
 	_ = unix.Close(fd)
 	syscall.ForkLock.RUnlock()
@@ -180,10 +180,10 @@ func isSocket(fd int, want identity) bool {
 	return err == nil && netns == want.netns
 }
 
-// find looks for sockets in the table, in one pass for all of them.
-func (r *reach) find(t table, o *opened, inodes map[uint32]struct{}) {
+// find searches for sockets in the table, with one scan for all of them.
+func (r *tables) find(t table, o *openTable, inodes map[uint32]struct{}) {
 	o.sockets = make(map[uint32]int)
-	o.passErr = r.pass(t, func(number int, inode uint32) bool {
+	o.scanErr = r.scan(t, func(number int, inode uint32) bool {
 		if _, ok := inodes[inode]; ok {
 			if _, ok := o.sockets[inode]; !ok { // the lowest number: duplicates tend to be closed first
 				o.sockets[inode] = number
@@ -193,8 +193,8 @@ func (r *reach) find(t table, o *opened, inodes map[uint32]struct{}) {
 	})
 }
 
-// pass calls visit with each socket of the table until it returns false.
-func (r *reach) pass(t table, visit func(number int, inode uint32) bool) error {
+// scan calls visit with each socket of the table until it returns false.
+func (r *tables) scan(t table, visit func(number int, inode uint32) bool) error {
 	dir, err := hostfs.Retry(func() (int, error) {
 		return unix.Open(t.dir(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	})
@@ -219,7 +219,7 @@ func (r *reach) pass(t table, visit func(number int, inode uint32) bool) error {
 			if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 				return tableError(err)
 			}
-			if err != nil { // closed in between
+			if err != nil { // closed since ReadDirent
 				continue
 			}
 			inode, ok := socketInode(r.link[:n])
@@ -236,7 +236,7 @@ func (r *reach) pass(t table, visit func(number int, inode uint32) bool) error {
 
 func tableError(err error) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
-		return errNotThere
+		return errNoDescriptor
 	}
 	return refused("list descriptors", err)
 }
@@ -259,7 +259,7 @@ func socketInode(link []byte) (uint32, bool) {
 	return uint32(n), true
 }
 
-// startTime returns when a process was started, in ticks after the boot (proc_pid_stat(5), field 22).
+// startTime returns the start time of a process, in ticks after the boot (proc_pid_stat(5), field 22).
 func startTime(pid int) (uint64, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
@@ -269,7 +269,7 @@ func startTime(pid int) (uint64, error) {
 }
 
 func parseStartTime(stat []byte) (uint64, error) {
-	// The name of the program is in parentheses, and may have some itself.
+	// The name of the program is in parentheses, and may contain parentheses.
 	_, rest, ok := bytes.Cut(stat[max(bytes.LastIndexByte(stat, ')'), 0):], []byte(") "))
 	if fields := bytes.Fields(rest); ok && len(fields) > 19 {
 		return strconv.ParseUint(string(fields[19]), 10, 64)
@@ -277,7 +277,7 @@ func parseStartTime(stat []byte) (uint64, error) {
 	return 0, errors.New("read start time: /proc/PID/stat is too short")
 }
 
-// lingers reports whether to close the socket may block.
+// lingers reports whether closing the socket may block.
 func lingers(fd int) (bool, error) {
 	l, err := unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
 	if err != nil {
@@ -304,7 +304,7 @@ func setOption(fd int, o option, value int32) error {
 	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(fd, level, name, int(value)))
 }
 
-// arm sets the options to the values. If one is refused, it restores the others.
+// arm sets the options to the armed values. If one is refused, it restores the others.
 func arm(fd int, saved, armed *values) error {
 	for _, o := range armingOrder() {
 		if err := setOption(fd, o, armed[o]); err != nil {
@@ -315,7 +315,7 @@ func arm(fd int, saved, armed *values) error {
 	return nil
 }
 
-// restore sets the options back that are as armed.
+// restore restores the options that still have their armed values.
 func restore(fd int, saved, armed *values) error {
 	var now values
 	if err := now.read(fd); err != nil {

@@ -21,10 +21,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// maxBatch is how many sockets a job has.
+// maxBatch bounds the sockets of a job.
 const maxBatch = 128
 
-// kind is what a job does.
+// kind is the kind of a job.
 type kind uint8
 
 const (
@@ -35,29 +35,29 @@ const (
 	tidying
 )
 
-// item is one socket of a job. The worker owns it until its step is done; a worker that is stuck keeps it.
+// item is one socket of a job. The job's thread owns it until its step is done; a stuck thread keeps it.
 type item struct {
-	asking   *asking // the loop's: the worker reads only its question, which nothing changes
-	held     *held   // the loop's, nil if the options are the owner's
+	asking   *asking      // of the loop: the thread reads only the question, which is immutable
+	socket   *armedSocket // of the loop; nil if the options are the owner's
 	armed    armed
 	baseline baseline
-	withdraw bool // restore whatever the lookup shows
-	overdue  bool // restore if this lookup brings nothing
-	gone     bool // a lookup has not found the socket; on entry, one at least quietTime ago
+	withdraw bool // restore it whatever the lookup shows
+	overdue  bool // restore it if this lookup has no result
+	gone     bool // a lookup has not found the socket; set before the job if that was at least quietTime ago
 
-	seen  bool          // by a lookup: the socket exists
+	seen  bool          // a lookup has found the socket
 	idle  time.Duration // at the time of the lookup
-	until monotime.Time // take no duplicate later, since a probe leaves soon; zero: no probe does
+	until monotime.Time // make no duplicate later, since a probe follows soon; zero if none does
 
-	// What came out.
-	done    bool  // the steps that are left have nothing to do for it
-	ours    bool  // its options may be those of the question
-	changed bool  // the owner changed an option between the two times it was read
-	late    bool  // it was not armed in time
-	own     bool  // the application's own keepalive asks
-	putOff  bool  // no duplicate was taken, since the owner might be about to close the socket: again after quietTime
-	refused error // by the kernel, to restore an option
-	result  Result
+	// Results.
+	done      bool  // the remaining steps skip it
+	isArmed   bool  // its options may be those of the question
+	changed   bool  // the owner changed an option between two reads
+	late      bool  // it was not armed in time
+	usesOwn   bool  // the application's own keepalive asks
+	postponed bool  // postponed by quietTime without a duplicate, since the owner may be about to close the socket
+	refused   error // the kernel's, for restoring an option
+	result    Result
 	Obstacle
 	err error
 	at  monotime.Time
@@ -65,7 +65,7 @@ type item struct {
 
 func (i *item) netns() *finder.Netns {
 	if i.asking != nil {
-		return &i.asking.question.Netns // it has all paths
+		return &i.asking.question.Netns // has all paths
 	}
 	return &i.armed.netns
 }
@@ -77,20 +77,20 @@ func (i *item) id() inetdiag.ID {
 	return i.armed.id
 }
 
-// expect notes when the socket's next probe leaves, after a lookup.
+// expect sets until, from the socket's keepalive timer.
 func (i *item) expect(s *inetdiag.Socket, at monotime.Time) {
 	if s.Timer == keepaliveTimer {
 		i.until = at.Add(s.Expires - probeMargin)
 	}
 }
 
-// isLate reports whether a duplicate of the socket might still be held when its next probe is answered.
+// isLate reports whether a duplicate made now could still be open when the next probe is answered.
 func (i *item) isLate(e *environment) bool { return !i.until.IsZero() && i.until.Before(e.clock.Now()) }
 
-// putOffOnceGone puts an item off whose socket has ended, unless its owner had time to close it.
-func (i *item) putOffOnceGone() {
+// postponeOnceGone postpones an item whose socket was not found, unless its owner had time to close it.
+func (i *item) postponeOnceGone() {
 	if !i.gone {
-		i.gone, i.done, i.putOff = true, true, true
+		i.gone, i.done, i.postponed = true, true, true
 	}
 }
 
@@ -98,67 +98,67 @@ func (i *item) end(r Result, o Obstacle, err error) {
 	i.done, i.result, i.Obstacle, i.err = true, r, o, err
 }
 
-// fail ends an item of arming by an error.
+// fail finishes an item of an arming job with an error.
 func (i *item) fail(err error) {
 	obstacle := NoObstacle
 	if e, ok := errors.AsType[*obstacleError](err); ok {
 		obstacle = e.obstacle
-	} else if errors.Is(err, errNotThere) {
+	} else if errors.Is(err, errNoDescriptor) {
 		obstacle = OwnerUnknown
 	}
 	i.end(NotAsked, obstacle, err)
 }
 
-// step is one part of a job. If its thread is stuck, its items are stuck with it.
+// step is one part of a job. If it blocks, its items are stuck with the thread.
 type step struct {
 	run       func()
 	items     []*item
-	duplicate bool
+	duplicate bool // it has a duplicate of a descriptor
 }
 
-// How long a step may take before its thread counts as stuck.
+// The time of a step after which its thread counts as stuck.
 const (
-	duplicatePatience = time.Second
-	stepPatience      = 30 * time.Second
+	duplicateTimeout = time.Second
+	stepTimeout      = 30 * time.Second
 )
 
 func (j *job) patience(s *step) time.Duration {
 	if s.duplicate {
 		return j.env.patience
 	}
-	return stepPatience
+	return stepTimeout
 }
 
-// job is work on a thread that nothing waits for. The loop can take away the steps that it has not begun.
+// job runs steps on a thread that the loop does not wait for. The loop can take away the steps that have not begun.
 type job struct {
-	kind  kind
-	items []*item
-	steps []step
-	env   *environment
-	reach reach
+	kind   kind
+	items  []*item
+	steps  []step
+	env    *environment
+	tables tables
 
-	begun  atomic.Int64 // steps; one more than there are when all are done
-	since  atomic.Int64 // monotime.Time of the last of them
-	thread atomic.Int32 // its ID
-	record string       // of arming
-	writes int          // the number of the step of arming that writes it
+	begun  atomic.Int64 // number of steps that have begun; one more than all steps once they are done
+	since  atomic.Int64 // monotime.Time of the last one's start
+	thread atomic.Int32 // thread ID
+	record string       // name of the record of an arming job
+	writes int          // index of the step that writes it
 	cpu    time.Duration
-	opened int // network namespaces
-	// The loop's, where it has taken steps away:
+	opened int // number of network namespaces
+	// Of the loop, after it has taken steps away:
 	stuck   *step
-	batched bool // the loop knows of the record
+	batched bool // the loop has a batch for the record
 }
 
-// environment is what jobs work with. Nothing of it changes.
+// environment has the dependencies of jobs. It is immutable.
 type environment struct {
 	opener   finder.Opener
 	clock    monotime.Clock
 	records  *records
 	procs    *owners.Proc
-	class    uint32                    // of own sockets
-	hasClass bool                      // whether sockets have net_cls classes here
-	patience time.Duration             // how long a thread may hold a duplicate; duplicatePatience, except in tests
-	pause    func(step string, fd int) // for tests, between system calls on a duplicate
+	class    uint32                    // net_cls class of this process's sockets
+	hasClass bool                      // sockets have net_cls classes
+	patience time.Duration             // duplicateTimeout, except in tests
+	pause    func(step string, fd int) // for tests, called between system calls on a duplicate
 }
 
 func (e *environment) at(step string, fd int) {
@@ -167,13 +167,13 @@ func (e *environment) at(step string, fd int) {
 	}
 }
 
-// openCost is what the threads use that enter a network namespace for a job: its own CPU time does not have that.
+// openCost is the CPU time for entering a network namespace. Another thread spends it, so the job's own time lacks it.
 const openCost = 35 * time.Microsecond
 
-// run does the steps until they are done or taken away. The goroutine is locked to its thread.
+// run runs the steps until they are done or taken away. The goroutine is locked to its thread.
 func (j *job) run() {
 	j.thread.Store(int32(unix.Gettid()))
-	defer j.reach.close()
+	defer j.tables.close()
 	for n := range j.steps {
 		if !j.begin(n) {
 			return
@@ -188,7 +188,7 @@ func (j *job) begin(n int) bool {
 	return j.begun.CompareAndSwap(int64(n), int64(n)+1)
 }
 
-// isStuck reports whether the step that is being done has taken too long.
+// isStuck reports whether the current step takes too long.
 func (j *job) isStuck(now monotime.Time) bool {
 	n := int(j.begun.Load())
 	if n == 0 || n > len(j.steps) {
@@ -197,16 +197,16 @@ func (j *job) isStuck(now monotime.Time) bool {
 	return now.Sub(monotime.Time(j.since.Load())) > j.patience(&j.steps[n-1])
 }
 
-// interrupt ends the wait of a thread that closes the last reference of a socket with SO_LINGER: a signal does
-// (sk_stream_wait_close of net/core/stream.c). The runtime ignores a SIGURG that it has not sent.
+// interrupt sends a signal to the thread, which ends its wait if it closes the last reference of a socket with SO_LINGER
+// (sk_stream_wait_close in net/core/stream.c). The Go runtime ignores a SIGURG that it has not sent.
 func (j *job) interrupt() {
 	if tid := j.thread.Load(); tid != 0 {
 		_ = unix.Tgkill(os.Getpid(), int(tid), unix.SIGURG)
 	}
 }
 
-// take takes away the steps that are not begun, and returns the number of the one that is being done, -1 before the
-// first. It returns false, and takes nothing, if all are done.
+// take takes away the steps that have not begun, and returns the index of the current one, -1 before the first. It returns
+// false, and takes nothing, if all are done.
 func (j *job) take() (int, bool) {
 	n := j.begun.Swap(math.MaxInt64)
 	if n > int64(len(j.steps)) {
@@ -216,7 +216,7 @@ func (j *job) take() (int, bool) {
 	return int(n) - 1, true
 }
 
-// each adds a step for each item, which is skipped for items that are done.
+// each adds a step for each item. It is skipped if the item is done by then.
 func (j *job) each(fn func(i *item)) {
 	for _, i := range j.items {
 		j.steps = append(j.steps, step{items: []*item{i}, duplicate: true, run: func() {
@@ -227,7 +227,7 @@ func (j *job) each(fn func(i *item)) {
 	}
 }
 
-// groups returns the items to look up by network namespace.
+// groups returns the items by network namespace, without those that are gone.
 func (j *job) groups() [][]*item {
 	var all [][]*item
 	index := make(map[netns.Identity]int)
@@ -246,7 +246,7 @@ func (j *job) groups() [][]*item {
 	return all
 }
 
-// lookups adds a step for each network namespace, which looks its sockets up.
+// lookups adds a step for each network namespace that looks up its sockets.
 func (j *job) lookups(seen func(i *item, s *inetdiag.Socket), failed func(i *item, err error)) {
 	for _, group := range j.groups() {
 		j.steps = append(j.steps, step{items: group, run: func() { j.lookUp(group, seen, failed) }})
@@ -263,7 +263,7 @@ func (j *job) lookUp(group []*item, seen func(*item, *inetdiag.Socket), failed f
 		for n, i := range group {
 			ids[n] = i.id()
 		}
-		asked := e.clock.Now() // before the kernel answers, so that an acknowledgement is not dated later than it came
+		asked := e.clock.Now() // before the kernel's answer: an acknowledgement must not be dated too late
 		err = conn.LookupAll(ids, func(n int, s *inetdiag.Socket, err error) {
 			visited = n + 1
 			i := group[n]
@@ -274,7 +274,7 @@ func (j *job) lookUp(group []*item, seen func(*item, *inetdiag.Socket), failed f
 				seen(i, s)
 			}
 		})
-		_ = conn.Close() // it pins the network namespace
+		_ = conn.Close() // it would keep the network namespace alive
 	}
 	for _, i := range group[visited:] {
 		i.at = e.clock.Now()
@@ -300,13 +300,13 @@ func newArming(env *environment, items []*item) *job {
 	return j
 }
 
-// maxPriority is the largest ClassID that is taken for a SO_PRIORITY where no net_cls hierarchy is mounted.
+// maxPriority is the largest ClassID that counts as a SO_PRIORITY if no net_cls hierarchy is mounted.
 const maxPriority = 1<<16 - 1
 
-// screen ends the items whose sockets are not asked, by what sock_diag shows.
+// screen finishes the items whose peers cannot be asked, according to sock_diag.
 func (e *environment) screen(i *item, s *inetdiag.Socket) {
 	i.seen = true
-	i.at = e.clock.Now() // after the answer, so that the baseline is not dated earlier than it was
+	i.at = e.clock.Now() // after the answer: the baseline must not be dated too early
 	q := i.asking.question
 	switch {
 	case s.State != q.State || s.Inode == 0:
@@ -318,14 +318,14 @@ func (e *environment) screen(i *item, s *inetdiag.Socket) {
 	case s.ClassID != e.class && (e.hasClass || s.ClassID > maxPriority):
 		i.end(NotAsked, NetCls, fmt.Errorf("socket has the net_cls class %#x, own sockets have %#x", s.ClassID, e.class))
 	}
-	// The kernel's keepalive timer counts from the later of these.
+	// The kernel's keepalive timer counts from the later of the two times.
 	i.idle = min(s.Info.LastAckRecv, s.Info.LastDataRecv)
 	i.baseline = baseline{ack: i.at.Add(-s.Info.LastAckRecv), received: s.Info.BytesReceived, probes: int(s.Info.Probes)}
 	i.armed = newArmed(q)
 	i.armed.inode = s.Inode
 }
 
-// scans adds a step for each descriptor table, which finds the sockets of all items in it in one pass.
+// scans adds a step for each descriptor table that finds the sockets of all items in it.
 func (j *job) scans() {
 	wanted := make(map[table]map[uint32]struct{})
 	var tables []table
@@ -345,22 +345,22 @@ func (j *job) scans() {
 	}
 	for _, t := range tables {
 		j.steps = append(j.steps, step{items: j.items, run: func() {
-			if o := j.reach.table(t); o.err == nil {
-				j.reach.find(t, o, wanted[t])
+			if o := j.tables.table(t); o.err == nil {
+				j.tables.find(t, o, wanted[t])
 			}
 		}})
 	}
 }
 
-// duplicate returns a duplicate of one of the socket's descriptors, and says in a where that was found.
+// duplicate returns a duplicate of one of the socket's descriptors, and stores its place in a.
 func (j *job) duplicate(all []Owner, a *armed) (int, error) {
-	err := errNotThere // if no owner is known
+	err := errNoDescriptor // without any owner
 	for n := range all {
 		fd, e := j.duplicateOf(&all[n], a)
 		if e == nil {
 			return fd, nil
 		}
-		if !errors.Is(e, errNotThere) {
+		if !errors.Is(e, errNoDescriptor) {
 			err = e
 		}
 	}
@@ -369,7 +369,7 @@ func (j *job) duplicate(all []Owner, a *armed) (int, error) {
 
 func (j *job) duplicateOf(owner *Owner, a *armed) (int, error) {
 	t := owner.table()
-	o := j.reach.table(t)
+	o := j.tables.table(t)
 	if o.err != nil {
 		return -1, o.err
 	}
@@ -382,27 +382,27 @@ func (j *job) duplicateOf(owner *Owner, a *armed) (int, error) {
 		if err == nil {
 			a.table, a.number, a.started = t, number, o.started
 		}
-		if !errors.Is(err, errNotThere) {
+		if !errors.Is(err, errNoDescriptor) {
 			return fd, err
 		}
 	}
-	if !known && o.sockets != nil { // a pass of this batch has looked for it
-		if o.passErr != nil {
-			return -1, o.passErr
+	if !known && o.sockets != nil { // a scan of this job has not found it
+		if o.scanErr != nil {
+			return -1, o.scanErr
 		}
-		return -1, errNotThere
+		return -1, errNoDescriptor
 	}
-	// It may have moved to another number.
+	// The process may have moved it to another descriptor.
 	fd := -1
-	last := errNotThere
-	err := j.reach.pass(t, func(n int, inode uint32) bool {
+	last := errNoDescriptor
+	err := j.tables.scan(t, func(n int, inode uint32) bool {
 		if inode != a.inode {
 			return true
 		}
 		if fd, last = o.duplicate(n, a.identity); last == nil {
 			a.table, a.number, a.started = t, n, o.started
 		}
-		return errors.Is(last, errNotThere)
+		return errors.Is(last, errNoDescriptor)
 	})
 	if fd < 0 && err != nil {
 		last = err
@@ -410,7 +410,7 @@ func (j *job) duplicateOf(owner *Owner, a *armed) (int, error) {
 	return fd, last
 }
 
-// inspect reads what a socket's options are.
+// inspect reads a socket's options.
 func (j *job) inspect(i *item) {
 	q := i.asking.question
 	fd, err := j.duplicate(q.Owners, &i.armed)
@@ -439,21 +439,21 @@ func (j *job) inspect(i *item) {
 	i.baseline.probes = min(max(q.Count, 1), maxKeepCount)
 }
 
-// follow makes the application's own keepalive the one that asks.
+// follow uses the application's own keepalive as the question.
 func (j *job) follow(i *item) {
 	saved := &i.armed.saved
-	i.own = true
+	i.usesOwn = true
 	i.done = true
 	outstanding := i.baseline.probes
 	i.baseline.probes = int(saved[keepCount])
 	i.baseline.timeout = time.Duration(saved[userTimeout]) * time.Millisecond
 	i.at = j.env.clock.Now()
 	if idle := time.Duration(saved[keepIdle]) * time.Second; outstanding == 0 && i.at.Sub(i.baseline.ack) < idle+time.Second {
-		i.result = Alive // it would have been probed since
+		i.result = Alive // otherwise there would be an unanswered probe
 	}
 }
 
-// write records what is about to be armed.
+// write writes the record of the sockets that are armed next.
 func (j *job) write() {
 	var all []armed
 	now := j.env.clock.Now()
@@ -486,11 +486,11 @@ func (j *job) arm(i *item) {
 		i.done, i.late = true, true
 		return
 	}
-	i.ours = true // until the opposite is known
+	i.isArmed = true // if this thread gets stuck, they may be
 	fd, err := j.duplicateAgain(&i.armed)
 	if err != nil {
-		i.ours = false
-		if errors.Is(err, errNotThere) { // its owner has closed or moved it since
+		i.isArmed = false
+		if errors.Is(err, errNoDescriptor) { // its owner has closed or moved it since then
 			i.end(Closed, NoObstacle, nil)
 			return
 		}
@@ -501,18 +501,18 @@ func (j *job) arm(i *item) {
 	j.env.at("arm", fd)
 	var now values
 	if err = now.read(fd); err == nil && now != i.armed.saved {
-		i.ours, i.done, i.changed = false, true, true
+		i.isArmed, i.done, i.changed = false, true, true
 		return
 	}
-	if err == nil && i.isLate(j.env) { // the thread may have been delayed since
-		i.ours, i.done, i.late = false, true, true
+	if err == nil && i.isLate(j.env) { // the thread may have been delayed
+		i.isArmed, i.done, i.late = false, true, true
 		return
 	}
 	if err == nil {
 		err = arm(fd, &i.armed.saved, &i.armed.armed)
 	}
 	if err != nil {
-		i.ours = false
+		i.isArmed = false
 		i.fail(&obstacleError{Refused, err})
 		return
 	}
@@ -521,22 +521,22 @@ func (j *job) arm(i *item) {
 	j.env.at("armed", fd)
 }
 
-// duplicateAgain returns a duplicate of the descriptor that was found before.
+// duplicateAgain returns another duplicate of the descriptor in a.
 func (j *job) duplicateAgain(a *armed) (int, error) {
-	o := j.reach.table(a.table)
+	o := j.tables.table(a.table)
 	if o.err != nil {
 		return -1, o.err
 	}
 	if a.started != 0 && o.started != 0 && a.started != o.started {
-		return -1, errNotThere // another process has the PID by now
+		return -1, errNoDescriptor // another process has the PID now
 	}
 	return o.duplicate(a.number, a.identity)
 }
 
-// isGone reports whether the error of a lookup says that there is no such socket, or no such network namespace.
+// isGone reports whether a lookup failed because the socket or its network namespace does not exist.
 func isGone(err error) bool { return errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) }
 
-// newLookup returns a job that looks up the sockets of the items, and restores those whose question has ended.
+// newLookup returns a job that looks up the sockets of the items, and restores those whose question has a result.
 func newLookup(env *environment, items []*item) *job {
 	j := &job{kind: lookingUp, env: env, items: items}
 	j.lookups(func(i *item, s *inetdiag.Socket) {
@@ -549,7 +549,7 @@ func newLookup(env *environment, items []*item) *job {
 			i.result, i.err = NotAsked, ErrNoProbe
 		}
 		i.done = i.result == 0
-		if i.result != 0 && i.ours {
+		if i.result != 0 && i.isArmed {
 			i.expect(s, i.at)
 		}
 		if i.result == Alive {
@@ -558,7 +558,7 @@ func newLookup(env *environment, items []*item) *job {
 	}, func(i *item, err error) {
 		switch {
 		case isGone(err):
-			i.putOffOnceGone()
+			i.postponeOnceGone()
 		case i.withdraw:
 			i.result = Cancelled
 		case i.overdue:
@@ -571,20 +571,20 @@ func newLookup(env *environment, items []*item) *job {
 	return j
 }
 
-// finish ends a question: it restores the options, and finds out how the socket ended if it has.
+// finish restores the options of a socket whose question has a result, and determines how it was closed if it was.
 func (j *job) finish(i *item) {
 	q := i.asking.question
-	if !i.ours && i.result != 0 {
+	if !i.isArmed && i.result != 0 {
 		i.done = true
 		return
 	}
 	if i.isLate(j.env) {
 		i.result, i.err = 0, nil
-		i.done, i.putOff = true, true
+		i.done, i.postponed = true, true
 		return
 	}
 	fd, err := j.duplicateAgain(&i.armed)
-	if errors.Is(err, errNotThere) {
+	if errors.Is(err, errNoDescriptor) {
 		fd, err = j.duplicate(withoutFDs(q.Owners), &i.armed)
 	}
 	if err != nil {
@@ -600,17 +600,17 @@ func (j *job) finish(i *item) {
 	if i.result == 0 {
 		i.result = Closed
 		if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			i.result = i.baseline.ended(info)
+			i.result = i.baseline.closedBy(info)
 		}
 	}
-	if i.ours {
+	if i.isArmed {
 		i.refused = restore(fd, &i.armed.saved, &i.armed.armed)
-		i.ours = false
+		i.isArmed = false
 	}
 	i.done = true
 }
 
-// withoutFDs returns the owners with nothing known about numbers.
+// withoutFDs returns the owners without descriptors.
 func withoutFDs(all []Owner) []Owner {
 	some := make([]Owner, len(all))
 	for n, o := range all {
@@ -620,17 +620,17 @@ func withoutFDs(all []Owner) []Owner {
 	return some
 }
 
-// newRestoring returns a job that restores sockets of which only the record is known, where it says that they are.
+// newRestoring returns a job that restores sockets from their records, at the recorded descriptors.
 func newRestoring(env *environment, items []*item) *job {
 	j := &job{kind: restoring, env: env, items: items}
 	j.quiet()
 	j.each(func(i *item) {
 		i.done = true
-		if i.putOff = i.isLate(env); i.putOff {
+		if i.postponed = i.isLate(env); i.postponed {
 			return
 		}
 		fd, err := j.duplicateAgain(&i.armed)
-		if errors.Is(err, errNotThere) {
+		if errors.Is(err, errNoDescriptor) {
 			fd, err = j.duplicate([]Owner{{PID: i.armed.table.pid, TID: i.armed.table.tid}}, &i.armed)
 		}
 		j.put(i, fd, err)
@@ -638,20 +638,20 @@ func newRestoring(env *environment, items []*item) *job {
 	return j
 }
 
-// quiet adds steps that put items off whose owner might be about to close the socket. The others go on, also where no
-// lookup is possible.
+// quiet adds steps that postpone items whose owner may be about to close the socket. The others proceed, even if their lookup
+// fails.
 func (j *job) quiet() {
 	j.lookups(func(i *item, s *inetdiag.Socket) {
 		i.seen, i.gone = true, s.Inode == 0 // its owner has closed it
 		i.expect(s, i.at)
 	}, func(i *item, err error) {
 		if errors.Is(err, inetdiag.ErrGone) || netns.IsGone(err) && len(i.netns().Paths) > 0 {
-			i.putOffOnceGone()
+			i.postponeOnceGone()
 		}
 	})
 }
 
-// put restores the socket of a duplicate, which it closes.
+// put restores a socket through a duplicate, and closes it.
 func (j *job) put(i *item, fd int, err error) {
 	if i.err = err; err != nil {
 		return
@@ -659,10 +659,10 @@ func (j *job) put(i *item, fd int, err error) {
 	defer closeDuplicate(fd)
 	j.env.at("restore", fd)
 	i.refused = restore(fd, &i.armed.saved, &i.armed.armed)
-	i.ours = false
+	i.isArmed = false
 }
 
-// newSearching returns a job that searches all processes for sockets that are not where they were, and restores them.
+// newSearching returns a job that searches all processes for sockets that have moved, and restores them.
 func newSearching(ctx context.Context, env *environment, items []*item) *job {
 	j := &job{kind: searching, env: env, items: items}
 	var found map[uint32][]owners.Process
@@ -672,12 +672,12 @@ func newSearching(ctx context.Context, env *environment, items []*item) *job {
 			q.Inodes[i.armed.inode] = struct{}{}
 			q.Netns[i.armed.netns.Identity.Inode] = struct{}{}
 		}
-		found, _ = env.procs.Find(ctx, q) // what cannot be seen is not found
+		found, _ = env.procs.Find(ctx, q) // unreadable processes are skipped
 	}})
 	j.quiet()
 	j.each(func(i *item) {
 		i.done = true
-		if i.putOff = i.isLate(env); i.putOff {
+		if i.postponed = i.isLate(env); i.postponed {
 			return
 		}
 		var all []Owner
@@ -695,17 +695,17 @@ func newTidying(env *environment, names []string) *job {
 	j := &job{kind: tidying, env: env}
 	j.steps = append(j.steps, step{run: func() {
 		for _, name := range names {
-			_ = env.records.remove(name) // what stays is read by the next Prober
+			_ = env.records.remove(name) // if it remains, the next Prober reads it
 		}
 	}})
 	return j
 }
 
-// ownClass returns the net_cls class of this process's sockets, false if no socket has a class here.
+// ownClass returns the net_cls class of this process's sockets, false if no socket has a class.
 func ownClass() (class uint32, has bool, err error) {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil || !namesNetCls(string(b)) {
-		return 0, false, nil // a kernel without cgroups, or one whose net_cls controller is not mounted
+		return 0, false, nil // no cgroups, or the net_cls controller is not mounted
 	}
 	class, err = inetdiag.OwnClassID()
 	return class, true, err

@@ -4,7 +4,6 @@
 package prober
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
 
+	"github.com/halfclose/halfclose/internal/heap"
 	"github.com/halfclose/halfclose/internal/pacing"
 	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -20,19 +20,19 @@ import (
 )
 
 const (
-	// maxJobs is how many threads work at once, without the stuck ones.
+	// maxJobs bounds the threads at work, not counting stuck ones.
 	maxJobs = 4
-	// maxStuck is how many stuck threads end the asking. Restoring goes on, on one thread at a time, until
+	// maxStuck is the number of stuck threads from which no peer is asked. Restoring continues, on one thread at a time, up to
 	// maxStuckRestoring.
 	maxStuck          = 4
 	maxStuckRestoring = 16
-	// lookupWindow is how much too early a lookup may be, so that it shares a batch.
+	// lookupWindow is how much too early a lookup may be, to share a batch.
 	lookupWindow = 5 * time.Millisecond
-	// stopPatience bounds how long the end of Run waits for its jobs.
-	stopPatience = 3 * time.Second
+	// stopTimeout is how long Run waits for its jobs before it returns.
+	stopTimeout = 3 * time.Second
 )
 
-// searchAfter returns how long after a socket was missed its nth search comes, false if there is no other.
+// searchAfter returns the time between the previous attempt to find a socket and the nth search, false if there is none.
 func searchAfter(n int) (time.Duration, bool) {
 	switch n {
 	case 0:
@@ -49,7 +49,7 @@ func searchAfter(n int) (time.Duration, bool) {
 	return 0, false
 }
 
-// phase is how far a question has come.
+// phase is the state of a question.
 type phase uint8
 
 const (
@@ -57,21 +57,21 @@ const (
 	beingArmed
 	waiting // for the time of the next lookup
 	beingLookedUp
-	stuckAt // a thread that may never return
+	stuckAt // with a thread that may never return
 )
 
-// asking is a question.
+// asking is a question with its state.
 type asking struct {
 	question  *Question
 	id        identity
 	subject   subject
 	phase     phase
 	withdrawn bool
-	gone      bool // a lookup has not found the socket, and its owner gets time to close it
-	retries   int  // because its owner changed an option between two reads
+	gone      bool // a lookup has not found the socket: its owner gets time to close it
+	retries   int  // after its owner changed an option between two reads
 
-	held     *held // nil if the options are the owner's
-	armed    armed // where its descriptor was found, also if the options are the owner's
+	socket   *armedSocket // nil if the options are the owner's
+	armed    armed        // has the descriptor, even if the options are the owner's
 	baseline baseline
 	began    monotime.Time
 	until    monotime.Time
@@ -80,19 +80,19 @@ type asking struct {
 	index    int // in the heap
 }
 
-// held is a socket whose options are a question's.
-type held struct {
+// armedSocket is a socket that may have the options of a question, and must be restored.
+type armedSocket struct {
 	armed
 	batch    *batch
-	earlier  bool // it was armed by an earlier Prober
-	ended    bool // sock_diag shows it no more
-	gone     bool // the same, and its owner had time to close it since
+	earlier  bool // an earlier Prober has armed it
+	ended    bool // a search has found it closed
+	gone     bool // a lookup has not found it, and its owner has had time to close it
 	searches int
-	due      monotime.Time // of the next search, or of the restoration that was put off
+	due      monotime.Time // of the next search, or of the postponed restoration
 	busy     bool          // a job has it
 }
 
-// batch is a record and how many of its sockets are not restored yet.
+// batch is a record with the number of its sockets that are not restored yet.
 type batch struct {
 	record string
 	left   int
@@ -106,20 +106,20 @@ type loop struct {
 	pacer   *pacing.Pacer
 	limiter *rate.Limiter
 
-	asked     map[subject]*asking
-	queue     *rotation.Queue[netns.Identity, *asking] // with withdrawn ones, which are answered already
-	queued    int                                      // those of queue that are not
-	due       dueHeap
-	held      map[identity]*held
-	missing   map[*held]struct{} // those of held to search for
-	recovered []*held            // those of held that an earlier Prober left, until a job has them
-	putOff    []*held            // those of them that a job has put off, the one due first in front
-	obsolete  []string           // records to remove
+	asked        map[subject]*asking
+	queue        *rotation.Queue[netns.Identity, *asking] // including withdrawn ones, which are answered already
+	queued       int                                      // without these
+	due          *heap.Heap[*asking]                      // in phase waiting, by due
+	armedSockets map[identity]*armedSocket
+	missing      map[*armedSocket]struct{} // those of armedSockets to search for
+	recovered    []*armedSocket            // those of armedSockets from an earlier Prober, until a job has them
+	postponed    []*armedSocket            // those of recovered that were postponed, by due
+	obsolete     []string                  // records to remove
 
 	jobs     map[*job]struct{} // at work
 	stuck    map[*job]struct{}
 	finished chan *job
-	stopped  chan struct{} // closed when nothing reads finished any more
+	stopped  chan struct{} // closed when finished has no receiver any more
 	running  [tidying + 1]int
 	stopping bool
 
@@ -131,13 +131,14 @@ func newLoop(ctx context.Context, p *Prober) *loop {
 	now := p.config.Clock.Now()
 	return &loop{
 		ctx: ctx, p: p, clock: p.config.Clock,
-		pacer:   pacing.New(p.config.Budget, now),
-		limiter: rate.NewLimiter(rate.Limit(p.config.MaxPerSecond), max(1, p.config.MaxPerSecond/10)),
-		asked:   make(map[subject]*asking),
-		queue:   rotation.New[netns.Identity, *asking](),
-		held:    make(map[identity]*held),
-		missing: make(map[*held]struct{}),
-		jobs:    make(map[*job]struct{}), stuck: make(map[*job]struct{}),
+		pacer:        pacing.New(p.config.Budget, now),
+		limiter:      rate.NewLimiter(rate.Limit(p.config.MaxPerSecond), max(1, p.config.MaxPerSecond/10)),
+		asked:        make(map[subject]*asking),
+		queue:        rotation.New[netns.Identity, *asking](),
+		due:          heap.New(func(a, b *asking) bool { return a.due.Before(b.due) }, func(a *asking, i int) { a.index = i }),
+		armedSockets: make(map[identity]*armedSocket),
+		missing:      make(map[*armedSocket]struct{}),
+		jobs:         make(map[*job]struct{}), stuck: make(map[*job]struct{}),
 		finished: make(chan *job), stopped: make(chan struct{}),
 		stats: Stats{
 			Answers: make(map[Result]uint64), Obstacles: make(map[Obstacle]uint64), Refused: make(map[unix.Errno]uint64),
@@ -145,10 +146,10 @@ func newLoop(ctx context.Context, p *Prober) *loop {
 	}
 }
 
-// wall makes a time of package time of one of ours, for the limiter.
+// wall converts a monotonic time for the limiter, which only needs differences.
 func wall(t monotime.Time) time.Time { return time.Unix(0, int64(t)) }
 
-// recover reads what an earlier Prober left.
+// recover reads the records of an earlier Prober.
 func (l *loop) recover() error {
 	left, unreadable, err := l.p.env.records.read()
 	if err != nil {
@@ -162,12 +163,12 @@ func (l *loop) recover() error {
 		b := &batch{record: e.name}
 		for n := range e.armed {
 			id := e.armed[n].identity
-			if _, ok := l.held[id]; ok { // two records have it: the values that are saved are the same
+			if _, ok := l.armedSockets[id]; ok { // two records have it, with the same saved values
 				continue
 			}
 			b.left++
-			h := &held{armed: e.armed[n], batch: b, earlier: true, busy: true}
-			l.held[id] = h
+			h := &armedSocket{armed: e.armed[n], batch: b, earlier: true, busy: true}
+			l.armedSockets[id] = h
 			l.recovered = append(l.recovered, h)
 		}
 		if b.left == 0 {
@@ -190,7 +191,7 @@ func (l *loop) run() {
 	l.stop()
 }
 
-// await waits for something to do, for at most wait.
+// await waits for a message or a finished job, for at most wait.
 func (l *loop) await(done <-chan struct{}, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -203,17 +204,17 @@ func (l *loop) await(done <-chan struct{}, wait time.Duration) {
 	}
 }
 
-// report hands answers and figures out.
+// report publishes the figures, and delivers the answers.
 func (l *loop) report() {
 	l.stats.Queued, l.stats.Asking = l.queued, len(l.asked)-l.queued
-	l.stats.Armed, l.stats.Missing = len(l.held), len(l.missing)
+	l.stats.Armed, l.stats.Missing = len(l.armedSockets), len(l.missing)
 	l.stats.Stuck = len(l.stuck)
 	if suspended := len(l.stuck) >= maxStuck; suspended != l.stats.Suspended {
 		l.stats.Suspended = suspended
 		if suspended {
-			l.p.config.Log.Warn("closing duplicates of descriptors blocks threads: peers are not asked", "threads", len(l.stuck))
+			l.p.config.Log.Warn("threads are blocked by closing duplicates of descriptors: peers are not asked", "threads", len(l.stuck))
 		} else {
-			l.p.config.Log.Info("threads are not blocked any more: peers are asked again")
+			l.p.config.Log.Info("threads are no longer blocked: peers are asked again")
 		}
 	}
 	l.p.publish(l.stats)
@@ -223,7 +224,7 @@ func (l *loop) report() {
 	}
 }
 
-// answer ends a question.
+// answer removes a question, and adds its answer.
 func (l *loop) answer(a *asking, r Result, o Obstacle, err error, at monotime.Time) {
 	if l.asked[a.subject] == a {
 		delete(l.asked, a.subject)
@@ -272,8 +273,8 @@ func (l *loop) receive(m message) {
 	}
 }
 
-// enqueue queues a question. Its network namespace has its turn, so that one with a great leak does not keep the others
-// waiting.
+// enqueue queues a question. Network namespaces are served in rotation, so that one with a large leak does not delay the
+// others.
 func (l *loop) enqueue(a *asking) {
 	a.phase = queued
 	l.queue.Push(a.subject.netns, a)
@@ -289,41 +290,41 @@ func diesOfSigpipe(all []Owner) bool {
 	return false
 }
 
-// withdraw ends a question before its answer.
+// withdraw cancels a question. If a job has it, that happens when the job returns it.
 func (l *loop) withdraw(a *asking, now monotime.Time) {
 	a.withdrawn = true
 	switch a.phase {
-	case queued: // arm leaves it out
+	case queued: // arm skips it
 		l.queued--
 		l.answer(a, Cancelled, NoObstacle, nil, now)
 	case waiting:
 		if a.gone {
-			return // its time comes soon, and not before
+			return // it is due after quietTime, and must not be looked up before
 		}
 		a.due = now
-		heap.Fix(&l.due, a.index)
-	case beingArmed, beingLookedUp, stuckAt: // when the job has it no more
+		l.due.Fix(a.index)
+	case beingArmed, beingLookedUp, stuckAt:
 	}
 }
 
-// dispatch starts what is due, and returns how long nothing else will be.
+// dispatch starts the jobs that are due, and returns the time until it must be called again.
 func (l *loop) dispatch() time.Duration {
 	now := l.clock.Now()
-	l.watch(now)
+	l.checkStuck(now)
 	wait := time.Hour
 	soon := func(d time.Duration) { wait = min(wait, max(d, time.Millisecond)) }
-	for l.hasRoom() && l.due.isDue(now) {
+	for l.hasRoom() && l.isLookupDue(now) {
 		l.startLookups(now)
 	}
-	if len(l.due) > 0 && l.hasRoom() {
-		soon(l.due[0].due.Sub(now) - lookupWindow/2)
+	if l.due.Len() > 0 && l.hasRoom() {
+		soon(l.due.First().due.Sub(now) - lookupWindow/2)
 	}
-	for len(l.putOff) > 0 && !now.Before(l.putOff[0].due) {
-		l.recovered = append(l.recovered, l.putOff[0])
-		l.putOff = l.putOff[1:]
+	for len(l.postponed) > 0 && !now.Before(l.postponed[0].due) {
+		l.recovered = append(l.recovered, l.postponed[0])
+		l.postponed = l.postponed[1:]
 	}
-	if len(l.putOff) > 0 {
-		soon(l.putOff[0].due.Sub(now))
+	if len(l.postponed) > 0 {
+		soon(l.postponed[0].due.Sub(now))
 	}
 	for l.hasRoom() && len(l.recovered) > 0 {
 		l.restore()
@@ -341,17 +342,17 @@ func (l *loop) dispatch() time.Duration {
 		}
 	}
 	if len(l.jobs)+len(l.stuck) > 0 {
-		soon(l.p.env.patience / 2) // watch
+		soon(l.p.env.patience / 2) // for checkStuck
 	}
 	return wait
 }
 
-// restore starts a job for sockets that an earlier Prober left.
+// restore starts a job for sockets of an earlier Prober.
 func (l *loop) restore() {
 	n := min(len(l.recovered), maxBatch)
 	items := make([]*item, n)
 	for at, h := range l.recovered[:n] {
-		items[at] = &item{held: h, armed: h.armed, ours: true, gone: h.gone}
+		items[at] = &item{socket: h, armed: h.armed, isArmed: true, gone: h.gone}
 	}
 	l.recovered = l.recovered[n:]
 	l.start(newRestoring(&l.p.env, items))
@@ -365,21 +366,26 @@ func (l *loop) hasRoom() bool {
 	return len(l.jobs) < maxJobs
 }
 
-// startLookups starts a job for the questions whose time has come.
+// isLookupDue reports whether any question's next lookup is due.
+func (l *loop) isLookupDue(now monotime.Time) bool {
+	return l.due.Len() > 0 && !now.Add(lookupWindow).Before(l.due.First().due)
+}
+
+// startLookups starts a job for the questions whose lookup is due.
 func (l *loop) startLookups(now monotime.Time) {
 	var items []*item
-	for len(items) < maxBatch && l.due.isDue(now) {
-		a := heap.Pop(&l.due).(*asking)
+	for len(items) < maxBatch && l.isLookupDue(now) {
+		a := l.due.Pop()
 		a.phase = beingLookedUp
 		items = append(items, &item{
-			asking: a, held: a.held, armed: a.armed, baseline: a.baseline, ours: a.held != nil,
+			asking: a, socket: a.socket, armed: a.armed, baseline: a.baseline, isArmed: a.socket != nil,
 			withdraw: a.withdrawn, overdue: a.until.Before(now), gone: a.gone,
 		})
 	}
 	l.start(newLookup(&l.p.env, items))
 }
 
-// search starts a job for the sockets that are not where they were.
+// search starts a job for the sockets that have moved. It returns when the next one is due.
 func (l *loop) search(now monotime.Time) (time.Duration, bool) {
 	wait, later := time.Duration(0), false
 	var items []*item
@@ -391,7 +397,7 @@ func (l *loop) search(now monotime.Time) (time.Duration, bool) {
 				wait, later = d, true
 			}
 		case len(items) < maxBatch:
-			items = append(items, &item{held: h, armed: h.armed, ours: true, gone: h.gone})
+			items = append(items, &item{socket: h, armed: h.armed, isArmed: true, gone: h.gone})
 		}
 	}
 	if len(items) == 0 {
@@ -401,19 +407,19 @@ func (l *loop) search(now monotime.Time) (time.Duration, bool) {
 		return d, true
 	}
 	if !l.hasRoom() {
-		return 0, false // when a job has finished
+		return 0, false // until a job has finished
 	}
 	for _, i := range items {
-		i.held.busy = true
+		i.socket.busy = true
 	}
 	l.start(newSearching(l.ctx, &l.p.env, items))
 	return 0, false
 }
 
-// armPause is how long arm waits for more to fit into a batch where the rate is what bounds it.
+// armPause is how long arm waits for a larger batch if the rate limit applies.
 const armPause = 20 * time.Millisecond
 
-// arm starts a job for the questions in the queue, as far as rate and budget allow. It returns when it would do more.
+// arm starts a job for queued questions, as far as rate and budget allow. It returns when to call it again.
 func (l *loop) arm(now monotime.Time) (time.Duration, bool) {
 	if len(l.stuck) >= maxStuck {
 		l.refuse(now)
@@ -433,9 +439,9 @@ func (l *loop) arm(now monotime.Time) (time.Duration, bool) {
 		_, next := l.queue.Pop(1)
 		switch a := next[0]; {
 		case a.withdrawn:
-		case l.held[a.id] != nil: // not restored yet, so that its options are not the owner's
+		case l.armedSockets[a.id] != nil: // not restored yet: its options are not the owner's
 			l.queued--
-			l.answer(a, NotAsked, OwnerUnknown, errNotThere, now)
+			l.answer(a, NotAsked, OwnerUnknown, errNoDescriptor, now)
 		default:
 			l.limiter.AllowN(wall(now), 1)
 			l.queued--
@@ -449,7 +455,7 @@ func (l *loop) arm(now monotime.Time) (time.Duration, bool) {
 	return max(armPause, time.Second/time.Duration(l.p.config.MaxPerSecond)), limited
 }
 
-// refuse answers the questions in the queue: no more duplicates are risked.
+// refuse answers the queued questions, since further duplicates could block further threads.
 func (l *loop) refuse(now monotime.Time) {
 	for a := range l.queue.InTurn() {
 		if !a.withdrawn {
@@ -474,14 +480,14 @@ func (l *loop) start(j *job) {
 	}()
 }
 
-// remove takes a job from those at work.
+// remove removes a job from those at work.
 func (l *loop) remove(j *job) {
 	delete(l.jobs, j)
 	l.running[j.kind]--
 }
 
-// watch takes the rest of its work away from each thread that is stuck.
-func (l *loop) watch(now monotime.Time) {
+// checkStuck takes the remaining steps from each job whose thread is stuck.
+func (l *loop) checkStuck(now monotime.Time) {
 	for j := range l.stuck {
 		j.interrupt()
 	}
@@ -512,51 +518,51 @@ func (l *loop) watch(now monotime.Time) {
 			if _, ok := lost[i]; ok {
 				l.abandon(j, i, b, now)
 			} else {
-				l.conclude(j, i, b, now)
+				l.finishItem(j, i, b, now)
 			}
 		}
 		l.removeUnused(b)
 	}
 }
 
-// abandon leaves an item to the thread that is stuck with it, which may still write to it.
+// abandon leaves an item to its stuck thread, which may still write to it.
 func (l *loop) abandon(j *job, i *item, b *batch, now monotime.Time) {
 	a := i.asking
 	switch {
-	case a == nil: // of restoring or searching: it stays held, and busy until the thread returns
+	case a == nil: // of restoring or searching: it stays busy until the thread returns
 		return
-	case j.kind == lookingUp && !j.stuck.duplicate: // nothing was changed
+	case j.kind == lookingUp && !j.stuck.duplicate: // no option is being changed
 		l.wait(a, now.Add(time.Second))
 		return
 	case j.kind == arming && b != nil: // it may be armed
-		l.hold(i.armed, b).busy = true
-	case j.kind == lookingUp && a.held != nil:
-		a.held.busy = true
+		l.addArmed(i.armed, b).busy = true
+	case j.kind == lookingUp && a.socket != nil:
+		a.socket.busy = true
 	}
 	a.phase = stuckAt
 	l.answer(a, NotAsked, NoObstacle, ErrStuck, now)
 }
 
-// unstick takes what a thread leaves that was stuck and has returned.
+// unstick handles the items of a stuck thread that has returned.
 func (l *loop) unstick(j *job, now monotime.Time) {
-	if j.record != "" && !j.batched { // nothing of it was armed
+	if j.record != "" && !j.batched { // no socket of it was armed
 		l.obsolete = append(l.obsolete, j.record)
 	}
 	if j.kind == lookingUp && !j.stuck.duplicate {
-		return // the questions have gone on
+		return // the questions have continued without it
 	}
 	for _, i := range j.stuck.items {
-		h := i.held
+		h := i.socket
 		if j.kind == arming && j.batched {
-			h = l.held[i.asking.id]
+			h = l.armedSockets[i.asking.id]
 		}
 		if h != nil {
-			l.letGo(h, !i.ours, now)
+			l.release(h, !i.isArmed, now)
 		}
 	}
 }
 
-// finish takes the results of a job whose thread has returned.
+// finish handles the results of a job whose thread has returned.
 func (l *loop) finish(j *job) {
 	now := l.clock.Now()
 	l.pacer.Spend(now, j.cpu)
@@ -572,56 +578,56 @@ func (l *loop) finish(j *job) {
 		b = &batch{record: j.record}
 	}
 	for _, i := range j.items {
-		l.conclude(j, i, b, now)
+		l.finishItem(j, i, b, now)
 	}
 	l.removeUnused(b)
 }
 
-// conclude takes the result of one item.
-func (l *loop) conclude(j *job, i *item, b *batch, now monotime.Time) {
+// finishItem handles the result of one item.
+func (l *loop) finishItem(j *job, i *item, b *batch, now monotime.Time) {
 	if i.refused != nil {
-		l.p.config.Log.Warn("kernel refused to restore a keepalive option", "cookie", i.armed.cookie, "netns", i.armed.netns.Identity, "err", i.refused)
+		l.p.config.Log.Warn("cannot restore a keepalive option", "cookie", i.armed.cookie, "netns", i.armed.netns.Identity, "err", i.refused)
 	}
 	switch j.kind {
 	case arming:
-		l.concludeArming(i, b, now)
+		l.finishArming(i, b, now)
 	case lookingUp:
-		l.concludeLookup(i, now)
+		l.finishLookup(i, now)
 	case restoring, searching:
-		i.held.gone = i.gone
-		if i.putOff {
-			l.putOffRestoring(i.held, now)
+		i.socket.gone = i.gone
+		if i.postponed {
+			l.postponeRestoring(i.socket, now)
 			return
 		}
 		if i.done {
-			i.held.searches++
-			i.held.ended = i.held.ended || i.gone && j.kind == searching
+			i.socket.searches++
+			i.socket.ended = i.socket.ended || i.gone && j.kind == searching
 		}
-		l.letGo(i.held, i.done && !i.ours, now)
+		l.release(i.socket, i.done && !i.isArmed, now)
 	case tidying:
 	}
 }
 
-// putOffRestoring has a socket restored later: it stays where it was, and is not counted as missed.
-func (l *loop) putOffRestoring(h *held, now monotime.Time) {
+// postponeRestoring postpones the restoration of a socket, without counting a failed attempt.
+func (l *loop) postponeRestoring(h *armedSocket, now monotime.Time) {
 	h.due = now.Add(quietTime)
 	if _, ok := l.missing[h]; ok {
 		h.busy = false
 		return
 	}
-	l.putOff = append(l.putOff, h)
+	l.postponed = append(l.postponed, h)
 }
 
-// maxRetries bounds how often a socket is read again because its owner has just changed an option.
+// maxRetries bounds the attempts to arm a socket whose owner changes an option at the same time.
 const maxRetries = 3
 
-func (l *loop) concludeArming(i *item, b *batch, now monotime.Time) {
+func (l *loop) finishArming(i *item, b *batch, now monotime.Time) {
 	a, q := i.asking, i.asking.question
 	a.armed, a.baseline, a.began = i.armed, i.baseline, i.at
 	switch {
-	case i.ours:
-		a.held = l.hold(i.armed, b)
-		a.until = a.began.Add(patience(a.baseline.probes, q.Interval))
+	case i.isArmed:
+		a.socket = l.addArmed(i.armed, b)
+		a.until = a.began.Add(questionTimeout(a.baseline.probes, q.Interval))
 	case a.withdrawn:
 		l.answer(a, Cancelled, NoObstacle, nil, now)
 		return
@@ -634,10 +640,10 @@ func (l *loop) concludeArming(i *item, b *batch, now monotime.Time) {
 	case i.changed:
 		l.answer(a, NotAsked, NoObstacle, errors.New("its owner keeps changing the socket's keepalive options"), now)
 		return
-	case i.own && i.result == 0:
+	case i.usesOwn && i.result == 0:
 		saved := &i.armed.saved
 		a.until = a.began.Add(time.Duration(saved[keepIdle])*time.Second +
-			patience(a.baseline.probes, time.Duration(saved[keepIntvl])*time.Second))
+			questionTimeout(a.baseline.probes, time.Duration(saved[keepIntvl])*time.Second))
 	default:
 		l.answer(a, i.result, i.Obstacle, i.err, i.at)
 		return
@@ -645,7 +651,7 @@ func (l *loop) concludeArming(i *item, b *batch, now monotime.Time) {
 	l.wait(a, a.began.Add(a.lookupDelay()))
 }
 
-// wait puts a question off until its next lookup.
+// wait schedules the next lookup of a question: at once if it is withdrawn.
 func (l *loop) wait(a *asking, due monotime.Time) {
 	if a.withdrawn {
 		due = l.clock.Now()
@@ -653,27 +659,27 @@ func (l *loop) wait(a *asking, due monotime.Time) {
 	l.waitUntil(a, due)
 }
 
-// waitUntil puts a question off, also one that is withdrawn.
+// waitUntil schedules the next lookup of a question, even if it is withdrawn.
 func (l *loop) waitUntil(a *asking, due monotime.Time) {
 	a.phase, a.due = waiting, due
-	heap.Push(&l.due, a)
+	l.due.Push(a)
 }
 
-// lookupDelay returns how long after the start of the question its next lookup comes.
+// lookupDelay returns the time of the next lookup after the start of the question.
 func (a *asking) lookupDelay() time.Duration {
-	if a.held == nil {
+	if a.socket == nil {
 		return lookupDelay(a.lookups, 0, a.question.Interval)
 	}
 	return lookupDelay(a.lookups, a.armed.armed[keepIdle], a.question.Interval)
 }
 
-func (l *loop) concludeLookup(i *item, now monotime.Time) {
+func (l *loop) finishLookup(i *item, now monotime.Time) {
 	a := i.asking
 	switch {
-	case !i.done: // the thread was stuck before it came to this one
+	case !i.done: // the thread got stuck before it reached this one
 		l.wait(a, now)
 		return
-	case i.putOff:
+	case i.postponed:
 		a.gone = i.gone
 		l.waitUntil(a, now.Add(quietTime))
 		return
@@ -682,24 +688,24 @@ func (l *loop) concludeLookup(i *item, now monotime.Time) {
 		l.wait(a, a.began.Add(a.lookupDelay()))
 		return
 	}
-	if h := i.held; h != nil {
+	if h := i.socket; h != nil {
 		h.armed = i.armed
 		h.ended, h.gone = !i.seen, i.gone
-		l.letGo(h, !i.ours, now)
+		l.release(h, !i.isArmed, now)
 	}
 	l.answer(a, i.result, NoObstacle, i.err, i.at)
 }
 
-// hold keeps the options that a socket had.
-func (l *loop) hold(a armed, b *batch) *held {
+// addArmed adds an armed socket.
+func (l *loop) addArmed(a armed, b *batch) *armedSocket {
 	b.left++
-	h := &held{armed: a, batch: b}
-	l.held[a.identity] = h
+	h := &armedSocket{armed: a, batch: b}
+	l.armedSockets[a.identity] = h
 	return h
 }
 
-// letGo is called when no job has the socket any more. If it is not restored, the prober searches for it.
-func (l *loop) letGo(h *held, restored bool, now monotime.Time) {
+// release handles an armed socket that a job returns. If it is not restored, it is searched for.
+func (l *loop) release(h *armedSocket, restored bool, now monotime.Time) {
 	h.busy = false
 	after, again := searchAfter(h.searches)
 	if !restored && again && (h.searches == 0 || !h.ended) {
@@ -710,7 +716,7 @@ func (l *loop) letGo(h *held, restored bool, now monotime.Time) {
 	switch {
 	case !restored && !h.ended:
 		l.stats.Lost++
-		l.p.config.Log.Warn("socket not found: its keepalive options are not restored", "cookie", h.cookie, "netns", h.netns.Identity)
+		l.p.config.Log.Warn("cannot find a socket to restore its keepalive options", "cookie", h.cookie, "netns", h.netns.Identity)
 	case restored:
 		l.stats.Restored++
 		if h.earlier {
@@ -718,12 +724,12 @@ func (l *loop) letGo(h *held, restored bool, now monotime.Time) {
 		}
 	}
 	delete(l.missing, h)
-	delete(l.held, h.identity)
+	delete(l.armedSockets, h.identity)
 	h.batch.left--
 	l.removeUnused(h.batch)
 }
 
-// removeUnused removes the record of a batch of which nothing is held.
+// removeUnused removes the record of a batch once all its sockets are restored.
 func (l *loop) removeUnused(b *batch) {
 	if b != nil && b.left == 0 && b.record != "" {
 		l.obsolete = append(l.obsolete, b.record)
@@ -731,14 +737,14 @@ func (l *loop) removeUnused(b *batch) {
 	}
 }
 
-// stop ends all questions and restores their sockets.
+// stop cancels all questions and restores their sockets.
 func (l *loop) stop() {
 	l.stopping = true
 	for _, m := range l.p.collect() {
 		l.receive(m)
 	}
 	now := l.clock.Now()
-	end := now.Add(stopPatience)
+	end := now.Add(stopTimeout)
 	for _, a := range l.asked {
 		if !a.withdrawn {
 			l.withdraw(a, now)
@@ -754,33 +760,4 @@ func (l *loop) stop() {
 		l.answer(a, Cancelled, NoObstacle, nil, now)
 	}
 	l.report()
-}
-
-// dueHeap are the questions that wait for their next lookup, the one due first at the top.
-type dueHeap []*asking
-
-func (h dueHeap) isDue(now monotime.Time) bool {
-	return len(h) > 0 && !now.Add(lookupWindow).Before(h[0].due)
-}
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *dueHeap) Push(x any) {
-	a := x.(*asking)
-	a.index = len(*h)
-	*h = append(*h, a)
-}
-
-// Pop implements heap.Interface.
-func (h *dueHeap) Pop() any {
-	last := len(*h) - 1
-	a := (*h)[last]
-	(*h)[last], *h = nil, (*h)[:last]
-	return a
 }

@@ -101,7 +101,7 @@ func TestAQuestionThatIsPutOffKeepsItsTime(t *testing.T) {
 	a := l.asked[subject{netns.Identity{Cookie: 1, Dev: 1, Inode: 1}, 1}]
 	_, _ = l.queue.Pop(1)
 	l.queued--
-	l.concludeLookup(&item{asking: a, done: true, putOff: true, gone: true}, clock.now)
+	l.finishLookup(&item{asking: a, done: true, postponed: true, gone: true}, clock.now)
 	l.withdraw(a, clock.now)
 	if d, ok := l.dispatch(), len(l.jobs) == 0; !ok || d > quietTime {
 		t.Errorf("%d jobs run, and the next starts after %v", len(l.jobs), d)
@@ -162,14 +162,14 @@ func TestASocketIsSearchedForUntilItsEnd(t *testing.T) {
 		"it exists": {false, 5}, "it has ended": {true, 1},
 	} {
 		b := &batch{record: "record"}
-		h := l.hold(someArmed()[0], b)
+		h := l.addArmed(someArmed()[0], b)
 		h.ended = x.ended
-		l.letGo(h, false, clock.now)
+		l.release(h, false, clock.now)
 		searches := 0
-		for len(l.held) > 0 {
+		for len(l.armedSockets) > 0 {
 			searches++
 			h.searches++ // found nowhere
-			l.letGo(h, false, clock.now)
+			l.release(h, false, clock.now)
 		}
 		if searches != x.searches || b.left != 0 || len(l.missing) != 0 {
 			t.Errorf("%s: %d searches, want %d; %d left, %d missing", name, searches, x.searches, b.left, len(l.missing))

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// option is one of the socket options that asking changes. The order is that in which they are restored.
+// option is one of the socket options that a question changes, in the order in which they are restored.
 type option int
 
 const (
@@ -21,7 +21,7 @@ const (
 	optionCount
 )
 
-// names are level and name as setsockopt(2) takes them.
+// names returns level and name for setsockopt(2).
 func (o option) names() (level, name int) {
 	switch o {
 	case keepalive:
@@ -37,21 +37,20 @@ func (o option) names() (level, name int) {
 	}
 }
 
-// armingOrder sets TCP_KEEPIDLE last, with keepalive on: then the kernel counts the time for which the socket has
-// been idle already, and the first probe leaves when all of TCP_KEEPIDLE has passed, with the interval and the count that
-// are set by then.
+// armingOrder has TCP_KEEPIDLE last, when keepalive is on. Then the kernel subtracts the time for which the socket has been
+// idle, and sends the first probe at the end of TCP_KEEPIDLE, with the interval and the count set before.
 func armingOrder() [optionCount]option {
 	return [...]option{keepIntvl, keepCount, userTimeout, keepalive, keepIdle}
 }
 
-// The largest values that setsockopt(2) takes (include/net/tcp.h). Sysctls may be larger, and so what getsockopt(2)
-// returns.
+// The largest values that setsockopt(2) accepts (include/net/tcp.h). Sysctls, and so the results of getsockopt(2), may be
+// larger.
 const (
 	maxKeepSeconds = 32767 // MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL
 	maxKeepCount   = 127   // MAX_TCP_KEEPCNT
 )
 
-// limit is the largest value that setsockopt takes for the option.
+// limit returns the largest value that setsockopt accepts for the option.
 func (o option) limit() int32 {
 	switch o {
 	case keepIdle, keepIntvl:
@@ -66,43 +65,42 @@ func (o option) limit() int32 {
 // values are the options of one socket.
 type values [optionCount]int32
 
-// The first probe leaves between firstProbeDelay and lastProbeDelay after arming.
+// The kernel sends the first probe between firstProbeDelay and lastProbeDelay after arming.
 const (
 	firstProbeDelay = 500 * time.Millisecond
 	lastProbeDelay  = firstProbeDelay + time.Second // TCP_KEEPIDLE has whole seconds
 )
 
-// armedValues are the values that ask a peer. The idle time is that of the kernel's keepalive timer: since the last
-// segment with data or an acknowledgement came.
+// armedValues returns the values of a question. The idle time is that of the kernel's keepalive timer: since the last segment
+// with data or an acknowledgement.
 //
-// Just above the idle time, TCP_KEEPIDLE makes the first probe leave when the duplicate has long been closed, and a living
-// peer is not probed again until the same time has passed once more: not each second, should the socket never be
-// restored.
+// TCP_KEEPIDLE is just above the idle time, so that the first probe leaves long after the duplicate is closed. A peer that is
+// alive is not probed again until the same time has passed: if the socket is never restored, that is not every second.
 func armedValues(count int, interval, idle time.Duration) values {
 	return values{
 		keepalive:   1,
 		keepIdle:    seconds(idle + lastProbeDelay),
 		keepIntvl:   seconds(interval),
 		keepCount:   int32(min(max(count, 1), maxKeepCount)),
-		userTimeout: 0, // it counts from before arming, so that one unanswered probe would end the socket
+		userTimeout: 0, // it counts from before arming: one unanswered probe would close the socket
 	}
 }
 
-// seconds returns whole seconds in the kernel's limits.
+// seconds returns whole seconds within the kernel's limits.
 func seconds(d time.Duration) int32 {
 	return int32(min(max(d/time.Second, 1), maxKeepSeconds))
 }
 
-// asksAlready reports whether the application's own keepalive asks more often than after the patience.
+// asksAlready reports whether the application's own keepalive sends a probe before the patience ends.
 func (v *values) asksAlready(patience time.Duration) bool {
 	return v[keepalive] != 0 && time.Duration(v[keepIdle])*time.Second < patience
 }
 
-// restoration returns the options to set, in the order of their numbers, of a socket that now has the values. An
-// option that is neither as it was armed nor as it was saved has been changed by the application, and stays.
+// restoration returns the options to set on a socket whose current values are now, and their values. An option with neither
+// its armed nor its saved value was changed by the application, and is not set.
 //
-// The application's SO_KEEPALIVE 1 looks the same as ours, so keepalive stays on where the application has changed one
-// of its times, or where those show that the socket was never armed.
+// An application's SO_KEEPALIVE 1 is the same as the armed one. So keepalive stays on if the application has changed one of
+// the times, or if these show that the socket was never armed.
 func restoration(now, saved, armed *values) (set [optionCount]bool, value values) {
 	value = *saved
 	for o := range optionCount {

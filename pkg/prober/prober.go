@@ -19,20 +19,20 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// Config is what a Prober needs.
+// Config is the configuration of a Prober. Dir, Clock and Answered are required.
 type Config struct {
-	// Dir is where asked sockets are recorded, such as /run/halfclose/asked. It is created if it is missing. One
-	// Prober at a time uses it.
+	// Dir is the directory of the records of armed sockets, such as /run/halfclose/asked. New creates it if it does not
+	// exist. Only one Prober at a time may use it.
 	Dir    string
 	Opener finder.Opener
 	Clock  monotime.Clock
-	// MaxPerSecond bounds how many peers are asked a second; DefaultMaxPerSecond if 0.
+	// MaxPerSecond is the rate limit on questions; 0 is DefaultMaxPerSecond.
 	MaxPerSecond int
-	// Budget bounds the CPU time, as a share of one core; DefaultBudget if 0.
+	// Budget is the limit on CPU time, as a share of one core; 0 is DefaultBudget.
 	Budget float64
-	Log    *slog.Logger // nothing is logged if nil
-	// Answered receives the answers, one for each question. Run calls it, and waits for it. It must not call Ask or
-	// Cancel while it holds a lock that their callers hold; it may call them otherwise.
+	Log    *slog.Logger // nil: nothing is logged
+	// Answered receives the answers, one per question. Run calls it, and waits until it returns. It may call Ask and Cancel,
+	// but not while it holds a lock that other callers of these hold.
 	Answered func([]Answer)
 }
 
@@ -42,11 +42,11 @@ const (
 	DefaultBudget       = 0.02
 )
 
-// Prober asks peers. Its methods may be called concurrently.
+// Prober asks peers. Its methods are safe for concurrent use.
 type Prober struct {
 	config Config
 	env    environment
-	wake   chan struct{} // capacity 1: there is something in the mailbox
+	wake   chan struct{} // capacity 1: full while the mailbox has messages
 
 	mu      sync.Mutex
 	mailbox []message
@@ -59,20 +59,20 @@ type message struct {
 	cancel   subject
 }
 
-// subject names the socket of a question.
+// subject identifies the socket of a question.
 type subject struct {
 	netns  netns.Identity
 	cookie uint64
 }
 
-// Stats are the figures of a Prober, since it was created unless they are of now.
+// Stats are the figures of a Prober. The first ones are current values, the others totals since New.
 type Stats struct {
-	Queued  int // of now: questions that wait
-	Asking  int // of now: questions that are out
-	Armed   int // of now: sockets whose options are a question's
-	Missing int // of now: those of Armed to which no descriptor is found at present
-	Stuck   int // of now: threads that closing a duplicate has blocked for longer than a second
-	// Suspended is set while peers are not asked because of the stuck threads.
+	Queued  int // questions that wait
+	Asking  int // questions under way
+	Armed   int // sockets with the options of a question
+	Missing int // those of Armed whose descriptor is being searched for
+	Stuck   int // threads that are blocked, by closing a duplicate, for longer than a second
+	// Suspended is set while no peer is asked because of the stuck threads.
 	Suspended bool
 
 	Answers   map[Result]uint64
@@ -80,8 +80,8 @@ type Stats struct {
 	Refused   map[unix.Errno]uint64 // of the obstacles Refused and NoPtrace
 
 	Restored   uint64 // sockets
-	Earlier    uint64 // those of Restored that an earlier Prober had left
-	Lost       uint64 // sockets that no descriptor led to any more, so that they were not restored
+	Earlier    uint64 // those of Restored that an earlier Prober had armed
+	Lost       uint64 // sockets that were not restored, because no descriptor was found
 	Unreadable uint64 // records of an earlier Prober
 	CPU        time.Duration
 }
@@ -103,20 +103,20 @@ func New(c Config) (*Prober, error) {
 	}
 	class, has, err := ownClass()
 	if err != nil {
-		c.Log.Warn("sockets with a net_cls class are not asked about, and it is taken that this process has none", "err", err)
+		c.Log.Warn("cannot read this process's net_cls class: assuming none; peers of sockets with one are not asked", "err", err)
 	}
 	return &Prober{
 		config: c,
 		wake:   make(chan struct{}, 1),
 		env: environment{
 			opener: c.Opener, clock: c.Clock, records: r, procs: owners.NewProc("/proc"), class: class, hasClass: has,
-			patience: duplicatePatience,
+			patience: duplicateTimeout,
 		},
 	}, nil
 }
 
-// Ask asks the peers of the sockets, in this order, as soon as rate and budget allow. It never blocks. Each question
-// gets one answer, also if Run ends before. A question that is asked after Run has returned gets none.
+// Ask asks the peers of the sockets, in this order, as soon as rate and budget allow. It never blocks. Each question gets one
+// answer, even if Run returns before the question is sent. After Run has returned there are no answers.
 func (p *Prober) Ask(all []Question) {
 	messages := make([]message, len(all))
 	for n := range all {
@@ -127,7 +127,7 @@ func (p *Prober) Ask(all []Question) {
 }
 
 // Cancel withdraws the question about a socket if there is one: it restores the socket's options, and the answer is
-// Cancelled unless there was another before.
+// Cancelled unless the question has a result already.
 func (p *Prober) Cancel(id netns.Identity, cookie uint64) {
 	p.post(message{cancel: subject{id, cookie}})
 }
@@ -138,7 +138,7 @@ func (p *Prober) post(messages ...message) {
 	p.mu.Unlock()
 	select {
 	case p.wake <- struct{}{}:
-	default: // Run has not looked since
+	default: // Run has not collected the previous messages yet
 	}
 }
 
@@ -151,7 +151,7 @@ func (p *Prober) collect() []message {
 	return all
 }
 
-// Stats returns the figures as of the end of Run's last piece of work.
+// Stats returns the figures that Run has published last.
 func (p *Prober) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -166,9 +166,9 @@ func (p *Prober) publish(s Stats) {
 	p.stats = s
 }
 
-// Run restores what an earlier Prober left armed, and then asks peers until ctx is done. Before it returns, it restores
-// the sockets whose questions are out; what it cannot restore within a few seconds stays recorded for the next Prober.
-// It is called once.
+// Run restores the sockets that an earlier Prober left armed, and then asks peers until ctx is done. Before it returns it
+// restores the sockets of all questions under way; those that it cannot restore within stopTimeout stay recorded for the next
+// Prober. It may be called once.
 func (p *Prober) Run(ctx context.Context) error {
 	l := newLoop(ctx, p)
 	if err := l.recover(); err != nil {

@@ -12,62 +12,61 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// Owner is a process that holds the socket, as far as asking needs to know it.
+// Owner is a process that holds a socket, with the properties that a question needs.
 type Owner struct {
 	PID int
-	// TID is the thread through whose descriptor table the socket is reached, if that is not the process's main
-	// thread: the thread has a table of its own, or the main thread has exited. Else 0 or PID.
+	// TID is the thread whose descriptor table has the socket, if it is not the main thread: one with a table of its own, or
+	// any if the main thread has exited. Otherwise it is 0 or PID.
 	TID int
-	// FD is the descriptor's number if HasFD; else, or if another socket has the number by now, the prober searches
-	// the table.
+	// FD is the descriptor if HasFD is set. If it is not, or the descriptor is of another file now, the prober scans the table.
 	FD    int
 	HasFD bool
-	// DiesOfSigpipe says that SIGPIPE has its default disposition there.
+	// DiesOfSigpipe is set if SIGPIPE has its default action.
 	DiesOfSigpipe bool
 }
 
-// Question is one socket, to ask its peer.
+// Question asks the peer of one socket.
 type Question struct {
 	Netns  finder.Netns
 	ID     inetdiag.ID
 	State  inetdiag.State
 	Inode  uint32
-	Owners []Owner // all that are known, the likeliest first
-	// Count probes without an answer end the socket; they are Interval apart. The kernel takes 1 to 127 probes and
-	// whole seconds from 1 to 32,767.
+	Owners []Owner // all known ones, the likeliest first
+	// After Count unanswered probes the kernel closes the socket; they are Interval apart. The kernel accepts 1 to 127 probes
+	// and whole seconds from 1 to 32,767.
 	Count    int
 	Interval time.Duration
-	// ProbeAfter is the patience that has passed. An application whose own keepalive is shorter is asking already.
+	// ProbeAfter is the patience that has passed. If the application's own keepalive is shorter, it is used as the question.
 	ProbeAfter time.Duration
-	AskSigpipe bool // ask although an owner would die of SIGPIPE
+	AskSigpipe bool // ask although SIGPIPE may kill an owner
 	Tag        uint64
 }
 
-// Answer is how a question ended. The socket's options are restored by then, as far as a descriptor was found.
+// Answer is the answer to a question. The socket's options are restored before it is sent, if a descriptor was found.
 type Answer struct {
 	Question *Question
 	Result   Result
 	Obstacle Obstacle // of NotAsked
 	At       monotime.Time
-	Err      error // of NotAsked, what went wrong
+	Err      error // of NotAsked and Cancelled; may be nil
 }
 
-// Result is how a question ended.
+// Result is the result of a question.
 type Result uint8
 
 const (
 	// Alive means that the peer has acknowledged a probe.
 	Alive Result = iota + 1
-	// Reset means that the socket has ended before the last probe: the peer does not know the connection.
+	// Reset means that the peer answered with a reset: it does not know the connection.
 	Reset
-	// TimedOut means that the kernel has ended the socket because no probe was answered.
+	// TimedOut means that the kernel has closed the socket because no probe was answered.
 	TimedOut
-	// Closed means that the socket ended for another reason than the question: its owner closed or disconnected it,
-	// the peer's FIN came, or its network namespace is gone.
+	// Closed means that the socket was closed for another reason: its owner closed or disconnected it, the peer's FIN arrived,
+	// or its network namespace was deleted.
 	Closed
-	// NotAsked means that the peer was not asked, or could not answer. Nothing is known about it.
+	// NotAsked means that the peer was not asked, or that there was no result in time.
 	NotAsked
-	// Cancelled means that the question was withdrawn by Cancel, by the end of Run, or because the application wrote.
+	// Cancelled means that the question was withdrawn: by Cancel, by the end of Run, or because the application wrote.
 	Cancelled
 	resultEnd
 )
@@ -76,7 +75,7 @@ var resultNames = [resultEnd]string{
 	Alive: "alive", Reset: "reset", TimedOut: "timeout", Closed: "closed", NotAsked: "not-asked", Cancelled: "cancelled",
 }
 
-// Results lists all of them.
+// Results returns all results.
 func Results() []Result { return []Result{Alive, Reset, TimedOut, Closed, NotAsked, Cancelled} }
 
 // String returns the result's name, such as "timeout".
@@ -94,17 +93,17 @@ func (r Result) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 type Obstacle uint8
 
 const (
-	// NoObstacle is that of all results but NotAsked, and of NotAsked where Err says why.
+	// NoObstacle is that of all results except NotAsked, and of NotAsked with a reason in Err.
 	NoObstacle Obstacle = iota
 	// NoPtrace means that this process lacks CAP_SYS_PTRACE.
 	NoPtrace
 	// Refused means that the kernel or a security module refused, with the errno in Err.
 	Refused
-	// Linger means that the socket has SO_LINGER with a time above 0: to close a duplicate might block.
+	// Linger means that the socket has SO_LINGER with a time above 0: closing a duplicate could block.
 	Linger
-	// NetCls means that the socket has a net_cls class, which to receive its descriptor would change.
+	// NetCls means that the socket has a net_cls class of its own, which duplicating its descriptor would change.
 	NetCls
-	// Sigpipe means that an owner would die of SIGPIPE when it writes after a reset.
+	// Sigpipe means that SIGPIPE would kill an owner that writes after a reset.
 	Sigpipe
 	// OwnerUnknown means that no known process has a descriptor of the socket.
 	OwnerUnknown
@@ -118,7 +117,7 @@ var obstacleNames = [obstacleEnd]string{
 	OwnerUnknown: "owner-unknown", Kernel: "kernel",
 }
 
-// Obstacles lists all but NoObstacle.
+// Obstacles returns all obstacles except NoObstacle.
 func Obstacles() []Obstacle {
 	return []Obstacle{NoPtrace, Refused, Linger, NetCls, Sigpipe, OwnerUnknown, Kernel}
 }
@@ -134,14 +133,14 @@ func (o Obstacle) String() string {
 // MarshalText returns the obstacle's name.
 func (o Obstacle) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// What Answer.Err may be of a NotAsked without an obstacle; errors.Is finds them.
+// Errors in Answer.Err, for errors.Is, of NotAsked without an obstacle and of Cancelled.
 var (
 	// ErrUnacked means that the socket has unacknowledged data: the kernel sends no probe.
 	ErrUnacked = errors.New("socket has unacknowledged data: the kernel retransmits that and sends no probe")
-	// ErrOutstanding means that an earlier question about the socket has no answer yet.
+	// ErrOutstanding means that an earlier question about the socket is under way.
 	ErrOutstanding = errors.New("an earlier question about the socket has no answer yet")
-	// ErrStuck means that closing duplicates of descriptors blocks threads.
-	ErrStuck = errors.New("closing duplicates of descriptors blocks threads: peers are not asked while four are blocked")
-	// ErrNoProbe means that the kernel neither got an answer nor gave up in the time that all probes take.
-	ErrNoProbe = errors.New("no probe was sent or answered in the time that all of them take")
+	// ErrStuck means that threads are blocked by closing duplicates of descriptors.
+	ErrStuck = errors.New("threads are blocked by closing duplicates of descriptors: no peer is asked while there are four")
+	// ErrNoProbe means that the kernel neither received an answer nor closed the socket in the time that all probes take.
+	ErrNoProbe = errors.New("no probe was sent or answered in the time of all probes")
 )

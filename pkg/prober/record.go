@@ -23,8 +23,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// armed is a socket whose options are those of a question, or are about to be. It is what the next reaper needs to
-// restore them.
+// armed is a socket that has, or is about to get, the options of a question. A record of it lets the next reaper restore
+// them.
 type armed struct {
 	identity
 	id      inetdiag.ID
@@ -37,7 +37,7 @@ type armed struct {
 	armed   values
 }
 
-// newArmed returns what a question says of its socket.
+// newArmed returns the socket of a question.
 func newArmed(q *Question) armed {
 	n := q.Netns
 	a := armed{identity: identity{n.Identity.Cookie, q.ID.Cookie()}, id: q.ID, netns: finder.Netns{Identity: n.Identity}, inode: q.Inode}
@@ -47,18 +47,17 @@ func newArmed(q *Question) armed {
 	return a
 }
 
-// A record is a file of one batch: magic, boot ID, entries of one size, and a CRC-32 of all before it, in the byte
-// order of the machine. It is written before the sockets are armed, without fsync: the options end with the boot, and
-// the page cache outlives a killed process.
+// A record is a file of one batch: magic, boot ID, entries of a fixed size, and a CRC-32 of all before it, in native byte
+// order. It is written before the sockets are armed. It needs no fsync: the options do not survive a reboot, and the page
+// cache survives a killed process.
 const (
 	recordMagic   = "halfclose asked 1\n"
 	recordEntry   = 3*8 + pathLength + inetdiag.SizeofID + 4*4 + 8 + 2*4*int(optionCount)
 	recordHeader  = len(recordMagic) + bootIDLength
 	recordTrailer = 4
 	maxRecord     = recordHeader + maxBatch*recordEntry + recordTrailer
-	// bootIDLength is that of /proc/sys/kernel/random/boot_id without its newline.
-	bootIDLength = 36
-	pathLength   = 128 // with a byte for the length
+	bootIDLength  = 36  // of /proc/sys/kernel/random/boot_id without its newline
+	pathLength    = 128 // with a byte for the length
 )
 
 func appendArmed(b []byte, a *armed) []byte {
@@ -73,7 +72,7 @@ func appendArmed(b []byte, a *armed) []byte {
 	var field [pathLength]byte
 	field[0] = byte(copy(field[1:], path))
 	b = append(b, field[:]...)
-	b, _ = a.id.AppendBinary(b) // never fails
+	b, _ = a.id.AppendBinary(b) // its error is always nil
 	for _, n := range []uint32{a.inode, uint32(a.table.pid), uint32(a.table.tid), uint32(a.number)} {
 		b = ne.AppendUint32(b, n)
 	}
@@ -97,7 +96,7 @@ func encodeRecord(boot string, all []armed) []byte {
 
 var errOtherBoot = errors.New("record is of another boot")
 
-// decodeRecord reads a record. An entry that no Prober can have written makes it wrong as a whole.
+// decodeRecord parses a record. An entry that no Prober can have written makes the whole record invalid.
 func decodeRecord(b []byte, boot string) ([]armed, error) {
 	if len(b) < recordHeader+recordTrailer || len(b) > maxRecord || (len(b)-recordHeader-recordTrailer)%recordEntry != 0 ||
 		string(b[:len(recordMagic)]) != recordMagic {
@@ -155,11 +154,11 @@ func decodeArmed(e []byte) (a armed, err error) {
 		}
 	}
 	if a.cookie == 0 || a.inode == 0 || pid <= 0 || tid < 0 || number < 0 {
-		return a, errors.New("entry names no socket")
+		return a, errors.New("entry has no valid socket")
 	}
 	for o := range a.armed {
 		if a.armed[o] < 0 || a.armed[o] > option(o).limit() {
-			return a, errors.New("entry has a value that no question has")
+			return a, errors.New("entry has a value that no question can have")
 		}
 	}
 	return a, nil
@@ -169,7 +168,7 @@ func decodeArmed(e []byte) (a armed, err error) {
 type records struct {
 	dir  string
 	boot string
-	// prefix is of this process: a record of an earlier one keeps its name until it is done with.
+	// prefix is unique to this process, so that it never overwrites the records of an earlier one.
 	prefix string
 	next   atomic.Uint64
 }
@@ -178,7 +177,7 @@ const (
 	recordSuffix = ".armed"
 	recordPerm   = 0o600
 	recordsPerm  = 0o700
-	// maxRecords bounds how many records of an earlier process are read: 512,000 sockets.
+	// maxRecords bounds the records of earlier processes that are read, to 512,000 sockets.
 	maxRecords = 4000
 )
 
@@ -201,7 +200,7 @@ func openRecords(dir string) (*records, error) {
 	return &records{dir: dir, boot: boot, prefix: fmt.Sprintf("%d-%d-", os.Getpid(), started)}, nil
 }
 
-// write writes a new record, in one step, and returns its name.
+// write writes a new record atomically, and returns its name.
 func (r *records) write(all []armed) (string, error) {
 	name := r.prefix + strconv.FormatUint(r.next.Add(1), 10) + recordSuffix
 	path := filepath.Join(r.dir, name)
@@ -237,14 +236,14 @@ func (r *records) remove(name string) error {
 	return err
 }
 
-// earlier is a record that an earlier process left.
+// earlier is a record of an earlier process.
 type earlier struct {
 	name  string
 	armed []armed
 }
 
-// read reads what earlier processes left. It removes records of other boots, records that were not finished and
-// records that cannot be read, of which it returns the errors.
+// read reads the records of earlier processes. It removes records of other boots, unfinished ones and unreadable ones. It
+// returns the errors of the last.
 func (r *records) read() (left []earlier, unreadable []error, err error) {
 	entries, err := os.ReadDir(r.dir)
 	if err != nil {
@@ -254,7 +253,7 @@ func (r *records) read() (left []earlier, unreadable []error, err error) {
 		name := e.Name()
 		switch {
 		case strings.HasPrefix(name, ".") && strings.HasSuffix(name, recordSuffix):
-			_ = r.remove(name) // written by a process that was killed before it armed anything
+			_ = r.remove(name) // of a process that was killed before it armed a socket
 			continue
 		case !strings.HasSuffix(name, recordSuffix), strings.HasPrefix(name, r.prefix), len(left) == maxRecords:
 			continue

@@ -5,9 +5,9 @@ package reaper
 
 import (
 	"cmp"
-	"container/heap"
 	"iter"
 
+	"github.com/halfclose/halfclose/internal/heap"
 	"github.com/halfclose/halfclose/internal/rotation"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -22,10 +22,10 @@ func newCandidateQueue() *candidateQueue { return rotation.New[*registered, *can
 
 // tracker has the candidates of all network namespaces, each in its phase. It does no I/O and reads no clock.
 type tracker struct {
-	agenda   agenda
-	examineQ *candidateQueue // candidates in phaseQueued
-	budgetQ  *candidateQueue // candidates in phaseOverBudget
-	ownersQ  *candidateQueue // candidates in phaseUnowned, and some that have left it
+	agenda   *heap.Heap[*candidate] // by step.dueAt
+	examineQ *candidateQueue        // candidates in phaseQueued
+	budgetQ  *candidateQueue        // candidates in phaseOverBudget
+	ownersQ  *candidateQueue        // candidates in phaseUnowned, and some that have left it
 	ends     ends
 	toSelect map[*registered]struct{} // where the selection of above rules may have changed
 	changed  bool                     // since the candidates were last saved
@@ -43,6 +43,9 @@ type tracker struct {
 
 func newTracker() tracker {
 	return tracker{
+		agenda: heap.New(
+			func(a, b *candidate) bool { return a.step.dueAt < b.step.dueAt },
+			func(c *candidate, i int) { c.index = int32(i) }),
 		histograms: newHistograms(),
 		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(),
 		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
@@ -263,8 +266,8 @@ func (t *tracker) queueNotShown(ns *registered, swept, now monotime.Time) {
 
 // handleDue handles the candidates whose time has come.
 func (t *tracker) handleDue(now monotime.Time) {
-	for len(t.agenda) > 0 && !now.Before(t.agenda[0].step.dueAt) {
-		t.handle(t.agenda[0], eventTimeCame, now) // removes it from the agenda
+	for t.agenda.Len() > 0 && !now.Before(t.agenda.First().step.dueAt) {
+		t.handle(t.agenda.First(), eventTimeCame, now) // removes it from the agenda
 	}
 }
 
@@ -273,61 +276,25 @@ func (t *tracker) schedule(c *candidate) {
 	switch {
 	case c.step.dueAt.IsZero():
 		if c.index >= 0 {
-			heap.Remove(&t.agenda, int(c.index))
+			t.agenda.Remove(int(c.index))
 		}
 	case c.index >= 0:
-		heap.Fix(&t.agenda, int(c.index))
+		t.agenda.Fix(int(c.index))
 	default:
-		heap.Push(&t.agenda, c)
+		t.agenda.Push(c)
 	}
 }
 
 // nextDue returns when the next candidate is due.
 func (t *tracker) nextDue() (monotime.Time, bool) {
-	if len(t.agenda) == 0 {
+	if t.agenda.Len() == 0 {
 		return 0, false
 	}
-	return t.agenda[0].step.dueAt, true
+	return t.agenda.First().step.dueAt, true
 }
 
 // upcoming yields the candidates that are due by a time, roughly in order. It visits no others. The agenda must not change
 // while it runs.
 func (t *tracker) upcoming(until monotime.Time) iter.Seq[*candidate] {
-	return func(yield func(*candidate) bool) {
-		for queue := []int{0}; len(queue) > 0; queue = queue[1:] {
-			i := queue[0]
-			if i >= len(t.agenda) || until.Before(t.agenda[i].step.dueAt) {
-				continue // its heap children are not due either
-			}
-			if !yield(t.agenda[i]) {
-				return
-			}
-			queue = append(queue, 2*i+1, 2*i+2)
-		}
-	}
-}
-
-// agenda is a heap of candidates by their due time.
-type agenda []*candidate
-
-func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].step.dueAt < a[j].step.dueAt }
-func (a agenda) Swap(i, j int) {
-	a[i], a[j] = a[j], a[i]
-	a[i].index, a[j].index = int32(i), int32(j)
-}
-
-func (a *agenda) Push(x any) {
-	c := x.(*candidate)
-	c.index = int32(len(*a))
-	*a = append(*a, c)
-}
-
-func (a *agenda) Pop() any {
-	old := *a
-	c := old[len(old)-1]
-	old[len(old)-1] = nil
-	*a = old[:len(old)-1]
-	c.index = -1
-	return c
+	return t.agenda.While(func(c *candidate) bool { return !until.Before(c.step.dueAt) })
 }
