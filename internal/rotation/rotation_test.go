@@ -33,19 +33,19 @@ func TestGroupsAreServedInTurn(t *testing.T) {
 	for range 8 {
 		group, list := q.Pop(1)
 		if len(list) != 1 || list[0] != values[len(order)] {
-			t.Fatalf("turn %d is for %v, want %d", len(order), list, values[len(order)])
+			t.Fatalf("turn %d returns %v, want %d", len(order), list, values[len(order)])
 		}
 		order = append(order, group)
 	}
 	if want := []string{"leaky", "a", "b", "leaky", "a", "b", "leaky", "a"}; !slices.Equal(order, want) {
-		t.Errorf("served are %v, want %v", order, want)
+		t.Errorf("served %v, want %v", order, want)
 	}
 	if q.Groups() != 1 || q.Len() != 997 {
 		t.Errorf("%d groups with %d values are left, want 1 with 997", q.Groups(), q.Len())
 	}
 }
 
-func TestAGroupIsServedInOrder(t *testing.T) {
+func TestTheValuesOfAGroupAreServedInOrder(t *testing.T) {
 	q := rotation.New[string, int]()
 	queueUp(q, "a", 10)
 	next := 0
@@ -53,33 +53,33 @@ func TestAGroupIsServedInOrder(t *testing.T) {
 		_, list := q.Pop(3)
 		for _, v := range list {
 			if v != next {
-				t.Fatalf("%d comes, want %d", v, next)
+				t.Fatalf("got %d, want %d", v, next)
 			}
 			next++
 		}
 	}
 	if next != 10 {
-		t.Errorf("%d came", next)
+		t.Errorf("got %d values", next)
 	}
 }
 
-func TestNothingIsServed(t *testing.T) {
+func TestPopReturnsNoValues(t *testing.T) {
 	q := rotation.New[string, int]()
 	if group, list := q.Pop(5); group != "" || list != nil {
-		t.Error("when the queue is empty")
+		t.Error("an empty queue returns values")
 	}
 	queueUp(q, "a", 1)
 	if group, list := q.Pop(0); group != "" || list != nil || q.Len() != 1 {
-		t.Error("when nothing is asked for")
+		t.Error("Pop(0) returns values")
 	}
 }
 
-func TestAGroupIsDropped(t *testing.T) {
+func TestDropRemovesAGroup(t *testing.T) {
 	q := rotation.New[string, int]()
 	for _, group := range []string{"a", "b", "c"} {
 		queueUp(q, group, 5)
 	}
-	q.Pop(1) // of a, which is last then
+	q.Pop(1) // a is last now
 	for _, group := range []string{"b", "b", "unknown"} {
 		q.Drop(group)
 	}
@@ -94,12 +94,12 @@ func TestAGroupIsDropped(t *testing.T) {
 	}
 }
 
-// It queues and serves at random: while a group has something queued, no other one is served twice.
+// TestTurnsAreFair pushes and pops at random: while a group has values, no other group is served twice.
 func TestTurnsAreFair(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	q := rotation.New[int, int]()
 	queued := make(map[int]int)
-	sinceServed := make(map[int]map[int]int) // how often others were, while one waited
+	sinceServed := make(map[int]map[int]int) // by waiting group: how often each other group was served
 	for range 50_000 {
 		if rnd.IntN(2) == 0 {
 			group := rnd.IntN(5)
@@ -127,12 +127,12 @@ func TestTurnsAreFair(t *testing.T) {
 			total += n
 		}
 		if q.Len() != total || queued[group] < 0 {
-			t.Fatalf("the length is %d, %d are queued", q.Len(), total)
+			t.Fatalf("the length is %d, want %d", q.Len(), total)
 		}
 	}
 }
 
-func TestInTurnIsTheOrderOfSingleTurns(t *testing.T) {
+func TestInTurnIsTheOrderOfPop1(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
 		q := rotation.New[int, int]()

@@ -66,7 +66,7 @@ func TestADirectoryFollowsLinksOnlyOnRequest(t *testing.T) {
 	}
 }
 
-func TestADirectoryListsItsFilesEachTime(t *testing.T) {
+func TestEntriesListsTheFilesAtEachCall(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"b", "a", "c/d"} {
 		write(t, filepath.Join(dir, name), "")

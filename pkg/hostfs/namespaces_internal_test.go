@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestANamespacesInodeIsThatOfItsFile(t *testing.T) {
+func TestNamespaceInodeIsThatOfTheNamespacesFile(t *testing.T) {
 	for _, kind := range []string{"net", "pid", "user", "mnt"} {
 		link := filepath.Join("/proc/self/ns", kind)
 		var stat unix.Stat_t

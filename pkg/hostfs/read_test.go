@@ -15,14 +15,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-func TestAFileIsReadUpToItsBound(t *testing.T) {
+func TestReadFileReadsUpToTheLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	for _, size := range []int{0, 1, 511, 512, 513, 4096, 100_000} {
 		text := strings.Repeat("x", size)
 		write(t, path, text)
 		for _, limit := range []int{size, size + 1, 2*size + 10} {
 			if data, err := hostfs.ReadFile(path, limit, 0); err != nil || string(data) != text {
-				t.Errorf("%d bytes with the bound %d: read %d, %v", size, limit, len(data), err)
+				t.Errorf("%d bytes with the limit %d: read %d, %v", size, limit, len(data), err)
 			}
 		}
 		if size == 0 {
@@ -31,12 +31,12 @@ func TestAFileIsReadUpToItsBound(t *testing.T) {
 		data, err := hostfs.ReadFile(path, size-1, 0)
 		large, ok := errors.AsType[*hostfs.TooLargeError](err)
 		if !ok || large.Limit != size-1 || string(data) != text {
-			t.Errorf("%d bytes with the bound %d: read %d, %v", size, size-1, len(data), err)
+			t.Errorf("%d bytes with the limit %d: read %d, %v", size, size-1, len(data), err)
 		}
 	}
 }
 
-func TestNoMoreThanTheBoundIsReadOfALargeFile(t *testing.T) {
+func TestReadFileReadsNoMoreThanTheLimitOfALargeFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sparse")
 	write(t, path, "")
 	if err := os.Truncate(path, 1<<40); err != nil {
@@ -48,7 +48,7 @@ func TestNoMoreThanTheBoundIsReadOfALargeFile(t *testing.T) {
 	}
 }
 
-func TestAFileWithoutASizeIsRead(t *testing.T) {
+func TestReadFileReadsAFileWithoutASize(t *testing.T) {
 	const path = "/proc/self/mountinfo"
 	want, err := os.ReadFile(path)
 	if err != nil {
@@ -59,7 +59,7 @@ func TestAFileWithoutASizeIsRead(t *testing.T) {
 	}
 }
 
-func TestOnlyRegularFilesAreRead(t *testing.T) {
+func TestReadFileReadsOnlyRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "file"), "text")
 	mkfifo(t, filepath.Join(dir, "fifo"))
@@ -74,14 +74,14 @@ func TestOnlyRegularFilesAreRead(t *testing.T) {
 		t.Errorf("through a link: %q, %v", data, err)
 	}
 	if _, err := hostfs.ReadFile(filepath.Join(dir, "link"), 100, unix.O_NOFOLLOW); !errors.Is(err, unix.ELOOP) {
-		t.Errorf("through a link that is not followed: %v", err)
+		t.Errorf("through a link with O_NOFOLLOW: %v", err)
 	}
 	if data, err := hostfs.ReadFile(filepath.Join(dir, "file"), 100, unix.O_NOFOLLOW); err != nil || string(data) != "text" {
 		t.Errorf("read %q, %v", data, err)
 	}
 }
 
-func TestAnInterruptedCallIsRepeated(t *testing.T) {
+func TestRetryRepeatsAnInterruptedCall(t *testing.T) {
 	calls := 0
 	v, err := hostfs.Retry(func() (string, error) {
 		if calls++; calls < 4 {

@@ -20,7 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// node makes a root with /etc/file in it, and links that lead to it, out of the root, or to nothing.
+// node creates a root with /etc/file in it, and links to the file, out of the root, and to no file.
 func node(t *testing.T) (dir string, in, out []string) {
 	t.Helper()
 	dir, away := t.TempDir(), t.TempDir()
@@ -75,7 +75,7 @@ func TestPathsResolveInsideTheRoot(t *testing.T) {
 	}
 }
 
-func TestTheProcesssOwnRootFollowsLinksAnywhere(t *testing.T) {
+func TestLinksResolveAnywhereInTheProcesssOwnRoot(t *testing.T) {
 	dir, _, _ := node(t)
 	for _, own := range []hostfs.Dir{"", "/", "//", "/.", "/.."} {
 		if !own.IsOwn() || own.Check() != nil {
@@ -90,7 +90,7 @@ func TestTheProcesssOwnRootFollowsLinksAnywhere(t *testing.T) {
 	}
 }
 
-// A magic link in a /proc below the root would lead anywhere.
+// A magic link in a /proc below the root leads out of it.
 func TestMagicLinksBelowTheRootAreNotFollowed(t *testing.T) {
 	dir, in, _ := node(t)
 	if err := os.Mkdir(filepath.Join(dir, "proc"), 0o755); err != nil {
@@ -134,7 +134,7 @@ func TestPathsResolveWhileOtherProcessesRename(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	// As long as the kernel has not given up a few times, the test shows nothing.
+	// The test proves something only after the kernel has given up a few times.
 	for gaveUp, deadline := 0, time.Now().Add(30*time.Second); gaveUp < 20; {
 		if time.Now().After(deadline) {
 			t.Fatalf("the kernel gave up %d times only", gaveUp)
@@ -185,7 +185,7 @@ func TestAFIFODoesNotBlock(t *testing.T) {
 	}
 }
 
-func TestARootThatIsNoDirectoryIsRefused(t *testing.T) {
+func TestOpenRootRefusesOtherFiles(t *testing.T) {
 	for path, want := range map[string]error{filepath.Join(t.TempDir(), "absent"): fs.ErrNotExist, "/dev/null": unix.ENOTDIR} {
 		if r, err := hostfs.OpenRoot(path); r != nil || !errors.Is(err, want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("OpenRoot(%s) = %v, %v, want %v", path, r, err, want)
@@ -199,7 +199,7 @@ func TestARootThatIsNoDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-func TestARootMayBeClosedWhileItIsUsed(t *testing.T) {
+func TestARootMayBeClosedDuringItsUse(t *testing.T) {
 	dir, in, _ := node(t)
 	root := openRoot(t, dir)
 	var wg sync.WaitGroup
@@ -223,7 +223,7 @@ func TestARootMayBeClosedWhileItIsUsed(t *testing.T) {
 	}
 }
 
-func TestAMountOutlivesTheDirectoryThatItShows(t *testing.T) {
+func TestHasIsFalseForTheMountOfADeletedDirectory(t *testing.T) {
 	dir := t.TempDir()
 	deleted, mounted := filepath.Join(dir, "deleted"), filepath.Join(dir, "mounted")
 	if err := errors.Join(os.Mkdir(deleted, 0o700), os.Mkdir(mounted, 0o700)); err != nil {
@@ -241,11 +241,11 @@ func TestAMountOutlivesTheDirectoryThatItShows(t *testing.T) {
 		t.Errorf("after it was deleted: %v", err)
 	}
 	if !root.Has("/") {
-		t.Error("the root itself is not there")
+		t.Error("Has(/) is false")
 	}
 }
 
-func TestAPathHasAMountAndANameOnTheNode(t *testing.T) {
+func TestMountIDAndNodePath(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{"plain", "source", "mounted"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
@@ -258,7 +258,7 @@ func TestAPathHasAMountAndANameOnTheNode(t *testing.T) {
 		t.Errorf("it is on mount %d, want %d", got, want)
 	}
 	if root.MountID("/plain") == root.MountID("/mounted") || root.MountID("/plain") == 0 || root.MountID("/absent") != 0 {
-		t.Error("two mounts have one number, or an absent path has one")
+		t.Error("two mounts have the same ID, or a missing path has one")
 	}
 	if info, err := root.Stat("/plain"); err != nil || !info.IsDir() {
 		t.Errorf("stat = %v, %v", info, err)
@@ -273,7 +273,7 @@ func TestAPathHasAMountAndANameOnTheNode(t *testing.T) {
 	}
 }
 
-// mountOf returns the number of the latest mount at a path.
+// mountOf returns the ID of the latest mount at a path.
 func mountOf(t *testing.T, path string) (id int) {
 	t.Helper()
 	f, err := os.Open("/proc/self/mountinfo")

@@ -18,7 +18,7 @@ func TestOffsetOfATimeNamespace(t *testing.T) {
 	for name, tc := range map[string]struct {
 		own, children, offsets string
 		want                   time.Duration
-		refused                string // what the error says
+		refused                string // in the error
 	}{
 		"a kernel without time namespaces has one time":     {},
 		"the initial time namespace needs no offsets":       {own: initialTimeNamespace, offsets: "unread"},
@@ -54,7 +54,7 @@ func TestOffsetOfATimeNamespace(t *testing.T) {
 			got, err := namespaceOffset(dir)
 			if tc.refused != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.refused) || !strings.Contains(err.Error(), "run halfclose in the initial time namespace") {
-					t.Fatalf("the error is %v, want one that says %q and what to do", err, tc.refused)
+					t.Fatalf("the error is %v, want %q and a remedy", err, tc.refused)
 				}
 				return
 			}
@@ -67,7 +67,7 @@ func TestOffsetOfATimeNamespace(t *testing.T) {
 
 func TestOffsetIsUnknownWithoutProc(t *testing.T) {
 	if offset, err := namespaceOffset(filepath.Join(t.TempDir(), "self")); err == nil {
-		t.Errorf("the offset is %v, though there is no /proc", offset)
+		t.Errorf("the offset is %v without /proc", offset)
 	}
 }
 
@@ -89,10 +89,10 @@ func TestFakeFollowsTheBubble(t *testing.T) {
 		began, date := clock.Now(), clock.Wall()
 		time.Sleep(time.Hour)
 		if d := clock.Now().Sub(began); began <= 0 || d != time.Hour {
-			t.Errorf("from %v on an hour took %v", began, d)
+			t.Errorf("Now: an hour after %v took %v", began, d)
 		}
 		if d := clock.Wall().Sub(date); d != time.Hour {
-			t.Errorf("by the date an hour took %v", d)
+			t.Errorf("Wall: an hour took %v", d)
 		}
 	})
 }

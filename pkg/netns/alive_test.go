@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// isAlive asks, and skips the test on a kernel that does not show it.
+// isAlive calls Alive, and skips the test if the kernel does not support it.
 func isAlive(t *testing.T, id netns.Identity) bool {
 	t.Helper()
 	alive, err := netns.NewLiveness().Alive(id)
@@ -42,11 +42,11 @@ func identify(t *testing.T, ns *nstest.NS) netns.Identity {
 	return id
 }
 
-func TestANamespaceIsAliveUntilNothingKeepsIt(t *testing.T) {
+func TestANamespaceIsAliveUntilItsLastReferenceIsClosed(t *testing.T) {
 	ns, other := nstest.New(t), nstest.New(t)
 	id, otherID := identify(t, ns), identify(t, other)
 	if !isAlive(t, id) {
-		t.Error("gone, though a descriptor keeps it")
+		t.Error("not alive with an open descriptor")
 	}
 	socket, err := -1, error(nil)
 	ns.Do(t, func() { socket, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) })
@@ -55,21 +55,21 @@ func TestANamespaceIsAliveUntilNothingKeepsIt(t *testing.T) {
 	}
 	ns.Close()
 	if !isAlive(t, id) {
-		t.Error("gone, though a socket keeps it")
+		t.Error("not alive with an open socket")
 	}
 	if err := unix.Close(socket); err != nil {
 		t.Fatal(err)
 	}
-	nstest.Eventually(t, 30*time.Second, "gone", func() bool { return !isAlive(t, id) })
+	nstest.Eventually(t, 30*time.Second, "not alive", func() bool { return !isAlive(t, id) })
 	if !isAlive(t, otherID) {
-		t.Error("the other namespace is gone")
+		t.Error("the other namespace is not alive")
 	}
 }
 
-func TestAnIdentityThatNeverWasIsNotAlive(t *testing.T) {
+func TestAnUnusedIdentityIsNotAlive(t *testing.T) {
 	id := identify(t, nstest.New(t))
 	if !isAlive(t, id) {
-		t.Error("the namespace is gone")
+		t.Error("the namespace is not alive")
 	}
 	for name, wrong := range map[string]netns.Identity{
 		"another cookie": {Cookie: id.Cookie + 1<<40, Dev: id.Dev, Inode: id.Inode},
@@ -81,10 +81,10 @@ func TestAnIdentityThatNeverWasIsNotAlive(t *testing.T) {
 	}
 }
 
-func TestWithoutACookieOrThePrivilegeItIsUnknown(t *testing.T) {
+func TestLivenessIsUnknownWithoutACookieOrThePrivilege(t *testing.T) {
 	id := identify(t, nstest.New(t))
 	if !isAlive(t, id) {
-		t.Error("the namespace is gone")
+		t.Error("the namespace is not alive")
 	}
 	l := netns.NewLiveness()
 	for name, wrong := range map[string]netns.Identity{"no cookie": {Dev: id.Dev, Inode: id.Inode}, "nothing": {}} {

@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-func TestAThreadThatCannotReturnIsEnded(t *testing.T) {
+func TestAThreadThatCannotReturnExits(t *testing.T) {
 	ns := netns.NsHandle(nstest.New(t).FD())
 	stuck := errors.New("stuck")
 	inside := errors.New("inside")
@@ -37,13 +37,13 @@ func TestAThreadThatCannotReturnIsEnded(t *testing.T) {
 			}
 			err := in(ns, setns, fn)
 			if !errors.Is(err, stuck) {
-				t.Errorf("error = %v, want one that says that the thread could not return", err)
+				t.Errorf("error = %v, want the error of the return", err)
 			}
 			if want := fn(); want != nil && !errors.Is(err, want) {
-				t.Errorf("error = %v, want that of the function too", err)
+				t.Errorf("error = %v, want the error of the function too", err)
 			}
 			thread := fmt.Sprintf("/proc/self/task/%d", tid)
-			nstest.Eventually(t, 10*time.Second, "the thread is ended", func() bool {
+			nstest.Eventually(t, 10*time.Second, "the thread exits", func() bool {
 				_, err := os.Stat(thread)
 				return errors.Is(err, os.ErrNotExist)
 			})
@@ -51,18 +51,18 @@ func TestAThreadThatCannotReturnIsEnded(t *testing.T) {
 	}
 }
 
-func TestANamespaceThatCannotBeEnteredRunsNothing(t *testing.T) {
+func TestDoRunsNoFunctionIfItCannotEnter(t *testing.T) {
 	denied := fmt.Errorf("setns: %w", unix.EPERM)
 	ran := false
 	err := in(netns.None(), func(netns.NsHandle) error { return denied }, func() error { ran = true; return nil })
 	if ran || !errors.Is(err, unix.EPERM) {
-		t.Errorf("ran = %v, error = %v, want nothing run, and EPERM", ran, err)
+		t.Errorf("ran = %v, error = %v, want no run, and EPERM", ran, err)
 	}
 }
 
-// The main thread's namespace is what others see as that of the process. The test runs in a process of its
-// own: one in which the main thread has its turn, and is not one that some other test parked.
-func TestTheMainThreadNeverEnters(t *testing.T) {
+// Other processes take the main thread's namespace for that of the process. The test runs in a child process, in which no other
+// test blocks the main thread.
+func TestDoNeverUsesTheMainThread(t *testing.T) {
 	const child = "HALFCLOSE_TEST_MAIN_THREAD"
 	if os.Getenv(child) == "" {
 		cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-func TestDoRunsInTheNamespaceAndNowhereElse(t *testing.T) {
+func TestDoRunsItsFunctionInTheNamespaceAndNoOtherThread(t *testing.T) {
 	home := ownIdentity(t)
 	h := open(t, nstest.New(t).Path())
 	var inside, ownInside netns.Identity
@@ -36,12 +36,12 @@ func TestDoRunsInTheNamespaceAndNowhereElse(t *testing.T) {
 		t.Errorf("Do ran in %v, want %v", inside, h.Stat())
 	}
 	if ownInside != home {
-		t.Errorf("Own inside of Do = %v, want the process's %v", ownInside, home)
+		t.Errorf("OpenOwn in Do = %v, want the process's %v", ownInside, home)
 	}
 	everyThreadIsIn(t, home)
 }
 
-// everyThreadIsIn looks at more threads than a test before it can have used.
+// everyThreadIsIn checks more threads than the earlier tests have used.
 func everyThreadIsIn(t *testing.T, home netns.Identity) {
 	t.Helper()
 	const together = 32
@@ -49,7 +49,7 @@ func everyThreadIsIn(t *testing.T, home netns.Identity) {
 	arrived.Add(together)
 	for range together {
 		done.Go(func() {
-			runtime.LockOSThread() // until the goroutine ends: each is on a thread of its own
+			runtime.LockOSThread() // until the goroutine exits: each has its own thread
 			defer runtime.UnlockOSThread()
 			arrived.Done()
 			arrived.Wait()
@@ -61,7 +61,7 @@ func everyThreadIsIn(t *testing.T, home netns.Identity) {
 	done.Wait()
 }
 
-func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
+func TestDoReturnsToItsNamespaceAfterErrorGoexitAndPanic(t *testing.T) {
 	home := ownIdentity(t)
 	h := open(t, nstest.New(t).Path())
 	wrong := errors.New("wrong")
@@ -70,7 +70,7 @@ func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
 		t.Errorf("error = %v, want the function's", err)
 	}
 	if err := h.Do(func() error { runtime.Goexit(); return nil }); err == nil {
-		t.Error("a function that ended its goroutine is no error")
+		t.Error("no error after runtime.Goexit")
 	}
 	func() {
 		defer func() {
@@ -85,7 +85,7 @@ func TestDoReturnsToTheOldNamespaceHoweverTheFunctionEnds(t *testing.T) {
 	everyThreadIsIn(t, home)
 }
 
-func TestManyDoAtOnceStayApart(t *testing.T) {
+func TestConcurrentDosRunInTheirOwnNamespaces(t *testing.T) {
 	home := ownIdentity(t)
 	handles := []*netns.Handle{open(t, nstest.New(t).Path()), open(t, nstest.New(t).Path())}
 	var wg sync.WaitGroup
@@ -109,7 +109,7 @@ func TestManyDoAtOnceStayApart(t *testing.T) {
 	everyThreadIsIn(t, home)
 }
 
-func TestASocketOpenedInDoStaysThere(t *testing.T) {
+func TestASocketOpenedInDoStaysInTheNamespace(t *testing.T) {
 	ns := nstest.New(t)
 	l := ns.Listen(t, nstest.IPv4)
 	h := open(t, ns.Path())
@@ -124,22 +124,22 @@ func TestASocketOpenedInDoStaysThere(t *testing.T) {
 		t.Errorf("dial in the namespace: %v", err)
 	}
 	if err := dial(); err == nil {
-		t.Error("the listener can be reached from outside of the namespace")
+		t.Error("the listener is reachable from outside of the namespace")
 	}
 }
 
-func TestDoWithAClosedHandleErrs(t *testing.T) {
+func TestDoFailsWithAClosedHandle(t *testing.T) {
 	h := open(t, nstest.New(t).Path())
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
 	ran := false
 	if err := h.Do(func() error { ran = true; return nil }); err == nil || ran {
-		t.Errorf("ran = %v, error = %v, want nothing run, and an error", ran, err)
+		t.Errorf("ran = %v, error = %v, want no run, and an error", ran, err)
 	}
 }
 
-func TestOperationsLeaveNoDescriptorBehind(t *testing.T) {
+func TestOperationsLeaveNoDescriptorOpen(t *testing.T) {
 	ns := nstest.New(t)
 	dir := t.TempDir()
 	symlink(t, "loop", dir+"/loop")
@@ -173,6 +173,6 @@ func TestOperationsLeaveNoDescriptorBehind(t *testing.T) {
 		round()
 	}
 	if after := countFDs(t); after > before {
-		t.Errorf("%d descriptors are open, want no more than the %d before", after, before)
+		t.Errorf("%d descriptors are open, %d before", after, before)
 	}
 }

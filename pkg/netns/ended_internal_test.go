@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// pinned returns a namespace without a process and without a path, which the handle alone keeps.
+// pinned returns a namespace that only its handle keeps: without a process and without a path.
 func pinned(t *testing.T) (*Handle, Identity) {
 	t.Helper()
 	ns := nstest.New(t)
@@ -28,7 +28,7 @@ func pinned(t *testing.T) (*Handle, Identity) {
 	return h, id
 }
 
-func TestANamespaceHasEndedOnceTheLastReferenceIsGone(t *testing.T) {
+func TestANamespaceHasEndedAfterItsLastReference(t *testing.T) {
 	ns := nstest.New(t)
 	h, err := Open(ns.Path())
 	if err != nil {
@@ -44,11 +44,11 @@ func TestANamespaceHasEndedOnceTheLastReferenceIsGone(t *testing.T) {
 		t.Skip(err)
 	}
 	if ended, err := liveness.Ended(id); ended || err != nil {
-		t.Errorf("while its path is there: ended %v, %v", ended, err)
+		t.Errorf("with its path: ended %v, %v", ended, err)
 	}
 	ns.Close()
 	if ended, err := liveness.Ended(id); ended || err != nil {
-		t.Errorf("while a descriptor holds it: ended %v, %v", ended, err)
+		t.Errorf("with a descriptor: ended %v, %v", ended, err)
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestANamespaceHasEndedOnceTheLastReferenceIsGone(t *testing.T) {
 	})
 }
 
-func TestANamespaceOfTheSameInodeNumberIsAnotherOne(t *testing.T) {
+func TestANamespaceWithTheSameInodeNumberIsAnotherOne(t *testing.T) {
 	_, id := pinned(t)
 	liveness := NewLiveness()
 	if _, err := liveness.Alive(id); err != nil {
@@ -71,7 +71,7 @@ func TestANamespaceOfTheSameInodeNumberIsAnotherOne(t *testing.T) {
 	}
 }
 
-func TestWithoutHandlesANamespaceLivesWhileAProcessIsInIt(t *testing.T) {
+func TestWithoutFileHandlesANamespaceWithAProcessExists(t *testing.T) {
 	own, err := OpenOwn()
 	if err != nil {
 		t.Fatal(err)
@@ -86,11 +86,11 @@ func TestWithoutHandlesANamespaceLivesWhileAProcessIsInIt(t *testing.T) {
 	}
 	ended, err = endedByProcesses(Identity{Inode: 1}, "/proc")
 	if !ended && !errors.Is(err, ErrUnproven) || err != nil && ended {
-		t.Errorf("one that no process is in: ended %v, %v", ended, err)
+		t.Errorf("one without a process: ended %v, %v", ended, err)
 	}
 }
 
-func TestWhereNotAllProcessesAreSeenNothingIsProven(t *testing.T) {
+func TestEndedIsUnprovenIfSomeProcessesAreHidden(t *testing.T) {
 	for _, proc := range []string{t.TempDir(), fmt.Sprintf("/proc/%d", 1<<30)} {
 		if ended, err := endedByProcesses(Identity{Inode: 1}, proc); ended || !errors.Is(err, ErrUnproven) {
 			t.Errorf("%s: ended %v, %v", proc, ended, err)

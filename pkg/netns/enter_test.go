@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-func TestEnteringIsTried(t *testing.T) {
+func TestTryEnter(t *testing.T) {
 	if err := netns.TryEnter(); errors.Is(err, unix.EPERM) {
 		nstest.NeedPrivilege(t, "enter a network namespace", err)
 	} else if err != nil {
@@ -22,7 +22,7 @@ func TestEnteringIsTried(t *testing.T) {
 	}
 }
 
-func TestARefusedEntryNamesWhatIsMissing(t *testing.T) {
+func TestARefusedEntryNamesTheMissingPrivilege(t *testing.T) {
 	for _, tc := range []struct {
 		err  netns.EnterError
 		want string
@@ -32,7 +32,7 @@ func TestARefusedEntryNamesWhatIsMissing(t *testing.T) {
 		{netns.EnterError{Err: unix.ENOMEM, Held: true}, "cannot allocate memory"},
 	} {
 		if text := tc.err.Error(); !strings.Contains(text, tc.want) || !errors.Is(&tc.err, tc.err.Err) {
-			t.Errorf("%q does not say %q", text, tc.want)
+			t.Errorf("%q lacks %q", text, tc.want)
 		}
 	}
 }

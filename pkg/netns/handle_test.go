@@ -41,7 +41,7 @@ func TestIdentityDiffersBetweenNamespaces(t *testing.T) {
 	}
 }
 
-func TestIdentityIsTheSameThroughEveryPath(t *testing.T) {
+func TestIdentityIsTheSameForEveryPath(t *testing.T) {
 	ns := nstest.New(t)
 	dir := t.TempDir()
 	link := symlink(t, ns.Path(), filepath.Join(dir, "link"))
@@ -66,7 +66,7 @@ func TestIdentityIsTheSameThroughEveryPath(t *testing.T) {
 	}
 }
 
-func TestOwnIsTheNamespaceOfTheProcess(t *testing.T) {
+func TestOpenOwnOpensTheNamespaceOfTheProcess(t *testing.T) {
 	// Not that of /proc/self, the main thread: another test may have left it in another namespace.
 	want, err := here()
 	if err != nil {
@@ -106,13 +106,13 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 				t.Fatalf("Open = %v, %v, want ErrNotNamespace", h, err)
 			}
 			if !strings.Contains(err.Error(), tc.text) || !strings.Contains(err.Error(), tc.path) {
-				t.Errorf("error %q does not say %q and the path", err, tc.text)
+				t.Errorf("error %q lacks %q or the path", err, tc.text)
 			}
 		})
 	}
 }
 
-func TestWhatIsNotThereIsNotExist(t *testing.T) {
+func TestOpenOfAMissingPathIsErrNotExist(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{
 		filepath.Join(dir, "absent"), filepath.Join(dir, "absent", "below"),
@@ -130,13 +130,13 @@ func TestWhatIsNotThereIsNotExist(t *testing.T) {
 	}
 	for _, path := range []string{"", "proc/self/ns/net", "./x"} {
 		if h, err := netns.Open(path); h != nil || err == nil || errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("open %q = %v, %v, want an error that says that it is not absolute", path, h, err)
+			t.Errorf("open %q = %v, %v, want the error that it is not absolute", path, h, err)
 		}
 	}
 }
 
-// A veth pair goes when the namespace of either end does.
-func TestClosingTheHandleLetsTheNamespaceGo(t *testing.T) {
+// The kernel deletes a veth pair with the namespace of either end.
+func TestCloseUnpinsTheNamespace(t *testing.T) {
 	here, there := nstest.New(t), nstest.New(t)
 	here.Do(t, func() {
 		veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "there"}
@@ -159,15 +159,15 @@ func TestClosingTheHandleLetsTheNamespaceGo(t *testing.T) {
 	}
 	there.Close()
 	if _, err := h.Identify(); err != nil || !exists() {
-		t.Fatalf("the namespace is gone while a handle holds it (%v)", err)
+		t.Fatalf("the namespace is deleted in spite of an open handle (%v)", err)
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	nstest.Eventually(t, 30*time.Second, "the veth pair is gone", func() bool { return !exists() })
+	nstest.Eventually(t, 30*time.Second, "the veth pair is deleted", func() bool { return !exists() })
 }
 
-func TestBootIDIsTheSameEveryTime(t *testing.T) {
+func TestBootIDIsTheSameAtEachCall(t *testing.T) {
 	a, err := netns.BootID()
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func open(tb testing.TB, path string) *netns.Handle {
 	return h
 }
 
-// ownIdentity is the identity of the test process's own namespace.
+// ownIdentity returns the identity of the test process's network namespace.
 func ownIdentity(tb testing.TB) netns.Identity {
 	tb.Helper()
 	h, err := netns.OpenOwn()
@@ -35,7 +35,7 @@ func ownIdentity(tb testing.TB) netns.Identity {
 	return h.Stat()
 }
 
-// here is the identity of the namespace that the calling thread is in.
+// here returns the identity of the calling thread's network namespace.
 func here() (netns.Identity, error) {
 	h, err := netns.Open("/proc/thread-self/ns/net")
 	if err != nil {

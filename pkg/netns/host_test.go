@@ -17,9 +17,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// Process 1 of a machine may be out of reach even for root. The test runs as a process of a PID namespace whose
-// process 1 is a shell in another network namespace.
-func TestTheHostsNamespacesAreThisProcesssAndTheFirstOnes(t *testing.T) {
+// Process 1 of a machine may be inaccessible even for root. The test runs in a PID namespace whose process 1 is a shell in
+// another network namespace.
+func TestFindHostReturnsTheNamespacesOfThisProcessAndOfProcess1(t *testing.T) {
 	const child = "HALFCLOSE_TEST_HOST"
 	if os.Getenv(child) == "" {
 		self, err := os.Executable()
@@ -52,7 +52,7 @@ func TestTheHostsNamespacesAreThisProcesssAndTheFirstOnes(t *testing.T) {
 	}
 }
 
-func TestOfAHostWhoseProcess1IsHiddenOnlyTheProcesssOwnNamespaceIsKnown(t *testing.T) {
+func TestIdentitiesWithoutProcess1HasThisProcesssOnly(t *testing.T) {
 	own := ownIdentity(t)
 	hidden := netns.Host{Own: own, PID1Err: fs.ErrPermission}
 	if all := hidden.Identities(); !slices.Equal(all, []netns.Identity{own}) {
@@ -60,7 +60,7 @@ func TestOfAHostWhoseProcess1IsHiddenOnlyTheProcesssOwnNamespaceIsKnown(t *testi
 	}
 }
 
-func TestTheHostIsTheProcesssOwnAlsoFromWithinDo(t *testing.T) {
+func TestFindHostInDoReturnsTheProcesssOwnNamespace(t *testing.T) {
 	h := open(t, nstest.New(t).Path())
 	err := h.Do(func() error {
 		host, err := netns.FindHost()
@@ -74,7 +74,7 @@ func TestTheHostIsTheProcesssOwnAlsoFromWithinDo(t *testing.T) {
 	}
 }
 
-func TestAPathIsIdentifiedWithItsCookie(t *testing.T) {
+func TestIdentifyReturnsTheCookie(t *testing.T) {
 	ns := nstest.New(t)
 	want, err := open(t, ns.Path()).Identify()
 	if err != nil {
@@ -84,7 +84,7 @@ func TestAPathIsIdentifiedWithItsCookie(t *testing.T) {
 		t.Errorf("got %v, %v, want %v", id, err, want)
 	}
 	if _, err := netns.Identify(filepath.Join(t.TempDir(), "absent")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("an absent path: %v", err)
+		t.Errorf("a missing path: %v", err)
 	}
 	if _, err := netns.Identify("/dev/null"); !errors.Is(err, netns.ErrNotNamespace) {
 		t.Errorf("a device: %v", err)

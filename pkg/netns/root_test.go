@@ -17,8 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// hostRoot makes a root directory in which /run/netns/pod is ns, and bind-mounts it as a runtime does. The
-// mounts are made in the process's mount namespace and go with the test.
+// hostRoot creates a root directory with ns at /run/netns/pod, bind-mounted as a runtime does. It unmounts it after the test.
 func hostRoot(t *testing.T, ns *nstest.NS) (dir string, root *netns.Root) {
 	t.Helper()
 	dir = t.TempDir()
@@ -82,7 +81,7 @@ func TestPathsResolveInsideTheHostRoot(t *testing.T) {
 		}
 	}
 
-	// What leads out of the root for others leads nowhere here.
+	// Paths that lead out of the root elsewhere lead to no file here.
 	symlink(t, filepath.Join(away, "pod"), filepath.Join(dir, "escape"))
 	symlink(t, away, filepath.Join(dir, "escape-dir"))
 	symlink(t, "../../../../../../../../../.."+away+"/pod", filepath.Join(dir, "escape-up"))
@@ -105,7 +104,7 @@ func TestPathsResolveInsideTheHostRoot(t *testing.T) {
 	}
 }
 
-// A magic link in a /proc below the root would lead anywhere.
+// A magic link in a /proc below the root leads out of it.
 func TestMagicLinksBelowTheHostRootAreNotFollowed(t *testing.T) {
 	ns := nstest.New(t)
 	dir, root := hostRoot(t, ns)
@@ -126,7 +125,7 @@ func TestMagicLinksBelowTheHostRootAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestPathsUnderProcAreTheProcesssOwn(t *testing.T) {
+func TestPathsUnderProcResolveInTheProcesssOwnProc(t *testing.T) {
 	ns := nstest.New(t)
 	dir, root := hostRoot(t, nstest.New(t))
 	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(ns.Path())), 0o700); err != nil {
@@ -167,7 +166,7 @@ func TestTheProcesssOwnRoot(t *testing.T) {
 	}
 }
 
-func TestAHostRootThatIsNoDirectoryIsRefused(t *testing.T) {
+func TestNewRootRefusesOtherFiles(t *testing.T) {
 	for path, want := range map[string]error{
 		filepath.Join(t.TempDir(), "absent"): fs.ErrNotExist,
 		"/dev/null":                          unix.ENOTDIR,
@@ -178,7 +177,7 @@ func TestAHostRootThatIsNoDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-func TestARootMayBeClosedWhileItIsUsed(t *testing.T) {
+func TestARootMayBeClosedDuringItsUse(t *testing.T) {
 	ns := nstest.New(t)
 	_, root := hostRoot(t, ns)
 	var wg sync.WaitGroup
@@ -207,7 +206,7 @@ func TestARootMayBeClosedWhileItIsUsed(t *testing.T) {
 	}
 }
 
-func TestADirectoryThatIsNotTheNodesIsNotSeen(t *testing.T) {
+func TestSeesDirOfNeedsTheDirectoryBelowTheRoot(t *testing.T) {
 	dir, below := hostRoot(t, nstest.New(t))
 	own, err := netns.NewRoot("")
 	if err != nil {
@@ -223,7 +222,7 @@ func TestADirectoryThatIsNotTheNodesIsNotSeen(t *testing.T) {
 		}
 	}
 
-	// A mount outlives what it shows.
+	// A mount can show a deleted directory.
 	deleted, mounted := filepath.Join(dir, "deleted"), filepath.Join(dir, "mounted")
 	for _, d := range []string{deleted, mounted} {
 		if err := os.Mkdir(d, 0o700); err != nil {
@@ -240,12 +239,12 @@ func TestADirectoryThatIsNotTheNodesIsNotSeen(t *testing.T) {
 	})
 	gone := filepath.Join(mounted, "gone")
 	if !own.SeesDirOf(gone) {
-		t.Error("a mounted directory is not seen")
+		t.Error("SeesDirOf is false for a mounted directory")
 	}
 	if err := os.Remove(deleted); err != nil {
 		t.Fatal(err)
 	}
 	if own.SeesDirOf(gone) {
-		t.Error("a directory that was deleted where it comes from is seen")
+		t.Error("SeesDirOf is true for the mount of a deleted directory")
 	}
 }

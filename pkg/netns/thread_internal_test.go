@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// here returns the namespace that the calling thread is in.
+// here returns the network namespace of the calling thread.
 func here(t *testing.T) string {
 	t.Helper()
 	link, err := os.Readlink(threadPath)
@@ -27,7 +27,7 @@ func here(t *testing.T) string {
 	return link
 }
 
-// lockBeside returns another namespace than the thread's, and the thread of the test's goroutine, both until the test ends.
+// lockBeside returns the thread of the test's goroutine and another namespace, both until the test ends.
 func lockBeside(t *testing.T) (*Handle, *Thread) {
 	t.Helper()
 	h, err := Open(nstest.New(t).Path())
@@ -39,11 +39,11 @@ func lockBeside(t *testing.T) (*Handle, *Thread) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(thread.Close) // on the test's own goroutine, as Close wants it
+	t.Cleanup(thread.Close) // on the test's goroutine, as Close requires
 	return h, thread
 }
 
-func TestAThreadIdentifiesANamespaceAndIsBackAfterwards(t *testing.T) {
+func TestAThreadIdentifiesANamespaceAndReturns(t *testing.T) {
 	h, thread := lockBeside(t)
 	before := here(t)
 	got, err := thread.Identify(h)
@@ -69,7 +69,7 @@ func TestAThreadIdentifiesANamespaceAndIsBackAfterwards(t *testing.T) {
 	}
 }
 
-func TestAThreadThatCannotReturnIsAnErrorAndKeptApart(t *testing.T) {
+func TestAThreadThatCannotReturnIsAnErrorAndStaysLocked(t *testing.T) {
 	h, err := Open(nstest.New(t).Path())
 	if err != nil {
 		t.Fatal(err)
@@ -104,8 +104,8 @@ func TestAThreadThatCannotReturnIsAnErrorAndKeptApart(t *testing.T) {
 	})
 }
 
-// onSpareThread runs fn on a goroutine that is not on the main thread: that never exits, and would stay where fn leaves
-// it. Another thread exits after fn only if fn has left it locked, unlike one of thread.Discard.
+// onSpareThread runs fn on another thread than the main thread, which cannot exit. Unlike a thread of thread.Discard, it exits
+// after fn only if fn leaves it locked.
 func onSpareThread(fn func()) {
 	done := make(chan struct{})
 	go func() {
@@ -116,13 +116,13 @@ func onSpareThread(fn func()) {
 			onSpareThread(fn)
 			return
 		}
-		defer runtime.UnlockOSThread() // of this lock: fn's own stays
+		defer runtime.UnlockOSThread() // of this lock; that of fn remains
 		fn()
 	}()
 	<-done
 }
 
-func TestAThreadThatMayNotEnterStaysWhereItIs(t *testing.T) {
+func TestAThreadThatMayNotEnterStaysInItsNamespace(t *testing.T) {
 	h, thread := lockBeside(t)
 	before := here(t)
 	if _, err := thread.identify(h, func(int) error { return unix.EPERM }); !errors.Is(err, unix.EPERM) || errors.Is(err, ErrNotReturned) {
