@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// lateness keeps how late each sweep was that is reported to it.
+// lateness is a sink that keeps the lateness of each sweep.
 type lateness struct {
 	slowSink
 	late []time.Duration
@@ -23,7 +23,7 @@ type lateness struct {
 
 func (l *lateness) Swept(sweep Sweep) { l.late = append(l.late, sweep.Late) }
 
-// newTestBPF returns a bpf finder of one network namespace, whose sockets its walks show or not.
+// newTestBPF returns a bpf finder of one network namespace, which its walks cover or not.
 func newTestBPF(t *testing.T, n Netns, covered bool) (*BPF, *lateness) {
 	t.Helper()
 	loader, err := LoadPrograms(1 << 12)
@@ -47,7 +47,7 @@ func newTestBPF(t *testing.T, n Netns, covered bool) (*BPF, *lateness) {
 	return f, sink
 }
 
-func TestAWalkIsAsLateAsItBeganAfterItWasDue(t *testing.T) {
+func TestAWalkIsLateByTheTimeSinceItWasDue(t *testing.T) {
 	n := testNetns(t)
 	for _, delay := range []time.Duration{-time.Second, 0, 3 * time.Second} {
 		f, sink := newTestBPF(t, n, true)
@@ -55,13 +55,13 @@ func TestAWalkIsAsLateAsItBeganAfterItWasDue(t *testing.T) {
 		f.nextWalk = now.Add(-delay)
 		f.walk(t.Context(), now)
 		if want := []time.Duration{max(delay, 0)}; !slices.Equal(sink.late, want) {
-			t.Errorf("walks that began %v late are late by %v, want %v", delay, sink.late, want)
+			t.Errorf("walks that start %v after they are due are late by %v, want %v", delay, sink.late, want)
 		}
 	}
 }
 
-// A walk is in time where it covers a network namespace, however late the sweep is.
-func TestASweepIsLateOnlyWhereNoWalkCoversTheNetns(t *testing.T) {
+// A covered network namespace has its walks, so a delayed sweep of it is not late.
+func TestASweepIsLateOnlyIfNoWalkCoversTheNetns(t *testing.T) {
 	n, delay := testNetns(t), 3*time.Second
 	for name, tc := range map[string]struct {
 		covered bool

@@ -15,14 +15,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// start runs a finder until the test ends, and returns where to send its sets.
+// start runs a finder until the test ends, and returns the channel for its sets.
 func start(t *testing.T, f finder.Finder, sink finder.Sink) (targets chan<- []finder.Netns) {
 	t.Helper()
 	targets, _ = startFind(t, f, sink)
 	return targets
 }
 
-// startFind is start, and also returns how to end Find before the test ends.
+// startFind is start, and also returns a function that ends Find.
 func startFind(t *testing.T, f finder.Finder, sink finder.Sink) (targets chan<- []finder.Netns, end func()) {
 	t.Helper()
 	sets := make(chan []finder.Netns)
@@ -48,7 +48,7 @@ func TestAFakeReportsWhatTheTestReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := r.failure(id); got == nil || got.Error() != "broken" {
-		t.Errorf("the sink got %v", got)
+		t.Errorf("the sink received %v", got)
 	}
 	if got := r.state(); got.Name != "fake" || f.Name() != "fake" {
 		t.Errorf("its state is %+v", got)
@@ -72,7 +72,7 @@ func TestAFakeCallsOnSetWithEachSet(t *testing.T) {
 	r.await(t, "both sets were swept", func() bool { return r.sweepsOf(one) == 1 && r.sweepsOf(two) == 1 })
 }
 
-func TestAFakeReturnsTheNetnsOnceItIsInTheSet(t *testing.T) {
+func TestAwaitReturnsTheNetnsOnceItIsInTheSet(t *testing.T) {
 	f := finder.NewFake("fake", nil)
 	sets := start(t, f, newRecorder())
 	want := finder.Netns{Identity: netns.Identity{Inode: 2}, Paths: []string{"/two"}}
@@ -98,7 +98,7 @@ func TestAFakeForgetsTheSetOfAnEarlierFind(t *testing.T) {
 	}
 	end()
 	start(t, f, newRecorder())
-	if err := f.Report(t.Context(), func(finder.Sink) {}); err != nil { // Find works by then
+	if err := f.Report(t.Context(), func(finder.Sink) {}); err != nil { // Find runs now
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -108,11 +108,11 @@ func TestAFakeForgetsTheSetOfAnEarlierFind(t *testing.T) {
 	}
 }
 
-func TestAFakeThatDoesNotRunReturnsTheErrorOfTheContext(t *testing.T) {
+func TestAFakeWithoutFindReturnsTheErrorOfTheContext(t *testing.T) {
 	f := finder.NewFake("fake", nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := f.Report(ctx, func(finder.Sink) { t.Error("fn has run") }); !errors.Is(err, context.Canceled) {
+	if err := f.Report(ctx, func(finder.Sink) { t.Error("fn was called") }); !errors.Is(err, context.Canceled) {
 		t.Errorf("Report returned %v", err)
 	}
 	if _, err := f.Await(ctx, netns.Identity{Inode: 1}); !errors.Is(err, context.Canceled) {
@@ -120,7 +120,7 @@ func TestAFakeThatDoesNotRunReturnsTheErrorOfTheContext(t *testing.T) {
 	}
 }
 
-func TestAWrappedFinderGetsChangedTargetsAndTheSenderKeepsItsOwn(t *testing.T) {
+func TestWrappedChangesACopyOfTheTargets(t *testing.T) {
 	fake := finder.NewFake("fake", nil)
 	counted := 0
 	sets := start(t, finder.Wrapped{
@@ -135,7 +135,7 @@ func TestAWrappedFinderGetsChangedTargetsAndTheSenderKeepsItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n.Interval != 42 || mine[0].Interval != 0 {
-		t.Errorf("the interval is %v, and the sender's %v", n.Interval, mine[0].Interval)
+		t.Errorf("the interval is %v, the sender has %v", n.Interval, mine[0].Interval)
 	}
 	err = fake.Report(t.Context(), func(s finder.Sink) { s.Swept(finder.Sweep{Netns: []netns.Identity{n.Identity}}) })
 	if err != nil || counted != 1 {

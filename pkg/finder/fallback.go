@@ -11,10 +11,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// fallback is why sock_diag does the programs' work, and until when at least.
+// fallback is a period in which sock_diag replaces the programs.
 type fallback struct {
-	why   string
-	retry monotime.Time
+	why   string        // the cause
+	retry monotime.Time // of the programs
 }
 
 // The bounds of the time between a fallback and the attempt to recover. It doubles with each fallback, and starts
@@ -24,7 +24,7 @@ const (
 	maxRetryPause = 10 * time.Minute
 )
 
-// fallBack has sock_diag do all of the work, at once.
+// fallBack replaces the programs by sock_diag at once.
 func (f *BPF) fallBack(now monotime.Time, format string, args ...any) {
 	pause := f.minPause
 	if now.Sub(f.recoveredAt) < maxRetryPause {
@@ -73,7 +73,7 @@ func (f *BPF) checkHealth(now monotime.Time) bool {
 	return true
 }
 
-// processDelay is how long after its registration a container may be without a process.
+// processDelay is the time after its registration in which a container may have no process.
 const processDelay = 10 * time.Second
 
 // hiddenReason returns why sock_diag sweeps some network namespaces, "" if it sweeps none for that reason.

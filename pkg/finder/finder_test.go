@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// eachFinder runs a test once per finder, with a whole core for its work.
+// eachFinder runs a test for each finder, with a CPU budget of one core.
 func eachFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 	t.Helper()
 	for _, name := range []string{finder.NameSockDiag, finder.NameBPF} {
@@ -45,7 +45,7 @@ func eachFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 	}
 }
 
-// target returns a namespace to look in ten times a second.
+// target returns a network namespace with an interval of 100 ms.
 func target(t *testing.T, ns *nstest.NS) finder.Netns {
 	t.Helper()
 	h, err := netns.Open(ns.Path())
@@ -60,7 +60,7 @@ func target(t *testing.T, ns *nstest.NS) finder.Netns {
 	return finder.Netns{Identity: id, Paths: []string{ns.Path()}, Interval: 100 * time.Millisecond, Patience: time.Second}
 }
 
-// halfClose half-closes connections in the namespace, and returns the cookies of all of their sockets.
+// halfClose half-closes connections in the namespace, and returns the cookies of their sockets.
 func halfClose(t *testing.T, ns *nstest.NS, connections int) (cookies []uint64) {
 	t.Helper()
 	for range connections {
@@ -85,8 +85,8 @@ func cookieOf(t *testing.T, conn *net.TCPConn) (cookie uint64) {
 	return cookie
 }
 
-// TestASweepShowsEveryHalfClosedSocketBeforeItIsReported has more sockets than a finder reports at once.
-func TestASweepShowsEveryHalfClosedSocketBeforeItIsReported(t *testing.T) {
+// TestSeenReportsEveryHalfClosedSocketBeforeSwept has more sockets than one batch.
+func TestSeenReportsEveryHalfClosedSocketBeforeSwept(t *testing.T) {
 	eachFinder(t, func(t *testing.T, f finder.Finder) {
 		busy, quiet := nstest.New(t), nstest.New(t)
 		cookies := halfClose(t, busy, 100)
@@ -100,7 +100,7 @@ func TestASweepShowsEveryHalfClosedSocketBeforeItIsReported(t *testing.T) {
 		r.check(t)
 		for _, c := range []uint64{cookieOf(t, open.Client), cookieOf(t, open.Server)} {
 			if r.shownBy(a.Identity, []uint64{c}) {
-				t.Error("it shows a socket that is open in both directions")
+				t.Error("it reports a socket that is open in both directions")
 			}
 		}
 		if s := r.state(); s.Name != f.Name() || s.Why != "" {
@@ -109,7 +109,7 @@ func TestASweepShowsEveryHalfClosedSocketBeforeItIsReported(t *testing.T) {
 	})
 }
 
-func TestANamespaceThatIsGoneFailsAndTheOthersAreSwept(t *testing.T) {
+func TestADeletedNamespaceFailsAndTheOthersAreSwept(t *testing.T) {
 	eachFinder(t, func(t *testing.T, f finder.Finder) {
 		ns, other := nstest.New(t), nstest.New(t)
 		n, gone, replaced := target(t, ns), target(t, other), target(t, other)
@@ -122,20 +122,20 @@ func TestANamespaceThatIsGoneFailsAndTheOthersAreSwept(t *testing.T) {
 		})
 		r.await(t, "the other namespace is swept", func() bool { return r.sweepsOf(n.Identity) > 1 })
 		if err := r.failure(n.Identity); err != nil {
-			t.Errorf("it failed too: %v", err)
+			t.Errorf("the other namespace failed: %v", err)
 		}
 		r.check(t)
 	})
 }
 
-// TestAWalkIsOneSweepOfAllNamespaces is about what a report costs: each may wake another goroutine.
+// TestAWalkIsOneSweepOfAllNamespaces: each report may wake another goroutine, so a walk is one report.
 func TestAWalkIsOneSweepOfAllNamespaces(t *testing.T) {
 	eachFinder(t, func(t *testing.T, f finder.Finder) {
 		var set []finder.Netns
 		var ids []netns.Identity
 		for range 5 {
 			ns := nstest.New(t)
-			halfClose(t, ns, 1) // a walk that shows a socket of a namespace covers it, in any PID namespace
+			halfClose(t, ns, 1) // after that, walks cover the namespace in any PID namespace
 			n := target(t, ns)
 			set, ids = append(set, n), append(ids, n.Identity)
 		}
@@ -150,13 +150,13 @@ func TestAWalkIsOneSweepOfAllNamespaces(t *testing.T) {
 			return !slices.ContainsFunc(ids, func(id netns.Identity) bool { return r.sweepsOf(id) < 2 })
 		})
 		if n := r.sweepsOfAll(ids...); n > 0 {
-			t.Errorf("%d sweeps of sock_diag are of several namespaces", n)
+			t.Errorf("%d sweeps by sock_diag have several namespaces", n)
 		}
 	})
 }
 
-// TestAnotherFindStartsWithAnEmptySet is about a reaper that starts again with the finder of an earlier one: it has
-// forgotten every socket, and needs each with the time at which it became half-closed.
+// TestAnotherFindStartsWithAnEmptySet calls Find again for a sink that knows no socket: it needs each one, with the time at
+// which it became half-closed.
 func TestAnotherFindStartsWithAnEmptySet(t *testing.T) {
 	eachFinder(t, func(t *testing.T, f finder.Finder) {
 		ns := nstest.New(t)
@@ -170,7 +170,7 @@ func TestAnotherFindStartsWithAnEmptySet(t *testing.T) {
 		end()
 		entries := first.entriesOf(cookies)
 		if f.Name() == finder.NameBPF && len(entries) == 0 {
-			t.Fatal("no time of entry is reported")
+			t.Fatal("no socket has a time of entry")
 		}
 
 		second := newRecorder()
@@ -178,7 +178,7 @@ func TestAnotherFindStartsWithAnEmptySet(t *testing.T) {
 		began := time.Now()
 		second.await(t, "several intervals have passed", func() bool { return time.Since(began) > 5*n.Interval })
 		if n := second.reports(); n > 0 {
-			t.Errorf("%d reports came before the first set", n)
+			t.Errorf("%d reports before the first set", n)
 		}
 		sets <- []finder.Netns{n}
 		second.await(t, "a sweep shows the sockets again", func() bool { return second.shownBy(n.Identity, cookies) })
@@ -186,13 +186,13 @@ func TestAnotherFindStartsWithAnEmptySet(t *testing.T) {
 		again := second.entriesOf(cookies)
 		for c, at := range entries {
 			if again[c] != at {
-				t.Errorf("socket %d entered at %v, and the second time at %v", c, at, again[c])
+				t.Errorf("socket %d entered at %v, in the second Find at %v", c, at, again[c])
 			}
 		}
 	})
 }
 
-func TestAnOpenerOpensTheRecordedNamespaceAndNoOther(t *testing.T) {
+func TestOpenerOpensTheRecordedNamespaceOnly(t *testing.T) {
 	root, err := netns.NewRoot("")
 	if err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func TestAnOpenerOpensTheRecordedNamespaceAndNoOther(t *testing.T) {
 			}
 			defer conn.Close()
 			if cookie, err := conn.NetnsCookie(); err != nil || cookie != n.Identity.Cookie {
-				t.Errorf("it is in netns %d, want %d: %v", cookie, n.Identity.Cookie, err)
+				t.Errorf("it opened netns %d, want %d: %v", cookie, n.Identity.Cookie, err)
 			}
 		})
 	}

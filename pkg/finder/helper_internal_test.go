@@ -9,8 +9,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// moment is a moment so long after the beginning of a pure test, which is far from boot.
+// moment returns a time after the start of a test, which is long after boot.
 func moment(d time.Duration) monotime.Time { return monotime.Time(24 * time.Hour).Add(d) }
 
-// patience bounds a wait for something that must happen, on the busiest of machines.
+// patience is the timeout of waits.
 const patience = 30 * time.Second

@@ -14,15 +14,14 @@ import (
 // once a finder has it.
 type Netns struct {
 	Identity netns.Identity
-	Paths    []string      // where it may be found, the likeliest first
-	Interval time.Duration // how often a finder looks in it; 0 if there is nothing to look for
-	Patience time.Duration // the shortest that any of its sockets may get
-	// Repair is how often a finder that is notified of sockets reads all of them, for those it was not notified of. 0 is
-	// Interval.
+	Paths    []string      // that may lead to it, the likeliest first
+	Interval time.Duration // between two sweeps; 0 if no policy acts on any socket
+	Patience time.Duration // the shortest of any of its sockets
+	// Repair is the interval at which a finder with notifications reads all sockets, to find those without one. 0 is Interval.
 	Repair time.Duration
 }
 
-// NewNetns returns the network namespace with the interval and the patience that its policies ask for.
+// NewNetns returns the network namespace with the intervals and the patience of its policies.
 func NewNetns(id netns.Identity, paths []string, policies []policy.Policy) Netns {
 	return Netns{
 		Identity: id, Paths: paths, Interval: SweepInterval(policies),
@@ -30,9 +29,8 @@ func NewNetns(id netns.Identity, paths []string, policies []policy.Policy) Netns
 	}
 }
 
-// SweepInterval returns how often a finder looks in a network namespace with the policies: a quarter of the shortest
-// patience, but at most once a second and at least once a minute. It returns 0 if nothing can come of any socket, so
-// that there is nothing to look for.
+// SweepInterval returns the interval between two sweeps of a network namespace with the policies: a quarter of the shortest
+// patience, from a second to a minute. It returns 0 if no policy acts on any socket.
 func SweepInterval(policies []policy.Policy) time.Duration {
 	patience := longest(policies, (*policy.Policy).Shortest)
 	if patience == policy.Never {
@@ -41,8 +39,8 @@ func SweepInterval(policies []policy.Policy) time.Duration {
 	return quarter(patience)
 }
 
-// repairInterval returns a quarter of the shortest grace, but at most once a second and at least once a minute. A socket
-// that a finder was not notified of has its whole patience before it once it is found, so a question can wait.
+// repairInterval returns a quarter of the shortest grace, from a second to a minute. A socket without a notification gets its
+// whole patience once it is found, so a probe of its peer can wait.
 func repairInterval(policies []policy.Policy) time.Duration {
 	return quarter(longest(policies, (*policy.Policy).ShortestGrace))
 }
@@ -52,8 +50,8 @@ func quarter(p policy.Patience) time.Duration {
 	return min(max(time.Duration(p)/4, time.Second), time.Minute)
 }
 
-// longest returns what counts of a patience of several policies, Never of none: their sentences are joined to the latest
-// times.
+// longest returns the longest patience of several policies, because their sentences are joined to the latest times. It returns
+// Never for no policies.
 func longest(policies []policy.Policy, patience func(*policy.Policy) policy.Patience) policy.Patience {
 	if len(policies) == 0 {
 		return policy.Never

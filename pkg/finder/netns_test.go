@@ -46,7 +46,7 @@ func TestSweepInterval(t *testing.T) {
 	}
 }
 
-func TestOnlyAShortGraceHasSocketsReadMoreOftenThanOnceAMinute(t *testing.T) {
+func TestRepairFollowsTheShortestGrace(t *testing.T) {
 	with := func(grace, probeAfter time.Duration) policy.Policy {
 		p := policy.Default()
 		p.CloseWaitGrace, p.ProbeAfter = policy.Patience(grace), policy.Patience(probeAfter)

@@ -86,9 +86,9 @@ func (o Opener) openPath(path string, want netns.Identity, condition func() bool
 	return conn, nil
 }
 
-// IsRefused reports whether an error of Open, or of a Sink's Failed, means that the reaper is kept out of network
-// namespaces: a capability is missing, or a seccomp filter or a security module refuses setns(2) or AF_NETLINK sockets.
-// The network namespace exists, and its sockets are not judged until an operator changes that.
+// IsRefused reports whether an error of Open, or of a Sink's Failed, means that the reaper may not enter network namespaces: a
+// capability is missing, or a seccomp filter or a security module refuses setns(2) or AF_NETLINK sockets. The network
+// namespace exists, and its sockets are not judged until an operator changes that.
 func IsRefused(err error) bool {
 	if open, ok := errors.AsType[*inetdiag.OpenError](err); ok {
 		return open.Refused()
@@ -96,8 +96,8 @@ func IsRefused(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 }
 
-// TryOpen finds out whether the reaper is kept out of network namespaces, by entering its own and opening sock_diag
-// there. It changes nothing. IsRefused reports what the error means.
+// TryOpen finds out whether the reaper may enter network namespaces: it enters its own and opens sock_diag there. It has no
+// lasting effect. IsRefused classifies the error.
 func TryOpen() error {
 	own, err := netns.OpenOwn()
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-func TestARefusalIsNoMissingNamespace(t *testing.T) {
+func TestIsRefusedDistinguishesARefusalFromAMissingNamespace(t *testing.T) {
 	root, err := netns.NewRoot("")
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,7 @@ func TestARefusalIsNoMissingNamespace(t *testing.T) {
 	conn.Close()
 	n.Paths = []string{"/run/netns/there-is-none-of-this-name"}
 	if _, err := opener.Open(n); err == nil || finder.IsRefused(err) || !netns.IsGone(err) {
-		t.Errorf("a path that is gone: %v", err)
+		t.Errorf("a missing path: %v", err)
 	}
 	for name, err := range map[string]error{
 		"no CAP_SYS_ADMIN":   &netns.EnterError{Err: unix.EPERM},
@@ -50,7 +50,7 @@ func TestARefusalIsNoMissingNamespace(t *testing.T) {
 	}
 }
 
-func TestOpeningIsTried(t *testing.T) {
+func TestTryOpen(t *testing.T) {
 	if err := finder.TryOpen(); finder.IsRefused(err) {
 		nstest.NeedPrivilege(t, "enter a network namespace", err)
 	} else if err != nil {

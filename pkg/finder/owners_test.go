@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-func TestOwnersLeadToTheirDescriptors(t *testing.T) {
+func TestOwnersHaveTheDescriptorOfTheSocket(t *testing.T) {
 	for _, name := range []string{finder.NameSockDiag, finder.NameBPF} {
 		t.Run(name, func(t *testing.T) {
 			root, err := netns.NewRoot("")

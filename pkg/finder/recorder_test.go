@@ -18,20 +18,20 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// patience bounds a wait for something that must happen, on the busiest of machines.
+// patience is the timeout of waits.
 const patience = 30 * time.Second
 
-// recorder is a sink that keeps what it gets, and what breaks the contract of Sink.
+// recorder is a sink that keeps the reports, and violations of the contract of Sink.
 type recorder struct {
-	active   atomic.Bool // a report is under way
-	paid     bool        // a Cost has come since the last Swept or Failed
+	active   atomic.Bool // during a report
+	paid     bool        // since the last Swept or Failed there was a Cost
 	mu       sync.Mutex
 	broken   []string
 	states   []finder.State
 	seen     map[netns.Identity]map[uint64]monotime.Time // when each cookie was last seen
-	entered  map[uint64]monotime.Time                    // when each cookie became half-closed, if it was reported
-	roles    map[uint64]policy.Role                      // of each cookie, the first that is known
-	lastRole map[uint64]policy.Role                      // of each cookie, as last reported
+	entered  map[uint64]monotime.Time                    // when each cookie became half-closed, if reported
+	roles    map[uint64]policy.Role                      // the first known role of each cookie
+	lastRole map[uint64]policy.Role                      // the last reported role of each cookie
 	sweeps   []finder.Sweep
 	failures map[netns.Identity]error
 	cost     finder.Cost
@@ -80,10 +80,10 @@ func (r *recorder) Seen(batch []finder.Seen) {
 			r.broken = append(r.broken, "Seen of a socket that is not half-closed, or at no time")
 		}
 	}
-	clear(batch) // it is the finder's again, which must not rely on its content
+	clear(batch) // the finder reuses it and must not rely on its content
 }
 
-// endRead requires the Cost of the read that a Swept or a Failed ends.
+// endRead requires a Cost before a Swept or a Failed.
 func (r *recorder) endRead(kind string) {
 	if !r.paid {
 		r.broken = append(r.broken, kind+" came without a Cost before it")
@@ -147,7 +147,7 @@ func (r *recorder) sweepsOf(id netns.Identity) (n int) {
 	return n
 }
 
-// sweepsOfAll counts the sweeps that are of all of these network namespaces.
+// sweepsOfAll counts the sweeps of all these network namespaces together.
 func (r *recorder) sweepsOfAll(ids ...netns.Identity) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -159,8 +159,8 @@ func (r *recorder) sweepsOfAll(ids ...netns.Identity) (n int) {
 	return n
 }
 
-// shownBy reports whether the last sweep of a network namespace is preceded by a Seen of each of the cookies since
-// that sweep began.
+// shownBy reports whether each of the cookies was reported between the start of the network namespace's last sweep and its
+// Swept.
 func (r *recorder) shownBy(id netns.Identity, cookies []uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,7 +175,7 @@ func (r *recorder) shownBy(id netns.Identity, cookies []uint64) bool {
 	return false
 }
 
-// entriesOf returns when each of the cookies became half-closed, of those whose time of entry was reported.
+// entriesOf returns the reported times of entry of the cookies.
 func (r *recorder) entriesOf(cookies []uint64) map[uint64]monotime.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -184,20 +184,20 @@ func (r *recorder) entriesOf(cookies []uint64) map[uint64]monotime.Time {
 	return entries
 }
 
-// reports counts the network namespaces with a Seen, the sweeps and the network namespaces that failed.
+// reports counts the network namespaces with a Seen, the sweeps, and the network namespaces with a Failed.
 func (r *recorder) reports() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.seen) + len(r.sweeps) + len(r.failures)
 }
 
-// await waits until what is claimed is so.
+// await waits until the claim is true.
 func (r *recorder) await(t *testing.T, claim string, isSo func() bool) {
 	t.Helper()
 	nstest.Eventually(t, patience, claim, isSo)
 }
 
-// check fails the test for each report that has broken the contract.
+// check fails the test for each violation of the contract.
 func (r *recorder) check(t *testing.T) {
 	t.Helper()
 	r.mu.Lock()
@@ -206,11 +206,11 @@ func (r *recorder) check(t *testing.T) {
 		t.Error(b)
 	}
 	if r.cost.CPU <= 0 {
-		t.Error("it has cost nothing")
+		t.Error("no CPU time was reported")
 	}
 }
 
-// role returns the first known role that was reported, and the one that was reported last.
+// role returns the first known role, and the last reported one.
 func (r *recorder) role(cookie uint64) (first, last policy.Role) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,21 +20,21 @@ func roleOf(s *bpf.Socket) policy.Role {
 	return policy.RoleUnknown
 }
 
-// roles are those of the connections that a dump has shown. The key has the addresses too: a socket that connects
-// again keeps its cookie.
+// roles has the roles of a dump's connections. The key includes the addresses, because a socket that connects again keeps its
+// cookie.
 type roles map[inetdiag.ID]policy.Role
 
-// roleLookup finds the roles of the sockets of one dump by their listeners. Each connection costs a look-up once: what
-// the dump before has shown keeps its role, so that it does not matter when the listener closes.
+// roleLookup finds the roles of the sockets of one dump by their listeners. Each connection costs one lookup: a socket of the
+// dump before keeps its role, even after its listener has closed.
 type roleLookup struct {
 	opener        Opener
 	netns         Netns
-	off           bool // it finds none
+	off           bool // no lookups
 	before, after roles
-	conn          *inetdiag.Conn // beside the dump's own; nil until there is something to look up
-	failed        bool           // nothing more is looked up
+	conn          *inetdiag.Conn // another one than the dump's; nil until the first lookup
+	failed        bool           // no more lookups
 	ids           []inetdiag.ID
-	index         []int // into the batch, of ids
+	index         []int // of each of ids in the batch
 }
 
 // decide sets the role of each socket that a process owns and that has a listener.
@@ -59,7 +59,7 @@ func (l *roleLookup) decide(batch []Seen) {
 	}
 	err := l.conn.HasListenerAll(l.ids, func(i int, has bool, err error) {
 		switch {
-		case err != nil: // the next dump asks again
+		case err != nil: // retried in the next dump
 		case has:
 			l.set(&batch[l.index[i]], policy.RoleServer)
 		default:
@@ -85,7 +85,7 @@ func (l *roleLookup) open() bool {
 	return !l.failed
 }
 
-// finish ends the look-ups, and returns the roles to begin the next dump with. An incomplete dump adds to those of the
+// finish ends the lookups, and returns the roles for the next dump. After an incomplete dump these include the roles of the
 // dump before.
 func (l *roleLookup) finish(complete bool) roles {
 	if l.conn != nil {

@@ -16,13 +16,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestARoleIsLookedUpOnce(t *testing.T) {
+func TestRolesAreLookedUpOnce(t *testing.T) {
 	sink := &slowSink{clock: nstest.Clock(t)}
 	now := sink.clock.Now()
 	s := newTestSweeper(t, testNetns(t), wholeCore, now)
 	s.looksUpRoles = nil
 	if _, complete := s.sweep(now, sink); !complete || len(s.queue.peek().roles) != 0 {
-		t.Errorf("roles %v of a sweeper that looks none up", s.queue.peek().roles)
+		t.Errorf("roles %v of a sweeper without lookups", s.queue.peek().roles)
 	}
 	s = newTestSweeper(t, testNetns(t), wholeCore, now)
 	s.looksUpRoles = func(id netns.Identity) bool { return true }
@@ -33,18 +33,18 @@ func TestARoleIsLookedUpOnce(t *testing.T) {
 	if len(known) == 0 {
 		t.Fatal("no roles")
 	}
-	lookup := roleLookup{netns: s.queue.peek().netns, before: known} // without an opener: a look-up would fail
+	lookup := roleLookup{netns: s.queue.peek().netns, before: known} // without an opener, a lookup fails
 	var batch []Seen
 	for id := range known {
 		batch = append(batch, Seen{Socket: inetdiag.Socket{ID: id, Inode: 1}})
 	}
 	lookup.decide(batch)
 	if lookup.failed || lookup.conn != nil || !maps.Equal(lookup.finish(true), known) {
-		t.Error("it looks roles up that it knows")
+		t.Error("it looks up known roles")
 	}
 }
 
-func TestRolesSurviveADumpThatFails(t *testing.T) {
+func TestRolesSurviveAFailedDump(t *testing.T) {
 	seen := func(cookie uint64) Seen {
 		return Seen{Socket: inetdiag.Socket{ID: testID(cookie), Inode: 1}}
 	}
@@ -59,7 +59,7 @@ func TestRolesSurviveADumpThatFails(t *testing.T) {
 	lookup := roleLookup{before: before}
 	lookup.decide([]Seen{seen(2)})
 	if got := lookup.finish(true); !maps.Equal(got, roles{testID(2): policy.RoleServer}) {
-		t.Errorf("roles %v after a dump that does not show the other socket", got)
+		t.Errorf("roles %v after a dump without the other socket", got)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestRolesAreReported has each connection in a network namespace of its own, with both ends half-closed.
+// TestRolesAreReported half-closes both ends of each kind of connection, each in its own network namespace.
 func TestRolesAreReported(t *testing.T) {
 	eachFinder(t, func(t *testing.T, f finder.Finder) {
 		type end struct {
@@ -38,9 +38,9 @@ func TestRolesAreReported(t *testing.T) {
 				clientRole = policy.RoleUnknown
 			}
 			if f.Name() == finder.NameSockDiag {
-				clientRole = policy.RoleUnknown // nothing proves it
+				clientRole = policy.RoleUnknown // no proof
 				if o.Shared {
-					clientRole = policy.RoleServer // which is wrong, and documented
+					clientRole = policy.RoleServer // wrong, as documented
 				}
 				if o.Closed {
 					serverRole = policy.RoleUnknown
@@ -66,8 +66,8 @@ func TestRolesAreReported(t *testing.T) {
 	})
 }
 
-// TestAServerStaysOneWhenItsListenerCloses closes the listener once the finder has reported the socket.
-func TestAServerStaysOneWhenItsListenerCloses(t *testing.T) {
+// TestAServerKeepsItsRoleAfterItsListenerHasClosed closes the listener once the finder has reported the socket.
+func TestAServerKeepsItsRoleAfterItsListenerHasClosed(t *testing.T) {
 	eachFinder(t, func(t *testing.T, f finder.Finder) {
 		ns := nstest.New(t)
 		l := ns.Listen(t, nstest.IPv4)

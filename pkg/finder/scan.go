@@ -32,11 +32,11 @@ func (f *BPF) readSet(now monotime.Time) {
 	}
 }
 
-// maxEntryDelay is how long after its time of entry, as the kernel notes it, a socket may come into the set.
+// maxEntryDelay is the longest time between the time of entry in a program's report and its insertion into the set.
 const maxEntryDelay = 250 * time.Millisecond
 
-// readEntries reports the sockets of the set that it has not reported yet, and returns how many sockets a walk has
-// had to add to the set since the last read.
+// readEntries reports the sockets of the set that it has not reported yet, and returns the number of sockets that walks have
+// added to the set since the last read.
 func (f *BPF) readEntries(now monotime.Time) (missed uint64, err error) {
 	known := 0
 	err = f.loader.Entries(func(e *bpf.Socket) error {

@@ -49,12 +49,12 @@ func FuzzSockstatInUse(f *testing.F) {
 	f.Add("TCP: inuse", "TCP: ")
 	f.Fuzz(func(t *testing.T, text, prefix string) {
 		if n, ok := sockstatInUse(text, prefix); ok && !strings.Contains(text, prefix) {
-			t.Errorf("%d of a line that is not there", n)
+			t.Errorf("%d without the line", n)
 		}
 	})
 }
 
-func TestHasTCPIsAboutTheThreadsOwnNamespace(t *testing.T) {
+func TestHasTCPReadsTheThreadsOwnNamespace(t *testing.T) {
 	for _, network := range nstest.Networks {
 		t.Run(network, func(t *testing.T) {
 			ns := nstest.New(t)
@@ -63,11 +63,11 @@ func TestHasTCPIsAboutTheThreadsOwnNamespace(t *testing.T) {
 				return used
 			}
 			if ask() {
-				t.Error("there is a socket in a new namespace")
+				t.Error("a new namespace has a socket")
 			}
 			p := ns.Connect(t, network)
 			if !ask() {
-				t.Error("there is no socket beside a connection")
+				t.Error("a namespace with a connection has no socket")
 			}
 			for _, c := range []interface {
 				SetLinger(int) error
@@ -76,7 +76,7 @@ func TestHasTCPIsAboutTheThreadsOwnNamespace(t *testing.T) {
 				_ = c.SetLinger(0)
 				_ = c.Close()
 			}
-			nstest.Eventually(t, patience, "no socket is left", func() bool { return !ask() })
+			nstest.Eventually(t, patience, "no socket", func() bool { return !ask() })
 		})
 	}
 }

@@ -16,8 +16,7 @@ import (
 // wholeCore is a CPU budget that no test exhausts.
 const wholeCore = 1
 
-// testNetns makes a network namespace with one half-closed connection, which is due to be looked in at once and
-// again a minute later.
+// testNetns creates a network namespace with one half-closed connection, with an interval of one minute.
 func testNetns(t *testing.T) Netns {
 	t.Helper()
 	ns := nstest.New(t)
@@ -46,7 +45,7 @@ func testRoot(t *testing.T) *netns.Root {
 	return root
 }
 
-// newTestSweeper returns a sweeper of one network namespace, with that share of one core.
+// newTestSweeper returns a sweeper of one network namespace, with a share of one core.
 func newTestSweeper(t *testing.T, n Netns, share float64, due monotime.Time) *sweeper {
 	t.Helper()
 	clock := nstest.Clock(t)
@@ -59,7 +58,7 @@ func newTestSweeper(t *testing.T, n Netns, share float64, due monotime.Time) *sw
 type slowSink struct {
 	clock monotime.Clock
 	calls int
-	first monotime.Time // when Seen was called first
+	first monotime.Time // time of the first call of Seen
 }
 
 func (s *slowSink) Seen([]Seen) {
@@ -76,31 +75,31 @@ func (*slowSink) Failed(netns.Identity, error) {}
 func (*slowSink) Cost(Cost)                    {}
 func (*slowSink) State(State)                  {}
 
-func TestTheDurationOfASweepLeavesOutTheTimeOfItsSink(t *testing.T) {
+func TestTheDurationOfASweepDoesNotIncludeItsSink(t *testing.T) {
 	sink := &slowSink{clock: nstest.Clock(t)}
 	now := sink.clock.Now()
 	s := newTestSweeper(t, testNetns(t), wholeCore, now)
 	sweep, complete := s.sweep(now, sink)
 	if !complete || sink.calls != 1 {
-		t.Fatalf("the sweep is complete: %v; the sink was called %d times", complete, sink.calls)
+		t.Fatalf("complete: %v; %d calls of the sink", complete, sink.calls)
 	}
 	if sweep.Duration <= 0 || sink.first.Before(sweep.Began.Add(sweep.Duration)) {
-		t.Errorf("it took %v, and the sink was called %v after it began", sweep.Duration, sink.first.Sub(sweep.Began))
+		t.Errorf("it took %v, and the sink was called %v after its start", sweep.Duration, sink.first.Sub(sweep.Began))
 	}
 }
 
-func TestASweepIsAsLateAsItBeganAfterItWasDue(t *testing.T) {
+func TestASweepIsLateByTheTimeSinceItWasDue(t *testing.T) {
 	n, sink := testNetns(t), &slowSink{clock: nstest.Clock(t)}
 	for _, delay := range []time.Duration{0, 3 * time.Second} {
 		now := sink.clock.Now()
 		s := newTestSweeper(t, n, wholeCore, now.Add(-delay))
 		if sweep, complete := s.sweep(now, sink); !complete || sweep.Late != delay {
-			t.Errorf("a sweep that began %v late is late by %v; it is complete: %v", delay, sweep.Late, complete)
+			t.Errorf("a sweep that starts %v after it is due is late by %v; complete: %v", delay, sweep.Late, complete)
 		}
 	}
 }
 
-func TestASweepIsPaidFromTheBudget(t *testing.T) {
+func TestASweepSpendsTheBudget(t *testing.T) {
 	n, sink := testNetns(t), &slowSink{clock: nstest.Clock(t)}
 	n.Interval = 0 // the next sweep is due at once
 	for name, tc := range map[string]struct {

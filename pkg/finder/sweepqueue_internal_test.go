@@ -15,10 +15,10 @@ func target(inode uint64, interval time.Duration) Netns {
 	return Netns{Identity: netns.Identity{Inode: inode}, Interval: interval}
 }
 
-func TestSweepQueueWhatIsNewIsDueAtOnce(t *testing.T) {
+func TestANewNetnsIsDueAtOnce(t *testing.T) {
 	q := newSweepQueue(dueNow)
 	if q.peek() != nil {
-		t.Error("an empty one has something due")
+		t.Error("an empty queue has an entry")
 	}
 	q.replace([]Netns{target(1, time.Minute), target(2, time.Second)}, moment(0))
 	for range 2 {
@@ -33,15 +33,15 @@ func TestSweepQueueWhatIsNewIsDueAtOnce(t *testing.T) {
 	}
 }
 
-func TestSweepQueueReplace(t *testing.T) {
+func TestReplaceKeepsOrAdvancesTheDueTime(t *testing.T) {
 	for name, tc := range map[string]struct {
 		interval time.Duration // of the new set
 		due      time.Duration
 	}{
-		"what stays keeps its time":                  {time.Minute, time.Minute},
-		"a longer interval leaves it its time":       {time.Hour, time.Minute},
-		"a shorter interval moves it forward":        {time.Second, 10*time.Second + time.Second},
-		"it is never moved back by an equal request": {50 * time.Second, time.Minute},
+		"the same interval keeps the due time":    {time.Minute, time.Minute},
+		"a longer interval keeps the due time":    {time.Hour, time.Minute},
+		"a shorter interval makes it due earlier": {time.Second, 10*time.Second + time.Second},
+		"the earlier of both due times counts":    {50 * time.Second, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := newSweepQueue(dueNow)
@@ -60,14 +60,14 @@ func TestSweepQueueReplace(t *testing.T) {
 			}
 			q.replace(nil, now)
 			if q.peek() != nil {
-				t.Error("what was taken away is still due")
+				t.Error("a removed entry is still due")
 			}
 		})
 	}
 }
 
-// TestSweepQueueSweepsEachNetnsInItsTime changes a random set again and again.
-func TestSweepQueueSweepsEachNetnsInItsTime(t *testing.T) {
+// TestEachNetnsIsDueInItsInterval replaces a random set repeatedly.
+func TestEachNetnsIsDueInItsInterval(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(9, 10))
 	q := newSweepQueue(dueNow)
 	at := moment(0)
@@ -95,7 +95,7 @@ func TestSweepQueueSweepsEachNetnsInItsTime(t *testing.T) {
 			q.reschedule(e, at)
 		}
 		for _, e := range set {
-			// Twice at least: once because it is new or by its old time, and then by its interval.
+			// At least twice: by its first due time, and then by its interval.
 			if n := swept[e.Identity.Inode]; n < int(20*time.Second/e.Interval)-1 || n == 0 {
 				t.Fatalf("%v was swept %d times in 20 s, with an interval of %v", e.Identity, n, e.Interval)
 			}

@@ -8,14 +8,13 @@ import (
 	"slices"
 )
 
-// Wrapped is a Finder for tests: a real one, with the set of network namespaces that it receives
-// and the reports that it makes changed on the way.
+// Wrapped is a Finder for tests: it changes the sets that another finder receives, and the reports that it makes.
 type Wrapped struct {
 	Finder
 	// Target changes each network namespace of each set; nil changes none.
 	Target func(*Netns)
-	// Sink returns what Finder reports to, in place of sink, to which it passes on what it does not change; nil
-	// stands for sink itself.
+	// Sink returns the sink of Finder, which passes on to sink the reports that it does not change; nil stands for sink
+	// itself.
 	Sink func(sink Sink) Sink
 }
 

@@ -159,7 +159,7 @@ func TestCloseUnpinsTheNamespace(t *testing.T) {
 	}
 	there.Close()
 	if _, err := h.Identify(); err != nil || !exists() {
-		t.Fatalf("the namespace is deleted in spite of an open handle (%v)", err)
+		t.Fatalf("the namespace is deleted despite an open handle (%v)", err)
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
