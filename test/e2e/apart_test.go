@@ -15,8 +15,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 )
 
-// A walk over the processes that a container sees shows nothing of the pods'.
-func TestAReaperInAPIDNamespaceOfItsOwnDestroysTheSameAndSaysWhatItCannotSee(t *testing.T) {
+// In its own PID namespace, as in a container, the reaper sees no process of the pods.
+func TestAReaperInItsOwnPIDNamespaceDestroysTheSameSocketsAndReportsItsLimits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
@@ -33,7 +33,7 @@ func TestAReaperInAPIDNamespaceOfItsOwnDestroysTheSameAndSaysWhatItCannotSee(t *
 	if os.Getenv(finderVar) != finder.NameBPF {
 		return
 	}
-	nstest.Eventually(t, testnode.Patience, "it says what it cannot see", func() bool {
+	nstest.Eventually(t, testnode.Patience, "status reports that it cannot see the processes", func() bool {
 		f := w.AwaitStatus().Finder
 		return f.Name == finder.NameBPF && strings.Contains(f.Why, "hostPID: true")
 	})

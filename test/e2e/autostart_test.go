@@ -20,7 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestAddReturnsWhileTheReaperThatItStartedGoesOn(t *testing.T) {
+func TestAddReturnsWhileItsReaperKeepsRunning(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
@@ -34,8 +34,7 @@ func TestAddReturnsWhileTheReaperThatItStartedGoesOn(t *testing.T) {
 	add.ExtraFiles = []*os.File{leaked, leaked, leaked} // without close-on-exec in the plugin
 	add.Env = append(add.Env, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAME=x", "NOTIFY_SOCKET=/n", "SECRET=x")
 	add.Dir = t.TempDir()
-	// run waits for EOF on the plugin's stdout and stderr, as libcni does: it returns only when nobody has
-	// them any more.
+	// run waits for EOF on the plugin's stdout and stderr, as libcni does: it returns only if no process has them open.
 	if r := run(t, add); r.code != 0 || r.stderr != "" {
 		t.Fatalf("ADD: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
@@ -65,7 +64,7 @@ func TestAddReturnsWhileTheReaperThatItStartedGoesOn(t *testing.T) {
 	}
 }
 
-// descriptors returns what each open descriptor of a process leads to.
+// descriptors returns the targets of a process's open descriptors.
 func descriptors(t *testing.T, pid int) map[int]string {
 	t.Helper()
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
@@ -79,23 +78,23 @@ func descriptors(t *testing.T, pid int) map[int]string {
 		if _, err := fmt.Sscan(e.Name(), &fd); err != nil {
 			t.Fatal(err)
 		}
-		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil { // else closed meanwhile
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil { // else closed since
 			all[fd] = target
 		}
 	}
 	return all
 }
 
-// unsafe is what may be where the plugin expects the reaper, and the reason why it is not started.
+// unsafe is a file in the reaper's place that the plugin refuses to start.
 type unsafe struct {
 	name  string
-	place func(at string) error // puts it there
-	why   string                // DIR is the plugin's directory
+	place func(at string) error // installs it at that path
+	why   string                // the warning, with DIR for the plugin's directory
 }
 
 func unsafes() []unsafe {
-	const other = 65534 // a user
-	// below puts the command into a directory of that mode beside the plugin, with a link to it.
+	const other = 65534 // the ID of an ordinary user
+	// below installs the command in a directory with that mode beside the plugin, and a link to it.
 	below := func(mode os.FileMode) func(string) error {
 		return func(at string) error {
 			dir := filepath.Join(filepath.Dir(at), "open")
@@ -105,7 +104,7 @@ func unsafes() []unsafe {
 	}
 	return []unsafe{
 		{"missing", func(string) error { return nil }, "DIR/halfclose-reaper: missing"},
-		{"a link that leads nowhere", func(at string) error { return os.Symlink("/run/gone/halfclose", at) }, "DIR/halfclose-reaper: leads to /run/gone, which is missing"},
+		{"a dangling link", func(at string) error { return os.Symlink("/run/gone/halfclose", at) }, "DIR/halfclose-reaper: leads to /run/gone, which is missing"},
 		{"writable by all", func(at string) error {
 			return errors.Join(copyFile(halfclose(), at), os.Chmod(at, 0o777))
 		}, "DIR/halfclose-reaper: writable by other users than root"},
@@ -131,13 +130,13 @@ func unsafes() []unsafe {
 	}
 }
 
-// copyFile has another process copy a program: had this one the copy open, a child that it starts during the copy would too, and
-// the copy could not be run.
+// copyFile copies a program with another process: if this process had the copy open for writing, a child that it forks at
+// that moment would have it too, and executing the copy would fail.
 func copyFile(from, to string) error {
 	return exec.Command("install", "-m", "755", from, to).Run()
 }
 
-// pluginBeside makes a directory with the plugin and what is put beside it as the reaper.
+// pluginBeside creates a directory with the plugin, and installs a file beside it in the reaper's place.
 func (w *world) pluginBeside(t *testing.T, place func(at string) error) (dir string) {
 	t.Helper()
 	dir = filepath.Join(w.dir, "bin")
@@ -146,7 +145,7 @@ func (w *world) pluginBeside(t *testing.T, place func(at string) error) (dir str
 		t.Fatal(err)
 	}
 	err = place(filepath.Join(dir, launch.ReaperName))
-	if errors.Is(err, unix.EINVAL) { // of another user than the only one there is
+	if errors.Is(err, unix.EINVAL) { // the user namespace has no other user
 		nstest.NeedPrivilege(t, "give a file to another user", err)
 	}
 	if err != nil {
@@ -181,10 +180,10 @@ func TestAReaperThatAnotherUserCouldReplaceIsNotStartedAndThePodRuns(t *testing.
 				t.Errorf("the record's warnings are %q, want one with %s", record.Warnings, why)
 			}
 			if _, err := os.Stat(w.Store.LockPath()); !os.IsNotExist(err) {
-				t.Errorf("a reaper has been there: %v", err)
+				t.Errorf("a reaper has been started: %v", err)
 			}
 
-			// The pod is registered: a reaper that is started otherwise does its work, and shows the warning.
+			// The pod is registered: a reaper that is started in another way destroys its leak and shows the warning.
 			p := w.start(t)
 			w.holds(t, p.PID())
 			destroyed(t, "the leak", leak(t, c))
@@ -224,7 +223,7 @@ func TestAddWithAReaperThatIsExternalStartsNone(t *testing.T) {
 	c := newContainer(t, nil)
 	w.add(t, network(t, `"reaper": "auto"`, `"reaper": "external"`), c)
 	if _, err := os.Stat(w.Store.LockPath()); !os.IsNotExist(err) {
-		t.Errorf("a reaper has been there: %v", err)
+		t.Errorf("a reaper has been started: %v", err)
 	}
 }
 

@@ -24,7 +24,7 @@ import (
 )
 
 func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
-	w := newWorldAt(t, state.DefaultDir, nil) // nothing is set: as on a real node
+	w := newWorldAt(t, state.DefaultDir, nil) // without environment variables, as on a real node
 	c := newContainer(t, map[string]string{"halfclose.cni/close-wait-grace": "2m", "other/annotation": "x"})
 	list, err := libcni.NetworkConfFromFile(conflist)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 			Annotations: map[string]string{policy.AnnotationCloseWaitGrace: "2m"},
 		},
 	}
-	var build buildinfo.Info // of the command, which is of the same build
+	var build buildinfo.Info // plugin and command are of the same build
 	parse(t, w.run(t, "version", "--output", "json"), &build)
 	want.Plugin = build.Build()
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(state.Record{}, "Time"), cmp.AllowUnexported(policy.Layer{})); diff != "" {
@@ -72,16 +72,16 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 	}
 	a := s.Attachments[0]
 	if a.Attachment != c.attachment() || a.Mode != policy.Destroy || a.Inert != "" || len(a.CappedBy)+len(a.Warnings) > 0 {
-		t.Errorf("the reaper says of the attachment: %+v", a)
+		t.Errorf("the attachment in status is %+v", a)
 	}
 
 	for _, command := range []string{"ADD"} {
-		before, after := w.said.stdout["tuning "+command], w.said.stdout["halfclose "+command]
+		before, after := w.exec.stdout["tuning "+command], w.exec.stdout["halfclose "+command]
 		if diff := cmp.Diff(decode(t, before), decode(t, after)); diff != "" {
-			t.Errorf("%s hands on another result than it got (-want +got)\n%s", command, diff)
+			t.Errorf("%s returns a result other than its prevResult (-want +got)\n%s", command, diff)
 		}
-		if said := w.said.stderr["halfclose "+command]; said != "" {
-			t.Errorf("%s has something to complain of: %s", command, said)
+		if said := w.exec.stderr["halfclose "+command]; said != "" {
+			t.Errorf("%s prints a warning: %s", command, said)
 		}
 	}
 }
@@ -111,7 +111,7 @@ func decode(t *testing.T, text string) (v any) {
 func TestEveryVerbThroughLibcni(t *testing.T) {
 	for _, tt := range []struct {
 		version           string
-		check, gcOrStatus bool // there is such a verb
+		check, gcOrStatus bool // whether the version has the verb
 	}{
 		{version: "0.3.1"},
 		{version: "0.4.0", check: true},
@@ -146,14 +146,14 @@ func TestEveryVerbThroughLibcni(t *testing.T) {
 					t.Errorf("DEL: %v", err)
 				}
 				if _, err := w.Store.Get(c.attachment()); !errors.Is(err, fs.ErrNotExist) {
-					t.Errorf("after DEL the record is still there: %v", err)
+					t.Errorf("after DEL the record still exists: %v", err)
 				}
 			}
 		})
 	}
 }
 
-// checkRepairs calls CHECK with the record there, and with the record gone.
+// checkRepairs calls CHECK with a record, and without one.
 func checkRepairs(t *testing.T, w *world, list *libcni.NetworkConfigList, c *container, want state.Record) {
 	t.Helper()
 	if err := w.cni.CheckNetworkList(t.Context(), list, c.runtime); err != nil {
@@ -163,7 +163,7 @@ func checkRepairs(t *testing.T, w *world, list *libcni.NetworkConfigList, c *con
 		t.Fatal(err)
 	}
 	if err := w.cni.CheckNetworkList(t.Context(), list, c.runtime); err != nil {
-		t.Errorf("CHECK with the record gone: %v", err)
+		t.Errorf("CHECK without a record: %v", err)
 	}
 	got, err := w.Store.Get(c.attachment())
 	if err != nil {
@@ -173,11 +173,11 @@ func checkRepairs(t *testing.T, w *world, list *libcni.NetworkConfigList, c *con
 		t.Errorf("CHECK wrote another record than ADD (-want +got)\n%s", diff)
 	}
 	if len(got.Warnings) == 0 {
-		t.Error("nobody is told that the record was missing")
+		t.Error("no warning says that the record was missing")
 	}
 }
 
-// gcRemoves calls GC with two attachments that are not valid, one of them another network's.
+// gcRemoves calls GC with two records of invalid attachments, one of another network.
 func gcRemoves(t *testing.T, w *world, list *libcni.NetworkConfigList, c *container, there bool) {
 	t.Helper()
 	record, err := w.Store.Get(c.attachment())
@@ -210,7 +210,7 @@ func gcRemoves(t *testing.T, w *world, list *libcni.NetworkConfigList, c *contai
 	}
 }
 
-func TestDELSucceedsWhateverItIsGiven(t *testing.T) {
+func TestDELSucceedsWithAnyInput(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
@@ -218,7 +218,7 @@ func TestDELSucceedsWhateverItIsGiven(t *testing.T) {
 		conf := `{"cniVersion": "` + version + `", "name": "direct", "type": "halfclose", "reaper": "external", "prevResult": {"cniVersion": "` + version + `"}`
 		for _, tt := range []struct {
 			name, netns, conf string
-			add               int // how many ADDs there were
+			add               int // number of ADDs before
 		}{
 			{name: "after two ADDs", add: 2, netns: c.path, conf: conf + "}"},
 			{name: "before ADD", netns: c.path, conf: conf + "}"},
@@ -243,7 +243,7 @@ func TestDELSucceedsWhateverItIsGiven(t *testing.T) {
 					}
 				}
 				if _, err := w.Store.Get(c.attachment()); !errors.Is(err, fs.ErrNotExist) {
-					t.Errorf("the record is still there: %v", err)
+					t.Errorf("the record still exists: %v", err)
 				}
 			})
 		}

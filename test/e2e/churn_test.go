@@ -18,8 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// A thousand ADDs and DELs in namespaces that come and go, with a leak in each, beside a reaper that looks
-// into them.
+// The test calls ADD and DEL a thousand times in short-lived namespaces with a leak in each, while a reaper is running.
 func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -29,7 +28,7 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 
 	const rounds, perNamespace = 1000, 50
 	began := time.Now()
-	t.Run("rounds", func(t *testing.T) { // which ends when all of them have
+	t.Run("rounds", func(t *testing.T) { // which waits for its parallel subtests
 		for i := range rounds / perNamespace {
 			t.Run(fmt.Sprintf("namespace %d", i), func(t *testing.T) {
 				t.Parallel()
@@ -40,7 +39,7 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 	t.Logf("%d rounds in %v", rounds, time.Since(began))
 
 	if s := w.AwaitStatus(); s.Namespaces != 0 {
-		t.Errorf("the reaper still knows %d namespaces", s.Namespaces)
+		t.Errorf("the reaper still has %d namespaces", s.Namespaces)
 	}
 	nstest.Eventually(t, testnode.Patience, "the reaper has no more descriptors than before", func() bool {
 		return len(descriptors(t, p.PID())) <= descriptorsBefore
@@ -61,7 +60,7 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// churn makes a namespace, adds and deletes attachments in it, and takes it away again.
+// churn creates a namespace, adds and deletes attachments in it, and removes it.
 func (w *world) churn(t *testing.T, i, rounds int) {
 	t.Helper()
 	c := newContainer(t, nil)
@@ -70,7 +69,7 @@ func (w *world) churn(t *testing.T, i, rounds int) {
 		LinkAttrs: netlink.LinkAttrs{Name: veth}, PeerName: "eth0", PeerNamespace: netlink.NsFd(c.FD()),
 	}
 	if err := netlink.LinkAdd(link); err != nil {
-		t.Fatalf("make a veth: %v", err)
+		t.Fatalf("create a veth: %v", err)
 	}
 	leak := c.Connect(t, nstest.IPv4)
 	if err := leak.Client.CloseWrite(); err != nil {

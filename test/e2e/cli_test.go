@@ -24,7 +24,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// parse reads what a command printed as JSON; what the type does not have is a mistake in either.
+// parse decodes the JSON output of a command. An unknown field fails the test.
 func parse(t *testing.T, r result, into any) {
 	t.Helper()
 	if r.code != 0 || r.stderr != "" {
@@ -76,17 +76,17 @@ func TestWhatIsPrintedAsJSONCanBeReadBack(t *testing.T) {
 		t.Errorf("version: %+v, of the reaper %+v", info, s.Version)
 	}
 
-	// A namespace that is not registered can be looked at too.
-	stranger := newContainer(t, nil)
-	other := leak(t, stranger)
+	// sockets lists an unregistered namespace too.
+	unregisteredContainer := newContainer(t, nil)
+	other := leak(t, unregisteredContainer)
 	var unregistered api.SocketList
-	parse(t, w.run(t, "sockets", "--netns", stranger.path, "-o", "json"), &unregistered)
+	parse(t, w.run(t, "sockets", "--netns", unregisteredContainer.path, "-o", "json"), &unregistered)
 	strange := unregistered.Sockets
 	if len(strange) != 2 || strange[0].Verdict != policy.NotRegistered || strange[1].Verdict != policy.NotRegistered {
 		t.Errorf("sockets of a namespace that is not registered: %+v", strange)
 	}
 	if err := other.SetNoDelay(true); err != nil {
-		t.Errorf("its socket does not live: %v", err)
+		t.Errorf("its socket was destroyed: %v", err)
 	}
 }
 
@@ -120,17 +120,17 @@ func TestMistakesOnTheCommandLineAreOneLineAndExitTwo(t *testing.T) {
 		env  string
 		want string // in the line
 	}{
-		{name: "no such command", args: []string{"raeper"}, want: `"raeper"`},
-		{name: "no such flag", args: []string{"status", "--jsno"}, want: "--jsno"},
-		{name: "no such output", args: []string{"status", "--output", "yaml"}, want: `"yaml"`},
-		{name: "an argument where there is none", args: []string{"sockets", "web"}, want: `"web"`},
-		{name: "no such mode", args: []string{"reaper", "--mode", "destroyy"}, want: `"destroyy"`},
-		{name: "no such finder", args: []string{"reaper", "--finder", "ebpf"}, want: `"ebpf"`},
-		{name: "no duration", args: []string{"reaper", "--min-grace", "ten"}, want: "--min-grace"},
+		{name: "unknown command", args: []string{"raeper"}, want: `"raeper"`},
+		{name: "unknown flag", args: []string{"status", "--jsno"}, want: "--jsno"},
+		{name: "unknown output format", args: []string{"status", "--output", "yaml"}, want: `"yaml"`},
+		{name: "an unexpected argument", args: []string{"sockets", "web"}, want: `"web"`},
+		{name: "unknown mode", args: []string{"reaper", "--mode", "destroyy"}, want: `"destroyy"`},
+		{name: "unknown finder", args: []string{"reaper", "--finder", "ebpf"}, want: `"ebpf"`},
+		{name: "an invalid duration", args: []string{"reaper", "--min-grace", "ten"}, want: "--min-grace"},
 		{name: "a negative duration", args: []string{"reaper", "--idle-exit", "-1s"}, want: "--idle-exit"},
 		{name: "more than a core", args: []string{"reaper", "--cpu-budget", "200%"}, want: "--cpu-budget"},
 		{name: "a wrong value in the environment", args: []string{"reaper"}, env: "HALFCLOSE_LOG_FORMAT=xml", want: `"xml"`},
-		{name: "no number in the environment", args: []string{"reaper"}, env: "HALFCLOSE_MAX_DESTROYS_PER_SECOND=all", want: "HALFCLOSE_MAX_DESTROYS_PER_SECOND"},
+		{name: "an invalid number in the environment", args: []string{"reaper"}, env: "HALFCLOSE_MAX_DESTROYS_PER_SECOND=all", want: "HALFCLOSE_MAX_DESTROYS_PER_SECOND"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -147,7 +147,7 @@ func TestMistakesOnTheCommandLineAreOneLineAndExitTwo(t *testing.T) {
 	}
 }
 
-func TestWithoutAReaperOneLineSaysWhatToDo(t *testing.T) {
+func TestWithoutAReaperTheErrorIsOneLineWithTheRemedy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for _, command := range []string{"status", "sockets", "history", "history --follow"} {
@@ -162,21 +162,21 @@ func TestWithoutAReaperOneLineSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestWithoutPermissionOneLineSaysWhatToDo(t *testing.T) {
+func TestWithoutPermissionTheErrorIsOneLineWithTheRemedy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
 	w.holds(t, p.PID())
-	if err := os.Chmod(w.dir, 0o755); err != nil { // else nobody can see that there is a socket
+	if err := os.Chmod(w.dir, 0o755); err != nil { // so that other users see the socket
 		t.Fatal(err)
 	}
-	nobody := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	if err := (&exec.Cmd{Path: "/bin/true", SysProcAttr: nobody}).Run(); err != nil {
+	otherUser := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if err := (&exec.Cmd{Path: "/bin/true", SysProcAttr: otherUser}).Run(); err != nil {
 		nstest.NeedPrivilege(t, "run a command as another user", err)
 	}
 	for _, command := range []string{"status", "sockets", "history", "history --follow", "mode", "mode observe"} {
 		cmd := w.command(strings.Fields(command)...)
-		cmd.SysProcAttr = nobody
+		cmd.SysProcAttr = otherUser
 		r := run(t, cmd)
 		want := "halfclose: " + w.Store.SocketPath() + " belongs to another user: run this as root\n"
 		if r.code != 1 || r.stdout != "" || r.stderr != want {

@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// mistakes turns the shipped configuration into a wrong one, in four places.
+// mistakes returns changes that make four mistakes in the shipped configuration.
 func mistakes() []string {
 	return []string{
 		`"mode": "destroy",`, `"mode": "destroyy", "gracee": "1m", "exempt": [{"peers": "10.0.0.0/40"}],`,
@@ -24,10 +24,10 @@ func mistakes() []string {
 	}
 }
 
-// paths are those of the mistakes.
+// paths lists the paths of these mistakes.
 var paths = []string{"$.mode", "$.gracee", "$.exempt[0].peers", "$.grace"}
 
-// unnamed returns the paths that none of the lines begins with.
+// unnamed returns the paths with which no line begins.
 func unnamed(lines []string) (missing []string) {
 	for _, path := range paths {
 		found := false
@@ -60,7 +60,7 @@ func TestAWrongConflistUnderFailNamesEveryMistakeAtOnce(t *testing.T) {
 		t.Errorf("the error does not name %v: %s", missing, e.Details)
 	}
 	if listing, err := w.Store.List(t.Context()); err != nil || len(listing.Records) > 0 {
-		t.Errorf("there are records: %v, %v", listing.Records, err)
+		t.Errorf("records exist: %v, %v", listing.Records, err)
 	}
 }
 
@@ -69,8 +69,8 @@ func TestAWrongConflistUnderIgnoreIsObservedWithEveryMistakeInStatus(t *testing.
 	w := newWorld(t)
 	c := newContainer(t, nil)
 	w.add(t, network(t, mistakes()...), c)
-	if said := w.said.stderr["halfclose ADD"]; strings.Count(said, "\n") != len(paths) {
-		t.Errorf("on stderr there is\n%swant %d lines", said, len(paths))
+	if said := w.exec.stderr["halfclose ADD"]; strings.Count(said, "\n") != len(paths) {
+		t.Errorf("stderr is\n%swant %d lines", said, len(paths))
 	}
 	w.AwaitStatus()
 	s := statusOf(t, w)
@@ -81,13 +81,13 @@ func TestAWrongConflistUnderIgnoreIsObservedWithEveryMistakeInStatus(t *testing.
 	if missing := unnamed(a.Warnings); missing != nil {
 		t.Errorf("the warnings do not name %v: %q", missing, a.Warnings)
 	}
-	// Its sockets are accounted for, and live.
+	// The table shows the mistakes too.
 	if got := w.run(t, "status").stdout; !strings.Contains(got, "$.exempt[0].peers") {
 		t.Errorf("the table does not show the mistakes:\n%s", got)
 	}
 }
 
-func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
+func TestAnObservedLeakIsInTheHistoryAndNotDestroyed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, map[string]string{"halfclose.cni/mode": "observe", "halfclose.cni/grace": "1s"})
@@ -105,7 +105,7 @@ func TestAnObservedLeakIsAccountedForAndLives(t *testing.T) {
 		}
 	}
 	if _, err := conn.Write([]byte("x")); err != nil {
-		t.Errorf("it does not live: %v", err)
+		t.Errorf("it was destroyed: %v", err)
 	}
 }
 
@@ -123,7 +123,7 @@ func TestAWrongAnnotationLeavesThePodRunningAndObservedAndShowsInStatus(t *testi
 	a := statusOf(t, w).Attachments[0]
 	want := policy.Default()
 	want.Mode, want.FinWait2Grace = policy.Observe, policy.Never
-	want.Sources = nil // which stand beside it
+	want.Sources = nil // JSON has them in another field
 	if diff := cmp.Diff(want, policy.Policy(a.Policy)); diff != "" {
 		t.Errorf("policy (-want +got)\n%s", diff)
 	}

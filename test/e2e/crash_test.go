@@ -55,9 +55,9 @@ func TestAReaperKilledAtAnyMomentLosesNoRegistration(t *testing.T) {
 	p.Stop()
 }
 
-// A socket whose owner asks its peer for a sign of life every second: the acknowledgements keep the kernel
-// from proving more than that second of its age, so that all beyond is what the reaper has saved.
-func TestOfTheAges(t *testing.T) {
+// The owner of the leak sends a keepalive probe every second: because of the acknowledgements, the kernel proves only one
+// second of its age. The rest is what the reaper has saved.
+func TestAgesSurviveARestart(t *testing.T) {
 	t.Parallel()
 	t.Run("a clean stop loses nothing", func(t *testing.T) {
 		t.Parallel()
@@ -70,14 +70,14 @@ func TestOfTheAges(t *testing.T) {
 		if after := w.knownAge(t, leak); after < before {
 			t.Errorf("the leak was %v old before, and is %v now", before, after)
 		}
-		// And it is that file that has it.
+		// The age comes from the file of saved candidates.
 		p.Stop()
 		if err := os.Remove(w.Store.CandidatesPath()); err != nil {
 			t.Fatal(err)
 		}
 		w.start(t)
 		if after := w.knownAge(t, leak); after > before {
-			t.Errorf("without what was saved the leak is still %v old: the test proves nothing", after)
+			t.Errorf("without the saved candidates the leak is still %v old: the test proves nothing", after)
 		}
 	})
 	t.Run("a crash loses ten seconds at most", func(t *testing.T) {
@@ -94,8 +94,8 @@ func TestOfTheAges(t *testing.T) {
 	})
 }
 
-// agedWorld makes a world with one attachment, which is only observed, and a leak in it whose owner keeps it
-// alive. The grace says no more than how often the reaper looks.
+// agedWorld returns a world with one observed attachment and a leak in it whose owner sends keepalive probes. The grace
+// determines how often the reaper looks.
 func agedWorld(t *testing.T) (*world, *net.TCPConn) {
 	t.Helper()
 	w := newWorld(t)
@@ -111,7 +111,7 @@ func agedWorld(t *testing.T) (*world, *net.TCPConn) {
 	return w, conn
 }
 
-// leak makes a connection whose one end is in CLOSE_WAIT and stays there, and returns that end.
+// leak opens a connection with one end in CLOSE_WAIT, and returns that end.
 func leak(t *testing.T, c *container) *net.TCPConn {
 	t.Helper()
 	p := c.Connect(t, nstest.IPv4)
@@ -121,10 +121,10 @@ func leak(t *testing.T, c *container) *net.TCPConn {
 	return p.Server
 }
 
-// age returns the age that the reaper knows of a socket, 0 if it has not looked at the socket itself yet.
+// age returns the age of a socket in the reaper's answer, 0 if the reaper has not looked at the socket itself yet.
 func (w *world) age(c *net.TCPConn) time.Duration {
 	v, _, err := w.FindSocket(testnode.ConnOf(c), api.SocketQuery{})
-	if err != nil || v.Verdict == policy.Unknown || v.Age == nil { // an error between two reapers
+	if err != nil || v.Verdict == policy.Unknown || v.Age == nil { // no reaper may be running
 		return 0
 	}
 	return time.Duration(*v.Age)
@@ -140,8 +140,8 @@ func (w *world) knownAge(t *testing.T, c *net.TCPConn) (age time.Duration) {
 	return age
 }
 
-// TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack kills one while connections come and go.
-func TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack(t *testing.T) {
+// TestAReaperKilledInAStormFindsAllHalfClosedSocketsAfterItsRestart kills a reaper while connections are opened and closed.
+func TestAReaperKilledInAStormFindsAllHalfClosedSocketsAfterItsRestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	all := make([]*container, 4)
@@ -159,13 +159,13 @@ func TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { nstest.Storm{Keep: 10}.Run(t, stop, namespaces...) })
 	for range 3 {
-		time.Sleep(300 * time.Millisecond) // of the storm
+		time.Sleep(300 * time.Millisecond) // let the storm go on
 		p.Kill()
 		p = w.start(t, "--cpu-budget", "100%")
 	}
 	close(stop)
 	wg.Wait()
-	nstest.Eventually(t, testnode.Patience, "the reaper knows what the kernel does", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the reaper knows the half-closed sockets that the kernel has", func() bool {
 		known, err := w.Client.Sockets(t.Context(), api.SocketQuery{})
 		now, err2 := w.Client.Sockets(t.Context(), api.SocketQuery{All: true})
 		there := halfClosed(now.Sockets)
@@ -174,7 +174,7 @@ func TestAReaperKilledInAStormKnowsWhatTheKernelDoesWhenItIsBack(t *testing.T) {
 	p.Stop()
 }
 
-// halfClosed returns the cookies of those sockets that are half-closed and that somebody has.
+// halfClosed returns the cookies of the half-closed sockets that have an owner.
 func halfClosed(views []api.SocketView) map[uint64]bool {
 	all := make(map[uint64]bool)
 	for _, v := range views {

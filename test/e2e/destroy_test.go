@@ -26,12 +26,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing.T) {
+func TestLeaksAreDestroyedAfterTheAnnotationsGraceAndOtherConnectionsAreKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	list := network(t)
 	leaky := newContainer(t, map[string]string{"halfclose.cni/grace": "1s"})
-	patient := newContainer(t, nil) // the network's hour
+	patient := newContainer(t, nil) // with the network's grace of an hour
 	w.add(t, list, leaky)
 	w.add(t, list, patient)
 
@@ -50,10 +50,10 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 		return len(entries) > 0 && len(entries[0].Owners) > 0
 	})
 	if _, err := leak.Server.Write([]byte("x")); !errors.Is(err, unix.ECONNABORTED) {
-		t.Errorf("the leak's owner writes and is told %v, want ECONNABORTED", err)
+		t.Errorf("a write to the leak returns %v, want ECONNABORTED", err)
 	}
 	var busyAge time.Duration
-	nstest.Eventually(t, testnode.Patience, "the busy one is older than its grace", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the busy connection is older than its grace", func() bool {
 		v, _, err := w.FindSocket(testnode.ConnOf(busy.Server), api.SocketQuery{All: true})
 		if err == nil && v.Age != nil {
 			busyAge = time.Duration(*v.Age)
@@ -95,7 +95,7 @@ func TestLeaksAreDestroyedByTheAnnotationsGraceAndWhatIsInOrderIsLeft(t *testing
 	}
 }
 
-// self is this process as it is found to hold sockets.
+// self returns this process as an owner of sockets.
 func self(t *testing.T) owners.Process {
 	t.Helper()
 	comm, err := os.ReadFile("/proc/self/comm")
@@ -105,8 +105,7 @@ func self(t *testing.T) owners.Process {
 	return owners.Process{PID: os.Getpid(), Command: strings.TrimSpace(string(comm))}
 }
 
-// keepSending lets the server's end send and the client's end read until stop is called, which returns the
-// first error of either.
+// keepSending sends at the server's end and reads at the client's until stop is called. stop returns the errors of both.
 func keepSending(t *testing.T, p nstest.Pair) (stop func() error) {
 	t.Helper()
 	quit, sent, read := make(chan struct{}), make(chan error, 1), make(chan error, 1)

@@ -36,15 +36,15 @@ func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- follow.Wait() }()
-	t.Cleanup(func() { _ = follow.Process.Kill() }) // it may have ended already
+	t.Cleanup(func() { _ = follow.Process.Kill() }) // it may have exited
 
 	before := leak(t, c)
 	nstest.Eventually(t, testnode.Patience, "the first destroy is shown", func() bool { return strings.Contains(stdout.String(), before.RemoteAddr().String()) })
 	p.Kill()
-	nstest.Eventually(t, testnode.Patience, "it says that it waits", func() bool { return strings.Contains(stderr.String(), "lost the reaper; waiting") })
+	nstest.Eventually(t, testnode.Patience, "it reports that it waits", func() bool { return strings.Contains(stderr.String(), "lost the reaper; waiting") })
 	away := cpu(t, follow)
 	since := time.Now()
-	nstest.Eventually(t, testnode.Patience, "two seconds go by", func() bool { return time.Since(since) > 2*time.Second })
+	nstest.Eventually(t, testnode.Patience, "two seconds have passed", func() bool { return time.Since(since) > 2*time.Second })
 	if used := cpu(t, follow) - away; used > 200*time.Millisecond {
 		t.Errorf("while it waited for two seconds it used %v of CPU", used)
 	}
@@ -52,7 +52,7 @@ func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 	w.start(t)
 	nstest.Eventually(t, testnode.Patience, "a destroy of the next reaper is shown", func() bool { return strings.Contains(stdout.String(), after.RemoteAddr().String()) })
 	if !strings.Contains(stderr.String(), "the reaper was restarted at ") || strings.Count(stdout.String(), "TIME") != 1 {
-		t.Errorf("it says\n%s\nand shows\n%s", stderr.String(), stdout.String())
+		t.Errorf("stderr is\n%s\nand stdout\n%s", stderr.String(), stdout.String())
 	}
 	if err := follow.Process.Signal(unix.SIGINT); err != nil {
 		t.Fatal(err)
@@ -63,14 +63,14 @@ func TestTheHistoryIsFollowedAcrossACrashOfTheReaperUntilInterrupted(t *testing.
 			t.Errorf("after ^C: %v", err)
 		}
 	case <-time.After(testnode.Patience):
-		t.Errorf("it goes on after ^C")
+		t.Errorf("it keeps running after ^C")
 	}
 }
 
-// cpu is how much CPU time a process has used.
+// cpu returns the CPU time that a process has used.
 func cpu(t *testing.T, cmd *exec.Cmd) time.Duration {
 	t.Helper()
-	clock := int32(^cmd.Process.Pid)<<3 | 2 // CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it
+	clock := int32(^cmd.Process.Pid)<<3 | 2 // CPUCLOCK_SCHED of the process, see clock_getcpuclockid(3)
 	var ts unix.Timespec
 	if err := unix.ClockGettime(clock, &ts); err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func cpu(t *testing.T, cmd *exec.Cmd) time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-func TestTheHistoryIsFilteredAndPrintedForPrograms(t *testing.T) {
+func TestTheHistoryIsFilteredAndPrintedAsJSON(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	quick := newContainer(t, map[string]string{"halfclose.cni/grace": "1s"})
@@ -96,7 +96,7 @@ func TestTheHistoryIsFilteredAndPrintedForPrograms(t *testing.T) {
 		var page api.HistoryPage
 		parse(t, r, &page)
 		for _, en := range page.Entries {
-			all = append(all, en.Local.String(), en.Peer.String()) // either end may be the one that was destroyed
+			all = append(all, en.Local.String(), en.Peer.String()) // either end may have been destroyed
 		}
 		return all
 	}
@@ -116,7 +116,7 @@ func TestTheHistoryIsFilteredAndPrintedForPrograms(t *testing.T) {
 		}
 	}
 	if got := peers("--since", "2100-01-01T00:00:00Z"); got != nil {
-		t.Errorf("of the future there is %v", got)
+		t.Errorf("entries of the future: %v", got)
 	}
 	var v struct {
 		Sockets []api.SocketView `json:"sockets"`
@@ -129,10 +129,10 @@ func TestTheHistoryIsFilteredAndPrintedForPrograms(t *testing.T) {
 	for _, s := range v.Sockets {
 		found = found || s.Local == spared.LocalAddr().String() && strings.Contains(s.Why, "but the mode is observe")
 		if s.Pod.Name != watched.name {
-			t.Errorf("what would be destroyed has %+v", s)
+			t.Errorf("the sockets that would be destroyed include %+v", s)
 		}
 	}
 	if !found {
-		t.Errorf("what would be destroyed is not %s:\n%s", spared.LocalAddr(), r.stdout)
+		t.Errorf("the sockets that would be destroyed do not include %s:\n%s", spared.LocalAddr(), r.stdout)
 	}
 }

@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package e2e tests halfclose from end to end: the plugin that libcni calls, the reaper that goes on without it, and
-// the commands, on a node of the test's own.
+// Package e2e tests halfclose end to end: the plugin, called by libcni, the reaper that it starts, and the commands, on a
+// node that the tests create.
 package e2e_test
 
 import (
@@ -17,19 +17,19 @@ import (
 const (
 	// top is the repository.
 	top = "../.."
-	// conflist is the one that is shipped.
+	// conflist is the shipped conflist.
 	conflist = top + "/deploy/cni/10-halfclose.conflist"
-	// binVar names, in the environment, the directory of the programs under test.
+	// binVar is an environment variable with the directory of the programs under test.
 	binVar = "E2E_BIN"
 )
 
 const finderVar = "HALFCLOSE_FINDER"
 
-// parallelTests is how many tests run side by side with each finder: they mostly wait for graces to expire.
+// parallelTests is the number of tests that run in parallel with each finder: they mostly wait for graces to expire.
 const parallelTests = 6
 
-// TestMain runs all tests with each finder, side by side, each on a node of its own; or with the one that the environment
-// names, from which each reaper takes it.
+// TestMain runs all tests with each finder in parallel, each on its own node. If the environment names a finder, it runs
+// them with that one; the reapers read the same variable.
 func TestMain(m *testing.M) {
 	one := os.Getenv(finderVar)
 	if one == "" {

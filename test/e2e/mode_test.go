@@ -18,17 +18,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// outcomes counts what a reaper's history has, by outcome.
+// outcomes counts the entries of the reaper's history by outcome.
 func (w *world) outcomes() map[string]int {
 	counts := make(map[string]int)
-	entries, _ := w.Entries() // none between two reapers
+	entries, _ := w.Entries() // none if no reaper is running
 	for _, en := range entries {
 		counts[en.Outcome]++
 	}
 	return counts
 }
 
-// onlyObserves waits until a reaper has found sockets that it would destroy, and wants it to have destroyed none.
+// onlyObserves waits until the reaper has found sockets that it would destroy, and checks that it has destroyed none.
 func (w *world) onlyObserves(t *testing.T, when string) {
 	t.Helper()
 	nstest.Eventually(t, testnode.Patience, when+": sockets are found past their grace", func() bool { return w.outcomes()[api.WouldDestroy] > 20 })
@@ -40,7 +40,7 @@ func (w *world) onlyObserves(t *testing.T, when string) {
 	}
 }
 
-// storm makes that many connections, half-closed all at once, in a container.
+// storm opens n connections in a container and half-closes all of them.
 func storm(t *testing.T, c *container, n int) {
 	t.Helper()
 	for range n {
@@ -50,10 +50,10 @@ func storm(t *testing.T, c *container, n int) {
 	}
 }
 
-// The test is on the directories of a real node, so that a reboot can wipe one of them and leave the other. It
-// does not run beside others that use them.
-func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T) {
-	t.Cleanup(func() { // last: other tests use these directories too
+// The test uses the directories of a real node, so that a reboot can clear one and keep the other. It does not run in
+// parallel with others that use them.
+func TestTheSwitchStopsDestructionWithinASecondUntilItIsSetAgain(t *testing.T) {
+	t.Cleanup(func() { // runs last: other tests use these directories too
 		if err := errors.Join(os.RemoveAll(state.DefaultDir), os.RemoveAll("/var/lib/halfclose")); err != nil {
 			t.Error(err)
 		}
@@ -61,21 +61,21 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 	w := newWorldAt(t, state.DefaultDir, nil)
 	c := newContainer(t, nil)
 	open := c.Connect(t, nstest.IPv4)
-	const leaks = 600 // of two sockets each, of which a destroy ends both
+	const leaks = 600 // of two sockets each; destroying one closes both
 	storm(t, c, leaks)
 	grace := `, "grace": "1s", "mode": "destroy"`
 	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(external+grace))); r.code != 0 {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
-	first := w.start(t, "--max-destroys-per-second", "20", "--log-level", "warn") // half a minute's work
-	nstest.Eventually(t, testnode.Patience, "the storm is on", func() bool { return w.outcomes()[api.Destroyed] > 50 })
+	first := w.start(t, "--max-destroys-per-second", "20", "--log-level", "warn") // takes 30 s
+	nstest.Eventually(t, testnode.Patience, "sockets are being destroyed", func() bool { return w.outcomes()[api.Destroyed] > 50 })
 
 	r := w.run(t, "mode", "observe")
 	returned := time.Now()
 	if r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, "Mode      observe\n") || !strings.Contains(r.stdout, "/var/lib/halfclose/mode") {
 		t.Errorf("mode observe: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	nstest.Eventually(t, testnode.Patience, "sockets are past their grace for three seconds more", func() bool {
+	nstest.Eventually(t, testnode.Patience, "sockets pass their grace for three more seconds", func() bool {
 		return time.Since(returned) > 3*time.Second && w.outcomes()[api.WouldDestroy] > 100
 	})
 	var last time.Time
@@ -97,8 +97,8 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 		t.Fatalf("%d of %d connections were destroyed before: the test proves nothing", destroyed, leaks)
 	}
 
-	// A crash, and a boot that leaves nothing in /run; then the first pod starts a reaper, by a conflist that is
-	// newer than the switch.
+	// A crash, and a reboot that clears /run. Then the first pod starts a reaper, with a conflist that is newer than the
+	// switch.
 	first.Kill()
 	if err := os.RemoveAll(state.DefaultDir); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 	if by := w.AwaitStatus().Holder.StartedBy; by != api.ByPlugin {
 		t.Errorf("the reaper was started by %q", by)
 	}
-	// Another reaper, with flags that would let it.
+	// Another reaper, whose flags permit destruction.
 	second := w.start(t, "--mode", "destroy", "--min-grace", "1ms", "--max-destroys-per-second", "0", "--log-level", "warn")
 	w.holds(t, second.PID())
 	w.onlyObserves(t, "with other flags")
@@ -118,7 +118,7 @@ func TestTheSwitchStopsDestructionWithinASecondAndUntilItIsSetAnew(t *testing.T)
 	if r := w.run(t, "mode", "destroy"); r.code != 0 || !strings.HasPrefix(r.stdout, "Mode      destroy\n") {
 		t.Errorf("mode destroy: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	nstest.Eventually(t, testnode.Patience, "what is past its grace is destroyed", func() bool {
+	nstest.Eventually(t, testnode.Patience, "the sockets past their grace are destroyed", func() bool {
 		return destroyed+w.outcomes()[api.Destroyed] >= leaks
 	})
 	if _, err := open.Client.Write([]byte("x")); err != nil {
@@ -149,8 +149,8 @@ func TestTheSwitchOutlivesAReaperThatIsKilledAsSoonAsItIsSet(t *testing.T) {
 	w.onlyObserves(t, "after the crash")
 }
 
-// TestTheSwitchIsSetThoughTheReaperIsStuck stops the reaper's process, sets the switch, and lets it go on: what
-// has come to be past its grace meanwhile is spared.
+// TestTheSwitchIsSetThoughTheReaperIsStuck stops the reaper with SIGSTOP, sets the switch, and continues the reaper: it
+// keeps the sockets whose grace expired in that time.
 func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -169,7 +169,7 @@ func TestTheSwitchIsSetThoughTheReaperIsStuck(t *testing.T) {
 	}
 	<-past
 	resume()
-	w.onlyObserves(t, "when it goes on")
+	w.onlyObserves(t, "when it runs again")
 }
 
 func TestTheSwitchCanBeSetBeforeThereIsAReaper(t *testing.T) {
@@ -184,7 +184,7 @@ func TestTheSwitchCanBeSetBeforeThereIsAReaper(t *testing.T) {
 	if r := run(t, w.plugin("ADD", c.attachment(), c.path, pluginConf(`, "grace": "1s"`))); r.code != 0 {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
-	w.onlyObserves(t, "with the reaper that came")
+	w.onlyObserves(t, "with the first reaper")
 }
 
 func TestModeNamesWhatCapsItAndWhichPodsAreMoreConservative(t *testing.T) {

@@ -18,26 +18,26 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// halfclose is the path of the command under test.
+// halfclose returns the path of the command under test.
 func halfclose() string { return filepath.Join(os.Getenv(binVar), "halfclose") }
 
-// pluginDir is the directory of the plugin under test and of the plugins that it is chained with.
+// pluginDir returns the directory of the plugin under test and of the other plugins of its chain.
 func pluginDir() string { return filepath.Join(os.Getenv(binVar), "cni") }
 
-// command prepares to run the command under test on the world's state directory.
+// command prepares the command under test with the world's state directory.
 func (w *world) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(halfclose(), args...)
-	cmd.Env = append(os.Environ(), w.said.env...)
+	cmd.Env = append(os.Environ(), w.exec.env...)
 	return cmd
 }
 
-// result is what a command came to.
+// result is the exit code and output of a command.
 type result struct {
 	code           int
 	stdout, stderr string
 }
 
-// run runs a command to its end.
+// run runs a command until it exits.
 func (w *world) run(t *testing.T, args ...string) result {
 	t.Helper()
 	return run(t, w.command(args...))
@@ -55,18 +55,17 @@ func run(t *testing.T, cmd *exec.Cmd) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// plugin prepares to call the plugin itself, without libcni and the rest of the chain.
+// plugin prepares a direct call of the plugin, without libcni and the rest of the chain.
 func (w *world) plugin(command string, a state.Attachment, netns, conf string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(pluginDir(), "halfclose"))
-	cmd.Env = append(os.Environ(), w.said.env...)
+	cmd.Env = append(os.Environ(), w.exec.env...)
 	cmd.Env = append(cmd.Env, "CNI_COMMAND="+command, "CNI_CONTAINERID="+a.ContainerID, "CNI_IFNAME="+a.IfName,
 		"CNI_NETNS="+netns, "CNI_PATH="+pluginDir())
 	cmd.Stdin = bytes.NewBufferString(conf)
 	return cmd
 }
 
-// pluginConf is the configuration of halfclose alone, chained after something that made an interface; more
-// is further keys.
+// pluginConf returns the plugin's configuration with a prevResult and additional keys.
 func pluginConf(more string) string {
 	return `{"cniVersion": "1.0.0", "name": "direct", "type": "halfclose", "prevResult": {"cniVersion": "1.0.0"}` + more + `}`
 }
@@ -74,13 +73,13 @@ func pluginConf(more string) string {
 // external keeps the plugin from starting a reaper.
 const external = `, "reaper": "external"`
 
-// start starts a reaper; it is killed when the test ends, unless it has ended before.
+// start starts a reaper. It is killed when the test ends, unless it has exited.
 func (w *world) start(t *testing.T, args ...string) *testnode.Process {
 	t.Helper()
 	return testnode.Start(t, w.command(append([]string{"reaper"}, args...)...))
 }
 
-// startApart is start in a pid namespace of the reaper's own, as in a container without the host's.
+// startApart starts a reaper in its own PID namespace, as in a container without the host's.
 func (w *world) startApart(t *testing.T, args ...string) *testnode.Process {
 	t.Helper()
 	cmd := w.command(args...)
@@ -93,7 +92,7 @@ func (w *world) startApart(t *testing.T, args ...string) *testnode.Process {
 	return testnode.Start(t, cmd)
 }
 
-// holder reads who has the lock.
+// holder returns the lock's holder, as recorded in the lock file.
 func (w *world) holder(t *testing.T) (h api.Holder) {
 	t.Helper()
 	b, err := os.ReadFile(w.Store.LockPath())
@@ -106,7 +105,7 @@ func (w *world) holder(t *testing.T) (h api.Holder) {
 	return h
 }
 
-// holds waits until the reaper with this process id has the lock and answers.
+// holds waits until the reaper with this PID has the lock and answers.
 func (w *world) holds(t *testing.T, pid int) {
 	t.Helper()
 	nstest.Eventually(t, testnode.Patience, "the reaper has the lock and answers", func() bool {

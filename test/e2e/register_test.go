@@ -24,7 +24,7 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// registration is what register prints as JSON.
+// registration is the JSON output of register.
 type registration struct {
 	Record        state.Record       `json:"record"`
 	Replaced      []string           `json:"replaced"`
@@ -33,7 +33,7 @@ type registration struct {
 	Notes         []string           `json:"notes"`
 }
 
-// register registers a namespace by hand, and returns what it says.
+// register registers a namespace by hand, and returns the output.
 func (w *world) register(t *testing.T, args ...string) (r registration) {
 	t.Helper()
 	got := w.run(t, append([]string{"register", "--output", "json"}, args...)...)
@@ -59,7 +59,7 @@ func destroyed(t *testing.T, what string, c *net.TCPConn) {
 	nstest.Eventually(t, testnode.Patience, what+" is destroyed", func() bool { return !lives(c) })
 }
 
-// lives reports whether a half-closed connection is still there.
+// lives reports whether a connection is still in CLOSE_WAIT.
 func lives(c *net.TCPConn) bool {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -74,12 +74,12 @@ func lives(c *net.TCPConn) bool {
 	return state == unix.BPF_TCP_CLOSE_WAIT
 }
 
-func TestWhatIsRegisteredByHandIsReapedUntilItIsUnregistered(t *testing.T) {
+func TestLeaksOfAManualRegistrationAreDestroyedUntilItIsUnregistered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
 	w.holds(t, p.PID())
-	c, witness, stranger, far := newContainer(t, nil), newContainer(t, nil), newContainer(t, nil), nstest.New(t)
+	c, witness, unregistered, far := newContainer(t, nil), newContainer(t, nil), newContainer(t, nil), nstest.New(t)
 	nstest.Link(t, c.NS, far)
 
 	r := w.register(t, c.name, "--grace", "1s")
@@ -87,7 +87,7 @@ func TestWhatIsRegisteredByHandIsReapedUntilItIsUnregistered(t *testing.T) {
 		t.Errorf("registered: %+v", r)
 	}
 	w.register(t, witness.path, "--grace", "1s")
-	twin, connected := leak(t, stranger), c.Connect(t, nstest.IPv4)
+	twin, connected := leak(t, unregistered), c.Connect(t, nstest.IPv4)
 	first := connected.Server
 	if err := connected.Client.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestWhatIsRegisteredByHandIsReapedUntilItIsUnregistered(t *testing.T) {
 		t.Errorf("the reaper still has %+v", s.Attachments)
 	}
 
-	// Nothing holds the namespace.
+	// No process, socket or file of halfclose keeps the namespace.
 	for _, end := range []*net.TCPConn{first, connected.Client, second, again.Client} {
 		end.Close()
 	}
@@ -132,7 +132,7 @@ func sleeper(t *testing.T, path string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // it may have exited
 		_ = cmd.Wait()
 	})
 	nstest.Eventually(t, testnode.Patience, "the process sleeps", func() bool {
@@ -142,7 +142,7 @@ func sleeper(t *testing.T, path string) *exec.Cmd {
 	return cmd
 }
 
-func TestAProcessIdRegistersItsNamespaceByWhatStays(t *testing.T) {
+func TestAProcessIDRegistersItsNamespaceByThePathThatLastsLongest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	named, nameless := newContainer(t, nil), nstest.New(t)
@@ -169,11 +169,11 @@ func TestAProcessIdRegistersItsNamespaceByWhatStays(t *testing.T) {
 	w.unregister(t, strconv.Itoa(inNamed.Process.Pid))
 	listing, err := w.Store.List(t.Context())
 	if err != nil || len(listing.Records) > 0 {
-		t.Errorf("left are %+v, %v", listing.Records, err)
+		t.Errorf("the remaining records are %+v, %v", listing.Records, err)
 	}
 }
 
-func TestDigitsThatAreAlsoANameMustBeMadeClear(t *testing.T) {
+func TestDigitsThatCouldBeANameAreAmbiguous(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := newContainer(t, nil)
@@ -195,7 +195,7 @@ func TestDigitsThatAreAlsoANameMustBeMadeClear(t *testing.T) {
 	}
 }
 
-func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
+func TestTheHostsNamespaceNeedsAFlagForRegisterAndReaper(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t, "--mode", "observe")
@@ -203,7 +203,7 @@ func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
 	c := newContainer(t, nil)
 	elsewhere := func(args ...string) result {
 		cmd := node.Command(c.path, halfclose(), args...)
-		cmd.Env = append(os.Environ(), w.said.env...)
+		cmd.Env = append(os.Environ(), w.exec.env...)
 		return run(t, cmd)
 	}
 	if r := elsewhere("register", "1"); r.code != 1 || !strings.Contains(r.stderr, "/proc/1/ns/net is that of process 1: use --allow-host-netns to register it, here and for the reaper") {
@@ -219,7 +219,7 @@ func TestTheFirstProcesssNamespaceTakesAFlagForBoth(t *testing.T) {
 	w.unregister(t, "1")
 }
 
-func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
+func TestRegisterReportsWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t, "--mode", "observe")
@@ -232,7 +232,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	}
 	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "(e2e/"+c.name+"): each socket gets the more conservative verdict of both policies") ||
 		r.Notes[1] != "the mode is observe for now, because of the reaper's --mode observe" {
-		t.Errorf("it says %q", r.Notes)
+		t.Errorf("it prints %q", r.Notes)
 	}
 	for _, a := range w.AwaitStatus().Attachments {
 		closeWait, finWait2 := 20*time.Minute, time.Minute
@@ -243,7 +243,7 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 			t.Errorf("the policy of %s is %+v", a.Attachment, a.Policy)
 		}
 	}
-	// GC of CNI takes away what CNI recorded, and nothing else.
+	// GC removes records of CNI, and no manual registration.
 	gc := w.plugin("GC", state.Attachment{}, "", `{"cniVersion": "1.1.0", "name": "halfclose", "type": "halfclose", "cni.dev/valid-attachments": []}`)
 	if r := run(t, gc); r.code != 0 {
 		t.Errorf("GC: exit code %d: %s%s", r.code, r.stdout, r.stderr)
@@ -265,8 +265,8 @@ func TestRegisterSaysWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	}
 }
 
-// A history entry of a manual registration names it.
-func TestTheHistoryNamesWhatWasRegisteredByHand(t *testing.T) {
+// A history entry has the name of the manual registration.
+func TestTheHistoryHasTheNameOfAManualRegistration(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)

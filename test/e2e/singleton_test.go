@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestOfTenReapersOneWorks(t *testing.T) {
+func TestOfTenReapersOneGetsTheLock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var all []*testnode.Process
@@ -33,7 +33,7 @@ func TestOfTenReapersOneWorks(t *testing.T) {
 		}
 		return running
 	}
-	nstest.Eventually(t, testnode.Patience, "nine have ended", func() bool { return len(left()) == 1 })
+	nstest.Eventually(t, testnode.Patience, "nine have exited", func() bool { return len(left()) == 1 })
 	winner := left()[0]
 	w.holds(t, winner.PID())
 	want := fmt.Sprintf("halfclose: another reaper uses this state directory: process %d, started by a command at ", winner.PID())
@@ -42,7 +42,7 @@ func TestOfTenReapersOneWorks(t *testing.T) {
 			continue
 		}
 		if code := p.Wait(); code != 1 || !strings.HasPrefix(p.Output(), want) || strings.Count(p.Output(), "\n") != 1 {
-			t.Errorf("exit code %d, and it says:\n%swant 1, and one line that begins with\n%s", code, p.Output(), want)
+			t.Errorf("exit code %d, and its output is:\n%swant 1, and one line that begins with\n%s", code, p.Output(), want)
 		}
 	}
 	winner.Stop()
@@ -69,10 +69,10 @@ func TestAnAutoStartedReaperHandsOver(t *testing.T) {
 	if now := w.age(leak); now < before {
 		t.Errorf("the leak was %v old before, and is %v now", before, now)
 	}
-	// Nothing that ADD starts takes it away again.
+	// A reaper that ADD starts does not take the lock from it.
 	w.add(t, network(t), newContainer(t, nil))
 	if r := w.run(t, "reaper", "--auto"); r.code != 1 {
-		t.Errorf("a reaper that says it was started by the plugin has exit code %d", r.code)
+		t.Errorf("a second reaper with --auto has exit code %d", r.code)
 	}
 	if h := w.AwaitStatus().Holder; h.PID != byHand.PID() || h.StartedBy != api.ByCommand {
 		t.Errorf("the reaper is %v now", h)
@@ -87,13 +87,13 @@ func TestAReaperStartedByHandIsNotDisplaced(t *testing.T) {
 	w.holds(t, first.PID())
 	second := w.start(t)
 	if code := second.Wait(); code != 1 || !strings.Contains(second.Output(), fmt.Sprintf("process %d,", first.PID())) {
-		t.Errorf("the second has exit code %d and says %s", code, second.Output())
+		t.Errorf("the second has exit code %d and prints %s", code, second.Output())
 	}
 	w.holds(t, first.PID())
 	first.Stop()
 }
 
-func TestWithWaitAReaperTakesOverWhenTheFirstEnds(t *testing.T) {
+func TestWithWaitAReaperTakesOverWhenTheFirstExits(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
@@ -108,7 +108,7 @@ func TestWithWaitAReaperTakesOverWhenTheFirstEnds(t *testing.T) {
 			first := w.start(t)
 			w.holds(t, first.PID())
 			second := w.start(t, "--wait")
-			nstest.Eventually(t, testnode.Patience, "the second says that it waits", func() bool {
+			nstest.Eventually(t, testnode.Patience, "the second logs that it waits", func() bool {
 				return strings.Contains(second.Output(), fmt.Sprintf("process %d,", first.PID()))
 			})
 			w.holds(t, first.PID())
@@ -119,7 +119,7 @@ func TestWithWaitAReaperTakesOverWhenTheFirstEnds(t *testing.T) {
 	}
 }
 
-func TestAReaperEndsWhenItsLockIsNoLongerTheLock(t *testing.T) {
+func TestAReaperExitsWhenItsLockFileIsRemovedOrReplaced(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name string
@@ -144,27 +144,27 @@ func TestAReaperEndsWhenItsLockIsNoLongerTheLock(t *testing.T) {
 				t.Fatal(err)
 			}
 			if code := p.Wait(); code != 1 || !strings.Contains(p.Output(), "halfclose: reaper lock ") {
-				t.Errorf("exit code %d, and it says:\n%s", code, p.Output())
+				t.Errorf("exit code %d, and its output is:\n%s", code, p.Output())
 			}
 		})
 	}
 }
 
-func TestSIGTERMEndsTheReaperCleanly(t *testing.T) {
+func TestSIGTERMStopsTheReaperCleanly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
 	w.holds(t, p.PID())
-	p.Stop() // which wants exit code 0
+	p.Stop() // and requires exit code 0
 	if _, err := os.Stat(w.Store.SocketPath()); !os.IsNotExist(err) {
-		t.Errorf("the socket is still there: %v", err)
+		t.Errorf("the socket still exists: %v", err)
 	}
 	if h := w.holder(t); h.PID != 0 {
-		t.Errorf("the lock still names %v", h)
+		t.Errorf("the lock file still has the holder %v", h)
 	}
 }
 
-// setSwitch sets the mode switch that goes with the state directory.
+// setSwitch sets the mode switch of the state directory.
 func setSwitch(t *testing.T, w *world, mode policy.Mode) {
 	t.Helper()
 	err := state.StoreSwitch(filepath.Join(w.dir, "mode"), state.Switch{Mode: mode, Who: "a test", When: time.Now()})

@@ -21,11 +21,11 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 )
 
-// onTerminal starts a program on a terminal that is its own, as a login does.
+// onTerminal starts a program with a controlling terminal, as a login does.
 func (w *world) onTerminal(t *testing.T, term *termtest.Terminal, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), w.said.env...)
+	cmd.Env = append(os.Environ(), w.exec.env...)
 	cmd.Env = append(cmd.Env, "TERM=xterm-256color", "NO_COLOR=", "HALFCLOSE="+halfclose())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.TTY, term.TTY, term.TTY
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -33,7 +33,7 @@ func (w *world) onTerminal(t *testing.T, term *termtest.Terminal, name string, a
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // it may have exited
 		_ = cmd.Wait()
 	})
 	return cmd
@@ -45,18 +45,18 @@ func (w *world) top(t *testing.T, term *termtest.Terminal, args ...string) *exec
 	return w.onTerminal(t, term, halfclose(), append([]string{"top", "--interval", "250ms"}, args...)...)
 }
 
-// ends waits for a program's end.
-func ends(t *testing.T, cmd *exec.Cmd, code int) {
+// exits waits until a program has exited.
+func exits(t *testing.T, cmd *exec.Cmd, code int) {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // ProcessState tells
+		_ = cmd.Wait() // ProcessState has the exit code
 		close(ended)
 	}()
 	select {
 	case <-ended:
 	case <-time.After(testnode.Patience):
-		t.Fatal("it does not end")
+		t.Fatal("it does not exit")
 	}
 	if got := cmd.ProcessState.ExitCode(); got != code {
 		t.Errorf("exit code %d, want %d", got, code)
@@ -100,7 +100,7 @@ func TestTopShowsLeaksAsTheyComeAndGo(t *testing.T) {
 
 	p.Stop()
 	term.Shows(t, "no answer since")
-	term.Shows(t, leaky.name) // what was last known
+	term.Shows(t, leaky.name) // the last known state
 	again := w.start(t, "--mode", "observe")
 	w.holds(t, again.PID())
 	term.Until(t, "the reaper's return is seen", func() bool { return !strings.Contains(term.Frame(), "no answer since") })
@@ -111,11 +111,11 @@ func TestTopShowsLeaksAsTheyComeAndGo(t *testing.T) {
 		t.Errorf("it panics:\n%s", term.Written())
 	}
 	term.Press(t, "q")
-	ends(t, cmd, 0)
+	exits(t, cmd, 0)
 	term.Restored(t, 1)
 }
 
-func TestTopGivesTheTerminalBackHoweverItEnds(t *testing.T) {
+func TestTopRestoresTheTerminalHoweverItExits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
@@ -138,13 +138,13 @@ func TestTopGivesTheTerminalBackHoweverItEnds(t *testing.T) {
 			if err := end(term, cmd); err != nil {
 				t.Fatal(err)
 			}
-			ends(t, cmd, 0)
+			exits(t, cmd, 0)
 			term.Restored(t, 1)
 		})
 	}
 }
 
-// suspended runs top in a shell that notes the terminal's settings before, while top is stopped, and after.
+// suspended runs top in a shell that records the settings of the terminal before, while top is stopped, and after.
 const suspended = `
 set -m
 stty -g >"$1/before"
@@ -191,7 +191,7 @@ func TestTopCanBeSuspended(t *testing.T) {
 			}
 			term.Until(t, "it goes on", func() bool { return strings.Count(term.Written(), "\x1b[H") > frames })
 			term.Press(t, "q")
-			ends(t, shell, 0)
+			exits(t, shell, 0)
 			if read("end") != "0" || read("after") != read("before") {
 				t.Errorf("ended with exit code %s, and the settings %s; before they were %s", read("end"), read("after"), read("before"))
 			}
@@ -207,7 +207,7 @@ func kill(t *testing.T, pid int, sig unix.Signal) {
 	}
 }
 
-// childOf is the process that a shell waits for.
+// childOf returns the PID of the process that a shell waits for.
 func childOf(t *testing.T, pid int) int {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
@@ -221,7 +221,7 @@ func childOf(t *testing.T, pid int) int {
 	return child
 }
 
-func TestTopOncePrintsOneLook(t *testing.T) {
+func TestTopOncePrintsOneFrame(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	p := w.start(t)
@@ -256,31 +256,31 @@ func TestTopObeysNoColor(t *testing.T) {
 				t.Errorf("in colour: %v, want %v:\n%q", got, tt.colour, term.Frame())
 			}
 			term.Press(t, "q")
-			ends(t, cmd, 0)
+			exits(t, cmd, 0)
 		})
 	}
 }
 
-func TestTopSaysWhatItNeeds(t *testing.T) {
+func TestTopReportsWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for name, tt := range map[string]struct {
-		script, says string
-		code         int
+		script, output string
+		code           int
 	}{
 		"keys":                           {`"$HALFCLOSE" top </dev/null`, "halfclose: stdin is not a terminal, so no key can quit: use --once to print one frame\r\n", 2},
 		"a terminal that is not dumb":    {`TERM=dumb "$HALFCLOSE" top`, "halfclose: TERM is dumb, which cannot show a full screen: use --once to print one frame\r\n", 2},
-		"a screen":                       {`"$HALFCLOSE" top | cat`, "halfclose: stdout is not a terminal: use --once to print one frame\r\n", 0}, // cat's
+		"a screen":                       {`"$HALFCLOSE" top | cat`, "halfclose: stdout is not a terminal: use --once to print one frame\r\n", 0}, // the exit code of cat
 		"a reaper, before any of a mess": {`"$HALFCLOSE" top`, "halfclose: no reaper is running: ", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			term := termtest.New(t, 80, 24)
 			cmd := w.onTerminal(t, term, "sh", "-c", tt.script)
-			ends(t, cmd, tt.code)
-			term.Until(t, "it says so", func() bool { return strings.Contains(term.Written(), "\n") })
-			if got := term.Written(); !strings.HasPrefix(got, tt.says) || strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 1 {
-				t.Errorf("it says %q, want %q", got, tt.says)
+			exits(t, cmd, tt.code)
+			term.Until(t, "it reports that", func() bool { return strings.Contains(term.Written(), "\n") })
+			if got := term.Written(); !strings.HasPrefix(got, tt.output) || strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 1 {
+				t.Errorf("it prints %q, want %q", got, tt.output)
 			}
 			term.Restored(t, 0)
 		})

@@ -30,18 +30,18 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// singleVersion is that of the last release that was one program.
+// singleVersion is the version of the last single-program release.
 const singleVersion = "single"
 
-// upgrade is a node's directories with the last release that was one program, in a world of its own.
+// upgrade is a world with the directories of a node that has the last single-program release.
 type upgrade struct {
 	*world
-	single  string // the program
+	single  string // the old program
 	binDir  string // the runtime's plugins
-	confDir string // and networks
+	confDir string // and the networks
 }
 
-// newUpgrade makes the directories of a node, as an installation of that release left them.
+// newUpgrade creates the directories of a node as an installation of that release left them.
 func newUpgrade(t *testing.T) *upgrade {
 	t.Helper()
 	w := newWorld(t)
@@ -67,11 +67,11 @@ func newUpgrade(t *testing.T) *upgrade {
 		t.Fatal(err)
 	}
 	u.installSingle(t)
-	w.cni = libcni.NewCNIConfigWithCacheDir([]string{u.binDir}, filepath.Join(t.TempDir(), "cache"), w.said)
+	w.cni = libcni.NewCNIConfigWithCacheDir([]string{u.binDir}, filepath.Join(t.TempDir(), "cache"), w.exec)
 	return u
 }
 
-// installSingle puts the old program among the plugins, as its README.md said.
+// installSingle installs the old program among the plugins, as its README.md said.
 func (u *upgrade) installSingle(t *testing.T) {
 	t.Helper()
 	out, err := exec.Command("install", "-m", "755", u.single, filepath.Join(u.binDir, "halfclose")).CombinedOutput()
@@ -88,8 +88,8 @@ func (u *upgrade) install(t *testing.T) {
 	}
 }
 
-// says wants a command to print all texts, whatever else is wrong on the tests' node.
-func (u *upgrade) says(t *testing.T, command string, texts ...string) {
+// prints checks that the output of a command has all texts.
+func (u *upgrade) prints(t *testing.T, command string, texts ...string) {
 	t.Helper()
 	args := []string{command, "--output", "wide"}
 	if command == "doctor" {
@@ -103,8 +103,8 @@ func (u *upgrade) says(t *testing.T, command string, texts ...string) {
 	}
 }
 
-// network is the node's network as it is now, without the keys that the old release does not know. Sockets in CLOSE_WAIT
-// have a grace of four seconds.
+// network returns the node's network without the keys that the old release does not know. Sockets in CLOSE_WAIT have a
+// grace of four seconds.
 func (u *upgrade) network(t *testing.T) *libcni.NetworkConfigList {
 	t.Helper()
 	return network(t, `"probeAfter": "90s",`, "", `"pendingGrace": "2h",`, "", `"grace": "1h"`, `"grace": "1h", "closeWaitGrace": "4s"`)
@@ -118,7 +118,7 @@ func (u *upgrade) container(t *testing.T) *container {
 	return c
 }
 
-// names are the attachments that the reaper has, sorted.
+// names returns the sorted container IDs of the reaper's attachments.
 func (u *upgrade) names(t *testing.T) (names []string) {
 	t.Helper()
 	for _, a := range u.AwaitStatus().Attachments {
@@ -131,7 +131,7 @@ func (u *upgrade) names(t *testing.T) (names []string) {
 	return names
 }
 
-// restart ends the reaper that a plugin started, and starts the next one by an ADD.
+// restart stops the reaper that a plugin started, and starts the next one by an ADD.
 func (u *upgrade) restart(t *testing.T) *container {
 	t.Helper()
 	pid := u.AwaitStatus().Holder.PID
@@ -146,8 +146,8 @@ func (u *upgrade) restart(t *testing.T) *container {
 	return c
 }
 
-// keptAlive makes a leak that is kept alive every second: what is known of its age beyond that second is what
-// reapers know, and not the kernel.
+// keptAlive returns a leak with a keepalive probe every second: the kernel proves one second of its age, and the rest is
+// known to reapers only.
 func keptAlive(t *testing.T, c *container) *net.TCPConn {
 	t.Helper()
 	conn := leak(t, c)
@@ -157,7 +157,7 @@ func keptAlive(t *testing.T, c *container) *net.TCPConn {
 	return conn
 }
 
-// atWork makes a connection in the same state as a leak, on which bytes move until the test ends.
+// atWork opens a connection in the same state as a leak, on which bytes move until the test ends.
 func atWork(t *testing.T, c *container) *net.TCPConn {
 	t.Helper()
 	p := c.Connect(t, nstest.IPv4)
@@ -190,11 +190,11 @@ func atWork(t *testing.T, c *container) *net.TCPConn {
 	return p.Server
 }
 
-// singleAge returns the age of a leak, as the old command has it from the old reaper; 0 if that does not know the leak.
+// singleAge returns the age of a leak that the old command prints, 0 if the old reaper does not know the leak.
 func (u *upgrade) singleAge(t *testing.T, leak *net.TCPConn) time.Duration {
 	t.Helper()
 	old := exec.Command(u.single, "sockets", "--output", "json")
-	old.Env = append(os.Environ(), u.said.env...)
+	old.Env = append(os.Environ(), u.exec.env...)
 	r := run(t, old)
 	var list struct {
 		Sockets []struct {
@@ -213,7 +213,7 @@ func (u *upgrade) singleAge(t *testing.T, leak *net.TCPConn) time.Duration {
 	return 0
 }
 
-// spared wants the switch to be in force, and nothing to have been destroyed.
+// spared checks that the switch is in force and no socket was destroyed.
 func (u *upgrade) spared(t *testing.T, when string, conns ...*net.TCPConn) {
 	t.Helper()
 	if m := u.AwaitStatus().Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
@@ -230,7 +230,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	t.Parallel()
 	u := newUpgrade(t)
 	old := exec.Command(u.single, "mode", "observe")
-	old.Env = append(os.Environ(), u.said.env...)
+	old.Env = append(os.Environ(), u.exec.env...)
 	if r := run(t, old); r.code != 0 {
 		t.Fatalf("mode observe: %s%s", r.stdout, r.stderr)
 	}
@@ -242,16 +242,16 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	leak, busy := keptAlive(t, first), atWork(t, first)
 	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return u.singleAge(t, leak) > 5*time.Second })
 
-	u.says(t, "doctor", "/halfclose does not say which build of halfclose it is: it is older than this")
-	// The programs are replaced. The reaper that runs goes on.
+	u.prints(t, "doctor", "/halfclose does not say which build of halfclose it is: it is older than this")
+	// The programs are replaced. The old reaper keeps running.
 	u.install(t)
-	u.says(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
-	u.says(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
+	u.prints(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
+	u.prints(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
 	third := u.container(t)
 	if now := u.AwaitStatus(); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
 		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
 	}
-	// It cannot read those of the new plugin: it reports them, and does nothing in their namespaces.
+	// It cannot read records of the new plugin: it reports them, and does nothing in their namespaces.
 	want := []string{first.runtime.ContainerID, second.runtime.ContainerID}
 	slices.Sort(want)
 	if got := u.names(t); !slices.Equal(got, want) {
@@ -260,7 +260,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	u.unread(t, third)
 	u.spared(t, "with the old reaper", leak, busy)
 
-	// It is ended, and the next container starts the new one.
+	// It is stopped, and the next ADD starts the new one.
 	fourth := u.restart(t)
 	if v := u.AwaitStatus().Version.Version; v == singleVersion {
 		t.Errorf("the new reaper's version is %s", v)
@@ -276,13 +276,13 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 		t.Errorf("mode destroy: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	destroyed(t, "the leak", leak)
-	// A later one is destroyed too, and what was at work all the time is still there.
+	// A later leak is destroyed too, and the busy connection is kept.
 	destroyed(t, "a later leak", keptAlive(t, first))
 	if !lives(busy) {
 		t.Error("the connection that is at work was destroyed")
 	}
 
-	// DEL by the new plugin of what the old one has added.
+	// DEL by the new plugin of an attachment of the old one.
 	if err := u.cni.DelNetworkList(context.Background(), u.network(t), second.runtime); err != nil {
 		t.Errorf("DEL: %v", err)
 	}
@@ -330,7 +330,7 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 	u.unread(t, c)
 	u.spared(t, "with the old reaper again", leak, busy)
 	old := exec.Command(u.single, "mode", "destroy")
-	old.Env = append(os.Environ(), u.said.env...)
+	old.Env = append(os.Environ(), u.exec.env...)
 	if r := run(t, old); r.code != 0 {
 		t.Fatalf("mode destroy: %s%s", r.stdout, r.stderr)
 	}
@@ -343,7 +343,7 @@ func TestGoingBackToTheSingleProgramKeepsTheSwitchAndDestroysNothing(t *testing.
 	}
 }
 
-func TestTheCommandInThePluginsPlaceIsNamedAndKeepsNoPodFromEnding(t *testing.T) {
+func TestTheCommandInThePluginsPlaceIsReportedAndDELStillSucceeds(t *testing.T) {
 	t.Parallel()
 	u := newUpgrade(t)
 	if err := copyFile(halfclose(), filepath.Join(u.binDir, "halfclose.new")); err != nil {

@@ -31,7 +31,7 @@ type world struct {
 
 	dir  string
 	cni  *libcni.CNIConfig
-	said *execs
+	exec *execs
 }
 
 // newWorld creates a world with a state directory of its own. Its reaper is stopped when the test ends.
@@ -49,17 +49,17 @@ func newWorld(t *testing.T) *world {
 func newWorldAt(t *testing.T, dir string, env []string) *world {
 	t.Helper()
 	node.Need(t)
-	w := &world{Node: testnode.New(t, dir), dir: dir, said: &execs{env: env}}
-	w.cni = libcni.NewCNIConfigWithCacheDir([]string{pluginDir()}, filepath.Join(t.TempDir(), "cache"), w.said)
+	w := &world{Node: testnode.New(t, dir), dir: dir, exec: &execs{env: env}}
+	w.cni = libcni.NewCNIConfigWithCacheDir([]string{pluginDir()}, filepath.Join(t.TempDir(), "cache"), w.exec)
 	t.Cleanup(w.StopReaper)
 	return w
 }
 
-// execs is how libcni calls plugins; it adds to their environment, and keeps what they print.
+// execs calls plugins for libcni. It adds environment variables, and keeps the output.
 type execs struct {
 	invoke.DefaultExec
 	env            []string
-	stdout, stderr map[string]string // by plugin and command: what it printed last
+	stdout, stderr map[string]string // by plugin and verb: the last output
 }
 
 // ExecPlugin implements invoke.Exec.
@@ -84,7 +84,7 @@ func commandOf(environ []string) string {
 	return ""
 }
 
-// network reads the shipped conflist, with changes to its text: pairs of old and new, each old there once.
+// network returns the shipped conflist with changes to its text: pairs of old and new, where each old text must occur once.
 func network(t *testing.T, changes ...string) *libcni.NetworkConfigList {
 	t.Helper()
 	b, err := os.ReadFile(conflist)
@@ -105,7 +105,7 @@ func network(t *testing.T, changes ...string) *libcni.NetworkConfigList {
 	return list
 }
 
-// container is a network namespace as a runtime makes one, with what the runtime says of it.
+// container is a named network namespace and its runtime configuration.
 type container struct {
 	*nstest.NS
 	name    string
@@ -113,10 +113,10 @@ type container struct {
 	runtime *libcni.RuntimeConf
 }
 
-// containers counts them: no two have the same name.
+// containers counts the containers, for unique names.
 var containers atomic.Int64
 
-// newContainer makes a namespace with a name, which goes with the test if it has not gone before.
+// newContainer creates a named namespace. It is removed when the test ends, unless it has been removed before.
 func newContainer(t *testing.T, annotations map[string]string) *container {
 	t.Helper()
 	node.Need(t)
@@ -129,7 +129,7 @@ func newContainer(t *testing.T, annotations map[string]string) *container {
 		t.Fatal(err)
 	}
 	if err := unix.Mount(c.Path(), c.path, "", unix.MS_BIND, ""); err != nil {
-		t.Fatalf("give the namespace a name: %v", err)
+		t.Fatalf("mount the namespace at its name: %v", err)
 	}
 	t.Cleanup(func() { c.remove(t) })
 	c.runtime = &libcni.RuntimeConf{
@@ -142,7 +142,7 @@ func newContainer(t *testing.T, annotations map[string]string) *container {
 	return c
 }
 
-// remove takes the name away, as a runtime does after DEL.
+// remove removes the name, as a runtime does after DEL.
 func (c *container) remove(t *testing.T) {
 	t.Helper()
 	if _, err := os.Lstat(c.path); err != nil {
@@ -160,7 +160,7 @@ func (c *container) attachment() state.Attachment {
 	return state.Attachment{ContainerID: c.runtime.ContainerID, IfName: c.runtime.IfName}
 }
 
-// add calls ADD on every plugin of the network.
+// add calls ADD of every plugin of the network, and DEL when the test ends.
 func (w *world) add(t *testing.T, list *libcni.NetworkConfigList, c *container) types.Result {
 	t.Helper()
 	r, err := w.cni.AddNetworkList(t.Context(), list, c.runtime)
