@@ -133,7 +133,7 @@ func (d *demo) connect(context.Context) error {
 		{client, "close", leaked, "client: close(leaked); the server never closes its end: a leak"},
 	} {
 		d.printf("  %s", step.text)
-		if _, err := step.by.Tell(step.order, step.name); err != nil {
+		if _, err := step.by.Order(step.order, step.name); err != nil {
 			return err
 		}
 	}
@@ -163,14 +163,14 @@ func (d *demo) connect(context.Context) error {
 
 // open opens a connection by that order.
 func (d *demo) open(name, order string, from, to *container) error {
-	local, err := from.process.Tell(order, name, to.addr.String())
+	local, err := from.process.Order(order, name, to.addr.String())
 	if err != nil {
 		return err
 	}
 	if d.connected[name], err = netip.ParseAddrPort(local); err != nil {
 		return err
 	}
-	_, err = to.process.Tell("wait", name)
+	_, err = to.process.Order("wait", name)
 	return err
 }
 
@@ -267,7 +267,7 @@ func (d *demo) owners(context.Context) error {
 		{server, "recv", halfShut, "EOF", "halfshut, at the server: recv returns EOF"},
 		{server, "send", halfShut, "EPIPE", "halfshut, at the server: send returns EPIPE"},
 	} {
-		got, err := step.by.Tell(step.order, step.name, "hello")
+		got, err := step.by.Order(step.order, step.name, "hello")
 		if err != nil {
 			return err
 		}

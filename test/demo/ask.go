@@ -75,7 +75,7 @@ func (d *demo) attachAsked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := web.process.Tell("tls"); err != nil {
+	if _, err := web.process.Order("tls"); err != nil {
 		return err
 	}
 	return nstest.Retry(10*time.Second, func() error {
@@ -92,7 +92,7 @@ func (d *demo) connectAsked() (options string, err error) {
 	if err := d.open(polite, "openTLS", d.app, d.web); err != nil {
 		return "", err
 	}
-	if options, err = d.app.process.Tell("options", computing); err != nil {
+	if options, err = d.app.process.Order("options", computing); err != nil {
 		return "", err
 	}
 	for _, step := range []struct {
@@ -108,7 +108,7 @@ func (d *demo) connectAsked() (options string, err error) {
 		if step.by == nil {
 			continue
 		}
-		if _, err := step.by.process.Tell(step.order, step.name); err != nil {
+		if _, err := step.by.process.Order(step.order, step.name); err != nil {
 			return "", err
 		}
 	}
@@ -170,7 +170,7 @@ func (d *demo) awaitAnswers(ctx context.Context) error {
 // afterAnswers shows the effect on the applications.
 func (d *demo) afterAnswers(before string) error {
 	restored := nstest.Retry(5*time.Second, func() error { // the next question may be in progress
-		after, err := d.app.process.Tell("options", computing)
+		after, err := d.app.process.Order("options", computing)
 		return errors.Join(err, want(before, after))
 	})
 	claims := []claim{{"the socket options of app's end of computing are the same as before the probes: " + before, restored}}
@@ -184,7 +184,7 @@ func (d *demo) afterAnswers(before string) error {
 		{d.web, "recv", computing, "", "42", "web: recv on computing returns the answer"},
 		{d.app, "send", polite, "more", "EPIPE", "app: send on polite returns EPIPE, as after any reset: client libraries retry on a new connection"},
 	} {
-		got, err := step.by.process.Tell(step.order, step.name, step.word)
+		got, err := step.by.process.Order(step.order, step.name, step.word)
 		if err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (d *demo) afterAnswers(before string) error {
 			return err
 		}
 	}
-	unread, err := d.app.process.Tell("drop", polite)
+	unread, err := d.app.process.Order("drop", polite)
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (d *demo) afterAnswers(before string) error {
 		return errors.New("recv on polite: the close_notify is lost")
 	}
 	for _, c := range []*container{d.app, d.web} {
-		if _, err := c.process.Tell("close", computing); err != nil {
+		if _, err := c.process.Order("close", computing); err != nil {
 			return err
 		}
 	}

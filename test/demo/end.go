@@ -82,7 +82,7 @@ func (d *demo) moves(p *process) error {
 }
 
 func moved(p *process) (int, error) {
-	answer, err := p.Tell("moved", busy)
+	answer, err := p.Order("moved", busy)
 	if err != nil {
 		return 0, err
 	}
@@ -91,11 +91,11 @@ func moved(p *process) (int, error) {
 
 // talks returns an error unless a line sent on quiet arrives.
 func (d *demo) talks() error {
-	sent, err := d.client.process.Tell("send", quiet, "hello")
+	sent, err := d.client.process.Order("send", quiet, "hello")
 	if err != nil {
 		return err
 	}
-	got, err := d.server.process.Tell("recv", quiet)
+	got, err := d.server.process.Order("recv", quiet)
 	return errors.Join(err, want("ok", sent), want("hello", got))
 }
 

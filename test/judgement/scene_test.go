@@ -221,7 +221,7 @@ func hand(t *testing.T, ns *nstest.NS, name string, conns ...*net.TCPConn) *proc
 // do gives an order, and returns the answer to it.
 func (p *process) do(order ...string) string {
 	p.t.Helper()
-	answer, err := p.Tell(order...)
+	answer, err := p.Order(order...)
 	if err != nil {
 		p.t.Errorf("process %d: %v", p.pid, err)
 	}

@@ -16,21 +16,21 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// name is the cluster's; its nodes are called after it.
+// name is the name of the cluster, and the prefix of its nodes' names.
 const (
 	name         = "halfclose-e2e"
 	controlPlane = name + "-control-plane"
 	worker       = name + "-worker"
 )
 
-// nodes are the cluster's.
+// nodes returns the names of the nodes.
 func nodes() []string { return []string{controlPlane, worker} }
 
-// slow bounds what a cluster on a busy machine does in its own time.
+// slow is the timeout for the cluster on a busy machine.
 const slow = 4 * time.Minute
 
-// published asks for nothing but two nodes; made says too what the image that is made here lacks (a pod network
-// and a kube-proxy), and that root of the machine may lack CAP_SYS_RESOURCE.
+// published is the configuration with kind's image. made is for the image that the test builds, which has no kindnet and no
+// kube-proxy, and for a root that may lack CAP_SYS_RESOURCE.
 const (
 	published = `kind: Cluster
 apiVersion: kind.x-k8s.io/v1alpha4
@@ -47,7 +47,7 @@ kubeadmConfigPatches:
 `
 )
 
-// startCluster makes the cluster, and loads the images that its pods are made of.
+// startCluster creates the cluster, and loads the images of its pods.
 func startCluster(t *testing.T) {
 	t.Helper()
 	image, config := nodeImage(t), published
@@ -73,7 +73,7 @@ func startCluster(t *testing.T) {
 		kubectl(t, "create", "clusterrolebinding", "nodes-see-nodes", "--clusterrole=system:node", "--group=system:nodes")
 	}
 	kubectl(t, "wait", "--for=condition=Ready", "node", "--all", "--timeout", slow.String())
-	nstest.Eventually(t, slow, "the default service account is there", func() bool {
+	nstest.Eventually(t, slow, "the default service account exists", func() bool {
 		_, err := tryKubectl(t, "get", "serviceaccount", "default")
 		return err == nil
 	})
@@ -82,13 +82,13 @@ func startCluster(t *testing.T) {
 	kind(t, "load", "image-archive", need(t, "halfclose-image.tar"), "--name", name)
 }
 
-// kind runs a command of kind's that must succeed.
+// kind runs a kind command that must succeed.
 func kind(t *testing.T, args ...string) {
 	t.Helper()
 	command(t, exec.Command(need(t, "kind"), args...))
 }
 
-// kubectl runs a command that must succeed, and returns what it prints.
+// kubectl runs a command that must succeed, and returns its output.
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := tryKubectl(t, args...)
@@ -116,7 +116,7 @@ func apply(t *testing.T, manifest string) {
 	command(t, cmd)
 }
 
-// getInto decodes what kubectl gets.
+// getInto decodes the JSON output of kubectl get.
 func getInto(t *testing.T, into any, args ...string) {
 	t.Helper()
 	decode(t, kubectl(t, append([]string{"get", "-o", "json"}, args...)...), into)
@@ -135,7 +135,7 @@ func onNode(t *testing.T, node, shell string) string {
 	return docker(t, "exec", node, "sh", "-euc", shell)
 }
 
-// logs returns the directory where what happened is kept if a test fails.
+// logs returns the directory for the logs of a failed test.
 func logs(t *testing.T) string {
 	t.Helper()
 	dir := need(t, "logs")
@@ -145,7 +145,7 @@ func logs(t *testing.T) string {
 	return dir
 }
 
-// keepLogs writes down what there is to know about a cluster on which a test has failed.
+// keepLogs writes the state and the logs of the cluster to files.
 func keepLogs(t *testing.T) {
 	t.Helper()
 	keep := func(file string, cmd *exec.Cmd) {
@@ -164,7 +164,7 @@ func keepLogs(t *testing.T) {
 	}
 }
 
-// output runs a command and returns what it prints, and if it fails why.
+// output runs a command and returns its stdout. The error has both outputs.
 func output(cmd *exec.Cmd) (string, error) {
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

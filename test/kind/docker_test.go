@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// startDocker starts a Docker, if none is given. It ends with the node that it is started on.
+// startDocker starts a Docker daemon if none was given. The daemon exits with the test's node.
 func startDocker(t *testing.T) {
 	t.Helper()
 	data := os.Getenv(dockerVar)
@@ -34,32 +34,32 @@ func startDocker(t *testing.T) {
 		"--pidfile", "/run/docker.pid",
 		"--add-runtime", "e2e="+runtimePath(t), "--default-runtime", "e2e")
 	cmd.Stdout, cmd.Stderr = log, log
-	hide(t, "/etc/docker") // where it writes a key
+	hide(t, "/etc/docker") // Docker writes a key there
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start Docker: %v", err)
 	}
-	ended := make(chan struct{})
+	exited := make(chan struct{})
 	go func() {
 		_ = cmd.Wait()
-		close(ended)
+		close(exited)
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(unix.SIGTERM)
-		<-ended
+		<-exited
 	})
 	t.Setenv("DOCKER_HOST", socket)
 	nstest.Eventually(t, time.Minute, "Docker answers", func() bool {
 		select {
-		case <-ended:
-			said, _ := os.ReadFile(log.Name())
-			t.Fatalf("Docker has ended: %v\n%s", cmd.ProcessState, said)
+		case <-exited:
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("Docker has exited: %v\n%s", cmd.ProcessState, text)
 		default:
 		}
 		return exec.Command("docker", "version").Run() == nil
 	})
 }
 
-// hide puts an empty directory in the place of one of the host's, on the node.
+// hide mounts an empty directory over a directory of the host, on the node.
 func hide(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -70,7 +70,7 @@ func hide(t *testing.T, dir string) {
 	}
 }
 
-// runtimePath returns runc, or what makes runc do without a capability that root here lacks.
+// runtimePath returns the path of runc, or of the wrapper for a root that lacks CAP_SYS_RESOURCE.
 func runtimePath(t *testing.T) string {
 	t.Helper()
 	bounding, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
@@ -87,13 +87,13 @@ func runtimePath(t *testing.T) string {
 	return path
 }
 
-// docker runs a command of Docker's.
+// docker runs a Docker command.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	return command(t, exec.Command("docker", args...))
 }
 
-// importImage makes an image of the files that tar is told to take, with changes as in a Dockerfile.
+// importImage creates an image from files, given as arguments of tar, with changes as in a Dockerfile.
 func importImage(t *testing.T, ref string, changes, files []string) {
 	t.Helper()
 	var args []string
@@ -102,8 +102,8 @@ func importImage(t *testing.T, ref string, changes, files []string) {
 	}
 	load := exec.Command("docker", append(append([]string{"import"}, args...), "-", ref)...)
 	pack := exec.Command("tar", append([]string{"-c"}, files...)...)
-	var said bytes.Buffer
-	pack.Stderr = &said
+	var stderr bytes.Buffer
+	pack.Stderr = &stderr
 	out, err := pack.StdoutPipe()
 	if err == nil {
 		load.Stdin = out
@@ -114,11 +114,11 @@ func importImage(t *testing.T, ref string, changes, files []string) {
 	}
 	command(t, load)
 	if err := pack.Wait(); err != nil {
-		t.Fatalf("tar %s: %v\n%s", strings.Join(files, " "), err, &said)
+		t.Fatalf("tar %s: %v\n%s", strings.Join(files, " "), err, &stderr)
 	}
 }
 
-// command runs a command that must succeed, and returns what it prints.
+// command runs a command that must succeed, and returns its stdout.
 func command(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	out, err := output(cmd)

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// What the chart is installed as, and where its pods are.
+// The name of the release, and where its pods are.
 const (
 	release   = "halfclose"
 	namespace = "kube-system"
@@ -23,13 +23,13 @@ const (
 	daemonSet = "daemonset/" + release
 )
 
-// helm runs a command of Helm's that must succeed.
+// helm runs a Helm command that must succeed.
 func helm(t *testing.T, args ...string) string {
 	t.Helper()
 	return command(t, exec.Command(need(t, "helm"), args...))
 }
 
-// deploy installs the chart, or upgrades to it, with these values and no others, and waits until its pods are ready.
+// deploy installs or upgrades the chart with these values and no others, and waits until its pods are ready.
 func deploy(t *testing.T, values ...string) {
 	t.Helper()
 	deployChart(t, need(t, "deploy/chart"), values...)
@@ -44,7 +44,7 @@ func deployChart(t *testing.T, chart string, values ...string) {
 		args = append(args, "--set", v)
 	}
 	helm(t, args...)
-	// What Helm calls ready leaves out as many pods as may be unavailable.
+	// Helm waits for fewer pods: it subtracts maxUnavailable.
 	rolledOut(t)
 }
 
@@ -53,7 +53,7 @@ func rolledOut(t *testing.T) {
 	kubectl(t, "rollout", "status", daemonSet, "--namespace", namespace, "--timeout", slow.String())
 }
 
-// reaperPod is the name of the DaemonSet's pod on a node, empty if there is none that runs.
+// reaperPod returns the name of the DaemonSet's running pod on a node, empty if there is none.
 func reaperPod(t *testing.T, node string) string {
 	t.Helper()
 	var list struct {
@@ -71,7 +71,7 @@ func reaperPod(t *testing.T, node string) string {
 	return ""
 }
 
-// halfclose runs a command of halfclose's in the reaper's container on a node, as an operator does.
+// halfclose runs a halfclose command in the reaper's container on a node, as an operator does.
 func halfclose(t *testing.T, node string, args ...string) string {
 	t.Helper()
 	out, err := tryHalfclose(t, node, args...)
@@ -85,19 +85,19 @@ func tryHalfclose(t *testing.T, node string, args ...string) (string, error) {
 	t.Helper()
 	pod := reaperPod(t, node)
 	if pod == "" {
-		return "", errors.New("there is no reaper on " + node)
+		return "", errors.New("no reaper runs on " + node)
 	}
 	return tryKubectl(t, append([]string{"exec", "--namespace", namespace, pod, "--container", "reaper", "--", "halfclose"}, args...)...)
 }
 
-// status is what the reaper on a node says of itself.
+// status returns the status of the reaper on a node.
 func status(t *testing.T, node string) (s api.Status) {
 	t.Helper()
 	decode(t, halfclose(t, node, "status", "--output", "json"), &s)
 	return s
 }
 
-// attachment is what the reaper on a node says of a pod of the default namespace.
+// attachment returns the attachment of a pod of the default namespace from the reaper on a node.
 func attachment(t *testing.T, node, pod string) (a api.AttachmentView, ok bool) {
 	t.Helper()
 	all := status(t, node).Attachments
@@ -110,7 +110,7 @@ func attachment(t *testing.T, node, pod string) (a api.AttachmentView, ok bool) 
 	return all[i], true
 }
 
-// registered waits until a pod of the default namespace is.
+// registered waits until a pod of the default namespace is registered.
 func registered(t *testing.T, node, pod string) {
 	t.Helper()
 	nstest.Eventually(t, slow, "pod "+pod+" is registered", func() bool {
@@ -119,7 +119,7 @@ func registered(t *testing.T, node, pod string) {
 	})
 }
 
-// sockets are the half-closed sockets of a pod of the default namespace, as they are now.
+// sockets returns the half-closed sockets of a pod of the default namespace.
 func sockets(t *testing.T, node, pod string) []api.SocketView {
 	t.Helper()
 	var view struct{ Sockets []api.SocketView }
@@ -127,7 +127,7 @@ func sockets(t *testing.T, node, pod string) []api.SocketView {
 	return slices.DeleteFunc(view.Sockets, func(s api.SocketView) bool { return s.Pod.Namespace != "default" || s.Pod.Name != pod })
 }
 
-// ageOf is the age of the one half-closed socket of a pod of the default namespace.
+// ageOf returns the age of the only half-closed socket of a pod of the default namespace.
 func ageOf(t *testing.T, node, pod string) (age time.Duration, ok bool) {
 	t.Helper()
 	all := sockets(t, node, pod)
@@ -137,7 +137,7 @@ func ageOf(t *testing.T, node, pod string) (age time.Duration, ok bool) {
 	return time.Duration(*all[0].Age), true
 }
 
-// history is what was done on the worker to the sockets of a pod of the default namespace, or would have been.
+// history returns the outcomes in the worker's history for a pod of the default namespace.
 func history(t *testing.T, pod string) (outcomes []string) {
 	t.Helper()
 	var view struct{ Entries []api.Entry }
@@ -150,7 +150,7 @@ func history(t *testing.T, pod string) (outcomes []string) {
 	return outcomes
 }
 
-// chained counts how often halfclose is in the network of a node.
+// chained counts the entries for halfclose in the network of a node.
 func chained(t *testing.T, node string) (times int) {
 	t.Helper()
 	var network struct{ Plugins []struct{ Type string } }
@@ -163,13 +163,13 @@ func chained(t *testing.T, node string) (times int) {
 	return times
 }
 
-// conflist is the network of a node, the file that its runtime chooses.
+// conflist returns the network of a node: the file that its runtime loads.
 func conflist(t *testing.T, node string) string {
 	t.Helper()
 	return onNode(t, node, `cat "$(ls /etc/cni/net.d/*.conflist | head -n 1)"`)
 }
 
-// rewrite puts a network in the place of a node's, as the installer of a network does.
+// rewrite replaces the network of a node, as the installer of a network plugin does.
 func rewrite(t *testing.T, node, conflist string) {
 	t.Helper()
 	cmd := exec.Command("docker", "exec", "--interactive", node, "sh", "-euc",

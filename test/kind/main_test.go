@@ -1,11 +1,11 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kind tests halfclose on a real Kubernetes cluster of two nodes, made by kind: the chart that is
-// shipped, with the image that is shipped, and pods that leak beside pods that do not.
+// Package kind tests halfclose on a Kubernetes cluster of two nodes that kind creates: the shipped chart with the shipped
+// image, and pods that leak beside pods that do not.
 //
-// "make e2e-kind" builds what the tests need and runs them. Where no Docker is given they start one, on a node of
-// their own (package node), so that what it does to mounts, links, rules and processes goes with it.
+// "make e2e-kind" builds the dependencies and runs the tests. Without a Docker the tests start one on their own node
+// (package node), so that its mounts, links, rules and processes are gone with the node.
 package kind_test
 
 import (
@@ -26,10 +26,10 @@ import (
 const (
 	// top is the repository.
 	top = "../.."
-	// needsVar names, in the environment, the directory of what the tests need, as scripts/e2e-kind.sh makes it.
+	// needsVar is an environment variable with the directory of the dependencies that scripts/e2e-kind.sh has built.
 	needsVar = "E2E_KIND_NEEDS"
-	// dockerVar is set, in the environment, if there is no Docker and the tests shall start one, which keeps
-	// its data in this directory.
+	// dockerVar is an environment variable with the data directory of the Docker that the tests start. It is empty if a
+	// Docker is given.
 	dockerVar = "E2E_KIND_DOCKER"
 )
 
@@ -49,10 +49,10 @@ func run(m *testing.M) int {
 	var host host
 	code, err := node.Run(node.Program{
 		Before: func() (err error) {
-			host, err = remember()
+			host, err = readHost()
 			return err
 		},
-		After:   func(int) error { return host.putBack() },
+		After:   func(int) error { return host.restore() },
 		Run:     m.Run,
 		Cgroups: true,
 		Keep:    []string{top, needs, docker},
@@ -64,7 +64,7 @@ func run(m *testing.M) int {
 	return code
 }
 
-// deleteWhenInterrupted takes the cluster out of a given Docker when a signal ends the tests.
+// deleteWhenInterrupted deletes the cluster from a given Docker when a signal kills the tests.
 func deleteWhenInterrupted() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
@@ -72,20 +72,20 @@ func deleteWhenInterrupted() {
 		<-signals
 		cmd := exec.Command(filepath.Join(os.Getenv(needsVar), "kind"), "delete", "cluster", "--name", name)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		_ = cmd.Run() // which says what went wrong
+		_ = cmd.Run() // it prints its errors
 		os.Exit(1)
 	}()
 }
 
-// host is what a cluster changes of the machine whatever namespaces it is in, as it was.
+// host has the original state of what a cluster changes on the machine although it is in namespaces.
 type host struct {
 	sysctls map[string]string
-	modules bool // whether there is /lib/modules, which kind mounts and Docker makes for that
+	modules bool // whether /lib/modules exists: Docker creates it, because kind mounts it
 }
 
-// remember reads what a node sets: a kubelet the sysctls of k8s.io/component-helpers/node/util/sysctl, and systemd the
-// last one.
-func remember() (host, error) {
+// readHost reads the sysctls that a node sets: a kubelet those of k8s.io/component-helpers/node/util/sysctl, and systemd
+// the last one.
+func readHost() (host, error) {
 	h := host{sysctls: map[string]string{}}
 	for _, name := range []string{
 		"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes",
@@ -105,8 +105,8 @@ func remember() (host, error) {
 	return h, nil
 }
 
-// putBack makes it so again.
-func (h host) putBack() error {
+// restore restores the sysctls, and removes /lib/modules if it did not exist.
+func (h host) restore() error {
 	var errs []error
 	for name, value := range h.sysctls {
 		errs = append(errs, os.WriteFile("/proc/sys/"+name, []byte(value), 0))
@@ -119,12 +119,12 @@ func (h host) putBack() error {
 	return errors.Join(errs...)
 }
 
-// need returns the path of something that the tests need, and skips the test where nobody has made it.
+// need returns the path of a dependency of the tests. Without dependencies the test is skipped.
 func need(t *testing.T, name string) string {
 	t.Helper()
 	needs := os.Getenv(needsVar)
 	if needs == "" {
-		t.Skip("a cluster takes what scripts/e2e-kind.sh makes: run make e2e-kind")
+		t.Skip("a cluster needs dependencies that make e2e-kind builds: run make e2e-kind")
 	}
 	return filepath.Join(needs, name)
 }

@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nodeImage returns the image of the cluster's nodes: empty for the one that kind publishes, where that can be
-// had, else one that is made here.
+// nodeImage returns the image of the cluster's nodes: empty for kind's own image, which kind pulls, or one that the test
+// builds.
 func nodeImage(t *testing.T) string {
 	t.Helper()
 	version, err := os.ReadFile(need(t, "kubernetes/version"))
 	if os.IsNotExist(err) {
-		return "" // the script has found that the published one can be had
+		return "" // scripts/e2e-kind.sh has pulled kind's image
 	} else if err != nil {
 		t.Fatal(err)
 	}
 	return makeNodeImage(t, strings.TrimSpace(string(version)))
 }
 
-// makeNodeImage makes a node's image as kind wants it: a Debian with a container runtime, Kubernetes, the
-// images of the control plane, and the files below node/.
+// makeNodeImage builds a node image for kind: Debian with a container runtime, Kubernetes, the images of the control plane,
+// and the files in node/.
 func makeNodeImage(t *testing.T, version string) string {
 	t.Helper()
 	stage := t.TempDir()
@@ -55,7 +55,7 @@ func makeNodeImage(t *testing.T, version string) string {
 	return ref
 }
 
-// overlay lays directories over each other, the first uppermost, and returns where.
+// overlay mounts directories over each other, the first on top, and returns the path.
 func overlay(t *testing.T, dirs ...string) string {
 	t.Helper()
 	for i, dir := range dirs {
@@ -76,8 +76,8 @@ func overlay(t *testing.T, dirs ...string) string {
 	return merged
 }
 
-// saveControlPlane saves the images that kubeadm starts a control plane from, all of them made of the one program
-// that can be each of theirs, and the one that keeps a pod's namespaces.
+// saveControlPlane saves the images of a control plane for kubeadm, all from one image with all programs, and the pause
+// image.
 func saveControlPlane(t *testing.T, version, dir string) {
 	t.Helper()
 	const made = "halfclose.test/control-plane"
@@ -87,7 +87,7 @@ func saveControlPlane(t *testing.T, version, dir string) {
 	for ref := range strings.FieldsSeq(list) {
 		program, _, _ := strings.Cut(ref[strings.LastIndex(ref, "/")+1:], ":")
 		switch program {
-		case "coredns": // nobody asks for names
+		case "coredns": // no pod resolves names
 		case "pause":
 			importImage(t, ref, []string{`CMD ["/peer", "pause"]`}, []string{"-C", need(t, "peer"), "."})
 			docker(t, "save", "-o", filepath.Join(dir, "pause.tar"), ref)
@@ -100,7 +100,7 @@ func saveControlPlane(t *testing.T, version, dir string) {
 	docker(t, save...)
 }
 
-// kubectlImage makes the image that the chart's hook runs, of another that has kubectl in it.
+// kubectlImage builds the image of the chart's hook from an image that has kubectl.
 func kubectlImage(t *testing.T, from, version string) (ref string) {
 	t.Helper()
 	rendered := helm(t, "template", release, need(t, "deploy/chart"), "--kube-version", version, "--show-only", "templates/uninstall-hook.yaml")
@@ -111,7 +111,7 @@ func kubectlImage(t *testing.T, from, version string) (ref string) {
 	return ref
 }
 
-// masked are the units of a plain installation that have nothing to do in a container, or would change its host.
+// masked lists units of a plain installation that a container does not need, or that would change its host.
 func masked() []string {
 	return []string{
 		"systemd-udevd.service", "systemd-modules-load.service", "systemd-logind.service", "systemd-sysctl.service",

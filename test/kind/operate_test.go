@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// containsLine reports whether a line of the text has a part.
+// containsLine reports whether a line of the text contains a text.
 func containsLine(text, part string) bool {
 	return slices.ContainsFunc(strings.Split(text, "\n"), func(line string) bool { return strings.Contains(line, part) })
 }
@@ -36,7 +36,7 @@ func (s *story) operator(t *testing.T) {
 	for _, node := range nodes() {
 		t.Logf("halfclose doctor on %s:\n%s", node, halfclose(t, node, "doctor"))
 	}
-	// As an init container it keeps the reaper from running where it finds something that is wrong.
+	// As an init container, doctor blocks the reaper if it finds a problem.
 	deploy(t, "mode=destroy", "doctor=true")
 	deploy(t, "mode=destroy")
 }
@@ -45,7 +45,7 @@ func (s *story) metrics(t *testing.T) {
 	for _, node := range nodes() {
 		path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, node))
 		want := []string{"halfclose_build_info{", `halfclose_mode{mode="destroy"} 1`}
-		if node == worker { // where the twin is
+		if node == worker { // the twin runs there
 			want = append(want, `halfclose_sockets{namespace="default",state="FIN_WAIT2"} 1`)
 		}
 		for _, sample := range want {
@@ -57,7 +57,7 @@ func (s *story) metrics(t *testing.T) {
 }
 
 func (s *story) rollout(t *testing.T) {
-	// A leak that is neither ended nor asked about soon.
+	// A leak that is neither destroyed nor probed during the rollout.
 	patient := map[string]string{"halfclose.cni/grace": "1h", "halfclose.cni/probe-after": "never"}
 	startPods(t, pod{name: "aging", node: worker, annotations: patient, args: []string{"connect", s.server + ":7001", "leak"}})
 	registered(t, worker, "aging")
@@ -69,27 +69,27 @@ func (s *story) rollout(t *testing.T) {
 	})
 	asked, earlier := time.Now(), status(t, worker)
 	kubectl(t, "rollout", "restart", daemonSet, "--namespace", namespace)
-	var meanwhile []string
-	for i := range 5 { // some of them while there is no reaper
-		name := fmt.Sprint("meanwhile-", i)
+	var started []string
+	for i := range 5 { // some of them while no reaper runs
+		name := fmt.Sprint("during-rollout-", i)
 		startPods(t, pod{name: name, node: worker, annotations: grace("2s"), args: []string{"connect", s.server + ":7001", "leak"}})
-		meanwhile = append(meanwhile, name)
+		started = append(started, name)
 	}
 	rolledOut(t)
 	if now := status(t, worker); now.Holder.PID == earlier.Holder.PID || !now.Holder.Since.After(earlier.Holder.Since) {
 		t.Errorf("it is the reaper of before: %+v", now.Holder)
 	}
-	passed := time.Since(asked) // before the question, whose answer may take seconds
+	passed := time.Since(asked) // before the query, which may take seconds
 	if after, ok := age(); !ok || after < before+passed-time.Second {
 		t.Errorf("the leak was %v old, and is %v old %v later", before, after, passed)
 	}
-	for _, name := range meanwhile {
+	for _, name := range started {
 		registered(t, worker, name)
-		waitSaid(t, name, ": EOF")
-		// Which reaper has cleaned it is not known: a history ends with its reaper.
+		awaitLog(t, name, ": EOF")
+		// Either reaper may have destroyed it, and the first one's history is gone.
 		nstest.Eventually(t, slow, name+" is cleaned", func() bool { return len(sockets(t, worker, name)) == 0 })
 	}
-	deletePods(t, meanwhile...)
+	deletePods(t, started...)
 	s.twinIsAlone(t)
 }
 
@@ -127,7 +127,7 @@ func (s *story) reboot(t *testing.T) {
 		out, err := tryHalfclose(t, worker, "status", "--output", "json")
 		return err == nil && strings.Contains(out, `"twin"`)
 	})
-	nstest.Eventually(t, slow, "the pods are registered anew", func() bool {
+	nstest.Eventually(t, slow, "the pods are registered again", func() bool {
 		_, leaky := attachment(t, worker, "leaky")
 		_, twin := attachment(t, worker, "twin")
 		return leaky && twin
@@ -138,7 +138,7 @@ func (s *story) reboot(t *testing.T) {
 	if m := status(t, worker).Mode; m.Effective != policy.Observe || m.Switch == nil || m.Switch.Mode != policy.Observe {
 		t.Errorf("the switch was not kept: %+v", m)
 	}
-	nstest.Eventually(t, slow, "the leak is there again, and observed", func() bool {
+	nstest.Eventually(t, slow, "the leak exists again, and is observed", func() bool {
 		return slices.Contains(history(t, "leaky"), api.WouldDestroy)
 	})
 	halfclose(t, worker, "mode", "destroy")
@@ -150,12 +150,12 @@ func (s *story) reboot(t *testing.T) {
 func (s *story) uninstall(t *testing.T) {
 	helm(t, "uninstall", release, "--namespace", namespace, "--wait", "--timeout", slow.String())
 	s.tookBack(t)
-	// Those that were made with it end without it.
+	// Pods that were created with halfclose are deleted without it.
 	deletePods(t, "server", "leaky", "twin", "aging")
 	s.without = s.without.plus(churn(t, 40, nil))
 }
 
-// tookBack says that the nodes are as they were before anything was installed, and work.
+// tookBack checks that the networks of the nodes are as they were before the installation.
 func (s *story) tookBack(t *testing.T) {
 	t.Helper()
 	for _, node := range nodes() {

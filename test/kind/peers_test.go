@@ -15,12 +15,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// peers has one pod with two half-closed connections of the same policy, to a server that closes them and to one that
-// goes on holding them. No grace of theirs ends here.
+// peers starts a pod with two half-closed connections under one policy: the server of one closes it, and that of the other
+// keeps it. No grace expires here.
 func (s *story) peers(t *testing.T) {
 	server := startPods(t, pod{
 		name: "farewell", node: controlPlane,
-		// Its kernel forgets a connection that it has closed after two seconds, and not after a minute.
+		// The kernel forgets a closed connection after two seconds instead of a minute.
 		sysctls: []object{{"name": "net.ipv4.tcp_fin_timeout", "value": "2"}},
 		args:    []string{"serve", ":7001", "close", "--", "serve", ":7002", "hold"},
 	})[0]
@@ -43,13 +43,13 @@ func (s *story) peers(t *testing.T) {
 	if a, _ := attachment(t, worker, "pool"); a.Destroyed != 0 {
 		t.Errorf("%d sockets of the pool were destroyed", a.Destroyed)
 	}
-	if log := said(t, "pool"); containsLine(log, ":7002 after") {
+	if log := podLog(t, "pool"); containsLine(log, ":7002 after") {
 		t.Errorf("the connection to a peer that is there has ended:\n%s", log)
 	}
 	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s:20470/proxy/metrics", namespace, reaperPod(t, worker))
-	if metrics := kubectl(t, "get", "--raw", path); !containsLine(metrics, `halfclose_peer_gone_total{how="reset",namespace="default",state="CLOSE_WAIT"} 1`) {
-		t.Errorf("the metrics do not count the peer that is gone:\n%s", metrics)
-	}
+	nstest.Eventually(t, slow, "the metrics count the peer that is gone", func() bool {
+		return containsLine(kubectl(t, "get", "--raw", path), `halfclose_peer_gone_total{how="reset",namespace="default",state="CLOSE_WAIT"} 1`)
+	})
 	s.mayAsk(t)
 	deletePods(t, "pool", "farewell")
 }

@@ -11,8 +11,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// The images that pods are made of: of the program in peer/, an end of connections, and of a Debian with programs
-// of other people's making.
+// The images of the pods: the program in peer/, and a Debian with common programs.
 const (
 	peerImage     = "halfclose.test/peer:e2e"
 	programsImage = "halfclose.test/programs:e2e"
@@ -25,11 +24,11 @@ type pod struct {
 	name, node  string
 	annotations map[string]string
 	args        []string // of the peer
-	shell       string   // what a shell runs among other people's programs, in the place of the peer
+	shell       string   // a script for the image with common programs, instead of args
 	sysctls     []object
 }
 
-// spec is the pod's specification. The scheduler is not asked, which would keep pods off the control plane.
+// spec returns the pod's specification. It names the node, because the scheduler would not use the control plane.
 func (p pod) spec() object {
 	container := object{"name": "main", "image": peerImage, "imagePullPolicy": "Never", "args": p.args}
 	if p.shell != "" {
@@ -75,16 +74,16 @@ func deletePods(t *testing.T, names ...string) {
 	kubectl(t, append([]string{"delete", "pod", "--ignore-not-found", "--timeout=3m"}, names...)...)
 }
 
-// said is what a pod has said so far.
-func said(t *testing.T, pod string) string {
+// podLog returns the output of a pod so far.
+func podLog(t *testing.T, pod string) string {
 	t.Helper()
 	return kubectl(t, "logs", "pod/"+pod)
 }
 
-// waitSaid waits until a pod has said something.
-func waitSaid(t *testing.T, pod, what string) {
+// awaitLog waits until the output of a pod has a text.
+func awaitLog(t *testing.T, pod, what string) {
 	t.Helper()
-	nstest.Eventually(t, slow, "pod "+pod+" says "+what, func() bool {
-		return strings.Contains(said(t, pod), what)
+	nstest.Eventually(t, slow, "the output of pod "+pod+" has "+what, func() bool {
+		return strings.Contains(podLog(t, pod), what)
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// sandboxes is what a node's kubelet has measured of making pods' sandboxes, the CNI chain's ADDs included.
+// sandboxes is a kubelet's measurement of the creation of pod sandboxes, including CNI ADD.
 type sandboxes struct {
 	count   float64
 	seconds float64
@@ -28,7 +28,7 @@ func (s sandboxes) plus(other sandboxes) sandboxes {
 	return sandboxes{s.count + other.count, s.seconds + other.seconds}
 }
 
-// mean is how long one takes.
+// mean returns the mean time for one.
 func (s sandboxes) mean() time.Duration {
 	return time.Duration(s.seconds / s.count * float64(time.Second))
 }
@@ -37,8 +37,8 @@ func (s sandboxes) String() string {
 	return fmt.Sprintf("%v for each of %.0f", s.mean().Round(100*time.Microsecond), s.count)
 }
 
-// madeOn asks a node's kubelet. (It has a metric of sandboxes alone, kubelet_run_podsandbox_duration_seconds, which it
-// takes when it begins to make one.)
+// madeOn reads the measurement of a node's kubelet. Its metric kubelet_run_podsandbox_duration_seconds starts earlier than
+// the sandbox's creation.
 func madeOn(t *testing.T, node string) (s sandboxes) {
 	t.Helper()
 	const (
@@ -61,11 +61,12 @@ func madeOn(t *testing.T, node string) (s sandboxes) {
 	return s
 }
 
-// batch is how many pods start at once. They wait for each other, so that only times of batches of one size compare.
+// batch is the number of pods that start at once. They wait for each other, so times are comparable only between batches of
+// one size.
 const batch = 20
 
-// churn starts so many pods on the worker and deletes them again, a batch at a time, and returns what its kubelet
-// measured meanwhile. During is called when a batch runs.
+// churn starts pods on the worker and deletes them, a batch at a time, and returns the measurement of the worker's kubelet
+// for that time. It calls during while a batch is running.
 func churn(t *testing.T, pods int, during func()) sandboxes {
 	t.Helper()
 	const set = "churn"

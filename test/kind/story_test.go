@@ -14,18 +14,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// story is what the tests tell each other of the one cluster, on which each goes on where the one before has ended.
+// story is the state that the chapters share: they use one cluster, and each continues from the previous one.
 type story struct {
 	before  map[string]string // the nodes' networks before anything was installed
-	without sandboxes         // made without halfclose in the chain
-	with    sandboxes         // and with it
+	without sandboxes         // created without halfclose in the chain
+	with    sandboxes         // created with it
 	server  string            // the address of the pod that the others connect to
 }
 
-// patience is the grace of the leaking client and its twin. The twin has moved a byte within it on the busiest machine.
+// patience is the grace of the leaking client and its twin. Even on a busy machine the twin moves a byte in that time.
 const patience = 10 * time.Second
 
-// grace is what pods ask for in an annotation.
+// grace returns the annotations for a grace.
 func grace(g string) map[string]string { return map[string]string{"halfclose.cni/grace": g} }
 
 func TestCluster(t *testing.T) {
@@ -46,21 +46,21 @@ func TestCluster(t *testing.T) {
 		{"pods on two nodes that half-close towards each other are cleaned by their own node", s.acrossNodes},
 		{"an operator sees from inside the reaper's pod whose the sockets are, and what the node allows", s.operator},
 		{"Prometheus can ask every node", s.metrics},
-		{"a rollout loses no pod, no socket's age, and no pod that starts meanwhile", s.rollout},
+		{"a rollout loses no pod, no socket's age, and no pod that starts during the rollout", s.rollout},
 		{"the entry comes back when another installer rewrites the network", s.rewritten},
 		{"hundreds of pods start and end with the chain in place, and leave no record", s.hundreds},
-		{"a node that is rebooted keeps its switch and its entry, and its pods are registered anew", s.reboot},
+		{"a node that is rebooted keeps its switch and its entry, and its pods are registered again", s.reboot},
 		{"helm uninstall leaves nodes that start and end pods", s.uninstall},
 		{"the plain manifest does all that, and its counterpart takes it back", s.manifest},
 		{"what halfclose adds to the start of a pod is known", s.price},
 	} {
 		if !t.Run(chapter.claim, chapter.test) {
-			t.Fatal("what follows would go on from here")
+			t.Fatal("the next chapters depend on this one")
 		}
 	}
 }
 
-// worksAs starts a pod on each node and ends it again.
+// works starts a pod on each node and deletes it.
 func works(t *testing.T) {
 	t.Helper()
 	startPods(t, pod{name: "works-here", node: controlPlane, args: []string{"pause"}}, pod{name: "works-there", node: worker, args: []string{"pause"}})
@@ -118,7 +118,7 @@ func (s *story) destroy(t *testing.T) {
 	s.twinIsAlone(t)
 }
 
-// twinIsAlone says what must be so as long as the twin runs: it is half-closed for longer than its grace, at work.
+// twinIsAlone checks the twin, which is half-closed for longer than its grace and still in use: nothing has happened to it.
 func (s *story) twinIsAlone(t *testing.T) {
 	t.Helper()
 	if got := history(t, "twin"); len(got) != 0 {
@@ -126,24 +126,24 @@ func (s *story) twinIsAlone(t *testing.T) {
 	}
 	all := sockets(t, worker, "twin")
 	if len(all) != 1 || all[0].State != inetdiag.FinWait2 || all[0].Age == nil || time.Duration(*all[0].Age) < patience {
-		t.Errorf("the twin has %+v, and not its one old socket", all)
+		t.Errorf("the twin has %+v, not its one old socket", all)
 	}
-	for _, port := range []string{":7003 after", ":7004 after"} { // not the end that its peer made, at 7001
-		if log := said(t, "twin"); containsLine(log, s.server+port) {
+	for _, port := range []string{":7003 after", ":7004 after"} { // not 7001, which the server has closed
+		if log := podLog(t, "twin"); containsLine(log, s.server+port) {
 			t.Errorf("a connection of the twin has ended:\n%s", log)
 		}
 	}
 }
 
 func (s *story) acrossNodes(t *testing.T) {
-	// Those here have patience, and those there do not: so it is the other node's reaper that destroys.
+	// The pods here have a long grace, the one there has a short one: the other node's reaper destroys.
 	here := startPods(t, pod{name: "here", node: controlPlane, annotations: grace("1h"), args: []string{"serve", ":7002", "hold"}})[0]
 	there := startPods(t, pod{name: "there", node: worker, annotations: grace("2s"), args: []string{
 		"serve", ":7002", "hold", "--", "connect", here + ":7002", "shut",
 	}})[0]
 	startPods(t, pod{name: "here-too", node: controlPlane, annotations: grace("1h"), args: []string{"connect", there + ":7002", "shut"}})
-	waitSaid(t, "here", "after 12 bytes: EOF")
-	waitSaid(t, "there", "after 12 bytes: EOF")
+	awaitLog(t, "here", "after 12 bytes: EOF")
+	awaitLog(t, "there", "after 12 bytes: EOF")
 	nstest.Eventually(t, slow, "both connections are gone", func() bool {
 		return len(sockets(t, worker, "there"))+len(sockets(t, controlPlane, "here"))+len(sockets(t, controlPlane, "here-too")) == 0
 	})
@@ -155,9 +155,9 @@ func (s *story) acrossNodes(t *testing.T) {
 			t.Errorf("%d sockets of %s were destroyed", a.Destroyed, pod)
 		}
 	}
-	// What the kernel tells them is in the shipped documentation.
-	waitSaid(t, "there", "software caused connection abort")
-	waitSaid(t, "here-too", "connection reset by peer")
+	// The errors are those in the documentation.
+	awaitLog(t, "there", "software caused connection abort")
+	awaitLog(t, "here-too", "connection reset by peer")
 	deletePods(t, "here", "here-too", "there")
 }
 

@@ -19,13 +19,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// hostPlugin is the plugin on a node, and hostLink the link beside it that starts a reaper where the DaemonSet does not.
+// hostPlugin is the plugin on a node. hostLink is the link beside it with which the plugin starts a reaper if no DaemonSet
+// does.
 const (
 	hostPlugin = "/opt/cni/bin/halfclose"
 	hostLink   = hostPlugin + "-reaper"
 )
 
-// single returns the path of a file of the release that was one program, and skips the test where it could not be built.
+// single returns the path of a file of the single-program release. If it could not be built, the test is skipped.
 func single(t *testing.T, name string) string {
 	t.Helper()
 	path := need(t, "single/"+name)
@@ -88,8 +89,8 @@ func (s *story) upgrade(t *testing.T) {
 	s.removeWithoutHook(t)
 }
 
-// beginsAgain checks that a socket has its whole patience from the upgrade on, and is as old as the kernel can prove: the
-// old reaper's ages are not read.
+// beginsAgain checks that after the upgrade a socket has its whole patience, and the age that the kernel proves: the new
+// reaper does not read the ages of the old one.
 func (s *story) beginsAgain(t *testing.T, node, pod string, before time.Duration, upgraded time.Time) {
 	t.Helper()
 	all := sockets(t, node, pod)
@@ -108,16 +109,16 @@ func (s *story) beginsAgain(t *testing.T, node, pod string, before time.Duration
 	}
 }
 
-// receiver begins the names of aging pods whose sockets still receive.
+// receiver is the prefix of the names of aging pods whose sockets still receive.
 const receiver = "old-receiver"
 
-// aging are pods with one half-closed socket that lives through the upgrade, and their nodes. The kernel knows when a
-// leaking socket became half-closed, and not when one did that still receives: that age is in the reaper's files alone.
+// aging returns pods with one half-closed socket that exists during the upgrade, and their nodes. The kernel proves when a
+// leaking socket became half-closed, but not when a socket did that still receives: only the reaper's files have that.
 func aging() map[string]string {
 	return map[string]string{"old-leak": controlPlane, "old-receiver": controlPlane, "old-leak-there": worker, "old-receiver-there": worker}
 }
 
-// startAging starts the pods that live through the upgrade, and waits until they are registered.
+// startAging starts the pods that exist during the upgrade, and waits until they are registered.
 func (s *story) startAging(t *testing.T) {
 	t.Helper()
 	server := startPods(t, pod{name: "old-server", node: controlPlane, args: []string{
@@ -173,7 +174,7 @@ func (s *story) isNew(t *testing.T, node string) {
 	}
 }
 
-// sameAttachments checks that each attachment is still there, and is the same registration of the same netns.
+// sameAttachments checks that each attachment still exists, as the same registration of the same netns.
 func sameAttachments(t *testing.T, node string, before, after []api.AttachmentView) {
 	t.Helper()
 	for _, b := range before {
@@ -189,7 +190,7 @@ func sameAttachments(t *testing.T, node string, before, after []api.AttachmentVi
 	}
 }
 
-// newPods checks that pods that start after the upgrade are registered, and judged as their node's switch says.
+// newPods checks that pods that start after the upgrade are registered and obey their node's switch.
 func (s *story) newPods(t *testing.T) {
 	t.Helper()
 	startPods(t,
@@ -209,8 +210,8 @@ func (s *story) newPods(t *testing.T) {
 	}
 }
 
-// removeWithoutHook deletes the release without its hook, as one does where a node cannot be reached, and then takes the
-// entry and the plugin from each node with the image alone.
+// removeWithoutHook deletes the release without its hook, as for a node that cannot be reached, and then removes entry and
+// plugin from each node with the image alone.
 func (s *story) removeWithoutHook(t *testing.T) {
 	t.Helper()
 	image := kubectl(t, "get", daemonSet, "--namespace", namespace, "-o", "jsonpath={.spec.template.spec.containers[0].image}")
@@ -236,14 +237,14 @@ func (s *story) removeWithoutHook(t *testing.T) {
 	s.tookBack(t)
 }
 
-// hostFile is the digest of the plugin on a node.
+// hostFile returns the digest of the plugin on a node.
 func hostFile(t *testing.T, node string) string {
 	t.Helper()
 	sum, _, _ := strings.Cut(onNode(t, node, "sha256sum "+hostPlugin), " ")
 	return sum
 }
 
-// digest is the digest of a file.
+// digest returns the digest of a file.
 func digest(t *testing.T, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Client tells a peer what to do.
+// Client sends orders to a peer.
 type Client struct {
 	in  io.Writer
 	out *bufio.Reader
@@ -24,8 +24,8 @@ func NewClient(in io.Writer, out io.Reader) (*Client, error) {
 	return c, err
 }
 
-// Tell gives an order, and returns the answer to it.
-func (c *Client) Tell(order ...string) (string, error) {
+// Order sends an order, and returns the answer to it.
+func (c *Client) Order(order ...string) (string, error) {
 	if _, err := fmt.Fprintln(c.in, strings.Join(order, " ")); err != nil {
 		return "", err
 	}

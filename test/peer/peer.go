@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package peer is the process of a container in tests and demo: it has connections to others of its kind, and
-// does with them what it is told.
+// Package peer is the process of a container in tests and demo: it opens connections to its kind, and carries out orders on
+// them.
 package peer
 
 import (
@@ -23,21 +23,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Port is where a peer listens, TLSPort where it listens for TLS after the order tls.
+// Port is the port on which a peer listens. TLSPort is the one for TLS, after the order tls.
 const (
 	Port    = 8080
 	TLSPort = 8443
 )
 
-// Socket is where a peer of a container takes its orders, for who cannot reach its stdin: an abstract socket
-// (unix(7)), which every process in its network namespace can connect to, and no other.
+// Socket is the address on which the peer of a container takes orders, for a client that cannot reach its stdin: an
+// abstract socket (unix(7)), which only processes in its network namespace can connect to.
 const Socket = "@halfclose-peer"
 
-// Peer has connections, each with a name.
+// Peer is a set of named connections.
 type Peer struct {
 	mu    sync.Mutex
 	conns map[string]*connection
-	named chan struct{} // has a value whenever a connection came in
+	named chan struct{} // receives a value for each accepted connection
 }
 
 type connection struct {
@@ -46,7 +46,7 @@ type connection struct {
 	moved   atomic.Int64 // bytes that stream or drain have moved
 }
 
-// New returns a peer that does not listen. Its process is shown under the given name.
+// New returns a peer that does not listen. Its process has the given name.
 func New(name string) (*Peer, error) {
 	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
 		return nil, err
@@ -54,8 +54,8 @@ func New(name string) (*Peer, error) {
 	return &Peer{conns: make(map[string]*connection), named: make(chan struct{}, 1)}, nil
 }
 
-// Listen makes a peer that takes connections in, on every address. Its process is shown under the given name. No
-// connection has keepalive on, as Go would have it: the application would find out on its own that its peer is gone.
+// Listen returns a peer that accepts connections on every address. Its process has the given name. Connections have no
+// keepalive, which Go would enable: with it the application would find out on its own that its peer is gone.
 func Listen(name string) (*Peer, error) {
 	p, err := New(name)
 	if err != nil {
@@ -74,23 +74,23 @@ func listenAt(port int) (net.Listener, error) {
 	return config.Listen(context.Background(), "tcp4", ":"+strconv.Itoa(port))
 }
 
-// Serve does what it is told, one order a line, until there are no more, and answers each with a line; the
-// first is "ready". The orders, with the name of a connection:
+// Serve carries out orders, one per line, until EOF, and answers each with a line. Its first line is "ready". The orders
+// for a connection:
 //
-//	open NAME ADDRESS   makes it to the peer at the address, and answers with its own end
-//	inherit NAME FD     is a connection that the process was started with
-//	wait NAME           until it is there
-//	close NAME, shut NAME   both directions, or the one to the other end
-//	stream NAME, drain NAME   sends without end, or reads
-//	moved NAME          answers with the bytes that those have moved
-//	send NAME WORD, recv NAME   a line; what the kernel says in the place of one is answered by name
-//	drop NAME           reads all that is left, and answers with their number and how the stream ends
-//	options NAME        answers with the options of keepalive
+//	open NAME ADDRESS   connects to the peer at the address, and answers with the local address
+//	inherit NAME FD     names a connection that the process was started with
+//	wait NAME           waits until the connection exists
+//	close NAME, shut NAME   closes both directions, or the sending one
+//	stream NAME, drain NAME   sends forever, or reads forever
+//	moved NAME          answers with the number of bytes that stream and drain have moved
+//	send NAME WORD, recv NAME   sends or receives a line; the answer to an error is its errno's name
+//	drop NAME           reads to the end, and answers with the number of bytes and the end
+//	options NAME        answers with the keepalive options
 //
 // Without a connection:
 //
 //	tls                 listens on TLSPort too, for openTLS
-//	openTLS NAME ADDRESS   is open over TLS, with an answer that it reads; close ends TLS first, as a polite server does
+//	openTLS NAME ADDRESS   opens a TLS connection, and reads an answer on it; close then sends close_notify first
 func (p *Peer) Serve(in io.Reader, out io.Writer) error {
 	if _, err := fmt.Fprintln(out, "ready"); err != nil {
 		return err
@@ -109,7 +109,7 @@ func (p *Peer) Serve(in io.Reader, out io.Writer) error {
 	return orders.Err()
 }
 
-// accept takes connections in; the first line on each is its name.
+// accept accepts connections. The first line on each is its name.
 func (p *Peer) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
@@ -125,7 +125,7 @@ func (p *Peer) accept(l net.Listener) {
 	}
 }
 
-// readName reads up to the end of a line and no further: the rest is not ours to read.
+// readName reads one line, and no byte after it.
 func readName(c io.Reader) (string, error) {
 	var name []byte
 	for b := make([]byte, 1); ; {
@@ -154,7 +154,7 @@ func (p *Peer) add(name string, c net.Conn) {
 	}
 }
 
-// find returns a connection by its name, which may be on its way in.
+// find returns a connection by its name. It waits for one that is still being accepted.
 func (p *Peer) find(name string) (*connection, error) {
 	late := time.After(10 * time.Second)
 	for {
@@ -189,7 +189,7 @@ func (p *Peer) obey(order, name, arg string) (string, error) {
 		return "", err
 	}
 	switch order {
-	case "wait": // until it is there
+	case "wait": // until it exists
 		return "ok", nil
 	case "close":
 		if c.secured != nil {
@@ -208,7 +208,7 @@ func (p *Peer) obey(order, name, arg string) (string, error) {
 		return strconv.FormatInt(c.moved.Load(), 10), nil
 	case "send":
 		_, err := fmt.Fprintln(c, arg)
-		return told(err), nil
+		return result(err), nil
 	case "recv":
 		return c.recv(), nil
 	case "drop":
@@ -219,7 +219,7 @@ func (p *Peer) obey(order, name, arg string) (string, error) {
 	return "", fmt.Errorf("there is no order %q", order)
 }
 
-// inherit names the connection that is the descriptor.
+// inherit names the connection with this descriptor.
 func (p *Peer) inherit(name, fd string) error {
 	n, err := strconv.Atoi(fd)
 	if err != nil {
@@ -235,7 +235,7 @@ func (p *Peer) inherit(name, fd string) error {
 	return nil
 }
 
-// open makes a connection and sends its name.
+// open opens a connection and sends its name.
 func (p *Peer) open(name, addr string, port int) (string, error) {
 	c, err := dial(addr, port)
 	if err != nil {
@@ -272,31 +272,31 @@ func (c *connection) drain() {
 	}
 }
 
-// recv returns what comes next: a line, or what the kernel says in the place of one.
+// recv returns the next line, or the result of the read.
 func (c *connection) recv() string {
 	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return told(err)
+		return result(err)
 	}
 	line, err := readName(c)
 	if err != nil {
-		return told(err)
+		return result(err)
 	}
 	return line
 }
 
-// drop reads all that is left, without TLS.
+// drop reads to the end, without TLS.
 func (c *connection) drop() string {
 	if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
-		return told(err)
+		return result(err)
 	}
 	n, err := io.Copy(io.Discard, c.TCPConn)
 	if err == nil {
 		err = io.EOF
 	}
-	return fmt.Sprintf("%d bytes, then %s", n, told(err))
+	return fmt.Sprintf("%d bytes, then %s", n, result(err))
 }
 
-// options returns the options of keepalive.
+// options returns the keepalive options.
 func (c *connection) options() (text string, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -322,8 +322,8 @@ func (c *connection) options() (text string, err error) {
 	return strings.TrimSpace(text), errors.Join(err, failed)
 }
 
-// told is what a system call told its caller, by the name of its errno.
-func told(err error) string {
+// result returns the result of a system call: the name of its errno.
+func result(err error) string {
 	var errno unix.Errno
 	switch {
 	case err == nil:

@@ -46,13 +46,13 @@ func (p *Peer) listenTLS() error {
 	return nil
 }
 
-// openTLS makes a connection over TLS, sends its name and reads the answer.
+// openTLS opens a TLS connection, sends its name and reads the answer.
 func (p *Peer) openTLS(name, addr string) (string, error) {
 	c, err := dial(addr, TLSPort)
 	if err != nil {
 		return "", err
 	}
-	secured := tls.Client(c, &tls.Config{InsecureSkipVerify: true}) // how it closes is what matters
+	secured := tls.Client(c, &tls.Config{InsecureSkipVerify: true}) // the test is about how it closes
 	if _, err := fmt.Fprintln(secured, name); err != nil {
 		return "", err
 	}
@@ -63,7 +63,7 @@ func (p *Peer) openTLS(name, addr string) (string, error) {
 	return c.LocalAddr().String(), nil
 }
 
-// newCertificate creates a key and a certificate that it signs.
+// newCertificate creates a key and a self-signed certificate.
 func newCertificate() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

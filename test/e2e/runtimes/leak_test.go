@@ -61,7 +61,7 @@ func leakIsDestroyed(t *testing.T, s *site) {
 	})
 	moved := moved(t, client, "busy")
 	nstest.Eventually(t, testnode.Patience, "the busy connection still moves", func() bool {
-		n, err := client.Tell("moved", "busy")
+		n, err := client.Order("moved", "busy")
 		return err == nil && n != strconv.Itoa(moved)
 	})
 	client.tell(t, "send", "quiet", "hello")

@@ -117,7 +117,7 @@ func (p *pod) inside(fn func() error) error {
 // tell gives the pod's peer an order that must succeed, and returns the answer.
 func (p *pod) tell(t *testing.T, order ...string) string {
 	t.Helper()
-	answer, err := p.Tell(order...)
+	answer, err := p.Order(order...)
 	if err != nil {
 		t.Fatalf("%s: %s: %v", p.name, strings.Join(order, " "), err)
 	}

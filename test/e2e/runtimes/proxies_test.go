@@ -64,7 +64,7 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 		}
 		proxy.exec(t, comm, command...)
 		nstest.Eventually(t, testnode.Patience, "the proxy takes connections", func() bool {
-			_, err := client.Tell("open", "first", proxy.addr)
+			_, err := client.Order("open", "first", proxy.addr)
 			return err == nil
 		})
 		server.tell(t, "wait", "first")
@@ -83,7 +83,7 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 			}
 		}
 		nstest.Eventually(t, testnode.Patience, "the server's end of the leak is gone too", func() bool {
-			said, err := server.Tell("send", "leak", "x")
+			said, err := server.Order("send", "leak", "x")
 			return err == nil && said != "ok"
 		})
 		if said := client.tell(t, "recv", "leak"); said != "ECONNRESET" && said != "EOF" {

@@ -5,19 +5,19 @@
 //
 //	peer ROLE [-- ROLE]...
 //
-// plays all the roles at once, says on its output what happens, and stays until SIGTERM. The roles:
+// plays all roles at once, logs to stdout, and exits on SIGTERM. The roles:
 //
 //	pause               does nothing
-//	serve ADDRESS WAY   accepts connections, and treats each in a way:
-//	    close             closes at once
+//	serve ADDRESS WAY   accepts connections, and handles each in one way:
+//	    close             closes it at once
 //	    hold              reads to the end of file, and never closes
-//	    trickle           sends a byte every 100 ms until it cannot
-//	    echo              sends back what it reads, and closes at the end of file
-//	connect ADDRESS WAY connects, once that is possible, and goes on in a way:
+//	    trickle           sends a byte every 100 ms until that fails
+//	    echo              sends back the bytes that it reads, and closes at the end of file
+//	connect ADDRESS WAY retries until it is connected, and continues in one way:
 //	    leak              reads to the end of file, and never closes
 //	    close             reads to the end of file, and closes
-//	    shut              sends all that it has to say, reads on, and closes when the peer has
-//	    talk              sends a line every 100 ms, reads the answer, and never ends
+//	    shut              sends a line, shuts its direction, reads to the end of file, and closes
+//	    talk              sends a line every 100 ms, and reads the answers, forever
 package main
 
 import (
@@ -34,7 +34,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "peer:", err)
 		os.Exit(2)
 	}
-	// As the first process of a container it has children that are not its own.
+	// The first process of a container reaps orphans.
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
 	for s := range signals {
@@ -83,7 +83,7 @@ func start(role []string) error {
 	return errors.New("usage: peer pause|serve ADDRESS close|hold|trickle|echo|connect ADDRESS leak|close|shut|talk [-- ...]")
 }
 
-// say reports what happened to a connection, on one line.
-func say(format string, args ...any) {
+// logf writes one line to stdout.
+func logf(format string, args ...any) {
 	fmt.Printf(format+"\n", args...)
 }

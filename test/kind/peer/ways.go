@@ -12,11 +12,10 @@ import (
 	"time"
 )
 
-// pace is how often something moves where something moves at all.
+// pace is the interval of writes and of connection attempts.
 const pace = 100 * time.Millisecond
 
-// way treats a connection, and returns when it is done with it, which has been said. A connection that leaks is
-// given back open.
+// way handles a connection, and returns when it is done. open means that the connection must stay open, as a leak.
 type way func(c *net.TCPConn) (open bool)
 
 func servers() map[string]way {
@@ -27,7 +26,7 @@ func clients() map[string]way {
 	return map[string]way{"leak": holding, "close": reading, "shut": shutting, "talk": talking}
 }
 
-// serve listens, and treats each connection.
+// serve listens, and handles each connection.
 func serve(address string, treat way) error {
 	config := net.ListenConfig{KeepAlive: -1}
 	config.SetMultipathTCP(false)
@@ -35,12 +34,12 @@ func serve(address string, treat way) error {
 	if err != nil {
 		return err
 	}
-	say("listening at %s", l.Addr())
+	logf("listening at %s", l.Addr())
 	go func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
-				say("accept: %v", err)
+				logf("accept: %v", err)
 				return
 			}
 			go use(c.(*net.TCPConn), treat)
@@ -49,7 +48,7 @@ func serve(address string, treat way) error {
 	return nil
 }
 
-// connect connects, however long that takes, and treats the connection.
+// connect retries until it is connected, and handles the connection.
 func connect(address string, treat way) {
 	dialer := net.Dialer{KeepAlive: -1, Timeout: time.Second}
 	dialer.SetMultipathTCP(false)
@@ -64,20 +63,20 @@ func connect(address string, treat way) {
 }
 
 func use(c *net.TCPConn, treat way) {
-	defer c.Close() // which also keeps c in reach: no finalizer closes one that is left open
-	say("%s connected", c.RemoteAddr())
+	defer c.Close() // and keeps c reachable: no finalizer may close a leaked connection
+	logf("%s connected", c.RemoteAddr())
 	if treat(c) {
 		select {}
 	}
-	say("%s closed", c.RemoteAddr())
+	logf("%s closed", c.RemoteAddr())
 }
 
-// ended says how reading ended.
+// ended logs how reading ended.
 func ended(c *net.TCPConn, n int64, err error) {
 	if err == nil {
 		err = io.EOF
 	}
-	say("%s after %d bytes: %v", c.RemoteAddr(), n, err)
+	logf("%s after %d bytes: %v", c.RemoteAddr(), n, err)
 }
 
 func closing(*net.TCPConn) bool { return false }
@@ -85,7 +84,7 @@ func closing(*net.TCPConn) bool { return false }
 func holding(c *net.TCPConn) bool {
 	n, err := io.Copy(io.Discard, c)
 	ended(c, n, err)
-	// What becomes of the connection shows in what is sent on it, which this never does.
+	// The fate of a leaked connection shows in a write to it, which this never makes.
 	return true
 }
 
@@ -101,7 +100,7 @@ func shutting(c *net.TCPConn) bool {
 		err = c.CloseWrite()
 	}
 	if err != nil {
-		say("%s shut: %v", c.RemoteAddr(), err)
+		logf("%s shut: %v", c.RemoteAddr(), err)
 		return false
 	}
 	return reading(c)
