@@ -89,7 +89,7 @@ func shows() map[string]func(*env) error {
 		"mode-conservative": func(e *env) error { return e.printMode(withReaper(apitest.QuietStatus().Mode, manyConservative())) },
 		"mode-problems": func(e *env) error {
 			return e.printMode(withReaper(api.ModeView{
-				Effective: policy.Observe, Reaper: policy.Destroy, SwitchFile: "/s/mode", SwitchProblem: "read switch /s/mode: it has no mode",
+				Effective: policy.Observe, Reaper: policy.Destroy, SwitchFile: "/s/mode", SwitchProblem: "read switch /s/mode: no mode",
 				KernelProblem: "probe SOCK_DESTROY: not supported by this kernel",
 			}, nil))
 		},
@@ -140,7 +140,7 @@ func TestOutputWithoutTables(t *testing.T) {
 				"shop/web-4 eth0 (observe), shop/web-5 eth0 (observe), shop/web-6 eth0 (observe) and 1 more",
 		},
 		"mode-problems": {
-			"Mode      observe", "Switch    cannot be read, which counts as observe: read switch /s/mode: it has no mode (in /s/mode)",
+			"Mode      observe", "Switch    cannot be read, which counts as observe: read switch /s/mode: no mode (in /s/mode)",
 			"Reaper    destroy (--mode)", "Kernel    observe: probe SOCK_DESTROY: not supported by this kernel",
 		},
 		"mode-no-reaper": {

@@ -32,7 +32,7 @@ const (
 	maxName = 255
 )
 
-// String returns the attachment as it is shown to people; what is no valid one is quoted.
+// String returns the attachment for operators. An invalid one is quoted.
 func (a Attachment) String() string {
 	if a.validate() != nil {
 		return fmt.Sprintf("%q, interface %q", a.ContainerID, a.IfName)
@@ -40,8 +40,8 @@ func (a Attachment) String() string {
 	return a.ContainerID + ", interface " + a.IfName
 }
 
-// CheckName checks whether a record of the attachment can be written: it errs on what is no valid container ID or
-// interface name, and on names too long for a file.
+// CheckName returns an error if no record of the attachment can be written: the container ID or the interface name is
+// invalid or too long for a file name.
 func (a Attachment) CheckName() error {
 	if err := a.validate(); err != nil {
 		return err
@@ -54,26 +54,26 @@ func (a Attachment) CheckName() error {
 	return nil
 }
 
-// validate checks what the CNI specification and Linux ask of the two names.
+// validate checks the two names by the rules of the CNI specification and of Linux.
 func (a Attachment) validate() error {
-	// The message alone: the details may repeat the name, which need not be fit to be shown.
+	// The message alone: the details may repeat the name, unescaped.
 	if err := utils.ValidateContainerID(a.ContainerID); err != nil {
 		return errors.New(err.Msg)
 	}
 	if err := utils.ValidateInterfaceName(a.IfName); err != nil {
 		return errors.New(err.Msg)
 	}
-	// Linux would take these, but neither JSON nor a terminal would show them as they are.
+	// Linux accepts these, but JSON and terminals change them.
 	if !utf8.ValidString(a.IfName) || strings.ContainsFunc(a.IfName, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return errors.New("interface name has characters that cannot be printed")
 	}
 	return nil
 }
 
-// base is how the names of the attachment's files begin.
+// base returns the start of the names of the attachment's files.
 func (a Attachment) base() string { return a.ContainerID + separator + a.IfName }
 
-// owns reports whether a name is that of one of the attachment's files.
+// owns reports whether a file of that name is the attachment's.
 func (a Attachment) owns(name string) bool {
 	rest, ok := strings.CutPrefix(name, a.base())
 	if !ok || !strings.HasSuffix(rest, suffix) {
@@ -82,22 +82,22 @@ func (a Attachment) owns(name string) bool {
 	return rest == suffix || strings.HasPrefix(rest, netnsSeparator)
 }
 
-// NetnsKey names a network namespace in the name of a file, so that damage to the content leaves the netns known. The
-// zero NetnsKey names none.
+// NetnsKey identifies a netns in a file name, so that the netns is known even if the content is damaged. The zero NetnsKey
+// names none.
 type NetnsKey struct {
 	Cookie uint64 // 0 if the kernel has no cookies (before 5.14)
 	Inode  uint64
 }
 
-// maxKeyLen is the length of the longest NetnsKey of a kernel that has made fewer than 2^40 namespaces: ten digits of
-// the cookie, a hyphen, and eight digits of the inode number, which has 32 bits.
+// maxKeyLen is the length of the longest NetnsKey of a kernel that has created fewer than 2^40 namespaces: ten digits of the
+// cookie, a hyphen, and eight digits of the inode number, which has 32 bits.
 const maxKeyLen = 10 + 1 + 8
 
 // KeyOf returns the key of a netns.
 func KeyOf(id netns.Identity) NetnsKey { return NetnsKey{Cookie: id.Cookie, Inode: id.Inode} }
 
-// Names reports whether the key is that of a netns. Where a cookie is not known the inode number decides, which a later
-// netns may have.
+// Names reports whether the key identifies a netns. If either cookie is unknown it compares the inode numbers, which the
+// kernel reuses.
 func (k NetnsKey) Names(id netns.Identity) bool {
 	if k.Cookie != 0 && id.Cookie != 0 {
 		return k.Cookie == id.Cookie
@@ -105,8 +105,7 @@ func (k NetnsKey) Names(id netns.Identity) bool {
 	return k.Inode != 0 && k.Inode == id.Inode
 }
 
-// String returns the key as it stands in a file name: cookie and inode number in hexadecimal digits, with a hyphen
-// between them.
+// String returns the key as in a file name: cookie and inode number in hexadecimal digits, with a hyphen between them.
 func (k NetnsKey) String() string {
 	return strconv.FormatUint(k.Cookie, 16) + "-" + strconv.FormatUint(k.Inode, 16)
 }
@@ -119,13 +118,13 @@ func parseKey(s string) (NetnsKey, error) {
 	k.Cookie, errs[0] = strconv.ParseUint(cookie, 16, 64)
 	k.Inode, errs[1] = strconv.ParseUint(inode, 16, 64)
 	if errors.Join(errs[:]...) != nil || k.Inode == 0 || k.String() != s {
-		return NetnsKey{}, errors.New("what follows the interface is no netns cookie and inode number in hexadecimal digits")
+		return NetnsKey{}, errors.New("the part after the interface is not a netns cookie and inode number in hexadecimal digits")
 	}
 	return k, nil
 }
 
-// FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json". It errs
-// as Attachment.CheckName does. One that was read of version 1 has no netns in its name.
+// FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json". Its
+// errors are those of Attachment.CheckName. The file of a record of version 1 has no netns in its name.
 func (r Record) FileName() (string, error) {
 	if r.Version == version1 {
 		return r.base() + suffix, r.CheckName()
@@ -147,8 +146,8 @@ func fileNameOf(a Attachment, k NetnsKey) (string, error) {
 	return name, nil
 }
 
-// ParseFileName returns the attachment and the netns that the name of a record's file has. The key is zero for a file of
-// version 1, whose name is "<containerID>@<ifname>.json".
+// ParseFileName returns the attachment and the netns in the name of a record's file. The key is zero for a file of version
+// 1, whose name is "<containerID>@<ifname>.json".
 func ParseFileName(name string) (Attachment, NetnsKey, error) {
 	base, ok := strings.CutSuffix(name, suffix)
 	if !ok {

@@ -41,7 +41,7 @@ func TestFileNames(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoFileNameIsNotParsed(t *testing.T) {
+func TestInvalidFileNamesAreNotParsed(t *testing.T) {
 	for _, name := range []string{
 		"", ".json", "@.json", "c@eth0", "c@.json", "@eth0.json", ".c@eth0.json", "c.json", "c@a/b.json", "../c@eth0.json",
 		"c@eth0.json.tmp", "c@eth0.JSON", "c@sixteen-letters_.json", strings.Repeat("c", 250) + "@e.json",
@@ -55,7 +55,7 @@ func TestWhatIsNoFileNameIsNotParsed(t *testing.T) {
 	}
 }
 
-func TestAKeyNamesItsNetnsAndNoOther(t *testing.T) {
+func TestAKeyNamesOnlyItsNetns(t *testing.T) {
 	for _, tc := range []struct {
 		key  state.NetnsKey
 		id   netns.Identity

@@ -44,7 +44,7 @@ func TestAThousandRoundsLeaveNothing(t *testing.T) {
 	}
 }
 
-func TestWritersAndReadersAtOnceSeeWholeRecords(t *testing.T) {
+func TestConcurrentReadersSeeWholeRecords(t *testing.T) {
 	s := newStore(t)
 	stays := record(t, "stays", "eth0")
 	put(t, s, stays)
@@ -97,7 +97,7 @@ func TestWritersAndReadersAtOnceSeeWholeRecords(t *testing.T) {
 	readers.Wait()
 }
 
-// The child does nothing but Put; it is killed at whatever it is at.
+// The child only calls Put, and is killed at a random moment.
 func TestAKilledWriterLeavesAWholeRecord(t *testing.T) {
 	const child = "HALFCLOSE_TEST_WRITER"
 	variants := []state.Record{record(t, "c", "eth0"), record(t, "c", "eth0")}

@@ -20,8 +20,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// The umask is the whole process's: none of these tests may run beside another.
-func TestEverythingIsRootsAloneWhateverTheUmask(t *testing.T) {
+// The umask is the process's: none of these tests may be parallel.
+func TestFilesAndDirectoriesArePrivateRegardlessOfTheUmask(t *testing.T) {
 	for _, umask := range []int{0, 0o022, 0o777} {
 		t.Run(fmt.Sprintf("umask %#o", umask), func(t *testing.T) {
 			above := t.TempDir()
@@ -49,7 +49,7 @@ func TestEverythingIsRootsAloneWhateverTheUmask(t *testing.T) {
 	}
 }
 
-func TestADirectoryThatIsThereAlready(t *testing.T) {
+func TestAnExistingDirectoryKeepsItsMode(t *testing.T) {
 	s := state.New(t.TempDir())
 	for _, dir := range []string{s.Dir(), s.AttachmentsDir()} {
 		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o755)); err != nil {
@@ -62,7 +62,7 @@ func TestADirectoryThatIsThereAlready(t *testing.T) {
 	}
 	put(t, s, record(t, "c", "eth0"))
 	for path, want := range map[string]fs.FileMode{
-		s.Dir():            0o755, // not ours: somebody may have named /run
+		s.Dir():            0o755, // perhaps not ours: an operator may have configured /run
 		s.AttachmentsDir(): 0o700,
 		file:               0o600,
 	} {
@@ -76,7 +76,7 @@ func TestADirectoryThatIsThereAlready(t *testing.T) {
 	}
 }
 
-func TestADirectoryThatCannotBeWrittenIsAnErrorThatSaysSo(t *testing.T) {
+func TestAReadOnlyDirectoryIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "mode=700,size=1m")
 	if errors.Is(err, unix.EPERM) {
@@ -142,7 +142,7 @@ func TestAFullFileSystemKeepsTheOldRecord(t *testing.T) {
 	}
 }
 
-func TestWhatIsInTheWayOfTheDirectoryIsAnError(t *testing.T) {
+func TestAnotherFileAtTheDirectorysPathIsAnError(t *testing.T) {
 	file, fifo, held := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "fifo"), t.TempDir()
 	err := errors.Join(os.WriteFile(file, nil, 0o600), unix.Mkfifo(fifo, 0o600), // which waits for its other end
 		unix.Mkfifo(state.New(held).AttachmentsDir(), 0o600))

@@ -1,21 +1,21 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package state keeps on disk which attachments exist on this node.
-//
-// There is one file per attachment in the state directory:
+// Package state keeps the attachments of this node on disk, one file per attachment in the state directory:
 //
 //	attachments/<containerID>@<ifname>:<netns cookie>-<netns inode>.json
 //
-// The plugin writes it at ADD and deletes it at DEL, and the reaper reads it; neither waits for the other.
-// A file is replaced atomically: a reader sees the old record or the new one, or both if they are of two network
-// namespaces. What else is found there (cut short, written by a newer version, not a record at all) is reported, and
-// stays until the DEL of its own attachment, or until the reaper prunes it. Until then it holds the netns in its name:
-// no damage to a record makes less of what it asked for. See docs/decisions/2026-11-29-record-layers.md.
+// The plugin writes the file at ADD and deletes it at DEL, and the reaper reads it; neither waits for the other. A file is
+// replaced atomically: a reader finds the old record or the new one, or both if they name two network namespaces. A damaged
+// file, or one of a newer version, is reported and stays until the DEL of its attachment or until the reaper prunes it. Until
+// then the netns in its name is only observed: no damage to a record makes its policy less conservative. See
+// docs/decisions/2026-11-29-record-layers.md.
 //
-// A record keeps apart what the network and the pod's annotations ask for, and what the plugin found wrong. Its reader resolves them.
+// A record has the layers of the policy (the network's and the pod's annotations) and the mistakes in them, unresolved. Its
+// reader resolves them.
 //
-// Everything in the state directory is root's alone: directories are made with mode 0700, files with 0600.
+// Only root may read or write the state directory: directories are created with mode 0700, files with 0600. A directory that
+// another user can write to is refused.
 //
 // The package also keeps the switch, the operator's cap on the mode of every attachment.
 package state

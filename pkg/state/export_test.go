@@ -3,8 +3,8 @@
 
 package state
 
-// TemporaryName is what a file is called that a Put leaves when it is killed before its rename.
+// TemporaryName is the name of the file that a Put leaves if it is killed before its rename.
 var TemporaryName = temporaryName
 
-// MaxFileSize is how many bytes of a record's file are read.
+// MaxFileSize bounds a record's file in bytes.
 const MaxFileSize = maxFileSize

@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// record makes one of this boot.
+// record returns a record of this boot.
 func record(tb testing.TB, containerID, ifname string) state.Record {
 	tb.Helper()
 	return state.Record{
@@ -43,10 +43,10 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 	}
 }
 
-// file is the name of the file of a record that record made, by "<containerID>@<ifname>".
+// file returns the file name of a record from record, given "<containerID>@<ifname>".
 func file(attachment string) string { return attachment + ":8000000000000001-f00001e1.json" }
 
-// layer reads what a network's object says.
+// layer parses a network's object.
 func layer(tb testing.TB, object string) policy.Layer {
 	tb.Helper()
 	l, problems := policy.ParseLayer([]byte(object), policy.SourceNetwork)
@@ -95,7 +95,7 @@ func list(tb testing.TB, s *state.Store) state.Listing {
 	return l
 }
 
-// plant puts a file among the records without the store's help.
+// plant creates a file among the records without the store.
 func plant(tb testing.TB, s *state.Store, name, content string) string {
 	tb.Helper()
 	path := plantPath(tb, s, name)
@@ -113,7 +113,7 @@ func plantPath(tb testing.TB, s *state.Store, name string) string {
 	return filepath.Join(s.AttachmentsDir(), name)
 }
 
-// age makes a file look as if it was last written some time ago.
+// age sets a file's modification time back.
 func age(tb testing.TB, path string, by time.Duration) {
 	tb.Helper()
 	then := time.Now().Add(-by)
@@ -132,7 +132,7 @@ func content(tb testing.TB, s *state.Store, a state.Attachment) string {
 	return string(data)
 }
 
-// names lists everything in the records' directory.
+// names returns all names in the directory of the records.
 func names(tb testing.TB, s *state.Store) []string {
 	tb.Helper()
 	entries, err := os.ReadDir(s.AttachmentsDir())
@@ -146,7 +146,7 @@ func names(tb testing.TB, s *state.Store) []string {
 	return names
 }
 
-// edit replaces a piece of text that must be there.
+// edit replaces a piece of text, which must occur.
 func edit(tb testing.TB, text, from, to string) string {
 	tb.Helper()
 	if !strings.Contains(text, from) {

@@ -20,28 +20,27 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// Listing is what the state directory holds.
+// Listing is the content of the state directory.
 type Listing struct {
-	// Records are sorted by container ID and interface. Two have the same attachment where a Put was killed before it
-	// removed the older one, which names another netns.
+	// Records are sorted by container ID and interface. Two have the same attachment and different network namespaces if Add
+	// wrote the second, or if a Put was killed before it removed the older one.
 	Records  []Record
-	Problems []Problem // by file name
-	// Holds are of the problems' files that name a netns, by file name.
+	Problems []Problem // sorted by file name
+	// Holds are those of the files in Problems that name a netns, sorted by file name.
 	Holds []Hold // prose:ok: a noun
 }
 
-// Hold says that no socket of a netns may be touched, since a file that speaks of it cannot be read or acted on: it may
-// ask for that.
+// Hold caps a netns at observe, since a file about it cannot be read or used: its policy may ask for that.
 type Hold struct {
 	Netns  NetnsKey
-	File   string // its name in AttachmentsDir; another program may have chosen it, so quote it where it is shown
+	File   string // its name in AttachmentsDir; another program may have chosen it, so quote it for output
 	Reason string // what is wrong with it
-	// OtherBoot says that the file seems to be of another boot, in which the numbers of a netns meant another one. That
-	// may be what is damaged: it holds the netns of which both numbers are the same.
+	// OtherBoot reports that the file seems to be of another boot, in which its cookie and inode number named another netns.
+	// Since the boot ID may be the damaged part, the file holds a netns of which both numbers match.
 	OtherBoot bool
 }
 
-// Names reports whether it is that netns which the file holds.
+// Names reports whether the hold applies to a netns.
 func (h Hold) Names(id netns.Identity) bool {
 	if h.OtherBoot {
 		return h.Netns == KeyOf(id)
@@ -49,13 +48,13 @@ func (h Hold) Names(id netns.Identity) bool {
 	return h.Netns.Names(id)
 }
 
-// Problem is a file that is in the place of a record and cannot be read as one.
+// Problem is a file among the records that cannot be read as a record.
 type Problem struct {
-	File    string    // its name in AttachmentsDir; whatever made it chose it, so quote it where it is shown
-	Err     error     // what is wrong: ErrNewer, ErrInvalid, or an error of reading it
-	ModTime time.Time // when it was last written, by the wall clock; zero if that is not known
-	// OtherBoot says that it was left by another boot: it says so itself, or was last written before this
-	// one. It is false where that cannot be told, and for what Prune would not delete.
+	File    string    // its name in AttachmentsDir; another program may have chosen it, so quote it for output
+	Err     error     // ErrNewer, ErrInvalid, or an error of reading the file
+	ModTime time.Time // by the wall clock; zero if unknown
+	// OtherBoot reports that the file is of another boot: by its boot ID, or because it was last written before this boot. It
+	// is false if that is unknown, and for files that Prune does not delete.
 	OtherBoot bool
 }
 
@@ -78,7 +77,7 @@ func (s *Store) list(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	defer root.Close()
-	// A file that is deleted between the two steps may have been replaced by one that is not among the names.
+	// A file that is deleted after its name was read may have been replaced by one whose name was not read.
 	for tries := 0; ; tries++ {
 		l, whole, err := listOnce(ctx, root)
 		if err != nil || whole || tries == maxListTries {
@@ -87,10 +86,10 @@ func (s *Store) list(ctx context.Context) (Listing, error) {
 	}
 }
 
-// maxListTries bounds how often a directory is read that changes each time.
+// maxListTries bounds how often a directory is read again because it changed.
 const maxListTries = 3
 
-// listOnce reports whether all files that had a name were there to be read.
+// listOnce reports whether it read all files whose names it found.
 func listOnce(ctx context.Context, root *os.Root) (l Listing, whole bool, err error) {
 	names, err := readNames(root)
 	if err != nil {
@@ -148,8 +147,8 @@ func readAllNames(root *os.Root) ([]string, error) {
 	return names, err
 }
 
-// readFile reads a regular file, and the start of one that is too large along with an error. info is nil
-// if nothing is known of the file.
+// readFile reads a regular file. With the error of one that is too large it returns the file's start. info is nil if it is
+// unknown.
 func readFile(root *os.Root, name string) (data []byte, info fs.FileInfo, err error) {
 	info, err = root.Lstat(name)
 	if err != nil {
@@ -158,7 +157,7 @@ func readFile(root *os.Root, name string) (data []byte, info fs.FileInfo, err er
 	if !info.Mode().IsRegular() {
 		return nil, info, invalid(&hostfs.NotRegularError{Mode: info.Mode()})
 	}
-	// Should it have become a FIFO since, then this does not wait for the other end.
+	// Without O_NONBLOCK this would block if the file has become a FIFO.
 	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, info, err
@@ -168,7 +167,7 @@ func readFile(root *os.Root, name string) (data []byte, info fs.FileInfo, err er
 	return data, info, invalid(err)
 }
 
-// invalid makes an error ErrInvalid that says that a file cannot be a record.
+// invalid wraps an error in ErrInvalid if it shows that a file cannot be a record.
 func invalid(err error) error {
 	_, irregular := errors.AsType[*hostfs.NotRegularError](err)
 	_, large := errors.AsType[*hostfs.TooLargeError](err)
@@ -178,7 +177,7 @@ func invalid(err error) error {
 	return err
 }
 
-// withoutPath returns what went wrong with a file, without its name, which need not be fit to be shown.
+// withoutPath returns an error without the file's name, which may have any characters.
 func withoutPath(err error) error {
 	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
 		return fmt.Errorf("%s: %w", pathErr.Op, pathErr.Err)
@@ -186,9 +185,8 @@ func withoutPath(err error) error {
 	return err
 }
 
-// otherBoot reports whether a file that is no record was left by another boot: by its field "boot" if it has one, else by
-// when it was written. A clock that was set forward makes that look longer ago than it is, so it does not count for a file
-// that holds a netns.
+// otherBoot reports whether a file that is no record is of another boot: by its field "boot" if it has one, else by its
+// modification time. That does not count for a file that holds a netns: it is too old if the clock was set forward since.
 func otherBoot(data []byte, modified time.Time, holds bool) bool {
 	var of string
 	if json.Unmarshal(lenientFields(data)["boot"], &of) == nil && of != "" {
@@ -202,8 +200,7 @@ func otherBoot(data []byte, modified time.Time, holds bool) bool {
 	return err == nil && modified.Before(booted)
 }
 
-// netnsOf returns the netns that a file speaks of that is no record: the one in its name, or in the content of one of
-// version 1.
+// netnsOf returns the netns of a file that is no record: from its name, or from the content of a file of version 1.
 func netnsOf(name string, data []byte) (NetnsKey, bool) {
 	_, key, err := ParseFileName(name)
 	if err != nil || key != (NetnsKey{}) {
@@ -216,8 +213,7 @@ func netnsOf(name string, data []byte) (NetnsKey, bool) {
 	return KeyOf(of), true
 }
 
-// lenientFields returns the fields of a JSON object of which only the beginning may be there. Of a repeated one the first
-// counts.
+// lenientFields returns the fields of a JSON object that may be cut short. Of a repeated field it returns the first.
 func lenientFields(data []byte) map[string]json.RawMessage {
 	fields := make(map[string]json.RawMessage)
 	dec := json.NewDecoder(bytes.NewReader(data))

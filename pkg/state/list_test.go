@@ -43,8 +43,8 @@ func TestListingsAreSorted(t *testing.T) {
 	}
 }
 
-// A planted thing is what must never be fatal.
-func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
+// No planted file may be fatal.
+func TestAFileThatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 	s := newStore(t)
 	good := record(t, "good", "eth0")
 	put(t, s, good)
@@ -61,7 +61,7 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		file string
 		make func(path string) error
 		want error
-		says string
+		text string // of the error
 	}{
 		{file("empty@eth0"), write(""), state.ErrInvalid, "end of JSON"},
 		{file("zeroes@eth0"), write(strings.Repeat("\x00", 4096)), state.ErrInvalid, "invalid character"},
@@ -71,9 +71,9 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		{file("list@eth0"), write("[]"), state.ErrInvalid, "array"},
 		{file("newer@eth0"), write(`{"version":3,"policy":["of another shape"]}`), state.ErrNewer, "version 3"},
 		{file("older@eth0"), write(edit(t, as("older"), `"version": 2`, `"version": 0`)), state.ErrInvalid, "no version"},
-		{file("other@eth0"), write(text), state.ErrInvalid, "content good, interface eth0"},
-		{file("good@eth1"), write(text), state.ErrInvalid, "content good, interface eth0"},
-		{file("evil@eth0"), write(as(`\u001b[2J`)), state.ErrInvalid, `content "\x1b[2J"`},
+		{file("other@eth0"), write(text), state.ErrInvalid, "content of good, interface eth0"},
+		{file("good@eth1"), write(text), state.ErrInvalid, "content of good, interface eth0"},
+		{file("evil@eth0"), write(as(`\u001b[2J`)), state.ErrInvalid, `content of "\x1b[2J"`},
 		{file("mode@eth0"), write(edit(t, as("mode"), `"destroy"`, `"annihilate"`)), state.ErrInvalid, "annihilate"},
 		{file("grace@eth0"), write(edit(t, as("grace"), `"10m"`, `"-10m"`)), state.ErrInvalid, "finWait2Grace"},
 		{file("key@eth0"), write(edit(t, as("key"), `"finWait2Grace"`, `"later"`)), state.ErrInvalid, "later"},
@@ -86,10 +86,10 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 		{file("noboot@eth0"), write(edit(t, as("noboot"), `"boot"`, `"shoe"`)), state.ErrInvalid, "boot"},
 		{file("nonetns@eth0"), write(edit(t, as("nonetns"), `"netns"`, `"notns"`)), state.ErrInvalid, "netns"},
 		{file("cookie@eth0"), write(edit(t, as("cookie"), `"cookie": 9`, `"cookie": -9`)), state.ErrInvalid, "cookie"},
-		{file("othercookie@eth0"), write(edit(t, as("othercookie"), `"cookie": 9`, `"cookie": 8`)), state.ErrInvalid, "the file's name says netns 8000000000000001-f00001e1"},
+		{file("othercookie@eth0"), write(edit(t, as("othercookie"), `"cookie": 9`, `"cookie": 8`)), state.ErrInvalid, "the file's name has netns 8000000000000001-f00001e1"},
 		{file("otherinode@eth0"), write(edit(t, as("otherinode"), `"inode": 4026532321`, `"inode": 4026532322`)), state.ErrInvalid, "its content 8000000000000001-f00001e2"},
-		{"oldname@eth0.json", write(as("oldname")), state.ErrInvalid, "not of version 2"},
-		{file("oldcontent@eth0"), write(edit(t, as("oldcontent"), `"version": 2`, `"version": 1`)), state.ErrInvalid, "not of version 1"},
+		{"oldname@eth0.json", write(as("oldname")), state.ErrInvalid, "content is of version 2"},
+		{file("oldcontent@eth0"), write(edit(t, as("oldcontent"), `"version": 2`, `"version": 1`)), state.ErrInvalid, "content is of version 1"},
 		{file("nocookie@eth0"), write(edit(t, as("nocookie"), `"cookie"`, `"biscuit"`)), state.ErrInvalid, "no netns cookie"},
 		{file("nullcookie@eth0"), write(edit(t, as("nullcookie"), `9223372036854775809`, `null`)), state.ErrInvalid, "no netns cookie"},
 		{file("nonetwork@eth0"), write(edit(t, as("nonetwork"), `"network"`, `"notwork"`)), state.ErrInvalid, "no network"},
@@ -126,8 +126,8 @@ func TestWhatIsNoRecordIsAProblemAndNeverFatal(t *testing.T) {
 	holds := make(map[string]state.NetnsKey)
 	for _, tc := range cases {
 		p := problems[tc.file]
-		if !errors.Is(p.Err, tc.want) || !strings.Contains(p.Err.Error(), tc.says) || strings.Contains(p.Err.Error(), "\x1b") {
-			t.Errorf("%q: problem %v, want %v and %q in it", tc.file, p.Err, tc.want, tc.says)
+		if !errors.Is(p.Err, tc.want) || !strings.Contains(p.Err.Error(), tc.text) || strings.Contains(p.Err.Error(), "\x1b") {
+			t.Errorf("%q: problem %v, want %v and %q in it", tc.file, p.Err, tc.want, tc.text)
 		}
 		if p.OtherBoot || p.ModTime.IsZero() {
 			t.Errorf("%q: of another boot: %v, last written %v, want this boot, just now", tc.file, p.OtherBoot, p.ModTime)
@@ -185,7 +185,7 @@ func TestARecordOfAnotherBootIsListedAndInert(t *testing.T) {
 	}
 }
 
-func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
+func TestProblemsOfAnotherBoot(t *testing.T) {
 	this := `{"version":1,"boot":"` + bootID(t) + `"`
 	const longAgo = 200 * 365 * 24 * time.Hour
 	held := file("c@eth0")
@@ -221,7 +221,7 @@ func TestWhichProblemsAreOfAnotherBoot(t *testing.T) {
 	}
 }
 
-func TestAFileThatSeemsOfAnotherBootHoldsTheNetnsOfBothItsNumbers(t *testing.T) {
+func TestAFileOfAnotherBootHoldsTheNetnsThatMatchesBothNumbers(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
 		otherBoot bool
@@ -245,7 +245,7 @@ func TestAFileThatSeemsOfAnotherBootHoldsTheNetnsOfBothItsNumbers(t *testing.T) 
 	}
 }
 
-func TestADirectoryIsNobodysToPrune(t *testing.T) {
+func TestADirectoryIsNotPruned(t *testing.T) {
 	s := newStore(t)
 	dir := plantPath(t, s, file("c@eth0"))
 	if err := os.Mkdir(dir, 0o700); err != nil {

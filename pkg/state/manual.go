@@ -3,21 +3,20 @@
 
 package state
 
-// The record of a namespace that was registered by hand has these in place of what CNI would have given. No CNI
-// network can have the name (CNI SPEC 1.1.0, section 1: it begins with a letter or a digit), so no GC takes the
-// record for one of its own.
+// The network and the interface in the record of a netns that was registered by hand. No CNI network can have that name (CNI
+// SPEC 1.1.0, section 1: it begins with a letter or a digit), so no GC removes the record.
 const (
 	ManualNetwork = "(manual)"
 	ManualIfName  = "manual"
 )
 
-// SourceRegister is the source of what the layer of such a record says, in place of the network's.
+// SourceRegister is the source of the values in such a record's layer.
 const SourceRegister = "halfclose register"
 
-// ManualAttachment returns the attachment of a namespace that was registered by hand under a name.
+// ManualAttachment returns the attachment of a netns that was registered by hand under a name.
 func ManualAttachment(name string) Attachment {
 	return Attachment{ContainerID: name, IfName: ManualIfName}
 }
 
-// Manual reports whether the record is of a namespace that was registered by hand: no DEL will end it.
+// Manual reports whether the record is of a netns that was registered by hand: no DEL will remove it.
 func (r Record) Manual() bool { return r.Network == ManualNetwork }

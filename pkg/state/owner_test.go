@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// unsafe is a directory that another user can write to, and what the error says about it.
+// unsafe is the owner and mode of a directory that another user can write to, and the remedy in the error.
 type unsafe struct {
 	uid    int
 	mode   fs.FileMode
@@ -43,7 +43,7 @@ func (u unsafe) make(t *testing.T, dir string) {
 	}
 }
 
-// check fails the test unless err names the directory and says what to do.
+// check fails the test unless err has the directory and the remedy.
 func (u unsafe) check(t *testing.T, verb, dir string, err error) {
 	t.Helper()
 	if _, ok := errors.AsType[*state.UnsafeDirError](err); !ok || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), u.remedy+dir) {

@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// probeSize is more than the record of a usual attachment has.
+// probeSize is more bytes than the record of a usual attachment has.
 const probeSize = 4 << 10
 
-// Probe tries whether Put can be expected to work: it writes a file among the records, or in the deepest
-// directory there is on the way to them. Nothing of it is left.
+// Probe returns an error if Put is likely to fail. It writes a file among the records, or in the deepest existing directory
+// on the way to them, and removes it.
 func (s *Store) Probe() error {
 	if err := s.probe(); err != nil {
 		return fmt.Errorf("write in state directory %s: %w", s.dir, err)
@@ -31,7 +31,7 @@ func (s *Store) probe() error {
 	missing := s.AttachmentsDir()
 	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(missing) != missing {
 		if _, there := os.Lstat(missing); there == nil {
-			return err // a link that leads nowhere, which keeps a directory from being made
+			return err // a dangling link, in place of which no directory can be created
 		}
 		missing = filepath.Dir(missing)
 		root, err = openDirectory(missing)
@@ -51,8 +51,8 @@ func (s *Store) probe() error {
 	return errors.Join(err, f.Close())
 }
 
-// createNameless creates a file and removes its name. That is one of a temporary file: no reader takes it for a
-// record, and Prune deletes it if this process is killed in between.
+// createNameless creates a file and removes its name. The name is one of a temporary file: no reader takes it for a record,
+// and Prune deletes it if this process is killed before that.
 func createNameless(root *os.Root) (*os.File, error) {
 	name := temporaryName(rand.Int64())
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestAFileThatLosesItsNameLeavesNothingBehind(t *testing.T) {
+func TestANamelessFileLeavesNoName(t *testing.T) {
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
 	if err != nil {

@@ -35,8 +35,8 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// To access(2) root may write in these.
-func TestProbeErrsWhereNoFileCanBeMade(t *testing.T) {
+// access(2) reports to root that it may write in these.
+func TestProbeFailsIfNoFileCanBeCreated(t *testing.T) {
 	for _, dir := range []string{"/proc", "/proc/self", "/sys"} {
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -61,7 +61,7 @@ func TestProbeErrsWhereNoFileCanBeMade(t *testing.T) {
 	}
 }
 
-func TestProbeErrsWhereThereIsNoRoom(t *testing.T) {
+func TestProbeFailsOnAFullFileSystem(t *testing.T) {
 	for name, tt := range map[string]struct {
 		options string
 		fill    func(dir string) error

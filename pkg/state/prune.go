@@ -14,15 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// temporaryAge is how old a temporary file must be for its writer to be dead.
+// temporaryAge is the age at which a temporary file's writer is taken for dead.
 const temporaryAge = 10 * time.Minute
 
-// Prune deletes the named files of AttachmentsDir, which a List just before reported as left by another
-// boot, or whose namespaces are gone: what to delete and when is the caller's decision. It also deletes
-// the temporary files of writers that died, which are those of another boot or older than ten minutes.
+// Prune deletes the named files of AttachmentsDir. The caller decides which: files that List reported to be of another boot,
+// or whose netns is gone. Prune also deletes the temporary files of dead writers: those of another boot or older than ten
+// minutes.
 //
-// A file that is not there is no error, and an error does not keep the other files. Only regular files and
-// symbolic links are deleted.
+// An absent file is no error, and after an error Prune deletes the other files. It deletes only regular files and symbolic
+// links.
 func (s *Store) Prune(files ...string) error {
 	root, err := s.openDir()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -51,11 +51,11 @@ func prunable(info fs.FileInfo) bool {
 
 func pruneFile(root *os.Root, name string) error {
 	if name == "" || strings.Contains(name, "/") {
-		return errors.New("not the name of a file in " + attachmentsDir)
+		return errors.New("not a file name in " + attachmentsDir)
 	}
 	info, err := root.Lstat(name)
 	if err == nil && !prunable(info) {
-		return fmt.Errorf("it is no regular file (%s): delete it by hand", info.Mode())
+		return fmt.Errorf("not a regular file (%s): delete it by hand", info.Mode())
 	}
 	if err == nil {
 		err = root.Remove(name)
@@ -92,7 +92,7 @@ func pruneTemporaries(root *os.Root) error {
 	return errors.Join(errs...)
 }
 
-// bootTime returns when this boot began, by the wall clock as it is set now.
+// bootTime returns the start of this boot by the wall clock as it is set now.
 func bootTime() (time.Time, error) {
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {

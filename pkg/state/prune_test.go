@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
+func TestPruneDeletesTheNamedFilesOnly(t *testing.T) {
 	s := newStore(t)
 	if err := s.Prune(file("c@eth0")); err != nil {
 		t.Errorf("without a directory: %v", err)
@@ -49,7 +49,7 @@ func TestPruneDeletesWhatItIsToldAndNothingElse(t *testing.T) {
 	}
 }
 
-// interrupt leaves what a Put leaves that is killed before its rename.
+// interrupt leaves the file of a Put that is killed before its rename.
 func interrupt(t *testing.T, s *state.Store, text string) string {
 	t.Helper()
 	if err := os.MkdirAll(s.AttachmentsDir(), 0o700); err != nil {
@@ -81,7 +81,7 @@ func TestAPutThatIsInterruptedLeavesTheOldRecord(t *testing.T) {
 	}
 }
 
-func TestPruneDeletesTheTemporaryFilesOfTheDead(t *testing.T) {
+func TestPruneDeletesTheTemporaryFilesOfDeadWriters(t *testing.T) {
 	s := newStore(t)
 	put(t, s, record(t, "c", "eth0"))
 	for _, by := range []time.Duration{11 * time.Minute, 200 * 365 * 24 * time.Hour} {

@@ -16,25 +16,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Version is that of the record format. A later version may add fields, which are ignored here, without
-// changing the number. Version 1 is read too.
+// Version is the version of the record format. Additional fields, which this version ignores, do not change the number.
+// Version 1 is read too.
 const Version = 2
 
-// Record is an attachment on disk. It keeps apart what each place says of the policy: what they come to together is the
-// reader's to find out.
+// Record is an attachment on disk. It has the layers of the policy, which its reader resolves.
 type Record struct {
-	Version int    `json:"version"` // that of its file; Put writes the current one
+	Version int    `json:"version"` // of its file; Put writes the current one
 	Network string `json:"network"` // the CNI network's name
 	Attachment
-	Boot   string        `json:"boot"` // the boot in which it was written, from netns.BootID
+	Boot   string        `json:"boot"` // netns.BootID when the record was written
 	Netns  Netns         `json:"netns"`
 	Pod    Pod           `json:"pod,omitzero"`
 	Layers policy.Layers `json:"layers"`
-	// Warnings are what was wrong when it was written, for people to read: Layers.Observe is what follows from it.
+	// Warnings are the mistakes in the configuration and the annotations, for operators. Layers.Observe is their effect.
 	Warnings []string `json:"warnings,omitempty"`
-	// Plugin is the build of the plugin that wrote it. It is zero where another program did.
+	// Plugin is the build of the plugin that wrote the record, zero if another program did.
 	Plugin buildinfo.Build `json:"plugin,omitzero"`
-	Time   time.Time       `json:"time"` // when it was written, by the wall clock
+	Time   time.Time       `json:"time"` // of writing, by the wall clock
 }
 
 // Netns is a network namespace and the path that led to it.
@@ -58,21 +57,20 @@ func (p Pod) String() string {
 	return p.Namespace + "/" + p.Name
 }
 
-// Inert reports whether the record is of another boot than the one given: what it says of a namespace's
-// identity then means nothing.
+// Inert reports whether the record is of another boot than the given one. The identity of its netns then means nothing.
 func (r Record) Inert(boot string) bool { return r.Boot != boot }
 
-// What is wrong with a file in the place of a record.
+// The errors of a file that is no record of this version.
 var (
-	// ErrNewer: a newer version of halfclose wrote it.
+	// ErrNewer is the error of a file that a newer version of halfclose wrote.
 	ErrNewer = errors.New("record was written by a newer version of halfclose: upgrade this one")
-	// ErrInvalid: it is half-written, or no record.
+	// ErrInvalid is the error of a file that is damaged or no record.
 	ErrInvalid = errors.New("not a valid record")
 
 	errNoInode = errors.New("no netns inode")
 )
 
-// encode returns what is written for a record.
+// encode returns the content of a record's file.
 func encode(r Record) ([]byte, error) {
 	r.Version = Version
 	if err := r.validate(); err != nil {
@@ -80,25 +78,25 @@ func encode(r Record) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // six bytes for one, of what a pod may have written
+	enc.SetEscapeHTML(false) // an escape has six bytes, and a pod may choose the text
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(r); err != nil {
 		return nil, err
 	}
 	data := b.Bytes()
 	if len(data) > maxFileSize {
-		return nil, fmt.Errorf("record has %d bytes, more than the %d that are read back", len(data), maxFileSize)
+		return nil, fmt.Errorf("record has %d bytes, more than the limit of %d", len(data), maxFileSize)
 	}
 	return data, nil
 }
 
-// decode reads what a file of the given name holds. It errs with ErrNewer or ErrInvalid.
+// decode parses the content of a file. The error is ErrNewer or ErrInvalid.
 func decode(name string, data []byte) (Record, error) {
 	a, key, err := ParseFileName(name)
 	if err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	// The version first: the rest may have another shape in a newer one.
+	// The version first: the other fields may have other types in a newer version.
 	var head struct {
 		Version int             `json:"version"`
 		Netns   json.RawMessage `json:"netns"`
@@ -111,7 +109,7 @@ func decode(name string, data []byte) (Record, error) {
 	case head.Version > Version:
 		return Record{}, fmt.Errorf("%w (version %d, this one reads %d)", ErrNewer, head.Version, Version)
 	case head.Version < 1:
-		return Record{}, fmt.Errorf("%w: it has no version", ErrInvalid)
+		return Record{}, fmt.Errorf("%w: no version", ErrInvalid)
 	}
 	if err := checkPresent(head.Version, head.Netns, head.Layers); err != nil {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
@@ -121,13 +119,13 @@ func decode(name string, data []byte) (Record, error) {
 		return Record{}, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if r.Attachment != a {
-		return Record{}, fmt.Errorf("%w: the file's name says %s, its content %s", ErrInvalid, a, r.Attachment)
+		return Record{}, fmt.Errorf("%w: the file's name is of %s, its content of %s", ErrInvalid, a, r.Attachment)
 	}
 	if key == (NetnsKey{}) != (r.Version == version1) {
-		return Record{}, fmt.Errorf("%w: the file's name is not of version %d, its content is", ErrInvalid, r.Version)
+		return Record{}, fmt.Errorf("%w: the content is of version %d, the file's name is not", ErrInvalid, r.Version)
 	}
 	if r.Version != version1 && key != KeyOf(r.Netns.Identity) {
-		return Record{}, fmt.Errorf("%w: the file's name says netns %s, its content %s", ErrInvalid, key, KeyOf(r.Netns.Identity))
+		return Record{}, fmt.Errorf("%w: the file's name has netns %s, its content %s", ErrInvalid, key, KeyOf(r.Netns.Identity))
 	}
 	if r.Version == version1 {
 		if r.Layers, err = layersOfVersion1(data); err != nil {
@@ -140,9 +138,8 @@ func decode(name string, data []byte) (Record, error) {
 	return r, nil
 }
 
-// checkPresent checks that a record has those fields for which the zero value would stand for something. A cookie is 0 only
-// where the kernel has none to give; left out, it would stand for any namespace of the inode number, and those are reused.
-// Layers without a value are those of a network that says nothing.
+// checkPresent checks the fields whose zero value has a meaning. A cookie of 0 is that of a kernel without cookies: if it were
+// only left out, the record would match any netns with its inode number. Empty layers are those of a network without values.
 func checkPresent(version int, netnsObject, layers json.RawMessage) error {
 	var ns struct {
 		Cookie *uint64 `json:"cookie"`
@@ -161,7 +158,7 @@ func checkPresent(version int, netnsObject, layers json.RawMessage) error {
 	return nil
 }
 
-// validate checks what every reader of a record relies on, beyond its attachment.
+// validate checks the fields that every reader of a record relies on, except for its attachment.
 func (r Record) validate() error {
 	switch {
 	case r.Network == "":

@@ -44,8 +44,8 @@ func TestPutOfAnotherNetnsRemovesTheOlderRecord(t *testing.T) {
 	}
 }
 
-// Whatever a killed Put leaves, each netns has at least as much said of it as before.
-func TestAPutOfAnotherNetnsThatIsKilledLeavesTheOlderRecordToo(t *testing.T) {
+// After a killed Put, each netns still has the policies that it had.
+func TestAKilledPutOfAnotherNetnsLeavesTheOlderRecord(t *testing.T) {
 	s := newStore(t)
 	old := record(t, "c", "eth0")
 	next := moved(old)
@@ -82,7 +82,7 @@ func TestAPutOfAnotherNetnsThatIsKilledLeavesTheOlderRecordToo(t *testing.T) {
 	}
 }
 
-func TestPutsOfTwoNetnsAtOnceLeaveOne(t *testing.T) {
+func TestConcurrentPutsOfTwoNetnsLeaveOne(t *testing.T) {
 	for range 200 {
 		s := newStore(t)
 		old := record(t, "c", "eth0")
@@ -189,7 +189,7 @@ func TestAnOlderFileThatCannotBeRemovedIsAnError(t *testing.T) {
 	}
 }
 
-func TestWhatSharesANetnsIsFoundByWhateverNamesIt(t *testing.T) {
+func TestRecordsOfANetnsAreFoundByIdentityOrPath(t *testing.T) {
 	id := netns.Identity{Cookie: 77, Inode: 78}
 	const path = "/run/netns/it"
 	for _, tc := range []struct {

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// largestRule returns a rule in which each list has the most elements, and those the most bytes.
+// largestRule returns a rule with the most elements in each list, and the most bytes in each element.
 func largestRule(n int) map[string]any {
 	var peers, commands, ports, uids []string
 	for i := range 16 {
@@ -35,7 +35,7 @@ func largestRule(n int) map[string]any {
 	}
 }
 
-// The bound of a file is close enough above the largest record to keep a hostile file from costing much more than one.
+// The bound is close enough to the largest record that a hostile file costs little more than a record.
 func TestTheLargestRecordFitsInAFile(t *testing.T) {
 	var rules []any
 	for n := range 64 {
@@ -91,7 +91,7 @@ func TestAFileIsReadUpToItsBound(t *testing.T) {
 	}
 }
 
-// expiring is a context that ends after its Err was called some times.
+// expiring is a context that ends after some calls of its Err.
 type expiring struct {
 	context.Context
 	left int

@@ -17,11 +17,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// DefaultDir is the state directory unless EnvDir names another. It is on a file system that a reboot
-// empties.
+// DefaultDir is the state directory unless EnvDir names another. A reboot empties its file system.
 const DefaultDir = "/run/halfclose"
 
-// EnvDir is the environment variable that names another state directory, for plugin and reaper alike.
+// EnvDir is the environment variable that names another state directory, for the plugin and the reaper.
 const EnvDir = "HALFCLOSE_STATE_DIR"
 
 const (
@@ -34,8 +33,7 @@ const (
 	attachmentsDir = "attachments"
 )
 
-// DirFromEnv returns the state directory that the environment asks for. A relative one is of the working
-// directory, as it is now.
+// DirFromEnv returns the state directory in the environment. A relative path is resolved in the current working directory.
 func DirFromEnv(getenv func(string) string) string {
 	dir := getenv(EnvDir)
 	if dir == "" {
@@ -52,7 +50,7 @@ type Store struct {
 	dir string
 }
 
-// New returns the store in dir. It touches nothing: Put makes the directory.
+// New returns the store in dir. It does not access the directory: Put creates it.
 func New(dir string) *Store { return &Store{dir: filepath.Clean(dir)} }
 
 // Dir returns the state directory.
@@ -61,22 +59,22 @@ func (s *Store) Dir() string { return s.dir }
 // AttachmentsDir returns the directory that holds the records. It is absent until the first Put.
 func (s *Store) AttachmentsDir() string { return filepath.Join(s.dir, attachmentsDir) }
 
-// LockPath returns the file whose lock makes a reaper the only one.
+// LockPath returns the file of the reaper's lock.
 func (s *Store) LockPath() string { return filepath.Join(s.dir, "reaper.lock") }
 
-// SocketPath returns the unix socket that the reaper answers on.
+// SocketPath returns the unix socket of the reaper's API.
 func (s *Store) SocketPath() string { return filepath.Join(s.dir, "reaper.sock") }
 
-// CandidatesPath returns the file that the reaper saves its candidates in.
+// CandidatesPath returns the file of the reaper's saved candidates.
 func (s *Store) CandidatesPath() string { return filepath.Join(s.dir, "candidates") }
 
-// LogPath returns the file that a reaper logs to where there is no history.
+// LogPath returns the log file of a reaper that the plugin started on a node without journald.
 func (s *Store) LogPath() string { return filepath.Join(s.dir, "reaper.log") }
 
-// Put writes the record of an attachment, in place of an older one, and makes the directories it needs.
-// Version is set for the caller. A process that is killed at any moment leaves the old record or the new one, or both if
-// they name different namespaces, and at worst a temporary file that Prune removes. A power failure may leave neither: no
-// record outlives the boot anyway.
+// Put writes the record of an attachment, in the current version, replaces an older one, and creates the directories. A
+// process that is killed at any moment leaves the old record or the new one, or both if they name different network
+// namespaces, and at worst a temporary file that Prune removes. A power failure may leave neither: no record outlives the
+// boot anyway.
 func (s *Store) Put(r Record) error { return s.write(r, removeOthers) }
 
 // Add writes the record of an attachment as Put does, but keeps the attachment's files that name another netns or none.
@@ -116,13 +114,12 @@ func (s *Store) put(r Record, replaceOthers func(dir int, a Attachment, name str
 	return replaceOthers(dir, r.Attachment, name)
 }
 
-// removeOthers removes the files of an attachment that Put has just replaced, which name another netns or are of
-// version 1. Until then the older record speaks for its netns, and the new one for the new netns, so that neither has less
-// said of it than before.
+// removeOthers removes the attachment's older files after Put has written a new one, if they name another netns or are of
+// version 1. Both records apply until then, so that neither netns lacks a policy that it had.
 func removeOthers(dir int, a Attachment, name string) error {
 	names, err := namesWithPrefix(dir, a.base())
 	if err != nil {
-		return fmt.Errorf("look for an older one: %w", err)
+		return fmt.Errorf("find older records: %w", err)
 	}
 	var errs []error
 	for _, other := range names {
@@ -130,14 +127,14 @@ func removeOthers(dir int, a Attachment, name string) error {
 			continue
 		}
 		if err := unlinkAt(dir, other); err != nil {
-			errs = append(errs, fmt.Errorf("remove the older one: %w", err))
+			errs = append(errs, fmt.Errorf("remove older record: %w", err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// isOlder reports whether a file was written before another one: two Puts at a time must not remove each other's. Of two
-// files of the same time only one is the older one.
+// isOlder reports whether a file was written before another one: two concurrent Puts must not remove each other's files. Of
+// two files of the same time, the names decide.
 func isOlder(dir int, name, than string) bool {
 	var a, b unix.Stat_t
 	if unix.Fstatat(dir, name, &a, unix.AT_SYMLINK_NOFOLLOW) != nil || unix.Fstatat(dir, than, &b, unix.AT_SYMLINK_NOFOLLOW) != nil {
@@ -146,7 +143,7 @@ func isOlder(dir int, name, than string) bool {
 	return cmp.Or(cmp.Compare(a.Mtim.Nano(), b.Mtim.Nano()), cmp.Compare(name, than)) < 0
 }
 
-// unlinkAt removes what has the name of a record: a file, or an empty directory. It is no error if there is nothing.
+// unlinkAt removes a file or an empty directory. An absent one is no error.
 func unlinkAt(dir int, name string) error {
 	err := hostfs.RetryErr(func() error { return unix.Unlinkat(dir, name, 0) })
 	if errors.Is(err, unix.EISDIR) {
@@ -158,11 +155,11 @@ func unlinkAt(dir int, name string) error {
 	return os.NewSyscallError("unlink", err)
 }
 
-// makeDirs makes the state directory and that of the records, and opens the latter. The state directory is
-// left as it is when it exists, also where another program made it; that of the records is only ours.
+// makeDirs creates the state directory and the directory of the records, and opens the latter. It does not change the mode of
+// an existing state directory, which may be another program's.
 func (s *Store) makeDirs() (*os.Root, error) {
 	if err := makeDir(s.dir); err != nil {
-		return nil, fmt.Errorf("make state directory (%s sets another): %w", EnvDir, err)
+		return nil, fmt.Errorf("create state directory (%s sets another): %w", EnvDir, err)
 	}
 	parent, err := openDirectory(s.dir)
 	if err != nil {
@@ -181,16 +178,16 @@ func (s *Store) makeDirs() (*os.Root, error) {
 	return s.openChecked(parent)
 }
 
-// restrict gives the directory of the records mode 0700 if it has another, from the umask or of old.
+// restrict sets the mode of the directory of the records to 0700.
 func restrict(parent *os.Root) error {
 	info, err := parent.Stat(attachmentsDir)
 	if err != nil || !info.IsDir() || info.Mode().Perm() == dirPerm {
-		return err // if it is no directory, opening it will say so
+		return err // opening it fails if it is no directory
 	}
 	return parent.Chmod(attachmentsDir, dirPerm)
 }
 
-// makeDir makes a directory of mode 0700 whatever the umask, and the ones above it as mkdir -p does.
+// makeDir creates a directory of mode 0700 regardless of the umask, and its parents as mkdir -p does.
 func makeDir(dir string) error {
 	err := os.Mkdir(dir, dirPerm)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -201,7 +198,7 @@ func makeDir(dir string) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return nil // if it is no directory, opening it will say so
+		return nil // opening it fails if it is no directory
 	case err != nil:
 		return err
 	}
@@ -235,7 +232,8 @@ func (s *Store) openChecked(parent *os.Root) (*os.Root, error) {
 	return root, nil
 }
 
-// openToRemove opens the directory of the records for removing some of them, which is safe whoever can write there.
+// openToRemove opens the directory of the records for removing some of them, which is safe even if another user can write
+// there.
 func (s *Store) openToRemove() (*os.Root, error) {
 	parent, err := openDirectory(s.dir)
 	if err != nil {
@@ -245,8 +243,8 @@ func (s *Store) openToRemove() (*os.Root, error) {
 	return openAttachments(parent)
 }
 
-// openDirectory is os.OpenRoot for what need not be a directory: the slash at the end lets the kernel refuse
-// anything else before it opens it. A FIFO would wait for its other end.
+// openDirectory is os.OpenRoot for a path that may not be a directory. Because of the slash at the end the kernel refuses any
+// other file before it opens it: opening a FIFO would block.
 func openDirectory(dir string) (*os.Root, error) {
 	return os.OpenRoot(dir + "/")
 }
@@ -306,7 +304,7 @@ func (s *Store) get(a Attachment) (Record, error) {
 	return newest, nil
 }
 
-// Delete removes the record of an attachment, whatever its files hold. It is no error when there is none.
+// Delete removes all files of an attachment, whatever their content. Without any it succeeds.
 func (s *Store) Delete(a Attachment) error {
 	err := a.CheckName()
 	if err == nil {
@@ -318,7 +316,7 @@ func (s *Store) Delete(a Attachment) error {
 	return nil
 }
 
-// Remove removes the file of a record that was listed, and no other of its attachment. It is no error when there is none.
+// Remove removes the file of a listed record, and no other file of its attachment. Without the file it succeeds.
 func (s *Store) Remove(r Record) error {
 	file, err := r.FileName()
 	if err == nil {
@@ -330,9 +328,9 @@ func (s *Store) Remove(r Record) error {
 	return nil
 }
 
-// DeleteSharing removes the records of all attachments of a container, and those of a netns, those made by hand
-// too, whatever their files hold. It returns the names of their files, and needs no room on the disk. Of a netns without an identity the
-// path decides.
+// DeleteSharing removes the records of all attachments of a container and of a netns, including those registered by hand,
+// whatever the files' content. It returns the names of the removed files, and works on a full disk. It matches a netns without an
+// identity by its path.
 func (s *Store) DeleteSharing(id string, in Netns) (files []string, err error) {
 	samePath := make(map[string]bool)
 	if in.Inode == 0 {
@@ -365,12 +363,12 @@ func (s *Store) DeleteSharing(id string, in Netns) (files []string, err error) {
 	return files, err
 }
 
-// remove removes the files whose names match. An error does not keep the other files.
+// remove removes the files whose names match. After an error it removes the others.
 func (s *Store) remove(match func(name string) bool) error {
 	return s.removeRead(func(name string, _ func() []byte) bool { return match(name) })
 }
 
-// removeRead is remove for a match that may have to read the file: as much as there is of it.
+// removeRead is remove for a match that may need the file's content, or what can be read of it.
 func (s *Store) removeRead(match func(name string, read func() []byte) bool) error {
 	root, err := s.openToRemove()
 	if errors.Is(err, fs.ErrNotExist) {

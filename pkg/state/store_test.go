@@ -50,7 +50,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestTheFileIsWhatIsDocumented(t *testing.T) {
+func TestTheFileHasTheDocumentedFormat(t *testing.T) {
 	s := newStore(t)
 	r := record(t, "0a1b2c", "eth0")
 	r.Boot = "6e1f"
@@ -112,7 +112,7 @@ func TestPutAgainReplaces(t *testing.T) {
 	}
 }
 
-func TestPutReplacesWhatIsNoRecord(t *testing.T) {
+func TestPutReplacesAFileThatIsNoRecord(t *testing.T) {
 	s := newStore(t)
 	r := record(t, "c", "eth0")
 	plant(t, s, file("c@eth0"), `{"version": 99`)
@@ -134,10 +134,10 @@ func TestPutReplacesWhatIsNoRecord(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRecordIsNotWritten(t *testing.T) {
+func TestAnInvalidRecordIsNotWritten(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*state.Record)
-		says   string
+		text   string // of the error
 	}{
 		"without a boot id":                      {func(r *state.Record) { r.Boot = "" }, "boot"},
 		"without a network":                      {func(r *state.Record) { r.Network = "" }, "network"},
@@ -152,8 +152,8 @@ func TestWhatIsNoRecordIsNotWritten(t *testing.T) {
 			s := newStore(t)
 			r := record(t, "c", "eth0")
 			tc.change(&r)
-			if err := s.Put(r); err == nil || !strings.Contains(err.Error(), tc.says) {
-				t.Errorf("Put = %v, want an error that says %q", err, tc.says)
+			if err := s.Put(r); err == nil || !strings.Contains(err.Error(), tc.text) {
+				t.Errorf("Put = %v, want an error with %q", err, tc.text)
 			}
 			if got := names(t, s); len(got) > 0 {
 				t.Errorf("there is %q now", got)
@@ -182,7 +182,7 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-func TestDeleteNeedsTheNameAlone(t *testing.T) {
+func TestDeleteNeedsOnlyTheName(t *testing.T) {
 	s := newStore(t)
 	plant(t, s, file("half@eth0"), `{"version":`)
 	plant(t, s, file("newer@eth0"), `{"version":2}`)
@@ -210,7 +210,7 @@ func TestDeleteNeedsTheNameAlone(t *testing.T) {
 	}
 }
 
-func TestNothingIsReachedOutsideOfTheDirectory(t *testing.T) {
+func TestNoFileOutsideOfTheDirectoryIsReached(t *testing.T) {
 	s := newStore(t)
 	put(t, s, record(t, "c", "eth0"))
 	outside := filepath.Join(s.Dir(), file("x@eth0"))

@@ -23,11 +23,11 @@ import (
 // Switch is the operator's cap on the mode of every attachment of this node. It survives restarts and reboots.
 type Switch struct {
 	Mode policy.Mode `json:"mode"`
-	Who  string      `json:"who"`  // who set it, for people to read
-	When time.Time   `json:"when"` // when, by the wall clock
+	Who  string      `json:"who"`  // the user who set it, for operators
+	When time.Time   `json:"when"` // by the wall clock
 }
 
-// By says who set the switch, and when as far as the file says that: it may have been written by hand.
+// By returns who set the switch and when, if the file has that: an operator may have written it by hand.
 func (s Switch) By() string {
 	by := s.Who
 	if by == "" {
@@ -41,14 +41,14 @@ func (s Switch) By() string {
 
 const (
 	switchFile = "mode"
-	// switchDir is where the switch is kept: unlike DefaultDir it survives a reboot.
+	// switchDir has the switch: unlike DefaultDir it survives a reboot.
 	switchDir = "/var/lib/halfclose"
-	// maxSwitchSize bounds what is read of the switch.
+	// maxSwitchSize bounds the switch's file in bytes, for reading and for writing.
 	maxSwitchSize = 64 << 10
 )
 
-// errNoMode: the zero Mode stands for off where it is used, but no operator has set the switch to it.
-var errNoMode = errors.New("it has no mode")
+// errNoMode is the error of a switch without a mode. The zero Mode is off, but no operator has set the switch to it.
+var errNoMode = errors.New("no mode")
 
 // SwitchPath returns the file of the switch: the file mode in the state directory dir, but /var/lib/halfclose/mode if
 // that is DefaultDir, which a reboot empties.
@@ -60,8 +60,8 @@ func SwitchPath(dir string) string {
 	return filepath.Join(dir, switchFile)
 }
 
-// LoadSwitch reads the switch, and reports whether it is set: where there is no file it is not. On an error it may have
-// been set to anything; the caller must be as conservative as mode observe.
+// LoadSwitch reads the switch, and reports whether it is set: without a file it is not. After an error the caller must be as
+// conservative as mode observe, since the switch may have any mode.
 func LoadSwitch(path string) (Switch, bool, error) {
 	if unsafe, ok := errors.AsType[*UnsafeDirError](CheckDir(filepath.Dir(path))); ok {
 		return Switch{}, false, fmt.Errorf("read switch %s: %w", path, unsafe)
@@ -79,8 +79,8 @@ func LoadSwitch(path string) (Switch, bool, error) {
 	return s, true, nil
 }
 
-// checkAbsent errs if a symbolic link on the way to a file leads nowhere: then the file may be where the link leads once a
-// file system is mounted there.
+// checkAbsent returns an error if a symbolic link on the way to an absent file is dangling: the file may exist once a file
+// system is mounted at the link's target.
 func checkAbsent(path string) error {
 	for {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -88,7 +88,7 @@ func checkAbsent(path string) error {
 				_, err = os.Stat(path)
 			}
 			if errors.Is(err, fs.ErrNotExist) {
-				err = fmt.Errorf("the symbolic link %s leads nowhere", path)
+				err = fmt.Errorf("dangling symbolic link %s", path)
 			}
 			return err
 		}
@@ -104,11 +104,11 @@ func loadSwitch(path string) (Switch, error) {
 	return decodeSwitch(data)
 }
 
-// decodeSwitch reads a switch. A key that is not known may ask for less than the mode does, which matters for destroy
-// alone: a later version may have written it. Keys are taken as they are written, and none may be repeated.
+// decodeSwitch parses a switch. Keys are case-sensitive, and none may be repeated. An unknown key, of a later version, may be
+// more conservative than the mode, which matters only for destroy.
 func decodeSwitch(data []byte) (Switch, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
-	if !json.Valid(data) { // names what is wrong
+	if !json.Valid(data) { // Unmarshal's error has the position
 		return Switch{}, json.Unmarshal(data, new(any))
 	}
 	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
@@ -125,7 +125,7 @@ func decodeSwitch(data []byte) (Switch, error) {
 		}
 		key, _ := token.(string)
 		if slices.Contains(seen, key) {
-			return Switch{}, fmt.Errorf("%.80q is given more than once", key)
+			return Switch{}, fmt.Errorf("%.80q occurs more than once", key)
 		}
 		seen = append(seen, key)
 		to, ok := known[key]
@@ -145,8 +145,7 @@ func decodeSwitch(data []byte) (Switch, error) {
 	return s, nil
 }
 
-// StoreSwitch sets the switch. When it returns nil the switch outlives a power failure; the directory is
-// made if it is absent.
+// StoreSwitch sets the switch and creates the directory. If it returns nil, the switch survives a power failure.
 func StoreSwitch(path string, s Switch) error {
 	if err := storeSwitch(path, s); err != nil {
 		return fmt.Errorf("write switch: %w", err)
@@ -164,7 +163,7 @@ func storeSwitch(path string, s Switch) error {
 	}
 	data = append(data, '\n')
 	if len(data) > maxSwitchSize {
-		return fmt.Errorf("it has %d bytes, more than the %d that are read back", len(data), maxSwitchSize)
+		return fmt.Errorf("it has %d bytes, more than the limit of %d", len(data), maxSwitchSize)
 	}
 	dir := filepath.Dir(path)
 	if err := makeDir(dir); err != nil {

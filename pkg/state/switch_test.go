@@ -49,8 +49,8 @@ func TestTheSwitchIsReadAsItWasSet(t *testing.T) {
 	}
 }
 
-// Each of these stands for observe: the caller gets an error, and never "not set".
-func TestASwitchThatIsWrongIsAnError(t *testing.T) {
+// Each of these counts as observe: the caller gets an error, and never "not set".
+func TestAnInvalidSwitchIsAnError(t *testing.T) {
 	const advice = `{"mode": "observe"}` // which TestASwitchThatAnOperatorWroteIsRead follows
 	write := func(text string) func(string) error {
 		return func(path string) error { return os.WriteFile(path, []byte(text), 0o600) }
@@ -111,7 +111,7 @@ func TestASwitchThatIsWrongIsAnError(t *testing.T) {
 	}
 }
 
-func TestASwitchIsNotSetWhereNoDirectoryIs(t *testing.T) {
+func TestASwitchIsNotSetWithoutItsDirectory(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(dir, link); err != nil {
@@ -124,7 +124,7 @@ func TestASwitchIsNotSetWhereNoDirectoryIs(t *testing.T) {
 	}
 }
 
-func TestASwitchThatIsWrittenHalfLeavesTheOneBefore(t *testing.T) {
+func TestAFailedWriteKeepsTheOldSwitch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	want := state.Switch{Mode: policy.Observe, Who: "root"}
 	if err := state.StoreSwitch(path, want); err != nil {
@@ -149,7 +149,7 @@ func TestASwitchThatAnOperatorWroteIsRead(t *testing.T) {
 	}
 }
 
-func TestASwitchSaysWhoSetItAsFarAsItKnows(t *testing.T) {
+func TestASwitchHasWhoSetItIfKnown(t *testing.T) {
 	at := time.Date(2026, 3, 1, 13, 0, 0, 0, time.FixedZone("CET", 3600))
 	for _, tt := range []struct {
 		s    state.Switch
@@ -166,7 +166,7 @@ func TestASwitchSaysWhoSetItAsFarAsItKnows(t *testing.T) {
 	}
 }
 
-func TestASwitchMayHaveUnknownKeysWhereItDestroysNothing(t *testing.T) {
+func TestASwitchThatDestroysNothingMayHaveUnknownKeys(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	for _, want := range []policy.Mode{policy.Observe, policy.Off} {
 		if err := os.WriteFile(path, []byte(`{"mode":"`+want.String()+`","later":[]}`), 0o600); err != nil {
@@ -178,7 +178,7 @@ func TestASwitchMayHaveUnknownKeysWhereItDestroysNothing(t *testing.T) {
 	}
 }
 
-func TestASwitchThatCannotBeReadBackIsNotSet(t *testing.T) {
+func TestATooLargeSwitchIsNotSet(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	want := state.Switch{Mode: policy.Observe, Who: "root"}
 	if err := state.StoreSwitch(path, want); err != nil {

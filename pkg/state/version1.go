@@ -10,12 +10,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// version1 is that of the records of the single program. The names of their files have no netns, and they hold one policy
-// in place of the layers that it came from.
+// version1 is the format of the records of the single program. The names of their files have no netns, and they have one
+// policy instead of its layers.
 const version1 = 1
 
-// layersOfVersion1 returns a layer that says what the policy of a record of version 1 says, and nothing less conservative:
-// no peer was asked then. Of a policy that is not whole it is an error.
+// layersOfVersion1 returns a layer with the policy of a record of version 1. It asks no peer, since version 1 did not. An
+// incomplete policy is an error.
 func layersOfVersion1(data []byte) (policy.Layers, error) {
 	var old struct {
 		Policy map[string]json.RawMessage `json:"policy"`
@@ -33,7 +33,7 @@ func layersOfVersion1(data []byte) (policy.Layers, error) {
 	switch string(old.Policy[pendingData]) {
 	case `"keep"`:
 	case `"destroy"`:
-		pendingGrace = `"1ns"` // the longer of it and the grace counts
+		pendingGrace = `"1ns"` // the longer of it and the grace applies
 	default:
 		return policy.Layers{}, fmt.Errorf("policy: %s is %.80q, not keep or destroy", pendingData, old.Policy[pendingData])
 	}

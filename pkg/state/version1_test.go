@@ -52,7 +52,7 @@ const (
 		"exempt": [{"localPorts": "22,8000-8999", "peers": "10.0.0.0/8", "loopback": true}]}`
 )
 
-func TestARecordOfVersion1IsReadAsNothingLessConservative(t *testing.T) {
+func TestARecordOfVersion1KeepsItsPolicy(t *testing.T) {
 	s := newStore(t)
 	for pendingData, pendingGrace := range map[string]policy.Patience{"keep": policy.Never, "destroy": 1} {
 		plant(t, s, version1File, version1(t, edit(t, version1Policy, `"keep"`, `"`+pendingData+`"`)))
@@ -82,7 +82,7 @@ func TestARecordOfVersion1IsReadAsNothingLessConservative(t *testing.T) {
 	}
 }
 
-func TestARecordOfVersion1ThatIsNotWholeHoldsTheNetnsThatItNames(t *testing.T) {
+func TestAnIncompleteRecordOfVersion1HoldsItsNetns(t *testing.T) {
 	whole := version1(t, version1Policy)
 	for name, tc := range map[string]struct {
 		text string
@@ -111,7 +111,7 @@ func TestARecordOfVersion1ThatIsNotWholeHoldsTheNetnsThatItNames(t *testing.T) {
 	}
 }
 
-func TestPutTakesThePlaceOfARecordOfVersion1(t *testing.T) {
+func TestPutReplacesARecordOfVersion1(t *testing.T) {
 	s := newStore(t)
 	age(t, plant(t, s, version1File, version1(t, version1Policy)), time.Minute)
 	r := record(t, "c", "eth0")
@@ -121,7 +121,7 @@ func TestPutTakesThePlaceOfARecordOfVersion1(t *testing.T) {
 	}
 }
 
-func TestARecordThatWasReadOfVersion1IsWrittenOfThisOne(t *testing.T) {
+func TestARecordOfVersion1IsWrittenInTheCurrentVersion(t *testing.T) {
 	s := newStore(t)
 	old := plant(t, s, version1File, version1(t, version1Policy))
 	age(t, old, time.Minute)

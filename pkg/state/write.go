@@ -18,8 +18,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// openForPut opens the directory of the records, as makeDirs does, and returns a descriptor for the calls at(2). On a node
-// that has it already that takes three calls.
+// openForPut opens the directory of the records as makeDirs does, and returns a descriptor for openat(2) and the like. If the
+// directory exists that takes five system calls.
 func (s *Store) openForPut() (int, error) {
 	if fd, ok := s.openMade(); ok {
 		return fd, nil
@@ -37,8 +37,8 @@ func (s *Store) openForPut() (int, error) {
 	return unix.FcntlInt(dir.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 }
 
-// openMade opens the directory of the records if it is as makeDirs leaves it. Whatever else there is, is makeDirs' to make
-// or to report.
+// openMade opens the directory of the records if it is as makeDirs leaves it. In any other case makeDirs creates it or
+// returns the error.
 func (s *Store) openMade() (fd int, ok bool) {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 	parent, err := openat(unix.AT_FDCWD, s.dir, flags)
@@ -61,26 +61,26 @@ func (s *Store) openMade() (fd int, ok bool) {
 	return fd, true
 }
 
-// openat opens a file; one that it creates has mode 0600.
+// openat opens a file, or creates it with mode 0600.
 func openat(dir int, name string, flags int) (fd int, err error) {
 	return hostfs.Retry(func() (int, error) { return unix.Openat(dir, name, flags, filePerm) })
 }
 
-// durability says what a file outlives when it has been written.
+// durability is what a written file survives.
 type durability bool
 
 const (
-	// untilReboot needs no fsync(2): the page cache outlives the process, and a power failure ends the boot. See
+	// untilReboot needs no fsync(2): the page cache survives the process, and no record survives a reboot. See
 	// docs/decisions/2026-11-29-records-without-fsync.md.
 	untilReboot durability = false
-	// acrossReboots waits for the disk twice, for the file and for its name.
+	// acrossReboots waits for the disk twice: for the file and for its name.
 	acrossReboots durability = true
 )
 
-// replaceIn writes a file of mode 0600 in a directory, in place of an older one, in one step. For acrossReboots the
-// directory must not be open as O_PATH.
+// replaceIn writes a file of mode 0600 in a directory and replaces an older one atomically. For acrossReboots the directory must
+// not be open as O_PATH.
 //
-// It makes the system calls itself. The files of package os set up the runtime's poller, which each ADD would pay for.
+// It makes the system calls itself: an os.File would set up the runtime's poller in each ADD.
 func replaceIn(dir int, name string, data []byte, lasts durability) error {
 	const tries = 10
 	for try := 1; ; try++ {
@@ -108,7 +108,7 @@ func replaceIn(dir int, name string, data []byte, lasts durability) error {
 	return nil
 }
 
-// fill writes a new file and closes it. The umask may have taken some of its mode.
+// fill writes a new file, sets its mode regardless of the umask, and closes it.
 func fill(fd int, data []byte, lasts durability) (err error) {
 	defer func() {
 		// Linux has closed the descriptor even if it returns EINTR (close(2)).
@@ -136,21 +136,20 @@ func fsync(fd int) error {
 	return os.NewSyscallError("fsync", hostfs.RetryErr(func() error { return unix.Fsync(fd) }))
 }
 
-// temporaryPrefix begins the name of a file before it has the name for good. No record's own name begins so.
+// temporaryPrefix is the prefix of a file's name until it is renamed. No record's name has it.
 const temporaryPrefix = ".new-"
 
 func temporaryName(n int64) string { return temporaryPrefix + strconv.FormatInt(n, 10) }
 
-// isTemporary reports whether a name is that of a file that was to replace another.
+// isTemporary reports whether a name is that of a file that was not renamed yet.
 func isTemporary(name string) bool {
 	number, ok := strings.CutPrefix(name, temporaryPrefix)
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""
 }
 
-// namesWithPrefix returns the names of the files in a directory that begin with a prefix, in no order. dir may be open as
-// O_PATH.
+// namesWithPrefix returns the names in a directory that have a prefix, unsorted. dir may be open as O_PATH.
 //
-// It makes the system calls itself, as replaceIn does, and allocates nothing for the other names: each ADD reads those of
+// It makes the system calls itself, as replaceIn does, and allocates nothing for the other names: each ADD reads the names of
 // all attachments of the node.
 func namesWithPrefix(dir int, prefix string) ([]string, error) {
 	fd, err := openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
@@ -171,7 +170,7 @@ func namesWithPrefix(dir int, prefix string) ([]string, error) {
 		for entries := buf[:n]; len(entries) > direntName; {
 			length := int(binary.NativeEndian.Uint16(entries[direntLength:]))
 			if length <= direntName || length > len(entries) {
-				break // no kernel does that
+				break // an invalid entry, which no kernel returns
 			}
 			name := entries[direntName:length]
 			if len(name) >= len(prefix) && string(name[:len(prefix)]) == prefix {
@@ -183,7 +182,7 @@ func namesWithPrefix(dir int, prefix string) ([]string, error) {
 	}
 }
 
-// Where struct linux_dirent64 of getdents(2) has its length and its name.
+// The offsets of the length and the name in struct linux_dirent64 (getdents(2)).
 const (
 	direntLength = 16
 	direntName   = 19

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// As many names as take several calls, of all lengths.
-func TestNamesAreFoundAmongAllTheOthersInADirectory(t *testing.T) {
+// Enough names for several system calls, of all lengths.
+func TestNamesWithAPrefixAreFoundInALargeDirectory(t *testing.T) {
 	dir := t.TempDir()
 	var want []string
 	for i := range 600 {

@@ -82,7 +82,8 @@ func (p *plugin) repair(args *skel.CmdArgs, c conf, doubt string, write func(sta
 	}
 }
 
-// identify returns the identity of the netns at a path, without its cookie if the plugin may not enter it.
+// identify returns the identity of the netns at a path, without its cookie if the plugin may not enter it. netns.Identify
+// does the same on a disposable thread, with 12 KiB more code, which would exceed the plugin's size limit.
 func identify(path string) (netns.Identity, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
