@@ -32,7 +32,7 @@ type CachedAttachment struct {
 	Netns          string          `json:"netns"`          // the path; "" in a cache of libcni before 1.2.0
 	Config         []byte          `json:"config"`         // a conflist, or a single plugin's configuration
 	Args           [][2]string     `json:"cniArgs"`        // of CNI_ARGS, such as K8S_POD_NAME
-	CapabilityArgs json.RawMessage `json:"capabilityArgs"` // an object such as {"io.kubernetes.cri.pod-annotations": {}}; may be nil
+	CapabilityArgs json.RawMessage `json:"capabilityArgs"` // by capability, such as {"io.kubernetes.cri.pod-annotations": {}}; may be nil
 	Result         json.RawMessage `json:"result"`         // of the whole chain; may be nil
 }
 

@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// MaxFileSize bounds a network configuration. Runtimes have no bound.
+// MaxFileSize is the largest network configuration that is read, in bytes. Runtimes have no limit.
 const MaxFileSize = 4 << 20
 
 // File is a file of the configuration directory that a runtime would load.
@@ -29,22 +29,22 @@ type File struct {
 	Name string
 	Link bool                      // a symbolic link, which runtimes follow
 	Data []byte                    // nil if it cannot be read
-	Stat unix.Stat_t               // of after Data was read
-	List *libcni.NetworkConfigList // as in the file alone, without drop-ins; nil where Err is set
+	Stat unix.Stat_t               // after Data was read
+	List *libcni.NetworkConfigList // without drop-ins; nil if Err is set
 	Err  error                     // why no runtime can load the file
 
-	DropIns    []DropIn // the loadable ones, sorted by name
-	DropInsErr error    // why a runtime with libcni 1.3.0 or later cannot load the network though Err is nil
+	DropIns    []DropIn // that can be loaded, sorted by name
+	DropInsErr error    // why a runtime with libcni 1.3.0 or later cannot load the network although Err is nil
 }
 
-// DropIn is a plugin's object in a file of its own.
+// DropIn is a file with a plugin's object.
 type DropIn struct {
 	Name   string
 	Data   []byte
 	Plugin *libcni.PluginConfig
 }
 
-// IsList reports whether the file has a list of plugins, and not a single one.
+// IsList reports whether the file is a conflist, and not a single plugin.
 func (f File) IsList() bool { return isList(f.Name) }
 
 func isList(name string) bool { return filepath.Ext(name) == ".conflist" }
@@ -52,7 +52,7 @@ func isList(name string) bool { return filepath.Ext(name) == ".conflist" }
 // Problem returns why a current runtime cannot load the network, nil if it can.
 func (f File) Problem() error { return cmp.Or(f.Err, f.DropInsErr) }
 
-// Plugins returns the chain that a current runtime makes of the file and the drop-ins. It is empty where Err is set.
+// Plugins returns the chain that a current runtime makes of the file and the drop-ins. It is empty if Err is set.
 func (f File) Plugins() []*libcni.PluginConfig {
 	if f.List == nil {
 		return nil
@@ -64,12 +64,12 @@ func (f File) Plugins() []*libcni.PluginConfig {
 	return all
 }
 
-// IsOurs reports whether an object of a chain is the plugin's.
+// IsOurs reports whether an object of a chain is halfclose's.
 func IsOurs(p *libcni.PluginConfig) bool { return p.Network.Type == spec.PluginType }
 
-// UnspokenVersion returns a version of the specification that the network asks for and the plugin does not speak. A
-// runtime asks for the latest of the network's cniVersions, or for its cniVersion if it is older than that key.
-func (f File) UnspokenVersion() (version string, found bool) {
+// UnsupportedVersion returns a version of the specification that the network requires and the plugin does not support. A
+// runtime requires the latest of the network's cniVersions, or its cniVersion if the runtime does not know that key.
+func (f File) UnsupportedVersion() (version string, found bool) {
 	versions := []string{f.List.CNIVersion}
 	var single struct{ CNIVersion *string }
 	if json.Unmarshal(f.Data, &single) == nil && single.CNIVersion != nil {
@@ -90,24 +90,24 @@ func Choose[F interface{ Problem() error }](files []F) int {
 	return slices.IndexFunc(files, func(f F) bool { return f.Problem() == nil })
 }
 
-// ErrChanging is the error of loading a directory whose files other processes keep removing.
+// ErrChanging is the error of loading a directory from which other processes keep removing files.
 var ErrChanging = errors.New("the network configuration keeps changing: try again")
 
-// loadTries bounds how often a directory is listed again after a file of it was removed before it was read.
+// loadTries bounds how often a directory is listed again because a listed file was removed before it was read.
 const loadTries = 10
 
 // Load reads the files of a directory that a runtime would load, in the order in which it does.
 func Load(d *hostfs.Directory) ([]File, error) {
 	for range loadTries {
 		files, gone, err := loadAll(d)
-		if err != nil || !gone { // a file that replaces one that is gone may have appeared
+		if err != nil || !gone { // if a file is gone, its replacement may exist now
 			return files, err
 		}
 	}
 	return nil, ErrChanging
 }
 
-// loadAll is Load, and reports whether a file was removed since the directory was listed.
+// loadAll is Load without a retry. gone reports whether a listed file was removed before it was read.
 func loadAll(d *hostfs.Directory) (files []File, gone bool, err error) {
 	entries, err := d.Entries()
 	if err != nil {
@@ -130,7 +130,7 @@ func loadAll(d *hostfs.Directory) (files []File, gone bool, err error) {
 	return files, false, nil
 }
 
-// load makes of the file's data what a runtime makes of it.
+// load parses the file's data as a runtime does.
 func (f *File) load(d *hostfs.Directory) {
 	if f.List, f.Err = Parse(f.Name, f.Data); f.Err != nil {
 		return
@@ -143,8 +143,8 @@ func (f *File) load(d *hostfs.Directory) {
 	}
 }
 
-// Parse returns the list that a runtime makes of a file's data. By its name the file may hold a single plugin, which
-// the CNI specification no longer has but runtimes still load. A list may have no plugins if drop-ins add some.
+// Parse returns the list that a runtime makes of a file's data. A .conf or .json holds a single plugin, which the CNI
+// specification no longer allows but runtimes still load. A list may have no plugins if drop-ins add some.
 func Parse(name string, data []byte) (*libcni.NetworkConfigList, error) {
 	parse := ParseSingle
 	if isList(name) {
@@ -154,7 +154,7 @@ func Parse(name string, data []byte) (*libcni.NetworkConfigList, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Runtimes check it only when they create a pod, which fails then. A path is made of it here.
+	// Runtimes check the name only when they create a pod, which then fails. Here it becomes part of a path.
 	if err := utils.ValidateNetworkName(list.Name); err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func dropInsOf(d *hostfs.Directory, network string) ([]DropIn, error) {
 	return DropIns(sub)
 }
 
-// DropIns returns the drop-ins in the directory of a network that can be loaded, and why others cannot.
+// DropIns returns the drop-ins in a network's directory that can be loaded, and an error for the others.
 func DropIns(d *hostfs.Directory) ([]DropIn, error) {
 	entries, err := d.Entries()
 	if err != nil {
@@ -212,7 +212,7 @@ func DropIns(d *hostfs.Directory) ([]DropIn, error) {
 	return all, errors.Join(problems...)
 }
 
-// read reads a file as a runtime does, through a symbolic link.
+// read reads a file, or the target of a symbolic link, as a runtime does.
 func read(d *hostfs.Directory, name string) ([]byte, unix.Stat_t, error) {
 	f, err := d.Follow(name)
 	if err != nil {
@@ -222,8 +222,7 @@ func read(d *hostfs.Directory, name string) ([]byte, unix.Stat_t, error) {
 	return ReadFile(f)
 }
 
-// ReadFile reads an open network configuration. The stat is of after that: it shows whether another process has
-// written the file in the meantime.
+// ReadFile reads an open network configuration. stat is its status afterwards, which shows a concurrent write.
 func ReadFile(f *os.File) (data []byte, stat unix.Stat_t, err error) {
 	if data, _, err = hostfs.ReadRegular(f, MaxFileSize); err != nil {
 		return nil, stat, err

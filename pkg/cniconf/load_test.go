@@ -27,7 +27,7 @@ const (
 	ours   = `{"type": "halfclose"}`
 )
 
-// confDir makes a directory of files; a name that ends in a slash is a directory, a text "-> x" a link to x.
+// confDir creates a directory with these files. A name with a trailing slash is a directory, a text "-> x" a link to x.
 func confDir(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,7 +64,7 @@ func load(t *testing.T, root hostfs.Dir, path string) []cniconf.File {
 	return files
 }
 
-// loaded is what is made of a file.
+// loaded is the part of a File that the tests compare.
 type loaded struct {
 	Name    string
 	Loads   bool
@@ -86,7 +86,7 @@ func summary(files []cniconf.File) (all []loaded) {
 	return all
 }
 
-// byLibcni is what containerd and CRI-O do with a directory.
+// byLibcni loads a directory as containerd and CRI-O do.
 func byLibcni(t *testing.T, dir string) (all []loaded) {
 	t.Helper()
 	paths, err := libcni.ConfFiles(dir, []string{".conf", ".conflist", ".json"})
@@ -133,7 +133,7 @@ func TestADirectoryIsReadAsLibcniReadsIt(t *testing.T) {
 		"no plugins at all":                       {"10.conflist": none},
 		"no plugins and an empty directory":       {"10.conflist": none, "pods/": ""},
 		"an empty list of plugins":                {"10.conflist": `{"name": "pods", "plugins": []}`, "pods/20.conf": ours},
-		"drop-ins that the network does not take": {"10.conflist": inlined, "pods/20.conf": ours},
+		"drop-ins that the network excludes": {"10.conflist": inlined, "pods/20.conf": ours},
 		"drop-ins of another network":             {"10.conflist": bridge, "other/20.conf": ours},
 		"drop-ins of a single plugin":             {"10.conf": single, "pods/20.conf": ours},
 		"a broken drop-in":                        {"10.conflist": bridge, "pods/10.conf": ours, "pods/20.conf": "{", "20.conflist": `{"name": "other", "plugins": [{"type": "bridge"}]}`},
@@ -156,7 +156,7 @@ func TestADirectoryIsReadAsLibcniReadsIt(t *testing.T) {
 	}
 }
 
-func TestBelowARootLinksLeadWhereTheyDoOnTheNode(t *testing.T) {
+func TestLinksBelowARootResolveAsOnTheNode(t *testing.T) {
 	root := confDir(t, map[string]string{
 		"etc/cni/net.d/10.conflist": "-> /var/cni/list", "var/cni/list": bridge,
 		"etc/cni/net.d/pods": "-> ../../../../../var/cni/pods", "var/cni/pods/10.conf": "-> /var/cni/ours", "var/cni/ours": ours,
@@ -172,7 +172,7 @@ func TestBelowARootLinksLeadWhereTheyDoOnTheNode(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNoneOrTooLargeBlocksNothing(t *testing.T) {
+func TestAFIFOOrALargeFileBlocksNothing(t *testing.T) {
 	padded := func(size int) string { return bridge + strings.Repeat(" ", size-len(bridge)) }
 	dir := confDir(t, map[string]string{
 		"10-large.conflist": padded(cniconf.MaxFileSize + 1), "20-largest.conflist": padded(cniconf.MaxFileSize), "pods/": "",
@@ -210,7 +210,7 @@ func TestRuntimesChooseTheFirstFileThatLoads(t *testing.T) {
 	}
 }
 
-// Nothing but a path is made of a network's name; runtimes refuse one that leads elsewhere once they create a pod.
+// The name becomes part of a path. Runtimes refuse such a name when they create a pod.
 func TestANameThatIsAPathIsRefused(t *testing.T) {
 	dir := confDir(t, map[string]string{"net.d/10.conflist": strings.Replace(bridge, "pods", "../out", 1), "out/10.conf": ours})
 	files := load(t, "", filepath.Join(dir, "net.d"))
@@ -219,12 +219,12 @@ func TestANameThatIsAPathIsRefused(t *testing.T) {
 	}
 }
 
-func TestAVersionThatThePluginDoesNotSpeakIsFound(t *testing.T) {
+func TestAnUnsupportedVersionIsFound(t *testing.T) {
 	for text, want := range map[string]string{
 		`"cniVersion": "1.0.0"`: "spoken", `"cniVersion": "0.3.1"`: "spoken", `"cniVersion": "1.1.0"`: "spoken",
 		`"cniVersion": "0.2.0"`: "0.2.0", `"cniVersion": "2.0.0"`: "2.0.0", `"x": 1`: "",
 		`"cniVersions": ["0.4.0", "1.0.0"]`:                                 "spoken",
-		`"cniVersion": "0.2.0", "cniVersions": ["1.0.0"]`:                   "0.2.0", // a runtime that does not know cniVersions asks for it
+		`"cniVersion": "0.2.0", "cniVersions": ["1.0.0"]`:                   "0.2.0", // a runtime that does not know cniVersions requires it
 		`"cniVersion": "1.0.0", "cniVersions": ["0.1.0", "0.2.0", "9.0.0"]`: "spoken",
 	} {
 		dir := confDir(t, map[string]string{"10.conflist": "{" + text + `, "name": "pods", "plugins": [{"type": "bridge"}]}`})
@@ -232,7 +232,7 @@ func TestAVersionThatThePluginDoesNotSpeakIsFound(t *testing.T) {
 		if f.Err != nil {
 			t.Fatalf("%s: %v", text, f.Err)
 		}
-		if got, found := f.UnspokenVersion(); found != (want != "spoken") || found && got != want {
+		if got, found := f.UnsupportedVersion(); found != (want != "spoken") || found && got != want {
 			t.Errorf("%s: %q, %v, want %s", text, got, found, want)
 		}
 	}
@@ -307,7 +307,7 @@ func FuzzParse(f *testing.F) {
 		for _, p := range file.Plugins() {
 			cniconf.IsOurs(p)
 		}
-		file.UnspokenVersion()
+		file.UnsupportedVersion()
 		if filepath.Ext(name) != ".conflist" && len(list.Plugins) != 1 {
 			t.Errorf("a single plugin became %d", len(list.Plugins))
 		}

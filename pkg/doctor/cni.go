@@ -239,7 +239,7 @@ func reportFile(f confFile) []Finding {
 
 // reportVersion reports a network's cniVersion that the plugin or a runtime does not support.
 func reportVersion(f confFile, add func(level Level, what, do string)) {
-	if v, found := f.UnspokenVersion(); found {
+	if v, found := f.UnsupportedVersion(); found {
 		supported := spec.Versions()
 		last := len(supported) - 1
 		add(Fail, fmt.Sprintf("halfclose does not support cniVersion %q: no container of this network starts", v),

@@ -58,10 +58,12 @@ func TestAChangeByAnotherProcessBeforeAnInstallerIsKilledIsNotLost(t *testing.T)
 			t.Parallel()
 			writer := foreignWriters()[name]
 			for at := 0; ; at += every {
-				for kill := at; ; kill++ {
+				var last step
+				for kill := at; ; kill = last.n + 1 {
 					n := newMemoryNode(t, map[string]string{"10-pods.conflist": bridgeList})
 					n.put(t, spec.PluginType, "the program")
-					last, finished := n.disturb(t, false, at, writer, func(s step) bool { return s.n < kill })
+					var finished bool
+					last, finished = n.disturb(t, false, at, writer, func(s step) bool { return s.n < kill || !s.changes() })
 					if last.n < at {
 						return
 					}

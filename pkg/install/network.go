@@ -87,7 +87,7 @@ func choose(files []file) (chosen file, warnings []string, err error) {
 // checkVersion returns an error for a network with a cniVersion that the plugin does not support. With an entry in such a
 // network no pod would start.
 func (f file) checkVersion() error {
-	version, found := f.UnspokenVersion()
+	version, found := f.UnsupportedVersion()
 	if !found {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,12 @@ type step struct {
 }
 
 func (s step) String() string { return fmt.Sprintf("step %d: %s %s", s.n, s.op, s.path) }
+
+// changes reports whether a step may change a file. Being killed before any other step has the same effect as before the
+// next change.
+func (s step) changes() bool {
+	return !slices.Contains([]string{"open directory", "list", "load", "read", "lock", "sync"}, s.op)
+}
 
 // runSteps installs or uninstalls, and calls at before each step on a file below dir. If at returns false, the installer is
 // killed there: its goroutine exits, and only closes its files. It returns the number of steps, and whether the installer

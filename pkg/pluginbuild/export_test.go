@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// MaxOutput is how many bytes are kept of each of a program's outputs.
+// MaxOutput is the limit of stdout and of stderr in bytes.
 const MaxOutput = maxOutput
 
 // Run runs the program at path without arguments, environment and input.
@@ -17,10 +17,10 @@ func Run(ctx context.Context, path string) (stdout, stderr []byte, err error) {
 	return run(ctx, path, request{})
 }
 
-// SetPatience changes how long a run may take until the test ends.
-func SetPatience(t *testing.T, d time.Duration) {
+// SetRunTimeout changes runTimeout for the test.
+func SetRunTimeout(t *testing.T, d time.Duration) {
 	t.Helper()
-	old := patience
-	patience = d
-	t.Cleanup(func() { patience = old })
+	old := runTimeout
+	runTimeout = d
+	t.Cleanup(func() { runTimeout = old })
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pluginbuild asks a CNI plugin, or the command, which build of halfclose it is, by running it.
+// Package pluginbuild determines the build of an installed CNI plugin or command by running it.
 package pluginbuild
 
 import (
@@ -21,12 +21,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
-// patience is how long one run may take. It reads nothing and takes a few milliseconds. Only tests change it.
-var patience = 5 * time.Second
+// runTimeout bounds one run, which usually takes a few milliseconds. Only tests change it.
+var runTimeout = 5 * time.Second
 
-// Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command, and returns its build: zero if it is
-// not halfclose's, or too old to report it. The error says why the plugin does not answer VERSION, as each CNI plugin
-// does, or that it does not exit in time. The error does not name the path.
+// Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command, and returns its build. The build is zero
+// for another plugin and for one that is too old to report it. It is an error if the plugin does not answer VERSION, as
+// each CNI plugin does, or does not exit in time. The error does not name the path.
 func Ask(ctx context.Context, path string) (buildinfo.Info, error) {
 	out, _, err := run(ctx, path, request{env: []string{"CNI_COMMAND=VERSION"}, stdin: `{"cniVersion":"1.1.0"}`})
 	if err != nil {
@@ -38,7 +38,7 @@ func Ask(ctx context.Context, path string) (buildinfo.Info, error) {
 	if err := json.Unmarshal(out, &versions); err != nil || len(versions.Supported) == 0 {
 		return buildinfo.Info{}, fmt.Errorf("it answers %.80q: it is no CNI plugin", firstLine(out))
 	}
-	// It exits with 2; a plugin of another project may do anything here.
+	// Ours exits with 2. Another plugin may do anything here.
 	_, stderr, err := run(ctx, path, request{})
 	if err != nil && !isExit(err) {
 		return buildinfo.Info{}, fmt.Errorf("run without CNI_COMMAND: %w", err)
@@ -63,7 +63,7 @@ func AskCommand(ctx context.Context, path string) (buildinfo.Info, error) {
 // request is one run of a program.
 type request struct {
 	args  []string
-	env   []string // and no more
+	env   []string // the whole environment
 	stdin string
 }
 
@@ -71,11 +71,11 @@ type request struct {
 // outlives it.
 func run(ctx context.Context, path string, r request) (stdout, stderr []byte, err error) {
 	if ctx.Err() != nil {
-		return nil, nil, fmt.Errorf("it is not asked: %w", context.Cause(ctx))
+		return nil, nil, fmt.Errorf("not run: %w", context.Cause(ctx))
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
-	deadline, _ := ctx.Deadline() // the caller's, if that is earlier
+	deadline, _ := ctx.Deadline() // the caller's if that is earlier
 	limit := time.Until(deadline).Round(10 * time.Millisecond)
 	var out, errs bounded
 	cmd := exec.CommandContext(ctx, path, r.args...)
@@ -91,7 +91,7 @@ func run(ctx context.Context, path string, r request) (stdout, stderr []byte, er
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("it does not answer within %v", limit)
 	case err != nil && ctx.Err() != nil:
-		err = fmt.Errorf("it is stopped before it answers: %w", context.Cause(ctx))
+		err = fmt.Errorf("killed before it answered: %w", context.Cause(ctx))
 	case errors.Is(err, unix.ENOEXEC):
 		err = fmt.Errorf("%w: it is not built for this machine (%s/%s)", err, runtime.GOOS, runtime.GOARCH)
 	case isExit(err) && len(errs.Bytes()) > 0:
@@ -100,10 +100,10 @@ func run(ctx context.Context, path string, r request) (stdout, stderr []byte, er
 	return out.Bytes(), errs.Bytes(), err
 }
 
-// waitGroup waits for a command that leads a process group, and kills the processes that it leaves in the group.
+// waitGroup waits for the leader of a process group to exit, and kills the rest of the group.
 func waitGroup(cmd *exec.Cmd) error {
 	pid := cmd.Process.Pid
-	// Until Wait reaps the leader, the kernel gives its process ID to no other process or group.
+	// Until Wait reaps the leader, no other process or group can have its process ID.
 	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
 	}
 	_ = unix.Kill(-pid, unix.SIGKILL) // succeeds: the leader is in the group

@@ -56,17 +56,17 @@ func TestAPluginReportsItsBuild(t *testing.T) {
 	}
 }
 
-func TestWhatAnswersNoVersionIsAnError(t *testing.T) {
+func TestAPluginThatDoesNotAnswerVersionIsAnError(t *testing.T) {
 	for name, tt := range map[string]struct {
 		text    string
 		wantErr string
 	}{
-		"another program":        {"#!/bin/sh\necho hello\n", `answers "hello": it is no CNI plugin`},
-		"an object without any":  {"#!/bin/sh\necho '{}'\n", "it is no CNI plugin"},
-		"a program that fails":   {"#!/bin/sh\necho no network >&2; exit 3\n", "exit status 3: no network"},
-		"of another machine":     {"\x7fELF text", "it is not built for this machine (linux/"},
-		"1 MiB of output":        {"#!/bin/sh\nhead -c 1048576 /dev/zero\n", "it is no CNI plugin"},
-		"one that needs a shell": {"#!/none/sh\n", "no such file"},
+		"another program":            {"#!/bin/sh\necho hello\n", `answers "hello": it is no CNI plugin`},
+		"an object without versions": {"#!/bin/sh\necho '{}'\n", "it is no CNI plugin"},
+		"a program that fails":       {"#!/bin/sh\necho no network >&2; exit 3\n", "exit status 3: no network"},
+		"of another architecture":    {"\x7fELF text", "it is not built for this machine (linux/"},
+		"1 MiB of output":            {"#!/bin/sh\nhead -c 1048576 /dev/zero\n", "it is no CNI plugin"},
+		"one that needs a shell":     {"#!/none/sh\n", "no such file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := pluginbuild.Ask(t.Context(), script(t, tt.text))
@@ -80,7 +80,7 @@ func TestWhatAnswersNoVersionIsAnError(t *testing.T) {
 	}
 }
 
-func TestOfALongOutputOnlyTheFirstBytesAreKept(t *testing.T) {
+func TestALongOutputIsCut(t *testing.T) {
 	const writes = "#!/bin/sh\nhead -c 1048576 /dev/zero; head -c 1048576 /dev/zero >&2\n"
 	stdout, stderr, err := pluginbuild.Run(t.Context(), script(t, writes))
 	if err != nil || len(stdout) != pluginbuild.MaxOutput || len(stderr) != pluginbuild.MaxOutput {
@@ -97,7 +97,7 @@ echo '{"version":"v1.2.3","commit":"abc","go":"go1.26.8","platform":"linux/amd64
 	if got, err := pluginbuild.AskCommand(t.Context(), script(t, answers)); err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	pluginbuild.SetPatience(t, time.Second)
+	pluginbuild.SetRunTimeout(t, time.Second)
 	for name, tt := range map[string]struct {
 		text    string
 		wantErr string
@@ -122,7 +122,7 @@ func TestAProgramThatDoesNotExitIsNotWaitedFor(t *testing.T) {
 		"it sleeps":             "#!/bin/sh\nexec sleep 60\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			pluginbuild.SetPatience(t, 300*time.Millisecond)
+			pluginbuild.SetRunTimeout(t, 300*time.Millisecond)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			_, err := pluginbuild.Ask(t.Context(), script(t, tt))
@@ -137,7 +137,7 @@ func TestAProgramThatDoesNotExitIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestTheErrorSaysThatTheCallersTimeIsOver(t *testing.T) {
+func TestTheCallersDeadlineIsAnError(t *testing.T) {
 	const sleeps = "exec sleep 60\n"
 	for name, text := range map[string]string{"with VERSION": "#!/bin/sh\n" + sleeps, "without a command": answersVersion + sleeps} {
 		t.Run(name, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTheErrorSaysThatTheCallersTimeIsOver(t *testing.T) {
 	}
 }
 
-func TestTheErrorSaysThatTheCallerCancelled(t *testing.T) {
+func TestTheErrorHasTheCallersCause(t *testing.T) {
 	dir := t.TempDir()
 	fifo, path := filepath.Join(dir, "fifo"), script(t, "#!/bin/sh\n: >"+dir+"/fifo; exec sleep 60\n")
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
@@ -165,10 +165,10 @@ func TestTheErrorSaysThatTheCallerCancelled(t *testing.T) {
 		cancel(errInterrupted)
 	}()
 	_, err := pluginbuild.Ask(ctx, path)
-	if !errors.Is(err, errInterrupted) || !strings.HasPrefix(err.Error(), "it is stopped before it answers: ") {
+	if !errors.Is(err, errInterrupted) || !strings.HasPrefix(err.Error(), "killed before it answered: ") {
 		t.Errorf("while it runs: got %v", err)
 	}
-	if _, err = pluginbuild.Ask(ctx, path); !errors.Is(err, errInterrupted) || !strings.HasPrefix(err.Error(), "it is not asked: ") {
+	if _, err = pluginbuild.Ask(ctx, path); !errors.Is(err, errInterrupted) || !strings.HasPrefix(err.Error(), "not run: ") {
 		t.Errorf("before it runs: got %v", err)
 	}
 }
@@ -191,8 +191,7 @@ func isGone(t *testing.T, pid int) bool {
 	}
 }
 
-// childOf returns the process ID that the script at path wrote to a file beside it, and kills that process when the
-// test ends.
+// childOf returns the process ID that the script at path wrote to PATH.child, and kills that process after the test.
 func childOf(t *testing.T, path string) int {
 	t.Helper()
 	text, err := os.ReadFile(path + ".child")
@@ -207,7 +206,7 @@ func childOf(t *testing.T, path string) int {
 	return pid
 }
 
-func TestNoChildOfAProgramOutlivesTheQuestion(t *testing.T) {
+func TestNoChildOfTheProgramOutlivesTheRun(t *testing.T) {
 	const child = "#!/bin/sh\nsleep 600 & echo $! >\"$0.child\"\n"
 	for name, tt := range map[string]struct {
 		text    string
@@ -217,7 +216,7 @@ func TestNoChildOfAProgramOutlivesTheQuestion(t *testing.T) {
 		"of a program that exits":         {child + "exit 3\n", "exit status 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pluginbuild.SetPatience(t, time.Second)
+			pluginbuild.SetRunTimeout(t, time.Second)
 			path := script(t, tt.text)
 			_, err := pluginbuild.Ask(t.Context(), path)
 			if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
