@@ -149,3 +149,44 @@ func TestDecisionRecordsAreCompleteAndListed(t *testing.T) {
 		}
 	}
 }
+
+// TestTheAlertsPageListsEveryMetric reads the names from string literals of the two packages that define metrics.
+func TestTheAlertsPageListsEveryMetric(t *testing.T) {
+	defined := make(map[string]bool)
+	for _, pattern := range []string{"pkg/metrics/*.go", "pkg/reaper/*.go"} {
+		paths, err := filepath.Glob(filepath.Join(top, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range regexp.MustCompile(`"(halfclose_[a-z_]+)"`).FindAllStringSubmatch(string(b), -1) {
+				defined[m[1]] = true
+			}
+		}
+	}
+	if len(defined) < 20 {
+		t.Fatalf("%d metrics, want at least 20", len(defined))
+	}
+	page, err := os.ReadFile(filepath.Join(top, "docs/alerts.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "\n## Metrics\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	for _, m := range regexp.MustCompile("`(halfclose_[a-z_]+)").FindAllStringSubmatch(table, -1) {
+		if !defined[m[1]] {
+			t.Errorf("docs/alerts.md lists %s, which does not exist", m[1])
+		}
+		delete(defined, m[1])
+	}
+	for name := range defined {
+		t.Errorf("docs/alerts.md does not list %s", name)
+	}
+}
