@@ -59,7 +59,7 @@ func (s *Socket) set(k *kernelSnapshot, t ticks) error {
 	}
 	s.State = inetdiag.State(k.State)
 	s.RQueue, s.WQueue, s.UID, s.Inode = k.Rqueue, k.Wqueue, k.Uid, k.Inode
-	s.ULP = upperLayer(cString(k.Ulp[:]))
+	s.ULP = inetdiag.ULPName(cString(k.Ulp[:]))
 	s.Info.State = s.State
 	s.Info.BytesAcked, s.Info.BytesReceived, s.Info.SegsIn = k.BytesAcked, k.BytesReceived, k.SegsIn
 	s.Info.LastAckRecv, s.Info.LastDataRecv = t.duration(k.SinceAck), t.duration(k.SinceData)
@@ -67,19 +67,6 @@ func (s *Socket) set(k *kernelSnapshot, t ticks) error {
 	s.Netns, s.At, s.Entered = k.Netns, monotime.Time(k.At), monotime.Time(k.Entered)
 	s.Opened = Opened(k.Opened)
 	return nil
-}
-
-// upperLayer returns name as a string, without an allocation for the usual protocols.
-func upperLayer(name []byte) string {
-	switch string(name) {
-	case "":
-		return ""
-	case "mptcp":
-		return "mptcp"
-	case "tls":
-		return "tls"
-	}
-	return string(name)
 }
 
 // cString returns s up to its first NUL.

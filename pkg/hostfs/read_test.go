@@ -5,6 +5,7 @@ package hostfs_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,5 +126,20 @@ func TestOpenRegularOpensNothingElse(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("%v, %v, want the target alone", entries, err)
+	}
+}
+
+func TestReadStartReadsUntilTheBufferIsFullOrTheFileEnds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]string{0: "", 3: "con", 7: "content", 100: "content"} {
+		if got, err := hostfs.ReadStart(unix.AT_FDCWD, path, make([]byte, size)); string(got) != want || err != nil {
+			t.Errorf("with a buffer of %d bytes: %q, %v", size, got, err)
+		}
+	}
+	if got, err := hostfs.ReadStart(unix.AT_FDCWD, path+"-missing", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %q, %v", got, err)
 	}
 }

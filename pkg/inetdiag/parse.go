@@ -71,18 +71,24 @@ func parseULP(b []byte) (string, error) {
 			if i := bytes.IndexByte(data, 0); i >= 0 {
 				data = data[:i]
 			}
-			// No allocation for the usual protocols.
-			switch string(data) {
-			case "mptcp":
-				return "mptcp", nil
-			case "tls":
-				return "tls", nil
-			}
-			return string(data), nil
+			return ULPName(data), nil
 		}
 		b = rest
 	}
 	return "", nil
+}
+
+// ULPName returns the name of an upper-layer protocol as a string, without an allocation for the usual ones.
+func ULPName(name []byte) string {
+	switch string(name) {
+	case "":
+		return ""
+	case "mptcp":
+		return "mptcp"
+	case "tls":
+		return "tls"
+	}
+	return string(name)
 }
 
 // parseTCPInfo reads a struct tcp_info. The struct has only ever grown at its end: a shorter one is of an older kernel and

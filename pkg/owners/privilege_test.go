@@ -114,7 +114,7 @@ func TestErrorNamesAnotherPIDNamespaceAsTheCause(t *testing.T) {
 		netns int
 		want  bool
 	}{
-		"in a PID namespace without the processes":          {unix.CLONE_NEWPID, ns.FD(), true},
+		"in a PID namespace without the processes":                    {unix.CLONE_NEWPID, ns.FD(), true},
 		"in a PID namespace, with processes in the network namespace": {unix.CLONE_NEWPID, int(own.Fd()), false},
 		"in the test's": {0, ns.FD(), false},
 	} {
