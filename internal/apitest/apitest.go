@@ -1,11 +1,13 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apitest has answers of a reaper for tests of what is shown: with something of everything in them, and with
-// names that other people chose.
+// Package apitest has answers of a reaper for tests of the output: every field is set somewhere, and names that a pod's
+// owner chooses are hostile.
 package apitest
 
 import (
+	"encoding/json"
+	"io"
 	"net/netip"
 	"time"
 
@@ -23,16 +25,16 @@ func Seconds(d time.Duration) *api.Seconds {
 	return &s
 }
 
-// Hostile is a name that moves the cursor, breaks the line, hides itself and rings the bell.
+// Hostile is a name that moves the cursor, breaks the line, reverses the text and rings the bell.
 const Hostile = "a\x1b[2J\tb\nc\u202ed\a\"\\"
 
-// Harmless is how it is shown.
+// Harmless is Hostile as it must be shown.
 const Harmless = `a\x1b[2J\tb\nc\u202ed\a\"\\`
 
-// Then is when everything in the fixtures happened.
+// Then is the time of the events in the fixtures.
 func Then() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 
-// Status has something of everything.
+// Status returns a status in which every field is set somewhere.
 func Status() api.Status {
 	at := Then()
 	long := api.PolicyView(policy.Default())
@@ -92,7 +94,7 @@ func Status() api.Status {
 	}
 }
 
-// QuietStatus is the status of a reaper that has just started.
+// QuietStatus returns the status of a reaper that has just started.
 func QuietStatus() api.Status {
 	return api.Status{
 		Version: buildinfo.Info{Version: "v1.2.3"}, Holder: api.Holder{PID: 42, StartedBy: api.ByPlugin, Since: Then()},
@@ -104,7 +106,7 @@ func QuietStatus() api.Status {
 	}
 }
 
-// Sockets are sockets with names, addresses and queues of all lengths.
+// Sockets returns sockets with names, addresses and queues of different lengths.
 func Sockets() []api.SocketView {
 	return []api.SocketView{
 		{
@@ -127,7 +129,7 @@ func Sockets() []api.SocketView {
 	}
 }
 
-// Entries are entries of a history.
+// Entries returns entries of a history.
 func Entries() []api.Entry {
 	return []api.Entry{
 		{
@@ -150,9 +152,36 @@ func Entries() []api.Entry {
 	}
 }
 
-// Page is a page with these entries, of a history that has had more.
+// Page returns a page with Entries, from a history that no longer keeps all of its entries.
 func Page() api.HistoryPage {
 	return api.HistoryPage{
 		History: "j", Since: Then().Add(-48 * time.Hour), Entries: Entries(), Last: 13, Missed: 10,
 	}
+}
+
+// WriteAnswer writes a value as a reaper answers it: a list of sockets and a page of the history as lines, anything else
+// as one object.
+func WriteAnswer(w io.Writer, v any) error {
+	var lines []any
+	switch v := v.(type) {
+	case api.SocketList:
+		for i := range v.Sockets {
+			lines = append(lines, &v.Sockets[i])
+		}
+		lines = append(lines, api.SocketsEnd{Complete: true, Problems: v.Problems})
+	case api.HistoryPage:
+		for i := range v.Entries {
+			lines = append(lines, &v.Entries[i])
+		}
+		lines = append(lines, api.HistoryEnd{Complete: true, History: v.History, Since: v.Since, Last: v.Last, Missed: v.Missed})
+	default:
+		lines = append(lines, v)
+	}
+	enc := json.NewEncoder(w)
+	for _, line := range lines {
+		if err := enc.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -8,64 +8,61 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// problem is the answer to a request that failed.
+// problem is the body of an answer to a request that failed.
 type problem struct {
 	Error string `json:"error"`
 }
 
-// failure is an error with the status code that it is answered with.
-type failure struct {
+// statusError is an error with the status code of its answer.
+type statusError struct {
 	code int
 	text string
 }
 
-func (f failure) Error() string { return f.text }
+func (e statusError) Error() string { return e.text }
 
-// badRequest is the failure of who asks for what cannot be.
-func badRequest(text string) error { return failure{http.StatusBadRequest, text} }
+// badRequest returns the error of a request that is wrong.
+func badRequest(text string) error { return statusError{http.StatusBadRequest, text} }
 
-// reply answers with what get returns.
-func (s *Server) reply(get func(*http.Request, url.Values) (any, error)) handler {
-	return func(w http.ResponseWriter, r *http.Request, v url.Values) {
-		answer, err := get(r, v)
+// reply returns a handler that answers with the result of get.
+func (s *Server) reply(get func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer, err := get(r)
 		if err != nil {
 			s.fail(w, err)
 			return
 		}
-		s.answer(w, http.StatusOK, answer)
+		s.logWrite(writeJSON(w, http.StatusOK, answer))
 	}
 }
 
-// fail answers with what is wrong.
-func (s *Server) fail(w http.ResponseWriter, err error) { s.written(fail(w, err)) }
+// fail answers with an error.
+func (s *Server) fail(w http.ResponseWriter, err error) { s.logWrite(writeError(w, err)) }
 
-func (s *Server) answer(w http.ResponseWriter, code int, v any) { s.written(answer(w, code, v)) }
-
-// written notes that an answer could not be written: the client has gone.
-func (s *Server) written(err error) {
+// logWrite logs that an answer could not be written, because the client has closed the connection.
+func (s *Server) logWrite(err error) {
 	if err != nil {
-		s.Log.Debug("answer a request", "error", err)
+		s.Log.Debug("write an answer", "error", err)
 	}
 }
 
-// fail answers with what is wrong.
-func fail(w http.ResponseWriter, err error) error {
+// writeError answers with an error and its status code.
+func writeError(w http.ResponseWriter, err error) error {
 	code := http.StatusInternalServerError
-	switch f, ok := errors.AsType[failure](err); {
+	switch e, ok := errors.AsType[statusError](err); {
 	case ok:
-		code = f.code
+		code = e.code
 	case errors.Is(err, api.ErrStopped), errors.Is(err, context.DeadlineExceeded):
 		code = http.StatusServiceUnavailable
 	}
-	return answer(w, code, problem{err.Error()})
+	return writeJSON(w, code, problem{err.Error()})
 }
 
-func answer(w http.ResponseWriter, code int, v any) error {
+func writeJSON(w http.ResponseWriter, code int, v any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	return json.NewEncoder(w).Encode(v)

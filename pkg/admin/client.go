@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,36 +57,22 @@ func (c *Client) Live(ctx context.Context) (h api.Health, err error) {
 
 // Sockets asks for sockets.
 func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.SocketList, err error) {
-	v := url.Values{"all": {strconv.FormatBool(q.All)}, "owners": {strconv.FormatBool(q.Owners)}}
-	for name, text := range map[string]string{"netns": q.Netns, "pod": q.Pod} {
-		if text != "" {
-			v.Set(name, text)
-		}
-	}
-	if q.State != 0 {
-		v.Set("state", q.State.String())
-	}
-	if q.Verdict != nil {
-		v.Set("verdict", q.Verdict.String())
-	}
 	// A stopped reaper is reported within answerTimeout, however long the list may take.
 	if err := c.ask(ctx, http.MethodGet, "/livez", nil, answerTimeout, nil); errors.Is(err, ErrNoAnswer) {
 		return list, err
 	}
-	return list, c.ask(ctx, http.MethodGet, "/v1/sockets?"+v.Encode(), nil, listTimeout, func(d *json.Decoder) error { return readSockets(d, &list) })
+	return list, c.ask(ctx, http.MethodGet, socketParams(&q).encode("/v1/sockets"), nil, listTimeout, func(d *json.Decoder) (err error) {
+		list, err = readSockets(d)
+		return err
+	})
 }
 
 // History asks what was destroyed, newest last.
 func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.HistoryPage, err error) {
-	v := url.Values{}
-	if q.History != "" {
-		v.Set("history", q.History)
-		v.Set("after", strconv.FormatUint(q.After, 10))
-	}
-	if q.Wait > 0 {
-		v.Set("wait", q.Wait.String())
-	}
-	return page, c.ask(ctx, http.MethodGet, "/v1/history?"+v.Encode(), nil, q.Wait+answerTimeout, whole(&page))
+	return page, c.ask(ctx, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, q.Wait+answerTimeout, func(d *json.Decoder) (err error) {
+		page, err = readHistory(d)
+		return err
+	})
 }
 
 // SetMode sets the node's switch, and returns what may be done then and what says so.
@@ -135,7 +120,12 @@ func (c *Client) ask(ctx context.Context, method, path string, body any, timeout
 	return nil
 }
 
-// refusal is what the reaper says is wrong with a request.
+// whole returns a function that decodes an answer of one JSON value.
+func whole(into any) func(*json.Decoder) error {
+	return func(d *json.Decoder) error { return d.Decode(into) }
+}
+
+// refusal returns the error that the reaper answered with.
 func refusal(resp *http.Response) error {
 	var p problem
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&p); err != nil || p.Error == "" {

@@ -164,14 +164,24 @@ func TestAnAnswerThatCannotBeReadIsExplained(t *testing.T) {
 		})
 	}
 	t.Run("a list of sockets cut short", func(t *testing.T) {
-		path := peer(t, says(head+"\r\n"+`{"sockets": [{"local": "10.0.0.1:80"}, {"loc`))
+		path := peer(t, says(head+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"+`{"loc`))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
 		checkAdvice(t, err, path, "ended before its answer did")
 	})
-	t.Run("a list of sockets that is none", func(t *testing.T) {
-		path := peer(t, says(head+"\r\n"+`{"sockets": 7}`))
+	t.Run("a list of sockets without its last line", func(t *testing.T) {
+		path := peer(t, says(head+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
-		checkAdvice(t, err, path, "there is 7 where [ should be")
+		checkAdvice(t, err, path, "ended before its answer did")
+	})
+	t.Run("a page of the history without its last line", func(t *testing.T) {
+		path := peer(t, says(head+"\r\n"+`{"seq": 7, "outcome": "destroyed"}`+"\n"))
+		_, err := admin.NewClient(path).History(t.Context(), api.HistoryQuery{})
+		checkAdvice(t, err, path, "ended before its answer did")
+	})
+	t.Run("a line that is no object", func(t *testing.T) {
+		path := peer(t, says(head+"\r\n"+`7`+"\n"))
+		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
+		checkAdvice(t, err, path, "does not answer as this version's reaper does")
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -31,10 +32,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// What this binary plays when it is started with one of these in the environment.
+// The roles of this binary: it is started with one of these in the environment.
 const (
-	envStranger = "HALFCLOSE_TEST_STRANGER" // somebody without any privilege, who asks the reaper of this socket
-	envDisarmed = "HALFCLOSE_TEST_DISARMED" // a reaper of this state directory; it is started without CAP_NET_ADMIN
+	envStranger = "HALFCLOSE_TEST_STRANGER" // a client without privileges, of the reaper at this socket
+	envReaper   = "HALFCLOSE_TEST_REAPER"   // a reaper of this state directory
+	envFiles    = "HALFCLOSE_TEST_FILES"    // with envReaper: RLIMIT_NOFILE
 )
 
 // parallelTests is how many tests run side by side: they mostly wait for a reaper.
@@ -45,8 +47,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(envStranger) != "":
 		err = playStranger(os.Getenv(envStranger))
-	case os.Getenv(envDisarmed) != "":
-		err = playDisarmed(os.Getenv(envDisarmed))
+	case os.Getenv(envReaper) != "":
+		err = playReaper(os.Getenv(envReaper), os.Getenv(envFiles))
 	default:
 		if err = nstest.SetParallel(parallelTests); err == nil {
 			os.Exit(nstest.Main(m))
@@ -58,7 +60,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// play starts this binary as one of those.
+// play returns a command that runs this binary in a role.
 func play(tb testing.TB, env, value string) *exec.Cmd {
 	tb.Helper()
 	cmd := exec.Command("/proc/self/exe")
@@ -66,7 +68,7 @@ func play(tb testing.TB, env, value string) *exec.Cmd {
 	return cmd
 }
 
-// playStranger gives up all privileges and asks for the status.
+// playStranger drops all privileges and asks for the status.
 func playStranger(socket string) error {
 	const nobody = 65534
 	if err := syscall.Setresgid(nobody, nobody, nobody); err != nil {
@@ -79,8 +81,17 @@ func playStranger(socket string) error {
 	return err
 }
 
-// playDisarmed works as a reaper until its standard input ends.
-func playDisarmed(dir string) error {
+// playReaper runs a reaper until its standard input is closed.
+func playReaper(dir, files string) error {
+	if files != "" {
+		limit, err := strconv.ParseUint(files, 10, 64)
+		if err != nil {
+			return err
+		}
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+			return err
+		}
+	}
 	root, err := netns.NewRoot("")
 	if err != nil {
 		return err
@@ -108,13 +119,13 @@ func playDisarmed(dir string) error {
 	g.Go(func() error {
 		return (&admin.Server{
 			Reaper: r, Holder: api.Holder{PID: os.Getpid(), Since: time.Now()}, Log: log,
-			Metrics: metrics.NewExporter(r, buildinfo.Get()).Text,
+			Metrics: metrics.NewExporter(r, buildinfo.Get()).Text, Full: r.WarnConnections,
 		}).Serve(ctx, l)
 	})
 	return g.Wait()
 }
 
-// startWithout starts a process that has no such capability, whoever its user is.
+// startWithout starts a process without a capability, also where its user is root.
 func startWithout(capability uintptr, cmd *exec.Cmd) error {
 	started := make(chan error)
 	go func() {
@@ -128,17 +139,23 @@ func startWithout(capability uintptr, cmd *exec.Cmd) error {
 	return <-started
 }
 
-// disarmedNode is a node whose reaper, a process of its own, may not destroy anything.
+// disarmedNode returns a node whose reaper, a process of its own, lacks CAP_NET_ADMIN and so cannot destroy.
 func disarmedNode(tb testing.TB) *node {
 	tb.Helper()
+	return processNode(tb, tb.Output(), func(cmd *exec.Cmd) error { return startWithout(unix.CAP_NET_ADMIN, cmd) })
+}
+
+// processNode returns a node whose reaper is a process of its own, which start starts and which logs to log.
+func processNode(tb testing.TB, log io.Writer, start func(*exec.Cmd) error) *node {
+	tb.Helper()
 	n := &node{tb: tb, store: state.New(tb.TempDir())}
-	cmd := play(tb, envDisarmed, n.store.Dir())
-	cmd.Stdout, cmd.Stderr = tb.Output(), tb.Output()
+	cmd := play(tb, envReaper, n.store.Dir())
+	cmd.Stdout, cmd.Stderr = log, tb.Output()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := startWithout(unix.CAP_NET_ADMIN, cmd); err != nil {
+	if err := start(cmd); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {

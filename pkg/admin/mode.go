@@ -4,81 +4,70 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// The bounds on a request to set the mode.
+// The bounds on a request to set the mode, in bytes.
 const (
-	maxRequest = 16 << 10 // bytes
-	maxWho     = 128      // characters, which are kept
+	maxModeRequest = 16 << 10
+	maxWho         = 256 // longer names are cut
 )
 
-func (s *Server) setMode(w http.ResponseWriter, r *http.Request, _ url.Values) {
-	m, err := modeRequest(http.MaxBytesReader(w, r.Body, maxRequest))
+func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
+	m, err := decodeModeRequest(http.MaxBytesReader(w, r.Body, maxModeRequest))
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
 	view, err := s.Reaper.SetMode(r.Context(), state.Switch{
-		Mode: m.Mode, Who: legible(m.Who), When: time.Now().UTC().Round(time.Second),
+		Mode: m.Mode, Who: printableName(m.Who), When: time.Now().UTC().Round(time.Second),
 	})
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
-	s.answer(w, http.StatusOK, view)
+	s.logWrite(writeJSON(w, http.StatusOK, view))
 }
 
-// modeRequest reads a ModeRequest.
-func modeRequest(body io.Reader) (m api.ModeRequest, err error) {
+// decodeModeRequest reads a ModeRequest.
+func decodeModeRequest(body io.Reader) (m api.ModeRequest, err error) {
 	const want = `want {"mode": "destroy" or "observe", "who": "..."}`
 	dec := json.NewDecoder(body)
 	dec.DisallowUnknownFields()
 	if err = dec.Decode(&m); err == nil {
 		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("there is something behind it")
+			err = errors.New("unexpected data after the object")
 		}
 	}
 	if long, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return m, failure{http.StatusRequestEntityTooLarge, fmt.Sprintf("%s, of at most %d bytes", want, long.Limit)}
+		return m, statusError{http.StatusRequestEntityTooLarge, fmt.Sprintf("%s, of at most %d bytes", want, long.Limit)}
 	}
 	switch {
 	case err != nil:
 		return m, badRequest(want + ": " + err.Error())
 	case m.Mode == 0:
-		return m, badRequest(want + ": there is no mode")
+		return m, badRequest(want + ": no mode")
 	case m.Mode == policy.Off:
-		return m, badRequest("the mode is set to destroy or observe; for off, which does not even look, start the reaper with --mode off")
+		return m, badRequest("the switch can be destroy or observe; for off, start the reaper with --mode off")
 	}
 	return m, nil
 }
 
-// legible makes of what somebody said who they are what can be kept and shown: it never keeps the switch from
-// being set.
-func legible(who string) string {
-	who = strings.Map(func(r rune) rune {
-		if strconv.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, strings.TrimSpace(strings.ToValidUTF8(who, "?")))
-	if runes := []rune(who); len(runes) > maxWho {
-		who = string(runes[:maxWho-1]) + "…"
-	}
-	if who == "" {
-		return "somebody who did not say"
-	}
-	return who
+// printableName returns the name of the person who sets the mode in a form that is safe to store and to show. No name
+// prevents the mode from being set.
+func printableName(who string) string {
+	who = safetext.Cut(safetext.Replace(strings.TrimSpace(who), '?'), maxWho)
+	return cmp.Or(strings.TrimSpace(who), "unknown")
 }

@@ -12,21 +12,21 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestWhoSetsTheModeIsKeptLegible(t *testing.T) {
+func TestTheNameOfTheOneWhoSetsTheModeIsPrintable(t *testing.T) {
 	for who, want := range map[string]string{
 		"root":                            "root",
 		"root@node-1 (pts/0), sudo by 日本": "root@node-1 (pts/0), sudo by 日本",
-		"":                                "somebody who did not say",
-		" \t\n":                           "somebody who did not say",
-		"   ":                             "somebody who did not say",
+		"":                                "unknown",
+		" \t\n":                           "unknown",
+		"   ":                             "unknown",
 		"two\nlines":                      "two?lines",
 		"\x1b[2Jroot":                     "?[2Jroot",
 		"\xff\xferoot":                    "?root",
 		"\u202eroot":                      "?root",
 		strings.Repeat("é", 128):          strings.Repeat("é", 128),
-		strings.Repeat("é", 129):          strings.Repeat("é", 127) + "…",
+		strings.Repeat("é", 129):          strings.Repeat("é", 126) + "...",
 	} {
-		if got := legible(who); got != want {
+		if got := printableName(who); got != want {
 			t.Errorf("%q becomes %q, want %q", who, got, want)
 		}
 	}
@@ -40,9 +40,9 @@ func FuzzAModeRequestIsRefusedOrHarmless(f *testing.F) {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		m, err := modeRequest(strings.NewReader(body))
+		m, err := decodeModeRequest(strings.NewReader(body))
 		if err != nil {
-			if err, ok := err.(failure); !ok || err.code/100 != 4 { //nolint:errorlint // it is never wrapped
+			if err, ok := err.(statusError); !ok || err.code/100 != 4 { //nolint:errorlint // it is never wrapped
 				t.Errorf("%q: %v", body, err)
 			}
 			return
@@ -50,10 +50,10 @@ func FuzzAModeRequestIsRefusedOrHarmless(f *testing.F) {
 		if m.Mode != policy.Destroy && m.Mode != policy.Observe {
 			t.Errorf("%q: mode %v", body, m.Mode)
 		}
-		who := legible(m.Who)
+		who := printableName(m.Who)
 		printable := strings.IndexFunc(who, func(r rune) bool { return !strconv.IsPrint(r) }) < 0
-		if who == "" || !utf8.ValidString(who) || !printable || utf8.RuneCountInString(who) > maxWho {
-			t.Errorf("%q: who is kept as %q", body, who)
+		if who == "" || !utf8.ValidString(who) || !printable || len(who) > maxWho {
+			t.Errorf("%q: the name is stored as %q", body, who)
 		}
 	})
 }

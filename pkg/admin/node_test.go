@@ -86,7 +86,7 @@ func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 		HandOver: func() { close(n.handOver) },
 		Holder:   api.Holder{PID: os.Getpid(), StartedBy: api.ByPlugin, Since: time.Now().UTC(), Version: "v0"},
 	}
-	n.scrape.For(n.server)
+	n.scrape.SetServer(n.server)
 	n.end = n.start("the reaper", r.Run)
 	return n
 }

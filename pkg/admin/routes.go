@@ -5,160 +5,88 @@ package admin
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
-	"slices"
+	"net/http/pprof"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 )
 
-// route is what one method does at one path.
-type route struct {
-	method, path string
-	params       []string // that a request may have
-	serve        handler
-}
-
-// handler answers a request, whose parameters are among those of its route.
-type handler func(w http.ResponseWriter, r *http.Request, v url.Values)
-
-func (s *Server) routes() []route {
-	return []route{
-		{http.MethodGet, "/metrics", anyParams(), s.metrics},
-		{http.MethodGet, "/healthz", anyParams(), s.reply(s.health)},
-		{http.MethodGet, "/livez", anyParams(), s.reply(s.live)},
-		{http.MethodGet, "/v1/status", nil, s.reply(s.status)},
-		{http.MethodGet, "/v1/sockets", []string{"all", "netns", "owners", "pod", "state", "verdict"}, s.sockets},
-		{http.MethodGet, "/v1/history", []string{"after", "history", "wait"}, s.history},
-		{http.MethodGet, "/v1/mode", nil, s.reply(s.mode)},
-		{http.MethodPut, "/v1/mode", nil, s.setMode},
-		{http.MethodPost, "/v1/handover", nil, s.handOver},
-		{http.MethodGet, "/debug/pprof/{$}", nil, s.profiles},
-		{http.MethodGet, "/debug/pprof/{name}", []string{"debug", "gc"}, s.profile},
-		{http.MethodGet, "/debug/pprof/profile", []string{"seconds"}, s.timed(cpuProfile)},
-		{http.MethodGet, "/debug/pprof/trace", []string{"seconds"}, s.timed(executionTrace)},
-	}
-}
-
-// anyParams is for paths that others than people ask for, who may add parameters of their own.
-func anyParams() []string { return []string{"*"} }
-
 // Handler returns the HTTP API.
 func (s *Server) Handler() http.Handler {
-	paths := make(map[string]map[string]route) // with what there is at each, by method
-	for _, rt := range s.routes() {
-		if paths[rt.path] == nil {
-			paths[rt.path] = make(map[string]route)
-		}
-		paths[rt.path][rt.method] = rt
-		if rt.method == http.MethodGet {
-			paths[rt.path][http.MethodHead] = rt
-		}
-	}
 	mux := http.NewServeMux()
-	for path, methods := range paths {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			rt, ok := methods[r.Method]
-			if !ok {
-				s.fail(w, notAllowed(w, r, slices.Sorted(maps.Keys(methods))))
-				return
-			}
-			v, err := rt.check(r)
-			if err != nil {
-				s.fail(w, err)
-				return
-			}
-			rt.serve(w, r, v)
-		})
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, failure{http.StatusNotFound, "there is no " + strconv.Quote(r.URL.Path)})
-	})
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /healthz", s.reply(s.health))
+	mux.HandleFunc("GET /livez", s.reply(s.live))
+	mux.HandleFunc("GET /v1/status", s.reply(s.status))
+	mux.HandleFunc("GET /v1/sockets", s.sockets)
+	mux.HandleFunc("GET /v1/history", s.history)
+	mux.HandleFunc("GET /v1/mode", s.reply(s.mode))
+	mux.HandleFunc("PUT /v1/mode", s.setMode)
+	mux.HandleFunc("POST /v1/handover", s.handOver)
+	mux.HandleFunc("GET /debug/pprof/", atMost(maxProfile, pprof.Index))
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", atMost(maxProfile, pprof.Profile))
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", atMost(maxProfile, pprof.Trace))
 	return mux
 }
 
-// notAllowed says which methods there are at a path.
-func notAllowed(w http.ResponseWriter, r *http.Request, methods []string) error {
-	list := strings.Join(methods, ", ")
-	w.Header().Set("Allow", list)
-	return failure{http.StatusMethodNotAllowed, fmt.Sprintf("there is no %s of %s, only %s", r.Method, r.URL.Path, list)}
+// maxProfile bounds the time of a profile, whatever the request asks for.
+const maxProfile = 5 * time.Minute
+
+// atMost returns a handler whose requests are canceled after limit.
+func atMost(limit time.Duration, handle http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		handle(w, r.WithContext(ctx))
+	}
 }
 
-// check returns the request's parameters. A misspelt filter would else filter nothing.
-func (rt route) check(r *http.Request) (url.Values, error) {
-	v, err := url.ParseQuery(r.URL.RawQuery)
-	if slices.Equal(rt.params, anyParams()) {
-		return v, nil
-	}
-	if err != nil {
-		return nil, failure{http.StatusBadRequest, err.Error()}
-	}
-	for _, name := range slices.Sorted(maps.Keys(v)) {
-		switch given := v[name]; {
-		case !slices.Contains(rt.params, name) && len(rt.params) == 0:
-			err = fmt.Errorf("%s has no parameters, and so no %q", r.URL.Path, name)
-		case !slices.Contains(rt.params, name):
-			err = fmt.Errorf("%s has no parameter %q, only %s", r.URL.Path, name, strings.Join(rt.params, ", "))
-		case len(given) > 1:
-			err = fmt.Errorf("parameter %q is given %d times", name, len(given))
-		}
-		if err != nil {
-			return nil, failure{http.StatusBadRequest, err.Error()}
-		}
-	}
-	return v, nil
-}
-
-func (s *Server) metrics(w http.ResponseWriter, r *http.Request, _ url.Values) {
-	text, err := s.exposition(r.Context())
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	text, err := s.scrape(r.Context())
 	if err != nil {
 		s.fail(w, err)
 		return
 	}
-	expose(w, text)
+	writeMetrics(w, text)
 }
 
-// expose answers a scraper.
-func expose(w http.ResponseWriter, text []byte) {
-	w.Header().Set("Content-Type", contentType)
+// writeMetrics answers a scraper.
+func writeMetrics(w http.ResponseWriter, text []byte) {
+	w.Header().Set("Content-Type", metricsType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
-	_, _ = w.Write(text) // the scraper may have gone
+	_, _ = w.Write(text) // an error means that the scraper has closed the connection
 }
 
-// health answers whether the reaper can do its work, live whether it runs: where it cannot, to start it again helps
-// nothing.
-func (s *Server) health(r *http.Request, _ url.Values) (any, error) {
-	return healthOf(r, s.Reaper.Health)
-}
+// health answers whether the reaper can do its work.
+func (s *Server) health(r *http.Request) (any, error) { return healthOf(r, s.Reaper.Health) }
 
-func (s *Server) live(r *http.Request, _ url.Values) (any, error) {
-	return healthOf(r, s.Reaper.Ready)
-}
+// live answers whether the reaper runs. A restart would not help one that runs and cannot do its work.
+func (s *Server) live(r *http.Request) (any, error) { return healthOf(r, s.Reaper.Ready) }
 
-func healthOf(r *http.Request, method func(context.Context) error) (any, error) {
-	if err := answers(r.Context(), method); err != nil {
-		return nil, failure{http.StatusServiceUnavailable, err.Error()}
+func healthOf(r *http.Request, check func(context.Context) error) (any, error) {
+	if err := withTimeout(r.Context(), check); err != nil {
+		return nil, statusError{http.StatusServiceUnavailable, err.Error()}
 	}
 	return api.Health{Status: "ok"}, nil
 }
 
-func (s *Server) status(r *http.Request, _ url.Values) (any, error) {
+func (s *Server) status(r *http.Request) (any, error) {
 	st, err := s.Reaper.Status(r.Context())
 	return api.Status{Version: buildinfo.Get(), Holder: s.Holder, ReaperStatus: st}, err
 }
 
-func (s *Server) mode(r *http.Request, _ url.Values) (any, error) { return s.Reaper.Mode(r.Context()) }
+func (s *Server) mode(r *http.Request) (any, error) { return s.Reaper.Mode(r.Context()) }
 
-func (s *Server) handOver(w http.ResponseWriter, _ *http.Request, _ url.Values) {
+func (s *Server) handOver(w http.ResponseWriter, _ *http.Request) {
 	if s.Holder.StartedBy != api.ByPlugin {
-		s.fail(w, failure{http.StatusConflict, "only a reaper that the CNI plugin started hands over; this is " + s.Holder.String()})
+		s.fail(w, statusError{http.StatusConflict, "only a reaper that the CNI plugin started hands over; this is " + s.Holder.String()})
 		return
 	}
-	s.answer(w, http.StatusAccepted, s.Holder)
+	s.logWrite(writeJSON(w, http.StatusAccepted, s.Holder))
 	s.HandOver()
 }

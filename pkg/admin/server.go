@@ -1,7 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package admin serves what a reaper knows over HTTP on its unix socket, and is the client of that.
+// Package admin serves a reaper's HTTP API on its unix socket, its metrics and health over TCP, and is the client of the
+// former.
 package admin
 
 import (
@@ -20,36 +21,39 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Reaper is what a Server needs of a reaper. Its methods may be called from any goroutine; their error is
-// ErrStopped once the reaper is stopping.
+// Reaper is what a Server needs of a reaper. Its methods may be called from any goroutine. They return api.ErrStopped
+// while the reaper stops and after that.
 type Reaper interface {
 	// Ready returns nil once the reaper has read the records.
 	Ready(ctx context.Context) error
 	// Health returns nil while the reaper is ready and can do its work.
 	Health(ctx context.Context) error
 	Status(ctx context.Context) (api.ReaperStatus, error)
-	// EachSocket calls yield with each socket that q asks for, until yield returns an error. A view is valid until yield
-	// returns. The problems are what could not be read.
+	// EachSocket calls yield with each socket that q selects, until yield returns an error. A view is valid until yield
+	// returns. The problems are the network namespaces and owners that could not be read.
 	EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error)
 	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
 	Mode(ctx context.Context) (api.ModeView, error)
 	SetMode(ctx context.Context, sw state.Switch) (api.ModeView, error)
 }
 
-// Server answers for one reaper.
+// Server serves the API of one reaper.
 type Server struct {
 	Reaper Reaper
 	// Metrics returns the reaper's metrics in Prometheus' text format. If it is nil, a scrape is answered with 503.
 	Metrics func(ctx context.Context) ([]byte, error)
 	Holder  api.Holder
-	// HandOver makes the reaper stop cleanly for another one to take its place.
+	// HandOver stops the reaper, so that another one can take its place.
 	HandOver func()
-	Log      *slog.Logger
+	// Full is called, at most once a minute for each listener, when limit connections are open, which are all that the
+	// listener may have. It may be nil.
+	Full func(listener net.Addr, limit int)
+	Log  *slog.Logger
 }
 
-// Listen makes the reaper's socket, for its owner alone, in the place of what an earlier reaper may have
-// left there. Only the holder of the state directory's lock may call it, and nothing else that makes files
-// may run at the same time.
+// Listen creates the reaper's socket, which only its owner can use, in place of one that an earlier reaper has left. The
+// caller holds the lock of the state directory. Listen changes the umask of the process while it runs, so no other
+// goroutine may create files then.
 func Listen(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("remove the socket of an earlier reaper: %w", err)
@@ -64,34 +68,49 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers requests on l until ctx ends, then closes l. The socket stays in the file system: by now its
-// path may be another reaper's, so only who holds the lock may remove it.
+// The bounds on what is served on the unix socket.
+const (
+	maxUnixConns    = 256
+	unixReadTimeout = 5 * time.Second // of a request
+)
+
+// Serve answers requests on l until ctx is done, then closes l. It leaves the socket in the file system: another reaper
+// may have created one at the same path by then, and only the holder of the lock may remove it.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	if err := serve(ctx, srv, l, s.Log, endWithin); err != nil {
+	srv := &http.Server{Handler: s.Handler(), ReadTimeout: unixReadTimeout}
+	srv.SetKeepAlivesEnabled(false) // an idle client would keep a connection from others
+	limit := connLimit(maxUnixConns)
+	limited := limitConns(srv, l, limit, func() { s.full(l.Addr(), limit) })
+	if err := serve(ctx, srv, limited, s.Log, shutdownTimeout); err != nil {
 		return fmt.Errorf("serve the reaper's socket: %w", err)
 	}
 	return nil
 }
 
-// endWithin is how long the answers that are under way may take when a server ends: the process will, too.
-const endWithin = 200 * time.Millisecond
+func (s *Server) full(listener net.Addr, limit int) {
+	if s.Full != nil {
+		s.Full(listener, limit)
+	}
+}
 
-// serve serves until ctx ends, and then for as long as the answers under way take, within a bound.
-func serve(ctx context.Context, srv *http.Server, l net.Listener, log *slog.Logger, within time.Duration) error {
+// shutdownTimeout bounds the time that open requests may take when a server stops: the process exits next.
+const shutdownTimeout = 200 * time.Millisecond
+
+// serve serves until ctx is done, and then until the open requests are answered, for at most the timeout.
+func serve(ctx context.Context, srv *http.Server, l net.Listener, log *slog.Logger, timeout time.Duration) error {
 	srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	stopped := make(chan struct{})
+	cancelStop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
-		if srv.Shutdown(late) != nil {
+		if srv.Shutdown(ctx) != nil {
 			_ = srv.Close()
 		}
 	})
 	err := srv.Serve(l)
-	if !stop() {
-		<-ended // Serve returns as soon as that begins
+	if !cancelStop() {
+		<-stopped // Serve returns when Shutdown begins
 	}
 	if !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -99,26 +118,26 @@ func serve(ctx context.Context, srv *http.Server, l net.Listener, log *slog.Logg
 	return nil
 }
 
-// answerWithin is how long the reaper may take to say what a health check or a scrape asks it.
-const answerWithin = 2 * time.Second
+// reaperTimeout bounds the time that the reaper's loop may take to answer a health check or a scrape.
+const reaperTimeout = 2 * time.Second
 
-// answers calls a method of the reaper that returns an error if something is wrong, and does not wait for long.
-func answers(ctx context.Context, method func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+// withTimeout calls check with reaperTimeout.
+func withTimeout(ctx context.Context, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, reaperTimeout)
 	defer cancel()
-	err := method(ctx)
+	err := check(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the reaper has not answered for %v", answerWithin)
+		return fmt.Errorf("the reaper has not answered for %v", reaperTimeout)
 	}
 	return err
 }
 
-// exposition returns what the reaper has counted, for a scraper.
-func (s *Server) exposition(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
+// scrape returns the reaper's metrics.
+func (s *Server) scrape(ctx context.Context) (text []byte, err error) {
 	if s.Metrics == nil {
-		return nil, failure{http.StatusServiceUnavailable, "this reaper serves no metrics"}
+		return nil, statusError{http.StatusServiceUnavailable, "this reaper serves no metrics"}
 	}
+	ctx, cancel := context.WithTimeout(ctx, reaperTimeout)
+	defer cancel()
 	return s.Metrics(ctx)
 }

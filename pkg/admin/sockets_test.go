@@ -4,6 +4,7 @@
 package admin_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -14,10 +15,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// TestAListThatIsBrokenOffSaysSo ends the reaper while it has sent some of its sockets, and the client reads no more.
-func TestAListThatIsBrokenOffSaysSo(t *testing.T) {
+// TestAnIncompleteListSaysSo stops the reaper after it has sent a part of its sockets, while the client does not read.
+func TestAnIncompleteListSaysSo(t *testing.T) {
 	t.Parallel()
-	const namespaces = 10 // more than fits into the buffers in between
+	const namespaces = 10 // more than the buffers hold
 	n := crowdedNode(t, namespaces)
 	whole, err := n.Sockets(t.Context(), api.SocketQuery{})
 	if err != nil || len(whole.Sockets) != namespaces*crowdSockets || len(whole.Problems) != 0 {
@@ -33,14 +34,21 @@ func TestAListThatIsBrokenOffSaysSo(t *testing.T) {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("status %d, %v", resp.StatusCode, err)
 	}
-	var list api.SocketList
-	if err := json.Unmarshal(text, &list); err != nil {
+	lines := bytes.SplitAfter(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	if sockets := len(lines) - 1; sockets == 0 || sockets >= len(whole.Sockets) {
+		t.Errorf("%d sockets of %d", sockets, len(whole.Sockets))
+	}
+	for _, line := range lines[:len(lines)-1] {
+		var v api.SocketView
+		if err := json.Unmarshal(line, &v); err != nil || v.Local == "" {
+			t.Fatalf("%v: %s", err, line)
+		}
+	}
+	var end api.SocketsEnd
+	if err := json.Unmarshal(lines[len(lines)-1], &end); err != nil {
 		t.Fatal(err)
 	}
-	if len(list.Sockets) == 0 || len(list.Sockets) >= len(whole.Sockets) {
-		t.Errorf("%d sockets of %d", len(list.Sockets), len(whole.Sockets))
-	}
-	if diff := cmp.Diff([]string{"the list is not complete: the reaper is stopping"}, list.Problems); diff != "" {
-		t.Errorf("problems (-want +got)\n%s", diff)
+	if diff := cmp.Diff(api.SocketsEnd{Problems: []string{"the list is not complete: the reaper is stopping"}}, end); diff != "" {
+		t.Errorf("the last line (-want +got)\n%s", diff)
 	}
 }

@@ -70,6 +70,15 @@ type HistoryPage struct {
 	Since   time.Time `json:"since"` // when it was begun
 	Entries []Entry   `json:"entries"`
 	Last    uint64    `json:"last"` // the number of the newest entry that there is
-	// Missed is how many of the entries asked for are kept no longer.
+	// Missed is the number of requested entries that the reaper no longer keeps.
 	Missed uint64 `json:"missed"`
+}
+
+// HistoryEnd is the last line of GET /v1/history, with the fields of a HistoryPage. Each line before it is an Entry.
+type HistoryEnd struct {
+	Complete bool      `json:"complete"` // always true
+	History  string    `json:"history"`
+	Since    time.Time `json:"since"`
+	Last     uint64    `json:"last"`
+	Missed   uint64    `json:"missed"`
 }

@@ -18,11 +18,7 @@ func (s Seconds) Rounded() time.Duration { return time.Duration(s).Round(time.Mi
 
 // MarshalJSON writes seconds with three decimals.
 func (s Seconds) MarshalJSON() ([]byte, error) {
-	return s.append(nil), nil
-}
-
-func (s Seconds) append(b []byte) []byte {
-	return strconv.AppendFloat(b, time.Duration(s).Seconds(), 'f', 3, 64)
+	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', 3, 64), nil
 }
 
 // UnmarshalJSON reads seconds.

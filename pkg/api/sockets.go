@@ -70,9 +70,16 @@ func (q SocketQuery) Wants(v *SocketView) bool {
 	return (q.State == 0 || q.State == v.State) && (q.Verdict == nil || *q.Verdict == v.Verdict)
 }
 
-// SocketList is an answer to a SocketQuery.
+// SocketList is the answer to a SocketQuery as a whole.
 type SocketList struct {
 	Sockets []SocketView `json:"sockets"`
-	// Problems says what could not be looked at.
+	// Problems are the network namespaces and owners that could not be read.
+	Problems []string `json:"problems"`
+}
+
+// SocketsEnd is the last line of GET /v1/sockets. Each line before it is a SocketView.
+type SocketsEnd struct {
+	// Complete is false if the reaper stopped while it listed.
+	Complete bool     `json:"complete"`
 	Problems []string `json:"problems"`
 }

@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/daemon"
@@ -82,7 +82,7 @@ func serveReaper(t testing.TB, dir string, h http.HandlerFunc) (stop func()) {
 // writeJSON answers a request with v.
 func writeJSON(t *testing.T, w http.ResponseWriter, v any) {
 	t.Helper()
-	if err := json.NewEncoder(w).Encode(v); err != nil {
+	if err := apitest.WriteAnswer(w, v); err != nil {
 		t.Error(err)
 	}
 }

@@ -45,7 +45,7 @@ func TestFlagsBecomeTheQuery(t *testing.T) {
 		args []string
 		want url.Values
 	}{
-		{"default", nil, url.Values{"all": {"false"}, "owners": {"false"}}},
+		{"default", nil, url.Values{}},
 		{
 			"every flag",
 			[]string{"--all", "--owners", "--pod", "shop/web-1", "--state", "fin-wait-2", "--verdict", "unread-data"},
@@ -54,22 +54,22 @@ func TestFlagsBecomeTheQuery(t *testing.T) {
 		{
 			"kept by the mode",
 			[]string{"--verdict", "would-destroy"},
-			url.Values{"all": {"false"}, "owners": {"false"}, "verdict": {"would-destroy"}},
+			url.Values{"verdict": {"would-destroy"}},
 		},
 		{
 			"an unknown verdict",
 			[]string{"--verdict", "unknown"},
-			url.Values{"all": {"false"}, "owners": {"false"}, "verdict": {"unknown"}},
+			url.Values{"verdict": {"unknown"}},
 		},
 		{
 			"a namespace by process id",
 			[]string{"--netns", "42"},
-			url.Values{"all": {"false"}, "owners": {"false"}, "netns": {"/proc/42/ns/net"}},
+			url.Values{"netns": {"/proc/42/ns/net"}},
 		},
 		{
 			"a namespace by path",
 			[]string{"--netns", "/run/../run/netns/a", "--state", "listen"},
-			url.Values{"all": {"false"}, "owners": {"false"}, "netns": {"/run/netns/a"}, "state": {"LISTEN"}},
+			url.Values{"netns": {"/run/netns/a"}, "state": {"LISTEN"}},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

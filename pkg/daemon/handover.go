@@ -37,7 +37,7 @@ func (d *Daemon) awaitLock(ctx context.Context) (*Lock, error) {
 		if !ok {
 			return lock, err
 		}
-		d.metrics.scrape.None("this reaper waits for the lock: " + held.Error())
+		d.metrics.scrape.SetUnavailable("this reaper waits for the lock: " + held.Error())
 		patience := lockPatience
 		if d.me.StartedBy != api.ByPlugin && held.Holder.StartedBy == api.ByPlugin {
 			patience = handOverPatience

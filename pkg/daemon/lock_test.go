@@ -77,9 +77,9 @@ func TestHolderText(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for want, h := range map[string]api.Holder{
-		"process 7, started by the CNI plugin at 2026-01-02T03:04:05Z": {PID: 7, StartedBy: api.ByPlugin, Since: since},
-		"process 7, started by a command at 2026-01-02T03:04:05Z":      {PID: 7, StartedBy: api.ByCommand, Since: since},
-		"process 7, started by an unknown process at 2026-01-02T03:04:05Z":       {PID: 7, StartedBy: "\x1b[2J", Since: since},
+		"process 7, started by the CNI plugin at 2026-01-02T03:04:05Z":     {PID: 7, StartedBy: api.ByPlugin, Since: since},
+		"process 7, started by a command at 2026-01-02T03:04:05Z":          {PID: 7, StartedBy: api.ByCommand, Since: since},
+		"process 7, started by an unknown process at 2026-01-02T03:04:05Z": {PID: 7, StartedBy: "\x1b[2J", Since: since},
 		"another process": {},
 	} {
 		if got := h.String(); got != want {

@@ -90,10 +90,10 @@ func (d *Daemon) serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	server := admin.Server{
 		Reaper: r, Holder: d.me, HandOver: handOver, Log: d.log,
-		Metrics: metrics.NewExporter(r, buildinfo.Get()).Text,
+		Metrics: metrics.NewExporter(r, buildinfo.Get()).Text, Full: r.WarnConnections,
 	}
-	d.metrics.scrape.For(&server)
-	defer d.metrics.scrape.None("the reaper has stopped")
+	d.metrics.scrape.SetServer(&server)
+	defer d.metrics.scrape.SetUnavailable("the reaper has stopped")
 	g.Go(func() error { return server.Serve(ctx, listener) })
 	g.Go(func() error {
 		defer handOver() // without a reaper there is nothing to serve

@@ -6,6 +6,7 @@ package reaper
 import (
 	"context"
 	"maps"
+	"net"
 	"slices"
 	"time"
 
@@ -62,6 +63,11 @@ func (r *Reaper) Metrics(ctx context.Context) (Metrics, error) {
 	var m Metrics
 	err := r.each(ctx, func(l *loop) { m = l.metrics() }, func(l *loop, ns *registered) { m.add(ns, l.clock.Now()) })
 	return m, err
+}
+
+// WarnConnections warns that all connections that a listener may have are open.
+func (r *Reaper) WarnConnections(listener net.Addr, limit int) {
+	r.warnings.warn(WarnConnections, "all connections are in use: other clients wait", "listener", listener.String(), "limit", limit)
 }
 
 // tally has the counters that only Metrics reads.

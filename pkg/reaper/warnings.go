@@ -22,14 +22,15 @@ const (
 	WarnLookAge     = "look-age"     // looks are too old when their destroys are sent
 	WarnFinder      = "finder"       // a finder fell back to another
 	WarnNetns       = "netns"        // network namespaces cannot be entered
+	WarnConnections = "connections"  // the API or the metrics address has as many connections as it may have
 	WarnAsking      = "asking"       // peers cannot be asked
 )
 
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
-		WarnHostNetns, WarnSockDestroy, WarnCandidates, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnFinder,
-		WarnNetns, WarnAsking,
+		WarnHostNetns, WarnSockDestroy, WarnCandidates, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnLookAge, WarnFinder,
+		WarnNetns, WarnAsking, WarnConnections,
 	}
 }
 

@@ -1,0 +1,143 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/halfclose/halfclose/pkg/api"
+)
+
+// lineWriter writes an answer of one JSON object a line, in pieces: a full node has more sockets than should be in
+// memory at once.
+type lineWriter struct {
+	*json.Encoder
+	buffer *bufio.Writer
+	isSent bool // some of the answer, and with it the status
+}
+
+// lineBuffer is the size of the pieces.
+const lineBuffer = 32 << 10
+
+func newLineWriter(w http.ResponseWriter) *lineWriter {
+	l := &lineWriter{}
+	l.buffer = bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
+		if !l.isSent {
+			l.isSent = true
+			w.Header().Set("Content-Type", "application/x-ndjson")
+		}
+		return w.Write(b)
+	}), lineBuffer)
+	l.Encoder = json.NewEncoder(l.buffer)
+	return l
+}
+
+// writerFunc is an io.Writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// end writes the last line.
+func (l *lineWriter) end(v any) error {
+	if err := l.Encode(v); err != nil {
+		return err
+	}
+	return l.buffer.Flush()
+}
+
+// sockets answers while it lists.
+func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeSocketQuery(r.URL.RawQuery)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	out := newLineWriter(w)
+	problems, err := s.Reaper.EachSocket(r.Context(), q, func(v *api.SocketView) error { return out.Encode(v) })
+	switch {
+	case err != nil && !out.isSent:
+		s.fail(w, err)
+		return
+	case err != nil: // too late for another status
+		problems = append(problems, "the list is not complete: "+err.Error())
+	}
+	s.logWrite(out.end(api.SocketsEnd{Complete: err == nil, Problems: problems}))
+}
+
+func (s *Server) history(w http.ResponseWriter, r *http.Request) {
+	q, err := decodeHistoryQuery(r.URL.RawQuery)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	page, err := s.Reaper.History(r.Context(), q)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	s.logWrite(writeHistory(w, &page))
+}
+
+// writeHistory writes a page entry by entry. Entries may share one list of owners in memory, for example of hundreds of
+// workers; as text each has its own copy.
+func writeHistory(w http.ResponseWriter, page *api.HistoryPage) error {
+	out := newLineWriter(w)
+	for i := range page.Entries {
+		if err := out.Encode(&page.Entries[i]); err != nil {
+			return err
+		}
+	}
+	return out.end(api.HistoryEnd{Complete: true, History: page.History, Since: page.Since, Last: page.Last, Missed: page.Missed})
+}
+
+// readSockets reads an answer of GET /v1/sockets. It fails if the last line is missing.
+func readSockets(d *json.Decoder) (api.SocketList, error) {
+	list := api.SocketList{Sockets: []api.SocketView{}}
+	for {
+		var line struct {
+			api.SocketView
+			Complete *bool    `json:"complete"` // in the last line alone
+			Problems []string `json:"problems"`
+		}
+		if err := d.Decode(&line); err != nil {
+			return api.SocketList{}, cutShort(err)
+		}
+		if line.Complete != nil {
+			list.Problems = line.Problems
+			return list, nil
+		}
+		list.Sockets = append(list.Sockets, line.SocketView)
+	}
+}
+
+// readHistory reads an answer of GET /v1/history. It fails if the last line is missing.
+func readHistory(d *json.Decoder) (api.HistoryPage, error) {
+	page := api.HistoryPage{Entries: []api.Entry{}}
+	for {
+		var line struct {
+			api.Entry
+			api.HistoryEnd
+		}
+		if err := d.Decode(&line); err != nil {
+			return api.HistoryPage{}, cutShort(err)
+		}
+		if line.Complete {
+			page.History, page.Since, page.Last, page.Missed = line.History, line.HistoryEnd.Since, line.Last, line.Missed
+			return page, nil
+		}
+		page.Entries = append(page.Entries, line.Entry)
+	}
+}
+
+// cutShort returns the error of an answer without a last line.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,81 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
+)
+
+func TestTheServerDecodesWhatTheClientEncodes(t *testing.T) {
+	for path, want := range map[string]api.SocketQuery{
+		"/v1/sockets":                                          {},
+		"/v1/sockets?all=true&owners=true":                     {All: true, Owners: true},
+		"/v1/sockets?state=CLOSE_WAIT":                         {State: inetdiag.CloseWait},
+		"/v1/sockets?pod=shop%2Fweb%26a%3D":                    {Pod: "shop/web&a="},
+		"/v1/sockets?netns=%2Frun%2Fnetns%2Fa&verdict=unknown": {Netns: "/run/netns/a", Verdict: new(policy.Unknown)},
+	} {
+		if got := socketParams(&want).encode("/v1/sockets"); got != path {
+			t.Errorf("%+v is encoded as %s, not %s", want, got, path)
+		}
+		_, query, _ := strings.Cut(path, "?")
+		got, err := decodeSocketQuery(query)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", path, diff)
+		}
+	}
+	for path, want := range map[string]api.HistoryQuery{
+		"/v1/history":                           {},
+		"/v1/history?after=7&history=a&wait=1m": {History: "a", After: 7, Wait: time.Minute},
+	} {
+		path = strings.Replace(path, "1m", "1m0s", 1)
+		if got := historyParams(&want).encode("/v1/history"); got != path {
+			t.Errorf("%+v is encoded as %s, not %s", want, got, path)
+		}
+		_, query, _ := strings.Cut(path, "?")
+		got, err := decodeHistoryQuery(query)
+		want.Wait = min(want.Wait, maxWait)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got)\n%s", path, err, diff)
+		}
+	}
+}
+
+func FuzzAQueryIsDecodedOrRefused(f *testing.F) {
+	for _, query := range []string{"", "all=true", "all=maybe", "state=CLOSE_WAIT&verdict=unknown", "pod=a&pod=b", "%zz", "a;b", "after=1&history=x&wait=1s", "wait=-1s", "state="} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		check := func(err error) {
+			if e, ok := errors.AsType[statusError](err); err != nil && (!ok || e.code != http.StatusBadRequest) {
+				t.Errorf("%q: %v", query, err)
+			}
+		}
+		sockets, err := decodeSocketQuery(query)
+		check(err)
+		if err == nil {
+			_, encoded, _ := strings.Cut(socketParams(&sockets).encode(""), "?")
+			if again, err := decodeSocketQuery(encoded); err != nil || cmp.Diff(sockets, again) != "" {
+				t.Errorf("%q is decoded as %+v, encoded as %q, decoded as %+v, %v", query, sockets, encoded, again, err)
+			}
+		}
+		page, err := decodeHistoryQuery(query)
+		check(err)
+		if err == nil && (page.Wait < 0 || page.Wait > maxWait) {
+			t.Errorf("%q waits for %v", query, page.Wait)
+		}
+	})
+}
