@@ -14,11 +14,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// BenchmarkAdd compares what halfclose adds to a chain with what any plugin adds: its own ADD and that of a
-// plugin which only prints its prevResult, one after the other, each as a process from its start to its end.
-// The state directory is on a tmpfs where there is one, as /run is.
+// BenchmarkAdd compares an ADD of halfclose with one of a plugin that only prints its prevResult. Each is a process, from its
+// start to its exit; the two alternate. The state directory is on a tmpfs if there is one, as /run is.
 //
-// ns/op is both together; noop-p50-us and add-p50-us are each one's median, and ratio is of these.
+// ns/op is the sum of both; noop-p50-us and add-p50-us are the medians, and ratio is their ratio.
 func BenchmarkAdd(b *testing.B) {
 	for _, reaper := range []string{"external", "auto"} {
 		b.Run("reaper="+reaper, func(b *testing.B) { benchmarkAdd(b, reaper) })
@@ -37,7 +36,7 @@ func benchmarkAdd(b *testing.B, reaper string) {
 		"runtimeConfig": {"io.kubernetes.cri.pod-annotations": {"halfclose.cni/grace": "1m", "example.org/team": "blue"}},
 		"prevResult": {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "/run/netns/blue"}],
 			"ips": [{"interface": 0, "address": "10.1.0.5/24", "gateway": "10.1.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}}`
-	if reaper == "auto" { // one that runs already, as at every ADD but the first
+	if reaper == "auto" { // one already runs, as at each ADD except the first
 		l, err := net.Listen("unix", state.New(dir).SocketPath())
 		if err != nil {
 			b.Fatal(err)
@@ -82,7 +81,7 @@ func median(all []time.Duration) time.Duration {
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// tmpfs makes a directory in memory if it can.
+// tmpfs returns a directory in memory, or on disk without a tmpfs.
 func tmpfs(b *testing.B) string {
 	b.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "halfclose-bench-")

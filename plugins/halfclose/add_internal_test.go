@@ -81,7 +81,7 @@ func TestAddNeedsAPrevResultWhateverTheFailurePolicy(t *testing.T) {
 	for name, bad := range map[string]struct {
 		prevResult any
 		code       uint
-		says       string
+		text       string
 	}{
 		"absent":             {nil, types.ErrInvalidNetworkConfig, chainedPlugin},
 		"null":               {null, types.ErrInvalidNetworkConfig, chainedPlugin},
@@ -94,8 +94,8 @@ func TestAddNeedsAPrevResultWhateverTheFailurePolicy(t *testing.T) {
 			t.Run(name+", "+failure, func(t *testing.T) {
 				n := newNode(t)
 				e := n.call(t, "ADD", chained("1.0.0").with(object{"prevResult": bad.prevResult, "failurePolicy": failure})).cniError(t)
-				if e.Code != bad.code || e.Msg != bad.says || e.Details == "" {
-					t.Errorf("error %+v, want code %d that says %q and why", e, bad.code, bad.says)
+				if e.Code != bad.code || e.Msg != bad.text || e.Details == "" {
+					t.Errorf("error %+v, want code %d with %q and the reason", e, bad.code, bad.text)
 				}
 				if got := n.recorded(t); got != nil {
 					t.Errorf("recorded %v, want nothing", got)
@@ -142,7 +142,7 @@ func TestAddKeepsTheAttachmentsOfOneContainerApart(t *testing.T) {
 	}
 }
 
-// mistakes has something wrong in every place where something can be.
+// mistakes has a mistake in every key.
 var mistakes = object{
 	"mode": "destroyed", "grace": 600, "closeWaitGrace": "2 minutes", "finWait2Grace": "-1s", "clock": "wall",
 	"pendingData": "keep", "probeAfter": "soon", "probeCount": 0, "probeInterval": "1.5s", "pendingGrace": "1d",
@@ -203,7 +203,7 @@ func TestAddObservesThePodOfAWrongConflistUnderIgnore(t *testing.T) {
 	})
 }
 
-func TestAddTurnsNothingOnThatAWrongConflistTurnedOff(t *testing.T) {
+func TestAddKeepsModeOffOfAWrongConflist(t *testing.T) {
 	n := newNode(t)
 	n.call(t, "ADD", chained("1.0.0").with(object{"mode": "off", "graec": "1m"})).ok(t)
 	if p := joined(n.record(t, blue)); p.Mode != policy.Off || p.Sources["mode"] != policy.SourceNetwork {
@@ -211,12 +211,12 @@ func TestAddTurnsNothingOnThatAWrongConflistTurnedOff(t *testing.T) {
 	}
 }
 
-func TestAddNeverRecordsTheNamespaceItRunsIn(t *testing.T) {
+func TestAddNeverRecordsItsOwnNetns(t *testing.T) {
 	n := newNode(t)
 	n.netns = "/proc/thread-self/ns/net"
 	e := n.call(t, "ADD", chained("1.0.0").with(object{"failurePolicy": "fail"})).cniError(t)
 	if e.Code != types.ErrInvalidNetNS || !strings.Contains(e.Details, "of the plugin itself") {
-		t.Errorf("under fail: %+v, want code 8 that says so", e)
+		t.Errorf("under fail: %+v, want code 8 with the reason", e)
 	}
 	o := n.call(t, "ADD", chained("1.0.0")).ok(t)
 	if o.stdout == "" || !strings.Contains(o.stderr, "of the plugin itself") {
@@ -305,7 +305,7 @@ func TestAddOnlyWarnsWhenTheReaperCannotBeStarted(t *testing.T) {
 	}
 }
 
-func TestAddWarnsOfAProgramThatItMustNotStartWhereNoReaperRuns(t *testing.T) {
+func TestAddWarnsIfNoReaperRunsAndNoneCanBeStarted(t *testing.T) {
 	refused := fmt.Errorf("/opt/cni/bin/halfclose-reaper: %w", launch.ErrWritable)
 	for _, tt := range []struct {
 		name     string

@@ -57,7 +57,7 @@ func TestAddKeepsTheNetworkAndTheAnnotationsApart(t *testing.T) {
 	}
 }
 
-// A pod's author may have asked for less than the network does: what cannot be understood is observed.
+// The pod's author may have meant a more conservative policy than the network's.
 func TestAddObservesAPodWhoseAnnotationsAreWrong(t *testing.T) {
 	tests := []struct {
 		name        string
@@ -112,7 +112,7 @@ func TestAddObservesAPodWhoseAnnotationsAreWrong(t *testing.T) {
 	}
 }
 
-func TestAddTakesWhatIsNoMistakeForNone(t *testing.T) {
+func TestAddAcceptsAnnotationsThatAreNoMistake(t *testing.T) {
 	declared := object{"capabilities": object{policy.CapabilityPodAnnotations: true}}
 	tests := []struct {
 		name string
@@ -153,7 +153,7 @@ func TestAddObservesAPodWhoseRuntimeConfigIsNoObject(t *testing.T) {
 	}
 }
 
-// exemptions returns as many as a list may have, each with as many ranges as it may have.
+// exemptions returns the longest list of exemptions, each with the most ranges.
 func exemptions(t *testing.T) string {
 	t.Helper()
 	var list []object
@@ -172,7 +172,7 @@ func exemptions(t *testing.T) string {
 	return string(b)
 }
 
-func TestAsManyExemptionsAsThereMayBeFitAnAnnotation(t *testing.T) {
+func TestTheLongestListOfExemptionsFitsAnAnnotation(t *testing.T) {
 	n := newNode(t)
 	list := exemptions(t)
 	n.call(t, "ADD", chained("1.0.0").with(annotated(object{"halfclose.cni/exempt": list}))).ok(t).calm(t)
@@ -185,7 +185,7 @@ func TestAsManyExemptionsAsThereMayBeFitAnAnnotation(t *testing.T) {
 	}
 }
 
-func TestAddRecordsWhateverIsWrongAndHoweverMuch(t *testing.T) {
+func TestAddRecordsAnyMistakesInAnySize(t *testing.T) {
 	keys := object{}
 	for i := range 12_000 {
 		keys[fmt.Sprintf("key%05d", i)] = i
@@ -237,7 +237,7 @@ func cpu(t *testing.T) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// leastCPU returns the least CPU time of a few calls of ADD, since other goroutines and the collector take some.
+// leastCPU returns the least CPU time of several calls of ADD: other goroutines and the collector use some, too.
 func leastCPU(t *testing.T, n *node, conf object) time.Duration {
 	t.Helper()
 	args := &skel.CmdArgs{ContainerID: blue.ContainerID, IfName: blue.IfName, Netns: n.netns, StdinData: conf.bytes(t)}
@@ -250,8 +250,8 @@ func leastCPU(t *testing.T, n *node, conf object) time.Duration {
 	return least
 }
 
-// As many as Kubernetes lets a pod have. It is CPU time that is bounded, of which a busy machine takes no more, by that of
-// as many bytes in one annotation of another project: the race detector makes both slower.
+// The most annotations that Kubernetes allows. The bound is in CPU time, which does not grow on a busy machine, and relative to
+// one annotation of another project with as many bytes, since the race detector slows both down.
 func TestUnknownAnnotationsCostLittle(t *testing.T) {
 	for name, value := range map[string]any{"strings": "", "numbers": 7} {
 		t.Run(name, func(t *testing.T) {

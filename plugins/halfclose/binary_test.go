@@ -30,10 +30,10 @@ const (
 	onNodeVar = "HALFCLOSE_TEST_ON_NODE"
 )
 
-// noNode is nil if the tests run on a node of their own, and otherwise says why not.
+// noNode is nil if the tests run on a test node, and otherwise the reason why not.
 var noNode error // set once, before the tests run
 
-// TestMain runs the tests on a node of their own: what the plugin warns of is not for the host's log.
+// TestMain runs the tests on a test node: the plugin's warnings must not reach the host's log.
 func TestMain(m *testing.M) {
 	if os.Getenv(onNodeVar) != "" {
 		os.Exit(m.Run())
@@ -68,10 +68,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// syslogSocket is where a syslog daemon takes messages. Where it is a link into /run the node has none.
+// syslogSocket is the socket of the syslog daemon. If it is a link into /run, the test node has none.
 const syslogSocket = "/dev/log"
 
-// hideSyslog puts something else in the place of the host's syslog socket.
+// hideSyslog mounts another file over the host's syslog socket.
 func hideSyslog() error {
 	if _, err := os.Stat(syslogSocket); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -82,7 +82,7 @@ func hideSyslog() error {
 	return nil
 }
 
-// build builds a command as it is shipped, statically linked and without symbols.
+// build builds a command as it is released, statically linked and without symbols.
 func build(dir, pkg string) error {
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "github.com/halfclose/halfclose/"+pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -92,7 +92,7 @@ func build(dir, pkg string) error {
 	return nil
 }
 
-// binary returns the path of a command that was built. It runs on a node of the tests' own, or not at all.
+// binary returns the path of a built command. It skips the test without a test node.
 func binary(tb testing.TB, name string) string {
 	tb.Helper()
 	if noNode != nil {
@@ -110,20 +110,20 @@ func TestTheHostsLogIsOutOfReach(t *testing.T) {
 	}
 }
 
-// process is a plugin process to be.
+// process describes a process of the plugin.
 type process struct {
 	path  string
-	env   map[string]string // on top of what every call has
+	env   map[string]string // in addition to the variables of every call
 	stdin string
 }
 
-// exited is what came of it.
+// exited is the outcome of a process.
 type exited struct {
 	code           int
 	stdout, stderr string
 }
 
-// run runs the process with the environment given and no more.
+// run runs the process with no other environment than env and PATH.
 func (p process) run() (exited, error) {
 	cmd := exec.Command(p.path)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}

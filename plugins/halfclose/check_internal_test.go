@@ -178,7 +178,7 @@ func TestCheckRecreatesTheRecordOfAnotherBoot(t *testing.T) {
 			n.call(t, "ADD", conf).ok(t)
 			r := n.record(t, blue)
 			r.Boot = "00000000-0000-4000-8000-000000000000"
-			r.Netns.Inode++ // what it says means nothing
+			r.Netns.Inode++ // it means nothing in this boot
 			if err := n.store.Put(r); err != nil {
 				t.Fatal(err)
 			}

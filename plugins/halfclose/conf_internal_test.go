@@ -52,8 +52,7 @@ func FuzzPodFromArgs(f *testing.F) {
 	})
 }
 
-// What skel lets through to the verbs is a JSON object; whatever is in it, reading it ends in values or an
-// error.
+// skel passes only JSON objects to the verbs. Parsing any of them returns values or an error.
 func FuzzConf(f *testing.F) {
 	f.Add([]byte(`{"cniVersion":"1.0.0","name":"n","prevResult":{"cniVersion":"1.0.0"},"runtimeConfig":null}`))
 	f.Add([]byte(`{"runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"halfclose.cni/grace":1,"a":"b"}}}`))

@@ -27,15 +27,15 @@ func (n *node) callFor(t *testing.T, a state.Attachment, verb string, conf objec
 	return n.callWith(t, verb, &skel.CmdArgs{ContainerID: a.ContainerID, IfName: a.IfName, Netns: n.netns, StdinData: conf.bytes(t)})
 }
 
-// Each of these makes a call fail to record net1, which observes, beside eth0, which destroys.
+// In each case the call cannot record net1, which observes, beside eth0, which destroys.
 func TestAnAttachmentThatCannotBeRecordedDropsTheOthersOfItsContainerAndNetns(t *testing.T) {
 	observe := chained("1.0.0").with(object{"name": "red", "mode": "observe"})
 	tests := []struct {
 		name  string
-		mount func(*node) func() error // what the state directory is
+		mount func(*node) func() error // mounts the state directory
 		spoil func(*testing.T, *node)
 		warns string
-		drops bool // what else is recorded of the netns, which is known
+		drops bool // the netns is known, and its other records are removed
 	}{
 		{"on a full disk", func(n *node) func() error { return n.cramped }, func(t *testing.T, n *node) { n.fill(t) }, "no space left", true},
 		{"without a namespace at CNI_NETNS", nil, func(_ *testing.T, n *node) { n.netns = "/run/netns/gone" }, "no such file", false},
@@ -105,7 +105,7 @@ func TestDelOfOneAttachmentLeavesTheOther(t *testing.T) {
 	}
 }
 
-func TestAddInAnotherNamespaceTakesThePlaceOfTheRecord(t *testing.T) {
+func TestAddInAnotherNetnsReplacesTheRecord(t *testing.T) {
 	n := newNode(t)
 	n.call(t, "ADD", chained("1.0.0")).ok(t)
 	old := n.file(t, blue)
@@ -124,7 +124,7 @@ func TestAddInAnotherNamespaceTakesThePlaceOfTheRecord(t *testing.T) {
 	n.call(t, "CHECK", chained("1.0.0")).silent(t)
 }
 
-// A file that an ADD left which was killed is of another namespace, and maybe of another network.
+// The file of an ADD that was killed is of another netns, and may be of another network.
 func TestGCRemovesTheRecordThatIsNotValidAndNoOtherOfItsAttachment(t *testing.T) {
 	n := newNode(t)
 	n.put(t, "red", blue)
@@ -146,7 +146,7 @@ func TestGCRemovesTheRecordThatIsNotValidAndNoOtherOfItsAttachment(t *testing.T)
 	}
 }
 
-// What a node's upgrade and its way back leave is read, replaced and removed.
+// An upgrade and a downgrade of the node leave such records. They are read, replaced and removed.
 func TestARecordOfTheSingleProgramIsOneOfTheAttachment(t *testing.T) {
 	n := newNode(t)
 	n.put(t, "blue", blue)

@@ -26,7 +26,7 @@ func TestDelDropsTheRecordByItsName(t *testing.T) {
 		tests := []struct {
 			name  string
 			conf  object
-			netns string // in place of the namespace's
+			netns string // instead of the netns's path
 		}{
 			{name: "with all that ADD had", conf: chained(version)},
 			{name: "with an empty CNI_NETNS and no prevResult", conf: chained(version).with(object{"prevResult": nil}), netns: "-"},
@@ -79,7 +79,7 @@ func TestDelDropsAFileThatIsNoRecord(t *testing.T) {
 	}
 }
 
-// refusal is what skel does with a call that it refuses.
+// refusal returns a dispatch that refuses the call as skel does.
 func refusal(code uint, afterTheCall bool) dispatch {
 	return func(f skel.CNIFuncs, _ version.PluginInfo, _ string) *types.Error {
 		if afterTheCall {
@@ -168,7 +168,7 @@ func TestOnlyDelGoesOnWhereSkelRefused(t *testing.T) {
 
 func TestDelOnlyWarnsWhenTheRecordCannotBeDropped(t *testing.T) {
 	n := newNode(t)
-	// A directory with something in it is what not even root can unlink.
+	// Not even root can unlink a directory that is not empty.
 	if err := os.MkdirAll(filepath.Join(n.file(t, blue), "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -178,8 +178,8 @@ func TestDelOnlyWarnsWhenTheRecordCannotBeDropped(t *testing.T) {
 	}
 }
 
-// A FIFO would make whoever opens it wait for its other end.
-func TestAFIFOInThePlaceOfADirectoryHoldsNobodyUp(t *testing.T) {
+// Opening a FIFO blocks until its other end is opened.
+func TestAFIFOInsteadOfADirectoryBlocksNoVerb(t *testing.T) {
 	for name, path := range map[string]func(*state.Store) string{"the state directory": (*state.Store).Dir, "attachments": (*state.Store).AttachmentsDir} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)

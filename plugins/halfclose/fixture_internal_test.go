@@ -25,24 +25,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// The spec versions that the plugin speaks, and those that have GC and STATUS.
+// The spec versions of the plugin, those with CHECK, and those with GC and STATUS.
 var (
 	allVersions    = []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}
 	checkVersions  = []string{"0.4.0", "1.0.0", "1.1.0"}
 	newestVersions = []string{"1.1.0"}
 )
 
-// node is what calls of the plugin act on: a state directory, a container's namespace, the reaper.
+// node has a state directory, a container's netns and a fake reaper for calls of the plugin.
 type node struct {
 	store  *state.Store
 	netns  string
 	at     time.Time
 	starts int   // how often a reaper was started
-	fail   error // why the program that is found cannot be started
-	refuse error // why there is no program to be started
+	fail   error // the error of Start
+	refuse error // the error of Find
 	opened int   // how many programs were opened
 	closed int   // and closed
-	// running answers each question whether a reaper runs; the last answer stays. None is no.
+	// running has the answers of Running in turn; the last one is repeated. Empty is false.
 	running []bool
 }
 
@@ -54,7 +54,7 @@ func newNode(t *testing.T) *node {
 // testBuild is the build of the plugin.
 var testBuild = buildinfo.Build{Version: "v1.2.3", Commit: "abc"}
 
-// Running makes the node a starter.
+// Running implements starter.
 func (n *node) Running() bool {
 	if len(n.running) == 0 {
 		return false
@@ -64,7 +64,7 @@ func (n *node) Running() bool {
 	return answer
 }
 
-// Find makes the node a starter.
+// Find implements starter.
 func (n *node) Find() (program, error) {
 	if n.refuse != nil {
 		return nil, n.refuse
@@ -73,16 +73,16 @@ func (n *node) Find() (program, error) {
 	return n, nil
 }
 
-// Start makes the node a program.
+// Start implements program.
 func (n *node) Start() error {
 	n.starts++
 	return n.fail
 }
 
-// Close makes the node a program.
+// Close implements program.
 func (n *node) Close() { n.closed++ }
 
-// outcome is what a call did that the runtime and the operator can see.
+// outcome is the output of a call.
 type outcome struct {
 	code   int
 	stdout string
@@ -90,7 +90,7 @@ type outcome struct {
 	syslog []string
 }
 
-// Warn makes outcome a system log.
+// Warn implements warner.
 func (o *outcome) Warn(message string, args ...any) {
 	o.syslog = append(o.syslog, fmt.Sprintln(append([]any{message}, args...)...))
 }
@@ -146,7 +146,7 @@ func (n *node) call(t *testing.T, verb string, conf object) outcome {
 	})
 }
 
-// callWith makes one call that skel lets through.
+// callWith makes one call that skel accepts.
 func (n *node) callWith(t *testing.T, verb string, args *skel.CmdArgs) outcome {
 	t.Helper()
 	return n.dispatched(verb, args.ContainerID, args.IfName, func(f skel.CNIFuncs, _ version.PluginInfo, _ string) *types.Error {
@@ -166,7 +166,7 @@ func asSkelDoes(err error) *types.Error {
 	return types.NewError(types.ErrInternal, err.Error(), "")
 }
 
-// dispatched makes one call with skel's part in it replaced.
+// dispatched makes one call with another dispatch than skel's.
 func (n *node) dispatched(verb, containerID, ifname string, call dispatch) outcome {
 	var stdout, stderr bytes.Buffer
 	var o outcome
@@ -201,7 +201,7 @@ func compare(want, got state.Record) string {
 	return cmp.Diff(want, got, cmp.AllowUnexported(policy.Layer{}))
 }
 
-// joined is what a record's policies come to where all of them count.
+// joined returns the most conservative mode and the longest grace of a record's policies.
 func joined(r state.Record) policy.Policy {
 	policies := r.Layers.Resolve(0).Policies
 	p := policies[0]
@@ -262,7 +262,7 @@ func (n *node) file(t *testing.T, a state.Attachment) string {
 	return filepath.Join(n.store.AttachmentsDir(), name)
 }
 
-// damage writes what is no record in the place of one, and returns the file's path.
+// damage writes a file with the name of a record, and returns its path.
 func (n *node) damage(t *testing.T, a state.Attachment, content string) string {
 	t.Helper()
 	path := n.file(t, a)
@@ -272,7 +272,7 @@ func (n *node) damage(t *testing.T, a state.Attachment, content string) string {
 	return path
 }
 
-// unusable makes the state directory one that nobody can write to, root included: a file is in its place.
+// unusable puts a file at the path of the state directory: not even root can write in it.
 func (n *node) unusable(t *testing.T) {
 	t.Helper()
 	if err := os.WriteFile(n.store.Dir(), nil, 0o600); err != nil {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// FuzzMembers compares what is read of an object with what encoding/json reads.
+// FuzzMembers compares the members of an object with those of encoding/json.
 func FuzzMembers(f *testing.F) {
 	for _, text := range []string{
 		`{}`, ` { } `, `{"a":"b"}`, `{"a" : 1 , "b":[{"c":"}]"}, 2],"c":{"d":[]},"e":null}`, "{\n\t\"a\" :\t\"x\"\r\n, \"b\": -1e3\n}",

@@ -28,7 +28,7 @@ func (n *node) cramped() error {
 	return unix.Mount("halfclose", n.store.Dir(), "tmpfs", unix.MS_NOSUID, "mode=700,size=1m,nr_inodes=8")
 }
 
-// fill takes all inodes of a file system that is cramped.
+// fill uses all inodes of a cramped file system.
 func (n *node) fill(t *testing.T) {
 	for i := range 100 {
 		err := os.WriteFile(filepath.Join(n.store.Dir(), strconv.Itoa(i)), nil, 0o600)
@@ -43,8 +43,8 @@ func (n *node) fill(t *testing.T) {
 	t.Error("the file system never fills up")
 }
 
-// inMounts runs mount and then test on a thread whose mounts nobody else sees, and which ends with them.
-// Where test fails for good, the goroutine ends, and the test with it.
+// inMounts runs mount and then test on a thread with a mount namespace of its own, which ends with the thread.
+// If test stops with Fatal, the goroutine and the test end.
 func inMounts(t *testing.T, mount func() error, test func()) {
 	t.Helper()
 	var err error

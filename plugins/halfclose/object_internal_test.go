@@ -26,7 +26,7 @@ func (o object) with(more object) object {
 	return all
 }
 
-// null is a JSON null, which with does not take for an absent key.
+// null is a JSON null: with takes nil for an absent key.
 var null = json.RawMessage("null")
 
 func (o object) bytes(t *testing.T) []byte {
@@ -38,7 +38,7 @@ func (o object) bytes(t *testing.T) []byte {
 	return b
 }
 
-// prevResult is what a main plugin might print in the given version.
+// prevResult is a result of a main plugin in the given version.
 func prevResult(version string) object {
 	ip := object{"interface": 1, "address": "10.1.0.5/24", "gateway": "10.1.0.1"}
 	if version < "1" {
@@ -56,7 +56,7 @@ func prevResult(version string) object {
 	}
 }
 
-// chained is a configuration as a runtime hands it to ADD.
+// chained is a configuration as a runtime passes it to ADD.
 func chained(version string) object {
 	return object{"cniVersion": version, "name": "blue", "type": "halfclose", "prevResult": prevResult(version)}
 }

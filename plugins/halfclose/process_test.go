@@ -40,7 +40,7 @@ func newRuntime(t *testing.T) *runtime {
 	return &runtime{binary: binary(t, "halfclose"), store: state.New(t.TempDir()), netns: nstest.New(t).Path()}
 }
 
-// call makes one call; env is put on top of the environment of a usual one.
+// call makes one call with the usual environment and env, which takes precedence.
 func (r *runtime) call(t *testing.T, verb, stdin string, env map[string]string) exited {
 	t.Helper()
 	e, err := r.process(verb, stdin, env).run()
@@ -89,11 +89,11 @@ func (e exited) cniError(t *testing.T) types.Error {
 	return cniErr
 }
 
-// silent fails the test unless the call succeeded and said nothing.
+// silent fails the test unless the call succeeded without output.
 func (e exited) silent(t *testing.T) {
 	t.Helper()
 	if e != (exited{}) {
-		t.Errorf("%+v, want success without a word", e)
+		t.Errorf("%+v, want success without output", e)
 	}
 }
 
@@ -252,7 +252,7 @@ func TestStdoutCarriesOneObjectAndNothingElse(t *testing.T) {
 		{"no prevResult", conf("1.0.0", ""), nil, 7, ""},
 		{"a configuration that is no JSON", `{"name": "blue"`, nil, 6, ""},
 		{"the plugin's own namespace", chained("1.0.0", ""), own, 8, "of the plugin itself"},
-		{"the plugin's own namespace, which skel was told to let pass", chained("1.0.0", ""), overridden, 0, "of the plugin itself"},
+		{"the plugin's own namespace, with CNI_NETNS_OVERRIDE", chained("1.0.0", ""), overridden, 0, "of the plugin itself"},
 		{"the same under fail", chained("1.0.0", `, "failurePolicy": "fail"`), overridden, 8, ""},
 		{"no namespace", chained("1.0.0", ""), map[string]string{"CNI_NETNS": "/run/netns/no-such"}, 0, "no such file"},
 		{"no state directory", chained("1.0.0", ""), map[string]string{state.EnvDir: "/dev/null"}, 0, "/dev/null"},
@@ -303,7 +303,7 @@ func TestAFileThatIsNoNamespaceBlocksNoVerb(t *testing.T) {
 				t.Errorf("CHECK: %+v, want a warning", e)
 			}
 			if e := r.call(t, "DEL", chained("1.0.0", ""), nil); e != (exited{}) || r.isRecorded(t) {
-				t.Errorf("DEL: %+v, want success without a word, and no record", e)
+				t.Errorf("DEL: %+v, want success without output, and no record", e)
 			}
 			if e := r.call(t, "ADD", chained("1.0.0", ""), nil); e.code != 0 || !strings.Contains(e.stdout, "example.org") || !strings.Contains(e.stderr, "not a network namespace") || r.isRecorded(t) {
 				t.Errorf("ADD: %+v, want the result, a warning and no record", e)

@@ -73,7 +73,7 @@ func TestStatusSeesThatThereIsNoRoomForARecord(t *testing.T) {
 		n.call(t, "STATUS", conf).silent(t)
 		n.fill(t)
 		if e := n.call(t, "STATUS", conf).cniError(t); e.Code != types.ErrPluginNotAvailable || !strings.Contains(e.Details, "no space left") {
-			t.Errorf("%+v, want code 50 that says so", e)
+			t.Errorf("%+v, want code 50 with the reason", e)
 		}
 		n.call(t, "ADD", conf).cniError(t) // as STATUS foretold
 	})
@@ -85,7 +85,7 @@ func TestStatusSeesAReadOnlyStateDirectory(t *testing.T) {
 	inMounts(t, n.readOnly, func() {
 		e := n.call(t, "STATUS", chained("1.1.0").with(object{"failurePolicy": "fail"})).cniError(t)
 		if e.Code != types.ErrPluginNotAvailable || !strings.Contains(e.Details, "read-only file system") {
-			t.Errorf("%+v, want code 50 that says so", e)
+			t.Errorf("%+v, want code 50 with the reason", e)
 		}
 		n.call(t, "STATUS", chained("1.1.0")).silent(t)
 	})
