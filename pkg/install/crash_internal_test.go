@@ -4,6 +4,7 @@
 package install
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,16 @@ func (n node) isInstalled(t *testing.T) bool {
 	return d.isExecutable(spec.PluginType)
 }
 
+// temporaryFiles returns the files in the plugin directory that begin with a dot.
+func (n node) temporaryFiles(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(n.config.BinDir, ".*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
 func TestAnInstallerMayBeKilledBeforeAnyOfItsSteps(t *testing.T) {
 	t.Parallel()
 	for name, s := range scenarios() {
@@ -96,6 +107,9 @@ func TestAnInstallerMayBeKilledBeforeAnyOfItsSteps(t *testing.T) {
 				})
 				s.check(t, n)
 				n.runAgain(t, s.uninstall)
+				if names := n.temporaryFiles(t); len(names) > 0 {
+					t.Errorf("the next run leaves %v", names)
+				}
 				if diff := cmp.Diff(want, n.files(t)); diff != "" {
 					t.Errorf("files after the next run (-want +got)\n%s", diff)
 				}

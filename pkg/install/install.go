@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/internal/atomicdir"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
@@ -142,10 +144,8 @@ func (c Config) converge(ctx context.Context, d *directory, plan func() ([]chang
 		}
 		return fmt.Errorf("%s: %w", d.Path(), err)
 	}
-	if !c.DryRun && d.HasRemains() {
-		if err := d.lock(ctx); err != nil {
-			return false, "", err
-		}
+	if err := c.removeRemains(ctx, d); err != nil {
+		return false, "", err
 	}
 	complete := false
 	for range maxRounds {
@@ -212,7 +212,18 @@ func (c Config) openDirectory(path string) (*directory, error) {
 	return &directory{d}, nil
 }
 
-// lock locks the directory of the networks, and completes the change of drop-ins by a process that was killed.
+// removeRemains removes the temporary files of a process that was killed, except in a dry run and on a read-only mount.
+func (c Config) removeRemains(ctx context.Context, d *directory) error {
+	if c.DryRun || !d.HasRemains() {
+		return nil
+	}
+	if err := d.lock(ctx); !errors.Is(err, unix.EROFS) {
+		return err
+	}
+	return nil
+}
+
+// lock locks the directory, and completes a change of drop-ins by a process that was killed.
 func (d *directory) lock(ctx context.Context) error {
 	network, err := d.Lock(ctx, atomicdir.LockTimeout)
 	if err == nil && network != "" {

@@ -70,6 +70,9 @@ func (c Config) putPrograms(ctx context.Context, keep bool) (Programs, error) {
 		return done, err
 	}
 	defer d.Close()
+	if err := c.removeRemains(ctx, d); err != nil {
+		return done, err
+	}
 	i := programInstaller{config: c, dir: d, keep: keep}
 	if done.Reaper != nil {
 		if done.Reaper.Changed, err = i.installReaper(ctx); err != nil {
@@ -128,7 +131,7 @@ func (i *programInstaller) put(ctx context.Context, name string, put func() erro
 		return true, d.CheckWritable()
 	}
 	if !d.Locked() {
-		if _, err := d.Lock(ctx, atomicdir.LockTimeout); err != nil {
+		if err := d.lock(ctx); err != nil {
 			return true, err
 		}
 	}
@@ -204,6 +207,9 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 		return done, err
 	}
 	defer d.Close()
+	if err := c.removeRemains(ctx, d); err != nil {
+		return done, err
+	}
 	existing := c.installedPrograms()
 	for _, p := range []*Program{&existing.Plugin, existing.Reaper} {
 		name := filepath.Base(p.Path)
@@ -219,8 +225,10 @@ func (c Config) removePrograms(ctx context.Context) (Programs, error) {
 	case c.DryRun:
 		return existing, d.CheckWritable()
 	}
-	if _, err := d.Lock(ctx, atomicdir.LockTimeout); err != nil {
-		return done, err
+	if !d.Locked() {
+		if err := d.lock(ctx); err != nil {
+			return done, err
+		}
 	}
 	for _, p := range []*Program{&done.Plugin, done.Reaper} {
 		err := d.Remove(filepath.Base(p.Path))
