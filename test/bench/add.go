@@ -20,7 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// AddRow is what a plugin's ADD took: the process, from its start to its end. Figures are the medians of the runs.
+// AddRow is the cost of one plugin's ADD: its process, from start to exit. Figures are the medians of the runs.
 type AddRow struct {
 	Plugin string  `json:"plugin"`
 	Runs   int     `json:"runs"`
@@ -28,14 +28,14 @@ type AddRow struct {
 	CPU    float64 `json:"p50CPUMilliseconds"`
 	P50    float64 `json:"p50Milliseconds"`
 	P90    float64 `json:"p90Milliseconds"`
-	// To the plugin that does nothing, in the same run: of the p50s, and the least and the most of any run.
+	// Ratios to the plugin that does nothing, in the same run: of the p50s, and the lowest and highest of all runs.
 	CPURatio float64    `json:"cpuRatioToNoop"`
 	Ratio    float64    `json:"ratioToNoop"`
 	CPURange [2]float64 `json:"cpuRatioRange"`
 	Range    [2]float64 `json:"ratioRange"`
 }
 
-// The plugins that are compared. The floor is what a start of halfclose's costs, whatever it does then.
+// The compared plugins. The floor is the start-up of halfclose alone.
 const (
 	noopName     = "a plugin that does nothing"
 	floorName    = "halfclose, its start-up alone"
@@ -43,17 +43,17 @@ const (
 	autoName     = "halfclose, reaper: auto, one running"
 )
 
-// added is one plugin and what its calls took.
+// added is one plugin and its measured calls.
 type added struct {
 	name, binary, dir string // dir is its state directory
 	conf              []byte
 	runs              []taken
 }
 
-// taken is what the calls of one run took.
+// taken has the times of the calls of one run.
 type taken struct{ wall, cpu []time.Duration }
 
-// conflist is a network configuration as a runtime hands it over, annotations and all.
+// conflist is a network configuration as a runtime passes it, with annotations.
 const conflist = `{
   "cniVersion": "1.0.0", "name": "bench", "type": %q, "grace": "5m", "reaper": %q,
   "exempt": [{"localPorts": "22"}, {"peers": "10.0.0.0/8", "peerPorts": "5432"}],
@@ -68,7 +68,7 @@ const conflist = `{
   }
 }`
 
-// addRounds are the runs, and the calls of each plugin in one.
+// addRounds returns the number of runs, and of calls of each plugin in a run.
 func addRounds(o options) (runs, rounds int) {
 	if o.short {
 		return 2, 10
@@ -76,7 +76,7 @@ func addRounds(o options) (runs, rounds int) {
 	return 5, 400
 }
 
-// measureAdd runs ADD of each plugin in turn, each for an attachment that is DELeted at once.
+// measureAdd runs ADD of each plugin in turn, each for a new attachment that DEL removes at once.
 func measureAdd(ctx context.Context, o options) (_ []AddRow, err error) {
 	runs, rounds := addRounds(o)
 	progress("running %d times %d ADDs of each plugin", runs, rounds)
@@ -113,13 +113,13 @@ func measureAdd(ctx context.Context, o options) (_ []AddRow, err error) {
 					return nil, fmt.Errorf("%s: %w", p.name, err)
 				}
 			}
-			slices.Reverse(order) // so that none is always the one after the same other
+			slices.Reverse(order) // so that no plugin always follows the same one
 		}
 	}
 	return addRows(plugins), nil
 }
 
-// addPlugins installs the plugins as halfclose install does, in a directory of root's; that of auto is the last.
+// addPlugins installs the plugins as halfclose install does, in a directory of root. The last one is that of reaper auto.
 func addPlugins(o options, netns string) ([]*added, error) {
 	bin := filepath.Join(runDir, "cni-bin")
 	if err := os.Mkdir(bin, 0o755); err != nil {
@@ -152,8 +152,7 @@ func addPlugins(o options, netns string) ([]*added, error) {
 	return plugins, nil
 }
 
-// add runs ADD, checks that it did what it is for, and takes it back. Of the floor it runs VERSION: the process starts,
-// and prints what it has in memory.
+// add runs ADD, checks its effect, and runs DEL. For the floor it runs VERSION: the process starts, and prints a constant.
 func (p *added) add(ctx context.Context, netns string, round int) error {
 	container, verb, prints := "bench-"+strconv.Itoa(round), "ADD", "10.0.0.2/24"
 	if p.name == floorName {

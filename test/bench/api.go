@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// APIRow is how long a request to a busy reaper takes, from its start to the last byte of its answer.
+// APIRow is the time of a request to a busy reaper, from its start to the last byte of the answer.
 type APIRow struct {
 	Way    string  `json:"way"`
 	Rounds int     `json:"rounds"`
@@ -29,7 +29,7 @@ type APIRow struct {
 	Target bool    `json:"hasTarget"` // to be answered within 100 ms
 }
 
-// API is how a reaper with many candidates answers, and what that does to its own work.
+// API has the response times of a reaper with many candidates, and their effect on its destroys.
 type API struct {
 	Namespaces int           `json:"namespaces"`
 	Candidates int           `json:"candidates"`
@@ -37,7 +37,7 @@ type API struct {
 	Lateness   []LatenessRow `json:"lateness"`
 }
 
-// request is one way to get at what the reaper knows.
+// request is one way to query the reaper.
 type request struct {
 	name   string
 	target bool
@@ -81,7 +81,7 @@ func measureAPI(ctx context.Context, o options, nd *netnsSet) (_ *API, err error
 	return a, err
 }
 
-// requests returns the measured requests, and the loop that an operator without halfclose would run.
+// requests returns the measured requests, and the ss loop that an operator would run without halfclose.
 func requests(o options, store *state.Store, nd *netnsSet) []request {
 	client := overSocket(store.SocketPath())
 	get := func(path string) func(context.Context) (int64, error) {
@@ -107,7 +107,7 @@ func requests(o options, store *state.Store, nd *netnsSet) []request {
 	}
 }
 
-// measure sends the request in each round, one after the other.
+// measure sends the request once a round.
 func (q request) measure(ctx context.Context, rounds int) (APIRow, error) {
 	row := APIRow{Way: q.name, Rounds: rounds, Target: q.target}
 	var took []time.Duration
@@ -126,7 +126,7 @@ func (q request) measure(ctx context.Context, rounds int) (APIRow, error) {
 	return row, nil
 }
 
-// overSocket makes an HTTP client for a unix socket.
+// overSocket returns an HTTP client for a unix socket.
 func overSocket(path string) *http.Client {
 	return &http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -137,7 +137,7 @@ func overSocket(path string) *http.Client {
 	}}
 }
 
-// fetch asks for a path, and returns how long the answer is.
+// fetch requests a path, and returns the length of the answer.
 func fetch(ctx context.Context, client *http.Client, path string) (int64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://reaper"+path, http.NoBody)
 	if err != nil {

@@ -20,17 +20,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// AskRow is what one way of asking peers cost: to arm the socket, to look for the answer, to restore the socket.
+// AskRow is the cost of one way to ask peers: arm the socket, look for the answer, restore the socket.
 type AskRow struct {
 	Way        string  `json:"way"`
 	Namespaces int     `json:"namespaces"`
 	Sockets    int     `json:"sockets"` // in each round
 	Best       float64 `json:"bestCPUMicrosecondsPerSocket"`
 	Worst      float64 `json:"worstCPUMicrosecondsPerSocket"`
-	Ratio      float64 `json:"ratioToProber"` // of the bests
+	Ratio      float64 `json:"ratioToProber"` // of the best rounds
 }
 
-// Ask is what asking peers cost, and what it costs with its default bounds when there is always a peer to ask.
+// Ask is the cost of asking peers, and the use of CPU with the default budget when there is always a peer to ask.
 type Ask struct {
 	Rows    []AskRow `json:"rows"`
 	Budget  float64  `json:"budgetCores"`
@@ -40,7 +40,7 @@ type Ask struct {
 	Answers int      `json:"answers"` // in that time
 }
 
-// The ways of asking. That with known descriptors has a target, and the others are compared with it.
+// The ways to ask. The ones with the prober have a target, and the others are compared with known descriptors.
 const (
 	knownName    = "pkg/prober, descriptors known"
 	searchedName = "pkg/prober, descriptors searched"
@@ -49,16 +49,16 @@ const (
 	ssAskName    = "nsenter ss -tnoi, once a socket: a look, without a question"
 )
 
-// askTarget is how much CPU time a question may cost, in microseconds.
+// askTarget is the target for the CPU time of a question, in microseconds.
 const askTarget = 120
 
-// askedIdle is how long sockets are idle before they are asked about: the first probe leaves at once after a second.
+// askedIdle is the idle time of the sockets before they are asked about: after one second the first probe is sent at once.
 const askedIdle = 1500 * time.Millisecond
 
-// sampled is how many sockets the ways that start a process for each are measured with.
+// sampled is the number of sockets for the ways that start one process per socket.
 const sampled = 8
 
-// subject is a socket to ask about, with the place of its descriptor.
+// subject is a socket to ask about, with its descriptor.
 type subject struct {
 	netns  finder.Netns
 	socket inetdiag.Socket
@@ -66,7 +66,7 @@ type subject struct {
 	fd     int
 }
 
-// crowd is the sockets to ask about in a number of network namespaces.
+// crowd is the sockets to ask about in several network namespaces.
 type crowd struct {
 	namespaces int
 	subjects   []subject
@@ -103,7 +103,7 @@ func measureAsk(ctx context.Context, o options) (_ *Ask, err error) {
 				if err := pause(ctx, askedIdle); err != nil {
 					return nil, err
 				}
-				runtime.GC() // what the way before left behind is not this one's to clear
+				runtime.GC() // collect the garbage of the previous way
 				done, err := w.ask(ctx, c)
 				if err != nil {
 					return nil, fmt.Errorf("%s: %w", w.name, err)
@@ -116,7 +116,7 @@ func measureAsk(ctx context.Context, o options) (_ *Ask, err error) {
 	return a, errors.Join(a.measureBudget(ctx, o, slices.Concat(one.subjects, each.subjects)), restored(nd.targets))
 }
 
-// restored returns an error if a socket still has the timer of keepalive, which none has on its own.
+// restored returns an error if a socket still has a keepalive timer, which none has by default.
 func restored(targets []finder.Netns) error {
 	const keepaliveTimer = 2
 	armed := 0
@@ -211,7 +211,7 @@ func descriptors(pid int, places map[uint32]subject) error {
 	return nil
 }
 
-// questions are those about the sockets of a crowd.
+// questions returns the questions about the sockets of a crowd.
 func questions(subjects []subject, known bool) []prober.Question {
 	list := make([]prober.Question, len(subjects))
 	for i, s := range subjects {

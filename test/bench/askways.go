@@ -20,13 +20,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// askWay is one way of asking.
+// askWay is one way to ask.
 type askWay struct {
 	name string
 	ask  func(context.Context, *crowd) (cost, error)
 }
 
-// askWays are all of them; the first is what the others are compared with.
+// askWays returns all ways. The others are compared with the first.
 func askWays() []askWay {
 	return []askWay{
 		{knownName, func(ctx context.Context, c *crowd) (cost, error) { return byProber(ctx, c, true) }},
@@ -37,17 +37,17 @@ func askWays() []askWay {
 	}
 }
 
-// sample returns some of the sockets.
+// sample returns the first n of the sockets.
 func (c *crowd) sample() []subject { return c.subjects[:min(sampled, len(c.subjects))] }
 
-// asker is a prober that runs.
+// asker is a running prober.
 type asker struct {
 	*prober.Prober
 	answers chan []prober.Answer
 	stop    func() error
 }
 
-// startProber starts a prober with these bounds; 0 is the reaper's default.
+// startProber starts a prober with this rate and budget; 0 is the default.
 func startProber(ctx context.Context, perSecond int, budget float64) (*asker, error) {
 	dir, err := os.MkdirTemp(runDir, "asked-")
 	if err != nil {
@@ -88,7 +88,7 @@ func startProber(ctx context.Context, perSecond int, budget float64) (*asker, er
 	return a, nil
 }
 
-// byProber lets a prober that has no bound ask about all, and checks that each peer has answered.
+// byProber asks about all sockets with a prober without limits, and checks that each peer has answered.
 func byProber(ctx context.Context, c *crowd, known bool) (_ cost, err error) {
 	a, err := startProber(ctx, 1_000_000, 100)
 	if err != nil {
@@ -115,7 +115,7 @@ func byProber(ctx context.Context, c *crowd, known bool) (_ cost, err error) {
 	return cost{sockets: len(list), cpu: self() - began}, nil
 }
 
-// allAlive returns an error unless each answer is that the peer is there.
+// allAlive returns an error unless each answer is that the peer is alive.
 func allAlive(answers []prober.Answer) error {
 	for _, a := range answers {
 		if a.Result != prober.Alive {
@@ -125,8 +125,8 @@ func allAlive(answers []prober.Answer) error {
 	return nil
 }
 
-// measureBudget asks about all sockets again and again, with the reaper's own bounds. It does not count the time in which
-// the prober spends what it had saved while there was nothing to ask.
+// measureBudget asks about all sockets repeatedly, with the reaper's default limits. It excludes the time in which the
+// prober spends the budget that it saved while idle.
 func (r *Ask) measureBudget(ctx context.Context, o options, subjects []subject) (err error) {
 	span, before := 30*time.Second, pacing.BurstWindow+5*time.Second
 	if o.short {
@@ -152,7 +152,7 @@ func (r *Ask) measureBudget(ctx context.Context, o options, subjects []subject) 
 	return nil
 }
 
-// askAgain asks each question again once it is answered, and counts the answers in that time.
+// askAgain repeats each question when it is answered, and counts the answers.
 func (a *asker) askAgain(ctx context.Context, list []prober.Question, span time.Duration) (n int, err error) {
 	for end := time.After(span); ; {
 		select {
@@ -174,8 +174,8 @@ func (a *asker) askAgain(ctx context.Context, list []prober.Question, span time.
 	}
 }
 
-// askScript is what an operator could write. It reads process and descriptor of each socket, and prints how many
-// peers have answered.
+// askScript is a script that an operator could write. It reads PID and descriptor of each socket, and prints the number of
+// peers that have answered.
 const askScript = `
 import ctypes, os, socket, struct, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -213,7 +213,7 @@ while asked and time.monotonic() < late:
 print(alive)
 `
 
-// byScript runs the script, with that number of sockets each time.
+// byScript runs the script with this number of sockets at a time.
 func byScript(ctx context.Context, subjects []subject, each int) (cost, error) {
 	began := children()
 	for from := 0; from < len(subjects); from += each {
@@ -235,7 +235,7 @@ func byScript(ctx context.Context, subjects []subject, each int) (cost, error) {
 	return cost{sockets: len(subjects), cpu: children() - began}, nil
 }
 
-// bySSLook looks at each socket on its own.
+// bySSLook runs ss for each socket.
 func bySSLook(ctx context.Context, subjects []subject) (cost, error) {
 	began := children()
 	for _, s := range subjects {

@@ -58,7 +58,7 @@ func TestSocketsAreCounted(t *testing.T) {
 	}
 }
 
-// TestSocketsAreMade makes some in a namespace and asks the kernel what is there.
+// TestSocketsAreMade creates sockets in a namespace, and dumps their states.
 func TestSocketsAreMade(t *testing.T) {
 	ns := nstest.New(t)
 	ns.Do(t, func() {
@@ -83,7 +83,7 @@ func TestSocketsAreMade(t *testing.T) {
 func TestRawRequestsDestroyWhatTheyName(t *testing.T) {
 	ns := nstest.New(t)
 	ns.Do(t, func() {
-		fds, err := sockets{Closed: handful + 2, Established: 1}.make()
+		fds, err := sockets{Closed: destroyBatch + 2, Established: 1}.make()
 		if err != nil {
 			t.Error(err)
 			return
@@ -123,7 +123,7 @@ func TestRawRequestsDestroyWhatTheyName(t *testing.T) {
 	})
 }
 
-// statesHere counts the sockets of the calling thread's namespace, listeners left out.
+// statesHere counts the sockets of the thread's namespace by state, without listeners.
 func statesHere(t *testing.T) map[inetdiag.State]int {
 	t.Helper()
 	got := make(map[inetdiag.State]int)
@@ -142,7 +142,7 @@ func statesHere(t *testing.T) map[inetdiag.State]int {
 }
 
 func TestHandfulsHoldEverySocketOnce(t *testing.T) {
-	ids := make([]inetdiag.ID, 2*handful+3)
+	ids := make([]inetdiag.ID, 2*destroyBatch+3)
 	for i := range ids {
 		local, peer := netip.MustParseAddrPort("127.0.0.1:80"), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(i))
 		ids[i] = inetdiag.NewID(unix.AF_INET, local, peer, 0, uint64(i+1))
@@ -155,12 +155,12 @@ func TestHandfulsHoldEverySocketOnce(t *testing.T) {
 			t.Errorf("%d requests of %d and %d bytes, want %d each", r.n, len(r.looks), len(r.destroys), r.n*request)
 		}
 	}
-	if diff := cmp.Diff([]int{handful, handful, 3}, sizes); diff != "" {
+	if diff := cmp.Diff([]int{destroyBatch, destroyBatch, 3}, sizes); diff != "" {
 		t.Errorf("handfuls (-want +got):\n%s", diff)
 	}
 }
 
-// full is a report with all that it can have, the figures made up.
+// full returns a report with all parts, with invented figures.
 func full() *report {
 	r := &report{
 		Find: []FindRow{

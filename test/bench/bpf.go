@@ -12,16 +12,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 )
 
-// finders are what is measured side by side where a whole reaper is.
+// finders lists the finders for measurements of a whole reaper.
 func finders() []string { return []string{finder.NameSockDiag, finder.NameBPF} }
 
-// The bpf finder's two ways to find. Both have targets to meet.
+// The two ways of the bpf finder. Both have targets.
 const (
 	setName  = "halfclose's bpf finder, its set"
 	walkName = "halfclose's bpf finder, its walk"
 )
 
-// watching loads the bpf finder's programs to watch the namespaces. What is half-closed already is in their set.
+// watching loads the bpf finder's programs for the namespaces, and walks once, so that their set has the existing
+// half-closed sockets.
 func watching(targets []finder.Netns) (*bpf.Programs, error) {
 	p, err := bpf.Load(bpf.Options{})
 	if err != nil {
@@ -41,7 +42,7 @@ func watching(targets []finder.Netns) (*bpf.Programs, error) {
 	return p, nil
 }
 
-// findBySet and findByWalk let the programs find what is half-closed in all that they watch.
+// findBySet and findByWalk find the half-closed sockets of all watched namespaces.
 func findBySet(p *bpf.Programs) func(context.Context, []finder.Netns) (int, error) {
 	return func(context.Context, []finder.Netns) (n int, err error) {
 		err = p.Entries(func(*bpf.Socket) error { n++; return nil })
@@ -56,10 +57,10 @@ func findByWalk(p *bpf.Programs) func(context.Context, []finder.Netns) (int, err
 	}
 }
 
-// statsFile has the kernel count what BPF programs cost.
+// statsFile is the sysctl for run-time statistics of BPF programs.
 const statsFile = "/proc/sys/kernel/bpf_stats_enabled"
 
-// countingBPF has the kernel count while fn runs.
+// countingBPF enables these statistics while fn runs.
 func countingBPF(fn func() error) error {
 	was, err := os.ReadFile(statsFile)
 	if err == nil {
@@ -68,6 +69,6 @@ func countingBPF(fn func() error) error {
 	if err != nil {
 		return fmt.Errorf("have the kernel count what BPF programs cost: %w", err)
 	}
-	defer os.WriteFile(statsFile, was, 0) //nolint:errcheck // it could be written just now
+	defer os.WriteFile(statsFile, was, 0) //nolint:errcheck // it was writable before
 	return fn()
 }

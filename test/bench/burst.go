@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// BurstRow is how a finder came to know very many sockets that became half-closed at once.
+// BurstRow is the time in which a finder learns of many sockets that become half-closed at once.
 type BurstRow struct {
 	Finder     string  `json:"finder"`
 	Sockets    int     `json:"sockets"`
@@ -25,7 +25,7 @@ type BurstRow struct {
 	NeverKnown int     `json:"neverKnown"`
 }
 
-// burstGrace is their grace: what is missed is found within a quarter of it.
+// burstGrace is the grace of these sockets: missed ones are found within a quarter of it.
 func (o options) burstGrace() time.Duration {
 	if o.short {
 		return 4 * time.Second
@@ -33,7 +33,7 @@ func (o options) burstGrace() time.Duration {
 	return 20 * time.Second
 }
 
-// measureBurst half-closes very many connections as fast as it can with each finder.
+// measureBurst half-closes many connections as fast as possible, with each finder.
 func measureBurst(ctx context.Context, o options, nd *netnsSet) (rows []BurstRow, err error) {
 	namespaces, each := 125, sockets{Established: 200}
 	if o.short {
@@ -97,7 +97,7 @@ func burst(ctx context.Context, o options, nd *netnsSet, finder string, namespac
 			return nil, err
 		}
 	}
-	// What a walk had to add is counted as the set is read the next time.
+	// Sockets that a walk adds are counted at the next read of the set.
 	if err := pause(ctx, grace/4+time.Second); err != nil {
 		return nil, err
 	}

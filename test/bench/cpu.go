@@ -11,11 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock reads how much CPU time has been used, by whom it is about.
+// clock returns a CPU time.
 type clock func() time.Duration
 
-// self is the CPU time of this process, user and system; children that of its children that have ended, and
-// of theirs.
+// self returns the CPU time of this process, user and system. children returns that of its reaped descendants.
 func self() time.Duration     { return used(unix.RUSAGE_SELF) }
 func children() time.Duration { return used(unix.RUSAGE_CHILDREN) }
 
@@ -25,7 +24,7 @@ func used(who int) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// median is the value in the middle; there has to be one.
+// median returns the middle value. It needs at least one.
 func median[T cmp.Ordered](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]

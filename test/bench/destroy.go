@@ -15,17 +15,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// DestroyRow is what one way of destroying cost.
+// DestroyRow is the cost of one way to destroy sockets.
 type DestroyRow struct {
 	Way     string  `json:"way"`
 	Sockets int     `json:"sockets"` // in each round
 	Best    float64 `json:"bestCPUMicrosecondsPerSocket"`
 	Worst   float64 `json:"worstCPUMicrosecondsPerSocket"`
 	Rate    float64 `json:"perSecondAndCore"` // of the best
-	Ratio   float64 `json:"ratioToKernel"`    // of the bests
+	Ratio   float64 `json:"ratioToKernel"`    // of the best rounds
 }
 
-// The ways that have targets to meet, and what they are compared with.
+// The ways with targets, and the one that they are compared with.
 const (
 	kernelName   = "the kernel's own: look-ups and destroys made before, 8 at a time"
 	libraryName  = "pkg/inetdiag: LookupAll and DestroyAll, 8 at a time"
@@ -36,17 +36,16 @@ const (
 	ssSingleName = "nsenter ss -K, once a socket, no look"
 )
 
-// leak is what each namespace has when sockets are to be destroyed: those whose peers have long gone, as a
-// leak leaves them, and a few that must survive.
+// leak returns the sockets of each namespace: a leak whose peers are gone, and a few connections that must survive.
 func leak() sockets { return sockets{Closed: 400, Established: 10} }
 
-// destroyer is one way to destroy, and the namespaces that it has for itself.
+// destroyer is one way to destroy, with its own namespaces.
 type destroyer struct {
 	share   int // namespaces
 	destroy func(ctx context.Context, targets []finder.Netns) ([]cost, error)
 }
 
-// cost is what destroying so many sockets took.
+// cost is the CPU time of destroying this number of sockets.
 type cost struct {
 	way     string
 	sockets int
@@ -92,7 +91,7 @@ func measureDestroy(ctx context.Context, o options) (_ []DestroyRow, err error) 
 		}
 		from := 0
 		for _, w := range ways {
-			runtime.GC() // what the way before left behind is not this one's to clear
+			runtime.GC() // collect the garbage of the previous way
 			done, err := w.destroy(ctx, nd.targets[from:from+w.share])
 			if err != nil {
 				return nil, err
@@ -109,7 +108,7 @@ func measureDestroy(ctx context.Context, o options) (_ []DestroyRow, err error) 
 	return destroyRows(costs), nil
 }
 
-// pause waits for so long, or until ctx ends.
+// pause waits for this time, or until ctx is done.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -135,7 +134,7 @@ func poll(ctx context.Context, timeout, interval time.Duration, what string, con
 	}
 }
 
-// survived checks that so many sockets and no others were destroyed.
+// survived checks that this number of sockets was destroyed, and no other one.
 func survived(targets []finder.Netns, destroyed int) error {
 	left := make(map[inetdiag.State]int)
 	for _, t := range targets {

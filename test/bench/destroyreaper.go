@@ -24,11 +24,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// destroyGrace is the grace of what is destroyed. It begins at the first look at a socket, so that finding them all is
-// over when the first is due.
+// destroyGrace is the grace of the leak. It starts at the first look at a socket, so all sockets are found before the first
+// is due.
 const destroyGrace = 6 * time.Second
 
-// byReaper lets a reaper without a budget destroy the leaked sockets.
+// byReaper destroys the leaked sockets with a reaper without a rate limit.
 func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost, err error) {
 	dir, err := os.MkdirTemp(runDir, "destroy-")
 	if err != nil {
@@ -71,7 +71,7 @@ func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost,
 	case <-ctx.Done():
 		return nil, fmt.Errorf("find the sockets to destroy: %w", ctx.Err())
 	}
-	// Nothing is due yet; what the last sweep found is taken in by the time that this is answered.
+	// No socket is due yet. Before it answers, the reaper has processed the last sweep.
 	if status, err := r.Status(ctx); err != nil || status.Counts.Destroyed[inetdiag.CloseWait] != 0 {
 		return nil, errors.Join(err, errors.New("sockets were destroyed before all were found: the machine is too busy to measure"))
 	}
@@ -86,8 +86,8 @@ func byReaper(ctx context.Context, o options, targets []finder.Netns) (_ []cost,
 	return []cost{{reaperName, want, ends - found}, {foundName, want, ends - began}}, err
 }
 
-// awaitDestroyed waits until a reaper has destroyed as many sockets. It asks when they should be due and gone
-// for the first time, and rarely after that, since an answer costs the reaper's CPU time too.
+// awaitDestroyed waits until a reaper has destroyed this number of sockets. It queries at the time when all should be
+// destroyed, and rarely after that: an answer costs CPU time of the reaper.
 func awaitDestroyed(ctx context.Context, r *reaper.Reaper, want uint64) error {
 	if err := pause(ctx, destroyGrace+time.Second); err != nil {
 		return err
@@ -105,8 +105,7 @@ func awaitDestroyed(ctx context.Context, r *reaper.Reaper, want uint64) error {
 	})
 }
 
-// profile starts a CPU profile, written to the first file of this name and a number that is not there yet.
-// Without a name it does nothing.
+// profile starts a CPU profile in the first unused file of this name and a number. Without a name it does nothing.
 func profile(name string) (stop func(), err error) {
 	if name == "" {
 		return func() {}, nil

@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// leaked lists the sockets to destroy in a namespace.
+// leaked lists the leaked sockets of a namespace.
 func leaked(t finder.Netns) ([]inetdiag.ID, error) {
 	var ids []inetdiag.ID
 	err := dump(t, inetdiag.Filter{States: 1 << inetdiag.CloseWait}, func(s *inetdiag.Socket) { ids = append(ids, s.ID) })
@@ -28,9 +28,8 @@ func leaked(t finder.Netns) ([]inetdiag.ID, error) {
 	return ids, err
 }
 
-// each destroys the leaked sockets of all namespaces, with what prepare returns for each on the clock. All is
-// prepared before the first is destroyed, as the reaper has found all by then: what the kernel knows of a
-// socket is not in the processor's caches any more when its turn comes.
+// each measures the functions that prepare returns, which destroy the leaked sockets of a namespace each. All are prepared
+// first, as the reaper has found all by then: the kernel's data of a socket is no longer in the CPU caches.
 func each(way string, targets []finder.Netns, prepare func(t finder.Netns, ids []inetdiag.ID) (func() error, error)) ([]cost, error) {
 	c := cost{way: way}
 	var destroys []func() error
@@ -76,8 +75,8 @@ func byLibrary(_ context.Context, targets []finder.Netns) ([]cost, error) {
 		conn, err := open(t)
 		return func() error {
 			defer conn.Close()
-			for start := 0; start < len(ids); start += handful {
-				some := ids[start:min(start+handful, len(ids))]
+			for start := 0; start < len(ids); start += destroyBatch {
+				some := ids[start:min(start+destroyBatch, len(ids))]
 				var failed error
 				keep := func(err error) { failed = errors.Join(failed, err) }
 				err := conn.LookupAll(some, func(_ int, _ *inetdiag.Socket, err error) { keep(err) })
@@ -108,7 +107,7 @@ func bySingle(_ context.Context, targets []finder.Netns) ([]cost, error) {
 	})
 }
 
-// bySSBulk has ss destroy all that is half-closed, whatever its age.
+// bySSBulk destroys all half-closed sockets of a namespace with one ss, whatever their age.
 func bySSBulk(ctx context.Context, targets []finder.Netns) ([]cost, error) {
 	args := []string{"-c", `for ns; do nsenter --net="$ns" ss -KHtn state close-wait; done`, "sh"}
 	for _, t := range targets {
@@ -119,11 +118,10 @@ func bySSBulk(ctx context.Context, targets []finder.Netns) ([]cost, error) {
 	return []cost{{ssBulkName, n, cpu}}, err
 }
 
-// ssSample is how many sockets are destroyed by an ss each.
+// ssSample is the number of sockets that are destroyed with one ss each.
 const ssSample = 200
 
-// bySSSingle has ss destroy one socket at a time, named by its ports, as somebody would who has found out
-// which ones are too old.
+// bySSSingle destroys one socket per ss, selected by its ports, like an operator who has found out which ones are too old.
 func bySSSingle(ctx context.Context, targets []finder.Netns) ([]cost, error) {
 	ids, err := leaked(targets[0])
 	if err != nil {
@@ -137,7 +135,7 @@ func bySSSingle(ctx context.Context, targets []finder.Netns) ([]cost, error) {
 	return []cost{{ssSingleName, ssSample, cpu}}, err
 }
 
-// ssDestroys runs a shell whose ss print a line for each of n sockets that they destroy.
+// ssDestroys runs a shell whose ss prints a line for each of n destroyed sockets.
 func ssDestroys(ctx context.Context, args []string, n int) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, "sh", args...)
 	cmd.Stderr = os.Stderr

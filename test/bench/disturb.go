@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// LatenessRow is how long after their deadlines sockets were destroyed.
+// LatenessRow is the delay of destroys after their deadlines.
 type LatenessRow struct {
 	While   string  `json:"while"`
 	Finder  string  `json:"finder,omitempty"`
@@ -28,22 +28,22 @@ type LatenessRow struct {
 	Worst   float64 `json:"worstMilliseconds"`
 }
 
-// disturbed is how many namespaces have sockets that become due while the reaper is asked.
+// disturbed is the number of namespaces with sockets that become due during the requests.
 const disturbed = 2
 
-// dueGrace is their grace.
+// dueGrace is the grace of these sockets.
 const dueGrace = 8 * time.Second
 
-// measureDisturbed lets sockets in namespaces from the first on become due, while nobody asks the reaper
-// anything and while somebody asks all the time.
+// measureDisturbed lets sockets become due in the namespaces after the first ones, without requests to the reaper and with
+// requests all the time.
 func measureDisturbed(ctx context.Context, store *state.Store, nd *netnsSet, first int) ([]LatenessRow, error) {
 	var rows []LatenessRow
 	client := admin.NewClient(store.SocketPath())
 	http := overSocket(store.SocketPath())
 	for _, asked := range []bool{false, true} {
-		row := LatenessRow{While: "nobody asks"}
+		row := LatenessRow{While: "no request is made"}
 		if asked {
-			row.While = "status, sockets and metrics are asked for without a pause"
+			row.While = "status, sockets and metrics are requested without a pause"
 		}
 		progress("watching %d sockets become due while %s", disturbed*leak().Closed, row.While)
 		g, inner := errgroup.WithContext(ctx)
@@ -76,8 +76,7 @@ func measureDisturbed(ctx context.Context, store *state.Store, nd *netnsSet, fir
 	return rows, nil
 }
 
-// becomeDue makes sockets that leak, waits until the reaper has destroyed all of them, and returns how late
-// it was with each.
+// becomeDue creates leaked sockets, waits until the reaper has destroyed all of them, and returns the delays.
 func becomeDue(ctx context.Context, client *admin.Client, store *state.Store, nd *netnsSet, first int) ([]time.Duration, error) {
 	before, err := client.History(ctx, api.HistoryQuery{})
 	if err != nil {

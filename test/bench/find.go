@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// FindRow is what one way of finding cost.
+// FindRow is the cost of one way to find sockets.
 type FindRow struct {
 	Namespaces int     `json:"namespaces"`
 	Sockets    int     `json:"sockets"`
@@ -21,16 +21,16 @@ type FindRow struct {
 	Way        string  `json:"way"`
 	Best       float64 `json:"bestCPUMilliseconds"`
 	Worst      float64 `json:"worstCPUMilliseconds"`
-	Ratio      float64 `json:"ratioToLoop"` // of the bests
+	Ratio      float64 `json:"ratioToLoop"` // of the best rounds
 }
 
-// finderName is what the finder is called in rows: the way that has targets to meet.
+// finderName is the finder's name in rows. It has targets.
 const finderName = "halfclose's finder"
 
-// perNamespace is what each namespace has when its sockets are to be found.
+// perNamespace returns the sockets of each namespace to search.
 func perNamespace() sockets { return sockets{Shut: 100, Established: 100} }
 
-// sizes are the numbers of namespaces to measure at.
+// sizes returns the numbers of namespaces to measure with.
 func (o options) sizes() []int {
 	if o.short {
 		return []int{2, 10}
@@ -38,7 +38,7 @@ func (o options) sizes() []int {
 	return []int{10, 50, 252}
 }
 
-// onNode makes a node of each kind and measures what is measured on a full node.
+// onNode creates the namespaces, with the shared hash and with their own, and runs the measurements that need a full node.
 func onNode(ctx context.Context, o options, want map[string]bool, r *report) error {
 	for _, own := range []bool{false, true} {
 		parts := onSharedHash()
@@ -103,7 +103,7 @@ func onNodeOf(ctx context.Context, o options, want map[string]bool, own bool, r 
 	return nil
 }
 
-// measureBPF measures what the bpf finder is for, beside the other.
+// measureBPF runs the measurements that compare the two finders.
 func measureBPF(ctx context.Context, o options, want map[string]bool, nd *netnsSet, r *report) (err error) {
 	if want["steady"] {
 		if r.Steady, err = measureSteady(ctx, o, nd); err != nil {
@@ -128,7 +128,7 @@ func measureBPF(ctx context.Context, o options, want map[string]bool, nd *netnsS
 	return nil
 }
 
-// tables says which kind of node it is.
+// tables returns a name for the kind of hash.
 func tables(own bool) string {
 	if own {
 		return "each with a hash of its own"
@@ -136,8 +136,7 @@ func tables(own bool) string {
 	return "all in the machine's one hash"
 }
 
-// measureFind measures finding nothing in all namespaces of a node, and then finding what is in more and
-// more of them.
+// measureFind measures a search in empty namespaces, and then in more and more namespaces with sockets.
 func measureFind(ctx context.Context, o options, nd *netnsSet, own bool) ([]FindRow, error) {
 	loop := way{"nsenter ss loop", children, findByLoop}
 	library := way{"SocketDiagTCPInfo, both families", self, findByLibrary}
@@ -164,7 +163,7 @@ func measureFind(ctx context.Context, o options, nd *netnsSet, own bool) ([]Find
 	return rows, nil
 }
 
-// compareWatching is compare with the ways of the bpf finder besides, whose programs watch the same namespaces.
+// compareWatching also compares the ways of the bpf finder, whose programs watch the same namespaces.
 func compareWatching(ctx context.Context, o options, nd *netnsSet, size int, own bool, s sockets, ways ...way) (_ []FindRow, err error) {
 	p, err := watching(nd.targets[:size])
 	if err != nil {
@@ -174,8 +173,7 @@ func compareWatching(ctx context.Context, o options, nd *netnsSet, size int, own
 	return compare(ctx, o, nd, size, own, s, append(ways, way{setName, self, findBySet(p)}, way{walkName, self, findByWalk(p)})...)
 }
 
-// compare measures several ways in turn, in the first so many namespaces of a node. The first way is what the
-// others are compared with.
+// compare measures several ways in turn, in the first n namespaces. The others are compared with the first way.
 func compare(ctx context.Context, o options, nd *netnsSet, size int, own bool, s sockets, ways ...way) ([]FindRow, error) {
 	rounds := 5
 	switch {
@@ -192,7 +190,7 @@ func compare(ctx context.Context, o options, nd *netnsSet, size int, own bool, s
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			runtime.GC() // what the way before left behind is not this one's to clear
+			runtime.GC() // collect the garbage of the previous way
 			before := w.clock()
 			found, err := w.find(ctx, targets)
 			cost[i] = append(cost[i], w.clock()-before)

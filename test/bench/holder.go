@@ -15,27 +15,26 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// holdCommand is the argument that makes this program a holder: a process that owns sockets in several
-// namespaces, because one process alone may not have as many as a full node has.
+// holdCommand is the argument that makes this program a holder: a process that owns sockets in several namespaces, since
+// one process may not open as many descriptors as a full node has sockets.
 const holdCommand = "hold"
 
-// order asks a holder for namespaces, made if they are not there yet, with these sockets in each and no
-// others of the holder's.
+// order is a request to a holder: namespaces, which it creates if they do not exist, with exactly these sockets in each.
 type order struct {
 	Namespaces []string `json:"namespaces"`
 	Sockets    sockets  `json:"sockets"`
-	// HalfClose asks for something else: to half-close what is established in the namespaces, within that time.
+	// HalfClose is another request: half-close the established connections of the namespaces within that time.
 	HalfClose bool          `json:"halfClose,omitempty"`
 	Within    time.Duration `json:"within,omitempty"`
 }
 
-// answer is what the holder says when it has done so.
+// answer is the answer to an order.
 type answer struct {
 	Error string `json:"error,omitempty"`
 	Shut  []shut `json:"shut,omitempty"`
 }
 
-// hold serves orders until r ends. The sockets go with the process.
+// hold carries out orders until EOF. The sockets are closed with the process.
 func hold(r io.Reader, w io.Writer) error {
 	in, out := json.NewDecoder(r), json.NewEncoder(w)
 	held := make(map[string][]int)
@@ -62,7 +61,7 @@ func hold(r io.Reader, w io.Writer) error {
 	}
 }
 
-// carryOut does what the order asks for; held has the sockets of each namespace that there is.
+// carryOut carries out an order for sockets. held has the sockets of each existing namespace.
 func (o order) carryOut(held map[string][]int) error {
 	for _, name := range o.Namespaces {
 		if _, ok := held[name]; !ok {
@@ -82,7 +81,7 @@ func (o order) carryOut(held map[string][]int) error {
 	return nil
 }
 
-// at is the namespace of a name, its identity left out.
+// at returns the namespace of this name, without its identity.
 func at(name string) finder.Netns {
 	return finder.Netns{Paths: []string{filepath.Join(node.NetnsDir, name)}, Interval: time.Hour}
 }

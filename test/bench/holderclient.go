@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holder is a process that serves orders.
+// holder is a process that carries out orders.
 type holder struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
@@ -23,8 +23,8 @@ type holder struct {
 	dec   *json.Decoder
 }
 
-// perHolder returns how many namespaces one holder can have: with 400 sockets in each, half as many descriptors
-// as it may have, and no more than 10,000, so that several processes are at work on any machine.
+// perHolder returns the number of namespaces of a holder: with 400 sockets in each, half of its descriptor limit and at
+// most 10,000 sockets, so that several processes share the work on any machine.
 func perHolder() (int, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -40,7 +40,7 @@ func perHolder() (int, error) {
 func startHolder() (*holder, error) {
 	cmd := exec.Command("/proc/self/exe", holdCommand)
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a ^C is for the first process alone
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C goes to the first process alone
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

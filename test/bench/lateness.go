@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// spreadGrace is the grace of sockets whose deadlines are spread over some time, but for a short run.
+// spreadGrace is the grace of sockets whose deadlines are spread over time, except in a short run.
 const spreadGrace = 8 * time.Second
 
 func (o options) spreadGrace() time.Duration {
@@ -27,8 +27,8 @@ func (o options) spreadGrace() time.Duration {
 	return spreadGrace
 }
 
-// measureLateness lets deadlines fall due evenly over half a minute with each finder, and measures by the clock of who
-// half-closed the sockets: destroyed, minus half-closed, minus the grace.
+// measureLateness spreads deadlines evenly over half a minute with each finder, and measures by the clock of the process
+// that half-closed the sockets: destroyed, minus half-closed, minus the grace.
 func measureLateness(ctx context.Context, o options, nd *netnsSet) (rows []LatenessRow, err error) {
 	namespaces, each, within := 50, sockets{Established: 200}, 30*time.Second
 	if o.short {
@@ -98,7 +98,7 @@ func spreadOut(ctx context.Context, o options, nd *netnsSet, finder string, name
 	return late, nil
 }
 
-// gatherDestroys reads when sockets were destroyed, until there are n.
+// gatherDestroys reads the times of n destroys from the history.
 func gatherDestroys(ctx context.Context, client *admin.Client, n int, within time.Duration) (map[string]time.Time, error) {
 	all := make(map[string]time.Time)
 	q := api.HistoryQuery{}

@@ -16,17 +16,17 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 )
 
-// Life is what the bpf finder costs the connections of a node: each is made, closed at one end and then at the other,
-// which has been half-closed in between.
+// Life is the cost of the bpf finder for the connections of a node: each is opened, closed at one end and then at the
+// other, so that it is half-closed in between.
 type Life struct {
 	Connections int `json:"connections"` // a round
 	Rounds      int `json:"rounds"`
-	// Kernel is what the kernel counts of the program's time (kernel.bpf_stats_enabled), in ns a connection, which
-	// calls it Calls times.
+	// Kernel is the run time of the program that the kernel counts (kernel.bpf_stats_enabled), in ns per connection, and
+	// Calls the number of its calls.
 	Kernel float64 `json:"kernelNanoseconds"`
 	Calls  float64 `json:"callsPerConnection"`
-	// Without and With are the CPU time of a connection's life without the programs and with them, in us: the median
-	// of the rounds. Added is the median of the differences between two rounds that follow each other.
+	// Without and With are the CPU time of a connection's life without and with the programs, in us: the medians of the
+	// rounds. Added is the median of the differences between two consecutive rounds.
 	Without float64 `json:"withoutMicroseconds"`
 	With    float64 `json:"withMicroseconds"`
 	Added   float64 `json:"addedMicroseconds"`
@@ -64,7 +64,7 @@ func measureLife(ctx context.Context, o options, t finder.Netns) (*Life, error) 
 	return l, l.count(t)
 }
 
-// count has the kernel count what the program takes.
+// count measures the run time of the program.
 func (l *Life) count(t finder.Netns) error {
 	return countingBPF(func() (err error) {
 		p, err := watching([]finder.Netns{t})
@@ -88,7 +88,7 @@ func (l *Life) count(t finder.Netns) error {
 	})
 }
 
-// lives makes and closes so many connections in a namespace one after the other, and returns the CPU time that took.
+// lives opens and closes n connections in a namespace one after the other, and returns the CPU time.
 func lives(t finder.Netns, n int) (cpu time.Duration, err error) {
 	err = inside(t, func() error {
 		listeners, err := listenAll()
@@ -117,7 +117,7 @@ func lives(t finder.Netns, n int) (cpu time.Duration, err error) {
 	return cpu, err
 }
 
-// percentile returns the value that so many per cent of the values are not above.
+// percentile returns the smallest value that p per cent of the values do not exceed.
 func percentile(values []time.Duration, percent int) time.Duration {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(len(sorted)*percent/100, len(sorted)-1)]

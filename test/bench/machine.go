@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Machine is what the figures are of. It says nothing of whose machine it is.
+// Machine describes the measured machine, without its name or owner.
 type Machine struct {
 	Kernel  string `json:"kernel"`
 	CPU     string `json:"cpu"`
@@ -21,11 +21,11 @@ type Machine struct {
 	Buckets int    `json:"ehashBuckets"` // of the machine's hash of connections
 	Iproute string `json:"iproute2"`
 	Go      string `json:"go"`
-	// Load is the load average of the last minute, at the run's beginning.
+	// Load is the load average of the last minute at the start of the run.
 	Load string `json:"load"`
 }
 
-func lookAtMachine() Machine {
+func readMachine() Machine {
 	m := Machine{CPU: "unknown", Cores: runtime.NumCPU(), Go: runtime.Version()}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {

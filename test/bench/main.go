@@ -20,7 +20,7 @@ import (
 
 func main() { os.Exit(run(os.Args[1:])) }
 
-// options are the flags.
+// options has the flags.
 type options struct {
 	short     bool
 	output    string
@@ -31,19 +31,19 @@ type options struct {
 	profile   string
 }
 
-// measures are the parts of a run, in order.
+// measures lists the parts of a run in order.
 func measures() []string {
 	return []string{"find", "steady", "life", "lateness", "burst", "memory", "api", "ask", "destroy", "add"}
 }
 
-// onNodes are those of the measures that take a node full of namespaces.
+// onNodes lists the measures that need a node full of namespaces.
 func onNodes() []string { return slices.Concat(onSharedHash(), onOwnHashes()) }
 
-// onSharedHash are those on a node as it is by default, onOwnHashes those where each namespace has a hash of its own.
+// onSharedHash lists the measures with the default hash, onOwnHashes those in which each namespace has its own hash.
 func onSharedHash() []string { return []string{"find", "steady", "life", "lateness", "burst"} }
 func onOwnHashes() []string  { return []string{"find", "memory", "api"} }
 
-// run does what the command line asks for and returns the exit code.
+// run runs the command line and returns the exit code.
 func run(args []string) int {
 	if len(args) == 1 && args[0] == holdCommand {
 		return code(hold(os.Stdin, os.Stdout))
@@ -101,7 +101,7 @@ func parse(args []string) (options, error) {
 	return o, nil
 }
 
-// wanted is the set of what is to be measured.
+// wanted returns the set of measures to run.
 func (o options) wanted() map[string]bool {
 	set := make(map[string]bool)
 	for _, name := range measures() {
@@ -118,14 +118,14 @@ func (o options) wanted() map[string]bool {
 // runDir has the files of a run, in memory: /run is the node's own.
 const runDir = "/run/bench"
 
-// bench measures and prints, on a node of its own.
+// bench runs the measures on its node and prints the report.
 func bench(o options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := os.Mkdir(runDir, 0o700); err != nil {
 		return err
 	}
-	r := report{Machine: lookAtMachine(), Short: o.short}
+	r := report{Machine: readMachine(), Short: o.short}
 	want := o.wanted()
 	if slices.ContainsFunc(onNodes(), func(name string) bool { return want[name] }) {
 		if err := onNode(ctx, o, want, &r); err != nil {
@@ -167,5 +167,5 @@ func (r *report) write(w io.Writer, output string) error {
 	return r.tables(w)
 }
 
-// progress tells the person who waits what is going on.
+// progress prints a line about the current step to stderr.
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }

@@ -21,21 +21,21 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Memory is what a reaper took that knew many candidates, in MiB.
+// Memory is the memory of a reaper with many candidates, in MiB.
 type Memory struct {
 	Finder     string  `json:"finder"`
 	Namespaces int     `json:"namespaces"`
 	Candidates int     `json:"candidates"`
 	Median     float64 `json:"medianRSSMebibytes"`
 	Largest    float64 `json:"largestRSSMebibytes"`
-	// Anonymous is the part of the median that is not pages of the binary.
+	// Anonymous is the part of the median that is not mapped from the binary.
 	Anonymous float64 `json:"medianAnonymousMebibytes"`
-	// Kernel is what the finder's maps take of the kernel's memory, with room for Room sockets.
+	// Kernel is the kernel memory of the finder's maps, with capacity for Room sockets.
 	Kernel float64 `json:"kernelMebibytes,omitempty"`
 	Room   int     `json:"room,omitempty"`
 }
 
-// measureMemory runs the real reaper on a node whose half-closed sockets never get as old as their grace.
+// measureMemory runs the real reaper on a node whose half-closed sockets never reach their grace.
 func measureMemory(ctx context.Context, o options, nd *netnsSet, name string) (*Memory, error) {
 	watch, namespaces := 40*time.Second, 250
 	if o.short {
@@ -47,7 +47,7 @@ func measureMemory(ctx context.Context, o options, nd *netnsSet, name string) (*
 	progress("watching the memory of a reaper with %d candidates for %v, with the finder %s", namespaces*perNamespace().halfClosed(), watch, name)
 	store := state.New(filepath.Join(runDir, "memory-"+name))
 	p := policy.Default()
-	// Swept every half a minute, so that sweeping and saving are seen too, and never due in that time.
+	// The sweeps come every 30 s, so the measurement includes sweeping and saving, and no socket becomes due.
 	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(2*time.Minute), policy.Patience(2*time.Minute)
 	if err := record(store, nd.targets[:namespaces], p); err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func measureMemory(ctx context.Context, o options, nd *netnsSet, name string) (*
 	return m, nil
 }
 
-// watch looks at the memory of a process for so long, once it knows all candidates.
+// watch samples the memory of a process for this time, after it knows all candidates.
 func (m *Memory) watch(ctx context.Context, pid int, store *state.Store, long time.Duration) error {
 	if err := awaitCandidates(ctx, store, m.Candidates); err != nil {
 		return err
@@ -82,11 +82,11 @@ func (m *Memory) watch(ctx context.Context, pid int, store *state.Store, long ti
 		m.Largest = float64(s["VmHWM"]) / 1024
 	}
 	m.Median, m.Anonymous = float64(median(rss))/1024, float64(median(anonymous))/1024
-	// They must all still be there: what was destroyed takes no memory.
+	// All candidates must still exist: destroyed ones would use no memory.
 	return awaitCandidates(ctx, store, m.Candidates)
 }
 
-// startReaper starts the real reaper, with a whole core for its sweeps and nobody to log to.
+// startReaper starts the real reaper with a whole core for its sweeps. It logs warnings only.
 func startReaper(o options, store *state.Store, flags ...string) (*exec.Cmd, error) {
 	args := []string{"reaper", "--state-dir", store.Dir(), "--cpu-budget", "100", "--log-level", "warn"}
 	cmd := exec.Command(o.halfclose, append(args, flags...)...)
@@ -108,7 +108,7 @@ func endReaper(cmd *exec.Cmd) error {
 	return nil
 }
 
-// awaitCandidates waits until the reaper knows as many candidates.
+// awaitCandidates waits until the reaper has this number of candidates.
 func awaitCandidates(ctx context.Context, store *state.Store, want int) error {
 	client := admin.NewClient(store.SocketPath())
 	return poll(ctx, patience, time.Second, fmt.Sprintf("the reaper knows %d candidates", want), func() (bool, error) {

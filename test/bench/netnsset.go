@@ -28,8 +28,8 @@ type netnsSet struct {
 	each    int // namespaces that a holder has, the last one less
 }
 
-// newNetnsSet creates n empty namespaces. childTables says whether each is to have a hash of its own for its
-// connections; the error is errNoChildTables where the kernel has no such thing.
+// newNetnsSet creates n empty namespaces. With childTables each gets its own hash of connections; the error is
+// errNoChildTables if the kernel has no such hashes.
 func newNetnsSet(prefix string, n int, childTables bool) (*netnsSet, error) {
 	if err := setChildTables(childTables); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func newNetnsSet(prefix string, n int, childTables bool) (*netnsSet, error) {
 	return nd, nil
 }
 
-// identify identifies a namespace, and checks that it has the kind of hash that was asked for.
+// identify identifies a namespace, and checks that it has the requested kind of hash.
 func identify(name string, childTables bool) (finder.Netns, error) {
 	t := at(name)
 	h, err := netns.Open(t.Paths[0])
@@ -118,13 +118,13 @@ func readNumber(path string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(b)))
 }
 
-// fill replaces the sockets in the namespaces from and up to but without to.
+// fill replaces the sockets in the namespaces from (inclusive) to (exclusive).
 func (n *netnsSet) fill(from, to int, s sockets) error {
 	_, err := n.orderAll(from, to, order{Sockets: s})
 	return err
 }
 
-// orderAll gives each holder the order for those of the namespaces from and up to but without to that it has.
+// orderAll sends the order to each holder, for its namespaces in the range from (inclusive) to (exclusive).
 func (n *netnsSet) orderAll(from, to int, o order) ([][]shut, error) {
 	var g errgroup.Group
 	answers := make([][]shut, len(n.holders))
@@ -144,7 +144,7 @@ func (n *netnsSet) orderAll(from, to int, o order) ([][]shut, error) {
 	return answers, g.Wait()
 }
 
-// end ends the holders and takes the namespaces down.
+// end stops the holders and removes the namespaces.
 func (n *netnsSet) end() error {
 	var errs []error
 	for _, h := range n.holders {
@@ -159,12 +159,12 @@ func (n *netnsSet) end() error {
 	return errors.Join(errs...)
 }
 
-// record makes records of namespaces in a state directory, as ADD does.
+// record writes records of namespaces to a state directory, as ADD does.
 func record(store *state.Store, targets []finder.Netns, p policy.Policy) error {
 	return recordAs(store, targets, p, "pod")
 }
 
-// recordAs is record for attachments of other names.
+// recordAs is record with another prefix of the container IDs.
 func recordAs(store *state.Store, targets []finder.Netns, p policy.Policy, prefix string) error {
 	boot, err := netns.BootID()
 	if err != nil {

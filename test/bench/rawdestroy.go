@@ -13,21 +13,21 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// handful is how many look-ups, and then destroys, go out at once: as many as the reaper sends.
-const handful = 8
+// destroyBatch is the number of look-ups, and then destroys, that are sent at once: the same as the reaper's.
+const destroyBatch = 8
 
-// rawRequests are a handful's requests as they go to the kernel, made before the clock runs.
+// rawRequests has the netlink requests for a batch, built before the measurement.
 type rawRequests struct {
 	looks, destroys []byte
 	n               int
 }
 
-// prepare makes the requests for sockets.
+// prepare builds the requests for sockets.
 func prepare(ids []inetdiag.ID) []rawRequests {
 	var all []rawRequests
-	for start := 0; start < len(ids); start += handful {
+	for start := 0; start < len(ids); start += destroyBatch {
 		var r rawRequests
-		for _, id := range ids[start:min(start+handful, len(ids))] {
+		for _, id := range ids[start:min(start+destroyBatch, len(ids))] {
 			r.looks = appendRequest(r.looks, sockDiagByFamily, 0, id)
 			r.destroys = appendRequest(r.destroys, unix.SOCK_DESTROY, unix.NLM_F_ACK, id)
 			r.n++
@@ -57,8 +57,8 @@ func appendRequest(b []byte, typ, flags uint16, id inetdiag.ID) []byte {
 	return append(b, whole[1:]...)   // without the family
 }
 
-// rawDestroy sends the requests through a socket and reads as much of the answers as tells that they are
-// what they should be: the least that a program can do about them.
+// rawDestroy sends the requests through a socket, and checks only that the answers are of the expected type: the least that
+// a program can do.
 func rawDestroy(fd int, requests []rawRequests) error {
 	in := make([]byte, 8192)
 	for i := range requests {
@@ -73,7 +73,7 @@ func rawDestroy(fd int, requests []rawRequests) error {
 	return nil
 }
 
-// exchange sends n requests and reads n answers, which have to be of one type and no errors.
+// exchange sends n requests and reads n answers, which must be of one type and no errors.
 func exchange(fd int, out []byte, n int, in []byte, typ uint16) error {
 	if _, err := unix.Write(fd, out); err != nil {
 		return err
@@ -97,7 +97,7 @@ func exchange(fd int, out []byte, n int, in []byte, typ uint16) error {
 	return nil
 }
 
-// openRaw opens a sock_diag socket in the calling thread's namespace, set up as inetdiag's are.
+// openRaw opens a sock_diag socket in the thread's namespace, with the options of package inetdiag.
 func openRaw() (int, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 )
 
-// report is all that a run found out.
+// report has the results of a run.
 type report struct {
 	Machine  Machine       `json:"machine"`
 	Short    bool          `json:"short"` // too few rounds for the figures to mean much
@@ -28,7 +28,7 @@ type report struct {
 	Targets  []Target      `json:"targets,omitempty"`
 }
 
-// Target is what was aimed at and what came of it.
+// Target is a target and the measured figure.
 type Target struct {
 	What string `json:"what"`
 	Want string `json:"want"`
@@ -36,7 +36,7 @@ type Target struct {
 	Met  bool   `json:"met"`
 }
 
-// aim adds a target: the figure is to be at most, or at least, so much.
+// aim adds a target: the figure must be at most, or at least, want.
 func (r *report) aim(what, relation string, want, got float64, format string) {
 	met := got <= want
 	if relation == ">=" {
@@ -47,7 +47,7 @@ func (r *report) aim(what, relation string, want, got float64, format string) {
 	})
 }
 
-// finish compares what was measured with what was aimed at, which a short run has nothing to say about.
+// finish compares the figures with the targets, except in a short run.
 func (r *report) finish() {
 	if r.Short {
 		return
@@ -96,7 +96,7 @@ func (r *report) finish() {
 	}
 }
 
-// tables writes the report for people to read.
+// tables writes the report as text.
 func (r *report) tables(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	m := r.Machine
@@ -147,7 +147,7 @@ func (r *report) tables(w io.Writer) error {
 	return t.Flush()
 }
 
-// apiTables writes how long answers took, and what the requests did to the reaper's deadlines.
+// apiTables writes the response times, and their effect on the reaper's deadlines.
 func (r *report) apiTables(t io.Writer) {
 	if r.API == nil {
 		return
@@ -163,7 +163,7 @@ func (r *report) apiTables(t io.Writer) {
 	}
 }
 
-// askTable writes what asking peers cost.
+// askTable writes the cost of asking peers.
 func (r *report) askTable(t io.Writer) {
 	if r.Ask == nil {
 		return
@@ -177,7 +177,7 @@ func (r *report) askTable(t io.Writer) {
 		r.Ask.Seconds, r.Ask.Answers, r.Ask.Used, r.Ask.Budget, r.Ask.Process)
 }
 
-// findTable writes what finding cost, a table a kind of node.
+// findTable writes the cost of finding, in one table for each kind of hash.
 func (r *report) findTable(t io.Writer) {
 	for _, own := range []bool{false, true} {
 		head := fmt.Sprintf("\nFINDING, namespaces %s: CPU time of one pass, the best of the rounds\n"+
@@ -194,7 +194,7 @@ func (r *report) findTable(t io.Writer) {
 	}
 }
 
-// ratio writes what is less than one as a fraction: 1/8 rather than 0.125.
+// ratio formats a number below one as a fraction: 1/8 instead of 0.125.
 func ratio(r float64) string {
 	if r > 0.95 {
 		return strings.TrimSuffix(fmt.Sprintf("%.1f", r), ".0")

@@ -10,7 +10,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 )
 
-// target is what a way to find may cost at most, as a part of what the loop does; 0 where there is no target.
+// target returns the target of a way to find, as a ratio to the loop; 0 if it has none.
 func (f FindRow) target() float64 {
 	switch {
 	case f.Way == finderName && f.OwnTables:
@@ -25,7 +25,7 @@ func (f FindRow) target() float64 {
 	return 0
 }
 
-// finishBPF compares what is measured of the bpf finder with what was aimed at.
+// finishBPF compares the bpf finder's figures with its targets.
 func (r *report) finishBPF() {
 	for _, row := range r.Steady {
 		want := 2.0
@@ -49,7 +49,7 @@ func (r *report) finishBPF() {
 	}
 }
 
-// bpfTables writes what is measured of the bpf finder, beside the other.
+// bpfTables writes the measurements that compare the two finders.
 func (r *report) bpfTables(t io.Writer) {
 	if r.Steady != nil {
 		fmt.Fprint(t, "\nA QUIET NODE: CPU time of a reaper, nothing half-closed, grace 10m\nFINDER\tNAMESPACES\tSOCKETS\tSECONDS\t% OF A CORE\n")

@@ -16,25 +16,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// sockets is what to have in a namespace: so many connections over loopback, a third of them each over
-// IPv4, IPv6 and v4-mapped, keepalive off. The process owns both ends unless it says otherwise.
+// sockets is the numbers of connections over loopback in a namespace, a third each over IPv4, IPv6 and v4-mapped, without
+// keepalive. The process owns both ends, except for Closed.
 type sockets struct {
 	Shut        int `json:"shut"`        // one end has shut its sending side: FIN_WAIT2 and CLOSE_WAIT
 	Closed      int `json:"closed"`      // one end has vanished after that: CLOSE_WAIT alone
 	Established int `json:"established"` // nothing has been closed
 }
 
-// halfClosed is how many half-closed sockets there are.
+// halfClosed returns the number of half-closed sockets.
 func (s sockets) halfClosed() int { return 2*s.Shut + s.Closed }
 
-// total is how many sockets there are.
+// total returns the number of sockets.
 func (s sockets) total() int { return s.halfClosed() + 2*s.Established }
 
-// patience bounds waits for what must happen, on the busiest of machines.
+// patience is the timeout of waits on the busiest of machines.
 const patience = time.Minute
 
-// make makes them in the calling thread's namespace, and waits until all are in the states they are to be in.
-// It returns the descriptors.
+// make opens them in the thread's namespace, waits until all are in their states, and returns the descriptors.
 func (s sockets) make() (fds []int, err error) {
 	if s.total() == 0 {
 		return nil, nil
@@ -58,7 +57,7 @@ func (s sockets) make() (fds []int, err error) {
 	for i := 0; err == nil && i < s.Closed+s.Shut; i++ {
 		err = unix.Shutdown(clients[i], unix.SHUT_WR)
 	}
-	// A FIN may be acknowledged late: all are waited for at once.
+	// An ACK of a FIN may be delayed: wait for all sockets together.
 	for i := 0; err == nil && i < s.Closed+s.Shut; i++ {
 		if err = awaitState(clients[i], inetdiag.FinWait2); err == nil {
 			err = awaitState(servers[i], inetdiag.CloseWait)
@@ -71,14 +70,14 @@ func (s sockets) make() (fds []int, err error) {
 	return nil, err
 }
 
-// vanish closes a socket without a packet and without a trace in the kernel, as if its host had gone: a
-// socket that is being repaired (TCP_REPAIR of include/uapi/linux/tcp.h) is closed so.
+// vanish closes a socket without sending a packet and without a TIME_WAIT, as if its host had gone: the kernel does that
+// for a socket in repair mode (TCP_REPAIR of include/uapi/linux/tcp.h).
 func vanish(fd int) error {
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_REPAIR, 1)
 	return errors.Join(os.NewSyscallError("set TCP_REPAIR", err), unix.Close(fd))
 }
 
-// listenAll listens over each kind of network that there is.
+// listenAll listens over each kind of network that the machine has.
 func listenAll() ([]int, error) {
 	var fds []int
 	for _, addr := range []string{"127.0.0.1", "::1", "::ffff:127.0.0.1"} {
@@ -116,7 +115,7 @@ func listen(addr netip.Addr) (int, error) {
 	return fd, nil
 }
 
-// connect makes one connection to a listener.
+// connect opens one connection to a listener.
 func connect(listener int) (client, server int, err error) {
 	to, err := unix.Getsockname(listener)
 	if err != nil {
@@ -143,7 +142,7 @@ func connect(listener int) (client, server int, err error) {
 	return client, server, nil
 }
 
-// retry calls again what a signal interrupted. (A connect that goes on in the background answers EISCONN.)
+// retry retries a call on EINTR. (A connect that continues in the background returns EISCONN.)
 func retry(call func() error) error {
 	err := call()
 	for errors.Is(err, unix.EINTR) {
@@ -162,7 +161,7 @@ func awaitState(fd int, want inetdiag.State) error {
 	})
 }
 
-// closeAll closes sockets so that nothing of them stays, no TIME_WAIT either.
+// closeAll closes sockets with a reset, so that none is left in TIME_WAIT.
 func closeAll(fds []int) {
 	for _, fd := range fds {
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shut is a connection whose one end was shut: the other end has been half-closed since.
+// shut is a connection with one end shut: the other end has been half-closed since.
 type shut struct {
 	Namespace string    `json:"namespace"`
 	Local     string    `json:"local"` // of the other end
@@ -21,8 +21,8 @@ type shut struct {
 	At        time.Time `json:"at"`
 }
 
-// halfClose shuts one end of each established connection of the namespaces, evenly within that time and in no order,
-// or as fast as it can. It says when it did what.
+// halfClose shuts one end of each established connection of the namespaces, evenly within that time and in random order, or
+// as fast as possible. It returns the times.
 func (o order) halfClose(held map[string][]int) ([]shut, error) {
 	var clients, servers []int
 	var names []string // whose each is
@@ -49,7 +49,7 @@ func (o order) halfClose(held map[string][]int) ([]shut, error) {
 	return all, nil
 }
 
-// between names the two ends of a connection.
+// between returns the addresses of a connection.
 func between(fd int) (s shut, err error) {
 	local, err := unix.Getsockname(fd)
 	if err != nil {
@@ -70,7 +70,7 @@ func addrPort(sa unix.Sockaddr) string {
 	return ""
 }
 
-// halfClose has all holders half-close what is established in the namespaces from and up to but without to.
+// halfClose makes all holders half-close the established connections in the namespaces from (inclusive) to (exclusive).
 func (n *netnsSet) halfClose(from, to int, within time.Duration) ([]shut, error) {
 	answers, err := n.orderAll(from, to, order{Within: within, HalfClose: true})
 	return slices.Concat(answers...), err

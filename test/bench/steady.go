@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// SteadyRow is what a reaper costs while nothing happens.
+// SteadyRow is the cost of a reaper while nothing is half-closed.
 type SteadyRow struct {
 	Finder     string  `json:"finder"`
 	Namespaces int     `json:"namespaces"`
@@ -27,10 +27,10 @@ type SteadyRow struct {
 	Share      float64 `json:"percentOfACore"`
 }
 
-// quiet is what a namespace has in which nothing happens.
+// quiet returns the sockets of a namespace in which nothing is half-closed.
 func quiet() sockets { return sockets{Established: 2} }
 
-// measureSteady runs the real reaper with each finder, as it is by default, on a node on which nothing is half-closed.
+// measureSteady runs the real reaper with its defaults and each finder, on a node on which nothing is half-closed.
 func measureSteady(ctx context.Context, o options, nd *netnsSet) (rows []SteadyRow, err error) {
 	namespaces, watch := 250, time.Minute
 	if o.short {
@@ -82,7 +82,7 @@ func steady(ctx context.Context, o options, nd *netnsSet, finder string, namespa
 	}, err
 }
 
-// awaitSweeps waits until a reaper has swept so many namespaces, and is past what that cost.
+// awaitSweeps waits until a reaper has swept n namespaces, and for 2 s more, so that the cost of that is past.
 func awaitSweeps(ctx context.Context, store *state.Store, n int) error {
 	client := admin.NewClient(store.SocketPath())
 	err := poll(ctx, 5*patience, time.Second, fmt.Sprintf("%d namespaces are swept", n), func() (bool, error) {
@@ -95,7 +95,7 @@ func awaitSweeps(ctx context.Context, store *state.Store, n int) error {
 	return pause(ctx, 2*time.Second)
 }
 
-// usedBy is the CPU time that a process has used: of all its threads (proc_pid_schedstat), in ns.
+// usedBy returns the CPU time that all threads of a process have used (proc_pid_schedstat).
 func usedBy(pid int) (all time.Duration, err error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	for _, path := range threads {

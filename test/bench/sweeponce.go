@@ -11,13 +11,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// sweepOnce is a finder that looks at each of the first set of namespaces once, and then no more.
+// sweepOnce is a finder that sweeps the first set of namespaces once, and then stops.
 type sweepOnce struct {
 	finder.Finder
 	swept chan struct{} // closed after that
 }
 
-// Find returns an error if a namespace could not be looked into.
+// Find returns an error if a namespace cannot be swept.
 func (o *sweepOnce) Find(ctx context.Context, targets <-chan []finder.Netns, sink finder.Sink) error {
 	inner, stop := context.WithCancel(ctx)
 	defer stop()

@@ -31,7 +31,7 @@ type way struct {
 	find  func(ctx context.Context, targets []finder.Netns) (int, error)
 }
 
-// loopScript is what somebody would write to list the half-closed sockets of every container.
+// loopScript lists the half-closed sockets of every container, as an operator would write it.
 const loopScript = `for ns; do nsenter --net="$ns" ss -Htn state close-wait state fin-wait-2; done`
 
 // loop prepares a shell that runs ss in one namespace after the other.
@@ -56,7 +56,7 @@ func findByLoop(ctx context.Context, targets []finder.Netns) (int, error) {
 	return countListed(out.Bytes())
 }
 
-// countListed counts the lines of ss, each of which has to be about a half-closed socket.
+// countListed counts the lines of ss. Each must be a half-closed socket.
 func countListed(list []byte) (int, error) {
 	n := 0
 	lines := bufio.NewScanner(bytes.NewReader(list))
@@ -70,7 +70,7 @@ func countListed(list []byte) (int, error) {
 	return n, lines.Err()
 }
 
-// findByLibrary does what the netlink library has for the purpose: it lists every TCP socket.
+// findByLibrary uses the call of the netlink library for this purpose: it lists every TCP socket.
 func findByLibrary(_ context.Context, targets []finder.Netns) (int, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -114,7 +114,7 @@ func libraryIn(path string) (int, error) {
 	return n, nil
 }
 
-// findByFamily is what the finder would do on a kernel without the legacy dump.
+// findByFamily is the finder's dump on a kernel without the legacy dump.
 func findByFamily(_ context.Context, targets []finder.Netns) (int, error) {
 	n := 0
 	for _, t := range targets {
@@ -126,7 +126,7 @@ func findByFamily(_ context.Context, targets []finder.Netns) (int, error) {
 	return n, nil
 }
 
-// dump calls visit for each socket in a namespace that the filter lets through.
+// dump calls visit for each socket in a namespace that the filter selects.
 func dump(t finder.Netns, f inetdiag.Filter, visit func(*inetdiag.Socket)) error {
 	conn, err := open(t)
 	if err != nil {
@@ -158,7 +158,7 @@ func inside(t finder.Netns, fn func() error) error {
 	return h.Do(fn)
 }
 
-// findByFinder lets the reaper's finder sweep every namespace once, its budget far out of reach.
+// findByFinder sweeps every namespace once with the reaper's finder, with an unlimited budget.
 func findByFinder(ctx context.Context, targets []finder.Netns) (int, error) {
 	clock, err := monotime.System()
 	if err != nil {

@@ -58,7 +58,7 @@ func callsAreAsDocumented(t *testing.T, s *site) {
 	}
 	for _, verb := range []string{"CHECK", "GC"} {
 		if all := calls(t, nil, before, verb); len(all) > 0 {
-			t.Errorf("%s was called %d times by itself", verb, len(all))
+			t.Errorf("%s was called %d times without a request", verb, len(all))
 		}
 	}
 }
@@ -83,7 +83,7 @@ func removedPodLeavesNothing(t *testing.T, s *site) {
 	s.remove(t, ended)
 
 	if s.recorded(ended) {
-		t.Error("its record is still there")
+		t.Error("its record still exists")
 	}
 	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten its namespace", func() bool { return s.AwaitStatus().Namespaces == before-1 })
 	nstest.Eventually(t, testnode.Patience, "the kernel has freed its namespace: its veth is gone from the node", func() bool {
@@ -97,8 +97,8 @@ func removedPodLeavesNothing(t *testing.T, s *site) {
 	if !s.recorded(stays) {
 		t.Error("the record of the other pod is gone too")
 	}
-	if said := stays.tell(t, "recv", "line"); said != "EOF" && said != "ECONNRESET" {
-		t.Errorf("the other pod is told %q on the connection from %v", said, local)
+	if said := stays.order(t, "recv", "line"); said != "EOF" && said != "ECONNRESET" {
+		t.Errorf("the other pod reads %q on the connection from %v", said, local)
 	}
 }
 
@@ -130,7 +130,7 @@ func failedAddLeavesNothing(t *testing.T, s *site) {
 		t.Errorf("the pod %s runs although a plugin failed", p.name)
 		p.connect(t)
 		s.remove(t, p)
-	} else if !strings.Contains(err.Error(), "it was told to fail") {
+	} else if !strings.Contains(err.Error(), "it was configured to fail") {
 		t.Errorf("the error is of something else: %v", err)
 	}
 	listing, err := s.Store.List(t.Context())

@@ -127,7 +127,7 @@ func (c *criClient) remove(t *testing.T, p *pod) {
 	}
 }
 
-// networkReady is what the runtime says of the node's network, and the configuration that it has in memory.
+// networkReady returns the state of the network that the runtime reports, and its loaded configuration.
 func (c *criClient) networkReady(t *testing.T) (ready bool, why, loaded string) {
 	t.Helper()
 	ctx, cancel := c.context()
@@ -141,7 +141,7 @@ func (c *criClient) networkReady(t *testing.T) (ready bool, why, loaded string) 
 			return condition.Status, condition.Message, s.Info["cniconfig"]
 		}
 	}
-	t.Fatal("the runtime says nothing of the network")
+	t.Fatal("the runtime reports no condition of the network")
 	return false, "", ""
 }
 

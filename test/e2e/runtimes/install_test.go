@@ -13,8 +13,8 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 )
 
-// uninstalledAndInstalled takes halfclose out of the conflist while pods run, and puts it back. Pods start at
-// every step; those that are removed meanwhile are forgotten, whether the runtime calls DEL or not.
+// uninstalledAndInstalled removes halfclose from the conflist while pods run, and restores it. Pods start at every step.
+// Pods that are removed in between are forgotten, with DEL or without.
 func uninstalledAndInstalled(t *testing.T, s *site) {
 	during, after := s.run(t, "during", nil), s.run(t, "after", nil)
 	namespaces := s.AwaitStatus().Namespaces
@@ -27,7 +27,7 @@ func uninstalledAndInstalled(t *testing.T, s *site) {
 	if s.recorded(without) {
 		t.Error("halfclose was called after it was uninstalled")
 	}
-	// A pod from before is still looked after.
+	// A leak in a pod from before is still destroyed.
 	s.awaitDestroyed(during.leak(t, "leak", without))
 	s.remove(t, during)
 	if s.recorded(during) == s.cachedDEL {
@@ -51,7 +51,7 @@ func uninstalledAndInstalled(t *testing.T, s *site) {
 	}
 }
 
-// awaitLoaded waits until the runtime knows the conflist as it is.
+// awaitLoaded waits until the runtime has loaded the current conflist.
 func (s *site) awaitLoaded(t *testing.T, want bool) {
 	t.Helper()
 	if l, ok := s.runtime.(loader); ok {
@@ -65,7 +65,7 @@ func (s *site) awaitLoaded(t *testing.T, want bool) {
 	}
 }
 
-// dropInIsLoaded installs halfclose in a file of its own.
+// dropInIsLoaded installs halfclose as a drop-in file.
 func dropInIsLoaded(t *testing.T, s *site) {
 	s.halfclose(t, "uninstall")
 	s.awaitLoaded(t, false)
@@ -80,7 +80,7 @@ func dropInIsLoaded(t *testing.T, s *site) {
 			t.Errorf("uninstall has left %s: %v", files[0], err)
 		}
 	}()
-	// What runtimes notice is a change of the conflist itself.
+	// Runtimes notice a change of the conflist only.
 	s.editConflist(t, func(map[string]any) {})
 	if s.dropIn {
 		s.awaitLoaded(t, true)
@@ -90,7 +90,7 @@ func dropInIsLoaded(t *testing.T, s *site) {
 	}
 	p := s.run(t, "ignores", nil)
 	if s.recorded(p) {
-		t.Error("the drop-in was loaded after all")
+		t.Error("the drop-in was loaded")
 	}
 }
 
@@ -108,7 +108,7 @@ func (s *site) fails(t *testing.T, when string) (last error) {
 	return last
 }
 
-// missingBinaryFails shows why uninstall leaves the binary, and install puts it there first.
+// missingBinaryFails shows why uninstall keeps the binary, and install writes it first.
 func missingBinaryFails(t *testing.T, s *site) {
 	binary := filepath.Join(pluginDir, "halfclose")
 	if err := os.Rename(binary, binary+".away"); err != nil {
@@ -116,15 +116,15 @@ func missingBinaryFails(t *testing.T, s *site) {
 	}
 	back := func() error { return os.Rename(binary+".away", binary) }
 	err := s.fails(t, "without the binary")
-	missing := strings.Contains(err.Error(), "failed to find plugin") && strings.Contains(err.Error(), "halfclose")
-	unloaded := strings.Contains(err.Error(), "no CNI configuration file") // ocicni watches the plugins' directory too
+	missing := strings.Contains(err.Error(), "failed to find plugin") && strings.Contains(err.Error(), "halfclose") // prose:ok: the error of libcni
+	unloaded := strings.Contains(err.Error(), "no CNI configuration file")                                          // ocicni watches the plugins' directory too
 	if !missing && !unloaded {
-		t.Errorf("the error is of something else: %v", err)
+		t.Errorf("unexpected error: %v", err)
 	}
 	if c, ok := s.runtime.(*containerd); ok {
 		asks := s.version >= "1.1.0" // for STATUS
 		if ready, why, _ := c.networkReady(t); ready == asks {
-			t.Errorf("the runtime says that the network is ready: %v %s", ready, why)
+			t.Errorf("the network is ready: %v %s", ready, why)
 		}
 	}
 	if err := back(); err != nil {
@@ -161,7 +161,7 @@ func newerVersionFails(t *testing.T, s *site) {
 	version("1.1.0")
 	err := s.fails(t, "with version 1.1.0")
 	if !strings.Contains(err.Error(), "1.1.0") && !strings.Contains(err.Error(), "version") {
-		t.Errorf("the error is of something else: %v", err)
+		t.Errorf("unexpected error: %v", err)
 	}
 	version(s.version)
 	s.awaitLoaded(t, true)

@@ -20,35 +20,35 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// leakIsDestroyed has a leak destroyed in a pod, beside a half-closed connection that is at work, an idle one
-// that is open, and FIN_WAIT2, which the network gives an hour. (Had it none, both ends of the leak would be spared.)
+// leakIsDestroyed leaks a connection in a pod, beside a half-closed connection in use, an idle open one, and a FIN_WAIT2
+// socket, for which the network has a grace of an hour. (A grace of never would keep both ends of the leak.)
 func leakIsDestroyed(t *testing.T, s *site) {
 	client, server := s.run(t, "leaky", nil), s.run(t, "server", nil)
 	client.open(t, "quiet", server)
 	busy := client.open(t, "busy", server)
-	server.tell(t, "stream", "busy")
-	client.tell(t, "shut", "busy")
-	client.tell(t, "drain", "busy")
+	server.order(t, "stream", "busy")
+	client.order(t, "shut", "busy")
+	client.order(t, "drain", "busy")
 	leak := client.leak(t, "leak", server)
 
 	e := s.awaitDestroyed(leak)
 	if e.State != inetdiag.CloseWait || time.Duration(e.Age) < grace || e.ContainerID != client.id {
-		t.Errorf("the history says %+v", e)
+		t.Errorf("the history has %+v", e)
 	}
 	if want := s.podOf(client); e.Pod != want {
-		t.Errorf("the history says that it was of the pod %+v, not %+v", e.Pod, want)
+		t.Errorf("the history has the pod %+v, not %+v", e.Pod, want)
 	}
 	switch {
 	case len(e.Owners) != 1 || e.Owners[0].Command != "peer":
-		t.Errorf("the history says that %v held it", e.Owners)
+		t.Errorf("the history has the owners %v", e.Owners)
 	case s.owner && e.Owners[0].ContainerID != client.owner:
-		t.Errorf("the history says that the container %q held it, not %q", e.Owners[0].ContainerID, client.owner)
+		t.Errorf("the history has the container %q, not %q", e.Owners[0].ContainerID, client.owner)
 	}
-	if said := client.tell(t, "send", "leak", "x"); said != "ECONNABORTED" {
-		t.Errorf("the leak's owner writes and is told %q", said)
+	if got := client.order(t, "send", "leak", "x"); got != "ECONNABORTED" {
+		t.Errorf("a write to the leak returns %q", got)
 	}
-	if said := server.tell(t, "recv", "leak"); said != "ECONNRESET" {
-		t.Errorf("the leak's peer reads and is told %q", said)
+	if got := server.order(t, "recv", "leak"); got != "ECONNRESET" {
+		t.Errorf("a read at the leak's peer returns %q", got)
 	}
 	if n := client.timeWaits(t) + server.timeWaits(t); n > 0 {
 		t.Errorf("%d sockets are in TIME_WAIT", n)
@@ -64,33 +64,33 @@ func leakIsDestroyed(t *testing.T, s *site) {
 		n, err := client.Order("moved", "busy")
 		return err == nil && n != strconv.Itoa(moved)
 	})
-	client.tell(t, "send", "quiet", "hello")
-	if said := server.tell(t, "recv", "quiet"); said != "hello" {
-		t.Errorf("on the open connection comes %q", said)
+	client.order(t, "send", "quiet", "hello")
+	if got := server.order(t, "recv", "quiet"); got != "hello" {
+		t.Errorf("the open connection carries %q", got)
 	}
 	if entries, err := s.Entries(); err != nil || len(entries) != 1 {
 		t.Errorf("the history has %d entries, not that of the leak alone: %+v, %v", len(entries), entries, err)
 	}
 }
 
-// podOf is what CNI_ARGS say of a pod.
-func (s *site) podOf(p *pod) (told state.Pod) {
+// podOf returns the pod that CNI_ARGS name.
+func (s *site) podOf(p *pod) (named state.Pod) {
 	for key, to := range map[string]struct {
 		field *string
 		value string
 	}{
-		"K8S_POD_NAMESPACE": {&told.Namespace, "e2e"}, "K8S_POD_NAME": {&told.Name, p.name}, "K8S_POD_UID": {&told.UID, "uid-" + p.name},
+		"K8S_POD_NAMESPACE": {&named.Namespace, "e2e"}, "K8S_POD_NAME": {&named.Name, p.name}, "K8S_POD_UID": {&named.UID, "uid-" + p.name},
 	} {
 		if slices.Contains(s.args, key) {
 			*to.field = to.value
 		}
 	}
-	return told
+	return named
 }
 
 func moved(t *testing.T, p *pod, name string) int {
 	t.Helper()
-	n, err := strconv.Atoi(p.tell(t, "moved", name))
+	n, err := strconv.Atoi(p.order(t, "moved", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func (s *site) awaitSocket(local, remote netip.AddrPort, what string, want func(
 	s.AwaitSocket(testnode.Conn{Local: local, Peer: remote}, api.SocketQuery{All: true}, what, want)
 }
 
-// annotationsChangeThePolicy has two pods leak alike, one of which asks for more patience.
+// annotationsChangeThePolicy leaks a connection in each of two pods, one of which sets a longer grace.
 func annotationsChangeThePolicy(t *testing.T, s *site) {
 	ask := map[string]string{policy.AnnotationCloseWaitGrace: "1h", "example.com/other": "x"}
 	hasty, patient := s.run(t, "hasty", nil), s.run(t, "patient", ask)
@@ -150,9 +150,9 @@ func annotationsChangeThePolicy(t *testing.T, s *site) {
 	s.awaitSocket(patientLeak, at, "the patient pod's leak is older than the network's grace, and waits", func(v api.SocketView) bool {
 		return v.Age != nil && time.Duration(*v.Age) > grace+time.Second && v.Deadline != nil && time.Duration(*v.Deadline) > 50*time.Minute
 	})
-	// Its owner still writes, and is heard.
-	patient.tell(t, "send", "patient", "hello")
-	if said := hasty.tell(t, "recv", "patient"); said != "hello" {
-		t.Errorf("from the patient pod comes %q", said)
+	// Its owner can still write.
+	patient.order(t, "send", "patient", "hello")
+	if got := hasty.order(t, "recv", "patient"); got != "hello" {
+		t.Errorf("the patient pod sends %q", got)
 	}
 }

@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package runtimes tests halfclose with real container runtimes: each runs the same scenarios, on a node of
-// its own on which everything is where it usually is. "make e2e" builds what they need and runs them.
+// Package runtimes tests halfclose with real container runtimes: each runs the same scenarios on its own node, with all
+// files in their usual places. "make e2e" builds the dependencies and runs them.
 package runtimes_test
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// What "make e2e" says in the environment.
+// The environment variables of "make e2e".
 const (
 	runtimeVar    = "E2E_RUNTIME"    // which of the runtimes runs the scenarios
 	binVar        = "E2E_BIN"        // the directory of the programs that were built for the tests
@@ -40,8 +40,8 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// furnish makes a node on which container runtimes can be told nothing and still leave the host alone: what
-// they write to /etc, /opt and /usr/local stays on the node.
+// furnish mounts overlays over /etc, /opt and /usr/local, so that runtimes with their default configuration write to the
+// node and not to the host.
 func furnish() error {
 	for _, dir := range []string{"/etc", "/opt", "/usr/local"} {
 		upper, work := filepath.Join("/run/e2e", dir, "upper"), filepath.Join("/run/e2e", dir, "work")
@@ -56,7 +56,7 @@ func furnish() error {
 	return nil
 }
 
-// keepLogs copies what was logged on the node to where it can be read when that is gone.
+// keepLogs copies the logs of the node to the host.
 func keepLogs() error {
 	var errs []error
 	for name, from := range map[string]string{
@@ -74,5 +74,5 @@ func keepLogs() error {
 	return errors.Join(errs...)
 }
 
-// logPath is where a log of this run is kept.
+// logPath returns the path of a log of this run on the host.
 func logPath(name string) string { return filepath.Join(os.Getenv(logVar), name) }

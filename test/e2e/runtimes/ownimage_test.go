@@ -39,7 +39,7 @@ func ownImageRuns(t *testing.T, s *site) {
 func (c *containerd) runOnce(t *testing.T, archive, image string, args ...string) string {
 	t.Helper()
 	c.importImage(t, archive)
-	// What ctr runs is not what the image says, but all of what it is told.
+	// ctr ignores the image's entrypoint if it has arguments.
 	args = append([]string{"-n", "k8s.io", "run", "--rm", "--cgroup", "/once", image, "once", "/usr/local/bin/halfclose"}, args...)
 	return run(t, exec.Command(c.path(t, "ctr"), args...))
 }

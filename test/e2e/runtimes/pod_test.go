@@ -20,7 +20,7 @@ import (
 	"github.com/halfclose/halfclose/test/peer"
 )
 
-// pod is a pod, or a container that has its network namespace for itself.
+// pod is a pod, or a container with its own network namespace.
 type pod struct {
 	*peer.Client
 	line  net.Conn // to the peer; it holds the namespace
@@ -35,7 +35,7 @@ func (p *pod) attachment() state.Attachment {
 	return state.Attachment{ContainerID: p.id, IfName: "eth0"}
 }
 
-// run makes a pod that goes with the test, if it has not gone before.
+// run starts a pod. It is removed when the test ends, unless it has been removed before.
 func (s *site) run(t *testing.T, name string, annotations map[string]string) *pod {
 	t.Helper()
 	name = s.unique(name)
@@ -52,13 +52,13 @@ func (s *site) run(t *testing.T, name string, annotations map[string]string) *po
 	return p
 }
 
-// unique makes a name one that no pod has had: the history outlives pods.
+// unique returns a name that no earlier pod has had: the history outlives pods.
 func (s *site) unique(name string) string {
 	*s.pods++
 	return fmt.Sprintf("%s-%d", name, *s.pods)
 }
 
-// remove ends and removes a pod.
+// remove removes a pod.
 func (s *site) remove(t *testing.T, p *pod) {
 	t.Helper()
 	p.line.Close()
@@ -66,7 +66,7 @@ func (s *site) remove(t *testing.T, p *pod) {
 	p.netns = ""
 }
 
-// connect takes up the line to the pod's peer, and learns its address.
+// connect connects to the pod's peer, and reads the pod's address.
 func (p *pod) connect(t *testing.T) {
 	t.Helper()
 	nstest.Eventually(t, testnode.Patience, "the peer of "+p.name+" takes orders", func() bool {
@@ -84,7 +84,7 @@ func (p *pod) connect(t *testing.T) {
 	p.findAddress(t)
 }
 
-// findAddress learns the pod's address.
+// findAddress reads the pod's address from its interface.
 func (p *pod) findAddress(t *testing.T) {
 	t.Helper()
 	err := p.inside(func() error {
@@ -114,29 +114,29 @@ func (p *pod) inside(fn func() error) error {
 	return h.Do(fn)
 }
 
-// tell gives the pod's peer an order that must succeed, and returns the answer.
-func (p *pod) tell(t *testing.T, order ...string) string {
+// order sends the pod's peer an order that must succeed, and returns the answer.
+func (p *pod) order(t *testing.T, words ...string) string {
 	t.Helper()
-	answer, err := p.Order(order...)
+	answer, err := p.Order(words...)
 	if err != nil {
-		t.Fatalf("%s: %s: %v", p.name, strings.Join(order, " "), err)
+		t.Fatalf("%s: %s: %v", p.name, strings.Join(words, " "), err)
 	}
 	return answer
 }
 
-// open connects the pod to another, and returns its own end's address.
+// open opens a connection to another pod, and returns its local address.
 func (p *pod) open(t *testing.T, name string, to *pod) netip.AddrPort {
 	t.Helper()
-	local := p.tell(t, "open", name, to.addr)
-	to.tell(t, "wait", name)
+	local := p.order(t, "open", name, to.addr)
+	to.order(t, "wait", name)
 	return netip.MustParseAddrPort(local)
 }
 
-// leak leaves the pod with a socket in CLOSE_WAIT: the other end has shut its direction, and stays.
+// leak leaves the pod with a socket in CLOSE_WAIT: the other pod has shut its direction, and keeps the socket open.
 func (p *pod) leak(t *testing.T, name string, to *pod) netip.AddrPort {
 	t.Helper()
 	local := p.open(t, name, to)
-	to.tell(t, "shut", name)
+	to.order(t, "shut", name)
 	return local
 }
 

@@ -23,8 +23,8 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// TestPrograms lets programs that people use leak sockets, each beside a half-closed connection of the same
-// program that is at work.
+// TestPrograms runs common programs that leak sockets, each beside a half-closed connection of the same program that is in
+// use.
 func TestPrograms(t *testing.T) {
 	node.Need(t)
 	if os.Getenv(runtimeVar) != "programs" {
@@ -41,22 +41,21 @@ func TestPrograms(t *testing.T) {
 		{"nginx as a stream proxy passes a half-close on", proxies("nginx", nginxConf, "-c", "FILE")},
 		{"a pool of requests keeps connections that the server has closed", pools("requests")},
 		{"a pool of urllib3 keeps connections that the server has closed", pools("urllib3")},
-		{"Go's net/http is left with a body that nobody closes", httpBody},
+		{"Go's net/http is left with a body that is never closed", httpBody},
 		{"Go's net/http answers a client that has shut its direction", httpHandler},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.play(t, s.in(t)) })
 	}
 }
 
-// The policy of a pod that leaks, and of the pods at the other ends. Those may not have a grace of never, for which the
-// leaks would be spared too.
+// The policies of a pod that leaks, and of the pods at the other ends. A grace of never there would keep the leaks too.
 func leaks() map[string]string {
 	return map[string]string{policy.AnnotationGrace: grace.String()}
 }
 
 func waits() map[string]string { return map[string]string{policy.AnnotationGrace: "1h"} }
 
-// box makes a pod in which only what the test starts runs.
+// box creates a pod without a process.
 func (s *site) box(t *testing.T, name string, annotations map[string]string) *pod {
 	t.Helper()
 	name = s.unique(name)
@@ -119,12 +118,12 @@ func (p *pod) exec(t *testing.T, name string, args ...string) *process {
 func (p *process) line(t *testing.T) string {
 	t.Helper()
 	if !p.out.Scan() {
-		t.Fatalf("%s prints no more: %v", p.cmd.Args, p.out.Err())
+		t.Fatalf("%s has no more output: %v", p.cmd.Args, p.out.Err())
 	}
 	return p.out.Text()
 }
 
-// destroyedIn waits until a socket of a pod has been destroyed, and returns the entries of all that have.
+// destroyedIn waits until a socket of a pod has been destroyed, and returns the entries of all destroyed ones.
 func (s *site) destroyedIn(p *pod) (found []api.Entry) {
 	s.TB.Helper()
 	s.AwaitEntries("a socket of "+p.name+" is destroyed", func(entries []api.Entry) bool {
@@ -139,8 +138,7 @@ func (s *site) destroyedIn(p *pod) (found []api.Entry) {
 	return found
 }
 
-// outlives waits until a half-closed socket of the pod is older than its grace, and spared. What is destroyed in
-// the pod until then is counted.
+// outlives waits until a half-closed socket of the pod is older than its grace and has one of these verdicts.
 func (s *site) outlives(t *testing.T, p *pod, state inetdiag.State, verdicts ...policy.Reason) {
 	t.Helper()
 	nstest.Eventually(t, testnode.Patience, "a half-closed connection of "+p.name+" that is at work outlives the grace", func() bool {
@@ -159,7 +157,7 @@ func (s *site) outlives(t *testing.T, p *pod, state inetdiag.State, verdicts ...
 	})
 }
 
-// pipes is a program that sends what it reads, shuts its direction and waits for the other: FIN_WAIT2.
+// pipes tests a program that sends its input, shuts its direction and waits for the other: FIN_WAIT2.
 func pipes(comm string, command ...string) func(*testing.T, *site) {
 	return func(t *testing.T, s *site) {
 		client, server := s.box(t, "client", leaks()), s.run(t, "server", waits())
@@ -173,33 +171,33 @@ func pipes(comm string, command ...string) func(*testing.T, *site) {
 				t.Fatal(err)
 			}
 			p.in.Close()
-			server.tell(t, "wait", name)
+			server.order(t, "wait", name)
 			return p
 		}
 		busy := at("busy")
-		server.tell(t, "stream", "busy")
+		server.order(t, "stream", "busy")
 		got := make(chan int64, 1)
 		go func() { n, _ := io.Copy(io.Discard, readerOf(busy)); got <- n }()
 		leak := at("leak")
 
 		entries := s.destroyedIn(client)
 		if e := entries[0]; e.State != inetdiag.FinWait2 || e.Owners[0].Command != comm {
-			t.Errorf("the history says %+v", e)
+			t.Errorf("the history has %+v", e)
 		}
-		for leak.out.Scan() { // until it has ended, by the error that it is told
+		for leak.out.Scan() { // until it exits with the error
 		}
 		s.outlives(t, client, inetdiag.FinWait2, policy.Progressing)
 		if n := len(s.destroyedIn(client)); n != 1 {
 			t.Errorf("%d sockets were destroyed", n)
 		}
-		server.tell(t, "close", "busy")
+		server.order(t, "close", "busy")
 		if n := <-got; n == 0 {
-			t.Error("nothing came on the connection at work")
+			t.Error("the connection in use received nothing")
 		}
 	}
 }
 
-// readerOf reads what the program prints as it comes.
+// readerOf returns a reader of the program's output.
 func readerOf(p *process) io.Reader {
 	r, w := io.Pipe()
 	go func() {

@@ -43,8 +43,8 @@ stream {
 }
 `
 
-// proxies is a proxy between a client that shuts its direction and a server that goes on: both its sockets are
-// half-closed, one in either way.
+// proxies tests a proxy between a client that shuts its direction and a server that keeps the connection: both sockets of
+// the proxy are half-closed, one in each direction.
 func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 	return func(t *testing.T, s *site) {
 		client, server := s.run(t, "client", waits()), s.run(t, "server", waits())
@@ -67,14 +67,14 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 			_, err := client.Order("open", "first", proxy.addr)
 			return err == nil
 		})
-		server.tell(t, "wait", "first")
+		server.order(t, "wait", "first")
 
 		for _, name := range []string{"busy", "leak"} {
 			client.open(t, name, &pod{Client: server.Client, addr: proxy.addr})
-			client.tell(t, "shut", name)
+			client.order(t, "shut", name)
 		}
-		server.tell(t, "stream", "busy")
-		client.tell(t, "drain", "busy")
+		server.order(t, "stream", "busy")
+		client.order(t, "drain", "busy")
 
 		entries := s.destroyedIn(proxy)
 		for _, e := range entries {
@@ -86,8 +86,8 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 			said, err := server.Order("send", "leak", "x")
 			return err == nil && said != "ok"
 		})
-		if said := client.tell(t, "recv", "leak"); said != "ECONNRESET" && said != "EOF" {
-			t.Errorf("the leak's client is told %q", said)
+		if got := client.order(t, "recv", "leak"); got != "ECONNRESET" && got != "EOF" {
+			t.Errorf("a read at the leak's client returns %q", got)
 		}
 		s.outlives(t, proxy, inetdiag.CloseWait, policy.Progressing)
 		s.outlives(t, proxy, inetdiag.FinWait2, policy.Progressing)
@@ -98,9 +98,9 @@ func proxies(comm, conf string, args ...string) func(*testing.T, *site) {
 		}
 		before := moved(t, client, "busy")
 		nstest.Eventually(t, testnode.Patience, "the busy connection still moves", func() bool { return moved(t, client, "busy") > before })
-		client.tell(t, "send", "first", "hello")
-		if said := server.tell(t, "recv", "first"); said != "hello" {
-			t.Errorf("on the open connection comes %q", said)
+		client.order(t, "send", "first", "hello")
+		if got := server.order(t, "recv", "first"); got != "hello" {
+			t.Errorf("on the open connection comes %q", got)
 		}
 		client.open(t, "again", &pod{Client: server.Client, addr: proxy.addr})
 	}

@@ -35,21 +35,21 @@ func reaperRestarts(t *testing.T, s *site) {
 		t.Errorf("the reaper is %d, after %d, and its mode %v", st.Holder.PID, old, st.Mode.Effective)
 	}
 	at := netip.MustParseAddrPort(server.addr + ":8080")
-	s.awaitSocket(leak, at, "the reaper knows the leak as of an age that it could not know by itself", func(v api.SocketView) bool {
+	s.awaitSocket(leak, at, "the reaper knows an age of the leak that only the saved candidates have", func(v api.SocketView) bool {
 		return v.Age != nil && time.Duration(*v.Age) > grace+time.Since(began)-time.Second
 	})
-	if said := client.tell(t, "send", "leak", "hello"); said != "ok" {
-		t.Errorf("while it is only observed, the leak's owner is told %q", said)
+	if got := client.order(t, "send", "leak", "hello"); got != "ok" {
+		t.Errorf("a write to the observed leak returns %q", got)
 	}
-	if said := server.tell(t, "recv", "leak"); said != "hello" { // unread, it would spare the other end
-		t.Errorf("the leak's peer reads %q", said)
+	if got := server.order(t, "recv", "leak"); got != "hello" { // unread, it would spare the other end
+		t.Errorf("the leak's peer reads %q", got)
 	}
 	s.halfclose(t, "mode", "destroy")
 	s.awaitDestroyed(leak)
 }
 
-// runtimeRestarts kills the runtime's daemon under its pods. What is leaked meanwhile is destroyed meanwhile, and
-// the next daemon can still remove the pods.
+// runtimeRestarts kills the runtime's daemon under its pods. A leak is destroyed while no daemon runs, and the next daemon
+// can remove the pods.
 func runtimeRestarts(t *testing.T, s *site) {
 	d, ok := s.runtime.(daemon)
 	if !ok {
@@ -68,9 +68,9 @@ func runtimeRestarts(t *testing.T, s *site) {
 	}
 	second := client.leak(t, "second", server)
 	s.awaitDestroyed(second)
-	client.tell(t, "send", "line", "hello")
-	if said := server.tell(t, "recv", "line"); said != "hello" {
-		t.Errorf("on the open connection comes %q", said)
+	client.order(t, "send", "line", "hello")
+	if got := server.order(t, "recv", "line"); got != "hello" {
+		t.Errorf("on the open connection comes %q", got)
 	}
 	s.remove(t, client)
 	if s.recorded(client) {

@@ -59,7 +59,7 @@ func (s *site) in(t *testing.T) *site {
 	return &sub
 }
 
-// makeNetwork puts plugins and conflist where every runtime looks for them.
+// makeNetwork installs plugins and a conflist where every runtime loads them.
 func (s *site) makeNetwork(t *testing.T) {
 	t.Helper()
 	stale, err := filepath.Glob(confDir + "/*")
@@ -179,7 +179,7 @@ func run(t *testing.T, cmd *exec.Cmd) string {
 	return out
 }
 
-// try runs a command; its error has what the command says is wrong.
+// try runs a command, and returns its stdout. The error has both outputs.
 func try(cmd *exec.Cmd) (string, error) {
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -88,7 +88,7 @@ func gcRemoves(t *testing.T, s *site) {
 	err := v.gc(t, p)
 	want := map[string]bool{p.id: true, "stray": false, "foreign": true}
 	if errors.Is(err, errors.ErrUnsupported) {
-		// Without a list libcni deletes every attachment that it knows of, and plugins can tell nothing from it.
+		// Without a list libcni deletes every attachment in its cache, and plugins get an empty list.
 		err = v.gc(t)
 		want = map[string]bool{p.id: false, "stray": true, "foreign": true}
 	}

@@ -51,7 +51,7 @@ func run() error {
 	return nil
 }
 
-// servePeer takes orders from whoever is in the network namespace, on a socket that has no file.
+// servePeer takes orders from processes in the network namespace, on an abstract socket.
 func servePeer() error {
 	p, err := peer.Listen("peer")
 	if err != nil {

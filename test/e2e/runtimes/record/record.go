@@ -69,7 +69,7 @@ func Plugin(stdin io.Reader, stdout io.Writer) error {
 		return json.NewEncoder(stdout).Encode(version.All)
 	case "ADD":
 		if _, err := os.Stat(FailADD); err == nil && c.Plugin == Last {
-			return errors.Join(types.NewError(100, "it was told to fail", "").Print(), errors.New("it was told to fail"))
+			return errors.Join(types.NewError(100, "it was configured to fail", "").Print(), errors.New("it was configured to fail"))
 		}
 		_, err := stdout.Write(c.Config.PrevResult)
 		return err
