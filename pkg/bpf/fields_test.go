@@ -31,7 +31,7 @@ func control(tb testing.TB, c *net.TCPConn, fn func(fd int) error) {
 	}
 }
 
-// fill writes until nothing more fits, so that bytes are left unacknowledged.
+// fill writes until the buffers are full, so that some bytes stay unacknowledged.
 func fill(tb testing.TB, c *net.TCPConn) {
 	tb.Helper()
 	if err := c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {

@@ -5,7 +5,7 @@ package bpf
 
 import "fmt"
 
-// Health has the capacity of the set, and what the programs have missed since they were loaded.
+// Health has the capacity of the set, and counts the events that the programs have missed since they were loaded.
 type Health struct {
 	Capacity int    // of the set, in sockets
 	Overflow uint64 // sockets that did not fit into the full set

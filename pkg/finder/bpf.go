@@ -15,7 +15,7 @@ import (
 )
 
 // BPF is the finder for kernels that report when a socket becomes half-closed, for all network namespaces at
-// once and at no cost for those in which nothing happens.
+// once and at no cost for idle ones.
 //
 // One program keeps the set of the sockets that are half-closed. The kernel does not call it for some of them, so
 // another program walks over the descriptors of all processes every quarter of the shortest grace, and adds what
@@ -61,7 +61,7 @@ type netnsState struct {
 	Netns
 	addedAt   monotime.Time // to the targets
 	readUntil monotime.Time // every entry of the set before this time has been reported; zero: none has
-	firstWalk monotime.Time // what a later walk adds to the set was missed; zero: there was no walk
+	firstWalk monotime.Time // sockets that later walks add to the set were missed; zero: no walk yet
 	swept     bool          // by sock_diag, at least once: the sockets without a descriptor are known too
 }
 
@@ -124,7 +124,7 @@ func (f *BPF) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
 	}
 }
 
-// step does what is due, the most urgent first.
+// step runs the due work, the most urgent first.
 func (f *BPF) step(ctx context.Context, now monotime.Time) {
 	switch {
 	case f.fallback != nil && !now.Before(f.fallback.retry):
@@ -140,7 +140,7 @@ func (f *BPF) step(ctx context.Context, now monotime.Time) {
 	f.auditNext(ctx, now)
 }
 
-// idle returns how long nothing is due.
+// idle returns the time until the next step is due.
 func (f *BPF) idle(now monotime.Time) time.Duration {
 	wait := min(f.sweeps.idle(now), f.audits.idle(now))
 	switch {
@@ -174,7 +174,7 @@ func (f *BPF) replaceTargets(set []Netns, now monotime.Time) {
 	f.assign()
 }
 
-// clearTargets forgets the network namespaces of an earlier Find, and what it has reported of them. The programs
+// clearTargets forgets the network namespaces of an earlier Find and their reports. The programs
 // watch them until the next set replaces them, so that sockets in the next set too are reported with their time of
 // entry.
 func (f *BPF) clearTargets() {

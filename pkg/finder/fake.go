@@ -10,7 +10,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
-// Fake is a Finder for tests: it reports what a test has it report. Its methods may be called concurrently.
+// Fake is a Finder for tests: the test makes its reports. Its methods may be called concurrently.
 type Fake struct {
 	name    string
 	onSet   func(set []Netns, sink Sink)

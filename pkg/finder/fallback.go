@@ -35,7 +35,7 @@ func (f *BPF) fallBack(now monotime.Time, format string, args ...any) {
 	f.assign()
 }
 
-// recover reloads the programs, with nothing in their set, and switches back to them if a walk succeeds.
+// recover reloads the programs, with an empty set, and switches back to them if a walk succeeds.
 func (f *BPF) recover(ctx context.Context, now monotime.Time) {
 	if err := f.loader.Reload(); err != nil {
 		f.fallback.why = err.Error()

@@ -23,7 +23,7 @@ type Finder interface {
 	Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
 }
 
-// Sink receives what a finder reports. Find calls the methods from one goroutine at a time and waits for each
+// Sink receives the reports of a finder. Find calls the methods from one goroutine at a time and waits for each
 // to return, so a slow sink slows the finder down instead of queueing reports.
 //
 // A report may concern a network namespace that has left the set: a finder reads the next set only between two
@@ -40,7 +40,7 @@ type Sink interface {
 	// the failure it has reported through Seen. If netns.IsGone(err), the network namespace is at none of its
 	// paths any more; after any other error the finder retries in the next interval.
 	Failed(id netns.Identity, err error)
-	// Cost reports what the finder has spent and missed since the previous Cost. The figures are the node's,
+	// Cost reports the CPU time that the finder has spent, and the events that it has missed, since the previous Cost. The figures are the node's,
 	// not one network namespace's. The Cost of a read or a sweep comes before its Swept or Failed.
 	Cost(cost Cost)
 	// State reports how the finder works: once before any other report, then whenever that changes.
@@ -72,7 +72,7 @@ type Sweep struct {
 	Late     time.Duration // how long after it was due the sweep began
 }
 
-// Cost is what finding costs the node, and what it has missed.
+// Cost has the CPU time of a piece of work, and the events that it has missed.
 type Cost struct {
 	CPU time.Duration
 	// Missed counts sockets that the kernel should have reported as they became half-closed, and that a later

@@ -40,12 +40,12 @@ func NewLoader(load func() (LoadedPrograms, error)) (*Loader, error) {
 // errNotLoaded means that the last load failed, or that the Loader is closed.
 var errNotLoaded = errors.New("no BPF programs are loaded")
 
-// Reload unloads the programs, if any are loaded, and loads them again, with nothing in their sets.
+// Reload unloads the programs, if any are loaded, and loads them again, with empty sets.
 func (l *Loader) Reload() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.loaded != nil {
-		_ = l.loaded.Close() // they are useless, whatever it returns
+		_ = l.loaded.Close() // they cannot be used any more, even if it fails
 		l.loaded = nil
 	}
 	p, err := l.load()

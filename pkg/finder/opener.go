@@ -18,7 +18,7 @@ type Opener struct {
 	Root *netns.Root // where the paths resolve
 }
 
-// Open opens a sock_diag socket in n and in no other network namespace: it compares what a path leads to with
+// Open opens a sock_diag socket in n and in no other network namespace: it compares the file at a path with
 // n.Identity, by device and inode before it enters and by cookie afterwards. If n is at none of its paths any
 // more, netns.IsGone(err). It needs CAP_SYS_ADMIN.
 //

@@ -26,7 +26,7 @@ type Programs interface {
 	Walk(visit func(*bpf.OwnedSocket) error) error
 	// Forget removes sockets from the set, given by their cookies. A cookie that is not in the set is no error.
 	Forget(cookies []uint64) error
-	// Health returns the capacity of the set, and what the programs have missed.
+	// Health returns the capacity of the set, and the number of events that the programs have missed.
 	Health() (bpf.Health, error)
 }
 

@@ -59,7 +59,7 @@ func (r *recorder) enter(kind string) (leave func()) {
 func (r *recorder) Seen(batch []finder.Seen) {
 	defer r.enter("Seen")()
 	if len(batch) == 0 {
-		r.broken = append(r.broken, "Seen of nothing")
+		r.broken = append(r.broken, "Seen without sockets")
 	}
 	for _, s := range batch {
 		if r.seen[s.Netns] == nil {
@@ -95,7 +95,7 @@ func (r *recorder) Swept(sweep finder.Sweep) {
 	defer r.enter("Swept")()
 	r.endRead("Swept")
 	if len(sweep.Netns) == 0 || sweep.Began.IsZero() {
-		r.broken = append(r.broken, "Swept of nothing, or at no time")
+		r.broken = append(r.broken, "Swept without network namespaces or without a time")
 	}
 	sweep.Netns = slices.Clone(sweep.Netns)
 	r.sweeps = append(r.sweeps, sweep)

@@ -16,8 +16,8 @@ import (
 // one network namespace at a time, as often as the graces ask for and the CPU budget allows.
 //
 // A dump walks the network namespace's whole hash table of connections. On most kernels all network namespaces
-// share one table of a quarter of a million buckets, so each dump costs what the largest does. A network
-// namespace with a table of its own (net.ipv4.tcp_child_ehash_entries, Linux 6.1) costs a hundredth.
+// share one table of a quarter of a million buckets, so each dump costs as much as the largest one. A network
+// namespace with its own table (net.ipv4.tcp_child_ehash_entries, Linux 6.1) costs a hundredth.
 type SockDiag struct {
 	clock  monotime.Clock
 	sweeps sweeper

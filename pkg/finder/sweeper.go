@@ -21,7 +21,7 @@ type sweeper struct {
 	pacer    *pacing.Pacer
 	queue    sweepQueue
 	batch    batch
-	lastDump time.Duration // what the last dump of any network namespace cost
+	lastDump time.Duration // cost of the last dump of any network namespace
 	// looksUpRoles reports whether the sweeper looks up the roles of a network namespace's sockets; nil: of none.
 	looksUpRoles func(netns.Identity) bool
 }
@@ -44,7 +44,7 @@ func (s *sweeper) due(now monotime.Time) (Netns, bool) {
 	return next.netns, true
 }
 
-// idle returns how long no sweep is due.
+// idle returns the time until the next sweep is due.
 func (s *sweeper) idle(now monotime.Time) time.Duration {
 	next := s.queue.peek()
 	if next == nil {
@@ -119,7 +119,7 @@ func (s *sweeper) read(conn *inetdiag.Conn, lookup *roleLookup, sink Sink) error
 	return err
 }
 
-// complete adds to the batch what a dump does not have: the roles, and one time for all of its sockets, which is not
+// complete adds to the batch the values that a dump lacks: the roles, and one time for all of its sockets, which is not
 // before the kernel read any of them. Reading the clock costs a tenth of what reading a socket does.
 func (s *sweeper) complete(lookup *roleLookup) {
 	s.batch.stamp(s.clock.Now())

@@ -36,8 +36,8 @@ const (
 type sweepEntry struct {
 	netns Netns
 	due   monotime.Time
-	dump  time.Duration // what its last dump cost; 0 if there was none
-	roles roles         // of the sockets that its last dump has shown
+	dump  time.Duration // cost of its last dump; 0 before the first
+	roles roles         // of the sockets of its last dump
 	index int           // in the heap
 }
 

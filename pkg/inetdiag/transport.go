@@ -53,7 +53,7 @@ func (s *netlinkSocket) netnsCookie() (uint64, error) {
 
 func (s *netlinkSocket) send(b []byte) error {
 	for {
-		// Without an address, a datagram goes to the kernel.
+		// A datagram without an address goes to the kernel.
 		n, err := unix.Write(s.fd, b)
 		switch {
 		case errors.Is(err, unix.EINTR):
