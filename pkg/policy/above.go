@@ -18,8 +18,8 @@ type Surplus struct {
 }
 
 // SpareBelow returns which sockets of a netns the above rules spare. The list has all sockets of the netns whose EndAt has
-// passed; those that no above rule matches have no effect. A rule with number N allows the destroy of all but N of its
-// sockets: those that have been idle longest, ties by cookie. If several rules match a socket, each must allow it.
+// passed; sockets without an above rule have no effect. A rule with number N spares N of its sockets: the ones that have
+// been idle for the shortest time, ties by cookie. If several rules match a socket, each must allow it.
 func SpareBelow(policies []Policy, due []Surplus) []bool {
 	sets := make(map[RuleRef][]int)
 	for i := range due {

@@ -79,7 +79,7 @@ func TestSpareBelow(t *testing.T) {
 	}
 }
 
-func TestOfAHundredAndFortyAboveAHundredFortyGoAndThenTenOfTenMore(t *testing.T) {
+func TestOf140SocketsAboveAHundred40AreDestroyedAndThen10Of10More(t *testing.T) {
 	policies := []policy.Policy{thresholds(100)}
 	due := surplus(150, ruleRef(0, 0))
 	first := due[:140]
@@ -94,7 +94,7 @@ func TestOfAHundredAndFortyAboveAHundredFortyGoAndThenTenOfTenMore(t *testing.T)
 	}
 }
 
-func TestVerdictNamesTheFirstRuleWithANumberThatCertainlyMatches(t *testing.T) {
+func TestVerdictHasTheAboveRulesThatCertainlyMatch(t *testing.T) {
 	number := func(m policy.Match, n int) policy.Rule {
 		return policy.Rule{Match: m, Values: policy.Values{Above: new(n)}}
 	}
@@ -131,7 +131,7 @@ func TestVerdictNamesTheFirstRuleWithANumberThatCertainlyMatches(t *testing.T) {
 	}
 }
 
-func TestBelowThresholdHoldsBackTheDestroyAndNotTheQuestion(t *testing.T) {
+func TestBelowThresholdDelaysTheDestroyAndNotTheQuestion(t *testing.T) {
 	for name, tt := range map[string]struct {
 		mode       policy.Mode
 		now        float64

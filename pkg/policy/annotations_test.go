@@ -219,7 +219,7 @@ func TestAnnotations(t *testing.T) {
 	}
 }
 
-func TestLayerThatNamesOneGraceHidesBothOfTheLayersBelow(t *testing.T) {
+func TestLayerWithOneGraceHidesBothOfLowerLayers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		network, annotation string // names and values
 		closeWait, finWait2 policy.Patience
@@ -245,7 +245,7 @@ func TestLayerThatNamesOneGraceHidesBothOfTheLayersBelow(t *testing.T) {
 	}
 }
 
-func TestResolveHoldsAnAttachmentAtObserve(t *testing.T) {
+func TestResolveCapsAnAttachmentAtObserve(t *testing.T) {
 	l := network(t, destroying).Layers(nil)
 	l.Observe = "wrong configuration"
 	r := l.Resolve(0)
@@ -257,7 +257,7 @@ func TestResolveHoldsAnAttachmentAtObserve(t *testing.T) {
 	}
 }
 
-func TestResolveRaisesEveryPatienceToTheLeast(t *testing.T) {
+func TestResolveRaisesEveryPatienceToMinGrace(t *testing.T) {
 	l := network(t, `{"grace": "1s", "finWait2Grace": "20s", "probeAfter": "1ms", "pendingGrace": "never", "rules":
 		[{"match": {"role": "client"}, "grace": "1ns", "closeWaitGrace": "11s", "finWait2Grace": "1s", "probeAfter": "2s", "pendingGrace": "3s"}]}`).Layers(nil)
 	before := l.Network.Rules[0].Values
@@ -284,7 +284,7 @@ func TestResolveRaisesEveryPatienceToTheLeast(t *testing.T) {
 	}
 }
 
-func TestLayersLieBetweenTheNetworksAndTheAnnotations(t *testing.T) {
+func TestLayersBelowAreBetweenNetworkAndAnnotations(t *testing.T) {
 	file := func(source string, v policy.Values) policy.Layer { return policy.Layer{Source: source, Values: v} }
 	l := network(t, `{"grace": "1m", "mode": "destroy", "clock": "state"}`).Layers(pod("probe-after", "2m", "pending-grace", "2m"))
 	r := l.ResolveWith(
@@ -308,7 +308,7 @@ func TestLayersLieBetweenTheNetworksAndTheAnnotations(t *testing.T) {
 	}
 }
 
-func TestLayersThatComeToTooManyRulesObserve(t *testing.T) {
+func TestTooManyRulesInAllLayersCapAtObserve(t *testing.T) {
 	r := resolve(t, `{"exempt": [{"loopback": true}], "rules": [`+manyRules(63)+`]}`, "any", pod("exempt", `[{"loopback": true}, {"localPorts": "1"}]`))
 	want := []string{"the layers have 65 rules and exemptions, at most 64 are allowed together (only observed)"}
 	if diff := cmp.Diff(want, r.Problems); diff != "" || r.Policies[0].Mode != policy.Observe || r.Sources["mode"] != "too many rules" {
@@ -320,7 +320,7 @@ func TestLayersThatComeToTooManyRulesObserve(t *testing.T) {
 	}
 }
 
-func TestNoLayersAtAllAreTheBuiltInPolicy(t *testing.T) {
+func TestWithoutLayersTheBuiltInPolicyApplies(t *testing.T) {
 	r := policy.Layers{}.Resolve(time.Second)
 	if diff := cmp.Diff([]policy.Policy{policy.Default()}, r.Policies); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -379,7 +379,7 @@ func TestUnknownAnnotationsBeyondTheFirstSixteenCostNothing(t *testing.T) {
 	}
 }
 
-func TestReservedAnnotationsKeepWhatARecordNeeds(t *testing.T) {
+func TestReservedAnnotationsKeepKnownNames(t *testing.T) {
 	annotations := pod("grace", "1m", "exempt", `[{"loopback": true}]`)
 	for i := range 100 {
 		annotations[fmt.Sprintf("%sx%03d", policy.AnnotationPrefix, i)] = many("x", 1000)

@@ -33,8 +33,8 @@ func endOf(netns uint64, st inetdiag.State, local, peer string, sent, received u
 	return policy.End{Netns: netns, ID: h.ID, State: h.State, Counters: h.Counters}
 }
 
-// TestTheKernelsCountsOfTwoEndsMirror has what Linux 6.18 said of a client that sent 100 bytes and a server that sent 50.
-func TestTheKernelsCountsOfTwoEndsMirror(t *testing.T) {
+// TestKernelCountsOfTwoEndsMirror has what Linux 6.18 said of a client that sent 100 bytes and a server that sent 50.
+func TestKernelCountsOfTwoEndsMirror(t *testing.T) {
 	end := func(st inetdiag.State, local, peer string, acked, received uint64) *policy.End {
 		s := &inetdiag.Socket{
 			ID:    inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort(local), netip.MustParseAddrPort(peer), 0, 7),

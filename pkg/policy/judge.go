@@ -308,7 +308,7 @@ func (v *Verdict) standing(s *inetdiag.Socket, now monotime.Time) Standing {
 		return StandingUnread
 	case v.EndAt == Forever:
 		return StandingGraceNever
-	case v.Act != Destroy: // last: if both ends are observed, the other reasons tell what would be spared
+	case v.Act != Destroy: // last: if both ends are observed, the other reasons report what would be spared
 		return StandingMode
 	}
 	return StandingNone
@@ -337,7 +337,7 @@ func (s *Sentence) reason(h *History, now monotime.Time) Reason {
 // nextLook returns when the next look is needed, zero if the next sweep is early enough.
 func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now monotime.Time) monotime.Time {
 	// The longer a socket is idle, the rarer are the looks at it.
-	rarer := now.Add(lookInterval(now.Sub(h.IdleStart(ClockProgress)) / 4))
+	rarer := now.Add(pollInterval(now.Sub(h.IdleStart(ClockProgress)) / 4))
 	if v.Reason == OwnerFrozen {
 		return rarer
 	}
@@ -366,5 +366,5 @@ func (v *Verdict) nextLook(least *Sentence, h *History, s *inetdiag.Socket, now 
 	return next
 }
 
-// lookInterval bounds the time until a look that would notice progress or a thaw.
-func lookInterval(d time.Duration) time.Duration { return min(max(d, time.Second), 10*time.Minute) }
+// pollInterval bounds the time until a look that would notice progress or a thaw.
+func pollInterval(d time.Duration) time.Duration { return min(max(d, time.Second), 10*time.Minute) }

@@ -9,7 +9,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-func TestEachNameOfTheOwnersIsJudgedOnce(t *testing.T) {
+func TestEachOwnerNameIsJudgedOnce(t *testing.T) {
 	p := Default()
 	p.Exempt = []Match{{Commands: []string{"keep"}}}
 	for name, tt := range map[string]struct {

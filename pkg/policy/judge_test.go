@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// at is a moment so many seconds after the tests' beginning, which is far from boot.
+// at returns a time, in seconds after the start of the tests, which is long after boot.
 func at(seconds float64) monotime.Time {
 	return monotime.Time(time.Hour).Add(time.Duration(seconds * float64(time.Second)))
 }
@@ -240,7 +240,7 @@ func TestJudge(t *testing.T) {
 		"LAST_ACK is not half-closed": {
 			looks: []look{{at: 0, socket: closeWait(0)}, {at: 99, socket: closeWait(0, state(inetdiag.LastAck))}}, want: policy.NotHalfClosed,
 		},
-		"one that the kernel says too little of is spared": {
+		"a socket without tcp_info is spared": {
 			looks: []look{{at: 0, socket: closeWait(0, func(s *inetdiag.Socket) { s.HasInfo = false })}}, want: policy.Unknown,
 		},
 		"an exempt one is spared": {
@@ -643,7 +643,7 @@ func TestQuestionsAreAskedAtDoublingGapsOfAnHourAtMost(t *testing.T) {
 	}
 }
 
-func TestQuestionsStayRareHoweverManyThereWere(t *testing.T) {
+func TestQuestionsStayRareAfterTheCountSaturates(t *testing.T) {
 	for name, tt := range map[string]struct {
 		clock    policy.Clock
 		progress time.Duration // how often a byte moves, 0 for never
@@ -738,7 +738,7 @@ func TestCapped(t *testing.T) {
 	}
 }
 
-func TestKernelTLSSparesOnlyWhatHasBytesToRead(t *testing.T) {
+func TestKernelTLSSparesOnlySocketsWithUnreadBytes(t *testing.T) {
 	p := testPolicy()
 	p.ProbeAfter = 5 * second
 	for name, tt := range map[string]struct {
@@ -762,7 +762,7 @@ func TestKernelTLSSparesOnlyWhatHasBytesToRead(t *testing.T) {
 	}
 }
 
-func TestAFrozenOwnerIsLookedAtAgain(t *testing.T) {
+func TestSocketOfAFrozenOwnerIsLookedAtAgain(t *testing.T) {
 	s := closeWait(0)
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
 	f := policy.Facts{OwnersKnown: true, Owners: []policy.Owner{{Frozen: true}}}
@@ -772,7 +772,7 @@ func TestAFrozenOwnerIsLookedAtAgain(t *testing.T) {
 	}
 }
 
-func TestVerdictSaysHowThePeerIsAsked(t *testing.T) {
+func TestVerdictHasTheParametersOfTheQuestion(t *testing.T) {
 	a, b := testPolicy(), testPolicy()
 	a.ProbeAfter, a.ProbeCount, a.ProbeInterval = 5*second, 3, 20*time.Second
 	b.ProbeAfter, b.ProbeCount, b.ProbeInterval = 7*second, 9, time.Second
@@ -798,30 +798,30 @@ func ports(text string) policy.Ports {
 	return p
 }
 
-// TestAReaderIsNotMissed asks when a socket is looked at again that was looked at once, with a grace of 20 s in CLOSE_WAIT and
+// TestReadingOwnerIsNoticed asks when a socket is looked at again that was looked at once, with a grace of 20 s in CLOSE_WAIT and
 // 40 s in FIN_WAIT2.
-func TestAReaderIsNotMissed(t *testing.T) {
+func TestReadingOwnerIsNoticed(t *testing.T) {
 	unread := func(s *inetdiag.Socket) { s.RQueue = 3 }
 	entry := func(s *inetdiag.Socket) look { return look{at: 1, entered: 1, socket: s} }
 	for name, tc := range map[string]struct {
 		policy func(*policy.Policy)
 		looks  []look
-		again  float64
+		next   float64
 	}{
-		"nothing to read":                 {looks: []look{entry(closeWait(0))}, again: 21},
-		"bytes to read":                   {looks: []look{entry(closeWait(0, unread))}, again: 6},
-		"a peer that may go on":           {looks: []look{entry(closeWait(0, finWait2))}, again: 11},
-		"looked at once more":             {looks: []look{entry(closeWait(0, unread)), {at: 6, socket: closeWait(5*time.Second, unread)}}, again: 101},
-		"not seen becoming half-closed":   {looks: []look{{at: 1, socket: closeWait(0, unread)}}, again: 6},
-		"with what it was then, as a FIN": {looks: []look{entry(closeWait(0, func(s *inetdiag.Socket) { s.RQueue = 1 }))}, again: 21},
+		"nothing to read":                 {looks: []look{entry(closeWait(0))}, next: 21},
+		"bytes to read":                   {looks: []look{entry(closeWait(0, unread))}, next: 6},
+		"a peer that may go on":           {looks: []look{entry(closeWait(0, finWait2))}, next: 11},
+		"looked at once more":             {looks: []look{entry(closeWait(0, unread)), {at: 6, socket: closeWait(5*time.Second, unread)}}, next: 101},
+		"not seen becoming half-closed":   {looks: []look{{at: 1, socket: closeWait(0, unread)}}, next: 6},
+		"with what it was then, as a FIN": {looks: []look{entry(closeWait(0, func(s *inetdiag.Socket) { s.RQueue = 1 }))}, next: 21},
 		"a question before": {
-			policy: func(p *policy.Policy) { p.ProbeAfter = 4 * second }, looks: []look{entry(closeWait(0, unread))}, again: 2,
+			policy: func(p *policy.Policy) { p.ProbeAfter = 4 * second }, looks: []look{entry(closeWait(0, unread))}, next: 2,
 		},
-		"a question": {policy: func(p *policy.Policy) { p.ProbeAfter = 4 * second }, looks: []look{entry(closeWait(0))}, again: 5},
+		"a question": {policy: func(p *policy.Policy) { p.ProbeAfter = 4 * second }, looks: []look{entry(closeWait(0))}, next: 5},
 		"past its grace with bytes to read": {
-			looks: []look{entry(closeWait(0, unread)), {at: 41, socket: closeWait(40*time.Second, unread)}}, again: 51,
+			looks: []look{entry(closeWait(0, unread)), {at: 41, socket: closeWait(40*time.Second, unread)}}, next: 51,
 		},
-		"mode off": {policy: func(p *policy.Policy) { p.Mode = policy.Off }, looks: []look{entry(closeWait(0, unread))}, again: 0},
+		"mode off": {policy: func(p *policy.Policy) { p.Mode = policy.Off }, looks: []look{entry(closeWait(0, unread))}, next: 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := testPolicy()
@@ -831,11 +831,11 @@ func TestAReaderIsNotMissed(t *testing.T) {
 			h := follow(tc.looks)
 			last := tc.looks[len(tc.looks)-1]
 			want := monotime.Time(0)
-			if tc.again != 0 {
-				want = at(tc.again)
+			if tc.next != 0 {
+				want = at(tc.next)
 			}
 			if v := policy.Judge([]policy.Policy{p}, &h, last.socket, policy.Facts{OwnersKnown: true, OwnersComplete: true}, at(last.at)); v.Again != want {
-				t.Errorf("%v, again after %v, want after %v s", v.Reason, v.Again.Sub(at(0)), tc.again)
+				t.Errorf("%v, next after %v, want after %v s", v.Reason, v.Again.Sub(at(0)), tc.next)
 			}
 		})
 	}

@@ -43,7 +43,7 @@ func rowsOf(t *testing.T, heading string) [][]string {
 	return rows[2:]
 }
 
-func TestTheDocumentedReasonsAreTheReasons(t *testing.T) {
+func TestDocumentedReasonsMatch(t *testing.T) {
 	var documented, reasons []string
 	for _, row := range rowsOf(t, "## Reasons") {
 		documented = append(documented, row[0])
@@ -67,7 +67,7 @@ func TestTheDocumentedReasonsAreTheReasons(t *testing.T) {
 	}
 }
 
-func TestTheDocumentedValuesAreTheDefaults(t *testing.T) {
+func TestDocumentedDefaultsMatch(t *testing.T) {
 	p := policy.Default()
 	defaults := map[string]string{
 		"mode": p.Mode.String(), "probeAfter": p.ProbeAfter.String(), "probeCount": fmt.Sprint(p.ProbeCount),

@@ -72,8 +72,8 @@ func ParseNetwork(conf []byte) (Network, Problems) {
 	return n, c.bounded()
 }
 
-// Layers returns the layers of an attachment to the network. The annotations are those that the runtime passed, nil if it
-// passed none.
+// Layers returns the layers of an attachment to the network. The annotations are the runtime's, nil if it passed
+// none.
 func (n Network) Layers(annotations map[string]string) Layers {
 	return Layers{Network: n.Layer, Annotations: ReservedAnnotations(annotations), PodOverrides: n.PodOverrides}
 }

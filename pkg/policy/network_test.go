@@ -79,7 +79,7 @@ func complete() policy.Layer {
 	}
 }
 
-func TestParseNetworkTakesTheCompleteObject(t *testing.T) {
+func TestParseNetworkAcceptsTheCompleteObject(t *testing.T) {
 	got, problems := policy.ParseNetwork([]byte(completeObject))
 	if len(problems) > 0 {
 		t.Errorf("problems: %v", problems)
@@ -92,7 +92,7 @@ func TestParseNetworkTakesTheCompleteObject(t *testing.T) {
 	}
 }
 
-func TestParseNetworkTakesEveryOtherValue(t *testing.T) {
+func TestParseNetworkAcceptsEveryValue(t *testing.T) {
 	got, problems := policy.ParseNetwork([]byte(`{"mode": "observe", "grace": "1h", "clock": "state",
 		"exempt": [], "rules": [], "podOverrides": "relax", "failurePolicy": "fail", "reaper": "external"}`))
 	if len(problems) > 0 {
@@ -115,7 +115,7 @@ func TestParseNetworkTakesEveryOtherValue(t *testing.T) {
 	}
 }
 
-func TestParseNetworkLeavesAloneWhatIsNotOurs(t *testing.T) {
+func TestParseNetworkIgnoresForeignKeys(t *testing.T) {
 	got, problems := policy.ParseNetwork([]byte(`{"cniVersion": "1.1.0", "name": "net", "type": "halfclose",
 		"capabilities": {"portMappings": true, "io.kubernetes.cri.pod-annotations": false}, "runtimeConfig": {"mode": "off"},
 		"args": {"cni": {"labels": []}}, "prevResult": null, "dns": {}, "ipam": {}, "ipMasq": 7,
@@ -300,21 +300,21 @@ func manyRules(n int) string {
 	return `{"match": {"role": "client"}, "grace": "1m"}` + many(`, {"match": {"role": "client"}, "grace": "1m"}`, n-1)
 }
 
-func TestParseNetworkTakesAsManyRulesAndExemptionsAsThereMayBe(t *testing.T) {
+func TestParseNetworkAcceptsTheMaximumOfRulesAndExemptions(t *testing.T) {
 	n, problems := policy.ParseNetwork([]byte(`{"exempt": [{"loopback": true}], "rules": [` + manyRules(63) + `]}`))
 	if len(problems) > 0 || len(n.Layer.Rules) != 63 {
 		t.Errorf("%d rules, %v", len(n.Layer.Rules), problems)
 	}
 }
 
-func TestParseNetworkTakesAboveWhereOneStateHasAnEnd(t *testing.T) {
+func TestParseNetworkAcceptsAboveIfOneStateHasAGrace(t *testing.T) {
 	_, problems := policy.ParseNetwork([]byte(`{"rules": [{"match": {"role": "client"}, "above": 9, "closeWaitGrace": "never", "grace": "1m"}]}`))
 	if len(problems) > 0 {
 		t.Error(problems)
 	}
 }
 
-func TestParseNetworkKeepsTheGoodValuesBesideTheBad(t *testing.T) {
+func TestParseNetworkKeepsTheValidValues(t *testing.T) {
 	got, problems := policy.ParseNetwork([]byte(`{"mode": "observe", "clock": 1, "failurePolicy": "fail", "exempt": [{"loopback": true}]}`))
 	if len(problems) != 1 {
 		t.Errorf("problems: %v", problems)
@@ -330,7 +330,7 @@ func TestParseNetworkKeepsTheGoodValuesBesideTheBad(t *testing.T) {
 	}
 }
 
-func TestWhatIsCertainlyWithoutEffectIsAMistake(t *testing.T) {
+func TestValueWithoutAnyEffectIsAProblem(t *testing.T) {
 	for rule, want := range map[string]string{
 		`{"match": {"state": "CLOSE_WAIT"}, "finWait2Grace": "never"}`:              `write "closeWaitGrace"`,
 		`{"match": {"state": "FIN_WAIT2"}, "closeWaitGrace": "never"}`:              `write "finWait2Grace"`,
@@ -349,7 +349,7 @@ func TestWhatIsCertainlyWithoutEffectIsAMistake(t *testing.T) {
 	}
 }
 
-func TestTheFirstValueOfARepeatedKeyStands(t *testing.T) {
+func TestFirstValueOfARepeatedKeyCounts(t *testing.T) {
 	for _, conf := range []string{`{"mode": "off", "mode": "destroy"}`, `{"mode": "off", "mode": "destroy", "mode": "observe"}`} {
 		if n, problems := policy.ParseNetwork([]byte(conf)); len(problems) == 0 || *n.Layer.Mode != policy.Off {
 			t.Errorf("%s: mode %v, %v", conf, *n.Layer.Mode, problems)

@@ -44,7 +44,7 @@ func TestPatienceText(t *testing.T) {
 	}
 }
 
-func TestPatienceThatIsNone(t *testing.T) {
+func TestInvalidPatienceTexts(t *testing.T) {
 	for text, want := range map[string]string{
 		"600":                     `"600" has no unit: write "600s"`,
 		"1.5":                     `"1.5" has no unit: write "1.5s"`,

@@ -25,7 +25,7 @@ func TestDefault(t *testing.T) {
 	}
 }
 
-func TestLayerOfAPolicyNamesEveryValue(t *testing.T) {
+func TestLayerOfAPolicyHasEveryValue(t *testing.T) {
 	want := policy.Compose(complete())
 	got := policy.Compose(want.Layer(policy.SourceNetwork))
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -274,7 +274,7 @@ func checkVerdict(t *testing.T, seed uint64, j *judged, v *policy.Verdict) {
 	}
 }
 
-func TestNothingMoreConservativeGivesALessConservativeVerdict(t *testing.T) {
+func TestMoreConservativeInputNeverGivesALessConservativeVerdict(t *testing.T) {
 	for seed := range uint64(6000) {
 		if checkConservative(t, seed); t.Failed() {
 			return
@@ -287,8 +287,8 @@ func FuzzConservative(f *testing.F) {
 	f.Fuzz(checkConservative)
 }
 
-// TestKnowingTheOwnersNeverMakesDueWhatNeedsNone compares the verdict on unknown owners with that on any owner.
-func TestKnowingTheOwnersNeverMakesDueWhatNeedsNone(t *testing.T) {
+// TestKnownOwnersNeverMakeASocketDueThatNeedsNone compares the verdict on unknown owners with that on any owner.
+func TestKnownOwnersNeverMakeASocketDueThatNeedsNone(t *testing.T) {
 	for seed := range uint64(6000) {
 		r := newRandom(seed)
 		j := r.judged()
@@ -330,7 +330,7 @@ func TestJoinIsCommutativeAssociativeAndIdempotent(t *testing.T) {
 	}
 }
 
-func TestTheOrderOfThePoliciesMakesNoDifference(t *testing.T) {
+func TestOrderOfThePoliciesHasNoEffect(t *testing.T) {
 	for seed := range uint64(2000) {
 		r := newRandom(seed)
 		j := r.judged()

@@ -12,9 +12,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestTheReadmeConfiguresWhatThereIs parses the plugin's object that README shows, and looks for every key
-// and annotation of its tables: each has to be known, and each known one to be there.
-func TestTheReadmeConfiguresWhatThereIs(t *testing.T) {
+// TestReadmeMatchesTheConfiguration parses the plugin's object in the README. Every key and annotation of its tables must be
+// known, and every known key must be in them.
+func TestReadmeMatchesTheConfiguration(t *testing.T) {
 	b, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

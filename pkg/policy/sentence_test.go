@@ -95,7 +95,7 @@ func TestSentencesJoinByComponent(t *testing.T) {
 	}
 }
 
-func TestRelaxCanNeverShortenARule(t *testing.T) {
+func TestRelaxNeverShortensARule(t *testing.T) {
 	r := resolve(t, `{"grace": "20s", "rules": [{"match": {"localPorts": "8080"}, "mode": "off"}]}`, "relax", pod("rules", "[]", "grace", "1s"))
 	s := closeWait(0)
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: s})
@@ -127,7 +127,7 @@ func TestIdleStart(t *testing.T) {
 	check(7, 7)
 }
 
-func TestFollowKeepsWhatBelongsToTheConnection(t *testing.T) {
+func TestFollowKeepsTheHistoryOfAConnection(t *testing.T) {
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: closeWait(0), Role: policy.RoleServer})
 	h.AddQuestion(at(1))
 	h.AddFrozen(time.Second)
@@ -162,7 +162,7 @@ func TestFollowProvesWhenASocketBecameHalfClosed(t *testing.T) {
 	}
 }
 
-func TestFollowNoticesAnotherConnectionByASegmentThatIsNotCounted(t *testing.T) {
+func TestFollowRecognizesAnotherConnectionByAnUncountedSegment(t *testing.T) {
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: closeWait(0)})
 	for name, tt := range map[string]struct {
 		lastAck float64 // after the first look
@@ -182,7 +182,7 @@ func TestFollowNoticesAnotherConnectionByASegmentThatIsNotCounted(t *testing.T) 
 	}
 }
 
-func TestAnOwnersTimeBeginsWhenItAccepts(t *testing.T) {
+func TestIdleTimeStartsAtAccept(t *testing.T) {
 	h := policy.Follow(nil, policy.Look{At: at(0), Socket: closeWait(0, func(s *inetdiag.Socket) { s.Inode = 0 })})
 	h.AddFrozen(3 * time.Second)
 	h.AddQuestion(at(1))

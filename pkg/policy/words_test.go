@@ -84,7 +84,7 @@ func TestWordsOfANetwork(t *testing.T) {
 	}
 }
 
-func TestWordsThatAreNone(t *testing.T) {
+func TestInvalidWords(t *testing.T) {
 	if _, err := policy.Mode(9).MarshalText(); err == nil {
 		t.Error("a mode that does not exist was written")
 	}

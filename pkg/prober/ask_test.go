@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-func TestAPeerThatClosedIsDistinguishedFromOneThatOnlyShut(t *testing.T) {
+func TestClosedPeerIsDistinguishedFromOneThatOnlyShut(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	both := s.give("owner", s.connect(), s.connect())
@@ -121,7 +121,7 @@ func reset(t *testing.T, c *net.TCPConn) {
 	c.Close()
 }
 
-func TestAPeerThatVanishedTimesOut(t *testing.T) {
+func TestVanishedPeerTimesOut(t *testing.T) {
 	t.Parallel()
 	for name, vanish := range map[string]func(s *scene){
 		"its link is down":     func(s *scene) { s.far.SetLink(s, nstest.LinkName, false) },
@@ -196,7 +196,7 @@ func (s *scene) shutPeer(role string) *judged {
 	return s.give(role, p)[0]
 }
 
-func TestALivingPeerSeesOneProbePerQuestion(t *testing.T) {
+func TestLivePeerGetsOneProbePerQuestion(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -263,7 +263,7 @@ func TestTheApplicationsOwnKeepaliveGivesTheAnswer(t *testing.T) {
 	j.wantOptions("1 1 1 2 0")
 }
 
-func TestWhatTheOwnerSetsWhileAskedStands(t *testing.T) {
+func TestOptionsSetByTheOwnerDuringAQuestionStay(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {
 		lines []string
@@ -299,7 +299,7 @@ func TestWhatTheOwnerSetsWhileAskedStands(t *testing.T) {
 	}
 }
 
-func TestALostProbeIsNoEndWhereTheOwnerHasAUserTimeout(t *testing.T) {
+func TestLostProbeDoesNotCloseASocketWithAUserTimeout(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -339,7 +339,7 @@ func TestDefaultsAboveTheLimitsAreClampedWithKeepaliveOff(t *testing.T) {
 	a.clean()
 }
 
-func TestASocketThatIsConnectedAgainHasNoKeepaliveOfOurs(t *testing.T) {
+func TestReconnectedSocketHasTheOwnersOptions(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.one()
@@ -352,7 +352,7 @@ func TestASocketThatIsConnectedAgainHasNoKeepaliveOfOurs(t *testing.T) {
 	j.wantOptions(untouched)
 }
 
-func TestASocketThatIsConnectedAgainWhileAskedIsClosed(t *testing.T) {
+func TestSocketReconnectedDuringAQuestionCountsAsClosed(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -374,7 +374,7 @@ func TestASocketThatIsConnectedAgainWhileAskedIsClosed(t *testing.T) {
 	a.clean()
 }
 
-func TestCancelRestoresWhatIsOut(t *testing.T) {
+func TestCancelRestoresArmedSockets(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	all := s.give("owner", s.connect(), s.connect())
@@ -413,7 +413,7 @@ func TestCancelRestoresWhatIsOut(t *testing.T) {
 	a.clean()
 }
 
-func TestUnacknowledgedDataIsNotAskedAbout(t *testing.T) {
+func TestSocketWithUnacknowledgedDataIsNotAskedAbout(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -436,7 +436,7 @@ func TestUnacknowledgedDataIsNotAskedAbout(t *testing.T) {
 	a.clean()
 }
 
-func TestAnOwnerThatClosesWhileAskedIsTheReason(t *testing.T) {
+func TestSocketClosedByItsOwnerDuringAQuestionCountsAsClosed(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -454,7 +454,7 @@ func TestAnOwnerThatClosesWhileAskedIsTheReason(t *testing.T) {
 	a.clean()
 }
 
-func TestAPeerThatFinishesIsNoReset(t *testing.T) {
+func TestFINDuringAQuestionIsNoReset(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	p := s.connect()
@@ -479,7 +479,7 @@ func TestAPeerThatFinishesIsNoReset(t *testing.T) {
 	a.clean()
 }
 
-func TestWhatIsGoneIsClosed(t *testing.T) {
+func TestGoneSocketCountsAsClosed(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -494,7 +494,7 @@ func TestWhatIsGoneIsClosed(t *testing.T) {
 	a.want(q, prober.Alive, prober.NoObstacle)
 }
 
-func TestARecordThatCannotBeWrittenIsNoQuestion(t *testing.T) {
+func TestNoPeerIsAskedIfTheRecordCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")

@@ -116,7 +116,7 @@ func proberMain() error {
 	return err
 }
 
-func TestTheNextProberRestoresWhatAKilledOneLeft(t *testing.T) {
+func TestNextProberRestoresTheSocketsOfAKilledOne(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	s := newScene(t)
@@ -165,7 +165,7 @@ func TestTheNextProberRestoresWhatAKilledOneLeft(t *testing.T) {
 	}
 }
 
-func TestARecordThatCannotBeReadIsCountedAndRemoved(t *testing.T) {
+func TestUnreadableRecordIsCountedAndRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "1-1-1.armed"), []byte("halfclose asked 1\nrubbish"), 0o600); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-func TestALookDecidesByTheAcknowledgement(t *testing.T) {
+func TestLookupDecidesByTheAcknowledgement(t *testing.T) {
 	t.Parallel()
 	const before = monotime.Time(time.Hour)
 	at := before.Add(90 * time.Second)
@@ -42,7 +42,7 @@ func TestALookDecidesByTheAcknowledgement(t *testing.T) {
 	}
 }
 
-func TestADuplicateSaysHowTheSocketEnded(t *testing.T) {
+func TestTCPInfoOfADuplicateTellsHowTheSocketWasClosed(t *testing.T) {
 	t.Parallel()
 	info := func(s inetdiag.State, probes uint8, received uint64, lastAck uint32) unix.TCPInfo {
 		return unix.TCPInfo{State: uint8(s), Probes: probes, Bytes_received: received, Last_ack_recv: lastAck}
@@ -70,7 +70,7 @@ func TestADuplicateSaysHowTheSocketEnded(t *testing.T) {
 	}
 }
 
-func TestLookupsComeOnceAProbeCanHaveBeenAnsweredAndEachInterval(t *testing.T) {
+func TestLookupsFollowTheFirstAnswerAndEachInterval(t *testing.T) {
 	t.Parallel()
 	const interval = 10 * time.Second
 	for n, want := range []time.Duration{1600 * time.Millisecond, 2500 * time.Millisecond, 12500 * time.Millisecond, 22500 * time.Millisecond} {
@@ -87,7 +87,7 @@ func TestLookupsComeOnceAProbeCanHaveBeenAnsweredAndEachInterval(t *testing.T) {
 	}
 }
 
-func TestTheFirstLookupComesBetweenTheFirstProbeAndTheSecond(t *testing.T) {
+func TestFirstLookupIsBetweenTheFirstTwoProbes(t *testing.T) {
 	t.Parallel()
 	for idle := time.Duration(0); idle < 5*time.Second; idle += 10 * time.Millisecond {
 		period := armedValues(6, 10*time.Second, idle)[keepIdle]
@@ -99,7 +99,7 @@ func TestTheFirstLookupComesBetweenTheFirstProbeAndTheSecond(t *testing.T) {
 	}
 }
 
-func TestNoDuplicateIsTakenShortlyBeforeAProbe(t *testing.T) {
+func TestNoDuplicateIsMadeShortlyBeforeAProbe(t *testing.T) {
 	t.Parallel()
 	const at = monotime.Time(time.Hour)
 	for name, x := range map[string]struct {
@@ -139,7 +139,7 @@ func TestEachResultAndObstacleHasAName(t *testing.T) {
 	}
 }
 
-func TestNetClsIsNamedByACgroup(t *testing.T) {
+func TestNetClsIsFoundInProcCgroup(t *testing.T) {
 	t.Parallel()
 	for cgroup, want := range map[string]bool{
 		"0::/kubepods\n": false, "": false, "3:net_cls,net_prio:/\n0::/\n": true, "2:cpu:/\n1:net_cls:/pod\n": true,
@@ -151,7 +151,7 @@ func TestNetClsIsNamedByACgroup(t *testing.T) {
 	}
 }
 
-func TestTheStartTimeIsBehindAnyName(t *testing.T) {
+func TestStartTimeIsParsedAfterAnyCommand(t *testing.T) {
 	t.Parallel()
 	const rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
 	for _, name := range []string{"(cat)", "(a) b (c)", "()", "(x y)"} {
@@ -166,7 +166,7 @@ func TestTheStartTimeIsBehindAnyName(t *testing.T) {
 	}
 }
 
-func TestALinkNamesASocketOrNone(t *testing.T) {
+func TestSocketInodeIsParsedFromALink(t *testing.T) {
 	t.Parallel()
 	for link, want := range map[string]uint32{
 		"socket:[4711]": 4711, "socket:[4294967295]": 1<<32 - 1, "socket:[4294967296]": 0, "socket:[]": 0, "socket:[x]": 0,

@@ -227,7 +227,7 @@ func (j *job) each(fn func(i *item)) {
 	}
 }
 
-// groups returns the items by network namespace, without those that are gone.
+// groups returns the items by network namespace, except gone ones.
 func (j *job) groups() [][]*item {
 	var all [][]*item
 	index := make(map[netns.Identity]int)

@@ -55,7 +55,7 @@ func (l *loop) finishAll() {
 	}
 }
 
-func TestNoMorePeersAreAskedThanTheRateAllows(t *testing.T) {
+func TestQuestionsStayWithinTheRateLimit(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{MaxPerSecond: 10})
 	for cookie := range uint64(5) {
@@ -74,7 +74,7 @@ func TestNoMorePeersAreAskedThanTheRateAllows(t *testing.T) {
 	}
 }
 
-func TestANetworkNamespaceWithAGreatLeakDoesNotKeepTheOthersWaiting(t *testing.T) {
+func TestNamespaceWithALargeLeakDoesNotDelayOthers(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{MaxPerSecond: 10})
 	for cookie := range uint64(1000) {
@@ -94,7 +94,7 @@ func TestANetworkNamespaceWithAGreatLeakDoesNotKeepTheOthersWaiting(t *testing.T
 }
 
 // A lookup found a socket gone, or its next probe near: no duplicate is taken for a while, whatever else happens.
-func TestAQuestionThatIsPutOffKeepsItsTime(t *testing.T) {
+func TestPostponedQuestionKeepsItsDueTime(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{})
 	l.receive(someQuestion(1))
@@ -130,7 +130,7 @@ func TestNoPeerIsAskedWhileTheBudgetIsSpent(t *testing.T) {
 	}
 }
 
-func TestAQuestionIsWithdrawnBeforeItIsAsked(t *testing.T) {
+func TestQueuedQuestionIsWithdrawn(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{MaxPerSecond: 10})
 	first, second := someQuestion(1), someQuestion(2)
@@ -152,7 +152,7 @@ func TestAQuestionIsWithdrawnBeforeItIsAsked(t *testing.T) {
 	}
 }
 
-func TestASocketIsSearchedForUntilItsEnd(t *testing.T) {
+func TestSocketIsSearchedForUntilItIsClosed(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{})
 	for name, x := range map[string]struct {
@@ -180,7 +180,7 @@ func TestASocketIsSearchedForUntilItsEnd(t *testing.T) {
 	}
 }
 
-func TestADescriptorTableIsReadOnceForAllOfABatch(t *testing.T) {
+func TestDescriptorTableIsScannedOncePerBatch(t *testing.T) {
 	t.Parallel()
 	l, _ := handLoop(t, Config{})
 	var items []*item

@@ -29,7 +29,7 @@ func TestArmedValuesFollowTheIdleTime(t *testing.T) {
 	}
 }
 
-func TestOnlyAShorterKeepaliveAsksAlready(t *testing.T) {
+func TestOnlyAShorterOwnKeepaliveIsUsed(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct {
 		v    values
@@ -81,7 +81,7 @@ func TestRestorationKeepsWhatTheApplicationHasChanged(t *testing.T) {
 	}
 }
 
-func TestTheFirstProbeLeavesWithTheRightValues(t *testing.T) {
+func TestFirstProbeHasTheArmedValues(t *testing.T) {
 	t.Parallel()
 	if got, want := armingOrder(), [...]option{keepIntvl, keepCount, userTimeout, keepalive, keepIdle}; got != want {
 		t.Errorf("armed in the order %v, want %v", got, want)

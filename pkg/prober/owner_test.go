@@ -52,7 +52,7 @@ func holder(tb testing.TB, ns *nstest.NS, attr *syscall.SysProcAttr, files ...*o
 	return start(tb, ns, cmd).PID
 }
 
-func TestOwnersAreReachedWhereverTheyAre(t *testing.T) {
+func TestOwnersInAnyNamespaceAreReached(t *testing.T) {
 	t.Parallel()
 	another := nstest.New(t)
 	for name, x := range map[string]struct {
@@ -94,7 +94,7 @@ func TestOwnersAreReachedWhereverTheyAre(t *testing.T) {
 	}
 }
 
-func TestAThreadsOwnDescriptorsAreReached(t *testing.T) {
+func TestDescriptorTableOfAThreadIsReached(t *testing.T) {
 	t.Parallel()
 	for name, role := range map[string]string{
 		"with a descriptor table of its own": "apart", "of a process without its main thread": "headless",
@@ -124,7 +124,7 @@ func TestAThreadsOwnDescriptorsAreReached(t *testing.T) {
 	}
 }
 
-func TestOneOfTwoOwnersIsEnough(t *testing.T) {
+func TestOneReachableOwnerIsEnough(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -150,7 +150,7 @@ func TestOneOfTwoOwnersIsEnough(t *testing.T) {
 	a.want(q, prober.NotAsked, prober.OwnerUnknown)
 }
 
-func TestAChildHasTheSocketRestoredThatItsParentClosed(t *testing.T) {
+func TestSocketThatMovedToAChildIsRestored(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -177,7 +177,7 @@ func TestAChildHasTheSocketRestoredThatItsParentClosed(t *testing.T) {
 	}
 }
 
-func TestASocketInFlightIsNotAskedAndIsRestoredWhenItHasCome(t *testing.T) {
+func TestSocketInFlightIsNotAskedAboutAndIsRestoredOnArrival(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	p := s.connect()
@@ -220,7 +220,7 @@ func TestASocketInFlightIsNotAskedAndIsRestoredWhenItHasCome(t *testing.T) {
 	}
 }
 
-func TestNoOptionIsSetOnASocketThatTookTheNumber(t *testing.T) {
+func TestNoOptionIsSetOnAnotherSocketWithTheSameDescriptor(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"inspect", "arm", "armed", "restore"} {
 		t.Run("closed at "+step, func(t *testing.T) {
@@ -265,7 +265,7 @@ func TestNoOptionIsSetOnASocketThatTookTheNumber(t *testing.T) {
 	}
 }
 
-func TestAnOptionThatChangesBeforeArmingIsReadAgain(t *testing.T) {
+func TestOptionChangedBeforeArmingIsReadAgain(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
@@ -287,7 +287,7 @@ func TestAnOptionThatChangesBeforeArmingIsReadAgain(t *testing.T) {
 	a.clean()
 }
 
-func TestWhatWouldHarmTheSocketIsNotAsked(t *testing.T) {
+func TestSocketsThatAQuestionCouldHarmAreNotAskedAbout(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	lingering, classed := s.shutPeer("owner"), s.shutPeer("owner")
@@ -370,7 +370,7 @@ func netCls(t *testing.T, class int) string {
 	return group
 }
 
-func TestASocketOfANetClsGroupIsNotAsked(t *testing.T) {
+func TestSocketWithANetClsClassIsNotAskedAbout(t *testing.T) {
 	t.Parallel()
 	const class = 0x100001
 	group := netCls(t, class)
@@ -391,7 +391,7 @@ func TestASocketOfANetClsGroupIsNotAsked(t *testing.T) {
 }
 
 // It is not parallel: while a thread has a duplicate, this process starts no other.
-func TestBlockedThreadsHoldUpNothingAndEndTheAsking(t *testing.T) {
+func TestBlockedThreadsDelayNoOtherSocketAndSuspendAsking(t *testing.T) {
 	s := newScene(t)
 	const n = 4
 	pairs := make([]nstest.Pair, n+1)
@@ -443,7 +443,7 @@ func TestBlockedThreadsHoldUpNothingAndEndTheAsking(t *testing.T) {
 
 // A duplicate that became the last reference of a socket that lingers blocks the thread that closes it, until a signal
 // comes.
-func TestALastReferenceThatLingersBlocksNothingForLong(t *testing.T) {
+func TestLingeringLastReferenceBlocksOnlyItsThread(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")

@@ -182,7 +182,7 @@ func askUntilAllEnd(p *prober.Prober, all []prober.Question, answers <-chan prob
 	return fmt.Sprint(ends)
 }
 
-func TestAnOwnerThatPollsGetsNoEventOfADescriptorThatItHasClosed(t *testing.T) {
+func TestPollingOwnerGetsNoEventOfAClosedDescriptor(t *testing.T) {
 	t.Parallel()
 	for name, pause := range map[string]string{
 		"nothing pauses":                         "",
@@ -226,7 +226,7 @@ func TestAnOwnerThatPollsGetsNoEventOfADescriptorThatItHasClosed(t *testing.T) {
 	}
 }
 
-func TestAnOwnerThatPollsGetsNoSuchEventWhileTheProberIsThrottled(t *testing.T) {
+func TestPollingOwnerGetsNoEventOfAClosedDescriptorWhileTheProberIsThrottled(t *testing.T) {
 	t.Parallel()
 	quota := nstest.NewQuota(t, 5*time.Millisecond, 100*time.Millisecond)
 	p := newPolled(t)

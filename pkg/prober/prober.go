@@ -167,7 +167,7 @@ func (p *Prober) publish(s Stats) {
 }
 
 // Run restores the sockets that an earlier Prober left armed, and then asks peers until ctx is done. Before it returns it
-// restores the sockets of all questions under way; those that it cannot restore within stopTimeout stay recorded for the next
+// restores the sockets of all questions under way; sockets that it cannot restore within stopTimeout stay recorded for the next
 // Prober. It may be called once.
 func (p *Prober) Run(ctx context.Context) error {
 	l := newLoop(ctx, p)

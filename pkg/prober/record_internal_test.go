@@ -37,7 +37,7 @@ func someArmed() []armed {
 	}
 }
 
-func TestARecordReadsAsItWasWritten(t *testing.T) {
+func TestRecordRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, all := range [][]armed{nil, someArmed()[:1], someArmed()} {
 		b := encodeRecord(someBoot, all)
@@ -61,7 +61,7 @@ func TestARecordReadsAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestARecordHasNoMoreThanABatch(t *testing.T) {
+func TestRecordHasAtMostABatch(t *testing.T) {
 	t.Parallel()
 	all := make([]armed, maxBatch+1)
 	for n := range all {
@@ -75,7 +75,7 @@ func TestARecordHasNoMoreThanABatch(t *testing.T) {
 	}
 }
 
-func TestAnEntryNamesOneSocketOrIsWrong(t *testing.T) {
+func TestInvalidEntryMakesTheRecordInvalid(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(a *armed){
 		"no inode":                 func(a *armed) { a.inode = 0 },
@@ -94,7 +94,7 @@ func TestAnEntryNamesOneSocketOrIsWrong(t *testing.T) {
 	}
 }
 
-func TestTheNextReadsWhatAnEarlierWrote(t *testing.T) {
+func TestNextProberReadsEarlierRecords(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "asked")
 	first, err := openRecords(dir)

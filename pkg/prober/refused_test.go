@@ -62,7 +62,7 @@ func refuseGetfd(errno unix.Errno) error {
 	return nil
 }
 
-func TestWhatRefusesIsTheObstacle(t *testing.T) {
+func TestRefusedSystemCallIsTheObstacle(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestABucketOfAgesHoldsWhatIsYoungerThanItsBound(t *testing.T) {
+func TestAgeBucketHasSocketsYoungerThanItsBound(t *testing.T) {
 	bounds := api.AgeBounds()
 	for _, tt := range []struct {
 		age    time.Duration

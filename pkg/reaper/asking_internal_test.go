@@ -73,7 +73,7 @@ func runUntilQuiet(l *loop, k *kernel) {
 	}
 }
 
-func TestAPeerIsAskedWhenItsTimeHasCome(t *testing.T) {
+func TestPeerIsAskedAfterProbeAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, 0), idleLook(8, 4*time.Second))
@@ -101,7 +101,7 @@ func TestAPeerIsAskedWhenItsTimeHasCome(t *testing.T) {
 	})
 }
 
-func TestAnAnswerDecidesWhatComesNext(t *testing.T) {
+func TestAnswerDeterminesTheNextPhase(t *testing.T) {
 	for name, tc := range map[string]struct {
 		answer  prober.Answer
 		outcome map[string]int // in the history
@@ -177,7 +177,7 @@ func outcomesOrNil(l *loop) map[string]int {
 	return nil
 }
 
-func TestTheHistorySaysHowAPeerWasFoundGone(t *testing.T) {
+func TestHistoryReportsHowAPeerWasFoundGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
@@ -200,7 +200,7 @@ func TestTheHistorySaysHowAPeerWasFoundGone(t *testing.T) {
 	})
 }
 
-func TestAQuestionIsCancelled(t *testing.T) {
+func TestQuestionIsCancelled(t *testing.T) {
 	moved := func(l *loop, ns *registered) {
 		s := idleLook(7, testProbeAfter)
 		s.Entered = 0
@@ -270,8 +270,8 @@ func TestAQuestionIsCancelled(t *testing.T) {
 	}
 }
 
-// TestAQuestionThatIsCancelledMayHaveEndedItsSocket answers one that was cancelled too late.
-func TestAQuestionThatIsCancelledMayHaveEndedItsSocket(t *testing.T) {
+// TestCancelledQuestionMayStillResetItsSocket answers one that was cancelled too late.
+func TestCancelledQuestionMayStillResetItsSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, testProbeAfter))
@@ -309,8 +309,8 @@ func TestObserveAsksNoPeerAndCountsOnce(t *testing.T) {
 	})
 }
 
-// TestANewIdleTimeIsNoticedWithoutADeadline has bytes move, by either clock, at a socket that is never destroyed.
-func TestANewIdleTimeIsNoticedWithoutADeadline(t *testing.T) {
+// TestNewIdleTimeIsNoticedWithoutADeadline has bytes move, by either clock, at a socket that is never destroyed.
+func TestNewIdleTimeIsNoticedWithoutADeadline(t *testing.T) {
 	for name, tc := range map[string]struct {
 		clock policy.Clock
 		want  uint64 // questions that the mode forbade
@@ -346,7 +346,7 @@ func TestANewIdleTimeIsNoticedWithoutADeadline(t *testing.T) {
 	}
 }
 
-func TestWithoutAnAskerGraceAloneCounts(t *testing.T) {
+func TestWithoutAnAskerOnlyGraceCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		l.tracker.canAsk = false
@@ -364,8 +364,8 @@ func TestWithoutAnAskerGraceAloneCounts(t *testing.T) {
 	})
 }
 
-// TestAQuestionGoesToTheOwnersThatWereFound has them looked up first.
-func TestAQuestionGoesToTheOwnersThatWereFound(t *testing.T) {
+// TestQuestionHasTheFoundOwners has them looked up first.
+func TestQuestionHasTheFoundOwners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		l.owners = l.newOwnerLookups(owners.NewProc("/proc"), 0, now())
@@ -387,9 +387,9 @@ func TestAQuestionGoesToTheOwnersThatWereFound(t *testing.T) {
 	})
 }
 
-// TestAFrozenOwnerIsNeitherAskedNorDestroyed freezes the owner from before the question until long after the grace. Once
+// TestSocketOfAFrozenOwnerIsNeitherAskedAboutNorDestroyed freezes the owner from before the question until long after the grace. Once
 // it runs again the socket has its whole patience before it.
-func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
+func TestSocketOfAFrozenOwnerIsNeitherAskedAboutNorDestroyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		ns.policies[0].CloseWaitGrace = policy.Patience(testGrace)
@@ -427,7 +427,7 @@ func TestAFrozenOwnerIsNeitherAskedNorDestroyed(t *testing.T) {
 	})
 }
 
-func TestAnAnswerForAnUnknownNamespaceIsIgnored(t *testing.T) {
+func TestAnswerForAnUnknownNamespaceIsIgnored(t *testing.T) {
 	l, _, _ := newAskingLoop(t, policy.Destroy)
 	q := prober.Question{Netns: finder.Netns{Identity: netns.Identity{Inode: 99}}}
 	l.answered([]prober.Answer{{Question: &q, Result: prober.Reset, Err: errors.New("none")}}, now())

@@ -65,9 +65,9 @@ func orphanTimeout(t *testing.T, ns *nstest.NS, seconds string) {
 	})
 }
 
-// TestAPeerThatHasClosedIsDistinguishedFromOneThatComputes has two connections with the same policy: the peer of one has closed it
+// TestClosedPeerIsDistinguishedFromABusyOne has two connections with the same policy: the peer of one has closed it
 // and left a farewell unread, that of the other has shut its side and still computes its answer.
-func TestAPeerThatHasClosedIsDistinguishedFromOneThatComputes(t *testing.T) {
+func TestClosedPeerIsDistinguishedFromABusyOne(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns, far := newNS(t), newNS(t)
 		nstest.Link(t, ns, far)

@@ -32,7 +32,7 @@ func (n *node) awaitFinder(name string) (why string) {
 	return why
 }
 
-// halfClosed half-closes so many connections in the namespace, which stay so until the test ends.
+// halfClosed half-closes a number of connections in the namespace, until the end of the test.
 func halfClosed(tb testing.TB, ns *nstest.NS, n int) (pairs []nstest.Pair) {
 	tb.Helper()
 	for range n {
@@ -41,7 +41,7 @@ func halfClosed(tb testing.TB, ns *nstest.NS, n int) (pairs []nstest.Pair) {
 	return pairs
 }
 
-func TestWhatTheKernelDoesNotTellIsFoundAndCounted(t *testing.T) {
+func TestMissedEventsAreFoundAndCounted(t *testing.T) {
 	t.Parallel()
 	const missed = 20
 	ns := newNS(t)
@@ -66,7 +66,7 @@ func TestWhatTheKernelDoesNotTellIsFoundAndCounted(t *testing.T) {
 	}
 }
 
-func TestAFullSetFallsBackUntilItFits(t *testing.T) {
+func TestFinderFallsBackWhileItsSetIsFull(t *testing.T) {
 	t.Parallel()
 	ns := newNS(t)
 	n, _ := newAilingNode(t, 32)
@@ -86,7 +86,7 @@ func TestAFullSetFallsBackUntilItFits(t *testing.T) {
 	n.awaitEqual(ns)
 }
 
-func TestWithoutItsProgramsTheFinderFallsBackUntilTheyCanBeLoaded(t *testing.T) {
+func TestFinderFallsBackUntilItsProgramsLoad(t *testing.T) {
 	t.Parallel()
 	ns := newNS(t)
 	n, a := newAilingNode(t, testSockets)
@@ -118,11 +118,11 @@ func TestWithoutItsProgramsTheFinderFallsBackUntilTheyCanBeLoaded(t *testing.T) 
 		t.Errorf("half-closed since %v, %v before", now, since)
 	}
 	if a.loads.Load() < 2 {
-		t.Error("they were not loaded anew")
+		t.Error("they were not loaded again")
 	}
 }
 
-func TestASocketThatTheProgramsDoNotShowIsFoundAndTheyAreDistrusted(t *testing.T) {
+func TestFinderFallsBackAfterAnAuditFindsASocketThatTheProgramsMissed(t *testing.T) {
 	t.Parallel()
 	ns := newNS(t)
 	n, a := newAilingNode(t, testSockets)
@@ -136,7 +136,7 @@ func TestASocketThatTheProgramsDoNotShowIsFoundAndTheyAreDistrusted(t *testing.T
 	n.awaitEqual(ns)
 }
 
-func TestWhatTheProgramsShowThoughItIsNoMoreIsForgotten(t *testing.T) {
+func TestStaleEntryOfTheSetIsRemoved(t *testing.T) {
 	t.Parallel()
 	ns := newNS(t)
 	n, a := newAilingNode(t, testSockets)
@@ -156,8 +156,8 @@ func TestWhatTheProgramsShowThoughItIsNoMoreIsForgotten(t *testing.T) {
 	}
 }
 
-// TestASocketInFlightIsDestroyedToo leaves a socket to a message that no process has received, and so none has the socket.
-func TestASocketInFlightIsDestroyedToo(t *testing.T) {
+// TestSocketInFlightIsDestroyed leaves a socket to a message that no process has received, and so none has the socket.
+func TestSocketInFlightIsDestroyed(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		p := ns.Connect(t, nstest.IPv4)
@@ -180,7 +180,7 @@ func TestASocketInFlightIsDestroyedToo(t *testing.T) {
 	})
 }
 
-// inFlight sends a connection over a unix socket that nobody reads until the test ends, and closes it.
+// inFlight sends a connection over a unix socket that no process reads before the end of the test, and closes it.
 func inFlight(t *testing.T, conn *net.TCPConn) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -199,9 +199,9 @@ func inFlight(t *testing.T, conn *net.TCPConn) {
 	conn.Close()
 }
 
-// TestTheKernelTellsTheMoment half-closes connections whose owners keep them alive, which hides their ages from
-// sock_diag. The kernel does not tell of each.
-func TestTheKernelTellsTheMoment(t *testing.T) {
+// TestBPFRecordsWhenASocketBecomesHalfClosed half-closes connections whose owners keep them alive, which hides their ages from
+// sock_diag. The kernel does not report each.
+func TestBPFRecordsWhenASocketBecomesHalfClosed(t *testing.T) {
 	t.Parallel()
 	ns := newNS(t)
 	n := newNode(t, finder.NameBPF, often)
@@ -217,16 +217,16 @@ func TestTheKernelTellsTheMoment(t *testing.T) {
 	}
 	cookie := cookieOf(t, last)
 	n.unprovable(ns, last)
-	for range 2 { // whoever is told of it later takes it over
+	for range 2 { // the second time some are known already
 		n.awaitAge(cookie, unproven)
-		known, told := n.allSince(), 0
+		known, exact := n.allSince(), 0
 		for cookie, moment := range moments {
 			if since, ok := known[cookie]; ok && since.couldBe(moment) {
-				told++
+				exact++
 			}
 		}
-		if told < len(moments)/2 {
-			t.Errorf("of %d sockets the moment is known of %d", len(moments), told)
+		if exact < len(moments)/2 {
+			t.Errorf("of %d sockets the moment is known of %d", len(moments), exact)
 		}
 		if err := n.stop(); err != nil {
 			t.Fatal(err)

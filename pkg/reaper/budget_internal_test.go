@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// TestBudgetBoundsEverySecond has destroys done as the loop does them, some time between the grant and its
+// TestBudgetLimitsEverySecond has destroys done as the loop does them, some time between the grant and its
 // being spent, at random times, and looks at each second there is.
-func TestBudgetBoundsEverySecond(t *testing.T) {
+func TestBudgetLimitsEverySecond(t *testing.T) {
 	for _, perSecond := range []int{1, 2, 5, 49, 50, 99, 100, 1000, 7777} {
 		t.Run(fmt.Sprintf("%d per second", perSecond), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(5, uint64(perSecond)))
@@ -44,7 +44,7 @@ func TestBudgetBoundsEverySecond(t *testing.T) {
 	}
 }
 
-// checkSeconds checks that no second has more than so many of the times, which are in order but for those
+// checkSeconds checks that no second has more than limit of the times, which are in order except for those
 // that were granted together.
 func checkSeconds(t *testing.T, times []time.Time, most int) {
 	t.Helper()
@@ -99,8 +99,8 @@ func TestBudgetShares(t *testing.T) {
 	}
 }
 
-// TestBudgetSavesUp spends all there is: what comes then is waited for as long as it takes to be worth it.
-func TestBudgetSavesUp(t *testing.T) {
+// TestUsedUpBudgetCollectsABurst spends all there is: what comes then is waited for as long as it takes to be worth it.
+func TestUsedUpBudgetCollectsABurst(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	for wanted, want := range map[int]time.Duration{
 		1: time.Second / 980, 10: 10 * time.Second / 980, 20: 20 * time.Second / 980,

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// overdue makes so many sockets in CLOSE_WAIT in each of some namespaces, registers these, and waits until
+// overdue creates a number of sockets in CLOSE_WAIT in each of some namespaces, registers these, and waits until
 // all sockets are past their grace and nothing but the switch keeps them.
 func overdue(t *testing.T, n *node, namespaces, sockets int) {
 	t.Helper()
@@ -40,14 +40,14 @@ func (n *node) destroyedEntries() (list []api.Entry) {
 	return list
 }
 
-func TestTheBudgetBoundsTheNodeAndIsSharedInTurn(t *testing.T) {
+func TestBudgetLimitsTheNodeAndIsSharedInRotation(t *testing.T) {
 	const perSecond, namespaces, sockets, enough = 5, 3, 20, 18
 	eachFinder(t, func(t *testing.T, finder string) {
 		n := newNode(t, finder, func(c *reaper.Config) { c.MaxDestroysPerSecond = perSecond })
 		overdue(t, n, namespaces, sockets)
 		n.turn(policy.Destroy)
 
-		// What waits is counted, and told apart.
+		// Waiting sockets are counted, and reported with the reason.
 		nstest.Eventually(t, patience, "most wait", func() bool {
 			b := n.status().Budget
 			return b.PerSecond == perSecond && b.Waiting > (namespaces-1)*sockets
@@ -105,8 +105,8 @@ func TestWithoutABudgetNothingWaits(t *testing.T) {
 	})
 }
 
-// TestWhatWaitsForTheBudgetIsLookedAtAgain has sockets become busy while they wait.
-func TestWhatWaitsForTheBudgetIsLookedAtAgain(t *testing.T) {
+// TestSocketsThatWaitForTheBudgetAreExaminedAgain has sockets become busy while they wait.
+func TestSocketsThatWaitForTheBudgetAreExaminedAgain(t *testing.T) {
 	const sockets = 12
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)

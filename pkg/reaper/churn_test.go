@@ -48,7 +48,7 @@ func (n *node) allSince() map[uint64]span {
 	return found
 }
 
-// awaitAge waits until a socket has been half-closed for so long, and returns since when.
+// awaitAge waits until a socket has been half-closed for a time, and returns since when.
 func (n *node) awaitAge(cookie uint64, age time.Duration) (since span) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, "the socket has been half-closed for "+age.String(), func() bool {
@@ -59,9 +59,9 @@ func (n *node) awaitAge(cookie uint64, age time.Duration) (since span) {
 	return since
 }
 
-// TestASocketThatADumpMissedLosesNoAge hides a socket, whose age the kernel cannot prove, from the reaper for
+// TestSocketMissedByADumpKeepsItsAge hides a socket, whose age the kernel cannot prove, from the reaper for
 // some sweeps.
-func TestASocketThatADumpMissedLosesNoAge(t *testing.T) {
+func TestSocketMissedByADumpKeepsItsAge(t *testing.T) {
 	const grace = 3 * unproven
 	eachFinder(t, func(t *testing.T, finderName string) {
 		ns := newNS(t)
@@ -148,9 +148,9 @@ func (c *missCounter) Swept(sweep finder.Sweep) {
 	c.Sink.Swept(sweep)
 }
 
-// TestUnderChurnNoSocketLosesItsAge keeps some hundred half-closed sockets, whose ages the kernel cannot prove,
+// TestSocketsKeepTheirAgesUnderChurn keeps some hundred half-closed sockets, whose ages the kernel cannot prove,
 // in a small table while connections come and go in it, so that dumps miss some of them.
-func TestUnderChurnNoSocketLosesItsAge(t *testing.T) {
+func TestSocketsKeepTheirAgesUnderChurn(t *testing.T) {
 	const sockets, churning = 100, time.Second
 	eachFinder(t, func(t *testing.T, finderName string) {
 		ns := nstest.NewSmall(t, 64)

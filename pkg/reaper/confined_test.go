@@ -139,7 +139,7 @@ func runConfined() error {
 	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(rep))
 }
 
-func TestAReaperThatIsKeptFromItsWorkReportsThat(t *testing.T) {
+func TestReaperReportsRefusedOperations(t *testing.T) {
 	for _, tt := range []struct {
 		limit string
 		kind  api.RefusalKind

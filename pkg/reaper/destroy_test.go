@@ -37,14 +37,14 @@ func TestDestroysPastGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		all := newNode(t, finder)
 		for _, tc := range []struct {
-			state inetdiag.State
-			spare func(*policy.Policy) // the other end
-			sees  func(t *testing.T, client, server net.Conn)
+			state  inetdiag.State
+			spare  func(*policy.Policy) // the other end
+			expect func(t *testing.T, client, server net.Conn)
 		}{
 			{
 				state: inetdiag.CloseWait,
 				spare: func(p *policy.Policy) { p.FinWait2Grace = endless },
-				sees: func(t *testing.T, client, server net.Conn) {
+				expect: func(t *testing.T, client, server net.Conn) {
 					check(t, "its owner's recv", received(server), io.EOF)
 					check(t, "its owner's send", sent(server), unix.ECONNABORTED)
 					check(t, "its peer's recv", received(client), unix.ECONNRESET)
@@ -53,7 +53,7 @@ func TestDestroysPastGrace(t *testing.T) {
 			{
 				state: inetdiag.FinWait2,
 				spare: func(p *policy.Policy) { p.CloseWaitGrace = endless },
-				sees: func(t *testing.T, client, server net.Conn) {
+				expect: func(t *testing.T, client, server net.Conn) {
 					check(t, "its owner's recv", received(client), unix.ECONNABORTED)
 					check(t, "its peer's recv", received(server), io.EOF)
 					check(t, "its peer's send", sent(server), unix.EPIPE)
@@ -72,7 +72,7 @@ func TestDestroysPastGrace(t *testing.T) {
 					if e := n.awaitDestroyed(end(pair, tc.state)); e.State != tc.state {
 						t.Errorf("recorded as %v", e.State)
 					}
-					tc.sees(t, pair.Client, pair.Server)
+					tc.expect(t, pair.Client, pair.Server)
 					alive(t, bystander)
 					// Nothing but the bystander is left, no TIME_WAIT in particular.
 					if diff := cmp.Diff(map[inetdiag.State]int{inetdiag.Established: 2}, states(t, ns)); diff != "" {

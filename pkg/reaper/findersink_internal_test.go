@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestSweepingLagsOnlyWhereItIsAskedFor(t *testing.T) {
+func TestSweepLagIgnoresNamespacesThatAreNotSwept(t *testing.T) {
 	const late = 2 * time.Minute // more than any interval
 	for name, tc := range map[string]struct {
 		late   time.Duration
@@ -49,8 +49,8 @@ func TestSweepingLagsOnlyWhereItIsAskedFor(t *testing.T) {
 	}
 }
 
-// TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween has more candidates than the loop looks at in one go.
-func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
+// TestSweepOfManyCandidatesIsSplitForTheLoop has more candidates than the loop looks at in one go.
+func TestSweepOfManyCandidatesIsSplitForTheLoop(t *testing.T) {
 	l, first := newTestLoop(t, policy.Destroy)
 	second := newRegistered(2)
 	l.registry.namespaces[second.Identity] = second
@@ -70,7 +70,7 @@ func TestASweepOfManyCandidatesLeavesTheLoopTimeInBetween(t *testing.T) {
 	}
 }
 
-func TestASweepIsCountedOnceUnlessAllOfItsNamespacesAreUnregistered(t *testing.T) {
+func TestSweepIsCountedOnceUnlessAllItsNamespacesAreUnregistered(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	l.countSweep(&finder.Sweep{Netns: []netns.Identity{{Inode: 99}}, Duration: time.Second})
 	if l.sweeping.sweeps != 0 {
@@ -82,7 +82,7 @@ func TestASweepIsCountedOnceUnlessAllOfItsNamespacesAreUnregistered(t *testing.T
 	}
 }
 
-func TestACompleteSweepClearsTheProblemOfItsNamespaceOnly(t *testing.T) {
+func TestCompleteSweepClearsTheProblemOfItsNamespaceOnly(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	other, failure := newRegistered(2), fs.ErrPermission
 	l.registry.namespaces[other.Identity] = other
@@ -107,7 +107,7 @@ func TestACompleteSweepClearsTheProblemOfItsNamespaceOnly(t *testing.T) {
 	}
 }
 
-func TestAFailureForgetsTheSocketsOnlyIfTheNamespaceIsGone(t *testing.T) {
+func TestFailedSweepDropsCandidatesOnlyOfADeletedNamespace(t *testing.T) {
 	for name, tc := range map[string]struct {
 		err  error
 		left int

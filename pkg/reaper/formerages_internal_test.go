@@ -27,7 +27,7 @@ func lateLook(cookie uint64) finder.Seen {
 	return finder.Seen{Socket: closeWait(cookie, 12*time.Hour), At: now()}
 }
 
-func TestAgesOutliveARegistration(t *testing.T) {
+func TestAgesSurviveDELAndADD(t *testing.T) {
 	for name, tc := range map[string]struct {
 		away  time.Duration // without the registration
 		other bool          // bytes have moved by then
@@ -120,7 +120,7 @@ func restart(t *testing.T, from, to *loop) {
 	}
 }
 
-func TestTheAgesKeptAreBoundedInNumberAndTime(t *testing.T) {
+func TestKeptAgesAreBoundedInNumberAndTime(t *testing.T) {
 	a := newAges()
 	id := func(i uint64) netns.Identity { return netns.Identity{Cookie: i, Inode: i} }
 	half := make([]policy.History, maxFormerHistories/2)
@@ -157,7 +157,7 @@ func TestLongestPatience(t *testing.T) {
 	}
 }
 
-func TestAStartWithoutUsableAgesIsCounted(t *testing.T) {
+func TestStartWithoutUsableAgesIsCounted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		saved  savedAges
 		record time.Duration // how long before the reaper it was written

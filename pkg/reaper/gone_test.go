@@ -35,9 +35,9 @@ func crowded(t *testing.T, far *nstest.NS, pairs int) (ns *nstest.NS, end func()
 	}
 }
 
-// TestADeletedNamespaceIsGoneWhileItIsBeingSwept ends a namespace in the middle of the reaper's looking at it,
+// TestFinderKeepsNoDeletedNamespaceAlive ends a namespace in the middle of the reaper's looking at it,
 // and one of the same kind that the reaper knows nothing of.
-func TestADeletedNamespaceIsGoneWhileItIsBeingSwept(t *testing.T) {
+func TestFinderKeepsNoDeletedNamespaceAlive(t *testing.T) {
 	const pairs = 150
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, del := range map[string]bool{"after its DEL": true, "without any DEL": false} {
@@ -71,7 +71,7 @@ func TestADeletedNamespaceIsGoneWhileItIsBeingSwept(t *testing.T) {
 					return !gone.IsZero() && !otherGone.IsZero()
 				})
 				if late := gone.Sub(otherGone); late > time.Second {
-					t.Errorf("it is gone %v after the one that nobody swept", late)
+					t.Errorf("it is gone %v after the one that was not swept", late)
 				}
 				nstest.Eventually(t, patience, "nothing is known of its sockets", func() bool {
 					return n.status().Candidates[inetdiag.CloseWait.String()] == 0
@@ -91,8 +91,8 @@ func resources(t *testing.T) (descriptors, goroutines int) {
 	return len(entries), runtime.NumGoroutine()
 }
 
-// TestAThousandRoundsLeaveNothingBehind is not run beside others: what they hold would be counted too.
-func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
+// TestThousandRegistrationsLeaveNothingBehind is not run beside others: what they hold would be counted too.
+func TestThousandRegistrationsLeaveNothingBehind(t *testing.T) {
 	const rounds, namespaces = 1000, 4
 	for _, finder := range finders {
 		t.Run(finder, func(t *testing.T) {
@@ -122,17 +122,17 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			settled := func() (int, int) {
+			stable := func() (int, int) {
 				nstest.Eventually(t, patience, "no namespace is known", func() bool { return n.status().Namespaces == 0 })
 				return resources(t)
 			}
 			round(0) // what is made once
-			descriptorsAtWork, goroutinesAtWork := settled()
+			descriptorsAtWork, goroutinesAtWork := stable()
 			for i := range rounds {
 				round(i)
 			}
 			nstest.Eventually(t, patience, "the running reaper holds no more than after the first round", func() bool {
-				d, g := settled()
+				d, g := stable()
 				return d <= descriptorsAtWork && g <= goroutinesAtWork
 			})
 			if entries, err := os.ReadDir(n.store.AttachmentsDir()); err != nil || len(entries) != 0 {

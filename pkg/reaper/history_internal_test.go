@@ -64,7 +64,7 @@ func TestHistoryKeepsTheLastEntries(t *testing.T) {
 	}
 }
 
-func TestHistoryGivesCopies(t *testing.T) {
+func TestHistoryReturnsCopies(t *testing.T) {
 	j, _ := newTestHistory()
 	j.add(api.Entry{Cookie: 1})
 	list := j.after(0)
@@ -75,7 +75,7 @@ func TestHistoryGivesCopies(t *testing.T) {
 	}
 }
 
-func TestHistoryLogsWhoWhatAndWhy(t *testing.T) {
+func TestHistoryLogsPodSocketAndReason(t *testing.T) {
 	j, b := newTestHistory()
 	j.add(api.Entry{
 		Time: time.Now(), Outcome: api.Destroyed, Pod: state.Pod{Namespace: "shop", Name: "cart-0"}, Network: "pods", ContainerID: "c1",
@@ -92,7 +92,7 @@ func TestHistoryLogsWhoWhatAndWhy(t *testing.T) {
 	}
 }
 
-func TestHistorySumsWhatIsPastTheRate(t *testing.T) {
+func TestHistoryLogsSumsAboveItsRateLimit(t *testing.T) {
 	j, b := newTestHistory()
 	at := time.Now()
 	a, c := state.Pod{Namespace: "shop", Name: "cart-0"}, state.Pod{Namespace: "shop", Name: "cart-1"}
@@ -126,7 +126,7 @@ func TestHistorySumsWhatIsPastTheRate(t *testing.T) {
 		t.Errorf("sums (-want +got):\n%s", diff)
 	}
 	if j.flush(); b.Len() != 0 {
-		t.Errorf("what was told is told again: %s", b)
+		t.Errorf("a logged sum is logged again: %s", b)
 	}
 	if len(j.after(0)) != 140 {
 		t.Errorf("%d entries are kept", len(j.after(0)))

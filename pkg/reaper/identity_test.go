@@ -17,8 +17,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// TestANewSocketUnderOldAddressesHasItsOwnTime makes a socket with the addresses and ports of one before it.
-func TestANewSocketUnderOldAddressesHasItsOwnTime(t *testing.T) {
+// TestNewSocketWithOldAddressesHasItsOwnAge makes a socket with the addresses and ports of one before it.
+func TestNewSocketWithOldAddressesHasItsOwnAge(t *testing.T) {
 	const grace = time.Hour
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, leave := range map[string]func(t *testing.T, n *node, s *socket){
@@ -59,9 +59,9 @@ func TestANewSocketUnderOldAddressesHasItsOwnTime(t *testing.T) {
 	})
 }
 
-// TestAnAnswerSentBeforeTheSecondLookArrivesInFull shows the reaper sockets as they were before their
+// TestResponseSentBeforeTheSecondLookArrivesInFull shows the reaper sockets as they were before their
 // owners sent the answer and closed: a destroy would cut off what is still to be acknowledged.
-func TestAnAnswerSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
+func TestResponseSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	t.Parallel()
 	const sockets = 16
 	ns := newNS(t)

@@ -21,7 +21,7 @@ func TestIdleExit(t *testing.T) {
 	soonIdle := func(c *reaper.Config) { c.IdleExit = 100 * time.Millisecond }
 	ended := func(n *node) {
 		n.tb.Helper()
-		nstest.Eventually(n.tb, patience, "the reaper ends", func() bool {
+		nstest.Eventually(n.tb, patience, "the reaper exits", func() bool {
 			_, err := n.Status(context.Background())
 			return errors.Is(err, api.ErrStopped)
 		})
@@ -57,12 +57,12 @@ func TestIdleExit(t *testing.T) {
 	})
 }
 
-func TestAKernelProblemIsInTheStatus(t *testing.T) {
+func TestKernelProblemIsInTheStatus(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tc := range map[string]struct {
-			err  error
-			mode policy.Mode
-			says string
+			err     error
+			mode    policy.Mode
+			problem string
 		}{
 			"a kernel that cannot":      {inetdiag.ErrUnsupported, policy.Observe, "CONFIG_INET_DIAG_DESTROY"},
 			"a lack of privileges":      {inetdiag.ErrDenied, policy.Observe, "CAP_NET_ADMIN"},
@@ -72,15 +72,15 @@ func TestAKernelProblemIsInTheStatus(t *testing.T) {
 				t.Parallel()
 				n := newNode(t, finder, func(c *reaper.Config) { c.Kernel = func() error { return tc.err } })
 				m := n.status().Mode
-				if m.Effective != tc.mode || !strings.Contains(m.KernelProblem, tc.says) || (tc.says == "") != (m.KernelProblem == "") {
-					t.Errorf("the status says %+v", m)
+				if m.Effective != tc.mode || !strings.Contains(m.KernelProblem, tc.problem) || (tc.problem == "") != (m.KernelProblem == "") {
+					t.Errorf("the status problem %+v", m)
 				}
 			})
 		}
 	})
 }
 
-func TestAnEndedReaperSaysSo(t *testing.T) {
+func TestStoppedReaperReturnsErrStopped(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		n := newNode(t, finder)
 		nstest.Eventually(t, patience, "it is ready", func() bool { return n.Ready(context.Background()) == nil })

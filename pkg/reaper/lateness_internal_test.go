@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestLatenessCountsFromWhatIsKnownOfTheSocketLessWhatIsExcused(t *testing.T) {
+func TestLatenessCountsFromTheHalfCloseWithoutExcusedTime(t *testing.T) {
 	const s = time.Second
 	interval := testGrace / 4 // of the finder
 	for name, tc := range map[string]struct {
@@ -62,7 +62,7 @@ func TestLatenessCountsFromWhatIsKnownOfTheSocketLessWhatIsExcused(t *testing.T)
 	}
 }
 
-func TestTheHistoryReportsWhatIsExcusedOfALateDestroy(t *testing.T) {
+func TestHistoryReportsExcusedLateness(t *testing.T) {
 	for name, tc := range map[string]struct {
 		run func(t *testing.T, l *loop, ns, other *registered, k *kernel)
 		by  string
@@ -137,7 +137,7 @@ func TestTheHistoryReportsWhatIsExcusedOfALateDestroy(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeDestroyedIsOverdueAndItsLatenessCounts(t *testing.T) {
+func TestLatenessCountsWhileDestroysAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLook(7, 0))

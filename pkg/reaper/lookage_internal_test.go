@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-func TestNoDestroyIsSentByALookThatIsTooOld(t *testing.T) {
+func TestNoDestroyIsSentAfterALookThatIsTooOld(t *testing.T) {
 	for name, tc := range map[string]struct {
 		sockets int
 		pause   func(nth int) time.Duration // before the nth destroy is sent
@@ -68,7 +68,7 @@ func TestNoDestroyIsSentByALookThatIsTooOld(t *testing.T) {
 	}
 }
 
-func TestASocketThatIsUsedAfterALookThatIsTooOldSurvives(t *testing.T) {
+func TestSocketUsedAfterALookThatIsTooOldSurvives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		time.Sleep(time.Hour)
@@ -89,7 +89,7 @@ func TestASocketThatIsUsedAfterALookThatIsTooOldSurvives(t *testing.T) {
 	})
 }
 
-func TestTheAgeOfALookThatIsAllowedHasAnEnd(t *testing.T) {
+func TestAllowedAgeOfALookIsBounded(t *testing.T) {
 	a := lookAge{tooOld: 1_000_000}
 	if got := a.bound(); got != maxLookAge {
 		t.Errorf("%v", got)

@@ -49,7 +49,7 @@ func overdueLook(cookie uint64) finder.Seen {
 	return finder.Seen{Socket: closeWait(cookie, 2*testGrace), At: at, Entered: max(at.Add(-2*testGrace), 1)}
 }
 
-// nextOf takes the next job, which has to be there and about so many sockets.
+// nextOf takes the next job, which must exist and have n sockets.
 func nextOf(t *testing.T, l *loop, sockets int) *job {
 	t.Helper()
 	j := l.nextJob(now(), time.Now())
@@ -74,7 +74,7 @@ func outcomesOf(l *loop) map[string]int {
 	return found
 }
 
-func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
+func TestSocketExaminedInAnotherModeIsExaminedAgain(t *testing.T) {
 	for name, tc := range map[string]struct {
 		before, after policy.Mode
 		history       map[string]int
@@ -111,7 +111,7 @@ func TestLoopDecidesAgainWhatWasExaminedInAnotherMode(t *testing.T) {
 	}
 }
 
-func TestLoopRecordsOnceWhateverComesBetween(t *testing.T) {
+func TestWouldDestroyIsRecordedOncePerIdleTime(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Observe)
 	see(l, ns.Identity, overdueLook(7))
 	for range 3 {
@@ -146,7 +146,7 @@ func sweep(l *loop, ns *registered, cookies ...uint64) {
 	l.swept(&finder.Sweep{Began: began}, []netns.Identity{ns.Identity})
 }
 
-func TestLoopForgetsWhatIsGoneAndNothingElse(t *testing.T) {
+func TestOnlyGoneSocketsAreDropped(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	sweep(l, ns, 1, 2, 3)
 	since := ns.candidates[2].history.Since
@@ -163,7 +163,7 @@ func TestLoopForgetsWhatIsGoneAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
+func TestUnregisteredNamespaceIsDroppedWithItsQueues(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	l.budget = newBudget(1)
 	l.budget.spend(time.Now(), 1) // nothing is left of it
@@ -187,7 +187,7 @@ func TestLoopForgetsANamespaceWithItsQueues(t *testing.T) {
 	noneNext(t, l)
 }
 
-func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
+func TestNamespaceThatIsNoLongerSweptDropsItsCandidates(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	r := recordOf(1, "eth0")
 	r.Netns.Identity, r.Layers = ns.Identity, LayersOf(ns.policies[0])
@@ -205,12 +205,12 @@ func TestLoopForgetsWhatIsNoLongerLookedFor(t *testing.T) {
 	}
 }
 
-func TestLoopTakesNoOldResultForAnotherConnection(t *testing.T) {
+func TestOldResultIsNotAppliedToAnotherConnection(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	see(l, ns.Identity, overdueLook(7))
 	j := nextOf(t, l, 1)
 	(&kernel{gone: map[uint64]bool{7: true}}).examine(j)
-	// The same cookie, connected to somebody else since.
+	// The same cookie, connected to another peer since.
 	s := closeWait(7, 0)
 	s.ID = inetdiag.NewID(s.ID.Family(), s.ID.Local(), closeWait(9, 0).ID.Peer(), 0, 7)
 	at := now().Add(time.Millisecond)

@@ -38,9 +38,9 @@ func abandoned(t *testing.T, ns *nstest.NS, port string) *net.TCPConn {
 	return p.Server
 }
 
-// TestAttachmentsOfOneNamespaceMergeToTheMoreCareful registers two attachments of which one spares a socket
+// TestTheMostConservativePolicyOfANamespaceApplies registers two attachments of which one spares a socket
 // that the other would have destroyed, and beside it a socket that both would.
-func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
+func TestTheMostConservativePolicyOfANamespaceApplies(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tc := range map[string]struct {
 			careful func(*policy.Policy)
@@ -68,7 +68,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 				n.outliveBy(inetdiag.FinWait2, connect) // the grace of the strict ones is over then
 				n.stillSpared(conn, api.SocketQuery{}, tc.want)
 
-				// Without the careful one it has to go.
+				// Without the more conservative one it is destroyed.
 				if err := n.store.Delete(second.Attachment); err != nil {
 					t.Fatal(err)
 				}
@@ -79,7 +79,7 @@ func TestAttachmentsOfOneNamespaceMergeToTheMoreCareful(t *testing.T) {
 	})
 }
 
-func TestAttachmentsOfOneNamespaceMergeToTheMoreCarefulMode(t *testing.T) {
+func TestTheMostConservativeModeOfANamespaceApplies(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder)

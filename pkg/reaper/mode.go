@@ -44,7 +44,7 @@ func (c *caps) refresh(now time.Time) bool {
 		info = nil
 	}
 	isAbsent := info == nil && c.info == nil && c.view.SwitchProblem == ""
-	if isAbsent || info != nil && c.info != nil && isSameFile(info, c.info) && c.isSettled() {
+	if isAbsent || info != nil && c.info != nil && isSameFile(info, c.info) && c.isReadAfterChange() {
 		return false
 	}
 	c.readAt = now
@@ -55,9 +55,9 @@ func (c *caps) refresh(now time.Time) bool {
 // clock, at most 10 ms, can have the same one.
 const ctimeGranularity = 100 * time.Millisecond
 
-// isSettled reports whether the file was read long enough after its last change for any later change to have another
+// isReadAfterChange reports whether the file was read long enough after its last change for any later change to have another
 // change time.
-func (c *caps) isSettled() bool {
+func (c *caps) isReadAfterChange() bool {
 	changed, ok := changeTime(c.info)
 	return ok && c.readAt.Sub(changed) >= ctimeGranularity
 }

@@ -113,7 +113,7 @@ func TestCapsFollowTheSwitch(t *testing.T) {
 	}{
 		{noSwitch, policy.Destroy, false},
 		{policy.Observe, policy.Observe, true},
-		{policy.Observe, policy.Observe, false}, // written anew
+		{policy.Observe, policy.Observe, false}, // written again
 		{policy.Off, policy.Off, true},
 		{policy.Observe, policy.Observe, true},
 		{badSwitch, policy.Observe, false}, // it may have said observe, and that is in effect
@@ -142,9 +142,9 @@ func effectiveMode(c *caps, ns *registered) policy.Mode {
 	return ns.mode()
 }
 
-// TestASwitchThatIsRewrittenInPlaceIsRead writes a mode of as many letters over another, and sets the time of modification
+// TestSwitchRewrittenInPlaceIsRead writes a mode of as many letters over another, and sets the time of modification
 // back, as rsync and cp do.
-func TestASwitchThatIsRewrittenInPlaceIsRead(t *testing.T) {
+func TestSwitchRewrittenInPlaceIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
 	c := newCaps(policy.Destroy, path, "")
@@ -177,8 +177,8 @@ func TestASwitchThatIsRewrittenInPlaceIsRead(t *testing.T) {
 	}
 }
 
-// TestASwitchThatChangedJustNowIsReadAgain is about two changes within one tick of the kernel's clock.
-func TestASwitchThatChangedJustNowIsReadAgain(t *testing.T) {
+// TestSwitchThatHasJustChangedIsReadAgain is about two changes within one tick of the kernel's clock.
+func TestSwitchThatHasJustChangedIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
 	c := newCaps(policy.Destroy, path, "")
@@ -191,15 +191,15 @@ func TestASwitchThatChangedJustNowIsReadAgain(t *testing.T) {
 		later bool
 	}{{ctimeGranularity / 2, false}, {ctimeGranularity/2 + switchCheckInterval, true}, {time.Hour, true}} {
 		c.refresh(changed.Add(tc.at))
-		if c.isSettled() != tc.later {
-			t.Errorf("%v after the change it is read again: %v, want %v", tc.at, c.isSettled(), tc.later)
+		if c.isReadAfterChange() != tc.later {
+			t.Errorf("%v after the change it is read again: %v, want %v", tc.at, c.isReadAfterChange(), tc.later)
 		}
 	}
 }
 
-// TestLoopRecordsOnceWhereTheSwitchMakesNoDifference has an attachment that observes, on a node whose switch is
+// TestSwitchWithoutEffectCausesNoSecondRecord has an attachment that observes, on a node whose switch is
 // turned back and forth.
-func TestLoopRecordsOnceWhereTheSwitchMakesNoDifference(t *testing.T) {
+func TestSwitchWithoutEffectCausesNoSecondRecord(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	other := newRegistered(2)
 	l.registry.namespaces[other.Identity] = other

@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// awaitSweeps waits until the finder has been through so many namespaces more.
+// awaitSweeps waits until the finder has swept n more namespaces.
 func (n *node) awaitSweeps(more uint64) {
 	n.tb.Helper()
 	from := n.status().Finder.Sweeps
@@ -89,7 +89,7 @@ func TestObserveDestroysNothingAndRecordsOnce(t *testing.T) {
 	})
 }
 
-func TestObserveRecordsASocketAgainAfterItMadeProgress(t *testing.T) {
+func TestObserveRecordsASocketAgainAfterProgress(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder)
@@ -132,8 +132,8 @@ func TestOffDoesNothing(t *testing.T) {
 	})
 }
 
-// TestTheSwitchTakesEffectOnARunningReaper turns the node's switch back and forth beside a reaper at work.
-func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
+// TestSwitchTakesEffectOnARunningReaper turns the node's switch back and forth beside a reaper at work.
+func TestSwitchTakesEffectOnARunningReaper(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder)
@@ -155,7 +155,7 @@ func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 		n.turn(policy.Destroy)
 		n.awaitDestroyed(p.Server)
 
-		// It is garbage: somebody may have meant observe.
+		// It is garbage: its value may have been observe.
 		if err := os.WriteFile(n.switchPath, []byte(`{"mode": "obs`), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -185,14 +185,14 @@ func TestTheSwitchTakesEffectOnARunningReaper(t *testing.T) {
 	})
 }
 
-// TestTheSwitchIsNoticedByAReaperWithNothingToDo asks the reaper nothing: that would wake it up.
-func TestTheSwitchIsNoticedByAReaperWithNothingToDo(t *testing.T) {
+// TestIdleReaperNoticesTheSwitch asks the reaper nothing: that would wake it up.
+func TestIdleReaperNoticesTheSwitch(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		var log outputtest.Buffer
 		n := newNode(t, finder, logTo(t, &log))
 		n.awaitMode(policy.Destroy)
 		n.turn(policy.Observe)
-		nstest.Eventually(t, patience, "it says so", func() bool {
+		nstest.Eventually(t, patience, "the change is logged", func() bool {
 			return strings.Contains(log.String(), `msg="mode changed" mode=observe`)
 		})
 	})

@@ -73,7 +73,7 @@ func TestMPTCPIsSpared(t *testing.T) {
 	})
 }
 
-func TestAPlainClientOfAnMPTCPListenerIsDestroyed(t *testing.T) {
+func TestPlainClientOfAnMPTCPListenerIsDestroyed(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {

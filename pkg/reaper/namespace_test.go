@@ -65,7 +65,7 @@ func byDescriptor(t *testing.T) led {
 	}}
 }
 
-func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
+func TestPathOfAnotherNamespaceIsInert(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, make := range map[string]func(*testing.T) led{"by a symbolic link": bySymlink, "by a descriptor": byDescriptor} {
 			t.Run(name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestAPathThatLeadsElsewhereIsNotFollowed(t *testing.T) {
 	})
 }
 
-func TestARecordOfAnotherBootIsInert(t *testing.T) {
+func TestRecordOfAnotherBootIsInert(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns, beside := newNS(t), newNS(t)
 		n := newNode(t, finder)
@@ -134,7 +134,7 @@ func TestARecordOfAnotherBootIsInert(t *testing.T) {
 	})
 }
 
-func TestAnUnregisteredNamespaceIsLeftAlone(t *testing.T) {
+func TestUnregisteredNamespaceIsIgnored(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns, beside := newNS(t), newNS(t)
 		n := newNode(t, finder)
@@ -152,7 +152,7 @@ func TestAnUnregisteredNamespaceIsLeftAlone(t *testing.T) {
 	})
 }
 
-func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
+func TestHostNamespaceIsRefused(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, allowed := range map[string]bool{"unless that is allowed": false, "and watched where that is allowed": true} {
 			t.Run(name, func(t *testing.T) {
@@ -212,9 +212,9 @@ func TestDELDropsTheCandidates(t *testing.T) {
 	})
 }
 
-// TestARecordTurnedOffDropsTheCandidates has a namespace's only record replaced by one of mode off: no look
+// TestRecordWithModeOffDropsTheCandidates has a namespace's only record replaced by one of mode off: no look
 // would ever show that what was known of its sockets is over.
-func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
+func TestRecordWithModeOffDropsTheCandidates(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder)
@@ -236,7 +236,7 @@ func TestARecordTurnedOffDropsTheCandidates(t *testing.T) {
 	})
 }
 
-func TestFilesThatAreNoRecordsAreReportedAndTheRestGoesOn(t *testing.T) {
+func TestInvalidRecordsAreReportedAndOthersApply(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns, beside := newNS(t), newNS(t)
 		n := newNode(t, finder)

@@ -143,7 +143,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	}
 	n.tb.Cleanup(func() {
 		if err := n.stop(); err != nil && !errors.Is(err, reaper.ErrIdle) {
-			n.tb.Errorf("the reaper ended with %v", err)
+			n.tb.Errorf("the reaper returned %v", err)
 		}
 	})
 }
@@ -226,7 +226,7 @@ func (n *node) sockets(q api.SocketQuery) []api.SocketView {
 	return list.Sockets
 }
 
-// find returns what the reaper says of the socket that conn is.
+// find returns the reaper's view of a connection's socket.
 func (n *node) find(conn net.Conn, q api.SocketQuery) (api.SocketView, bool) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
@@ -250,7 +250,7 @@ func addrs(conn net.Conn) (local, peer string) {
 // patience bounds a wait for something that must happen, on the busiest of machines.
 const patience = 30 * time.Second
 
-// awaitVerdict waits until the reaper says why it spares the socket that conn is.
+// awaitVerdict waits until the verdict on a connection's socket has a reason.
 func (n *node) awaitVerdict(conn net.Conn, want policy.Reason) api.SocketView {
 	n.tb.Helper()
 	var last api.SocketView
@@ -305,7 +305,7 @@ func states(tb testing.TB, ns *nstest.NS) map[inetdiag.State]int {
 	return found
 }
 
-// kernelSockets returns what the kernel says of all TCP sockets in the namespace, by cookie.
+// kernelSockets dumps all TCP sockets of the namespace, by cookie.
 func kernelSockets(tb testing.TB, ns *nstest.NS) map[uint64]inetdiag.Socket {
 	tb.Helper()
 	found := make(map[uint64]inetdiag.Socket)

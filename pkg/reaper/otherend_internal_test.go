@@ -50,7 +50,7 @@ func newEndsLoop(t *testing.T) (l *loop, ns, other *registered, k *kernel) {
 	return l, ns, other, &kernel{sockets: make(map[uint64]inetdiag.Socket)}
 }
 
-func TestAnEndIsSparedByAStandingReasonOfTheOther(t *testing.T) {
+func TestStandingReasonSparesTheOtherEnd(t *testing.T) {
 	const kept, goes = true, false
 	for name, tc := range map[string]struct {
 		policy  func(*policy.Policy)   // of the other end
@@ -127,7 +127,7 @@ func freezeOwners(_ *loop, other *registered, _ *kernel) {
 	}
 }
 
-func TestTwoObservedEndsBothSayThatTheyWouldBeDestroyed(t *testing.T) {
+func TestTwoObservedEndsAreBothReportedAsWouldDestroy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, other, k := newEndsLoop(t)
 		ns.limit, other.limit = policy.Observe, policy.Observe
@@ -147,7 +147,7 @@ func TestTwoObservedEndsBothSayThatTheyWouldBeDestroyed(t *testing.T) {
 	})
 }
 
-func TestAnEndThatHasNotBeenAcceptedSparesTheOther(t *testing.T) {
+func TestQueuedConnectionSparesItsOtherEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, other, k := newEndsLoop(t)
 		queued := idleLook(7, 0)
@@ -170,7 +170,7 @@ func TestAnEndThatHasNotBeenAcceptedSparesTheOther(t *testing.T) {
 	})
 }
 
-func TestAnEndGoesOnceTheOtherSparesItNoMore(t *testing.T) {
+func TestEndIsDestroyedOnceTheOtherNoLongerSparesIt(t *testing.T) {
 	for name, end := range map[string]func(l *loop, ns, other *registered, k *kernel){
 		"by another policy": func(l *loop, _, other *registered, _ *kernel) {
 			other.policies = newRegistered(2).policies
@@ -208,7 +208,7 @@ func TestAnEndGoesOnceTheOtherSparesItNoMore(t *testing.T) {
 	}
 }
 
-func TestAnEndWaitsForALookAtTheOther(t *testing.T) {
+func TestEndWaitsForALookAtTheOther(t *testing.T) {
 	saved := func() policy.History {
 		s := peerOf(7, 0)
 		return policy.Follow(nil, policy.Look{At: now(), Socket: &s})
@@ -269,7 +269,7 @@ func TestAnEndWaitsForALookAtTheOther(t *testing.T) {
 	})
 }
 
-func TestASparedEndsPeerIsNotAsked(t *testing.T) {
+func TestPeerOfASparedEndIsNotAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		other := newRegistered(2)
@@ -364,7 +364,7 @@ func randomRegistered(rnd *rand.Rand, id uint64) *registered {
 	return ns
 }
 
-func TestEndsFindsWhatIsKnownUnderTheAddressesTheOtherWayRound(t *testing.T) {
+func TestEndsFindsCandidatesByExchangedAddresses(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	e := newEnds()
 	var known []*candidate
@@ -404,8 +404,8 @@ func TestEndsFindsWhatIsKnownUnderTheAddressesTheOtherWayRound(t *testing.T) {
 	}
 }
 
-// TestACandidateTakesAtMost400Bytes counts all that is kept of it: the candidate, its places in the maps and on the agenda.
-func TestACandidateTakesAtMost400Bytes(t *testing.T) {
+// TestCandidateTakesAtMost400Bytes counts all that is kept of it: the candidate, its places in the maps and on the agenda.
+func TestCandidateTakesAtMost400Bytes(t *testing.T) {
 	const n = 120_000
 	tr, ns := newTracker(), newRegistered(1)
 	heap := func() uint64 {

@@ -12,9 +12,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestTheClientOfAServerUnderNeverSurvives half-closes a client whose own grace is over soon. Its server computes, in
+// TestClientOfAServerWithGraceNeverSurvives half-closes a client whose own grace is over soon. Its server computes, in
 // another network namespace.
-func TestTheClientOfAServerUnderNeverSurvives(t *testing.T) {
+func TestClientOfAServerWithGraceNeverSurvives(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		client, server, beside := newNS(t), newNS(t), newNS(t)
 		nstest.Link(t, client, server)
@@ -37,7 +37,7 @@ func TestTheClientOfAServerUnderNeverSurvives(t *testing.T) {
 	})
 }
 
-func TestAReceiverThatStandsStillSparesItsSender(t *testing.T) {
+func TestReceiverWithUnreadBytesSparesItsSender(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		p, connect := backlogged(t, ns), apart(t, ns)

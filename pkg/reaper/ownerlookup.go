@@ -45,7 +45,7 @@ type ownerLookup struct {
 	query      owners.Query
 	candidates []*candidate
 	inodes     []uint32     // of the candidates when the look-up started
-	ends       []*candidate // of the candidates, those that are other ends of connections
+	ends       []*candidate // other ends of connections among the candidates
 	allOwners  bool         // of some candidates all owners must be found
 	sampled    []sampled
 

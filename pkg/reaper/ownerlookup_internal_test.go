@@ -56,14 +56,14 @@ func asked(k *ownerLookup) []uint32 {
 	return slices.Sorted(maps.Keys(k.query.Inodes))
 }
 
-// answer ends a look: everything that it is for is held by the process, but for what is held by nobody.
-func answer(l *loop, k *ownerLookup, at monotime.Time, by owners.Process, nobody ...uint32) {
+// answer finishes a look-up: the process owns all of its sockets except the unowned ones.
+func answer(l *loop, k *ownerLookup, at monotime.Time, by owners.Process, unowned ...uint32) {
 	k.found = make(map[uint32][]owners.Process)
 	list := []owners.Process{by}
 	k.whole = make(map[uint32]bool)
 	for inode := range k.query.Inodes {
 		k.whole[inode] = true
-		if !slices.Contains(nobody, inode) {
+		if !slices.Contains(unowned, inode) {
 			k.found[inode] = list
 		}
 	}
@@ -76,7 +76,7 @@ func turnTo(l *loop, m policy.Mode, at monotime.Time) {
 	l.applyMode(at)
 }
 
-func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
+func TestOwnersOfSocketsDueSoonAreLookedUp(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	off := newRegistered(2)
 	off.policies[0].Mode = policy.Off
@@ -112,7 +112,7 @@ func TestOwnersAreLookedForOfWhatIsDueSoon(t *testing.T) {
 	}
 }
 
-func TestOwnersAreNotLookedForBeforeAnythingIsDueSoon(t *testing.T) {
+func TestNoOwnersAreLookedUpBeforeASocketIsDueSoon(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	if k := nextLook(l, moment(0)); k != nil {
 		t.Errorf("with nothing to do it looks for %v", asked(k))
@@ -128,7 +128,7 @@ func TestOwnersAreNotLookedForBeforeAnythingIsDueSoon(t *testing.T) {
 	}
 }
 
-func TestOwnersThatAreKnownAreLookedForAgainWhenThatIsLongAgo(t *testing.T) {
+func TestExpiredOwnersAreLookedUpAgain(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	c := leaks(l, ns, 7, moment(0), 3*time.Second)
 	k := nextLook(l, moment(0))
@@ -145,12 +145,12 @@ func TestOwnersThatAreKnownAreLookedForAgainWhenThatIsLongAgo(t *testing.T) {
 	}
 }
 
-func TestOwnersAreOfTheSocketThatWasAskedFor(t *testing.T) {
+func TestOwnersBelongToTheInodeOfTheLookUp(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	c, other := leaks(l, ns, 7, moment(0), 3*time.Second), leaks(l, ns, 8, moment(0), 3*time.Second)
 	k := nextLook(l, moment(0))
 	look := c.socket()
-	look.Inode = 9 // it was accepted meanwhile
+	look.Inode = 9 // it was accepted during the look-up
 	v := l.tracker.judge(c, moment(0))
 	c.take(c.history, &look, v, v.Deadline)
 	answer(l, k, moment(0), owners.Process{PID: 42})
@@ -188,7 +188,7 @@ func TestOwnersOfAnotherSocketAreNotRecorded(t *testing.T) {
 	}
 }
 
-func TestWhatIsHeldByTheSameSharesMemory(t *testing.T) {
+func TestSocketsOfTheSameOwnersShareMemory(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	a, b, c := leaks(l, ns, 1, moment(0), time.Second), leaks(l, ns, 2, moment(0), time.Second), leaks(l, ns, 3, moment(0), time.Second)
 	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42}, 3)
@@ -197,8 +197,8 @@ func TestWhatIsHeldByTheSameSharesMemory(t *testing.T) {
 	}
 }
 
-// TestNothingIsDestroyedBeforeItsOwnersHaveBeenLookedUp has sockets that are past their grace when they are found.
-func TestNothingIsDestroyedBeforeItsOwnersHaveBeenLookedUp(t *testing.T) {
+// TestNoSocketIsDestroyedBeforeALookUpOfItsOwners has sockets that are past their grace when they are found.
+func TestNoSocketIsDestroyedBeforeALookUpOfItsOwners(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.tracker.findsOwners = true
 	for cookie, inode := range map[uint64]uint32{7: 70, 8: 80} {
@@ -231,7 +231,7 @@ func TestNothingIsDestroyedBeforeItsOwnersHaveBeenLookedUp(t *testing.T) {
 	}
 }
 
-func TestOwnersThatWereFoundLongAgoAreLookedUpAgainBeforeADestroy(t *testing.T) {
+func TestExpiredOwnersAreLookedUpAgainBeforeADestroy(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.tracker.findsOwners = true
 	c := leaks(l, ns, 7, moment(0), 3*time.Second)
@@ -248,7 +248,7 @@ func TestOwnersThatWereFoundLongAgoAreLookedUpAgainBeforeADestroy(t *testing.T) 
 	}
 }
 
-func TestTheOwnersAreLookedUpAgainOnceTheOnlyOneHasExited(t *testing.T) {
+func TestOwnersAreLookedUpAgainAfterTheOnlyOneExits(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.tracker.findsOwners = true
 	c := leaks(l, ns, 7, moment(0), 0)
@@ -261,8 +261,8 @@ func TestTheOwnersAreLookedUpAgainOnceTheOnlyOneHasExited(t *testing.T) {
 	}
 }
 
-// TestAnIncompleteLookDestroysNothingThatDependsOnIt has a socket due whose owners were looked for.
-func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
+// TestIncompleteLookUpDestroysNoSocketThatDependsOnIt has a socket due whose owners were looked for.
+func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 	keep := policy.Rule{Match: policy.Match{Commands: []string{"keep"}}, Values: policy.Values{Mode: new(policy.Off)}}
 	unknown := owners.Condition{Err: errors.New("no cgroup is visible")}
 	for name, tc := range map[string]struct {
@@ -312,9 +312,9 @@ func TestAnIncompleteLookDestroysNothingThatDependsOnIt(t *testing.T) {
 	}
 }
 
-// TestAnOwnerThatIsStoppedForAWhileGetsItsPatienceAgain has the owner stopped from 12 to 28 s of a grace of 40 s: the kernel counts
+// TestOwnerThatWasStoppedGetsItsWholePatience has the owner stopped from 12 to 28 s of a grace of 40 s: the kernel counts
 // that nowhere. Its owners are looked for once, and after that their conditions alone are read.
-func TestAnOwnerThatIsStoppedForAWhileGetsItsPatienceAgain(t *testing.T) {
+func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
 	for name, stops := range map[string]bool{"stopped": true, "running": false} {
 		t.Run(name, func(t *testing.T) {
 			l, ns := newOwningLoop(t, 0)

@@ -33,7 +33,7 @@ func findsOwners(c *reaper.Config) { c.Owners, c.OwnersBudget = finding{c.Owners
 type observed struct {
 	owners.Resolver
 	looks atomic.Int64
-	gate  chan struct{} // unless nil, it does not look before that is closed, or it is told to end
+	gate  chan struct{} // unless nil, look-ups wait until it is closed, or their context is done
 	also  error         // what it says besides
 }
 
@@ -66,9 +66,9 @@ func handed(t *testing.T, ns *nstest.NS, st inetdiag.State) (conn *net.TCPConn, 
 	return conn, func() { conn.Close() }
 }
 
-// TestWhoLetsGoAtOnceIsInTheHistory has a process close its socket as soon as it is told of the destroy, and
+// TestHistoryNamesOwnerThatClosesAtOnce has a process close its socket as soon as the destroy wakes it, and
 // reads of that as a follower of the history does: when the entry is new.
-func TestWhoLetsGoAtOnceIsInTheHistory(t *testing.T) {
+func TestHistoryNamesOwnerThatClosesAtOnce(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, (&observed{}).use)
@@ -103,8 +103,8 @@ func TestWhoLetsGoAtOnceIsInTheHistory(t *testing.T) {
 	})
 }
 
-// TestAllWhoShareASocketAreInTheHistory holds the look-up of its owners up: the socket is not destroyed before.
-func TestAllWhoShareASocketAreInTheHistory(t *testing.T) {
+// TestHistoryNamesAllOwnersOfASharedSocket holds the look-up of its owners up: the socket is not destroyed before.
+func TestHistoryNamesAllOwnersOfASharedSocket(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, change := range map[string]func(*policy.Policy){"destroyed": func(*policy.Policy) {}, "would-destroy": observe} {
 			verdict := policy.Destroyable
@@ -138,9 +138,9 @@ func TestAllWhoShareASocketAreInTheHistory(t *testing.T) {
 	})
 }
 
-// TestNobodyIsLookedForWhileNothingIsDue sweeps sockets over and over that are not due for long, and then has
+// TestNoOwnersAreLookedUpWhileNoSocketIsDue sweeps sockets over and over that are not due for long, and then has
 // one come due.
-func TestNobodyIsLookedForWhileNothingIsDue(t *testing.T) {
+func TestNoOwnersAreLookedUpWhileNoSocketIsDue(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		var o observed
 		n := newNode(t, finder, o.use, impatient)
@@ -175,7 +175,7 @@ func TestSocketsAreListedWithAllTheirOwners(t *testing.T) {
 		n.register(ns, timing(inetdiag.CloseWait, 10*time.Minute))
 		n.awaitVerdict(conn, policy.WithinGrace)
 		if v, _ := n.find(conn, api.SocketQuery{}); v.Owners != nil || o.looks.Load() != 0 {
-			t.Errorf("nobody has asked, and yet there are %v", v.Owners)
+			t.Errorf("owners were not requested, and there are %v", v.Owners)
 		}
 		for name, q := range map[string]api.SocketQuery{
 			"known": {Owners: true}, "looked at now": {Owners: true, All: true}, "by path": {Owners: true, Netns: ns.Path()},

@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-func TestLooksForOwnersStayWithinTheirBudget(t *testing.T) {
+func TestOwnerLookUpsStayWithinTheirBudget(t *testing.T) {
 	const share, cost, hour = 0.005, 20 * time.Millisecond, 3600
 	l, ns := newOwningLoop(t, share)
 	spent := time.Duration(0)
@@ -35,7 +35,7 @@ func TestLooksForOwnersStayWithinTheirBudget(t *testing.T) {
 	}
 }
 
-func TestExpensiveLooksForOwnersLookFurtherAhead(t *testing.T) {
+func TestExpensiveOwnerLookUpsLookFurtherAhead(t *testing.T) {
 	l, ns := newOwningLoop(t, 0.005)
 	leaks(l, ns, 1, moment(0), time.Second)
 	leaks(l, ns, 2, moment(0), 19*time.Second)
@@ -43,7 +43,7 @@ func TestExpensiveLooksForOwnersLookFurtherAhead(t *testing.T) {
 	if !slices.Equal(asked(k), []uint32{1}) {
 		t.Fatalf("it looks for %v", asked(k))
 	}
-	k.cpu = 150 * time.Millisecond // which takes 20 s to earn, beyond what is saved
+	k.cpu = 150 * time.Millisecond // which the budget allows every 20 s, beyond its burst
 	answer(l, k, moment(0), owners.Process{PID: 42})
 	leaks(l, ns, 3, moment(15*time.Second), testGrace)
 	leaks(l, ns, 4, moment(15*time.Second), 3*time.Second)
@@ -55,22 +55,22 @@ func TestExpensiveLooksForOwnersLookFurtherAhead(t *testing.T) {
 	}
 }
 
-func TestOnlyNowAndThenAllProcessesAreLookedAtForWhatNobodyHas(t *testing.T) {
+func TestFullWalksForUnownedSocketsAreRare(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
-	scope := func(at time.Duration, nobody ...uint32) owners.Scope {
+	scope := func(at time.Duration, unowned ...uint32) owners.Scope {
 		t.Helper()
 		leaks(l, ns, uint64(at/time.Second+1), moment(at), time.Second)
 		k := nextLook(l, moment(at))
 		if k == nil {
 			t.Fatalf("at %v there is no look", at)
 		}
-		answer(l, k, moment(at), owners.Process{PID: 42}, nobody...)
+		answer(l, k, moment(at), owners.Process{PID: 42}, unowned...)
 		return k.query.Scope
 	}
 	for _, step := range []struct {
-		at     time.Duration
-		nobody uint32
-		want   owners.Scope
+		at      time.Duration
+		unowned uint32
+		want    owners.Scope
 	}{
 		{0, 0, owners.NetnsProcessesFirst},
 		{time.Second, 0, owners.NetnsProcessesFirst}, // all were found, wherever
@@ -79,13 +79,13 @@ func TestOnlyNowAndThenAllProcessesAreLookedAtForWhatNobodyHas(t *testing.T) {
 		{fullWalkInterval + time.Second, 0, owners.NetnsProcesses},
 		{fullWalkInterval + 2*time.Second, 0, owners.NetnsProcessesFirst},
 	} {
-		if got := scope(step.at, step.nobody); got != step.want {
+		if got := scope(step.at, step.unowned); got != step.want {
 			t.Errorf("after %v: %v, want %v", step.at, got, step.want)
 		}
 	}
 }
 
-func TestALookForOwnersIsForABoundedNumber(t *testing.T) {
+func TestOwnerLookUpHasABoundedNumberOfSockets(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	for i := range uint64(2 * maxLookupSockets) {
 		leaks(l, ns, i+1, moment(0), time.Duration(i+1)*time.Second/maxLookupSockets)
@@ -109,7 +109,7 @@ func TestALookForOwnersIsForABoundedNumber(t *testing.T) {
 	}
 }
 
-func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
+func TestOwnersOfSocketsThatWaitForTheBudgetAreLookedUp(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.budget = newBudget(1)
 	l.budget.spend(time.Now(), 1)
@@ -131,7 +131,7 @@ func TestOwnersAreLookedForOfWhatWaitsForTheBudget(t *testing.T) {
 	}
 }
 
-func TestThatNoOwnersAreFoundIsSaidOnce(t *testing.T) {
+func TestFailedOwnerLookUpsAreLoggedOnce(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	var b strings.Builder
 	l.warnings = newWarnings(slog.New(slog.NewTextHandler(&b, nil)))
@@ -156,7 +156,7 @@ func TestThatNoOwnersAreFoundIsSaidOnce(t *testing.T) {
 		{denied, false, 0},
 		{denied, false, 0},
 		{denied, true, 0}, // some are found
-		{nil, false, 0},   // as nobody has it
+		{nil, false, 0},   // no process has it
 		{nil, false, 0},
 		{nil, false, 0},
 		{denied, false, 0},

@@ -15,21 +15,21 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-func TestALineOfTheLogNamesOwnersIfAnyAreKnown(t *testing.T) {
+func TestLogLineHasOwnersOnlyIfKnown(t *testing.T) {
 	j, b := newTestHistory()
 	j.add(api.Entry{Time: time.Now(), Outcome: api.Destroyed, Owners: []owners.Process{{PID: 7, Command: "nginx"}, {PID: 9, Command: "sidecar"}}})
 	j.add(api.Entry{Time: time.Now(), Outcome: api.Destroyed})
 	lines := logged(t, b)
 	if len(lines) != 2 || lines[0]["owners"] != "nginx[7] sidecar[9]" {
-		t.Errorf("the log says %v", lines)
+		t.Errorf("logged %v", lines)
 	}
 	if _, there := lines[1]["owners"]; there {
-		t.Errorf("without owners the log says %v", lines[1])
+		t.Errorf("without owners logged %v", lines[1])
 	}
 }
 
-// TestTrackerUpcomingIsAllThatIsDueUntilThen compares it with looking at every candidate.
-func TestTrackerUpcomingIsAllThatIsDueUntilThen(t *testing.T) {
+// TestUpcomingYieldsAllCandidatesDueByATime compares it with looking at every candidate.
+func TestUpcomingYieldsAllCandidatesDueByATime(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	tr := newTracker()
 	ns := newRegistered(1)

@@ -42,7 +42,7 @@ func letGo() int {
 // process is a process that holds sockets of a test.
 type process struct {
 	owners.Process
-	says *bufio.Reader
+	output *bufio.Reader
 }
 
 // holder starts a process in the namespace that holds connections and does nothing until the test ends.
@@ -100,7 +100,7 @@ func give(t *testing.T, ns *nstest.NS, cmd *exec.Cmd, conns ...*net.TCPConn) pro
 // awaitSaid returns what the process says next.
 func (p process) awaitSaid(t *testing.T) string {
 	t.Helper()
-	line, err := p.says.ReadString('\n')
+	line, err := p.output.ReadString('\n')
 	if err != nil {
 		t.Fatalf("process %d: %v", p.PID, err)
 	}

@@ -37,7 +37,7 @@ func (n *node) noneMoved(t *testing.T) {
 	}
 }
 
-func TestKeepalivesDoNotPostpone(t *testing.T) {
+func TestKeepalivesAreNoProgress(t *testing.T) {
 	const grace = time.Minute
 	eachFinder(t, func(t *testing.T, finder string) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
@@ -120,7 +120,7 @@ func TestRetransmissionsAreNoProgress(t *testing.T) {
 	})
 }
 
-func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
+func TestPendingDataDoesNotDelayPastPendingGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		all := newNode(t, finder)
 		for name, tc := range map[string]struct {
@@ -159,7 +159,7 @@ func TestPendingDataDestroyLetsTheDeadlineStand(t *testing.T) {
 	})
 }
 
-func TestClockStateCountsFromTheHalfCloseWhateverMoves(t *testing.T) {
+func TestClockStateIgnoresProgress(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {

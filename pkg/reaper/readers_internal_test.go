@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// What a full node has: so many namespaces, with so many half-closed sockets in each.
+// A full node: its namespaces, and the half-closed sockets in each.
 const (
 	crowdNamespaces = 250
 	crowdSockets    = 200

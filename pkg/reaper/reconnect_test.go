@@ -114,9 +114,9 @@ func (s *socket) halfClose(t *testing.T, ns *nstest.NS, l *net.TCPListener, st i
 	return peer
 }
 
-// TestASocketThatWasReconnectedHasItsOwnTime ages a socket, then makes another connection of it, under the
+// TestReconnectedSocketHasItsOwnAge ages a socket, then makes another connection of it, under the
 // same cookie, which is half-closed too.
-func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
+func TestReconnectedSocketHasItsOwnAge(t *testing.T) {
 	const grace = time.Hour
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tc := range map[string]struct {
@@ -165,9 +165,9 @@ func TestASocketThatWasReconnectedHasItsOwnTime(t *testing.T) {
 	})
 }
 
-// TestALookThatIsOutOfDateDestroysNothing shows the reaper sockets as they were when their grace was long
+// TestOutdatedLookDestroysNoSocket shows the reaper sockets as they were when their grace was long
 // over, and then became something else under the same name.
-func TestALookThatIsOutOfDateDestroysNothing(t *testing.T) {
+func TestOutdatedLookDestroysNoSocket(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, ns *nstest.NS, s *socket, l *net.TCPListener){
 		"it is connected again, to the same peer": func(t *testing.T, _ *nstest.NS, s *socket, l *net.TCPListener) {

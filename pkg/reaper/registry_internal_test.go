@@ -66,12 +66,12 @@ func TestRegistryUpdate(t *testing.T) {
 		"one less": {
 			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1")}, []state.Record{recordOf(1, "eth1")}, effect{Known: []uint64{1}},
 		},
-		"one more that is more careful": {
+		"one more that is more conservative": {
 			[]state.Record{recordOf(1, "eth0")},
 			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(2*time.Hour))},
 			effect{Known: []uint64{1}, Repolicy: []uint64{1}},
 		},
-		"one more that is less careful": {
+		"one more that is less conservative": {
 			[]state.Record{recordOf(1, "eth0")},
 			[]state.Record{recordOf(1, "eth0"), recordOf(1, "eth1", grace(time.Second))},
 			effect{Known: []uint64{1}, Repolicy: []uint64{1}},
@@ -116,7 +116,7 @@ func TestRegistryUpdate(t *testing.T) {
 			}
 			for id, ns := range r.namespaces {
 				if before[id] != nil && before[id] != ns {
-					t.Errorf("%v is known anew, and its candidates are not", id)
+					t.Errorf("%v is registered again, and its candidates are not restored", id)
 				}
 			}
 		})

@@ -21,8 +21,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Each of these changes is one that nothing tells the reaper of, and that it would find within half a minute.
-func TestReloadSeesAtOnceWhatNothingAnnounced(t *testing.T) {
+// No event announces any of these changes: without a reload the reaper finds them within 30 s.
+func TestReloadFindsUnannouncedChangesAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -96,7 +96,7 @@ func put(t *testing.T, n *node, r state.Record) {
 	}
 }
 
-func TestReloadSaysWhatItFound(t *testing.T) {
+func TestReloadLogsTheNumberOfRecords(t *testing.T) {
 	t.Parallel()
 	ns := newNS(t)
 	var b outputtest.Buffer
@@ -111,7 +111,7 @@ func TestReloadSaysWhatItFound(t *testing.T) {
 	}
 }
 
-func TestReloadNeverWaitsForAReaperThatHasEnded(t *testing.T) {
+func TestReloadReturnsIfTheReaperHasStopped(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, "sockdiag")
 	nstest.Eventually(t, patience, "it is ready", func() bool { return n.Ready(t.Context()) == nil })

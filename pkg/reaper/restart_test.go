@@ -64,7 +64,7 @@ func provenOnly(t *testing.T, now, truth span) {
 	}
 }
 
-func TestACleanStopLosesNoAge(t *testing.T) {
+func TestCleanStopLosesNoAge(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, attentive)
@@ -93,7 +93,7 @@ func TestACleanStopLosesNoAge(t *testing.T) {
 			if got := n.moved(busyCookie); !got.couldBe(progress) {
 				t.Errorf("progress was at %v, %v before the restart", got, progress)
 			}
-			nstest.Eventually(t, patience, "what ended meanwhile is forgotten", func() bool {
+			nstest.Eventually(t, patience, "the socket that was closed during the restart is forgotten", func() bool {
 				_, ok := n.byCookie(endedCookie)
 				return !ok
 			})
@@ -113,7 +113,7 @@ func (n *node) moved(cookie uint64) span {
 	return span{from.Add(-idle), n.now().Add(-idle)}
 }
 
-func TestAGraceGoesOnAcrossARestart(t *testing.T) {
+func TestGraceContinuesAcrossARestart(t *testing.T) {
 	const grace = 2 * unproven
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
@@ -136,9 +136,9 @@ func TestAGraceGoesOnAcrossARestart(t *testing.T) {
 	})
 }
 
-// TestACrashLosesWhatWasNotSaved takes away what a clean stop saves, and leaves what is saved every ten
+// TestCrashLosesUnsavedAges removes the file of a clean stop, and restores the one that is saved every ten
 // seconds.
-func TestACrashLosesWhatWasNotSaved(t *testing.T) {
+func TestCrashLosesUnsavedAges(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder, attentive)
@@ -170,8 +170,8 @@ func cookieBytes(cookie uint64) []byte {
 	return binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, uint32(cookie)), uint32(cookie>>32))
 }
 
-// TestASavedHistoryOfAnotherConnectionIsNotBelieved makes another connection of a socket while no reaper runs.
-func TestASavedHistoryOfAnotherConnectionIsNotBelieved(t *testing.T) {
+// TestSavedHistoryOfAnotherConnectionIsIgnored makes another connection of a socket while no reaper runs.
+func TestSavedHistoryOfAnotherConnectionIsIgnored(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, bytes := range map[string]int{"with as many bytes": 10, "with fewer": 5} {
 			t.Run(name, func(t *testing.T) {

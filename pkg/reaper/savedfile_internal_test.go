@@ -49,7 +49,7 @@ func randomCandidate(rnd *rand.Rand) savedCandidate {
 
 var exactly = cmp.Options{cmp.AllowUnexported(savedCandidate{}), cmpopts.EquateComparable(inetdiag.ID{})}
 
-func TestSavedCandidatesComeBackAsTheyWere(t *testing.T) {
+func TestSavedCandidatesRoundTrip(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 12))
 	for n := range 50 {
 		var want []savedCandidate
@@ -66,7 +66,7 @@ func TestSavedCandidatesComeBackAsTheyWere(t *testing.T) {
 	}
 }
 
-func TestSavedCandidatesThatCannotBeAreLeftOut(t *testing.T) {
+func TestImplausibleSavedCandidatesAreIgnored(t *testing.T) {
 	good := randomCandidate(rand.New(rand.NewPCG(13, 14)))
 	good.history.Since, good.history.Start, good.history.Frozen, good.history.FrozenIdle = moment(-time.Hour), moment(-time.Hour), time.Minute, time.Second
 	good.history.Progress, good.history.Last = moment(-time.Minute), moment(-time.Second)
@@ -101,7 +101,7 @@ func TestSavedCandidatesThatCannotBeAreLeftOut(t *testing.T) {
 	}
 }
 
-func TestSavedFilesThatAreNone(t *testing.T) {
+func TestInvalidSavedFilesAreErrors(t *testing.T) {
 	whole := encodeAll([]savedCandidate{randomCandidate(rand.New(rand.NewPCG(15, 16)))})
 	for name, b := range map[string][]byte{
 		"nothing":             nil,

@@ -23,8 +23,8 @@ func logTo(tb testing.TB, b *outputtest.Buffer) func(*reaper.Config) {
 	return func(c *reaper.Config) { c.Log = slog.New(slog.NewTextHandler(io.MultiWriter(tb.Output(), b), nil)) }
 }
 
-// TestASavedFileThatIsWrongIsNotBelieved gives reapers the file that another one saved, changed.
-func TestASavedFileThatIsWrongIsNotBelieved(t *testing.T) {
+// TestInvalidSavedFileIsIgnored gives reapers the file that another one saved, changed.
+func TestInvalidSavedFileIsIgnored(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		first := newNode(t, finder, attentive)

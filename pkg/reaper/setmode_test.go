@@ -19,9 +19,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// TestObserveHoldsThoughItCannotBeWritten asks for less on a node whose switch cannot be written, as with a
+// TestObserveAppliesEvenIfItCannotBeWritten asks for less on a node whose switch cannot be written, as with a
 // full disk: what can be had at once is had.
-func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
+func TestObserveAppliesEvenIfItCannotBeWritten(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		nowhere := filepath.Join("/proc", "there is no such directory", "mode")
 		ns := newNS(t)
@@ -44,7 +44,7 @@ func TestObserveHoldsThoughItCannotBeWritten(t *testing.T) {
 		}
 		n.goOn()
 		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
-			t.Errorf("the bound was lifted all the same: the history has %v", got)
+			t.Errorf("the cap was lifted although its file was not written: the history has %v", got)
 		}
 	})
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// stall has whoever opens a file in a directory wait until the test lets go, as on a disk that does not answer,
+// stall blocks every open of a file in a directory until the test releases it, as on a disk that does not respond,
 // except for the directory itself and the file that may be read.
 func stall(t *testing.T, dir, readable string) (letGo func()) {
 	t.Helper()
@@ -41,7 +41,7 @@ func stall(t *testing.T, dir, readable string) (letGo func()) {
 		for {
 			n, err := events.Read(b)
 			if err != nil {
-				return // closed, and whoever waits is let go
+				return // closed, which lets all of them continue
 			}
 			for rest := b[:n]; len(rest) > 0; rest = rest[binary.NativeEndian.Uint32(rest):] {
 				file := int(int32(binary.NativeEndian.Uint32(rest[16:]))) // struct fanotify_event_metadata
@@ -61,10 +61,10 @@ func stall(t *testing.T, dir, readable string) (letGo func()) {
 	return letGo
 }
 
-// TestObserveHoldsBeforeItIsWritten asks for less on a node whose disk does not answer.
-func TestObserveHoldsBeforeItIsWritten(t *testing.T) {
+// TestObserveAppliesBeforeItIsWritten asks for less on a node whose disk does not answer.
+func TestObserveAppliesBeforeItIsWritten(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		dir, err := filepath.EvalSymlinks(t.TempDir()) // as the kernel tells it
+		dir, err := filepath.EvalSymlinks(t.TempDir()) // as the kernel reports it
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -161,7 +161,7 @@ func TestSpares(t *testing.T) {
 				cookie := cookieOf(t, p.Client)
 				orphan(t, p.Client)
 				awaitOrphan(t, ns, cookie, false)
-				return p.Client, func(t *testing.T) { endsByItself(t, p.Server) }
+				return p.Client, func(t *testing.T) { closesOnItsOwn(t, p.Server) }
 			},
 		},
 		"an orphan FIN_WAIT2 that the kernel keeps whole": {
@@ -174,7 +174,7 @@ func TestSpares(t *testing.T) {
 				})
 				orphan(t, p.Client)
 				awaitOrphan(t, ns, cookie, true)
-				return p.Client, func(t *testing.T) { endsByItself(t, p.Server) }
+				return p.Client, func(t *testing.T) { closesOnItsOwn(t, p.Server) }
 			},
 		},
 	}
@@ -244,8 +244,8 @@ func awaitOrphan(t *testing.T, ns *nstest.NS, cookie uint64, whole bool) {
 	})
 }
 
-// endsByItself checks that the peer of an orphan was told nothing but the end of file.
-func endsByItself(t *testing.T, peer net.Conn) {
+// closesOnItsOwn checks that the peer of an orphan gets only the end of file.
+func closesOnItsOwn(t *testing.T, peer net.Conn) {
 	t.Helper()
 	_ = peer.SetReadDeadline(time.Now().Add(patience))
 	if n, err := peer.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
@@ -254,7 +254,7 @@ func endsByItself(t *testing.T, peer net.Conn) {
 	check(t, "the orphan's peer's send", sent(peer), nil) // it would be EPIPE had the orphan been destroyed
 }
 
-func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
+func TestListenerAndItsQueueAreSpared(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		n := newNode(t, finder)
@@ -292,7 +292,7 @@ func TestSparesAListenerAndWhatItHasNotAccepted(t *testing.T) {
 	})
 }
 
-func TestAYoungOneIsSparedUntilItsGraceEnds(t *testing.T) {
+func TestSocketIsSparedUntilItsGraceEnds(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for _, st := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
 			t.Run(st.String(), func(t *testing.T) {

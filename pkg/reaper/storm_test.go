@@ -28,7 +28,7 @@ func both(grace time.Duration) policy.Policy {
 	return p
 }
 
-// makeNamespaces makes so many.
+// makeNamespaces creates n namespaces.
 func makeNamespaces(tb testing.TB, n int) []*nstest.NS {
 	tb.Helper()
 	all := make([]*nstest.NS, n)
@@ -38,8 +38,8 @@ func makeNamespaces(tb testing.TB, n int) []*nstest.NS {
 	return all
 }
 
-// differs says how what the reaper knows of half-closed sockets differs from what the kernel says of them, "" if it
-// does not. That is about sockets that somebody has.
+// differs returns how the reaper's candidates differ from the kernel's half-closed sockets that a process owns, "" if they
+// do not.
 func (n *node) differs(namespaces ...*nstest.NS) string {
 	n.tb.Helper()
 	known := make(map[uint64]bool)
@@ -83,7 +83,7 @@ func (n *node) awaitEqual(namespaces ...*nstest.NS) {
 	n.tb.Logf("the same set after %v: %v, %d missed at first", time.Since(from), s.Candidates, s.Finder.Missed)
 }
 
-func TestAfterAStormTheReaperKnowsWhatTheKernelDoes(t *testing.T) {
+func TestCandidatesMatchTheKernelAfterAStorm(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		all := makeNamespaces(t, 8)
 		n := newNode(t, finder, often)
@@ -102,9 +102,9 @@ func TestAfterAStormTheReaperKnowsWhatTheKernelDoes(t *testing.T) {
 	})
 }
 
-// TestInAStormNothingIsDestroyedBeforeItsTime lets graces end all the time, and has the storm watch over what was
+// TestNoSocketIsDestroyedEarlyInAStorm lets graces end all the time, and has the storm watch over what was
 // half-closed for less.
-func TestInAStormNothingIsDestroyedBeforeItsTime(t *testing.T) {
+func TestNoSocketIsDestroyedEarlyInAStorm(t *testing.T) {
 	const grace = 300 * time.Millisecond
 	eachFinder(t, func(t *testing.T, finder string) {
 		all := makeNamespaces(t, 4)
@@ -132,7 +132,7 @@ func TestInAStormNothingIsDestroyedBeforeItsTime(t *testing.T) {
 	})
 }
 
-func TestRegisteringUnderLoadLeavesNothingOut(t *testing.T) {
+func TestRegistrationUnderLoadFindsAllSockets(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		all := makeNamespaces(t, 6)
 		n := newNode(t, finder, often)

@@ -45,7 +45,7 @@ func cookies(first uint64, n int) (list []uint64) {
 
 func sorted(list []uint64) []uint64 { return slices.Sorted(slices.Values(list)) }
 
-func TestOfTheSocketsOfARuleThoseAboveItsNumberGoLongestIdleFirst(t *testing.T) {
+func TestAboveDestroysTheSocketsInExcessLongestIdleFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		leaveAlone(ns, 100)
@@ -82,7 +82,7 @@ func TestOfTheSocketsOfARuleThoseAboveItsNumberGoLongestIdleFirst(t *testing.T) 
 	})
 }
 
-func TestThosePastTheirGraceAreChosenTogetherAtMostOnceASecond(t *testing.T) {
+func TestSelectionIsMadeAtMostOncePerSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		leaveAlone(ns, 1)
@@ -103,7 +103,7 @@ func TestThosePastTheirGraceAreChosenTogetherAtMostOnceASecond(t *testing.T) {
 	})
 }
 
-func TestNoneGoesAfterOneThatStayedHasEndedUntilTheNextChoice(t *testing.T) {
+func TestNoSocketIsDestroyedAfterASparedOneClosesUntilTheNextSelection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		leaveAlone(ns, 3)
@@ -129,7 +129,7 @@ func TestNoneGoesAfterOneThatStayedHasEndedUntilTheNextChoice(t *testing.T) {
 	})
 }
 
-func TestARuleWithANumberHoldsBackNoQuestion(t *testing.T) {
+func TestAboveDelaysNoQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
 		ns.policies[0].CloseWaitGrace = policy.Patience(testProbeAfter)
@@ -142,7 +142,7 @@ func TestARuleWithANumberHoldsBackNoQuestion(t *testing.T) {
 	})
 }
 
-func TestWithoutARuleWithANumberNothingIsChosen(t *testing.T) {
+func TestWithoutAnAboveRuleThereIsNoSelection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		see(l, ns.Identity, idleLooks(1, 10, time.Hour)...)
@@ -156,7 +156,7 @@ func TestWithoutARuleWithANumberNothingIsChosen(t *testing.T) {
 	})
 }
 
-func TestAnotherNumberIsChosenByAtOnce(t *testing.T) {
+func TestChangedAboveAppliesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns := newTestLoop(t, policy.Destroy)
 		leaveAlone(ns, 10)

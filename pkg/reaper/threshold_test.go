@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestOf140SocketsAboveAHundredThe40LongestIdleGo has ten more come after that, for which ten more go.
-func TestOf140SocketsAboveAHundredThe40LongestIdleGo(t *testing.T) {
+// TestOf140SocketsAboveAHundredThe40LongestIdleAreDestroyed has ten more come after that, for which ten more go.
+func TestOf140SocketsAboveAHundredThe40LongestIdleAreDestroyed(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
 		l := ns.Listen(t, nstest.IPv4)

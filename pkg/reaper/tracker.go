@@ -136,8 +136,8 @@ func (t *tracker) judge(c *candidate, now monotime.Time) policy.Verdict {
 	return t.withOthers(c, &c.history, t.judgeAlone(c, now), now)
 }
 
-// withOthers returns a candidate's verdict with the influence of other sockets: the other end of its connection, and those
-// that an above rule counts with it.
+// withOthers returns a candidate's verdict with the influence of other sockets: the other end of its connection, and the
+// sockets that an above rule counts with it.
 func (t *tracker) withOthers(c *candidate, h *policy.History, own policy.Verdict, now monotime.Time) policy.Verdict {
 	return withThreshold(t.withOther(c, h, own, now), c.isAllowed(), c.owners != nil, now)
 }

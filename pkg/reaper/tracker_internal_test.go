@@ -27,7 +27,7 @@ func dueAt(t *tracker, at monotime.Time) []uint64 {
 	return cookies
 }
 
-func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
+func TestTrackerQueuesASocketWhenItsGraceEnds(t *testing.T) {
 	tr := newTracker()
 	ns := newRegistered(1)
 	seen := seenAt(7, 5*time.Second, moment(0))
@@ -47,7 +47,7 @@ func TestTrackerHasASocketLookedAtWhenItsGraceEnds(t *testing.T) {
 	}
 }
 
-func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
+func TestTrackerQueuesAnOverdueSocketAgain(t *testing.T) {
 	t.Run("after its whole grace, if it was found late", func(t *testing.T) {
 		tr := newTracker()
 		ns := newRegistered(1)
@@ -81,7 +81,7 @@ func TestTrackerHasAnOverdueSocketLookedAtAgain(t *testing.T) {
 	})
 }
 
-func TestTrackerTakesTheLaterLook(t *testing.T) {
+func TestTrackerIgnoresAnEarlierLook(t *testing.T) {
 	tr := newTracker()
 	ns := newRegistered(1)
 	tr.seen(ns, seenAt(7, time.Second, moment(time.Second)), moment(time.Second))
@@ -93,7 +93,7 @@ func TestTrackerTakesTheLaterLook(t *testing.T) {
 	}
 }
 
-func TestTrackerProgressPostponesAndUndoesWhatWasDealtWith(t *testing.T) {
+func TestProgressPostponesAndAllowsAnotherRecord(t *testing.T) {
 	tr := newTracker()
 	ns := newRegistered(1)
 	tr.seen(ns, seenAt(7, 0, moment(0)), moment(0))
@@ -110,7 +110,7 @@ func TestTrackerProgressPostponesAndUndoesWhatWasDealtWith(t *testing.T) {
 	}
 }
 
-func TestTrackerMissed(t *testing.T) {
+func TestCandidatesThatASweepDoesNotShowAreQueued(t *testing.T) {
 	tr := newTracker()
 	ns := newRegistered(1)
 	for cookie := range uint64(4) {
@@ -173,7 +173,7 @@ func TestTrackerRestores(t *testing.T) {
 	}
 }
 
-func TestTrackerTellsWhetherThereIsSomethingToSave(t *testing.T) {
+func TestTrackerReportsUnsavedChanges(t *testing.T) {
 	tr := newTracker()
 	ns := newRegistered(1)
 	step := func(what string, want bool, do func()) {

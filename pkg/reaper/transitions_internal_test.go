@@ -58,7 +58,7 @@ func cell(from, to phase, act action) string {
 	return strings.Join(words, ",")
 }
 
-func TestTransitionsAreThoseOfTheTable(t *testing.T) {
+func TestTransitionsMatchTheTable(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(transitionTable), "\n")
 	if len(lines) != int(numEvents)+1 {
 		t.Fatalf("the table has %d events, want %d", len(lines)-1, numEvents)
@@ -82,8 +82,8 @@ func TestTransitionsAreThoseOfTheTable(t *testing.T) {
 	}
 }
 
-// TestTransitionsKeepTheirPromises states what holds for the whole table.
-func TestTransitionsKeepTheirPromises(t *testing.T) {
+// TestTransitionsKeepTheirInvariants states what holds for the whole table.
+func TestTransitionsKeepTheirInvariants(t *testing.T) {
 	each := func(what string, holds func(from phase, e event, to phase, act action) bool) {
 		t.Helper()
 		for s := range numPhases {
@@ -118,7 +118,7 @@ func TestTransitionsKeepTheirPromises(t *testing.T) {
 	})
 }
 
-func TestStepKnowsWhenItsTimeComes(t *testing.T) {
+func TestStepHasADueTimeInTimedPhasesOnly(t *testing.T) {
 	const soon, later, now = 100, 200, 50
 	for name, tc := range map[string]struct {
 		from        step

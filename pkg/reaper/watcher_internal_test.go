@@ -90,7 +90,7 @@ func left(t *testing.T, w *watcher) string {
 	return strings.Join(names, " ")
 }
 
-func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
+func TestWatcherPrunesFilesInertForTenMinutes(t *testing.T) {
 	w := newTestWatcher(t)
 	ns := nstest.New(t)
 	in := func(r *state.Record) {
@@ -119,7 +119,7 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	if got := left(t, w); got != "elsewhere endedhalf gone half livehalf oldhalf rebooted replaced used" {
 		t.Errorf("too soon, what is left is %s", got)
 	}
-	// One is put again meanwhile, and its time begins anew as it has a namespace for a while.
+	// One is recorded again with a namespace for a time, which restarts the ten minutes.
 	put(t, w, "replaced", in)
 	count(t.Context(), w, moment(pruneAfter-1))
 	put(t, w, "replaced")
@@ -133,9 +133,9 @@ func TestWatcherPrunesWhatHasBeenOfNoUseForTenMinutes(t *testing.T) {
 	}
 }
 
-// TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve damages each of the files of one netns but one: that one registers the
+// TestUnreadableAndInertRecordsCapTheirNetnsAtObserve damages each of the files of one netns but one: that one registers the
 // netns, and the others hold it.
-func TestWhatCannotBeReadOrReachedHoldsItsNetnsAtObserve(t *testing.T) {
+func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 	w := newTestWatcher(t)
 	ns, other := nstest.New(t), nstest.New(t)
 	id, process := identify(t, ns), exec.Command("sleep", "1000")
@@ -257,8 +257,8 @@ func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 	}
 }
 
-// TestADirectoryThatCannotBeReadHoldsEveryNetns replaces the directory with a file, and then puts it back.
-func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
+// TestUnreadableDirectoryCapsEveryNetnsAtObserve replaces the directory with a file, and then puts it back.
+func TestUnreadableDirectoryCapsEveryNetnsAtObserve(t *testing.T) {
 	w := newTestWatcher(t)
 	ns, later := nstest.New(t), nstest.New(t)
 	in := func(ns *nstest.NS) func(*state.Record) {
@@ -298,9 +298,9 @@ func TestADirectoryThatCannotBeReadHoldsEveryNetns(t *testing.T) {
 	}
 }
 
-// TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee is about a container in which the directory of the namespaces is
+// TestWatcherPrunesNoRecordOfAnUnmountedDirectory is about a container in which the directory of the namespaces is
 // not mounted: that nothing is there does not say that the namespaces are gone.
-func TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee(t *testing.T) {
+func TestWatcherPrunesNoRecordOfAnUnmountedDirectory(t *testing.T) {
 	w := newTestWatcher(t)
 	at := func(path string) func(*state.Record) {
 		return func(r *state.Record) { r.Netns.Path = path }
@@ -325,8 +325,8 @@ func TestWatcherPrunesNothingFromADirectoryThatItDoesNotSee(t *testing.T) {
 	}
 }
 
-// TestWatcherActsOnNoRecordThatLacksTheCookie is about an inode number alone, which a later namespace may have.
-func TestWatcherActsOnNoRecordThatLacksTheCookie(t *testing.T) {
+// TestRecordWithoutANetnsCookieIsInert is about an inode number alone, which a later namespace may have.
+func TestRecordWithoutANetnsCookieIsInert(t *testing.T) {
 	w := newTestWatcher(t)
 	ns := nstest.New(t)
 	h, err := netns.Open(ns.Path())
@@ -346,7 +346,7 @@ func TestWatcherActsOnNoRecordThatLacksTheCookie(t *testing.T) {
 	}
 }
 
-func TestWatcherDoesNotPruneTheHostsOwn(t *testing.T) {
+func TestWatcherDoesNotPruneRecordsOfTheHostNetns(t *testing.T) {
 	w := newTestWatcher(t)
 	r := put(t, w, "host")
 	w.never = []netns.Identity{r.Netns.Identity}
@@ -373,7 +373,7 @@ func watchIt(t *testing.T, w *watcher, take func(census)) {
 	})
 }
 
-// watchInert lets the watcher watch, and returns a wait until so many records without a namespace are known.
+// watchInert starts the watcher, and returns a function that waits until it knows a number of inert records.
 func watchInert(t *testing.T, w *watcher) (inert func(want int)) {
 	t.Helper()
 	last := make(chan census, 100)
@@ -425,9 +425,9 @@ func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
 	inert(1)
 }
 
-// TestWatcherSurvivesMoreChangesThanTheKernelKeeps holds the watcher up while more files come and go than an
+// TestWatcherSurvivesAnOverflowOfTheEventQueue holds the watcher up while more files come and go than an
 // inotify queue has room for.
-func TestWatcherSurvivesMoreChangesThanTheKernelKeeps(t *testing.T) {
+func TestWatcherSurvivesAnOverflowOfTheEventQueue(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestAboveDestroysTheSocketsIdleLongestAndNoMore has a rule that leaves a hundred sockets alone.
-func TestAboveDestroysTheSocketsIdleLongestAndNoMore(t *testing.T) {
+// TestAboveDestroysOnlyTheSocketsIdleLongest has a rule that leaves a hundred sockets alone.
+func TestAboveDestroysOnlyTheSocketsIdleLongest(t *testing.T) {
 	const above = 100
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)

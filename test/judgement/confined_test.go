@@ -56,9 +56,9 @@ func under(limit string) []string {
 	return []string{"env", envRole + "=" + roleConfined, self(), limit}
 }
 
-// TestAReaperThatCannotDoItsWorkReportsIt refuses the reaper what it needs. Each way in which it may be noticed has the reason
+// TestReaperCommandReportsRefusedOperations refuses the reaper what it needs. Each way in which it may be noticed has the reason
 // within ten seconds, and containers still start.
-func TestAReaperThatCannotDoItsWorkReportsIt(t *testing.T) {
+func TestReaperCommandReportsRefusedOperations(t *testing.T) {
 	const soon = 10 * time.Second
 	unreachable := regexp.MustCompile(`(?m)^halfclose_unreachable_netns 1$`)
 	eachFinder(t, func(t *testing.T, finder string) {

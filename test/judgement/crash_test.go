@@ -13,9 +13,9 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// TestAKilledReapersQuestionsAreTakenBackAndAgesAreKept kills a reaper while it waits for the answers of 200 peers that
+// TestNextReaperRestoresTheQuestionsAndAgesOfAKilledOne kills a reaper while it waits for the answers of 200 peers that
 // cannot be reached. The next one observes, so that it asks nothing itself.
-func TestAKilledReapersQuestionsAreTakenBackAndAgesAreKept(t *testing.T) {
+func TestNextReaperRestoresTheQuestionsAndAgesOfAKilledOne(t *testing.T) {
 	const questions, closedWhileDown = 200, 50
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)

@@ -26,9 +26,9 @@ const (
 	observing  = `{"probeAfter": "never", "grace": "1s", "mode": "observe"}`
 )
 
-// TestDamageToARecordThatObservesDestroysNothing damages one of the two records of a network namespace: what the other one
+// TestDamagedObserveRecordDestroysNoSocket damages one of the two records of a network namespace: what the other one
 // says alone would destroy.
-func TestDamageToARecordThatObservesDestroysNothing(t *testing.T) {
+func TestDamagedObserveRecordDestroysNoSocket(t *testing.T) {
 	rewrite := func(t *testing.T, r *reaper, rec state.Record, change func(old []byte) []byte) {
 		t.Helper()
 		name, err := rec.FileName()
@@ -115,9 +115,9 @@ func TestDamageToARecordThatObservesDestroysNothing(t *testing.T) {
 	})
 }
 
-// TestAnAttachmentThatAFullDiskKeepsOutDestroysNothing calls the plugin for a second interface of a container, which observes.
+// TestUnrecordedAttachmentOnAFullDiskDestroysNoSocket calls the plugin for a second interface of a container, which observes.
 // The plugin ignores that it cannot write, and the first attachment alone would destroy.
-func TestAnAttachmentThatAFullDiskKeepsOutDestroysNothing(t *testing.T) {
+func TestUnrecordedAttachmentOnAFullDiskDestroysNoSocket(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := onSmallDisk(t, finder), newScene(t)
 		if out, err := r.add(s.near, "eth0", `"probeAfter": "never", "grace": "1s"`); err != nil {

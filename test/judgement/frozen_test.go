@@ -11,9 +11,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// TestAServerThatWasFrozenForThreeGracesAnswersLater freezes or stops a server before its client shuts its side, thaws it three graces
+// TestServerFrozenForThreeGracesRespondsLater freezes or stops a server before its client shuts its side, thaws it three graces
 // later, and has it answer after two seconds more.
-func TestAServerThatWasFrozenForThreeGracesAnswersLater(t *testing.T) {
+func TestServerFrozenForThreeGracesRespondsLater(t *testing.T) {
 	const grace = 4 * time.Second
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, freeze := range map[string]func(t *testing.T, p *process) (thaw func()){

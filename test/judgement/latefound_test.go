@@ -29,9 +29,9 @@ func (s *scene) requested() (nstest.Pair, time.Time) {
 	return p, time.Now()
 }
 
-// TestAServerThatReadsBeforeTheFirstLookHasItsWholeGrace has a server that reads its request half a second before a reaper
+// TestServerThatReadsBeforeTheFirstLookHasItsWholeGrace has a server that reads its request half a second before a reaper
 // can know of it.
-func TestAServerThatReadsBeforeTheFirstLookHasItsWholeGrace(t *testing.T) {
+func TestServerThatReadsBeforeTheFirstLookHasItsWholeGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		t.Run("before it is registered", func(t *testing.T) {
 			t.Parallel()

@@ -15,9 +15,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestARuleForACommandKeepsItsSocketsAndThoseOfUnknownOwners has three sockets in one network namespace: of a process that the
+// TestRuleForACommandSparesItsSocketsAndUnknownOwners has three sockets in one network namespace: of a process that the
 // rule names, of one that it does not, and of none, since its only descriptor is in flight between two processes.
-func TestARuleForACommandKeepsItsSocketsAndThoseOfUnknownOwners(t *testing.T) {
+func TestRuleForACommandSparesItsSocketsAndUnknownOwners(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "pod", `{"probeAfter": "never", "grace": "1s", "rules": [{"match": {"commands": ["keep"]}, "mode": "off"}]}`)

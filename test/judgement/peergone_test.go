@@ -22,9 +22,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestACloseNotifyLeftUnreadGoesOnceThePeerIsFoundGone has a client that reads its answer over TLS and then nothing more.
+// TestSocketWithUnreadCloseNotifyIsClosedOnceItsPeerIsGone has a client that reads its answer over TLS and then nothing more.
 // The server of the other connection has sent its close_notify too, shut its side, and still reads.
-func TestACloseNotifyLeftUnreadGoesOnceThePeerIsFoundGone(t *testing.T) {
+func TestSocketWithUnreadCloseNotifyIsClosedOnceItsPeerIsGone(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "client", `{"probeAfter": "1s"}`)
@@ -92,9 +92,9 @@ func certificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// TestAFarewellLeftUnreadInAPoolGoesOnceThePeerIsFoundGone has what servers of HTTP/1.1 and HTTP/2 send to an idle connection
+// TestPooledSocketWithUnreadBytesIsClosedOnceItsPeerIsGone has what servers of HTTP/1.1 and HTTP/2 send to an idle connection
 // before they close it. A server that sends the same and shuts its side only is still there.
-func TestAFarewellLeftUnreadInAPoolGoesOnceThePeerIsFoundGone(t *testing.T) {
+func TestPooledSocketWithUnreadBytesIsClosedOnceItsPeerIsGone(t *testing.T) {
 	// A frame header (length, type GOAWAY, no flags, stream 0), the last stream 1, NO_ERROR and text.
 	goaway := append([]byte{0, 0, 38, 7, 0, 0, 0, 0, 0}, binary.BigEndian.AppendUint64(nil, 1<<32)...)
 	goaway = append(goaway, "connection idle for 60 seconds"...)
@@ -133,8 +133,8 @@ func TestAFarewellLeftUnreadInAPoolGoesOnceThePeerIsFoundGone(t *testing.T) {
 	})
 }
 
-// TestAPeerThatClosedIsDistinguishedFromOneThatShutItsSide has two connections with the same policy and nothing unread.
-func TestAPeerThatClosedIsDistinguishedFromOneThatShutItsSide(t *testing.T) {
+// TestClosedPeerIsDistinguishedFromOneThatShutItsSide has two connections with the same policy and nothing unread.
+func TestClosedPeerIsDistinguishedFromOneThatShutItsSide(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "client", `{"probeAfter": "1s"}`)
@@ -157,8 +157,8 @@ func TestAPeerThatClosedIsDistinguishedFromOneThatShutItsSide(t *testing.T) {
 	})
 }
 
-// TestAnAnswerThatTakesLongerThanProbeAfterArrives has a client that sends a request, shuts its side and waits.
-func TestAnAnswerThatTakesLongerThanProbeAfterArrives(t *testing.T) {
+// TestResponseSlowerThanProbeAfterArrives has a client that sends a request, shuts its side and waits.
+func TestResponseSlowerThanProbeAfterArrives(t *testing.T) {
 	const request = "POST /sum HTTP/1.1\r\nHost: far\r\nContent-Length: 5\r\nConnection: close\r\n\r\n1,2,3"
 	const response = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n6"
 	eachFinder(t, func(t *testing.T, finder string) {

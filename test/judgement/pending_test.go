@@ -20,8 +20,8 @@ import (
 // pendingPolicy has a pendingGrace that is longer than the grace. The peers, which are alive, are not asked.
 const pendingPolicy = `{"probeAfter": "never", "grace": "1s", "pendingGrace": "3s"}`
 
-// TestBothEndsOfAZeroWindowGoAfterPendingGrace has a server that writes to a client which reads nothing. Both are registered.
-func TestBothEndsOfAZeroWindowGoAfterPendingGrace(t *testing.T) {
+// TestBothEndsOfAZeroWindowAreDestroyedAfterPendingGrace has a server that writes to a client which reads nothing. Both are registered.
+func TestBothEndsOfAZeroWindowAreDestroyedAfterPendingGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "server", pendingPolicy)
@@ -50,8 +50,8 @@ func TestBothEndsOfAZeroWindowGoAfterPendingGrace(t *testing.T) {
 	})
 }
 
-// TestAHalfReadBodyIsSparedUntilPendingGrace has owners that stand still in the middle of a body while their peers are alive.
-func TestAHalfReadBodyIsSparedUntilPendingGrace(t *testing.T) {
+// TestHalfReadBodyIsSparedUntilPendingGrace has owners that stand still in the middle of a body while their peers are alive.
+func TestHalfReadBodyIsSparedUntilPendingGrace(t *testing.T) {
 	const body = 64 << 10
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tt := range map[string]struct {

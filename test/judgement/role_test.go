@@ -18,9 +18,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestARuleForClientsSparesTheServersOfTheSameNetns has a server that computes for six times the clients' grace. A server whose
+// TestRuleForClientsSparesTheServersOfTheSameNetns has a server that computes for six times the clients' grace. A server whose
 // listener closed before its client shut its side may be either: it is spared as well.
-func TestARuleForClientsSparesTheServersOfTheSameNetns(t *testing.T) {
+func TestRuleForClientsSparesTheServersOfTheSameNetns(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "both", `{"probeAfter": "1s", "rules": [
@@ -67,8 +67,8 @@ func roleIn(t *testing.T, v api.SocketView) policy.Role {
 	}
 }
 
-// TestWhichSideOpenedAConnectionIsKnown has both ends of each connection in one network namespace.
-func TestWhichSideOpenedAConnectionIsKnown(t *testing.T) {
+// TestRoleOfEachSideIsKnown has both ends of each connection in one network namespace.
+func TestRoleOfEachSideIsKnown(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		type end struct {
 			what string
@@ -116,8 +116,8 @@ func TestWhichSideOpenedAConnectionIsKnown(t *testing.T) {
 	})
 }
 
-// TestARoleIsKeptWhenTheListenerClosesAndTheReaperIsKilled has a role that no later look could find out.
-func TestARoleIsKeptWhenTheListenerClosesAndTheReaperIsKilled(t *testing.T) {
+// TestRoleSurvivesACloseOfTheListenerAndAKilledReaper has a role that no later look could find out.
+func TestRoleSurvivesACloseOfTheListenerAndAKilledReaper(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "pod", byRole)

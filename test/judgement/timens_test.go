@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// TestNoTimeNamespaceMakesASocketOlder runs one reaper after the other in time namespaces of different offsets.
-func TestNoTimeNamespaceMakesASocketOlder(t *testing.T) {
+// TestTimeNamespaceOfAReaperMakesNoSocketOlder runs one reaper after the other in time namespaces of different offsets.
+func TestTimeNamespaceOfAReaperMakesNoSocketOlder(t *testing.T) {
 	const grace = lateGrace
 	if err := exec.Command("unshare", "--time", "true").Run(); err != nil {
 		nstest.NeedPrivilege(t, "create a time namespace", err)

@@ -18,9 +18,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// TestAPeerThatVanishedGoesAfterTheProbes has one end in CLOSE_WAIT and one in FIN_WAIT2, and a peer that no packet reaches any
+// TestSocketOfAVanishedPeerIsClosedAfterTheProbes has one end in CLOSE_WAIT and one in FIN_WAIT2, and a peer that no packet reaches any
 // more.
-func TestAPeerThatVanishedGoesAfterTheProbes(t *testing.T) {
+func TestSocketOfAVanishedPeerIsClosedAfterTheProbes(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, vanish := range map[string]func(s *scene, conns ...*net.TCPConn){
 			"its link is down": func(s *scene, _ ...*net.TCPConn) { s.far.SetLink(s.t, nstest.LinkName, false) },
@@ -66,9 +66,9 @@ func TestAPeerThatVanishedGoesAfterTheProbes(t *testing.T) {
 	})
 }
 
-// TestAnOwnerThatWouldDieOfSIGPIPEIsNoWorseOff has two owners with the default disposition of SIGPIPE whose peers have closed. A
+// TestOwnerThatDiesOfSIGPIPEIsSpared has two owners with the default disposition of SIGPIPE whose peers have closed. A
 // rule allows the question to one of them.
-func TestAnOwnerThatWouldDieOfSIGPIPEIsNoWorseOff(t *testing.T) {
+func TestOwnerThatDiesOfSIGPIPEIsSpared(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
 		r.register(s.near, "pod", `{"probeAfter": "1s", "rules": [{"match": {"commands": ["tail"]}, "askSigpipe": true}]}`)
