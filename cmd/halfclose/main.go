@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command halfclose is the reaper, which destroys TCP sockets that stay half-closed past their grace, and the
-// command line around it. The CNI plugin is a program of its own: see plugins/halfclose.
+// Command halfclose is the reaper, which destroys TCP sockets that stay half-closed past their grace, and the command line.
+// The CNI plugin is another program: see plugins/halfclose.
 package main
 
 import (

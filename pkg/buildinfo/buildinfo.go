@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package buildinfo says which halfclose this binary is.
+// Package buildinfo identifies the build of this binary.
 package buildinfo
 
 import (
@@ -10,39 +10,38 @@ import (
 	"strings"
 )
 
-// The linker's -X sets these, nothing else does: go build -ldflags "-X <this package>.version=v1.2.3 ...".
-// Empty means not stamped.
+// Only the linker's -X sets these: go build -ldflags "-X <this package>.version=v1.2.3 ...". Empty means not stamped.
 var version, commit string
 
-// unknown stands for what neither the stamp nor the toolchain recorded.
+// unknown is the value of a field that neither the stamp nor the toolchain recorded.
 const unknown = "unknown"
 
-// Info identifies a build. Every field is set: what is not known reads "unknown", or "devel" for the
-// version of a build from a working tree.
+// Info identifies a build. Every field is set: an unknown one is "unknown", or "devel" for the version of a build from a
+// working tree.
 type Info struct {
-	Version  string `json:"version"`  // of a release its tag; else what git describe or the module cache says
+	Version  string `json:"version"`  // the tag of a release; else from git describe or the module cache
 	Commit   string `json:"commit"`   // git revision, with "-dirty" if the tree was changed
 	Go       string `json:"go"`       // version of the Go toolchain
 	Platform string `json:"platform"` // GOOS/GOARCH
 }
 
-// Build is what two programs of one build have in common.
+// Build identifies a build regardless of its program.
 type Build struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
 }
 
-// String returns the build as it is compared with another.
+// String returns the build as it is compared with another one.
 func (b Build) String() string { return b.Version + " (commit " + b.Commit + ")" }
 
-// Build returns what the build's other program has in common with this one.
+// Build returns the part that the other program of the build shares.
 func (i Info) Build() Build { return Build{Version: i.Version, Commit: i.Commit} }
 
-// Get returns what was stamped into the binary. For what was not it returns what the Go toolchain
-// recorded, as in a binary made by go install.
+// Get returns the stamp of the binary. It fills fields without a stamp from the Go toolchain's build information, as in a
+// binary from go install.
 func Get() Info {
 	bi := &debug.BuildInfo{}
-	if version == "" || commit == "" { // each ADD of the plugin gets here: what is not needed is not read
+	if version == "" || commit == "" { // reading costs time in each ADD of the plugin
 		if read, ok := debug.ReadBuildInfo(); ok {
 			bi = read
 		}
@@ -50,7 +49,7 @@ func Get() Info {
 	return get(version, commit, bi)
 }
 
-// get is Get on given values.
+// get is Get with the given stamp and build information.
 func get(version, commit string, bi *debug.BuildInfo) Info {
 	i := Info{
 		Version:  version,
@@ -92,13 +91,13 @@ func (i Info) String() string {
 	return "halfclose " + i.Version + " (commit " + i.Commit + ", " + i.Go + ", " + i.Platform + ")"
 }
 
-// pluginPrefix is what the line of the plugin begins with.
+// pluginPrefix is the start of the plugin's line.
 const pluginPrefix = "CNI plugin "
 
-// PluginLine returns the line by which the plugin reports its build, without the newline.
+// PluginLine returns the line in which the plugin prints its build, without the newline.
 func (i Info) PluginLine() string { return pluginPrefix + i.String() }
 
-// ParsePlugin finds the line of PluginLine in what a program printed.
+// ParsePlugin finds the line of PluginLine in the output of a program.
 func ParsePlugin(text string) (Info, bool) {
 	for line := range strings.Lines(text) {
 		line, ok := strings.CutPrefix(strings.TrimSpace(line), pluginPrefix+"halfclose ")

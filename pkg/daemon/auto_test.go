@@ -20,25 +20,25 @@ import (
 	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
-func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
+func TestAnAutoStartedReaperThatFailsBeforeItHasALogReportsWhy(t *testing.T) {
 	long := "/" + strings.Repeat("x", 95)
 	for _, tt := range []struct {
 		name    string
 		args    []string          // after reaper --auto
-		env     map[string]string // besides the state directory
+		env     map[string]string // in addition to the state directory
 		prepare func(dir string) error
 		code    int
 		want    string
-		file    bool // in the state directory too
+		file    bool // the error is in the state directory too
 	}{
 		{name: "of a wrong value in the environment", env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, want: `HALFCLOSE_MODE="kill"`, file: true},
-		{name: "of one that cannot be", env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, want: `not "none"`, file: true},
+		{name: "of an invalid value in the environment", env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, want: `not "none"`, file: true},
 		{name: "of a flag that does not exist", args: []string{"--now"}, code: 2, want: "--now", file: true},
 		{name: "of an argument", args: []string{"now"}, code: 2, want: `"now"`, file: true},
-		{name: "of a state directory that is none", prepare: func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, code: 1, want: "create the state directory"},
+		{name: "of a file as the state directory", prepare: func(dir string) error { return os.WriteFile(dir, nil, 0o600) }, code: 1, want: "create the state directory"},
 		{name: "of a state directory whose path is too long", args: []string{"--state-dir", long}, code: 2, want: "has 96 bytes"},
 		{name: "of no state directory", args: []string{"--state-dir", ""}, code: 2, want: "--state-dir is empty"},
-		{name: "of a log file that is none", prepare: func(dir string) error { return os.MkdirAll(filepath.Join(dir, "reaper.log"), 0o700) }, code: 1, want: "open log file"},
+		{name: "of a directory as the log file", prepare: func(dir string) error { return os.MkdirAll(filepath.Join(dir, "reaper.log"), 0o700) }, code: 1, want: "open log file"},
 		{name: "of a FIFO as the log file", prepare: func(dir string) error {
 			return errors.Join(os.Mkdir(dir, 0o700), unix.Mkfifo(filepath.Join(dir, "reaper.log"), 0o600))
 		}, code: 1, want: "open log file"},
@@ -80,7 +80,7 @@ func TestAnAutoStartedReaperThatFailsBeforeItHasALogLeavesATrace(t *testing.T) {
 	}
 }
 
-func TestAReaperThatWasNotAutoStartedLeavesNoTrace(t *testing.T) {
+func TestAReaperThatWasNotAutoStartedReportsOnStderrOnly(t *testing.T) {
 	dir := t.TempDir()
 	for _, args := range [][]string{{"--now"}, {"--finder", "none"}, {"now"}} {
 		var stderr bytes.Buffer
@@ -97,7 +97,7 @@ func TestAReaperThatWasNotAutoStartedLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// A reaper runs as root: whatever another user put into such a directory must not lead it to root's files.
+// A reaper runs as root: no file of another user in such a directory may lead it to root's files.
 func TestAReaperRefusesAStateDirectoryThatAnotherUserCanWriteTo(t *testing.T) {
 	const text = "root's own"
 	for name, spoil := range map[string]func(dir string) error{

@@ -17,8 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/systemlog"
 )
 
-// stateDirFlag is the flag of the state directory. The command line that Command is added to has it, for all of its
-// commands.
+// stateDirFlag is the flag of the state directory, a persistent flag of the root command.
 const stateDirFlag = "state-dir"
 
 // autoIdleExit is Config.IdleExit of a reaper that the plugin started, unless a flag has another.
@@ -35,7 +34,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// IsUsageError lets the command line exit with its code for mistakes in usage.
+// IsUsageError lets the command line exit with its code for usage errors.
 func (e usageError) IsUsageError() bool { return true }
 
 // Command returns the command "reaper" for a command line with a flag --state-dir. Its errors about flags and environment
@@ -71,7 +70,7 @@ of sockets.`,
   halfclose reaper --metrics-address 127.0.0.1:20470`,
 		Args: func(cmd *cobra.Command, args []string) error { return c.traced(cmd, cobra.NoArgs(cmd, args)) },
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
-			// Cobra runs this in place of the command line's own check of the flags that all commands have.
+			// cobra runs this instead of the root command's check of the persistent flags.
 			if check := cmd.Root().PersistentPreRunE; check != nil && cmd.HasParent() {
 				return c.traced(cmd, check(cmd, args))
 			}

@@ -1,9 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package daemon makes a process the one reaper of a node: it holds the lock of the state directory, takes over
-// from the reaper before it, serves the HTTP API and the metrics, and reports to the service manager. Its Command
-// is "halfclose reaper".
+// Package daemon runs a process as the only reaper of a node: it holds the lock of the state directory, takes over from the
+// reaper before it, serves the HTTP API and the metrics, and notifies the service manager. Its Command is "halfclose reaper".
 package daemon
 
 import (
@@ -29,12 +28,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Config is what a Daemon is created with. Every field but StateDir, SwitchPath and Stderr has a flag of
-// "halfclose reaper", which is where its default is.
+// Config is the configuration of a Daemon. Every field except StateDir, SwitchPath and Stderr has a flag of "halfclose
+// reaper", which has its default.
 type Config struct {
 	StateDir   string    // an absolute path
 	SwitchPath string    // the file of the node's mode switch
-	Stderr     io.Writer // where an unattended process logs to; see logging.Options
+	Stderr     io.Writer // see logging.Options
 
 	Auto           bool // the CNI plugin started the process
 	ServiceManager bool // a service manager started the process
@@ -78,7 +77,7 @@ type Daemon struct {
 	logFile io.Closer
 	hangups <-chan os.Signal // each is a request to reload the records
 
-	// Run sets these, one phase after the other.
+	// Run sets these in this order.
 	clock   monotime.Clock
 	root    *netns.Root
 	metrics *metricsListener
@@ -112,7 +111,7 @@ func New(cfg Config) (*Daemon, error) {
 	return d, nil
 }
 
-// Close writes what is left of the log.
+// Close writes the last lines of the log.
 func (d *Daemon) Close() error { return d.logFile.Close() }
 
 // Run works until ctx ends, another reaper takes over, or there has been no record for Config.IdleExit. If the plugin
@@ -132,8 +131,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return err
 }
 
-// run goes through the phases of a reaper process: metrics listener, lock, finder, work. The metrics listener
-// comes first: where it cannot listen, the process exits before it has touched anything.
+// run goes through the phases of a reaper process: metrics listener, lock, finder, work. The metrics listener comes first: if
+// it cannot listen, the process exits without any other effect.
 func (d *Daemon) run(ctx context.Context) (err error) {
 	if d.clock, err = monotime.System(); err != nil {
 		return err

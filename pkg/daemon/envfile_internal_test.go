@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestTheShippedEnvironmentFileHasTheDefaultOfEveryFlag(t *testing.T) {
+func TestTheEnvironmentFileHasTheDefaultOfEveryFlag(t *testing.T) {
 	b, err := os.ReadFile("../../deploy/systemd/halfclose.default")
 	if err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestTheShippedEnvironmentFileHasTheDefaultOfEveryFlag(t *testing.T) {
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if !strings.HasPrefix(line, "#") && line != "" {
-			t.Errorf("it sets something: %s", line)
+			t.Errorf("it sets a variable: %s", line)
 		}
 		if name, value, ok := strings.Cut(strings.TrimPrefix(line, "#"), "="); ok && strings.HasPrefix(name, "HALFCLOSE_") {
 			got[name] = value
@@ -33,7 +33,7 @@ func TestTheShippedEnvironmentFileHasTheDefaultOfEveryFlag(t *testing.T) {
 	Command(Environment{}).Flags().VisitAll(func(f *pflag.Flag) {
 		switch f.Name {
 		case "help":
-		case "idle-exit", "wait", "host-root": // for a person, a plugin and a container
+		case "idle-exit", "wait", "host-root": // for operators, the plugin and containers
 		default:
 			if !f.Hidden {
 				want["HALFCLOSE_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))] = f.DefValue

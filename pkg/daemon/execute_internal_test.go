@@ -14,8 +14,8 @@ import (
 	"github.com/halfclose/halfclose/internal/outputtest"
 )
 
-// execute runs the reaper command with these arguments, below a command line with nothing but --state-dir, and with
-// nothing set in the environment.
+// execute runs the reaper command with these arguments, below a root command with only --state-dir, and with an empty
+// environment.
 func execute(ctx context.Context, stderr io.Writer, args ...string) error {
 	root := &cobra.Command{Use: "halfclose", SilenceUsage: true, SilenceErrors: true}
 	root.PersistentFlags().String(stateDirFlag, "", "")
@@ -25,7 +25,7 @@ func execute(ctx context.Context, stderr io.Writer, args ...string) error {
 	return root.ExecuteContext(ctx)
 }
 
-// startReaper starts a reaper in this process. It ends with the test or when stop is called.
+// startReaper starts a reaper in this process. It stops with the test or when stop is called.
 func startReaper(t *testing.T, dir string, args ...string) (stderr *outputtest.Buffer, stop func() error) {
 	t.Helper()
 	stderr = &outputtest.Buffer{}

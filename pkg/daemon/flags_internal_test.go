@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// parse reads the reaper's flags from a command line and an environment.
+// parse parses the reaper's flags from a command line and an environment.
 func parse(t *testing.T, set map[string]string, args ...string) (Config, *pflag.FlagSet) {
 	t.Helper()
 	var f Config
@@ -39,7 +39,7 @@ func defaults() Config {
 	}
 }
 
-// others are values that no flag has by default, and what they come to.
+// others are values that no flag has by default, and the Config with them.
 func others() (map[string]string, Config) {
 	values := map[string]string{
 		"finder": "sockdiag", "bpf-sockets": "4711", "mode": "observe", "min-grace": "7s", "cpu-budget": "0.5%", "max-destroys-per-second": "9",
@@ -74,7 +74,7 @@ func TestEveryFlagCanBeSetInTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestTheCommandLineComesBeforeTheEnvironment(t *testing.T) {
+func TestTheCommandLineOverridesTheEnvironment(t *testing.T) {
 	got, _ := parse(t, map[string]string{"HALFCLOSE_MIN_GRACE": "7s", "HALFCLOSE_MODE": "off", "HALFCLOSE_WAIT": ""}, "--min-grace", "2s")
 	want := defaults()
 	want.MinGrace, want.Mode = 2*time.Second, policy.Off
@@ -83,7 +83,7 @@ func TestTheCommandLineComesBeforeTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestWhoStartedAReaperIsNotForTheEnvironmentToSay(t *testing.T) {
+func TestTheEnvironmentDoesNotSetAuto(t *testing.T) {
 	got, _ := parse(t, map[string]string{"HALFCLOSE_AUTO": "true", "HALFCLOSE_HELP": "true", "HALFCLOSE_UNKNOWN": "x"})
 	if diff := cmp.Diff(defaults(), got); diff != "" {
 		t.Errorf("flags (-want +got)\n%s", diff)

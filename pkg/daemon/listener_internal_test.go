@@ -27,7 +27,7 @@ func TestIsAddress(t *testing.T) {
 	}
 	for _, text := range []string{"20470", "localhost", "localhost:", ":http", ":-1", ":65536", "::1:20470", "[::1]", "a:b:1", "http://:20470", " :20470 "} {
 		if isAddress(text) {
-			t.Errorf("%q is taken", text)
+			t.Errorf("%q is accepted", text)
 		}
 	}
 }
@@ -48,7 +48,7 @@ func get(t *testing.T, url string) (code int, body string) {
 }
 
 // The second reaper waits for the first one, and then takes over. Its listener serves the whole time.
-func TestAReaperThatWaitsAnswersThatItIsNotReady(t *testing.T) {
+func TestAWaitingReaperAnswersThatItIsNotReady(t *testing.T) {
 	const soon = 30 * time.Second
 	dir := t.TempDir()
 	_, stop := startReaper(t, dir)
@@ -88,12 +88,12 @@ func TestAReaperThatWaitsAnswersThatItIsNotReady(t *testing.T) {
 		t.Errorf("the second reaper: %v: %s", err, stderr)
 	}
 	if code, _ := get(t, address+"/healthz"); code != 0 {
-		t.Errorf("after its end it is answered with status %d", code)
+		t.Errorf("after its exit: status %d", code)
 	}
 }
 
-// TestAReaperThatWaitsTakesTheMetricsAddressOver has two reapers with the same flags, as before and after an update.
-func TestAReaperThatWaitsTakesTheMetricsAddressOver(t *testing.T) {
+// Both reapers have the same flags, as before and after an update.
+func TestAWaitingReaperTakesOverTheMetricsAddress(t *testing.T) {
 	const soon = 30 * time.Second
 	dir := t.TempDir()
 	said, stop := startReaper(t, dir, "--metrics-address", "127.0.0.1:0")
@@ -120,8 +120,8 @@ func TestAReaperThatWaitsTakesTheMetricsAddressOver(t *testing.T) {
 	})
 }
 
-// TestAReaperWhoseMetricsAddressIsTakenLeavesTheOtherAlone: it ends before it asks for anything.
-func TestAReaperWhoseMetricsAddressIsTakenLeavesTheOtherAlone(t *testing.T) {
+// It exits before it asks the other reaper to hand over.
+func TestAReaperWhoseMetricsAddressIsInUseLeavesTheOtherReaperRunning(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

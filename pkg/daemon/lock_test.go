@@ -83,7 +83,7 @@ func TestHolderText(t *testing.T) {
 		"another process": {},
 	} {
 		if got := h.String(); got != want {
-			t.Errorf("%+v reads %q, want %q", h, got, want)
+			t.Errorf("%+v: %q, want %q", h, got, want)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func TestLockIsReleasedWhenItsProcessIsKilled(t *testing.T) {
 	acquire(t, path, api.Holder{PID: os.Getpid()})
 }
 
-func TestLockNoticesThatItsFile(t *testing.T) {
+func TestLockIsInvalidIfItsFile(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(path string) error{
 		"was removed": os.Remove,

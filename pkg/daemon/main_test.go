@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestMain lets the test binary be another process that holds a lock.
+// TestMain runs the test binary as another process that holds a lock, if the environment names one.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(envHoldLock); path != "" {
 		os.Exit(holdLock(path))

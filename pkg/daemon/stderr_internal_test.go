@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// fullPipe returns the end of a pipe in which nothing fits any more. Writing to it holds a thread up.
+// fullPipe returns the write end of a full pipe. A write to it blocks a thread.
 func fullPipe(t *testing.T) *os.File {
 	t.Helper()
 	var fds [2]int
@@ -26,7 +26,7 @@ func fullPipe(t *testing.T) *os.File {
 	}
 	r, w := os.NewFile(uintptr(fds[0]), "read end"), os.NewFile(uintptr(fds[1]), "write end")
 	t.Cleanup(func() {
-		r.Close() // who still writes gets an error
+		r.Close() // a write that blocks returns an error
 		w.Close()
 	})
 	size, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0)
@@ -39,7 +39,7 @@ func fullPipe(t *testing.T) *os.File {
 	return w
 }
 
-func TestAReaperWhoseStderrIsStuckWorksAndEnds(t *testing.T) {
+func TestAReaperWithAStuckStderrWorksAndExits(t *testing.T) {
 	dir := t.TempDir()
 	start := func(ctx context.Context) <-chan error {
 		ended := make(chan error, 1)
@@ -51,7 +51,7 @@ func TestAReaperWhoseStderrIsStuckWorksAndEnds(t *testing.T) {
 	defer stop()
 	first := start(ctx)
 	nstest.Eventually(t, 30*time.Second, "the reaper listens", func() bool { return launch.Running(state.New(dir).SocketPath()) })
-	if err := <-start(ctx); err == nil { // its log cannot have who holds the lock, and it exits nevertheless
+	if err := <-start(ctx); err == nil { // it cannot log the lock's holder, and exits
 		t.Error("the second reaper exits without an error")
 	}
 	if _, err := admin.NewClient(state.New(dir).SocketPath()).Status(t.Context()); err != nil {

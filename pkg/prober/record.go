@@ -217,7 +217,7 @@ func (r *records) write(all []armed) (string, error) {
 }
 
 func writeFile(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, recordPerm)
+	f, err := hostfs.OpenRegular(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, recordPerm)
 	if err != nil {
 		return err
 	}
