@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/cniconf"
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -196,10 +197,10 @@ func policyText(n policy.Network) string {
 		}
 	}
 	if len(p.Exempt) > 0 {
-		parts = append(parts, count(len(p.Exempt), "exemption"))
+		parts = append(parts, describe.Plural(len(p.Exempt), "exemption", "exemptions"))
 	}
 	if len(p.Rules) > 0 {
-		parts = append(parts, count(len(p.Rules), "rule"))
+		parts = append(parts, describe.Plural(len(p.Rules), "rule", "rules"))
 	}
 	return strings.Join(append(parts, "podOverrides "+n.PodOverrides.String(), "reaper "+n.Reaper.String(), "failurePolicy "+n.FailurePolicy.String()), ", ")
 }

@@ -96,17 +96,6 @@ func report[T any](s inspected[T], fn func(T) []Finding, checks ...string) []Fin
 	return findings
 }
 
-// count returns a number with a noun: "1 record", "2 records", or the plural given.
-func count(n int, one string, many ...string) string {
-	switch {
-	case n == 1:
-		return "1 " + one
-	case len(many) > 0:
-		return fmt.Sprintf("%d %s", n, many[0])
-	}
-	return fmt.Sprintf("%d %ss", n, one)
-}
-
 // maxNames bounds the names in one finding.
 const maxNames = 3
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
@@ -118,11 +119,11 @@ func reportNamed(n named, r records) []Finding {
 		return []Finding{{Check: "unregistered", What: "there is no named network namespace"}}
 	}
 	if len(unregistered) == 0 {
-		return []Finding{{Check: "unregistered", What: "every named network namespace is registered (" + count(len(n.paths), "namespace") + ")"}}
+		return []Finding{{Check: "unregistered", What: "every named network namespace is registered (" + describe.Plural(len(n.paths), "namespace", "namespaces") + ")"}}
 	}
 	return []Finding{{
 		Check: "unregistered", Level: Info,
-		What: count(len(unregistered), "named network namespace is", "named network namespaces are") + " not registered, because they were created before halfclose was chained or without CNI: " +
+		What: describe.Plural(len(unregistered), "named network namespace is", "named network namespaces are") + " not registered, because they were created before halfclose was chained or without CNI: " +
 			firstNames(unregistered, func(p namedPath) string { return p.path }),
 		Do: "nothing unless halfclose should manage them; then restart the pod, or run halfclose register " + unregistered[0].path,
 	}}

@@ -11,13 +11,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -46,7 +46,7 @@ func reportReaper(r running, records int) []Finding {
 		return []Finding{reportNoReaper(r, records)}
 	}
 	s := r.status
-	all := []Finding{{Check: "reaper", What: fmt.Sprintf("a reaper runs (%s) with %s", s.Holder, count(s.Namespaces, "namespace"))}}
+	all := []Finding{{Check: "reaper", What: fmt.Sprintf("a reaper runs (%s) with %s", s.Holder, describe.Plural(s.Namespaces, "namespace", "namespaces"))}}
 	warn := func(what, do string) {
 		all = append(all, Finding{Check: "reaper", Level: Warn, What: what, Do: do})
 	}
@@ -57,11 +57,11 @@ func reportReaper(r running, records int) []Finding {
 		all = append(all, Finding{Check: "reaper", Level: Info, What: "its finder is " + s.Finder.Name + ": " + s.Finder.Why, Do: "to reduce the cost, fix bpf and pid-namespace"})
 	}
 	if s.Finder.Late > 0 {
-		warn(fmt.Sprintf("sweeps are %v behind the schedule of the graces: destroys are late", roundDuration(time.Duration(s.Finder.Late))),
+		warn(fmt.Sprintf("sweeps are %s behind the schedule of the graces: destroys are late", describe.Age(s.Finder.Late)),
 			"fix child-tables, or raise the reaper's --cpu-budget")
 	}
 	if n := s.Budget.Waiting; n > 0 {
-		warn(fmt.Sprintf("%s for the rate limit of %d destroys per second", count(n, "socket waits", "sockets wait"), s.Budget.PerSecond),
+		warn(fmt.Sprintf("%s for the rate limit of %d destroys per second", describe.Plural(n, "socket waits", "sockets wait"), s.Budget.PerSecond),
 			"wait, or raise the reaper's --max-destroys-per-second; halfclose status shows which pod leaks")
 	}
 	if errs := s.Counts.Errors; len(errs) > 0 {
@@ -78,7 +78,7 @@ func reportNoReaper(r running, records int) Finding {
 	f := Finding{Check: "reaper", Level: Warn}
 	switch {
 	case errors.Is(r.err, admin.ErrNotRunning) && records > 0:
-		f.What = fmt.Sprintf("no reaper runs, and %s: their leaks stay", count(records, "attachment is registered", "attachments are registered"))
+		f.What = fmt.Sprintf("no reaper runs, and %s: their leaks stay", describe.Plural(records, "attachment is registered", "attachments are registered"))
 		f.Do = "start one (systemctl start halfclose, or halfclose reaper), or let the plugin start one with the next container: \"reaper\": \"auto\" in its configuration"
 	case errors.Is(r.err, admin.ErrNotRunning):
 		f.Level, f.What = Info, "no reaper runs, and nothing is registered"

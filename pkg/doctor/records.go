@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -152,7 +153,7 @@ func reportRecords(r records) []Finding {
 		if len(list) > 0 {
 			all = append(all, Finding{
 				Check: "records", Level: level, Do: do,
-				What: fmt.Sprintf("%s %s: %s", count(len(list), "record"), what, firstNames(list, recorded.name)),
+				What: fmt.Sprintf("%s %s: %s", describe.Plural(len(list), "record", "records"), what, firstNames(list, recorded.name)),
 			})
 		}
 	}
@@ -179,9 +180,9 @@ func reportRecords(r records) []Finding {
 			"correct the pod's annotation or the network's configuration in the warning, and recreate the pod; halfclose status shows all warnings")
 	}
 	if n := len(r.problems); n > 0 {
-		what := fmt.Sprintf("%s no record (%v): %s", count(n, "file is", "files are"), r.problems[0].Err, firstNames(r.problems, func(p state.Problem) string { return p.File }))
+		what := fmt.Sprintf("%s no record (%v): %s", describe.Plural(n, "file is", "files are"), r.problems[0].Err, firstNames(r.problems, func(p state.Problem) string { return p.File }))
 		if n := len(r.observed); n > 0 {
-			what += "; " + count(n, "names a namespace, which is only observed", "name namespaces, which are only observed")
+			what += "; " + describe.Plural(n, "names a namespace, which is only observed", "name namespaces, which are only observed")
 		}
 		all = append(all, Finding{
 			Check: "records", Level: Warn, What: what,
@@ -195,7 +196,7 @@ func recordSummary(r records) string {
 	if len(r.list) == 0 {
 		return "nothing is registered"
 	}
-	return fmt.Sprintf("%s, of which %d can be acted on from here", count(len(r.list), "attachment is registered", "attachments are registered"), len(r.usable()))
+	return fmt.Sprintf("%s, of which %d can be acted on from here", describe.Plural(len(r.list), "attachment is registered", "attachments are registered"), len(r.usable()))
 }
 
 // name returns the pod's name, or the container ID if there is no pod.

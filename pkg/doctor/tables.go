@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/thread"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -181,7 +182,7 @@ func reportTables(t tables, intervals []time.Duration) []Finding {
 		}
 		return []Finding{f}
 	}
-	whose, verb := "the "+count(len(intervals), "registered namespace"), "costs"
+	whose, verb := "the "+describe.Plural(len(intervals), "registered namespace", "registered namespaces"), "costs"
 	if len(intervals) == 0 {
 		whose, verb = fmt.Sprintf("%d namespaces with the default grace", fullNodeNamespaces), "would cost"
 		for range fullNodeNamespaces {
@@ -191,7 +192,7 @@ func reportTables(t tables, intervals []time.Duration) []Finding {
 	share := cpuShare(t.walk, intervals)
 	f.Level = Info
 	f.What = fmt.Sprintf("all namespaces share one connection table%s, so each sweep costs %v of CPU with the node's current %s. Sweeping %s once %s %v; at the intervals of their graces that is %s of a core",
-		bucketText(t.buckets), roundDuration(t.walk), count(t.sockets, "TCP socket"), whose, verb, roundDuration(t.walk*time.Duration(len(intervals))), percent(share))
+		bucketText(t.buckets), roundDuration(t.walk), describe.Plural(t.sockets, "TCP socket", "TCP sockets"), whose, verb, roundDuration(t.walk*time.Duration(len(intervals))), percent(share))
 	if share > defaultCPUBudget {
 		f.Level = Warn
 		f.What += ", above the 2% of --cpu-budget, so half-closed sockets are found late"
