@@ -20,42 +20,42 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// Client asks the reaper that listens on a unix socket.
+// Client sends requests to the reaper that listens on a unix socket.
 type Client struct {
 	socket string
 	dialer dialer
 	http   http.Client
 }
 
-// NewClient makes a client for the socket at path; it connects when something is asked.
+// NewClient returns a client of the socket at path. It connects for each request.
 func NewClient(path string) *Client {
 	c := &Client{socket: path, dialer: dialer{path: path}}
 	c.http.Transport = &http.Transport{DialContext: c.dialer.dial, DisableKeepAlives: true}
 	return c
 }
 
-// ErrNotRunning says that no reaper listens on the socket.
+// ErrNotRunning is the error where no reaper listens on the socket.
 var ErrNotRunning = errors.New("no reaper is running")
 
-// ErrRefused says that the reaper has answered with an error, which follows.
-var ErrRefused = errors.New("the reaper says")
+// ErrRefused wraps the error that the reaper has answered with.
+var ErrRefused = errors.New("the reaper returned an error")
 
-// Status asks what the reaper does now.
+// Status returns what the reaper does now.
 func (c *Client) Status(ctx context.Context) (s api.Status, err error) {
 	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, answerTimeout, whole(&s))
 }
 
-// Health asks whether the reaper is at work. If not, that is an error.
+// Health returns an error unless the reaper can do its work.
 func (c *Client) Health(ctx context.Context) (h api.Health, err error) {
 	return h, c.ask(ctx, http.MethodGet, "/healthz", nil, answerTimeout, whole(&h))
 }
 
-// Live asks whether the reaper runs, whether or not it can do its work. If not, that is an error.
+// Live returns an error unless the reaper runs; it may be unable to do its work.
 func (c *Client) Live(ctx context.Context) (h api.Health, err error) {
 	return h, c.ask(ctx, http.MethodGet, "/livez", nil, answerTimeout, whole(&h))
 }
 
-// Sockets asks for sockets.
+// Sockets returns the sockets that q selects.
 func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.SocketList, err error) {
 	// A stopped reaper is reported within answerTimeout, however long the list may take.
 	if err := c.ask(ctx, http.MethodGet, "/livez", nil, answerTimeout, nil); errors.Is(err, ErrNoAnswer) {
@@ -67,7 +67,7 @@ func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.Socke
 	})
 }
 
-// History asks what was destroyed, newest last.
+// History returns entries of the history, newest last.
 func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.HistoryPage, err error) {
 	return page, c.ask(ctx, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, q.Wait+answerTimeout, func(d *json.Decoder) (err error) {
 		page, err = readHistory(d)
@@ -75,12 +75,12 @@ func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.Hist
 	})
 }
 
-// SetMode sets the node's switch, and returns what may be done then and what says so.
+// SetMode sets the node's switch, and returns the mode that results.
 func (c *Client) SetMode(ctx context.Context, m api.ModeRequest) (view api.ModeView, err error) {
 	return view, c.ask(ctx, http.MethodPut, "/v1/mode", m, answerTimeout, whole(&view))
 }
 
-// HandOver asks the reaper to end for another one.
+// HandOver asks the reaper to stop, so that another one can take its place.
 func (c *Client) HandOver(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, "/v1/handover", nil, answerTimeout, nil)
 }
@@ -134,16 +134,16 @@ func refusal(resp *http.Response) error {
 	return fmt.Errorf("%w: %s", ErrRefused, p.Error)
 }
 
-// explain says what to do about a reaper that cannot be reached, or whose answer cannot be read.
+// explain returns err with advice, for a reaper that cannot be reached or whose answer cannot be read.
 func (c *Client) explain(ctx context.Context, err error) error {
 	if silence, ok := errors.AsType[silenceError](context.Cause(ctx)); ok {
 		return c.dialer.noAnswer(" within " + silence.limit.String())
 	}
 	if ctx.Err() != nil {
-		err = ctx.Err() // whatever it broke off
+		err = ctx.Err() // which caused err
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err // the address is not one that anybody knows
+		err = u.Err // without the URL, which users do not know
 	}
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -152,7 +152,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: nothing listens on %s; start one with \"halfclose reaper\", or set HALFCLOSE_STATE_DIR to where one works", ErrNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s belongs to another user: run this as root", c.socket)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, unix.EAGAIN): // which is what a full queue gives
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, unix.EAGAIN): // of a full backlog
 		return c.dialer.noAnswer("")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
 		return fmt.Errorf("the reaper that listens on %s ended before its answer did: see its log, and ask again", c.socket)

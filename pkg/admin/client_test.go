@@ -27,7 +27,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// peer listens where a reaper would, and does with each connection what the test says, after the request was read.
+// peer listens in place of a reaper, and calls do with each connection after it has read the request.
 func peer(t *testing.T, do func(net.Conn)) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "reaper.sock")
@@ -51,12 +51,12 @@ func peer(t *testing.T, do func(net.Conn)) string {
 	return path
 }
 
-// says is a peer that answers with this text.
+// says returns a function for peer that answers with text.
 func says(text string) func(net.Conn) {
 	return func(c net.Conn) { _, _ = io.WriteString(c, text) }
 }
 
-// checkAdvice checks that an error is one line which names the socket and says what the test wants.
+// checkAdvice checks that an error is one line that has the path of the socket and the wanted texts.
 func checkAdvice(t *testing.T, err error, path string, wants ...string) {
 	t.Helper()
 	if err == nil {
@@ -73,7 +73,7 @@ func checkAdvice(t *testing.T, err error, path string, wants ...string) {
 	}
 }
 
-func TestWithoutAReaperTheClientSaysHowToGetOne(t *testing.T) {
+func TestWithoutAReaperTheErrorHasAdvice(t *testing.T) {
 	t.Parallel()
 	left := filepath.Join(t.TempDir(), "left.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: left})
@@ -83,11 +83,11 @@ func TestWithoutAReaperTheClientSaysHowToGetOne(t *testing.T) {
 	l.SetUnlinkOnClose(false)
 	l.Close()
 	for name, path := range map[string]string{
-		"there is no socket":         filepath.Join(t.TempDir(), "reaper.sock"),
-		"there is no directory":      filepath.Join(t.TempDir(), "absent", "reaper.sock"),
-		"a socket that was left":     left,
-		"the directory is a file":    filepath.Join(left, "reaper.sock"),
-		"what is there is no socket": file(t),
+		"there is no socket":       filepath.Join(t.TempDir(), "reaper.sock"),
+		"there is no directory":    filepath.Join(t.TempDir(), "absent", "reaper.sock"),
+		"a socket that was left":   left,
+		"the directory is a file":  filepath.Join(left, "reaper.sock"),
+		"a file that is no socket": file(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := admin.NewClient(path).Status(t.Context())
@@ -108,8 +108,8 @@ func file(t *testing.T) string {
 	return path
 }
 
-// TestAStrangerIsToldWhoseTheSocketIs asks from a process without privileges.
-func TestAStrangerIsToldWhoseTheSocketIs(t *testing.T) {
+// TestWithoutPermissionTheErrorNamesTheRemedy sends a request from a process without privileges.
+func TestWithoutPermissionTheErrorNamesTheRemedy(t *testing.T) {
 	if os.Getuid() != 0 {
 		nstest.NeedPrivilege(t, "become another user", os.ErrPermission)
 	}
@@ -129,7 +129,7 @@ func TestAStrangerIsToldWhoseTheSocketIs(t *testing.T) {
 			if err := os.Chmod(dir, mode); err != nil {
 				t.Fatal(err)
 			}
-			out, err := play(t, envStranger, path).Output()
+			out, err := play(t, envClient, path).Output()
 			if err == nil {
 				t.Error("it is answered")
 			}
@@ -141,7 +141,7 @@ func TestAStrangerIsToldWhoseTheSocketIs(t *testing.T) {
 	}
 }
 
-func TestAnAnswerThatCannotBeReadIsExplained(t *testing.T) {
+func TestTheErrorOfAnUnreadableAnswerHasAdvice(t *testing.T) {
 	t.Parallel()
 	const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 	for name, tt := range map[string]struct {
@@ -208,7 +208,7 @@ func TestAReaperThatDoesNotAnswerIsWaitedForAsLongAsAsked(t *testing.T) {
 		_, err := admin.NewClient(path).Sockets(ctx, api.SocketQuery{})
 		checkAdvice(t, err, path, "does not answer", "restart it")
 	})
-	t.Run("until who asks ends", func(t *testing.T) {
+	t.Run("until the client gives up", func(t *testing.T) {
 		gone := make(chan struct{})
 		t.Cleanup(func() { close(gone) })
 		ctx, cancel := context.WithCancel(t.Context())
@@ -254,20 +254,20 @@ func TestEveryRequestToASilentReaperFailsWithin5s(t *testing.T) {
 	}
 }
 
-func TestWhatTheReaperSaysIsWrongIsPassedOn(t *testing.T) {
+func TestTheClientReturnsTheErrorOfTheReaper(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Off, Who: "the test"}); err == nil || !strings.HasPrefix(err.Error(), "the reaper says: ") || !strings.Contains(err.Error(), "--mode off") { // prose:ok: the beginning of an error text that users see
+	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Off, Who: "the test"}); err == nil || !strings.HasPrefix(err.Error(), "the reaper returned an error: ") || !strings.Contains(err.Error(), "--mode off") { // prose:ok: the beginning of an error text that users see
 		t.Errorf("the error is %v", err)
 	}
 	path := peer(t, says("HTTP/1.1 503 Service Unavailable\r\n\r\nwhatever"))
-	if _, err := admin.NewClient(path).Status(t.Context()); err == nil || err.Error() != "the reaper says: 503 Service Unavailable" {
+	if _, err := admin.NewClient(path).Status(t.Context()); err == nil || err.Error() != "the reaper returned an error: 503 Service Unavailable" {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-// TestTheClientAsksForWhatItIsAsked asks a real reaper with each filter.
-func TestTheClientAsksForWhatItIsAsked(t *testing.T) {
+// TestEveryFilterSelectsItsSockets asks a real reaper.
+func TestEveryFilterSelectsItsSockets(t *testing.T) {
 	t.Parallel()
 	shop, bill, strange := nstest.New(t), nstest.New(t), nstest.New(t)
 	n := newNode(t)
@@ -280,15 +280,15 @@ func TestTheClientAsksForWhatItIsAsked(t *testing.T) {
 		query api.SocketQuery
 		want  []string // pod namespace and state
 	}{
-		"everything":          {api.SocketQuery{}, []string{"bill CLOSE_WAIT", "bill FIN_WAIT2", "shop CLOSE_WAIT", "shop FIN_WAIT2"}},
-		"a pod":               {api.SocketQuery{Pod: "shop/web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
-		"a state":             {api.SocketQuery{State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT", "shop CLOSE_WAIT"}},
-		"a verdict":           {api.SocketQuery{Verdict: new(policy.GraceNever)}, []string{"bill FIN_WAIT2", "shop FIN_WAIT2"}},
-		"one that none has":   {api.SocketQuery{Verdict: new(policy.Unknown)}, nil},
-		"all of them":         {api.SocketQuery{Pod: "db", Verdict: new(policy.WithinGrace), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
-		"what there is not":   {api.SocketQuery{Pod: "no-such"}, nil},
-		"a look at everybody": {api.SocketQuery{All: true, Pod: "web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
-		"a namespace":         {api.SocketQuery{Netns: strange.Path()}, []string{" CLOSE_WAIT", " FIN_WAIT2"}},
+		"everything":                {api.SocketQuery{}, []string{"bill CLOSE_WAIT", "bill FIN_WAIT2", "shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a pod":                     {api.SocketQuery{Pod: "shop/web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a state":                   {api.SocketQuery{State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT", "shop CLOSE_WAIT"}},
+		"a verdict":                 {api.SocketQuery{Verdict: new(policy.GraceNever)}, []string{"bill FIN_WAIT2", "shop FIN_WAIT2"}},
+		"a verdict without sockets": {api.SocketQuery{Verdict: new(policy.Unknown)}, nil},
+		"all of them":               {api.SocketQuery{Pod: "db", Verdict: new(policy.WithinGrace), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
+		"an unknown pod":            {api.SocketQuery{Pod: "no-such"}, nil},
+		"a dump of all":             {api.SocketQuery{All: true, Pod: "web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a namespace":               {api.SocketQuery{Netns: strange.Path()}, []string{" CLOSE_WAIT", " FIN_WAIT2"}},
 	} {
 		for _, owned := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {

@@ -20,13 +20,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// What a full node has: so many namespaces, with so many half-closed sockets in each.
+// A full node: network namespaces, and half-closed sockets in each.
 const (
 	crowdNamespaces = 250
 	crowdSockets    = 200
 )
 
-// newCrowd returns a finder that finds as many sockets in each namespace as there could be, once.
+// newCrowd returns a finder that reports crowdSockets sockets in each network namespace, once.
 func newCrowd() *finder.Fake {
 	seen := make(map[netns.Identity]bool)
 	return finder.NewFake("crowd", func(set []finder.Netns, sink finder.Sink) {
@@ -41,7 +41,7 @@ func newCrowd() *finder.Fake {
 	})
 }
 
-// leaks are sockets in CLOSE_WAIT, of different ages below ten minutes.
+// leaks returns sockets in CLOSE_WAIT, of different ages below 10 minutes.
 func leaks(id netns.Identity) []finder.Seen {
 	list := make([]finder.Seen, 0, crowdSockets)
 	for i := range uint64(crowdSockets) {
@@ -56,7 +56,7 @@ func leaks(id netns.Identity) []finder.Seen {
 	return list
 }
 
-// crowdedNode is a node with so many namespaces, which are real, with 200 half-closed sockets in each, which are not.
+// crowdedNode returns a node with real network namespaces, and crowdSockets fake half-closed sockets in each.
 func crowdedNode(tb testing.TB, namespaces int) *node {
 	tb.Helper()
 	n := newNode(tb, func(c *reaper.Config) { c.Finder = newCrowd() })

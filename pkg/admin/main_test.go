@@ -34,19 +34,19 @@ import (
 
 // The roles of this binary: it is started with one of these in the environment.
 const (
-	envStranger = "HALFCLOSE_TEST_STRANGER" // a client without privileges, of the reaper at this socket
-	envReaper   = "HALFCLOSE_TEST_REAPER"   // a reaper of this state directory
-	envFiles    = "HALFCLOSE_TEST_FILES"    // with envReaper: RLIMIT_NOFILE
+	envClient = "HALFCLOSE_TEST_CLIENT" // a client without privileges, of the reaper at this socket
+	envReaper = "HALFCLOSE_TEST_REAPER" // a reaper of this state directory
+	envFiles  = "HALFCLOSE_TEST_FILES"  // with envReaper: RLIMIT_NOFILE
 )
 
-// parallelTests is how many tests run side by side: they mostly wait for a reaper.
+// parallelTests is the number of tests that run in parallel: most of their time they wait for a reaper.
 const parallelTests = 16
 
 func TestMain(m *testing.M) {
 	var err error
 	switch {
-	case os.Getenv(envStranger) != "":
-		err = playStranger(os.Getenv(envStranger))
+	case os.Getenv(envClient) != "":
+		err = playClient(os.Getenv(envClient))
 	case os.Getenv(envReaper) != "":
 		err = playReaper(os.Getenv(envReaper), os.Getenv(envFiles))
 	default:
@@ -68,13 +68,13 @@ func play(tb testing.TB, env, value string) *exec.Cmd {
 	return cmd
 }
 
-// playStranger drops all privileges and asks for the status.
-func playStranger(socket string) error {
-	const nobody = 65534
-	if err := syscall.Setresgid(nobody, nobody, nobody); err != nil {
+// playClient drops all privileges and asks for the status.
+func playClient(socket string) error {
+	const unprivileged = 65534
+	if err := syscall.Setresgid(unprivileged, unprivileged, unprivileged); err != nil {
 		return err
 	}
-	if err := syscall.Setresuid(nobody, nobody, nobody); err != nil {
+	if err := syscall.Setresuid(unprivileged, unprivileged, unprivileged); err != nil {
 		return err
 	}
 	_, err := admin.NewClient(socket).Status(context.Background())
@@ -129,7 +129,7 @@ func playReaper(dir, files string) error {
 func startWithout(capability uintptr, cmd *exec.Cmd) error {
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		runtime.LockOSThread() // never unlocked: the thread exits with this goroutine
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, capability, 0, 0, 0)
 		if err == nil {
 			err = cmd.Start()
@@ -161,7 +161,7 @@ func processNode(tb testing.TB, log io.Writer, start func(*exec.Cmd) error) *nod
 	tb.Cleanup(func() {
 		stdin.Close()
 		if err := cmd.Wait(); err != nil {
-			tb.Errorf("the reaper ended with %v", err)
+			tb.Errorf("the reaper exited with %v", err)
 		}
 	})
 	n.Client, n.unix = admin.NewClient(n.store.SocketPath()), over(n.store.SocketPath())

@@ -27,7 +27,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// exempting is an exemption of the port that the listener has.
+// exempting exempts the listener's port.
 func exempting(tb testing.TB, l net.Listener) func(*policy.Policy) {
 	tb.Helper()
 	var list []policy.Match
@@ -38,16 +38,16 @@ func exempting(tb testing.TB, l net.Listener) func(*policy.Policy) {
 	return func(p *policy.Policy) { p.Exempt = list }
 }
 
-// TestEveryMetricSaysWhatTheReaperDid has a real reaper destroy, spare and overlook sockets of each kind, and
-// compares all that a scrape then says with what happened.
-func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
+// TestEveryMetricIsCorrect has a real reaper destroy, spare and ignore sockets of each kind, and compares a whole scrape
+// with what happened.
+func TestEveryMetricIsCorrect(t *testing.T) {
 	t.Parallel()
 	const short = 3 * time.Second
 	began := time.Now()
 	n := newNode(t)
 	shop, bill, bare := nstest.New(t), nstest.New(t), nstest.New(t)
 
-	// Of the shop two leaks are destroyed, a slow reader and an exempt port are spared.
+	// In the shop two leaks are destroyed; a socket with unread data and one of an exempt port are spared.
 	port := shop.Listen(t, nstest.IPv4)
 	n.register(shop, state.Pod{Namespace: "shop", Name: "web"}, grace(short, time.Hour, exempting(t, port)))
 	shut(t, shop)
@@ -63,14 +63,14 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	if err := exempt.Client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	// What billing leaks would be destroyed, had it not asked to be observed. It was recorded with a mistake.
+	// The leak of billing would be destroyed, but its policy says observe. Its record has a warning.
 	n.register(bill, state.Pod{Namespace: "billing", Name: "db"}, grace(short, time.Hour, func(p *policy.Policy) { p.Mode = policy.Observe }),
 		func(r *state.Record) { r.Warnings = []string{"halfclose.cni/grace: what is that"} })
 	shut(t, bill)
-	// Outside of Kubernetes one is destroyed in the other state.
+	// Outside of Kubernetes one is destroyed in FIN_WAIT2.
 	n.register(bare, state.Pod{}, grace(time.Hour, short))
 	shut(t, bare)
-	// One record is of another boot, and of a netns that has ended with that; and one file is none.
+	// One record is of an earlier boot, and one file is no record.
 	n.register(bare, state.Pod{}, grace(short, short), func(r *state.Record) {
 		r.Boot, r.ContainerID, r.Netns.Identity = "another", "other", netns.Identity{Cookie: 1, Dev: r.Netns.Dev, Inode: 1}
 	})
@@ -94,17 +94,17 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	for _, st := range []string{"CLOSE_WAIT", "FIN_WAIT2"} {
 		got.take(t, `oldest_socket_age_seconds{state="`+st+`"}`, short.Seconds(), time.Since(began).Seconds())
 	}
-	// On a busy machine a socket may be found when its grace is over, and is looked at twice before it is judged.
+	// On a busy machine a socket may be found after its grace, and is looked up twice.
 	young := got[`spared_total{reason="within-grace"}`]
 	if young < 9 || young > 20 {
-		t.Errorf("%v came to be spared for being young, of 11 with a grace", young)
+		t.Errorf("%v were spared within their grace, of 11", young)
 	}
 	delete(got, `spared_total{reason="within-grace"}`)
-	// A machine may be so busy that a sweep comes a whole interval late.
+	// On a busy machine a sweep may be late by a whole interval.
 	got.take(t, "sweep_lag_seconds", 0, patience.Seconds())
 	got.take(t, `warnings_total{kind="`+reaper.WarnSweeping+`"}`, 0, 2)
 	got.take(t, `warnings_total{kind="`+reaper.WarnLookAge+`"}`, 0, 2)
-	// A look is repeated if the machine took its thread away for a millisecond before the destroy.
+	// A look-up is repeated if its thread was off the CPU for 1 ms before the destroy.
 	got.take(t, "stale_lookups_total", 0, 100)
 	got.take(t, "destroys_queued", 0, 3)
 	got.take(t, "process_cpu_seconds_total", 1e-3, 3600)
@@ -201,7 +201,7 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 			want[fmt.Sprintf(`spared_sockets{reason=%q}`, r.String())] = 0
 		}
 	}
-	// Of each that is there, and of its peer.
+	// The open sockets and their peers.
 	want[`spared_sockets{reason="unread-data"}`], want[`spared_sockets{reason="exempt"}`] = 1, 1
 	want[`spared_sockets{reason="would-destroy"}`], want[`spared_sockets{reason="within-grace"}`] = 1, 3
 	for _, kind := range reaper.WarningKinds() {
@@ -210,12 +210,12 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 	delete(want, `warnings_total{kind="`+reaper.WarnSweeping+`"}`)
 	delete(want, `warnings_total{kind="`+reaper.WarnLookAge+`"}`)
 	want[`warnings_total{kind="records"}`] = 2
-	got[`warnings_total{kind="host-netns"}`] = 0 // is the machine's
+	got[`warnings_total{kind="host-netns"}`] = 0 // depends on the machine
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the scrape (-want +got)\n%s", diff)
 	}
 
-	// Over TCP there is the same, and nothing to complain of.
+	// Over TCP the scrape is the same, and the linter accepts it.
 	text := n.getTCP("/metrics")
 	tcp := read(t, text)
 	for name, v := range want {
@@ -224,7 +224,7 @@ func TestEveryMetricSaysWhatTheReaperDid(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(n.metrics())), slices.Sorted(maps.Keys(tcp))); diff != "" {
-		t.Errorf("over TCP there is another set (-unix +tcp)\n%s", diff)
+		t.Errorf("over TCP the scrape has other metrics (-unix +tcp)\n%s", diff)
 	}
 	if problems, err := promlint.New(bytes.NewReader([]byte(text.body))).Lint(); err != nil || len(problems) > 0 {
 		t.Errorf("the linter says %v %v", problems, err)

@@ -32,10 +32,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// patience bounds a wait for something that must happen, on the busiest of machines.
+// patience bounds a wait for something that must happen, also on a busy machine.
 const patience = 30 * time.Second
 
-// node is a reaper at work on a state directory of a test's own, which answers on its unix socket and over TCP.
+// node is a reaper with a state directory of its own, which serves its unix socket and a TCP address.
 type node struct {
 	*admin.Client
 	tb       testing.TB
@@ -46,10 +46,10 @@ type node struct {
 	unix     *http.Client
 	tcp      string        // host and port
 	handOver chan struct{} // closed when the reaper is asked to hand over
-	end      func()        // ends the reaper, but not what answers for it
+	end      func()        // stops the reaper, but not its servers
 }
 
-// newNode starts a reaper that ends with the test.
+// newNode starts a reaper that stops with the test.
 func newNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	tb.Helper()
 	n := unservedNode(tb, change...)
@@ -58,7 +58,7 @@ func newNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	return n
 }
 
-// unservedNode is a node that does not answer yet.
+// unservedNode returns a node whose servers do not run yet.
 func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	tb.Helper()
 	log := slog.New(slog.NewTextHandler(tb.Output(), nil))
@@ -91,7 +91,7 @@ func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	return n
 }
 
-// serve has the node answer on its unix socket and over TCP.
+// serve starts the servers.
 func (n *node) serve() {
 	n.tb.Helper()
 	path := n.store.SocketPath()
@@ -109,7 +109,7 @@ func (n *node) serve() {
 	n.Client, n.unix = admin.NewClient(path), over(path)
 }
 
-// over is a client for a unix socket.
+// over returns a client of a unix socket.
 func over(path string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -120,14 +120,14 @@ func over(path string) *http.Client {
 	}}
 }
 
-// start runs something until the test ends, or what it returns is called.
+// start calls run until the test ends, or end is called.
 func (n *node) start(what string, run func(context.Context) error) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			n.tb.Errorf("%s ended with %v", what, err)
+			n.tb.Errorf("%s returned %v", what, err)
 		}
 	}()
 	end = func() { cancel(); <-ended }
@@ -135,20 +135,20 @@ func (n *node) start(what string, run func(context.Context) error) (end func()) 
 	return end
 }
 
-// answer is what came back for a request.
+// answer is the answer to a request.
 type answer struct {
 	code   int
 	header http.Header
 	body   string
 }
 
-// get asks for a path on the unix socket.
+// get requests a path on the unix socket.
 func (n *node) get(path string) answer {
 	n.tb.Helper()
 	return n.do(n.unix, http.MethodGet, "http://reaper"+path, "")
 }
 
-// getTCP asks for a path over TCP.
+// getTCP requests a path over TCP.
 func (n *node) getTCP(path string) answer {
 	n.tb.Helper()
 	return n.do(http.DefaultClient, http.MethodGet, "http://"+n.tcp+path, "")
@@ -172,7 +172,7 @@ func (n *node) do(client *http.Client, method, url, body string) answer {
 	return answer{resp.StatusCode, resp.Header, string(text)}
 }
 
-// grace is a policy with these graces.
+// grace returns a policy with these graces.
 func grace(closeWait, finWait2 time.Duration, change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
 	p.CloseWaitGrace, p.FinWait2Grace = policy.Patience(closeWait), policy.Patience(finWait2)
@@ -223,17 +223,17 @@ func shut(tb testing.TB, ns *nstest.NS) nstest.Pair {
 	return p
 }
 
-// stuckNode is a node whose reaper never gets to its work.
+// stuckNode returns a node whose reaper hangs at its start.
 func stuckNode(tb testing.TB) *node {
 	tb.Helper()
 	stuck := make(chan struct{})
 	n := unservedNode(tb, func(c *reaper.Config) {
 		c.Kernel = func() error { <-stuck; return nil }
 	})
-	tb.Cleanup(func() { close(stuck) }) // before the reaper is ended
+	tb.Cleanup(func() { close(stuck) }) // before the reaper is stopped
 	n.serve()
 	return n
 }
 
-// sortedByPod is a list for comparison.
+// sortedByPod returns a sorted copy.
 func sortedByPod(list []string) []string { return slices.Sorted(slices.Values(list)) }

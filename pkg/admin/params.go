@@ -20,7 +20,7 @@ import (
 // query, the other to decode it.
 type param struct {
 	name string
-	want string             // what values are, for an error; empty if set's own error says so
+	want string             // the valid values, for an error; empty if the error of set has them
 	get  func() string      // empty if the field has its zero value
 	set  func(string) error // never with an empty text
 }

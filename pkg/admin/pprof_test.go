@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// pprof has "go tool pprof" read a profile that the reaper gave.
+// pprof returns the output of "go tool pprof" for a profile of the reaper.
 func (n *node) pprof(path string) string {
 	n.tb.Helper()
 	a := n.get(path)
@@ -67,8 +67,8 @@ func TestProfilesAsText(t *testing.T) {
 	}
 }
 
-// TestThereIsOneCPUProfileAtATime asks for a second one while the first is being taken, and gives the first up.
-func TestThereIsOneCPUProfileAtATime(t *testing.T) {
+// TestASecondCPUProfileIsRefused requests one during another, which it then cancels.
+func TestASecondCPUProfileIsRefused(t *testing.T) {
 	n := newNode(t) // not in parallel with others that take one
 	ctx, giveUp := context.WithCancel(t.Context())
 	defer giveUp()
@@ -83,7 +83,7 @@ func TestThereIsOneCPUProfileAtATime(t *testing.T) {
 		for {
 			resp, err := client.Do(req)
 			if err != nil {
-				return // given up
+				return // canceled
 			}
 			if resp.StatusCode == http.StatusOK { // it is being taken, and is until that is given up
 				_, _ = io.Copy(io.Discard, resp.Body)

@@ -26,19 +26,19 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/mode", s.reply(s.mode))
 	mux.HandleFunc("PUT /v1/mode", s.setMode)
 	mux.HandleFunc("POST /v1/handover", s.handOver)
-	mux.HandleFunc("GET /debug/pprof/", atMost(maxProfile, pprof.Index))
+	mux.HandleFunc("GET /debug/pprof/", limitTime(maxProfile, pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", atMost(maxProfile, pprof.Profile))
+	mux.HandleFunc("GET /debug/pprof/profile", limitTime(maxProfile, pprof.Profile))
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", atMost(maxProfile, pprof.Trace))
+	mux.HandleFunc("GET /debug/pprof/trace", limitTime(maxProfile, pprof.Trace))
 	return mux
 }
 
 // maxProfile bounds the time of a profile, whatever the request asks for.
 const maxProfile = 5 * time.Minute
 
-// atMost returns a handler whose requests are canceled after limit.
-func atMost(limit time.Duration, handle http.HandlerFunc) http.HandlerFunc {
+// limitTime returns a handler whose requests are canceled after limit.
+func limitTime(limit time.Duration, handle http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()

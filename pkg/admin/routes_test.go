@@ -35,45 +35,45 @@ func TestAWrongRequestIsRefusedWithTheReason(t *testing.T) {
 	for _, tt := range []struct {
 		method, path, body string
 		code               int
-		says               string
+		want               string
 		allow              string
 	}{
-		{method: "GET", path: "/", code: 404, says: "404 page not found"},
-		{method: "GET", path: "/v1/stats", code: 404, says: "404 page not found"},
-		{method: "DELETE", path: "/v2/status", code: 404, says: "404 page not found"},
-		{method: "GET", path: "/v1/status/", code: 404, says: "404 page not found"},
-		{method: "GET", path: "/debug/pprof/no-such", code: 404, says: "Unknown profile"},
+		{method: "GET", path: "/", code: 404, want: "404 page not found"},
+		{method: "GET", path: "/v1/stats", code: 404, want: "404 page not found"},
+		{method: "DELETE", path: "/v2/status", code: 404, want: "404 page not found"},
+		{method: "GET", path: "/v1/status/", code: 404, want: "404 page not found"},
+		{method: "GET", path: "/debug/pprof/no-such", code: 404, want: "Unknown profile"},
 
-		{method: "POST", path: "/v1/status", code: 405, says: "Method Not Allowed", allow: "GET, HEAD"},
-		{method: "DELETE", path: "/metrics", code: 405, says: "Method Not Allowed", allow: "GET, HEAD"},
-		{method: "POST", path: "/v1/mode", code: 405, says: "Method Not Allowed", allow: "GET, HEAD, PUT"},
-		{method: "GET", path: "/v1/handover", code: 405, says: "Method Not Allowed", allow: "POST"},
-		{method: "PUT", path: "/debug/pprof/heap", code: 405, says: "Method Not Allowed", allow: "GET, HEAD"},
+		{method: "POST", path: "/v1/status", code: 405, want: "Method Not Allowed", allow: "GET, HEAD"},
+		{method: "DELETE", path: "/metrics", code: 405, want: "Method Not Allowed", allow: "GET, HEAD"},
+		{method: "POST", path: "/v1/mode", code: 405, want: "Method Not Allowed", allow: "GET, HEAD, PUT"},
+		{method: "GET", path: "/v1/handover", code: 405, want: "Method Not Allowed", allow: "POST"},
+		{method: "PUT", path: "/debug/pprof/heap", code: 405, want: "Method Not Allowed", allow: "GET, HEAD"},
 
-		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, says: `unknown parameter "sate": known are all, netns, owners, pod, state, verdict`},
-		{method: "GET", path: "/v1/history?since=1h", code: 400, says: `unknown parameter "since": known are after, history, wait`},
-		{method: "GET", path: "/v1/sockets?pod=a&pod=b", code: 400, says: `"pod" is given 2 times`},
-		{method: "GET", path: "/v1/sockets?pod=%zz", code: 400, says: "invalid URL escape"},
-		{method: "GET", path: "/v1/sockets?pod=a;state=b", code: 400, says: "semicolon"},
-		{method: "GET", path: "/v1/sockets?state=CLOSED", code: 400, says: `state: unknown TCP state "CLOSED"`},
-		{method: "GET", path: "/v1/sockets?state=ESTABLISHED", code: 400, says: "all=true"},
-		{method: "GET", path: "/v1/sockets?verdict=maybe", code: 400, says: `verdict: unknown reason "maybe"`},
-		{method: "GET", path: "/v1/sockets?all=yes", code: 400, says: `all: want true or false, not "yes"`},
-		{method: "GET", path: "/v1/sockets?owners=2", code: 400, says: `owners: want true or false, not "2"`},
-		{method: "GET", path: "/v1/history?after=-1", code: 400, says: `after: want the number of an entry, not "-1"`},
-		{method: "GET", path: "/v1/history?wait=10", code: 400, says: `wait: want a duration such as 10s, not "10"`},
-		{method: "GET", path: "/v1/history?wait=-1s", code: 400, says: `wait: want a duration of at least 0`},
+		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, want: `unknown parameter "sate": known are all, netns, owners, pod, state, verdict`},
+		{method: "GET", path: "/v1/history?since=1h", code: 400, want: `unknown parameter "since": known are after, history, wait`},
+		{method: "GET", path: "/v1/sockets?pod=a&pod=b", code: 400, want: `"pod" is given 2 times`},
+		{method: "GET", path: "/v1/sockets?pod=%zz", code: 400, want: "invalid URL escape"},
+		{method: "GET", path: "/v1/sockets?pod=a;state=b", code: 400, want: "semicolon"},
+		{method: "GET", path: "/v1/sockets?state=CLOSED", code: 400, want: `state: unknown TCP state "CLOSED"`},
+		{method: "GET", path: "/v1/sockets?state=ESTABLISHED", code: 400, want: "all=true"},
+		{method: "GET", path: "/v1/sockets?verdict=maybe", code: 400, want: `verdict: unknown reason "maybe"`},
+		{method: "GET", path: "/v1/sockets?all=yes", code: 400, want: `all: want true or false, not "yes"`},
+		{method: "GET", path: "/v1/sockets?owners=2", code: 400, want: `owners: want true or false, not "2"`},
+		{method: "GET", path: "/v1/history?after=-1", code: 400, want: `after: want the number of an entry, not "-1"`},
+		{method: "GET", path: "/v1/history?wait=10", code: 400, want: `wait: want a duration such as 10s, not "10"`},
+		{method: "GET", path: "/v1/history?wait=-1s", code: 400, want: `wait: want a duration of at least 0`},
 
-		{method: "PUT", path: "/v1/mode", body: ``, code: 400, says: `want {"mode": "destroy" or "observe"`},
-		{method: "PUT", path: "/v1/mode", body: `observe`, code: 400, says: `want {"mode"`},
-		{method: "PUT", path: "/v1/mode", body: `null`, code: 400, says: ": no mode"},
-		{method: "PUT", path: "/v1/mode", body: `{"who": "me"}`, code: 400, says: ": no mode"},
-		{method: "PUT", path: "/v1/mode", body: `{"mode": "kill", "who": "me"}`, code: 400, says: `"kill"`},
-		{method: "PUT", path: "/v1/mode", body: `{"mode": "off", "who": "me"}`, code: 400, says: "start the reaper with --mode off"},
-		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe", "whom": "me"}`, code: 400, says: `unknown field "whom"`},
-		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe"} {"mode": "destroy"}`, code: 400, says: "unexpected data after the object"},
-		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe"} x`, code: 400, says: "unexpected data after the object"},
-		{method: "PUT", path: "/v1/mode", body: long + strings.Repeat("x", 16<<10) + `"}`, code: 413, says: "at most 16384 bytes"},
+		{method: "PUT", path: "/v1/mode", body: ``, code: 400, want: `want {"mode": "destroy" or "observe"`},
+		{method: "PUT", path: "/v1/mode", body: `observe`, code: 400, want: `want {"mode"`},
+		{method: "PUT", path: "/v1/mode", body: `null`, code: 400, want: ": no mode"},
+		{method: "PUT", path: "/v1/mode", body: `{"who": "me"}`, code: 400, want: ": no mode"},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "kill", "who": "me"}`, code: 400, want: `"kill"`},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "off", "who": "me"}`, code: 400, want: "start the reaper with --mode off"},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe", "whom": "me"}`, code: 400, want: `unknown field "whom"`},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe"} {"mode": "destroy"}`, code: 400, want: "unexpected data after the object"},
+		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe"} x`, code: 400, want: "unexpected data after the object"},
+		{method: "PUT", path: "/v1/mode", body: long + strings.Repeat("x", 16<<10) + `"}`, code: 413, want: "at most 16384 bytes"},
 	} {
 		t.Run(tt.method+" "+tt.path+" "+tt.body[:min(len(tt.body), 40)], func(t *testing.T) {
 			a := n.do(n.unix, tt.method, "http://reaper"+tt.path, tt.body)
@@ -84,8 +84,8 @@ func TestAWrongRequestIsRefusedWithTheReason(t *testing.T) {
 			if tt.code != http.StatusNotFound && tt.code != http.StatusMethodNotAllowed { // which net/http answers
 				text = a.wrong(t)
 			}
-			if !strings.Contains(text, tt.says) {
-				t.Errorf("the answer is %q, without %q", text, tt.says)
+			if !strings.Contains(text, tt.want) {
+				t.Errorf("the answer is %q, without %q", text, tt.want)
 			}
 		})
 	}

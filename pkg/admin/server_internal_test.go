@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// TestAnAnswerUnderWayIsGivenBeforeTheServerEnds: whoever serves ends its process next.
-func TestAnAnswerUnderWayIsGivenBeforeTheServerEnds(t *testing.T) {
+// TestOpenRequestsAreAnsweredBeforeTheServerStops: the process exits next.
+func TestOpenRequestsAreAnsweredBeforeTheServerStops(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -23,11 +23,11 @@ func TestAnAnswerUnderWayIsGivenBeforeTheServerEnds(t *testing.T) {
 	}
 	ctx, end := context.WithCancel(t.Context())
 	asked := make(chan struct{})
-	given := false // the handler's until serve has returned
+	given := false // owned by the handler until serve has returned
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(asked)
 		<-ctx.Done()
-		time.Sleep(50 * time.Millisecond) // it is still at work when the server has begun to end
+		time.Sleep(50 * time.Millisecond) // it still runs when the server begins to stop
 		_, _ = io.WriteString(w, "done")
 		given = true
 	})}
@@ -51,7 +51,7 @@ func TestAnAnswerUnderWayIsGivenBeforeTheServerEnds(t *testing.T) {
 	<-asked
 	end()
 	if err := <-served; err != nil || !given {
-		t.Errorf("it has ended, %v, and given the answer: %v", err, given)
+		t.Errorf("serve returned %v, the answer was written: %v", err, given)
 	}
 	if got := <-text; got != "done" {
 		t.Errorf("the answer is %q", got)

@@ -31,7 +31,7 @@ import (
 
 var update = flag.Bool("update", false, "write the results to testdata, to review the difference")
 
-// full returns a value whose fields are all set, including those that are added to its type later.
+// full returns a value whose fields are all set, including the ones that are added to its type later.
 func full[T any](t *testing.T) T {
 	t.Helper()
 	var v T

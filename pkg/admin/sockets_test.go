@@ -15,8 +15,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// TestAnIncompleteListSaysSo stops the reaper after it has sent a part of its sockets, while the client does not read.
-func TestAnIncompleteListSaysSo(t *testing.T) {
+// TestTheLastLineOfAnIncompleteListHasTheReason stops the reaper after it has sent a part of its sockets, while the client does not read.
+func TestTheLastLineOfAnIncompleteListHasTheReason(t *testing.T) {
 	t.Parallel()
 	const namespaces = 10 // more than the buffers hold
 	n := crowdedNode(t, namespaces)

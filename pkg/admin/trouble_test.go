@@ -27,8 +27,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// TestASocketThatEndsByItselfIsCountedAsGone ends sockets just before what keeps them from being destroyed does.
-func TestASocketThatEndsByItselfIsCountedAsGone(t *testing.T) {
+// TestASocketThatClosesFirstIsCountedAsGone closes due sockets just before the mode allows to destroy them.
+func TestASocketThatClosesFirstIsCountedAsGone(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	n := newNode(t)
@@ -39,7 +39,7 @@ func TestASocketThatEndsByItselfIsCountedAsGone(t *testing.T) {
 		}
 	}
 	would, gone := 0.0, 0.0
-	nstest.Eventually(t, patience, "one is counted", func() bool { // a sweep may see first that they are gone
+	nstest.Eventually(t, patience, "one is counted", func() bool { // a sweep may be the first to miss them
 		turn(policy.Observe)
 		var pairs []nstest.Pair
 		for range 10 {
@@ -61,11 +61,11 @@ func TestASocketThatEndsByItselfIsCountedAsGone(t *testing.T) {
 		return gone > 0
 	})
 	if m := n.metrics(); gone > would || m[`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`] != 0 || m[`destroy_errors_total{errno="EPERM"}`] != 0 {
-		t.Errorf("of %v that ended: %v", would, m)
+		t.Errorf("of %v closed sockets: %v", would, m)
 	}
 }
 
-// TestARefusedDestroyIsCountedByItsErrno asks a reaper that has lost the privilege to destroy.
+// TestARefusedDestroyIsCountedByItsErrno has a reaper without the privilege to destroy.
 func TestARefusedDestroyIsCountedByItsErrno(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
@@ -74,14 +74,14 @@ func TestARefusedDestroyIsCountedByItsErrno(t *testing.T) {
 	p := shut(t, ns)
 	n.await(`destroy_errors_total{errno="EPERM"}`, 1)
 	if m := n.metrics(); m[`destroyed_total{namespace="",state="CLOSE_WAIT"}`] != 0 || m["destroy_lateness_seconds_count"] != 0 {
-		t.Errorf("destroyed all the same: %v", m)
+		t.Errorf("it destroys: %v", m)
 	}
 	if _, err := p.Server.Write([]byte("x")); err != nil {
-		t.Errorf("the socket does not live: %v", err)
+		t.Errorf("the socket is closed: %v", err)
 	}
 }
 
-func TestWhatWaitsForTheBudgetIsCounted(t *testing.T) {
+func TestQueuedDestroysAreCounted(t *testing.T) {
 	t.Parallel()
 	const leaks = 5
 	ns := nstest.New(t)
@@ -97,12 +97,12 @@ func TestWhatWaitsForTheBudgetIsCounted(t *testing.T) {
 		return m[`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`] == leaks
 	})
 	if most < 1 || most > leaks {
-		t.Errorf("at most %v were seen to wait", most)
+		t.Errorf("at most %v were queued", most)
 	}
 	n.await("destroys_queued", 0)
 }
 
-// newLate returns a finder that sweeps all namespaces of each set at once, too late.
+// newLate returns a finder that sweeps all network namespaces of each set at once, 90 s late.
 func newLate() *finder.Fake {
 	return finder.NewFake("late", func(set []finder.Netns, sink finder.Sink) {
 		sweep := finder.Sweep{Finder: "late", Began: monotime.Fake{}.Now(), Late: 90 * time.Second, Duration: 250 * time.Millisecond}
@@ -116,7 +116,7 @@ func newLate() *finder.Fake {
 	})
 }
 
-func TestAFinderThatIsLateIsSeenToBe(t *testing.T) {
+func TestALateFinderIsReported(t *testing.T) {
 	t.Parallel()
 	ns := nstest.New(t)
 	n := newNode(t, func(c *reaper.Config) { c.Finder = newLate() })
@@ -134,7 +134,7 @@ func TestAFinderThatIsLateIsSeenToBe(t *testing.T) {
 	}
 }
 
-func TestTheModeAndWhatIsWrongWithIt(t *testing.T) {
+func TestTheModeAndItsWarnings(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, func(c *reaper.Config) { c.Kernel = func() error { return inetdiag.ErrUnsupported } })
 	n.await(`mode{mode="observe"}`, 1)
@@ -156,8 +156,8 @@ func TestTheModeAndWhatIsWrongWithIt(t *testing.T) {
 	n.await(`mode{mode="observe"}`, 1)
 }
 
-// TestBucketsTellWhatIsInTime checks that there is a bucket's bound at each promise that is made of lateness.
-func TestBucketsTellWhatIsInTime(t *testing.T) {
+// TestLatenessHasABucketForEachTarget checks the bounds that the documentation promises.
+func TestLatenessHasABucketForEachTarget(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	parser := expfmt.NewTextParser(model.LegacyValidation)
@@ -171,7 +171,7 @@ func TestBucketsTellWhatIsInTime(t *testing.T) {
 	}
 	for _, promised := range []float64{0.05, 1, 15, 60, math.Inf(1)} {
 		if !bounds[promised] {
-			t.Errorf("no bucket ends at %v s", promised)
+			t.Errorf("no bucket has the bound %v s", promised)
 		}
 	}
 }

@@ -9,29 +9,29 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// AgeBuckets is how many buckets there are: one below each bound, and one above all.
+// AgeBuckets is the number of buckets: one below each bound, and one above all.
 const AgeBuckets = 5
 
-// AgeBounds are where the buckets of Ages end.
+// AgeBounds returns the upper bounds of the buckets of Ages.
 func AgeBounds() [AgeBuckets - 1]time.Duration {
 	return [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour}
 }
 
-// Ages counts the half-closed sockets of each state by how long they have been so.
+// Ages counts the half-closed sockets of each state by age.
 type Ages struct {
 	CloseWait AgeCounts `json:"CLOSE_WAIT"`
 	FinWait2  AgeCounts `json:"FIN_WAIT2"`
 }
 
-// AgeCounts counts sockets in buckets of age, the youngest first. A bucket holds what is younger than its
-// bound in Status.AgeBounds and no younger than the bound before; the last one has none.
+// AgeCounts counts sockets in buckets of age, the youngest first. A bucket has the sockets younger than its bound in
+// Status.AgeBounds and at least as old as the bound before. The last bucket has no bound.
 type AgeCounts struct {
 	Sockets [AgeBuckets]int `json:"sockets"`
-	// Overdue are those of the sockets that are past their deadline, and there: spared, waiting or observed.
+	// Overdue counts the sockets past their deadline, which are spared, queued or observed.
 	Overdue [AgeBuckets]int `json:"overdue"`
 }
 
-// Of returns the counts of a state; the sockets of a namespace have no other than these two.
+// Of returns the counts of CLOSE_WAIT or FIN_WAIT2.
 func (a *Ages) Of(s inetdiag.State) *AgeCounts {
 	if s == inetdiag.FinWait2 {
 		return &a.FinWait2
@@ -51,7 +51,7 @@ func (c *AgeCounts) Add(age time.Duration, overdue bool, bounds *[AgeBuckets - 1
 	}
 }
 
-// Merge adds what another namespace has.
+// Merge adds the counts of another network namespace.
 func (a *Ages) Merge(other *Ages) {
 	a.CloseWait.merge(&other.CloseWait)
 	a.FinWait2.merge(&other.FinWait2)
@@ -64,7 +64,7 @@ func (c *AgeCounts) merge(other *AgeCounts) {
 	}
 }
 
-// Total is how many sockets there are of any age.
+// Total returns the number of sockets of any age.
 func (c *AgeCounts) Total() (n int) {
 	for _, sockets := range c.Sockets {
 		n += sockets
@@ -72,7 +72,7 @@ func (c *AgeCounts) Total() (n int) {
 	return n
 }
 
-// Totals are the candidates by state.
+// Totals returns the number of sockets by state.
 func (a *Ages) Totals() map[string]int {
 	return map[string]int{inetdiag.CloseWait.String(): a.CloseWait.Total(), inetdiag.FinWait2.String(): a.FinWait2.Total()}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Cap is one thing that keeps the mode of a node from what an operator or a policy asks for.
+// Cap is a cause that makes the mode of a node more conservative than an operator or a policy asks for.
 type Cap int
 
 // The caps.
@@ -53,7 +53,7 @@ func (v ModeView) capReason(c Cap) string {
 	return fmt.Sprintf("cap %d", c)
 }
 
-// Caps lists what keeps the mode of a node from m.
+// Caps returns the causes that make the mode of a node more conservative than m.
 func (v ModeView) Caps(m policy.Mode) []Cap {
 	var caps []Cap
 	if v.Reaper > m {

@@ -1,8 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api has the types that a reaper's HTTP API carries, and nothing else: server, client and commands share
-// them, and none of them needs the reaper for it.
+// Package api has the types of a reaper's HTTP API, which server, client and commands share.
 //
 // It imports only the packages whose values the types hold (policy, state, inetdiag, owners, buildinfo).
 package api

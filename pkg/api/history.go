@@ -16,18 +16,19 @@ import (
 // The outcomes in the history.
 const (
 	Destroyed    = "destroyed"
-	WouldDestroy = "would-destroy" // but for the mode
-	PeerGone     = "peer-gone"     // the question to its peer ended it
+	WouldDestroy = "would-destroy" // only the mode prevented it
+	PeerGone     = "peer-gone"     // the kernel closed it after a question to its peer
 	Closed       = "closed"        // by its owner, while its peer was asked
 )
 
-// Entry is the account of one socket that was destroyed, or would have been.
+// Entry describes one socket that was destroyed, that only the mode kept from it, or that closed when its peer was asked.
 type Entry struct {
-	// Seq numbers the entries of one reaper from 1 on.
+	// Seq is the number of the entry, from 1 for the first of a reaper.
 	Seq     uint64    `json:"seq"`
 	Time    time.Time `json:"time"`
 	Outcome string    `json:"outcome"`
-	// How is how a peer that is gone showed it: "reset" or "timeout". OwnerResult is what the socket's owner gets from then on.
+	// How is the answer of a peer that is gone: "reset", or "timeout" for none. OwnerResult is what the owner's system calls
+	// return from then on.
 	How         string          `json:"how,omitempty"`
 	OwnerResult string          `json:"ownerSees,omitempty"`
 	Pod         state.Pod       `json:"pod"`
@@ -39,8 +40,8 @@ type Entry struct {
 	Age         Seconds         `json:"ageSeconds"`
 	Idle        Seconds         `json:"idleSeconds"`
 	Grace       policy.Patience `json:"grace,omitzero"` // absent where no grace ended it
-	// Late is how long after its last progress, or after it became half-closed, and its grace it was destroyed, without
-	// Excused, which ExcusedBy has the reasons of: registered-later, found-late, budget, owners, spared and policy.
+	// Late is the time from the deadline to the destroy without Excused, whose reasons are ExcusedBy: registered-later,
+	// found-late, budget, owners, spared and policy.
 	Late      Seconds  `json:"lateSeconds"`
 	Excused   Seconds  `json:"excusedSeconds,omitempty"`
 	ExcusedBy []string `json:"excusedBy,omitempty"`
@@ -48,28 +49,28 @@ type Entry struct {
 	WQueue    uint32   `json:"wqueueBytes"`
 	UID       uint32   `json:"uid"`
 	Cookie    uint64   `json:"cookie"`
-	// Owners are the processes that held it, as far as they were found before they let go of it: those in its
-	// network namespace, or others where none was.
+	// Owners are the processes that were found to hold the socket: those in its network namespace, or, if there were none,
+	// others.
 	Owners []owners.Process `json:"owners,omitempty"`
 }
 
-// HistoryQuery says which entries of the history to list.
+// HistoryQuery selects entries of the history.
 type HistoryQuery struct {
-	// History and After are those of the page before, History and Last: only what came later is listed.
-	// Entries of another reaper's history have other numbers, so with another History all are.
+	// History and After are History and Last of the previous page: only later entries are listed. If History is that of
+	// another reaper, all entries are listed.
 	History string
 	After   uint64
-	// Wait is how long to wait for an entry if there is none yet.
+	// Wait bounds the time to wait for an entry, if there is none yet.
 	Wait time.Duration
 }
 
-// HistoryPage is an answer to a HistoryQuery.
+// HistoryPage is the answer to a HistoryQuery as a whole.
 type HistoryPage struct {
-	// History names the history: a reaper begins another each time it starts.
+	// History identifies the history: each reaper starts a new one.
 	History string    `json:"history"`
-	Since   time.Time `json:"since"` // when it was begun
+	Since   time.Time `json:"since"` // start of the history
 	Entries []Entry   `json:"entries"`
-	Last    uint64    `json:"last"` // the number of the newest entry that there is
+	Last    uint64    `json:"last"` // number of the newest entry
 	// Missed is the number of requested entries that the reaper no longer keeps.
 	Missed uint64 `json:"missed"`
 }

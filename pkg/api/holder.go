@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Holder says which reaper holds the lock of a state directory.
+// Holder is the reaper that holds the lock of a state directory.
 type Holder struct {
 	PID       int       `json:"pid"`
 	StartedBy StartedBy `json:"startedBy"`
@@ -16,17 +16,17 @@ type Holder struct {
 	Version   string    `json:"version"`
 }
 
-// StartedBy says who started a reaper. One that the plugin started hands over to any other.
+// StartedBy is the starter of a reaper. A reaper that the plugin started hands over to any other.
 type StartedBy string
 
-// Who may have started a reaper.
+// The starters of a reaper.
 const (
 	ByPlugin  StartedBy = "auto"
 	BySystemd StartedBy = "systemd"
 	ByCommand StartedBy = "command"
 )
 
-// String says it in words.
+// String describes the holder for people.
 func (h Holder) String() string {
 	if h.PID == 0 {
 		return "another process"

@@ -8,24 +8,24 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// ModeView is what may be done on this node, and why. The most conservative of its parts and of each
-// record's own mode is what happens.
+// ModeView is the mode of the node and its causes. The mode of an attachment is the most conservative of Effective and of
+// the mode in its own policy.
 type ModeView struct {
-	Effective policy.Mode `json:"effective"` // without any record's own
+	Effective policy.Mode `json:"effective"` // of the node, without the policies
 	Reaper    policy.Mode `json:"reaper"`    // --mode
-	// SwitchFile is where the switch is kept.
+	// SwitchFile is the path of the switch.
 	SwitchFile string `json:"switchFile"`
-	// Switch is what was set by hand for this node, nil if nothing was.
+	// Switch is the mode that an operator has set for this node, nil if none.
 	Switch        *state.Switch `json:"switch,omitempty"`
 	SwitchProblem string        `json:"switchProblem,omitempty"`
-	// KernelProblem is why this kernel or these privileges let nothing be destroyed, "" if they do.
+	// KernelProblem is the reason why this reaper cannot destroy sockets on this kernel, "" if it can.
 	KernelProblem string `json:"kernelProblem,omitempty"`
-	// NetnsProblem is why no network namespace can be entered, "" if one can.
+	// NetnsProblem is the reason why the reaper cannot enter any network namespace, "" if it can.
 	NetnsProblem string `json:"netnsProblem,omitempty"`
 }
 
 // ModeRequest is the body of PUT /v1/mode.
 type ModeRequest struct {
 	Mode policy.Mode `json:"mode"` // destroy or observe
-	Who  string      `json:"who"`  // who asks, for people to read
+	Who  string      `json:"who"`  // name of the operator, for people
 }

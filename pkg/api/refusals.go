@@ -3,7 +3,7 @@
 
 package api
 
-// RefusalKind is what a reaper is kept from.
+// RefusalKind is an operation that the node denies to a reaper.
 type RefusalKind string
 
 // The kinds of refusals, the worst first.
@@ -14,42 +14,42 @@ const (
 	RefusedPeers   RefusalKind = "peers"   // to receive descriptors: peers are not asked
 )
 
-// RefusalView is one thing that the reaper is kept from, found by trying.
+// RefusalView is an operation that the reaper has tried and that was denied.
 type RefusalView struct {
 	Kind RefusalKind `json:"kind"`
-	// Fatal says that nothing can be destroyed.
+	// Fatal is true if the reaper cannot destroy any socket.
 	Fatal bool `json:"fatal"`
-	// Count is the number of network namespaces or processes that refuse, Of that of all that were tried; Problem is the
-	// error of one.
+	// Count of the Of network namespaces or processes that were tried denied it. Problem is the error of one of them, Do
+	// the remedy.
 	Count   int    `json:"count"`
 	Of      int    `json:"of"`
 	Problem string `json:"problem"`
 	Do      string `json:"do"`
 }
 
-// PeersView is how asking peers goes.
+// PeersView has the state and the counts of questions to peers.
 type PeersView struct {
 	PerSecond int `json:"asksPerSecond"` // 0: none is asked
-	// Answers counts the questions by how they ended, NotAsked the questions that were not asked, by the reason.
+	// Answers counts the questions by answer, NotAsked the peers that were not asked by reason.
 	Answers  map[string]uint64 `json:"answers"`
 	NotAsked map[string]uint64 `json:"notAsked"`
-	// Refused counts by errno what the kernel refused.
+	// Refused counts the refusals of the kernel by errno.
 	Refused map[string]uint64 `json:"refused,omitempty"`
 
-	Queued int `json:"queued"` // questions that wait
-	Asking int `json:"asking"` // questions that are out
-	// Missing are sockets with the options of a question, to which no descriptor leads at present.
+	Queued int `json:"queued"` // waiting questions
+	Asking int `json:"asking"` // unanswered questions
+	// Missing is the number of sockets with options of a question for which no descriptor is found at present.
 	Missing int `json:"missing,omitempty"`
-	// Stuck are threads that closing a duplicate of a descriptor blocks. Suspended says that no peer is asked until fewer
-	// are.
+	// Stuck is the number of threads that block in the close of a duplicated descriptor. Suspended is true while that is
+	// too many to ask another peer.
 	Stuck     int  `json:"stuck,omitempty"`
 	Suspended bool `json:"suspended,omitempty"`
 
-	Restored uint64 `json:"restored"` // sockets whose options were put back
-	// Earlier is the part of Restored that an earlier reaper had left, Unreadable its records that could not be read.
+	Restored uint64 `json:"restored"` // sockets whose options were restored
+	// Earlier is the part of Restored that an earlier reaper had left, Unreadable the number of its unreadable records.
 	Earlier    uint64 `json:"earlier,omitempty"`
 	Unreadable uint64 `json:"unreadable,omitempty"`
-	// Lost are sockets that no descriptor led to any more: if they live, they keep the options of a question.
+	// Lost is the number of sockets for which no descriptor was found any more: if still open, they keep the options.
 	Lost uint64  `json:"lost,omitempty"`
 	CPU  Seconds `json:"cpuSeconds"`
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Seconds is a duration that is written to JSON as a number of seconds.
+// Seconds is a duration whose JSON form is a number of seconds.
 type Seconds time.Duration
 
 // Rounded returns the duration to the millisecond.

@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// SocketView is one TCP socket, and what is done about it.
+// SocketView is one TCP socket, and what the reaper does about it.
 type SocketView struct {
 	Pod         state.Pod      `json:"pod"`
 	ContainerID string         `json:"containerID,omitempty"`
@@ -20,7 +20,7 @@ type SocketView struct {
 	Local       string         `json:"local"`
 	Peer        string         `json:"peer"`
 	State       inetdiag.State `json:"state"`
-	// Age is how long it has been half-closed, as far as can be proven; Idle how long nothing has moved.
+	// Age is the time that the socket has provably been half-closed, Idle the time without progress.
 	Age     *Seconds      `json:"ageSeconds,omitempty"`
 	Idle    *Seconds      `json:"idleSeconds,omitempty"`
 	RQueue  uint32        `json:"rqueueBytes"`
@@ -31,10 +31,10 @@ type SocketView struct {
 	Verdict policy.Reason `json:"verdict"`
 	Mode    policy.Mode   `json:"mode"`
 	Why     string        `json:"why"`
-	// Deadline is how long until its grace ends; negative once it has.
+	// Deadline is the time until the deadline; negative after it.
 	Deadline *Seconds `json:"deadlineSeconds,omitempty"`
-	// Questions is how many questions to its peer this idle time has had. PeerAsked is how long ago the one was sent that
-	// is out, PeerAlive how long ago the peer answered last; NotAsked is why it was not asked the last time.
+	// Questions is the number of questions to the peer in this idle time. PeerAsked is the age of the unanswered one,
+	// PeerAlive that of the last answer. NotAsked is the reason why the peer was not asked the last time.
 	Questions int              `json:"questions,omitempty"`
 	PeerAsked *Seconds         `json:"peerAskedSecondsAgo,omitempty"`
 	PeerAlive *Seconds         `json:"peerAliveSecondsAgo,omitempty"`
@@ -42,30 +42,29 @@ type SocketView struct {
 	Owners    []owners.Process `json:"owners,omitempty"`
 }
 
-// SocketQuery says which sockets to list.
+// SocketQuery selects sockets.
 type SocketQuery struct {
-	// All looks at every TCP socket of the registered namespaces now; otherwise what is known of the
-	// half-closed ones is listed.
+	// All dumps every TCP socket of the registered network namespaces; otherwise only the known half-closed sockets are
+	// listed.
 	All bool
-	// Netns is the path of one more namespace, registered or not, to look at in the same way.
+	// Netns is the path of one more network namespace to dump, registered or not.
 	Netns string
-	// Owners asks for the processes that hold each socket.
+	// Owners adds the processes that hold each socket.
 	Owners bool
-	// Pod, unless empty, is the pod whose sockets are listed, as namespace/name or as its name alone, or the
-	// beginning of a container ID.
+	// Pod, unless empty, selects a pod by namespace/name, by name, or by a prefix of a container ID.
 	Pod string
-	// State, unless zero, and Verdict, unless nil, are what the listed sockets have.
+	// State, unless zero, and Verdict, unless nil, select sockets by state and verdict.
 	State   inetdiag.State
 	Verdict *policy.Reason
 }
 
-// CoversPod reports whether --pod, the API's pod parameter, means an attachment: it is empty, the pod's name, its
-// namespace/name or the beginning of the container ID.
+// CoversPod reports whether --pod, the API's pod parameter, selects an attachment: it is empty, the pod's name, its
+// namespace/name or a prefix of the container ID.
 func CoversPod(want string, pod state.Pod, containerID string) bool {
 	return want == "" || want == pod.String() || want == pod.Name || strings.HasPrefix(containerID, want)
 }
 
-// Wants reports whether a socket of a covered network namespace is among those asked for.
+// Wants reports whether q selects a socket of a covered network namespace.
 func (q SocketQuery) Wants(v *SocketView) bool {
 	return (q.State == 0 || q.State == v.State) && (q.Verdict == nil || *q.Verdict == v.Verdict)
 }

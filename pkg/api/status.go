@@ -22,77 +22,78 @@ type Status struct {
 	ReaperStatus
 }
 
-// Health is the answer to GET /healthz of a reaper that is at work.
+// Health is the answer to GET /healthz of a reaper that can do its work.
 type Health struct {
 	Status string `json:"status"` // "ok"
 }
 
-// ReaperStatus is what the reaper does and for whom.
+// ReaperStatus is the state of a reaper and of its attachments.
 type ReaperStatus struct {
 	Finder      FinderView     `json:"finder"`
 	Mode        ModeView       `json:"mode"`
 	Budget      BudgetView     `json:"budget"`
 	Peers       PeersView      `json:"peers"`
 	Namespaces  int            `json:"namespaces"`
-	Unreachable int            `json:"unreachableNetns"` // how many of the namespaces cannot be entered
+	Unreachable int            `json:"unreachableNetns"` // the part of Namespaces that cannot be entered
 	Candidates  map[string]int `json:"candidates"`       // by state
-	AgeBounds   []Seconds      `json:"ageBoundsSeconds"` // where the buckets of all Ages end
+	AgeBounds   []Seconds      `json:"ageBoundsSeconds"` // upper bounds of the buckets of all Ages
 	Ages        Ages           `json:"ages"`
 	Counts      Counts         `json:"counts"`
-	// AgesLost says why this reaper found no usable ages of sockets when it started, "" if it did: idle times began with it.
+	// AgesLost is the reason why this reaper could not use saved ages when it started, so that idle times started again; ""
+	// if it could.
 	AgesLost    string           `json:"agesLost,omitempty"`
 	Attachments []AttachmentView `json:"attachments"`
-	// Problems are files in the state directory that are no record.
+	// Problems are the unreadable files in the state directory.
 	Problems []ProblemView `json:"problems"`
-	// Refusals are what the reaper is kept from.
+	// Refusals are the operations that the node denies to the reaper.
 	Refusals []RefusalView `json:"refusals"`
 }
 
-// FinderView is how the finder keeps up.
+// FinderView is the state of the finder.
 type FinderView struct {
-	Name string `json:"name"` // of what does the work now: sockdiag or bpf
-	// Why says why the work is not all done by the finder that costs least, "" where there is nothing to say.
+	Name string `json:"name"` // in use: sockdiag or bpf
+	// Why is the reason why the cheapest finder does not do all of the work, "" if it does or if another one was selected.
 	Why string `json:"why,omitempty"`
-	// Known is how many sockets the set has that the kernel keeps for the bpf finder, Room how many it can have.
+	// Known is the number of sockets in the bpf finder's set, Room the capacity of that set.
 	Known  int     `json:"known,omitempty"`
 	Room   int     `json:"room,omitempty"`
-	Missed uint64  `json:"missed,omitempty"` // sockets that the kernel should have told of and did not
-	Sweeps uint64  `json:"sweeps"`           // of one namespace each, or of all at once
+	Missed uint64  `json:"missed,omitempty"` // sockets that the kernel did not report
+	Sweeps uint64  `json:"sweeps"`           // of one network namespace each, or of the node
 	CPU    Seconds `json:"cpuSeconds"`
-	// Late is how far sweeping lags behind what the graces ask for, 0 while it keeps up.
+	// Late is the delay of sweeps beyond the interval that the policies require, 0 while they are on time.
 	Late Seconds `json:"lateSeconds"`
 }
 
-// BudgetView is the bound on destroys, and what waits for it.
+// BudgetView is the rate limit of destroys, and the number of sockets that wait for it.
 type BudgetView struct {
-	PerSecond int `json:"destroysPerSecond"` // 0: no bound
+	PerSecond int `json:"destroysPerSecond"` // 0: unlimited
 	Waiting   int `json:"waiting"`
 }
 
-// AttachmentView is one attachment, what applies to it and what was found in its namespace. Attachments of
-// one namespace share the latter.
+// AttachmentView is one attachment, its policy, and the sockets of its network namespace. Attachments of one network
+// namespace show the same sockets.
 type AttachmentView struct {
 	state.Attachment
 	Network string    `json:"network"`
 	Pod     state.Pod `json:"pod"`
 	Netns   string    `json:"netns"`
-	// Recorded is when the record was written, by the wall clock.
+	// Recorded is the wall-clock time when the record was written.
 	Recorded time.Time `json:"recorded"`
-	// Plugin is the build of the plugin that wrote the record; zero where another program did, or one that did not say.
+	// Plugin is the build of the plugin that wrote the record; zero if unknown.
 	Plugin  buildinfo.Build `json:"plugin,omitzero"`
 	Policy  PolicyView      `json:"policy"` // of this attachment; with podOverrides relax, the one with the annotations
 	Sources policy.Sources  `json:"sources,omitempty"`
-	// Mode is what happens, CappedBy what makes it more conservative than the policy's.
+	// Mode is the mode in force, CappedBy the causes that make it more conservative than the policy's.
 	Mode     policy.Mode `json:"mode"`
 	CappedBy []string    `json:"cappedBy,omitempty"`
-	// BlockedBy are the files that do so, at the end of CappedBy: they name its network namespace, and cannot be read or acted
-	// on.
+	// BlockedBy are the files among CappedBy: they name this network namespace, and the reaper cannot read them or act on
+	// them.
 	BlockedBy []ProblemView `json:"blockedBy,omitempty"`
-	// Inert says why nothing is done about this attachment, "" if something is.
+	// Inert is the reason why the reaper cannot act on this attachment, "" if it can.
 	Inert    string   `json:"inert,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
-	Problem  string   `json:"problem,omitempty"` // of the last look into the namespace
-	// Unreachable is why its network namespace cannot be entered, "" if it can.
+	Problem  string   `json:"problem,omitempty"` // of the last sweep of the network namespace
+	// Unreachable is the reason why its network namespace cannot be entered, "" if it can.
 	Unreachable  string         `json:"unreachable,omitempty"`
 	Candidates   map[string]int `json:"candidates"`
 	Ages         Ages           `json:"ages,omitzero"` // absent without candidates
@@ -102,8 +103,7 @@ type AttachmentView struct {
 	Swept        *Seconds       `json:"sweptSecondsAgo,omitempty"`
 }
 
-// PolicyView is a policy to look at. Its JSON form has the keys of a conflist; where the values come from stands
-// beside it.
+// PolicyView is a policy. Its JSON form has the keys of a conflist, without the sources of the values.
 type PolicyView policy.Policy
 
 // MarshalJSON writes every value.
@@ -133,29 +133,28 @@ func (v *PolicyView) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// ProblemView is a file that is no record.
+// ProblemView is a file that cannot be read as a record.
 type ProblemView struct {
 	File    string `json:"file"`
 	Problem string `json:"problem"`
 }
 
-// Counts is what has happened since the reaper started.
+// Counts has the counters since the start of the reaper.
 type Counts struct {
 	Destroyed    map[inetdiag.State]uint64 `json:"destroyed"`
 	WouldDestroy map[inetdiag.State]uint64 `json:"wouldDestroy"`
-	// PeerGone are sockets that ended because their peers do not know the connection any more, as a reset showed
-	// when they were asked, or did not answer. WouldAsk are questions that the mode forbade.
+	// PeerGone counts the sockets that the kernel closed because the peer, when asked, sent a reset or did not answer.
+	// WouldAsk counts the questions that only the mode prevented.
 	PeerGone uint64 `json:"peerGone"`
 	WouldAsk uint64 `json:"wouldAsk"`
-	// LooksTooOld counts looks at sockets that were not destroyed by them, because too much time had passed: each was
-	// looked at again.
+	// LooksTooOld counts the look-ups that were repeated because too much time had passed to destroy the socket by them.
 	LooksTooOld uint64 `json:"looksTooOld"`
-	// Gone are sockets that ended by themselves between the decision to destroy them and the destroy.
+	// Gone counts the sockets that closed between the decision to destroy them and the destroy.
 	Gone   uint64            `json:"gone"`
-	Errors map[string]uint64 `json:"errors"` // refused destroys, by errno
+	Errors map[string]uint64 `json:"errors"` // refused look-ups and destroys, by errno
 }
 
-// Clone returns counts that share no memory with c.
+// Clone returns a deep copy.
 func (c Counts) Clone() Counts {
 	c.Destroyed, c.WouldDestroy, c.Errors = maps.Clone(c.Destroyed), maps.Clone(c.WouldDestroy), maps.Clone(c.Errors)
 	return c

@@ -131,8 +131,8 @@ func (m *Metrics) add(ns *registered, at monotime.Time) {
 
 // candidateCounts counts the candidates of one network namespace.
 type candidateCounts struct {
-	ages                api.Ages      // of those that a process owns
-	closeWait, finWait2 time.Duration // age of the oldest of these
+	ages                api.Ages      // of the owned ones
+	closeWait, finWait2 time.Duration // age of the oldest owned one
 	spared              [256]int      // by policy.Reason, of all; a map would cost more for each candidate
 }
 

@@ -15,15 +15,15 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// fleet is what Prometheus scrapes.
+// fleet is a set of nodes and the Prometheus that scrapes them.
 type fleet struct {
-	t          *testing.T // what leaks stays open until it ends
+	t          *testing.T // leaked sockets stay open until it ends
 	prometheus *server
-	leaky      []*nstest.NS // where sockets leak as long as the test goes on
-	abandoned  []*nstest.NS // where they leak, and their peers are gone a second later
+	leaky      []*nstest.NS // in which sockets leak during the test
+	abandoned  []*nstest.NS // in which sockets leak whose peers are gone a second later
 }
 
-// until waits until cond holds, and sees to it that meanwhile sockets go on leaking.
+// until waits until cond holds, and leaks sockets during that time.
 func (f *fleet) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	for end := time.Now().Add(soon); ; time.Sleep(scrapes / 4) {
@@ -42,8 +42,7 @@ func (f *fleet) until(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// leak leaves one more connection half-closed in a namespace: its server in CLOSE_WAIT, its client in
-// FIN_WAIT2.
+// leak half-closes one more connection in a network namespace: the server is in CLOSE_WAIT, the client in FIN_WAIT2.
 func leak(t *testing.T, ns *nstest.NS) {
 	t.Helper()
 	if err := ns.Connect(t, nstest.IPv4).Client.CloseWrite(); err != nil {
@@ -59,15 +58,15 @@ func abandon(t *testing.T, ns *nstest.NS) {
 	}
 }
 
-// startFleet starts five nodes and a Prometheus. On each something else is wrong.
+// startFleet starts five nodes, each with other problems, and a Prometheus.
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
 	node.Need(t)
 	need(t, "prometheus")
 
 	f := &fleet{t: t}
-	// Sockets leak faster than the budget lets them be destroyed; others are observed, or spared for what is
-	// unread. A file is no record.
+	// Sockets leak faster than --max-destroys-per-second; others are observed, or spared because of unread data. One file is
+	// no record.
 	busy := newMachine(t, "127.0.0.1:20470", "--max-destroys-per-second=1")
 	f.leaky = append(f.leaky,
 		busy.add(t, "shop", "cart", `"grace": "1s"`),
@@ -79,7 +78,7 @@ func startFleet(t *testing.T) *fleet {
 	if err := unread.Client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	// Peers are asked: of some that are there, of others that are gone, and of one whose owner rules it out.
+	// Some of the asked peers are alive, others are gone, and one cannot be asked because of SO_LINGER.
 	asked := busy.add(t, "shop", "asked", `"probeAfter": "1s", "grace": "1h"`)
 	lingers := asked.Connect(t, nstest.IPv4)
 	if err := errors.Join(lingers.Server.SetLinger(1), lingers.Client.CloseWrite()); err != nil {
@@ -100,7 +99,7 @@ func startFleet(t *testing.T) *fleet {
 	refused := refused(t)
 	f.leaky = append(f.leaky, refused.add(t, "shop", "orders", `"grace": "1s"`))
 
-	// Nothing can be destroyed, the switch cannot be read, and sweeping has less CPU time than it takes.
+	// The kernel cannot destroy, the switch is unreadable, and sweeps need more CPU time than the budget has.
 	crippled := newMachine(t, "127.0.0.1:20472")
 	crippled.before = []string{"setpriv", "--bounding-set=-net_admin"}
 	for i := range 3 {
@@ -111,7 +110,7 @@ func startFleet(t *testing.T) *fleet {
 	}
 	crippled.flags = []string{crippled.tooSmallBudget(t)}
 
-	// The reaper keeps restarting, and the only pod has gone without a DEL.
+	// The reaper keeps restarting, and the network namespace of the only pod is gone without a DEL.
 	restarting := newMachine(t, "127.0.0.1:20473")
 	deleted, err := node.AddNetns("gone")
 	if err != nil {
@@ -128,7 +127,7 @@ func startFleet(t *testing.T) *fleet {
 	end := restarting.start(t)
 	f.prometheus = startPrometheus(t, map[string]string{ // node-1 is in the shipped configuration
 		"node-2": refused.address, "node-3": crippled.address, "node-4": restarting.address,
-		"node-5": "127.0.0.1:20474", // where nobody listens
+		"node-5": "127.0.0.1:20474", // without a listener
 	})
 	for restarts := 0; ; restarts++ {
 		f.until(t, "the reaper of node-4 is scraped after each of its starts", func() bool {

@@ -23,7 +23,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// machine is a node as Prometheus sees it: a reaper that it scrapes, with a state directory of its own.
+// machine is a node: a reaper with a state directory of its own.
 type machine struct {
 	dir     string
 	address string   // of its metrics
@@ -31,7 +31,7 @@ type machine struct {
 	flags   []string
 }
 
-// newMachine makes a machine that has no reaper yet.
+// newMachine returns a machine whose reaper does not run yet.
 func newMachine(t *testing.T, address string, flags ...string) *machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("/run", "hc") // a socket's path must be short
@@ -47,8 +47,7 @@ func pluginDir() string { return filepath.Join(os.Getenv(binVar), "cni") }
 
 func (m *machine) env() []string { return append(os.Environ(), state.EnvDir+"="+m.dir) }
 
-// start starts the reaper, waits until it works, and returns what ends it as a crash does; it is ended with
-// the test anyway.
+// start starts the reaper and waits until it is ready. The function that it returns kills it; so does the end of the test.
 func (m *machine) start(t *testing.T) (end func()) {
 	t.Helper()
 	args := append(slices.Clip(m.before), binary(), "reaper", "--log-level=warn", "--metrics-address="+m.address)
@@ -90,7 +89,7 @@ func (m *machine) start(t *testing.T) (end func()) {
 	return end
 }
 
-// add makes a namespace and registers it.
+// add creates a network namespace and registers it.
 func (m *machine) add(t *testing.T, podNamespace, pod, keys string) *nstest.NS {
 	t.Helper()
 	ns := nstest.New(t)
@@ -98,7 +97,7 @@ func (m *machine) add(t *testing.T, podNamespace, pod, keys string) *nstest.NS {
 	return ns
 }
 
-// register registers a namespace as a runtime does, with keys for the plugin's object.
+// register registers a network namespace as a runtime does, with these keys in the conflist.
 func (m *machine) register(t *testing.T, netns, podNamespace, pod, keys string) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(pluginDir(), "halfclose"))
@@ -111,7 +110,7 @@ func (m *machine) register(t *testing.T, netns, podNamespace, pod, keys string) 
 	}
 }
 
-// figure reads one figure of the reaper, as far as there is only one of that name.
+// figure returns the value of a metric without labels.
 func (m *machine) figure(t *testing.T, name string) float64 {
 	t.Helper()
 	resp, err := http.Get("http://" + m.address + "/metrics")
@@ -134,9 +133,8 @@ func (m *machine) figure(t *testing.T, name string) float64 {
 	return f
 }
 
-// tooSmallBudget measures what the first sweeps cost, and returns the flag of a CPU budget that earns as much as one of
-// them in six seconds: with one sweep a second to be made in each of three namespaces, each comes late, also if later
-// sweeps cost a tenth of the first ones.
+// tooSmallBudget measures the cost of the first sweeps, and returns the flag of a CPU budget that allows one of them in
+// 6 s. Three network namespaces need three sweeps a second, so each is late, also if later sweeps cost a tenth.
 func (m *machine) tooSmallBudget(t *testing.T) string {
 	t.Helper()
 	end := m.start(t)
@@ -147,9 +145,8 @@ func (m *machine) tooSmallBudget(t *testing.T) string {
 	return fmt.Sprintf("--cpu-budget=%f%%", 100*each/6)
 }
 
-// refused makes a machine on which the kernel refuses to destroy: its reaper lacks CAP_NET_ADMIN but in a
-// user namespace that its user made, and that owns the network namespace that the reaper runs in. There the
-// kernel lets it, so that the reaper has no reason to think otherwise.
+// refused returns a machine on which the kernel refuses destroys. Its reaper has CAP_NET_ADMIN only in a user namespace,
+// which owns the network namespace that the reaper runs in: there its test at start succeeds.
 func refused(t *testing.T) *machine {
 	t.Helper()
 	holder := exec.Command("sleep", "infinity")

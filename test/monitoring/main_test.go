@@ -1,9 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package monitoring tests what is shipped for Prometheus and Grafana: the rules by promtool, and rules and
-// dashboard on the figures of real reapers at work, which a real Prometheus scrapes, on a node of the test's
-// own.
+// Package monitoring tests the shipped rules and dashboard: with promtool, and with a real Prometheus that scrapes real
+// reapers on a node of the test's own.
 package monitoring_test
 
 import (
@@ -19,7 +18,7 @@ import (
 const (
 	// top is the repository.
 	top = "../.."
-	// rules is the directory of what is shipped for Prometheus.
+	// rules is the directory of the rules for Prometheus.
 	rules = top + "/deploy/prometheus"
 	// binVar names, in the environment, the directory of the programs under test.
 	binVar = "MONITORING_BIN"

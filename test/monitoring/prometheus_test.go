@@ -22,17 +22,17 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// soon bounds what should happen within seconds, for a machine that is busy with everything else.
+// soon bounds a wait for something that takes seconds on an idle machine.
 const soon = 60 * time.Second
 
-// scrapes is how often the server scrapes, and evaluates the rules.
+// scrapes is the interval of scrapes and of rule evaluations.
 const scrapes = time.Second
 
 // server is a Prometheus.
 type server struct{ url string }
 
-// startPrometheus starts one with the shipped configuration and rules, but for how often it scrapes, with
-// more targets: from the name of a node to the address of its reaper.
+// startPrometheus starts a server with the shipped rules and configuration, except for a shorter scrape interval, and with
+// more targets: the addresses of reapers by node.
 func startPrometheus(t *testing.T, targets map[string]string) *server {
 	t.Helper()
 	program := need(t, "prometheus")
@@ -57,7 +57,7 @@ func startPrometheus(t *testing.T, targets map[string]string) *server {
 	if err := os.WriteFile(filepath.Join(dir, "prometheus.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const address = "127.0.0.1:9090" // of the test's own node, where nobody else listens
+	const address = "127.0.0.1:9090" // of the test's own node, where no other process listens
 	cmd := exec.Command(program, "--config.file="+filepath.Join(dir, "prometheus.yaml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--log.level=warn")
 	var log bytes.Buffer
@@ -84,7 +84,7 @@ func startPrometheus(t *testing.T, targets map[string]string) *server {
 	return s
 }
 
-// get asks the API, and decodes what its answer calls data.
+// get sends a request to the API, and decodes the field data of the answer.
 func (s *server) get(path string, query url.Values, data any) error {
 	resp, err := http.Get(s.url + "/api/v1/" + path + "?" + query.Encode())
 	if err != nil {
@@ -105,13 +105,13 @@ func (s *server) get(path string, query url.Values, data any) error {
 	return json.Unmarshal(answer.Data, data)
 }
 
-// sample is one series of an answer, with the highest of its values that are numbers.
+// sample is one series of an answer, with its highest value except NaN.
 type sample struct {
 	labels map[string]string
 	value  float64
 }
 
-// query evaluates an expression now, or at every second of the last half minute.
+// query evaluates an expression now, or at every second of the last 30 s.
 func (s *server) query(expr string, overTime bool) ([]sample, error) {
 	now := time.Now()
 	path, query := "query", url.Values{"query": {expr}, "time": {timestamp(now)}}
@@ -148,7 +148,7 @@ func (s *server) query(expr string, overTime bool) ([]sample, error) {
 
 func timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }
 
-// labels returns the names of the labels that a metric has.
+// labels returns the label names of a metric.
 func (s *server) labels(t *testing.T, metric string) map[string]bool {
 	t.Helper()
 	var names []string
@@ -162,7 +162,7 @@ func (s *server) labels(t *testing.T, metric string) map[string]bool {
 	return set
 }
 
-// rule is one that the server evaluates.
+// rule is a rule of the server.
 type rule struct {
 	Name, Query, Type, Health, LastError, State string
 	Alerts                                      []struct {
@@ -171,7 +171,7 @@ type rule struct {
 	}
 }
 
-// rules returns all of them.
+// rules returns all rules.
 func (s *server) rules(t *testing.T) (all []rule) {
 	t.Helper()
 	var answer struct{ Groups []struct{ Rules []rule } }
