@@ -110,7 +110,7 @@ func (m *machine) register(t *testing.T, netns, podNamespace, pod, keys string) 
 	}
 }
 
-// figure returns the value of a metric without labels.
+// figure returns the sum of the series of a metric, 0 if there are none yet.
 func (m *machine) figure(t *testing.T, name string) float64 {
 	t.Helper()
 	resp, err := http.Get("http://" + m.address + "/metrics")
@@ -122,15 +122,15 @@ func (m *machine) figure(t *testing.T, name string) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var value string
-	if found := regexp.MustCompile(`(?m)^` + name + `(?:\{[^}]*\})? (.+)$`).FindSubmatch(b); found != nil {
-		value = string(found[1])
+	sum := 0.0
+	for _, found := range regexp.MustCompile(`(?m)^`+name+`(?:\{[^}]*\})? (.+)$`).FindAllSubmatch(b, -1) {
+		f, err := strconv.ParseFloat(string(found[1]), 64)
+		if err != nil {
+			t.Fatalf("%s: %v in\n%s", name, err, b)
+		}
+		sum += f
 	}
-	f, err := strconv.ParseFloat(value, 64)
-	if err != nil {
-		t.Fatalf("%s: %v in\n%s", name, err, b)
-	}
-	return f
+	return sum
 }
 
 // tooSmallBudget measures the cost of the first sweeps, and returns the flag of a CPU budget that allows one of them in
@@ -140,7 +140,7 @@ func (m *machine) tooSmallBudget(t *testing.T) string {
 	end := m.start(t)
 	defer end()
 	const sweeps = "halfclose_sweep_duration_seconds_count"
-	nstest.Eventually(t, soon, "there have been some sweeps", func() bool { return m.figure(t, sweeps) >= 6 })
+	nstest.Eventually(t, soon, "six sweeps", func() bool { return m.figure(t, sweeps) >= 6 })
 	each := m.figure(t, "halfclose_sweep_cpu_seconds_total") / m.figure(t, sweeps)
 	return fmt.Sprintf("--cpu-budget=%f%%", 100*each/6)
 }
