@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -187,24 +188,8 @@ const never = time.Duration(policy.Never)
 // register records an attachment of the namespace, as ADD does, for a pod or for none.
 func (n *node) register(ns *nstest.NS, pod state.Pod, p policy.Policy, change ...func(*state.Record)) {
 	n.tb.Helper()
-	h, err := netns.Open(ns.Path())
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	boot, err := netns.BootID()
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	rec := state.Record{
-		Network: "testnet", Attachment: state.Attachment{ContainerID: fmt.Sprintf("c%d", ns.FD()), IfName: "eth0"},
-		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id}, Pod: pod,
-		Layers: policy.Layers{Network: p.Layer(policy.SourceNetwork)}, Time: time.Now().Round(0),
-	}
+	rec := testnode.NewRecord(n.tb, ns.Path(), fmt.Sprintf("c%d", ns.FD()), policy.Layers{Network: p.Layer(policy.SourceNetwork)})
+	rec.Pod = pod
 	for _, c := range change {
 		c(&rec)
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -193,24 +194,9 @@ func (n *node) register(ns *nstest.NS, p policy.Policy) state.Record {
 // record is what ADD would record.
 func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 	n.tb.Helper()
-	h, err := netns.Open(ns.Path())
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	boot, err := netns.BootID()
-	if err != nil {
-		n.tb.Fatal(err)
-	}
-	return state.Record{
-		Network: "testnet", Attachment: state.Attachment{ContainerID: "c" + strconv.Itoa(ns.FD()), IfName: "eth0"},
-		Boot: boot, Netns: state.Netns{Path: ns.Path(), Identity: id},
-		Pod: state.Pod{Namespace: "default", Name: "pod-" + strconv.Itoa(ns.FD())}, Layers: reaper.LayersOf(p), Time: time.Now().Round(0),
-	}
+	r := testnode.NewRecord(n.tb, ns.Path(), "c"+strconv.Itoa(ns.FD()), reaper.LayersOf(p))
+	r.Pod = state.Pod{Namespace: "default", Name: "pod-" + strconv.Itoa(ns.FD())}
+	return r
 }
 
 // live asks for a look at every socket now.

@@ -23,10 +23,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/testnode"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
-	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -219,19 +219,9 @@ func (r *reaper) record(ns *nstest.NS, container, object string) state.Record {
 	if len(problems) > 0 {
 		r.t.Fatal(problems)
 	}
-	id, err := netns.Identify(ns.Path())
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	boot, err := netns.BootID()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return state.Record{
-		Network: "testnet", Attachment: state.Attachment{ContainerID: container, IfName: "eth0"}, Boot: boot,
-		Netns: state.Netns{Path: ns.Path(), Identity: id}, Layers: policy.Layers{Network: layer, PodOverrides: policy.OverridesNone},
-		Pod: state.Pod{Namespace: "judgement", Name: container}, Time: time.Now().Round(0),
-	}
+	rec := testnode.NewRecord(r.t, ns.Path(), container, policy.Layers{Network: layer, PodOverrides: policy.OverridesNone})
+	rec.Pod = state.Pod{Namespace: "judgement", Name: container}
+	return rec
 }
 
 // put writes a record. A reaper need not be there.
