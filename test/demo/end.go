@@ -151,7 +151,7 @@ func (d *demo) detach(ctx context.Context) error {
 	); err != nil {
 		return err
 	}
-	d.printf("\nThe state directory keeps the lock file, the log and an empty file of candidates until a reboot.\n")
+	d.printf("\nThe state directory keeps the lock file, the log and the file of saved candidates until a reboot.\n")
 	return d.show(exec.Command("find", d.store.Dir(), "-printf", `%M %4s %p\n`))
 }
 
