@@ -51,7 +51,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
 		t.Errorf("the reaper is %v, and its mode %+v", s.Holder, s.Mode)
 	}
-	if b, err := os.ReadFile(m.at("/etc/cni/net.d/10-net.conflist")); err != nil || !strings.Contains(string(b), `"type": "halfclose"`) {
+	if b, err := os.ReadFile(m.at("/etc/cni/net.d/10-net.conflist")); err != nil || !strings.Contains(strings.ReplaceAll(string(b), " ", ""), `"type":"halfclose"`) {
 		t.Errorf("the network is %s, %v", b, err)
 	}
 	m.follow("README.md", "it lists only leaked sockets, allow destruction:\n", unpacked)
