@@ -87,7 +87,9 @@ func TestEachRecordIsOneEntry(t *testing.T) {
 		},
 		{
 			name: "text of a pod's owner breaks no line and adds no field",
-			log:  func(l *slog.Logger) { l.Info("warning\nPRIORITY=0", "text", "a\nPRIORITY=0\n\x1b[2J", "k =v", "`x` y=z") },
+			log: func(l *slog.Logger) {
+				l.Info("warning\nPRIORITY=0", "text", "a\nPRIORITY=0\n\x1b[2J", "k =v", "`x` y=z")
+			},
 			want: map[string]string{
 				"MESSAGE":  `warning PRIORITY=0 text="a\nPRIORITY=0\n\x1b[2J" "k =v"="` + "`x` y=z" + `"`,
 				"PRIORITY": "6", "TEXT": "a\nPRIORITY=0\n\x1b[2J", "K__V": "`x` y=z",

@@ -20,11 +20,12 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 var (
-	spoken     = []string{"0.3.1", "0.4.0", "1.0.0", "1.1.0"}
+	spoken     = spec.Versions()
 	attachment = state.Attachment{ContainerID: "c1", IfName: "eth0"}
 )
 
