@@ -183,7 +183,7 @@ func TestDigitsThatCouldBeANameAreAmbiguous(t *testing.T) {
 	}
 	defer os.Remove("/run/netns/" + name)
 	r := w.run(t, "register", name)
-	want := "halfclose: " + name + " can be a process id or a name: write /proc/" + name + "/ns/net or /run/netns/" + name + "\n"
+	want := "halfclose: " + name + " is a process id and a name: use /proc/" + name + "/ns/net or /run/netns/" + name + "\n"
 	if r.code != 2 || r.stdout != "" || r.stderr != want {
 		t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
@@ -213,7 +213,7 @@ func TestTheHostsNamespaceNeedsAFlagForRegisterAndReaper(t *testing.T) {
 		t.Errorf("from inside: exit code %d: %s%s", r.code, r.stdout, r.stderr)
 	}
 	r := w.register(t, "1", "--allow-host-netns")
-	if len(r.Notes) != 2 || !strings.Contains(r.Notes[1], "the reaper leaves its sockets alone: it is the host's own namespace") {
+	if len(r.Notes) != 2 || !strings.Contains(r.Notes[1], "the reaper leaves its sockets alone: this is the host's own network namespace") {
 		t.Errorf("with the flag, and a reaper without: %q", r.Notes)
 	}
 	w.unregister(t, "1")
@@ -231,7 +231,7 @@ func TestRegisterReportsWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 		t.Errorf("it is shared with %v", r.SharedWith)
 	}
 	if len(r.Notes) != 2 || !strings.Contains(r.Notes[0], "(e2e/"+c.name+"): each socket gets the more conservative verdict of both policies") ||
-		r.Notes[1] != "the mode is observe for now, because of the reaper's --mode observe" {
+		r.Notes[1] != "the mode is observe because of the reaper's --mode observe" {
 		t.Errorf("it prints %q", r.Notes)
 	}
 	for _, a := range w.AwaitStatus().Attachments {

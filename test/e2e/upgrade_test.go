@@ -242,10 +242,10 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	leak, busy := keptAlive(t, first), atWork(t, first)
 	nstest.Eventually(t, testnode.Patience, "the leak is past its grace", func() bool { return u.singleAge(t, leak) > 5*time.Second })
 
-	u.prints(t, "doctor", "/halfclose does not say which build of halfclose it is: it is older than this")
+	u.prints(t, "doctor", "/halfclose does not report a build of halfclose: it is older than this")
 	// The programs are replaced. The old reaper keeps running.
 	u.install(t)
-	u.prints(t, "doctor", "/halfclose is there, and of the same build as this", "ADD starts the command that runs here as the reaper")
+	u.prints(t, "doctor", "/halfclose is of the same build as this", "ADD starts this command as the reaper")
 	u.prints(t, "status", "version "+singleVersion, "this command is ", ", and the reaper is "+singleVersion+" (commit ")
 	third := u.container(t)
 	if now := u.AwaitStatus(); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
