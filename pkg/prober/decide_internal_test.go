@@ -42,7 +42,7 @@ func TestLookupDecidesByTheAcknowledgement(t *testing.T) {
 	}
 }
 
-func TestTCPInfoOfADuplicateTellsHowTheSocketWasClosed(t *testing.T) {
+func TestTCPInfoOfADuplicateShowsHowTheSocketWasClosed(t *testing.T) {
 	t.Parallel()
 	info := func(s inetdiag.State, probes uint8, received uint64, lastAck uint32) unix.TCPInfo {
 		return unix.TCPInfo{State: uint8(s), Probes: probes, Bytes_received: received, Last_ack_recv: lastAck}

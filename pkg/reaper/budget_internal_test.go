@@ -44,8 +44,7 @@ func TestBudgetLimitsEverySecond(t *testing.T) {
 	}
 }
 
-// checkSeconds checks that no second has more than limit of the times, which are in order except for those
-// that were granted together.
+// checkSeconds checks that no second has more than a number of the times, which are in order.
 func checkSeconds(t *testing.T, times []time.Time, most int) {
 	t.Helper()
 	for i := most; i < len(times); i++ {
@@ -55,7 +54,7 @@ func checkSeconds(t *testing.T, times []time.Time, most int) {
 	}
 }
 
-// TestBudgetIsUsedUp has more to destroy at any time than may be.
+// TestBudgetIsUsedUp always has more sockets to destroy than the budget allows.
 func TestBudgetIsUsedUp(t *testing.T) {
 	for _, perSecond := range []int{1, 5, 100, 1000} {
 		b := newBudget(perSecond)

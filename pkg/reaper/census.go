@@ -23,7 +23,7 @@ type census struct {
 	records  []state.Record  // active ones
 	inert    []inertRecord   // such as those of deleted network namespaces
 	problems []state.Problem // unreadable and invalid files
-	holds    []state.Hold    // files that cap the mode of a netns at observe
+	holdList []state.Hold    // files that cap the mode of a netns at observe
 
 	// unlisted is why the directory dir could not be listed. New records are then unknown, and every netns is capped at
 	// observe.
@@ -38,7 +38,7 @@ func (c *census) holdsOn(id netns.Identity) (holds []state.Hold) {
 	if c.unlisted != "" {
 		holds = append(holds, state.Hold{Netns: state.KeyOf(id), File: c.dir, Reason: c.unlisted})
 	}
-	for _, h := range c.holds {
+	for _, h := range c.holdList {
 		if h.Names(id) {
 			holds = append(holds, h)
 		}
@@ -67,7 +67,7 @@ func (w *watcher) census(ctx context.Context, now monotime.Time) census {
 		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}
 		return c
 	}
-	c := census{problems: listing.Problems, holds: listing.Holds}
+	c := census{problems: listing.Problems, holdList: listing.Holds}
 	inertSince := make(map[string]monotime.Time)
 	var expired []state.Record
 	for _, r := range slices.Concat(listing.Records, w.unreadable(listing.Problems)) {
@@ -78,7 +78,7 @@ func (w *watcher) census(ctx context.Context, now monotime.Time) census {
 		}
 		c.inert = append(c.inert, inertRecord{r, reason})
 		// The path may disappear before the netns does. Until then the record's policy must not be exceeded.
-		c.holds = append(c.holds, w.holdOf(r, reason))
+		c.holdList = append(c.holdList, w.holdOf(r, reason))
 		if ended && w.isExpired(fileName(r), inertSince, now) {
 			expired = append(expired, r)
 		}
