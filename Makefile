@@ -109,7 +109,7 @@ generate: ## Recompile the BPF programs of pkg/bpf (installs clang, if missing)
 	@scripts/generate.sh
 
 .PHONY: lint
-lint: ## Check code, scripts and module files, and the words of new lines (tools/prose)
+lint: ## Check code, scripts, module files, and words (tools/prose)
 	@scripts/lint.sh
 
 .PHONY: fmt

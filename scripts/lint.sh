@@ -2,7 +2,7 @@
 # Copyright The halfclose Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# Checks code, module files, scripts and the words of new lines: lint.sh [golangci-lint run's arguments]
+# Checks code, module files, scripts and words: lint.sh [golangci-lint run's arguments]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export HOME=${HOME-~} # where the go command keeps its caches

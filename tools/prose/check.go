@@ -17,20 +17,20 @@ type finding struct {
 	word, instead string
 }
 
-// checkFile returns the findings in a file's changed lines, in the order of the lines.
-func checkFile(dir string, file changedFile, rules ruleSet) ([]finding, error) {
-	s, err := parseSource(dir, file.path)
+// checkFile returns the findings in a file, in the order of the lines.
+func checkFile(dir, path string, rules ruleSet) ([]finding, error) {
+	s, err := parseSource(dir, path)
 	if err != nil {
 		return nil, err
 	}
 	var findings []finding
 	for line, after := range s.markers {
-		if !hasReason(after) && file.isChanged(line, line) {
+		if !hasReason(after) {
 			findings = append(findings, finding{line: line, word: "prose:ok", instead: "give the reason: prose:ok: REASON"})
 		}
 	}
 	for _, t := range s.texts {
-		findings = append(findings, s.checkText(t, file, rules[t.section])...)
+		findings = append(findings, s.checkText(t, rules[t.section])...)
 	}
 	slices.SortFunc(findings, func(a, b finding) int {
 		return cmp.Or(cmp.Compare(a.line, b.line), strings.Compare(a.word, b.word))
@@ -38,7 +38,7 @@ func checkFile(dir string, file changedFile, rules ruleSet) ([]finding, error) {
 	return slices.Compact(findings), nil
 }
 
-func (s source) checkText(t text, file changedFile, rules []rule) []finding {
+func (s source) checkText(t text, rules []rule) []finding {
 	content := t.content
 	if t.quotes {
 		content = maskQuoted(content)
@@ -48,8 +48,9 @@ func (s source) checkText(t text, file changedFile, rules []rule) []finding {
 		for _, at := range rule.pattern.FindAllStringIndex(content, -1) {
 			first := t.first + strings.Count(content[:at[0]], "\n")
 			last := first + strings.Count(content[at[0]:at[1]], "\n")
-			if file.isChanged(first, last) && !s.isExcused(first, last, t.ends) {
-				findings = append(findings, finding{line: first, word: normalize(content[at[0]:at[1]]), instead: rule.instead})
+			if !s.isExcused(first, last, t.ends) {
+				word := strings.Join(strings.Fields(content[at[0]:at[1]]), " ")
+				findings = append(findings, finding{line: first, word: word, instead: rule.instead})
 			}
 		}
 	}

@@ -1,11 +1,10 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Prose checks the words of new and changed lines: prose [-all] [-base COMMIT]
+// Prose checks the words of the source tree: prose [DIRECTORY]
 //
 // It reads the comments, string literals and declared names of Go files, the comments and string literals of C files,
-// and the whole text of Markdown, scripts and configuration. rules.txt lists what it finds. Lines that the
-// base commit (in the file base) already has are not checked, wherever they are moved; with -all every line is.
+// and the whole text of Markdown, scripts and configuration. rules.txt lists the expressions that it looks for.
 //
 // In comments and Markdown, text in quotation marks or backticks is not checked. A line with the comment
 // "prose:ok: REASON" may have any word.
@@ -14,24 +13,25 @@ package main
 import (
 	_ "embed"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"strings"
+	"path/filepath"
 )
-
-//go:embed base
-var baseCommit string
 
 //go:embed rules.txt
 var ruleList string
 
-// errFindings is what run returns when it has printed findings.
+// errFindings is the error of run after findings.
 var errFindings = errors.New("prose: see CONTRIBUTING.md, \"Writing\"")
 
 func main() {
-	if err := run(".", os.Args[1:], os.Stdout, os.Stderr); err != nil {
+	dir := "."
+	if len(os.Args) > 1 {
+		dir = os.Args[1]
+	}
+	if err := run(dir, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if errors.Is(err, errFindings) {
 			os.Exit(1)
@@ -40,36 +40,49 @@ func main() {
 	}
 }
 
-// run checks the source tree whose top directory is dir. Findings go to out, notes on what is not checked to notes.
-func run(dir string, args []string, out, notes io.Writer) error {
-	flags := flag.NewFlagSet("prose", flag.ContinueOnError)
-	flags.SetOutput(notes)
-	all := flags.Bool("all", false, "check every line")
-	base := flags.String("base", strings.TrimSpace(baseCommit), "check the lines that this commit does not have")
-	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("prose: %w", err)
-	}
+// run checks the source tree below dir and prints the findings to out.
+func run(dir string, out io.Writer) error {
 	rules, err := parseRules(ruleList)
 	if err != nil {
 		return err
 	}
-	changed, err := changedFiles(dir, *base, *all, notes)
+	files, err := sourceFiles(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("prose: %w", err)
 	}
 	found := false
-	for _, file := range changed {
-		findings, err := checkFile(dir, file, rules)
+	for _, path := range files {
+		findings, err := checkFile(dir, path, rules)
 		if err != nil {
-			return err
+			return fmt.Errorf("prose: %w", err)
 		}
 		for _, f := range findings {
 			found = true
-			fmt.Fprintf(out, "%s:%d: %s: %s\n", file.path, f.line, f.word, f.instead)
+			fmt.Fprintf(out, "%s:%d: %s: %s\n", path, f.line, f.word, f.instead)
 		}
 	}
 	if found {
 		return errFindings
 	}
 	return nil
+}
+
+// skippedDirs are directories without sources: git's, and build results that .gitignore names.
+var skippedDirs = map[string]bool{".git": true, "bin": true, "dist": true, ".ci/log": true}
+
+// sourceFiles returns the paths, relative to dir, of the regular files below it, in lexical order.
+func sourceFiles(dir string) ([]string, error) {
+	var files []string
+	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && skippedDirs[path]:
+			return filepath.SkipDir
+		case entry.Type().IsRegular():
+			files = append(files, path)
+		}
+		return nil
+	})
+	return files, err
 }

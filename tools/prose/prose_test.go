@@ -8,93 +8,45 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// repository is a temporary git repository with one commit, the base.
-type repository struct {
-	t    *testing.T
-	dir  string
-	base string
-}
-
-// newRepository commits the files, whose keys are paths.
-func newRepository(t *testing.T, files map[string]string) *repository {
+// writeFiles creates files, whose keys are paths, in a temporary directory, and returns it.
+func writeFiles(t *testing.T, files map[string]string) string {
 	t.Helper()
-	r := &repository{t: t, dir: t.TempDir()}
-	r.git("init", "--quiet")
-	r.write(files)
-	r.commit()
-	r.base = r.git("rev-parse", "HEAD")
-	return r
-}
-
-func (r *repository) write(files map[string]string) {
-	r.t.Helper()
+	dir := t.TempDir()
 	for path, content := range files {
-		path = filepath.Join(r.dir, path)
+		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-			r.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
+	return dir
 }
 
-func (r *repository) commit() {
-	r.t.Helper()
-	r.git("add", "--all")
-	r.git("commit", "--quiet", "--allow-empty", "--message=test")
-}
-
-func (r *repository) git(args ...string) string {
-	r.t.Helper()
-	return gitIn(r.t, r.dir, args...)
-}
-
-func gitIn(t *testing.T, dir string, args ...string) string {
+// check returns the findings below dir as "file:line: word".
+func check(t *testing.T, dir string) (findings []string) {
 	t.Helper()
-	cmd := exec.Command("git", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GIT_AUTHOR_NAME=test",
-		"GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("git %v: %v\n%s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// check returns the findings as "file:line: word", and the notes.
-func (r *repository) check(args ...string) (findings []string, notes string) {
-	r.t.Helper()
-	var out, note bytes.Buffer
-	err := run(r.dir, append([]string{"-base", r.base}, args...), &out, &note)
+	var out bytes.Buffer
+	err := run(dir, &out)
 	for line := range strings.Lines(out.String()) {
 		parts := strings.SplitN(strings.TrimSpace(line), ": ", 3)
 		if len(parts) != 3 || parts[2] == "" {
-			r.t.Errorf("a finding that does not end with what to write instead: %s", line)
+			t.Errorf("a finding without a replacement: %s", line)
 			continue
 		}
 		findings = append(findings, parts[0]+": "+parts[1])
 	}
 	if hasFindings := errors.Is(err, errFindings); hasFindings != (len(findings) > 0) || err != nil && !hasFindings {
-		r.t.Errorf("%d findings, and run returned %v", len(findings), err)
+		t.Errorf("%d findings, and run returned %v", len(findings), err)
 	}
-	return findings, note.String()
-}
-
-func (r *repository) expect(want ...string) {
-	r.t.Helper()
-	got, _ := r.check()
-	if g, w := strings.Join(got, "\n"), strings.Join(want, "\n"); g != w {
-		r.t.Errorf("found:\n%s\nwant:\n%s", g, w)
-	}
+	return findings
 }
 
 // fill makes a case's text: ' stands for a backtick, XBODY for a banned word and MARK for the marker. So this file passes the
@@ -102,8 +54,8 @@ func (r *repository) expect(want ...string) {
 var fill = strings.NewReplacer("'", "`", "XBODY", "NO"+"BODY", "Xbody", "No"+"body", "xbody", "no"+"body",
 	"XX", "to", "MARK", "prose"+":ok").Replace
 
-// Each case is a new file in a directory of its own, beside an unchanged one.
-func TestWordsOfNewLines(t *testing.T) {
+// Each case is a file in its own directory.
+func TestWordsOfAFile(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		file, content string
@@ -166,14 +118,12 @@ func TestWordsOfNewLines(t *testing.T) {
 		"test data":                        {"testdata/a.md", "XBODY\n", ""},
 		"a kind that is not checked":       {"a.sum", "XBODY\n", ""},
 	}
-	r := newRepository(t, map[string]string{"old.md": fill("XBODY\n")})
 	dirs, files := make(map[string]string), make(map[string]string)
 	for name, test := range tests {
 		dirs[name] = fmt.Sprintf("case%d/", len(dirs))
 		files[dirs[name]+test.file] = fill(test.content)
 	}
-	r.write(files)
-	findings, _ := r.check() // starts git several times, so once for all
+	findings := check(t, writeFiles(t, files))
 	found := make(map[string][]string)
 	for _, finding := range findings {
 		dir, _, _ := strings.Cut(finding, "/")
@@ -194,161 +144,35 @@ func TestWordsOfNewLines(t *testing.T) {
 		})
 	}
 	if len(found) > 0 {
-		t.Errorf("found in no case's file: %q", found)
+		t.Errorf("findings outside of the cases: %q", found)
 	}
 }
 
-func TestOnlyWhatChangedIsChecked(t *testing.T) {
+func TestBuildResultsAndLinksAreNotChecked(t *testing.T) {
 	t.Parallel()
-	old := fill(`package a
-
-// XBODY reads this: an old comment that the tree had before the rules.
-func f() {
-	g("XBODY")
-}
-
-// h has a comment of its own.
-func h() {}
-`)
-	for name, test := range map[string]struct {
-		change func(r *repository)
-		want   []string
-	}{
-		"nothing": {func(*repository) {}, nil},
-		"a line is added above": {func(r *repository) {
-			r.write(map[string]string{"a.go": strings.Replace(old, "a\n", "a\n\nvar x = 1\n", 1)})
-		}, nil},
-		"an old line is changed": {func(r *repository) {
-			r.write(map[string]string{"a.go": strings.Replace(old, "an old", "a changed", 1)})
-		}, []string{"a.go:3: XBODY"}},
-		"an old line is indented": {func(r *repository) {
-			r.write(map[string]string{"a.go": strings.Replace(old, "\tg(", "\t\tg(", 1)})
-		}, nil},
-		"half of an old phrase": {func(r *repository) {
-			r.write(map[string]string{"b.md": "One,\nall the\nsame.\n"}) // prose:ok: the phrase to find
-			r.commit()
-			r.base = r.git("rev-parse", "HEAD")
-			r.write(map[string]string{"b.md": "One,\nall the\nsame, and more.\n"}) // prose:ok: the phrase to find
-		}, []string{"b.md:2: all the same"}}, // prose:ok: the phrase to find
-		"a renamed file with a new line": {func(r *repository) {
-			r.git("mv", "a.go", "b.go")
-			r.write(map[string]string{"b.go": old + fill("\n// New: xbody.\n")})
-		}, []string{"b.go:11: xbody"}},
-		"a file that is split in two": {func(r *repository) {
-			head, tail, _ := strings.Cut(old, "// h has")
-			r.write(map[string]string{"b.go": head, "c.go": "package a\n\n// h has" + tail})
-			r.git("rm", "--quiet", "a.go")
-		}, nil},
-		"a line that is moved once and copied once": {func(r *repository) {
-			line := fill("// XBODY reads this: an old comment that the tree had before the rules.\n")
-			r.write(map[string]string{"a.go": "package a\n", "b.go": "package a\n\n" + line, "c.go": "package a\n\n" + line})
-		}, []string{"c.go:3: XBODY"}},
-		"a renamed file, and a copy of its line before it": {func(r *repository) {
-			r.git("mv", "a.go", "z.go")
-			r.write(map[string]string{"b.go": fill("package a\n\nvar x = y +\n\tg(\"XBODY\")\n")})
-			r.git("add", "--all")
-		}, []string{"b.go:4: XBODY"}},
-		"an indented line, and a copy of it before it": {func(r *repository) {
-			r.write(map[string]string{
-				"a.go": strings.Replace(old, "\tg(", "\t\tg(", 1), "B.go": fill("package a\n\nvar x = y +\n\tg(\"XBODY\")\n"),
-			})
-			r.git("add", "--all")
-		}, []string{"B.go:4: XBODY"}},
-		"a deleted file": {func(r *repository) { r.git("rm", "--quiet", "a.go") }, nil},
-		"a path with a space and an accent": {func(r *repository) {
-			r.write(map[string]string{"caf\u00e9 au lait.md": fill("xbody\n")})
-			r.git("add", "--all")
-		}, []string{"caf\u00e9 au lait.md:1: xbody"}},
-		"an ignored file": {func(r *repository) {
-			r.write(map[string]string{".gitignore": "bin/\n", "bin/a.md": fill("xbody\n")})
-		}, nil},
-		"a line that looks like a diff's header": {func(r *repository) {
-			r.write(map[string]string{"a.md": fill("++ b/x.md\nxbody\n")})
-			r.git("add", "--all")
-		}, []string{"a.md:2: xbody"}},
-		"a branch that parted before the base": {func(r *repository) {
-			r.git("checkout", "--quiet", "-b", "other")
-			r.git("rm", "--quiet", "a.go")
-			r.commit()
-			r.base = r.git("rev-parse", "HEAD")
-			r.git("checkout", "--quiet", "-")
-		}, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := newRepository(t, map[string]string{"a.go": old})
-			test.change(r)
-			for i := range test.want {
-				test.want[i] = fill(test.want[i])
-			}
-			r.expect(test.want...)
-		})
-	}
-}
-
-func TestCommittedLinesAreNewUntilTheBaseHasThem(t *testing.T) {
-	t.Parallel()
-	r := newRepository(t, nil)
-	r.write(map[string]string{"a.md": fill("xbody\n")})
-	r.expect(fill("a.md:1: xbody"))
-	r.git("add", "--all")
-	r.expect(fill("a.md:1: xbody"))
-	r.commit()
-	r.expect(fill("a.md:1: xbody"))
-	r.base = r.git("rev-parse", "HEAD")
-	r.expect()
-}
-
-func TestAllChecksOldLines(t *testing.T) {
-	t.Parallel()
-	r := newRepository(t, map[string]string{"a.md": fill("xbody\n")})
-	r.expect()
-	if got, _ := r.check("-all"); len(got) != 1 || got[0] != fill("a.md:1: xbody") {
-		t.Errorf("with -all: %q", got)
-	}
-}
-
-func TestShallowCloneChecksWhatItsHistoryHas(t *testing.T) {
-	t.Parallel()
-	r := newRepository(t, map[string]string{"a.md": fill("xbody\n")})
-	for _, path := range []string{"b.md", "c.md"} {
-		r.write(map[string]string{path: fill("xbody\n")})
-		r.commit()
-	}
-	clone := &repository{t: t, dir: t.TempDir(), base: r.base}
-	gitIn(t, clone.dir, "clone", "--quiet", "--depth=2", "file://"+r.dir, ".")
-	clone.expect(fill("c.md:1: xbody"))
-	if _, notes := clone.check(); !strings.Contains(notes, "does not reach back to "+r.base[:12]) {
-		t.Errorf("no note of the missing history: %q", notes)
-	}
-	r.expect(fill("b.md:1: xbody"), fill("c.md:1: xbody"))
-}
-
-func TestTreeWithoutHistoryIsSkippedWithANote(t *testing.T) {
-	t.Parallel()
-	r := newRepository(t, nil)
-	r.write(map[string]string{"release/a.md": fill("xbody\n")})
-	release := &repository{t: t, dir: filepath.Join(r.dir, "release"), base: r.base}
-	findings, notes := release.check() // below another project's checkout
-	if len(findings) != 0 || !strings.Contains(notes, "no git checkout") {
-		t.Errorf("found %q, noted %q", findings, notes)
-	}
-	r.expect(fill("release/a.md:1: xbody"))
-}
-
-func TestABrokenCheckoutIsAnError(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, ".git"), []byte("gitdir: /nonexistent\n"), 0o644); err != nil {
+	text := fill("xbody\n")
+	dir := writeFiles(t, map[string]string{
+		".git/a.md": text, "bin/a.md": text, "dist/a.md": text, ".ci/log/a.md": text,
+		"pkg/bin/a.md": text, "caf\u00e9 au lait.md": text, ".github/a.md": text, "clean.md": "clean\n",
+	})
+	if err := os.Symlink("pkg/bin/a.md", filepath.Join(dir, "link.md")); err != nil {
 		t.Fatal(err)
 	}
-	err := run(dir, nil, &bytes.Buffer{}, &bytes.Buffer{})
-	if err == nil || errors.Is(err, errFindings) {
+	got := check(t, dir)
+	want := []string{fill(".github/a.md:1: xbody"), fill("caf\u00e9 au lait.md:1: xbody"), fill("pkg/bin/a.md:1: xbody")}
+	if !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+}
+
+func TestAMissingDirectoryIsAnError(t *testing.T) {
+	t.Parallel()
+	if err := run(filepath.Join(t.TempDir(), "missing"), &bytes.Buffer{}); err == nil || errors.Is(err, errFindings) {
 		t.Errorf("run returned %v", err)
 	}
 }
 
-func TestEachRuleCompilesAndSaysWhatToWrite(t *testing.T) {
+func TestEachRuleCompilesAndHasAReplacement(t *testing.T) {
 	t.Parallel()
 	set, err := parseRules(ruleList)
 	if err != nil {
@@ -360,10 +184,10 @@ func TestEachRuleCompilesAndSaysWhatToWrite(t *testing.T) {
 		}
 		for _, r := range rules {
 			if r.instead == "" {
-				t.Errorf("%s: nothing to write instead", r.pattern)
+				t.Errorf("%s has no replacement", r.pattern)
 			}
 			if r.pattern.MatchString("") {
-				t.Errorf("%s matches nothing at all", r.pattern)
+				t.Errorf("%s matches the empty text", r.pattern)
 			}
 		}
 	}
