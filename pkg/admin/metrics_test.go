@@ -103,7 +103,7 @@ func TestEveryMetricIsCorrect(t *testing.T) {
 	// On a busy machine a sweep may be late by a whole interval.
 	got.take(t, "sweep_lag_seconds", 0, patience.Seconds())
 	got.take(t, `warnings_total{kind="`+reaper.WarnSweeping+`"}`, 0, 2)
-	got.take(t, `warnings_total{kind="`+reaper.WarnLookAge+`"}`, 0, 2)
+	got.take(t, `warnings_total{kind="`+reaper.WarnStaleLooks+`"}`, 0, 2)
 	// A look-up is repeated if its thread was off the CPU for 1 ms before the destroy.
 	got.take(t, "stale_lookups_total", 0, 100)
 	got.take(t, "destroys_queued", 0, 3)
@@ -208,7 +208,7 @@ func TestEveryMetricIsCorrect(t *testing.T) {
 		want[`warnings_total{kind="`+kind+`"}`] = 0
 	}
 	delete(want, `warnings_total{kind="`+reaper.WarnSweeping+`"}`)
-	delete(want, `warnings_total{kind="`+reaper.WarnLookAge+`"}`)
+	delete(want, `warnings_total{kind="`+reaper.WarnStaleLooks+`"}`)
 	want[`warnings_total{kind="records"}`] = 2
 	got[`warnings_total{kind="host-netns"}`] = 0 // depends on the machine
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -21,7 +21,7 @@ func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now 
 	case NotRegistered:
 		return "its network namespace has no attachment"
 	case Orphan:
-		return "no process owns it: the kernel ends it after net.ipv4.tcp_fin_timeout"
+		return "no process owns it: the kernel closes it after net.ipv4.tcp_fin_timeout"
 	case NotAccepted:
 		return "its listener has not accepted it yet"
 	case MPTCP:
@@ -98,7 +98,7 @@ func (e *explanation) graceKey() string {
 // plainKey returns the name of a patience in a sentence.
 func plainKey(key string) string {
 	if key == keyPendingGrace {
-		return keyPendingGrace
+		return "pending grace"
 	}
 	return keyGrace
 }

@@ -66,6 +66,10 @@ func TestExplain(t *testing.T) {
 			facts: policy.Facts{OwnersKnown: true}, conf: `{"probeAfter": "5s", "rules": [{"match": {"uids": "0"}, "grace": "30s"}]}`,
 			want: "idle for 10s: its peer is asked (network)",
 		},
+		"a pending grace that is over": {
+			conf: `{"mode": "observe", "probeAfter": "never", "grace": "5s", "pendingGrace": "6s"}`, change: unread,
+			want: "its 6s pending grace ended 4s ago (network)",
+		},
 		"a rule that names no pending grace": {
 			conf: `{"rules": [{"match": {"uids": "0"}, "grace": "5s"}]}`, change: unread,
 			want: "its owner has 3 bytes still to read (built-in); its peer is asked in 1m20s; it is destroyed in 1h59m50s",

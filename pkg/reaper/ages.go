@@ -179,8 +179,8 @@ func (l *loop) noticeLostAges() {
 	s := &l.saved
 	older := func(r state.Record) bool { return r.Time.Before(l.began.Add(-l.saveInterval)) }
 	if s.missing && slices.ContainsFunc(l.registry.census.records, older) {
-		s.lost = "no saved candidates, although attachments are older than this reaper"
-		l.warnings.warn(WarnCandidates, "no saved candidates: idle times start now", "file", l.cfg.Store.CandidatesPath())
+		s.lost = "no saved ages, although attachments are older than this reaper"
+		l.warnings.warn(WarnSavedAges, "no saved ages: idle times start now", "file", l.cfg.Store.CandidatesPath())
 	}
 	if s.lost != "" {
 		l.ages.lost, l.ages.lostWhy = 1, s.lost

@@ -86,7 +86,7 @@ func (l *loop) noticeLookAge(j *job) {
 	l.counts.LooksTooOld += j.old
 	if j.bound > minLookAge && !l.warnedLookAge {
 		l.warnedLookAge = true
-		l.warnings.warn(WarnLookAge, "the reaper waits too long for a CPU between a look at a socket and its destroy: raise its CPU limit, or remove it",
+		l.warnings.warn(WarnStaleLooks, "the reaper waits too long for a CPU between a look at a socket and its destroy: raise its CPU limit, or remove it",
 			"age", j.bound, "usual", minLookAge, "looks_too_old", l.counts.LooksTooOld)
 	}
 }

@@ -230,10 +230,10 @@ func (r *Reaper) loadCandidates() (s savedAges) {
 	case errors.Is(err, errOtherBoot): // none of its sockets exists
 	case err != nil:
 		s.lost = err.Error()
-		r.warnings.warn(WarnCandidates, "cannot load saved candidates: ages restart from tcp_info", "file", path, "error", err)
+		r.warnings.warn(WarnSavedAges, "cannot load saved ages: ages restart from tcp_info", "file", path, "error", err)
 	case implausible > 0:
-		s.lost = fmt.Sprintf("%d saved candidates have impossible times", implausible)
-		r.warnings.warn(WarnCandidates, "ignored saved candidates with impossible times: their ages restart from tcp_info", "file", path, "candidates", implausible)
+		s.lost = fmt.Sprintf("%d saved ages have impossible times", implausible)
+		r.warnings.warn(WarnSavedAges, "ignored saved ages with impossible times: these ages restart from tcp_info", "file", path, "sockets", implausible)
 	}
 	return s
 }

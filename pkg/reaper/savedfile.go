@@ -77,16 +77,16 @@ func encodeCandidates(w io.Writer, boot string, candidates iter.Seq[savedCandida
 	return binary.Write(w, binary.NativeEndian, sum.Sum32())
 }
 
-var errOtherBoot = errors.New("saved candidates are of another boot")
+var errOtherBoot = errors.New("saved ages are of another boot")
 
 // decodeCandidates parses the file. It skips entries with impossible values, and returns their number.
 func decodeCandidates(b []byte, boot string, now monotime.Time) (all []savedCandidate, implausible int, err error) {
 	if len(b) < savedHeaderSize+4 || (len(b)-savedHeaderSize-4)%savedEntrySize != 0 || string(b[:len(savedMagic)]) != savedMagic {
-		return nil, 0, errors.New("saved candidates: not a file of this version")
+		return nil, 0, errors.New("saved ages: not a file of this version")
 	}
 	body, sum := b[:len(b)-4], binary.NativeEndian.Uint32(b[len(b)-4:])
 	if crc32.ChecksumIEEE(body) != sum {
-		return nil, 0, errors.New("saved candidates: checksum does not match")
+		return nil, 0, errors.New("saved ages: checksum does not match")
 	}
 	if string(body[len(savedMagic):savedHeaderSize]) != boot {
 		return nil, 0, errOtherBoot
@@ -126,7 +126,7 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 	}
 	s.netns = netns.Identity{Cookie: u64(), Dev: u64(), Inode: u64()}
 	if err := h.ID.UnmarshalBinary(e[:inetdiag.SizeofID]); err != nil {
-		return s, fmt.Errorf("saved candidates: %w", err)
+		return s, fmt.Errorf("saved ages: %w", err)
 	}
 	e = e[inetdiag.SizeofID:]
 	h.State, h.Owned, h.Role, h.Asks, h.AllAsks = inetdiag.State(e[0]), e[1] == 1, policy.Role(e[2]), e[3], e[4]
@@ -190,7 +190,7 @@ func (s *saver) finish(f *renameio.PendingFile, err error) {
 		err = errors.Join(err, f.Cleanup())
 	}
 	if err != nil {
-		s.warnings.warn(WarnCandidates, "cannot save candidates: after a restart ages restart from tcp_info", "error", err)
+		s.warnings.warn(WarnSavedAges, "cannot save ages: after a restart ages restart from tcp_info", "error", err)
 	}
 }
 

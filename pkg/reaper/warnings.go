@@ -14,12 +14,12 @@ import (
 const (
 	WarnHostNetns   = "host-netns"   // the network namespace of process 1 is unknown, and not protected
 	WarnSockDestroy = "sock-destroy" // sockets cannot be destroyed, or the probe failed
-	WarnCandidates  = "candidates"   // ages could not be saved or loaded
+	WarnSavedAges   = "saved-ages"   // ages could not be saved or loaded
 	WarnRecords     = "records"      // invalid records, records with warnings, missed changes
 	WarnSwitch      = "switch"       // the mode switch cannot be read
 	WarnSweeping    = "sweeping"     // sweeps are behind schedule
 	WarnOwners      = "owners"       // the owners of sockets cannot be found
-	WarnLookAge     = "look-age"     // looks are too old when their destroys are sent
+	WarnStaleLooks  = "stale-looks"  // looks are too old when their destroys are sent
 	WarnFinder      = "finder"       // a finder fell back to another
 	WarnNetns       = "netns"        // network namespaces cannot be entered
 	WarnConnections = "connections"  // the API or the metrics address has as many connections as it may have
@@ -29,7 +29,7 @@ const (
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
-		WarnHostNetns, WarnSockDestroy, WarnCandidates, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnLookAge, WarnFinder,
+		WarnHostNetns, WarnSockDestroy, WarnSavedAges, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnStaleLooks, WarnFinder,
 		WarnNetns, WarnAsking, WarnConnections,
 	}
 }
