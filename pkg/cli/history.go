@@ -141,7 +141,7 @@ func (e *env) historyNote(page api.HistoryPage, oldest time.Time, f entryFilter)
 	case page.Missed > 0 && f.since.Before(oldest):
 		text = fmt.Sprintf("%d entries before %s are no longer kept: see the reaper's log", page.Missed, e.stamp(oldest))
 	case !f.since.Before(page.Since):
-		text = "the history is complete since then"
+		text = "the history is complete since " + e.stamp(f.since)
 	}
 	switch {
 	case len(page.Entries) > 0:

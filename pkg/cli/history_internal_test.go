@@ -57,9 +57,9 @@ func TestTheHistoryIsFiltered(t *testing.T) {
 			"since a duration", apitest.Page(),
 			[]string{"--since", "5m"},
 			[]string{"[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: the history is complete since then\n",
+			"halfclose: the history is complete since Jan  2 03:00:05\n",
 		},
-		{"since a time of day", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the history is complete since then\n"},
+		{"since a time of day", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the history is complete since Jan  2 03:04:00\n"},
 		{
 			"since before it began", all,
 			[]string{"--since", "2025-01-01T00:00:00Z"},

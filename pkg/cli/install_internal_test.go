@@ -117,10 +117,10 @@ func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "written"}, nil, broken},
 		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "unchanged"}, nil, broken},
 		{
-			[]string{"uninstall", "--remove-binary", "--dry-run"}, []string{network + "would be removed", plugin + "would be removed", reaper + "would be removed"},
+			[]string{"uninstall", "--remove-binary", "--dry-run"}, []string{network + "entry would be removed", plugin + "would be removed", reaper + "would be removed"},
 			[]string{"+++ " + file, "-" + add[1:]}, "",
 		},
-		{[]string{"uninstall"}, []string{network + "removed", plugin + "kept for the pods that were created with it"}, nil, ""},
+		{[]string{"uninstall"}, []string{network + "entry removed", plugin + "kept for the pods that were created with it"}, nil, ""},
 		{[]string{"uninstall"}, []string{"Network   none in /etc/cni/net.d lists halfclose: nothing to do"}, nil, ""},
 		{
 			[]string{"uninstall", "--remove-binary"},

@@ -43,7 +43,7 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 		return printJSON(e.out, r)
 	}
 	for _, f := range r.Files {
-		e.printLine("Network", f.Network+" in "+f.File, done(c.DryRun, true, "removed"))
+		e.printLine("Network", f.Network+" in "+f.File, "entry "+done(c.DryRun, true, "removed"))
 	}
 	if len(r.Files) == 0 {
 		e.printLine("Network", "none in "+c.ConfDir+" lists halfclose", "nothing to do")

@@ -96,7 +96,7 @@ func (e *env) printStatus(s api.Status, v statusView, first ...finding) error {
 	line("Mode", describe.Mode(s.Mode))
 	line("Found", fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2 in %s",
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], describe.Plural(s.Namespaces, "namespace", "namespaces")))
-	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d wait for the budget%s)",
+	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d queued%s)",
 		describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
 	line("Peers", describe.Peers(s.Peers, s.Counts.WouldAsk)+goneText(s.Counts.PeerGone))
 	fmt.Fprintln(e.out)
@@ -165,7 +165,7 @@ func goneText(n uint64) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d gone, and so %s", n, map[bool]string{true: "is its socket", false: "are their sockets"}[n == 1])
+	return fmt.Sprintf("; %d gone: the kernel closed %s", n, map[bool]string{true: "its socket", false: "their sockets"}[n == 1])
 }
 
 func refused(errs map[string]uint64) string {

@@ -60,7 +60,7 @@ Stop halfclose install --watch first, or it restores the entry.`,
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&binary, "remove-binary", false, "also remove the plugin and halfclose-reaper, unless the result cache of a runtime lists the plugin")
-	cmd.Flags().BoolVar(&force, "force", false, "with --remove-binary: remove them even then")
+	cmd.Flags().BoolVar(&force, "force", false, "with --remove-binary: remove them even if a result cache lists the plugin")
 	e.outputFlag(cmd)
 	return cmd
 }

@@ -29,7 +29,7 @@ func Refusal(v api.RefusalView) string {
 
 // Peers summarizes the asked peers: their answers, and the reasons why some were not asked.
 func Peers(p api.PeersView, wouldAsk uint64) string {
-	text := counted(p.Answers, "asked") + ", " + counted(p.NotAsked, "could not be")
+	text := counted(p.Answers, "asked") + ", " + counted(p.NotAsked, "could not be asked")
 	if p.PerSecond == 0 {
 		text = "none is asked (--max-asks-per-second 0)"
 	}
@@ -37,7 +37,7 @@ func Peers(p api.PeersView, wouldAsk uint64) string {
 		text += fmt.Sprintf(", %d being asked, %d waiting", p.Asking, p.Queued)
 	}
 	if wouldAsk > 0 {
-		text += fmt.Sprintf(", %d would have been", wouldAsk)
+		text += fmt.Sprintf(", %d would have been asked", wouldAsk)
 	}
 	for _, errno := range slices.Sorted(maps.Keys(p.Refused)) {
 		text += fmt.Sprintf(", %d refused with %s", p.Refused[errno], errno)
