@@ -49,13 +49,13 @@ func limitConns(srv *http.Server, l net.Listener, limit int, full func()) net.Li
 			go full() // it may wait for the reaper
 		}
 	}
-	return stallListener{netutil.LimitListener(l, limit)}
+	return netutil.LimitListener(l, limit)
 }
 
 // writeStall is the time after which a client that does not read its answer is disconnected.
 const writeStall = time.Minute
 
-// stallListener disconnects clients that do not read.
+// stallListener disconnects clients that do not read. It overrides the server's WriteTimeout, which limits a whole answer.
 type stallListener struct{ net.Listener }
 
 func (l stallListener) Accept() (net.Conn, error) {

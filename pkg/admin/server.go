@@ -81,7 +81,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv.SetKeepAlivesEnabled(false) // an idle client would keep a connection from others
 	limit := connLimit(maxUnixConns)
 	limited := limitConns(srv, l, limit, func() { s.full(l.Addr(), limit) })
-	if err := serve(ctx, srv, limited, s.Log, shutdownTimeout); err != nil {
+	if err := serve(ctx, srv, stallListener{limited}, s.Log, shutdownTimeout); err != nil {
 		return fmt.Errorf("serve the reaper's socket: %w", err)
 	}
 	return nil
