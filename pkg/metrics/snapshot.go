@@ -45,7 +45,7 @@ func (s *snapshot) node(ch chan<- prometheus.Metric) {
 		mode.add(value, known.String())
 	}
 	gauge(ch, "halfclose_attachments", "Active attachments.").add(float64(m.Attachments))
-	gauge(ch, "halfclose_inert_attachments", "Attachments that the reaper cannot act on, such as those whose network namespace is gone.").add(float64(m.Inert))
+	gauge(ch, "halfclose_inert_attachments", "Attachments that the reaper cannot act on although their network namespace may exist.").add(float64(m.Inert))
 	gauge(ch, "halfclose_netns", "Network namespaces of the active attachments.").add(float64(m.Netns))
 	gauge(ch, "halfclose_unreachable_netns", "Network namespaces of the active attachments that the reaper cannot enter: their sockets are neither found nor destroyed.").add(float64(m.Unreachable))
 	gauge(ch, "halfclose_record_problems", "Unreadable files in the state directory, and attachments with configuration mistakes.").add(float64(m.RecordProblems))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -23,29 +24,53 @@ var ErrUnproven = errors.New("cannot find out whether the network namespace stil
 //
 // If Alive returns an error, a namespace without a process counts as ended: the caller checks the paths that may lead to it.
 func (l *Liveness) Ended(id Identity) (bool, error) {
+	return l.endedAmong(id, func() (inodes, error) { return readInodes("/proc") })
+}
+
+// EndedEach reports for each of the network namespaces whether it is proven to have ended, as Ended does for one, and
+// reads the processes once at most.
+func (l *Liveness) EndedEach(ids []Identity) []bool {
+	read := sync.OnceValues(func() (inodes, error) { return readInodes("/proc") })
+	each := make([]bool, len(ids))
+	for i, id := range ids {
+		ended, err := l.endedAmong(id, read)
+		each[i] = ended && err == nil
+	}
+	return each
+}
+
+func (l *Liveness) endedAmong(id Identity, read func() (inodes, error)) (bool, error) {
 	alive, err := l.Alive(id)
 	if err == nil {
 		return !alive, nil
 	}
-	return endedByProcesses(id, "/proc")
+	used, err := read()
+	if used[id.Inode] {
+		return false, nil
+	}
+	return err == nil, err
 }
 
-// endedByProcesses reports whether no process is in a namespace. It needs the initial PID namespace, which shows all
-// processes.
-func endedByProcesses(id Identity, proc string) (bool, error) {
+// inodes are the inode numbers of the network namespaces that processes are in.
+type inodes map[uint64]bool
+
+// readInodes reads them from proc, which must be of the initial PID namespace: that shows all processes. With an error,
+// which is ErrUnproven, the result lacks some.
+func readInodes(proc string) (inodes, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(filepath.Join(proc, "self/ns/pid"), &st); err != nil || st.Ino != hostfs.InitialPIDNS {
-		return false, fmt.Errorf("%w: processes outside of this PID namespace are not visible", ErrUnproven)
+		return nil, fmt.Errorf("%w: processes outside of this PID namespace are not visible", ErrUnproven)
 	}
 	dir, err := os.Open(proc)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", ErrUnproven, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnproven, err)
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", ErrUnproven, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnproven, err)
 	}
+	used := make(inodes)
 	var hidden error
 	for _, name := range names {
 		if _, err := strconv.Atoi(name); err != nil {
@@ -56,9 +81,9 @@ func endedByProcesses(id Identity, proc string) (bool, error) {
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH): // the process has exited
 		case err != nil:
 			hidden = fmt.Errorf("%w: process %s: %w (needs CAP_SYS_PTRACE)", ErrUnproven, name, err)
-		case st.Ino == id.Inode:
-			return false, nil
+		default:
+			used[st.Ino] = true
 		}
 	}
-	return hidden == nil, hidden
+	return used, hidden
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
@@ -77,23 +78,44 @@ func TestWithoutFileHandlesANamespaceWithAProcessExists(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer own.Close()
-	ended, err := endedByProcesses(own.Stat(), "/proc")
+	used, err := readInodes("/proc")
 	if errors.Is(err, ErrUnproven) {
 		nstest.NeedPrivilege(t, "see every process", err)
 	}
-	if ended || err != nil {
-		t.Errorf("this process's own: ended %v, %v", ended, err)
-	}
-	ended, err = endedByProcesses(Identity{Inode: 1}, "/proc")
-	if !ended && !errors.Is(err, ErrUnproven) || err != nil && ended {
-		t.Errorf("one without a process: ended %v, %v", ended, err)
+	if err != nil || !used[own.Stat().Inode] || used[1] {
+		t.Errorf("of this process's own and of one without a process: %v, %v, %v", used[own.Stat().Inode], used[1], err)
 	}
 }
 
 func TestEndedIsUnprovenIfSomeProcessesAreHidden(t *testing.T) {
 	for _, proc := range []string{t.TempDir(), fmt.Sprintf("/proc/%d", 1<<30)} {
-		if ended, err := endedByProcesses(Identity{Inode: 1}, proc); ended || !errors.Is(err, ErrUnproven) {
-			t.Errorf("%s: ended %v, %v", proc, ended, err)
+		if used, err := readInodes(proc); len(used) > 0 || !errors.Is(err, ErrUnproven) {
+			t.Errorf("%s: %v, %v", proc, used, err)
+		}
+	}
+}
+
+func TestOneNamespaceOfSeveralHasEnded(t *testing.T) {
+	_, lives := pinned(t)
+	ended := lives
+	ended.Cookie += 1 << 40
+	liveness := NewLiveness()
+	if _, err := liveness.Alive(lives); err != nil {
+		t.Skip(err)
+	}
+	if diff := cmp.Diff([]bool{false, true, false}, liveness.EndedEach([]Identity{lives, ended, lives})); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestANamespaceOfAProcessExistsEvenIfOtherProcessesAreHidden(t *testing.T) {
+	liveness := NewLiveness()
+	for _, unknown := range []error{nil, ErrUnproven} {
+		for inode, want := range map[uint64]bool{1: unknown == nil, 2: false} {
+			ended, err := liveness.endedAmong(Identity{Inode: inode}, func() (inodes, error) { return inodes{2: true}, unknown })
+			if ended != want || inode == 2 && err != nil || inode == 1 && !errors.Is(err, unknown) {
+				t.Errorf("inode %d with %v: ended %v, %v", inode, unknown, ended, err)
+			}
 		}
 	}
 }

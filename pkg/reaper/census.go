@@ -48,8 +48,10 @@ func (c *census) holdsOn(id netns.Identity) (holds []state.Hold) {
 
 // inertRecord is a record without effect.
 type inertRecord struct {
-	record state.Record
-	reason string
+	record    state.Record
+	reason    string
+	isFinal   bool // it will not become active again
+	isDeleted bool // its netns is proven to be deleted: a runtime has left it without a DEL
 }
 
 // census reads all records, classifies them, and prunes files that have been inert for pruneAfter. An unreadable file
@@ -69,27 +71,24 @@ func (w *watcher) census(ctx context.Context, now monotime.Time) census {
 	}
 	c := census{problems: listing.Problems, holdList: listing.Holds}
 	inertSince := make(map[string]monotime.Time)
-	var expired []state.Record
 	for _, r := range slices.Concat(listing.Records, w.unreadable(listing.Problems)) {
-		reason, ended := w.classify(r)
+		reason, final := w.classify(r)
 		if reason == "" {
 			c.records = append(c.records, r)
 			continue
 		}
-		c.inert = append(c.inert, inertRecord{r, reason})
+		c.inert = append(c.inert, inertRecord{record: r, reason: reason, isFinal: final})
 		// The path may disappear before the netns does. Until then the record's policy must not be exceeded.
 		c.holdList = append(c.holdList, w.holdOf(r, reason))
-		if ended && w.isExpired(fileName(r), inertSince, now) {
-			expired = append(expired, r)
-		}
 	}
-	for _, r := range expired {
-		if w.ended(w.holdOf(r, ""), c.records) {
-			w.prune(r)
+	w.proveDeleted(&c)
+	for _, r := range c.inert {
+		if r.isFinal && w.isExpired(fileName(r.record), inertSince, now) && r.isDeleted {
+			w.prune(r.record)
 		}
 	}
 	for _, h := range listing.Holds {
-		if w.isExpired(h.File, inertSince, now) && w.ended(h, c.records) {
+		if w.isExpired(h.File, inertSince, now) && w.areEnded([]state.Hold{h}, c.records)[0] {
 			w.log.Info("pruned an invalid record of a deleted network namespace", "file", h.File, "error", w.store.Prune(h.File))
 		}
 	}
@@ -144,9 +143,9 @@ func (w *watcher) unreadable(problems []state.Problem) []state.Record {
 	return known
 }
 
-// classify returns why a record is inert, "" if it is active, and whether it will stay so. If its path cannot be opened
+// classify returns why a record is inert, "" if it is active, and whether that is final. If its path cannot be opened
 // although it exists, the record is active: the finder opens it again, and reports the error.
-func (w *watcher) classify(r state.Record) (reason string, ended bool) {
+func (w *watcher) classify(r state.Record) (reason string, final bool) {
 	if r.Boot != w.boot {
 		return "recorded before the last boot", true
 	}
@@ -203,17 +202,52 @@ func (w *watcher) isExpired(name string, next map[string]monotime.Time, now mono
 	return now.Sub(since) >= pruneAfter
 }
 
-// ended reports whether a network namespace is proven to be deleted: by the kernel, or because neither a record's path
-// nor a process leads to it.
-func (w *watcher) ended(h state.Hold, records []state.Record) bool {
-	if slices.ContainsFunc(records, func(r state.Record) bool { return h.Names(r.Netns.Identity) }) {
-		return false
+// proveDeleted finds out which of the records that stay inert are of deleted network namespaces.
+func (w *watcher) proveDeleted(c *census) {
+	var final []*inertRecord
+	var holds []state.Hold
+	for i := range c.inert {
+		if r := &c.inert[i]; r.isFinal {
+			final, holds = append(final, r), append(holds, w.holdOf(r.record, r.reason))
+		}
+	}
+	for i, ended := range w.areEnded(holds, c.records) {
+		final[i].isDeleted = ended
+	}
+}
+
+// areEnded reports which network namespaces are proven to be deleted: by the kernel, or because neither a record's path
+// nor a process leads to them.
+func (w *watcher) areEnded(holds []state.Hold, records []state.Record) []bool {
+	if len(holds) == 0 {
+		return nil
 	}
 	if w.liveness == nil {
 		w.liveness = netns.NewLiveness()
 	}
-	ended, err := w.liveness.Ended(netns.Identity{Cookie: h.Netns.Cookie, Inode: h.Netns.Inode})
-	return ended && err == nil
+	ids := make([]netns.Identity, len(holds))
+	for i, h := range holds {
+		ids[i] = netns.Identity{Cookie: h.Netns.Cookie, Inode: h.Netns.Inode}
+	}
+	ended := w.liveness.EndedEach(ids)
+	for i, h := range holds {
+		if slices.ContainsFunc(records, func(r state.Record) bool { return h.Names(r.Netns.Identity) }) {
+			ended[i] = false
+		}
+	}
+	return ended
+}
+
+// inertAttachments returns how many inert records may be of existing network namespaces. The others are left over, and
+// are pruned.
+func (c *census) inertAttachments() int {
+	n := 0
+	for _, r := range c.inert {
+		if !r.isDeleted {
+			n++
+		}
+	}
+	return n
 }
 
 // prune deletes the file of an inert record, unless it has been rewritten since.

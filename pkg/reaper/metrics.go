@@ -93,7 +93,7 @@ func (l *loop) metrics() Metrics {
 	m := Metrics{
 		canAsk: l.tracker.canAsk,
 		Finder: l.finder.Name, Mode: l.caps.view.Effective,
-		Attachments: len(l.registry.census.records), Inert: len(l.registry.census.inert),
+		Attachments: len(l.registry.census.records), Inert: l.registry.census.inertAttachments(),
 		Netns: len(l.registry.namespaces), Unreachable: l.unreachable(), AgesLost: l.ages.lost,
 		RecordProblems: l.registry.census.mistakes(),
 		Sockets:        make(map[CountKey]int),

@@ -325,6 +325,28 @@ func TestWatcherPrunesNoRecordOfAnUnmountedDirectory(t *testing.T) {
 	}
 }
 
+// TestLeftOverRecordsAreNotInertAttachments is about runtimes that leave records without a DEL, such as libcni 1.3 with a
+// drop-in. The alert on inert attachments is for network namespaces that exist and that the reaper cannot see.
+func TestLeftOverRecordsAreNotInertAttachments(t *testing.T) {
+	w := newTestWatcher(t)
+	ns, hidden := nstest.New(t), nstest.New(t)
+	if alive, err := netns.NewLiveness().Alive(identify(t, ns)); !alive || err != nil {
+		t.Skipf("this kernel does not report whether a network namespace exists: %v", err)
+	}
+	put(t, w, "active", func(r *state.Record) { r.Netns = state.Netns{Path: ns.Path(), Identity: identify(t, ns)} })
+	for _, id := range []string{"left-1", "left-2", "left-3"} {
+		put(t, w, id)
+	}
+	if got := count(t.Context(), w, moment(0)); len(got.inert) != 3 || got.inertAttachments() != 0 {
+		t.Errorf("of deleted namespaces: %d inert records and attachments %d", len(got.inert), got.inertAttachments())
+	}
+	put(t, w, "hidden", func(r *state.Record) { r.Netns.Identity = identify(t, hidden) })
+	put(t, w, "unmounted", func(r *state.Record) { r.Netns.Path = filepath.Join(w.store.Dir(), "run", "netns", "cni-1") })
+	if got := count(t.Context(), w, moment(0)); len(got.inert) != 5 || got.inertAttachments() != 2 {
+		t.Errorf("with two that may exist: %d inert records and attachments %d", len(got.inert), got.inertAttachments())
+	}
+}
+
 // TestRecordWithoutANetnsCookieIsInert is about an inode number alone, which a later namespace may have.
 func TestRecordWithoutANetnsCookieIsInert(t *testing.T) {
 	w := newTestWatcher(t)
