@@ -66,7 +66,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "an address with a port name", args: []string{"reaper", "--metrics-address", ":http"}, code: 2, want: `not ":http"`},
 		{name: "an address with an invalid port", args: []string{"reaper", "--metrics-address", ":65536"}, code: 2, want: `not ":65536"`},
 		{name: "an IPv6 address without brackets", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_METRICS_ADDRESS": "::1:20470"}, code: 2, want: `not "::1:20470"`},
-		{name: "an unknown log level", args: []string{"reaper", "--log-level", "loud"}, code: 2, want: "loud"},
+		{name: "an unknown log level", args: []string{"reaper", "--log-level", "loud"}, code: 2, want: `"loud" for "--log-level" flag: want debug, info, warn or error`},
 		{name: "an invalid value in the environment", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_MODE": "kill"}, code: 2, want: `HALFCLOSE_MODE="kill"`},
 		{name: "an unknown finder in the environment", args: []string{"reaper"}, env: map[string]string{"HALFCLOSE_FINDER": "none"}, code: 2, want: `--finder must be auto, sockdiag or bpf, not "none"`},
 		{name: "reaper with a state directory whose path is too long", args: []string{"reaper", "--state-dir", long}, code: 2, want: "has 96 bytes, and the name of the reaper's socket leaves room for 95"},

@@ -137,6 +137,17 @@ func TestAnIncompleteListIsAnErrorInOneLine(t *testing.T) {
 	}
 }
 
+func TestStatusWithoutAttachmentsNamesTheDoctor(t *testing.T) {
+	dir := stateDir(t)
+	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, api.Status{}) })
+	for _, args := range [][]string{nil, {"--pod", "shop/web-1"}} {
+		code, _, stderr := call(t, nil, append([]string{"status", "--state-dir", dir}, args...)...)
+		if want := "halfclose: nothing is registered: \"halfclose doctor\" shows why\n"; code != exitSuccess || stderr != want {
+			t.Errorf("%v: exit code %d, %q, want %q", args, code, stderr, want)
+		}
+	}
+}
+
 func TestStatusOfOnePod(t *testing.T) {
 	dir := stateDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, crowded()) })

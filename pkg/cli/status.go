@@ -67,6 +67,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	if err != nil {
 		return err
 	}
+	registered := len(s.Attachments) > 0
 	builds := buildFindings(s, buildinfo.Get().Build()) // of all attachments
 	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !api.CoversPod(f.pod, a.Pod, a.ContainerID) })
 	if e.output == outputJSON {
@@ -74,10 +75,15 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	} else {
 		err = e.printStatus(s, statusView{all: f.all || f.pod != "", policies: f.pod != ""}, builds...)
 	}
-	if err == nil && f.pod != "" && len(s.Attachments) == 0 {
+	switch {
+	case err != nil:
+		return err
+	case !registered:
+		e.note("nothing is registered: \"halfclose doctor\" shows why")
+	case len(s.Attachments) == 0:
 		e.note("%s", noSuchPod(f.pod))
 	}
-	return err
+	return nil
 }
 
 // statusView selects the parts of a status, besides the summary and the problems.

@@ -37,7 +37,7 @@ func (c *Config) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.AllowHostNetns, "allow-host-netns", false, "act on records of the host's own network namespace")
 	flags.DurationVar(&c.IdleExit, "idle-exit", 0, "exit after `DURATION` without attachments; 0 is never")
 	flags.BoolVar(&c.Wait, "wait", false, "wait until no other reaper uses the state directory, instead of failing")
-	flags.TextVar(&c.LogLevel, "log-level", slog.LevelInfo, "log `LEVEL`: debug, info, warn or error")
+	flags.Var((*level)(&c.LogLevel), "log-level", "log `LEVEL`: debug, info, warn or error")
 	flags.StringVar(&c.LogFormat, "log-format", logging.Text, "log `FORMAT`: text or json")
 	flags.BoolVar(&c.Auto, "auto", false, "started by the CNI plugin")
 	_ = flags.MarkHidden("auto")
@@ -78,6 +78,19 @@ func (c *Config) checkFlags() error {
 		return usageError{fmt.Errorf("--idle-exit must be 0s or longer, not %v", c.IdleExit)}
 	case c.LogFormat != logging.Text && c.LogFormat != logging.JSON:
 		return usageError{fmt.Errorf("--log-format must be text or json, not %q", c.LogFormat)}
+	}
+	return nil
+}
+
+// level is the lowest level that is logged.
+type level slog.Level
+
+func (l *level) String() string { return strings.ToLower(slog.Level(*l).String()) }
+func (l *level) Type() string   { return "level" }
+
+func (l *level) Set(text string) error {
+	if (*slog.Level)(l).UnmarshalText([]byte(text)) != nil {
+		return errors.New("want debug, info, warn or error")
 	}
 	return nil
 }
