@@ -4,6 +4,7 @@
 package chart
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -177,11 +178,21 @@ func TestProbesUseTheReapersOwnSocket(t *testing.T) {
 	}
 }
 
-func TestMetricsKeepThePodsNamespace(t *testing.T) {
+func TestMetricsHaveTheLabelsOfTheShippedRules(t *testing.T) {
 	r := render(t, "--set", "metrics.podMonitor.enabled=true,metrics.port=9999,metrics.podMonitor.labels.release=prometheus")
 	m, ok := r["PodMonitor halfclose"].(*podMonitor)
 	if !ok || len(m.Spec.PodMetricsEndpoints) != 1 || !m.Spec.PodMetricsEndpoints[0].HonorLabels {
 		t.Fatalf("%+v", m)
+	}
+	var got []string
+	for _, r := range m.Spec.PodMetricsEndpoints[0].Relabelings {
+		got = append(got, fmt.Sprintf("%v from %v %v", r["targetLabel"], r["sourceLabels"], r["replacement"]))
+	}
+	// Both rules and dashboard need these two labels. The operator's own are NAMESPACE/PODMONITOR and the pod's address.
+	for _, want := range []string{"job from <nil> halfclose", "instance from [__meta_kubernetes_pod_node_name] <nil>"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("the relabelings are %q, without %q", got, want)
+		}
 	}
 	c := container(t, r.daemonSet(t), "reaper")
 	if len(c.Ports) != 1 || c.Ports[0].Name != m.Spec.PodMetricsEndpoints[0].Port || c.Ports[0].ContainerPort != 9999 || !slices.Contains(c.Args, "--metrics-address=:9999") {
