@@ -37,13 +37,13 @@ func (f *fake) start(t *testing.T) *Watcher {
 }
 
 // received returns the next report, and how long it took. It waits for a minute at most.
-func received(w *Watcher) (err error, after time.Duration, ok bool) {
+func received(w *Watcher) (after time.Duration, ok bool, err error) {
 	start := time.Now()
 	select {
 	case err = <-w.Changes():
-		return err, time.Since(start), true
+		return time.Since(start), true, err
 	case <-time.After(time.Minute):
-		return nil, 0, false
+		return 0, false, nil
 	}
 }
 
@@ -57,10 +57,10 @@ func TestBurstIsReportedOnceAfterItHasEnded(t *testing.T) {
 				time.Sleep(testConfig.Debounce / 2)
 			}
 		}()
-		if err, after, ok := received(w); !ok || err != nil || after != 3*testConfig.Debounce {
+		if after, ok, err := received(w); !ok || err != nil || after != 3*testConfig.Debounce {
 			t.Errorf("reported %v after %v, %v, want nil after %v", err, after, ok, 3*testConfig.Debounce)
 		}
-		if err, after, ok := received(w); ok {
+		if after, ok, err := received(w); ok {
 			t.Errorf("reported again, %v, after %v", err, after)
 		}
 	})
@@ -85,7 +85,7 @@ func TestUnendingBurstIsReportedAfterTenDebounceTimes(t *testing.T) {
 			}
 		})
 		for range 3 {
-			if err, after, ok := received(w); !ok || err != nil || after > 11*testConfig.Debounce {
+			if after, ok, err := received(w); !ok || err != nil || after > 11*testConfig.Debounce {
 				t.Errorf("reported %v after %v, %v, want nil after about %v", err, after, ok, 10*testConfig.Debounce)
 			}
 		}
@@ -97,7 +97,7 @@ func TestMissedChangesAreReportedAsAnError(t *testing.T) {
 		f := newFake()
 		w := f.start(t)
 		go func() { f.errors <- fsnotify.ErrEventOverflow }()
-		if err, _, ok := received(w); !ok || !errors.Is(err, fsnotify.ErrEventOverflow) {
+		if _, ok, err := received(w); !ok || !errors.Is(err, fsnotify.ErrEventOverflow) {
 			t.Errorf("reported %v, %v", err, ok)
 		}
 	})

@@ -127,7 +127,7 @@ func readHistory(d *json.Decoder) (api.HistoryPage, error) {
 			return api.HistoryPage{}, cutShort(err)
 		}
 		if line.Complete {
-			page.History, page.Since, page.Last, page.Missed = line.History, line.HistoryEnd.Since, line.Last, line.Missed
+			page.History, page.Since, page.Last, page.Missed = line.History, line.Since, line.Last, line.Missed
 			return page, nil
 		}
 		page.Entries = append(page.Entries, line.Entry)

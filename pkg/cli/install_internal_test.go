@@ -107,24 +107,30 @@ func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 		{[]string{"install", "--dry-run"}, []string{reaper + "would be written", plugin + "would be written", network + "would be written"}, []string{"+++ " + file, add}, broken},
 		{[]string{"install"}, []string{reaper + "written", plugin + "written", network + "written"}, nil, broken},
 		{
-			[]string{"install", "--drop-in"}, []string{reaper + "unchanged", plugin + "unchanged", "Network   pods in /etc/cni/net.d/pods/halfclose.conf: written"},
+			[]string{"install", "--drop-in"},
+			[]string{reaper + "unchanged", plugin + "unchanged", "Network   pods in /etc/cni/net.d/pods/halfclose.conf: written"},
 			nil, "stays until the reaper prunes it",
 		},
 		{
-			[]string{"install", "--dry-run"}, []string{reaper + "unchanged", plugin + "unchanged", network + "would be written"},
-			[]string{"--- /etc/cni/net.d/pods/halfclose.conf\n+++ /dev/null\n", "+++ " + file, add}, broken,
+			[]string{"install", "--dry-run"},
+			[]string{reaper + "unchanged", plugin + "unchanged", network + "would be written"},
+			[]string{"--- /etc/cni/net.d/pods/halfclose.conf\n+++ /dev/null\n", "+++ " + file, add},
+			broken,
 		},
 		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "written"}, nil, broken},
 		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "unchanged"}, nil, broken},
 		{
-			[]string{"uninstall", "--remove-binary", "--dry-run"}, []string{network + "entry would be removed", plugin + "would be removed", reaper + "would be removed"},
-			[]string{"+++ " + file, "-" + add[1:]}, "",
+			[]string{"uninstall", "--remove-binary", "--dry-run"},
+			[]string{network + "entry would be removed", plugin + "would be removed", reaper + "would be removed"},
+			[]string{"+++ " + file, "-" + add[1:]},
+			"",
 		},
 		{[]string{"uninstall"}, []string{network + "entry removed", plugin + "kept for the pods that were created with it"}, nil, ""},
 		{[]string{"uninstall"}, []string{"Network   none in /etc/cni/net.d lists halfclose: nothing to do"}, nil, ""},
 		{
 			[]string{"uninstall", "--remove-binary"},
-			[]string{"Network   none in /etc/cni/net.d lists halfclose: nothing to do", plugin + "removed", reaper + "removed"}, nil, "",
+			[]string{"Network   none in /etc/cni/net.d lists halfclose: nothing to do", plugin + "removed", reaper + "removed"},
+			nil, "",
 		},
 	} {
 		args := tt.args

@@ -33,12 +33,12 @@ func inspectMounts(root string) mounts {
 	m := mounts{root: hostfs.Dir(root)}
 	m.table, m.err = readMounts()
 	for _, dir := range hostfs.NetnsDirs() {
-		real, err := m.root.Resolve(dir)
+		resolved, err := m.root.Resolve(dir)
 		if err != nil {
-			real = ""
+			resolved = ""
 		}
-		if !slices.ContainsFunc(m.dirs, func(d netnsDir) bool { return real != "" && d.real == real }) {
-			m.dirs = append(m.dirs, netnsDir{dir, real, m.root.MountID(dir)})
+		if !slices.ContainsFunc(m.dirs, func(d netnsDir) bool { return resolved != "" && d.real == resolved }) {
+			m.dirs = append(m.dirs, netnsDir{dir, resolved, m.root.MountID(dir)})
 		}
 	}
 	return m

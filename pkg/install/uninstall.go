@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -51,16 +52,14 @@ type CachedError struct{ Attachments []cniconf.CachedAttachment }
 const maxListedContainers = 5
 
 func (e *CachedError) Error() string {
-	var names string
-	for i, a := range e.Attachments {
-		if i == maxListedContainers {
-			names += fmt.Sprintf(" and %d more", len(e.Attachments)-i)
-			break
-		}
-		if i > 0 {
-			names += ", "
-		}
-		names += a.Container()
+	listed := e.Attachments[:min(len(e.Attachments), maxListedContainers)]
+	containers := make([]string, len(listed))
+	for i, a := range listed {
+		containers[i] = a.Container()
+	}
+	names := strings.Join(containers, ", ")
+	if more := len(e.Attachments) - len(listed); more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
 	}
 	return fmt.Sprintf("remove the plugin: a cached network configuration of these containers lists it: %s: CRI-O and podman run DEL from that cache, "+
 		"and without the plugin they leak the container's addresses: delete the containers first, or use --force (containerd does not use the cache)", names)

@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
 // pinned returns a namespace that only its handle keeps: without a process and without a path.
-func pinned(t *testing.T) (*Handle, Identity) {
+func pinned(t *testing.T) Identity {
 	t.Helper()
 	ns := nstest.New(t)
 	h, err := Open(ns.Path())
@@ -26,7 +27,7 @@ func pinned(t *testing.T) (*Handle, Identity) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h, id
+	return id
 }
 
 func TestANamespaceHasEndedAfterItsLastReference(t *testing.T) {
@@ -61,7 +62,7 @@ func TestANamespaceHasEndedAfterItsLastReference(t *testing.T) {
 }
 
 func TestANamespaceWithTheSameInodeNumberIsAnotherOne(t *testing.T) {
-	_, id := pinned(t)
+	id := pinned(t)
 	liveness := NewLiveness()
 	if _, err := liveness.Alive(id); err != nil {
 		t.Skip(err)
@@ -96,7 +97,7 @@ func TestEndedIsUnprovenIfSomeProcessesAreHidden(t *testing.T) {
 }
 
 func TestOneNamespaceOfSeveralHasEnded(t *testing.T) {
-	_, lives := pinned(t)
+	lives := pinned(t)
 	ended := lives
 	ended.Cookie += 1 << 40
 	liveness := NewLiveness()

@@ -20,18 +20,21 @@ func TestEntry(t *testing.T) {
 	}{
 		"a message alone": {"started", nil, map[string]string{"MESSAGE": "started"}},
 		"attributes are in the message and are fields": {
-			"destroyed", []Attr{{"state", "CLOSE_WAIT"}, {"pod.name", "web"}, {"error", "no such file"}, {"empty", ""}},
+			"destroyed",
+			[]Attr{{"state", "CLOSE_WAIT"}, {"pod.name", "web"}, {"error", "no such file"}, {"empty", ""}},
 			map[string]string{
 				"MESSAGE": `destroyed state=CLOSE_WAIT pod.name=web error="no such file" empty=""`,
 				"STATE":   "CLOSE_WAIT", "POD_NAME": "web", "ERROR": "no such file", "EMPTY": "",
 			},
 		},
 		"text of a pod's owner breaks no line and adds no field": {
-			"warning\nPRIORITY=0", []Attr{{"text", "a\nPRIORITY=0\n\x1b[2J"}},
+			"warning\nPRIORITY=0",
+			[]Attr{{"text", "a\nPRIORITY=0\n\x1b[2J"}},
 			map[string]string{"MESSAGE": `warning PRIORITY=0 text="a\nPRIORITY=0\n\x1b[2J"`, "TEXT": "a\nPRIORITY=0\n\x1b[2J"},
 		},
 		"an attribute cannot replace a field of every entry": {
-			"x", []Attr{{"message", "m"}, {"priority", "0"}, {"_UID", "0"}, {"syslog_pid", "1"}},
+			"x",
+			[]Attr{{"message", "m"}, {"priority", "0"}, {"_UID", "0"}, {"syslog_pid", "1"}},
 			map[string]string{
 				"MESSAGE":           "x message=m priority=0 _UID=0 syslog_pid=1",
 				"HALFCLOSE_MESSAGE": "m", "HALFCLOSE_PRIORITY": "0", "HALFCLOSE__UID": "0", "HALFCLOSE_SYSLOG_PID": "1",

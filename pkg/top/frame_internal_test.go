@@ -243,8 +243,11 @@ func TestAWiderScreenShowsMoreColumns(t *testing.T) {
 		{40, []string{"POD", "CLOSE_WAIT", "OLDEST"}, []string{"LOCAL", "PEER", "AGE"}},
 		{60, []string{"POD", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST"}, []string{"LOCAL", "PEER", "AGE"}},
 		{80, []string{"POD", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST", "AGES", "DESTROYED"}, []string{"LOCAL", "PEER", "STATE", "AGE", "VERDICT"}},
-		{200, []string{"POD", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST", "AGES", "DESTROYED", "GRACE"},
-			[]string{"LOCAL", "PEER", "STATE", "AGE", "IDLE", "RECV-Q", "SEND-Q", "VERDICT", "OWNERS"}},
+		{
+			200,
+			[]string{"POD", "CLOSE_WAIT", "FIN_WAIT2", "OLDEST", "AGES", "DESTROYED", "GRACE"},
+			[]string{"LOCAL", "PEER", "STATE", "AGE", "IDLE", "RECV-Q", "SEND-Q", "VERDICT", "OWNERS"},
+		},
 	} {
 		if got := fields(t, shown(t, newModel(30), tt.width, 50), "  POD"); !slices.Equal(got, tt.pods) {
 			t.Errorf("%d columns: the list has %v, want %v", tt.width, got, tt.pods)

@@ -240,7 +240,7 @@ func TestCheckAddsARecordToOneThatNamesAnotherNetns(t *testing.T) {
 			before := n.record(t, blue)
 			n.at = n.at.Add(time.Minute)
 			o := n.call(t, "CHECK", chained("1.0.0").with(object{"failurePolicy": "fail"})).ok(t)
-			if o.stdout != "" || len(o.syslog) != 1 || !strings.Contains(o.stderr, before.Netns.Identity.String()) || !strings.Contains(o.stderr, n.netns) {
+			if o.stdout != "" || len(o.syslog) != 1 || !strings.Contains(o.stderr, before.Netns.String()) || !strings.Contains(o.stderr, n.netns) {
 				t.Errorf("%+v, want nothing but a warning with both network namespaces", o)
 			}
 			added := n.record(t, blue)

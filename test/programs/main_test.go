@@ -33,10 +33,8 @@ const (
 	roleVar = "E2E_PROGRAMS_ROLE"
 )
 
-var (
-	// reapers are one per finder, each with a state directory of its own.
-	reapers []*reaper // set once, before the tests run
-)
+// reapers are one per finder, each with a state directory of its own.
+var reapers []*reaper // set once, before the tests run
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVar); role != "" {
