@@ -123,7 +123,7 @@ func reportNamed(n named, r records) []Finding {
 	}
 	return []Finding{{
 		Check: "unregistered", Level: Info,
-		What: describe.Plural(len(unregistered), "named network namespace is", "named network namespaces are") + " not registered, because they were created before halfclose was chained or without CNI: " +
+		What: describe.Plural(len(unregistered), "named network namespace is", "named network namespaces are") + " not registered (created without CNI, or before halfclose was chained): " +
 			firstNames(unregistered, func(p namedPath) string { return p.path }),
 		Do: "nothing unless halfclose should manage them; then restart the pod, or run halfclose register " + unregistered[0].path,
 	}}

@@ -130,11 +130,11 @@ func TestUnregisteredNamespacesAreReported(t *testing.T) {
 	n.host = []netns.Identity{{Dev: 4, Inode: 9}}
 	web := aRecord("web", 1)
 	expect(t, reportNamed(n, records{boot: "now", list: []recorded{web}}),
-		want{"unregistered", Info, "1 named network namespace is not registered, because they were created before halfclose was chained or without CNI: /run/netns/other", "halfclose register /run/netns/other"})
+		want{"unregistered", Info, "1 named network namespace is not registered (created without CNI, or before halfclose was chained): /run/netns/other", "halfclose register /run/netns/other"})
 	expect(t, reportNamed(n, records{boot: "now", list: []recorded{web, aRecord("other", 2)}}),
 		want{"unregistered", OK, "every named network namespace is registered (3 namespaces)", ""})
 	expect(t, reportNamed(n, records{boot: "later", list: []recorded{web, aRecord("other", 2)}}), // inode numbers are valid for one boot
-		want{"unregistered", Info, "2 named network namespaces are not registered, because they were created before halfclose was chained or without CNI: /run/netns/web, /run/netns/other", ""})
+		want{"unregistered", Info, "2 named network namespaces are not registered (created without CNI, or before halfclose was chained): /run/netns/web, /run/netns/other", ""})
 	expect(t, reportNamed(named{}, records{}), want{"unregistered", OK, "there is no named network namespace", ""})
 	expect(t, reportNamed(n, records{err: unix.EACCES}), want{"unregistered", Warn, "cannot be compared: permission denied", "records"})
 	expect(t, reportNamed(named{err: errors.New("no /proc")}, records{}), want{"unregistered", Warn, "no /proc", ""})

@@ -191,7 +191,7 @@ func reportTables(t tables, intervals []time.Duration) []Finding {
 	}
 	share := cpuShare(t.walk, intervals)
 	f.Level = Info
-	f.What = fmt.Sprintf("all namespaces share one connection table%s, so each sweep costs %v of CPU with the node's current %s. Sweeping %s once %s %v; at the intervals of their graces that is %s of a core",
+	f.What = fmt.Sprintf("all namespaces share one connection table%s, so each sweep costs %v of CPU with the node's current %s. Sweeping %s once %s %v; at the intervals that the graces require that is %s of a core",
 		bucketText(t.buckets), roundDuration(t.walk), describe.Plural(t.sockets, "TCP socket", "TCP sockets"), whose, verb, roundDuration(t.walk*time.Duration(len(intervals))), percent(share))
 	if share > defaultCPUBudget {
 		f.Level = Warn

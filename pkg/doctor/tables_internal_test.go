@@ -28,12 +28,12 @@ func TestTheCostOfSweepsIsReported(t *testing.T) {
 	}{
 		{"a full node", func(*tables) {}, everyMinute(250), want{
 			level: Warn,
-			what:  "all namespaces share one connection table of 262144 buckets, so each sweep costs 15.5ms of CPU with the node's current 108000 TCP sockets. Sweeping the 250 registered namespaces once costs 3.88s; at the intervals of their graces that is 6.5% of a core, above the 2% of --cpu-budget",
+			what:  "all namespaces share one connection table of 262144 buckets, so each sweep costs 15.5ms of CPU with the node's current 108000 TCP sockets. Sweeping the 250 registered namespaces once costs 3.88s; at the intervals that the graces require that is 6.5% of a core, above the 2% of --cpu-budget",
 			do:    "net.ipv4.tcp_child_ehash_entries=4096 on the host (sysctl -w, and in /etc/sysctl.d): namespaces created from then on have their own table of 32 KiB, and the same sweeps cost less than 0.01% of a core, as measured here in an empty one",
 		}},
 		{"a few namespaces", func(*tables) {}, everyMinute(10), want{level: Info, what: "that is 0.26% of a core"}},
 		{"one", func(*tables) {}, []time.Duration{time.Second}, want{level: Info, what: "Sweeping the 1 registered namespace once costs 15.5ms"}},
-		{"a few with short graces", func(*tables) {}, []time.Duration{time.Second, time.Second}, want{level: Warn, what: "the 2 registered namespaces once costs 31ms; at the intervals of their graces that is 3.1% of a core"}},
+		{"a few with short graces", func(*tables) {}, []time.Duration{time.Second, time.Second}, want{level: Warn, what: "the 2 registered namespaces once costs 31ms; at the intervals that the graces require that is 3.1% of a core"}},
 		{"none yet", func(*tables) {}, nil, want{level: Warn, what: "250 namespaces with the default grace once would cost 3.88s"}},
 		{"tables that could not be measured", func(c *tables) { c.childWalk = 0 }, everyMinute(250), want{level: Warn, do: "0.1% of a core, estimated from the number of buckets"}},
 		{"a table of unknown size", func(c *tables) { c.childWalk, c.buckets = 0, 0 }, everyMinute(1), want{level: Info, what: "share one connection table, so each sweep", do: "of 32 KiB; existing pods"}},
