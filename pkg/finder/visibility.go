@@ -51,7 +51,7 @@ func (v *visibility) refresh(ctx context.Context, set []Netns) (grown bool) {
 			hidden[n.Identity.Inode] = struct{}{}
 		}
 	}
-	inhabited, _ := v.proc.NetnsWithProcesses(ctx, hidden) // after an error the rest stays hidden
+	inhabited, _ := v.proc.NetnsWithProcesses(ctx, hidden) // after an error the remaining namespaces stay hidden
 	for _, n := range set {
 		if _, ok := inhabited[n.Identity.Inode]; ok {
 			v.add(n.Identity)

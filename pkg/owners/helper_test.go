@@ -78,8 +78,8 @@ func command(name string, sockets ...socket) *exec.Cmd {
 	return cmd
 }
 
-// start starts a process in the namespace, nil for the test's own. It exits at the end of its standard input: after end, or
-// when the test process exits.
+// start starts a process in the namespace, or in the test's own if that is nil. The process exits when end or the exit of the test
+// closes its standard input.
 func start(tb testing.TB, ns *nstest.NS, cmd *exec.Cmd) process {
 	tb.Helper()
 	stdin, err := cmd.StdinPipe()

@@ -73,7 +73,7 @@ func TestAddStartsOneReaperAndDoesNotWaitForIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = reaper.Kill() }) // it has exited already unless the test failed
+	t.Cleanup(func() { _ = reaper.Kill() }) // it still runs only if the test has failed
 	command, _ := os.Readlink(link)
 	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err != nil || exe != command {
 		t.Errorf("the reaper runs %s (%v), want %s", exe, err, command)

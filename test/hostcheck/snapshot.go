@@ -22,7 +22,7 @@ func (s snapshot) count(name string) {
 	s[name] += "+"
 }
 
-// differences are what differs between two snapshots, a line each.
+// differences are the lines in which two snapshots differ.
 type differences struct {
 	own          []string // made by the command
 	unattributed []string // made by the command or by another program

@@ -1,18 +1,22 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Prose checks the words of the source tree: prose [DIRECTORY]
+// Prose checks the words of the source tree: prose [-sample SEED] [DIRECTORY]
 //
 // It reads the comments, string literals and declared names of Go files, the comments and string literals of C files,
 // and the whole text of Markdown, scripts and configuration. rules.txt lists the expressions that it looks for.
 //
 // In comments and Markdown, text in quotation marks or backticks is not checked. A line with the comment
 // "prose:ok: REASON" may have any word.
+//
+// With -sample it prints comments and paragraphs for a person to read instead: see printSample.
 package main
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -27,11 +31,14 @@ var ruleList string
 var errFindings = errors.New("prose: see CONTRIBUTING.md, \"Writing\"")
 
 func main() {
-	dir := "."
-	if len(os.Args) > 1 {
-		dir = os.Args[1]
+	seed := flag.Uint64("sample", 0, "print a sample of comments and paragraphs drawn by this `seed`")
+	flag.Parse()
+	dir := cmp.Or(flag.Arg(0), ".")
+	do := run
+	if *seed != 0 {
+		do = func(dir string, out io.Writer) error { return printSample(dir, *seed, out) }
 	}
-	if err := run(dir, os.Stdout); err != nil {
+	if err := do(dir, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if errors.Is(err, errFindings) {
 			os.Exit(1)

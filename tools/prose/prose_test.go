@@ -209,3 +209,20 @@ func TestNamesAreSplitIntoWords(t *testing.T) {
 		}
 	}
 }
+
+func TestASeedDrawsTheSameSampleAgain(t *testing.T) {
+	sample := func(seed uint64) string {
+		var out strings.Builder
+		if err := printSample("../..", seed, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	first := sample(7)
+	if got := strings.Count(first, ":\n"); got < sampleComments+sampleParagraphs {
+		t.Errorf("%d passages", got)
+	}
+	if first != sample(7) || first == sample(8) {
+		t.Error("the sample does not depend on the seed alone")
+	}
+}

@@ -15,8 +15,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// reaperRestarts kills the reaper while it only observes a leak. The next pod starts another one, which keeps
-// to what the switch says and knows the leak's age.
+// reaperRestarts kills the reaper while it only observes a leak. The next pod starts another one, which obeys
+// the switch and knows the leak's age.
 func reaperRestarts(t *testing.T, s *site) {
 	s.halfclose(t, "mode", "observe")
 	defer s.halfclose(t, "mode", "destroy")

@@ -44,7 +44,7 @@ func run() error {
 	default:
 		return errors.New("usage: prop pause | prop peer")
 	}
-	// The first process of a container is not ended by a signal that it does not ask for.
+	// A signal without a handler does not kill the first process of a container.
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, unix.SIGTERM, unix.SIGINT)
 	<-end
