@@ -251,6 +251,9 @@ func (c *candidate) addPeer(v *api.SocketView, at monotime.Time) {
 // that is policy.Destroyable or policy.WouldDestroy, even if no look has followed. asks reports whether peers are asked.
 func (c *candidate) sparedNow(asks bool, at monotime.Time) policy.Reason {
 	r := c.verdict.reason
+	if r == policy.WouldAsk && !asks {
+		r = policy.AskingPeer // the mode is not what prevents the question
+	}
 	switch r {
 	case policy.WithinGrace, policy.Progressing, policy.PeerAlive, policy.AskingPeer, policy.UnreadData, policy.UnackedData, policy.PeerSpared:
 		switch {

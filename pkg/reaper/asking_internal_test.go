@@ -364,6 +364,25 @@ func TestWithoutAnAskerOnlyGraceCounts(t *testing.T) {
 	})
 }
 
+func TestWithoutAnAskerObserveForbidsNoQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, _ := newAskingLoop(t, policy.Observe)
+		l.tracker.canAsk = false
+		see(l, ns.Identity, idleLook(7, 0))
+		time.Sleep(testProbeAfter)
+		runUntilQuiet(l, new(kernel))
+		c := ns.candidates[7]
+		if got := c.sparedNow(false, now()); c.verdict.reason != policy.WouldAsk || got != policy.WithinGrace || l.allCounts().WouldAsk != 0 {
+			t.Errorf("with the verdict %v it is spared for %v, and %d would have been asked", c.verdict.reason, got, l.allCounts().WouldAsk)
+		}
+		time.Sleep(time.Hour - testProbeAfter)
+		runUntilQuiet(l, new(kernel))
+		if diff := cmp.Diff(map[string]int{api.WouldDestroy: 1}, outcomesOf(l)); diff != "" || c.sparedNow(false, now()) != policy.WouldDestroy {
+			t.Errorf("it is spared for %v; the history (-want +got):\n%s", c.sparedNow(false, now()), diff)
+		}
+	})
+}
+
 // TestQuestionHasTheFoundOwners has them looked up first.
 func TestQuestionHasTheFoundOwners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -48,7 +48,7 @@ func (r *Reaper) EachSocket(ctx context.Context, q api.SocketQuery, yield func(*
 	}
 	asked := r.identify(q.Netns)
 	ids, registered, err := r.covered(ctx, q, asked)
-	if err == nil && q.Netns != "" && !registered {
+	if err == nil && q.Netns != "" && q.Pod == "" && !registered {
 		err = list(surveyUnregistered(r.cfg.Clock, q.Netns, asked))
 	}
 	var s survey

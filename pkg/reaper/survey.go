@@ -85,7 +85,7 @@ func (s *survey) fromMemory(q api.SocketQuery) []api.SocketView {
 // annotate adds to the last view what the candidate waits for. It removes the view if the query does not cover it. c is
 // nil for a socket that is not a candidate.
 func (s *survey) annotate(v *api.SocketView, q api.SocketQuery, c *candidate) {
-	if v.Verdict == policy.AskingPeer && !s.canAsk {
+	if (v.Verdict == policy.AskingPeer || v.Verdict == policy.WouldAsk) && !s.canAsk {
 		v.Verdict, v.Why = policy.WithinGrace, "the peer is due to be asked, but asking is disabled (--max-asks-per-second 0): only the grace counts"
 	}
 	if !q.Wants(v) {

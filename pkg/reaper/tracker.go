@@ -209,7 +209,7 @@ func (t *tracker) verdictEvent(v *policy.Verdict) event {
 		return eventOwnersNeeded
 	case v.Reason == policy.Destroyable, v.Reason == policy.WouldDestroy:
 		return eventDestroyDue
-	case v.Reason == policy.WouldAsk:
+	case v.Reason == policy.WouldAsk && t.canAsk:
 		return eventAskForbidden
 	case v.Reason == policy.AskingPeer && t.canAsk:
 		return eventAskDue
