@@ -10,9 +10,9 @@
 //
 // # Changed and restored options
 //
-// A question changes five options: SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT. Their values
-// are recorded in a directory before, so that the next Prober restores the sockets of a killed one. An option that the
-// application changes during the question keeps the application's value.
+// A question changes five options: SO_KEEPALIVE, TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT and TCP_USER_TIMEOUT. The
+// prober first records their values in a directory, so that the next Prober can restore the sockets of a killed one. An
+// option that the application changes during the question keeps the application's value.
 //
 // # Privileges
 //

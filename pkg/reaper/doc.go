@@ -3,7 +3,7 @@
 
 // Package reaper destroys the half-closed sockets of this node's attachments once their grace is over.
 //
-// One goroutine, the loop, owns everything that changes: which namespaces are registered, the candidates
-// in them, the queues, the budget and the history. A finder hands it what it saw, an examiner looks at
-// single sockets again and destroys them on its behalf, and readers get copies.
+// One goroutine, the loop, owns everything that changes: which namespaces are registered, the candidates in them, the
+// queues, the budget and the history. A finder reports sockets to it, an examiner looks at single sockets again and
+// destroys them for it, and readers get copies.
 package reaper

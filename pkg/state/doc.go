@@ -11,8 +11,8 @@
 // then the netns in its name is only observed: no damage to a record makes its policy less conservative. See
 // docs/decisions/2026-11-29-record-layers.md.
 //
-// A record has the layers of the policy (the network's and the pod's annotations) and the mistakes in them, unresolved. Its
-// reader resolves them.
+// A record has the unresolved layers of the policy (the network's values and the pod's annotations), and the mistakes
+// in them. Its reader resolves the layers.
 //
 // Only root may read or write the state directory: directories are created with mode 0700, files with 0600. A directory that
 // another user can write to is refused.
