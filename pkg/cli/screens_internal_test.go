@@ -306,7 +306,7 @@ func TestStatusReportsPluginsAndCommandsOfAnotherBuild(t *testing.T) {
 
 func TestAWarningThatNoReaperRanIsReportedAsPast(t *testing.T) {
 	list := findings(api.Status{ReaperStatus: api.ReaperStatus{Attachments: []api.AttachmentView{
-		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{"no reaper runs, and ADD did not start one: x"}},
+		{Pod: state.Pod{Namespace: "shop", Name: "web-1"}, Attachment: state.Attachment{IfName: "eth0"}, Warnings: []string{state.WarnNoReaper + ", and ADD cannot start one: x"}},
 	}}})
 	got := shown(t, func(e *env) error { return e.printFindings(term.Screen{}, list) })
 	if !strings.Contains(got, "when it was registered: no reaper runs") || !strings.Contains(got, "a reaper is running now") {

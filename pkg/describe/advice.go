@@ -6,6 +6,8 @@ package describe
 import (
 	"fmt"
 	"strings"
+
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Advice describes a finding in words, and what to do about it. Neither text is safe to show.
@@ -51,7 +53,7 @@ func (f Finding) Advice() (what, todo string) {
 	case NotARecord:
 		return f.Text, "delete the file if its pod is gone, else recreate the pod"
 	case Warned:
-		if strings.HasPrefix(f.Text, "no reaper runs") {
+		if strings.HasPrefix(f.Text, state.WarnNoReaper) {
 			return "when it was registered: " + f.Text, `nothing for this attachment: a reaper is running now; "halfclose doctor" reports whether ADD can start one`
 		}
 	}

@@ -36,6 +36,10 @@ type Record struct {
 	Time   time.Time       `json:"time"` // of writing, by the wall clock
 }
 
+// WarnNoReaper is the start of the warning in a record that the plugin wrote while no reaper was running and it could start
+// none. Unlike the other warnings, it no longer applies once a reaper runs.
+const WarnNoReaper = "no reaper runs"
+
 // Netns is a network namespace and the path that led to it.
 type Netns struct {
 	Path string `json:"path"`

@@ -96,7 +96,7 @@ func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Laye
 }
 
 // noReaper is the warning that no reaper runs. Its arguments are why none was started, and the program's name.
-const noReaper = "no reaper runs, and ADD cannot start one: %v (halfclose install installs %s; or run halfclose reaper as a service)"
+const noReaper = state.WarnNoReaper + ", and ADD cannot start one: %v (halfclose install installs %s; or run halfclose reaper as a service)"
 
 // lazyProgram is the reaper's program, opened at its first use.
 type lazyProgram struct {
