@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
 // runTimeout bounds one run, which usually takes a few milliseconds. Only tests change it.
@@ -104,8 +105,7 @@ func run(ctx context.Context, path string, r request) (stdout, stderr []byte, er
 func waitGroup(cmd *exec.Cmd) error {
 	pid := cmd.Process.Pid
 	// Until Wait reaps the leader, no other process or group can have its process ID.
-	for errors.Is(unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil), unix.EINTR) {
-	}
+	_ = hostfs.RetryErr(func() error { return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) })
 	_ = unix.Kill(-pid, unix.SIGKILL) // succeeds: the leader is in the group
 	return cmd.Wait()
 }
