@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/sys/capability"
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/capabilities"
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -17,7 +16,7 @@ import (
 func TestMissingIsAboutTheCallingThreadAlone(t *testing.T) {
 	ns := nstest.New(t) // or skip: its threads may lose their capabilities
 	ns.Do(t, func() {
-		nstest.KeepCapabilities(t, unix.CAP_BPF)
+		nstest.KeepCapabilities(t, capability.CAP_BPF)
 		missing, err := capabilities.Missing(capability.CAP_BPF, capability.CAP_PERFMON, capability.CAP_NET_ADMIN)
 		if err != nil {
 			t.Error(err)

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/moby/sys/capability"
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/bpf"
@@ -21,7 +21,7 @@ func TestLoadingAndReadingNeedsOnlyCapBPFAndCapPerfmon(t *testing.T) {
 	pair := at.Connect(t, nstest.IPv4)
 	at.halfClose(t, at.Connect(t, nstest.IPv4)) // before it is watched
 	at.Do(t, func() {
-		nstest.KeepCapabilities(t, unix.CAP_BPF, unix.CAP_PERFMON)
+		nstest.KeepCapabilities(t, capability.CAP_BPF, capability.CAP_PERFMON)
 		p, err := bpf.Load(bpf.Options{})
 		if err != nil {
 			t.Error(err)
@@ -53,13 +53,13 @@ func TestAMissingCapabilityIsNamed(t *testing.T) {
 	load(t, bpf.Options{}) // or skip
 	at := newNetns(t)
 	for name, tt := range map[string]struct {
-		keep    []int
+		keep    []capability.Cap
 		missing []string
 	}{
 		"neither":     {nil, []string{"CAP_BPF", "CAP_PERFMON"}},
-		"no BPF":      {[]int{unix.CAP_PERFMON, unix.CAP_NET_ADMIN}, []string{"CAP_BPF"}},
-		"no perfmon":  {[]int{unix.CAP_BPF, unix.CAP_NET_ADMIN}, []string{"CAP_PERFMON"}},
-		"others only": {[]int{unix.CAP_NET_ADMIN, unix.CAP_SYS_PTRACE}, []string{"CAP_BPF", "CAP_PERFMON"}},
+		"no BPF":      {[]capability.Cap{capability.CAP_PERFMON, capability.CAP_NET_ADMIN}, []string{"CAP_BPF"}},
+		"no perfmon":  {[]capability.Cap{capability.CAP_BPF, capability.CAP_NET_ADMIN}, []string{"CAP_PERFMON"}},
+		"others only": {[]capability.Cap{capability.CAP_NET_ADMIN, capability.CAP_SYS_PTRACE}, []string{"CAP_BPF", "CAP_PERFMON"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			at.Do(t, func() {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -54,7 +55,7 @@ func TestDestroyNeedsOnlyCapNetAdmin(t *testing.T) {
 	p := ns.Connect(t, nstest.IPv4)
 	id := socketOf(t, open(t, ns), p.Server).ID
 	ns.Do(t, func() {
-		nstest.KeepCapabilities(t, unix.CAP_NET_ADMIN)
+		nstest.KeepCapabilities(t, capability.CAP_NET_ADMIN)
 		c, err := inetdiag.Open()
 		if err != nil {
 			t.Error(err)

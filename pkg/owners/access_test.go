@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"testing"
 
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -20,12 +21,12 @@ func TestTryAccessFindsTheCallersRights(t *testing.T) {
 	otherUser(t, nil)
 	p := owners.NewProc("/proc")
 	for name, tc := range map[string]struct {
-		keep          []int
+		keep          []capability.Cap
 		list, receive bool // allowed
 	}{
-		"with both capabilities":      {[]int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}, true, true},
-		"without CAP_DAC_READ_SEARCH": {[]int{unix.CAP_SYS_PTRACE}, false, true},
-		"without CAP_SYS_PTRACE":      {[]int{unix.CAP_DAC_READ_SEARCH}, false, false},
+		"with both capabilities":      {[]capability.Cap{capability.CAP_SYS_PTRACE, capability.CAP_DAC_READ_SEARCH}, true, true},
+		"without CAP_DAC_READ_SEARCH": {[]capability.Cap{capability.CAP_SYS_PTRACE}, false, true},
+		"without CAP_SYS_PTRACE":      {[]capability.Cap{capability.CAP_DAC_READ_SEARCH}, false, false},
 	} {
 		thread.Discard(func() {
 			before, err := p.TryAccess(context.Background())

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/internal/nstest"
@@ -43,12 +44,12 @@ func TestProcessesOfOtherUsersNeedTwoCapabilities(t *testing.T) {
 	all := map[uint32][]owners.Process{theirs.inode: {holder.Process}, mine.inode: me}
 	few := map[uint32][]owners.Process{mine.inode: me}
 	for name, tc := range map[string]struct {
-		keep []int
+		keep []capability.Cap
 		want map[uint32][]owners.Process
 	}{
-		"with both":                           {[]int{unix.CAP_SYS_PTRACE, unix.CAP_DAC_READ_SEARCH}, all},
-		"without the one to follow links":     {[]int{unix.CAP_DAC_READ_SEARCH}, few},
-		"without the one to list descriptors": {[]int{unix.CAP_SYS_PTRACE}, few},
+		"with both":                           {[]capability.Cap{capability.CAP_SYS_PTRACE, capability.CAP_DAC_READ_SEARCH}, all},
+		"without the one to follow links":     {[]capability.Cap{capability.CAP_DAC_READ_SEARCH}, few},
+		"without the one to list descriptors": {[]capability.Cap{capability.CAP_SYS_PTRACE}, few},
 		"without any":                         {nil, few},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,8 +11,10 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/moby/sys/capability"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/capabilities"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
@@ -124,14 +126,10 @@ func refused(call string, err error) error {
 	return &obstacleError{Refused, fmt.Errorf("%s: %w", call, err)}
 }
 
-// hasPtrace reports whether the calling thread has CAP_SYS_PTRACE.
+// hasPtrace reports whether the calling thread has CAP_SYS_PTRACE, or may have it.
 func hasPtrace() bool {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return true // unknown: do not report a reason that may be wrong
-	}
-	return data[unix.CAP_SYS_PTRACE/32].Effective&(1<<(unix.CAP_SYS_PTRACE%32)) != 0
+	missing, err := capabilities.Missing(capability.CAP_SYS_PTRACE)
+	return err != nil || len(missing) == 0 // after an error, do not report a reason that may be wrong
 }
 
 // duplicate returns a duplicate of the process's descriptor if it is of the wanted socket, otherwise errNoDescriptor. The
