@@ -27,8 +27,8 @@ type Entry struct {
 	Seq     uint64    `json:"seq"`
 	Time    time.Time `json:"time"`
 	Outcome string    `json:"outcome"`
-	// How is the answer of a peer that is gone: "reset", or "timeout" for none. OwnerResult is what the owner's system calls
-	// return from then on.
+	// How is how a gone peer was detected: "reset" if it reset the connection, "timeout" if it did not answer.
+	// OwnerResult is what the owner's system calls return from then on.
 	How         string          `json:"how,omitempty"`
 	OwnerResult string          `json:"ownerSees,omitempty"`
 	Pod         state.Pod       `json:"pod"`
@@ -49,7 +49,7 @@ type Entry struct {
 	WQueue    uint32   `json:"wqueueBytes"`
 	UID       uint32   `json:"uid"`
 	Cookie    uint64   `json:"cookie"`
-	// Owners are the processes that were found to hold the socket: those in its network namespace, or, if there were none,
+	// Owners are the processes that own the socket: those in its network namespace or, if that has none, those in
 	// others.
 	Owners []owners.Process `json:"owners,omitempty"`
 }

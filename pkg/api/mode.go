@@ -13,7 +13,7 @@ import (
 type ModeView struct {
 	Effective policy.Mode `json:"effective"` // of the node, without the policies
 	Reaper    policy.Mode `json:"reaper"`    // --mode
-	// SwitchFile is the path of the switch.
+	// SwitchFile is the path of the switch's file.
 	SwitchFile string `json:"switchFile"`
 	// Switch is the mode that an operator has set for this node, nil if none.
 	Switch        *state.Switch `json:"switch,omitempty"`

@@ -19,15 +19,15 @@ type RefusalView struct {
 	Kind RefusalKind `json:"kind"`
 	// Fatal is true if the reaper cannot destroy any socket.
 	Fatal bool `json:"fatal"`
-	// Count of the Of network namespaces or processes that were tried denied it. Problem is the error of one of them, Do
-	// the remedy.
+	// Of is the number of network namespaces or processes that were tried, and Count the number that refused. Problem
+	// is the error of one of them, and Do the remedy.
 	Count   int    `json:"count"`
 	Of      int    `json:"of"`
 	Problem string `json:"problem"`
 	Do      string `json:"do"`
 }
 
-// PeersView has the state and the counts of questions to peers.
+// PeersView is the state of the questions to peers, with their counts.
 type PeersView struct {
 	PerSecond int `json:"asksPerSecond"` // 0: none is asked
 	// Answers counts the questions by answer, NotAsked the peers that were not asked by reason.
@@ -38,7 +38,8 @@ type PeersView struct {
 
 	Queued int `json:"queued"` // waiting questions
 	Asking int `json:"asking"` // unanswered questions
-	// Missing is the number of sockets with options of a question for which no descriptor is found at present.
+	// Missing is the number of sockets that still have the options of a question, and for which the prober currently
+	// finds no descriptor.
 	Missing int `json:"missing,omitempty"`
 	// Stuck is the number of threads that block in the close of a duplicated descriptor. Suspended is true while that is
 	// too many to ask another peer.

@@ -461,7 +461,7 @@ func BenchmarkUnknownAnnotations(b *testing.B) {
 	}
 }
 
-// checkWarnings fails unless the warnings are few, short and fit to be shown.
+// checkWarnings fails unless the warnings are few, short and printable.
 func checkWarnings(t *testing.T, warnings []string) {
 	t.Helper()
 	if len(warnings) > 16 {

@@ -597,7 +597,7 @@ func testPolicy() policy.Policy {
 	return p
 }
 
-// answered is a peer that was asked so often and answered then.
+// answered adds a number of questions to the history, and an answer at that time.
 func answered(asks int, seconds float64) func(*policy.History) {
 	return func(h *policy.History) {
 		for range asks {

@@ -62,7 +62,7 @@ func (v *Values) grace(s inetdiag.State) (*Patience, string) {
 	return v.Grace, keyGrace
 }
 
-// names reports whether the values have one for a policy's key. Grace counts for the keys of both states.
+// names reports whether the values include one for a policy's key. Grace counts for the keys of both states.
 func (v *Values) names(key string) bool {
 	switch key {
 	case keyMode:

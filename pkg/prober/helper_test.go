@@ -96,7 +96,7 @@ func cookieOf(tb testing.TB, fd int) uint64 {
 	return n
 }
 
-// judged is a socket that another process owns, and its peer, which the test has.
+// judged is a socket that another process owns, with its peer, which the test owns.
 type judged struct {
 	*scene
 	owner  *process
@@ -106,7 +106,7 @@ type judged struct {
 	id     inetdiag.ID // once it has been seen
 }
 
-// give gives clients of connections to a process that plays the role, as descriptors from 3 on.
+// give passes the client sockets of the connections to a process with the role, as descriptors from 3 on.
 func (s *scene) give(role string, pairs ...nstest.Pair) []*judged {
 	s.Helper()
 	all := make([]*judged, len(pairs))
@@ -123,13 +123,13 @@ func (s *scene) give(role string, pairs ...nstest.Pair) []*judged {
 	return all
 }
 
-// one is a connection whose near end is another process's.
+// one creates a connection whose near end another process owns.
 func (s *scene) one() *judged {
 	s.Helper()
 	return s.give("owner", s.connect())[0]
 }
 
-// lookup returns the socket as sock_diag shows it, in whatever state, false if it does not.
+// lookup returns the socket as sock_diag reports it, in any state; ok is false if sock_diag does not report it.
 func (j *judged) lookup() (found inetdiag.Socket, ok bool) {
 	j.Helper()
 	j.near.Do(j, func() {
@@ -214,7 +214,7 @@ type asker struct {
 	answers []prober.Answer
 }
 
-// ask starts a Prober on a directory of its own.
+// ask starts a Prober with its own directory.
 func ask(tb testing.TB) *asker {
 	tb.Helper()
 	a := newAsker(tb, tb.TempDir())

@@ -486,7 +486,7 @@ func (j *job) arm(i *item) {
 		i.done, i.late = true, true
 		return
 	}
-	i.isArmed = true // if this thread gets stuck, they may be
+	i.isArmed = true // already now: the thread may get stuck after it has set an option
 	fd, err := j.duplicateAgain(&i.armed)
 	if err != nil {
 		i.isArmed = false

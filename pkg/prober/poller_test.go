@@ -167,7 +167,8 @@ func (p *polled) wantAllClosed(longest time.Duration) {
 	}
 }
 
-// askUntilAllEnd has asked about all, asks again about each peer that is alive, and returns how often the last answers were which.
+// askUntilAllEnd waits for the answers about all sockets, asks again about each peer that is alive, and returns the
+// number of final answers of each kind.
 func askUntilAllEnd(p *prober.Prober, all []prober.Question, answers <-chan prober.Answer) string {
 	ends := make(map[string]int)
 	for ended := 0; ended < len(all); {

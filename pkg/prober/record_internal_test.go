@@ -23,7 +23,7 @@ import (
 
 const someBoot = "00000000-1111-2222-3333-444444444444"
 
-// someArmed are two sockets: one with all there is, one with the least.
+// someArmed returns two sockets: one with a value in every field, one with as few as possible.
 func someArmed() []armed {
 	id := inetdiag.NewID(unix.AF_INET6, netip.MustParseAddrPort("[2001:db8::1]:40000"), netip.MustParseAddrPort("[2001:db8::2]:443"), 3, 77)
 	least := inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:2"), 0, 1<<63)

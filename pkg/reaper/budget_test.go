@@ -62,7 +62,8 @@ func TestBudgetLimitsTheNodeAndIsSharedInRotation(t *testing.T) {
 			t.Errorf("%d sockets are listed as waiting", waiting)
 		}
 
-		// They take turns once all wait; until then a namespace may have had all that there was at its first look.
+		// The namespaces take turns once all have waiting sockets. Until then one namespace may have used the whole
+		// budget at its first look.
 		began := len(n.destroyedEntries())
 		nstest.Eventually(t, patience, "some are destroyed", func() bool {
 			n.leap(100 * time.Millisecond)

@@ -201,9 +201,9 @@ func (e *examiner) destroy(conn conn, j *job, n int) error {
 	return err
 }
 
-// lookAge bounds the age of a look when its destroy is sent: in between an application may use the socket, and the kernel
-// has no compare-and-destroy. The age is microseconds unless the thread waits for a CPU in between, as it does under a CPU
-// quota. If the bound could never be kept, nothing would be destroyed, so it grows on a machine that is too slow.
+// lookAge bounds the age of a look when the destroy is sent: after the look an application may use the socket, and the
+// kernel has no compare-and-destroy. The age is microseconds unless the thread has to wait for a CPU, as under a CPU
+// quota. The bound grows on a machine that is too slow to keep it, because otherwise nothing would be destroyed there.
 type lookAge struct {
 	tooOld int // looks in a row that were
 }

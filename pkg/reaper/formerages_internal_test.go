@@ -105,7 +105,7 @@ func TestAgesSurviveDELAndADD(t *testing.T) {
 // savedTestBoot is a boot id of the length that there are.
 const savedTestBoot = "01234567-89ab-cdef-0123-456789abcdef"
 
-// restart gives another loop what a loop saves.
+// restart loads the saved candidates of a loop into another loop.
 func restart(t *testing.T, from, to *loop) {
 	t.Helper()
 	from.boot, to.boot = savedTestBoot, savedTestBoot

@@ -18,8 +18,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// leapingClock is the kernel's clock, ahead of it by all leaps so far: graces of an hour end without a wait, however busy
-// the machine is. leapingSink and leapingConn convert the kernel's reports of real sockets to its time.
+// leapingClock is ahead of the kernel's clock by the sum of all leaps, so graces of an hour end without a wait, even on
+// a busy machine. leapingSink and leapingConn convert the kernel's reports of real sockets to its time.
 type leapingClock struct {
 	kernel monotime.Clock
 
@@ -46,7 +46,7 @@ func (c *leapingClock) Wall() time.Time {
 	return c.kernel.Wall().Add(c.when(now).Sub(now))
 }
 
-// when returns this clock's time at a moment of the kernel's.
+// when converts a time of the kernel's clock to this clock.
 func (c *leapingClock) when(at monotime.Time) monotime.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

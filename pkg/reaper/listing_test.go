@@ -79,7 +79,7 @@ func TestSocketsAreListedByPodAndAge(t *testing.T) {
 			}
 		}
 
-		// Who has seen enough is given no more.
+		// An error of the function ends the listing.
 		enough := errors.New("enough")
 		var got []string
 		_, err := n.EachSocket(context.Background(), api.SocketQuery{State: inetdiag.CloseWait}, func(v *api.SocketView) error {

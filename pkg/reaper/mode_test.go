@@ -23,7 +23,7 @@ func (n *node) awaitSweeps(more uint64) {
 	nstest.Eventually(n.tb, patience, "the sweeps go on", func() bool { return n.status().Finder.Sweeps >= from+more })
 }
 
-// goOn lets time pass, and the finder go through the namespaces, again and again.
+// goOn repeatedly lets time pass, and lets the finder sweep the namespaces.
 func (n *node) goOn() {
 	n.tb.Helper()
 	for range 3 {

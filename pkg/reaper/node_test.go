@@ -39,8 +39,8 @@ type node struct {
 	stop       func() error
 }
 
-// newNS makes a namespace with a small table of connections of its own, where the kernel has such (Linux 6.1). A sweep of
-// the machine's table costs 100 times as much; those of package finder are of that.
+// newNS creates a namespace with its own small hash table of connections, if the kernel supports that (Linux 6.1).
+// Sweeping the machine's table costs 100 times as much; the tests of package finder do that.
 func newNS(tb testing.TB) *nstest.NS {
 	tb.Helper()
 	if _, err := os.Stat("/proc/sys/net/ipv4/tcp_child_ehash_entries"); err != nil {
@@ -66,7 +66,7 @@ func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend 
 	return s
 }
 
-// testSockets is how many half-closed sockets the programs of the tests have room for.
+// testSockets is the capacity of the set of the tests' programs.
 const testSockets = 1 << 14
 
 // eachFinder runs a test once per finder, side by side with others.

@@ -104,9 +104,9 @@ func (c *candidate) isFreshFor(h *policy.History, since monotime.Time) bool {
 	return !c.history.Last.Before(since)
 }
 
-// otherEnd returns whether, and why, the other end of its connection spares a candidate that has been due since a time.
-// Exactly one other candidate must be that end. StandingUnknown means that it needs a look first: until then the
-// candidate is spared.
+// otherEnd reports whether and why the other end of its connection spares a candidate, which has been due since the
+// given time. Exactly one other candidate must match as that end. StandingUnknown means that the other end needs a look
+// first: until then the candidate is spared.
 //
 // needsOwners reports that the owners of the other end must be looked up first: they may be frozen.
 func (t *tracker) otherEnd(c *candidate, h *policy.History, own *policy.Verdict, since, now monotime.Time) (spares policy.Standing, needsOwners bool) {
@@ -187,7 +187,7 @@ func (t *tracker) reconsiderOther(c *candidate, was policy.Standing, looked bool
 	}
 }
 
-// reconsiderOthersOf judges the ends again that a dropped candidate has spared.
+// reconsiderOthersOf judges the candidates again that a dropped candidate has spared as their other end.
 func (t *tracker) reconsiderOthersOf(c *candidate, now monotime.Time) {
 	end := c.end()
 	for o := range t.ends.opposite(&end) {

@@ -261,7 +261,7 @@ func TestOwnersAreLookedUpAgainAfterTheOnlyOneExits(t *testing.T) {
 	}
 }
 
-// TestIncompleteLookUpDestroysNoSocketThatDependsOnIt has a socket due whose owners were looked for.
+// TestIncompleteLookUpDestroysNoSocketThatDependsOnIt has a due socket, whose owners have been looked up.
 func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 	keep := policy.Rule{Match: policy.Match{Commands: []string{"keep"}}, Values: policy.Values{Mode: new(policy.Off)}}
 	unknown := owners.Condition{Err: errors.New("no cgroup is visible")}

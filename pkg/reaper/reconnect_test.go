@@ -248,10 +248,11 @@ func (n *node) byCookie(cookie uint64) (api.SocketView, bool) {
 	return api.SocketView{}, false
 }
 
-// outlast lets the grace of a socket pass in two halves, and waits until it is destroyed. It must not be before the end.
+// outlast lets the grace of a socket pass in two halves, and waits until the socket is destroyed. It must not be
+// destroyed before the grace ends.
 func (n *node) outlast(s *socket, grace time.Duration) api.Entry {
 	n.tb.Helper()
-	n.awaitSweeps(2) // what was known of another connection is out of date by now
+	n.awaitSweeps(2) // the reaper has dropped what it knew of the earlier connection
 	n.awaitAge(s.cookie, 0)
 	for range 2 {
 		n.leap(grace / 2)

@@ -68,7 +68,7 @@ func TestReloadFindsUnannouncedChangesAtOnce(t *testing.T) {
 			n := offNode(t)
 			n.turn(policy.Destroy)
 			r := n.record(ns, timing(inetdiag.CloseWait, longGrace))
-			r.Netns.Path = filepath.Join(t.TempDir(), "netns") // a path of its own, which can end
+			r.Netns.Path = filepath.Join(t.TempDir(), "netns") // a path that the test can remove
 			if err := os.Symlink(ns.Path(), r.Netns.Path); err != nil {
 				t.Fatal(err)
 			}

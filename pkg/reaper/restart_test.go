@@ -22,9 +22,9 @@ func aging(t *testing.T, ns *nstest.NS) (p nstest.Pair, cookie uint64) {
 	return p, cookieOf(t, p.Server)
 }
 
-// aged makes such a socket, of whose age the reaper knows more than the kernel proves. A reaper that had to
-// wait for the processor between the kernel's look and its own at the clock may take a keepalive's answer for
-// a sign of another connection: then it takes another socket.
+// aged creates a socket in CLOSE_WAIT for which the reaper knows a longer age than the kernel proves. If the reaper
+// waits for a CPU between the kernel's look and its own reading of the clock, it may take the answer to a keepalive for
+// another connection: then aged creates another socket.
 func (n *node) aged(t *testing.T, ns *nstest.NS) (cookie uint64, since span) {
 	t.Helper()
 	for range 5 {
@@ -32,7 +32,7 @@ func (n *node) aged(t *testing.T, ns *nstest.NS) (cookie uint64, since span) {
 		cookie = c
 		n.unprovable(ns, p.Server)
 		since = n.awaitAge(cookie, unproven)
-		proven := n.now().Add(-time.Second - kernelSockets(t, ns)[cookie].Info.LastAckRecv) // and it has leapt by a second since
+		proven := n.now().Add(-time.Second - kernelSockets(t, ns)[cookie].Info.LastAckRecv) // the clock has leapt by a second since
 		if proven.Sub(since.to) > unproven/2 {
 			return cookie, since
 		}

@@ -57,7 +57,7 @@ func shut(tb testing.TB, p nstest.Pair) nstest.Pair {
 	return p
 }
 
-// end returns the end of a pair that was shut which is in that state.
+// end returns the end of a half-closed pair that is in the state.
 func end(p nstest.Pair, st inetdiag.State) *net.TCPConn {
 	if st == inetdiag.CloseWait {
 		return p.Server
@@ -65,15 +65,14 @@ func end(p nstest.Pair, st inetdiag.State) *net.TCPConn {
 	return p.Client
 }
 
-// outlive waits until two sockets in that state, which nothing spares, were destroyed one after the other
-// in the namespace, both half-closed after this was called. What was past its grace before has had its turn
-// then: it was spared.
+// outlive half-closes two sockets in the namespace, one after the other, which nothing spares, and waits until each is
+// destroyed. An older socket that still exists afterwards has been past its grace, and was spared.
 func (n *node) outlive(ns *nstest.NS, st inetdiag.State) {
 	n.tb.Helper()
 	n.outliveBy(st, func(inetdiag.State) nstest.Pair { return shut(n.tb, ns.Connect(n.tb, nstest.IPv4)) })
 }
 
-// outliveBy is outlive with sockets that connect makes. moving are connections that are used all the while.
+// outliveBy is outlive with sockets from connect. The connections moving are in use during the wait.
 func (n *node) outliveBy(st inetdiag.State, connect func(inetdiag.State) nstest.Pair, moving ...net.Conn) {
 	n.tb.Helper()
 	for range 2 {

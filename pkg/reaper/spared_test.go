@@ -60,7 +60,7 @@ func slowly(t *testing.T, p nstest.Pair) func(*testing.T) {
 	}
 }
 
-// streaming makes a pair that was shut and whose server keeps sending.
+// streaming creates a half-closed pair whose server keeps sending.
 func streaming(t *testing.T, ns *nstest.NS) (nstest.Pair, func(*testing.T)) {
 	p := shut(t, ns.Connect(t, nstest.IPv4))
 	stop := trickle(t, func() error {
@@ -153,7 +153,7 @@ func TestSpares(t *testing.T) {
 				return p.Client, func(t *testing.T) { check(t, "the client's recv", received(p.Client), io.EOF) }
 			},
 		},
-		// What the kernel keeps of it is a mini-socket, under the same cookie.
+		// The kernel keeps only a mini-socket of it, with the same cookie.
 		"an orphan FIN_WAIT2": {
 			state: inetdiag.FinWait2, want: policy.Orphan,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
@@ -302,7 +302,7 @@ func TestSocketIsSparedUntilItsGraceEnds(t *testing.T) {
 				n.register(ns, timing(st, lenient))
 				old := shut(t, ns.Connect(t, nstest.IPv4))
 				n.awaitKnown(end(old, st))
-				n.leap(lenient / 2) // the old one is half through its grace
+				n.leap(lenient / 2) // half of the old socket's grace has passed
 				before := n.now()
 				young := shut(t, ns.Connect(t, nstest.IPv4))
 				n.awaitKnown(end(young, st))

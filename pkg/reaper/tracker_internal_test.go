@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// dueAt lists the cookies of what is due.
+// dueAt lists the cookies of the due candidates.
 func dueAt(t *tracker, at monotime.Time) []uint64 {
 	var cookies []uint64
 	t.handleDue(at)

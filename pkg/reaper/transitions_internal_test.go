@@ -10,8 +10,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// transitionTable is every transition: the phase that an event leads to from the phase of its column, with
-// what is done; a dot where nothing changes.
+// transitionTable has every transition: for an event (row) in a phase (column), the next phase and the actions; a dot
+// where nothing changes.
 const transitionTable = `
                    timed           queued        examined          overtaken         over-budget   forbidden     refused       unowned        asking               withdrawn            dropped
 renewed            .               .             overtaken         .                 .             timed         .             timed          withdrawn,cancel     .                    .

@@ -180,7 +180,7 @@ func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	used := strings.Replace(string(data), testBoot, boot, 1)
-	const anotherBoot = "0f" // of one digit more, or less, than the right one
+	const anotherBoot = "0f" // with one digit more, or fewer, than the right one
 	for name, content := range map[string]string{
 		"boot@eth0":     strings.NewReplacer(`"used"`, `"boot"`, boot, anotherBoot+boot[2:]).Replace(used),
 		"halfboot@eth0": strings.Replace(used[:len(used)/2], boot, anotherBoot+boot[2:], 1),

@@ -186,7 +186,8 @@ func withoutPath(err error) error {
 }
 
 // otherBoot reports whether a file that is no record is of another boot: by its field "boot" if it has one, else by its
-// modification time. That does not count for a file that holds a netns: it is too old if the clock was set forward since.
+// modification time. The modification time does not count for a file that holds a netns: if the clock was set forward
+// since, the file would look too old.
 func otherBoot(data []byte, modified time.Time, holds bool) bool {
 	var of string
 	if json.Unmarshal(lenientFields(data)["boot"], &of) == nil && of != "" {

@@ -232,7 +232,7 @@ func (s *Store) openChecked(parent *os.Root) (*os.Root, error) {
 	return root, nil
 }
 
-// openToRemove opens the directory of the records for removing some of them, which is safe even if another user can write
+// openToRemove opens the directory of the records to remove some. Removing them is safe even if another user can write
 // there.
 func (s *Store) openToRemove() (*os.Root, error) {
 	parent, err := openDirectory(s.dir)

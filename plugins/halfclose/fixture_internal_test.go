@@ -42,7 +42,7 @@ type node struct {
 	refuse error // the error of Find
 	opened int   // how many programs were opened
 	closed int   // and closed
-	// running has the answers of Running in turn; the last one is repeated. Empty is false.
+	// running has the results of successive calls of Running; the last one repeats. Without any, Running returns false.
 	running []bool
 }
 

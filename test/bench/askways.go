@@ -126,7 +126,7 @@ func allAlive(answers []prober.Answer) error {
 }
 
 // measureBudget asks about all sockets repeatedly, with the reaper's default limits. It excludes the time in which the
-// prober spends the budget that it saved while idle.
+// prober spends the budget that has accumulated while it was idle.
 func (r *Ask) measureBudget(ctx context.Context, o options, subjects []subject) (err error) {
 	span, before := 30*time.Second, pacing.BurstWindow+5*time.Second
 	if o.short {

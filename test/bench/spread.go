@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shut is a connection with one end shut: the other end has been half-closed since.
+// shut is a connection with one end shut down for sending, and the time of that.
 type shut struct {
 	Namespace string    `json:"namespace"`
 	Local     string    `json:"local"` // of the other end

@@ -70,7 +70,7 @@ func (d *demo) attach(ctx context.Context) (err error) {
 	return d.server.start("leaky-server")
 }
 
-// started shows the reaper that the first ADD has started.
+// started shows the reaper that the first ADD started.
 func (d *demo) started(ctx context.Context) error {
 	err := nstest.Retry(10*time.Second, func() error {
 		s, err := d.reaper.Status(ctx)

@@ -76,7 +76,7 @@ func (c *container) start(comm string) error {
 	return nil
 }
 
-// process is a peer that carries out orders.
+// process is a peer that executes commands from the demo.
 type process struct {
 	*peer.Client
 	cmd *exec.Cmd

@@ -10,7 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// host records for each thing that the demo creates on its node whether the host has it.
+// host records whether the host already has each object that the demo creates on its node.
 type host map[string]bool
 
 // readHost reads the host's state.

@@ -42,7 +42,7 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// checker has the timeouts before something counts as left.
+// checker has the timeouts after which an object on the host counts as left behind.
 type checker struct {
 	release time.Duration // the kernel frees mounts, links and cgroups some time after their last process has exited
 	exit    time.Duration // processes may still be exiting when the command has exited

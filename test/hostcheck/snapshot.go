@@ -57,7 +57,7 @@ func (s snapshot) compare(now snapshot) (d differences) {
 	return d
 }
 
-// isAttributed reports whether only the command can have changed a thing.
+// isAttributed reports whether only the command can have caused a change.
 func isAttributed(name string) bool {
 	switch kind, rest, _ := strings.Cut(name, " "); kind {
 	case "sysctl":

@@ -46,12 +46,12 @@ func TestAboveDestroysOnlyTheSocketsIdleLongest(t *testing.T) {
 			r.untouched(closeWait, order[gone:]...)
 		}
 		more(40)
-		more(10) // a batch of its own: of equally idle ones the cookie would decide
+		more(10) // a batch of its own: among equally idle sockets the cookie would decide
 		more(above - 10)
 		destroyed(40)
 		more(10)
 		destroyed(50)
-		// A second later, when they have been past their grace for as long again, none of the others has gone.
+		// A second later all others still exist.
 		elapsed(t, time.Now(), time.Second)
 		destroyed(50)
 		if n := len(r.entries()); n != 50 {

@@ -158,8 +158,8 @@ func (r *reaper) control() *scene {
 	return s
 }
 
-// outlives waits until two sockets, half-closed one after the other from now on, are destroyed: what was past its grace before
-// has had its turn then.
+// outlives half-closes two sockets, one after the other, and waits until each is destroyed. A socket that was past its
+// grace before, and still exists, was spared.
 func (r *reaper) outlives(control *scene) {
 	r.t.Helper()
 	for range 2 {

@@ -18,7 +18,8 @@ const (
 	slowPolicy = `{"probeAfter": "never", "pendingGrace": "20s", "grace": "20s"}`
 )
 
-// requested makes a connection whose client has sent a request and shut its side, longer ago than the grace.
+// requested creates a connection whose client has sent a request and shut down its sending side, longer ago than the
+// grace.
 func (s *scene) requested() (nstest.Pair, time.Time) {
 	s.t.Helper()
 	p := s.accept()

@@ -16,14 +16,15 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// TestUnderACPUQuotaNoSendIsFollowedByADestroy has 2,000 owners that send at a random moment around their deadline, while the
-// reaper gets 4 ms of a processor in 100 ms, so that it may stand still between the look at a socket and the destroy.
+// TestUnderACPUQuotaNoSendIsFollowedByADestroy has 2,000 owners that each send at a random moment around their
+// deadline. The reaper gets 4 ms of CPU time in 100 ms, so it may be stopped between the look at a socket and the
+// destroy.
 func TestUnderACPUQuotaNoSendIsFollowedByADestroy(t *testing.T) {
 	const (
 		owners  = 2000
 		grace   = 2 * time.Second
 		usual   = time.Millisecond       // the age that a look may have when its destroy is sent
-		largest = 100 * time.Millisecond // the age after many looks in vain, of which the reaper warns
+		largest = 100 * time.Millisecond // the age after many useless looks, which the reaper logs as a warning
 	)
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder, "--log-level", "debug"), newScene(t)

@@ -224,7 +224,7 @@ func (r *reaper) record(ns *nstest.NS, container, object string) state.Record {
 	return rec
 }
 
-// put writes a record. A reaper need not be there.
+// put writes a record, with or without a running reaper.
 func (r *reaper) put(rec state.Record) state.Record {
 	r.t.Helper()
 	if err := r.store.Put(rec); err != nil {

@@ -67,7 +67,7 @@ func (s *scene) connect() nstest.Pair {
 	return s.near.ConnectFrom(s.t, "", s.farPort)
 }
 
-// accept makes a connection whose server is near.
+// accept creates a connection whose server is in the near namespace.
 func (s *scene) accept() nstest.Pair {
 	s.t.Helper()
 	s.opening.Lock()
@@ -145,7 +145,8 @@ func options(t *testing.T, c *net.TCPConn) (values [5]int) {
 	return values
 }
 
-// reset checks that the history says that the peer of a socket in CLOSE_WAIT has reset it, and what its owner sees.
+// reset checks that the history shows a reset by the peer of a socket in CLOSE_WAIT, and checks the error that the
+// owner gets.
 func (r *reaper) reset(c *net.TCPConn, unread int) {
 	r.t.Helper()
 	e := r.awaitEntry(c, api.PeerGone, api.Destroyed)

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestRulesAndDashboardShowWhatRealReapersDo has a Prometheus scrape the reapers of five nodes, on which sockets leak, are
-// destroyed, observed and spared, and other things fail; the shipped rules and dashboard must show that.
+// TestRulesAndDashboardShowWhatRealReapersDo runs a Prometheus that scrapes the reapers of five nodes, with leaked,
+// destroyed, observed and spared sockets and with other failures. The shipped rules and dashboard must show them.
 func TestRulesAndDashboardShowWhatRealReapersDo(t *testing.T) {
 	t.Parallel()
 	f := startFleet(t)

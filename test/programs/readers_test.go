@@ -25,13 +25,13 @@ import (
 )
 
 const (
-	// shortGrace is the grace under which readers stand still.
+	// shortGrace is the grace of readers that stop reading.
 	shortGrace = 2 * time.Second
-	// standStill is for how long they do.
+	// standStill is the time for which readers do not read.
 	standStill = 3 * shortGrace
-	// sent is how many bytes are sent to them: they fit the receive buffer, so that all are acknowledged.
+	// sent is the number of bytes that a reader is sent. They fit into its receive buffer, so all are acknowledged.
 	sent = 60_000
-	// sentFirst is how many of these are sent before the reader stands still: they fill its output.
+	// sentFirst is the number of these bytes that are sent before the reader stops: they fill its output.
 	sentFirst = 20_000
 )
 

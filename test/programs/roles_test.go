@@ -117,7 +117,7 @@ func inParallel(do func() error) []error {
 	return errs
 }
 
-// playReader connects, prints "ready", stands still until a line comes, and copies what it receives to stdout.
+// playReader connects, prints "ready", waits for a line on stdin, and then copies all bytes that it receives to stdout.
 func playReader(address string) error {
 	conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 	if err != nil {

@@ -14,29 +14,29 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// scenario is what a program does, first without halfclose and then with it.
+// scenario is a run of a program, first without halfclose and then with it.
 type scenario struct {
 	name  string
 	needs []program
-	// policy are the flags with which the namespace of the program is registered; policies that ask the peer after a
-	// second if there are none.
+	// policy are the flags for registering the program's namespace. Without any, the peer is asked after a second.
 	policy []string
-	// peerPolicy are those of the namespace of its peer, which is not registered if there are none.
+	// peerPolicy are the flags for the namespace of its peer. Without any, that namespace is not registered.
 	peerPolicy []string
 	play       func(s *stage) []result
-	// fails says that the program fails without halfclose too.
+	// fails is set if the program fails without halfclose too.
 	fails bool
-	// varies says why the program fails at random, with and without halfclose: its results are not compared then, only
-	// what is left of its sockets.
+	// varies is the reason why the program fails at random, with and without halfclose. The test then compares only the
+	// remaining sockets, not the results.
 	varies string
-	// worse says why the program is worse off with halfclose, where that is known: the test fails when it is not.
+	// worse is the known reason why the program has worse results with halfclose. The test fails if the results are not
+	// worse.
 	worse string
 }
 
 // asking is the policy under which a peer is asked soon, and nothing is destroyed by time.
 func asking() []string { return []string{"--probe-after", "1s", "--grace", "1h"} }
 
-// result is what became of one thing that the program did.
+// result is the outcome of one action of the program.
 type result struct {
 	what string
 	err  string // what the program saw instead; "" if it worked
@@ -128,7 +128,7 @@ func (sc scenario) compare(t *testing.T) {
 	}
 }
 
-// program is one that a scenario needs.
+// program is an installed program that a scenario needs.
 type program struct {
 	name  string
 	check []string // a command that succeeds where it can be used

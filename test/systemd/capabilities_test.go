@@ -105,7 +105,7 @@ func worksWithTheUnitsCapabilities(t *testing.T, finder string) {
 	}
 }
 
-// complaints has for each capability of the unit the message that a person sees where the capability is missing.
+// complaints has, for each capability of the unit, the message for an operator if the capability is missing.
 func complaints() map[string]func(t *testing.T, r *restrictedReaper) string {
 	status := func(t *testing.T, r *restrictedReaper) api.Status {
 		t.Helper()

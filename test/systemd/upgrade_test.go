@@ -29,8 +29,7 @@ func (m *machine) goBack()  { m.follow("docs/install.md", "### Back\n", single) 
 // aging is the configuration of attachments whose CLOSE_WAIT sockets have a grace of four seconds.
 const aging = `, "reaper": "external", "closeWaitGrace": "4s", "finWait2Grace": "1h"`
 
-// reads waits until the reaper, of the single-program version or not, has these attachments, and checks that they are in
-// force.
+// reads waits until the reaper, of either version, has these attachments, and checks that their policies apply.
 func (m *machine) reads(when string, single bool, want ...string) {
 	m.t.Helper()
 	var got []string

@@ -26,7 +26,7 @@ type containerd struct {
 	cmd    *exec.Cmd
 }
 
-// path is where one of its programs is.
+// path returns the path of one of its programs.
 func (c *containerd) path(t *testing.T, name string) string {
 	t.Helper()
 	if c.dirVar != "" {

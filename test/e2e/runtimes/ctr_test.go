@@ -17,8 +17,8 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 )
 
-// ctr is containerd's own command line with --cni: plugins are called by ctr itself, which stays with the
-// container to call DEL when that has ended. With --detach there is no DEL at all.
+// ctr is containerd's own command line with --cni: ctr itself calls the plugins, waits until the container has exited,
+// and calls DEL. With --detach nothing calls DEL.
 type ctr struct {
 	containerd containerd
 	running    map[string]*foreground // by name

@@ -14,14 +14,14 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// caller calls plugins, and leaves namespaces and processes to others.
+// caller calls plugins. It creates no namespaces and no processes.
 type caller interface {
 	add(t *testing.T, p *pod, annotations map[string]string) error
 	del(t *testing.T, p *pod) error
 	verbs
 }
 
-// direct is a runtime made of a caller: a pod is a network namespace with a name, and a process in it.
+// direct is a runtime that only uses a caller: a pod is a named network namespace with a process in it.
 type direct struct {
 	caller
 	processes map[string]*exec.Cmd // by pod

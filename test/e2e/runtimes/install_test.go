@@ -27,7 +27,7 @@ func uninstalledAndInstalled(t *testing.T, s *site) {
 	if s.recorded(without) {
 		t.Error("halfclose was called after it was uninstalled")
 	}
-	// A leak in a pod from before is still destroyed.
+	// A leak in a pod that was created before is still destroyed.
 	s.awaitDestroyed(during.leak(t, "leak", without))
 	s.remove(t, during)
 	if s.recorded(during) == s.cachedDEL {

@@ -54,7 +54,7 @@ func leakIsDestroyed(t *testing.T, s *site) {
 		t.Errorf("%d sockets are in TIME_WAIT", n)
 	}
 
-	// The server's end of busy is in CLOSE_WAIT, and older than the grace before long.
+	// The server's end of busy is in CLOSE_WAIT, and soon older than the grace.
 	at := netip.MustParseAddrPort(server.addr + ":8080")
 	s.awaitSocket(at, busy, "the busy connection is older than its grace, and spared", func(v api.SocketView) bool {
 		return v.Age != nil && time.Duration(*v.Age) > grace+time.Second && v.Verdict == policy.Progressing

@@ -82,8 +82,8 @@ func (o *ocicniCaller) status(t *testing.T) error {
 	return o.driver.StatusWithContext(t.Context())
 }
 
-// loaded attaches a namespace again and again, until halfclose is called or is not: the driver does not show what
-// it has loaded.
+// loaded attaches a namespace repeatedly until the driver calls halfclose, or no longer calls it: the driver does not
+// report which network it has loaded.
 func (o *ocicniCaller) loaded(t *testing.T, s *site, want bool) {
 	t.Helper()
 	nstest.Eventually(t, testnode.Patience, fmt.Sprintf("the driver has loaded the network, with halfclose in it: %v", want), func() bool {

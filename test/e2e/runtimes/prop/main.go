@@ -69,7 +69,7 @@ func servePeer() error {
 			}
 			go func() {
 				defer c.Close()
-				_ = p.Serve(c, c) // who gave the orders has gone
+				_ = p.Serve(c, c) // the client has disconnected
 			}()
 		}
 	}()
