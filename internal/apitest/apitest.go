@@ -7,7 +7,7 @@ package apitest
 
 import (
 	"encoding/json"
-	"io"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -161,8 +161,9 @@ func Page() api.HistoryPage {
 
 // WriteAnswer writes a value as a reaper answers it: a list of sockets and a page of the history as lines, anything else
 // as one object.
-func WriteAnswer(w io.Writer, v any) error {
+func WriteAnswer(w http.ResponseWriter, v any) error {
 	var lines []any
+	contentType := "application/x-ndjson"
 	switch v := v.(type) {
 	case api.SocketList:
 		for i := range v.Sockets {
@@ -175,8 +176,10 @@ func WriteAnswer(w io.Writer, v any) error {
 		}
 		lines = append(lines, api.HistoryEnd{Complete: true, History: v.History, Since: v.Since, Last: v.Last, Missed: v.Missed})
 	default:
+		contentType = "application/json"
 		lines = append(lines, v)
 	}
+	w.Header().Set("Content-Type", contentType)
 	enc := json.NewEncoder(w)
 	for _, line := range lines {
 		if err := enc.Encode(line); err != nil {

@@ -61,18 +61,18 @@ func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.Socke
 	if err := c.ask(ctx, http.MethodGet, "/livez", nil, answerTimeout, nil); errors.Is(err, ErrNoAnswer) {
 		return list, err
 	}
-	return list, c.ask(ctx, http.MethodGet, socketParams(&q).encode("/v1/sockets"), nil, listTimeout, func(d *json.Decoder) (err error) {
+	return list, c.ask(ctx, http.MethodGet, socketParams(&q).encode("/v1/sockets"), nil, listTimeout, lines(func(d *json.Decoder) (err error) {
 		list, err = readSockets(d)
 		return err
-	})
+	}))
 }
 
 // History returns entries of the history, newest last.
 func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.HistoryPage, err error) {
-	return page, c.ask(ctx, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, q.Wait+answerTimeout, func(d *json.Decoder) (err error) {
+	return page, c.ask(ctx, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, q.Wait+answerTimeout, lines(func(d *json.Decoder) (err error) {
 		page, err = readHistory(d)
 		return err
-	})
+	}))
 }
 
 // SetMode sets the node's switch, and returns the mode that results.
@@ -87,7 +87,7 @@ func (c *Client) HandOver(ctx context.Context) error {
 
 // ask sends one request, with a body unless that is nil, and reads the answer to it unless read is nil. It fails if nothing
 // arrives for timeout.
-func (c *Client) ask(ctx context.Context, method, path string, body any, timeout time.Duration, read func(*json.Decoder) error) error {
+func (c *Client) ask(ctx context.Context, method, path string, body any, timeout time.Duration, read reader) error {
 	ctx, silence, cancel := limitSilence(ctx, timeout)
 	defer cancel()
 	var content io.Reader = http.NoBody
@@ -114,15 +114,29 @@ func (c *Client) ask(ctx context.Context, method, path string, body any, timeout
 	if read == nil {
 		return nil
 	}
-	if err := read(json.NewDecoder(noisyReader{resp.Body, silence})); err != nil {
+	if err := read(resp.Header.Get("Content-Type"), json.NewDecoder(noisyReader{resp.Body, silence})); err != nil {
 		return c.explain(ctx, err)
 	}
 	return nil
 }
 
-// whole returns a function that decodes an answer of one JSON value.
-func whole(into any) func(*json.Decoder) error {
-	return func(d *json.Decoder) error { return d.Decode(into) }
+// reader decodes an answer of a content type.
+type reader func(contentType string, d *json.Decoder) error
+
+// whole returns a reader of one JSON value.
+func whole(into any) reader {
+	return func(_ string, d *json.Decoder) error { return d.Decode(into) }
+}
+
+// lines returns a reader of NDJSON. An older reaper answers with one object, which would be taken for a list that is cut
+// short.
+func lines(read func(*json.Decoder) error) reader {
+	return func(contentType string, d *json.Decoder) error {
+		if contentType != linesType {
+			return fmt.Errorf("the answer has the content type %q, not %s: restart a reaper of another version", contentType, linesType)
+		}
+		return read(d)
+	}
 }
 
 // refusal returns the error that the reaper answered with.

@@ -143,7 +143,10 @@ func TestWithoutPermissionTheErrorNamesTheRemedy(t *testing.T) {
 
 func TestTheErrorOfAnUnreadableAnswerHasAdvice(t *testing.T) {
 	t.Parallel()
-	const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+	const (
+		head  = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+		lines = "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+	)
 	for name, tt := range map[string]struct {
 		do   func(net.Conn)
 		want string
@@ -164,24 +167,34 @@ func TestTheErrorOfAnUnreadableAnswerHasAdvice(t *testing.T) {
 		})
 	}
 	t.Run("a list of sockets cut short", func(t *testing.T) {
-		path := peer(t, says(head+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"+`{"loc`))
+		path := peer(t, says(lines+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"+`{"loc`))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
 		checkAdvice(t, err, path, "ended before its answer did")
 	})
 	t.Run("a list of sockets without its last line", func(t *testing.T) {
-		path := peer(t, says(head+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"))
+		path := peer(t, says(lines+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
 		checkAdvice(t, err, path, "ended before its answer did")
 	})
 	t.Run("a page of the history without its last line", func(t *testing.T) {
-		path := peer(t, says(head+"\r\n"+`{"seq": 7, "outcome": "destroyed"}`+"\n"))
+		path := peer(t, says(lines+"\r\n"+`{"seq": 7, "outcome": "destroyed"}`+"\n"))
 		_, err := admin.NewClient(path).History(t.Context(), api.HistoryQuery{})
 		checkAdvice(t, err, path, "ended before its answer did")
 	})
 	t.Run("a line that is no object", func(t *testing.T) {
-		path := peer(t, says(head+"\r\n"+`7`+"\n"))
+		path := peer(t, says(lines+"\r\n"+`7`+"\n"))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
 		checkAdvice(t, err, path, "does not answer as this version's reaper does")
+	})
+	t.Run("a list of sockets by a reaper of an older version", func(t *testing.T) {
+		path := peer(t, says(head+"\r\n"+`{"sockets": [{"local": "10.0.0.1:80"}], "problems": []}`+"\n"))
+		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
+		checkAdvice(t, err, path, "restart a reaper of another version")
+	})
+	t.Run("a page of the history by a reaper of an older version", func(t *testing.T) {
+		path := peer(t, says(head+"\r\n"+`{"history": "h", "entries": [{"seq": 7}], "last": 7}`+"\n"))
+		_, err := admin.NewClient(path).History(t.Context(), api.HistoryQuery{})
+		checkAdvice(t, err, path, "restart a reaper of another version")
 	})
 }
 

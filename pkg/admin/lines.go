@@ -21,6 +21,9 @@ type lineWriter struct {
 	isSent bool // some of the answer, and with it the status
 }
 
+// linesType is the content type of NDJSON.
+const linesType = "application/x-ndjson"
+
 // lineBuffer is the size of the pieces.
 const lineBuffer = 32 << 10
 
@@ -29,7 +32,7 @@ func newLineWriter(w http.ResponseWriter) *lineWriter {
 	l.buffer = bufio.NewWriterSize(writerFunc(func(b []byte) (int, error) {
 		if !l.isSent {
 			l.isSent = true
-			w.Header().Set("Content-Type", "application/x-ndjson")
+			w.Header().Set("Content-Type", linesType)
 		}
 		return w.Write(b)
 	}), lineBuffer)
