@@ -99,7 +99,7 @@ func TestDocumentedDefaultsMatch(t *testing.T) {
 		`{"rules": [{"match": {"role": "client"}, "above": 0}]}`:             "is not from " + bounds["above (rules)"],
 		`{"exempt": [{"loopback": true}], "rules": [` + manyRules(64) + `]}`: "at most " + number("exempt and rules"),
 		`{"exempt": [{"localPorts": "1` + many(",3", 16) + `"}]}`:            "at most " + number("ranges in one list of a match"),
-		`{"exempt": [{"commands": ["` + many("x", 65) + `"]}]}`:              "the first " + number("bytes of a command that count") + " count",
+		`{"exempt": [{"commands": ["` + many("x", 65) + `"]}]}`:              "the first " + number("compared bytes of a command") + " count",
 	} {
 		_, problems := policy.ParseNetwork([]byte(conf))
 		if len(problems) != 1 || !strings.Contains(problems[0].Message, want) {
