@@ -10,6 +10,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
@@ -74,7 +75,7 @@ func statusLine(m reaper.Metrics) string {
 	}
 	line := fmt.Sprintf("mode %s, attachments %d, half-closed %d", m.Mode, m.Attachments, candidates)
 	if candidates > 0 {
-		line += fmt.Sprintf(" (oldest %s)", oldest.Round(time.Second))
+		line += fmt.Sprintf(" (oldest %s)", policy.FormatAge(oldest.Round(time.Second)))
 	}
 	line += fmt.Sprintf(", destroyed %d", destroyed)
 	if would > 0 {

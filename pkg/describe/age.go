@@ -11,14 +11,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Age formats a duration that has passed in two units at most: "1.5s", "9m5s", "26h", "4d3h". A negative one is "0s".
+// Age formats a duration that has passed in two units at most: "1.5s", "9m5s", "26h", "4d3h". A negative one is "0s". Up to an
+// hour it is the same as policy.FormatAge, which keeps the seconds above.
 func Age(s api.Seconds) string {
 	d := max(0, time.Duration(s))
 	switch {
-	case d < time.Minute:
-		d = d.Round(100 * time.Millisecond)
 	case d < time.Hour:
-		d = d.Round(time.Second)
+		return policy.FormatAge(d)
 	case d < 100*time.Hour:
 		d = d.Round(time.Minute)
 	default:

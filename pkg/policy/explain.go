@@ -166,5 +166,4 @@ func (e *explanation) would(v *Verdict, is, would string) string {
 	return is
 }
 
-// ago returns the time from then to now, rounded for people.
-func ago(now, then monotime.Time) string { return FormatDuration(Age(time.Duration(now.Sub(then)))) }
+func ago(now, then monotime.Time) string { return FormatAge(time.Duration(now.Sub(then))) }

@@ -50,6 +50,15 @@ func FormatDuration(d time.Duration) string {
 	return s
 }
 
+// FormatAge formats a duration that has passed as FormatDuration does, rounded to a tenth of a second below a minute and to
+// a second above. It never uses days: an age stands beside a grace, which has none.
+func FormatAge(d time.Duration) string {
+	if d < time.Minute {
+		return FormatDuration(d.Round(100 * time.Millisecond))
+	}
+	return FormatDuration(d.Round(time.Second))
+}
+
 // MarshalText returns the text of String.
 func (p Patience) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 

@@ -6,7 +6,6 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
-	"time"
 )
 
 // Reason is why a socket is spared, or Destroyable if it is not. Its text is the name in JSON, logs, metrics and tables.
@@ -88,12 +87,4 @@ func (r *Reason) UnmarshalJSON(data []byte) error {
 		*r = Unknown
 	}
 	return nil
-}
-
-// Age rounds an age for people: to a tenth of a second below a minute, to seconds above.
-func Age(d time.Duration) time.Duration {
-	if d < time.Minute {
-		return d.Round(100 * time.Millisecond)
-	}
-	return d.Round(time.Second)
 }
