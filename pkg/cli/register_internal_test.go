@@ -149,12 +149,7 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 		t.Fatalf("%d records", len(records))
 	}
 	rec := records[0]
-	var id netns.Identity
-	h, err := netns.Open(ns.Path())
-	if err == nil {
-		id, err = h.Identify()
-		h.Close()
-	}
+	id, err := netns.Identify(ns.Path())
 	boot, bootErr := netns.BootID()
 	if err != nil || bootErr != nil {
 		t.Fatal(err, bootErr)

@@ -41,12 +41,7 @@ func nameNetns(t *testing.T, name string) (path string) {
 // record records the namespace at a path.
 func record(t *testing.T, store *state.Store, name, path string) {
 	t.Helper()
-	h, err := netns.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
+	id, err := netns.Identify(path)
 	boot, bootErr := netns.BootID()
 	err = errors.Join(err, bootErr, store.Put(state.Record{
 		Network: "pods", Attachment: state.Attachment{ContainerID: name, IfName: "eth0"}, Boot: boot,

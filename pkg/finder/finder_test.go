@@ -22,38 +22,39 @@ func eachFinder(t *testing.T, test func(t *testing.T, f finder.Finder)) {
 	t.Helper()
 	for _, name := range []string{finder.NameSockDiag, finder.NameBPF} {
 		t.Run(name, func(t *testing.T) {
-			root, err := netns.NewRoot("")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { root.Close() })
-			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) },
-				finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
-			if errors.Is(err, unix.EPERM) {
-				nstest.NeedPrivilege(t, "load BPF programs", err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := b.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			test(t, b.Finder)
+			test(t, selectFinder(t, name).Finder)
 		})
 	}
+}
+
+// selectFinder starts the finder of that name, with a CPU budget of one core.
+func selectFinder(t *testing.T, name string) *finder.Backend {
+	t.Helper()
+	root, err := netns.NewRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { root.Close() })
+	b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) },
+		finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
+	if errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(t, "load BPF programs", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
 }
 
 // target returns a network namespace with an interval of 100 ms.
 func target(t *testing.T, ns *nstest.NS) finder.Netns {
 	t.Helper()
-	h, err := netns.Open(ns.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
+	id, err := netns.Identify(ns.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@
 package finder_test
 
 import (
-	"errors"
 	"net"
 	"os"
 	"testing"
@@ -13,30 +12,13 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/finder"
-	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
 func TestOwnersHaveTheDescriptorOfTheSocket(t *testing.T) {
 	for _, name := range []string{finder.NameSockDiag, finder.NameBPF} {
 		t.Run(name, func(t *testing.T) {
-			root, err := netns.NewRoot("")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { root.Close() })
-			b, err := finder.Select(name, func() (*finder.Loader, error) { return finder.LoadPrograms(1 << 12) }, finder.Config{Root: root, Clock: nstest.Clock(t), CPUBudget: 1})
-			if errors.Is(err, unix.EPERM) {
-				nstest.NeedPrivilege(t, "load BPF programs", err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := b.Close(); err != nil {
-					t.Error(err)
-				}
-			})
+			b := selectFinder(t, name)
 			ns := nstest.New(t)
 			inode, fd := descriptorOf(t, ns.Connect(t, nstest.IPv4).Client)
 			q := owners.Query{

@@ -23,12 +23,7 @@ func testNetns(t *testing.T) Netns {
 	if err := ns.Connect(t, nstest.IPv4).Client.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	h, err := netns.Open(ns.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
+	id, err := netns.Identify(ns.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,12 +30,7 @@ func isAlive(t *testing.T, id netns.Identity) bool {
 
 func identify(t *testing.T, ns *nstest.NS) netns.Identity {
 	t.Helper()
-	h, err := netns.Open(ns.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
+	id, err := netns.Identify(ns.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

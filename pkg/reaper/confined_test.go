@@ -25,13 +25,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/monotime"
-	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/reaper"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // envConfined makes this test binary a reaper that is kept from something: a limit, a finder and a state directory, in
@@ -83,40 +80,28 @@ type selfReport struct {
 
 // runConfined runs a reaper until its status has a refusal and its oldest socket is overdue, and prints a report.
 func runConfined() error {
-	name, dir, _ := strings.Cut(os.Getenv(envLimited), " ")
-	clock, err := monotime.System()
+	c, by, err := processConfig(os.Getenv(envLimited))
 	if err != nil {
 		return err
 	}
-	root, err := netns.NewRoot("")
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	load := func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) }
-	by, err := finder.Select(name, load, finder.Config{Root: root, Clock: clock, CPUBudget: 1})
-	if err != nil {
-		return err
-	}
+	defer c.Root.Close()
 	ctx, stop := context.WithTimeout(context.Background(), patience)
 	defer stop()
 	var log bytes.Buffer
 	handler := slog.New(slog.NewTextHandler(&log, nil))
 	var r *reaper.Reaper
 	p, err := prober.New(prober.Config{
-		Dir: filepath.Join(dir, "asked"), Opener: finder.Opener{Root: root}, Clock: clock, Log: handler,
+		Dir: filepath.Join(c.Store.Dir(), "asked"), Opener: finder.Opener{Root: c.Root}, Clock: c.Clock, Log: handler,
 		Answered: func(a []prober.Answer) { r.Answered(a) },
 	})
 	if err != nil {
 		return err
 	}
 	processes := owners.NewProc("/proc")
-	r, err = reaper.New(reaper.Config{
-		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: by.Finder, Clock: clock, Mode: policy.Destroy,
-		Kernel: inetdiag.Probe, Log: handler, Owners: by.Owners, Conditions: processes.Conditions, Asker: p, Asking: p.Stats, MaxAsksPerSecond: 1000,
-		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.TryAccess},
-	})
-	if err != nil {
+	c.Kernel, c.Log, c.Owners, c.Conditions = inetdiag.Probe, handler, by.Owners, processes.Conditions
+	c.Asker, c.Asking, c.MaxAsksPerSecond = p, p.Stats, 1000
+	c.Trials = reaper.Trials{Enter: finder.TryOpen, Processes: processes.TryAccess}
+	if r, err = reaper.New(c); err != nil {
 		return err
 	}
 	asking := make(chan error, 1)
@@ -129,7 +114,7 @@ func runConfined() error {
 			rep.Status, _ = r.Status(ctx)
 			rep.Mode, rep.Unreachable, rep.PeersAsked, rep.Health = m.Mode, m.Unreachable, m.PeersAsked, fmt.Sprint(r.Health(ctx))
 			seen := m.Spared[policy.WouldDestroy]+m.Spared[policy.Destroyable] > 0 || m.PeersAsked[prober.Refused.String()] > 0 ||
-				name == finder.NameSockDiag && m.Unreachable > 0 // which finds nothing where it cannot enter
+				by.Finder.Name() == finder.NameSockDiag && m.Unreachable > 0 // which finds nothing where it cannot enter
 			enough = len(rep.Status.Refusals) > 0 && seen
 		}
 	}()

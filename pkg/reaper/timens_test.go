@@ -37,26 +37,37 @@ import (
 // SIGTERM.
 const envReaper = "HALFCLOSE_TEST_REAPER"
 
-func runReaper() error {
-	name, dir, _ := strings.Cut(os.Getenv(envReaper), " ")
+// processConfig returns the configuration of a reaper that is a process of its own, from the names of its finder and its state
+// directory. The caller closes the backend and the root.
+func processConfig(words string) (reaper.Config, *finder.Backend, error) {
+	name, dir, _ := strings.Cut(words, " ")
 	clock, err := monotime.System()
 	if err != nil {
-		return err
+		return reaper.Config{}, nil, err
 	}
 	root, err := netns.NewRoot("")
 	if err != nil {
-		return err
+		return reaper.Config{}, nil, err
 	}
-	defer root.Close()
 	load := func() (*finder.Loader, error) { return finder.LoadPrograms(testSockets) }
 	by, err := finder.Select(name, load, finder.Config{Root: root, Clock: clock, CPUBudget: 1, MaxWalkInterval: time.Second})
 	if err != nil {
+		root.Close()
+		return reaper.Config{}, nil, err
+	}
+	return reaper.Config{
+		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: by.Finder, Clock: clock, Mode: policy.Destroy,
+	}, by, nil
+}
+
+func runReaper() error {
+	c, by, err := processConfig(os.Getenv(envReaper))
+	if err != nil {
 		return err
 	}
-	r, err := reaper.New(reaper.Config{
-		Store: state.New(dir), Root: root, SwitchPath: filepath.Join(dir, "mode"), Finder: by.Finder, Clock: clock,
-		Mode: policy.Destroy, Kernel: func() error { return nil }, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	})
+	defer c.Root.Close()
+	c.Kernel, c.Log = func() error { return nil }, slog.New(slog.NewTextHandler(os.Stderr, nil))
+	r, err := reaper.New(c)
 	if err != nil {
 		return err
 	}

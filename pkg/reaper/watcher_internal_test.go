@@ -58,12 +58,7 @@ func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) sta
 // identify returns the identity of a namespace.
 func identify(t *testing.T, ns *nstest.NS) netns.Identity {
 	t.Helper()
-	h, err := netns.Open(ns.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
+	id, err := netns.Identify(ns.Path())
 	if err != nil {
 		t.Fatal(err)
 	}

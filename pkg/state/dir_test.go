@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -77,19 +76,7 @@ func TestAnExistingDirectoryKeepsItsMode(t *testing.T) {
 }
 
 func TestAReadOnlyDirectoryIsAnError(t *testing.T) {
-	dir := t.TempDir()
-	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "mode=700,size=1m")
-	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(t, "mount a read-only file system", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := mountTmpfs(t, "mode=700,size=1m")
 	s := state.New(dir)
 	old, fresh := record(t, "c", "eth0"), record(t, "d", "eth0")
 	put(t, s, old)
@@ -113,19 +100,7 @@ func TestAReadOnlyDirectoryIsAnError(t *testing.T) {
 }
 
 func TestAFullFileSystemKeepsTheOldRecord(t *testing.T) {
-	dir := t.TempDir()
-	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "mode=700,size=64k")
-	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(t, "mount a small file system", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := mountTmpfs(t, "mode=700,size=64k")
 	s := state.New(dir)
 	old := record(t, "c", "eth0")
 	put(t, s, old)

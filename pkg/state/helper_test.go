@@ -15,7 +15,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -41,6 +43,25 @@ func record(tb testing.TB, containerID, ifname string) state.Record {
 		Warnings: []string{`annotation halfclose.cni/grace: "soon" is no grace`},
 		Time:     time.Date(2026, 3, 1, 12, 0, 0, 7, time.UTC),
 	}
+}
+
+// mountTmpfs mounts a file system with the options of tmpfs(5), until the test ends, and returns its directory.
+func mountTmpfs(t *testing.T, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, options)
+	if errors.Is(err, unix.EPERM) {
+		nstest.NeedPrivilege(t, "mount a file system", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // file returns the file name of a record from record, given "<containerID>@<ifname>".

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -70,19 +69,7 @@ func TestProbeFailsOnAFullFileSystem(t *testing.T) {
 		"for what it says": {"mode=700,size=4k", func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o600) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, tt.options)
-			if errors.Is(err, unix.EPERM) {
-				nstest.NeedPrivilege(t, "mount a small file system", err)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-					t.Error(err)
-				}
-			})
+			dir := mountTmpfs(t, tt.options)
 			s := state.New(dir)
 			if err := s.Probe(); err != nil {
 				t.Errorf("while there is room: %v", err)

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -117,19 +116,7 @@ func TestDeleteRemovesEachFileOfItsAttachment(t *testing.T) {
 }
 
 func TestTheRecordsOfAContainerCanBeDroppedFromAFullDisk(t *testing.T) {
-	dir := t.TempDir()
-	err := unix.Mount("halfclose", dir, "tmpfs", unix.MS_NOSUID, "mode=700,size=64k,nr_inodes=8")
-	if errors.Is(err, unix.EPERM) {
-		nstest.NeedPrivilege(t, "mount a small file system", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := mountTmpfs(t, "mode=700,size=64k,nr_inodes=8")
 	s := state.New(dir)
 	in := state.Netns{Path: "/run/netns/it", Identity: netns.Identity{Cookie: 77, Inode: 78}}
 	stays, shares := record(t, "other", "eth0"), record(t, "by-hand", state.ManualIfName)

@@ -89,12 +89,7 @@ func TestTheShippedConflistRegistersAndStartsTheReaper(t *testing.T) {
 
 func identity(t *testing.T, path string) netns.Identity {
 	t.Helper()
-	h, err := netns.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
-	id, err := h.Identify()
+	id, err := netns.Identify(path)
 	if err != nil {
 		t.Fatal(err)
 	}
