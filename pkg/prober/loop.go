@@ -163,7 +163,9 @@ func (l *loop) recover() error {
 		b := &batch{record: e.name}
 		for n := range e.armed {
 			id := e.armed[n].identity
-			if _, ok := l.armedSockets[id]; ok { // two records have it, with the same saved values
+			// A socket may be in several records: a record outlives its sockets' restoration until it is removed, and a question
+			// that was not armed in time is recorded again. The latest has the options that the socket may have now.
+			if _, ok := l.armedSockets[id]; ok {
 				continue
 			}
 			b.left++

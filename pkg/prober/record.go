@@ -4,6 +4,7 @@
 package prober
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -242,7 +244,7 @@ type earlier struct {
 	armed []armed
 }
 
-// read reads the records of earlier processes. It removes records of other boots, unfinished ones and unreadable ones. It
+// read reads the records of earlier processes, the latest first. It removes records of other boots, unfinished ones and unreadable ones. It
 // returns the errors of the last.
 func (r *records) read() (left []earlier, unreadable []error, err error) {
 	entries, err := os.ReadDir(r.dir)
@@ -268,7 +270,19 @@ func (r *records) read() (left []earlier, unreadable []error, err error) {
 		}
 		_ = r.remove(name)
 	}
+	slices.SortFunc(left, func(a, b earlier) int { return cmp.Or(writeOrder(b.name, a.name), cmp.Compare(a.name, b.name)) })
 	return left, unreadable, nil
+}
+
+// writeOrder compares when records of this boot were written: by the start of the process that did, then by their number.
+func writeOrder(a, b string) int {
+	order := func(name string) (o [2]uint64) {
+		var pid int
+		_, _ = fmt.Sscanf(name, "%d-%d-%d", &pid, &o[0], &o[1]) // zeros for a foreign name
+		return o
+	}
+	x, y := order(a), order(b)
+	return slices.Compare(x[:], y[:])
 }
 
 func (r *records) readOne(name string) ([]armed, error) {

@@ -141,6 +141,50 @@ func TestNextProberReadsEarlierRecords(t *testing.T) {
 	}
 }
 
+// TestSocketIsRestoredFromItsLatestRecord is about a reaper that is killed before it has removed the record of an earlier
+// question. The earlier record has another TCP_KEEPIDLE, which would be taken for the application's own change.
+func TestSocketIsRestoredFromItsLatestRecord(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		prefixes [2]string
+		written  uint64 // records before the two
+	}{
+		"of one process":             {prefixes: [2]string{"20-100-", "20-100-"}},
+		"whose number has one digit": {prefixes: [2]string{"20-100-", "20-100-"}, written: 8},
+		"of two processes":           {prefixes: [2]string{"20-99-", "3-100-"}},
+		"of a smaller process ID":    {prefixes: [2]string{"4000000-99-", "3-1000-"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, _ := handLoop(t, Config{})
+			records := &records{dir: l.p.env.records.dir, boot: l.p.env.records.boot}
+			records.next.Store(tt.written)
+			write := func(prefix string, idle int32) {
+				records.prefix = prefix
+				all := someArmed()
+				all[0].armed[keepIdle] = idle
+				if _, err := records.write(all); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(tt.prefixes[0], 11)
+			write(tt.prefixes[1], 22)
+			if err := l.recover(); err != nil {
+				t.Fatal(err)
+			}
+			if len(l.recovered) != 2 {
+				t.Errorf("%d sockets to restore, want 2", len(l.recovered))
+			}
+			if got := l.armedSockets[someArmed()[0].identity].armed.armed[keepIdle]; got != 22 {
+				t.Errorf("TCP_KEEPIDLE of the socket counts as %d, not as the 22 of the latest record", got)
+			}
+			if len(l.obsolete) != 1 {
+				t.Errorf("obsolete records: %q, want the earlier one", l.obsolete)
+			}
+		})
+	}
+}
+
 // FuzzDecodeRecord gives the decoder records whose checksum is right.
 func FuzzDecodeRecord(f *testing.F) {
 	for _, all := range [][]armed{nil, someArmed()[:1], someArmed()} {
