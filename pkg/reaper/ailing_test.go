@@ -17,14 +17,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// ailing are real programs with something wrong, each as long as a test wants it.
+// ailing are real programs with faults, which a test turns on and off.
 type ailing struct {
 	finder.LoadedPrograms
 	deaf   atomic.Bool   // the kernel does not call the program that follows changes of state
-	broken atomic.Bool   // they cannot be talked to
-	unseen atomic.Uint64 // the cookie of a socket that they do not show
-	ghost  atomic.Uint64 // the cookie of one that they show though it is no more
-	like   bpf.Socket    // what the ghost is like
+	broken atomic.Bool   // every call of the programs fails
+	unseen atomic.Uint64 // the cookie of a socket that the programs do not report
+	ghost  atomic.Uint64 // the cookie of a socket that they report although it is gone
+	like   bpf.Socket    // the socket that they report for the ghost
 	loads  atomic.Int64
 }
 
@@ -86,7 +86,7 @@ func (a *ailing) Forget(cookies []uint64) error {
 	return a.LoadedPrograms.Forget(cookies)
 }
 
-// newAilingNode starts a reaper that finds by such programs, and looks at everything twice a second.
+// newAilingNode starts a reaper with these programs, which sweeps and audits twice a second.
 func newAilingNode(t *testing.T, sockets int) (*node, *ailing) {
 	t.Helper()
 	a := new(ailing)

@@ -23,7 +23,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// asker keeps what a loop asks and cancels.
+// asker records the questions that a loop asks and cancels.
 type asker struct {
 	questions []prober.Question
 	cancelled []uint64 // cookies
@@ -54,13 +54,13 @@ func newAskingLoop(t *testing.T, mode policy.Mode) (*loop, *registered, *asker) 
 	return l, ns, a
 }
 
-// idleLook is a look at a socket that became half-closed so long ago, as a finder saw.
+// idleLook is a look at a socket whose half-close a finder saw that long ago.
 func idleLook(cookie uint64, idle time.Duration) finder.Seen {
 	at := now()
 	return finder.Seen{Socket: closeWait(cookie, idle), At: at, Entered: at.Add(-idle)}
 }
 
-// runUntilQuiet does what the loop does between two events, with an examiner at hand.
+// runUntilQuiet does the work of the loop between two events, with a free examiner.
 func runUntilQuiet(l *loop, k *kernel) {
 	for {
 		j := l.nextJob(now(), l.clock.Wall())
@@ -106,8 +106,8 @@ func TestAnswerDeterminesTheNextPhase(t *testing.T) {
 		answer  prober.Answer
 		outcome map[string]int // in the history
 		phase   phase
-		retryAt time.Duration // when it asks again, after the half-close; 0 for not in the next ten minutes
-		why     string        // what the list says
+		retryAt time.Duration // time of the next question after the half-close; 0 if there is none within ten minutes
+		why     string        // the verdict in the list
 	}{
 		"alive: it is asked again at three times the patience": {
 			answer: prober.Answer{Result: prober.Alive}, phase: phaseTimed, retryAt: 3 * testProbeAfter, why: "its peer answered",
@@ -142,7 +142,7 @@ func TestAnswerDeterminesTheNextPhase(t *testing.T) {
 				runUntilQuiet(l, new(kernel))
 				c := ns.candidates[7]
 				tc.answer.Question, tc.answer.At = a.last(t), now()
-				l.answered([]prober.Answer{tc.answer, tc.answer}, now()) // the second is none to any question
+				l.answered([]prober.Answer{tc.answer, tc.answer}, now()) // the second answer belongs to no question
 				if diff := cmp.Diff(tc.outcome, outcomesOrNil(l)); diff != "" || c.step.phase != tc.phase {
 					t.Errorf("it is %v; the history has (-want +got):\n%s", c.step.phase, diff)
 				}
@@ -212,7 +212,7 @@ func TestQuestionIsCancelled(t *testing.T) {
 		change  func(l *loop, ns *registered)
 		phase   phase
 		isRetry bool // it is asked again at once
-		// destroyed is set if it is destroyed once the prober has let go of it.
+		// destroyed is set if the socket is destroyed once the prober no longer uses it.
 		destroyed bool
 	}{
 		"by progress": {change: moved, phase: phaseTimed},
@@ -270,7 +270,7 @@ func TestQuestionIsCancelled(t *testing.T) {
 	}
 }
 
-// TestCancelledQuestionMayStillResetItsSocket answers one that was cancelled too late.
+// TestCancelledQuestionMayStillResetItsSocket answers a question that was cancelled too late.
 func TestCancelledQuestionMayStillResetItsSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
@@ -309,11 +309,11 @@ func TestObserveAsksNoPeerAndCountsOnce(t *testing.T) {
 	})
 }
 
-// TestNewIdleTimeIsNoticedWithoutADeadline has bytes move, by either clock, at a socket that is never destroyed.
+// TestNewIdleTimeIsNoticedWithoutADeadline moves bytes on a socket that is never destroyed, under either clock.
 func TestNewIdleTimeIsNoticedWithoutADeadline(t *testing.T) {
 	for name, tc := range map[string]struct {
 		clock policy.Clock
-		want  uint64 // questions that the mode forbade
+		want  uint64 // questions that the mode prevented
 	}{"progress begins it": {policy.ClockProgress, 2}, "by the clock of the state nothing does": {policy.ClockState, 1}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -383,7 +383,7 @@ func TestWithoutAnAskerObserveForbidsNoQuestion(t *testing.T) {
 	})
 }
 
-// TestQuestionHasTheFoundOwners has them looked up first.
+// TestQuestionHasTheFoundOwners looks up the owners first.
 func TestQuestionHasTheFoundOwners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)
@@ -406,8 +406,8 @@ func TestQuestionHasTheFoundOwners(t *testing.T) {
 	})
 }
 
-// TestSocketOfAFrozenOwnerIsNeitherAskedAboutNorDestroyed freezes the owner from before the question until long after the grace. Once
-// it runs again the socket has its whole patience before it.
+// TestSocketOfAFrozenOwnerIsNeitherAskedAboutNorDestroyed freezes the owner from before the question until long after
+// the grace. Once the owner runs again, the socket gets its whole patience.
 func TestSocketOfAFrozenOwnerIsNeitherAskedAboutNorDestroyed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, ns, a := newAskingLoop(t, policy.Destroy)

@@ -23,7 +23,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// asks has the reaper ask peers. The returned function is for the reaper once it is there.
+// asks makes the reaper ask peers. The test passes the reaper to the returned function once it exists.
 func asks(t *testing.T) (change func(*reaper.Config), begin func(*reaper.Reaper)) {
 	t.Helper()
 	reapers := make(chan *reaper.Reaper, 1)
@@ -55,7 +55,7 @@ func asks(t *testing.T) (change func(*reaper.Config), begin func(*reaper.Reaper)
 	return change, func(r *reaper.Reaper) { reapers <- r }
 }
 
-// orphanTimeout makes the kernel end the connections that a namespace's processes have closed after some seconds.
+// orphanTimeout makes the kernel drop a namespace's orphaned connections after that many seconds.
 func orphanTimeout(t *testing.T, ns *nstest.NS, seconds string) {
 	t.Helper()
 	ns.Do(t, func() {
@@ -65,8 +65,8 @@ func orphanTimeout(t *testing.T, ns *nstest.NS, seconds string) {
 	})
 }
 
-// TestClosedPeerIsDistinguishedFromABusyOne has two connections with the same policy: the peer of one has closed it
-// and left a farewell unread, that of the other has shut its side and still computes its answer.
+// TestClosedPeerIsDistinguishedFromABusyOne has two connections with the same policy: one peer has closed it after
+// sending last bytes, which stay unread; the other has shut down its sending side and still computes its answer.
 func TestClosedPeerIsDistinguishedFromABusyOne(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns, far := newNS(t), newNS(t)

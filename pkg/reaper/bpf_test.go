@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// awaitFinder waits until the work is done by that finder.
+// awaitFinder waits until the named finder is in use.
 func (n *node) awaitFinder(name string) (why string) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, 4*patience, "the finder is "+name, func() bool { // it tries again later each time
@@ -156,7 +156,7 @@ func TestStaleEntryOfTheSetIsRemoved(t *testing.T) {
 	}
 }
 
-// TestSocketInFlightIsDestroyed leaves a socket to a message that no process has received, and so none has the socket.
+// TestSocketInFlightIsDestroyed has a socket in a message that no process has received, so no process owns it.
 func TestSocketInFlightIsDestroyed(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
@@ -180,7 +180,8 @@ func TestSocketInFlightIsDestroyed(t *testing.T) {
 	})
 }
 
-// inFlight sends a connection over a unix socket that no process reads before the end of the test, and closes it.
+// inFlight sends a connection's socket over a unix socket that no process reads before the end of the test, and closes
+// its own descriptor.
 func inFlight(t *testing.T, conn *net.TCPConn) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -199,8 +200,8 @@ func inFlight(t *testing.T, conn *net.TCPConn) {
 	conn.Close()
 }
 
-// TestBPFRecordsWhenASocketBecomesHalfClosed half-closes connections whose owners keep them alive, which hides their ages from
-// sock_diag. The kernel does not report each.
+// TestBPFRecordsWhenASocketBecomesHalfClosed half-closes connections with keepalive, which hides their ages from
+// sock_diag. The kernel does not report every half-close.
 func TestBPFRecordsWhenASocketBecomesHalfClosed(t *testing.T) {
 	t.Parallel()
 	ns := newNS(t)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestBudgetLimitsEverySecond has destroys done as the loop does them, some time between the grant and its
-// being spent, at random times, and looks at each second there is.
+// TestBudgetLimitsEverySecond destroys as the loop does, at random times, some time after each grant, and checks every
+// interval of one second.
 func TestBudgetLimitsEverySecond(t *testing.T) {
 	for _, perSecond := range []int{1, 2, 5, 49, 50, 99, 100, 1000, 7777} {
 		t.Run(fmt.Sprintf("%d per second", perSecond), func(t *testing.T) {
@@ -32,7 +32,7 @@ func TestBudgetLimitsEverySecond(t *testing.T) {
 				}
 				grant := b.share(at, wanted, 1+rnd.IntN(4), maxJobSockets)
 				done := at.Add(time.Duration(rnd.IntN(int(5 * time.Millisecond))))
-				n := rnd.IntN(grant + 1) // not all that may be is
+				n := rnd.IntN(grant + 1) // fewer than the grant
 				for range n {
 					destroyed = append(destroyed, at.Add(time.Duration(rnd.Int64N(int64(done.Sub(at))+1))))
 				}
@@ -98,7 +98,7 @@ func TestBudgetShares(t *testing.T) {
 	}
 }
 
-// TestUsedUpBudgetCollectsABurst spends all there is: what comes then is waited for as long as it takes to be worth it.
+// TestUsedUpBudgetCollectsABurst spends the whole budget: the next grant waits until it is large enough for a burst.
 func TestUsedUpBudgetCollectsABurst(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	for wanted, want := range map[int]time.Duration{

@@ -15,8 +15,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// overdue creates a number of sockets in CLOSE_WAIT in each of some namespaces, registers these, and waits until
-// all sockets are past their grace and nothing but the switch keeps them.
+// overdue creates a number of sockets in CLOSE_WAIT in each of some namespaces, registers these, and waits until all
+// sockets are past their grace and only the switch prevents their destruction.
 func overdue(t *testing.T, n *node, namespaces, sockets int) {
 	t.Helper()
 	n.turn(policy.Observe)
@@ -30,7 +30,7 @@ func overdue(t *testing.T, n *node, namespaces, sockets int) {
 	nstest.Eventually(t, patience, "all are past their grace", func() bool { return len(n.history()) == namespaces*sockets })
 }
 
-// destroyedEntries returns the history without what was observed.
+// destroyedEntries returns the history without the observed sockets.
 func (n *node) destroyedEntries() (list []api.Entry) {
 	for _, e := range n.history() {
 		if e.Outcome == "destroyed" {
@@ -129,14 +129,14 @@ func TestSocketsThatWaitForTheBudgetAreExaminedAgain(t *testing.T) {
 		nstest.Eventually(t, patience, "most wait", func() bool { return n.status().Budget.Waiting >= sockets-2 })
 		var busy []nstest.Pair
 		for _, p := range pairs[2:] {
-			if sent(p.Server) == nil { // else it has just been destroyed
+			if sent(p.Server) == nil { // otherwise it has just been destroyed
 				busy = append(busy, p)
 			}
 		}
 		if len(busy) < sockets/2 {
 			t.Fatalf("only %d of %d sockets are left", len(busy), sockets)
 		}
-		// Each has a full grace from now on. The reaper notices as it comes to look.
+		// Each has a full grace from now on, which the reaper notices at its next look.
 		nstest.Eventually(t, patience, "none waits", func() bool {
 			n.leap(time.Second)
 			return n.status().Budget.Waiting == 0

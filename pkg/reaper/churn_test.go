@@ -19,20 +19,20 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// span is when something happened, as closely as that is known.
+// span is the interval in which an event happened.
 type span struct{ from, to time.Time }
 
-// couldBe reports whether both may be the same moment.
+// couldBe reports whether both intervals may have the same event.
 func (s span) couldBe(other span) bool { return !s.to.Before(other.from) && !other.to.Before(s.from) }
 
-// since returns when the reaper takes a socket to have become half-closed.
+// since returns when a socket became half-closed, according to the reaper.
 func (n *node) since(cookie uint64) (span, bool) {
 	n.tb.Helper()
 	s, ok := n.allSince()[cookie]
 	return s, ok
 }
 
-// allSince is since for all sockets that are known.
+// allSince is since for all known sockets.
 func (n *node) allSince() map[uint64]span {
 	n.tb.Helper()
 	found := make(map[uint64]span)
@@ -48,7 +48,7 @@ func (n *node) allSince() map[uint64]span {
 	return found
 }
 
-// awaitAge waits until a socket has been half-closed for a time, and returns since when.
+// awaitAge waits until a socket has reached an age, and returns when it became half-closed.
 func (n *node) awaitAge(cookie uint64, age time.Duration) (since span) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, "the socket has been half-closed for "+age.String(), func() bool {

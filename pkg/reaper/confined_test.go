@@ -31,11 +31,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// envConfined makes this test binary a reaper that is kept from something: a limit, a finder and a state directory, in
-// this order.
+// envConfined makes this test binary a reaper that lacks a privilege. Its value is a limit, a finder and a state
+// directory, in this order.
 const envConfined = "HALFCLOSE_TEST_CONFINED"
 
-// envLimited is the same once the limit is in force.
+// envLimited is the same after the limit was applied.
 const envLimited = "HALFCLOSE_TEST_LIMITED"
 
 // The limits.
@@ -46,7 +46,7 @@ const (
 	noGetfd   = "pidfd_getfd-refused"
 )
 
-// confine puts the limit in force and executes the test binary again: the bounding set is a thread's.
+// confine applies the limit and executes the test binary again, because the bounding set belongs to a thread.
 func confine() error {
 	runtime.LockOSThread()
 	limit, rest, _ := strings.Cut(os.Getenv(envConfined), " ")
@@ -68,7 +68,7 @@ func confine() error {
 	return syscall.Exec("/proc/self/exe", os.Args[:1], environ)
 }
 
-// selfReport is what a confined reaper reports of itself, once it reports that something is refused.
+// selfReport is the status of a confined reaper after its first refusal.
 type selfReport struct {
 	Status      api.ReaperStatus
 	Mode        policy.Mode
@@ -114,7 +114,7 @@ func runConfined() error {
 			rep.Status, _ = r.Status(ctx)
 			rep.Mode, rep.Unreachable, rep.PeersAsked, rep.Health = m.Mode, m.Unreachable, m.PeersAsked, fmt.Sprint(r.Health(ctx))
 			seen := m.Spared[policy.WouldDestroy]+m.Spared[policy.Destroyable] > 0 || m.PeersAsked[prober.Refused.String()] > 0 ||
-				by.Finder.Name() == finder.NameSockDiag && m.Unreachable > 0 // which finds nothing where it cannot enter
+				by.Finder.Name() == finder.NameSockDiag && m.Unreachable > 0 // which finds no socket in a namespace that it cannot enter
 			enough = len(rep.Status.Refusals) > 0 && seen
 		}
 	}()

@@ -17,8 +17,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// TestDamageToOneOfTwoRecordsDestroysNothing damages the record that observes, or ends what its path is of. The other one of
-// the namespace would destroy, and so does that of another namespace.
+// TestDamageToOneOfTwoRecordsDestroysNothing damages the record with mode observe, or ends the process of its path. The
+// namespace's other record allows destroying, and so does the record of another namespace.
 func TestDamageToOneOfTwoRecordsDestroysNothing(t *testing.T) {
 	replace := func(old, text string) func(string) string {
 		return func(s string) string { return strings.Replace(s, old, text, 1) }
@@ -68,7 +68,7 @@ func TestDamageToOneOfTwoRecordsDestroysNothing(t *testing.T) {
 	}
 }
 
-// spoil damages the file of a record, or ends the process that its path is of, and waits until the reaper knows.
+// spoil damages the file of a record, or ends the process of its path, and waits until the reaper has noticed.
 func spoil(t *testing.T, n *node, r state.Record, damage func(string) string, process *exec.Cmd) {
 	t.Helper()
 	if damage == nil {
@@ -76,7 +76,7 @@ func spoil(t *testing.T, n *node, r state.Record, damage func(string) string, pr
 			t.Fatal(err)
 		}
 		_ = process.Wait()                     // killed
-		if err := n.store.Put(r); err != nil { // no file changes where a process exits: the reaper looks again every half minute
+		if err := n.store.Put(r); err != nil { // no file changes when a process exits: the reaper checks every half minute
 			t.Fatal(err)
 		}
 		nstest.Eventually(t, 2*patience, "the record is inert", func() bool {

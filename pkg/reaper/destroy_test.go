@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// received is what a read from a connection comes to; sent what a write does.
+// received returns the error of a read from a connection; sent that of a write.
 func received(c net.Conn) error {
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	_, err := c.Read(make([]byte, 1))
@@ -31,8 +31,8 @@ func sent(c net.Conn) error {
 	return err
 }
 
-// TestDestroysPastGrace leaves a connection half-closed, has one of its ends destroyed, and checks what its
-// owner and its peer see of that.
+// TestDestroysPastGrace half-closes a connection, lets one of its ends be destroyed, and checks the results of the
+// owner's and the peer's calls.
 func TestDestroysPastGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		all := newNode(t, finder)
@@ -74,7 +74,7 @@ func TestDestroysPastGrace(t *testing.T) {
 					}
 					tc.expect(t, pair.Client, pair.Server)
 					alive(t, bystander)
-					// Nothing but the bystander is left, no TIME_WAIT in particular.
+					// Only the bystander is left; in particular there is no TIME_WAIT.
 					if diff := cmp.Diff(map[inetdiag.State]int{inetdiag.Established: 2}, states(t, ns)); diff != "" {
 						t.Errorf("sockets left (-want +got):\n%s", diff)
 					}

@@ -21,7 +21,7 @@ const (
 	outOfNet = "203.0.113.1"  // of TEST-NET-3
 )
 
-// aliased makes a namespace with these addresses.
+// aliased creates a namespace with these addresses.
 func aliased(t *testing.T) *nstest.NS {
 	t.Helper()
 	ns := newNS(t)
@@ -90,7 +90,7 @@ func TestExemptSocketsAreSpared(t *testing.T) {
 				for range 2 {
 					other := tc.others(t, ns)
 					n.awaitDestroyed(end(shut(t, other), tc.state))
-					closeAll(t, other.Client, other.Server) // so that the next may have the port
+					closeAll(t, other.Client, other.Server) // so that the next test can use the port
 				}
 				n.stillSpared(conn, api.SocketQuery{}, policy.Exempted)
 				if v, _ := n.find(conn, api.SocketQuery{}); !strings.Contains(v.Why, tc.why) || v.Deadline != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// What tests that damage the file of saved candidates need to know of it.
+// The layout of the file of saved candidates, for tests that damage it.
 const (
 	SavedBootID = len(savedMagic)
 	SavedHeader = savedHeaderSize
@@ -22,7 +22,7 @@ const (
 	SavedLast   = SavedSince + 3*8
 )
 
-// SealSaved makes the checksum of a file of saved candidates right again.
+// SealSaved corrects the checksum of a changed file of saved candidates.
 func SealSaved(b []byte) []byte {
 	body := b[:len(b)-4]
 	return binary.NativeEndian.AppendUint32(body, crc32.ChecksumIEEE(body))
@@ -33,13 +33,13 @@ func LayersOf(p policy.Policy) policy.Layers {
 	return policy.Layers{Network: p.Layer(policy.SourceNetwork)}
 }
 
-// SaveEvery has the reaper, which does not run yet, save its candidates so often.
+// SaveEvery sets the interval at which the reaper saves its candidates. It must not run yet.
 func (r *Reaper) SaveEvery(d time.Duration) { r.save = d }
 
-// Conn is what an examiner looks at single sockets through.
+// Conn is the connection that an examiner uses for single sockets.
 type Conn = conn
 
-// WrapConns has the reaper, which does not run yet, use what wrap returns of each Conn.
+// WrapConns makes the reaper use wrap's result in place of each Conn. It must not run yet.
 func (r *Reaper) WrapConns(wrap func(Conn) Conn) {
 	open := r.open
 	r.open = func(n finder.Netns) (conn, error) {

@@ -18,13 +18,13 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// newFake returns a finder that finds only what the test reports, and the configuration that uses it.
+// newFake returns a finder that reports only the test's sockets, and a configuration with it.
 func newFake() (*finder.Fake, func(*reaper.Config)) {
 	f := finder.NewFake("fake", nil)
 	return f, func(c *reaper.Config) { c.Finder = f }
 }
 
-// awaitTarget waits until the finder is to look in the namespace.
+// awaitTarget waits until the namespace is in the finder's set.
 func awaitTarget(tb testing.TB, f *finder.Fake, id netns.Identity) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), patience)
@@ -34,7 +34,7 @@ func awaitTarget(tb testing.TB, f *finder.Fake, id netns.Identity) {
 	}
 }
 
-// report has the finder report sockets of the namespace, and returns when the reaper has taken them.
+// report makes the finder report sockets of the namespace, and returns after the reaper has processed them.
 func report(tb testing.TB, f *finder.Fake, id netns.Identity, sockets []finder.Seen) {
 	tb.Helper()
 	for i := range sockets {
@@ -51,7 +51,7 @@ func report(tb testing.TB, f *finder.Fake, id netns.Identity, sockets []finder.S
 // can have become half-closed before that.
 const longGrace = 30 * time.Second
 
-// enteredLongAgo is a socket as a finder saw it at some moment, when its longGrace was over.
+// enteredLongAgo is a finder's look at a socket after the end of its longGrace.
 func enteredLongAgo(s inetdiag.Socket, at monotime.Time) finder.Seen {
 	return finder.Seen{Socket: s, At: at, Entered: at.Add(-longGrace - time.Second)}
 }
@@ -63,16 +63,16 @@ func sweepEvery(interval time.Duration) func(*reaper.Config) {
 	}
 }
 
-// impatient makes the finder sweep over and over.
+// impatient makes the finder sweep without a pause.
 func impatient(c *reaper.Config) { sweepEvery(2 * time.Millisecond)(c) }
 
 // attentive makes the finder sweep ten times a second.
 func attentive(c *reaper.Config) { sweepEvery(100 * time.Millisecond)(c) }
 
-// often makes the finder sweep twice a second: what it misses it then finds within that time.
+// often makes the finder sweep twice a second, so it finds a missed socket within half a second.
 func often(c *reaper.Config) { sweepEvery(500 * time.Millisecond)(c) }
 
-// filterSeen has the reaper get what keep returns of each batch that the finder reports.
+// filterSeen passes each batch of the finder through keep before the reaper gets it.
 func filterSeen(c *reaper.Config, keep func(batch []finder.Seen) []finder.Seen) {
 	c.Finder = finder.Wrapped{Finder: c.Finder, Sink: func(s finder.Sink) finder.Sink { return filter{s, keep} }}
 }
@@ -88,7 +88,7 @@ func (f filter) Seen(batch []finder.Seen) {
 	}
 }
 
-// gate can hold up a finder as it reports.
+// gate can block a finder in a report.
 type gate struct {
 	mu      sync.Mutex
 	waiting atomic.Bool
@@ -115,7 +115,7 @@ func (g gated) Swept(sweep finder.Sweep)            { g.gate.pass(); g.Sink.Swep
 func (g gated) Cost(cost finder.Cost)               { g.gate.pass(); g.Sink.Cost(cost) }
 func (g gated) Failed(id netns.Identity, err error) { g.gate.pass(); g.Sink.Failed(id, err) }
 
-// hold returns when the finder is held up, and its last read was some time ago. open lets it go on.
+// hold blocks the finder, and returns some time after its last read. open lets it continue.
 func (g *gate) hold(tb testing.TB) (open func()) {
 	tb.Helper()
 	g.mu.Lock()

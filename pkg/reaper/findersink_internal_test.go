@@ -49,7 +49,7 @@ func TestSweepLagIgnoresNamespacesThatAreNotSwept(t *testing.T) {
 	}
 }
 
-// TestSweepOfManyCandidatesIsSplitForTheLoop has more candidates than the loop looks at in one go.
+// TestSweepOfManyCandidatesIsSplitForTheLoop has more candidates than the loop processes without a break.
 func TestSweepOfManyCandidatesIsSplitForTheLoop(t *testing.T) {
 	l, first := newTestLoop(t, policy.Destroy)
 	second := newRegistered(2)

@@ -30,7 +30,7 @@ func lateLook(cookie uint64) finder.Seen {
 func TestAgesSurviveDELAndADD(t *testing.T) {
 	for name, tc := range map[string]struct {
 		away  time.Duration // without the registration
-		other bool          // bytes have moved by then
+		other bool          // bytes have moved before that
 		renew func(t *testing.T, l *loop, r state.Record) *loop
 		kept  bool
 	}{
@@ -102,7 +102,7 @@ func TestAgesSurviveDELAndADD(t *testing.T) {
 	}
 }
 
-// savedTestBoot is a boot id of the length that there are.
+// savedTestBoot is a boot id of the usual length.
 const savedTestBoot = "01234567-89ab-cdef-0123-456789abcdef"
 
 // restart loads the saved candidates of a loop into another loop.
@@ -126,7 +126,7 @@ func TestKeptAgesAreBoundedInNumberAndTime(t *testing.T) {
 	half := make([]policy.History, maxFormerHistories/2)
 	a.keep(id(1), half, moment(3*time.Hour), moment(0))
 	a.keep(id(2), half, moment(time.Hour), moment(0))
-	a.keep(id(2), half, moment(2*time.Hour), moment(0)) // instead of the ones before
+	a.keep(id(2), half, moment(2*time.Hour), moment(0)) // in place of the previous records
 	a.keep(id(3), half, moment(4*time.Hour), moment(0))
 	if a.former[id(2)] != nil || a.former[id(1)] == nil || a.former[id(3)] == nil || a.count != maxFormerHistories {
 		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))
@@ -160,7 +160,7 @@ func TestLongestPatience(t *testing.T) {
 func TestStartWithoutUsableAgesIsCounted(t *testing.T) {
 	for name, tc := range map[string]struct {
 		saved  savedAges
-		record time.Duration // how long before the reaper it was written
+		record time.Duration // time from writing the file to the reaper's start
 		want   bool
 	}{
 		"a file that cannot be read":       {saved: savedAges{lost: "checksum"}, want: true},

@@ -15,8 +15,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// crowded makes a namespace with many half-closed sockets, joined to another one by a link, and a way to end
-// all that holds it.
+// crowded creates a namespace with many half-closed sockets, linked to another namespace, and a function that releases
+// every reference to it.
 func crowded(t *testing.T, far *nstest.NS, pairs int) (ns *nstest.NS, end func()) {
 	t.Helper()
 	ns = newNS(t)
@@ -28,15 +28,15 @@ func crowded(t *testing.T, far *nstest.NS, pairs int) (ns *nstest.NS, end func()
 	}
 	return ns, func() {
 		for _, c := range conns {
-			_ = c.SetLinger(0) // else what the kernel still has to send would hold the namespace
+			_ = c.SetLinger(0) // otherwise the kernel's unsent data would pin the namespace
 			_ = c.Close()
 		}
 		ns.Close()
 	}
 }
 
-// TestFinderKeepsNoDeletedNamespaceAlive ends a namespace in the middle of the reaper's looking at it,
-// and one of the same kind that the reaper knows nothing of.
+// TestFinderKeepsNoDeletedNamespaceAlive deletes a namespace while the reaper looks at it, and a similar one that is
+// not registered.
 func TestFinderKeepsNoDeletedNamespaceAlive(t *testing.T) {
 	const pairs = 150
 	eachFinder(t, func(t *testing.T, finder string) {
@@ -81,7 +81,7 @@ func TestFinderKeepsNoDeletedNamespaceAlive(t *testing.T) {
 	})
 }
 
-// resources counts what this process holds.
+// resources counts the descriptors, mounts and other resources of this process.
 func resources(t *testing.T) (descriptors, goroutines int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -91,7 +91,7 @@ func resources(t *testing.T) (descriptors, goroutines int) {
 	return len(entries), runtime.NumGoroutine()
 }
 
-// TestThousandRegistrationsLeaveNothingBehind is not run beside others: what they hold would be counted too.
+// TestThousandRegistrationsLeaveNothingBehind does not run in parallel: the resources of other tests would count too.
 func TestThousandRegistrationsLeaveNothingBehind(t *testing.T) {
 	const rounds, namespaces = 1000, 4
 	for _, finder := range finders {
@@ -126,7 +126,7 @@ func TestThousandRegistrationsLeaveNothingBehind(t *testing.T) {
 				nstest.Eventually(t, patience, "no namespace is known", func() bool { return n.status().Namespaces == 0 })
 				return resources(t)
 			}
-			round(0) // what is made once
+			round(0) // resources that are created once
 			descriptorsAtWork, goroutinesAtWork := stable()
 			for i := range rounds {
 				round(i)

@@ -21,10 +21,10 @@ import (
 // now is the moment by the loops' clock.
 func now() monotime.Time { return monotime.Fake{}.Now() }
 
-// moment is a moment so long after the beginning of a pure test, which is far from boot.
+// moment is the time that long after the start of a pure test, which is long after boot.
 func moment(d time.Duration) monotime.Time { return monotime.Time(24 * time.Hour).Add(d) }
 
-// closeWait is a socket in CLOSE_WAIT, entered before the given time, from which nothing has moved since.
+// closeWait is a socket that has been in CLOSE_WAIT since the given time, without progress.
 func closeWait(cookie uint64, age time.Duration) inetdiag.Socket {
 	s := inetdiag.Socket{
 		ID: inetdiag.NewID(unix.AF_INET, netip.MustParseAddrPort("10.0.0.1:80"),
@@ -36,12 +36,12 @@ func closeWait(cookie uint64, age time.Duration) inetdiag.Socket {
 	return s
 }
 
-// seenAt is such a socket as a finder sees it.
+// seenAt is a finder's look at such a socket.
 func seenAt(cookie uint64, age time.Duration, at monotime.Time) *finder.Seen {
 	return &finder.Seen{Socket: closeWait(cookie, age), At: at}
 }
 
-// see has a finder report sockets of one namespace.
+// see reports sockets of one namespace as a finder does.
 func see(l *loop, id netns.Identity, sockets ...finder.Seen) {
 	for i := range sockets {
 		sockets[i].Netns = id
@@ -49,22 +49,22 @@ func see(l *loop, id netns.Identity, sockets ...finder.Seen) {
 	l.seen(sockets)
 }
 
-// kernel has the sockets that an examiner looks at: those of closeWait, as they were, except for what a test says.
+// kernel has the sockets for an examiner: those of closeWait, with the changes of the test.
 type kernel struct {
 	gone    map[uint64]bool     // by cookie
 	inodes  map[uint64]uint32   // by cookie, if not 1
-	refuse  error               // why none is destroyed
+	refuse  error               // error of every destroy
 	pause   func(cookie uint64) // between a look and a destroy
-	looks   []int               // how many sockets each look was for
-	written map[uint64]uint64   // how many bytes were sent and acknowledged, by cookie
+	looks   []int               // number of sockets of each look
+	written map[uint64]uint64   // bytes sent and acknowledged, by cookie
 
 	sockets map[uint64]inetdiag.Socket // by cookie, except for closeWait's
-	refused map[uint64]error           // by cookie, why it is not shown
+	refused map[uint64]error           // error of the look, by cookie
 
 	destroyed []uint64 // cookies
 }
 
-// examine has an examiner work through a job.
+// examine lets an examiner process a job.
 func (k *kernel) examine(j *job) {
 	e := examiner{clock: monotime.Fake{}, open: func(finder.Netns) (conn, error) { return k, nil }}
 	e.examine(j)
@@ -110,13 +110,13 @@ func (k *kernel) DestroyAll(ids []inetdiag.ID, ready func(int) bool, yield func(
 
 func (k *kernel) Close() error { return nil }
 
-// patience bounds a wait for something that must happen, on the busiest of machines.
+// patience bounds a wait for an event that must happen, even on a busy machine.
 const patience = 30 * time.Second
 
 // testGrace is the grace of the namespaces of pure tests.
 const testGrace = 20 * time.Second
 
-// newRegistered is a namespace whose candidates are the test's.
+// newRegistered returns a namespace whose candidates the test creates.
 func newRegistered(inode uint64) *registered {
 	p := policy.Default()
 	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter = policy.Patience(testGrace), policy.Patience(testGrace), policy.Never

@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// newTestHistory logs JSON lines to what it returns.
+// newTestHistory returns a history and the buffer to which it logs JSON lines.
 func newTestHistory() (*history, *strings.Builder) {
 	var b strings.Builder
 	return newHistory(slog.New(slog.NewJSONHandler(&b, &slog.HandlerOptions{
@@ -32,7 +32,7 @@ func newTestHistory() (*history, *strings.Builder) {
 	}))), &b
 }
 
-// logged returns the lines and forgets them.
+// logged returns the lines and clears the buffer.
 func logged(t *testing.T, b *strings.Builder) (lines []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(b.String()) {

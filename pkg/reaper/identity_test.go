@@ -17,7 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// TestNewSocketWithOldAddressesHasItsOwnAge makes a socket with the addresses and ports of one before it.
+// TestNewSocketWithOldAddressesHasItsOwnAge creates a socket with the addresses and ports of an earlier one.
 func TestNewSocketWithOldAddressesHasItsOwnAge(t *testing.T) {
 	const grace = time.Hour
 	eachFinder(t, func(t *testing.T, finder string) {
@@ -27,7 +27,7 @@ func TestNewSocketWithOldAddressesHasItsOwnAge(t *testing.T) {
 				n.awaitAge(s.cookie, 0)
 				n.leap(grace / 2)
 				n.awaitAge(s.cookie, grace/2)
-				s.disconnect(t) // else it would stay as LAST_ACK or TIME_WAIT
+				s.disconnect(t) // otherwise it would stay as LAST_ACK or TIME_WAIT
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -59,8 +59,8 @@ func TestNewSocketWithOldAddressesHasItsOwnAge(t *testing.T) {
 	})
 }
 
-// TestResponseSentBeforeTheSecondLookArrivesInFull shows the reaper sockets as they were before their
-// owners sent the answer and closed: a destroy would cut off what is still to be acknowledged.
+// TestResponseSentBeforeTheSecondLookArrivesInFull shows the reaper an outdated look: since then the owners have sent
+// an answer and closed. A destroy would discard the unacknowledged bytes.
 func TestResponseSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	t.Parallel()
 	const sockets = 16
@@ -86,7 +86,7 @@ func TestResponseSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 		cookie := cookieOf(t, pair.Server)
 		seen = append(seen, enteredLongAgo(before[cookie], at))
 		wg.Go(func() {
-			written[i] = fill(t, pair.Server) // more than its peer has room for
+			written[i] = fill(t, pair.Server) // more than the peer's buffer
 			pair.Server.Close()
 		})
 	}
@@ -104,8 +104,8 @@ func TestResponseSentBeforeTheSecondLookArrivesInFull(t *testing.T) {
 	}
 }
 
-// TestOwnersThatCloseWhileTheyAreExamined has owners send an answer and close while the reaper works
-// through their overdue sockets: whatever is not in the history was not touched.
+// TestOwnersThatCloseWhileTheyAreExamined has owners send an answer and close while the reaper processes their overdue
+// sockets. A socket without a history entry must be untouched.
 func TestOwnersThatCloseWhileTheyAreExamined(t *testing.T) {
 	const sockets, answer = 40, 32 << 10
 	eachFinder(t, func(t *testing.T, finder string) {
@@ -130,7 +130,7 @@ func TestOwnersThatCloseWhileTheyAreExamined(t *testing.T) {
 				_, err := p.Server.Write(make([]byte, answer))
 				owed[i] = errors.Join(err, p.Server.Close())
 			})
-			// Some close before they are destroyed, some after, and the reaper is at work all the while.
+			// Some close before the destroy, some after it, while the reaper keeps working.
 			before := n.status().Counts.Destroyed[inetdiag.CloseWait]
 			nstest.Eventually(t, patience, "another one is destroyed, or none is left", func() bool {
 				s := n.status()

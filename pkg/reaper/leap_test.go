@@ -59,23 +59,23 @@ func (c *leapingClock) when(at monotime.Time) monotime.Time {
 	return converted
 }
 
-// leap sets the clock forward. Whatever has happened before it, and whatever happens after, is at least two ticks of the
-// kernel's away from it.
+// leap sets the clock forward. It waits, so that every earlier and every later event is at least two ticks of the
+// kernel's clock away.
 func (c *leapingClock) leap(by time.Duration) {
 	time.Sleep(2 * tick)
 	c.skip(by)
 	time.Sleep(2 * tick)
 }
 
-// skip sets the clock forward where nothing has happened to any socket lately, nor will.
+// skip sets the clock forward without a wait. No socket may have an event shortly before or after it.
 func (c *leapingClock) skip(by time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.leaps = append(c.leaps, leap{c.kernel.Now(), by})
 }
 
-// convert turns the times of a socket that the kernel looked at between two moments into this clock's. It reports whether they
-// can be known: not if they may be before a leap or after it.
+// convert converts the times of a socket, which the kernel looked at between two moments, to this clock. It reports
+// false if it is unknown whether a time is before or after a leap.
 func (c *leapingClock) convert(s *inetdiag.Socket, asked, at monotime.Time) (known bool) {
 	for _, ago := range []*time.Duration{&s.Info.LastDataRecv, &s.Info.LastAckRecv} {
 		earliest, latest := c.when(max(asked.Add(-*ago-tick), 1)), c.when(max(at.Add(-*ago), 1))
@@ -97,7 +97,7 @@ type leapingSink struct {
 func (s leapingSink) Seen(batch []finder.Seen) {
 	converted := batch[:0]
 	for _, seen := range batch {
-		if s.clock.convert(&seen.Socket, cmp.Or(seen.Asked, seen.At), seen.At) { // else a later look shows it
+		if s.clock.convert(&seen.Socket, cmp.Or(seen.Asked, seen.At), seen.At) { // otherwise a later look shows it
 			seen.At, seen.Asked, seen.Entered = s.clock.when(seen.At), s.clock.when(seen.Asked), s.clock.when(seen.Entered)
 			converted = append(converted, seen)
 		}
@@ -119,7 +119,7 @@ type leapingConn struct {
 	clock *leapingClock
 }
 
-// LookupAll looks until all times are known.
+// LookupAll repeats the look until all times can be converted.
 func (c leapingConn) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Socket, error)) error {
 	type look struct {
 		socket inetdiag.Socket
@@ -152,14 +152,14 @@ func (c leapingConn) LookupAll(ids []inetdiag.ID, yield func(int, *inetdiag.Sock
 // now is the time by the node's clock.
 func (n *node) now() time.Time { return n.clock.Wall() }
 
-// ago is how long ago a time of the node's clock is.
+// ago returns the time since a time of the node's clock.
 func (n *node) ago(t time.Time) time.Duration { return n.now().Sub(t) }
 
 // leap sets the node's clock forward.
 func (n *node) leap(by time.Duration) { n.clock.leap(by) }
 
-// pass lets so much time pass, and more, in steps that are shorter than a grace of as much, and waits after each until the
-// reaper has noticed that the moving connections have moved since.
+// pass lets at least that much time pass, in shorter steps. After each step it waits until the reaper has noticed the
+// progress of the moving connections.
 func (n *node) pass(d time.Duration, moving ...net.Conn) {
 	n.tb.Helper()
 	for range 2 {
@@ -173,7 +173,7 @@ func (n *node) pass(d time.Duration, moving ...net.Conn) {
 	}
 }
 
-// awaitKnown waits until the reaper knows the socket that conn is.
+// awaitKnown waits until the reaper knows the socket of conn.
 func (n *node) awaitKnown(conn net.Conn) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, "the socket is known", func() bool {

@@ -20,8 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// TestSocketsAreListedByPodAndAge lists the same sockets from memory and from a look, and puts what no process
-// owns last.
+// TestSocketsAreListedByPodAndAge lists the same sockets from memory and from the kernel, those without an owner last.
 func TestSocketsAreListedByPodAndAge(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		first, second := newNS(t), newNS(t)

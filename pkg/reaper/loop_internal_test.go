@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// newTestLoop makes a loop with one namespace, whose finder, examiner and switch are the test.
+// newTestLoop creates a loop with one namespace. The test acts as its finder, examiner and switch.
 func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 	t.Helper()
 	store := state.New(t.TempDir())
@@ -31,7 +31,7 @@ func newTestLoop(t *testing.T, mode policy.Mode) (*loop, *registered) {
 	return l, ns
 }
 
-// turn sets the switch, and has the loop take notice.
+// turn sets the switch, and lets the loop read it.
 func turn(t *testing.T, l *loop, mode policy.Mode) {
 	t.Helper()
 	if err := state.StoreSwitch(l.cfg.SwitchPath, state.Switch{Mode: mode, Who: "the test"}); err != nil {
@@ -43,7 +43,7 @@ func turn(t *testing.T, l *loop, mode policy.Mode) {
 	l.applyMode(now())
 }
 
-// overdueLook is a finder's look at an overdue socket whose entry it saw.
+// overdueLook is a finder's look at an overdue socket whose half-close the finder saw.
 func overdueLook(cookie uint64) finder.Seen {
 	at := now()
 	return finder.Seen{Socket: closeWait(cookie, 2*testGrace), At: at, Entered: max(at.Add(-2*testGrace), 1)}
@@ -130,7 +130,7 @@ func TestWouldDestroyIsRecordedOncePerIdleTime(t *testing.T) {
 	}
 }
 
-// sweep has a finder show sockets, as they were, in a look at all of the namespace.
+// sweep reports a whole sweep of the namespace with unchanged sockets.
 func sweep(l *loop, ns *registered, cookies ...uint64) {
 	began := now()
 	var seen []finder.Seen
@@ -166,7 +166,7 @@ func TestOnlyGoneSocketsAreDropped(t *testing.T) {
 func TestUnregisteredNamespaceIsDroppedWithItsQueues(t *testing.T) {
 	l, ns := newTestLoop(t, policy.Destroy)
 	l.budget = newBudget(1)
-	l.budget.spend(time.Now(), 1) // nothing is left of it
+	l.budget.spend(time.Now(), 1) // it is fully removed
 	see(l, ns.Identity, overdueLook(1), overdueLook(2))
 	j := nextOf(t, l, 2)
 	new(kernel).examine(j)

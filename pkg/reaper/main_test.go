@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// parallelTests is how many tests run side by side. Each waits for the kernel and for its reaper, but not for graces to end;
-// more would take the processor from each other on a busy machine.
+// parallelTests is the number of parallel tests. Each waits for the kernel and for its reaper, but not for graces to
+// end, so more tests would compete for the CPU.
 const parallelTests = "12"
 
 func TestMain(m *testing.M) {

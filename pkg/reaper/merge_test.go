@@ -26,8 +26,8 @@ func (n *node) registerAs(ns *nstest.NS, ifname string, p policy.Policy) state.R
 	return r
 }
 
-// abandoned makes a connection over IPv6 to a port whose client is gone: an orphan that the kernel ends. The
-// server is in CLOSE_WAIT.
+// abandoned creates an IPv6 connection whose client is an orphan that the kernel will close. The server is in
+// CLOSE_WAIT.
 func abandoned(t *testing.T, ns *nstest.NS, port string) *net.TCPConn {
 	t.Helper()
 	l := ns.ListenAt(t, "[::1]:"+port)
@@ -38,8 +38,8 @@ func abandoned(t *testing.T, ns *nstest.NS, port string) *net.TCPConn {
 	return p.Server
 }
 
-// TestTheMostConservativePolicyOfANamespaceApplies registers two attachments of which one spares a socket
-// that the other would have destroyed, and beside it a socket that both would.
+// TestTheMostConservativePolicyOfANamespaceApplies registers two attachments. One spares a socket that the other would
+// have destroyed; both would destroy a second socket.
 func TestTheMostConservativePolicyOfANamespaceApplies(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tc := range map[string]struct {
@@ -65,7 +65,7 @@ func TestTheMostConservativePolicyOfANamespaceApplies(t *testing.T) {
 				nstest.Eventually(t, patience, "all are known", func() bool { return len(n.status().Attachments) == 3 })
 				conn, exempt := abandoned(t, ns, "7000"), abandoned(t, ns, "8000")
 				n.awaitKnown(conn)
-				n.outliveBy(inetdiag.FinWait2, connect) // the grace of the strict ones is over then
+				n.outliveBy(inetdiag.FinWait2, connect) // the shorter grace is over then
 				n.stillSpared(conn, api.SocketQuery{}, tc.want)
 
 				// Without the more conservative one it is destroyed.

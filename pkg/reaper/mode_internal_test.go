@@ -116,7 +116,7 @@ func TestCapsFollowTheSwitch(t *testing.T) {
 		{policy.Observe, policy.Observe, false}, // written again
 		{policy.Off, policy.Off, true},
 		{policy.Observe, policy.Observe, true},
-		{badSwitch, policy.Observe, false}, // it may have said observe, and that is in effect
+		{badSwitch, policy.Observe, false}, // it may have been observe, so observe applies
 		{policy.Destroy, policy.Destroy, true},
 		{badSwitch, policy.Observe, true},
 		{noSwitch, policy.Destroy, true},
@@ -136,14 +136,14 @@ func TestCapsFollowTheSwitch(t *testing.T) {
 	}
 }
 
-// effectiveMode returns the most that happens in a network namespace.
+// effectiveMode returns the effective mode of a network namespace.
 func effectiveMode(c *caps, ns *registered) policy.Mode {
 	ns.limit = c.limit(ns)
 	return ns.mode()
 }
 
-// TestSwitchRewrittenInPlaceIsRead writes a mode of as many letters over another, and sets the time of modification
-// back, as rsync and cp do.
+// TestSwitchRewrittenInPlaceIsRead overwrites a mode with one of the same length, and restores the modification time,
+// as rsync and cp do.
 func TestSwitchRewrittenInPlaceIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
@@ -177,7 +177,7 @@ func TestSwitchRewrittenInPlaceIsRead(t *testing.T) {
 	}
 }
 
-// TestSwitchThatHasJustChangedIsReadAgain is about two changes within one tick of the kernel's clock.
+// TestSwitchThatHasJustChangedIsReadAgain makes two changes within one tick of the kernel's clock.
 func TestSwitchThatHasJustChangedIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
@@ -207,7 +207,7 @@ func TestSwitchWithoutEffectCausesNoSecondRecord(t *testing.T) {
 	see(l, ns.Identity, overdueLook(7))
 	for i, mode := range []policy.Mode{policy.Observe, policy.Destroy, policy.Observe, policy.Destroy} {
 		if i == 1 {
-			see(l, other.Identity, overdueLook(8)) // where it does make one
+			see(l, other.Identity, overdueLook(8)) // with an effect
 		}
 		for j := l.nextJob(now(), time.Now()); j != nil; j = l.nextJob(now(), time.Now()) {
 			new(kernel).examine(j)

@@ -132,7 +132,7 @@ func TestOffDoesNothing(t *testing.T) {
 	})
 }
 
-// TestSwitchTakesEffectOnARunningReaper turns the node's switch back and forth beside a reaper at work.
+// TestSwitchTakesEffectOnARunningReaper sets the node's switch to each mode while a reaper works.
 func TestSwitchTakesEffectOnARunningReaper(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
@@ -151,7 +151,7 @@ func TestSwitchTakesEffectOnARunningReaper(t *testing.T) {
 		}
 		answers(t, p)
 
-		// It changes: what is overdue is destroyed, though it was recorded as observed.
+		// It changes: overdue sockets are destroyed, although the history has them as observed.
 		n.turn(policy.Destroy)
 		n.awaitDestroyed(p.Server)
 
@@ -167,7 +167,7 @@ func TestSwitchTakesEffectOnARunningReaper(t *testing.T) {
 		n.awaitEntry(p.Server, "would-destroy")
 		answers(t, p)
 
-		// It is off: nothing is done, nor accounted for.
+		// It is off: no socket is destroyed or counted.
 		n.turn(policy.Off)
 		n.awaitMode(policy.Off)
 		off := victim()
@@ -185,7 +185,7 @@ func TestSwitchTakesEffectOnARunningReaper(t *testing.T) {
 	})
 }
 
-// TestIdleReaperNoticesTheSwitch asks the reaper nothing: that would wake it up.
+// TestIdleReaperNoticesTheSwitch sends the reaper no request: that would wake it up.
 func TestIdleReaperNoticesTheSwitch(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		var log outputtest.Buffer

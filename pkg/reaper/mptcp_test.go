@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// connectMPTCP is nstest's, for tests that need the kernel to have MPTCP.
+// connectMPTCP calls nstest's function, and skips the test if the kernel lacks MPTCP.
 func connectMPTCP(t *testing.T, ns *nstest.NS, client, server bool) nstest.Pair {
 	t.Helper()
 	p := ns.ConnectMPTCP(t, client, server)
@@ -31,7 +31,7 @@ func connectMPTCP(t *testing.T, ns *nstest.NS, client, server bool) nstest.Pair 
 
 func TestMPTCPIsSpared(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
-		// The connection is half-closed, its only subflow is not: MPTCP has a FIN of its own.
+		// The connection is half-closed, but its only subflow is not: MPTCP has its own FIN.
 		t.Run("a subflow of a half-closed connection", func(t *testing.T) {
 			t.Parallel()
 			ns := newNS(t)
@@ -42,8 +42,8 @@ func TestMPTCPIsSpared(t *testing.T) {
 			n.stillSpared(p.Server, live, policy.NotHalfClosed)
 			answers(t, p)
 		})
-		// The client's path manager gives up the subflow, and the server, whose connection is half-closed, leaves
-		// its end in CLOSE_WAIT in case another subflow comes.
+		// The client's path manager closes the subflow. The server's connection is half-closed, so the server keeps its
+		// end in CLOSE_WAIT in case the client opens another subflow.
 		t.Run("a subflow in CLOSE_WAIT", func(t *testing.T) {
 			t.Parallel()
 			ns := newNS(t)
@@ -90,7 +90,7 @@ func TestPlainClientOfAnMPTCPListenerIsDestroyed(t *testing.T) {
 	})
 }
 
-// userspacePathManager leaves the subflows of connections to be made to closeSubflow.
+// userspacePathManager selects the path manager that closeSubflow needs, for new connections.
 func userspacePathManager(t *testing.T, ns *nstest.NS) {
 	t.Helper()
 	ns.Do(t, func() {
@@ -115,12 +115,12 @@ const (
 	genericFamilyMPTCP = "mptcp_pm"
 )
 
-// closeSubflow makes the path manager close the only subflow of conn, which stays as it is otherwise.
+// closeSubflow makes the path manager close the only subflow of conn, and changes nothing else.
 func closeSubflow(t *testing.T, ns *nstest.NS, conn *net.TCPConn) {
 	t.Helper()
 	var token uint32
 	rawFD(t, conn, func(fd int) error {
-		words, err := unix.GetsockoptICMPv6Filter(fd, unix.SOL_MPTCP, mptcpInfo) // eight words of whatever option
+		words, err := unix.GetsockoptICMPv6Filter(fd, unix.SOL_MPTCP, mptcpInfo) // the first eight words of the option
 		if err == nil {
 			token = words.Data[mptcpInfoToken]
 		}

@@ -32,7 +32,7 @@ func (n *node) registerAt(ns *nstest.NS, path string, p policy.Policy) state.Rec
 	return r
 }
 
-// led is a path that leads to a namespace, and a way to lead it elsewhere.
+// led is a symbolic link to a namespace, which a test can point elsewhere.
 type led struct {
 	path string
 	to   func(*nstest.NS)
@@ -91,7 +91,7 @@ func TestPathOfAnotherNamespaceIsInert(t *testing.T) {
 					return ok && strings.Contains(v.Problem+v.Inert, "another network namespace") && v.Candidates[inetdiag.CloseWait.String()] == 0
 				})
 
-				// A reaper that knows of it only now does not follow it either.
+				// A reaper that starts now does not follow the link either.
 				if err := n.store.Put(r); err != nil {
 					t.Fatal(err)
 				}
@@ -100,7 +100,7 @@ func TestPathOfAnotherNamespaceIsInert(t *testing.T) {
 					return ok && strings.Contains(v.Inert, "another network namespace")
 				})
 
-				// Led back, it is the recorded namespace again.
+				// Once the link points back, the path leads to the recorded namespace again.
 				path.to(recorded)
 				if err := n.store.Put(r); err != nil {
 					t.Fatal(err)
@@ -171,7 +171,7 @@ func TestHostNamespaceIsRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 				n := newNode(t, finder, func(c *reaper.Config) { c.AllowHostNetns = allowed })
-				// Nothing of the host's may ever be destroyed, however wrong the reaper is.
+				// No socket of the host may be destroyed, even if the reaper has a bug.
 				r := n.record(newNS(t), timing(inetdiag.CloseWait, 1000*60*60*1e9, observe))
 				r.Netns = state.Netns{Path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), own.FD()), Identity: id}
 				if err := n.store.Put(r); err != nil {
@@ -215,8 +215,8 @@ func TestDELDropsTheCandidates(t *testing.T) {
 	})
 }
 
-// TestRecordWithModeOffDropsTheCandidates has a namespace's only record replaced by one of mode off: no look
-// would ever show that what was known of its sockets is over.
+// TestRecordWithModeOffDropsTheCandidates replaces a namespace's only record by one with mode off: no later look would
+// remove its candidates.
 func TestRecordWithModeOffDropsTheCandidates(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
@@ -258,7 +258,7 @@ func TestInvalidRecordsAreReportedAndOthersApply(t *testing.T) {
 			"newer@eth0.json": `{"version": 99, "everything": "else"}`,
 			"alien.txt":       "hello",
 			"empty@eth0.json": "",
-			"other@eth0.json": string(whole), // its name says another attachment
+			"other@eth0.json": string(whole), // its name has another attachment
 		}
 		for name, content := range files {
 			if err := os.WriteFile(filepath.Join(n.store.AttachmentsDir(), name), []byte(content), 0o600); err != nil {
@@ -276,7 +276,7 @@ func TestInvalidRecordsAreReportedAndOthersApply(t *testing.T) {
 		}
 		n.outlive(beside, inetdiag.CloseWait)
 		held := shut(t, ns.Connect(t, nstest.IPv4))
-		n.awaitEntry(held.Server, "would-destroy") // one of the files speaks of its namespace
+		n.awaitEntry(held.Server, "would-destroy") // one of the files names its namespace
 		answers(t, held)
 		for name := range files {
 			if _, err := os.Stat(filepath.Join(n.store.AttachmentsDir(), name)); err != nil {

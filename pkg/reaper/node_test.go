@@ -28,14 +28,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// node is a reaper at work on a state directory of a test's own.
+// node is a running reaper with its own state directory.
 type node struct {
 	*reaper.Reaper
 	tb         testing.TB
 	store      *state.Store
 	switchPath string
 	clock      *leapingClock
-	leastWalk  time.Duration // how often the programs walk over all processes at most
+	leastWalk  time.Duration // shortest interval of walks over all processes
 	stop       func() error
 }
 
@@ -49,10 +49,10 @@ func newNS(tb testing.TB) *nstest.NS {
 	return nstest.NewSmall(tb, 1<<10)
 }
 
-// finders are what every test of a node runs against, each with what finds owners where it does its work.
+// finders are the finders that every test of a node runs with, each with the owner lookup that belongs to it.
 var finders = []string{finder.NameSockDiag, finder.NameBPF}
 
-// selectFinder returns the finder of that name for a test, with a whole core for its work. The caller closes it.
+// selectFinder returns the named finder, with a CPU budget of a whole core. The caller closes it.
 func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend {
 	tb.Helper()
 	s, err := finder.Select(name, func() (*finder.Loader, error) { return finder.NewLoader(loadShare) },
@@ -69,7 +69,7 @@ func selectFinder(tb testing.TB, name string, root *netns.Root) *finder.Backend 
 // testSockets is the capacity of the set of the tests' programs.
 const testSockets = 1 << 14
 
-// eachFinder runs a test once per finder, side by side with others.
+// eachFinder runs a test once per finder, in parallel.
 func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 	t.Helper()
 	t.Parallel()
@@ -81,14 +81,14 @@ func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 	}
 }
 
-// of returns the node for a subtest, which is what fails then.
+// of returns the node for a subtest: its failures fail the subtest.
 func (n *node) of(tb testing.TB) *node {
 	sub := *n
 	sub.tb = tb
 	return &sub
 }
 
-// newNode starts a reaper that ends with the test.
+// newNode starts a reaper that stops when the test ends.
 func newNode(tb testing.TB, finder string, change ...func(*reaper.Config)) *node {
 	tb.Helper()
 	n := offNode(tb)
@@ -104,7 +104,7 @@ func offNode(tb testing.TB) *node {
 	return n
 }
 
-// start starts a reaper on the node, after the one before it was stopped.
+// start starts a reaper on the node. The previous one must have stopped.
 func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	n.tb.Helper()
 	root, err := netns.NewRoot("")
@@ -121,7 +121,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 		c(&cfg)
 	}
 	if cfg.Owners == by.Owners {
-		cfg.Owners = nil // nothing has asked for it
+		cfg.Owners = nil // no test requested this
 	}
 	r, err := reaper.New(cfg)
 	if err != nil {
@@ -149,13 +149,13 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 	})
 }
 
-// leaping returns the finder as a node's reaper is to have it: in the time of the node's clock, and looking ten times a
-// second, however long the graces are.
+// leaping wraps the finder for a node's reaper: it reports times of the node's clock, and sweeps ten times a second,
+// even with long graces.
 func (n *node) leaping(f finder.Finder) finder.Finder {
 	return finder.Wrapped{
 		Finder: f,
 		Target: func(t *finder.Netns) {
-			if t.Interval >= time.Second { // else the test says how often
+			if t.Interval >= time.Second { // otherwise the test sets the interval
 				t.Interval = 100 * time.Millisecond
 			}
 			t.Repair = max(t.Interval, n.leastWalk) // a walk over all processes costs more
@@ -165,10 +165,10 @@ func (n *node) leaping(f finder.Finder) finder.Finder {
 	}
 }
 
-// saveInterval is how often a node's reaper saves its candidates.
+// saveInterval is the interval at which a node's reaper saves its candidates.
 const saveInterval = time.Second
 
-// leastWalkInterval is how often a node's programs walk over all processes at most.
+// leastWalkInterval is the shortest interval of walks over all processes.
 const leastWalkInterval = 250 * time.Millisecond
 
 // short is a policy with a grace of a few tenths of a second.
@@ -199,7 +199,7 @@ func (n *node) record(ns *nstest.NS, p policy.Policy) state.Record {
 	return r
 }
 
-// live asks for a look at every socket now.
+// live requests a look at every socket now.
 var live = api.SocketQuery{All: true}
 
 // sockets lists sockets.
@@ -233,7 +233,7 @@ func addrs(conn net.Conn) (local, peer string) {
 	return plain(conn.LocalAddr()), plain(conn.RemoteAddr())
 }
 
-// patience bounds a wait for something that must happen, on the busiest of machines.
+// patience bounds a wait for an event that must happen, even on a busy machine.
 const patience = 30 * time.Second
 
 // awaitVerdict waits until the verdict on a connection's socket has a reason.
@@ -248,7 +248,7 @@ func (n *node) awaitVerdict(conn net.Conn, want policy.Reason) api.SocketView {
 	return last
 }
 
-// awaitDestroyed waits until the history says that the socket that conn was is destroyed.
+// awaitDestroyed waits until the history has the destroy of the socket of conn.
 func (n *node) awaitDestroyed(conn net.Conn) api.Entry {
 	n.tb.Helper()
 	return n.awaitEntry(conn, "destroyed")

@@ -52,8 +52,8 @@ func optionsOf(t *testing.T, conn *net.TCPConn) (o options) {
 	return o
 }
 
-// TestObserveChangesNoOptionOfAnySocket lets five days pass, half an hour from one look to the next, in which a mode that
-// acts would have asked every peer and destroyed every socket.
+// TestObserveChangesNoOptionOfAnySocket lets five days pass, with a look every half hour. In that time mode destroy
+// would have asked every peer and destroyed every socket.
 func TestObserveChangesNoOptionOfAnySocket(t *testing.T) {
 	const looks, each = 240, 30 * time.Minute
 	eachFinder(t, func(t *testing.T, finder string) {

@@ -22,10 +22,10 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// peerCookie is the cookie of the other end of closeWait's connection with a cookie.
+// peerCookie returns the cookie of the other end of the connection of closeWait(cookie).
 func peerCookie(cookie uint64) uint64 { return cookie + 1<<20 }
 
-// peerOf is that end, in FIN_WAIT2.
+// peerOf returns that other end, in FIN_WAIT2.
 func peerOf(cookie uint64, age time.Duration) inetdiag.Socket {
 	s := closeWait(cookie, age)
 	s.ID = inetdiag.NewID(unix.AF_INET, s.ID.Peer(), s.ID.Local(), 0, peerCookie(cookie))
@@ -34,7 +34,7 @@ func peerOf(cookie uint64, age time.Duration) inetdiag.Socket {
 	return s
 }
 
-// peerLook is a finder's look at it.
+// peerLook is a finder's look at that other end.
 func peerLook(cookie uint64, idle time.Duration) finder.Seen {
 	at := now()
 	return finder.Seen{Socket: peerOf(cookie, idle), At: at, Entered: max(at.Add(-idle), 1)}
@@ -404,7 +404,7 @@ func TestEndsFindsCandidatesByExchangedAddresses(t *testing.T) {
 	}
 }
 
-// TestCandidateTakesAtMost400Bytes counts all that is kept of it: the candidate, its places in the maps and on the agenda.
+// TestCandidateTakesAtMost400Bytes counts the candidate and its entries in the maps and on the agenda.
 func TestCandidateTakesAtMost400Bytes(t *testing.T) {
 	const n = 120_000
 	tr, ns := newTracker(), newRegistered(1)

@@ -12,8 +12,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestClientOfAServerWithGraceNeverSurvives half-closes a client whose own grace is over soon. Its server computes, in
-// another network namespace.
+// TestClientOfAServerWithGraceNeverSurvives half-closes a client with a short grace. Its server, in another network
+// namespace, still computes the answer.
 func TestClientOfAServerWithGraceNeverSurvives(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		client, server, beside := newNS(t), newNS(t), newNS(t)
@@ -28,7 +28,7 @@ func TestClientOfAServerWithGraceNeverSurvives(t *testing.T) {
 		n.stillSpared(p.Client, api.SocketQuery{}, policy.PeerSpared)
 		answers(t, p)
 
-		never.Layers = n.record(server, timing(inetdiag.FinWait2, soon)).Layers // with a longer grace it is for the client's alone to say
+		never.Layers = n.record(server, timing(inetdiag.FinWait2, soon)).Layers // if the server's grace is only longer, the client's policy alone decides
 		if err := n.store.Put(never); err != nil {
 			t.Fatal(err)
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// newOwningLoop makes a loop with one namespace, whose attributor too is the test. budget is the share of a
-// core that looking for owners may cost.
+// newOwningLoop creates a loop with one namespace. The test also acts as its attributor. budget is the CPU budget of
+// owner look-ups, as a share of a core.
 func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
 	t.Helper()
 	l, ns := newTestLoop(t, policy.Destroy)
@@ -28,7 +28,7 @@ func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
 	return l, ns
 }
 
-// leaks has a socket seen that is due so long after the moment, whose inode is its cookie.
+// leaks reports a socket that is due that long after the moment. Its inode equals its cookie.
 func leaks(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Duration) *candidate {
 	seen := seenAt(cookie, testGrace-due, at)
 	seen.Socket.Inode = uint32(cookie)
@@ -37,7 +37,7 @@ func leaks(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Du
 	return ns.candidates[cookie]
 }
 
-// nextLook takes the look that the loop has begun, nil if it has none.
+// nextLook returns the look-up that the loop has started, nil if there is none.
 func nextLook(l *loop, at monotime.Time) *ownerLookup {
 	l.owners.start(at)
 	select {
@@ -48,7 +48,7 @@ func nextLook(l *loop, at monotime.Time) *ownerLookup {
 	}
 }
 
-// asked are the inodes that a look is for.
+// asked returns the inodes that a look-up searches for.
 func asked(k *ownerLookup) []uint32 {
 	if k == nil {
 		return nil
@@ -70,7 +70,7 @@ func answer(l *loop, k *ownerLookup, at monotime.Time, by owners.Process, unowne
 	l.owners.finish(k, at)
 }
 
-// turnTo bounds what may be done on the node.
+// turnTo sets the mode of the node.
 func turnTo(l *loop, m policy.Mode, at monotime.Time) {
 	l.caps.view.Effective = m
 	l.applyMode(at)
@@ -84,7 +84,7 @@ func TestOwnersOfSocketsDueSoonAreLookedUp(t *testing.T) {
 	at := moment(0)
 	leaks(l, ns, 11, at, 3*time.Second)
 	leaks(l, ns, 12, at, 8*time.Second)
-	leaks(l, ns, 13, at, 12*time.Second) // later than it looks ahead
+	leaks(l, ns, 13, at, 12*time.Second) // later than it looks up owners ahead
 	forbidden := leaks(l, ns, 14, at, 3*time.Second)
 	leaks(l, ns, 15, at, 3*time.Second).shown.inode = 0
 	unread := seenAt(16, testGrace+time.Second, at)
@@ -139,7 +139,7 @@ func TestExpiredOwnersAreLookedUpAgain(t *testing.T) {
 	if c.owners == nil || !slices.Equal(c.owners.list, []owners.Process{{PID: 42}}) {
 		t.Errorf("known is %+v", c.owners)
 	}
-	// It waits, for the budget or because the kernel refused.
+	// The socket waits, for the budget or because the kernel refused.
 	if got := nextLook(l, moment(ownersLifetime+time.Second)); !slices.Equal(asked(got), []uint32{7}) {
 		t.Errorf("after %v it looks for %v", ownersLifetime+time.Second, asked(got))
 	}
@@ -165,7 +165,7 @@ func TestOwnersBelongToTheInodeOfTheLookUp(t *testing.T) {
 	}
 }
 
-// TestOwnersOfAnotherSocketAreNotRecorded has a socket's inode change between the look-up of its owners and its destroy.
+// TestOwnersOfAnotherSocketAreNotRecorded changes a socket's inode between the look-up of its owners and its destroy.
 func TestOwnersOfAnotherSocketAreNotRecorded(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.tracker.findsOwners = true
@@ -213,7 +213,7 @@ func TestNoSocketIsDestroyedBeforeALookUpOfItsOwners(t *testing.T) {
 	}
 	seen := overdueLook(9)
 	seen.Socket.Inode = 90
-	see(l, ns.Identity, seen) // too late for that look
+	see(l, ns.Identity, seen) // too late for that look-up
 	answer(l, k, now(), owners.Process{PID: 42, Command: "leaky"}, 80)
 	j := nextOf(t, l, 2)
 	(&kernel{inodes: map[uint64]uint32{7: 70, 8: 80}}).examine(j)
@@ -300,7 +300,7 @@ func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 			if tc.want != policy.OwnerUnknown {
 				return
 			}
-			// It may be gone. If it is not, it is looked for again.
+			// The socket may be gone. If it is not, its owners are looked up again.
 			again := !c.step.dueAt.IsZero() && c.step.dueAt.Before(moment(ownersLifetime+1))
 			if len(tc.found) == 0 {
 				again = l.nextJob(moment(0), time.Now()) != nil
@@ -312,8 +312,8 @@ func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 	}
 }
 
-// TestOwnerThatWasStoppedGetsItsWholePatience has the owner stopped from 12 to 28 s of a grace of 40 s: the kernel counts
-// that nowhere. Its owners are looked for once, and after that their conditions alone are read.
+// TestOwnerThatWasStoppedGetsItsWholePatience stops the owner from 12 s to 28 s within a grace of 40 s, which no
+// counter of the kernel shows. The reaper looks up the owners once, and then only reads their conditions.
 func TestOwnerThatWasStoppedGetsItsWholePatience(t *testing.T) {
 	for name, stops := range map[string]bool{"stopped": true, "running": false} {
 		t.Run(name, func(t *testing.T) {

@@ -23,18 +23,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/reaper"
 )
 
-// finding is a source of owners that the reaper of a test uses: without findsOwners it has none, which spares it the walk
-// over all processes before each destroy.
+// finding is a reaper's source of owners. Tests without findsOwners have none, which avoids a walk over all processes
+// before each destroy.
 type finding struct{ owners.Resolver }
 
 func findsOwners(c *reaper.Config) { c.Owners, c.OwnersBudget = finding{c.Owners}, 0 }
 
-// observed is a source of owners that a test sees at work.
+// observed is a source of owners whose calls a test can observe.
 type observed struct {
 	owners.Resolver
 	looks atomic.Int64
 	gate  chan struct{} // unless nil, look-ups wait until it is closed, or their context is done
-	also  error         // what it says besides
+	also  error         // the other attributes of the log line
 }
 
 func (o *observed) use(c *reaper.Config) {
@@ -55,19 +55,18 @@ func (o *observed) Find(ctx context.Context, q owners.Query) (map[uint32][]owner
 	return found, errors.Join(err, o.also)
 }
 
-// whichContainer leaves out which container a process is in: that is the one that the test is in, if any.
+// whichContainer ignores the container of a process: it is the container of the test, if any.
 func whichContainer() cmp.Option { return cmpopts.IgnoreFields(owners.Process{}, "ContainerID") }
 
-// handed makes a pair of which the end in that state is held by processes of the namespace alone, once that
-// is half-closed.
+// handed creates a half-closed pair. Only processes of the namespace own the end that is in the state.
 func handed(t *testing.T, ns *nstest.NS, st inetdiag.State) (conn *net.TCPConn, let func()) {
 	t.Helper()
 	conn = end(shut(t, ns.Connect(t, nstest.IPv4)), st)
 	return conn, func() { conn.Close() }
 }
 
-// TestHistoryNamesOwnerThatClosesAtOnce has a process close its socket as soon as the destroy wakes it, and
-// reads of that as a follower of the history does: when the entry is new.
+// TestHistoryNamesOwnerThatClosesAtOnce has a process that closes its socket as soon as the destroy wakes it. The test
+// reads the entry as a follower of the history does, when it is new.
 func TestHistoryNamesOwnerThatClosesAtOnce(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)
@@ -103,7 +102,8 @@ func TestHistoryNamesOwnerThatClosesAtOnce(t *testing.T) {
 	})
 }
 
-// TestHistoryNamesAllOwnersOfASharedSocket holds the look-up of its owners up: the socket is not destroyed before.
+// TestHistoryNamesAllOwnersOfASharedSocket delays the look-up of the owners: the socket is not destroyed before it is
+// complete.
 func TestHistoryNamesAllOwnersOfASharedSocket(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, change := range map[string]func(*policy.Policy){"destroyed": func(*policy.Policy) {}, "would-destroy": observe} {
@@ -138,8 +138,8 @@ func TestHistoryNamesAllOwnersOfASharedSocket(t *testing.T) {
 	})
 }
 
-// TestNoOwnersAreLookedUpWhileNoSocketIsDue sweeps sockets over and over that are not due for long, and then has
-// one come due.
+// TestNoOwnersAreLookedUpWhileNoSocketIsDue repeatedly sweeps sockets that are not due for a long time, and then lets
+// one become due.
 func TestNoOwnersAreLookedUpWhileNoSocketIsDue(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		var o observed

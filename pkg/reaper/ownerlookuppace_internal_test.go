@@ -22,7 +22,7 @@ func TestOwnerLookUpsStayWithinTheirBudget(t *testing.T) {
 	spent := time.Duration(0)
 	for tenth := range 10 * hour {
 		at := moment(time.Duration(tenth) * 100 * time.Millisecond)
-		leaks(l, ns, uint64(tenth%1000+1), at, 3*time.Second) // there is always something new
+		leaks(l, ns, uint64(tenth%1000+1), at, 3*time.Second) // every look-up has a new socket
 		if k := nextLook(l, at); k != nil {
 			k.cpu = cost
 			spent += cost
@@ -73,7 +73,7 @@ func TestFullWalksForUnownedSocketsAreRare(t *testing.T) {
 		want    owners.Scope
 	}{
 		{0, 0, owners.NetnsProcessesFirst},
-		{time.Second, 0, owners.NetnsProcessesFirst}, // all were found, wherever
+		{time.Second, 0, owners.NetnsProcessesFirst}, // all were found, in any network namespace
 		{2 * time.Second, 3, owners.NetnsProcessesFirst},
 		{3 * time.Second, 0, owners.NetnsProcesses},
 		{fullWalkInterval + time.Second, 0, owners.NetnsProcesses},

@@ -28,7 +28,7 @@ func TestLogLineHasOwnersOnlyIfKnown(t *testing.T) {
 	}
 }
 
-// TestUpcomingYieldsAllCandidatesDueByATime compares it with looking at every candidate.
+// TestUpcomingYieldsAllCandidatesDueByATime compares the result with a loop over all candidates.
 func TestUpcomingYieldsAllCandidatesDueByATime(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	tr := newTracker()
@@ -53,7 +53,7 @@ func TestUpcomingYieldsAllCandidatesDueByATime(t *testing.T) {
 		}
 	}
 	for range tr.upcoming(moment(time.Hour)) {
-		break // nothing goes on
+		break // no look-up runs
 	}
 	checkAgenda(t, &tr, []*registered{ns}, 0)
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 )
 
-// envLetGo makes the test binary a process that closes the connection it is started with as soon as that
-// fails, as proxies do, says what it failed with, and does nothing until its standard input ends.
+// envLetGo makes the test binary a process with a connection. Like a proxy it closes the connection as soon as a call
+// on it fails. It prints the error, and then waits for the end of its standard input.
 const envLetGo = "HALFCLOSE_TEST_LET_GO"
 
 func letGo() int {
@@ -39,19 +39,19 @@ func letGo() int {
 	return 0
 }
 
-// process is a process that holds sockets of a test.
+// process is a process that owns sockets of a test.
 type process struct {
 	owners.Process
 	output *bufio.Reader
 }
 
-// holder starts a process in the namespace that holds connections and does nothing until the test ends.
+// holder starts an idle process in the namespace that owns the connections until the test ends.
 func holder(t *testing.T, ns *nstest.NS, conns ...*net.TCPConn) process {
 	t.Helper()
 	return give(t, ns, exec.Command("cat"), conns...)
 }
 
-// letsGo starts one that lets go of the connection when that fails.
+// letsGo starts a process that closes the connection when a call on it fails.
 func letsGo(t *testing.T, ns *nstest.NS, conn *net.TCPConn) process {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
@@ -60,7 +60,7 @@ func letsGo(t *testing.T, ns *nstest.NS, conn *net.TCPConn) process {
 	return give(t, ns, cmd, conn)
 }
 
-// give starts a process in the namespace that has the connections from descriptor 3 on. The test has them too
+// give starts a process in the namespace that gets the connections as descriptors from 3 on. The test owns them too
 // until it closes them.
 func give(t *testing.T, ns *nstest.NS, cmd *exec.Cmd, conns ...*net.TCPConn) process {
 	t.Helper()
@@ -97,7 +97,7 @@ func give(t *testing.T, ns *nstest.NS, cmd *exec.Cmd, conns ...*net.TCPConn) pro
 	return p
 }
 
-// awaitSaid returns what the process says next.
+// awaitSaid returns the next line of the process's output.
 func (p process) awaitSaid(t *testing.T) string {
 	t.Helper()
 	line, err := p.output.ReadString('\n')

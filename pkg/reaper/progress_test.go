@@ -15,8 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// neverMoved checks that a socket was destroyed without ever having made progress. It is the only one that the node's
-// reaper knows, or none of the others makes any either.
+// neverMoved checks that a socket was destroyed and never made progress. No other socket of the node may make progress.
 func (n *node) neverMoved(t *testing.T, e api.Entry, grace time.Duration) {
 	t.Helper()
 	n.noneMoved(t)
@@ -66,8 +65,8 @@ func TestKeepalivesAreNoProgress(t *testing.T) {
 	})
 }
 
-// retransmitting makes a connection whose server, in ns, is in CLOSE_WAIT and whose last byte is lost on
-// the way to the client every time it is sent.
+// retransmitting creates a connection whose server, in ns, is in CLOSE_WAIT. Each transmission of its last byte to the
+// client is lost.
 func retransmitting(t *testing.T, ns *nstest.NS) *net.TCPConn {
 	t.Helper()
 	far := newNS(t)
@@ -183,7 +182,7 @@ func TestClockStateIgnoresProgress(t *testing.T) {
 				if age := time.Duration(e.Age); age < lenient {
 					t.Errorf("destroyed at the age of %v, with a grace of %v", age, lenient)
 				}
-				// It changes nothing else: pending data is kept.
+				// The retransmissions change nothing else: a socket with pending data is kept.
 				n.awaitVerdict(end(unread, st), policy.UnreadData)
 				n.untouched(end(unread, st))
 			})

@@ -49,7 +49,7 @@ func crowdedLoop(tb testing.TB) *loop {
 	return l
 }
 
-// wholeStatus is what Status puts together.
+// wholeStatus returns the same as Status.
 func wholeStatus(l *loop) api.ReaperStatus {
 	s := l.status()
 	for _, ns := range l.registry.namespaces {
@@ -59,7 +59,7 @@ func wholeStatus(l *loop) api.ReaperStatus {
 	return s
 }
 
-// wholeMetrics is what Metrics puts together.
+// wholeMetrics returns the same as Metrics.
 func wholeMetrics(l *loop) Metrics {
 	m := l.metrics()
 	for _, ns := range l.registry.namespaces {
@@ -68,7 +68,7 @@ func wholeMetrics(l *loop) Metrics {
 	return m
 }
 
-// eachKnown is what EachSocket does with the sockets that are known.
+// eachKnown does the part of EachSocket for known sockets.
 func eachKnown(l *loop, yield func(*api.SocketView)) {
 	var s survey
 	for id := range l.registry.namespaces {

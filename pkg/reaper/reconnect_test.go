@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// fixedPort is the local port of sockets that keep it from one connection to the next.
+// fixedPort is the local port of sockets that are connected more than once.
 const fixedPort = 20000
 
 // socket is a client's socket that can be connected more than once.
@@ -73,7 +73,7 @@ func (s *socket) connect(t *testing.T, l *net.TCPListener) *net.TCPConn {
 	return peer
 }
 
-// disconnect is connect(2) to AF_UNSPEC, after which the socket is as good as new.
+// disconnect calls connect(2) with AF_UNSPEC, after which the socket can be connected again.
 func (s *socket) disconnect(t *testing.T) {
 	t.Helper()
 	none := unix.RawSockaddrInet4{Family: unix.AF_UNSPEC}
@@ -83,8 +83,8 @@ func (s *socket) disconnect(t *testing.T) {
 	}
 }
 
-// halfClose connects the socket, exchanges some bytes and has one side shut its direction, so that the
-// socket is in that state.
+// halfClose connects the socket, exchanges some bytes and shuts down one side's sending direction, so that the socket
+// is in the state.
 func (s *socket) halfClose(t *testing.T, ns *nstest.NS, l *net.TCPListener, st inetdiag.State, bytes int) *net.TCPConn {
 	t.Helper()
 	peer := s.connect(t, l)
@@ -114,8 +114,8 @@ func (s *socket) halfClose(t *testing.T, ns *nstest.NS, l *net.TCPListener, st i
 	return peer
 }
 
-// TestReconnectedSocketHasItsOwnAge ages a socket, then makes another connection of it, under the
-// same cookie, which is half-closed too.
+// TestReconnectedSocketHasItsOwnAge ages a socket, then connects it again, with the same cookie, and half-closes the
+// new connection too.
 func TestReconnectedSocketHasItsOwnAge(t *testing.T) {
 	const grace = time.Hour
 	eachFinder(t, func(t *testing.T, finder string) {
@@ -165,8 +165,8 @@ func TestReconnectedSocketHasItsOwnAge(t *testing.T) {
 	})
 }
 
-// TestOutdatedLookDestroysNoSocket shows the reaper sockets as they were when their grace was long
-// over, and then became something else under the same name.
+// TestOutdatedLookDestroysNoSocket shows the reaper an outdated look at sockets whose grace was long over. Since then
+// they have another state or connection, with the same ID.
 func TestOutdatedLookDestroysNoSocket(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, ns *nstest.NS, s *socket, l *net.TCPListener){
@@ -204,7 +204,7 @@ func TestOutdatedLookDestroysNoSocket(t *testing.T) {
 			before := kernelSockets(t, ns)
 			at := nstest.Clock(t).Now()
 			seen := []finder.Seen{
-				enteredLongAgo(before[s.cookie], at.Add(-time.Second)), // so that it is older than what comes now
+				enteredLongAgo(before[s.cookie], at.Add(-time.Second)), // so that it is older than the next connection
 				enteredLongAgo(before[cookieOf(t, control)], at),
 			}
 			change(t, ns, s, l)
@@ -237,7 +237,7 @@ func stateAt(t *testing.T, ns *nstest.NS, port uint16) inetdiag.State {
 	return 0
 }
 
-// byCookie returns what is known of a half-closed socket.
+// byCookie returns the reaper's view of a half-closed socket.
 func (n *node) byCookie(cookie uint64) (api.SocketView, bool) {
 	n.tb.Helper()
 	for _, v := range n.sockets(api.SocketQuery{}) {
@@ -261,7 +261,7 @@ func (n *node) outlast(s *socket, grace time.Duration) api.Entry {
 	return n.awaitCookieDestroyed(s.cookie)
 }
 
-// awaitCookieDestroyed is awaitDestroyed for a socket that the test has no connection of.
+// awaitCookieDestroyed is awaitDestroyed for a socket without a net.Conn.
 func (n *node) awaitCookieDestroyed(cookie uint64) (entry api.Entry) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, "destroyed is in the history", func() bool {

@@ -41,8 +41,8 @@ func (n *node) aged(t *testing.T, ns *nstest.NS) (cookie uint64, since span) {
 	return cookie, since
 }
 
-// awaitConfirmed waits until the reaper has looked at a socket, whatever was saved of it, and returns since
-// when it takes it to be half-closed.
+// awaitConfirmed waits until the reaper has looked at a socket itself, and returns when the socket became half-closed
+// according to the reaper.
 func (n *node) awaitConfirmed(cookie uint64) (since span) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, "the socket was looked at", func() bool {
@@ -56,7 +56,7 @@ func (n *node) awaitConfirmed(cookie uint64) (since span) {
 	return since
 }
 
-// provenOnly checks that a reaper knows no more of a socket's age than the kernel proves of it.
+// provenOnly checks that the reaper's age of a socket is only the age that the kernel proves.
 func provenOnly(t *testing.T, now, truth span) {
 	t.Helper()
 	if !now.from.After(truth.to) {
@@ -136,7 +136,7 @@ func TestGraceContinuesAcrossARestart(t *testing.T) {
 	})
 }
 
-// TestCrashLosesUnsavedAges removes the file of a clean stop, and restores the one that is saved every ten
+// TestCrashLosesUnsavedAges removes the file that a clean stop saved, and restores the file that is saved every ten
 // seconds.
 func TestCrashLosesUnsavedAges(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
@@ -165,12 +165,12 @@ func TestCrashLosesUnsavedAges(t *testing.T) {
 	})
 }
 
-// cookieBytes is a cookie as an inet_diag_sockid has it.
+// cookieBytes is a cookie in the format of inet_diag_sockid.
 func cookieBytes(cookie uint64) []byte {
 	return binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, uint32(cookie)), uint32(cookie>>32))
 }
 
-// TestSavedHistoryOfAnotherConnectionIsIgnored makes another connection of a socket while no reaper runs.
+// TestSavedHistoryOfAnotherConnectionIsIgnored connects a socket again while no reaper runs.
 func TestSavedHistoryOfAnotherConnectionIsIgnored(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, bytes := range map[string]int{"with as many bytes": 10, "with fewer": 5} {
@@ -187,7 +187,7 @@ func TestSavedHistoryOfAnotherConnectionIsIgnored(t *testing.T) {
 				if err := n.stop(); err != nil {
 					t.Fatal(err)
 				}
-				n.leap(time.Minute) // so that the last look is not just now
+				n.leap(time.Minute) // so that some time has passed since the last look
 				reconnected := n.now().Add(-tick)
 				s.disconnect(t)
 				s.halfClose(t, ns, l, inetdiag.CloseWait, bytes)

@@ -30,7 +30,7 @@ func encodeAll(all []savedCandidate) []byte {
 	return b.Bytes()
 }
 
-// randomCandidate is one that a reaper may have saved before moment(0).
+// randomCandidate is a candidate that a reaper may have saved before moment(0).
 func randomCandidate(rnd *rand.Rand) savedCandidate {
 	since := moment(-time.Duration(rnd.Int64N(int64(10 * time.Hour))))
 	last := since.Add(time.Duration(rnd.Int64N(int64(moment(0).Sub(since)) + 1)))
@@ -135,7 +135,7 @@ func FuzzDecodeCandidates(f *testing.F) {
 	f.Add(encodeAll([]savedCandidate{randomCandidate(rnd), randomCandidate(rnd)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 4 {
-			b = SealSaved(b) // else nothing gets past the checksum
+			b = SealSaved(b) // otherwise the checksum rejects every change
 		}
 		all, left, err := decodeCandidates(b, testBoot, moment(0))
 		if err != nil {

@@ -23,7 +23,7 @@ func logTo(tb testing.TB, b *outputtest.Buffer) func(*reaper.Config) {
 	return func(c *reaper.Config) { c.Log = slog.New(slog.NewTextHandler(io.MultiWriter(tb.Output(), b), nil)) }
 }
 
-// TestInvalidSavedFileIsIgnored gives reapers the file that another one saved, changed.
+// TestInvalidSavedFileIsIgnored starts reapers with a changed copy of another reaper's file.
 func TestInvalidSavedFileIsIgnored(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)

@@ -19,8 +19,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// TestObserveAppliesEvenIfItCannotBeWritten asks for less on a node whose switch cannot be written, as with a
-// full disk: what can be had at once is had.
+// TestObserveAppliesEvenIfItCannotBeWritten sets observe on a node whose switch cannot be written, as with a full disk.
+// It must apply to the running reaper.
 func TestObserveAppliesEvenIfItCannotBeWritten(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		nowhere := filepath.Join("/proc", "there is no such directory", "mode")

@@ -29,10 +29,10 @@ type sharedPrograms struct {
 	*bpf.Programs
 
 	mu     sync.Mutex
-	shares map[*share][]uint64 // the network namespaces that each watches
+	shares map[*share][]uint64 // the network namespaces that each share watches
 }
 
-// share is the programs as one finder has them: with its own network namespaces alone.
+// share is one finder's view of the shared programs: only its own network namespaces.
 type share struct {
 	*sharedPrograms
 }
@@ -73,7 +73,7 @@ func (p *sharedPrograms) watchAll() error {
 	return p.Watch(slices.Compact(all))
 }
 
-// watches returns whether a network namespace is one of the share's.
+// watches reports whether a network namespace belongs to the share.
 func (s *share) watches() func(cookie uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -61,7 +61,7 @@ func stall(t *testing.T, dir, readable string) (letGo func()) {
 	return letGo
 }
 
-// TestObserveAppliesBeforeItIsWritten asks for less on a node whose disk does not answer.
+// TestObserveAppliesBeforeItIsWritten sets observe on a node whose disk does not respond.
 func TestObserveAppliesBeforeItIsWritten(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		dir, err := filepath.EvalSymlinks(t.TempDir()) // as the kernel reports it

@@ -20,15 +20,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// tick is the longest of the kernel's: what tcp_info says of a moment may be that much too early.
+// tick is the kernel's longest tick: a time in tcp_info may be that much too early.
 const tick = 10 * time.Millisecond
 
-// endless is a grace that no test lives to see the end of. It spares the socket and, other than policy.Never, not the
-// other end of its connection.
+// endless is a grace longer than any test. It spares the socket but, unlike policy.Never, not the other end of its
+// connection.
 const endless = policy.Patience(10_000 * time.Hour)
 
-// timing is a policy under which the sockets of one state have a grace, and those of the other are not destroyed: the
-// peers of the sockets in question.
+// timing is a policy with a grace for one state. Sockets in the other state, which are the peers, are not destroyed.
 func timing(st inetdiag.State, grace time.Duration, change ...func(*policy.Policy)) policy.Policy {
 	p := policy.Default()
 	p.CloseWaitGrace, p.FinWait2Grace, p.ProbeAfter, p.PendingGrace = endless, endless, policy.Never, endless
@@ -47,7 +46,7 @@ func pendingDestroy(p *policy.Policy) { p.PendingGrace = policy.Patience(time.Mi
 func clockState(p *policy.Policy)     { p.Clock = policy.ClockState }
 func observe(p *policy.Policy)        { p.Mode = policy.Observe }
 
-// shut shuts the client's sending direction: the server's end is in CLOSE_WAIT then, the client's in
+// shut shuts down the client's sending direction. Then the server's end is in CLOSE_WAIT, and the client's in
 // FIN_WAIT2.
 func shut(tb testing.TB, p nstest.Pair) nstest.Pair {
 	tb.Helper()
@@ -87,8 +86,8 @@ func (n *node) outliveBy(st inetdiag.State, connect func(inetdiag.State) nstest.
 	}
 }
 
-// apart returns a function that makes connections of the namespace to another one, whose end in the former gets to a
-// state. The other ends are not known to any reaper, and spare nothing.
+// apart returns a function that creates connections between the namespace and another one. Their end in the first
+// namespace is in the given state. No reaper knows the other ends, so they spare nothing.
 func apart(tb testing.TB, ns *nstest.NS) func(st inetdiag.State) nstest.Pair {
 	tb.Helper()
 	far := newNS(tb)
@@ -101,7 +100,7 @@ func apart(tb testing.TB, ns *nstest.NS) func(st inetdiag.State) nstest.Pair {
 	}
 }
 
-// stillSpared checks that the socket that conn is was not destroyed, and why not.
+// stillSpared checks that the socket of conn was not destroyed, and the reason.
 func (n *node) stillSpared(conn net.Conn, q api.SocketQuery, want policy.Reason) {
 	n.tb.Helper()
 	v, ok := n.find(conn, q)
@@ -113,7 +112,7 @@ func (n *node) stillSpared(conn net.Conn, q api.SocketQuery, want policy.Reason)
 	n.untouched(conn)
 }
 
-// untouched checks that the history has nothing of the socket that conn is.
+// untouched checks that the history has no entry for the socket of conn.
 func (n *node) untouched(conn net.Conn) {
 	n.tb.Helper()
 	local, peer := addrs(conn)
@@ -144,7 +143,7 @@ func (n *node) status() api.ReaperStatus {
 	return s
 }
 
-// attachment returns what the status says of the attachment that r records.
+// attachment returns the status of the attachment of r.
 func (n *node) attachment(a interface{ String() string }) (api.AttachmentView, bool) {
 	n.tb.Helper()
 	for _, v := range n.status().Attachments {
@@ -155,7 +154,7 @@ func (n *node) attachment(a interface{ String() string }) (api.AttachmentView, b
 	return api.AttachmentView{}, false
 }
 
-// findAt is find for a socket that the test has no connection of, by its addresses.
+// findAt is find by addresses, for a socket without a net.Conn.
 func (n *node) findAt(local, peer string, q api.SocketQuery) (api.SocketView, bool) {
 	n.tb.Helper()
 	for _, v := range n.sockets(q) {
@@ -166,7 +165,7 @@ func (n *node) findAt(local, peer string, q api.SocketQuery) (api.SocketView, bo
 	return api.SocketView{}, false
 }
 
-// answers checks that the server can still send to the client of a pair that was shut.
+// answers checks that the server of a half-closed pair can still send to the client.
 func answers(t *testing.T, p nstest.Pair) {
 	t.Helper()
 	check(t, "the server's send", sent(p.Server), nil)
@@ -206,12 +205,12 @@ func keepalive(tb testing.TB, conn *net.TCPConn) {
 	}
 }
 
-// unproven is how much less of their age the kernel proves of the sockets that unprovable has dealt with.
+// unproven is the part of the age of unprovable's sockets that the kernel does not prove.
 const unproven = time.Hour
 
-// unprovable lets half-closed sockets become older by unproven, waits until keepalives have moved their last_ack_recv
-// since, and ends these. Then it lets some time pass, so that nothing that is looked at from now on can be taken for
-// something that happened after the look before.
+// unprovable lets half-closed sockets become older by unproven, waits until keepalives have moved their last_ack_recv,
+// and turns the keepalives off. Then it lets some time pass, so that the reaper cannot take an earlier event for one
+// after its last look.
 func (n *node) unprovable(ns *nstest.NS, conns ...*net.TCPConn) {
 	n.tb.Helper()
 	for _, c := range conns {
@@ -243,8 +242,8 @@ func (n *node) unprovable(ns *nstest.NS, conns ...*net.TCPConn) {
 	n.leap(time.Second)
 }
 
-// trickle calls step over and over, a fraction of the shortest grace apart, until the test ends or stop is
-// called, which waits for the end of the last step.
+// trickle calls step repeatedly, with pauses of a fraction of the shortest grace, until the test ends or stop is
+// called. stop waits for the last step to return.
 func trickle(tb testing.TB, step func() error) (stop func()) {
 	tb.Helper()
 	quit, done := make(chan struct{}), make(chan struct{})
@@ -276,7 +275,7 @@ func trickle(tb testing.TB, step func() error) (stop func()) {
 	return stop
 }
 
-// fill writes until nothing more is taken, and returns how much was.
+// fill writes until the socket accepts no more bytes, and returns their number.
 func fill(tb testing.TB, conn *net.TCPConn) (written int) {
 	tb.Helper()
 	block := make([]byte, 64<<10)

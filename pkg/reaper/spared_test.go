@@ -18,26 +18,26 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// The graces of these tests: one that ends on its own, and one that ends where the test lets time pass, however busy the
-// machine is.
+// The graces of these tests: a short one, which ends in real time, and a long one, which ends only when the test sets
+// the clock forward, even on a busy machine.
 const (
 	soon    = 300 * time.Millisecond
 	lenient = 5 * time.Minute
 )
 
-// spared is a socket that must survive others of its state in its namespace.
+// spared is a socket that must survive while others of its state in its namespace are destroyed.
 type spared struct {
-	state  inetdiag.State // that the policy has a grace for
+	state  inetdiag.State // for which the policy has a grace
 	policy func(*policy.Policy)
-	// make makes the socket, and returns a check that it still does its work.
+	// make creates the socket, and returns a check that its connection still works.
 	make func(t *testing.T, ns *nstest.NS) (net.Conn, func(t *testing.T))
 	want policy.Reason
-	all  bool // it is in the list of all sockets only
+	all  bool // only the list of all sockets has it
 }
 
 func nothingElse(*policy.Policy) {}
 
-// bytesBacklog is how many bytes an owner that reads slowly has to read: more than it ever gets to.
+// bytesBacklog is the number of unread bytes of an owner that reads slowly: more than it reads during a test.
 const bytesBacklog = 64 << 10
 
 // backlogged makes a pair whose server end is in CLOSE_WAIT with bytesBacklog unread bytes.
@@ -133,7 +133,7 @@ func TestSpares(t *testing.T) {
 				return p.Client, func(t *testing.T) { drain(t, p.Client, 1); answers(t, p) }
 			},
 		},
-		// The peer's window is closed for good, and it answers the zero-window probes for ever.
+		// The peer's window stays closed, and the peer answers the zero-window probes forever.
 		"one with bytes that its peer does not acknowledge": {
 			state: inetdiag.CloseWait, want: policy.UnackedData,
 			make: func(t *testing.T, ns *nstest.NS) (net.Conn, func(*testing.T)) {
@@ -181,7 +181,7 @@ func TestSpares(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		n := newNode(t, finder, attentive)
 		type made struct {
-			connect func(inetdiag.State) nstest.Pair // makes a victim
+			connect func(inetdiag.State) nstest.Pair // creates a socket that must be destroyed
 			conn    net.Conn
 			works   func(*testing.T)
 		}
@@ -202,7 +202,7 @@ func TestSpares(t *testing.T) {
 				moving = append(moving, conn)
 			}
 		}
-		for range 2 { // as outlive does, in all of the network namespaces at once
+		for range 2 { // like outlive, in all of the network namespaces at once
 			var victims []net.Conn
 			for name, tc := range cases {
 				victims = append(victims, end(all[name].connect(tc.state), tc.state))
@@ -232,7 +232,7 @@ func orphan(t *testing.T, conn *net.TCPConn) {
 	}
 }
 
-// awaitOrphan waits until the socket is an orphan in FIN_WAIT2, and checks whether all of it is kept.
+// awaitOrphan waits until the socket is an orphan in FIN_WAIT2, and checks whether the kernel keeps the full socket.
 func awaitOrphan(t *testing.T, ns *nstest.NS, cookie uint64, whole bool) {
 	t.Helper()
 	nstest.Eventually(t, patience, "the socket is an orphan in FIN_WAIT2", func() bool {

@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// raging is how long a storm of a test lasts.
+// raging is the duration of a test's storm.
 const raging = time.Second
 
 // both is a policy with the same grace for both states.
@@ -66,7 +66,7 @@ func (n *node) differs(namespaces ...*nstest.NS) string {
 	return fmt.Sprintf("%d half-closed sockets are not known, and %d known ones are none (%v)", missing, len(known), slices.Collect(maps.Keys(known))[:min(3, len(known))])
 }
 
-// awaitEqual waits until the reaper knows what the kernel does.
+// awaitEqual waits until the reaper's candidates equal the kernel's sockets.
 func (n *node) awaitEqual(namespaces ...*nstest.NS) {
 	n.tb.Helper()
 	from, last := time.Now(), ""
@@ -102,8 +102,8 @@ func TestCandidatesMatchTheKernelAfterAStorm(t *testing.T) {
 	})
 }
 
-// TestNoSocketIsDestroyedEarlyInAStorm lets graces end all the time, and has the storm watch over what was
-// half-closed for less.
+// TestNoSocketIsDestroyedEarlyInAStorm lets graces end continuously. The storm checks that no socket with a shorter
+// half-closed time is destroyed.
 func TestNoSocketIsDestroyedEarlyInAStorm(t *testing.T) {
 	const grace = 300 * time.Millisecond
 	eachFinder(t, func(t *testing.T, finder string) {

@@ -19,7 +19,7 @@ func (n *node) turn(m policy.Mode) {
 	}
 }
 
-// awaitMode waits until that is what may be done on the node.
+// awaitMode waits until the node has this effective mode.
 func (n *node) awaitMode(m policy.Mode) {
 	n.tb.Helper()
 	nstest.Eventually(n.tb, patience, "the mode is "+m.String(), func() bool { return n.status().Mode.Effective == m })

@@ -14,7 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// leaveAlone adds a rule for all sockets that leaves n of them alone.
+// leaveAlone adds a rule for all sockets with above: n.
 func leaveAlone(ns *registered, n int) {
 	ns.policies[0].Rules = append(ns.policies[0].Rules, policy.Rule{Values: policy.Values{Above: &n}})
 }
@@ -55,7 +55,7 @@ func TestAboveDestroysTheSocketsInExcessLongestIdleFirst(t *testing.T) {
 		see(l, ns.Identity, looks...)
 		see(l, ns.Identity, idleLooks(500, 10, 9*time.Second)...)
 		pass(l, k, testGrace+2*time.Second)
-		// 500 to 509 have come due one by one in between, and each of these made the longest idle one of the rest go.
+		// 500 to 509 have become due one by one. Each time the longest idle of the others was destroyed.
 		if want := cookies(1, 50); !slices.Equal(sorted(k.destroyed), want) {
 			t.Fatalf("destroyed are %v", sorted(k.destroyed))
 		}
@@ -109,7 +109,7 @@ func TestNoSocketIsDestroyedAfterASparedOneClosesUntilTheNextSelection(t *testin
 		leaveAlone(ns, 3)
 		l.budget = newBudget(1)
 		for range 3 {
-			l.budget.spend(l.clock.Wall(), 1) // nothing is left of it for three seconds
+			l.budget.spend(l.clock.Wall(), 1) // its state is dropped after three seconds
 		}
 		k := &kernel{gone: map[uint64]bool{}}
 		for i := range uint64(5) {

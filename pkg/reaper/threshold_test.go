@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestOf140SocketsAboveAHundredThe40LongestIdleAreDestroyed has ten more come after that, for which ten more go.
+// TestOf140SocketsAboveAHundredThe40LongestIdleAreDestroyed then adds ten sockets, and ten more are destroyed.
 func TestOf140SocketsAboveAHundredThe40LongestIdleAreDestroyed(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		ns := newNS(t)

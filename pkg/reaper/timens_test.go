@@ -86,7 +86,7 @@ func runReaper() error {
 				return
 			}
 			for _, e := range page.Entries {
-				_ = out.Encode(e) // the test notices what it does not read
+				_ = out.Encode(e) // a missing line fails the test
 			}
 			q.History, q.After = page.History, page.Last
 		}
@@ -125,8 +125,8 @@ func reaperIn(t *testing.T, offset, finderName, dir string) (printed *bufio.Scan
 	return bufio.NewScanner(out), stop
 }
 
-// TestTimeNamespaceMakesNoSocketOlder restarts a reaper in another time namespace than it began in. It loses no age
-// by that, and destroys nothing before its grace is over.
+// TestTimeNamespaceMakesNoSocketOlder restarts a reaper in another time namespace. It must lose no age, and destroy no
+// socket before its grace has passed.
 func TestTimeNamespaceMakesNoSocketOlder(t *testing.T) {
 	if err := exec.Command("unshare", "--time", "true").Run(); err != nil {
 		nstest.NeedPrivilege(t, "create a time namespace", err)

@@ -118,7 +118,7 @@ func TestCandidatesThatASweepDoesNotShowAreQueued(t *testing.T) {
 	}
 	swept := moment(time.Second)
 	tr.seen(ns, seenAt(1, 0, swept.Add(time.Millisecond)), swept.Add(time.Millisecond)) // the sweep showed it
-	tr.handle(ns.candidates[2], eventTimeCame, swept)                                   // its turn comes anyway
+	tr.handle(ns.candidates[2], eventTimeCame, swept)                                   // it is examined anyway
 	tr.queueNotShown(ns, swept, swept)
 	if got := dueAt(&tr, swept); !slices.Equal(got, []uint64{0, 2, 3}) || tr.events[eventNotShown] != 3 {
 		t.Errorf("to be looked at are %v, %d of them missed", got, tr.events[eventNotShown])
@@ -194,8 +194,8 @@ func TestTrackerReportsUnsavedChanges(t *testing.T) {
 	step("the end", true, func() { tr.forget(ns, moment(3*time.Second)) })
 }
 
-// TestTrackerAgendaStaysInOrder fires every event at random, and checks that each candidate is on the agenda where it
-// says, that the earliest is first, and that each is in the queue that its phase says.
+// TestTrackerAgendaStaysInOrder fires random events. It checks that each candidate's index on the agenda is right, that
+// the earliest candidate is first, and that each is in the queue of its phase.
 func TestTrackerAgendaStaysInOrder(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	tr := newTracker()

@@ -39,7 +39,7 @@ rejudged           .               .             overtaken         .            
 forgotten          dropped,drop    dropped,drop  dropped,drop      dropped,drop      dropped,drop  dropped,drop  dropped,drop  dropped,drop   dropped,cancel,drop  dropped,cancel,drop  .
 `
 
-// cell writes a transition as the table does.
+// cell formats a transition as in the table.
 func cell(from, to phase, act action) string {
 	if from == to && act == 0 {
 		return "."
@@ -82,7 +82,7 @@ func TestTransitionsMatchTheTable(t *testing.T) {
 	}
 }
 
-// TestTransitionsKeepTheirInvariants states what holds for the whole table.
+// TestTransitionsKeepTheirInvariants checks the invariants of the whole table.
 func TestTransitionsKeepTheirInvariants(t *testing.T) {
 	each := func(what string, holds func(from phase, e event, to phase, act action) bool) {
 		t.Helper()

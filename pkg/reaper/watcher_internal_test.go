@@ -27,7 +27,7 @@ import (
 
 const otherBoot = "00000000-0000-0000-0000-000000000000"
 
-// newTestWatcher makes a watcher of a directory of the test's own.
+// newTestWatcher creates a watcher of the test's own directory.
 func newTestWatcher(t *testing.T) *watcher {
 	t.Helper()
 	root, err := netns.NewRoot("")
@@ -39,7 +39,7 @@ func newTestWatcher(t *testing.T) *watcher {
 	return &watcher{clock: monotime.Fake{}, store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
 }
 
-// put records a namespace, by default one that is gone.
+// put records a namespace, by default a deleted one.
 func put(t *testing.T, w *watcher, id string, change ...func(*state.Record)) state.Record {
 	t.Helper()
 	r := state.Record{
@@ -114,7 +114,7 @@ func TestWatcherPrunesFilesInertForTenMinutes(t *testing.T) {
 	if got := left(t, w); got != "elsewhere endedhalf gone half livehalf oldhalf rebooted replaced used" {
 		t.Errorf("too soon, what is left is %s", got)
 	}
-	// One is recorded again with a namespace for a time, which restarts the ten minutes.
+	// One is recorded again with an existing namespace for a while, which restarts the ten minutes.
 	put(t, w, "replaced", in)
 	count(t.Context(), w, moment(pruneAfter-1))
 	put(t, w, "replaced")
@@ -123,13 +123,13 @@ func TestWatcherPrunesFilesInertForTenMinutes(t *testing.T) {
 		t.Errorf("after ten minutes what is left is %s", got)
 	}
 	count(t.Context(), w, moment(2*pruneAfter))
-	if got := left(t, w); got != "half livehalf rebooted used" { // what seems of another boot may be damaged
+	if got := left(t, w); got != "half livehalf rebooted used" { // a file with another boot ID may be damaged
 		t.Errorf("after ten more what is left is %s", got)
 	}
 }
 
-// TestUnreadableAndInertRecordsCapTheirNetnsAtObserve damages each of the files of one netns but one: that one registers the
-// netns, and the others hold it.
+// TestUnreadableAndInertRecordsCapTheirNetnsAtObserve damages all files of one netns except one. That one registers the
+// netns, and the others hold it at observe.
 func TestUnreadableAndInertRecordsCapTheirNetnsAtObserve(t *testing.T) {
 	w := newTestWatcher(t)
 	ns, other := nstest.New(t), nstest.New(t)
@@ -231,7 +231,7 @@ func TestLayersAreResolvedOnlyWhenTheyChange(t *testing.T) {
 		{func() { put(t, w, "annotated", annotated("6m")) }, 1},
 		{func() { put(t, w, "more", in) }, 1},
 		{func() { _ = w.store.Delete(state.Attachment{ContainerID: "more", IfName: "eth0"}) }, 0},
-		{func() { put(t, w, "more", in) }, 1}, // nothing is kept of what has gone
+		{func() { put(t, w, "more", in) }, 1}, // the watcher keeps no entry of a removed record
 	} {
 		tc.change()
 		before := w.resolutions
@@ -293,8 +293,8 @@ func TestUnreadableDirectoryCapsEveryNetnsAtObserve(t *testing.T) {
 	}
 }
 
-// TestWatcherPrunesNoRecordOfAnUnmountedDirectory is about a container in which the directory of the namespaces is
-// not mounted: that nothing is there does not say that the namespaces are gone.
+// TestWatcherPrunesNoRecordOfAnUnmountedDirectory tests a container in which the directory of the namespaces is not
+// mounted: a missing path does not prove that a namespace is gone.
 func TestWatcherPrunesNoRecordOfAnUnmountedDirectory(t *testing.T) {
 	w := newTestWatcher(t)
 	at := func(path string) func(*state.Record) {
@@ -320,7 +320,7 @@ func TestWatcherPrunesNoRecordOfAnUnmountedDirectory(t *testing.T) {
 	}
 }
 
-// TestLeftOverRecordsAreNotInertAttachments is about runtimes that leave records without a DEL, such as libcni 1.3 with a
+// TestLeftOverRecordsAreNotInertAttachments tests the records of runtimes that call no DEL, such as libcni 1.3 with a
 // drop-in. The alert on inert attachments is for network namespaces that exist and that the reaper cannot see.
 func TestLeftOverRecordsAreNotInertAttachments(t *testing.T) {
 	w := newTestWatcher(t)
@@ -342,7 +342,7 @@ func TestLeftOverRecordsAreNotInertAttachments(t *testing.T) {
 	}
 }
 
-// TestRecordWithoutANetnsCookieIsInert is about an inode number alone, which a later namespace may have.
+// TestRecordWithoutANetnsCookieIsInert tests an inode number without a cookie: a later namespace may reuse the number.
 func TestRecordWithoutANetnsCookieIsInert(t *testing.T) {
 	w := newTestWatcher(t)
 	ns := nstest.New(t)
@@ -375,7 +375,7 @@ func TestWatcherDoesNotPruneRecordsOfTheHostNetns(t *testing.T) {
 	}
 }
 
-// watchIt runs the watcher until the test ends, and returns what it counts.
+// watchIt runs the watcher until the test ends, and returns its counts.
 func watchIt(t *testing.T, w *watcher, take func(census)) {
 	t.Helper()
 	w.recheck = time.Hour // each change must reach it as an event
@@ -408,8 +408,7 @@ func watchInert(t *testing.T, w *watcher) (inert func(want int)) {
 	}
 }
 
-// TestWatcherFollowsTheDirectoryThatReplacesItsOwn moves the directory away: what is recorded from then on is in
-// another one.
+// TestWatcherFollowsTheDirectoryThatReplacesItsOwn moves the directory away: later records are in its replacement.
 func TestWatcherFollowsTheDirectoryThatReplacesItsOwn(t *testing.T) {
 	t.Parallel()
 	w := newTestWatcher(t)
@@ -442,8 +441,8 @@ func TestWatcherNoticesRecordsThatComeAndGo(t *testing.T) {
 	inert(1)
 }
 
-// TestWatcherSurvivesAnOverflowOfTheEventQueue holds the watcher up while more files come and go than an
-// inotify queue has room for.
+// TestWatcherSurvivesAnOverflowOfTheEventQueue blocks the watcher while more files are created and removed than an
+// inotify queue can hold.
 func TestWatcherSurvivesAnOverflowOfTheEventQueue(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("/proc/sys/fs/inotify/max_queued_events")
@@ -464,7 +463,7 @@ func TestWatcherSurvivesAnOverflowOfTheEventQueue(t *testing.T) {
 		_, err := os.Stat(w.store.AttachmentsDir())
 		return err == nil
 	})
-	put(t, w, "first") // so that the directory is watched by now, or known to be read later
+	put(t, w, "first") // so that the directory is being watched, or will be read later
 	name := filepath.Join(w.store.AttachmentsDir(), "burst")
 	for range room {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
