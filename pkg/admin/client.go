@@ -169,7 +169,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, unix.EAGAIN): // of a full backlog
 		return c.dialer.noAnswer("")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE):
-		return fmt.Errorf("the reaper that listens on %s ended before its answer did: see its log, and ask again", c.socket)
+		return fmt.Errorf("the reaper that listens on %s exited before its answer was complete: see its log, and retry", c.socket)
 	}
-	return fmt.Errorf("what listens on %s does not answer as this version's reaper does: %w", c.socket, err)
+	return fmt.Errorf("the server on %s does not answer like a reaper of this version: %w", c.socket, err)
 }

@@ -151,14 +151,14 @@ func TestTheErrorOfAnUnreadableAnswerHasAdvice(t *testing.T) {
 		do   func(net.Conn)
 		want string
 	}{
-		"a peer that does not speak HTTP":    {says("SSH-2.0-OpenSSH_9.2\r\n"), "does not answer as this version's reaper does"},
-		"a peer that answers with a page":    {says("HTTP/1.1 200 OK\r\n\r\n<html>"), "does not answer as this version's reaper does"},
-		"an answer of another type":          {says(head + "\r\n[1, 2]"), "does not answer as this version's reaper does"},
+		"a peer that does not speak HTTP":    {says("SSH-2.0-OpenSSH_9.2\r\n"), "does not answer like a reaper of this version"},
+		"a peer that answers with a page":    {says("HTTP/1.1 200 OK\r\n\r\n<html>"), "does not answer like a reaper of this version"},
+		"an answer of another type":          {says(head + "\r\n[1, 2]"), "does not answer like a reaper of this version"},
 		"a value that is not known":          {says(head + "\r\n" + `{"mode": {"effective": "gentle"}}`), `"gentle"`},
-		"no answer":                          {says(""), "ended before its answer did"},
-		"an answer cut short in its head":    {says("HTTP/1.1 200 OK\r\nContent-Type: app"), "ended before its answer did"},
-		"an answer cut short in its body":    {says(head + "Content-Length: 100\r\n\r\n{\"version\":"), "ended before its answer did"},
-		"an answer cut short between chunks": {says(head + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"ver\r\n"), "ended before its answer did"},
+		"no answer":                          {says(""), "exited before its answer was complete"},
+		"an answer cut short in its head":    {says("HTTP/1.1 200 OK\r\nContent-Type: app"), "exited before its answer was complete"},
+		"an answer cut short in its body":    {says(head + "Content-Length: 100\r\n\r\n{\"version\":"), "exited before its answer was complete"},
+		"an answer cut short between chunks": {says(head + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"ver\r\n"), "exited before its answer was complete"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := peer(t, tt.do)
@@ -169,22 +169,22 @@ func TestTheErrorOfAnUnreadableAnswerHasAdvice(t *testing.T) {
 	t.Run("a list of sockets cut short", func(t *testing.T) {
 		path := peer(t, says(lines+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"+`{"loc`))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
-		checkAdvice(t, err, path, "ended before its answer did")
+		checkAdvice(t, err, path, "exited before its answer was complete")
 	})
 	t.Run("a list of sockets without its last line", func(t *testing.T) {
 		path := peer(t, says(lines+"\r\n"+`{"local": "10.0.0.1:80"}`+"\n"))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
-		checkAdvice(t, err, path, "ended before its answer did")
+		checkAdvice(t, err, path, "exited before its answer was complete")
 	})
 	t.Run("a page of the history without its last line", func(t *testing.T) {
 		path := peer(t, says(lines+"\r\n"+`{"seq": 7, "outcome": "destroyed"}`+"\n"))
 		_, err := admin.NewClient(path).History(t.Context(), api.HistoryQuery{})
-		checkAdvice(t, err, path, "ended before its answer did")
+		checkAdvice(t, err, path, "exited before its answer was complete")
 	})
 	t.Run("a line that is no object", func(t *testing.T) {
 		path := peer(t, says(lines+"\r\n"+`7`+"\n"))
 		_, err := admin.NewClient(path).Sockets(t.Context(), api.SocketQuery{})
-		checkAdvice(t, err, path, "does not answer as this version's reaper does")
+		checkAdvice(t, err, path, "does not answer like a reaper of this version")
 	})
 	t.Run("a list of sockets by a reaper of an older version", func(t *testing.T) {
 		path := peer(t, says(head+"\r\n"+`{"sockets": [{"local": "10.0.0.1:80"}], "problems": []}`+"\n"))

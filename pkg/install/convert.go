@@ -156,7 +156,7 @@ func listOf(conf []byte, others [][]byte, entry Entry) ([]byte, error) {
 		return nil, err
 	}
 	if list.Name != single.list.Name || list.CNIVersion != single.list.CNIVersion || !samePlugin(list.Plugins[0], single.list.Plugins[0]) {
-		return nil, errors.New("change nothing, since the list would not be equal to it for a runtime")
+		return nil, errors.New("refuse to write the conflist: a runtime would read a different network from it")
 	}
 	return addEntry(b.Bytes(), entry)
 }
@@ -180,7 +180,7 @@ func parseSingle(data []byte) (*single, error) {
 	}
 	top, ok := s.value.Value.(*hujson.Object)
 	if !ok {
-		return nil, errors.New("it is no object")
+		return nil, errors.New("it is not a JSON object")
 	}
 	if key, found := duplicateKey(top); found {
 		return nil, fmt.Errorf("its key %q occurs more than once", key)

@@ -147,11 +147,11 @@ func (d *document) pack(others []string, entry *Entry) ([]byte, error) {
 			continue
 		}
 		if ours++; i == 0 || entry == nil || !entry.equals(text(p)) {
-			return nil, errors.New("change nothing, since the entry would be another")
+			return nil, errors.New("refuse to write the network configuration: a runtime would read a different entry from the result")
 		}
 	}
 	if !slices.Equal(others, changed.others()) || (ours == 1) != (entry != nil) {
-		return nil, errors.New("change nothing, since more than the entry would change")
+		return nil, errors.New("refuse to write the network configuration: more than the entry would change")
 	}
 	return data, nil
 }

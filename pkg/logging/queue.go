@@ -97,7 +97,7 @@ func (q *queue) Close() error {
 	select {
 	case <-q.written:
 	case <-timeout.C: // closing a file would wait for the write
-		return fmt.Errorf("write the last log lines: their reader accepts none for %v", flushTime)
+		return fmt.Errorf("write the last log lines: the log's reader has accepted none for %v", flushTime)
 	}
 	if q.closeTo == nil {
 		return nil

@@ -78,7 +78,7 @@ func parseOffsets(text string) (time.Duration, error) {
 		}
 		const maxSeconds = int64(1<<63-1)/int64(time.Second) - 1
 		if sec < -maxSeconds || sec > maxSeconds || nsec < 0 || nsec >= int64(time.Second) {
-			return 0, fmt.Errorf("%d s and %d ns are no offset", sec, nsec)
+			return 0, fmt.Errorf("invalid offset of %d s and %d ns", sec, nsec)
 		}
 		return time.Duration(sec)*time.Second + time.Duration(nsec), nil
 	}

@@ -149,7 +149,7 @@ func (w words) text(v uint8) string {
 
 func (w words) marshal(v uint8) ([]byte, error) {
 	if !w.has(v) {
-		return nil, fmt.Errorf("write %s: %d is none of its values", w.kind, v)
+		return nil, fmt.Errorf("write %s: invalid value %d", w.kind, v)
 	}
 	return []byte(w.names[v]), nil
 }

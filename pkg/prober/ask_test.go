@@ -48,7 +48,7 @@ func TestClosedPeerIsDistinguishedFromOneThatOnlyShut(t *testing.T) {
 	a.clean()
 }
 
-// wantAnswer reads what the owner sent.
+// wantAnswer reads the answer that the owner sent.
 func wantAnswer(t *testing.T, peer *net.TCPConn) {
 	t.Helper()
 	if err := peer.SetReadDeadline(time.Now().Add(patience)); err != nil {
@@ -60,7 +60,7 @@ func wantAnswer(t *testing.T, peer *net.TCPConn) {
 	}
 }
 
-// wantReset asks until the peer's orphan timer is over.
+// wantReset asks until the peer's orphan timer has expired.
 func (a *asker) wantReset(q prober.Question) {
 	a.tb.Helper()
 	var last prober.Answer
@@ -144,7 +144,8 @@ func TestVanishedPeerTimesOut(t *testing.T) {
 				q := j.question(j.idle(state))
 				vanish(s)
 				if s.far.FD() < 0 {
-					// The sockets of this process keep the namespace, so its end of the link goes with them only.
+					// The sockets of this process keep the namespace, and so its end of the link, until they are
+					// closed.
 					s.near.SetLink(t, nstest.LinkName, false)
 				}
 				a.want(q, prober.TimedOut, prober.NoObstacle)
@@ -234,7 +235,7 @@ func TestTheApplicationsOwnKeepaliveStays(t *testing.T) {
 	if after, _ := j.lookup(); after.Info.SegsOut != before.Info.SegsOut {
 		t.Error("a probe was sent although the application's own keepalive asks")
 	}
-	a.want(q, prober.Alive, prober.NoObstacle) // asks sooner than the application does
+	a.want(q, prober.Alive, prober.NoObstacle) // asks sooner than the application's own keepalive
 	if after, _ := j.lookup(); after.Info.SegsOut != before.Info.SegsOut+1 {
 		t.Error("no probe was sent before the application's own would be")
 	}
@@ -303,7 +304,7 @@ func TestLostProbeDoesNotCloseASocketWithAUserTimeout(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
-	if got := j.owner.request("set 3 18 1000"); got != "ok" { // TCP_USER_TIMEOUT, shorter than the socket is idle
+	if got := j.owner.request("set 3 18 1000"); got != "ok" { // TCP_USER_TIMEOUT, shorter than the idle time of the socket
 		t.Fatal(got)
 	}
 	a := ask(t)
@@ -362,7 +363,7 @@ func TestSocketReconnectedDuringAQuestionCountsAsClosed(t *testing.T) {
 	a.Ask([]prober.Question{q})
 	a.armed(1)
 	s.far.SetLink(t, nstest.LinkName, true)
-	a.Cancel(s.netns.Identity, 1) // no question: nothing happens
+	a.Cancel(s.netns.Identity, 1) // no question: cancelling has no effect
 	got := j.owner.request("reconnect 3 %s", s.listener.Addr())
 	if got != "ok" {
 		t.Fatalf("connect again: %s", got)

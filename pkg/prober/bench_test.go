@@ -24,9 +24,9 @@ func cpuTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkAsk asks about sockets of one process whose peers are alive: arm, look up, restore. All of the process's CPU
-// time counts, with what the kernel spends on the probes. A round waits for the kernel to send them, so its time means
-// nothing.
+// BenchmarkAsk asks about sockets of one process whose peers are alive: arm, look up, restore. All CPU time of the
+// process counts, including the kernel's for the probes. A round waits for the kernel to send them, so ignore its wall
+// time.
 func BenchmarkAsk(b *testing.B) {
 	for name, hint := range map[string]bool{"searched": false, "numbered": true} {
 		b.Run("descriptors "+name, func(b *testing.B) { benchmarkAsk(b, hint) })

@@ -25,14 +25,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// order is the work of a prober process.
+// order is the task of a prober process.
 type order struct {
 	Dir   string
 	Netns finder.Netns
 	Owner int
 	FD    int  // of the owner, 0 if unknown
-	One   bool // the process says what the answer to one question is
-	Until bool // it asks until no peer is alive, and says how many questions ended by what then
+	One   bool // the process prints the answer to one question
+	Until bool // it asks until no peer is alive, and then prints the number of questions for each result
 }
 
 func (o order) encode(tb testing.TB) []byte {
@@ -44,7 +44,7 @@ func (o order) encode(tb testing.TB) []byte {
 	return b
 }
 
-// proberMain asks about all sockets in CLOSE_WAIT of a network namespace, and says when the questions are out.
+// proberMain asks about all sockets in CLOSE_WAIT of a network namespace, and prints a line once the questions are out.
 func proberMain() error {
 	var o order
 	in := bufio.NewReader(os.Stdin)
@@ -144,7 +144,7 @@ func TestNextProberRestoresTheSocketsOfAKilledOne(t *testing.T) {
 			t.Fatal("a socket was not armed")
 		}
 	}
-	// After that, its owner closes one, moves one, and sets what it wants on one.
+	// Then the owner closes one socket, moves one to another process, and sets options of one.
 	for _, line := range []string{"close 3", "dup 4 900", "close 4", "set 5 6 40"} {
 		if got := owner.request("%s", line); got != "ok" {
 			t.Fatalf("%s: %s", line, got)
@@ -156,7 +156,7 @@ func TestNextProberRestoresTheSocketsOfAKilledOne(t *testing.T) {
 	next.run()
 	next.clean()
 	all[1].wantOptions(untouched)
-	all[2].wantOptions("1 7200 75 40 0") // TCP_KEEPCNT is its owner's, and so keepalive may be
+	all[2].wantOptions("1 7200 75 40 0") // the owner has set TCP_KEEPCNT, so it may have set keepalive too
 	for _, j := range all[3:] {
 		j.wantOptions(untouched)
 	}

@@ -31,7 +31,7 @@ func dieWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsi
 // untouched are the options of a socket whose application sets none.
 const untouched = "0 7200 75 9 0"
 
-// scene is two network namespaces that are joined: near has the sockets that are asked about, far their peers.
+// scene is two linked network namespaces: near has the sockets that the prober asks about, far their peers.
 type scene struct {
 	testing.TB
 	near, far *nstest.NS
@@ -69,7 +69,7 @@ func (s *scene) sysctl(ns *nstest.NS, name string, value int) {
 	})
 }
 
-// connect makes a connection from near to far.
+// connect opens a connection from near to far.
 func (s *scene) connect() nstest.Pair {
 	s.Helper()
 	return s.near.ConnectFrom(s, "", s.listener)
@@ -158,7 +158,7 @@ func (j *judged) lookup() (found inetdiag.Socket, ok bool) {
 	return found, ok
 }
 
-// destroy ends the socket, which its owner still has.
+// destroy destroys the socket. Its owner keeps the descriptor.
 func (j *judged) destroy() {
 	j.Helper()
 	s, ok := j.lookup()
@@ -204,12 +204,12 @@ func (j *judged) wantOptions(want string) {
 	}
 }
 
-// asker is a Prober at work, and what it answered.
+// asker is a running Prober, with its answers.
 type asker struct {
 	*prober.Prober
 	tb      testing.TB
 	dir     string
-	stop    func() // ends Run, and returns when it has
+	stop    func() // stops Run, and waits until it has returned
 	mu      sync.Mutex
 	answers []prober.Answer
 }
@@ -269,7 +269,7 @@ func (a *asker) got() []prober.Answer {
 	return append([]prober.Answer(nil), a.answers...)
 }
 
-// await returns the answers when there are n.
+// await waits for n answers and returns them.
 func (a *asker) await(n int) []prober.Answer {
 	a.tb.Helper()
 	nstest.Eventually(a.tb, patience, strconv.Itoa(n)+" answers", func() bool { return len(a.got()) >= n })

@@ -22,7 +22,7 @@ type handClock struct{ now monotime.Time }
 func (c *handClock) Now() monotime.Time { return c.now }
 func (*handClock) Wall() time.Time      { return time.Unix(0, 0) }
 
-// handLoop is a loop that a test drives. Its questions are about a network namespace that is gone.
+// handLoop is a loop that a test drives. Its questions are about a deleted network namespace.
 func handLoop(t *testing.T, c Config) (*loop, *handClock) {
 	t.Helper()
 	root, err := netns.NewRoot("")
@@ -48,7 +48,7 @@ func someQuestion(cookie uint64) message {
 	}}
 }
 
-// finishAll takes the results of the jobs that run.
+// finishAll handles the results of the running jobs.
 func (l *loop) finishAll() {
 	for len(l.jobs) > 0 {
 		l.finish(<-l.finished)
@@ -93,7 +93,8 @@ func TestNamespaceWithALargeLeakDoesNotDelayOthers(t *testing.T) {
 	}
 }
 
-// A lookup found a socket gone, or its next probe near: no duplicate is taken for a while, whatever else happens.
+// A lookup found that a socket is gone, or that its next probe is near: the prober makes no duplicate for a while,
+// whatever event follows.
 func TestPostponedQuestionKeepsItsDueTime(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{})
@@ -117,7 +118,7 @@ func TestPostponedQuestionKeepsItsDueTime(t *testing.T) {
 func TestNoPeerIsAskedWhileTheBudgetIsSpent(t *testing.T) {
 	t.Parallel()
 	l, clock := handLoop(t, Config{Budget: 0.02})
-	l.pacer.Spend(clock.now, 220*time.Millisecond) // 200 ms are earned, so 20 ms are owed
+	l.pacer.Spend(clock.now, 220*time.Millisecond) // after 200 ms 20 ms are still owed
 	l.receive(someQuestion(1))
 	if wait := l.dispatch(); len(l.jobs) != 0 || wait < 900*time.Millisecond || wait > 1100*time.Millisecond {
 		t.Errorf("in debt %d jobs run, and the next starts after %v", len(l.jobs), wait)
@@ -137,7 +138,7 @@ func TestQueuedQuestionIsWithdrawn(t *testing.T) {
 	l.receive(first)
 	l.receive(second)
 	l.receive(message{cancel: subject{first.question.Netns.Identity, 1}})
-	l.receive(message{cancel: subject{first.question.Netns.Identity, 1}}) // of no question any more
+	l.receive(message{cancel: subject{first.question.Netns.Identity, 1}}) // of a question that no longer exists
 	l.receive(first)                                                      // asked again
 	if len(l.answers) != 1 || l.answers[0].Result != Cancelled || l.queued != 2 {
 		t.Fatalf("%v, %d wait", l.answers, l.queued)

@@ -22,13 +22,13 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// patience bounds a wait for something that must happen, on the busiest of machines.
+// patience bounds a wait for an event that must happen, even on a busy machine.
 const patience = 30 * time.Second
 
-// parallelTests is how many tests run side by side: they mostly wait for seconds of the kernel's.
+// parallelTests is the number of parallel tests: they mostly wait for the kernel's timers.
 const parallelTests = "32"
 
-// envRole makes this test's binary another process, which plays a part in a test.
+// envRole makes this test binary another process with a role in a test.
 const envRole = "_HALFCLOSE_PROBER_ROLE"
 
 func init() {
@@ -58,15 +58,14 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// ownerMain does with its descriptors what standard input says, a line at a time, until that ends. Each line is
-// answered by one.
+// ownerMain executes the commands from standard input, one a line, on its descriptors, and answers each with a line.
 func ownerMain() error { return obey(os.Stdin) }
 
-// apartMain is an owner whose sockets are in the descriptor table of one of its threads only. It says which.
+// apartMain is an owner whose sockets are only in the descriptor table of one of its threads. It prints the TID.
 func apartMain() error {
 	failed, apart := make(chan error), make(chan struct{})
 	go func() {
-		runtime.LockOSThread() // never unlocked: the table is this thread's
+		runtime.LockOSThread() // never unlocked: the table belongs to this thread
 		if err := unix.Unshare(unix.CLONE_FILES); err != nil {
 			failed <- err
 			return
@@ -86,7 +85,7 @@ func apartMain() error {
 	return <-failed
 }
 
-// headlessMain is an owner whose main thread has exited. It says which thread it has.
+// headlessMain is an owner whose main thread has exited. It prints the TID of the remaining thread.
 func headlessMain() error {
 	go func() {
 		runtime.LockOSThread()
@@ -100,8 +99,8 @@ func headlessMain() error {
 	return err
 }
 
-// receiverMain receives a descriptor over the unix socket that is descriptor 3 when its standard input names it, and reports which
-// number it has.
+// receiverMain receives a descriptor over the unix socket that is descriptor 3, when a line on its standard input
+// requests it, and prints its number.
 func receiverMain() error {
 	in := bufio.NewReader(os.Stdin)
 	if _, err := in.ReadString('\n'); err != nil {
@@ -233,7 +232,7 @@ func fork(fd int) (string, error) {
 	return fmt.Sprint(cmd.Process.Pid), nil
 }
 
-// play prepares this binary to play a part, with the descriptors from 3 on.
+// play prepares this binary to run in a role, with the descriptors from 3 on.
 func play(role string, files ...*os.File) *exec.Cmd {
 	self, err := os.Executable()
 	if err != nil {
@@ -246,7 +245,7 @@ func play(role string, files ...*os.File) *exec.Cmd {
 	return cmd
 }
 
-// process is a process that a test started, and that answers lines.
+// process is a process of a test that answers lines.
 type process struct {
 	tb    testing.TB
 	cmd   *exec.Cmd
@@ -255,7 +254,7 @@ type process struct {
 	lines *bufio.Reader
 }
 
-// start starts a process that exits when the test has ended, or when the test's process has.
+// start starts a process that exits when the test or the test's process has ended.
 func start(tb testing.TB, ns *nstest.NS, cmd *exec.Cmd) *process {
 	tb.Helper()
 	p := &process{tb: tb, cmd: cmd}
@@ -301,7 +300,7 @@ func (p *process) line() string {
 	return strings.TrimSpace(text)
 }
 
-// request has the process do something, and returns its answer.
+// request sends the process a command, and returns its answer.
 func (p *process) request(format string, args ...any) string {
 	p.tb.Helper()
 	if _, err := fmt.Fprintf(p.stdin, format+"\n", args...); err != nil {

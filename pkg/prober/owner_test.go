@@ -44,7 +44,7 @@ func optionsOf(tb testing.TB, pid, fd int) string {
 	return got
 }
 
-// holder starts a process that does nothing but hold the sockets.
+// holder starts an idle process that owns the sockets.
 func holder(tb testing.TB, ns *nstest.NS, attr *syscall.SysProcAttr, files ...*os.File) int {
 	tb.Helper()
 	cmd := exec.Command("cat")
@@ -56,7 +56,7 @@ func TestOwnersInAnyNamespaceAreReached(t *testing.T) {
 	t.Parallel()
 	another := nstest.New(t)
 	for name, x := range map[string]struct {
-		ns   *nstest.NS // nil for that of the socket
+		ns   *nstest.NS // nil for the owner of the socket
 		attr *syscall.SysProcAttr
 	}{
 		"under another uid": {attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}},
@@ -238,7 +238,7 @@ func TestNoOptionIsSetOnAnotherSocketWithTheSameDescriptor(t *testing.T) {
 			var once sync.Once
 			a.Pause(func(at string, _ int) {
 				if at == step {
-					once.Do(func() { // close it, and give its number to the other
+					once.Do(func() { // close it, and reuse its number for the other
 						if got := j.owner.request("dup 4 3"); got != "ok" {
 							t.Error(got)
 						}
@@ -256,7 +256,7 @@ func TestNoOptionIsSetOnAnotherSocketWithTheSameDescriptor(t *testing.T) {
 				t.Errorf("the answer is %v %v (%v), want %v", got.Result, got.Obstacle, got.Err, want)
 			}
 			a.clean()
-			j.wantOptions(untouched) // of the number's new socket
+			j.wantOptions(untouched) // of the new socket with the same number
 			other.wantOptions(untouched)
 			if got := j.owner.request("send 3"); got != "sent 6" {
 				t.Errorf("the other connection: %s", got)
@@ -326,8 +326,8 @@ func hasNetCls(t *testing.T) bool {
 	return strings.Contains(string(b), "net_cls")
 }
 
-// netCls makes a group of cgroup v1's net_cls with a class, and returns its directory. The hierarchy goes
-// with the test.
+// netCls creates a group of cgroup v1's net_cls with a class, and returns its directory. The hierarchy is unmounted
+// when the test ends.
 func netCls(t *testing.T, class int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -390,7 +390,7 @@ func TestSocketWithANetClsClassIsNotAskedAbout(t *testing.T) {
 	a.clean()
 }
 
-// It is not parallel: while a thread has a duplicate, this process starts no other.
+// It is not parallel: while a thread has a duplicate, this process must start no other process.
 func TestBlockedThreadsDelayNoOtherSocketAndSuspendAsking(t *testing.T) {
 	s := newScene(t)
 	const n = 4
@@ -416,7 +416,7 @@ func TestBlockedThreadsDelayNoOtherSocketAndSuspendAsking(t *testing.T) {
 		questions[i] = j.question(j.idle(inetdiag.CloseWait))
 	}
 	a.run()
-	a.Ask(questions[:n]) // one batch: each time a thread is stuck, another goes on
+	a.Ask(questions[:n]) // one batch: each time a thread is stuck, another continues
 	for _, got := range a.await(n) {
 		if got.Result != prober.NotAsked || !errors.Is(got.Err, prober.ErrStuck) {
 			t.Errorf("the answer of a blocked thread is %v, %v", got.Result, got.Err)
@@ -429,7 +429,7 @@ func TestBlockedThreadsDelayNoOtherSocketAndSuspendAsking(t *testing.T) {
 		t.Errorf("the error is %v", got.Err)
 	}
 	close(release)
-	a.clean() // what they had armed is restored
+	a.clean() // the options that they had armed are restored
 	if got := a.Stats(); got.Stuck != 0 || got.Suspended {
 		t.Errorf("%d threads are stuck, suspended: %v", got.Stuck, got.Suspended)
 	}
@@ -459,7 +459,7 @@ func TestLingeringLastReferenceBlocksOnlyItsThread(t *testing.T) {
 		}
 	})
 	q := j.question(j.idle(inetdiag.CloseWait))
-	s.far.SetLink(t, nstest.LinkName, false) // the close waits for the peer, in vain
+	s.far.SetLink(t, nstest.LinkName, false) // the close waits for the peer, which never answers
 	a.run()
 	a.Ask([]prober.Question{q})
 	if got := a.await(1)[0]; got.Result != prober.Closed && !errors.Is(got.Err, prober.ErrStuck) {

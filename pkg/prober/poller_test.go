@@ -20,9 +20,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
-// pollerMain is an owner that polls with epoll, level-triggered, for errors and hang-ups. It closes a socket that has
-// one, and does not call EPOLL_CTL_DEL: epoll(7) says that close is enough. The lines on its standard input are:
-// "connect ADDRESS N" and "report", which is answered by how many sockets it has closed, and how many events it got for
+// pollerMain is an owner that polls with epoll, level-triggered, for errors and hang-ups. It closes a socket with such
+// an event without EPOLL_CTL_DEL, because close is enough according to epoll(7). The lines on its standard input are
+// "connect ADDRESS N" and "report". The answer to report is the number of closed sockets, and the number of events for
 // closed ones.
 func pollerMain() error {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -94,7 +94,7 @@ func pollerMain() error {
 
 const pollerSockets = 1000
 
-// polled is a scene in which a process polls sockets whose peers have closed for good.
+// polled is a scene with a process that polls sockets whose peers have closed.
 type polled struct {
 	*scene
 	owner *process
@@ -122,7 +122,7 @@ func newPolled(t *testing.T) *polled {
 	return p
 }
 
-// questions returns those about the sockets in CLOSE_WAIT that have been idle for that time.
+// questions returns the questions about the sockets in CLOSE_WAIT that have been idle for that time.
 func (p *polled) questions(idle time.Duration) (all []prober.Question) {
 	p.Helper()
 	j := &judged{scene: p.scene, owner: p.owner}
@@ -147,8 +147,8 @@ func (p *polled) questions(idle time.Duration) (all []prober.Question) {
 	return all
 }
 
-// wantAllClosed waits until the owner has closed all, and compares what it got for closed ones. A thread that has a duplicate
-// for longer than 250 ms (probeMargin) is more than the prober can allow for.
+// wantAllClosed waits until the owner has closed all sockets, and checks the number of its events for closed ones. The
+// prober cannot prevent such events if a thread holds a duplicate for longer than 250 ms (probeMargin).
 func (p *polled) wantAllClosed(longest time.Duration) {
 	p.Helper()
 	got := ""
@@ -156,7 +156,7 @@ func (p *polled) wantAllClosed(longest time.Duration) {
 		got = p.owner.request("report")
 		return strings.HasPrefix(got, strconv.Itoa(pollerSockets)+" closed ")
 	})
-	time.Sleep(100 * time.Millisecond) // an event of a closed descriptor comes again and again, but no condition says when first
+	time.Sleep(100 * time.Millisecond) // events of a closed descriptor repeat, but there is no condition for the first one
 	got, want := p.owner.request("report"), fmt.Sprint(pollerSockets, " closed 0 late")
 	switch {
 	case got == want:
@@ -201,7 +201,7 @@ func TestPollingOwnerGetsNoEventOfAClosedDescriptor(t *testing.T) {
 				if step == pause && calls.Add(1)%50 == 0 {
 					began := time.Now()
 					time.Sleep(100 * time.Millisecond)
-					longest.Store(max(longest.Load(), int64(time.Since(began)))) // of threads side by side, one of the longest
+					longest.Store(max(longest.Load(), int64(time.Since(began)))) // of parallel threads, one of the longest
 				}
 			})
 			a.run()

@@ -140,7 +140,7 @@ var (
 	// ErrOutstanding means that an earlier question about the socket is under way.
 	ErrOutstanding = errors.New("an earlier question about the socket has no answer yet")
 	// ErrStuck means that threads are blocked by closing duplicates of descriptors.
-	ErrStuck = errors.New("threads are blocked by closing duplicates of descriptors: no peer is asked while there are four")
+	ErrStuck = errors.New("threads are blocked by closing duplicates of descriptors: at four, no peer is asked")
 	// ErrNoProbe means that the kernel neither received an answer nor closed the socket in the time that all probes take.
 	ErrNoProbe = errors.New("no probe was sent or answered in the time of all probes")
 )

@@ -122,7 +122,7 @@ func TestNextProberReadsEarlierRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := next.write(someArmed()[:1]); err != nil { // its own is not an earlier one's
+	if _, err := next.write(someArmed()[:1]); err != nil { // a record of this process is not an earlier one
 		t.Fatal(err)
 	}
 	left, unreadable, err := next.read()
@@ -133,7 +133,7 @@ func TestNextProberReadsEarlierRecords(t *testing.T) {
 		t.Errorf("unreadable: %v, want wrong.armed and link.armed", unreadable)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 3 { // the two records, and what is none
+	if err != nil || len(entries) != 3 { // the two records, and the file that is no record
 		t.Errorf("%v are left, %v", entries, err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != recordsPerm {

@@ -17,12 +17,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// envRefuse says what a prober process cannot do: it lacks CAP_SYS_PTRACE, or pidfd_getfd fails with an errno.
+// envRefuse has the restriction of a prober process: no CAP_SYS_PTRACE, or an errno with which pidfd_getfd fails.
 const envRefuse = "_HALFCLOSE_PROBER_REFUSE"
 
-// restrictedMain becomes a prober process that cannot do something.
+// restrictedMain applies the restriction and executes a prober process.
 func restrictedMain() error {
-	runtime.LockOSThread() // what is restricted is this thread, and what it executes
+	runtime.LockOSThread() // the restriction applies to this thread, and to the program that it executes
 	var err error
 	switch os.Getenv(envRefuse) {
 	case "CAP_SYS_PTRACE":
@@ -45,7 +45,7 @@ func restrictedMain() error {
 	return syscall.Exec(self, os.Args, os.Environ())
 }
 
-// refuseGetfd has the kernel refuse pidfd_getfd to the thread.
+// refuseGetfd makes the kernel refuse pidfd_getfd for the thread.
 func refuseGetfd(errno unix.Errno) error {
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the system call
@@ -80,7 +80,7 @@ func TestRefusedSystemCallIsTheObstacle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// It may not look into /proc of this process for the network namespace.
+			// The prober process may not read this process's /proc for the network namespace.
 			fd, err := unix.FcntlInt(uintptr(s.near.FD()), unix.F_DUPFD_CLOEXEC, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +104,7 @@ func TestRefusedSystemCallIsTheObstacle(t *testing.T) {
 	t.Cleanup(func() { j.wantOptions(untouched) })
 }
 
-// inWords is an answer in a line.
+// inWords formats an answer as one line.
 func inWords(result, obstacle fmt.Stringer, errno string) string {
 	return strings.Join(strings.Fields(result.String()+" "+obstacle.String()+" "+errno), " ")
 }

@@ -68,7 +68,7 @@ type Config struct {
 }
 
 // ErrIdle is returned by Run if there has been no record for Config.IdleExit.
-var ErrIdle = errors.New("no record for the idle time")
+var ErrIdle = errors.New("no attachments for the time of --idle-exit")
 
 // Reaper finds and destroys the half-closed sockets of registered network namespaces. Its methods are safe for
 // concurrent use while Run runs.

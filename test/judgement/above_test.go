@@ -13,7 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestAboveDestroysOnlyTheSocketsIdleLongest has a rule that leaves a hundred sockets alone.
+// TestAboveDestroysOnlyTheSocketsIdleLongest has a rule that keeps a hundred sockets.
 func TestAboveDestroysOnlyTheSocketsIdleLongest(t *testing.T) {
 	const above = 100
 	eachFinder(t, func(t *testing.T, finder string) {

@@ -21,7 +21,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// The limits that a process may be executed under.
+// The limits for a process.
 const (
 	noSetns   = "no-setns"
 	noAdmin   = "no-cap-sys-admin"
@@ -29,9 +29,9 @@ const (
 	noGetfd   = "no-pidfd-getfd"
 )
 
-// confined executes a program under a limit, which replaces this process.
+// confined replaces this process by a program under a limit.
 func confined(limit string, command []string) error {
-	runtime.LockOSThread() // the bounding set is the thread's
+	runtime.LockOSThread() // the bounding set belongs to the thread
 	var err error
 	switch limit {
 	case noSetns:
@@ -51,13 +51,13 @@ func confined(limit string, command []string) error {
 	return unix.Exec(command[0], command, os.Environ())
 }
 
-// under is the command line that executes what follows under a limit.
+// under returns the beginning of a command line that executes its rest under a limit.
 func under(limit string) []string {
 	return []string{"env", envRole + "=" + roleConfined, self(), limit}
 }
 
-// TestReaperCommandReportsRefusedOperations refuses the reaper what it needs. Each way in which it may be noticed has the reason
-// within ten seconds, and containers still start.
+// TestReaperCommandReportsRefusedOperations starts reapers without a privilege that they need. Log, status, health and
+// doctor show the reason within ten seconds, and containers still start.
 func TestReaperCommandReportsRefusedOperations(t *testing.T) {
 	const soon = 10 * time.Second
 	unreachable := regexp.MustCompile(`(?m)^halfclose_unreachable_netns 1$`)
@@ -124,7 +124,7 @@ func TestReaperCommandReportsRefusedOperations(t *testing.T) {
 	})
 }
 
-// metrics returns what the reaper exposes.
+// metrics returns the reaper's metrics.
 func (r *reaper) metrics() string {
 	r.t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

@@ -13,13 +13,13 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// TestNextReaperRestoresTheQuestionsAndAgesOfAKilledOne kills a reaper while it waits for the answers of 200 peers that
-// cannot be reached. The next one observes, so that it asks nothing itself.
+// TestNextReaperRestoresTheQuestionsAndAgesOfAKilledOne kills a reaper while it waits for the answers of 200
+// unreachable peers. The next reaper observes, so it does not ask.
 func TestNextReaperRestoresTheQuestionsAndAgesOfAKilledOne(t *testing.T) {
 	const questions, closedWhileDown = 200, 50
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
-		r.register(s.near, "client", `{"probeAfter": "1s", "probeCount": 60}`) // none is over before the last is asked
+		r.register(s.near, "client", `{"probeAfter": "1s", "probeCount": 60}`) // no question ends before the last begins
 		var (
 			conns  []*net.TCPConn
 			before [questions][5]int

@@ -26,8 +26,8 @@ const (
 	observing  = `{"probeAfter": "never", "grace": "1s", "mode": "observe"}`
 )
 
-// TestDamagedObserveRecordDestroysNoSocket damages one of the two records of a network namespace: what the other one
-// says alone would destroy.
+// TestDamagedObserveRecordDestroysNoSocket damages one of the two records of a network namespace. The other record
+// alone would allow destroying.
 func TestDamagedObserveRecordDestroysNoSocket(t *testing.T) {
 	rewrite := func(t *testing.T, r *reaper, rec state.Record, change func(old []byte) []byte) {
 		t.Helper()
@@ -115,8 +115,8 @@ func TestDamagedObserveRecordDestroysNoSocket(t *testing.T) {
 	})
 }
 
-// TestUnrecordedAttachmentOnAFullDiskDestroysNoSocket calls the plugin for a second interface of a container, which observes.
-// The plugin ignores that it cannot write, and the first attachment alone would destroy.
+// TestUnrecordedAttachmentOnAFullDiskDestroysNoSocket calls the plugin for a second interface of a container, with mode
+// observe. The plugin ignores the write error, and the first attachment alone would allow destroying.
 func TestUnrecordedAttachmentOnAFullDiskDestroysNoSocket(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := onSmallDisk(t, finder), newScene(t)
@@ -140,7 +140,7 @@ func TestUnrecordedAttachmentOnAFullDiskDestroysNoSocket(t *testing.T) {
 	})
 }
 
-// onlyObserves checks that a socket past its grace is not destroyed in near, though one of another network namespace is.
+// onlyObserves checks that a socket past its grace in near is not destroyed, while one in another network namespace is.
 func (r *reaper) onlyObserves(s, control *scene) {
 	r.t.Helper()
 	p := s.leftByServer()
@@ -150,7 +150,7 @@ func (r *reaper) onlyObserves(s, control *scene) {
 	answers(r.t, p.Client, p.Server)
 }
 
-// control returns a scene of which the sockets are destroyed.
+// control returns a scene whose sockets are destroyed.
 func (r *reaper) control() *scene {
 	r.t.Helper()
 	s := newScene(r.t)

@@ -11,8 +11,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// TestServerFrozenForThreeGracesRespondsLater freezes or stops a server before its client shuts its side, thaws it three graces
-// later, and has it answer after two seconds more.
+// TestServerFrozenForThreeGracesRespondsLater freezes or stops a server before its client shuts down its sending side,
+// thaws it three graces later, and lets it answer two seconds after that.
 func TestServerFrozenForThreeGracesRespondsLater(t *testing.T) {
 	const grace = 4 * time.Second
 	eachFinder(t, func(t *testing.T, finder string) {

@@ -30,8 +30,8 @@ func (s *scene) requested() (nstest.Pair, time.Time) {
 	return p, time.Now()
 }
 
-// TestServerThatReadsBeforeTheFirstLookHasItsWholeGrace has a server that reads its request half a second before a reaper
-// can know of it.
+// TestServerThatReadsBeforeTheFirstLookHasItsWholeGrace has a server that reads its request half a second before a
+// reaper can find the socket.
 func TestServerThatReadsBeforeTheFirstLookHasItsWholeGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		t.Run("before it is registered", func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestServerThatReadsBeforeTheFirstLookHasItsWholeGrace(t *testing.T) {
 			elapsed(t, time.Now(), 500*time.Millisecond)
 			known := time.Now()
 			r.start()
-			for _, other := range []nstest.Pair{still, read} { // which have done nothing since
+			for _, other := range []nstest.Pair{still, read} { // which have made no progress since
 				if e := r.awaitEntry(other.Server, api.Destroyed); time.Duration(e.Idle) < lateGrace {
 					t.Errorf("%v was destroyed after it was idle for %v", e.Local, time.Duration(e.Idle))
 				} else if took := e.Time.Sub(known); took > lateGrace {

@@ -21,21 +21,21 @@ import (
 // top is the repository.
 const top = "../.."
 
-// parallelTests is how many tests run side by side: they mostly wait for patiences to pass. Each has a reaper, and a user has
-// 128 inotify instances (fs.inotify.max_user_instances).
+// parallelTests is the number of parallel tests: they mostly wait for patiences to pass. Each has a reaper, and a user
+// may have 128 inotify instances (fs.inotify.max_user_instances).
 const parallelTests = "32"
 
-// envRole makes this test's binary another process, which plays a part in a test.
+// envRole makes this test binary another process with a role in a test.
 const envRole = "_HALFCLOSE_JUDGEMENT_ROLE"
 
 // The roles, followed by their arguments on the command line.
 const (
-	rolePeer     = "peer"     // NAME: carries out orders on connections that it inherits
+	rolePeer     = "peer"     // NAME: executes commands on connections that it inherits
 	roleConfined = "confined" // LIMIT PROGRAM ARGUMENT...: executes a program under a limit
 )
 
 var (
-	bin       string // has what node.Build lays out; set once, before the tests run
+	bin       string // the directory from node.Build; set once, before the tests run
 	bpfDenied error  // why no BPF program can be loaded here; set once, before the tests run
 )
 
@@ -81,7 +81,7 @@ func play(role string, args []string) error {
 	return fmt.Errorf("there is no role %q", role)
 }
 
-// run builds what is tested and runs the tests.
+// run builds the programs under test and runs the tests.
 func run(m *testing.M) (code int, err error) {
 	if bin, err = os.MkdirTemp("", "halfclose-judgement"); err != nil {
 		return 1, err

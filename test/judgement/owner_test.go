@@ -15,8 +15,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestRuleForACommandSparesItsSocketsAndUnknownOwners has three sockets in one network namespace: of a process that the
-// rule names, of one that it does not, and of none, since its only descriptor is in flight between two processes.
+// TestRuleForACommandSparesItsSocketsAndUnknownOwners has three sockets in one network namespace. A process that the
+// rule names owns the first, another process the second. The only descriptor of the third is in flight between two
+// processes.
 func TestRuleForACommandSparesItsSocketsAndUnknownOwners(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)

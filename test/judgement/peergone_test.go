@@ -22,8 +22,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestSocketWithUnreadCloseNotifyIsClosedOnceItsPeerIsGone has a client that reads its answer over TLS and then nothing more.
-// The server of the other connection has sent its close_notify too, shut its side, and still reads.
+// TestSocketWithUnreadCloseNotifyIsClosedOnceItsPeerIsGone has a client that reads its answer over TLS and then stops
+// reading. The server of another connection has also sent its close_notify, but only shut down its sending side, and
+// still reads.
 func TestSocketWithUnreadCloseNotifyIsClosedOnceItsPeerIsGone(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
@@ -92,8 +93,9 @@ func certificate(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// TestPooledSocketWithUnreadBytesIsClosedOnceItsPeerIsGone has what servers of HTTP/1.1 and HTTP/2 send to an idle connection
-// before they close it. A server that sends the same and shuts its side only is still there.
+// TestPooledSocketWithUnreadBytesIsClosedOnceItsPeerIsGone has the unread bytes that HTTP/1.1 and HTTP/2 servers send
+// before they close an idle connection. A server that sends the same bytes but only shuts down its sending side is
+// alive.
 func TestPooledSocketWithUnreadBytesIsClosedOnceItsPeerIsGone(t *testing.T) {
 	// A frame header (length, type GOAWAY, no flags, stream 0), the last stream 1, NO_ERROR and text.
 	goaway := append([]byte{0, 0, 38, 7, 0, 0, 0, 0, 0}, binary.BigEndian.AppendUint64(nil, 1<<32)...)
@@ -157,7 +159,7 @@ func TestClosedPeerIsDistinguishedFromOneThatShutItsSide(t *testing.T) {
 	})
 }
 
-// TestResponseSlowerThanProbeAfterArrives has a client that sends a request, shuts its side and waits.
+// TestResponseSlowerThanProbeAfterArrives has a client that sends a request, shuts down its sending side and waits.
 func TestResponseSlowerThanProbeAfterArrives(t *testing.T) {
 	const request = "POST /sum HTTP/1.1\r\nHost: far\r\nContent-Length: 5\r\nConnection: close\r\n\r\n1,2,3"
 	const response = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n6"

@@ -20,7 +20,8 @@ import (
 // pendingPolicy has a pendingGrace that is longer than the grace. The peers, which are alive, are not asked.
 const pendingPolicy = `{"probeAfter": "never", "grace": "1s", "pendingGrace": "3s"}`
 
-// TestBothEndsOfAZeroWindowAreDestroyedAfterPendingGrace has a server that writes to a client which reads nothing. Both are registered.
+// TestBothEndsOfAZeroWindowAreDestroyedAfterPendingGrace has a server that writes to a client that does not read. Both
+// are registered.
 func TestBothEndsOfAZeroWindowAreDestroyedAfterPendingGrace(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
@@ -31,12 +32,12 @@ func TestBothEndsOfAZeroWindowAreDestroyedAfterPendingGrace(t *testing.T) {
 		if written := fill(t, stuck.Server); written < 3800<<10 {
 			t.Errorf("the server's socket has taken no more than %d bytes", written)
 		}
-		// Either end of the other connection may go first, and end the other one by its reset.
+		// Either end of the other connection may be destroyed first, and its reset closes the other end.
 		awaitState(t, closed, empty.Server, empty.Client)
 		awaitState(t, closed, stuck.Server, stuck.Client)
 		spared := 0
 		for _, c := range []*net.TCPConn{stuck.Server, stuck.Client} {
-			e, ok := r.entry(c, api.Destroyed) // the other one may have ended by its reset
+			e, ok := r.entry(c, api.Destroyed) // its reset may have closed the other one
 			if !ok {
 				continue
 			}
@@ -50,13 +51,14 @@ func TestBothEndsOfAZeroWindowAreDestroyedAfterPendingGrace(t *testing.T) {
 	})
 }
 
-// TestHalfReadBodyIsSparedUntilPendingGrace has owners that stand still in the middle of a body while their peers are alive.
+// TestHalfReadBodyIsSparedUntilPendingGrace has owners that stop reading in the middle of a body while their peers are
+// alive.
 func TestHalfReadBodyIsSparedUntilPendingGrace(t *testing.T) {
 	const body = 64 << 10
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, tt := range map[string]struct {
 			state uint8
-			shut  func(nstest.Pair) *net.TCPConn // whose side is shut: the client is judged
+			shut  func(nstest.Pair) *net.TCPConn // whose sending side is shut: the client's socket is judged
 		}{
 			"in CLOSE_WAIT": {closeWait, func(p nstest.Pair) *net.TCPConn { return p.Server }},
 			"in FIN_WAIT2":  {finWait2, func(p nstest.Pair) *net.TCPConn { return p.Client }},
@@ -79,7 +81,7 @@ func TestHalfReadBodyIsSparedUntilPendingGrace(t *testing.T) {
 				take(t, read.Client, body)
 				stop := make(chan struct{})
 				stopped := make(chan struct{})
-				go func() { // reads on, a little at a time
+				go func() { // continues to read, a little at a time
 					defer close(stopped)
 					for tick := time.NewTicker(100 * time.Millisecond); ; {
 						select {
@@ -116,7 +118,7 @@ func take(t *testing.T, c *net.TCPConn, n int64) {
 	_ = c.SetReadDeadline(time.Time{})
 }
 
-// fill writes until nothing more is taken, and returns how much was.
+// fill writes until the socket accepts no more bytes, and returns their number.
 func fill(t *testing.T, c *net.TCPConn) (written int) {
 	t.Helper()
 	for block := make([]byte, 64<<10); ; {

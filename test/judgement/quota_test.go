@@ -80,7 +80,7 @@ func TestUnderACPUQuotaNoSendIsFollowedByADestroy(t *testing.T) {
 	})
 }
 
-// destroy is when the reaper looked at a socket for the last time, and when it sent the destroy.
+// destroy has the times of the reaper's last look at a socket and of its destroy.
 type destroy struct{ looked, sent monotime.Time }
 
 // destroys returns the destroys in the log, by the sockets' cookies.

@@ -153,8 +153,8 @@ func (r *reaper) reset(c *net.TCPConn, unread int) {
 	if e.Outcome != api.PeerGone || e.How != "reset" {
 		r.t.Errorf("the history has %s (%s), want %s (reset)", e.Outcome, e.How, api.PeerGone)
 	}
-	// The peer's kernel has forgotten it after two seconds, and the question after that is three seconds old.
-	if r.status().Finder.Missed == 0 && time.Duration(e.Age) > 6*time.Second { // else the finder may not have known of it
+	// The peer's kernel drops the connection after two seconds, and the next question takes up to three seconds.
+	if r.status().Finder.Missed == 0 && time.Duration(e.Age) > 6*time.Second { // otherwise the finder may not have known of it
 		r.t.Errorf("its peer was found gone at the age of %v, want within 6s", time.Duration(e.Age))
 	}
 	got, err := io.ReadAll(c)
@@ -166,15 +166,15 @@ func (r *reaper) reset(c *net.TCPConn, unread int) {
 	}
 }
 
-// process is a process that has connections and carries out orders on them.
+// process is a process that owns connections and executes commands on them.
 type process struct {
 	*peer.Client
 	t   *testing.T
 	pid int
 }
 
-// hand starts a process of that name in a network namespace, and hands it connections, which are called 0, 1 and so on. The
-// test has them no longer.
+// hand starts a process with that name in a network namespace, and passes it the connections, which commands call 0, 1
+// and so on. The test closes its own descriptors.
 func hand(t *testing.T, ns *nstest.NS, name string, conns ...*net.TCPConn) *process {
 	t.Helper()
 	cmd := exec.Command(self(), name)
@@ -219,7 +219,7 @@ func hand(t *testing.T, ns *nstest.NS, name string, conns ...*net.TCPConn) *proc
 	return p
 }
 
-// do gives an order, and returns the answer to it.
+// do sends a command, and returns its answer.
 func (p *process) do(order ...string) string {
 	p.t.Helper()
 	answer, err := p.Order(order...)
@@ -229,7 +229,7 @@ func (p *process) do(order ...string) string {
 	return answer
 }
 
-// elapsed waits until so much time has passed since a moment.
+// elapsed waits until that much time has passed since a moment.
 func elapsed(t *testing.T, since time.Time, d time.Duration) {
 	t.Helper()
 	nstest.Eventually(t, patience, fmt.Sprintf("%v have passed", d), func() bool { return time.Since(since) >= d })

@@ -45,8 +45,8 @@ func TestTimeNamespaceOfAReaperMakesNoSocketOlder(t *testing.T) {
 	})
 }
 
-// early checks that a socket that was half-closed after a moment was not destroyed before its grace was over, nor taken for older
-// than it can be.
+// early checks that a socket that was half-closed after a moment was not destroyed before the end of its grace, and
+// that its recorded age is not too high.
 func early(t *testing.T, e api.Entry, since time.Time, grace time.Duration) {
 	t.Helper()
 	const tick = 10 * time.Millisecond // of the kernel's clock, in which it counts how long ago an acknowledgement came

@@ -18,16 +18,16 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// TestSocketOfAVanishedPeerIsClosedAfterTheProbes has one end in CLOSE_WAIT and one in FIN_WAIT2, and a peer that no packet reaches any
-// more.
+// TestSocketOfAVanishedPeerIsClosedAfterTheProbes has a socket in CLOSE_WAIT and one in FIN_WAIT2, whose peer no longer
+// receives any packet.
 func TestSocketOfAVanishedPeerIsClosedAfterTheProbes(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		for name, vanish := range map[string]func(s *scene, conns ...*net.TCPConn){
 			"its link is down": func(s *scene, _ ...*net.TCPConn) { s.far.SetLink(s.t, nstest.LinkName, false) },
 			"its network namespace is deleted": func(s *scene, conns ...*net.TCPConn) {
-				s.far.SetLink(s.t, nstest.LinkName, false) // so that nothing of the rest is sent
+				s.far.SetLink(s.t, nstest.LinkName, false) // so that no further packet is sent
 				for _, c := range conns {
-					_ = c.SetLinger(0) // else the kernel keeps the socket, and it the network namespace
+					_ = c.SetLinger(0) // otherwise the kernel keeps the socket, which keeps the network namespace
 					c.Close()
 				}
 				s.farPort.Close()
@@ -91,7 +91,7 @@ func TestOwnerThatDiesOfSIGPIPEIsSpared(t *testing.T) {
 	})
 }
 
-// owned starts a process that has a connection, which the test has no longer, until the test ends.
+// owned starts a process that owns a connection until the test ends. The test closes its own descriptor.
 func owned(t *testing.T, cmd *exec.Cmd, c *net.TCPConn) {
 	t.Helper()
 	f, err := c.File()
