@@ -30,8 +30,8 @@ func TestOffsetOfATimeNamespace(t *testing.T) {
 		"the offsets cannot be read":                        {own: "time:[7]", children: "time:[7]", refused: "timens_offsets"},
 		"the offsets have no line of the monotonic clock":   {own: "time:[7]", children: "time:[7]", offsets: "boottime 1 0\n", refused: "monotonic"},
 		"the offsets are no numbers":                        {own: "time:[7]", children: "time:[7]", offsets: "monotonic soon 0\n", refused: "soon"},
-		"the nanoseconds are more than a second":            {own: "time:[7]", children: "time:[7]", offsets: "monotonic 1 1000000000\n", refused: "no offset"},
-		"the seconds are more than any clock can be ahead ": {own: "time:[7]", children: "time:[7]", offsets: "monotonic 9223372036854775807 0\n", refused: "no offset"},
+		"the nanoseconds are more than a second":            {own: "time:[7]", children: "time:[7]", offsets: "monotonic 1 1000000000\n", refused: "invalid offset"},
+		"the seconds are more than any clock can be ahead ": {own: "time:[7]", children: "time:[7]", offsets: "monotonic 9223372036854775807 0\n", refused: "invalid offset"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
