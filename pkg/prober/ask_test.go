@@ -84,13 +84,7 @@ func TestBothStatesAreAskedOverEachNetwork(t *testing.T) {
 				ns := nstest.New(t)
 				s := &scene{TB: t, near: ns, far: ns, netns: netnsOf(t, ns)} // over loopback
 				p := ns.Connect(t, network)
-				if state == inetdiag.FinWait2 {
-					if err := p.Client.CloseWrite(); err != nil {
-						t.Fatal(err)
-					}
-				} else if err := p.Server.CloseWrite(); err != nil {
-					t.Fatal(err)
-				}
+				halfClose(t, p, state)
 				j := s.give("owner", p)[0]
 				a := ask(t)
 				before := j.owner.request("options %d", j.fd) // package net turns keepalive on in the mapped one
@@ -132,13 +126,7 @@ func TestVanishedPeerTimesOut(t *testing.T) {
 				t.Parallel()
 				s := newScene(t)
 				p := s.connect()
-				if state == inetdiag.FinWait2 {
-					if err := p.Client.CloseWrite(); err != nil {
-						t.Fatal(err)
-					}
-				} else if err := p.Server.CloseWrite(); err != nil {
-					t.Fatal(err)
-				}
+				halfClose(t, p, state)
 				j := s.give("owner", p)[0]
 				a := ask(t)
 				q := j.question(j.idle(state))
@@ -169,9 +157,7 @@ func TestFinWait2IsResetByAPeerThatIsGone(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	p := s.connect()
-	if err := p.Client.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	halfClose(t, p, inetdiag.FinWait2)
 	j := s.give("owner", p)[0]
 	a := ask(t)
 	q := j.question(j.idle(inetdiag.FinWait2))
@@ -191,18 +177,13 @@ func TestFinWait2IsResetByAPeerThatIsGone(t *testing.T) {
 func (s *scene) shutPeer(role string) *judged {
 	s.Helper()
 	p := s.connect()
-	if err := p.Server.CloseWrite(); err != nil {
-		s.Fatal(err)
-	}
+	halfClose(s, p, inetdiag.CloseWait)
 	return s.give(role, p)[0]
 }
 
 func TestLivePeerGetsOneProbePerQuestion(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
+	_, j, a, q := newQuestion(t)
 	before, _ := j.lookup()
 	a.want(q, prober.Alive, prober.NoObstacle)
 	a.clean()
@@ -223,9 +204,7 @@ func TestTheApplicationsOwnKeepaliveStays(t *testing.T) {
 	a := ask(t)
 	const own = "1 15 5 4 0"
 	for _, line := range []string{"keepalive 3 1", "set 3 4 15", "set 3 5 5", "set 3 6 4"} {
-		if got := j.owner.request("%s", line); got != "ok" {
-			t.Fatalf("%s: %s", line, got)
-		}
+		j.owner.must("ok", "%s", line)
 	}
 	q := j.question(j.idle(inetdiag.CloseWait))
 	before, _ := j.lookup()
@@ -245,16 +224,11 @@ func TestTheApplicationsOwnKeepaliveStays(t *testing.T) {
 
 func TestTheApplicationsOwnKeepaliveGivesTheAnswer(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
+	s, j, a, q := newQuestion(t)
 	q.ProbeAfter = 90 * time.Second
 	s.far.SetLink(t, nstest.LinkName, false)
 	for _, line := range []string{"set 3 5 1", "set 3 6 2", "keepalive 3 1", "set 3 4 1"} { // probes leave at once
-		if got := j.owner.request("%s", line); got != "ok" {
-			t.Fatalf("%s: %s", line, got)
-		}
+		j.owner.must("ok", "%s", line)
 	}
 	nstest.Eventually(t, patience, "its probe is out", func() bool {
 		now, ok := j.lookup()
@@ -277,18 +251,11 @@ func TestOptionsSetByTheOwnerDuringAQuestionStay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newScene(t)
-			j := s.shutPeer("owner")
-			a := ask(t)
-			q := j.question(j.idle(inetdiag.CloseWait))
+			s, j, a, q := newQuestion(t)
 			q.Interval = 10 * time.Second
-			s.far.SetLink(t, nstest.LinkName, false)
-			a.Ask([]prober.Question{q})
-			a.armed(1)
+			a.askCutOff(s, q)
 			for _, line := range x.lines {
-				if got := j.owner.request("%s", line); got != "ok" {
-					t.Fatalf("%s: %s", line, got)
-				}
+				j.owner.must("ok", "%s", line)
 			}
 			a.Cancel(s.netns.Identity, q.ID.Cookie())
 			if got := a.await(1)[0]; got.Result != prober.Cancelled {
@@ -304,9 +271,7 @@ func TestLostProbeDoesNotCloseASocketWithAUserTimeout(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	j := s.shutPeer("owner")
-	if got := j.owner.request("set 3 18 1000"); got != "ok" { // TCP_USER_TIMEOUT, shorter than the idle time of the socket
-		t.Fatal(got)
-	}
+	j.owner.must("ok", "set 3 18 1000") // TCP_USER_TIMEOUT, shorter than the idle time of the socket
 	a := ask(t)
 	q := j.question(j.idle(inetdiag.CloseWait))
 	s.far.SetLink(t, nstest.LinkName, false)
@@ -355,13 +320,8 @@ func TestReconnectedSocketHasTheOwnersOptions(t *testing.T) {
 
 func TestSocketReconnectedDuringAQuestionCountsAsClosed(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
-	s.far.SetLink(t, nstest.LinkName, false)
-	a.Ask([]prober.Question{q})
-	a.armed(1)
+	s, j, a, q := newQuestion(t)
+	a.askCutOff(s, q)
 	s.far.SetLink(t, nstest.LinkName, true)
 	a.Cancel(s.netns.Identity, 1) // no question: cancelling has no effect
 	got := j.owner.request("reconnect 3 %s", s.listener.Addr())
@@ -416,17 +376,10 @@ func TestCancelRestoresArmedSockets(t *testing.T) {
 
 func TestSocketWithUnacknowledgedDataIsNotAskedAbout(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
+	s, j, a, q := newQuestion(t)
 	q.Interval = 10 * time.Second
-	s.far.SetLink(t, nstest.LinkName, false)
-	a.Ask([]prober.Question{q})
-	a.armed(1)
-	if got := j.owner.request("send 3"); got != "sent 6" {
-		t.Fatal(got)
-	}
+	a.askCutOff(s, q)
+	j.owner.must("sent 6", "send 3")
 	if got := a.await(1)[0]; got.Result != prober.Cancelled {
 		t.Errorf("the application has written: %v", got.Result)
 	}
@@ -439,16 +392,9 @@ func TestSocketWithUnacknowledgedDataIsNotAskedAbout(t *testing.T) {
 
 func TestSocketClosedByItsOwnerDuringAQuestionCountsAsClosed(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
-	s.far.SetLink(t, nstest.LinkName, false)
-	a.Ask([]prober.Question{q})
-	a.armed(1)
-	if got := j.owner.request("close 3"); got != "ok" {
-		t.Fatal(got)
-	}
+	s, j, a, q := newQuestion(t)
+	a.askCutOff(s, q)
+	j.owner.must("ok", "close 3")
 	if got := a.await(1)[0]; got.Result != prober.Closed {
 		t.Errorf("the answer is %v", got.Result)
 	}
@@ -459,16 +405,12 @@ func TestFINDuringAQuestionIsNoReset(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	p := s.connect()
-	if err := p.Client.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	halfClose(t, p, inetdiag.FinWait2)
 	j := s.give("owner", p)[0]
 	a := ask(t)
 	q := j.question(j.idle(inetdiag.FinWait2))
 	a.Pause(nil)
-	s.far.SetLink(t, nstest.LinkName, false)
-	a.Ask([]prober.Question{q})
-	a.armed(1)
+	a.askCutOff(s, q)
 	s.far.SetLink(t, nstest.LinkName, true)
 	if err := p.Server.CloseWrite(); err != nil { // before the next probe
 		t.Fatal(err)
@@ -482,10 +424,7 @@ func TestFINDuringAQuestionIsNoReset(t *testing.T) {
 
 func TestGoneSocketCountsAsClosed(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
+	_, _, a, q := newQuestion(t)
 	elsewhere := q
 	elsewhere.Netns.Paths = []string{"/proc/self/ns/net"}
 	a.want(elsewhere, prober.Closed, prober.NoObstacle) // the path leads to another namespace
@@ -497,10 +436,7 @@ func TestGoneSocketCountsAsClosed(t *testing.T) {
 
 func TestNoPeerIsAskedIfTheRecordCannotBeWritten(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
+	_, j, a, q := newQuestion(t)
 	if err := os.Remove(a.dir); err != nil {
 		t.Fatal(err)
 	}

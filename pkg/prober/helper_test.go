@@ -129,6 +129,18 @@ func (s *scene) one() *judged {
 	return s.give("owner", s.connect())[0]
 }
 
+// halfClose closes the end of a connection that puts its client socket in the state.
+func halfClose(tb testing.TB, p nstest.Pair, state inetdiag.State) {
+	tb.Helper()
+	end := p.Server
+	if state == inetdiag.FinWait2 {
+		end = p.Client
+	}
+	if err := end.CloseWrite(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // lookup returns the socket as sock_diag reports it, in any state; ok is false if sock_diag does not report it.
 func (j *judged) lookup() (found inetdiag.Socket, ok bool) {
 	j.Helper()
@@ -286,6 +298,23 @@ func (a *asker) want(q prober.Question, r prober.Result, o prober.Obstacle) prob
 		a.tb.Errorf("the answer is %v %v (%v), want %v %v", got.Result, got.Obstacle, got.Err, r, o)
 	}
 	return got
+}
+
+// newQuestion returns a scene, an idle socket in CLOSE_WAIT whose peer is alive, a Prober, and a question about the socket.
+func newQuestion(tb testing.TB) (*scene, *judged, *asker, prober.Question) {
+	tb.Helper()
+	s := newScene(tb)
+	j := s.shutPeer("owner")
+	a := ask(tb)
+	return s, j, a, j.question(j.idle(inetdiag.CloseWait))
+}
+
+// askCutOff cuts the link to the peers, asks a question and waits until it is out.
+func (a *asker) askCutOff(s *scene, q prober.Question) {
+	a.tb.Helper()
+	s.far.SetLink(a.tb, nstest.LinkName, false)
+	a.Ask([]prober.Question{q})
+	a.armed(1)
 }
 
 // armed waits until a question is out.

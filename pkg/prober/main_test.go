@@ -308,3 +308,11 @@ func (p *process) request(format string, args ...any) string {
 	}
 	return p.line()
 }
+
+// must has the process do something, and fails the test at once if its answer is not the wanted one.
+func (p *process) must(want, format string, args ...any) {
+	p.tb.Helper()
+	if got := p.request(format, args...); got != want {
+		p.tb.Fatalf("%s: %s, want %s", fmt.Sprintf(format, args...), got, want)
+	}
+}

@@ -137,9 +137,7 @@ func TestOneReachableOwnerIsEnough(t *testing.T) {
 	q.Owners = append(q.Owners, prober.Owner{PID: child, DiesOfSigpipe: true})
 	a.want(q, prober.NotAsked, prober.Sigpipe)
 	q.Owners[1].DiesOfSigpipe = false
-	if got := j.owner.request("close 3"); got != "ok" {
-		t.Fatal(got)
-	}
+	j.owner.must("ok", "close 3")
 	a.want(q, prober.Alive, prober.NoObstacle)
 	if got := optionsOf(t, child, 3); got != untouched {
 		t.Errorf("the options are %s", got)
@@ -152,21 +150,14 @@ func TestOneReachableOwnerIsEnough(t *testing.T) {
 
 func TestSocketThatMovedToAChildIsRestored(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	j := s.shutPeer("owner")
-	a := ask(t)
-	q := j.question(j.idle(inetdiag.CloseWait))
+	s, j, a, q := newQuestion(t)
 	q.Interval = 10 * time.Second
-	s.far.SetLink(t, nstest.LinkName, false)
-	a.Ask([]prober.Question{q})
-	a.armed(1)
+	a.askCutOff(s, q)
 	child, err := strconv.Atoi(j.owner.request("fork 3"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := j.owner.request("close 3"); got != "ok" {
-		t.Fatal(got)
-	}
+	j.owner.must("ok", "close 3")
 	a.Cancel(s.netns.Identity, q.ID.Cookie())
 	if got := a.await(1)[0]; got.Result != prober.Cancelled {
 		t.Errorf("the answer is %v", got.Result)
@@ -199,12 +190,8 @@ func TestSocketInFlightIsNotAskedAboutAndIsRestoredOnArrival(t *testing.T) {
 	a := ask(t)
 	q := j.question(j.idle(inetdiag.CloseWait))
 	q.Interval = 10 * time.Second
-	s.far.SetLink(t, nstest.LinkName, false)
-	a.Ask([]prober.Question{q})
-	a.armed(1)
-	if got := j.owner.request("passto 3 4"); got != "ok" {
-		t.Fatal(got)
-	}
+	a.askCutOff(s, q)
+	j.owner.must("ok", "passto 3 4")
 	a.Cancel(s.netns.Identity, q.ID.Cookie())
 	if got := a.await(1)[0]; got.Result != prober.Cancelled {
 		t.Errorf("the answer is %v", got.Result)
@@ -291,9 +278,7 @@ func TestSocketsThatAQuestionCouldHarmAreNotAskedAbout(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	lingering, classed := s.shutPeer("owner"), s.shutPeer("owner")
-	if got := lingering.owner.request("linger 3 3600"); got != "ok" {
-		t.Fatal(got)
-	}
+	lingering.owner.must("ok", "linger 3 3600")
 	a := ask(t)
 	q, c := lingering.question(lingering.idle(inetdiag.CloseWait)), classed.question(classed.idle(inetdiag.CloseWait))
 	s.far.SetLink(t, nstest.LinkName, false)
