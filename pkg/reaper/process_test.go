@@ -64,30 +64,7 @@ func letsGo(t *testing.T, ns *nstest.NS, conn *net.TCPConn) process {
 // until it closes them.
 func give(t *testing.T, ns *nstest.NS, cmd *exec.Cmd, conns ...*net.TCPConn) process {
 	t.Helper()
-	for _, c := range conns {
-		f, err := c.File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-	}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Do(t, func() { err = cmd.Start() })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		stdin.Close()
-		_ = cmd.Wait()
-	})
+	_, stdout := ns.Start(t, cmd, conns...)
 	p := process{owners.Process{PID: cmd.Process.Pid}, bufio.NewReader(stdout)}
 	want := filepath.Base(cmd.Path)
 	nstest.Eventually(t, patience, "it is called "+want, func() bool {

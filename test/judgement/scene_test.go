@@ -180,36 +180,12 @@ func hand(t *testing.T, ns *nstest.NS, name string, conns ...*net.TCPConn) *proc
 	cmd := exec.Command(self(), name)
 	cmd.Env = append(os.Environ(), envRole+"="+rolePeer)
 	cmd.Stderr = os.Stderr
-	for _, c := range conns {
-		f, err := c.File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-	}
-	in, err := cmd.StdinPipe()
+	in, out := ns.Start(t, cmd, conns...)
+	client, err := peer.NewClient(in, out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns.Do(t, func() { err = cmd.Start() })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		_ = cmd.Process.Kill() // it may be frozen, and may have exited
-		_ = unix.Kill(cmd.Process.Pid, unix.SIGCONT)
-		_ = cmd.Wait()
-	})
-	p := &process{t: t, pid: cmd.Process.Pid}
-	if p.Client, err = peer.NewClient(in, out); err != nil {
-		t.Fatal(err)
-	}
+	p := &process{Client: client, t: t, pid: cmd.Process.Pid}
 	for i, c := range conns {
 		p.do("inherit", strconv.Itoa(i), strconv.Itoa(3+i))
 		if err := c.Close(); err != nil {
