@@ -4,8 +4,11 @@
 package prober
 
 import (
+	"os"
 	"slices"
 	"strings"
+
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
 // namesNetCls reports whether /proc/PID/cgroup has a hierarchy with the controller net_cls, as in
@@ -17,4 +20,14 @@ func namesNetCls(cgroup string) bool {
 		}
 	}
 	return false
+}
+
+// ownClass returns the net_cls class of this process's sockets, false if no socket has a class.
+func ownClass() (class uint32, has bool, err error) {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil || !namesNetCls(string(b)) {
+		return 0, false, nil // no cgroups, or the net_cls controller is not mounted
+	}
+	class, err = inetdiag.OwnClassID()
+	return class, true, err
 }
