@@ -277,7 +277,8 @@ func (c *collector) match(path string, raw []byte, empty string) Match {
 	return m
 }
 
-// state reads one of the two half-closed states.
+// state reads one of the two half-closed states. Unlike inetdiag.ParseState, which parses what people type, it accepts one
+// spelling only, so that every version reads a stored policy alike.
 func (c *collector) state(path string, raw json.RawMessage) inetdiag.State {
 	text, ok := c.text(path, raw, `a string such as "CLOSE_WAIT"`)
 	if !ok {

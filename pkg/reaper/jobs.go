@@ -115,7 +115,9 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	}
 }
 
-// record counts a destroy or a would-destroy, and adds it to the history.
+// record counts a destroy or a would-destroy, and adds it to the history. It is the only place that counts them. The three
+// counters have different lifetimes, so none is a sum of another: the namespace's is lost with its records, tally forgets
+// former Kubernetes namespaces, and counts lasts as long as the reaper.
 func (l *loop) record(j *job, c *candidate, x *examined) {
 	key := CountKey{State: x.socket.State, Namespace: j.ns.records[0].Pod.Namespace}
 	switch {
