@@ -33,7 +33,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// patience bounds a wait for something that must happen, also on a busy machine.
+// patience bounds a wait for an event that must happen, even on a busy machine.
 const patience = 30 * time.Second
 
 // node is a reaper with a state directory of its own, which serves its unix socket and a TCP address.

@@ -186,7 +186,7 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 	shut(t, shop)
 	n.await(`would_destroy_total{namespace="shop",state="CLOSE_WAIT"}`, 1)
 
-	notSet := map[string][]string{ // what contradicts the rest, or needs another kernel or finder
+	notSet := map[string][]string{ // fields that contradict the others, or need another kernel or finder
 		"status": {
 			".agesLost string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
@@ -196,11 +196,11 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 			".refusals[].count float64", ".refusals[].do string", ".refusals[].fatal bool", ".refusals[].kind string", ".refusals[].of float64",
 			".refusals[].problem string",
 		},
-		"history": {"[].how string", "[].ownerSees string"}, // what needs a peer that is gone
+		"history": {"[].how string", "[].ownerSees string"}, // fields that need a peer that is gone
 		"mode":    {".kernelProblem string", ".netnsProblem string", ".switchProblem string"},
 		"sockets": {
 			"[].notAsked string", "[].peerAliveSecondsAgo float64", "[].peerAskedSecondsAgo float64", "[].problems[] string",
-			"[].questions float64", // what needs a question
+			"[].questions float64", // fields that need a question
 		},
 	}
 	for name, a := range map[string]answer{

@@ -26,7 +26,7 @@ func has(t *testing.T, r doctor.Report, check string, level doctor.Level, what s
 	return doctor.Finding{}
 }
 
-// hasNone fails the test if a check, "" for any, found something as bad as that.
+// hasNone fails the test if a check ("" for any) has a finding of that level or worse.
 func hasNone(t *testing.T, r doctor.Report, check string, level doctor.Level) {
 	t.Helper()
 	for _, f := range r.Findings {
@@ -36,8 +36,8 @@ func hasNone(t *testing.T, r doctor.Report, check string, level doctor.Level) {
 	}
 }
 
-// childTables is what is said of the connection tables. How bad that is depends on how fast this machine is and how
-// many sockets it has: the table is the machine's.
+// childTables is the finding about the connection tables. Its level depends on the machine's speed and its number of
+// sockets, because the table belongs to the machine.
 func childTables(t *testing.T, r doctor.Report) doctor.Finding {
 	t.Helper()
 	for _, f := range r.Findings {

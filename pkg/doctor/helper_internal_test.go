@@ -11,7 +11,7 @@ import (
 	"github.com/moby/sys/capability"
 )
 
-// want is what is expected of one finding.
+// want is the expected content of one finding.
 type want struct {
 	check string
 	level Level
@@ -19,7 +19,7 @@ type want struct {
 	do    string // in Do
 }
 
-// expect checks findings, in their order, and that each has what every finding must have.
+// expect checks findings in their order, and that each is well-formed.
 func expect(t *testing.T, got []Finding, wants ...want) {
 	t.Helper()
 	wellFormed(t, got)
@@ -35,7 +35,7 @@ func expect(t *testing.T, got []Finding, wants ...want) {
 	}
 }
 
-// wellFormed checks what every finding must have.
+// wellFormed checks the fields that every finding must have.
 func wellFormed(t *testing.T, findings []Finding) {
 	t.Helper()
 	complete(t, findings)
@@ -48,7 +48,7 @@ func wellFormed(t *testing.T, findings []Finding) {
 	}
 }
 
-// complete checks what every finding must have, whatever is in it.
+// complete checks that the findings are well-formed, with any content.
 func complete(t *testing.T, findings []Finding) {
 	t.Helper()
 	for _, f := range findings {

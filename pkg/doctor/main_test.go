@@ -31,10 +31,10 @@ const (
 	patientVar = "HALFCLOSE_TEST_PATIENT"
 )
 
-// noNode is nil if the tests run on a node of their own, and otherwise says why not.
+// noNode is nil if the tests run on their own node, and otherwise the reason why not.
 var noNode error // set once, before the tests run
 
-// TestMain runs the tests on a node of their own, which has names of namespaces of its own in /run/netns.
+// TestMain runs the tests on their own node, with its own named namespaces in /run/netns.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "version" {
 		unix.Exit(beCommand()) // os.Exit waits a second for the race detector
@@ -123,10 +123,10 @@ func (p patient) config() doctor.Config {
 	}
 }
 
-// patience is for a machine that is busy with everything else.
+// patience is the timeout of waits, for a busy machine.
 const patience = 4 * doctor.DefaultLimit
 
-// command prepares the process. It says when it is ready, and looks when its stdin is closed.
+// command prepares the process. It prints a line when it is ready, and inspects the node when its stdin is closed.
 func (p patient) command(t *testing.T) *exec.Cmd {
 	t.Helper()
 	needNode(t)
@@ -188,7 +188,7 @@ func without(t *testing.T, capability uintptr, run func()) {
 	}
 }
 
-// bePatient is what the process does.
+// bePatient is the main function of the process.
 func bePatient() int {
 	var p patient
 	err := json.Unmarshal([]byte(os.Getenv(patientVar)), &p)

@@ -26,7 +26,7 @@ func network(t testing.TB, conf string) policy.Network {
 	return n
 }
 
-// pod makes annotations of names without their prefix and values.
+// pod returns annotations, from names without their prefix and values.
 func pod(namesAndValues ...string) map[string]string {
 	all := map[string]string{"app": "web", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
 	for i := 0; i < len(namesAndValues); i += 2 {
@@ -60,7 +60,7 @@ func TestAnnotations(t *testing.T) {
 			"probeCount": "network", "probeInterval": "network", "pendingGrace": "network", "clock": "network", "exempt": "network", "rules": "network",
 		}),
 	}
-	// with is the network's policy with a change, and what has another source.
+	// with returns the network's policy with a change, and the values with another source.
 	with := func(changed policy.Sources, change func(*policy.Policy)) policy.Policy {
 		p := network
 		p.Sources = sources(network.Sources)

@@ -33,7 +33,8 @@ func endOf(netns uint64, st inetdiag.State, local, peer string, sent, received u
 	return policy.End{Netns: netns, ID: h.ID, State: h.State, Counters: h.Counters}
 }
 
-// TestKernelCountsOfTwoEndsMirror has what Linux 6.18 said of a client that sent 100 bytes and a server that sent 50.
+// TestKernelCountsOfTwoEndsMirror has the counts of Linux 6.18 for a client that sent 100 bytes and a server that sent
+// 50.
 func TestKernelCountsOfTwoEndsMirror(t *testing.T) {
 	end := func(st inetdiag.State, local, peer string, acked, received uint64) *policy.End {
 		s := &inetdiag.Socket{
@@ -131,7 +132,7 @@ func TestStandingReasonsSpareTheOtherEnd(t *testing.T) {
 			if other.Standing != tt.want {
 				t.Errorf("got %v, want %v", other.Standing, tt.want)
 			}
-			// A socket of its own, past its grace.
+			// An unrelated socket, past its grace.
 			s = closeWait(0)
 			h = policy.Follow(nil, policy.Look{At: at(0), Socket: s})
 			policies := []policy.Policy{testPolicy()}

@@ -646,7 +646,7 @@ func TestQuestionsAreAskedAtDoublingGapsOfAnHourAtMost(t *testing.T) {
 func TestQuestionsStayRareAfterTheCountSaturates(t *testing.T) {
 	for name, tt := range map[string]struct {
 		clock    policy.Clock
-		progress time.Duration // how often a byte moves, 0 for never
+		progress time.Duration // interval at which a byte moves, 0 for never
 		lasts    time.Duration
 		want     int
 	}{
@@ -798,8 +798,8 @@ func ports(text string) policy.Ports {
 	return p
 }
 
-// TestReadingOwnerIsNoticed asks when a socket is looked at again that was looked at once, with a grace of 20 s in CLOSE_WAIT and
-// 40 s in FIN_WAIT2.
+// TestReadingOwnerIsNoticed checks when a socket needs a second look, with a grace of 20 s in CLOSE_WAIT and 40 s in
+// FIN_WAIT2.
 func TestReadingOwnerIsNoticed(t *testing.T) {
 	unread := func(s *inetdiag.Socket) { s.RQueue = 3 }
 	entry := func(s *inetdiag.Socket) look { return look{at: 1, entered: 1, socket: s} }
@@ -841,7 +841,7 @@ func TestReadingOwnerIsNoticed(t *testing.T) {
 	}
 }
 
-// follow makes the history of some looks.
+// follow returns the history of a series of looks.
 func follow(looks []look) policy.History {
 	var h *policy.History
 	for _, l := range looks {

@@ -18,7 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// completeObject has every key that there is.
+// completeObject has every key.
 const completeObject = `{
   "type": "halfclose",
   "mode": "destroy",
@@ -52,7 +52,7 @@ func sources(change policy.Sources) policy.Sources {
 	return all
 }
 
-// complete is what completeObject says of the policy.
+// complete is the policy of completeObject.
 func complete() policy.Layer {
 	return policy.Layer{
 		Source: policy.SourceNetwork,
@@ -338,7 +338,7 @@ func TestValueWithoutAnyEffectIsAProblem(t *testing.T) {
 		`{"match": {"role": "client"}, "mode": "off", "askSigpipe": true}`:          `beside "mode": "off"`,
 		`{"match": {"role": "client"}, "probeAfter": "never", "askSigpipe": true}`:  `beside "probeAfter": "never"`,
 		`{"match": {"role": "client"}, "probeAfter": "never", "askSigpipe": false}`: "",
-		`{"match": {"loopback": true, "peers": "10.0.0.0/8"}, "grace": "1m"}`:       "", // was accepted before, and records hold it
+		`{"match": {"loopback": true, "peers": "10.0.0.0/8"}, "grace": "1m"}`:       "", // was accepted by earlier versions, and records contain it
 		`{"match": {"role": "client"}, "grace": "1m", "probeAfter": "2m"}`:          "", // pending bytes make the grace longer
 		`{"match": {"role": "client"}, "grace": "10m", "pendingGrace": "1m"}`:       "", // otherwise it is the base one
 	} {

@@ -16,7 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// judged is everything that Judge is given.
+// judged has all arguments of Judge.
 type judged struct {
 	policies []policy.Policy
 	history  policy.History
@@ -29,7 +29,7 @@ func (j *judged) judge() policy.Verdict {
 	return policy.Judge(j.policies, &j.history, j.socket, j.facts, j.now)
 }
 
-// clone shares nothing with j that a change could reach.
+// clone returns a deep copy of j.
 func (j *judged) clone() *judged {
 	c := *j
 	c.policies = slices.Clone(j.policies)
@@ -41,7 +41,7 @@ func (j *judged) clone() *judged {
 	return &c
 }
 
-// random makes policies, rules and sockets of few enough kinds that they meet.
+// random generates policies, rules and sockets of few kinds, so that they often match.
 type random struct{ *rand.Rand }
 
 func newRandom(seed uint64) random { return random{rand.New(rand.NewPCG(seed, seed))} }
@@ -151,12 +151,13 @@ func (r random) longer(p *policy.Patience) {
 	}
 }
 
-// moreConservative returns what is asked with one thing changed that must make no verdict less conservative, and what it was.
+// moreConservative changes one argument in a way that must make no verdict less conservative. It returns the result and
+// the name of the change.
 func (r random) moreConservative(j *judged) (changed *judged, what string) {
 	c := j.clone()
 	p := &c.policies[r.IntN(len(c.policies))]
 	frozen := len(c.facts.Owners) > 0 && !slices.ContainsFunc(c.facts.Owners, func(o policy.Owner) bool { return !o.Frozen })
-	// Which values of a rule are changed is decided before they are copied.
+	// Choose which values of a rule to change before copying them.
 	values := func(change func(v *policy.Values)) {
 		if len(p.Rules) > 0 {
 			change(&p.Rules[r.IntN(len(p.Rules))].Values)
@@ -175,7 +176,7 @@ func (r random) moreConservative(j *judged) (changed *judged, what string) {
 		}
 		return c, "unknown owners"
 	case 3:
-		if len(c.facts.Owners) > 0 && !frozen { // one that runs is no unknown: it can act
+		if len(c.facts.Owners) > 0 && !frozen { // an owner that runs is not unknown: it can act
 			c.facts.Owners = append(c.facts.Owners, policy.Owner{Command: r.command()})
 		}
 		return c, "an owner more"
@@ -236,8 +237,8 @@ func checkConservative(t *testing.T, seed uint64) {
 		before, after := j.judge(), c.judge()
 		checkVerdict(t, seed, c, &after)
 		if j.facts.OwnersKnown && !c.facts.OwnersKnown {
-			// Nothing is done before they have been looked for: checkVerdict. Until then the sentence is that of owners
-			// that run.
+			// No action comes before the owners have been looked up, as checkVerdict checks. Until then the sentence is
+			// the same as for running owners.
 			j = c
 			continue
 		}

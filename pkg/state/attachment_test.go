@@ -63,8 +63,8 @@ func TestAKeyNamesOnlyItsNetns(t *testing.T) {
 	}{
 		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Cookie: 7, Dev: 4, Inode: 1}, true},
 		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Cookie: 8, Dev: 4, Inode: 1}, false}, // a later one of the inode number
-		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Cookie: 7, Dev: 4, Inode: 2}, true},  // the cookie alone says which
-		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Dev: 4, Inode: 1}, true},             // whose cookie is not known
+		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Cookie: 7, Dev: 4, Inode: 2}, true},  // only the cookie distinguishes them
+		{state.NetnsKey{Cookie: 7, Inode: 1}, netns.Identity{Dev: 4, Inode: 1}, true},             // with an unknown cookie
 		{state.NetnsKey{Inode: 1}, netns.Identity{Cookie: 7, Dev: 4, Inode: 1}, true},
 		{state.NetnsKey{Inode: 1}, netns.Identity{Dev: 4, Inode: 2}, false},
 		{state.NetnsKey{}, netns.Identity{}, false},
@@ -79,7 +79,7 @@ func TestAKeyNamesOnlyItsNetns(t *testing.T) {
 func TestTheLongestContainerIDCanBeWritten(t *testing.T) {
 	s := newStore(t)
 	r := record(t, "", "fifteen-letters")
-	r.Netns.Cookie = 1<<40 - 1 // more namespaces than a machine makes in one boot
+	r.Netns.Cookie = 1<<40 - 1 // more namespaces than a machine creates in one boot
 	r.ContainerID = strings.Repeat("c", 214)
 	for range 20 { // the temporary name has a number in it, of up to 19 digits
 		put(t, s, r)

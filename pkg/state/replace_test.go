@@ -154,7 +154,7 @@ func TestTheRecordsOfAContainerCanBeDroppedFromAFullDisk(t *testing.T) {
 func TestAnOlderFileThatCannotBeRemovedIsAnError(t *testing.T) {
 	s := newStore(t)
 	r := record(t, "c", "eth0")
-	// A directory with something in it is what not even root can unlink.
+	// Not even root can unlink a directory that has entries.
 	stuck := filepath.Join(plantPath(t, s, "c@eth0:1-2.json"), "x")
 	if err := os.MkdirAll(stuck, 0o700); err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func TestAnOlderFileThatCannotBeRemovedIsAnError(t *testing.T) {
 	if err := os.Remove(stuck); err != nil {
 		t.Fatal(err)
 	}
-	put(t, s, r) // the directory is empty, and goes
+	put(t, s, r) // the directory is empty, and is removed
 	if _, err := os.Lstat(filepath.Dir(stuck)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("lstat: %v", err)
 	}

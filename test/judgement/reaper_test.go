@@ -31,11 +31,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// patience bounds a wait for what must happen, on the busiest of machines. The bpf finder's walk, which finds a socket of which
-// the kernel has not called the program, comes once a minute.
+// patience bounds a wait for an event that must happen, even on a busy machine. It is longer than a minute, the
+// interval of the bpf finder's walks: they find the sockets for which the kernel did not call the program.
 const patience = 2 * time.Minute
 
-// eachFinder runs a test once per finder, side by side with others.
+// eachFinder runs a test once per finder, in parallel.
 func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 	t.Helper()
 	t.Parallel()
@@ -50,7 +50,7 @@ func eachFinder(t *testing.T, test func(t *testing.T, finder string)) {
 	}
 }
 
-// reaper is a state directory and the process of the reaper that works on it.
+// reaper is a state directory and the process of its reaper.
 type reaper struct {
 	*admin.Client
 	t      *testing.T
@@ -61,7 +61,7 @@ type reaper struct {
 	exited chan struct{} // closed once it has
 }
 
-// idleReaper returns a state directory of the test's own, without a process.
+// idleReaper returns the test's own state directory, without a process.
 func idleReaper(t *testing.T, finder string) *reaper {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "hc") // a socket's path must be short
@@ -82,7 +82,7 @@ func idleReaper(t *testing.T, finder string) *reaper {
 	return r
 }
 
-// newReaper starts a reaper that is killed with the test.
+// newReaper starts a reaper that is killed when the test ends.
 func newReaper(t *testing.T, finder string, flags ...string) *reaper {
 	t.Helper()
 	r := idleReaper(t, finder)
@@ -97,10 +97,10 @@ func (r *reaper) in(t *testing.T) *reaper {
 	return &sub
 }
 
-// start starts the process, and waits until it works.
+// start starts the process, and waits until it is ready.
 func (r *reaper) start(flags ...string) { r.t.Helper(); r.startIn(nil, flags...) }
 
-// startIn starts the process by a command that executes it in surroundings of their own.
+// startIn starts the process through a command that executes it in another environment.
 func (r *reaper) startIn(surroundings []string, flags ...string) {
 	r.t.Helper()
 	r.launch(surroundings, flags...)
@@ -110,7 +110,7 @@ func (r *reaper) startIn(surroundings []string, flags ...string) {
 // launch starts the process.
 func (r *reaper) launch(surroundings []string, flags ...string) {
 	r.t.Helper()
-	// The default budgets are shares of a machine that one reaper has for itself.
+	// The default budgets assume one reaper per machine.
 	args := slices.Concat(surroundings, []string{command(), "reaper", "--finder", r.finder, "--cpu-budget", "100", "--ask-cpu-budget", "100"}, flags)
 	log, err := os.OpenFile(r.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -126,12 +126,12 @@ func (r *reaper) launch(surroundings []string, flags ...string) {
 	}
 	exited := make(chan struct{})
 	go func() {
-		_ = cmd.Wait() // the log has why
+		_ = cmd.Wait() // the log has the reason
 		close(exited)
 	}()
 	r.cmd, r.exited = cmd, exited
 	r.t.Cleanup(func() {
-		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // its group is its own; it may have exited
+		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // it has its own group, and may have exited
 		<-exited
 	})
 }
@@ -160,7 +160,7 @@ func (r *reaper) awaitWork() {
 	})
 }
 
-// ask asks the reaper until it answers: on a machine that is starved it may close a connection first.
+// ask repeats a request until the reaper answers: on an overloaded machine it may first close a connection.
 func (r *reaper) ask(question func() error) {
 	r.t.Helper()
 	var err error
@@ -187,7 +187,7 @@ func (r *reaper) status() (status api.Status) {
 // stop ends the process as a service manager does.
 func (r *reaper) stop() { r.t.Helper(); r.signal(unix.SIGTERM) }
 
-// kill ends the process without a warning.
+// kill sends SIGKILL to the process.
 func (r *reaper) kill() { r.t.Helper(); r.signal(unix.SIGKILL) }
 
 func (r *reaper) signal(s unix.Signal) {
@@ -202,7 +202,7 @@ func (r *reaper) signal(s unix.Signal) {
 	}
 }
 
-// runIn runs a command of the same state directory in surroundings of its own, and returns what it prints.
+// runIn runs a command on the same state directory in another environment, and returns its output.
 func (r *reaper) runIn(surroundings []string, args ...string) (output string, err error) {
 	r.t.Helper()
 	args = slices.Concat(surroundings, []string{command()}, args)
@@ -212,7 +212,8 @@ func (r *reaper) runIn(surroundings []string, args ...string) (output string, er
 	return string(out), err
 }
 
-// record is what a plugin would record of an attachment with this object in its network's configuration.
+// record returns the record that the plugin would write for an attachment with this object in its network's
+// configuration.
 func (r *reaper) record(ns *nstest.NS, container, object string) state.Record {
 	r.t.Helper()
 	layer, problems := policy.ParseLayer([]byte(object), policy.SourceNetwork)
@@ -259,7 +260,7 @@ func (r *reaper) attachment(a state.Attachment) (api.AttachmentView, bool) {
 	return api.AttachmentView{}, false
 }
 
-// view returns what the reaper knows of a half-closed socket.
+// view returns the reaper's view of a half-closed socket.
 func (r *reaper) view(c addressedConn) (api.SocketView, bool) {
 	r.t.Helper()
 	local, peer := addresses(c)
@@ -281,7 +282,7 @@ func (r *reaper) views() []api.SocketView {
 	return list.Sockets
 }
 
-// awaitView waits until what the reaper knows of a socket is as wanted.
+// awaitView waits until the reaper's view of a socket meets a condition.
 func (r *reaper) awaitView(c addressedConn, what string, want func(api.SocketView) bool) (v api.SocketView) {
 	r.t.Helper()
 	nstest.Eventually(r.t, patience, what, func() (ok bool) {
@@ -312,7 +313,7 @@ func (r *reaper) entries() []api.Entry {
 	return page.Entries
 }
 
-// entry returns what the history has of a socket, with one of the outcomes or any if there is none.
+// entry returns the history's entry for a socket with one of the outcomes, or with any outcome if none is given.
 func (r *reaper) entry(c addressedConn, outcomes ...string) (api.Entry, bool) {
 	r.t.Helper()
 	local, peer := addresses(c)
@@ -333,7 +334,7 @@ func (r *reaper) awaitEntry(c addressedConn, outcomes ...string) (e api.Entry) {
 	return e
 }
 
-// untouched checks that the history has nothing of the sockets, and that they are in the state.
+// untouched checks that the history has no entry for the sockets, and that they are in the state.
 func (r *reaper) untouched(want uint8, conns ...*net.TCPConn) {
 	r.t.Helper()
 	for _, c := range conns {
@@ -346,7 +347,7 @@ func (r *reaper) untouched(want uint8, conns ...*net.TCPConn) {
 	}
 }
 
-// logged returns the log, from the lines that have the text.
+// logged returns the lines of the log that contain the text.
 func (r *reaper) logged(text string) (lines []string) {
 	r.t.Helper()
 	all, err := os.ReadFile(r.log)
@@ -379,7 +380,7 @@ func addressed(c net.Conn) endpoints { return endpoints{c.LocalAddr(), c.RemoteA
 func (e endpoints) LocalAddr() net.Addr  { return e.local }
 func (e endpoints) RemoteAddr() net.Addr { return e.peer }
 
-// addressedConn is what has the addresses of a connection.
+// addressedConn is a value with the addresses of a connection.
 type addressedConn interface {
 	LocalAddr() net.Addr
 	RemoteAddr() net.Addr

@@ -18,8 +18,9 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// TestRuleForClientsSparesTheServersOfTheSameNetns has a server that computes for six times the clients' grace. A server whose
-// listener closed before its client shut its side may be either: it is spared as well.
+// TestRuleForClientsSparesTheServersOfTheSameNetns has a server that computes for six times the clients' grace. The
+// role of a server is unknown if its listener closed before its client shut down its sending side: it is spared as
+// well.
 func TestRuleForClientsSparesTheServersOfTheSameNetns(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)
@@ -44,7 +45,8 @@ func TestRuleForClientsSparesTheServersOfTheSameNetns(t *testing.T) {
 	})
 }
 
-// byRole is a policy in which the time until a socket's deadline shows its role. Its probeAfter has the finders look often.
+// byRole is a policy in which the time until a socket's deadline shows its role. Its probeAfter makes the finders look
+// often.
 const byRole = `{"probeAfter": "1s", "pendingGrace": "1s", "grace": "3h", "rules": [
 	{"match": {"role": "client"}, "grace": "1h"}, {"match": {"role": "server"}, "grace": "2h"}]}`
 
@@ -116,7 +118,7 @@ func TestRoleOfEachSideIsKnown(t *testing.T) {
 	})
 }
 
-// TestRoleSurvivesACloseOfTheListenerAndAKilledReaper has a role that no later look could find out.
+// TestRoleSurvivesACloseOfTheListenerAndAKilledReaper has a role that no later look can determine.
 func TestRoleSurvivesACloseOfTheListenerAndAKilledReaper(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)

@@ -22,7 +22,7 @@ import (
 	"github.com/halfclose/halfclose/test/peer"
 )
 
-// scene is two network namespaces that are joined: the judged sockets are in near, their peers in far.
+// scene is two linked network namespaces: the judged sockets are in near, their peers in far.
 type scene struct {
 	t         *testing.T
 	near, far *nstest.NS
@@ -31,7 +31,7 @@ type scene struct {
 	opening   *sync.Mutex      // so that a connection is accepted by the test that made it
 }
 
-// newScene returns a scene in which the kernel ends closed connections after two seconds.
+// newScene returns a scene in which the kernel drops closed connections after two seconds.
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	s := &scene{t: t, near: nstest.New(t), far: nstest.New(t), opening: new(sync.Mutex)}
@@ -59,7 +59,7 @@ func sysctl(t *testing.T, ns *nstest.NS, name string, value int) {
 	})
 }
 
-// connect makes a connection whose client is near.
+// connect creates a connection whose client is in the near namespace.
 func (s *scene) connect() nstest.Pair {
 	s.t.Helper()
 	s.opening.Lock()
@@ -75,7 +75,8 @@ func (s *scene) accept() nstest.Pair {
 	return s.far.ConnectFrom(s.t, "", s.nearPort)
 }
 
-// leftByServer makes a connection whose server has shut its side and lives on: the client, which is near, is in CLOSE_WAIT.
+// leftByServer creates a connection whose server has shut down its sending side, and keeps the socket. The client, in
+// near, is in CLOSE_WAIT.
 func (s *scene) leftByServer() nstest.Pair {
 	s.t.Helper()
 	p := s.connect()
@@ -83,7 +84,8 @@ func (s *scene) leftByServer() nstest.Pair {
 	return p
 }
 
-// leftByClient makes a connection whose client has shut its side and lives on: the server, which is near, is in CLOSE_WAIT.
+// leftByClient creates a connection whose client has shut down its sending side, and keeps the socket. The server, in
+// near, is in CLOSE_WAIT.
 func (s *scene) leftByClient() nstest.Pair {
 	s.t.Helper()
 	p := s.accept()
@@ -91,7 +93,7 @@ func (s *scene) leftByClient() nstest.Pair {
 	return p
 }
 
-// shut shuts the side of one end, and waits until the other one has noticed.
+// shut shuts down the sending side of one end, and waits until the other end has received the FIN.
 func (s *scene) shut(one, other *net.TCPConn) {
 	s.t.Helper()
 	if err := one.CloseWrite(); err != nil {
@@ -115,7 +117,7 @@ func answers(t *testing.T, from, to *net.TCPConn) {
 	}
 }
 
-// unread returns how many bytes a socket has received that its owner has not read.
+// unread returns the number of received bytes that the owner of a socket has not read.
 func unread(t *testing.T, c *net.TCPConn) (n int) {
 	t.Helper()
 	control(t, c, func(fd int) (err error) {
@@ -125,7 +127,7 @@ func unread(t *testing.T, c *net.TCPConn) (n int) {
 	return n
 }
 
-// options returns the five options that a question changes for a while.
+// options returns the five options that a question changes.
 func options(t *testing.T, c *net.TCPConn) (values [5]int) {
 	t.Helper()
 	control(t, c, func(fd int) (err error) {

@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// answerAfter is how long a server computes: for longer than two questions take to be due.
+	// answerAfter is the time for which a server computes: longer than the time until the second question.
 	answerAfter = 4 * time.Second
 	answerText  = "the answer\n"
 	// proxyPort is where proxies in the pod listen.
 	proxyPort = 9000
 )
 
-// slowly answers an HTTP request when the scenario lets it. Until then no byte moves.
+// slowly answers an HTTP request when the scenario allows it. Until then no byte moves.
 func slowly(s *stage) func(conn *net.TCPConn) {
 	return func(conn *net.TCPConn) {
 		r, err := http.ReadRequest(bufio.NewReader(conn))
@@ -35,11 +35,11 @@ func slowly(s *stage) func(conn *net.TCPConn) {
 			return // the client reports that there is no answer
 		}
 		fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(answerText), answerText)
-		_ = r.Body.Close() // an answer that is lost is the client's to report
+		_ = r.Body.Close() // the client reports a lost answer
 	}
 }
 
-// mayAnswer blocks until the scenario lets servers answer. It returns false when the test has ended instead.
+// mayAnswer blocks until the scenario allows servers to answer. It returns false if the test has ended first.
 func (s *stage) mayAnswer() bool {
 	select {
 	case <-s.Context().Done():
@@ -49,8 +49,8 @@ func (s *stage) mayAnswer() bool {
 	}
 }
 
-// keepWaiting keeps the program waiting for an answer on half-closed connections, until the peer of each has been asked
-// if it is asked at all, and for answerAfter. Then servers may answer.
+// keepWaiting keeps the program waiting for an answer on half-closed connections: for answerAfter and, if halfclose
+// asks their peers, until each has been asked. Then servers may answer.
 func (s *stage) keepWaiting() {
 	s.Helper()
 	passed := time.After(answerAfter)
@@ -65,7 +65,7 @@ func (s *stage) keepWaiting() {
 	if s.halfclose != nil && s.isAsking {
 		s.eventually("the peers of the half-closed connections are asked", func() bool {
 			for _, sock := range s.halfClosed() {
-				if before, ok := waiting[sock.ID]; ok && sock.Info.SegsIn > before { // an answer, since no byte moves
+				if before, ok := waiting[sock.ID]; ok && sock.Info.SegsIn > before { // the peer's acknowledgement, since no byte moves
 					delete(waiting, sock.ID)
 				}
 			}
@@ -81,10 +81,10 @@ func (s *stage) halfClosed() []inetdiag.Socket {
 	return s.sockets(s.pod, inetdiag.HalfClosed, func(sock *inetdiag.Socket) bool { return sock.Inode != 0 && !s.isLeak(sock) })
 }
 
-// request is what clients send before they shut their direction.
+// request is sent by clients before they shut down their sending side.
 const request = "GET /slow HTTP/1.0\r\nHost: peer\r\n\r\n"
 
-// pipe runs a client that sends what it reads, shuts its direction and prints what comes back.
+// pipe runs a client that sends its input, shuts down its sending side and prints the answer.
 func (s *stage) pipe(ns *nstest.NS, argv ...string) []result {
 	s.Helper()
 	p := s.start(ns, argv...)
@@ -100,8 +100,8 @@ func (s *stage) pipe(ns *nstest.NS, argv ...string) []result {
 	return []result{got, p.exit()}
 }
 
-// TestAnswers lets clients shut their direction and wait for an answer, with and without a proxy between: a legal
-// half-close that is asked about twice before the answer comes.
+// TestAnswers has clients that shut down their sending side and wait for an answer, with and without a proxy in
+// between: a legal half-close, about which halfclose asks twice before the answer comes.
 func TestAnswers(t *testing.T) {
 	client := func(argv ...string) func(s *stage) []result {
 		return func(s *stage) []result {
@@ -236,7 +236,8 @@ func playPortForward(s *stage) []result {
 	return s.pipe(s.peer, "nc", "-N", nstest.LinkB, fmt.Sprint(proxyPort))
 }
 
-// playGunicorn lets a request wait, with its direction shut, until a server's one thread has answered another.
+// playGunicorn has a request, whose client has shut down its sending side, wait until a server's only thread has
+// answered another.
 func playGunicorn(s *stage) []result {
 	const port = 8000
 	s.start(s.peer, "gunicorn", "--bind", fmt.Sprintf("%s:%d", nstest.LinkB, port), "--worker-class", "gthread", "--threads", "1",

@@ -23,9 +23,9 @@ const (
 	top = "../.."
 	// binVar names, in the environment, the directory of the programs under test.
 	binVar = "E2E_BIN"
-	// madeVar names, in the environment, the directory of what scripts/e2e-programs.sh made.
+	// madeVar names, in the environment, the directory of the output of scripts/e2e-programs.sh.
 	madeVar = "E2E_PROGRAMS"
-	// quickVar asks, in the environment, for the first scenarios of each family only.
+	// quickVar, if set in the environment, selects only the first scenarios of each family.
 	quickVar = "QUICK"
 	// finderVar names, in the environment, the one finder to test with.
 	finderVar = "HALFCLOSE_FINDER"
@@ -78,7 +78,7 @@ func runWithReapers(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// needNode skips the test where there is no node to run it on.
+// needNode skips the test if there is no node for it.
 func needNode(t *testing.T) {
 	t.Helper()
 	if os.Getenv(madeVar) == "" {

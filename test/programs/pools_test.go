@@ -11,16 +11,16 @@ import (
 	"testing"
 )
 
-// smallUpload is for libcurl 7.88 over HTTP/2, of which some large uploads fail with error 92 whatever is beside it.
+// smallUpload is for libcurl 7.88 over HTTP/2: some of its large uploads fail with error 92, even without halfclose.
 const smallUpload = 1000
 
-// TestPools lets the pools of HTTP clients keep connections that the server closes, and then upload on them.
+// TestPools has pools of HTTP clients that keep connections which the server closes, and then upload on them.
 func TestPools(t *testing.T) {
 	type client struct {
 		name  string
 		needs []program
 		argv  []string // the URL and the file of the certificate follow
-		// notices says that the client closes a connection when its server does: it leaks none.
+		// notices is set if the client closes a connection when its server does, so it leaks none.
 		notices bool
 		fails   bool        // its uploads fail without halfclose too
 		varies  string      // as in scenario

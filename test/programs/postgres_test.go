@@ -10,7 +10,7 @@ import (
 	"net"
 )
 
-// servePostgres speaks as much of PostgreSQL's protocol, version 3, as one query takes. The answer comes late.
+// servePostgres implements the part of PostgreSQL's protocol, version 3, that one query needs. The answer comes late.
 func servePostgres(s *stage) func(conn *net.TCPConn) {
 	return func(conn *net.TCPConn) {
 		for {
@@ -18,7 +18,7 @@ func servePostgres(s *stage) func(conn *net.TCPConn) {
 			if err != nil {
 				return
 			}
-			if binary.BigEndian.Uint32(packet) == 196608 { // the protocol's version: what comes before asks for encryption
+			if binary.BigEndian.Uint32(packet) == 196608 { // the protocol's version: an earlier message requests encryption
 				break
 			}
 			if _, err := conn.Write([]byte{'N'}); err != nil {
@@ -49,7 +49,7 @@ func servePostgres(s *stage) func(conn *net.TCPConn) {
 		writePostgres(&row, 'D', "\x00\x01"+"\x00\x00\x00\x03"+"row")
 		writePostgres(&row, 'C', "SELECT 1\x00")
 		writePostgres(&row, 'Z', "I")
-		_, _ = row.WriteTo(conn) // a row that is lost is the client's to report
+		_, _ = row.WriteTo(conn) // the client reports a lost row
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 // python3 is Debian's, which has Debian's modules.
 const python3 = "/usr/bin/python3"
 
-// programEnv is the environment of the programs. What else is in this one could change what they do.
+// programEnv is the environment of the programs. Other variables of this process could change their behaviour.
 func programEnv() []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=/root", "TMPDIR=" + os.TempDir(), "LC_ALL=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1",
@@ -64,7 +64,7 @@ func (s *stage) start(ns *nstest.NS, argv ...string) *process {
 	return s.startWith(ns, nil, argv...)
 }
 
-// startWith is start with more in the environment.
+// startWith is start with additional environment variables.
 func (s *stage) startWith(ns *nstest.NS, env []string, argv ...string) *process {
 	s.Helper()
 	p := &process{s: s, exited: make(chan struct{})}
@@ -107,7 +107,7 @@ func onPipe(f *os.File, call func(fd int) error) error {
 	return errors.Join(conn.Control(func(fd uintptr) { err = call(int(fd)) }), err)
 }
 
-// unread returns how many bytes of the program's output are in its pipe.
+// unread returns the number of bytes of the program's output in its pipe.
 func (p *process) unread() (n int) {
 	p.s.Helper()
 	if err := onPipe(p.pipe, func(fd int) (err error) { n, err = unix.IoctlGetInt(fd, unix.TIOCINQ); return err }); err != nil {
@@ -160,7 +160,7 @@ func (p *process) awaitReady() {
 	}
 }
 
-// rest returns the rest of what the program prints, once it has exited.
+// rest returns the rest of the program's output, after it has exited.
 func (p *process) rest() string {
 	p.s.Helper()
 	if err := p.pipe.SetReadDeadline(time.Now().Add(soon)); err != nil {
@@ -197,7 +197,7 @@ func (p *process) exit() result {
 	return result{what: "exit"}
 }
 
-// results reads a result per line: "ok", or what went wrong. A program that exits before has failed at the rest.
+// results reads one result per line: "ok" or the error. If the program exits early, the missing results are failures.
 func (p *process) results(what string, n int) (results []result) {
 	p.s.Helper()
 	for i := range n {

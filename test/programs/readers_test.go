@@ -39,14 +39,14 @@ func shortPolicy() []string {
 	return []string{"--probe-after", "1s", "--grace", shortGrace.String()}
 }
 
-// reader is a program that reads to the end of file, later.
+// reader is a program that stops reading, and later reads to the end of file.
 type reader struct {
 	name  string
 	needs program
 	argv  []string // nil: the test binary
 	http  bool     // it sends a request first
-	// waits says that it prints "ready" and stands still on its own until a line comes. The others stand still because their output is
-	// not read.
+	// waits is set if the program prints "ready" and does not read until a line comes. The others stop because the test
+	// does not read their output.
 	waits bool
 	worse string // as in scenario, for a sender that has closed
 }
@@ -70,10 +70,10 @@ func readers() []reader {
 	}
 }
 
-// lostByNC is why OpenBSD nc reads less where a reset has ended its connection.
+// lostByNC is the reason why OpenBSD nc reads less after a reset of its connection.
 const lostByNC = "it drops what it has still to read when poll reports an error, as a reset does"
 
-// TestReaders lets programs stand still, for longer than the grace, with bytes that they have still to read.
+// TestReaders has programs that stop reading for longer than the grace, with unread bytes.
 func TestReaders(t *testing.T) {
 	scenarios := []scenario{{
 		name: "tar through nc -N to nc -l", needs: []program{command("tar"), command("nc"), command("sh")},
@@ -106,8 +106,8 @@ func TestReaders(t *testing.T) {
 	compare(t, scenarios...)
 }
 
-// startReader starts a reader in the pod, and waits until it stands still with bytes that it has still to read and the
-// end of file behind them. The server has closed then, or has shut its direction and waits.
+// startReader starts a reader in the pod, and waits until it has stopped with unread bytes and an unread end of file.
+// By then the server has closed, or has shut down its sending side and waits.
 func (s *stage) startReader(r reader, closes bool) (p *process, port uint16) {
 	s.Helper()
 	stands := make(chan struct{})
@@ -134,7 +134,7 @@ func (s *stage) startReader(r reader, closes bool) (p *process, port uint16) {
 	return p, port
 }
 
-// serveBytes sends bytes, the second part of them once the reader stands still.
+// serveBytes sends bytes, the second part once the reader has stopped.
 func serveBytes(s *stage, isHTTP, closes bool, stands <-chan struct{}) func(conn *net.TCPConn) {
 	return func(conn *net.TCPConn) {
 		text := bytes.Repeat([]byte("x"), sent)
@@ -160,7 +160,7 @@ func serveBytes(s *stage, isHTTP, closes bool, stands <-chan struct{}) func(conn
 	}
 }
 
-// readAll lets the reader go on.
+// readAll lets the reader continue.
 func (p *process) readAll(r reader) []result {
 	p.s.Helper()
 	if r.waits {
@@ -173,7 +173,7 @@ func (p *process) readAll(r reader) []result {
 	return []result{got, p.exit()}
 }
 
-// diesOfSIGPIPE reports whether the program has left the signal as it is.
+// diesOfSIGPIPE reports whether the program has the default disposition for SIGPIPE.
 func (p *process) diesOfSIGPIPE() bool {
 	p.s.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -194,7 +194,7 @@ const (
 	tarPort     = 9001
 )
 
-// playTar sends files to a receiver that stands still in the middle.
+// playTar sends files to a receiver that stops reading in the middle.
 func playTar(s *stage) []result {
 	from, to := filepath.Join(s.dir, "from"), filepath.Join(s.dir, "to")
 	for _, dir := range []string{from, to} {

@@ -19,7 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// reaper is one that runs during all tests.
+// reaper is a reaper that runs during all tests.
 type reaper struct {
 	finder string
 	dir    string // its state directory
@@ -81,7 +81,7 @@ func (r *reaper) stop() error {
 	}
 }
 
-// report returns what halfclose lists of the sockets in a namespace that is registered by that name.
+// report returns halfclose's list of the sockets in the namespace that is registered with that name.
 func (r *reaper) report(name string) string {
 	cmd := exec.Command(filepath.Join(os.Getenv(binVar), "halfclose"), "sockets", "--all", "--owners", "--pod", name)
 	cmd.Env = append(os.Environ(), state.EnvDir+"="+r.dir)

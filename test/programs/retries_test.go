@@ -11,7 +11,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// TestRetries lets servers close the connections of programs that connect again when they notice.
+// TestRetries has servers that close the connections of programs which reconnect when they notice.
 func TestRetries(t *testing.T) {
 	compare(t,
 		scenario{
@@ -92,7 +92,7 @@ func playRedis(s *stage) []result {
 	}
 	results := []result{echo("a command", "first")}
 	s.closedForGood(port, 1)
-	p.send("PING") // it fails, and redis-cli connects again for the next command
+	p.send("PING") // it fails, and redis-cli reconnects for the next command
 	results = append(results, echo("a command after the one that fails", "second"))
 	p.in.Close()
 	return append(results, p.exit())

@@ -22,7 +22,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// playRole is what the test binary does as a program of its own, written in Go. It returns the exit code.
+// playRole runs the test binary as a separate program in Go. It returns the exit code.
 func playRole(role string, args []string) int {
 	var err error
 	switch role {
@@ -106,7 +106,7 @@ func playPool(url, ca string) error {
 	return nil
 }
 
-// inParallel calls do once per connection that is held, at the same time.
+// inParallel calls do once per held connection, concurrently.
 func inParallel(do func() error) []error {
 	errs := make([]error, held)
 	var all sync.WaitGroup
@@ -132,12 +132,12 @@ func playReader(address string) error {
 	return err
 }
 
-// epollSockets is how many sockets the epoll owner has.
+// epollSockets is the number of sockets of the epoll owner.
 const epollSockets = 1000
 
-// playEpollOwner is an owner that frees what it knows of a socket when it closes it, and relies on close to end the
-// events: it polls for errors and hang-ups only, and closes what has one. When a line comes it prints "ok" unless there
-// was an event of a descriptor that it had closed.
+// playEpollOwner is an owner that frees its state of a socket when it closes it, and relies on close to end the events.
+// It polls only for errors and hang-ups, and closes each socket with such an event. For a line on stdin it prints "ok",
+// unless it got an event of a closed descriptor.
 func playEpollOwner(address string) error {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -189,7 +189,7 @@ func playEpollOwner(address string) error {
 	}
 }
 
-// connect opens a socket that nothing else polls.
+// connect opens a socket that the Go runtime does not poll.
 func connect(address string) (int, error) {
 	to, err := net.ResolveTCPAddr("tcp4", address)
 	if err != nil {

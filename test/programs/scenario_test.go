@@ -33,7 +33,7 @@ type scenario struct {
 	worse string
 }
 
-// asking is the policy under which a peer is asked soon, and nothing is destroyed by time.
+// asking is a policy under which a peer is asked soon, and time destroys no socket.
 func asking() []string { return []string{"--probe-after", "1s", "--grace", "1h"} }
 
 // result is the outcome of one action of the program.
@@ -77,8 +77,8 @@ func compare(t *testing.T, scenarios ...scenario) {
 	}
 }
 
-// compare plays the scenario without halfclose and with each reaper, and fails the test if the program fares worse
-// with one.
+// compare plays the scenario without halfclose and with each reaper, and fails the test if the program has worse
+// results with one.
 func (sc scenario) compare(t *testing.T) {
 	t.Helper()
 	sides := append([]*reaper{nil}, reapers...)
@@ -131,7 +131,7 @@ func (sc scenario) compare(t *testing.T) {
 // program is an installed program that a scenario needs.
 type program struct {
 	name  string
-	check []string // a command that succeeds where it can be used
+	check []string // a command that succeeds if the program can be used
 }
 
 // command is a program that is looked for in PATH.
@@ -167,7 +167,7 @@ func made(name string) program {
 	return program{name, []string{"test", "-x", filepath.Join(os.Getenv(madeVar), name)}}
 }
 
-// need skips the test where the program is missing. Where CI is set it fails.
+// need skips the test if the program is missing. If CI is set, the test fails.
 func (p program) need(t *testing.T) {
 	t.Helper()
 	var err error

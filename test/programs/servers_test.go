@@ -27,9 +27,9 @@ import (
 )
 
 const (
-	// held is how many connections a program keeps open at the same time.
+	// held is the number of connections that a program keeps open.
 	held = 3
-	// idleTimeout is after how long servers close a connection that is idle.
+	// idleTimeout is the time after which servers close an idle connection.
 	idleTimeout = 2 * time.Second
 	// upload is the length of a POST.
 	upload = 20_000_000
@@ -49,7 +49,7 @@ type idleConns struct {
 	conns map[net.Conn]bool
 }
 
-// track is a server's hook for the states of connections.
+// track is a server's ConnState hook.
 func (c *idleConns) track(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,8 +60,8 @@ func (c *idleConns) track(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// closeIdle closes the connections that have been idle for idleTimeout since the program was ready: a program that is
-// slow to get ready has none closed before. Over HTTP/2 the server does that on its own.
+// closeIdle closes the connections that have been idle for idleTimeout since the program was ready: while a program is
+// still starting, none of its connections is closed. Over HTTP/2 the server does that on its own.
 func (w website) closeIdle() {
 	<-time.After(idleTimeout)
 	w.idle.mu.Lock()
@@ -71,7 +71,7 @@ func (w website) closeIdle() {
 	}
 }
 
-// transport is what an HTTP server is reached over.
+// transport is the transport of an HTTP server.
 type transport struct {
 	name     string
 	version  uint16 // of TLS, 0 without
@@ -80,7 +80,7 @@ type transport struct {
 	upload   int    // the length of a POST, 0 for upload
 }
 
-// farewell408 is what servers send on a connection that has been idle for too long.
+// farewell408 is the response that servers send before they close an idle connection.
 const farewell408 = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 // partingListener accepts connections that send a farewell when the server closes them.
@@ -110,8 +110,8 @@ func (c *partingConn) Close() error {
 	return c.Conn.Close()
 }
 
-// serveHTTP serves HTTP at the peer until the test ends. It promises to keep idle connections for long, which programs
-// believe; closeIdle closes them.
+// serveHTTP serves HTTP at the peer until the test ends. It announces a long keep-alive time, on which programs rely;
+// closeIdle closes the connections.
 func (s *stage) serveHTTP(over transport) website {
 	s.Helper()
 	var l net.Listener = s.peer.ListenAt(s, nstest.LinkB+":0")
@@ -135,7 +135,7 @@ func (s *stage) serveHTTP(over transport) website {
 		if r.ProtoMajor == 1 {
 			w.Header().Set("Keep-Alive", "timeout=600")
 		}
-		_, _ = io.WriteString(w, "together\n") // the client reports what it got
+		_, _ = io.WriteString(w, "together\n") // the client reports its result
 	})
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
@@ -162,8 +162,7 @@ func (s *stage) serveHTTP(over transport) website {
 	return site
 }
 
-// certificate makes a certificate of the peer's address that is its own authority, and returns the file that it is in
-// too.
+// certificate creates a self-signed certificate for the peer's address, and returns it and its file.
 func (s *stage) certificate() (tls.Certificate, string) {
 	s.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,8 +10,8 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// TestSIGPIPE lets a server close the connection of programs that a write after a reset would kill. Their peers are
-// not asked.
+// TestSIGPIPE has a server that closes the connection of programs which a write after a reset would kill. Their peers
+// are not asked.
 func TestSIGPIPE(t *testing.T) {
 	play := func(argv ...string) func(s *stage) []result {
 		return func(s *stage) []result {

@@ -16,19 +16,19 @@ import (
 )
 
 const (
-	// soon bounds what should happen within seconds, for a machine that is busy with everything else.
+	// soon is the timeout for events that should happen within seconds, for a busy machine.
 	soon = 120 * time.Second
 	// orphanTimer is the peer's tcp_fin_timeout in seconds.
 	orphanTimer = 2
 )
 
-// stage is what a scenario plays on: two network namespaces that are joined by a link.
+// stage is the environment of a scenario: two linked network namespaces.
 type stage struct {
 	*testing.T
 	pod, peer *nstest.NS    // the program under test runs in pod, at nstest.LinkA; its peer at nstest.LinkB
 	halfclose *reaper       // nil: without halfclose
 	dir       string        // for files
-	leak      nstest.Pair   // beside what the scenario does
+	leak      nstest.Pair   // independent of the scenario
 	isAsking  bool          // whether halfclose asks the peers of the program
 	answers   chan struct{} // closed when servers that let the program wait may answer
 	pipeSize  int           // of the programs' stdout, 0 for the usual
@@ -161,7 +161,7 @@ func (s *stage) keptForGood(port uint16, leaks int) {
 	s.keeps(port, leaks)
 }
 
-// keeps waits until the program has as many connections in CLOSE_WAIT as it leaks.
+// keeps waits until all leaked connections of the program are in CLOSE_WAIT.
 func (s *stage) keeps(port uint16, leaks int) {
 	s.Helper()
 	var left []inetdiag.Socket
@@ -176,15 +176,15 @@ func (s *stage) keeps(port uint16, leaks int) {
 	s.Fatalf("the program keeps %d connections that the peer has closed, not %d", len(left), leaks)
 }
 
-// openLeak opens a connection in the program's namespace whose peer has closed: a leak, beside what the scenario does.
+// openLeak opens a connection in the program's namespace whose peer has closed: a leak, independent of the scenario.
 func (s *stage) openLeak() {
 	s.Helper()
 	s.leak = s.pod.ConnectFrom(s, "", s.peer.ListenAt(s, nstest.LinkB+":0"))
 	s.leak.Server.Close()
 }
 
-// endsLeak waits until halfclose has ended the leak. So what is still there is spared by a judgement, and not because
-// halfclose does nothing.
+// endsLeak waits until halfclose has ended the leak. So the remaining sockets are spared by a judgement, and not
+// because halfclose does not work.
 func (s *stage) endsLeak() {
 	s.Helper()
 	if s.halfclose == nil {
