@@ -102,6 +102,11 @@ func TestThousandRegistrationsLeaveNothingBehind(t *testing.T) {
 				far[i], all[i] = newNS(t), newNS(t)
 				nstest.Link(t, all[i], far[i])
 			}
+			if finder == "bpf" { // the shared programs stay loaded
+				if _, err := loadShare(); err != nil {
+					t.Fatal(err)
+				}
+			}
 			descriptors, goroutines := resources(t)
 			n := newNode(t, finder, impatient)
 			records := make([]state.Record, namespaces)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/test/node"
 )
 
@@ -110,13 +111,18 @@ func startFleet(t *testing.T) *fleet {
 	}
 	crippled.flags = []string{crippled.tooSmallBudget(t)}
 
-	// The reaper keeps restarting, and the network namespace of the only pod is gone without a DEL.
+	// The reaper keeps restarting, and the path of the only pod's network namespace is gone, although the namespace exists.
 	restarting := newMachine(t, "127.0.0.1:20473")
 	deleted, err := node.AddNetns("gone")
 	if err != nil {
 		t.Fatal(err)
 	}
 	restarting.register(t, deleted, "shop", "gone", `"grace": "1s"`)
+	h, err := netns.Open(deleted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
 	if err := node.DeleteNetns("gone"); err != nil {
 		t.Fatal(err)
 	}

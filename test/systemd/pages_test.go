@@ -45,7 +45,7 @@ func TestTheQuickStartOfREADMERunsAsPrinted(t *testing.T) {
 	t.Parallel()
 	m := newBareMachine(t)
 	m.boot()
-	m.follow("README.md", "halfclose on a node:\n", unpacked)
+	m.follow("README.md", "To use halfclose on a node:\n", unpacked)
 	p := m.start(`, "closeWaitGrace": "1s", "finWait2Grace": "1h"`)
 	m.node().AwaitEntry(p.Leak, api.WouldDestroy)
 	if s := m.status(); s.Holder.StartedBy != api.ByPlugin || s.Mode.Effective != policy.Observe || !m.halfClosed(p.Leak) {
