@@ -5,6 +5,7 @@ package inetdiag
 
 import (
 	"errors"
+	"net"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -209,7 +210,10 @@ func TestAnAnswerLongerThanTheBufferIsAnError(t *testing.T) {
 	}
 }
 
-func TestDatagramsOfOtherProcessesAreIgnored(t *testing.T) {
+// newForger returns a Conn, the ID and the client of a connection in its namespace, and a function that answers a request of
+// the Conn from another netlink socket, as if the kernel had destroyed the connection.
+func newForger(t *testing.T) (c *Conn, id ID, client *net.TCPConn, forge func(seq uint32)) {
+	t.Helper()
 	ns := nstest.New(t)
 	c, s := openWithSocket(t, ns)
 	p := ns.Connect(t, nstest.IPv4)
@@ -222,19 +226,25 @@ func TestDatagramsOfOtherProcessesAreIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A forged answer: the socket was destroyed.
-	if err := unix.Sendto(forger.fd, errnoMessage(unix.NLMSG_ERROR, c.seq+1, 0), 0, at); err != nil {
-		t.Fatal(err)
+	return c, ids[0], p.Client, func(seq uint32) {
+		if err := unix.Sendto(forger.fd, errnoMessage(unix.NLMSG_ERROR, seq, 0), 0, at); err != nil {
+			t.Fatal(err)
+		}
 	}
-	missing := ids[0]
+}
+
+func TestDatagramsOfOtherProcessesAreIgnored(t *testing.T) {
+	c, id, client, forge := newForger(t)
+	forge(c.seq + 1)
+	missing := id
 	missing.sockid[offCookie]++
 	if err := c.Destroy(missing); !errors.Is(err, ErrGone) {
 		t.Errorf("got %v, want the kernel's %v", err, ErrGone)
 	}
-	if _, err := c.Lookup(ids[0]); err != nil {
+	if _, err := c.Lookup(id); err != nil {
 		t.Error(err)
 	}
-	if _, err := p.Client.Write([]byte("x")); err != nil {
+	if _, err := client.Write([]byte("x")); err != nil {
 		t.Errorf("the connection should survive: %v", err)
 	}
 }

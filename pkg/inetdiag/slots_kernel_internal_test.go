@@ -46,30 +46,15 @@ func TestAPipelineWithoutAnswersFails(t *testing.T) {
 }
 
 func TestAPipelineIgnoresDatagramsOfOtherProcesses(t *testing.T) {
-	ns := nstest.New(t)
-	c, s := openWithSocket(t, ns)
-	p := ns.Connect(t, nstest.IPv4)
-	ids, err := allIDs(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, forger := openWithSocket(t, ns)
-	at, err := unix.Getsockname(s.fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	missing := ids[0]
+	c, missing, client, forge := newForger(t)
 	missing.sockid[offCookie]++
 	many := make([]ID, slotCount+3)
 	for i := range many {
 		many[i] = missing
 	}
 	for _, forged := range []int{1, slotCount - 1, slotCount, 2*slotCount + 1} {
-		for i := range forged { // forged answers: the sockets were destroyed
-			b := errnoMessage(unix.NLMSG_ERROR, c.seq+1+uint32(i), 0)
-			if err := unix.Sendto(forger.fd, b, 0, at); err != nil {
-				t.Fatal(err)
-			}
+		for i := range forged {
+			forge(c.seq + 1 + uint32(i))
 		}
 		got, err := pipelines["destroy"](c, many)
 		if err != nil || len(got) != len(many) {
@@ -81,7 +66,7 @@ func TestAPipelineIgnoresDatagramsOfOtherProcesses(t *testing.T) {
 			}
 		}
 	}
-	if _, err := p.Client.Write([]byte("x")); err != nil {
+	if _, err := client.Write([]byte("x")); err != nil {
 		t.Errorf("the connection should survive: %v", err)
 	}
 }
