@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -43,7 +44,7 @@ func servePods(t *testing.T, dir string) {
 }
 
 func TestCompletion(t *testing.T) {
-	dir, empty := stateDir(t), stateDir(t)
+	dir, empty := nstest.ShortDir(t), nstest.ShortDir(t)
 	servePods(t, dir)
 	const noFiles = cobra.ShellCompDirectiveNoFileComp
 	outputs := []string{"table", "wide", "json"}
@@ -141,7 +142,7 @@ func TestBashRunsTheCompletionScript(t *testing.T) {
 	if err != nil {
 		t.Skip("no bash")
 	}
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	servePods(t, dir)
 	bin := filepath.Dir(linkToSelf(t))
 	for _, tt := range []struct {

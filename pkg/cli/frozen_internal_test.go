@@ -22,7 +22,7 @@ import (
 // TestAFrozenReaperIsReportedWithin5s sends SIGSTOP to a real reaper.
 func TestAFrozenReaperIsReportedWithin5s(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	var stderr outputtest.Buffer
 	cmd := exec.Command(linkToSelf(t), "reaper", "--state-dir", dir)
 	cmd.Stderr = &stderr

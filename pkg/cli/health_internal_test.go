@@ -12,7 +12,7 @@ import (
 )
 
 func TestHealthFailsWithoutAHealthyReaper(t *testing.T) {
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	code, _, stderr := call(t, nil, "health", "--state-dir", dir)
 	if code != exitFailure || !strings.Contains(stderr, "no reaper is running") {
 		t.Errorf("without a reaper: exit code %d, %s", code, stderr)
@@ -31,7 +31,7 @@ func TestHealthFailsWithoutAHealthyReaper(t *testing.T) {
 
 func TestHealthSucceedsWithAHealthyReaper(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	runReaper(t, dir)
 	nstest.Eventually(t, patience, "the records have been read", func() bool {
 		code, _, _ := call(t, nil, "health", "--state-dir", dir)

@@ -21,7 +21,7 @@ import (
 // historyOf runs halfclose history with a reaper that answers with page.
 func historyOf(t *testing.T, page api.HistoryPage, args ...string) (stdout, stderr string) {
 	t.Helper()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, page) })
 	var out, errs outputtest.Buffer
 	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
@@ -133,7 +133,7 @@ func startFollow(t *testing.T, dir string, args ...string) (out, errs *outputtes
 
 func TestFollowContinuesWithTheNextReaper(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	entries := apitest.Entries()
 	requests := make(chan string, 100)
 	serve := func(name string, first, later []api.Entry, missed uint64) func() {
@@ -181,7 +181,7 @@ func TestFollowContinuesWithTheNextReaper(t *testing.T) {
 
 func TestFollowReportsTheNextReaperAtOnce(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	serve := func(name string) func() {
 		return serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Has("wait") {
@@ -203,7 +203,7 @@ func TestFollowReportsTheNextReaperAtOnce(t *testing.T) {
 
 func TestFollowLimitsItsRequestsToAReaperThatDoesNotWait(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	requests := make(chan struct{}, 10000)
 	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) {
 		requests <- struct{}{}
@@ -221,7 +221,7 @@ func TestFollowLimitsItsRequestsToAReaperThatDoesNotWait(t *testing.T) {
 }
 
 func TestFollowAsJSONPrintsOneLinePerSocket(t *testing.T) {
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("history") != "" {
 			<-r.Context().Done()
@@ -238,7 +238,7 @@ func TestFollowAsJSONPrintsOneLinePerSocket(t *testing.T) {
 }
 
 func TestFollowWithoutAReaperFails(t *testing.T) {
-	code, stdout, stderr := call(t, nil, "history", "--follow", "--state-dir", stateDir(t))
+	code, stdout, stderr := call(t, nil, "history", "--follow", "--state-dir", nstest.ShortDir(t))
 	if code != exitFailure || stdout != "" || !strings.HasPrefix(stderr, "halfclose: no reaper is running") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -36,7 +37,7 @@ func modeOf(t *testing.T, code int, want, dir string, args ...string) modeReport
 
 func TestModeWithoutAReaperSetsTheSwitchForTheNext(t *testing.T) {
 	t.Parallel()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "mode")
 	if diff := cmp.Diff(modeReport{SwitchFile: path}, modeOf(t, exitSuccess, "", dir)); diff != "" {
 		t.Errorf("before (-want +got)\n%s", diff)
@@ -60,7 +61,7 @@ func TestModeWithoutAReaperSetsTheSwitchForTheNext(t *testing.T) {
 }
 
 func TestASwitchWrittenByHandIsReportedAsSuch(t *testing.T) {
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	if err := os.WriteFile(filepath.Join(dir, "mode"), []byte(`{"mode": "observe"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestASwitchWrittenByHandIsReportedAsSuch(t *testing.T) {
 func TestModeReportsItsCaps(t *testing.T) {
 	t.Parallel()
 	t.Run("the reaper's --mode", func(t *testing.T) {
-		dir := stateDir(t)
+		dir := nstest.ShortDir(t)
 		runReaper(t, dir, "--mode", "observe")
 		r := modeOf(t, exitFailure, "the switch is set to destroy, but the mode is observe because of the reaper's --mode observe (start it with --mode destroy)", dir, "destroy")
 		if r.Effective != policy.Observe || r.Reaper != policy.Observe || r.Switch == nil || r.Switch.Mode != policy.Destroy {
@@ -86,12 +87,12 @@ func TestModeReportsItsCaps(t *testing.T) {
 		modeOf(t, exitSuccess, "", dir, "observe")
 	})
 	t.Run("a reaper more conservative than requested", func(t *testing.T) {
-		dir := stateDir(t)
+		dir := nstest.ShortDir(t)
 		runReaper(t, dir, "--mode", "off")
 		modeOf(t, exitFailure, "--mode off", dir, "observe")
 	})
 	t.Run("an unwritable switch", func(t *testing.T) {
-		dir := stateDir(t)
+		dir := nstest.ShortDir(t)
 		runReaper(t, dir)
 		if err := os.MkdirAll(filepath.Join(dir, "mode", "full"), 0o700); err != nil {
 			t.Fatal(err)
@@ -103,7 +104,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 		}
 	})
 	t.Run("an unwritable switch, without a reaper", func(t *testing.T) {
-		dir := stateDir(t)
+		dir := nstest.ShortDir(t)
 		if err := os.MkdirAll(filepath.Join(dir, "mode", "full"), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +114,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 		}
 	})
 	t.Run("a reaper that refuses and keeps destroying", func(t *testing.T) {
-		dir := stateDir(t)
+		dir := nstest.ShortDir(t)
 		serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodPut {
 				http.Error(w, `{"error": "not today"}`, http.StatusBadRequest)
@@ -139,7 +140,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 }
 
 func TestModeListsThePodsThatAreMoreConservative(t *testing.T) {
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	s := apitest.QuietStatus()
 	s.Attachments = manyConservative()
 	var sent string

@@ -7,7 +7,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -24,21 +23,6 @@ import (
 
 // patience bounds the wait for an immediate effect on a busy machine.
 const patience = 30 * time.Second
-
-// stateDir creates a state directory whose path is short enough for a socket.
-func stateDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "hc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 // runReaper runs a reaper on the state directory until the test ends.
 func runReaper(t *testing.T, dir string, args ...string) {

@@ -14,13 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/apitest"
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // socketsOf runs halfclose sockets with a reaper that answers with list. asked is the query that the reaper received.
 func socketsOf(t *testing.T, list api.SocketList, args ...string) (code int, stdout, stderr string, asked url.Values) {
 	t.Helper()
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/v1/status":
@@ -138,7 +139,7 @@ func TestAnIncompleteListIsAnErrorInOneLine(t *testing.T) {
 }
 
 func TestStatusWithoutAttachmentsNamesTheDoctor(t *testing.T) {
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, api.Status{}) })
 	for _, args := range [][]string{nil, {"--pod", "shop/web-1"}} {
 		code, _, stderr := call(t, nil, append([]string{"status", "--state-dir", dir}, args...)...)
@@ -149,7 +150,7 @@ func TestStatusWithoutAttachmentsNamesTheDoctor(t *testing.T) {
 }
 
 func TestStatusOfOnePod(t *testing.T) {
-	dir := stateDir(t)
+	dir := nstest.ShortDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, crowded()) })
 	for _, tt := range []struct {
 		pod, want, not, stderr string

@@ -27,21 +27,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// shortDir creates a state directory with a path that is short enough for a socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "hc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 // startReaper runs a reaper on a state directory until the test ends.
 func startReaper(t *testing.T, store *state.Store, mode policy.Mode) *admin.Client {
 	t.Helper()
@@ -75,7 +60,7 @@ func startReaper(t *testing.T, store *state.Store, mode policy.Mode) *admin.Clie
 
 func TestTheStatusOfTheReaperIsReported(t *testing.T) {
 	needNode(t)
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	store := state.New(dir)
 	record(t, store, "web", nameNetns(t, "web"))
 	client := startReaper(t, store, policy.Observe)
@@ -95,7 +80,7 @@ func TestTheStatusOfTheReaperIsReported(t *testing.T) {
 }
 
 func TestAReaperThatHangsDoesNotBlock(t *testing.T) {
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	l, err := net.Listen("unix", state.New(dir).SocketPath()) // no process accepts
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +98,7 @@ func TestAReaperThatHangsDoesNotBlock(t *testing.T) {
 }
 
 func TestTheSocketOfAKilledReaperIsNoReaper(t *testing.T) {
-	dir := shortDir(t)
+	dir := nstest.ShortDir(t)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: state.New(dir).SocketPath()})
 	if err != nil {
 		t.Fatal(err)

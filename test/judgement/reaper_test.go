@@ -64,19 +64,13 @@ type reaper struct {
 // idleReaper returns the test's own state directory, without a process.
 func idleReaper(t *testing.T, finder string) *reaper {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "hc") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := nstest.ShortDir(t)
 	r := &reaper{t: t, finder: finder, store: state.New(filepath.Join(dir, "state")), log: filepath.Join(dir, "log")}
 	r.Client = admin.NewClient(r.store.SocketPath())
 	t.Cleanup(func() {
 		if t.Failed() {
 			text, _ := os.ReadFile(r.log)
 			t.Logf("the reaper's log:\n%s", text[max(0, len(text)-8000):])
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
 		}
 	})
 	return r
