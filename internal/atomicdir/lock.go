@@ -20,8 +20,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
-// The names of temporary files. Only a process that is killed leaves them behind. They begin with a dot, so no runtime
-// loads them as long as they do not end in .conf, .conflist or .json.
+// The names of temporary files, which only a killed process leaves behind. They begin with a dot and do not end in
+// .conf, .conflist or .json, so no runtime loads them.
 const (
 	// lockName is the lock file, which exists while a process changes the directory. It holds the process's note.
 	lockName = ".halfclose.lock"

@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package capabilities answers what most callers ask of github.com/moby/sys/capability: which capabilities does the
-// calling thread lack, and what are their names.
+// Package capabilities has the two functions that most callers need of github.com/moby/sys/capability: which
+// capabilities the calling thread lacks, and their names.
 package capabilities
 
 import (

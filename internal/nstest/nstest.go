@@ -47,7 +47,7 @@ func NewSmall(tb testing.TB, buckets int) *NS {
 	})
 }
 
-// made sets the loopback of a new namespace up, and closes the namespace when the test ends.
+// made brings up the loopback of a new namespace, and closes the namespace when the test ends.
 func made(tb testing.TB, build func() (*NS, error)) *NS {
 	tb.Helper()
 	ns, err := build()

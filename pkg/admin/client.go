@@ -40,7 +40,7 @@ var ErrNotRunning = errors.New("no reaper is running")
 // ErrRefused wraps the error that the reaper has answered with.
 var ErrRefused = errors.New("the reaper returned an error")
 
-// Status returns what the reaper does now.
+// Status returns the current state of the reaper.
 func (c *Client) Status(ctx context.Context) (s api.Status, err error) {
 	return s, c.ask(ctx, http.MethodGet, "/v1/status", nil, answerTimeout, whole(&s))
 }

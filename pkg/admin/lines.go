@@ -137,7 +137,7 @@ func readHistory(d *json.Decoder) (api.HistoryPage, error) {
 	}
 }
 
-// cutShort returns the error of an answer without a last line.
+// cutShort returns the error for an answer whose last line is missing.
 func cutShort(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

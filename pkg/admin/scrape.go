@@ -55,7 +55,7 @@ func (s *Scrape) SetUnavailable(reason string) { s.subject.Store(&subject{reason
 // metricsType is the media type of Prometheus' text format.
 const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
-// The bounds on what is served over TCP.
+// The limits of the TCP listener.
 const (
 	maxTCPConns     = 32
 	tcpReadTimeout  = 5 * time.Second  // of a request

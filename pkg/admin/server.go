@@ -68,7 +68,7 @@ func Listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// The bounds on what is served on the unix socket.
+// The limits of the unix socket.
 const (
 	maxUnixConns    = 256
 	unixReadTimeout = 5 * time.Second // of a request

@@ -21,7 +21,8 @@ const (
 	listTimeout   = time.Minute     // of a list of sockets: the reaper may dump every namespace of a full node first
 )
 
-// ErrNoAnswer says that a reaper has accepted a request and sends nothing, as one does that is stopped or blocked.
+// ErrNoAnswer means that a reaper has accepted a request and sends no answer, for example because it is stopped or
+// blocked.
 var ErrNoAnswer = errors.New("the reaper does not answer")
 
 // silenceTimer cancels a request if nothing arrives for a time.

@@ -12,7 +12,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// SocketView is one TCP socket, and what the reaper does about it.
+// SocketView is one TCP socket, with the reaper's verdict on it.
 type SocketView struct {
 	Pod         state.Pod      `json:"pod"`
 	ContainerID string         `json:"containerID,omitempty"`

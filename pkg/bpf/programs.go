@@ -16,7 +16,7 @@ type Options struct {
 	// MaxSockets is the capacity of the set of half-closed sockets, 0 for DefaultMaxSockets. The kernel allocates about
 	// 200 bytes for each at once.
 	MaxSockets int
-	// MaxNamespaces is how many network namespaces can be watched, 0 for DefaultMaxNamespaces.
+	// MaxNamespaces is the maximum number of watched network namespaces, 0 for DefaultMaxNamespaces.
 	MaxNamespaces int
 }
 

@@ -19,7 +19,7 @@ type UnsupportedError struct {
 	Err    error  // the kernel's or the library's
 }
 
-// Reason is why the programs cannot be loaded, in a word.
+// Reason is a word for the reason why the programs cannot be loaded.
 type Reason string
 
 // The reasons.

@@ -32,7 +32,7 @@ type file struct {
 // listsPlugin reports whether the file itself lists the plugin.
 func (f file) listsPlugin() bool { return slices.ContainsFunc(f.List.Plugins, cniconf.IsOurs) }
 
-// recentAge is how long after its last write a file that cannot be loaded may still be incomplete.
+// recentAge is the time after its last write in which a file that cannot be loaded may be incomplete.
 const recentAge = 2 * time.Second
 
 // load reads the files of the directory that a runtime would load, in the runtime's order.

@@ -33,7 +33,7 @@ type Program struct {
 // Programs are our files in the plugin directory.
 type Programs struct {
 	Plugin Program `json:"plugin"`
-	// Reaper is what the plugin starts as the reaper; nil if the entry has an external reaper.
+	// Reaper is the program that the plugin starts as the reaper; nil if the entry has an external reaper.
 	Reaper *Program `json:"reaper,omitempty"`
 }
 

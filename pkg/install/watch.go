@@ -116,7 +116,7 @@ func (w *watch) follow(dirs *dirwatch.Watcher) time.Duration {
 	return dirs.Interval()
 }
 
-// check installs what is missing, and returns the maximum delay of the next check.
+// check installs missing programs and a missing entry, and returns the maximum delay of the next check.
 func (w *watch) check(ctx context.Context, now time.Time) time.Duration {
 	programs, err := w.config.putPrograms(ctx, w.installed)
 	if err != nil {

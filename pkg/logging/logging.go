@@ -45,7 +45,7 @@ type Options struct {
 	JournalSocket string // empty is systemlog.DefaultJournalSocket
 }
 
-// New returns a logger, and the Closer that writes what is left of the log. It fails if the format is unknown, or if Auto is
+// New returns a logger, and a Closer that writes the rest of the log. It fails if the format is unknown, or if Auto is
 // set and neither journald nor the file can be opened.
 //
 // The logger never blocks and never fails. If its reader is stuck it drops lines, and the next line has their number

@@ -129,7 +129,8 @@ func counter(ch chan<- prometheus.Metric, name, help string, labels ...string) f
 	return family{ch, prometheus.CounterValue, prometheus.NewDesc(name, help, labels, nil)}
 }
 
-// add sends one metric. The values are those of the labels; one with a value that is not UTF-8 would fail the scrape.
+// add sends one metric. The strings are the values of its labels. It replaces invalid UTF-8, which would fail the
+// scrape.
 func (f family) add(value float64, values ...string) {
 	for i, v := range values {
 		values[i] = strings.ToValidUTF8(v, "\uFFFD")

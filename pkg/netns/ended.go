@@ -51,7 +51,7 @@ func (l *Liveness) endedAmong(id Identity, read func() (inodes, error)) (bool, e
 	return err == nil, err
 }
 
-// inodes are the inode numbers of the network namespaces that processes are in.
+// inodes are the inode numbers of the network namespaces of processes.
 type inodes map[uint64]bool
 
 // readInodes reads them from proc, which must be of the initial PID namespace: that shows all processes. With an error,

@@ -34,7 +34,7 @@ func (d *Denial) add(p Process, err error) {
 	}
 }
 
-// maxTried is how many processes TryAccess tries.
+// maxTried bounds the number of processes that TryAccess tries.
 const maxTried = 4096
 
 // TryAccess finds out the caller's rights to each process. It has no effect on them: it reads one link of each process, and

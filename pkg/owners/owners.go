@@ -38,8 +38,8 @@ type Query struct {
 	// Netns are the inode numbers of the sockets' network namespaces, as in /proc/PID/ns/net.
 	Netns map[uint64]struct{}
 	Scope Scope
-	// Descriptors requests TID and FD of each process. Then the lists of different sockets share no memory: use it for
-	// hundreds of sockets, not for all.
+	// Descriptors requests TID and FD of each process. The lists of different sockets then share no memory, so use it
+	// for hundreds of sockets, not for all of a node.
 	Descriptors bool
 	// OnComplete, if not nil, is called with the inode number of each socket of which Find has found all owners. It is not
 	// called if Find has skipped processes, has returned early with an error, or has found MaxOwners; nor if the socket has

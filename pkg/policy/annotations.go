@@ -18,7 +18,7 @@ import (
 // AnnotationPrefix is the prefix of halfclose's annotations.
 const AnnotationPrefix = "halfclose.cni/"
 
-// The annotations with which a pod changes its network's policy. Their values are those of a conflist.
+// The annotations with which a pod changes its network's policy. Their values have the same format as in a conflist.
 const (
 	AnnotationMode           = AnnotationPrefix + "mode"
 	AnnotationGrace          = AnnotationPrefix + "grace"

@@ -24,7 +24,7 @@ type Layer struct {
 	Rules         []Rule  // likewise
 }
 
-// over returns policy p with the layer on top. A layer with a value for grace, or for a state's own grace, hides both
+// over returns policy p overridden by the layer. A layer with a value for grace, or for a state's own grace, hides both
 // values of all lower layers for that state.
 func (l *Layer) over(p Policy) Policy {
 	p.Sources = maps.Clone(p.Sources)

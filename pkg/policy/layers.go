@@ -26,7 +26,7 @@ type Resolved struct {
 	// Policies are judged separately, and their sentences are joined. There is at least one, and two with
 	// PodOverrides relax: without and with the annotations.
 	Policies []Policy
-	// Sources are those of the last of Policies, which has all layers.
+	// Sources are the sources of the values in the last of Policies, which has all layers.
 	Sources Sources
 	// Problems are those of the annotations, or of all layers together: at most 16 of at most 512 bytes. The pod's text is
 	// escaped in them.

@@ -75,8 +75,8 @@ func (w Why) compare(other Why) int {
 		cmp.Compare(w.Start, other.Start), cmp.Compare(w.Patience, other.Patience), cmp.Compare(w.Grace, other.Grace))
 }
 
-// Join returns the joint sentence: the least act, the latest AskAt, the latest EndAt. If a component is the same in both, its
-// Why is that of the first policy, and in it of the first entry.
+// Join returns the joint sentence: the least act, the latest AskAt, the latest EndAt. If both have the same component,
+// its Why comes from the first policy, and within it from the first entry.
 func Join(a, b Sentence) Sentence {
 	act, actWhy := pick(a.Act.orOff(), a.ActWhy, b.Act.orOff(), b.ActWhy, 1)
 	askAt, askWhy := pick(a.AskAt, a.AskWhy, b.AskAt, b.AskWhy, 1)

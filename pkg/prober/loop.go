@@ -22,13 +22,13 @@ import (
 const (
 	// maxJobs bounds the threads at work, not counting stuck ones.
 	maxJobs = 4
-	// maxStuck is the number of stuck threads from which no peer is asked. Restoring continues, on one thread at a time, up to
-	// maxStuckRestoring.
+	// maxStuck is the number of stuck threads at which the loop stops asking peers. Restoring continues, on one thread
+	// at a time, up to maxStuckRestoring.
 	maxStuck          = 4
 	maxStuckRestoring = 16
-	// lookupWindow is how much too early a lookup may be, to share a batch.
+	// lookupWindow is the time by which a lookup may be early, to share a batch.
 	lookupWindow = 5 * time.Millisecond
-	// stopTimeout is how long Run waits for its jobs before it returns.
+	// stopTimeout bounds the time for which Run waits for its jobs before it returns.
 	stopTimeout = 3 * time.Second
 )
 

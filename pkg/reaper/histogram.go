@@ -17,9 +17,9 @@ type histograms struct {
 	halfClosed *prometheus.HistogramVec // by state and end
 }
 
-// newHistograms returns empty histograms. The bounds of lateness separate what is on time from what is late: 50 ms with
-// a finder that sees each state change, the interval of sweeps, 1 s to 1 min, with one that does not. A sweep takes as
-// long as the kernel's hash table of connections is large.
+// newHistograms returns empty histograms. The bounds of lateness separate destroys on time from late ones: 50 ms with a
+// finder that sees each state change, and otherwise the interval of sweeps, 1 s to 1 min. The duration of a sweep grows
+// with the kernel's hash table of connections.
 func newHistograms() *histograms {
 	h := &histograms{
 		lateness: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -46,7 +46,7 @@ func newHistograms() *histograms {
 	return h
 }
 
-// observeEnd observes how long a candidate has been half-closed, if the event ended that. Candidates that no process
+// observeEnd records how long a candidate has been half-closed, if the event ended that. Candidates that no process
 // owned, or that only an earlier reaper has seen, do not count.
 func (h *histograms) observeEnd(c *candidate, e event, now monotime.Time) {
 	end := ""

@@ -77,7 +77,7 @@ const (
 	// fullWalkInterval is the time between two walks over all processes for sockets without an owner in their network
 	// namespace. Most of them have been closed since the last sweep.
 	fullWalkInterval = 2 * time.Minute
-	// maxFailures is the number of failed look-ups in a row after which a warning is logged.
+	// maxFailures is the number of consecutive failed look-ups after which a warning is logged.
 	maxFailures = 3
 	// minSampleInterval and maxSampleInterval bound the time between two samples. Between them it is a sixteenth of the
 	// shortest patience.

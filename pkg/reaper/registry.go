@@ -139,8 +139,8 @@ func namesCommands(p policy.Policy) bool {
 		slices.ContainsFunc(p.Rules, func(r policy.Rule) bool { return len(r.Match.Commands) > 0 })
 }
 
-// minQuietSpacing is the mean time between two sweeps of quiet network namespaces at least: all of them together cost at
-// most two sweeps per second.
+// minQuietSpacing is the minimum mean time between two sweeps of quiet network namespaces: together they cost at most
+// two sweeps per second.
 const minQuietSpacing = 500 * time.Millisecond
 
 // sweepQuiet makes the finder sweep quiet network namespaces, in which no socket is due for a question or a destroy, if

@@ -140,7 +140,7 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 	return s, nil
 }
 
-// saver writes the candidates' file without blocking the loop, once at a time.
+// saver writes the candidates' file without blocking the loop, one write at a time.
 type saver struct {
 	path     string
 	warnings *warnings

@@ -70,7 +70,7 @@ func checkOwner(path string, st unix.Stat_t) error {
 	return nil
 }
 
-// checkFD is checkOwner for a descriptor.
+// checkFD is checkOwner for an open descriptor.
 func checkFD(fd int, path string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {

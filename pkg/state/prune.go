@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// temporaryAge is the age at which a temporary file's writer is taken for dead.
+// temporaryAge is the age after which the writer of a temporary file counts as dead.
 const temporaryAge = 10 * time.Minute
 
 // Prune deletes the named files of AttachmentsDir. The caller decides which: files that List reported to be of another boot,
@@ -92,7 +92,7 @@ func pruneTemporaries(root *os.Root) error {
 	return errors.Join(errs...)
 }
 
-// bootTime returns the start of this boot by the wall clock as it is set now.
+// bootTime returns the start of this boot according to the current setting of the wall clock.
 func bootTime() (time.Time, error) {
 	var up unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {

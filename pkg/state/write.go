@@ -73,7 +73,7 @@ const (
 	// untilReboot needs no fsync(2): the page cache survives the process, and no record survives a reboot. See
 	// docs/decisions/2026-11-29-records-without-fsync.md.
 	untilReboot durability = false
-	// acrossReboots waits for the disk twice: for the file and for its name.
+	// acrossReboots calls fsync twice: for the file, and for the directory with its name.
 	acrossReboots durability = true
 )
 
@@ -136,12 +136,12 @@ func fsync(fd int) error {
 	return os.NewSyscallError("fsync", hostfs.RetryErr(func() error { return unix.Fsync(fd) }))
 }
 
-// temporaryPrefix is the prefix of a file's name until it is renamed. No record's name has it.
+// temporaryPrefix is the prefix of a file's name before its rename. No record's name has it.
 const temporaryPrefix = ".new-"
 
 func temporaryName(n int64) string { return temporaryPrefix + strconv.FormatInt(n, 10) }
 
-// isTemporary reports whether a name is that of a file that was not renamed yet.
+// isTemporary reports whether a name belongs to a temporary file, which has not been renamed yet.
 func isTemporary(name string) bool {
 	number, ok := strings.CutPrefix(name, temporaryPrefix)
 	return ok && number != "" && strings.Trim(number, "0123456789") == ""

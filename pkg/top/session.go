@@ -168,7 +168,7 @@ func (s *session) ask(ctx context.Context) {
 	}()
 }
 
-// receive applies an answer, and schedules the next question.
+// receive applies an answer, and schedules the next request.
 func (s *session) receive(ctx context.Context, a answer) {
 	s.inFlight = false
 	s.model.update(a)
