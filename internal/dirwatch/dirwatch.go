@@ -26,7 +26,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// maxBursts is how many debounce times a burst lasts at most: an unending one is reported after that time, and again.
+// maxBursts bounds a burst, in debounce times. A longer burst is reported after each such time.
 const maxBursts = 10
 
 // Config has the times of a Watcher.

@@ -27,8 +27,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Patience bounds a wait on the busiest of machines. The bpf finder's walk, which finds sockets that its tracepoint has
-// missed, runs once a minute.
+// Patience bounds a wait on a busy machine. The bpf finder's walk, which finds sockets that its tracepoint has missed,
+// runs once a minute.
 const Patience = 2 * time.Minute
 
 // Reaper answers queries: an [admin.Client], or a reaper in this process.

@@ -96,7 +96,7 @@ func IsRefused(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 }
 
-// TryOpen finds out whether the reaper may enter network namespaces: it enters its own and opens sock_diag there. It has no
+// TryOpen tests whether the reaper may enter network namespaces: it enters its own and opens sock_diag there. It has no
 // lasting effect. IsRefused classifies the error.
 func TryOpen() error {
 	own, err := netns.OpenOwn()

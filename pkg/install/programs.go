@@ -175,8 +175,7 @@ func (d *directory) isLinkTo(name, target string) bool {
 	return err == nil && string(b[:n]) == target
 }
 
-// checkNoDirectory returns an error if a program's name is that of a directory, which neither rename(2) nor unlink(2)
-// removes.
+// checkNoDirectory returns an error if a directory has the program's name: neither rename(2) nor unlink(2) removes it.
 func (d *directory) checkNoDirectory(name string) error {
 	stat, err := d.Lstat(name)
 	switch {

@@ -16,7 +16,7 @@ func TestNoDestroyIsSentAfterALookThatIsTooOld(t *testing.T) {
 	for name, tc := range map[string]struct {
 		sockets int
 		pause   func(nth int) time.Duration // before the nth destroy is sent
-		looks   []int                       // how many sockets each was for
+		looks   []int                       // number of sockets of each look
 		old     uint64
 		bound   time.Duration
 	}{

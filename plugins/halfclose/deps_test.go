@@ -14,8 +14,8 @@ import (
 	"github.com/halfclose/halfclose/internal/golden"
 )
 
-// maxSize is how large the plugin may be, in bytes, as the Makefile builds it. Each page of it that a start touches is a
-// page fault of each ADD.
+// maxSize bounds the plugin's size in bytes, as the Makefile builds it. Each page of it that a start touches is a page
+// fault of each ADD.
 const maxSize = 3_800_000
 
 // depsOf lists the packages that the plugin links, those of modules and those of the standard library.

@@ -13,7 +13,7 @@ import (
 // report has the results of a run.
 type report struct {
 	Machine  Machine       `json:"machine"`
-	Short    bool          `json:"short"` // too few rounds for the figures to mean much
+	Short    bool          `json:"short"` // too few rounds for reliable figures
 	Notes    []string      `json:"notes,omitempty"`
 	Find     []FindRow     `json:"find,omitempty"`
 	Steady   []SteadyRow   `json:"steady,omitempty"`

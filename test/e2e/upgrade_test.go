@@ -41,7 +41,7 @@ type upgrade struct {
 	confDir string // and the networks
 }
 
-// newUpgrade creates the directories of a node as an installation of that release left them.
+// newUpgrade creates the directories of a node with an installation of that release.
 func newUpgrade(t *testing.T) *upgrade {
 	t.Helper()
 	w := newWorld(t)
@@ -251,7 +251,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	if now := u.AwaitStatus(); now.Holder.PID != s.Holder.PID || now.Version.Version != singleVersion {
 		t.Errorf("the reaper is %v, of version %v", now.Holder, now.Version)
 	}
-	// It cannot read records of the new plugin: it reports them, and does nothing in their namespaces.
+	// The old reaper cannot read records of the new plugin: it reports them, and does nothing in their namespaces.
 	want := []string{first.runtime.ContainerID, second.runtime.ContainerID}
 	slices.Sort(want)
 	if got := u.names(t); !slices.Equal(got, want) {
@@ -295,7 +295,7 @@ func TestAnUpgradeFromTheSingleProgramKeepsRegistrationsAndTheSwitch(t *testing.
 	})
 }
 
-// unread waits until the reaper reports the record of a container as a file that it cannot read.
+// unread waits until the reaper reports a container's record as unreadable.
 func (u *upgrade) unread(t *testing.T, c *container) {
 	t.Helper()
 	nstest.Eventually(t, testnode.Patience, "the record is reported", func() bool {

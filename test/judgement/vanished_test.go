@@ -66,8 +66,8 @@ func TestSocketOfAVanishedPeerIsClosedAfterTheProbes(t *testing.T) {
 	})
 }
 
-// TestOwnerThatDiesOfSIGPIPEIsSpared has two owners with the default disposition of SIGPIPE whose peers have closed. A
-// rule allows the question to one of them.
+// TestOwnerThatDiesOfSIGPIPEIsSpared has two owners with the default disposition of SIGPIPE whose peers have closed.
+// For one of them a rule allows asking its peer.
 func TestOwnerThatDiesOfSIGPIPEIsSpared(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		r, s := newReaper(t, finder), newScene(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
-// The name of the release, and where its pods are.
+// The release, its namespace, and how kubectl finds its objects.
 const (
 	release   = "halfclose"
 	namespace = "kube-system"

@@ -118,7 +118,8 @@ func (s *story) destroy(t *testing.T) {
 	s.twinIsAlone(t)
 }
 
-// twinIsAlone checks the twin, which is half-closed for longer than its grace and still in use: nothing has happened to it.
+// twinIsAlone checks that the twin is untouched: it has been half-closed for longer than its grace, and is still in
+// use.
 func (s *story) twinIsAlone(t *testing.T) {
 	t.Helper()
 	if got := history(t, "twin"); len(got) != 0 {

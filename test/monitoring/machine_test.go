@@ -27,7 +27,7 @@ import (
 type machine struct {
 	dir     string
 	address string   // of its metrics
-	before  []string // what starts the reaper, such as nsenter with its arguments
+	before  []string // the command that starts the reaper, such as nsenter with its arguments
 	flags   []string
 }
 

@@ -22,7 +22,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// soon bounds a wait for something that takes seconds on an idle machine.
+// soon bounds a wait for an event that takes seconds on an idle machine.
 const soon = 60 * time.Second
 
 // scrapes is the interval of scrapes and of rule evaluations.

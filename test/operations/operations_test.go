@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(node.Suite{Name: "operations", Top: top}.Run(m.Run))
 }
 
-// rereadTimeout is how long a query command is repeated until it prints the output on the page.
+// rereadTimeout bounds the time for which a query command is repeated until it prints the output on the page.
 const rereadTimeout = 45 * time.Second
 
 // pages are the operator's pages. Each has console blocks, or other tests that run its commands.

@@ -32,7 +32,7 @@ var hashFiles = map[string]bool{
 	".timer": true, ".conf": true, ".default": true, ".tpl": true, ".json": true,
 }
 
-// parseSource takes a file apart by its kind. A kind that is not checked has no texts.
+// parseSource splits a file into texts, by the file's kind. A kind that is not checked has no texts.
 func parseSource(dir, path string) (source, error) {
 	if strings.Contains("/"+path, "/testdata/") {
 		return source{}, nil

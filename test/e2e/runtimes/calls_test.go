@@ -23,7 +23,7 @@ import (
 	"github.com/halfclose/halfclose/test/e2e/runtimes/record"
 )
 
-// callsAreAsDocumented compares how the plugins of a chain are called with what docs/runtimes.md says.
+// callsAreAsDocumented compares the runtime's calls of a chain's plugins with docs/runtimes.md.
 func callsAreAsDocumented(t *testing.T, s *site) {
 	ask := map[string]string{policy.AnnotationMode: "observe", "example.com/other": strings.Repeat("x", 20_000)}
 	p := s.run(t, "called", ask)
@@ -118,7 +118,7 @@ func (p *pod) veth(t *testing.T) (index int) {
 	return index
 }
 
-// failedAddLeavesNothing lets the plugin behind halfclose fail: the runtime takes back what the others did.
+// failedAddLeavesNothing makes the plugin behind halfclose fail: the runtime must undo the ADDs of the others.
 func failedAddLeavesNothing(t *testing.T, s *site) {
 	lives := s.run(t, "lives", nil)
 	if err := os.WriteFile(record.FailADD, nil, 0o644); err != nil {

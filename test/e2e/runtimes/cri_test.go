@@ -18,13 +18,13 @@ import (
 	"github.com/halfclose/halfclose/internal/testnode"
 )
 
-// criClient is what a kubelet is to a runtime.
+// criClient calls a runtime as a kubelet does.
 type criClient struct {
 	runtime runtimeapi.RuntimeServiceClient
 	pods    map[string]*runtimeapi.PodSandboxConfig // by name
 }
 
-// connect makes a client of the runtime's socket, and waits until the runtime answers.
+// connect creates a client of the runtime's socket, and waits until the runtime answers.
 func (c *criClient) connect(t *testing.T, socket string) {
 	t.Helper()
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -44,7 +44,7 @@ func (c *criClient) ready(t *testing.T) {
 	})
 }
 
-// context is for one call, also when the test has ended.
+// context returns a context for one call, which is valid even after the test has ended.
 func (c *criClient) context() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), testnode.Patience)
 }

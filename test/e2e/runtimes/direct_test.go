@@ -52,7 +52,7 @@ func (d *direct) run(t *testing.T, name string, annotations map[string]string) (
 	return p, nil
 }
 
-// cleanUp returns the error that made it necessary, with what went wrong since.
+// cleanUp returns the original error, joined with the errors of the clean-up.
 func cleanUp(err error, since ...error) error {
 	for _, e := range since {
 		if e != nil {

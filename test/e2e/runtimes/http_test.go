@@ -57,10 +57,10 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Connection", "close")
 	w.Header().Set("Content-Length", strconv.Itoa(long))
-	_, _ = w.Write(bytes.Repeat([]byte("x"), long)) // the client says what it got
+	_, _ = w.Write(bytes.Repeat([]byte("x"), long)) // the client reports its result
 }
 
-// pools is a client with a pool, from which the server has gone.
+// pools tests a client with a pool of connections that the server has closed.
 func pools(library string) func(*testing.T, *site) {
 	return func(t *testing.T, s *site) {
 		client, server := s.box(t, "client", leaks()), s.box(t, "server", waits())
@@ -149,8 +149,8 @@ func httpBody(t *testing.T, s *site) {
 	}
 }
 
-// httpHandler lets clients shut their direction after the request. One handler answers within the grace, as it
-// would without us; the other never does, and holds a connection in CLOSE_WAIT.
+// httpHandler is for clients that shut down their sending side after the request. One handler answers within the grace,
+// as it would without halfclose; the other never answers, and keeps a connection in CLOSE_WAIT.
 func httpHandler(t *testing.T, s *site) {
 	client, server := s.box(t, "client", waits()), s.box(t, "server", leaks())
 	end := make(chan struct{})

@@ -19,8 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// makePropImage makes the archive of an image with one program, of which containers and the sandboxes of pods
-// are made: there is no registry to take one from.
+// makePropImage creates the archive of an image with one program, for containers and for the sandboxes of pods: the
+// tests have no registry.
 func makePropImage(t *testing.T) (archive string) {
 	t.Helper()
 	program, err := os.ReadFile(program(t, "prop"))
@@ -61,7 +61,7 @@ func makePropImage(t *testing.T) (archive string) {
 	return archive
 }
 
-// withConfig is the image's configuration with what its containers run.
+// withConfig returns the image's configuration with the command of its containers.
 func withConfig(t *testing.T, image v1.Image) *v1.ConfigFile {
 	t.Helper()
 	config, err := image.ConfigFile()

@@ -113,7 +113,7 @@ func (s *site) awaitOutcome(local netip.AddrPort, outcome string) (e api.Entry) 
 	return e
 }
 
-// awaitSocket waits until a dump that the reaper makes now shows a socket as wanted.
+// awaitSocket waits until a new dump of the reaper shows a socket that meets the condition.
 func (s *site) awaitSocket(local, remote netip.AddrPort, what string, want func(v api.SocketView) bool) {
 	s.TB.Helper()
 	s.AwaitSocket(testnode.Conn{Local: local, Peer: remote}, api.SocketQuery{All: true}, what, want)

@@ -18,8 +18,8 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// ocicniCaller is CRI-O's way to the plugins. It watches the directory of networks, and takes what concerns
-// a pod that is there from libcni's cache.
+// ocicniCaller calls plugins with CRI-O's driver. It watches the directory of networks, and uses libcni's cache for
+// existing pods.
 type ocicniCaller struct {
 	driver ocicni.CNIPlugin
 }

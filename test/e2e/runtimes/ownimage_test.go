@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// imager is a runtime that loads images and runs what is in them.
+// imager is a runtime that loads images and runs their programs.
 type imager interface {
 	// runOnce loads the archive, and runs its image to the end.
 	runOnce(t *testing.T, archive, image string, args ...string) (stdout string)

@@ -27,7 +27,7 @@ type pod struct {
 	name  string
 	id    string // by which plugins know it
 	netns string // a path to its network namespace
-	owner string // the ID of the container that holds its sockets, where there is one
+	owner string // the ID of the container that owns its sockets, "" if there is none
 	addr  string
 }
 

@@ -114,7 +114,7 @@ func (p *pod) exec(t *testing.T, name string, args ...string) *process {
 	return &process{cmd, in, bufio.NewScanner(out)}
 }
 
-// line is what the program prints next.
+// line returns the program's next line of output.
 func (p *process) line(t *testing.T) string {
 	t.Helper()
 	if !p.out.Scan() {

@@ -10,12 +10,12 @@ import (
 // cri are the arguments that a runtime of Kubernetes passes in CNI_ARGS.
 var cri = []string{"IgnoreUnknown", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_NAME", "K8S_POD_NAMESPACE", "K8S_POD_UID"}
 
-// runtime is what runs pods, and calls plugins for them.
+// runtime runs pods, and calls plugins for them.
 type runtime interface {
-	// start starts what has to run before any pod can. It ends with the test.
+	// start starts the processes that pods need, such as a daemon. They are stopped when the test ends.
 	start(t *testing.T)
-	// run makes a pod, attaches it to the network and starts a peer in it. An error says that the attachment
-	// failed, and then nothing is left of the pod.
+	// run creates a pod, attaches it to the network and starts a peer in it. An error means that the attachment failed;
+	// then nothing of the pod remains.
 	run(t *testing.T, name string, annotations map[string]string) (*pod, error)
 	// remove ends the pod, and removes it.
 	remove(t *testing.T, p *pod)
@@ -27,7 +27,7 @@ type daemon interface {
 	restart(t *testing.T)
 }
 
-// verbs is a runtime which can be made to call the verbs that have nothing to do with a pod's life.
+// verbs is a runtime that can call CHECK, GC and STATUS on request.
 type verbs interface {
 	check(t *testing.T, p *pod) error
 	gc(t *testing.T, valid ...*pod) error
@@ -36,26 +36,26 @@ type verbs interface {
 
 // loader is a runtime that keeps the network in memory.
 type loader interface {
-	// loaded waits until what the runtime has in memory has halfclose in it, or has not.
+	// loaded waits until the configuration in the runtime's memory includes halfclose, or no longer includes it.
 	loaded(t *testing.T, s *site, want bool)
 }
 
-// traits are what a runtime is known to do. Each is asserted, and docs/runtimes.md is made of them.
+// traits are the known properties of a runtime. Each is asserted, and docs/runtimes.md lists them.
 type traits struct {
 	name    string
 	runtime runtime
 	// version is the newest version of the CNI spec that the runtime takes in a conflist.
 	version string
-	// annotations says that a pod's annotations get to the plugin.
+	// annotations is set if the plugin gets a pod's annotations.
 	annotations bool
 	args        []string // the keys of CNI_ARGS
 	netns       string   // a regular expression that CNI_NETNS of ADD matches
 	dels        []del    // the DELs of one pod
-	// cachedDEL says that DEL uses the configuration that ADD had, and not what the conflist says by then.
+	// cachedDEL is set if DEL uses the configuration of ADD, not the current conflist.
 	cachedDEL bool
-	// owner says that the owners of a socket are known by the container's ID.
+	// owner is set if the owners of a socket are reported with the container's ID.
 	owner bool
-	// dropIn says that <network>/*.conf is loaded.
+	// dropIn is set if the runtime loads <network>/*.conf.
 	dropIn bool
 }
 

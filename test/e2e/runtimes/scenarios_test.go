@@ -10,7 +10,7 @@ import (
 	"github.com/halfclose/halfclose/test/node"
 )
 
-// scenarios are what every runtime goes through, in this order: the last ones change what the first rely on.
+// scenarios run on every runtime, in this order: the last ones change state that the first ones need.
 func scenarios() []scenario {
 	return []scenario{
 		{"a leak is destroyed after its grace and what is in order is left", leakIsDestroyed},
@@ -32,7 +32,7 @@ func scenarios() []scenario {
 	}
 }
 
-// scenario is what a runtime goes through. It asserts also what is to survive.
+// scenario is a test on a runtime. It also asserts which sockets survive.
 type scenario struct {
 	name string
 	play func(*testing.T, *site)

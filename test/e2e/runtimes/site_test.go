@@ -35,7 +35,7 @@ type site struct {
 	traits
 	*testnode.Node
 
-	pods *int // how many pods have been created
+	pods *int // number of created pods
 }
 
 // newSite creates the network, installs halfclose as its documentation says, and starts the runtime.
@@ -59,7 +59,7 @@ func (s *site) in(t *testing.T) *site {
 	return &sub
 }
 
-// makeNetwork installs plugins and a conflist where every runtime loads them.
+// makeNetwork installs plugins and a conflist in the directories that every runtime loads.
 func (s *site) makeNetwork(t *testing.T) {
 	t.Helper()
 	stale, err := filepath.Glob(confDir + "/*")
@@ -107,7 +107,7 @@ func program(t *testing.T, name string) string {
 	return path
 }
 
-// install copies a program that was built for the tests to where the documentation says.
+// install copies a program that was built for the tests to its documented path.
 func install(t *testing.T, name, to string) {
 	t.Helper()
 	run(t, exec.Command("install", "-D", "-m", "755", program(t, name), to))

@@ -104,8 +104,8 @@ func gcRemoves(t *testing.T, s *site) {
 	}
 }
 
-// statusFails makes the state directory one that nothing can be recorded in. Only where the failure policy says
-// that pods had better not start is that a reason for the node not to be ready.
+// statusFails makes the state directory unwritable. STATUS must fail, which makes the node not ready, only if the
+// failure policy is fail.
 func statusFails(t *testing.T, s *site) {
 	status := func() error { return errors.ErrUnsupported }
 	if d, ok := s.runtime.(*direct); ok {

@@ -22,13 +22,13 @@ import (
 const (
 	// Notes is the file with the notes, a line a call.
 	Notes = "/var/lib/e2e/calls.json"
-	// FailADD is a file that makes a plugin of the name Last fail ADD, while it is there.
+	// FailADD is a file that makes the plugin named Last fail ADD while the file exists.
 	FailADD = "/var/lib/e2e/fail-add"
 	// Last is the name under which the plugin is the last of a chain.
 	Last = "last"
 )
 
-// Call is how a plugin was called.
+// Call is one call of a plugin.
 type Call struct {
 	Plugin      string // the name of its binary
 	Command     string
