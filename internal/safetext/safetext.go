@@ -12,10 +12,15 @@ import (
 	"unicode/utf8"
 )
 
+// IsPrintable reports whether s is valid UTF-8 without characters that do not print.
+func IsPrintable(s string) bool {
+	return isPrintableASCII(s) || utf8.ValidString(s) && !strings.ContainsFunc(s, isUnprintable)
+}
+
 // Escape returns s with Go escapes in place of the characters that do not print and of invalid UTF-8. Text that prints
 // is returned unchanged, quotes and backslashes included.
 func Escape(s string) string {
-	if isPrintableASCII(s) || utf8.ValidString(s) && !strings.ContainsFunc(s, isUnprintable) {
+	if IsPrintable(s) {
 		return s
 	}
 	quoted := strconv.Quote(s)

@@ -156,7 +156,7 @@ func namesOf(toComplete string, dirs []string) (names []string, files bool) {
 		return nil, true
 	}
 	for _, path := range mounts(dirs) {
-		if name := filepath.Base(path); strings.HasPrefix(name, toComplete) && safetext.Escape(name) == name {
+		if name := filepath.Base(path); strings.HasPrefix(name, toComplete) && safetext.IsPrintable(name) {
 			names = append(names, name)
 		}
 	}

@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/containernetworking/cni/pkg/utils"
 
+	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/netns"
 )
 
@@ -64,7 +63,7 @@ func (a Attachment) validate() error {
 		return errors.New(err.Msg)
 	}
 	// Linux accepts these, but JSON and terminals change them.
-	if !utf8.ValidString(a.IfName) || strings.ContainsFunc(a.IfName, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !safetext.IsPrintable(a.IfName) {
 		return errors.New("interface name has characters that cannot be printed")
 	}
 	return nil

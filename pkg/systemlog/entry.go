@@ -62,7 +62,7 @@ func line(message string, attrs []Attr) string {
 
 // quoteWord quotes text that does not read as one word.
 func quoteWord(s string) string {
-	if s == "" || strings.ContainsAny(s, ` "=`) || safetext.Escape(s) != s {
+	if s == "" || strings.ContainsAny(s, ` "=`) || !safetext.IsPrintable(s) {
 		return strconv.Quote(s)
 	}
 	return s
