@@ -182,7 +182,7 @@ func TestRecordsOfANetnsAreFoundByIdentityOrPath(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		in   state.Netns
-		want int // removed, of three that say or name it
+		want int // number of removed records, of three with this netns in content or name
 	}{
 		{"its identity, by another path", state.Netns{Path: "/proc/7/ns/net", Identity: id}, 3},
 		{"its cookie and a wrong inode number", state.Netns{Identity: netns.Identity{Cookie: 77, Inode: 1}}, 3},
