@@ -140,8 +140,14 @@ func ageOf(t *testing.T, node, pod string) (age time.Duration, ok bool) {
 // history returns the outcomes in the worker's history for a pod of the default namespace.
 func history(t *testing.T, pod string) (outcomes []string) {
 	t.Helper()
+	return outcomesOf(t, "history", pod)
+}
+
+// outcomesOf is history with the command's name in this or an earlier release.
+func outcomesOf(t *testing.T, command, pod string) (outcomes []string) {
+	t.Helper()
 	var view struct{ Entries []api.Entry }
-	decode(t, halfclose(t, worker, "history", "--output", "json"), &view)
+	decode(t, halfclose(t, worker, command, "--output", "json"), &view)
 	for _, e := range view.Entries {
 		if e.Pod.Namespace == "default" && e.Pod.Name == pod {
 			outcomes = append(outcomes, e.Outcome)

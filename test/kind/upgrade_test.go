@@ -50,7 +50,7 @@ func (s *story) upgrade(t *testing.T) {
 		})
 	}
 	nstest.Eventually(t, slow, "the switch has spared a leak past its grace", func() bool {
-		return slices.Contains(history(t, "spared"), api.WouldDestroy)
+		return slices.Contains(outcomesOf(t, "journal", "spared"), api.WouldDestroy) // its name in that release
 	})
 	before := make(map[string][]api.AttachmentView)
 	for _, node := range nodes() {
