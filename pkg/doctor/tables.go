@@ -26,7 +26,7 @@ type tables struct {
 	// child is net.ipv4.tcp_child_ehash_entries (Linux 6.1) where namespaces are created; -1 if the kernel has none.
 	child  int
 	ofHost bool // child was read in the host's network namespace
-	// newNS is whether the following values are of a namespace created for this, as by a runtime, and not of this process's.
+	// newNS is set if the following values are of a namespace that doctor created, as a runtime does, not of its own.
 	newNS   bool
 	buckets int           // of its table; 0 if unknown
 	sockets int           // TCP sockets of all namespaces

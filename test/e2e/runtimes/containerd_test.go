@@ -80,7 +80,7 @@ func (c *containerd) end(t *testing.T, signal os.Signal) {
 	if err := c.cmd.Process.Signal(signal); err != nil {
 		t.Error(err)
 	}
-	_ = c.cmd.Wait() // it is its process that counts
+	_ = c.cmd.Wait() // the error is that of the signal
 }
 
 func (c *containerd) crash(t *testing.T) {
