@@ -6,6 +6,7 @@ package judgement_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -100,21 +101,30 @@ func TestRoleOfEachSideIsKnown(t *testing.T) {
 			ends[nstest.CookieOf(t, client)] = end{"the client: " + o.Name, clientRole}
 			ends[nstest.CookieOf(t, server)] = end{"the server: " + o.Name, serverRole}
 		}
-		var found map[uint64]api.SocketView
-		nstest.Eventually(t, patience, "the reaper has looked at all of them", func() bool {
-			found = make(map[uint64]api.SocketView)
+		// The first report of a socket may be without the role: the sweep of a new network namespace leaves it to the walk.
+		var wrong []string
+		defer func() {
+			for _, w := range wrong {
+				t.Error(w)
+			}
+		}()
+		nstest.Eventually(t, patience, "each end has its role", func() bool {
+			found := make(map[uint64]api.SocketView)
 			for _, v := range r.views() {
 				if v.Verdict != policy.Unknown {
 					found[v.Cookie] = v
 				}
 			}
-			return len(found) >= len(ends)
-		})
-		for cookie, e := range ends {
-			if got := roleIn(t, found[cookie]); got != e.want {
-				t.Errorf("%s is taken for %v, want %v", e.what, got, e.want)
+			wrong = nil
+			for cookie, e := range ends {
+				if v, ok := found[cookie]; !ok {
+					wrong = append(wrong, e.what+" is not found")
+				} else if got := roleIn(t, v); got != e.want {
+					wrong = append(wrong, fmt.Sprintf("%s is taken for %v, want %v", e.what, got, e.want))
+				}
 			}
-		}
+			return len(wrong) == 0
+		})
 	})
 }
 
@@ -130,11 +140,10 @@ func TestRoleSurvivesACloseOfTheListenerAndAKilledReaper(t *testing.T) {
 		}
 		check := func(when string) {
 			t.Helper()
-			if got := roleIn(t, r.awaitKnown(server.Server)); got != policy.RoleServer {
-				t.Errorf("%s the server is taken for %v", when, got)
-			}
-			if got := roleIn(t, r.awaitKnown(client.Client)); got != wantClient {
-				t.Errorf("%s the client is taken for %v, want %v", when, got, wantClient)
+			for conn, want := range map[addressedConn]policy.Role{server.Server: policy.RoleServer, client.Client: wantClient} {
+				r.awaitView(conn, fmt.Sprintf("%s the role is %v", when, want), func(v api.SocketView) bool {
+					return v.Verdict != policy.Unknown && roleIn(t, v) == want
+				})
 			}
 		}
 		check("at first")
