@@ -291,9 +291,9 @@ func (r *reaper) awaitVerdict(c addressedConn, want policy.Reason) {
 	r.awaitView(c, "the verdict is "+want.String(), func(v api.SocketView) bool { return v.Verdict == want })
 }
 
-func (r *reaper) awaitKnown(c addressedConn) api.SocketView {
+func (r *reaper) awaitKnown(c addressedConn) {
 	r.t.Helper()
-	return r.awaitView(c, "the reaper has looked at it", func(v api.SocketView) bool { return v.Verdict != policy.Unknown })
+	r.awaitView(c, "the reaper has looked at it", func(v api.SocketView) bool { return v.Verdict != policy.Unknown })
 }
 
 // entries returns the history of the process.
