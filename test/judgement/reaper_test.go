@@ -277,13 +277,12 @@ func (r *reaper) views() []api.SocketView {
 }
 
 // awaitView waits until the reaper's view of a socket meets a condition.
-func (r *reaper) awaitView(c addressedConn, what string, want func(api.SocketView) bool) (v api.SocketView) {
+func (r *reaper) awaitView(c addressedConn, what string, want func(api.SocketView) bool) {
 	r.t.Helper()
-	nstest.Eventually(r.t, patience, what, func() (ok bool) {
-		v, ok = r.view(c)
+	nstest.Eventually(r.t, patience, what, func() bool {
+		v, ok := r.view(c)
 		return ok && want(v)
 	})
-	return v
 }
 
 func (r *reaper) awaitVerdict(c addressedConn, want policy.Reason) {
