@@ -93,8 +93,10 @@ func (l *Lock) Valid() error {
 	return nil
 }
 
-// Release releases the lock. The file stays, empty: removing it would let two reapers hold two locks.
+// Release releases the lock. The file stays, empty: removing it would let two reapers hold two locks. Closing the file would
+// not release the lock while a child process has the descriptor, as between fork(2) and execve(2).
 func (l *Lock) Release() {
 	_ = l.file.Truncate(0)
+	_ = unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
 	_ = l.file.Close()
 }

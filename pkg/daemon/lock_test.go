@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,36 @@ func TestLockExcludesOthersAndNamesItsHolder(t *testing.T) {
 	if err := second.Valid(); err != nil {
 		t.Errorf("the lock of a released one: %v", err)
 	}
+}
+
+func TestReleaseTakesTheLockFromAChildProcessToo(t *testing.T) {
+	t.Parallel()
+	path := lockPath(t)
+	first := acquire(t, path, api.Holder{PID: 4711})
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A duplicate stands for the child's descriptor: both refer to the same open file.
+	found := false
+	for _, fd := range fds {
+		n, err := strconv.Atoi(filepath.Base(fd))
+		if target, _ := os.Readlink(fd); err != nil || target != path {
+			continue
+		}
+		child, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(child)
+		found = true
+		break
+	}
+	if !found {
+		t.Fatal("the lock has no descriptor")
+	}
+	first.Release()
+	acquire(t, path, api.Holder{PID: 4712})
 }
 
 func TestHolderText(t *testing.T) {
