@@ -87,8 +87,14 @@ func (w *watcher) census(ctx context.Context, now monotime.Time) census {
 			w.prune(r.record)
 		}
 	}
+	var expired []state.Hold
 	for _, h := range listing.Holds {
-		if w.isExpired(h.File, inertSince, now) && w.areEnded([]state.Hold{h}, c.records)[0] {
+		if w.isExpired(h.File, inertSince, now) {
+			expired = append(expired, h)
+		}
+	}
+	for i, ended := range w.areEnded(expired, c.records) {
+		if h := expired[i]; ended {
 			w.log.Info("pruned an invalid record of a deleted network namespace", "file", h.File, "error", w.store.Prune(h.File))
 		}
 	}
