@@ -315,16 +315,7 @@ func TestThePluginIsRunForItsVersion(t *testing.T) {
 			remove(t, path)
 			put(t, path, `#!/bin/sh`+"\n"+`echo '{"supportedVersions":["1.0.0"]}'`, 0o755)
 		}, want{"cni-binary", Warn, "does not report a build of halfclose", "run halfclose install"}},
-		{"this command", func(t *testing.T, _ Config, path string) {
-			remove(t, path)
-			if own, err := os.Executable(); err != nil {
-				t.Fatal(err)
-			} else if err := os.Link(own, path); errors.Is(err, unix.EXDEV) {
-				t.Skip("the test's binary and its temporary files are on different file systems")
-			} else if err != nil {
-				t.Fatal(err)
-			}
-		}, fail("is this command and not the plugin", "move the command")},
+		{"this command", func(t *testing.T, _ Config, path string) { putThisCommand(t, path) }, fail("is this command and not the plugin", "move the command")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := netOf(t, nil)
@@ -338,6 +329,19 @@ func TestThePluginIsRunForItsVersion(t *testing.T) {
 	})
 }
 
+// putThisCommand replaces a file by a hard link to the test's own binary, which the doctor takes for the running command.
+func putThisCommand(t *testing.T, path string) {
+	t.Helper()
+	remove(t, path)
+	if own, err := os.Executable(); err != nil {
+		t.Fatal(err)
+	} else if err := os.Link(own, path); errors.Is(err, unix.EXDEV) {
+		t.Skip("the test's binary and its temporary files are on different file systems")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTheReapersProgramIsCheckedAsADDChecksIt(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -349,15 +353,7 @@ func TestTheReapersProgramIsCheckedAsADDChecksIt(t *testing.T) {
 			putPrograms(t, cfg, buildinfo.Info{Version: "v0.0.1", Commit: "c", Go: "g", Platform: "p"})
 		}, want{"auto-start", Warn, "/usr/bin/halfclose, which ADD starts as the reaper, is halfclose v0.0.1 (commit c, g, p), and this is", "run halfclose install"}},
 		{"this command", func(t *testing.T, cfg Config) {
-			path := filepath.Join(cfg.HostRoot, "/usr/bin/halfclose")
-			remove(t, path)
-			if own, err := os.Executable(); err != nil {
-				t.Fatal(err)
-			} else if err := os.Link(own, path); errors.Is(err, unix.EXDEV) {
-				t.Skip("the test's binary and its temporary files are on different file systems")
-			} else if err != nil {
-				t.Fatal(err)
-			}
+			putThisCommand(t, filepath.Join(cfg.HostRoot, "/usr/bin/halfclose"))
 		}, want{"auto-start", OK, "ADD starts this command as the reaper (/usr/bin/halfclose)", ""}},
 		{
 			"none", func(t *testing.T, cfg Config) { remove(t, filepath.Join(cfg.HostRoot, cfg.BinDir, launch.ReaperName)) },
