@@ -140,7 +140,7 @@ func TestBashRunsTheCompletionScript(t *testing.T) {
 	t.Parallel()
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip("no bash")
+		nstest.Skip(t, "no bash: install it")
 	}
 	dir := nstest.ShortDir(t)
 	servePods(t, dir)

@@ -71,7 +71,7 @@ func TestTheReaperLeavesItsCgroup(t *testing.T) {
 		})
 	}
 	if tested == 0 {
-		t.Skip("no cgroup hierarchy is mounted")
+		nstest.Skip(t, "no cgroup hierarchy is mounted: mount cgroup2 at /sys/fs/cgroup")
 	}
 }
 

@@ -65,6 +65,6 @@ func hierarchy(t *testing.T) string {
 			return filepath.Join(f[4], place)
 		}
 	}
-	t.Skip("no cgroup hierarchy is mounted")
+	nstest.Skip(t, "no cgroup hierarchy is mounted: mount cgroup2 at /sys/fs/cgroup")
 	return ""
 }
