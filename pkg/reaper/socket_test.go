@@ -226,8 +226,9 @@ func (n *node) unprovable(ns *nstest.NS, conns ...*net.TCPConn) {
 	nstest.Eventually(n.tb, patience, "keepalives were answered", func() bool {
 		looked := time.Now()
 		found := kernelSockets(n.tb, ns)
-		for _, c := range cookies {
+		for i, c := range cookies {
 			if s, ok := found[c]; ok && looked.Add(-s.Info.LastAckRecv).Before(leapt.Add(tick)) {
+				keepalive(n.tb, conns[i]) // again, if something has turned it off
 				return false
 			}
 		}
