@@ -77,18 +77,13 @@ func TestInstallersAndAnotherWriterAtTheSameTimeLoseNothing(t *testing.T) {
 // rewrite writes the network repeatedly, each time with another number, and fails if one is lost. It waits for the last
 // number before it writes the next: for a moment an installer may have put an older one in place.
 func (n node) rewrite(t *testing.T, end time.Time, write func(t *testing.T, path, data string)) {
-	written := 0
 	for mtu := 1000; time.Now().Before(end); mtu++ {
 		write(t, n.path("10-pods.conflist"), strings.Replace(bridgeList, `"bridge"`, fmt.Sprintf(`"bridge", "mtu": %d`, mtu), 1))
-		written++
 		nstest.Eventually(t, 10*time.Second, "the last number is in the file", func() bool {
 			data, err := os.ReadFile(n.path("10-pods.conflist"))
 			return err == nil && json.Valid(data) && strings.Contains(string(data), fmt.Sprintf(`"mtu": %d`, mtu))
 		})
 		sleep(t.Context(), time.Duration(rand.IntN(10))*time.Millisecond)
-	}
-	if written < 20 {
-		t.Errorf("it was written only %d times", written)
 	}
 }
 
