@@ -41,8 +41,8 @@ func (s Switch) By() string {
 
 const (
 	switchFile = "mode"
-	// switchDir has the switch: unlike DefaultDir it survives a reboot.
-	switchDir = "/var/lib/halfclose"
+	// defaultPersistentDir belongs to DefaultDir, and survives a reboot.
+	defaultPersistentDir = "/var/lib/halfclose"
 	// maxSwitchSize bounds the switch's file in bytes, for reading and for writing.
 	maxSwitchSize = 64 << 10
 )
@@ -50,15 +50,17 @@ const (
 // errNoMode is the error of a switch without a mode. The zero Mode is off, but no operator has set the switch to it.
 var errNoMode = errors.New("no mode")
 
-// SwitchPath returns the file of the switch: the file mode in the state directory dir, but /var/lib/halfclose/mode if
-// that is DefaultDir, which a reboot empties.
-func SwitchPath(dir string) string {
-	dir = filepath.Clean(dir)
-	if dir == DefaultDir {
-		dir = switchDir
+// PersistentDir returns the directory of the files that survive a reboot: /var/lib/halfclose if the state directory dir is
+// DefaultDir, which a reboot empties; otherwise dir.
+func PersistentDir(dir string) string {
+	if dir = filepath.Clean(dir); dir == DefaultDir {
+		return defaultPersistentDir
 	}
-	return filepath.Join(dir, switchFile)
+	return dir
 }
+
+// SwitchPath returns the file of the switch: the file mode in PersistentDir(dir).
+func SwitchPath(dir string) string { return filepath.Join(PersistentDir(dir), switchFile) }
 
 // LoadSwitch reads the switch, and reports whether it is set: without a file it is not. After an error the caller must be as
 // conservative as mode observe, since the switch may have any mode.
