@@ -294,13 +294,13 @@ func TestEveryFilterSelectsItsSockets(t *testing.T) {
 		want  []string // pod namespace and state
 	}{
 		"everything":                {api.SocketQuery{}, []string{"bill CLOSE_WAIT", "bill FIN_WAIT2", "shop CLOSE_WAIT", "shop FIN_WAIT2"}},
-		"a pod":                     {api.SocketQuery{Pod: "shop/web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"a pod":                     {api.SocketQuery{PodQuery: api.PodQuery{Pod: "shop/web"}}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
 		"a state":                   {api.SocketQuery{State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT", "shop CLOSE_WAIT"}},
 		"a verdict":                 {api.SocketQuery{Verdict: new(policy.GraceNever)}, []string{"bill FIN_WAIT2", "shop FIN_WAIT2"}},
 		"a verdict without sockets": {api.SocketQuery{Verdict: new(policy.Unknown)}, nil},
-		"all of them":               {api.SocketQuery{Pod: "db", Verdict: new(policy.WithinGrace), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
-		"an unknown pod":            {api.SocketQuery{Pod: "no-such"}, nil},
-		"a dump of all":             {api.SocketQuery{All: true, Pod: "web"}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
+		"all of them":               {api.SocketQuery{PodQuery: api.PodQuery{Pod: "db"}, Verdict: new(policy.WithinGrace), State: inetdiag.CloseWait}, []string{"bill CLOSE_WAIT"}},
+		"an unknown pod":            {api.SocketQuery{PodQuery: api.PodQuery{Pod: "no-such"}}, nil},
+		"a dump of all":             {api.SocketQuery{All: true, PodQuery: api.PodQuery{Pod: "web"}}, []string{"shop CLOSE_WAIT", "shop FIN_WAIT2"}},
 		"a namespace":               {api.SocketQuery{Netns: strange.Path()}, []string{" CLOSE_WAIT", " FIN_WAIT2"}},
 	} {
 		for _, owned := range []bool{false, true} {

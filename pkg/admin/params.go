@@ -41,7 +41,7 @@ func socketParams(q *api.SocketQuery) params {
 	if q.Verdict != nil {
 		verdict.get = q.Verdict.String
 	}
-	return params{boolParam("all", &q.All), textParam("netns", &q.Netns), boolParam("owners", &q.Owners), textParam("pod", &q.Pod), state, verdict}
+	return params{boolParam("all", &q.All), textParam("namespace", &q.Namespace), textParam("netns", &q.Netns), boolParam("owners", &q.Owners), textParam("pod", &q.Pod), state, verdict}
 }
 
 // historyParams binds the parameters of GET /v1/history.

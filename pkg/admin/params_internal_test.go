@@ -22,7 +22,8 @@ func TestTheServerDecodesWhatTheClientEncodes(t *testing.T) {
 		"/v1/sockets":                                          {},
 		"/v1/sockets?all=true&owners=true":                     {All: true, Owners: true},
 		"/v1/sockets?state=CLOSE_WAIT":                         {State: inetdiag.CloseWait},
-		"/v1/sockets?pod=shop%2Fweb%26a%3D":                    {Pod: "shop/web&a="},
+		"/v1/sockets?pod=shop%2Fweb%26a%3D":                    {PodQuery: api.PodQuery{Pod: "shop/web&a="}},
+		"/v1/sockets?namespace=shop":                           {PodQuery: api.PodQuery{Namespace: "shop"}},
 		"/v1/sockets?netns=%2Frun%2Fnetns%2Fa&verdict=unknown": {Netns: "/run/netns/a", Verdict: new(policy.Unknown)},
 	} {
 		if got := socketParams(&want).encode("/v1/sockets"); got != path {

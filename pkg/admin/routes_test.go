@@ -50,7 +50,7 @@ func TestAWrongRequestIsRefusedWithTheReason(t *testing.T) {
 		{method: "GET", path: "/v1/handover", code: 405, want: "Method Not Allowed", allow: "POST"},
 		{method: "PUT", path: "/debug/pprof/heap", code: 405, want: "Method Not Allowed", allow: "GET, HEAD"},
 
-		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, want: `unknown parameter "sate": known are all, netns, owners, pod, state, verdict`},
+		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, want: `unknown parameter "sate": known are all, namespace, netns, owners, pod, state, verdict`},
 		{method: "GET", path: "/v1/history?since=1h", code: 400, want: `unknown parameter "since": known are after, history, wait`},
 		{method: "GET", path: "/v1/sockets?pod=a&pod=b", code: 400, want: `"pod" is given 2 times`},
 		{method: "GET", path: "/v1/sockets?pod=%zz", code: 400, want: "invalid URL escape"},

@@ -4,8 +4,6 @@
 package api
 
 import (
-	"strings"
-
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -51,17 +49,10 @@ type SocketQuery struct {
 	Netns string
 	// Owners adds the processes that hold each socket.
 	Owners bool
-	// Pod, unless empty, selects a pod by namespace/name, by name, or by a prefix of a container ID.
-	Pod string
+	PodQuery
 	// State, unless zero, and Verdict, unless nil, select sockets by state and verdict.
 	State   inetdiag.State
 	Verdict *policy.Reason
-}
-
-// CoversPod reports whether --pod, the API's pod parameter, selects an attachment: it is empty, the pod's name, its
-// namespace/name or a prefix of the container ID.
-func CoversPod(want string, pod state.Pod, containerID string) bool {
-	return want == "" || want == pod.String() || want == pod.Name || strings.HasPrefix(containerID, want)
 }
 
 // Wants reports whether q selects a socket of a covered network namespace.

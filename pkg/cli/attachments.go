@@ -51,7 +51,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 	if same {
 		cols = cols[:len(cols)-2]
 	}
-	t := term.NewTable(e.out, sc, cols...)
+	t := e.table(cols...)
 	for _, a := range list {
 		row := []string{
 			describe.Pod(a.Pod, a.ContainerID), count(a, inetdiag.CloseWait), count(a, inetdiag.FinWait2), describe.Age(a.Oldest),

@@ -40,7 +40,10 @@ type env struct {
 	now      func() time.Time // in the time zone of the output; nil is time.Now
 	more     []*cobra.Command // commands from other packages
 	stateDir string
-	output   string
+
+	output    string
+	noHeaders bool
+	stdout    *term.Screen // of out; nil finds out
 }
 
 // Main runs the command line, with more commands from other packages, and returns the exit code. These commands find the

@@ -57,7 +57,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "an invalid time", args: []string{"history", "--since", "yesterday"}, code: 2, want: "--since is a duration such as 10m"},
 		{name: "an unknown outcome", args: []string{"history", "--outcome", "killed"}, code: 2, want: `not "killed"`},
 		{name: "an extra argument", args: []string{"version", "please"}, code: 2, want: `"please"`},
-		{name: "an unknown output format", args: []string{"version", "--output", "xml"}, code: 2, want: `--output is table, wide or json, not "xml"`},
+		{name: "an unknown output format", args: []string{"version", "--output", "xml"}, code: 2, want: `--output is table, wide, json or yaml, not "xml"`},
 		{name: "a flag that does not parse", args: []string{"reaper", "--min-grace", "1"}, code: 2, want: "--min-grace"},
 		{name: "a negative duration", args: []string{"reaper", "--min-grace", "-1s"}, code: 2, want: "--min-grace must be 0s or longer, not -1s"},
 		{name: "a budget of 0", args: []string{"reaper", "--cpu-budget", "0"}, code: 2, want: "above 0% and up to 100%"},

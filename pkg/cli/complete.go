@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 )
 
@@ -37,14 +38,24 @@ func completePaths(root *cobra.Command) {
 // completionTimeout bounds the wait after the tab key.
 const completionTimeout = time.Second
 
-// completePods completes --pod with the reaper's pods, or with nothing if no reaper is running.
-func (e *env) completePods(cmd *cobra.Command) {
-	_ = cmd.RegisterFlagCompletionFunc("pod", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return e.pods(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+// podNames returns the names of the reaper's pods and registrations that a query covers apart from its pod, none if no
+// reaper is running.
+func (e *env) podNames(ctx context.Context, q api.PodQuery) []string {
+	return e.complete(ctx, func(a api.AttachmentView) string {
+		if !(api.PodQuery{Namespace: q.Namespace}).Covers(a.Pod, a.ContainerID) {
+			return ""
+		}
+		return describe.Pod(a.Pod, a.ContainerID)
 	})
 }
 
-func (e *env) pods(ctx context.Context) []string {
+// namespaces returns the Kubernetes namespaces of the reaper's pods.
+func (e *env) namespaces(ctx context.Context) []string {
+	return e.complete(ctx, func(a api.AttachmentView) string { return a.Pod.Namespace })
+}
+
+// complete returns a text of each of the reaper's attachments, without empty and repeated ones.
+func (e *env) complete(ctx context.Context, of func(api.AttachmentView) string) []string {
 	if e.check() != nil {
 		return nil
 	}
@@ -60,7 +71,7 @@ func (e *env) pods(ctx context.Context) []string {
 	}
 	var names []string
 	for _, a := range s.Attachments {
-		if name := describe.Pod(a.Pod, a.ContainerID); strings.IndexFunc(name, isForeign) < 0 {
+		if name := of(a); name != "" && strings.IndexFunc(name, isForeign) < 0 {
 			names = append(names, name)
 		}
 	}

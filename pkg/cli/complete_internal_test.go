@@ -47,7 +47,7 @@ func TestCompletion(t *testing.T) {
 	dir, empty := nstest.ShortDir(t), nstest.ShortDir(t)
 	servePods(t, dir)
 	const noFiles = cobra.ShellCompDirectiveNoFileComp
-	outputs := []string{"table", "wide", "json"}
+	outputs := []string{"table", "wide", "json", "yaml"}
 	pods := []string{"0123456789abc", "shop/web-1", "shop/web-2"}
 	for _, tt := range []struct {
 		name      string

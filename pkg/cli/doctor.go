@@ -88,8 +88,8 @@ func reportError(r doctor.Report, strict bool) error {
 
 // printReport prints each finding with its level and check, and its fix below.
 func (e *env) printReport(r doctor.Report) error {
-	if e.output == outputJSON {
-		return printJSON(e.out, r)
+	if e.printsObject() {
+		return e.printObject(r)
 	}
 	s := e.screen()
 	widest := 0

@@ -13,6 +13,7 @@ import (
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/doctor"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // aReport returns a report with a finding of each level, some with hostile names.
@@ -51,7 +52,7 @@ func printed(t *testing.T, e *env, r doctor.Report) string {
 }
 
 func TestAReportFitsTheTerminal(t *testing.T) {
-	golden.Text(t, "doctor", printed(t, &env{}, aReport()))
+	golden.Text(t, "doctor", printed(t, &env{stdout: &term.Screen{Width: 80}}, aReport()))
 	if got, want := printed(t, &env{}, doctor.Report{}), "\n0 ok, 0 info, 0 warn, 0 fail\n"; got != want {
 		t.Errorf("an empty report is %q, want %q", got, want)
 	}
@@ -71,7 +72,7 @@ func TestAReportFitsTheTerminal(t *testing.T) {
 		}
 	})
 	t.Run("it fits a narrow terminal", func(t *testing.T) {
-		narrow := printed(t, &env{getenv: func(name string) string { return map[string]string{"COLUMNS": "50"}[name] }}, aReport())
+		narrow := printed(t, &env{stdout: &term.Screen{Width: 50}}, aReport())
 		for line := range strings.Lines(narrow) {
 			if alone := !strings.Contains(strings.TrimSpace(line), " "); len(line) > 51 && !alone { // a word is not broken
 				t.Errorf("a line of %d columns: %s", len(line)-1, line)

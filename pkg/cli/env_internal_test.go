@@ -14,6 +14,7 @@ import (
 	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/daemon"
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // call runs a command line in an environment with only the variables of set.
@@ -42,13 +43,15 @@ func showing(out *bytes.Buffer, set map[string]string) *env {
 }
 
 // shown returns the output on a screen of 80 columns.
-func shown(t *testing.T, show func(*env) error) string { return shownAt(t, "", show) }
+func shown(t *testing.T, show func(*env) error) string { return shownAt(t, 80, show) }
 
-// shownAt returns the output on a screen with this number of columns, 80 for "".
-func shownAt(t *testing.T, width string, show func(*env) error) string {
+// shownAt returns the output on a screen with this number of columns, 0 for a pipe.
+func shownAt(t *testing.T, width int, show func(*env) error) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := show(showing(&out, map[string]string{"COLUMNS": width})); err != nil {
+	e := showing(&out, nil)
+	e.stdout = &term.Screen{Width: width}
+	if err := show(e); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

@@ -5,18 +5,45 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// podFlag adds --pod to a command.
-func (e *env) podFlag(cmd *cobra.Command, pod *string, usage string) {
-	cmd.Flags().StringVar(pod, "pod", "", usage+": a `name`, namespace/name or prefix of a container ID")
-	e.completePods(cmd)
+// podFlags adds --pod, --namespace and --all-namespaces to a command.
+func (e *env) podFlags(cmd *cobra.Command, q *api.PodQuery, usage string) {
+	cmd.Flags().StringVar(&q.Pod, "pod", "", usage+" of this `POD`: namespace/name, name, or prefix of a container ID")
+	cmd.Flags().StringVarP(&q.Namespace, "namespace", "n", "", usage+" of pods in this Kubernetes `NAMESPACE`")
+	cmd.Flags().BoolP("all-namespaces", "A", false, usage+" of pods in all Kubernetes namespaces (the default)")
+	cmd.MarkFlagsMutuallyExclusive("namespace", "all-namespaces")
+	_ = cmd.RegisterFlagCompletionFunc("pod", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return e.podNames(cmd.Context(), *q), cobra.ShellCompDirectiveNoFileComp
+	})
+	_ = cmd.RegisterFlagCompletionFunc("namespace", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return e.namespaces(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+	})
+}
+
+// noSuchPod is the error of a query that covers no attachment: most likely the name is misspelt.
+func noSuchPod(q api.PodQuery) error {
+	var flags []string
+	if q.Namespace != "" {
+		flags = append(flags, "--namespace "+q.Namespace)
+	}
+	if q.Pod != "" {
+		flags = append(flags, "--pod "+q.Pod)
+	}
+	return fmt.Errorf("no attachment matches %s; \"halfclose status --all\" lists them", strings.Join(flags, " "))
+}
+
+// isUnknown reports whether a query covers none of the attachments.
+func isUnknown(q api.PodQuery, attachments []api.AttachmentView) bool {
+	return !q.IsZero() && !slices.ContainsFunc(attachments, func(a api.AttachmentView) bool { return q.Covers(a.Pod, a.ContainerID) })
 }
 
 // stateValue is the value of --state.

@@ -6,10 +6,8 @@ package cli
 import (
 	"testing"
 
-	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/state"
 )
 
 func TestStatesOfAllToolsAreParsed(t *testing.T) {
@@ -47,18 +45,6 @@ func TestEveryVerdictIsParsed(t *testing.T) {
 	}
 	if err := v.Set("dead"); err == nil {
 		t.Error("an unknown verdict is parsed")
-	}
-}
-
-func TestAPodMatchesByNameOrContainerID(t *testing.T) {
-	pod := state.Pod{Namespace: "shop", Name: "web-1"}
-	for query, want := range map[string]bool{
-		"": true, "web-1": true, "shop/web-1": true, "0123": true, "0123456789ab": true,
-		"web": false, "shop": false, "web-12": false, "prod/web-1": false, "123": false,
-	} {
-		if got := api.CoversPod(query, pod, "0123456789ab"); got != want {
-			t.Errorf("%q: got %v", query, got)
-		}
 	}
 }
 

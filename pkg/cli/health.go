@@ -40,8 +40,8 @@ answer on a port of the node.`,
 			if err != nil {
 				return err
 			}
-			if e.output == outputJSON {
-				return printJSON(e.out, h)
+			if e.printsObject() {
+				return e.printObject(h)
 			}
 			_, err = fmt.Fprintln(e.out, safetext.Escape(h.Status))
 			return err

@@ -21,8 +21,9 @@ import (
 
 // historyFlags are the flags of halfclose history.
 type historyFlags struct {
-	follow              bool
-	since, pod, outcome string
+	follow         bool
+	since, outcome string
+	pods           api.PodQuery
 }
 
 func historyCommand(e *env) *cobra.Command {
@@ -55,10 +56,10 @@ line and socket.`,
 	}
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "print new entries until ^C")
 	cmd.Flags().StringVar(&f.since, "since", "", "only entries since this `time`: 10m, 15:04 or 2006-01-02T15:04:05Z")
-	e.podFlag(cmd, &f.pod, "only sockets of this pod")
+	e.podFlags(cmd, &f.pods, "only sockets")
 	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only entries with this `outcome`: "+strings.Join(outcomes(), ", "))
 	completeOneOf(cmd, "outcome", outcomes()...)
-	e.outputFlag(cmd)
+	e.tableFlags(cmd)
 	return cmd
 }
 
@@ -69,12 +70,13 @@ func outcomes() []string {
 
 // entryFilter selects entries of the history.
 type entryFilter struct {
-	since        time.Time
-	pod, outcome string
+	since   time.Time
+	pods    api.PodQuery
+	outcome string
 }
 
 func (f historyFlags) filter(now time.Time) (entryFilter, error) {
-	filter := entryFilter{pod: f.pod, outcome: f.outcome}
+	filter := entryFilter{pods: f.pods, outcome: f.outcome}
 	if f.outcome != "" && !slices.Contains(outcomes(), f.outcome) {
 		return filter, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(outcomes(), ", "), f.outcome)}
 	}
@@ -88,7 +90,7 @@ func (f historyFlags) filter(now time.Time) (entryFilter, error) {
 // of returns the selected entries.
 func (f entryFilter) of(entries []api.Entry) []api.Entry {
 	return slices.DeleteFunc(entries, func(en api.Entry) bool {
-		return en.Time.Before(f.since) || !api.CoversPod(f.pod, en.Pod, en.ContainerID) || f.outcome != "" && f.outcome != en.Outcome
+		return en.Time.Before(f.since) || !f.pods.Covers(en.Pod, en.ContainerID) || f.outcome != "" && f.outcome != en.Outcome
 	})
 }
 
@@ -154,7 +156,7 @@ func (e *env) historyNote(page api.HistoryPage, oldest time.Time, f entryFilter)
 
 // entryLines prints each entry as a line of JSON.
 func (e *env) entryLines(entries []api.Entry) error {
-	enc := json.NewEncoder(printable{e.out})
+	enc := json.NewEncoder(printable{w: e.out})
 	for i := range entries {
 		if err := enc.Encode(&entries[i]); err != nil {
 			return err
@@ -165,7 +167,7 @@ func (e *env) entryLines(entries []api.Entry) error {
 
 // entryTable returns a function that prints entries as further rows of one table.
 func (e *env) entryTable() func([]api.Entry) error {
-	t := term.NewTable(e.out, e.screen(),
+	t := e.table(
 		term.Column{Name: "TIME"},
 		term.Column{Name: "OUTCOME", Fold: 1, Lead: ", ", Paint: outcomePaint},
 		term.Column{Name: "POD", Fold: 2, Lead: ", "},

@@ -173,7 +173,7 @@ func TestFollowContinuesWithTheNextReaper(t *testing.T) {
 		}
 	}
 	for _, en := range entries {
-		if strings.Count(out.String(), "peer "+en.Peer.String()+",") != 1 {
+		if strings.Count(out.String(), "  "+en.Peer.String()+"  ") != 1 {
 			t.Errorf("%s is not listed once:\n%s", en.Peer, out.String())
 		}
 	}

@@ -318,7 +318,7 @@ func TestInstallPrintsTheTargetOfTheReapersProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := buildinfo.Info{Version: "v0.0.1", Commit: "abc"}
-	code, stdout, stderr := call(t, map[string]string{"COLUMNS": "1000"}, "install", "-o", "wide", "--plugin", fakePlugin(t, other),
+	code, stdout, stderr := call(t, nil, "install", "--plugin", fakePlugin(t, other),
 		"--cni-bin-dir", bin, "--cni-conf-dir", filepath.Join(root, "etc/cni/net.d"))
 	if want := "Reaper    " + bin + "/halfclose-reaper -> " + self + ": written"; code != 0 || !strings.Contains(stdout, want) {
 		t.Errorf("exit code %d: %q, want %q in it", code, stdout, want)

@@ -17,8 +17,8 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 	for _, w := range r.Warnings {
 		e.note("warning: %s", w)
 	}
-	if e.output == outputJSON {
-		return printJSON(e.out, r)
+	if e.printsObject() {
+		return e.printObject(r)
 	}
 	if r.Reaper != nil {
 		e.printLine("Reaper", program(*r.Reaper), done(c.DryRun, r.Reaper.Changed, "written"))
@@ -39,8 +39,8 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 	for _, w := range r.Warnings {
 		e.note("warning: %s", w)
 	}
-	if e.output == outputJSON {
-		return printJSON(e.out, r)
+	if e.printsObject() {
+		return e.printObject(r)
 	}
 	for _, f := range r.Files {
 		e.printLine("Network", f.Network+" in "+f.File, "entry "+done(c.DryRun, true, "removed"))

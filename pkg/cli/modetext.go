@@ -20,8 +20,8 @@ import (
 )
 
 func (e *env) printMode(r modeReport) error {
-	if e.output == outputJSON {
-		return printJSON(e.out, r)
+	if e.printsObject() {
+		return e.printObject(r)
 	}
 	s := e.screen()
 	var b strings.Builder

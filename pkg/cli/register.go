@@ -95,8 +95,8 @@ each socket gets the more conservative verdict of both policies.`,
 
 // printRegistration prints a registration, and its notes on stderr. flag returns the flag that set a key of the policy.
 func (e *env) printRegistration(r registration, flag func(key string) string) error {
-	if e.output == outputJSON {
-		return printJSON(e.out, r)
+	if e.printsObject() {
+		return e.printObject(r)
 	}
 	again := ""
 	if slices.Contains(r.Replaced, r.Record.ContainerID) {
@@ -109,7 +109,7 @@ func (e *env) printRegistration(r registration, flag func(key string) string) er
 		}
 	}
 	p := r.Record.Layers.Resolve(0).Policies[0]
-	t := term.NewTable(e.out, e.screen(), term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
+	t := e.table(term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
 	for _, v := range policyValues(p) {
 		from := p.Sources[v.key]
 		if from == state.SourceRegister {

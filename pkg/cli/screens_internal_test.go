@@ -114,14 +114,14 @@ func TestWholeScreens(t *testing.T) {
 		t.Run(name, func(t *testing.T) { golden.Text(t, name, shown(t, shows()[name])) })
 	}
 	t.Run("sockets-owners-40", func(t *testing.T) {
-		golden.Text(t, "sockets-owners-40", shownAt(t, "40", shows()["sockets-owners"]))
+		golden.Text(t, "sockets-owners-40", shownAt(t, 40, shows()["sockets-owners"]))
 	})
 }
 
 func TestOutputFitsScreensOfAnyWidth(t *testing.T) {
 	for name, show := range shows() {
 		for _, width := range []int{20, 40, 60, 80, 100, 132, 200, 400} {
-			t.Run(name+" "+strconv.Itoa(width), func(t *testing.T) { termtest.CheckWidth(t, width, shownAt(t, strconv.Itoa(width), show)) })
+			t.Run(name+" "+strconv.Itoa(width), func(t *testing.T) { termtest.CheckWidth(t, width, shownAt(t, width, show)) })
 		}
 	}
 }
@@ -149,7 +149,7 @@ func TestOutputWithoutTables(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := slices.Collect(strings.Lines(shownAt(t, "1000", shows()[name])))
+			got := slices.Collect(strings.Lines(shownAt(t, 0, shows()[name])))
 			if diff := cmp.Diff(strings.Join(want, "\n")+"\n", strings.Join(got, "")); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}

@@ -6,13 +6,11 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
@@ -57,12 +55,12 @@ The list is from the reaper's last sweep of each namespace. With --all or
 	cmd.Flags().StringVar(&f.netns, "netns", "", "query the kernel now, for every TCP socket of this `NETNS`: a path, a process id or a name under /run/netns")
 	_ = cmd.RegisterFlagCompletionFunc("netns", completeNetns) // the flag exists
 	cmd.Flags().BoolVar(&q.Owners, "owners", false, "find the processes that own each socket (walks over /proc)")
-	e.podFlag(cmd, &q.Pod, "only sockets of this pod")
+	e.podFlags(cmd, &q.PodQuery, "only sockets")
 	cmd.Flags().Var(stateValue{&q.State}, "state", "only sockets in this state: CLOSE_WAIT or FIN_WAIT2, with --all any")
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
 	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
 	completeOneOf(cmd, "verdict", verdictNames()...)
-	e.outputFlag(cmd)
+	e.tableFlags(cmd)
 	return cmd
 }
 
@@ -97,8 +95,13 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if err != nil {
 		return err
 	}
-	if e.output == outputJSON {
-		err = printJSON(e.out, list)
+	if len(list.Sockets) == 0 && f.netns == "" {
+		if s, err := client.Status(ctx); err == nil && isUnknown(q.PodQuery, s.Attachments) {
+			return noSuchPod(q.PodQuery)
+		}
+	}
+	if e.printsObject() {
+		err = e.printObject(list)
 	} else {
 		err = e.printSockets(list.Sockets, q.Owners)
 	}
@@ -106,21 +109,15 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		err = fmt.Errorf("the list is incomplete: %s", strings.Join(list.Problems, "; "))
 	}
 	if err == nil && len(list.Sockets) == 0 {
-		e.note("%s", emptyReason(ctx, client, f))
+		e.note("%s", emptyReason(f))
 	}
 	return err
 }
 
 // emptyReason explains an empty list.
-func emptyReason(ctx context.Context, client *admin.Client, f socketFlags) string {
+func emptyReason(f socketFlags) string {
 	q := f.query
-	if q.Pod != "" && f.netns == "" {
-		s, err := client.Status(ctx)
-		if err == nil && !slices.ContainsFunc(s.Attachments, func(a api.AttachmentView) bool { return api.CoversPod(q.Pod, a.Pod, a.ContainerID) }) {
-			return noSuchPod(q.Pod)
-		}
-	}
-	filtered := q.Pod != "" || q.State != 0 || f.verdict.set
+	filtered := !q.PodQuery.IsZero() || q.State != 0 || f.verdict.set
 	switch queried := q.All || f.netns != ""; {
 	case queried && filtered:
 		return "no TCP socket matches"
@@ -130,10 +127,6 @@ func emptyReason(ctx context.Context, client *admin.Client, f socketFlags) strin
 		return "no half-closed socket of the last sweep matches; use --all to query the kernel now"
 	}
 	return "the last sweep found no half-closed sockets; use --all to query the kernel now"
-}
-
-func noSuchPod(pod string) string {
-	return "no attachment matches --pod " + pod + "; \"halfclose status --all\" lists them"
 }
 
 func (e *env) printSockets(views []api.SocketView, owners bool) error {
@@ -156,7 +149,7 @@ func (e *env) printSockets(views []api.SocketView, owners bool) error {
 	if owners {
 		cols = append(cols, term.Column{Name: "OWNERS", Fold: 8, Lead: "; held by "})
 	}
-	t := term.NewTable(e.out, e.screen(), cols...)
+	t := e.table(cols...)
 	for _, v := range views {
 		row := []string{
 			describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, orDash(v.Age), orDash(v.Idle),

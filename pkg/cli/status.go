@@ -24,8 +24,8 @@ import (
 
 // statusFlags are the flags of halfclose status.
 type statusFlags struct {
-	pod string
-	all bool
+	pods api.PodQuery
+	all  bool
 }
 
 func statusCommand(e *env) *cobra.Command {
@@ -53,8 +53,8 @@ The pod with the most half-closed sockets comes first. If there are more than
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.status(cmd.Context(), f) },
 	}
 	cmd.Flags().BoolVar(&f.all, "all", false, "list attachments without sockets, destroys and problems too")
-	e.podFlag(cmd, &f.pod, "only attachments of this pod")
-	e.outputFlag(cmd)
+	e.podFlags(cmd, &f.pods, "only attachments")
+	e.tableFlags(cmd)
 	return cmd
 }
 
@@ -69,21 +69,19 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	}
 	registered := len(s.Attachments) > 0
 	builds := buildFindings(s, buildinfo.Get().Build()) // of all attachments
-	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !api.CoversPod(f.pod, a.Pod, a.ContainerID) })
-	if e.output == outputJSON {
-		err = printJSON(e.out, s)
+	if isUnknown(f.pods, s.Attachments) {
+		return noSuchPod(f.pods)
+	}
+	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !f.pods.Covers(a.Pod, a.ContainerID) })
+	if e.printsObject() {
+		err = e.printObject(s)
 	} else {
-		err = e.printStatus(s, statusView{all: f.all || f.pod != "", policies: f.pod != ""}, builds...)
+		err = e.printStatus(s, statusView{all: f.all || !f.pods.IsZero(), policies: f.pods.Pod != ""}, builds...)
 	}
-	switch {
-	case err != nil:
-		return err
-	case !registered:
+	if err == nil && !registered {
 		e.note("nothing is registered: \"halfclose doctor\" shows why")
-	case len(s.Attachments) == 0:
-		e.note("%s", noSuchPod(f.pod))
 	}
-	return nil
+	return err
 }
 
 // statusView selects the parts of a status, besides the summary and the problems.

@@ -68,8 +68,8 @@ namespace may be gone already. Records of CNI stay until its DEL.`,
 
 // printUnregistration prints an unregistration, and its notes on stderr.
 func (e *env) printUnregistration(u unregistration) error {
-	if e.output == outputJSON {
-		return printJSON(e.out, u)
+	if e.printsObject() {
+		return e.printObject(u)
 	}
 	path := safetext.Escape(u.Path)
 	if path == "" {

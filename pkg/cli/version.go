@@ -20,8 +20,8 @@ func versionCommand(e *env) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			info := buildinfo.Get()
-			if e.output == outputJSON {
-				return printJSON(e.out, info)
+			if e.printsObject() {
+				return e.printObject(info)
 			}
 			_, err := fmt.Fprintln(e.out, info)
 			return err

@@ -31,7 +31,7 @@ func ContainerID(id string) string {
 	switch {
 	case id == "":
 		return "-"
-	case len(id) > 13 && strings.Trim(id, "0123456789abcdef") == "":
+	case state.IsRuntimeID(id):
 		return id[:13]
 	}
 	return id

@@ -70,7 +70,7 @@ func TestSocketsAreListedByPodAndAge(t *testing.T) {
 		ofBeta := slices.DeleteFunc(slices.Clone(want), func(s string) bool { return !strings.HasPrefix(s, "beta ") })
 		for _, pod := range []string{"beta", "default/beta"} {
 			var got []string
-			for _, v := range n.sockets(api.SocketQuery{State: inetdiag.CloseWait, Pod: pod}) {
+			for _, v := range n.sockets(api.SocketQuery{State: inetdiag.CloseWait, PodQuery: api.PodQuery{Pod: pod}}) {
 				got = append(got, v.Pod.Name+" "+v.Local)
 			}
 			if diff := cmp.Diff(ofBeta, got); diff != "" {

@@ -145,7 +145,7 @@ func TestUnregisteredNamespaceIsIgnored(t *testing.T) {
 		if v, _ := n.find(p.Server, api.SocketQuery{Netns: ns.Path()}); v.Deadline != nil || v.Mode != policy.Off || v.Why != "its network namespace has no attachment" {
 			t.Errorf("listed as %+v", v)
 		}
-		if _, ok := n.find(p.Server, api.SocketQuery{Netns: ns.Path(), Pod: "web"}); ok {
+		if _, ok := n.find(p.Server, api.SocketQuery{Netns: ns.Path(), PodQuery: api.PodQuery{Pod: "web"}}); ok {
 			t.Error("it is listed as a socket of a pod")
 		}
 		if _, ok := n.find(p.Server, live); ok {

@@ -108,7 +108,7 @@ func (r *Reaper) covered(ctx context.Context, q api.SocketQuery, asked netns.Ide
 
 // coversAny reports whether the query covers a network namespace with these records.
 func coversAny(q api.SocketQuery, records []state.Record) bool {
-	return slices.ContainsFunc(records, func(r state.Record) bool { return api.CoversPod(q.Pod, r.Pod, r.ContainerID) })
+	return slices.ContainsFunc(records, func(r state.Record) bool { return q.Covers(r.Pod, r.ContainerID) })
 }
 
 // identify returns the network namespace at a path; the zero Identity if the path cannot be opened.

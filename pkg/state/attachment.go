@@ -173,3 +173,7 @@ func ParseFileName(name string) (Attachment, NetnsKey, error) {
 	}
 	return a, k, nil
 }
+
+// IsRuntimeID reports whether a container ID is of the form that runtimes use: more than 13 hexadecimal digits. Others are
+// names that an operator or a tool chose.
+func IsRuntimeID(id string) bool { return len(id) > 13 && strings.Trim(id, "0123456789abcdef") == "" }

@@ -20,11 +20,15 @@ type Screen struct {
 // UsualWidth is the width of a screen of unknown width.
 const UsualWidth = 80
 
-// ScreenOf returns the screen that w writes to. A terminal has its own width, and colours unless NO_COLOR is set or TERM
-// is dumb. For a file the width is COLUMNS, and there are no colours.
+// ScreenOf returns the screen that w writes to. A terminal has its own width, COLUMNS or UsualWidth if it has none, and
+// colours unless NO_COLOR is set or TERM is dumb. A pipe or a file has any width, so that each row of a table is one line,
+// and no colours.
 func ScreenOf(w any, getenv func(string) string) Screen {
 	width, terminal := terminalWidth(w)
-	s := Screen{Width: width, Colour: terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
+	if !terminal {
+		return Screen{}
+	}
+	s := Screen{Width: width, Colour: getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"}
 	if s.Width <= 0 {
 		s.Width, _ = strconv.Atoi(getenv("COLUMNS"))
 	}

@@ -26,10 +26,10 @@ func TestScreenOf(t *testing.T) {
 		{"a dumb terminal has none", 132, map[string]string{"TERM": "dumb"}, term.Screen{132, false}},
 		{"COLUMNS counts for a terminal of unknown width", 0, map[string]string{"COLUMNS": "40"}, term.Screen{40, true}},
 		{"a terminal of unknown width has 80", 0, nil, term.Screen{80, true}},
-		{"a file has 80 columns", -1, nil, term.Screen{80, false}},
-		{"COLUMNS counts for a file", -1, map[string]string{"COLUMNS": "40"}, term.Screen{40, false}},
-		{"a negative COLUMNS does not", -1, map[string]string{"COLUMNS": "-1"}, term.Screen{80, false}},
-		{"neither does one that is not a number", -1, map[string]string{"COLUMNS": "wide"}, term.Screen{80, false}},
+		{"a negative COLUMNS does not", 0, map[string]string{"COLUMNS": "-1"}, term.Screen{80, true}},
+		{"neither does one that is not a number", 0, map[string]string{"COLUMNS": "wide"}, term.Screen{80, true}},
+		{"a pipe has any width", -1, nil, term.Screen{}},
+		{"COLUMNS does not count for a pipe", -1, map[string]string{"COLUMNS": "40"}, term.Screen{}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out any = &bytes.Buffer{}
@@ -47,7 +47,7 @@ func TestScreenOf(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if got := term.ScreenOf(f, func(string) string { return "" }); got != (term.Screen{80, false}) {
+		if got := term.ScreenOf(f, func(string) string { return "" }); got != (term.Screen{}) {
 			t.Errorf("got %+v", got)
 		}
 	})

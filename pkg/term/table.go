@@ -20,6 +20,7 @@ type Table struct {
 	rows   [][]string
 	widths []int  // of each column's widest cell
 	header []bool // the columns of the last printed header
+	bare   bool   // without headers
 }
 
 // NewTable starts a table that prints to out.
@@ -30,6 +31,9 @@ func NewTable(out io.Writer, s Screen, cols ...Column) *Table {
 	}
 	return t
 }
+
+// WithoutHeader makes the table print no header, for scripts.
+func (t *Table) WithoutHeader() { t.bare = true }
 
 // Row adds a row, which has a cell for each column.
 func (t *Table) Row(cells ...string) {
@@ -49,7 +53,7 @@ func (t *Table) Flush() error {
 	for i := range t.cols {
 		shown[i] = layout.shows(i)
 	}
-	if !slices.Equal(shown, t.header) {
+	if !t.bare && !slices.Equal(shown, t.header) {
 		t.header = shown
 		b.WriteString(layout.line(layout.names(), func(_ int, text string) string { return t.screen.Paint(Strong, text) }))
 		b.WriteByte('\n')

@@ -47,7 +47,7 @@ func ask(ctx context.Context, src Source, q question, now func() time.Time) (a a
 	}
 	if q.key != "" {
 		var err error
-		if a.sockets, err = src.Sockets(ctx, api.SocketQuery{Pod: q.query, Owners: q.owners}); err != nil {
+		if a.sockets, err = src.Sockets(ctx, api.SocketQuery{PodQuery: api.PodQuery{Pod: q.query}, Owners: q.owners}); err != nil {
 			a.sockets.Problems = append(a.sockets.Problems, err.Error())
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,10 +36,13 @@ func newShell(t *testing.T, dir string) *shell {
 	cmd.Dir = dir
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "MAKE") || strings.HasPrefix(kv, "MFLAGS=") // set by the make that runs the tests
-	}), "TMPDIR="+t.TempDir())
+	}), "TMPDIR="+t.TempDir(), "TERM=dumb")
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	r, w, err := os.Pipe()
+	r, w, err := pty.Open() // the pages show what a terminal of 80 columns shows
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pty.Setsize(w, &pty.Winsize{Cols: 80, Rows: 24}); err != nil {
 		t.Fatal(err)
 	}
 	cmd.Stdout, cmd.Stderr = w, w

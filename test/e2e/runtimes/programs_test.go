@@ -142,7 +142,7 @@ func (s *site) destroyedIn(p *pod) (found []api.Entry) {
 func (s *site) outlives(t *testing.T, p *pod, state inetdiag.State, verdicts ...policy.Reason) {
 	t.Helper()
 	nstest.Eventually(t, testnode.Patience, "a half-closed connection of "+p.name+" that is at work outlives the grace", func() bool {
-		list, err := s.Client.Sockets(t.Context(), api.SocketQuery{All: true, Pod: p.id, State: state})
+		list, err := s.Client.Sockets(t.Context(), api.SocketQuery{All: true, PodQuery: api.PodQuery{Pod: p.id}, State: state})
 		if err != nil {
 			return false
 		}
