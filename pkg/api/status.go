@@ -42,6 +42,7 @@ type ReaperStatus struct {
 	// AgesLost is the reason why this reaper could not use saved ages when it started, so that idle times started again; ""
 	// if it could.
 	AgesLost    string           `json:"agesLost,omitempty"`
+	Adoption    AdoptionView     `json:"adoption"`
 	Attachments []AttachmentView `json:"attachments"`
 	// Problems are the unreadable files in the state directory.
 	Problems []ProblemView `json:"problems"`

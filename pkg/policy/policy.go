@@ -178,6 +178,8 @@ const (
 	SourceMinGrace = "--min-grace"
 	// SourceWrongAnnotation is the source of mode observe because of an invalid annotation.
 	SourceWrongAnnotation = "wrong annotation"
+	// SourceWrongConf is the source of mode observe because of a mistake in the network's configuration.
+	SourceWrongConf = "wrong configuration"
 	// SourceTooManyRules is the source of mode observe because the layers have more rules and exemptions together than
 	// allowed.
 	SourceTooManyRules = "too many rules"

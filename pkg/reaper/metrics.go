@@ -49,6 +49,8 @@ type Metrics struct {
 	EventsMissed uint64        // half-closed sockets that a sweep found before any event reported them
 	Warnings     map[string]uint64
 
+	Adoption api.AdoptionView
+
 	canAsk bool
 }
 
@@ -113,6 +115,7 @@ func (l *loop) metrics() Metrics {
 	for _, r := range append(sparingReasons(), policy.Destroyable) {
 		m.Spared[r] = 0
 	}
+	m.Adoption = l.adoption()
 	l.tally.forget(pods)
 	return m
 }

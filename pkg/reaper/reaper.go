@@ -59,6 +59,8 @@ type Config struct {
 	Trials Trials
 	// Asking returns the figures of the Asker; nil if there are none.
 	Asking func() prober.Stats
+	// Adoption returns the state of adoption; nil if there is none.
+	Adoption func() api.AdoptionView
 	// MaxAsksPerSecond is the Asker's rate limit, for the status.
 	MaxAsksPerSecond int
 

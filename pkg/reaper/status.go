@@ -88,7 +88,15 @@ func (l *loop) status() api.ReaperStatus {
 		s.Problems = append(s.Problems, api.ProblemView{File: p.File, Problem: p.Err.Error()})
 	}
 	s.Refusals = append(s.Refusals, l.refusals()...)
+	s.Adoption = l.adoption()
 	return s
+}
+
+func (l *loop) adoption() (v api.AdoptionView) {
+	if l.cfg.Adoption != nil {
+		v = l.cfg.Adoption()
+	}
+	return v
 }
 
 // addNamespace adds a network namespace to a status.

@@ -27,6 +27,9 @@ const (
 	// netnsSeparator ends the interface name: none has it.
 	netnsSeparator = ":"
 	suffix         = ".json"
+	// adoptedMark ends the file name of an adopted record, before the suffix: neither Adopt nor its caller can replace or remove
+	// the file of an ADD.
+	adoptedMark = ":adopted"
 	// maxName is how many bytes a file name may have.
 	maxName = 255
 )
@@ -122,28 +125,36 @@ func parseKey(s string) (NetnsKey, error) {
 	return k, nil
 }
 
-// FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json". Its
-// errors are those of Attachment.CheckName. The file of a record of version 1 has no netns in its name.
+// FileName returns the name of the record's file, "<containerID>@<ifname>:<netns cookie>-<netns inode>.json", with
+// ":adopted" before the ".json" if the record is adopted. Its errors are those of Attachment.CheckName. The file of a record
+// of version 1 has no netns in its name.
 func (r Record) FileName() (string, error) {
 	if r.Version == version1 {
 		return r.base() + suffix, r.CheckName()
 	}
-	return fileNameOf(r.Attachment, KeyOf(r.Netns.Identity))
+	return fileNameOf(r.Attachment, KeyOf(r.Netns.Identity), r.Adopted)
 }
 
-func fileNameOf(a Attachment, k NetnsKey) (string, error) {
+func fileNameOf(a Attachment, k NetnsKey, adopted bool) (string, error) {
 	if err := a.CheckName(); err != nil {
 		return "", err
 	}
 	if k.Inode == 0 {
 		return "", errNoInode
 	}
-	name := a.base() + netnsSeparator + k.String() + suffix
+	name := a.base() + netnsSeparator + k.String()
+	if adopted {
+		name += adoptedMark
+	}
+	name += suffix
 	if len(name) > maxName {
 		return "", fmt.Errorf("file name of %d bytes is too long: at most %d are possible", len(name), maxName)
 	}
 	return name, nil
 }
+
+// isAdoptedName reports whether a file of that name has an adopted record.
+func isAdoptedName(name string) bool { return strings.HasSuffix(name, adoptedMark+suffix) }
 
 // ParseFileName returns the attachment and the netns in the name of a record's file. The key is zero for a file of version
 // 1, whose name is "<containerID>@<ifname>.json".
@@ -164,11 +175,12 @@ func ParseFileName(name string) (Attachment, NetnsKey, error) {
 	if !hasKey {
 		return a, NetnsKey{}, nil
 	}
+	key, adopted := strings.CutSuffix(key, adoptedMark)
 	k, err := parseKey(key)
 	if err != nil {
 		return Attachment{}, NetnsKey{}, fmt.Errorf("file name: %w", err)
 	}
-	if _, err := fileNameOf(a, k); err != nil {
+	if _, err := fileNameOf(a, k, adopted); err != nil {
 		return Attachment{}, NetnsKey{}, fmt.Errorf("file name: %w", err)
 	}
 	return a, k, nil

@@ -8,3 +8,6 @@ var TemporaryName = temporaryName
 
 // MaxFileSize bounds a record's file in bytes.
 const MaxFileSize = maxFileSize
+
+// MaxPodNameBytes bounds a pod's name, namespace and UID in bytes.
+const MaxPodNameBytes = maxPodNameBytes

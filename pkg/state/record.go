@@ -34,6 +34,12 @@ type Record struct {
 	// Plugin is the build of the plugin that wrote the record, zero if another program did.
 	Plugin buildinfo.Build `json:"plugin,omitzero"`
 	Time   time.Time       `json:"time"` // of writing, by the wall clock
+
+	// Adopted is set if the container was running before and no ADD wrote the record: see Store.Adopt. AdoptedFrom is what
+	// proved the attachment: the path of a file of libcni's cache, on the node, or of the netns's mount. Once it is absent, the
+	// container is gone.
+	Adopted     bool   `json:"adopted,omitempty"`
+	AdoptedFrom string `json:"adoptedFrom,omitempty"`
 }
 
 // WarnNoReaper is the start of the warning in a record that the plugin wrote while no reaper was running and it could start
@@ -130,6 +136,9 @@ func decode(name string, data []byte) (Record, error) {
 	}
 	if r.Version != version1 && key != KeyOf(r.Netns.Identity) {
 		return Record{}, fmt.Errorf("%w: the file's name has netns %s, its content %s", ErrInvalid, key, KeyOf(r.Netns.Identity))
+	}
+	if r.Adopted != isAdoptedName(name) {
+		return Record{}, fmt.Errorf("%w: the content and the file's name disagree on whether it is adopted", ErrInvalid)
 	}
 	if r.Version == version1 {
 		if r.Layers, err = layersOfVersion1(data); err != nil {

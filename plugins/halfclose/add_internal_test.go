@@ -185,8 +185,8 @@ func TestAddObservesThePodOfAWrongConflistUnderIgnore(t *testing.T) {
 		if joined(r).Mode != policy.Observe {
 			t.Errorf("mode %v, want observe", joined(r).Mode)
 		}
-		if got := r.Layers.Resolve(0).Sources["mode"]; got != sourceWrongConf {
-			t.Errorf("source of the mode %q, want %q", got, sourceWrongConf)
+		if got := r.Layers.Resolve(0).Sources["mode"]; got != policy.SourceWrongConf {
+			t.Errorf("source of the mode %q, want %q", got, policy.SourceWrongConf)
 		}
 		for what, text := range map[string]string{
 			"the record's warnings": strings.Join(r.Warnings, "\n"), "stderr": o.stderr, "the system log": strings.Join(o.syslog, ""),

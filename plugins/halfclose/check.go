@@ -71,7 +71,7 @@ func (p *plugin) repair(args *skel.CmdArgs, c conf, doubt string, write func(sta
 	network, problems := policy.ParseNetwork(args.StdinData)
 	annotations := c.annotations()
 	layers := p.layers(network, problems, annotations)
-	if !annotations.passed && network.PodAnnotations && network.PodOverrides != policy.OverridesNone {
+	if !annotations.Passed && network.PodAnnotations && network.PodOverrides != policy.OverridesNone {
 		p.logf("the runtime did not pass the pod's annotations to CHECK: the mode is at most observe, since they may ask for that")
 		layers.Observe = cmp.Or(layers.Observe, sourceNoAnnotations)
 	}

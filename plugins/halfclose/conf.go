@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
@@ -74,53 +73,10 @@ func (c conf) result() (types.Result, error) {
 	return p.PrevResult.GetAsVersion(c.CNIVersion)
 }
 
-// annotations are the pod's annotations that begin with policy.AnnotationPrefix.
-type annotations struct {
-	found    map[string]string
-	passed   bool     // the runtime passed the pod's annotations, perhaps without any of ours
-	warnings []string // about values of a wrong type
+// annotations returns the annotations of the pod.
+func (c conf) annotations() policy.PodAnnotations {
+	return policy.ReadPodAnnotations(c.RuntimeConfig, "runtimeConfig")
 }
-
-// annotations returns the annotations of the pod. Null, which containerd passes for a pod without annotations, is no
-// mistake. Values of a wrong type are left out.
-func (c conf) annotations() annotations {
-	if isNull(c.RuntimeConfig) {
-		return annotations{}
-	}
-	var runtime map[string]json.RawMessage
-	if err := json.Unmarshal(c.RuntimeConfig, &runtime); err != nil {
-		return annotations{warnings: []string{"runtimeConfig is not an object: the pod's annotations are unknown (the pod is only observed)"}}
-	}
-	raw := runtime[policy.CapabilityPodAnnotations]
-	if isNull(raw) {
-		return annotations{}
-	}
-	if raw[0] != '{' {
-		return annotations{warnings: []string{fmt.Sprintf(
-			"runtimeConfig[%q] is not an object: the pod's annotations are unknown (the pod is only observed)", policy.CapabilityPodAnnotations)}}
-	}
-	a := annotations{found: make(map[string]string), passed: true}
-	more := 0
-	for key, value := range members(raw) {
-		name := unquoted(key)
-		switch {
-		case !strings.HasPrefix(name, policy.AnnotationPrefix):
-		case value[0] == '"':
-			a.found[name] = unquoted(value)
-		case len(a.warnings) < maxTypeWarnings-1:
-			a.warnings = append(a.warnings, fmt.Sprintf("annotation %.80q is not a string (the pod is only observed)", name))
-		default:
-			more++
-		}
-	}
-	if more > 0 {
-		a.warnings = append(a.warnings, fmt.Sprintf("and %d more annotations that are not strings", more))
-	}
-	return a
-}
-
-// maxTypeWarnings bounds the warnings that a pod can put into its record. There are fewer annotations of ours.
-const maxTypeWarnings = 16
 
 // validAttachments returns the attachments that GC keeps, and whether the runtime passed a list: null counts as absent. It
 // returns only an error if any entry is invalid.

@@ -4,12 +4,10 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -22,7 +20,6 @@ import (
 
 // The reasons why an attachment is at most observed, shown as the source of its mode.
 const (
-	sourceWrongConf     = "wrong configuration"
 	sourceNoAnnotations = "annotations unknown at CHECK"
 	sourceOtherBoot     = "recorded in another boot"
 	sourceOtherNetns    = "recorded with another netns"
@@ -30,23 +27,10 @@ const (
 )
 
 // layers returns the policy layers of the attachment to record, and warns of mistakes in the configuration and the pod's
-// annotations. An attachment with mistakes is at most observed: they may have been meant to be more conservative.
-func (p *plugin) layers(network policy.Network, problems policy.Problems, pod annotations) policy.Layers {
-	l := network.Layers(pod.found)
-	p.warnings = append(p.warnings, problems.Strings()...)
-	if len(problems) > 0 {
-		l.Observe = sourceWrongConf
-	}
-	if network.PodOverrides == policy.OverridesNone {
-		p.warnings = append(p.warnings, l.Resolve(0).Problems...) // that they are ignored
-		l.Annotations = nil
-		return l
-	}
-	p.warnings = append(p.warnings, pod.warnings...)
-	if len(pod.warnings) > 0 {
-		l.Observe = cmp.Or(l.Observe, policy.SourceWrongAnnotation)
-	}
-	p.warnings = append(p.warnings, l.Resolve(0).Problems...)
+// annotations.
+func (p *plugin) layers(network policy.Network, problems policy.Problems, pod policy.PodAnnotations) policy.Layers {
+	l, warnings := network.Attach(problems, pod)
+	p.warnings = append(p.warnings, warnings...)
 	return l
 }
 
@@ -78,7 +62,7 @@ func (p *plugin) register(args *skel.CmdArgs, network string, layers policy.Laye
 		Attachment: attachment(args),
 		Boot:       boot,
 		Netns:      state.Netns{Path: path, Identity: id},
-		Pod:        podFromArgs(args.Args),
+		Pod:        state.ParsePod(args.Args),
 		Layers:     layers,
 		Warnings:   p.warnings,
 		Plugin:     p.build,
@@ -166,28 +150,4 @@ func invalidNetns(err error) error {
 		return types.NewError(types.ErrInternal, "the plugin may not enter the network namespace", err.Error())
 	}
 	return types.NewError(types.ErrInvalidNetNS, "register the attachment", err.Error())
-}
-
-// maxPodNameBytes bounds a pod's name, namespace and UID in a record. Kubernetes allows 253 bytes.
-const maxPodNameBytes = 253
-
-// podFromArgs returns the pod that CNI_ARGS names: "K=V;K=V" in any order (CNI spec, "Parameters"). It ignores other keys,
-// which are for other plugins, and malformed pairs.
-func podFromArgs(args string) state.Pod {
-	var pod state.Pod
-	for pair := range strings.SplitSeq(args, ";") {
-		key, value, _ := strings.Cut(pair, "=")
-		if len(value) > maxPodNameBytes {
-			value = strings.ToValidUTF8(value[:maxPodNameBytes], "")
-		}
-		switch key {
-		case "K8S_POD_NAMESPACE":
-			pod.Namespace = value
-		case "K8S_POD_NAME":
-			pod.Name = value
-		case "K8S_POD_UID":
-			pod.UID = value
-		}
-	}
-	return pod
 }
