@@ -23,6 +23,7 @@ import (
 const (
 	maxModeRequest = 16 << 10
 	maxWho         = 256 // longer names are cut
+	maxReason      = 256 // longer reasons are cut
 )
 
 func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +33,8 @@ func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	view, err := s.Reaper.SetMode(r.Context(), state.Switch{
-		Mode: m.Mode, Who: printableName(m.Who), When: time.Now().UTC().Round(time.Second),
+		Scope: m.Scope, Mode: m.Mode, Who: printableName(m.Who), When: time.Now().UTC().Round(time.Second),
+		Until: m.Until.UTC().Round(time.Second), Reason: printableReason(m.Reason),
 	})
 	if err != nil {
 		s.fail(w, err)
@@ -43,7 +45,7 @@ func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
 
 // decodeModeRequest reads a ModeRequest.
 func decodeModeRequest(body io.Reader) (m api.ModeRequest, err error) {
-	const want = `want {"mode": "destroy" or "observe", "who": "..."}`
+	const want = `want {"mode": "destroy" or "observe", "who": "..."}, and possibly "namespace", "pod", "id", "until", "reason"`
 	dec := json.NewDecoder(body)
 	dec.DisallowUnknownFields()
 	if err = dec.Decode(&m); err == nil {
@@ -60,7 +62,12 @@ func decodeModeRequest(body io.Reader) (m api.ModeRequest, err error) {
 	case m.Mode == 0:
 		return m, badRequest(want + ": no mode")
 	case m.Mode == policy.Off:
-		return m, badRequest("the switch can be destroy or observe; for off, start the reaper with --mode off")
+		return m, badRequest("the switch can be destroy or observe; " + api.WhereOff)
+	case m.Mode == policy.Destroy && !m.Until.IsZero():
+		return m, badRequest("until is for mode observe: destroy lifts a switch, and needs no end")
+	}
+	if err := m.Check(); err != nil {
+		return m, badRequest(err.Error())
 	}
 	return m, nil
 }
@@ -70,4 +77,9 @@ func decodeModeRequest(body io.Reader) (m api.ModeRequest, err error) {
 func printableName(who string) string {
 	who = safetext.Cut(safetext.Replace(strings.TrimSpace(who), '?'), maxWho)
 	return cmp.Or(strings.TrimSpace(who), "unknown")
+}
+
+// printableReason returns an operator's reason in a form that is safe to store and to show.
+func printableReason(text string) string {
+	return strings.TrimSpace(safetext.Cut(safetext.Replace(strings.TrimSpace(text), '?'), maxReason))
 }

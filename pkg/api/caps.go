@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Cap is a cause that makes the mode of a node more conservative than an operator or a policy asks for.
@@ -72,4 +73,15 @@ func (v ModeView) Caps(m policy.Mode) []Cap {
 		caps = append(caps, CapNetns)
 	}
 	return caps
+}
+
+// SwitchReasons describes in words the switches among list that are more conservative than m, in the form of CapReasons.
+func SwitchReasons(list []state.Switch, m policy.Mode) []string {
+	var reasons []string
+	for _, sw := range list {
+		if sw.Mode > m {
+			reasons = append(reasons, fmt.Sprintf("the switch of %s, set to %v by %s", sw.ScopeName(), sw.Mode, sw.By()))
+		}
+	}
+	return reasons
 }

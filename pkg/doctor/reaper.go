@@ -108,7 +108,18 @@ func reportMode(r running, s switchFile, d destroy) []Finding {
 		view = expectedMode(s, d)
 		caveat = " (without the reaper's --mode: no reaper answered)"
 	}
-	caps := view.Caps(policy.Destroy)
+	caps, scoped := view.Caps(policy.Destroy), api.SwitchReasons(view.Switches, policy.Destroy)
+	if len(caps) == 0 && len(scoped) > 0 {
+		const few = 5
+		text := strings.Join(scoped[:min(few, len(scoped))], "; ")
+		if more := len(scoped) - few; more > 0 {
+			text += fmt.Sprintf("; and %d more", more)
+		}
+		return []Finding{{
+			Check: "mode", Level: Info, What: "the mode is capped by " + text + caveat,
+			Do: "nothing if that is intended; otherwise run halfclose mode destroy with the same --pod or --namespace",
+		}}
+	}
 	if len(caps) == 0 {
 		return []Finding{{Check: "mode", What: "nothing caps the mode: each record's policy applies" + caveat}}
 	}
@@ -124,10 +135,7 @@ func reportMode(r running, s switchFile, d destroy) []Finding {
 
 // expectedMode returns the mode of a reaper without flags.
 func expectedMode(s switchFile, d destroy) api.ModeView {
-	view := api.ModeView{Reaper: policy.Destroy}
-	if s.set {
-		view.Switch = &s.value
-	}
+	view := api.ModeView{Reaper: policy.Destroy, Switch: s.now.Node, Switches: s.now.Scoped}
 	if s.err != nil {
 		view.SwitchProblem = s.err.Error()
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -253,16 +254,16 @@ func reportSharing(d directory, in place) []Finding {
 // switchFile is this node's mode switch.
 type switchFile struct {
 	path  string
-	set   bool
-	value state.Switch
-	err   error // of reading it
+	now   state.Switches // those in force
+	err   error          // of reading it
 	write error // of checking whether it can be set
 	fs    filesystem
 }
 
 func inspectSwitch(path string) switchFile {
 	s := switchFile{path: path}
-	s.value, s.set, s.err = state.LoadSwitch(path)
+	all, err := state.LoadSwitches(path)
+	s.now, s.err = all.At(time.Now()), err
 	dir := existingDir(filepath.Dir(path))
 	s.fs = inspectFilesystem(dir)
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // loop owns the reaper's state. Only its goroutine calls its methods.
@@ -47,16 +49,19 @@ type loop struct {
 	idleSince     monotime.Time // since when there is no record
 	ready         bool          // the records have been read once
 	switchProblem string        // the last one that was logged
+	// loggedSwitches are the switches in force that were logged.
+	loggedSwitches state.Switches
+	loggedMode     policy.Mode // the node's effective mode that was logged
 	warnedLookAge bool
 	saveInterval  time.Duration
 	noticed       map[string]bool // warnings about records that were logged
 }
 
 func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string) *loop {
-	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem)
+	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem, cfg.Clock.Wall)
 	l := &loop{
 		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), histograms: h, registry: newRegistry(cfg.MinGrace),
-		caps:   caps,
+		caps:   caps, loggedMode: caps.view.Effective,
 		budget: newBudget(cfg.MaxDestroysPerSecond), history: newHistory(cfg.Log),
 		saveInterval: defaultSaveInterval,
 		tracker:      newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
@@ -182,9 +187,12 @@ func (l *loop) applyCensus(c census) {
 	l.netnsChanged = l.netnsChanged || ch.targets
 }
 
-// applyMode judges the candidates again in each network namespace whose mode changes with the node's effective mode.
+// applyMode judges the candidates again in each network namespace whose mode changes with the caps.
 func (l *loop) applyMode(at monotime.Time) {
-	l.log.Info("mode changed", "mode", l.caps.view.Effective.String(), "switch_problem", l.caps.view.SwitchProblem)
+	if mode := l.caps.view.Effective; mode != l.loggedMode {
+		l.log.Info("mode changed", "mode", mode.String(), "switch_problem", l.caps.view.SwitchProblem)
+		l.loggedMode = mode
+	}
 	for _, ns := range l.registry.namespaces {
 		was := ns.mode()
 		if ns.limit = l.caps.limit(ns); ns.mode() != was {

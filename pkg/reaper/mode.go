@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -22,18 +23,22 @@ type caps struct {
 	info      os.FileInfo // of the switch file when it was read; nil if it did not exist
 	checkedAt time.Time
 	readAt    time.Time
-	unwritten *state.Switch // a switch that applies although its file could not be written
+	wall      func() time.Time               // the wall clock
+	switches  state.Switches                 // of the file, and the unwritten ones; also those that have ended
+	inForce   state.Switches                 // those that cap a mode now
+	unwritten map[state.Scope]*state.Switch // that apply although their file could not be written
 }
 
-func newCaps(reaper policy.Mode, switchPath, kernelProblem string) *caps {
-	c := &caps{path: switchPath, view: api.ModeView{Reaper: reaper, SwitchFile: switchPath, KernelProblem: kernelProblem}}
+func newCaps(reaper policy.Mode, switchPath, kernelProblem string, wall func() time.Time) *caps {
+	c := &caps{path: switchPath, wall: wall, view: api.ModeView{Reaper: reaper, SwitchFile: switchPath, KernelProblem: kernelProblem}}
 	c.load()
 	return c
 }
 
 const switchCheckInterval = 100 * time.Millisecond
 
-// refresh reads the switch if its file may have changed, and reports whether the effective mode has changed.
+// refresh reads the switches if their file may have changed or one of them has ended, and reports whether any mode has
+// changed.
 func (c *caps) refresh(now time.Time) bool {
 	if now.Sub(c.checkedAt) < switchCheckInterval {
 		return false
@@ -45,7 +50,7 @@ func (c *caps) refresh(now time.Time) bool {
 	}
 	isAbsent := info == nil && c.info == nil && c.view.SwitchProblem == ""
 	if isAbsent || info != nil && c.info != nil && isSameFile(info, c.info) && c.isReadAfterChange() {
-		return false
+		return c.expire(now)
 	}
 	c.readAt = now
 	return c.reload()
@@ -62,19 +67,20 @@ func (c *caps) isReadAfterChange() bool {
 	return ok && c.readAt.Sub(changed) >= ctimeGranularity
 }
 
-// set applies a switch, which was written to its file or could not be, and reports whether the effective mode has
-// changed.
+// set applies a switch, which was written to its file or could not be, and reports whether any mode has changed.
 func (c *caps) set(sw state.Switch, written bool) bool {
-	c.unwritten = nil
+	delete(c.unwritten, sw.Scope)
 	if !written {
 		sw.Who += " (until this reaper exits)"
-		c.unwritten = &sw
+		if c.unwritten == nil {
+			c.unwritten = make(map[state.Scope]*state.Switch)
+		}
+		c.unwritten[sw.Scope] = &sw
 	}
 	return c.reload()
 }
 
-// setNetnsProblem sets why no network namespace can be entered, "" if one can, and reports whether the effective mode
-// has changed.
+// setNetnsProblem sets why no network namespace can be entered, "" if one can, and reports whether any mode has changed.
 func (c *caps) setNetnsProblem(problem string) bool {
 	if problem == c.view.NetnsProblem {
 		return false
@@ -83,11 +89,11 @@ func (c *caps) setNetnsProblem(problem string) bool {
 	return c.reload()
 }
 
-// reload reads the switch, and reports whether the effective mode has changed.
+// reload reads the switches, and reports whether any mode has changed.
 func (c *caps) reload() bool {
-	was := c.view.Effective
+	was, scoped := c.view.Effective, c.inForce.Scoped
 	c.load()
-	return c.view.Effective != was
+	return c.view.Effective != was || !slices.EqualFunc(scoped, c.inForce.Scoped, isSameSwitch)
 }
 
 // isSameFile reports whether a file is unchanged. A program can set the modification time, but not the change time.
@@ -106,44 +112,61 @@ func changeTime(info os.FileInfo) (time.Time, bool) {
 	return time.Unix(st.Ctim.Unix()), true
 }
 
-// load reads the switch. An unreadable switch counts as observe: that may be its value.
+// load reads the switches. Unreadable switches count as observe: that may be their value.
 func (c *caps) load() {
 	c.info = nil
 	if info, err := os.Stat(c.path); err == nil {
 		c.info = info
 	}
-	c.view.Switch, c.view.SwitchProblem = nil, ""
-	modes := []policy.Mode{c.view.Reaper}
-	sw, ok, err := state.LoadSwitch(c.path)
-	switch {
-	case err != nil:
+	c.view.SwitchProblem = ""
+	var err error
+	if c.switches, err = state.LoadSwitches(c.path); err != nil {
 		c.view.SwitchProblem = err.Error()
-		modes = append(modes, policy.Observe)
-	case ok:
-		c.view.Switch = &sw
-		modes = append(modes, sw.Mode)
 	}
-	if c.unwritten != nil {
-		c.view.Switch = c.unwritten
-		modes = append(modes, c.unwritten.Mode)
+	for _, sw := range c.unwritten {
+		if was, ok := c.switches.Of(sw.Scope); !ok || sw.Mode >= was.Mode || !was.InForce(c.wall()) {
+			c.switches = c.switches.With(*sw)
+		}
 	}
-	if c.view.KernelProblem != "" || c.view.NetnsProblem != "" {
-		modes = append(modes, policy.Observe)
-	}
-	c.view.Effective = policy.MostConservative(modes...)
+	c.apply(c.wall())
 }
 
-// limit returns the cap on the mode of a network namespace.
+// apply derives the effective mode from the switches that are in force.
+func (c *caps) apply(now time.Time) {
+	c.inForce = c.switches.At(now)
+	c.view.Switch, c.view.Switches = c.inForce.Node, c.inForce.Scoped
+	c.view.Effective = nodeMode(&c.view)
+}
+
+// nodeMode returns the most conservative mode of a node's caps.
+func nodeMode(v *api.ModeView) policy.Mode {
+	modes := []policy.Mode{v.Reaper}
+	if v.Switch != nil {
+		modes = append(modes, v.Switch.Mode)
+	}
+	if v.SwitchProblem != "" || v.KernelProblem != "" || v.NetnsProblem != "" {
+		modes = append(modes, policy.Observe)
+	}
+	return policy.MostConservative(modes...)
+}
+
+// limit returns the cap on the mode of a network namespace: the most conservative of the node's and of the switches of all
+// pods that it belongs to.
 func (c *caps) limit(ns *registered) policy.Mode {
+	m := c.view.Effective
 	if len(ns.blockers) > 0 {
-		return policy.MostConservative(c.view.Effective, policy.Observe)
+		m = policy.MostConservative(m, policy.Observe)
 	}
-	return c.view.Effective
+	for _, sw := range c.scopedOf(ns) {
+		m = policy.MostConservative(m, sw.Mode)
+	}
+	return m
 }
 
-// cappedBy lists what keeps the mode of a network namespace below that of a policy, in words.
+// cappedBy lists what keeps the mode of a network namespace below that of a policy, in words. The files that block it are
+// last.
 func (c *caps) cappedBy(ns *registered, m policy.Mode) []string {
-	by := c.view.CapReasons(m)
+	by := append(c.view.CapReasons(m), api.SwitchReasons(c.scopedOf(ns), m)...)
 	if m < policy.Observe {
 		for _, h := range ns.blockers {
 			by = append(by, fmt.Sprintf("the file %q: %s", h.File, h.Reason))
@@ -159,7 +182,7 @@ func (r *Reaper) Mode(ctx context.Context) (api.ModeView, error) {
 	return view, err
 }
 
-// SetMode sets the node's switch, for this reaper and later ones. When it returns, no socket is destroyed that the switch
+// SetMode sets the switch of the node, or of a part of it, for this reaper and later ones. When it returns, no socket is destroyed that the switch
 // forbids, except by a job that is under way. A more conservative mode applies before its file is written, since a disk may
 // be slow, and also if it cannot be written: then SetMode returns an error, and the mode is for this reaper alone.
 func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view api.ModeView, err error) {
@@ -168,6 +191,7 @@ func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view api.ModeVie
 			if l.caps.set(sw, written) {
 				l.applyMode(l.clock.Now())
 			}
+			l.noticeSwitch()
 			view = l.caps.view
 		})
 	}
@@ -180,16 +204,7 @@ func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view api.ModeVie
 	}
 	err = apply(context.WithoutCancel(ctx), unwritten == nil) // the file is written: apply it even if the client has gone
 	if err == nil && unwritten != nil {
-		err = fmt.Errorf("the mode is %v until this reaper exits, but not for later reapers: %w", view.Effective, unwritten)
+		err = fmt.Errorf("the mode%s is %v until this reaper exits, but not for later reapers: %w", ofScope(sw.Scope), policy.MostConservative(view.Effective, sw.Mode), unwritten)
 	}
 	return view, err
-}
-
-// noticeSwitch logs an unreadable switch once.
-func (l *loop) noticeSwitch() {
-	problem := l.caps.view.SwitchProblem
-	if problem != "" && problem != l.switchProblem {
-		l.warnings.warn(WarnSwitch, "cannot read the mode switch: observing only", "error", problem)
-	}
-	l.switchProblem = problem
 }

@@ -83,7 +83,7 @@ func TestMostConservativeModeApplies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "mode")
 			writeSwitch(t, path, tc.set)
-			c := newCaps(tc.reaper, path, tc.kernel)
+			c := newCaps(tc.reaper, path, tc.kernel, time.Now)
 			ns := newRegistered(1)
 			ns.policies[0].Mode = tc.record
 			if got := effectiveMode(c, ns); got != tc.want {
@@ -104,7 +104,7 @@ func TestMostConservativeModeApplies(t *testing.T) {
 
 func TestCapsFollowTheSwitch(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
-	c := newCaps(policy.Destroy, path, "")
+	c := newCaps(policy.Destroy, path, "", time.Now)
 	at := time.Now()
 	c.refresh(at)
 	for i, step := range []struct {
@@ -147,7 +147,7 @@ func effectiveMode(c *caps, ns *registered) policy.Mode {
 func TestSwitchRewrittenInPlaceIsRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
-	c := newCaps(policy.Destroy, path, "")
+	c := newCaps(policy.Destroy, path, "", time.Now)
 	old := time.Now().Add(-time.Hour)
 	rewrite := func(m policy.Mode) {
 		t.Helper()
@@ -181,7 +181,7 @@ func TestSwitchRewrittenInPlaceIsRead(t *testing.T) {
 func TestSwitchThatHasJustChangedIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "mode")
 	writeSwitch(t, path, policy.Destroy)
-	c := newCaps(policy.Destroy, path, "")
+	c := newCaps(policy.Destroy, path, "", time.Now)
 	changed, ok := changeTime(c.info)
 	if !ok {
 		t.Fatal("no time of change")

@@ -278,7 +278,7 @@ func TestUnreadableDirectoryCapsEveryNetnsAtObserve(t *testing.T) {
 		}
 		r := newRegistry(0)
 		r.update(c, moment(0))
-		if ns := r.namespaces[identify(t, ns)]; ns == nil || newCaps(policy.Destroy, dir+".none", "").limit(ns) != policy.Observe {
+		if ns := r.namespaces[identify(t, ns)]; ns == nil || newCaps(policy.Destroy, dir+".none", "", time.Now).limit(ns) != policy.Observe {
 			t.Errorf("the registry has %+v, want it registered and observed at most", ns)
 		}
 	}

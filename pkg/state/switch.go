@@ -4,30 +4,31 @@
 package state
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// Switch is the operator's cap on the mode of every attachment of this node. It survives restarts and reboots.
+// Switch is an operator's cap on the mode of this node's attachments, or of those in its Scope. It survives restarts and
+// reboots.
 type Switch struct {
-	Mode policy.Mode `json:"mode"`
-	Who  string      `json:"who"`  // the user who set it, for operators
-	When time.Time   `json:"when"` // by the wall clock
+	Scope             // zero: every attachment of this node
+	Mode  policy.Mode `json:"mode"`
+	Who   string      `json:"who"`  // the user who set it, for operators
+	When  time.Time   `json:"when"` // by the wall clock
+	// Until is when it ends, by the wall clock; zero is never.
+	Until  time.Time `json:"until,omitzero"`
+	Reason string    `json:"reason,omitempty"` // the operator's, for other operators
 }
 
-// By returns who set the switch and when, if the file has that: an operator may have written it by hand.
+// By returns who set the switch and when, if the file has that: an operator may have written it by hand. Its end and its
+// reason follow, if it has them.
 func (s Switch) By() string {
 	by := s.Who
 	if by == "" {
@@ -36,7 +37,19 @@ func (s Switch) By() string {
 	if !s.When.IsZero() {
 		by += " at " + s.When.UTC().Format(time.RFC3339)
 	}
+	if !s.Until.IsZero() {
+		by += " until " + s.Until.UTC().Format(time.RFC3339)
+	}
+	if s.Reason != "" {
+		by += fmt.Sprintf(", reason %q", s.Reason)
+	}
 	return by
+}
+
+// InForce reports whether the switch caps anything at a time of the wall clock. A clock before the time of writing is
+// wrong, and leaves the switch in force.
+func (s Switch) InForce(now time.Time) bool {
+	return s.Until.IsZero() || now.Before(s.Until) || now.Before(s.When)
 }
 
 const (
@@ -44,11 +57,8 @@ const (
 	// defaultPersistentDir belongs to DefaultDir, and survives a reboot.
 	defaultPersistentDir = "/var/lib/halfclose"
 	// maxSwitchSize bounds the switch's file in bytes, for reading and for writing.
-	maxSwitchSize = 64 << 10
+	maxSwitchSize = 1 << 20
 )
-
-// errNoMode is the error of a switch without a mode. The zero Mode is off, but no operator has set the switch to it.
-var errNoMode = errors.New("no mode")
 
 // PersistentDir returns the directory of the files that survive a reboot: /var/lib/halfclose if the state directory dir is
 // DefaultDir, which a reboot empties; otherwise dir.
@@ -62,23 +72,33 @@ func PersistentDir(dir string) string {
 // SwitchPath returns the file of the switch: the file mode in PersistentDir(dir).
 func SwitchPath(dir string) string { return filepath.Join(PersistentDir(dir), switchFile) }
 
-// LoadSwitch reads the switch, and reports whether it is set: without a file it is not. After an error the caller must be as
-// conservative as mode observe, since the switch may have any mode.
+// LoadSwitch reads the switch of the node, and reports whether it is set: without a file it is not. After an error the
+// caller must be as conservative as mode observe, since the switch may have any mode.
 func LoadSwitch(path string) (Switch, bool, error) {
-	if unsafe, ok := errors.AsType[*UnsafeDirError](CheckDir(filepath.Dir(path))); ok {
-		return Switch{}, false, fmt.Errorf("read switch %s: %w", path, unsafe)
+	s, err := LoadSwitches(path)
+	if err != nil || s.Node == nil {
+		return Switch{}, false, err
 	}
-	s, err := loadSwitch(path)
+	return *s.Node, true, nil
+}
+
+// LoadSwitches reads all switches, also those that have ended. Without a file there are none. After an error the caller must
+// be as conservative as mode observe for every attachment, and as the switches that could be read.
+func LoadSwitches(path string) (Switches, error) {
+	if unsafe, ok := errors.AsType[*UnsafeDirError](CheckDir(filepath.Dir(path))); ok {
+		return Switches{}, fmt.Errorf("read switch %s: %w", path, unsafe)
+	}
+	s, err := loadSwitches(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = checkAbsent(path); err == nil {
-			return Switch{}, false, nil
+			return Switches{}, nil
 		}
 	}
 	if err != nil {
-		return Switch{}, false, fmt.Errorf(
+		return s, fmt.Errorf(
 			`read switch %s: %w (write {"mode": "observe"}, "off" or "destroy" into the file, or delete it)`, path, err)
 	}
-	return s, true, nil
+	return s, nil
 }
 
 // checkAbsent returns an error if a symbolic link on the way to an absent file is dangling: the file may exist once a file
@@ -98,86 +118,11 @@ func checkAbsent(path string) error {
 	}
 }
 
-func loadSwitch(path string) (Switch, error) {
+func loadSwitches(path string) (Switches, error) {
 	data, err := hostfs.ReadFile(path, maxSwitchSize, 0)
 	if err != nil {
-		return Switch{}, err
+		return Switches{}, err
 	}
-	return decodeSwitch(data)
+	return decodeSwitches(data)
 }
 
-// decodeSwitch parses a switch. Keys are case-sensitive, and none may be repeated. An unknown key, of a later version, may be
-// more conservative than the mode, which matters only for destroy.
-func decodeSwitch(data []byte) (Switch, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if !json.Valid(data) { // Unmarshal's error has the position
-		return Switch{}, json.Unmarshal(data, new(any))
-	}
-	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
-		return Switch{}, errors.New("not a JSON object")
-	}
-	var s Switch
-	known := map[string]any{"mode": &s.Mode, "who": &s.Who, "when": &s.When}
-	var seen []string
-	var unknown error
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return Switch{}, err
-		}
-		key, _ := token.(string)
-		if slices.Contains(seen, key) {
-			return Switch{}, fmt.Errorf("%.80q occurs more than once", key)
-		}
-		seen = append(seen, key)
-		to, ok := known[key]
-		if !ok {
-			to, unknown = new(any), fmt.Errorf("unknown key %.80q: a newer version of halfclose may have written it", key)
-		}
-		if err := dec.Decode(to); err != nil {
-			return Switch{}, fmt.Errorf("%.80q: %w", key, err)
-		}
-	}
-	switch {
-	case s.Mode == 0:
-		return Switch{}, errNoMode
-	case unknown != nil && s.Mode == policy.Destroy:
-		return Switch{}, unknown
-	}
-	return s, nil
-}
-
-// StoreSwitch sets the switch and creates the directory. If it returns nil, the switch survives a power failure.
-func StoreSwitch(path string, s Switch) error {
-	if err := storeSwitch(path, s); err != nil {
-		return fmt.Errorf("write switch: %w", err)
-	}
-	return nil
-}
-
-func storeSwitch(path string, s Switch) error {
-	if s.Mode == 0 {
-		return errNoMode
-	}
-	data, err := json.MarshalIndent(s, "", "  ")
-	if err != nil {
-		return err
-	}
-	data = append(data, '\n')
-	if len(data) > maxSwitchSize {
-		return fmt.Errorf("it has %d bytes, more than the limit of %d", len(data), maxSwitchSize)
-	}
-	dir := filepath.Dir(path)
-	if err := makeDir(dir); err != nil {
-		return err
-	}
-	fd, err := openat(unix.AT_FDCWD, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
-	if err != nil {
-		return &fs.PathError{Op: "open", Path: dir, Err: err}
-	}
-	defer unix.Close(fd)
-	if err := checkFD(fd, dir); err != nil {
-		return err
-	}
-	return replaceIn(fd, filepath.Base(path), data, acrossReboots)
-}

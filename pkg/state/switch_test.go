@@ -81,7 +81,7 @@ func TestAnInvalidSwitchIsAnError(t *testing.T) {
 		"of another type":                      write(`"observe"`),
 		"a list":                               write(`[{"mode":"destroy"}]`),
 		"null":                                 write("null"),
-		"too large":                            write(whole + strings.Repeat(" ", 64<<10)),
+		"too large":                            write(whole + strings.Repeat(" ", 1<<20)),
 		"a directory":                          func(path string) error { return os.Mkdir(path, 0o700) },
 		"a FIFO":                               func(path string) error { return unix.Mkfifo(path, 0o600) },
 		"a device":                             func(path string) error { return os.Symlink("/dev/null", path) },
@@ -187,7 +187,7 @@ func TestATooLargeSwitchIsNotSet(t *testing.T) {
 	for _, bad := range []state.Switch{
 		{},
 		{Mode: 99},
-		{Mode: policy.Destroy, Who: strings.Repeat("w", 64<<10)},
+		{Mode: policy.Destroy, Who: strings.Repeat("w", 1<<20)},
 		{Mode: policy.Destroy, When: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		if err := state.StoreSwitch(path, bad); err == nil {
