@@ -48,6 +48,10 @@ type ReaperStatus struct {
 	Problems []ProblemView `json:"problems"`
 	// Refusals are the operations that the node denies to the reaper.
 	Refusals []RefusalView `json:"refusals"`
+	// Descriptors are those of ended sockets that a process still holds.
+	Descriptors DescriptorsView `json:"descriptors"`
+	// Unwritable are the files that plugin or reaper cannot write.
+	Unwritable []UnwritableView `json:"unwritable"`
 }
 
 // FinderView is the state of the finder.

@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/halfclose/halfclose/internal/writelog"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
@@ -75,10 +76,12 @@ type Daemon struct {
 	store   *state.Store
 	log     *slog.Logger
 	logFile io.Closer
+	writes  *writelog.Log    // the outcome of writing each file
 	hangups <-chan os.Signal // each is a request to reload the records
 
 	// Run sets these in this order.
 	clock   monotime.Clock
+	boot    string
 	root    *netns.Root
 	metrics *metricsListener
 	lock    *Lock
@@ -88,7 +91,7 @@ type Daemon struct {
 // New creates the state directory and opens the log. From then on SIGHUP does not kill the process. An error of New is in
 // no log.
 func New(cfg Config) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, store: state.New(cfg.StateDir), hangups: notifyHangups()}
+	d := &Daemon{cfg: cfg, store: state.New(cfg.StateDir), writes: new(writelog.Log), hangups: notifyHangups()}
 	d.me = api.Holder{
 		PID: os.Getpid(), StartedBy: cfg.startedBy(), Since: time.Now().Round(0), Version: buildinfo.Get().Version,
 	}
@@ -135,6 +138,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 // it cannot listen, the process exits without any other effect.
 func (d *Daemon) run(ctx context.Context) (err error) {
 	if d.clock, err = monotime.System(); err != nil {
+		return err
+	}
+	if d.boot, err = netns.BootID(); err != nil {
 		return err
 	}
 	if d.root, err = netns.NewRoot(d.cfg.HostRoot); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/descriptors"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/metrics"
@@ -44,6 +45,7 @@ func (d *Daemon) work(ctx context.Context) error {
 func (d *Daemon) reaperConfig() reaper.Config {
 	processes := owners.NewProc("/proc")
 	return reaper.Config{
+		Writes: d.writes, Descriptors: d.newTracker(processes),
 		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder, Clock: d.clock,
 		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
 		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
@@ -51,6 +53,14 @@ func (d *Daemon) reaperConfig() reaper.Config {
 		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,
 		Trials: reaper.Trials{Enter: finder.TryOpen, Processes: processes.TryAccess},
 	}
+}
+
+// newTracker returns a tracker of descriptors. It works within a twentieth of the sweeps' budget, in addition to it.
+func (d *Daemon) newTracker(processes *owners.Proc) *descriptors.Tracker {
+	return descriptors.New(descriptors.Config{
+		Processes: processes, Clock: d.clock, Budget: d.cfg.CPUBudget / 20, Path: filepath.Join(d.store.Dir(), "descriptors"), Boot: d.boot,
+		Writes: d.writes, Log: d.log,
+	})
 }
 
 // newReaper returns a reaper and the prober that asks peers for it. If no peers are asked, the prober only restores the

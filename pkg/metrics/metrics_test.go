@@ -90,6 +90,9 @@ func everything() reaper.Metrics {
 		Queued:        40,
 		SweepCPU:      3210 * ms, SweepLag: 90 * time.Second, EventsMissed: 10,
 		Warnings: map[string]uint64{"records": 2, "switch": 0},
+		DescriptorsHeld: 48, DescriptorsClosed: 2, NearFileLimit: 1,
+		Unwritable:  map[string]bool{"attachments": true, "candidates": false},
+		WriteErrors: map[string]uint64{"attachments": 3, "candidates": 0},
 	}
 }
 

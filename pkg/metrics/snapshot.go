@@ -29,6 +29,8 @@ func (s *snapshot) Collect(ch chan<- prometheus.Metric) {
 	s.destroys(ch)
 	s.peers(ch)
 	s.sweeps(ch)
+	s.descriptors(ch)
+	s.writes(ch)
 }
 
 func (s *snapshot) node(ch chan<- prometheus.Metric) {
@@ -112,6 +114,30 @@ func (s *snapshot) sweeps(ch chan<- prometheus.Metric) {
 	counter(ch, "halfclose_sweep_cpu_seconds_total", "CPU time spent on finding sockets.").add(m.SweepCPU.Seconds())
 	gauge(ch, "halfclose_sweep_lag_seconds", "Delay of the latest sweep beyond the interval that the policies require, 0 while sweeps are on time.").add(m.SweepLag.Seconds())
 	counter(ch, "halfclose_events_missed_total", "Half-closed sockets that a sweep found although the kernel should have reported them before.").add(float64(m.EventsMissed))
+}
+
+func (s *snapshot) descriptors(ch chan<- prometheus.Metric) {
+	m := s.reaper
+	gauge(ch, "halfclose_descriptors_held", "Destroyed and reset sockets of which a process still has a descriptor.").add(float64(m.DescriptorsHeld))
+	counter(ch, "halfclose_descriptors_closed_total", "Destroyed and reset sockets whose owners have closed their descriptors, or exited.").add(float64(m.DescriptorsClosed))
+	gauge(ch, "halfclose_processes_near_file_limit", "Processes with half-closed or destroyed sockets that have opened more than 80 % of the files that they may.").
+		add(float64(m.NearFileLimit))
+}
+
+func (s *snapshot) writes(ch chan<- prometheus.Metric) {
+	m := s.reaper
+	unwritable := gauge(ch, "halfclose_unwritable", "1 if the file or directory could not be written when that was last tried, else 0.", "file")
+	for name, is := range m.Unwritable {
+		value := 0.0
+		if is {
+			value = 1
+		}
+		unwritable.add(value, name)
+	}
+	failed := counter(ch, "halfclose_write_errors_total", "Failed writes of files of the reaper, and failed attempts to write in its directories.", "file")
+	for name, n := range m.WriteErrors {
+		failed.add(float64(n), name)
+	}
 }
 
 // family sends the metrics of one name.

@@ -151,21 +151,6 @@ func TestNetClsIsFoundInProcCgroup(t *testing.T) {
 	}
 }
 
-func TestStartTimeIsParsedAfterAnyCommand(t *testing.T) {
-	t.Parallel()
-	const rest = " S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
-	for _, name := range []string{"(cat)", "(a) b (c)", "()", "(x y)"} {
-		if got, err := parseStartTime([]byte("12 " + name + rest)); err != nil || got != 4711 {
-			t.Errorf("%s: %d, %v", name, got, err)
-		}
-	}
-	for _, wrong := range []string{"", "12 (cat)", "12 (cat) S 1", "12 cat"} {
-		if got, err := parseStartTime([]byte(wrong)); err == nil {
-			t.Errorf("%q: %d", wrong, got)
-		}
-	}
-}
-
 func TestSocketInodeIsParsedFromALink(t *testing.T) {
 	t.Parallel()
 	for link, want := range map[string]uint32{

@@ -16,6 +16,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/capabilities"
 	"github.com/halfclose/halfclose/pkg/hostfs"
+	"github.com/halfclose/halfclose/pkg/owners"
 )
 
 // table is a descriptor table: that of a process, or that of one of its threads if tid is not 0.
@@ -102,7 +103,7 @@ func (r *tables) table(t table) *openTable {
 		o.pidfd, o.err = -1, openError(t, o.err)
 		return o
 	}
-	o.started, _ = startTime(t.pid)
+	o.started, _ = owners.StartTime("/proc", t.pid)
 	return o
 }
 
@@ -255,24 +256,6 @@ func socketInode(link []byte) (uint32, bool) {
 		}
 	}
 	return uint32(n), true
-}
-
-// startTime returns the start time of a process, in ticks after the boot (proc_pid_stat(5), field 22).
-func startTime(pid int) (uint64, error) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, err
-	}
-	return parseStartTime(b)
-}
-
-func parseStartTime(stat []byte) (uint64, error) {
-	// The name of the program is in parentheses, and may contain parentheses.
-	_, rest, ok := bytes.Cut(stat[max(bytes.LastIndexByte(stat, ')'), 0):], []byte(") "))
-	if fields := bytes.Fields(rest); ok && len(fields) > 19 {
-		return strconv.ParseUint(string(fields[19]), 10, 64)
-	}
-	return 0, errors.New("read start time: /proc/PID/stat is too short")
 }
 
 // lingers reports whether closing the socket may block.

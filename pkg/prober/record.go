@@ -23,6 +23,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/owners"
 )
 
 // armed is a socket that has, or is about to get, the options of a question. A record of it lets the next reaper restore
@@ -195,7 +196,7 @@ func openRecords(dir string) (*records, error) {
 	if len(boot) != bootIDLength {
 		return nil, fmt.Errorf("read boot ID: %q has %d bytes, want %d", boot, len(boot), bootIDLength)
 	}
-	started, err := startTime(os.Getpid())
+	started, err := owners.StartTime("/proc", os.Getpid())
 	if err != nil {
 		return nil, err
 	}

@@ -145,6 +145,7 @@ func (l *loop) recordAnswer(c *candidate, a *prober.Answer, at monotime.Time) {
 	e.Outcome, e.Owners = api.Closed, c.ownersOf(s.Inode)
 	if a.Result != prober.Closed {
 		e.Outcome, e.How, e.OwnerResult = api.PeerGone, a.Result.String(), ownerSees(s.State, a.Result)
+		l.watchDescriptors(c, s.Inode, at)
 		l.counts.PeerGone++
 		l.tally.peerGone[GoneKey{CountKey{State: s.State, Namespace: c.ns.records[0].Pod.Namespace}, e.How}]++
 	}

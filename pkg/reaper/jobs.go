@@ -124,6 +124,7 @@ func (l *loop) record(j *job, c *candidate, x *examined) {
 	case x.event == eventDestroyed:
 		l.log.Debug("destroy sent", "cookie", x.socket.ID.Cookie(), "looked", int64(x.at), "sent", int64(x.sent))
 		l.account(j, c, x, api.Destroyed)
+		l.watchDescriptors(c, x.socket.Inode, x.sent)
 		j.ns.destroyed++
 		l.histograms.lateness.Observe(latenessOf(c, &x.history, &x.verdict, x.doneAt()).late.Seconds())
 		l.tally.destroyed[key]++

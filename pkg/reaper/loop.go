@@ -82,7 +82,7 @@ const defaultSaveInterval = 10 * time.Second
 
 // run runs until ctx is done, or returns ErrIdle.
 func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan []finder.Netns, jobs chan<- *job, results <-chan *job) error {
-	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings)
+	save := newSaver(l.cfg.Store.CandidatesPath(), l.warnings, l.cfg.Writes)
 	defer save.wait()
 	saveTick, second := time.NewTicker(l.saveInterval), time.NewTicker(time.Second)
 	defer saveTick.Stop()

@@ -49,7 +49,13 @@ type Metrics struct {
 	EventsMissed uint64        // half-closed sockets that a sweep found before any event reported them
 	Warnings     map[string]uint64
 
-	Adoption api.AdoptionView
+	Adoption          api.AdoptionView
+	DescriptorsHeld   int    // ended sockets of which a process still has a descriptor
+	DescriptorsClosed uint64 // ended sockets whose owners have closed their descriptors, or exited
+	NearFileLimit     int    // leaking processes that are near their limit on open files
+
+	Unwritable  map[string]bool   // files that could not be written when that was last tried, by api.UnwritableNames
+	WriteErrors map[string]uint64 // failed writes, by the same names
 
 	canAsk bool
 }
@@ -109,6 +115,8 @@ func (l *loop) metrics() Metrics {
 		SweepCPU:      cost.CPU, SweepLag: l.sweeping.lag, EventsMissed: cost.Missed,
 		Warnings: withZeros(l.warnings.all(), WarningKinds()),
 	}
+	m.addDescriptors(l.descriptors())
+	m.addWrites(l.cfg.Writes)
 	for _, key := range pods {
 		m.Sockets[key] = 0
 	}

@@ -15,7 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/writelog"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/descriptors"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -52,6 +54,10 @@ type Config struct {
 	Conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
 	// Asker asks peers; if it is nil none is asked, and only the graces count.
 	Asker Asker
+	// Descriptors finds out who holds the descriptors of ended sockets; nil if that is not watched. Run runs it.
+	Descriptors *descriptors.Tracker
+	// Writes has the outcome of writing each file; nil: a new one.
+	Writes *writelog.Log
 	// IdleExit is the time without any record after which Run returns ErrIdle; 0 disables it.
 	IdleExit time.Duration
 
@@ -95,6 +101,10 @@ func New(cfg Config) (*Reaper, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Writes == nil {
+		cfg.Writes = new(writelog.Log)
+	}
+	cfg.Writes.Expect(api.UnwritableNames()...)
 	by := finder.Opener{Root: cfg.Root}
 	return &Reaper{
 		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log), histograms: newHistograms(),
@@ -159,6 +169,16 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error {
+		r.probeDirs(ctx)
+		return nil
+	})
+	if r.cfg.Descriptors != nil {
+		g.Go(func() error {
+			r.cfg.Descriptors.Run(ctx, r.suspects)
+			return nil
+		})
+	}
+	g.Go(func() error {
 		defer close(jobs)
 		err := l.run(ctx, r.calls, targets, jobs, results)
 		if l.examining { // the destroys of the last job are counted too
@@ -167,7 +187,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 		return err
 	})
 	err = g.Wait()
-	newSaver(r.cfg.Store.CandidatesPath(), r.warnings).save(l.encode)
+	newSaver(r.cfg.Store.CandidatesPath(), r.warnings, r.cfg.Writes).save(l.encode)
 	l.history.flush()
 	return err
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/halfclose/halfclose/internal/writelog"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -144,11 +146,12 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 type saver struct {
 	path     string
 	warnings *warnings
+	writes   *writelog.Log
 	busy     chan struct{} // a semaphore: full while a write is under way
 }
 
-func newSaver(path string, w *warnings) *saver {
-	return &saver{path: path, warnings: w, busy: make(chan struct{}, 1)}
+func newSaver(path string, w *warnings, writes *writelog.Log) *saver {
+	return &saver{path: path, warnings: w, writes: writes, busy: make(chan struct{}, 1)}
 }
 
 // start starts to save the output of encode, unless a write is under way. It runs encode before it returns; sync and
@@ -189,6 +192,7 @@ func (s *saver) finish(f *renameio.PendingFile, err error) {
 	if f != nil {
 		err = errors.Join(err, f.Cleanup())
 	}
+	s.writes.Report(api.UnwritableCandidates, s.path, err, time.Now())
 	if err != nil {
 		s.warnings.warn(WarnSavedAges, "cannot save ages: after a restart ages restart from tcp_info", "error", err)
 	}

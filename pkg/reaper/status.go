@@ -89,6 +89,7 @@ func (l *loop) status() api.ReaperStatus {
 	}
 	s.Refusals = append(s.Refusals, l.refusals()...)
 	s.Adoption = l.adoption()
+	s.Descriptors, s.Unwritable = l.descriptors(), l.unwritable()
 	return s
 }
 

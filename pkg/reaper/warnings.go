@@ -24,13 +24,14 @@ const (
 	WarnNetns       = "netns"        // network namespaces cannot be entered
 	WarnConnections = "connections"  // the API or the metrics address has as many connections as it may have
 	WarnAsking      = "asking"       // peers cannot be asked
+	WarnWrites      = "writes"       // a state directory cannot be written
 )
 
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
 		WarnHostNetns, WarnSockDestroy, WarnSavedAges, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnStaleLooks, WarnFinder,
-		WarnNetns, WarnAsking, WarnConnections,
+		WarnNetns, WarnAsking, WarnConnections, WarnWrites,
 	}
 }
 

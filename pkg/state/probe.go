@@ -26,9 +26,19 @@ func (s *Store) Probe() error {
 	return nil
 }
 
-func (s *Store) probe() error {
-	root, err := s.openDir()
-	missing := s.AttachmentsDir()
+// ProbeDir returns an error if a file cannot be written in a directory, or in the deepest existing one on the way to it. It
+// leaves no file there.
+func ProbeDir(dir string) error {
+	if err := probe(dir, func() (*os.Root, error) { return openDirectory(dir) }); err != nil {
+		return fmt.Errorf("write in directory %s: %w", dir, err)
+	}
+	return nil
+}
+
+func (s *Store) probe() error { return probe(s.AttachmentsDir(), s.openDir) }
+
+func probe(missing string, open func() (*os.Root, error)) error {
+	root, err := open()
 	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(missing) != missing {
 		if _, there := os.Lstat(missing); there == nil {
 			return err // a dangling link, in place of which no directory can be created
