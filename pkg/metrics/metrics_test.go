@@ -89,7 +89,7 @@ func everything() reaper.Metrics {
 		DestroyErrors: map[string]uint64{"EPERM": 6, "EOPNOTSUPP": 0},
 		Queued:        40,
 		SweepCPU:      3210 * ms, SweepLag: 90 * time.Second, EventsMissed: 10,
-		Warnings: map[string]uint64{"records": 2, "switch": 0},
+		Warnings:        map[string]uint64{"records": 2, "switch": 0},
 		DescriptorsHeld: 48, DescriptorsClosed: 2, NearFileLimit: 1,
 		Unwritable:  map[string]bool{"attachments": true, "candidates": false},
 		WriteErrors: map[string]uint64{"attachments": 3, "candidates": 0},
