@@ -165,7 +165,7 @@ func readAnnotations(annotations map[string]string, overrides PodOverrides) (l *
 	var w warnings
 	if overrides != OverridesAny && overrides != OverridesRelax {
 		first := append(append(known, unknown...), annotationMore)[0]
-		w.addf("the pod's annotations %s* are ignored: the network's podOverrides is %q (%d of them, the first %s)",
+		w.addf("the pod's annotations %s* are ignored: podOverrides is %q (%d of them, the first %s)",
 			AnnotationPrefix, OverridesNone, len(known)+len(unknown)+more, quote(first))
 		return nil, false, w.list()
 	}

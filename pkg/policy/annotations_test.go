@@ -100,13 +100,13 @@ func TestAnnotations(t *testing.T) {
 		"none takes nothing, and reports it": {
 			"none", everything,
 			[]policy.Policy{network},
-			[]string{`the pod's annotations halfclose.cni/* are ignored: the network's podOverrides is "none" (10 of them, the first "halfclose.cni/mode")`},
+			[]string{`the pod's annotations halfclose.cni/* are ignored: podOverrides is "none" (10 of them, the first "halfclose.cni/mode")`},
 		},
 		"none is silent where there are none": {"none", pod(), []policy.Policy{network}, nil},
 		"none does not read wrong ones": {
 			"none", pod("colour", "red"),
 			[]policy.Policy{network},
-			[]string{`the pod's annotations halfclose.cni/* are ignored: the network's podOverrides is "none" (1 of them, the first "halfclose.cni/colour")`},
+			[]string{`the pod's annotations halfclose.cni/* are ignored: podOverrides is "none" (1 of them, the first "halfclose.cni/colour")`},
 		},
 		"an empty list clears the network's": {
 			"any", pod("rules", "[]", "exempt", "[]"),

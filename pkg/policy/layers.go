@@ -37,7 +37,7 @@ type Resolved struct {
 func (l Layers) Resolve(minGrace time.Duration) Resolved { return l.ResolveWith(nil, nil, minGrace) }
 
 // ResolveWith is Resolve with additional layers, each list from lowest to highest: those of below are between the network's
-// layer and the annotations', those of above are over the annotations'.
+// layer and the annotations', those of above are over the annotations', as Layer.enforce puts them.
 func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolved {
 	network := l.Network
 	if network.Source == "" {
@@ -57,7 +57,11 @@ func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolv
 	r := Resolved{Problems: problems}
 	tooMany := 0
 	for _, stack := range stacks {
-		p := Compose(append(slices.Clip(stack), above...)...).atLeast(Patience(minGrace))
+		p := Compose(stack...)
+		for i := range above {
+			p = above[i].enforce(p)
+		}
+		p = p.atLeast(Patience(minGrace))
 		if wrong {
 			p = p.capped(Observe, SourceWrongAnnotation)
 		}

@@ -100,6 +100,12 @@ func child(path, key string) string {
 	return path + "[" + quote(key) + "]"
 }
 
+// ChildPath returns the path of a key in an object, as in Problem.Path.
+func ChildPath(path, key string) string { return child(path, key) }
+
+// IndexPath returns the path of an element of a list, as in Problem.Path.
+func IndexPath(path string, i int) string { return index(path, i) }
+
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
 func isName(s string) bool {

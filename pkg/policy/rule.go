@@ -28,6 +28,9 @@ type Values struct {
 type Rule struct {
 	Match  Match
 	Values Values
+	// Source is the source of a rule in a list that has the rules of several layers; it is empty in any other list. It is not
+	// part of the JSON form.
+	Source string
 }
 
 // The keys of values in JSON.
