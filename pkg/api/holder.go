@@ -35,5 +35,5 @@ func (h Holder) String() string {
 	if by == "" {
 		by = "an unknown process"
 	}
-	return fmt.Sprintf("process %d, started by %s at %s", h.PID, by, h.Since.Format(time.RFC3339))
+	return fmt.Sprintf("process %d, started by %s at %s", h.PID, by, h.Since.Local().Format(time.RFC3339))
 }

@@ -46,31 +46,31 @@ func TestTheHistoryIsFiltered(t *testing.T) {
 		{
 			"everything, after some entries were dropped", apitest.Page(), nil,
 			[]string{"10.0.0.3:50000", "[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: 10 entries before Jan  1 01:04:05 are no longer kept: see the reaper's log\n",
+			"halfclose: 10 entries before 2026-01-01T01:04:05Z are no longer kept: see the reaper's log\n",
 		},
 		{
 			"everything", all, nil,
 			[]string{"10.0.0.3:50000", "[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: the history begins at Dec 31 03:04:05, when the reaper started\n",
+			"halfclose: the history begins at 2025-12-31T03:04:05Z, when the reaper started\n",
 		},
 		{
 			"since a duration", apitest.Page(),
 			[]string{"--since", "5m"},
 			[]string{"[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: the history is complete since Jan  2 03:00:05\n",
+			"halfclose: the history is complete since 2026-01-02T03:00:05Z\n",
 		},
-		{"since a time of day", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the history is complete since Jan  2 03:04:00\n"},
+		{"since a time of day", apitest.Page(), []string{"--since", "03:04"}, []string{"127.0.0.1:2"}, "halfclose: the history is complete since 2026-01-02T03:04:00Z\n"},
 		{
 			"since before it began", all,
 			[]string{"--since", "2025-01-01T00:00:00Z"},
 			[]string{"10.0.0.3:50000", "[fd00::3]:51234", "127.0.0.1:2"},
-			"halfclose: the history begins at Dec 31 03:04:05, when the reaper started\n",
+			"halfclose: the history begins at 2025-12-31T03:04:05Z, when the reaper started\n",
 		},
 		{"a pod", apitest.Page(), []string{"--pod", "shop/web-1"}, []string{"10.0.0.3:50000"}, "10 entries"},
 		{"a container", all, []string{"--pod", "fedcba"}, []string{"[fd00::3]:51234", "127.0.0.1:2"}, "begins"},
 		{"an outcome", all, []string{"--outcome", "would-destroy"}, []string{"10.0.0.3:50000"}, "begins"},
-		{"no match", all, []string{"--pod", "web-9"}, nil, "halfclose: no entry matches; the history begins at Dec 31 03:04:05, when the reaper started\n"},
-		{"empty history", none, nil, nil, "halfclose: no socket has been destroyed; the history begins at Dec 31 03:04:05, when the reaper started\n"},
+		{"no match", all, []string{"--pod", "web-9"}, nil, "halfclose: no entry matches; the history begins at 2025-12-31T03:04:05Z, when the reaper started\n"},
+		{"empty history", none, nil, nil, "halfclose: no socket has been destroyed; the history begins at 2025-12-31T03:04:05Z, when the reaper started\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			stdout, stderr := historyOf(t, tt.page, tt.args...)
@@ -165,7 +165,7 @@ func TestFollowContinuesWithTheNextReaper(t *testing.T) {
 	serve("second", entries[2:], nil, 7)
 	nstest.Eventually(t, patience, "the entry of the next reaper is shown", func() bool { return strings.Contains(out.String(), "127.0.0.1:2") })
 	for _, want := range []string{
-		"the reaper was restarted at Jan  2 03:04:05 with a new history; the last entries of the previous one may be missing",
+		"the reaper was restarted at 2026-01-02T03:04:05Z with a new history; the last entries of the previous one may be missing",
 		"7 entries are missing: the reaper dropped them",
 	} {
 		if strings.Count(errs.String(), want) != 1 {

@@ -42,5 +42,5 @@ func (e *env) clock() time.Time {
 	return time.Now()
 }
 
-// stamp formats a time as logs do, in the time zone of the output.
-func (e *env) stamp(t time.Time) string { return t.In(e.clock().Location()).Format(time.Stamp) }
+// stamp formats a time in the time zone of the output, with that zone.
+func (e *env) stamp(t time.Time) string { return t.In(e.clock().Location()).Format(time.RFC3339) }

@@ -25,8 +25,9 @@ const autoIdleExit = 5 * time.Minute
 
 // Environment is what Command takes from its process. The zero value is the process itself.
 type Environment struct {
-	Getenv func(name string) string          // nil is os.Getenv
-	Syslog func(message string, args ...any) // writes a warning to the system log; nil is systemlog.Log
+	Getenv  func(name string) string          // nil is os.Getenv
+	Environ func() []string                   // nil is os.Environ
+	Syslog  func(message string, args ...any) // writes a warning to the system log; nil is systemlog.Log
 }
 
 // usageError is a mistake in the flags or the environment.
@@ -42,6 +43,9 @@ func (e usageError) IsUsageError() bool { return true }
 func Command(env Environment) *cobra.Command {
 	if env.Getenv == nil {
 		env.Getenv = os.Getenv
+	}
+	if env.Environ == nil {
+		env.Environ = os.Environ
 	}
 	if env.Syslog == nil {
 		env.Syslog = systemlog.Log{}.Warn
@@ -123,6 +127,7 @@ func (c *command) daemon(cmd *cobra.Command) (*Daemon, error) {
 	if err := c.cfg.checkFlags(); err != nil {
 		return nil, err
 	}
+	c.cfg.UnknownVariables = unknownVariables(cmd.Flags(), c.Environ())
 	if c.cfg.Auto && !cmd.Flags().Changed("idle-exit") {
 		c.cfg.IdleExit = autoIdleExit
 	}

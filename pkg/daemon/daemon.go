@@ -29,12 +29,14 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// Config is the configuration of a Daemon. Every field except StateDir, SwitchPath and Stderr has a flag of "halfclose
-// reaper", which has its default.
+// Config is the configuration of a Daemon. The fields from Finder on have a flag of "halfclose reaper" each, which has the
+// default.
 type Config struct {
 	StateDir   string    // an absolute path
 	SwitchPath string    // the file of the node's mode switch
 	Stderr     io.Writer // see logging.Options
+
+	UnknownVariables []string // warnings about the environment, for the log
 
 	Auto           bool // the CNI plugin started the process
 	ServiceManager bool // a service manager started the process
@@ -110,6 +112,9 @@ func New(cfg Config) (*Daemon, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, warning := range cfg.UnknownVariables {
+		d.log.Warn(warning)
 	}
 	return d, nil
 }

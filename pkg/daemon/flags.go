@@ -47,7 +47,7 @@ func (c *Config) addFlags(flags *pflag.FlagSet) {
 func fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
 	var err error
 	flags.VisitAll(func(f *pflag.Flag) {
-		name := "HALFCLOSE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := variable(f.Name)
 		value := getenv(name)
 		if f.Changed || value == "" || f.Hidden || f.Name == "help" || f.Name == stateDirFlag {
 			return
@@ -57,6 +57,40 @@ func fromEnvironment(flags *pflag.FlagSet, getenv func(string) string) error {
 		}
 	})
 	return err
+}
+
+const variablePrefix = "HALFCLOSE_"
+
+// variable returns the environment variable of a flag.
+func variable(flag string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// unknownVariables returns a warning about each variable HALFCLOSE_... that belongs to no flag: it may be misspelt, and
+// HALFCLOSE_MOD=observe does not keep the reaper from destroying. Kubernetes sets variables such as HALFCLOSE_SERVICE_HOST
+// and HALFCLOSE_PORT_80_TCP for a Service of that name.
+func unknownVariables(flags *pflag.FlagSet, environ []string) (warnings []string) {
+	var flagNames, known []string
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden && f.Name != "help" {
+			flagNames, known = append(flagNames, f.Name), append(known, variable(f.Name))
+		}
+	})
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		ours := strings.HasPrefix(name, variablePrefix)
+		ofService := strings.Contains(name, "_SERVICE_") || name == variablePrefix+"PORT" || strings.HasPrefix(name, variablePrefix+"PORT_")
+		if !ours || ofService || slices.Contains(known, name) {
+			continue
+		}
+		warning := "the environment variable " + name + " belongs to no flag and has no effect"
+		if near, ok := policy.Nearest(strings.TrimPrefix(name, variablePrefix), flagNames); ok {
+			warning += ": did you mean " + variable(near) + "?"
+		}
+		warnings = append(warnings, warning)
+	}
+	slices.Sort(warnings)
+	return warnings
 }
 
 // checkFlags checks the values of the flags.

@@ -104,3 +104,22 @@ func TestShareOfACore(t *testing.T) {
 		}
 	}
 }
+
+func TestVariablesOfNoFlagAreWarnedAbout(t *testing.T) {
+	var c Config
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	c.addFlags(flags)
+	flags.String(stateDirFlag, "", "")
+	got := unknownVariables(flags, []string{
+		"HALFCLOSE_MOD=observe", "HALFCLOSE_MIN_GRACE=1s", "HALFCLOSE_STATE_DIR=/run", "HALFCLOSE_AUTO=true", "HALFCLOSE_=", "PATH=/bin",
+		"HALFCLOSE_SERVICE_HOST=10.0.0.1", "HALFCLOSE_SERVICE_PORT_METRICS=1", "HALFCLOSE_PORT=tcp://10.0.0.1:1", "HALFCLOSE_PORT_1_TCP=x",
+	})
+	want := []string{
+		"the environment variable HALFCLOSE_ belongs to no flag and has no effect",
+		"the environment variable HALFCLOSE_AUTO belongs to no flag and has no effect",
+		"the environment variable HALFCLOSE_MOD belongs to no flag and has no effect: did you mean HALFCLOSE_MODE?",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}

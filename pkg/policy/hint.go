@@ -9,9 +9,9 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// nearest returns the name of which s is probably a misspelling. It ignores case, "-" and "_", and tolerates a few wrong or
+// Nearest returns the name of which s is probably a misspelling. It ignores case, "-" and "_", and tolerates a few wrong or
 // missing letters, more of them after a correct beginning.
-func nearest(s string, names []string) (string, bool) {
+func Nearest(s string, names []string) (string, bool) {
 	const (
 		maxBytes = 64  // all names are shorter, and the distance takes quadratic time
 		minMatch = 0.7 // of 1: "graze" is 0.86 of "grace", "closeWait" 0.79 of "closeWaitGrace"

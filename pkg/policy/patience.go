@@ -89,7 +89,7 @@ func parsePatience(s string) (Patience, error) {
 	if hours, ok := daysAsHours(s); ok {
 		return 0, fmt.Errorf("%s: Go durations have no days: write %q", quote(s), hours)
 	}
-	if near, ok := nearest(s, []string{"never"}); ok {
+	if near, ok := Nearest(s, []string{"never"}); ok {
 		return 0, fmt.Errorf("%s is not a duration, did you mean %q?", quote(s), near)
 	}
 	if isDurationTooLong(s) {

@@ -78,7 +78,7 @@ func (c *collector) nearest(s string, names []string) (string, bool) {
 	if c.hints++; c.isFull() || c.hints > maxHints {
 		return "", false
 	}
-	return nearest(s, names)
+	return Nearest(s, names)
 }
 
 func (c *collector) addf(path, format string, args ...any) {

@@ -27,7 +27,7 @@ type Switch struct {
 	Reason string    `json:"reason,omitempty"` // the operator's, for other operators
 }
 
-// By returns who set the switch and when, if the file has that: an operator may have written it by hand. Its end and its
+// By returns who set the switch and when, if the file has that: an operator may have written it by hand. Times are local. Its end and its
 // reason follow, if it has them.
 func (s Switch) By() string {
 	by := s.Who
@@ -35,10 +35,10 @@ func (s Switch) By() string {
 		by = "hand"
 	}
 	if !s.When.IsZero() {
-		by += " at " + s.When.UTC().Format(time.RFC3339)
+		by += " at " + s.When.Local().Format(time.RFC3339)
 	}
 	if !s.Until.IsZero() {
-		by += " until " + s.Until.UTC().Format(time.RFC3339)
+		by += " until " + s.Until.Local().Format(time.RFC3339)
 	}
 	if s.Reason != "" {
 		by += fmt.Sprintf(", reason %q", s.Reason)
