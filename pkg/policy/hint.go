@@ -32,6 +32,3 @@ func Nearest(s string, names []string) (string, bool) {
 func fold(s string) string {
 	return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s))
 }
-
-// Nearest returns the one of names of which s is probably a misspelling, and false if there is none.
-func Nearest(s string, names []string) (string, bool) { return nearest(s, names) }
