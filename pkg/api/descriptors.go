@@ -66,14 +66,15 @@ const (
 	UnwritableDescriptors = "descriptors" // the watched descriptors
 	UnwritableSwitch      = "mode"        // the mode switches
 	UnwritableHistory     = "history"
-	UnwritablePolicy      = "policy" // the copy of the last good policy file
+	UnwritableIdleTimes   = "idle-times" // the data of halfclose simulate
+	UnwritablePolicy      = "policy"     // the copy of the last good policy file
 )
 
 // UnwritableNames lists them.
 func UnwritableNames() []string {
 	return []string{
 		UnwritableAttachments, UnwritablePersistent, UnwritableCandidates, UnwritableAsked, UnwritableDescriptors, UnwritableSwitch,
-		UnwritableHistory, UnwritablePolicy,
+		UnwritableHistory, UnwritableIdleTimes, UnwritablePolicy,
 	}
 }
 

@@ -22,7 +22,7 @@ type ModeView struct {
 	// Switches are the modes that operators have set for pods, namespaces and containers and that have not ended. Effective
 	// is without them.
 	Switches      []state.Switch `json:"switches,omitempty"`
-	SwitchProblem string        `json:"switchProblem,omitempty"`
+	SwitchProblem string         `json:"switchProblem,omitempty"`
 	// KernelProblem is the reason why this reaper cannot destroy sockets on this kernel, "" if it can.
 	KernelProblem string `json:"kernelProblem,omitempty"`
 	// NetnsProblem is the reason why the reaper cannot enter any network namespace, "" if it can.

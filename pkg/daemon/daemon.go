@@ -48,6 +48,7 @@ type Config struct {
 
 	Mode                 policy.Mode   // the cap on every record's mode
 	MinGrace             time.Duration // no grace is shorter
+	Sample               time.Duration // the longest time between two looks at a socket; 0 is no bound
 	MaxDestroysPerSecond int           // on the whole node; 0 is no bound
 	MaxAsksPerSecond     int           // on the whole node; 0 asks no peer
 	AskCPUBudget         float64       // share of one core for asking peers, such as 0.02

@@ -28,6 +28,7 @@ func (c *Config) addFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&c.MaxBPFSockets, "bpf-sockets", bpf.DefaultMaxSockets, "capacity of the bpf finder's socket map, in `SOCKETS` of the node")
 	flags.TextVar(&c.Mode, "mode", policy.Destroy, "cap every record's mode at `MODE`: destroy, observe or off")
 	flags.DurationVar(&c.MinGrace, "min-grace", time.Second, "`DURATION` that every grace has at least")
+	flags.DurationVar(&c.Sample, "sample", 0, "look at each half-closed socket at least every `DURATION`, for a shorter halfclose simulate --grace; 0 looks as often as the policies require")
 	flags.Var((*share)(&c.CPUBudget), "cpu-budget", "bound sweeping to `PERCENT` of one core")
 	flags.IntVar(&c.MaxDestroysPerSecond, "max-destroys-per-second", 1000, "bound destroys on the node to `N` per second, shared fairly between network namespaces; 0 is no bound")
 	flags.IntVar(&c.MaxAsksPerSecond, "max-asks-per-second", prober.DefaultMaxPerSecond, "ask at most `N` peers per second whether they still know their connection; 0 asks none")
@@ -102,6 +103,8 @@ func (c *Config) checkFlags() error {
 		return usageError{fmt.Errorf("--bpf-sockets must be 1 or more, not %d", c.MaxBPFSockets)}
 	case c.MinGrace < 0:
 		return usageError{fmt.Errorf("--min-grace must be 0s or longer, not %v", c.MinGrace)}
+	case c.Sample != 0 && c.Sample < time.Second:
+		return usageError{fmt.Errorf("--sample must be 0s, or 1s or longer, not %v", c.Sample)}
 	case c.MaxDestroysPerSecond < 0:
 		return usageError{fmt.Errorf("--max-destroys-per-second must be 0 or more, not %d", c.MaxDestroysPerSecond)}
 	case c.MaxAsksPerSecond < 0:

@@ -21,6 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/simulate"
 )
 
 // work runs reapers, one after the other, until there is a reason to exit. An idle reaper removes its socket before work
@@ -48,6 +49,7 @@ func (d *Daemon) reaperConfig() reaper.Config {
 		Writes: d.writes, Descriptors: d.newTracker(processes),
 		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder, Clock: d.clock,
 		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
+		IdleDir: simulate.Dir(d.store.Dir()), Sample: d.cfg.Sample,
 		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
 		// Owner lookups have a quarter of the sweeps' budget in addition to it.
 		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,

@@ -11,6 +11,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/simulate"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -26,12 +27,18 @@ type ages struct {
 
 // formerNetns has the histories of a network namespace that is no longer registered.
 type formerNetns struct {
-	histories []policy.History
+	histories []aged
 	expires   monotime.Time
 }
 
+// aged is what is kept of a candidate.
+type aged struct {
+	history policy.History
+	idle    simulate.Track
+}
+
 const (
-	// maxFormerHistories bounds the memory of histories in unregistered network namespaces, 160 bytes each.
+	// maxFormerHistories bounds the memory of histories in unregistered network namespaces, 184 bytes each.
 	maxFormerHistories = 100_000
 	maxFormerAge       = 7 * 24 * time.Hour
 )
@@ -64,7 +71,7 @@ func longestPatience(policies []policy.Policy) (longest time.Duration) {
 
 // keep keeps the histories of a network namespace until they expire. Above maxFormerHistories it drops the network
 // namespaces that expire first.
-func (a *ages) keep(id netns.Identity, histories []policy.History, expires, now monotime.Time) {
+func (a *ages) keep(id netns.Identity, histories []aged, expires, now monotime.Time) {
 	a.expire(now)
 	histories = histories[:min(len(histories), maxFormerHistories)]
 	if len(histories) == 0 {
@@ -101,7 +108,7 @@ func (a *ages) drop(id netns.Identity, f *formerNetns) {
 }
 
 // take removes and returns the histories of a network namespace that is registered again.
-func (a *ages) take(id netns.Identity, now monotime.Time) []policy.History {
+func (a *ages) take(id netns.Identity, now monotime.Time) []aged {
 	a.expire(now)
 	f := a.former[id]
 	if f == nil {
@@ -116,7 +123,7 @@ func (a *ages) all() iter.Seq[savedCandidate] {
 	return func(yield func(savedCandidate) bool) {
 		for id, f := range a.former {
 			for _, h := range f.histories {
-				if !yield(savedCandidate{id, h}) {
+				if !yield(savedCandidate{id, h.history, h.idle}) {
 					return
 				}
 			}
@@ -126,9 +133,11 @@ func (a *ages) all() iter.Seq[savedCandidate] {
 
 // forget drops the candidates of a network namespace, and keeps their histories.
 func (l *loop) forget(ns *registered, at monotime.Time) {
-	histories := make([]policy.History, 0, len(ns.candidates))
+	histories := make([]aged, 0, len(ns.candidates))
 	for _, c := range ns.candidates {
-		histories = append(histories, c.history)
+		kept := aged{c.history, c.idle}
+		kept.idle.SetCounted() // as unregistered
+		histories = append(histories, kept)
 	}
 	longest := max(ns.longest, longestPatience(ns.policies))
 	l.ages.keep(ns.Identity, histories, at.Add(longest), at)
@@ -153,15 +162,15 @@ func (l *loop) restoreAges(at monotime.Time) {
 			continue
 		}
 		for _, h := range l.ages.take(id, at) {
-			l.tracker.restore(ns, h, at)
+			l.tracker.restore(ns, h.history, h.idle, at)
 		}
 	}
 }
 
-func byNetns(all []savedCandidate) map[netns.Identity][]policy.History {
-	groups := make(map[netns.Identity][]policy.History)
+func byNetns(all []savedCandidate) map[netns.Identity][]aged {
+	groups := make(map[netns.Identity][]aged)
 	for _, s := range all {
-		groups[s.netns] = append(groups[s.netns], s.history)
+		groups[s.netns] = append(groups[s.netns], aged{s.history, s.idle})
 	}
 	return groups
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/prober"
+	"github.com/halfclose/halfclose/pkg/simulate"
 )
 
 // candidate is a half-closed socket being timed. There may be 500,000 of them.
@@ -21,6 +22,7 @@ type candidate struct {
 	owners  *ownerSet     // of shown.inode; nil if they were not looked up
 	excused monotime.Time // lateness counts from this time at the earliest
 	nextEnd *candidate    // in the same bucket of the index of ends
+	idle    simulate.Track
 }
 
 // shown has the fields of the last look that are not part of the history: enough to judge the socket again and to list it.

@@ -36,6 +36,9 @@ func LayersOf(p policy.Policy) policy.Layers {
 // SaveEvery sets the interval at which the reaper saves its candidates. It must not run yet.
 func (r *Reaper) SaveEvery(d time.Duration) { r.save = d }
 
+// SaveIdleTimesEvery sets the interval at which the reaper saves the idle times. It must not run yet.
+func (r *Reaper) SaveIdleTimesEvery(d time.Duration) { r.idleInterval = d }
+
 // Conn is the connection that an examiner uses for single sockets.
 type Conn = conn
 

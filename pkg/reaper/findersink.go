@@ -129,7 +129,9 @@ func (l *loop) failed(id netns.Identity, err error) {
 	ns.problem = err.Error()
 	l.recordEntry(ns, err)
 	if netns.IsGone(err) {
+		l.tracker.netnsGone = true
 		l.forget(ns, l.clock.Now())
+		l.tracker.netnsGone = false
 	}
 }
 

@@ -123,7 +123,7 @@ func restart(t *testing.T, from, to *loop) {
 func TestKeptAgesAreBoundedInNumberAndTime(t *testing.T) {
 	a := newAges()
 	id := func(i uint64) netns.Identity { return netns.Identity{Cookie: i, Inode: i} }
-	half := make([]policy.History, maxFormerHistories/2)
+	half := make([]aged, maxFormerHistories/2)
 	a.keep(id(1), half, moment(3*time.Hour), moment(0))
 	a.keep(id(2), half, moment(time.Hour), moment(0))
 	a.keep(id(2), half, moment(2*time.Hour), moment(0)) // in place of the previous records
@@ -131,7 +131,7 @@ func TestKeptAgesAreBoundedInNumberAndTime(t *testing.T) {
 	if a.former[id(2)] != nil || a.former[id(1)] == nil || a.former[id(3)] == nil || a.count != maxFormerHistories {
 		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))
 	}
-	a.keep(id(4), make([]policy.History, 2*maxFormerHistories), moment(time.Hour), moment(0))
+	a.keep(id(4), make([]aged, 2*maxFormerHistories), moment(time.Hour), moment(0))
 	if a.count != maxFormerHistories || len(a.former) != 1 {
 		t.Errorf("%d are kept, of %d network namespaces", a.count, len(a.former))
 	}

@@ -71,7 +71,9 @@ func (l *loop) examined(j *job, at monotime.Time) {
 		case i < len(j.results):
 			l.result(j, c, &j.results[i], at)
 		case netns.IsGone(j.err):
+			l.tracker.netnsGone = true
 			l.tracker.handle(c, eventGone, at)
+			l.tracker.netnsGone = false
 		default:
 			l.tracker.handle(c, eventRefused, at)
 		}

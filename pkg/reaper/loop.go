@@ -52,16 +52,16 @@ type loop struct {
 	// loggedSwitches are the switches in force that were logged.
 	loggedSwitches state.Switches
 	loggedMode     policy.Mode // the node's effective mode that was logged
-	warnedLookAge bool
-	saveInterval  time.Duration
-	noticed       map[string]bool // warnings about records that were logged
+	warnedLookAge  bool
+	saveInterval   time.Duration
+	noticed        map[string]bool // warnings about records that were logged
 }
 
 func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string) *loop {
 	caps := newCaps(cfg.Mode, cfg.SwitchPath, kernelProblem, cfg.Clock.Wall)
 	l := &loop{
 		cfg: cfg, clock: cfg.Clock, boot: boot, log: cfg.Log, warnings: w, tally: newTally(), histograms: h, registry: newRegistry(cfg.MinGrace),
-		caps:   caps, loggedMode: caps.view.Effective,
+		caps: caps, loggedMode: caps.view.Effective,
 		budget: newBudget(cfg.MaxDestroysPerSecond), history: newHistory(cfg.Log),
 		saveInterval: defaultSaveInterval,
 		tracker:      newTracker(), ages: newAges(), began: cfg.Clock.Wall(), asked: make(map[*candidate]uint64), idleSince: cfg.Clock.Now(),
@@ -73,6 +73,7 @@ func newLoop(cfg Config, w *warnings, h *histograms, boot, kernelProblem string)
 	l.owners = l.newOwnerLookups(cfg.Owners, cfg.OwnersBudget, cfg.Clock.Now())
 	l.owners.conditions = cfg.Conditions
 	l.tracker.histograms = h
+	l.registry.sample = cfg.Sample
 	l.tracker.findsOwners, l.tracker.canAsk = cfg.Owners != nil, cfg.Asker != nil
 	return l
 }
@@ -206,7 +207,7 @@ func (l *loop) encode(w io.Writer) error {
 	return encodeCandidates(w, l.boot, func(yield func(savedCandidate) bool) {
 		for _, ns := range l.registry.namespaces {
 			for _, c := range ns.candidates {
-				if !yield(savedCandidate{ns.Identity, c.history}) {
+				if !yield(savedCandidate{ns.Identity, c.history, c.idle}) {
 					return
 				}
 			}

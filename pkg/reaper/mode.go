@@ -23,9 +23,9 @@ type caps struct {
 	info      os.FileInfo // of the switch file when it was read; nil if it did not exist
 	checkedAt time.Time
 	readAt    time.Time
-	wall      func() time.Time               // the wall clock
-	switches  state.Switches                 // of the file, and the unwritten ones; also those that have ended
-	inForce   state.Switches                 // those that cap a mode now
+	wall      func() time.Time              // the wall clock
+	switches  state.Switches                // of the file, and the unwritten ones; also those that have ended
+	inForce   state.Switches                // those that cap a mode now
 	unwritten map[state.Scope]*state.Switch // that apply although their file could not be written
 }
 

@@ -58,6 +58,10 @@ type Config struct {
 	Descriptors *descriptors.Tracker
 	// Writes has the outcome of writing each file; nil: a new one.
 	Writes *writelog.Log
+	// Sample bounds the time between two looks at a half-closed socket; 0 does not.
+	Sample time.Duration
+	// IdleDir is the directory of the idle times, which halfclose simulate reads; if it is empty none are kept.
+	IdleDir string
 	// IdleExit is the time without any record after which Run returns ErrIdle; 0 disables it.
 	IdleExit time.Duration
 
@@ -87,6 +91,7 @@ type Reaper struct {
 	opener         finder.Opener
 	open           opener        // for the examiner
 	save           time.Duration // how often the candidates are saved
+	idleInterval   time.Duration // how often the idle times are saved
 	warnings       *warnings
 	histograms     *histograms
 	calls          chan func(*loop)
@@ -110,7 +115,7 @@ func New(cfg Config) (*Reaper, error) {
 		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log), histograms: newHistograms(),
 		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
 		calls: make(chan func(*loop)), censusRequests: make(chan chan<- struct{}),
-		save:    defaultSaveInterval,
+		save: defaultSaveInterval, idleInterval: idleInterval,
 		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
@@ -168,6 +173,13 @@ func (r *Reaper) Run(ctx context.Context) error {
 		l.access.work(ctx)
 		return nil
 	})
+	idle := newIdleSaver(r.cfg.IdleDir, r.warnings, r.cfg.Writes)
+	if r.cfg.IdleDir != "" {
+		g.Go(func() error {
+			r.saveIdleTimes(ctx, idle)
+			return nil
+		})
+	}
 	g.Go(func() error {
 		r.probeDirs(ctx)
 		return nil
@@ -188,6 +200,9 @@ func (r *Reaper) Run(ctx context.Context) error {
 	})
 	err = g.Wait()
 	newSaver(r.cfg.Store.CandidatesPath(), r.warnings, r.cfg.Writes).save(l.encode)
+	if r.cfg.IdleDir != "" {
+		l.saveLastIdle(idle)
+	}
 	l.history.flush()
 	return err
 }

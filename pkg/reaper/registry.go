@@ -62,6 +62,7 @@ func paths(records []state.Record) (list []string) {
 // registry has the registered network namespaces.
 type registry struct {
 	minGrace   time.Duration
+	sample     time.Duration // Config.Sample
 	namespaces map[netns.Identity]*registered
 	census     census
 }
@@ -95,6 +96,7 @@ func (r *registry) update(c census, now monotime.Time) (ch changes) {
 		resolved[id] = r.resolve(id, records)
 	}
 	sweepQuiet(resolved)
+	sampleLooks(resolved, r.sample)
 	for id, n := range resolved {
 		ns := r.namespaces[id]
 		if ns == nil {

@@ -21,20 +21,22 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/simulate"
 )
 
 // savedCandidate is a candidate in the file for the next reaper.
 type savedCandidate struct {
 	netns   netns.Identity
 	history policy.History
+	idle    simulate.Track
 }
 
 // The file is a header (magic, boot id), entries of a fixed size and a CRC-32 of both, in native byte order: it is valid
 // on this machine and for this boot only. Its times are of the initial time namespace, so the next reaper may run in
 // another one. Version 1 had the times of the reaper's own time namespace, which it did not name: it is not read.
 const (
-	savedMagic      = "halfclose candidates 3\n"
-	savedEntrySize  = 3*8 + inetdiag.SizeofID + 5 + 8*8 + 4*8 + 4
+	savedMagic      = "halfclose candidates 4\n"
+	savedEntrySize  = 3*8 + inetdiag.SizeofID + 5 + 8*8 + 4*8 + 4 + simulate.TrackSize
 	savedHeaderSize = len(savedMagic) + bootIDSize
 	bootIDSize      = 36 // of /proc/sys/kernel/random/boot_id without its newline
 )
@@ -59,7 +61,9 @@ func appendCandidate(b []byte, s savedCandidate) []byte {
 	for _, n := range []uint64{h.Counters.Acked, h.Counters.Received, h.Counters.Written, h.Counters.Read} {
 		b = order.AppendUint64(b, n)
 	}
-	return order.AppendUint32(b, h.SegsIn)
+	b = order.AppendUint32(b, h.SegsIn)
+	b, _ = s.idle.AppendBinary(b) // its error is always nil
+	return b
 }
 
 // encodeCandidates writes the file.
@@ -139,7 +143,7 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 	h.Frozen, h.FrozenIdle = time.Duration(u64()), time.Duration(u64())
 	h.Counters = policy.Counters{Acked: u64(), Received: u64(), Written: u64(), Read: u64()}
 	h.SegsIn = order.Uint32(e)
-	return s, nil
+	return s, s.idle.UnmarshalBinary(e[4:])
 }
 
 // saver writes the candidates' file without blocking the loop, one write at a time.

@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/simulate"
 )
 
 const testBoot = "6ca07e8a-4d30-4a5c-9b3e-a3f2d8f0c001"
@@ -44,10 +45,12 @@ func randomCandidate(rnd *rand.Rand) savedCandidate {
 		h.Frozen = time.Duration(rnd.Int64N(int64(moment(0).Sub(since)) + 1))
 		h.FrozenIdle = h.Frozen / 2
 	}
-	return savedCandidate{netns.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, h}
+	var idle simulate.Track
+	idle.Begin(&h, max(h.Start.Add(-time.Duration(rnd.Int64N(int64(time.Hour)))), 1), simulate.Look{Eligible: true, Rule: rnd.IntN(9)})
+	return savedCandidate{netns.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, h, idle}
 }
 
-var exactly = cmp.Options{cmp.AllowUnexported(savedCandidate{}), cmpopts.EquateComparable(inetdiag.ID{})}
+var exactly = cmp.Options{cmp.AllowUnexported(savedCandidate{}), cmpopts.EquateComparable(inetdiag.ID{}, simulate.Track{})}
 
 func TestSavedCandidatesRoundTrip(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 12))
@@ -109,8 +112,8 @@ func TestInvalidSavedFilesAreErrors(t *testing.T) {
 		"a longer one":        append(slices.Clone(whole), 0),
 		"a shorter one":       whole[:len(whole)-1],
 		"an entry too little": append(slices.Clone(whole[:savedHeaderSize]), whole[len(whole)-4:]...),
-		"another version":     []byte(strings.Replace(string(whole), "candidates 3", "candidates 4", 1)),
-		"the version whose times were those of its time namespace": []byte(strings.Replace(string(whole), "candidates 3", "candidates 1", 1)),
+		"another version":     []byte(strings.Replace(string(whole), "candidates 4", "candidates 5", 1)),
+		"the version whose times were those of its time namespace": []byte(strings.Replace(string(whole), "candidates 4", "candidates 1", 1)),
 	} {
 		if got, _, err := decodeCandidates(b, testBoot, moment(0)); err == nil || got != nil {
 			t.Errorf("%s: %v, %v", name, got, err)

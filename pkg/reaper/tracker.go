@@ -13,6 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/simulate"
 )
 
 // candidateQueue serves the candidates of all network namespaces in rotation.
@@ -37,6 +38,9 @@ type tracker struct {
 	toCancel    []*candidate // left it: cancel the question
 	wouldAsk    uint64       // questions that the mode forbade, at most one per idle time
 
+	ended     simulate.Table // the idle times of candidates that have ended
+	netnsGone bool           // they end because their network namespace does not exist
+
 	spared     map[policy.Reason]uint64 // how often a candidate's reason became this one
 	histograms *histograms
 }
@@ -49,6 +53,7 @@ func newTracker() tracker {
 		histograms: newHistograms(),
 		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(),
 		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
+		ended: make(simulate.Table),
 	}
 }
 
@@ -86,6 +91,7 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 		t.toAsk = append(t.toAsk, c)
 	case act&actDrop != 0:
 		t.histograms.observeEnd(c, e, now)
+		t.countEnd(c, e, now)
 		delete(c.ns.candidates, c.history.ID.Cookie())
 		t.ends.remove(c)
 		t.uncountSurplus(c)
@@ -161,6 +167,7 @@ func (t *tracker) reconsider(c *candidate, now monotime.Time) {
 // take calls candidate.take, and updates the index of ends and the counts.
 func (t *tracker) take(c *candidate, h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline, now monotime.Time) (renewed bool) {
 	c.excuseSparing(&v, now)
+	t.followIdle(c, &h, s, &v)
 	if h.Since != c.history.Since || h.Progress != c.history.Progress || h.Owned != c.history.Owned || h.Role != c.history.Role {
 		t.changed = true
 	}
@@ -231,12 +238,13 @@ func (t *tracker) rejudge(ns *registered, now monotime.Time) {
 }
 
 // restore adds a candidate with a saved history. The examiner looks at it at once to confirm the history.
-func (t *tracker) restore(ns *registered, h policy.History, now monotime.Time) {
+func (t *tracker) restore(ns *registered, h policy.History, idle simulate.Track, now monotime.Time) {
 	cookie := h.ID.Cookie()
 	if ns.candidates[cookie] != nil {
 		return
 	}
-	c := &candidate{ns: ns, index: -1, history: h, excused: now, verdict: verdict{reason: policy.Unknown, excuses: excuseRegistered}}
+	idle.Resume()
+	c := &candidate{ns: ns, index: -1, history: h, idle: idle, excused: now, verdict: verdict{reason: policy.Unknown, excuses: excuseRegistered}}
 	ns.candidates[cookie] = c
 	t.ends.add(c)
 	t.handle(c, eventTimeCame, now)

@@ -25,13 +25,14 @@ const (
 	WarnConnections = "connections"  // the API or the metrics address has as many connections as it may have
 	WarnAsking      = "asking"       // peers cannot be asked
 	WarnWrites      = "writes"       // a state directory cannot be written
+	WarnIdleTimes   = "idle-times"   // idle times could not be saved or loaded
 )
 
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
 		WarnHostNetns, WarnSockDestroy, WarnSavedAges, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnStaleLooks, WarnFinder,
-		WarnNetns, WarnAsking, WarnConnections, WarnWrites,
+		WarnNetns, WarnAsking, WarnConnections, WarnWrites, WarnIdleTimes,
 	}
 }
 

@@ -65,7 +65,7 @@ func TestTrackSurvivesARestart(t *testing.T) {
 		next := h
 		next.Last = h.Last.Add(24 * time.Hour)
 		next.Progress = next.Last
-		back.Resume(false)
+		back.Resume()
 		back.Continue(&h, &next)
 		if back.distance != distance {
 			t.Errorf("seed %d: the pause became a distance of looks", seed)
@@ -103,7 +103,8 @@ func TestSocketOfAnotherRegistrationCountsOnce(t *testing.T) {
 	track.Begin(&h, 0, Look{Eligible: true})
 	table := Table{}
 	table.Add(Pod{}, &h, &track, Unregistered, h.Last)
-	track.Resume(true)
+	track.SetCounted()
+	track.Resume()
 	last := h
 	last.Last = h.Last.Add(time.Hour)
 	track.Continue(&h, &last)

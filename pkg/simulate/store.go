@@ -21,11 +21,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/hostfs"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Store keeps the counts in a directory: a file for each hour (UTC), replaced as a whole, with the sockets that ended in the
 // hour, and those that were living when it was written. So a kill loses what the last write lacks, and doubles nothing.
 type Store struct{ dir string }
+
+// Dir returns the directory of the idle times that belongs to a state directory.
+func Dir(stateDir string) string { return filepath.Join(state.PersistentDir(stateDir), "idle") }
 
 // NewStore returns the store in a directory, which need not exist.
 func NewStore(dir string) *Store { return &Store{dir} }

@@ -93,15 +93,15 @@ func (t *Track) Set(l Look) {
 	}
 }
 
-// Resume continues the track under another registration or reaper: the time without looks is no distance of looks. Counted is
-// set if the track was added to the counts: then its current period does not count again unless progress follows it.
-func (t *Track) Resume(counted bool) {
-	t.flags |= flagResumed
-	if counted {
-		t.flags |= flagCounted
-		t.ended = [2]bounds{}
-	}
+// SetCounted records that the track was added to the counts, as an unregistered socket. If it is registered again, its current
+// period counts only if progress follows it.
+func (t *Track) SetCounted() {
+	t.flags |= flagCounted
+	t.ended = [2]bounds{}
 }
+
+// Resume continues the track under another registration or reaper: the time without looks is no distance of looks.
+func (t *Track) Resume() { t.flags |= flagResumed }
 
 // period returns the bounds of the current period, which was not over at h.Last and is over at end.
 func (t *Track) period(h *policy.History, end monotime.Time) (low, high Bucket) {
