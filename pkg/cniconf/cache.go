@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/halfclose/halfclose/pkg/hostfs"
 )
 
@@ -82,6 +84,20 @@ func readCacheDir(root hostfs.Dir, dir string) (attachments []CachedAttachment, 
 
 func readCached(d *hostfs.Directory, name string) (a CachedAttachment, err error) {
 	data, _, err := read(d, name)
+	if err != nil {
+		return a, err
+	}
+	return ParseCached(data)
+}
+
+// ReadCachedFile reads one file of a result cache. Unlike ReadCache it follows no symbolic link.
+func ReadCachedFile(d *hostfs.Directory, name string) (a CachedAttachment, err error) {
+	f, err := d.Open(name, unix.O_RDONLY, 0)
+	if err != nil {
+		return a, err
+	}
+	defer f.Close()
+	data, _, err := ReadFile(f)
 	if err != nil {
 		return a, err
 	}

@@ -52,11 +52,6 @@ func FuzzMounts(f *testing.F) {
 		m := mounts{dirs: []netnsDir{{"/run/netns", "/run/netns", 2}}}
 		m.table, m.err = mountinfo.GetMountsFromReader(strings.NewReader(text), nil)
 		complete(t, reportMounts(m, elsewhere))
-		for _, p := range namePaths("/nonexistent", m.table) {
-			if !strings.HasPrefix(p, "/") {
-				t.Errorf("%q is no path", p)
-			}
-		}
 	})
 }
 
@@ -103,12 +98,4 @@ func TestMountPropagationIsChecked(t *testing.T) {
 		m := mounts{err: errors.New("read the mount table: none")}
 		expect(t, reportMounts(m, elsewhere), want{"netns-mounts", Warn, "read the mount table", "/proc"})
 	})
-}
-
-func TestNamedNamespacesHavePathsOfTheHost(t *testing.T) {
-	list := parseTable(t, aContainersMounts)
-	got := namePaths("/host", list) // does not exist here
-	if diff := cmp.Diff([]string{"/run/netns/cni-1 a"}, got); diff != "" {
-		t.Errorf("below a host root (-want +got)\n%s", diff)
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/pkg/adopt"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
@@ -120,21 +121,17 @@ func TestTheSweepIntervalFollowsTheGraces(t *testing.T) {
 }
 
 func TestUnregisteredNamespacesAreReported(t *testing.T) {
-	at := func(path string, inode uint64) namedPath {
-		return namedPath{path, netns.Identity{Dev: 4, Inode: inode}}
+	at := func(path string, inode uint64) adopt.NamedNetns {
+		return adopt.NamedNetns{Path: path, ID: netns.Identity{Dev: 4, Inode: inode}}
 	}
-	var n named
-	for _, p := range []namedPath{at("/run/netns/web", 1), at("/run/netns/other", 2), at("/run/docker/netns/web", 1), at("/run/netns/host", 9)} {
-		n.add(p)
-	}
-	n.host = []netns.Identity{{Dev: 4, Inode: 9}}
+	n := named{all: []adopt.NamedNetns{at("/run/netns/other", 2), at("/run/netns/web", 1)}}
 	web := aRecord("web", 1)
 	expect(t, reportNamed(n, records{boot: "now", list: []recorded{web}}),
 		want{"unregistered", Info, "1 named network namespace is not registered (created without CNI, or before halfclose was chained): /run/netns/other", "halfclose register /run/netns/other"})
 	expect(t, reportNamed(n, records{boot: "now", list: []recorded{web, aRecord("other", 2)}}),
-		want{"unregistered", OK, "every named network namespace is registered (3 namespaces)", ""})
+		want{"unregistered", OK, "every named network namespace is registered (2 namespaces)", ""})
 	expect(t, reportNamed(n, records{boot: "later", list: []recorded{web, aRecord("other", 2)}}), // inode numbers are valid for one boot
-		want{"unregistered", Info, "2 named network namespaces are not registered (created without CNI, or before halfclose was chained): /run/netns/web, /run/netns/other", ""})
+		want{"unregistered", Info, "2 named network namespaces are not registered (created without CNI, or before halfclose was chained): /run/netns/other, /run/netns/web", ""})
 	expect(t, reportNamed(named{}, records{}), want{"unregistered", OK, "there is no named network namespace", ""})
 	expect(t, reportNamed(n, records{err: unix.EACCES}), want{"unregistered", Warn, "cannot be compared: permission denied", "records"})
 	expect(t, reportNamed(named{err: errors.New("no /proc")}, records{}), want{"unregistered", Warn, "no /proc", ""})

@@ -20,3 +20,17 @@ func ManualAttachment(name string) Attachment {
 
 // Manual reports whether the record is of a netns that was registered by hand: no DEL will remove it.
 func (r Record) Manual() bool { return r.Network == ManualNetwork }
+
+// The network and the interface in the record of a netns that the reaper's --adopt-netns registered.
+const (
+	MountedNetwork = "(netns)"
+	MountedIfName  = "netns"
+)
+
+// SourceAdoptNetns is the source of the values in such a record's layer.
+const SourceAdoptNetns = "adopt-netns"
+
+// MountedAttachment returns the attachment of a netns that --adopt-netns registered under a name.
+func MountedAttachment(name string) Attachment {
+	return Attachment{ContainerID: name, IfName: MountedIfName}
+}

@@ -5,8 +5,6 @@ package main
 
 import (
 	"testing"
-
-
 )
 
 // skel passes only JSON objects to the verbs. Parsing any of them returns values or an error.

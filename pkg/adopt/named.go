@@ -1,0 +1,90 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package adopt
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/halfclose/halfclose/pkg/hostfs"
+	"github.com/halfclose/halfclose/pkg/netns"
+)
+
+// NamedNetns is a network namespace with a name in the node's file system.
+type NamedNetns struct {
+	Path string // on the node; the first of its names
+	ID   netns.Identity
+}
+
+// FindNamed returns the named network namespaces of the node, without the host's own. They are those in the usual
+// directories, and all others that are mounted where this process sees it. root opens paths below the directory dir.
+func FindNamed(dir string, root *netns.Root) ([]NamedNetns, error) {
+	table, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("nsfs"))
+	if err != nil {
+		return nil, fmt.Errorf("read the mount table: %w", err)
+	}
+	host, err := netns.FindHost()
+	if err != nil {
+		return nil, err
+	}
+	never := host.Identities()
+	var all []NamedNetns
+	for _, path := range namePaths(hostfs.Dir(dir), table) {
+		h, err := root.Open(path)
+		if err != nil {
+			continue // no network namespace, or removed since
+		}
+		n := NamedNetns{path, h.Stat()}
+		_ = h.Close() // nothing was written
+		if !slices.ContainsFunc(never, n.ID.Same) && !slices.ContainsFunc(all, func(o NamedNetns) bool { return o.ID.Same(n.ID) }) {
+			all = append(all, n)
+		}
+	}
+	return all, nil
+}
+
+// namePaths returns the paths on the host that may be named namespaces: the files in the usual directories, and every
+// mount of a network namespace elsewhere.
+func namePaths(h hostfs.Dir, table []*mountinfo.Info) []string {
+	var paths []string
+	for _, dir := range hostfs.NetnsDirs() {
+		paths = append(paths, filesIn(h, dir)...)
+	}
+	for _, m := range table {
+		path, ok := h.NodePath(m.Mountpoint)
+		if ok && m.FSType == "nsfs" && strings.HasPrefix(m.Root, "net:") {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// filesIn returns the paths of the files in a directory of the host, none if it does not exist.
+func filesIn(h hostfs.Dir, dir string) []string {
+	d, err := h.OpenDirectory(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	entries, err := d.Entries()
+	if err != nil {
+		return nil
+	}
+	paths := make([]string, 0, len(entries))
+	for _, e := range entries {
+		paths = append(paths, filepath.Join(dir, e.Name()))
+	}
+	return paths
+}
+
+// Unregistered returns those of all namespaces that are not among the registered ones.
+func Unregistered(all []NamedNetns, registered []netns.Identity) []NamedNetns {
+	isRegistered := func(n NamedNetns) bool { return slices.ContainsFunc(registered, n.ID.Same) }
+	return slices.DeleteFunc(slices.Clone(all), isRegistered)
+}
