@@ -105,11 +105,11 @@ func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 		stderr string
 	}{
 		{[]string{"install", "--dry-run"}, []string{reaper + "would be written", plugin + "would be written", network + "would be written"}, []string{"+++ " + file, add}, broken},
-		{[]string{"install"}, []string{reaper + "written", plugin + "written", network + "written"}, nil, broken},
+		{[]string{"install"}, []string{reaper + "written", plugin + "written", network + "written"}, []string{"+++ " + file, add}, broken},
 		{
 			[]string{"install", "--drop-in"},
 			[]string{reaper + "unchanged", plugin + "unchanged", "Network   pods in /etc/cni/net.d/pods/halfclose.conf: written"},
-			nil, "stays until the reaper prunes it",
+			[]string{"+++ /etc/cni/net.d/pods/halfclose.conf", add[:1] + strings.TrimSpace(add[1:])}, "stays until the reaper prunes it",
 		},
 		{
 			[]string{"install", "--dry-run"},
@@ -117,7 +117,7 @@ func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 			[]string{"--- /etc/cni/net.d/pods/halfclose.conf\n+++ /dev/null\n", "+++ " + file, add},
 			broken,
 		},
-		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "written"}, nil, broken},
+		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "written"}, []string{"+++ " + file, add}, broken},
 		{[]string{"install"}, []string{reaper + "unchanged", plugin + "unchanged", network + "unchanged"}, nil, broken},
 		{
 			[]string{"uninstall", "--remove-binary", "--dry-run"},
@@ -125,7 +125,7 @@ func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 			[]string{"+++ " + file, "-" + add[1:]},
 			"",
 		},
-		{[]string{"uninstall"}, []string{network + "entry removed", plugin + "kept for the pods that were created with it"}, nil, ""},
+		{[]string{"uninstall"}, []string{network + "entry removed", plugin + "kept for the pods that were created with it"}, []string{"+++ " + file, "-" + add[1:]}, ""},
 		{[]string{"uninstall"}, []string{"Network   none in /etc/cni/net.d lists halfclose: nothing to do"}, nil, ""},
 		{
 			[]string{"uninstall", "--remove-binary"},

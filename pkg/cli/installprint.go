@@ -26,6 +26,10 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 	e.printLine("Plugin", program(r.Plugin), done(c.DryRun, r.Plugin.Changed, "written"))
 	e.printLine("Network", r.Network+" in "+r.File, done(c.DryRun, r.Changed, "written"))
 	e.printDiff(r.Diff)
+	if len(r.Dropped) > 0 {
+		e.note("note: the existing entry had %s, which this command does not set: %s back to the default; to keep them, give all flags in one command",
+			strings.Join(r.Dropped, ", "), map[bool]string{true: "they would go", false: "they are"}[c.DryRun])
+	}
 	if c.DropIn {
 		e.note("note: containerd from 2.1 and CRI-O from 1.34 load this file, since they have libcni 1.3.0; other runtimes ignore it")
 		e.note("note: CRI-O runs DEL and CHECK from a cached configuration without drop-ins, so they do not reach halfclose: " +

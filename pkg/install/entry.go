@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/tailscale/hujson"
 
@@ -85,6 +86,27 @@ func (e Entry) equals(other []byte) bool {
 		return false
 	}
 	return reflect.DeepEqual(a, b)
+}
+
+// lacks returns the keys of other objects that the entry does not have, sorted.
+func (e Entry) lacks(others [][]byte) (keys []string) {
+	var own map[string]json.RawMessage
+	if json.Unmarshal(e.text, &own) != nil {
+		return nil
+	}
+	for _, other := range others {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(other, &members) != nil {
+			continue
+		}
+		for key := range members {
+			if _, ok := own[key]; !ok {
+				keys = append(keys, key)
+			}
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }
 
 // find returns the member of that name, or nil.

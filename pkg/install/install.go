@@ -50,7 +50,9 @@ type Result struct {
 	Changed bool   `json:"changed"` // the configuration was written; in a dry run, would be
 	Programs
 	Warnings []string `json:"warnings,omitempty"`
-	Diff     string   `json:"diff,omitempty"` // of a dry run
+	// Dropped are the keys of an existing entry that the new one does not have.
+	Dropped []string `json:"dropped,omitempty"`
+	Diff    string   `json:"diff,omitempty"` // of the network configuration
 }
 
 // Install installs the reaper's program, then the plugin, then the entry in the network that runtimes choose. It writes
@@ -136,7 +138,8 @@ func (c Config) chain(ctx context.Context) (r Result, err error) {
 const maxRounds = 10
 
 // converge plans and applies changes until none is needed. It takes the directory's lock before the first change. A plan
-// may consist of changes and an error about files that it leaves out. In a dry run it returns the diff of the first plan.
+// may consist of changes and an error about files that it leaves out. It returns the diff of the applied plans, in a dry run
+// of the first plan.
 func (c Config) converge(ctx context.Context, d *directory, plan func() ([]change, error)) (changed bool, diff string, err error) {
 	wrap := func(err error) error {
 		if err == nil {
@@ -152,11 +155,11 @@ func (c Config) converge(ctx context.Context, d *directory, plan func() ([]chang
 		changes, err := plan()
 		switch {
 		case len(changes) == 0:
-			return changed, "", wrap(err)
+			return changed, diff, wrap(err)
 		case c.DryRun:
 			return true, diffs(changes), errors.Join(d.CheckWritable(), wrap(err))
 		case complete: // another process has undone the last change: leave the next try to the caller
-			return changed, "", wrap(atomicdir.ErrBusy)
+			return changed, diff, wrap(atomicdir.ErrBusy)
 		case !d.Locked():
 			if err := d.lock(ctx); err != nil {
 				return false, "", err
@@ -164,12 +167,12 @@ func (c Config) converge(ctx context.Context, d *directory, plan func() ([]chang
 			continue // the files may have changed since the plan
 		}
 		applied, failed := apply(changes)
-		changed, complete = changed || applied > 0, applied == len(changes)
+		changed, complete, diff = changed || applied > 0, applied == len(changes), diff+diffs(changes[:applied])
 		if failed != nil {
-			return changed, "", errors.Join(wrap(failed), wrap(err))
+			return changed, diff, errors.Join(wrap(failed), wrap(err))
 		}
 	}
-	return changed, "", wrap(atomicdir.ErrBusy)
+	return changed, diff, wrap(atomicdir.ErrBusy)
 }
 
 // plan returns the changes that put the entry where it belongs.
@@ -185,6 +188,9 @@ func (c Config) plan(d *directory, r *Result) ([]change, error) {
 	r.Network, r.File, r.Warnings = f.List.Name, filepath.Join(d.Path(), f.Name), warnings
 	if err := errors.Join(f.checkVersion(), c.checkFirstPlugin(f)); err != nil {
 		return nil, err
+	}
+	if len(r.Dropped) == 0 { // otherwise an earlier round has replaced the entry
+		r.Dropped = c.Entry.lacks(d.ourEntries(f))
 	}
 	conf, rewritten := rewrittenConf(files, f)
 	switch {

@@ -105,13 +105,13 @@ func TestInstallExtendsTheNetworkThatRuntimesChoose(t *testing.T) {
 				},
 			}
 			r.Warnings, plan.Warnings = nil, nil // about directories above the temporary one
+			want.Diff, want.Dropped = plan.Diff, r.Dropped
 			if diff := cmp.Diff(want, r); diff != "" {
 				t.Errorf("result (-want +got)\n%s", diff)
 			}
 			if (plan.Diff != "") != plan.Changed {
 				t.Errorf("changed is %t, with this diff:\n%s", plan.Changed, plan.Diff)
 			}
-			plan.Diff = ""
 			if diff := cmp.Diff(want, plan); diff != "" {
 				t.Errorf("dry run (-want +got)\n%s", diff)
 			}
@@ -326,6 +326,27 @@ func TestInstallWaitsForAnotherProcessToFinishWriting(t *testing.T) {
 			}
 			before[file] = bridgeAndOurs
 			n.want(t, before)
+		})
+	}
+}
+
+func TestInstallReportsTheKeysThatTheNewEntryDrops(t *testing.T) {
+	for name, tt := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"no entry":                 {map[string]string{"10-pods.conflist": bridgeList}, nil},
+		"the same entry":           {map[string]string{"10-pods.conflist": bridgeAndOurs}, nil},
+		"an entry with other keys": {map[string]string{"10-pods.conflist": strings.Replace(bridgeAndOurs, `"type":"halfclose"`, `"type":"halfclose","grace":"5m","exempt":[]`, 1)}, []string{"exempt", "grace"}},
+		"a drop-in with other keys": {
+			map[string]string{"10-pods.conflist": bridgeList, "pods/halfclose.conf": `{"type":"halfclose","grace":"5m"}`}, []string{"grace"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, tt.files)
+			if got := n.install(t).Dropped; !cmp.Equal(tt.want, got) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
 		})
 	}
 }

@@ -32,6 +32,19 @@ type file struct {
 // listsPlugin reports whether the file itself lists the plugin.
 func (f file) listsPlugin() bool { return slices.ContainsFunc(f.List.Plugins, cniconf.IsOurs) }
 
+// ourEntries returns the plugin's objects in a network and in its drop-ins.
+func (d *directory) ourEntries(f file) (entries [][]byte) {
+	for _, p := range f.List.Plugins {
+		if cniconf.IsOurs(p) {
+			entries = append(entries, p.Bytes)
+		}
+	}
+	for _, p := range d.ourDropIns(f.List.Name) {
+		entries = append(entries, p.Data)
+	}
+	return entries
+}
+
 // recentAge is the time after its last write in which a file that cannot be loaded may be incomplete.
 const recentAge = 2 * time.Second
 

@@ -26,7 +26,7 @@ type Removal struct {
 	Files []Removed `json:"files"` // that held an entry
 	Programs
 	Warnings []string `json:"warnings,omitempty"`
-	Diff     string   `json:"diff,omitempty"` // of a dry run
+	Diff     string   `json:"diff,omitempty"` // of the network configuration
 }
 
 // Removed is a file that held an entry.
