@@ -23,6 +23,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", s.reply(s.status))
 	mux.HandleFunc("GET /v1/sockets", s.sockets)
 	mux.HandleFunc("GET /v1/history", s.history)
+	mux.HandleFunc("GET /v1/policies", s.reply(s.policies))
 	mux.HandleFunc("GET /v1/mode", s.reply(s.mode))
 	mux.HandleFunc("PUT /v1/mode", s.setMode)
 	mux.HandleFunc("POST /v1/handover", s.handOver)

@@ -33,6 +33,7 @@ type Reaper interface {
 	// returns. The problems are the network namespaces and owners that could not be read.
 	EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error)
 	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
+	Policies(ctx context.Context, q api.PodQuery) (api.PolicyList, error)
 	Mode(ctx context.Context) (api.ModeView, error)
 	SetMode(ctx context.Context, sw state.Switch) (api.ModeView, error)
 }

@@ -31,6 +31,7 @@ type Health struct {
 type ReaperStatus struct {
 	Finder      FinderView     `json:"finder"`
 	Mode        ModeView       `json:"mode"`
+	PolicyFile  PolicyFileView `json:"policyFile"`
 	Budget      BudgetView     `json:"budget"`
 	Peers       PeersView      `json:"peers"`
 	Namespaces  int            `json:"namespaces"`

@@ -53,6 +53,8 @@ type Config struct {
 	MaxAsksPerSecond     int           // on the whole node; 0 asks no peer
 	AskCPUBudget         float64       // share of one core for asking peers, such as 0.02
 	AllowHostNetns       bool          // act on records of the host's own network namespace too
+	PolicyFile           string        // an absolute path
+	PolicyFileNamed      bool          // an operator has named it, and it is not the default
 	IdleExit             time.Duration // the longest time without a record; 0 is no bound
 
 	MetricsAddress string // HOST:PORT; empty serves no metrics over TCP

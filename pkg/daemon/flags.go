@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/logging"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/policyfile"
 	"github.com/halfclose/halfclose/pkg/prober"
 )
 
@@ -27,6 +29,7 @@ func (c *Config) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.Finder, "finder", finder.NameAuto, "`FINDER` of half-closed sockets: auto, sockdiag or bpf; auto is bpf if the kernel supports it")
 	flags.IntVar(&c.MaxBPFSockets, "bpf-sockets", bpf.DefaultMaxSockets, "capacity of the bpf finder's socket map, in `SOCKETS` of the node")
 	flags.TextVar(&c.Mode, "mode", policy.Destroy, "cap every record's mode at `MODE`: destroy, observe or off")
+	flags.StringVar(&c.PolicyFile, "policy-file", policyfile.DefaultPath, "`FILE` with policies of this node's pods, followed as it changes; \"halfclose policy check\" checks it")
 	flags.DurationVar(&c.MinGrace, "min-grace", time.Second, "`DURATION` that every grace has at least")
 	flags.DurationVar(&c.Sample, "sample", 0, "look at each half-closed socket at least every `DURATION`, for a shorter halfclose simulate --grace; 0 looks as often as the policies require")
 	flags.Var((*share)(&c.CPUBudget), "cpu-budget", "bound sweeping to `PERCENT` of one core")
@@ -105,6 +108,8 @@ func (c *Config) checkFlags() error {
 		return usageError{fmt.Errorf("--min-grace must be 0s or longer, not %v", c.MinGrace)}
 	case c.Sample != 0 && c.Sample < time.Second:
 		return usageError{fmt.Errorf("--sample must be 0s, or 1s or longer, not %v", c.Sample)}
+	case !filepath.IsAbs(c.PolicyFile):
+		return usageError{fmt.Errorf("--policy-file must be an absolute path such as %s, not %q", policyfile.DefaultPath, c.PolicyFile)}
 	case c.MaxDestroysPerSecond < 0:
 		return usageError{fmt.Errorf("--max-destroys-per-second must be 0 or more, not %d", c.MaxDestroysPerSecond)}
 	case c.MaxAsksPerSecond < 0:

@@ -19,6 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/policyfile"
 	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/reaper"
 	"github.com/halfclose/halfclose/pkg/simulate"
@@ -48,7 +49,8 @@ func (d *Daemon) reaperConfig() reaper.Config {
 	return reaper.Config{
 		Writes: d.writes, Descriptors: d.newTracker(processes),
 		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder, Clock: d.clock,
-		Mode: d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
+		PolicyFile: policyfile.Location{Path: d.cfg.PolicyFile, Named: d.cfg.PolicyFileNamed, Copy: policyfile.CopyPath(d.store.Dir())},
+		Mode:       d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
 		IdleDir: simulate.Dir(d.store.Dir()), Sample: d.cfg.Sample,
 		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
 		// Owner lookups have a quarter of the sweeps' budget in addition to it.

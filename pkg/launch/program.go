@@ -24,9 +24,9 @@ const ReaperName = "halfclose-reaper"
 
 // The reasons for not starting a program. The plugin runs as root, and so would a file that another user can replace.
 var (
-	ErrMissing       = errors.New("missing")
-	ErrNotRoots      = errors.New("not owned by root")
-	ErrWritable      = errors.New("writable by other users than root")
+	ErrMissing       = hostfs.ErrMissing
+	ErrNotRoots      = hostfs.ErrNotRoots
+	ErrWritable      = hostfs.ErrWritable
 	ErrNotExecutable = errors.New("not a regular executable file")
 	ErrNotELF        = errors.New("not executable: a script, or no ELF program")
 	ErrNoExec        = errors.New("not executable: on a file system that is mounted noexec")
@@ -71,12 +71,12 @@ func Sibling() (*Program, error) {
 // SiblingOf is Sibling for the plugin at an absolute path below root, which is "" or "/" for the process's own root
 // directory. Symbolic links in the plugin's path are resolved first, as the kernel resolves them to run the plugin.
 func SiblingOf(root, plugin string) (*Program, error) {
-	w := walk{root: clean(root)}
-	at, _, err := w.to(plugin)
+	w := hostfs.Walk{Root: clean(root)}
+	at, _, err := w.To(plugin)
 	if err != nil {
 		return nil, err
 	}
-	return beside(w.root, filepath.Dir(at), w.root+at)
+	return beside(w.Root, filepath.Dir(at), w.Root+at)
 }
 
 // beside opens the program in a directory below root. The plugin is at paths of this process.
@@ -129,12 +129,12 @@ func (p *Program) isFile(path string) (bool, error) {
 // by root and writable by root alone. Otherwise the error wraps one of the reasons above, with the path. A sticky bit makes
 // no exception, since another user can create new files in such a directory.
 func Check(root, path string) (*Program, error) {
-	w := walk{root: clean(root), check: checkDirectory}
-	at, seen, err := w.to(path)
+	w := hostfs.Walk{Root: clean(root), Visit: checkDirectory}
+	at, seen, err := w.To(path)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := hostfs.Retry(func() (int, error) { return unix.Open(w.root+at, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
+	fd, err := hostfs.Retry(func() (int, error) { return unix.Open(w.Root+at, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: at, Err: err}
 	}
@@ -163,8 +163,8 @@ func Check(root, path string) (*Program, error) {
 // CheckDirectory returns why no program in the directory at an absolute path below root would be started, or nil if that
 // depends on the program.
 func CheckDirectory(root, dir string) error {
-	w := walk{root: clean(root), check: checkDirectory}
-	_, _, err := w.to(dir)
+	w := hostfs.Walk{Root: clean(root), Visit: checkDirectory}
+	_, _, err := w.To(dir)
 	return err
 }
 
@@ -182,7 +182,7 @@ func checkFile(path string, st unix.Stat_t) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o100 == 0 {
 		return fmt.Errorf("%s: %w", path, ErrNotExecutable)
 	}
-	return checkOwner(path, st)
+	return hostfs.CheckOwner(path, st)
 }
 
 // checkExecutable returns why the program cannot be executed. A script cannot: its interpreter would open the descriptor
@@ -211,103 +211,10 @@ func (p *Program) checkExecutable() error {
 	return nil
 }
 
-func checkDirectory(path string, st unix.Stat_t) error { return checkOwner("directory "+path, st) }
-
-// checkOwner checks the owner and the mode. With an access control list, the group bits are its mask (acl(5)).
-func checkOwner(what string, st unix.Stat_t) error {
-	switch {
-	case st.Uid != 0:
-		return fmt.Errorf("%s: %w but by user %d", what, ErrNotRoots, st.Uid)
-	case st.Mode&0o022 != 0:
-		return fmt.Errorf("%s: %w (mode %04o)", what, ErrWritable, st.Mode&0o7777)
+// checkDirectory checks the owner and the mode of a directory on the way to a program.
+func checkDirectory(path string, st unix.Stat_t) error {
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil
 	}
-	return nil
-}
-
-// maxLinks is the kernel's limit of symbolic links in one path (path_resolution(7)).
-const maxLinks = 40
-
-// walk resolves a path below a root one component at a time. If only root can write to all of its directories, the path
-// still resolves to the same file when it is opened.
-type walk struct {
-	root  string                                  // "" is the process's own
-	check func(path string, st unix.Stat_t) error // of each directory on the path; may be nil
-}
-
-// to returns the file at a path, with every symbolic link resolved.
-func (w *walk) to(path string) (at string, st unix.Stat_t, err error) {
-	at, links := "/", 0
-	rest := strings.Split(path, "/")
-	if st, err = w.enter(at); err != nil {
-		return "", st, err
-	}
-	for len(rest) > 0 {
-		name := rest[0]
-		rest = rest[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			at = filepath.Dir(at)
-			if st, err = w.enter(at); err != nil {
-				return "", st, err
-			}
-			continue
-		}
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			return "", st, &fs.PathError{Op: "look up", Path: filepath.Join(at, name), Err: unix.ENOTDIR}
-		}
-		next := filepath.Join(at, name)
-		if err := unix.Lstat(w.root+next, &st); err != nil {
-			return "", st, lookupError(path, next, err)
-		}
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFLNK:
-			if links++; links > maxLinks {
-				return "", st, &fs.PathError{Op: "look up", Path: path, Err: unix.ELOOP}
-			}
-			target, err := os.Readlink(w.root + next)
-			if err != nil {
-				return "", st, err
-			}
-			if filepath.IsAbs(target) {
-				at = "/"
-			}
-			rest = append(strings.Split(target, "/"), rest...)
-			if st, err = w.enter(at); err != nil {
-				return "", st, err
-			}
-			continue
-		case unix.S_IFDIR:
-			if w.check != nil {
-				if err := w.check(next, st); err != nil {
-					return "", st, err
-				}
-			}
-		}
-		at = next
-	}
-	return at, st, nil
-}
-
-// enter checks a directory that is no symbolic link.
-func (w *walk) enter(dir string) (st unix.Stat_t, err error) {
-	if err := unix.Lstat(w.root+dir, &st); err != nil {
-		return st, &fs.PathError{Op: "look up", Path: dir, Err: err}
-	}
-	if w.check != nil {
-		err = w.check(dir, st)
-	}
-	return st, err
-}
-
-// lookupError returns the error for a path with a component that cannot be looked up.
-func lookupError(path, at string, err error) error {
-	switch {
-	case !errors.Is(err, fs.ErrNotExist):
-		return &fs.PathError{Op: "look up", Path: at, Err: err}
-	case at == path:
-		return fmt.Errorf("%s: %w", path, ErrMissing)
-	}
-	return fmt.Errorf("%s: leads to %s, which is %w", path, at, ErrMissing)
+	return hostfs.CheckOwner("directory "+path, st)
 }

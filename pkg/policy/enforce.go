@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -56,6 +57,9 @@ func (l *Layer) enforce(p Policy) Policy {
 	}
 	return p
 }
+
+// RuleSource returns the source of the rule at an index.
+func (p *Policy) RuleSource(i int) string { return cmp.Or(p.Rules[i].Source, p.Sources[keyRules]) }
 
 func isAnnotation(source string) bool { return strings.HasPrefix(source, SourceAnnotation+" ") }
 

@@ -132,8 +132,8 @@ func (e *explanation) entry(ref RuleRef) string {
 	case ref.List == ListExempt && ref.Index < len(p.Exempt):
 		return keyExempt + "[" + strconv.Itoa(ref.Index) + "], " + p.Exempt[ref.Index].String() + ", " + e.source(ref.Policy, keyExempt)
 	case ref.List == ListRules && ref.Index < len(p.Rules):
-		r := &p.Rules[ref.Index]
-		return keyRules + "[" + strconv.Itoa(ref.Index) + "], " + r.Match.String() + ", " + cmp.Or(r.Source, e.source(ref.Policy, keyRules))
+		source := cmp.Or(p.Rules[ref.Index].Source, e.source(ref.Policy, keyRules))
+		return keyRules + "[" + strconv.Itoa(ref.Index) + "], " + p.Rules[ref.Index].Match.String() + ", " + source
 	}
 	return "the policy"
 }

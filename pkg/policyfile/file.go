@@ -91,7 +91,7 @@ func (f *File) Layers(facts Facts) (below, above []policy.Layer) {
 // Resolve returns the policies of an attachment: its layers and the file's. It raises patiences below minGrace to it.
 func (f *File) Resolve(l policy.Layers, facts Facts, minGrace time.Duration) policy.Resolved {
 	below, above := f.Layers(facts)
-	l.PodOverrides = stricter(l.PodOverrides, f.PodOverrides)
+	l.PodOverrides = Stricter(l.PodOverrides, f.PodOverrides)
 	return l.ResolveWith(below, above, minGrace)
 }
 
@@ -105,8 +105,8 @@ func (f *File) Matching(facts Facts) (sources []string) {
 	return sources
 }
 
-// stricter returns the stricter of two podOverrides: none before relax before any.
-func stricter(a, b policy.PodOverrides) policy.PodOverrides {
+// Stricter returns the stricter of two podOverrides: none before relax before any.
+func Stricter(a, b policy.PodOverrides) policy.PodOverrides {
 	order := []policy.PodOverrides{policy.OverridesAny, policy.OverridesRelax, policy.OverridesNone}
 	i, j := slices.Index(order, a), slices.Index(order, b)
 	if i < 0 || j < 0 { // invalid values count as none

@@ -15,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/policyfile"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -29,7 +30,8 @@ type census struct {
 	// observe.
 	unlisted, dir string
 
-	resolved map[string]policy.Resolved // the policies of the active records, by file name
+	policyFile policyfile.Current
+	resolved   map[string]policy.Resolved // the policies of the active records, by file name
 }
 
 // holdsOn returns the files that cap a netns at observe: unreadable and inert ones whose names carry it, or the whole
@@ -67,9 +69,10 @@ func (w *watcher) census(ctx context.Context, now monotime.Time) census {
 		c := w.last
 		c.unlisted, c.dir = err.Error(), w.store.AttachmentsDir()
 		c.problems = []state.Problem{{File: w.store.AttachmentsDir(), Err: err}}
+		c.policyFile, c.resolved = w.policyFile, w.resolve(c.records)
 		return c
 	}
-	c := census{problems: listing.Problems, holdList: listing.Holds}
+	c := census{problems: listing.Problems, holdList: listing.Holds, policyFile: w.policyFile}
 	inertSince := make(map[string]monotime.Time)
 	for _, r := range slices.Concat(listing.Records, w.unreadable(listing.Problems)) {
 		reason, final := w.classify(r)
@@ -109,28 +112,29 @@ func (w *watcher) census(ctx context.Context, now monotime.Time) census {
 	return c
 }
 
-// resolve returns the policies of records. It reuses those of an unchanged record, since a pod can choose annotations
-// that take long to parse. It runs here and not on the loop for the same reason.
+// resolve returns the policies of records. It reuses those of an unchanged record under an unchanged policy file, since a
+// pod can choose annotations that take long to parse. It runs here and not on the loop for the same reason.
 func (w *watcher) resolve(records []state.Record) map[string]policy.Resolved {
 	known := make(map[string]*state.Record, len(w.last.records))
 	for i := range w.last.records {
 		known[fileName(w.last.records[i])] = &w.last.records[i]
 	}
+	sameFile := w.policyFile.Same(&w.last.policyFile)
 	resolved := make(map[string]policy.Resolved, len(records))
 	for i := range records {
 		name := fileName(records[i])
 		was, ok := w.last.resolved[name]
-		if before := known[name]; !ok || before == nil || !reflect.DeepEqual(before.Layers, records[i].Layers) {
-			was = w.resolveLayers(&records[i].Layers)
+		if before := known[name]; !ok || !sameFile || before == nil || !reflect.DeepEqual(before.Layers, records[i].Layers) {
+			was = w.resolveRecord(&records[i])
 		}
 		resolved[name] = was
 	}
 	return resolved
 }
 
-func (w *watcher) resolveLayers(l *policy.Layers) policy.Resolved {
+func (w *watcher) resolveRecord(r *state.Record) policy.Resolved {
 	w.resolutions++
-	return l.Resolve(w.minGrace)
+	return w.policyFile.Resolve(r.Layers, policyfile.FactsOf(r), w.minGrace)
 }
 
 // unreadable returns the last known records of files that cannot be read now. A file with invalid content is not one.

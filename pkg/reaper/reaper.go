@@ -25,6 +25,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/policyfile"
 	"github.com/halfclose/halfclose/pkg/prober"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -35,6 +36,7 @@ type Config struct {
 	Store      *state.Store
 	Root       *netns.Root // resolves the paths of records
 	SwitchPath string      // the file of the node's mode switch; it may not exist
+	PolicyFile policyfile.Location
 	Finder     finder.Finder
 	Clock      monotime.Clock
 
@@ -138,10 +140,15 @@ func (r *Reaper) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	targets := make(chan []finder.Netns, 1)
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
+	var follower *policyfile.Follower
+	if r.cfg.PolicyFile.Path != "" {
+		follower = policyfile.NewFollower(r.cfg.PolicyFile, r.cfg.Clock.Wall)
+		g.Go(func() error { return follower.Run(ctx) })
+	}
 	g.Go(func() error {
 		w := watcher{
 			store: r.cfg.Store, root: r.cfg.Root, clock: r.cfg.Clock, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
-			requests: r.censusRequests, minGrace: r.cfg.MinGrace,
+			requests: r.censusRequests, minGrace: r.cfg.MinGrace, follower: follower,
 		}
 		announce := sync.OnceFunc(func() { close(r.counted) })
 		return w.watch(ctx, func(c census) {
@@ -275,7 +282,7 @@ func (r *Reaper) loadCandidates() (s savedAges) {
 	return s
 }
 
-// Reload reads the records and the mode switch again, and opens the records' paths, even if no change was announced. When
+// Reload reads the records, the policy file and the mode switch again, and opens the records' paths, even if no change was announced. When
 // it returns, the reaper acts by them. It logs the numbers of records.
 func (r *Reaper) Reload(ctx context.Context) error {
 	applied := make(chan struct{})

@@ -14,6 +14,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/policyfile"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -73,7 +74,7 @@ func (l *loop) status() api.ReaperStatus {
 		Budget:     api.BudgetView{PerSecond: l.cfg.MaxDestroysPerSecond, Waiting: l.tracker.budgetQ.Len()},
 		Peers:      l.peers(),
 		Namespaces: len(l.registry.namespaces), Unreachable: l.unreachable(), AgesLost: l.ages.lostWhy,
-		Counts: l.allCounts(),
+		Counts: l.allCounts(), PolicyFile: policyFileView(&l.registry.census.policyFile),
 		// Empty instead of null in JSON.
 		Attachments: []api.AttachmentView{}, Problems: []api.ProblemView{}, Refusals: []api.RefusalView{},
 	}
@@ -82,7 +83,7 @@ func (l *loop) status() api.ReaperStatus {
 	}
 	for _, i := range l.registry.census.inert {
 		view := api.AttachmentView{Mode: policy.Off, Inert: i.reason, Candidates: map[string]int{}}
-		s.Attachments = append(s.Attachments, attachmentView(view, i.record, i.record.Layers.Resolve(l.cfg.MinGrace)))
+		s.Attachments = append(s.Attachments, attachmentView(view, i.record, l.registry.census.policyFile.Resolve(i.record.Layers, policyfile.FactsOf(&i.record), l.cfg.MinGrace)))
 	}
 	for _, p := range l.registry.census.problems {
 		s.Problems = append(s.Problems, api.ProblemView{File: p.File, Problem: p.Err.Error()})
@@ -149,10 +150,14 @@ func attachmentView(v api.AttachmentView, r state.Record, resolved policy.Resolv
 // sortAttachments sorts by pod, container and interface.
 func sortAttachments(list []api.AttachmentView) {
 	slices.SortFunc(list, func(a, b api.AttachmentView) int {
-		return cmp.Or(
-			cmp.Compare(a.Pod.Namespace, b.Pod.Namespace), cmp.Compare(a.Pod.Name, b.Pod.Name),
-			cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName))
+		return compareAttachments(a.Pod, b.Pod, a.Attachment, b.Attachment)
 	})
+}
+
+func compareAttachments(podA, podB state.Pod, a, b state.Attachment) int {
+	return cmp.Or(
+		cmp.Compare(podA.Namespace, podB.Namespace), cmp.Compare(podA.Name, podB.Name),
+		cmp.Compare(a.ContainerID, b.ContainerID), cmp.Compare(a.IfName, b.IfName))
 }
 
 // errNotCounted is the error of Ready before the first census.

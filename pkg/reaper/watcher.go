@@ -13,6 +13,7 @@ import (
 	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policyfile"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -32,6 +33,9 @@ type watcher struct {
 	requests <-chan chan<- struct{} // for a census at once; the watcher closes each after the census
 
 	liveness *netns.Liveness // nil until the first use
+
+	follower   *policyfile.Follower // nil without a policy file
+	policyFile policyfile.Current
 
 	minGrace    time.Duration
 	resolutions uint64        // how often layers were resolved
@@ -55,6 +59,16 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 	})
 	defer dirs.Close()
 	var waiting chan<- struct{} // closed once the census has been taken in
+	var policyFiles <-chan policyfile.Current
+	if w.follower != nil {
+		policyFiles = w.follower.Changes()
+		select { // no record counts before the policy file is known
+		case c := <-policyFiles:
+			w.setPolicyFile(c)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	for {
 		w.follow(dirs)
 		w.last = w.census(ctx, w.clock.Now())
@@ -71,6 +85,11 @@ func (w *watcher) watch(ctx context.Context, take func(census)) error {
 		case <-ctx.Done():
 		case <-timer.C:
 		case waiting = <-w.requests:
+			if c, ok := w.refreshPolicyFile(ctx); ok {
+				w.setPolicyFile(c)
+			}
+		case c := <-policyFiles:
+			w.setPolicyFile(c)
 		case err := <-dirs.Changes():
 			if err != nil { // such as an overflow of the kernel's queue
 				w.warnings.warn(WarnRecords, "missed changes of the attachments directory: reading it again", "error", err)
