@@ -62,8 +62,12 @@ socket is still half-closed and idle.
 A state directory has one reaper. A reaper that the CNI plugin started hands
 over to one that is started by hand or by systemd. Every flag has an environment
 variable: --min-grace is HALFCLOSE_MIN_GRACE. SIGTERM stops the reaper, which
-saves the ages of sockets for the next one. SIGHUP reloads the records and the
-mode switch.
+saves the ages of sockets for the next one. SIGHUP reloads the records, the
+policy file and the mode switch.
+
+The policy file changes the policies of running pods: a change in it takes
+effect within a second. Without the file at its default path there is none. If
+it has a mistake, or was deleted, its last good content stays in force.
 
 The reaper needs CAP_SYS_ADMIN to enter network namespaces (and for the bpf
 finder), CAP_NET_ADMIN to destroy sockets, CAP_SYS_PTRACE for paths such as
@@ -96,6 +100,7 @@ of sockets.`,
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	}
+	_ = cmd.MarkFlagFilename("policy-file", "yaml", "yml") // the flag exists
 	return cmd
 }
 
@@ -128,6 +133,7 @@ func (c *command) daemon(cmd *cobra.Command) (*Daemon, error) {
 		return nil, err
 	}
 	c.cfg.UnknownVariables = unknownVariables(cmd.Flags(), c.Environ())
+	c.cfg.PolicyFileNamed = cmd.Flags().Changed("policy-file") // on the command line or in the environment
 	if c.cfg.Auto && !cmd.Flags().Changed("idle-exit") {
 		c.cfg.IdleExit = autoIdleExit
 	}

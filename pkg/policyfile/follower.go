@@ -24,6 +24,8 @@ type Location struct {
 	Named bool
 	// Copy is the file of the last good content, as CopyPath returns it. If it is empty, nothing survives a restart.
 	Copy string
+	// Wrote is called with the outcome of each attempt to write the copy; nil is success. It may be nil.
+	Wrote func(err error)
 }
 
 // Current is a policy file as it is now, and what is in force. Its File is not changed.
@@ -283,6 +285,7 @@ func (r *reader) save() string {
 		return ""
 	}
 	var err error
+	tried := r.unsaved || r.forget
 	switch {
 	case r.unsaved:
 		if err = saveCopy(r.at.Copy, r.last); err == nil {
@@ -292,6 +295,9 @@ func (r *reader) save() string {
 		if err = removeCopy(r.at.Copy); err == nil {
 			r.forget = false
 		}
+	}
+	if r.at.Wrote != nil && tried {
+		r.at.Wrote(err)
 	}
 	r.copyProblem = ""
 	if err != nil {

@@ -37,9 +37,6 @@ func (w *watcher) logPolicyFile(was, now *policyfile.Current) {
 	case now.File != nil && (was.File != now.File || len(was.Problems) > 0):
 		log.Info("policy file in force", "entries", len(now.File.Entries), "sha256", now.Digest, "since", now.Since)
 	}
-	if now.CopyProblem != "" && now.CopyProblem != was.CopyProblem {
-		w.warnings.warn(WarnPolicyFile, "cannot save the policy file for a restart", "file", now.Path, "error", now.CopyProblem)
-	}
 }
 
 // refreshPolicyFile reads the policy file now.

@@ -142,7 +142,9 @@ func (r *Reaper) Run(ctx context.Context) error {
 	jobs, results := make(chan *job, 1), make(chan *job, 1)
 	var follower *policyfile.Follower
 	if r.cfg.PolicyFile.Path != "" {
-		follower = policyfile.NewFollower(r.cfg.PolicyFile, r.cfg.Clock.Wall)
+		at := r.cfg.PolicyFile
+		at.Wrote = func(err error) { r.reportWrite(api.UnwritablePolicy, at.Copy, err) }
+		follower = policyfile.NewFollower(at, r.cfg.Clock.Wall)
 		g.Go(func() error { return follower.Run(ctx) })
 	}
 	g.Go(func() error {

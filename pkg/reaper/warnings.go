@@ -24,7 +24,7 @@ const (
 	WarnNetns       = "netns"        // network namespaces cannot be entered
 	WarnConnections = "connections"  // the API or the metrics address has as many connections as it may have
 	WarnAsking      = "asking"       // peers cannot be asked
-	WarnPolicyFile  = "policy-file"  // the node's policy file is wrong, or cannot be saved for a restart
+	WarnPolicyFile  = "policy-file"  // the node's policy file is wrong
 	WarnWrites      = "writes"       // a state directory cannot be written
 	WarnIdleTimes   = "idle-times"   // idle times could not be saved or loaded
 )
