@@ -5,18 +5,22 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// putRecord writes the record, and deletes earlier registrations of the namespace.
-func (e *env) putRecord(ctx context.Context, r *registration) error {
+// putRecord writes the record, and deletes earlier registrations of the namespace. Unless reset is set, an earlier
+// registration's values stay that the record does not have, and its name stays unless the record was named.
+func (e *env) putRecord(ctx context.Context, r *registration, named, reset bool) error {
 	listing, err := e.store().List(ctx)
 	if err != nil {
 		return err
@@ -24,6 +28,17 @@ func (e *env) putRecord(ctx context.Context, r *registration) error {
 	c, err := findRelated(listing.Records, r.Record, isAlive)
 	if err != nil {
 		return err
+	}
+	for _, old := range c.replaced {
+		if !reset && old.Boot == r.Record.Boot && old.Netns.Same(r.Record.Netns.Identity) {
+			if r.Record.Layers.Network, r.Kept, err = mergeLayers(old.Layers.Network, r.Record.Layers.Network); err != nil {
+				return err
+			}
+			if !named {
+				r.Record.Attachment, r.Record.Pod = old.Attachment, old.Pod
+			}
+			break
+		}
 	}
 	if err := e.store().Put(r.Record); err != nil {
 		return err
@@ -81,4 +96,44 @@ func isAlive(rec state.Record) bool {
 		return !errors.Is(err, netns.ErrNotNamespace) && !errors.Is(err, fs.ErrNotExist)
 	}
 	return id.Same(rec.Netns.Identity)
+}
+
+// mergeLayers returns a layer with the values of both, those of next where both have one, and the keys of the values of
+// prev. A grace in next hides the graces of single states in prev, as one layer hides a lower one.
+func mergeLayers(prev, next policy.Layer) (merged policy.Layer, kept []string, err error) {
+	values, err := layerValues(next)
+	if err != nil {
+		return next, nil, err
+	}
+	earlier, err := layerValues(prev)
+	if err != nil {
+		return next, nil, err
+	}
+	_, hasGrace := values["grace"]
+	for key, value := range earlier {
+		isHidden := hasGrace && (key == "closeWaitGrace" || key == "finWait2Grace")
+		if _, given := values[key]; !given && !isHidden {
+			values[key] = value
+			kept = append(kept, key)
+		}
+	}
+	data, err := json.Marshal(values)
+	if err != nil {
+		return next, nil, err
+	}
+	merged, problems := policy.ParseLayer(data, next.Source)
+	if len(problems) > 0 {
+		return next, nil, fmt.Errorf("keep the values of the earlier registration: %w", problems)
+	}
+	slices.Sort(kept)
+	return merged, kept, nil
+}
+
+// layerValues returns the values of a layer by their keys in a conflist.
+func layerValues(l policy.Layer) (values map[string]json.RawMessage, err error) {
+	data, err := json.Marshal(l)
+	if err == nil {
+		err = json.Unmarshal(data, &values)
+	}
+	return values, err
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -28,6 +29,8 @@ type registration struct {
 	Record state.Record `json:"record"`
 	// Replaced lists the names of the earlier registrations that this one replaces.
 	Replaced []string `json:"replaced"`
+	// Kept are the keys whose values an earlier registration of the namespace had, and the flags do not set.
+	Kept []string `json:"kept,omitempty"`
 	// SharedWith lists the attachments of the same namespace that CNI has recorded.
 	SharedWith    []state.Attachment `json:"sharedWith"`
 	ReaperRunning bool               `json:"reaperRunning"`
@@ -38,9 +41,24 @@ func (r *registration) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
+// isKept reports whether a value is of an earlier registration. flag is its flag: --grace sets the graces of both states.
+func (r *registration) isKept(key, flag string) bool {
+	return slices.Contains(r.Kept, key) || flag == "--grace" && slices.Contains(r.Kept, "grace")
+}
+
+// registrationName returns the pod of a name NAMESPACE/NAME, and the container ID of a name. The two parts are joined by
+// a dot, which a Kubernetes namespace cannot have.
+func registrationName(name string) (pod state.Pod, id string) {
+	namespace, short, isPod := strings.Cut(name, "/")
+	if !isPod || namespace == "" || short == "" || strings.Contains(namespace, ".") || strings.Contains(short, "/") {
+		return pod, name
+	}
+	return state.Pod{Namespace: namespace, Name: short}, namespace + "." + short
+}
+
 func registerCommand(e *env) *cobra.Command {
 	var name string
-	var allowHost bool
+	var allowHost, reset bool
 	cmd := &cobra.Command{
 		Use:   "register NETNS",
 		Short: "Register a network namespace that no CNI plugin records",
@@ -53,10 +71,15 @@ NETNS is the path of a namespace, the id of a process in it, or its name under
 exits and the namespace stays, other registrations of the namespace only
 observe from then on.
 
-Registering a namespace again replaces its policy. If CNI has recorded it too,
-each socket gets the more conservative verdict of both policies.`,
+Registering a namespace again changes the values of the flags, and keeps the
+others; with --reset these have their defaults. If CNI has recorded the
+namespace too, each socket gets the more conservative verdict of both policies.
+
+A name such as shop/web-1 makes the registration a pod of that namespace, which
+--pod, --namespace and the policy file select.`,
 		Example: `  halfclose register web    # /run/netns/web, with the default policy
   halfclose register web --mode observe --grace 2m    # destroy nothing yet
+  halfclose register web --reset    # back to the default policy
   halfclose register web --grace never    # only sockets without a peer
   halfclose register $(docker inspect -f '{{.State.Pid}}' web) --name web
   halfclose register /run/docker/netns/1a2b --exempt '[{"peerPorts": "5432"}]'
@@ -76,8 +99,9 @@ each socket gets the more conservative verdict of both policies.`,
 			if err != nil {
 				return err
 			}
-			r, err := e.register(cmd.Context(), args[0], cmd.Flags().Changed("name"), state.Record{
-				Attachment: state.ManualAttachment(name), Layers: policy.Layers{Network: layer, PodOverrides: policy.OverridesNone},
+			pod, id := registrationName(name)
+			r, err := e.register(cmd.Context(), args[0], cmd.Flags().Changed("name"), reset, state.Record{
+				Attachment: state.ManualAttachment(id), Pod: pod, Layers: policy.Layers{Network: layer, PodOverrides: policy.OverridesNone},
 			}, allowHost)
 			if err != nil {
 				return err
@@ -86,7 +110,8 @@ each socket gets the more conservative verdict of both policies.`,
 			return e.printRegistration(r, func(key string) string { return "--" + flagOf(key, cmd.Flags()) })
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "", "name of the registration (default: from the path or process id)")
+	cmd.Flags().StringVar(&name, "name", "", "`NAME` of the registration, or NAMESPACE/NAME (default: from the path or process id)")
+	cmd.Flags().BoolVar(&reset, "reset", false, "keep no value of an earlier registration of the namespace")
 	addPolicyFlags(cmd, policyFlags())
 	cmd.Flags().BoolVar(&allowHost, "allow-host-netns", false, "allow the host's namespace; the reaper needs this flag too")
 	e.outputFlag(cmd)
@@ -102,7 +127,7 @@ func (e *env) printRegistration(r registration, flag func(key string) string) er
 	if slices.Contains(r.Replaced, r.Record.ContainerID) {
 		again = " again"
 	}
-	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", r.Record.ContainerID, again, safetext.Escape(r.Record.Netns.Path), r.Record.Netns.Identity)
+	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", describe.Pod(r.Record.Pod, r.Record.ContainerID), again, safetext.Escape(r.Record.Netns.Path), r.Record.Netns.Identity)
 	for _, old := range r.Replaced {
 		if old != r.Record.ContainerID {
 			fmt.Fprintf(e.out, "replaces %s\n", old)
@@ -113,7 +138,9 @@ func (e *env) printRegistration(r registration, flag func(key string) string) er
 	for _, v := range policyValues(p) {
 		from := p.Sources[v.key]
 		if from == state.SourceRegister {
-			from = flag(v.key)
+			if from = flag(v.key); r.isKept(v.key, from) {
+				from = "the earlier registration"
+			}
 		}
 		t.Row(v.name, v.value, from)
 	}
@@ -139,7 +166,7 @@ func oneNetns(_ *cobra.Command, args []string) error {
 }
 
 // register records the namespace arg. rec has the policy and, if named, the name.
-func (e *env) register(ctx context.Context, arg string, named bool, rec state.Record, allowHost bool) (registration, error) {
+func (e *env) register(ctx context.Context, arg string, named, reset bool, rec state.Record, allowHost bool) (registration, error) {
 	where, err := locate(arg, hostfs.NetnsDirs())
 	if err != nil {
 		return registration{}, err
@@ -179,7 +206,7 @@ func (e *env) register(ctx context.Context, arg string, named bool, rec state.Re
 	}
 	if err := rec.CheckName(); err != nil {
 		return registration{}, usageError{fmt.Errorf(
-			"--name %q: want a letter or digit, then letters, digits, \"_\", \".\" or \"-\": %w", rec.ContainerID, err)}
+			"--name %q: want NAME or NAMESPACE/NAME, each a letter or digit and then letters, digits, \"_\", \".\" or \"-\": %w", rec.ContainerID, err)}
 	}
 	rec.Version, rec.Network, rec.Netns.Path, rec.Time = state.Version, state.ManualNetwork, where.path, time.Now().UTC()
 	if rec.Netns.Identity, err = h.Identify(); err != nil {
@@ -189,7 +216,7 @@ func (e *env) register(ctx context.Context, arg string, named bool, rec state.Re
 		return registration{}, err
 	}
 	r.Record = rec
-	return r, e.putRecord(ctx, &r)
+	return r, e.putRecord(ctx, &r, named, reset)
 }
 
 // noteReaper adds notes about the effect of the registration: whether a reaper is running, and what it does with it.

@@ -204,6 +204,51 @@ func TestRegisterAndUnregisterARealNamespace(t *testing.T) {
 	}
 }
 
+func TestRegisteringAgainKeepsWhatIsNotGiven(t *testing.T) {
+	ns := nstest.New(t)
+	dir := filepath.Join(t.TempDir(), "state")
+	set := map[string]string{"HALFCLOSE_STATE_DIR": dir}
+	const exempt = `[{"peerPorts": "5432"}]`
+	for _, tt := range []struct {
+		name, pod                    string
+		args                         []string
+		closeWait, finWait2, pending string
+		exempt                       bool
+	}{
+		{"the first time", "cart", []string{"--name", "cart", "--close-wait-grace", "2m", "--exempt", exempt}, "2m", "1h", "2h", true},
+		{"with another value", "cart", []string{"--pending-grace", "3h"}, "2m", "1h", "3h", true},
+		{"with a new name, in a Kubernetes namespace", "shop/cart-0", []string{"--name", "shop/cart-0"}, "2m", "1h", "3h", true},
+		{"with a grace, which hides that of one state", "shop/cart-0", []string{"--grace", "5m"}, "5m", "5m", "3h", true},
+		{"with a grace of one state beside it", "shop/cart-0", []string{"--fin-wait2-grace", "6m"}, "5m", "6m", "3h", true},
+		{"with --reset", "cart", []string{"--reset", "--name", "cart"}, "1h", "1h", "2h", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, stderr := call(t, set, append([]string{"register", ns.Path()}, tt.args...)...)
+			records := recordsIn(t, dir)
+			if code != exitSuccess || len(records) != 1 {
+				t.Fatalf("exit code %d, %d records\n%s%s", code, len(records), stdout, stderr)
+			}
+			p := records[0].Layers.Resolve(0).Policies[0]
+			if p.CloseWaitGrace.String() != tt.closeWait || p.FinWait2Grace.String() != tt.finWait2 || p.PendingGrace.String() != tt.pending ||
+				len(p.Exempt) > 0 != tt.exempt {
+				t.Errorf("the policy is %+v", p)
+			}
+			if !strings.HasPrefix(stdout, "registered "+tt.pod) {
+				t.Errorf("printed is\n%s", stdout)
+			}
+		})
+	}
+	if code, stdout, stderr := call(t, set, "register", ns.Path(), "--grace", "7m", "--name", "shop/cart-0"); code != exitSuccess || strings.Contains(stdout, "earlier") {
+		t.Errorf("after --reset: exit code %d\n%s%s", code, stdout, stderr)
+	}
+	if _, stdout, _ := call(t, set, "register", ns.Path(), "--mode", "observe"); strings.Count(stdout, "7m        the earlier registration\n") != 2 || !strings.Contains(stdout, "observe   --mode\n") {
+		t.Errorf("the sources are\n%s", stdout)
+	}
+	if code, stdout, stderr := call(t, set, "unregister", "shop/cart-0"); code != exitSuccess || !strings.HasPrefix(stdout, "unregistered shop/cart-0: ") {
+		t.Errorf("by the pod's name: exit code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 func TestRegisteringTheHostsNamespaceNeedsAFlag(t *testing.T) {
 	nstest.New(t) // skips without the privilege
 	dir := t.TempDir()
@@ -246,8 +291,8 @@ func TestRegisterRejectsInvalidArguments(t *testing.T) {
 		{"no such process", []string{"4194305"}, exitFailure, "no process 4194305"},
 		{"no argument", nil, exitUsage, "want one NETNS"},
 		{"two arguments", []string{"a", "b"}, exitUsage, "not 2 arguments"},
-		{"an invalid name", []string{ns.Path(), "--name", "a/b"}, exitUsage, `--name "a/b": want a letter or digit`},
-		{"an empty name", []string{ns.Path(), "--name", ""}, exitUsage, `--name "": want a letter`},
+		{"an invalid name", []string{ns.Path(), "--name", "a/b/c"}, exitUsage, `--name "a/b/c": want NAME or NAMESPACE/NAME`},
+		{"an empty name", []string{ns.Path(), "--name", ""}, exitUsage, `--name "": want NAME`},
 		{"a name over the limit", []string{ns.Path(), "--name", strings.Repeat("x", 250)}, exitUsage, "too long"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -113,7 +113,7 @@ func (e *env) unregister(ctx context.Context, arg string) (unregistration, error
 	if err := e.store().Delete(rec.Attachment); err != nil {
 		return u, err
 	}
-	u.Name, u.Path = rec.ContainerID, rec.Netns.Path
+	u.Name, u.Path = describe.Pod(rec.Pod, rec.ContainerID), rec.Netns.Path
 	for _, other := range listing.Records {
 		if !other.Manual() && other.Boot == rec.Boot && other.Netns.Same(rec.Netns.Identity) {
 			u.StillRecorded = append(u.StillRecorded, other.Attachment)
@@ -165,7 +165,7 @@ func newSelector(arg, boot string) selector {
 
 // matches reports whether arg can name a record.
 func (w selector) matches(rec state.Record) bool {
-	return rec.ContainerID == w.arg || slices.Contains(w.paths, rec.Netns.Path) ||
+	return rec.ContainerID == w.arg || rec.Manual() && rec.Pod.String() == w.arg || slices.Contains(w.paths, rec.Netns.Path) ||
 		rec.Boot == w.boot && slices.ContainsFunc(w.ids, rec.Netns.Same)
 }
 
