@@ -20,6 +20,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envLetGo) != "" {
 		os.Exit(letGo())
 	}
+	if os.Getenv(envPoll) != "" {
+		if err := pollConnections(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(envLimited) != "" {
 		if err := runConfined(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
