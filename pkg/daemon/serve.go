@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/descriptors"
 	"github.com/halfclose/halfclose/pkg/finder"
@@ -72,9 +73,11 @@ func (d *Daemon) newTracker(processes *owners.Proc) *descriptors.Tracker {
 func (d *Daemon) newReaper() (*reaper.Reaper, *prober.Prober, error) {
 	cfg := d.reaperConfig()
 	var r *reaper.Reaper
+	asked := filepath.Join(d.store.Dir(), "asked")
 	p, err := prober.New(prober.Config{
-		Dir: filepath.Join(d.store.Dir(), "asked"), Opener: finder.Opener{Root: d.root}, Clock: d.clock,
+		Dir: asked, Opener: finder.Opener{Root: d.root}, Clock: d.clock,
 		MaxPerSecond: d.cfg.MaxAsksPerSecond, Budget: d.cfg.AskCPUBudget, Log: d.log,
+		Wrote:    func(err error) { d.writes.Report(api.UnwritableAsked, asked, err, time.Now()) },
 		Answered: func(answers []prober.Answer) { r.Answered(answers) },
 	})
 	if err != nil {

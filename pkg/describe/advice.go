@@ -29,6 +29,17 @@ func (f Finding) Advice() (what, todo string) {
 	case AskedUnreadable:
 		return fmt.Sprintf("cannot read %s of sockets that an earlier reaper asked about: these sockets keep the keepalive options that it set", Plural(f.Count, "record", "records")),
 			"find the records in the reaper's log, and restart the programs that rely on keepalive"
+	case Unwritable:
+		return f.Unwritable.Problem + ", since " + f.Unwritable.Since.Local().Format(sinceFormat), unwritableTodo(f.Unwritable)
+	case DescriptorsHeld:
+		return Held(f.Holder), "restart it: a destroy closes no descriptor, and this process does not close the descriptors of sockets that have ended"
+	case MoreDescriptorsHeld:
+		return fmt.Sprintf("%s more are held by %s", f.Text, Plural(f.Count, "other process", "other processes")),
+			`"halfclose status -o json" lists up to 100 processes`
+	case NearFileLimit:
+		u := f.Files
+		return fmt.Sprintf("%s%s has %d of at most %d file descriptors open", u.Process, ofPod(u.Pod), u.Open, u.Limit),
+			"restart it, or raise its limit on open files (RLIMIT_NOFILE): beyond it no connection can be opened or accepted"
 	case Unreachable:
 		return "cannot be entered, so its sockets can be neither listed nor destroyed: " + f.Text,
 			`the reaper retries every 10s; "halfclose doctor" tries too, and reports what to grant`

@@ -17,22 +17,26 @@ type Kind int
 
 // The kinds: of the node, of an attachment, of a file.
 const (
-	SwitchUnreadable Kind = iota // Text is the reason
-	KernelRefuses                // no socket can be destroyed; Text is the reason
-	Refused                      // the reaper lacks a privilege; see Refusal
-	AskingSuspended              // no peer is asked: Count threads are blocked
-	AskedLost                    // Count sockets may have kept the keepalive options of the reaper
-	AskedUnreadable              // Count records of an earlier reaper's asked sockets cannot be read
-	FinderLate                   // Text is the delay of the sweeps
-	DestroysRefused              // the kernel has refused Count destroys with the errno Text
-	BudgetWaiting                // Count sockets wait for --max-destroys-per-second, which is Text
-	Inert                        // the reaper ignores the attachment; Text is the reason
-	Unreachable                  // the network namespace of the attachment cannot be entered; Text is the reason
-	SweepFailed                  // the sockets of the attachment cannot be listed; Text is the reason
-	Blocked                      // an unreadable record caps the attachment at observe; Text is the file and the reason
-	ModeCapped                   // the mode of the attachment is below that of its policy; Text is the reason
-	Warned                       // Text is a warning of the plugin
-	NotARecord                   // Text is a file in the state directory, and the reason
+	SwitchUnreadable    Kind = iota // Text is the reason
+	KernelRefuses                   // no socket can be destroyed; Text is the reason
+	Refused                         // the reaper lacks a privilege; see Refusal
+	AskingSuspended                 // no peer is asked: Count threads are blocked
+	AskedLost                       // Count sockets may have kept the keepalive options of the reaper
+	AskedUnreadable                 // Count records of an earlier reaper's asked sockets cannot be read
+	FinderLate                      // Text is the delay of the sweeps
+	DestroysRefused                 // the kernel has refused Count destroys with the errno Text
+	BudgetWaiting                   // Count sockets wait for --max-destroys-per-second, which is Text
+	Inert                           // the reaper ignores the attachment; Text is the reason
+	Unreachable                     // the network namespace of the attachment cannot be entered; Text is the reason
+	SweepFailed                     // the sockets of the attachment cannot be listed; Text is the reason
+	Blocked                         // an unreadable record caps the attachment at observe; Text is the file and the reason
+	ModeCapped                      // the mode of the attachment is below that of its policy; Text is the reason
+	Warned                          // Text is a warning of the plugin
+	NotARecord                      // Text is a file in the state directory, and the reason
+	Unwritable                      // plugin or reaper cannot write a file; see Unwritable
+	DescriptorsHeld                 // a process holds the descriptors of ended sockets; see Holder
+	MoreDescriptorsHeld             // Count other processes do too; Text is the number of their descriptors
+	NearFileLimit                   // a leaking process may open few more files; see Files
 )
 
 // Finding is one condition that needs an operator's attention. Its text is not safe to show.
@@ -40,7 +44,10 @@ type Finding struct {
 	Kind       Kind
 	Text       string
 	Count      uint64
-	Refusal    *api.RefusalView    // of Refused
+	Refusal    *api.RefusalView // of Refused
+	Unwritable *api.UnwritableView
+	Holder     *api.DescriptorHolder
+	Files      *api.FileUse
 	Attachment *api.AttachmentView // nil for the node or a file
 }
 
@@ -56,6 +63,7 @@ func Findings(s api.Status) []Finding {
 	for i := range s.Refusals {
 		list = append(list, Finding{Kind: Refused, Refusal: &s.Refusals[i], Text: s.Refusals[i].Problem})
 	}
+	list = append(list, unwritableFindings(s.Unwritable)...)
 	if p := s.Peers; p.Suspended {
 		list = append(list, Finding{Kind: AskingSuspended, Count: uint64(p.Stuck)})
 	}
@@ -74,6 +82,7 @@ func Findings(s api.Status) []Finding {
 	if s.Budget.Waiting > 0 {
 		list = append(list, Finding{Kind: BudgetWaiting, Count: uint64(s.Budget.Waiting), Text: strconv.Itoa(s.Budget.PerSecond)})
 	}
+	list = append(list, descriptorFindings(&s.Descriptors)...)
 	for i := range s.Attachments {
 		list = append(list, AttachmentFindings(&s.Attachments[i])...)
 	}

@@ -256,7 +256,7 @@ type switchFile struct {
 	path  string
 	now   state.Switches // those in force
 	err   error          // of reading it
-	write error // of checking whether it can be set
+	write error          // of checking whether it can be set
 	fs    filesystem
 }
 
@@ -266,9 +266,7 @@ func inspectSwitch(path string) switchFile {
 	s.now, s.err = all.At(time.Now()), err
 	dir := existingDir(filepath.Dir(path))
 	s.fs = inspectFilesystem(dir)
-	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		s.write = &fs.PathError{Op: "write in", Path: dir, Err: err}
-	}
+	s.write = state.ProbeDir(filepath.Dir(path))
 	return s
 }
 

@@ -152,7 +152,8 @@ func (j *job) write() {
 		return
 	}
 	var err error
-	if j.record, err = j.env.records.write(all); err == nil {
+	j.record, err = j.env.records.write(all)
+	if j.env.wrote(err); err == nil {
 		return
 	}
 	for _, i := range j.items {

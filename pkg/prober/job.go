@@ -141,6 +141,7 @@ type environment struct {
 	opener   finder.Opener
 	clock    monotime.Clock
 	records  *records
+	wrote    func(error) // of a record
 	procs    *owners.Proc
 	class    uint32                    // net_cls class of this process's sockets
 	hasClass bool                      // sockets have net_cls classes

@@ -31,6 +31,8 @@ type Config struct {
 	// Budget is the limit on CPU time, as a share of one core; 0 is DefaultBudget.
 	Budget float64
 	Log    *slog.Logger // nil: nothing is logged
+	// Wrote receives the outcome of each attempt to write a record in Dir; nil: it is not needed. It may be called concurrently.
+	Wrote func(err error)
 	// Answered receives the answers, one per question. Run calls it, and waits until it returns. It may call Ask and Cancel,
 	// but not while it holds a lock that other callers of these hold.
 	Answered func([]Answer)
@@ -97,6 +99,9 @@ func New(c Config) (*Prober, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Wrote == nil {
+		c.Wrote = func(error) {}
+	}
 	r, err := openRecords(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("ask peers: %w", err)
@@ -109,7 +114,7 @@ func New(c Config) (*Prober, error) {
 		config: c,
 		wake:   make(chan struct{}, 1),
 		env: environment{
-			opener: c.Opener, clock: c.Clock, records: r, procs: owners.NewProc("/proc"), class: class, hasClass: has,
+			opener: c.Opener, clock: c.Clock, records: r, wrote: c.Wrote, procs: owners.NewProc("/proc"), class: class, hasClass: has,
 			patience: duplicateTimeout,
 		},
 	}, nil

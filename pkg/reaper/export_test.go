@@ -39,6 +39,9 @@ func (r *Reaper) SaveEvery(d time.Duration) { r.save = d }
 // SaveIdleTimesEvery sets the interval at which the reaper saves the idle times. It must not run yet.
 func (r *Reaper) SaveIdleTimesEvery(d time.Duration) { r.idleInterval = d }
 
+// ProbeEvery sets the interval at which the reaper tries to write in its directories. It must not run yet.
+func (r *Reaper) ProbeEvery(d time.Duration) { r.probe = d }
+
 // Conn is the connection that an examiner uses for single sockets.
 type Conn = conn
 

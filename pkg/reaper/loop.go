@@ -106,7 +106,7 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			l.finishTrial(t)
 		case <-wake.C:
 		case <-saveTick.C:
-			if l.tracker.changed && save.start(l.encode) {
+			if (l.tracker.changed || save.failed.Load()) && save.start(l.encode) {
 				l.tracker.changed = false
 			}
 		case <-second.C:

@@ -199,6 +199,7 @@ func (r *Reaper) SetMode(ctx context.Context, sw state.Switch) (view api.ModeVie
 		_ = apply(ctx, false) // if this reaper exits now, the second call returns the error
 	}
 	unwritten := state.StoreSwitch(r.cfg.SwitchPath, sw)
+	r.cfg.Writes.Report(api.UnwritableSwitch, r.cfg.SwitchPath, unwritten, r.cfg.Clock.Wall())
 	if unwritten != nil && sw.Mode == policy.Destroy {
 		return api.ModeView{}, unwritten // lifting a cap is not urgent
 	}

@@ -128,6 +128,7 @@ func (n *node) start(finder string, change ...func(*reaper.Config)) {
 		n.tb.Fatal(err)
 	}
 	r.SaveEvery(saveInterval)
+	r.ProbeEvery(saveInterval)
 	r.WrapConns(func(c reaper.Conn) reaper.Conn { return leapingConn{c, n.clock} })
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

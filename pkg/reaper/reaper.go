@@ -94,6 +94,7 @@ type Reaper struct {
 	open           opener        // for the examiner
 	save           time.Duration // how often the candidates are saved
 	idleInterval   time.Duration // how often the idle times are saved
+	probe          time.Duration // how often an attempt to write is made
 	warnings       *warnings
 	histograms     *histograms
 	calls          chan func(*loop)
@@ -117,7 +118,7 @@ func New(cfg Config) (*Reaper, error) {
 		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log), histograms: newHistograms(),
 		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
 		calls: make(chan func(*loop)), censusRequests: make(chan chan<- struct{}),
-		save: defaultSaveInterval, idleInterval: idleInterval,
+		save: defaultSaveInterval, idleInterval: idleInterval, probe: dirProbeInterval,
 		counted: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }

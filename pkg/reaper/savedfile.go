@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -152,6 +153,7 @@ type saver struct {
 	warnings *warnings
 	writes   *writelog.Log
 	busy     chan struct{} // a semaphore: full while a write is under way
+	failed   atomic.Bool   // the last write
 }
 
 func newSaver(path string, w *warnings, writes *writelog.Log) *saver {
@@ -196,6 +198,7 @@ func (s *saver) finish(f *renameio.PendingFile, err error) {
 	if f != nil {
 		err = errors.Join(err, f.Cleanup())
 	}
+	s.failed.Store(err != nil)
 	s.writes.Report(api.UnwritableCandidates, s.path, err, time.Now())
 	if err != nil {
 		s.warnings.warn(WarnSavedAges, "cannot save ages: after a restart ages restart from tcp_info", "error", err)

@@ -35,7 +35,7 @@ func (m *model) findings() []line {
 		}
 		switch f.Kind {
 		case describe.SwitchUnreadable, describe.KernelRefuses, describe.FinderLate, describe.ModeCapped: // shown elsewhere
-		case describe.AskedLost, describe.AskedUnreadable: // "halfclose status" shows them
+		case describe.AskedLost, describe.AskedUnreadable, describe.DescriptorsHeld, describe.MoreDescriptorsHeld: // "halfclose status" shows them
 		case describe.Refused:
 			switch {
 			case f.Refusal.Fatal:
@@ -43,9 +43,9 @@ func (m *model) findings() []line {
 			case f.Refusal.Kind != api.RefusedNetns: // these have a finding each
 				add(term.Odd, text)
 			}
-		case describe.DestroysRefused:
+		case describe.DestroysRefused, describe.Unwritable:
 			add(term.Bad, text)
-		case describe.AskingSuspended, describe.BudgetWaiting:
+		case describe.AskingSuspended, describe.BudgetWaiting, describe.NearFileLimit:
 			add(term.Odd, text)
 		case describe.Unreachable, describe.SweepFailed:
 			if f.Attachment.Inert == "" {

@@ -1,0 +1,64 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reaper
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+
+	"github.com/halfclose/halfclose/internal/writelog"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/state"
+)
+
+// dirProbeInterval is the time between two attempts to write in the state directories.
+const dirProbeInterval = 30 * time.Second
+
+// probeDirs finds out whether plugin and reaper can write their files, until ctx is done. The plugin cannot report it: its ADD
+// succeeds without a record unless failurePolicy is fail.
+func (r *Reaper) probeDirs(ctx context.Context) {
+	tick := time.NewTicker(r.probe)
+	defer tick.Stop()
+	persistent := filepath.Dir(r.cfg.SwitchPath)
+	for {
+		r.reportWrite(api.UnwritableAttachments, r.cfg.Store.AttachmentsDir(), r.cfg.Store.Probe())
+		r.reportWrite(api.UnwritablePersistent, persistent, state.ProbeDir(persistent))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// reportWrite stores the outcome of an attempt to write, and logs the first failure after a success.
+func (r *Reaper) reportWrite(name, path string, err error) {
+	isNew := r.cfg.Writes.Report(name, path, err, r.cfg.Clock.Wall())
+	switch {
+	case isNew && err != nil:
+		r.warnings.fail(WarnWrites, "cannot write in a state directory", "dir", path, "error", err)
+	case isNew:
+		r.cfg.Log.Info("can write in the state directory again", "dir", path)
+	}
+}
+
+// unwritable returns the files that could not be written when that was last tried.
+func (l *loop) unwritable() []api.UnwritableView {
+	list := []api.UnwritableView{} // empty instead of null in JSON
+	for _, f := range l.cfg.Writes.Failures() {
+		list = append(list, api.UnwritableView{Name: f.Name, Path: f.Path, Problem: f.Err, Since: f.Since, Errors: f.Errors})
+	}
+	return list
+}
+
+func (m *Metrics) addWrites(w *writelog.Log) {
+	m.Unwritable, m.WriteErrors = make(map[string]bool), w.Errors()
+	for name := range m.WriteErrors {
+		m.Unwritable[name] = false
+	}
+	for _, f := range w.Failures() {
+		m.Unwritable[f.Name] = true
+	}
+}
