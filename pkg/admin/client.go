@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Client sends requests to the reaper that listens on a unix socket.
@@ -78,6 +79,11 @@ func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.Hist
 // SetMode sets the node's switch, and returns the mode that results.
 func (c *Client) SetMode(ctx context.Context, m api.ModeRequest) (view api.ModeView, err error) {
 	return view, c.ask(ctx, http.MethodPut, "/v1/mode", m, answerTimeout, whole(&view))
+}
+
+// DryRun returns what a switch to destroy of a scope would do at once.
+func (c *Client) DryRun(ctx context.Context, scope state.Scope) (run api.DryRun, err error) {
+	return run, c.ask(ctx, http.MethodGet, scopeParams(&scope).encode("/v1/mode/dry-run"), nil, answerTimeout, whole(&run))
 }
 
 // HandOver asks the reaper to stop, so that another one can take its place.

@@ -43,6 +43,22 @@ func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
 	s.logWrite(writeJSON(w, http.StatusOK, view))
 }
 
+// scopeParams binds the parameters of GET /v1/mode/dry-run.
+func scopeParams(s *state.Scope) params {
+	return params{textParam("id", &s.ID), textParam("namespace", &s.Namespace), textParam("pod", &s.Pod)}
+}
+
+func (s *Server) dryRun(r *http.Request) (any, error) {
+	var scope state.Scope
+	if err := scopeParams(&scope).decode(r.URL.RawQuery); err != nil {
+		return nil, err
+	}
+	if err := scope.Check(); err != nil {
+		return nil, badRequest(err.Error())
+	}
+	return s.Reaper.DryRun(r.Context(), scope)
+}
+
 // decodeModeRequest reads a ModeRequest.
 func decodeModeRequest(body io.Reader) (m api.ModeRequest, err error) {
 	const want = `want {"mode": "destroy" or "observe", "who": "..."}, and possibly "namespace", "pod", "id", "until", "reason"`

@@ -36,6 +36,8 @@ type Reaper interface {
 	Policies(ctx context.Context, q api.PodQuery) (api.PolicyList, error)
 	Mode(ctx context.Context) (api.ModeView, error)
 	SetMode(ctx context.Context, sw state.Switch) (api.ModeView, error)
+	// DryRun returns what a switch to destroy would do at once.
+	DryRun(ctx context.Context, scope state.Scope) (api.DryRun, error)
 }
 
 // Server serves the API of one reaper.
