@@ -98,6 +98,7 @@ func shapes(t *testing.T) map[string]any {
 		"sockets":  []any{full[api.SocketView](t), full[api.SocketsEnd](t)}, // the lines
 		"history":  []any{full[api.Entry](t), full[api.HistoryEnd](t)},
 		"mode":     full[api.ModeView](t),
+		"dry-run":  full[api.DryRun](t),
 		"handover": full[api.Holder](t),
 		"healthz":  full[api.Health](t),
 	}
@@ -180,8 +181,11 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 	}
 	n.await(`destroyed_total{namespace="shop",state="CLOSE_WAIT"}`, 1)
 	n.awaitSockets("CLOSE_WAIT", 1)
-	if _, err := n.SetMode(t.Context(), api.ModeRequest{Mode: policy.Observe, Who: "the test"}); err != nil {
-		t.Fatal(err)
+	for _, scope := range []state.Scope{{}, {Namespace: "else", Pod: "where"}, {ID: "elsewhere"}} {
+		m := api.ModeRequest{Scope: scope, Mode: policy.Observe, Who: "the test", Until: time.Now().Add(time.Hour), Reason: "a test"}
+		if _, err := n.SetMode(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
 	}
 	shut(t, shop)
 	n.await(`would_destroy_total{namespace="shop",state="CLOSE_WAIT"}`, 1)
@@ -191,13 +195,17 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 			".agesLost string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
 			".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string", ".mode.switchProblem string",
+			".mode.switch.id string", ".mode.switch.namespace string", ".mode.switch.pod string", // fields of narrower switches
 			".peers.answers.EPERM float64", ".peers.earlier float64", ".peers.lost float64", ".peers.missing float64", ".peers.notAsked.EPERM float64",
 			".peers.refused.EPERM float64", ".peers.stuck float64", ".peers.suspended bool", ".peers.unreadable float64",
 			".refusals[].count float64", ".refusals[].do string", ".refusals[].fatal bool", ".refusals[].kind string", ".refusals[].of float64",
 			".refusals[].problem string",
 		},
 		"history": {"[].how string", "[].ownerSees string"}, // fields that need a peer that is gone
-		"mode":    {".kernelProblem string", ".netnsProblem string", ".switchProblem string"},
+		"mode": {
+			".kernelProblem string", ".netnsProblem string", ".switchProblem string",
+			".switch.id string", ".switch.namespace string", ".switch.pod string",
+		},
 		"sockets": {
 			"[].notAsked string", "[].peerAliveSecondsAgo float64", "[].peerAskedSecondsAgo float64", "[].problems[] string",
 			"[].questions float64", // fields that need a question

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,44 +20,70 @@ import (
 )
 
 func modeCommand(e *env) *cobra.Command {
+	var f modeFlags
 	cmd := &cobra.Command{
 		Use:   "mode [destroy|observe]",
-		Short: "Show or set this node's mode: destroy or observe",
-		Long: `Show this node's mode and the settings behind it, or set the node's switch.
+		Short: "Show or set the mode of this node or of a pod",
+		Long: `Show this node's mode and the settings behind it, or set a switch: the node's,
+or with --pod or --namespace that of a part of it.
 
-"halfclose mode observe" stops all destruction on this node within a second.
-Sockets past their grace are then only counted. The switch survives restarts
-and reboots, and applies to every reaper on this node, until "halfclose mode
-destroy".
+"halfclose mode observe" stops all destruction within a second. Sockets past
+their grace are then only counted. A switch survives restarts and reboots, and
+applies to every reaper on this node, until "halfclose mode destroy" with the
+same --pod or --namespace lifts it, or --for has passed by the wall clock.
 
-The effective mode of a pod is the most conservative of the switch, the
+"halfclose mode destroy --dry-run" changes nothing. It prints for each pod how
+many sockets would be destroyed at once, how many peers would be asked at once,
+and what would still cap the mode.
+
+The effective mode of a pod is the most conservative of all switches, the
 reaper's --mode, the pod's policy, and observe if the kernel cannot destroy
-sockets. If the node stays more conservative than the requested mode, the
-command prints the reason and exits with 1. Without a running reaper, the
-switch applies to the next.`,
-		Example: `  halfclose mode              # the mode and the settings behind it
-  halfclose mode observe      # stop destroying now
-  halfclose mode destroy      # revert "mode observe"`,
+sockets. If it stays more conservative than the requested mode, the command
+prints the reason and exits with 1. Without a running reaper, the switch applies
+to the next. A pod that is not registered yet can have a switch.`,
+		Example: `  halfclose mode                         # the mode and its settings
+  halfclose mode observe                 # stop destroying now
+  halfclose mode observe --pod shop/web --for 2h --reason INC-7
+  halfclose mode destroy --dry-run       # what would go at once
+  halfclose mode destroy                 # revert "mode observe"
+  halfclose mode destroy --pod shop/web  # revert it for the pod`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)(cmd, args) != nil {
+			switch {
+			case len(args) == 1 && args[0] == policy.Off.String():
+				return errors.New(`the switch can be destroy or observe, not "off"; ` + api.WhereOff)
+			case cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs)(cmd, args) != nil:
 				return fmt.Errorf("want destroy or observe, not %q", strings.Join(args, " "))
 			}
 			return nil
 		},
 		ValidArgs: []string{policy.Destroy.String(), policy.Observe.String()},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := e.switchPath()
-			if len(args) == 0 {
-				return e.showMode(cmd.Context(), path)
+			ctx, path := cmd.Context(), e.switchPath()
+			scope, known, err := e.scope(ctx, f.pods)
+			if err != nil {
+				return err
 			}
-			var m policy.Mode
-			if err := m.UnmarshalText([]byte(args[0])); err != nil {
+			if len(args) == 0 {
+				if f.dryRun || f.lasts != 0 || f.reason != "" {
+					return usageError{errors.New("--dry-run needs destroy, and --for and --reason need observe")}
+				}
+				return e.showMode(ctx, path, scope)
+			}
+			sw := state.Switch{Scope: scope, Who: e.who(), When: time.Now().UTC().Round(time.Second), Reason: f.reason}
+			if err := sw.Mode.UnmarshalText([]byte(args[0])); err != nil {
 				return usageError{err}
 			}
-			return e.setMode(cmd.Context(), path, m)
+			if err := f.check(&sw); err != nil {
+				return err
+			}
+			if f.dryRun {
+				return e.dryRun(ctx, scope)
+			}
+			return e.setMode(ctx, path, sw, known)
 		},
 	}
-	e.outputFlag(cmd)
+	f.add(e, cmd)
+	e.tableFlags(cmd)
 	return cmd
 }
 
@@ -64,9 +91,15 @@ switch applies to the next.`,
 type modeReport struct {
 	Running bool `json:"running"` // a reaper is running
 	*api.ModeView
-	SwitchFile    string        `json:"switchFile"`
-	Switch        *state.Switch `json:"switch,omitempty"`
-	SwitchProblem string        `json:"switchProblem,omitempty"`
+	SwitchFile string        `json:"switchFile"`
+	Switch     *state.Switch `json:"switch,omitempty"`
+	// Switches are those of pods, namespaces and containers that have not ended.
+	Switches      []state.Switch `json:"switches,omitempty"`
+	SwitchProblem string         `json:"switchProblem,omitempty"`
+	// Due is what "mode destroy" has released, nil for other commands or if the reaper did not say.
+	Due *api.DryRun `json:"due,omitempty"`
+	// Unregistered is set if the switch that was set is of a pod without an attachment on this node.
+	Unregistered string `json:"unregistered,omitempty"`
 	// Conservative lists the attachments whose policy is more conservative than the node.
 	Conservative []conservativeView `json:"moreConservative,omitempty"`
 }
@@ -78,44 +111,55 @@ type conservativeView struct {
 	Mode policy.Mode `json:"mode"`
 }
 
-func (e *env) showMode(ctx context.Context, path string) error {
+func (e *env) showMode(ctx context.Context, path string, scope state.Scope) error {
 	client, err := e.client()
 	if err != nil {
 		return err
 	}
 	s, err := client.Status(ctx)
 	if errors.Is(err, admin.ErrNotRunning) {
-		return e.printMode(withoutReaper(path))
+		return e.printMode(withoutReaper(path).within(scope))
 	}
 	if err != nil {
 		return err
 	}
-	return e.printMode(withReaper(s.Mode, s.Attachments))
+	return e.printMode(withReaper(s.Mode, s.Attachments).within(scope))
 }
 
-// setMode sets the switch through the reaper. If none is running or it does not answer, it writes the file itself.
-func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
+// setMode sets the switch through the reaper. If none is running or it does not answer, it writes the file itself. known
+// reports whether the scope has an attachment.
+func (e *env) setMode(ctx context.Context, path string, sw state.Switch, known bool) error {
 	client, err := e.client()
 	if err != nil {
 		return err
 	}
-	view, err := client.SetMode(ctx, api.ModeRequest{Mode: m, Who: e.who()})
+	m, unregistered := sw.Mode, ""
+	if !known && m != policy.Destroy {
+		unregistered = sw.ScopeName()
+	}
+	due, err := e.due(ctx, client, sw)
+	var view api.ModeView
+	if err == nil {
+		view, err = client.SetMode(ctx, api.ModeRequest{Scope: sw.Scope, Mode: m, Who: sw.Who, Until: sw.Until, Reason: sw.Reason})
+	}
 	stuck := errors.Is(err, admin.ErrNoAnswer)
 	if stuck || errors.Is(err, admin.ErrNotRunning) {
-		if err := state.StoreSwitch(path, state.Switch{Mode: m, Who: e.who(), When: time.Now().UTC().Round(time.Second)}); err != nil {
+		if err := state.StoreSwitch(path, sw); err != nil {
 			return fmt.Errorf("%w (fix %s and set it again)", err, path)
 		}
 		if stuck {
-			return fmt.Errorf("the switch is set to %v for every reaper that reads it, but %w", m, err)
+			return fmt.Errorf("the switch%s is set to %v for every reaper that reads it, but %w", ofScope(sw.Scope), m, err)
 		}
-		return e.printMode(withoutReaper(path))
+		r := withoutReaper(path)
+		r.Unregistered = unregistered
+		return e.printMode(r)
 	}
 	if err != nil && !errors.Is(err, admin.ErrRefused) {
 		return err
 	}
 	s, statusErr := client.Status(ctx)
 	switch {
-	case err != nil && m != policy.Destroy && (statusErr != nil || s.Mode.Effective < m):
+	case err != nil && m != policy.Destroy && (statusErr != nil || !obeys(s.Mode, sw)):
 		return fmt.Errorf("%w (to stop destroying now, stop the reaper or start it with --mode %v)", err, m)
 	case err != nil:
 		return fmt.Errorf("%w (fix %s and set it again)", err, path)
@@ -124,32 +168,79 @@ func (e *env) setMode(ctx context.Context, path string, m policy.Mode) error {
 	if statusErr == nil {
 		view, attachments = s.Mode, s.Attachments
 	}
-	if err := e.printMode(withReaper(view, attachments)); err != nil {
+	r := withReaper(view, attachments)
+	r.Due, r.Unregistered = due, unregistered
+	if err := e.printMode(r); err != nil {
 		return err
 	}
-	if view.Effective > m {
-		return fmt.Errorf("the switch is set to %v, but the mode is %v because of %s", m, view.Effective, strings.Join(capReasons(view, m), "; "))
-	}
-	return statusErr
+	return errors.Join(stillCapped(view, sw), statusErr)
 }
 
-// withoutReaper returns a report of the switch alone.
+// obeys reports whether a reaper is as conservative as a switch that it could not write.
+func obeys(view api.ModeView, sw state.Switch) bool {
+	if view.Effective >= sw.Mode {
+		return true
+	}
+	set, ok := state.Switches{Node: view.Switch, Scoped: view.Switches}.Of(sw.Scope)
+	return ok && set.Mode >= sw.Mode
+}
+
+// stillCapped returns an error if what a switch covers stays more conservative than its mode. Narrower switches do not
+// count.
+func stillCapped(view api.ModeView, sw state.Switch) error {
+	mode, reasons := view.Effective, []string(nil)
+	if view.Effective > sw.Mode {
+		reasons = capReasons(view, sw.Mode)
+	}
+	if !sw.IsNode() {
+		pod := state.Pod{Namespace: sw.Namespace, Name: sw.Pod}
+		for _, other := range (state.Switches{Scoped: view.Switches}).For(pod, sw.ID) {
+			if other.Mode > sw.Mode && other.Scope != sw.Scope {
+				mode = policy.MostConservative(mode, other.Mode)
+				reasons = append(reasons, api.SwitchReasons([]state.Switch{other}, sw.Mode)...)
+			}
+		}
+	}
+	if len(reasons) == 0 {
+		return nil
+	}
+	return fmt.Errorf("the switch%s is set to %v, but the mode is %v because of %s", ofScope(sw.Scope), sw.Mode, mode, strings.Join(reasons, "; "))
+}
+
+// ofScope returns " of SCOPE", or "" for the node.
+func ofScope(s state.Scope) string {
+	if s.IsNode() {
+		return ""
+	}
+	return " of " + s.ScopeName()
+}
+
+// withoutReaper returns a report of the switches alone.
 func withoutReaper(path string) modeReport {
 	r := modeReport{SwitchFile: path}
-	sw, ok, err := state.LoadSwitch(path)
-	switch {
-	case err != nil:
+	switches, err := state.LoadSwitches(path)
+	if err != nil {
 		r.SwitchProblem = err.Error()
-	case ok:
-		r.Switch = &sw
+		return r
 	}
+	switches = switches.At(time.Now())
+	r.Switch, r.Switches = switches.Node, switches.Scoped
+	return r
+}
+
+// within returns the report with only the switches that a scope is in, or that are in it.
+func (r modeReport) within(scope state.Scope) modeReport {
+	pod := state.Pod{Namespace: scope.Namespace, Name: scope.Pod}
+	r.Switches = slices.DeleteFunc(slices.Clone(r.Switches), func(sw state.Switch) bool {
+		return !sw.Covers(pod, scope.ID) && !scope.Covers(state.Pod{Namespace: sw.Namespace, Name: sw.Pod}, sw.ID)
+	})
 	return r
 }
 
 // withReaper returns a report of a running reaper.
 func withReaper(view api.ModeView, attachments []api.AttachmentView) modeReport {
 	r := modeReport{
-		Running: true, ModeView: &view, SwitchFile: view.SwitchFile, Switch: view.Switch, SwitchProblem: view.SwitchProblem,
+		Running: true, ModeView: &view, SwitchFile: view.SwitchFile, Switch: view.Switch, Switches: view.Switches, SwitchProblem: view.SwitchProblem,
 	}
 	for _, a := range attachments {
 		if a.Inert == "" && a.Policy.Mode > view.Effective {

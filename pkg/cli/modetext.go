@@ -34,12 +34,21 @@ func (e *env) printMode(r modeReport) error {
 		line("Mode", "no reaper is running; the switch applies when one starts")
 	}
 	line("Switch", switchText(r.Switch, r.SwitchProblem)+" (in "+r.SwitchFile+")")
+	for _, sw := range r.Switches {
+		line("", fmt.Sprintf("%s: %s", sw.ScopeName(), switchText(&sw, "")))
+	}
 	if r.Running {
 		line("Reaper", r.Reaper.String()+" (--mode)")
 		line("Kernel", kernelText(cmp.Or(r.KernelProblem, r.NetnsProblem)))
 	}
 	if len(r.Conservative) > 0 {
 		line("Note", conservativeText(r.Conservative))
+	}
+	if r.Unregistered != "" {
+		line("Note", r.Unregistered+" is not registered (yet): the switch applies once it is")
+	}
+	if r.Due != nil && r.Due.Destroys+r.Due.Asks > 0 {
+		line("Now", dueText(r.Due))
 	}
 	_, err := fmt.Fprint(e.out, b.String())
 	return err

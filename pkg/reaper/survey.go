@@ -26,6 +26,7 @@ type survey struct {
 	ns             registered // has only policies, limit and surplus
 	findsOwners    bool
 	canAsk         bool
+	bySwitch       string // names the switches of its pods, in brackets; "" if none caps it
 	candidates     []candidate
 	views          []api.SocketView
 	isUnregistered bool // surveyed by its path
@@ -43,6 +44,9 @@ func (l *loop) survey(id netns.Identity, s *survey) {
 	s.netns, s.record, s.findsOwners = ns.Netns, ns.records[0], l.tracker.findsOwners
 	s.canAsk = l.tracker.canAsk
 	s.ns = registered{policies: ns.policies, limit: ns.limit, surplus: ns.surplus}
+	if scoped := l.caps.scopedOf(ns); len(scoped) > 0 {
+		s.bySwitch = " (by the switch of " + scopeNames(scoped) + ")"
+	}
 	s.candidates = slices.Grow(s.candidates, len(ns.candidates))
 	for _, c := range ns.candidates {
 		s.candidates = append(s.candidates, *c)
@@ -93,7 +97,7 @@ func (s *survey) annotate(v *api.SocketView, q api.SocketQuery, c *candidate) {
 		return
 	}
 	if v.Verdict == policy.WouldDestroy {
-		v.Why += ", but the mode is " + v.Mode.String()
+		v.Why += ", but the mode is " + v.Mode.String() + s.bySwitch
 	}
 	if c == nil {
 		return

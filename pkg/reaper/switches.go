@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"strings"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/state"
@@ -53,6 +54,15 @@ func isSameScopes(a, b []state.Switch) bool {
 
 func isSameSwitch(a, b state.Switch) bool {
 	return a.Scope == b.Scope && a.Mode == b.Mode && a.Who == b.Who && a.Reason == b.Reason && a.When.Equal(b.When) && a.Until.Equal(b.Until)
+}
+
+// scopeNames lists what the switches cap, in words.
+func scopeNames(list []state.Switch) string {
+	names := make([]string, len(list))
+	for i, sw := range list {
+		names[i] = sw.ScopeName()
+	}
+	return strings.Join(names, " and ")
 }
 
 // ofScope returns " of SCOPE", or "" for the node.

@@ -125,4 +125,3 @@ func loadSwitches(path string) (Switches, error) {
 	}
 	return decodeSwitches(data)
 }
-

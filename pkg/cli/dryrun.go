@@ -1,0 +1,259 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/internal/safetext"
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
+	"github.com/halfclose/halfclose/pkg/term"
+)
+
+// modeFlags are the flags of halfclose mode.
+type modeFlags struct {
+	pods   api.PodQuery
+	lasts  lasting
+	reason string
+	dryRun bool
+}
+
+func (f *modeFlags) add(e *env, cmd *cobra.Command) {
+	e.podFlags(cmd, &f.pods, "the switch")
+	cmd.Flags().Lookup("all-namespaces").Hidden = true // the node's switch
+	cmd.Flags().Var(&f.lasts, "for", "observe for `DURATION`, such as 2h or 1d; then the switch ends on its own")
+	cmd.Flags().StringVar(&f.reason, "reason", "", "`TEXT` for other operators, shown with the switch")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "with destroy: only print what would be destroyed and asked at once")
+	completeOneOf(cmd, "for", "30m", "2h", "1d")
+}
+
+// maxReason is the longest --reason, in bytes.
+const maxReason = 256
+
+// check checks the flags for a switch, and sets its end.
+func (f *modeFlags) check(sw *state.Switch) error {
+	switch {
+	case sw.Mode == policy.Destroy && f.lasts != 0:
+		return usageError{errors.New("--for needs observe: destroy lifts a switch, and needs no end")}
+	case sw.Mode == policy.Destroy && f.reason != "":
+		return usageError{errors.New("--reason needs observe: destroy lifts a switch, and keeps no reason")}
+	case sw.Mode != policy.Destroy && f.dryRun:
+		return usageError{errors.New("--dry-run needs destroy: observe destroys nothing")}
+	case len(f.reason) > maxReason:
+		return usageError{fmt.Errorf("--reason has %d bytes, more than the limit of %d", len(f.reason), maxReason)}
+	}
+	if f.lasts != 0 {
+		sw.Until = sw.When.Add(time.Duration(f.lasts))
+	}
+	return nil
+}
+
+// lasting is the value of --for: a duration, which may be in days.
+type lasting time.Duration
+
+// maxLasting bounds --for: a longer switch needs no end.
+const maxLasting = 365 * 24 * time.Hour
+
+func (l *lasting) Type() string { return "duration" }
+
+func (l *lasting) String() string {
+	if l == nil || *l == 0 {
+		return ""
+	}
+	return time.Duration(*l).String()
+}
+
+// Set parses a duration. Days come before the other units, as in 1d12h.
+func (l *lasting) Set(text string) error {
+	wrong := errors.New("want a time from 1s to 365d, such as 30m, 2h or 1d12h")
+	rest, days := text, 0
+	if before, after, ok := strings.Cut(text, "d"); ok {
+		n, err := strconv.ParseUint(before, 10, 16)
+		if err != nil {
+			return wrong
+		}
+		rest, days = after, int(n)
+	}
+	var d time.Duration
+	if rest != "" || days == 0 {
+		var err error
+		if d, err = time.ParseDuration(rest); err != nil || d < 0 || d > maxLasting {
+			return wrong
+		}
+	}
+	d += time.Duration(days) * 24 * time.Hour
+	if d < time.Second || d > maxLasting {
+		return wrong
+	}
+	*l = lasting(d)
+	return nil
+}
+
+// scope returns the scope that --pod and --namespace name, and whether an attachment is in it. It reads the records, and
+// needs no reaper. A name without a namespace is that of the only pod with it, a prefix of a container ID, or the name of
+// a registration.
+func (e *env) scope(ctx context.Context, q api.PodQuery) (scope state.Scope, known bool, err error) {
+	if q.IsZero() {
+		return scope, true, nil
+	}
+	listing, err := e.store().List(ctx)
+	if err != nil {
+		listing = state.Listing{} // setting a switch must not depend on the records
+	}
+	name, isWhole := q.Pod, strings.Contains(q.Pod, "/")
+	switch {
+	case q.Pod == "":
+		scope = state.Scope{Namespace: q.Namespace}
+	case isWhole:
+		scope, err = state.ParseScope(name)
+		if err == nil && q.Namespace != "" && q.Namespace != scope.Namespace {
+			err = fmt.Errorf("--pod %s is not in --namespace %s", name, q.Namespace)
+		}
+	case q.Namespace != "":
+		scope = state.Scope{Namespace: q.Namespace, Pod: name}
+	default:
+		scope, err = findScope(listing, name)
+	}
+	if err == nil {
+		err = scope.Check()
+	}
+	if err != nil {
+		return state.Scope{}, false, usageError{err}
+	}
+	return scope, slices.ContainsFunc(listing.Records, func(r state.Record) bool { return scope.Covers(r.Pod, r.ContainerID) }), nil
+}
+
+// findScope returns the scope of a name without a namespace.
+func findScope(listing state.Listing, name string) (state.Scope, error) {
+	var found []state.Scope
+	for _, rec := range listing.Records {
+		scope := state.Scope{ID: rec.ContainerID}
+		if rec.Pod.Namespace != "" && rec.Pod.Name != "" {
+			scope = state.Scope{Namespace: rec.Pod.Namespace, Pod: rec.Pod.Name}
+		}
+		if (api.PodQuery{Pod: name}).Covers(rec.Pod, rec.ContainerID) && !slices.Contains(found, scope) {
+			found = append(found, scope)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return state.ParseScope(name)
+	case 1:
+		return found[0], nil
+	}
+	names := make([]string, 0, len(found))
+	for _, scope := range found {
+		names = append(names, scope.ScopeName())
+	}
+	slices.Sort(names)
+	return state.Scope{}, fmt.Errorf("--pod %s matches %s: want namespace/name or a whole container ID", name, strings.Join(names, ", "))
+}
+
+// due returns what a switch to destroy will release, nil for another switch or if the reaper cannot say. Its error is one
+// after which the reaper need not be asked again.
+func (e *env) due(ctx context.Context, client *admin.Client, sw state.Switch) (*api.DryRun, error) {
+	if sw.Mode != policy.Destroy {
+		return nil, nil
+	}
+	run, err := client.DryRun(ctx, sw.Scope)
+	switch {
+	case errors.Is(err, admin.ErrNoAnswer), errors.Is(err, admin.ErrNotRunning):
+		return nil, err
+	case err != nil:
+		return nil, nil // a reaper of another version
+	}
+	return &run, nil
+}
+
+// dryRun prints what a switch to destroy would do at once.
+func (e *env) dryRun(ctx context.Context, scope state.Scope) error {
+	client, err := e.client()
+	if err != nil {
+		return err
+	}
+	run, err := client.DryRun(ctx, scope)
+	if err != nil {
+		return err
+	}
+	if e.printsObject() {
+		return e.printObject(run)
+	}
+	t := e.table(
+		term.Column{Name: "POD"}, term.Column{Name: "MODE"}, term.Column{Name: "HALF-CLOSED", Right: true}, term.Column{Name: "DESTROY", Right: true},
+		term.Column{Name: "ASK", Right: true}, term.Column{Name: "KEPT", Right: true}, term.Column{Name: "CAPPED BY", Fold: 1, Lead: "  capped by "},
+	)
+	for _, p := range run.Pods {
+		t.Row(safetext.Escape(describe.Pod(p.Pod, p.ContainerID)), p.Mode.String(), strconv.Itoa(p.HalfClosed), strconv.Itoa(p.Destroys),
+			strconv.Itoa(p.Asks), strconv.Itoa(p.Kept), safetext.Escape(strings.Join(p.CappedBy, "; ")))
+	}
+	if len(run.Pods) > 0 {
+		if err := t.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(e.out)
+	}
+	s, command := e.screen(), "halfclose mode destroy"
+	if !scope.IsNode() {
+		command += " for " + safetext.Escape(scope.ScopeName())
+	}
+	text := fmt.Sprintf("%q would destroy %s and ask %s at once%s.", command, describe.Plural(run.Destroys, "socket", "sockets"),
+		describe.Plural(run.Asks, "peer", "peers"), pace(&run))
+	fmt.Fprintln(e.out, term.Fill(s.Width, "", "", text))
+	if run.Asks > 0 {
+		fmt.Fprintln(e.out, term.Fill(s.Width, "", "", "How many of these peers have gone cannot be known before they are asked: in mode observe no peer is asked, so no socket is ever peer-gone."))
+	}
+	return nil
+}
+
+// pace says how long the rate limits stretch a dry run's work, "" if they do not.
+func pace(run *api.DryRun) string {
+	var limits []string
+	if n := run.DestroysPerSecond; n > 0 && run.Destroys > n {
+		limits = append(limits, fmt.Sprintf("%d destroys", n))
+	}
+	if n := run.AsksPerSecond; n > 0 && run.Asks > n {
+		limits = append(limits, fmt.Sprintf("%d questions", n))
+	}
+	if len(limits) == 0 {
+		return ""
+	}
+	return ", at " + strings.Join(limits, " and ") + " a second"
+}
+
+// dueText says what a switch to destroy has released.
+func dueText(run *api.DryRun) string {
+	var destroys, asks int
+	for _, p := range run.Pods {
+		if p.Destroys > 0 {
+			destroys++
+		}
+		if p.Asks > 0 {
+			asks++
+		}
+	}
+	var parts []string
+	if run.Destroys > 0 {
+		are := "are past their grace and go now"
+		if run.Destroys == 1 {
+			are = "is past its grace and goes now"
+		}
+		parts = append(parts, fmt.Sprintf("%s in %s %s", describe.Plural(run.Destroys, "socket", "sockets"), describe.Plural(destroys, "pod", "pods"), are))
+	}
+	if run.Asks > 0 {
+		parts = append(parts, fmt.Sprintf("%s of %s due to be asked now", describe.Plural(run.Asks, "peer", "peers"), describe.Plural(asks, "pod", "pods")))
+	}
+	return strings.Join(parts, "; ") + pace(run)
+}
