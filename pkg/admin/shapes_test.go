@@ -194,8 +194,9 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 		"status": {
 			".agesLost string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
-			".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string", ".mode.switchProblem string",
+			".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string",
 			".mode.switch.id string", ".mode.switch.namespace string", ".mode.switch.pod string", // fields of narrower switches
+			".mode.switchProblem string",
 			".peers.answers.EPERM float64", ".peers.earlier float64", ".peers.lost float64", ".peers.missing float64", ".peers.notAsked.EPERM float64",
 			".peers.refused.EPERM float64", ".peers.stuck float64", ".peers.suspended bool", ".peers.unreadable float64",
 			".refusals[].count float64", ".refusals[].do string", ".refusals[].fatal bool", ".refusals[].kind string", ".refusals[].of float64",
@@ -203,8 +204,8 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 		},
 		"history": {"[].how string", "[].ownerSees string"}, // fields that need a peer that is gone
 		"mode": {
-			".kernelProblem string", ".netnsProblem string", ".switchProblem string",
-			".switch.id string", ".switch.namespace string", ".switch.pod string",
+			".kernelProblem string", ".netnsProblem string", ".switch.id string", ".switch.namespace string", ".switch.pod string",
+			".switchProblem string",
 		},
 		"sockets": {
 			"[].notAsked string", "[].peerAliveSecondsAgo float64", "[].peerAskedSecondsAgo float64", "[].problems[] string",
