@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -60,8 +59,8 @@ destroy: the sockets were destroyed before.
 With --suggest the answer is the shortest grace without a wrong destroy, even at
 most.
 
-The reaper writes the idle times each minute and keeps them for 14 days; simulate
-needs no running reaper.`,
+The reaper writes the idle times each minute, and keeps them for 14 days. The
+command needs no running reaper.`,
 		Example: `  halfclose simulate --grace 2m
   halfclose simulate --grace 10m --since 48h --pod shop/web-1
   halfclose simulate --suggest --role client --state CLOSE_WAIT
@@ -80,8 +79,6 @@ needs no running reaper.`,
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
 	flags.Var(roleValue{&f.role}, "role", "only sockets with this role: client or server")
 	completeOneOf(cmd, "role", policy.RoleClient.String(), policy.RoleServer.String())
-	cmd.MarkFlagsOneRequired("grace", "suggest")
-	cmd.MarkFlagsMutuallyExclusive("grace", "suggest")
 	e.tableFlags(cmd)
 	return cmd
 }
@@ -157,6 +154,8 @@ const maxDataAge = 150 * time.Second
 
 func (e *env) simulate(f *simulateFlags) error {
 	switch {
+	case (f.grace != 0) == f.suggest: // cobra's check of groups comes after the usage errors
+		return usageError{errors.New("want either --grace GRACE or --suggest")}
 	case f.grace == policy.Never:
 		return usageError{errors.New("--grace never destroys nothing: want a duration such as 2m")}
 	case !f.suggest && f.grace < policy.Patience(simulate.Shortest):
@@ -309,12 +308,7 @@ func (e *env) suggest(d *simulate.Data, q simulate.Query, s *simulation) error {
 		return noSuggestion(&found)
 	}
 	if found.Grace > 0 {
-		text := fmt.Sprintf("Suggested grace: %v. It would have destroyed %v of %s, none of them wrongly.", s.Grace, s.Total.Destroyed,
-			describe.Plural(s.Total.Sockets, "socket", "sockets"))
-		if s.Total.Destroyed.Most == 0 {
-			text = fmt.Sprintf("Suggested grace: %v. No socket was idle for that long, so it would have destroyed none.", s.Grace)
-		}
-		fmt.Fprintln(e.out, safetext.Escape(text))
+		fmt.Fprintf(e.out, "Suggested grace: %v\n\n", s.Grace)
 	}
 	if len(s.Tried) > 0 {
 		t := e.table(outcomeColumns("GRACE")...)
@@ -326,6 +320,9 @@ func (e *env) suggest(d *simulate.Data, q simulate.Query, s *simulation) error {
 		}
 	}
 	e.noteData(s)
+	if found.Grace > 0 && s.Total.Destroyed.Most == 0 {
+		e.note("no socket was idle for %v: that grace would have destroyed none", s.Grace)
+	}
 	if found.IgnoringClosed > 0 && found.IgnoringClosed != found.Grace {
 		e.note("if no owner sent a last answer just before its close, %v is enough", s.IgnoringClosed)
 	}

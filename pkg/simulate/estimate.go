@@ -210,7 +210,7 @@ type Suggestion struct {
 	// IgnoringClosed is the shortest one without Outcome.Closed: if no owner sent a last answer before its close.
 	IgnoringClosed time.Duration
 	Tried          []Trial // every grace that could be estimated, up to Grace
-	Limits         Limits  // of the shortest grace that could be estimated
+	Limits         Limits  // of the shortest grace that could be estimated; of Shortest if none could
 }
 
 // Trial is the outcome of one grace.
@@ -223,10 +223,11 @@ type Trial struct {
 func (d *Data) Suggest(q Query) (s Suggestion) {
 	for _, q.Grace = range edges {
 		l := d.Limits(&q)
-		if len(s.Tried) == 0 {
+		isOutside := l.TooShort(q.Grace) || l.TooLong(q.Grace)
+		if q.Grace == Shortest || len(s.Tried) == 0 && !isOutside {
 			s.Limits = l
 		}
-		if l.TooShort(q.Grace) || l.TooLong(q.Grace) {
+		if isOutside {
 			continue
 		}
 		total := d.Estimate(&q).Total
