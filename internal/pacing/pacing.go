@@ -51,6 +51,18 @@ func (p *Pacer) Wait(now monotime.Time) time.Duration {
 	return time.Duration(float64(-p.balance)/p.share) + time.Microsecond
 }
 
+// WaitSpare is Wait for work that is not needed in time, and that costs about cpu: it leaves half of the full balance to
+// other work, unless cpu alone is more than the other half.
+func (p *Pacer) WaitSpare(now monotime.Time, cpu time.Duration) time.Duration {
+	p.update(now)
+	half := time.Duration(p.share * float64(BurstWindow) / 2)
+	missing := half + min(cpu, half) - p.balance
+	if missing <= 0 {
+		return 0
+	}
+	return time.Duration(float64(missing)/p.share) + time.Microsecond
+}
+
 // MeasureCPU runs fn on one thread, and returns the CPU time that the thread has used for it, in user space and the kernel.
 func MeasureCPU(fn func()) time.Duration {
 	runtime.LockOSThread()

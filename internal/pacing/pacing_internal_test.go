@@ -66,6 +66,31 @@ func TestPacerWaitsUntilItsBalanceIsNotNegative(t *testing.T) {
 	}
 }
 
+func TestSpareWorkLeavesHalfOfTheBalance(t *testing.T) {
+	const share = 0.02 // a full balance is 200 ms
+	for _, tc := range []struct {
+		spent, cpu, want time.Duration
+	}{
+		{0, 0, 0},
+		{0, 100 * time.Millisecond, 0},
+		{0, time.Second, 0}, // dearer work can never be paid from one half
+		{60 * time.Millisecond, 40 * time.Millisecond, 0},
+		{60 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond},
+		{100 * time.Millisecond, 0, 0},
+		{200 * time.Millisecond, 0, 5 * time.Second},
+		{300 * time.Millisecond, 10 * time.Millisecond, 10500 * time.Millisecond},
+	} {
+		p := New(share, moment(0))
+		p.Spend(moment(0), tc.spent)
+		if got := p.WaitSpare(moment(0), tc.cpu); got < tc.want || got > tc.want+2*time.Microsecond {
+			t.Errorf("after %v, work of %v waits %v, want %v", tc.spent, tc.cpu, got, tc.want)
+		}
+		if at := moment(p.WaitSpare(moment(0), tc.cpu)); p.WaitSpare(at, tc.cpu) != 0 {
+			t.Errorf("after %v, work of %v still waits %v at the announced time", tc.spent, tc.cpu, p.WaitSpare(at, tc.cpu))
+		}
+	}
+}
+
 func TestThreadCPUGrowsWithWork(t *testing.T) {
 	before, began := threadCPU(), time.Now()
 	var ru unix.Rusage

@@ -26,6 +26,7 @@ import (
 //
 // It works on one goroutine and does one thing at a time.
 type BPF struct {
+	refreshes
 	loader        *Loader
 	clock         monotime.Clock
 	opener        Opener
@@ -49,6 +50,8 @@ type BPF struct {
 	skipped  uint64 // calls that the kernel has skipped, as of the last check
 
 	lastRead, nextRead, nextWalk monotime.Time
+	readCost                     time.Duration // CPU time of the last read of the set
+	refreshSet                   bool          // a request waits for a read of the set
 
 	fallback    *fallback // nil while the programs work
 	recoveredAt monotime.Time
@@ -90,7 +93,7 @@ func NewBPF(c BPFConfig) *BPF {
 	pacer := pacing.New(c.CPUBudget, now)
 	audits := pacing.New(cmp.Or(c.AuditBudget, c.CPUBudget*defaultAuditShare), now)
 	f := &BPF{
-		loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
+		refreshes: newRefreshes(), loader: c.Loader, clock: c.Clock, opener: opener, proc: proc, pacer: pacer,
 		sweeps: newSweeper(opener, pacer, c.Clock, dueNow), audits: newSweeper(opener, audits, c.Clock, dueSpread),
 		auditInterval: cmp.Or(c.AuditInterval, defaultAuditInterval), maxWalk: cmp.Or(c.MaxWalkInterval, defaultMaxWalk),
 		minPause: cmp.Or(c.RetryPause, minRetryPause), visibility: newVisibility(proc), batch: newBatch(),
@@ -107,6 +110,7 @@ func (f *BPF) Name() string { return NameBPF }
 func (f *BPF) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
 	f.sink, f.reported = sink, State{}
 	f.clearTargets()
+	f.cancelRefresh()
 	f.reportState()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -116,9 +120,12 @@ func (f *BPF) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
 			return nil
 		case set := <-targets:
 			f.replaceTargets(set, f.clock.Now())
+		case done := <-f.requests:
+			f.startRefresh(done, f.clock.Now())
 		case <-timer.C:
 			f.step(ctx, f.clock.Now())
 		}
+		f.refreshNext(f.clock.Now())
 		f.reportState()
 		timer.Reset(f.idle(f.clock.Now()))
 	}
@@ -148,6 +155,9 @@ func (f *BPF) idle(now monotime.Time) time.Duration {
 		wait = min(wait, f.fallback.retry.Sub(now))
 	case len(f.states) > 0:
 		wait = min(wait, max(min(f.nextRead, f.nextWalk).Sub(now), f.pacer.Wait(now)))
+	}
+	if f.refreshSet {
+		wait = min(wait, f.pacer.WaitSpare(now, f.readCost))
 	}
 	return max(wait, 0)
 }

@@ -51,6 +51,9 @@ func (f *Fake) Find(ctx context.Context, targets <-chan []Netns, sink Sink) erro
 	}
 }
 
+// Refresh implements Finder. It returns nil: there is nothing to read.
+func (f *Fake) Refresh(context.Context) error { return nil }
+
 // replace replaces the set that Await looks at.
 func (f *Fake) replace(set []Netns) {
 	f.mu.Lock()

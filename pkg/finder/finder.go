@@ -21,6 +21,12 @@ type Finder interface {
 	// network namespaces to look in; the set is empty until the first, also where Find is called again after it
 	// has returned. Find keeps the slice and does not change it. An error means that the finder cannot go on.
 	Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
+	// Refresh has Find read its network namespaces now, for a person or a program that asks for their sockets, and returns
+	// nil once Find has reported each socket that it saw. The read uses CPU time that other work leaves, so it may take long
+	// or, on a node whose budget is spent, never end: then Refresh returns the error of ctx. It may be called concurrently,
+	// and while Find does not run. Find may miss sockets of which the kernel has sent it no event: only its next sweep or
+	// walk finds these.
+	Refresh(ctx context.Context) error
 }
 
 // Sink receives the reports of a finder. Find calls the methods from one goroutine at a time and waits for each

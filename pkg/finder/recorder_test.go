@@ -216,3 +216,10 @@ func (r *recorder) role(cookie uint64) (first, last policy.Role) {
 	defer r.mu.Unlock()
 	return r.roles[cookie], r.lastRole[cookie]
 }
+
+// hasSeen reports whether each of the cookies was reported.
+func (r *recorder) hasSeen(id netns.Identity, cookies ...uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !slices.ContainsFunc(cookies, func(c uint64) bool { return r.seen[id][c].IsZero() })
+}

@@ -25,6 +25,7 @@ func (f *BPF) readSet(now monotime.Time) {
 		err    error
 	)
 	cpu := pacing.MeasureCPU(func() { missed, err = f.readEntries(now) })
+	f.readCost = cpu
 	f.pacer.Spend(f.clock.Now(), cpu)
 	f.sink.Cost(Cost{CPU: cpu, Missed: missed})
 	if err != nil {

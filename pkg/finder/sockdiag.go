@@ -19,6 +19,7 @@ import (
 // share one table of a quarter of a million buckets, so each dump costs as much as the largest one. A network
 // namespace with its own table (net.ipv4.tcp_child_ehash_entries, Linux 6.1) costs a hundredth.
 type SockDiag struct {
+	refreshes
 	clock  monotime.Clock
 	sweeps sweeper
 	why    string // State.Why
@@ -40,7 +41,7 @@ func NewSockDiag(c Config) *SockDiag { return newSockDiag(c, "") }
 
 func newSockDiag(c Config, why string) *SockDiag {
 	pacer := pacing.New(c.CPUBudget, c.Clock.Now())
-	f := &SockDiag{clock: c.Clock, sweeps: newSweeper(Opener{c.Root}, pacer, c.Clock, dueNow), why: why}
+	f := &SockDiag{refreshes: newRefreshes(), clock: c.Clock, sweeps: newSweeper(Opener{c.Root}, pacer, c.Clock, dueNow), why: why}
 	f.sweeps.looksUpRoles = func(netns.Identity) bool { return true }
 	return f
 }
@@ -51,6 +52,8 @@ func (f *SockDiag) Name() string { return NameSockDiag }
 // Find implements Finder. It returns no error.
 func (f *SockDiag) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error {
 	f.sweeps.replace(nil, f.clock.Now())
+	f.sweeps.cancelRequests()
+	f.waiting = nil
 	sink.State(State{Name: f.Name(), Why: f.why})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -60,10 +63,16 @@ func (f *SockDiag) Find(ctx context.Context, targets <-chan []Netns, sink Sink) 
 			return nil
 		case set := <-targets:
 			f.sweeps.replace(set, f.clock.Now())
+		case done := <-f.requests:
+			f.add(done)
+			f.sweeps.requestAll(f.clock.Now())
 		case <-timer.C:
 			if sweep, complete := f.sweeps.sweep(f.clock.Now(), sink); complete {
 				sink.Swept(sweep)
 			}
+		}
+		if f.sweeps.isRefreshed() {
+			f.finish()
 		}
 		timer.Reset(f.sweeps.idle(f.clock.Now()))
 	}

@@ -24,6 +24,10 @@ type sweeper struct {
 	lastDump time.Duration // cost of the last dump of any network namespace
 	// looksUpRoles reports whether the sweeper looks up the roles of a network namespace's sockets; nil: of none.
 	looksUpRoles func(netns.Identity) bool
+
+	// requested are the network namespaces that a request has to be answered for: by a sweep that begins after requestedAt.
+	requested   []netns.Identity
+	requestedAt monotime.Time
 }
 
 // newSweeper returns a sweeper of no network namespaces. Sweepers that share a budget get the same pacer.
@@ -37,12 +41,31 @@ func (s *sweeper) replace(set []Netns, now monotime.Time) { s.queue.replace(set,
 // due returns the network namespace that sweep would sweep now; false if no sweep is due or the budget is
 // spent.
 func (s *sweeper) due(now monotime.Time) (Netns, bool) {
-	next := s.queue.peek()
-	if next == nil || now.Before(next.due) || s.pacer.Wait(now) > 0 {
+	next := s.dueEntry(now)
+	if next == nil {
 		return Netns{}, false
 	}
 	return next.netns, true
 }
+
+// dueEntry returns the entry that is due now, or else one whose sweep is requested; nil if there is none or the budget is
+// spent.
+func (s *sweeper) dueEntry(now monotime.Time) *sweepEntry {
+	next := s.queue.peek()
+	if next == nil || s.pacer.Wait(now) > 0 {
+		return nil
+	}
+	if !now.Before(next.due) {
+		return next
+	}
+	if e := s.nextRequested(); e != nil && s.pacer.WaitSpare(now, s.expectedCost(e)) == 0 {
+		return e
+	}
+	return nil
+}
+
+// expectedCost returns the cost of an entry's next dump, 0 if it is unknown.
+func (s *sweeper) expectedCost(e *sweepEntry) time.Duration { return cmp.Or(e.dump, s.lastDump) }
 
 // idle returns the time until the next sweep is due.
 func (s *sweeper) idle(now monotime.Time) time.Duration {
@@ -50,17 +73,21 @@ func (s *sweeper) idle(now monotime.Time) time.Duration {
 	if next == nil {
 		return time.Hour
 	}
-	return max(next.due.Sub(now), s.pacer.Wait(now), 0)
+	wait := max(next.due.Sub(now), s.pacer.Wait(now), 0)
+	if e := s.nextRequested(); e != nil {
+		wait = min(wait, s.pacer.WaitSpare(now, s.expectedCost(e)))
+	}
+	return wait
 }
 
-// sweep sweeps the network namespace that is due, if any. It reports the sockets, the cost and a failure to
+// sweep sweeps the network namespace that is due or requested, if any. It reports the sockets, the cost and a failure to
 // sink; a complete sweep it returns, for the caller to report.
 func (s *sweeper) sweep(now monotime.Time, sink Sink) (sweep Sweep, complete bool) {
-	if _, ok := s.due(now); !ok {
+	next := s.dueEntry(now)
+	if next == nil {
 		return Sweep{}, false
 	}
-	next := s.queue.peek()
-	id, late := next.netns.Identity, now.Sub(next.due)
+	id, late := next.netns.Identity, max(now.Sub(next.due), 0)
 	began := s.clock.Now()
 	cpu, err := s.dump(next, sink)
 	ended := s.clock.Now() // before the sink takes its time
@@ -82,7 +109,7 @@ const cheapDump = 500 * time.Microsecond
 // dump reports the half-closed sockets of one network namespace, except for a last batch, which stays in s.batch,
 // and returns what that cost.
 func (s *sweeper) dump(e *sweepEntry, sink Sink) (cpu time.Duration, err error) {
-	expected := cmp.Or(e.dump, s.lastDump)
+	expected := s.expectedCost(e)
 	conn, err := s.opener.openIf(e.netns, func() (inUse bool) {
 		if expected > 0 && expected < cheapDump {
 			return true

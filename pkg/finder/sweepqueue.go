@@ -36,6 +36,7 @@ const (
 type sweepEntry struct {
 	netns Netns
 	due   monotime.Time
+	began monotime.Time // when its last sweep began; zero: none has
 	dump  time.Duration // cost of its last dump; 0 before the first
 	roles roles         // of the sockets of its last dump
 	index int           // in the heap
@@ -53,7 +54,7 @@ func (q *sweepQueue) replace(set []Netns, now monotime.Time) {
 			e.due = now.Add(n.Interval * time.Duration(1+len(entries)) / time.Duration(len(set)))
 		}
 		if was := old[n.Identity]; was != nil {
-			e.due, e.dump, e.roles = min(was.due, now.Add(n.Interval)), was.dump, was.roles
+			e.due, e.began, e.dump, e.roles = min(was.due, now.Add(n.Interval)), was.began, was.dump, was.roles
 		}
 		entries = append(entries, e)
 		q.byID[n.Identity] = e
@@ -71,6 +72,6 @@ func (q *sweepQueue) peek() *sweepEntry {
 
 // reschedule makes e due one interval after its sweep began.
 func (q *sweepQueue) reschedule(e *sweepEntry, began monotime.Time) {
-	e.due = began.Add(e.netns.Interval)
+	e.began, e.due = began, began.Add(e.netns.Interval)
 	q.entries.Fix(e.index)
 }
