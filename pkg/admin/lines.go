@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
 )
@@ -60,6 +61,10 @@ func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
+	var stale time.Duration
+	if !q.All && q.Netns == "" { // otherwise the kernel is queried
+		stale = s.Reaper.Refresh(r.Context())
+	}
 	out := newLineWriter(w)
 	problems, err := s.Reaper.EachSocket(r.Context(), q, func(v *api.SocketView) error { return out.Encode(v) })
 	switch {
@@ -69,7 +74,7 @@ func (s *Server) sockets(w http.ResponseWriter, r *http.Request) {
 	case err != nil: // too late for another status
 		problems = append(problems, "the list is not complete: "+err.Error())
 	}
-	s.logWrite(out.end(api.SocketsEnd{Complete: err == nil, Problems: problems}))
+	s.logWrite(out.end(api.SocketsEnd{Complete: err == nil, Problems: problems, Stale: api.Seconds(stale)}))
 }
 
 func (s *Server) history(w http.ResponseWriter, r *http.Request) {
@@ -104,14 +109,15 @@ func readSockets(d *json.Decoder) (api.SocketList, error) {
 	for {
 		var line struct {
 			api.SocketView
-			Complete *bool    `json:"complete"` // in the last line alone
-			Problems []string `json:"problems"`
+			Complete *bool       `json:"complete"` // in the last line alone
+			Problems []string    `json:"problems"`
+			Stale    api.Seconds `json:"staleSeconds"`
 		}
 		if err := d.Decode(&line); err != nil {
 			return api.SocketList{}, cutShort(err)
 		}
 		if line.Complete != nil {
-			list.Problems = line.Problems
+			list.Problems, list.Stale = line.Problems, line.Stale
 			return list, nil
 		}
 		list.Sockets = append(list.Sockets, line.SocketView)

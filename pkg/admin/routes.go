@@ -78,7 +78,9 @@ func healthOf(r *http.Request, check func(context.Context) error) (any, error) {
 }
 
 func (s *Server) status(r *http.Request) (any, error) {
+	stale := s.Reaper.Refresh(r.Context())
 	st, err := s.Reaper.Status(r.Context())
+	st.Finder.Stale = api.Seconds(stale)
 	return api.Status{Version: buildinfo.Get(), Holder: s.Holder, ReaperStatus: st}, err
 }
 

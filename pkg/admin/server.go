@@ -28,6 +28,9 @@ type Reaper interface {
 	Ready(ctx context.Context) error
 	// Health returns nil while the reaper is ready and can do its work.
 	Health(ctx context.Context) error
+	// Refresh has the half-closed sockets read now. It returns after a bounded time, with the age of the known sockets: 0 if
+	// all were read.
+	Refresh(ctx context.Context) (stale time.Duration)
 	Status(ctx context.Context) (api.ReaperStatus, error)
 	// EachSocket calls yield with each socket that q selects, until yield returns an error. A view is valid until yield
 	// returns. The problems are the network namespaces and owners that could not be read.
@@ -142,5 +145,6 @@ func (s *Server) scrape(ctx context.Context) (text []byte, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reaperTimeout)
 	defer cancel()
+	s.Reaper.Refresh(ctx)
 	return s.Metrics(ctx)
 }

@@ -65,6 +65,8 @@ type SocketList struct {
 	Sockets []SocketView `json:"sockets"`
 	// Problems are the network namespaces and owners that could not be read.
 	Problems []string `json:"problems"`
+	// Stale is how old the list may be, for some network namespace; 0 if the finder has read all of them for it.
+	Stale Seconds `json:"staleSeconds,omitempty"`
 }
 
 // SocketsEnd is the last line of GET /v1/sockets. Each line before it is a SocketView.
@@ -72,4 +74,5 @@ type SocketsEnd struct {
 	// Complete is false if the reaper stopped while it listed.
 	Complete bool     `json:"complete"`
 	Problems []string `json:"problems"`
+	Stale    Seconds  `json:"staleSeconds,omitempty"`
 }

@@ -68,6 +68,9 @@ type FinderView struct {
 	CPU    Seconds `json:"cpuSeconds"`
 	// Late is the delay of sweeps beyond the interval that the policies require, 0 while they are on time.
 	Late Seconds `json:"lateSeconds"`
+	// Stale is how old the counts of half-closed sockets may be, for some network namespace; 0 if the finder has read all of
+	// them for this answer.
+	Stale Seconds `json:"staleSeconds,omitempty"`
 }
 
 // BudgetView is the rate limit of destroys, and the number of sockets that wait for it.

@@ -108,6 +108,7 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if err == nil && len(list.Problems) > 0 {
 		err = fmt.Errorf("the list is incomplete: %s", strings.Join(list.Problems, "; "))
 	}
+	e.noteStale(list.Stale)
 	if err == nil && len(list.Sockets) == 0 {
 		e.note("%s", emptyReason(f))
 	}
@@ -164,4 +165,11 @@ func (e *env) printSockets(views []api.SocketView, owners bool) error {
 		t.Row(row...)
 	}
 	return t.Flush()
+}
+
+// noteStale notes that an answer is older than its question.
+func (e *env) noteStale(s api.Seconds) {
+	if text := describe.Stale(s); text != "" {
+		e.note("%s", text)
+	}
 }

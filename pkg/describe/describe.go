@@ -84,3 +84,11 @@ func Late(f api.FinderView) string {
 	}
 	return ", " + Age(f.Late) + " late: held back by --cpu-budget"
 }
+
+// Stale returns a note on an answer that is older than its question; "" if it is not.
+func Stale(s api.Seconds) string {
+	if s <= 0 {
+		return ""
+	}
+	return "some sockets may be missing: they were last read up to " + Age(s) + " ago, and the finder has no CPU time to spare (--cpu-budget)"
+}

@@ -121,6 +121,11 @@ func (f *BPF) Find(ctx context.Context, targets <-chan []Netns, sink Sink) error
 		case set := <-targets:
 			f.replaceTargets(set, f.clock.Now())
 		case done := <-f.requests:
+			select {
+			case set := <-targets: // received first: a read of the old set would not show the new network namespaces
+				f.replaceTargets(set, f.clock.Now())
+			default:
+			}
 			f.startRefresh(done, f.clock.Now())
 		case <-timer.C:
 			f.step(ctx, f.clock.Now())

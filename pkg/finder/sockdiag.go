@@ -64,6 +64,11 @@ func (f *SockDiag) Find(ctx context.Context, targets <-chan []Netns, sink Sink) 
 		case set := <-targets:
 			f.sweeps.replace(set, f.clock.Now())
 		case done := <-f.requests:
+			select {
+			case set := <-targets: // received first: a read of the old set would not show the new network namespaces
+				f.sweeps.replace(set, f.clock.Now())
+			default:
+			}
 			f.add(done)
 			f.sweeps.requestAll(f.clock.Now())
 		case <-timer.C:

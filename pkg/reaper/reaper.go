@@ -101,6 +101,7 @@ type Reaper struct {
 	censusRequests chan chan<- struct{} // for a census at once; the watcher closes each after the census
 	counted        chan struct{}        // closed after the first census
 	ended          chan struct{}
+	refresher      refresher
 }
 
 // New returns a reaper. It does nothing until Run.
