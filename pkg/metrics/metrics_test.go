@@ -21,11 +21,13 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 var update = flag.Bool("update", false, "write the results to testdata, to review the difference")
@@ -89,7 +91,14 @@ func everything() reaper.Metrics {
 		DestroyErrors: map[string]uint64{"EPERM": 6, "EOPNOTSUPP": 0},
 		Queued:        40,
 		SweepCPU:      3210 * ms, SweepLag: 90 * time.Second, EventsMissed: 10,
-		Warnings:        map[string]uint64{"records": 2, "switch": 0},
+		Warnings:         map[string]uint64{"records": 2, "switch": 0},
+		PolicyFileErrors: 3, HistoryLost: 17, Wall: time.Unix(90_000, 0),
+		Switches: []state.Switch{
+			{Scope: state.Scope{Namespace: "shop", Pod: "web-1"}, When: time.Unix(3600, 0)},
+			{Scope: state.Scope{Namespace: "shop", Pod: "web-2"}, When: time.Unix(7200, 0)},
+			{Scope: state.Scope{Namespace: "bank"}},
+		},
+		Adoption:        api.AdoptionView{Adopted: 6, Unregistered: 2, Skipped: map[api.AdoptionReason]int{api.AdoptStale: 5}},
 		DescriptorsHeld: 48, DescriptorsClosed: 2, NearFileLimit: 1,
 		Unwritable:  map[string]bool{"attachments": true, "candidates": false},
 		WriteErrors: map[string]uint64{"attachments": 3, "candidates": 0},

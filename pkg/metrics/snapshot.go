@@ -5,12 +5,15 @@ package metrics
 
 import (
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/reaper"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // snapshot collects the reaper's metrics of one moment.
@@ -25,6 +28,7 @@ func (s *snapshot) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (s *snapshot) Collect(ch chan<- prometheus.Metric) {
 	s.node(ch)
+	s.control(ch)
 	s.sockets(ch)
 	s.destroys(ch)
 	s.peers(ch)
@@ -56,6 +60,51 @@ func (s *snapshot) node(ch chan<- prometheus.Metric) {
 	for kind, n := range m.Warnings {
 		warnings.add(float64(n), kind)
 	}
+}
+
+// control sends what operators have set, and what they have not covered.
+func (s *snapshot) control(ch chan<- prometheus.Metric) {
+	m := s.reaper
+	gauge(ch, "halfclose_policy_file_errors", "Mistakes in the node's policy file. With any, the last good content is in force.").add(float64(m.PolicyFileErrors))
+	counts, ages := make(map[string]int), make(map[string]time.Duration)
+	for _, scope := range switchScopes() {
+		counts[scope], ages[scope] = 0, 0
+	}
+	for _, sw := range m.Switches {
+		scope := switchScope(sw.Scope)
+		counts[scope]++
+		if !sw.When.IsZero() { // else it was written by hand
+			ages[scope] = max(ages[scope], m.Wall.Sub(sw.When))
+		}
+	}
+	switches := gauge(ch, "halfclose_switches", "Mode switches in force, by what they cover.", "scope")
+	oldest := gauge(ch, "halfclose_oldest_switch_age_seconds", "Age of the oldest mode switch in force, by what it covers, 0 without one.", "scope")
+	for _, scope := range switchScopes() {
+		switches.add(float64(counts[scope]), scope)
+		oldest.add(ages[scope].Seconds(), scope)
+	}
+	gauge(ch, "halfclose_unregistered_netns", "Named network namespaces of this node that no attachment registers, without the host's own.").add(float64(m.Adoption.Unregistered))
+	gauge(ch, "halfclose_adopted_attachments", "Attachments that were registered after their containers had started.").add(float64(m.Adoption.Adopted))
+	skipped := gauge(ch, "halfclose_adoption_skipped", "Entries of the CNI result cache that are not adopted, by reason.", "reason")
+	for _, reason := range api.AdoptionReasons() {
+		skipped.add(float64(m.Adoption.Skipped[reason]), string(reason))
+	}
+	counter(ch, "halfclose_history_lines_lost_total", "Lines of the history that could not be written.").add(float64(m.HistoryLost))
+}
+
+// switchScopes returns the scopes of switches.
+func switchScopes() []string { return []string{"node", "namespace", "pod", "container"} }
+
+func switchScope(s state.Scope) string {
+	switch {
+	case s.IsNode():
+		return "node"
+	case s.ID != "":
+		return "container"
+	case s.Pod != "":
+		return "pod"
+	}
+	return "namespace"
 }
 
 func (s *snapshot) sockets(ch chan<- prometheus.Metric) {

@@ -16,6 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // Metrics are the reaper's counters and gauges at one moment; Histograms has the rest. Counters start at 0 with the
@@ -49,13 +50,19 @@ type Metrics struct {
 	EventsMissed uint64        // half-closed sockets that a sweep found before any event reported them
 	Warnings     map[string]uint64
 
-	Adoption          api.AdoptionView
+	Adoption         api.AdoptionView
+	PolicyFileErrors int            // mistakes in the policy file as it is now
+	Switches         []state.Switch // in force: those of the node, and of its parts
+	HistoryLost      uint64         // lines of the history that could not be written
+
 	DescriptorsHeld   int    // ended sockets of which a process still has a descriptor
 	DescriptorsClosed uint64 // ended sockets whose owners have closed their descriptors, or exited
 	NearFileLimit     int    // leaking processes that are near their limit on open files
 
 	Unwritable  map[string]bool   // files that could not be written when that was last tried, by api.UnwritableNames
 	WriteErrors map[string]uint64 // failed writes, by the same names
+
+	Wall time.Time // of the values
 
 	canAsk bool
 }
@@ -124,6 +131,12 @@ func (l *loop) metrics() Metrics {
 		m.Spared[r] = 0
 	}
 	m.Adoption = l.adoption()
+	m.PolicyFileErrors = len(l.registry.census.policyFile.Problems)
+	m.Switches = slices.Clone(l.caps.inForce.Scoped)
+	if node := l.caps.inForce.Node; node != nil {
+		m.Switches = append(m.Switches, *node)
+	}
+	m.Wall = l.clock.Wall()
 	l.tally.forget(pods)
 	return m
 }
