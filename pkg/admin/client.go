@@ -23,6 +23,9 @@ import (
 
 // Client sends requests to the reaper that listens on a unix socket.
 type Client struct {
+	// Waiting is called once for each request whose answer has not begun after 2 s, from another goroutine; it may be nil.
+	Waiting func()
+
 	socket string
 	dialer dialer
 	http   http.Client
@@ -70,7 +73,7 @@ func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.Socke
 
 // History returns entries of the history, newest last.
 func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.HistoryPage, err error) {
-	return page, c.ask(ctx, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, q.Wait+answerTimeout, lines(func(d *json.Decoder) (err error) {
+	return page, c.askHeld(ctx, q.Wait, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, answerTimeout, lines(func(d *json.Decoder) (err error) {
 		page, err = readHistory(d)
 		return err
 	}))
@@ -94,7 +97,12 @@ func (c *Client) HandOver(ctx context.Context) error {
 // ask sends one request, with a body unless that is nil, and reads the answer to it unless read is nil. It fails if nothing
 // arrives for timeout.
 func (c *Client) ask(ctx context.Context, method, path string, body any, timeout time.Duration, read reader) error {
-	ctx, silence, cancel := limitSilence(ctx, timeout)
+	return c.askHeld(ctx, 0, method, path, body, timeout, read)
+}
+
+// askHeld is ask for a request that the reaper holds for up to a time before it answers.
+func (c *Client) askHeld(ctx context.Context, held time.Duration, method, path string, body any, timeout time.Duration, read reader) error {
+	ctx, silence, cancel := limitSilence(ctx, held+timeout)
 	defer cancel()
 	var content io.Reader = http.NoBody
 	if body != nil {
@@ -107,6 +115,10 @@ func (c *Client) ask(ctx context.Context, method, path string, body any, timeout
 	req, err := http.NewRequestWithContext(ctx, method, "http://reaper"+path, content)
 	if err != nil {
 		return fmt.Errorf("ask the reaper: %w", err)
+	}
+	if c.Waiting != nil {
+		waiting := time.AfterFunc(held+waitingAfter, c.Waiting)
+		defer waiting.Stop()
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -169,7 +181,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("ask the reaper: %w", err)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ECONNREFUSED):
-		return fmt.Errorf("%w: nothing listens on %s; start one with \"halfclose reaper\", or set HALFCLOSE_STATE_DIR to a running reaper's state directory", ErrNotRunning, c.socket)
+		return fmt.Errorf("%w: nothing listens on %s", ErrNotRunning, c.socket)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%s belongs to another user: run this as root", c.socket)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, unix.EAGAIN): // of a full backlog

@@ -19,6 +19,8 @@ import (
 const (
 	answerTimeout = 5 * time.Second // of a request that the reaper answers from memory
 	listTimeout   = time.Minute     // of a list of sockets: the reaper may dump every namespace of a full node first
+
+	waitingAfter = 2 * time.Second // of a request's own time: a person wants to know what the command is doing
 )
 
 // ErrNoAnswer means that a reaper has accepted a request and sends no answer, for example because it is stopped or

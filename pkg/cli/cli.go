@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, e *env) int {
 		e.note("%s (see \"%s --help\")", strings.Join(strings.Fields(err.Error()), " "), cmd.CommandPath()) // cobra prints suggestions in lines of their own
 		return exitUsage
 	}
-	e.note("%s%s", strings.ReplaceAll(err.Error(), "\n", "; "), asRoot(err, os.Geteuid()))
+	e.note("%s%s%s", strings.ReplaceAll(err.Error(), "\n", "; "), asRoot(err, os.Geteuid()), e.asStart(err, systemdDirs()))
 	if u, ok := errors.AsType[interface {
 		error
 		IsUsageError() bool
@@ -203,7 +203,9 @@ func (e *env) client() (*admin.Client, error) {
 	if info, err := os.Stat(e.stateDir); err == nil && !info.IsDir() {
 		return nil, usageError{fmt.Errorf("--state-dir %s is not a directory", e.stateDir)}
 	}
-	return admin.NewClient(e.store().SocketPath()), nil
+	client := admin.NewClient(e.store().SocketPath())
+	client.Waiting = func() { e.note("waiting for the reaper") }
+	return client, nil
 }
 
 // checkStateDir reports a state directory whose path is too long for the reaper's socket.

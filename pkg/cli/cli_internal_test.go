@@ -37,7 +37,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{name: "a successful command", args: []string{"version"}, code: 0},
 		{name: "no command prints the help", code: 0},
-		{name: "no reaper, with advice", args: []string{"status"}, code: 1, want: `start one with "halfclose reaper"`},
+		{name: "no reaper, with advice", args: []string{"status"}, code: 1, want: `start one with "halfclose reaper --state-dir `},
 		{name: "sockets without a reaper", args: []string{"sockets"}, code: 1, want: "no reaper is running"},
 		{name: "history without a reaper", args: []string{"history"}, code: 1, want: "no reaper is running"},
 		{name: "history --follow without a reaper", args: []string{"history", "-f"}, code: 1, want: "no reaper is running"},

@@ -223,10 +223,7 @@ func (e *env) register(ctx context.Context, arg string, named, reset bool, rec s
 func (e *env) noteReaper(ctx context.Context, r *registration, allowHost bool) {
 	r.ReaperRunning = launch.Running(e.store().SocketPath())
 	if !r.ReaperRunning {
-		start := "halfclose reaper"
-		if e.stateDir != state.DefaultDir {
-			start += " --state-dir " + safetext.Escape(e.stateDir)
-		}
+		start := e.startCommand()
 		if allowHost {
 			start += " --allow-host-netns"
 		}

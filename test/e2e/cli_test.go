@@ -152,7 +152,7 @@ func TestWithoutAReaperTheErrorIsOneLineWithTheRemedy(t *testing.T) {
 	w := newWorld(t)
 	for _, command := range []string{"status", "sockets", "history", "history --follow"} {
 		r := w.run(t, strings.Fields(command)...)
-		want := "halfclose: no reaper is running: nothing listens on " + w.Store.SocketPath() + "; start one with \"halfclose reaper\""
+		want := "halfclose: no reaper is running: nothing listens on " + w.Store.SocketPath() + "; start one with \"halfclose reaper --state-dir "
 		if r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
 			t.Errorf("%s: exit code %d, stdout %q, stderr:\n%s", command, r.code, r.stdout, r.stderr)
 		}
