@@ -27,6 +27,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /v1/mode", s.reply(s.mode))
 	mux.HandleFunc("PUT /v1/mode", s.setMode)
 	mux.HandleFunc("GET /v1/mode/dry-run", s.reply(s.dryRun))
+	mux.HandleFunc("GET /v1/config", s.reply(s.config))
+	mux.HandleFunc("PUT /v1/log-level", s.setLogLevel)
 	mux.HandleFunc("POST /v1/handover", s.handOver)
 	mux.HandleFunc("GET /debug/pprof/", limitTime(maxProfile, pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)

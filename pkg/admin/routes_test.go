@@ -73,6 +73,8 @@ func TestAWrongRequestIsRefusedWithTheReason(t *testing.T) {
 		{method: "PUT", path: "/v1/mode", body: `{"mode": "destroy", "until": "2030-01-01T00:00:00Z"}`, code: 400, want: "until is for mode observe"},
 		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe", "pod": "web"}`, code: 400, want: "without a namespace"},
 		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe", "namespace": "shop/web"}`, code: 400, want: "without a slash"},
+		{method: "PUT", path: "/v1/log-level", body: `{"level": "verbose"}`, code: 503, want: "no configuration to show"},
+		{path: "/v1/config", code: 503, want: "no configuration to show"},
 		{path: "/v1/mode/dry-run?pod=web", code: 400, want: "without a namespace"},
 		{path: "/v1/mode/dry-run?name=web", code: 400, want: "unknown parameter"},
 		{method: "PUT", path: "/v1/mode", body: `{"mode": "observe", "whom": "me"}`, code: 400, want: `unknown field "whom"`},

@@ -55,6 +55,8 @@ type Server struct {
 	// listener may have. It may be nil.
 	Full func(listener net.Addr, limit int)
 	Log  *slog.Logger
+	// Process is the process of the reaper; its functions may be nil.
+	Process Process
 }
 
 // Listen creates the reaper's socket, which only its owner can use, in place of one that an earlier reaper has left. The

@@ -43,7 +43,7 @@ func fill(t *testing.T, v reflect.Value) {
 	t.Helper()
 	for _, known := range []any{
 		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), netip.MustParseAddrPort("10.0.0.1:80"), policy.Observe, policy.Destroyable,
-		inetdiag.CloseWait, policy.Patience(10 * time.Minute), policy.ClockState, api.Seconds(1500 * time.Millisecond),
+		inetdiag.CloseWait, api.FromEnvironment, policy.Patience(10 * time.Minute), policy.ClockState, api.Seconds(1500 * time.Millisecond),
 		policy.Default().Sources, api.BySystemd, 10 * time.Second,
 		policy.Match{Loopback: true},
 		policy.Rule{Match: policy.Match{Role: policy.RoleClient}, Values: policy.Values{Grace: new(policy.Never)}},
@@ -99,6 +99,7 @@ func shapes(t *testing.T) map[string]any {
 		"history":  []any{full[api.Entry](t), full[api.HistoryEnd](t)},
 		"mode":     full[api.ModeView](t),
 		"dry-run":  full[api.DryRun](t),
+		"config":   full[api.Config](t),
 		"handover": full[api.Holder](t),
 		"healthz":  full[api.Health](t),
 	}

@@ -148,7 +148,7 @@ sockets; the other commands query it.`,
 		statusCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
 		topCommand(e), simulateCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
-		healthCommand(e), versionCommand(e),
+		healthCommand(e), versionCommand(e), configCommand(e), logLevelCommand(e),
 	)
 	root.AddCommand(e.more...)
 	completePaths(root)

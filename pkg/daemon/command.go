@@ -126,6 +126,7 @@ func (c *command) traced(cmd *cobra.Command, err error) error {
 
 // daemon completes the configuration from the environment, checks it, and creates the daemon.
 func (c *command) daemon(cmd *cobra.Command) (*Daemon, error) {
+	given := changedFlags(cmd.Flags())
 	if err := fromEnvironment(cmd.Flags(), c.Getenv); err != nil {
 		return nil, err
 	}
@@ -145,6 +146,7 @@ func (c *command) daemon(cmd *cobra.Command) (*Daemon, error) {
 		return nil, fmt.Errorf("make the state directory's path absolute: %w", err)
 	}
 	c.cfg.SwitchPath = state.SwitchPath(c.cfg.StateDir)
+	c.cfg.Flags = c.flags(cmd.Flags(), given)
 	c.cfg.ServiceManager, c.cfg.Stderr = c.Getenv("INVOCATION_ID") != "", cmd.ErrOrStderr()
 	return New(c.cfg)
 }

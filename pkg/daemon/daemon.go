@@ -57,10 +57,12 @@ type Config struct {
 	PolicyFileNamed      bool          // an operator has named it, and it is not the default
 	IdleExit             time.Duration // the longest time without a record; 0 is no bound
 
-	MetricsAddress string // HOST:PORT; empty serves no metrics over TCP
-	Wait           bool   // wait for the lock without a bound
-	LogLevel       slog.Level
-	LogFormat      string // logging.Text or logging.JSON
+	MetricsAddress string     // HOST:PORT; empty serves no metrics over TCP
+	Wait           bool       // wait for the lock without a bound
+	LogLevel       slog.Level // of the start: the API changes the level in force
+	// Flags has every flag with its source, for the API.
+	Flags     []api.FlagView
+	LogFormat string // logging.Text or logging.JSON
 }
 
 // startedBy returns what started this reaper, for other reapers and the API.
@@ -80,6 +82,7 @@ type Daemon struct {
 	me      api.Holder
 	store   *state.Store
 	log     *slog.Logger
+	level   *logLevel
 	logFile io.Closer
 	writes  *writelog.Log    // the outcome of writing each file
 	hangups <-chan os.Signal // each is a request to reload the records
@@ -96,7 +99,7 @@ type Daemon struct {
 // New creates the state directory and opens the log. From then on SIGHUP does not kill the process. An error of New is in
 // no log.
 func New(cfg Config) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, store: state.New(cfg.StateDir), writes: new(writelog.Log), hangups: notifyHangups()}
+	d := &Daemon{cfg: cfg, store: state.New(cfg.StateDir), writes: new(writelog.Log), hangups: notifyHangups(), level: newLogLevel(cfg.LogLevel)}
 	d.me = api.Holder{
 		PID: os.Getpid(), StartedBy: cfg.startedBy(), Since: time.Now().Round(0), Version: buildinfo.Get().Version,
 	}
@@ -111,7 +114,7 @@ func New(cfg Config) (*Daemon, error) {
 	}
 	var err error
 	d.log, d.logFile, err = logging.New(logging.Options{
-		Level: cfg.LogLevel, Format: cfg.LogFormat, Stderr: cfg.Stderr, Auto: cfg.Auto, File: d.store.LogPath(),
+		Level: d.level, Format: cfg.LogFormat, Stderr: cfg.Stderr, Auto: cfg.Auto, File: d.store.LogPath(),
 	})
 	if err != nil {
 		return nil, err

@@ -108,6 +108,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 	server := admin.Server{
 		Reaper: r, Holder: d.me, HandOver: handOver, Log: d.log,
 		Metrics: metrics.NewExporter(r, buildinfo.Get()).Text, Full: r.WarnConnections,
+		Process: admin.Process{Config: d.config, SetLogLevel: d.setLogLevel},
 	}
 	d.metrics.scrape.SetServer(&server)
 	defer d.metrics.scrape.SetUnavailable("the reaper has stopped")

@@ -36,9 +36,9 @@ const (
 
 // Options selects the destination of the lines. The zero value is text to os.Stderr, at level info.
 type Options struct {
-	Level  slog.Level // of the lowest lines that are written
-	Format string     // Text or JSON; empty is Text
-	Stderr io.Writer  // where lines go unless Auto is set; nil is os.Stderr
+	Level  slog.Leveler // of the lowest lines that are written; nil is info
+	Format string       // Text or JSON; empty is Text
+	Stderr io.Writer    // where lines go unless Auto is set; nil is os.Stderr
 
 	Auto          bool   // the plugin started the process: use journald, or File if there is none
 	File          string // its directory must exist

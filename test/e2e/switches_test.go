@@ -112,7 +112,7 @@ func TestTheSwitchOfAPodStopsThatPodAloneThroughACrashAndARebootUntilItEnds(t *t
 	if r := w.run(t, "sockets", "--pod", "shop/web", "-o", "json"); !strings.Contains(r.stdout, "but the mode is observe (by the switch of pod shop/web)") {
 		t.Errorf("sockets prints\n%s", r.stdout)
 	}
-	if r := w.run(t, "mode", "destroy", "--pod", "shop/web", "--dry-run", "-o", "json"); r.code != 0 || !strings.Contains(r.stdout, `"destroys": 1,`) {
+	if r := w.run(t, "mode", "destroy", "--pod", "shop/web", "--dry-run", "-o", "json"); r.code != 0 || !strings.Contains(r.stdout, `"destroys": 2,`) {
 		t.Errorf("the dry run: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	if !lives(kept) {
@@ -145,12 +145,13 @@ func TestModeDestroySaysWhatGoesNow(t *testing.T) {
 	if r := w.run(t, "mode", "observe"); r.code != 0 {
 		t.Fatalf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	leaks := []interface{ Close() error }{leak(t, web), leak(t, web), leak(t, api)}
-	_ = leaks
-	w.wouldDestroy(t, "shop/web", 2)
-	w.wouldDestroy(t, "shop/api", 1)
+	for _, c := range []*container{web, web, api} {
+		leak(t, c)
+	}
+	w.wouldDestroy(t, "shop/web", 4) // both ends of each connection
+	w.wouldDestroy(t, "shop/api", 2)
 	r := w.run(t, "mode", "destroy")
-	if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, "3 sockets in 2 pods are past their grace and go now") {
+	if r.code != 0 || r.stderr != "" || !strings.Contains(r.stdout, "6 sockets in 2 pods are past their grace and go now") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 }
