@@ -5,13 +5,14 @@
 package termtest
 
 import (
+	"io"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/charmbracelet/x/vt"
 	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -19,23 +20,22 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 )
 
-// xterm's control sequences around a frame. Others enter and leave the alternate screen.
+// The control sequences that enter and leave the alternate screen.
 const (
-	beginFrame  = "\x1b[H"
-	endFrame    = "\x1b[?2026l"
 	enterScreen = "\x1b[?1049h"
 	leaveScreen = "\x1b[?1049l"
 )
 
-// Terminal is a terminal of a test.
+// Terminal is a terminal of a test: it has the screen that an emulator draws, and answers the program's queries.
 type Terminal struct {
 	TTY  *os.File // for the program
 	keys *os.File // the terminal's end
 
 	settings unix.Termios // at the start
 
-	mu      sync.Mutex
-	written strings.Builder
+	mu       sync.Mutex
+	written  strings.Builder
+	emulator *vt.Emulator
 }
 
 // New creates a terminal of a size.
@@ -45,7 +45,7 @@ func New(t *testing.T, width, height int) *Terminal {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Terminal{keys: keys, TTY: tty}
+	p := &Terminal{keys: keys, TTY: tty, emulator: vt.NewEmulator(width, height)}
 	p.Resize(t, width, height)
 	p.settings = p.Settings(t)
 	done := make(chan struct{})
@@ -56,13 +56,16 @@ func New(t *testing.T, width, height int) *Terminal {
 			n, err := keys.Read(b)
 			p.mu.Lock()
 			p.written.Write(b[:n])
+			_, _ = p.emulator.Write(b[:n]) // it fails only when closed
 			p.mu.Unlock()
 			if err != nil {
 				return
 			}
 		}
 	}()
+	go func() { _, _ = io.Copy(keys, p.emulator) }() // its answers, until it is closed
 	t.Cleanup(func() {
+		_ = p.emulator.Close()
 		_, _ = keys.WriteString("\n") // unblocks a reader that holds the terminal open
 		tty.Close()
 		<-done
@@ -74,6 +77,11 @@ func New(t *testing.T, width, height int) *Terminal {
 // Resize changes the size. The kernel sends SIGWINCH to the foreground processes.
 func (p *Terminal) Resize(t *testing.T, width, height int) {
 	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.emulator != nil {
+		p.emulator.Resize(width, height)
+	}
 	if err := pty.Setsize(p.TTY, &pty.Winsize{Cols: uint16(width), Rows: uint16(height)}); err != nil {
 		t.Fatal(err)
 	}
@@ -96,15 +104,18 @@ func (p *Terminal) Written() string {
 	return p.written.String()
 }
 
-// Frame returns the last whole frame with its styles.
-func (p *Terminal) Frame() string {
-	text := p.Written()
-	end := strings.LastIndex(text, endFrame)
-	start := strings.LastIndex(text[:max(0, end)], beginFrame)
-	if start < 0 {
-		return ""
-	}
-	return text[start+len(beginFrame) : end]
+// Screen returns the text of the screen.
+func (p *Terminal) Screen() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.emulator.String()
+}
+
+// Styled returns the text of the screen with its styles.
+func (p *Terminal) Styled() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.emulator.Render()
 }
 
 // Press writes keys to the terminal.
@@ -118,14 +129,10 @@ func (p *Terminal) Press(t *testing.T, keys string) {
 // patience bounds the wait for an immediate effect on a busy machine.
 const patience = 30 * time.Second
 
-// Shows waits until the frame contains text, with or without its styles.
+// Shows waits until the screen contains text.
 func (p *Terminal) Shows(t *testing.T, text string) {
 	t.Helper()
-	styles := regexp.MustCompile("\x1b\\[[0-9;]*[mK]")
-	p.Until(t, "the frame contains "+text, func() bool {
-		frame := p.Frame()
-		return strings.Contains(frame, text) || strings.Contains(styles.ReplaceAllString(frame, ""), text)
-	})
+	p.Until(t, "the screen contains "+text, func() bool { return strings.Contains(p.Screen(), text) })
 }
 
 // Until waits until cond holds.
@@ -133,7 +140,7 @@ func (p *Terminal) Until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	defer func() {
 		if t.Failed() {
-			t.Logf("the frame is:\n%s", p.Frame())
+			t.Logf("the screen is:\n%s", p.Screen())
 		}
 	}()
 	nstest.Eventually(t, patience, what, cond)
@@ -150,8 +157,7 @@ func (p *Terminal) Restored(t *testing.T, times int) {
 	if entered, left := strings.Count(all, enterScreen), strings.Count(all, leaveScreen); entered != times || left != times {
 		t.Errorf("the screen was entered %d times and left %d times, want %d", entered, left, times)
 	}
-	rest := all[max(0, strings.LastIndex(all, leaveScreen)):]
-	if strings.Contains(rest, beginFrame) || strings.LastIndex(all, "\x1b[?25h") < strings.LastIndex(all, "\x1b[?25l") {
-		t.Errorf("after that there are frames, or no cursor: %q", rest)
+	if strings.LastIndex(all, "\x1b[?25h") < strings.LastIndex(all, "\x1b[?25l") {
+		t.Errorf("after that there is no cursor: %q", all[max(0, strings.LastIndex(all, leaveScreen)):])
 	}
 }

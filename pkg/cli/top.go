@@ -8,48 +8,55 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/top"
 )
 
 func topCommand(e *env) *cobra.Command {
 	interval := 2 * time.Second
-	var sort string
+	var sort, namespace string
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "top",
 		Short: "Watch the pods that leak half-closed sockets, on a full screen",
 		Long: `Watch this node on a full screen: the pods with the most or the oldest
-half-closed sockets first, a histogram of ages, the rate of destroys, the mode
-and its caps, and problems.
+half-closed sockets first, their ages, the rate of destroys, the mode and its
+caps. On a screen of 150 columns or more the selected pod's verdicts, owners and
+peers are beside the list.
 
-A solid bar in the histogram is sockets past their grace that still exist:
-kept, only observed, or queued for the rate limit. AGES is the histogram of one
-pod.
-
-  c, a, d          sort by count, age or number destroyed
-  ↑ ↓ j k g G      move; page up and down, home and end too
+  1 2 3, Tab       pods; history; problems and what to do about them
   Enter, Esc       show the sockets of a pod with their owners; return
+  /, n             show only rows with some words; one Kubernetes namespace
+  s, r             sort by the next column; reverse the order
+  ↑ ↓ j k g G      move; page up and down, home and end too
+  m                stop destroying, or allow it again, after a confirmation
   p or space       pause
-  q                quit`,
+  ?                all keys, and what the columns and signs mean
+  q                quit
+
+In the histogram a solid bar is sockets past their grace that still exist: kept,
+only observed, or queued for the rate limit.`,
 		Example: `  halfclose top
-  halfclose top --interval 500ms --sort age
+  halfclose top --namespace shop --sort age
   halfclose top --once    # print one frame, for a bug report`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if interval < top.MinInterval {
 				return usageError{fmt.Errorf("--interval is at least %v, not %v", top.MinInterval, interval)}
 			}
-			order, ok := top.ParseOrder(sort)
-			if !ok {
+			if !slices.Contains(top.Orders(), sort) {
 				return usageError{fmt.Errorf("--sort is one of %s, not %q", strings.Join(top.Orders(), ", "), sort)}
 			}
-			cfg := top.Config{Interval: interval, Order: order, Now: e.clock}
+			cfg := top.Config{Interval: interval, Sort: sort, Namespace: namespace, Now: e.clock}
 			if once {
 				cfg.Interval = 0
 				return e.topOnce(cmd.Context(), cfg)
@@ -58,8 +65,12 @@ pod.
 		},
 	}
 	cmd.Flags().DurationVar(&interval, "interval", interval, "time between two updates, at least 250ms")
-	cmd.Flags().StringVar(&sort, "sort", "count", "sort order: count, age or destroyed")
+	cmd.Flags().StringVar(&sort, "sort", "count", "sort order: "+strings.Join(top.Orders(), ", "))
 	completeOneOf(cmd, "sort", top.Orders()...)
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "show only pods in this Kubernetes `NAMESPACE`")
+	_ = cmd.RegisterFlagCompletionFunc("namespace", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return e.namespaces(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+	})
 	cmd.Flags().BoolVar(&once, "once", false, "print one frame with every pod, without a full screen")
 	return cmd
 }
@@ -71,6 +82,10 @@ func (e *env) openTop(ctx context.Context, cfg top.Config) (*top.View, error) {
 		return nil, err
 	}
 	cfg.Source = client
+	cfg.SetMode = func(ctx context.Context, r api.ModeRequest) error {
+		r.Who = e.who()
+		return e.storeMode(ctx, client, r)
+	}
 	return top.Open(ctx, cfg)
 }
 
@@ -99,4 +114,13 @@ func (e *env) topOn(ctx context.Context, cfg top.Config) error {
 		return err
 	}
 	return view.Run(ctx, os.Stdin, out, e.screen())
+}
+
+// storeMode sets the switch through the reaper. If none is running or it does not answer, it writes the file itself.
+func (e *env) storeMode(ctx context.Context, client *admin.Client, r api.ModeRequest) error {
+	_, err := client.SetMode(ctx, r)
+	if !errors.Is(err, admin.ErrNoAnswer) && !errors.Is(err, admin.ErrNotRunning) {
+		return err
+	}
+	return state.StoreSwitch(e.switchPath(), state.Switch{Mode: r.Mode, Who: r.Who, When: time.Now().UTC().Round(time.Second)})
 }

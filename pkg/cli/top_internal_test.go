@@ -19,7 +19,7 @@ func TestTopNeedsATerminalWithoutOnce(t *testing.T) {
 		want string
 	}{
 		{[]string{"--interval", "100ms"}, exitUsage, "--interval is at least 250ms, not 100ms"},
-		{[]string{"--sort", "name"}, exitUsage, `--sort is one of count, age, destroyed, not "name"`},
+		{[]string{"--sort", "size"}, exitUsage, `--sort is one of count, age, destroyed, name, not "size"`},
 		{[]string{"--once"}, exitFailure, "no reaper is running"},
 		{[]string{"web"}, exitUsage, `"web"`},
 	} {

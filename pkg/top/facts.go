@@ -5,8 +5,8 @@ package top
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -16,50 +16,62 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// facts returns the totals, the most important first.
-func (m *model) facts() []line {
-	if m.detail != nil {
-		return m.detailFacts()
+// labelWidth is the width of the labels at the beginning of a line.
+const labelWidth = 10
+
+// fact returns a label with a text that is broken into lines.
+func fact(width int, label string, style term.Style, text string) []string {
+	lines := strings.Split(term.Fill(max(1, width-labelWidth), "", "", safetext.Escape(text)), "\n")
+	for i, line := range lines {
+		lines[i] = term.Pad(label, labelWidth) + style.Paint(line)
+		label = ""
 	}
+	return lines
+}
+
+// facts returns the totals of the node, the most important first.
+func (m *model) facts(width int) []string {
 	s := m.status
-	overdue, oldest := 0, api.Seconds(0)
-	for _, n := range slices.Concat(s.Ages.CloseWait.Overdue[:], s.Ages.FinWait2.Overdue[:]) {
-		overdue += n
+	mode := term.Odd
+	if s.Mode.Effective == policy.Destroy {
+		mode = term.Strong + ";" + term.Good
 	}
+	lines := fact(width, "Mode", mode, describe.Mode(s.Mode))
+
+	found := fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2", s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()])
+	oldest, style := api.Seconds(0), term.Plain
 	for _, a := range s.Attachments {
 		oldest = max(oldest, a.Oldest)
 	}
-	found := text(fmt.Sprintf("Found     %d CLOSE_WAIT, %d FIN_WAIT2",
-		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()]))
 	if oldest > 0 {
-		found = found.with(term.Plain, ", oldest "+describe.Age(oldest))
+		found += ", oldest " + describe.Age(oldest)
 	}
-	if overdue > 0 {
-		found = found.with(term.Odd, fmt.Sprintf(", %d past their grace", overdue))
+	if n := m.overdue(); n > 0 {
+		found, style = found+fmt.Sprintf(", %d past their grace", n), term.Odd
 	}
-	finder := text(fmt.Sprintf("Finder    %s, %s of a core", safetext.Escape(s.Finder.Name), perCent(m.share)))
-	if s.Finder.Late > 0 {
-		finder = finder.with(term.Odd, describe.Late(s.Finder))
-	}
-	if s.Finder.Why != "" {
-		finder = finder.with(term.Plain, "; "+safetext.Escape(s.Finder.Why))
-	}
-	return []line{found, m.destroyed(), finder}
-}
+	lines = append(lines, fact(width, "Found", style, found)...)
 
-// destroyed returns the number of destroyed sockets, and the rate of the last minute.
-func (m *model) destroyed() line {
-	s := m.status
 	done, would := describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy)
-	l := text("Destroyed " + strconv.FormatUint(done, 10))
-	r := &m.rates.destroyed
+	text, count := strconv.FormatUint(done, 10), destroyed
 	switch {
 	case s.Mode.Effective != policy.Destroy: // the rate of observed sockets
-		r, l = &m.rates.would, l.with(term.Plain, fmt.Sprintf("; %d would have been", would))
+		text, count = text+fmt.Sprintf("; %d would have been", would), wouldDestroy
 	case would > 0:
-		l = l.with(term.Plain, fmt.Sprintf(" (%d would have been)", would))
+		text += fmt.Sprintf(" (%d would have been)", would)
 	}
-	return l.with(term.Plain, fmt.Sprintf(", %s/s ", perSecond(r.perSecond()))).with(term.Good, r.bars(20)).with(term.Plain, " last minute")
+	text += fmt.Sprintf(", %s/s %s last minute", perSecond(m.rates.perSecond(count)), m.rates.bars(20, count))
+	lines = append(lines, fact(width, "Destroyed", term.Plain, text)...)
+
+	style = term.Plain
+	if s.Finder.Late > 0 {
+		style = term.Odd
+	}
+	finder := fmt.Sprintf("%s, %.1f%% of a core%s; %s, reaper %s", s.Finder.Name, m.share*100, describe.Late(s.Finder),
+		describe.Plural(s.Namespaces, "namespace", "namespaces"), s.Version.Version)
+	if s.Finder.Why != "" {
+		finder += "; " + s.Finder.Why
+	}
+	return append(lines, fact(width, "Finder", style, finder)...)
 }
 
 func perSecond(f float64) string {
@@ -72,6 +84,115 @@ func perSecond(f float64) string {
 	return strconv.FormatFloat(f, 'f', 0, 64)
 }
 
-func perCent(f float64) string {
-	return strconv.FormatFloat(f*100, 'f', 1, 64) + "%"
+// podRow returns the row of the pod whose sockets are shown, and reports whether it is registered.
+func (m *model) podRow() (row, bool) {
+	for _, r := range m.pods.all {
+		if m.pod != nil && r.key == m.pod.key {
+			return r, true
+		}
+	}
+	return row{}, false
+}
+
+// podFacts returns the policy of the shown pod, its totals and its container.
+func (m *model) podFacts(width int) []string {
+	r, ok := m.podRow()
+	if !ok {
+		return []string{term.Odd.Paint("The pod is no longer registered: press Esc.")}
+	}
+	a := r.a
+	style := term.Plain
+	text := fmt.Sprintf("%s, grace %s in CLOSE_WAIT, %s in FIN_WAIT2", describe.AttachmentMode(a), a.Policy.CloseWaitGrace, a.Policy.FinWait2Grace)
+	if len(a.CappedBy) > 0 {
+		text, style = text+", capped by "+strings.Join(a.CappedBy, "; "), term.Odd
+	}
+	lines := fact(width, "Policy", style, text)
+	lines = append(lines, fact(width, "Found", term.Plain, fmt.Sprintf("%s, oldest %s; %d destroyed, %d would have been",
+		describe.Plural(r.total(), "socket", "sockets"), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy))...)
+	return append(lines, fact(width, "Container", term.Plain, fmt.Sprintf("%s, %s of network %s, %s",
+		describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))...)
+}
+
+// sums returns the sockets of the shown pod, counted in one line for each of their properties.
+func (m *model) sums(width int) []string {
+	var lines []string
+	for _, by := range properties() {
+		text := ""
+		for i, t := range tallies(m.pod.sockets, by.names) {
+			if i > 0 {
+				text += ", "
+			}
+			text += fmt.Sprintf("%d %s", t.n, t.name)
+		}
+		if text != "" {
+			lines = append(lines, term.Pad(by.title, labelWidth)+term.Cut(text, width-labelWidth))
+		}
+	}
+	return lines
+}
+
+// properties are the properties by which the sockets of a pod are counted.
+func properties() []struct {
+	title string
+	names func(api.SocketView) []string
+} {
+	return []struct {
+		title string
+		names func(api.SocketView) []string
+	}{{"Verdicts", byVerdict}, {"Owners", byOwner}, {"Peers", byPeer}, {"Ports", byLocalPort}}
+}
+
+// panel draws what is known about the shown pod beside the list, in height lines.
+func (m *model) panel(width, height int) []string {
+	if _, ok := m.podRow(); !ok || m.pod == nil {
+		return make([]string, height)
+	}
+	lines := append([]string{term.Strong.Paint(m.podName())}, m.podFacts(width)...)
+	for _, problem := range m.podProblems() {
+		lines = append(lines, painted(term.Odd, strings.Split(term.Fill(width, "! ", "  ", problem), "\n"))...)
+	}
+	properties := properties()
+	for i, by := range properties {
+		list := tallies(m.pod.sockets, by.names)
+		if len(list) == 0 {
+			continue
+		}
+		room := (height-len(lines))/(len(properties)-i) - 2 // for the title and the blank
+		lines = append(lines, "", term.Strong.Paint(by.title))
+		for j, t := range list {
+			if j >= room-1 && j < len(list)-1 {
+				lines = append(lines, fmt.Sprintf("       and %d more", len(list)-j))
+				break
+			}
+			lines = append(lines, fmt.Sprintf("%6d %s", t.n, t.name))
+		}
+	}
+	return append(lines, make([]string, max(0, height-len(lines)))...)[:height]
+}
+
+// podName returns the name of the shown pod.
+func (m *model) podName() string {
+	if r, ok := m.podRow(); ok {
+		return r.name
+	}
+	return safetext.Escape(m.pod.query) + " (gone)"
+}
+
+// podProblems lists the problems of the shown pod.
+func (m *model) podProblems() []string {
+	var list []string
+	for _, r := range m.pods.all {
+		if r.key != m.pod.key {
+			continue
+		}
+		for _, f := range describe.AttachmentFindings(&r.a) {
+			if f.Kind != describe.ModeCapped { // the facts have that
+				list = append(list, safetext.Escape(f.Text))
+			}
+		}
+	}
+	for _, problem := range m.pod.problems {
+		list = append(list, safetext.Escape(problem))
+	}
+	return list
 }

@@ -4,6 +4,7 @@
 package top
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,59 +14,43 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// The characters of the bars: sockets past their grace, and within it.
+// The characters of the bars: sockets past their grace, and the others.
 const (
-	charOverdue     = "█"
-	charWithinGrace = "░"
+	charOverdue = "█"
+	charWithin  = "░"
 )
 
 // histogram draws the ages of the sockets: one column for each state, or one for both on a narrow screen.
-func (m *model) histogram(width int) []line {
-	ages := m.status.Ages
-	if m.detail != nil {
-		i := slices.IndexFunc(m.rows, func(r row) bool { return r.key == m.detail.key })
-		if i < 0 {
-			return nil
-		}
-		ages = m.rows[i].a.Ages
+func histogram(ages api.Ages, bounds []api.Seconds, width int) []string {
+	type counts struct {
+		name string
+		api.AgeCounts
 	}
-	shown := []struct {
-		name   string
-		counts api.AgeCounts
-	}{{"CLOSE_WAIT", ages.CloseWait}, {"FIN_WAIT2", ages.FinWait2}}
+	shown := []counts{{"CLOSE_WAIT", ages.CloseWait}, {"FIN_WAIT2", ages.FinWait2}}
 	if width < 60 {
-		both := ages.CloseWait
-		for i := range both.Sockets {
-			both.Sockets[i] += ages.FinWait2.Sockets[i]
-			both.Overdue[i] += ages.FinWait2.Overdue[i]
-		}
-		shown = shown[:1]
-		shown[0].name, shown[0].counts = "SOCKETS", both
+		both := api.Ages{CloseWait: ages.CloseWait}
+		both.Merge(&api.Ages{CloseWait: ages.FinWait2})
+		shown = []counts{{"SOCKETS", both.CloseWait}}
 	}
 	highest := 1
 	for _, c := range shown {
-		highest = max(highest, slices.Max(c.counts.Sockets[:]))
+		highest = max(highest, slices.Max(c.Sockets[:]))
 	}
-	const label = 10
-	wide := (width - label) / len(shown)
-	head := line{{term.Pad("AGE", label), term.Strong}}
-	for i, c := range shown {
-		if i > 0 {
-			head = head.with(term.Plain, strings.Repeat(" ", max(0, label+i*wide-head.width())))
-		}
-		head = head.with(term.Strong, c.name)
+	wide := (width - labelWidth) / len(shown)
+	head := term.Pad("AGE", labelWidth)
+	for _, c := range shown {
+		head += term.Pad(c.name, wide)
 	}
-	head = head.cut(width).spread(text(charWithinGrace+" in grace  "+charOverdue+" past it"), width)
-	lines := []line{head}
-	for i, name := range bucketNames(m.status.AgeBounds) {
-		l := text(term.Pad(name, label))
-		if i >= len(ages.CloseWait.Sockets) {
+	lines := []string{spread(term.Strong.Paint(strings.TrimRight(head, " ")), charWithin+" in grace  "+charOverdue+" past it", width)}
+	for i, name := range bucketNames(bounds) {
+		if i >= api.AgeBuckets {
 			break // the reaper is of a version with other buckets
 		}
+		line := term.Pad(name, labelWidth)
 		for _, c := range shown {
-			l = append(l, bar(c.counts.Sockets[i], c.counts.Overdue[i], highest, wide)...)
+			line += bar(c.Sockets[i], c.Overdue[i], highest, wide)
 		}
-		lines = append(lines, l)
+		lines = append(lines, line)
 	}
 	return lines
 }
@@ -93,24 +78,49 @@ func bucketNames(bounds []api.Seconds) []string {
 	return append(names, ">"+word(bounds[len(bounds)-1]))
 }
 
-// bar draws n sockets as a bar and a number, in width columns. A bar of highest sockets fills the width.
-func bar(n, overdue, highest, width int) line {
+// bar draws n sockets as a bar and a number, in width columns; a bar of highest sockets fills the width. If some are past
+// their grace and others are not, the bar has both characters, and the number of the former is beside it.
+func bar(n, overdue, highest, width int) string {
 	if n == 0 {
-		return line{{term.Pad("·", width), term.Faint}}
+		return term.Faint.Paint(term.Pad("·", width))
 	}
+	overdue = min(overdue, n)
 	figure := " " + strconv.Itoa(n)
-	room := max(1, width-len(strconv.Itoa(highest))-3)
+	mixed := overdue > 0 && overdue < n
+	if mixed {
+		figure += fmt.Sprintf(" (%d past)", overdue)
+	}
+	room := max(1, width-len(strconv.Itoa(highest))-len(" ( past)")-len(strconv.Itoa(highest))-2)
 	length := max(1, n*room/highest)
-	solid := min(length, (overdue*length+n-1)/n) // at least one character if any is past its grace
-	l := line{{strings.Repeat(charOverdue, solid), term.Odd}, {strings.Repeat(charWithinGrace, length-solid), term.Plain}, {figure, term.Plain}}
-	return l.with(term.Plain, strings.Repeat(" ", max(0, width-l.width())))
+	solid := overdue * length / n
+	if mixed {
+		length = max(2, length)
+		solid = max(1, min(length-1, solid))
+	}
+	text := term.Odd.Paint(strings.Repeat(charOverdue, solid)) + strings.Repeat(charWithin, length-solid) + figure
+	return padded(text, width)
 }
 
 // miniature draws the ages of both states, one character for each bucket.
 func miniature(a api.Ages) string {
-	counts := make([]float64, len(a.CloseWait.Sockets))
+	counts := make([]float64, api.AgeBuckets)
 	for i := range counts {
 		counts[i] = float64(a.CloseWait.Sockets[i] + a.FinWait2.Sockets[i])
 	}
 	return bars(counts)
+}
+
+// bars draws each count as a vertical bar of one column. The highest fills the line.
+func bars(counts []float64) string {
+	highest := slices.Max(counts)
+	signs := []rune("▁▂▃▄▅▆▇█")
+	b := make([]rune, 0, len(counts))
+	for _, n := range counts {
+		if n <= 0 {
+			b = append(b, '·')
+			continue
+		}
+		b = append(b, signs[min(len(signs)-1, int(n/highest*float64(len(signs))))])
+	}
+	return string(b)
 }

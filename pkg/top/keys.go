@@ -4,113 +4,130 @@
 package top
 
 import (
-	"bytes"
+	"strings"
+
+	"charm.land/bubbles/v2/help"
+	"charm.land/bubbles/v2/key"
+	tea "charm.land/bubbletea/v2"
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// key is a pressed key: a letter or one of the constants.
-type key string
-
-// The keys other than letters.
-const (
-	keyUp        key = "up"
-	keyDown      key = "down"
-	keyPageUp    key = "page up"
-	keyPageDown  key = "page down"
-	keyHome      key = "home"
-	keyEnd       key = "end"
-	keyEnter     key = "enter"
-	keyEscape    key = "escape"
-	keyInterrupt key = "^C"
-	keySuspend   key = "^Z"
-	keyRedraw    key = "^L"
-)
-
-const escape = '\x1b'
-
-// parseKeys parses the input of a terminal. It returns as rest the possible beginning of an escape sequence. If complete,
-// no input has followed for keyDelay, and such bytes are keys themselves.
-func parseKeys(in []byte, complete bool) (keys []key, rest []byte) {
-	for len(in) > 0 {
-		n := 1
-		switch c := in[0]; {
-		case c == escape:
-			var k key
-			if k, n = parseEscape(in); n == 0 && !complete {
-				return keys, in
-			}
-			n = max(n, 1)
-			if k != "" {
-				keys = append(keys, k)
-			}
-		case c == '\r' || c == '\n':
-			keys = append(keys, keyEnter)
-		case c == 3:
-			keys = append(keys, keyInterrupt)
-		case c == 12:
-			keys = append(keys, keyRedraw)
-		case c == 26:
-			keys = append(keys, keySuspend)
-		case c >= ' ' && c < 0x7f:
-			keys = append(keys, key(c))
-		}
-		in = in[n:]
-	}
-	return keys, nil
+// command is what a key does. The line of keys shows the short help of its binding, the help screen its long help.
+type command struct {
+	key.Binding
+	long string
+	do   func() tea.Cmd
 }
 
-// maxSequence is the longest escape sequence, in bytes. The rest of a longer one is parsed as other keys.
-const maxSequence = 32
+// commands lists the keys, the most useful first.
+func (m *model) commands() []command {
+	var list []command
+	bind := func(name, short, long string, do func() tea.Cmd, keys ...string) {
+		list = append(list, command{key.NewBinding(key.WithKeys(keys...), key.WithHelp(name, short)), long, do})
+	}
+	move := func(name, long string, by func() int, keys ...string) {
+		bind(name, "", long, func() tea.Cmd { m.list().move(by()); return nil }, keys...)
+	}
+	show := func(name, long string, s screen) {
+		bind(name, "", long, func() tea.Cmd { m.show(s); return nil }, name)
+	}
+	page := func() int { return max(1, m.list().rows()-1) }
 
-// parseEscape parses one escape sequence (ECMA-48, section 5.4). It returns its length, 0 if the sequence is incomplete. The
-// key is "" if the sequence is none of the constants.
-func parseEscape(in []byte) (key, int) {
-	if len(in) == 1 {
-		return keyEscape, 0
+	bind("q", "quit", "quit", func() tea.Cmd { return tea.Quit }, "q", "ctrl+c")
+	bind("?", "help", "this help", m.help, "?")
+	bind("Enter", m.ifList("sockets"), "show the sockets of the selected pod", m.enter, "enter")
+	bind("Esc", m.unlessList("back"), "clear the filter, or return, or show all namespaces", m.back, "esc")
+	bind("/", "filter", "show only the rows with some words", m.promptFilter, "/")
+	bind("s", m.sortHelp(), "sort by the next column", func() tea.Cmd { m.list().sortNext(); return nil }, "s")
+	bind("r", "", "reverse the order", func() tea.Cmd { m.list().reverse(); return nil }, "r")
+	bind("n", "", "show only the pods of one Kubernetes namespace", m.promptNamespace, "n")
+	if m.cfg.SetMode != nil {
+		bind("m", m.modeHelp(), "stop destroying, or allow it again, after a confirmation", m.promptMode, "m")
 	}
-	switch in[1] {
-	case 'O': // from keypads and in application mode
-		if len(in) == 2 {
-			return "", 0
-		}
-		return final(in[2], nil), 3
-	case '[':
-		in = in[:min(len(in), maxSequence)]
-		end := bytes.IndexFunc(in[2:], func(r rune) bool { return r < ' ' || r > '?' })
-		switch {
-		case end < 0 && len(in) < maxSequence:
-			return "", 0
-		case end < 0:
-			return "", maxSequence
-		}
-		return final(in[2+end], in[2:2+end]), 2 + end + 1
-	}
-	return keyEscape, 1
+	bind("p", map[bool]string{false: "pause", true: "resume"}[m.paused], "pause, or resume", m.pause, "p", "space")
+	show("1", "show the pods", screenPods)
+	show("2", "show the history", screenHistory)
+	show("3", "show the problems, and what to do about them", screenProblems)
+	bind("Tab", "", "show the next of these", func() tea.Cmd { m.show((m.screen + 1) % screenHelp); return nil }, "tab")
+	move("↑ k", "move up", func() int { return -1 }, "up", "k")
+	move("↓ j", "move down", func() int { return 1 }, "down", "j")
+	move("PgUp", "move up by a page", func() int { return -page() }, "pgup", "ctrl+b")
+	move("PgDn", "move down by a page", page, "pgdown", "ctrl+f")
+	move("Home g", "move to the first row", func() int { return -maxRows }, "home", "g")
+	move("End G", "move to the last row", func() int { return maxRows }, "end", "G")
+	bind("^L", "", "draw the screen again", func() tea.Cmd { return tea.ClearScreen }, "ctrl+l")
+	bind("^Z", "", "suspend", func() tea.Cmd { return suspend }, "ctrl+z")
+	return list
 }
 
-// final returns the key of a sequence by its last byte and its parameters.
-func final(last byte, params []byte) key {
-	switch last {
-	case 'A':
-		return keyUp
-	case 'B':
-		return keyDown
-	case 'H':
-		return keyHome
-	case 'F':
-		return keyEnd
-	case 'M':
-		return keyEnter
-	case '~':
-		switch string(params) {
-		case "1", "7":
-			return keyHome
-		case "4", "8":
-			return keyEnd
-		case "5":
-			return keyPageUp
-		case "6":
-			return keyPageDown
-		}
+// maxRows is more than any list has.
+const maxRows = 1 << 30
+
+func (m *model) ifList(word string) string {
+	if m.open || m.screen >= screenProblems {
+		return ""
+	}
+	return word
+}
+
+func (m *model) unlessList(word string) string {
+	if m.ifList(word) == "" {
+		return word
 	}
 	return ""
+}
+
+func (m *model) sortHelp() string {
+	if word := m.list().sorted(); word != "" {
+		return "sort: " + word
+	}
+	return ""
+}
+
+// legend explains the columns and the signs.
+func legend() [][2]string {
+	return [][2]string{
+		{"CLOSE_WAIT", "sockets whose peer has closed and whose owner has not"},
+		{"FIN_WAIT2", "sockets whose owner has shut its side and whose peer has not"},
+		{"OLDEST", "how long the oldest of them has been half-closed"},
+		{"AGES", "their ages, one bar for each line of the chart"},
+		{"DESTROYED", "destroyed since the reaper started"},
+		{"WOULD-DESTROY", "past their grace, and only the mode prevented the destroy"},
+		{"GRACE", "of both states, or of CLOSE_WAIT/FIN_WAIT2; * marks a mode that is capped"},
+		{charWithin, "in the chart: before the end of the grace, or with grace never"},
+		{charOverdue, "in the chart: past the grace, but kept, only observed, or waiting for the rate limit"},
+		{"!", "has a problem: press 3"},
+	}
+}
+
+// helpText returns the help screen.
+func (m *model) helpText(width int) []string {
+	var rows [][2]string
+	for _, c := range m.commands() {
+		rows = append(rows, [2]string{c.Help().Key, c.long})
+	}
+	var lines []string
+	for _, row := range append(append(rows, [2]string{}), legend()...) {
+		lines = append(lines, strings.Split(term.Fill(width, term.Pad(row[0], 15), strings.Repeat(" ", 15), row[1]), "\n")...)
+	}
+	return lines
+}
+
+// keyLine returns the last line: the keys that matter here, and on the right the filters and the visible rows.
+func (m *model) keyLine(width int) string {
+	right := strings.TrimSpace(m.filters() + "  " + m.list().position())
+	h := help.New()
+	h.ShortSeparator = "  "
+	h.Styles = help.Styles{ShortKey: lipgloss.NewStyle().Bold(true)}
+	h.SetWidth(max(1, width-ansi.StringWidth(right)-2))
+	var keys []key.Binding
+	for _, c := range m.commands() {
+		if c.Help().Desc != "" {
+			keys = append(keys, c.Binding)
+		}
+	}
+	return spread(h.ShortHelpView(keys), right, width)
 }

@@ -4,249 +4,394 @@
 package top
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/ansi"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/term"
+	"github.com/halfclose/halfclose/pkg/state"
 )
 
-func TestTerminalInputIsParsedIntoKeys(t *testing.T) {
-	for _, tt := range []struct {
-		name     string
-		in       string
-		complete bool
-		want     []key
-		rest     string
-	}{
-		{name: "letters", in: "jk q", want: []key{"j", "k", " ", "q"}},
-		{name: "arrows", in: "\x1b[A\x1b[B", want: []key{keyUp, keyDown}},
-		{name: "arrows in application mode", in: "\x1bOA\x1bOB", want: []key{keyUp, keyDown}},
-		{name: "an arrow with a modifier", in: "\x1b[1;5A", want: []key{keyUp}},
-		{name: "pages", in: "\x1b[5~\x1b[6~", want: []key{keyPageUp, keyPageDown}},
-		{name: "home and end of three kinds of terminal", in: "\x1b[H\x1b[1~\x1b[7~\x1b[F\x1b[4~\x1b[8~", want: []key{keyHome, keyHome, keyHome, keyEnd, keyEnd, keyEnd}},
-		{name: "enter", in: "\r", want: []key{keyEnter}},
-		{name: "control keys", in: "\x03\x1a\x0c", want: []key{keyInterrupt, keySuspend, keyRedraw}},
-		{name: "half an arrow waits for the rest", in: "j\x1b[", want: []key{"j"}, rest: "\x1b["},
-		{name: "an escape character alone waits too", in: "\x1b", rest: "\x1b"},
-		{name: "and is the escape key if nothing follows", in: "\x1b", complete: true, want: []key{keyEscape}},
-		{name: "an escape key before another key", in: "\x1bq", want: []key{keyEscape, "q"}},
-		{name: "two escape keys", in: "\x1b\x1b", complete: true, want: []key{keyEscape, keyEscape}},
-		{name: "an unknown sequence is ignored", in: "\x1b[2~\x1b[200~q", want: []key{"q"}},
-		{name: "a letter outside of ASCII is ignored", in: "é店q", want: []key{"q"}},
-		{name: "the length of a sequence is bounded", in: "\x1b[" + strings.Repeat("1", maxSequence) + "q", want: []key{"1", "1", "q"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			keys, rest := parseKeys([]byte(tt.in), tt.complete)
-			if diff := cmp.Diff(tt.want, keys); diff != "" || string(rest) != tt.rest {
-				t.Errorf("rest %q, want %q; keys (-want +got)\n%s", rest, tt.rest, diff)
-			}
-		})
+// newScreen returns the model of a node with pods, on a screen of a size. Its commands are not run: the test sends their
+// messages.
+func newScreen(pods, width, height int) *model {
+	m := newModel(Config{Interval: 2 * time.Second, Now: answerTime})
+	m.cfg.SetMode = func(context.Context, api.ModeRequest) error { return nil }
+	m.Update(firstAnswer(pods))
+	m.Update(tea.WindowSizeMsg{Width: width, Height: height})
+	return m
+}
+
+// press presses keys, named as bubbletea names them, and returns the command of the last one.
+func press(m *model, keys ...string) (cmd tea.Cmd) {
+	for _, name := range keys {
+		msg := tea.KeyPressMsg{Code: map[string]rune{
+			"enter": tea.KeyEnter, "esc": tea.KeyEscape, "up": tea.KeyUp, "down": tea.KeyDown, "pgup": tea.KeyPgUp, "pgdown": tea.KeyPgDown,
+			"home": tea.KeyHome, "end": tea.KeyEnd, "tab": tea.KeyTab, "space": tea.KeySpace, "backspace": tea.KeyBackspace,
+		}[name]}
+		if name == "space" {
+			msg.Text = " "
+		}
+		if rest, ok := strings.CutPrefix(name, "ctrl+"); ok {
+			msg = tea.KeyPressMsg{Code: rune(rest[0]), Mod: tea.ModCtrl}
+		} else if msg.Code == 0 {
+			msg = tea.KeyPressMsg{Code: []rune(name)[0], Text: name}
+		}
+		_, cmd = m.Update(msg)
+	}
+	return cmd
+}
+
+// typed presses the keys of a text.
+func typed(m *model, text string) {
+	for _, r := range text {
+		press(m, string(r))
 	}
 }
 
-func FuzzParseKeys(f *testing.F) {
-	f.Add([]byte("\x1b[A\x1bOB\x1b[5~q"), 3)
-	f.Add([]byte("\x1b\x1b[[[;;;~"), 1)
-	f.Add([]byte("\x1b["+strings.Repeat("1", 33)+"A"), 34)
-	f.Fuzz(func(t *testing.T, in []byte, split int) {
-		whole, rest := parseKeys(in, true)
-		if len(rest) > 0 {
-			t.Errorf("complete, with the rest %q", rest)
-		}
-		if split < 0 || split > len(in) {
-			return
-		}
-		// Two pieces in quick succession are parsed as one.
-		first, rest := parseKeys(in[:split], false)
-		second, _ := parseKeys(slices.Concat(rest, in[split:]), true)
-		if diff := cmp.Diff(whole, slices.Concat(first, second)); diff != "" {
-			t.Errorf("split at %d (-whole +split)\n%s", split, diff)
-		}
-	})
+// next sends the next answer, which change may change. It has no sockets unless they are of the pod that is asked about.
+func next(m *model, change func(a *answer)) {
+	a := firstAnswer(len(m.status.Attachments))
+	a.question = m.question()
+	a.history, a.page = false, api.HistoryPage{}
+	if a.pod != "" {
+		a.sockets, a.owners = podSockets(40), true
+	}
+	change(&a)
+	m.Update(a)
+}
+
+func unchanged(*answer) {}
+
+// text returns the screen as text, without blanks at the ends of lines.
+func text(m *model) string {
+	lines := strings.Split(ansi.Strip(m.View().Content), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // names returns the names of the rows in order.
 func names(m *model) []string {
 	var list []string
-	for _, r := range m.rows {
+	for _, r := range m.pods.shown {
 		list = append(list, strings.TrimPrefix(r.name, "shop/"))
 	}
 	return list
 }
 
-func TestRowsAreSortedLargestFirst(t *testing.T) {
+func TestKeySequencesLeadToScreens(t *testing.T) {
 	for _, tt := range []struct {
-		key  key
-		want []string
+		name           string
+		keys           string
+		want, unwanted []string
 	}{
-		{"c", []string{"web-2", "web-1", "web-4", "web-3"}},
-		{"a", []string{"web-4", "web-2", "web-1", "web-3"}},
-		{"d", []string{"web-2", "web-3", "web-4", "web-1"}},
+		{"the list of pods", "", []string{"[Pods]", "shop/web-2", "sort: count"}, []string{"PAUSED"}},
+		{"a pod", "down enter", []string{"halfclose shop/web-1", "Loading its sockets"}, []string{"shop/web-2"}},
+		{"back from a pod", "enter esc", []string{"[Pods]", "shop/web-1"}, nil},
+		{"the history", "2", []string{"[History]", "destroyed", "sort: time"}, []string{"CLOSE_WAIT  FIN_WAIT2"}},
+		{"the problems", "3", []string{"[Problems (2)]", "shop/web-7: inert", "To do: if the container is gone"}, nil},
+		{"the next screens", "tab tab tab", []string{"[Pods]"}, nil},
+		{"help", "?", []string{"halfclose help", "stop destroying", "show only the rows"}, []string{"shop/web-2"}},
+		{"help is left to where it was", "2 ? esc", []string{"[History]"}, nil},
+		{"help of help", "? ? esc", []string{"[Pods]"}, nil},
+		{"a filter while it is typed", "/ w e b - 1 2", []string{"Filter: web-12", "shop/web-12"}, []string{"shop/web-2 "}},
+		{"a filter of several words in any order", "/ W E B space 1 4 m enter", []string{"/WEB 14m", "shop/web-1 ", "1 of 30"}, []string{"shop/web-2 "}},
+		{"a filter is corrected", "/ x backspace w e b - 9 enter", []string{"/web-9", "shop/web-9"}, nil},
+		{"a filter is canceled", "/ x esc", []string{"shop/web-2"}, []string{"/x"}},
+		{"a filter is cleared", "/ w e b - 9 enter esc", []string{"shop/web-2"}, []string{" /web-9"}},
+		{"a filter without a match", "/ z z enter", []string{"No row matches the filter: press Esc"}, nil},
+		{"a filter may have the letters of keys", "/ q m n enter", []string{"/qmn"}, nil},
+		{"a namespace, that of the selected pod", "n enter", []string{"namespace shop", "29 of 30", "shop/web-2"}, []string{"店舗"}},
+		{"another namespace", "n ctrl+u 店 舗 enter", []string{"namespace 店舗", "1 of 30", "店舗/カート"}, []string{"shop/web-2"}},
+		{"a namespace is cleared", "n enter esc", []string{"店舗/カート"}, []string{"namespace shop"}},
+		{"all namespaces by an empty answer", "n enter n ctrl+u enter", []string{"店舗/カート"}, nil},
+		{"pause", "p", []string{"PAUSED", "p resume"}, nil},
+		{"resume", "p space", []string{"p pause"}, []string{"PAUSED"}},
+		{"the switch asks first", "m", []string{"Stop destroying", "y: yes"}, []string{"setting the switch"}},
+		{"any other key than y cancels the switch", "m n", []string{"shop/web-2", "q quit"}, []string{"setting the switch", "Namespace"}},
+		{"unknown keys do nothing", "x é 8", []string{"shop/web-2", "q quit"}, nil},
 	} {
-		m := newModel(5)
-		press(m, tt.key)
-		if got := names(m)[:4]; !slices.Equal(got, tt.want) {
-			t.Errorf("%s: got %v, want %v", tt.key, got, tt.want)
-		}
-		h := firstAnswer(5)
-		h.history = nil
-		m.update(h)
-		if got := names(m)[:4]; !slices.Equal(got, tt.want) {
-			t.Errorf("%s, after the next answer: got %v, want %v", tt.key, got, tt.want)
+		t.Run(tt.name, func(t *testing.T) {
+			m := newScreen(30, 110, 50)
+			press(m, strings.Fields(tt.keys)...)
+			for _, want := range tt.want {
+				if !strings.Contains(text(m), want) {
+					t.Errorf("%q is not on the screen:\n%s", want, text(m))
+				}
+			}
+			for _, unwanted := range tt.unwanted {
+				if strings.Contains(text(m), unwanted) {
+					t.Errorf("%q is on the screen:\n%s", unwanted, text(m))
+				}
+			}
+		})
+	}
+}
+
+// isQuit reports whether a command quits.
+func isQuit(cmd tea.Cmd) bool {
+	if cmd == nil {
+		return false
+	}
+	_, ok := cmd().(tea.QuitMsg)
+	return ok
+}
+
+func TestQuitKeys(t *testing.T) {
+	for _, tt := range []struct {
+		keys string
+		want bool
+	}{{"q", true}, {"ctrl+c", true}, {"enter q", true}, {"? q", true}, {"/ ctrl+c", true}, {"m ctrl+c", true}, {"/ q", false}, {"n q", false}, {"m q", false}} {
+		m := newScreen(3, 80, 24)
+		m.asking = true // so that no other command is in the last one
+		if got := isQuit(press(m, strings.Fields(tt.keys)...)); got != tt.want {
+			t.Errorf("%s: quits %v, want %v", tt.keys, got, tt.want)
 		}
 	}
-	m := newModel(9)
-	if got := names(m); got[len(got)-1] != "web-7" {
+}
+
+func TestRowsAreSortedLargestFirst(t *testing.T) {
+	m := newScreen(5, 80, 24)
+	for _, tt := range []struct {
+		key, word string
+		want      []string
+	}{
+		{"", "count", []string{"web-2", "web-1", "web-4", "web-3"}},
+		{"s", "age", []string{"web-4", "web-2", "web-1", "web-3"}},
+		{"s", "destroyed", []string{"web-2", "web-3", "web-4", "web-1"}},
+		{"s", "name", []string{"web-0", "web-1", "web-2", "web-3"}},
+		{"r", "name reversed", []string{"web-4", "web-3", "web-2", "web-1"}},
+	} {
+		if tt.key != "" {
+			press(m, tt.key)
+		}
+		for _, when := range []string{"at once", "after the next answer"} {
+			if got := names(m)[:4]; !slices.Equal(got, tt.want) || m.pods.sorted() != tt.word {
+				t.Errorf("%s, %s: got %v, want %v", m.pods.sorted(), when, got, tt.want)
+			}
+			next(m, unchanged)
+		}
+	}
+	if got := names(newScreen(9, 80, 24)); got[len(got)-1] != "web-7" {
 		t.Errorf("an inert attachment is not last: %v", got)
 	}
 }
 
-func TestAttachmentsOfOneContainerShareARow(t *testing.T) {
-	m := &model{}
-	h := firstAnswer(3)
-	second := h.status.Attachments[1]
-	second.IfName, second.Warnings = "eth1", []string{"something"}
-	h.status.Attachments = append(h.status.Attachments, second)
-	m.update(h)
-	if len(m.rows) != 3 {
-		t.Fatalf("%d rows, want 3", len(m.rows))
+func TestTheSocketsOfAPodAreSortedAndFiltered(t *testing.T) {
+	m := newScreen(30, 120, 60)
+	press(m, "enter")
+	next(m, unchanged)
+	first := func() string { return m.sockets.shown[0].Peer }
+	for _, want := range []string{"age [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "idle [2001:db8:1111:2222:3333:4444:5555:7777]:65535",
+		"unread [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "verdict [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "peer 10.0.0.3:50001"} {
+		if got := m.sockets.sorted() + " " + first(); got != want {
+			t.Errorf("sorted by %s, want %s", got, want)
+		}
+		press(m, "s")
 	}
-	if r := m.rows[1]; r.name != "shop/web-1" || !r.bad {
+	press(m, "/")
+	typed(m, "within 5001")
+	press(m, "enter")
+	if len(m.sockets.shown) != 10 { // 50010 to 50019
+		t.Errorf("%d sockets match, want 10:\n%s", len(m.sockets.shown), text(m))
+	}
+	press(m, "esc", "esc", "down", "enter")
+	if m.sockets.filter != "" {
+		t.Error("the filter of one pod is that of the next")
+	}
+}
+
+func TestAttachmentsOfOneContainerShareARow(t *testing.T) {
+	m := newScreen(3, 80, 24)
+	next(m, func(a *answer) {
+		second := a.status.Attachments[1]
+		second.IfName, second.Warnings = "eth1", []string{"something"}
+		a.status.Attachments = append(a.status.Attachments, second)
+	})
+	if len(m.pods.all) != 3 {
+		t.Fatalf("%d rows, want 3", len(m.pods.all))
+	}
+	if r := m.pods.all[1]; r.name != "shop/web-1" || !r.bad {
 		t.Errorf("the row is %+v, want web-1 with the warning of its second attachment", r)
 	}
 }
 
-func TestTheCursorFollowsItsRow(t *testing.T) {
-	m := newModel(30)
-	m.frame(80, 24)
-	press(m, keyDown, "j")
-	m.frame(80, 24)
-	selected := m.rows[m.list.index].key
-	h := firstAnswer(30)
-	h.history = nil
-	h.status.Attachments[20].Candidates["CLOSE_WAIT"] = 10_000 // moves to the first place
-	m.update(h)
-	m.frame(80, 24)
-	if m.list.index != 3 || m.rows[3].key != selected {
-		t.Errorf("the cursor is at %d, %s; want %s", m.list.index, m.rows[m.list.index].name, selected)
+func TestTheSelectionFollowsItsRow(t *testing.T) {
+	m := newScreen(30, 80, 24)
+	press(m, "down", "j")
+	selected, _ := m.pods.current()
+	next(m, func(a *answer) { a.status.Attachments[20].Candidates["CLOSE_WAIT"] = 10_000 }) // moves to the first place
+	if now, _ := m.pods.current(); m.pods.index != 3 || now.key != selected.key {
+		t.Errorf("row %d is selected, %s; want %s", m.pods.index, now.name, selected.name)
 	}
 	press(m, "g")
-	m.frame(80, 24)
-	h = firstAnswer(30)
-	h.history = nil
-	m.update(h)
-	m.frame(80, 24)
-	if m.list.index != 0 || m.rows[0].name != "shop/web-2" {
-		t.Errorf("at the top, the cursor is at %d, %s", m.list.index, m.rows[m.list.index].name)
+	next(m, unchanged)
+	if now, _ := m.pods.current(); m.pods.index != 0 || now.name != "shop/web-2" {
+		t.Errorf("at the top, row %d is selected, %s", m.pods.index, now.name)
+	}
+	press(m, "down")
+	next(m, func(a *answer) { a.status.Attachments = slices.Delete(a.status.Attachments, 1, 2) })
+	if now, _ := m.pods.current(); m.pods.index != 1 || now.name == "shop/web-1" {
+		t.Errorf("row %d is selected, %s, instead of the successor of the row that has gone", m.pods.index, now.name)
 	}
 }
 
 func TestTheListScrolls(t *testing.T) {
-	m := newModel(30)
-	m.frame(80, 24)
-	page := m.page
+	m := newScreen(30, 80, 24)
+	page := m.pods.height
 	for _, tt := range []struct {
-		key          key
+		key          string
 		index, first int
 	}{
-		{keyPageDown, page - 1, 0},
-		{keyPageDown, 2 * (page - 1), page - 1},
-		{keyUp, 2*(page-1) - 1, page - 1},
+		{"pgdown", page - 1, 0},
+		{"pgdown", 2 * (page - 1), page - 1},
+		{"up", 2*(page-1) - 1, page - 1},
 		{"G", 29, 30 - page},
-		{keyDown, 29, 30 - page},
-		{keyPageUp, 30 - page, 30 - page},
+		{"down", 29, 30 - page},
+		{"pgup", 30 - page, 30 - page},
 		{"k", 29 - page, 29 - page},
-		{"g", 0, 0},
+		{"home", 0, 0},
 		{"k", 0, 0},
 	} {
 		press(m, tt.key)
-		m.frame(80, 24)
-		if m.list.index != tt.index || m.list.first != tt.first {
-			t.Errorf("after %s: row %d of a list from row %d, want row %d from row %d", tt.key, m.list.index, m.list.first, tt.index, tt.first)
+		if m.pods.index != tt.index || m.pods.first != tt.first {
+			t.Errorf("after %s: row %d of a list from row %d, want row %d from row %d", tt.key, m.pods.index, m.pods.first, tt.index, tt.first)
 		}
 	}
 }
 
-func TestEnterShowsAPodAndEscapeReturns(t *testing.T) {
-	m := newModel(30)
-	press(m, keyDown)
-	m.frame(80, 24)
-	press(m, keyEnter)
-	if m.detail == nil || m.detail.query != "000000010123456789abcdef" {
-		t.Fatalf("the detail is %+v, want web-1", m.detail)
+func TestAnOpenPodShowsItsSocketsOnly(t *testing.T) {
+	m := newScreen(30, 80, 24)
+	press(m, "down", "enter")
+	if m.pod == nil || m.pod.query != "000000010123456789abcdef" {
+		t.Fatalf("the pod is %+v, want web-1", m.pod)
 	}
-	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "Loading its sockets") || strings.Contains(frame, "web-2") {
-		t.Errorf("before they are loaded:\n%s", frame)
-	}
-	h := firstAnswer(30)
-	h.history, h.key, h.sockets = nil, "another", podSockets(3)
-	m.update(h)
-	if m.detail.loaded {
+	next(m, func(a *answer) { a.pod = "another" })
+	if m.pod.loaded {
 		t.Error("it shows the sockets of another pod")
 	}
-	other := podSockets(1).Sockets[0]
-	other.ContainerID = m.detail.query + "-longer"
-	h.key, h.sockets.Sockets = m.detail.key, append(h.sockets.Sockets, other)
-	m.update(h)
-	if n := len(m.detail.sockets); n != 3 {
-		t.Errorf("%d sockets, want 3", n)
+	next(m, unchanged)
+	if n := len(m.sockets.all); n != 40 {
+		t.Errorf("%d sockets, want 40", n)
 	}
-	h.status.Attachments = slices.Delete(h.status.Attachments, 1, 2)
-	m.update(h)
-	if frame := shown(t, m, 80, 24); !strings.Contains(frame, "no longer registered") {
-		t.Errorf("after its DEL:\n%s", frame)
+	next(m, func(a *answer) { a.status.Attachments = slices.Delete(a.status.Attachments, 1, 2) })
+	if !strings.Contains(text(m), "no longer registered") {
+		t.Errorf("after its DEL:\n%s", text(m))
 	}
-	press(m, keyEscape)
-	if m.detail != nil {
-		t.Error("Escape did not return to the list")
+}
+
+func TestOwnersAreRequestedAfterTheSocketsAndSeldom(t *testing.T) {
+	m := newScreen(30, 80, 24)
+	press(m, "enter")
+	if q := m.question(); q.pod == "" || q.owners {
+		t.Errorf("the first question is %+v, want the sockets without their owners", q)
+	}
+	next(m, func(a *answer) { a.owners = false })
+	if q := m.question(); !q.owners {
+		t.Errorf("the second question is %+v, want the owners too", q)
+	}
+	for after, want := range map[time.Duration]bool{2 * time.Second: false, 10 * time.Second: true} {
+		next(m, unchanged)
+		m.at = m.pod.ownersAt.Add(after)
+		if q := m.question(); q.owners != want {
+			t.Errorf("after %v the question is %+v", after, q)
+		}
+	}
+	next(m, func(a *answer) {
+		a.owners = false
+		a.sockets.Sockets[0].Owners = nil
+	})
+	if !strings.Contains(text(m), "held by nginx[7]") {
+		t.Errorf("the owners are forgotten between two requests for them:\n%s", text(m))
+	}
+}
+
+func TestTheHistoryGoesOn(t *testing.T) {
+	m := newScreen(30, 120, 40)
+	press(m, "2")
+	page := func(id string, seq ...uint64) func(a *answer) {
+		return func(a *answer) {
+			a.history, a.page = true, api.HistoryPage{History: id, Since: answerTime()}
+			for _, n := range seq {
+				e := apitest.Entries()[0]
+				e.Seq, e.Time = n, answerTime().Add(time.Duration(n)*time.Second)
+				a.page.Entries, a.page.Last = append(a.page.Entries, e), n
+			}
+		}
+	}
+	next(m, page("one", 1, 2))
+	if q := m.question(); !q.history || q.after.History != "one" || q.after.After != 2 {
+		t.Errorf("the next question is %+v", q)
+	}
+	next(m, page("one", 3))
+	next(m, page("one"))
+	if n := len(m.history.all); n != 3 || m.history.shown[0].Seq != 3 {
+		t.Errorf("%d entries, the first is %d", n, m.history.shown[0].Seq)
+	}
+	next(m, page("two", 1)) // of the next reaper
+	if n := len(m.history.all); n != 1 {
+		t.Errorf("%d entries after the reaper's restart, want 1", n)
+	}
+	press(m, "enter")
+	if m.open || !strings.Contains(text(m), "no longer registered") {
+		t.Errorf("an entry of a pod that is gone opens it:\n%s", text(m))
+	}
+	m.history.all[0].ContainerID = "000000020123456789abcdef"
+	m.history.apply()
+	press(m, "enter")
+	if !m.open || !strings.Contains(text(m), "halfclose shop/web-2") {
+		t.Errorf("an entry does not open its pod:\n%s", text(m))
 	}
 }
 
 func TestTheRateCoversTheLastMinute(t *testing.T) {
-	m := newModel(3)
-	if got := m.rates.destroyed.perSecond(); got < 1.45 || got > 1.55 { // 90 in the minute
+	m := newScreen(3, 80, 24)
+	if got := m.rates.perSecond(destroyed); got < 1.45 || got > 1.55 { // 90 in the minute
 		t.Errorf("from the history: %v/s", got)
 	}
 	answerAfter := func(after time.Duration, destroyed, would uint64) {
-		h := firstAnswer(3)
-		h.history, h.at = nil, m.at.Add(after)
-		h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: destroyed}
-		h.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: would}
-		m.update(h)
+		next(m, func(a *answer) {
+			a.at = m.at.Add(after)
+			a.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: destroyed}
+			a.status.Counts.WouldDestroy = map[inetdiag.State]uint64{inetdiag.CloseWait: would}
+		})
 	}
-	answerAfter(time.Minute, 1234+600, 60)
-	if got := m.rates.destroyed.perSecond(); got != 10 {
-		t.Errorf("600 in a minute are %v/s", got)
-	}
-	if got := m.rates.would.perSecond(); got != 1 {
-		t.Errorf("60 observed in a minute are %v/s", got)
-	}
-	answerAfter(30*time.Second, 1234+600, 60)
-	if got := m.rates.destroyed.perSecond(); got != 5 {
-		t.Errorf("and none in the next 30 s: %v/s", got)
-	}
-	answerAfter(time.Hour, 1234+600+3600, 60)
-	if got := m.rates.destroyed.perSecond(); got != 1 {
-		t.Errorf("3600 in an hour are %v/s", got)
+	for _, tt := range []struct {
+		after                         time.Duration
+		destroyed, would              uint64
+		destroyedPerSecond, wouldRate float64
+	}{
+		{time.Minute, 1234 + 600, 60, 10, 1},
+		{30 * time.Second, 1234 + 600, 60, 5, 0.5},
+		{time.Hour, 1234 + 600 + 3600, 60, 1, 0},
+	} {
+		answerAfter(tt.after, tt.destroyed, tt.would)
+		if got, would := m.rates.perSecond(destroyed), m.rates.perSecond(wouldDestroy); got != tt.destroyedPerSecond || would != tt.wouldRate {
+			t.Errorf("%v later: %v/s and %v/s, want %v/s and %v/s", tt.after, got, would, tt.destroyedPerSecond, tt.wouldRate)
+		}
 	}
 }
 
 func TestTheTotalsOfANewReaperBeginAtZero(t *testing.T) {
-	m := newModel(3)
-	h := firstAnswer(3)
-	h.history, h.at = nil, m.at.Add(time.Minute)
-	h.status.Holder.Since = h.at.Add(-30 * time.Second)
-	h.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: 60}
-	h.status.Finder.CPU = api.Seconds(3 * time.Second)
-	m.update(h)
-	if got := m.rates.destroyed.perSecond(); got != 1 {
+	m := newScreen(3, 80, 24)
+	next(m, func(a *answer) {
+		a.at = m.at.Add(time.Minute)
+		a.status.Holder.Since = a.at.Add(-30 * time.Second)
+		a.status.Counts.Destroyed = map[inetdiag.State]uint64{inetdiag.CloseWait: 60}
+		a.status.Finder.CPU = api.Seconds(3 * time.Second)
+	})
+	if got := m.rates.perSecond(destroyed); got != 1 {
 		t.Errorf("60 in 30 s are %v/s of the last minute", got)
 	}
 	if m.share != 0.1 {
@@ -255,110 +400,123 @@ func TestTheTotalsOfANewReaperBeginAtZero(t *testing.T) {
 }
 
 func TestTheRateOfAYoungReaperCoversItsLifetime(t *testing.T) {
-	m := &model{}
-	h := firstAnswer(3)
-	h.history.Since = h.at.Add(-10 * time.Second)
-	h.history.Entries = h.history.Entries[:20] // of the last 2.6 s
-	m.update(h)
-	if got := m.rates.destroyed.perSecond(); got != 2 {
+	m := newModel(Config{Interval: time.Second, Now: answerTime})
+	a := firstAnswer(3)
+	a.page.Since = a.at.Add(-10 * time.Second)
+	a.page.Entries = a.page.Entries[len(a.page.Entries)-20:] // of the last 2.6 s
+	m.Update(a)
+	if got := m.rates.perSecond(destroyed); got != 2 {
 		t.Errorf("20 in the first 10 s of a reaper are %v/s", got)
 	}
 }
 
-func TestAPauseIsShownUntilItEnds(t *testing.T) {
-	m := newModel(3)
-	for _, k := range []key{"p", " "} {
-		press(m, k)
-		if frame := shown(t, m, 80, 24); !strings.Contains(frame, "PAUSED") || !strings.Contains(frame, "p resume") {
-			t.Errorf("paused with %q:\n%s", k, frame)
+func TestALostReaperIsShownUntilItIsBack(t *testing.T) {
+	m := newScreen(3, 120, 24)
+	fresh := m.View().Content
+	m.Update(answer{err: errors.New("no reaper is running: nothing listens on /run/halfclose/reaper.sock")})
+	for _, want := range []string{"! no answer since 15:04:05: no reaper is running: nothing listens on /run/halfclose/reaper.sock", "Mode      destroy", "shop/web-2"} {
+		if !strings.Contains(text(m), want) {
+			t.Errorf("%q is not in\n%s", want, text(m))
 		}
-		press(m, k)
-		if frame := shown(t, m, 80, 24); strings.Contains(frame, "PAUSED") {
-			t.Errorf("resumed with %q:\n%s", k, frame)
-		}
+	}
+	if lost := m.View().Content; !strings.Contains(lost, "\x1b[2mMode") || strings.Contains(lost, "\x1b[33m") {
+		t.Errorf("the last answer is not shown in a faint style:\n%q", lost)
+	}
+	next(m, unchanged)
+	if m.View().Content != fresh {
+		t.Errorf("the next answer is not shown:\n%s", text(m))
 	}
 }
 
-func TestLinesAreDrawnInTheirStyles(t *testing.T) {
-	l := line{{"plain ", term.Plain}, {"bold", term.Strong}, {"red", term.Bad}, {"both", term.Strong + ";" + term.Bad}}
-	for _, tt := range []struct {
-		name          string
-		colour, faded bool
-		want          string
-	}{
-		{"in colour", true, false, "plain \x1b[1mbold\x1b[0m\x1b[31mred\x1b[0m\x1b[1;31mboth\x1b[0m"},
-		{"without", false, false, "plain \x1b[1mbold\x1b[0mred\x1b[1mboth\x1b[0m"},
-		{"faded", true, true, "\x1b[2mplain \x1b[0m\x1b[2mbold\x1b[0m\x1b[2mred\x1b[0m\x1b[2mboth\x1b[0m"},
-	} {
-		var b strings.Builder
-		l.draw(&b, tt.colour, tt.faded)
-		if b.String() != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.name, b.String(), tt.want)
-		}
+func TestASlowReaperIsShownAsSuch(t *testing.T) {
+	m := newScreen(3, 80, 24)
+	m.Update(due{m.seq})
+	if !m.asking {
+		t.Fatal("the reaper is not asked when it is due")
+	}
+	seq := m.seq
+	m.Update(late{seq - 1})
+	if strings.Contains(text(m), "waiting") {
+		t.Error("it waits for an answer that it has")
+	}
+	m.Update(late{seq})
+	if !strings.Contains(text(m), "waiting for the reaper ...") {
+		t.Errorf("it does not say that it waits:\n%s", text(m))
+	}
+	press(m, "down")
+	if m.pods.index != 1 {
+		t.Error("keys do nothing while it waits")
+	}
+	if m.ask() != nil {
+		t.Error("a second question is asked before the answer to the first")
+	}
+	next(m, unchanged)
+	m.Update(late{seq})
+	if strings.Contains(text(m), "waiting") {
+		t.Errorf("it waits after the answer:\n%s", text(m))
 	}
 }
 
-func TestCutAndPadCountColumns(t *testing.T) {
-	for _, tt := range []struct {
-		text  string
-		width int
-		want  string
-	}{
-		{"abc", 3, "abc"},
-		{"abc", 5, "abc  "},
-		{"abcd", 3, "ab…"},
-		{"abc", 0, ""},
-		{"abc", 1, "…"},
-		{"店舗店", 5, "店舗…"},
-		{"店舗店", 4, "店… "},
-		{"店舗店", 6, "店舗店"},
-		{"e\u0301e\u0301e\u0301", 2, "e\u0301…"},
-	} {
-		if got := term.Pad(tt.text, tt.width); got != tt.want || term.Columns(got) != tt.width {
-			t.Errorf("%q in %d columns: %q, of %d", tt.text, tt.width, got, term.Columns(got))
-		}
+func TestAPauseAsksNothing(t *testing.T) {
+	m := newScreen(3, 80, 24)
+	press(m, "p")
+	if m.Update(due{m.seq}); m.asking {
+		t.Error("it asks during the pause")
 	}
-	l := line{{"abc", term.Plain}, {"def", term.Bad}}
-	for width, want := range map[int]string{7: "abcdef", 6: "abcdef", 5: "abcd…", 4: "abc…", 3: "ab…", 1: "…", 0: ""} {
-		if got := l.cut(width).plain(); got != want {
-			t.Errorf("a line in %d columns: %q, want %q", width, got, want)
-		}
+	if press(m, "p"); !m.asking {
+		t.Error("it does not ask at once after the pause")
 	}
 }
 
-func BenchmarkTopFrame(b *testing.B) {
-	h := firstAnswer(250)
-	h.history = nil
-	m := newModel(250)
+func TestTheSwitchIsSetAfterAConfirmation(t *testing.T) {
+	m := newScreen(3, 100, 24)
+	var requests []api.ModeRequest
+	var failure error
+	m.cfg.SetMode = func(_ context.Context, r api.ModeRequest) error {
+		requests = append(requests, r)
+		return failure
+	}
+	m.asking = true // so that the commands are those of the switch
+	press(m, "m")
+	if len(requests) > 0 {
+		t.Fatalf("without a confirmation: %+v", requests)
+	}
+	m.Update(press(m, "y")())
+	if len(requests) != 1 || requests[0].Mode != policy.Observe || !strings.Contains(text(m), "the switch of this node is set to observe") {
+		t.Errorf("the requests are %+v, and the screen\n%s", requests, text(m))
+	}
+	next(m, func(a *answer) {
+		a.status.Mode = api.ModeView{Effective: policy.Observe, Switch: &state.Switch{Mode: policy.Observe, Who: apitest.Hostile, When: answerTime()}}
+	})
+	m.asking = true
+	press(m, "m")
+	if !strings.Contains(text(m), "Allow destroying on this node? 14 sockets are past the grace.") {
+		t.Errorf("it does not say what happens then:\n%s", text(m))
+	}
+	failure = errors.New("the disk is full")
+	m.Update(press(m, "y")())
+	if len(requests) != 2 || requests[1].Mode != policy.Destroy || !strings.Contains(text(m), "the disk is full") {
+		t.Errorf("the requests are %+v, and the screen\n%s", requests, text(m))
+	}
+}
+
+func TestPastedTextGoesToAPromptOnly(t *testing.T) {
+	m := newScreen(3, 80, 24)
+	if _, cmd := m.Update(tea.PasteMsg{Content: "q"}); isQuit(cmd) {
+		t.Error("pasted text is taken for keys")
+	}
+	press(m, "/")
+	m.Update(tea.PasteMsg{Content: "web-\x1b[2J\n2" + strings.Repeat("x", 300)})
+	if got := m.pods.filter; !strings.HasPrefix(got, "web- [2J 2xxx") || len(got) > maxPrompt {
+		t.Errorf("the filter is %q", got)
+	}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	a := firstAnswer(250)
+	m := newScreen(250, 120, 40)
+	a.history = false
 	for b.Loop() {
-		m.update(h)
-		m.frame(120, 40)
-	}
-}
-
-// TestObservedSocketsAreShownAsWouldDestroy checks that an operator who only observes never reads "destroy".
-func TestObservedSocketsAreShownAsWouldDestroy(t *testing.T) {
-	m := newModel(30)
-	open(m, 5)
-	for i := range m.detail.sockets {
-		m.detail.sockets[i].Verdict, m.detail.sockets[i].Mode = policy.WouldDestroy, policy.Observe
-	}
-	frame := shown(t, m, 120, 40)
-	if n := strings.Count(frame, policy.WouldDestroy.String()); n != 6 { // five rows and the details of the selected one
-		t.Errorf("%d times %s, want 6:\n%s", n, policy.WouldDestroy.String(), frame)
-	}
-}
-
-func TestSingularNouns(t *testing.T) {
-	m := newModel(1)
-	m.status.Budget = api.BudgetView{PerSecond: 10, Waiting: 1}
-	m.rows[0].a.Candidates = map[string]int{inetdiag.CloseWait.String(): 1}
-	frame := shown(t, m, 80, 24)
-	m.detail = &detail{key: m.rows[0].key}
-	frame += shown(t, m, 80, 24)
-	for _, want := range []string{"v1.2.3, 1 namespace ", "1 socket waits past", "Found     1 socket, "} {
-		if !strings.Contains(frame, want) {
-			t.Errorf("%q is not in\n%s", want, frame)
-		}
+		m.Update(a)
 	}
 }

@@ -1,67 +1,65 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package top is the full-screen view of a node: the pods with the most or the oldest half-closed sockets first.
+// Package top is the full-screen view of a node: its pods with the most or the oldest half-closed sockets first, the sockets
+// of each pod, the history and the problems.
 //
-// A model holds the state of the screen as values, and frame draws it. A session passes keys, signals and the reaper's
-// answers to the model, and frames to the terminal.
+// A model holds the state of the screen. It changes only with messages (keys, answers of the reaper, timers), so a test needs
+// no terminal, no reaper and no clock. Run connects it to a terminal through bubbletea.
 package top
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/halfclose/halfclose/pkg/term"
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/halfclose/halfclose/pkg/api"
 )
 
 // MinInterval is the shortest time between two requests to the reaper.
 const MinInterval = 250 * time.Millisecond
 
+// Source is a reaper: a client of its HTTP API.
+type Source interface {
+	Status(ctx context.Context) (api.Status, error)
+	Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error)
+	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
+}
+
 // Config configures a View.
 type Config struct {
-	Source   Source
-	Interval time.Duration // between two requests, MinInterval or more; 0 if the View is only printed
-	Order    Order
-	Now      func() time.Time // in the time zone of the shown times
+	Source Source
+	// SetMode sets a switch, through the reaper or without one. If it is nil, no key sets a switch.
+	SetMode   func(ctx context.Context, r api.ModeRequest) error
+	Interval  time.Duration    // between two requests, MinInterval or more; 0 if the View is only printed
+	Sort      string           // one of Orders; "" is the first
+	Namespace string           // only the pods of this Kubernetes namespace; "" is all
+	Now       func() time.Time // in the time zone of the shown times
 }
 
 // View is a view of a node.
-type View struct {
-	cfg   Config
-	model model
-}
+type View struct{ model *model }
 
 // Open asks the reaper for the first time. It fails if the reaper does not answer.
 func Open(ctx context.Context, cfg Config) (*View, error) {
-	v := &View{cfg: cfg, model: model{interval: cfg.Interval, order: cfg.Order}}
+	m := newModel(cfg)
 	a := ask(ctx, cfg.Source, question{history: true}, cfg.Now)
 	if a.err != nil {
 		return nil, a.err
 	}
-	v.model.update(a)
-	return v, nil
+	m.receive(a)
+	return &View{m}, nil
 }
 
-// Print prints one frame with all rows.
+// Print prints the list of pods with all rows.
 func (v *View) Print(w io.Writer, width int) error {
-	var b strings.Builder
-	for _, l := range v.model.frame(width, 0) {
-		b.WriteString(l.plain())
-		b.WriteByte('\n')
+	lines := v.model.draw(width, 0)
+	for i := range lines {
+		lines[i] = strings.TrimRight(ansi.Strip(lines[i]), " ")
 	}
-	_, err := fmt.Fprint(w, b.String())
+	_, err := io.WriteString(w, strings.Join(lines, "\n")+"\n")
 	return err
-}
-
-// Run shows the view on a terminal, open as in and out, until the operator quits or ctx is done.
-func (v *View) Run(ctx context.Context, in, out *os.File, screen term.Screen) (err error) {
-	terminal := newFullScreen(in, out, screen.Colour)
-	defer func() { err = errors.Join(err, terminal.close()) }()
-	s := session{model: &v.model, term: terminal, src: v.cfg.Source, now: v.cfg.Now, answers: make(chan answer)}
-	return s.run(ctx)
 }

@@ -1,6 +1,6 @@
 module github.com/halfclose/halfclose/test/e2e/runtimes
 
-go 1.26.0
+go 1.26.7
 
 require (
 	github.com/containernetworking/cni v1.3.1

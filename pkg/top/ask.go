@@ -1,0 +1,71 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package top
+
+import (
+	"context"
+	"time"
+
+	"github.com/halfclose/halfclose/pkg/api"
+)
+
+// The pace of questions.
+const (
+	requestTimeout = 5 * time.Second        // of each request
+	waitAfter      = 500 * time.Millisecond // without an answer the screen says that it waits
+	ownersEvery    = 10 * time.Second       // between two requests for owners, which cost the reaper a walk over /proc
+	restFactor     = 10                     // the pause after an answer, as a multiple of the time it took
+)
+
+// question is a request for the data of a screen.
+type question struct {
+	history bool
+	after   api.HistoryQuery // where the history continues
+	pod     string           // key of the pod whose sockets are requested, "" if none
+	query   string           // its container ID
+	owners  bool
+}
+
+// answer holds the reaper's answers to a question.
+type answer struct {
+	question
+	at      time.Time
+	took    time.Duration
+	status  api.Status
+	page    api.HistoryPage
+	sockets api.SocketList
+	err     error
+}
+
+// ask asks the reaper. Only an error of the status is an error of the answer; the others are problems of their part.
+func ask(ctx context.Context, src Source, q question, now func() time.Time) answer {
+	a := answer{question: q}
+	began := now()
+	limited := func(request func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		return request(ctx)
+	}
+	a.err = limited(func(ctx context.Context) (err error) {
+		a.status, err = src.Status(ctx)
+		return err
+	})
+	if a.err == nil && q.history {
+		a.err = limited(func(ctx context.Context) (err error) {
+			a.page, err = src.History(ctx, q.after)
+			return err
+		})
+	}
+	if a.err == nil && q.pod != "" {
+		if err := limited(func(ctx context.Context) (err error) {
+			a.sockets, err = src.Sockets(ctx, api.SocketQuery{PodQuery: api.PodQuery{Pod: q.query}, Owners: q.owners})
+			return err
+		}); err != nil {
+			a.sockets.Problems = append(a.sockets.Problems, err.Error())
+		}
+	}
+	a.at = now()
+	a.took = a.at.Sub(began)
+	return a
+}
