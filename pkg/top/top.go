@@ -54,8 +54,14 @@ func Open(ctx context.Context, cfg Config) (*View, error) {
 	return &View{m}, nil
 }
 
-// Print prints the list of pods with all rows.
+// printedWidth is the width of a printed screen of any width.
+const printedWidth = 120
+
+// Print prints the list of pods with all rows; width 0 is any width.
 func (v *View) Print(w io.Writer, width int) error {
+	if width <= 0 {
+		width = printedWidth
+	}
 	lines := v.model.draw(width, 0)
 	for i := range lines {
 		lines[i] = strings.TrimRight(ansi.Strip(lines[i]), " ")

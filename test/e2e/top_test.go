@@ -259,7 +259,7 @@ func TestTopObeysNoColor(t *testing.T) {
 			term := termtest.New(t, 80, 24)
 			cmd := w.onTerminal(t, term, "sh", "-c", `NO_COLOR=`+tt.value+` exec "$HALFCLOSE" top`)
 			term.Shows(t, "Mode      destroy")
-			if got := strings.Contains(term.Styled(), "\x1b[1;32mdestroy"); got != tt.colour {
+			if got := strings.Contains(term.Styled(), "\x1b[32;1mdestroy"); got != tt.colour {
 				t.Errorf("in colour: %v, want %v:\n%q", got, tt.colour, term.Styled())
 			}
 			term.Press(t, "q")
