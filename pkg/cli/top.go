@@ -38,7 +38,8 @@ peers are beside the list.
   /, n             show only rows with some words; one Kubernetes namespace
   s, r             sort by the next column; reverse the order
   ↑ ↓ j k g G      move; page up and down, home and end too
-  m                stop destroying, or allow it again, after a confirmation
+  m                stop destroying on the node, in a namespace or for a pod, or
+                   allow it again; asks for a reason and a confirmation
   p or space       pause
   ?                all keys, and what the columns and signs mean
   q                quit
@@ -122,5 +123,7 @@ func (e *env) storeMode(ctx context.Context, client *admin.Client, r api.ModeReq
 	if !errors.Is(err, admin.ErrNoAnswer) && !errors.Is(err, admin.ErrNotRunning) {
 		return err
 	}
-	return state.StoreSwitch(e.switchPath(), state.Switch{Mode: r.Mode, Who: r.Who, When: time.Now().UTC().Round(time.Second)})
+	return state.StoreSwitch(e.switchPath(), state.Switch{
+		Scope: r.Scope, Mode: r.Mode, Who: r.Who, When: time.Now().UTC().Round(time.Second), Reason: r.Reason,
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -37,6 +38,9 @@ func (m *model) facts(width int) []string {
 		mode = term.Strong + ";" + term.Good
 	}
 	lines := fact(width, "Mode", mode, describe.Mode(s.Mode))
+	if text := m.switches(); text != "" {
+		lines = append(lines, fact(width, "Switches", term.Odd, text)...)
+	}
 
 	found := fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2", s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()])
 	oldest, style := api.Seconds(0), term.Plain
@@ -46,7 +50,7 @@ func (m *model) facts(width int) []string {
 	if oldest > 0 {
 		found += ", oldest " + describe.Age(oldest)
 	}
-	if n := m.overdue(); n > 0 {
+	if n := m.overdue(state.Scope{}); n > 0 {
 		found, style = found+fmt.Sprintf(", %d past their grace", n), term.Odd
 	}
 	lines = append(lines, fact(width, "Found", style, found)...)

@@ -45,7 +45,7 @@ func (m *model) commands() []command {
 	bind("r", "", "reverse the order", func() tea.Cmd { m.list().reverse(); return nil }, "r")
 	bind("n", "", "show only the pods of one Kubernetes namespace", m.promptNamespace, "n")
 	if m.cfg.SetMode != nil {
-		bind("m", m.modeHelp(), "stop destroying, or allow it again, after a confirmation", m.promptMode, "m")
+		bind("m", "mode", "stop destroying on the node, in a namespace or for a pod, or allow it again", m.promptSwitch, "m")
 	}
 	bind("p", map[bool]string{false: "pause", true: "resume"}[m.paused], "pause, or resume", m.pause, "p", "space")
 	show("1", "show the pods", screenPods)

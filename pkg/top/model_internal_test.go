@@ -6,6 +6,7 @@ package top
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -118,8 +120,9 @@ func TestKeySequencesLeadToScreens(t *testing.T) {
 		{"all namespaces by an empty answer", "n enter n ctrl+u enter", []string{"店舗/カート"}, nil},
 		{"pause", "p", []string{"PAUSED", "p resume"}, nil},
 		{"resume", "p space", []string{"p pause"}, []string{"PAUSED"}},
-		{"the switch asks first", "m", []string{"Stop destroying", "y: yes"}, []string{"setting the switch"}},
-		{"any other key than y cancels the switch", "m n", []string{"shop/web-2", "q quit"}, []string{"setting the switch", "Namespace"}},
+		{"the switch asks first", "m", []string{"Switch of: n this node, s namespace shop, p pod shop/web-2; any other key: cancel"}, []string{"setting the switch"}},
+		{"which takes a reason", "m p I N C - 7 enter", []string{`Stop destroying on pod shop/web-2, reason "INC-7"? y: yes`}, nil},
+		{"any other key than y cancels the switch", "m n enter n", []string{"shop/web-2", "q quit"}, []string{"setting the switch", "Namespace"}},
 		{"unknown keys do nothing", "x é 8", []string{"shop/web-2", "q quit"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -152,7 +155,7 @@ func TestQuitKeys(t *testing.T) {
 	for _, tt := range []struct {
 		keys string
 		want bool
-	}{{"q", true}, {"ctrl+c", true}, {"enter q", true}, {"? q", true}, {"/ ctrl+c", true}, {"m ctrl+c", true}, {"/ q", false}, {"n q", false}, {"m q", false}} {
+	}{{"q", true}, {"ctrl+c", true}, {"enter q", true}, {"? q", true}, {"/ ctrl+c", true}, {"m ctrl+c", true}, {"m n ctrl+c", true}, {"m n q", false}, {"/ q", false}, {"n q", false}, {"m q", false}} {
 		m := newScreen(3, 80, 24)
 		m.asking = true // so that no other command is in the last one
 		if got := isQuit(press(m, strings.Fields(tt.keys)...)); got != tt.want {
@@ -468,35 +471,61 @@ func TestAPauseAsksNothing(t *testing.T) {
 	}
 }
 
-func TestTheSwitchIsSetAfterAConfirmation(t *testing.T) {
-	m := newScreen(3, 100, 24)
-	var requests []api.ModeRequest
-	var failure error
-	m.cfg.SetMode = func(_ context.Context, r api.ModeRequest) error {
-		requests = append(requests, r)
-		return failure
+func TestASwitchIsSetAfterAReasonAndAConfirmation(t *testing.T) {
+	for _, tt := range []struct {
+		name, keys string
+		want       api.ModeRequest
+		shown      string
+	}{
+		{"the node", "m n enter y", api.ModeRequest{Mode: policy.Observe}, "the switch of this node is set to observe"},
+		{"a namespace", "m s x space y enter y", api.ModeRequest{Scope: state.Scope{Namespace: "shop"}, Mode: policy.Observe, Reason: "x y"}, "namespace shop is set"},
+		{"the open pod", "enter m p enter y", api.ModeRequest{Scope: state.Scope{Namespace: "shop", Pod: "web-2"}, Mode: policy.Observe}, "pod shop/web-2 is set"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newScreen(3, 100, 24)
+			var requests []api.ModeRequest
+			m.cfg.SetMode = func(_ context.Context, r api.ModeRequest) error {
+				requests = append(requests, r)
+				return nil
+			}
+			m.asking = true // so that the last command is that of the switch
+			keys := strings.Fields(tt.keys)
+			press(m, keys[:len(keys)-1]...)
+			if len(requests) > 0 {
+				t.Fatalf("without a confirmation: %+v", requests)
+			}
+			m.Update(press(m, keys[len(keys)-1])())
+			if diff := cmp.Diff([]api.ModeRequest{tt.want}, requests); diff != "" || !strings.Contains(text(m), tt.shown) {
+				t.Errorf("the requests are %s, and the screen\n%s", diff, text(m))
+			}
+		})
 	}
-	m.asking = true // so that the commands are those of the switch
-	press(m, "m")
-	if len(requests) > 0 {
-		t.Fatalf("without a confirmation: %+v", requests)
-	}
-	m.Update(press(m, "y")())
-	if len(requests) != 1 || requests[0].Mode != policy.Observe || !strings.Contains(text(m), "the switch of this node is set to observe") {
-		t.Errorf("the requests are %+v, and the screen\n%s", requests, text(m))
-	}
+}
+
+func TestASwitchIsLifted(t *testing.T) {
+	m := newScreen(3, 120, 24)
 	next(m, func(a *answer) {
 		a.status.Mode = api.ModeView{Effective: policy.Observe, Switch: &state.Switch{Mode: policy.Observe, Who: apitest.Hostile, When: answerTime()}}
+		a.status.Mode.Switches = []state.Switch{{Mode: policy.Observe, Scope: state.Scope{Namespace: "shop", Pod: "web-1"}}}
 	})
-	m.asking = true
-	press(m, "m")
-	if !strings.Contains(text(m), "Allow destroying on this node? 14 sockets are past the grace.") {
-		t.Errorf("it does not say what happens then:\n%s", text(m))
+	if !strings.Contains(text(m), "Switches  observe for pod shop/web-1") {
+		t.Errorf("the switch of a pod is not shown:\n%s", text(m))
 	}
-	failure = errors.New("the disk is full")
+	m.cfg.SetMode = func(_ context.Context, r api.ModeRequest) error {
+		return fmt.Errorf("the disk is full: %s %v", r.ScopeName(), r.Mode)
+	}
+	for keys, want := range map[string]string{"m n": "Allow destroying on this node? 14 sockets are past the grace.", "m p": "Reason to stop destroying on pod shop/web-2", "down m p": "Allow destroying on pod shop/web-1? 0 sockets are past the grace."} {
+		press(m, strings.Fields("g "+keys)...)
+		if !strings.Contains(text(m), want) {
+			t.Errorf("%s: %q is not on the screen:\n%s", keys, want, text(m))
+		}
+		press(m, "esc")
+	}
+	press(m, "m", "n")
+	m.asking = true
 	m.Update(press(m, "y")())
-	if len(requests) != 2 || requests[1].Mode != policy.Destroy || !strings.Contains(text(m), "the disk is full") {
-		t.Errorf("the requests are %+v, and the screen\n%s", requests, text(m))
+	if !strings.Contains(text(m), "the disk is full: this node destroy") {
+		t.Errorf("the failure is not shown:\n%s", text(m))
 	}
 }
 

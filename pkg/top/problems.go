@@ -32,7 +32,7 @@ func (m *model) problems() []problem {
 		if f.Attachment != nil {
 			text = rowName(*f.Attachment) + ": " + text
 		}
-		if f.Kind == describe.DestroysRefused || f.Kind == describe.KernelRefuses || f.Kind == describe.Refused && f.Refusal.Fatal {
+		if f.Kind == describe.DestroysRefused || f.Kind == describe.KernelRefuses || f.Kind == describe.Unwritable || f.Kind == describe.Refused && f.Refusal.Fatal {
 			p.style = term.Bad
 		}
 		p.text = safetext.Escape(text)
