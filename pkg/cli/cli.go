@@ -146,7 +146,7 @@ sockets; the other commands query it.`,
 		"state `dir` of plugin and reaper (HALFCLOSE_STATE_DIR)")
 	root.AddCommand(
 		statusCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
-		topCommand(e), simulateCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
+		topCommand(e), simulateCommand(e), policyCommand(e), registerCommand(e), unregisterCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
 		healthCommand(e), versionCommand(e), configCommand(e), logLevelCommand(e),
 	)

@@ -48,9 +48,17 @@ func rulesText(list []policy.Rule) string {
 	}
 	words := make([]string, 0, len(list))
 	for _, r := range list {
-		words = append(words, r.Match.String()+": "+strings.Join(valueTexts(&r.Values), ", "))
+		words = append(words, ruleText(&r))
 	}
 	return safetext.Escape(strings.Join(words, "; "))
+}
+
+func ruleText(r *policy.Rule) string {
+	values := valueTexts(&r.Values)
+	if len(values) == 0 {
+		values = []string{"the base values"}
+	}
+	return r.Match.String() + ": " + strings.Join(values, ", ")
 }
 
 func valueTexts(v *policy.Values) (words []string) {

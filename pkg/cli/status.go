@@ -98,6 +98,9 @@ func (e *env) printStatus(s api.Status, v statusView, first ...finding) error {
 	line("Reaper", fmt.Sprintf("%s, version %s", s.Holder, s.Version.Version))
 	line("Finder", finderText(s.Finder))
 	line("Mode", describe.Mode(s.Mode))
+	if text := e.policyFileText(s.PolicyFile); text != "" {
+		line("Policies", text)
+	}
 	line("Found", fmt.Sprintf("%d CLOSE_WAIT, %d FIN_WAIT2 in %s",
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], describe.Plural(s.Namespaces, "namespace", "namespaces")))
 	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d queued%s)",

@@ -37,6 +37,7 @@ const (
 	DescriptorsHeld                 // a process holds the descriptors of ended sockets; see Holder
 	MoreDescriptorsHeld             // Count other processes do too; Text is the number of their descriptors
 	NearFileLimit                   // a leaking process may open few more files; see Files
+	PolicyFileWrong                 // Text is a mistake in the policy file
 )
 
 // Finding is one condition that needs an operator's attention. Its text is not safe to show.
@@ -49,6 +50,7 @@ type Finding struct {
 	Holder     *api.DescriptorHolder
 	Files      *api.FileUse
 	Attachment *api.AttachmentView // nil for the node or a file
+	IsLastGood bool                // of PolicyFileWrong: its last good content is in force
 }
 
 // Findings lists the conditions of a node that need attention.
@@ -57,6 +59,7 @@ func Findings(s api.Status) []Finding {
 	if p := s.Mode.SwitchProblem; p != "" {
 		list = append(list, Finding{Kind: SwitchUnreadable, Text: p})
 	}
+	list = append(list, policyFileFindings(s.PolicyFile)...)
 	if p := s.Mode.KernelProblem; p != "" {
 		list = append(list, Finding{Kind: KernelRefuses, Text: p})
 	}
