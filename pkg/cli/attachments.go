@@ -42,6 +42,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 		{Name: "CLOSE_WAIT", Right: true, Fold: 1, Lead: ", CLOSE_WAIT "},
 		{Name: "FIN_WAIT2", Right: true, Fold: 1, Lead: ", FIN_WAIT2 "},
 		{Name: "OLDEST", Right: true, Fold: 2, Lead: ", oldest "},
+		{Name: "OVERDUE", Right: true, Fold: 3, Lead: ", past their grace "},
 		{Name: "DESTROYED", Right: true, Fold: 3, Lead: ", destroyed "},
 		{Name: "MODE", Fold: 4, Lead: ", mode ", Paint: modePaint},
 		{Name: "GRACE", Fold: 5, Lead: ", grace "},
@@ -55,7 +56,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 	for _, a := range list {
 		row := []string{
 			describe.Pod(a.Pod, a.ContainerID), count(a, inetdiag.CloseWait), count(a, inetdiag.FinWait2), describe.Age(a.Oldest),
-			strconv.FormatUint(a.Destroyed, 10), describe.AttachmentMode(a), describe.Graces(a.Policy), a.IfName, a.Network,
+			strconv.Itoa(overdue(a)), strconv.FormatUint(a.Destroyed, 10), describe.AttachmentMode(a), describe.Graces(a.Policy), a.IfName, a.Network,
 		}
 		t.Row(row[:len(cols)]...)
 	}
@@ -87,6 +88,17 @@ func count(a api.AttachmentView, s inetdiag.State) string {
 func leaked(a api.AttachmentView) (n int) {
 	for _, c := range a.Candidates {
 		n += c
+	}
+	return n
+}
+
+// overdue returns the number of half-closed sockets past their grace: the mode or another reason keeps them, or they are
+// queued.
+func overdue(a api.AttachmentView) (n int) {
+	for _, counts := range []api.AgeCounts{a.Ages.CloseWait, a.Ages.FinWait2} {
+		for _, sockets := range counts.Overdue {
+			n += sockets
+		}
 	}
 	return n
 }

@@ -130,7 +130,10 @@ past their grace, in the network namespaces of this node's containers.
 
 The CNI plugin, chained behind a main plugin, records the network namespace and
 the policy of each container. The reaper (one per node) finds and destroys
-sockets; the other commands query it.`,
+sockets; the other commands query it.
+
+Exit codes: 0 success; 1 failure, which includes a pod, socket or file that is
+not found or not valid; 2 a mistake in the command line.`,
 		Example: `  halfclose status                 # which pods leak, and how many sockets
   halfclose sockets --owners       # which processes leak, and each verdict
   halfclose history --since 10m    # destroyed sockets

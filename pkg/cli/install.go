@@ -35,8 +35,8 @@ installed, and an existing halfclose-reaper stays.
 Only the entry changes; the rest of the file stays as it is. An existing entry
 is updated in place: it gets the values of these flags alone, so give all of
 them each time. The diff is printed. Nothing is written if nothing would
-change. install refuses an entry with mistakes, and a file that it cannot parse. A .conf with a
-single plugin becomes a .conflist.
+change. install refuses an entry with mistakes, and a file that it cannot
+parse. A .conf with a single plugin becomes a .conflist.
 
 With --watch it keeps running, and restores the entry when another process
 rewrites the file. If another tool keeps removing the entry, it is restored

@@ -34,9 +34,10 @@ func statusCommand(e *env) *cobra.Command {
 		Use:   "status",
 		Short: "Show the reaper, the attachments and their problems",
 		Long: `Show the reaper and the attachments on this node: for each pod the number of
-half-closed sockets, the age of the oldest, the number of destroyed sockets and
-the policy. Problems follow, each with its fix. With --pod the whole policy is
-shown, with the source of each value.
+half-closed sockets, the age of the oldest, the number past their grace
+(OVERDUE), the number of destroyed sockets and the policy. Problems follow,
+each with its fix. With --pod the whole policy is shown, with the source of
+each value.
 
 The counts are from the last sweep of each namespace. The interval between two
 sweeps is at most a quarter of the namespace's shortest grace or probe-after.

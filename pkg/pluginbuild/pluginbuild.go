@@ -25,6 +25,10 @@ import (
 // runTimeout bounds one run, which usually takes a few milliseconds. Only tests change it.
 var runTimeout = 5 * time.Second
 
+// outputDelay bounds the wait for the end of a plugin's output after its exit. On a busy machine a process that is being
+// started can have the same pipe for a moment.
+const outputDelay = 2 * time.Second
+
 // Ask runs the plugin at path twice, with CNI_COMMAND=VERSION and without a command, and returns its build. The build is zero
 // for another plugin and for one that is too old to report it. It is an error if the plugin does not answer VERSION, as
 // each CNI plugin does, or does not exit in time. The error does not name the path.
@@ -80,7 +84,7 @@ func run(ctx context.Context, path string, r request) (stdout, stderr []byte, er
 	limit := time.Until(deadline).Round(10 * time.Millisecond)
 	var out, errs bounded
 	cmd := exec.CommandContext(ctx, path, r.args...)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, r.env...), "/", time.Second/4
+	cmd.Env, cmd.Dir, cmd.WaitDelay = append([]string{}, r.env...), "/", outputDelay
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(r.stdin), &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err = cmd.Start(); err == nil {
