@@ -71,6 +71,11 @@ func (c *Client) Sockets(ctx context.Context, q api.SocketQuery) (list api.Socke
 	}))
 }
 
+// Leaks returns the groups of leaked sockets that q selects.
+func (c *Client) Leaks(ctx context.Context, q api.LeakQuery) (list api.LeakList, err error) {
+	return list, c.ask(ctx, http.MethodGet, leakParams(&q).encode("/v1/leaks"), nil, answerTimeout, whole(&list))
+}
+
 // History returns entries of the history, newest last.
 func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.HistoryPage, err error) {
 	return page, c.askHeld(ctx, q.Wait, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, answerTimeout, lines(func(d *json.Decoder) (err error) {

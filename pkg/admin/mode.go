@@ -56,6 +56,7 @@ func (s *Server) dryRun(r *http.Request) (any, error) {
 	if err := scope.Check(); err != nil {
 		return nil, badRequest(err.Error())
 	}
+	s.Reaper.Refresh(r.Context())
 	return s.Reaper.DryRun(r.Context(), scope)
 }
 

@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
@@ -30,18 +32,100 @@ type params []param
 
 // socketParams binds the parameters of GET /v1/sockets.
 func socketParams(q *api.SocketQuery) params {
-	state := param{"state", "", func() string { return "" }, func(text string) error { return q.State.UnmarshalText([]byte(text)) }}
-	if q.State != 0 {
-		state.get = q.State.String
+	return sorted(filterParams(&q.SocketFilter), params{
+		boolParam("all", &q.All), textParam("namespace", &q.Namespace), textParam("netns", &q.Netns), boolParam("owners", &q.Owners),
+		textParam("pod", &q.Pod), stateParam(&q.State), verdictParam(&q.Verdict),
+	})
+}
+
+func stateParam(field *inetdiag.State) param {
+	get := func() string {
+		if *field == 0 {
+			return ""
+		}
+		return field.String()
 	}
-	verdict := param{"verdict", "", func() string { return "" }, func(text string) error {
-		q.Verdict = new(policy.Reason)
-		return q.Verdict.UnmarshalText([]byte(text))
+	return param{"state", "", get, func(text string) error { return field.UnmarshalText([]byte(text)) }}
+}
+
+func verdictParam(field **policy.Reason) param {
+	get := func() string {
+		if *field == nil {
+			return ""
+		}
+		return (*field).String()
+	}
+	return param{"verdict", "", get, func(text string) error {
+		*field = new(policy.Reason)
+		return (*field).UnmarshalText([]byte(text))
 	}}
-	if q.Verdict != nil {
-		verdict.get = q.Verdict.String
+}
+
+// filterParams binds the parameters of a SocketFilter.
+func filterParams(f *api.SocketFilter) params {
+	older := param{"older-than", "a duration such as 10m", func() string { return "" }, func(text string) (err error) {
+		f.OlderThan, err = time.ParseDuration(text)
+		if f.OlderThan < 0 {
+			err = errors.New("negative")
+		}
+		return err
+	}}
+	if f.OlderThan > 0 {
+		older.get = f.OlderThan.String
 	}
-	return params{boolParam("all", &q.All), textParam("namespace", &q.Namespace), textParam("netns", &q.Netns), boolParam("owners", &q.Owners), textParam("pod", &q.Pod), state, verdict}
+	return params{
+		portParam("local-port", &f.LocalPort), older,
+		{"owner", "", func() string { return f.Owner }, func(text string) (err error) { f.Owner, err = api.ParseOwner(text); return err }},
+		{"peer", "", f.Peer.String, func(text string) (err error) { f.Peer, err = api.ParsePeer(text); return err }},
+		portParam("peer-port", &f.PeerPort), portParam("port", &f.Port),
+	}
+}
+
+func portParam(name string, field *uint16) param {
+	get := func() string {
+		if *field == 0 {
+			return ""
+		}
+		return strconv.Itoa(int(*field))
+	}
+	return param{name, "a port from 1 to 65535", get, func(text string) error {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err == nil && n == 0 {
+			err = errors.New("0")
+		}
+		*field = uint16(n)
+		return err
+	}}
+}
+
+func countParam(name string, field *int) param {
+	get := func() string {
+		if *field == 0 {
+			return ""
+		}
+		return strconv.Itoa(*field)
+	}
+	return param{name, "a number from 0 to 1000000000", get, func(text string) error {
+		n, err := strconv.ParseUint(text, 10, 31)
+		if err == nil && n > 1e9 {
+			err = errors.New("too large")
+		}
+		*field = int(n)
+		return err
+	}}
+}
+
+// leakParams binds the parameters of GET /v1/leaks.
+func leakParams(q *api.LeakQuery) params {
+	return sorted(filterParams(&q.SocketFilter), params{
+		boolParam("all", &q.All), countParam("limit", &q.Limit), countParam("min", &q.Min), textParam("namespace", &q.Namespace),
+		textParam("pod", &q.Pod), stateParam(&q.State), verdictParam(&q.Verdict),
+	})
+}
+
+// sorted returns the parameters of both lists by name.
+func sorted(a, b params) params {
+	return slices.SortedFunc(slices.Values(slices.Concat(a, b)), func(p, q param) int { return strings.Compare(p.name, q.name) })
 }
 
 // historyParams binds the parameters of GET /v1/history.
@@ -130,6 +214,17 @@ func decodeSocketQuery(rawQuery string) (q api.SocketQuery, err error) {
 	}
 	if q.State != 0 && !q.State.HalfClosed() && !q.All && q.Netns == "" {
 		return q, badRequest(fmt.Sprintf("state: %v is not half-closed; the reaper lists other sockets only with all=true or netns", q.State))
+	}
+	return q, nil
+}
+
+// decodeLeakQuery reads the parameters of GET /v1/leaks.
+func decodeLeakQuery(rawQuery string) (q api.LeakQuery, err error) {
+	if err := leakParams(&q).decode(rawQuery); err != nil {
+		return q, err
+	}
+	if q.State != 0 && !q.State.HalfClosed() {
+		return q, badRequest(fmt.Sprintf("state: %v is not half-closed", q.State))
 	}
 	return q, nil
 }

@@ -22,6 +22,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /livez", s.reply(s.live))
 	mux.HandleFunc("GET /v1/status", s.reply(s.status))
 	mux.HandleFunc("GET /v1/sockets", s.sockets)
+	mux.HandleFunc("GET /v1/leaks", s.reply(s.leaks))
 	mux.HandleFunc("GET /v1/history", s.history)
 	mux.HandleFunc("GET /v1/policies", s.reply(s.policies))
 	mux.HandleFunc("GET /v1/mode", s.reply(s.mode))
@@ -84,6 +85,17 @@ func (s *Server) status(r *http.Request) (any, error) {
 	st, err := s.Reaper.Status(r.Context())
 	st.Finder.Stale = api.Seconds(stale)
 	return api.Status{Version: buildinfo.Get(), Holder: s.Holder, ReaperStatus: st}, err
+}
+
+func (s *Server) leaks(r *http.Request) (any, error) {
+	q, err := decodeLeakQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	stale := s.Reaper.Refresh(r.Context())
+	list, err := s.Reaper.Leaks(r.Context(), q)
+	list.Stale = api.Seconds(stale)
+	return list, err
 }
 
 func (s *Server) mode(r *http.Request) (any, error) { return s.Reaper.Mode(r.Context()) }

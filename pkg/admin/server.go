@@ -35,6 +35,8 @@ type Reaper interface {
 	// EachSocket calls yield with each socket that q selects, until yield returns an error. A view is valid until yield
 	// returns. The problems are the network namespaces and owners that could not be read.
 	EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error)
+	// Leaks groups the sockets that q selects.
+	Leaks(ctx context.Context, q api.LeakQuery) (api.LeakList, error)
 	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
 	Policies(ctx context.Context, q api.PodQuery) (api.PolicyList, error)
 	Mode(ctx context.Context) (api.ModeView, error)

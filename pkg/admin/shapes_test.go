@@ -195,7 +195,7 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 		"status": {
 			".agesLost string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
-			".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string",
+			".finder.staleSeconds float64", ".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string",
 			".mode.switch.id string", ".mode.switch.namespace string", ".mode.switch.pod string", // fields of narrower switches
 			".mode.switchProblem string",
 			".peers.answers.EPERM float64", ".peers.earlier float64", ".peers.lost float64", ".peers.missing float64", ".peers.notAsked.EPERM float64",
@@ -211,6 +211,7 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 		"sockets": {
 			"[].notAsked string", "[].peerAliveSecondsAgo float64", "[].peerAskedSecondsAgo float64", "[].problems[] string",
 			"[].questions float64", // fields that need a question
+			"[].staleSeconds float64",
 		},
 	}
 	for name, a := range map[string]answer{

@@ -53,11 +53,12 @@ type SocketQuery struct {
 	// State, unless zero, and Verdict, unless nil, select sockets by state and verdict.
 	State   inetdiag.State
 	Verdict *policy.Reason
+	SocketFilter
 }
 
-// Wants reports whether q selects a socket of a covered network namespace.
-func (q SocketQuery) Wants(v *SocketView) bool {
-	return (q.State == 0 || q.State == v.State) && (q.Verdict == nil || *q.Verdict == v.Verdict)
+// Wants reports whether q selects a socket of a covered network namespace, apart from its owners.
+func (q *SocketQuery) Wants(v *SocketView) bool {
+	return (q.State == 0 || q.State == v.State) && (q.Verdict == nil || *q.Verdict == v.Verdict) && q.selects(v)
 }
 
 // SocketList is the answer to a SocketQuery as a whole.

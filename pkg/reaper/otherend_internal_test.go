@@ -307,7 +307,7 @@ func TestTheOwnersOfBothEndsAreLookedUpTogether(t *testing.T) {
 	peer := peerLook(7, 0)
 	peer.Socket.Inode = 77
 	see(l, other.Identity, peer)
-	leaks(l, ns, 7, now(), testGrace)
+	leakIn(l, ns, 7, now(), testGrace)
 	k, _ := l.owners.collect(now().Add(testGrace - time.Second))
 	if _, asked := k.query.Inodes[77]; !asked || len(k.ends) != 1 {
 		t.Errorf("owners are asked for of %v", k.query.Inodes)

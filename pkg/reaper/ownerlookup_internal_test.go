@@ -28,8 +28,8 @@ func newOwningLoop(t *testing.T, budget float64) (*loop, *registered) {
 	return l, ns
 }
 
-// leaks reports a socket that is due that long after the moment. Its inode equals its cookie.
-func leaks(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Duration) *candidate {
+// leakIn reports a socket that is due that long after the moment. Its inode equals its cookie.
+func leakIn(l *loop, ns *registered, cookie uint64, at monotime.Time, due time.Duration) *candidate {
 	seen := seenAt(cookie, testGrace-due, at)
 	seen.Socket.Inode = uint32(cookie)
 	seen.Entered = at.Add(due - testGrace)
@@ -82,17 +82,17 @@ func TestOwnersOfSocketsDueSoonAreLookedUp(t *testing.T) {
 	off.policies[0].Mode = policy.Off
 	l.registry.namespaces[off.Identity] = off
 	at := moment(0)
-	leaks(l, ns, 11, at, 3*time.Second)
-	leaks(l, ns, 12, at, 8*time.Second)
-	leaks(l, ns, 13, at, 12*time.Second) // later than it looks up owners ahead
-	forbidden := leaks(l, ns, 14, at, 3*time.Second)
-	leaks(l, ns, 15, at, 3*time.Second).shown.inode = 0
+	leakIn(l, ns, 11, at, 3*time.Second)
+	leakIn(l, ns, 12, at, 8*time.Second)
+	leakIn(l, ns, 13, at, 12*time.Second) // later than it looks up owners ahead
+	forbidden := leakIn(l, ns, 14, at, 3*time.Second)
+	leakIn(l, ns, 15, at, 3*time.Second).shown.inode = 0
 	unread := seenAt(16, testGrace+time.Second, at)
 	unread.Socket.RQueue, unread.Socket.Inode = 100, 16
 	l.tracker.seen(ns, unread, at)
-	leaks(l, off, 17, at, 3*time.Second)
-	l.tracker.handle(leaks(l, ns, 18, at, 15*time.Second), eventNotShown, at)
-	leaks(l, ns, 19, at, 0)
+	leakIn(l, off, 17, at, 3*time.Second)
+	l.tracker.handle(leakIn(l, ns, 18, at, 15*time.Second), eventNotShown, at)
+	leakIn(l, ns, 19, at, 0)
 	turnTo(l, policy.Off, at)
 	if k := nextLook(l, at); k != nil {
 		t.Errorf("where nothing is destroyed, nor noted, it looks for %v", asked(k))
@@ -117,7 +117,7 @@ func TestNoOwnersAreLookedUpBeforeASocketIsDueSoon(t *testing.T) {
 	if k := nextLook(l, moment(0)); k != nil {
 		t.Errorf("with nothing to do it looks for %v", asked(k))
 	}
-	leaks(l, ns, 7, moment(0), testGrace)
+	leakIn(l, ns, 7, moment(0), testGrace)
 	for s := range 15 {
 		if k := nextLook(l, moment(time.Duration(s)*time.Second)); k != nil {
 			t.Fatalf("%v before it is due it looks for %v", testGrace-time.Duration(s)*time.Second, asked(k))
@@ -130,7 +130,7 @@ func TestNoOwnersAreLookedUpBeforeASocketIsDueSoon(t *testing.T) {
 
 func TestExpiredOwnersAreLookedUpAgain(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
-	c := leaks(l, ns, 7, moment(0), 3*time.Second)
+	c := leakIn(l, ns, 7, moment(0), 3*time.Second)
 	k := nextLook(l, moment(0))
 	answer(l, k, moment(0), owners.Process{PID: 42})
 	if got := nextLook(l, moment(2*time.Second)); got != nil {
@@ -147,7 +147,7 @@ func TestExpiredOwnersAreLookedUpAgain(t *testing.T) {
 
 func TestOwnersBelongToTheInodeOfTheLookUp(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
-	c, other := leaks(l, ns, 7, moment(0), 3*time.Second), leaks(l, ns, 8, moment(0), 3*time.Second)
+	c, other := leakIn(l, ns, 7, moment(0), 3*time.Second), leakIn(l, ns, 8, moment(0), 3*time.Second)
 	k := nextLook(l, moment(0))
 	look := c.socket()
 	look.Inode = 9 // it was accepted during the look-up
@@ -190,7 +190,7 @@ func TestOwnersOfAnotherSocketAreNotRecorded(t *testing.T) {
 
 func TestSocketsOfTheSameOwnersShareMemory(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
-	a, b, c := leaks(l, ns, 1, moment(0), time.Second), leaks(l, ns, 2, moment(0), time.Second), leaks(l, ns, 3, moment(0), time.Second)
+	a, b, c := leakIn(l, ns, 1, moment(0), time.Second), leakIn(l, ns, 2, moment(0), time.Second), leakIn(l, ns, 3, moment(0), time.Second)
 	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42}, 3)
 	if a.owners != b.owners || len(a.owners.list) != 1 || len(c.owners.list) != 0 {
 		t.Errorf("known are %+v, %+v and %+v", a.owners, b.owners, c.owners)
@@ -234,7 +234,7 @@ func TestNoSocketIsDestroyedBeforeALookUpOfItsOwners(t *testing.T) {
 func TestExpiredOwnersAreLookedUpAgainBeforeADestroy(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.tracker.findsOwners = true
-	c := leaks(l, ns, 7, moment(0), 3*time.Second)
+	c := leakIn(l, ns, 7, moment(0), 3*time.Second)
 	answer(l, nextLook(l, moment(0)), moment(0), owners.Process{PID: 42, Command: "leaky"})
 	deadline := c.verdict.deadline
 	late := moment(ownersLifetime + time.Second)
@@ -251,7 +251,7 @@ func TestExpiredOwnersAreLookedUpAgainBeforeADestroy(t *testing.T) {
 func TestOwnersAreLookedUpAgainAfterTheOnlyOneExits(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	l.tracker.findsOwners = true
-	c := leaks(l, ns, 7, moment(0), 0)
+	c := leakIn(l, ns, 7, moment(0), 0)
 	k := nextLook(l, moment(0))
 	k.found = map[uint32][]owners.Process{7: {{PID: 1}}}
 	k.whole, k.conditions = map[uint32]bool{7: true}, map[int]owners.Condition{1: {Exited: true}}
@@ -287,7 +287,7 @@ func TestIncompleteLookUpDestroysNoSocketThatDependsOnIt(t *testing.T) {
 			l, ns := newOwningLoop(t, 0)
 			l.tracker.findsOwners = true
 			ns.policies[0].Rules, ns.namesCommands = tc.rules, tc.rules != nil
-			c := leaks(l, ns, 7, moment(0), 0)
+			c := leakIn(l, ns, 7, moment(0), 0)
 			k := nextLook(l, moment(0))
 			if k == nil || k.allOwners != ns.namesCommands {
 				t.Fatalf("the look is %+v, want all processes looked at: %v", k, ns.namesCommands)

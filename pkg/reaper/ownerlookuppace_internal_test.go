@@ -22,7 +22,7 @@ func TestOwnerLookUpsStayWithinTheirBudget(t *testing.T) {
 	spent := time.Duration(0)
 	for tenth := range 10 * hour {
 		at := moment(time.Duration(tenth) * 100 * time.Millisecond)
-		leaks(l, ns, uint64(tenth%1000+1), at, 3*time.Second) // every look-up has a new socket
+		leakIn(l, ns, uint64(tenth%1000+1), at, 3*time.Second) // every look-up has a new socket
 		if k := nextLook(l, at); k != nil {
 			k.cpu = cost
 			spent += cost
@@ -37,16 +37,16 @@ func TestOwnerLookUpsStayWithinTheirBudget(t *testing.T) {
 
 func TestExpensiveOwnerLookUpsLookFurtherAhead(t *testing.T) {
 	l, ns := newOwningLoop(t, 0.005)
-	leaks(l, ns, 1, moment(0), time.Second)
-	leaks(l, ns, 2, moment(0), 19*time.Second)
+	leakIn(l, ns, 1, moment(0), time.Second)
+	leakIn(l, ns, 2, moment(0), 19*time.Second)
 	k := nextLook(l, moment(0))
 	if !slices.Equal(asked(k), []uint32{1}) {
 		t.Fatalf("it looks for %v", asked(k))
 	}
 	k.cpu = 150 * time.Millisecond // which the budget allows every 20 s, beyond its burst
 	answer(l, k, moment(0), owners.Process{PID: 42})
-	leaks(l, ns, 3, moment(15*time.Second), testGrace)
-	leaks(l, ns, 4, moment(15*time.Second), 3*time.Second)
+	leakIn(l, ns, 3, moment(15*time.Second), testGrace)
+	leakIn(l, ns, 4, moment(15*time.Second), 3*time.Second)
 	if k := nextLook(l, moment(19*time.Second)); k != nil {
 		t.Errorf("before that was earned it looks for %v", asked(k))
 	}
@@ -59,7 +59,7 @@ func TestFullWalksForUnownedSocketsAreRare(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	scope := func(at time.Duration, unowned ...uint32) owners.Scope {
 		t.Helper()
-		leaks(l, ns, uint64(at/time.Second+1), moment(at), time.Second)
+		leakIn(l, ns, uint64(at/time.Second+1), moment(at), time.Second)
 		k := nextLook(l, moment(at))
 		if k == nil {
 			t.Fatalf("at %v there is no look", at)
@@ -88,7 +88,7 @@ func TestFullWalksForUnownedSocketsAreRare(t *testing.T) {
 func TestOwnerLookUpHasABoundedNumberOfSockets(t *testing.T) {
 	l, ns := newOwningLoop(t, 0)
 	for i := range uint64(2 * maxLookupSockets) {
-		leaks(l, ns, i+1, moment(0), time.Duration(i+1)*time.Second/maxLookupSockets)
+		leakIn(l, ns, i+1, moment(0), time.Duration(i+1)*time.Second/maxLookupSockets)
 	}
 	k := nextLook(l, moment(0))
 	if len(k.query.Inodes) != maxLookupSockets || len(k.candidates) != maxLookupSockets {
@@ -138,7 +138,7 @@ func TestFailedOwnerLookUpsAreLoggedOnce(t *testing.T) {
 	l.owners.warnings = l.warnings
 	look := func(i int, err error, found bool) uint64 {
 		at := moment(time.Duration(i) * time.Second)
-		leaks(l, ns, uint64(i+1), at, time.Second)
+		leakIn(l, ns, uint64(i+1), at, time.Second)
 		k := nextLook(l, at)
 		if k.err = err; found {
 			answer(l, k, at, owners.Process{PID: 42})

@@ -12,7 +12,6 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/netns"
-	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -30,7 +29,7 @@ func (r *Reaper) Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList
 // EachSocket calls yield with each socket that Sockets lists, until yield returns an error. The view is valid until yield
 // returns; the values that its fields point to stay valid. The problems are those of a SocketList.
 func (r *Reaper) EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error) {
-	if q.Owners {
+	if q.Owners || q.Owner != "" {
 		return r.eachOwned(ctx, q, yield)
 	}
 	problems = []string{} // never null
@@ -65,7 +64,8 @@ func (r *Reaper) EachSocket(ctx context.Context, q api.SocketQuery, yield func(*
 
 // eachOwned is EachSocket with owners, which it looks up for all sockets in one walk.
 func (r *Reaper) eachOwned(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) ([]string, error) {
-	q.Owners = false
+	filter := q.SocketFilter
+	q.Owners, q.Owner = false, ""
 	list, err := r.Sockets(ctx, q)
 	if err == nil {
 		if problem := r.addOwners(ctx, list.Sockets); problem != nil {
@@ -73,8 +73,8 @@ func (r *Reaper) eachOwned(ctx context.Context, q api.SocketQuery, yield func(*a
 		}
 	}
 	for i := range list.Sockets {
-		if err == nil {
-			err = yield(&list.Sockets[i])
+		if v := &list.Sockets[i]; err == nil && filter.SelectsOwner(v.Owners) {
+			err = yield(v)
 		}
 	}
 	return list.Problems, err
@@ -92,7 +92,7 @@ func (r *Reaper) covered(ctx context.Context, q api.SocketQuery, asked netns.Ide
 		for id, ns := range l.registry.namespaces {
 			same := id.Same(asked)
 			registered = registered || same
-			if (same || q.All || q.Netns == "") && coversAny(q, ns.records) {
+			if (same || q.All || q.Netns == "") && coversAny(q.PodQuery, ns.records) {
 				keys[id] = sortKey{ns.records[0].Pod, ns.records[0].ContainerID}
 			}
 		}
@@ -107,7 +107,7 @@ func (r *Reaper) covered(ctx context.Context, q api.SocketQuery, asked netns.Ide
 }
 
 // coversAny reports whether the query covers a network namespace with these records.
-func coversAny(q api.SocketQuery, records []state.Record) bool {
+func coversAny(q api.PodQuery, records []state.Record) bool {
 	return slices.ContainsFunc(records, func(r state.Record) bool { return q.Covers(r.Pod, r.ContainerID) })
 }
 
@@ -127,27 +127,13 @@ var errNoOwners = errors.New("this reaper does not look up owners")
 
 // addOwners looks up the owners of all sockets in one walk.
 func (r *Reaper) addOwners(ctx context.Context, views []api.SocketView) error {
-	if r.cfg.Owners == nil {
-		return errNoOwners
-	}
-	q := owners.Query{Inodes: make(map[uint32]struct{}, len(views)), Netns: make(map[uint64]struct{}), Scope: owners.AllProcesses}
+	inodes := make(map[uint32]struct{}, len(views))
 	for i := range views {
 		if inode := views[i].Inode; inode != 0 {
-			q.Inodes[inode] = struct{}{}
+			inodes[inode] = struct{}{}
 		}
 	}
-	if len(q.Inodes) == 0 {
-		return nil
-	}
-	err := r.read(ctx, func(l *loop) {
-		for id := range l.registry.namespaces {
-			q.Netns[id.Inode] = struct{}{}
-		}
-	})
-	if err != nil {
-		return err
-	}
-	found, err := r.cfg.Owners.Find(ctx, q)
+	found, err := r.findOwners(ctx, inodes)
 	for i := range views {
 		views[i].Owners = found[views[i].Inode]
 	}
