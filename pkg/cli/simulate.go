@@ -35,12 +35,12 @@ func simulateCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simulate",
 		Short: "Estimate what another grace would have done",
-		Long: `Estimate what another grace would have done, from the idle times of the
-half-closed sockets that have ended, and of those that exist now:
+		Long: `Estimate what another grace would have done, from the idle times of half-closed
+sockets:
 
-  SOCKETS    half-closed sockets with an owner
+  SOCKETS    half-closed sockets with an owner, ended or not
   DESTROYED  idle for the grace or longer: it would have destroyed them
-  WRONG      those of them that moved a byte later
+  WRONG      destroyed before they moved another byte
   PENDING    idle as long with unread or unacknowledged bytes: kept until
              pendingGrace
   ASKED      their peers would have been asked before the end of the grace

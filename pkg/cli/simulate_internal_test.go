@@ -28,17 +28,17 @@ type idleSockets struct {
 	count    int
 	distance time.Duration // of looks
 	period   time.Duration // between two bytes; 0: none moves
-	look     simulate.Look
+	verdict  simulate.Verdict
 	end      simulate.End
 }
 
-// watchFor returns what a reaper counts that looks at the sockets for a time.
+// addTo adds what a reaper counts that looks at the sockets for a time.
 func (s idleSockets) addTo(table simulate.Table, watched time.Duration) {
 	const start = monotime.Time(time.Hour)
 	h := policy.History{State: inetdiag.CloseWait, Role: policy.RoleClient, Owned: true, Since: start, Start: start, Last: start}
 	var idle simulate.Track
-	s.look.Eligible = true
-	idle.Begin(&h, 0, s.look)
+	s.verdict.Eligible = true
+	idle.Begin(&h, 0, s.verdict)
 	for at := s.distance; at <= watched; at += s.distance {
 		next := h
 		next.Last = start.Add(at)
@@ -46,7 +46,7 @@ func (s idleSockets) addTo(table simulate.Table, watched time.Duration) {
 			next.Progress = next.Last
 		}
 		idle.Continue(&h, &next)
-		idle.Set(s.look)
+		idle.Set(s.verdict)
 		h = next
 	}
 	for range s.count {
@@ -100,7 +100,7 @@ func simulateIn(t *testing.T, dir string, args ...string) (code int, stdout, std
 func manyPods() []idleSockets {
 	return append(leaks(5*time.Second),
 		idleSockets{pod: simulate.Pod{Container: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}, count: 3, distance: 5 * time.Second, end: simulate.Closed},
-		idleSockets{pod: simulate.Pod{Namespace: "shop", Name: "cart-0"}, count: 4, distance: 5 * time.Second, look: simulate.Look{Pending: true}, end: simulate.Unregistered},
+		idleSockets{pod: simulate.Pod{Namespace: "shop", Name: "cart-0"}, count: 4, distance: 5 * time.Second, verdict: simulate.Verdict{Pending: true}, end: simulate.Unregistered},
 		idleSockets{pod: simulate.Pod{Namespace: "shop", Name: "slow-\x1b[1m"}, count: 2, distance: 50 * time.Second, period: 80 * time.Second, end: simulate.Living},
 		idleSockets{pod: simulate.Pod{Other: true}, count: 7, distance: 5 * time.Second, end: simulate.NetnsGone},
 	)
@@ -175,14 +175,14 @@ func TestSimulateFilters(t *testing.T) {
 	}
 }
 
-func TestSimulateRefusesWhatTheDataCannotTell(t *testing.T) {
+func TestSimulateRefusesWhatTheDataCannotShow(t *testing.T) {
 	inForce := func(s []idleSockets) []idleSockets {
 		for i := range s {
-			s[i].look.Grace = 10 * time.Minute
+			s[i].verdict.Grace = 10 * time.Minute
 		}
 		return s
 	}
-	hourly := []idleSockets{{pod: web, count: 1, distance: 5 * time.Second, period: 50 * time.Minute, look: simulate.Look{Grace: 10 * time.Minute}, end: simulate.Living}}
+	hourly := []idleSockets{{pod: web, count: 1, distance: 5 * time.Second, period: 50 * time.Minute, verdict: simulate.Verdict{Grace: 10 * time.Minute}, end: simulate.Living}}
 	for name, tt := range map[string]struct {
 		sockets []idleSockets
 		args    []string
@@ -213,7 +213,8 @@ func TestSimulateRefusesWhatTheDataCannotTell(t *testing.T) {
 
 func TestSimulateUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"--grace", "2m", "--suggest"}, {"--grace", "never"}, {"--grace", "10"}, {"--grace", "500ms"}, {"--grace", "2m", "--role", "unknown"},
+		{},
+		{"--grace", "2m", "--suggest"}, {"--grace", "never"}, {"--grace", "10"}, {"--grace", "500ms"}, {"--grace", "2m", "--role", "unknown"},
 		{"--grace", "2m", "--state", "ESTABLISHED", "x"}, {"--grace", "2m", "--since", "soon"}, {"--suggest", "--probe-after", "-1s"},
 	} {
 		if code, _, stderr := simulateIn(t, t.TempDir(), args...); code != exitUsage {

@@ -19,16 +19,16 @@ import (
 
 // followIdle records a look at a candidate, or another verdict on its last look, in its track.
 func (t *tracker) followIdle(c *candidate, h *policy.History, s *inetdiag.Socket, v *policy.Verdict) {
-	prev, look := &c.history, lookOf(s, v)
+	prev, verdict := &c.history, trackedVerdict(s, v)
 	switch {
 	case prev.Last.IsZero():
-		c.idle.Begin(h, max(c.ns.registeredAt, c.ns.lastSweep), look)
+		c.idle.Begin(h, max(c.ns.registeredAt, c.ns.lastSweep), verdict)
 		return
 	case h.Start != prev.Start, h.ID != prev.ID: // another connection, or it was accepted
 		if c.isConfirmed() {
 			t.ended.Add(c.ns.pod(), prev, &c.idle, simulate.Closed, h.Last)
 		}
-		c.idle.Begin(h, prev.Last, look)
+		c.idle.Begin(h, prev.Last, verdict)
 		return
 	}
 	c.idle.Continue(prev, h)
@@ -37,12 +37,12 @@ func (t *tracker) followIdle(c *candidate, h *policy.History, s *inetdiag.Socket
 		last.Owned = true
 		t.ended.Add(c.ns.pod(), &last, &c.idle, simulate.Orphaned, h.Last)
 	}
-	c.idle.Set(look)
+	c.idle.Set(verdict)
 }
 
-// lookOf returns the part of a verdict that a track needs.
-func lookOf(s *inetdiag.Socket, v *policy.Verdict) simulate.Look {
-	l := simulate.Look{Pending: policy.Unread(s) > 0 || s.WQueue > 0, Eligible: v.Act != policy.Off}
+// trackedVerdict returns the part of a verdict that a track needs.
+func trackedVerdict(s *inetdiag.Socket, v *policy.Verdict) simulate.Verdict {
+	l := simulate.Verdict{Pending: policy.Unread(s) > 0 || s.WQueue > 0, Eligible: v.Act != policy.Off}
 	if v.EndWhy.Ref.List == policy.ListRules {
 		l.Rule = v.EndWhy.Ref.Index + 1
 	}

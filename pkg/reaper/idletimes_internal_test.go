@@ -206,7 +206,7 @@ func counted(sockets int, end simulate.End) simulate.Table {
 	h := policy.History{State: inetdiag.CloseWait, Owned: true, Since: at, Start: at, Last: at.Add(time.Minute)}
 	for range sockets {
 		var idle simulate.Track
-		idle.Begin(&h, 0, simulate.Look{Eligible: true})
+		idle.Begin(&h, 0, simulate.Verdict{Eligible: true})
 		table.Add(simulate.Pod{Name: "web"}, &h, &idle, end, h.Last)
 	}
 	return table

@@ -30,9 +30,9 @@ func sampledNode(t *testing.T, name string) (n *node, dir string) {
 	return n, dir
 }
 
-// lookEvery lets time pass until end, with a look at every socket each distance. The connections moving carry a byte each
+// sampleEvery lets time pass until end, with a look at every socket each distance. The connections moving carry a byte each
 // period.
-func (n *node) lookEvery(distance, period, end time.Duration, moving []*net.TCPConn) {
+func (n *node) sampleEvery(distance, period, end time.Duration, moving []*net.TCPConn) {
 	n.tb.Helper()
 	start := n.clock.Now()
 	goTo := func(at monotime.Time) { // the looks themselves take time
@@ -77,14 +77,14 @@ func halfClose(tb testing.TB, ns *nstest.NS, count int) (servers []*net.TCPConn)
 	return servers
 }
 
-func TestSimulationTellsLeaksFromSocketsInUse(t *testing.T) {
+func TestSimulationSeparatesLeaksFromSocketsInUse(t *testing.T) {
 	eachFinder(t, func(t *testing.T, finder string) {
 		n, dir := sampledNode(t, finder)
 		ns := newNS(t)
 		n.register(ns, timing(inetdiag.CloseWait, time.Hour, observe))
 		servers := halfClose(t, ns, 300)
 		n.awaitKnown(servers[299])
-		n.lookEvery(5*time.Second, 90*time.Second, 240*time.Second, servers[:10])
+		n.sampleEvery(5*time.Second, 90*time.Second, 240*time.Second, servers[:10])
 		d := n.stored(dir)
 		q := simulate.Query{Grace: time.Minute, ProbeAfter: policy.Patience(30 * time.Second), State: inetdiag.CloseWait}
 		if l := d.Limits(&q); l.TooShort(q.Grace) || l.TooLong(q.Grace) {
@@ -107,7 +107,7 @@ func TestSparseLooksCannotEstimateAShortGrace(t *testing.T) {
 		n.register(ns, timing(inetdiag.CloseWait, time.Hour, observe))
 		servers := halfClose(t, ns, 30)
 		n.awaitKnown(servers[29])
-		n.lookEvery(time.Minute, 90*time.Second, 6*time.Minute, servers[:1])
+		n.sampleEvery(time.Minute, 90*time.Second, 6*time.Minute, servers[:1])
 		d := n.stored(dir)
 		q := simulate.Query{Grace: time.Minute, ProbeAfter: policy.Never, State: inetdiag.CloseWait}
 		if l := d.Limits(&q); !l.TooShort(q.Grace) || l.Distance < 50*time.Second {

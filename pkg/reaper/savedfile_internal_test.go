@@ -46,7 +46,7 @@ func randomCandidate(rnd *rand.Rand) savedCandidate {
 		h.FrozenIdle = h.Frozen / 2
 	}
 	var idle simulate.Track
-	idle.Begin(&h, max(h.Start.Add(-time.Duration(rnd.Int64N(int64(time.Hour)))), 1), simulate.Look{Eligible: true, Rule: rnd.IntN(9)})
+	idle.Begin(&h, max(h.Start.Add(-time.Duration(rnd.Int64N(int64(time.Hour)))), 1), simulate.Verdict{Eligible: true, Rule: rnd.IntN(9)})
 	return savedCandidate{netns.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, h, idle}
 }
 

@@ -87,9 +87,9 @@ func (h *Histogram) AtLeast(d time.Duration) (n uint64) {
 	return n
 }
 
-// AtMost returns how many sockets may have a duration of d or longer, if the buckets are of upper bounds and d is not below
+// MayReach returns how many sockets may have a duration of d or longer, if the buckets are of upper bounds and d is not below
 // Shortest.
-func (h *Histogram) AtMost(d time.Duration) (n uint64) {
+func (h *Histogram) MayReach(d time.Duration) (n uint64) {
 	for _, x := range h.bins {
 		if x.bucket.mayReach(d) {
 			n += x.count

@@ -74,7 +74,7 @@ func compareKeys(a, b Key) int {
 
 // Counts summarizes the sockets of a key. Each histogram has the longest idle period of each socket.
 type Counts struct {
-	// Sockets is how many ended. Those that only had periods of this kind before are in the histograms alone.
+	// Sockets is how many ended. A socket that had such periods, but not at its end, is in the histograms alone.
 	Sockets uint64 `json:"sockets"`
 	// IdleLow and IdleHigh have the bounds of the longest period, MovedLow and MovedHigh those of the longest one that a byte
 	// followed.

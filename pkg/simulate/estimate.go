@@ -62,7 +62,7 @@ type Outcome struct {
 func (o *Outcome) add(q *Query, k *Key, c *Counts) {
 	o.Sockets += c.Sockets
 	if p := time.Duration(q.ProbeAfter); q.ProbeAfter != policy.Never && p > 0 && p < q.Grace {
-		least, most := c.IdleLow.AtLeast(p), c.IdleHigh.AtMost(p)
+		least, most := c.IdleLow.AtLeast(p), c.IdleHigh.MayReach(p)
 		if k.Pending {
 			least = 0 // bytes that are not acknowledged hold back the question too
 		}
@@ -72,13 +72,13 @@ func (o *Outcome) add(q *Query, k *Key, c *Counts) {
 		o.Asked.add(least, most)
 	}
 	if k.Pending {
-		o.Pending += c.IdleHigh.AtMost(q.Grace)
+		o.Pending += c.IdleHigh.MayReach(q.Grace)
 		return
 	}
-	o.Destroyed.add(c.IdleLow.AtLeast(q.Grace), c.IdleHigh.AtMost(q.Grace))
-	o.Wrong.add(c.MovedLow.AtLeast(q.Grace), c.MovedHigh.AtMost(q.Grace))
+	o.Destroyed.add(c.IdleLow.AtLeast(q.Grace), c.IdleHigh.MayReach(q.Grace))
+	o.Wrong.add(c.MovedLow.AtLeast(q.Grace), c.MovedHigh.MayReach(q.Grace))
 	if k.End == Closed {
-		closed := c.IdleHigh.AtMost(q.Grace) - min(c.MovedHigh.AtMost(q.Grace), c.IdleHigh.AtMost(q.Grace))
+		closed := c.IdleHigh.MayReach(q.Grace) - min(c.MovedHigh.MayReach(q.Grace), c.IdleHigh.MayReach(q.Grace))
 		o.Wrong.Most += closed
 		o.Closed += closed
 	}
@@ -180,7 +180,7 @@ func (d *Data) Limits(q *Query) (l Limits) {
 		if c.Grace > 0 && (l.Grace == 0 || c.Grace < l.Grace || c.Grace == l.Grace && compareKeys(Key{Pod: k.Pod}, Key{Pod: l.GracePod}) < 0) {
 			l.Grace, l.GracePod = c.Grace, k.Pod
 		}
-		if n := c.IdleHigh.AtMost(max(q.Grace, Shortest)); n > 0 {
+		if n := c.IdleHigh.MayReach(max(q.Grace, Shortest)); n > 0 {
 			groups = append(groups, group{c.Distance, n})
 			all += n
 		}

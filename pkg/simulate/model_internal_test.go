@@ -83,7 +83,7 @@ func (c *connection) watch() (h policy.History, t Track) {
 	if c.unseen.IsZero() {
 		h.Start = c.start
 	}
-	verdict := Look{Pending: c.pending, Eligible: true}
+	verdict := Verdict{Pending: c.pending, Eligible: true}
 	t.Begin(&h, c.unseen, verdict)
 	for _, look := range c.looks[1:] {
 		next := h
@@ -194,7 +194,7 @@ func randomTable(r *rand.Rand) Table {
 	for range r.IntN(5) {
 		c := randomConnection(r)
 		h, track := c.watch()
-		l := Look{Pending: c.pending, Eligible: true, Rule: r.IntN(3), Grace: time.Duration(r.IntN(3)) * time.Minute}
+		l := Verdict{Pending: c.pending, Eligible: true, Rule: r.IntN(3), Grace: time.Duration(r.IntN(3)) * time.Minute}
 		track.Set(l)
 		table.Add(Pod{Name: []string{"a", "b"}[r.IntN(2)]}, &h, &track, c.how, c.noticed)
 	}

@@ -54,7 +54,7 @@ func TestTrackSurvivesARestart(t *testing.T) {
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		h, track := randomConnection(r).watch()
-		track.Set(Look{Pending: seed%2 == 0, Eligible: true, Rule: 3, Grace: time.Minute})
+		track.Set(Verdict{Pending: seed%2 == 0, Eligible: true, Rule: 3, Grace: time.Minute})
 		b, _ := track.AppendBinary(nil)
 		var back Track
 		if err := back.UnmarshalBinary(b); err != nil || back != track || len(b) != TrackSize {
@@ -100,7 +100,7 @@ func FuzzTrack(f *testing.F) {
 func TestSocketOfAnotherRegistrationCountsOnce(t *testing.T) {
 	h := policy.History{State: inetdiag.CloseWait, Owned: true, Since: model, Start: model, Last: model.Add(time.Hour)}
 	var track Track
-	track.Begin(&h, 0, Look{Eligible: true})
+	track.Begin(&h, 0, Verdict{Eligible: true})
 	table := Table{}
 	table.Add(Pod{}, &h, &track, Unregistered, h.Last)
 	track.SetCounted()
@@ -127,7 +127,7 @@ func TestManyPodsBecomeOther(t *testing.T) {
 	table := Table{}
 	h := policy.History{State: inetdiag.FinWait2, Role: policy.RoleServer, Owned: true, Since: model, Start: model, Last: model.Add(time.Minute)}
 	var track Track
-	track.Begin(&h, 0, Look{Eligible: true, Rule: 4})
+	track.Begin(&h, 0, Verdict{Eligible: true, Rule: 4})
 	const pods = 3 * MaxKeys
 	for i := range pods {
 		table.Add(Pod{Name: strconv.Itoa(i)}, &h, &track, Closed, h.Last)
@@ -149,17 +149,17 @@ func TestIneligibleSocketsAreNotCounted(t *testing.T) {
 	orphan := h
 	orphan.Owned = false
 	for _, tt := range []struct {
-		name string
-		h    policy.History
-		look Look
-		want int
+		name    string
+		h       policy.History
+		verdict Verdict
+		want    int
 	}{
-		{"an exempt socket", h, Look{}, 0},
-		{"a socket without an owner", orphan, Look{Eligible: true}, 0},
-		{"any other", h, Look{Eligible: true}, 1},
+		{"an exempt socket", h, Verdict{}, 0},
+		{"a socket without an owner", orphan, Verdict{Eligible: true}, 0},
+		{"any other", h, Verdict{Eligible: true}, 1},
 	} {
 		var track Track
-		track.Begin(&tt.h, 0, tt.look)
+		track.Begin(&tt.h, 0, tt.verdict)
 		table := Table{}
 		table.Add(Pod{}, &tt.h, &track, Closed, tt.h.Last)
 		if len(table) != tt.want {

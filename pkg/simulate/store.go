@@ -25,7 +25,7 @@ import (
 )
 
 // Store keeps the counts in a directory: a file for each hour (UTC), replaced as a whole, with the sockets that ended in the
-// hour, and those that were living when it was written. So a kill loses what the last write lacks, and doubles nothing.
+// hour, and the sockets that were living when it was written. So a kill loses what the last write lacks, and doubles nothing.
 type Store struct{ dir string }
 
 // Dir returns the directory of the idle times that belongs to a state directory.

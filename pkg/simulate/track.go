@@ -37,8 +37,8 @@ const (
 // bounds are the bounds of the longest ended idle period. Progress followed each.
 type bounds struct{ low, high Bucket }
 
-// Look is the part of a verdict that matters after a look.
-type Look struct {
+// Verdict is the part of a verdict that matters to a track.
+type Verdict struct {
 	Pending  bool          // bytes are unread or unacknowledged
 	Eligible bool          // a grace applies: the socket has an owner, and neither an exemption nor the mode off spares it
 	Rule     int           // the index of the rule that applies, plus 1; 0 for the values outside of any rule
@@ -47,9 +47,9 @@ type Look struct {
 
 // Begin starts the track of a socket whose first look next is. unseen is when the socket was certainly not half-closed, or not
 // its owner's, or zero if that is unknown.
-func (t *Track) Begin(next *policy.History, unseen monotime.Time, l Look) {
+func (t *Track) Begin(next *policy.History, unseen monotime.Time, v Verdict) {
 	*t = Track{earliest: next.Start}
-	t.Set(l)
+	t.Set(v)
 	if next.Start == next.Last && !unseen.IsZero() { // otherwise the start was seen
 		t.earliest = min(unseen, next.Start)
 		before := next.Start.Sub(t.earliest)
@@ -77,17 +77,17 @@ func (t *Track) Continue(prev, next *policy.History) {
 }
 
 // Set records the verdict on the last look.
-func (t *Track) Set(l Look) {
-	t.rule = uint8(min(max(l.Rule, 0), math.MaxUint8))
+func (t *Track) Set(v Verdict) {
+	t.rule = uint8(min(max(v.Rule, 0), math.MaxUint8))
 	t.flags &^= flagPending | flagEligible
-	if l.Pending {
+	if v.Pending {
 		t.flags |= flagPending
 	}
-	if l.Eligible {
+	if v.Eligible {
 		t.flags |= flagEligible
 	}
-	if l.Grace > 0 {
-		if ms := uint32(min(max(l.Grace.Milliseconds(), 1), math.MaxUint32)); t.grace == 0 || ms < t.grace {
+	if v.Grace > 0 {
+		if ms := uint32(min(max(v.Grace.Milliseconds(), 1), math.MaxUint32)); t.grace == 0 || ms < t.grace {
 			t.grace = ms
 		}
 	}

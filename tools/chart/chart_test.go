@@ -277,6 +277,7 @@ func TestAnInvalidValueIsRefusedByItsName(t *testing.T) {
 		"policy.rules[0].grace=1h":            "/policy/rules/0",
 		"policy.rules[0].match.role=client":   "/policy/rules/0", // without a value
 		"reaper.maxAsksPerSecond=0":           "/reaper/maxAsksPerSecond",
+		"reaper.sample=often":                 "/reaper/sample",
 		"reaper.askCPUBudget=lots":            "/reaper/askCPUBudget",
 		"reaper.capabilities={CAP_SYS_ADMIN}": "/reaper/capabilities",
 		"reaper.capabilities={NET_ADMIN}":     "/reaper/capabilities",

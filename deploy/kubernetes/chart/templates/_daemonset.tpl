@@ -116,6 +116,7 @@ spec:
             - --finder={{ .finder }}
             - --bpf-sockets={{ int64 .bpfSockets }}
             - --min-grace={{ .minGrace }}
+            - --sample={{ .sample }}
             - --cpu-budget={{ .cpuBudget }}
             - --max-destroys-per-second={{ int64 .maxDestroysPerSecond }}
             - --max-asks-per-second={{ int64 .maxAsksPerSecond }}
