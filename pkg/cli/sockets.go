@@ -95,8 +95,11 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if err != nil {
 		return err
 	}
+	var s api.Status
+	asked := false
 	if len(list.Sockets) == 0 && f.netns == "" {
-		if s, err := client.Status(ctx); err == nil && isUnknown(q.PodQuery, s.Attachments) {
+		s, err = client.Status(ctx)
+		if asked = err == nil; asked && isUnknown(q.PodQuery, s.Attachments) {
 			return noSuchPod(q.PodQuery)
 		}
 	}
@@ -109,7 +112,11 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 		err = fmt.Errorf("the list is incomplete: %s", strings.Join(list.Problems, "; "))
 	}
 	e.noteStale(list.Stale)
-	if err == nil && len(list.Sockets) == 0 {
+	switch {
+	case err != nil || len(list.Sockets) > 0:
+	case asked && len(s.Attachments) == 0:
+		e.noteNothingRegistered(s)
+	default:
 		e.note("%s", emptyReason(f))
 	}
 	return err

@@ -79,8 +79,8 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	} else {
 		err = e.printStatus(s, statusView{all: f.all || !f.pods.IsZero(), policies: f.pods.Pod != ""}, builds...)
 	}
-	if err == nil && !registered {
-		e.note("nothing is registered: \"halfclose doctor\" shows why")
+	if err == nil && !registered && e.printsObject() { // the text has it as a finding
+		e.noteNothingRegistered(s)
 	}
 	return err
 }
@@ -106,6 +106,7 @@ func (e *env) printStatus(s api.Status, v statusView, first ...finding) error {
 		s.Candidates[inetdiag.CloseWait.String()], s.Candidates[inetdiag.FinWait2.String()], describe.Plural(s.Namespaces, "namespace", "namespaces")))
 	line("Destroyed", fmt.Sprintf("%d (%d would have been, %d queued%s)",
 		describe.Total(s.Counts.Destroyed), describe.Total(s.Counts.WouldDestroy), s.Budget.Waiting, refused(s.Counts.Errors)))
+	line("Adopted", describe.Adoption(s.Adoption))
 	line("Peers", describe.Peers(s.Peers, s.Counts.WouldAsk)+goneText(s.Counts.PeerGone))
 	fmt.Fprintln(e.out)
 	if err := e.printAttachments(sc, s.Attachments, v.all); err != nil {

@@ -95,6 +95,9 @@ of sockets.`,
 	}
 	cmd.SetFlagErrorFunc(c.traced)
 	c.cfg.addFlags(cmd.Flags())
+	for _, flag := range []string{"cni-cache", "adopt-netns"} {
+		_ = cobra.MarkFlagDirname(cmd.Flags(), flag) // the flag exists
+	}
 	for flag, words := range map[string][]string{
 		"mode": {"destroy", "observe", "off"}, "finder": finder.Names(), "log-level": {"debug", "info", "warn", "error"}, "log-format": {logging.Text, logging.JSON},
 	} {

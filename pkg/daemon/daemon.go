@@ -57,6 +57,11 @@ type Config struct {
 	PolicyFileNamed      bool          // an operator has named it, and it is not the default
 	IdleExit             time.Duration // the longest time without a record; 0 is no bound
 
+	Adopt       bool     // register the containers that were running before
+	CNICaches   []string // directories of libcni's caches
+	CNIConfDirs []string // directories of network configurations
+	AdoptNetns  []string // directories whose mounted network namespaces are registered
+
 	MetricsAddress string     // HOST:PORT; empty serves no metrics over TCP
 	Wait           bool       // wait for the lock without a bound
 	LogLevel       slog.Level // of the start: the API changes the level in force

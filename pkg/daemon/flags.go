@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/pkg/adopt"
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/finder"
 	"github.com/halfclose/halfclose/pkg/logging"
@@ -38,6 +39,10 @@ func (c *Config) addFlags(flags *pflag.FlagSet) {
 	flags.Var((*share)(&c.AskCPUBudget), "ask-cpu-budget", "bound asking peers to `PERCENT` of one core")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "", "serve /metrics and /healthz without authentication on TCP `HOST:PORT`, such as :20470")
 	flags.StringVar(&c.HostRoot, "host-root", "", "`DIR` where the host's root file system is mounted, in a container")
+	flags.BoolVar(&c.Adopt, "adopt", true, "register the containers of CNI that were running before: see halfclose adopt")
+	flags.StringSliceVar(&c.CNICaches, "cni-cache", adopt.CacheDirs(), "`DIR` of libcni's cache, on the host; repeatable")
+	flags.StringSliceVar(&c.CNIConfDirs, "cni-conf-dir", adopt.ConfDirs(), "`DIR` of network configurations, on the host; repeatable")
+	flags.StringSliceVar(&c.AdoptNetns, "adopt-netns", nil, "register each network namespace that is mounted in `DIR`, such as /run/docker/netns, with mode observe; repeatable")
 	flags.BoolVar(&c.AllowHostNetns, "allow-host-netns", false, "act on records of the host's own network namespace")
 	flags.DurationVar(&c.IdleExit, "idle-exit", 0, "exit after `DURATION` without attachments; 0 is never")
 	flags.BoolVar(&c.Wait, "wait", false, "wait until no other reaper uses the state directory, instead of failing")
@@ -116,12 +121,18 @@ func (c *Config) checkFlags() error {
 		return usageError{fmt.Errorf("--max-asks-per-second must be 0 or more, not %d", c.MaxAsksPerSecond)}
 	case !isAddress(c.MetricsAddress):
 		return usageError{fmt.Errorf("--metrics-address must be HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not %q", c.MetricsAddress)}
+	case !areAbsolute(c.CNICaches) || !areAbsolute(c.CNIConfDirs) || !areAbsolute(c.AdoptNetns):
+		return usageError{errors.New("--cni-cache, --cni-conf-dir and --adopt-netns must be absolute paths")}
 	case c.IdleExit < 0:
 		return usageError{fmt.Errorf("--idle-exit must be 0s or longer, not %v", c.IdleExit)}
 	case c.LogFormat != logging.Text && c.LogFormat != logging.JSON:
 		return usageError{fmt.Errorf("--log-format must be text or json, not %q", c.LogFormat)}
 	}
 	return nil
+}
+
+func areAbsolute(paths []string) bool {
+	return !slices.ContainsFunc(paths, func(p string) bool { return !filepath.IsAbs(p) })
 }
 
 // level is the lowest level that is logged.

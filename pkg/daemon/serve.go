@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/halfclose/halfclose/pkg/admin"
+	"github.com/halfclose/halfclose/pkg/adopt"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/descriptors"
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/metrics"
 	"github.com/halfclose/halfclose/pkg/owners"
@@ -70,8 +72,9 @@ func (d *Daemon) newTracker(processes *owners.Proc) *descriptors.Tracker {
 
 // newReaper returns a reaper and the prober that asks peers for it. If no peers are asked, the prober only restores the
 // socket options that an earlier reaper changed.
-func (d *Daemon) newReaper() (*reaper.Reaper, *prober.Prober, error) {
+func (d *Daemon) newReaper(adopter *adopt.Adopter) (*reaper.Reaper, *prober.Prober, error) {
 	cfg := d.reaperConfig()
+	cfg.Adoption = adopter.View
 	var r *reaper.Reaper
 	asked := filepath.Join(d.store.Dir(), "asked")
 	p, err := prober.New(prober.Config{
@@ -91,13 +94,26 @@ func (d *Daemon) newReaper() (*reaper.Reaper, *prober.Prober, error) {
 	return r, p, err
 }
 
+// newAdopter returns the Adopter of this node's running containers.
+func (d *Daemon) newAdopter() (*adopt.Adopter, error) {
+	return adopt.New(adopt.Config{
+		Store: d.store, Root: d.root, HostRoot: d.cfg.HostRoot, Clock: d.clock, CacheDirs: d.cfg.CNICaches, ConfDirs: d.cfg.CNIConfDirs,
+		NetnsDirs: hostfs.NetnsDirs(), Enabled: d.cfg.Adopt, Mounted: d.cfg.AdoptNetns, Log: d.log,
+	})
+}
+
 // serve runs a reaper and its HTTP API side by side, until one of them returns.
 func (d *Daemon) serve(ctx context.Context) error {
 	listener, err := admin.Listen(d.store.SocketPath())
 	if err != nil {
 		return err
 	}
-	r, asker, err := d.newReaper() //nolint:contextcheck // an answer waits for the loop until the reaper has ended
+	adopter, err := d.newAdopter()
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	r, asker, err := d.newReaper(adopter) //nolint:contextcheck // an answer waits for the loop until the reaper has ended
 	if err != nil {
 		listener.Close()
 		return err
@@ -118,6 +134,7 @@ func (d *Daemon) serve(ctx context.Context) error {
 		return r.Run(ctx)
 	})
 	g.Go(func() error { return asker.Run(ctx) })
+	g.Go(func() error { return adopter.Run(ctx) })
 	g.Go(func() error { return d.watchLock(ctx) })
 	notified := make(chan struct{})
 	go func() {

@@ -14,22 +14,27 @@ import (
 )
 
 // NothingRegistered returns why no container is registered, and what to do next. Every command whose empty output could be
-// taken for "no leaks" shows it. The text is not safe to show.
-func NothingRegistered(v api.AdoptionView) string {
-	const nothing = "nothing is registered, so no leak can be found: "
+// taken for "no leaks" shows it. Neither text is safe to show.
+func NothingRegistered(v api.AdoptionView) (what, todo string) {
+	const nothing = "nothing is registered, so no leak can be found"
 	switch {
+	case v.Enabled && v.Adoptable+v.Skipped[api.AdoptRegistered]+v.Adopted > 0:
+		return nothing + " yet: running containers are being adopted", `wait a second, or see "halfclose adopt --dry-run"`
+	case v.Adoptable > 0:
+		return nothing + ": " + Plural(v.Adoptable, "running container is", "running containers are") + " not adopted",
+			`run "halfclose adopt", or the reaper without --adopt=false`
 	case len(v.NotChained) > 0:
-		return nothing + fmt.Sprintf("the configuration of %s does not list halfclose: see \"halfclose install --dry-run\"", networks(v.NotChained))
-	case v.Adoptable > 0 && !v.Enabled:
-		return nothing + fmt.Sprintf("%s can be adopted: run \"halfclose adopt\", or the reaper without --adopt=false",
-			Plural(v.Adoptable, "running container", "running containers"))
+		return fmt.Sprintf("%s: the configuration of %s does not list halfclose", nothing, networks(v.NotChained)), `see "halfclose install --dry-run"`
 	case v.Skipped[api.AdoptNoNetwork] > 0:
-		return nothing + "the networks of the running containers have no configuration on this node: \"halfclose adopt --dry-run\" lists them"
+		return nothing + ": the networks of the running containers have no configuration on this node", `see "halfclose adopt --dry-run"`
 	case v.Unregistered > 0:
-		return nothing + fmt.Sprintf("%s not created by a CNI network that lists halfclose (such as %s): see \"halfclose adopt --dry-run\" and \"halfclose install --dry-run\"; without CNI: the reaper's --adopt-netns, or halfclose register NETNS",
-			Plural(v.Unregistered, "network namespace was", "network namespaces were"), v.UnregisteredPaths[0])
+		what = fmt.Sprintf("%s: %s without a network of CNI that lists halfclose", nothing, Plural(v.Unregistered, "network namespace exists", "network namespaces exist"))
+		if len(v.UnregisteredPaths) > 0 {
+			what += ", such as " + v.UnregisteredPaths[0]
+		}
+		return what, `see "halfclose install --dry-run"; without CNI: the reaper's --adopt-netns, or halfclose register NETNS`
 	}
-	return nothing + "see \"halfclose install --dry-run\", or \"halfclose doctor\" for the whole picture"
+	return nothing + ": no container is running, or none that halfclose can see", `see "halfclose install --dry-run" and "halfclose doctor"`
 }
 
 // networks names networks in a sentence.
@@ -88,7 +93,7 @@ func AdoptionReason(r api.AdoptionReason) string {
 	case api.AdoptHostNetns:
 		return "in the host's network namespace"
 	case api.AdoptUnproven:
-		return "of a network namespace that is another container's now"
+		return "whose network namespace is another container's now"
 	case api.AdoptAmbiguous:
 		return "ambiguous"
 	case api.AdoptInvalid:

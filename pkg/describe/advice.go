@@ -17,6 +17,8 @@ func (f Finding) Advice() (what, todo string) {
 		return f.Text, `set the switch again with "halfclose mode observe" or "halfclose mode destroy"`
 	case PolicyFileWrong:
 		return f.Text, policyFileAdvice(f.IsLastGood)
+	case Unregistered:
+		return NothingRegistered(*f.Adoption)
 	case KernelRefuses:
 		return "no socket can be destroyed here: " + f.Text, `run "halfclose doctor": it reports what this kernel and these privileges allow`
 	case Refused:

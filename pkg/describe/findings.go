@@ -18,6 +18,7 @@ type Kind int
 // The kinds: of the node, of an attachment, of a file.
 const (
 	SwitchUnreadable    Kind = iota // Text is the reason
+	Unregistered                    // nothing is registered; see Adoption
 	KernelRefuses                   // no socket can be destroyed; Text is the reason
 	Refused                         // the reaper lacks a privilege; see Refusal
 	AskingSuspended                 // no peer is asked: Count threads are blocked
@@ -49,6 +50,7 @@ type Finding struct {
 	Unwritable *api.UnwritableView
 	Holder     *api.DescriptorHolder
 	Files      *api.FileUse
+	Adoption   *api.AdoptionView   // of Unregistered
 	Attachment *api.AttachmentView // nil for the node or a file
 	IsLastGood bool                // of PolicyFileWrong: its last good content is in force
 }
@@ -60,6 +62,9 @@ func Findings(s api.Status) []Finding {
 		list = append(list, Finding{Kind: SwitchUnreadable, Text: p})
 	}
 	list = append(list, policyFileFindings(s.PolicyFile)...)
+	if len(s.Attachments) == 0 {
+		list = append(list, Finding{Kind: Unregistered, Adoption: &s.Adoption})
+	}
 	if p := s.Mode.KernelProblem; p != "" {
 		list = append(list, Finding{Kind: KernelRefuses, Text: p})
 	}
