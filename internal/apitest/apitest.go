@@ -55,6 +55,10 @@ func Status() api.Status {
 			},
 			Budget:     api.BudgetView{PerSecond: 1000, Waiting: 3},
 			Namespaces: 2, Unreachable: 1,
+			Adoption: api.AdoptionView{
+				Enabled: true, Adopted: 2, Unregistered: 4, UnregisteredPaths: []string{"/run/netns/" + Hostile},
+				Skipped: map[api.AdoptionReason]int{api.AdoptRegistered: 9, api.AdoptStale: 3, api.AdoptNotChained: 1}, NotChained: []string{Hostile},
+			},
 			Peers: api.PeersView{
 				PerSecond: 1000, Answers: map[string]uint64{"alive": 31, "reset": 4, "timeout": 1, "closed": 0},
 				NotAsked: map[string]uint64{"sigpipe": 2, "refused": 3, "other": 1, "linger": 0},

@@ -153,15 +153,6 @@ func TestAnIncompleteListIsAnErrorInOneLine(t *testing.T) {
 	}
 }
 
-func TestStatusWithoutAttachmentsNamesTheDoctor(t *testing.T) {
-	dir := nstest.ShortDir(t)
-	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, api.Status{}) })
-	code, _, stderr := call(t, nil, "status", "--state-dir", dir)
-	if want := "halfclose: nothing is registered: \"halfclose doctor\" shows why\n"; code != exitSuccess || stderr != want {
-		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
-	}
-}
-
 func TestStatusOfOnePod(t *testing.T) {
 	dir := nstest.ShortDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, crowded()) })

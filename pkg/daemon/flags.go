@@ -40,9 +40,10 @@ func (c *Config) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.MetricsAddress, "metrics-address", "", "serve /metrics and /healthz without authentication on TCP `HOST:PORT`, such as :20470")
 	flags.StringVar(&c.HostRoot, "host-root", "", "`DIR` where the host's root file system is mounted, in a container")
 	flags.BoolVar(&c.Adopt, "adopt", true, "register the containers of CNI that were running before: see halfclose adopt")
-	flags.StringSliceVar(&c.CNICaches, "cni-cache", adopt.CacheDirs(), "`DIR` of libcni's cache, on the host; repeatable")
-	flags.StringSliceVar(&c.CNIConfDirs, "cni-conf-dir", adopt.ConfDirs(), "`DIR` of network configurations, on the host; repeatable")
-	flags.StringSliceVar(&c.AdoptNetns, "adopt-netns", nil, "register each network namespace that is mounted in `DIR`, such as /run/docker/netns, with mode observe; repeatable")
+	c.CNICaches, c.CNIConfDirs = adopt.CacheDirs(), adopt.ConfDirs()
+	flags.Var(&paths{list: &c.CNICaches}, "cni-cache", "`DIR` of libcni's cache, on the host; repeatable")
+	flags.Var(&paths{list: &c.CNIConfDirs}, "cni-conf-dir", "`DIR` of network configurations, on the host; repeatable")
+	flags.Var(&paths{list: &c.AdoptNetns}, "adopt-netns", "register each network namespace that is mounted in `DIR`, such as /run/docker/netns, with mode observe; repeatable")
 	flags.BoolVar(&c.AllowHostNetns, "allow-host-netns", false, "act on records of the host's own network namespace")
 	flags.DurationVar(&c.IdleExit, "idle-exit", 0, "exit after `DURATION` without attachments; 0 is never")
 	flags.BoolVar(&c.Wait, "wait", false, "wait until no other reaper uses the state directory, instead of failing")
@@ -121,8 +122,6 @@ func (c *Config) checkFlags() error {
 		return usageError{fmt.Errorf("--max-asks-per-second must be 0 or more, not %d", c.MaxAsksPerSecond)}
 	case !isAddress(c.MetricsAddress):
 		return usageError{fmt.Errorf("--metrics-address must be HOST:PORT, such as 127.0.0.1:20470, [::1]:20470 or :20470, not %q", c.MetricsAddress)}
-	case !areAbsolute(c.CNICaches) || !areAbsolute(c.CNIConfDirs) || !areAbsolute(c.AdoptNetns):
-		return usageError{errors.New("--cni-cache, --cni-conf-dir and --adopt-netns must be absolute paths")}
 	case c.IdleExit < 0:
 		return usageError{fmt.Errorf("--idle-exit must be 0s or longer, not %v", c.IdleExit)}
 	case c.LogFormat != logging.Text && c.LogFormat != logging.JSON:
@@ -131,8 +130,31 @@ func (c *Config) checkFlags() error {
 	return nil
 }
 
-func areAbsolute(paths []string) bool {
-	return !slices.ContainsFunc(paths, func(p string) bool { return !filepath.IsAbs(p) })
+// paths is a list of absolute paths, separated by commas. The first value replaces the default, and further ones are added.
+type paths struct {
+	list *[]string
+	set  bool
+}
+
+func (p *paths) String() string {
+	if p.list == nil { // pflag compares with the zero value
+		return ""
+	}
+	return strings.Join(*p.list, ",")
+}
+
+func (p *paths) Type() string { return "paths" }
+
+func (p *paths) Set(text string) error {
+	all := strings.Split(text, ",")
+	if slices.ContainsFunc(all, func(path string) bool { return !filepath.IsAbs(path) }) {
+		return errors.New("want absolute paths, separated by commas")
+	}
+	if !p.set {
+		*p.list, p.set = nil, true
+	}
+	*p.list = append(*p.list, all...)
+	return nil
 }
 
 // level is the lowest level that is logged.

@@ -5,6 +5,7 @@ package daemon
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func defaults() Config {
 		Finder: "auto", MaxBPFSockets: bpf.DefaultMaxSockets, Mode: policy.Destroy, MinGrace: time.Second, CPUBudget: 0.02, MaxDestroysPerSecond: 1000,
 		MaxAsksPerSecond: 1000, AskCPUBudget: 0.02,
 		LogFormat: "text",
+		Adopt:     true, CNICaches: []string{"/var/lib/cni", "/var/lib/cni/multus"}, CNIConfDirs: []string{"/etc/cni/net.d", "/etc/cni/multus/net.d"},
 	}
 }
 
@@ -46,11 +48,13 @@ func others() (map[string]string, Config) {
 		"max-asks-per-second": "0", "ask-cpu-budget": "1%",
 		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
 		"log-format": "json", "metrics-address": "127.0.0.1:20470",
+		"adopt": "false", "cni-cache": "/a,/b", "cni-conf-dir": "/c", "adopt-netns": "/run/docker/netns",
 	}
 	return values, Config{
 		Finder: "sockdiag", MaxBPFSockets: 4711, Mode: policy.Observe, MinGrace: 7 * time.Second, CPUBudget: 0.005, MaxDestroysPerSecond: 9, AskCPUBudget: 0.01,
 		HostRoot: "/host", AllowHostNetns: true, IdleExit: 3 * time.Minute, Wait: true, LogLevel: slog.LevelDebug,
 		LogFormat: "json", MetricsAddress: "127.0.0.1:20470",
+		CNICaches: []string{"/a", "/b"}, CNIConfDirs: []string{"/c"}, AdoptNetns: []string{"/run/docker/netns"},
 	}
 }
 
@@ -121,5 +125,17 @@ func TestVariablesOfNoFlagAreWarnedAbout(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestPathsReplaceTheDefaultAndAddUp(t *testing.T) {
+	c, _ := parse(t, nil, "--cni-cache", "/a", "--cni-cache=/b,/c")
+	if want := []string{"/a", "/b", "/c"}; !slices.Equal(c.CNICaches, want) {
+		t.Errorf("got %q, want %q", c.CNICaches, want)
+	}
+	flags := pflag.NewFlagSet("reaper", pflag.ContinueOnError)
+	new(Config).addFlags(flags)
+	if err := flags.Parse([]string{"--adopt-netns", "run/docker/netns"}); err == nil || !strings.Contains(err.Error(), "absolute") {
+		t.Errorf("a relative path: %v", err)
 	}
 }

@@ -49,12 +49,14 @@ func networks(names []string) string {
 func Adoption(v api.AdoptionView) string {
 	text := Plural(v.Adopted, "container", "containers")
 	if !v.Enabled {
-		text += fmt.Sprintf(", off (%d could be)", v.Adoptable)
+		text += fmt.Sprintf(" (off, %d could be)", v.Adoptable)
 	}
 	if skipped := Skipped(v.Skipped); skipped != "" {
 		text += ", not " + skipped
 	}
-	text += "; " + Plural(v.Unregistered, "network namespace is not registered", "network namespaces are not registered")
+	if v.Unregistered > 0 {
+		text += "; " + Plural(v.Unregistered, "named netns is", "named netns are") + " not registered"
+	}
 	if v.Problem != "" {
 		text += "; " + v.Problem
 	}

@@ -18,7 +18,7 @@ func (f Finding) Advice() (what, todo string) {
 	case PolicyFileWrong:
 		return f.Text, policyFileAdvice(f.IsLastGood)
 	case Unregistered:
-		return NothingRegistered(*f.Adoption)
+		return NothingRegistered(f.Adoption)
 	case KernelRefuses:
 		return "no socket can be destroyed here: " + f.Text, `run "halfclose doctor": it reports what this kernel and these privileges allow`
 	case Refused:

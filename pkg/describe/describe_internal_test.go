@@ -4,6 +4,7 @@
 package describe
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -67,5 +68,18 @@ func TestTheModeNamesItsCaps(t *testing.T) {
 		if f.Kind == FinderLate && f.Text != "1m30s" {
 			t.Errorf("the finder is late by %q", f.Text)
 		}
+	}
+}
+
+func TestAStatusWithoutAttachmentsIsAFinding(t *testing.T) {
+	unregistered := func(s api.Status) bool {
+		return slices.ContainsFunc(Findings(s), func(f Finding) bool { return f.Kind == Unregistered })
+	}
+	var s api.Status
+	if !unregistered(s) {
+		t.Error("nothing is registered, and no finding says so")
+	}
+	if s.Attachments = append(s.Attachments, api.AttachmentView{}); unregistered(s) {
+		t.Error("an attachment is registered, and a finding says that nothing is")
 	}
 }

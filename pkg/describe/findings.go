@@ -50,7 +50,7 @@ type Finding struct {
 	Unwritable *api.UnwritableView
 	Holder     *api.DescriptorHolder
 	Files      *api.FileUse
-	Adoption   *api.AdoptionView   // of Unregistered
+	Adoption   api.AdoptionView    // of Unregistered
 	Attachment *api.AttachmentView // nil for the node or a file
 	IsLastGood bool                // of PolicyFileWrong: its last good content is in force
 }
@@ -63,7 +63,7 @@ func Findings(s api.Status) []Finding {
 	}
 	list = append(list, policyFileFindings(s.PolicyFile)...)
 	if len(s.Attachments) == 0 {
-		list = append(list, Finding{Kind: Unregistered, Adoption: &s.Adoption})
+		list = append(list, Finding{Kind: Unregistered, Adoption: s.Adoption})
 	}
 	if p := s.Mode.KernelProblem; p != "" {
 		list = append(list, Finding{Kind: KernelRefuses, Text: p})
