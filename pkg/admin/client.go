@@ -77,9 +77,29 @@ func (c *Client) Leaks(ctx context.Context, q api.LeakQuery) (list api.LeakList,
 }
 
 // History returns entries of the history, newest last.
-func (c *Client) History(ctx context.Context, q api.HistoryQuery) (page api.HistoryPage, err error) {
-	return page, c.askHeld(ctx, q.Wait, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, answerTimeout, lines(func(d *json.Decoder) (err error) {
-		page, err = readHistory(d)
+func (c *Client) History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error) {
+	entries := []api.Entry{}
+	end, err := c.EachEntry(ctx, q, func(e *api.Entry) error {
+		entries = append(entries, *e)
+		return nil
+	})
+	if err != nil {
+		return api.HistoryPage{}, err
+	}
+	return end.Page(entries), nil
+}
+
+// EachEntry calls yield with each entry of the history that q selects, the newest last, until yield returns an error. A
+// history on disk of 256 MiB takes seconds.
+func (c *Client) EachEntry(ctx context.Context, q api.HistoryQuery, yield func(*api.Entry) error) (end api.HistoryEnd, err error) {
+	// A stopped reaper is reported within answerTimeout, however long the history may take.
+	if q.Wait == 0 {
+		if err := c.ask(ctx, http.MethodGet, "/livez", nil, answerTimeout, nil); errors.Is(err, ErrNoAnswer) {
+			return end, err
+		}
+	}
+	return end, c.askHeld(ctx, q.Wait, http.MethodGet, historyParams(&q).encode("/v1/history"), nil, listTimeout, lines(func(d *json.Decoder) (err error) {
+		end, err = readHistory(d, yield)
 		return err
 	}))
 }

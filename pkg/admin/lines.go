@@ -83,24 +83,16 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	page, err := s.Reaper.History(r.Context(), q)
-	if err != nil {
-		s.fail(w, err)
-		return
-	}
-	s.logWrite(writeHistory(w, &page))
-}
-
-// writeHistory writes a page entry by entry. Entries may share one list of owners in memory, for example of hundreds of
-// workers; as text each has its own copy.
-func writeHistory(w http.ResponseWriter, page *api.HistoryPage) error {
 	out := newLineWriter(w)
-	for i := range page.Entries {
-		if err := out.Encode(&page.Entries[i]); err != nil {
-			return err
-		}
+	end, err := s.Reaper.EachEntry(r.Context(), q, func(e *api.Entry) error { return out.Encode(e) })
+	switch {
+	case err == nil:
+		s.logWrite(out.end(end))
+	case !out.isSent:
+		s.fail(w, err)
+	default: // too late for another status: the client misses the last line
+		s.logWrite(err)
 	}
-	return out.end(api.HistoryEnd{Complete: true, History: page.History, Since: page.Since, Last: page.Last, Missed: page.Missed})
 }
 
 // readSockets reads an answer of GET /v1/sockets. It fails if the last line is missing.
@@ -125,21 +117,21 @@ func readSockets(d *json.Decoder) (api.SocketList, error) {
 }
 
 // readHistory reads an answer of GET /v1/history. It fails if the last line is missing.
-func readHistory(d *json.Decoder) (api.HistoryPage, error) {
-	page := api.HistoryPage{Entries: []api.Entry{}}
+func readHistory(d *json.Decoder, yield func(*api.Entry) error) (api.HistoryEnd, error) {
 	for {
 		var line struct {
 			api.Entry
 			api.HistoryEnd
 		}
 		if err := d.Decode(&line); err != nil {
-			return api.HistoryPage{}, cutShort(err)
+			return api.HistoryEnd{}, cutShort(err)
 		}
 		if line.Complete {
-			page.History, page.Since, page.Last, page.Missed = line.History, line.Since, line.Last, line.Missed
-			return page, nil
+			return line.HistoryEnd, nil
 		}
-		page.Entries = append(page.Entries, line.Entry)
+		if err := yield(&line.Entry); err != nil {
+			return api.HistoryEnd{}, err
+		}
 	}
 }
 

@@ -5,9 +5,11 @@ package admin
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -34,6 +36,21 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.ResponseRecorder.Write(b)
 }
 
+// pageReaper answers with a page of the history.
+type pageReaper struct {
+	Reaper
+	page *api.HistoryPage
+}
+
+func (r pageReaper) EachEntry(_ context.Context, _ api.HistoryQuery, yield func(*api.Entry) error) (api.HistoryEnd, error) {
+	for i := range r.page.Entries {
+		if err := yield(&r.page.Entries[i]); err != nil {
+			return api.HistoryEnd{}, err
+		}
+	}
+	return r.page.End(), nil
+}
+
 // TestAPageOfTheHistoryIsSentInPieces has sockets with hundreds of shared owners, which are 1.8 MB of text.
 func TestAPageOfTheHistoryIsSentInPieces(t *testing.T) {
 	var workers []owners.Process
@@ -47,19 +64,23 @@ func TestAPageOfTheHistoryIsSentInPieces(t *testing.T) {
 				want.Entries = append(want.Entries, api.Entry{Seq: uint64(i), Outcome: api.Destroyed, State: inetdiag.CloseWait, Owners: workers})
 			}
 			w := recorder{ResponseRecorder: httptest.NewRecorder()}
-			if err := writeHistory(&w, &want); err != nil {
-				t.Fatal(err)
-			}
+			server := Server{Reaper: pageReaper{page: &want}, Log: slog.New(slog.DiscardHandler)}
+			server.history(&w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/history", nil))
 			if lines := strings.Count(w.Body.String(), "\n"); lines != entries+1 {
 				t.Errorf("%d lines for %d entries", lines, entries)
 			}
 			if w.longest > lineBuffer {
 				t.Errorf("%d of %d bytes at once, more than %d", w.longest, w.Body.Len(), lineBuffer)
 			}
-			got, err := readHistory(json.NewDecoder(w.Body))
+			entries := []api.Entry{}
+			end, err := readHistory(json.NewDecoder(w.Body), func(e *api.Entry) error {
+				entries = append(entries, *e)
+				return nil
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
+			got := end.Page(entries)
 			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 				t.Errorf("as the client reads it (-want +got)\n%s", diff)
 			}

@@ -99,7 +99,7 @@ func playReaper(dir, files string) error {
 	defer root.Close()
 	store, log := state.New(dir), slog.New(slog.NewTextHandler(os.Stdout, nil))
 	r, err := reaper.New(reaper.Config{
-		Store: store, Root: root, SwitchPath: dir + "/mode", Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: monotime.Fake{}, CPUBudget: 1}), Clock: monotime.Fake{}, Mode: policy.Destroy,
+		Store: store, Root: root, SwitchPath: dir + "/mode", HistoryDir: dir + "/history", Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: monotime.Fake{}, CPUBudget: 1}), Clock: monotime.Fake{}, Mode: policy.Destroy,
 		Kernel: func() error { return nil }, Log: log,
 	})
 	if err != nil {

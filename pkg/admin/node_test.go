@@ -71,7 +71,7 @@ func unservedNode(tb testing.TB, change ...func(*reaper.Config)) *node {
 	n := &node{tb: tb, store: state.New(tb.TempDir()), handOver: make(chan struct{}), scrape: admin.NewScrape(log)}
 	n.sw = filepath.Join(n.store.Dir(), "mode")
 	cfg := reaper.Config{
-		Store: n.store, Root: root, SwitchPath: n.sw, Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: monotime.Fake{}, CPUBudget: 1}), Clock: monotime.Fake{}, Mode: policy.Destroy,
+		Store: n.store, Root: root, HistoryDir: filepath.Join(n.store.Dir(), "history"), SwitchPath: n.sw, Finder: finder.NewSockDiag(finder.Config{Root: root, Clock: monotime.Fake{}, CPUBudget: 1}), Clock: monotime.Fake{}, Mode: policy.Destroy,
 		Owners: owners.NewProc("/proc"), Kernel: func() error { return nil }, Log: log,
 	}
 	for _, c := range change {

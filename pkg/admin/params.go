@@ -144,7 +144,42 @@ func historyParams(q *api.HistoryQuery) params {
 	if q.Wait > 0 {
 		wait.get = q.Wait.String
 	}
-	return params{after, textParam("history", &q.History), wait}
+	ends := param{"address", "", q.Ends.String, func(text string) (err error) {
+		q.Ends, err = api.ParseEnds(text)
+		return err
+	}}
+	outcome := param{"outcome", "one of " + strings.Join(api.Outcomes(), ", "), func() string { return q.Outcome }, func(text string) error {
+		if q.Outcome = text; !slices.Contains(api.Outcomes(), text) {
+			return errors.New("unknown")
+		}
+		return nil
+	}}
+	tail := param{"tail", fmt.Sprintf("a number from 1 to %d", api.MaxTail), func() string { return "" }, func(text string) (err error) {
+		if q.Tail, err = strconv.Atoi(text); err == nil && (q.Tail < 1 || q.Tail > api.MaxTail) {
+			err = errors.New("out of range")
+		}
+		return err
+	}}
+	if q.Tail > 0 {
+		tail.get = func() string { return strconv.Itoa(q.Tail) }
+	}
+	return params{
+		ends, after, textParam("history", &q.History), textParam("namespace", &q.Namespace), outcome, textParam("pod", &q.Pod),
+		timeParam("since", &q.Since), tail, timeParam("until", &q.Until), wait,
+	}
+}
+
+func timeParam(name string, field *time.Time) param {
+	get := func() string {
+		if field.IsZero() {
+			return ""
+		}
+		return field.UTC().Format(time.RFC3339Nano)
+	}
+	return param{name, "a time such as 2026-11-29T09:30:00Z", get, func(text string) (err error) {
+		*field, err = time.Parse(time.RFC3339Nano, text)
+		return err
+	}}
 }
 
 func textParam(name string, field *string) param {
@@ -236,6 +271,9 @@ const maxWait = 30 * time.Second
 func decodeHistoryQuery(rawQuery string) (q api.HistoryQuery, err error) {
 	if err := historyParams(&q).decode(rawQuery); err != nil {
 		return q, err
+	}
+	if !q.Since.IsZero() && !q.Until.IsZero() && q.Until.Before(q.Since) {
+		return q, badRequest("until: it is before since")
 	}
 	if q.Wait < 0 {
 		return q, badRequest(fmt.Sprintf("wait: want a duration of at least 0, not %v", q.Wait))

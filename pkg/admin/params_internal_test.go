@@ -6,11 +6,13 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -41,6 +43,14 @@ func TestTheServerDecodesWhatTheClientEncodes(t *testing.T) {
 	for path, want := range map[string]api.HistoryQuery{
 		"/v1/history":                           {},
 		"/v1/history?after=7&history=a&wait=1m": {History: "a", After: 7, Wait: time.Minute},
+		"/v1/history?address=10.0.0.7%3A443%2Cfd00%3A%3A7&namespace=shop&outcome=destroyed&pod=web&since=2026-11-29T09%3A30%3A00.5Z&tail=50&until=2026-11-30T00%3A00%3A00Z": {
+			EntryFilter: api.EntryFilter{
+				PodQuery: api.PodQuery{Namespace: "shop", Pod: "web"}, Outcome: api.Destroyed,
+				Since: time.Date(2026, 11, 29, 9, 30, 0, 5e8, time.UTC), Until: time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC),
+				Ends: api.Ends{A: api.End{AddrPort: netip.MustParseAddrPort("10.0.0.7:443")}, B: api.End{AddrPort: netip.MustParseAddrPort("[fd00::7]:0")}},
+			},
+			Tail: 50,
+		},
 	} {
 		path = strings.Replace(path, "1m", "1m0s", 1)
 		if got := historyParams(&want).encode("/v1/history"); got != path {
@@ -49,14 +59,14 @@ func TestTheServerDecodesWhatTheClientEncodes(t *testing.T) {
 		_, query, _ := strings.Cut(path, "?")
 		got, err := decodeHistoryQuery(query)
 		want.Wait = min(want.Wait, maxWait)
-		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		if diff := cmp.Diff(want, got, cmpopts.EquateComparable(api.End{})); diff != "" || err != nil {
 			t.Errorf("%s: %v (-want +got)\n%s", path, err, diff)
 		}
 	}
 }
 
 func FuzzAQueryIsDecodedOrRefused(f *testing.F) {
-	for _, query := range []string{"", "all=true", "all=maybe", "state=CLOSE_WAIT&verdict=unknown", "pod=a&pod=b", "%zz", "a;b", "after=1&history=x&wait=1s", "wait=-1s", "state="} {
+	for _, query := range []string{"", "all=true", "all=maybe", "state=CLOSE_WAIT&verdict=unknown", "pod=a&pod=b", "%zz", "a;b", "after=1&history=x&wait=1s", "wait=-1s", "state=", "tail=5&since=2026-11-29T09:30:00Z&address=10.0.0.7:443,::1"} {
 		f.Add(query)
 	}
 	f.Fuzz(func(t *testing.T, query string) {
@@ -75,8 +85,15 @@ func FuzzAQueryIsDecodedOrRefused(f *testing.F) {
 		}
 		page, err := decodeHistoryQuery(query)
 		check(err)
-		if err == nil && (page.Wait < 0 || page.Wait > maxWait) {
-			t.Errorf("%q waits for %v", query, page.Wait)
+		if err == nil && (page.Wait < 0 || page.Wait > maxWait || page.Tail < 0 || page.Tail > api.MaxTail) {
+			t.Errorf("%q waits for %v, for %d entries", query, page.Wait, page.Tail)
+		}
+		if err == nil {
+			_, encoded, _ := strings.Cut(historyParams(&page).encode(""), "?")
+			again, err := decodeHistoryQuery(encoded)
+			if err != nil || cmp.Diff(page, again, cmpopts.EquateComparable(api.End{})) != "" {
+				t.Errorf("%q is decoded as %+v, encoded as %q, decoded as %+v, %v", query, page, encoded, again, err)
+			}
 		}
 	})
 }

@@ -51,7 +51,12 @@ func TestAWrongRequestIsRefusedWithTheReason(t *testing.T) {
 		{method: "PUT", path: "/debug/pprof/heap", code: 405, want: "Method Not Allowed", allow: "GET, HEAD"},
 
 		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, want: `unknown parameter "sate": known are all, namespace, netns, owners, pod, state, verdict`},
-		{method: "GET", path: "/v1/history?since=1h", code: 400, want: `unknown parameter "since": known are after, history, wait`},
+		{method: "GET", path: "/v1/history?sinc=1h", code: 400, want: `unknown parameter "sinc": known are address, after, history, namespace, outcome, pod, since, tail, until, wait`},
+		{method: "GET", path: "/v1/history?since=1h", code: 400, want: `since: want a time such as 2026-11-29T09:30:00Z, not "1h"`},
+		{method: "GET", path: "/v1/history?tail=0", code: 400, want: `tail: want a number from 1 to 10000, not "0"`},
+		{method: "GET", path: "/v1/history?tail=10001", code: 400, want: `tail: want a number from 1 to 10000`},
+		{method: "GET", path: "/v1/history?outcome=gone", code: 400, want: `outcome: want one of destroyed, would-destroy, peer-gone, closed, failed, not "gone"`},
+		{method: "GET", path: "/v1/history?address=web", code: 400, want: `address: "web" is not an address such as 10.0.0.7`},
 		{method: "GET", path: "/v1/sockets?pod=a&pod=b", code: 400, want: `"pod" is given 2 times`},
 		{method: "GET", path: "/v1/sockets?pod=%zz", code: 400, want: "invalid URL escape"},
 		{method: "GET", path: "/v1/sockets?pod=a;state=b", code: 400, want: "semicolon"},

@@ -37,7 +37,8 @@ type Reaper interface {
 	EachSocket(ctx context.Context, q api.SocketQuery, yield func(*api.SocketView) error) (problems []string, err error)
 	// Leaks groups the sockets that q selects.
 	Leaks(ctx context.Context, q api.LeakQuery) (api.LeakList, error)
-	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
+	// EachEntry calls yield with each entry of the history that q selects, the newest last, until yield returns an error.
+	EachEntry(ctx context.Context, q api.HistoryQuery, yield func(*api.Entry) error) (api.HistoryEnd, error)
 	Policies(ctx context.Context, q api.PodQuery) (api.PolicyList, error)
 	Mode(ctx context.Context) (api.ModeView, error)
 	SetMode(ctx context.Context, sw state.Switch) (api.ModeView, error)

@@ -195,7 +195,7 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 		"status": {
 			".agesLost string", ".attachments[].problem string", ".attachments[].unreachable string", ".counts.destroyed.FIN_WAIT2 float64", ".counts.errors.EPERM float64",
 			".counts.wouldDestroy.FIN_WAIT2 float64", ".finder.known float64", ".finder.missed float64", ".finder.room float64",
-			".finder.staleSeconds float64", ".finder.why string", ".mode.kernelProblem string", ".mode.netnsProblem string",
+			".finder.staleSeconds float64", ".finder.why string", ".history.damage string", ".history.problem string", ".mode.kernelProblem string", ".mode.netnsProblem string",
 			".mode.switch.id string", ".mode.switch.namespace string", ".mode.switch.pod string", // fields of narrower switches
 			".mode.switchProblem string",
 			".peers.answers.EPERM float64", ".peers.earlier float64", ".peers.lost float64", ".peers.missing float64", ".peers.notAsked.EPERM float64",
@@ -203,7 +203,10 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 			".refusals[].count float64", ".refusals[].do string", ".refusals[].fatal bool", ".refusals[].kind string", ".refusals[].of float64",
 			".refusals[].problem string",
 		},
-		"history": {"[].how string", "[].ownerSees string"}, // fields that need a peer that is gone
+		"history": { // fields that need a peer that is gone, a refusal, a sum, hundreds of owners, or a damaged store
+			"[].count float64", "[].errno string", "[].firstTime string", "[].how string", "[].moreOwners float64", "[].ownerSees string", "[].problems[]",
+			"[].problems[] string",
+		},
 		"mode": {
 			".kernelProblem string", ".netnsProblem string", ".switch.id string", ".switch.namespace string", ".switch.pod string",
 			".switchProblem string",

@@ -53,6 +53,8 @@ type ReaperStatus struct {
 	Descriptors DescriptorsView `json:"descriptors"`
 	// Unwritable are the files that plugin or reaper cannot write.
 	Unwritable []UnwritableView `json:"unwritable"`
+	// History is the history on disk; nil if the reaper keeps none.
+	History *HistoryStoreView `json:"history,omitempty"`
 }
 
 // FinderView is the state of the finder.

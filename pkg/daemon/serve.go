@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/descriptors"
 	"github.com/halfclose/halfclose/pkg/finder"
+	"github.com/halfclose/halfclose/pkg/history"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/metrics"
@@ -54,7 +55,7 @@ func (d *Daemon) reaperConfig() reaper.Config {
 		Store: d.store, Root: d.root, SwitchPath: d.cfg.SwitchPath, Finder: d.backend.Finder, Clock: d.clock,
 		PolicyFile: policyfile.Location{Path: d.cfg.PolicyFile, Named: d.cfg.PolicyFileNamed, Copy: policyfile.CopyPath(d.store.Dir())},
 		Mode:       d.cfg.Mode, MinGrace: d.cfg.MinGrace, MaxDestroysPerSecond: d.cfg.MaxDestroysPerSecond, AllowHostNetns: d.cfg.AllowHostNetns,
-		IdleDir: simulate.Dir(d.store.Dir()), Sample: d.cfg.Sample,
+		HistoryDir: history.Dir(d.store.Dir()), IdleDir: simulate.Dir(d.store.Dir()), Sample: d.cfg.Sample,
 		IdleExit: d.cfg.IdleExit, MaxAsksPerSecond: d.cfg.MaxAsksPerSecond, Kernel: inetdiag.Probe, Log: d.log,
 		// Owner lookups have a quarter of the sweeps' budget in addition to it.
 		Owners: d.backend.Owners, OwnersBudget: d.cfg.CPUBudget / 4, Conditions: processes.Conditions,

@@ -24,8 +24,9 @@ type Query struct {
 	Match func(line []byte) bool
 }
 
-// slack is how far the times of the lines of one segment may go back. The Writer starts a segment where they go back further.
-const slack = time.Minute
+// slack is how far the times of the lines of one segment may go back: sums and would-destroys are written up to a minute late.
+// The Writer starts a segment where they go back further.
+const slack = 5 * time.Minute
 
 func (q *Query) selects(l *Line) bool {
 	return (q.Since.IsZero() || !l.At.Before(q.Since.Truncate(time.Microsecond))) && (q.Until.IsZero() || !l.At.After(q.Until)) &&
@@ -38,6 +39,7 @@ type Reader struct {
 	segments []segment
 	problems map[string]string // by segment
 	skipped  int
+	losses   []Loss
 }
 
 // NewReader lists the segments in a directory (see Dir). A directory that does not exist is an empty history. It needs the

@@ -31,10 +31,11 @@ type formerNetns struct {
 	expires   monotime.Time
 }
 
-// aged is what is kept of a candidate.
+// aged is what outlives the registration of a candidate's network namespace, and the reaper.
 type aged struct {
-	history policy.History
-	idle    simulate.Track
+	history  policy.History
+	idle     simulate.Track
+	recorded recorded // in its idle time
 }
 
 const (
@@ -123,7 +124,7 @@ func (a *ages) all() iter.Seq[savedCandidate] {
 	return func(yield func(savedCandidate) bool) {
 		for id, f := range a.former {
 			for _, h := range f.histories {
-				if !yield(savedCandidate{id, h.history, h.idle}) {
+				if !yield(savedCandidate{id, h}) {
 					return
 				}
 			}
@@ -135,7 +136,7 @@ func (a *ages) all() iter.Seq[savedCandidate] {
 func (l *loop) forget(ns *registered, at monotime.Time) {
 	histories := make([]aged, 0, len(ns.candidates))
 	for _, c := range ns.candidates {
-		kept := aged{c.history, c.idle}
+		kept := l.tracker.aged(c)
 		kept.idle.SetCounted() // as unregistered
 		histories = append(histories, kept)
 	}
@@ -162,7 +163,7 @@ func (l *loop) restoreAges(at monotime.Time) {
 			continue
 		}
 		for _, h := range l.ages.take(id, at) {
-			l.tracker.restore(ns, h.history, h.idle, at)
+			l.tracker.restore(ns, h, at)
 		}
 	}
 }
@@ -170,7 +171,7 @@ func (l *loop) restoreAges(at monotime.Time) {
 func byNetns(all []savedCandidate) map[netns.Identity][]aged {
 	groups := make(map[netns.Identity][]aged)
 	for _, s := range all {
-		groups[s.netns] = append(groups[s.netns], aged{s.history, s.idle})
+		groups[s.netns] = append(groups[s.netns], s.aged)
 	}
 	return groups
 }

@@ -68,14 +68,6 @@ type verdict struct {
 	obstacle prober.Obstacle // why its peer was last not asked, in this idle time
 }
 
-// recorded is a set of forbidden actions that were recorded in this idle time: each is recorded once.
-type recorded uint8
-
-const (
-	recordedDestroy recorded = 1 << iota
-	recordedQuestion
-)
-
 // take stores a look at the socket, the verdict on it and its deadline by the policies alone. It reports whether the
 // socket's idle time has restarted since the previous look.
 func (c *candidate) take(h policy.History, s *inetdiag.Socket, v policy.Verdict, deadline monotime.Time) (renewed bool) {

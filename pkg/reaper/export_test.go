@@ -18,7 +18,7 @@ const (
 	SavedBootID = len(savedMagic)
 	SavedHeader = savedHeaderSize
 	SavedEntry  = savedEntrySize
-	SavedSince  = 3*8 + inetdiag.SizeofID + 5 // in an entry
+	SavedSince  = 3*8 + inetdiag.SizeofID + 6 // in an entry
 	SavedLast   = SavedSince + 3*8
 )
 

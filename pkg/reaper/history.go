@@ -4,7 +4,6 @@
 package reaper
 
 import (
-	"context"
 	"log/slog"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/halfclose/halfclose/pkg/api"
+	disk "github.com/halfclose/halfclose/pkg/history"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -23,8 +23,12 @@ var logText = map[string]string{
 
 const maxHistoryEntries = 4096
 
-// history keeps the last entries and logs each. Above a rate limit it logs their number per pod instead. The loop owns it.
+// history keeps the last entries, logs each, and passes them to the store on disk. Above a rate limit it logs their number per
+// pod instead. The loop owns it.
 type history struct {
+	store    lines
+	limits   disk.Limiter
+	held     []api.Entry // would-destroys that are written after the next save of the candidates
 	log      *slog.Logger
 	limit    *rate.Limiter
 	entries  []api.Entry // a ring once it is full
@@ -40,7 +44,7 @@ type unloggedKey struct {
 }
 
 func newHistory(log *slog.Logger) *history {
-	return &history{log: log, limit: rate.NewLimiter(20, 100), unlogged: make(map[unloggedKey]int)}
+	return &history{store: noLines{}, log: log, limit: rate.NewLimiter(20, 100), unlogged: make(map[unloggedKey]int)}
 }
 
 // add adds an entry, and logs it.
@@ -56,6 +60,12 @@ func (j *history) add(e api.Entry) {
 	} else {
 		j.entries[j.next] = e
 		j.next = (j.next + 1) % maxHistoryEntries
+	}
+	if j.limits.Admit(&e) {
+		j.write(e)
+	}
+	if e.Outcome == api.Failed {
+		return // logged by errno
 	}
 	if !j.limit.AllowN(e.Time, 1) {
 		j.unlogged[unloggedKey{e.Pod, e.Outcome}]++
@@ -84,13 +94,62 @@ func (j *history) add(e api.Entry) {
 	j.log.Info(logText[e.Outcome], attrs...)
 }
 
-// flush logs the number of entries that the rate limit kept out of the log.
-func (j *history) flush() {
+// flush logs the number of entries that the rate limit kept out of the log, and writes the sums of the last minute.
+func (j *history) flush(now time.Time) {
 	for key, n := range j.unlogged {
 		j.log.Info(logText[key.outcome]+" (rate-limited, summed)",
 			slog.String("pod_namespace", key.pod.Namespace), slog.String("pod", key.pod.Name), slog.Int("sockets", n))
 	}
 	clear(j.unlogged)
+	for _, e := range j.limits.Sums(now) {
+		j.write(e)
+	}
+}
+
+// lines is the store on disk. Append never blocks.
+type lines interface {
+	Append(kind disk.Kind, at time.Time, value any)
+}
+
+// noLines is the store of a reaper that keeps its history in memory only.
+type noLines struct{}
+
+func (noLines) Append(disk.Kind, time.Time, any) {}
+
+// maxHeld bounds the entries that wait for a save of the candidates.
+const maxHeld = 4096
+
+// write passes an entry to the store. A would-destroy waits until the saved candidates say that it was recorded: the next
+// reaper would record it a second time if this one were killed in between.
+func (j *history) write(e api.Entry) {
+	if e.Outcome == api.WouldDestroy && len(j.held) < maxHeld {
+		j.held = append(j.held, e)
+		return
+	}
+	j.store.Append(disk.KindEntry, e.Time, disk.ForDisk(e))
+}
+
+// takeHeld returns a function that writes the entries that wait now. It may be called in any goroutine.
+func (j *history) takeHeld() func() {
+	held, store := j.held, j.store
+	j.held = nil
+	return func() {
+		for _, e := range held {
+			store.Append(disk.KindEntry, e.Time, disk.ForDisk(e))
+		}
+	}
+}
+
+// writeHeld writes the entries that wait: everything recorded is in the saved candidates.
+func (j *history) writeHeld() { j.takeHeld()() }
+
+// close writes what is left. The candidates were saved.
+func (j *history) close(now time.Time) {
+	j.flush(now)
+	for _, e := range j.limits.Flush() {
+		j.write(e)
+	}
+	j.writeHeld()
 }
 
 // after returns the kept entries with a number above seq, newest last.
@@ -113,42 +172,4 @@ func (j *history) nextEntry() <-chan struct{} {
 		j.added = make(chan struct{})
 	}
 	return j.added
-}
-
-// History returns the destroyed, would-be destroyed and closed sockets, newest last. The reaper keeps the last
-// maxHistoryEntries in memory.
-func (r *Reaper) History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error) {
-	page := api.HistoryPage{History: r.began.Format(time.RFC3339Nano), Since: r.began}
-	if q.History != page.History {
-		q.After = 0
-	}
-	timeout := time.NewTimer(q.Wait)
-	defer timeout.Stop()
-	for {
-		var next <-chan struct{}
-		err := r.read(ctx, func(l *loop) {
-			page.Entries, page.Last = l.history.after(q.After), l.history.total
-			if len(page.Entries) == 0 && q.Wait > 0 {
-				next = l.history.nextEntry()
-			}
-		})
-		if err != nil {
-			return page, err
-		}
-		if page.Last > q.After {
-			page.Missed = page.Last - q.After - uint64(len(page.Entries))
-		}
-		if next == nil {
-			return page, nil
-		}
-		select {
-		case <-next:
-		case <-timeout.C:
-			return page, nil
-		case <-ctx.Done():
-			return page, ctx.Err()
-		case <-r.ended:
-			return page, api.ErrStopped
-		}
-	}
 }

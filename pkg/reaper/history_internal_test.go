@@ -112,7 +112,7 @@ func TestHistoryLogsSumsAboveItsRateLimit(t *testing.T) {
 	if got := logged(t, b); got != nil {
 		t.Errorf("past the rate there is %v", got)
 	}
-	j.flush()
+	j.flush(time.Now())
 	sums := make(map[string]float64)
 	for _, line := range logged(t, b) {
 		what := "would"
@@ -125,7 +125,7 @@ func TestHistoryLogsSumsAboveItsRateLimit(t *testing.T) {
 	if diff := cmp.Diff(want, sums); diff != "" {
 		t.Errorf("sums (-want +got):\n%s", diff)
 	}
-	if j.flush(); b.Len() != 0 {
+	if j.flush(time.Now()); b.Len() != 0 {
 		t.Errorf("a logged sum is logged again: %s", b)
 	}
 	if len(j.after(0)) != 140 {

@@ -98,7 +98,10 @@ func (l *loop) result(j *job, c *candidate, x *examined, at monotime.Time) {
 	t := &l.tracker
 	switch {
 	case x.event == eventRefused:
-		l.refused(c, x.err)
+		name := l.refused(c, x.err)
+		if !x.sent.IsZero() && t.record(c, recordedFailure, &x.history) {
+			l.recordFailure(j, c, x, name)
+		}
 	case x.event == eventGone:
 		if t.judge(c, x.at).Reason == policy.Destroyable {
 			l.counts.Gone++
@@ -131,8 +134,7 @@ func (l *loop) record(j *job, c *candidate, x *examined) {
 		l.histograms.lateness.Observe(latenessOf(c, &x.history, &x.verdict, x.doneAt()).late.Seconds())
 		l.tally.destroyed[key]++
 		l.counts.Destroyed[key.State]++
-	case c.verdict.recorded&recordedDestroy == 0:
-		c.verdict.recorded |= recordedDestroy
+	case l.tracker.record(c, recordedDestroy, &x.history):
 		l.account(j, c, x, api.WouldDestroy)
 		j.ns.wouldDestroy++
 		l.tally.wouldDestroy[key]++
@@ -149,6 +151,13 @@ func (l *loop) account(j *job, c *candidate, x *examined, outcome string) {
 	late := latenessOf(c, &x.history, &x.verdict, x.doneAt())
 	e.Outcome, e.Grace, e.Owners = outcome, x.verdict.EndWhy.Patience, c.ownersOf(x.socket.Inode)
 	e.Late, e.Excused, e.ExcusedBy = api.Seconds(late.late), api.Seconds(late.excused), late.by.names()
+	l.history.add(e)
+}
+
+// recordFailure adds a destroy that the kernel refused to the history.
+func (l *loop) recordFailure(j *job, c *candidate, x *examined, errno string) {
+	e := l.entry(j.ns, &x.history, &x.socket, x.at)
+	e.Outcome, e.Errno, e.Grace, e.Owners = api.Failed, errno, x.verdict.EndWhy.Patience, c.ownersOf(x.socket.Inode)
 	l.history.add(e)
 }
 
@@ -178,9 +187,10 @@ func (l *loop) allCounts() api.Counts {
 	return counts
 }
 
-// refused counts a refused look-up or destroy. It logs the first of each errno as an error, later ones at level debug.
-func (l *loop) refused(c *candidate, err error) {
-	name := "unknown"
+// refused counts a refused look-up or destroy, and returns its errno. It logs the first of each errno as an error, later ones
+// at level debug.
+func (l *loop) refused(c *candidate, err error) (name string) {
+	name = "unknown"
 	if errno, ok := errors.AsType[unix.Errno](err); ok {
 		name = errnoName(errno)
 	}
@@ -191,4 +201,5 @@ func (l *loop) refused(c *candidate, err error) {
 	}
 	log("the kernel refused to look up or destroy a socket", "error", err,
 		"local", c.history.ID.Local().String(), "peer", c.history.ID.Peer().String(), "errno", name)
+	return name
 }

@@ -106,11 +106,13 @@ func (l *loop) run(ctx context.Context, calls <-chan func(*loop), targets chan [
 			l.finishTrial(t)
 		case <-wake.C:
 		case <-saveTick.C:
-			if (l.tracker.changed || save.failed.Load()) && save.start(l.encode) {
+			if !l.tracker.changed && !save.failed.Load() {
+				l.history.writeHeld()
+			} else if save.start(l.encode, l.history.takeHeld) {
 				l.tracker.changed = false
 			}
 		case <-second.C:
-			l.history.flush()
+			l.history.flush(l.clock.Wall())
 			l.checkSweepLag(l.clock.Now())
 			l.startTrial(l.clock.Now())
 			if l.isIdle(l.clock.Now()) {
@@ -207,7 +209,7 @@ func (l *loop) encode(w io.Writer) error {
 	return encodeCandidates(w, l.boot, func(yield func(savedCandidate) bool) {
 		for _, ns := range l.registry.namespaces {
 			for _, c := range ns.candidates {
-				if !yield(savedCandidate{ns.Identity, c.history, c.idle}) {
+				if !yield(savedCandidate{ns.Identity, l.tracker.aged(c)}) {
 					return
 				}
 			}

@@ -20,7 +20,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/owners"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/simulate"
 )
 
 // peerCookie returns the cookie of the other end of the connection of closeWait(cookie).
@@ -223,7 +222,7 @@ func TestEndWaitsForALookAtTheOther(t *testing.T) {
 			k.sockets[peerCookie(7)] = unread
 			time.Sleep(testGrace)
 			see(l, ns.Identity, idleLook(7, testGrace))
-			l.tracker.restore(other, h, simulate.Track{}, now())
+			l.tracker.restore(other, aged{history: h}, now())
 			runUntilQuiet(l, k)
 			if len(k.destroyed) != 0 || ns.candidates[7].verdict.other != policy.StandingUnread {
 				t.Errorf("destroyed are %v, it is %v, the other end %v", k.destroyed, ns.candidates[7].verdict.reason, ns.candidates[7].verdict.other)
@@ -233,7 +232,7 @@ func TestEndWaitsForALookAtTheOther(t *testing.T) {
 	t.Run("for as long as the kernel refuses it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l, ns, other, k := newEndsLoop(t)
-			l.tracker.restore(other, saved(), simulate.Track{}, now())
+			l.tracker.restore(other, aged{history: saved()}, now())
 			k.refused = map[uint64]error{peerCookie(7): unix.EPERM}
 			see(l, ns.Identity, idleLook(7, 0))
 			for range 60 {

@@ -19,6 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/descriptors"
 	"github.com/halfclose/halfclose/pkg/finder"
+	disk "github.com/halfclose/halfclose/pkg/history"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
@@ -67,6 +68,8 @@ type Config struct {
 	// IdleExit is the time without any record after which Run returns ErrIdle; 0 disables it.
 	IdleExit time.Duration
 
+	// HistoryDir is the directory of the history on disk (see package history); "" keeps it in memory only.
+	HistoryDir string
 	// Trials run at the start, and again while an operation is refused. With the zero value nothing is tried.
 	Trials Trials
 	// Asking returns the figures of the Asker; nil if there are none.
@@ -98,6 +101,8 @@ type Reaper struct {
 	warnings       *warnings
 	histograms     *histograms
 	calls          chan func(*loop)
+	store          *disk.Writer         // of the history; nil without one
+	diskReads      chan struct{}        // a semaphore
 	censusRequests chan chan<- struct{} // for a census at once; the watcher closes each after the census
 	counted        chan struct{}        // closed after the first census
 	ended          chan struct{}
@@ -115,13 +120,20 @@ func New(cfg Config) (*Reaper, error) {
 	}
 	cfg.Writes.Expect(api.UnwritableNames()...)
 	by := finder.Opener{Root: cfg.Root}
-	return &Reaper{
+	r := &Reaper{
 		cfg: cfg, boot: boot, began: cfg.Clock.Wall().UTC(), opener: by, warnings: newWarnings(cfg.Log), histograms: newHistograms(),
 		open:  func(n finder.Netns) (conn, error) { return by.Open(n) },
 		calls: make(chan func(*loop)), censusRequests: make(chan chan<- struct{}),
 		save: defaultSaveInterval, idleInterval: idleInterval, probe: dirProbeInterval,
-		counted: make(chan struct{}), ended: make(chan struct{}),
-	}, nil
+		counted: make(chan struct{}), ended: make(chan struct{}), diskReads: make(chan struct{}, 1),
+	}
+	if cfg.HistoryDir != "" {
+		r.store = disk.NewWriter(disk.WriterConfig{
+			Dir: cfg.HistoryDir, Run: disk.RunAt(r.began), Clock: cfg.Clock,
+			Warn: func(text string, args ...any) { r.warnings.warn(WarnHistory, text, args...) },
+		})
+	}
+	return r, nil
 }
 
 // Run runs the reaper until ctx is done. Then it saves the candidates and returns nil. It may be called once. It needs
@@ -138,6 +150,11 @@ func (r *Reaper) Run(ctx context.Context) error {
 	l.tryEntry()
 	l.finder.Name = r.cfg.Finder.Name()
 	l.saved = r.loadCandidates()
+	stopHistory := r.startHistory()
+	defer stopHistory()
+	if r.store != nil {
+		l.history.store = r.store
+	}
 
 	g, ctx := errgroup.WithContext(ctx)
 	targets := make(chan []finder.Netns, 1)
@@ -214,7 +231,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	if r.cfg.IdleDir != "" {
 		l.saveLastIdle(idle)
 	}
-	l.history.flush()
+	l.history.close(r.cfg.Clock.Wall())
 	return err
 }
 

@@ -27,17 +27,16 @@ import (
 
 // savedCandidate is a candidate in the file for the next reaper.
 type savedCandidate struct {
-	netns   netns.Identity
-	history policy.History
-	idle    simulate.Track
+	netns netns.Identity
+	aged
 }
 
 // The file is a header (magic, boot id), entries of a fixed size and a CRC-32 of both, in native byte order: it is valid
 // on this machine and for this boot only. Its times are of the initial time namespace, so the next reaper may run in
-// another one. Version 1 had the times of the reaper's own time namespace, which it did not name: it is not read.
+// another one. Earlier versions are not read.
 const (
-	savedMagic      = "halfclose candidates 4\n"
-	savedEntrySize  = 3*8 + inetdiag.SizeofID + 5 + 8*8 + 4*8 + 4 + simulate.TrackSize
+	savedMagic      = "halfclose candidates 5\n"
+	savedEntrySize  = 3*8 + inetdiag.SizeofID + 6 + 8*8 + 4*8 + 4 + simulate.TrackSize
 	savedHeaderSize = len(savedMagic) + bootIDSize
 	bootIDSize      = 36 // of /proc/sys/kernel/random/boot_id without its newline
 )
@@ -53,7 +52,7 @@ func appendCandidate(b []byte, s savedCandidate) []byte {
 	if h.Owned {
 		owned = 1
 	}
-	b = append(b, byte(h.State), owned, byte(h.Role), h.Asks, h.AllAsks)
+	b = append(b, byte(h.State), owned, byte(h.Role), h.Asks, h.AllAsks, byte(s.recorded))
 	for _, t := range []monotime.Time{h.Since, h.Start, h.Progress, h.Last, h.Asked, h.PeerAlive} {
 		b = order.AppendUint64(b, uint64(t))
 	}
@@ -137,7 +136,8 @@ func decodeCandidate(e []byte) (s savedCandidate, err error) {
 	}
 	e = e[inetdiag.SizeofID:]
 	h.State, h.Owned, h.Role, h.Asks, h.AllAsks = inetdiag.State(e[0]), e[1] == 1, policy.Role(e[2]), e[3], e[4]
-	e = e[5:]
+	s.recorded = recorded(e[5])
+	e = e[6:]
 	for _, t := range []*monotime.Time{&h.Since, &h.Start, &h.Progress, &h.Last, &h.Asked, &h.PeerAlive} {
 		*t = monotime.Time(u64())
 	}
@@ -160,18 +160,21 @@ func newSaver(path string, w *warnings, writes *writelog.Log) *saver {
 	return &saver{path: path, warnings: w, writes: writes, busy: make(chan struct{}, 1)}
 }
 
-// start starts to save the output of encode, unless a write is under way. It runs encode before it returns; sync and
-// rename follow in a goroutine.
-func (s *saver) start(encode func(io.Writer) error) bool {
+// start starts to save the output of encode, unless a write is under way. It runs encode and begun before it
+// returns; sync and rename follow in a goroutine, and then the function that begun returned, whether the file could be written
+// or not.
+func (s *saver) start(encode func(io.Writer) error, begun func() (saved func())) bool {
 	select {
 	case s.busy <- struct{}{}:
 	default:
 		return false
 	}
 	f, err := s.write(encode)
+	saved := begun()
 	go func() {
 		defer func() { <-s.busy }()
 		s.finish(f, err)
+		saved()
 	}()
 	return true
 }

@@ -47,10 +47,10 @@ func randomCandidate(rnd *rand.Rand) savedCandidate {
 	}
 	var idle simulate.Track
 	idle.Begin(&h, max(h.Start.Add(-time.Duration(rnd.Int64N(int64(time.Hour)))), 1), simulate.Verdict{Eligible: true, Rule: rnd.IntN(9)})
-	return savedCandidate{netns.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, h, idle}
+	return savedCandidate{netns.Identity{Cookie: rnd.Uint64(), Dev: rnd.Uint64(), Inode: rnd.Uint64()}, aged{h, idle, recorded(rnd.IntN(8))}}
 }
 
-var exactly = cmp.Options{cmp.AllowUnexported(savedCandidate{}), cmpopts.EquateComparable(inetdiag.ID{}, simulate.Track{})}
+var exactly = cmp.Options{cmp.AllowUnexported(savedCandidate{}, aged{}), cmpopts.EquateComparable(inetdiag.ID{}, simulate.Track{})}
 
 func TestSavedCandidatesRoundTrip(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 12))
@@ -112,8 +112,8 @@ func TestInvalidSavedFilesAreErrors(t *testing.T) {
 		"a longer one":        append(slices.Clone(whole), 0),
 		"a shorter one":       whole[:len(whole)-1],
 		"an entry too little": append(slices.Clone(whole[:savedHeaderSize]), whole[len(whole)-4:]...),
-		"another version":     []byte(strings.Replace(string(whole), "candidates 4", "candidates 5", 1)),
-		"the version whose times were those of its time namespace": []byte(strings.Replace(string(whole), "candidates 4", "candidates 1", 1)),
+		"another version":     []byte(strings.Replace(string(whole), "candidates 5", "candidates 6", 1)),
+		"the version before":  []byte(strings.Replace(string(whole), "candidates 5", "candidates 4", 1)),
 	} {
 		if got, _, err := decodeCandidates(b, testBoot, moment(0)); err == nil || got != nil {
 			t.Errorf("%s: %v, %v", name, got, err)

@@ -23,6 +23,7 @@ func (r *Reaper) Status(ctx context.Context) (api.ReaperStatus, error) {
 	var s api.ReaperStatus
 	err := r.each(ctx, func(l *loop) { s = l.status() }, func(l *loop, ns *registered) { addNamespace(&s, l, ns, l.clock.Now()) })
 	finishStatus(&s)
+	s.History = r.historyView()
 	return s, err
 }
 

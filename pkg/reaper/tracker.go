@@ -41,6 +41,7 @@ type tracker struct {
 	ended     simulate.Table // the idle times of candidates that have ended
 	netnsGone bool           // they end because their network namespace does not exist
 
+	earlier    map[*candidate]*aged     // as they were restored: those of which something had been recorded
 	spared     map[policy.Reason]uint64 // how often a candidate's reason became this one
 	histograms *histograms
 }
@@ -52,7 +53,7 @@ func newTracker() tracker {
 			func(c *candidate, i int) { c.index = int32(i) }),
 		histograms: newHistograms(),
 		examineQ:   newCandidateQueue(), budgetQ: newCandidateQueue(), ownersQ: newCandidateQueue(),
-		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64),
+		ends: newEnds(), toSelect: make(map[*registered]struct{}), spared: make(map[policy.Reason]uint64), earlier: make(map[*candidate]*aged),
 		ended: make(simulate.Table),
 	}
 }
@@ -93,6 +94,7 @@ func (t *tracker) handleUntil(c *candidate, e event, dueAt, now monotime.Time) a
 		t.histograms.observeEnd(c, e, now)
 		t.countEnd(c, e, now)
 		delete(c.ns.candidates, c.history.ID.Cookie())
+		delete(t.earlier, c)
 		t.ends.remove(c)
 		t.uncountSurplus(c)
 		t.changed = true
@@ -200,8 +202,7 @@ func (t *tracker) handleVerdict(c *candidate, v policy.Verdict, now monotime.Tim
 		dueAt = c.owners.until // the next look-up may find them
 	}
 	act := t.handleUntil(c, e, dueAt, now)
-	if act&actRecord != 0 && c.verdict.recorded&recordedQuestion == 0 {
-		c.verdict.recorded |= recordedQuestion
+	if act&actRecord != 0 && t.record(c, recordedQuestion, &c.history) {
 		t.wouldAsk++
 	}
 	if v.Other == policy.StandingUnknown {
@@ -238,13 +239,17 @@ func (t *tracker) rejudge(ns *registered, now monotime.Time) {
 }
 
 // restore adds a candidate with a saved history. The examiner looks at it at once to confirm the history.
-func (t *tracker) restore(ns *registered, h policy.History, idle simulate.Track, now monotime.Time) {
+func (t *tracker) restore(ns *registered, s aged, now monotime.Time) {
+	h := s.history
 	cookie := h.ID.Cookie()
 	if ns.candidates[cookie] != nil {
 		return
 	}
-	idle.Resume()
-	c := &candidate{ns: ns, index: -1, history: h, idle: idle, excused: now, verdict: verdict{reason: policy.Unknown, excuses: excuseRegistered}}
+	s.idle.Resume()
+	c := &candidate{ns: ns, index: -1, history: h, idle: s.idle, excused: now, verdict: verdict{reason: policy.Unknown, excuses: excuseRegistered}}
+	if s.recorded != 0 {
+		t.earlier[c] = &s
+	}
 	ns.candidates[cookie] = c
 	t.ends.add(c)
 	t.handle(c, eventTimeCame, now)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/simulate"
 )
 
 // dueAt lists the cookies of the due candidates.
@@ -158,7 +157,7 @@ func TestTrackerRestores(t *testing.T) {
 	tr := newTracker()
 	ns := newRegistered(1)
 	saved := policy.Follow(nil, policy.Look{At: moment(0), Socket: &seenAt(7, time.Minute, 0).Socket})
-	tr.restore(ns, saved, simulate.Track{}, moment(time.Second))
+	tr.restore(ns, aged{history: saved}, moment(time.Second))
 	c := ns.candidates[7]
 	if c == nil || c.history != saved || c.verdict.reason != policy.Unknown {
 		t.Fatalf("restored as %+v", c)
@@ -168,7 +167,7 @@ func TestTrackerRestores(t *testing.T) {
 	}
 	other := saved
 	other.Since = moment(-time.Hour)
-	tr.restore(ns, other, simulate.Track{}, moment(time.Second))
+	tr.restore(ns, aged{history: other}, moment(time.Second))
 	if ns.candidates[7] != c || c.history != saved {
 		t.Error("what is known already was replaced")
 	}

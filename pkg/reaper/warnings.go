@@ -27,13 +27,14 @@ const (
 	WarnPolicyFile  = "policy-file"  // the node's policy file is wrong
 	WarnWrites      = "writes"       // a state directory cannot be written
 	WarnIdleTimes   = "idle-times"   // idle times could not be saved or loaded
+	WarnHistory     = "history"      // the history on disk cannot be written, or was damaged
 )
 
 // WarningKinds lists the kinds of warnings.
 func WarningKinds() []string {
 	return []string{
 		WarnHostNetns, WarnSockDestroy, WarnSavedAges, WarnRecords, WarnSwitch, WarnSweeping, WarnOwners, WarnStaleLooks, WarnFinder,
-		WarnNetns, WarnAsking, WarnConnections, WarnPolicyFile, WarnWrites, WarnIdleTimes,
+		WarnNetns, WarnAsking, WarnConnections, WarnPolicyFile, WarnWrites, WarnIdleTimes, WarnHistory,
 	}
 }
 
