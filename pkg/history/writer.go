@@ -4,6 +4,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -140,9 +141,7 @@ func (w *Writer) lose(n uint64, at time.Time) {
 	if w.loss.Lines += n; w.loss.From.IsZero() {
 		w.loss.From = at
 	}
-	if w.loss.To = at; w.loss.Why == "" {
-		w.loss.Why = w.stats.Problem
-	}
+	w.loss.To = at
 }
 
 // Stats returns the state of the store.
@@ -199,7 +198,7 @@ func (w *Writer) Done() <-chan struct{} { return w.done }
 // write writes the batch and then the queue, until it is empty or a write fails.
 func (w *Writer) write() {
 	for {
-		for w.held == nil && len(w.batch) < maxBatch {
+		for w.held == nil && int64(len(w.batch)) < min(maxBatch, w.cfg.SegmentBytes/2) {
 			select {
 			case line := <-w.queue:
 				w.take(line)
@@ -254,6 +253,7 @@ func (w *Writer) takeLoss() {
 	w.loss = Loss{}
 	w.mu.Unlock()
 	if loss.Lines > 0 {
+		loss.Why = cmp.Or(loss.Why, "the disk was too slow")
 		w.take(queuedLine{KindLost, w.cfg.Clock.Wall(), loss})
 	}
 }
@@ -578,6 +578,9 @@ func (w *Writer) reportProblem(err error) {
 	}
 	w.mu.Lock()
 	was := w.stats.Problem
+	if text != "" || w.loss.Lines == 0 {
+		w.loss.Why = text
+	}
 	w.stats.Problem, w.stats.Waiting = text, w.lines
 	if w.held != nil {
 		w.stats.Waiting++
