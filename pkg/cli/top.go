@@ -87,7 +87,9 @@ func (e *env) openTop(ctx context.Context, cfg top.Config) (*top.View, error) {
 		r.Who = e.who()
 		return e.storeMode(ctx, client, r)
 	}
-	return top.Open(ctx, cfg)
+	view, err := top.Open(ctx, cfg)
+	client.Waiting = nil // from now on, the full screen shows that
+	return view, err
 }
 
 // topOnce prints one frame with every pod.
@@ -117,13 +119,19 @@ func (e *env) topOn(ctx context.Context, cfg top.Config) error {
 	return view.Run(ctx, os.Stdin, out, e.screen())
 }
 
-// storeMode sets the switch through the reaper. If none is running or it does not answer, it writes the file itself.
+// storeMode sets a switch through the reaper. If none is running or it does not answer, it writes the file itself.
 func (e *env) storeMode(ctx context.Context, client *admin.Client, r api.ModeRequest) error {
 	_, err := client.SetMode(ctx, r)
-	if !errors.Is(err, admin.ErrNoAnswer) && !errors.Is(err, admin.ErrNotRunning) {
+	stuck := errors.Is(err, admin.ErrNoAnswer)
+	if !stuck && !errors.Is(err, admin.ErrNotRunning) {
 		return err
 	}
-	return state.StoreSwitch(e.switchPath(), state.Switch{
-		Scope: r.Scope, Mode: r.Mode, Who: r.Who, When: time.Now().UTC().Round(time.Second), Reason: r.Reason,
-	})
+	sw := state.Switch{Scope: r.Scope, Mode: r.Mode, Who: r.Who, When: time.Now().UTC().Round(time.Second), Reason: r.Reason}
+	if err := state.StoreSwitch(e.switchPath(), sw); err != nil {
+		return err
+	}
+	if stuck {
+		return fmt.Errorf("the switch is set to %v for every reaper that reads it, but %w", r.Mode, err)
+	}
+	return nil
 }

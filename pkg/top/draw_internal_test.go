@@ -308,8 +308,15 @@ func TestCutAndPadCountColumns(t *testing.T) {
 		width int
 		want  string
 	}{
-		{"abc", 3, "abc"}, {"abc", 5, "abc  "}, {"abcd", 3, "ab…"}, {"abc", 0, ""}, {"abc", 1, "…"},
-		{"店舗店", 5, "店舗…"}, {"店舗店", 4, "店… "}, {"店舗店", 6, "店舗店"}, {"e\u0301e\u0301e\u0301", 2, "e\u0301…"},
+		{"abc", 3, "abc"},
+		{"abc", 5, "abc  "},
+		{"abcd", 3, "ab…"},
+		{"abc", 0, ""},
+		{"abc", 1, "…"},
+		{"店舗店", 5, "店舗…"},
+		{"店舗店", 4, "店… "},
+		{"店舗店", 6, "店舗店"},
+		{"e\u0301e\u0301e\u0301", 2, "e\u0301…"},
 	} {
 		if got := padded(tt.text, tt.width); got != tt.want || term.Columns(got) != tt.width {
 			t.Errorf("%q in %d columns: %q, of %d", tt.text, tt.width, got, term.Columns(got))

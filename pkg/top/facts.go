@@ -121,29 +121,25 @@ func (m *model) podFacts(width int) []string {
 func (m *model) sums(width int) []string {
 	var lines []string
 	for _, by := range properties() {
-		text := ""
-		for i, t := range tallies(m.pod.sockets, by.names) {
-			if i > 0 {
-				text += ", "
-			}
-			text += fmt.Sprintf("%d %s", t.n, t.name)
+		var words []string
+		for _, t := range tallies(m.pod.sockets, by.names) {
+			words = append(words, fmt.Sprintf("%d %s", t.n, t.name))
 		}
-		if text != "" {
-			lines = append(lines, term.Pad(by.title, labelWidth)+term.Cut(text, width-labelWidth))
+		if len(words) > 0 {
+			lines = append(lines, term.Pad(by.title, labelWidth)+term.Cut(strings.Join(words, ", "), width-labelWidth))
 		}
 	}
 	return lines
 }
 
-// properties are the properties by which the sockets of a pod are counted.
-func properties() []struct {
+// property is a property by which the sockets of a pod are counted.
+type property struct {
 	title string
 	names func(api.SocketView) []string
-} {
-	return []struct {
-		title string
-		names func(api.SocketView) []string
-	}{{"Verdicts", byVerdict}, {"Owners", byOwner}, {"Peers", byPeer}, {"Ports", byLocalPort}}
+}
+
+func properties() []property {
+	return []property{{"Verdicts", byVerdict}, {"Owners", byOwner}, {"Peers", byPeer}, {"Ports", byLocalPort}}
 }
 
 // panel draws what is known about the shown pod beside the list, in height lines.

@@ -37,20 +37,20 @@ func histogram(ages api.Ages, bounds []api.Seconds, width int) []string {
 		highest = max(highest, slices.Max(c.Sockets[:]))
 	}
 	wide := (width - labelWidth) / len(shown)
-	head := term.Pad("AGE", labelWidth)
-	for _, c := range shown {
-		head += term.Pad(c.name, wide)
+	cells := func(first string, cell func(c counts) string) string {
+		line := []string{term.Pad(first, labelWidth)}
+		for _, c := range shown {
+			line = append(line, cell(c))
+		}
+		return strings.TrimRight(strings.Join(line, ""), " ")
 	}
-	lines := []string{spread(term.Strong.Paint(strings.TrimRight(head, " ")), charWithin+" in grace  "+charOverdue+" past it", width)}
+	head := cells("AGE", func(c counts) string { return term.Pad(c.name, wide) })
+	lines := []string{spread(term.Strong.Paint(head), charWithin+" in grace  "+charOverdue+" past it", width)}
 	for i, name := range bucketNames(bounds) {
 		if i >= api.AgeBuckets {
 			break // the reaper is of a version with other buckets
 		}
-		line := term.Pad(name, labelWidth)
-		for _, c := range shown {
-			line += bar(c.Sockets[i], c.Overdue[i], highest, wide)
-		}
-		lines = append(lines, line)
+		lines = append(lines, cells(name, func(c counts) string { return bar(c.Sockets[i], c.Overdue[i], highest, wide) }))
 	}
 	return lines
 }

@@ -196,8 +196,10 @@ func TestTheSocketsOfAPodAreSortedAndFiltered(t *testing.T) {
 	press(m, "enter")
 	next(m, unchanged)
 	first := func() string { return m.sockets.shown[0].Peer }
-	for _, want := range []string{"age [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "idle [2001:db8:1111:2222:3333:4444:5555:7777]:65535",
-		"unread [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "verdict [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "peer 10.0.0.3:50001"} {
+	for _, want := range []string{
+		"age [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "idle [2001:db8:1111:2222:3333:4444:5555:7777]:65535",
+		"unread [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "verdict [2001:db8:1111:2222:3333:4444:5555:7777]:65535", "peer 10.0.0.3:50001",
+	} {
 		if got := m.sockets.sorted() + " " + first(); got != want {
 			t.Errorf("sorted by %s, want %s", got, want)
 		}

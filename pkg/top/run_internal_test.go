@@ -160,14 +160,20 @@ func TestATerminalThatReadsNothingIsRestoredToo(t *testing.T) {
 	defer keys.Close()
 	defer tty.Close()
 	p := &termtest.Terminal{TTY: tty}
-	p.Resize(t, 500, 200)
+	p.Resize(t, 80, 24)
 	before := p.Settings(t)
+	fd := int(tty.Fd())
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; {
+		_, err = unix.Write(fd, make([]byte, 1024)) // until the buffer of the terminal is full
+	}
+	if err := unix.SetNonblock(fd, false); err != nil {
+		t.Fatal(err)
+	}
 	stop, result := start(t, tty, &fakeReaper{status: nodeStatus(30)})
-	nstest.Eventually(t, patience, "the buffer of the terminal is full", func() bool {
-		fds := []unix.PollFd{{Fd: int32(tty.Fd()), Events: unix.POLLOUT}}
-		n, err := unix.Poll(fds, 0)
-		return err == nil && n == 0
-	})
+	nstest.Eventually(t, patience, "the terminal's input is raw", func() bool { return p.Settings(t).Lflag&unix.ICANON == 0 })
 	stop()
 	select {
 	case err := <-result:

@@ -57,22 +57,23 @@ func (m *model) promptSwitch() tea.Cmd {
 func (m *model) confirmSwitch(scope state.Scope) tea.Cmd {
 	where := safetext.Escape(scope.ScopeName())
 	switches := state.Switches{Node: m.status.Mode.Switch, Scoped: m.status.Mode.Switches}
-	confirm := func(question string, r api.ModeRequest) tea.Cmd {
+	confirm := func(question string, r api.ModeRequest) {
 		m.prompt = &prompt{label: question + " y: yes, any other key: no", keys: map[string]func() tea.Cmd{
 			"y": func() tea.Cmd { return m.setMode(r) },
 		}}
-		return nil
 	}
 	if sw, ok := switches.Of(scope); ok && sw.Mode > policy.Destroy {
 		overdue := describe.Plural(m.overdue(scope), "socket is", "sockets are")
-		return confirm(fmt.Sprintf("Allow destroying on %s? %s past the grace.", where, overdue), api.ModeRequest{Scope: scope, Mode: policy.Destroy})
+		confirm(fmt.Sprintf("Allow destroying on %s? %s past the grace.", where, overdue), api.ModeRequest{Scope: scope, Mode: policy.Destroy})
+		return nil
 	}
 	m.prompt = &prompt{label: "Reason to stop destroying on " + where + " (may be empty):", done: func(reason string) tea.Cmd {
 		because := ""
 		if reason != "" {
 			because = fmt.Sprintf(", reason %q", reason)
 		}
-		return confirm("Stop destroying on "+where+because+"?", api.ModeRequest{Scope: scope, Mode: policy.Observe, Reason: reason})
+		confirm("Stop destroying on "+where+because+"?", api.ModeRequest{Scope: scope, Mode: policy.Observe, Reason: reason})
+		return nil
 	}}
 	return nil
 }

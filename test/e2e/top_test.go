@@ -152,6 +152,34 @@ func TestTopRestoresTheTerminalHoweverItExits(t *testing.T) {
 	}
 }
 
+func TestTopSetsTheSwitchOfAHungReaper(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := w.start(t)
+	w.holds(t, p.PID())
+	c := newContainer(t, nil)
+	w.register(t, c.name)
+	term := termtest.New(t, 120, 24)
+	cmd := w.top(t, term)
+	term.Shows(t, c.name)
+	kill(t, p.PID(), unix.SIGSTOP)
+	t.Cleanup(func() { kill(t, p.PID(), unix.SIGCONT) })
+	term.Shows(t, "waiting for the reaper ...")
+	term.Press(t, "mpINC-7\r")
+	term.Shows(t, "Stop destroying on container "+c.name+", reason \"INC-7\"?")
+	term.Press(t, "y")
+	term.Shows(t, "no answer since")
+	term.Shows(t, "the switch is set to observe for every reaper that reads it")
+	kill(t, p.PID(), unix.SIGCONT)
+	term.Shows(t, "Switches  observe for container "+c.name)
+	term.Press(t, "q")
+	exits(t, cmd, 0)
+	term.Restored(t, 1)
+	if r := w.run(t, "mode", "--pod", c.name); !strings.Contains(r.stdout, "INC-7") {
+		t.Errorf("the reason is not kept: %s%s", r.stdout, r.stderr)
+	}
+}
+
 // suspended runs top in a shell that records the settings of the terminal before, while top is stopped, and after.
 const suspended = `
 set -m
