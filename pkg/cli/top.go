@@ -33,7 +33,7 @@ half-closed sockets first, their ages, the rate of destroys, the mode and its
 caps. On a screen of 150 columns or more the selected pod's verdicts, owners and
 peers are beside the list.
 
-  1 2 3, Tab       pods; history; problems and what to do about them
+  1 2 3 4, Tab     pods; leaks; history; problems and what to do
   Enter, Esc       show the sockets of a pod with their owners; return
   /, n             show only rows with some words; one Kubernetes namespace
   s, r             sort by the next column; reverse the order

@@ -20,6 +20,7 @@ const (
 
 // question is a request for the data of a screen.
 type question struct {
+	leaks   bool
 	history bool
 	after   api.HistoryQuery // where the history continues
 	pod     string           // key of the pod whose sockets are requested, "" if none
@@ -33,12 +34,15 @@ type answer struct {
 	at      time.Time
 	took    time.Duration
 	status  api.Status
+	list    api.LeakList
 	page    api.HistoryPage
 	sockets api.SocketList
+	note    string // why a part is missing, "" if none is
 	err     error
 }
 
-// ask asks the reaper. Only an error of the status is an error of the answer; the others are problems of their part.
+// ask asks the reaper. Only an error of the status is an error of the answer; another one is the note of an answer without
+// that part.
 func ask(ctx context.Context, src Source, q question, now func() time.Time) answer {
 	a := answer{question: q}
 	began := now()
@@ -47,23 +51,33 @@ func ask(ctx context.Context, src Source, q question, now func() time.Time) answ
 		defer cancel()
 		return request(ctx)
 	}
+	part := func(wanted *bool, request func(context.Context) error) {
+		if !*wanted || a.err != nil {
+			return
+		}
+		if err := limited(request); err != nil {
+			*wanted, a.note = false, err.Error()
+		}
+	}
 	a.err = limited(func(ctx context.Context) (err error) {
 		a.status, err = src.Status(ctx)
 		return err
 	})
-	if a.err == nil && q.history {
-		a.err = limited(func(ctx context.Context) (err error) {
-			a.page, err = src.History(ctx, q.after)
-			return err
-		})
-	}
-	if a.err == nil && q.pod != "" {
-		if err := limited(func(ctx context.Context) (err error) {
-			a.sockets, err = src.Sockets(ctx, api.SocketQuery{PodQuery: api.PodQuery{Pod: q.query}, Owners: q.owners})
-			return err
-		}); err != nil {
-			a.sockets.Problems = append(a.sockets.Problems, err.Error())
-		}
+	part(&a.history, func(ctx context.Context) (err error) {
+		a.page, err = src.History(ctx, q.after)
+		return err
+	})
+	part(&a.leaks, func(ctx context.Context) (err error) {
+		a.list, err = src.Leaks(ctx, api.LeakQuery{Limit: maxLeaks})
+		return err
+	})
+	sockets := q.pod != ""
+	part(&sockets, func(ctx context.Context) (err error) {
+		a.sockets, err = src.Sockets(ctx, api.SocketQuery{PodQuery: api.PodQuery{Pod: q.query}, Owners: q.owners})
+		return err
+	})
+	if !sockets {
+		a.pod = ""
 	}
 	a.at = now()
 	a.took = a.at.Sub(began)

@@ -40,10 +40,10 @@ func (m *model) draw(width, height int) []string {
 	case m.screen == screenProblems:
 		m.text.set(m.problemText(width))
 		lines = append(lines, m.text.table(width, room)...)
-	case m.screen == screenHistory && !m.open:
-		lines = append(lines, m.history.table(width, room)...)
 	case m.open:
 		lines = append(lines, m.podScreen(width, room)...)
+	case m.screen != screenPods:
+		lines = append(lines, m.list().table(width, room)...)
 	case beside > 0 && !all:
 		left := m.podsScreen(width-beside-3, room, false)
 		left = append(left, make([]string, max(0, room-len(left)))...)
@@ -113,7 +113,7 @@ func (m *model) rest(lines []string, width, height, room int, all bool, ages api
 // head returns the first line: the screen, and the time of the last answer.
 func (m *model) head(width int) []string {
 	left := term.Strong.Paint("halfclose")
-	for s, name := range []string{"Pods", "History", "Problems"} {
+	for s, name := range []string{"Pods", "Leaks", "History", "Problems"} {
 		if s == int(screenProblems) {
 			if n := len(m.problems()); n > 0 {
 				name += fmt.Sprintf(" (%d)", n)

@@ -78,8 +78,16 @@ func withPanel(width, height int) *model {
 // historic returns a screen with a history.
 func historic(width, height int) *model {
 	m := newScreen(30, width, height)
-	press(m, "2")
+	press(m, "3")
 	next(m, func(a *answer) { a.history, a.page = true, api.HistoryPage{History: "one", Entries: apitest.Entries()} })
+	return m
+}
+
+// leaking returns a screen with leaks.
+func leaking(width, height int) *model {
+	m := newScreen(30, width, height)
+	press(m, "2")
+	next(m, func(a *answer) { a.leaks, a.list.Groups = true, leakGroups() })
 	return m
 }
 
@@ -95,10 +103,13 @@ func TestScreens(t *testing.T) {
 		"pods-200x60":     withPanel(200, 60),
 		"sockets-80x24":   opened(80, 24),
 		"sockets-120x40":  opened(120, 40),
+		"leaks-80x24":     leaking(80, 24),
+		"leaks-40x10":     leaking(40, 10),
+		"leaks-200x60":    leaking(200, 60),
 		"history-80x24":   historic(80, 24),
 		"troubled-80x24":  troubled(80, 24),
 		"troubled-40x10":  troubled(40, 10),
-		"problems-80x24":  pressed(troubled(80, 24), "3"),
+		"problems-80x24":  pressed(troubled(80, 24), "4"),
 		"help-80x24":      pressed(newScreen(30, 80, 40), "?"),
 		"filter-80x24":    pressed(newScreen(30, 80, 24), "/", "w", "e", "b", "-", "2"),
 		"switch-80x24":    pressed(newScreen(30, 80, 24), "m"),
@@ -266,8 +277,8 @@ func TestAScreenFitsAnyTerminal(t *testing.T) {
 	gone := newScreen(30, 80, 24)
 	gone.Update(answer{err: errors.New(apitest.Hostile)})
 	for name, m := range map[string]*model{
-		"pods": newScreen(70, 80, 24), "panel": withPanel(200, 50), "sockets": opened(80, 24), "history": historic(80, 24), "gone": gone,
-		"problems": pressed(troubled(80, 24), "3"), "help": pressed(newScreen(3, 80, 24), "?"), "empty": newScreen(0, 80, 24), "prompt": pressed(newScreen(3, 80, 24), "n"),
+		"pods": newScreen(70, 80, 24), "panel": withPanel(200, 50), "sockets": opened(80, 24), "history": historic(80, 24), "leaks": leaking(80, 24), "gone": gone,
+		"problems": pressed(troubled(80, 24), "4"), "help": pressed(newScreen(3, 80, 24), "?"), "empty": newScreen(0, 80, 24), "prompt": pressed(newScreen(3, 80, 24), "n"),
 	} {
 		for width := 1; width <= 190; width += 1 + width/4 {
 			for height := 1; height <= 60; height += 1 + height/8 {

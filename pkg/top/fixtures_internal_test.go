@@ -130,3 +130,21 @@ func podSockets(n int) api.SocketList {
 	}
 	return list
 }
+
+// leakGroups returns leaks of two pods.
+func leakGroups() []api.LeakGroup {
+	fast, slow := 3.25, 0.0
+	return []api.LeakGroup{
+		{
+			Pod: state.Pod{Namespace: "shop", Name: "web-2"}, ContainerID: "000000020123456789abcdef", State: inetdiag.CloseWait, Role: policy.RoleClient,
+			Owners: []owners.Process{{PID: 812, Command: "java"}}, OwnerCount: 1, Peer: "10.0.9.9:443", Sockets: 310,
+			Verdicts: map[string]int{"within-grace": 300, "unread-data": 10}, Oldest: api.Seconds(3 * time.Hour), Newest: api.Seconds(time.Minute),
+			Growth: &slow, Ended: 50, Held: 48,
+		},
+		{
+			Pod: state.Pod{Namespace: "shop", Name: apitest.Hostile}, ContainerID: "gone", State: inetdiag.FinWait2, Role: policy.RoleServer,
+			Owners: []owners.Process{{PID: 7, Command: apitest.Hostile}}, OwnerCount: 9, Local: "[2001:db8:1111:2222:3333:4444:5555:6666]:65535", Sockets: 12,
+			Verdicts: map[string]int{"grace-never": 12}, Oldest: api.Seconds(5 * time.Minute), Newest: api.Seconds(2 * time.Minute), Growth: &fast,
+		},
+	}
+}

@@ -49,8 +49,9 @@ func (m *model) commands() []command {
 	}
 	bind("p", map[bool]string{false: "pause", true: "resume"}[m.paused], "pause, or resume", m.pause, "p", "space")
 	show("1", "show the pods", screenPods)
-	show("2", "show the history", screenHistory)
-	show("3", "show the problems, and what to do about them", screenProblems)
+	show("2", "show the leaks: the leaked sockets of each process", screenLeaks)
+	show("3", "show the history", screenHistory)
+	show("4", "show the problems, and what to do about them", screenProblems)
 	bind("Tab", "", "show the next of these", func() tea.Cmd { m.show((m.screen + 1) % screenHelp); return nil }, "tab")
 	move("↑ k", "move up", func() int { return -1 }, "up", "k")
 	move("↓ j", "move down", func() int { return 1 }, "down", "j")
@@ -96,10 +97,12 @@ func legend() [][2]string {
 		{"AGES", "their ages, one bar for each line of the chart"},
 		{"DESTROYED", "destroyed since the reaper started"},
 		{"WOULD-DESTROY", "past their grace, and only the mode prevented the destroy"},
+		{"GROWTH", "sockets of a leak that became half-closed per minute"},
+		{"HELD", "ended sockets whose owner still has their descriptors: restart it"},
 		{"GRACE", "of both states, or of CLOSE_WAIT/FIN_WAIT2; * marks a mode that is capped"},
 		{charWithin, "in the chart: before the end of the grace, or with grace never"},
 		{charOverdue, "in the chart: past the grace, but kept, only observed, or waiting for the rate limit"},
-		{"!", "has a problem: press 3"},
+		{"!", "has a problem: press 4"},
 	}
 }
 

@@ -20,6 +20,7 @@ type screen int
 
 const (
 	screenPods screen = iota
+	screenLeaks
 	screenHistory
 	screenProblems
 	screenHelp
@@ -38,6 +39,8 @@ type model struct {
 	screen, before screen // before is the screen below the help
 	pods           list[row]
 	sockets        list[api.SocketView]
+	leaks          list[api.LeakGroup]
+	leaksAt        time.Time // when the leaks were loaded
 	history        list[api.Entry]
 	text           list[string] // the problems, or the help
 	namespace      string
@@ -72,9 +75,10 @@ type (
 
 func newModel(cfg Config) *model {
 	m := &model{cfg: cfg, namespace: cfg.Namespace}
-	m.pods.spec, m.sockets.spec, m.history.spec, m.text.spec = m.podSpec(), socketSpec(), historySpec(cfg.Now().Location()), textSpec()
+	m.pods.spec, m.leaks.spec, m.history.spec = m.podSpec(), leakSpec(), historySpec(cfg.Now().Location())
+	m.sockets.spec, m.text.spec = socketSpec(), textSpec()
 	m.pods.order = max(0, slices.Index(Orders(), cfg.Sort))
-	for _, l := range []lister{&m.pods, &m.history} {
+	for _, l := range []lister{&m.pods, &m.leaks, &m.history} {
 		l.setNamespace(cfg.Namespace)
 	}
 	return m
@@ -135,6 +139,8 @@ func (m *model) list() lister {
 		return &m.text
 	case m.open:
 		return &m.sockets
+	case m.screen == screenLeaks:
+		return &m.leaks
 	case m.screen == screenHistory:
 		return &m.history
 	}
@@ -160,7 +166,7 @@ func (m *model) show(s screen) {
 	if m.screen != s {
 		m.text = list[string]{spec: m.text.spec}
 	}
-	m.screen, m.open, m.urgent = s, false, true
+	m.screen, m.open, m.urgent, m.leaksAt = s, false, true, time.Time{}
 }
 
 func (m *model) help() tea.Cmd {
@@ -203,6 +209,10 @@ func (m *model) enter() tea.Cmd {
 			m.pods.selected = r.key
 			m.openPod(r)
 		}
+	case &m.leaks:
+		var g api.LeakGroup
+		g, ok = m.leaks.current()
+		id = g.ContainerID
 	case &m.history:
 		var e api.Entry
 		e, ok = m.history.current()
@@ -227,6 +237,7 @@ func (m *model) openPod(r row) {
 func (m *model) setNamespace(name string) {
 	m.namespace = name
 	m.pods.setNamespace(name)
+	m.leaks.setNamespace(name)
 	m.history.setNamespace(name)
 }
 
@@ -265,7 +276,7 @@ func (m *model) ask() tea.Cmd {
 
 // question returns the next question.
 func (m *model) question() question {
-	q := question{history: m.screen == screenHistory, after: api.HistoryQuery{History: m.page.History, After: m.page.Last}}
+	q := question{leaks: m.screen == screenLeaks && !m.open && m.at.Sub(m.leaksAt) >= ownersEvery, history: m.screen == screenHistory, after: api.HistoryQuery{History: m.page.History, After: m.page.Last}}
 	if p := m.pod; p != nil && (m.open || panelWidth(m.width) > 0) {
 		q.pod, q.query = p.key, p.query
 		q.owners = p.loaded && (p.ownersAt.IsZero() || m.at.Sub(p.ownersAt) >= ownersEvery) // the sockets come first: they cost less
@@ -290,6 +301,9 @@ func (m *model) receive(a answer) tea.Cmd {
 
 // apply applies an answer without an error.
 func (m *model) apply(a answer) {
+	if a.note != "" {
+		m.notice = a.note
+	}
 	m.share = m.finderShare(a)
 	m.rates.update(m, a)
 	m.problem, m.loaded, m.at, m.status = "", true, a.at, a.status
@@ -302,6 +316,10 @@ func (m *model) apply(a answer) {
 		}
 		m.page = a.page
 		m.history.set(entries[max(0, len(entries)-maxEntries):])
+	}
+	if a.leaks {
+		m.leaksAt = a.at
+		m.leaks.set(a.list.Groups)
 	}
 	if p := m.pod; p != nil && a.pod == p.key {
 		p.update(a)

@@ -101,11 +101,12 @@ func TestKeySequencesLeadToScreens(t *testing.T) {
 		{"the list of pods", "", []string{"[Pods]", "shop/web-2", "sort: count"}, []string{"PAUSED"}},
 		{"a pod", "down enter", []string{"halfclose shop/web-1", "Loading its sockets"}, []string{"shop/web-2"}},
 		{"back from a pod", "enter esc", []string{"[Pods]", "shop/web-1"}, nil},
-		{"the history", "2", []string{"[History]", "destroyed", "sort: time"}, []string{"CLOSE_WAIT  FIN_WAIT2"}},
-		{"the problems", "3", []string{"[Problems (2)]", "shop/web-7: inert", "To do: if the container is gone"}, nil},
-		{"the next screens", "tab tab tab", []string{"[Pods]"}, nil},
+		{"the history", "3", []string{"[History]", "destroyed", "sort: time"}, []string{"CLOSE_WAIT  FIN_WAIT2"}},
+		{"the problems", "4", []string{"[Problems (2)]", "shop/web-7: inert", "To do: if the container is gone"}, nil},
+		{"the next screens", "tab tab tab tab", []string{"[Pods]"}, nil},
 		{"help", "?", []string{"halfclose help", "stop destroying", "show only the rows"}, []string{"shop/web-2"}},
-		{"help is left to where it was", "2 ? esc", []string{"[History]"}, nil},
+		{"the leaks", "2", []string{"[Leaks]", "No socket counts as leaked"}, nil},
+		{"help is left to where it was", "3 ? esc", []string{"[History]"}, nil},
 		{"help of help", "? ? esc", []string{"[Pods]"}, nil},
 		{"a filter while it is typed", "/ w e b - 1 2", []string{"Filter: web-12", "shop/web-12"}, []string{"shop/web-2 "}},
 		{"a filter of several words in any order", "/ W E B space 1 4 m enter", []string{"/WEB 14m", "shop/web-1 ", "1 of 30"}, []string{"shop/web-2 "}},
@@ -322,9 +323,42 @@ func TestOwnersAreRequestedAfterTheSocketsAndSeldom(t *testing.T) {
 	}
 }
 
-func TestTheHistoryGoesOn(t *testing.T) {
+func TestLeaksAreRequestedSeldomAndLeadToTheirPod(t *testing.T) {
 	m := newScreen(30, 120, 40)
 	press(m, "2")
+	if !m.question().leaks {
+		t.Error("the leaks are not requested at once")
+	}
+	next(m, func(a *answer) { a.leaks, a.list.Groups = true, leakGroups() })
+	if m.question().leaks {
+		t.Error("the leaks are requested again at once")
+	}
+	m.at = m.at.Add(ownersEvery)
+	if !m.question().leaks {
+		t.Error("the leaks are never requested again")
+	}
+	for _, want := range []string{"48 of 50 ended sockets are still held", "0.0/min", "300 within-grace"} {
+		if !strings.Contains(text(m), want) {
+			t.Errorf("%q is not on the screen:\n%s", want, text(m))
+		}
+	}
+	press(m, "s", "s")
+	if m.leaks.sorted() != "growth" || m.leaks.shown[0].Sockets != 12 {
+		t.Errorf("sorted by %s, the first leak has %d sockets", m.leaks.sorted(), m.leaks.shown[0].Sockets)
+	}
+	press(m, "enter")
+	if m.open || !strings.Contains(text(m), "no longer registered") {
+		t.Errorf("a leak of a pod that is gone opens it:\n%s", text(m))
+	}
+	press(m, "G", "enter")
+	if !m.open || !strings.Contains(text(m), "halfclose shop/web-2") {
+		t.Errorf("a leak does not open its pod:\n%s", text(m))
+	}
+}
+
+func TestTheHistoryGoesOn(t *testing.T) {
+	m := newScreen(30, 120, 40)
+	press(m, "3")
 	page := func(id string, seq ...uint64) func(a *answer) {
 		return func(a *answer) {
 			a.history, a.page = true, api.HistoryPage{History: id, Since: answerTime()}

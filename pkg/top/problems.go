@@ -70,7 +70,7 @@ func (m *model) summary(width, height int) []string {
 		lines = append(lines, painted(p.style, strings.Split(term.Fill(width, "! ", "  ", text), "\n"))...)
 	}
 	if len(lines) > height && height > 0 {
-		lines = append(lines[:height-1], term.Odd.Paint(fmt.Sprintf("! %s: press 3", describe.Plural(len(m.problems()), "problem", "problems"))))
+		lines = append(lines[:height-1], term.Odd.Paint(fmt.Sprintf("! %s: press 4", describe.Plural(len(m.problems()), "problem", "problems"))))
 	}
 	return lines[:min(len(lines), max(0, height))]
 }

@@ -64,6 +64,10 @@ func (s *fakeReaper) Sockets(_ context.Context, q api.SocketQuery) (api.SocketLi
 	return list, s.err
 }
 
+func (s *fakeReaper) Leaks(context.Context, api.LeakQuery) (api.LeakList, error) {
+	return api.LeakList{Groups: leakGroups()}, s.err
+}
+
 func (s *fakeReaper) History(context.Context, api.HistoryQuery) (api.HistoryPage, error) {
 	return api.HistoryPage{History: "one"}, s.err
 }
@@ -100,6 +104,8 @@ func TestTopOnATerminal(t *testing.T) {
 	p.Press(t, "/web-12\r")
 	p.Shows(t, "1 of 30")
 	p.Press(t, "2")
+	p.Shows(t, "310 sockets to 10.0.9.9:443")
+	p.Press(t, "3")
 	p.Shows(t, "[History]")
 	p.Press(t, "1p")
 	p.Shows(t, "PAUSED")
@@ -139,6 +145,26 @@ func TestALostReaperComesBack(t *testing.T) {
 		t.Error(err)
 	}
 	p.Restored(t, 1)
+}
+
+// partial is a Source that answers only with its status.
+type partial struct{ fakeReaper }
+
+func (*partial) Sockets(context.Context, api.SocketQuery) (api.SocketList, error) {
+	return api.SocketList{}, errors.New("no list")
+}
+
+func TestAMissingPartIsANote(t *testing.T) {
+	src := &partial{fakeReaper{status: nodeStatus(3)}}
+	a := ask(t.Context(), src, question{history: true, leaks: true, pod: "web"}, time.Now)
+	if a.err != nil || a.note != "no list" || a.pod != "" || !a.history || !a.leaks || len(a.list.Groups) == 0 {
+		t.Errorf("the answer is %+v", a)
+	}
+	m := newScreen(3, 80, 24)
+	m.Update(a)
+	if !strings.HasSuffix(text(m), "\nno list\n") || !strings.Contains(text(m), "shop/web-2") {
+		t.Errorf("the screen is\n%s", text(m))
+	}
 }
 
 func TestTheViewEndsWithItsContext(t *testing.T) {

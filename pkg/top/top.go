@@ -26,6 +26,7 @@ const MinInterval = 250 * time.Millisecond
 type Source interface {
 	Status(ctx context.Context) (api.Status, error)
 	Sockets(ctx context.Context, q api.SocketQuery) (api.SocketList, error)
+	Leaks(ctx context.Context, q api.LeakQuery) (api.LeakList, error)
 	History(ctx context.Context, q api.HistoryQuery) (api.HistoryPage, error)
 }
 

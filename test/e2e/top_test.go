@@ -99,6 +99,8 @@ func TestTopShowsLeaksAsTheyComeAndGo(t *testing.T) {
 	term.Press(t, "/"+leaky.name+"\r")
 	term.Until(t, "only the pod that leaks is listed", func() bool { return !strings.Contains(term.Screen(), calm.name) })
 	term.Press(t, "\x1b2")
+	term.Shows(t, fmt.Sprintf("e2e.test[%d]", os.Getpid()))
+	term.Press(t, "3")
 	term.Shows(t, "would-destroy")
 	term.Press(t, "1")
 	term.Shows(t, calm.name)
