@@ -16,7 +16,7 @@ import (
 func TestCommandsInTheReadmeExist(t *testing.T) {
 	readme := readme(t)
 	root := wholeCommandLine()
-	lines := regexp.MustCompile("(?m)(?:^    |`)halfclose ([a-z]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(readme, -1)
+	lines := regexp.MustCompile("(?m)(?:^    |`)halfclose ([a-z-]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(readme, -1)
 	if len(lines) < 6 {
 		t.Fatalf("README mentions only %d commands", len(lines))
 	}
@@ -43,7 +43,7 @@ func TestCommandsInTheDocumentsExist(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines := regexp.MustCompile("(?:^|    |`|\\$ |-- |\"|\\}\\} )halfclose ([a-z]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(string(b), -1)
+		lines := regexp.MustCompile("(?:^|    |`|\\$ |-- |\"|\\}\\} )halfclose ([a-z-]+)((?: --?[a-z-]+)*)").FindAllStringSubmatch(string(b), -1)
 		if len(lines) < least {
 			t.Errorf("%s mentions only %d commands", path, len(lines))
 		}
@@ -59,7 +59,7 @@ func TestTheReadmeListsEveryCommand(t *testing.T) {
 	_, table, _ := strings.Cut(readme(t), "## Commands")
 	table, _, _ = strings.Cut(table, "\n## ")
 	listed := make(map[string]bool)
-	for _, row := range regexp.MustCompile("(?m)^\\| `halfclose ([a-z]+)[^`]*`(?:, `halfclose ([a-z]+)[^`]*`)? \\|(.*)$").FindAllStringSubmatch(table, -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `halfclose ([a-z-]+)[^`]*`(?:, `halfclose ([a-z-]+)[^`]*`)? \\|(.*)$").FindAllStringSubmatch(table, -1) {
 		listed[row[1]], listed[row[2]] = true, true
 		checkFlags(t, root, row[1], row[3])
 	}

@@ -58,9 +58,9 @@ func registrationName(name string) (pod state.Pod, id string) {
 
 func registerCommand(e *env) *cobra.Command {
 	var name string
-	var allowHost, reset bool
+	var allowHost, reset, host bool
 	cmd := &cobra.Command{
-		Use:   "register NETNS",
+		Use:   "register NETNS | --host",
 		Short: "Register a network namespace that no CNI plugin records",
 		Long: `Register a network namespace by hand, for containers that are created without
 CNI. The reaper then treats it like any attachment, until "halfclose
@@ -75,6 +75,10 @@ Registering a namespace again changes the values of the flags, and keeps the
 others; with --reset these have their defaults. If CNI has recorded the
 namespace too, each socket gets the more conservative verdict of both policies.
 
+With --host it registers the host's own namespace, under the name "host". The
+reaper needs --allow-host-netns for that. Every daemon of the node has its
+sockets there: begin with --mode observe, or spare commands by --rules.
+
 A name such as shop/web-1 makes the registration a pod of that namespace, which
 --pod, --namespace and the policy file select.`,
 		Example: `  halfclose register web    # /run/netns/web, with the default policy
@@ -83,10 +87,18 @@ A name such as shop/web-1 makes the registration a pod of that namespace, which
   halfclose register web --grace never    # only sockets without a peer
   halfclose register $(docker inspect -f '{{.State.Pid}}' web) --name web
   halfclose register /run/docker/netns/1a2b --exempt '[{"peerPorts": "5432"}]'
-  halfclose register web --rules '[{"match": {"uids": "0"}, "mode": "off"}]'`,
-		Args: oneNetns,
+  halfclose register web --rules '[{"match": {"uids": "0"}, "mode": "off"}]'
+  halfclose register --host --mode observe    # report the daemons' leaks
+  halfclose register --host \
+    --rules '[{"match": {"commands": ["sshd", "etcd"]}, "mode": "off"}]'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if host {
+				return noNetns(args)
+			}
+			return oneNetns(cmd, args)
+		},
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
+			if len(args) > 0 || host {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			return completeNetns(cmd, args, toComplete)
@@ -99,12 +111,24 @@ A name such as shop/web-1 makes the registration a pod of that namespace, which
 			if err != nil {
 				return err
 			}
+			if host {
+				if err := e.checkHostAllowed(cmd.Context()); err != nil {
+					return err
+				}
+				args, allowHost = []string{hostNetns}, true
+				if name == "" {
+					name = hostName
+				}
+			}
 			pod, id := registrationName(name)
-			r, err := e.register(cmd.Context(), args[0], cmd.Flags().Changed("name"), reset, state.Record{
+			r, err := e.register(cmd.Context(), args[0], host || cmd.Flags().Changed("name"), reset, state.Record{
 				Attachment: state.ManualAttachment(id), Pod: pod, Layers: policy.Layers{Network: layer, PodOverrides: policy.OverridesNone},
 			}, allowHost)
 			if err != nil {
 				return err
+			}
+			if host {
+				noteOtherHost(&r)
 			}
 			e.noteReaper(cmd.Context(), &r, allowHost)
 			return e.printRegistration(r, func(key string) string { return "--" + flagOf(key, cmd.Flags()) })
@@ -114,6 +138,8 @@ A name such as shop/web-1 makes the registration a pod of that namespace, which
 	cmd.Flags().BoolVar(&reset, "reset", false, "keep no value of an earlier registration of the namespace")
 	addPolicyFlags(cmd, policyFlags())
 	cmd.Flags().BoolVar(&allowHost, "allow-host-netns", false, "allow the host's namespace; the reaper needs this flag too")
+	cmd.Flags().BoolVar(&host, "host", false, "register the host's own namespace, that of process 1")
+	cmd.MarkFlagsMutuallyExclusive("host", "allow-host-netns")
 	e.outputFlag(cmd)
 	return cmd
 }
@@ -190,7 +216,7 @@ func (e *env) register(ctx context.Context, arg string, named, reset bool, rec s
 			r.note("%s", warning)
 		}
 	}
-	if pid := processOf(where.path); pid != "" {
+	if pid := processOf(where.path); pid != "" && arg != hostNetns {
 		mounted := mountedAt(h.Stat(), hostfs.NetnsDirs())
 		switch {
 		case mounted == "":

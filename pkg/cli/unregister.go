@@ -194,14 +194,20 @@ func findRegistration(listing state.Listing, w selector) (state.Record, error) {
 		}
 	}
 	if len(byCNI) > 0 {
-		return state.Record{}, fmt.Errorf("CNI has recorded %q (%s): delete the container, and its DEL removes the record",
-			w.arg, safetext.Escape(describe.Pod(byCNI[0].Pod, byCNI[0].ContainerID)))
+		return state.Record{}, errRecordedByCNI(w.arg, byCNI[0])
 	}
 	all := slices.DeleteFunc(slices.Clone(listing.Records), func(rec state.Record) bool { return !rec.Manual() })
 	if len(all) == 0 {
 		return state.Record{}, fmt.Errorf("%q is not registered, and neither is any other namespace", w.arg)
 	}
 	return state.Record{}, fmt.Errorf("%q is not registered; registered are %s", w.arg, listRegistrations(all))
+}
+
+// errRecordedByCNI says how to spare a container whose record unregister does not remove.
+func errRecordedByCNI(arg string, rec state.Record) error {
+	pod := describe.Pod(rec.Pod, rec.ContainerID)
+	return fmt.Errorf("CNI has recorded %q (%s), and its DEL removes the record: to spare its sockets, run \"halfclose mode observe --pod %s\" (destroys none, until \"mode destroy --pod\"), "+
+		"or set {mode: off} for it in the policy file (does not even look)", arg, pod, pod)
 }
 
 // listRegistrations formats registrations in one line.

@@ -290,3 +290,95 @@ func TestTheHistoryHasTheNameOfAManualRegistration(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// holdBoth starts a program that holds both ends of a half-closed connection in 127.NETWORK.0.0/16, and returns the address
+// of the end in FIN_WAIT2.
+func holdBoth(t *testing.T, network byte, argv ...string) string {
+	t.Helper()
+	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, network, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, network, 0, 2)}}).Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := client.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	for _, c := range []net.Conn{client, server} {
+		f, err := c.(*net.TCPConn).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return server.RemoteAddr().String()
+}
+
+// TestTheHostsDaemonsAreReapedByCommand registers the network namespace of process 1, which is the test's own.
+func TestTheHostsDaemonsAreReapedAndSparedByRules(t *testing.T) {
+	t.Parallel()
+	refusing := newWorld(t)
+	p := refusing.start(t)
+	refusing.holds(t, p.PID())
+	if r := refusing.run(t, "register", "--host"); r.code != 1 || !strings.Contains(r.stderr, "start it with --allow-host-netns, or HALFCLOSE_ALLOW_HOST_NETNS=true") {
+		t.Errorf("with a reaper that refuses it: exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := refusing.run(t, "register", "--host", "1"); r.code != 2 || !strings.Contains(r.stderr, "want no NETNS beside it") {
+		t.Errorf("with an argument: exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+
+	w := newWorld(t)
+	allowed := w.start(t, "--allow-host-netns")
+	w.holds(t, allowed.PID())
+	leaking, sparing := holdBoth(t, 77, "tail", "-f", "/dev/null"), holdBoth(t, 78, "sleep", "1000")
+	r := w.register(t, "--host", "--grace", "never", "--probe-after", "never", "--rules",
+		`[{"match": {"peers": "127.77.0.0/16"}, "grace": "1s"}, {"match": {"commands": ["sleep"]}, "mode": "off"}]`) // other tests use this namespace too
+	if r.Record.ContainerID != "host" || r.Record.Netns.Path != "/proc/1/ns/net" || !r.ReaperRunning {
+		t.Errorf("registered is %+v", r)
+	}
+	for _, note := range r.Notes {
+		if !strings.HasPrefix(note, "process 1 is not the host's here") { // in a container
+			t.Errorf("note %q", note)
+		}
+	}
+	nstest.Eventually(t, testnode.Patience/4, "the leak is destroyed", func() bool {
+		entries, _ := w.Entries()
+		for _, en := range entries {
+			if en.Outcome == api.Destroyed && (en.Peer.String() == leaking || en.Local.String() == leaking) {
+				return true
+			}
+		}
+		return false
+	})
+	entries, err := w.Entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, en := range entries {
+		if en.Outcome == api.Destroyed && en.Peer.String() != leaking && en.Local.String() != leaking {
+			t.Errorf("%s to %s was destroyed too", en.Local, en.Peer)
+		}
+	}
+	if r := w.run(t, "sockets", "--pod", "host", "-o", "wide"); !strings.Contains(r.stdout, sparing) || !strings.Contains(r.stdout, "mode-off") {
+		t.Errorf("the socket of the command in the rule is not spared:\n%s%s", r.stdout, r.stderr)
+	}
+	w.unregister(t, "host")
+}
