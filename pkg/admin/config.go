@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -70,4 +71,30 @@ func (c *Client) Config(ctx context.Context) (cfg api.Config, err error) {
 // SetLogLevel sets the level of the reaper's log.
 func (c *Client) SetLogLevel(ctx context.Context, m api.LogLevelRequest) (view api.LogLevelView, err error) {
 	return view, c.ask(ctx, http.MethodPut, "/v1/log-level", m, answerTimeout, whole(&view))
+}
+
+// maxMetrics bounds the size of the metrics that a client reads, in bytes.
+const maxMetrics = 64 << 20
+
+// Metrics returns the reaper's metrics in Prometheus' text format.
+func (c *Client) Metrics(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://reaper/metrics", http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("ask the reaper: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, refusal(resp)
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxMetrics))
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	return text, nil
 }

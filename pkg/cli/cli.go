@@ -151,7 +151,7 @@ not found or not valid; 2 a mistake in the command line.`,
 		statusCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
 		topCommand(e), simulateCommand(e), policyCommand(e), registerCommand(e), unregisterCommand(e), adoptCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
-		healthCommand(e), versionCommand(e), configCommand(e), logLevelCommand(e),
+		healthCommand(e), versionCommand(e), configCommand(e), logLevelCommand(e), reportCommand(e),
 	)
 	root.AddCommand(e.more...)
 	completePaths(root)
