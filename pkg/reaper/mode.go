@@ -24,8 +24,8 @@ type caps struct {
 	checkedAt time.Time
 	readAt    time.Time
 	wall      func() time.Time              // the wall clock
-	switches  state.Switches                // of the file, and the unwritten ones; also those that have ended
-	inForce   state.Switches                // those that cap a mode now
+	switches  state.Switches                // of the file, and unwritten ones; includes ended switches
+	inForce   state.Switches                // the switches that cap a mode now
 	unwritten map[state.Scope]*state.Switch // that apply although their file could not be written
 }
 

@@ -105,7 +105,7 @@ var (
 	mac    = regexp.MustCompile(`^(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$`)
 )
 
-// Redact replaces the addresses in a text. The loopback and the unspecified addresses stay: they tell nothing.
+// Redact replaces the addresses in a text. The loopback and the unspecified addresses stay: they identify nothing.
 func (a *Addresses) Redact(text []byte) []byte {
 	text = colons.ReplaceAllFunc(text, func(run []byte) []byte {
 		// A sentence may end after an address, and a key of JSON has a colon after it.

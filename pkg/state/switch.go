@@ -82,7 +82,7 @@ func LoadSwitch(path string) (Switch, bool, error) {
 	return *s.Node, true, nil
 }
 
-// LoadSwitches reads all switches, also those that have ended. Without a file there are none. After an error the caller must
+// LoadSwitches reads all switches, ended ones included. Without a file there are none. After an error the caller must
 // be as conservative as mode observe for every attachment, and as the switches that could be read.
 func LoadSwitches(path string) (Switches, error) {
 	if unsafe, ok := errors.AsType[*UnsafeDirError](CheckDir(filepath.Dir(path))); ok {
