@@ -29,6 +29,9 @@ type panel struct {
 	Links                    []struct{ URL string }
 	Targets                  []target
 	FieldConfig              struct{ Defaults struct{ Unit string } }
+	// Collapsed is set for a row that is closed at first. Panels are its panels then; otherwise they follow the row.
+	Collapsed bool
+	Panels    []panel
 }
 
 type source struct{ Type, UID string }
@@ -64,9 +67,17 @@ func readDashboard(t *testing.T) (d dashboard) {
 	return d
 }
 
+// all returns the panels, those of collapsed rows too.
+func (d dashboard) all() (list []panel) {
+	for _, p := range d.Panels {
+		list = append(append(list, p), p.Panels...)
+	}
+	return list
+}
+
 // graphs returns the panels with queries.
 func (d dashboard) graphs() (list []panel) {
-	for _, p := range d.Panels {
+	for _, p := range d.all() {
 		if p.Type != "row" {
 			list = append(list, p)
 		}
@@ -81,7 +92,7 @@ func TestEveryPanelHasATitleADescriptionAUnitAndQueries(t *testing.T) {
 		t.Errorf("the schema is version %d, want 39, that of Grafana 10.4", d.SchemaVersion)
 	}
 	ids, titles := make(map[int]bool), make(map[string]bool)
-	for _, p := range d.Panels {
+	for _, p := range d.all() {
 		if p.ID < 1 || ids[p.ID] || p.Title == "" || titles[p.Title] {
 			t.Errorf("panel %d, %q, needs a unique id and title", p.ID, p.Title)
 		}
@@ -113,12 +124,27 @@ func TestEveryPanelHasATitleADescriptionAUnitAndQueries(t *testing.T) {
 
 func TestPanelsFillTheGridAndDoNotOverlap(t *testing.T) {
 	t.Parallel()
+	d := readDashboard(t)
+	fillsGrid(t, d.Panels, 0)
+	for _, p := range d.Panels {
+		if p.Type == "row" && p.Collapsed != (len(p.Panels) > 0) {
+			t.Errorf("row %s is collapsed: %v, and has %d panels", p.Title, p.Collapsed, len(p.Panels))
+		}
+		if p.Collapsed {
+			fillsGrid(t, p.Panels, p.GridPos.Y+1)
+		}
+	}
+}
+
+// fillsGrid checks the positions of panels, whose first ones are at top.
+func fillsGrid(t *testing.T, panels []panel, top int) {
+	t.Helper()
 	const columns = 24 // of Grafana's grid
 	taken := make(map[[2]int]string)
-	bottom := 0
-	for _, p := range readDashboard(t).Panels {
+	bottom := top
+	for _, p := range panels {
 		g := p.GridPos
-		if g.X < 0 || g.Y < 0 || g.W < 1 || g.H < 1 || g.X+g.W > columns {
+		if g.X < 0 || g.Y < top || g.W < 1 || g.H < 1 || g.X+g.W > columns {
 			t.Errorf("%s is at %+v", p.Title, g)
 		}
 		for x := g.X; x < g.X+g.W; x++ {
@@ -131,7 +157,7 @@ func TestPanelsFillTheGridAndDoNotOverlap(t *testing.T) {
 		}
 		bottom = max(bottom, g.Y+g.H)
 	}
-	if holes := columns*bottom - len(taken); holes != 0 {
+	if holes := columns*(bottom-top) - len(taken); holes != 0 {
 		t.Errorf("%d cells of the grid are empty", holes)
 	}
 }

@@ -63,6 +63,7 @@ func (f *fleet) alerts(t *testing.T) {
 	want := map[string]map[string]string{ // by alert: the state of it by node
 		"HalfcloseLeakGrowing": {}, "HalfcloseReapersAbsent": {}, "HalfcloseObserving": {}, "HalfcloseFinderFellBack": {},
 		"HalfcloseDestroysLate": {}, "HalfcloseUnreachableNetns": {}, "HalfclosePeersNotAsked": {},
+		"HalfcloseDescriptorsHeld": {}, "HalfcloseNearFileLimit": {}, "HalfcloseHistoryLost": {}, "HalfcloseSwitchForgotten": {},
 		"HalfcloseDestroysQueued":   {"node-1": "pending"},
 		"HalfcloseRecordProblems":   {"node-1": "pending"},
 		"HalfcloseDestroyErrors":    {"node-2": "pending"},
