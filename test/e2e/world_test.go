@@ -29,9 +29,11 @@ import (
 type world struct {
 	*testnode.Node
 
-	dir  string
-	cni  *libcni.CNIConfig
-	exec *execs
+	dir string
+	cni *libcni.CNIConfig
+	// cache is the directory of libcni's cache.
+	cache string
+	exec  *execs
 }
 
 // newWorld creates a world with a state directory of its own. Its reaper is stopped when the test ends.
@@ -49,8 +51,8 @@ func newWorld(t *testing.T) *world {
 func newWorldAt(t *testing.T, dir string, env []string) *world {
 	t.Helper()
 	node.Need(t)
-	w := &world{Node: testnode.New(t, dir), dir: dir, exec: &execs{env: env}}
-	w.cni = libcni.NewCNIConfigWithCacheDir([]string{pluginDir()}, filepath.Join(t.TempDir(), "cache"), w.exec)
+	w := &world{Node: testnode.New(t, dir), dir: dir, exec: &execs{env: env}, cache: filepath.Join(t.TempDir(), "cache")}
+	w.cni = libcni.NewCNIConfigWithCacheDir([]string{pluginDir()}, w.cache, w.exec)
 	t.Cleanup(w.StopReaper)
 	return w
 }

@@ -11,9 +11,11 @@ import (
 
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/testnode"
+	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// uninstalledAndInstalled removes halfclose from the conflist while pods run, and restores it. Pods start at every step.
+// uninstalledAndInstalled removes halfclose from the conflist while pods run, and restores it. Pods start at every step. A pod
+// from before the installation is adopted.
 // Pods that are removed in between are forgotten, with DEL or without.
 func uninstalledAndInstalled(t *testing.T, s *site) {
 	during, after := s.run(t, "during", nil), s.run(t, "after", nil)
@@ -23,10 +25,11 @@ func uninstalledAndInstalled(t *testing.T, s *site) {
 		t.Errorf("DELs to come do not find the binary: %v", err)
 	}
 	s.awaitLoaded(t, false)
-	without := s.run(t, "without", nil)
+	without := s.run(t, "without", map[string]string{policy.AnnotationCloseWaitGrace: "1s"})
 	if s.recorded(without) {
 		t.Error("halfclose was called after it was uninstalled")
 	}
+	old := without.leak(t, "old", after)
 	// A leak in a pod that was created before is still destroyed.
 	s.awaitDestroyed(during.leak(t, "leak", without))
 	s.remove(t, during)
@@ -38,13 +41,17 @@ func uninstalledAndInstalled(t *testing.T, s *site) {
 	s.awaitLoaded(t, true)
 	with := s.run(t, "with", nil)
 	s.awaitDestroyed(with.leak(t, "leak", after))
+	s.awaitDestroyed(old) // the pod is adopted
+	adopted := s.record(t, without)
+	if _, annotated := adopted.Layers.Annotations[policy.AnnotationCloseWaitGrace]; !adopted.Adopted || annotated != s.annotations || adopted.Pod != s.podOf(without) {
+		t.Errorf("the record of a pod from before the installation is %+v", adopted)
+	}
+	s.remove(t, without)
+	nstest.Eventually(t, testnode.Patience, "the adopted record goes, with a DEL of halfclose or without", func() bool { return !s.recorded(without) })
 	nstest.Eventually(t, testnode.Patience, "the reaper has forgotten the namespace that is gone, DEL or not", func() bool {
 		st, err := s.Client.Status(t.Context())
 		return err == nil && st.Namespaces == namespaces
 	})
-	if s.recorded(without) {
-		t.Error("a pod from before the installation has a record")
-	}
 	s.remove(t, after)
 	if s.recorded(after) {
 		t.Error("a pod from before the removal is removed, and its record is still there")
