@@ -17,7 +17,7 @@ import (
 // BenchmarkAnswers sends requests to a reaper on a full node.
 func BenchmarkAnswers(b *testing.B) {
 	n := crowdedNode(b, crowdNamespaces)
-	for _, path := range []string{"/metrics", "/v1/status", "/v1/sockets"} {
+	for _, path := range []string{"/metrics", "/v1/status", "/v1/leaks", "/v1/sockets"} {
 		b.Run(path, func(b *testing.B) {
 			before := cpu(b)
 			for b.Loop() {

@@ -4,11 +4,12 @@
 package simulate
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -112,22 +113,44 @@ func (h Histogram) MarshalJSON() ([]byte, error) {
 
 var errHistogram = errors.New("a histogram is pairs of bucket and count, in ascending order")
 
-// UnmarshalJSON parses the output of MarshalJSON.
+// UnmarshalJSON parses the output of MarshalJSON, and no other form: two weeks have a million histograms.
 func (h *Histogram) UnmarshalJSON(text []byte) error {
-	var pairs [][]uint64
-	if err := json.Unmarshal(text, &pairs); err != nil {
-		return fmt.Errorf("%w: %w", errHistogram, err)
-	}
 	h.bins = nil
-	last := uint64(0)
-	for _, p := range pairs {
-		if len(p) != 2 || p[0] <= last || p[0] > uint64(len(edges)) || p[1] == 0 || p[1] > maxCount {
+	rest, ok := bytes.CutPrefix(text, []byte("["))
+	for last := uint64(0); ok && !bytes.Equal(rest, []byte("]")); {
+		if len(h.bins) > 0 {
+			if rest, ok = bytes.CutPrefix(rest, []byte(",")); !ok {
+				break
+			}
+		}
+		var pair []byte
+		if pair, rest, ok = bytes.Cut(rest, []byte("]")); !ok {
+			break
+		}
+		b, n, err := parsePair(pair)
+		if err != nil || b <= last || b > uint64(len(edges)) || n == 0 || n > maxCount {
 			return errHistogram
 		}
-		last = p[0]
-		h.bins = append(h.bins, bin{Bucket(p[0]), p[1]})
+		h.bins, last = append(h.bins, bin{Bucket(b), n}), b
+	}
+	if !ok {
+		return errHistogram
 	}
 	return nil
+}
+
+// parsePair parses "[1,2" as 1 and 2.
+func parsePair(text []byte) (a, b uint64, err error) {
+	text, opened := bytes.CutPrefix(text, []byte("["))
+	first, second, found := bytes.Cut(text, []byte(","))
+	if !opened || !found {
+		return 0, 0, errHistogram
+	}
+	a, err = strconv.ParseUint(string(first), 10, 64)
+	if err == nil {
+		b, err = strconv.ParseUint(string(second), 10, 64)
+	}
+	return a, b, err
 }
 
 // maxCount bounds the counts that are read: the sum of all files cannot overflow.

@@ -4,6 +4,7 @@
 package simulate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -119,30 +120,40 @@ func NewData(hours []*Hour) *Data {
 	return d
 }
 
-// each calls fn for each selected key.
-func (d *Data) each(q *Query, fn func(*Key, *Counts)) {
+// selected has the selected keys of all tables with their counts.
+type selected []keyCounts
+
+type keyCounts struct {
+	key    Key
+	counts *Counts
+}
+
+func (d *Data) selected(q *Query) (s selected) {
 	for _, t := range d.Tables {
 		for k, c := range t {
 			if q.selects(&k) {
-				fn(&k, c)
+				s = append(s, keyCounts{k, c})
 			}
 		}
 	}
+	return s
 }
 
 // Estimate returns the outcome of a query. See Limits for which graces it can estimate.
 func (d *Data) Estimate(q *Query) Answer {
 	pods := make(map[Pod]*Outcome)
 	a := Answer{Pods: []PodOutcome{}}
-	d.each(q, func(k *Key, c *Counts) {
+	all := d.selected(q)
+	for i := range all {
+		k := &all[i].key
 		o := pods[k.Pod]
 		if o == nil {
 			o = new(Outcome)
 			pods[k.Pod] = o
 		}
-		o.add(q, k, c)
-		a.Total.add(q, k, c)
-	})
+		o.add(q, k, all[i].counts)
+	}
+	a.Total = all.total(q)
 	for pod, o := range pods {
 		a.Pods = append(a.Pods, PodOutcome{pod, *o})
 	}
@@ -158,6 +169,13 @@ func (d *Data) Estimate(q *Query) Answer {
 	return a
 }
 
+func (s selected) total(q *Query) (o Outcome) {
+	for i := range s {
+		o.add(q, &s[i].key, s[i].counts)
+	}
+	return o
+}
+
 // Limits are the graces that the data can estimate for a query.
 type Limits struct {
 	// Distance is the longest time between two looks at a socket, except for a tenth of the sockets that were idle long enough to
@@ -169,23 +187,26 @@ type Limits struct {
 }
 
 // Limits returns the limits for a query. Its Grace may be 0.
-func (d *Data) Limits(q *Query) (l Limits) {
+func (d *Data) Limits(q *Query) Limits { return d.selected(q).limits(q.Grace) }
+
+func (s selected) limits(grace time.Duration) (l Limits) {
 	type group struct {
 		distance time.Duration
 		sockets  uint64
 	}
 	var groups []group
 	var all uint64
-	d.each(q, func(k *Key, c *Counts) {
+	for i := range s {
+		k, c := &s[i].key, s[i].counts
 		if c.Grace > 0 && (l.Grace == 0 || c.Grace < l.Grace || c.Grace == l.Grace && compareKeys(Key{Pod: k.Pod}, Key{Pod: l.GracePod}) < 0) {
 			l.Grace, l.GracePod = c.Grace, k.Pod
 		}
-		if n := c.IdleHigh.MayReach(max(q.Grace, Shortest)); n > 0 {
+		if n := c.IdleHigh.MayReach(max(grace, Shortest)); n > 0 {
 			groups = append(groups, group{c.Distance, n})
 			all += n
 		}
-	})
-	slices.SortFunc(groups, func(a, b group) int { return int(b.distance - a.distance) })
+	}
+	slices.SortFunc(groups, func(a, b group) int { return cmp.Compare(b.distance, a.distance) })
 	// A single pause of the reaper must not spoil a week: the bounds include it.
 	left := all / 10
 	for _, g := range groups {
@@ -221,8 +242,9 @@ type Trial struct {
 
 // Suggest tries the graces of Graces.
 func (d *Data) Suggest(q Query) (s Suggestion) {
+	all := d.selected(&q)
 	for _, q.Grace = range edges {
-		l := d.Limits(&q)
+		l := all.limits(q.Grace)
 		isOutside := l.TooShort(q.Grace) || l.TooLong(q.Grace)
 		if q.Grace == Shortest || len(s.Tried) == 0 && !isOutside {
 			s.Limits = l
@@ -230,7 +252,7 @@ func (d *Data) Suggest(q Query) (s Suggestion) {
 		if isOutside {
 			continue
 		}
-		total := d.Estimate(&q).Total
+		total := all.total(&q)
 		s.Tried = append(s.Tried, Trial{q.Grace, total})
 		if s.IgnoringClosed == 0 && total.Wrong.Most == total.Closed {
 			s.IgnoringClosed = q.Grace

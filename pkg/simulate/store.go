@@ -13,14 +13,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/hostfs"
+	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -66,7 +69,23 @@ type header struct {
 
 type row struct {
 	Key
+	State halfClosed `json:"state"` // in place of Key.State
 	Counts
+}
+
+// halfClosed is the state of a half-closed socket, which is parsed fast.
+type halfClosed inetdiag.State
+
+func (s halfClosed) MarshalText() ([]byte, error) { return inetdiag.State(s).MarshalText() }
+
+func (s *halfClosed) UnmarshalText(text []byte) error {
+	for _, is := range []inetdiag.State{inetdiag.CloseWait, inetdiag.FinWait2} {
+		if string(text) == is.String() {
+			*s = halfClosed(is)
+			return nil
+		}
+	}
+	return fmt.Errorf("state %q is not that of a half-closed socket", text)
 }
 
 // Write replaces the file of an hour, which was written at the time that h says.
@@ -96,7 +115,7 @@ func (h *Hour) encode(w io.Writer) error {
 	for _, t := range []Table{h.Ended, h.Living} {
 		for _, k := range t.sorted() {
 			if err == nil {
-				err = enc.Encode(row{k, *t[k]})
+				err = enc.Encode(row{k, halfClosed(k.State), *t[k]})
 			}
 		}
 	}
@@ -122,6 +141,7 @@ func parseHour(text []byte) (*Hour, error) {
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
 		var r row
 		err := json.Unmarshal(line, &r)
+		r.Key.State = inetdiag.State(r.State)
 		if err == nil {
 			err = check(&r.Key, &r.Counts)
 		}
@@ -216,12 +236,21 @@ func (s *Store) Since(since time.Time) (hours []*Hour, problems []error, err err
 		return nil, nil, err
 	}
 	from := since.UTC().Truncate(time.Hour).Format(hourName)
-	for _, name := range names {
-		if name < from {
-			break
-		}
-		h, err := s.read(name)
-		switch {
+	if i := slices.IndexFunc(names, func(name string) bool { return name < from }); i >= 0 {
+		names = names[:i]
+	}
+	all, errs := make([]*Hour, len(names)), make([]error, len(names))
+	var g errgroup.Group // parsing two weeks takes seconds
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, name := range names {
+		g.Go(func() error {
+			all[i], errs[i] = s.read(name)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in errs
+	for i, h := range all {
+		switch err := errs[i]; {
 		case errors.Is(err, fs.ErrNotExist): // removed as too old
 		case err != nil:
 			problems = append(problems, err)
