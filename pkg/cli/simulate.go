@@ -46,9 +46,9 @@ sockets:
   ASKED      their peers would have been asked before the end of the grace
 
 halfclose looks at a socket from time to time, so it knows idle times up to the
-distance of its looks: 10-12 is 10 at least and 12 at most. A socket that its
-owner closed may have moved its last bytes just before, so it counts as wrong at
-most. Exempt sockets and pods with mode off do not count. The estimate ignores
+distance of its looks: 10-12 is 10 at least and 12 at most. A socket that closed
+later may have moved its last bytes just before, so it counts as wrong at most.
+Exempt sockets and pods with mode off do not count. The estimate ignores
 frozen owners, other ends on the same node, and "above" rules: with them fewer
 are destroyed.
 
@@ -219,9 +219,12 @@ func refuse(grace time.Duration, l *simulate.Limits) error {
 	switch text := policy.FormatDuration(grace); {
 	case l.TooShort(grace):
 		least := policy.FormatDuration((2*l.Distance + time.Second - 1).Truncate(time.Second))
-		return fmt.Errorf("cannot estimate a grace of %s: looks at the sockets were up to %s apart, and a grace needs two looks: "+
-			"use --grace %s or longer, or start the reaper with --sample %s and use --since with a later time",
-			text, policy.FormatAge(l.Distance), least, policy.FormatDuration(max((grace/3).Truncate(time.Second), time.Second)))
+		denser := ""
+		if sample := (grace / 3).Truncate(time.Second); sample > 0 {
+			denser = fmt.Sprintf(", or start the reaper with --sample %s and use --since with a later time", policy.FormatDuration(sample))
+		}
+		return fmt.Errorf("cannot estimate a grace of %s: looks at the sockets were up to %s apart, and a grace needs two looks: use --grace %s or longer%s",
+			text, policy.FormatAge(l.Distance), least, denser)
 	case l.TooLong(grace):
 		return fmt.Errorf("cannot estimate a grace of %s: a grace of %s was in force (%s), so it is unknown what sockets would have done after it: "+
 			"use --grace %[2]s or shorter, select other pods, states or roles, or observe with mode observe first",
@@ -281,7 +284,7 @@ func (e *env) noteData(s *simulation) {
 		e.stamp(s.From), e.stamp(s.AsOf), describe.Plural(s.Hours, "hour", "hours"), policy.FormatAge(time.Duration(s.LookDistance)))
 	if s.Total.Closed > 0 {
 		e.note("wrong at most includes %s: a last answer just before the close is invisible",
-			describe.Plural(s.Total.Closed, "socket that its owner closed later", "sockets that their owners closed later"))
+			describe.Plural(s.Total.Closed, "socket that closed later", "sockets that closed later"))
 	}
 	if e.clock().Sub(s.AsOf) > maxDataAge {
 		e.note("no reaper has written since %s: later sockets are missing", e.stamp(s.AsOf))
@@ -324,7 +327,7 @@ func (e *env) suggest(d *simulate.Data, q simulate.Query, s *simulation) error {
 		e.note("no socket was idle for %v: that grace would have destroyed none", s.Grace)
 	}
 	if found.IgnoringClosed > 0 && found.IgnoringClosed != found.Grace {
-		e.note("if no owner sent a last answer just before its close, %v is enough", s.IgnoringClosed)
+		e.note("if no answer was sent just before a close, %v is enough", s.IgnoringClosed)
 	}
 	return noSuggestion(&found)
 }

@@ -19,7 +19,7 @@ type End string
 
 // The ends.
 const (
-	// Closed by its owner, or by its peer's reset, between two looks: its last bytes are unknown.
+	// Closed between two looks, by its owner or its peer: its last bytes are unknown.
 	Closed End = "closed"
 	// Orphaned: closed by its owner, and looked at afterwards.
 	Orphaned  End = "orphaned"

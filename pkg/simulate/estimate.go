@@ -48,7 +48,7 @@ func (r Range) String() string {
 type Outcome struct {
 	Sockets uint64 `json:"sockets"` // half-closed, with an owner
 	// Destroyed is how many the grace would have destroyed. Wrong is how many of these moved a byte later. Its upper bound
-	// includes Closed: sockets that their owners closed later, perhaps after a last answer.
+	// includes Closed: sockets that closed later, perhaps after a last answer.
 	Destroyed Range  `json:"destroyed"`
 	Wrong     Range  `json:"wrong"`
 	Closed    uint64 `json:"closed"`
@@ -228,7 +228,7 @@ func (l *Limits) TooLong(grace time.Duration) bool { return l.Grace > 0 && grace
 // Suggestion is the shortest grace without a wrong destroy, even at most.
 type Suggestion struct {
 	Grace time.Duration // 0 if there is none
-	// IgnoringClosed is the shortest one without Outcome.Closed: if no owner sent a last answer before its close.
+	// IgnoringClosed is the shortest one without Outcome.Closed: if no answer was sent just before a close.
 	IgnoringClosed time.Duration
 	Tried          []Trial // every grace that could be estimated, up to Grace
 	Limits         Limits  // of the shortest grace that could be estimated; of Shortest if none could
