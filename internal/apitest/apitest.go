@@ -178,7 +178,7 @@ func WriteAnswer(w http.ResponseWriter, v any) error {
 		for i := range v.Entries {
 			lines = append(lines, &v.Entries[i])
 		}
-		lines = append(lines, api.HistoryEnd{Complete: true, History: v.History, Since: v.Since, Last: v.Last, Missed: v.Missed})
+		lines = append(lines, v.End())
 	default:
 		contentType = "application/json"
 		lines = append(lines, v)

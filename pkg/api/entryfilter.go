@@ -57,24 +57,29 @@ func (d End) String() string {
 	return d.AddrPort.String()
 }
 
-// Match reports whether d selects an address. An entry of several sockets has port 0 where their ports differ.
-func (d End) Match(at netip.AddrPort, several bool) bool {
-	if !d.IsValid() {
+// match reports whether d selects an address. An entry of several sockets has no address or port 0 where theirs differ.
+func (d End) match(at netip.AddrPort, several bool) bool {
+	if !d.IsValid() || several && !at.IsValid() {
 		return true
 	}
-	if !at.IsValid() {
-		return several
-	}
-	return d.Addr() == at.Addr().Unmap().WithZone("") && (d.Port() == 0 || d.Port() == at.Port() || several && at.Port() == 0)
+	return d.isAddrOf(at) && (d.Port() == 0 || d.Port() == at.Port() || several && at.Port() == 0)
+}
+
+func (d End) isAddrOf(at netip.AddrPort) bool {
+	return d.IsValid() && at.IsValid() && d.Addr() == at.Addr().Unmap().WithZone("")
 }
 
 // IsZero reports whether all connections match.
 func (d Ends) IsZero() bool { return !d.A.IsValid() && !d.B.IsValid() }
 
-// Match reports whether an entry's connection has these ends. An entry of several sockets matches if one of them may.
+// Match reports whether an entry's connection has these ends. An entry of several sockets matches if one of them may, and it
+// has at least one of the addresses.
 func (d Ends) Match(e *Entry) bool {
-	several := e.Count > 1
-	return d.A.Match(e.Local, several) && d.B.Match(e.Peer, several) || d.A.Match(e.Peer, several) && d.B.Match(e.Local, several)
+	return d.match(e.Local, e.Peer, e.Count > 1) || d.match(e.Peer, e.Local, e.Count > 1)
+}
+
+func (d Ends) match(a, b netip.AddrPort, several bool) bool {
+	return d.A.match(a, several) && d.B.match(b, several) && (!several || d.IsZero() || d.A.isAddrOf(a) || d.B.isAddrOf(b))
 }
 
 // String joins the ends with a comma; ParseEnds parses it.

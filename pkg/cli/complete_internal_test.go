@@ -66,7 +66,7 @@ func TestCompletion(t *testing.T) {
 		{"pods of an invalid state directory", []string{"sockets", "--state-dir", "/" + strings.Repeat("x", 200), "--pod", ""}, nil, noFiles},
 		{"states", []string{"sockets", "--state", ""}, []string{"CLOSE_WAIT", "FIN_WAIT2"}, noFiles},
 		{"verdicts", []string{"sockets", "--verdict", ""}, verdictNames(), noFiles},
-		{"outcomes", []string{"history", "--outcome", ""}, []string{"destroyed", "peer-gone", "closed", "would-destroy"}, noFiles},
+		{"outcomes", []string{"history", "--outcome", ""}, []string{"destroyed", "would-destroy", "peer-gone", "closed", "failed"}, noFiles},
 		{"outputs of status", []string{"status", "--output", ""}, outputs, noFiles},
 		{"outputs of sockets", []string{"sockets", "-o", ""}, outputs, noFiles},
 		{"outputs of history", []string{"history", "-o", ""}, outputs, noFiles},

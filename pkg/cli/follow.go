@@ -6,6 +6,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/admin"
@@ -17,10 +18,10 @@ const (
 	retryInterval = 500 * time.Millisecond // between requests to a reaper that does not answer
 )
 
-// follow shows the entries after a page of the history until ctx is done. If the reaper goes away, it waits for the next
-// one, which has its own history.
-func (e *env) follow(ctx context.Context, client *admin.Client, page api.HistoryPage, show func([]api.Entry) error) error {
-	q := api.HistoryQuery{History: page.History, After: page.Last}
+// follow shows the selected entries after those of an answer until ctx is done. If the reaper goes away, it waits for the next
+// one, which reads on disk what the previous one wrote.
+func (e *env) follow(ctx context.Context, client *admin.Client, last api.HistoryEnd, filter api.EntryFilter, show func([]api.Entry) error) error {
+	q := api.HistoryQuery{EntryFilter: filter, History: last.History, After: last.Last}
 	away, problem := false, ""
 	for {
 		asked := time.Now()
@@ -44,6 +45,8 @@ func (e *env) follow(ctx context.Context, client *admin.Client, page api.History
 			continue
 		}
 		switch {
+		case page.History != q.History && !page.Began.IsZero() && page.Since.Before(page.Began):
+			e.note("the reaper was restarted at %s", e.stamp(page.Began))
 		case page.History != q.History:
 			e.note("the reaper was restarted at %s with a new history; the last entries of the previous one may be missing",
 				e.stamp(page.Since))
@@ -55,8 +58,11 @@ func (e *env) follow(ctx context.Context, client *admin.Client, page api.History
 			e.note("%d entries are missing: the reaper dropped them before they were read; see its log", page.Missed)
 		}
 		q.History, q.After = page.History, page.Last
-		if err := show(page.Entries); err != nil {
-			return err
+		page.Entries = slices.DeleteFunc(page.Entries, func(en api.Entry) bool { return !filter.Wants(&en) })
+		if len(page.Entries) > 0 { // a table without rows would print its header
+			if err := show(page.Entries); err != nil {
+				return err
+			}
 		}
 		if len(page.Entries) == 0 && time.Since(asked) < retryInterval { // the reaper did not wait
 			wait(ctx, retryInterval)

@@ -6,7 +6,9 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,22 +16,26 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
+	"github.com/halfclose/halfclose/pkg/history"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
-// historyFlags are the flags of halfclose history.
+// historyFlags are the flags and arguments of halfclose history.
 type historyFlags struct {
-	follow         bool
-	since, outcome string
-	pods           api.PodQuery
+	follow, summary       bool
+	tail                  int
+	since, until, outcome string
+	pods                  api.PodQuery
+	addresses             []string
 }
 
 func historyCommand(e *env) *cobra.Command {
 	var f historyFlags
 	cmd := &cobra.Command{
-		Use:   "history",
+		Use:   "history [ADDRESS [ADDRESS]]",
 		Short: "List destroyed and observed sockets",
 		Long: `List the destroyed sockets, the newest last: time, pod, state, time since the
 half-close (age) and since the last progress (idle), and the grace that ended
@@ -40,62 +46,117 @@ it.
   peer-gone      the peer was asked, and reset the connection or did not
                  answer (timeout)
   closed         the owner closed the socket while its peer was asked
+  failed         the kernel refused to destroy it
 
-The reaper keeps the last 4096 entries in memory since its start. With --follow
+With an ADDRESS, or ADDRESS:PORT, only connections from or to it are listed,
+with a second one those between the two. The last line answers whether halfclose
+ended one; the exit code is 1 if the history has none of them.
+
+The history is on disk for 14 days, within 256 MiB, and is read from there if no
+reaper runs. Above 600 sockets a minute, or 20 of one pod, owner, state and
+peer, the sockets of a minute are one entry with a count; the reaper has the
+last 4096 one by one in memory.
+
+A time is a duration before now (30m, 2d, 1w), a time of day within the last 24
+hours (at 22:00, 23:00 is yesterday's), today, yesterday, "yesterday 23:00", a
+date, or a date and time, in this time zone unless it has its own. With --follow
 new entries are printed until ^C, also after a restart of the reaper.
 
 With --output json the output is one object; with --follow it is one object per
-line and socket.`,
-		Example: `  halfclose history --since 10m
-  halfclose history --since 03:00 --pod shop/web-1
-  halfclose history --follow --since 0s    # only new entries
-  halfclose history --outcome would-destroy -o wide | grep 10.0.0.7:
+line and entry.`,
+		Example: `  halfclose history --tail 50
+  halfclose history --since 1d --summary         # who, how many, with whom
+  halfclose history --since 03:00 --until 04:00 --pod shop/web-1
+  halfclose history 10.0.0.7:443                 # did halfclose reset this?
+  halfclose history --follow --since 0s          # only new entries
+  halfclose history --outcome would-destroy | grep 10.0.0.7:
   halfclose history --follow -o json | jq -r '.pod.name'`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return e.history(cmd.Context(), f) },
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: e.completeAddresses,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.addresses = args
+			if cmd.Flags().Changed("tail") && (f.tail < 1 || f.tail > api.MaxTail) {
+				return usageError{fmt.Errorf("--tail: want a number from 1 to %d, not %d", api.MaxTail, f.tail)}
+			}
+			return e.history(cmd.Context(), f)
+		},
 	}
-	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "print new entries until ^C")
-	cmd.Flags().StringVar(&f.since, "since", "", "only entries since this `time`: 10m, 15:04 or 2006-01-02T15:04:05Z")
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.follow, "follow", "f", false, "print new entries until ^C")
+	flags.BoolVar(&f.summary, "summary", false, "count sockets by pod, outcome, state, owner and peer")
+	flags.IntVar(&f.tail, "tail", 0, "only the newest `N` of the selected entries")
+	flags.StringVar(&f.since, "since", "", "only entries since this `time`: "+timeHelp)
+	flags.StringVar(&f.until, "until", "", "only entries until this `time`, as --since")
 	e.podFlags(cmd, &f.pods, "only sockets")
-	cmd.Flags().StringVar(&f.outcome, "outcome", "", "only entries with this `outcome`: "+strings.Join(outcomes(), ", "))
-	completeOneOf(cmd, "outcome", outcomes()...)
+	flags.StringVar(&f.outcome, "outcome", "", "only entries with this `outcome`: "+strings.Join(api.Outcomes(), ", "))
+	completeOneOf(cmd, "outcome", api.Outcomes()...)
+	for _, name := range []string{"since", "until"} {
+		completeOneOf(cmd, name, "10m", "1h", "1d", "7d", "today", "yesterday")
+	}
+	completeOneOf(cmd, "tail", "20", "50", "1000")
 	e.tableFlags(cmd)
 	return cmd
 }
 
-// outcomes lists the outcomes of an entry.
-func outcomes() []string {
-	return []string{api.Destroyed, api.PeerGone, api.Closed, api.WouldDestroy}
-}
-
-// entryFilter selects entries of the history.
-type entryFilter struct {
-	since   time.Time
-	pods    api.PodQuery
-	outcome string
-}
-
-func (f historyFlags) filter(now time.Time) (entryFilter, error) {
-	filter := entryFilter{pods: f.pods, outcome: f.outcome}
-	if f.outcome != "" && !slices.Contains(outcomes(), f.outcome) {
-		return filter, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(outcomes(), ", "), f.outcome)}
+// completeAddresses completes an address with those of the newest entries.
+func (e *env) completeAddresses(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var list []string
+	if client, err := e.client(); err == nil && len(args) < 2 {
+		page, _ := client.History(cmd.Context(), api.HistoryQuery{Tail: 100})
+		for _, en := range page.Entries {
+			for _, at := range []netip.AddrPort{en.Peer, en.Local} {
+				if at.IsValid() && !slices.Contains(list, at.String()) {
+					list = append(list, at.String())
+				}
+			}
+		}
 	}
-	var err error
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
+
+// query returns the query of the flags.
+func (f historyFlags) query(e *env) (q api.HistoryQuery, err error) {
+	now := e.clock()
+	q.Tail, q.PodQuery, q.Outcome = f.tail, f.pods, f.outcome
+	if f.outcome != "" && !slices.Contains(api.Outcomes(), f.outcome) {
+		return q, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(api.Outcomes(), ", "), f.outcome)}
+	}
 	if f.since != "" {
-		filter.since, err = parseSince(f.since, now)
+		if q.Since, err = parseSince(f.since, now); err != nil {
+			return q, err
+		}
 	}
-	return filter, err
+	if f.until != "" {
+		if q.Until, err = parseTime("--until", f.until, now); err != nil {
+			return q, err
+		}
+		if q.Until.Before(q.Since) {
+			return q, usageError{fmt.Errorf("--until %s is before --since %s", f.until, f.since)}
+		}
+	}
+	for i, to := range []*api.End{&q.Ends.A, &q.Ends.B} {
+		if i < len(f.addresses) {
+			if *to, err = api.ParseEnd(f.addresses[i]); err != nil {
+				return q, usageError{err}
+			}
+		}
+	}
+	switch {
+	case f.follow && f.summary:
+		return q, usageError{errors.New("--summary counts past entries: it does not go with --follow")}
+	case f.follow && f.until != "":
+		return q, usageError{errors.New("--until does not go with --follow, which waits for new entries")}
+	case f.follow && e.output == outputYAML:
+		return q, usageError{errors.New("--follow prints a table or, with --output json, lines of JSON")}
+	}
+	return q, nil
 }
 
-// of returns the selected entries.
-func (f entryFilter) of(entries []api.Entry) []api.Entry {
-	return slices.DeleteFunc(entries, func(en api.Entry) bool {
-		return en.Time.Before(f.since) || !f.pods.Covers(en.Pod, en.ContainerID) || f.outcome != "" && f.outcome != en.Outcome
-	})
-}
+// maxShown is how many entries are in one piece of a table, whose columns have the same widths.
+const maxShown = 1000
 
 func (e *env) history(ctx context.Context, f historyFlags) error {
-	filter, err := f.filter(e.clock())
+	q, err := f.query(e)
 	if err != nil {
 		return err
 	}
@@ -103,52 +164,130 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 	if err != nil {
 		return err
 	}
-	page, err := client.History(ctx, api.HistoryQuery{})
+	answer := answer{ends: q.Ends}
+	var sums summary
+	var page []api.Entry
+	show := e.entryTable()
+	if e.printsObject() {
+		show = e.entryLines
+	}
+	collects := e.printsObject() && !f.follow // into one object
+	flush := func() error {
+		if collects || len(page) == 0 {
+			return nil
+		}
+		list := page
+		page = page[:0]
+		return show(list)
+	}
+	found, oldest := 0, time.Time{}
+	end, err := e.eachEntry(ctx, client, q, f.follow, func(en *api.Entry) error {
+		if oldest.IsZero() {
+			oldest = en.Time
+		}
+		if !q.Wants(en) {
+			return nil // a reaper of another version does not know the filter
+		}
+		found++
+		answer.add(en)
+		if f.summary {
+			sums.add(en)
+			return nil
+		}
+		if page = append(page, *en); len(page) >= maxShown {
+			return flush()
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	oldest := page.Since
-	if page.Missed > 0 && len(page.Entries) > 0 {
-		oldest = page.Entries[0].Time
+	switch {
+	case f.summary:
+		err = e.printSummary(sums.rows(), end)
+	case collects:
+		if page == nil {
+			page = []api.Entry{}
+		}
+		err = e.printObject(end.Page(page))
+	case found == 0 && !f.follow: // a followed table prints its header with its first entries
+		err = show(nil)
+	default:
+		err = flush()
 	}
-	page.Entries = filter.of(page.Entries)
-	if e.output == outputJSON && !f.follow {
-		return printJSON(e.out, page)
+	if err != nil {
+		return err
 	}
-	show := e.entryTable()
-	if e.output == outputJSON {
-		show = e.entryLines
+	for _, problem := range end.Problems {
+		e.note("%s", problem)
 	}
-	if len(page.Entries) > 0 || !f.follow { // a followed table prints its header with its first entries
-		if err := show(page.Entries); err != nil {
+	if f.follow {
+		e.note("%s", e.historyNote(&end, oldest, &q, found))
+		return e.follow(ctx, client, end, q.EntryFilter, show)
+	}
+	if !q.Ends.IsZero() {
+		return e.answer(&answer, &end)
+	}
+	if found == 0 && e.isUnknownPod(ctx, client, q.PodQuery) {
+		return fmt.Errorf("no entry matches, and %w", noSuchPod(q.PodQuery))
+	}
+	if !e.printsObject() {
+		e.note("%s", e.historyNote(&end, oldest, &q, found))
+	}
+	return nil
+}
+
+// isUnknownPod reports whether the query names a pod that the reaper does not know.
+func (e *env) isUnknownPod(ctx context.Context, client *admin.Client, pods api.PodQuery) bool {
+	if pods.IsZero() {
+		return false
+	}
+	s, err := client.Status(ctx)
+	return err == nil && isUnknown(pods, s.Attachments)
+}
+
+// eachEntry calls yield with the selected entries of the reaper, or if none runs, of the files on disk.
+func (e *env) eachEntry(ctx context.Context, client *admin.Client, q api.HistoryQuery, needsReaper bool, yield func(*api.Entry) error) (api.HistoryEnd, error) {
+	end, err := client.EachEntry(ctx, q, yield)
+	if needsReaper || !errors.Is(err, admin.ErrNotRunning) {
+		return end, err
+	}
+	dir := history.Dir(e.stateDir)
+	files, readErr := history.NewReader(dir)
+	if readErr != nil {
+		return end, fmt.Errorf("%w; %w", err, readErr)
+	}
+	if files.IsEmpty() {
+		return end, fmt.Errorf("%w, and %s has no history", err, dir)
+	}
+	e.note("no reaper is running: read the history in %s", dir)
+	end.Since, _ = files.Oldest()
+	err = files.Entries(&q, nil, func(en *api.Entry) error {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
-	}
-	e.note("%s", e.historyNote(page, oldest, filter))
-	if !f.follow {
-		return nil
-	}
-	return e.follow(ctx, client, page, func(entries []api.Entry) error {
-		if entries = filter.of(entries); len(entries) == 0 {
-			return nil
-		}
-		return show(entries)
+		return yield(en)
 	})
+	end.Problems = files.Gaps(e.stamp)
+	return end, err
 }
 
 // historyNote describes how far back the listed entries go.
-func (e *env) historyNote(page api.HistoryPage, oldest time.Time, f entryFilter) string {
-	text := "the history begins at " + e.stamp(page.Since) + ", when the reaper started"
-	switch {
-	case page.Missed > 0 && f.since.Before(oldest):
-		text = fmt.Sprintf("%d entries before %s are no longer kept: see the reaper's log", page.Missed, e.stamp(oldest))
-	case !f.since.Before(page.Since):
-		text = "the history is complete since " + e.stamp(f.since)
+func (e *env) historyNote(end *api.HistoryEnd, oldest time.Time, q *api.HistoryQuery, found int) string {
+	text := "the history begins at " + e.stamp(end.Since)
+	if end.History != "" && (end.Began.IsZero() || end.Since.Equal(end.Began)) {
+		text += ", when the reaper started"
 	}
 	switch {
-	case len(page.Entries) > 0:
+	case end.Missed > 0 && q.Since.Before(oldest):
+		text = fmt.Sprintf("%d entries before %s are no longer kept: see the reaper's log", end.Missed, e.stamp(oldest))
+	case !q.Since.IsZero() && !q.Since.Before(end.Since) && len(end.Problems) == 0:
+		text = "the history is complete since " + e.stamp(q.Since)
+	}
+	switch {
+	case found > 0:
 		return text
-	case f == entryFilter{}:
+	case q.EntryFilter == api.EntryFilter{}:
 		return "no socket has been destroyed; " + text
 	}
 	return "no entry matches; " + text
@@ -182,18 +321,58 @@ func (e *env) entryTable() func([]api.Entry) error {
 		term.Column{Name: "SEND-Q", Right: true, Fold: 8, Lead: ", send-q "},
 		term.Column{Name: "OWNERS", Fold: 9, Lead: "; held by "})
 	return func(entries []api.Entry) error {
-		for _, en := range entries {
-			outcome, grace := en.Outcome, "-"
-			if en.How != "" {
-				outcome += " (" + en.How + ")"
-			}
-			if en.Grace != 0 {
-				grace = en.Grace.String()
-			}
-			t.Row(e.stamp(en.Time), outcome, describe.Pod(en.Pod, en.ContainerID), en.State.String(), en.Local.String(), en.Peer.String(),
-				describe.Age(en.Age), describe.Age(en.Idle), grace, describe.Age(en.Late),
-				strconv.FormatUint(uint64(en.RQueue), 10), strconv.FormatUint(uint64(en.WQueue), 10), describe.Owners(en.Owners))
+		for i := range entries {
+			en := &entries[i]
+			t.Row(e.stamp(en.Time), outcomeText(en), describe.Pod(en.Pod, en.ContainerID), en.State.String(), addressText(en.Local), addressText(en.Peer),
+				describe.Age(en.Age), describe.Age(en.Idle), graceText(en), describe.Age(en.Late),
+				strconv.FormatUint(uint64(en.RQueue), 10), strconv.FormatUint(uint64(en.WQueue), 10), ownersText(en))
 		}
 		return t.Flush()
 	}
+}
+
+// outcomeText returns an entry's outcome with its cause, and the number of sockets if there are several.
+func outcomeText(en *api.Entry) string {
+	text := en.Outcome
+	if how := en.How + en.Errno; how != "" {
+		text += " (" + how + ")"
+	}
+	if en.Count > 1 {
+		text += fmt.Sprintf(" x%d", en.Count)
+	}
+	return text
+}
+
+func graceText(en *api.Entry) string {
+	if en.Grace == 0 {
+		return "-"
+	}
+	return en.Grace.String()
+}
+
+// addressText returns an address; an entry of several sockets may have none, or no port.
+func addressText(at netip.AddrPort) string {
+	switch {
+	case !at.IsValid():
+		return "-"
+	case at.Port() == 0:
+		return api.End{AddrPort: at}.String()
+	}
+	return at.String()
+}
+
+func ownersText(en *api.Entry) string {
+	text := describe.Owners(en.Owners)
+	if en.MoreOwners > 0 {
+		text += fmt.Sprintf(" and %d more", en.MoreOwners)
+	}
+	return text
+}
+
+// firstOf returns when the first socket of an entry ended.
+func firstOf(en *api.Entry) time.Time {
+	if en.First.IsZero() {
+		return en.Time
+	}
+	return en.First
 }

@@ -118,9 +118,9 @@ func matchEnds(ends api.Ends) func([]byte) bool {
 	if parts == nil {
 		return nil
 	}
-	several := []byte(`,"count":`)
+	several, lost := []byte(`,"count":`), []byte(beforeKind+string(KindLost))
 	return func(line []byte) bool {
-		if kind := []byte(beforeKind + string(KindLost)); bytes.HasPrefix(line, kind) || bytes.Contains(line, several) {
+		if bytes.HasPrefix(line, lost) || len(parts) > 1 && bytes.Contains(line, several) { // which may lack one of the two
 			return true
 		}
 		for _, part := range parts {
