@@ -38,11 +38,13 @@ The verdict is "destroy" if the grace has ended, "would-destroy" if it has
 ended but the mode keeps the socket; any other verdict names the reason to keep
 it.
 
-The list is from the reaper's last sweep of each namespace. With --all or
---netns the reaper queries the kernel now, for sockets in every state.`,
+The reaper reads the half-closed sockets when it is asked, or says how old the
+list is. With --all or --netns it queries the kernel for sockets in every state.`,
 		Example: `  halfclose sockets                              # half-closed sockets
   halfclose sockets --pod shop/web-1 --owners    # with their processes
   halfclose sockets --state CLOSE_WAIT --verdict unread-data
+  halfclose sockets --peer 10.0.0.0/8 --port 443 --older-than 1h
+  halfclose sockets --owner java                 # of a process, by name or pid
   halfclose sockets --verdict would-destroy      # kept only by the mode
   halfclose sockets --all                        # every TCP socket, as of now
   halfclose sockets --netns web                  # of any namespace
@@ -60,6 +62,7 @@ The list is from the reaper's last sweep of each namespace. With --all or
 	completeOneOf(cmd, "state", inetdiag.CloseWait.String(), inetdiag.FinWait2.String())
 	cmd.Flags().Var(&f.verdict, "verdict", "only sockets with this verdict, such as peer-alive, unread-data or destroy")
 	completeOneOf(cmd, "verdict", verdictNames()...)
+	e.filterFlags(cmd, &q.SocketFilter)
 	e.tableFlags(cmd)
 	return cmd
 }
@@ -106,7 +109,7 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if e.printsObject() {
 		err = e.printObject(list)
 	} else {
-		err = e.printSockets(list.Sockets, q.Owners)
+		err = e.printSockets(list.Sockets, q.Owners || q.Owner != "")
 	}
 	if err == nil && len(list.Problems) > 0 {
 		err = fmt.Errorf("the list is incomplete: %s", strings.Join(list.Problems, "; "))
@@ -125,16 +128,16 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 // emptyReason explains an empty list.
 func emptyReason(f socketFlags) string {
 	q := f.query
-	filtered := !q.PodQuery.IsZero() || q.State != 0 || f.verdict.set
+	filtered := !q.PodQuery.IsZero() || !q.SocketFilter.IsZero() || q.State != 0 || f.verdict.set
 	switch queried := q.All || f.netns != ""; {
 	case queried && filtered:
 		return "no TCP socket matches"
 	case queried:
 		return "no TCP sockets"
 	case filtered:
-		return "no half-closed socket of the last sweep matches; use --all to query the kernel now"
+		return "no half-closed socket matches; --all also lists the sockets in other states"
 	}
-	return "the last sweep found no half-closed sockets; use --all to query the kernel now"
+	return "no half-closed sockets; --all also lists the sockets in other states"
 }
 
 func (e *env) printSockets(views []api.SocketView, owners bool) error {

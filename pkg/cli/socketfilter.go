@@ -1,0 +1,162 @@
+// Copyright The halfclose Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/halfclose/halfclose/pkg/api"
+)
+
+// filterFlags adds the flags of a SocketFilter to a command.
+func (e *env) filterFlags(cmd *cobra.Command, f *api.SocketFilter) {
+	flags := cmd.Flags()
+	flags.Var(peerValue{&f.Peer}, "peer", "only sockets with this `PEER`: 10.0.0.7, 10.0.0.0/8, 10.0.0.7:443 or [fd00::7]:443")
+	flags.Var(portValue{&f.Port}, "port", "only sockets with this local or peer `PORT`")
+	flags.Var(portValue{&f.LocalPort}, "local-port", "only sockets with this local `PORT`")
+	flags.Var(portValue{&f.PeerPort}, "peer-port", "only sockets with this `PORT` of the peer")
+	flags.Var((*lasting)(&f.OlderThan), "older-than", "only sockets that have been half-closed for this `DURATION`, such as 10m")
+	flags.Var(ownerValue{&f.Owner}, "owner", "only sockets that this `OWNER` holds: a process id, or a command such as java")
+	completeOneOf(cmd, "older-than", "1m", "10m", "1h", "1d")
+	e.completeFromLeaks(cmd, "peer", leakPeers)
+	e.completeFromLeaks(cmd, "owner", leakOwners)
+	e.completeFromLeaks(cmd, "port", func(g api.LeakGroup) []string { return append(leakPort(g.Local), leakPort(g.Peer)...) })
+	e.completeFromLeaks(cmd, "local-port", func(g api.LeakGroup) []string { return leakPort(g.Local) })
+	e.completeFromLeaks(cmd, "peer-port", func(g api.LeakGroup) []string { return leakPort(g.Peer) })
+}
+
+// peerValue is the value of --peer.
+type peerValue struct{ to *api.PeerMatch }
+
+func (peerValue) Type() string { return "peer" }
+
+func (v peerValue) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return v.to.String()
+}
+
+// Set parses an address, a range, or an address with a port.
+func (v peerValue) Set(text string) (err error) {
+	*v.to, err = api.ParsePeer(text)
+	return err
+}
+
+// portValue is the value of --port.
+type portValue struct{ to *uint16 }
+
+func (portValue) Type() string { return "port" }
+
+func (v portValue) String() string {
+	if v.to == nil || *v.to == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*v.to))
+}
+
+// Set parses a port.
+func (v portValue) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return errors.New("want a port from 1 to 65535")
+	}
+	*v.to = uint16(n)
+	return nil
+}
+
+// ownerValue is the value of --owner.
+type ownerValue struct{ to *string }
+
+func (ownerValue) Type() string { return "owner" }
+
+func (v ownerValue) String() string {
+	if v.to == nil {
+		return ""
+	}
+	return *v.to
+}
+
+// Set checks a pid or a command.
+func (v ownerValue) Set(text string) (err error) {
+	*v.to, err = api.ParseOwner(text)
+	return err
+}
+
+// completeFromLeaks completes a flag with texts of the half-closed sockets that exist.
+func (e *env) completeFromLeaks(cmd *cobra.Command, flag string, of func(api.LeakGroup) []string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return e.leakTexts(cmd.Context(), of), cobra.ShellCompDirectiveNoFileComp
+	}) // the flag exists
+}
+
+// leakTexts returns texts of the groups of half-closed sockets, sorted and distinct; none if no reaper answers.
+func (e *env) leakTexts(ctx context.Context, of func(api.LeakGroup) []string) []string {
+	if e.check() != nil {
+		return nil
+	}
+	client, err := e.client()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
+	defer cancel()
+	list, err := client.Leaks(ctx, api.LeakQuery{All: true, Limit: maxCompletions})
+	if err != nil {
+		return nil
+	}
+	var texts []string
+	for _, g := range list.Groups {
+		for _, text := range of(g) {
+			if text != "" && strings.IndexFunc(text, isForeignAddress) < 0 {
+				texts = append(texts, text)
+			}
+		}
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
+// maxCompletions is the number of groups of sockets that are completed.
+const maxCompletions = 200
+
+// isForeignAddress reports whether r can be neither in a name nor in an address.
+func isForeignAddress(r rune) bool { return r != ':' && isForeign(r) }
+
+// leakPeers returns the address of a group's peer.
+func leakPeers(g api.LeakGroup) []string { return addressTexts(g.Peer) }
+
+// addressTexts returns an address without its port, and with it unless it needs brackets, which a shell might interpret.
+func addressTexts(text string) []string {
+	a, err := netip.ParseAddrPort(text)
+	switch {
+	case err != nil:
+		return nil
+	case a.Addr().Is6():
+		return []string{a.Addr().String()}
+	}
+	return []string{a.Addr().String(), a.String()}
+}
+
+func leakPort(text string) []string {
+	a, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return nil
+	}
+	return []string{strconv.Itoa(int(a.Port()))}
+}
+
+func leakOwners(g api.LeakGroup) (names []string) {
+	for _, p := range g.Owners {
+		names = append(names, p.Command, strconv.Itoa(p.PID))
+	}
+	return names
+}
