@@ -74,6 +74,7 @@ func filterParams(f *api.SocketFilter) params {
 		older.get = f.OlderThan.String
 	}
 	return params{
+		{"address", "", f.Address.String, func(text string) (err error) { f.Address, err = api.ParsePeer(text); return err }},
 		portParam("local-port", &f.LocalPort), older,
 		{"owner", "", func() string { return f.Owner }, func(text string) (err error) { f.Owner, err = api.ParseOwner(text); return err }},
 		{"peer", "", f.Peer.String, func(text string) (err error) { f.Peer, err = api.ParsePeer(text); return err }},

@@ -50,7 +50,7 @@ func TestAWrongRequestIsRefusedWithTheReason(t *testing.T) {
 		{method: "GET", path: "/v1/handover", code: 405, want: "Method Not Allowed", allow: "POST"},
 		{method: "PUT", path: "/debug/pprof/heap", code: 405, want: "Method Not Allowed", allow: "GET, HEAD"},
 
-		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, want: `unknown parameter "sate": known are all, namespace, netns, owners, pod, state, verdict`},
+		{method: "GET", path: "/v1/sockets?sate=CLOSE_WAIT", code: 400, want: `unknown parameter "sate": known are address, all, local-port, namespace, netns, older-than, owner, owners, peer, peer-port, pod, port, state, verdict`},
 		{method: "GET", path: "/v1/history?sinc=1h", code: 400, want: `unknown parameter "sinc": known are address, after, history, namespace, outcome, pod, since, tail, until, wait`},
 		{method: "GET", path: "/v1/history?since=1h", code: 400, want: `since: want a time such as 2026-11-29T09:30:00Z, not "1h"`},
 		{method: "GET", path: "/v1/history?tail=0", code: 400, want: `tail: want a number from 1 to 10000, not "0"`},

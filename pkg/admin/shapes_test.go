@@ -83,6 +83,8 @@ func fill(t *testing.T, v reflect.Value) {
 		v.SetUint(7)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(7)
+	case reflect.Float64:
+		v.SetFloat(1.5)
 	case reflect.Bool:
 		v.SetBool(true)
 	default:
@@ -95,6 +97,7 @@ func shapes(t *testing.T) map[string]any {
 	t.Helper()
 	return map[string]any{
 		"status":   full[api.Status](t),
+		"leaks":    full[api.LeakList](t),
 		"sockets":  []any{full[api.SocketView](t), full[api.SocketsEnd](t)}, // the lines
 		"history":  []any{full[api.Entry](t), full[api.HistoryEnd](t)},
 		"mode":     full[api.ModeView](t),
@@ -212,7 +215,7 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 			".switchProblem string",
 		},
 		"sockets": {
-			"[].notAsked string", "[].peerAliveSecondsAgo float64", "[].peerAskedSecondsAgo float64", "[].problems[] string",
+			"[].askSeconds float64", "[].notAsked string", "[].peerAliveSecondsAgo float64", "[].peerAskedSecondsAgo float64", "[].problems[] string",
 			"[].questions float64", // fields that need a question
 			"[].staleSeconds float64",
 		},

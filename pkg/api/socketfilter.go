@@ -17,6 +17,8 @@ import (
 // SocketFilter selects sockets by address, age and owner. Its zero value selects all.
 type SocketFilter struct {
 	Peer PeerMatch
+	// Address selects by the address of either end.
+	Address PeerMatch
 	// Port selects by either port, LocalPort and PeerPort by one of them; 0 selects all.
 	Port, LocalPort, PeerPort uint16
 	// OlderThan selects the sockets that have been half-closed for at least this time.
@@ -31,7 +33,7 @@ func (f SocketFilter) IsZero() bool { return f == SocketFilter{} }
 // SelectsEnds reports whether the filter selects a socket by its addresses.
 func (f *SocketFilter) SelectsEnds(local, peer netip.AddrPort) bool {
 	return (f.LocalPort == 0 || f.LocalPort == local.Port()) && (f.PeerPort == 0 || f.PeerPort == peer.Port()) &&
-		(f.Port == 0 || f.Port == local.Port() || f.Port == peer.Port()) && f.Peer.Matches(peer)
+		(f.Port == 0 || f.Port == local.Port() || f.Port == peer.Port()) && f.Peer.Matches(peer) && (f.Address.Matches(local) || f.Address.Matches(peer))
 }
 
 // SelectsOwner reports whether the filter selects a socket by the processes that hold it.
@@ -46,7 +48,7 @@ func (f *SocketFilter) selects(v *SocketView) bool {
 	if f.OlderThan > 0 && (v.Age == nil || time.Duration(*v.Age) < f.OlderThan) {
 		return false
 	}
-	if f.Peer.IsZero() && f.Port == 0 && f.LocalPort == 0 && f.PeerPort == 0 {
+	if f.Peer.IsZero() && f.Address.IsZero() && f.Port == 0 && f.LocalPort == 0 && f.PeerPort == 0 {
 		return true
 	}
 	local, err := netip.ParseAddrPort(v.Local)
@@ -97,6 +99,9 @@ func single(a netip.Addr) netip.Prefix {
 
 // IsZero reports whether it selects all.
 func (m PeerMatch) IsZero() bool { return m == PeerMatch{} }
+
+// Equal reports whether both select the same.
+func (m PeerMatch) Equal(other PeerMatch) bool { return m == other }
 
 // Matches reports whether it selects a peer.
 func (m PeerMatch) Matches(peer netip.AddrPort) bool {

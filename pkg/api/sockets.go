@@ -29,8 +29,14 @@ type SocketView struct {
 	Verdict policy.Reason `json:"verdict"`
 	Mode    policy.Mode   `json:"mode"`
 	Why     string        `json:"why"`
-	// Deadline is the time until the deadline; negative after it.
+	// Role is which side of the connection it is; RoleUnknown if the finder does not know.
+	Role policy.Role `json:"role"`
+	// Rule is the rule or exemption that decides its deadline, with its source; "" if none matches.
+	Rule string `json:"rule,omitempty"`
+	// Deadline is the time until the deadline; negative after it. AskIn is the time until its peer is due to be asked; absent
+	// if it is not.
 	Deadline *Seconds `json:"deadlineSeconds,omitempty"`
+	AskIn    *Seconds `json:"askSeconds,omitempty"`
 	// Questions is the number of questions to the peer in this idle time. PeerAsked is the age of the unanswered one,
 	// PeerAlive that of the last answer. NotAsked is the reason why the peer was not asked the last time.
 	Questions int              `json:"questions,omitempty"`

@@ -148,7 +148,7 @@ not found or not valid; 2 a mistake in the command line.`,
 	root.PersistentFlags().StringVar(&e.stateDir, "state-dir", state.DirFromEnv(e.getenv),
 		"state `dir` of plugin and reaper (HALFCLOSE_STATE_DIR)")
 	root.AddCommand(
-		statusCommand(e), leaksCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
+		statusCommand(e), leaksCommand(e), explainCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),
 		topCommand(e), simulateCommand(e), policyCommand(e), registerCommand(e), unregisterCommand(e), adoptCommand(e), doctorCommand(e),
 		installCommand(e), uninstallCommand(e),
 		healthCommand(e), versionCommand(e), configCommand(e), logLevelCommand(e), reportCommand(e),

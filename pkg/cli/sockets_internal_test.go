@@ -110,10 +110,10 @@ func TestAnEmptyListIsExplained(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no filter", nil, "the last sweep found no half-closed sockets; use --all to query the kernel now"},
+		{"no filter", nil, "no half-closed sockets; --all also lists the sockets in other states"},
 		{"all states", []string{"--all"}, "no TCP sockets"},
-		{"a state", []string{"--state", "CLOSE_WAIT"}, "no half-closed socket of the last sweep matches; use --all to query the kernel now"},
-		{"a pod", []string{"--pod", "web-1"}, "no half-closed socket of the last sweep matches; use --all to query the kernel now"},
+		{"a state", []string{"--state", "CLOSE_WAIT"}, "no half-closed socket matches; --all also lists the sockets in other states"},
+		{"a pod", []string{"--pod", "web-1"}, "no half-closed socket matches; --all also lists the sockets in other states"},
 		{"all states with a filter", []string{"--all", "--state", "CLOSE_WAIT"}, "no TCP socket matches"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -124,7 +124,7 @@ func TestAnEmptyListIsExplained(t *testing.T) {
 		})
 	}
 	_, stdout, stderr, _ := socketsOf(t, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}}, "-o", "json")
-	if want := "{\n  \"sockets\": [],\n  \"problems\": []\n}\n"; stdout != want || !strings.HasPrefix(stderr, "halfclose: the last sweep found no") {
+	if want := "{\n  \"sockets\": [],\n  \"problems\": []\n}\n"; stdout != want || !strings.HasPrefix(stderr, "halfclose: no half-closed sockets") {
 		t.Errorf("as JSON it is\n%s%s", stdout, stderr)
 	}
 }

@@ -83,6 +83,20 @@ func Explain(v *Verdict, policies []Policy, h *History, s *inetdiag.Socket, now 
 	}
 }
 
+// Entry describes the rule or exemption that decides a verdict's deadline, with its source; "" if none matches. The policies
+// are those of the judgement.
+func Entry(v *Verdict, policies []Policy) string {
+	why := v.EndWhy
+	if v.Reason == Exempted || v.Act == Off {
+		why = v.ActWhy
+	}
+	if why.Ref.List == ListBase || why == (Why{}) || why == (Why{Reason: ModeOff}) || why.Ref.Policy >= len(policies) {
+		return ""
+	}
+	e := explanation{policies: policies}
+	return e.may(why) + e.entry(why.Ref)
+}
+
 // explanation finds the sources of values.
 type explanation struct {
 	policies []Policy

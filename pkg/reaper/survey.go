@@ -174,6 +174,11 @@ func (s *survey) view(c *candidate, h *policy.History, sock *inetdiag.Socket, at
 		age, idle := api.Seconds(at.Sub(h.Since)), api.Seconds(at.Sub(h.IdleStart(policy.ClockProgress)))
 		v.Age, v.Idle = &age, &idle
 	}
+	v.Role, v.Rule = h.Role, policy.Entry(&verdict, s.ns.policies)
+	if s.canAsk && verdict.Act != policy.Off && verdict.AskAt != policy.Forever && !verdict.AskAt.IsZero() && sock.State.HalfClosed() {
+		in := api.Seconds(max(verdict.AskAt.Sub(at), 0))
+		v.AskIn = &in
+	}
 	if !verdict.Deadline.IsZero() {
 		left := api.Seconds(verdict.Deadline.Sub(at))
 		v.Deadline = &left
