@@ -91,13 +91,17 @@ func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 	if err != nil {
 		return err
 	}
-	address, parseErr := api.ParsePeer(what)
-	isAddress := parseErr == nil
+	address, notPeer := api.ParsePeer(what)
+	end, notEnd := api.ParseEnd(what)
+	isAddress := notPeer == nil
+	if isAddress && notEnd != nil {
+		return usageError{fmt.Errorf("%s is a range: want a pod, or one address such as 10.0.0.7 or 10.0.0.7:443", what)}
+	}
 	var x explanation
 	if isAddress {
-		x, err = explainAddress(ctx, client, f.pods, address)
+		x, err = explainAddress(ctx, client, f.pods, address, end, f.limit)
 	} else {
-		x, err = explainPod(ctx, client, f.pods, what)
+		x, err = explainPod(ctx, client, f.pods, what, f.limit)
 	}
 	if err != nil {
 		return err
@@ -105,7 +109,6 @@ func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 	if f.limit > 0 {
 		x.Omitted = max(len(x.Sockets)-f.limit, 0)
 		x.Sockets = x.Sockets[:len(x.Sockets)-x.Omitted]
-		x.History = x.History[max(len(x.History)-f.limit, 0):]
 	}
 	if e.printsObject() {
 		err = e.printObject(x)
@@ -126,7 +129,7 @@ func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 }
 
 // explainPod collects what is known of a pod.
-func explainPod(ctx context.Context, client *admin.Client, q api.PodQuery, pod string) (x explanation, err error) {
+func explainPod(ctx context.Context, client *admin.Client, q api.PodQuery, pod string, limit int) (x explanation, err error) {
 	q.Pod = pod
 	if x.file, err = client.Policies(ctx, q); err != nil {
 		return x, err
@@ -138,11 +141,11 @@ func explainPod(ctx context.Context, client *admin.Client, q api.PodQuery, pod s
 	if err := x.addSockets(ctx, client, api.SocketQuery{PodQuery: q, Owners: true}); err != nil {
 		return x, err
 	}
-	return x, x.addHistory(ctx, client, func(en *api.Entry) bool { return q.Covers(en.Pod, en.ContainerID) })
+	return x, x.addHistory(ctx, client, api.EntryFilter{PodQuery: q}, limit)
 }
 
 // explainAddress collects what is known of an address: its half-closed sockets, or else its sockets in other states.
-func explainAddress(ctx context.Context, client *admin.Client, q api.PodQuery, address api.PeerMatch) (x explanation, err error) {
+func explainAddress(ctx context.Context, client *admin.Client, q api.PodQuery, address api.PeerMatch, end api.End, limit int) (x explanation, err error) {
 	query := api.SocketQuery{PodQuery: q, Owners: true, SocketFilter: api.SocketFilter{Address: address}}
 	if err := x.addSockets(ctx, client, query); err != nil {
 		return x, err
@@ -159,9 +162,7 @@ func explainAddress(ctx context.Context, client *admin.Client, q api.PodQuery, a
 	x.Policies = slices.DeleteFunc(slices.Clone(x.file.Policies), func(p api.EffectivePolicy) bool {
 		return !slices.ContainsFunc(x.Sockets, func(v api.SocketView) bool { return v.Pod == p.Pod && v.ContainerID == p.ContainerID })
 	})
-	return x, x.addHistory(ctx, client, func(en *api.Entry) bool {
-		return q.Covers(en.Pod, en.ContainerID) && (address.Matches(en.Local) || address.Matches(en.Peer))
-	})
+	return x, x.addHistory(ctx, client, api.EntryFilter{PodQuery: q, Ends: api.Ends{A: end}}, limit)
 }
 
 // addSockets adds the sockets of a query, the oldest first.
@@ -175,13 +176,14 @@ func (x *explanation) addSockets(ctx context.Context, client *admin.Client, q ap
 	return nil
 }
 
-// addHistory adds the entries that covers selects, newest last.
-func (x *explanation) addHistory(ctx context.Context, client *admin.Client, covers func(*api.Entry) bool) error {
-	page, err := client.History(ctx, api.HistoryQuery{})
+// addHistory adds the newest entries that the filter selects, newest last.
+func (x *explanation) addHistory(ctx context.Context, client *admin.Client, f api.EntryFilter, limit int) error {
+	page, err := client.History(ctx, api.HistoryQuery{EntryFilter: f, Tail: limit})
 	if err != nil {
 		return err
 	}
-	x.History = slices.DeleteFunc(page.Entries, func(en api.Entry) bool { return !covers(&en) })
+	x.History = page.Entries
+	x.problems = append(x.problems, page.Problems...)
 	return nil
 }
 
