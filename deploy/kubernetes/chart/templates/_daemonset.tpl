@@ -116,6 +116,7 @@ spec:
             - --finder={{ .finder }}
             - --bpf-sockets={{ int64 .bpfSockets }}
             - --min-grace={{ .minGrace }}
+            - --adopt={{ .adopt }}
             - --sample={{ .sample }}
             - --cpu-budget={{ .cpuBudget }}
             - --max-destroys-per-second={{ int64 .maxDestroysPerSecond }}
@@ -124,6 +125,7 @@ spec:
             - --log-level={{ .logLevel }}
             - --log-format={{ .logFormat }}
             {{- end }}
+            - {{ printf "--cni-conf-dir=%s" .Values.cni.confDir | quote }}
             {{- if .Values.metrics.enabled }}
             - --metrics-address=:{{ .Values.metrics.port }}
             {{- end }}
@@ -147,6 +149,9 @@ spec:
             timeoutSeconds: 10
           resources: {{ toJson .Values.reaper.resources }}
           {{- include "halfclose.reaper" . | nindent 10 }}
+            # libcni's cache and the networks, for the pods that were running before.
+            - {name: cni-cache, mountPath: /var/lib/cni, readOnly: true}
+            - {name: cni-conf, mountPath: {{ .Values.cni.confDir | quote }}, readOnly: true}
         {{- if not $uninstall }}
         - name: watch
           image: {{ include "halfclose.image" . }}
@@ -164,6 +169,7 @@ spec:
         - {name: lib, hostPath: {path: /var/lib/halfclose, type: DirectoryOrCreate}}
         - {name: cni-bin, hostPath: {path: {{ .Values.cni.binDir | quote }}, type: DirectoryOrCreate}}
         - {name: cni-conf, hostPath: {path: {{ .Values.cni.confDir | quote }}, type: DirectoryOrCreate}}
+        - {name: cni-cache, hostPath: {path: /var/lib/cni, type: DirectoryOrCreate}}
         {{- range $i, $dir := include "halfclose.netnsDirs" . | fromJsonArray }}
         - {name: netns-{{ $i }}, hostPath: {path: {{ $dir | quote }}, type: DirectoryOrCreate}}
         {{- end }}
