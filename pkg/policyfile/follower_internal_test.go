@@ -22,7 +22,7 @@ import (
 // patience bounds a wait for an event that must happen, even on a busy machine.
 const patience = 30 * time.Second
 
-// place is a policy file of a test, with a state directory. Its clock moves on by two seconds with each reading, so that a
+// testFile is a policy file of a test, with a state directory. Its clock moves on by two seconds with each reading, so that a
 // file that is gone is gone for good.
 type testFile struct {
 	t *testing.T
@@ -72,7 +72,7 @@ func withGrace(grace string) string {
 	return fmt.Sprintf("version: 1\npods:\n- match: {namespace: shop}\n  set: {grace: %s}\n", grace)
 }
 
-// grace returns the grace of a pod in CLOSE_WAIT, and whether it is only observed.
+// graceOf returns the grace of a pod in CLOSE_WAIT, and whether it is only observed.
 func graceOf(c Current) string {
 	p := c.Resolve(policy.Layers{}, Facts{Namespace: "shop", Pod: "web", Network: "net", ID: "1"}, 0).Policies[0]
 	return p.CloseWaitGrace.String() + " " + p.Mode.String()
@@ -130,7 +130,7 @@ func TestAWrongFileLeavesTheLastGoodOneInForceAlsoOverARestart(t *testing.T) {
 		{"a directory", "not a regular file", func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o755)) }},
 		{"a dangling link", "leads to", func(path string) error { return errors.Join(os.Remove(path), os.Symlink("gone", path)) }},
 		{"writable by its group", "writable by other users than root (mode 0664): run chmod go-w", func(path string) error { return os.Chmod(path, 0o664) }},
-		{"in a directory of another user", "run chmod go-w", func(path string) error { return os.Chmod(filepath.Dir(path), 0o777) }},
+		{"in a directory that others can write to", "run chmod go-w", func(path string) error { return os.Chmod(filepath.Dir(path), 0o777) }},
 		{"too large", "larger than 262144 bytes", func(path string) error { return os.Truncate(path, MaxBytes+1) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -340,11 +340,12 @@ func TestChangesOfEveryKindAreFollowed(t *testing.T) {
 	}
 }
 
-func TestAConfigMapsDirectoryCountsBecauseItIsMountedReadOnly(t *testing.T) {
+func TestAConfigMapsDirectoryCountsAlthoughItsModeIs0777(t *testing.T) {
 	f := newTestFile(t)
 	dir := filepath.Dir(f.at.Path)
 	f.write(withGrace("2m"))
 	f.do(os.Chmod(dir, 0o777))
+	f.do(os.Symlink("..2026_1", filepath.Join(dir, "..data")))
 	f.want("writable", observed, "writable by other users than root")
 	for _, flags := range []uintptr{unix.MS_BIND, unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY} {
 		err := unix.Mount(dir, dir, "", flags, "")
@@ -354,7 +355,11 @@ func TestAConfigMapsDirectoryCountsBecauseItIsMountedReadOnly(t *testing.T) {
 		f.do(err)
 	}
 	t.Cleanup(func() { f.do(unix.Unmount(dir, unix.MNT_DETACH)) })
-	f.want("read-only", "2m destroy")
+	f.want("read-only, and a mount of its own", "2m destroy")
+	f.do(unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT, ""))
+	f.do(os.Remove(filepath.Join(dir, "..data")))
+	f.do(unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	f.want("read-only, without the kubelet's link", "2m destroy", "writable by other users than root")
 }
 
 func TestAnotherUsersFileOrLinkIsWrong(t *testing.T) {

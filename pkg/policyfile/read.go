@@ -24,8 +24,8 @@ var errChanging = errors.New("is being written")
 
 // ReadFile reads a policy file at an absolute path. The file, and each directory and symbolic link on the way to it, must be
 // root's, or the effective user's, and writable by its owner alone. Two kinds of directories that other users can write to
-// are allowed: one with the sticky bit, in which they cannot replace root's files, and one that is mounted read-only here, as
-// the kubelet mounts a ConfigMap, whose directory has mode 0777. dirs are the directories whose changes may change the file,
+// are allowed: one with the sticky bit, in which they cannot replace root's files, and a ConfigMap's, which the kubelet makes
+// with mode 0777 and mounts read-only. dirs are the directories whose changes may change the file,
 // also after an error.
 func ReadFile(path string) (data []byte, dirs []string, err error) {
 	const tries = 3
@@ -110,7 +110,7 @@ func checkTrusted(at string, st unix.Stat_t) error {
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		kind = "directory"
-		if st.Mode&unix.S_ISVTX != 0 || isReadOnly(at) {
+		if st.Mode&unix.S_ISVTX != 0 || st.Mode&0o022 != 0 && isConfigMap(at) {
 			st.Mode &^= 0o022
 		}
 	case unix.S_IFLNK:
@@ -128,11 +128,20 @@ func checkTrusted(at string, st unix.Stat_t) error {
 	return nil
 }
 
-// isReadOnly reports whether a directory is on a mount that is read-only in this mount namespace.
-func isReadOnly(dir string) bool {
-	var st unix.Statfs_t
-	err := hostfs.RetryErr(func() error { return unix.Statfs(dir, &st) })
-	return err == nil && st.Flags&unix.ST_RDONLY != 0
+// isConfigMap reports whether a directory is the volume of a ConfigMap: a read-only mount of its own, with the kubelet's link
+// to the current version. Read-only alone is not enough: a service manager may mount all of /etc read-only for this process.
+func isConfigMap(dir string) bool {
+	var fs unix.Statfs_t
+	if err := hostfs.RetryErr(func() error { return unix.Statfs(dir, &fs) }); err != nil || fs.Flags&unix.ST_RDONLY == 0 {
+		return false
+	}
+	own := hostfs.Dir("")
+	if mount := own.MountID(dir); mount == 0 || mount == own.MountID(filepath.Dir(dir)) {
+		return false
+	}
+	var data unix.Stat_t
+	err := unix.Lstat(filepath.Join(dir, "..data"), &data)
+	return err == nil && data.Mode&unix.S_IFMT == unix.S_IFLNK && data.Uid == 0
 }
 
 // ReadAll reads a policy file of any owner, for a check of its content. A path of "-" is in.
