@@ -29,6 +29,8 @@ before the reaper reads it.
 
 The policy file of a node, /etc/halfclose/policy.yaml, changes the policies of
 running pods within a second.`,
+		Example: `  halfclose policy show shop/web-1
+  halfclose policy check /etc/halfclose/policy.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return usageError{fmt.Errorf("want a subcommand: show POD or check FILE")}
@@ -49,8 +51,7 @@ take in such a file, and keeps the last good content in force.
 No reaper is needed. The owner of the file is not checked: the reaper only
 reads a file that is root's and writable by root alone.`,
 		Example: `  halfclose policy check /etc/halfclose/policy.yaml
-  kubectl get configmap halfclose -o jsonpath='{.data.policy\.yaml}' |
-    halfclose policy check -`,
+  halfclose policy check - -o json < policy.yaml`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {

@@ -174,7 +174,7 @@ func parseWord[T ~uint8](w words, s string, nearest func(string, []string) (stri
 		}
 	}
 	all := w.all()
-	if near, ok := Nearest(s, all); ok {
+	if near, ok := nearest(s, all); ok {
 		return 0, fmt.Errorf("unknown %s %s, did you mean %q?", w.kind, quote(s), near)
 	}
 	for i := range all {

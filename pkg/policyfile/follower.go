@@ -152,7 +152,7 @@ func (f *Follower) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-dirs.Changes(): // an error means missed changes: it reads the file either way
+		case _ = <-dirs.Changes(): // an error means missed changes: it reads the file either way
 		case waiting = <-f.requests:
 		}
 		timer.Stop()
@@ -185,7 +185,7 @@ type reader struct {
 	current       Current
 
 	unsaved     bool // last is not in the copy
-	forget      bool // the copy is to be removed
+	forget      bool // remove the copy
 	copyProblem string
 }
 

@@ -56,8 +56,8 @@ func (f *testFile) write(text string) {
 	f.do(os.WriteFile(f.at.Path, []byte(text), 0o644))
 }
 
-// look reads the file twice, two seconds apart, and saves the copy.
-func (f *testFile) look() Current {
+// readLater reads the file twice, two seconds apart, and saves the copy.
+func (f *testFile) readLater() Current {
 	f.t.Helper()
 	f.read()
 	f.now = f.now.Add(2 * time.Second)
@@ -81,7 +81,7 @@ func graceOf(c Current) string {
 // want checks what is in force: the pod's grace and mode, and a part of each problem.
 func (f *testFile) want(what, grace string, problems ...string) {
 	f.t.Helper()
-	c := f.look()
+	c := f.readLater()
 	if got := graceOf(c); got != grace {
 		f.t.Errorf("%s: %s, want %s", what, got, grace)
 	}

@@ -82,7 +82,7 @@ pods:
 
 func TestEveryMistakeHasLineColumnAndKey(t *testing.T) {
 	text := `version: 1
-defaults: {grase: 30m, mode: destory}
+defaults: {grase: 30m, mode: destroyed}
 podOverrides: relaxed
 pod: []
 pods:
@@ -103,7 +103,7 @@ pods:
 `
 	want := []string{
 		`f:2:12: defaults.grase: unknown key, did you mean "grace"?`,
-		`f:2:24: defaults.mode: unknown mode "destory", did you mean "destroy"?`,
+		`f:2:24: defaults.mode: unknown mode "destroyed", did you mean "destroy"?`,
 		`f:3:15: podOverrides: unknown podOverrides "relaxed", did you mean "relax"?`,
 		`f:4:1: pod: unknown key, did you mean "pods"?`,
 		`f:7:24: pods[0].match.namespace: "payments-[" is not a glob: a [ must be closed, or escaped as \[`,

@@ -157,8 +157,15 @@ func TestNoRuleOfAPodEvadesEnforce(t *testing.T) {
 
 func TestTheStricterPodOverridesCount(t *testing.T) {
 	for _, tt := range []struct{ network, file, want string }{
-		{"any", "any", "2m"}, {"any", "relax", "1m 2m"}, {"any", "none", "1m"}, {"relax", "any", "1m 2m"}, {"relax", "relax", "1m 2m"},
-		{"relax", "none", "1m"}, {"none", "any", "1m"}, {"none", "relax", "1m"}, {"none", "none", "1m"},
+		{"any", "any", "2m"},
+		{"any", "relax", "1m 2m"},
+		{"any", "none", "1m"},
+		{"relax", "any", "1m 2m"},
+		{"relax", "relax", "1m 2m"},
+		{"relax", "none", "1m"},
+		{"none", "any", "1m"},
+		{"none", "relax", "1m"},
+		{"none", "none", "1m"},
 	} {
 		r := resolve(t, `{"grace": "1m", "podOverrides": "`+tt.network+`"}`, "version: 1\npodOverrides: "+tt.file+"\n", "grace", "2m")
 		var graces []string
