@@ -51,7 +51,7 @@ take in such a file, and keeps the last good content in force.
 No reaper is needed. The owner of the file is not checked: the reaper only
 reads a file that is root's and writable by root alone.`,
 		Example: `  halfclose policy check /etc/halfclose/policy.yaml
-  halfclose policy check - -o json < policy.yaml`,
+  halfclose policy check policy.yaml -o json`,
 		Args: cobra.ExactArgs(1),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
