@@ -109,7 +109,7 @@ func TestAWrongRequestIsRefusedWithTheReason(t *testing.T) {
 func TestHEADIsAnsweredWithoutABody(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	for _, path := range []string{"/metrics", "/healthz", "/livez", "/v1/status", "/v1/sockets", "/v1/history", "/v1/mode", "/debug/pprof/heap"} {
+	for _, path := range []string{"/metrics", "/healthz", "/livez", "/v1/status", "/v1/sockets", "/v1/history", "/v1/mode", "/v1/policies", "/debug/pprof/heap"} {
 		a := n.do(n.unix, http.MethodHead, "http://reaper"+path, "")
 		if a.code != http.StatusOK || a.body != "" {
 			t.Errorf("%s: status %d, body %q", path, a.code, a.body)

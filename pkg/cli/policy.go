@@ -216,9 +216,9 @@ func overridesText(p *api.EffectivePolicy) string {
 func (e *env) printSourcedPolicy(p *api.SourcedPolicy) error {
 	fmt.Fprintln(e.out)
 	if p.Annotations != "" {
-		fmt.Fprintf(e.out, "Policy %s the pod's annotations\n", p.Annotations)
+		fmt.Fprintln(e.out, term.Fill(e.screen().Width, "", "", "Policy "+p.Annotations+" the pod's annotations"))
 	}
-	t := e.table(term.Column{Name: "KEY"}, term.Column{Name: "VALUE"}, term.Column{Name: "SOURCE", Lead: "source "})
+	t := e.table(term.Column{Name: "KEY"}, term.Column{Name: "VALUE", Fold: 1}, term.Column{Name: "SOURCE", Fold: 2, Lead: "; from "})
 	all := policy.Policy(p.Policy)
 	for _, v := range policyValues(all) {
 		switch {
