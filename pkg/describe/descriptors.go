@@ -94,6 +94,8 @@ func unwritableTodo(u *api.UnwritableView) string {
 		return "a mode switch is in force that a restart of the reaper ends: set it again once the file can be written" + room
 	case api.UnwritableHistory:
 		return "until it can be written, the history has gaps" + room
+	case api.UnwritableIdleTimes:
+		return "until it can be written, \"halfclose simulate\" lacks the idle times" + room
 	case api.UnwritablePolicy:
 		return "until it can be written, a restart of the reaper with a wrong policy file only observes" + room
 	}

@@ -37,6 +37,7 @@ const (
 	Unwritable                      // plugin or reaper cannot write a file; see Unwritable
 	DescriptorsHeld                 // a process holds the descriptors of ended sockets; see Holder
 	MoreDescriptorsHeld             // Count other processes do too; Text is the number of their descriptors
+	HistoryLost                     // Count lines of the history could not be written
 	NearFileLimit                   // a leaking process may open few more files; see Files
 	PolicyFileWrong                 // Text is a mistake in the policy file
 )
@@ -72,6 +73,9 @@ func Findings(s api.Status) []Finding {
 		list = append(list, Finding{Kind: Refused, Refusal: &s.Refusals[i], Text: s.Refusals[i].Problem})
 	}
 	list = append(list, unwritableFindings(s.Unwritable)...)
+	if h := s.History; h != nil && h.Lost > 0 {
+		list = append(list, Finding{Kind: HistoryLost, Count: h.Lost})
+	}
 	if p := s.Peers; p.Suspended {
 		list = append(list, Finding{Kind: AskingSuspended, Count: uint64(p.Stuck)})
 	}

@@ -175,6 +175,7 @@ func (l *loop) applyCensus(c census) {
 		ns.limit = l.caps.limit(ns)
 	}
 	l.noticeRecords(c)
+	l.reportPolicyCopy(c.policyFile.CopyProblem)
 	for _, ns := range ch.removed {
 		l.forget(ns, at)
 	}

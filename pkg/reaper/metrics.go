@@ -77,6 +77,9 @@ type CountKey struct {
 func (r *Reaper) Metrics(ctx context.Context) (Metrics, error) {
 	var m Metrics
 	err := r.each(ctx, func(l *loop) { m = l.metrics() }, func(l *loop, ns *registered) { m.add(ns, l.clock.Now()) })
+	if h := r.historyView(); h != nil {
+		m.HistoryLost = h.Lost
+	}
 	return m, err
 }
 

@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -25,11 +26,30 @@ func (r *Reaper) probeDirs(ctx context.Context) {
 	for {
 		r.reportWrite(api.UnwritableAttachments, r.cfg.Store.AttachmentsDir(), r.cfg.Store.Probe())
 		r.reportWrite(api.UnwritablePersistent, persistent, state.ProbeDir(persistent))
+		if r.store != nil {
+			s := r.store.Stats()
+			r.cfg.Writes.Report(api.UnwritableHistory, s.Dir, problemError(s.Problem), r.cfg.Clock.Wall())
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
+	}
+}
+
+// problemError returns an error with the text of a problem, nil without one.
+func problemError(problem string) error {
+	if problem == "" {
+		return nil
+	}
+	return errors.New(problem)
+}
+
+// reportPolicyCopy stores whether the copy of the policy file could be written.
+func (l *loop) reportPolicyCopy(problem string) {
+	if l.cfg.SwitchPath != "" {
+		l.cfg.Writes.Report(api.UnwritablePolicy, filepath.Dir(l.cfg.SwitchPath), problemError(problem), l.clock.Wall())
 	}
 }
 
