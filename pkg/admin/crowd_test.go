@@ -57,9 +57,9 @@ func leaks(id netns.Identity) []finder.Seen {
 }
 
 // crowdedNode returns a node with real network namespaces, and crowdSockets fake half-closed sockets in each.
-func crowdedNode(tb testing.TB, namespaces int) *node {
+func crowdedNode(tb testing.TB, namespaces int, change ...func(*reaper.Config)) *node {
 	tb.Helper()
-	n := newNode(tb, func(c *reaper.Config) { c.Finder = newCrowd() })
+	n := newNode(tb, append(change, func(c *reaper.Config) { c.Finder = newCrowd() })...)
 	for i := range namespaces {
 		pod := state.Pod{Namespace: fmt.Sprintf("team-%d", i%20), Name: fmt.Sprintf("web-7d4b9c6f5d-%05d", i)}
 		n.register(nstest.New(tb), pod, grace(10*time.Minute, 10*time.Minute), func(r *state.Record) {
