@@ -67,7 +67,7 @@ func (l *loop) dryRun(pod *api.DryRunPod, scope state.Scope, id netns.Identity, 
 	for _, n := range l.registry.namespaces {
 		was := n.limit
 		n.limit = lifted.limit(n)
-		defer func() { n.limit = was }() //nolint:revive // all of them are restored at the end
+		defer func() { n.limit = was }() // all of them at the end
 	}
 	pod.Pod, pod.ContainerID, pod.Mode = ns.records[0].Pod, ns.records[0].ContainerID, ns.mode()
 	pod.CappedBy = lifted.cappedBy(ns, policy.Destroy)

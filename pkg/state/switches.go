@@ -369,7 +369,9 @@ const switchLockPatience = 2 * time.Second
 // switch is written without the lock if another writer keeps it: the other writer's switch may be lost then.
 func lockSwitches(dir int, m policy.Mode) error {
 	const poll = 10 * time.Millisecond
-	for deadline := time.Now().Add(switchLockPatience); ; time.Sleep(poll) {
+	deadline, tick := time.Now().Add(switchLockPatience), time.NewTicker(poll)
+	defer tick.Stop()
+	for ; ; <-tick.C {
 		err := unix.Flock(dir, unix.LOCK_EX|unix.LOCK_NB)
 		switch {
 		case err == nil:

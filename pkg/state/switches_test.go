@@ -129,8 +129,13 @@ func TestASwitchCapsTheContainersInItsScope(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef"
 	pod := state.Pod{Namespace: "shop", Name: "web", UID: "1"}
 	s := state.Switches{Scoped: []state.Switch{
-		{Scope: state.Scope{ID: id[:12]}}, {Scope: state.Scope{ID: id}}, {Scope: state.Scope{ID: "web"}},
-		{Scope: shop}, {Scope: state.Scope{Namespace: "shop", Pod: "we"}}, {Scope: web}, {Scope: state.Scope{Namespace: "shop", Pod: "web-1"}},
+		{Scope: state.Scope{ID: id[:12]}},
+		{Scope: state.Scope{ID: id}},
+		{Scope: state.Scope{ID: "web"}},
+		{Scope: shop},
+		{Scope: state.Scope{Namespace: "shop", Pod: "we"}},
+		{Scope: web},
+		{Scope: state.Scope{Namespace: "shop", Pod: "web-1"}},
 	}}
 	for name, tt := range map[string]struct {
 		pod  state.Pod

@@ -15,11 +15,11 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// addPod runs ADD for a container of a pod, with a grace of 1s.
-func (w *world) addPod(t *testing.T, c *container, namespace, name string) {
+// addPod runs ADD for a container of a pod in the namespace shop, with a grace of 1s.
+func (w *world) addPod(t *testing.T, c *container, name string) {
 	t.Helper()
 	add := w.plugin("ADD", c.attachment(), c.path, pluginConf(external+`, "grace": "1s"`))
-	add.Env = append(add.Env, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE="+namespace+";K8S_POD_NAME="+name)
+	add.Env = append(add.Env, "CNI_ARGS=IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME="+name)
 	if r := run(t, add); r.code != 0 {
 		t.Fatalf("ADD: %s%s", r.stdout, r.stderr)
 	}
@@ -59,8 +59,8 @@ func TestTheSwitchOfAPodStopsThatPodAloneThroughACrashAndARebootUntilItEnds(t *t
 		!strings.Contains(r.stdout, "pod shop/web is not registered (yet)") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	w.addPod(t, web, "shop", "web")
-	w.addPod(t, api, "shop", "api")
+	w.addPod(t, web, "web")
+	w.addPod(t, api, "api")
 	kept, open := leak(t, web), web.Connect(t, nstest.IPv4)
 	destroyed(t, "the neighbour's leak", leak(t, api))
 	w.wouldDestroy(t, "shop/web", 1)
@@ -84,8 +84,8 @@ func TestTheSwitchOfAPodStopsThatPodAloneThroughACrashAndARebootUntilItEnds(t *t
 			}
 		}
 	}
-	w.addPod(t, web, "shop", "web")
-	w.addPod(t, api, "shop", "api")
+	w.addPod(t, web, "web")
+	w.addPod(t, api, "api")
 	third := w.start(t)
 	w.holds(t, third.PID())
 	destroyed(t, "the neighbour's leak after the reboot", leak(t, api))
@@ -138,8 +138,8 @@ func TestModeDestroySaysWhatGoesNow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	web, api := newContainer(t, nil), newContainer(t, nil)
-	w.addPod(t, web, "shop", "web")
-	w.addPod(t, api, "shop", "api")
+	w.addPod(t, web, "web")
+	w.addPod(t, api, "api")
 	p := w.start(t)
 	w.holds(t, p.PID())
 	if r := w.run(t, "mode", "observe"); r.code != 0 {
