@@ -18,7 +18,7 @@ func TestConfigShowsTheFlagsInForce(t *testing.T) {
 	runReaper(t, dir, "--min-grace", "7s", "--mode", "observe")
 	code, stdout, stderr := call(t, nil, "config", "--state-dir", dir)
 	text := strings.Join(strings.Fields(stdout), " ")
-	for _, want := range []string{"FLAG VALUE FROM --allow-host-netns false default", "--min-grace 7s flag", "--mode observe flag", "--log-level info default", "--state-dir " + dir + " flag", "--metrics-address - default"} {
+	for _, want := range []string{"FLAG VALUE FROM --", "--allow-host-netns false default", "--min-grace 7s flag", "--mode observe flag", "--log-level info default", "--state-dir " + dir + " flag", "--metrics-address - default"} {
 		if code != exitSuccess || stderr != "" || !strings.Contains(text, want) {
 			t.Errorf("exit code %d, stderr %q, want %q:\n%s", code, stderr, want, stdout)
 		}

@@ -89,8 +89,7 @@ A name such as shop/web-1 makes the registration a pod of that namespace, which
   halfclose register /run/docker/netns/1a2b --exempt '[{"peerPorts": "5432"}]'
   halfclose register web --rules '[{"match": {"uids": "0"}, "mode": "off"}]'
   halfclose register --host --mode observe    # report the daemons' leaks
-  halfclose register --host \
-    --rules '[{"match": {"commands": ["sshd", "etcd"]}, "mode": "off"}]'`,
+  halfclose register --host --exempt '[{"commands": ["sshd", "etcd"]}]'`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if host {
 				return noNetns(args)

@@ -44,7 +44,7 @@ func TestUnregisterFindsTheRegistration(t *testing.T) {
 		},
 		{name: "an unreadable record", w: selector{arg: "broken"}, want: "broken"},
 		{name: "an unreadable record of CNI", w: selector{arg: "alien"}, err: `"alien" is not registered; registered are web (`},
-		{name: "a record of CNI, by container", w: selector{arg: "pod"}, err: `CNI has recorded "pod" (shop/pod): delete the container`},
+		{name: "a record of CNI, by container", w: selector{arg: "pod"}, err: `CNI has recorded "pod" (shop/pod), and its DEL removes the record: to spare its sockets, run "halfclose mode observe --pod shop/pod"`},
 		{name: "a record of CNI, by path", w: selector{arg: "/run/netns/cni-1", exact: true, paths: []string{"/run/netns/cni-1"}, ids: at(4)}, err: "its DEL removes the record"},
 		{name: "a namespace of both, by the path of CNI", w: selector{arg: "/run/netns/cni-5", exact: true, paths: []string{"/run/netns/cni-5"}, ids: at(5)}, want: "shared"},
 		{name: "a namespace of another boot with the same identity", w: selector{arg: "/x", exact: true, paths: []string{"/x"}, ids: at(1), boot: "next"}, err: "is not registered"},
