@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// MaxTail bounds HistoryQuery.Tail: so many entries are in memory at once.
+// MaxTail bounds HistoryQuery.Tail: up to 10,000 entries are in memory at once.
 const MaxTail = 10_000
 
 // EntryFilter selects entries of the history. The zero EntryFilter selects all.

@@ -63,7 +63,7 @@ type Entry struct {
 	UID       uint32   `json:"uid"`
 	Cookie    uint64   `json:"cookie"`
 	// Owners are the processes that own the socket: those in its network namespace or, if that has none, those in
-	// others. MoreOwners is the number of those that are left out on disk.
+	// others. MoreOwners is the number of owners that are left out on disk.
 	Owners     []owners.Process `json:"owners,omitempty"`
 	MoreOwners int              `json:"moreOwners,omitempty"`
 }
@@ -74,10 +74,10 @@ func (e *Entry) Sockets() int { return max(e.Count, 1) }
 // HistoryQuery selects entries of the history.
 type HistoryQuery struct {
 	EntryFilter
-	// Tail, unless 0, selects only the newest so many of the selected entries: at most MaxTail.
+	// Tail, unless 0, selects only that number of the newest among them: at most MaxTail.
 	Tail int
 	// History and After are History and Last of the previous page: only later entries are listed. If History is that of an
-	// earlier reaper, they are those that it wrote to disk after that, and those of the reapers after it.
+	// earlier reaper, they are the entries that it wrote to disk after that, and those of the reapers after it.
 	History string
 	After   uint64
 	// Wait bounds the time to wait for an entry, if there is none yet.

@@ -37,6 +37,8 @@ func (f Finding) Advice() (what, todo string) {
 		return f.Unwritable.Problem + ", since " + f.Unwritable.Since.Local().Format(sinceFormat), unwritableTodo(f.Unwritable)
 	case HistoryLost:
 		return Plural(f.Count, "line", "lines") + " of the history could not be written", "see the reaper's log for the reason: a full disk, or one that is too slow"
+	case HistoryDamaged:
+		return "the history was damaged: " + f.Text, "nothing: a new segment was started; what was lost cannot be restored"
 	case DescriptorsHeld:
 		return Held(f.Holder), "restart it: a destroy closes no descriptor, and this process does not close the descriptors of sockets that have ended"
 	case MoreDescriptorsHeld:

@@ -40,6 +40,7 @@ const (
 	HistoryLost                     // Count lines of the history could not be written
 	NearFileLimit                   // a leaking process may open few more files; see Files
 	PolicyFileWrong                 // Text is a mistake in the policy file
+	HistoryDamaged                  // Text is what the reaper found damaged in the history
 )
 
 // Finding is one condition that needs an operator's attention. Its text is not safe to show.
@@ -76,6 +77,7 @@ func Findings(s api.Status) []Finding {
 	if h := s.History; h != nil && h.Lost > 0 {
 		list = append(list, Finding{Kind: HistoryLost, Count: h.Lost})
 	}
+	list = append(list, historyFindings(s.History)...)
 	if p := s.Peers; p.Suspended {
 		list = append(list, Finding{Kind: AskingSuspended, Count: uint64(p.Stuck)})
 	}

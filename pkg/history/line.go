@@ -14,6 +14,7 @@ import (
 // Kind is the kind of a line: it decides the type of its value.
 type Kind string
 
+// The kinds of lines.
 const (
 	KindEntry Kind = "entry" // an api.Entry: one socket, or several if its Count is above 1
 	KindEnded Kind = "ended" // counts of half-closed sockets that ended

@@ -99,7 +99,7 @@ func (r *Reader) Forward(q Query) iter.Seq[Line] {
 // Backward yields lines against the order of writing: the newest first.
 func (r *Reader) Backward(q Query) iter.Seq[Line] {
 	return func(yield func(Line) bool) {
-		for i := len(r.segments) - 1; i >= 0; i-- {
+		for i := range slices.Backward(r.segments) {
 			if !r.read(i, &q, true, yield) {
 				return
 			}

@@ -47,6 +47,8 @@ type WriterConfig struct {
 	// Run identifies this reaper in its lines: up to 64 ASCII characters without quotes, backslashes and control characters.
 	Run   string
 	Clock monotime.Clock
+	// Report is called with the outcome of each write: nil is success; nil ignores it. Only Run calls it.
+	Report func(err error)
 	// Warn logs a problem of the store once, when it begins; nil logs none. Only Run calls it.
 	Warn func(text string, args ...any)
 
@@ -107,6 +109,9 @@ func NewWriter(cfg WriterConfig) *Writer {
 	set(&cfg.Bytes, MaxBytes)
 	set(&cfg.Age, MaxAge)
 	set(&cfg.Queue, defaultQueue)
+	if cfg.Report == nil {
+		cfg.Report = func(error) {}
+	}
 	if cfg.Warn == nil {
 		cfg.Warn = func(string, ...any) {}
 	}
@@ -586,6 +591,7 @@ func (w *Writer) reportProblem(err error) {
 		w.stats.Waiting++
 	}
 	w.mu.Unlock()
+	w.cfg.Report(err)
 	if text != "" && text != was {
 		w.cfg.Warn("cannot write the history: entries wait in memory, then they are lost", "dir", w.cfg.Dir, "error", text)
 	}

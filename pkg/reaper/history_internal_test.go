@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
@@ -168,4 +170,22 @@ func TestLogOfAPeerThatIsGoneHasNoGrace(t *testing.T) {
 	if got := log.String(); !strings.Contains(got, "grace=1h late=0s") {
 		t.Errorf("logged\n%s", got)
 	}
+}
+
+func TestARefusedDestroyIsInTheHistoryOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, ns, _, k := newEndsLoop(t)
+		k.refuse = unix.EPERM
+		see(l, ns.Identity, idleLook(8, 0))
+		k.sockets[8] = idleLook(8, 0).Socket
+		time.Sleep(testGrace)
+		for range 5 { // it is retried
+			runUntilQuiet(l, k)
+			time.Sleep(retryAfter)
+		}
+		list := l.history.after(0)
+		if len(list) != 1 || list[0].Outcome != api.Failed || list[0].Errno != "EPERM" || list[0].Cookie != 8 || l.counts.Errors["EPERM"] < 2 {
+			t.Errorf("after %v refusals the history is %+v", l.counts.Errors, list)
+		}
+	})
 }

@@ -130,6 +130,9 @@ func New(cfg Config) (*Reaper, error) {
 	if cfg.HistoryDir != "" {
 		r.store = disk.NewWriter(disk.WriterConfig{
 			Dir: cfg.HistoryDir, Run: disk.RunAt(r.began), Clock: cfg.Clock,
+			Report: func(err error) {
+				cfg.Writes.Report(api.UnwritableHistory, cfg.HistoryDir, err, cfg.Clock.Wall())
+			},
 			Warn: func(text string, args ...any) { r.warnings.warn(WarnHistory, text, args...) },
 		})
 	}
@@ -150,7 +153,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 	l.tryEntry()
 	l.finder.Name = r.cfg.Finder.Name()
 	l.saved = r.loadCandidates()
-	stopHistory := r.startHistory()
+	stopHistory := r.startHistory() //nolint:contextcheck // it outlives ctx, to write the last lines
 	defer stopHistory()
 	if r.store != nil {
 		l.history.store = r.store
