@@ -276,7 +276,7 @@ func (m *model) ask() tea.Cmd {
 
 // question returns the next question.
 func (m *model) question() question {
-	q := question{leaks: m.screen == screenLeaks && !m.open && m.at.Sub(m.leaksAt) >= ownersEvery, history: m.screen == screenHistory, after: api.HistoryQuery{History: m.page.History, After: m.page.Last}}
+	q := question{leaks: m.screen == screenLeaks && !m.open && m.at.Sub(m.leaksAt) >= ownersEvery, history: m.screen == screenHistory, after: api.HistoryQuery{Tail: maxEntries, History: m.page.History, After: m.page.Last}}
 	if p := m.pod; p != nil && (m.open || panelWidth(m.width) > 0) {
 		q.pod, q.query = p.key, p.query
 		q.owners = p.loaded && (p.ownersAt.IsZero() || m.at.Sub(p.ownersAt) >= ownersEvery) // the sockets come first: they cost less
@@ -311,7 +311,7 @@ func (m *model) apply(a answer) {
 	m.pods.set(newRows(m.status))
 	if a.history {
 		entries := a.page.Entries
-		if a.page.History == m.page.History {
+		if m.page.History != "" { // the next reaper continues the history of the previous one
 			entries = append(m.history.all, entries...)
 		}
 		m.page = a.page
