@@ -32,7 +32,7 @@ type question struct {
 type answer struct {
 	question
 	at      time.Time
-	took    time.Duration
+	elapsed time.Duration
 	status  api.Status
 	list    api.LeakList
 	page    api.HistoryPage
@@ -80,6 +80,6 @@ func ask(ctx context.Context, src Source, q question, now func() time.Time) answ
 		a.pod = ""
 	}
 	a.at = now()
-	a.took = a.at.Sub(began)
+	a.elapsed = a.at.Sub(began)
 	return a
 }

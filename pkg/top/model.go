@@ -296,7 +296,7 @@ func (m *model) receive(a answer) tea.Cmd {
 		m.apply(a)
 	}
 	seq := m.seq
-	return tea.Tick(max(m.cfg.Interval-a.took, restFactor*a.took), func(time.Time) tea.Msg { return due{seq} })
+	return tea.Tick(max(m.cfg.Interval-a.elapsed, restFactor*a.elapsed), func(time.Time) tea.Msg { return due{seq} })
 }
 
 // apply applies an answer without an error.
