@@ -15,6 +15,7 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/bpf"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/policyfile"
 )
 
 // parse parses the reaper's flags from a command line and an environment.
@@ -36,8 +37,8 @@ func defaults() Config {
 	return Config{
 		Finder: "auto", MaxBPFSockets: bpf.DefaultMaxSockets, Mode: policy.Destroy, MinGrace: time.Second, CPUBudget: 0.02, MaxDestroysPerSecond: 1000,
 		MaxAsksPerSecond: 1000, AskCPUBudget: 0.02,
-		LogFormat: "text",
-		Adopt:     true, CNICaches: []string{"/var/lib/cni", "/var/lib/cni/multus"}, CNIConfDirs: []string{"/etc/cni/net.d", "/etc/cni/multus/net.d"},
+		LogFormat: "text", PolicyFile: policyfile.DefaultPath,
+		Adopt: true, CNICaches: []string{"/var/lib/cni", "/var/lib/cni/multus"}, CNIConfDirs: []string{"/etc/cni/net.d", "/etc/cni/multus/net.d"},
 	}
 }
 
@@ -48,12 +49,13 @@ func others() (map[string]string, Config) {
 		"max-asks-per-second": "0", "ask-cpu-budget": "1%",
 		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
 		"log-format": "json", "metrics-address": "127.0.0.1:20470",
-		"adopt": "false", "cni-cache": "/a,/b", "cni-conf-dir": "/c", "adopt-netns": "/run/docker/netns",
+		"policy-file": "/p/policy.yaml",
+		"adopt":       "false", "cni-cache": "/a,/b", "cni-conf-dir": "/c", "adopt-netns": "/run/docker/netns",
 	}
 	return values, Config{
 		Finder: "sockdiag", MaxBPFSockets: 4711, Mode: policy.Observe, MinGrace: 7 * time.Second, CPUBudget: 0.005, MaxDestroysPerSecond: 9, AskCPUBudget: 0.01,
 		HostRoot: "/host", AllowHostNetns: true, IdleExit: 3 * time.Minute, Wait: true, LogLevel: slog.LevelDebug,
-		LogFormat: "json", MetricsAddress: "127.0.0.1:20470",
+		LogFormat: "json", MetricsAddress: "127.0.0.1:20470", PolicyFile: "/p/policy.yaml",
 		CNICaches: []string{"/a", "/b"}, CNIConfDirs: []string{"/c"}, AdoptNetns: []string{"/run/docker/netns"},
 	}
 }
