@@ -214,8 +214,14 @@ func TestSimulateRefusesWhatTheDataCannotShow(t *testing.T) {
 func TestSimulateUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{},
-		{"--grace", "2m", "--suggest"}, {"--grace", "never"}, {"--grace", "10"}, {"--grace", "500ms"}, {"--grace", "2m", "--role", "unknown"},
-		{"--grace", "2m", "--state", "ESTABLISHED", "x"}, {"--grace", "2m", "--since", "soon"}, {"--suggest", "--probe-after", "-1s"},
+		{"--grace", "2m", "--suggest"},
+		{"--grace", "never"},
+		{"--grace", "10"},
+		{"--grace", "500ms"},
+		{"--grace", "2m", "--role", "unknown"},
+		{"--grace", "2m", "--state", "ESTABLISHED", "x"},
+		{"--grace", "2m", "--since", "soon"},
+		{"--suggest", "--probe-after", "-1s"},
 	} {
 		if code, _, stderr := simulateIn(t, t.TempDir(), args...); code != exitUsage {
 			t.Errorf("%v: exit code %d: %s", args, code, stderr)
