@@ -44,7 +44,7 @@ func fill(t *testing.T, v reflect.Value) {
 	for _, known := range []any{
 		time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), netip.MustParseAddrPort("10.0.0.1:80"), policy.Observe, policy.Destroyable,
 		inetdiag.CloseWait, api.FromEnvironment, policy.Patience(10 * time.Minute), policy.ClockState, api.Seconds(1500 * time.Millisecond),
-		policy.Default().Sources, api.BySystemd, 10 * time.Second,
+		policy.Default().Sources, policy.RoleClient, api.BySystemd, 10 * time.Second,
 		policy.Match{Loopback: true},
 		policy.Rule{Match: policy.Match{Role: policy.RoleClient}, Values: policy.Values{Grace: new(policy.Never)}},
 		map[inetdiag.State]uint64{inetdiag.CloseWait: 1, inetdiag.FinWait2: 2}, // counts

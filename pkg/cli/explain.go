@@ -178,7 +178,7 @@ func (x *explanation) addSockets(ctx context.Context, client *admin.Client, q ap
 
 // addHistory adds the newest entries that the filter selects, newest last.
 func (x *explanation) addHistory(ctx context.Context, client *admin.Client, f api.EntryFilter, limit int) error {
-	page, err := client.History(ctx, api.HistoryQuery{EntryFilter: f, Tail: limit})
+	page, err := client.History(ctx, api.HistoryQuery{EntryFilter: f, Tail: min(limit, api.MaxTail)})
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,11 @@ func (e *env) printExplanation(x *explanation, isAddress bool) error {
 		head := fmt.Sprintf("%s %s, local %s, peer %s", describe.Pod(v.Pod, v.ContainerID), v.State, v.Local, v.Peer)
 		b.WriteString("\n" + term.Fill(sc.Width, "", "  ", safetext.Escape(head)) + "\n")
 		for _, line := range socketLines(v) {
-			b.WriteString(term.Fill(sc.Width, fmt.Sprintf("  %-8s  ", line.label), strings.Repeat(" ", 12), safetext.Escape(line.text)) + "\n")
+			first, rest, text := fmt.Sprintf("  %-8s  ", line.label), strings.Repeat(" ", 12), safetext.Escape(line.text)
+			if sc.Width > 0 && sc.Width < 50 {
+				first, rest, text = "  ", "    ", line.label+" "+text
+			}
+			b.WriteString(term.Fill(sc.Width, first, rest, text) + "\n")
 		}
 	}
 	if x.Omitted > 0 {
@@ -248,9 +252,9 @@ func socketLines(v *api.SocketView) []labelled {
 	lines = append(lines, labelled{"Rule", rule}, labelled{"Next", nextStep(v)}, labelled{"Peer", peerText(v)})
 	owner := "unknown"
 	if len(v.Owners) > 0 {
-		owner = describe.Owners(v.Owners)
+		owner = describe.Owners(v.Owners) + "; after a destroy it sees " + describe.OwnerSees(v.State)
 	}
-	return append(lines, labelled{"Owner", owner + "; after a destroy it sees " + describe.OwnerSees(v.State)})
+	return append(lines, labelled{"Owner", owner})
 }
 
 // nextStep returns what happens to a socket next, and when.
@@ -264,6 +268,8 @@ func nextStep(v *api.SocketView) string {
 		steps = append(steps, "its peer "+does+would+"asked in "+describe.Age(*v.AskIn))
 	}
 	switch {
+	case v.Verdict == policy.Orphan:
+		steps = append(steps, "the kernel closes it after net.ipv4.tcp_fin_timeout")
 	case v.Deadline == nil:
 		steps = append(steps, "its time never ends, so only its peer or its owner can end it")
 	case *v.Deadline > 0:

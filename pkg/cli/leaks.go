@@ -17,6 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -145,14 +146,14 @@ func (e *env) printLeaks(list api.LeakList) error {
 	wide := e.output == outputWide
 	cols := []term.Column{
 		{Name: "POD"},
-		{Name: "OWNER", Fold: 3, Lead: ", held by "},
-		{Name: "STATE", Fold: 1, Lead: ", ", Paint: statePaint},
-		{Name: "ROLE", Fold: 4, Lead: ", "},
-		{Name: "ADDRESS", Fold: 2, Lead: ", "},
-		{Name: "SOCKETS", Right: true},
-		{Name: "OLDEST", Right: true},
-		{Name: "GROWTH", Right: true, Fold: 5, Lead: ", growth "},
-		{Name: "VERDICTS", Fold: 6, Lead: ": "},
+		{Name: "OWNER", Fold: 5, Lead: ", held by "},
+		{Name: "STATE", Fold: 3, Lead: ", ", Paint: statePaint},
+		{Name: "ROLE", Fold: 6, Lead: ", "},
+		{Name: "ADDRESS", Fold: 4, Lead: ", "},
+		{Name: "SOCKETS", Right: true, Fold: 1, Lead: ", sockets "},
+		{Name: "OLDEST", Right: true, Fold: 2, Lead: ", oldest "},
+		{Name: "GROWTH", Right: true, Fold: 7, Lead: ", growth "},
+		{Name: "VERDICTS", Fold: 8, Lead: ": "},
 	}
 	if wide {
 		cols = append(cols, term.Column{Name: "NEWEST", Right: true}, term.Column{Name: "UNREAD", Right: true}, term.Column{Name: "HELD", Right: true})
@@ -160,7 +161,7 @@ func (e *env) printLeaks(list api.LeakList) error {
 	t := e.table(cols...)
 	for _, g := range list.Groups {
 		row := []string{
-			describe.Pod(g.Pod, g.ContainerID), leakOwner(g), g.State.String(), g.Role.String(), leakAddress(g), strconv.Itoa(g.Sockets),
+			describe.Pod(g.Pod, g.ContainerID), leakOwner(g), g.State.String(), roleText(g.Role), leakAddress(g), strconv.Itoa(g.Sockets),
 			describe.Age(g.Oldest), growthText(g.Growth), countsText(g.Verdicts),
 		}
 		if wide {
@@ -203,6 +204,14 @@ func leakOwner(g api.LeakGroup) string {
 }
 
 func processText(command string, pid int) string { return fmt.Sprintf("%s[%d]", command, pid) }
+
+// roleText returns a role, "-" if it is unknown.
+func roleText(r policy.Role) string {
+	if r == policy.RoleUnknown {
+		return "-"
+	}
+	return r.String()
+}
 
 // leakAddress returns the address that a group's sockets have in common.
 func leakAddress(g api.LeakGroup) string {
