@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -339,10 +340,10 @@ func TestTheSizeIsBounded(t *testing.T) {
 // shiftedClock follows time.Now with a wall clock that can be set.
 type shiftedClock struct {
 	monotime.Fake
-	by *time.Duration
+	by *atomic.Int64
 }
 
-func (c shiftedClock) Wall() time.Time { return c.Fake.Wall().Add(*c.by) }
+func (c shiftedClock) Wall() time.Time { return c.Fake.Wall().Add(time.Duration(c.by.Load())) }
 
 func TestTheAgeIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -373,16 +374,16 @@ func TestTheAgeIsBounded(t *testing.T) {
 func TestAClockThatIsWrongForAMomentRemovesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := historyDir(t)
-		var shift time.Duration
+		var shift atomic.Int64
 		clock := shiftedClock{by: &shift}
 		w, stop := start(t, history.WriterConfig{Dir: dir, Clock: clock})
 		w.Append(history.KindEnded, clock.Wall(), note{N: 0})
 		time.Sleep(15 * time.Minute)
 		synctest.Wait()
-		shift = 10 * 365 * 24 * time.Hour
+		shift.Store(int64(10 * 365 * 24 * time.Hour))
 		time.Sleep(9 * time.Minute)
 		synctest.Wait()
-		shift = 0
+		shift.Store(0)
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		wantNumbers(t, dir, history.Query{}, 0, 1)
