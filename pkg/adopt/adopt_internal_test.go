@@ -271,7 +271,7 @@ func TestTheLaterOfTwoEntriesIsAdopted(t *testing.T) {
 	}
 }
 
-func TestTheLayersAreThoseThatThePluginWouldRecord(t *testing.T) {
+func TestTheLayersAreAsThePluginWouldRecordThem(t *testing.T) {
 	annotated := func(values any) object {
 		return object{"capabilityArgs": object{policy.CapabilityPodAnnotations: values}}
 	}

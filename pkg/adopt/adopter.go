@@ -105,7 +105,10 @@ func (a *Adopter) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-dirs.Changes():
+		case err := <-dirs.Changes():
+			if err != nil { // the pass that follows reads everything
+				a.cfg.Log.Warn("missed changes of libcni's cache: reading it again", "error", err)
+			}
 		}
 		timer.Stop()
 		if ctx.Err() != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,12 +40,8 @@ type node struct {
 type object map[string]any
 
 func (o object) with(more object) object {
-	merged := object{}
-	for _, from := range []object{o, more} {
-		for key, value := range from {
-			merged[key] = value
-		}
-	}
+	merged := maps.Clone(o)
+	maps.Copy(merged, more)
 	return merged
 }
 
@@ -104,9 +101,9 @@ func (n *node) containers() (a, b *nstest.NS) {
 }
 
 // name mounts a network namespace in the node's netns directory.
-func (n *node) name(name string, ns *nstest.NS) (path string) {
+func (n *node) name(name string, ns *nstest.NS) {
 	n.t.Helper()
-	return mount(n.t, filepath.Join(n.dir, "netns", name), ns)
+	mount(n.t, filepath.Join(n.dir, "netns", name), ns)
 }
 
 func mount(t testing.TB, path string, ns *nstest.NS) string {

@@ -5,6 +5,8 @@ package adopt
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/halfclose/halfclose/pkg/api"
@@ -70,14 +72,7 @@ func (p place) proves(c claim) bool {
 	if isProof(c.mac) && p.link.mac.String() == c.mac.String() {
 		return true
 	}
-	for _, a := range p.link.addresses {
-		for _, b := range c.addresses {
-			if a == b {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.link.addresses, func(a netip.Addr) bool { return slices.Contains(c.addresses, a) })
 }
 
 // selectNamed returns the place of a claim with a path, or why the place there is not the claim's.

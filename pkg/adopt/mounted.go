@@ -14,7 +14,7 @@ import (
 )
 
 // adoptMounts registers the network namespaces that are mounted in the configured directories, and removes the records of
-// those that are not any more. It registers none that another record has: its policy is the container's.
+// unmounted ones. It registers none that another record has: its policy is the container's.
 func (p *pass) adoptMounts() {
 	have := make(map[string]state.Record) // by path
 	var others []netns.Identity           // registered by any other record

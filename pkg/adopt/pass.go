@@ -125,7 +125,7 @@ func (p *pass) index() {
 	}
 }
 
-// readCache judges the entries of all caches, and adopts those that are proven.
+// readCache judges the entries of all caches, and adopts the proven ones.
 func (p *pass) readCache() {
 	seen := make(map[string]bool)
 	var winners []proven

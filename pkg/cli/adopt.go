@@ -30,9 +30,20 @@ type adoption struct {
 
 // noteNothingRegistered prints why nothing is registered, and what to do next. Every command whose output would otherwise
 // look as if nothing leaked calls it.
-func (e *env) noteNothingRegistered(s api.Status) {
+func (e *env) noteNothingRegistered(s api.Status) { e.note("%v", nothingRegistered(s)) }
+
+// nothingRegistered is the error of a command that needs an attachment where there is none.
+func nothingRegistered(s api.Status) error {
 	what, todo := describe.NothingRegistered(s.Adoption)
-	e.note("%s: %s", what, todo)
+	return fmt.Errorf("%s: %s", what, todo)
+}
+
+// unknownPod is the error of a query that covers none of the attachments.
+func unknownPod(q api.PodQuery, s api.Status) error {
+	if len(s.Attachments) == 0 {
+		return nothingRegistered(s)
+	}
+	return noSuchPod(q)
 }
 
 func adoptCommand(e *env) *cobra.Command {
@@ -50,8 +61,8 @@ halfclose now, and the interface in its network namespace has an address or the
 MAC of the entry. The policy is that of the network's configuration now, with
 the pod's annotations. A restart of the container is not needed.
 
-The command lists the entries that it adopted, and those that it did not with
-the reason. With --dry-run it writes nothing.`,
+The command lists the adopted entries, and the other ones with the reason. With
+--dry-run it writes nothing.`,
 		Example: `  halfclose adopt --dry-run    # what would be adopted, and what not and why
   halfclose adopt
   halfclose adopt -o json | jq '.entries[] | select(.reason == "unproven")'`,

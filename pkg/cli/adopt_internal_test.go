@@ -45,6 +45,10 @@ func TestCommandsSayThatNothingIsRegistered(t *testing.T) {
 				writeJSON(t, w, api.SocketList{Sockets: []api.SocketView{}, Problems: []string{}})
 				return
 			}
+			if strings.HasSuffix(r.URL.Path, "/history") {
+				writeJSON(t, w, api.HistoryPage{Entries: []api.Entry{}})
+				return
+			}
 			writeJSON(t, w, api.Status{ReaperStatus: api.ReaperStatus{Adoption: tt.view}})
 		})
 		for _, args := range [][]string{{"sockets"}, {"sockets", "-o", "json"}, {"status", "-o", "json"}} {
@@ -52,6 +56,9 @@ func TestCommandsSayThatNothingIsRegistered(t *testing.T) {
 			if code != exitSuccess || !strings.Contains(stderr, nothing) || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 || strings.Contains(stderr, "\x1b") {
 				t.Errorf("%s, %v: exit code %d, %q, want %q", name, args, code, stderr, tt.want)
 			}
+		}
+		if code, _, stderr := call(t, nil, "history", "--state-dir", dir); code != exitSuccess || !strings.Contains(stderr, nothing) || !strings.Contains(stderr, tt.want) {
+			t.Errorf("%s, history: exit code %d, %q", name, code, stderr)
 		}
 		if code, stdout, stderr := call(t, nil, "status", "--state-dir", dir, "-o", "wide"); code != exitSuccess || !strings.Contains(stdout, nothing) || stderr != "" {
 			t.Errorf("%s, status: exit code %d, %q\n%s", name, code, stderr, stdout)

@@ -122,6 +122,9 @@ func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 	case len(x.problems) > 0:
 		return fmt.Errorf("the explanation is incomplete: %s", strings.Join(x.problems, "; "))
 	case isAddress && len(x.Sockets) == 0 && len(x.History) == 0:
+		if s, err := client.Status(ctx); err == nil && len(s.Attachments) == 0 {
+			return nothingRegistered(s)
+		}
 		return fmt.Errorf("no TCP socket of a registered pod has the address %s, and the history has none (%s): \"halfclose sockets --netns NETNS\" lists those of other namespaces",
 			what, policy.NotRegistered)
 	}
@@ -136,7 +139,11 @@ func explainPod(ctx context.Context, client *admin.Client, q api.PodQuery, pod s
 	}
 	x.Policies = x.file.Policies
 	if len(x.Policies) == 0 {
-		return x, noSuchPod(q)
+		s, err := client.Status(ctx)
+		if err != nil {
+			return x, err
+		}
+		return x, unknownPod(q, s)
 	}
 	if err := x.addSockets(ctx, client, api.SocketQuery{PodQuery: q, Owners: true}); err != nil {
 		return x, err

@@ -228,22 +228,19 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 	if !q.Ends.IsZero() {
 		return e.answer(&answer, &end)
 	}
-	if found == 0 && e.isUnknownPod(ctx, client, q.PodQuery) {
-		return fmt.Errorf("no entry matches, and %w", noSuchPod(q.PodQuery))
+	if found == 0 {
+		s, err := client.Status(ctx)
+		switch { // without a reaper the history is that of the files
+		case err == nil && isUnknown(q.PodQuery, s.Attachments):
+			return fmt.Errorf("no entry matches, and %w", unknownPod(q.PodQuery, s))
+		case err == nil && len(s.Attachments) == 0:
+			e.noteNothingRegistered(s)
+		}
 	}
 	if !e.printsObject() {
 		e.note("%s", e.historyNote(&end, oldest, &q, found))
 	}
 	return nil
-}
-
-// isUnknownPod reports whether the query names a pod that the reaper does not know.
-func (e *env) isUnknownPod(ctx context.Context, client *admin.Client, pods api.PodQuery) bool {
-	if pods.IsZero() {
-		return false
-	}
-	s, err := client.Status(ctx)
-	return err == nil && isUnknown(pods, s.Attachments)
 }
 
 // eachEntry calls yield with the selected entries of the reaper, or if none runs, of the files on disk.

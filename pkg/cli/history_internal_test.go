@@ -22,7 +22,13 @@ import (
 func historyOf(t *testing.T, page api.HistoryPage, args ...string) (stdout, stderr string) {
 	t.Helper()
 	dir := nstest.ShortDir(t)
-	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, page) })
+	serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/status") {
+			writeJSON(t, w, crowded())
+			return
+		}
+		writeJSON(t, w, page)
+	})
 	var out, errs outputtest.Buffer
 	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
 	if code := run(t.Context(), append([]string{"history", "--state-dir", dir}, args...), e); code != exitSuccess {

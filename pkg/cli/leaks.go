@@ -99,16 +99,15 @@ func (e *env) leaks(ctx context.Context, f leaksFlags) error {
 	if err != nil {
 		return err
 	}
-	var attachments []api.AttachmentView
+	var s api.Status
 	if list.Sockets == 0 {
-		s, err := client.Status(ctx)
+		s, err = client.Status(ctx)
 		if err != nil {
 			return err
 		}
 		if isUnknown(q.PodQuery, s.Attachments) {
-			return noSuchPod(q.PodQuery)
+			return unknownPod(q.PodQuery, s)
 		}
-		attachments = s.Attachments
 	}
 	if e.printsObject() {
 		err = e.printObject(list)
@@ -119,8 +118,8 @@ func (e *env) leaks(ctx context.Context, f leaksFlags) error {
 	switch {
 	case err != nil:
 		return err
-	case list.Sockets == 0 && len(attachments) == 0:
-		e.note("nothing is registered: \"halfclose doctor\" shows why")
+	case list.Sockets == 0 && len(s.Attachments) == 0:
+		e.noteNothingRegistered(s)
 	case len(list.Groups) == 0:
 		e.note("%s", noLeaks(list))
 	}

@@ -103,7 +103,7 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 	if len(list.Sockets) == 0 && f.netns == "" {
 		s, err = client.Status(ctx)
 		if asked = err == nil; asked && isUnknown(q.PodQuery, s.Attachments) {
-			return noSuchPod(q.PodQuery)
+			return unknownPod(q.PodQuery, s)
 		}
 	}
 	if e.printsObject() {

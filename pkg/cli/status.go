@@ -71,7 +71,7 @@ func (e *env) status(ctx context.Context, f statusFlags) error {
 	registered := len(s.Attachments) > 0
 	builds := buildFindings(s, buildinfo.Get().Build()) // of all attachments
 	if isUnknown(f.pods, s.Attachments) {
-		return noSuchPod(f.pods)
+		return unknownPod(f.pods, s)
 	}
 	s.Attachments = slices.DeleteFunc(s.Attachments, func(a api.AttachmentView) bool { return !f.pods.Covers(a.Pod, a.ContainerID) })
 	if e.printsObject() {

@@ -63,7 +63,8 @@ func Adoption(v api.AdoptionView) string {
 	return text
 }
 
-// Skipped lists the numbers of skipped entries by reason, the most frequent first, without those that have a record.
+// Skipped lists the numbers of skipped entries by reason, the most frequent first. Entries with a
+// record are left out.
 func Skipped(by map[api.AdoptionReason]int) string {
 	reasons := slices.SortedFunc(maps.Keys(by), func(a, b api.AdoptionReason) int {
 		return cmp.Or(cmp.Compare(by[b], by[a]), cmp.Compare(a, b))

@@ -77,7 +77,7 @@ func TestAStatusWithoutAttachmentsIsAFinding(t *testing.T) {
 	}
 	var s api.Status
 	if !unregistered(s) {
-		t.Error("nothing is registered, and no finding says so")
+		t.Error("nothing is registered, and no finding reports it")
 	}
 	if s.Attachments = append(s.Attachments, api.AttachmentView{}); unregistered(s) {
 		t.Error("an attachment is registered, and a finding says that nothing is")

@@ -82,7 +82,7 @@ func createIn(dir int, name string, data []byte) error {
 	if err != nil {
 		return os.NewSyscallError("create", err)
 	}
-	defer unix.Unlinkat(dir, tmp, 0) // on an error, Prune removes it
+	defer func() { _ = unix.Unlinkat(dir, tmp, 0) }() // on an error, Prune removes it
 	if err := fill(fd, data, untilReboot); err != nil {
 		return err
 	}
