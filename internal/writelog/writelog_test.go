@@ -24,7 +24,11 @@ func TestAFailureLastsUntilTheNextSuccess(t *testing.T) {
 		err   error
 		isNew bool
 	}{
-		{"candidates", nil, false}, {"candidates", full, true}, {"candidates", gone, false}, {"mode", full, true}, {"mode", nil, true},
+		{"candidates", nil, false},
+		{"candidates", full, true},
+		{"candidates", gone, false},
+		{"mode", full, true},
+		{"mode", nil, true},
 		{"asked", nil, false},
 	} {
 		if got := l.Report(step.name, "/run/halfclose/"+step.name, step.err, start.Add(time.Duration(i)*time.Minute)); got != step.isNew {

@@ -91,7 +91,7 @@ func unwritableTodo(u *api.UnwritableView) string {
 	case api.UnwritableDescriptors:
 		return "until it can be written, a restart of the reaper forgets which descriptors are held" + room
 	case api.UnwritableSwitch:
-		return "a mode switch is in force that a restart of the reaper ends: set it again once the file can be written" + room
+		return "a mode switch is in force that a restart of the reaper loses: set it again once the file can be written" + room
 	case api.UnwritableHistory:
 		return "until it can be written, the history has gaps" + room
 	case api.UnwritableIdleTimes:

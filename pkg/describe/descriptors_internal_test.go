@@ -20,8 +20,11 @@ func TestFindingsSayWhoHoldsDescriptors(t *testing.T) {
 	var s api.Status
 	s.Descriptors = api.DescriptorsView{
 		Held: 60, Holders: []api.DescriptorHolder{
-			{Process: java(812), Pod: pod, Held: 48, Ended: 50}, {Process: java(7), Held: 1, Ended: 1}, {Process: java(8), Held: 1, Ended: 9},
-			{Process: java(9), Held: 4, Ended: 9}, {Process: java(10), Held: 6, Ended: 9},
+			{Process: java(812), Pod: pod, Held: 48, Ended: 50},
+			{Process: java(7), Held: 1, Ended: 1},
+			{Process: java(8), Held: 1, Ended: 9},
+			{Process: java(9), Held: 4, Ended: 9},
+			{Process: java(10), Held: 6, Ended: 9},
 		},
 		NearLimit: []api.FileUse{{Process: java(812), Pod: pod, Open: 900, Limit: 1024}},
 	}

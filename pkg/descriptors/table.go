@@ -31,7 +31,7 @@ type table struct {
 type socket struct {
 	ended       monotime.Time
 	owners      []*process // that may hold it
-	isConfirmed bool       // a process held it at least settleTime after its end
+	isConfirmed bool       // a process held it at least closeDelay after its end
 }
 
 // process is an owner of watched sockets.
@@ -39,7 +39,7 @@ type process struct {
 	owners.Process
 	started   uint64 // 0 until the first check
 	pod       state.Pod
-	sockets   map[uint32]owners.Place // those that it may hold
+	sockets   map[uint32]owners.Place // the ones that it may hold
 	ended     uint64
 	held      int           // confirmed ones
 	since     monotime.Time // the earliest end of these
@@ -59,7 +59,7 @@ func newTable(maxSockets int) *table {
 	}
 }
 
-// add adds an ended socket. It is checked settleTime after its end.
+// add adds an ended socket. It is checked closeDelay after its end.
 func (t *table) add(s *Socket, now monotime.Time) {
 	if len(s.Owners) == 0 || s.Inode == 0 {
 		t.untracked++
@@ -88,7 +88,7 @@ func (t *table) add(s *Socket, now monotime.Time) {
 		one.owners = append(one.owners, p)
 		p.ended++
 		p.lastEnded = s.Ended
-		t.schedule(p, s.Ended.Add(settleTime), now)
+		t.schedule(p, s.Ended.Add(closeDelay), now)
 	}
 	t.sockets[s.Inode] = one
 	t.changed = true
@@ -96,7 +96,7 @@ func (t *table) add(s *Socket, now monotime.Time) {
 
 // schedule moves the check of a process to an earlier time, and the interval to its start.
 func (t *table) schedule(p *process, at, now monotime.Time) {
-	p.interval = settleTime
+	p.interval = closeDelay
 	switch at = max(at, now); {
 	case p.index < 0:
 		p.due = at
@@ -193,7 +193,7 @@ func (t *table) update(p *process, held map[uint32]owners.Place, now monotime.Ti
 		s := t.sockets[inode]
 		switch {
 		case s.isConfirmed:
-		case now.Sub(s.ended) < settleTime:
+		case now.Sub(s.ended) < closeDelay:
 			waiting = true
 			continue
 		default:
@@ -210,7 +210,7 @@ func (t *table) update(p *process, held map[uint32]owners.Place, now monotime.Ti
 		return
 	}
 	if waiting {
-		p.interval = settleTime
+		p.interval = closeDelay
 	}
 	p.due = now.Add(p.interval)
 	p.interval = min(2*p.interval, maxCheckInterval)

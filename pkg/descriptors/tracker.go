@@ -126,9 +126,9 @@ func (t *Tracker) publish(v api.DescriptorsView) {
 }
 
 const (
-	// settleTime is how long after its end a socket counts as held at the earliest: its owner needs a moment to close it.
-	settleTime = time.Second
-	// maxCheckInterval is the longest time between two checks of a process. The interval doubles from settleTime.
+	// closeDelay is how long after its end a socket counts as held at the earliest: its owner needs a moment to close it.
+	closeDelay = time.Second
+	// maxCheckInterval is the longest time between two checks of a process. The interval doubles from closeDelay.
 	maxCheckInterval = time.Minute
 	// forgetAfter is how long after the last end of a socket a process without a held one is remembered.
 	forgetAfter = 10 * time.Minute
@@ -147,7 +147,7 @@ func (t *Tracker) Run(ctx context.Context, suspects func(context.Context) []Susp
 	now := clock.Now()
 	r := run{
 		Tracker: t, table: newTable(t.config.MaxSockets), pacer: pacing.New(t.config.Budget, now), suspects: suspects,
-		nextLimits: now.Add(settleTime), nextSave: now.Add(saveInterval),
+		nextLimits: now.Add(closeDelay), nextSave: now.Add(saveInterval),
 	}
 	r.load(now)
 	timer := time.NewTimer(0)
@@ -159,7 +159,7 @@ func (t *Tracker) Run(ctx context.Context, suspects func(context.Context) []Susp
 			r.save()
 			return
 		case <-t.wake: // the new sockets wait for others, and for their owners
-			timer.Reset(min(settleTime, r.untilWork(clock.Now())))
+			timer.Reset(min(closeDelay, r.untilWork(clock.Now())))
 		case <-timer.C:
 			r.add()
 			r.work(ctx)
