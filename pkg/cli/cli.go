@@ -62,8 +62,11 @@ func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
 func run(ctx context.Context, args []string, e *env) int {
 	root := rootCommand(e) //nolint:contextcheck // each command gets its context from ExecuteContextC
 	began := false
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := e.check(); err != nil {
+			return err
+		}
+		if err := cmd.ValidateFlagGroups(); err != nil { // cobra checks them after this
 			return err
 		}
 		began = true
