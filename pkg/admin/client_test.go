@@ -73,7 +73,7 @@ func checkAdvice(t *testing.T, err error, path string, wants ...string) {
 	}
 }
 
-func TestWithoutAReaperTheErrorHasAdvice(t *testing.T) {
+func TestWithoutAReaperTheErrorNamesTheSocket(t *testing.T) {
 	t.Parallel()
 	left := filepath.Join(t.TempDir(), "left.sock")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: left})
@@ -91,7 +91,7 @@ func TestWithoutAReaperTheErrorHasAdvice(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := admin.NewClient(path).Status(t.Context())
-			checkAdvice(t, err, path, "no reaper is running", `"halfclose reaper"`, "HALFCLOSE_STATE_DIR")
+			checkAdvice(t, err, path, "no reaper is running: nothing listens on ")
 			if !errors.Is(err, admin.ErrNotRunning) {
 				t.Errorf("it is no ErrNotRunning: %v", err)
 			}

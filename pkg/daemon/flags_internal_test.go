@@ -50,12 +50,13 @@ func others() (map[string]string, Config) {
 		"host-root": "/host", "allow-host-netns": "true", "idle-exit": "3m", "wait": "true", "log-level": "debug",
 		"log-format": "json", "metrics-address": "127.0.0.1:20470",
 		"policy-file": "/p/policy.yaml",
+		"sample":      "5s",
 		"adopt":       "false", "cni-cache": "/a,/b", "cni-conf-dir": "/c", "adopt-netns": "/run/docker/netns",
 	}
 	return values, Config{
 		Finder: "sockdiag", MaxBPFSockets: 4711, Mode: policy.Observe, MinGrace: 7 * time.Second, CPUBudget: 0.005, MaxDestroysPerSecond: 9, AskCPUBudget: 0.01,
 		HostRoot: "/host", AllowHostNetns: true, IdleExit: 3 * time.Minute, Wait: true, LogLevel: slog.LevelDebug,
-		LogFormat: "json", MetricsAddress: "127.0.0.1:20470", PolicyFile: "/p/policy.yaml",
+		LogFormat: "json", MetricsAddress: "127.0.0.1:20470", PolicyFile: "/p/policy.yaml", Sample: 5 * time.Second,
 		CNICaches: []string{"/a", "/b"}, CNIConfDirs: []string{"/c"}, AdoptNetns: []string{"/run/docker/netns"},
 	}
 }
