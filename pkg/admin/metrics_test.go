@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -207,6 +208,22 @@ func TestEveryMetricIsCorrect(t *testing.T) {
 	// The open sockets and their peers.
 	want[`spared_sockets{reason="unread-data"}`], want[`spared_sockets{reason="exempt"}`] = 1, 1
 	want[`spared_sockets{reason="would-destroy"}`], want[`spared_sockets{reason="within-grace"}`] = 1, 3
+	// The parts that this reaper runs without.
+	for _, name := range []string{
+		"adopted_attachments", "unregistered_netns", "descriptors_held", "descriptors_closed_total", "policy_file_errors", "history_lines_lost_total",
+		"processes_near_file_limit",
+	} {
+		want[name] = 0
+	}
+	for _, reason := range api.AdoptionReasons() {
+		want[fmt.Sprintf(`adoption_skipped{reason=%q}`, reason)] = 0
+	}
+	for _, scope := range []string{"node", "namespace", "pod", "container"} {
+		want[fmt.Sprintf(`oldest_switch_age_seconds{scope=%q}`, scope)], want[fmt.Sprintf(`switches{scope=%q}`, scope)] = 0, 0
+	}
+	for _, file := range api.UnwritableNames() {
+		want[fmt.Sprintf(`unwritable{file=%q}`, file)], want[fmt.Sprintf(`write_errors_total{file=%q}`, file)] = 0, 0
+	}
 	for _, kind := range reaper.WarningKinds() {
 		want[`warnings_total{kind="`+kind+`"}`] = 0
 	}

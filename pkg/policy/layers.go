@@ -34,11 +34,24 @@ type Resolved struct {
 }
 
 // Resolve returns the policies of the layers. It raises patiences below minGrace to it.
-func (l Layers) Resolve(minGrace time.Duration) Resolved { return l.ResolveWith(nil, nil, minGrace) }
+func (l Layers) Resolve(minGrace time.Duration) Resolved {
+	return l.resolve(nil, func(p Policy) Policy { return p }, minGrace)
+}
 
 // ResolveWith is Resolve with additional layers, each list from lowest to highest: those of below are between the network's
 // layer and the annotations', those of above are over the annotations', as Layer.enforce puts them.
 func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolved {
+	return l.resolve(below, func(p Policy) Policy {
+		for i := range above {
+			p = above[i].enforce(p)
+		}
+		return p
+	}, minGrace)
+}
+
+// resolve is ResolveWith with a function that puts the layers above over a policy. The plugin, which calls Resolve alone,
+// does not link Layer.enforce.
+func (l Layers) resolve(below []Layer, enforce func(Policy) Policy, minGrace time.Duration) Resolved {
 	network := l.Network
 	if network.Source == "" {
 		network.Source = SourceNetwork
@@ -57,11 +70,7 @@ func (l Layers) ResolveWith(below, above []Layer, minGrace time.Duration) Resolv
 	r := Resolved{Problems: problems}
 	tooMany := 0
 	for _, stack := range stacks {
-		p := Compose(stack...)
-		for i := range above {
-			p = above[i].enforce(p)
-		}
-		p = p.atLeast(Patience(minGrace))
+		p := enforce(Compose(stack...)).atLeast(Patience(minGrace))
 		if wrong {
 			p = p.capped(Observe, SourceWrongAnnotation)
 		}
