@@ -38,6 +38,8 @@ type Entry struct {
 	// times and bytes are the largest, and Cookie is 0. The history on disk has such entries where more than
 	// history.MaxPerMinute sockets ended within a minute.
 	Count int `json:"count,omitempty"`
+	// FirstSeq is the Seq of the first of several sockets, 0 for one alone.
+	FirstSeq uint64 `json:"firstSeq,omitempty"`
 	// Errno is why a destroy failed, such as EPERM.
 	Errno string `json:"errno,omitempty"`
 	// How is how a gone peer was detected: "reset" if it reset the connection, "timeout" if it did not answer.

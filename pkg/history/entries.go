@@ -19,9 +19,12 @@ const runLayout = "2006-01-02T15:04:05.000000000Z"
 // RunAt returns the Run of a reaper that started at a time.
 func RunAt(began time.Time) string { return began.UTC().Format(runLayout) }
 
+// Skip reports whether an entry of a run is left out. It may change the entry.
+type Skip func(run string, e *api.Entry) bool
+
 // Entries yields the entries that a query selects, the newest last, until yield returns an error; q.Wait, and q.After of the
-// run of another history have no effect here. skip, unless nil, leaves out entries by their Run and Seq. The error is yield's.
-func (r *Reader) Entries(q *api.HistoryQuery, skip func(run string, seq uint64) bool, yield func(*api.Entry) error) error {
+// run of another history have no effect here. skip, unless nil, leaves out entries; it may change an entry. The error is yield's.
+func (r *Reader) Entries(q *api.HistoryQuery, skip Skip, yield func(*api.Entry) error) error {
 	lines := Query{Since: q.Since, Until: q.Until, Kinds: []Kind{KindEntry, KindLost}, Match: matchEnds(q.Ends)}
 	if q.Tail > 0 {
 		return r.tail(q, lines, skip, yield)
@@ -39,7 +42,7 @@ func (r *Reader) Entries(q *api.HistoryQuery, skip func(run string, seq uint64) 
 }
 
 // tail yields the last entries.
-func (r *Reader) tail(q *api.HistoryQuery, lines Query, skip func(run string, seq uint64) bool, yield func(*api.Entry) error) error {
+func (r *Reader) tail(q *api.HistoryQuery, lines Query, skip Skip, yield func(*api.Entry) error) error {
 	var list []api.Entry
 	for line := range r.Backward(lines) {
 		if e, ok := r.entry(&line, q, skip); ok {
@@ -58,7 +61,7 @@ func (r *Reader) tail(q *api.HistoryQuery, lines Query, skip func(run string, se
 
 // After returns up to limit entries that were written after the entry seq of a run: those of this run, and of the later runs.
 // They are the newest ones, the newest last; isWhole reports whether there are no more.
-func (r *Reader) After(run string, seq uint64, limit int, skip func(run string, seq uint64) bool) (list []api.Entry, isWhole bool) {
+func (r *Reader) After(run string, seq uint64, limit int, skip Skip) (list []api.Entry, isWhole bool) {
 	began, err := time.Parse(runLayout, run)
 	if err != nil {
 		return nil, false
@@ -89,7 +92,7 @@ func (r *Reader) After(run string, seq uint64, limit int, skip func(run string, 
 }
 
 // entry parses an entry. It counts a line that is none as skipped, and a loss as a problem.
-func (r *Reader) entry(line *Line, q *api.HistoryQuery, skip func(run string, seq uint64) bool) (e api.Entry, ok bool) {
+func (r *Reader) entry(line *Line, q *api.HistoryQuery, skip Skip) (e api.Entry, ok bool) {
 	if line.Kind == KindLost {
 		var loss Loss
 		if line.Decode(&loss) == nil && loss.Lines > 0 {
@@ -101,7 +104,7 @@ func (r *Reader) entry(line *Line, q *api.HistoryQuery, skip func(run string, se
 		r.skipped++
 		return e, false
 	}
-	if skip != nil && skip(line.Run, e.Seq) {
+	if skip != nil && skip(line.Run, &e) {
 		return e, false
 	}
 	return e, q.Wants(&e)

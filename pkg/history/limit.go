@@ -56,7 +56,8 @@ func kindOf(e *api.Entry) entryKind {
 	return k
 }
 
-// Admit reports whether the entry is within the limits. Otherwise a later Sums includes it.
+// Admit reports whether the entry is within the limits. Otherwise a later Sums includes it, and Admit sets its FirstSeq to that
+// of the sum.
 func (l *Limiter) Admit(e *api.Entry) bool {
 	if l.ofKind == nil {
 		l.ofKind, l.sums = make(map[entryKind]int), make(map[entryKind]*api.Entry)
@@ -84,12 +85,14 @@ func (l *Limiter) sum(kind entryKind, e *api.Entry) {
 	}
 	s := l.sums[kind]
 	if s == nil {
+		e.FirstSeq = e.Seq
 		s = new(*e)
 		s.Count, s.First = 1, e.Time
 		l.sums[kind] = s
 		l.order = append(l.order, s)
 		return
 	}
+	e.FirstSeq = s.FirstSeq
 	s.Count++
 	s.Seq, s.Time, s.Cookie = e.Seq, e.Time, 0
 	s.Local, s.Peer = commonAddr(s.Local, e.Local), commonAddr(s.Peer, e.Peer)
@@ -123,15 +126,22 @@ func (l *Limiter) Sums(now time.Time) []api.Entry {
 	return l.Flush()
 }
 
-// Flush is Sums before the end of the minute.
-func (l *Limiter) Flush() []api.Entry {
+// Pending returns the sums so far.
+func (l *Limiter) Pending() []api.Entry {
 	var list []api.Entry
 	for _, s := range l.order {
-		if s.Count == 1 {
-			s.Count, s.First = 0, time.Time{}
+		e := *s
+		if e.Count == 1 {
+			e.Count, e.First, e.FirstSeq = 0, time.Time{}, 0
 		}
-		list = append(list, *s)
+		list = append(list, e)
 	}
+	return list
+}
+
+// Flush is Sums before the end of the minute.
+func (l *Limiter) Flush() []api.Entry {
+	list := l.Pending()
 	clear(l.ofKind)
 	clear(l.sums)
 	l.entries, l.order = 0, nil

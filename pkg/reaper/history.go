@@ -5,6 +5,7 @@ package reaper
 
 import (
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ func newHistory(log *slog.Logger) *history {
 func (j *history) add(e api.Entry) {
 	j.total++
 	e.Seq = j.total
+	isAlone := j.limits.Admit(&e)
 	if j.added != nil {
 		close(j.added)
 		j.added = nil
@@ -61,7 +63,7 @@ func (j *history) add(e api.Entry) {
 		j.entries[j.next] = e
 		j.next = (j.next + 1) % maxHistoryEntries
 	}
-	if j.limits.Admit(&e) {
+	if isAlone {
 		j.write(e)
 	}
 	if e.Outcome == api.Failed {
@@ -165,6 +167,9 @@ func (j *history) after(seq uint64) []api.Entry {
 	}
 	return list
 }
+
+// unwritten returns the entries and sums that are not on disk yet.
+func (j *history) unwritten() []api.Entry { return slices.Concat(j.held, j.limits.Pending()) }
 
 // nextEntry returns a channel that is closed when the next entry is added.
 func (j *history) nextEntry() <-chan struct{} {

@@ -6,7 +6,9 @@ package reaper
 import (
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,8 +17,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
+	disk "github.com/halfclose/halfclose/pkg/history"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
+	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -188,4 +193,80 @@ func TestARefusedDestroyIsInTheHistoryOnce(t *testing.T) {
 			t.Errorf("after %v refusals the history is %+v", l.counts.Errors, list)
 		}
 	})
+}
+
+// diskReaper returns a reaper whose loop runs calls alone, with a history on disk.
+func diskReaper(t *testing.T) (*Reaper, *loop) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "history")
+	r, err := New(Config{Clock: monotime.Fake{}, Log: slog.New(slog.DiscardHandler), HistoryDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := crowdedLoop(t)
+	l.history.store = r.store
+	stop := r.startHistory()
+	go func() {
+		for {
+			select {
+			case fn := <-r.calls:
+				fn(l)
+			case <-r.ended:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { close(r.ended); stop() })
+	return r, l
+}
+
+func TestNoCountIsLostWhereMemoryEndsWithinASum(t *testing.T) {
+	const sockets = 3 * maxHistoryEntries
+	r, _ := diskReaper(t)
+	began := time.Now()
+	pods := []state.Pod{{Namespace: "shop", Name: "web-1"}, {Namespace: "shop", Name: "web-2"}}
+	check := func(step string) {
+		t.Helper()
+		for _, tail := range []int{0, sockets, maxHistoryEntries + 3, 10} {
+			want := map[state.Pod]int{pods[0]: sockets - 1, pods[1]: 1}
+			got := make(map[state.Pod]int)
+			entries := 0
+			page, err := r.History(t.Context(), api.HistoryQuery{Tail: tail})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.Entries {
+				got[e.Pod] += e.Sockets()
+				entries++
+			}
+			switch {
+			case tail > 0 && tail < maxHistoryEntries+5:
+				if entries != tail {
+					t.Errorf("%s: the last %d entries are %d", step, tail, entries)
+				}
+			case !maps.Equal(got, want):
+				t.Errorf("%s: with tail %d there are %v, want %v", step, tail, got, want)
+			}
+		}
+	}
+	add := func(l *loop) {
+		for i := range sockets {
+			e := api.Entry{Time: began, Outcome: api.Destroyed, Pod: pods[0], State: inetdiag.CloseWait}
+			if i == sockets/2 {
+				e.Pod = pods[1]
+			}
+			l.history.add(e)
+		}
+	}
+	if err := r.read(t.Context(), add); err != nil {
+		t.Fatal(err)
+	}
+	alone := uint64(disk.MaxPerMinuteOfKind + 1)
+	nstest.Eventually(t, 20*time.Second, "the entries of single sockets are written", func() bool { return r.store.Stats().Written == alone })
+	check("before the sums are written")
+	if err := r.read(t.Context(), func(l *loop) { l.history.flush(began.Add(time.Minute)) }); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, 20*time.Second, "the sum is written", func() bool { return r.store.Stats().Written > alone })
+	check("afterwards")
 }

@@ -4,6 +4,7 @@
 package reaper
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -60,23 +61,21 @@ func (r *Reaper) History(ctx context.Context, q api.HistoryQuery) (api.HistoryPa
 // EachEntry calls yield with each destroyed, would-be destroyed and closed socket that q selects, the newest last, until yield
 // returns an error. The reaper keeps its last maxHistoryEntries in memory; what is older is read from disk.
 func (r *Reaper) EachEntry(ctx context.Context, q api.HistoryQuery, yield func(*api.Entry) error) (api.HistoryEnd, error) {
-	own, end, err := r.ownEntries(ctx, &q)
+	own, unwritten, end, err := r.ownEntries(ctx, &q)
 	if err != nil {
 		return end, err
 	}
 	if q.History != end.History {
-		firstKept := end.Last + 1
-		if len(own) > 0 {
-			firstKept = own[0].Seq
-		}
+		m := newInMemory(own, unwritten, &end)
 		own = selectEntries(own, &q, q.Tail)
-		if err := r.earlierEntries(ctx, q, firstKept, len(own), &end, yield); err != nil {
+		if err := r.earlierEntries(ctx, q, m, len(own), &end, yield); err != nil {
 			return end, err
 		}
 	} else {
 		own = selectEntries(own, &q, q.Tail)
 	}
 	for i := range own {
+		own[i].FirstSeq = 0 // it is one alone, whatever the disk has
 		if err := yield(&own[i]); err != nil {
 			return end, err
 		}
@@ -93,9 +92,53 @@ func selectEntries(list []api.Entry, q *api.HistoryQuery, tail int) []api.Entry 
 	return list
 }
 
-// ownEntries returns the entries in memory after q.After, if that is of this reaper, otherwise all. It waits for one as long
-// as q says.
-func (r *Reaper) ownEntries(ctx context.Context, q *api.HistoryQuery) (own []api.Entry, end api.HistoryEnd, err error) {
+// inMemory is what a query has of this reaper without the disk.
+type inMemory struct {
+	run       string
+	firstKept uint64         // the Seq of the first entry in memory
+	summed    map[uint64]int // entries in memory that a sum has too, by the FirstSeq of the sum
+	taken     map[uint64]bool
+	unwritten []api.Entry // what was not on disk, without the entries in memory
+}
+
+func newInMemory(own, unwritten []api.Entry, end *api.HistoryEnd) *inMemory {
+	m := &inMemory{run: end.History, firstKept: end.Last + 1, summed: make(map[uint64]int), taken: make(map[uint64]bool)}
+	if len(own) > 0 {
+		m.firstKept = own[0].Seq
+	}
+	for i := range own {
+		if first := own[i].FirstSeq; first != 0 {
+			m.summed[first]++
+		}
+	}
+	for _, e := range unwritten {
+		first := cmp.Or(e.FirstSeq, e.Seq)
+		if !m.has(m.run, &e) {
+			m.unwritten = append(m.unwritten, e)
+		}
+		m.taken[first] = true // it may be written before the disk is read
+	}
+	return m
+}
+
+// has reports whether an entry on disk is in memory as a whole. It takes the sockets that are in memory from a sum of others.
+func (m *inMemory) has(run string, e *api.Entry) bool {
+	first := cmp.Or(e.FirstSeq, e.Seq)
+	switch {
+	case run != m.run:
+		return false
+	case first >= m.firstKept || m.taken[first]:
+		return true
+	case e.FirstSeq == 0:
+		return false
+	}
+	e.Count -= m.summed[first]
+	return e.Count < 1
+}
+
+// ownEntries returns the entries in memory after q.After, if that is of this reaper, otherwise all, and those that are not on
+// disk yet. It waits for one as long as q says.
+func (r *Reaper) ownEntries(ctx context.Context, q *api.HistoryQuery) (own, unwritten []api.Entry, end api.HistoryEnd, err error) {
 	end = api.HistoryEnd{Complete: true, History: disk.RunAt(r.began), Began: r.began, Since: r.began}
 	after := q.After
 	if q.History != end.History {
@@ -106,28 +149,28 @@ func (r *Reaper) ownEntries(ctx context.Context, q *api.HistoryQuery) (own []api
 	for {
 		var next <-chan struct{}
 		err := r.read(ctx, func(l *loop) {
-			own, end.Last = l.history.after(after), l.history.total
+			own, unwritten, end.Last = l.history.after(after), l.history.unwritten(), l.history.total
 			if len(own) == 0 && q.Wait > 0 {
 				next = l.history.nextEntry()
 			}
 		})
 		if err != nil {
-			return nil, end, err
+			return nil, nil, end, err
 		}
 		if end.Last > after {
 			end.Missed = end.Last - after - uint64(len(own))
 		}
 		if next == nil || q.History != "" && q.History != end.History { // the next reaper answers at once
-			return own, end, nil
+			return own, unwritten, end, nil
 		}
 		select {
 		case <-next:
 		case <-timeout.C:
-			return own, end, nil
+			return own, unwritten, end, nil
 		case <-ctx.Done():
-			return nil, end, ctx.Err()
+			return nil, nil, end, ctx.Err()
 		case <-r.ended:
-			return nil, end, api.ErrStopped
+			return nil, nil, end, api.ErrStopped
 		}
 	}
 }
@@ -135,11 +178,17 @@ func (r *Reaper) ownEntries(ctx context.Context, q *api.HistoryQuery) (own []api
 // maxFollowed bounds the entries that a follower gets of earlier reapers.
 const maxFollowed = maxHistoryEntries
 
-// earlierEntries yields the selected entries on disk that are not in memory: those of earlier reapers, and of this one up to
-// firstKept. have is the number of selected entries in memory. One call at a time reads the disk.
-func (r *Reaper) earlierEntries(ctx context.Context, q api.HistoryQuery, firstKept uint64, have int, end *api.HistoryEnd, yield func(*api.Entry) error) error {
+// earlierEntries yields the selected entries that are older than those in memory: of earlier reapers, and of this one. have is
+// the number of selected entries in memory. One call at a time reads the disk.
+func (r *Reaper) earlierEntries(ctx context.Context, q api.HistoryQuery, m *inMemory, have int, end *api.HistoryEnd, yield func(*api.Entry) error) error {
 	if r.store == nil {
 		return nil
+	}
+	end.Missed = 0
+	var unwritten []api.Entry
+	if q.Tail == 0 || q.Tail > have {
+		unwritten = selectEntries(m.unwritten, &q, max(q.Tail-have, 0))
+		have += len(unwritten)
 	}
 	select {
 	case r.diskReads <- struct{}{}:
@@ -147,7 +196,6 @@ func (r *Reaper) earlierEntries(ctx context.Context, q api.HistoryQuery, firstKe
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	end.Missed = 0
 	files, err := disk.NewReader(r.cfg.HistoryDir)
 	if err != nil {
 		end.Problems = append(end.Problems, err.Error())
@@ -156,7 +204,6 @@ func (r *Reaper) earlierEntries(ctx context.Context, q api.HistoryQuery, firstKe
 	if oldest, ok := files.Oldest(); ok && oldest.Before(end.Since) {
 		end.Since = oldest.UTC()
 	}
-	inMemory := func(run string, seq uint64) bool { return run == end.History && seq >= firstKept }
 	yieldUntilDone := func(e *api.Entry) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -165,7 +212,7 @@ func (r *Reaper) earlierEntries(ctx context.Context, q api.HistoryQuery, firstKe
 	}
 	switch {
 	case q.History != "":
-		list, isWhole := files.After(q.History, q.After, maxFollowed, inMemory)
+		list, isWhole := files.After(q.History, q.After, maxFollowed, m.has)
 		if !isWhole {
 			end.Missed = 1 // at least
 		}
@@ -179,7 +226,12 @@ func (r *Reaper) earlierEntries(ctx context.Context, q api.HistoryQuery, firstKe
 		if q.Tail > 0 {
 			q.Tail -= have
 		}
-		if err := files.Entries(&q, inMemory, yieldUntilDone); err != nil {
+		if err := files.Entries(&q, m.has, yieldUntilDone); err != nil {
+			return err
+		}
+	}
+	for i := range unwritten {
+		if err := yieldUntilDone(&unwritten[i]); err != nil {
 			return err
 		}
 	}
