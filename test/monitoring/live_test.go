@@ -63,6 +63,7 @@ func (f *fleet) alerts(t *testing.T) {
 	want := map[string]map[string]string{ // by alert: the state of it by node
 		"HalfcloseLeakGrowing": {}, "HalfcloseReapersAbsent": {}, "HalfcloseObserving": {}, "HalfcloseFinderFellBack": {},
 		"HalfcloseDestroysLate": {}, "HalfcloseUnreachableNetns": {}, "HalfclosePeersNotAsked": {},
+		"HalfcloseUnregisteredNetns": {}, "HalfclosePolicyFileWrong": {}, "HalfcloseUnwritable": {},
 		"HalfcloseDescriptorsHeld": {}, "HalfcloseNearFileLimit": {}, "HalfcloseHistoryLost": {}, "HalfcloseSwitchForgotten": {},
 		"HalfcloseDestroysQueued":   {"node-1": "pending"},
 		"HalfcloseRecordProblems":   {"node-1": "pending"},
@@ -154,7 +155,10 @@ func substitute(d dashboard, expr string) string {
 func (f *fleet) panels(t *testing.T) {
 	zero := map[string]bool{ // which may be zero
 		"Missed events, by node": true, "Unreachable network namespaces, by node": true, "Starts without saved ages, by node": true,
-		"Would be asked, by node": true, "Stale look-ups, by node": true,
+		"Would be asked, by node": true, "Stale look-ups, by node": true, "Unregistered network namespaces, by node": true,
+		"Attachments by adoption, by node": true, "Policy file mistakes, by node": true, "Switches in force, by scope": true,
+		"Descriptors of destroyed sockets, by node": true, "Processes near their limit on open files, by node": true,
+		"Unwritable files, by file": true, "Lost lines of the history, by node": true,
 	}
 	d := readDashboard(t)
 	for _, p := range d.graphs() {
