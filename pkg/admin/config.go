@@ -6,6 +6,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -53,7 +54,12 @@ func (s *Server) changeLogLevel(w http.ResponseWriter, r *http.Request) (view ap
 	var m api.LogLevelRequest
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxModeRequest))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&m); err != nil {
+	if err = dec.Decode(&m); err == nil {
+		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
+			err = errors.New("unexpected data after the object")
+		}
+	}
+	if err != nil {
 		return view, badRequest(want + ": " + err.Error())
 	}
 	level, ok := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}[m.Level]

@@ -26,7 +26,7 @@ func TestALogLevelRequestIsRefusedOrObeyed(t *testing.T) {
 	for body, want := range map[string][]any{
 		`{"level": "debug", "forSeconds": 90, "who": "al\nice"}`: {slog.LevelDebug, 90 * time.Second, "al?ice"},
 		`{"level": "error"}`:   {slog.LevelError, time.Duration(0), "unknown"},
-		`{"level": "verbose"}`: nil, `{"level": "debug", "forSeconds": -1}`: nil, `{"level": "debug", "forSeconds": 1e12}`: nil, `{"level": 1}`: nil,
+		`{"level": "verbose"}`: nil, `{"level": "debug", "forSeconds": -1}`: nil, `{"level": "debug", "forSeconds": 1e12}`: nil, `{"level": 1}`: nil, `{"level": "debug"} {}`: nil,
 		`{"level": "debug", "until": "x"}`: nil, ``: nil, `{}`: nil, `"debug"`: nil, `{"level": "` + strings.Repeat("x", 1<<20) + `"}`: nil,
 	} {
 		got = nil

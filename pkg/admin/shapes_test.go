@@ -214,7 +214,7 @@ func TestARealReaperSetsEveryField(t *testing.T) {
 			".refusals[].problem string",
 		},
 		"history": { // fields that need a peer that is gone, a refusal, a sum, hundreds of owners, or a damaged store
-			"[].count float64", "[].errno string", "[].firstTime string", "[].how string", "[].moreOwners float64", "[].ownerSees string", "[].problems[]",
+			"[].count float64", "[].errno string", "[].firstSeq float64", "[].firstTime string", "[].how string", "[].moreOwners float64", "[].ownerSees string", "[].problems[]",
 			"[].problems[] string",
 		},
 		"mode": {

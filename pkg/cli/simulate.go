@@ -169,9 +169,9 @@ func (e *env) simulate(f *simulateFlags) error {
 		}
 	}
 	store := simulate.NewStore(simulate.Dir(e.stateDir))
-	hours, problems, err := store.Since(since)
+	hours, problems, err := store.Since(since, e.clock())
 	for _, p := range problems {
-		e.note("skipped a damaged file: %v", p)
+		e.note("skipped a file: %v", p)
 	}
 	if err != nil {
 		return err

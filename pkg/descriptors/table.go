@@ -5,6 +5,7 @@ package descriptors
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -25,6 +26,7 @@ type table struct {
 	closed    uint64
 	untracked uint64
 	changed   bool // since the last save
+	greedy    int  // the PID of the process with the most sockets, for which makeRoom made none; 0 once a socket has gone
 }
 
 // socket is a watched socket.
@@ -107,25 +109,31 @@ func (t *table) schedule(p *process, at, now monotime.Time) {
 	}
 }
 
-// makeRoom stops watching some sockets of the process that has the most, unless that is the new socket's. It reports whether
-// there is room now.
+// makeRoom stops watching some sockets of the processes that have the most, unless the new socket's process has the most. It
+// reports whether there is room now. It looks at all processes, of which a pod may have 10,000s with one socket each: so it
+// makes room for many sockets, and remembers the process that gets none.
 func (t *table) makeRoom(pid int) bool {
-	var most *process
-	for _, p := range t.processes {
-		if most == nil || len(p.sockets) > len(most.sockets) {
-			most = p
-		}
-	}
-	if most == nil || most.PID == pid {
+	if t.greedy == pid {
 		return false
 	}
-	n := max(len(most.sockets)/8, 1) // several at once: finding the process costs time
-	for inode := range most.sockets {
-		if n--; n < 0 {
+	all := slices.SortedFunc(maps.Values(t.processes), func(a, b *process) int { return cmp.Compare(len(b.sockets), len(a.sockets)) })
+	if len(all) == 0 || all[0].PID == pid {
+		t.greedy = pid
+		return false
+	}
+	room := len(t.sockets) - max(t.max/64, 1)
+	for _, p := range all {
+		n := max(len(p.sockets)/8, 1)
+		for inode := range p.sockets {
+			if n--; n < 0 || p.PID == pid {
+				break
+			}
+			t.forget(inode)
+			t.untracked++
+		}
+		if len(t.sockets) <= room {
 			break
 		}
-		t.forget(inode)
-		t.untracked++
 	}
 	return len(t.sockets) < t.max
 }
@@ -134,6 +142,7 @@ func (t *table) makeRoom(pid int) bool {
 func (t *table) forget(inode uint32) {
 	s := t.sockets[inode]
 	delete(t.sockets, inode)
+	t.greedy = 0
 	if s.isConfirmed {
 		t.held--
 	}
@@ -157,6 +166,7 @@ func (t *table) release(p *process, inode uint32) {
 		return
 	}
 	delete(t.sockets, inode)
+	t.greedy = 0
 	t.closed++
 	if s.isConfirmed {
 		t.held--

@@ -29,7 +29,7 @@ const patience = 30 * time.Second
 func notes(clock *testClock, from, to int) func(*history.Writer) {
 	return func(w *history.Writer) {
 		for i := from; i < to; i++ {
-			w.Append(history.KindEnded, clock.Wall(), note{N: i})
+			w.Append(kindNote, clock.Wall(), note{N: i})
 			clock.pass(time.Second)
 		}
 	}
@@ -111,7 +111,7 @@ func TestDamagedAndForeignFilesAreSkippedAndCounted(t *testing.T) {
 		}
 		return name
 	}
-	const line = `{"kind":"ended","run":"x","at":1764408600000000,"n":5}` + "\n"
+	const line = `{"kind":"note","run":"x","at":1764408600000000,"n":5}` + "\n"
 	headless := put(2, line)
 	later := put(3, `{"kind":"segment","run":"x","at":1764408600000000,"version":2}`+"\n"+line)
 	put(4, `{"kind":"segment","run":"x","at":1764408600000000,"version":1}`+"\n"+
@@ -216,7 +216,7 @@ func TestAFullDiskLosesLinesThatAreCounted(t *testing.T) {
 	}
 	long := strings.Repeat("x", 5000) // more than the rest of the page
 	for i := range 40 {
-		w.Append(history.KindEnded, clock.Wall(), note{N: 3 + i, Text: long})
+		w.Append(kindNote, clock.Wall(), note{N: 3 + i, Text: long})
 		clock.pass(time.Second)
 	}
 	var s history.Stats
@@ -228,7 +228,7 @@ func TestAFullDiskLosesLinesThatAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	nstest.Eventually(t, patience, "the waiting lines are written", func() bool { s = w.Stats(); return s.Problem == "" && s.Waiting == 0 })
-	w.Append(history.KindEnded, clock.Wall(), note{N: 43})
+	w.Append(kindNote, clock.Wall(), note{N: 43})
 	stop()
 	got := numbers(t, dir, history.Query{})
 	if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) || got[len(got)-1] != 43 {
@@ -313,7 +313,7 @@ func TestTheSizeIsBounded(t *testing.T) {
 	cfg := history.WriterConfig{Dir: dir, Clock: clock, SegmentBytes: 4 << 10, Bytes: 32 << 10}
 	w, stop := start(t, cfg)
 	for i := range 2000 {
-		w.Append(history.KindEnded, clock.Wall(), note{N: i})
+		w.Append(kindNote, clock.Wall(), note{N: i})
 		if clock.pass(time.Second); i%20 == 19 { // a batch may be larger than a segment
 			awaitWritten(t, w, uint64(i))
 			size := 0
@@ -351,7 +351,7 @@ func TestTheAgeIsBounded(t *testing.T) {
 		w, stop := start(t, history.WriterConfig{Dir: dir, Clock: monotime.Fake{}, SegmentBytes: 4 << 10})
 		for day := range 30 {
 			for i := range 24 {
-				w.Append(history.KindEnded, time.Now(), note{N: day*24 + i, Text: strings.Repeat("x", 200)})
+				w.Append(kindNote, time.Now(), note{N: day*24 + i, Text: strings.Repeat("x", 200)})
 				time.Sleep(time.Hour)
 			}
 		}
@@ -365,7 +365,7 @@ func TestTheAgeIsBounded(t *testing.T) {
 		if names := segments(t, dir); names != nil {
 			t.Errorf("after 15 days without a line it keeps %v", names)
 		}
-		w.Append(history.KindEnded, time.Now(), note{N: 720})
+		w.Append(kindNote, time.Now(), note{N: 720})
 		stop()
 		wantNumbers(t, dir, history.Query{}, 720, 721)
 	})
@@ -377,7 +377,7 @@ func TestAClockThatIsWrongForAMomentRemovesNothing(t *testing.T) {
 		var shift atomic.Int64
 		clock := shiftedClock{by: &shift}
 		w, stop := start(t, history.WriterConfig{Dir: dir, Clock: clock})
-		w.Append(history.KindEnded, clock.Wall(), note{N: 0})
+		w.Append(kindNote, clock.Wall(), note{N: 0})
 		time.Sleep(15 * time.Minute)
 		synctest.Wait()
 		shift.Store(int64(10 * 365 * 24 * time.Hour))
@@ -397,8 +397,8 @@ func TestTwoReapersNeverWriteTheSameSegment(t *testing.T) {
 	a, stopA := start(t, history.WriterConfig{Dir: dir, Clock: clock, Run: "a", SegmentBytes: 2 << 10})
 	b, stopB := start(t, history.WriterConfig{Dir: dir, Clock: clock, Run: "b", SegmentBytes: 2 << 10})
 	for i := range 100 {
-		a.Append(history.KindEnded, clock.Wall(), note{N: i})
-		b.Append(history.KindEnded, clock.Wall(), note{N: i})
+		a.Append(kindNote, clock.Wall(), note{N: i})
+		b.Append(kindNote, clock.Wall(), note{N: i})
 		if i%5 == 0 { // in small batches, alternating
 			awaitWritten(t, a, uint64(i))
 			awaitWritten(t, b, uint64(i))

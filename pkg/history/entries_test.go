@@ -113,7 +113,7 @@ func writeEntries(t *testing.T) (dir string, begin time.Time) {
 				w.Append(history.KindEntry, clock.Wall(), entryAt(clock.Wall(), i+1, pod))
 				clock.pass(time.Second)
 			}
-			w.Append(history.KindEnded, clock.Wall(), note{N: 1})
+			w.Append(kindNote, clock.Wall(), note{N: 1})
 		})
 	}
 	return dir, begin

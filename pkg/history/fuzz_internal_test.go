@@ -16,7 +16,7 @@ import (
 
 // FuzzReadingBackwardGivesTheSameLines reads any content in both directions.
 func FuzzReadingBackwardGivesTheSameLines(f *testing.F) {
-	line := string(appendLine(nil, KindEnded, "run", time.Unix(1, 0), []byte(`{"n":1}`)))
+	line := string(appendLine(nil, "note", "run", time.Unix(1, 0), []byte(`{"n":1}`)))
 	head := string(appendLine(nil, kindSegment, "run", time.Unix(1, 0), []byte(`{"version":1}`)))
 	for _, text := range []string{"", "\n", head, head + line + line, line + line[:10], "\n\n" + line, head + "x\n" + line + "\n", line[:len(line)-1]} {
 		f.Add([]byte(text), 1)

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 			for w.Stats().Waiting > 1000 {
 				time.Sleep(time.Millisecond)
 			}
-			w.Append(history.KindEnded, time.Now(), note{N: i})
+			w.Append(kindNote, time.Now(), note{N: i})
 		}
 	}
 	os.Exit(nstest.Main(m))

@@ -17,7 +17,6 @@ type Kind string
 // The kinds of lines.
 const (
 	KindEntry Kind = "entry" // an api.Entry: one socket, or several if its Count is above 1
-	KindEnded Kind = "ended" // counts of half-closed sockets that ended
 	KindLost  Kind = "lost"  // a Loss
 	// kindSegment is the first line of each segment, a segmentHead.
 	kindSegment Kind = "segment"

@@ -46,6 +46,9 @@ func (c *testClock) set(d time.Duration) {
 	c.wall = c.wall.Add(d)
 }
 
+// kindNote is the kind of the lines with a note.
+const kindNote history.Kind = "note"
+
 type note struct {
 	N    int    `json:"n"`
 	Text string `json:"text,omitempty"`
@@ -95,7 +98,7 @@ func numbers(t *testing.T, dir string, q history.Query) (list []int) {
 	t.Helper()
 	r := reader(t, dir)
 	for line := range r.Forward(q) {
-		if line.Kind != history.KindEnded {
+		if line.Kind != kindNote {
 			continue
 		}
 		var n note
@@ -106,7 +109,7 @@ func numbers(t *testing.T, dir string, q history.Query) (list []int) {
 	}
 	var back []int
 	for line := range r.Backward(q) {
-		if line.Kind != history.KindEnded {
+		if line.Kind != kindNote {
 			continue
 		}
 		var n note
@@ -127,7 +130,7 @@ func TestLinesAreReadInTheOrderOfWriting(t *testing.T) {
 	clock := newClock()
 	write(t, history.WriterConfig{Dir: dir, Clock: clock}, func(w *history.Writer) {
 		for i := range 100 {
-			w.Append(history.KindEnded, clock.Wall(), note{N: i})
+			w.Append(kindNote, clock.Wall(), note{N: i})
 			clock.pass(time.Second)
 		}
 	})
@@ -166,7 +169,7 @@ func TestTheNextReaperContinuesTheLastSegment(t *testing.T) {
 	clock := newClock()
 	for i := range 20 {
 		write(t, history.WriterConfig{Dir: dir, Clock: clock, Run: fmt.Sprint("run", i)}, func(w *history.Writer) {
-			w.Append(history.KindEnded, clock.Wall(), note{N: i})
+			w.Append(kindNote, clock.Wall(), note{N: i})
 		})
 		clock.pass(time.Minute)
 	}

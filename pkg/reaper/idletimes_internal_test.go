@@ -218,7 +218,7 @@ func TestSavedIdleTimesSurviveKills(t *testing.T) {
 	w := newWarnings(slog.New(slog.DiscardHandler))
 	at := time.Date(2026, 11, 30, 3, 10, 0, 0, time.UTC)
 	totals := func() map[simulate.End]uint64 {
-		hours, problems, err := simulate.NewStore(dir).Since(time.Time{})
+		hours, problems, err := simulate.NewStore(dir).Since(time.Time{}, time.Now())
 		if err != nil || len(problems) > 0 {
 			t.Fatal(err, problems)
 		}

@@ -61,7 +61,7 @@ func (n *node) stored(dir string) *simulate.Data {
 	if err := n.stop(); err != nil {
 		n.tb.Fatal(err)
 	}
-	hours, problems, err := simulate.NewStore(dir).Since(time.Time{})
+	hours, problems, err := simulate.NewStore(dir).Since(time.Time{}, time.Now())
 	if err != nil || len(problems) > 0 {
 		n.tb.Fatal(err, problems)
 	}

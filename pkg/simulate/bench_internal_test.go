@@ -59,7 +59,7 @@ func BenchmarkTwoWeeks(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		all, problems, err := s.Since(time.Time{})
+		all, problems, err := s.Since(time.Time{}, hour)
 		if err != nil || len(problems) > 0 || len(all) != hours {
 			b.Fatal(len(all), problems, err)
 		}

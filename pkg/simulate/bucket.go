@@ -27,9 +27,6 @@ var edges = [...]time.Duration{
 // Shortest is the shortest grace that can be estimated.
 const Shortest = time.Second
 
-// Graces returns the graces that Suggest chooses from, in ascending order. For these, the buckets add no error.
-func Graces() []time.Duration { return slices.Clone(edges[:]) }
-
 // Bucket is a range of durations: from edges[b-1], inclusive, to edges[b]. Bucket 0 is below edges[0].
 type Bucket uint8
 

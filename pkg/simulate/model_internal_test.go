@@ -100,7 +100,7 @@ func (c *connection) watch() (h policy.History, t Track) {
 
 // graces returns graces to try: those of the buckets, and any.
 func graces(r *rand.Rand) []time.Duration {
-	all := Graces()
+	all := edges[:]
 	for range 20 {
 		all = append(all, Shortest+time.Duration(r.Int64N(int64(12*time.Hour))), Shortest+time.Duration(r.Int64N(int64(time.Minute))))
 	}

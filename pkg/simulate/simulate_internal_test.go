@@ -169,8 +169,8 @@ func TestIneligibleSocketsAreNotCounted(t *testing.T) {
 }
 
 func TestStoreKeepsHours(t *testing.T) {
-	s := NewStore(filepath.Join(t.TempDir(), "idle"))
-	if hours, problems, err := s.Since(time.Time{}); len(hours) != 0 || len(problems) != 0 || err != nil {
+	s, later := NewStore(filepath.Join(t.TempDir(), "idle")), hour.Add(2*time.Hour)
+	if hours, problems, err := s.Since(time.Time{}, later); len(hours) != 0 || len(problems) != 0 || err != nil {
 		t.Fatalf("a missing directory: %v %v %v", hours, problems, err)
 	}
 	r := rand.New(rand.NewPCG(1, 5))
@@ -189,15 +189,29 @@ func TestStoreKeepsHours(t *testing.T) {
 	if err != nil || text(t, back.Ended) != text(t, first.Ended) || back.Living[Key{State: inetdiag.CloseWait, End: Living}].Sockets != 3 {
 		t.Fatalf("the first hour became %+v, %v", back, err)
 	}
-	hours, problems, err := s.Since(hour)
+	hours, problems, err := s.Since(hour, later)
 	if err != nil || len(problems) > 0 || len(hours) != 2 || !hours[0].Start.Equal(second.Start) {
 		t.Fatalf("%v %v %v", hours, problems, err)
 	}
 	if len(hours[0].Living) != 1 || len(hours[1].Living) != 0 {
 		t.Error("not the newest hour alone has living sockets: those of the older one would count twice")
 	}
-	if hours, _, _ := s.Since(second.Start); len(hours) != 1 {
+	if hours, _, _ := s.Since(second.Start, later); len(hours) != 1 {
 		t.Errorf("%d hours since the second", len(hours))
+	}
+
+	// A wall clock was a year ahead for a moment: its living sockets do not replace those of now.
+	wrong := NewHour(hour.AddDate(1, 0, 0))
+	wrong.Living.Merge(Table{Key{State: inetdiag.FinWait2, End: Living}: &Counts{Sockets: 5}})
+	if err := s.Write(wrong); err != nil {
+		t.Fatal(err)
+	}
+	again, problems, err := s.Since(hour, later)
+	if err != nil || len(again) != 2 || text(t, again[0].Living) != text(t, hours[0].Living) || len(problems) != 1 || !strings.Contains(problems[0].Error(), "of the future") {
+		t.Errorf("with an hour of the future: %v %v %v", again, problems, err)
+	}
+	if err := os.Remove(filepath.Join(s.Dir(), wrong.Start.Format(hourName))); err != nil {
+		t.Fatal(err)
 	}
 
 	// A damaged file is skipped with a problem; a foreign one is ignored.
@@ -206,7 +220,7 @@ func TestStoreKeepsHours(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	hours, problems, err = s.Since(time.Time{})
+	hours, problems, err = s.Since(time.Time{}, later)
 	if err != nil || len(hours) != 1 || len(problems) != 1 || !strings.Contains(problems[0].Error(), "line 1") {
 		t.Errorf("with a damaged file: %v %v %v", hours, problems, err)
 	}

@@ -228,9 +228,10 @@ func (s *Store) Prune(now time.Time) error {
 	return err
 }
 
-// Since returns the hours since a time, the newest first, and why files were skipped. Only the newest has living sockets: those
-// of the others were living when it was written, or have ended.
-func (s *Store) Since(since time.Time) (hours []*Hour, problems []error, err error) {
+// Since returns the hours from a time until now, the newest first, and why files were skipped. Only the newest has living
+// sockets: those of the others were living when it was written, or have ended. Hours of the future were written by a wall
+// clock that has been set back: their living sockets would stay the newest for as long as the clock was wrong.
+func (s *Store) Since(since, now time.Time) (hours []*Hour, problems []error, err error) {
 	names, err := s.names()
 	if err != nil {
 		return nil, nil, err
@@ -238,6 +239,11 @@ func (s *Store) Since(since time.Time) (hours []*Hour, problems []error, err err
 	from := since.UTC().Truncate(time.Hour).Format(hourName)
 	if i := slices.IndexFunc(names, func(name string) bool { return name < from }); i >= 0 {
 		names = names[:i]
+	}
+	latest := now.UTC().Format(hourName)
+	for len(names) > 0 && names[0] > latest {
+		problems = append(problems, fmt.Errorf("%s is of the future: the wall clock has been set back", filepath.Join(s.dir, names[0])))
+		names = names[1:]
 	}
 	all, errs := make([]*Hour, len(names)), make([]error, len(names))
 	var g errgroup.Group // parsing two weeks takes seconds
