@@ -37,29 +37,37 @@ func (n *node) small(t *testing.T) {
 	})
 }
 
-// fill uses all inodes of the state directory, and returns a function that frees them.
-func (n *node) fill(t *testing.T) (free func()) {
+// filler uses the inodes of a directory's file system.
+type filler struct {
+	dir   string
+	names []string
+}
+
+// fill uses all free inodes. A program that replaces a file frees one again.
+func (f *filler) fill(t *testing.T) {
 	t.Helper()
-	var names []string
-	for i := range 1000 {
-		name := filepath.Join(n.store.Dir(), "filler-"+strconv.Itoa(i))
+	for range 1000 {
+		name := filepath.Join(f.dir, "filler-"+strconv.Itoa(len(f.names)))
 		err := os.WriteFile(name, nil, 0o600)
 		if errors.Is(err, unix.ENOSPC) {
-			return func() {
-				for _, name := range names {
-					if err := os.Remove(name); err != nil {
-						t.Error(err)
-					}
-				}
-			}
+			return
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		names = append(names, name)
+		f.names = append(f.names, name)
 	}
 	t.Fatal("the file system never fills up")
-	return nil
+}
+
+// free removes the files.
+func (f *filler) free(t *testing.T) {
+	t.Helper()
+	for _, name := range f.names {
+		if err := os.Remove(name); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestAFullStateDirectoryIsReportedForAsLongAsItIsFull fills the file system on which the plugin would write records, and the
@@ -96,15 +104,17 @@ func TestAFullStateDirectoryIsReportedForAsLongAsItIsFull(t *testing.T) {
 			t.Fatalf("unwritable at the start: %v", list)
 		}
 		n.register(ns, timing(inetdiag.CloseWait, 300*time.Millisecond))
-		free := n.fill(t)
+		f := filler{dir: n.store.Dir()}
+		f.fill(t)
 		leak := end(shut(t, ns.Connect(t, nstest.IPv4)), inetdiag.CloseWait)
 		n.awaitDestroyed(leak)
 		nstest.Eventually(t, patience, "both directories and the ages are reported", func() bool {
+			f.fill(t)
 			list := names()
 			return slices.Contains(list, api.UnwritableAttachments) && slices.Contains(list, api.UnwritablePersistent) &&
 				slices.Contains(list, api.UnwritableCandidates)
 		})
-		free()
+		f.free(t)
 		shut(t, ns.Connect(t, nstest.IPv4)) // a change of the ages
 		nstest.Eventually(t, patience, "nothing is reported", func() bool { return len(names()) == 0 })
 	})
