@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -122,7 +123,8 @@ func TestMistakesOnTheCommandLineAreOneLineAndExitTwo(t *testing.T) {
 	}{
 		{name: "unknown command", args: []string{"raeper"}, want: `"raeper"`},
 		{name: "unknown flag", args: []string{"status", "--jsno"}, want: "--jsno"},
-		{name: "unknown output format", args: []string{"status", "--output", "yaml"}, want: `"yaml"`},
+		{name: "unknown output format", args: []string{"status", "--output", "xml"}, want: `"xml"`},
+		{name: "a time in the future", args: []string{"history", "--since", "2100-01-01T00:00:00Z"}, want: "--since 2100-01-01T00:00:00Z is in the future"},
 		{name: "an unexpected argument", args: []string{"sockets", "web"}, want: `"web"`},
 		{name: "unknown mode", args: []string{"reaper", "--mode", "destroyy"}, want: `"destroyy"`},
 		{name: "unknown finder", args: []string{"reaper", "--finder", "ebpf"}, want: `"ebpf"`},
@@ -152,7 +154,11 @@ func TestWithoutAReaperTheErrorIsOneLineWithTheRemedy(t *testing.T) {
 	w := newWorld(t)
 	for _, command := range []string{"status", "sockets", "history", "history --follow"} {
 		r := w.run(t, strings.Fields(command)...)
-		want := "halfclose: no reaper is running: nothing listens on " + w.Store.SocketPath() + "; start one with \"halfclose reaper --state-dir "
+		history := ""
+		if command == "history" { // which falls back to the files
+			history = ", and " + filepath.Join(w.dir, "history") + " has no history"
+		}
+		want := "halfclose: no reaper is running: nothing listens on " + w.Store.SocketPath() + history + "; start one with \"halfclose reaper --state-dir "
 		if r.code != 1 || r.stdout != "" || !strings.HasPrefix(r.stderr, want) || strings.Count(r.stderr, "\n") != 1 {
 			t.Errorf("%s: exit code %d, stdout %q, stderr:\n%s", command, r.code, r.stdout, r.stderr)
 		}

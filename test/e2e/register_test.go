@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ import (
 type registration struct {
 	Record        state.Record       `json:"record"`
 	Replaced      []string           `json:"replaced"`
+	Kept          []string           `json:"kept"`
 	SharedWith    []state.Attachment `json:"sharedWith"`
 	ReaperRunning bool               `json:"reaperRunning"`
 	Notes         []string           `json:"notes"`
@@ -251,7 +253,7 @@ func TestRegisterReportsWhatCapsTheModeAndWhoSharesTheNamespace(t *testing.T) {
 	if _, err := w.Store.Get(state.ManualAttachment(c.name)); err != nil {
 		t.Errorf("after GC: %v", err)
 	}
-	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || again.Record.Layers.Resolve(0).Policies[0].Mode != policy.Off {
+	if again := w.register(t, c.path, "--mode", "off"); len(again.Replaced) != 1 || !slices.Equal(again.Kept, []string{"grace"}) || again.Record.Layers.Resolve(0).Policies[0].Mode != policy.Off {
 		t.Errorf("again: %+v", again)
 	}
 	if r := w.run(t, "unregister", c.path); r.code != 0 || !strings.Contains(r.stderr, "that record stays until its DEL") {
