@@ -33,7 +33,7 @@ func (s *Server) setMode(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	view, err := s.Reaper.SetMode(r.Context(), state.Switch{
-		Scope: m.Scope, Mode: m.Mode, Who: printableName(m.Who), When: time.Now().UTC().Round(time.Second),
+		Scope: m.Scope, Mode: m.Mode, Who: printableName(m.Who), When: time.Now().UTC().Truncate(time.Second),
 		Until: m.Until.UTC().Round(time.Second), Reason: printableReason(m.Reason),
 	})
 	if err != nil {

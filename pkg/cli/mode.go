@@ -69,7 +69,7 @@ to the next. A pod that is not registered yet can have a switch.`,
 				}
 				return e.showMode(ctx, path, scope)
 			}
-			sw := state.Switch{Scope: scope, Who: e.who(), When: time.Now().UTC().Round(time.Second), Reason: f.reason}
+			sw := state.Switch{Scope: scope, Who: e.who(), When: time.Now().UTC().Truncate(time.Second), Reason: f.reason}
 			if err := sw.Mode.UnmarshalText([]byte(args[0])); err != nil {
 				return usageError{err}
 			}

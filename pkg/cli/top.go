@@ -126,7 +126,7 @@ func (e *env) storeMode(ctx context.Context, client *admin.Client, r api.ModeReq
 	if !stuck && !errors.Is(err, admin.ErrNotRunning) {
 		return err
 	}
-	sw := state.Switch{Scope: r.Scope, Mode: r.Mode, Who: r.Who, When: time.Now().UTC().Round(time.Second), Reason: r.Reason}
+	sw := state.Switch{Scope: r.Scope, Mode: r.Mode, Who: r.Who, When: time.Now().UTC().Truncate(time.Second), Reason: r.Reason}
 	if err := state.StoreSwitch(e.switchPath(), sw); err != nil {
 		return err
 	}

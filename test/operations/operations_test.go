@@ -33,7 +33,7 @@ var pages = []string{"operate.md", "install.md", "kubernetes.md", "alerts.md"}
 
 // isQuery reports whether a command changes nothing, so that the test may repeat it as a reader would.
 func isQuery(command string) bool {
-	for _, verb := range []string{"status", "sockets", "history", "policy", "doctor", "top --once"} {
+	for _, verb := range []string{"status", "sockets", "history", "leaks", "explain", "policy", "doctor", "top --once"} {
 		if strings.HasPrefix(command, "halfclose "+verb) {
 			return true
 		}
