@@ -182,6 +182,11 @@ func adaptCobra(root *cobra.Command) {
 			cmd.RunE = func(*cobra.Command, []string) error {
 				return usageError{errors.New("want a shell: bash, zsh, fish or powershell")}
 			}
+			for _, shell := range cmd.Commands() {
+				if shell.Name() == "bash" {
+					adaptBash(shell)
+				}
+			}
 		}
 	}
 }

@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -129,17 +128,25 @@ func linkToSelf(t *testing.T) string {
 	return path
 }
 
-// bashCompletion is the function of the bash-completion package that the script needs.
-const bashCompletion = `
-_get_comp_words_by_ref() {
-	cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD
-}
+// realBashCompletion is the file of the package bash-completion.
+const realBashCompletion = "/usr/share/bash-completion/bash_completion"
+
+// preambles returns what a shell runs before the completion script: nothing, without the package bash-completion, or one
+// of the package's two functions that the script may call, or the package itself if it is installed.
+func preambles() map[string]string {
+	const words = `() { cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD; used=1; }
+trap '((used)) || echo not-used' EXIT
 `
+	all := map[string]string{"without bash-completion": "", "an old bash-completion": "_get_comp_words_by_ref" + words, "a new bash-completion": "_init_completion" + words}
+	if _, err := os.Stat(realBashCompletion); err == nil {
+		all["the installed bash-completion"] = ". " + realBashCompletion + "\n"
+	}
+	return all
+}
 
 func TestBashRunsTheCompletionScript(t *testing.T) {
 	t.Parallel()
-	bash, err := exec.LookPath("bash")
-	if err != nil {
+	if _, err := exec.LookPath("bash"); err != nil {
 		nstest.Skip(t, "no bash: install it")
 	}
 	dir := nstest.ShortDir(t)
@@ -156,32 +163,54 @@ func TestBashRunsTheCompletionScript(t *testing.T) {
 		{[]string{"sockets", "--pod", "shop/"}, []string{"shop/web-1", "shop/web-2"}},
 		{[]string{"sockets", "--pod", "0"}, []string{"0123456789abc"}},
 	} {
-		t.Run(strings.Join(tt.words, " "), func(t *testing.T) {
-			words := append([]string{"halfclose"}, tt.words...)
-			script := bashCompletion + `
+		for name, preamble := range preambles() {
+			t.Run(strings.Join(tt.words, " ")+" "+name, func(t *testing.T) {
+				if got := completeInBash(t, bin, dir, preamble, tt.words, "halfclose "+strings.Join(tt.words, " ")); !slices.Equal(got, tt.want) {
+					t.Errorf("got %q, want %q", got, tt.want)
+				}
+			})
+		}
+	}
+	t.Run("without bash-completion", func(t *testing.T) {
+		for line, tt := range map[string]struct{ words, want []string }{
+			"halfclose mode --output=js":         {[]string{"mode", "--output", "=", "js"}, []string{"json"}},
+			"halfclose sockets --output=":        {[]string{"sockets", "--output", "="}, []string{"json", "table", "wide", "yaml"}},
+			"halfclose sockets --pod=shop/web-1": {[]string{"sockets", "--pod", "=", "shop/web-1"}, []string{"shop/web-1"}},
+			"halfclose  --state-dir   /sys/ker":  {[]string{"--state-dir", "/sys/ker"}, []string{"/sys/kernel"}},
+		} {
+			if got := completeInBash(t, bin, dir, "", tt.words, line); !slices.Equal(got, tt.want) {
+				t.Errorf("%s: got %q, want %q", line, got, tt.want)
+			}
+		}
+	})
+}
+
+// completeInBash returns the completions of a command line, sorted. words are its words after the first as bash splits
+// them; the cursor is behind the last. The script must print nothing on stderr.
+func completeInBash(t *testing.T, bin, dir, preamble string, words []string, line string) []string {
+	t.Helper()
+	words = append([]string{"halfclose"}, words...)
+	script := preamble + `
 . <(halfclose completion bash)
 complete -p halfclose >/dev/null || exit 1
-COMP_WORDS=(` + quoted(words) + `) COMP_CWORD=` + fmt.Sprint(len(words)-1) + ` COMP_TYPE=9 COMP_LINE="${COMP_WORDS[*]}" COMP_POINT=${#COMP_LINE}
+compopt() { :; } # bash refuses it outside a completion
+COMP_WORDS=(` + quoted(words) + `) COMP_CWORD=` + fmt.Sprint(len(words)-1) + ` COMP_TYPE=9 COMP_LINE='` + line + `' COMP_POINT=${#COMP_LINE}
 __start_halfclose
 printf '%s\n' "${COMPREPLY[@]}"
 `
-			cmd := exec.Command(bash, "--norc", "--noprofile", "-c", script)
-			// The race detector delays each exit by 1 s unless GORACE sets another time.
-			cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HALFCLOSE_STATE_DIR=" + dir, "GORACE=atexit_sleep_ms=0"}
-			out, err := cmd.Output()
-			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-				t.Fatalf("%v: %s", err, exit.Stderr)
-			} else if err != nil {
-				t.Fatal(err)
-			}
-			got := strings.Fields(string(out))
-			got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, "(") }) // a description
-			slices.Sort(got)
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
-		})
+	cmd := exec.Command("bash", "--norc", "--noprofile", "-c", script)
+	// The race detector delays each exit by 1 s unless GORACE sets another time.
+	cmd.Env = []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HALFCLOSE_STATE_DIR=" + dir, "GORACE=atexit_sleep_ms=0"}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 {
+		t.Fatalf("%s: %v: %s", line, err, &stderr)
 	}
+	got := strings.Fields(string(out))
+	got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, "(") }) // a description
+	slices.Sort(got)
+	return got
 }
 
 // quoted quotes words for a shell.

@@ -18,7 +18,7 @@ import (
 
 func doctorCommand(e *env) *cobra.Command {
 	cfg := doctor.Config{Limit: doctor.DefaultLimit}
-	strict := false
+	strict, all := false, false
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check this node, and report problems with their fixes",
@@ -30,7 +30,11 @@ program on objects of its own, in a network namespace of its own if it may
 create one. It runs the plugin's binary to read its version. It reports each
 check that it lacks a privilege for, and names the privilege.
 
-  ok    correct
+It prints the number of findings of each level, and then those that are not
+ok, or all of them with --all. Each has an id that does not change between
+runs and releases. JSON and YAML have all findings.
+
+  ok    correct; listed with --all
   info  worth knowing; no action needed
   warn  works with limits, or could not be checked
   fail  prevents destroying sockets, or registering or starting containers
@@ -42,6 +46,7 @@ exit code is 1 for a warning too. Do not use --strict in an init container: a
 mistake in one pod's annotation is a warning, and so is a reaper that is not
 running yet.`,
 		Example: `  halfclose doctor
+  halfclose doctor --all               # what is ok too
   halfclose doctor --strict            # in a script: fail on warnings too
   halfclose doctor --host-root /host   # in a container
   halfclose doctor -o json | jq -r '.findings[] | select(.level == "fail").do'`,
@@ -53,7 +58,7 @@ running yet.`,
 			if err := cmd.Context().Err(); err != nil {
 				return err
 			}
-			if err := e.printReport(report); err != nil {
+			if err := e.printReport(report, all); err != nil {
 				return err
 			}
 			return reportError(report, strict)
@@ -63,6 +68,7 @@ running yet.`,
 	flags.StringVar(&cfg.HostRoot, "host-root", e.getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
 	flags.StringVar(&cfg.ConfDir, "cni-conf-dir", spec.DefaultConfDir, "`dir` of the runtime's network configurations, on the host")
 	flags.StringVar(&cfg.BinDir, "cni-bin-dir", spec.DefaultBinDir, "`dir` of the runtime's CNI plugins, on the host")
+	flags.BoolVar(&all, "all", false, "list the findings that are ok too")
 	flags.BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
 	e.outputFlag(cmd)
 	return cmd
@@ -86,22 +92,35 @@ func reportError(r doctor.Report, strict bool) error {
 	return fmt.Errorf("not in order: %s (the fix is below each)", strings.Join(checks, ", "))
 }
 
-// printReport prints each finding with its level and check, and its fix below.
-func (e *env) printReport(r doctor.Report) error {
+// printReport prints the number of findings of each level, and below it those that are not ok, or all of them: each with
+// its level and id, and its fix below.
+func (e *env) printReport(r doctor.Report, all bool) error {
 	if e.printsObject() {
 		return e.printObject(r)
 	}
 	s := e.screen()
-	widest := 0
-	for _, f := range r.Findings {
-		widest = max(widest, len(f.Check))
-	}
-	counts := make(map[doctor.Level]int)
-	var b strings.Builder
+	counts, widest := make(map[doctor.Level]int), 0
+	var shown []doctor.Finding
 	for _, f := range r.Findings {
 		counts[f.Level]++
-		first := fmt.Sprintf("%-4s  %-*s  ", f.Level, widest, f.Check)
-		rest := strings.Repeat(" ", len(first))
+		if all || f.Level != doctor.OK {
+			shown = append(shown, f)
+			widest = max(widest, len(f.ID))
+		}
+	}
+	widest = min(widest, maxIDColumn)
+	hidden := ""
+	if len(shown) < len(r.Findings) {
+		hidden = " (listed with --all)"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d ok%s, %d info, %d warn, %d fail\n", counts[doctor.OK], hidden, counts[doctor.Info], counts[doctor.Warn], counts[doctor.Fail])
+	if len(shown) > 0 {
+		b.WriteString("\n")
+	}
+	for _, f := range shown {
+		first := fmt.Sprintf("%-4s  %-*s  ", f.Level, widest, safetext.Escape(f.ID))
+		rest := strings.Repeat(" ", len("info  ")+widest+len("  "))
 		text := term.Fill(s.Width, first, rest, safetext.Escape(f.What))
 		level := f.Level.String()
 		b.WriteString(s.Paint(levelPaint(f.Level), level) + text[len(level):] + "\n")
@@ -109,10 +128,12 @@ func (e *env) printReport(r doctor.Report) error {
 			b.WriteString(term.Fill(s.Width, rest+"do: ", rest+"    ", safetext.Escape(f.Do)) + "\n")
 		}
 	}
-	fmt.Fprintf(&b, "\n%d ok, %d info, %d warn, %d fail\n", counts[doctor.OK], counts[doctor.Info], counts[doctor.Warn], counts[doctor.Fail])
 	_, err := fmt.Fprint(e.out, b.String())
 	return err
 }
+
+// maxIDColumn is the width of the column of ids: a longer id, with the name of a file, moves only the line's text.
+const maxIDColumn = 16
 
 func levelPaint(l doctor.Level) term.Style {
 	switch l {

@@ -21,31 +21,33 @@ func aReport() doctor.Report {
 	return doctor.Report{
 		Version: buildinfo.Info{Version: "v1.2.3", Commit: "0123abc", Go: "go1.26", Platform: "linux/amd64"},
 		Findings: []doctor.Finding{
-			{Check: "kernel", Level: doctor.OK, What: "Linux 6.18.5-amd64 on x86_64"},
+			{ID: "kernel", Check: "kernel", Level: doctor.OK, What: "Linux 6.18.5-amd64 on x86_64"},
 			{
-				Check: "child-tables", Level: doctor.Info, What: "namespaces share one hash table of 262144 buckets, so each sweep walks all of it",
+				ID: "child-tables", Check: "child-tables", Level: doctor.Info, What: "namespaces share one hash table of 262144 buckets, so each sweep walks all of it",
 				Do: "set net.ipv4.tcp_child_ehash_entries=4096 on the host (sysctl -w, and in /etc/sysctl.d)",
 			},
 			{
-				Check: "records", Level: doctor.Warn, What: "1 record with warnings: a\x1b[2J\tb\nc/\u202ed\a",
+				ID: "records/warnings", Check: "records", Level: doctor.Warn, What: "1 record with warnings: a\x1b[2J\tb\nc/\u202ed\a",
 				Do: "correct the annotation of the pod, and recreate the pod",
 			},
 			{
-				Check: "records", Level: doctor.Fail, What: "1 record is inert: /run/netns/cni-01234567-89ab-cdef-0123-456789abcdef0123456789 is not a namespace here",
+				ID: "cni/key/10-a\x1b[2J.conflist", Check: "records", Level: doctor.Fail, What: "1 record is inert: /run/netns/cni-01234567-89ab-cdef-0123-456789abcdef0123456789 is not a namespace here",
 				Do: "mount the host's directory with propagation: -v /run/netns:/run/netns:rslave in docker and podman",
 			},
 		},
 	}
 }
 
-func printed(t *testing.T, e *env, r doctor.Report) string {
+func printed(t *testing.T, e *env, r doctor.Report) string { return printedWith(t, e, r, false) }
+
+func printedWith(t *testing.T, e *env, r doctor.Report, all bool) string {
 	t.Helper()
 	var out bytes.Buffer
 	e.out = &out
 	if e.getenv == nil {
 		e.getenv = func(string) string { return "" }
 	}
-	if err := e.printReport(r); err != nil {
+	if err := e.printReport(r, all); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -53,21 +55,31 @@ func printed(t *testing.T, e *env, r doctor.Report) string {
 
 func TestAReportFitsTheTerminal(t *testing.T) {
 	golden.Text(t, "doctor", printed(t, &env{stdout: &term.Screen{Width: 80}}, aReport()))
-	if got, want := printed(t, &env{}, doctor.Report{}), "\n0 ok, 0 info, 0 warn, 0 fail\n"; got != want {
-		t.Errorf("an empty report is %q, want %q", got, want)
+	golden.Text(t, "doctor-all", printedWith(t, &env{stdout: &term.Screen{Width: 80}}, aReport(), true))
+	for name, tt := range map[string]struct {
+		report doctor.Report
+		want   string
+	}{
+		"an empty report":           {doctor.Report{}, "0 ok, 0 info, 0 warn, 0 fail\n"},
+		"without problems one line": {doctor.Report{Findings: aReport().Findings[:1]}, "1 ok (listed with --all), 0 info, 0 warn, 0 fail\n"},
+	} {
+		if got := printed(t, &env{}, tt.report); got != tt.want {
+			t.Errorf("%s is %q, want %q", name, got, tt.want)
+		}
 	}
 	t.Run("as JSON it is the whole report", func(t *testing.T) {
 		checkJSON(t, printed(t, &env{output: outputJSON}, aReport()), map[string]any{
 			"level": "fail", "version.version": "v1.2.3", "version.commit": "0123abc", "version.go": "go1.26", "version.platform": "linux/amd64",
-			"findings.0.check": "kernel", "findings.0.level": "ok", "findings.0.what": "Linux 6.18.5-amd64 on x86_64",
+			"findings.0.id": "kernel", "findings.0.check": "kernel", "findings.0.level": "ok", "findings.0.what": "Linux 6.18.5-amd64 on x86_64",
+			"findings.1.id": "child-tables", "findings.3.id": aReport().Findings[3].ID,
 			"findings.1.check": "child-tables", "findings.1.level": "info", "findings.1.what": aReport().Findings[1].What, "findings.1.do": aReport().Findings[1].Do,
-			"findings.2.check": "records", "findings.2.level": "warn", "findings.2.what": aReport().Findings[2].What, "findings.2.do": aReport().Findings[2].Do,
+			"findings.2.id": "records/warnings", "findings.2.check": "records", "findings.2.level": "warn", "findings.2.what": aReport().Findings[2].What, "findings.2.do": aReport().Findings[2].Do,
 			"findings.3.check": "records", "findings.3.level": "fail", "findings.3.what": aReport().Findings[3].What, "findings.3.do": aReport().Findings[3].Do,
 		})
 	})
 	t.Run("in wide the finding and the fix have one line each", func(t *testing.T) {
 		wide := printed(t, &env{output: outputWide}, aReport())
-		if n := strings.Count(wide, "\n"); n != 4+3+2 {
+		if n := strings.Count(wide, "\n"); n != 2+3+3 {
 			t.Errorf("%d lines:\n%s", n, wide)
 		}
 	})
@@ -151,9 +163,13 @@ func TestTheDoctorOnThisMachine(t *testing.T) {
 			if last := strings.TrimSpace(stderr); code != exitSuccess && !strings.Contains(last, "halfclose: not in order: ") {
 				t.Errorf("on stderr: %q", stderr)
 			}
-			checks := map[string]bool{}
+			checks, ids := map[string]bool{}, map[string]bool{}
 			for _, f := range r.Findings {
 				checks[f.Check] = true
+				if ids[f.ID] || f.ID != f.Check && !strings.HasPrefix(f.ID, f.Check+"/") {
+					t.Errorf("the check %s has a finding with the id %q, which is empty or of another finding or check", f.Check, f.ID)
+				}
+				ids[f.ID] = true
 			}
 			for _, name := range []string{
 				"kernel", "sock-destroy", "netns-entry", "owners", "peers", "netns-cookie", "openat2", "btf", "bpf", "child-tables", "capabilities", "user-namespace", "pid-namespace",

@@ -135,7 +135,7 @@ func reportBroken(c chains, chosen int) []Finding {
 		if i < chosen || chosen < 0 {
 			what += "; containerd stops at it, and CRI-O skips it"
 		}
-		all = append(all, Finding{Check: "cni", Level: Warn, What: what, Do: "correct it, or remove it from " + c.dir})
+		all = append(all, Finding{ID: "cni/invalid/" + f.Name, Check: "cni", Level: Warn, What: what, Do: "correct it, or remove it from " + c.dir})
 	}
 	return all
 }
@@ -158,7 +158,7 @@ func reportChosen(c chains, chosen int) []Finding {
 		all := []Finding{{Check: "cni", What: fmt.Sprintf("runtimes choose %s, which chains halfclose: %s", name, policyText(last.network))}}
 		if len(others) > 0 {
 			all = append(all, Finding{
-				Check: "cni", What: strings.Join(others, ", ") + " chains halfclose too, for containers that request that network by name",
+				ID: "cni/others", Check: "cni", What: strings.Join(others, ", ") + " chains halfclose too, for containers that request that network by name",
 			})
 		}
 		return all
@@ -208,13 +208,13 @@ func policyText(n policy.Network) string {
 // reportFile reports mistakes in our entries of one configuration.
 func reportFile(f confFile) []Finding {
 	var all []Finding
-	add := func(level Level, what, do string) {
-		all = append(all, Finding{Check: "cni", Level: level, What: f.Name + ": " + what, Do: do})
+	add := func(kind string, level Level, what, do string) {
+		all = append(all, Finding{ID: "cni/" + kind + "/" + f.Name, Check: "cni", Level: level, What: f.Name + ": " + what, Do: do})
 	}
 	for _, p := range f.ours {
 		at := fmt.Sprintf("$.plugins[%d]", p.index)
 		if p.index == 0 {
-			add(Fail, at+" is the first of the chain: no interface exists yet, and no container of this network starts",
+			add("first", Fail, at+" is the first of the chain: no interface exists yet, and no container of this network starts",
 				"move it after the plugin that creates the interface")
 		}
 		for _, problem := range p.problems {
@@ -222,15 +222,15 @@ func reportFile(f confFile) []Finding {
 			if p.network.FailurePolicy == policy.Fail {
 				level, effect = Fail, "with failurePolicy fail no container of the network starts"
 			}
-			add(level, at+strings.TrimPrefix(problem.String(), "$")+" ("+effect+")", "correct it in the file; it applies to containers created afterwards")
+			add("key", level, at+strings.TrimPrefix(problem.String(), "$")+" ("+effect+")", "correct it in the file; it applies to containers created afterwards")
 		}
 		if !p.network.PodAnnotations && p.network.PodOverrides != policy.OverridesNone {
-			add(Warn, at+" does not declare the capability "+policy.CapabilityPodAnnotations+": the annotations of pods do not reach the plugin",
+			add("annotations", Warn, at+" does not declare the capability "+policy.CapabilityPodAnnotations+": the annotations of pods do not reach the plugin",
 				fmt.Sprintf(`add "capabilities": {"%s": true}, or exclude annotations with "podOverrides": "none"`, policy.CapabilityPodAnnotations))
 		}
 	}
 	if len(f.ours) > 1 {
-		add(Warn, fmt.Sprintf("halfclose is in the chain %d times: an attachment has one record, and the last one writes it", len(f.ours)), "leave one of them")
+		add("repeated", Warn, fmt.Sprintf("halfclose is in the chain %d times: an attachment has one record, and the last one writes it", len(f.ours)), "leave one of them")
 	}
 	if len(f.ours) > 0 {
 		reportVersion(f, add)
@@ -239,13 +239,13 @@ func reportFile(f confFile) []Finding {
 }
 
 // reportVersion reports a network's cniVersion that the plugin or a runtime does not support.
-func reportVersion(f confFile, add func(level Level, what, do string)) {
+func reportVersion(f confFile, add func(kind string, level Level, what, do string)) {
 	if v, found := f.UnsupportedVersion(); found {
 		supported := spec.Versions()
 		last := len(supported) - 1
-		add(Fail, fmt.Sprintf("halfclose does not support cniVersion %q: no container of this network starts", v),
+		add("version", Fail, fmt.Sprintf("halfclose does not support cniVersion %q: no container of this network starts", v),
 			fmt.Sprintf("write 1.0.0: halfclose supports %s and %s", strings.Join(supported[:last], ", "), supported[last]))
 	} else if f.List.CNIVersion == "1.1.0" {
-		add(Info, "cniVersion 1.1.0 is refused by containerd 1.6", "nothing with a later one or CRI-O; otherwise write 1.0.0")
+		add("version", Info, "cniVersion 1.1.0 is refused by containerd 1.6", "nothing with a later one or CRI-O; otherwise write 1.0.0")
 	}
 }

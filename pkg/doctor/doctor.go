@@ -9,6 +9,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,6 +66,9 @@ func (l *Level) UnmarshalText(text []byte) error {
 
 // Finding is one result of a check. What and Do may contain unescaped names of files and pods.
 type Finding struct {
+	// ID is stable and unique in a report: the check, and for each of its further findings CHECK/KIND, with the name of a
+	// file if each file has its own.
+	ID    string `json:"id"`
 	Check string `json:"check"`
 	Level Level  `json:"level"`
 	What  string `json:"what"`
@@ -115,7 +119,7 @@ const DefaultLimit = 2 * time.Second
 // Run runs all checks. It takes at most a few times the limit, even if an inspection hangs.
 func Run(ctx context.Context, cfg Config) Report {
 	s := inspect(ctx, cfg)
-	return Report{Version: buildinfo.Get(), Findings: s.report()}
+	return Report{Version: buildinfo.Get(), Findings: identify(s.report())}
 }
 
 // nodeState is the inspected state.
@@ -186,6 +190,21 @@ func (s *nodeState) report() []Finding {
 		report(s.modeFile, reportSwitch, "switch"),
 		reportMode(asked, modeFile, s.destroy.value),
 	)
+}
+
+// identify sets the ID of findings that have none to their check, and numbers repeated IDs: "cni/key/10-x.conflist",
+// "cni/key/10-x.conflist/2".
+func identify(all []Finding) []Finding {
+	uses := make(map[string]int)
+	for i := range all {
+		f := &all[i]
+		f.ID = cmp.Or(f.ID, f.Check)
+		uses[f.ID]++
+		if n := uses[f.ID]; n > 1 {
+			f.ID += fmt.Sprintf("/%d", n)
+		}
+	}
+	return all
 }
 
 // inspectRoot opens the host root as the reaper does.

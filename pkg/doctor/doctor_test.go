@@ -78,14 +78,14 @@ func TestWithEveryPrivilegeEverythingIsTried(t *testing.T) {
 
 func TestLevelsAndReportsCanBeReadBack(t *testing.T) {
 	in := doctor.Report{Findings: []doctor.Finding{
-		{Check: "a", Level: doctor.OK, What: "w"}, {Check: "b", Level: doctor.Fail, What: "w", Do: "d"}, {Check: "c", Level: doctor.Warn, What: "w", Do: "d"},
+		{ID: "a", Check: "a", Level: doctor.OK, What: "w"}, {ID: "b", Check: "b", Level: doctor.Fail, What: "w", Do: "d"}, {ID: "c/x", Check: "c", Level: doctor.Warn, What: "w", Do: "d"},
 	}}
 	b, err := json.Marshal(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"level":"fail","version":{"version":"","commit":"","go":"","platform":""},"findings":[{"check":"a","level":"ok","what":"w"},` +
-		`{"check":"b","level":"fail","what":"w","do":"d"},{"check":"c","level":"warn","what":"w","do":"d"}]}`
+	const want = `{"level":"fail","version":{"version":"","commit":"","go":"","platform":""},"findings":[{"id":"a","check":"a","level":"ok","what":"w"},` +
+		`{"id":"b","check":"b","level":"fail","what":"w","do":"d"},{"id":"c/x","check":"c","level":"warn","what":"w","do":"d"}]}`
 	if diff := cmp.Diff(want, string(b)); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}

@@ -5,6 +5,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,7 +40,12 @@ func expect(t *testing.T, got []Finding, wants ...want) {
 func wellFormed(t *testing.T, findings []Finding) {
 	t.Helper()
 	complete(t, findings)
-	for _, f := range findings {
+	ids := make(map[string]bool)
+	for _, f := range identify(slices.Clone(findings)) {
+		if ids[f.ID] || f.ID != f.Check && !strings.HasPrefix(f.ID, f.Check+"/") {
+			t.Errorf("a finding's id is not unique, or not its check's: %+v", f)
+		}
+		ids[f.ID] = true
 		for _, text := range []string{f.What, f.Do} {
 			if strings.Contains(text, "%!") || strings.Contains(text, "<nil>") || strings.Contains(text, "  ") || strings.HasSuffix(text, ".") {
 				t.Errorf("a finding is badly worded: %q", text)

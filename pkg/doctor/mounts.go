@@ -92,11 +92,12 @@ func reportMounts(m mounts, in place) []Finding {
 }
 
 func reportNetnsDir(m mounts, d netnsDir, in place) Finding {
+	id := "netns-mounts" + d.path
 	i := slices.IndexFunc(m.table, func(p *mountinfo.Info) bool { return p.ID == d.mountID })
 	if i < 0 {
-		return Finding{Check: "netns-mounts", Level: Warn, What: "cannot determine the mount of " + d.real, Do: "mount a proc file system on /proc"}
+		return Finding{ID: id, Check: "netns-mounts", Level: Warn, What: "cannot determine the mount of " + d.real, Do: "mount a proc file system on /proc"}
 	}
-	f, at := Finding{Check: "netns-mounts"}, m.table[i].Mountpoint
+	f, at := Finding{ID: id, Check: "netns-mounts"}, m.table[i].Mountpoint
 	switch {
 	case receivesMounts(m.table[i]):
 		f.What = fmt.Sprintf("%s receives mounts from the host (%s)", d.real, at)

@@ -47,21 +47,21 @@ func reportReaper(r running, records int) []Finding {
 	}
 	s := r.status
 	all := []Finding{{Check: "reaper", What: fmt.Sprintf("a reaper runs (%s) with %s", s.Holder, describe.Plural(s.Namespaces, "namespace", "namespaces"))}}
-	warn := func(what, do string) {
-		all = append(all, Finding{Check: "reaper", Level: Warn, What: what, Do: do})
+	warn := func(kind, what, do string) {
+		all = append(all, Finding{ID: "reaper/" + kind, Check: "reaper", Level: Warn, What: what, Do: do})
 	}
 	if own := buildinfo.Get(); own.Version != s.Version.Version || own.Commit != s.Version.Commit {
-		warn(fmt.Sprintf("it is %s, and this is %s", s.Version, own), "restart the reaper if this is the newer version: it takes over all records and tracked sockets")
+		warn("version", fmt.Sprintf("it is %s, and this is %s", s.Version, own), "restart the reaper if this is the newer version: it takes over all records and tracked sockets")
 	}
 	if s.Finder.Why != "" {
-		all = append(all, Finding{Check: "reaper", Level: Info, What: "its finder is " + s.Finder.Name + ": " + s.Finder.Why, Do: "to reduce the cost, fix bpf and pid-namespace"})
+		all = append(all, Finding{ID: "reaper/finder", Check: "reaper", Level: Info, What: "its finder is " + s.Finder.Name + ": " + s.Finder.Why, Do: "to reduce the cost, fix bpf and pid-namespace"})
 	}
 	if s.Finder.Late > 0 {
-		warn(fmt.Sprintf("sweeps are %s behind the schedule of the graces: destroys are late", describe.Age(s.Finder.Late)),
+		warn("lag", fmt.Sprintf("sweeps are %s behind the schedule of the graces: destroys are late", describe.Age(s.Finder.Late)),
 			"fix child-tables, or raise the reaper's --cpu-budget")
 	}
 	if n := s.Budget.Waiting; n > 0 {
-		warn(fmt.Sprintf("%s for the rate limit of %d destroys per second", describe.Plural(n, "socket waits", "sockets wait"), s.Budget.PerSecond),
+		warn("rate-limit", fmt.Sprintf("%s for the rate limit of %d destroys per second", describe.Plural(n, "socket waits", "sockets wait"), s.Budget.PerSecond),
 			"wait, or raise the reaper's --max-destroys-per-second; halfclose status shows which pod leaks")
 	}
 	if errs := s.Counts.Errors; len(errs) > 0 {
@@ -69,7 +69,7 @@ func reportReaper(r running, records int) []Finding {
 		for _, name := range slices.Sorted(maps.Keys(errs)) {
 			list = append(list, fmt.Sprintf("%d with %s", errs[name], name))
 		}
-		warn("destroys were refused: "+strings.Join(list, ", "), "read the reaper's log for the sockets; for EPERM fix user-namespace")
+		warn("errors", "destroys were refused: "+strings.Join(list, ", "), "read the reaper's log for the sockets; for EPERM fix user-namespace")
 	}
 	return all
 }

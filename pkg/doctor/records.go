@@ -149,26 +149,26 @@ func reportRecords(r records) []Finding {
 		return []Finding{f}
 	}
 	all := []Finding{{Check: "records", What: recordSummary(r)}}
-	add := func(level Level, list []recorded, what, do string) {
+	add := func(kind string, level Level, list []recorded, what, do string) {
 		if len(list) > 0 {
 			all = append(all, Finding{
-				Check: "records", Level: level, Do: do,
+				ID: "records/" + kind, Check: "records", Level: level, Do: do,
 				What: fmt.Sprintf("%s %s: %s", describe.Plural(len(list), "record", "records"), what, firstNames(list, recorded.name)),
 			})
 		}
 	}
 	if list := r.in(hidden); len(list) > 0 {
 		m := mounts{root: r.root}
-		add(Fail, list, "cannot be acted on, since "+list[0].Netns.Path+" is no namespace here but a plain file: its mount is not visible",
+		add("hidden", Fail, list, "cannot be acted on, since "+list[0].Netns.Path+" is no namespace here but a plain file: its mount is not visible",
 			m.mountIt(netnsDirOf(list[0].Netns.Path)))
 	}
 	if list := r.in(unreadable); len(list) > 0 {
-		add(Warn, list, fmt.Sprintf("cannot be acted on from here (%v)", list[0].open), "fix process-access and pid-namespace; run it as root")
+		add("unreadable", Warn, list, fmt.Sprintf("cannot be acted on from here (%v)", list[0].open), "fix process-access and pid-namespace; run it as root")
 	}
-	add(Warn, r.in(unreached), "of namespaces that exist, but not at the recorded path: their other attachments are only observed",
+	add("unreached", Warn, r.in(unreached), "of namespaces that exist, but not at the recorded path: their other attachments are only observed",
 		"unregister manually registered ones, and register them with a permanent path, such as one in /run/netns; or recreate the container")
-	add(Info, r.in(gone, moved), "of namespaces that are gone", "nothing: a reaper prunes them after ten minutes")
-	add(Info, r.in(otherBoot), "of an earlier boot", "nothing: a reaper prunes them after ten minutes")
+	add("gone", Info, r.in(gone, moved), "of namespaces that are gone", "nothing: a reaper prunes them after ten minutes")
+	add("earlier-boot", Info, r.in(otherBoot), "of an earlier boot", "nothing: a reaper prunes them after ten minutes")
 	var warned []recorded
 	for _, rec := range r.list {
 		if len(rec.Warnings) > 0 {
@@ -176,7 +176,7 @@ func reportRecords(r records) []Finding {
 		}
 	}
 	if len(warned) > 0 {
-		add(Warn, warned, fmt.Sprintf("with warnings, such as %q", warned[0].Warnings[0]),
+		add("warnings", Warn, warned, fmt.Sprintf("with warnings, such as %q", warned[0].Warnings[0]),
 			"correct the pod's annotation or the network's configuration in the warning, and recreate the pod; halfclose status shows all warnings")
 	}
 	if n := len(r.problems); n > 0 {
@@ -185,7 +185,7 @@ func reportRecords(r records) []Finding {
 			what += "; " + describe.Plural(n, "names a namespace, which is only observed", "name namespaces, which are only observed")
 		}
 		all = append(all, Finding{
-			Check: "records", Level: Warn, What: what,
+			ID: "records/invalid", Check: "records", Level: Warn, What: what,
 			Do: "upgrade this halfclose if a newer one wrote them; otherwise delete those containers, which removes the files, and recreate them",
 		})
 	}

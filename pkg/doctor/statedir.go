@@ -163,7 +163,7 @@ func reportStateDir(d directory, p process) []Finding {
 	all := []Finding{reportDirectory(d, p)}
 	if d.tooLong != nil {
 		all = append(all, Finding{
-			Check: "state-dir", Level: Fail, What: fmt.Sprintf("the path of the state directory, %s, is too long for the address of the reaper's socket in it", d.path),
+			ID: "state-dir/path", Check: "state-dir", Level: Fail, What: fmt.Sprintf("the path of the state directory, %s, is too long for the address of the reaper's socket in it", d.path),
 			Do: d.tooLong.Error(),
 		})
 	}
@@ -203,23 +203,23 @@ func reportFilesystem(d directory) []Finding {
 	switch {
 	case d.fs.isRemote():
 		all = append(all, Finding{
-			Check: "state-dir", Level: Warn, What: fmt.Sprintf("%s is on %s: records outlive their boot, other machines may see them, and pods wait if it hangs", d.path, d.fs.name()),
+			ID: "state-dir/filesystem", Check: "state-dir", Level: Warn, What: fmt.Sprintf("%s is on %s: records outlive their boot, other machines may see them, and pods wait if it hangs", d.path, d.fs.name()),
 			Do: "use a local file system, ideally /run (a tmpfs)",
 		})
 	case d.fs.name() == "overlay":
 		all = append(all, Finding{
-			Check: "state-dir", Level: Warn, What: fmt.Sprintf("%s is on a container's own file system (overlay): the plugin, which runs on the host, writes its records elsewhere", d.path),
+			ID: "state-dir/filesystem", Check: "state-dir", Level: Warn, What: fmt.Sprintf("%s is on a container's own file system (overlay): the plugin, which runs on the host, writes its records elsewhere", d.path),
 			Do: fmt.Sprintf("mount the host's directory there: a hostPath volume in Kubernetes, -v %[1]s:%[1]s in docker and podman", d.path),
 		})
 	case d.fs.kind != 0 && !d.fs.isVolatile():
 		all = append(all, Finding{
-			Check: "state-dir", Level: Info, What: fmt.Sprintf("%s is on %s, which a reboot does not empty: records of an earlier boot stay for ten minutes and are ignored", d.path, d.fs.name()),
+			ID: "state-dir/filesystem", Check: "state-dir", Level: Info, What: fmt.Sprintf("%s is on %s, which a reboot does not empty: records of an earlier boot stay for ten minutes and are ignored", d.path, d.fs.name()),
 			Do: "nothing; /run (a tmpfs) is the default",
 		})
 	}
 	if left := d.fs.shortage(); left != "" {
 		all = append(all, Finding{
-			Check: "state-dir", Level: Warn, What: fmt.Sprintf("only %s are left on the file system of %s: new pods may not be registered", left, d.path),
+			ID: "state-dir/space", Check: "state-dir", Level: Warn, What: fmt.Sprintf("only %s are left on the file system of %s: new pods may not be registered", left, d.path),
 			Do: "free space on that file system (df, df -i)",
 		})
 	}
@@ -228,7 +228,7 @@ func reportFilesystem(d directory) []Finding {
 
 // reportSharing reports whether plugin and reaper use the same directory.
 func reportSharing(d directory, in place) []Finding {
-	f := Finding{Check: "state-dir", Level: Fail}
+	f := Finding{ID: "state-dir/shared", Check: "state-dir", Level: Fail}
 	mount := fmt.Sprintf("mount the host's directory at the same path: a hostPath volume of type DirectoryOrCreate in Kubernetes, -v %[1]s:%[1]s in docker and podman", d.path)
 	switch d.shared {
 	case isNotHosts:
@@ -239,7 +239,7 @@ func reportSharing(d directory, in place) []Finding {
 		f.What = fmt.Sprintf("the host has no %s yet, so the directory here is not the host's", d.path)
 		f.Do = mount
 	case isHosts:
-		return []Finding{{Check: "state-dir", What: d.path + " is the host's: plugin and reaper use the same records"}}
+		return []Finding{{ID: "state-dir/shared", Check: "state-dir", What: d.path + " is the host's: plugin and reaper use the same records"}}
 	default:
 		if in != elsewhere || d.fs.name() == "overlay" { // reportFilesystem has reported the latter
 			return nil
@@ -274,7 +274,7 @@ func inspectSwitch(path string) switchFile {
 func reportSwitch(s switchFile) []Finding {
 	var all []Finding
 	if s.err != nil {
-		f := Finding{Check: "switch", Level: Warn, What: fmt.Sprintf("%v: every reaper only observes", s.err), Do: "run halfclose mode destroy (or observe) to replace it"}
+		f := Finding{ID: "switch/content", Check: "switch", Level: Warn, What: fmt.Sprintf("%v: every reaper only observes", s.err), Do: "run halfclose mode destroy (or observe) to replace it"}
 		if errors.Is(s.err, fs.ErrPermission) {
 			f.What, f.Do = s.err.Error(), "run it as root"
 		}

@@ -93,7 +93,7 @@ func (u *upgrade) prints(t *testing.T, command string, texts ...string) {
 	t.Helper()
 	args := []string{command, "--output", "wide"}
 	if command == "doctor" {
-		args = append(args, "--cni-bin-dir", u.binDir, "--cni-conf-dir", u.confDir)
+		args = append(args, "--all", "--cni-bin-dir", u.binDir, "--cni-conf-dir", u.confDir)
 	}
 	r := u.run(t, args...)
 	for _, text := range texts {
