@@ -12,9 +12,9 @@ import (
 // at their last looks. Each socket is looked at again before it is destroyed.
 type DryRun struct {
 	state.Scope // of the switch that would be lifted
-	// Destroys is the number of sockets that would be destroyed, Asks the number of those whose peers would be asked.
-	Destroys int `json:"destroys"`
-	Asks     int `json:"asks"`
+	// Destroys is the number of sockets that would be destroyed, Questions the number of sockets whose peers would be asked.
+	Destroys  int `json:"destroys"`
+	Questions int `json:"questions"`
 	// DestroysPerSecond and AsksPerSecond are the rate limits of the reaper. 0 is no limit of destroys, and no questions.
 	DestroysPerSecond int `json:"destroysPerSecond"`
 	AsksPerSecond     int `json:"asksPerSecond"`
@@ -29,7 +29,7 @@ type DryRunPod struct {
 	Mode        policy.Mode `json:"mode"`       // that would result
 	HalfClosed  int         `json:"halfClosed"` // sockets
 	Destroys    int         `json:"destroys"`
-	Asks        int         `json:"asks"`
+	Questions   int         `json:"questions"`
 	// Kept is the number of sockets that are past their grace, and that CappedBy keeps.
 	Kept int `json:"kept"`
 	// CappedBy lists the causes that would still keep the mode from destroy, in words.

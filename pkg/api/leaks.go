@@ -77,8 +77,8 @@ type LeakList struct {
 	Omitted int `json:"omitted"`
 	// Young is the number of the other half-closed sockets that the query covers: they are not leaks yet.
 	Young int `json:"young"`
-	// Holders are the processes of the covered pods that hold descriptors of ended sockets, and NearLimit those that have
-	// nearly as many open files as they may.
+	// Holders are the processes of the covered pods that hold descriptors of ended sockets, and NearLimit the processes that
+	// nearly reach their limit of open files.
 	Holders   []DescriptorHolder `json:"holders"`
 	NearLimit []FileUse          `json:"nearLimit"`
 	Problems  []string           `json:"problems"` // of the look-up of owners

@@ -30,8 +30,8 @@ program on objects of its own, in a network namespace of its own if it may
 create one. It runs the plugin's binary to read its version. It reports each
 check that it lacks a privilege for, and names the privilege.
 
-It prints the number of findings of each level, and then those that are not
-ok, or all of them with --all. Each has an id that does not change between
+It prints the number of findings of each level, and then the findings that are
+not ok; with --all it prints all. Each has an id that does not change between
 runs and releases. JSON and YAML have all findings.
 
   ok    correct; listed with --all
@@ -92,8 +92,8 @@ func reportError(r doctor.Report, strict bool) error {
 	return fmt.Errorf("not in order: %s (the fix is below each)", strings.Join(checks, ", "))
 }
 
-// printReport prints the number of findings of each level, and below it those that are not ok, or all of them: each with
-// its level and id, and its fix below.
+// printReport prints the number of findings of each level, and below it the findings that are not ok, or all of them: each
+// with its level and id, and its fix below.
 func (e *env) printReport(r doctor.Report, all bool) error {
 	if e.printsObject() {
 		return e.printObject(r)

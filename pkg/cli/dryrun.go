@@ -197,7 +197,7 @@ func (e *env) dryRun(ctx context.Context, scope state.Scope) error {
 	)
 	for _, p := range run.Pods {
 		t.Row(safetext.Escape(describe.Pod(p.Pod, p.ContainerID)), p.Mode.String(), strconv.Itoa(p.HalfClosed), strconv.Itoa(p.Destroys),
-			strconv.Itoa(p.Asks), strconv.Itoa(p.Kept), safetext.Escape(strings.Join(p.CappedBy, "; ")))
+			strconv.Itoa(p.Questions), strconv.Itoa(p.Kept), safetext.Escape(strings.Join(p.CappedBy, "; ")))
 	}
 	if len(run.Pods) > 0 {
 		if err := t.Flush(); err != nil {
@@ -210,9 +210,9 @@ func (e *env) dryRun(ctx context.Context, scope state.Scope) error {
 		command += " for " + safetext.Escape(scope.ScopeName())
 	}
 	text := fmt.Sprintf("%q would destroy %s and ask %s at once%s.", command, describe.Plural(run.Destroys, "socket", "sockets"),
-		describe.Plural(run.Asks, "peer", "peers"), pace(&run))
+		describe.Plural(run.Questions, "peer", "peers"), pace(&run))
 	fmt.Fprintln(e.out, term.Fill(s.Width, "", "", text))
-	if run.Asks > 0 {
+	if run.Questions > 0 {
 		fmt.Fprintln(e.out, term.Fill(s.Width, "", "", "How many of these peers have gone cannot be known before they are asked: in mode observe no peer is asked, so no socket is ever peer-gone."))
 	}
 	return nil
@@ -224,7 +224,7 @@ func pace(run *api.DryRun) string {
 	if n := run.DestroysPerSecond; n > 0 && run.Destroys > n {
 		limits = append(limits, fmt.Sprintf("%d destroys", n))
 	}
-	if n := run.AsksPerSecond; n > 0 && run.Asks > n {
+	if n := run.AsksPerSecond; n > 0 && run.Questions > n {
 		limits = append(limits, fmt.Sprintf("%d questions", n))
 	}
 	if len(limits) == 0 {
@@ -240,7 +240,7 @@ func dueText(run *api.DryRun) string {
 		if p.Destroys > 0 {
 			destroys++
 		}
-		if p.Asks > 0 {
+		if p.Questions > 0 {
 			asks++
 		}
 	}
@@ -252,8 +252,8 @@ func dueText(run *api.DryRun) string {
 		}
 		parts = append(parts, fmt.Sprintf("%s in %s %s", describe.Plural(run.Destroys, "socket", "sockets"), describe.Plural(destroys, "pod", "pods"), are))
 	}
-	if run.Asks > 0 {
-		parts = append(parts, fmt.Sprintf("%s of %s due to be asked now", describe.Plural(run.Asks, "peer", "peers"), describe.Plural(asks, "pod", "pods")))
+	if run.Questions > 0 {
+		parts = append(parts, fmt.Sprintf("%s of %s due to be asked now", describe.Plural(run.Questions, "peer", "peers"), describe.Plural(asks, "pod", "pods")))
 	}
 	return strings.Join(parts, "; ") + pace(run)
 }

@@ -37,7 +37,7 @@ line, the largest group first.
 
 A socket counts if one of its patiences has ended (its peer is, was or would be
 asked, or it is past its grace), or if it made no progress for a minute. With
---all younger sockets count too, and those that the kernel closes on its own.
+--all younger sockets count too, and sockets that the kernel closes on its own.
 
   ADDRESS   what the sockets have in common: a server's local address, or the
             address of a client's peer

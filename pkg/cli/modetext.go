@@ -47,7 +47,7 @@ func (e *env) printMode(r modeReport) error {
 	if r.Unregistered != "" {
 		line("Note", r.Unregistered+" is not registered (yet): the switch applies once it is")
 	}
-	if r.Due != nil && r.Due.Destroys+r.Due.Asks > 0 {
+	if r.Due != nil && r.Due.Destroys+r.Due.Questions > 0 {
 		line("Now", dueText(r.Due))
 	}
 	_, err := fmt.Fprint(e.out, b.String())

@@ -129,9 +129,9 @@ func TestADryRunPrintsEachPodAndItsCaps(t *testing.T) {
 	serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
 		asked = r.Method + " " + r.URL.RequestURI()
 		writeJSON(t, w, api.DryRun{
-			Destroys: 1215, Asks: 3, DestroysPerSecond: 1000, AsksPerSecond: 1000,
+			Destroys: 1215, Questions: 3, DestroysPerSecond: 1000, AsksPerSecond: 1000,
 			Pods: []api.DryRunPod{
-				{Pod: state.Pod{Namespace: "shop", Name: "web"}, Mode: policy.Destroy, HalfClosed: 1300, Destroys: 1215, Asks: 3},
+				{Pod: state.Pod{Namespace: "shop", Name: "web"}, Mode: policy.Destroy, HalfClosed: 1300, Destroys: 1215, Questions: 3},
 				{Pod: state.Pod{Namespace: "shop", Name: apitest.Hostile}, Mode: policy.Observe, HalfClosed: 4, Kept: 2, CappedBy: []string{"the reaper's --mode observe", "its policy, mode observe"}},
 			},
 		})

@@ -26,9 +26,9 @@ func rareTarget(t *testing.T, ns *nstest.NS) finder.Netns {
 	return n
 }
 
-// settle half-closes connections, waits until the kernel has, and returns the cookies of their sockets: an acknowledgement of
+// halfClosed half-closes connections, waits until the kernel has, and returns the cookies of their sockets: an acknowledgement of
 // the FIN may be delayed.
-func settle(t *testing.T, ns *nstest.NS, connections int) (cookies []uint64) {
+func halfClosed(t *testing.T, ns *nstest.NS, connections int) (cookies []uint64) {
 	t.Helper()
 	for range connections {
 		p := ns.Connect(t, nstest.IPv4)
@@ -80,7 +80,7 @@ func TestARefreshReportsTheSocketsOfAllNamespacesThatAreRarelyRead(t *testing.T)
 		start(t, f, r) <- set
 		r.await(t, "each namespace is swept", func() bool { return r.sweepsOf(set[0].Identity) > 0 && r.sweepsOf(set[1].Identity) > 0 })
 		for range 3 {
-			inFirst, inSecond := settle(t, first, 2), settle(t, second, 2)
+			inFirst, inSecond := halfClosed(t, first, 2), halfClosed(t, second, 2)
 			open := cookieOf(t, first.Connect(t, nstest.IPv4).Client)
 			refresh(t, f)
 			if !r.hasSeen(set[0].Identity, inFirst...) || !r.hasSeen(set[1].Identity, inSecond...) {
@@ -100,7 +100,7 @@ func TestConcurrentRefreshesAreAllAnswered(t *testing.T) {
 		n := rareTarget(t, ns)
 		r := newRecorder()
 		start(t, f, r) <- []finder.Netns{n}
-		cookies := settle(t, ns, 1)
+		cookies := halfClosed(t, ns, 1)
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
@@ -145,7 +145,7 @@ func TestASecondFindServesRefreshes(t *testing.T) {
 		sets, _ := startFind(t, f, r)
 		sets <- []finder.Netns{n}
 		r.await(t, "the namespace is swept", func() bool { return r.sweepsOf(n.Identity) > 0 })
-		cookies := settle(t, ns, 1)
+		cookies := halfClosed(t, ns, 1)
 		refresh(t, f)
 		if !r.hasSeen(n.Identity, cookies...) {
 			t.Error("the sockets are not reported")

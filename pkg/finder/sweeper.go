@@ -25,7 +25,7 @@ type sweeper struct {
 	// looksUpRoles reports whether the sweeper looks up the roles of a network namespace's sockets; nil: of none.
 	looksUpRoles func(netns.Identity) bool
 
-	// requested are the network namespaces that a request has to be answered for: by a sweep that begins after requestedAt.
+	// requested are the network namespaces of a request; a sweep that begins after requestedAt answers it.
 	requested   []netns.Identity
 	requestedAt monotime.Time
 }

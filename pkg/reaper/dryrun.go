@@ -47,7 +47,7 @@ func (r *Reaper) DryRun(ctx context.Context, scope state.Scope) (api.DryRun, err
 		}
 		if pod.HalfClosed > 0 {
 			run.Pods = append(run.Pods, pod)
-			run.Destroys, run.Asks = run.Destroys+pod.Destroys, run.Asks+pod.Asks
+			run.Destroys, run.Questions = run.Destroys+pod.Destroys, run.Questions+pod.Questions
 		}
 	}
 	slices.SortFunc(run.Pods, func(a, b api.DryRunPod) int {
@@ -88,7 +88,7 @@ func (l *loop) dryRun(pod *api.DryRunPod, scope state.Scope, id netns.Identity, 
 		case v.Reason == policy.Destroyable:
 			pod.Destroys++
 		case v.Reason == policy.AskingPeer && l.tracker.canAsk:
-			pod.Asks++
+			pod.Questions++
 		case v.Reason == policy.WouldDestroy:
 			pod.Kept++
 		}

@@ -78,7 +78,7 @@ func TestEqualLeaksAreOneGroup(t *testing.T) {
 				t.Errorf("%s: got %+v", name, got.Groups)
 			}
 		}
-		// An observed socket past its grace has one name everywhere, and is none of those that are destroyed.
+		// An observed socket past its grace has one name everywhere, and is not listed as destroyed.
 		if got := n.sockets(api.SocketQuery{Verdict: new(policy.Destroyable)}); len(got) != 0 {
 			t.Errorf("--verdict destroy lists %+v", got)
 		}

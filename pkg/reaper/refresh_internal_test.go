@@ -15,7 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/monotime"
 )
 
-// slowFinder ends each refresh when the test says so.
+// slowFinder ends each refresh when the test lets it.
 type slowFinder struct {
 	finder.Finder
 	refreshes atomic.Int32

@@ -151,7 +151,7 @@ func TestADryRunCountsWhatASwitchKeeps(t *testing.T) {
 		n.awaitVerdict(within.Server, policy.WithinGrace)
 
 		run := n.dryRun(state.Scope{})
-		if run.Destroys != 2 || run.Asks != 0 || len(run.Pods) != 3 {
+		if run.Destroys != 2 || run.Questions != 0 || len(run.Pods) != 3 {
 			t.Errorf("the node: %+v", run)
 		}
 		for _, p := range run.Pods {
