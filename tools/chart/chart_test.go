@@ -65,7 +65,7 @@ func TestNoContainerHasMoreThanItNeeds(t *testing.T) {
 		mounts := []string{"/etc/cni/net.d", "/opt/cni/bin"}
 		switch c.Name {
 		case "reaper":
-			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}, []string{"/run/halfclose", "/run/netns", "/var/lib/halfclose", "/var/run/netns"}
+			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}, []string{"/etc/cni/net.d", "/run/halfclose", "/run/netns", "/var/lib/cni", "/var/lib/halfclose", "/var/run/netns"}
 		case "doctor":
 			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"},
 				[]string{"/etc/cni/net.d", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/halfclose", "/var/run/netns"}
@@ -76,6 +76,9 @@ func TestNoContainerHasMoreThanItNeeds(t *testing.T) {
 		var have []string
 		for _, m := range c.VolumeMounts {
 			have = append(have, m.MountPath)
+			if readsOnly := strings.Contains(m.MountPath, "cni"); c.Name == "reaper" && readsOnly && !m.ReadOnly {
+				t.Errorf("the reaper can write to %s", m.MountPath)
+			}
 		}
 		if slices.Sort(have); !slices.Equal(have, mounts) {
 			t.Errorf("%s has %v, want %v", c.Name, have, mounts)
