@@ -282,7 +282,7 @@ func nextStep(v *api.SocketView) string {
 	case *v.Deadline > 0:
 		steps = append(steps, "it "+does+would+"destroyed in "+describe.Age(*v.Deadline))
 	case v.Verdict == policy.WouldDestroy:
-		steps = append(steps, "nothing: in mode destroy it would be destroyed now")
+		steps = append(steps, "in mode destroy it would be destroyed now")
 	case v.Verdict == policy.Destroyable:
 		steps = append(steps, "it is destroyed now")
 	default:
