@@ -56,7 +56,7 @@ func TestAFrozenReaperIsReportedWithin5s(t *testing.T) {
 			})
 		}
 	})
-	if sw, ok, err := state.LoadSwitch(filepath.Join(dir, "mode")); err != nil || !ok || sw.Mode != policy.Observe {
-		t.Errorf("the switch that the reaper obeys later is %+v, %v, %v", sw, ok, err)
+	if all, err := state.LoadSwitches(filepath.Join(dir, "mode")); err != nil || all.Node == nil || all.Node.Mode != policy.Observe {
+		t.Errorf("the switches that the reaper obeys later are %+v, %v", all, err)
 	}
 }

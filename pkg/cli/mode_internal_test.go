@@ -43,7 +43,8 @@ func TestModeWithoutAReaperSetsTheSwitchForTheNext(t *testing.T) {
 		t.Errorf("before (-want +got)\n%s", diff)
 	}
 	set := modeOf(t, exitSuccess, "", dir, "observe")
-	stored, ok, err := state.LoadSwitch(path)
+	all, err := state.LoadSwitches(path)
+	stored, ok := all.Of(state.Scope{})
 	if err != nil || !ok || stored.Mode != policy.Observe || stored.Who != "alice (sudo)" || stored.When.IsZero() {
 		t.Errorf("stored is %+v, %v, %v", stored, ok, err)
 	}

@@ -38,7 +38,7 @@ type Reader struct {
 	dir      string
 	segments []segment
 	problems map[string]string // by segment
-	skipped  int
+	skipped  int // lines that the iterations skipped: cut, foreign or damaged ones
 	losses   []Loss
 }
 
@@ -66,9 +66,6 @@ func (r *Reader) Problems() []string {
 	return list
 }
 
-// Skipped returns the number of lines that the iterations skipped: cut, foreign or damaged ones.
-func (r *Reader) Skipped() int { return r.skipped }
-
 // Oldest returns the time of the oldest readable segment, and false without one.
 func (r *Reader) Oldest() (time.Time, bool) {
 	for _, s := range r.segments {
@@ -85,7 +82,7 @@ func (r *Reader) Oldest() (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// Forward yields lines in the order of writing. It skips what cannot be read; see Problems and Skipped.
+// Forward yields lines in the order of writing. It skips what cannot be read; see Gaps.
 func (r *Reader) Forward(q Query) iter.Seq[Line] {
 	return func(yield func(Line) bool) {
 		for i := range r.segments {

@@ -98,8 +98,8 @@ func (l *loop) dryRun(pod *api.DryRunPod, scope state.Scope, id netns.Identity, 
 // without returns the caps as they would be after a switch to destroy of a scope.
 func (c *caps) without(scope state.Scope) *caps {
 	h := *c
-	if h.view.SwitchProblem != "" && scope.IsNode() { // the new switch replaces the unreadable file
-		h.view.SwitchProblem, h.switches = "", state.Switches{}
+	if scope.IsNode() { // the new switch replaces an unreadable file
+		h.view.SwitchProblem = ""
 	}
 	h.switches = h.switches.With(state.Switch{Scope: scope, Mode: policy.Destroy})
 	h.apply(c.wall())

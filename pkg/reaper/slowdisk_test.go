@@ -95,8 +95,8 @@ func TestObserveAppliesBeforeItIsWritten(t *testing.T) {
 		if view := n.status().Mode; view.Switch == nil || view.Switch.Who != "alice" || view.Effective != policy.Observe {
 			t.Errorf("mode %v by %+v", view.Effective, view.Switch)
 		}
-		if sw, ok, err := state.LoadSwitch(path); err != nil || !ok || sw.Mode != policy.Observe {
-			t.Errorf("the next reaper finds %+v, %v: %v", sw, ok, err)
+		if all, err := state.LoadSwitches(path); err != nil || all.Node == nil || all.Node.Mode != policy.Observe {
+			t.Errorf("the next reaper finds %+v: %v", all, err)
 		}
 		if got := n.outcomes(cookieOf(t, spared.Server)); got[api.Destroyed] != 0 {
 			t.Errorf("the history has %v", got)

@@ -11,3 +11,12 @@ const MaxFileSize = maxFileSize
 
 // MaxPodNameBytes bounds a pod's name, namespace and UID in bytes.
 const MaxPodNameBytes = maxPodNameBytes
+
+// LoadSwitch reads the switch of the node, and reports whether it is set.
+func LoadSwitch(path string) (Switch, bool, error) {
+	s, err := LoadSwitches(path)
+	if err != nil || s.Node == nil {
+		return Switch{}, false, err
+	}
+	return *s.Node, true, nil
+}

@@ -72,16 +72,6 @@ func PersistentDir(dir string) string {
 // SwitchPath returns the file of the switch: the file mode in PersistentDir(dir).
 func SwitchPath(dir string) string { return filepath.Join(PersistentDir(dir), switchFile) }
 
-// LoadSwitch reads the switch of the node, and reports whether it is set: without a file it is not. After an error the
-// caller must be as conservative as mode observe, since the switch may have any mode.
-func LoadSwitch(path string) (Switch, bool, error) {
-	s, err := LoadSwitches(path)
-	if err != nil || s.Node == nil {
-		return Switch{}, false, err
-	}
-	return *s.Node, true, nil
-}
-
 // LoadSwitches reads all switches, ended ones included. Without a file there are none. After an error the caller must
 // be as conservative as mode observe for every attachment, and as the switches that could be read.
 func LoadSwitches(path string) (Switches, error) {

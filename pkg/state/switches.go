@@ -313,8 +313,8 @@ func encodeSwitches(s Switches) ([]byte, error) {
 // StoreSwitch sets one switch, creates the directory, and removes the switches that have ended. Mode destroy removes the
 // switch of a pod, a namespace or a container. If StoreSwitch returns nil, the switch survives a power failure.
 //
-// A file that cannot be read is replaced by a switch of the node. A narrower switch would make the node less conservative
-// than the unreadable file does, and is an error.
+// A damaged file is replaced by a switch of the node, and by the narrower switches that can be read. A narrower switch would
+// make the node less conservative than the damaged file does, and is an error.
 func StoreSwitch(path string, sw Switch) error {
 	if err := storeSwitch(path, sw, time.Now()); err != nil {
 		return fmt.Errorf("write switch: %w", err)
@@ -349,7 +349,7 @@ func storeSwitch(path string, sw Switch, now time.Time) error {
 	case err != nil && !sw.IsNode():
 		return fmt.Errorf("the switch of %s alone cannot be set: %w", sw.ScopeName(), err)
 	case err != nil:
-		had = Switches{}
+		had.Node = nil
 	}
 	has := had.At(now).With(sw)
 	if len(has.Scoped) > MaxScoped {

@@ -221,6 +221,13 @@ func TestAFileWithAMistakeKeepsWhatCanBeRead(t *testing.T) {
 	if err == nil || s.Node == nil || s.Node.Mode != policy.Off || len(s.Scoped) != 1 || s.Scoped[0].Mode != policy.Off {
 		t.Errorf("read %+v, %v", s, err)
 	}
+	// Also once the node's switch, which replaces the damaged one, is lifted.
+	for _, m := range []policy.Mode{policy.Observe, policy.Destroy} {
+		storeSwitch(t, path, state.Switch{Mode: m})
+		if s := loadSwitches(t, path); s.Node == nil || s.Node.Mode != m || len(s.Scoped) != 1 || s.Scoped[0].Mode != policy.Off {
+			t.Errorf("after mode %v: %+v", m, s)
+		}
+	}
 }
 
 func TestTheNumberOfSwitchesIsBounded(t *testing.T) {
