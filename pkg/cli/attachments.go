@@ -55,7 +55,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 	t := e.table(cols...)
 	for _, a := range list {
 		row := []string{
-			describe.Pod(a.Pod, a.ContainerID), count(a, inetdiag.CloseWait), count(a, inetdiag.FinWait2), describe.Age(a.Oldest),
+			describe.Pod(a.Pod, a.ContainerID), count(a, inetdiag.CloseWait), count(a, inetdiag.FinWait2), oldest(a),
 			strconv.Itoa(overdue(a)), strconv.FormatUint(a.Destroyed, 10), describe.AttachmentMode(a), describe.Graces(a.Policy), a.IfName, a.Network,
 		}
 		t.Row(row[:len(cols)]...)
@@ -78,6 +78,14 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 	}
 	_, err := fmt.Fprintln(e.out, term.Fill(sc.Width, "", "", safetext.Escape(strings.Join(more, " "))))
 	return err
+}
+
+// oldest returns the age of the oldest half-closed socket, "-" if there is none.
+func oldest(a api.AttachmentView) string {
+	if leaked(a) == 0 {
+		return "-"
+	}
+	return describe.Age(a.Oldest)
 }
 
 func count(a api.AttachmentView, s inetdiag.State) string {

@@ -36,12 +36,13 @@ type explanation struct {
 	// Stale is how old the sockets may be.
 	Stale api.Seconds `json:"staleSeconds,omitempty"`
 
+	alike    []int // for each socket, the number of sockets like it that are left out; nil: none
 	file     api.PolicyList
 	problems []string
 }
 
 func explainCommand(e *env) *cobra.Command {
-	f := explainFlags{limit: 10}
+	f := explainFlags{limit: 5}
 	cmd := &cobra.Command{
 		Use:   "explain POD|ADDRESS",
 		Short: "Explain what happens to the sockets of a pod or an address",
@@ -49,7 +50,7 @@ func explainCommand(e *env) *cobra.Command {
 have an address: the policy with the source of each value, the rule that matches
 each socket, its clock, the next step and when, what its peer has answered, who
 holds it, and what that process sees after a destroy. The last entries of the
-history follow.
+history follow. Sockets that are alike are explained once, by the oldest.
 
 POD is namespace/name, a name, the name of a registration, or a prefix of a
 container ID. ADDRESS is an address of either end, such as 10.0.0.7 or
@@ -106,8 +107,16 @@ func (e *env) explain(ctx context.Context, what string, f explainFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.limit > 0 && !e.printsObject() {
+		x.groupAlike()
+	}
 	if f.limit > 0 {
-		x.Omitted = max(len(x.Sockets)-f.limit, 0)
+		for i, n := range x.alike {
+			if i >= f.limit {
+				x.Omitted += n // beside the ones that are cut off below
+			}
+		}
+		x.Omitted += max(len(x.Sockets)-f.limit, 0)
 		x.Sockets = x.Sockets[:len(x.Sockets)-x.Omitted]
 	}
 	if e.printsObject() {
@@ -219,6 +228,9 @@ func (e *env) printExplanation(x *explanation, isAddress bool) error {
 			}
 			b.WriteString(term.Fill(sc.Width, first, rest, text) + "\n")
 		}
+		if i < len(x.alike) && x.alike[i] > 0 {
+			b.WriteString(term.Fill(sc.Width, "  ", "  ", "and "+describe.Plural(x.alike[i], "younger socket", "younger sockets")+" like it: --limit 0 lists each") + "\n")
+		}
 	}
 	if x.Omitted > 0 {
 		b.WriteString("\n" + term.Fill(sc.Width, "", "", describe.Plural(x.Omitted, "more socket is", "more sockets are")+" not listed: \"halfclose leaks\" groups them, and --limit 0 lists all.") + "\n")
@@ -236,12 +248,48 @@ func (e *env) printExplanation(x *explanation, isAddress bool) error {
 	return e.entryTable()(x.History)
 }
 
+// groupAlike leaves the oldest socket of those that are alike: of one pod, state, verdict, rule, owner, and address of a leak.
+func (x *explanation) groupAlike() {
+	groups := make(map[string]int)
+	var first []api.SocketView
+	for i := range x.Sockets {
+		v := &x.Sockets[i]
+		address := ""
+		switch v.Role {
+		case policy.RoleServer:
+			address = v.Local
+		case policy.RoleClient:
+			address = v.Peer
+		}
+		key := fmt.Sprintf("%q", []any{v.Pod, v.ContainerID, v.State, v.Role, v.Verdict, v.Rule, v.NotAsked, v.Owners, address})
+		at, ok := groups[key]
+		if !ok {
+			at = len(first)
+			groups[key] = at
+			first, x.alike = append(first, *v), append(x.alike, -1)
+		}
+		x.alike[at]++
+	}
+	x.Sockets = first
+}
+
+// splitWhy splits the reason of a verdict from what follows; next is "" if the reason has nothing about it.
+func splitWhy(why string) (reason, next string) {
+	for _, start := range []string{"; its peer is asked in ", "; its peer would be asked in ", "; it is destroyed in ", "; it would be destroyed in ", "; it may be destroyed"} {
+		if before, after, ok := strings.Cut(why, start); ok {
+			return before, strings.TrimPrefix(start, "; ") + after
+		}
+	}
+	return why, ""
+}
+
 // labelled is a line of an explanation.
 type labelled struct{ label, text string }
 
 // socketLines explains one socket.
 func socketLines(v *api.SocketView) []labelled {
-	lines := []labelled{{"Verdict", v.Verdict.String() + ": " + v.Why}}
+	reason, next := splitWhy(v.Why)
+	lines := []labelled{{"Verdict", v.Verdict.String() + ": " + reason}}
 	if !v.State.HalfClosed() {
 		return lines
 	}
@@ -256,7 +304,10 @@ func socketLines(v *api.SocketView) []labelled {
 	if rule == "" {
 		rule = "none matches: the values outside of rules apply"
 	}
-	lines = append(lines, labelled{"Rule", rule}, labelled{"Next", nextStep(v)}, labelled{"Peer", peerText(v)})
+	if !strings.Contains(next, "destroyed") {
+		next = nextStep(v)
+	}
+	lines = append(lines, labelled{"Rule", rule}, labelled{"Next", next}, labelled{"Peer", peerText(v)})
 	owner := "unknown"
 	if len(v.Owners) > 0 {
 		owner = describe.Owners(v.Owners) + "; after a destroy it sees " + describe.OwnerSees(v.State)

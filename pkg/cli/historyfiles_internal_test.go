@@ -117,7 +117,9 @@ func TestAnAddressIsAnsweredWithYesOrNo(t *testing.T) {
 	would.Peer = netip.MustParseAddrPort("[fd00::7]:443")
 	gone := leak(1, api.PeerGone)[0]
 	gone.How, gone.Peer = "reset", netip.MustParseAddrPort("10.0.0.8:443")
-	dir := stored(t, append(leak(3, api.Destroyed), sum, would, gone)...)
+	closed := leak(1, api.Closed)[0]
+	closed.Peer = netip.MustParseAddrPort("10.0.0.9:443")
+	dir := stored(t, append(leak(3, api.Destroyed), sum, would, gone, closed)...)
 	for _, tt := range []struct {
 		args []string
 		code int
@@ -129,6 +131,7 @@ func TestAnAddressIsAnsweredWithYesOrNo(t *testing.T) {
 		{[]string{"10.0.0.2:40001"}, exitSuccess, 1, "yes: "}, // from either end
 		{[]string{"::ffff:10.0.0.8"}, exitSuccess, 1, "yes: of the connections of 10.0.0.8, the kernel closed one when halfclose asked its peer"},
 		{[]string{"[fd00::7]:443"}, exitSuccess, 1, "no: of the connections of [fd00::7]:443, halfclose would have destroyed one, but the mode kept it"},
+		{[]string{"10.0.0.9"}, exitSuccess, 1, "perhaps: of the connections of 10.0.0.9, one was closed by its owner while halfclose asked its peer"},
 		{[]string{"10.9.9.9:80"}, exitSuccess, 1, "perhaps: of the connections of 10.9.9.9:80, 30 more may be among them"},
 		{[]string{"10.0.0.7:444"}, exitFailure, 0, "no: the history since 2026-01-02T04:04:02+01:00 has no connection of 10.0.0.7:444"},
 		{[]string{"10.0.0.7", "10.0.0.3"}, exitFailure, 0, "no: the history"},

@@ -166,7 +166,8 @@ func (e *env) answer(a *answer, end *api.HistoryEnd) error {
 	part(api.Destroyed, "halfclose destroyed one"+a.effect(), "halfclose destroyed %d"+a.effect())
 	part(api.PeerGone, "the kernel closed one when halfclose asked its peer, which was gone", "the kernel closed %d when halfclose asked their peers, which were gone")
 	part(api.WouldDestroy, "halfclose would have destroyed one, but the mode kept it", "halfclose would have destroyed %d, but the mode kept them")
-	part(api.Closed, "one was closed by its owner", "%d were closed by their owners")
+	part(api.Closed, "one was closed by its owner while halfclose asked its peer, after a reset if the peer was gone",
+		"%d were closed by their owners while halfclose asked their peers, after a reset if the peer was gone")
 	part(api.Failed, "the kernel refused to destroy one", "the kernel refused to destroy %d")
 	if a.maybe > 0 {
 		parts = append(parts, fmt.Sprintf("%d more may be among them: they are summed, without the address or port of each", a.maybe))
@@ -175,7 +176,7 @@ func (e *env) answer(a *answer, end *api.HistoryEnd) error {
 	switch {
 	case a.counts[api.Destroyed]+a.counts[api.PeerGone] > 0:
 		verdict = "yes"
-	case a.maybe > 0:
+	case a.maybe+a.counts[api.Closed] > 0: // a polled socket's owner learns of the reset before the reaper looks again
 		verdict = "perhaps"
 	}
 	e.note("%s: of the connections of %s, %s", verdict, of, strings.Join(parts, "; "))

@@ -17,6 +17,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/policyfile"
+	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -174,7 +175,11 @@ func (e *env) printEffectivePolicies(list api.PolicyList) error {
 		if i > 0 {
 			fmt.Fprintln(e.out)
 		}
-		line("Pod", fmt.Sprintf("%s %s, network %s", describe.Pod(p.Pod, p.ContainerID), p.IfName, p.Network))
+		origin := fmt.Sprintf(" %s, network %s", p.IfName, p.Network)
+		if p.Network == state.ManualNetwork {
+			origin = ", registered by hand"
+		}
+		line("Pod", describe.Pod(p.Pod, p.ContainerID)+origin)
 		mode := p.Mode.String()
 		if len(p.CappedBy) > 0 {
 			mode += ", capped by " + strings.Join(p.CappedBy, "; ")

@@ -267,6 +267,13 @@ func (e *env) noteReaper(ctx context.Context, r *registration, allowHost bool) {
 	if slices.Contains(slices.Collect(maps.Values(v.Sources)), policy.SourceMinGrace) {
 		r.note("the reaper's --min-grace replaces shorter times of the policy: see halfclose status")
 	}
+	recorded := r.Record.Layers.Resolve(0).Policies[0].Sources
+	for key, source := range v.Sources {
+		if source != recorded[key] && source != policy.SourceMinGrace {
+			r.note("the policy file replaces some of these values: \"halfclose policy show %s\" shows the result", safetext.Escape(describe.Pod(r.Record.Pod, r.Record.ContainerID)))
+			break
+		}
+	}
 }
 
 // awaitAttachment waits until the reaper has read the record, and returns its view of the attachment.

@@ -100,7 +100,7 @@ func (e *env) report(ctx context.Context, f reportFlags) (err error) {
 	}
 	b.Omit("secrets", "environments and command lines of processes, packet contents, values of foreign CNI plugins that may be secret")
 	if !f.addresses {
-		b.Omit("nothing of IP addresses", "--redact-addresses replaces them by names")
+		b.Omit("redaction of IP addresses", "--redact-addresses replaces them by names")
 	}
 	if err := b.Close(); err != nil {
 		return err

@@ -140,6 +140,9 @@ func emptyReason(f socketFlags) string {
 	return "no half-closed sockets; --all also lists the sockets in other states"
 }
 
+// whyColumn is the index of the column with the reason of the verdict.
+const whyColumn = 9
+
 func (e *env) printSockets(views []api.SocketView, owners bool) error {
 	cols := []term.Column{
 		{Name: "POD"},
@@ -147,7 +150,9 @@ func (e *env) printSockets(views []api.SocketView, owners bool) error {
 		{Name: "LOCAL", Fold: 4, Lead: ", local "},
 		{Name: "PEER", Fold: 4, Lead: ", peer "},
 		{Name: "AGE", Right: true, Fold: 3, Lead: ", age "},
-		{Name: "IDLE", Right: true, Fold: 5, Lead: ", idle "},
+		{Name: "IDLE", Right: true, Fold: 5, Lead: ", idle ", IsRepeated: func(row []string) bool {
+			return strings.HasPrefix(row[whyColumn], "idle for ")
+		}},
 		{Name: "RECV-Q", Right: true, Fold: 6, Lead: ", recv-q "},
 		{Name: "SEND-Q", Right: true, Fold: 6, Lead: ", send-q "},
 		{Name: "VERDICT", Fold: 1, Lead: ", ", Paint: verdictPaint},

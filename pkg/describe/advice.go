@@ -64,10 +64,10 @@ func (f Finding) Advice() (what, todo string) {
 	case SweepFailed:
 		return f.Text, "the reaper retries; if this lasts, see its log"
 	case Blocked:
-		return "* only observed, because a file names its network namespace: " + f.Text,
+		return "only observed, because a file names its network namespace: " + f.Text,
 			"the file may hold a more conservative policy than the other records: delete it if its attachment is gone, else recreate the pod"
 	case ModeCapped:
-		return fmt.Sprintf("* capped at %v by %s; the policy is %v", f.Attachment.Mode, f.Text, f.Attachment.Policy.Mode),
+		return fmt.Sprintf("capped at %v by %s; the policy is %v", f.Attachment.Mode, f.Text, f.Attachment.Policy.Mode),
 			`"halfclose mode" shows and sets the mode of this node`
 	case NotARecord:
 		return f.Text, "delete the file if its pod is gone, else recreate the pod"

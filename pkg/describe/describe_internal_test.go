@@ -48,7 +48,7 @@ func TestEveryFindingHasAdvice(t *testing.T) {
 		}
 	}
 	f := Finding{Kind: ModeCapped, Text: "the reaper's --mode observe", Attachment: &a}
-	if what, _ := f.Advice(); what != "* capped at observe by the reaper's --mode observe; the policy is destroy" {
+	if what, _ := f.Advice(); what != "capped at observe by the reaper's --mode observe; the policy is destroy" {
 		t.Errorf("a cap is described as %q", what)
 	}
 }

@@ -18,8 +18,10 @@ type Column struct {
 	// the same number together, 0 never. Table prints them below the row.
 	Fold int
 	// Lead comes before the value below the row: a separator and a label.
-	Lead  string
-	Paint func(text string) Style // nil: Plain
+	Lead string
+	// IsRepeated reports whether another cell of a row has the value too, so that it is not printed below the row; nil: never.
+	IsRepeated func(row []string) bool
+	Paint      func(text string) Style // nil: Plain
 }
 
 // gap separates two columns.

@@ -80,7 +80,8 @@ func (t *Table) paint(column int, text string) string {
 func (t *Table) below(layout Layout, cells []string) string {
 	var words []string
 	for i, text := range cells {
-		if layout.shows(i) || slices.Contains([]string{"", "-", "0", "0s"}, text) {
+		isRepeated := t.cols[i].IsRepeated
+		if layout.shows(i) || slices.Contains([]string{"", "-", "0", "0s"}, text) || isRepeated != nil && isRepeated(cells) {
 			continue
 		}
 		label := strings.TrimLeft(t.cols[i].Lead, ",;: ")

@@ -181,3 +181,18 @@ func TestALayoutCutsColumnsBeforeItLeavesThemOut(t *testing.T) {
 		}
 	}
 }
+
+func TestAValueThatAnotherCellHasIsNotRepeatedBelowTheRow(t *testing.T) {
+	var out strings.Builder
+	table := term.NewTable(&out, term.Screen{Width: 20}, term.Column{Name: "NAME"},
+		term.Column{Name: "IDLE", Fold: 1, Lead: ", idle ", IsRepeated: func(row []string) bool { return strings.HasPrefix(row[2], "idle for ") }},
+		term.Column{Name: "WHY", Fold: 1, Lead: ": "})
+	table.Row("a", "9s", "idle for 9s")
+	table.Row("b", "9s", "asked")
+	if err := table.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "NAME\na\n  idle for 9s\nb\n  idle 9s: asked\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}

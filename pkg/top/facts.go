@@ -113,8 +113,11 @@ func (m *model) podFacts(width int) []string {
 	lines := fact(width, "Policy", style, text)
 	lines = append(lines, fact(width, "Found", term.Plain, fmt.Sprintf("%s, oldest %s; %d destroyed, %d would have been",
 		describe.Plural(r.total(), "socket", "sockets"), ageCell(a.Oldest), a.Destroyed, a.WouldDestroy))...)
-	return append(lines, fact(width, "Container", term.Plain, fmt.Sprintf("%s, %s of network %s, %s",
-		describe.ContainerID(a.ContainerID), a.IfName, a.Network, a.Netns))...)
+	origin := a.IfName + " of network " + a.Network
+	if a.Network == state.ManualNetwork {
+		origin = "registered by hand"
+	}
+	return append(lines, fact(width, "Container", term.Plain, fmt.Sprintf("%s, %s, %s", describe.ContainerID(a.ContainerID), origin, a.Netns))...)
 }
 
 // sums returns the sockets of the shown pod, counted in one line for each of their properties.

@@ -121,7 +121,7 @@ func TestKeySequencesLeadToScreens(t *testing.T) {
 		{"all namespaces by an empty answer", "n enter n ctrl+u enter", []string{"店舗/カート"}, nil},
 		{"pause", "p", []string{"PAUSED", "p resume"}, nil},
 		{"resume", "p space", []string{"p pause"}, []string{"PAUSED"}},
-		{"the switch asks first", "m", []string{"Switch of: n this node, s namespace shop, p pod shop/web-2; any other key: cancel"}, []string{"setting the switch"}},
+		{"the switch asks first", "m", []string{"Switch: n node, s namespace shop, p pod shop/web-2; other keys cancel"}, []string{"setting the switch"}},
 		{"which takes a reason", "m p I N C - 7 enter", []string{`Stop destroying on pod shop/web-2, reason "INC-7"? y: yes`}, nil},
 		{"any other key than y cancels the switch", "m n enter n", []string{"shop/web-2", "q quit"}, []string{"setting the switch", "Namespace"}},
 		{"unknown keys do nothing", "x é 8", []string{"shop/web-2", "q quit"}, nil},

@@ -44,7 +44,7 @@ func newRows(s api.Status) []row {
 
 // rowName returns the name of an attachment. A name that an operator chose is not shortened.
 func rowName(a api.AttachmentView) string {
-	if a.Network == state.ManualNetwork {
+	if a.Pod.Name == "" && a.Network == state.ManualNetwork {
 		return a.ContainerID
 	}
 	return describe.Pod(a.Pod, a.ContainerID)

@@ -32,7 +32,7 @@ func (m *model) selected() (row, bool) {
 // promptSwitch asks which switch to set: that of the node, or of the selected pod or its namespace.
 func (m *model) promptSwitch() tea.Cmd {
 	keys := map[string]func() tea.Cmd{"n": func() tea.Cmd { return m.confirmSwitch(state.Scope{}) }}
-	label := "Switch of: n this node"
+	label := "Switch: n node"
 	offer := func(key string, scope state.Scope) {
 		if scope.Check() == nil {
 			label += fmt.Sprintf(", %s %s", key, scope.ScopeName())
@@ -48,7 +48,7 @@ func (m *model) promptSwitch() tea.Cmd {
 		}
 		offer("p", pod)
 	}
-	m.prompt = &prompt{label: safetext.Escape(label) + "; any other key: cancel", keys: keys}
+	m.prompt = &prompt{label: safetext.Escape(label) + "; other keys cancel", keys: keys}
 	return nil
 }
 
