@@ -51,7 +51,7 @@ func (p *Pacer) Wait(now monotime.Time) time.Duration {
 	return time.Duration(float64(-p.balance)/p.share) + time.Microsecond
 }
 
-// WaitSpare is Wait for work that is not needed in time, and that costs about cpu: it leaves half of the full balance to
+// WaitSpare is Wait for work without a deadline that costs about cpu: it leaves half of the full balance to
 // other work, unless cpu alone is more than the other half.
 func (p *Pacer) WaitSpare(now monotime.Time, cpu time.Duration) time.Duration {
 	p.update(now)

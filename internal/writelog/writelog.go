@@ -1,8 +1,8 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package writelog remembers which files cannot be written, so that status, metrics and alerts show it for as long as it
-// lasts: by the time the file is missed, the log line about the failed write may be days old.
+// Package writelog keeps the outcome of the latest write of each file, so that status, metrics and alerts show a failure
+// until a write succeeds. The log line about the failure may be days old by then.
 package writelog
 
 import (

@@ -66,10 +66,12 @@ func TestTheServerDecodesWhatTheClientEncodes(t *testing.T) {
 }
 
 func FuzzAQueryIsDecodedOrRefused(f *testing.F) {
-	for _, query := range []string{"", "all=true", "all=maybe", "state=CLOSE_WAIT&verdict=unknown", "pod=a&pod=b", "%zz", "a;b", "after=1&history=x&wait=1s", "wait=-1s", "state=",
+	for _, query := range []string{
+		"", "all=true", "all=maybe", "state=CLOSE_WAIT&verdict=unknown", "pod=a&pod=b", "%zz", "a;b", "after=1&history=x&wait=1s", "wait=-1s", "state=",
 		"tail=5&since=2026-11-29T09:30:00Z&address=10.0.0.7:443,::1",
 		"peer=10.0.0.0/8&port=443&local-port=1&peer-port=65535&older-than=1h&owner=java&address=[fd00::1]:443", "min=3&limit=2&all=true&verdict=destroy",
-		"port=0", "port=65536", "limit=-1", "older-than=-1s", "peer=10.0.0.7:0"} {
+		"port=0", "port=65536", "limit=-1", "older-than=-1s", "peer=10.0.0.7:0",
+	} {
 		f.Add(query)
 	}
 	f.Fuzz(func(t *testing.T, query string) {

@@ -36,7 +36,7 @@ const (
 	maxNetwork   = 253
 )
 
-// parseClaim returns the claim of an entry. Its error is why the entry can be no attachment's.
+// parseClaim returns the claim of an entry. Its error is the reason that no attachment can have the entry.
 func parseClaim(a cniconf.CachedAttachment) (claim, error) {
 	c := claim{Attachment: state.Attachment{ContainerID: a.ContainerID, IfName: a.IfName}, network: a.NetworkName, path: a.Netns}
 	if err := c.CheckName(); err != nil {

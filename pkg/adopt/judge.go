@@ -31,7 +31,7 @@ type era struct{ boot, now time.Time }
 const maxFuture = 2 * time.Second
 
 // judgeAge refuses an entry of another boot. The wall clock may have been set since the entry was written, so an entry is
-// also refused if it is of the future: then its time proves nothing. An entry that passes is still only a claim.
+// also refused if its time is in the future: such a time proves nothing. An entry that passes is still only a claim.
 func judgeAge(written time.Time, e era) refusal {
 	switch {
 	case written.Before(e.boot):
@@ -117,8 +117,8 @@ type contender struct {
 	netns      netns.Identity
 }
 
-// losesTo reports whether another entry for the same interface makes this one void: an interface is of one attachment, and
-// the later entry is of the one that exists. Of two entries of the same time neither counts.
+// losesTo reports whether another entry for the same interface makes this one void: an interface belongs to one attachment,
+// and the later entry belongs to the existing one. Of two entries with the same time neither counts.
 func (c contender) losesTo(other contender) bool {
 	return c.attachment.IfName == other.attachment.IfName && c.attachment.ContainerID != other.attachment.ContainerID &&
 		c.netns.Same(other.netns) && !c.written.After(other.written)

@@ -83,7 +83,7 @@ func filesIn(h hostfs.Dir, dir string) []string {
 	return paths
 }
 
-// Unregistered returns those of all namespaces that are not among the registered ones.
+// Unregistered returns the namespaces of all that are not registered.
 func Unregistered(all []NamedNetns, registered []netns.Identity) []NamedNetns {
 	isRegistered := func(n NamedNetns) bool { return slices.ContainsFunc(registered, n.ID.Same) }
 	return slices.DeleteFunc(slices.Clone(all), isRegistered)

@@ -32,7 +32,7 @@ type networks map[string]network
 func ConfDirs() []string { return []string{"/etc/cni/net.d", "/etc/cni/multus/net.d"} }
 
 // loadNetworks reads the network configurations of the node. Of two networks of one name, the first is the runtime's. It
-// fails if any directory cannot be read: a network that is missing because of that would be taken for one without an entry.
+// fails if any directory cannot be read: its networks would count as missing.
 func loadNetworks(root hostfs.Dir, dirs []string) (networks, error) {
 	all := make(networks)
 	for _, dir := range dirs {

@@ -106,7 +106,7 @@ func (p *pass) run(all bool) {
 	p.unregistered = Unregistered(named, p.ids)
 }
 
-// index takes the attachments and the network namespaces of the records.
+// index collects the attachments and the network namespaces of the records.
 func (p *pass) index() {
 	p.known = make(map[state.Attachment]bool)
 	for _, r := range p.listing.Records {

@@ -36,9 +36,9 @@ type ModeRequest struct {
 	Who  string      `json:"who"`  // name of the operator, for people
 	// Until is when the switch ends, by the wall clock of this node; zero is never.
 	Until  time.Time `json:"until,omitzero"`
-	Reason string    `json:"reason,omitempty"` // the operator's, for people
+	Reason string    `json:"reason,omitempty"` // the operator's, for other operators
 }
 
-// WhereOff says where mode off can be set, since no switch has it.
+// WhereOff names the places where mode off can be set, since no switch has it.
 const WhereOff = `off can be set by a policy (the key "mode" of the network's configuration, the annotation halfclose.cni/mode of a pod, ` +
 	`the node's policy file, or "halfclose register --mode off") and for the whole node by the reaper's --mode off`

@@ -28,8 +28,8 @@ type adoption struct {
 	api.AdoptionView
 }
 
-// noteNothingRegistered prints why nothing is registered, and what to do next. Every command whose output would otherwise
-// look as if nothing leaked calls it.
+// noteNothingRegistered prints why nothing is registered, and what to do next. Every command whose empty output could be
+// taken for "no leaks" calls it.
 func (e *env) noteNothingRegistered(s api.Status) { e.note("%v", nothingRegistered(s)) }
 
 // nothingRegistered is the error of a command that needs an attachment where there is none.

@@ -162,8 +162,8 @@ func findScope(listing state.Listing, name string) (state.Scope, error) {
 	return state.Scope{}, fmt.Errorf("--pod %s matches %s: want namespace/name or a whole container ID", name, strings.Join(names, ", "))
 }
 
-// due returns what a switch to destroy will release, nil for another switch or if the reaper cannot say. Its error is one
-// after which the reaper need not be asked again.
+// due returns the sockets and peers that a switch to destroy releases; nil for another switch, or if the reaper has no
+// answer. After an error there is no need to ask the reaper again.
 func (e *env) due(ctx context.Context, client *admin.Client, sw state.Switch) (*api.DryRun, error) {
 	if sw.Mode != policy.Destroy {
 		return nil, nil
@@ -213,12 +213,12 @@ func (e *env) dryRun(ctx context.Context, scope state.Scope) error {
 		describe.Plural(run.Questions, "peer", "peers"), pace(&run))
 	fmt.Fprintln(e.out, term.Fill(s.Width, "", "", text))
 	if run.Questions > 0 {
-		fmt.Fprintln(e.out, term.Fill(s.Width, "", "", "How many of these peers have gone cannot be known before they are asked: in mode observe no peer is asked, so no socket is ever peer-gone."))
+		fmt.Fprintln(e.out, term.Fill(s.Width, "", "", "The number of gone peers is unknown until they are asked. Mode observe asks no peer, so it finds no socket peer-gone."))
 	}
 	return nil
 }
 
-// pace says how long the rate limits stretch a dry run's work, "" if they do not.
+// pace returns the rate limits that delay the work of a dry run, "" if none does.
 func pace(run *api.DryRun) string {
 	var limits []string
 	if n := run.DestroysPerSecond; n > 0 && run.Destroys > n {
@@ -233,7 +233,7 @@ func pace(run *api.DryRun) string {
 	return ", at " + strings.Join(limits, " and ") + " a second"
 }
 
-// dueText says what a switch to destroy has released.
+// dueText describes the sockets and peers that a switch to destroy has released.
 func dueText(run *api.DryRun) string {
 	var destroys, asks int
 	for _, p := range run.Pods {

@@ -109,7 +109,8 @@ func TestInstallAndUninstallPrintTheirResults(t *testing.T) {
 		{
 			[]string{"install", "--drop-in"},
 			[]string{reaper + "unchanged", plugin + "unchanged", "Network   pods in /etc/cni/net.d/pods/halfclose.conf: written"},
-			[]string{"+++ /etc/cni/net.d/pods/halfclose.conf", add[:1] + strings.TrimSpace(add[1:])}, "stays until the reaper prunes it",
+			[]string{"+++ /etc/cni/net.d/pods/halfclose.conf", add[:1] + strings.TrimSpace(add[1:])},
+			"stays until the reaper prunes it",
 		},
 		{
 			[]string{"install", "--dry-run"},

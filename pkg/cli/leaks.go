@@ -47,7 +47,7 @@ asked, or it is past its grace), or if it made no progress for a minute. With
             after a pod is registered or the reaper has started
 
 Notes below the table list the processes that keep the descriptors of ended
-sockets, or have nearly as many open files as they may.`,
+sockets, or are near their limit on open files.`,
 		Example: `  halfclose leaks                          # who leaks, since when, how fast
   halfclose leaks -n shop --min 100
   halfclose leaks --owner java --older-than 1h
@@ -140,7 +140,7 @@ func noLeaks(list api.LeakList) string {
 	return "no leaks: no half-closed socket matches"
 }
 
-// printLeaks prints the groups, and below them who holds descriptors.
+// printLeaks prints the groups, and below them the processes that hold descriptors.
 func (e *env) printLeaks(list api.LeakList) error {
 	wide := e.output == outputWide
 	cols := []term.Column{
@@ -193,10 +193,10 @@ func (e *env) printLeakNotes(list api.LeakList) error {
 
 // leakOwner names the processes that hold a group's sockets.
 func leakOwner(g api.LeakGroup) string {
-	switch {
-	case g.OwnerCount == 0:
+	switch g.OwnerCount {
+	case 0:
 		return "-"
-	case g.OwnerCount == 1:
+	case 1:
 		return processText(g.Owners[0].Command, g.Owners[0].PID)
 	}
 	return fmt.Sprintf("%s and %d more", processText(g.Owners[0].Command, g.Owners[0].PID), g.OwnerCount-1)

@@ -96,7 +96,7 @@ type modeReport struct {
 	// Switches are those of pods, namespaces and containers that have not ended.
 	Switches      []state.Switch `json:"switches,omitempty"`
 	SwitchProblem string         `json:"switchProblem,omitempty"`
-	// Due is what "mode destroy" has released, nil for other commands or if the reaper did not say.
+	// Due has the sockets and peers that "mode destroy" has released; nil for other commands, or if the reaper did not answer.
 	Due *api.DryRun `json:"due,omitempty"`
 	// Unregistered is set if the switch that was set is of a pod without an attachment on this node.
 	Unregistered string `json:"unregistered,omitempty"`
@@ -185,7 +185,7 @@ func obeys(view api.ModeView, sw state.Switch) bool {
 	return ok && set.Mode >= sw.Mode
 }
 
-// stillCapped returns an error if what a switch covers stays more conservative than its mode. Narrower switches do not
+// stillCapped returns an error if the scope of a switch stays more conservative than its mode. Narrower switches do not
 // count.
 func stillCapped(view api.ModeView, sw state.Switch) error {
 	mode, reasons := view.Effective, []string(nil)

@@ -73,7 +73,7 @@ func (e *env) table(cols ...term.Column) *term.Table {
 	return t
 }
 
-// printsObject reports whether --output asks for an object in place of text: print it with printObject.
+// printsObject reports whether --output selects an object instead of text: print it with printObject.
 func (e *env) printsObject() bool { return e.output == outputJSON || e.output == outputYAML }
 
 // printObject prints v in the format of --output: as JSON, or as YAML with the same keys.

@@ -46,8 +46,8 @@ func policyCheckCommand(e *env) *cobra.Command {
 		Use:   "check FILE",
 		Short: "List every mistake in a policy file",
 		Long: `List every mistake in a policy file, with its line, column and key. FILE is a
-path, or - for stdin. The exit code is 1 if there is any: the reaper does not
-take in such a file, and keeps the last good content in force.
+path, or - for stdin. The exit code is 1 if there is any: the reaper ignores
+such a file, and keeps the last good content in force.
 
 No reaper is needed. The owner of the file is not checked: the reaper only
 reads a file that is root's and writable by root alone.`,

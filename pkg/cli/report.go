@@ -118,10 +118,10 @@ func (e *env) report(ctx context.Context, f reportFlags) (err error) {
 	return nil
 }
 
-// progressAfter is the time after which report says on stderr what it does.
+// progressAfter is the time after which report prints its current part on stderr.
 const progressAfter = 2 * time.Second
 
-// progress returns a function that says on stderr what is collected, if the command takes long.
+// progress returns a function that prints the current part on stderr if the command takes long.
 func (e *env) progress() func(name string) {
 	began := time.Now()
 	return func(name string) {
@@ -285,7 +285,7 @@ func addConfs(b *report.Bundle, root hostfs.Dir, confDir string) error {
 	})
 }
 
-// systemText returns the versions and settings of the kernel and of the distribution. What cannot be read is said.
+// systemText returns the versions and settings of the kernel and of the distribution. It names each unreadable file.
 func systemText(hostRoot string) []byte {
 	var b bytes.Buffer
 	var u unix.Utsname

@@ -203,7 +203,7 @@ func findRegistration(listing state.Listing, w selector) (state.Record, error) {
 	return state.Record{}, fmt.Errorf("%q is not registered; registered are %s", w.arg, listRegistrations(all))
 }
 
-// errRecordedByCNI says how to spare a container whose record unregister does not remove.
+// errRecordedByCNI is an error that explains how to spare a container whose record unregister does not remove.
 func errRecordedByCNI(arg string, rec state.Record) error {
 	pod := describe.Pod(rec.Pod, rec.ContainerID)
 	return fmt.Errorf("CNI has recorded %q (%s), and its DEL removes the record: to spare its sockets, run \"halfclose mode observe --pod %s\" (destroys none, until \"mode destroy --pod\"), "+

@@ -30,7 +30,7 @@ func ofPod(p state.Pod) string {
 	return " of " + p.Namespace + "/" + p.Name
 }
 
-// maxHolderFindings is how many processes have a finding of their own.
+// maxHolderFindings is the number of processes with a finding of their own.
 const maxHolderFindings = 3
 
 func descriptorFindings(v *api.DescriptorsView) []Finding {

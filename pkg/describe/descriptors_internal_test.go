@@ -62,8 +62,10 @@ func TestEachUnwritableFileHasAdviceAndADirectoryCoversItsFiles(t *testing.T) {
 		}
 	}
 	s.Unwritable = []api.UnwritableView{
-		{Name: api.UnwritableAttachments, Path: "/run/halfclose/attachments"}, {Name: api.UnwritableCandidates, Path: "/run/halfclose/candidates"},
-		{Name: api.UnwritablePersistent, Path: "/var/lib/halfclose"}, {Name: api.UnwritableSwitch, Path: "/var/lib/halfclose/mode"},
+		{Name: api.UnwritableAttachments, Path: "/run/halfclose/attachments"},
+		{Name: api.UnwritableCandidates, Path: "/run/halfclose/candidates"},
+		{Name: api.UnwritablePersistent, Path: "/var/lib/halfclose"},
+		{Name: api.UnwritableSwitch, Path: "/var/lib/halfclose/mode"},
 		{Name: api.UnwritablePolicy, Path: "/elsewhere/policy"},
 	}
 	var names []string

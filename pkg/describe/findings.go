@@ -38,7 +38,7 @@ const (
 	DescriptorsHeld                 // a process holds the descriptors of ended sockets; see Holder
 	MoreDescriptorsHeld             // Count other processes do too; Text is the number of their descriptors
 	HistoryLost                     // Count lines of the history could not be written
-	NearFileLimit                   // a leaking process may open few more files; see Files
+	NearFileLimit                   // a leaking process is near its limit on open files; see Files
 	PolicyFileWrong                 // Text is a mistake in the policy file
 	HistoryDamaged                  // Text is what the reaper found damaged in the history
 )

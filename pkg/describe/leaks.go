@@ -8,7 +8,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 )
 
-// LeakFindings lists the processes that hold descriptors of ended sockets, or have few more files to open.
+// LeakFindings lists the processes that hold descriptors of ended sockets, or are near their limit on open files.
 func LeakFindings(list *api.LeakList) []Finding {
 	return descriptorFindings(&api.DescriptorsView{Holders: list.Holders, NearLimit: list.NearLimit})
 }

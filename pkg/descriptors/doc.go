@@ -9,5 +9,5 @@
 //
 // # Privileges
 //
-// Processes of other users need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, as package owners says.
+// Processes of other users need CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, see package owners.
 package descriptors

@@ -77,7 +77,7 @@ func (s *sweeper) isRefreshed() bool { return s.nextRequested() == nil }
 
 // startRefresh begins the read that a request asks for.
 func (f *BPF) startRefresh(done chan<- struct{}, now monotime.Time) {
-	f.refreshes.add(done)
+	f.add(done)
 	f.refreshSet = f.fallback == nil && len(f.states) > 0
 	f.sweeps.requestAll(now)
 }
@@ -85,7 +85,7 @@ func (f *BPF) startRefresh(done chan<- struct{}, now monotime.Time) {
 // refreshNext reads the set for a request, if the pacer has CPU time to spare. It answers the requests once everything
 // has been read.
 func (f *BPF) refreshNext(now monotime.Time) {
-	if len(f.refreshes.waiting) == 0 {
+	if len(f.waiting) == 0 {
 		return
 	}
 	if f.refreshSet && f.fallback == nil && f.pacer.WaitSpare(now, f.readCost) == 0 {
@@ -97,12 +97,12 @@ func (f *BPF) refreshNext(now monotime.Time) {
 		f.sweeps.requestAll(f.sweeps.requestedAt)
 	}
 	if !f.refreshSet && f.sweeps.isRefreshed() {
-		f.refreshes.finish()
+		f.finish()
 	}
 }
 
 // cancelRefresh leaves the requests of an earlier Find unanswered.
 func (f *BPF) cancelRefresh() {
-	f.refreshes.waiting, f.refreshSet = nil, false
+	f.waiting, f.refreshSet = nil, false
 	f.sweeps.cancelRequests()
 }

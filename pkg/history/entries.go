@@ -135,7 +135,7 @@ func matchEnds(ends api.Ends) func([]byte) bool {
 	}
 }
 
-// Gaps describes what the iterations did not get: lost entries, skipped lines and unreadable segments.
+// Gaps describes what the iterations lack: lost entries, skipped lines and unreadable segments.
 func (r *Reader) Gaps(format func(time.Time) string) []string {
 	list := r.Problems()
 	if r.skipped > 0 {

@@ -31,7 +31,7 @@ const (
 )
 
 const (
-	maxSegments    = 1024 // a clock that is set back again and again starts many small segments
+	maxSegments    = 1024 // a clock that is often set back starts many small segments
 	defaultQueue   = 4096 // lines
 	maxBatch       = 256 << 10
 	syncInterval   = 30 * time.Second

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The reasons not to rely on a file: another user than root could have written it.
+// The reasons not to rely on a file: a user other than root could have written it.
 var (
 	ErrMissing  = errors.New("missing")
 	ErrNotRoots = errors.New("not owned by root")

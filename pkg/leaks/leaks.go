@@ -187,8 +187,8 @@ func (g *group) finish(now monotime.Time) api.LeakGroup {
 	return g.LeakGroup
 }
 
-// AddDescriptors adds to a list which of the owners hold descriptors of ended sockets, and which have nearly as many open
-// files as they may. It lists the processes of pods that covers selects.
+// AddDescriptors adds to a list which of the owners hold descriptors of ended sockets, and which are near their limit on
+// open files. It lists the processes of pods that covers selects.
 func AddDescriptors(list *api.LeakList, v api.DescriptorsView, covers func(state.Pod, owners.Process) bool) {
 	held, files := make(map[int]api.DescriptorHolder), make(map[int]api.FileUse)
 	for _, h := range v.Holders {

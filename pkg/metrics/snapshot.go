@@ -62,7 +62,7 @@ func (s *snapshot) node(ch chan<- prometheus.Metric) {
 	}
 }
 
-// control sends what operators have set, and what they have not covered.
+// control sends the settings of operators, and the number of network namespaces without an attachment.
 func (s *snapshot) control(ch chan<- prometheus.Metric) {
 	m := s.reaper
 	gauge(ch, "halfclose_policy_file_errors", "Mistakes in the node's policy file. With any, the last good content is in force.").add(float64(m.PolicyFileErrors))
@@ -169,7 +169,7 @@ func (s *snapshot) descriptors(ch chan<- prometheus.Metric) {
 	m := s.reaper
 	gauge(ch, "halfclose_descriptors_held", "Destroyed and reset sockets of which a process still has a descriptor.").add(float64(m.DescriptorsHeld))
 	counter(ch, "halfclose_descriptors_closed_total", "Destroyed and reset sockets whose owners have closed their descriptors, or exited.").add(float64(m.DescriptorsClosed))
-	gauge(ch, "halfclose_processes_near_file_limit", "Processes with half-closed or destroyed sockets that have opened more than 80 % of the files that they may.").
+	gauge(ch, "halfclose_processes_near_file_limit", "Processes with half-closed or destroyed sockets that use more than 80 % of their limit on open files.").
 		add(float64(m.NearFileLimit))
 }
 

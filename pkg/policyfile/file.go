@@ -62,7 +62,7 @@ func (m Match) Matches(f Facts) bool {
 	return m != Match{}
 }
 
-// IsEmpty reports whether the file changes no policy, so that it makes no difference whether it exists.
+// IsEmpty reports whether the file changes no policy, as without a file.
 func (f *File) IsEmpty() bool {
 	return f.Defaults == nil && f.PodOverrides == policy.OverridesAny && len(f.Entries) == 0
 }

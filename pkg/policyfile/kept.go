@@ -110,7 +110,7 @@ func saveCopy(to string, g *good) error {
 	return nil
 }
 
-// removeCopy removes the copy: the file made no difference, and was deleted.
+// removeCopy removes the copy: the deleted file had no entries.
 func removeCopy(from string) error {
 	if err := os.Remove(from); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

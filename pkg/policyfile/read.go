@@ -104,7 +104,7 @@ func isOpenForWriting(f *os.File) bool {
 	return errors.Is(err, unix.EAGAIN)
 }
 
-// checkTrusted returns why a component of the path allows another user than root to change the policy.
+// checkTrusted returns why a component of the path allows a user other than root to change the policy.
 func checkTrusted(at string, st unix.Stat_t) error {
 	kind := "file"
 	switch st.Mode & unix.S_IFMT {

@@ -25,7 +25,7 @@ func (l *loop) watchDescriptors(c *candidate, inode uint32, at monotime.Time) {
 	l.cfg.Descriptors.Ended(s)
 }
 
-// descriptors returns who holds descriptors of ended sockets.
+// descriptors returns the processes that hold descriptors of ended sockets.
 func (l *loop) descriptors() api.DescriptorsView {
 	if l.cfg.Descriptors == nil {
 		return api.DescriptorsView{Holders: []api.DescriptorHolder{}, NearLimit: []api.FileUse{}} // empty instead of null in JSON

@@ -121,7 +121,7 @@ func (noLines) Append(disk.Kind, time.Time, any) {}
 // maxHeld bounds the entries that wait for a save of the candidates.
 const maxHeld = 4096
 
-// write passes an entry to the store. A would-destroy waits until the saved candidates say that it was recorded: the next
+// write passes an entry to the store. A would-destroy waits until the saved candidates have it as recorded: the next
 // reaper would record it a second time if this one were killed in between.
 func (j *history) write(e api.Entry) {
 	if e.Outcome == api.WouldDestroy && len(j.held) < maxHeld {

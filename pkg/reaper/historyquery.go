@@ -136,8 +136,8 @@ func (m *inMemory) has(run string, e *api.Entry) bool {
 	return e.Count < 1
 }
 
-// ownEntries returns the entries in memory after q.After, if that is of this reaper, otherwise all, and those that are not on
-// disk yet. It waits for one as long as q says.
+// ownEntries returns the entries in memory, and the entries that are not on disk yet. If q.After is of this reaper, only later
+// entries in memory count. It waits up to q.Wait for one.
 func (r *Reaper) ownEntries(ctx context.Context, q *api.HistoryQuery) (own, unwritten []api.Entry, end api.HistoryEnd, err error) {
 	end = api.HistoryEnd{Complete: true, History: disk.RunAt(r.began), Began: r.began, Since: r.began}
 	after := q.After

@@ -163,7 +163,7 @@ func (c *caps) limit(ns *registered) policy.Mode {
 	return m
 }
 
-// cappedBy lists what keeps the mode of a network namespace below that of a policy, in words. The files that block it are
+// cappedBy lists the causes that keep the mode of a network namespace below that of a policy, in words. The files that block it are
 // last.
 func (c *caps) cappedBy(ns *registered, m policy.Mode) []string {
 	by := append(c.view.CapReasons(m), api.SwitchReasons(c.scopedOf(ns), m)...)

@@ -47,7 +47,7 @@ func (w *watcher) refreshPolicyFile(ctx context.Context) (policyfile.Current, bo
 	return w.follower.Refresh(ctx)
 }
 
-// setPolicyFile takes in a change of the policy file, for the next census.
+// setPolicyFile stores a changed policy file for the next census.
 func (w *watcher) setPolicyFile(c policyfile.Current) {
 	w.logPolicyFile(&w.policyFile, &c)
 	w.policyFile = c

@@ -57,7 +57,7 @@ type Config struct {
 	Conditions func(ctx context.Context, pids []int) (map[int]owners.Condition, error)
 	// Asker asks peers; if it is nil none is asked, and only the graces count.
 	Asker Asker
-	// Descriptors finds out who holds the descriptors of ended sockets; nil if that is not watched. Run runs it.
+	// Descriptors finds the processes that hold descriptors of ended sockets; nil watches none. Run runs it.
 	Descriptors *descriptors.Tracker
 	// Writes has the outcome of writing each file; nil: a new one.
 	Writes *writelog.Log

@@ -37,7 +37,7 @@ type refreshRead struct {
 //
 // A socket of which the kernel has sent the bpf finder no event is found by its next walk, within a minute.
 func (r *Reaper) Refresh(ctx context.Context) (stale time.Duration) {
-	read := r.startRefresh()
+	read := r.startRefresh() //nolint:contextcheck // questions share the read: it outlives ctx
 	if read == nil {
 		return 0
 	}

@@ -17,8 +17,8 @@ import (
 type Query struct {
 	Grace      time.Duration
 	ProbeAfter policy.Patience
-	// Covers reports whether a pod is selected; nil selects all. Each of the others selects all if it is zero. A key of
-	// Pod.Other has no role that is lost, but no pod: Covers gets it as it is.
+	// Covers reports whether a pod is selected; nil selects all. Each of the others selects all if it is zero. Pod.Other
+	// stands for many pods: Covers gets it unchanged.
 	Covers func(Pod) bool
 	State  inetdiag.State
 	Role   policy.Role
@@ -65,7 +65,7 @@ func (o *Outcome) add(q *Query, k *Key, c *Counts) {
 	if p := time.Duration(q.ProbeAfter); q.ProbeAfter != policy.Never && p > 0 && p < q.Grace {
 		least, most := c.IdleLow.AtLeast(p), c.IdleHigh.MayReach(p)
 		if k.Pending {
-			least = 0 // bytes that are not acknowledged hold back the question too
+			least = 0 // unacknowledged bytes delay the question too
 		}
 		if k.End == PeerGone {
 			most = max(most, c.Sockets) // its question came earlier

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// adoptedAge is how much older than it is the file of an adopted record looks: older than that of any ADD in progress, so
-// that the ADD removes it (see removeOthers).
+// adoptedAge is subtracted from the modification time of an adopted record's file. The file is then older than that of any
+// ADD in progress, which removes it (see removeOthers).
 const adoptedAge = time.Minute
 
 // Adopt writes the record of an attachment that has no file yet, and sets Adopted in it. It returns false if the attachment

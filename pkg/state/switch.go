@@ -27,8 +27,8 @@ type Switch struct {
 	Reason string    `json:"reason,omitempty"` // the operator's, for other operators
 }
 
-// By returns who set the switch and when, if the file has that: an operator may have written it by hand. Times are local. Its end and its
-// reason follow, if it has them.
+// By returns the author, time, end and reason of the switch, as far as the file has them: an operator may have written it
+// by hand. Times are local.
 func (s Switch) By() string {
 	by := s.Who
 	if by == "" {

@@ -13,7 +13,7 @@ import (
 // The pace of questions.
 const (
 	requestTimeout = 5 * time.Second        // of each request
-	waitAfter      = 500 * time.Millisecond // without an answer the screen says that it waits
+	waitAfter      = 500 * time.Millisecond // without an answer the screen shows that it waits
 	ownersEvery    = 10 * time.Second       // between two requests for owners, which cost the reaper a walk over /proc
 	restFactor     = 10                     // the pause after an answer, as a multiple of the time it took
 )

@@ -121,7 +121,7 @@ func (m *model) podSpec() spec[row] {
 	}
 }
 
-// style returns the look of the row: rows with a problem stand out, rows without sockets step back.
+// style returns the look of the row: rows with a problem stand out, rows without sockets are faint.
 func (r row) style() term.Style {
 	switch {
 	case r.a.Inert != "":

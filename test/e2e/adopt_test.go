@@ -109,7 +109,7 @@ func TestAMountedNetnsIsObservedUnlessThePolicyFileSaysOtherwise(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaks := make(map[string]testnode.Conn)
-	var web, db = nstest.New(t), nstest.New(t)
+	web, db := nstest.New(t), nstest.New(t)
 	for name, ns := range map[string]*nstest.NS{"web": web, "db": db} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.WriteFile(path, nil, 0o444), unix.Mount(ns.Path(), path, "", unix.MS_BIND, "")); err != nil {
