@@ -38,7 +38,7 @@ type Reader struct {
 	dir      string
 	segments []segment
 	problems map[string]string // by segment
-	skipped  int // lines that the iterations skipped: cut, foreign or damaged ones
+	skipped  int               // lines that the iterations skipped: cut, foreign or damaged ones
 	losses   []Loss
 }
 
