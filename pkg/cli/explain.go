@@ -248,7 +248,7 @@ func (e *env) printExplanation(x *explanation, isAddress bool) error {
 	return e.entryTable()(x.History)
 }
 
-// groupAlike leaves the oldest socket of those that are alike: of one pod, state, verdict, rule, owner, and address of a leak.
+// groupAlike leaves the oldest of the sockets that are alike: of one pod, state, verdict, rule, owner, and address of a leak.
 func (x *explanation) groupAlike() {
 	groups := make(map[string]int)
 	var first []api.SocketView
