@@ -166,8 +166,8 @@ func processNode(tb testing.TB, log io.Writer, start func(*exec.Cmd) error) *nod
 	})
 	n.Client, n.unix = admin.NewClient(n.store.SocketPath()), over(n.store.SocketPath())
 	nstest.Eventually(tb, patience, "the reaper is ready", func() bool {
-		_, err := os.Stat(n.store.SocketPath())
-		return err == nil && n.get("/healthz").code == 200
+		_, err := n.Health(tb.Context()) // the socket exists before the reaper listens on it
+		return err == nil
 	})
 	return n
 }
