@@ -23,7 +23,7 @@ type DescriptorsView struct {
 	Untracked uint64 `json:"untracked"`
 	// Holders are the processes that hold descriptors, those with the most first: at most MaxHolders.
 	Holders []DescriptorHolder `json:"holders"`
-	// NearLimit are the leaking processes that have opened more than NearFileLimit of the files that they may.
+	// NearLimit are the leaking processes that use more than NearFileLimit of their limit on open files.
 	NearLimit []FileUse `json:"nearLimit"`
 }
 
