@@ -65,7 +65,7 @@ func TestNoContainerHasMoreThanItNeeds(t *testing.T) {
 		mounts := []string{"/etc/cni/net.d", "/opt/cni/bin"}
 		switch c.Name {
 		case "reaper":
-			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}, []string{"/etc/cni/net.d", "/run/halfclose", "/run/netns", "/var/lib/cni", "/var/lib/halfclose", "/var/run/netns"}
+			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"}, []string{"/etc/cni/net.d", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/cni", "/var/lib/halfclose", "/var/run/netns"}
 		case "doctor":
 			want, mounts = []corev1.Capability{"SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "DAC_READ_SEARCH"},
 				[]string{"/etc/cni/net.d", "/opt/cni/bin", "/run/halfclose", "/run/netns", "/var/lib/halfclose", "/var/run/netns"}

@@ -149,9 +149,10 @@ spec:
             timeoutSeconds: 10
           resources: {{ toJson .Values.reaper.resources }}
           {{- include "halfclose.reaper" . | nindent 10 }}
-            # libcni's cache and the networks, for the pods that were running before.
+            # libcni's cache and the networks, for the pods that were running before; and the plugin, for halfclose doctor.
             - {name: cni-cache, mountPath: /var/lib/cni, readOnly: true}
             - {name: cni-conf, mountPath: {{ .Values.cni.confDir | quote }}, readOnly: true}
+            - {name: cni-bin, mountPath: {{ .Values.cni.binDir | quote }}, readOnly: true}
         {{- if not $uninstall }}
         - name: watch
           image: {{ include "halfclose.image" . }}
