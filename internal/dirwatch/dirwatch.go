@@ -20,7 +20,6 @@ package dirwatch
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -56,14 +55,15 @@ type source struct {
 	close  func() error
 }
 
-// New returns a Watcher that follows nothing yet. If the kernel has no inotify instance left, the Watcher only polls,
-// and Follow returns why.
+// New returns a Watcher with an inotify instance of its own. If the kernel has none left, the Watcher only polls, and Follow
+// returns why.
 func New(c Config) *Watcher {
-	notify, err := fsnotify.NewWatcher()
-	if err != nil {
-		return &Watcher{config: c, err: fmt.Errorf("create an inotify instance: %w", err)}
+	i := NewInstance()
+	w := i.Watch(c)
+	if forget := w.source.close; forget != nil {
+		w.source.close = func() error { return errors.Join(forget(), i.Close()) }
 	}
-	return start(c, source{events: notify.Events, errors: notify.Errors, add: notify.Add, close: notify.Close})
+	return w
 }
 
 func start(c Config, s source) *Watcher {
@@ -99,7 +99,7 @@ func (w *Watcher) Interval() time.Duration {
 // overflow of the kernel's queue. The receiver reads the directories again in both cases.
 func (w *Watcher) Changes() <-chan error { return w.changes }
 
-// Close releases the inotify instance.
+// Close stops following, and releases the inotify instance of New.
 func (w *Watcher) Close() error {
 	if w.source.close == nil {
 		return nil

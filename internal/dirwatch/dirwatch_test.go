@@ -171,3 +171,51 @@ func TestDirectoryThatReplacesAnotherIsFollowed(t *testing.T) {
 		announced("the move of the " + name + " directory")
 	}
 }
+
+func TestWatchersOfOneInstanceGetTheChangesOfTheirOwnDirectories(t *testing.T) {
+	i := NewInstance()
+	defer func() {
+		if err := i.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	shared, alone, unchanged := t.TempDir(), t.TempDir(), t.TempDir()
+	first, second, third := i.Watch(testConfig), i.Watch(testConfig), i.Watch(testConfig)
+	for w, dirs := range map[*Watcher][]string{first: {shared, alone}, second: {shared + "/"}, third: {unchanged}} {
+		if err := w.Follow(dirs...); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Interval(); got != testConfig.Recheck {
+			t.Errorf("the interval is %v", got)
+		}
+	}
+	write := func(dir string) {
+		if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(shared)
+	for _, w := range []*Watcher{first, second} {
+		if _, ok, err := received(w); !ok || err != nil {
+			t.Errorf("a change of the shared directory: %v, %v", ok, err)
+		}
+	}
+	if err := second.Close(); err != nil { // the others go on
+		t.Error(err)
+	}
+	write(alone)
+	if _, ok, err := received(first); !ok || err != nil {
+		t.Errorf("after another was closed: %v, %v", ok, err)
+	}
+	write(unchanged)
+	if _, ok, err := received(third); !ok || err != nil {
+		t.Errorf("the third: %v, %v", ok, err)
+	}
+	select {
+	case err := <-third.Changes():
+		t.Errorf("it reports changes of other directories: %v", err)
+	default:
+	}
+	first.Close()
+	third.Close()
+}

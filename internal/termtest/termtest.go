@@ -63,9 +63,15 @@ func New(t *testing.T, width, height int) *Terminal {
 			}
 		}
 	}()
-	go func() { _, _ = io.Copy(keys, p.emulator) }() // its answers, until it is closed
+	answers := make(chan struct{})
+	go func() {
+		defer close(answers)
+		_, _ = io.Copy(keys, p.emulator)
+	}()
 	t.Cleanup(func() {
-		_ = p.emulator.Close()
+		// Close of the emulator races with its Read; closing the pipe between the two does not.
+		_ = p.emulator.InputPipe().(io.Closer).Close()
+		<-answers
 		_, _ = keys.WriteString("\n") // unblocks a reader that holds the terminal open
 		tty.Close()
 		<-done

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
@@ -518,6 +519,8 @@ func TestAChangeOfTheCacheOrTheConfigurationIsFollowed(t *testing.T) {
 	n.network("pods", object{"type": "bridge"})
 	n.cache("a", cached("a", a.Path(), nstest.LinkA))
 	adopter := n.adopter()
+	adopter.cfg.Notify = dirwatch.NewInstance()
+	defer adopter.cfg.Notify.Close()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- adopter.Run(ctx) }()

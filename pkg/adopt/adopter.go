@@ -43,6 +43,8 @@ type Config struct {
 	// Mounted are directories. Each network namespace that is mounted in one of them is registered, whatever Enabled is.
 	Mounted []string
 	Log     *slog.Logger
+	// Notify reports changes of the directories to Run; Pass does without it.
+	Notify *dirwatch.Instance
 }
 
 // Adopter adopts. View may be called at any time; the other methods are for one goroutine at a time.
@@ -87,7 +89,7 @@ const (
 // Run makes a pass at once, when a cache, a configuration or a directory of mounts changes, and every 30 s, until ctx ends. It
 // also removes the adopted records whose container is gone.
 func (a *Adopter) Run(ctx context.Context) error {
-	dirs := dirwatch.New(dirwatch.Config{Debounce: debounce, Recheck: interval, Poll: interval})
+	dirs := a.cfg.Notify.Watch(dirwatch.Config{Debounce: debounce, Recheck: interval, Poll: interval})
 	defer dirs.Close()
 	for {
 		_ = dirs.Follow(a.followed()...) // a directory that cannot be followed is read every 30 s

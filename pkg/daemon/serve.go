@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/adopt"
 	"github.com/halfclose/halfclose/pkg/api"
@@ -73,9 +74,9 @@ func (d *Daemon) newTracker(processes *owners.Proc) *descriptors.Tracker {
 
 // newReaper returns a reaper and the prober that asks peers for it. If no peers are asked, the prober only restores the
 // socket options that an earlier reaper changed.
-func (d *Daemon) newReaper(adopter *adopt.Adopter) (*reaper.Reaper, *prober.Prober, error) {
+func (d *Daemon) newReaper(adopter *adopt.Adopter, notify *dirwatch.Instance) (*reaper.Reaper, *prober.Prober, error) {
 	cfg := d.reaperConfig()
-	cfg.Adoption = adopter.View
+	cfg.Adoption, cfg.Notify = adopter.View, notify
 	var r *reaper.Reaper
 	asked := filepath.Join(d.store.Dir(), "asked")
 	p, err := prober.New(prober.Config{
@@ -96,10 +97,10 @@ func (d *Daemon) newReaper(adopter *adopt.Adopter) (*reaper.Reaper, *prober.Prob
 }
 
 // newAdopter returns the Adopter of this node's running containers.
-func (d *Daemon) newAdopter() (*adopt.Adopter, error) {
+func (d *Daemon) newAdopter(notify *dirwatch.Instance) (*adopt.Adopter, error) {
 	return adopt.New(adopt.Config{
 		Store: d.store, Root: d.root, HostRoot: d.cfg.HostRoot, Clock: d.clock, CacheDirs: d.cfg.CNICaches, ConfDirs: d.cfg.CNIConfDirs,
-		NetnsDirs: hostfs.NetnsDirs(), Enabled: d.cfg.Adopt, Mounted: d.cfg.AdoptNetns, Log: d.log,
+		NetnsDirs: hostfs.NetnsDirs(), Enabled: d.cfg.Adopt, Mounted: d.cfg.AdoptNetns, Log: d.log, Notify: notify,
 	})
 }
 
@@ -109,12 +110,14 @@ func (d *Daemon) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	adopter, err := d.newAdopter()
+	notify := dirwatch.NewInstance()
+	defer notify.Close()
+	adopter, err := d.newAdopter(notify)
 	if err != nil {
 		listener.Close()
 		return err
 	}
-	r, asker, err := d.newReaper(adopter) //nolint:contextcheck // an answer waits for the loop until the reaper has ended
+	r, asker, err := d.newReaper(adopter, notify) //nolint:contextcheck // an answer waits for the loop until the reaper has ended
 	if err != nil {
 		listener.Close()
 		return err

@@ -85,15 +85,16 @@ const (
 type Follower struct {
 	at       Location
 	wall     func() time.Time
+	notify   *dirwatch.Instance
 	changes  chan Current // the latest; capacity 1
 	requests chan chan<- Current
 	reader   reader
 }
 
-// NewFollower returns a follower. It does nothing until Run. wall returns the wall-clock time.
-func NewFollower(at Location, wall func() time.Time) *Follower {
+// NewFollower returns a follower. It does nothing until Run. wall returns the wall-clock time, notify reports changes.
+func NewFollower(at Location, wall func() time.Time, notify *dirwatch.Instance) *Follower {
 	return &Follower{
-		at: at, wall: wall, changes: make(chan Current, 1), requests: make(chan chan<- Current),
+		at: at, wall: wall, notify: notify, changes: make(chan Current, 1), requests: make(chan chan<- Current),
 		reader: reader{at: at, wall: wall},
 	}
 }
@@ -119,7 +120,7 @@ func (f *Follower) Refresh(ctx context.Context) (Current, bool) {
 
 // Run follows the file until ctx is done.
 func (f *Follower) Run(ctx context.Context) error {
-	dirs := dirwatch.New(dirwatch.Config{Debounce: debounce, Recheck: recheck, Poll: poll})
+	dirs := f.notify.Watch(dirwatch.Config{Debounce: debounce, Recheck: recheck, Poll: poll})
 	defer dirs.Close()
 	var last Current
 	var waiting chan<- Current

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/policy"
 )
@@ -268,7 +269,9 @@ func TestAFileThatIsOpenForWritingIsReadWhenItIsClosed(t *testing.T) {
 // follow runs a follower, and returns the latest value that it has announced.
 func follow(t *testing.T, at Location) (latest func() Current, f *Follower) {
 	t.Helper()
-	f = NewFollower(at, time.Now)
+	notify := dirwatch.NewInstance()
+	t.Cleanup(func() { notify.Close() })
+	f = NewFollower(at, time.Now, notify)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/internal/writelog"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/descriptors"
@@ -59,6 +60,8 @@ type Config struct {
 	Asker Asker
 	// Descriptors finds the processes that hold descriptors of ended sockets; nil watches none. Run runs it.
 	Descriptors *descriptors.Tracker
+	// Notify reports changes of the records and of the policy file; nil: a new one.
+	Notify *dirwatch.Instance
 	// Writes has the outcome of writing each file; nil: a new one.
 	Writes *writelog.Log
 	// Sample bounds the time between two looks at a half-closed socket; 0 does not.
@@ -147,6 +150,11 @@ func (r *Reaper) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	notify := r.cfg.Notify
+	if notify == nil {
+		notify = dirwatch.NewInstance()
+		defer notify.Close()
+	}
 	l := newLoop(r.cfg, r.warnings, r.histograms, r.boot, r.kernelProblem())
 	l.saveInterval = r.save
 	l.access = newAccess(r.cfg.Trials, r.open)
@@ -166,13 +174,13 @@ func (r *Reaper) Run(ctx context.Context) error {
 	if r.cfg.PolicyFile.Path != "" {
 		at := r.cfg.PolicyFile
 		at.Wrote = func(err error) { r.reportWrite(api.UnwritablePolicy, at.Copy, err) }
-		follower = policyfile.NewFollower(at, r.cfg.Clock.Wall)
+		follower = policyfile.NewFollower(at, r.cfg.Clock.Wall, notify)
 		g.Go(func() error { return follower.Run(ctx) })
 	}
 	g.Go(func() error {
 		w := watcher{
 			store: r.cfg.Store, root: r.cfg.Root, clock: r.cfg.Clock, boot: r.boot, never: never, log: r.cfg.Log, warnings: r.warnings,
-			requests: r.censusRequests, minGrace: r.cfg.MinGrace, follower: follower,
+			requests: r.censusRequests, minGrace: r.cfg.MinGrace, follower: follower, notify: notify,
 		}
 		announce := sync.OnceFunc(func() { close(r.counted) })
 		return w.watch(ctx, func(c census) {

@@ -30,6 +30,7 @@ type watcher struct {
 	never    []netns.Identity // the host's own network namespaces: no record registers them
 	log      *slog.Logger
 	warnings *warnings
+	notify   *dirwatch.Instance
 	requests <-chan chan<- struct{} // for a census at once; the watcher closes each after the census
 
 	liveness *netns.Liveness // nil until the first use
@@ -54,7 +55,7 @@ const (
 
 // watch calls take with each census until ctx is done.
 func (w *watcher) watch(ctx context.Context, take func(census)) error {
-	dirs := dirwatch.New(dirwatch.Config{
+	dirs := w.notify.Watch(dirwatch.Config{
 		Debounce: recordDebounce, Recheck: cmp.Or(w.recheck, recordCheckInterval), Poll: recordPollInterval,
 	})
 	defer dirs.Close()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/dirwatch"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
@@ -36,7 +37,9 @@ func newTestWatcher(t *testing.T) *watcher {
 	}
 	t.Cleanup(func() { root.Close() })
 	log := slog.New(slog.DiscardHandler)
-	return &watcher{clock: monotime.Fake{}, store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
+	notify := dirwatch.NewInstance()
+	t.Cleanup(func() { notify.Close() })
+	return &watcher{notify: notify, clock: monotime.Fake{}, store: state.New(t.TempDir()), root: root, boot: testBoot, log: log, warnings: newWarnings(log)}
 }
 
 // put records a namespace, by default a deleted one.
