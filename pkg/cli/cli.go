@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,7 @@ type env struct {
 	output    string
 	noHeaders bool
 	stdout    *term.Screen // of out; nil finds out
+	notes     sync.Mutex   // held while a note is written
 }
 
 // Main runs the command line, with more commands from other packages, and returns the exit code. These commands find the
@@ -106,6 +108,8 @@ func (e *env) note(format string, args ...any) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		e.notes.Lock() // a client's remark that it waits comes from another goroutine
+		defer e.notes.Unlock()
 		fmt.Fprintf(e.err, "halfclose: %s\n", text)
 	}()
 	timeout := time.NewTimer(time.Second)
