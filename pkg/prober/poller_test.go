@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -183,6 +184,38 @@ func askUntilAllEnd(p *prober.Prober, all []prober.Question, answers <-chan prob
 	return fmt.Sprint(ends)
 }
 
+const pauseTime = 100 * time.Millisecond
+
+// watchPauses measures until the end of the test how long a pause of pauseTime takes on this machine: a thread of the prober
+// may be delayed as long as one of the test's. It returns the longest pause so far.
+func watchPauses(t *testing.T) (longest func() time.Duration) {
+	var most atomic.Int64
+	var watchers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 { // they begin at different times
+		watchers.Go(func() {
+			for {
+				began := time.Now()
+				select {
+				case <-time.After(pauseTime):
+				case <-stop:
+					return
+				}
+				for took := int64(time.Since(began)); ; {
+					if was := most.Load(); took <= was || most.CompareAndSwap(was, took) {
+						break
+					}
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		close(stop)
+		watchers.Wait()
+	})
+	return func() time.Duration { return time.Duration(most.Load()) }
+}
+
 func TestPollingOwnerGetsNoEventOfAClosedDescriptor(t *testing.T) {
 	t.Parallel()
 	for name, pause := range map[string]string{
@@ -196,12 +229,11 @@ func TestPollingOwnerGetsNoEventOfAClosedDescriptor(t *testing.T) {
 			t.Parallel()
 			p := newPolled(t)
 			a := newAsker(t, t.TempDir())
-			var calls, longest atomic.Int64
+			var calls atomic.Int64
+			longest := watchPauses(t)
 			a.Pause(func(step string, _ int) {
 				if step == pause && calls.Add(1)%50 == 0 {
-					began := time.Now()
-					time.Sleep(100 * time.Millisecond)
-					longest.Store(max(longest.Load(), int64(time.Since(began)))) // of parallel threads, one of the longest
+					time.Sleep(pauseTime)
 				}
 			})
 			a.run()
@@ -221,7 +253,7 @@ func TestPollingOwnerGetsNoEventOfAClosedDescriptor(t *testing.T) {
 				seen = len(got)
 			}
 			t.Logf("the answers are %v", ends)
-			p.wantAllClosed(time.Duration(longest.Load()))
+			p.wantAllClosed(longest())
 			a.clean()
 		})
 	}
