@@ -53,7 +53,7 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 		if err == nil && d.IsDir() && slices.Contains(history, path) {
 			return filepath.SkipDir
 		}
-		if err == nil && !d.IsDir() {
+		if err == nil && !d.IsDir() && d.Name() != "descriptors" { // which is there once a socket was destroyed
 			left = append(left, filepath.Base(path))
 		}
 		return err
@@ -61,7 +61,7 @@ func TestAThousandRoundsLeaveNothingBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"candidates", "descriptors", "reaper.lock"}, left); diff != "" {
+	if diff := cmp.Diff([]string{"candidates", "reaper.lock"}, left); diff != "" {
 		t.Errorf("files (-want +got)\n%s", diff)
 	}
 }
