@@ -119,7 +119,9 @@ func TestEveryVerbThroughLibcni(t *testing.T) {
 			w := newWorld(t)
 			c := newContainer(t, map[string]string{"halfclose.cni/mode": "observe"})
 			list := network(t, `"cniVersion": "1.0.0"`, `"cniVersion": "`+tt.version+`"`,
-				`"name": "pods"`, `"name": "pods-`+tt.version+`"`, `"reaper": "auto"`, `"reaper": "external"`)
+				`"name": "pods"`, `"name": "pods-`+tt.version+`"`, `"reaper": "auto"`, `"reaper": "external"`,
+				// The kernel gives a bridge the lowest MAC of its ports, and the bridge plugin's CHECK compares it with that of ADD.
+				`"bridge": "pods0"`, `"bridge": "pods-`+tt.version+`"`)
 			result := w.add(t, list, c)
 			if result.Version() != tt.version {
 				t.Errorf("the result is of version %s", result.Version())
