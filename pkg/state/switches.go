@@ -329,20 +329,13 @@ func storeSwitch(path string, sw Switch, now time.Time) error {
 	if err := sw.Check(); err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	if err := makeDir(dir); err != nil {
-		return err
-	}
-	fd, err := openat(unix.AT_FDCWD, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	fd, err := openDirOf(path)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: dir, Err: err}
+		return err
 	}
 	defer unix.Close(fd)
-	if err := checkFD(fd, dir); err != nil {
-		return err
-	}
 	if err := lockSwitches(fd, sw.Mode); err != nil {
-		return &fs.PathError{Op: "lock", Path: dir, Err: err}
+		return &fs.PathError{Op: "lock", Path: filepath.Dir(path), Err: err}
 	}
 	had, err := LoadSwitches(path)
 	switch {
