@@ -105,10 +105,8 @@ type Stats struct {
 
 // NewWriter returns a writer. It does not access the directory: Run does, and creates it.
 func NewWriter(cfg WriterConfig) *Writer {
-	set(&cfg.SegmentBytes, MaxSegmentBytes)
-	set(&cfg.Bytes, MaxBytes)
-	set(&cfg.Age, MaxAge)
-	set(&cfg.Queue, defaultQueue)
+	cfg.SegmentBytes, cfg.Bytes = cmp.Or(cfg.SegmentBytes, MaxSegmentBytes), cmp.Or(cfg.Bytes, MaxBytes)
+	cfg.Age, cfg.Queue = cmp.Or(cfg.Age, MaxAge), cmp.Or(cfg.Queue, defaultQueue)
 	if cfg.Report == nil {
 		cfg.Report = func(error) {}
 	}
@@ -118,13 +116,6 @@ func NewWriter(cfg WriterConfig) *Writer {
 	return &Writer{
 		cfg: cfg, queue: make(chan queuedLine, cfg.Queue), done: make(chan struct{}),
 		stats: Stats{Dir: cfg.Dir},
-	}
-}
-
-func set[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
 	}
 }
 
