@@ -6,6 +6,7 @@ package describe
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/halfclose/halfclose/pkg/state"
 )
@@ -34,7 +35,7 @@ func (f Finding) Advice() (what, todo string) {
 		return fmt.Sprintf("cannot read %s of sockets that an earlier reaper asked about: these sockets keep the keepalive options that it set", Plural(f.Count, "record", "records")),
 			"find the records in the reaper's log, and restart the programs that rely on keepalive"
 	case Unwritable:
-		return f.Unwritable.Problem + ", since " + f.Unwritable.Since.Local().Format(sinceFormat), unwritableTodo(f.Unwritable)
+		return f.Unwritable.Problem + ", since " + f.Unwritable.Since.Local().Format(time.RFC3339), unwritableTodo(f.Unwritable)
 	case HistoryLost:
 		return Plural(f.Count, "line", "lines") + " of the history could not be written", "see the reaper's log for the reason: a full disk, or one that is too slow"
 	case HistoryDamaged:

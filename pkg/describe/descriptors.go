@@ -12,9 +12,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
-// sinceFormat is a time with its zone.
-const sinceFormat = "2006-01-02 15:04:05 MST"
-
 // Held says how many of its destroyed sockets a process still holds: "48 of 50 destroyed sockets are still held by java[812] of
 // shop/web-1".
 func Held(h *api.DescriptorHolder) string {
@@ -27,7 +24,7 @@ func ofPod(p state.Pod) string {
 	if p.Name == "" {
 		return ""
 	}
-	return " of " + p.Namespace + "/" + p.Name
+	return " of " + p.String()
 }
 
 // maxHolderFindings is the number of processes with a finding of their own.
