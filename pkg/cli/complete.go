@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 )
@@ -56,6 +57,18 @@ func (e *env) namespaces(ctx context.Context) []string {
 
 // complete returns a text of each of the reaper's attachments, without empty and repeated ones.
 func (e *env) complete(ctx context.Context, of func(api.AttachmentView) string) []string {
+	return e.completions(ctx, isForeign, func(ctx context.Context, client *admin.Client) (texts []string, err error) {
+		s, err := client.Status(ctx)
+		for _, a := range s.Attachments {
+			texts = append(texts, of(a))
+		}
+		return texts, err
+	})
+}
+
+// completions returns the texts of the reaper's answer to a question, sorted and distinct, without empty ones and those with a
+// foreign rune; none if no reaper answers.
+func (e *env) completions(ctx context.Context, foreign func(rune) bool, ask func(context.Context, *admin.Client) ([]string, error)) []string {
 	if e.check() != nil {
 		return nil
 	}
@@ -65,18 +78,13 @@ func (e *env) complete(ctx context.Context, of func(api.AttachmentView) string) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
-	s, err := client.Status(ctx)
+	texts, err := ask(ctx, client)
 	if err != nil {
 		return nil
 	}
-	var names []string
-	for _, a := range s.Attachments {
-		if name := of(a); name != "" && strings.IndexFunc(name, isForeign) < 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	texts = slices.DeleteFunc(texts, func(text string) bool { return text == "" || strings.ContainsFunc(text, foreign) })
+	slices.Sort(texts)
+	return slices.Compact(texts)
 }
 
 // isForeign reports whether r cannot be in the name of a pod or container. Such names are not completed: a shell might

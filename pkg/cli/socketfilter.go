@@ -7,12 +7,11 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 )
 
@@ -98,31 +97,15 @@ func (e *env) completeFromLeaks(cmd *cobra.Command, flag string, of func(api.Lea
 	}) // the flag exists
 }
 
-// leakTexts returns texts of the groups of half-closed sockets, sorted and distinct; none if no reaper answers.
+// leakTexts returns texts of the groups of half-closed sockets.
 func (e *env) leakTexts(ctx context.Context, of func(api.LeakGroup) []string) []string {
-	if e.check() != nil {
-		return nil
-	}
-	client, err := e.client()
-	if err != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
-	defer cancel()
-	list, err := client.Leaks(ctx, api.LeakQuery{All: true, Limit: maxCompletions})
-	if err != nil {
-		return nil
-	}
-	var texts []string
-	for _, g := range list.Groups {
-		for _, text := range of(g) {
-			if text != "" && strings.IndexFunc(text, isForeignAddress) < 0 {
-				texts = append(texts, text)
-			}
+	return e.completions(ctx, isForeignAddress, func(ctx context.Context, client *admin.Client) (texts []string, err error) {
+		list, err := client.Leaks(ctx, api.LeakQuery{All: true, Limit: maxCompletions})
+		for _, g := range list.Groups {
+			texts = append(texts, of(g)...)
 		}
-	}
-	slices.Sort(texts)
-	return slices.Compact(texts)
+		return texts, err
+	})
 }
 
 // maxCompletions is the number of groups of sockets that are completed.
