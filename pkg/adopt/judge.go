@@ -35,9 +35,9 @@ const maxFuture = 2 * time.Second
 func judgeAge(written time.Time, e era) refusal {
 	switch {
 	case written.Before(e.boot):
-		return refuse(api.AdoptStale, "it was written before this boot (%s)", written.UTC().Format(time.RFC3339))
+		return refuse(api.AdoptStale, "it was written before this boot (%s)", written.Local().Format(time.RFC3339))
 	case written.After(e.now.Add(maxFuture)):
-		return refuse(api.AdoptStale, "it was written in the future (%s), by a clock that has been set back", written.UTC().Format(time.RFC3339))
+		return refuse(api.AdoptStale, "it was written in the future (%s), by a clock that has been set back", written.Local().Format(time.RFC3339))
 	}
 	return refusal{}
 }

@@ -139,7 +139,7 @@ func logLevelText(l api.LogLevelView) string {
 	}
 	until := " until the reaper exits"
 	if !l.Until.IsZero() {
-		until = " until " + l.Until.UTC().Format(time.RFC3339)
+		until = " until " + l.Until.Local().Format(time.RFC3339)
 	}
 	return safetext.Escape(text + until + ", then " + l.Configured)
 }

@@ -235,6 +235,6 @@ func (r *Reaper) earlierEntries(ctx context.Context, q api.HistoryQuery, m *inMe
 			return err
 		}
 	}
-	end.Problems = append(end.Problems, files.Gaps(func(t time.Time) string { return t.UTC().Format(time.RFC3339) })...)
+	end.Problems = append(end.Problems, files.Gaps(func(t time.Time) string { return t.Local().Format(time.RFC3339) })...)
 	return nil
 }
