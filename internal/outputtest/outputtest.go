@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package outputtest buffers the output of programs and logs in tests.
+// Package outputtest reads the output of programs in tests: text, logs and archives.
 package outputtest
 
 import (

@@ -4,12 +4,9 @@
 package cli
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -17,34 +14,21 @@ import (
 	"testing"
 
 	"github.com/halfclose/halfclose/internal/nstest"
+	"github.com/halfclose/halfclose/internal/outputtest"
 )
 
 // unpackReport returns the files of a report, by their names below its directory.
 func unpackReport(t *testing.T, data []byte) map[string]string {
 	t.Helper()
-	gz, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
 	files := make(map[string]string)
-	for tr := tar.NewReader(gz); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return files
+	for full, text := range outputtest.Unpack(t, bytes.NewReader(data)) {
+		_, name, ok := strings.Cut(full, "/")
+		if !ok || path.Clean(full) != full {
+			t.Errorf("the archive has the file %q", full)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, name, ok := strings.Cut(h.Name, "/")
-		if !ok || path.Clean(h.Name) != h.Name {
-			t.Errorf("the archive has the file %q", h.Name)
-		}
-		files[name] = string(text)
+		files[name] = text
 	}
+	return files
 }
 
 // confDirWith returns a directory of CNI configurations, one with a secret and one that is damaged.

@@ -4,44 +4,18 @@
 package report_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/report"
 )
-
-// unpack returns the files of an archive.
-func unpack(t *testing.T, r io.Reader) map[string]string {
-	t.Helper()
-	gz, err := gzip.NewReader(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := make(map[string]string)
-	for tr := tar.NewReader(gz); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(tr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[h.Name] = string(data)
-	}
-}
 
 func TestABundleHasItsFilesAndSaysWhatItLacks(t *testing.T) {
 	var out bytes.Buffer
@@ -54,7 +28,7 @@ func TestABundleHasItsFilesAndSaysWhatItLacks(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got := unpack(t, &out)
+	got := outputtest.Unpack(t, &out)
 	want := map[string]string{
 		"report/status.json": `{"peer":"addr-1:443"}`, "report/empty": "",
 		"report/README.txt": "Written by \"halfclose report\" at 2026-03-01T12:00:00Z.\n\nFiles:\n  status.json (21 bytes)\n  empty (0 bytes)\n\n" +
