@@ -8,6 +8,10 @@ PKG       := github.com/halfclose/halfclose
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT    ?= $(shell git describe --match= --always --abbrev=40 --dirty 2>/dev/null || echo unknown)
 PLATFORMS ?= linux/amd64 linux/arm64
+# The directory of build-all and image.
+DIST      ?= dist
+# Packages of a release: make release FORMATS=deb
+FORMATS   ?= deb rpm
 FUZZTIME  ?= 10s
 # For one package or test: make test PKGS=./pkg/state ARGS='-run TestName -v'
 PKGS      ?=
@@ -44,18 +48,23 @@ build: ## Build bin/halfclose and the plugin bin/cni/halfclose, static, for this
 	@ln -sfn ../halfclose bin/cni/halfclose-reaper
 
 .PHONY: build-all
-build-all: $(PLATFORMS:%=dist/%) ## Build dist/halfclose-linux-ARCH and the plugin dist/halfclose-cni-linux-ARCH, static, for amd64 and arm64
+build-all: $(PLATFORMS:%=$(DIST)/%) ## Build dist/halfclose-linux-ARCH and the plugin dist/halfclose-cni-linux-ARCH, static, for amd64 and arm64
 
-.PHONY: $(PLATFORMS:%=dist/%)
-$(PLATFORMS:%=dist/%): dist/%:
-	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o dist/halfclose-$(*D)-$(*F) ./cmd/halfclose
-	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o dist/halfclose-cni-$(*D)-$(*F) ./plugins/halfclose
+.PHONY: $(PLATFORMS:%=$(DIST)/%)
+$(PLATFORMS:%=$(DIST)/%): $(DIST)/%:
+	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o $(DIST)/halfclose-$(*D)-$(*F) ./cmd/halfclose
+	@GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -ldflags '$(LDFLAGS)' -o $(DIST)/halfclose-cni-$(*D)-$(*F) ./plugins/halfclose
 
 .PHONY: image
 image: build-all ## Build dist/halfclose-image.tar, for ctr, podman, docker and kind to load (IMAGE=, PLATFORMS=)
 	@cd tools/image && go run . -ref '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' -created '$(CREATED)' \
-		-o ../../dist/halfclose-image.tar \
-		$(foreach p,$(subst /,-,$(PLATFORMS)),-command ../../dist/halfclose-$(p) -plugin ../../dist/halfclose-cni-$(p))
+		-o '$(abspath $(DIST))/halfclose-image.tar' \
+		$(foreach p,$(PLATFORMS),-command '$(abspath $(DIST))/halfclose-$(subst /,-,$(p))' -plugin '$(abspath $(DIST))/halfclose-cni-$(subst /,-,$(p))')
+
+.PHONY: release
+# The version of a release is that of the chart, unless VERSION is given.
+release: ## Build all artefacts of a release in dist: see scripts/release.sh (VERSION=, PLATFORMS=, FORMATS=)
+	@VERSION='$(if $(filter file,$(origin VERSION)),,$(VERSION))' PLATFORMS='$(PLATFORMS)' FORMATS='$(FORMATS)' scripts/release.sh
 
 .PHONY: manifests
 manifests: ## Render deploy/kubernetes/halfclose.yaml and halfclose-uninstall.yaml from the chart
