@@ -19,6 +19,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/launch"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/netns"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -77,7 +78,7 @@ The command lists the adopted entries, and the other ones with the reason. With
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&dryRun, "dry-run", false, "write nothing, and show what would be adopted")
-	flags.StringVar(&cfg.HostRoot, "host-root", e.getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
+	flags.StringVar(&cfg.HostRoot, "host-root", e.Getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
 	flags.StringSliceVar(&cfg.CacheDirs, "cni-cache", e.list("HALFCLOSE_CNI_CACHE", adopt.CacheDirs()), "`dir` of libcni's cache, on the host; repeatable (HALFCLOSE_CNI_CACHE)")
 	flags.StringSliceVar(&cfg.ConfDirs, "cni-conf-dir", e.list("HALFCLOSE_CNI_CONF_DIR", adopt.ConfDirs()), "`dir` of network configurations, on the host; repeatable (HALFCLOSE_CNI_CONF_DIR)")
 	_ = cobra.MarkFlagDirname(flags, "cni-cache") // the flag exists
@@ -87,7 +88,7 @@ The command lists the adopted entries, and the other ones with the reason. With
 
 // list returns the list in an environment variable, usual if it is not set.
 func (e *env) list(name string, usual []string) []string {
-	if value := e.getenv(name); value != "" {
+	if value := e.Getenv(name); value != "" {
 		return strings.Split(value, ",")
 	}
 	return usual
@@ -112,12 +113,12 @@ func (e *env) adopt(ctx context.Context, cfg adopt.Config) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if e.printsObject() {
+	if e.PrintsObject() {
 		all := adoption{Entries: r.Entries, AdoptionView: r.View}
 		if all.Entries == nil {
 			all.Entries = []adopt.Entry{} // never null
 		}
-		err = e.printObject(all)
+		err = e.PrintObject(all)
 	} else {
 		err = e.printAdoption(r, !cfg.Enabled)
 	}
@@ -135,9 +136,9 @@ func (e *env) adopt(ctx context.Context, cfg adopt.Config) error {
 
 // printAdoption prints the entries that are not registered, and the sums.
 func (e *env) printAdoption(r adopt.Result, dryRun bool) error {
-	t := e.table(term.Column{Name: "POD"}, term.Column{Name: "IFNAME"}, term.Column{Name: "NETWORK"},
+	t := e.NewTable(term.Column{Name: "POD"}, term.Column{Name: "IFNAME"}, term.Column{Name: "NETWORK"},
 		term.Column{Name: "RESULT"}, term.Column{Name: "WHY", Fold: 1, Lead: ": "})
-	wide := e.output == outputWide
+	wide := e.Format == printer.Wide
 	adopted := 0
 	for _, entry := range r.Entries {
 		result := "adopted"
@@ -170,7 +171,7 @@ func (e *env) printAdoption(r adopt.Result, dryRun bool) error {
 	if n := r.View.Unregistered; n > 0 {
 		text += fmt.Sprintf(". %s not registered, such as %s", describe.Plural(n, "named network namespace is", "named network namespaces are"), r.View.UnregisteredPaths[0])
 	}
-	_, err := fmt.Fprintln(e.out, term.Fill(e.screen().Width, "", "", safetext.Escape(text+".")))
+	_, err := fmt.Fprintln(e.Out, term.Fill(e.Screen().Width, "", "", safetext.Escape(text+".")))
 	return err
 }
 

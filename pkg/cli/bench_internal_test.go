@@ -15,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -46,12 +47,12 @@ func BenchmarkSocketsOfAFullNode(b *testing.B) {
 			b.Error(err)
 		}
 	})
-	for _, output := range []string{outputTable, outputWide, outputJSON} {
+	for _, output := range []string{printer.Table, printer.Wide, printer.JSON} {
 		b.Run(output, func(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				e := &env{out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }}
+				e := &env{Printer: printer.Printer{Out: io.Discard, Getenv: func(string) string { return "" }}, err: io.Discard}
 				if code := run(b.Context(), []string{"sockets", "-o", output, "--state-dir", dir}, e); code != exitSuccess {
 					b.Fatalf("exit code %d", code)
 				}

@@ -24,6 +24,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 	"github.com/halfclose/halfclose/pkg/term"
 )
@@ -37,16 +38,12 @@ const (
 
 // env is the environment of the commands.
 type env struct {
-	out, err io.Writer
-	getenv   func(string) string
-	now      func() time.Time // in the time zone of the output; nil is time.Now
+	printer.Printer // of stdout
+
+	err      io.Writer
 	more     []*cobra.Command // commands from other packages
 	stateDir string
-
-	output    string
-	noHeaders bool
-	stdout    *term.Screen // of out; nil finds out
-	notes     sync.Mutex   // held while a note is written
+	notes    sync.Mutex // held while a note is written
 }
 
 // Main runs the command line, with more commands from other packages, and returns the exit code. These commands find the
@@ -57,7 +54,7 @@ func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	return run(ctx, args, &env{out: stdout, err: stderr, getenv: os.Getenv, more: more})
+	return run(ctx, args, &env{Printer: printer.Printer{Out: stdout, Getenv: os.Getenv}, err: stderr, more: more})
 }
 
 // run runs one command. An error before the command begins is a usage error.
@@ -150,9 +147,9 @@ not found or not valid; 2 a mistake in the command line.`,
 		Version:       buildinfo.Get().String(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetOut(e.out)
+	root.SetOut(e.Out)
 	root.SetErr(e.err)
-	root.PersistentFlags().StringVar(&e.stateDir, "state-dir", state.DirFromEnv(e.getenv),
+	root.PersistentFlags().StringVar(&e.stateDir, "state-dir", state.DirFromEnv(e.Getenv),
 		"state `dir` of plugin and reaper (HALFCLOSE_STATE_DIR)")
 	root.AddCommand(
 		statusCommand(e), leaksCommand(e), explainCommand(e), socketsCommand(e), historyCommand(e), modeCommand(e),

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -143,9 +144,9 @@ func TestTheSwitchIsInTheStateDirectoryUnlessThatIsTheDefault(t *testing.T) {
 		{"default in the flag", []string{"--state-dir", "/run/halfclose"}, "/a", "/var/lib/halfclose/mode"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			e := &env{out: &bytes.Buffer{}, err: &bytes.Buffer{}, getenv: func(name string) string {
+			e := &env{err: &bytes.Buffer{}, Printer: printer.Printer{Out: &bytes.Buffer{}, Getenv: func(name string) string {
 				return map[string]string{"HALFCLOSE_STATE_DIR": tt.env}[name]
-			}}
+			}}}
 			cmd := rootCommand(e)
 			if err := cmd.ParseFlags(tt.args); err != nil {
 				t.Fatal(err)

@@ -48,10 +48,10 @@ The level of the log may differ from the flag: see "halfclose log-level".`,
 }
 
 func (e *env) printConfig(cfg api.Config) error {
-	if e.printsObject() {
-		return e.printObject(cfg)
+	if e.PrintsObject() {
+		return e.PrintObject(cfg)
 	}
-	t := e.table(term.Column{Name: "FLAG"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
+	t := e.NewTable(term.Column{Name: "FLAG"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
 	for _, f := range cfg.Flags {
 		from := string(f.Source)
 		if f.Source == api.FromEnvironment {
@@ -63,7 +63,7 @@ func (e *env) printConfig(cfg api.Config) error {
 		return err
 	}
 	if l := cfg.LogLevel; l.Level != l.Configured {
-		fmt.Fprintln(e.out, "\n"+logLevelText(l))
+		fmt.Fprintln(e.Out, "\n"+logLevelText(l))
 	}
 	for _, warning := range cfg.Warnings {
 		e.note("note: %s", warning)
@@ -121,10 +121,10 @@ func (e *env) logLevel(ctx context.Context, args []string, lasts time.Duration) 
 	if err != nil {
 		return err
 	}
-	if e.printsObject() {
-		return e.printObject(view)
+	if e.PrintsObject() {
+		return e.PrintObject(view)
 	}
-	_, err = fmt.Fprintln(e.out, logLevelText(view))
+	_, err = fmt.Fprintln(e.Out, logLevelText(view))
 	return err
 }
 

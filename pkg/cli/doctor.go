@@ -65,7 +65,7 @@ running yet.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&cfg.HostRoot, "host-root", e.getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
+	flags.StringVar(&cfg.HostRoot, "host-root", e.Getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
 	flags.StringVar(&cfg.ConfDir, "cni-conf-dir", spec.DefaultConfDir, "`dir` of the runtime's network configurations, on the host")
 	flags.StringVar(&cfg.BinDir, "cni-bin-dir", spec.DefaultBinDir, "`dir` of the runtime's CNI plugins, on the host")
 	flags.BoolVar(&all, "all", false, "list the findings that are ok too")
@@ -95,10 +95,10 @@ func reportError(r doctor.Report, strict bool) error {
 // printReport prints the number of findings of each level, and below it the findings that are not ok, or all of them: each
 // with its level and id, and its fix below.
 func (e *env) printReport(r doctor.Report, all bool) error {
-	if e.printsObject() {
-		return e.printObject(r)
+	if e.PrintsObject() {
+		return e.PrintObject(r)
 	}
-	s := e.screen()
+	s := e.Screen()
 	counts, widest := make(map[doctor.Level]int), 0
 	var shown []doctor.Finding
 	for _, f := range r.Findings {
@@ -128,7 +128,7 @@ func (e *env) printReport(r doctor.Report, all bool) error {
 			b.WriteString(term.Fill(s.Width, rest+"do: ", rest+"    ", safetext.Escape(f.Do)) + "\n")
 		}
 	}
-	_, err := fmt.Fprint(e.out, b.String())
+	_, err := fmt.Fprint(e.Out, b.String())
 	return err
 }
 

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/doctor"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -43,9 +45,9 @@ func printed(t *testing.T, e *env, r doctor.Report) string { return printedWith(
 func printedWith(t *testing.T, e *env, r doctor.Report, all bool) string {
 	t.Helper()
 	var out bytes.Buffer
-	e.out = &out
-	if e.getenv == nil {
-		e.getenv = func(string) string { return "" }
+	e.Out = &out
+	if e.Getenv == nil {
+		e.Getenv = func(string) string { return "" }
 	}
 	if err := e.printReport(r, all); err != nil {
 		t.Fatal(err)
@@ -54,8 +56,8 @@ func printedWith(t *testing.T, e *env, r doctor.Report, all bool) string {
 }
 
 func TestAReportFitsTheTerminal(t *testing.T) {
-	golden.Text(t, "doctor", printed(t, &env{stdout: &term.Screen{Width: 80}}, aReport()))
-	golden.Text(t, "doctor-all", printedWith(t, &env{stdout: &term.Screen{Width: 80}}, aReport(), true))
+	golden.Text(t, "doctor", printed(t, &env{Printer: printer.Printer{Stdout: &term.Screen{Width: 80}}}, aReport()))
+	golden.Text(t, "doctor-all", printedWith(t, &env{Printer: printer.Printer{Stdout: &term.Screen{Width: 80}}}, aReport(), true))
 	for name, tt := range map[string]struct {
 		report doctor.Report
 		want   string
@@ -68,7 +70,7 @@ func TestAReportFitsTheTerminal(t *testing.T) {
 		}
 	}
 	t.Run("as JSON it is the whole report", func(t *testing.T) {
-		checkJSON(t, printed(t, &env{output: outputJSON}, aReport()), map[string]any{
+		apitest.CheckJSON(t, printed(t, &env{Printer: printer.Printer{Format: printer.JSON}}, aReport()), map[string]any{
 			"level": "fail", "version.version": "v1.2.3", "version.commit": "0123abc", "version.go": "go1.26", "version.platform": "linux/amd64",
 			"findings.0.id": "kernel", "findings.0.check": "kernel", "findings.0.level": "ok", "findings.0.what": "Linux 6.18.5-amd64 on x86_64",
 			"findings.1.id": "child-tables", "findings.3.id": aReport().Findings[3].ID,
@@ -78,13 +80,13 @@ func TestAReportFitsTheTerminal(t *testing.T) {
 		})
 	})
 	t.Run("in wide the finding and the fix have one line each", func(t *testing.T) {
-		wide := printed(t, &env{output: outputWide}, aReport())
+		wide := printed(t, &env{Printer: printer.Printer{Format: printer.Wide}}, aReport())
 		if n := strings.Count(wide, "\n"); n != 2+3+3 {
 			t.Errorf("%d lines:\n%s", n, wide)
 		}
 	})
 	t.Run("it fits a narrow terminal", func(t *testing.T) {
-		narrow := printed(t, &env{stdout: &term.Screen{Width: 50}}, aReport())
+		narrow := printed(t, &env{Printer: printer.Printer{Stdout: &term.Screen{Width: 50}}}, aReport())
 		for line := range strings.Lines(narrow) {
 			if alone := !strings.Contains(strings.TrimSpace(line), " "); len(line) > 51 && !alone { // a word is not broken
 				t.Errorf("a line of %d columns: %s", len(line)-1, line)
@@ -92,8 +94,8 @@ func TestAReportFitsTheTerminal(t *testing.T) {
 		}
 	})
 	t.Run("hostile names are escaped", func(t *testing.T) {
-		for _, output := range []string{outputTable, outputWide, outputJSON} {
-			if text := printed(t, &env{output: output}, aReport()); strings.ContainsAny(text, "\x1b\a\t") {
+		for _, output := range []string{printer.Table, printer.Wide, printer.JSON} {
+			if text := printed(t, &env{Printer: printer.Printer{Format: output}}, aReport()); strings.ContainsAny(text, "\x1b\a\t") {
 				t.Errorf("%s: control characters in\n%q", output, text)
 			}
 		}

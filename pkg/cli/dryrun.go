@@ -14,13 +14,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/halfclose/halfclose/internal/safetext"
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/state"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // modeFlags are the flags of halfclose mode.
@@ -188,72 +185,5 @@ func (e *env) dryRun(ctx context.Context, scope state.Scope) error {
 	if err != nil {
 		return err
 	}
-	if e.printsObject() {
-		return e.printObject(run)
-	}
-	t := e.table(
-		term.Column{Name: "POD"}, term.Column{Name: "MODE"}, term.Column{Name: "HALF-CLOSED", Right: true}, term.Column{Name: "DESTROY", Right: true},
-		term.Column{Name: "ASK", Right: true}, term.Column{Name: "KEPT", Right: true}, term.Column{Name: "CAPPED BY", Fold: 1, Lead: "  capped by "},
-	)
-	for _, p := range run.Pods {
-		t.Row(safetext.Escape(describe.Pod(p.Pod, p.ContainerID)), p.Mode.String(), strconv.Itoa(p.HalfClosed), strconv.Itoa(p.Destroys),
-			strconv.Itoa(p.Questions), strconv.Itoa(p.Kept), safetext.Escape(strings.Join(p.CappedBy, "; ")))
-	}
-	if len(run.Pods) > 0 {
-		if err := t.Flush(); err != nil {
-			return err
-		}
-		fmt.Fprintln(e.out)
-	}
-	s, command := e.screen(), "halfclose mode destroy"
-	if !scope.IsNode() {
-		command += " for " + safetext.Escape(scope.ScopeName())
-	}
-	text := fmt.Sprintf("%q would destroy %s and ask %s at once%s.", command, describe.Plural(run.Destroys, "socket", "sockets"),
-		describe.Plural(run.Questions, "peer", "peers"), pace(&run))
-	fmt.Fprintln(e.out, term.Fill(s.Width, "", "", text))
-	if run.Questions > 0 {
-		fmt.Fprintln(e.out, term.Fill(s.Width, "", "", "The number of gone peers is unknown until they are asked. Mode observe asks no peer, so it finds no socket peer-gone."))
-	}
-	return nil
-}
-
-// pace returns the rate limits that delay the work of a dry run, "" if none does.
-func pace(run *api.DryRun) string {
-	var limits []string
-	if n := run.DestroysPerSecond; n > 0 && run.Destroys > n {
-		limits = append(limits, fmt.Sprintf("%d destroys", n))
-	}
-	if n := run.AsksPerSecond; n > 0 && run.Questions > n {
-		limits = append(limits, fmt.Sprintf("%d questions", n))
-	}
-	if len(limits) == 0 {
-		return ""
-	}
-	return ", at " + strings.Join(limits, " and ") + " a second"
-}
-
-// dueText describes the sockets and peers that a switch to destroy has released.
-func dueText(run *api.DryRun) string {
-	var destroys, asks int
-	for _, p := range run.Pods {
-		if p.Destroys > 0 {
-			destroys++
-		}
-		if p.Questions > 0 {
-			asks++
-		}
-	}
-	var parts []string
-	if run.Destroys > 0 {
-		are := "are past their grace and go now"
-		if run.Destroys == 1 {
-			are = "is past its grace and goes now"
-		}
-		parts = append(parts, fmt.Sprintf("%s in %s %s", describe.Plural(run.Destroys, "socket", "sockets"), describe.Plural(destroys, "pod", "pods"), are))
-	}
-	if run.Questions > 0 {
-		parts = append(parts, fmt.Sprintf("%s of %s due to be asked now", describe.Plural(run.Questions, "peer", "peers"), describe.Plural(asks, "pod", "pods")))
-	}
-	return strings.Join(parts, "; ") + pace(run)
+	return e.PrintDryRun(&run, scope)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
 	"github.com/halfclose/halfclose/pkg/daemon"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
@@ -30,15 +31,17 @@ func call(t *testing.T, set map[string]string, args ...string) (code int, stdout
 		Getenv: getenv,
 		Syslog: func(message string, args ...any) { t.Errorf("in the system log: %s %v", message, args) },
 	})
-	code = run(t.Context(), args, &env{out: &out, err: &errs, getenv: getenv, more: []*cobra.Command{reaper}})
+	code = run(t.Context(), args, &env{Printer: printer.Printer{Out: &out, Getenv: getenv}, err: &errs, more: []*cobra.Command{reaper}})
 	return code, out.String(), errs.String()
 }
 
 // showing returns an environment that prints to out, with only the variables of set.
 func showing(out *bytes.Buffer, set map[string]string) *env {
 	return &env{
-		out: out, err: &bytes.Buffer{}, getenv: func(name string) string { return set[name] },
-		now: func() time.Time { return apitest.Then().Add(time.Minute) },
+		Printer: printer.Printer{
+			Out: out, Getenv: func(name string) string { return set[name] }, Now: func() time.Time { return apitest.Then().Add(time.Minute) },
+		},
+		err: &bytes.Buffer{},
 	}
 }
 
@@ -50,7 +53,7 @@ func shownAt(t *testing.T, width int, show func(*env) error) string {
 	t.Helper()
 	var out bytes.Buffer
 	e := showing(&out, nil)
-	e.stdout = &term.Screen{Width: width}
+	e.Stdout = &term.Screen{Width: width}
 	if err := show(e); err != nil {
 		t.Fatal(err)
 	}

@@ -46,10 +46,10 @@ func (e *env) follow(ctx context.Context, client *admin.Client, last api.History
 		}
 		switch {
 		case page.History != q.History && !page.Began.IsZero() && page.Since.Before(page.Began):
-			e.note("the reaper was restarted at %s", e.stamp(page.Began))
+			e.note("the reaper was restarted at %s", e.Stamp(page.Began))
 		case page.History != q.History:
 			e.note("the reaper was restarted at %s with a new history; the last entries of the previous one may be missing",
-				e.stamp(page.Since))
+				e.Stamp(page.Since))
 		case away:
 			e.note("the reaper is back")
 		}

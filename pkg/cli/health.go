@@ -40,10 +40,10 @@ answer on a port of the node.`,
 			if err != nil {
 				return err
 			}
-			if e.printsObject() {
-				return e.printObject(h)
+			if e.PrintsObject() {
+				return e.PrintObject(h)
 			}
-			_, err = fmt.Fprintln(e.out, safetext.Escape(h.Status))
+			_, err = fmt.Fprintln(e.Out, safetext.Escape(h.Status))
 			return err
 		},
 	}

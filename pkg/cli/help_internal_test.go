@@ -13,13 +13,14 @@ import (
 
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/pkg/daemon"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // wholeCommandLine returns the command line with the commands that cmd/halfclose adds.
 func wholeCommandLine() *cobra.Command {
 	getenv := func(string) string { return "" }
-	return rootCommand(&env{getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}})
+	return rootCommand(&env{Printer: printer.Printer{Getenv: getenv}, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}})
 }
 
 // commandsBelow returns the path of every command of the tree, nil for the root.

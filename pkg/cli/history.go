@@ -5,12 +5,10 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -18,9 +16,8 @@ import (
 
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
-	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/history"
-	"github.com/halfclose/halfclose/pkg/term"
+	"github.com/halfclose/halfclose/pkg/printer"
 )
 
 // historyFlags are the flags and arguments of halfclose history.
@@ -116,7 +113,7 @@ func (e *env) completeAddresses(cmd *cobra.Command, args []string, _ string) ([]
 
 // query returns the query of the flags.
 func (f historyFlags) query(e *env) (q api.HistoryQuery, err error) {
-	now := e.clock()
+	now := e.Clock()
 	q.Tail, q.PodQuery, q.Outcome = f.tail, f.pods, f.outcome
 	if f.outcome != "" && !slices.Contains(api.Outcomes(), f.outcome) {
 		return q, usageError{fmt.Errorf("--outcome is one of %s, not %q", strings.Join(api.Outcomes(), ", "), f.outcome)}
@@ -146,7 +143,7 @@ func (f historyFlags) query(e *env) (q api.HistoryQuery, err error) {
 		return q, usageError{errors.New("--summary counts past entries: it does not go with --follow")}
 	case f.follow && f.until != "":
 		return q, usageError{errors.New("--until does not go with --follow, which waits for new entries")}
-	case f.follow && e.output == outputYAML:
+	case f.follow && e.Format == printer.YAML:
 		return q, usageError{errors.New("--follow prints a table or, with --output json, lines of JSON")}
 	}
 	return q, nil
@@ -164,14 +161,14 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 	if err != nil {
 		return err
 	}
-	answer := answer{ends: q.Ends}
-	var sums summary
+	answer := printer.Answer{Ends: q.Ends}
+	var sums printer.Summary
 	var page []api.Entry
 	show := e.entryTable()
-	if e.printsObject() {
-		show = e.entryLines
+	if e.PrintsObject() {
+		show = e.PrintEntryLines
 	}
-	collects := e.printsObject() && !f.follow // into one object
+	collects := e.PrintsObject() && !f.follow // into one object
 	flush := func() error {
 		if collects || len(page) == 0 {
 			return nil
@@ -189,9 +186,9 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 			return nil // a reaper of another version does not know the filter
 		}
 		found++
-		answer.add(en)
+		answer.Add(en)
 		if f.summary {
-			sums.add(en)
+			sums.Add(en)
 			return nil
 		}
 		if page = append(page, *en); len(page) >= maxShown {
@@ -204,12 +201,12 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 	}
 	switch {
 	case f.summary:
-		err = e.printSummary(sums.rows(), end)
+		err = e.PrintSummary(&sums, &end)
 	case collects:
 		if page == nil {
 			page = []api.Entry{}
 		}
-		err = e.printObject(end.Page(page))
+		err = e.PrintObject(end.Page(page))
 	case found == 0 && !f.follow: // a followed table prints its header with its first entries
 		err = show(nil)
 	default:
@@ -226,7 +223,11 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 		return e.follow(ctx, client, end, q.EntryFilter, show)
 	}
 	if !q.Ends.IsZero() {
-		return e.answer(&answer, &end)
+		text, err := answer.Text(end.Since, e.Stamp)
+		if err == nil {
+			e.note("%s", text)
+		}
+		return err
 	}
 	if found == 0 {
 		s, err := client.Status(ctx)
@@ -237,7 +238,7 @@ func (e *env) history(ctx context.Context, f historyFlags) error {
 			e.noteNothingRegistered(s)
 		}
 	}
-	if !e.printsObject() {
+	if !e.PrintsObject() {
 		e.note("%s", e.historyNote(&end, oldest, &q, found))
 	}
 	return nil
@@ -265,21 +266,21 @@ func (e *env) eachEntry(ctx context.Context, client *admin.Client, q api.History
 		}
 		return yield(en)
 	})
-	end.Problems = files.Gaps(e.stamp)
+	end.Problems = files.Gaps(e.Stamp)
 	return end, err
 }
 
 // historyNote describes how far back the listed entries go.
 func (e *env) historyNote(end *api.HistoryEnd, oldest time.Time, q *api.HistoryQuery, found int) string {
-	text := "the history begins at " + e.stamp(end.Since)
+	text := "the history begins at " + e.Stamp(end.Since)
 	if end.History != "" && (end.Began.IsZero() || end.Since.Equal(end.Began)) {
 		text += ", when the reaper started"
 	}
 	switch {
 	case end.Missed > 0 && q.Since.Before(oldest):
-		text = fmt.Sprintf("%d entries before %s are no longer kept: see the reaper's log", end.Missed, e.stamp(oldest))
+		text = fmt.Sprintf("%d entries before %s are no longer kept: see the reaper's log", end.Missed, e.Stamp(oldest))
 	case !q.Since.IsZero() && !q.Since.Before(end.Since) && len(end.Problems) == 0:
-		text = "the history is complete since " + e.stamp(q.Since)
+		text = "the history is complete since " + e.Stamp(q.Since)
 	}
 	switch {
 	case found > 0:
@@ -290,86 +291,11 @@ func (e *env) historyNote(end *api.HistoryEnd, oldest time.Time, q *api.HistoryQ
 	return "no entry matches; " + text
 }
 
-// entryLines prints each entry as a line of JSON.
-func (e *env) entryLines(entries []api.Entry) error {
-	enc := json.NewEncoder(printable{w: e.out})
-	for i := range entries {
-		if err := enc.Encode(&entries[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // entryTable returns a function that prints entries as further rows of one table.
 func (e *env) entryTable() func([]api.Entry) error {
-	t := e.table(
-		term.Column{Name: "TIME"},
-		term.Column{Name: "OUTCOME", Fold: 1, Lead: ", ", Paint: outcomePaint},
-		term.Column{Name: "POD", Fold: 2, Lead: ", "},
-		term.Column{Name: "STATE", Fold: 3, Lead: ", ", Paint: statePaint},
-		term.Column{Name: "LOCAL", Fold: 5, Lead: ", local "},
-		term.Column{Name: "PEER", Fold: 5, Lead: ", peer "},
-		term.Column{Name: "AGE", Right: true, Fold: 4, Lead: ", age "},
-		term.Column{Name: "IDLE", Right: true, Fold: 6, Lead: ", idle "},
-		term.Column{Name: "GRACE", Right: true, Fold: 7, Lead: ", grace "},
-		term.Column{Name: "LATE", Right: true, Fold: 8, Lead: ", late "},
-		term.Column{Name: "RECV-Q", Right: true, Fold: 8, Lead: ", recv-q "},
-		term.Column{Name: "SEND-Q", Right: true, Fold: 8, Lead: ", send-q "},
-		term.Column{Name: "OWNERS", Fold: 9, Lead: "; held by "})
+	rows := e.EntryRows()
 	return func(entries []api.Entry) error {
-		for i := range entries {
-			en := &entries[i]
-			t.Row(e.stamp(en.Time), outcomeText(en), describe.Pod(en.Pod, en.ContainerID), en.State.String(), addressText(en.Local), addressText(en.Peer),
-				describe.Age(en.Age), describe.Age(en.Idle), graceText(en), describe.Age(en.Late),
-				strconv.FormatUint(uint64(en.RQueue), 10), strconv.FormatUint(uint64(en.WQueue), 10), ownersText(en))
-		}
-		return t.Flush()
+		rows.Add("", entries...)
+		return rows.Flush()
 	}
-}
-
-// outcomeText returns an entry's outcome with its cause, and the number of sockets if there are several.
-func outcomeText(en *api.Entry) string {
-	text := en.Outcome
-	if how := en.How + en.Errno; how != "" {
-		text += " (" + how + ")"
-	}
-	if en.Count > 1 {
-		text += fmt.Sprintf(" x%d", en.Count)
-	}
-	return text
-}
-
-func graceText(en *api.Entry) string {
-	if en.Grace == 0 {
-		return "-"
-	}
-	return en.Grace.String()
-}
-
-// addressText returns an address; an entry of several sockets may have none, or no port.
-func addressText(at netip.AddrPort) string {
-	switch {
-	case !at.IsValid():
-		return "-"
-	case at.Port() == 0:
-		return api.End{AddrPort: at}.String()
-	}
-	return at.String()
-}
-
-func ownersText(en *api.Entry) string {
-	text := describe.Owners(en.Owners)
-	if en.MoreOwners > 0 {
-		text += fmt.Sprintf(" and %d more", en.MoreOwners)
-	}
-	return text
-}
-
-// firstOf returns when the first socket of an entry ended.
-func firstOf(en *api.Entry) time.Time {
-	if en.First.IsZero() {
-		return en.Time
-	}
-	return en.First
 }

@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/api"
+	"github.com/halfclose/halfclose/pkg/printer"
 )
 
 // historyOf runs halfclose history with a reaper that answers with page.
@@ -24,13 +24,13 @@ func historyOf(t *testing.T, page api.HistoryPage, args ...string) (stdout, stde
 	dir := nstest.ShortDir(t)
 	serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/status") {
-			writeJSON(t, w, crowded())
+			writeJSON(t, w, apitest.CrowdedStatus())
 			return
 		}
 		writeJSON(t, w, page)
 	})
 	var out, errs outputtest.Buffer
-	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
+	e := &env{Printer: printer.Printer{Out: &out, Getenv: func(string) string { return "" }, Now: func() time.Time { return apitest.Then().Add(time.Minute) }}, err: &errs}
 	if code := run(t.Context(), append([]string{"history", "--state-dir", dir}, args...), e); code != exitSuccess {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
@@ -111,7 +111,7 @@ func TestAPeerGoneEntryHasItsCauseAndNoGrace(t *testing.T) {
 
 func TestTheHistoryAsJSONIsOneObject(t *testing.T) {
 	stdout, stderr := historyOf(t, apitest.Page(), "-o", "json")
-	checkJSONOf(t, stdout, apitest.Page())
+	apitest.CheckJSONOf(t, stdout, apitest.Page())
 	if stderr != "" {
 		t.Errorf("on stderr: %s", stderr)
 	}
@@ -126,7 +126,7 @@ func startFollow(t *testing.T, dir string, args ...string) (out, errs *outputtes
 	out, errs = new(outputtest.Buffer), new(outputtest.Buffer)
 	ctx, cancel := context.WithCancel(t.Context())
 	exited := make(chan int, 1)
-	e := &env{out: out, err: errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute) }}
+	e := &env{Printer: printer.Printer{Out: out, Getenv: func(string) string { return "" }, Now: func() time.Time { return apitest.Then().Add(time.Minute) }}, err: errs}
 	go func() { exited <- run(ctx, append([]string{"history", "--follow", "--state-dir", dir}, args...), e) }()
 	return out, errs, func() {
 		t.Helper()
@@ -241,7 +241,7 @@ func TestFollowAsJSONPrintsOneLinePerSocket(t *testing.T) {
 	nstest.Eventually(t, patience, "all entries are shown", func() bool { return strings.Count(out.String(), "\n") == len(apitest.Entries()) })
 	stopFollow()
 	for i, line := range slices.Collect(strings.Lines(out.String())) {
-		checkJSONOf(t, line, apitest.Entries()[i])
+		apitest.CheckJSONOf(t, line, apitest.Entries()[i])
 	}
 }
 
@@ -249,20 +249,5 @@ func TestFollowWithoutAReaperFails(t *testing.T) {
 	code, stdout, stderr := call(t, nil, "history", "--follow", "--state-dir", nstest.ShortDir(t))
 	if code != exitFailure || stdout != "" || !strings.HasPrefix(stderr, "halfclose: no reaper is running") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
-	}
-}
-
-func TestAFollowedTableHasOneHeader(t *testing.T) {
-	got := shown(t, func(e *env) error {
-		show := e.entryTable()
-		for _, en := range apitest.Entries() {
-			if err := show([]api.Entry{en, en}); err != nil {
-				return fmt.Errorf("show: %w", err)
-			}
-		}
-		return nil
-	})
-	if n := strings.Count(got, "TIME"); n > 2 { // a second one only where the wider second pod changes the columns
-		t.Errorf("%d headers:\n%s", n, got)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/owners"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -42,7 +43,7 @@ func runHistory(t *testing.T, dir string, args ...string) (code int, stdout, std
 	t.Helper()
 	var out, errs outputtest.Buffer
 	zone := time.FixedZone("CET", 3600)
-	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Minute).In(zone) }}
+	e := &env{Printer: printer.Printer{Out: &out, Getenv: func(string) string { return "" }, Now: func() time.Time { return apitest.Then().Add(time.Minute).In(zone) }}, err: &errs}
 	code = run(t.Context(), append([]string{"history", "--state-dir", dir}, args...), e)
 	return code, out.String(), errs.String()
 }

@@ -56,7 +56,7 @@ CHECK without drop-ins, so a record stays until the reaper prunes it.`,
   halfclose install --watch --reaper external --host-root /host`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.node.fromEnvironment(cmd.Flags(), e.getenv)
+			f.node.fromEnvironment(cmd.Flags(), e.Getenv)
 			c, err := f.config(cmd.Flags())
 			if err != nil {
 				return err

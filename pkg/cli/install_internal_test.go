@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -18,10 +17,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/halfclose/halfclose/internal/apitest"
 	"github.com/halfclose/halfclose/internal/golden"
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/buildinfo"
+	"github.com/halfclose/halfclose/pkg/printer"
 )
 
 const podsConflist = `{
@@ -179,7 +180,7 @@ func TestInstallAndUninstallPrintJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &result); err != nil || code != 0 || len(result.Warnings) != 1 {
 		t.Fatalf("exit code %d, %v:\n%s", code, err, stdout)
 	}
-	checkJSON(t, stdout, map[string]any{
+	apitest.CheckJSON(t, stdout, map[string]any{
 		"network": "pods", "file": "/etc/cni/net.d/10-pods.conflist", "changed": true, "plugin.path": "/opt/cni/bin/halfclose", "plugin.changed": false,
 		"reaper.path": "/opt/cni/bin/halfclose-reaper", "reaper.changed": false, "warnings.0": result.Warnings[0], "diff": diffOf("install", "--mode", "destroy", "--dry-run"),
 	})
@@ -189,14 +190,14 @@ func TestInstallAndUninstallPrintJSON(t *testing.T) {
 	want := maps.Clone(programs)
 	want["files.0.file"], want["files.0.network"], want["diff"] = "/etc/cni/net.d/10-pods.conflist", "pods", diffOf("uninstall", "--dry-run")
 	_, stdout, _ = call(t, set, "uninstall", "--dry-run", "-o", "json")
-	checkJSON(t, stdout, want)
+	apitest.CheckJSON(t, stdout, want)
 	if code, _, stderr := call(t, set, "uninstall"); code != 0 {
 		t.Fatal(stderr)
 	}
 	want = maps.Clone(programs)
 	want["files"] = []any{}
 	_, stdout, _ = call(t, set, "uninstall", "-o", "json")
-	checkJSON(t, stdout, want)
+	apitest.CheckJSON(t, stdout, want)
 }
 
 func TestInstallCreatesTheEntryOfItsFlags(t *testing.T) {
@@ -340,7 +341,7 @@ func TestInstallPrintsTheTargetOfTheReapersProgram(t *testing.T) {
 func TestInstallNeedsThePluginOfItsOwnBuild(t *testing.T) {
 	root := cniNode(t, nil)
 	var stderr bytes.Buffer
-	code := run(t.Context(), []string{"install", "--host-root", root}, &env{out: &stderr, err: &stderr, getenv: func(string) string { return "" }})
+	code := run(t.Context(), []string{"install", "--host-root", root}, &env{Printer: printer.Printer{Out: &stderr, Getenv: func(string) string { return "" }}, err: &stderr})
 	if code != 1 || !strings.Contains(stderr.String(), "cni/halfclose nor ") || !strings.Contains(stderr.String(), "name it with --plugin") {
 		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
@@ -356,7 +357,7 @@ func TestInstallWatchLogsItsEvents(t *testing.T) {
 	done := make(chan int)
 	go func() {
 		done <- run(ctx, []string{"install", "--watch", "--host-root", root, "--log-format", "json", "--plugin", plugin}, &env{
-			out: io.Writer(&out), err: io.Writer(&log), getenv: func(string) string { return "" },
+			Printer: printer.Printer{Out: &out, Getenv: func(string) string { return "" }}, err: &log,
 		})
 	}()
 	logs := func(text string) {

@@ -17,8 +17,8 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 	for _, w := range r.Warnings {
 		e.note("warning: %s", w)
 	}
-	if e.printsObject() {
-		return e.printObject(r)
+	if e.PrintsObject() {
+		return e.PrintObject(r)
 	}
 	if r.Reaper != nil {
 		e.printLine("Reaper", program(*r.Reaper), done(c.DryRun, r.Reaper.Changed, "written"))
@@ -43,8 +43,8 @@ func (e *env) printRemoval(c install.Config, r install.Removal) error {
 	for _, w := range r.Warnings {
 		e.note("warning: %s", w)
 	}
-	if e.printsObject() {
-		return e.printObject(r)
+	if e.PrintsObject() {
+		return e.PrintObject(r)
 	}
 	for _, f := range r.Files {
 		e.printLine("Network", f.Network+" in "+f.File, "entry "+done(c.DryRun, true, "removed"))
@@ -85,7 +85,7 @@ func done(dryRun, changed bool, verb string) string {
 }
 
 func (e *env) printLine(what, which, how string) {
-	fmt.Fprintln(e.out, term.Fill(e.screen().Width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), safetext.Escape(which+": "+how)))
+	fmt.Fprintln(e.Out, term.Fill(e.Screen().Width, fmt.Sprintf("%-9s ", what), strings.Repeat(" ", 10), safetext.Escape(which+": "+how)))
 }
 
 // printDiff prints a diff with the colours of other tools.
@@ -93,8 +93,8 @@ func (e *env) printDiff(diff string) {
 	if diff == "" {
 		return
 	}
-	s := e.screen()
-	fmt.Fprintln(e.out)
+	s := e.Screen()
+	fmt.Fprintln(e.Out)
 	for line := range strings.Lines(diff) {
 		line = strings.TrimSuffix(line, "\n")
 		st := term.Plain
@@ -111,6 +111,6 @@ func (e *env) printDiff(diff string) {
 		for i := range shown {
 			shown[i] = safetext.Escape(shown[i])
 		}
-		fmt.Fprintln(e.out, s.Paint(st, strings.Join(shown, "\t")))
+		fmt.Fprintln(e.Out, s.Paint(st, strings.Join(shown, "\t")))
 	}
 }

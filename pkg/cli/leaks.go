@@ -7,9 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,8 +14,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/policy"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // leaksFlags are the flags of halfclose leaks.
@@ -109,10 +104,10 @@ func (e *env) leaks(ctx context.Context, f leaksFlags) error {
 			return unknownPod(q.PodQuery, s)
 		}
 	}
-	if e.printsObject() {
-		err = e.printObject(list)
+	if e.PrintsObject() {
+		err = e.PrintObject(list)
 	} else {
-		err = e.printLeaks(list)
+		err = e.PrintLeaks(&list)
 	}
 	e.noteStale(list.Stale)
 	switch {
@@ -138,112 +133,4 @@ func noLeaks(list api.LeakList) string {
 		return "no leaks: " + describe.Plural(list.Young, "half-closed socket is", "half-closed sockets are") + " within a minute of progress; --all lists them"
 	}
 	return "no leaks: no half-closed socket matches"
-}
-
-// printLeaks prints the groups, and below them the processes that hold descriptors.
-func (e *env) printLeaks(list api.LeakList) error {
-	wide := e.output == outputWide
-	cols := []term.Column{
-		{Name: "POD"},
-		{Name: "OWNER", Fold: 5, Lead: ", held by "},
-		{Name: "STATE", Fold: 3, Lead: ", ", Paint: statePaint},
-		{Name: "ROLE", Fold: 6, Lead: ", "},
-		{Name: "ADDRESS", Fold: 4, Lead: ", "},
-		{Name: "SOCKETS", Right: true, Fold: 1, Lead: ", sockets "},
-		{Name: "OLDEST", Right: true, Fold: 2, Lead: ", oldest "},
-		{Name: "GROWTH", Right: true, Fold: 7, Lead: ", growth "},
-		{Name: "VERDICTS", Fold: 8, Lead: ": "},
-	}
-	if wide {
-		cols = append(cols, term.Column{Name: "NEWEST", Right: true}, term.Column{Name: "UNREAD", Right: true}, term.Column{Name: "HELD", Right: true})
-	}
-	t := e.table(cols...)
-	for _, g := range list.Groups {
-		row := []string{
-			describe.Pod(g.Pod, g.ContainerID), leakOwner(g), g.State.String(), roleText(g.Role), leakAddress(g), strconv.Itoa(g.Sockets),
-			describe.Age(g.Oldest), growthText(g.Growth), countsText(g.Verdicts),
-		}
-		if wide {
-			row = append(row, describe.Age(g.Newest), strconv.FormatUint(g.Unread, 10), strconv.Itoa(g.Held))
-		}
-		t.Row(row...)
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	return e.printLeakNotes(list)
-}
-
-// printLeakNotes prints what the table does not show.
-func (e *env) printLeakNotes(list api.LeakList) error {
-	screen := e.screen()
-	if list.Omitted > 0 {
-		text := describe.Plural(list.Omitted, "smaller group is", "smaller groups are") + " not listed (--limit)."
-		if _, err := fmt.Fprintln(e.out, term.Fill(screen.Width, "", "", text)); err != nil {
-			return err
-		}
-	}
-	var l findingList
-	for _, f := range describe.LeakFindings(&list) {
-		what, todo := f.Advice()
-		l.add(what, "", todo)
-	}
-	return e.printFindings(screen, l.list)
-}
-
-// leakOwner names the processes that hold a group's sockets.
-func leakOwner(g api.LeakGroup) string {
-	switch g.OwnerCount {
-	case 0:
-		return "-"
-	case 1:
-		return processText(g.Owners[0].Command, g.Owners[0].PID)
-	}
-	return fmt.Sprintf("%s and %d more", processText(g.Owners[0].Command, g.Owners[0].PID), g.OwnerCount-1)
-}
-
-func processText(command string, pid int) string { return fmt.Sprintf("%s[%d]", command, pid) }
-
-// roleText returns a role, "-" if it is unknown.
-func roleText(r policy.Role) string {
-	if r == policy.RoleUnknown {
-		return "-"
-	}
-	return r.String()
-}
-
-// leakAddress returns the address that a group's sockets have in common.
-func leakAddress(g api.LeakGroup) string {
-	if g.Peer != "" {
-		return "peer " + g.Peer
-	}
-	return "local " + g.Local
-}
-
-// growthText returns a growth, such as "+12/m".
-func growthText(perMinute *float64) string {
-	switch {
-	case perMinute == nil:
-		return "-"
-	case *perMinute == 0:
-		return "0"
-	case *perMinute < 10:
-		return "+" + strconv.FormatFloat(*perMinute, 'f', 1, 64) + "/m"
-	}
-	return "+" + strconv.FormatFloat(*perMinute, 'f', 0, 64) + "/m"
-}
-
-// countsText lists counts by verdict, the largest first.
-func countsText(counts map[string]int) string {
-	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
-		if counts[a] != counts[b] {
-			return counts[b] - counts[a]
-		}
-		return strings.Compare(a, b)
-	})
-	words := make([]string, 0, len(names))
-	for _, name := range names {
-		words = append(words, strconv.Itoa(counts[name])+" "+name)
-	}
-	return strings.Join(words, ", ")
 }

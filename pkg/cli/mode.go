@@ -16,6 +16,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/admin"
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -87,30 +88,6 @@ to the next. A pod that is not registered yet can have a switch.`,
 	return cmd
 }
 
-// modeReport is the output of halfclose mode. Without a reaper it has only the switch, which applies to the next one.
-type modeReport struct {
-	Running bool `json:"running"` // a reaper is running
-	*api.ModeView
-	SwitchFile string        `json:"switchFile"`
-	Switch     *state.Switch `json:"switch,omitempty"`
-	// Switches are those of pods, namespaces and containers that have not ended.
-	Switches      []state.Switch `json:"switches,omitempty"`
-	SwitchProblem string         `json:"switchProblem,omitempty"`
-	// Due has the sockets and peers that "mode destroy" has released; nil for other commands, or if the reaper did not answer.
-	Due *api.DryRun `json:"due,omitempty"`
-	// Unregistered is set if the switch that was set is of a pod without an attachment on this node.
-	Unregistered string `json:"unregistered,omitempty"`
-	// Conservative lists the attachments whose policy is more conservative than the node.
-	Conservative []conservativeView `json:"moreConservative,omitempty"`
-}
-
-// conservativeView is an attachment with a policy that is more conservative than the node.
-type conservativeView struct {
-	state.Attachment
-	Pod  state.Pod   `json:"pod"`
-	Mode policy.Mode `json:"mode"`
-}
-
 func (e *env) showMode(ctx context.Context, path string, scope state.Scope) error {
 	client, err := e.client()
 	if err != nil {
@@ -118,12 +95,14 @@ func (e *env) showMode(ctx context.Context, path string, scope state.Scope) erro
 	}
 	s, err := client.Status(ctx)
 	if errors.Is(err, admin.ErrNotRunning) {
-		return e.printMode(withoutReaper(path).within(scope))
+		r := within(withoutReaper(path), scope)
+		return e.PrintMode(&r)
 	}
 	if err != nil {
 		return err
 	}
-	return e.printMode(withReaper(s.Mode, s.Attachments).within(scope))
+	r := within(printer.NewModeReport(s.Mode, s.Attachments), scope)
+	return e.PrintMode(&r)
 }
 
 // setMode sets the switch through the reaper. If none is running or it does not answer, it writes the file itself. known
@@ -152,7 +131,7 @@ func (e *env) setMode(ctx context.Context, path string, sw state.Switch, known b
 		}
 		r := withoutReaper(path)
 		r.Unregistered = unregistered
-		return e.printMode(r)
+		return e.PrintMode(&r)
 	}
 	if err != nil && !errors.Is(err, admin.ErrRefused) {
 		return err
@@ -168,9 +147,9 @@ func (e *env) setMode(ctx context.Context, path string, sw state.Switch, known b
 	if statusErr == nil {
 		view, attachments = s.Mode, s.Attachments
 	}
-	r := withReaper(view, attachments)
+	r := printer.NewModeReport(view, attachments)
 	r.Due, r.Unregistered = due, unregistered
-	if err := e.printMode(r); err != nil {
+	if err := e.PrintMode(&r); err != nil {
 		return err
 	}
 	return errors.Join(stillCapped(view, sw), statusErr)
@@ -216,8 +195,8 @@ func ofScope(s state.Scope) string {
 }
 
 // withoutReaper returns a report of the switches alone.
-func withoutReaper(path string) modeReport {
-	r := modeReport{SwitchFile: path}
+func withoutReaper(path string) printer.ModeReport {
+	r := printer.ModeReport{SwitchFile: path}
 	switches, err := state.LoadSwitches(path)
 	if err != nil {
 		r.SwitchProblem = err.Error()
@@ -228,24 +207,11 @@ func withoutReaper(path string) modeReport {
 	return r
 }
 
-// within returns the report with only the switches that a scope is in, or that are in it.
-func (r modeReport) within(scope state.Scope) modeReport {
+// within returns a report with only the switches that a scope is in, or that are in it.
+func within(r printer.ModeReport, scope state.Scope) printer.ModeReport {
 	pod := state.Pod{Namespace: scope.Namespace, Name: scope.Pod}
 	r.Switches = slices.DeleteFunc(slices.Clone(r.Switches), func(sw state.Switch) bool {
 		return !sw.Covers(pod, scope.ID) && !scope.Covers(state.Pod{Namespace: sw.Namespace, Name: sw.Pod}, sw.ID)
 	})
-	return r
-}
-
-// withReaper returns a report of a running reaper.
-func withReaper(view api.ModeView, attachments []api.AttachmentView) modeReport {
-	r := modeReport{
-		Running: true, ModeView: &view, SwitchFile: view.SwitchFile, Switch: view.Switch, Switches: view.Switches, SwitchProblem: view.SwitchProblem,
-	}
-	for _, a := range attachments {
-		if a.Inert == "" && a.Policy.Mode > view.Effective {
-			r.Conservative = append(r.Conservative, conservativeView{a.Attachment, a.Pod, a.Policy.Mode})
-		}
-	}
 	return r
 }

@@ -18,17 +18,18 @@ import (
 	"github.com/halfclose/halfclose/pkg/api"
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
 // modeOf runs halfclose mode -o json.
-func modeOf(t *testing.T, code int, want, dir string, args ...string) modeReport {
+func modeOf(t *testing.T, code int, want, dir string, args ...string) printer.ModeReport {
 	t.Helper()
 	got, stdout, stderr := call(t, map[string]string{"SUDO_USER": "alice"}, append([]string{"mode", "-o", "json", "--state-dir", dir}, args...)...)
 	if got != code || !strings.Contains(stderr, want) || want == "" && stderr != "" || strings.Count(stderr, "\n") > 1 {
 		t.Errorf("mode %v: exit code %d, want %d; stderr %q, want %q", args, got, code, stderr, want)
 	}
-	var r modeReport
+	var r printer.ModeReport
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
 		t.Fatalf("%v: %q", err, stdout)
 	}
@@ -39,7 +40,7 @@ func TestModeWithoutAReaperSetsTheSwitchForTheNext(t *testing.T) {
 	t.Parallel()
 	dir := nstest.ShortDir(t)
 	path := filepath.Join(dir, "mode")
-	if diff := cmp.Diff(modeReport{SwitchFile: path}, modeOf(t, exitSuccess, "", dir)); diff != "" {
+	if diff := cmp.Diff(printer.ModeReport{SwitchFile: path}, modeOf(t, exitSuccess, "", dir)); diff != "" {
 		t.Errorf("before (-want +got)\n%s", diff)
 	}
 	set := modeOf(t, exitSuccess, "", dir, "observe")
@@ -48,7 +49,7 @@ func TestModeWithoutAReaperSetsTheSwitchForTheNext(t *testing.T) {
 	if err != nil || !ok || stored.Mode != policy.Observe || stored.Who != "alice (sudo)" || stored.When.IsZero() {
 		t.Errorf("stored is %+v, %v, %v", stored, ok, err)
 	}
-	want := modeReport{SwitchFile: path, Switch: &stored}
+	want := printer.ModeReport{SwitchFile: path, Switch: &stored}
 	if diff := cmp.Diff(want, set); diff != "" {
 		t.Errorf("set (-want +got)\n%s", diff)
 	}
@@ -143,7 +144,7 @@ func TestModeReportsItsCaps(t *testing.T) {
 func TestModeListsThePodsThatAreMoreConservative(t *testing.T) {
 	dir := nstest.ShortDir(t)
 	s := apitest.QuietStatus()
-	s.Attachments = manyConservative()
+	s.Attachments = apitest.ConservativeAttachments()
 	var sent string
 	serveReaper(t, dir, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
@@ -168,12 +169,12 @@ func TestTheNameInTheSwitchIsBounded(t *testing.T) {
 		{strings.Repeat("ü", 60), strings.Repeat("ü", 50)},
 		{strings.Repeat("a", 1<<20), strings.Repeat("a", 100)},
 	} {
-		e := &env{getenv: func(string) string { return tt.sudo }}
+		e := &env{Printer: printer.Printer{Getenv: func(string) string { return tt.sudo }}}
 		if got := e.who(); got != tt.want {
 			t.Errorf("%.10q: got %q, want %q", tt.sudo, got, tt.want)
 		}
 	}
-	e := &env{getenv: func(string) string { return "" }}
+	e := &env{Printer: printer.Printer{Getenv: func(string) string { return "" }}}
 	if got := e.who(); got == "" || strings.Contains(got, "sudo") {
 		t.Errorf("without sudo it is %q", got)
 	}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,8 +16,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/policy"
 	"github.com/halfclose/halfclose/pkg/policyfile"
-	"github.com/halfclose/halfclose/pkg/state"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 func policyCommand(e *env) *cobra.Command {
@@ -84,8 +81,8 @@ func (e *env) checkPolicyFile(in io.Reader, path string) error {
 	}
 	file, problems := policyfile.Parse(data, name)
 	result := policyCheck{File: name, Entries: len(file.Entries), Problems: append([]policyfile.Problem{}, problems...)}
-	if e.printsObject() {
-		err = e.printObject(result)
+	if e.PrintsObject() {
+		err = e.PrintObject(result)
 	} else {
 		err = e.printPolicyCheck(result, &file)
 	}
@@ -110,7 +107,7 @@ func (e *env) printPolicyCheck(r policyCheck, file *policyfile.File) error {
 		}
 		fmt.Fprintf(&b, "%s: no mistakes (%s)\n", safetext.Escape(r.File), strings.Join(parts, ", "))
 	}
-	_, err := fmt.Fprint(e.out, b.String())
+	_, err := fmt.Fprint(e.Out, b.String())
 	return err
 }
 
@@ -159,89 +156,8 @@ func (e *env) showPolicy(ctx context.Context, q api.PodQuery) error {
 	if len(list.Policies) == 0 {
 		return fmt.Errorf("no attachment matches %q; \"halfclose status --all\" lists them", q.Pod)
 	}
-	if e.printsObject() {
-		return e.printObject(list)
+	if e.PrintsObject() {
+		return e.PrintObject(list)
 	}
-	return e.printEffectivePolicies(list)
-}
-
-func (e *env) printEffectivePolicies(list api.PolicyList) error {
-	sc := e.screen()
-	line := func(label, text string) {
-		fmt.Fprintln(e.out, term.Fill(sc.Width, fmt.Sprintf("%-10s", label), strings.Repeat(" ", 10), safetext.Escape(text)))
-	}
-	for i := range list.Policies {
-		p := &list.Policies[i]
-		if i > 0 {
-			fmt.Fprintln(e.out)
-		}
-		origin := fmt.Sprintf(" %s, network %s", p.IfName, p.Network)
-		if p.Network == state.ManualNetwork {
-			origin = ", registered by hand"
-		}
-		line("Pod", describe.Pod(p.Pod, p.ContainerID)+origin)
-		mode := p.Mode.String()
-		if len(p.CappedBy) > 0 {
-			mode += ", capped by " + strings.Join(p.CappedBy, "; ")
-		}
-		line("Mode", mode)
-		line("Overrides", overridesText(p))
-		if text := e.policyFileText(list.PolicyFile); text != "" {
-			line("File", text)
-			entries := "none"
-			if len(p.Entries) > 0 {
-				entries = strings.Join(p.Entries, ", ")
-			}
-			line("Entries", entries)
-		}
-		for j := range p.Policies {
-			if err := e.printSourcedPolicy(&p.Policies[j]); err != nil {
-				return err
-			}
-		}
-		for _, w := range p.Warnings {
-			fmt.Fprintln(e.out, "\n"+term.Fill(sc.Width, "! ", "  ", safetext.Escape(w)))
-		}
-	}
-	return nil
-}
-
-// overridesText describes how far the pod's annotations count.
-func overridesText(p *api.EffectivePolicy) string {
-	switch {
-	case p.PodOverrides == policy.OverridesNone:
-		return "none: annotations are ignored"
-	case len(p.Policies) > 1:
-		return "relax: the more conservative verdict of both policies counts"
-	}
-	return p.PodOverrides.String()
-}
-
-// printSourcedPolicy prints the values of a policy, one in each row, with their sources.
-func (e *env) printSourcedPolicy(p *api.SourcedPolicy) error {
-	fmt.Fprintln(e.out)
-	if p.Annotations != "" {
-		fmt.Fprintln(e.out, term.Fill(e.screen().Width, "", "", "Policy "+p.Annotations+" the pod's annotations"))
-	}
-	t := e.table(term.Column{Name: "KEY"}, term.Column{Name: "VALUE", Fold: 1}, term.Column{Name: "SOURCE", Fold: 2, Lead: "; from "})
-	all := policy.Policy(p.Policy)
-	for _, v := range policyValues(all) {
-		switch {
-		case v.key == "exempt" && len(all.Exempt) > 0:
-			for i, m := range all.Exempt {
-				t.Row("exempt["+strconv.Itoa(i)+"]", m.String(), p.Sources[v.key])
-			}
-		case v.key == "rules" && len(all.Rules) > 0:
-			for i := range all.Rules {
-				source := p.Sources[v.key]
-				if i < len(p.RuleSources) {
-					source = p.RuleSources[i]
-				}
-				t.Row("rules["+strconv.Itoa(i)+"]", ruleText(&all.Rules[i]), source)
-			}
-		default:
-			t.Row(v.key, v.value, p.Sources[v.key])
-		}
-	}
-	return t.Flush()
+	return e.PrintPolicies(&list)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/internal/outputtest"
 	"github.com/halfclose/halfclose/pkg/daemon"
 	"github.com/halfclose/halfclose/pkg/launch"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -31,7 +32,7 @@ func runReaper(t *testing.T, dir string, args ...string) {
 	exited := make(chan int, 1)
 	var stderr outputtest.Buffer
 	getenv := func(string) string { return "" }
-	e := &env{out: &stderr, err: &stderr, getenv: getenv, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}}
+	e := &env{Printer: printer.Printer{Out: &stderr, Getenv: getenv}, err: &stderr, more: []*cobra.Command{daemon.Command(daemon.Environment{Getenv: getenv})}}
 	go func() { exited <- run(ctx, append([]string{"reaper", "--state-dir", dir}, args...), e) }()
 	t.Cleanup(func() {
 		cancel()

@@ -145,29 +145,29 @@ A name such as shop/web-1 makes the registration a pod of that namespace, which
 
 // printRegistration prints a registration, and its notes on stderr. flag returns the flag that set a key of the policy.
 func (e *env) printRegistration(r registration, flag func(key string) string) error {
-	if e.printsObject() {
-		return e.printObject(r)
+	if e.PrintsObject() {
+		return e.PrintObject(r)
 	}
 	again := ""
 	if slices.Contains(r.Replaced, r.Record.ContainerID) {
 		again = " again"
 	}
-	fmt.Fprintf(e.out, "registered %s%s: %s, %s\n", describe.Pod(r.Record.Pod, r.Record.ContainerID), again, safetext.Escape(r.Record.Netns.Path), r.Record.Netns.Identity)
+	fmt.Fprintf(e.Out, "registered %s%s: %s, %s\n", describe.Pod(r.Record.Pod, r.Record.ContainerID), again, safetext.Escape(r.Record.Netns.Path), r.Record.Netns.Identity)
 	for _, old := range r.Replaced {
 		if old != r.Record.ContainerID {
-			fmt.Fprintf(e.out, "replaces %s\n", old)
+			fmt.Fprintf(e.Out, "replaces %s\n", old)
 		}
 	}
 	p := r.Record.Layers.Resolve(0).Policies[0]
-	t := e.table(term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
-	for _, v := range policyValues(p) {
-		from := p.Sources[v.key]
+	t := e.NewTable(term.Column{Name: "POLICY"}, term.Column{Name: "VALUE"}, term.Column{Name: "FROM"})
+	for _, v := range describe.PolicyValues(p) {
+		from := p.Sources[v.Key]
 		if from == state.SourceRegister {
-			if from = flag(v.key); r.isKept(v.key, from) {
+			if from = flag(v.Key); r.isKept(v.Key, from) {
 				from = "the earlier registration"
 			}
 		}
-		t.Row(v.name, v.value, from)
+		t.Row(v.Name, v.Value, from)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/internal/nstest"
 	"github.com/halfclose/halfclose/pkg/netns"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/state"
 )
 
@@ -95,8 +96,8 @@ func TestRegistrationsArePrinted(t *testing.T) {
 		Record: rec, Replaced: []string{"pid-4711"}, SharedWith: []state.Attachment{{ContainerID: "pod", IfName: "eth0"}},
 		ReaperRunning: true, Notes: []string{"something of " + apitest.Hostile},
 	}
-	golden.Text(t, "register", shown(t, func(e *env) error { e.err = e.out; return e.printRegistration(r, flag) }))
-	checkJSON(t, shown(t, func(e *env) error { e.output = outputJSON; return e.printRegistration(r, flag) }), map[string]any{
+	golden.Text(t, "register", shown(t, func(e *env) error { e.err = e.Out; return e.printRegistration(r, flag) }))
+	apitest.CheckJSON(t, shown(t, func(e *env) error { e.Format = printer.JSON; return e.printRegistration(r, flag) }), map[string]any{
 		"record.version": 2.0, "record.containerID": "web", "record.ifname": "manual", "record.network": "(manual)", "record.boot": "this",
 		"record.netns.path": "/run/netns/web", "record.netns.cookie": 1.0, "record.netns.dev": 4.0, "record.netns.inode": 1001.0,
 		"record.time": "2026-01-02T03:04:05.000000006Z", "record.layers.source": "halfclose register", "record.layers.podOverrides": "none",
@@ -109,11 +110,11 @@ func TestRegistrationsArePrinted(t *testing.T) {
 		"notes.0": "something of " + apitest.Hostile,
 	})
 	u := unregistration{Name: "web", Path: "/run/netns/web", StillRecorded: r.SharedWith, Notes: r.Notes}
-	if got, want := shown(t, func(e *env) error { e.err = e.out; return e.printUnregistration(u) }),
+	if got, want := shown(t, func(e *env) error { e.err = e.Out; return e.printUnregistration(u) }),
 		"unregistered web: /run/netns/web\nhalfclose: note: something of "+apitest.Harmless+"\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	checkJSON(t, shown(t, func(e *env) error { e.output = outputJSON; return e.printUnregistration(u) }), map[string]any{
+	apitest.CheckJSON(t, shown(t, func(e *env) error { e.Format = printer.JSON; return e.printUnregistration(u) }), map[string]any{
 		"name": "web", "path": "/run/netns/web", "stillRecorded.0.containerID": "pod", "stillRecorded.0.ifname": "eth0", "notes.0": "something of " + apitest.Hostile,
 	})
 }

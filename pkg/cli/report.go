@@ -21,6 +21,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/cniconf/spec"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/policyfile"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/report"
 )
 
@@ -54,7 +55,7 @@ prints what it wrote and what it left out: look through it before you send it.`,
 	}
 	cmd.Flags().StringVar(&f.to, "output-file", "", "write to `FILE`, which must not exist, or - for stdout (default: halfclose-report-TIME.tar.gz)")
 	cmd.Flags().BoolVar(&f.addresses, "redact-addresses", false, "replace IP and MAC addresses by names")
-	cmd.Flags().StringVar(&f.hostRoot, "host-root", e.getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
+	cmd.Flags().StringVar(&f.hostRoot, "host-root", e.Getenv("HALFCLOSE_HOST_ROOT"), "`dir` where the host's root is mounted in this container (HALFCLOSE_HOST_ROOT)")
 	cmd.Flags().StringVar(&f.confDir, "cni-conf-dir", spec.DefaultConfDir, "`dir` of the runtime's network configurations, on the host")
 	_ = cmd.MarkFlagFilename("output-file", "tar.gz") // the flag exists
 	return cmd
@@ -64,7 +65,7 @@ prints what it wrote and what it left out: look through it before you send it.`,
 func (e *env) report(ctx context.Context, f reportFlags) (err error) {
 	at := time.Now().UTC()
 	name := "halfclose-report-" + at.Format("20060102T150405Z")
-	out, info := e.out, e.out
+	out, info := e.Out, e.Out
 	switch f.to {
 	case "-":
 		info = e.err
@@ -174,7 +175,7 @@ func (e *env) commandPart(name string, args ...string) reportPart {
 		ctx, cancel := context.WithTimeout(ctx, reportPartLimit)
 		defer cancel()
 		var out, problems bytes.Buffer
-		code := run(ctx, append(args, "--state-dir", e.stateDir), &env{out: &out, err: &problems, getenv: e.getenv, now: e.now})
+		code := run(ctx, append(args, "--state-dir", e.stateDir), &env{Printer: printer.Printer{Out: &out, Getenv: e.Getenv, Now: e.Now}, err: &problems})
 		if text := strings.TrimSpace(problems.String()); text != "" && (code != exitSuccess || out.Len() == 0) {
 			b.Omit(name, text)
 		}
@@ -220,7 +221,7 @@ func (e *env) addPolicyFile(ctx context.Context, b *report.Bundle) error {
 		return err
 	}
 	var problems bytes.Buffer
-	_ = run(ctx, []string{"policy", "check", path, "--state-dir", e.stateDir}, &env{out: &problems, err: &problems, getenv: e.getenv})
+	_ = run(ctx, []string{"policy", "check", path, "--state-dir", e.stateDir}, &env{Printer: printer.Printer{Out: &problems, Getenv: e.Getenv}, err: &problems})
 	return b.Add("policy-check.txt", problems.Bytes())
 }
 

@@ -161,15 +161,15 @@ func (e *env) simulate(f *simulateFlags) error {
 	case !f.suggest && f.grace < policy.Patience(simulate.Shortest):
 		return usageError{fmt.Errorf("--grace %v is too short: want %v or longer", f.grace, simulate.Shortest)}
 	}
-	since := e.clock().Add(-7 * 24 * time.Hour)
+	since := e.Clock().Add(-7 * 24 * time.Hour)
 	if f.since != "" {
 		var err error
-		if since, err = parseSince(f.since, e.clock()); err != nil {
+		if since, err = parseSince(f.since, e.Clock()); err != nil {
 			return err
 		}
 	}
 	store := simulate.NewStore(simulate.Dir(e.stateDir))
-	hours, problems, err := store.Since(since, e.clock())
+	hours, problems, err := store.Since(since, e.Clock())
 	for _, p := range problems {
 		e.note("skipped a file: %v", p)
 	}
@@ -178,11 +178,11 @@ func (e *env) simulate(f *simulateFlags) error {
 	}
 	d := simulate.NewData(hours)
 	if len(hours) == 0 {
-		return fmt.Errorf("no idle times since %s in %s: a running reaper writes them each minute", e.stamp(since), store.Dir())
+		return fmt.Errorf("no idle times since %s in %s: a running reaper writes them each minute", e.Stamp(since), store.Dir())
 	}
 	q := simulate.Query{Grace: time.Duration(f.grace), ProbeAfter: f.probeAfter, State: f.state, Role: f.role, Covers: coversPods(f.pods)}
 	if d.Estimate(&q).Total.Sockets == 0 {
-		return fmt.Errorf("no half-closed socket matches since %s", e.stamp(d.From))
+		return fmt.Errorf("no half-closed socket matches since %s", e.Stamp(d.From))
 	}
 	s := simulation{ProbeAfter: f.probeAfter, From: d.From, AsOf: d.AsOf, Hours: d.Hours}
 	if f.suggest {
@@ -194,8 +194,8 @@ func (e *env) simulate(f *simulateFlags) error {
 		return err
 	}
 	s.fill(d, &q, &limits)
-	if e.printsObject() {
-		return e.printObject(&s)
+	if e.PrintsObject() {
+		return e.PrintObject(&s)
 	}
 	if err := e.printSimulation(&s); err != nil {
 		return err
@@ -269,7 +269,7 @@ func outcomeCells(first string, o *simulate.Outcome) []string {
 
 // printSimulation prints a row for each pod, and the total.
 func (e *env) printSimulation(s *simulation) error {
-	t := e.table(outcomeColumns("POD")...)
+	t := e.NewTable(outcomeColumns("POD")...)
 	for i := range s.Pods {
 		p := &s.Pods[i]
 		t.Row(outcomeCells(podName(simulate.Pod{Namespace: p.Pod.Namespace, Name: p.Pod.Name, Container: p.ContainerID, Other: p.Other}), &p.Outcome)...)
@@ -281,13 +281,13 @@ func (e *env) printSimulation(s *simulation) error {
 // noteData describes the data of an answer, and what the answer lacks.
 func (e *env) noteData(s *simulation) {
 	e.note("estimated from %s to %s, %s with data; looks were up to %s apart",
-		e.stamp(s.From), e.stamp(s.AsOf), describe.Plural(s.Hours, "hour", "hours"), policy.FormatAge(time.Duration(s.LookDistance)))
+		e.Stamp(s.From), e.Stamp(s.AsOf), describe.Plural(s.Hours, "hour", "hours"), policy.FormatAge(time.Duration(s.LookDistance)))
 	if s.Total.Closed > 0 {
 		e.note("wrong at most includes %s: a last answer just before the close is invisible",
 			describe.Plural(s.Total.Closed, "socket that closed later", "sockets that closed later"))
 	}
-	if e.clock().Sub(s.AsOf) > maxDataAge {
-		e.note("no reaper has written since %s: later sockets are missing", e.stamp(s.AsOf))
+	if e.Clock().Sub(s.AsOf) > maxDataAge {
+		e.note("no reaper has written since %s: later sockets are missing", e.Stamp(s.AsOf))
 	}
 }
 
@@ -304,17 +304,17 @@ func (e *env) suggest(d *simulate.Data, q simulate.Query, s *simulation) error {
 	if q.Grace > 0 {
 		s.fill(d, &q, &found.Limits)
 	}
-	if e.printsObject() {
-		if err := e.printObject(s); err != nil {
+	if e.PrintsObject() {
+		if err := e.PrintObject(s); err != nil {
 			return err
 		}
 		return noSuggestion(&found)
 	}
 	if found.Grace > 0 {
-		fmt.Fprintf(e.out, "Suggested grace: %v\n\n", s.Grace)
+		fmt.Fprintf(e.Out, "Suggested grace: %v\n\n", s.Grace)
 	}
 	if len(s.Tried) > 0 {
-		t := e.table(outcomeColumns("GRACE")...)
+		t := e.NewTable(outcomeColumns("GRACE")...)
 		for i := range s.Tried {
 			t.Row(outcomeCells(s.Tried[i].Grace.String(), &s.Tried[i].Outcome)...)
 		}

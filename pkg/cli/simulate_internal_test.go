@@ -18,6 +18,7 @@ import (
 	"github.com/halfclose/halfclose/pkg/inetdiag"
 	"github.com/halfclose/halfclose/pkg/monotime"
 	"github.com/halfclose/halfclose/pkg/policy"
+	"github.com/halfclose/halfclose/pkg/printer"
 	"github.com/halfclose/halfclose/pkg/simulate"
 	"github.com/halfclose/halfclose/pkg/term"
 )
@@ -89,8 +90,11 @@ func simulateIn(t *testing.T, dir string, args ...string) (code int, stdout, std
 	t.Helper()
 	var out, errs outputtest.Buffer
 	e := &env{
-		out: &out, err: &errs, getenv: func(string) string { return "" }, stdout: &term.Screen{Width: 80},
-		now: func() time.Time { return apitest.Then().Add(time.Minute) },
+		Printer: printer.Printer{
+			Out: &out, Getenv: func(string) string { return "" }, Stdout: &term.Screen{Width: 80},
+			Now: func() time.Time { return apitest.Then().Add(time.Minute) },
+		},
+		err: &errs,
 	}
 	code = run(t.Context(), append([]string{"simulate", "--state-dir", dir}, args...), e)
 	return code, out.String(), errs.String()
@@ -238,7 +242,7 @@ func TestSimulateSaysWhatItsDataLack(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out, errs outputtest.Buffer
-	e := &env{out: &out, err: &errs, getenv: func(string) string { return "" }, now: func() time.Time { return apitest.Then().Add(time.Hour) }}
+	e := &env{Printer: printer.Printer{Out: &out, Getenv: func(string) string { return "" }, Now: func() time.Time { return apitest.Then().Add(time.Hour) }}, err: &errs}
 	if code := run(t.Context(), []string{"simulate", "--state-dir", dir, "--grace", "2m"}, e); code != exitSuccess {
 		t.Errorf("exit code %d", code)
 	}

@@ -103,14 +103,3 @@ func onDay(clock, day time.Time) time.Time {
 	year, month, d := day.Date()
 	return time.Date(year, month, d, clock.Hour(), clock.Minute(), clock.Second(), 0, day.Location())
 }
-
-// clock returns the time, in the time zone of the output.
-func (e *env) clock() time.Time {
-	if e.now != nil {
-		return e.now()
-	}
-	return time.Now()
-}
-
-// stamp formats a time in the time zone of the output, with that zone.
-func (e *env) stamp(t time.Time) string { return t.In(e.clock().Location()).Format(time.RFC3339) }

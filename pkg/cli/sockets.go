@@ -6,7 +6,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +14,6 @@ import (
 	"github.com/halfclose/halfclose/pkg/describe"
 	"github.com/halfclose/halfclose/pkg/hostfs"
 	"github.com/halfclose/halfclose/pkg/inetdiag"
-	"github.com/halfclose/halfclose/pkg/term"
 )
 
 // socketFlags are the flags of halfclose sockets.
@@ -106,10 +104,12 @@ func (e *env) sockets(ctx context.Context, f socketFlags) error {
 			return unknownPod(q.PodQuery, s)
 		}
 	}
-	if e.printsObject() {
-		err = e.printObject(list)
+	if e.PrintsObject() {
+		err = e.PrintObject(list)
 	} else {
-		err = e.printSockets(list.Sockets, q.Owners || q.Owner != "")
+		rows := e.SocketRows(q.Owners || q.Owner != "")
+		rows.Add("", list.Sockets...)
+		err = rows.Flush()
 	}
 	if err == nil && len(list.Problems) > 0 {
 		err = fmt.Errorf("the list is incomplete: %s", strings.Join(list.Problems, "; "))
@@ -138,48 +138,6 @@ func emptyReason(f socketFlags) string {
 		return "no half-closed socket matches; --all also lists the sockets in other states"
 	}
 	return "no half-closed sockets; --all also lists the sockets in other states"
-}
-
-// whyColumn is the index of the column with the reason of the verdict.
-const whyColumn = 9
-
-func (e *env) printSockets(views []api.SocketView, owners bool) error {
-	cols := []term.Column{
-		{Name: "POD"},
-		{Name: "STATE", Fold: 2, Lead: ", ", Paint: statePaint},
-		{Name: "LOCAL", Fold: 4, Lead: ", local "},
-		{Name: "PEER", Fold: 4, Lead: ", peer "},
-		{Name: "AGE", Right: true, Fold: 3, Lead: ", age "},
-		{Name: "IDLE", Right: true, Fold: 5, Lead: ", idle ", IsRepeated: func(row []string) bool {
-			return strings.HasPrefix(row[whyColumn], "idle for ")
-		}},
-		{Name: "RECV-Q", Right: true, Fold: 6, Lead: ", recv-q "},
-		{Name: "SEND-Q", Right: true, Fold: 6, Lead: ", send-q "},
-		{Name: "VERDICT", Fold: 1, Lead: ", ", Paint: verdictPaint},
-		{Name: "WHY", Fold: 7, Lead: ": "},
-	}
-	wide := e.output == outputWide
-	if wide {
-		cols = append(cols, term.Column{Name: "PEER-ASKED"})
-	}
-	if owners {
-		cols = append(cols, term.Column{Name: "OWNERS", Fold: 8, Lead: "; held by "})
-	}
-	t := e.table(cols...)
-	for _, v := range views {
-		row := []string{
-			describe.Pod(v.Pod, v.ContainerID), v.State.String(), v.Local, v.Peer, orDash(v.Age), orDash(v.Idle),
-			strconv.FormatUint(uint64(v.RQueue), 10), strconv.FormatUint(uint64(v.WQueue), 10), v.Verdict.String(), v.Why,
-		}
-		if wide {
-			row = append(row, describe.Asked(v))
-		}
-		if owners {
-			row = append(row, describe.Owners(v.Owners))
-		}
-		t.Row(row...)
-	}
-	return t.Flush()
 }
 
 // noteStale notes that an answer is older than its question.

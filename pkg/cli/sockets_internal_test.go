@@ -155,7 +155,7 @@ func TestAnIncompleteListIsAnErrorInOneLine(t *testing.T) {
 
 func TestStatusOfOnePod(t *testing.T) {
 	dir := nstest.ShortDir(t)
-	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, crowded()) })
+	serveReaper(t, dir, func(w http.ResponseWriter, _ *http.Request) { writeJSON(t, w, apitest.CrowdedStatus()) })
 	for _, tt := range []struct {
 		pod, want, not string
 	}{

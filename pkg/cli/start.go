@@ -32,7 +32,7 @@ func (e *env) asStart(err error, unitDirs []string) string {
 			return "; start it with \"systemctl start halfclose\", or see why it stopped with \"systemctl status halfclose\""
 		}
 	}
-	if e.getenv("KUBERNETES_SERVICE_HOST") != "" {
+	if e.Getenv("KUBERNETES_SERVICE_HOST") != "" {
 		return "; the container \"reaper\" of this pod does not run: \"kubectl describe pod\" and \"kubectl logs -c reaper -p\" show why"
 	}
 	return "; start one with \"" + e.startCommand() + "\", or set HALFCLOSE_STATE_DIR to a running reaper's state directory"

@@ -57,7 +57,7 @@ only observed, or queued for the rate limit.`,
 			if !slices.Contains(top.Orders(), sort) {
 				return usageError{fmt.Errorf("--sort is one of %s, not %q", strings.Join(top.Orders(), ", "), sort)}
 			}
-			cfg := top.Config{Interval: interval, Sort: sort, Namespace: namespace, Now: e.clock}
+			cfg := top.Config{Interval: interval, Sort: sort, Namespace: namespace, Now: e.Clock}
 			if once {
 				cfg.Interval = 0
 				return e.topOnce(cmd.Context(), cfg)
@@ -98,25 +98,25 @@ func (e *env) topOnce(ctx context.Context, cfg top.Config) error {
 	if err != nil {
 		return err
 	}
-	return view.Print(e.out, e.screen().Width)
+	return view.Print(e.Out, e.Screen().Width)
 }
 
 // topOn shows top on the terminal of stdin and stdout.
 func (e *env) topOn(ctx context.Context, cfg top.Config) error {
-	out, ok := e.out.(*os.File)
+	out, ok := e.Out.(*os.File)
 	switch {
 	case !ok || !term.IsTerminal(int(out.Fd())):
 		return usageError{errors.New("stdout is not a terminal: use --once to print one frame")}
 	case !term.IsTerminal(int(os.Stdin.Fd())):
 		return usageError{errors.New("stdin is not a terminal, so no key can quit: use --once to print one frame")}
-	case e.getenv("TERM") == "dumb":
+	case e.Getenv("TERM") == "dumb":
 		return usageError{errors.New("TERM is dumb, which cannot show a full screen: use --once to print one frame")}
 	}
 	view, err := e.openTop(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	return view.Run(ctx, os.Stdin, out, e.screen())
+	return view.Run(ctx, os.Stdin, out, e.Screen())
 }
 
 // storeMode sets a switch through the reaper. If none is running or it does not answer, it writes the file itself.

@@ -41,7 +41,7 @@ Stop halfclose install --watch first, or it restores the entry.`,
   halfclose uninstall --host-root /host # in a container with the host at /host`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.fromEnvironment(cmd.Flags(), e.getenv)
+			f.fromEnvironment(cmd.Flags(), e.Getenv)
 			c, err := f.config(cmd.Flags())
 			if err != nil {
 				return err

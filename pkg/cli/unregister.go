@@ -68,14 +68,14 @@ namespace may be gone already. Records of CNI stay until its DEL.`,
 
 // printUnregistration prints an unregistration, and its notes on stderr.
 func (e *env) printUnregistration(u unregistration) error {
-	if e.printsObject() {
-		return e.printObject(u)
+	if e.PrintsObject() {
+		return e.PrintObject(u)
 	}
 	path := safetext.Escape(u.Path)
 	if path == "" {
 		path = "unreadable record"
 	}
-	fmt.Fprintf(e.out, "unregistered %s: %s\n", u.Name, path)
+	fmt.Fprintf(e.Out, "unregistered %s: %s\n", u.Name, path)
 	e.printNotes(u.Notes)
 	return nil
 }

@@ -20,10 +20,10 @@ func versionCommand(e *env) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			info := buildinfo.Get()
-			if e.printsObject() {
-				return e.printObject(info)
+			if e.PrintsObject() {
+				return e.PrintObject(info)
 			}
-			_, err := fmt.Fprintln(e.out, info)
+			_, err := fmt.Fprintln(e.Out, info)
 			return err
 		},
 	}

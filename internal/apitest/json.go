@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package apitest
 
 import (
 	"encoding/json"
@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// checkJSONOf compares printed JSON with v as encoding/json writes it. The tests of pkg/admin pin the names of the fields.
-func checkJSONOf(t *testing.T, printed string, v any) {
+// CheckJSONOf compares printed JSON with v as encoding/json writes it. The tests of pkg/admin pin the names of the fields.
+func CheckJSONOf(t testing.TB, printed string, v any) {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -24,8 +24,8 @@ func checkJSONOf(t *testing.T, printed string, v any) {
 	}
 }
 
-// checkJSON compares every leaf of a printed, indented JSON object with want, by its path.
-func checkJSON(t *testing.T, printed string, want map[string]any) {
+// CheckJSON compares every leaf of a printed, indented JSON object with want, by its path.
+func CheckJSON(t testing.TB, printed string, want map[string]any) {
 	t.Helper()
 	if !strings.HasPrefix(printed, "{\n  \"") {
 		t.Errorf("it is not an indented object:\n%s", printed)
@@ -37,7 +37,7 @@ func checkJSON(t *testing.T, printed string, want map[string]any) {
 	}
 }
 
-func decode(t *testing.T, text string) (v any) {
+func decode(t testing.TB, text string) (v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		t.Fatalf("%v:\n%s", err, text)

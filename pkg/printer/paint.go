@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package printer
 
 import (
 	"github.com/halfclose/halfclose/pkg/api"

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package printer
 
 import (
 	"bytes"
@@ -80,9 +80,9 @@ func TestATableInAPipeHasOneLinePerRowAndNoHeaderIfAsked(t *testing.T) {
 	}{{"with a header", false, 1}, {"without", true, 0}} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out bytes.Buffer
-			e := showing(&out, nil)
-			e.noHeaders = tt.noHeaders
-			if err := e.printSockets(apitest.Sockets(), true); err != nil {
+			p := showing(&out, nil)
+			p.NoHeaders = tt.noHeaders
+			if err := printSockets(p, true, apitest.Sockets()...); err != nil {
 				t.Fatal(err)
 			}
 			if got, want := strings.Count(out.String(), "\n"), tt.lines+len(apitest.Sockets()); got != want {
@@ -93,25 +93,25 @@ func TestATableInAPipeHasOneLinePerRowAndNoHeaderIfAsked(t *testing.T) {
 }
 
 func TestAWideTableHasAnyWidth(t *testing.T) {
-	e := showing(&bytes.Buffer{}, nil)
-	e.out, e.output = termtest.New(t, 132, 24).TTY, outputWide
-	if got := e.screen(); got != (term.Screen{Width: 0, Colour: true}) {
+	p := showing(&bytes.Buffer{}, nil)
+	p.Out, p.Format = termtest.New(t, 132, 24).TTY, Wide
+	if got := p.Screen(); got != (term.Screen{Width: 0, Colour: true}) {
 		t.Errorf("got %+v", got)
 	}
 }
 
 func TestOnlyTerminalsHaveColours(t *testing.T) {
 	terminal := termtest.New(t, 80, 24)
-	e := showing(nil, map[string]string{"TERM": "xterm"})
-	e.out = terminal.TTY
-	if err := e.printSockets(apitest.Sockets()[1:2], false); err != nil {
+	p := showing(nil, map[string]string{"TERM": "xterm"})
+	p.Out = terminal.TTY
+	if err := printSockets(p, false, apitest.Sockets()[1:2]...); err != nil {
 		t.Fatal(err)
 	}
 	nstest.Eventually(t, patience, "the table is coloured", func() bool {
 		got := terminal.Written()
 		return strings.Contains(got, "\x1b[1mPOD\x1b[0m") && strings.Contains(got, "\x1b[33mFIN_WAIT2\x1b[0m")
 	})
-	if got := shown(t, func(e *env) error { return e.printSockets(apitest.Sockets(), true) }); strings.Contains(got, "\x1b") {
+	if got := shown(t, func(p *Printer) error { return printSockets(p, true, apitest.Sockets()...) }); strings.Contains(got, "\x1b") {
 		t.Errorf("a file gets %q", got)
 	}
 }

@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package printer
 
 import (
 	"cmp"
@@ -18,15 +18,23 @@ import (
 	"github.com/halfclose/halfclose/pkg/term"
 )
 
+// NodeAttachment is an attachment of a node; Node is "" for the only node.
+type NodeAttachment struct {
+	Node string
+	api.AttachmentView
+}
+
 // quietRows is the number of attachments up to which quiet ones are listed too.
 const quietRows = 20
 
-// printAttachments prints the table of attachments, the worst leak first.
-func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bool) error {
+// PrintAttachments prints a table of attachments, the worst leak first. Without all it only counts the quiet ones of more than
+// quietRows.
+func (p *Printer) PrintAttachments(list []NodeAttachment, all bool) error {
 	list = slices.Clone(list)
-	slices.SortStableFunc(list, func(a, b api.AttachmentView) int {
+	slices.SortStableFunc(list, func(a, b NodeAttachment) int {
 		return cmp.Or(cmp.Compare(leaked(b), leaked(a)), cmp.Compare(b.Oldest, a.Oldest), cmp.Compare(b.Destroyed, a.Destroyed))
 	})
+	sc := p.Screen()
 	quiet := 0
 	if !all && len(list) > quietRows {
 		n := len(list)
@@ -34,7 +42,7 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 		quiet = n - len(list)
 	}
 	// On most nodes all attachments have the same interface and network: print these once.
-	same := len(list) > 1 && sc.Width > 0 && !slices.ContainsFunc(list, func(a api.AttachmentView) bool {
+	same := len(list) > 1 && sc.Width > 0 && !slices.ContainsFunc(list, func(a NodeAttachment) bool {
 		return a.IfName != list[0].IfName || a.Network != list[0].Network
 	})
 	cols := []term.Column{
@@ -52,13 +60,16 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 	if same {
 		cols = cols[:len(cols)-2]
 	}
-	t := e.table(cols...)
-	for _, a := range list {
+	t := newRows(p, cols, func(a NodeAttachment) []string {
 		row := []string{
 			describe.Pod(a.Pod, a.ContainerID), count(a, inetdiag.CloseWait), count(a, inetdiag.FinWait2), oldest(a),
-			strconv.Itoa(overdue(a)), strconv.FormatUint(a.Destroyed, 10), describe.AttachmentMode(a), describe.Graces(a.Policy), a.IfName, a.Network,
+			strconv.Itoa(overdue(a)), strconv.FormatUint(a.Destroyed, 10), describe.AttachmentMode(a.AttachmentView), describe.Graces(a.Policy),
+			a.IfName, a.Network,
 		}
-		t.Row(row[:len(cols)]...)
+		return row[:len(cols)]
+	})
+	for _, a := range list {
+		t.Add(a.Node, a)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -76,24 +87,24 @@ func (e *env) printAttachments(sc term.Screen, list []api.AttachmentView, all bo
 	if len(more) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintln(e.out, term.Fill(sc.Width, "", "", safetext.Escape(strings.Join(more, " "))))
+	_, err := fmt.Fprintln(p.Out, term.Fill(sc.Width, "", "", safetext.Escape(strings.Join(more, " "))))
 	return err
 }
 
 // oldest returns the age of the oldest half-closed socket, "-" if there is none.
-func oldest(a api.AttachmentView) string {
+func oldest(a NodeAttachment) string {
 	if leaked(a) == 0 {
 		return "-"
 	}
 	return describe.Age(a.Oldest)
 }
 
-func count(a api.AttachmentView, s inetdiag.State) string {
+func count(a NodeAttachment, s inetdiag.State) string {
 	return strconv.Itoa(a.Candidates[s.String()])
 }
 
 // leaked returns the number of half-closed sockets of an attachment.
-func leaked(a api.AttachmentView) (n int) {
+func leaked(a NodeAttachment) (n int) {
 	for _, c := range a.Candidates {
 		n += c
 	}
@@ -102,7 +113,7 @@ func leaked(a api.AttachmentView) (n int) {
 
 // overdue returns the number of half-closed sockets past their grace: the mode or another reason keeps them, or they are
 // queued.
-func overdue(a api.AttachmentView) (n int) {
+func overdue(a NodeAttachment) (n int) {
 	for _, counts := range []api.AgeCounts{a.Ages.CloseWait, a.Ages.FinWait2} {
 		for _, sockets := range counts.Overdue {
 			n += sockets
@@ -112,6 +123,6 @@ func overdue(a api.AttachmentView) (n int) {
 }
 
 // isQuiet reports whether an attachment has no half-closed sockets, no destroys and no findings.
-func isQuiet(a api.AttachmentView) bool {
-	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && !describe.HasProblem(&a)
+func isQuiet(a NodeAttachment) bool {
+	return leaked(a) == 0 && a.Destroyed == 0 && a.WouldDestroy == 0 && !describe.HasProblem(&a.AttachmentView)
 }

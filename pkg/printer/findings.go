@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package printer
 
 import (
 	"fmt"
@@ -18,13 +18,17 @@ import (
 // finding is a condition that needs the operator's attention.
 type finding struct {
 	what  string
-	where []string // the attachments that have it, if it is not one of the node
+	where []string // the nodes and attachments that have it
 	todo  string
 }
 
-// buildFindings returns a finding each if the plugin or this command is not from the reaper's build. The build of the plugin
+// Findings collects conditions that need the operator's attention. Nodes and attachments with the same one share a finding. In
+// each method node is "" for the only node.
+type Findings struct{ list []finding }
+
+// AddBuilds adds a finding each if the plugin or this command is not from the reaper's build. The build of the plugin
 // is that of the newest record: older records may be from before an upgrade. Reapers older than the field do not return it.
-func buildFindings(s api.Status, command buildinfo.Build) []finding {
+func (l *Findings) AddBuilds(node string, s *api.Status, command buildinfo.Build) {
 	var newest api.AttachmentView
 	for _, a := range s.Attachments {
 		if a.Plugin != (buildinfo.Build{}) && !a.Recorded.Before(newest.Recorded) {
@@ -32,39 +36,42 @@ func buildFindings(s api.Status, command buildinfo.Build) []finding {
 		}
 	}
 	reaper := s.Version.Build()
-	var list []finding
 	add := func(what string, build buildinfo.Build) {
 		if build != reaper && build != (buildinfo.Build{}) {
-			list = append(list, finding{
-				what: fmt.Sprintf("%s is %s, and the reaper is %s", what, build, reaper),
-				todo: `install both from the same build: "halfclose install" for the plugin, a restart for the reaper; ` +
-					`a reaper that ADD started keeps its build until it exits, or until "halfclose reaper" or the service takes over`,
-			})
+			l.add(fmt.Sprintf("%s is %s, and the reaper is %s", what, build, reaper), node,
+				`install both from the same build: "halfclose install" for the plugin, a restart for the reaper; `+
+					`a reaper that ADD started keeps its build until it exits, or until "halfclose reaper" or the service takes over`)
 		}
 	}
 	add("the plugin", newest.Plugin)
 	add("this command", command)
-	return list
 }
 
-// findings lists the conditions that need attention. Attachments with the same one share a finding.
-func findings(s api.Status) []finding {
-	var l findingList
-	for _, f := range describe.Findings(s) {
-		where := ""
+// AddStatus adds the findings of a status.
+func (l *Findings) AddStatus(node string, s *api.Status) {
+	for _, f := range describe.Findings(*s) {
+		where := node
 		if a := f.Attachment; a != nil {
 			where = describe.Pod(a.Pod, a.ContainerID) + " " + a.IfName
+			if node != "" {
+				where += " on " + node
+			}
 		}
 		what, todo := f.Advice()
 		l.add(what, where, todo)
 	}
-	return l.list
 }
 
-type findingList struct{ list []finding }
+// AddLeaks adds the findings of a list of leaks, such as processes that hold descriptors.
+func (l *Findings) AddLeaks(node string, list *api.LeakList) {
+	for _, f := range describe.LeakFindings(list) {
+		what, todo := f.Advice()
+		l.add(what, node, todo)
+	}
+}
 
-// add adds a finding, or one more attachment to an equal finding.
-func (l *findingList) add(what, where, todo string) {
+// add adds a finding, or one more place to an equal finding.
+func (l *Findings) add(what, where, todo string) {
 	i := slices.IndexFunc(l.list, func(f finding) bool { return f.what == what && f.todo == todo })
 	if i < 0 {
 		i = len(l.list)
@@ -75,9 +82,10 @@ func (l *findingList) add(what, where, todo string) {
 	}
 }
 
-// printFindings prints each finding with its advice.
-func (e *env) printFindings(s term.Screen, list []finding) error {
+// PrintFindings prints each finding with its advice.
+func (p *Printer) PrintFindings(l *Findings) error {
 	var b strings.Builder
+	s, list := p.Screen(), l.list
 	for i, f := range list {
 		text := f.what
 		if len(f.where) > 0 {
@@ -92,7 +100,7 @@ func (e *env) printFindings(s term.Screen, list []finding) error {
 			b.WriteString(term.Fill(s.Width, "  > ", "    ", safetext.Escape(f.todo)) + "\n")
 		}
 	}
-	_, err := fmt.Fprint(e.out, b.String())
+	_, err := fmt.Fprint(p.Out, b.String())
 	return err
 }
 

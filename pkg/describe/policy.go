@@ -1,7 +1,7 @@
 // Copyright The halfclose Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package cli
+package describe
 
 import (
 	"fmt"
@@ -12,11 +12,12 @@ import (
 	"github.com/halfclose/halfclose/pkg/policy"
 )
 
-// policyValue is the text of one value of a policy.
-type policyValue struct{ name, key, value string }
+// PolicyValue is the text of one value of a policy.
+type PolicyValue struct{ Name, Key, Value string }
 
-func policyValues(p policy.Policy) []policyValue {
-	return []policyValue{
+// PolicyValues returns the values of a policy, with foreign text escaped.
+func PolicyValues(p policy.Policy) []PolicyValue {
+	return []PolicyValue{
 		{"mode", "mode", p.Mode.String()},
 		{"probe after", "probeAfter", p.ProbeAfter.String()},
 		{"probe count", "probeCount", strconv.Itoa(p.ProbeCount)},
@@ -48,12 +49,13 @@ func rulesText(list []policy.Rule) string {
 	}
 	words := make([]string, 0, len(list))
 	for _, r := range list {
-		words = append(words, ruleText(&r))
+		words = append(words, Rule(&r))
 	}
 	return safetext.Escape(strings.Join(words, "; "))
 }
 
-func ruleText(r *policy.Rule) string {
+// Rule returns the match and the values of a rule.
+func Rule(r *policy.Rule) string {
 	values := valueTexts(&r.Values)
 	if len(values) == 0 {
 		values = []string{"the base values"}
