@@ -45,7 +45,10 @@ with exponential backoff (up to five minutes), and this is logged once.
 With --drop-in the entry goes into a drop-in file, and the network's file stays
 unchanged. Only runtimes with libcni 1.3.0 or later load it: containerd from
 2.1, CRI-O from 1.34. Others ignore it and register nothing. CRI-O runs DEL and
-CHECK without drop-ins, so a record stays until the reaper prunes it.`,
+CHECK without drop-ins, so a record stays until the reaper prunes it.
+
+With --upgrade it replaces the installed programs by those of this build, and
+changes no network: the entry keeps its values.`,
 		Example: `  halfclose install --mode observe --dry-run     # see what would change
   halfclose install --mode observe               # count leaks, destroy nothing
   halfclose install --probe-after 2m --exempt '[{"localPorts": "22"}]'
@@ -67,6 +70,13 @@ CHECK without drop-ins, so a record stays until the reaper prunes it.`,
 			}
 			if mismatch != "" {
 				e.note("warning: %s", mismatch)
+			}
+			if f.upgrade {
+				programs, err := install.Upgrade(cmd.Context(), c)
+				if err != nil {
+					return err
+				}
+				return e.printPrograms(c, programs)
 			}
 			if f.watch {
 				return e.watchInstall(cmd.Context(), c, f.logFormat)

@@ -31,6 +31,7 @@ type installFlags struct {
 	copy       bool
 	dropIn     bool
 	watch      bool
+	upgrade    bool
 	wait       time.Duration
 	logFormat  string
 }
@@ -44,6 +45,7 @@ func (f *installFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.copy, "copy", false, "install a copy of this command as halfclose-reaper instead of a symbolic link")
 	flags.BoolVar(&f.dropIn, "drop-in", false, "put the entry into a drop-in file, which containerd from 2.1 and CRI-O from 1.34 load")
 	flags.BoolVar(&f.watch, "watch", false, "keep running, wait for a network, and restore the entry when another process rewrites the file")
+	flags.BoolVar(&f.upgrade, "upgrade", false, "replace the installed programs by those of this build, and change no network")
 	flags.DurationVar(&f.wait, "wait", 0, "how long to wait for the first network to appear")
 	flags.StringVar(&f.logFormat, "log-format", logging.Text, "format of the log of --watch: text or json")
 	completeOneOf(cmd, "log-format", logging.Text, logging.JSON)
@@ -72,6 +74,9 @@ func (f *installFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	case f.logFormat != logging.Text && f.logFormat != logging.JSON:
 		return install.Config{}, usageError{fmt.Errorf("--log-format: want text or json, not %q", f.logFormat)}
 	}
+	if err := f.checkUpgrade(flags); err != nil {
+		return install.Config{}, err
+	}
 	c, err := f.node.config(flags)
 	if err != nil {
 		return install.Config{}, err
@@ -79,6 +84,23 @@ func (f *installFlags) config(flags *pflag.FlagSet) (install.Config, error) {
 	c.DropIn, c.Wait = f.dropIn, f.wait
 	c.Entry, err = f.entry(flags)
 	return c, err
+}
+
+// checkUpgrade refuses flags that an upgrade would ignore.
+func (f *installFlags) checkUpgrade(flags *pflag.FlagSet) error {
+	if !f.upgrade {
+		return nil
+	}
+	ignored := []string{"config", "drop-in", "watch", "wait", "cni-conf-dir"}
+	for _, flag := range entryFlags() {
+		ignored = append(ignored, flag.name)
+	}
+	for _, name := range ignored {
+		if flags.Changed(name) {
+			return usageError{fmt.Errorf("--upgrade changes no network: leave out --%s", name)}
+		}
+	}
+	return nil
 }
 
 // findPrograms adds the programs to install. The plugin must be of this command's build. If a flag names it, another build

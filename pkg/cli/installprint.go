@@ -20,10 +20,7 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 	if e.PrintsObject() {
 		return e.PrintObject(r)
 	}
-	if r.Reaper != nil {
-		e.printLine("Reaper", program(*r.Reaper), done(c.DryRun, r.Reaper.Changed, "written"))
-	}
-	e.printLine("Plugin", program(r.Plugin), done(c.DryRun, r.Plugin.Changed, "written"))
+	e.printProgramLines(c, r.Programs)
 	e.printLine("Network", r.Network+" in "+r.File, done(c.DryRun, r.Changed, "written"))
 	e.printDiff(r.Diff)
 	if len(r.Dropped) > 0 {
@@ -36,6 +33,22 @@ func (e *env) printInstall(c install.Config, r install.Result) error {
 			"a deleted container's record stays until the reaper prunes it, ten minutes later")
 	}
 	return nil
+}
+
+// printPrograms prints the result of an upgrade or a dry run.
+func (e *env) printPrograms(c install.Config, p install.Programs) error {
+	if e.printsObject() {
+		return e.printObject(p)
+	}
+	e.printProgramLines(c, p)
+	return nil
+}
+
+func (e *env) printProgramLines(c install.Config, p install.Programs) {
+	if p.Reaper != nil {
+		e.printLine("Reaper", program(*p.Reaper), done(c.DryRun, p.Reaper.Changed, "written"))
+	}
+	e.printLine("Plugin", program(p.Plugin), done(c.DryRun, p.Plugin.Changed, "written"))
 }
 
 // printRemoval prints the result of an uninstallation or a dry run.
