@@ -10,6 +10,11 @@ COMMIT    ?= $(shell git describe --match= --always --abbrev=40 --dirty 2>/dev/n
 PLATFORMS ?= linux/amd64 linux/arm64
 # The directory of build-all and image.
 DIST      ?= dist
+# The directory of man pages and completions.
+SHARE     ?= bin/share
+# The directories of make install.
+PREFIX    ?= /usr/local
+DESTDIR   ?=
 # Packages of a release: make release FORMATS=deb
 FORMATS   ?= deb rpm
 FUZZTIME  ?= 10s
@@ -60,6 +65,16 @@ image: build-all ## Build dist/halfclose-image.tar, for ctr, podman, docker and 
 	@cd tools/image && go run . -ref '$(IMAGE)' -version '$(VERSION)' -commit '$(COMMIT)' -created '$(CREATED)' \
 		-o '$(abspath $(DIST))/halfclose-image.tar' \
 		$(foreach p,$(PLATFORMS),-command '$(abspath $(DIST))/halfclose-$(subst /,-,$(p))' -plugin '$(abspath $(DIST))/halfclose-cni-$(subst /,-,$(p))')
+
+.PHONY: manual
+manual: ## Build man pages and shell completions in bin/share
+	@rm -rf '$(SHARE)/man' '$(SHARE)/completions'
+	@go run ./tools/manual -version '$(VERSION)' '$(SHARE)'
+	@gzip -9n '$(SHARE)'/man/man*/*
+
+.PHONY: install
+install: ## Install what make build manual built, below /usr/local (PREFIX=, DESTDIR=, root)
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh bin/halfclose bin/cni/halfclose bin/share
 
 .PHONY: release
 # The version of a release is that of the chart, unless VERSION is given.

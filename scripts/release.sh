@@ -9,6 +9,7 @@
 #   VERSION      of the release, 0.1.0; by default that of the chart
 #   PLATFORMS    "linux/amd64 linux/arm64", all by default
 #   FORMATS      of the packages: "deb rpm", both by default
+#   DIST, WORK   the directories of the artefacts and of their parts; by default dist and bin/release
 #   ALLOW_DIRTY  1: build a working tree with changes, whose commit gets the suffix -dirty
 #
 # The same commit gives the same bytes, on every machine and in every directory: each time is that of the commit.
@@ -27,8 +28,8 @@ commit=$(git rev-parse HEAD)
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 
-dist=dist             # the artefacts
-work=$PWD/bin/release # their parts: programs, share/man, share/completions, share/licenses
+dist=${DIST:-dist}                         # the artefacts
+work=$(realpath -m "${WORK:-bin/release}") # their parts: programs, share/man, share/completions, share/licenses
 
 say() { echo "release: $*"; }
 die() {
@@ -46,20 +47,74 @@ programs() {
 
 # build TARGET... runs make for this release.
 build() {
-  make --no-print-directory "$@" DIST="$work" VERSION="v$version" COMMIT="$commit" PLATFORMS="${platforms[*]}"
+  make --no-print-directory "$@" DIST="$work" SHARE="$work/share" VERSION="v$version" COMMIT="$commit" PLATFORMS="${platforms[*]}"
 }
 
-# Man pages and completions: $work/share/man/man[158]/*.gz, $work/share/completions/{bash,zsh,fish}/.
-manual() { :; }
+# Man pages and completions: $work/share/man/man8/*.gz, $work/share/completions/{bash,zsh,fish}/.
+manual() {
+  build manual
+}
 
 # The licences of all linked modules: $work/share/licenses/{THIRD_PARTY_NOTICES,...}.
 licences() { :; }
 
 # halfclose_VERSION_linux_ARCH.tar.gz, to be unpacked in /usr/local.
-tarballs() { :; }
+tarballs() {
+  local platform root
+  for platform in "${platforms[@]}"; do
+    root=$work/tarball-$(arch "$platform")
+    lay_out "$platform" "$root" /usr/local
+    # Only directories that are its own: tar would change the mode of an existing /usr/local/bin.
+    (cd "$root/usr/local" && find . ! -type d -o -path '*/halfclose' -o -path '*/halfclose/*' | sed 's|^\./||' | sort |
+      tar --create --no-recursion --files-from=- --format=ustar --mtime="@$SOURCE_DATE_EPOCH" --owner=root:0 --group=root:0) |
+      gzip -9n >"$dist/halfclose_${version}_linux_$(arch "$platform").tar.gz"
+  done
+}
+
+# lay_out PLATFORM DIR PREFIX installs the programs of a platform in DIR.
+lay_out() {
+  local base=$work/halfclose-linux-$(arch "$1")
+  rm -rf "$2"
+  DESTDIR=$2 PREFIX=$3 scripts/install.sh "$base" "${base/halfclose-linux/halfclose-cni-linux}" "$work/share"
+}
 
 # halfclose_VERSION_ARCH.deb, halfclose-VERSION-1.ARCH.rpm.
-packages() { :; }
+packages() {
+  local platform root format nfpm
+  [ ${#formats[@]} -gt 0 ] || return 0
+  nfpm=$(scripts/tool.sh nfpm)
+  for platform in "${platforms[@]}"; do
+    root=$work/package-$(arch "$platform")
+    lay_out "$platform" "$root" /usr
+    debian_changelog | gzip -9n >"$root/changelog.gz"
+    find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+    for format in "${formats[@]}"; do
+      ROOT=$root ARCH=$(arch "$platform") VERSION=$version "$nfpm" package --config deploy/packages/nfpm.yaml \
+        --packager "$format" --target "$dist/$(package_name "$format" "$(arch "$platform")")"
+    done
+  done
+}
+
+# package_name FORMAT ARCH prints the file name of a package.
+package_name() {
+  case $1:$2 in
+    deb:*) echo "halfclose_${version}_$2.deb" ;;
+    rpm:amd64) echo "halfclose-$version-1.x86_64.rpm" ;;
+    rpm:arm64) echo "halfclose-$version-1.aarch64.rpm" ;;
+    *) die "no name is known for the $1 of $2" ;;
+  esac
+}
+
+# debian_changelog prints the changelog in Debian's format, which refers to the project's.
+debian_changelog() {
+  cat <<END
+halfclose (${version/-/\~}) unstable; urgency=medium
+
+  * The changes are listed in /usr/share/doc/halfclose/CHANGELOG.md.
+
+ -- The halfclose Authors <halfclose@users.noreply.github.com>  $(date -R -d "@$SOURCE_DATE_EPOCH")
+END
+}
 
 # halfclose-image_VERSION.tar: an OCI archive with all platforms.
 image() {

@@ -57,6 +57,11 @@ func Main(args []string, stdout, stderr io.Writer, more ...*cobra.Command) int {
 	return run(ctx, args, &env{Printer: printer.Printer{Out: stdout, Getenv: os.Getenv}, err: stderr, more: more})
 }
 
+// Command returns the command line as [Main] runs it, for documents that are generated from it.
+func Command(more ...*cobra.Command) *cobra.Command {
+	return rootCommand(&env{out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }, more: more})
+}
+
 // run runs one command. An error before the command begins is a usage error.
 func run(ctx context.Context, args []string, e *env) int {
 	root := rootCommand(e) //nolint:contextcheck // each command gets its context from ExecuteContextC
