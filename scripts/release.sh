@@ -73,7 +73,8 @@ tarballs() {
 
 # lay_out PLATFORM DIR PREFIX installs the programs of a platform in DIR.
 lay_out() {
-  local base=$work/halfclose-linux-$(arch "$1")
+  local base
+  base=$work/halfclose-linux-$(arch "$1")
   rm -rf "$2"
   DESTDIR=$2 PREFIX=$3 scripts/install.sh "$base" "${base/halfclose-linux/halfclose-cni-linux}" "$work/share"
 }
